@@ -1,0 +1,66 @@
+/**
+ * Time, as a thing that is passed in: nothing else in the house reads a clock or sets a timer, so a test may hold time
+ * still and advance it.
+ */
+export type Clock = {
+  /** Milliseconds since the epoch, for what is stored or shown. */
+  now(): number;
+  /** Milliseconds on a scale that never jumps, for measuring how long something took. */
+  monotonic(): number;
+  /** Runs `task` once, `ms` from now; the returned function cancels it. */
+  after(ms: number, task: () => void): () => void;
+  /** Resolves after `ms`, or rejects with the signal's reason as soon as it aborts. */
+  sleep(ms: number, signal?: AbortSignal): Promise<void>;
+  /** A signal that aborts after `ms` with `reason()`, or with `parent`'s own reason when that aborts first. */
+  deadline(ms: number, reason: () => Error, parent?: AbortSignal): AbortSignal;
+};
+
+/** The largest delay that `setTimeout` takes; beyond it, it would fire at once. */
+const LONGEST_DELAY = 2 ** 31 - 1;
+
+export function clockFrom(source: Pick<Clock, "now" | "monotonic" | "after">): Clock {
+  return {
+    ...source,
+    sleep: (ms, signal) =>
+      new Promise((resolve, reject) => {
+        if (signal?.aborted) return reject(signal.reason as Error);
+        const onAbort = () => {
+          cancel();
+          reject(signal?.reason as Error);
+        };
+        const cancel = source.after(ms, () => {
+          signal?.removeEventListener("abort", onAbort);
+          resolve();
+        });
+        signal?.addEventListener("abort", onAbort, { once: true });
+      }),
+    deadline: (ms, reason, parent) => {
+      const own = new AbortController();
+      if (parent?.aborted) {
+        own.abort(parent.reason);
+        return own.signal;
+      }
+      const onParent = () => {
+        cancel();
+        own.abort(parent?.reason);
+      };
+      const cancel = source.after(ms, () => {
+        parent?.removeEventListener("abort", onParent);
+        own.abort(reason());
+      });
+      parent?.addEventListener("abort", onParent, { once: true });
+      return own.signal;
+    },
+  };
+}
+
+export function systemClock(): Clock {
+  return clockFrom({
+    now: () => Date.now(),
+    monotonic: () => performance.now(),
+    after: (ms, task) => {
+      const timer = setTimeout(task, Math.min(ms, LONGEST_DELAY));
+      return () => clearTimeout(timer);
+    },
+  });
+}

@@ -1,0 +1,91 @@
+import type { FaultData } from "../../fault.ts";
+import type { ContainerState } from "../lifecycle/container-states.ts";
+import type { ImageState } from "../lifecycle/image-states.ts";
+
+/** Times are epoch milliseconds throughout. */
+
+export type Package = { id: string; name: string; version: string; authorId: string; createdOn: number; updatedOn: number };
+
+/** What `container.json` says, with its defaults filled in. */
+export type ContainerConfig = {
+  cpu: number;
+  memoryMb: number;
+  gpu: number;
+  shmMb: number;
+  storageGb: number;
+  onDemand: boolean;
+  /** Minutes, may be a fraction; undefined: never stopped for idleness. */
+  shutdownTimeoutMinutes?: number | undefined;
+  /** `port` of container.json, else the Dockerfile's EXPOSE; undefined: the image decides. */
+  port?: number | undefined;
+};
+
+export type Image = {
+  id: string;
+  packageId: string;
+  /** The folder below `dockerfiles/`; empty for a Dockerfile directly in it. */
+  folder: string;
+  name: string;
+  friendlyName: string;
+  description: string;
+  version: string;
+  /** The reference that is resolved, e.g. `datagrok/x:1.0.0.abcdef01`. */
+  ref: string;
+  dockerfile: string;
+  dockerfilePath: string;
+  /** Where the published files lie, relative to the data folder. */
+  files: string;
+  state: ImageState;
+  /** When `state` was entered. */
+  since: number;
+  fault: FaultData | undefined;
+  /** What `ref` was resolved to. */
+  resolvedId: string | undefined;
+  exposed: number[];
+  /** The validation's own log, newest last. */
+  logs: string;
+  createdOn: number;
+  updatedOn: number;
+};
+
+export type Container = {
+  id: string;
+  packageId: string;
+  imageId: string;
+  folder: string;
+  name: string;
+  friendlyName: string;
+  /** Its name at the orchestrator. */
+  service: string;
+  /** Counts definitions (image, configuration, environment). */
+  generation: number;
+  config: ContainerConfig;
+  env: Record<string, string>;
+  /** The wish: how many instances should run. */
+  desiredInstances: 0 | 1;
+  /** Who wished it last; the injected token is that user's. */
+  wishedBy: string | undefined;
+  state: ContainerState;
+  /** When `state` was entered, or pull progress last renewed it. */
+  since: number;
+  /** Why it is in ERROR, or why it was lost. */
+  fault: FaultData | undefined;
+  /** The generation that runs, where one does. */
+  runningGeneration: number | undefined;
+  address: { host: string; port: number } | undefined;
+  /** How long each part of the last start took. */
+  phases: { queue: number; pull?: number; create: number; boot: number } | undefined;
+  /** Failed starts in a row. */
+  attempts: number;
+  /** No start is tried before this. */
+  notBefore: number;
+  lastLogs: string;
+  lastActive: number;
+  createdOn: number;
+  updatedOn: number;
+};
+
+export type User = { id: string; login: string; friendlyName: string; admin: boolean; createdOn: number };
+
+/** Tokens and keys are stored as SHA-256 digests only. */
+export type Session = { digest: string; userId: string; expiresOn: number };

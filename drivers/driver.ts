@@ -1,0 +1,124 @@
+/**
+ * The contract between control and an orchestrator, as plain data in the system's own words.
+ *
+ * Every call takes an `AbortSignal`, may be repeated (the process may have died between asking and hearing the answer)
+ * and fails with a `Fault` whose code says what to do; no foreign error leaves a driver. A driver keeps no state of its
+ * own: what it knows of a service, it asks the orchestrator. All drivers pass `test/drivers/conformance.ts`.
+ */
+export const DRIVERS = ["docker", "swarm", "ecs", "kubernetes", "process", "spawner"] as const;
+export type DriverName = (typeof DRIVERS)[number];
+
+/** Where a container accepts connections, as reachable from the gateway. IPv6 hosts come without brackets. */
+export type Address = { host: string; port: number };
+
+/** What berth writes on everything that it creates, so that after a crash it is adopted rather than lost. */
+export type Labels = {
+  /** The random id of the store that wished it. */
+  store: string;
+  /** The installation's name (`GROK_SPAWNER_ENVIRONMENT`), for people who read the engine's own lists. */
+  environment: string;
+  /** The container entity's id. */
+  container: string;
+  /** Counts the definitions of one container; a service of an older generation is replaced. */
+  generation: number;
+};
+
+/** An image as a package names it; `folder` is where its published files lie, for a driver that needs no image. */
+export type ImageSource = { ref: string; folder?: string | undefined };
+
+export type ResolvedImage = {
+  /** What `Spec.image` takes: immutable, so that a start runs what was validated (a Docker image id, a digest). */
+  id: string;
+  /** The registry's digest, where the image came from or is known to one. */
+  digest?: string | undefined;
+  /** Exposed TCP ports; the first is the one that the image's history names first, where that can be told. */
+  exposed: number[];
+  /** True where `exposed[0]` is a guess: several ports and no history to order them. */
+  guessed?: boolean | undefined;
+};
+
+/** One wished container. `service` is its name at the orchestrator: a DNS label of at most 63 characters. */
+export type Spec = {
+  service: string;
+  labels: Labels;
+  image: string;
+  folder?: string | undefined;
+  env: Record<string, string>;
+  /** Cores, may be a fraction. */
+  cpu: number;
+  memoryMb: number;
+  shmMb: number;
+  storageGb: number;
+  gpu: number;
+  /** Undefined: the container exposes no port, and is ready when it has run through `graceMs`. */
+  port?: number | undefined;
+  graceMs: number;
+};
+
+/** How long each part of a start took, in milliseconds. */
+export type StartPhases = { pull?: number; create: number; boot: number };
+
+export type Deployment = {
+  /** Undefined where the spec has no port. A connect to it was accepted just now. */
+  address?: Address | undefined;
+  phases: StartPhases;
+};
+
+/** A fact about one service: what the orchestrator says now. */
+export type Observed = {
+  service: string;
+  labels: Labels;
+  running: boolean;
+  /** Where it would be reached; present when it runs and the spec had a port. */
+  address?: Address | undefined;
+  /** Why it ended, when it is known and not running. */
+  exit?: { code: number; outOfMemory: boolean } | undefined;
+};
+
+/** Only a hint to look again. `connected` follows every (re)connect: anything may have been missed, look at all. */
+export type DriverEvent = { kind: "connected" } | { kind: "changed"; service: string; container: string };
+
+export type Call = { signal: AbortSignal };
+export type DeployCall = Call & {
+  /** Called at least every few seconds while an image is pulled; `done` and `total` are bytes, 0 where unknown. */
+  onPull?: (progress: { done: number; total: number }) => void;
+};
+
+export type Driver = {
+  readonly name: DriverName;
+
+  /**
+   * Turns a reference into something immutable: the engine's own image first, then the registry; a mutable tag is resolved
+   * again at each call. With `pull`, the image is on the engine afterwards.
+   * Faults: IMAGE_NOT_FOUND, IMAGE_REFERENCE_INVALID, PULL_DENIED, ENGINE_UNREACHABLE, ENGINE_FAILED.
+   */
+  resolve(image: ImageSource, call: DeployCall): Promise<ResolvedImage>;
+
+  /**
+   * Makes the service run as specified and returns when it is ready: a connect to the very address was accepted, or
+   * without a port it ran through `graceMs`. A service of the same name and generation that already runs is adopted; one of
+   * an older generation, or one that has exited, is replaced. When it fails or is aborted, nothing of it is left running.
+   * Faults: those of `resolve`, and NO_CAPACITY, SPEC_REFUSED, CONTAINER_CRASHED (with its last log lines).
+   */
+  deploy(spec: Spec, call: DeployCall): Promise<Deployment>;
+
+  /** Stops and removes the service; one that does not exist is success. Faults: ENGINE_UNREACHABLE, ENGINE_FAILED. */
+  destroy(service: string, call: Call): Promise<void>;
+
+  /** What is known of one service; undefined where there is none. */
+  inspect(service: string, call: Call): Promise<Observed | undefined>;
+
+  /** Every service with berth's labels, of whichever store. */
+  list(call: Call): Promise<Observed[]>;
+
+  /** Standard output and error, oldest first, in pieces of text; `tail` is a number of lines. Empty for an unknown service. */
+  logs(service: string, options: { tail: number; follow?: boolean }, call: Call): AsyncIterable<string>;
+
+  /** Never ends by itself: reconnects with back-off until the signal aborts. */
+  events(call: Call): AsyncIterable<DriverEvent>;
+
+  close(): Promise<void>;
+};
+
+/** Answers what a reference points at, without an engine: the registry's upstream code implements it. */
+export type Registry = { resolve(ref: string, call: Call): Promise<{ digest: string }> };

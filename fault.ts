@@ -1,0 +1,101 @@
+/**
+ * Everything that is expected to go wrong, once: its code, its HTTP status and its reason phrase.
+ *
+ * A layer that meets a foreign error translates it into a `Fault` at its own edge; one layer turns faults into answers and
+ * one logs them. Anything else that is thrown is a bug and becomes a plain 500 without detail.
+ */
+export const FAULTS = {
+  // Who is calling, and may they?
+  TOKEN_MISSING: [401, "Authentication required"],
+  TOKEN_INVALID: [401, "Token is not valid"],
+  DEV_KEY_INVALID: [401, "Developer key is not valid"],
+  NOT_PERMITTED: [403, "Not permitted"],
+  ORIGIN_NOT_PERMITTED: [403, "Origin not permitted"],
+
+  // What was asked for
+  REQUEST_INVALID: [400, "Bad request"],
+  ID_INVALID: [400, "Id is not a UUID"],
+  CONTAINER_NOT_FOUND: [404, "Container not found"],
+  IMAGE_ENTITY_NOT_FOUND: [404, "Image not found"],
+  ROUTE_NOT_FOUND: [404, "No such route"],
+  PACKAGE_INVALID: [400, "Package is not valid"],
+  PACKAGE_TOO_LARGE: [413, "Package too large"],
+
+  // Reaching a container
+  CONTAINER_STOPPED: [400, "Container is not running"],
+  CONTAINER_HAS_NO_PORT: [400, "Container exposes no port"],
+  CONTAINER_UNREACHABLE: [502, "Container unreachable"],
+  CONTAINER_BROKE_OFF: [502, "Container broke the connection"],
+  HOLD_FULL: [503, "Container is starting and its queue is full"],
+  HOLD_TIMED_OUT: [504, "Container not ready in time"],
+  RESPONSE_TIMED_OUT: [504, "Container did not answer in time"],
+  CONTROL_AWAY: [503, "Control plane is away"],
+
+  // Starting a container (what an orchestrator says)
+  IMAGE_NOT_FOUND: [500, "Image not found"],
+  IMAGE_REFERENCE_INVALID: [500, "Image reference is not valid"],
+  PULL_DENIED: [500, "Pull denied"],
+  NO_CAPACITY: [500, "No capacity"],
+  CONTAINER_CRASHED: [500, "Container crashed"],
+  CONTAINER_NOT_READY: [500, "Container did not become ready"],
+  SPEC_REFUSED: [500, "Container settings refused"],
+  ENGINE_UNREACHABLE: [500, "Container engine unreachable"],
+  ENGINE_FAILED: [500, "Container engine failed"],
+  START_TIMED_OUT: [500, "Container start timed out"],
+  STOP_TIMED_OUT: [500, "Container stop timed out"],
+  VALIDATION_TIMED_OUT: [500, "Image validation timed out"],
+
+  // The machine and its settings
+  SETTINGS_INVALID: [500, "Settings are not valid"],
+  DATA_FOLDER_UNUSABLE: [500, "Data folder cannot be used"],
+  ADDRESS_IN_USE: [500, "Address in use"],
+  STORE_FULL: [507, "No space left for the store"],
+  STORE_READ_ONLY: [500, "Store is read-only"],
+  INTERNAL: [500, "Internal error"],
+} as const satisfies Record<string, readonly [status: number, reason: string]>;
+
+export type FaultCode = keyof typeof FAULTS;
+
+/** A fault as it crosses a process boundary or lies in a row; `logs` are the container's last lines, oldest first. */
+export type FaultData = {
+  code: FaultCode;
+  message: string;
+  retryAfterMs?: number;
+  logs?: string[];
+};
+
+/** An expected failure. The message is one sentence for the person who asked; it never holds a secret. */
+export class Fault extends Error {
+  readonly code: FaultCode;
+  readonly retryAfterMs: number | undefined;
+  readonly logs: string[] | undefined;
+
+  constructor(code: FaultCode, message: string, more: { cause?: unknown; retryAfterMs?: number | undefined; logs?: string[] | undefined } = {}) {
+    super(message, "cause" in more ? { cause: more.cause } : undefined);
+    this.name = "Fault";
+    this.code = code;
+    this.retryAfterMs = more.retryAfterMs;
+    this.logs = more.logs;
+  }
+
+  get status(): number {
+    return FAULTS[this.code][0];
+  }
+
+  get reason(): string {
+    return FAULTS[this.code][1];
+  }
+
+  toJSON(): FaultData {
+    return {
+      code: this.code,
+      message: this.message,
+      ...(this.retryAfterMs === undefined ? {} : { retryAfterMs: this.retryAfterMs }),
+      ...(this.logs === undefined ? {} : { logs: this.logs }),
+    };
+  }
+
+  static from(data: FaultData): Fault {
+    return new Fault(data.code in FAULTS ? data.code : "INTERNAL", data.message, data);
+  }
+}

@@ -1,0 +1,65 @@
+import type { Fault } from "../fault.ts";
+import type { Target } from "./directory.ts";
+
+/** The head of a request, as it came: no decoding, no collapsing. */
+export type Head = {
+  method: string;
+  /** The request target byte for byte, query included. */
+  target: string;
+  /** True where the client asks for `Upgrade: websocket`. */
+  upgrade: boolean;
+  /** The value of a header by its lower-case name; repeated ones joined with `, `. */
+  header(name: string): string | undefined;
+};
+
+export type Peer = {
+  /** The address of the other end of the connection. */
+  address: string;
+};
+
+/** Header lines as they are written: name and value, in order; a name may repeat. */
+export type HeaderLine = readonly [name: string, value: string];
+
+/** Lines to drop (lower-case names), then lines to add at the end. */
+export type HeaderEdits = { remove: readonly string[]; add: readonly HeaderLine[] };
+
+/** An answer that the system makes by itself. */
+export type Answer = { status: number; reason: string; headers: readonly HeaderLine[]; body: string };
+
+/** The claim of one exchange on its target, from the decision until its last byte. */
+export type Lease = {
+  /** Where to send it; waits while the container wakes. Rejects with the `Fault` to answer, or with the signal's reason. */
+  target(): Promise<Target>;
+  /** The target refused the connection before any byte was sent: asks once for a better one, or rejects with the `Fault`. */
+  lost(target: Target): Promise<Target>;
+  /** `n` bytes went either way. */
+  bytes(n: number): void;
+  /** The exchange is over. May be repeated. */
+  release(): void;
+};
+
+export type Forward = {
+  /** The request target to send, byte for byte. */
+  target: string;
+  /** How long the response head may take after the request body was sent, in milliseconds. */
+  headTimeoutMs: number;
+  /** What is changed in the request's header lines, beyond what is hop-by-hop. */
+  request: HeaderEdits;
+  /** What is added to the response's; asked when its head has come. `connectMs` is how long the connect took. */
+  response(timing: { connectMs: number }): HeaderEdits;
+  /** Turns a failure of this exchange into the answer that its caller understands. */
+  answerTo(fault: Fault): Answer;
+};
+
+/**
+ * What is to be done with a request. `decide` makes it from a head, a peer and a signal, never from a socket; an engine
+ * executes it. `acceptWebSocket`: answer 101 at once, then say `CONNECTED` when the container has accepted, then splice.
+ */
+export type Decision =
+  | { kind: "answer"; answer: Answer }
+  | { kind: "forward"; forward: Forward; lease: Lease }
+  | { kind: "acceptWebSocket"; forward: Forward; lease: Lease }
+  /** Accept, then close at once with a code and a reason: what a WebSocket client can show its user. */
+  | { kind: "refuseWebSocket"; code: number; reason: string };
+
+export type Decide = (asked: { head: Head; peer: Peer; tls: boolean; signal: AbortSignal }) => Promise<Decision>;

@@ -1,0 +1,67 @@
+import type { FaultData } from "../fault.ts";
+import type { Caller } from "./identity.ts";
+
+/** Where bytes go: a container's address, or the Unix socket of the control plane's API. */
+export type Target = { host: string; port: number } | { socketPath: string };
+
+/** How long each part of the last start took, in milliseconds; shown to the caller as `Server-Timing`. */
+export type StartTimes = { queue: number; pull?: number; create: number; boot: number };
+
+/**
+ * What a gateway may do with a container right now. Control derives it from the container's state, so that the gateway
+ * needs to know no state at all.
+ */
+export type Standing =
+  /** It accepts connections: forward. */
+  | { kind: "awake"; address: { host: string; port: number } }
+  /** It runs but exposes no port: 400. */
+  | { kind: "portless" }
+  /** It will be awake without being asked again: hold. */
+  | { kind: "coming" }
+  /** It sleeps and a request wakes it: wake, then hold. */
+  | { kind: "asleep" }
+  /** It is stopped and only a user may start it: 400. */
+  | { kind: "stopped"; fault: FaultData }
+  /** Its last start failed: answer `fault`. From `retryAt` (epoch ms) on, where `wakeable`, a request tries again. */
+  | { kind: "failed"; fault: FaultData; wakeable: boolean; retryAt: number };
+
+export type ContainerView = {
+  id: string;
+  name: string;
+  standing: Standing;
+  /** Of the last start that succeeded. */
+  start?: StartTimes;
+};
+
+/** What the open requests of one gateway process do to one container. */
+export type Use = {
+  id: string;
+  /** HTTP requests under way through this gateway: while any is, the container is in use. */
+  open: number;
+  /** Any open exchange, WebSockets too: what a graceful stop waits for. */
+  streams: number;
+  /** When bytes last went either way, epoch ms. */
+  lastActive: number;
+};
+
+/**
+ * The first seam: what a gateway asks about containers. The everyday form is the control plane's feed over a socket
+ * (`gateway/feed.ts`); tests may hand in one that lives in the same process.
+ */
+export type Directory = {
+  /**
+   * Undefined where no such container exists. Answers from what the gateway knows, also while control is away.
+   * Faults: CONTROL_AWAY where nothing was ever known.
+   */
+  find(id: string, caller: Caller, signal: AbortSignal): Promise<ContainerView | undefined>;
+  /** Calls `onChange` with each new view of the container, undefined once it is gone, until the returned function is called. */
+  watch(id: string, onChange: (view: ContainerView | undefined) => void): () => void;
+  /**
+   * Wishes the container awake; resolves once the wish is durable. May be repeated. The outcome arrives by `watch`.
+   * Faults: CONTROL_AWAY, and the cause where the container may not be woken.
+   */
+  wake(id: string, caller: Caller, signal: AbortSignal): Promise<void>;
+  /** Says how the container is used; cheap, and reported in batches. */
+  used(use: Use): void;
+  close(): Promise<void>;
+};

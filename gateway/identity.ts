@@ -1,0 +1,15 @@
+/** Someone who holds a valid token. */
+export type Caller = {
+  /** The session token itself; a container receives it as `x-user-api-key`. Never logged. */
+  token: string;
+  userId: string;
+  login: string;
+  admin: boolean;
+};
+
+/** The second seam: who holds this token. An answer may be up to 10 s old, so a revoked session ends within that. */
+export type Identity = {
+  /** Undefined for a token that nobody holds. Faults: CONTROL_AWAY where nobody can be asked and nothing is cached. */
+  who(token: string, signal: AbortSignal): Promise<Caller | undefined>;
+  close(): Promise<void>;
+};

@@ -1,0 +1,36 @@
+import type { FaultData } from "../fault.ts";
+import type { ContainerView, Use } from "./directory.ts";
+import type { Caller } from "./identity.ts";
+
+/**
+ * The feed between a gateway and control, HTTP on a Unix socket that only the two can open.
+ *
+ * - `GET /feed`: one line of JSON (`FeedLine`) after another for as long as the gateway lives. First `hello`, then `all`
+ *   (every container), then changes; `beat` at least every `FEED_BEAT_MS`, so that silence means that control is away.
+ * - `POST /wake` `WakeAsk` → 204 once the wish is durable.
+ * - `POST /use` `UseReport` → 204.
+ * - `POST /who` `WhoAsk` → 200 `Caller` without its token, or 404.
+ *
+ * A refusal is a `FaultData` with the fault's status.
+ */
+export type FeedLine =
+  /** `gateway` is the name under which this gateway reports use. */
+  | { kind: "hello"; gateway: string }
+  | { kind: "all"; containers: ContainerView[] }
+  | { kind: "changed"; container: ContainerView; seq: number }
+  | { kind: "removed"; id: string; seq: number }
+  | { kind: "beat" };
+
+export const FEED_BEAT_MS = 2_000;
+/** Silence after which a gateway takes control for gone and opens the feed anew. */
+export const FEED_SILENCE_MS = 3 * FEED_BEAT_MS;
+
+export type WakeAsk = { id: string; userId: string };
+/**
+ * All containers that this gateway uses now or used since its last report. `seq` is the last change it has seen: control may
+ * take every request of before that change as counted, which is what makes a graceful stop safe.
+ */
+export type UseReport = { gateway: string; seq: number; uses: Use[] };
+export type WhoAsk = { token: string };
+export type WhoAnswer = Omit<Caller, "token">;
+export type FeedRefusal = FaultData;
