@@ -1,0 +1,85 @@
+#!/bin/sh
+# Brings a fresh machine to where berth runs: `sh conf/setup.sh`, and with `test` also to where its tests run.
+# Does nothing, and needs no network, where everything is in place.
+set -eu
+cd "$(dirname "$0")/.."
+
+say() { echo "setup: $*" >&2; }
+
+# What was installed is what the lock file says: compared by content, since a checkout gives every file a new time.
+if ! cmp -s package-lock.json node_modules/.installed-lock.json; then
+  say "installing npm packages (npm ci)"
+  npm ci --loglevel=error --no-audit --no-fund >&2
+fi
+
+if ! node_modules/.bin/node --version >/dev/null 2>&1; then
+  # The package `node` brings its program by an install script, which some npm settings keep from running.
+  npm rebuild node --ignore-scripts=false --loglevel=error >&2 || true
+  if ! node_modules/.bin/node --version >/dev/null 2>&1; then
+    say "Node 26 is missing: the install script of the npm package 'node' did not run (is ignore-scripts set?)"
+    exit 1
+  fi
+fi
+
+[ "${1:-}" = test ] || exit 0
+
+# Debian keeps some programs out of an ordinary user's PATH.
+PATH="$PATH:/usr/sbin:/sbin"
+packages=""
+faults=""
+
+# need PROGRAM PACKAGE WHAT-CANNOT-RUN
+need() {
+  command -v "$1" >/dev/null 2>&1 && return 0
+  packages="$packages $2"
+  faults="$faults
+  $2 (program $1): $3 cannot run"
+}
+
+need nginx nginx "test/lua-compat"
+if [ -z "${DOCKER_HOST:-}" ]; then
+  need dockerd docker.io "every test on the real engine (test/main-job.test.ts, test/drivers/docker*)"
+  need ip iproute2 "the tests' own Docker engine"
+firewall alone.
+  need iptables iptables "the tests' own Docker engine"
+fi
+
+if [ "$(id -u)" != 0 ]; then
+  if [ -n "$packages" ]; then
+    say "these Debian packages are missing, and only root may install them:$faults"
+    say "as root: apt-get install --no-install-recommends$packages"
+    exit 1
+  fi
+  if [ -z "${DOCKER_HOST:-}" ]; then
+    say "only root may start a Docker engine, and DOCKER_HOST names none: every test on the real engine (test/main-job.test.ts,"
+    say "test/drivers/docker*) cannot run. Set DOCKER_HOST to an engine that you may use, or run this as root."
+    exit 1
+  fi
+  exit 0
+fi
+
+[ -n "$packages" ] || exit 0
+if ! command -v apt-get >/dev/null 2>&1; then
+  say "this machine has no apt-get; install by hand:$faults"
+  exit 1
+fi
+
+# The programs are wanted, not the services that their packages would start.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+  trap 'rm -f "$policy"' EXIT
+  trap 'exit 130' INT TERM HUP
+  printf '#!/bin/sh\nexit 101\n' >"$policy"
+  chmod +x "$policy"
+fi
+log=$(mktemp)
+say "installing Debian packages:$packages"
+export DEBIAN_FRONTEND=noninteractive
+# shellcheck disable=SC2086 # a list of package names
+if ! { apt-get update -q && apt-get install -q -y --no-install-recommends $packages; } >"$log" 2>&1; then
+  tail -n 30 "$log" >&2
+  rm -f "$log"
+  say "could not install:$faults"
+  exit 1
+fi
+rm -f "$log"

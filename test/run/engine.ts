@@ -1,0 +1,148 @@
+import { execFileSync, spawn } from "node:child_process";
+import { closeSync, mkdirSync, openSync, readFileSync, rmSync, statSync } from "node:fs";
+import { networkInterfaces, tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import Docker from "dockerode";
+
+export type Engine = {
+  /** What `DOCKER_HOST` is to be. */
+  host: string;
+  /** The last lines that the engine logged; empty where it is not ours. */
+  logTail(): string;
+  close(): Promise<void>;
+};
+
+const ANSWERS_WITHIN_MS = 60_000;
+const STOPS_WITHIN_MS = 30_000;
+
+/** The engine that `DOCKER_HOST` names, or one of our own where it names none. */
+export async function openEngine(named: string | undefined): Promise<Engine> {
+  if (named !== undefined && named !== "") {
+    await dockerAt(named).ping();
+    return { host: named, logTail: () => "", close: async () => {} };
+  }
+  return startEngine();
+}
+
+/**
+ * Starts a `dockerd` on its own data root, socket and bridge; it changes no firewall rule, so it stands beside any other.
+ * The data root stays between runs, so that images built by one run are there for the next.
+ */
+async function startEngine(): Promise<Engine> {
+  // Short, since the path of a Unix socket may have 107 bytes only.
+  const folder = ownFolder(join(tmpdir(), `berth-test-engine-${process.getuid?.() ?? 0}`));
+  const pidFile = join(folder, "pid");
+  refuseSecond(pidFile);
+  const socket = join(folder, "docker.sock");
+  rmSync(socket, { force: true });
+  const logFile = join(folder, "log");
+  const bridge = openBridge("berth-test0");
+  const log = openSync(logFile, "w");
+  // Should this process be killed outright, the kernel ends the engine. A group of its own: Ctrl-C reaches it through us.
+  const child = spawn(
+    "setpriv",
+    [
+      ...["--pdeathsig", "TERM", "dockerd", "--host", `unix://${socket}`, "--data-root", join(folder, "data"), "--exec-root", join(folder, "exec")],
+      ...["--pidfile", pidFile, "--bridge", bridge.name, "--iptables=false", "--ip6tables=false", "--ip-masq=false"],
+    ],
+    { stdio: ["ignore", log, log], detached: true, env: { ...process.env, PATH: `${process.env["PATH"] ?? ""}:/usr/sbin:/sbin` } },
+  );
+  closeSync(log);
+  let ended = false;
+  const end = new Promise<void>((resolve) => {
+    const over = () => {
+      ended = true;
+      resolve();
+    };
+    child.once("exit", over).once("error", over);
+  });
+
+  const engine: Engine = {
+    host: `unix://${socket}`,
+    logTail: () => readFileSync(logFile, "utf8").split("\n").slice(-40).join("\n"),
+    close: async () => {
+      if (!ended) child.kill("SIGTERM");
+      if (!(await within(STOPS_WITHIN_MS, end))) child.kill("SIGKILL");
+      await end;
+      bridge.close();
+    },
+  };
+  try {
+    const docker = dockerAt(engine.host);
+    const deadline = Date.now() + ANSWERS_WITHIN_MS;
+    while (!(await answers(docker))) {
+      if (ended || Date.now() > deadline) throw new Error(`The tests' Docker engine does not answer:\n${engine.logTail()}`);
+      await sleep(100);
+    }
+    await clear(docker);
+  } catch (error) {
+    await engine.close();
+    throw error;
+  }
+  return engine;
+}
+
+function dockerAt(host: string): Docker {
+  const at = new URL(host);
+  const options = at.protocol === "unix:" ? { socketPath: at.pathname } : { host: at.hostname, port: Number(at.port || 2375) };
+  return new Docker({ ...options, timeout: 10_000 });
+}
+
+function answers(docker: Docker): Promise<boolean> {
+  return docker.ping().then(
+    () => true,
+    () => false,
+  );
+}
+
+/** What a killed run left behind goes; images stay. */
+async function clear(docker: Docker): Promise<void> {
+  const left = await docker.listContainers({ all: true });
+  await Promise.all(left.map((one) => docker.getContainer(one.Id).remove({ force: true, v: true })));
+  await docker.pruneNetworks();
+}
+
+function ownFolder(path: string): string {
+  mkdirSync(path, { recursive: true, mode: 0o700 });
+  if (statSync(path).uid !== process.getuid?.()) throw new Error(`${path} belongs to somebody else`);
+  return path;
+}
+
+function refuseSecond(pidFile: string): void {
+  let pid: number;
+  try {
+    pid = Number(readFileSync(pidFile, "utf8"));
+    if (!readFileSync(`/proc/${pid}/cmdline`, "utf8").includes(pidFile)) return;
+  } catch {
+    return;
+  }
+  throw new Error(`Another run of the tests uses the engine of process ${pid}; wait for it, or set DOCKER_HOST`);
+}
+
+/** A bridge on the first free network of 10.200–10.254.0.0/24, made anew. */
+function openBridge(name: string): { name: string; close(): void } {
+  const env = { PATH: `${process.env["PATH"] ?? ""}:/usr/sbin:/sbin` };
+  const ip = (...args: string[]) => execFileSync("ip", args, { env, stdio: ["ignore", "ignore", "pipe"] });
+  const close = () => {
+    try {
+      ip("link", "delete", name);
+    } catch {
+      // There is none.
+    }
+  };
+  close();
+  const taken = Object.values(networkInterfaces()).flatMap((addresses) => (addresses ?? []).map((one) => one.address));
+  const second = Array.from({ length: 55 }, (_, at) => 200 + at).find((at) => !taken.some((address) => address.startsWith(`10.${at}.`))) ?? 200;
+  ip("link", "add", "name", name, "type", "bridge");
+  ip("address", "add", `10.${second}.0.1/24`, "dev", name);
+  return { name, close };
+}
+
+async function within(ms: number, done: Promise<void>): Promise<boolean> {
+  const gone = new AbortController();
+  const late = sleep(ms, false, { signal: gone.signal }).catch(() => false);
+  const first = await Promise.race([done.then(() => true), late]);
+  gone.abort();
+  return first;
+}
