@@ -48,6 +48,7 @@ export const FAULTS = {
   // The machine and its settings
   SETTINGS_INVALID: [500, "Settings are not valid"],
   DATA_FOLDER_UNUSABLE: [500, "Data folder cannot be used"],
+  DATA_FOLDER_IN_USE: [500, "Data folder in use"],
   ADDRESS_IN_USE: [500, "Address in use"],
   STORE_FULL: [507, "No space left for the store"],
   STORE_READ_ONLY: [500, "Store is read-only"],

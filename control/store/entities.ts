@@ -65,6 +65,10 @@ export type Container = {
   desiredInstances: 0 | 1;
   /** Who wished it last; the injected token is that user's. */
   wishedBy: string | undefined;
+  /** When the start that runs or waits was wished; 0 where none ever was. */
+  wishedOn: number;
+  /** For whom the last stop was (or is being) made: it decides which of the two stopped states follows. */
+  stopFor: "user" | "system" | undefined;
   state: ContainerState;
   /** When `state` was entered, or pull progress last renewed it. */
   since: number;
@@ -89,3 +93,14 @@ export type User = { id: string; login: string; friendlyName: string; admin: boo
 
 /** Tokens and keys are stored as SHA-256 digests only. */
 export type Session = { digest: string; userId: string; expiresOn: number };
+
+export type DevKey = { digest: string; userId: string };
+
+/** A container that was removed. Its id was issued by this store, so what still runs under it may be taken away. */
+export type Tombstone = {
+  id: string;
+  service: string;
+  removedOn: number;
+  /** When its service was seen to be gone; undefined: that is still to be done. */
+  clearedOn: number | undefined;
+};

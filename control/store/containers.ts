@@ -1,0 +1,72 @@
+import type { FaultData } from "../../fault.ts";
+import type { ContainerState } from "../lifecycle/container-states.ts";
+import { json, oneOf, optional, text, whole } from "./columns.ts";
+import type { Container, ContainerConfig } from "./entities.ts";
+import { rowsOf } from "./rows.ts";
+import type { Sql } from "./sql.ts";
+
+export type Containers = ReturnType<typeof containersIn>;
+
+export function containersIn(sql: Sql) {
+  const rows = rowsOf<Container>(sql, "containers", "id", {
+    id: text(),
+    packageId: text(),
+    imageId: text(),
+    folder: text(),
+    name: text(),
+    friendlyName: text(),
+    service: text(),
+    generation: whole(),
+    config: json<ContainerConfig>(),
+    env: json<Record<string, string>>(),
+    desiredInstances: oneOf<0 | 1>(),
+    wishedBy: optional(text()),
+    wishedOn: whole(),
+    stopFor: optional(text<"user" | "system">()),
+    state: text<ContainerState>(),
+    since: whole(),
+    fault: optional(json<FaultData>()),
+    runningGeneration: optional(whole()),
+    address: optional(json<{ host: string; port: number }>()),
+    phases: optional(json<NonNullable<Container["phases"]>>()),
+    attempts: whole(),
+    notBefore: whole(),
+    lastLogs: text(),
+    lastActive: whole(),
+    createdOn: whole(),
+    updatedOn: whole(),
+  });
+  return {
+    find: rows.find,
+    all: () => rows.where("TRUE ORDER BY name, id"),
+    byPackage: (packageId: string) => rows.where("package_id = ? ORDER BY name, id", packageId),
+    byImage: (imageId: string) => rows.where("image_id = ? ORDER BY name, id", imageId),
+    insert: (container: Container) =>
+      sql.transaction(() => {
+        sql.run("DELETE FROM tombstones WHERE id = ?", container.id);
+        return rows.insert(container);
+      }),
+    /** For everything but `state`, which only moves. */
+    update: (id: string, patch: Partial<Omit<Container, "id" | "state">>) => rows.update(id, patch),
+    /** Compare-and-set: undefined where the container is no longer in `from`. */
+    move: (id: string, from: ContainerState, to: ContainerState, patch: Partial<Omit<Container, "id" | "state">>) =>
+      rows.updateWhere(id, { ...patch, state: to }, "state = ?", from),
+    /** `lastActive` (epoch ms) of many at once, in one transaction; it never goes back. */
+    touch: (lastActive: ReadonlyMap<string, number>) =>
+      sql.transaction(() => {
+        for (const [id, at] of lastActive) {
+          sql.run("UPDATE containers SET last_active = max(last_active, ?) WHERE id = ?", Math.trunc(at), id);
+        }
+      }),
+    /** Leaves a tombstone; false where there was no such container. */
+    remove: (id: string, now: number): boolean =>
+      sql.transaction(() => {
+        const kept = sql.run(
+          "INSERT OR REPLACE INTO tombstones (id, service, removed_on, cleared_on) SELECT id, service, ?, NULL FROM containers WHERE id = ?",
+          Math.trunc(now),
+          id,
+        );
+        return kept > 0 && rows.remove(id);
+      }),
+  };
+}

@@ -1,0 +1,55 @@
+import Sqlite from "better-sqlite3";
+import { chmodSync, closeSync, existsSync, mkdirSync, openSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { Fault } from "../../fault.ts";
+import { storeFault } from "./store-fault.ts";
+
+export type DataFolder = { file: string; close(): void };
+
+/**
+ * Makes the data folder usable and ours alone: 0700, its files 0600, and a lock that a second berth meets. The lock is an
+ * open transaction on a database of its own, so the kernel drops it with the process, however that ends.
+ * Faults: DATA_FOLDER_UNUSABLE, DATA_FOLDER_IN_USE, STORE_READ_ONLY, STORE_FULL.
+ */
+export function openDataFolder(folder: string): DataFolder {
+  try {
+    makeFolder(folder);
+    chmodSync(folder, 0o700);
+    const file = privateFile(join(folder, "berth.db"));
+    return { file, close: lock(privateFile(join(folder, "berth.lock")), folder) };
+  } catch (error) {
+    const fault = storeFault(error, folder);
+    if (fault instanceof Fault) throw fault;
+    throw new Fault("DATA_FOLDER_UNUSABLE", `The data folder cannot be used: ${error instanceof Error ? error.message : String(error)}.`, { cause: error });
+  }
+}
+
+/** By hand, since Node's own `recursive` never ends where a file system answers ENOENT to every new folder, as /proc does. */
+function makeFolder(folder: string): void {
+  if (existsSync(folder)) return;
+  const parent = dirname(folder);
+  if (parent !== folder) makeFolder(parent);
+  mkdirSync(folder, { mode: 0o700 });
+}
+
+/** SQLite gives its journals the mode of the database, so making that first covers them. */
+function privateFile(path: string): string {
+  closeSync(openSync(path, "a", 0o600));
+  chmodSync(path, 0o600);
+  return path;
+}
+
+function lock(file: string, folder: string): () => void {
+  const database = new Sqlite(file, { timeout: 0 });
+  try {
+    database.exec("BEGIN EXCLUSIVE");
+  } catch (error) {
+    database.close();
+    const fault = storeFault(error, folder);
+    if (fault instanceof Fault && fault.code === "DATA_FOLDER_IN_USE") {
+      throw new Fault("DATA_FOLDER_IN_USE", `Another berth uses the data folder ${folder}.`, { cause: error });
+    }
+    throw fault;
+  }
+  return () => database.close();
+}

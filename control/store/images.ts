@@ -1,0 +1,44 @@
+import type { FaultData } from "../../fault.ts";
+import type { ImageState } from "../lifecycle/image-states.ts";
+import { json, optional, text, whole } from "./columns.ts";
+import type { Image } from "./entities.ts";
+import { rowsOf } from "./rows.ts";
+import type { Sql } from "./sql.ts";
+
+export type Images = ReturnType<typeof imagesIn>;
+
+export function imagesIn(sql: Sql) {
+  const rows = rowsOf<Image>(sql, "images", "id", {
+    id: text(),
+    packageId: text(),
+    folder: text(),
+    name: text(),
+    friendlyName: text(),
+    description: text(),
+    version: text(),
+    ref: text(),
+    dockerfile: text(),
+    dockerfilePath: text(),
+    files: text(),
+    state: text<ImageState>(),
+    since: whole(),
+    fault: optional(json<FaultData>()),
+    resolvedId: optional(text()),
+    exposed: json<number[]>(),
+    logs: text(),
+    createdOn: whole(),
+    updatedOn: whole(),
+  });
+  return {
+    /** Deleted ones too: an image's row is its own tombstone. */
+    find: rows.find,
+    all: () => rows.where("TRUE ORDER BY name, id"),
+    byPackage: (packageId: string) => rows.where("package_id = ? ORDER BY name, id", packageId),
+    insert: rows.insert,
+    /** For everything but `state`, which only moves. */
+    update: (id: string, patch: Partial<Omit<Image, "id" | "state">>) => rows.update(id, patch),
+    /** Compare-and-set: undefined where the image is no longer in `from`. */
+    move: (id: string, from: ImageState, to: ImageState, patch: Partial<Omit<Image, "id" | "state">>) =>
+      rows.updateWhere(id, { ...patch, state: to }, "state = ?", from),
+  };
+}

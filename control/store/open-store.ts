@@ -1,0 +1,73 @@
+import Sqlite, { type Database } from "better-sqlite3";
+import { randomUUID } from "node:crypto";
+import type { Clock } from "../../clock.ts";
+import { type Containers, containersIn } from "./containers.ts";
+import { openDataFolder } from "./data-folder.ts";
+import { type DevKeys, devKeysIn } from "./dev-keys.ts";
+import { type Images, imagesIn } from "./images.ts";
+import { migrate } from "./migrate.ts";
+import { type Packages, packagesIn } from "./packages.ts";
+import { type Sessions, sessionsIn } from "./sessions.ts";
+import { type Sql, sqlOn } from "./sql.ts";
+import { storeFault } from "./store-fault.ts";
+import { type Tombstones, tombstonesIn } from "./tombstones.ts";
+import { type Users, usersIn } from "./users.ts";
+
+/** Wishes and facts. Every write is durable when its call returns, or is not there at all. */
+export type Store = {
+  /** Random, made once: what runs with another store's id is none of our business. */
+  readonly id: string;
+  users: Users;
+  sessions: Sessions;
+  devKeys: DevKeys;
+  packages: Packages;
+  images: Images;
+  containers: Containers;
+  tombstones: Tombstones;
+  /** All of `work`'s writes or none; `work` may not wait for anything. */
+  transaction<R>(work: () => R): R;
+  close(): void;
+};
+
+/** How long a statement waits for another program (a backup, `sqlite3`) that holds the database, in milliseconds. */
+const BUSY_TIMEOUT_MS = 5_000;
+
+/** Faults: DATA_FOLDER_UNUSABLE, DATA_FOLDER_IN_USE, STORE_READ_ONLY, STORE_FULL; the last two at any later write too. */
+export function openStore(options: { folder: string; clock: Clock }): Store {
+  const folder = openDataFolder(options.folder);
+  let database: Database | undefined;
+  try {
+    database = new Sqlite(folder.file, { timeout: BUSY_TIMEOUT_MS });
+    database.pragma("journal_mode = WAL");
+    database.pragma("synchronous = FULL");
+    database.pragma("foreign_keys = ON");
+    migrate(database);
+    const sql = sqlOn(database, options.folder);
+    sql.run("DELETE FROM sessions WHERE expires_on <= ?", Math.trunc(options.clock.now()));
+    return storeOn(sql, database, folder.close);
+  } catch (error) {
+    database?.close();
+    folder.close();
+    throw storeFault(error, options.folder);
+  }
+}
+
+function storeOn(sql: Sql, database: Database, unlock: () => void): Store {
+  sql.run("INSERT INTO store (id) SELECT ? WHERE NOT EXISTS (SELECT 1 FROM store)", randomUUID());
+  const [own] = sql.all<{ id: string }>("SELECT id FROM store");
+  return {
+    id: (own as { id: string }).id,
+    users: usersIn(sql),
+    sessions: sessionsIn(sql),
+    devKeys: devKeysIn(sql),
+    packages: packagesIn(sql),
+    images: imagesIn(sql),
+    containers: containersIn(sql),
+    tombstones: tombstonesIn(sql),
+    transaction: sql.transaction,
+    close: () => {
+      database.close();
+      unlock();
+    },
+  };
+}

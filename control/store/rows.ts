@@ -1,0 +1,59 @@
+import type { Column } from "./columns.ts";
+import type { Sql } from "./sql.ts";
+
+/** Which field of an entity lies in which kind of column; the whole mapping of a table, and the only one. */
+export type Columns<T> = { [K in keyof T]-?: Column<T[K]> };
+
+type Stored = string | number | null;
+type StoredRow = Record<string, Stored>;
+
+export type Rows<T> = {
+  find(key: string): T | undefined;
+  /** The rows that satisfy an SQL condition over columns, e.g. `"package_id = ? ORDER BY name"`. */
+  where(condition: string, ...values: Stored[]): T[];
+  insert(row: T): T;
+  /** The row as it is now, or undefined where none has this key. */
+  update(key: string, patch: Partial<T>): T | undefined;
+  /** Compare-and-set: as `update`, but only where the row still satisfies the condition. */
+  updateWhere(key: string, patch: Partial<T>, condition: string, ...values: Stored[]): T | undefined;
+  remove(key: string): boolean;
+};
+
+/** The columns of an entity are its fields' names in snake case. */
+export function columnName(field: string): string {
+  return field.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+}
+
+/** Reads and writes the entities of one table; `key` names its primary key. */
+export function rowsOf<T extends object>(sql: Sql, table: string, key: keyof T & string, columns: Columns<T>): Rows<T> {
+  const fields = Object.keys(columns) as (keyof T & string)[];
+  const names = fields.map(columnName);
+  const all = names.join(", ");
+
+  const read = (row: StoredRow): T => {
+    const entity: Partial<T> = {};
+    for (const [index, field] of fields.entries()) entity[field] = columns[field].read(row[names[index] as string] as Stored);
+    return entity as T;
+  };
+  const write = <K extends keyof T>(field: K, row: Partial<T>): Stored => columns[field].write(row[field] as T[K]);
+
+  const updateWhere: Rows<T>["updateWhere"] = (id, patch, condition, ...values) => {
+    const changed = fields.filter((field) => field in patch);
+    if (changed.length === 0) return sql.all<StoredRow>(`SELECT ${all} FROM ${table} WHERE ${key} = ? AND ${condition}`, id, ...values).map(read)[0];
+    const set = changed.map((field) => `${columnName(field)} = ?`).join(", ");
+    const written = changed.map((field) => write(field, patch));
+    return sql.all<StoredRow>(`UPDATE ${table} SET ${set} WHERE ${key} = ? AND ${condition} RETURNING ${all}`, ...written, id, ...values).map(read)[0];
+  };
+
+  return {
+    find: (id) => sql.all<StoredRow>(`SELECT ${all} FROM ${table} WHERE ${key} = ?`, id).map(read)[0],
+    where: (condition, ...values) => sql.all<StoredRow>(`SELECT ${all} FROM ${table} WHERE ${condition}`, ...values).map(read),
+    insert: (row) => {
+      sql.run(`INSERT INTO ${table} (${all}) VALUES (${fields.map(() => "?").join(", ")})`, ...fields.map((field) => write(field, row)));
+      return row;
+    },
+    update: (id, patch) => updateWhere(id, patch, "TRUE"),
+    updateWhere,
+    remove: (id) => sql.run(`DELETE FROM ${table} WHERE ${key} = ?`, id) > 0,
+  };
+}

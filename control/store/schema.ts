@@ -1,0 +1,52 @@
+/**
+ * The steps that bring a store up to date, oldest first. A store's `user_version` is the number of steps it has seen, so a
+ * step that was ever released is never edited: a change is a new step at the end.
+ */
+export const SCHEMA_STEPS: readonly string[] = [
+  `
+  CREATE TABLE store (id TEXT NOT NULL) STRICT;
+
+  CREATE TABLE users (
+    id TEXT PRIMARY KEY, login TEXT NOT NULL UNIQUE, friendly_name TEXT NOT NULL, admin INTEGER NOT NULL, created_on INTEGER NOT NULL
+  ) STRICT;
+  CREATE TABLE sessions (
+    digest TEXT PRIMARY KEY, user_id TEXT NOT NULL REFERENCES users ON DELETE CASCADE, expires_on INTEGER NOT NULL
+  ) STRICT;
+  CREATE INDEX sessions_of_user ON sessions (user_id);
+  CREATE INDEX sessions_by_end ON sessions (expires_on);
+  CREATE TABLE dev_keys (
+    digest TEXT PRIMARY KEY, user_id TEXT NOT NULL REFERENCES users ON DELETE CASCADE
+  ) STRICT;
+  CREATE INDEX dev_keys_of_user ON dev_keys (user_id);
+
+  CREATE TABLE packages (
+    id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, version TEXT NOT NULL, author_id TEXT NOT NULL REFERENCES users,
+    created_on INTEGER NOT NULL, updated_on INTEGER NOT NULL
+  ) STRICT;
+
+  CREATE TABLE images (
+    id TEXT PRIMARY KEY, package_id TEXT NOT NULL REFERENCES packages, folder TEXT NOT NULL,
+    name TEXT NOT NULL, friendly_name TEXT NOT NULL, description TEXT NOT NULL, version TEXT NOT NULL, ref TEXT NOT NULL,
+    dockerfile TEXT NOT NULL, dockerfile_path TEXT NOT NULL, files TEXT NOT NULL,
+    state TEXT NOT NULL, since INTEGER NOT NULL, fault TEXT, resolved_id TEXT, exposed TEXT NOT NULL, logs TEXT NOT NULL,
+    created_on INTEGER NOT NULL, updated_on INTEGER NOT NULL
+  ) STRICT;
+  CREATE INDEX images_of_package ON images (package_id);
+
+  CREATE TABLE containers (
+    id TEXT PRIMARY KEY, package_id TEXT NOT NULL REFERENCES packages, image_id TEXT NOT NULL REFERENCES images, folder TEXT NOT NULL,
+    name TEXT NOT NULL, friendly_name TEXT NOT NULL, service TEXT NOT NULL UNIQUE, generation INTEGER NOT NULL,
+    config TEXT NOT NULL, env TEXT NOT NULL,
+    desired_instances INTEGER NOT NULL, wished_by TEXT, wished_on INTEGER NOT NULL, stop_for TEXT,
+    state TEXT NOT NULL, since INTEGER NOT NULL, fault TEXT, running_generation INTEGER, address TEXT, phases TEXT,
+    attempts INTEGER NOT NULL, not_before INTEGER NOT NULL, last_logs TEXT NOT NULL, last_active INTEGER NOT NULL,
+    created_on INTEGER NOT NULL, updated_on INTEGER NOT NULL
+  ) STRICT;
+  CREATE INDEX containers_of_package ON containers (package_id);
+  CREATE INDEX containers_of_image ON containers (image_id);
+
+  CREATE TABLE tombstones (
+    id TEXT PRIMARY KEY, service TEXT NOT NULL, removed_on INTEGER NOT NULL, cleared_on INTEGER
+  ) STRICT;
+  `,
+];

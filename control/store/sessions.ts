@@ -1,0 +1,20 @@
+import { text, whole } from "./columns.ts";
+import type { Session } from "./entities.ts";
+import { rowsOf } from "./rows.ts";
+import type { Sql } from "./sql.ts";
+
+export type Sessions = ReturnType<typeof sessionsIn>;
+
+/** Whether a session has expired is for the caller to say, who has a clock. */
+export function sessionsIn(sql: Sql) {
+  const rows = rowsOf<Session>(sql, "sessions", "digest", { digest: text(), userId: text(), expiresOn: whole() });
+  return {
+    byDigest: rows.find,
+    byUser: (userId: string) => rows.where("user_id = ?", userId),
+    insert: rows.insert,
+    remove: rows.remove,
+    removeByUser: (userId: string) => sql.run("DELETE FROM sessions WHERE user_id = ?", userId),
+    /** Removes those that ended at `now` (epoch ms) or before; returns how many. */
+    removeExpired: (now: number) => sql.run("DELETE FROM sessions WHERE expires_on <= ?", Math.trunc(now)),
+  };
+}

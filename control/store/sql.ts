@@ -1,0 +1,37 @@
+import type { Database, Statement } from "better-sqlite3";
+import { storeFault } from "./store-fault.ts";
+
+type Value = string | number | null;
+
+/** What the entity files see of SQLite: text and values. Faults: STORE_FULL, STORE_READ_ONLY, DATA_FOLDER_UNUSABLE, DATA_FOLDER_IN_USE. */
+export type Sql = {
+  all<R>(text: string, ...values: Value[]): R[];
+  /** How many rows it changed. */
+  run(text: string, ...values: Value[]): number;
+  /** All of it or nothing; may be nested. Durable when it returns. */
+  transaction<R>(work: () => R): R;
+};
+
+/** Each text is prepared once; texts are written by us, never made from input, so they are few. */
+export function sqlOn(database: Database, folder: string): Sql {
+  const prepared = new Map<string, Statement>();
+  const statement = (text: string): Statement => {
+    const known = prepared.get(text);
+    if (known) return known;
+    const fresh = database.prepare(text);
+    prepared.set(text, fresh);
+    return fresh;
+  };
+  const guarded = <R>(work: () => R): R => {
+    try {
+      return work();
+    } catch (error) {
+      throw storeFault(error, folder);
+    }
+  };
+  return {
+    all: <R>(text: string, ...values: Value[]) => guarded(() => statement(text).all(...values) as R[]),
+    run: (text, ...values) => guarded(() => statement(text).run(...values).changes),
+    transaction: (work) => guarded(() => database.transaction(work)()),
+  };
+}
