@@ -1,0 +1,82 @@
+import type Docker from "dockerode";
+import type { ContainerCreateOptions, ContainerInspectInfo } from "dockerode";
+import { Fault } from "../../fault.ts";
+import type { Log } from "../../log.ts";
+import type { Spec } from "../driver.ts";
+import { definition, type Site } from "./definition.ts";
+import { STOP_GRACE_MS, remove } from "./destroy.ts";
+import type { Engine } from "./engine.ts";
+import { answered } from "./faults.ts";
+import { look } from "./inspect.ts";
+import { readLabels } from "./labels.ts";
+import { observeOne, type View } from "./observe.ts";
+
+/** A name is free as soon as its holder is gone; more than this and somebody else keeps taking it. */
+const ATTEMPTS = 5;
+const PAUSE_MS = 100;
+
+export type Created = { id: string; adopted: boolean };
+
+/** Creates the service's container, or finds the one that is as good; its holder of any other generation goes first. */
+export async function createOrAdopt(engine: Engine, view: View, spec: Spec, site: Site, log: Log, signal: AbortSignal): Promise<Created> {
+  for (let attempt = 1; ; attempt++) {
+    signal.throwIfAborted();
+    try {
+      return { id: await create(engine, spec, site, log), adopted: false };
+    } catch (error) {
+      if (!answered(error, 409) || attempt === ATTEMPTS) throw error;
+    }
+    const holder = await look(engine, spec.service, signal);
+    if (!holder) continue;
+    refuseStranger(holder, spec);
+    if (asGood(holder, spec, view)) return { id: holder.Id, adopted: true };
+    log.info({ service: spec.service, generation: readLabels(holder.Config.Labels)?.generation, state: holder.State.Status }, "Replacing the service's container.");
+    if (holder.State.Running) await engine.call({ doing: `Stopping ${spec.service}`, signal, ms: STOP_GRACE_MS + 20_000 }, (docker) => stop(docker, holder.Id));
+    await remove(engine, holder.Id, signal);
+    await engine.clock.sleep(PAUSE_MS * (attempt - 1), signal);
+  }
+}
+
+/** The same definition, and running, or made by someone who did not get to start it. */
+function asGood(holder: ContainerInspectInfo, spec: Spec, view: View): boolean {
+  const observed = observeOne(view, holder);
+  if (observed?.labels.generation !== spec.labels.generation) return false;
+  // A change of `reach` needs another container: one that publishes no port cannot be reached by one.
+  return observed.running ? (observed.address !== undefined) === (spec.port !== undefined) : holder.State.Status === "created";
+}
+
+/** A name is no claim: what another berth or a person made is not ours to replace (RULINGS 8). */
+function refuseStranger(holder: ContainerInspectInfo, spec: Spec): void {
+  const labels = readLabels(holder.Config.Labels);
+  if (labels?.store === spec.labels.store && labels.container === spec.labels.container) return;
+  const owner = labels ? `container ${labels.container} of another berth (store ${labels.store})` : "a container that berth did not make";
+  throw new Fault("SPEC_REFUSED", `The name ${spec.service} is taken on the engine by ${owner}; remove that first.`);
+}
+
+/** Not cut off by a signal: an engine that no longer hears us may still create it. It takes milliseconds, or its time-out. */
+async function create(engine: Engine, spec: Spec, site: Site, log: Log): Promise<string> {
+  const asked = { doing: `Creating ${spec.service}`, reading: "start" as const };
+  try {
+    return await engine.call(asked, (docker) => post(docker, spec.service, definition(spec, site)));
+  } catch (error) {
+    if (!site.storageLimit || !/storage-opt|StorageOpt|quota/i.test(String(error))) throw error;
+    // Only some storage drivers can (overlay2 on xfs with pquota).
+    site.storageLimit = false;
+    log.debug({ err: error }, "This engine cannot limit a container's disk; `storage` is ignored.");
+    return engine.call(asked, (docker) => post(docker, spec.service, definition(spec, site)));
+  }
+}
+
+/** The client would put the whole definition, with all its variables, into the URL too, were name and body not told apart. */
+async function post(docker: Docker, name: string, body: ContainerCreateOptions): Promise<string> {
+  const made = await docker.createContainer({ _query: { name }, _body: body } as ContainerCreateOptions);
+  return made.id;
+}
+
+async function stop(docker: Docker, id: string): Promise<void> {
+  try {
+    await docker.getContainer(id).stop({ t: STOP_GRACE_MS / 1000 });
+  } catch (error) {
+    if (!answered(error, 304, 404)) throw error;
+  }
+}

@@ -1,0 +1,95 @@
+import { Fault } from "../../fault.ts";
+import type { Log } from "../../log.ts";
+import type { DeployCall, Deployment, Spec, StartPhases } from "../driver.ts";
+import { awaitReady } from "../ready.ts";
+import { crashed } from "./crash.ts";
+import { createOrAdopt } from "./create.ts";
+import type { Site } from "./definition.ts";
+import { remove } from "./destroy.ts";
+import type { Engine } from "./engine.ts";
+import { answered } from "./faults.ts";
+import { look } from "./inspect.ts";
+import { ensureNetwork } from "./network.ts";
+import { observeOne, type View } from "./observe.ts";
+import { pull } from "./pull.ts";
+import { WAYS } from "./reach.ts";
+import { readReference } from "./reference.ts";
+import { localImage } from "./resolve.ts";
+
+/** Pull if the image went missing, create or adopt, start, and wait until it answers or dies. */
+export async function deploy(engine: Engine, view: View, site: Site, spec: Spec, call: DeployCall, log: Log): Promise<Deployment> {
+  const { signal } = call;
+  const { clock } = engine;
+  const began = clock.monotonic();
+  await ensureNetwork(engine, site.network, signal);
+  const pulling = await pullIfMissing(engine, spec, call);
+  const made = await createOrAdopt(engine, view, spec, site, log, signal);
+  try {
+    signal.throwIfAborted();
+    // Not cut off by the signal, for the same reason as create; starting what runs already is a 304, which is fine.
+    await start(engine, spec, made.id);
+    const started = clock.monotonic();
+    const address = await alive(engine, view, spec, made.id, signal);
+    const phases: StartPhases = { ...pulling, create: started - began - (pulling.pull ?? 0), boot: clock.monotonic() - started };
+    log.debug({ service: spec.service, adopted: made.adopted, phases }, "Ready.");
+    return { ...(address ? { address } : {}), phases };
+  } catch (error) {
+    await remove(engine, made.id).catch((err: unknown) => log.warn({ service: spec.service, err }, "Could not remove what is left of a failed start."));
+    throw error;
+  }
+}
+
+async function pullIfMissing(engine: Engine, spec: Spec, call: DeployCall): Promise<Pick<StartPhases, "pull">> {
+  if (await localImage(engine, spec.image, call.signal)) return {};
+  const ref = readReference(spec.image);
+  if (ref.kind === "id") throw new Fault("IMAGE_NOT_FOUND", `The engine no longer has the image ${spec.image}; validate it again.`);
+  const began = engine.clock.monotonic();
+  await pull(engine, ref, call);
+  return { pull: engine.clock.monotonic() - began };
+}
+
+async function start(engine: Engine, spec: Spec, id: string): Promise<void> {
+  try {
+    await engine.call({ doing: `Starting ${spec.service}`, reading: "start" }, (docker) => docker.getContainer(id).start());
+  } catch (error) {
+    if (!answered(error, 304)) throw error;
+  }
+}
+
+/** Resolves when the container is ready, rejects as soon as it has died; whichever loses is called off. */
+async function alive(engine: Engine, view: View, spec: Spec, id: string, signal: AbortSignal): Promise<Deployment["address"]> {
+  const over = new AbortController();
+  const either = AbortSignal.any([signal, over.signal]);
+  try {
+    return await Promise.race([death(engine, spec, id, either), ready(engine, view, spec, id, either)]);
+  } finally {
+    over.abort(new Error("The start is decided."));
+  }
+}
+
+async function ready(engine: Engine, view: View, spec: Spec, id: string, signal: AbortSignal): Promise<Deployment["address"]> {
+  const { clock } = engine;
+  if (spec.port === undefined) {
+    await clock.sleep(spec.graceMs, signal);
+    return undefined;
+  }
+  const found = await look(engine, id, signal);
+  const address = found && observeOne(view, found)?.address;
+  // It has died already: `death` knows more.
+  if (!address && !found?.State.Running) return new Promise(() => {});
+  if (!address) throw new Fault("CONTAINER_NOT_READY", `${spec.service} has no address on the network ${view.network}.`);
+  await awaitReady(address, WAYS[view.reach].proof, { clock, signal });
+  return address;
+}
+
+/** The engine answers a wait the moment the container ends. The connection is as long as the start, so it has no limit of its own. */
+async function death(engine: Engine, spec: Spec, id: string, signal: AbortSignal): Promise<never> {
+  try {
+    await engine.docker.getContainer(id).wait({ condition: "not-running", abortSignal: signal });
+  } catch (error) {
+    signal.throwIfAborted();
+    // The wait broke, not the container: readiness alone decides, until the caller's own limit.
+    if (!answered(error, 404)) return new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason as Error), { once: true }));
+  }
+  throw await crashed(engine, spec, id, signal);
+}

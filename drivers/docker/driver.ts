@@ -1,0 +1,63 @@
+import { existsSync } from "node:fs";
+import type { Clock } from "../../clock.ts";
+import type { Log } from "../../log.ts";
+import type { Driver } from "../driver.ts";
+import type { Site } from "./definition.ts";
+import { deploy } from "./deploy.ts";
+import { destroy } from "./destroy.ts";
+import { openEngine } from "./engine.ts";
+import { events } from "./events.ts";
+import { inspect } from "./inspect.ts";
+import { list } from "./list.ts";
+import { logs } from "./logs.ts";
+import { ensureNetwork, joinNetwork } from "./network.ts";
+import type { View } from "./observe.ts";
+import { chooseReach, type REACHES } from "./reach.ts";
+import { resolve } from "./resolve.ts";
+
+export type DockerOptions = {
+  /** In the syntax of `DOCKER_HOST`: unix:///path or tcp://host:port; the engine's usual socket where left out. */
+  host?: string | undefined;
+  /** Speak TLS; `folder` holds ca.pem, cert.pem and key.pem (`DOCKER_CERT_PATH`). */
+  tls?: { folder: string } | undefined;
+  /** The bridge network that all containers share; made when it is missing. */
+  network: string;
+  reach: (typeof REACHES)[number];
+};
+
+/** A Docker engine as the orchestrator. Opens no connection until it is asked something. Faults: SETTINGS_INVALID. */
+export function dockerDriver(options: DockerOptions & { clock: Clock; log: Log }): Driver {
+  const { clock, log, network } = options;
+  const engine = openEngine(options, clock);
+  const loopback = engine.remote === undefined || /^(localhost|127\..*|::1)$/.test(engine.remote);
+  const reach = chooseReach(options.reach, { inContainer: existsSync("/.dockerenv"), remote: engine.remote !== undefined, platform: process.platform });
+  const view: View = { network, reach, engineHost: loopback ? "127.0.0.1" : (engine.remote ?? "") };
+  const site: Site = { network, reach, remote: !loopback, storageLimit: true };
+  let joined = reach !== "name";
+
+  /** Once per driver, when the first container is about to be reached. */
+  const join = async (signal: AbortSignal) => {
+    if (joined) return;
+    await ensureNetwork(engine, network, signal);
+    await joinNetwork(engine, network, log, signal);
+    joined = true;
+  };
+
+  return {
+    name: "docker",
+    resolve: (image, call) => resolve(engine, image, call, log),
+    deploy: async (spec, call) => {
+      await join(call.signal);
+      return deploy(engine, view, site, spec, call, log);
+    },
+    destroy: (service, call) => destroy(engine, view, service, call),
+    inspect: (service, call) => inspect(engine, view, service, call),
+    list: async (call) => {
+      await join(call.signal);
+      return list(engine, view, call);
+    },
+    logs: (service, which, call) => logs(engine, view, service, which, call),
+    events: (call) => events(engine, log, call),
+    close: async () => engine.close(),
+  };
+}

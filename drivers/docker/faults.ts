@@ -1,0 +1,55 @@
+import { Fault, type FaultCode } from "../../fault.ts";
+
+/** The first row that fits names the fault; a row without `status` or `text` does not ask for it. */
+type Row = { code: FaultCode; status?: number; text?: RegExp };
+
+/** What was being done decides how the engine's answer is read. */
+export const READINGS = {
+  control: [],
+  pull: [
+    { code: "PULL_DENIED", text: /denied|unauthorized|forbidden|authentication required|no basic auth|\b40[13]\b/i },
+    { code: "IMAGE_REFERENCE_INVALID", text: /invalid reference format|invalid repository name|repository name must be/i },
+    { code: "NO_CAPACITY", text: /no space left on device/i },
+    { code: "IMAGE_NOT_FOUND", text: /manifest unknown|name unknown|not found|no matching manifest/i },
+    { code: "IMAGE_NOT_FOUND", status: 404 },
+  ],
+  start: [
+    { code: "NO_CAPACITY", text: /no space left on device|cannot allocate memory|range of cpus|could not select device driver|fully subnetted|port is already allocated/i },
+    { code: "IMAGE_NOT_FOUND", status: 404, text: /no such image/i },
+    { code: "CONTAINER_CRASHED", text: /executable file not found|exec format error|permission denied|no such file or directory|is a directory/i },
+    { code: "SPEC_REFUSED", status: 400 },
+  ],
+} as const satisfies Record<string, readonly Row[]>;
+
+export type Reading = keyof typeof READINGS;
+
+/** Node's names for: nobody is there, nobody answers, or it is not who it should be. */
+const UNREACHABLE = /^(E(CONN(REFUSED|RESET|ABORTED)|NOENT|ACCES|PERM|PIPE|TIMEDOUT|HOSTUNREACH|NETUNREACH|NOTFOUND|AI_AGAIN|PROTO|NOTSOCK)|ERR_TLS|ERR_SSL|CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO|HPE_)/;
+
+/** An error of the engine's client, in the house's words; `doing` begins the sentence, such as "Stopping x". */
+export function engineFault(error: unknown, reading: Reading, doing: string): Fault {
+  if (error instanceof Fault) return error;
+  const { code, statusCode, message } = error as { code?: unknown; statusCode?: number; message?: string };
+  if (statusCode === undefined && typeof code === "string" && UNREACHABLE.test(code)) {
+    return new Fault("ENGINE_UNREACHABLE", `${doing}: the container engine cannot be reached (${code}).`, { cause: error });
+  }
+  const said = saidBy(message ?? String(error));
+  const rows: readonly Row[] = READINGS[reading];
+  const row = rows.find(({ status, text }) => (status === undefined || status === statusCode) && (text === undefined || text.test(said)));
+  return new Fault(row?.code ?? "ENGINE_FAILED", `${doing}: ${said}`, { cause: error });
+}
+
+/** True where the engine answered with one of these statuses. */
+export function answered(error: unknown, ...statuses: number[]): boolean {
+  const from = error instanceof Fault ? error.cause : error;
+  const status = (from as { statusCode?: unknown } | undefined)?.statusCode;
+  return typeof status === "number" && statuses.includes(status);
+}
+
+/** The engine's own sentence, without the client's frame around it. */
+function saidBy(message: string): string {
+  return message
+    .replace(/^\(HTTP code \d+\) .*? - /, "")
+    .trim()
+    .slice(0, 500);
+}

@@ -1,0 +1,22 @@
+import type { ContainerInspectInfo } from "dockerode";
+import type { Call, Observed } from "../driver.ts";
+import type { Engine } from "./engine.ts";
+import { answered } from "./faults.ts";
+import { observeOne, type View } from "./observe.ts";
+
+/** All that the engine knows of a container, ours or not; undefined where there is none. */
+export async function look(engine: Engine, service: string, signal: AbortSignal | undefined): Promise<ContainerInspectInfo | undefined> {
+  try {
+    return await engine.call({ doing: `Inspecting ${service}`, signal }, (docker, abortSignal) => docker.getContainer(service).inspect({ abortSignal }));
+  } catch (error) {
+    if (answered(error, 404)) return undefined;
+    throw error;
+  }
+}
+
+/** A container that only has the name of a service, but is not ours, does not exist for berth. */
+export async function inspect(engine: Engine, view: View, service: string, { signal }: Call): Promise<Observed | undefined> {
+  const found = await look(engine, service, signal);
+  // The engine also finds a container by (the beginning of) its id.
+  return found && found.Name === `/${service}` ? observeOne(view, found) : undefined;
+}

@@ -1,0 +1,33 @@
+import type { Labels } from "../driver.ts";
+
+/** The label that every container of ours has, whichever store it belongs to: what lists and events are filtered by. */
+export const OURS = "berth.container";
+/** Not a label of the contract: the port of the spec, so that the address can be told again without it. */
+export const PORT = "berth.port";
+
+export function writeLabels(labels: Labels, port: number | undefined): Record<string, string> {
+  return {
+    "berth.store": labels.store,
+    "berth.environment": labels.environment,
+    [OURS]: labels.container,
+    "berth.generation": String(labels.generation),
+    ...(port === undefined ? {} : { [PORT]: String(port) }),
+  };
+}
+
+/** Undefined for a container that berth did not make. */
+export function readLabels(found: Record<string, string> | undefined): Labels | undefined {
+  const container = found?.[OURS];
+  if (found === undefined || container === undefined) return undefined;
+  return {
+    store: found["berth.store"] ?? "",
+    environment: found["berth.environment"] ?? "",
+    container,
+    generation: Number(found["berth.generation"] ?? 0),
+  };
+}
+
+export function readPort(found: Record<string, string> | undefined): number | undefined {
+  const port = Number(found?.[PORT]);
+  return Number.isInteger(port) && port > 0 ? port : undefined;
+}

@@ -1,0 +1,19 @@
+import type { Call, Observed } from "../driver.ts";
+import type { Engine } from "./engine.ts";
+import { inspect } from "./inspect.ts";
+import { OURS } from "./labels.ts";
+import { observeListed, type View } from "./observe.ts";
+
+export async function list(engine: Engine, view: View, { signal }: Call): Promise<Observed[]> {
+  const lines = await engine.call({ doing: "Listing containers", signal }, (docker, abortSignal) =>
+    docker.listContainers({ all: true, filters: { label: [OURS] }, abortSignal }),
+  );
+  const observed: Observed[] = [];
+  for (const line of lines) {
+    const one = observeListed(view, line);
+    // Only `inspect` knows why one ended; those that did are few. It may be gone by then.
+    const exact = one && !one.running ? await inspect(engine, view, one.service, { signal }) : one;
+    if (exact) observed.push(exact);
+  }
+  return observed;
+}

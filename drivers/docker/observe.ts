@@ -1,0 +1,47 @@
+import type { ContainerInfo, ContainerInspectInfo } from "dockerode";
+import type { Observed } from "../driver.ts";
+import { readLabels, readPort } from "./labels.ts";
+import { WAYS, type Reach } from "./reach.ts";
+
+/** How this driver sees containers: through which network, and by which way. */
+export type View = { network: string; reach: Reach; engineHost: string };
+
+/** The contract's words for what `inspect` says; undefined for a container that is not ours. */
+export function observeOne(view: View, found: ContainerInspectInfo): Observed | undefined {
+  const labels = readLabels(found.Config.Labels);
+  if (!labels) return undefined;
+  const service = found.Name.replace(/^\//, "");
+  const port = readPort(found.Config.Labels);
+  const published = port === undefined ? undefined : found.NetworkSettings.Ports?.[`${port}/tcp`]?.[0]?.HostPort;
+  const { Running: running, Status: status, ExitCode: code, OOMKilled: outOfMemory } = found.State;
+  return {
+    service,
+    labels,
+    running,
+    ...addressed(view, running, { service, port, ip: found.NetworkSettings.Networks?.[view.network]?.IPAddress, hostPort: Number(published) }),
+    ...(running || status === "created" ? {} : { exit: { code, outOfMemory } }),
+  };
+}
+
+/** The same of a line of the engine's list, which knows no exit codes. */
+export function observeListed(view: View, found: ContainerInfo): Observed | undefined {
+  const labels = readLabels(found.Labels);
+  const service = found.Names[0]?.replace(/^\//, "");
+  if (!labels || service === undefined) return undefined;
+  const port = readPort(found.Labels);
+  const running = ["running", "paused", "restarting"].includes(found.State);
+  const hostPort = found.Ports.find(({ PrivatePort, Type }) => PrivatePort === port && Type === "tcp")?.PublicPort;
+  return {
+    service,
+    labels,
+    running,
+    ...addressed(view, running, { service, port, ip: found.NetworkSettings.Networks[view.network]?.IPAddress, hostPort }),
+  };
+}
+
+type Found = { service: string; port: number | undefined; ip: string | undefined; hostPort: number | undefined };
+
+function addressed({ reach, engineHost }: View, running: boolean, { port, ...ways }: Found): Pick<Observed, "address"> {
+  const address = running && port !== undefined ? WAYS[reach].address({ ...ways, port }, engineHost) : undefined;
+  return address ? { address } : {};
+}

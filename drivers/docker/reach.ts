@@ -1,0 +1,27 @@
+import type { Address } from "../driver.ts";
+import type { Proof } from "../ready.ts";
+
+export const REACHES = ["auto", "address", "name", "published"] as const;
+export type Reach = Exclude<(typeof REACHES)[number], "auto">;
+
+/** What both the engine's list and its inspect tell about the ways to a container. */
+export type Ways = { service: string; port: number; ip: string | undefined; hostPort: number | undefined };
+
+/** The three ways from a gateway to a container. */
+export const WAYS: Record<Reach, { proof: Proof; publishes: boolean; address(ways: Ways, engineHost: string): Address | undefined }> = {
+  /** By its IP on the bridge network: berth runs on the engine's own Linux machine. */
+  address: { proof: "accepted", publishes: false, address: ({ ip, port }) => (ip ? { host: ip, port } : undefined) },
+  /** By the engine's DNS: berth runs in a container on the same network. */
+  name: { proof: "accepted", publishes: false, address: ({ service, ip, port }) => (ip ? { host: service, port } : undefined) },
+  /** By a port of the engine's machine: the only way into a virtual machine or to another host. */
+  published: { proof: "held", publishes: true, address: ({ hostPort }, host) => (hostPort ? { host, port: hostPort } : undefined) },
+};
+
+export function chooseReach(
+  wished: (typeof REACHES)[number],
+  here: { inContainer: boolean; remote: boolean; platform: NodeJS.Platform },
+): Reach {
+  if (wished !== "auto") return wished;
+  if (here.inContainer) return "name";
+  return here.remote || here.platform !== "linux" ? "published" : "address";
+}

@@ -1,0 +1,42 @@
+import { Fault } from "../../fault.ts";
+
+const LABEL = "[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?";
+const REGISTRY = `(?:${LABEL}(?:\\.${LABEL})*|\\[[0-9a-fA-F:]+\\])(?::[0-9]+)?`;
+const PART = "[a-z0-9]+(?:(?:\\.|_|__|-+)[a-z0-9]+)*";
+const REFERENCE = new RegExp(
+  `^(?:(?<registry>${REGISTRY})/)?(?<repository>${PART}(?:/${PART})*)(?::(?<tag>[\\w][\\w.-]{0,127}))?(?:@(?<digest>[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[0-9a-f]{32,}))?$`,
+);
+const IMAGE_ID = /^sha256:[0-9a-f]{64}$/;
+
+/** An image reference taken apart; `kind: "id"` is an image of this engine by its own id, which no registry knows. */
+export type Reference =
+  | { kind: "id" }
+  | {
+      kind: "name";
+      /** Present only where the reference names one itself; `docker.io` by default is not. */
+      registry: string | undefined;
+      digest: string | undefined;
+      /** What the engine's pull takes: the name without tag and digest, then the one that counts. */
+      name: string;
+      tag: string;
+    };
+
+/** Faults: IMAGE_REFERENCE_INVALID. */
+export function readReference(ref: string): Reference {
+  if (IMAGE_ID.test(ref)) return { kind: "id" };
+  const found = ref.length <= 512 ? (REFERENCE.exec(ref)?.groups as Record<string, string | undefined> | undefined) : undefined;
+  if (!found) throw new Fault("IMAGE_REFERENCE_INVALID", `"${ref.slice(0, 512)}" is not an image reference.`);
+  const { registry, repository = "", tag, digest } = found;
+  // A first component without a dot or a colon is a namespace of the default registry (`datagrok/x`), not a host.
+  const explicit = registry !== undefined && (/[.:]/.test(registry) || registry === "localhost");
+  if (registry !== undefined && !explicit && !new RegExp(`^${PART}$`).test(registry)) {
+    throw new Fault("IMAGE_REFERENCE_INVALID", `"${ref}" is not an image reference: the name must be in lower case.`);
+  }
+  return {
+    kind: "name",
+    registry: explicit ? registry : undefined,
+    digest,
+    name: registry === undefined ? repository : `${registry}/${repository}`,
+    tag: digest ?? tag ?? "latest",
+  };
+}

@@ -1,0 +1,39 @@
+import type { Clock } from "../clock.ts";
+import { Fault } from "../fault.ts";
+import type { Log } from "../log.ts";
+import type { DockerOptions } from "./docker/driver.ts";
+import type { Driver, DriverName } from "./driver.ts";
+import type { ProcessOptions } from "./process/driver.ts";
+
+/** What each driver needs besides a clock and a log; only the one that is opened must be there. */
+export type DriverSettings = { docker?: DockerOptions; process?: ProcessOptions };
+
+type Tools = { clock: Clock; log: Log };
+type Open = (settings: DriverSettings, tools: Tools) => Promise<Driver>;
+
+/** Loaded when chosen: an orchestrator's client may cost half a second and tens of megabytes. */
+const OPEN: Partial<Record<DriverName, Open>> = {
+  docker: async (settings, tools) => {
+    const { dockerDriver } = await import("./docker/driver.ts");
+    return dockerDriver({ ...given(settings.docker, "docker"), ...tools });
+  },
+  process: async (settings, tools) => {
+    const { processDriver } = await import("./process/driver.ts");
+    return processDriver({ ...given(settings.process, "process"), ...tools });
+  },
+};
+
+/** The names that `openDriver` takes in this version. */
+export const AVAILABLE_DRIVERS: readonly DriverName[] = Object.keys(OPEN) as DriverName[];
+
+/** Faults: SETTINGS_INVALID for a driver that this version does not have, or whose settings are wrong. */
+export async function openDriver(name: DriverName, settings: DriverSettings, tools: Tools): Promise<Driver> {
+  const open = OPEN[name];
+  if (!open) throw new Fault("SETTINGS_INVALID", `The driver "${name}" is not in this version; there are: ${AVAILABLE_DRIVERS.join(", ")}.`);
+  return open(settings, { clock: tools.clock, log: tools.log.child({ driver: name }) });
+}
+
+function given<T>(settings: T | undefined, name: DriverName): T {
+  if (settings === undefined) throw new Fault("SETTINGS_INVALID", `The driver "${name}" was chosen without its settings.`);
+  return settings;
+}
