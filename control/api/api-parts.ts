@@ -1,0 +1,34 @@
+import type { Log } from "../../log.ts";
+import type { ControlIdentity } from "../identity/open-identity.ts";
+import type { Publisher } from "../publish/open-publisher.ts";
+import type { Container } from "../store/entities.ts";
+import type { Store } from "../store/open-store.ts";
+
+/** What the API asks of the lifecycle. Wishes are durable when their call returns. */
+export type ApiLifecycle = {
+  wishStart(containerId: string, userId: string): unknown;
+  wishStop(containerId: string, userId: string): unknown;
+  wishValidation(imageId: string): unknown;
+  /** The container once it is in no passing state; rejects with the signal's reason. */
+  settled(containerId: string, signal: AbortSignal): Promise<Container>;
+};
+
+export type ApiSettings = {
+  /** Where people reach this server, without a slash at the end; undefined: as each request says it. */
+  webRoot: string | undefined;
+  /** Origins beside its own from which a browser may change something. */
+  origins: readonly string[];
+  version: string;
+};
+
+/** Everything that the routes work with. */
+export type ApiParts = {
+  store: Store;
+  lifecycle: ApiLifecycle;
+  identity: ControlIdentity;
+  publisher: Publisher;
+  /** A container's last `tail` lines, oldest first, as the orchestrator has them now. */
+  driverLogs(service: string, tail: number, signal: AbortSignal): AsyncIterable<string>;
+  settings: ApiSettings;
+  log: Log;
+};

@@ -1,0 +1,27 @@
+import { Fault } from "../../fault.ts";
+import type { Container } from "../store/entities.ts";
+import type { ApiParts } from "./api-parts.ts";
+
+/** More than this is cut off at the front: the end is what tells why. */
+const MOST_CHARACTERS = 8 * 1024 * 1024;
+
+/** A container's last `tail` lines; where it does not run, or its orchestrator cannot be asked, those that were kept when it last did. */
+export async function containerLogs(driverLogs: ApiParts["driverLogs"], container: Container, tail: number, signal: AbortSignal): Promise<string> {
+  try {
+    let text = "";
+    for await (const piece of driverLogs(container.service, tail, signal)) {
+      text += piece;
+      if (text.length > 2 * MOST_CHARACTERS) text = text.slice(-MOST_CHARACTERS);
+    }
+    if (text !== "") return text.slice(-MOST_CHARACTERS);
+  } catch (error) {
+    if (!(error instanceof Fault) || container.lastLogs === "") throw error;
+  }
+  return lastLines(container.lastLogs, tail);
+}
+
+function lastLines(text: string, count: number): string {
+  const lines = text.split("\n");
+  const ended = lines.at(-1) === "" ? 1 : 0;
+  return lines.slice(-(count + ended)).join("\n");
+}

@@ -1,0 +1,137 @@
+import type { FastifyInstance } from "fastify";
+import { Fault } from "../../fault.ts";
+import type { Container } from "../store/entities.ts";
+import type { Admission } from "./admission.ts";
+import type { ApiParts } from "./api-parts.ts";
+import { clientGone } from "./client-gone.ts";
+import { containerLogs } from "./container-logs.ts";
+import { type Fields, listed, type ListQuery } from "./list-query.ts";
+import { allLive, findLive, type LiveContainer } from "./live-containers.ts";
+import { mayManage, requireManage } from "./rights.ts";
+import { readUuid } from "./uuid.ts";
+import { containerOnWire } from "./wire-entities.ts";
+import { answers, CONTAINER, ID_PARAMS, LIST_QUERY } from "./wire-schemas.ts";
+import { CONTAINER_WIRE_STATES } from "../lifecycle/container-states.ts";
+
+type ById = { Params: { id: string } };
+type Signed = { userId: string; admin: boolean };
+
+const FIELDS: Fields<LiveContainer> = {
+  id: ({ container }) => container.id,
+  name: ({ container }) => container.name,
+  friendlyName: ({ container }) => container.friendlyName,
+  serviceName: ({ container }) => container.service,
+  status: ({ container }) => CONTAINER_WIRE_STATES[container.state],
+  createdOn: ({ container }) => container.createdOn,
+  updatedOn: ({ container }) => container.updatedOn,
+  lastActive: ({ container }) => container.lastActive,
+};
+
+const MOST_LOG_LINES = 100_000;
+
+/** `awaitStart` and `awaitStop` differ in name alone. */
+const awaits = (name: string) => ({
+  type: "object",
+  properties: { [name]: { type: "boolean", default: false, description: "answer when it is done" } },
+});
+const LOGS_QUERY = {
+  type: "object",
+  properties: { limit: { type: "integer", minimum: 1, maximum: MOST_LOG_LINES, default: 10_000, description: "lines" } },
+};
+
+export function containerRoutes(app: FastifyInstance, parts: ApiParts, admission: Admission): void {
+  const { store, lifecycle } = parts;
+  const tags = ["docker containers"];
+
+  const shown = ({ container, image }: LiveContainer, caller: Signed) =>
+    containerOnWire(container, image, mayManage(store, caller, container.packageId));
+  const find = (id: string): LiveContainer => {
+    const live = findLive(store, readUuid(id));
+    if (!live) throw new Fault("CONTAINER_NOT_FOUND", `There is no container ${id}.`);
+    return live;
+  };
+  /** Clients take a 404 for success in what these routes do, so here an unknown id is a bad request. */
+  const findManaged = (id: string, caller: Signed): LiveContainer => {
+    const live = findLive(store, readUuid(id));
+    if (!live) throw new Fault("REQUEST_INVALID", `There is no container ${id}.`);
+    requireManage(store, caller, live.container.packageId);
+    return live;
+  };
+
+  app.get<{ Querystring: ListQuery }>(
+    "/docker/containers",
+    { schema: { tags, summary: "Lists containers", querystring: LIST_QUERY, response: answers({ type: "array", items: CONTAINER }) } },
+    (request) => listed(allLive(store), request.query, FIELDS).map((live) => shown(live, admission.caller(request))),
+  );
+
+  app.get<{ Querystring: ListQuery }>(
+    "/docker/containers/count",
+    { schema: { tags, summary: "Counts containers", querystring: LIST_QUERY, response: answers({ type: "integer" }) } },
+    (request) => listed(allLive(store), { ...request.query, limit: 0 }, FIELDS).length,
+  );
+
+  app.get<ById>(
+    "/docker/containers/:id",
+    { schema: { tags, summary: "Finds a container", params: ID_PARAMS, response: answers(CONTAINER) } },
+    (request) => shown(find(request.params.id), admission.caller(request)),
+  );
+
+  app.get<ById & { Querystring: { awaitStart: boolean } }>(
+    "/docker/containers/:id/run",
+    {
+      config: { mutates: true },
+      schema: { tags, summary: "Starts a container", params: ID_PARAMS, querystring: awaits("awaitStart"), response: answers(CONTAINER) },
+    },
+    async (request, reply) => {
+      const caller = admission.caller(request);
+      const { container } = findManaged(request.params.id, caller);
+      await lifecycle.wishStart(container.id, caller.userId);
+      if (request.query.awaitStart) requireStarted(await lifecycle.settled(container.id, clientGone(reply)));
+      return shown(find(container.id), caller);
+    },
+  );
+
+  app.get<ById & { Querystring: { awaitStop: boolean } }>(
+    "/docker/containers/:id/stop",
+    {
+      config: { mutates: true },
+      schema: { tags, summary: "Stops a container", params: ID_PARAMS, querystring: awaits("awaitStop"), response: answers(CONTAINER) },
+    },
+    async (request, reply) => {
+      const caller = admission.caller(request);
+      const { container } = findManaged(request.params.id, caller);
+      await lifecycle.wishStop(container.id, caller.userId);
+      if (request.query.awaitStop) requireNoError(await lifecycle.settled(container.id, clientGone(reply)));
+      return shown(find(container.id), caller);
+    },
+  );
+
+  app.get<ById & { Querystring: { limit: number } }>(
+    "/docker/containers/:id/logs",
+    {
+      schema: {
+        tags,
+        summary: "The last lines that a container wrote",
+        params: ID_PARAMS,
+        querystring: LOGS_QUERY,
+        produces: ["text/plain"],
+        response: answers({ type: "string" }),
+      },
+    },
+    async (request, reply) => {
+      const { container } = findManaged(request.params.id, admission.caller(request));
+      const text = await containerLogs(parts.driverLogs, container, request.query.limit, clientGone(reply));
+      return reply.type("text/plain; charset=utf-8").serializer(String).send(text);
+    },
+  );
+}
+
+function requireNoError(container: Container): void {
+  if (container.state !== "ERROR") return;
+  throw container.fault ? Fault.from(container.fault) : new Fault("ENGINE_FAILED", "The container failed for an unknown reason.");
+}
+
+function requireStarted(container: Container): void {
+  requireNoError(container);
+  if (container.state !== "STARTED") throw new Fault("CONTAINER_STOPPED", "The container was stopped before it had started.");
+}

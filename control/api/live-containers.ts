@@ -1,0 +1,19 @@
+import type { Container, Image } from "../store/entities.ts";
+import type { Store } from "../store/open-store.ts";
+
+/** A container and its image. One whose folder its package no longer has is gone for clients, though it may still be stopping. */
+export type LiveContainer = { container: Container; image: Image };
+
+export function findLive(store: Store, id: string): LiveContainer | undefined {
+  const container = store.containers.find(id);
+  const image = container && store.images.find(container.imageId);
+  return container && image && image.state !== "DELETED" ? { container, image } : undefined;
+}
+
+export function allLive(store: Store): LiveContainer[] {
+  const images = new Map(store.images.all().map((image) => [image.id, image]));
+  return store.containers.all().flatMap((container) => {
+    const image = images.get(container.imageId);
+    return image && image.state !== "DELETED" ? [{ container, image }] : [];
+  });
+}

@@ -1,0 +1,65 @@
+import swagger from "@fastify/swagger";
+import { fastify, type FastifyInstance } from "fastify";
+import { chmod, rm } from "node:fs/promises";
+import { Fault } from "../../fault.ts";
+import { openAdmission } from "./admission.ts";
+import { answerError } from "./api-error.ts";
+import type { ApiParts } from "./api-parts.ts";
+import { containerRoutes } from "./container-routes.ts";
+import { imageRoutes } from "./image-routes.ts";
+import { packageRoutes } from "./package-routes.ts";
+import { serverRoutes } from "./server-routes.ts";
+import { userRoutes } from "./user-routes.ts";
+
+/** How long a client may take to send a request, its package included. */
+const REQUEST_TIMEOUT_MS = 15 * 60_000;
+/** Keys and names stand in paths, and are longer than the router's own limit. */
+const LONGEST_PATH_PART = 512;
+
+/**
+ * The Datagrok-compatible REST, on a Unix socket that only this user can open. It authenticates every request by itself. `socketPath`
+ * is taken over: whatever an earlier process left there is gone. `close` ends waiting calls too.
+ */
+export async function openApi(parts: ApiParts & { socketPath: string }): Promise<{ close(): Promise<void> }> {
+  const app = await buildApi(parts);
+  await rm(parts.socketPath, { force: true });
+  await app.listen({ path: parts.socketPath });
+  await chmod(parts.socketPath, 0o600);
+  return { close: () => app.close() };
+}
+
+async function buildApi(parts: ApiParts): Promise<FastifyInstance> {
+  const app = fastify({
+    exposeHeadRoutes: false,
+    forceCloseConnections: true,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    return503OnClosing: true,
+    routerOptions: { maxParamLength: LONGEST_PATH_PART },
+  });
+  const admission = openAdmission(parts);
+
+  app.setErrorHandler(answerError(parts.log));
+  app.setNotFoundHandler((request) => {
+    throw new Fault("ROUTE_NOT_FOUND", `There is no ${request.method} ${request.url.split("?", 1)[0]?.slice(0, 200)}.`);
+  });
+  app.addHook("onRequest", async (request, reply) => {
+    reply.header("cache-control", "no-store");
+    admission.admit(request);
+  });
+  // A body that no route asked for is passed over, whatever it claims to be.
+  app.addContentTypeParser("*", (_request, _payload, done) => done(null));
+
+  await app.register(swagger, { openapi: { info: { title: "berth", version: parts.settings.version } } });
+  await app.register(
+    async (api) => {
+      serverRoutes(api, parts);
+      userRoutes(api, parts, admission);
+      containerRoutes(api, parts, admission);
+      imageRoutes(api, parts, admission);
+      await api.register(async (packages) => packageRoutes(packages, parts, admission));
+      api.get("/openapi.json", { config: { admits: "anyone" }, schema: { hide: true } }, () => app.swagger());
+    },
+    { prefix: "/api" },
+  );
+  return app;
+}

@@ -1,0 +1,116 @@
+import type { FastifyInstance } from "fastify";
+import { Readable } from "node:stream";
+import { Fault } from "../../fault.ts";
+import { refuseForeignAuthor } from "../publish/record-package.ts";
+import type { Admission } from "./admission.ts";
+import type { ApiParts } from "./api-parts.ts";
+import { clientGone } from "./client-gone.ts";
+import { findLive } from "./live-containers.ts";
+import { PACKAGE_ADDRESSES, readPackageAddress } from "./package-address.ts";
+import { containerOnWire, imageOnWire } from "./wire-entities.ts";
+import { answers, CONTAINER, IMAGE } from "./wire-schemas.ts";
+
+type Address = { Params: Parameters<typeof readPackageAddress>[0] };
+
+const PUBLISH_QUERY = {
+  type: "object",
+  properties: {
+    debug: { type: "boolean", default: false, description: "the images' tag is the developer's login" },
+    rebuild: { type: "string", description: "accepted; nothing is built here" },
+    dropDb: { type: "string", description: "accepted; there is no database of the package" },
+    suffix: { type: "string", description: "accepted" },
+  },
+} as const;
+
+const PUBLISHED = {
+  type: "object",
+  properties: {
+    "#type": { type: "string" },
+    id: { type: "string" },
+    name: { type: "string" },
+    version: { type: "string" },
+    images: { type: "array", items: IMAGE },
+    containers: { type: "array", items: CONTAINER },
+    warnings: { type: "array", items: { type: "string" }, description: "for the author to read" },
+  },
+} as const;
+
+const INCOMING_TYPES = ["application/zip", "application/octet-stream"];
+
+/** Registered apart: here a body is a stream of bytes, whatever its Content-Type, and most clients send none. */
+export function packageRoutes(app: FastifyInstance, { store, publisher }: ApiParts, admission: Admission): void {
+  const tags = ["packages"];
+  const config = { admits: "itself" } as const;
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser("*", (_request, payload, done) => done(null, payload));
+
+  for (const address of PACKAGE_ADDRESSES) {
+    const params = {
+      type: "object",
+      properties: Object.fromEntries(
+        address
+          .split("/:")
+          .slice(1)
+          .map((name) => [name, { type: "string" }]),
+      ),
+    };
+
+    app.get<Address>(
+      `${address}/timestamps`,
+      {
+        config,
+        schema: {
+          tags,
+          summary: "Which files need not be sent again: none",
+          params,
+          response: answers({ type: "object", additionalProperties: true }),
+        },
+      },
+      (request) => {
+        const { name, key } = readPackageAddress(request.params);
+        refuseForeignAuthor(store, name, admission.developer(request, key));
+        return {};
+      },
+    );
+
+    app.post<Address & { Querystring: { debug: boolean } }>(
+      address,
+      {
+        config,
+        schema: {
+          tags,
+          summary: "Publishes a package: a ZIP",
+          consumes: INCOMING_TYPES,
+          params,
+          querystring: PUBLISH_QUERY,
+          response: answers(PUBLISHED),
+        },
+      },
+      async (request, reply) => {
+        const { name, key } = readPackageAddress(request.params);
+        const user = admission.developer(request, key);
+        if (!(request.body instanceof Readable)) throw new Fault("PACKAGE_INVALID", "The request has no body; a ZIP is needed.");
+        const body = request.body;
+        try {
+          // The socket must outlive a refusal, or the client would see a broken connection in place of the reason.
+          const bytes = body.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>;
+          const published = await publisher.publish({ name, user, debug: request.query.debug, body: bytes, signal: clientGone(reply) });
+          return {
+            "#type": "Package",
+            id: published.package.id,
+            name: published.package.name,
+            version: published.package.version,
+            images: published.images.map((image) => imageOnWire(store.images.find(image.id) ?? image)),
+            containers: published.containers.flatMap(({ id }) => {
+              const live = findLive(store, id);
+              return live ? [containerOnWire(live.container, live.image, true)] : [];
+            }),
+            warnings: published.warnings,
+          };
+        } finally {
+          body.resume();
+        }
+      },
+    );
+  }
+}

@@ -1,0 +1,37 @@
+import type { FastifyInstance } from "fastify";
+import { Fault } from "../../fault.ts";
+import type { Admission } from "./admission.ts";
+import type { ApiParts } from "./api-parts.ts";
+import { readDevKey } from "./credentials.ts";
+import { userOnWire } from "./wire-entities.ts";
+import { answers, USER } from "./wire-schemas.ts";
+
+const SIGNED_IN = { type: "object", properties: { isSuccess: { type: "boolean" }, token: { type: "string" } } } as const;
+const KEY_PARAMS = { type: "object", properties: { key: { type: "string" } }, required: ["key"] } as const;
+
+export function userRoutes(app: FastifyInstance, { identity, store }: ApiParts, admission: Admission): void {
+  const tags = ["users"];
+  const config = { admits: "anyone" } as const;
+  const signIn = (key: string | undefined) => {
+    if (key === undefined) throw new Fault("DEV_KEY_INVALID", "A developer key is needed: Authorization: Dev <key>.");
+    return { isSuccess: true, token: identity.openSession(identity.userOfDevKey(key).id) };
+  };
+
+  app.post(
+    "/users/login/dev",
+    { config, schema: { tags, summary: "Signs in with a developer key: Authorization: Dev <key>", response: answers(SIGNED_IN) } },
+    (request) => signIn(readDevKey(request.headers.authorization)),
+  );
+
+  app.post<{ Params: { key: string } }>(
+    "/users/login/dev/:key",
+    { config, schema: { tags, summary: "The same, for older clients", deprecated: true, params: KEY_PARAMS, response: answers(SIGNED_IN) } },
+    (request) => signIn(request.params.key),
+  );
+
+  app.get("/users/current", { schema: { tags, summary: "Who is signed in", response: answers(USER) } }, (request) => {
+    const user = store.users.find(admission.caller(request).userId);
+    if (!user) throw new Fault("TOKEN_INVALID", "The session's user is gone.");
+    return userOnWire(user);
+  });
+}

@@ -1,0 +1,63 @@
+import { CONTAINER_WIRE_STATES } from "../lifecycle/container-states.ts";
+import { IMAGE_WIRE_STATES } from "../lifecycle/image-states.ts";
+import type { Container, Image, User } from "../store/entities.ts";
+
+/** Entities under the names and in the words that clients know (CONTRACT §3). */
+
+export function imageOnWire(image: Image) {
+  return {
+    "#type": "DockerImage",
+    id: image.id,
+    name: image.name,
+    friendlyName: image.friendlyName,
+    description: image.description,
+    dockerfile: image.dockerfile,
+    status: IMAGE_WIRE_STATES[image.state],
+    dockerName: image.name,
+    version: image.version,
+    dockerfilePath: image.dockerfilePath,
+    logs: image.logs,
+    imageRef: image.ref,
+    createdOn: dateOf(image.createdOn),
+    updatedOn: dateOf(image.updatedOn),
+  };
+}
+
+/** `inside` is false for a caller who may not look into the container: logs are left out, and values of variables masked. */
+export function containerOnWire(container: Container, image: Image, inside: boolean) {
+  return {
+    "#type": "DockerContainer",
+    id: container.id,
+    name: container.name,
+    friendlyName: container.friendlyName,
+    dockerfile: imageOnWire(image),
+    dockerImage: image.ref,
+    serviceName: container.service,
+    status: CONTAINER_WIRE_STATES[container.state],
+    desiredInstances: container.desiredInstances,
+    address: container.address?.host ?? null,
+    port: container.address?.port ?? container.config.port ?? null,
+    lastLogs: inside ? container.lastLogs : "",
+    lastActive: container.lastActive === 0 ? null : dateOf(container.lastActive),
+    environmentVars: inside ? container.env : Object.fromEntries(Object.keys(container.env).map((name) => [name, "***"])),
+    createdOn: dateOf(container.createdOn),
+    updatedOn: dateOf(container.updatedOn),
+  };
+}
+
+export function userOnWire(user: User) {
+  return {
+    "#type": "User",
+    id: user.id,
+    login: user.login,
+    firstName: user.friendlyName,
+    lastName: "",
+    friendlyName: user.friendlyName,
+    admin: user.admin,
+    createdOn: dateOf(user.createdOn),
+  };
+}
+
+function dateOf(epochMs: number): string {
+  return new Date(epochMs).toISOString();
+}

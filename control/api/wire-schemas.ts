@@ -1,0 +1,85 @@
+/** JSON schemas of what goes over the wire: they check what comes in, write what goes out, and are the OpenAPI description. */
+
+const text = { type: "string" } as const;
+const date = { type: "string", format: "date-time" } as const;
+const orNull = <T extends string>(type: T) => ({ type: [type, "null"] }) as const;
+
+export const IMAGE = {
+  type: "object",
+  properties: {
+    "#type": text,
+    id: text,
+    name: text,
+    friendlyName: text,
+    description: text,
+    dockerfile: text,
+    status: { type: "string", enum: ["pending validation", "validating", "ready", "error", "deleted"] },
+    dockerName: text,
+    version: text,
+    dockerfilePath: text,
+    logs: text,
+    imageRef: text,
+    createdOn: date,
+    updatedOn: date,
+  },
+} as const;
+
+export const CONTAINER = {
+  type: "object",
+  properties: {
+    "#type": text,
+    id: text,
+    name: text,
+    friendlyName: text,
+    dockerfile: IMAGE,
+    dockerImage: text,
+    serviceName: text,
+    status: { type: "string", description: "e.g. `started`, `stopped by user`, `pending start`" },
+    desiredInstances: { type: "integer" },
+    address: orNull("string"),
+    port: orNull("integer"),
+    lastLogs: text,
+    lastActive: orNull("string"),
+    environmentVars: { type: "object", additionalProperties: text },
+    createdOn: date,
+    updatedOn: date,
+  },
+} as const;
+
+export const USER = {
+  type: "object",
+  properties: {
+    "#type": text,
+    id: text,
+    login: text,
+    firstName: text,
+    lastName: text,
+    friendlyName: text,
+    admin: { type: "boolean" },
+    createdOn: date,
+  },
+} as const;
+
+export const API_ERROR = {
+  type: "object",
+  required: ["#type", "code", "message", "innerMessage"],
+  properties: { "#type": { const: "ApiError" }, code: text, message: text, innerMessage: text },
+} as const;
+
+export const ID_PARAMS = { type: "object", properties: { id: { type: "string", description: "a UUID" } }, required: ["id"] } as const;
+
+export const LIST_QUERY = {
+  type: "object",
+  properties: {
+    text: { type: "string", description: 'a word in the name, or `name = "value"`; percent-encoded twice' },
+    limit: { type: "integer", minimum: 0, maximum: 1_000_000, description: "0: all" },
+    page: { type: "integer", minimum: 0, maximum: 1_000_000, description: "counts from 0" },
+    order: { type: "string", description: "a field's name; with `!` in front, backwards" },
+    include: { type: "string", description: "accepted; everything is always included" },
+  },
+} as const;
+
+/** A route's answers: what it says on success, and the one error body. */
+export function answers(success: object): Record<string, object> {
+  return { 200: success, "4xx": API_ERROR, "5xx": API_ERROR };
+}

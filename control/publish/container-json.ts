@@ -1,0 +1,96 @@
+import { closest, distance } from "fastest-levenshtein";
+import { Fault } from "../../fault.ts";
+import type { ContainerConfig } from "../store/entities.ts";
+
+export type ContainerJson = {
+  config: ContainerConfig;
+  env: Record<string, string>;
+  /** A published image to run, in place of a Dockerfile. */
+  image: string | undefined;
+  warnings: string[];
+};
+
+type Key = {
+  /** Where the value goes. */
+  field: keyof ContainerConfig | "env" | "image";
+  /** For the author of a wrong value. */
+  allowed: string;
+  accepts: (value: unknown) => boolean;
+};
+
+const isNumber = (value: unknown): value is number => typeof value === "number" && Number.isFinite(value);
+const whole = (least: number, most: number) => (value: unknown) => Number.isInteger(value) && (value as number) >= least && (value as number) <= most;
+const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === "object" && value !== null && !Array.isArray(value);
+const isScalar = (value: unknown) => ["string", "number", "boolean"].includes(typeof value);
+const isEnv: Key["accepts"] = (value) => isRecord(value) && Object.entries(value).every(([name, of]) => /^[^\s=\0]+$/.test(name) && isScalar(of));
+const ENV = "an object of variable names and strings, numbers or booleans";
+
+/** Every key of `container.json`. Sizes are in MB but for `storage`, which is in GB; `shutdown_timeout` is in minutes. */
+const KEYS: Readonly<Record<string, Key>> = {
+  cpu: { field: "cpu", allowed: "a number of cores above 0, e.g. 0.25", accepts: (value) => isNumber(value) && value > 0 && value <= 1_024 },
+  memory: { field: "memoryMb", allowed: "a whole number of MB from 6", accepts: whole(6, 2 ** 31) },
+  gpu: { field: "gpu", allowed: "a whole number from 0", accepts: whole(0, 64) },
+  on_demand: { field: "onDemand", allowed: "true or false", accepts: (value) => typeof value === "boolean" },
+  shutdown_timeout: {
+    field: "shutdownTimeoutMinutes",
+    allowed: "a number of minutes, or 0 or null for never",
+    accepts: (value) => value === null || (isNumber(value) && value >= 0),
+  },
+  shm_size: { field: "shmMb", allowed: "a whole number of MB from 0", accepts: whole(0, 2 ** 31) },
+  storage: { field: "storageGb", allowed: "a number of GB above 0", accepts: (value) => isNumber(value) && value > 0 },
+  env: { field: "env", allowed: ENV, accepts: isEnv },
+  environmentVars: { field: "env", allowed: ENV, accepts: isEnv },
+  image: {
+    field: "image",
+    allowed: "an image reference, e.g. ghcr.io/owner/name:1.0",
+    accepts: (value) => typeof value === "string" && /^[\w][\w./:@-]{0,511}$/.test(value),
+  },
+  port: { field: "port", allowed: "a port from 1 to 65535", accepts: whole(1, 65_535) },
+};
+
+const DEFAULTS: ContainerConfig = { cpu: 0.25, memoryMb: 512, gpu: 0, shmMb: 64, storageGb: 21, onDemand: false };
+
+/**
+ * Reads a folder's `container.json`; `text` is undefined where it has none. All wrong values are reported together; an
+ * unknown key is a warning. Faults: PACKAGE_INVALID.
+ */
+export function readContainerJson(text: string | undefined, path: string): ContainerJson {
+  const json = text === undefined ? {} : parse(text, path);
+  const read: ContainerJson = { config: { ...DEFAULTS }, env: {}, image: undefined, warnings: [] };
+  const wrong: string[] = [];
+  const config: Record<string, unknown> = read.config;
+  for (const [name, value] of Object.entries(json)) {
+    const key = Object.hasOwn(KEYS, name) ? KEYS[name] : undefined;
+    if (key === undefined) read.warnings.push(`${path}: unknown key ${JSON.stringify(name)} is ignored${suggestion(name)}.`);
+    else if (!key.accepts(value)) wrong.push(`${path}: ${name} is ${JSON.stringify(value).slice(0, 100)}; allowed: ${key.allowed}`);
+    else if (key.field === "image") read.image = value as string;
+    else if (key.field !== "env") config[key.field] = value;
+  }
+  if (wrong.length > 0) throw new Fault("PACKAGE_INVALID", `${wrong.join("; ")}.`);
+  if (!read.config.shutdownTimeoutMinutes) delete read.config.shutdownTimeoutMinutes;
+  read.env = { ...asStrings(json["environmentVars"]), ...asStrings(json["env"]) };
+  const twice = Object.keys(asStrings(json["env"])).filter((name) => name in asStrings(json["environmentVars"]));
+  if (twice.length > 0) read.warnings.push(`${path}: ${twice.join(", ")} stand in env and in environmentVars; env is taken.`);
+  return read;
+}
+
+function parse(text: string, path: string): Record<string, unknown> {
+  let json: unknown;
+  try {
+    json = JSON.parse(text.replace(/^\uFEFF/, ""));
+  } catch (error) {
+    throw new Fault("PACKAGE_INVALID", `${path} is not JSON: ${(error as Error).message}`, { cause: error });
+  }
+  if (!isRecord(json)) throw new Fault("PACKAGE_INVALID", `${path} is not an object.`);
+  return json;
+}
+
+function asStrings(value: unknown): Record<string, string> {
+  return isRecord(value) ? Object.fromEntries(Object.entries(value).map(([name, of]) => [name, String(of)])) : {};
+}
+
+/** Two slips at most, or a hyphen for an underscore; anything further away is not what was meant. */
+function suggestion(name: string): string {
+  const nearest = closest(name.toLowerCase().replaceAll("-", "_"), Object.keys(KEYS));
+  return distance(name.toLowerCase().replaceAll("-", "_"), nearest) <= 2 ? ` (did you mean ${nearest}?)` : "";
+}

@@ -1,0 +1,73 @@
+import { readdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { type ContainerJson, readContainerJson } from "./container-json.ts";
+import { readDockerfilePort } from "./dockerfile-port.ts";
+import { folderHash } from "./folder-hash.ts";
+import { type ImageJson, readImageJson } from "./image-json.ts";
+
+/** A folder that makes one image and one container. */
+export type PublishedFolder = {
+  /** Below `dockerfiles/`; empty for that itself. */
+  folder: string;
+  /** Where it lies now. */
+  at: string;
+  hash: string;
+  /** Empty where a published image is run. */
+  dockerfile: string;
+  dockerfilePath: string;
+  imageJson: ImageJson | undefined;
+  container: ContainerJson;
+};
+
+/** The part of a package that is about containers. */
+export const DOCKERFILES = "dockerfiles";
+
+/**
+ * Finds the folders of an unpacked package that make containers: `dockerfiles/` itself and those directly in it, where they have a Dockerfile
+ * or a `container.json` that names an image. Warnings are for the author. Faults: PACKAGE_INVALID.
+ */
+export async function findFolders(root: string, signal: AbortSignal): Promise<{ folders: PublishedFolder[]; warnings: string[] }> {
+  const base = join(root, DOCKERFILES);
+  const entries = await readdir(base, { withFileTypes: true }).catch(absent);
+  if (entries === undefined) return { folders: [], warnings: [] };
+  const names = entries.filter((entry) => entry.isDirectory()).map(({ name }) => name);
+  const folders: PublishedFolder[] = [];
+  const warnings: string[] = [];
+  for (const folder of ["", ...names.toSorted()]) {
+    const read = await readFolder(join(base, folder), folder, signal);
+    warnings.push(...read.warnings);
+    if (read.folder) folders.push(read.folder);
+  }
+  return { folders, warnings };
+}
+
+async function readFolder(at: string, folder: string, signal: AbortSignal): Promise<{ folder?: PublishedFolder; warnings: string[] }> {
+  const path = (file: string) => [DOCKERFILES, folder, file].filter((part) => part !== "").join("/");
+  const read = (file: string) => readFile(join(at, file), { encoding: "utf8", signal }).catch(absent);
+
+  const dockerfile = await read("Dockerfile");
+  const containerJson = await read("container.json");
+  if (dockerfile === undefined && containerJson === undefined) return { warnings: [] };
+  const container = readContainerJson(containerJson, path("container.json"));
+  const warnings = [...container.warnings];
+  if (dockerfile === undefined && container.image === undefined) {
+    return { warnings: [...warnings, `${path("container.json")} names no image, and there is no Dockerfile beside it: no container is made.`] };
+  }
+  if (dockerfile !== undefined && container.config.port === undefined && container.image === undefined) {
+    const found = readDockerfilePort(dockerfile, path("Dockerfile"));
+    if (found.port !== undefined) container.config.port = found.port;
+    warnings.push(...found.warnings);
+  }
+  if (dockerfile !== undefined && container.image !== undefined)
+    warnings.push(`${path("container.json")} names an image; ${path("Dockerfile")} is not used.`);
+  const imageJson = readImageJson(await read("image.json"), path("image.json"));
+  const hash = await folderHash(at, folder === "" ? "root" : "folder", signal);
+  const dockerfilePath = dockerfile === undefined ? "" : path("Dockerfile");
+  return { folder: { folder, at, hash, dockerfile: dockerfile ?? "", dockerfilePath, imageJson, container }, warnings };
+}
+
+const ABSENT = new Set(["ENOENT", "ENOTDIR", "EISDIR"]);
+
+function absent(error: NodeJS.ErrnoException): undefined {
+  if (!ABSENT.has(error.code ?? "")) throw error;
+}

@@ -1,0 +1,28 @@
+import { Fault } from "../../fault.ts";
+
+/** What the publishing client says of the image that it built and pushed for a folder, or found instead. */
+export type ImageJson = {
+  /** Undefined where it has none to offer. */
+  image: string | undefined;
+  /** True where it is not the image of this very folder and version. */
+  fallback: boolean;
+  /** For a fallback: whether it was built from the same content. */
+  hashMatch: boolean | undefined;
+};
+
+/** `text` is undefined where the folder has none: published by other means. Faults: PACKAGE_INVALID. */
+export function readImageJson(text: string | undefined, path: string): ImageJson | undefined {
+  if (text === undefined) return undefined;
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch (error) {
+    throw new Fault("PACKAGE_INVALID", `${path} is not JSON: ${(error as Error).message}`, { cause: error });
+  }
+  if (typeof json !== "object" || json === null || Array.isArray(json)) throw new Fault("PACKAGE_INVALID", `${path} is not an object.`);
+  const { image, fallback, hashMatch } = json as Record<string, unknown>;
+  if (image !== null && image !== undefined && (typeof image !== "string" || image === "")) {
+    throw new Fault("PACKAGE_INVALID", `${path}: image is ${JSON.stringify(image).slice(0, 100)}; allowed: an image reference or null.`);
+  }
+  return { image: image ?? undefined, fallback: fallback === true, hashMatch: typeof hashMatch === "boolean" ? hashMatch : undefined };
+}

@@ -1,0 +1,137 @@
+import { createWriteStream } from "node:fs";
+import { mkdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { pipeline } from "node:stream/promises";
+import type { Clock } from "../../clock.ts";
+import { Fault } from "../../fault.ts";
+import type { User } from "../store/entities.ts";
+import type { Store } from "../store/open-store.ts";
+import { storeFault } from "../store/store-fault.ts";
+import { defineContainers, type Definition } from "./definitions.ts";
+import { DOCKERFILES, findFolders } from "./folders.ts";
+import { unscoped } from "./names.ts";
+import { openPackageFiles } from "./package-files.ts";
+import { readPackageJson } from "./package-json.ts";
+import { type Recorded, recordPackage, refuseForeignAuthor } from "./record-package.ts";
+import { unpackZip, type ZipLimits } from "./unpack-zip.ts";
+
+export type Publishing = {
+  /** The package's name as the address says it. */
+  name: string;
+  user: Pick<User, "id" | "login" | "admin">;
+  debug: boolean;
+  /** The ZIP. */
+  body: AsyncIterable<Buffer>;
+  signal: AbortSignal;
+};
+
+export type Published = Recorded & { warnings: string[] };
+
+export type Publisher = {
+  /**
+   * Takes a package in: all of it is stored when this returns, or nothing of it. The lifecycle has been told.
+   * Faults: PACKAGE_INVALID, PACKAGE_TOO_LARGE, NOT_PERMITTED, STORE_FULL, STORE_READ_ONLY.
+   */
+  publish(asked: Publishing): Promise<Published>;
+};
+
+/** What publishing tells the lifecycle: look at these. */
+export type Told = { wishValidation(imageId: string): unknown; defined(containerId: string): unknown };
+
+export async function openPublisher(parts: {
+  store: Store;
+  lifecycle: Told;
+  dataFolder: string;
+  /** Goes into the services' names. */
+  environment: string;
+  clock: Clock;
+  maxPackageBytes: number;
+  limits: ZipLimits;
+}): Promise<Publisher> {
+  const { store, clock } = parts;
+  const files = await openPackageFiles(parts.dataFolder);
+
+  const readPackage = async (folder: string, asked: Publishing) => {
+    const zip = join(folder, "package.zip");
+    const into = join(folder, "unpacked");
+    const body = bounded(asked.body, parts.maxPackageBytes);
+    await pipeline(body, createWriteStream(zip, { flags: "wx" }), { signal: asked.signal }).catch((error: unknown) => {
+      throw storeFault(error, parts.dataFolder);
+    });
+    await mkdir(into);
+    await unpackZip({ zip, into, wanted: isWanted, limits: parts.limits, signal: asked.signal });
+    const json = readPackageJson(await readFile(join(into, "package.json"), "utf8").catch(() => undefined));
+    if (!isSamePackage(json.name, asked.name)) {
+      throw new Fault("PACKAGE_INVALID", `package.json names the package ${json.name}; it was published as ${asked.name}.`);
+    }
+    return { into, json };
+  };
+
+  const publishFrom = async (folder: string, asked: Publishing): Promise<Published> => {
+    const { into, json } = await readPackage(folder, asked);
+    const found = await findFolders(into, asked.signal);
+    const { definitions, warnings } = defineContainers(json, found.folders, asked.debug ? asked.user.login : undefined);
+    const staged = await stage(definitions, folder, files.copy);
+    // From here on nothing is waited for: the files are in place and the rows durable together.
+    const rooms = { store, environment: parts.environment, now: clock.now() };
+    const before = new Map<string, string>();
+    const recorded = store.transaction(() => {
+      const known = store.packages.byName(json.name);
+      for (const image of known ? store.images.byPackage(known.id) : []) before.set(image.folder, image.files);
+      return recordPackage(rooms, json, asked.user, definitions, (packageId, definition) =>
+        files.place(staged.get(definition.folder) ?? definition.at, packageId, definition.folder, definition.hash),
+      );
+    });
+    // What still runs may run from the version before this one.
+    for (const image of recorded.images) files.prune(recorded.package.id, image.folder, [image.files, before.get(image.folder) ?? image.files]);
+    return { ...recorded, warnings: [...found.warnings, ...warnings] };
+  };
+
+  const publish = async (asked: Publishing): Promise<Published> => {
+    refuseForeignAuthor(store, asked.name, asked.user);
+    const folder = await files.incoming();
+    try {
+      const published = await publishFrom(folder, asked);
+      for (const image of published.images) parts.lifecycle.wishValidation(image.id);
+      for (const container of [...published.containers, ...published.removed]) parts.lifecycle.defined(container.id);
+      return published;
+    } finally {
+      await files.discard(folder);
+    }
+  };
+
+  return { publish };
+}
+
+/** Only what makes containers is kept; scripts, styles and the package's own code are somebody else's. */
+function isWanted(path: string): boolean {
+  return path === "package.json" || path.startsWith(`${DOCKERFILES}/`);
+}
+
+/** Some clients leave the scope out of the address. */
+function isSamePackage(name: string, asked: string): boolean {
+  return name.toLowerCase() === asked.toLowerCase() || unscoped(name).toLowerCase() === asked.toLowerCase();
+}
+
+/** `dockerfiles/` itself holds the other folders, so it is copied before they are moved out of it. */
+async function stage(
+  definitions: readonly Definition[],
+  folder: string,
+  copy: (from: string, to: string) => Promise<void>,
+): Promise<Map<string, string>> {
+  const staged = new Map<string, string>();
+  const root = definitions.find((definition) => definition.folder === "");
+  if (root === undefined || definitions.length === 1) return staged;
+  const to = join(folder, "root");
+  await copy(root.at, to);
+  return staged.set("", to);
+}
+
+async function* bounded(body: AsyncIterable<Buffer>, most: number): AsyncIterable<Buffer> {
+  let bytes = 0;
+  for await (const chunk of body) {
+    bytes += chunk.length;
+    if (bytes > most) throw new Fault("PACKAGE_TOO_LARGE", `The package is larger than ${most} bytes.`);
+    yield chunk;
+  }
+}

@@ -1,0 +1,142 @@
+import { randomUUID } from "node:crypto";
+import { isDeepStrictEqual } from "node:util";
+import { Fault } from "../../fault.ts";
+import { IMAGE_TABLE } from "../lifecycle/image-states.ts";
+import { next } from "../lifecycle/table.ts";
+import type { Container, Image, Package, User } from "../store/entities.ts";
+import type { Store } from "../store/open-store.ts";
+import type { Definition } from "./definitions.ts";
+import { serviceName } from "./names.ts";
+import type { PackageJson } from "./package-json.ts";
+
+export type Recorded = {
+  package: Package;
+  images: Image[];
+  containers: Container[];
+  /** Of folders that the package no longer has. */
+  removed: Container[];
+};
+
+type Rooms = { store: Store; environment: string; now: number };
+
+/** Faults: NOT_PERMITTED for a package that somebody else published first. */
+export function refuseForeignAuthor(store: Store, name: string, user: Pick<User, "id" | "admin">): void {
+  const known = store.packages.byName(name);
+  if (known && known.authorId !== user.id && !user.admin) throw new Fault("NOT_PERMITTED", `The package ${name} has another author.`);
+}
+
+/**
+ * Writes what a package says into the store; call it in a transaction. Ids stay with (package, folder), RULINGS 7. A container
+ * whose definition changed gets a new generation; nothing is started here (RULINGS 6).
+ */
+export function recordPackage(
+  rooms: Rooms,
+  json: PackageJson,
+  user: Pick<User, "id" | "admin">,
+  defined: readonly Definition[],
+  place: (packageId: string, definition: Definition) => string,
+): Recorded {
+  refuseForeignAuthor(rooms.store, json.name, user);
+  const owner = recordPackageRow(rooms, json, user.id);
+  const images = new Map(rooms.store.images.byPackage(owner.id).map((image) => [image.folder, image]));
+  const containers = new Map(rooms.store.containers.byPackage(owner.id).map((container) => [container.folder, container]));
+  const recorded: Recorded = { package: owner, images: [], containers: [], removed: [] };
+  for (const definition of defined) {
+    const before = images.get(definition.folder);
+    const image = recordImage(rooms, owner, definition, place(owner.id, definition), before);
+    recorded.images.push(image);
+    const changed = before === undefined || before.ref !== image.ref || before.files !== image.files;
+    recorded.containers.push(recordContainer(rooms, owner, definition, image, changed, containers.get(definition.folder)));
+    images.delete(definition.folder);
+    containers.delete(definition.folder);
+  }
+  for (const image of images.values()) removeImage(rooms, image);
+  for (const container of containers.values()) {
+    rooms.store.containers.update(container.id, { desiredInstances: 0, stopFor: "user", updatedOn: rooms.now });
+    recorded.removed.push(container);
+  }
+  return recorded;
+}
+
+function recordPackageRow({ store, now }: Rooms, json: PackageJson, authorId: string): Package {
+  const known = store.packages.byName(json.name);
+  if (known) return store.packages.update(known.id, { version: json.version, updatedOn: now }) ?? known;
+  return store.packages.insert({ id: randomUUID(), name: json.name, version: json.version, authorId, createdOn: now, updatedOn: now });
+}
+
+function recordImage({ store, now }: Rooms, owner: Package, definition: Definition, files: string, known: Image | undefined): Image {
+  const said = {
+    name: definition.image,
+    friendlyName: definition.image,
+    version: owner.version,
+    ref: definition.ref,
+    dockerfile: definition.dockerfile,
+    dockerfilePath: definition.dockerfilePath,
+    files,
+    updatedOn: now,
+  };
+  // A tag may have moved, so every publish validates again, even where nothing else changed.
+  const fresh = { since: now, fault: undefined, logs: "" };
+  if (known) {
+    const state = next(IMAGE_TABLE, known.state, "validationWished") ?? known.state;
+    const resolved = known.ref === definition.ref ? {} : { resolvedId: undefined, exposed: [] };
+    return store.images.move(known.id, known.state, state, { ...said, ...fresh, ...resolved }) ?? known;
+  }
+  const ids = { id: randomUUID(), packageId: owner.id, folder: definition.folder };
+  return store.images.insert({
+    ...ids,
+    ...said,
+    ...fresh,
+    description: "",
+    state: "PENDING_VALIDATION",
+    resolvedId: undefined,
+    exposed: [],
+    createdOn: now,
+  });
+}
+
+function recordContainer(
+  { store, environment, now }: Rooms,
+  owner: Package,
+  { folder, name, container: { config, env } }: Definition,
+  image: Image,
+  imageChanged: boolean,
+  known: Container | undefined,
+): Container {
+  const said = { name, friendlyName: name, imageId: image.id, config, env, updatedOn: now };
+  if (known) {
+    const changed = imageChanged || !isDeepStrictEqual([known.config, known.env], [config, env]);
+    // A new definition owes nothing to the failures of the old one.
+    const redefined = changed ? { generation: known.generation + 1, attempts: 0, notBefore: 0 } : {};
+    return store.containers.update(known.id, { ...said, ...redefined }) ?? known;
+  }
+  const id = randomUUID();
+  return store.containers.insert({
+    ...said,
+    id,
+    packageId: owner.id,
+    folder,
+    service: serviceName(environment, name, id),
+    generation: 1,
+    desiredInstances: 0,
+    wishedBy: undefined,
+    wishedOn: 0,
+    stopFor: config.onDemand ? "system" : "user",
+    state: config.onDemand ? "SYSTEM_STOPPED" : "USER_STOPPED",
+    since: now,
+    fault: undefined,
+    runningGeneration: undefined,
+    address: undefined,
+    phases: undefined,
+    attempts: 0,
+    notBefore: 0,
+    lastLogs: "",
+    lastActive: 0,
+    createdOn: now,
+  });
+}
+
+function removeImage({ store, now }: Rooms, image: Image): void {
+  const state = next(IMAGE_TABLE, image.state, "removed");
+  if (state) store.images.move(image.id, image.state, state, { since: now, updatedOn: now });
+}
