@@ -1,0 +1,27 @@
+import type { Fault } from "../../fault.ts";
+
+/** Close codes of RFC 6455 §7.4.1, as far as a gateway sends them. */
+export const CLOSE = { goingAway: 1001, protocolError: 1002, policy: 1008, failed: 1011, tryLater: 1013 } as const;
+
+/** A control frame holds 125 bytes, two of which are the code. */
+const LONGEST_REASON = 123;
+
+/** A failure as a WebSocket client can show it: the published one prints the reason and nothing else (CONTRACT §2). */
+export function closeFor(fault: Fault): { code: number; reason: string } {
+  return { code: codeFor(fault), reason: closeReason(fault.message) };
+}
+
+function codeFor(fault: Fault): number {
+  if (fault.code === "WEBSOCKET_MISMATCH") return CLOSE.protocolError;
+  if (fault.status === 503) return CLOSE.tryLater;
+  return fault.status < 500 ? CLOSE.policy : CLOSE.failed;
+}
+
+/** Cuts at a character, never within one: a reason that is not UTF-8 makes browsers fail the connection instead. */
+export function closeReason(text: string): string {
+  const bytes = Buffer.from(text);
+  if (bytes.length <= LONGEST_REASON) return text;
+  let end = LONGEST_REASON;
+  while (((bytes[end] ?? 0) & 0xc0) === 0x80) end--;
+  return bytes.toString("utf8", 0, end);
+}

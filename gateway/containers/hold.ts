@@ -1,0 +1,142 @@
+import type { Clock } from "../../clock.ts";
+import { Fault } from "../../fault.ts";
+import type { ContainerView, Directory, StartTimes } from "../directory.ts";
+import type { Caller } from "../identity.ts";
+import { verdictOn } from "./verdict.ts";
+
+export type Address = { host: string; port: number };
+
+export type Found = {
+  address: Address;
+  /** True where the request had to wait for the container. */
+  held: boolean;
+  start?: StartTimes | undefined;
+};
+
+export type Wait = {
+  view: ContainerView;
+  caller: Caller;
+  /** When waiting ends, on the clock's monotonic scale. */
+  until: number;
+  signal: AbortSignal;
+};
+
+export type Hold = {
+  /**
+   * Where the container is reached, as soon as it is awake; at once where it is. Otherwise one of:
+   * - CONTAINER_HAS_NO_PORT, CONTAINER_STOPPED, the cause of its failed start: it will not be reached by waiting;
+   * - CONTAINER_NOT_FOUND: it was removed meanwhile;
+   * - HOLD_FULL, HOLD_TIMED_OUT, or what `wake` said (CONTROL_AWAY);
+   * - the signal's reason: the caller left, and with it its place in the queue.
+   */
+  wait(wait: Wait): Promise<Found>;
+};
+
+type Waiter = { resolve(found: Found): void; reject(error: unknown): void };
+
+type Queue = {
+  waiters: Set<Waiter>;
+  /** A wake was asked for and control has not answered yet. */
+  waking: boolean;
+  unwatch(): void;
+};
+
+/** When a caller who found the queue full should come again, in milliseconds: about the start of a small container. */
+const RETRY_AFTER_MS = 2_000;
+/** Control only has to write one row before it answers a wake. */
+const WAKE_TIMEOUT_MS = 5_000;
+
+/** Requests that wait for containers: one bounded queue for each, one wake for any number of waiters, released by events. */
+export function openHold(parts: { directory: Directory; clock: Clock; limit: number }): Hold {
+  const { directory, clock, limit } = parts;
+  const queues = new Map<string, Queue>();
+
+  return {
+    wait: ({ view, caller, until, signal }) => {
+      const verdict = verdictOn(view, clock.now());
+      if (verdict.kind === "go") return Promise.resolve({ address: verdict.address, held: false, start: view.start });
+      if (verdict.kind === "refuse") return Promise.reject(verdict.fault);
+      const queue = queues.get(view.id) ?? openQueue(view.id, caller);
+      if (queue.waiters.size >= limit) {
+        return Promise.reject(new Fault("HOLD_FULL", `${limit} requests already wait for ${view.name}`, { retryAfterMs: RETRY_AFTER_MS }));
+      }
+      const waiting = join(view, queue, until, signal);
+      if (verdict.kind === "wake") wake(view.id, queue, caller);
+      return waiting;
+    },
+  };
+
+  function openQueue(id: string, caller: Caller): Queue {
+    const queue: Queue = { waiters: new Set(), waking: false, unwatch: () => undefined };
+    queues.set(id, queue);
+    queue.unwatch = directory.watch(id, (view) => onView(id, queue, caller, view));
+    return queue;
+  }
+
+  function join(view: ContainerView, queue: Queue, until: number, signal: AbortSignal): Promise<Found> {
+    return new Promise((resolve, reject) => {
+      const leave = () => {
+        cancel();
+        signal.removeEventListener("abort", onAbort);
+        queue.waiters.delete(waiter);
+        if (queue.waiters.size === 0) closeQueue(view.id, queue);
+      };
+      const waiter: Waiter = {
+        resolve: (found) => {
+          leave();
+          resolve(found);
+        },
+        reject: (error) => {
+          leave();
+          reject(error as Error);
+        },
+      };
+      const onAbort = () => waiter.reject(signal.reason);
+      const cancel = clock.after(Math.max(0, until - clock.monotonic()), () => waiter.reject(lateFault(view)));
+      signal.addEventListener("abort", onAbort, { once: true });
+      queue.waiters.add(waiter);
+      if (signal.aborted) onAbort();
+    });
+  }
+
+  function closeQueue(id: string, queue: Queue): void {
+    if (queues.get(id) !== queue) return;
+    queues.delete(id);
+    queue.unwatch();
+  }
+
+  function wake(id: string, queue: Queue, caller: Caller): void {
+    if (queue.waking || queue.waiters.size === 0) return;
+    queue.waking = true;
+    // Not a waiter's own signal: the wake belongs to all of them, and the first may leave.
+    const over = new AbortController();
+    const signal = clock.deadline(WAKE_TIMEOUT_MS, () => new Fault("CONTROL_AWAY", "The control plane did not answer in time"), over.signal);
+    directory
+      .wake(id, caller, signal)
+      .catch((error: unknown) => {
+        for (const waiter of [...queue.waiters]) waiter.reject(error);
+      })
+      .finally(() => {
+        queue.waking = false;
+        over.abort();
+      });
+  }
+
+  function onView(id: string, queue: Queue, caller: Caller, view: ContainerView | undefined): void {
+    const waiters = [...queue.waiters];
+    if (view === undefined) {
+      for (const waiter of waiters) waiter.reject(new Fault("CONTAINER_NOT_FOUND", "The container was removed while the request waited for it"));
+      return;
+    }
+    const verdict = verdictOn(view, clock.now());
+    if (verdict.kind === "go") for (const waiter of waiters) waiter.resolve({ address: verdict.address, held: true, start: view.start });
+    else if (verdict.kind === "refuse") for (const waiter of waiters) waiter.reject(verdict.fault);
+    // A failure that arrives while nobody is asking for a wake is the outcome of this one, whatever its back-off says.
+    else if (view.standing.kind === "failed" && !queue.waking) for (const waiter of waiters) waiter.reject(Fault.from(view.standing.fault));
+    else if (verdict.kind === "wake") wake(id, queue, caller);
+  }
+}
+
+function lateFault(view: ContainerView): Fault {
+  return new Fault("HOLD_TIMED_OUT", `${view.name} did not become ready in time; it may be on the next try`);
+}

@@ -1,0 +1,63 @@
+import { connect, type Socket } from "node:net";
+import type { Clock } from "../../clock.ts";
+import { Fault } from "../../fault.ts";
+import type { Lease } from "../decision.ts";
+import type { Target } from "../directory.ts";
+
+/** A connection that could not be made: no byte was sent, so another target may be tried. */
+export class Refused extends Error {}
+
+export type Dialled = { socket: Socket; target: Target; connectMs: number };
+
+/** Connects to where the lease leads, asking it once for a better target. Faults: CONTAINER_UNREACHABLE, and the lease's own. */
+export async function dialLease(lease: Lease, options: { clock: Clock; timeoutMs: number; signal: AbortSignal }): Promise<Dialled> {
+  const target = await lease.target();
+  try {
+    return await dial(target, options);
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error;
+  }
+  const better = await lease.lost(target);
+  try {
+    return await dial(better, options);
+  } catch (error) {
+    throw error instanceof Refused ? unreachable(error) : error;
+  }
+}
+
+export function unreachable(cause: Error): Fault {
+  return new Fault("CONTAINER_UNREACHABLE", `The container refused the connection (${codeOf(cause)})`, { cause });
+}
+
+/** An error's own code (`ECONNREFUSED`), which names no address. */
+export function codeOf(error: unknown): string {
+  const inner = error instanceof Refused ? error.cause : error;
+  return inner instanceof Error && "code" in inner && typeof inner.code === "string" ? inner.code : "no reason given";
+}
+
+function dial(target: Target, { clock, timeoutMs, signal }: { clock: Clock; timeoutMs: number; signal: AbortSignal }): Promise<Dialled> {
+  const begun = clock.monotonic();
+  return new Promise((resolve, reject) => {
+    // Half-open: each side of an upgraded connection ends when it has said all it had to say.
+    const socket = connect({ ...("socketPath" in target ? { path: target.socketPath } : target), allowHalfOpen: true, noDelay: true, keepAlive: true });
+    const settle = (act: () => void) => {
+      cancel();
+      signal.removeEventListener("abort", onAbort);
+      socket.off("error", onError);
+      act();
+    };
+    const fail = (error: Error) =>
+      settle(() => {
+        socket.on("error", () => undefined);
+        socket.destroy();
+        reject(error);
+      });
+    const onError = (cause: Error) => fail(new Refused("refused", { cause }));
+    const onAbort = () => fail(signal.reason as Error);
+    const cancel = clock.after(timeoutMs, () => onError(Object.assign(new Error("connect timed out"), { code: "ETIMEDOUT" })));
+    socket.once("error", onError);
+    socket.once("connect", () => settle(() => resolve({ socket, target, connectMs: clock.monotonic() - begun })));
+    signal.addEventListener("abort", onAbort, { once: true });
+    if (signal.aborted) onAbort();
+  });
+}

@@ -1,0 +1,197 @@
+import { Agent, IncomingMessage, type ClientRequest, type ServerResponse } from "node:http";
+import { pipeline, Stream } from "node:stream";
+import { ProxyServer, type ServerOptions } from "http-proxy";
+import type { Clock } from "../../clock.ts";
+import { Fault } from "../../fault.ts";
+import type { Forward, Lease } from "../decision.ts";
+import type { Target } from "../directory.ts";
+import { MAX_HEAD_BYTES, type GatewayLimits } from "../limits.ts";
+import { codeOf, unreachable } from "./dial.ts";
+import { grouped, travelling } from "./header-lines.ts";
+import { sendAnswer } from "./send-answer.ts";
+
+export type HttpExchange = {
+  request: IncomingMessage;
+  response: ServerResponse;
+  forward: Forward;
+  lease: Lease;
+  signal: AbortSignal;
+  /** Called once when the body is wanted: a client that sent `Expect: 100-continue` waits for it. */
+  onBodyWanted(): void;
+};
+
+export type HttpProxy = {
+  /** Executes a decision to forward; resolves when the exchange is over, with whatever outcome, and the lease is released. */
+  forward(exchange: HttpExchange): Promise<void>;
+  close(): void;
+};
+
+/** How one try went. `refused`: no connection; `stale`: a pooled connection had died unnoticed; neither sent anything. */
+type Outcome = { kind: "answered" } | { kind: "refused" | "stale" | "failed"; fault: Fault };
+
+/** Repeating one of these changes nothing (RFC 9110 §9.2.2). */
+const IDEMPOTENT = new Set(["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"]);
+
+/**
+ * Executes decisions with `http-proxy` (http-proxy-3 under that name). The library makes the connection, ties its end to the
+ * client's, and reports failures; what travels is written here, because the library resolves `..` in a path, passes hop-by-hop
+ * headers on and leaves a client hanging when the container dies within a body.
+ */
+export function openHttpProxy(parts: { clock: Clock; limits: Pick<GatewayLimits, "connectTimeoutMs" | "upstreamIdleMs"> }): HttpProxy {
+  const { clock, limits } = parts;
+  const proxy = new ProxyServer({ selfHandleResponse: true, connectTimeout: limits.connectTimeoutMs });
+  proxy.on("error", () => undefined);
+  const pooled = new Agent({ keepAlive: true, scheduling: "lifo", timeout: limits.upstreamIdleMs, maxFreeSockets: 64 });
+  const fresh = new Agent({ keepAlive: false });
+
+  return {
+    forward: async (exchange) => {
+      const { forward, lease, response } = exchange;
+      try {
+        const target = await lease.target();
+        let outcome = await attempt(exchange, target, pooled);
+        if (outcome.kind === "stale") outcome = await attempt(exchange, target, fresh);
+        if (outcome.kind === "refused") outcome = await attempt(exchange, await lease.lost(target), fresh);
+        if (outcome.kind !== "answered") throw outcome.fault;
+      } catch (error) {
+        if (exchange.signal.aborted) return;
+        if (!(error instanceof Fault)) throw error;
+        sendAnswer(response, forward.answerTo(error));
+      } finally {
+        lease.release();
+      }
+    },
+    close: () => {
+      pooled.destroy();
+      fresh.destroy();
+    },
+  };
+
+  function attempt(exchange: HttpExchange, target: Target, agent: Agent): Promise<Outcome> {
+    const { request, response, forward, lease, signal } = exchange;
+    if (signal.aborted) return Promise.reject(signal.reason as Error);
+    return new Promise((resolve) => {
+      const clocks: (() => void)[] = [];
+      const settle = (outcome: Outcome) => {
+        for (const cancel of clocks) cancel();
+        resolve(outcome);
+      };
+      const send = (sent: ClientRequest) => {
+        let connected = false;
+        let answered = false;
+        let connectMs = 0;
+        const begun = clock.monotonic();
+
+        const fail = (error: Error) => {
+          if (answered) return;
+          request.unpipe(sent);
+          if (!connected) settle({ kind: "refused", fault: unreachable(error) });
+          else if (error instanceof Fault) settle({ kind: "failed", fault: error });
+          else settle({ kind: sent.reusedSocket && isRepeatable(request) ? "stale" : "failed", fault: brokeOff(error) });
+        };
+        const begin = () => {
+          connected = true;
+          connectMs = sent.reusedSocket ? 0 : clock.monotonic() - begun;
+          sendBody(exchange, sent);
+        };
+
+        writeHead(sent, request, forward);
+        sent.once("socket", (socket) => {
+          if (socket.connecting) socket.once("connect", begin);
+          else begin();
+        });
+        // The wait for the response begins when the container has the whole request (RULINGS 11).
+        sent.once("finish", () => {
+          if (answered) return;
+          clocks.push(clock.after(forward.headTimeoutMs, () => sent.destroy(new Fault("RESPONSE_TIMED_OUT", "The container did not answer in time"))));
+        });
+        sent.once("error", fail);
+        sent.once("close", () => fail(new Error("closed without a response")));
+        sent.once("response", (received: IncomingMessage) => {
+          answered = true;
+          try {
+            response.sendDate = false;
+            response.writeHead(received.statusCode ?? 502, received.statusMessage ?? "", travelling(received.rawHeaders, forward.response({ connectMs })).flat());
+          } catch (error) {
+            // A status or a line that Node would not write, such as 099.
+            received.destroy();
+            return settle({ kind: "failed", fault: brokeOff(error) });
+          }
+          response.flushHeaders();
+          received.on("data", (chunk: Buffer) => lease.bytes(chunk.length));
+          pipeline(received, response, () => {
+            request.unpipe(sent);
+            if (!sent.writableFinished) sent.destroy();
+            settle({ kind: "answered" });
+          });
+        });
+      };
+
+      const asked = new IncomingMessage(request.socket);
+      asked.method = request.method ?? "GET";
+      asked.url = "/";
+      const options: ServerOptions = { target: detailed(target), agent, buffer: new Sender(send) };
+      proxy.web(asked, response, options, () => undefined);
+    });
+  }
+}
+
+/**
+ * The library pipes the body into the request that it made, before anything of it is sent: the one moment at which the
+ * request can be taken over.
+ */
+class Sender extends Stream {
+  readonly #send: (sent: ClientRequest) => void;
+
+  constructor(send: (sent: ClientRequest) => void) {
+    super();
+    this.#send = send;
+  }
+
+  override pipe<T extends NodeJS.WritableStream>(sent: T): T {
+    this.#send(sent as unknown as ClientRequest);
+    return sent;
+  }
+}
+
+/** Replaces what the library wrote by the client's own lines, and its path by the one that was decided on. */
+function writeHead(sent: ClientRequest, request: IncomingMessage, forward: Forward): void {
+  sent.path = forward.target;
+  Object.assign(sent, { maxHeaderSize: MAX_HEAD_BYTES });
+  // The library gives a DELETE a length of 0, although it may have a body.
+  if (sent.hasHeader("content-length")) sent.removeHeader("content-length");
+  for (const [name, values] of grouped(travelling(request.rawHeaders, forward.request))) {
+    // Node answered it already, or answers it when the body is wanted.
+    if (name.toLowerCase() === "expect") continue;
+    sent.setHeader(name, values.length === 1 ? (values[0] ?? "") : values);
+  }
+  if (isChunked(request)) sent.setHeader("Transfer-Encoding", "chunked");
+}
+
+/** Reads the client's body only now that there is somebody to take it: until then it stays in the client's own socket. */
+function sendBody({ request, lease, onBodyWanted }: HttpExchange, sent: ClientRequest): void {
+  if (!hasBody(request)) return void sent.end();
+  onBodyWanted();
+  request.on("data", (chunk: Buffer) => lease.bytes(chunk.length));
+  request.pipe(sent);
+}
+
+function isChunked(request: IncomingMessage): boolean {
+  return request.headers["transfer-encoding"] !== undefined;
+}
+
+function hasBody(request: IncomingMessage): boolean {
+  return isChunked(request) || Number(request.headers["content-length"] ?? 0) > 0;
+}
+
+function isRepeatable(request: IncomingMessage): boolean {
+  return IDEMPOTENT.has(request.method ?? "") && !hasBody(request);
+}
+
+function brokeOff(cause: unknown): Fault {
+  return new Fault("CONTAINER_BROKE_OFF", `The container broke the connection before it answered (${codeOf(cause)})`, { cause });
+}
+
+export function detailed(target: Target): { host: string; port: number; socketPath?: string } {
+  return "socketPath" in target ? { host: "localhost", port: 80, socketPath: target.socketPath } : target;
+}

@@ -1,0 +1,39 @@
+/** How long and how much a gateway puts up with. Times are milliseconds. */
+export type GatewayLimits = {
+  /** How long a request may wait for its container, and then how long for the head of the response. */
+  proxyRequestTimeoutMs: number;
+  /** Requests that may wait for one container at a time; the next one is told to come again. */
+  holdLimit: number;
+  /** What a WebSocket client may send before its container is there; beyond it, its socket is no longer read. */
+  prebufferBytes: number;
+  /** How often a waiting WebSocket client is pinged, so that load balancers keep its socket. */
+  wsPingMs: number;
+  connectTimeoutMs: number;
+  /** How long to wait for news of a container that refused the connection although it counts as awake. */
+  doubtMs: number;
+  /** How long the control plane's API may take; `run` and `stop` may wait there for a whole start. */
+  apiTimeoutMs: number;
+  headersTimeoutMs: number;
+  keepAliveTimeoutMs: number;
+  /** How long an unused connection to a container is kept; below the 5 s after which most servers close it. */
+  upstreamIdleMs: number;
+  /** How long the rest of a request is read and thrown away after its answer, and a closing socket waited for. */
+  lingerMs: number;
+};
+
+export const GATEWAY_LIMITS: GatewayLimits = {
+  proxyRequestTimeoutMs: 300_000,
+  holdLimit: 1_000,
+  prebufferBytes: 1_048_576,
+  wsPingMs: 15_000,
+  connectTimeoutMs: 5_000,
+  doubtMs: 1_000,
+  apiTimeoutMs: 900_000,
+  headersTimeoutMs: 30_000,
+  keepAliveTimeoutMs: 75_000,
+  upstreamIdleMs: 4_000,
+  lingerMs: 5_000,
+};
+
+/** Large enough for the cookies and tokens that browsers really send; Node's own 16 KiB are not. */
+export const MAX_HEAD_BYTES = 65_536;

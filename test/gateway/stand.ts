@@ -1,0 +1,118 @@
+import { createServer, type IncomingMessage, type RequestListener, type Server, type ServerResponse } from "node:http";
+import { connect, createServer as createTcpServer, type AddressInfo, type Socket } from "node:net";
+import { join } from "node:path";
+import type { Test } from "tap";
+import { systemClock, type Clock } from "../../clock.ts";
+import type { GatewayLimits } from "../../gateway/limits.ts";
+import { openGateway, type Gateway } from "../../gateway/open-gateway.ts";
+import { openLog } from "../../log.ts";
+import { openTestDirectory, type TestDirectory } from "../fixtures/directory.ts";
+
+export const ID = "1b9f4f0c-5c8e-4c53-9a52-3f0b8e0f2d11";
+export const PATH = `/api/docker/containers/proxy/${ID}`;
+export const WS_PATH = `/api/docker/containers/proxy-ws/${ID}`;
+
+export type Address = { host: string; port: number };
+export type Stand = TestDirectory & { gateway: Gateway; port: number; base: string; apiSocket: string };
+
+/** A gateway that listens on a port of its own, over a directory that the test holds. */
+export async function openStand(t: Test, options: { limits?: Partial<GatewayLimits>; origins?: string[]; clock?: Clock } = {}): Promise<Stand> {
+  const held = openTestDirectory();
+  const apiSocket = join(t.testdir({}), "api.sock");
+  const gateway = openGateway({
+    directory: held.directory,
+    identity: held.identity,
+    apiSocket,
+    limits: { doubtMs: 50, lingerMs: 500, ...options.limits },
+    origins: options.origins ?? [],
+    clock: options.clock ?? systemClock(),
+    log: openLog({ level: "silent", name: "test" }),
+  });
+  await new Promise<void>((resolve) => void gateway.server.listen(0, "127.0.0.1", resolve));
+  t.teardown(() => gateway.close());
+  const { port } = gateway.server.address() as AddressInfo;
+  return { ...held, gateway, port, base: `http://127.0.0.1:${port}`, apiSocket };
+}
+
+/** A container: a real server that answers with `listener`; it is registered as awake unless told otherwise. */
+export async function openContainer(t: Test, listener: RequestListener): Promise<{ address: Address; server: Server }> {
+  const server = createServer(listener);
+  server.keepAliveTimeout = 60_000;
+  return { address: await listen(t, server), server };
+}
+
+/** A container that answers with bytes as the test writes them. */
+export async function openRawContainer(t: Test, onConnection: (socket: Socket) => void): Promise<Address> {
+  const server = createTcpServer((socket) => {
+    socket.on("error", () => undefined);
+    onConnection(socket);
+  });
+  return listen(t, server);
+}
+
+export async function listen(t: Test, server: Server | ReturnType<typeof createTcpServer>, where: { path: string } | { port: number } = { port: 0 }): Promise<Address> {
+  const sockets = new Set<Socket>();
+  server.on("connection", (socket: Socket) => {
+    sockets.add(socket);
+    socket.once("close", () => sockets.delete(socket));
+  });
+  await new Promise<void>((resolve) => void server.listen({ host: "127.0.0.1", ...where }, resolve));
+  t.teardown(async () => {
+    for (const socket of sockets) socket.destroy();
+    await new Promise((resolve) => void server.close(resolve));
+  });
+  const address = server.address();
+  return { host: "127.0.0.1", port: typeof address === "object" && address !== null ? address.port : 0 };
+}
+
+/** Sends bytes and reads until the other side ends, or until `until` is in what came. */
+export function exchange(port: number, sent: string | Buffer, until?: string | RegExp): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const socket = connect(port, "127.0.0.1", () => socket.write(sent));
+    let came = "";
+    const done = () => {
+      clearTimeout(timer);
+      socket.destroy();
+      resolve(came);
+    };
+    const timer = setTimeout(() => {
+      socket.destroy();
+      reject(new Error(`nothing more came after ${JSON.stringify(came)}`));
+    }, 5_000);
+    socket.setEncoding("latin1");
+    socket.on("data", (text: string) => {
+      came += text;
+      if (until !== undefined && (typeof until === "string" ? came.includes(until) : until.test(came))) done();
+    });
+    socket.once("end", done);
+    socket.once("error", done);
+  });
+}
+
+/** A GET as a plain client writes it. */
+export function get(path: string, lines: string[] = []): string {
+  return [`GET ${path} HTTP/1.1`, "Host: stand.example", "Authorization: token", "Connection: close", ...lines, "", ""].join("\r\n");
+}
+
+/** Polls until a condition holds; fails after five seconds. */
+export async function until(what: string, condition: () => boolean): Promise<void> {
+  const end = Date.now() + 5_000;
+  while (!condition()) {
+    if (Date.now() > end) throw new Error(`did not happen: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
+
+export function bodyOf(message: IncomingMessage): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = [];
+    message.on("data", (chunk: Buffer) => chunks.push(chunk));
+    message.once("end", () => resolve(Buffer.concat(chunks)));
+    message.once("error", reject);
+  });
+}
+
+/** Answers with the request line and head as they came. */
+export function echoHead(request: IncomingMessage, response: ServerResponse): void {
+  response.end(JSON.stringify({ url: request.url, method: request.method, rawHeaders: request.rawHeaders }));
+}
