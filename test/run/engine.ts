@@ -43,8 +43,16 @@ async function startEngine(): Promise<Engine> {
   const child = spawn(
     "setpriv",
     [
-      ...["--pdeathsig", "TERM", "dockerd", "--host", `unix://${socket}`, "--data-root", join(folder, "data"), "--exec-root", join(folder, "exec")],
-      ...["--pidfile", pidFile, "--bridge", bridge.name, "--iptables=false", "--ip6tables=false", "--ip-masq=false"],
+      "--pdeathsig=TERM",
+      "dockerd",
+      `--host=unix://${socket}`,
+      `--data-root=${join(folder, "data")}`,
+      `--exec-root=${join(folder, "exec")}`,
+      `--pidfile=${pidFile}`,
+      `--bridge=${bridge.name}`,
+      "--iptables=false",
+      "--ip6tables=false",
+      "--ip-masq=false",
     ],
     { stdio: ["ignore", log, log], detached: true, env: { ...process.env, PATH: `${process.env["PATH"] ?? ""}:/usr/sbin:/sbin` } },
   );

@@ -1,0 +1,18 @@
+import { closest, distance } from "fastest-levenshtein";
+
+/** The name that was probably meant; undefined where none is within `most` changed letters. */
+export function nearest(wrong: string, names: readonly string[], most = Math.max(2, Math.floor(wrong.length * 0.4))): string | undefined {
+  if (names.length === 0) return undefined;
+  const found = closest(
+    wrong.toLowerCase(),
+    names.map((name) => name.toLowerCase()),
+  );
+  const near = distance(wrong.toLowerCase(), found) <= most;
+  return near ? names.find((name) => name.toLowerCase() === found) : undefined;
+}
+
+/** ` (did you mean X?)`, or nothing. */
+export function suggestion(wrong: string, names: readonly string[], most?: number): string {
+  const name = nearest(wrong, names, most);
+  return name === undefined ? "" : ` (did you mean ${name}?)`;
+}

@@ -1,0 +1,124 @@
+/**
+ * How a value is read: the text of a variable, or a scalar or list of the settings file, into the type that the program uses.
+ * `read` answers undefined for what is not allowed; `allowed` says in a few words what is, for people.
+ */
+export type Parser<T> = {
+  allowed: string;
+  read(raw: unknown): T | undefined;
+  /** The same as JSON Schema, for editors. */
+  schema: Record<string, unknown>;
+};
+
+export function text(allowed = "text", pattern: RegExp = /^[^\0\r\n]+$/): Parser<string> {
+  return {
+    allowed,
+    read: (raw) => {
+      const value = scalar(raw);
+      return value !== undefined && pattern.test(value) ? value : undefined;
+    },
+    schema: { type: ["string", "number"] },
+  };
+}
+
+export function wholeNumber(least: number, most: number, unit = ""): Parser<number> {
+  return {
+    allowed: `a whole number${unit && ` of ${unit}`} from ${least} to ${most}`,
+    read: (raw) => {
+      const value = scalar(raw) ?? "";
+      return /^\d{1,15}$/.test(value) && Number(value) >= least && Number(value) <= most ? Number(value) : undefined;
+    },
+    schema: { type: "integer", minimum: least, maximum: most },
+  };
+}
+
+export function quantity(least: number, most: number, unit: string): Parser<number> {
+  return {
+    allowed: `a number of ${unit} from ${least} to ${most}`,
+    read: (raw) => {
+      const value = scalar(raw) ?? "";
+      return /^\d{1,15}(\.\d{1,9})?$/.test(value) && Number(value) >= least && Number(value) <= most ? Number(value) : undefined;
+    },
+    schema: { type: "number", minimum: least, maximum: most },
+  };
+}
+
+export function oneOf<const T extends string>(...choices: readonly T[]): Parser<T> {
+  return {
+    allowed: choices.length === 1 ? `only ${choices[0]}` : `one of ${choices.join(", ")}`,
+    read: (raw) => choices.find((choice) => choice === scalar(raw)?.toLowerCase()),
+    schema: { enum: choices },
+  };
+}
+
+const FLAGS: Record<string, boolean> = { on: true, true: true, yes: true, "1": true, off: false, false: false, no: false, "0": false };
+
+export function flag(): Parser<boolean> {
+  return {
+    allowed: "on or off (true or false)",
+    read: (raw) => FLAGS[scalar(raw)?.toLowerCase() ?? ""],
+    schema: { enum: [true, false, "on", "off"] },
+  };
+}
+
+/** Port 0 is any free one, for tests. */
+export function port(): Parser<number> {
+  return { ...wholeNumber(0, 65_535), allowed: "a port from 0 to 65535" };
+}
+
+/** A name or an IP address, IPv6 without brackets. */
+export function host(): Parser<string> {
+  return text("a host name or an IP address", /^[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?$|^[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(%[A-Za-z0-9_.-]+)?$/);
+}
+
+export function url(allowed: string, ...schemes: string[]): Parser<string> {
+  return {
+    allowed,
+    read: (raw) => {
+      const value = scalar(raw) ?? "";
+      return URL.canParse(value) && schemes.includes(new URL(value).protocol.slice(0, -1)) ? value : undefined;
+    },
+    schema: { type: "string" },
+  };
+}
+
+/** `a, b`, or a JSON array, as the variables of deployments in the field have it; in the settings file a YAML list. */
+export function list(of: Parser<string>): Parser<readonly string[]> {
+  return {
+    allowed: `a list, each of which is ${of.allowed}`,
+    read: (raw) => {
+      const given = Array.isArray(raw) ? raw : split(scalar(raw));
+      const values = given?.map((one) => of.read(one));
+      return values?.every((one) => one !== undefined) ? values : undefined;
+    },
+    schema: { type: ["array", "string"], items: of.schema },
+  };
+}
+
+/** Scheme, host and port as a browser sends them in `Origin`, normalised. */
+export function origin(): Parser<string> {
+  return {
+    allowed: "an origin such as https://example.org",
+    read: (raw) => {
+      const value = scalar(raw) ?? "";
+      if (!/^https?:\/\/[^/?#@]+\/?$/.test(value) || !URL.canParse(value)) return undefined;
+      return new URL(value).origin;
+    },
+    schema: { type: "string" },
+  };
+}
+
+function scalar(raw: unknown): string | undefined {
+  if (typeof raw === "string") return raw.trim();
+  return typeof raw === "number" || typeof raw === "boolean" ? String(raw) : undefined;
+}
+
+function split(value: string | undefined): unknown[] | undefined {
+  if (value === undefined) return undefined;
+  if (!value.startsWith("[")) return value.split(",").filter((one) => one.trim() !== "");
+  try {
+    const parsed: unknown = JSON.parse(value);
+    return Array.isArray(parsed) ? parsed : undefined;
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,69 @@
+import { type Row, rowsOf } from "./row.ts";
+import { SETTINGS, SETTINGS_FILE, SETTINGS_FILE_NAME } from "./settings.ts";
+
+const INTRO = `# Settings
+
+<!-- Written by \`npm run docs\` from conf/settings.ts; a test notices when it differs. -->
+
+Each setting may be given as a variable or, under its key, in \`${SETTINGS_FILE}\` in the working folder (or the file that \`${SETTINGS_FILE_NAME}\`
+names). A variable wins over the file; an empty one counts as unset. Dots are nesting: \`dockerSettings.proxyRequestTimeout\` is
+
+\`\`\`yaml
+# yaml-language-server: $schema=conf/berth.schema.json
+dockerSettings:
+  proxyRequestTimeout: 60000
+\`\`\`
+
+What begins with \`dockerSettings\` or \`queueSettings\` may also stand in the JSON of \`GROK_PARAMETERS\`; its other keys belong to
+others and are passed over. Several variables of one row are aliases: set one. \`berth config\` prints what is in force and where
+each value came from. Settings marked *later* are read and checked, so that the configuration of an existing stand is taken as
+it is, but what they are for is not there yet.
+
+| key | variables | default | takes | |
+| --- | --- | --- | --- | --- |
+`;
+
+/** The page conf/settings.md. */
+export function settingsPage(): string {
+  return (
+    INTRO +
+    rowsOf(SETTINGS)
+      .map(([key, row]) => `| ${[code(key), row.env.map(code).join("<br>"), fallback(row), row.parse.allowed, says(row)].join(" | ")} |\n`)
+      .join("")
+  );
+}
+
+/** JSON Schema of the settings file, conf/berth.schema.json. */
+export function settingsSchema(): string {
+  return `${JSON.stringify({ $schema: "http://json-schema.org/draft-07/schema#", title: "berth.yaml", ...objectOf(Object.entries(SETTINGS)) }, null, 2)}\n`;
+}
+
+function objectOf(entries: readonly [string, unknown][]): Record<string, unknown> {
+  const properties = entries.map(([name, value]): [string, unknown] => {
+    const rows = rowsOf({ [name]: value as object });
+    const [only] = rows;
+    if (rows.length === 1 && only?.[0] === name) return [name, { description: describe(only[1]), ...only[1].parse.schema }];
+    return [name, objectOf(Object.entries(value as object))];
+  });
+  return { type: "object", additionalProperties: false, properties: Object.fromEntries(properties) };
+}
+
+function describe(row: Row<unknown>): string {
+  return `${row.says}.${row.later === undefined ? "" : ` Later, with ${row.later}.`}`;
+}
+
+function says(row: Row<unknown>): string {
+  return `${row.says}${row.secret ? "; a secret, never shown" : ""}${row.later === undefined ? "" : ` — *later, with ${row.later}*`}`;
+}
+
+function fallback(row: Row<unknown>): string {
+  if (row.sameAs !== undefined) return `that of ${code(row.sameAs)}`;
+  if (row.default === undefined || row.default === "") return "";
+  if (typeof row.default === "boolean") return row.default ? "on" : "off";
+  if (Array.isArray(row.default)) return "none";
+  return code(typeof row.default === "string" ? row.default : JSON.stringify(row.default));
+}
+
+function code(text: string): string {
+  return `\`${text}\``;
+}

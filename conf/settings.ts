@@ -1,0 +1,239 @@
+import { DRIVERS } from "../drivers/driver.ts";
+import { REACHES } from "../drivers/docker/reach.ts";
+import { LOG_LEVELS } from "../log.ts";
+import { parameterName, spawnerNames } from "./names.ts";
+import { flag, host, list, oneOf, origin, port, quantity, text, url, wholeNumber } from "./parsers.ts";
+import { optional, setting, type Row, type Values } from "./row.ts";
+
+const SPAWNER_API = "the spawner API";
+const SPAWNER_DRIVER = "the spawner driver";
+const REGISTRY = "the registry proxy";
+const ECS = "the ECS driver";
+const KUBERNETES = "the Kubernetes driver";
+const QUEUE_JWT = "tokens for the queue and the pipe";
+const DATAGROK = "standing in front of a Datagrok server";
+
+/**
+ * Every setting there is, once. A row is its type, its parser and its line in conf/settings.md at the same time; keys are
+ * those of berth.yaml.
+ */
+export const SETTINGS = {
+  // Where it listens
+  host: setting("BERTH_HOST", host(), "127.0.0.1", "Address that all listeners bind to; 0.0.0.0 for all interfaces"),
+  edgeHost: setting("BERTH_EDGE_HOST", host(), "127.0.0.1", "Address of the edge, which plugins and browsers call", { sameAs: "host" }),
+  edgePort: setting("BERTH_EDGE_PORT", port(), 8080, "Port of the edge; 0 takes any free one"),
+  spawnerHost: setting("BERTH_SPAWNER_HOST", host(), "127.0.0.1", "Address of the spawner API", { sameAs: "host", later: SPAWNER_API }),
+  spawnerPort: setting("BERTH_SPAWNER_PORT", port(), 8000, "Port of the spawner API", { later: SPAWNER_API }),
+  registryHost: setting("BERTH_REGISTRY_HOST", host(), "127.0.0.1", "Address of the registry proxy", { sameAs: "host", later: REGISTRY }),
+  registryPort: setting("BERTH_REGISTRY_PORT", port(), 5000, "Port of the registry proxy", { later: REGISTRY }),
+  webRoot: optional("BERTH_WEB_ROOT", url("an http or https URL", "http", "https"), "Public address, as browsers see it; told to clients that ask"),
+  origins: setting(
+    "BERTH_ORIGINS",
+    list(origin()),
+    [],
+    "Origins of web pages, beside the edge's own, that may start, stop and change things with a user's cookie",
+  ),
+
+  // The program itself
+  role: optional(
+    "BERTH_ROLE",
+    oneOf("serve", "control", "gateway", "spawner", "registry"),
+    "What to run where the command line names no command; for images",
+    {
+      later: "images with a role of their own",
+    },
+  ),
+  data: setting("BERTH_DATA", text("a path"), ".berth", "Data folder: the store, published files, keys"),
+  adminKey: optional(
+    "BERTH_ADMIN_KEY",
+    text("8 to 200 visible characters", /^[\x21-\x7e]{8,200}$/),
+    "Developer key of the first user; where unset, one is made, kept in the data folder and printed once",
+    {
+      secret: true,
+    },
+  ),
+  workers: setting("BERTH_WORKERS", wholeNumber(1, 128), 1, "Gateway processes that share the edge's listening socket"),
+  drainSeconds: setting(
+    "BERTH_DRAIN_SECONDS",
+    wholeNumber(0, 3_600, "seconds"),
+    30,
+    "How long open requests may finish when berth, or a container that is replaced, stops",
+  ),
+  logLevel: setting(["BERTH_LOG_LEVEL", "GROK_SPAWNER_LOG_LEVEL"], oneOf(...LOG_LEVELS), "info", "Least level that is logged"),
+  maxPackageMb: setting("BERTH_MAX_PACKAGE_MB", wholeNumber(1, 16_384, "megabytes"), 256, "Largest package that may be published"),
+
+  // Containers
+  driver: setting(
+    "BERTH_DRIVER",
+    oneOf("auto", ...DRIVERS),
+    "auto",
+    "What runs containers; `auto` looks for what is there, `process` isolates nothing",
+  ),
+  environment: setting(
+    "GROK_SPAWNER_ENVIRONMENT",
+    text("a name of at most 32 letters, digits and -", /^[A-Za-z0-9]([A-Za-z0-9-]{0,30}[A-Za-z0-9])?$/),
+    "berth",
+    "This installation's name, in the labels and names of all that it creates",
+  ),
+  apiUrl: optional(
+    ["GROK_SPAWNER_DATAGROK_API_URL", "BERTH_API_URL"],
+    url("an http or https URL", "http", "https"),
+    "Where a container reaches the API (`DATAGROK_API_URL` in it), with `/api`",
+  ),
+  holdLimit: setting(
+    "BERTH_HOLD_LIMIT",
+    wholeNumber(1, 1_000_000),
+    10_000,
+    "Requests of one gateway process that may wait for one container; one more is answered 503",
+  ),
+  forwarder: setting("BERTH_FORWARDER", oneOf("http-proxy"), "http-proxy", "Engine that moves the bytes"),
+  dockerHost: optional(
+    "DOCKER_HOST",
+    url("unix:///path, tcp://host:port, or http(s)://host:port", "unix", "tcp", "http", "https", "npipe"),
+    "The Docker engine; the usual socket where unset",
+  ),
+  dockerTlsVerify: setting("DOCKER_TLS_VERIFY", flag(), false, "Speak TLS with the engine"),
+  dockerCertPath: optional("DOCKER_CERT_PATH", text("a path"), "Folder with ca.pem, cert.pem and key.pem for that"),
+  dockerNetwork: setting(
+    "BERTH_DOCKER_NETWORK",
+    text("a network's name", /^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/),
+    "berth",
+    "Bridge network that containers share; made where it is missing",
+  ),
+  dockerReach: setting(
+    "BERTH_DOCKER_REACH",
+    oneOf(...REACHES),
+    "auto",
+    "How the gateway reaches a container: by its address, its name (berth in a container too), or a published port",
+  ),
+
+  dockerSettings: {
+    containerStatusTimeoutMinutes: parameter(
+      "dockerSettings.containerStatusTimeoutMinutes",
+      quantity(0.01, 1_440, "minutes"),
+      5,
+      "How long a container or image may stay in a passing state",
+    ),
+    proxyRequestTimeout: parameter(
+      "dockerSettings.proxyRequestTimeout",
+      wholeNumber(100, 86_400_000, "milliseconds"),
+      300_000,
+      "How long a request may wait for its container, and then for the head of the response",
+    ),
+    useGrokSpawner: parameter("dockerSettings.useGrokSpawner", flag(), true, "Deploy through a spawner", { later: SPAWNER_DRIVER }),
+    grokSpawnerHost: parameter("dockerSettings.grokSpawnerHost", host(), "grok_spawner", "Host of that spawner", { later: SPAWNER_DRIVER }),
+    grokSpawnerPort: parameter("dockerSettings.grokSpawnerPort", port(), 8000, "Its port", { later: SPAWNER_DRIVER }),
+    grokSpawnerApiKey: parameter("dockerSettings.grokSpawnerApiKey", text(), "test-x-api-key", "The key that it wants", {
+      secret: true,
+      later: SPAWNER_DRIVER,
+    }),
+    spawnerAuthMode: parameter("dockerSettings.spawnerAuthMode", oneOf("jwt", "password"), "jwt", "How it knows us", { later: SPAWNER_DRIVER }),
+    spawnerAudience: parameter("dockerSettings.spawnerAudience", text(), "datagrok-spawner", "Audience of our tokens for it", {
+      later: SPAWNER_DRIVER,
+    }),
+    registryProxyHost: parameter(
+      "dockerSettings.registryProxyHost",
+      text("a host name or nothing", /^[A-Za-z0-9_.:-]*$/),
+      "",
+      "Registry that unqualified image names are in",
+      { later: REGISTRY },
+    ),
+    registryProxyPort: parameter("dockerSettings.registryProxyPort", port(), 5000, "Its port", { later: REGISTRY }),
+  },
+
+  queueSettings: {
+    useQueue: parameter("queueSettings.useQueue", flag(), true, "There is a queue", { later: QUEUE_JWT }),
+    amqpHost: parameter("queueSettings.amqpHost", host(), "rabbitmq", "Queue's host, as containers reach it"),
+    amqpPort: parameter("queueSettings.amqpPort", port(), 5672, "Queue's port"),
+    amqpUser: parameter("queueSettings.amqpUser", text(), "guest", "Queue's user"),
+    amqpPassword: parameter("queueSettings.amqpPassword", text(), "guest", "Queue's password", { secret: true }),
+    amqpAuthMode: parameter("queueSettings.amqpAuthMode", oneOf("password", "jwt"), "password", "How containers sign in to the queue", {
+      later: QUEUE_JWT,
+    }),
+    mqAudience: parameter("queueSettings.mqAudience", text(), "datagrok-mq", "Audience of their tokens for it", { later: QUEUE_JWT }),
+    tls: parameter("queueSettings.tls", flag(), false, "The queue speaks TLS"),
+    pipeHost: parameter("queueSettings.pipeHost", host(), "grok_pipe", "Pipe's host, as containers reach it"),
+    pipePort: parameter("queueSettings.pipePort", port(), 3000, "Pipe's port"),
+    pipeKey: parameter("queueSettings.pipeKey", text(), "datagrok-key", "Pipe's key", { secret: true }),
+    pipeAuthMode: parameter("queueSettings.pipeAuthMode", oneOf("password", "jwt"), "password", "How containers sign in to the pipe", {
+      later: QUEUE_JWT,
+    }),
+    pipeAudience: parameter("queueSettings.pipeAudience", text(), "datagrok-pipe", "Audience of their tokens for it", { later: QUEUE_JWT }),
+  },
+
+  datagrok: {
+    url: optional("DATAGROK_URL", url("an http or https URL", "http", "https"), "API of the Datagrok server that knows users and keys, with `/api`", {
+      later: DATAGROK,
+    }),
+    issuer: optional("DATAGROK_ISSUER", text(), "Issuer of its tokens; where unset, its own `webRoot`", { later: DATAGROK }),
+  },
+
+  registry: {
+    url: optional("REGISTRY_URL", text("a host, host:port or URL", /^[^\s\0]+$/), "The registry behind the proxy", { later: REGISTRY }),
+    username: optional("REGISTRY_USERNAME", text(), "User there", { later: REGISTRY }),
+    password: optional("REGISTRY_PASSWORD", text(), "Password there", { secret: true, later: REGISTRY }),
+    ecrMode: setting("ECR_MODE", flag(), false, "It is Amazon ECR", { later: REGISTRY }),
+    anonymousPull: setting("BERTH_REGISTRY_ANONYMOUS_PULL", flag(), true, "Images may be pulled without signing in", { later: REGISTRY }),
+  },
+  awsRegion: optional("AWS_REGION", text("a region such as eu-west-1", /^[a-z0-9-]+$/), "Region of ECR and ECS", { later: `${REGISTRY}, ${ECS}` }),
+
+  spawner: setting("BERTH_SPAWNER", flag(), false, "`berth serve` opens the spawner API too", { later: SPAWNER_API }),
+  spawnerApiKey: setting(["X_API_KEY", "GROK_SPAWNER_X_API_KEY"], text(), "test-x-api-key", "Key that callers of the spawner API must show", {
+    secret: true,
+    later: SPAWNER_API,
+  }),
+  spawnerCoreMode: optional("GROK_SPAWNER_CORE_MODE", text(), "As grok_spawner takes it", { later: SPAWNER_API }),
+  spawnerForceDockerTypeHost: optional("GROK_SPAWNER_FORCE_DOCKER_TYPE_HOST", text(), "As grok_spawner takes it", { later: SPAWNER_API }),
+
+  ecs: {
+    datagrok: {
+      ...ecsBlock("DATAGROK_ECS"),
+      execRole: optional(spawnerNames("DATAGROK_ECS", "EXEC_ROLE"), text("an ARN"), "Role that tasks are started with", { later: ECS }),
+      logGroup: optional(spawnerNames("DATAGROK_ECS", "LOG_GROUP"), text("an ARN"), "Log group of all tasks", { later: ECS }),
+    },
+    cvm: ecsBlock("CVM_ECS"),
+  },
+
+  kubernetes: {
+    namespace: optional(
+      "GROK_SPAWNER_KUBERNETES__NAMESPACE",
+      text("a namespace", /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/),
+      "Namespace of all that is created",
+      { later: KUBERNETES },
+    ),
+    dockerAuth: optional("GROK_SPAWNER_KUBERNETES__DOCKER_AUTH", text(), "Credentials that images are pulled with", {
+      secret: true,
+      later: KUBERNETES,
+    }),
+    kubeconfig: optional("GROK_SPAWNER_KUBERNETES__KUBECONFIG", text("a path"), "Path of a kubeconfig, outside a cluster", { later: KUBERNETES }),
+  },
+} as const;
+
+export type Settings = Values<typeof SETTINGS>;
+
+/** The setting that names the settings file; it cannot stand in the file itself. */
+export const SETTINGS_FILE_NAME = "BERTH_CONFIG";
+export const SETTINGS_FILE = "berth.yaml";
+
+/** One of the server's own settings: a variable of its own, or a part of the JSON in `GROK_PARAMETERS`. */
+function parameter<T>(
+  key: string,
+  parse: Parameters<typeof setting<T>>[1],
+  fallback: NoInfer<T>,
+  says: string,
+  extra: Parameters<typeof setting<T>>[4] = {},
+): Row<T> {
+  return setting(parameterName(key), parse, fallback, says, extra);
+}
+
+function ecsBlock(block: "DATAGROK_ECS" | "CVM_ECS") {
+  return {
+    cluster: optional(spawnerNames(block, "CLUSTER"), text(), "Cluster of these containers", { later: ECS }),
+    clusterRegion: optional(spawnerNames(block, "CLUSTER_REGION"), text("a region such as eu-west-1", /^[a-z0-9-]+$/), "Its region", { later: ECS }),
+    subnets: setting(spawnerNames(block, "SUBNETS"), list(text("a subnet's id")), [], "Subnets of its tasks", { later: ECS }),
+    securityGroups: setting(spawnerNames(block, "SECURITY_GROUPS"), list(text("a security group's id")), [], "Security groups of its tasks", {
+      later: ECS,
+    }),
+    launchType: optional(spawnerNames(block, "LAUNCH_TYPE"), oneOf("fargate", "ec2"), "How its tasks are launched", { later: ECS }),
+  };
+}

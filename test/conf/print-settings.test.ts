@@ -1,0 +1,25 @@
+import t from "tap";
+import { printSettings } from "../../conf/print-settings.ts";
+import { readSettings } from "../../conf/read-settings.ts";
+import { rowsOf } from "../../conf/row.ts";
+import { SETTINGS } from "../../conf/settings.ts";
+
+const SECRET = "s3cr3t-value";
+
+t.test("every setting is printed with its value and where that came from, and no secret", async (t) => {
+  const secrets = rowsOf(SETTINGS).flatMap(([, row]) => (row.secret ? [[row.env[0] ?? "", SECRET]] : []));
+  t.ok(secrets.length >= 5);
+  const env = { ...Object.fromEntries(secrets), BERTH_WORKERS: "4", DATAGROK_URL: `https://me:${SECRET}@example.org/api` } as Record<string, string>;
+  const printed = printSettings(readSettings({ env, file: { path: "berth.yaml", text: "holdLimit: 5\n" } }));
+  const lines = printed.trimEnd().split("\n");
+  t.equal(lines.length, rowsOf(SETTINGS).length);
+  t.ok(lines.some((line) => /^workers = 4 +# BERTH_WORKERS$/.test(line)));
+  t.ok(lines.some((line) => /^holdLimit = 5 +# berth.yaml:1, holdLimit$/.test(line)));
+  t.ok(lines.some((line) => /^edgePort = 8080 +# default$/.test(line)));
+  t.ok(lines.some((line) => /^adminKey = \*\*\* +# BERTH_ADMIN_KEY$/.test(line)));
+  t.notMatch(printed, SECRET);
+});
+
+t.test("a secret that is not set says so", async (t) => {
+  t.match(printSettings(readSettings({ env: {} })), /^adminKey = \(unset\) +# default$/m);
+});

@@ -1,0 +1,32 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import t from "tap";
+import { rowsOf } from "../../conf/row.ts";
+import { SETTINGS } from "../../conf/settings.ts";
+import { settingsPage, settingsSchema } from "../../conf/settings-docs.ts";
+
+const conf = join(import.meta.dirname, "../../conf");
+
+t.test("what is generated from the table is in step with it (else: npm run docs)", async (t) => {
+  t.equal(readFileSync(join(conf, "settings.md"), "utf8"), settingsPage());
+  t.equal(readFileSync(join(conf, "berth.schema.json"), "utf8"), settingsSchema());
+});
+
+t.test("no variable sets two settings", async (t) => {
+  const names = rowsOf(SETTINGS).flatMap(([, row]) => row.env);
+  t.same(
+    names.filter((name, at) => names.indexOf(name) !== at),
+    [],
+  );
+});
+
+t.test("every default is a value that its own parser allows", async (t) => {
+  for (const [key, row] of rowsOf(SETTINGS)) {
+    if (row.default !== undefined) t.same(row.parse.read(row.default), row.default, key);
+  }
+});
+
+t.test("`sameAs` names a setting", async (t) => {
+  const rows = new Map(rowsOf(SETTINGS));
+  for (const [key, row] of rows) if (row.sameAs !== undefined) t.same(row.default, rows.get(row.sameAs)?.default, key);
+});
