@@ -26,6 +26,8 @@ export const FAULTS = {
   CONTAINER_HAS_NO_PORT: [400, "Container exposes no port"],
   CONTAINER_UNREACHABLE: [502, "Container unreachable"],
   CONTAINER_BROKE_OFF: [502, "Container broke the connection"],
+  CONTAINER_REFUSED_UPGRADE: [502, "Container refused the WebSocket"],
+  WEBSOCKET_MISMATCH: [502, "Container agreed to what was not offered"],
   HOLD_FULL: [503, "Container is starting and its queue is full"],
   HOLD_TIMED_OUT: [504, "Container not ready in time"],
   RESPONSE_TIMED_OUT: [504, "Container did not answer in time"],
