@@ -16,7 +16,8 @@ import type { Caller } from "./identity.ts";
 export type FeedLine =
   /** `gateway` is the name under which this gateway reports use. */
   | { kind: "hello"; gateway: string }
-  | { kind: "all"; containers: ContainerView[] }
+  /** `seq` is the last change that is already in it. */
+  | { kind: "all"; containers: ContainerView[]; seq?: number }
   | { kind: "changed"; container: ContainerView; seq: number }
   | { kind: "removed"; id: string; seq: number }
   | { kind: "beat" };

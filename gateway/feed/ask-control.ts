@@ -1,0 +1,73 @@
+import { Agent, request as httpRequest } from "node:http";
+import type { Clock } from "../../clock.ts";
+import { Fault, type FaultData } from "../../fault.ts";
+
+export type AskControl = {
+  /**
+   * Posts JSON to control and answers with what came back; undefined for an empty answer. Faults: what control refused with;
+   * CONTROL_AWAY where it cannot be reached, broke off, or took too long. An abort rejects with the signal's reason.
+   */
+  ask(path: string, body: unknown, signal: AbortSignal): Promise<unknown>;
+  close(): void;
+};
+
+/** Control only has to look into its own memory or write one row. */
+const ASK_TIMEOUT_MS = 5_000;
+const LONGEST_ANSWER = 1_048_576;
+
+export function openAskControl(parts: { socketPath: string; clock: Clock }): AskControl {
+  const { socketPath, clock } = parts;
+  const agent = new Agent({ keepAlive: true, maxSockets: 16, timeout: 4_000 });
+
+  return {
+    close: () => agent.destroy(),
+    ask: (path, body, caller) =>
+      new Promise((resolve, reject) => {
+        const over = new AbortController();
+        const signal = clock.deadline(ASK_TIMEOUT_MS, () => controlAway("did not answer in time"), AbortSignal.any([caller, over.signal]));
+        const settle = (act: () => void) => {
+          signal.removeEventListener("abort", onAbort);
+          act();
+          over.abort();
+        };
+        const fail = (error: unknown) => settle(() => reject(error as Error));
+        const text = JSON.stringify(body);
+        const headers = { "content-type": "application/json", "content-length": Buffer.byteLength(text) };
+        const sent = httpRequest({ socketPath, path, method: "POST", agent, headers });
+        const onAbort = () => {
+          fail(signal.reason);
+          sent.destroy();
+        };
+        signal.addEventListener("abort", onAbort, { once: true });
+        sent.on("error", (cause) => fail(controlAway("cannot be reached", cause)));
+        sent.once("response", (answer) => {
+          let came = "";
+          answer.setEncoding("utf8");
+          answer.on("data", (piece: string) => {
+            came += piece;
+            if (came.length > LONGEST_ANSWER) answer.destroy(new Error("the answer is too long"));
+          });
+          answer.once("error", (cause) => fail(controlAway("broke off", cause)));
+          answer.once("end", () => {
+            try {
+              const value: unknown = came === "" ? undefined : JSON.parse(came);
+              if ((answer.statusCode ?? 500) < 300) settle(() => resolve(value));
+              else fail(isFaultData(value) ? Fault.from(value) : controlAway(`answered ${answer.statusCode}`));
+            } catch (cause) {
+              fail(controlAway("answered what is no JSON", cause));
+            }
+          });
+        });
+        sent.end(text);
+        if (signal.aborted) onAbort();
+      }),
+  };
+}
+
+export function controlAway(why: string, cause?: unknown): Fault {
+  return new Fault("CONTROL_AWAY", `The control plane ${why}; it should be back in a moment`, { cause, retryAfterMs: 1_000 });
+}
+
+function isFaultData(value: unknown): value is FaultData {
+  return typeof value === "object" && value !== null && "code" in value && typeof value.code === "string" && "message" in value;
+}

@@ -1,0 +1,75 @@
+import { hash } from "node:crypto";
+import NodeCache from "node-cache";
+import { Fault } from "../../fault.ts";
+import type { Caller, Identity } from "../identity.ts";
+import type { WhoAnswer } from "../wire.ts";
+
+/** A revoked session is refused everywhere within this (RULINGS 13). */
+const VALID_SECONDS = 10;
+/** Short, so that somebody who has just signed in is not told otherwise for long. */
+const UNKNOWN_SECONDS = 2;
+const MOST_CALLERS = 20_000;
+
+/** Remembers who holds which token, under the token's digest; `ask` answers undefined where nobody does. */
+export function knownCallers(parts: { ask(token: string): Promise<WhoAnswer | undefined> }): Identity {
+  // Apart, so that a flood of invented tokens cannot push out those of real callers.
+  const valid = new NodeCache({ useClones: false, stdTTL: VALID_SECONDS, maxKeys: MOST_CALLERS });
+  const unknown = new NodeCache({ useClones: false, stdTTL: UNKNOWN_SECONDS, maxKeys: MOST_CALLERS });
+  const asking = new Map<string, Promise<Caller | undefined>>();
+
+  const learn = async (token: string, key: string): Promise<Caller | undefined> => {
+    try {
+      const answer = await parts.ask(token);
+      const caller = answer === undefined ? undefined : { ...answer, token };
+      remember(caller === undefined ? unknown : valid, key, caller ?? true);
+      return caller;
+    } finally {
+      asking.delete(key);
+    }
+  };
+
+  return {
+    who: (token, signal) => {
+      const key = hash("sha256", token);
+      const known = valid.get<Caller>(key);
+      if (known !== undefined) return Promise.resolve(known);
+      if (unknown.has(key)) return Promise.resolve(undefined);
+      const answer = asking.get(key) ?? learn(token, key);
+      if (!asking.has(key)) asking.set(key, answer);
+      // Whoever is still there hears of a failure; nobody may be.
+      answer.catch(() => undefined);
+      return unlessAborted(answer, signal);
+    },
+    close: () => {
+      valid.close();
+      unknown.close();
+      return Promise.resolve();
+    },
+  };
+}
+
+/** A full cache forgets everything at once: rare, and cheaper than keeping an order. */
+function remember(cache: NodeCache, key: string, value: unknown): void {
+  if (cache.getStats().keys >= MOST_CALLERS) cache.flushAll();
+  cache.set(key, value);
+}
+
+/** The question is shared, so one caller who leaves does not take it from the others. */
+function unlessAborted<T>(answer: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const onAbort = () => reject(signal.reason as Error);
+    if (signal.aborted) return onAbort();
+    signal.addEventListener("abort", onAbort, { once: true });
+    answer.then(resolve, reject).finally(() => signal.removeEventListener("abort", onAbort));
+  });
+}
+
+/** Control says 404 for a token that nobody holds; that is an answer, not a failure. */
+export async function whoOrNobody(question: Promise<unknown>): Promise<WhoAnswer | undefined> {
+  try {
+    return (await question) as WhoAnswer;
+  } catch (error) {
+    if (error instanceof Fault && (error.status === 404 || error.status === 401)) return undefined;
+    throw error;
+  }
+}

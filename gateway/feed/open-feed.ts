@@ -1,0 +1,89 @@
+import type { Clock } from "../../clock.ts";
+import type { Log } from "../../log.ts";
+import type { Directory } from "../directory.ts";
+import type { Identity } from "../identity.ts";
+import type { FeedLine, UseReport, WakeAsk, WhoAsk } from "../wire.ts";
+import { controlAway, openAskControl } from "./ask-control.ts";
+import { keepFeed } from "./keep-feed.ts";
+import { knownCallers, whoOrNobody } from "./known-callers.ts";
+import { knownContainers } from "./known-containers.ts";
+import { useReports } from "./use-reports.ts";
+
+export type Feed = {
+  directory: Directory;
+  identity: Identity;
+  /** Resolves once every container is known, and when the feed is closed before that. */
+  ready(): Promise<void>;
+  close(): Promise<void>;
+};
+
+/** The gateway's side of `gateway/wire.ts`: goes on answering from what it knows while control is away. */
+export function openFeed(parts: { socketPath: string; clock: Clock; log: Log }): Feed {
+  const { clock, log } = parts;
+  const control = openAskControl(parts);
+  const containers = knownContainers();
+  const closed = new AbortController();
+  const known = Promise.withResolvers<void>();
+  let informed = false;
+  let gateway: string | undefined;
+  let seq = 0;
+
+  const reports = useReports({
+    clock,
+    send: async (uses) => {
+      if (gateway === undefined) throw controlAway("has not been heard of yet");
+      await control.ask("/use", { gateway, seq, uses } satisfies UseReport, closed.signal);
+    },
+  });
+
+  const onLine = (line: FeedLine) => {
+    switch (line.kind) {
+      case "hello":
+        gateway = line.gateway;
+        return;
+      case "all":
+        if (!informed) log.info({ containers: line.containers.length }, "The control plane is there");
+        informed = true;
+        seq = line.seq ?? 0;
+        containers.replace(line.containers);
+        known.resolve();
+        return reports.hurry();
+      case "changed":
+        seq = line.seq;
+        containers.change(line.container);
+        return reports.hurry();
+      case "removed":
+        seq = line.seq;
+        containers.remove(line.id);
+        return reports.hurry();
+      case "beat":
+    }
+  };
+  const endFeed = keepFeed({ ...parts, onLine });
+
+  const identity = knownCallers({ ask: (token) => whoOrNobody(control.ask("/who", { token } satisfies WhoAsk, closed.signal)) });
+  const close = async () => {
+    if (closed.signal.aborted) return;
+    endFeed();
+    await reports.close();
+    closed.abort(controlAway("is no longer asked"));
+    control.close();
+    known.resolve();
+    await identity.close();
+  };
+
+  return {
+    identity,
+    directory: {
+      find: (id) => (informed ? Promise.resolve(containers.find(id)) : Promise.reject(controlAway("has not been heard of yet"))),
+      watch: (id, onChange) => containers.watch(id, onChange),
+      wake: async (id, caller, signal) => {
+        await control.ask("/wake", { id, userId: caller.userId } satisfies WakeAsk, signal);
+      },
+      used: (use) => reports.used(use),
+      close,
+    },
+    ready: () => known.promise,
+    close,
+  };
+}

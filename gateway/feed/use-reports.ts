@@ -1,0 +1,74 @@
+import type { Clock } from "../../clock.ts";
+import type { Use } from "../directory.ts";
+
+export type UseReports = {
+  used(use: Use): void;
+  /** Control said something that it wants to see acknowledged, or is there again: report soon. */
+  hurry(): void;
+  close(): Promise<void>;
+};
+
+/** Several events within this time make one report. */
+const SOON_MS = 50;
+const EVERY_MS = 1_000;
+
+/**
+ * Reports use in batches: soon when a container falls out of use, since a stop may wait for it; else every second while
+ * something changed. One report is under way at a time, so that an older one never overtakes a newer.
+ */
+export function useReports(parts: { clock: Clock; send(uses: Use[]): Promise<void> }): UseReports {
+  const { clock, send } = parts;
+  const uses = new Map<string, Use>();
+  const changed = new Set<string>();
+  let due: { at: number; cancel: () => void } | undefined;
+  let sending: Promise<void> | undefined;
+  let again = false;
+
+  const flush = (): Promise<void> => {
+    due?.cancel();
+    due = undefined;
+    if (sending !== undefined) {
+      again = true;
+      return sending;
+    }
+    const batch = [...uses.values()].filter(({ id, streams }) => streams > 0 || changed.has(id));
+    changed.clear();
+    sending = send(batch)
+      .then(() => {
+        for (const { id } of batch) if (uses.get(id)?.streams === 0 && !changed.has(id)) uses.delete(id);
+      })
+      .catch(() => {
+        // Control is away: what it has not heard, it hears once it is back.
+        for (const { id } of batch) changed.add(id);
+        schedule(EVERY_MS);
+      })
+      .finally(() => {
+        sending = undefined;
+        if (again) schedule(SOON_MS);
+        again = false;
+      });
+    return sending;
+  };
+
+  const schedule = (ms: number) => {
+    const at = clock.monotonic() + ms;
+    if (due !== undefined && due.at <= at) return;
+    due?.cancel();
+    due = { at, cancel: clock.after(ms, () => void flush()) };
+  };
+
+  return {
+    used: (use) => {
+      uses.set(use.id, use);
+      changed.add(use.id);
+      schedule(use.streams === 0 || use.open === 0 ? SOON_MS : EVERY_MS);
+    },
+    hurry: () => schedule(SOON_MS),
+    close: async () => {
+      due?.cancel();
+      await sending;
+      if (changed.size > 0) await flush();
+      due?.cancel();
+    },
+  };
+}
