@@ -51,7 +51,7 @@ function readOne(found: Found, row: Row<unknown>): Value | { fault: string } {
   if (value !== undefined) return { key: found.key, where: found.where, value };
   const what = row.secret ? "the value" : shown(found.raw);
   // Kubernetes sets NAME_PORT=tcp://… for each Service NAME, so a Service `berth-edge` meets BERTH_EDGE_PORT.
-  const hint = /^tcp:\/\//.test(String(found.raw)) ? " (from a Kubernetes Service of this name? Then set enableServiceLinks: false)" : "";
+  const hint = String(found.raw).startsWith("tcp://") ? " (from a Kubernetes Service of this name? Then set enableServiceLinks: false)" : "";
   return { fault: `${found.where}: ${what} is not allowed; it takes ${row.parse.allowed}${hint}` };
 }
 

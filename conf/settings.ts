@@ -71,7 +71,7 @@ export const SETTINGS = {
   ),
   environment: setting(
     "GROK_SPAWNER_ENVIRONMENT",
-    text("a name of at most 32 letters, digits and -", /^[A-Za-z0-9]([A-Za-z0-9-]{0,30}[A-Za-z0-9])?$/),
+    text("a name of at most 63 letters, digits, ., _ and -", /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/),
     "berth",
     "This installation's name, in the labels and names of all that it creates",
   ),

@@ -1,0 +1,41 @@
+import type { DriverName } from "../drivers/driver.ts";
+
+const RUNS_IN: Partial<Record<DriverName, string>> = {
+  process: "a plain child process here, isolated by nothing: for trying out only",
+  docker: "a container of the Docker engine",
+};
+
+/** What `npm start` prints: what there is, and commands to paste. `tokenFile` and `dataFolder` are as the user would type them. */
+export function demoBanner(demo: {
+  base: string;
+  id: string;
+  name: string;
+  driver: DriverName;
+  tokenFile: string;
+  dataFolder: string;
+  idleMinutes: number;
+}): string {
+  const path = `/api/docker/containers/proxy/${demo.id}/square?number=4`;
+  const socket = `${demo.base.replace(/^http/, "ws")}/api/docker/containers/proxy-ws/${demo.id}/ws`;
+  const minutes = demo.idleMinutes === 1 ? "a minute" : `${demo.idleMinutes} minutes`;
+  // The package `ws` rather than Node's own WebSocket: the machine's Node may be too old to have one.
+  const script = [
+    `const s = new (require("ws"))("${socket}", { headers: { authorization: require("fs").readFileSync("${demo.tokenFile}", "utf8").trim() } });`,
+    `s.on("message", (m) => { console.log(String(m)); String(m) === "CONNECTED" ? s.send("hello") : s.close(1000); });`,
+    `s.on("close", (code, why) => console.log("closed", code, String(why)));`,
+  ].join(" ");
+  return `
+berth listens on ${demo.base} and keeps its data in ${demo.dataFolder}.
+
+The demo container "${demo.name}" is asleep; it is ${RUNS_IN[demo.driver] ?? `run by ${demo.driver}`}.
+The first request wakes it; this prints {"result":16}:
+
+  curl -H "Authorization: $(cat ${demo.tokenFile})" "${demo.base}${path}"
+
+A WebSocket wakes it too; this prints CONNECTED, then hello:
+
+  node -e '${script}'
+
+Left alone for ${minutes}, it is stopped again. Ctrl-C stops berth.
+`;
+}

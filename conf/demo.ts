@@ -1,0 +1,76 @@
+import { chmodSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { join, relative } from "node:path";
+import { ZipFile } from "yazl";
+import type { Clock } from "../clock.ts";
+import { Fault } from "../fault.ts";
+
+/** What is published is what a plugin's author would write. */
+export const DEMO_FOLDER = join(import.meta.dirname, "demo");
+
+const CALL_MS = 15_000;
+const READY_MS = 120_000;
+const LOOK_EVERY_MS = 100;
+
+type Entity = { id: string; name: string; dockerfile: { status: string; logs?: string } };
+
+/**
+ * Publishes a package as its author would, by HTTP at the edge, and waits until the image of its first container is ready. `base` is the
+ * edge's address without `/api`. Faults: PACKAGE_INVALID with what the server said, VALIDATION_TIMED_OUT.
+ */
+export async function publishDemo(options: {
+  base: string;
+  devKey: string;
+  folder: string;
+  clock: Clock;
+  signal: AbortSignal;
+}): Promise<{ id: string; name: string; token: string }> {
+  const { base, devKey, folder, clock, signal } = options;
+  const { name } = JSON.parse(readFileSync(join(folder, "package.json"), "utf8")) as { name: string };
+  const call = async <T>(path: string, init: RequestInit): Promise<T> => {
+    const late = new AbortController();
+    const overdue = new Fault("VALIDATION_TIMED_OUT", `The demo was not published: ${path} did not answer within ${CALL_MS / 1_000} s.`);
+    const inTime = clock.after(CALL_MS, () => late.abort(overdue));
+    try {
+      const response = await fetch(`${base}/api${path}`, { ...init, signal: AbortSignal.any([signal, late.signal]) });
+      const text = await response.text();
+      if (!response.ok) throw new Fault("PACKAGE_INVALID", `The demo was not published: ${path} answered ${response.status} ${text.slice(0, 500)}`);
+      return JSON.parse(text) as T;
+    } finally {
+      inTime();
+    }
+  };
+
+  const { token } = await call<{ token: string }>("/users/login/dev", { method: "POST", headers: { authorization: `Dev ${devKey}` } });
+  const body = await zipOf(folder);
+  await call(`/packages/dev/${name}`, { method: "POST", headers: { authorization: `Dev ${devKey}` }, body });
+
+  const giveUpAt = clock.monotonic() + READY_MS;
+  for (;;) {
+    const listed = await call<Entity[]>(`/docker/containers?text=${encodeURIComponent(encodeURIComponent(`${name}-`))}`, {
+      headers: { authorization: token },
+    });
+    const found = listed.find((one) => one.name.startsWith(`${name}-`));
+    if (found?.dockerfile.status === "ready") return { id: found.id, name: found.name, token };
+    if (found?.dockerfile.status === "error") {
+      throw new Fault("PACKAGE_INVALID", `The image of the demo cannot be used: ${(found.dockerfile.logs ?? "").trim() || "no reason was given"}`);
+    }
+    if (clock.monotonic() > giveUpAt) throw new Fault("VALIDATION_TIMED_OUT", "The image of the demo did not become ready.");
+    await clock.sleep(LOOK_EVERY_MS, signal);
+  }
+}
+
+/** Keeps the session token where only this user can read it, so that no command line shows it. */
+export function keepDemoToken(file: string, token: string): void {
+  writeFileSync(file, `${token}\n`, { mode: 0o600 });
+  chmodSync(file, 0o600);
+}
+
+async function zipOf(folder: string): Promise<Uint8Array<ArrayBuffer>> {
+  const zip = new ZipFile();
+  const paths = readdirSync(folder, { recursive: true, encoding: "utf8" }).map((path) => join(folder, path));
+  for (const path of paths.filter((one) => statSync(one).isFile()).toSorted()) zip.addFile(path, relative(folder, path));
+  zip.end();
+  const pieces: Uint8Array[] = [];
+  for await (const piece of zip.outputStream) pieces.push(piece as Buffer);
+  return new Uint8Array(Buffer.concat(pieces));
+}
