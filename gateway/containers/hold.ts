@@ -36,8 +36,10 @@ type Waiter = { resolve(found: Found): void; reject(error: unknown): void };
 
 type Queue = {
   waiters: Set<Waiter>;
-  /** A wake was asked for and control has not answered yet. */
+  /** A wake was asked for, and control has not answered yet. */
   waking: boolean;
+  /** A wake was asked for, and nothing was heard of the container since. */
+  woken: boolean;
   unwatch(): void;
 };
 
@@ -67,7 +69,7 @@ export function openHold(parts: { directory: Directory; clock: Clock; limit: num
   };
 
   function openQueue(id: string, caller: Caller): Queue {
-    const queue: Queue = { waiters: new Set(), waking: false, unwatch: () => undefined };
+    const queue: Queue = { waiters: new Set(), waking: false, woken: false, unwatch: () => undefined };
     queues.set(id, queue);
     queue.unwatch = directory.watch(id, (view) => onView(id, queue, caller, view));
     return queue;
@@ -106,8 +108,9 @@ export function openHold(parts: { directory: Directory; clock: Clock; limit: num
   }
 
   function wake(id: string, queue: Queue, caller: Caller): void {
-    if (queue.waking || queue.waiters.size === 0) return;
+    if (queue.woken || queue.waiters.size === 0) return;
     queue.waking = true;
+    queue.woken = true;
     // Not a waiter's own signal: the wake belongs to all of them, and the first may leave.
     const over = new AbortController();
     const signal = clock.deadline(WAKE_TIMEOUT_MS, () => new Fault("CONTROL_AWAY", "The control plane did not answer in time"), over.signal);
@@ -129,10 +132,13 @@ export function openHold(parts: { directory: Directory; clock: Clock; limit: num
       return;
     }
     const verdict = verdictOn(view, clock.now());
+    // What it was before the wake, told once more.
+    if (queue.waking && verdict.kind === "wake") return;
+    queue.woken = false;
     if (verdict.kind === "go") for (const waiter of waiters) waiter.resolve({ address: verdict.address, held: true, start: view.start });
     else if (verdict.kind === "refuse") for (const waiter of waiters) waiter.reject(verdict.fault);
-    // A failure that arrives while nobody is asking for a wake is the outcome of this one, whatever its back-off says.
-    else if (view.standing.kind === "failed" && !queue.waking) for (const waiter of waiters) waiter.reject(Fault.from(view.standing.fault));
+    // A failure after the wake is its outcome, whatever its back-off says.
+    else if (view.standing.kind === "failed") for (const waiter of waiters) waiter.reject(Fault.from(view.standing.fault));
     else if (verdict.kind === "wake") wake(id, queue, caller);
   }
 }

@@ -1,5 +1,7 @@
 import { createServer, type IncomingMessage, type RequestListener, type Server, type ServerResponse } from "node:http";
 import { connect, createServer as createTcpServer, type AddressInfo, type Socket } from "node:net";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Test } from "tap";
 import { systemClock, type Clock } from "../../clock.ts";
@@ -18,7 +20,7 @@ export type Stand = TestDirectory & { gateway: Gateway; port: number; base: stri
 /** A gateway that listens on a port of its own, over a directory that the test holds. */
 export async function openStand(t: Test, options: { limits?: Partial<GatewayLimits>; origins?: string[]; clock?: Clock } = {}): Promise<Stand> {
   const held = openTestDirectory();
-  const apiSocket = join(t.testdir({}), "api.sock");
+  const apiSocket = join(await shortFolder(t), "api.sock");
   const gateway = openGateway({
     directory: held.directory,
     identity: held.identity,
@@ -32,6 +34,13 @@ export async function openStand(t: Test, options: { limits?: Partial<GatewayLimi
   t.teardown(() => gateway.close());
   const { port } = gateway.server.address() as AddressInfo;
   return { ...held, gateway, port, base: `http://127.0.0.1:${port}`, apiSocket };
+}
+
+/** A folder whose path leaves room for a socket's name: such a path has at most 107 bytes. */
+export async function shortFolder(t: Test): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), "berth-"));
+  t.teardown(() => rm(folder, { recursive: true, force: true }));
+  return folder;
 }
 
 /** A container: a real server that answers with `listener`; it is registered as awake unless told otherwise. */

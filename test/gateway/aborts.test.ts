@@ -1,0 +1,130 @@
+import { request as httpRequest, type IncomingMessage } from "node:http";
+import { connect } from "node:net";
+import t from "tap";
+import { exchange, get, ID, openContainer, openRawContainer, openStand, PATH, until } from "./stand.ts";
+
+t.test("a client that leaves before the response ends the container's request", async (t) => {
+  const stand = await openStand(t);
+  let arrived = false;
+  let ended = false;
+  const { address } = await openContainer(t, (request) => {
+    arrived = true;
+    request.socket.once("close", () => (ended = true));
+  });
+  stand.set(ID, { kind: "awake", address });
+  const client = connect(stand.port, "127.0.0.1", () => client.write(get(PATH)));
+  await until("it arrives", () => arrived);
+  client.destroy();
+  await until("the container hears of it", () => ended);
+  await until("it is counted out", () => stand.uses.get(ID)?.open === 0);
+  t.pass("both sides are over");
+});
+
+t.test("a client that leaves within a stream, or within its own body, ends the container's side", async (t) => {
+  const stand = await openStand(t);
+  let state = "";
+  const { address } = await openContainer(t, (request, response) => {
+    response.on("error", () => undefined);
+    request.on("error", () => undefined);
+    request.resume();
+    if (request.method === "GET") response.write("first");
+    state = "arrived";
+    request.socket.once("close", () => (state = "ended"));
+  });
+  stand.set(ID, { kind: "awake", address });
+  for (const sent of [get(PATH), `POST ${PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: token\r\nContent-Length: 100\r\n\r\npart`]) {
+    state = "";
+    const client = connect(stand.port, "127.0.0.1", () => client.write(sent));
+    await until("it arrives", () => state === "arrived");
+    client.destroy();
+    await until("the container hears of it", () => state === "ended");
+  }
+  await until("both are counted out", () => stand.uses.get(ID)?.open === 0);
+  t.pass("twice");
+});
+
+t.test("a container that dies within a body ends the client's response promptly", async (t) => {
+  const stand = await openStand(t);
+  for (const head of ["Content-Length: 100", "Transfer-Encoding: chunked"]) {
+    let died = 0;
+    const address = await openRawContainer(t, (socket) =>
+      socket.once("data", () => {
+        socket.write(`HTTP/1.1 200 OK\r\n${head}\r\n\r\n3\r\nabc\r\n`);
+        setTimeout(() => {
+          died = performance.now();
+          socket.resetAndDestroy();
+        }, 50);
+      }),
+    );
+    stand.set(ID, { kind: "awake", address });
+    const error = await new Promise<Error>((resolve) => {
+      const request = httpRequest({ port: stand.port, path: PATH, headers: { authorization: "token" }, agent: false }, (response: IncomingMessage) => {
+        response.resume();
+        response.once("error", resolve);
+      });
+      request.end();
+    });
+    t.ok(error, head);
+    t.ok(performance.now() - died < 200, `within ${performance.now() - died} ms`);
+  }
+});
+
+t.test("a container that answers before it has read the body is heard", async (t) => {
+  const stand = await openStand(t, { limits: { lingerMs: 200 } });
+  const { address } = await openContainer(t, (_, response) => {
+    response.writeHead(413, "Too Much");
+    response.end("no");
+  });
+  stand.set(ID, { kind: "awake", address });
+  const answer = await exchange(stand.port, `POST ${PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: token\r\nContent-Length: 1000000\r\n\r\npart`, "\r\n\r\n");
+  t.match(answer, /^HTTP\/1\.1 413 Too Much/);
+});
+
+t.test("a container that dies while it reads the body is a 502", async (t) => {
+  const stand = await openStand(t);
+  const address = await openRawContainer(t, (socket) => socket.once("data", () => socket.resetAndDestroy()));
+  stand.set(ID, { kind: "awake", address });
+  const answer = await exchange(stand.port, `POST ${PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: token\r\nContent-Length: 1000\r\n\r\npart`, "\r\n\r\n");
+  t.match(answer, /^HTTP\/1\.1 502 /);
+});
+
+t.test("the wait for a response begins when the whole request is there", async (t) => {
+  const stand = await openStand(t, { limits: { proxyRequestTimeoutMs: 150 } });
+  const { address } = await openContainer(t, (request, response) => {
+    request.resume();
+    request.once("end", () => response.end("in time"));
+  });
+  stand.set(ID, { kind: "awake", address });
+  const request = httpRequest({ port: stand.port, path: PATH, method: "POST", headers: { authorization: "token", "content-length": 8 } });
+  const answer = new Promise<number | undefined>((resolve) => request.once("response", ({ statusCode }) => resolve(statusCode)));
+  for (let n = 0; n < 8; n++) {
+    request.write("x");
+    await new Promise((resolve) => setTimeout(resolve, 40));
+  }
+  request.end();
+  t.equal(await answer, 200);
+});
+
+t.test("a draining gateway lets requests finish and then closes its connections", async (t) => {
+  const stand = await openStand(t);
+  let finish: (() => void) | undefined;
+  const { address } = await openContainer(t, (_, response) => (finish = () => response.end("finished")));
+  stand.set(ID, { kind: "awake", address });
+  const answer = fetch(stand.base + PATH, { headers: { authorization: "token" } });
+  await until("it arrives", () => finish !== undefined);
+  const drained = stand.gateway.drain(5_000);
+  finish?.();
+  t.equal(await (await answer).text(), "finished");
+  await drained;
+  await t.rejects(fetch(stand.base + PATH), "nobody listens any more");
+});
+
+t.test("a drain does not wait for longer than it is told", async (t) => {
+  const stand = await openStand(t);
+  stand.set(ID, { kind: "coming" });
+  const answer = fetch(stand.base + PATH, { headers: { authorization: "token" } }).catch(() => "cut off");
+  await until("it waits", () => stand.watchers(ID) === 1);
+  await stand.gateway.drain(50);
+  t.equal(await answer, "cut off");
+  t.equal(stand.uses.get(ID)?.open, 0);
+});

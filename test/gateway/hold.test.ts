@@ -1,0 +1,161 @@
+import { request as httpRequest } from "node:http";
+import { connect } from "node:net";
+import t from "tap";
+import type { Standing } from "../../gateway/directory.ts";
+import { bodyOf, ID, openContainer, openStand, PATH, until } from "./stand.ts";
+
+const SIGNED_IN = { headers: { authorization: "token" } };
+
+t.test("a hundred requests wake a container once and are all answered", async (t) => {
+  const stand = await openStand(t);
+  const { address } = await openContainer(t, (_, response) => void response.end("awake"));
+  stand.set(ID, { kind: "asleep" });
+  stand.onWake(() => stand.set(ID, { kind: "coming" }));
+  const answers = Array.from({ length: 100 }, () => fetch(stand.base + PATH, SIGNED_IN).then((answer) => answer.text()));
+  await until("all wait", () => stand.uses.get(ID)?.open === 100);
+  t.equal(stand.watchers(ID), 1, "they share one watch");
+  stand.set(ID, { kind: "awake", address });
+  t.same(await Promise.all(answers), Array.from({ length: 100 }, () => "awake"));
+  t.same(stand.wakes, [ID]);
+  t.equal(stand.watchers(ID), 0, "nobody is left in the queue");
+  await until("all are counted out", () => stand.uses.get(ID)?.open === 0);
+});
+
+t.test("a failed start answers everybody who waited, and the next request at once", async (t) => {
+  const stand = await openStand(t);
+  stand.set(ID, { kind: "asleep" });
+  const answers = Array.from({ length: 10 }, () => fetch(stand.base + PATH, SIGNED_IN).then((answer) => answer.status));
+  await until("all wait", () => stand.uses.get(ID)?.open === 10);
+  stand.set(ID, { kind: "failed", fault: { code: "CONTAINER_CRASHED", message: "It crashed" }, wakeable: true, retryAt: Date.now() + 60_000 });
+  t.same(new Set(await Promise.all(answers)), new Set([500]));
+  t.equal((await fetch(stand.base + PATH, SIGNED_IN)).status, 500);
+  t.same(stand.wakes, [ID], "one start, not eleven");
+});
+
+t.test("a failed container is woken again once its back-off is over", async (t) => {
+  const stand = await openStand(t);
+  const { address } = await openContainer(t, (_, response) => void response.end("awake"));
+  stand.set(ID, { kind: "failed", fault: { code: "CONTAINER_CRASHED", message: "It crashed" }, wakeable: true, retryAt: Date.now() - 1 });
+  stand.onWake(() => void setImmediate(() => stand.set(ID, { kind: "awake", address })));
+  t.equal(await (await fetch(stand.base + PATH, SIGNED_IN)).text(), "awake");
+  t.same(stand.wakes, [ID]);
+});
+
+t.test("a start that fails without any back-off still answers instead of starting for ever", async (t) => {
+  const stand = await openStand(t);
+  const failed: Standing = { kind: "failed", fault: { code: "CONTAINER_CRASHED", message: "It crashed" }, wakeable: true, retryAt: 0 };
+  stand.set(ID, failed);
+  stand.onWake(() => void setTimeout(() => stand.set(ID, failed), 10));
+  t.equal((await fetch(stand.base + PATH, SIGNED_IN)).status, 500);
+  t.same(stand.wakes, [ID]);
+});
+
+t.test("a container that falls asleep while somebody waits is woken again", async (t) => {
+  const stand = await openStand(t);
+  const { address } = await openContainer(t, (_, response) => void response.end("awake"));
+  stand.set(ID, { kind: "coming" });
+  const answer = fetch(stand.base + PATH, SIGNED_IN);
+  await until("it waits", () => stand.watchers(ID) === 1);
+  stand.onWake(() => stand.set(ID, { kind: "awake", address }));
+  stand.set(ID, { kind: "asleep" });
+  t.equal(await (await answer).text(), "awake");
+});
+
+t.test("a container that is removed or stopped while somebody waits says so", async (t) => {
+  const stand = await openStand(t);
+  stand.set(ID, { kind: "coming" });
+  const stopped = fetch(stand.base + PATH, SIGNED_IN);
+  await until("it waits", () => stand.watchers(ID) === 1);
+  stand.set(ID, { kind: "stopped", fault: { code: "CONTAINER_STOPPED", message: "A user stopped it" } });
+  t.equal((await stopped).status, 400);
+  stand.set(ID, { kind: "coming" });
+  const removed = fetch(stand.base + PATH, SIGNED_IN);
+  await until("it waits", () => stand.watchers(ID) === 1);
+  stand.remove(ID);
+  t.equal((await removed).status, 404);
+});
+
+t.test("a client that leaves gives its place in the queue back at once", async (t) => {
+  const stand = await openStand(t, { limits: { holdLimit: 1 } });
+  stand.set(ID, { kind: "coming" });
+  for (let n = 0; n < 3; n++) {
+    const left = new AbortController();
+    const answer = fetch(stand.base + PATH, { ...SIGNED_IN, signal: left.signal }).then(
+      ({ status }) => status,
+      () => "left",
+    );
+    await until("it waits", () => stand.watchers(ID) === 1);
+    left.abort();
+    t.equal(await answer, "left");
+    await until("its place is free", () => stand.watchers(ID) === 0 && stand.uses.get(ID)?.open === 0);
+  }
+});
+
+t.test("a body is not read while its request is held, and arrives whole afterwards", async (t) => {
+  const stand = await openStand(t);
+  let received = 0;
+  const { address } = await openContainer(t, (request, response) => {
+    request.on("data", (chunk: Buffer) => (received += chunk.length));
+    request.once("end", () => response.end("thanks"));
+  });
+  stand.set(ID, { kind: "coming" });
+  const size = 200 * 1_048_576;
+  const socket = connect(stand.port, "127.0.0.1");
+  t.teardown(() => socket.destroy());
+  socket.write(`POST ${PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: token\r\nContent-Length: ${size}\r\n\r\n`);
+  const chunk = Buffer.alloc(1_048_576);
+  let written = 0;
+  const push = () => {
+    while (written < size) {
+      written += chunk.length;
+      if (!socket.write(chunk)) return void socket.once("drain", push);
+    }
+  };
+  push();
+  await until("it waits", () => stand.watchers(ID) === 1);
+  const before = process.memoryUsage().arrayBuffers;
+  // Until no byte has moved for a while: then the pressure has come back to the client.
+  for (let last = -1, same = 0; same < 20; same = socket.bytesWritten === last ? same + 1 : 0, last = socket.bytesWritten) await new Promise((resolve) => setTimeout(resolve, 5));
+  t.ok(written < size / 4, `${written} bytes left the client`);
+  t.ok(process.memoryUsage().arrayBuffers - before < 32 * 1_048_576);
+  stand.set(ID, { kind: "awake", address });
+  await new Promise<void>((resolve) => socket.on("data", (text: Buffer) => text.includes("thanks") && resolve()));
+  t.equal(received, size);
+});
+
+t.test("a woken response says where the time went, one from a container that was awake does not", async (t) => {
+  const stand = await openStand(t);
+  const { address } = await openContainer(t, (_, response) => void response.end("awake"));
+  stand.set(ID, { kind: "asleep" });
+  stand.onWake(() => stand.set(ID, { kind: "awake", address }, { queue: 1.25, pull: 200, create: 30, boot: 400 }));
+  const woken = await fetch(stand.base + PATH, SIGNED_IN);
+  t.match(woken.headers.get("server-timing"), /^queue;dur=1\.3, pull;dur=200\.0, create;dur=30\.0, boot;dur=400\.0, connect;dur=[\d.]+$/);
+  t.equal((await fetch(stand.base + PATH, SIGNED_IN)).headers.get("server-timing"), null);
+});
+
+t.test("a container that refuses the connection is asked for once more", async (t) => {
+  const stand = await openStand(t, { limits: { doubtMs: 2_000 } });
+  const { address } = await openContainer(t, async (request, response) => void response.end(await bodyOf(request)));
+  stand.set(ID, { kind: "awake", address: { host: "127.0.0.1", port: 1 } });
+  stand.onWake(() => {
+    stand.onWake(() => stand.set(ID, { kind: "awake", address }));
+    stand.set(ID, { kind: "asleep" });
+  });
+  const answer = await fetch(stand.base + PATH, { ...SIGNED_IN, method: "POST", body: "not lost" });
+  t.equal(await answer.text(), "not lost", "with its body");
+});
+
+t.test("requests and streams are counted, and bytes are activity", async (t) => {
+  const stand = await openStand(t);
+  const { address } = await openContainer(t, (_, response) => void response.write("x"));
+  stand.set(ID, { kind: "awake", address });
+  const request = httpRequest({ port: stand.port, path: PATH, headers: SIGNED_IN.headers });
+  request.end();
+  request.on("error", () => undefined);
+  await until("it is open", () => stand.uses.get(ID)?.open === 1);
+  t.match(stand.uses.get(ID), { open: 1, streams: 1 });
+  t.ok((stand.uses.get(ID)?.lastActive ?? 0) > Date.now() - 5_000);
+  request.destroy();
+  await until("it is over", () => stand.uses.get(ID)?.streams === 0);
+  t.match(stand.uses.get(ID), { open: 0, streams: 0 });
+});
