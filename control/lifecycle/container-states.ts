@@ -42,8 +42,22 @@ export type ContainerEvent =
 export const CONTAINER_TABLE: Table<ContainerState, ContainerEvent> = {
   PENDING_START: { startBegan: "STARTING", startFailed: "ERROR", foundRunning: "STARTED", stopWished: "PENDING_USER_STOP", timedOut: "ERROR" },
   STARTING: { answered: "STARTED", startFailed: "ERROR", stopWished: "PENDING_USER_STOP", redefined: "PENDING_START", timedOut: "ERROR" },
-  STARTED: { stopWished: "PENDING_USER_STOP", idled: "PENDING_SYSTEM_STOP", redefined: "PENDING_SYSTEM_STOP", lost: "PENDING_START", lostAsleep: "SYSTEM_STOPPED", doubted: "CHECKING" },
-  CHECKING: { foundRunning: "STARTED", lost: "PENDING_START", lostAsleep: "SYSTEM_STOPPED", stopWished: "PENDING_USER_STOP", redefined: "PENDING_SYSTEM_STOP", timedOut: "ERROR" },
+  STARTED: {
+    stopWished: "PENDING_USER_STOP",
+    idled: "PENDING_SYSTEM_STOP",
+    redefined: "PENDING_SYSTEM_STOP",
+    lost: "PENDING_START",
+    lostAsleep: "SYSTEM_STOPPED",
+    doubted: "CHECKING",
+  },
+  CHECKING: {
+    foundRunning: "STARTED",
+    lost: "PENDING_START",
+    lostAsleep: "SYSTEM_STOPPED",
+    stopWished: "PENDING_USER_STOP",
+    redefined: "PENDING_SYSTEM_STOP",
+    timedOut: "ERROR",
+  },
   PENDING_USER_STOP: { stopBegan: "STOPPING", timedOut: "ERROR" },
   PENDING_SYSTEM_STOP: { stopBegan: "STOPPING", stopWished: "PENDING_USER_STOP", timedOut: "ERROR" },
   STOPPING: { stoppedForUser: "USER_STOPPED", stoppedForSystem: "SYSTEM_STOPPED", timedOut: "ERROR" },
@@ -53,7 +67,14 @@ export const CONTAINER_TABLE: Table<ContainerState, ContainerEvent> = {
 };
 
 /** States that end by themselves; in each, a clock runs. */
-export const PASSING_CONTAINER_STATES = ["PENDING_START", "STARTING", "CHECKING", "PENDING_USER_STOP", "PENDING_SYSTEM_STOP", "STOPPING"] as const satisfies ContainerState[];
+export const PASSING_CONTAINER_STATES = [
+  "PENDING_START",
+  "STARTING",
+  "CHECKING",
+  "PENDING_USER_STOP",
+  "PENDING_SYSTEM_STOP",
+  "STOPPING",
+] as const satisfies ContainerState[];
 
 /** The words that clients compare; plugins test prefixes of them. */
 export const CONTAINER_WIRE_STATES: Record<ContainerState, string> = {

@@ -4,12 +4,7 @@ export type ImageState = "PENDING_VALIDATION" | "VALIDATING" | "READY" | "ERROR"
 
 export type ImageEvent =
   /** Published again, or a user asked to validate it again. */
-  | "validationWished"
-  | "validationBegan"
-  | "resolved"
-  | "refused"
-  | "removed"
-  | "timedOut";
+  "validationWished" | "validationBegan" | "resolved" | "refused" | "removed" | "timedOut";
 
 /** Rows are states, columns are events; an empty cell is an event that the state does not allow. DELETED is a tombstone. */
 export const IMAGE_TABLE: Table<ImageState, ImageEvent> = {

@@ -20,7 +20,9 @@ export function openDataFolder(folder: string): DataFolder {
   } catch (error) {
     const fault = storeFault(error, folder);
     if (fault instanceof Fault) throw fault;
-    throw new Fault("DATA_FOLDER_UNUSABLE", `The data folder cannot be used: ${error instanceof Error ? error.message : String(error)}.`, { cause: error });
+    throw new Fault("DATA_FOLDER_UNUSABLE", `The data folder cannot be used: ${error instanceof Error ? error.message : String(error)}.`, {
+      cause: error,
+    });
   }
 }
 

@@ -11,6 +11,8 @@ export function tombstonesIn(sql: Sql) {
     find: rows.find,
     /** Those whose service may still run. */
     open: () => rows.where("cleared_on IS NULL"),
+    /** Its service was seen after all. */
+    reopen: (id: string) => rows.update(id, { clearedOn: undefined }),
     clear: (id: string, now: number) => rows.update(id, { clearedOn: now }),
   };
 }

@@ -1,0 +1,172 @@
+import { randomUUID } from "node:crypto";
+import { chmodSync, rmSync } from "node:fs";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { Clock } from "../../clock.ts";
+import { Fault } from "../../fault.ts";
+import { FEED_BEAT_MS, type FeedLine, type UseReport, type WakeAsk, type WhoAnswer, type WhoAsk } from "../../gateway/wire.ts";
+import type { Log } from "../../log.ts";
+import type { Lifecycle } from "../lifecycle/open-lifecycle.ts";
+import { viewOf } from "../lifecycle/view-of.ts";
+import type { Store } from "../store/open-store.ts";
+
+export type FeedParts = {
+  socketPath: string;
+  lifecycle: Pick<Lifecycle, "watch" | "seq" | "wake" | "used" | "gatewayJoined" | "gatewayLeft">;
+  store: Pick<Store, "containers">;
+  /** Who holds this token; undefined: nobody. */
+  who(token: string): Promise<WhoAnswer | undefined>;
+  clock: Clock;
+  log: Log;
+};
+
+/** A gateway that reads so slowly that this much waits for it is cut off; it comes back and is given everything anew. */
+const LONGEST_BACKLOG = 8 * 1_048_576;
+/** The largest question: a report of some ten thousand containers. */
+const LONGEST_QUESTION = 4 * 1_048_576;
+
+/**
+ * Control's side of `gateway/wire.ts`. The socket is for this user only: whoever can open it is a gateway. The caller holds the
+ * data folder's lock, so a socket that lies there is a dead process's. Faults: DATA_FOLDER_UNUSABLE.
+ */
+export async function openFeed(parts: FeedParts): Promise<{ close(): Promise<void> }> {
+  const { socketPath, log } = parts;
+  const questions: Record<string, (question: unknown) => Promise<object | undefined>> = {
+    "/wake": async (question) => {
+      const { id, userId } = readWakeAsk(question);
+      parts.lifecycle.wake(id, userId);
+      return undefined;
+    },
+    "/use": async (question) => {
+      parts.lifecycle.used(readUseReport(question));
+      return undefined;
+    },
+    "/who": async (question) => {
+      const found = await parts.who(readWhoAsk(question).token);
+      if (!found) throw new Fault("TOKEN_INVALID", "Nobody holds this token.");
+      return found;
+    },
+  };
+
+  const server = createServer((request, response) => {
+    if (request.method === "GET" && request.url === "/feed") return tellChanges(parts, response);
+    const answer = request.method === "POST" ? questions[request.url ?? ""] : undefined;
+    const said = answer ? readJson(request).then(answer) : Promise.reject(new Fault("ROUTE_NOT_FOUND", "The feed has no such route."));
+    said.then(
+      (found) => send(response, found ? 200 : 204, found),
+      (error: unknown) => {
+        if (!(error instanceof Fault)) log.error({ err: error, url: request.url }, "unexpected error");
+        const fault = error instanceof Fault ? error : new Fault("INTERNAL", "An internal error occurred.");
+        // The wire says 404 for a token that nobody holds: that is an answer, not a refusal.
+        send(response, fault.code === "TOKEN_INVALID" ? 404 : fault.status, fault.toJSON());
+      },
+    );
+  });
+
+  rmSync(socketPath, { force: true });
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", (cause) => reject(new Fault("DATA_FOLDER_UNUSABLE", `The feed's socket ${socketPath} cannot be opened.`, { cause })));
+    // Made for this user only from the first moment on, not only from `chmod` on.
+    const mask = process.umask(0o177);
+    server.listen(socketPath, resolve);
+    process.umask(mask);
+  });
+  chmodSync(socketPath, 0o600);
+  return {
+    close: async () => {
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      server.closeAllConnections();
+      await closed;
+    },
+  };
+}
+
+/** One gateway's line to us, for as long as it lives. */
+function tellChanges({ lifecycle, store, clock, log }: FeedParts, response: ServerResponse): void {
+  const gateway = randomUUID();
+  let cancelBeat = () => {};
+  const say = (line: FeedLine) => {
+    if (response.destroyed) return;
+    response.write(`${JSON.stringify(line)}\n`);
+    if (response.writableLength > LONGEST_BACKLOG) {
+      log.warn({ gateway, backlog: response.writableLength }, "a gateway reads too slowly and is cut off");
+      response.destroy();
+    }
+  };
+  const beat = () => {
+    say({ kind: "beat" });
+    cancelBeat = clock.after(FEED_BEAT_MS / 2, beat);
+  };
+  response.writeHead(200, { "content-type": "application/x-ndjson" });
+  say({ kind: "hello", gateway });
+  // All of this within one turn, so that no change falls between the list and the changes that follow it.
+  lifecycle.gatewayJoined(gateway, lifecycle.seq());
+  say({ kind: "all", containers: store.containers.all().map(viewOf), seq: lifecycle.seq() });
+  const unwatch = lifecycle.watch((change) => {
+    if ("removed" in change) say({ kind: "removed", id: change.removed, seq: change.seq });
+    else say({ kind: "changed", container: viewOf(change.container), seq: change.seq });
+  });
+  cancelBeat = clock.after(FEED_BEAT_MS / 2, beat);
+  response.once("close", () => {
+    cancelBeat();
+    unwatch();
+    lifecycle.gatewayLeft(gateway);
+  });
+}
+
+async function readJson(request: IncomingMessage): Promise<unknown> {
+  let text = "";
+  request.setEncoding("utf8");
+  for await (const piece of request) {
+    text += String(piece);
+    if (text.length > LONGEST_QUESTION) throw new Fault("REQUEST_INVALID", "The question is too long.");
+  }
+  try {
+    return JSON.parse(text) as unknown;
+  } catch (cause) {
+    throw new Fault("REQUEST_INVALID", "The question is not JSON.", { cause });
+  }
+}
+
+function send(response: ServerResponse, status: number, body?: object): void {
+  if (response.destroyed) return;
+  if (!body) return void response.writeHead(status).end();
+  const text = JSON.stringify(body);
+  response.writeHead(status, { "content-type": "application/json", "content-length": Buffer.byteLength(text) }).end(text);
+}
+
+/** The other side is our own gateway, so only what would do harm is looked for. */
+function readWakeAsk(question: unknown): WakeAsk {
+  const { id, userId } = fieldsOf(question);
+  if (typeof id !== "string" || typeof userId !== "string") throw new Fault("REQUEST_INVALID", "A wake needs id and userId.");
+  return { id, userId };
+}
+
+function readWhoAsk(question: unknown): WhoAsk {
+  const { token } = fieldsOf(question);
+  if (typeof token !== "string") throw new Fault("REQUEST_INVALID", "A question for a token needs it.");
+  return { token };
+}
+
+function readUseReport(question: unknown): UseReport {
+  const { gateway, seq, uses } = fieldsOf(question);
+  if (typeof gateway !== "string" || typeof seq !== "number" || !Array.isArray(uses))
+    throw new Fault("REQUEST_INVALID", "A report needs gateway, seq and uses.");
+  return {
+    gateway,
+    seq,
+    uses: uses.map((use) => {
+      const { id, open, streams, lastActive } = fieldsOf(use);
+      if (typeof id !== "string" || !isCount(open) || !isCount(streams) || !isCount(lastActive))
+        throw new Fault("REQUEST_INVALID", "A use in the report is malformed.");
+      return { id, open, streams, lastActive };
+    }),
+  };
+}
+
+function isCount(value: unknown): value is number {
+  return typeof value === "number" && Number.isFinite(value) && value >= 0;
+}
+
+function fieldsOf(value: unknown): Record<string, unknown> {
+  return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : {};
+}

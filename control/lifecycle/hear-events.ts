@@ -1,0 +1,18 @@
+import { containerKey, SWEEP, type Rooms } from "./rooms.ts";
+import { retryDelay } from "./retry-delay.ts";
+
+/** Turns the driver's events into looks for as long as the signal lasts. They are hints only: whatever is missed, the sweep finds. */
+export async function hearEvents(rooms: Rooms, signal: AbortSignal): Promise<void> {
+  for (let failures = 1; !signal.aborted; failures++) {
+    try {
+      for await (const event of rooms.driver.events({ signal })) {
+        failures = 0;
+        if (event.kind === "connected") rooms.queue.add(SWEEP);
+        else if (rooms.store.containers.find(event.container)) rooms.queue.add(containerKey(event.container));
+      }
+    } catch (error) {
+      if (!signal.aborted) rooms.log.warn({ err: error }, "the driver's events broke off");
+    }
+    await rooms.clock.sleep(retryDelay(rooms.limits.lookRetry, Math.max(1, failures), rooms.random), signal).catch(() => {});
+  }
+}

@@ -1,0 +1,58 @@
+import type { Retry } from "./retry-delay.ts";
+
+/** All in milliseconds, unless named otherwise. */
+export type LifecycleLimits = {
+  /** How long a container or image may stay in a passing state (`containerStatusTimeoutMinutes`). */
+  statusMs: number;
+  /** How long a gateway holds a request (`proxyRequestTimeout`). */
+  holdMs: number;
+  /** How long a container without a port must have run to count as started. */
+  graceMs: number;
+  /** How long a stop waits for open exchanges: one that the system decided on, and one that a user waits for. */
+  drainMs: number;
+  userDrainMs: number;
+  /** How long pull progress may renew the status limit in all. */
+  pullCapMs: number;
+  /** How often everything is looked at, however quiet the orchestrator's events are. */
+  sweepMs: number;
+  /** How often the last use of containers is written down. */
+  flushMs: number;
+  /** For a driver call that only asks. */
+  callMs: number;
+  /** A container that ran for this long owes nothing to its earlier failures. */
+  stableMs: number;
+  /** A plain container that is lost this often in a row, each time soon after its start, goes to ERROR. */
+  lossesInARow: number;
+  /** Between starts of one container that fail. */
+  startRetry: Retry;
+  /** Between looks that fail, for instance because the engine is away. */
+  lookRetry: Retry;
+  /** Keys worked on at the same time; most of a start is waiting, so this bounds the engine's load rather than ours. */
+  concurrency: number;
+};
+
+export const LIFECYCLE_LIMITS: LifecycleLimits = {
+  statusMs: 5 * 60_000,
+  holdMs: 300_000,
+  graceMs: 3_000,
+  drainMs: 10_000,
+  userDrainMs: 2_000,
+  pullCapMs: 30 * 60_000,
+  sweepMs: 10_000,
+  flushMs: 10_000,
+  callMs: 30_000,
+  stableMs: 60_000,
+  lossesInARow: 5,
+  startRetry: { firstMs: 1_000, longestMs: 60_000 },
+  lookRetry: { firstMs: 250, longestMs: 60_000 },
+  concurrency: 64,
+};
+
+/**
+ * How long one start may take: 5 s less than the shorter of the status limit and the hold (RULINGS 11), so that its waiters get
+ * a 500 with the cause rather than a 504; of short limits, four fifths.
+ */
+export function startLimit({ statusMs, holdMs }: Pick<LifecycleLimits, "statusMs" | "holdMs">): number {
+  const shorter = Math.min(statusMs, holdMs);
+  return Math.max(shorter - 5_000, shorter * 0.8);
+}

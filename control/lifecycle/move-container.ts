@@ -1,0 +1,39 @@
+import type { FaultData } from "../../fault.ts";
+import type { Container } from "../store/entities.ts";
+import { CONTAINER_TABLE, type ContainerEvent } from "./container-states.ts";
+import { retryDelay } from "./retry-delay.ts";
+import type { Rooms } from "./rooms.ts";
+import { next } from "./table.ts";
+
+export type ContainerPatch = Partial<Omit<Container, "id" | "state">>;
+
+/**
+ * The only way from one state to another: along the table, and only where the row is still in the state that was looked at.
+ * Undefined where either says no. Everybody who watches hears of it.
+ */
+export function moveContainer(
+  rooms: Pick<Rooms, "store" | "clock" | "log" | "changes">,
+  row: Container,
+  event: ContainerEvent,
+  patch: ContainerPatch = {},
+): Container | undefined {
+  const to = next(CONTAINER_TABLE, row.state, event);
+  if (!to) return undefined;
+  const moved = rooms.store.containers.move(row.id, row.state, to, { since: rooms.clock.now(), ...patch });
+  if (!moved) return undefined;
+  rooms.log.info(
+    { container: row.id, name: row.name, from: row.state, to, event, ...(patch.fault ? { fault: patch.fault.code } : {}) },
+    "container moved",
+  );
+  rooms.changes.publish(moved);
+  return moved;
+}
+
+/** What a failure leaves in the row: the cause, and when the next start may be tried. */
+export function failure(rooms: Pick<Rooms, "clock" | "limits" | "random">, attempts: number, fault: FaultData): ContainerPatch {
+  const notBefore = rooms.clock.now() + retryDelay(rooms.limits.startRetry, attempts, rooms.random);
+  return { fault, attempts, notBefore, ...(fault.logs ? { lastLogs: fault.logs.join("\n") } : {}) };
+}
+
+/** What a row says of a container that does not run. */
+export const NOT_RUNNING = { address: undefined, runningGeneration: undefined } as const satisfies ContainerPatch;

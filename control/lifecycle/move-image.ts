@@ -1,0 +1,22 @@
+import type { Image } from "../store/entities.ts";
+import { IMAGE_TABLE, type ImageEvent } from "./image-states.ts";
+import type { Rooms } from "./rooms.ts";
+import { next } from "./table.ts";
+
+/** As for containers: along the table, and only from the state that was looked at. */
+export function moveImage(
+  rooms: Pick<Rooms, "store" | "clock" | "log">,
+  image: Image,
+  event: ImageEvent,
+  patch: Partial<Omit<Image, "id" | "state">>,
+): Image | undefined {
+  const to = next(IMAGE_TABLE, image.state, event);
+  const moved = to && rooms.store.images.move(image.id, image.state, to, { since: rooms.clock.now(), ...patch });
+  if (moved) {
+    rooms.log.info(
+      { image: image.id, name: image.name, from: image.state, to, event, ...(patch.fault ? { fault: patch.fault.code } : {}) },
+      "image moved",
+    );
+  }
+  return moved;
+}

@@ -1,0 +1,127 @@
+import { Fault } from "../../fault.ts";
+import type { UseReport } from "../../gateway/wire.ts";
+import { type Changes, openChanges } from "./changes.ts";
+import { openFlights } from "./flights.ts";
+import { hearEvents } from "./hear-events.ts";
+import { LIFECYCLE_LIMITS, type LifecycleLimits } from "./limits.ts";
+import { clearOrphans, type Orphan, orphansAmong } from "./orphans.ts";
+import { reconcileContainer } from "./reconcile-container.ts";
+import { reconcileImage } from "./reconcile-image.ts";
+import { containerKey, imageKey, type LifecycleParts, type Rooms, SWEEP } from "./rooms.ts";
+import { sweep } from "./sweep.ts";
+import { openUsage } from "./usage.ts";
+import { type Wishes, wishesIn } from "./wishes.ts";
+import { openWorkQueue } from "./work-queue.ts";
+
+/** Makes what runs be what is wished. Level-triggered: every call, event and timer only says "look at X again". */
+export type Lifecycle = Wishes &
+  Pick<Changes, "watch" | "seq" | "settled"> & {
+    /** Adopts what runs, then looks at everything. Returns at once; where the engine is away, it goes on trying. */
+    start(): void;
+    /** A gateway has been given every container as it was at change `seq`. */
+    gatewayJoined(gateway: string, seq: number): void;
+    gatewayLeft(gateway: string): void;
+    used(report: UseReport): void;
+    /** What runs with berth's labels and belongs to nothing here, as of the last sweep. */
+    orphans(): Orphan[];
+    /** Stops working, ends driver calls, writes down the last use. What was under way is taken up by the next start. */
+    close(): Promise<void>;
+  };
+
+export type LifecycleOptions = Omit<LifecycleParts, "random"> & { limits?: Partial<LifecycleLimits>; random?: () => number };
+
+export function openLifecycle(options: LifecycleOptions): Lifecycle {
+  const { store, clock, log } = options;
+  const limits = { ...LIFECYCLE_LIMITS, ...options.limits };
+  const random = options.random ?? Math.random;
+  const openedAt = clock.now();
+  const stop = new AbortController();
+  const changes = openChanges(store.containers, Math.floor(openedAt));
+  const usage = openUsage(clock.now);
+  let orphans: Orphan[] = [];
+
+  const queue = openWorkQueue({
+    work: (key, signal) => {
+      const [kind, id = ""] = key.split(":");
+      if (kind === "container") return reconcileContainer(rooms, id, signal);
+      if (kind === "image") return reconcileImage(rooms, id, signal);
+      return resync(signal);
+    },
+    failed: (key, error, retryInMs) => {
+      const known = error instanceof Fault;
+      log[known ? "warn" : "error"]({ key, retryInMs, ...(known ? { fault: error.code, reason: error.message } : { err: error }) }, "looking failed");
+    },
+    clock,
+    concurrency: limits.concurrency,
+    retry: limits.lookRetry,
+    random,
+  });
+  const rooms: Rooms = { ...options, random, limits, openedAt, changes, usage, flights: openFlights(), draining: new Set(), queue };
+
+  const resync = async (signal: AbortSignal) => {
+    const found = clearOrphans(rooms, orphansAmong(rooms, await sweep(rooms, signal)));
+    const known = new Set(orphans.map(({ fact }) => fact.service));
+    for (const { fact, why } of found) {
+      if (!known.has(fact.service))
+        log.warn({ service: fact.service, labels: fact.labels, why }, "a service belongs to nothing in this store and is left alone");
+    }
+    orphans = found;
+    queue.addAfter(SWEEP, limits.sweepMs);
+  };
+
+  const lookAtAll = () => {
+    for (const { id } of store.images.all()) queue.add(imageKey(id));
+    for (const { id } of store.containers.all()) queue.add(containerKey(id));
+    queue.add(SWEEP);
+  };
+
+  /** Use that could not be written is written with the next flush. */
+  const flush = () => {
+    const fresh = usage.takeFresh();
+    if (fresh.size === 0) return;
+    try {
+      store.containers.touch(fresh);
+    } catch (error) {
+      usage.keepFresh(fresh);
+      log.error({ err: error }, "the last use of containers could not be written");
+    }
+  };
+  let cancelFlush = () => {};
+  const flushLater = () => {
+    cancelFlush = clock.after(limits.flushMs, () => {
+      flush();
+      flushLater();
+    });
+  };
+
+  /** A report may be the end of an idle container's use, or what a drain waits for. */
+  const lookAtStops = (ids: readonly string[]) => {
+    for (const id of ids) queue.add(containerKey(id));
+    for (const id of rooms.draining) queue.add(containerKey(id));
+  };
+
+  let events: Promise<void> | undefined;
+  return {
+    ...wishesIn(rooms),
+    watch: changes.watch,
+    seq: changes.seq,
+    settled: changes.settled,
+    start: () => {
+      lookAtAll();
+      flushLater();
+      events ??= hearEvents(rooms, stop.signal);
+    },
+    gatewayJoined: usage.joined,
+    gatewayLeft: (gateway) => lookAtStops(usage.left(gateway)),
+    used: (report) => lookAtStops(usage.report(report)),
+    orphans: () => orphans,
+    close: async () => {
+      // 1. Nothing new. 2. What is under way ends. 3. What is known only here is written.
+      cancelFlush();
+      stop.abort(new Error("the lifecycle is closed"));
+      await queue.close();
+      await events;
+      flush();
+    },
+  };
+}

@@ -1,0 +1,26 @@
+import type { Observed } from "../../drivers/driver.ts";
+import { containerKey, type Rooms } from "./rooms.ts";
+
+export type Orphan = { fact: Observed; why: "removed" | "unknown id" | "another store" };
+
+/**
+ * What runs with berth's labels and belongs to no row (RULINGS 8). Only what this store issued and removed is taken away; the
+ * rest is for a person to judge, since an empty or restored store proves nothing.
+ */
+export function orphansAmong(rooms: Pick<Rooms, "store">, facts: readonly Observed[]): Orphan[] {
+  return facts.flatMap((fact): Orphan[] => {
+    if (fact.labels.store !== rooms.store.id) return [{ fact, why: "another store" }];
+    if (rooms.store.containers.find(fact.labels.container)) return [];
+    return [{ fact, why: rooms.store.tombstones.find(fact.labels.container) ? "removed" : "unknown id" }];
+  });
+}
+
+/** Takes away what was removed and runs all the same; returns the rest. */
+export function clearOrphans(rooms: Rooms, orphans: readonly Orphan[]): Orphan[] {
+  for (const { fact, why } of orphans) {
+    if (why !== "removed") continue;
+    rooms.store.tombstones.reopen(fact.labels.container);
+    rooms.queue.add(containerKey(fact.labels.container));
+  }
+  return orphans.filter(({ why }) => why !== "removed");
+}

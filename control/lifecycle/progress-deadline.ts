@@ -1,0 +1,34 @@
+import type { Clock } from "../../clock.ts";
+
+/** A limit that progress pushes back, up to a cap. */
+export type ProgressDeadline = {
+  /** Aborts with `reason()` once there was no progress for `ms`, or with the parent's own reason. */
+  signal: AbortSignal;
+  /** There was progress: the limit counts from now, but never beyond the cap. */
+  renew(): void;
+  /** The work has ended: leaves neither a timer nor a listener behind. */
+  end(): void;
+};
+
+/** `ms` and `capMs` count from now. */
+export function progressDeadline(options: { clock: Clock; ms: number; capMs: number; reason: () => Error; parent: AbortSignal }): ProgressDeadline {
+  const { clock, ms, parent } = options;
+  const own = new AbortController();
+  const lastAt = clock.monotonic() + Math.max(ms, options.capMs);
+  const onParent = () => own.abort(parent.reason);
+  const expire = () => own.abort(options.reason());
+  let cancel = clock.after(ms, expire);
+  if (parent.aborted) onParent();
+  else parent.addEventListener("abort", onParent, { once: true });
+  return {
+    signal: own.signal,
+    renew: () => {
+      cancel();
+      cancel = clock.after(Math.max(0, Math.min(ms, lastAt - clock.monotonic())), expire);
+    },
+    end: () => {
+      cancel();
+      parent.removeEventListener("abort", onParent);
+    },
+  };
+}

@@ -1,0 +1,64 @@
+import { Fault } from "../../fault.ts";
+import type { Container } from "../store/entities.ts";
+import type { ContainerState } from "./container-states.ts";
+import { drive } from "./drive.ts";
+import { check, keep } from "./keep-container.ts";
+import { failure, moveContainer } from "./move-container.ts";
+import { containerTimeLeft, containerTimeOut } from "./overdue.ts";
+import { heal, stayStopped } from "./rest-container.ts";
+import { containerKey, type Rooms } from "./rooms.ts";
+import { beginStart, start } from "./start-container.ts";
+import type { Step } from "./step.ts";
+import { drain, stop } from "./stop-container.ts";
+
+/** What a container needs next, by its state. */
+const STEPS: Record<ContainerState, Step> = {
+  PENDING_START: beginStart,
+  STARTING: start,
+  STARTED: keep,
+  CHECKING: check,
+  PENDING_USER_STOP: drain,
+  PENDING_SYSTEM_STOP: drain,
+  STOPPING: stop,
+  USER_STOPPED: stayStopped,
+  SYSTEM_STOPPED: stayStopped,
+  ERROR: heal,
+};
+
+/**
+ * Brings one container as far as it comes now. May be called at any time, and again after a crash at any line.
+ * Faults: ENGINE_UNREACHABLE, ENGINE_FAILED, and the store's; the queue tries again.
+ */
+export async function reconcileContainer(rooms: Rooms, id: string, signal: AbortSignal): Promise<void> {
+  for (;;) {
+    signal.throwIfAborted();
+    const row = rooms.store.containers.find(id);
+    if (!row) return bury(rooms, id, signal);
+    const leftMs = containerTimeLeft(rooms, row);
+    if (leftMs !== undefined && leftMs <= 0) {
+      timeOut(rooms, row);
+      continue;
+    }
+    // Set before the step, so that one that fails is looked at in time as well.
+    if (leftMs !== undefined) rooms.queue.addAfter(containerKey(id), leftMs);
+    const outcome = await STEPS[row.state](rooms, row, signal);
+    if (outcome === "moved") continue;
+    if (outcome !== "rest") rooms.queue.addAfter(containerKey(id), outcome.lookInMs);
+    return;
+  }
+}
+
+function timeOut(rooms: Rooms, row: Container): void {
+  moveContainer(rooms, row, "timedOut", failure(rooms, row.attempts + 1, containerTimeOut(rooms, row).toJSON()));
+}
+
+/** A removed container's service goes too. */
+async function bury(rooms: Rooms, id: string, signal: AbortSignal): Promise<void> {
+  const tombstone = rooms.store.tombstones.find(id);
+  if (!tombstone || tombstone.clearedOn !== undefined) return;
+  const overdue = () => new Fault("ENGINE_UNREACHABLE", "The container engine did not answer in time.");
+  await drive({ clock: rooms.clock, ms: rooms.limits.statusMs, overdue, signal }, (call) =>
+    rooms.driver.destroy(tombstone.service, { signal: call }),
+  );
+  rooms.store.tombstones.clear(id, rooms.clock.now());
+}

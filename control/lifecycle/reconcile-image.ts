@@ -1,0 +1,96 @@
+import { join } from "node:path";
+import type { ResolvedImage } from "../../drivers/driver.ts";
+import { Fault } from "../../fault.ts";
+import type { Image } from "../store/entities.ts";
+import { asFault } from "./as-fault.ts";
+import { drive } from "./drive.ts";
+import { moveImage } from "./move-image.ts";
+import { imageTimeLeft } from "./overdue.ts";
+import { containerKey, imageKey, type Rooms } from "./rooms.ts";
+
+/** How soon an image that could not be validated because the engine was away is tried again. */
+const ENGINE_BACK_MS = 10_000;
+
+/** Brings one image as far as it comes now; containers that wait for it are then looked at. */
+export async function reconcileImage(rooms: Rooms, id: string, signal: AbortSignal): Promise<void> {
+  for (;;) {
+    signal.throwIfAborted();
+    const image = rooms.store.images.find(id);
+    if (!image) return;
+    if (image.state === "PENDING_VALIDATION") {
+      moveImage(rooms, image, "validationBegan", { logs: line(rooms, `validating ${image.ref}`) });
+    } else if (image.state === "VALIDATING") {
+      await validate(rooms, image, signal);
+    } else if (image.state === "ERROR" && image.fault?.code === "ENGINE_UNREACHABLE") {
+      const waitMs = image.since + ENGINE_BACK_MS - rooms.clock.now();
+      if (waitMs > 0) return rooms.queue.addAfter(imageKey(id), waitMs);
+      moveImage(rooms, image, "validationWished", {});
+    } else {
+      for (const container of rooms.store.containers.byImage(id)) rooms.queue.add(containerKey(container.id));
+      return;
+    }
+  }
+}
+
+async function validate(rooms: Rooms, image: Image, signal: AbortSignal): Promise<void> {
+  try {
+    const resolved = await resolve(rooms, image, signal);
+    const logs =
+      image.logs +
+      findings(resolved)
+        .map((finding) => line(rooms, finding))
+        .join("");
+    rooms.store.transaction(() => {
+      const patch = { resolvedId: resolved.id, exposed: resolved.exposed, logs, fault: undefined };
+      if (!moveImage(rooms, image, "resolved", patch) || image.resolvedId === undefined || image.resolvedId === resolved.id) return;
+      // A tag that moved is a new definition of what runs from it.
+      for (const { id, generation } of rooms.store.containers.byImage(image.id)) rooms.store.containers.update(id, { generation: generation + 1 });
+    });
+  } catch (error) {
+    signal.throwIfAborted();
+    // Wished again meanwhile: what this look found no longer counts.
+    if (rooms.store.images.find(image.id)?.state !== "VALIDATING") return;
+    const fault = asFault(error, rooms.log);
+    const event = fault.code === "VALIDATION_TIMED_OUT" ? "timedOut" : "refused";
+    moveImage(rooms, image, event, { fault: fault.toJSON(), logs: image.logs + line(rooms, `${fault.code}: ${fault.message}`) });
+  }
+}
+
+function resolve(rooms: Rooms, image: Image, signal: AbortSignal): Promise<ResolvedImage> {
+  const { clock, limits } = rooms;
+  const ms = Math.max(0, imageTimeLeft(rooms, image) ?? limits.statusMs);
+  const overdue = () =>
+    new Fault(
+      "VALIDATION_TIMED_OUT",
+      `The image ${image.ref} could not be resolved and pulled within ${Math.round(limits.statusMs / 1000)} s without progress.`,
+    );
+  const source = { ref: image.ref, ...(image.files === "" ? {} : { folder: join(rooms.filesFolder, image.files) }) };
+  return rooms.flights.run(imageKey(image.id), 0, signal, (flight) =>
+    drive({ clock, ms, capMs: limits.pullCapMs, overdue, signal: flight }, (call, progressed) => {
+      let renewedOn = image.since;
+      const onPull = () => {
+        progressed();
+        // Durable now and then, for whoever waits on this row's clock and for a start after a crash.
+        if (clock.now() - renewedOn < limits.flushMs || clock.now() - image.since > limits.pullCapMs) return;
+        renewedOn = clock.now();
+        rooms.store.images.move(image.id, "VALIDATING", "VALIDATING", { since: renewedOn });
+      };
+      return rooms.driver.resolve(source, { signal: call, onPull });
+    }),
+  );
+}
+
+function findings({ id, digest, exposed, guessed }: ResolvedImage): string[] {
+  const [first, ...others] = exposed;
+  const found = [`resolved to ${id}${digest ? ` (${digest})` : ""}`];
+  if (first === undefined) found.push("warning: no EXPOSE; requests to a container without a port are answered 400");
+  else if (guessed)
+    found.push(`warning: several ports are exposed and their order is unknown; ${first} is taken, also exposed: ${others.join(", ")}`);
+  else if (others.length > 0) found.push(`warning: several ports are exposed; ${first} is taken, also exposed: ${others.join(", ")}`);
+  else found.push(`exposes port ${first}`);
+  return found;
+}
+
+function line(rooms: Pick<Rooms, "clock">, text: string): string {
+  return `${new Date(rooms.clock.now()).toISOString()} ${text}\n`;
+}

@@ -1,0 +1,46 @@
+import { Fault } from "../../fault.ts";
+import { keepingWish } from "./wish-again.ts";
+import { observe } from "./keep-container.ts";
+import { moveContainer } from "./move-container.ts";
+import { deploy } from "./start-container.ts";
+import type { Step } from "./step.ts";
+
+/** A container that is stopped: wished meanwhile, it starts; found running, it is stopped again. */
+export const stayStopped: Step = async (rooms, row, signal) => {
+  if (row.desiredInstances === 1) return keepingWish(rooms, row);
+  const fact = await observe(rooms, row, signal);
+  const now = rooms.store.containers.find(row.id);
+  if (now?.state !== row.state || now.desiredInstances === 1) return "moved";
+  if (!fact?.running) return "rest";
+  // Running, it may have open requests: remembered as such, it is drained like any other.
+  moveContainer(rooms, now, "foundRunning", { runningGeneration: fact.labels.generation });
+  return "moved";
+};
+
+/**
+ * A container in ERROR keeps its wish. Not wished, it is a stop that failed, and tried again after back-off. Wished, a healthy
+ * fact ends the error; a new start is for a user or a request to ask, except that an engine's absence was nobody's fault.
+ */
+export const heal: Step = async (rooms, row, signal) => {
+  const waitMs = row.notBefore - rooms.clock.now();
+  if (row.desiredInstances === 0) {
+    if (waitMs > 0) return { lookInMs: waitMs };
+    return moveContainer(rooms, row, "stopWished", { stopFor: row.stopFor ?? "system" }) ? "moved" : "rest";
+  }
+  const fact = await observe(rooms, row, signal);
+  const now = rooms.store.containers.find(row.id);
+  if (now?.state !== "ERROR" || now.desiredInstances === 0) return "moved";
+  if (fact?.running && fact.labels.generation === now.generation) {
+    try {
+      const { address } = await deploy(rooms, { ...now, since: rooms.clock.now() }, signal);
+      moveContainer(rooms, now, "foundRunning", { address, runningGeneration: now.generation, fault: undefined });
+      return "moved";
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!(error instanceof Fault)) throw error;
+      return rooms.store.containers.find(row.id)?.state === "ERROR" ? "rest" : "moved";
+    }
+  }
+  if (now.config.onDemand || now.fault?.code !== "ENGINE_UNREACHABLE") return "rest";
+  return waitMs > 0 ? { lookInMs: waitMs } : keepingWish(rooms, now);
+};

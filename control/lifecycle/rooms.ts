@@ -1,0 +1,42 @@
+import type { Clock } from "../../clock.ts";
+import type { Driver } from "../../drivers/driver.ts";
+import type { Log } from "../../log.ts";
+import type { Container, Image } from "../store/entities.ts";
+import type { Store } from "../store/open-store.ts";
+import type { Changes } from "./changes.ts";
+import type { Flights } from "./flights.ts";
+import type { LifecycleLimits } from "./limits.ts";
+import type { Usage } from "./usage.ts";
+import type { WorkQueue } from "./work-queue.ts";
+
+/** What the lifecycle is given. */
+export type LifecycleParts = {
+  store: Store;
+  driver: Driver;
+  clock: Clock;
+  log: Log;
+  /** The installation's name, written on everything that it makes. */
+  environment: string;
+  /** The variables of CONTRACT §5 up to the container's own map, which is added after them. Asked at every start. */
+  injectedEnv(container: Container, image: Image): Promise<Record<string, string>> | Record<string, string>;
+  /** What `Image.files` is relative to. */
+  filesFolder: string;
+  random: () => number;
+};
+
+/** What its parts share. */
+export type Rooms = LifecycleParts & {
+  limits: LifecycleLimits;
+  /** Time before this does not count as waiting: nobody was there to act. */
+  openedAt: number;
+  changes: Changes;
+  usage: Usage;
+  flights: Flights;
+  /** Containers whose stop waits for what gateways report. */
+  draining: Set<string>;
+  queue: Pick<WorkQueue, "add" | "addAfter">;
+};
+
+export const SWEEP = "sweep";
+export const containerKey = (id: string): string => `container:${id}`;
+export const imageKey = (id: string): string => `image:${id}`;

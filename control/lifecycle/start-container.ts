@@ -1,0 +1,100 @@
+import { join } from "node:path";
+import type { Deployment, Spec } from "../../drivers/driver.ts";
+import { Fault } from "../../fault.ts";
+import type { Container, Image } from "../store/entities.ts";
+import { asFault } from "./as-fault.ts";
+import { drive } from "./drive.ts";
+import { startLimit } from "./limits.ts";
+import { failure, moveContainer, NOT_RUNNING } from "./move-container.ts";
+import { moveImage } from "./move-image.ts";
+import { enteredOn } from "./overdue.ts";
+import { containerKey, imageKey, type Rooms } from "./rooms.ts";
+import type { Step } from "./step.ts";
+
+/** A container that is wished: waits for its image and for its back-off to pass, then begins. */
+export const beginStart: Step = async (rooms, row) => {
+  if (row.desiredInstances === 0) return moveContainer(rooms, row, "stopWished") ? "moved" : "rest";
+  const image = rooms.store.images.find(row.imageId);
+  if (!image || image.state === "DELETED") return failStart(rooms, row, new Fault("IMAGE_ENTITY_NOT_FOUND", `The image of ${row.name} was removed.`));
+  if (image.state === "ERROR")
+    return failStart(rooms, row, Fault.from(image.fault ?? { code: "INTERNAL", message: `The image ${image.name} is not valid.` }));
+  if (image.state !== "READY") {
+    rooms.queue.add(imageKey(image.id));
+    return "rest";
+  }
+  const waitMs = row.notBefore - rooms.clock.now();
+  if (waitMs > 0) return { lookInMs: waitMs };
+  moveContainer(rooms, row, "startBegan", NOT_RUNNING);
+  return "moved";
+};
+
+/** The deploy itself. Found in this state after a crash, it is simply asked for again: the driver adopts what is there. */
+export const start: Step = async (rooms, row, signal) => {
+  const queueMs = Math.max(0, row.since - row.wishedOn);
+  try {
+    const { address, phases } = await deploy(rooms, row, signal);
+    const patch = { address, phases: { queue: queueMs, ...phases }, runningGeneration: row.generation, fault: undefined };
+    moveContainer(rooms, row, "answered", patch);
+  } catch (error) {
+    signal.throwIfAborted();
+    if (rooms.store.containers.find(row.id)?.state !== "STARTING") return "moved";
+    const fault = asFault(error, rooms.log);
+    // What was validated has left the engine: the next start finds it pulled again.
+    if (fault.code === "IMAGE_NOT_FOUND") revalidate(rooms, row.imageId);
+    return failStart(rooms, row, fault);
+  }
+  return "moved";
+};
+
+/** Makes the row's service run and answer, whether or not it does already. Faults: those of the driver, START_TIMED_OUT. */
+export async function deploy(rooms: Rooms, row: Container, signal: AbortSignal): Promise<Deployment> {
+  const { clock, limits } = rooms;
+  const image = rooms.store.images.find(row.imageId);
+  if (!image) throw new Fault("IMAGE_ENTITY_NOT_FOUND", `The image of ${row.name} was removed.`);
+  const limitMs = startLimit(limits);
+  const overdue = () => new Fault("START_TIMED_OUT", `The container ${row.name} did not accept a connection within ${Math.round(limitMs / 1000)} s.`);
+  const ms = enteredOn(rooms, row) + limitMs - clock.now();
+  return rooms.flights.run(containerKey(row.id), row.generation, signal, (flight) =>
+    drive({ clock, ms, capMs: limits.pullCapMs, overdue, signal: flight }, async (stop, progressed) => {
+      const spec = specOf(rooms, row, image, await rooms.injectedEnv(row, image));
+      stop.throwIfAborted();
+      let renewedOn = row.since;
+      const onPull = () => {
+        progressed();
+        if (clock.now() - Math.max(renewedOn, rooms.openedAt) < limits.flushMs || clock.now() - row.since > limits.pullCapMs) return;
+        renewedOn = clock.now();
+        rooms.store.containers.move(row.id, "STARTING", "STARTING", { since: renewedOn });
+      };
+      return rooms.driver.deploy(spec, { signal: stop, onPull });
+    }),
+  );
+}
+
+function specOf(rooms: Rooms, row: Container, image: Image, injected: Record<string, string>): Spec {
+  const { cpu, memoryMb, shmMb, storageGb, gpu, port } = row.config;
+  return {
+    service: row.service,
+    labels: { store: rooms.store.id, environment: rooms.environment, container: row.id, generation: row.generation },
+    image: image.resolvedId ?? image.ref,
+    ...(image.files === "" ? {} : { folder: join(rooms.filesFolder, image.files) }),
+    env: { ...injected, ...row.env },
+    cpu,
+    memoryMb,
+    shmMb,
+    storageGb,
+    gpu,
+    port: port ?? image.exposed[0],
+    graceMs: rooms.limits.graceMs,
+  };
+}
+
+function revalidate(rooms: Rooms, imageId: string): void {
+  const image = rooms.store.images.find(imageId);
+  if (image && moveImage(rooms, image, "validationWished", {})) rooms.queue.add(imageKey(imageId));
+}
+
+/** Answers everybody who waits with the cause, and remembers it, so that the next hundred requests do not start it a hundred times. */
+function failStart(rooms: Rooms, row: Container, fault: Fault): "moved" {
+  moveContainer(rooms, row, "startFailed", { ...failure(rooms, row.attempts + 1, fault.toJSON()), ...NOT_RUNNING });
+  return "moved";
+}

@@ -1,0 +1,54 @@
+import type { Container } from "../store/entities.ts";
+import { Fault } from "../../fault.ts";
+import { drive } from "./drive.ts";
+import { moveContainer, NOT_RUNNING } from "./move-container.ts";
+import { containerTimeLeft, enteredOn } from "./overdue.ts";
+import type { Rooms } from "./rooms.ts";
+import type { Step } from "./step.ts";
+
+/** Its last words are worth this much of a stop, and not more. */
+const LAST_LOGS_MS = 1_000;
+const LAST_LOGS_LINES = 200;
+
+/**
+ * The change to this state was published: from then on no gateway sends anything more. Stops once each has said that it knows
+ * and that nothing is open, and after a while in any case: less for a user, who waits for it.
+ */
+export const drain: Step = async (rooms, row) => {
+  const { clock, limits, usage, changes } = rooms;
+  const limitMs = row.state === "PENDING_USER_STOP" ? limits.userDrainMs : limits.drainMs;
+  const leftMs = enteredOn(rooms, row) + limitMs - clock.now();
+  // What never ran has nobody to wait for.
+  const idle = row.runningGeneration === undefined || usage.drained(row.id, changes.seqOf(row.id));
+  if (!idle && leftMs > 0) {
+    rooms.draining.add(row.id);
+    return { lookInMs: leftMs };
+  }
+  rooms.draining.delete(row.id);
+  moveContainer(rooms, row, "stopBegan");
+  return "moved";
+};
+
+export const stop: Step = async (rooms, row, signal) => {
+  const ms = Math.max(1, containerTimeLeft(rooms, row) ?? rooms.limits.callMs);
+  const overdue = () => new Fault("STOP_TIMED_OUT", `The engine did not stop ${row.name} in time.`);
+  const lastLogs = await readLastLogs(rooms, row, signal);
+  await drive({ clock: rooms.clock, ms, overdue, signal }, (call) => rooms.driver.destroy(row.service, { signal: call }));
+  const now = rooms.store.containers.find(row.id);
+  if (!now) return "rest";
+  // A user may have asked for the same while the system was at it.
+  const event = now.stopFor === "user" ? "stoppedForUser" : "stoppedForSystem";
+  moveContainer(rooms, now, event, { ...NOT_RUNNING, ...(lastLogs === "" ? {} : { lastLogs }), attempts: 0, notBefore: 0 });
+  return "moved";
+};
+
+/** Empty where they cannot be had soon: no stop fails for them. */
+export async function readLastLogs(rooms: Rooms, row: Pick<Container, "service">, signal: AbortSignal): Promise<string> {
+  const overdue = () => new Fault("ENGINE_UNREACHABLE", "The engine was slow to give the last log lines.");
+  const read = async (call: AbortSignal) => {
+    let text = "";
+    for await (const piece of rooms.driver.logs(row.service, { tail: LAST_LOGS_LINES }, { signal: call })) text += piece;
+    return text;
+  };
+  return drive({ clock: rooms.clock, ms: LAST_LOGS_MS, overdue, signal }, read).catch(() => "");
+}

@@ -1,0 +1,35 @@
+import type { Observed } from "../../drivers/driver.ts";
+import { Fault } from "../../fault.ts";
+import type { Container } from "../store/entities.ts";
+import { drive } from "./drive.ts";
+import { sameAddress } from "./keep-container.ts";
+import { isPassing, isPassingImage } from "./overdue.ts";
+import { containerKey, imageKey, type Rooms } from "./rooms.ts";
+
+/**
+ * The resync: one list of what runs, held against every row. It changes nothing itself, it only says where to look, so a lost
+ * event costs at most the time between two of these. Faults: ENGINE_UNREACHABLE, ENGINE_FAILED.
+ */
+export async function sweep(rooms: Rooms, signal: AbortSignal): Promise<Observed[]> {
+  for (const image of rooms.store.images.all()) {
+    if (isPassingImage(image) || image.fault?.code === "ENGINE_UNREACHABLE") rooms.queue.add(imageKey(image.id));
+  }
+  for (const { id } of rooms.store.tombstones.open()) rooms.queue.add(containerKey(id));
+  const overdue = () => new Fault("ENGINE_UNREACHABLE", `The container engine did not list its containers within ${rooms.limits.callMs / 1000} s.`);
+  const facts = await drive({ clock: rooms.clock, ms: rooms.limits.callMs, overdue, signal }, (call) => rooms.driver.list({ signal: call }));
+  const own = new Map(facts.filter(({ labels }) => labels.store === rooms.store.id).map((fact) => [fact.service, fact]));
+  const rows = rooms.store.containers.all();
+  for (const row of rows) {
+    if (wantsLook(row, own.get(row.service))) rooms.queue.add(containerKey(row.id));
+  }
+  return facts;
+}
+
+/** True where the row is on its way, or says something else than the fact does. */
+function wantsLook(row: Container, fact: Observed | undefined): boolean {
+  if (isPassing(row.state)) return true;
+  if (row.state === "ERROR") return fact?.running === true || row.desiredInstances === 0 || row.fault?.code === "ENGINE_UNREACHABLE";
+  if (row.state !== "STARTED") return fact?.running === true || row.desiredInstances === 1;
+  if (!fact?.running || fact.labels.generation !== row.generation) return true;
+  return row.address !== undefined && !sameAddress(fact.address, row.address);
+}

@@ -1,0 +1,90 @@
+import type { Use } from "../../gateway/directory.ts";
+import type { UseReport } from "../../gateway/wire.ts";
+
+type Gateway = { seq: number; uses: Map<string, Use> };
+
+/** How the gateways use the containers, as far as they have said; nothing of it is lost with the process but a few seconds of `lastActive`. */
+export type Usage = {
+  /** `seq`: the newest change that the gateway's first `all` holds. */
+  joined(gateway: string, seq: number): void;
+  /** Returns the containers that it had in use. */
+  left(gateway: string): string[];
+  /** Returns the containers that nobody has open any more because of this report. */
+  report(report: UseReport): string[];
+  /** HTTP requests under way, at all gateways. */
+  open(id: string): number;
+  /** True once every gateway knows of change `seq` and none has an exchange with this container open. */
+  drained(id: string, seq: number): boolean;
+  /** Epoch ms; 0 where it was not used since this process started. */
+  lastActive(id: string): number;
+  /** What `lastActive` has changed since the last call. */
+  takeFresh(): Map<string, number>;
+  /** Puts back what could not be written. */
+  keepFresh(fresh: ReadonlyMap<string, number>): void;
+  forget(id: string): void;
+};
+
+export function openUsage(now: () => number): Usage {
+  const gateways = new Map<string, Gateway>();
+  const lastActive = new Map<string, number>();
+  let fresh = new Map<string, number>();
+
+  const touch = (id: string, at: number) => {
+    if (at <= (lastActive.get(id) ?? 0)) return;
+    lastActive.set(id, at);
+    fresh.set(id, at);
+  };
+  const sum = (id: string, of: (use: Use) => number) => {
+    let total = 0;
+    for (const { uses } of gateways.values()) {
+      const use = uses.get(id);
+      if (use) total += of(use);
+    }
+    return total;
+  };
+  const open = (id: string) => sum(id, (use) => use.open);
+  /** An open request is activity by itself, so its end is the last moment of use. */
+  const closed = (before: Map<string, Use> | undefined): string[] => {
+    const ended: string[] = [];
+    for (const use of before?.values() ?? []) {
+      if (use.open === 0 || open(use.id) > 0) continue;
+      touch(use.id, now());
+      ended.push(use.id);
+    }
+    return ended;
+  };
+
+  return {
+    joined: (gateway, seq) => void gateways.set(gateway, { seq, uses: new Map() }),
+    left: (gateway) => {
+      const before = gateways.get(gateway)?.uses;
+      gateways.delete(gateway);
+      closed(before);
+      return [...(before?.keys() ?? [])];
+    },
+    report: ({ gateway, seq, uses }) => {
+      const known = gateways.get(gateway);
+      // A report that overtook its feed's end, or that came before its begin: it counts as use, but nobody may wait for its sender.
+      for (const use of uses) touch(use.id, Math.min(use.lastActive, now()));
+      if (!known) return [];
+      const before = known.uses;
+      gateways.set(gateway, { seq: Math.max(known.seq, seq), uses: new Map(uses.map((use) => [use.id, use])) });
+      return closed(before);
+    },
+    open,
+    drained: (id, seq) => [...gateways.values()].every((gateway) => gateway.seq >= seq) && sum(id, (use) => use.streams) === 0,
+    lastActive: (id) => lastActive.get(id) ?? 0,
+    takeFresh: () => {
+      const taken = fresh;
+      fresh = new Map();
+      return taken;
+    },
+    keepFresh: (untold) => {
+      for (const [id, at] of untold) if (!fresh.has(id)) fresh.set(id, at);
+    },
+    forget: (id) => {
+      lastActive.delete(id);
+      fresh.delete(id);
+    },
+  };
+}

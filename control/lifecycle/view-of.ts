@@ -1,0 +1,43 @@
+import type { FaultData } from "../../fault.ts";
+import type { ContainerView, Standing } from "../../gateway/directory.ts";
+import type { Container } from "../store/entities.ts";
+import type { ContainerState } from "./container-states.ts";
+
+const COMING: Standing = { kind: "coming" };
+const ASLEEP: Standing = { kind: "asleep" };
+
+/** What a gateway may do with a container in each state. */
+const STANDINGS: Record<ContainerState, (container: Container) => Standing> = {
+  PENDING_START: () => COMING,
+  STARTING: () => COMING,
+  STARTED: awake,
+  CHECKING: awake,
+  PENDING_USER_STOP: atRest,
+  PENDING_SYSTEM_STOP: atRest,
+  STOPPING: atRest,
+  USER_STOPPED: atRest,
+  SYSTEM_STOPPED: atRest,
+  ERROR: failed,
+};
+
+export function viewOf(container: Container): ContainerView {
+  const { id, name, phases } = container;
+  return { id, name, standing: STANDINGS[container.state](container), ...(phases ? { start: phases } : {}) };
+}
+
+function awake({ address }: Container): Standing {
+  return address ? { kind: "awake", address } : { kind: "portless" };
+}
+
+/** Stopped or about to be: a request wakes it where it is on-demand, even after a user's stop, or where it went to sleep by itself. */
+function atRest(container: Container): Standing {
+  if (container.desiredInstances === 1) return COMING;
+  if (container.config.onDemand || container.stopFor === "system") return ASLEEP;
+  const fault: FaultData = { code: "CONTAINER_STOPPED", message: `The container ${container.name} is not running; a user has to start it.` };
+  return { kind: "stopped", fault };
+}
+
+function failed(container: Container): Standing {
+  const fault = container.fault ?? { code: "INTERNAL", message: `The container ${container.name} failed.` };
+  return { kind: "failed", fault, wakeable: container.config.onDemand, retryAt: container.notBefore };
+}

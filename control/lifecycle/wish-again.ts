@@ -1,0 +1,9 @@
+import type { Container } from "../store/entities.ts";
+import { moveContainer } from "./move-container.ts";
+import type { Rooms } from "./rooms.ts";
+import type { Outcome } from "./step.ts";
+
+/** Starts what is wished and at rest, in the name of whoever wished it. */
+export function keepingWish(rooms: Rooms, row: Container): Outcome {
+  return moveContainer(rooms, row, "startWished", { fault: undefined }) ? "moved" : "rest";
+}

@@ -1,0 +1,106 @@
+import { Fault } from "../../fault.ts";
+import type { Container } from "../store/entities.ts";
+import { moveContainer, type ContainerPatch } from "./move-container.ts";
+import { moveImage } from "./move-image.ts";
+import { containerKey, imageKey, type Rooms } from "./rooms.ts";
+import { viewOf } from "./view-of.ts";
+
+/** What people and requests want. Each is durable when it returns, and may be repeated. Faults: CONTAINER_NOT_FOUND, and the store's. */
+export type Wishes = {
+  /** A user's `run`. After a failed start it is tried again once the back-off has passed. */
+  wishStart(id: string, userId: string): Container;
+  /** A user's `stop`. A start under way is broken off at once. */
+  wishStop(id: string, userId: string): Container;
+  /** A request. Faults: also the cause where it may not wake the container: CONTAINER_STOPPED, or that of the last start. */
+  wake(id: string, userId: string): Container;
+  /** Faults: IMAGE_ENTITY_NOT_FOUND. */
+  wishValidation(imageId: string): void;
+  /** The definition is new or changed: what runs of an older one is replaced once its open requests have ended. */
+  defined(id: string): void;
+  /** Forgets the container and takes its service away. No fault where it is gone already. */
+  removed(id: string): void;
+};
+
+const STOPPED_BY_USER = new Fault("CONTAINER_STOPPED", "A user stopped the container.");
+const REPLACED = new Fault("CONTAINER_STOPPED", "A newer definition replaces this one.");
+
+export function wishesIn(rooms: Rooms): Wishes {
+  const { store, clock, changes, flights, queue, usage } = rooms;
+
+  const find = (id: string): Container => {
+    const row = store.containers.find(id);
+    if (!row) throw new Fault("CONTAINER_NOT_FOUND", `There is no container ${id}.`);
+    return row;
+  };
+  /** A wish that the state takes up later: a stop that is under way ends first. */
+  const note = (row: Container, patch: ContainerPatch): Container => {
+    const noted = store.containers.update(row.id, patch) ?? row;
+    changes.publish(noted);
+    return noted;
+  };
+  const look = (row: Container): Container => {
+    queue.add(containerKey(row.id));
+    return row;
+  };
+
+  const wishStart: Wishes["wishStart"] = (id, userId) => {
+    const row = find(id);
+    const patch = { desiredInstances: 1, wishedBy: userId, wishedOn: clock.now() } as const;
+    const moved = moveContainer(rooms, row, "startWished", { ...patch, fault: undefined });
+    if (moved) return look(moved);
+    // Wished already: who came first keeps the wish.
+    return row.desiredInstances === 1 ? row : look(note(row, patch));
+  };
+
+  return {
+    wishStart,
+    wishStop: (id, _userId) => {
+      const row = find(id);
+      const patch = { desiredInstances: 0, stopFor: "user" } as const;
+      const moved = moveContainer(rooms, row, "stopWished", patch);
+      if (moved) {
+        flights.abort(containerKey(id), STOPPED_BY_USER);
+        return look(moved);
+      }
+      return row.desiredInstances === 0 && row.stopFor === "user" ? row : look(note(row, patch));
+    },
+    wake: (id, userId) => {
+      const row = find(id);
+      const { standing } = viewOf(row);
+      if (standing.kind === "asleep") return wishStart(id, userId);
+      if (standing.kind === "stopped") throw Fault.from(standing.fault);
+      if (standing.kind !== "failed") return row;
+      const waitMs = standing.retryAt - clock.now();
+      if (!standing.wakeable || waitMs > 0) throw Fault.from({ ...standing.fault, ...(standing.wakeable ? { retryAfterMs: waitMs } : {}) });
+      return wishStart(id, userId);
+    },
+    wishValidation: (imageId) => {
+      const image = store.images.find(imageId);
+      if (!image) throw new Fault("IMAGE_ENTITY_NOT_FOUND", `There is no image ${imageId}.`);
+      // Publishing may have moved the row already, in its own transaction.
+      moveImage(rooms, image, "validationWished", { fault: undefined });
+      flights.abort(imageKey(imageId), new Fault("VALIDATION_TIMED_OUT", "Validation was asked for again."));
+      queue.add(imageKey(imageId));
+    },
+    defined: (id) => {
+      const row = store.containers.find(id);
+      if (!row) return;
+      const flying = flights.generation(containerKey(id));
+      const older = row.state === "STARTING" ? flying !== undefined && flying !== row.generation : row.runningGeneration !== row.generation;
+      const wished = row.desiredInstances === 1;
+      const moved = older && wished ? moveContainer(rooms, row, "redefined", { stopFor: "system", wishedOn: clock.now() }) : undefined;
+      if (moved) flights.abort(containerKey(id), REPLACED);
+      else changes.publish(row);
+      look(row);
+    },
+    removed: (id) => {
+      if (store.containers.remove(id, clock.now())) {
+        changes.publishRemoved(id);
+        usage.forget(id);
+        rooms.draining.delete(id);
+        flights.abort(containerKey(id), STOPPED_BY_USER);
+      }
+      queue.add(containerKey(id));
+    },
+  };
+}
