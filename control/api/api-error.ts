@@ -8,6 +8,11 @@ export type ApiError = { "#type": "ApiError"; code: string; message: string; inn
 /** The one place where what goes wrong in a route becomes an answer, and is logged. */
 export function answerError(log: Log) {
   return (error: unknown, request: FastifyRequest, reply: FastifyReply): void => {
+    // Nobody is left to hear it, and what failed is most likely that they went.
+    if (reply.raw.destroyed) {
+      log.debug({ err: error, route: request.routeOptions.url }, "A client went away before its answer.");
+      return void reply.hijack();
+    }
     const fault = error instanceof Fault ? error : (clientFault(error) ?? bug(error, request, log));
     if (fault.status >= 500 && fault.code !== "INTERNAL") log.warn({ err: fault, route: request.routeOptions.url }, "A call to the API failed.");
     if (fault.retryAfterMs !== undefined) reply.header("retry-after", String(Math.ceil(fault.retryAfterMs / 1_000)));

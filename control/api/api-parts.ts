@@ -1,17 +1,11 @@
 import type { Log } from "../../log.ts";
 import type { ControlIdentity } from "../identity/open-identity.ts";
+import type { Lifecycle } from "../lifecycle/open-lifecycle.ts";
 import type { Publisher } from "../publish/open-publisher.ts";
-import type { Container } from "../store/entities.ts";
 import type { Store } from "../store/open-store.ts";
 
-/** What the API asks of the lifecycle. Wishes are durable when their call returns. */
-export type ApiLifecycle = {
-  wishStart(containerId: string, userId: string): unknown;
-  wishStop(containerId: string, userId: string): unknown;
-  wishValidation(imageId: string): unknown;
-  /** The container once it is in no passing state; rejects with the signal's reason. */
-  settled(containerId: string, signal: AbortSignal): Promise<Container>;
-};
+/** What the API asks of the lifecycle. */
+export type ApiLifecycle = Pick<Lifecycle, "wishStart" | "wishStop" | "wishValidation" | "settled">;
 
 export type ApiSettings = {
   /** Where people reach this server, without a slash at the end; undefined: as each request says it. */

@@ -85,7 +85,7 @@ export function containerRoutes(app: FastifyInstance, parts: ApiParts, admission
     async (request, reply) => {
       const caller = admission.caller(request);
       const { container } = findManaged(request.params.id, caller);
-      await lifecycle.wishStart(container.id, caller.userId);
+      lifecycle.wishStart(container.id, caller.userId);
       if (request.query.awaitStart) requireStarted(await lifecycle.settled(container.id, clientGone(reply)));
       return shown(find(container.id), caller);
     },
@@ -100,7 +100,7 @@ export function containerRoutes(app: FastifyInstance, parts: ApiParts, admission
     async (request, reply) => {
       const caller = admission.caller(request);
       const { container } = findManaged(request.params.id, caller);
-      await lifecycle.wishStop(container.id, caller.userId);
+      lifecycle.wishStop(container.id, caller.userId);
       if (request.query.awaitStop) requireNoError(await lifecycle.settled(container.id, clientGone(reply)));
       return shown(find(container.id), caller);
     },

@@ -44,11 +44,11 @@ export function imageRoutes(app: FastifyInstance, { store, lifecycle }: ApiParts
   app.get<ById>(
     "/docker/images/:id/revalidate",
     { config: { mutates: true }, schema: { tags, summary: "Has an image validated again", params: ID_PARAMS, response: answers(IMAGE) } },
-    async (request) => {
+    (request) => {
       const image = find(request.params.id);
       requireManage(store, admission.caller(request), image.packageId);
       if (image.state === "DELETED") throw new Fault("REQUEST_INVALID", "The image was deleted: its package no longer has the folder.");
-      await lifecycle.wishValidation(image.id);
+      lifecycle.wishValidation(image.id);
       return imageOnWire(find(image.id));
     },
   );

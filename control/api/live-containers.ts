@@ -1,7 +1,7 @@
 import type { Container, Image } from "../store/entities.ts";
 import type { Store } from "../store/open-store.ts";
 
-/** A container and its image. One whose folder its package no longer has is gone for clients, though it may still be stopping. */
+/** A container and its image. One whose folder its package no longer has is gone for clients, even where its row is not yet. */
 export type LiveContainer = { container: Container; image: Image };
 
 export function findLive(store: Store, id: string): LiveContainer | undefined {

@@ -79,7 +79,7 @@ function parse(text: string, path: string): Record<string, unknown> {
   try {
     json = JSON.parse(text.replace(/^\uFEFF/, ""));
   } catch (error) {
-    throw new Fault("PACKAGE_INVALID", `${path} is not JSON: ${(error as Error).message}`, { cause: error });
+    throw new Fault("PACKAGE_INVALID", `${path} is not JSON: ${(error as Error).message}.`, { cause: error });
   }
   if (!isRecord(json)) throw new Fault("PACKAGE_INVALID", `${path} is not an object.`);
   return json;

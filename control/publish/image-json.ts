@@ -17,7 +17,7 @@ export function readImageJson(text: string | undefined, path: string): ImageJson
   try {
     json = JSON.parse(text);
   } catch (error) {
-    throw new Fault("PACKAGE_INVALID", `${path} is not JSON: ${(error as Error).message}`, { cause: error });
+    throw new Fault("PACKAGE_INVALID", `${path} is not JSON: ${(error as Error).message}.`, { cause: error });
   }
   if (typeof json !== "object" || json === null || Array.isArray(json)) throw new Fault("PACKAGE_INVALID", `${path} is not an object.`);
   const { image, fallback, hashMatch } = json as Record<string, unknown>;

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import type { Clock } from "../../clock.ts";
 import { Fault } from "../../fault.ts";
+import type { Lifecycle } from "../lifecycle/open-lifecycle.ts";
 import type { User } from "../store/entities.ts";
 import type { Store } from "../store/open-store.ts";
 import { storeFault } from "../store/store-fault.ts";
@@ -35,8 +36,8 @@ export type Publisher = {
   publish(asked: Publishing): Promise<Published>;
 };
 
-/** What publishing tells the lifecycle: look at these. */
-export type Told = { wishValidation(imageId: string): unknown; defined(containerId: string): unknown };
+/** What publishing tells the lifecycle. */
+export type Told = Pick<Lifecycle, "wishValidation" | "defined" | "removed">;
 
 export async function openPublisher(parts: {
   store: Store;
@@ -93,7 +94,8 @@ export async function openPublisher(parts: {
     try {
       const published = await publishFrom(folder, asked);
       for (const image of published.images) parts.lifecycle.wishValidation(image.id);
-      for (const container of [...published.containers, ...published.removed]) parts.lifecycle.defined(container.id);
+      for (const container of published.containers) parts.lifecycle.defined(container.id);
+      for (const container of published.removed) parts.lifecycle.removed(container.id);
       return published;
     } finally {
       await files.discard(folder);

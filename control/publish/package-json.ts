@@ -27,7 +27,7 @@ function parse(text: string): Record<string, unknown> {
   try {
     json = JSON.parse(text.replace(/^\uFEFF/, ""));
   } catch (error) {
-    throw new Fault("PACKAGE_INVALID", `package.json is not JSON: ${(error as Error).message}`, { cause: error });
+    throw new Fault("PACKAGE_INVALID", `package.json is not JSON: ${(error as Error).message}.`, { cause: error });
   }
   if (typeof json !== "object" || json === null || Array.isArray(json)) throw new Fault("PACKAGE_INVALID", "package.json is not an object.");
   return json as Record<string, unknown>;

@@ -5,6 +5,7 @@ import { IMAGE_TABLE } from "../lifecycle/image-states.ts";
 import { next } from "../lifecycle/table.ts";
 import type { Container, Image, Package, User } from "../store/entities.ts";
 import type { Store } from "../store/open-store.ts";
+import { containerIdOf } from "./container-id.ts";
 import type { Definition } from "./definitions.ts";
 import { serviceName } from "./names.ts";
 import type { PackageJson } from "./package-json.ts";
@@ -13,7 +14,7 @@ export type Recorded = {
   package: Package;
   images: Image[];
   containers: Container[];
-  /** Of folders that the package no longer has. */
+  /** Of folders that the package no longer has: wished to rest, and for the caller to have removed once this is durable. */
   removed: Container[];
 };
 
@@ -110,7 +111,7 @@ function recordContainer(
     const redefined = changed ? { generation: known.generation + 1, attempts: 0, notBefore: 0 } : {};
     return store.containers.update(known.id, { ...said, ...redefined }) ?? known;
   }
-  const id = randomUUID();
+  const id = containerIdOf(image.id);
   return store.containers.insert({
     ...said,
     id,

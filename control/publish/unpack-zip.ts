@@ -95,5 +95,5 @@ function asZipFault(error: unknown, folder: string): unknown {
   if (code.startsWith("E") && !code.startsWith("ERR_")) return error;
   // What is left comes from the reader or from zlib, and says what is wrong with the archive.
   const why = error instanceof Error ? error.message : String(error);
-  return new Fault("PACKAGE_INVALID", `The package is not a readable ZIP: ${why}`, { cause: error });
+  return new Fault("PACKAGE_INVALID", `The package is not a readable ZIP: ${why.replace(/\.$/, "")}.`, { cause: error });
 }

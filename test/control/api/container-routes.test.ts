@@ -1,0 +1,238 @@
+import t from "tap";
+import { Fault } from "../../../fault.ts";
+import { openStand, type Stand } from "./fixtures/api-stand.ts";
+import { until } from "./fixtures/until.ts";
+
+const UNKNOWN = "3f1c9a52-7b0e-4d16-9a41-0123456789ab";
+const ZERO = "00000000-0000-0000-0000-000000000000";
+
+const WALK = {
+  "dockerfiles/app/Dockerfile": "FROM a\nEXPOSE 80\n",
+  "dockerfiles/app/container.json": '{"env":{"PASSWORD":"hidden"},"on_demand":true}',
+  "dockerfiles/db/container.json": '{"image":"postgres:16","port":5432}',
+};
+
+async function walk(stand: Stand): Promise<{ app: string; db: string }> {
+  const { json } = await stand.publish("walk", WALK);
+  return { app: json.containers[0].id, db: json.containers[1].id };
+}
+
+t.test("lists are arrays, empty where there is nothing", async (t) => {
+  const { get } = await openStand(t);
+  for (const path of ["/docker/containers", "/docker/images"]) t.equal((await get(path)).text, "[]");
+  t.equal((await get("/docker/containers/count")).text, "0");
+});
+
+t.test("a container has the fields and the words that clients know", async (t) => {
+  const stand = await openStand(t);
+  const { app } = await walk(stand);
+  const { json } = await stand.get(`/docker/containers/${app}`);
+  t.match(json, {
+    "#type": "DockerContainer",
+    id: app,
+    name: "walk-app",
+    friendlyName: "walk-app",
+    dockerfile: { "#type": "DockerImage", name: "walk-app", status: "pending validation", dockerfile: WALK["dockerfiles/app/Dockerfile"] },
+    dockerImage: /^datagrok\/walk-app:1\.0\.0\.[0-9a-f]{8}$/,
+    serviceName: /^test-walk-app-[0-9a-f]{8}$/,
+    status: "stopped by system",
+    desiredInstances: 0,
+    address: null,
+    port: 80,
+    lastLogs: "",
+    lastActive: null,
+    environmentVars: { PASSWORD: "hidden" },
+  });
+});
+
+t.test("text filters arrive encoded twice, as a word or as a comparison", async (t) => {
+  const stand = await openStand(t);
+  await walk(stand);
+  const twice = (text: string) => encodeURIComponent(encodeURIComponent(text));
+  for (const [text, names] of [
+    ["", ["walk-app", "walk-db"]],
+    ["APP", ["walk-app"]],
+    ["nothing", []],
+    ['name = "walk-db"', ["walk-db"]],
+    ['name="walk-db"', ["walk-db"]],
+    ['name = "walk"', []],
+    ['friendlyName = "Walk-App"', ["walk-app"]],
+    ['status = "stopped by user"', ["walk-db"]],
+    ["100%", []],
+    ['"', []],
+  ] as const) {
+    const { status, json } = await stand.get(`/docker/containers?text=${twice(text)}`);
+    t.equal(status, 200);
+    t.same(
+      json.map(({ name }) => name),
+      names,
+      text,
+    );
+  }
+  t.same((await stand.get(`/docker/containers?text=${encodeURIComponent('name = "walk-db"')}`)).json.length, 1, "once will do");
+  t.same((await stand.get(`/docker/containers/count?text=${twice("app")}`)).json, 1);
+  t.match((await stand.get(`/docker/containers?text=${twice('constructor = "x"')}`)).json, { code: "REQUEST_INVALID" });
+});
+
+t.test("lists are ordered and paged", async (t) => {
+  const stand = await openStand(t);
+  await walk(stand);
+  const names = async (query: string) => (await stand.get(`/docker/containers?${query}`)).json.map(({ name }) => name);
+  t.same(await names("order=name"), ["walk-app", "walk-db"]);
+  t.same(await names("order=!name"), ["walk-db", "walk-app"]);
+  t.same(await names("order=name&limit=1"), ["walk-app"]);
+  t.same(await names("order=name&limit=1&page=1"), ["walk-db"]);
+  t.same(await names("order=name&limit=1&page=2"), []);
+  t.same(await names("limit=0&include=dockerfile"), ["walk-app", "walk-db"]);
+  for (const query of ["order=nonsense", "limit=-1", "limit=x", "page=-1"]) {
+    t.match(await stand.get(`/docker/containers?${query}`), { status: 400, json: { "#type": "ApiError", code: "REQUEST_INVALID" } }, query);
+  }
+});
+
+t.test("an id that is unknown, or no id at all, is told in the way that the client does not swallow", async (t) => {
+  const { get } = await openStand(t);
+  for (const [path, status, code] of [
+    [`/docker/containers/${UNKNOWN}`, 404, "CONTAINER_NOT_FOUND"],
+    [`/docker/containers/${ZERO}`, 404, "CONTAINER_NOT_FOUND"],
+    ["/docker/containers/nonsense", 400, "ID_INVALID"],
+    [`/docker/containers/${UNKNOWN}/run`, 400, "REQUEST_INVALID"],
+    [`/docker/containers/${UNKNOWN}/stop`, 400, "REQUEST_INVALID"],
+    [`/docker/containers/${UNKNOWN}/logs`, 400, "REQUEST_INVALID"],
+    ["/docker/containers/nonsense/run", 400, "ID_INVALID"],
+    ["/docker/containers/nonsense/stop", 400, "ID_INVALID"],
+    ["/docker/containers/nonsense/logs", 400, "ID_INVALID"],
+    [`/docker/containers/${"x".repeat(400)}`, 400, "ID_INVALID"],
+    [`/docker/containers/${UNKNOWN}/run?awaitStart=nonsense`, 400, "REQUEST_INVALID"],
+  ] as const) {
+    const { status: got, json } = await get(path);
+    t.equal(got, status, path);
+    t.match(json, { "#type": "ApiError", code }, path);
+  }
+});
+
+t.test("run and stop return as soon as the wish is recorded", async (t) => {
+  const stand = await openStand(t);
+  const { app } = await walk(stand);
+  stand.wishes.length = 0;
+  t.equal((await stand.get(`/docker/containers/${app}/run`)).status, 200);
+  t.equal((await stand.get(`/docker/containers/${app.toUpperCase()}/stop?awaitStop=false`)).status, 200);
+  t.same(stand.wishes, [`start ${app}`, `stop ${app}`]);
+  t.equal(stand.waits.length, 0);
+});
+
+const fault = new Fault("CONTAINER_CRASHED", "It ended with code 1.", { logs: ["line 1", "line 2"] }).toJSON();
+
+t.test("awaited, they return when it is done, with the cause where it failed", async (t) => {
+  const stand = await openStand(t);
+  const { app } = await walk(stand);
+  for (const [query, patch, status, error] of [
+    ["run?awaitStart=true", { state: "STARTED" }, 200, undefined],
+    [
+      "run?awaitStart=true",
+      { state: "ERROR", fault },
+      500,
+      { code: "CONTAINER_CRASHED", message: "It ended with code 1.", innerMessage: "line 1\nline 2" },
+    ],
+    ["run?awaitStart=true", { state: "USER_STOPPED" }, 400, { code: "CONTAINER_STOPPED" }],
+    ["stop?awaitStop=true", { state: "USER_STOPPED" }, 200, undefined],
+    ["stop?awaitStop=true", { state: "ERROR", fault }, 500, { code: "CONTAINER_CRASHED" }],
+  ] as const) {
+    const answer = stand.get(`/docker/containers/${app}/${query}`);
+    await until(() => stand.waits.length === 1);
+    stand.waits.pop()?.settle(patch);
+    const { status: got, json } = await answer;
+    t.equal(got, status, query);
+    if (error) t.match(json, { "#type": "ApiError", ...error });
+  }
+});
+
+t.test("a client that goes away ends the wait, and not the wish", async (t) => {
+  const stand = await openStand(t);
+  const { app } = await walk(stand);
+  stand.wishes.length = 0;
+  const client = new AbortController();
+  const answer = stand.get(`/docker/containers/${app}/run?awaitStart=true`, { signal: client.signal });
+  await until(() => stand.waits.length === 1);
+  t.equal(stand.waits[0]?.signal.aborted, false);
+  client.abort();
+  await t.rejects(answer);
+  await until(() => stand.waits[0]?.signal.aborted === true);
+  t.same(stand.wishes, [`start ${app}`]);
+});
+
+t.test("logs are raw text, and the last known ones where it does not run", async (t) => {
+  const stand = await openStand(t);
+  const { app } = await walk(stand);
+  const service = stand.store.containers.find(app)?.service ?? "";
+  const logs = async (query = "") => stand.get(`/docker/containers/${app}/logs${query}`);
+
+  t.match(await logs(), { status: 200, text: "", headers: { "content-type": "text/plain; charset=utf-8" } }, "none yet");
+  stand.store.containers.update(app, { lastLogs: "one\ntwo\nthree\n" });
+  t.equal((await logs()).text, "one\ntwo\nthree\n");
+  t.equal((await logs("?limit=2")).text, "two\nthree\n");
+  stand.logs.set(service, ["now ", '"quoted"\n']);
+  t.equal((await logs("?limit=10000")).text, 'now "quoted"\n');
+  stand.logs.set(service, new Fault("ENGINE_UNREACHABLE", "gone"));
+  t.equal((await logs()).text, "one\ntwo\nthree\n", "the engine cannot be asked");
+  stand.store.containers.update(app, { lastLogs: "" });
+  t.match(await logs(), { status: 500, json: { code: "ENGINE_UNREACHABLE" } });
+  t.match(await logs("?limit=0"), { status: 400, json: { code: "REQUEST_INVALID" } });
+});
+
+t.test("anybody signed in reads; author and admins act, and see what is inside", async (t) => {
+  const stand = await openStand(t);
+  const author = stand.addUser("anna");
+  const other = stand.addUser("bert");
+  const { json } = await stand.publish("walk", WALK, { key: author.key });
+  const id: string = json.containers[0].id;
+  stand.store.containers.update(id, { lastLogs: "inside" });
+  const imageId: string = json.images[0].id;
+  for (const [who, token, allowed] of [
+    ["the author", author.token, true],
+    ["an admin", stand.token, true],
+    ["somebody else", other.token, false],
+  ] as const) {
+    const as = (path: string) => stand.call(path, { headers: { authorization: token } });
+    for (const path of [
+      `/docker/containers/${id}/run`,
+      `/docker/containers/${id}/stop`,
+      `/docker/containers/${id}/logs`,
+      `/docker/images/${imageId}/revalidate`,
+    ]) {
+      const { status, json: answer } = await as(path);
+      t.equal(status, allowed ? 200 : 403, `${who}: ${path}`);
+      if (!allowed) t.equal(answer.code, "NOT_PERMITTED");
+    }
+    const found = (await as(`/docker/containers/${id}`)).json;
+    t.equal(found.environmentVars.PASSWORD, allowed ? "hidden" : "***", who);
+    t.equal(found.lastLogs, allowed ? "inside" : "", who);
+    t.same((await as("/docker/containers?text=app")).json, [found], `${who}: the list says the same`);
+    t.equal((await as(`/docker/images/${imageId}`)).status, 200);
+  }
+});
+
+t.test("with a browser's cookie, only pages of the same or an allowed origin change anything", async (t) => {
+  const stand = await openStand(t, { origins: ["https://allowed.example"] });
+  const { app } = await walk(stand);
+  const cookie = `auth=${stand.token}`;
+  for (const [what, headers, status] of [
+    ["says nothing", {}, 403],
+    ["same origin, by Sec-Fetch-Site", { "sec-fetch-site": "same-origin" }, 200],
+    ["typed by the user", { "sec-fetch-site": "none" }, 200],
+    ["same origin, by Origin", { origin: "http://berth.example:8080" }, 200],
+    ["same origin behind TLS", { origin: "https://berth.example:8080" }, 200],
+    ["same origin, by Referer", { referer: "http://berth.example:8080/page" }, 200],
+    ["an allowed origin", { origin: "https://allowed.example", "sec-fetch-site": "cross-site" }, 200],
+    ["another site", { "sec-fetch-site": "cross-site" }, 403],
+    ["a sub domain", { "sec-fetch-site": "same-site", origin: "https://x.berth.example" }, 403],
+    ["another origin", { origin: "https://evil.example" }, 403],
+    ["another port", { origin: "http://berth.example:9090" }, 403],
+    ["a sandboxed page", { origin: "null", referer: "http://berth.example:8080/" }, 403],
+    ["a token in a header beside the cookie", { authorization: stand.token, origin: "https://evil.example" }, 200],
+  ] as const) {
+    const answer = await stand.call(`/docker/containers/${app}/run`, { headers: { cookie, ...headers } });
+    t.equal(answer.status, status, what);
+    if (status === 403) t.equal(answer.json.code, "ORIGIN_NOT_PERMITTED");
+  }
+  t.equal((await stand.call("/docker/containers", { headers: { cookie, origin: "https://evil.example" } })).status, 200, "reading needs no origin");
+});

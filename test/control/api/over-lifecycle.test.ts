@@ -1,0 +1,136 @@
+import { mkdtempSync } from "node:fs";
+import { rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import t, { type Test } from "tap";
+import { systemClock } from "../../../clock.ts";
+import { openApi } from "../../../control/api/open-api.ts";
+import { openIdentity } from "../../../control/identity/open-identity.ts";
+import { openLifecycle } from "../../../control/lifecycle/open-lifecycle.ts";
+import { openPublisher } from "../../../control/publish/open-publisher.ts";
+import { ZIP_LIMITS } from "../../../control/publish/unpack-zip.ts";
+import { openStore } from "../../../control/store/open-store.ts";
+import type { Driver, Observed, Spec } from "../../../drivers/driver.ts";
+import { Fault } from "../../../fault.ts";
+import { openLog } from "../../../log.ts";
+import { makeZip } from "../publish/fixtures/make-zip.ts";
+import { type Asked, callSocket } from "./fixtures/call-socket.ts";
+import { until } from "./fixtures/until.ts";
+
+/** An orchestrator in memory: whatever is deployed runs at once, but for images whose reference says that they crash. */
+function memoryDriver(): Driver & { running: Map<string, Spec> } {
+  const running = new Map<string, Spec>();
+  const observe = ({ service, labels, port = 80 }: Spec): Observed => ({ service, labels, running: true, address: { host: "127.0.0.1", port } });
+  return {
+    running,
+    name: "process",
+    resolve: async ({ ref }) => {
+      if (ref.includes("missing")) throw new Fault("IMAGE_NOT_FOUND", `There is no image ${ref}.`);
+      return { id: `sha256:${ref}`, exposed: [80] };
+    },
+    deploy: async (spec) => {
+      if (spec.image.includes("crash")) throw new Fault("CONTAINER_CRASHED", "It ended with code 1.", { logs: ["the last line"] });
+      running.set(spec.service, spec);
+      return { address: { host: "127.0.0.1", port: spec.port ?? 80 }, phases: { create: 1, boot: 1 } };
+    },
+    destroy: async (service) => void running.delete(service),
+    inspect: async (service) => {
+      const spec = running.get(service);
+      return spec && observe(spec);
+    },
+    list: async () => [...running.values()].map(observe),
+    logs: async function* (service) {
+      if (running.has(service)) yield `logs of ${service}\n`;
+    },
+    events: async function* (call) {
+      yield { kind: "connected" };
+      await new Promise<void>((resolve) => call.signal.addEventListener("abort", () => resolve()));
+    },
+    close: async () => {},
+  };
+}
+
+async function openControl(t: Test) {
+  const folder = mkdtempSync(join(tmpdir(), "berth-api-"));
+  const clock = systemClock();
+  const log = openLog({ level: "silent", name: "test" });
+  const store = openStore({ folder, clock });
+  const identity = openIdentity({ store, clock });
+  const driver = memoryDriver();
+  const lifecycle = openLifecycle({ store, driver, clock, log, environment: "test", filesFolder: folder, injectedEnv: () => ({}) });
+  const maxPackageBytes = 1_000_000;
+  const publisher = await openPublisher({ store, lifecycle, dataFolder: folder, environment: "test", clock, maxPackageBytes, limits: ZIP_LIMITS });
+  const socketPath = join(folder, "api.sock");
+  const api = await openApi({
+    socketPath,
+    store,
+    lifecycle,
+    identity,
+    publisher,
+    driverLogs: (service, tail, signal) => driver.logs(service, { tail }, { signal }),
+    settings: { webRoot: undefined, origins: [], version: "0.1.0" },
+    log,
+  });
+  lifecycle.start();
+  t.teardown(async () => {
+    await api.close();
+    await lifecycle.close();
+    store.close();
+    await rm(folder, { recursive: true });
+  });
+  const authorization = identity.openSession(identity.ensureAdmin("key").id);
+  const call = (path: string, asked: Asked = {}) => callSocket(socketPath, `/api${path}`, { ...asked, headers: { authorization, ...asked.headers } });
+  return { driver, store, call };
+}
+
+const package1 = (app: object) =>
+  makeZip({ "package.json": '{"name":"walk","version":"1.0.0"}', "dockerfiles/app/container.json": JSON.stringify(app) });
+
+t.test("published, validated, started, read, stopped: through these calls alone", async (t) => {
+  const { driver, store, call } = await openControl(t);
+  const publish = async (app: object) => (await call("/packages/dev/walk", { method: "POST", body: await package1(app) })).json;
+  const { containers, images } = await publish({ image: "app:1", port: 8080 });
+  const [{ id, serviceName }] = containers;
+  await until(() => store.images.find(images[0].id)?.state === "READY");
+  t.match((await call(`/docker/containers/${id}`)).json, { status: "stopped by user", dockerfile: { status: "ready", logs: /resolved/ } });
+
+  t.match(await call(`/docker/containers/${id}/run?awaitStart=true`), { status: 200, json: { status: "started", address: "127.0.0.1", port: 8080 } });
+  t.equal((await call(`/docker/containers/${id}/logs`)).text, `logs of ${serviceName}\n`);
+  t.match(await call(`/docker/containers/${id}/run?awaitStart=true`), { status: 200 }, "once more is no mistake");
+
+  t.match(await call(`/docker/containers/${id}/stop?awaitStop=true`), {
+    status: 200,
+    json: { status: "stopped by user", desiredInstances: 0, address: null },
+  });
+  t.equal(driver.running.size, 0);
+  t.equal((await call(`/docker/containers/${id}/logs`)).text, `logs of ${serviceName}\n`, "its last words are kept");
+});
+
+t.test("a start that fails says why, to whoever waits for it", async (t) => {
+  const { call } = await openControl(t);
+  for (const [image, code, innerMessage] of [
+    ["crash:1", "CONTAINER_CRASHED", "the last line"],
+    ["missing:1", "IMAGE_NOT_FOUND", ""],
+  ] as const) {
+    const { json } = await call("/packages/dev/walk", { method: "POST", body: await package1({ image }) });
+    const answer = await call(`/docker/containers/${json.containers[0].id}/run?awaitStart=true`);
+    t.match(answer, { status: 500, json: { "#type": "ApiError", code, innerMessage } }, image);
+  }
+});
+
+t.test("published again, what runs is replaced by the new definition; no longer published, it is taken away", async (t) => {
+  const { driver, store, call } = await openControl(t);
+  const publish = async (body: Buffer) => (await call("/packages/dev/walk", { method: "POST", body })).json;
+  const [{ id, serviceName }] = (await publish(await package1({ image: "app:1" }))).containers;
+  await call(`/docker/containers/${id}/run?awaitStart=true`);
+  t.equal(driver.running.get(serviceName)?.image, "sha256:app:1");
+
+  await publish(await package1({ image: "app:2" }));
+  await until(() => driver.running.get(serviceName)?.image === "sha256:app:2");
+  t.equal(store.containers.find(id)?.desiredInstances, 1);
+
+  await publish(await makeZip({ "package.json": '{"name":"walk","version":"1.0.1"}' }));
+  await until(() => driver.running.size === 0);
+  t.equal((await call(`/docker/containers/${id}`)).status, 404);
+  t.equal((await publish(await package1({ image: "app:1" }))).containers[0].id, id, "it comes back under its id");
+});

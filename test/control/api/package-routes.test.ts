@@ -1,0 +1,300 @@
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { request } from "node:http";
+import { join } from "node:path";
+import t, { type Test } from "tap";
+import { makeZip, renamed } from "../publish/fixtures/make-zip.ts";
+import { until } from "./fixtures/until.ts";
+import { ADMIN_KEY, MAX_PACKAGE_BYTES, openStand, type Stand } from "./fixtures/api-stand.ts";
+
+const DOCKERFILE = "FROM a\nEXPOSE 80\n";
+const PACKAGE_JSON = JSON.stringify({ name: "walk", version: "1.0.0" });
+const dev = { authorization: `Dev ${ADMIN_KEY}` };
+
+/** Nothing of a refused package is left: no row, and no file beyond those that a store and an empty room have. */
+function nothingLeft(t: Test, { store, folder }: Stand): void {
+  t.same([store.packages.all(), store.images.all(), store.containers.all()], [[], [], []]);
+  t.same(readdirSync(join(folder, "incoming")), []);
+  t.equal(existsSync(join(folder, "packages")), false);
+}
+
+t.test("a package makes an image and a container for each of its folders, and the lifecycle is told", async (t) => {
+  const { publish, wishes, store, folder } = await openStand(t);
+  const { status, json } = await publish("@datagrok/Walk", {
+    "dockerfiles/Dockerfile": DOCKERFILE,
+    "dockerfiles/app/Dockerfile": DOCKERFILE,
+    "dockerfiles/app/container.json": '{"on_demand":true,"memmory":1}',
+    "dockerfiles/app/src/main.js": "1",
+    "dist/package.js": "not ours",
+  });
+  t.equal(status, 200);
+  t.match(json, { "#type": "Package", name: "@datagrok/Walk", version: "1.0.0", warnings: [/"memmory"/] });
+  t.same(
+    json.containers.map(({ name, status: state }: { name: string; status: string }) => [name, state]),
+    [
+      ["walk", "stopped by user"],
+      ["walk-app", "stopped by system"],
+    ],
+  );
+  t.same(
+    new Set(wishes),
+    new Set([...json.images.map(({ id }: { id: string }) => `validate ${id}`), ...json.containers.map(({ id }: { id: string }) => `defined ${id}`)]),
+  );
+  const [root, app] = json.images.map(({ id }: { id: string }) => join(folder, store.images.find(id)?.files ?? "missing"));
+  t.same(readdirSync(root).toSorted(), ["Dockerfile", "app"]);
+  t.equal(readFileSync(join(app, "src/main.js"), "utf8"), "1");
+});
+
+t.test("every shape of the address is understood", async (t) => {
+  const { call } = await openStand(t);
+  for (const [path, name, headers] of [
+    ["/packages/dev/walk", "walk", dev],
+    ["/packages/dev/@datagrok/walk", "@datagrok/walk", dev],
+    ["/packages/dev/%40datagrok%2Fwalk", "@datagrok/walk", dev],
+    [`/packages/dev/${ADMIN_KEY}/walk`, "walk", {}],
+    [`/packages/dev/${ADMIN_KEY}/@datagrok/walk`, "@datagrok/walk", {}],
+  ] as const) {
+    const timestamps = await call(`${path}/timestamps`, { headers });
+    t.equal(timestamps.status, 200, path);
+    t.equal(timestamps.text, "{}");
+    const body = await makeZip({ "package.json": JSON.stringify({ name, version: "1.0.0" }) });
+    const { status, json } = await call(`${path}?debug=false&rebuild=false&dropDb=false`, { method: "POST", headers, body });
+    t.equal(status, 200, path);
+    t.equal(json.name, name);
+  }
+});
+
+t.test("a wrong key is refused as the client understands it; a session will do", async (t) => {
+  const { call, token } = await openStand(t);
+  const body = await makeZip({ "package.json": PACKAGE_JSON });
+  for (const [path, headers] of [
+    ["/packages/dev/walk", { authorization: "Dev wrong" }],
+    ["/packages/dev/wrong/walk", {}],
+  ] as const) {
+    t.match(await call(`${path}/timestamps`, { headers }), { status: 401, json: { "#type": "ApiError", code: "DEV_KEY_INVALID" } });
+    t.match(await call(path, { method: "POST", headers, body }), { status: 401, json: { "#type": "ApiError", code: "DEV_KEY_INVALID" } });
+  }
+  t.match(await call("/packages/dev/walk", { method: "POST", body }), { status: 401, json: { code: "TOKEN_MISSING" } });
+  t.match(await call("/packages/dev/walk", { method: "POST", body, headers: { cookie: `auth=${token}` } }), {
+    status: 403,
+    json: { code: "ORIGIN_NOT_PERMITTED" },
+  });
+  t.equal((await call("/packages/dev/walk", { method: "POST", body, headers: { authorization: token } })).status, 200);
+});
+
+t.test("the body is taken whatever its Content-Type says", async (t) => {
+  const { call } = await openStand(t);
+  const body = await makeZip({ "package.json": PACKAGE_JSON });
+  for (const type of ["application/zip", "application/json", "text/plain", "application/x-www-form-urlencoded"]) {
+    t.equal((await call("/packages/dev/walk", { method: "POST", headers: { ...dev, "content-type": type }, body })).status, 200, type);
+  }
+});
+
+t.test("published again, ids stay, and the generation is raised where the definition changed", async (t) => {
+  const { publish, store, folder } = await openStand(t);
+  const files = { "dockerfiles/app/Dockerfile": DOCKERFILE, "dockerfiles/db/container.json": '{"image":"postgres:16"}' };
+  const first = (await publish("walk", files)).json;
+  const generations = () => store.containers.all().map(({ name, generation }) => [name, generation]);
+  const same = (await publish("walk", files)).json;
+  t.same(
+    same.containers.map(({ id }: { id: string }) => id),
+    first.containers.map(({ id }: { id: string }) => id),
+  );
+  t.same(
+    same.images.map(({ id }: { id: string }) => id),
+    first.images.map(({ id }: { id: string }) => id),
+  );
+  t.same(
+    same.containers.map(({ serviceName }: { serviceName: string }) => serviceName),
+    first.containers.map(({ serviceName }: { serviceName: string }) => serviceName),
+  );
+  t.equal(same.id, first.id);
+  t.same(
+    generations(),
+    [
+      ["walk-app", 1],
+      ["walk-db", 1],
+    ],
+    "nothing changed",
+  );
+
+  await publish("walk", { ...files, "dockerfiles/app/main.js": "new" });
+  t.same(
+    generations(),
+    [
+      ["walk-app", 2],
+      ["walk-db", 1],
+    ],
+    "a file of one folder",
+  );
+  await publish("walk", { ...files, "dockerfiles/app/main.js": "new", "dockerfiles/db/container.json": '{"image":"postgres:17"}' });
+  t.same(
+    generations(),
+    [
+      ["walk-app", 2],
+      ["walk-db", 2],
+    ],
+    "the image of the other",
+  );
+  await publish("walk", {
+    ...files,
+    "dockerfiles/app/main.js": "newer",
+    "dockerfiles/app/container.json": '{"cpu":2,"env":{"A":"1"}}',
+    "dockerfiles/db/container.json": '{"image":"postgres:17"}',
+  });
+  t.same(
+    generations(),
+    [
+      ["walk-app", 3],
+      ["walk-db", 2],
+    ],
+    "its settings",
+  );
+
+  const app = store.images.find(first.images[0].id);
+  t.equal(readFileSync(join(folder, app?.files ?? "", "main.js"), "utf8"), "newer");
+  t.equal(readdirSync(join(folder, app?.files ?? "", "..")).length, 2, "this version and the one that may still run");
+});
+
+t.test("a container that runs is left running by a publish; what to do about it follows from the generation", async (t) => {
+  const { publish, store } = await openStand(t);
+  const { json } = await publish("walk", { "dockerfiles/app/Dockerfile": DOCKERFILE });
+  const [{ id }] = json.containers;
+  store.containers.move(id, "USER_STOPPED", "STARTED", { desiredInstances: 1, runningGeneration: 1 });
+  await publish("walk", { "dockerfiles/app/Dockerfile": "FROM a\nEXPOSE 81\n" });
+  t.match(store.containers.find(id), { state: "STARTED", desiredInstances: 1, runningGeneration: 1, generation: 2, config: { port: 81 } });
+});
+
+t.test("what a package no longer has is gone for clients, and comes back under its old id", async (t) => {
+  const { publish, store, get, wishes } = await openStand(t);
+  const both = { "dockerfiles/app/Dockerfile": DOCKERFILE, "dockerfiles/db/container.json": '{"image":"postgres:16"}' };
+  const { json } = await publish("walk", both);
+  const [app, db] = json.containers.map(({ id }: { id: string }) => id);
+  store.containers.move(db, "USER_STOPPED", "STARTED", { desiredInstances: 1 });
+  wishes.length = 0;
+
+  await publish("walk", { "dockerfiles/app/Dockerfile": DOCKERFILE });
+  t.ok(wishes.includes(`removed ${db}`));
+  t.equal(store.containers.find(db), undefined);
+  t.match((await get(`/docker/images/${json.images[1].id}`)).json, { status: "deleted" });
+  t.same(
+    (await get("/docker/containers")).json.map(({ id }) => id),
+    [app],
+  );
+  t.equal((await get(`/docker/containers/${db}`)).status, 404);
+  t.equal((await get(`/docker/containers/${db}/run`)).status, 400);
+
+  const again = (await publish("walk", both)).json;
+  t.same(
+    again.containers.map(({ id }: { id: string }) => id),
+    [app, db],
+  );
+  t.match((await get(`/docker/images/${json.images[1].id}`)).json, { status: "pending validation" });
+});
+
+t.test("a debug publish runs the developer's own tag", async (t) => {
+  const { publish, addUser } = await openStand(t);
+  const { key } = addUser("anna");
+  const { json } = await publish(
+    "walk",
+    { "dockerfiles/app/Dockerfile": DOCKERFILE },
+    { query: "?debug=true&rebuild=true&dropDb=false&suffix=x", key },
+  );
+  t.equal(json.images[0].imageRef, "datagrok/walk-app:anna");
+});
+
+t.test("over another author's package nobody publishes but an admin", async (t) => {
+  const { publish, addUser, call, store } = await openStand(t);
+  const [anna, bert] = [addUser("anna"), addUser("bert")];
+  t.equal((await publish("walk", {}, { key: anna.key })).status, 200);
+  t.match(await publish("walk", { "dockerfiles/x/Dockerfile": DOCKERFILE }, { key: bert.key }), {
+    status: 403,
+    json: { "#type": "ApiError", code: "NOT_PERMITTED" },
+  });
+  t.match(await call("/packages/dev/walk/timestamps", { headers: { authorization: `Dev ${bert.key}` } }), {
+    status: 403,
+    json: { code: "NOT_PERMITTED" },
+  });
+  t.equal((await publish("walk", {})).status, 200);
+  t.equal(store.packages.byName("walk")?.authorId, anna.user.id, "the author stays");
+});
+
+const whole = await makeZip({ "package.json": PACKAGE_JSON, "dockerfiles/aa/Dockerfile": DOCKERFILE });
+const REFUSED: readonly (readonly [what: string, body: Buffer, status: number, code: string])[] = [
+  ["no body", Buffer.alloc(0), 400, "PACKAGE_INVALID"],
+  ["no ZIP", Buffer.from("hello"), 400, "PACKAGE_INVALID"],
+  ["a truncated ZIP", whole.subarray(0, -10), 400, "PACKAGE_INVALID"],
+  ["a name with ..", renamed(whole, "dockerfiles/aa/Dockerfile", "dockerfiles/../Dockerfile"), 400, "PACKAGE_INVALID"],
+  ["a link", await makeZip({ "package.json": PACKAGE_JSON, "dockerfiles/a/Dockerfile": "/etc/passwd" }, 0o120777), 400, "PACKAGE_INVALID"],
+  ["a bomb", await makeZip({ "package.json": PACKAGE_JSON, "dockerfiles/a/zeros": Buffer.alloc(5_000_000) }), 413, "PACKAGE_TOO_LARGE"],
+  ["too many bytes", Buffer.alloc(MAX_PACKAGE_BYTES + 1), 413, "PACKAGE_TOO_LARGE"],
+  ["no package.json", await makeZip({ "dockerfiles/a/Dockerfile": DOCKERFILE }), 400, "PACKAGE_INVALID"],
+  ["a package.json that is no JSON", await makeZip({ "package.json": "{" }), 400, "PACKAGE_INVALID"],
+  ["another package's", await makeZip({ "package.json": '{"name":"other","version":"1.0.0"}' }), 400, "PACKAGE_INVALID"],
+  [
+    "a wrong value in one of two folders",
+    await makeZip({ "package.json": PACKAGE_JSON, "dockerfiles/a/Dockerfile": DOCKERFILE, "dockerfiles/b/container.json": '{"cpu":"x"}' }),
+    400,
+    "PACKAGE_INVALID",
+  ],
+];
+
+t.test("a bad package is refused with a sentence, and nothing of it is kept", async (t) => {
+  const stand = await openStand(t);
+  for (const [what, body, status, code] of REFUSED) {
+    const answer = await stand.call("/packages/dev/walk", { method: "POST", headers: dev, body });
+    t.equal(answer.status, status, what);
+    t.match(answer.json, { "#type": "ApiError", code, message: /^[A-Z].*\.$/i }, what);
+    nothingLeft(t, stand);
+  }
+  t.equal((await stand.publish("walk", {})).status, 200, "and a good one is welcome afterwards");
+});
+
+t.test("a client that goes away in the middle of its package leaves nothing", async (t) => {
+  const stand = await openStand(t);
+  const client = new AbortController();
+  const upload = request({
+    socketPath: stand.socketPath,
+    path: "/api/packages/dev/walk",
+    method: "POST",
+    headers: { ...dev, "content-length": "1000" },
+    signal: client.signal,
+  });
+  const gone = new Promise((resolve) => upload.once("error", resolve));
+  upload.write(whole.subarray(0, 100));
+  const incoming = () => readdirSync(join(stand.folder, "incoming")).length;
+  await until(() => incoming() === 1);
+  client.abort();
+  await gone;
+  await until(() => incoming() === 0);
+  nothingLeft(t, stand);
+});
+
+t.test("a store that cannot be written to leaves nothing half-published", async (t) => {
+  const stand = await openStand(t);
+  const { insert } = stand.store.containers;
+  let calls = 0;
+  stand.store.containers.insert = (container) => {
+    if (++calls === 2) throw new Error("the disk is gone");
+    return insert(container);
+  };
+  const files = { "dockerfiles/a/Dockerfile": DOCKERFILE, "dockerfiles/b/Dockerfile": DOCKERFILE };
+  t.equal((await stand.publish("walk", files)).status, 500);
+  t.same([stand.store.packages.all(), stand.store.images.all(), stand.store.containers.all()], [[], [], []]);
+  t.same(stand.wishes, []);
+  stand.store.containers.insert = insert;
+  t.equal((await stand.publish("walk", files)).json.containers.length, 2);
+});
+
+t.test("publishing one package many times at once leaves one whole version", async (t) => {
+  const { publish, store, folder } = await openStand(t);
+  const answers = await Promise.all(
+    Array.from({ length: 8 }, (_, index) => publish("walk", { "dockerfiles/app/Dockerfile": DOCKERFILE, "dockerfiles/app/version": String(index) })),
+  );
+  t.same(
+    answers.map(({ status }) => status),
+    Array(8).fill(200),
+  );
+  t.equal(store.containers.all().length, 1);
+  const [image] = store.images.all();
+  t.same(readdirSync(join(folder, image?.files ?? "")).toSorted(), ["Dockerfile", "version"]);
+});

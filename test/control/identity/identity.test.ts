@@ -1,0 +1,76 @@
+import { randomUUID } from "node:crypto";
+import t, { type Test } from "tap";
+import { clockFrom } from "../../../clock.ts";
+import { digest } from "../../../control/identity/digest.ts";
+import { openIdentity } from "../../../control/identity/open-identity.ts";
+import { openStore } from "../../../control/store/open-store.ts";
+
+function open(t: Test) {
+  let now = 1_000_000;
+  const clock = clockFrom({ now: () => now, monotonic: () => now, after: () => () => {} });
+  const store = openStore({ folder: t.testdir({}), clock });
+  t.teardown(() => store.close());
+  return { store, identity: openIdentity({ store, clock }), advance: (ms: number) => void (now += ms) };
+}
+
+t.test("the first user is made once, however often berth starts", async (t) => {
+  const { store, identity } = open(t);
+  const admin = identity.ensureAdmin("key");
+  t.match(admin, { login: "admin", admin: true });
+  t.same(identity.ensureAdmin("key"), admin);
+  t.equal(store.users.all().length, 1);
+  t.same(identity.userOfDevKey("key"), admin);
+});
+
+t.test("another key in the settings ends the one before it, and no other user's", async (t) => {
+  const { store, identity } = open(t);
+  const admin = identity.ensureAdmin("old");
+  const other = store.users.insert({ id: randomUUID(), login: "anna", friendlyName: "Anna", admin: false, createdOn: 0 });
+  store.devKeys.insert({ digest: digest("annas"), userId: other.id });
+  identity.ensureAdmin("new");
+  t.throws(() => identity.userOfDevKey("old"), { code: "DEV_KEY_INVALID" });
+  t.equal(identity.userOfDevKey("new").id, admin.id);
+  t.equal(identity.userOfDevKey("annas").id, other.id);
+});
+
+t.test("a session says who holds it until it ends or is ended", async (t) => {
+  const { identity, store, advance } = open(t);
+  const { id } = identity.ensureAdmin("key");
+  const token = identity.openSession(id, 1_000);
+  t.same(identity.who(token), { userId: id, login: "admin", admin: true });
+  advance(999);
+  t.ok(identity.who(token));
+  advance(1);
+  t.equal(identity.who(token), undefined, "it has ended");
+
+  const other = identity.openSession(id);
+  t.equal(store.sessions.byUser(id).length, 1, "ended ones are swept away");
+  identity.endSession(other);
+  identity.endSession(other);
+  t.equal(identity.who(other), undefined, "it was ended");
+});
+
+t.test("tokens are long, differ, and are not in the store", async (t) => {
+  const { identity, store } = open(t);
+  const { id } = identity.ensureAdmin("the-dev-key");
+  const tokens = [identity.openSession(id), identity.openSession(id)];
+  t.not(tokens[0], tokens[1]);
+  for (const token of tokens) t.equal(Buffer.from(token, "base64url").length, 32);
+  const stored = JSON.stringify([store.sessions.byUser(id), store.devKeys.byUser(id), store.users.all()]);
+  for (const secret of [...tokens, "the-dev-key"]) t.notOk(stored.includes(secret));
+});
+
+t.test("a user who is removed is nobody at once", async (t) => {
+  const { identity, store } = open(t);
+  const user = identity.ensureAdmin("key");
+  const token = identity.openSession(user.id);
+  store.users.remove(user.id);
+  t.equal(identity.who(token), undefined);
+  t.throws(() => identity.userOfDevKey("key"), { code: "DEV_KEY_INVALID" });
+});
+
+t.test("what nobody holds is nobody", async (t) => {
+  const { identity } = open(t);
+  identity.ensureAdmin("key");
+  for (const token of ["", "x", "key", "x".repeat(1_000_000)]) t.equal(identity.who(token), undefined);
+});

@@ -1,0 +1,37 @@
+import { createHash } from "node:crypto";
+import t from "tap";
+import { folderHash } from "../../../control/publish/folder-hash.ts";
+
+const { signal } = new AbortController();
+const sha256 = (...parts: (string | Buffer)[]) => {
+  const hash = createHash("sha256");
+  for (const part of parts) hash.update(part);
+  return hash.digest("hex");
+};
+
+t.test("the hash is the publishing client's own: sorted entries, folders too, CRLF as LF in text alone", async (t) => {
+  const binary = Buffer.from("a\r\n\0b");
+  const folder = t.testdir({ Dockerfile: "FROM a\r\nEXPOSE 1\r\n", "a.txt": "x", sub: { "b.bin": binary, "c.txt": "lone\rCR" }, "sub-1": "y" });
+  t.equal(
+    await folderHash(folder, "folder", signal),
+    sha256(
+      "file:Dockerfile:",
+      "FROM a\nEXPOSE 1\n",
+      "file:a.txt:",
+      "x",
+      "dir:sub:",
+      "file:sub-1:",
+      "y",
+      "file:sub/b.bin:",
+      binary,
+      "file:sub/c.txt:",
+      "lone\rCR",
+    ),
+  );
+});
+
+t.test("image.json, which the client adds after hashing, does not count", async (t) => {
+  const folder = t.testdir({ Dockerfile: "FROM a", "image.json": "{}", sub: { "image.json": "{}" } });
+  t.equal(await folderHash(folder, "root", signal), sha256("file:Dockerfile:", "FROM a", "dir:sub:"));
+  t.equal(await folderHash(folder, "folder", signal), sha256("file:Dockerfile:", "FROM a", "dir:sub:", "file:sub/image.json:", "{}"));
+});
