@@ -1,0 +1,93 @@
+import { join } from "node:path";
+import type { Clock } from "../clock.ts";
+import type { Settings } from "../conf/settings.ts";
+import { openApi } from "../control/api/open-api.ts";
+import { openFeed } from "../control/api/feed.ts";
+import { adminKey } from "../control/identity/admin-key.ts";
+import { openIdentity } from "../control/identity/open-identity.ts";
+import { openLifecycle } from "../control/lifecycle/open-lifecycle.ts";
+import { injectedEnv } from "../control/publish/injected-env.ts";
+import { openPublisher } from "../control/publish/open-publisher.ts";
+import { ZIP_LIMITS } from "../control/publish/unpack-zip.ts";
+import { openStore } from "../control/store/open-store.ts";
+import type { Driver } from "../drivers/driver.ts";
+import { openDriver } from "../drivers/open.ts";
+import type { Log } from "../log.ts";
+import type { Running } from "./gateway.ts";
+import type { RuntimeFolder } from "./runtime-folder.ts";
+
+/** Below the data folder: what the process driver keeps. */
+const PROCESS_FOLDER = "processes";
+const MEGABYTE = 1_048_576;
+
+/** The control process: wishes and facts, the reconciler, the API and the gateways' feed. */
+export async function runControl(options: { settings: Settings; runtime: RuntimeFolder; version: string; clock: Clock; log: Log }): Promise<Running> {
+  const { settings, runtime, version, clock, log } = options;
+  // First of all the store: its lock is what keeps a second berth out, and the sockets are ours only under it.
+  const store = openStore({ folder: settings.data, clock });
+  const identity = openIdentity({ store, clock });
+  const admin = adminKey({ dataFolder: settings.data, given: settings.adminKey });
+  identity.ensureAdmin(admin.key);
+  const driver = await chosenDriver(settings, clock, log);
+  const lifecycle = openLifecycle({
+    store,
+    driver,
+    environment: settings.environment,
+    filesFolder: settings.data,
+    limits: {
+      statusMs: settings.dockerSettings.containerStatusTimeoutMinutes * 60_000,
+      holdMs: settings.dockerSettings.proxyRequestTimeout,
+      drainMs: settings.drainSeconds * 1_000,
+    },
+    injectedEnv: ({ wishedBy }) =>
+      injectedEnv({ apiUrl: settings.apiUrl, queue: settings.queueSettings }, wishedBy === undefined ? undefined : identity.openSession(wishedBy)),
+    clock,
+    log,
+  });
+  const feed = await openFeed({ socketPath: runtime.feedSocket, lifecycle, store, who: async (token) => identity.who(token), clock, log });
+  const publisher = await openPublisher({
+    store,
+    lifecycle,
+    dataFolder: settings.data,
+    environment: settings.environment,
+    maxPackageBytes: settings.maxPackageMb * MEGABYTE,
+    limits: ZIP_LIMITS,
+    clock,
+  });
+  const api = await openApi({
+    socketPath: runtime.apiSocket,
+    store,
+    lifecycle,
+    identity,
+    publisher,
+    driverLogs: (service, tail, signal) => driver.logs(service, { tail }, { signal }),
+    settings: { webRoot: settings.webRoot, origins: settings.origins, version },
+    log,
+  });
+  lifecycle.start();
+  if (admin.made)
+    console.log(`The first user is "admin". Its developer key, shown this once and kept in ${join(settings.data, "admin.key")}:\n  ${admin.key}`);
+  return {
+    close: async () => {
+      await api.close();
+      await feed.close();
+      await lifecycle.close();
+      await driver.close();
+      store.close();
+    },
+  };
+}
+
+/** `auto` never falls back to plain processes: what isolates nothing is chosen by name only. */
+function chosenDriver(settings: Settings, clock: Clock, log: Log): Promise<Driver> {
+  const name = settings.driver === "auto" ? "docker" : settings.driver;
+  const tls = settings.dockerTlsVerify && settings.dockerCertPath !== undefined ? { folder: settings.dockerCertPath } : undefined;
+  return openDriver(
+    name,
+    {
+      docker: { host: settings.dockerHost, tls, network: settings.dockerNetwork, reach: settings.dockerReach },
+      process: { folder: join(settings.data, PROCESS_FOLDER), nodePath: process.execPath },
+    },
+    { clock, log },
+  );
+}

@@ -1,0 +1,48 @@
+import { once } from "node:events";
+import type { Clock } from "../clock.ts";
+import type { Settings } from "../conf/settings.ts";
+import { Fault } from "../fault.ts";
+import { openFeed } from "../gateway/feed/open-feed.ts";
+import { openGateway } from "../gateway/open-gateway.ts";
+import type { Log } from "../log.ts";
+import { type ListeningHandle, openListeningHandle } from "./listening-handle.ts";
+import type { RuntimeFolder } from "./runtime-folder.ts";
+
+/** How long to wait for the first news from control before listening without: those who call then hear that it is away. */
+const FIRST_NEWS_MS = 5_000;
+
+export type Running = { close(): Promise<void> };
+
+/** One gateway process: everything a request touches. */
+export async function runGateway(options: {
+  settings: Settings;
+  runtime: RuntimeFolder;
+  /** The shared socket to accept on; without one it opens its own. */
+  handle: ListeningHandle | undefined;
+  clock: Clock;
+  log: Log;
+}): Promise<Running> {
+  const { settings, runtime, clock, log } = options;
+  const feed = openFeed({ socketPath: runtime.feedSocket, clock, log });
+  const gateway = openGateway({
+    directory: feed.directory,
+    identity: feed.identity,
+    apiSocket: runtime.apiSocket,
+    limits: { proxyRequestTimeoutMs: settings.dockerSettings.proxyRequestTimeout, holdLimit: settings.holdLimit },
+    origins: settings.origins,
+    clock,
+    log,
+  });
+  await Promise.race([feed.ready(), clock.sleep(FIRST_NEWS_MS)]);
+  const handle = options.handle ?? (await openListeningHandle({ host: settings.edgeHost, port: settings.edgePort }, clock)).handle;
+  gateway.server.listen(handle);
+  await once(gateway.server, "listening").catch((cause: unknown) => {
+    throw new Fault("ADDRESS_IN_USE", `Cannot listen on ${settings.edgeHost} port ${settings.edgePort}: it is in use.`, { cause });
+  });
+  return {
+    close: async () => {
+      await gateway.drain(settings.drainSeconds * 1_000);
+      await feed.close();
+    },
+  };
+}

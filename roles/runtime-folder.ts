@@ -1,0 +1,22 @@
+import { createHash } from "node:crypto";
+import { lstatSync, mkdirSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { Fault } from "../fault.ts";
+
+export type RuntimeFolder = { apiSocket: string; feedSocket: string };
+
+/**
+ * The folder of the Unix sockets between the processes of one berth: short, since a socket's path may have 107 bytes only;
+ * named by the data folder, so that all processes of one berth find it; for this user only.
+ */
+export function openRuntimeFolder(options: { data: string; base: string; uid: number }): RuntimeFolder {
+  const name = createHash("sha256").update(resolve(options.data)).digest("hex").slice(0, 12);
+  const folder = join(options.base, `berth-${options.uid}-${name}`);
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const found = lstatSync(folder);
+  // In a folder that everybody may write to, somebody else may have made it first.
+  if (!found.isDirectory() || found.uid !== options.uid || (found.mode & 0o077) !== 0) {
+    throw new Fault("DATA_FOLDER_UNUSABLE", `The runtime folder ${folder} must be a folder of this user that nobody else may enter (mode 0700).`);
+  }
+  return { apiSocket: join(folder, "api.sock"), feedSocket: join(folder, "feed.sock") };
+}

@@ -1,0 +1,131 @@
+import { execFileSync, spawnSync } from "node:child_process";
+import { mkdirSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
+import t from "tap";
+import { type Berth, eventually, startBerth } from "../fixtures/berth.ts";
+
+/** The processes of one berth, over real sockets; containers are child processes, so that no engine is needed. */
+const ROOT = join(import.meta.dirname, "../..");
+const env = { BERTH_DRIVER: "process" };
+const DEMO = join(ROOT, "conf/demo/dockerfiles/square");
+const FILES = {
+  "package.json": JSON.stringify({ name: "roles", version: "1.0.0" }),
+  ...Object.fromEntries(readdirSync(DEMO).map((name) => [`dockerfiles/square/${name}`, readFileSync(join(DEMO, name), "utf8")])),
+};
+
+/** The role processes below a berth, by role. */
+function processes(pid: number): Record<string, number[]> {
+  const found: Record<string, number[]> = {};
+  for (const line of execFileSync("ps", ["-o", "pid=,args=", "--ppid", String(pid)], { encoding: "utf8" })
+    .trim()
+    .split("\n")) {
+    const [, child, role] = /^\s*(\d+) .* (control|gateway)$/.exec(line) ?? [];
+    if (child && role) (found[role] ??= []).push(Number(child));
+  }
+  return found;
+}
+
+const alive = (pid: number) => {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+};
+
+async function published(berth: Berth): Promise<string> {
+  const answer = await berth.publish("roles", FILES);
+  if (answer.status !== 200) throw new Error(await answer.text());
+  return eventually("the image to be ready", 10_000, async () => {
+    const entity = await berth.container("roles-square");
+    return entity.dockerfile.status === "ready" ? `/docker/containers/proxy/${entity.id}/square?number=4` : undefined;
+  });
+}
+
+/** Runs a berth that is expected to refuse to start. */
+function refused(data: string, more: Record<string, string>) {
+  return spawnSync(process.execPath, [join(ROOT, "berth.ts"), "serve"], {
+    cwd: data,
+    encoding: "utf8",
+    timeout: 30_000,
+    env: { PATH: process.env["PATH"] ?? "", BERTH_EDGE_PORT: "0", BERTH_DATA: join(data, "berth-data"), ...env, ...more },
+  });
+}
+
+t.test("a killed gateway loses no connection that was waiting, and is replaced", async (t) => {
+  const berth = await startBerth({ data: t.testdir(), env });
+  t.teardown(() => berth.stop());
+  const square = await published(berth);
+  t.equal((await berth.call(square)).status, 200);
+  const [victim] = processes(berth.pid)["gateway"] ?? [];
+  process.kill(victim ?? 0, "SIGKILL");
+  await eventually("the gateway to be gone", 5_000, async () => (alive(victim ?? 0) ? undefined : true));
+  const waited = await Promise.all(Array.from({ length: 20 }, () => berth.call(square, { headers: { connection: "close" } })));
+  t.ok(waited.every((answer) => answer.status === 200));
+  t.not(processes(berth.pid)["gateway"]?.[0], victim);
+});
+
+t.test("while control is away, containers that run are served; then control comes back", async (t) => {
+  const berth = await startBerth({ data: t.testdir(), env });
+  t.teardown(() => berth.stop());
+  const square = await published(berth);
+  t.equal((await berth.call(square)).status, 200);
+  const [victim] = processes(berth.pid)["control"] ?? [];
+  process.kill(victim ?? 0, "SIGKILL");
+  for (let i = 0; i < 10; i++) t.equal((await berth.call(square)).status, 200);
+  await eventually("the API to answer again", 10_000, async () => ((await berth.call("/docker/containers")).status === 200 ? true : undefined));
+  t.equal((await berth.call(square)).status, 200);
+});
+
+t.test("kill -9 of the whole leaves no process behind and frees the port", async (t) => {
+  const data = t.testdir();
+  const first = await startBerth({ data, env });
+  const port = new URL(first.base).port;
+  const children = Object.values(processes(first.pid)).flat();
+  t.equal(children.length, 2);
+  await first.kill();
+  const second = await startBerth({ data, env: { ...env, BERTH_EDGE_PORT: port } });
+  t.teardown(() => second.stop());
+  t.equal(new URL(second.base).port, port);
+  t.notOk(children.some(alive));
+});
+
+t.test("a second berth on the same data folder, or the same port, is refused in one sentence", async (t) => {
+  const data = t.testdir();
+  const berth = await startBerth({ data, env });
+  t.teardown(() => berth.stop());
+  const sameFolder = refused(data, {});
+  t.not(sameFolder.status, 0);
+  t.match(sameFolder.stderr, /another berth/i);
+  const samePort = refused(t.testdir({ other: {} }), { BERTH_EDGE_PORT: new URL(berth.base).port });
+  t.not(samePort.status, 0);
+  t.match(samePort.stderr, /in use/);
+  t.equal((await berth.call("/docker/containers")).status, 200);
+});
+
+t.test("settings that are wrong stop the start with a line for each", async (t) => {
+  const answer = refused(t.testdir(), { BERTH_WORKERS: "many", BERTH_EDGE_PROT: "8080", BERTH_DRIVER: "podman" });
+  t.not(answer.status, 0);
+  for (const name of ["BERTH_WORKERS", "BERTH_DRIVER"]) t.match(answer.stderr, name);
+  t.match(answer.stderr, /BERTH_EDGE_PROT.*BERTH_EDGE_PORT/);
+  t.notMatch(answer.stderr, /\bat .*\.ts:\d+/, "no stack trace for a person");
+});
+
+t.test("a data folder that cannot be used is named, and nothing is started", async (t) => {
+  const data = t.testdir({ "berth-data": "a file where a folder should be" });
+  const answer = refused(data, {});
+  t.not(answer.status, 0);
+  t.match(answer.stderr, /berth-data/);
+  t.equal(readFileSync(join(data, "berth-data"), "utf8"), "a file where a folder should be");
+});
+
+t.test("the admin key is made once, printed once and kept for the user alone", async (t) => {
+  const data = t.testdir();
+  mkdirSync(join(data, "berth-data"), { mode: 0o700 });
+  const berth = await startBerth({ data, env: { ...env, BERTH_ADMIN_KEY: "" } }).catch((error: Error) => error);
+  t.ok(berth);
+  const file = join(data, "berth-data/admin.key");
+  t.equal(statSync(file).mode & 0o777, 0o600);
+  t.ok(readFileSync(file, "utf8").trim().length >= 32);
+});
