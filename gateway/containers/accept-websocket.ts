@@ -47,10 +47,10 @@ export async function acceptWebSocket(parts: AcceptParts, exchange: WebSocketExc
     lease.bytes(chunk.length);
     client.push(chunk);
   });
+  // Whoever read it before has paused it.
+  socket.resume();
   const close = (code: number, reason: string) => {
     if (!socket.writableEnded) socket.end(closeFrame(code, reason));
-    // The client answers with a close of its own, which nobody waits for beyond this.
-    clock.after(limits.lingerMs, () => socket.destroy());
   };
   const drain = () => {
     close(CLOSE.goingAway, "The gateway restarts");
@@ -71,6 +71,9 @@ export async function acceptWebSocket(parts: AcceptParts, exchange: WebSocketExc
       if (!(error instanceof Fault)) log.error({ err: error }, "A WebSocket could not be connected");
       close(code, reason);
     } else if (!socket.writableEnded) socket.end();
+    // The other side's answer is not waited for beyond this.
+    const cancel = clock.after(limits.lingerMs, () => socket.destroy());
+    socket.once("close", cancel);
   }
   socket.resume();
   await closed;

@@ -71,6 +71,7 @@ function readHead(head: Buffer, mustBeMasked: boolean): FrameHead {
   const length = short === 126 ? head.readUInt16BE(2) : short === 127 ? Number(head.readBigUInt64BE(2)) : short;
   const frame = { fin: (first & 0x80) !== 0, opcode: first & 0x0f, masked: (second & 0x80) !== 0, length };
   if (frame.masked !== mustBeMasked) throw new FrameError(mustBeMasked ? "a frame is not masked" : "a frame is masked");
+  if ((first & 0x70) !== 0) throw new FrameError("a frame uses an extension that was not agreed to");
   if (!Number.isSafeInteger(length)) throw new FrameError("a frame is longer than can be counted");
   if (frame.opcode >= OPCODE.close && (length > 125 || !frame.fin)) throw new FrameError("a control frame is too long or in pieces");
   return frame;

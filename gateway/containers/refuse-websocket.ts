@@ -12,5 +12,7 @@ export function openRefuseWebSocket(): RefuseWebSocket {
       refused.on("error", () => undefined);
       refused.close(code, reason);
     });
+    // Whoever read it before has paused it, and the client's own close must be read.
+    socket.resume();
   };
 }

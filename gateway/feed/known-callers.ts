@@ -2,6 +2,7 @@ import { hash } from "node:crypto";
 import NodeCache from "node-cache";
 import { Fault } from "../../fault.ts";
 import type { Caller, Identity } from "../identity.ts";
+import { unlessAborted } from "../unless-aborted.ts";
 import type { WhoAnswer } from "../wire.ts";
 
 /** A revoked session is refused everywhere within this (RULINGS 13). */
@@ -36,8 +37,7 @@ export function knownCallers(parts: { ask(token: string): Promise<WhoAnswer | un
       if (unknown.has(key)) return Promise.resolve(undefined);
       const answer = asking.get(key) ?? learn(token, key);
       if (!asking.has(key)) asking.set(key, answer);
-      // Whoever is still there hears of a failure; nobody may be.
-      answer.catch(() => undefined);
+      // The question is shared: one caller who leaves does not take it from the others.
       return unlessAborted(answer, signal);
     },
     close: () => {
@@ -52,16 +52,6 @@ export function knownCallers(parts: { ask(token: string): Promise<WhoAnswer | un
 function remember(cache: NodeCache, key: string, value: unknown): void {
   if (cache.getStats().keys >= MOST_CALLERS) cache.flushAll();
   cache.set(key, value);
-}
-
-/** The question is shared, so one caller who leaves does not take it from the others. */
-function unlessAborted<T>(answer: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const onAbort = () => reject(signal.reason as Error);
-    if (signal.aborted) return onAbort();
-    signal.addEventListener("abort", onAbort, { once: true });
-    answer.then(resolve, reject).finally(() => signal.removeEventListener("abort", onAbort));
-  });
 }
 
 /** Control says 404 for a token that nobody holds; that is an answer, not a failure. */

@@ -3,6 +3,7 @@ import type { Clock } from "../../clock.ts";
 import { Fault } from "../../fault.ts";
 import type { Lease } from "../decision.ts";
 import type { Target } from "../directory.ts";
+import { unlessAborted } from "../unless-aborted.ts";
 
 /** A connection that could not be made: no byte was sent, so another target may be tried. */
 export class Refused extends Error {}
@@ -11,13 +12,14 @@ export type Dialled = { socket: Socket; target: Target; connectMs: number };
 
 /** Connects to where the lease leads, asking it once for a better target. Faults: CONTAINER_UNREACHABLE, and the lease's own. */
 export async function dialLease(lease: Lease, options: { clock: Clock; timeoutMs: number; signal: AbortSignal }): Promise<Dialled> {
-  const target = await lease.target();
+  const { signal } = options;
+  const target = await unlessAborted(lease.target(), signal);
   try {
     return await dial(target, options);
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
   }
-  const better = await lease.lost(target);
+  const better = await unlessAborted(lease.lost(target), signal);
   try {
     return await dial(better, options);
   } catch (error) {

@@ -1,0 +1,332 @@
+import { createHash } from "node:crypto";
+import { createServer } from "node:http";
+import { connect, type Socket } from "node:net";
+import t, { type Test } from "tap";
+import { WebSocket, WebSocketServer } from "ws";
+import { Fault } from "../../fault.ts";
+import type { Standing } from "../../gateway/directory.ts";
+import { exchange, ID, listen, openContainer, openRawContainer, openStand, until, WS_PATH, type Address, type Stand } from "./stand.ts";
+
+/** What a client saw, in order. */
+type Seen = { socket: WebSocket; frames: [data: Buffer, binary: boolean][]; pings: number; closed: { code: number; reason: string } | undefined };
+
+function open(stand: Stand, options: { path?: string; headers?: Record<string, string>; protocols?: string[] } = {}): Seen {
+  const url = `ws://127.0.0.1:${stand.port}${options.path ?? WS_PATH}`;
+  const socket = new WebSocket(url, options.protocols ?? [], { headers: options.headers ?? { cookie: "a=b; auth=token" }, perMessageDeflate: true });
+  const seen: Seen = { socket, frames: [], pings: 0, closed: undefined };
+  socket.on("message", (data: Buffer, binary: boolean) => seen.frames.push([data, binary]));
+  socket.on("ping", () => seen.pings++);
+  socket.on("close", (code, reason) => (seen.closed = { code, reason: reason.toString() }));
+  socket.on("error", () => undefined);
+  return seen;
+}
+
+async function openEcho(t: Test, onConnection: (socket: WebSocket, url: string | undefined) => void = () => undefined): Promise<Address & { server: WebSocketServer; refused: string[] }> {
+  const http = createServer();
+  const server = new WebSocketServer({ server: http, perMessageDeflate: true });
+  server.on("connection", (socket, request) => {
+    socket.on("message", (data, binary) => socket.send(data, { binary }));
+    onConnection(socket, request.url);
+  });
+  return { ...(await listen(t, http)), server, refused: [] };
+}
+
+const texts = ({ frames }: Seen) => frames.map(([data]) => data.toString());
+const connected = (seen: Seen) => until("CONNECTED", () => seen.frames.length > 0);
+
+t.test("CONNECTED is a text frame and comes before any byte of the container", async (t) => {
+  const stand = await openStand(t);
+  let url: string | undefined;
+  const address = await openEcho(t, (socket, asked) => {
+    url = asked;
+    socket.send(Buffer.from("hello"));
+  });
+  stand.set(ID, { kind: "awake", address });
+  const seen = open(stand, { path: `${WS_PATH}//ws//x?y=%zz` });
+  await until("both", () => seen.frames.length === 2);
+  t.same(texts(seen), ["CONNECTED", "hello"]);
+  t.same(
+    seen.frames.map(([, binary]) => binary),
+    [false, true],
+  );
+  t.equal(url, "//ws//x?y=%zz");
+  seen.socket.terminate();
+  await until("it is counted out", () => stand.uses.get(ID)?.streams === 0);
+});
+
+t.test("a cold WebSocket is accepted at once, pinged while it waits, and its frames arrive in order", async (t) => {
+  const stand = await openStand(t, { limits: { wsPingMs: 10 } });
+  const address = await openEcho(t);
+  stand.set(ID, { kind: "asleep" });
+  const seen = open(stand);
+  await until("it is accepted", () => seen.socket.readyState === WebSocket.OPEN);
+  const sent = Array.from({ length: 50 }, (_, n) => (n % 2 === 0 ? `text ${n}` : `${n} `.repeat(20_000)));
+  for (const text of sent.slice(0, 3)) seen.socket.send(text);
+  await until("it is pinged", () => seen.pings >= 3);
+  t.same(stand.wakes, [ID]);
+  t.same(seen.frames, [], "and nothing is said before the container is there");
+  t.match(stand.uses.get(ID), { open: 0, streams: 1 });
+  for (const text of sent.slice(3)) seen.socket.send(text);
+  stand.set(ID, { kind: "awake", address });
+  await until("all come back", () => seen.frames.length === 51);
+  t.same(texts(seen), ["CONNECTED", ...sent]);
+  const pings = seen.pings;
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  t.equal(seen.pings, pings, "pings end with the wait");
+  seen.socket.terminate();
+});
+
+t.test("large, fragmented, binary and control frames pass untouched", async (t) => {
+  const stand = await openStand(t);
+  const address = await openEcho(t);
+  stand.set(ID, { kind: "awake", address });
+  const seen = open(stand);
+  await connected(seen);
+  const bodies = [0, 1, 125, 126, 127, 65_535, 65_536, 3_000_000].map((size) => Buffer.alloc(size, size % 251));
+  for (const body of bodies) seen.socket.send(body);
+  seen.socket.send("frag", { fin: false });
+  seen.socket.send("men", { fin: false });
+  seen.socket.send("ted", { fin: true });
+  await until("all come back", () => seen.frames.length === bodies.length + 2);
+  const hash = (data: Buffer) => createHash("sha256").update(data).digest("hex");
+  t.same(seen.frames.slice(1, -1).map(([data]) => hash(data)), bodies.map(hash));
+  t.equal(seen.frames.at(-1)?.[0].toString(), "fragmented");
+  const ponged = new Promise<string>((resolve) => seen.socket.once("pong", (data) => resolve(data.toString())));
+  seen.socket.ping("are you there");
+  t.equal(await ponged, "are you there", "a ping is the container's to answer");
+  seen.socket.terminate();
+});
+
+t.test("no extension is agreed to on either side, and only the first subprotocol is offered on", async (t) => {
+  const stand = await openStand(t);
+  let offered: Record<string, unknown> = {};
+  const http = createServer();
+  const server = new WebSocketServer({ server: http, perMessageDeflate: true });
+  server.on("connection", (_, request) => (offered = request.headers));
+  stand.set(ID, { kind: "awake", address: await listen(t, http) });
+  const seen = open(stand, { protocols: ["v2.demo", "v1.demo"] });
+  await connected(seen);
+  t.equal(seen.socket.protocol, "v2.demo");
+  t.equal(seen.socket.extensions, "");
+  t.match(offered, { "sec-websocket-protocol": "v2.demo", "sec-websocket-extensions": undefined, "x-user-api-key": "token" });
+  seen.socket.terminate();
+});
+
+t.test("a container that agrees to another subprotocol closes with 1002", async (t) => {
+  const stand = await openStand(t);
+  const http = createServer();
+  const server = new WebSocketServer({ noServer: true, handleProtocols: () => "other" });
+  http.on("upgrade", (request, socket, head) => {
+    request.headers["sec-websocket-protocol"] = "other";
+    server.handleUpgrade(request, socket as Socket, head, () => undefined);
+  });
+  stand.set(ID, { kind: "awake", address: await listen(t, http) });
+  const seen = open(stand, { protocols: ["mine"] });
+  await until("it is closed", () => seen.closed !== undefined);
+  t.equal(seen.closed?.code, 1002);
+});
+
+t.test("either side's close reaches the other with its code and reason", async (t) => {
+  const stand = await openStand(t);
+  let theirs: WebSocket | undefined;
+  let closed: { code: number; reason: string } | undefined;
+  const address = await openEcho(t, (socket) => {
+    theirs = socket;
+    socket.on("close", (code, reason) => (closed = { code, reason: reason.toString() }));
+  });
+  stand.set(ID, { kind: "awake", address });
+  const first = open(stand);
+  await connected(first);
+  first.socket.close(4001, "I gave up");
+  await until("the container hears", () => closed !== undefined);
+  t.same(closed, { code: 4001, reason: "I gave up" });
+  await until("the client is done", () => first.closed !== undefined);
+  t.same(first.closed, { code: 4001, reason: "I gave up" });
+
+  const second = open(stand);
+  await connected(second);
+  theirs?.close(4444, "that is all");
+  await until("the client hears", () => second.closed !== undefined);
+  t.same(second.closed, { code: 4444, reason: "that is all" });
+  await until("both are counted out", () => stand.uses.get(ID)?.streams === 0);
+});
+
+t.test("a container that dies closes the client with 1011, between two frames", async (t) => {
+  const stand = await openStand(t);
+  const address = await openEcho(t, (socket) => socket.on("message", () => socket.terminate()));
+  stand.set(ID, { kind: "awake", address });
+  const seen = open(stand);
+  await connected(seen);
+  seen.socket.send("die");
+  await until("the client hears", () => seen.closed !== undefined);
+  t.equal(seen.closed?.code, 1011);
+});
+
+t.test("within a frame the connection just ends", async (t) => {
+  const stand = await openStand(t);
+  const address = await openRawContainer(t, (socket) =>
+    socket.once("data", (head: Buffer) => {
+      const key = /sec-websocket-key: (.*)\r\n/i.exec(head.toString())?.[1] ?? "";
+      const accept = createHash("sha1").update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest("base64");
+      socket.write(`HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`);
+      // A text frame of 100 bytes, of which three come.
+      socket.end(Buffer.from([0x81, 100, 0x61, 0x62, 0x63]));
+    }),
+  );
+  stand.set(ID, { kind: "awake", address });
+  const seen = open(stand);
+  await until("the client hears", () => seen.closed !== undefined);
+  t.equal(seen.closed?.code, 1006);
+  t.same(texts(seen), ["CONNECTED"]);
+});
+
+t.test("a client that vanishes ends the container's side", async (t) => {
+  const stand = await openStand(t);
+  let over = false;
+  const address = await openEcho(t, (socket) => socket.on("close", () => (over = true)));
+  stand.set(ID, { kind: "awake", address });
+  const seen = open(stand);
+  await connected(seen);
+  seen.socket.terminate();
+  await until("the container hears", () => over);
+  await until("it is counted out", () => stand.uses.get(ID)?.streams === 0);
+  t.pass("and nothing is left");
+});
+
+t.test("every refusal is an accept and a close that says why", async (t) => {
+  const stand = await openStand(t, { limits: { proxyRequestTimeoutMs: 100, holdLimit: 0 }, origins: ["https://good.example"] });
+  const { address: plain } = await openContainer(t, (_, response) => {
+    response.writeHead(403);
+    response.end();
+  });
+  const mute = await openRawContainer(t, () => undefined);
+  const cookie = { cookie: "auth=token" };
+  type Row = { name: string; code: number; headers?: Record<string, string>; path?: string; standing?: Standing };
+  const rows: Row[] = [
+    { name: "no token", headers: {}, code: 1008 },
+    { name: "a bad token", headers: { cookie: "auth=bad" }, code: 1008 },
+    { name: "another origin", headers: { ...cookie, origin: "https://evil.example" }, code: 1008 },
+    { name: "an unknown id", headers: { ...cookie, origin: "https://good.example" }, path: WS_PATH.replace("1b9f", "ffff"), code: 1008 },
+    { name: "no UUID", path: WS_PATH.replace(ID, "x"), code: 1008 },
+    { name: "stopped", standing: { kind: "stopped", fault: { code: "CONTAINER_STOPPED", message: "It is stopped" } }, code: 1008 },
+    { name: "failed", standing: { kind: "failed", fault: { code: "CONTAINER_CRASHED", message: "ä".repeat(100) }, wakeable: false, retryAt: 0 }, code: 1011 },
+    { name: "queue full", standing: { kind: "coming" }, code: 1013 },
+    { name: "refused", standing: { kind: "awake", address: { host: "127.0.0.1", port: 1 } }, code: 1011 },
+    { name: "not a WebSocket", standing: { kind: "awake", address: plain }, code: 1011 },
+    { name: "no answer", standing: { kind: "awake", address: mute }, code: 1011 },
+  ];
+  for (const { name, code, headers, path, standing } of rows) {
+    if (standing !== undefined) stand.set(ID, standing);
+    const seen = open(stand, { ...(headers === undefined ? {} : { headers }), ...(path === undefined ? {} : { path }) });
+    await until(`${name} is closed`, () => seen.closed !== undefined);
+    t.equal(seen.closed?.code, code, `${name}: ${seen.closed?.reason}`);
+    t.ok((seen.closed?.reason.length ?? 0) > 5, name);
+    t.ok(Buffer.byteLength(seen.closed?.reason ?? "") <= 123, name);
+    t.same(texts(seen), [], `${name}: nothing was said`);
+  }
+  await until("nothing is left", () => stand.uses.get(ID)?.streams === 0);
+});
+
+t.test("a start that fails while a client waits closes it with the cause", async (t) => {
+  const stand = await openStand(t);
+  stand.set(ID, { kind: "asleep" });
+  const seen = open(stand);
+  await until("it waits", () => stand.watchers(ID) === 1);
+  stand.set(ID, { kind: "failed", fault: new Fault("CONTAINER_CRASHED", "It exited with 1").toJSON(), wakeable: true, retryAt: Date.now() + 60_000 });
+  await until("it is closed", () => seen.closed !== undefined);
+  t.same(seen.closed, { code: 1011, reason: "It exited with 1" });
+});
+
+t.test("a client that gives up while it waits is answered, and leaves the queue", async (t) => {
+  const stand = await openStand(t);
+  stand.set(ID, { kind: "asleep" });
+  const polite = open(stand);
+  await until("it waits", () => stand.watchers(ID) === 1 && polite.socket.readyState === WebSocket.OPEN);
+  polite.socket.close(4001, "timed out");
+  await until("it is closed", () => polite.closed !== undefined);
+  t.same(polite.closed, { code: 4001, reason: "timed out" });
+  await until("it left the queue", () => stand.watchers(ID) === 0 && stand.uses.get(ID)?.streams === 0);
+  const rude = open(stand);
+  await until("it waits", () => stand.watchers(ID) === 1);
+  rude.socket.terminate();
+  await until("it left the queue", () => stand.watchers(ID) === 0 && stand.uses.get(ID)?.streams === 0);
+});
+
+t.test("a client that sends much while it waits feels it instead of filling the memory", async (t) => {
+  const stand = await openStand(t, { limits: { prebufferBytes: 65_536 } });
+  const address = await openEcho(t);
+  stand.set(ID, { kind: "coming" });
+  const seen = open(stand);
+  await until("it is accepted", () => seen.socket.readyState === WebSocket.OPEN);
+  const body = Buffer.alloc(1_048_576, 7);
+  for (let n = 0; n < 32; n++) seen.socket.send(body);
+  await until("it waits", () => stand.watchers(ID) === 1);
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  t.ok(seen.socket.bufferedAmount > 16 * 1_048_576, `${seen.socket.bufferedAmount} bytes stay with the client`);
+  stand.set(ID, { kind: "awake", address });
+  await until("all come back", () => seen.frames.length === 33);
+  t.ok(seen.frames.slice(1).every(([data]) => data.equals(body)));
+  seen.socket.terminate();
+});
+
+t.test("a client whose frames are not masked is closed with 1002", async (t) => {
+  const stand = await openStand(t);
+  stand.set(ID, { kind: "coming" });
+  const head = `GET ${WS_PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: token\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n`;
+  const answer = await exchange(stand.port, Buffer.from(`${head}\x81\x02hi`, "latin1"), /\x88/);
+  t.match(answer, /Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK\+xOo=\r\n/, "the sample of RFC 6455");
+  t.equal(Buffer.from(answer.slice(answer.indexOf("\x88") + 2), "latin1").readUInt16BE(), 1002);
+});
+
+t.test("a head that is no complete handshake is a 400", async (t) => {
+  const stand = await openStand(t);
+  stand.set(ID, { kind: "coming" });
+  const head = `GET ${WS_PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: token\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n`;
+  t.match(await exchange(stand.port, head), /^HTTP\/1\.1 400 [^]*Content-Type: application\/json\r\n/);
+});
+
+t.test("a draining gateway closes WebSockets with 1001, waiting or not", async (t) => {
+  const stand = await openStand(t);
+  let closed = 0;
+  const address = await openEcho(t, (socket) => socket.on("close", (code) => (closed = code)));
+  stand.set(ID, { kind: "awake", address });
+  const talking = open(stand);
+  await connected(talking);
+  stand.set(ID, { kind: "coming" });
+  const waiting = open(stand);
+  await until("it waits", () => stand.watchers(ID) === 1);
+  await stand.gateway.drain(2_000);
+  await until("both are closed", () => talking.closed !== undefined && waiting.closed !== undefined);
+  t.equal(talking.closed?.code, 1001);
+  t.equal(waiting.closed?.code, 1001);
+  await until("the container hears the client's own answer", () => closed === 1001);
+});
+
+t.test("bytes of a WebSocket are activity in both directions", async (t) => {
+  const stand = await openStand(t);
+  const address = await openEcho(t, (socket) => void setInterval(() => socket.send("tick"), 20).unref());
+  stand.set(ID, { kind: "awake", address });
+  const seen = open(stand);
+  await connected(seen);
+  const before = stand.uses.get(ID)?.lastActive ?? 0;
+  await until("it is reported", () => (stand.uses.get(ID)?.lastActive ?? 0) > before);
+  t.match(stand.uses.get(ID), { open: 0, streams: 1 });
+  seen.socket.terminate();
+});
+
+t.test("a slow client slows the container down", async (t) => {
+  const stand = await openStand(t);
+  let theirs: WebSocket | undefined;
+  const address = await openEcho(t, (socket) => (theirs = socket));
+  stand.set(ID, { kind: "awake", address });
+  const client = connect(stand.port, "127.0.0.1");
+  t.teardown(() => client.destroy());
+  client.write(
+    `GET ${WS_PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: token\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n`,
+  );
+  await until("it is connected", () => theirs !== undefined);
+  client.pause();
+  for (let n = 0; n < 64; n++) theirs?.send(Buffer.alloc(1_048_576));
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  t.ok((theirs?.bufferedAmount ?? 0) > 32 * 1_048_576, `${theirs?.bufferedAmount} bytes stay with the container`);
+});
