@@ -18,7 +18,9 @@ export type FrameWalker = {
   atBoundary(): boolean;
 };
 
-export class FrameError extends Error {}
+export class FrameError extends Error {
+  override readonly name = "FrameError";
+}
 
 /** Walks over the frames of one direction; `masked` is whether they must be (a client's must, a server's must not). */
 export function walkFrames(masked: boolean, visitor: FrameVisitor = {}): FrameWalker {

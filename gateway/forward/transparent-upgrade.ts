@@ -87,8 +87,11 @@ export function openTransparentUpgrade(parts: { clock: Clock; limits: Pick<Gatew
           answered = true;
           const lines = travelling(switched.rawHeaders, forward.response({ connectMs }));
           switched.headers = Object.fromEntries(grouped([["Connection", "Upgrade"], ["Upgrade", "websocket"], ...lines]));
-          container.on("data", (chunk: Buffer) => lease.bytes(chunk.length));
-          socket.on("data", (chunk: Buffer) => lease.bytes(chunk.length));
+          // Only once the library has put the first bytes back and tied the sockets together: they would come here alone.
+          queueMicrotask(() => {
+            container.on("data", (chunk: Buffer) => lease.bytes(chunk.length));
+            socket.on("data", (chunk: Buffer) => lease.bytes(chunk.length));
+          });
           endTogether(clock, limits.lingerMs, socket, container, resolve);
         });
         sent.once("response", (refused: IncomingMessage) => {

@@ -1,0 +1,92 @@
+import t from "tap";
+import type { Fault } from "../../fault.ts";
+import { authenticate, credentials } from "../../gateway/containers/credentials.ts";
+import { preflightAnswer, originEdits } from "../../gateway/containers/origins.ts";
+import { originForm, readRoute, routeKind } from "../../gateway/containers/route.ts";
+import type { Head } from "../../gateway/decision.ts";
+import { openTestDirectory } from "../fixtures/directory.ts";
+import { exchange, get, ID, openContainer, openStand, PATH, WS_PATH } from "./stand.ts";
+
+const head = (headers: Record<string, string>, method = "GET"): Head => ({ method, target: "/", upgrade: false, header: (name) => headers[name] });
+const never = new AbortController().signal;
+
+t.test("credentials count in the order key, Authorization, cookie", async (t) => {
+  const rows: [headers: Record<string, string>, tokens: string[]][] = [
+    [{}, []],
+    [{ "x-user-api-key": "a", authorization: "b", cookie: "auth=c" }, ["a", "b", "c"]],
+    [{ authorization: "Bearer b" }, ["b"]],
+    [{ authorization: "bearer   b" }, ["b"]],
+    [{ authorization: "Basic YTpi", cookie: "auth=c" }, ["c"]],
+    [{ cookie: "x=auth=no; auth=a%2Bb%3D; other=1" }, ["a+b="]],
+    [{ cookie: 'auth="quoted"' }, ["quoted"]],
+    [{ cookie: "auth=%zz" }, ["%zz"]],
+    [{ cookie: "auth=" }, []],
+    [{ cookie: "auth=first; auth=second" }, ["first", "second"]],
+    [{ "x-user-api-key": "same", cookie: "auth=same" }, ["same"]],
+    [{ "x-user-api-key": "x".repeat(5_000) }, []],
+  ];
+  for (const [headers, tokens] of rows) {
+    t.same(
+      credentials(head(headers)).map(({ token }) => token),
+      tokens,
+      JSON.stringify(headers).slice(0, 80),
+    );
+  }
+});
+
+t.test("the first valid credential wins, wherever it stands", async (t) => {
+  const { identity } = openTestDirectory();
+  t.match(await authenticate(identity, head({ "x-user-api-key": "bad", authorization: "their own", cookie: "auth=token" }), never), { from: "cookie", caller: { login: "ada", token: "token" } });
+  t.match(await authenticate(identity, head({ "x-user-api-key": "token", cookie: "auth=token" }), never), { from: "key" });
+  const code = (headers: Record<string, string>) => authenticate(identity, head(headers), never).catch((fault: Fault) => fault.code);
+  t.equal(await code({}), "TOKEN_MISSING");
+  t.equal(await code({ cookie: "other=1" }), "TOKEN_MISSING");
+  t.equal(await code({ authorization: "Basic YTpi" }), "TOKEN_INVALID");
+  t.equal(await code({ "x-user-api-key": "bad", cookie: "auth=worse" }), "TOKEN_INVALID");
+});
+
+t.test("a route is read byte for byte", async (t) => {
+  const rows: [target: string, path: string][] = [
+    [PATH, "/"],
+    [`${PATH}/`, "/"],
+    [`${PATH}?a`, "/?a"],
+    [`${PATH}#x`, "/#x"],
+    [`${PATH}//a/%2e%2e`, "//a/%2e%2e"],
+    [`HTTPS://u:p@h:1${PATH}/x`, "/x"],
+  ];
+  for (const [target, path] of rows) t.same(readRoute("proxy", originForm(target)), { kind: "proxy", id: ID, path }, target);
+  t.same(readRoute("proxy-ws", `${WS_PATH.toUpperCase().replace("/API/DOCKER/CONTAINERS/PROXY-WS", "/api/docker/containers/proxy-ws")}/ws`), { kind: "proxy-ws", id: ID, path: "/ws" });
+  for (const target of ["/", "*", "/api", "/api/docker/containers", "//api/docker/containers/proxy/x", "/api/docker/containers/%70roxy/x", "/API/docker/containers/proxy/x"]) {
+    t.equal(routeKind(target), undefined, target);
+  }
+  for (const id of ["", "x", `${ID}0`, ID.slice(1), `${ID}%20`, ID.replaceAll("-", "")]) t.throws(() => readRoute("proxy", PATH.replace(ID, id)), { code: "ID_INVALID" }, id);
+});
+
+t.test("a permitted page of another origin gets its preflight without signing in, others do not", async (t) => {
+  const stand = await openStand(t, { origins: ["https://good.example"] });
+  const { address } = await openContainer(t, (_, response) => {
+    response.setHeader("Access-Control-Allow-Origin", "*");
+    response.end("body");
+  });
+  stand.set(ID, { kind: "awake", address });
+  const preflight = (origin: string) =>
+    exchange(stand.port, `OPTIONS ${PATH} HTTP/1.1\r\nHost: x\r\nOrigin: ${origin}\r\nAccess-Control-Request-Method: PUT\r\nAccess-Control-Request-Headers: x-a, authorization\r\nConnection: close\r\n\r\n`);
+  const good = await preflight("https://good.example");
+  t.match(good, /^HTTP\/1\.1 204 No Content\r\n/);
+  for (const line of ["Access-Control-Allow-Origin: https://good.example", "Access-Control-Allow-Credentials: true", "Access-Control-Allow-Methods: PUT", "Access-Control-Allow-Headers: x-a, authorization"]) {
+    t.ok(good.includes(`${line}\r\n`), line);
+  }
+  t.match(await preflight("https://evil.example"), /^HTTP\/1\.1 401 /);
+  const called = await exchange(stand.port, get(PATH, ["Origin: https://good.example"]));
+  t.match(called, /\r\nAccess-Control-Allow-Origin: https:\/\/good\.example\r\n/);
+  t.notMatch(called, /Allow-Origin: \*/);
+  t.match(await exchange(stand.port, get(PATH, ["Origin: https://evil.example"])), /Allow-Origin: \*/, "for all others the container decides");
+});
+
+t.test("only a preflight is answered as one", async (t) => {
+  const asked = { origin: "https://good.example", "access-control-request-method": "GET" };
+  t.ok(preflightAnswer(head(asked, "OPTIONS"), ["https://good.example"]));
+  t.notOk(preflightAnswer(head(asked, "GET"), ["https://good.example"]));
+  t.notOk(preflightAnswer(head({ origin: asked.origin }, "OPTIONS"), ["https://good.example"]));
+  t.same(originEdits(head(asked), []), { remove: [], add: [] });
+});

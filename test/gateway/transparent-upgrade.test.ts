@@ -1,0 +1,148 @@
+import { createServer } from "node:http";
+import { connect } from "node:net";
+import t from "tap";
+import { WebSocket, WebSocketServer } from "ws";
+import { exchange, get, ID, listen, openContainer, openRawContainer, openStand, PATH, until } from "./stand.ts";
+
+const UPGRADE = ["Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="];
+/** `get` without its `Connection: close`. */
+const upgrade = (path: string, lines = UPGRADE) => get(path, lines).replace("Connection: close", "Connection: Upgrade, x-foo\r\nX-Foo: 1");
+
+t.test("an upgrade reaches the container as it is, and its own 101 comes back", async (t) => {
+  const stand = await openStand(t);
+  let head = "";
+  const answer = ["HTTP/1.1 101 Switching Protocols", "X-Case: Kept", "Set-Cookie: a=1", "Set-Cookie: b=2", "Sec-WebSocket-Accept: whatever", "Upgrade: websocket", "Connection: Upgrade"];
+  const address = await openRawContainer(t, (socket) =>
+    socket.once("data", (bytes: Buffer) => {
+      head = bytes.toString();
+      socket.write(`${answer.join("\r\n")}\r\n\r\nfirst words`);
+      socket.on("data", (more: Buffer) => socket.write(`echo ${more.toString()}`));
+    }),
+  );
+  stand.set(ID, { kind: "awake", address });
+  const client = connect(stand.port, "127.0.0.1", () => client.write(upgrade(`${PATH}//a/../b?x=%zz`)));
+  let came = "";
+  client.on("data", (bytes: Buffer) => (came += bytes.toString()));
+  await until("the container's first words", () => came.endsWith("first words"));
+  t.match(head, /^GET \/\/a\/\.\.\/b\?x=%zz HTTP\/1\.1\r\n/);
+  t.match(head, /\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n/);
+  t.match(head, /\r\nx-user-api-key: token\r\n/);
+  t.match(head, /\r\nConnection: Upgrade\r\n/);
+  t.notMatch(head, /x-foo/i);
+  for (const line of answer) t.ok(came.includes(`${line}\r\n`), line);
+  t.notMatch(came, /CONNECTED/);
+  client.write("bytes");
+  await until("the echo", () => came.endsWith("echo bytes"));
+  t.match(stand.uses.get(ID), { open: 0, streams: 1 });
+  client.destroy();
+  await until("it is counted out", () => stand.uses.get(ID)?.streams === 0);
+});
+
+t.test("a WebSocket library talks through it, also while cold", async (t) => {
+  const stand = await openStand(t);
+  const http = createServer();
+  const server = new WebSocketServer({ server: http, perMessageDeflate: true });
+  server.on("connection", (socket) => socket.on("message", (data, binary) => socket.send(data, { binary })));
+  const address = await listen(t, http);
+  stand.set(ID, { kind: "asleep" });
+  const client = new WebSocket(`ws://127.0.0.1:${stand.port}${PATH}/ws`, { headers: { authorization: "Bearer token" }, perMessageDeflate: true });
+  const frames: string[] = [];
+  let closed: number | undefined;
+  client.on("open", () => client.send("x".repeat(100_000)));
+  client.on("message", (data) => frames.push(data.toString()));
+  client.on("close", (code) => (closed = code));
+  await until("it waits", () => stand.watchers(ID) === 1);
+  t.equal(client.readyState, WebSocket.CONNECTING, "the 101 is the container's to give");
+  stand.set(ID, { kind: "awake", address });
+  await until("the echo", () => frames.length === 1);
+  t.equal(frames[0], "x".repeat(100_000));
+  t.match(client.extensions, /permessage-deflate/, "extensions are between the two of them");
+  client.close(4002, "bye");
+  await until("it is closed", () => closed !== undefined);
+  t.equal(closed, 4002);
+  await until("it is counted out", () => stand.uses.get(ID)?.streams === 0);
+});
+
+t.test("the container's own refusal reaches the client", async (t) => {
+  const stand = await openStand(t);
+  for (const length of [true, false]) {
+    const http = createServer();
+    http.on("upgrade", (_, socket) => {
+      const framing = length ? "Content-Length: 9\r\n\r\nforbidden" : "Transfer-Encoding: chunked\r\n\r\n9\r\nforbidden\r\n0\r\n\r\n";
+      socket.end(`HTTP/1.1 401 Not For You\r\nX-Why: because\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\n${framing}`);
+    });
+    stand.set(ID, { kind: "awake", address: await listen(t, http) });
+    const answer = await exchange(stand.port, upgrade(PATH));
+    t.match(answer, /^HTTP\/1\.1 401 Not For You\r\n/);
+    t.match(answer, /x-why: because\r\n/i);
+    t.match(answer, /set-cookie: a=1\r\n[^]*set-cookie: b=2\r\n/i);
+    t.match(answer, /forbidden/);
+    t.notMatch(answer, /datagrok-error/);
+  }
+  await until("nothing is left", () => stand.uses.get(ID)?.streams === 0);
+});
+
+t.test("failures of the system are plain answers here", async (t) => {
+  const stand = await openStand(t, { limits: { proxyRequestTimeoutMs: 100 } });
+  const rude = await openRawContainer(t, (socket) => socket.once("data", () => socket.destroy()));
+  const mute = await openRawContainer(t, () => undefined);
+  const ask = () => exchange(stand.port, upgrade(PATH));
+  t.match(await ask(), /^HTTP\/1\.1 404 [^]*Content-Type: application\/json\r\n[^]*datagrok-error/);
+  stand.set(ID, { kind: "coming" });
+  t.match(await ask(), /^HTTP\/1\.1 504 /);
+  stand.set(ID, { kind: "awake", address: { host: "127.0.0.1", port: 1 } });
+  t.match(await ask(), /^HTTP\/1\.1 502 Container unreachable/);
+  stand.set(ID, { kind: "awake", address: rude });
+  t.match(await ask(), /^HTTP\/1\.1 502 Container broke the connection/);
+  stand.set(ID, { kind: "awake", address: mute });
+  t.match(await ask(), /^HTTP\/1\.1 504 Container did not answer in time/);
+  await until("nothing is left", () => stand.uses.get(ID)?.streams === 0);
+});
+
+t.test("a client that leaves while it is held leaves the queue, and one that leaves before the 101 ends the container's side", async (t) => {
+  const stand = await openStand(t);
+  stand.set(ID, { kind: "coming" });
+  const waiting = connect(stand.port, "127.0.0.1", () => waiting.write(upgrade(PATH)));
+  await until("it waits", () => stand.watchers(ID) === 1);
+  waiting.end();
+  await until("it left", () => stand.watchers(ID) === 0 && stand.uses.get(ID)?.streams === 0);
+  let state = "";
+  const address = await openRawContainer(t, (socket) => {
+    socket.once("data", () => (state = "asked"));
+    socket.once("close", () => (state = "over"));
+  });
+  stand.set(ID, { kind: "awake", address });
+  const asking = connect(stand.port, "127.0.0.1", () => asking.write(upgrade(PATH)));
+  await until("the container is asked", () => state === "asked");
+  asking.resetAndDestroy();
+  await until("the container hears of it", () => state === "over");
+  await until("nothing is left", () => stand.uses.get(ID)?.streams === 0);
+  t.pass("both");
+});
+
+t.test("an upgrade to anything but a WebSocket is a plain request", async (t) => {
+  const stand = await openStand(t);
+  const { address } = await openContainer(t, (request, response) => void response.end(`upgrade ${request.headers.upgrade}`));
+  stand.set(ID, { kind: "awake", address });
+  t.match(await exchange(stand.port, get(PATH, ["Upgrade: h2c", "Connection: Upgrade", "HTTP2-Settings: AAMAAABkAAQAAP__"])), /^HTTP\/1\.1 200 OK[^]*upgrade undefined/);
+});
+
+t.test("with a cookie alone, only pages of the same or a permitted origin may upgrade", async (t) => {
+  const stand = await openStand(t, { origins: ["https://good.example"] });
+  const { address } = await openContainer(t, (_, response) => void response.end());
+  stand.set(ID, { kind: "awake", address });
+  const ask = (lines: string[]) => exchange(stand.port, upgrade(PATH, [...UPGRADE, ...lines]).replace("Authorization: token\r\n", ""));
+  const rows: [origin: string | undefined, forbidden: boolean][] = [
+    ["https://evil.example", true],
+    ["null", true],
+    ["https://stand.example.evil.example", true],
+    ["https://good.example", false],
+    ["https://stand.example", false],
+    [undefined, false],
+  ];
+  for (const [origin, forbidden] of rows) {
+    const answer = await ask(["Cookie: auth=token", ...(origin === undefined ? [] : [`Origin: ${origin}`])]);
+    t.equal(/^HTTP\/1\.1 403 Origin not permitted/.test(answer), forbidden, String(origin));
+  }
+  t.notMatch(await ask(["x-user-api-key: token", "Origin: https://evil.example"]), /^HTTP\/1\.1 403/, "a token of one's own needs no origin");
+});
