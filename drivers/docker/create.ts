@@ -11,9 +11,10 @@ import { look } from "./inspect.ts";
 import { readLabels } from "./labels.ts";
 import { observeOne, type View } from "./observe.ts";
 
-/** A name is free as soon as its holder is gone; more than this and somebody else keeps taking it. */
-const ATTEMPTS = 5;
-const PAUSE_MS = 100;
+/** The engine gives a name away before it shows the container that got it, and keeps it for a moment after removing one. */
+const PAUSE_MS = 50;
+/** Two seconds: longer, and somebody else keeps taking the name. */
+const ATTEMPTS = 40;
 
 export type Created = { id: string; adopted: boolean };
 
@@ -26,14 +27,18 @@ export async function createOrAdopt(engine: Engine, view: View, spec: Spec, site
     } catch (error) {
       if (!answered(error, 409) || attempt === ATTEMPTS) throw error;
     }
+    if (attempt > 1) await engine.clock.sleep(PAUSE_MS, signal);
     const holder = await look(engine, spec.service, signal);
     if (!holder) continue;
     refuseStranger(holder, spec);
     if (asGood(holder, spec, view)) return { id: holder.Id, adopted: true };
-    log.info({ service: spec.service, generation: readLabels(holder.Config.Labels)?.generation, state: holder.State.Status }, "Replacing the service's container.");
-    if (holder.State.Running) await engine.call({ doing: `Stopping ${spec.service}`, signal, ms: STOP_GRACE_MS + 20_000 }, (docker) => stop(docker, holder.Id));
+    log.info(
+      { service: spec.service, generation: readLabels(holder.Config.Labels)?.generation, state: holder.State.Status },
+      "Replacing the service's container.",
+    );
+    if (holder.State.Running)
+      await engine.call({ doing: `Stopping ${spec.service}`, signal, ms: STOP_GRACE_MS + 20_000 }, (docker) => stop(docker, holder.Id));
     await remove(engine, holder.Id, signal);
-    await engine.clock.sleep(PAUSE_MS * (attempt - 1), signal);
   }
 }
 

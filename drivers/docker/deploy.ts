@@ -34,7 +34,9 @@ export async function deploy(engine: Engine, view: View, site: Site, spec: Spec,
     log.debug({ service: spec.service, adopted: made.adopted, phases }, "Ready.");
     return { ...(address ? { address } : {}), phases };
   } catch (error) {
-    await remove(engine, made.id).catch((err: unknown) => log.warn({ service: spec.service, err }, "Could not remove what is left of a failed start."));
+    await remove(engine, made.id).catch((err: unknown) =>
+      log.warn({ service: spec.service, err }, "Could not remove what is left of a failed start."),
+    );
     throw error;
   }
 }
@@ -89,7 +91,8 @@ async function death(engine: Engine, spec: Spec, id: string, signal: AbortSignal
   } catch (error) {
     signal.throwIfAborted();
     // The wait broke, not the container: readiness alone decides, until the caller's own limit.
-    if (!answered(error, 404)) return new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason as Error), { once: true }));
+    if (!answered(error, 404))
+      return new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason as Error), { once: true }));
   }
   throw await crashed(engine, spec, id, signal);
 }

@@ -14,7 +14,9 @@ export async function destroy(engine: Engine, view: View, service: string, { sig
   if (!(await inspect(engine, view, service, { signal }))) return;
   const doing = `Stopping ${service}`;
   await unless([304, 404], () =>
-    engine.call({ doing, signal, ms: STOP_CALL_MS }, (docker, abortSignal) => docker.getContainer(service).stop({ t: STOP_GRACE_MS / 1000, abortSignal })),
+    engine.call({ doing, signal, ms: STOP_CALL_MS }, (docker, abortSignal) =>
+      docker.getContainer(service).stop({ t: STOP_GRACE_MS / 1000, abortSignal }),
+    ),
   );
   await remove(engine, service, signal);
 }

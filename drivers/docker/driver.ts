@@ -30,7 +30,11 @@ export function dockerDriver(options: DockerOptions & { clock: Clock; log: Log }
   const { clock, log, network } = options;
   const engine = openEngine(options, clock);
   const loopback = engine.remote === undefined || /^(localhost|127\..*|::1)$/.test(engine.remote);
-  const reach = chooseReach(options.reach, { inContainer: existsSync("/.dockerenv"), remote: engine.remote !== undefined, platform: process.platform });
+  const reach = chooseReach(options.reach, {
+    inContainer: existsSync("/.dockerenv"),
+    remote: engine.remote !== undefined,
+    platform: process.platform,
+  });
   const view: View = { network, reach, engineHost: loopback ? "127.0.0.1" : (engine.remote ?? "") };
   const site: Site = { network, reach, remote: !loopback, storageLimit: true };
   let joined = reach !== "name";

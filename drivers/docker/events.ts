@@ -24,7 +24,7 @@ export async function* events(engine: Engine, log: Log, { signal }: Call): Async
     try {
       stream = await open(engine, signal);
       yield { kind: "connected" };
-      for await (const line of jsonLines(stream) as AsyncGenerator<Event>) {
+      for await (const line of jsonLines<Event>(stream)) {
         const { name, [OURS]: container } = line.Actor?.Attributes ?? {};
         if (name !== undefined && container !== undefined) yield { kind: "changed", service: name, container };
       }

@@ -13,7 +13,9 @@ export function exposedPorts(configured: string[], createdBy: string[]): Pick<Re
   for (const line of createdBy) {
     const written = /\bEXPOSE\s+(.+)$/.exec(line)?.[1];
     if (written === undefined) continue;
-    const named = [...written.matchAll(/\b(\d{1,5})(?:\/(tcp|udp|sctp))?\b/g)].filter(([, , protocol]) => protocol === undefined || protocol === "tcp").map(([, port]) => Number(port));
+    const named = [...written.matchAll(/\b(\d{1,5})(?:\/(tcp|udp|sctp))?\b/g)]
+      .filter(([, , protocol]) => protocol === undefined || protocol === "tcp")
+      .map(([, port]) => Number(port));
     const first = named.find((port) => ports.includes(port));
     if (first === undefined) continue;
     // BuildKit writes a line of several ports down as a map, sorted as text: the order is lost.

@@ -14,7 +14,10 @@ export const READINGS = {
     { code: "IMAGE_NOT_FOUND", status: 404 },
   ],
   start: [
-    { code: "NO_CAPACITY", text: /no space left on device|cannot allocate memory|range of cpus|could not select device driver|fully subnetted|port is already allocated/i },
+    {
+      code: "NO_CAPACITY",
+      text: /no space left on device|cannot allocate memory|range of cpus|could not select device driver|fully subnetted|port is already allocated/i,
+    },
     { code: "IMAGE_NOT_FOUND", status: 404, text: /no such image/i },
     { code: "CONTAINER_CRASHED", text: /executable file not found|exec format error|permission denied|no such file or directory|is a directory/i },
     { code: "SPEC_REFUSED", status: 400 },
@@ -23,14 +26,14 @@ export const READINGS = {
 
 export type Reading = keyof typeof READINGS;
 
-/** Node's names for: nobody is there, nobody answers, or it is not who it should be. */
-const UNREACHABLE = /^(E(CONN(REFUSED|RESET|ABORTED)|NOENT|ACCES|PERM|PIPE|TIMEDOUT|HOSTUNREACH|NETUNREACH|NOTFOUND|AI_AGAIN|PROTO|NOTSOCK)|ERR_TLS|ERR_SSL|CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO|HPE_)/;
+/** Nobody is there, nobody answers, or it is not who it should be, where Node names no failed system call beside it. */
+const UNREACHABLE = /^(ECONNRESET|EPROTO|ERR_TLS|ERR_SSL|CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO|HPE_)/;
 
 /** An error of the engine's client, in the house's words; `doing` begins the sentence, such as "Stopping x". */
 export function engineFault(error: unknown, reading: Reading, doing: string): Fault {
   if (error instanceof Fault) return error;
-  const { code, statusCode, message } = error as { code?: unknown; statusCode?: number; message?: string };
-  if (statusCode === undefined && typeof code === "string" && UNREACHABLE.test(code)) {
+  const { code, syscall, statusCode, message } = error as { code?: unknown; syscall?: string; statusCode?: number; message?: string };
+  if (statusCode === undefined && typeof code === "string" && (syscall !== undefined || UNREACHABLE.test(code))) {
     return new Fault("ENGINE_UNREACHABLE", `${doing}: the container engine cannot be reached (${code}).`, { cause: error });
   }
   const said = saidBy(message ?? String(error));

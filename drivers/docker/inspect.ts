@@ -7,7 +7,9 @@ import { observeOne, type View } from "./observe.ts";
 /** All that the engine knows of a container, ours or not; undefined where there is none. */
 export async function look(engine: Engine, service: string, signal: AbortSignal | undefined): Promise<ContainerInspectInfo | undefined> {
   try {
-    return await engine.call({ doing: `Inspecting ${service}`, signal }, (docker, abortSignal) => docker.getContainer(service).inspect({ abortSignal }));
+    return await engine.call({ doing: `Inspecting ${service}`, signal }, (docker, abortSignal) =>
+      docker.getContainer(service).inspect({ abortSignal }),
+    );
   } catch (error) {
     if (answered(error, 404)) return undefined;
     throw error;

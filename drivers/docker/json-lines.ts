@@ -3,8 +3,8 @@ import { StringDecoder } from "node:string_decoder";
 /** The engine's lines are a few hundred bytes; one this long is not a line of ours. */
 const LONGEST_LINE = 1024 * 1024;
 
-/** One parsed value per line of a stream; what is not JSON is passed over. */
-export async function* jsonLines(stream: AsyncIterable<Buffer>): AsyncGenerator<unknown> {
+/** One value per line of a stream, taken to be what the engine documents; what is not JSON is passed over. */
+export async function* jsonLines<T>(stream: AsyncIterable<Buffer>): AsyncGenerator<T> {
   const decoder = new StringDecoder("utf8");
   let rest = "";
   for await (const chunk of stream) {
@@ -15,7 +15,7 @@ export async function* jsonLines(stream: AsyncIterable<Buffer>): AsyncGenerator<
     for (const line of lines) {
       if (line.trim() === "") continue;
       try {
-        yield JSON.parse(line);
+        yield JSON.parse(line) as T;
       } catch {}
     }
   }

@@ -8,18 +8,31 @@ import { inspect } from "./inspect.ts";
 import type { View } from "./observe.ts";
 
 /** Ends when the container does; an aborted call rejects with the signal's reason. */
-export async function* logs(engine: Engine, view: View, service: string, options: { tail: number; follow?: boolean }, { signal }: Call): AsyncGenerator<string> {
+export async function* logs(
+  engine: Engine,
+  view: View,
+  service: string,
+  options: { tail: number; follow?: boolean },
+  { signal }: Call,
+): AsyncGenerator<string> {
   if (!(await inspect(engine, view, service, { signal }))) return;
   yield* logsOf(engine, service, options, signal);
 }
 
 /** Whosever container it is. */
-export async function* logsOf(engine: Engine, id: string, { tail, follow = false }: { tail: number; follow?: boolean }, signal: AbortSignal): AsyncGenerator<string> {
+export async function* logsOf(
+  engine: Engine,
+  id: string,
+  { tail, follow = false }: { tail: number; follow?: boolean },
+  signal: AbortSignal,
+): AsyncGenerator<string> {
   const doing = `Reading the logs of ${id}`;
   let stream: Readable;
   try {
     // The limit is on the answer's head; the stream that follows has none but the caller's signal.
-    stream = await engine.call({ doing, signal }, (docker, head) => openLogs(docker, id, { stdout: true, stderr: true, tail, follow }, AbortSignal.any([head, signal])));
+    stream = await engine.call({ doing, signal }, (docker, head) =>
+      openLogs(docker, id, { stdout: true, stderr: true, tail, follow }, AbortSignal.any([head, signal])),
+    );
   } catch (error) {
     if (answered(error, 404)) return;
     throw error;
@@ -46,7 +59,7 @@ function openLogs(docker: Docker, id: string, query: object, abortSignal: AbortS
       abortSignal,
       options: query,
     },
-    (error: unknown, stream: unknown) => (error ? reject(error as Error) : resolve(stream as Readable)),
+    (error: unknown, stream: unknown) => (error ? reject(error) : resolve(stream as Readable)),
   );
   return promise;
 }

@@ -34,7 +34,10 @@ export async function joinNetwork(engine: Engine, network: string, log: Log, sig
     signal.throwIfAborted();
     // 403 and "already exists": it is there already, by hand or by an earlier start.
     if (answered(error, 403) || /already exists/.test(String(error))) return;
-    log.warn({ network, container: self, err: error }, "Could not join the containers' network; if names do not resolve, connect berth's container to it.");
+    log.warn(
+      { network, container: self, err: error },
+      "Could not join the containers' network; if names do not resolve, connect berth's container to it.",
+    );
   }
 }
 

@@ -10,7 +10,13 @@ import type { Reference } from "./reference.ts";
 export const PULL_IDLE_MS = 120_000;
 const TELL_EVERY_MS = 1_000;
 
-type Line = { id?: string; status?: string; error?: string; errorDetail?: { message?: string }; progressDetail?: { current?: number; total?: number } };
+type Line = {
+  id?: string;
+  status?: string;
+  error?: string;
+  errorDetail?: { message?: string };
+  progressDetail?: { current?: number; total?: number };
+};
 
 /**
  * Has the engine pull; returns when the image is there. `idleMs` bounds each silence, not the whole, which may take minutes.
@@ -33,7 +39,7 @@ export async function pull(engine: Engine, ref: Extract<Reference, { kind: "name
   try {
     const options = { fromImage: ref.name, tag: ref.tag, abortSignal: quiet.signal };
     const stream = (await engine.docker.createImage(options)) as AsyncIterable<Buffer>;
-    for await (const line of jsonLines(stream) as AsyncGenerator<Line>) {
+    for await (const line of jsonLines<Line>(stream)) {
       quiet.heard();
       if (line.error !== undefined) throw new Error(line.errorDetail?.message ?? line.error);
       const { current, total } = line.progressDetail ?? {};

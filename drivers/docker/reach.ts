@@ -17,10 +17,7 @@ export const WAYS: Record<Reach, { proof: Proof; publishes: boolean; address(way
   published: { proof: "held", publishes: true, address: ({ hostPort }, host) => (hostPort ? { host, port: hostPort } : undefined) },
 };
 
-export function chooseReach(
-  wished: (typeof REACHES)[number],
-  here: { inContainer: boolean; remote: boolean; platform: NodeJS.Platform },
-): Reach {
+export function chooseReach(wished: (typeof REACHES)[number], here: { inContainer: boolean; remote: boolean; platform: NodeJS.Platform }): Reach {
   if (wished !== "auto") return wished;
   if (here.inContainer) return "name";
   return here.remote || here.platform !== "linux" ? "published" : "address";

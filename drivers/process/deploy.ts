@@ -1,0 +1,92 @@
+import type { Clock } from "../../clock.ts";
+import { Fault } from "../../fault.ts";
+import type { Address, DeployCall, Deployment, Spec } from "../driver.ts";
+import { awaitReady } from "../ready.ts";
+import { destroy } from "./destroy.ts";
+import { localise, readRecipe } from "./folder.ts";
+import { freePort } from "./free-port.ts";
+import { lastLog } from "./logs.ts";
+import type { Records } from "./records.ts";
+import { launch } from "./spawn.ts";
+
+const LOOK_EVERY_MS = 10;
+/** From the shell's start to its own record of itself; longer, and it never started. */
+const RECORD_MS = 5_000;
+/** A dead child's exit code reaches us a moment after its death. */
+const EXIT_CODE_MS = 250;
+const LAST_LINES = 20;
+
+export type Host = { records: Records; clock: Clock; nodePath: string };
+
+export async function deploy(host: Host, spec: Spec, { signal }: DeployCall): Promise<Deployment> {
+  const { records, clock } = host;
+  const began = clock.monotonic();
+  const port = await startOrAdopt(host, spec, signal);
+  try {
+    const started = clock.monotonic();
+    const address: Address | undefined = port === undefined ? undefined : { host: "127.0.0.1", port };
+    await alive(host, spec, address, signal);
+    return { ...(address ? { address } : {}), phases: { create: started - began, boot: clock.monotonic() - started } };
+  } catch (error) {
+    await destroy(records, clock, spec.service);
+    throw error;
+  }
+}
+
+/** Returns the port that the service was given, where its spec has one. */
+async function startOrAdopt(host: Host, spec: Spec, signal: AbortSignal): Promise<number | undefined> {
+  const { records, clock, nodePath } = host;
+  const recipe = await readRecipe({ ref: spec.image, folder: spec.folder });
+  signal.throwIfAborted();
+  for (;;) {
+    const port = spec.port === undefined ? undefined : await freePort(new Set(records.all().flatMap((one) => one.port ?? [])));
+    if (records.claim({ service: spec.service, labels: spec.labels, port, boot: records.boot })) {
+      const env = { ...recipe.env, ...spec.env, ...(port === undefined ? {} : { PORT: String(port) }) };
+      const files = { statPath: records.statPath(spec.service), logPath: records.logPath(spec.service) };
+      try {
+        await launch({ ...localise(recipe, nodePath), env, nodePath, ...files }, (pid, code) => records.ended(spec.service, pid, code));
+        await recorded(host, spec.service, signal);
+      } catch (error) {
+        await destroy(records, clock, spec.service);
+        throw error;
+      }
+      return port;
+    }
+    await recorded(host, spec.service, signal);
+    const found = records.find(spec.service);
+    const same = found?.labels.generation === spec.labels.generation && found.labels.container === spec.labels.container;
+    if (found?.running && same && (found.port === undefined) === (spec.port === undefined)) return found.port;
+    await destroy(records, clock, spec.service, signal);
+  }
+}
+
+/** Waits until the service's process is known, or the record turns out to be one that was never filled. */
+async function recorded({ records, clock }: Host, service: string, signal: AbortSignal): Promise<void> {
+  for (const end = clock.monotonic() + RECORD_MS; clock.monotonic() < end;) {
+    const found = records.find(service);
+    if (!found || found.process || found.boot !== records.boot) return;
+    await clock.sleep(LOOK_EVERY_MS, signal);
+  }
+}
+
+/** Resolves when the service is ready, rejects as soon as it has died. */
+async function alive(host: Host, spec: Spec, address: Address | undefined, signal: AbortSignal): Promise<void> {
+  const { clock } = host;
+  const over = new AbortController();
+  const either = AbortSignal.any([signal, over.signal]);
+  const ready = address ? awaitReady(address, "accepted", { clock, signal: either }) : clock.sleep(spec.graceMs, either);
+  try {
+    await Promise.race([death(host, spec, either), ready]);
+  } finally {
+    over.abort(new Error("The start is decided."));
+  }
+}
+
+async function death({ records, clock }: Host, spec: Spec, signal: AbortSignal): Promise<never> {
+  while (records.find(spec.service)?.running) await clock.sleep(LOOK_EVERY_MS, signal);
+  const ended = clock.monotonic();
+  while (records.find(spec.service)?.exitCode === undefined && clock.monotonic() - ended < EXIT_CODE_MS) await clock.sleep(LOOK_EVERY_MS, signal);
+  const code = records.find(spec.service)?.exitCode;
+  const lines = await lastLog(records, clock, spec.service, LAST_LINES, signal);
+  throw new Fault("CONTAINER_CRASHED", `${spec.service} ended before it was ready, exit code ${code ?? "unknown"}.`, { logs: lines });
+}

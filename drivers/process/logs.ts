@@ -1,0 +1,65 @@
+import { open, type FileHandle } from "node:fs/promises";
+import { StringDecoder } from "node:string_decoder";
+import type { Clock } from "../../clock.ts";
+import type { Call } from "../driver.ts";
+import type { Records } from "./records.ts";
+
+const PIECE = 64 * 1024;
+/** How far back the last lines are looked for. */
+const TAIL_BYTES = 4 * 1024 * 1024;
+const FOLLOW_EVERY_MS = 200;
+
+/** Ends with the service when it is followed; an aborted call rejects with the signal's reason. */
+export async function* logs(
+  records: Records,
+  clock: Clock,
+  service: string,
+  { tail, follow = false }: { tail: number; follow?: boolean },
+  { signal }: Call,
+): AsyncGenerator<string> {
+  signal.throwIfAborted();
+  if (!records.find(service)) return;
+  const file = await open(records.logPath(service)).catch(() => undefined);
+  if (!file) return;
+  try {
+    const decoder = new StringDecoder("utf8");
+    let at = await lastLines(file, tail);
+    for (;;) {
+      const running = follow && records.find(service)?.running === true;
+      for (;;) {
+        const { bytesRead, buffer } = await file.read(Buffer.alloc(PIECE), 0, PIECE, at);
+        signal.throwIfAborted();
+        if (bytesRead === 0) break;
+        at += bytesRead;
+        const text = decoder.write(buffer.subarray(0, bytesRead));
+        if (text !== "") yield text;
+      }
+      if (!running) return;
+      await clock.sleep(FOLLOW_EVERY_MS, signal);
+    }
+  } finally {
+    await file.close();
+  }
+}
+
+export async function lastLog(records: Records, clock: Clock, service: string, tail: number, signal: AbortSignal): Promise<string[]> {
+  let text = "";
+  for await (const piece of logs(records, clock, service, { tail }, { signal })) text += piece;
+  return text.split(/\r?\n/).filter((line) => line !== "");
+}
+
+/** Where the last `tail` lines begin. */
+async function lastLines(file: FileHandle, tail: number): Promise<number> {
+  const { size } = await file.stat();
+  let lines = 0;
+  for (let end = size; end > Math.max(0, size - TAIL_BYTES);) {
+    const start = Math.max(0, end - PIECE);
+    const { buffer } = await file.read(Buffer.alloc(end - start), 0, end - start, start);
+    for (let at = buffer.length - 1; at >= 0; at--) {
+      // The newline at the very end closes the last line; it does not begin another.
+      if (buffer[at] === 0x0a && start + at !== size - 1 && ++lines === tail) return start + at + 1;
+    }
+    end = start;
+  }
+  return tail === 0 ? size : Math.max(0, size - TAIL_BYTES);
+}

@@ -1,0 +1,114 @@
+import { linkSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { Fault } from "../../fault.ts";
+import type { Labels } from "../driver.ts";
+import { bootId, type Identity, isAlive, readStat } from "./alive.ts";
+
+/** What is kept of a service, so that another berth finds it again. Its process writes its own identity beside it. */
+export type Record = {
+  service: string;
+  labels: Labels;
+  port?: number | undefined;
+  boot: string;
+  /** Known only where the berth that started it saw it end. */
+  exitCode?: number | undefined;
+};
+
+/** A record as it stands now. */
+export type Found = Record & { process: Identity | undefined; running: boolean };
+
+/** Also what makes a name safe as a file's. */
+const SERVICE = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
+
+export type Records = ReturnType<typeof openRecords>;
+
+/** A folder with three files per service: its record, its process's identity, its log. */
+export function openRecords(folder: string) {
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const boot = bootId();
+  const path = (service: string, kind: "json" | "stat" | "log") => {
+    if (!SERVICE.test(service)) throw new Fault("SPEC_REFUSED", `"${service}" is not a DNS label, which a service's name must be.`);
+    return join(folder, `${service}.${kind}`);
+  };
+
+  /** Whole or not at all, since a kill may come at any time. */
+  const write = (record: Record, place: (from: string, to: string) => void) => {
+    const whole = path(record.service, "json");
+    const draft = join(folder, `.${record.service}.${process.pid}.tmp`);
+    writeFileSync(draft, JSON.stringify(record), { mode: 0o600 });
+    try {
+      place(draft, whole);
+    } finally {
+      rmSync(draft, { force: true });
+    }
+  };
+
+  const find = (service: string): Found | undefined => {
+    if (!SERVICE.test(service)) return undefined;
+    const record = parse(read(path(service, "json")));
+    if (!record) return undefined;
+    const identity = readStat(read(path(service, "stat")) ?? "");
+    const running = identity !== undefined && record.boot === boot && record.exitCode === undefined && isAlive(identity);
+    return { ...record, process: record.boot === boot ? identity : undefined, running };
+  };
+
+  return {
+    boot,
+    logPath: (service: string) => path(service, "log"),
+    statPath: (service: string) => path(service, "stat"),
+    find,
+    all: (): Found[] =>
+      names(folder)
+        .filter((name) => name.endsWith(".json"))
+        .flatMap((name) => find(name.slice(0, -".json".length)) ?? []),
+    /** False where there is one already: of two who start a service, one does. */
+    claim: (record: Record): boolean => {
+      try {
+        write(record, linkSync);
+        return true;
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code === "EEXIST") return false;
+        throw error;
+      }
+    },
+    /** Says how it ended, unless it was removed or replaced meanwhile. A disk that takes no more loses the exit code only. */
+    ended: (service: string, pid: number, exitCode: number) => {
+      const found = find(service);
+      if (found?.process?.pid !== pid) return;
+      const { process: _, running: __, ...record } = found;
+      try {
+        write({ ...record, exitCode }, renameSync);
+      } catch {}
+    },
+    remove: (service: string) => {
+      if (!SERVICE.test(service)) return;
+      for (const kind of ["json", "stat", "log"] as const) rmSync(path(service, kind), { force: true });
+    },
+  };
+}
+
+/** A folder that was taken away holds no services. */
+function names(folder: string): string[] {
+  try {
+    return readdirSync(folder);
+  } catch {
+    return [];
+  }
+}
+
+/** One that a full disk cut short counts as none. */
+function parse(text: string | undefined): Record | undefined {
+  try {
+    return JSON.parse(text ?? "") as Record;
+  } catch {
+    return undefined;
+  }
+}
+
+function read(path: string): string | undefined {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return undefined;
+  }
+}

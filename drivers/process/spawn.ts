@@ -1,0 +1,30 @@
+import { spawn } from "node:child_process";
+import { closeSync, openSync } from "node:fs";
+import { constants } from "node:os";
+import { delimiter, dirname } from "node:path";
+
+/**
+ * Writes down who it is, then becomes the service (`exec` keeps pid and start time): whenever berth is killed, no service runs
+ * without a record of its process.
+ */
+const PREAMBLE = '{ read -r s < /proc/$$/stat; } 2>/dev/null || s=$$; printf "%s\\n" "$s" > "$0.tmp" && mv "$0.tmp" "$0" && exec "$@"';
+
+const SYSTEM_PATH = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+
+export type Launch = { command: string[]; cwd: string; env: Record<string, string>; nodePath: string; statPath: string; logPath: string };
+
+/** Starts a service in a session and process group of its own; it outlives berth. `onExit` is called if berth lives to see it end. */
+export function launch({ command, cwd, env, nodePath, statPath, logPath }: Launch, onExit: (pid: number, code: number) => void): Promise<void> {
+  const log = openSync(logPath, "w", 0o600);
+  // Nothing of berth's own environment is handed on: it may hold secrets.
+  const PATH = [dirname(nodePath), ...(env["PATH"] ? [env["PATH"]] : []), ...SYSTEM_PATH].join(delimiter);
+  const child = spawn("/bin/sh", ["-c", PREAMBLE, statPath, ...command], { cwd, env: { ...env, PATH }, detached: true, stdio: ["ignore", log, log] });
+  closeSync(log);
+  return new Promise((resolve, reject) => {
+    child.once("error", reject);
+    child.once("spawn", () => resolve());
+    // As a shell says it, and Docker: 128 and the signal's number.
+    child.once("exit", (code, signal) => onExit(child.pid ?? 0, code ?? 128 + (signal ? constants.signals[signal] : 0)));
+    child.unref();
+  });
+}

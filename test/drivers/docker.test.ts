@@ -1,0 +1,287 @@
+import { randomUUID } from "node:crypto";
+import t from "tap";
+import { clockFrom, systemClock } from "../../clock.ts";
+import { dockerDriver, type DockerOptions } from "../../drivers/docker/driver.ts";
+import type { DriverEvent } from "../../drivers/driver.ts";
+import { openLog } from "../../log.ts";
+import { openEngine } from "../fixtures/engine.ts";
+import { buildTestImages } from "../fixtures/images.ts";
+import { openRegistry } from "../fixtures/registry.ts";
+import { call, conformance, get, labelsFor, namer, rejectsWith, specOf, text, until } from "./conformance.ts";
+import { openGate, openSilence } from "./engine-gate.ts";
+
+const log = openLog({ level: "silent", name: "test" });
+const { docker, host } = openEngine();
+const images = await buildTestImages(docker);
+const network = `berth-test-${randomUUID().slice(0, 8)}`;
+const name = namer("dock");
+const registry = await openRegistry();
+
+const open = (more: Partial<DockerOptions> = {}) => dockerDriver({ host, network, reach: "auto", clock: systemClock(), log, ...more });
+
+async function left(prefix: string): Promise<string[]> {
+  const all = await docker.listContainers({ all: true });
+  return all.flatMap(({ Names }) => Names.map((found) => found.slice(1))).filter((found) => found.startsWith(prefix));
+}
+
+/** At once: an app that is still loading has not begun to listen to SIGTERM, and would use up its whole grace time. */
+const remove = (service: string) => docker.getContainer(service).remove({ force: true });
+
+t.teardown(async () => {
+  await registry.close();
+  for (const { Id } of await docker.listContainers({ all: true, filters: { network: [network] } })) await remove(Id);
+  for (const { Id, RepoDigests } of await docker.listImages()) {
+    if (RepoDigests?.some((digest) => digest.startsWith(registry.host))) await docker.getImage(Id).remove({ force: true });
+  }
+  await docker.getNetwork(network).remove();
+});
+
+t.test("the docker driver keeps the contract", async (t) => {
+  await conformance(t, {
+    open,
+    image: async (image) => ({ ref: images[image] }),
+    unknown: async () => ({ ref: `${registry.host}/nobody/nothing:1` }),
+    kill: async (service) => {
+      await docker.getContainer(service).kill();
+    },
+    left,
+  });
+});
+
+t.test("what the spec asks for is set on the engine", async (t) => {
+  const driver = open();
+  const service = name("sizes");
+  const spec = await specOf(driver, service, { ref: images.worker }, { cpu: 0.25, memoryMb: 96, shmMb: 32, env: { A: "1", EMPTY: "" } });
+  await driver.deploy(spec, call());
+  const { Config, HostConfig, NetworkSettings } = await docker.getContainer(service).inspect();
+  t.match(Config.Labels, {
+    "berth.store": spec.labels.store,
+    "berth.environment": "test",
+    "berth.container": spec.labels.container,
+    "berth.generation": "1",
+  });
+  t.match(HostConfig, { NanoCpus: 250_000_000, Memory: 96 * 1024 * 1024, ShmSize: 32 * 1024 * 1024, RestartPolicy: { Name: "no" } });
+  t.ok(Config.Env.includes("A=1") && Config.Env.includes("EMPTY="));
+  t.strictSame(Object.keys(NetworkSettings.Networks), [network]);
+  await driver.destroy(service, call());
+});
+
+t.test("the shared network is made once, whoever comes first", async (t) => {
+  const fresh = `${network}-fresh`;
+  const services = ["one", "two", "three"].map(name);
+  await Promise.all(
+    services.map(async (service) => {
+      const driver = open({ network: fresh });
+      await driver.deploy(await specOf(driver, service, { ref: images.worker }, { graceMs: 1 }), call());
+    }),
+  );
+  t.equal((await docker.listNetworks({ filters: { name: [fresh] } })).length, 1);
+  await Promise.all(services.map(remove));
+  await docker.getNetwork(fresh).remove();
+});
+
+t.test("a container on a published port answers there when it is ready", async (t) => {
+  const driver = open({ reach: "published" });
+  const service = name("published");
+  const { address } = await driver.deploy(await specOf(driver, service, { ref: images.slow }), call());
+  t.equal(address?.host, "127.0.0.1");
+  t.not(address?.port, 15353);
+  t.strictSame(await get(address as NonNullable<typeof address>, "/square?number=6"), { result: 36 });
+  t.strictSame((await driver.inspect(service, call()))?.address, address);
+  t.strictSame((await driver.list(call())).find((one) => one.service === service)?.address, address);
+
+  await t.test("one that cannot be reached the way it is now asked for is replaced", async (t) => {
+    const direct = open({ reach: "address" });
+    const again = await direct.deploy(await specOf(direct, service, { ref: images.onDemand }, { labels: labelsFor(service, 2) }), call());
+    const back = await driver.deploy(await specOf(driver, service, { ref: images.onDemand }, { labels: labelsFor(service, 2) }), call());
+    t.equal(again.address?.port, 15353);
+    t.equal(back.address?.host, "127.0.0.1");
+    t.strictSame(await left(service), [service]);
+  });
+  await driver.destroy(service, call());
+});
+
+t.test("berth in a container joins the network and reaches services by name", async (t) => {
+  const service = name("named");
+  const berth = name("berth");
+  const root = `${import.meta.dirname}/../..`;
+  const spec = await specOf(open(), service, { ref: images.onDemand });
+  const script = `
+    const { dockerDriver } = await import("/berth/drivers/docker/driver.ts");
+    const { systemClock } = await import("/berth/clock.ts");
+    const write = () => {};
+    const log = { debug: write, info: write, warn: write, error: write };
+    const driver = dockerDriver({ host: "unix:///engine.sock", network: ${JSON.stringify(network)}, reach: "auto", clock: systemClock(), log });
+    const { address } = await driver.deploy(${JSON.stringify(spec)}, { signal: AbortSignal.timeout(30000) });
+    const response = await fetch("http://" + address.host + ":" + address.port + "/square?number=7");
+    console.log(JSON.stringify({ address, body: await response.json() }));
+    await driver.close();`;
+  const inside = await docker.createContainer({
+    name: berth,
+    Image: images.worker,
+    Hostname: "chosen-by-hand",
+    Cmd: ["node", "--input-type=module", "-e", script],
+    HostConfig: { Binds: [`${root}:/berth:ro`, `${host.replace("unix://", "")}:/engine.sock`] },
+  });
+  await inside.start();
+  const { StatusCode } = (await inside.wait()) as { StatusCode: number };
+  const said = (await inside.logs({ stdout: true, stderr: true })).subarray(8).toString();
+  t.equal(StatusCode, 0, said);
+  t.strictSame(JSON.parse(said), { address: { host: service, port: 15353 }, body: { result: 49 } });
+  await inside.remove({ force: true });
+  await remove(service);
+});
+
+t.test("the first port of the image's history comes first", async (t) => {
+  const { exposed, guessed } = await open().resolve({ ref: images.severalPorts }, call());
+  t.strictSame(exposed, [9000, 8000]);
+  t.notOk(guessed);
+});
+
+t.test("a container that is killed for its memory says so", async (t) => {
+  const driver = open();
+  const service = name("hungry");
+  const fault = await rejectsWith(
+    t,
+    "CONTAINER_CRASHED",
+    driver.deploy(await specOf(driver, service, { ref: images.hungry }, { memoryMb: 100 }), call()),
+  );
+  t.match(fault.message, /ran out of memory.*100 MB/);
+  t.strictSame(await left(service), []);
+});
+
+t.test("sizes that the machine does not have are no capacity, and senseless ones are refused", async (t) => {
+  const driver = open();
+  const service = name("large");
+  const spec = await specOf(driver, service, { ref: images.worker });
+  await rejectsWith(t, "NO_CAPACITY", driver.deploy({ ...spec, cpu: 10_000 }, call()));
+  await rejectsWith(t, "NO_CAPACITY", driver.deploy({ ...spec, gpu: 1 }, call()));
+  await rejectsWith(t, "SPEC_REFUSED", driver.deploy({ ...spec, memoryMb: 1 }, call()));
+  t.strictSame(await left(service), []);
+});
+
+t.test("a container of somebody else with the same name is left alone", async (t) => {
+  const driver = open();
+  const service = name("stranger");
+  const stranger = await docker.createContainer({ name: service, Image: images.worker });
+  await stranger.start();
+  await rejectsWith(t, "SPEC_REFUSED", driver.deploy(await specOf(driver, service, { ref: images.worker }), call()));
+  await driver.destroy(service, call());
+  t.equal(await driver.inspect(service, call()), undefined);
+  t.equal(await text(driver.logs(service, { tail: 10 }, call())), "");
+  t.equal((await stranger.inspect()).State.Running, true);
+  await stranger.remove({ force: true });
+});
+
+t.test("one that was created but never started is started, not made again", async (t) => {
+  const driver = open();
+  const service = name("halfway");
+  const spec = await specOf(driver, service, { ref: images.onDemand });
+  await driver.deploy(spec, call());
+  const { Config, HostConfig } = await docker.getContainer(service).inspect();
+  await driver.destroy(service, call());
+  const halfway = await docker.createContainer({ ...Config, name: service, HostConfig: { ...HostConfig, NetworkMode: network } });
+  const { address } = await driver.deploy(spec, call());
+  t.strictSame(await get(address as NonNullable<typeof address>, "/square?number=2"), { result: 4 });
+  t.equal((await docker.getContainer(service).inspect()).Id, halfway.id);
+  await driver.destroy(service, call());
+});
+
+t.test("the registry is asked for what the engine does not have, and for a tag that may have moved", async (t) => {
+  const driver = open();
+  const told: { done: number; total: number }[] = [];
+  const first = registry.put("datagrok/moving", "admin", "one");
+  const ref = `${registry.host}/datagrok/moving:admin`;
+  const one = await driver.resolve({ ref }, { ...call(), onPull: (progress) => told.push(progress) });
+  t.equal(one.digest, first);
+  t.strictSame(one.exposed, [8080]);
+  t.ok(told.length > 0, "progress is told");
+
+  const second = registry.put("datagrok/moving", "admin", "two");
+  const two = await driver.resolve({ ref }, call());
+  t.equal(two.digest, second);
+  t.not(two.id, one.id);
+
+  const pinned = await driver.resolve({ ref: `${registry.host}/datagrok/moving@${first}` }, call());
+  t.equal(pinned.id, one.id, "a digest never moves");
+});
+
+t.test("a registry's refusal has a name of its own", async (t) => {
+  const driver = open();
+  await rejectsWith(t, "PULL_DENIED", driver.resolve({ ref: `${registry.host}/denied/secret:1` }, call()));
+  await rejectsWith(t, "IMAGE_NOT_FOUND", driver.resolve({ ref: `${registry.host}/datagrok/moving:never` }, call()));
+  await rejectsWith(t, "IMAGE_NOT_FOUND", driver.resolve({ ref: `sha256:${"0".repeat(64)}` }, call()));
+  await rejectsWith(t, "IMAGE_REFERENCE_INVALID", driver.resolve({ ref: "Not A Reference" }, call()));
+  await rejectsWith(t, "ENGINE_FAILED", driver.resolve({ ref: "127.0.0.1:1/nobody/there:1" }, call()));
+});
+
+t.test("the engine's own copy serves where its registry is away", async (t) => {
+  const driver = open();
+  const [repository, tag] = images.worker.split(":") as [string, string];
+  const ref = `127.0.0.1:1/${repository}:${tag}`;
+  await docker.getImage(images.worker).tag({ repo: `127.0.0.1:1/${repository}`, tag });
+  t.teardown(() => docker.getImage(ref).remove());
+  const { id } = await driver.resolve({ ref }, call());
+  t.equal(id, (await docker.getImage(images.worker).inspect()).Id);
+});
+
+t.test("an engine that is not there is unreachable, in every call", async (t) => {
+  for (const away of [`unix://${t.testdir()}/none.sock`, "tcp://127.0.0.1:1"]) {
+    const driver = open({ host: away });
+    await rejectsWith(t, "ENGINE_UNREACHABLE", driver.resolve({ ref: images.worker }, call()));
+    await rejectsWith(t, "ENGINE_UNREACHABLE", driver.list(call()));
+    await rejectsWith(t, "ENGINE_UNREACHABLE", driver.inspect("any", call()));
+    await rejectsWith(t, "ENGINE_UNREACHABLE", driver.destroy("any", call()));
+    await rejectsWith(t, "ENGINE_UNREACHABLE", text(driver.logs("any", { tail: 1 }, call())));
+    await driver.close();
+  }
+});
+
+t.test("an engine that cannot be meant is told when the driver is made", async (t) => {
+  for (const wrong of ["ftp://nowhere", "unix://", "tcp://", "tcp://host:port"])
+    t.throws(() => open({ host: wrong }), { code: "SETTINGS_INVALID" }, wrong);
+  t.throws(() => open({ host: "tcp://127.0.0.1:2376", tls: { folder: t.testdir() } }), { code: "SETTINGS_INVALID" });
+});
+
+t.test("an engine that hears and says nothing fails in bounded time, and obeys the caller's signal", async (t) => {
+  const silence = await openSilence(t);
+  const system = systemClock();
+  const hasty = clockFrom({ ...system, after: (ms, task) => system.after(ms / 1000, task) });
+  const driver = dockerDriver({ host: silence, network, reach: "auto", clock: hasty, log });
+  await rejectsWith(t, "ENGINE_FAILED", driver.list(call()));
+  const patient = open({ host: silence });
+  const caller = new AbortController();
+  const listing = patient.list({ signal: caller.signal });
+  const reason = new Error("enough");
+  caller.abort(reason);
+  t.equal(await listing.catch((error: unknown) => error), reason);
+});
+
+t.test("an engine that is spoken to over TCP has its containers reached by published ports", async (t) => {
+  const driver = open({ host: (await openGate(t, host)).host });
+  const service = name("tcp");
+  const { address } = await driver.deploy(await specOf(driver, service, { ref: images.onDemand }), call());
+  t.equal(address?.host, "127.0.0.1");
+  t.strictSame(await get(address as NonNullable<typeof address>, "/square?number=8"), { result: 64 });
+  await remove(service);
+});
+
+t.test("events begin anew when the connection to the engine breaks", async (t) => {
+  const gate = await openGate(t, host);
+  const driver = open({ host: gate.host });
+  const caller = new AbortController();
+  const seen: DriverEvent[] = [];
+  const listening = (async () => {
+    for await (const event of driver.events({ signal: caller.signal })) seen.push(event);
+  })();
+  const connects = () => seen.filter(({ kind }) => kind === "connected").length;
+  await until(t, "connected", () => connects() === 1);
+  gate.cut();
+  await until(t, "connected again", () => connects() === 2);
+  const service = name("events");
+  await open().deploy(await specOf(driver, service, { ref: images.worker }, { graceMs: 1 }), call());
+  await until(t, "told after the break", () => seen.some((event) => event.kind === "changed" && event.service === service));
+  caller.abort();
+  await listening;
+  await remove(service);
+});

@@ -1,0 +1,137 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { readFileSync, writeFileSync, mkdirSync } from "node:fs";
+import { join } from "node:path";
+import t, { type Test } from "tap";
+import { systemClock } from "../../clock.ts";
+import { processDriver } from "../../drivers/process/driver.ts";
+import { openRecords } from "../../drivers/process/records.ts";
+import { openLog } from "../../log.ts";
+import { layOutFolder, type TestImage } from "../fixtures/images.ts";
+import { call, conformance, get, labelsFor, rejectsWith, specOf, until } from "./conformance.ts";
+
+const log = openLog({ level: "silent", name: "test" });
+
+function world(t: Test) {
+  const folder = t.testdir({ services: {}, packages: {} });
+  const services = join(folder, "services");
+  const source = (name: TestImage) => ({ ref: `test/${name.toLowerCase()}`, folder: layOutFolder(join(folder, "packages", name), name) });
+  const open = () => processDriver({ folder: services, nodePath: process.execPath, clock: systemClock(), log });
+  return { folder, services, source, open };
+}
+
+t.test("the process driver keeps the contract", async (t) => {
+  const { services, source, open } = world(t);
+  const records = openRecords(services);
+  await conformance(t, {
+    open,
+    image: async (name) => source(name),
+    unknown: async () => ({ ref: "test/nobody", folder: join(services, "no-such-folder") }),
+    kill: async (service) => {
+      process.kill(records.find(service)?.process?.pid as number, "SIGKILL");
+    },
+    left: async (prefix) =>
+      records
+        .all()
+        .map(({ service }) => service)
+        .filter((service) => service.startsWith(prefix)),
+  });
+});
+
+t.test("a service outlives the berth that started it, and the next one finds and ends it", async (t) => {
+  const { services, source, open } = world(t);
+  const driver = open();
+  const spec = await specOf(driver, "outlives", source("onDemand"));
+  const script = `
+    const { processDriver } = await import(${JSON.stringify(join(import.meta.dirname, "../../drivers/process/driver.ts"))});
+    const { systemClock } = await import(${JSON.stringify(join(import.meta.dirname, "../../clock.ts"))});
+    const write = () => {};
+    const driver = processDriver({ folder: ${JSON.stringify(services)}, nodePath: process.execPath, clock: systemClock(), log: { debug: write, info: write, warn: write, error: write } });
+    const { address } = await driver.deploy(${JSON.stringify(spec)}, { signal: AbortSignal.timeout(30000) });
+    console.log(JSON.stringify(address));
+    setInterval(() => {}, 1000);`;
+  const berth = spawn(process.execPath, ["--input-type=module", "-e", script], { stdio: ["ignore", "pipe", "inherit"] });
+  const [line] = (await once(berth.stdout, "data")) as [Buffer];
+  const address = JSON.parse(line.toString()) as { host: string; port: number };
+  berth.kill("SIGKILL");
+  await once(berth, "exit");
+
+  t.strictSame(await get(address, "/square?number=5"), { result: 25 });
+  t.strictSame(await driver.list(call()), [{ service: "outlives", labels: spec.labels, running: true, address }]);
+  t.strictSame((await driver.deploy(spec, call())).address, address);
+  await driver.destroy("outlives", call());
+  t.strictSame(await driver.list(call()), []);
+  await t.rejects(get(address, "/"), "it no longer answers");
+});
+
+t.test("a process that merely has a dead service's number is neither shown nor ended", async (t) => {
+  const { services, open } = world(t);
+  const bystander = spawn(process.execPath, ["-e", "setInterval(() => {}, 1000)"], { detached: true, stdio: "ignore" });
+  await once(bystander, "spawn");
+  const records = openRecords(services);
+  records.claim({ service: "reused", labels: labelsFor("reused"), port: 1, boot: records.boot });
+  const stat = readFileSync(`/proc/${bystander.pid}/stat`, "utf8").split(" ");
+  stat[21] = String(Number(stat[21]) - 1);
+  writeFileSync(records.statPath("reused"), stat.join(" "));
+  const driver = open();
+  t.equal((await driver.inspect("reused", call()))?.running, false);
+  await driver.destroy("reused", call());
+  t.ok(process.kill(bystander.pid as number, 0), "the bystander lives");
+  bystander.kill("SIGKILL");
+  await once(bystander, "exit");
+});
+
+t.test("a record from before the machine was started anew is not a running service", async (t) => {
+  const { services, source, open } = world(t);
+  const driver = open();
+  const spec = await specOf(driver, "rebooted", source("worker"));
+  await driver.deploy(spec, call());
+  const path = join(services, "rebooted.json");
+  const record = JSON.parse(readFileSync(path, "utf8")) as { boot: string };
+  writeFileSync(path, JSON.stringify({ ...record, boot: "another" }));
+  t.equal((await driver.inspect("rebooted", call()))?.running, false);
+  writeFileSync(path, JSON.stringify(record));
+  await driver.destroy("rebooted", call());
+});
+
+t.test("the children of a service end with it", async (t) => {
+  const { folder, open } = world(t);
+  const family = join(folder, "family");
+  mkdirSync(family);
+  writeFileSync(join(family, "Dockerfile"), 'FROM scratch\nCMD node -e "setInterval(() => {}, 1000)" & echo "child $!"; wait\n');
+  const driver = open();
+  await driver.deploy(await specOf(driver, "family", { ref: "family", folder: family }, { graceMs: 100 }), call());
+  let text = "";
+  for await (const piece of driver.logs("family", { tail: 10 }, call())) text += piece;
+  const child = Number(/child (\d+)/.exec(text)?.[1]);
+  t.ok(process.kill(child, 0));
+  await driver.destroy("family", call());
+  await until(t, "the child is gone", () => {
+    try {
+      // A zombie still has its number; its parent, which is gone, leaves it to be buried by the machine.
+      return readFileSync(`/proc/${child}/stat`, "utf8").includes(") Z ");
+    } catch {
+      return true;
+    }
+  });
+});
+
+t.test("nothing of berth's own environment reaches a service, and its own PORT wins", async (t) => {
+  const { source, open } = world(t);
+  process.env["BERTH_TEST_SECRET"] = "do not tell";
+  t.teardown(() => delete process.env["BERTH_TEST_SECRET"]);
+  const driver = open();
+  const { address } = await driver.deploy(await specOf(driver, "clean", source("plain"), { env: { PORT: "1" } }), call());
+  const env = (await get(address as NonNullable<typeof address>, "/env")) as Record<string, string>;
+  t.equal(env["BERTH_TEST_SECRET"], undefined);
+  t.equal(env["PORT"], String(address?.port));
+  t.equal(env["DEFAULT_PORT"], "5353");
+  await driver.destroy("clean", call());
+});
+
+t.test("a service's name that is no DNS label is refused", async (t) => {
+  const { source, open } = world(t);
+  const driver = open();
+  await rejectsWith(t, "SPEC_REFUSED", driver.deploy(await specOf(driver, "../escape", source("worker")), call()));
+  t.equal(await driver.inspect("../escape", call()), undefined);
+});
