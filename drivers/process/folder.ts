@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { readdir, readFile } from "node:fs/promises";
-import { join, posix } from "node:path";
+import { join, posix, resolve as absolute } from "node:path";
 import { Fault } from "../../fault.ts";
 import type { ImageSource, ResolvedImage } from "../driver.ts";
 import { readDockerfile, type Recipe } from "./dockerfile.ts";
@@ -14,7 +14,7 @@ export async function readRecipe(image: Pick<ImageSource, "folder"> & { ref: str
   const text = await readFile(join(folder, "Dockerfile"), "utf8").catch((cause: unknown) => {
     throw new Fault("IMAGE_NOT_FOUND", `The published files of "${ref}" hold no Dockerfile that can be read.`, { cause });
   });
-  return { ...readDockerfile(text), folder };
+  return { ...readDockerfile(text), folder: absolute(folder) };
 }
 
 /** The id is a hash of the files: republishing other ones makes another image. */

@@ -1,5 +1,5 @@
 import { linkSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { Fault } from "../../fault.ts";
 import type { Labels } from "../driver.ts";
 import { bootId, type Identity, isAlive, readStat } from "./alive.ts";
@@ -23,7 +23,9 @@ const SERVICE = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
 export type Records = ReturnType<typeof openRecords>;
 
 /** A folder with three files per service: its record, its process's identity, its log. */
-export function openRecords(folder: string) {
+export function openRecords(at: string) {
+  // A service runs in a folder of its own, from where a relative path would lead elsewhere.
+  const folder = resolve(at);
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   const boot = bootId();
   const path = (service: string, kind: "json" | "stat" | "log") => {

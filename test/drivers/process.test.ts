@@ -1,7 +1,7 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { readFileSync, writeFileSync, mkdirSync } from "node:fs";
-import { join } from "node:path";
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join, relative } from "node:path";
 import t, { type Test } from "tap";
 import { systemClock } from "../../clock.ts";
 import { processDriver } from "../../drivers/process/driver.ts";
@@ -127,6 +127,17 @@ t.test("nothing of berth's own environment reaches a service, and its own PORT w
   t.equal(env["PORT"], String(address?.port));
   t.equal(env["DEFAULT_PORT"], "5353");
   await driver.destroy("clean", call());
+});
+
+t.test("relative folders mean the same to a service, which runs in another folder", async (t) => {
+  const { folder, services, source } = world(t);
+  const here = (path: string) => relative(process.cwd(), path);
+  const driver = processDriver({ folder: here(services), nodePath: process.execPath, clock: systemClock(), log });
+  const whole = source("onDemand");
+  const { address } = await driver.deploy(await specOf(driver, "relative", { ...whole, folder: here(whole.folder) }), call());
+  t.strictSame(await get(address as NonNullable<typeof address>, "/square?number=2"), { result: 4 });
+  await driver.destroy("relative", call());
+  t.strictSame(readdirSync(join(folder, "packages/onDemand")).toSorted(), ["Dockerfile", "app.js", "node_modules", "package.json"]);
 });
 
 t.test("a service's name that is no DNS label is refused", async (t) => {
