@@ -19,7 +19,7 @@ export function orphansAmong(rooms: Pick<Rooms, "store">, facts: readonly Observ
 export function clearOrphans(rooms: Rooms, orphans: readonly Orphan[]): Orphan[] {
   for (const { fact, why } of orphans) {
     if (why !== "removed") continue;
-    rooms.store.tombstones.reopen(fact.labels.container);
+    rooms.store.tombstones.reopen(fact.labels.container, fact.service);
     rooms.queue.add(containerKey(fact.labels.container));
   }
   return orphans.filter(({ why }) => why !== "removed");

@@ -11,8 +11,8 @@ export function tombstonesIn(sql: Sql) {
     find: rows.find,
     /** Those whose service may still run. */
     open: () => rows.where("cleared_on IS NULL"),
-    /** Its service was seen after all. */
-    reopen: (id: string) => rows.update(id, { clearedOn: undefined }),
+    /** A service of it was seen after all, whatever its name. */
+    reopen: (id: string, service: string) => rows.update(id, { service, clearedOn: undefined }),
     clear: (id: string, now: number) => rows.update(id, { clearedOn: now }),
   };
 }

@@ -1,0 +1,137 @@
+import { randomUUID } from "node:crypto";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Test } from "tap";
+import type { LifecycleLimits } from "../../../control/lifecycle/limits.ts";
+import { type Lifecycle, type LifecycleOptions, openLifecycle } from "../../../control/lifecycle/open-lifecycle.ts";
+import type { ContainerState } from "../../../control/lifecycle/container-states.ts";
+import type { Container, ContainerConfig, Image } from "../../../control/store/entities.ts";
+import { openStore, type Store } from "../../../control/store/open-store.ts";
+import { openLog } from "../../../log.ts";
+import { listening, type MemoryApp, type MemoryWorld, openMemoryWorld } from "../../fixtures/memory-driver.ts";
+import { type StillClock, stillClock, turns } from "../../fixtures/still-clock.ts";
+
+export const USER = "22222222-2222-4222-8222-222222222222";
+const PACKAGE = "33333333-3333-4333-8333-333333333333";
+
+const CONFIG: ContainerConfig = { cpu: 0.5, memoryMb: 256, gpu: 0, shmMb: 64, storageGb: 21, onDemand: false };
+
+export type Stand = {
+  clock: StillClock;
+  world: MemoryWorld;
+  /** The present ones: another after each `restart`. */
+  store: () => Store;
+  lifecycle: () => Lifecycle;
+  /** Publishes a container of an image; by default one that answers. */
+  publish(options?: { app?: MemoryApp; config?: Partial<ContainerConfig>; name?: string; state?: ContainerState }): Container;
+  row(id: string): Container;
+  image(id: string): Image;
+  /** Resolves once the container is in this state, in real turns while time stands still. */
+  reaches(id: string, state: ContainerState): Promise<Container>;
+  /** As after `kill -9`: nothing of the old process is closed in order, its clock never moves again, and a new one starts. */
+  restart(): Promise<void>;
+};
+
+/** The lifecycle on a real store, with an orchestrator in memory and time standing still. */
+export async function openStand(
+  t: Test,
+  options: { limits?: Partial<LifecycleLimits>; start?: boolean; injectedEnv?: LifecycleOptions["injectedEnv"] } = {},
+): Promise<Stand> {
+  const folder = mkdtempSync(join(tmpdir(), "berth-lifecycle-"));
+  const log = openLog({ level: "silent", name: "test" });
+  let clock = stillClock();
+  const world = openMemoryWorld({ ...clock, sleep: (ms, signal) => clock.sleep(ms, signal), monotonic: () => clock.monotonic() });
+  const open = () => {
+    const store = openStore({ folder, clock });
+    const lifecycle = openLifecycle({
+      store,
+      driver: world.open(),
+      clock,
+      log,
+      environment: "test",
+      injectedEnv: options.injectedEnv ?? (({ wishedBy }) => ({ USER_API_KEY: `token-of-${wishedBy}` })),
+      filesFolder: folder,
+      random: () => 0,
+      ...(options.limits ? { limits: options.limits } : {}),
+    });
+    return { store, lifecycle };
+  };
+  let now = open();
+  now.store.users.insert({ id: USER, login: "ada", friendlyName: "Ada", admin: false, createdOn: 1 });
+  now.store.packages.insert({ id: PACKAGE, name: "demo", version: "1.0.0", authorId: USER, createdOn: 1, updatedOn: 1 });
+  if (options.start !== false) now.lifecycle.start();
+  t.teardown(async () => {
+    await now.lifecycle.close();
+    now.store.close();
+    await world.close();
+    rmSync(folder, { recursive: true });
+  });
+
+  const stand: Stand = {
+    get clock() {
+      return clock;
+    },
+    world,
+    store: () => now.store,
+    lifecycle: () => now.lifecycle,
+    publish: ({ app = listening, config = {}, name = "web", state } = {}) => {
+      const image = newImage(name, clock.now());
+      const container = newContainer(image, { ...CONFIG, ...config }, clock.now());
+      world.apps.set(image.ref, app);
+      now.store.images.insert(image);
+      now.store.containers.insert({ ...container, state: state ?? container.state });
+      now.lifecycle.wishValidation(image.id);
+      now.lifecycle.defined(container.id);
+      return container;
+    },
+    row: (id) => now.store.containers.find(id) as Container,
+    image: (id) => now.store.images.find(id) as Image,
+    reaches: async (id, state) => {
+      await until(
+        `${id} is ${state}`,
+        () => stand.row(id).state === state,
+        () => stand.row(id).state,
+      );
+      return stand.row(id);
+    },
+    restart: async () => {
+      now.store.close();
+      clock = stillClock(clock.now() + 1);
+      now = open();
+      now.lifecycle.start();
+      await turns();
+    },
+  };
+  return stand;
+}
+
+/** Waits in real turns of the event loop, bounded. */
+export async function until(what: string, so: () => boolean, seen: () => unknown = () => ""): Promise<void> {
+  for (let turn = 0; turn < 5_000; turn++) {
+    if (so()) return;
+    await turns(1);
+  }
+  throw new Error(`never: ${what} (${String(seen())})`);
+}
+
+export function newImage(name: string, now: number): Image {
+  const id = randomUUID();
+  return {
+    ...{ id, packageId: PACKAGE, folder: name, name, friendlyName: name, description: "", version: "1.0.0", ref: `datagrok/${name}:1.0.0` },
+    ...{ dockerfile: "", dockerfilePath: "", files: "", state: "PENDING_VALIDATION" as const, since: now, fault: undefined },
+    ...{ resolvedId: undefined, exposed: [], logs: "", createdOn: now, updatedOn: now },
+  };
+}
+
+export function newContainer(image: Image, config: ContainerConfig, now: number): Container {
+  const id = randomUUID();
+  return {
+    ...{ id, packageId: PACKAGE, imageId: image.id, folder: image.folder, name: image.name, friendlyName: image.name },
+    ...{ service: `test-${image.name}-${id.slice(0, 8)}`, generation: 1, config, env: { OWN: "yes" } },
+    ...{ desiredInstances: 0 as const, wishedBy: undefined, wishedOn: 0, stopFor: config.onDemand ? ("system" as const) : ("user" as const) },
+    ...{ state: config.onDemand ? ("SYSTEM_STOPPED" as const) : ("USER_STOPPED" as const), since: now, fault: undefined },
+    ...{ runningGeneration: undefined, address: undefined, phases: undefined, attempts: 0, notBefore: 0 },
+    ...{ lastLogs: "", lastActive: 0, createdOn: now, updatedOn: now },
+  };
+}

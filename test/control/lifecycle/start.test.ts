@@ -1,0 +1,204 @@
+import t from "tap";
+import { crashing, listening, type MemoryApp, mute } from "../../fixtures/memory-driver.ts";
+import { openStand, until, USER } from "./stand.ts";
+
+const ON_DEMAND = { onDemand: true };
+
+t.test("a hundred wakes start a container once, and it answers", async (t) => {
+  const stand = await openStand(t);
+  const { id, service } = stand.publish({ config: ON_DEMAND });
+  for (let time = 0; time < 100; time++) stand.lifecycle().wake(id, USER);
+  const row = await stand.reaches(id, "STARTED");
+  t.match(row, { desiredInstances: 1, wishedBy: USER, attempts: 0, runningGeneration: 1, fault: undefined });
+  t.ok(row.address && row.phases, "with its address and where the time went");
+  t.equal(stand.world.asked(`deploy ${service}`), 1);
+  for (let time = 0; time < 100; time++) stand.lifecycle().wake(id, USER);
+  await stand.clock.advance(60_000);
+  t.equal(stand.world.asked(`deploy ${service}`), 1);
+});
+
+t.test("it is told its own variables after those that the stand injects", async (t) => {
+  const stand = await openStand(t);
+  let env: Record<string, string> = {};
+  const app: MemoryApp = {
+    ...listening,
+    run: (start) => {
+      env = start.env;
+      start.listen();
+    },
+  };
+  const { id } = stand.publish({ app });
+  stand.lifecycle().wishStart(id, USER);
+  await stand.reaches(id, "STARTED");
+  t.same(env, { USER_API_KEY: `token-of-${USER}`, OWN: "yes" });
+});
+
+t.test("a container waits for its image, and starts when that is ready", async (t) => {
+  const stand = await openStand(t);
+  const { id, imageId } = stand.publish({ config: ON_DEMAND });
+  stand.lifecycle().wake(id, USER);
+  t.match([stand.row(id).state, stand.image(imageId).state], ["PENDING_START", "PENDING_VALIDATION"]);
+  await stand.reaches(id, "STARTED");
+  t.match(stand.image(imageId), { state: "READY", exposed: [5353] });
+  t.match(stand.image(imageId).logs, /exposes port 5353/);
+});
+
+t.test("an image that nobody has is an error, for the containers that wait for it too", async (t) => {
+  const stand = await openStand(t);
+  const { id, imageId } = stand.publish({ config: ON_DEMAND });
+  stand.world.apps.clear();
+  stand.lifecycle().wake(id, USER);
+  t.match(await stand.reaches(id, "ERROR"), { fault: { code: "IMAGE_NOT_FOUND" }, desiredInstances: 1 });
+  t.match(stand.image(imageId), { state: "ERROR", fault: { code: "IMAGE_NOT_FOUND" } });
+});
+
+t.test("a start that failed is remembered: a hundred requests within its back-off get the cause and start nothing", async (t) => {
+  const stand = await openStand(t);
+  const { id, service } = stand.publish({ app: crashing, config: ON_DEMAND });
+  stand.lifecycle().wake(id, USER);
+  const failed = await stand.reaches(id, "ERROR");
+  t.match(failed, { desiredInstances: 1, attempts: 1, notBefore: stand.clock.now() + 1_000, lastLogs: "crash: giving up" });
+  t.match(failed.fault, { code: "CONTAINER_CRASHED", logs: ["crash: giving up"] });
+  for (let time = 0; time < 100; time++) {
+    t.throws(() => stand.lifecycle().wake(id, USER), { code: "CONTAINER_CRASHED" });
+    await stand.clock.advance(5);
+  }
+  t.equal(stand.world.asked(`deploy ${service}`), 1);
+
+  await t.test("after it, a request tries again, and the next back-off is longer", async (t) => {
+    await stand.clock.advance(500);
+    stand.lifecycle().wake(id, USER);
+    await until("a second start", () => stand.world.asked(`deploy ${service}`) === 2);
+    t.match(await stand.reaches(id, "ERROR"), { attempts: 2, notBefore: stand.clock.now() + 2_000 });
+  });
+
+  await t.test("a user's run within it waits for its end", async (t) => {
+    stand.lifecycle().wishStart(id, USER);
+    await stand.clock.advance(1_999);
+    t.equal(stand.row(id).state, "PENDING_START");
+    t.equal(stand.world.asked(`deploy ${service}`), 2);
+    await stand.clock.advance(1);
+    await stand.reaches(id, "ERROR");
+    t.equal(stand.world.asked(`deploy ${service}`), 3);
+  });
+});
+
+t.test("a plain container in error is not woken by requests, and a run by its user heals it", async (t) => {
+  const stand = await openStand(t);
+  const { id, imageId } = stand.publish({ app: crashing });
+  stand.lifecycle().wishStart(id, USER);
+  await stand.reaches(id, "ERROR");
+  await stand.clock.advance(120_000);
+  t.throws(() => stand.lifecycle().wake(id, USER), { code: "CONTAINER_CRASHED" });
+  stand.world.apps.set(stand.image(imageId).ref, listening);
+  stand.lifecycle().wishStart(id, USER);
+  t.match(await stand.reaches(id, "STARTED"), { fault: undefined });
+});
+
+t.test("a plain container that a user stopped is not woken", async (t) => {
+  const stand = await openStand(t);
+  const { id } = stand.publish();
+  t.throws(() => stand.lifecycle().wake(id, USER), { code: "CONTAINER_STOPPED" });
+  t.throws(() => stand.lifecycle().wake("99999999-9999-4999-8999-999999999999", USER), { code: "CONTAINER_NOT_FOUND" });
+});
+
+t.test("a container that never answers ends in error shortly before its waiters give up, and nothing of it is left", async (t) => {
+  const stand = await openStand(t, { limits: { statusMs: 300_000, holdMs: 60_000 } });
+  const { id, service } = stand.publish({ app: mute, config: ON_DEMAND });
+  stand.lifecycle().wake(id, USER);
+  await until("it runs", () => stand.world.running().includes(service));
+  await stand.clock.advance(54_000);
+  t.equal(stand.row(id).state, "STARTING");
+  await stand.clock.advance(1_100);
+  t.match(await stand.reaches(id, "ERROR"), { fault: { code: "START_TIMED_OUT" }, desiredInstances: 1 });
+  t.same(stand.world.left(service), []);
+});
+
+t.test("a stop during a start breaks it off at once", async (t) => {
+  const stand = await openStand(t);
+  const { id, service } = stand.publish({ app: mute });
+  stand.lifecycle().wishStart(id, USER);
+  await until("it runs", () => stand.world.running().includes(service));
+  stand.lifecycle().wishStop(id, USER);
+  t.match(await stand.reaches(id, "USER_STOPPED"), { desiredInstances: 0, fault: undefined, attempts: 0 });
+  t.same(stand.world.left(service), []);
+});
+
+t.test("a start that is wished during a stop follows it", async (t) => {
+  const stand = await openStand(t);
+  const { id, service } = stand.publish();
+  stand.lifecycle().wishStart(id, USER);
+  await stand.reaches(id, "STARTED");
+  const gate = Promise.withResolvers<void>();
+  stand.world.holdDestroy = gate.promise;
+  stand.lifecycle().wishStop(id, USER);
+  await stand.reaches(id, "STOPPING");
+  stand.lifecycle().wishStart(id, USER);
+  const settled = stand.lifecycle().settled(id, AbortSignal.timeout(10_000));
+  gate.resolve();
+  t.equal((await settled).state, "STARTED", "whoever waits does not take the stop between for the end");
+  t.equal(stand.world.asked(`deploy ${service}`), 2);
+});
+
+t.test("a worker without a port starts by running through its grace time", async (t) => {
+  const stand = await openStand(t, { limits: { graceMs: 3_000 } });
+  const { id } = stand.publish({ app: { exposed: [], run: () => {} } });
+  stand.lifecycle().wishStart(id, USER);
+  await stand.reaches(id, "STARTING");
+  await until("it is being started", () => stand.world.running().length === 1);
+  await stand.clock.advance(2_900);
+  t.equal(stand.row(id).state, "STARTING");
+  await stand.clock.advance(200);
+  t.match(await stand.reaches(id, "STARTED"), { address: undefined });
+});
+
+t.test("whoever waits for a container that goes away is told", async (t) => {
+  const stand = await openStand(t);
+  const { id, service } = stand.publish({ app: mute });
+  stand.lifecycle().wishStart(id, USER);
+  await until("it runs", () => stand.world.running().includes(service));
+  const waiting = stand.lifecycle().settled(id, AbortSignal.timeout(10_000));
+  stand.lifecycle().removed(id);
+  await t.rejects(waiting, { code: "CONTAINER_NOT_FOUND" });
+  await until("its service is gone", () => stand.world.left(service).length === 0 && stand.store().tombstones.open().length === 0);
+});
+
+t.test("an image that left the engine after it was validated is fetched again for the next start", async (t) => {
+  const stand = await openStand(t);
+  const { id, imageId } = stand.publish({ config: ON_DEMAND });
+  await until("valid", () => stand.image(imageId).state === "READY");
+  const { ref } = stand.image(imageId);
+  stand.world.apps.delete(ref);
+  stand.lifecycle().wake(id, USER);
+  t.match(await stand.reaches(id, "ERROR"), { fault: { code: "IMAGE_NOT_FOUND" } });
+  stand.world.apps.set(ref, listening);
+  await until("looked at again", () => stand.image(imageId).state !== "READY");
+  stand.lifecycle().wishValidation(imageId);
+  await stand.clock.advance(1_000);
+  stand.lifecycle().wake(id, USER);
+  await stand.reaches(id, "STARTED");
+});
+
+t.test("a tag that moved replaces what runs from it", async (t) => {
+  const stand = await openStand(t);
+  const { id, imageId } = stand.publish();
+  stand.lifecycle().wishStart(id, USER);
+  await stand.reaches(id, "STARTED");
+  stand.store().images.update(imageId, { resolvedId: "memory:something-older" });
+  stand.lifecycle().wishValidation(imageId);
+  await until("replaced", () => stand.row(id).runningGeneration === 2);
+  t.equal((await stand.reaches(id, "STARTED")).desiredInstances, 1);
+});
+
+t.test("a bug in what is injected fails the start without telling what it was", async (t) => {
+  const stand = await openStand(t, {
+    injectedEnv: () => {
+      throw new Error("the password is hunter2");
+    },
+  });
+  const { id } = stand.publish();
+  stand.lifecycle().wishStart(id, USER);
+  const { fault } = await stand.reaches(id, "ERROR");
+  t.equal(fault?.code, "INTERNAL");
+  t.notMatch(JSON.stringify(fault), /hunter2/);
+});

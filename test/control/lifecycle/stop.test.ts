@@ -1,0 +1,188 @@
+import t, { type Test } from "tap";
+import type { LifecycleLimits } from "../../../control/lifecycle/limits.ts";
+import type { ContainerConfig } from "../../../control/store/entities.ts";
+import { listening, type MemoryApp } from "../../fixtures/memory-driver.ts";
+import { openStand, type Stand, until, USER } from "./stand.ts";
+
+const GATEWAY = "gateway-1";
+const MINUTE = 60_000;
+
+async function started(t: Test, config: Partial<ContainerConfig> = {}, limits: Partial<LifecycleLimits> = {}, app: MemoryApp = listening) {
+  const stand = await openStand(t, { limits });
+  const { id, service } = stand.publish({ config, app });
+  stand.lifecycle().wishStart(id, USER);
+  await stand.reaches(id, "STARTED");
+  const use = (open: number, streams = open, seq = stand.lifecycle().seq()) =>
+    stand.lifecycle().used({ gateway: GATEWAY, seq, uses: [{ id, open, streams, lastActive: stand.clock.now() }] });
+  const join = () => stand.lifecycle().gatewayJoined(GATEWAY, stand.lifecycle().seq());
+  return { stand, id, service, use, join };
+}
+
+/** Time in pieces, so that what one piece sets going is done before the next. */
+async function pass(stand: Stand, ms: number): Promise<void> {
+  for (let left = ms; left > 0; left -= 5_000) await stand.clock.advance(Math.min(left, 5_000));
+}
+
+t.test("a user's stop without open requests is done at once, and keeps the last log lines", async (t) => {
+  const app: MemoryApp = {
+    ...listening,
+    run: ({ say, listen }) => {
+      say("last words");
+      listen();
+    },
+  };
+  const { stand, id, service } = await started(t, {}, {}, app);
+  stand.lifecycle().wishStop(id, USER);
+  t.match(stand.row(id), { state: "PENDING_USER_STOP", desiredInstances: 0 }, "the wish is written when the call returns");
+  t.match(await stand.reaches(id, "USER_STOPPED"), { address: undefined, runningGeneration: undefined, stopFor: "user", lastLogs: "last words\n" });
+  t.same(stand.world.left(service), []);
+});
+
+t.test("a stop waits until every gateway knows of it and nothing is open", async (t) => {
+  const { stand, id, use, join } = await started(t);
+  join();
+  use(1);
+  const before = stand.lifecycle().seq();
+  stand.lifecycle().wishStop(id, USER);
+  await stand.clock.advance(100);
+  t.equal(stand.row(id).state, "PENDING_USER_STOP");
+  use(0, 0, before);
+  await stand.clock.advance(100);
+  t.equal(stand.row(id).state, "PENDING_USER_STOP", "a report from before the change proves nothing");
+  use(0, 1);
+  await stand.clock.advance(100);
+  t.equal(stand.row(id).state, "PENDING_USER_STOP", "a WebSocket is open");
+  use(0);
+  await stand.reaches(id, "USER_STOPPED");
+});
+
+t.test("a gateway that never answers delays a user's stop by two seconds, and no more", async (t) => {
+  const { stand, id, join } = await started(t);
+  join();
+  stand.lifecycle().wishStop(id, USER);
+  await stand.clock.advance(1_999);
+  t.equal(stand.row(id).state, "PENDING_USER_STOP");
+  await stand.clock.advance(1);
+  await stand.reaches(id, "USER_STOPPED");
+});
+
+t.test("a gateway that left is not waited for", async (t) => {
+  const { stand, id, use, join } = await started(t);
+  join();
+  use(1);
+  stand.lifecycle().wishStop(id, USER);
+  await stand.clock.advance(100);
+  stand.lifecycle().gatewayLeft(GATEWAY);
+  await stand.reaches(id, "USER_STOPPED");
+});
+
+t.test("a container that nobody uses for its time is stopped by the system, exactly then", async (t) => {
+  const { stand, id, use, join } = await started(t, { onDemand: true, shutdownTimeoutMinutes: 2 });
+  join();
+  await pass(stand, MINUTE);
+  use(1);
+  await stand.clock.advance(1_000);
+  use(0);
+  await pass(stand, 2 * MINUTE - 1);
+  t.equal(stand.row(id).state, "STARTED");
+  await stand.clock.advance(1);
+  t.equal(stand.row(id).desiredInstances, 0);
+  use(0);
+  t.match(await stand.reaches(id, "SYSTEM_STOPPED"), { stopFor: "system", desiredInstances: 0 });
+  t.equal(stand.world.running().length, 0);
+});
+
+t.test("an open request is use for as long as it is open, however quiet", async (t) => {
+  const { stand, id, use, join } = await started(t, { shutdownTimeoutMinutes: 1 });
+  join();
+  use(1);
+  await pass(stand, 10 * MINUTE);
+  t.equal(stand.row(id).state, "STARTED");
+  stand.lifecycle().gatewayLeft(GATEWAY);
+  await pass(stand, MINUTE - 1);
+  t.equal(stand.row(id).state, "STARTED", "its end was the last use");
+  await stand.clock.advance(1);
+  await stand.reaches(id, "SYSTEM_STOPPED");
+});
+
+t.test("bytes on a WebSocket are use, a silent one is none", async (t) => {
+  const { stand, id, use, join } = await started(t, { shutdownTimeoutMinutes: 1 });
+  join();
+  for (let round = 0; round < 5; round++) {
+    await pass(stand, 50_000);
+    use(0, 1);
+  }
+  t.equal(stand.row(id).state, "STARTED");
+  await pass(stand, MINUTE);
+  t.equal(stand.row(id).state, "PENDING_SYSTEM_STOP");
+});
+
+t.test("a plain container that fell asleep is woken by a request", async (t) => {
+  const { stand, id, service } = await started(t, { shutdownTimeoutMinutes: 0.05 });
+  await stand.clock.advance(3_000);
+  await stand.reaches(id, "SYSTEM_STOPPED");
+  stand.lifecycle().wake(id, USER);
+  await stand.reaches(id, "STARTED");
+  t.equal(stand.world.asked(`deploy ${service}`), 2);
+});
+
+t.test("a request that comes while an idle container is stopped has it started again", async (t) => {
+  const { stand, id, service, join } = await started(t, { onDemand: true, shutdownTimeoutMinutes: 1 });
+  join();
+  await pass(stand, MINUTE);
+  t.equal(stand.row(id).state, "PENDING_SYSTEM_STOP");
+  stand.lifecycle().wake(id, USER);
+  t.equal(stand.row(id).desiredInstances, 1);
+  await pass(stand, 10_000);
+  await until("started again", () => stand.world.asked(`deploy ${service}`) === 2);
+  await stand.reaches(id, "STARTED");
+});
+
+t.test("without a time-out it runs for ever", async (t) => {
+  const { stand, id } = await started(t);
+  await pass(stand, 60 * MINUTE);
+  t.equal(stand.row(id).state, "STARTED");
+});
+
+t.test("an engine that does not stop a container is named as the cause, and asked again later", async (t) => {
+  const { stand, id } = await started(t, {}, { statusMs: MINUTE });
+  const gate = Promise.withResolvers<void>();
+  stand.world.holdDestroy = gate.promise;
+  stand.lifecycle().wishStop(id, USER);
+  await stand.reaches(id, "STOPPING");
+  await pass(stand, MINUTE);
+  t.match(await stand.reaches(id, "ERROR"), { fault: { code: "STOP_TIMED_OUT" }, desiredInstances: 0 });
+  gate.resolve();
+  stand.world.holdDestroy = undefined;
+  await pass(stand, 10_000);
+  await stand.reaches(id, "USER_STOPPED");
+  t.equal(stand.world.running().length, 0);
+});
+
+t.test("a new definition replaces what runs once its requests have ended, and the wish stays", async (t) => {
+  const { stand, id, service, use, join } = await started(t);
+  join();
+  use(1);
+  stand.store().containers.update(id, { generation: 2 });
+  stand.lifecycle().defined(id);
+  await stand.clock.advance(1_000);
+  t.match(stand.row(id), { state: "PENDING_SYSTEM_STOP", desiredInstances: 1 });
+  use(0);
+  await until("replaced", () => stand.row(id).runningGeneration === 2);
+  t.match(await stand.reaches(id, "STARTED"), { desiredInstances: 1 });
+  t.same(stand.world.left(service), [service]);
+});
+
+t.test("the last use is written down every few seconds, and at the end", async (t) => {
+  const { stand, id, use, join } = await started(t);
+  join();
+  use(1);
+  const usedOn = stand.clock.now();
+  t.equal(stand.row(id).lastActive, 0, "not at every report");
+  await stand.clock.advance(10_000);
+  t.equal(stand.row(id).lastActive, usedOn);
+  use(1);
+  const last = stand.clock.now();
+  await stand.lifecycle().close();
+  t.equal(stand.row(id).lastActive, last);
+});

@@ -1,0 +1,52 @@
+import t from "tap";
+import { CONTAINER_TABLE, CONTAINER_WIRE_STATES, PASSING_CONTAINER_STATES } from "../../../control/lifecycle/container-states.ts";
+import { IMAGE_TABLE, IMAGE_WIRE_STATES, PASSING_IMAGE_STATES } from "../../../control/lifecycle/image-states.ts";
+import { next, type Table } from "../../../control/lifecycle/table.ts";
+
+function reachable(table: Table<string, string>, firsts: readonly string[]): Set<string> {
+  const seen = new Set(firsts);
+  for (const state of seen) for (const to of Object.values(table[state] ?? {})) if (to !== undefined) seen.add(to);
+  return seen;
+}
+
+t.test("every passing state has a clock", async (t) => {
+  for (const state of PASSING_CONTAINER_STATES) t.equal(next(CONTAINER_TABLE, state, "timedOut"), "ERROR", state);
+  for (const state of PASSING_IMAGE_STATES) t.equal(next(IMAGE_TABLE, state, "timedOut"), "ERROR", state);
+});
+
+t.test("a state that may last for ever has none", async (t) => {
+  for (const state of ["STARTED", "USER_STOPPED", "SYSTEM_STOPPED", "ERROR"] as const)
+    t.equal(next(CONTAINER_TABLE, state, "timedOut"), undefined, state);
+  for (const state of ["READY", "ERROR", "DELETED"] as const) t.equal(next(IMAGE_TABLE, state, "timedOut"), undefined, state);
+});
+
+t.test("every state is reached from the first ones", async (t) => {
+  t.same([...reachable(CONTAINER_TABLE, ["USER_STOPPED", "SYSTEM_STOPPED"])].sort(), Object.keys(CONTAINER_TABLE).sort());
+  t.same([...reachable(IMAGE_TABLE, ["PENDING_VALIDATION"])].sort(), Object.keys(IMAGE_TABLE).sort());
+});
+
+t.test("an error is left by a wish or by a healthy fact, and by nothing else", async (t) => {
+  t.same(CONTAINER_TABLE.ERROR, { startWished: "PENDING_START", stopWished: "PENDING_USER_STOP", foundRunning: "STARTED" });
+});
+
+t.test("the words on the wire are those that clients compare", async (t) => {
+  t.same(CONTAINER_WIRE_STATES, {
+    PENDING_START: "pending start",
+    STARTING: "starting",
+    STARTED: "started",
+    CHECKING: "checking",
+    PENDING_USER_STOP: "pending user stop",
+    PENDING_SYSTEM_STOP: "pending system stop",
+    STOPPING: "stopping",
+    USER_STOPPED: "stopped by user",
+    SYSTEM_STOPPED: "stopped by system",
+    ERROR: "error",
+  });
+  t.same(IMAGE_WIRE_STATES, {
+    PENDING_VALIDATION: "pending validation",
+    VALIDATING: "validating",
+    READY: "ready",
+    ERROR: "error",
+    DELETED: "deleted",
+  });
+});

@@ -1,0 +1,46 @@
+import t from "tap";
+import type { Standing } from "../../../gateway/directory.ts";
+import { viewOf } from "../../../control/lifecycle/view-of.ts";
+import type { Container } from "../../../control/store/entities.ts";
+import { newContainer, newImage } from "./stand.ts";
+
+const ADDRESS = { host: "127.0.0.1", port: 5353 };
+const plain = newContainer(newImage("web", 0), { cpu: 1, memoryMb: 1, gpu: 0, shmMb: 1, storageGb: 1, onDemand: false }, 0);
+const onDemand = { ...plain, config: { ...plain.config, onDemand: true } };
+const FAULT = { code: "CONTAINER_CRASHED", message: "It crashed." } as const;
+
+type Case = [what: string, container: Container, change: Partial<Container>, standing: Standing["kind"]];
+
+const CASES: Case[] = [
+  ["started with an address", plain, { state: "STARTED", desiredInstances: 1, address: ADDRESS }, "awake"],
+  ["verified again", plain, { state: "CHECKING", desiredInstances: 1, address: ADDRESS }, "awake"],
+  ["started without a port", plain, { state: "STARTED", desiredInstances: 1 }, "portless"],
+  ["about to start", plain, { state: "PENDING_START", desiredInstances: 1 }, "coming"],
+  ["starting", plain, { state: "STARTING", desiredInstances: 1 }, "coming"],
+  ["stopped to be replaced", plain, { state: "STOPPING", desiredInstances: 1, stopFor: "system" }, "coming"],
+  ["stopped, wished meanwhile", plain, { state: "USER_STOPPED", desiredInstances: 1 }, "coming"],
+  ["a plain one that a user stops", plain, { state: "PENDING_USER_STOP", stopFor: "user" }, "stopped"],
+  ["a plain one that is being stopped for a user", plain, { state: "STOPPING", stopFor: "user" }, "stopped"],
+  ["a plain one that a user stopped", plain, { state: "USER_STOPPED", stopFor: "user" }, "stopped"],
+  ["a plain one going to sleep", plain, { state: "PENDING_SYSTEM_STOP", stopFor: "system" }, "asleep"],
+  ["a plain one that sleeps", plain, { state: "SYSTEM_STOPPED", stopFor: "system" }, "asleep"],
+  ["an on-demand one that sleeps", onDemand, { state: "SYSTEM_STOPPED", stopFor: "system" }, "asleep"],
+  ["an on-demand one after a user's stop", onDemand, { state: "USER_STOPPED", stopFor: "user" }, "asleep"],
+  ["an on-demand one that is being stopped", onDemand, { state: "STOPPING", stopFor: "user" }, "asleep"],
+  ["a plain one in error", plain, { state: "ERROR", desiredInstances: 1, fault: FAULT }, "failed"],
+  ["an on-demand one in error", onDemand, { state: "ERROR", desiredInstances: 1, fault: FAULT }, "failed"],
+];
+
+t.test("what a gateway may do follows from the state, the wish and the kind", async (t) => {
+  for (const [what, container, change, standing] of CASES) t.equal(viewOf({ ...container, ...change }).standing.kind, standing, what);
+});
+
+t.test("only an on-demand container in error is woken by a request, once its back-off has passed", async (t) => {
+  const failed = { state: "ERROR", desiredInstances: 1, fault: FAULT, notBefore: 1_234 } as const;
+  t.match(viewOf({ ...onDemand, ...failed }).standing, { wakeable: true, retryAt: 1_234, fault: FAULT });
+  t.match(viewOf({ ...plain, ...failed }).standing, { wakeable: false, fault: FAULT });
+});
+
+t.test("a plain container that a user stopped says so", async (t) => {
+  t.match(viewOf(plain).standing, { kind: "stopped", fault: { code: "CONTAINER_STOPPED" } });
+});

@@ -1,0 +1,115 @@
+import t, { type Test } from "tap";
+import { openWorkQueue } from "../../../control/lifecycle/work-queue.ts";
+import { stillClock, turns } from "../../fixtures/still-clock.ts";
+
+/** A queue whose work a test ends by hand. */
+function openTestQueue(t: Test, options: { concurrency?: number; failing?: () => boolean } = {}) {
+  const clock = stillClock();
+  const began: string[] = [];
+  const ends = new Map<string, () => void>();
+  let most = 0;
+  const queue = openWorkQueue({
+    work: async (key, signal) => {
+      began.push(key);
+      if (options.failing) {
+        if (options.failing()) throw new Error("not now");
+        return;
+      }
+      if (ends.has(key)) throw new Error(`two workers for ${key}`);
+      await new Promise<void>((resolve) => {
+        ends.set(key, resolve);
+        most = Math.max(most, ends.size);
+        signal.addEventListener("abort", () => resolve(), { once: true });
+      });
+      ends.delete(key);
+    },
+    failed: () => {},
+    clock,
+    concurrency: options.concurrency ?? 8,
+    retry: { firstMs: 250, longestMs: 1_000 },
+    random: () => 0,
+  });
+  t.teardown(() => queue.close());
+  const end = async (key: string) => {
+    ends.get(key)?.();
+    await turns();
+  };
+  return { clock, queue, began, end, most: () => most };
+}
+
+t.test("a key that is added a hundred times is worked on once", async (t) => {
+  const { queue, began } = openTestQueue(t);
+  for (let time = 0; time < 100; time++) queue.add("a");
+  await turns();
+  t.same(began, ["a"]);
+});
+
+t.test("a key that is added while it is worked on is worked on once more, by one worker at a time", async (t) => {
+  const { queue, began, end } = openTestQueue(t);
+  queue.add("a");
+  await turns();
+  for (let time = 0; time < 100; time++) queue.add("a");
+  await turns();
+  t.same(began, ["a"], "not before the first has ended");
+  await end("a");
+  t.same(began, ["a", "a"]);
+  await end("a");
+  t.same(began, ["a", "a"]);
+});
+
+t.test("many keys are worked on at once, but no more than allowed", async (t) => {
+  const { queue, began, end, most } = openTestQueue(t, { concurrency: 3 });
+  for (const key of "abcdefg") queue.add(key);
+  await turns();
+  t.same(began, ["a", "b", "c"]);
+  for (const key of "abcdefg") await end(key);
+  t.same(began.join(""), "abcdefg");
+  t.equal(most(), 3);
+});
+
+t.test("work that fails comes back later and later, and at once when something new is said", async (t) => {
+  let failing = true;
+  const { clock, queue, began } = openTestQueue(t, { failing: () => failing });
+  queue.add("a");
+  const at = async (ms: number, runs: number) => {
+    await clock.advance(ms);
+    t.equal(began.length, runs);
+  };
+  await at(0, 1);
+  await at(249, 1);
+  await at(1, 2);
+  await at(499, 2);
+  await at(1, 3);
+  await at(1_000, 4);
+  await at(1_000, 5);
+  queue.add("a");
+  await at(0, 6);
+  failing = false;
+  await at(1_000, 7);
+  await at(60_000, 7);
+  t.equal(clock.pending(), 0, "a key that is done leaves nothing behind");
+});
+
+t.test("the earliest of several times counts", async (t) => {
+  const { clock, queue, began } = openTestQueue(t);
+  queue.addAfter("a", 500);
+  queue.addAfter("a", 100);
+  queue.addAfter("a", 900);
+  await clock.advance(99);
+  t.same(began, []);
+  await clock.advance(1);
+  t.same(began, ["a"]);
+});
+
+t.test("closed, it ends what runs and begins nothing more", async (t) => {
+  const { clock, queue, began } = openTestQueue(t);
+  queue.add("a");
+  await turns();
+  queue.add("a");
+  queue.addAfter("b", 10);
+  await queue.close();
+  queue.add("c");
+  await clock.advance(1_000);
+  t.same(began, ["a"]);
+  t.equal(clock.pending(), 0);
+});
