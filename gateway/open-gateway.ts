@@ -116,7 +116,8 @@ export function openGateway(parts: GatewayParts): Gateway {
     try {
       const decision = await decided(request, signal, false);
       if (decision.kind === "answer") sendAnswer(response, decision.answer);
-      else if (decision.kind === "forward") await proxy.forward({ request, response, forward: decision.forward, lease: decision.lease, signal, onBodyWanted });
+      else if (decision.kind === "forward")
+        await proxy.forward({ request, response, forward: decision.forward, lease: decision.lease, signal, onBodyWanted });
     } catch (error) {
       if (signal.aborted) return;
       log.error({ err: error }, "A request could not be forwarded");
@@ -133,7 +134,10 @@ export function openGateway(parts: GatewayParts): Gateway {
       if (decision.kind === "answer") sendRawAnswer(socket, decision.answer);
       else if (decision.kind === "refuseWebSocket") refuse({ request, socket, head: early.take(), ...decision });
       else if (decision.kind === "acceptWebSocket") {
-        await acceptWebSocket({ clock, log, limits }, { request, socket, head: early.take(), forward: decision.forward, lease: decision.lease, signal, draining: draining.signal });
+        await acceptWebSocket(
+          { clock, log, limits },
+          { request, socket, head: early.take(), forward: decision.forward, lease: decision.lease, signal, draining: draining.signal },
+        );
       } else await transparent.upgrade({ request, socket, early, forward: decision.forward, lease: decision.lease, signal });
     } catch (error) {
       if (signal.aborted) return;

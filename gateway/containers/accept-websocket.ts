@@ -42,7 +42,12 @@ export async function acceptWebSocket(parts: AcceptParts, exchange: WebSocketExc
   const left = new AbortController();
   const signal = AbortSignal.any([gone, left.signal]);
   const closed = new Promise<void>((resolve) => (socket.destroyed ? resolve() : void socket.once("close", resolve)));
-  const client = waitingClient(socket, { clock, pingMs: limits.wsPingMs, limit: limits.prebufferBytes, onLeave: () => left.abort(new Error("the client left")) });
+  const client = waitingClient(socket, {
+    clock,
+    pingMs: limits.wsPingMs,
+    limit: limits.prebufferBytes,
+    onLeave: () => left.abort(new Error("the client left")),
+  });
   socket.on("data", (chunk: Buffer) => {
     lease.bytes(chunk.length);
     client.push(chunk);
@@ -82,7 +87,13 @@ export async function acceptWebSocket(parts: AcceptParts, exchange: WebSocketExc
 }
 
 /** Says `CONNECTED`, then passes both directions on until both are closed. */
-function splice(socket: Duplex, client: WaitingClient, { socket: container, head }: Upgraded, { lease, draining }: WebSocketExchange, { clock, limits }: AcceptParts): void {
+function splice(
+  socket: Duplex,
+  client: WaitingClient,
+  { socket: container, head }: Upgraded,
+  { lease, draining }: WebSocketExchange,
+  { clock, limits }: AcceptParts,
+): void {
   // Our own frames may go in between two of the container's only, and none after a close.
   let closing = false;
   let broken = false;

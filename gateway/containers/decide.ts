@@ -63,7 +63,12 @@ async function toContainer(parts: DecideParts, { head, peer, tls, signal }: Aske
 function toApi(parts: DecideParts, { head, peer, tls }: Asked, target: string): Decision {
   const socket = { socketPath: parts.apiSocket };
   const away = () => new Fault("CONTROL_AWAY", "The control plane is away; it should be back in a moment", { retryAfterMs: 1_000 });
-  const lease: Lease = { target: () => Promise.resolve(socket), lost: () => Promise.reject(away()), bytes: () => undefined, release: () => undefined };
+  const lease: Lease = {
+    target: () => Promise.resolve(socket),
+    lost: () => Promise.reject(away()),
+    bytes: () => undefined,
+    release: () => undefined,
+  };
   const forward: Forward = {
     target,
     headTimeoutMs: parts.limits.apiTimeoutMs,

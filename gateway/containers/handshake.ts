@@ -79,10 +79,18 @@ export function upgradeContainer(request: IncomingMessage, forward: Forward, ups
 
 function handshakeLines(request: IncomingMessage, forward: Forward, key: string, protocol: string | undefined): HeaderLine[] {
   const own = travelling(request.rawHeaders, forward.request).filter(([name]) => !name.toLowerCase().startsWith("sec-websocket-"));
-  const lines: HeaderLine[] = [...own, ["Connection", "Upgrade"], ["Upgrade", "websocket"], ["Sec-WebSocket-Version", "13"], ["Sec-WebSocket-Key", key]];
+  const lines: HeaderLine[] = [
+    ...own,
+    ["Connection", "Upgrade"],
+    ["Upgrade", "websocket"],
+    ["Sec-WebSocket-Version", "13"],
+    ["Sec-WebSocket-Key", key],
+  ];
   return protocol === undefined ? lines : [...lines, ["Sec-WebSocket-Protocol", protocol]];
 }
 
 function acceptFor(key: string): string {
-  return createHash("sha1").update(key + GUID).digest("base64");
+  return createHash("sha1")
+    .update(key + GUID)
+    .digest("base64");
 }

@@ -90,7 +90,7 @@ export function openHold(parts: { directory: Directory; clock: Clock; limit: num
         },
         reject: (error) => {
           leave();
-          reject(error as Error);
+          reject(error);
         },
       };
       const onAbort = () => waiter.reject(signal.reason);
@@ -117,7 +117,7 @@ export function openHold(parts: { directory: Directory; clock: Clock; limit: num
     directory
       .wake(id, caller, signal)
       .catch((error: unknown) => {
-        for (const waiter of [...queue.waiters]) waiter.reject(error);
+        for (const waiter of queue.waiters) waiter.reject(error);
       })
       .finally(() => {
         queue.waking = false;

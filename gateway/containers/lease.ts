@@ -90,7 +90,14 @@ function isElsewhere({ standing }: ContainerView, refused: string): boolean {
 }
 
 /** The next view that does not point at the address that refused. Faults: CONTAINER_UNREACHABLE where none comes in time. */
-function betterView(directory: Directory, clock: Clock, before: ContainerView, refused: string, ms: number, signal: AbortSignal): Promise<ContainerView> {
+function betterView(
+  directory: Directory,
+  clock: Clock,
+  before: ContainerView,
+  refused: string,
+  ms: number,
+  signal: AbortSignal,
+): Promise<ContainerView> {
   return new Promise((resolve, reject) => {
     const settle = (act: () => void) => {
       cancel();
@@ -99,7 +106,9 @@ function betterView(directory: Directory, clock: Clock, before: ContainerView, r
       act();
     };
     const onAbort = () => settle(() => reject(signal.reason as Error));
-    const cancel = clock.after(ms, () => settle(() => reject(new Fault("CONTAINER_UNREACHABLE", `${before.name} refused the connection at ${refused}`))));
+    const cancel = clock.after(ms, () =>
+      settle(() => reject(new Fault("CONTAINER_UNREACHABLE", `${before.name} refused the connection at ${refused}`))),
+    );
     const unwatch = directory.watch(before.id, (view) => {
       if (view === undefined) settle(() => reject(new Fault("CONTAINER_NOT_FOUND", "The container was removed")));
       else if (isElsewhere(view, refused)) settle(() => resolve(view));

@@ -31,7 +31,10 @@ export function readRoute(kind: ContainerRoute["kind"], target: string): Contain
   const id = end === -1 ? afterPrefix : afterPrefix.slice(0, end);
   const path = end === -1 ? "" : afterPrefix.slice(end);
   if (!UUID.test(id)) {
-    throw new Fault("ID_INVALID", "A container id is a UUID: 32 hexadecimal digits in groups of 8-4-4-4-12, e.g. 1b9f4f0c-5c8e-4c53-9a52-3f0b8e0f2d11");
+    throw new Fault(
+      "ID_INVALID",
+      "A container id is a UUID: 32 hexadecimal digits in groups of 8-4-4-4-12, e.g. 1b9f4f0c-5c8e-4c53-9a52-3f0b8e0f2d11",
+    );
   }
   return { kind, id: id.toLowerCase(), path: path.startsWith("/") ? path : `/${path}` };
 }

@@ -16,7 +16,10 @@ export function verdictOn(view: ContainerView, now: number): Verdict {
     case "asleep":
       return { kind: "wake" };
     case "portless":
-      return { kind: "refuse", fault: new Fault("CONTAINER_HAS_NO_PORT", `${view.name} exposes no port: its image has no EXPOSE and container.json no port`) };
+      return {
+        kind: "refuse",
+        fault: new Fault("CONTAINER_HAS_NO_PORT", `${view.name} exposes no port: its image has no EXPOSE and container.json no port`),
+      };
     case "stopped":
       return { kind: "refuse", fault: Fault.from(standing.fault) };
     case "failed":

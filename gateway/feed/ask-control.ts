@@ -30,7 +30,7 @@ export function openAskControl(parts: { socketPath: string; clock: Clock }): Ask
           act();
           over.abort();
         };
-        const fail = (error: unknown) => settle(() => reject(error as Error));
+        const fail = (error: unknown) => settle(() => reject(error));
         const text = JSON.stringify(body);
         const headers = { "content-type": "application/json", "content-length": Buffer.byteLength(text) };
         const sent = httpRequest({ socketPath, path, method: "POST", agent, headers });

@@ -13,8 +13,8 @@ const LONGEST_DELAY_MS = 2_000;
  * Keeps the feed open: after an end, an error or `FEED_SILENCE_MS` without a line it is opened anew, with growing and scattered
  * delays, so that many gateways do not meet a control that comes back all at once. The returned function ends it.
  */
-export function keepFeed(parts: { socketPath: string; clock: Clock; log: Log; onLine(line: FeedLine): void }): () => void {
-  const { socketPath, clock, log, onLine } = parts;
+export function keepFeed(parts: { socketPath: string; clock: Clock; log: Log; onLine(line: FeedLine): void; onLost(): void }): () => void {
+  const { socketPath, clock, log, onLine, onLost } = parts;
   let closed = false;
   let failures = 0;
   let sent: ClientRequest | undefined;
@@ -31,6 +31,7 @@ export function keepFeed(parts: { socketPath: string; clock: Clock; log: Log; on
       cancelSilence();
       current.destroy();
       if (closed) return;
+      onLost();
       log.debug({ why }, "The feed of the control plane is lost");
       const delay = Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** failures++);
       cancelRetry = clock.after(delay * (0.5 + Math.random() / 2), open);

@@ -18,7 +18,9 @@ export function knownContainers(): KnownContainers {
 
   const tell = (id: string) => {
     const view = views.get(id);
-    for (const onChange of [...(watching.get(id) ?? [])]) onChange(view);
+    // Who is told may stop watching, or begin to.
+    const told = [...(watching.get(id) ?? [])];
+    for (const onChange of told) onChange(view);
   };
 
   return {
@@ -34,7 +36,8 @@ export function knownContainers(): KnownContainers {
     replace: (all) => {
       const before = views;
       views = new Map(all.map((view) => [view.id, view]));
-      for (const id of [...watching.keys()]) if (JSON.stringify(before.get(id)) !== JSON.stringify(views.get(id))) tell(id);
+      const changed = [...watching.keys()].filter((id) => JSON.stringify(before.get(id)) !== JSON.stringify(views.get(id)));
+      for (const id of changed) tell(id);
     },
     change: (view) => {
       views.set(view.id, view);

@@ -59,7 +59,12 @@ export function openFeed(parts: { socketPath: string; clock: Clock; log: Log }):
       case "beat":
     }
   };
-  const endFeed = keepFeed({ ...parts, onLine });
+  // A control that was started anew counts its changes anew, and knows no name that it did not give.
+  const onLost = () => {
+    gateway = undefined;
+    seq = 0;
+  };
+  const endFeed = keepFeed({ ...parts, onLine, onLost });
 
   const identity = knownCallers({ ask: (token) => whoOrNobody(control.ask("/who", { token } satisfies WhoAsk, closed.signal)) });
   const close = async () => {

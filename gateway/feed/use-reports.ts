@@ -33,21 +33,22 @@ export function useReports(parts: { clock: Clock; send(uses: Use[]): Promise<voi
     }
     const batch = [...uses.values()].filter(({ id, streams }) => streams > 0 || changed.has(id));
     changed.clear();
-    sending = send(batch)
-      .then(() => {
-        for (const { id } of batch) if (uses.get(id)?.streams === 0 && !changed.has(id)) uses.delete(id);
-      })
-      .catch(() => {
-        // Control is away: what it has not heard, it hears once it is back.
-        for (const { id } of batch) changed.add(id);
-        schedule(EVERY_MS);
-      })
-      .finally(() => {
-        sending = undefined;
-        if (again) schedule(SOON_MS);
-        again = false;
-      });
+    sending = report(batch);
     return sending;
+  };
+
+  const report = async (batch: Use[]): Promise<void> => {
+    try {
+      await send(batch);
+      for (const { id } of batch) if (uses.get(id)?.streams === 0 && !changed.has(id)) uses.delete(id);
+    } catch {
+      // Control is away: what it has not heard, it hears once it is back.
+      for (const { id } of batch) changed.add(id);
+      schedule(EVERY_MS * (1 + Math.random()));
+    }
+    sending = undefined;
+    if (again) schedule(SOON_MS);
+    again = false;
   };
 
   const schedule = (ms: number) => {

@@ -41,7 +41,12 @@ function dial(target: Target, { clock, timeoutMs, signal }: { clock: Clock; time
   const begun = clock.monotonic();
   return new Promise((resolve, reject) => {
     // Half-open: each side of an upgraded connection ends when it has said all it had to say.
-    const socket = connect({ ...("socketPath" in target ? { path: target.socketPath } : target), allowHalfOpen: true, noDelay: true, keepAlive: true });
+    const socket = connect({
+      ...("socketPath" in target ? { path: target.socketPath } : target),
+      allowHalfOpen: true,
+      noDelay: true,
+      keepAlive: true,
+    });
     const settle = (act: () => void) => {
       cancel();
       signal.removeEventListener("abort", onAbort);

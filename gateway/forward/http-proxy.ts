@@ -103,7 +103,9 @@ export function openHttpProxy(parts: { clock: Clock; limits: Pick<GatewayLimits,
         // The wait for the response begins when the container has the whole request (RULINGS 11).
         sent.once("finish", () => {
           if (answered) return;
-          clocks.push(clock.after(forward.headTimeoutMs, () => sent.destroy(new Fault("RESPONSE_TIMED_OUT", "The container did not answer in time"))));
+          clocks.push(
+            clock.after(forward.headTimeoutMs, () => sent.destroy(new Fault("RESPONSE_TIMED_OUT", "The container did not answer in time"))),
+          );
         });
         sent.once("error", fail);
         sent.once("close", () => fail(new Error("closed without a response")));
@@ -111,7 +113,11 @@ export function openHttpProxy(parts: { clock: Clock; limits: Pick<GatewayLimits,
           answered = true;
           try {
             response.sendDate = false;
-            response.writeHead(received.statusCode ?? 502, received.statusMessage ?? "", travelling(received.rawHeaders, forward.response({ connectMs })).flat());
+            response.writeHead(
+              received.statusCode ?? 502,
+              received.statusMessage ?? "",
+              travelling(received.rawHeaders, forward.response({ connectMs })).flat(),
+            );
           } catch (error) {
             // A status or a line that Node would not write, such as 099.
             received.destroy();

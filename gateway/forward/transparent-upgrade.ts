@@ -73,7 +73,9 @@ export function openTransparentUpgrade(parts: { clock: Clock; limits: Pick<Gatew
 
       takeOver.set(asked, (sent) => {
         writeHead(sent, request, forward);
-        const cancel = clock.after(forward.headTimeoutMs, () => sent.destroy(new Fault("RESPONSE_TIMED_OUT", "The container did not answer in time")));
+        const cancel = clock.after(forward.headTimeoutMs, () =>
+          sent.destroy(new Fault("RESPONSE_TIMED_OUT", "The container did not answer in time")),
+        );
         const onAbort = () => sent.destroy();
         signal.addEventListener("abort", onAbort, { once: true });
         if (signal.aborted) onAbort();
@@ -124,7 +126,8 @@ class OneConnection extends Agent {
 
 function writeHead(sent: ClientRequest, request: IncomingMessage, forward: Forward): void {
   sent.path = forward.target;
-  for (const [name, values] of grouped(travelling(request.rawHeaders, forward.request))) sent.setHeader(name, values.length === 1 ? (values[0] ?? "") : values);
+  for (const [name, values] of grouped(travelling(request.rawHeaders, forward.request)))
+    sent.setHeader(name, values.length === 1 ? (values[0] ?? "") : values);
   sent.setHeader("Connection", "Upgrade");
   sent.setHeader("Upgrade", "websocket");
 }

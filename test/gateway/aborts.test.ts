@@ -58,10 +58,13 @@ t.test("a container that dies within a body ends the client's response promptly"
     );
     stand.set(ID, { kind: "awake", address });
     const error = await new Promise<Error>((resolve) => {
-      const request = httpRequest({ port: stand.port, path: PATH, headers: { authorization: "token" }, agent: false }, (response: IncomingMessage) => {
-        response.resume();
-        response.once("error", resolve);
-      });
+      const request = httpRequest(
+        { port: stand.port, path: PATH, headers: { authorization: "token" }, agent: false },
+        (response: IncomingMessage) => {
+          response.resume();
+          response.once("error", resolve);
+        },
+      );
       request.end();
     });
     t.ok(error, head);
@@ -76,7 +79,11 @@ t.test("a container that answers before it has read the body is heard", async (t
     response.end("no");
   });
   stand.set(ID, { kind: "awake", address });
-  const answer = await exchange(stand.port, `POST ${PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: token\r\nContent-Length: 1000000\r\n\r\npart`, "\r\n\r\n");
+  const answer = await exchange(
+    stand.port,
+    `POST ${PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: token\r\nContent-Length: 1000000\r\n\r\npart`,
+    "\r\n\r\n",
+  );
   t.match(answer, /^HTTP\/1\.1 413 Too Much/);
 });
 
@@ -84,7 +91,11 @@ t.test("a container that dies while it reads the body is a 502", async (t) => {
   const stand = await openStand(t);
   const address = await openRawContainer(t, (socket) => socket.once("data", () => socket.resetAndDestroy()));
   stand.set(ID, { kind: "awake", address });
-  const answer = await exchange(stand.port, `POST ${PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: token\r\nContent-Length: 1000\r\n\r\npart`, "\r\n\r\n");
+  const answer = await exchange(
+    stand.port,
+    `POST ${PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: token\r\nContent-Length: 1000\r\n\r\npart`,
+    "\r\n\r\n",
+  );
   t.match(answer, /^HTTP\/1\.1 502 /);
 });
 

@@ -36,7 +36,10 @@ t.test("credentials count in the order key, Authorization, cookie", async (t) =>
 
 t.test("the first valid credential wins, wherever it stands", async (t) => {
   const { identity } = openTestDirectory();
-  t.match(await authenticate(identity, head({ "x-user-api-key": "bad", authorization: "their own", cookie: "auth=token" }), never), { from: "cookie", caller: { login: "ada", token: "token" } });
+  t.match(await authenticate(identity, head({ "x-user-api-key": "bad", authorization: "their own", cookie: "auth=token" }), never), {
+    from: "cookie",
+    caller: { login: "ada", token: "token" },
+  });
   t.match(await authenticate(identity, head({ "x-user-api-key": "token", cookie: "auth=token" }), never), { from: "key" });
   const code = (headers: Record<string, string>) => authenticate(identity, head(headers), never).catch((fault: Fault) => fault.code);
   t.equal(await code({}), "TOKEN_MISSING");
@@ -55,11 +58,24 @@ t.test("a route is read byte for byte", async (t) => {
     [`HTTPS://u:p@h:1${PATH}/x`, "/x"],
   ];
   for (const [target, path] of rows) t.same(readRoute("proxy", originForm(target)), { kind: "proxy", id: ID, path }, target);
-  t.same(readRoute("proxy-ws", `${WS_PATH.toUpperCase().replace("/API/DOCKER/CONTAINERS/PROXY-WS", "/api/docker/containers/proxy-ws")}/ws`), { kind: "proxy-ws", id: ID, path: "/ws" });
-  for (const target of ["/", "*", "/api", "/api/docker/containers", "//api/docker/containers/proxy/x", "/api/docker/containers/%70roxy/x", "/API/docker/containers/proxy/x"]) {
+  t.same(readRoute("proxy-ws", `${WS_PATH.toUpperCase().replace("/API/DOCKER/CONTAINERS/PROXY-WS", "/api/docker/containers/proxy-ws")}/ws`), {
+    kind: "proxy-ws",
+    id: ID,
+    path: "/ws",
+  });
+  for (const target of [
+    "/",
+    "*",
+    "/api",
+    "/api/docker/containers",
+    "//api/docker/containers/proxy/x",
+    "/api/docker/containers/%70roxy/x",
+    "/API/docker/containers/proxy/x",
+  ]) {
     t.equal(routeKind(target), undefined, target);
   }
-  for (const id of ["", "x", `${ID}0`, ID.slice(1), `${ID}%20`, ID.replaceAll("-", "")]) t.throws(() => readRoute("proxy", PATH.replace(ID, id)), { code: "ID_INVALID" }, id);
+  for (const id of ["", "x", `${ID}0`, ID.slice(1), `${ID}%20`, ID.replaceAll("-", "")])
+    t.throws(() => readRoute("proxy", PATH.replace(ID, id)), { code: "ID_INVALID" }, id);
 });
 
 t.test("a permitted page of another origin gets its preflight without signing in, others do not", async (t) => {
@@ -70,10 +86,18 @@ t.test("a permitted page of another origin gets its preflight without signing in
   });
   stand.set(ID, { kind: "awake", address });
   const preflight = (origin: string) =>
-    exchange(stand.port, `OPTIONS ${PATH} HTTP/1.1\r\nHost: x\r\nOrigin: ${origin}\r\nAccess-Control-Request-Method: PUT\r\nAccess-Control-Request-Headers: x-a, authorization\r\nConnection: close\r\n\r\n`);
+    exchange(
+      stand.port,
+      `OPTIONS ${PATH} HTTP/1.1\r\nHost: x\r\nOrigin: ${origin}\r\nAccess-Control-Request-Method: PUT\r\nAccess-Control-Request-Headers: x-a, authorization\r\nConnection: close\r\n\r\n`,
+    );
   const good = await preflight("https://good.example");
   t.match(good, /^HTTP\/1\.1 204 No Content\r\n/);
-  for (const line of ["Access-Control-Allow-Origin: https://good.example", "Access-Control-Allow-Credentials: true", "Access-Control-Allow-Methods: PUT", "Access-Control-Allow-Headers: x-a, authorization"]) {
+  for (const line of [
+    "Access-Control-Allow-Origin: https://good.example",
+    "Access-Control-Allow-Credentials: true",
+    "Access-Control-Allow-Methods: PUT",
+    "Access-Control-Allow-Headers: x-a, authorization",
+  ]) {
     t.ok(good.includes(`${line}\r\n`), line);
   }
   t.match(await preflight("https://evil.example"), /^HTTP\/1\.1 401 /);

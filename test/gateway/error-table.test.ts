@@ -32,7 +32,12 @@ t.test("every failure of the system has its status, reason, exact content type a
   const rude = await openRawContainer(t, (socket) => socket.once("data", () => socket.destroy()));
   const babbling = await openRawContainer(t, (socket) => socket.once("data", () => socket.end("what?\r\n\r\n")));
   const odd = await openRawContainer(t, (socket) => socket.once("data", () => socket.end("HTTP/1.1 099 Low\r\nContent-Length: 0\r\n\r\n")));
-  const failed: Standing = { kind: "failed", fault: { code: "CONTAINER_CRASHED", message: "It exited with 1", logs: ['line "one"', "line two"] }, wakeable: false, retryAt: 0 };
+  const failed: Standing = {
+    kind: "failed",
+    fault: { code: "CONTAINER_CRASHED", message: "It exited with 1", logs: ['line "one"', "line two"] },
+    wakeable: false,
+    retryAt: 0,
+  };
   const refusing = { host: "127.0.0.1", port: 1 };
   type Row = { name: string; standing?: Standing; path?: string; headers?: Record<string, string>; status: number; reason: string };
   const rows: Row[] = [
@@ -43,7 +48,12 @@ t.test("every failure of the system has its status, reason, exact content type a
     { name: "an id that is no UUID", path: PATH.replace(ID, "demo"), status: 400, reason: "Id is not a UUID" },
     { name: "no id", path: PATH.replace(ID, ""), status: 400, reason: "Id is not a UUID" },
     { name: "plain HTTP on the WebSocket route", path: WS_PATH, status: 400, reason: "Bad request" },
-    { name: "stopped", standing: { kind: "stopped", fault: { code: "CONTAINER_STOPPED", message: "It is stopped" } }, status: 400, reason: "Container is not running" },
+    {
+      name: "stopped",
+      standing: { kind: "stopped", fault: { code: "CONTAINER_STOPPED", message: "It is stopped" } },
+      status: 400,
+      reason: "Container is not running",
+    },
     { name: "portless", standing: { kind: "portless" }, status: 400, reason: "Container exposes no port" },
     { name: "its start failed", standing: failed, status: 500, reason: "Container crashed" },
     { name: "it refuses the connection", standing: { kind: "awake", address: refusing }, status: 502, reason: "Container unreachable" },
@@ -64,7 +74,12 @@ t.test("every failure of the system has its status, reason, exact content type a
 
 t.test("a failed start answers with its cause and the last log lines", async (t) => {
   const stand = await openStand(t);
-  stand.set(ID, { kind: "failed", fault: { code: "CONTAINER_CRASHED", message: "It exited with 1", logs: ['line "one"', "line\ttwo"] }, wakeable: true, retryAt: Date.now() + 60_000 });
+  stand.set(ID, {
+    kind: "failed",
+    fault: { code: "CONTAINER_CRASHED", message: "It exited with 1", logs: ['line "one"', "line\ttwo"] },
+    wakeable: true,
+    retryAt: Date.now() + 60_000,
+  });
   const answer = await ask(stand.port, PATH, SIGNED_IN);
   t.match(answer.sentence, /It exited with 1[^]*line "one"\nline\ttwo/);
   t.ok(Number(answer.headers["retry-after"]) > 50, "and says when it may be tried again");
@@ -108,7 +123,12 @@ t.test("a container's own 404 and 500 pass with their reason phrase", async (t) 
   });
   stand.set(ID, { kind: "awake", address });
   for (const status of [404, 500]) {
-    t.match(await ask(stand.port, `${PATH}/${status}`, SIGNED_IN), { status, reason: "My Own Words", type: "text/plain; charset=utf-8", sentence: undefined });
+    t.match(await ask(stand.port, `${PATH}/${status}`, SIGNED_IN), {
+      status,
+      reason: "My Own Words",
+      type: "text/plain; charset=utf-8",
+      sentence: undefined,
+    });
   }
 });
 
@@ -123,7 +143,11 @@ t.test("what is no container route goes to the API, and is an ApiError while con
   t.match(away, /^HTTP\/1\.1 503 /);
   t.match(away, /\r\ncontent-type: application\/json\r\n/i);
   t.match(JSON.parse(away.slice(away.indexOf("\r\n\r\n"))), { "#type": "ApiError", code: 503, message: /\w/, innerMessage: null });
-  await listen(t, createServer((request, response) => response.end(`api ${request.method} ${request.url}`)), { path: stand.apiSocket });
+  await listen(
+    t,
+    createServer((request, response) => response.end(`api ${request.method} ${request.url}`)),
+    { path: stand.apiSocket },
+  );
   t.match(await exchange(stand.port, get("/api//users/../current?x=%zz")), "api GET /api//users/../current?x=%zz");
   t.match(await exchange(stand.port, get(`/api/docker/containers/${ID}/run`)), `api GET /api/docker/containers/${ID}/run`);
 });
@@ -135,7 +159,10 @@ t.test("ambiguous messages are refused and their connection is closed", async (t
   const rows: [name: string, sent: string][] = [
     ["two Host headers", `GET ${PATH} HTTP/1.1\r\nHost: a\r\nAuthorization: token\r\nhost: b\r\n\r\n`],
     ["no Host header", `GET ${PATH} HTTP/1.1\r\nAuthorization: token\r\n\r\n`],
-    ["length and chunks", `POST ${PATH} HTTP/1.1\r\nHost: a\r\nAuthorization: token\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n`],
+    [
+      "length and chunks",
+      `POST ${PATH} HTTP/1.1\r\nHost: a\r\nAuthorization: token\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n`,
+    ],
     ["a second coding", `POST ${PATH} HTTP/1.1\r\nHost: a\r\nAuthorization: token\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n`],
     ["chunks in HTTP/1.0", `POST ${PATH} HTTP/1.0\r\nHost: a\r\nAuthorization: token\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n`],
     ["bytes beyond ASCII in the target", `GET ${PATH}/\xe4 HTTP/1.1\r\nHost: a\r\nAuthorization: token\r\n\r\n`],

@@ -15,7 +15,10 @@ t.test("a hundred requests wake a container once and are all answered", async (t
   await until("all wait", () => stand.uses.get(ID)?.open === 100);
   t.equal(stand.watchers(ID), 1, "they share one watch");
   stand.set(ID, { kind: "awake", address });
-  t.same(await Promise.all(answers), Array.from({ length: 100 }, () => "awake"));
+  t.same(
+    await Promise.all(answers),
+    Array.from({ length: 100 }, () => "awake"),
+  );
   t.same(stand.wakes, [ID]);
   t.equal(stand.watchers(ID), 0, "nobody is left in the queue");
   await until("all are counted out", () => stand.uses.get(ID)?.open === 0);
@@ -115,7 +118,8 @@ t.test("a body is not read while its request is held, and arrives whole afterwar
   await until("it waits", () => stand.watchers(ID) === 1);
   const before = process.memoryUsage().arrayBuffers;
   // Until no byte has moved for a while: then the pressure has come back to the client.
-  for (let last = -1, same = 0; same < 20; same = socket.bytesWritten === last ? same + 1 : 0, last = socket.bytesWritten) await new Promise((resolve) => setTimeout(resolve, 5));
+  for (let last = -1, same = 0; same < 20; same = socket.bytesWritten === last ? same + 1 : 0, last = socket.bytesWritten)
+    await new Promise((resolve) => setTimeout(resolve, 5));
   t.ok(written < size / 4, `${written} bytes left the client`);
   t.ok(process.memoryUsage().arrayBuffers - before < 32 * 1_048_576);
   stand.set(ID, { kind: "awake", address });

@@ -91,12 +91,25 @@ t.test("what belongs to one connection does not travel on, in either direction",
     response.setHeader("Trailer", "x-late");
     echoHead(request, response);
   });
-  const lines = ["X-Foo: 1", "Connection: x-foo, close, content-length", "Keep-Alive: timeout=1", "TE: trailers", "Proxy-Authorization: secret", "Proxy-Connection: keep-alive", "Trailer: x", "Upgrade: h2c", "X-Kept: 1"];
+  const lines = [
+    "X-Foo: 1",
+    "Connection: x-foo, close, content-length",
+    "Keep-Alive: timeout=1",
+    "TE: trailers",
+    "Proxy-Authorization: secret",
+    "Proxy-Connection: keep-alive",
+    "Trailer: x",
+    "Upgrade: h2c",
+    "X-Kept: 1",
+  ];
   const answer = await exchange(port, get(PATH, lines));
   const [head = "", body = ""] = answer.split("\r\n\r\n");
   t.notMatch(head, /x-bar|timeout=999|proxy-authenticate|h2c|trailer/i);
-  const names = (JSON.parse(body.slice(body.indexOf("{"), body.lastIndexOf("}") + 1)).rawHeaders as string[]).filter((_, at) => at % 2 === 0).map((name) => name.toLowerCase());
-  for (const name of ["x-foo", "keep-alive", "te", "proxy-authorization", "proxy-connection", "trailer", "upgrade"]) t.notOk(names.includes(name), `${name} stays here`);
+  const names = (JSON.parse(body.slice(body.indexOf("{"), body.lastIndexOf("}") + 1)).rawHeaders as string[])
+    .filter((_, at) => at % 2 === 0)
+    .map((name) => name.toLowerCase());
+  for (const name of ["x-foo", "keep-alive", "te", "proxy-authorization", "proxy-connection", "trailer", "upgrade"])
+    t.notOk(names.includes(name), `${name} stays here`);
   t.ok(names.includes("x-kept"));
 });
 
@@ -144,7 +157,9 @@ t.test("events of a stream arrive one by one", async (t) => {
 
 t.test("a body without a length ends with its connection", async (t) => {
   const stand = await openStand(t);
-  const address = await openRawContainer(t, (socket) => socket.once("data", () => socket.end("HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\nuntil the end")));
+  const address = await openRawContainer(t, (socket) =>
+    socket.once("data", () => socket.end("HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\nuntil the end")),
+  );
   stand.set(ID, { kind: "awake", address });
   t.equal(await (await fetch(stand.base + PATH, { headers: { authorization: "token" } })).text(), "until the end");
 });
@@ -164,7 +179,12 @@ t.test("a client that expects 100-continue is told to go on only when the contai
   const stand = await openStand(t);
   const { address } = await openContainer(t, async (request, response) => void response.end(await bodyOf(request)));
   stand.set(ID, { kind: "coming" });
-  const request = httpRequest({ port: stand.port, path: PATH, method: "POST", headers: { authorization: "token", expect: "100-continue", "content-length": 4 } });
+  const request = httpRequest({
+    port: stand.port,
+    path: PATH,
+    method: "POST",
+    headers: { authorization: "token", expect: "100-continue", "content-length": 4 },
+  });
   let told = false;
   request.once("continue", () => {
     told = true;

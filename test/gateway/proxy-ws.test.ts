@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { createServer } from "node:http";
-import { connect, type Socket } from "node:net";
+import { connect } from "node:net";
 import t, { type Test } from "tap";
 import { WebSocket, WebSocketServer } from "ws";
 import { Fault } from "../../fault.ts";
@@ -21,7 +21,10 @@ function open(stand: Stand, options: { path?: string; headers?: Record<string, s
   return seen;
 }
 
-async function openEcho(t: Test, onConnection: (socket: WebSocket, url: string | undefined) => void = () => undefined): Promise<Address & { server: WebSocketServer; refused: string[] }> {
+async function openEcho(
+  t: Test,
+  onConnection: (socket: WebSocket, url: string | undefined) => void = () => undefined,
+): Promise<Address & { server: WebSocketServer; refused: string[] }> {
   const http = createServer();
   const server = new WebSocketServer({ server: http, perMessageDeflate: true });
   server.on("connection", (socket, request) => {
@@ -89,7 +92,10 @@ t.test("large, fragmented, binary and control frames pass untouched", async (t) 
   seen.socket.send("ted", { fin: true });
   await until("all come back", () => seen.frames.length === bodies.length + 2);
   const hash = (data: Buffer) => createHash("sha256").update(data).digest("hex");
-  t.same(seen.frames.slice(1, -1).map(([data]) => hash(data)), bodies.map(hash));
+  t.same(
+    seen.frames.slice(1, -1).map(([data]) => hash(data)),
+    bodies.map(hash),
+  );
   t.equal(seen.frames.at(-1)?.[0].toString(), "fragmented");
   const ponged = new Promise<string>((resolve) => seen.socket.once("pong", (data) => resolve(data.toString())));
   seen.socket.ping("are you there");
@@ -118,7 +124,7 @@ t.test("a container that agrees to another subprotocol closes with 1002", async 
   const server = new WebSocketServer({ noServer: true, handleProtocols: () => "other" });
   http.on("upgrade", (request, socket, head) => {
     request.headers["sec-websocket-protocol"] = "other";
-    server.handleUpgrade(request, socket as Socket, head, () => undefined);
+    server.handleUpgrade(request, socket, head, () => undefined);
   });
   stand.set(ID, { kind: "awake", address: await listen(t, http) });
   const seen = open(stand, { protocols: ["mine"] });
@@ -209,7 +215,11 @@ t.test("every refusal is an accept and a close that says why", async (t) => {
     { name: "an unknown id", headers: { ...cookie, origin: "https://good.example" }, path: WS_PATH.replace("1b9f", "ffff"), code: 1008 },
     { name: "no UUID", path: WS_PATH.replace(ID, "x"), code: 1008 },
     { name: "stopped", standing: { kind: "stopped", fault: { code: "CONTAINER_STOPPED", message: "It is stopped" } }, code: 1008 },
-    { name: "failed", standing: { kind: "failed", fault: { code: "CONTAINER_CRASHED", message: "ä".repeat(100) }, wakeable: false, retryAt: 0 }, code: 1011 },
+    {
+      name: "failed",
+      standing: { kind: "failed", fault: { code: "CONTAINER_CRASHED", message: "ä".repeat(100) }, wakeable: false, retryAt: 0 },
+      code: 1011,
+    },
     { name: "queue full", standing: { kind: "coming" }, code: 1013 },
     { name: "refused", standing: { kind: "awake", address: { host: "127.0.0.1", port: 1 } }, code: 1011 },
     { name: "not a WebSocket", standing: { kind: "awake", address: plain }, code: 1011 },

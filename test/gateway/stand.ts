@@ -59,7 +59,11 @@ export async function openRawContainer(t: Test, onConnection: (socket: Socket) =
   return listen(t, server);
 }
 
-export async function listen(t: Test, server: Server | ReturnType<typeof createTcpServer>, where: { path: string } | { port: number } = { port: 0 }): Promise<Address> {
+export async function listen(
+  t: Test,
+  server: Server | ReturnType<typeof createTcpServer>,
+  where: { path: string } | { port: number } = { port: 0 },
+): Promise<Address> {
   const sockets = new Set<Socket>();
   server.on("connection", (socket: Socket) => {
     sockets.add(socket);

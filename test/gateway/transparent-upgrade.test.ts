@@ -11,7 +11,15 @@ const upgrade = (path: string, lines = UPGRADE) => get(path, lines).replace("Con
 t.test("an upgrade reaches the container as it is, and its own 101 comes back", async (t) => {
   const stand = await openStand(t);
   let head = "";
-  const answer = ["HTTP/1.1 101 Switching Protocols", "X-Case: Kept", "Set-Cookie: a=1", "Set-Cookie: b=2", "Sec-WebSocket-Accept: whatever", "Upgrade: websocket", "Connection: Upgrade"];
+  const answer = [
+    "HTTP/1.1 101 Switching Protocols",
+    "X-Case: Kept",
+    "Set-Cookie: a=1",
+    "Set-Cookie: b=2",
+    "Sec-WebSocket-Accept: whatever",
+    "Upgrade: websocket",
+    "Connection: Upgrade",
+  ];
   const address = await openRawContainer(t, (socket) =>
     socket.once("data", (bytes: Buffer) => {
       head = bytes.toString();
@@ -49,7 +57,7 @@ t.test("a WebSocket library talks through it, also while cold", async (t) => {
   const frames: string[] = [];
   let closed: number | undefined;
   client.on("open", () => client.send("x".repeat(100_000)));
-  client.on("message", (data) => frames.push(data.toString()));
+  client.on("message", (data: Buffer) => frames.push(data.toString()));
   client.on("close", (code) => (closed = code));
   await until("it waits", () => stand.watchers(ID) === 1);
   t.equal(client.readyState, WebSocket.CONNECTING, "the 101 is the container's to give");
@@ -124,7 +132,10 @@ t.test("an upgrade to anything but a WebSocket is a plain request", async (t) =>
   const stand = await openStand(t);
   const { address } = await openContainer(t, (request, response) => void response.end(`upgrade ${request.headers.upgrade}`));
   stand.set(ID, { kind: "awake", address });
-  t.match(await exchange(stand.port, get(PATH, ["Upgrade: h2c", "Connection: Upgrade", "HTTP2-Settings: AAMAAABkAAQAAP__"])), /^HTTP\/1\.1 200 OK[^]*upgrade undefined/);
+  t.match(
+    await exchange(stand.port, get(PATH, ["Upgrade: h2c", "Connection: Upgrade", "HTTP2-Settings: AAMAAABkAAQAAP__"])),
+    /^HTTP\/1\.1 200 OK[^]*upgrade undefined/,
+  );
 });
 
 t.test("with a cookie alone, only pages of the same or a permitted origin may upgrade", async (t) => {
@@ -142,7 +153,7 @@ t.test("with a cookie alone, only pages of the same or a permitted origin may up
   ];
   for (const [origin, forbidden] of rows) {
     const answer = await ask(["Cookie: auth=token", ...(origin === undefined ? [] : [`Origin: ${origin}`])]);
-    t.equal(/^HTTP\/1\.1 403 Origin not permitted/.test(answer), forbidden, String(origin));
+    t.equal(answer.startsWith("HTTP/1.1 403 Origin not permitted"), forbidden, String(origin));
   }
   t.notMatch(await ask(["x-user-api-key: token", "Origin: https://evil.example"]), /^HTTP\/1\.1 403/, "a token of one's own needs no origin");
 });

@@ -1,0 +1,247 @@
+import { rm } from "node:fs/promises";
+import { createServer, type ServerResponse } from "node:http";
+import type { Socket } from "node:net";
+import { join } from "node:path";
+import t, { type Test } from "tap";
+import { systemClock } from "../../clock.ts";
+import type { Fault } from "../../fault.ts";
+import type { ContainerView, Standing } from "../../gateway/directory.ts";
+import { openFeed } from "../../gateway/feed/open-feed.ts";
+import type { Caller } from "../../gateway/identity.ts";
+import { FEED_SILENCE_MS, type FeedLine, type UseReport, type WakeAsk } from "../../gateway/wire.ts";
+import { openLog } from "../../log.ts";
+import { ADA } from "../fixtures/directory.ts";
+import { stillClock } from "../fixtures/still-clock.ts";
+import { ID, shortFolder, until } from "./stand.ts";
+
+const NEVER = new AbortController().signal;
+const CALLER: Caller = { ...ADA, token: "token" };
+const view = (standing: Standing): ContainerView => ({ id: ID, name: "demo", standing });
+const COMING = view({ kind: "coming" });
+const ASLEEP = view({ kind: "asleep" });
+
+type Control = {
+  feeds: ServerResponse[];
+  say(...lines: FeedLine[]): void;
+  wakes: WakeAsk[];
+  reports: UseReport[];
+  questions: string[];
+  /** Answers `/who` only when called. */
+  answerWho: (() => void)[] | undefined;
+  close(): Promise<void>;
+};
+
+/** Control's side of the wire, as small as it can be. */
+async function openControl(
+  t: Test,
+  socketPath: string,
+  greeting: FeedLine[] = [
+    { kind: "hello", gateway: "g" },
+    { kind: "all", containers: [ASLEEP], seq: 7 },
+  ],
+): Promise<Control> {
+  const sockets = new Set<Socket>();
+  const control: Control = {
+    feeds: [],
+    wakes: [],
+    reports: [],
+    questions: [],
+    answerWho: undefined,
+    say: (...lines) => {
+      for (const line of lines) for (const feed of control.feeds) feed.write(`${JSON.stringify(line)}\n`);
+    },
+    close: async () => {
+      for (const socket of sockets) socket.destroy();
+      await new Promise((resolve) => void server.close(resolve));
+      await rm(socketPath, { force: true });
+    },
+  };
+  const server = createServer(async (request, response) => {
+    if (request.url === "/feed") {
+      control.feeds.push(response);
+      response.writeHead(200);
+      for (const line of greeting) response.write(`${JSON.stringify(line)}\n`);
+      return;
+    }
+    let text = "";
+    for await (const piece of request) text += String(piece);
+    const asked = JSON.parse(text);
+    if (request.url === "/use") control.reports.push(asked);
+    else if (request.url === "/wake" && asked.id === "refused") {
+      response.writeHead(400);
+      return response.end(JSON.stringify({ code: "CONTAINER_STOPPED", message: "no" }));
+    } else if (request.url === "/wake") control.wakes.push(asked);
+    else {
+      control.questions.push(asked.token);
+      await new Promise<void>((resolve) => (control.answerWho === undefined ? resolve() : void control.answerWho.push(resolve)));
+      if (asked.token !== "token") {
+        response.writeHead(404);
+        return response.end(JSON.stringify({ code: "TOKEN_INVALID", message: "nobody" }));
+      }
+      return response.end(JSON.stringify(ADA));
+    }
+    response.writeHead(204);
+    return response.end();
+  });
+  server.on("connection", (socket) => {
+    sockets.add(socket);
+    socket.once("close", () => sockets.delete(socket));
+  });
+  await new Promise<void>((resolve) => void server.listen(socketPath, resolve));
+  t.teardown(() => control.close());
+  return control;
+}
+
+async function openBoth(t: Test, clock = systemClock()) {
+  const socketPath = join(await shortFolder(t), "feed.sock");
+  const control = await openControl(t, socketPath);
+  const feed = openFeed({ socketPath, clock, log: openLog({ level: "silent", name: "test" }) });
+  t.teardown(() => feed.close());
+  return { socketPath, control, feed };
+}
+
+const codeOf = (promise: Promise<unknown>) =>
+  promise.then(
+    () => "no fault",
+    (fault: Fault) => fault.code,
+  );
+
+t.test("before anything is known, control counts as away", async (t) => {
+  const socketPath = join(await shortFolder(t), "feed.sock");
+  const feed = openFeed({ socketPath, clock: systemClock(), log: openLog({ level: "silent", name: "test" }) });
+  t.teardown(() => feed.close());
+  t.equal(await codeOf(feed.directory.find(ID, CALLER, NEVER)), "CONTROL_AWAY");
+  t.equal(await codeOf(feed.directory.wake(ID, CALLER, NEVER)), "CONTROL_AWAY");
+  t.equal(await codeOf(feed.identity.who("token", NEVER)), "CONTROL_AWAY");
+  await openControl(t, socketPath);
+  await feed.ready();
+  t.match(await feed.directory.find(ID, CALLER, NEVER), ASLEEP, "and is found as soon as it is there");
+});
+
+t.test("changes are told to who watches, however their bytes are cut", async (t) => {
+  const { control, feed } = await openBoth(t);
+  await feed.ready();
+  const seen: (string | undefined)[] = [];
+  const unwatch = feed.directory.watch(ID, (changed) => seen.push(changed?.standing.kind));
+  const bytes = Buffer.from(`${JSON.stringify({ kind: "changed", container: { ...COMING, name: "dämö" }, seq: 8 })}\n`);
+  for (const byte of bytes) control.feeds[0]?.write(Buffer.from([byte]));
+  await until("the change", () => seen.length === 1);
+  t.equal((await feed.directory.find(ID, CALLER, NEVER))?.name, "dämö");
+  control.say({ kind: "removed", id: ID, seq: 9 });
+  await until("the removal", () => seen.length === 2);
+  t.same(seen, ["coming", undefined]);
+  t.equal(await feed.directory.find(ID, CALLER, NEVER), undefined);
+  unwatch();
+  control.say({ kind: "changed", container: ASLEEP, seq: 10 }, { kind: "beat" });
+  await until("it is known", () => control.reports.at(-1)?.seq === 10);
+  t.equal(seen.length, 2, "and to nobody else");
+});
+
+t.test("a wake reaches control, and its refusal comes back as it is", async (t) => {
+  const { control, feed } = await openBoth(t);
+  await feed.directory.wake(ID, CALLER, NEVER);
+  t.same(control.wakes, [{ id: ID, userId: ADA.userId }], "without the token");
+  t.equal(await codeOf(feed.directory.wake("refused", CALLER, NEVER)), "CONTAINER_STOPPED");
+  const left = new AbortController();
+  left.abort(new Error("left"));
+  await t.rejects(feed.directory.wake(ID, CALLER, left.signal), { message: "left" });
+});
+
+t.test("what is known is served while control is away, and what was missed is told on return", async (t) => {
+  const { socketPath, control, feed } = await openBoth(t);
+  await feed.ready();
+  t.ok(await feed.identity.who("token", NEVER));
+  const seen: (string | undefined)[] = [];
+  feed.directory.watch(ID, (changed) => seen.push(changed?.standing.kind));
+  await control.close();
+  await until("it is noticed", () => control.feeds[0]?.destroyed === true);
+  t.match(await feed.directory.find(ID, CALLER, NEVER), ASLEEP);
+  t.equal((await feed.identity.who("token", NEVER))?.login, "ada");
+  t.equal(await codeOf(feed.directory.wake(ID, CALLER, NEVER)), "CONTROL_AWAY");
+  t.equal(await codeOf(feed.identity.who("another", NEVER)), "CONTROL_AWAY");
+  const back = await openControl(t, socketPath, [
+    { kind: "hello", gateway: "g2" },
+    { kind: "all", containers: [COMING], seq: 1 },
+  ]);
+  await until("what was missed", () => seen.length > 0);
+  t.same(seen, ["coming"]);
+  await until("a report under the new name", () => back.reports.length > 0);
+  t.match(back.reports[0], { gateway: "g2", seq: 1 });
+  back.feeds[0]?.end();
+  await until("it reconnects after an end as well", () => back.feeds.length === 2);
+  await feed.directory.find(ID, CALLER, NEVER);
+  t.same(seen, ["coming"], "and nothing is told twice");
+});
+
+t.test("silence means that control is away, and the feed is opened anew", async (t) => {
+  const clock = stillClock();
+  const { control, feed } = await openBoth(t, clock);
+  await feed.ready();
+  await clock.advance(FEED_SILENCE_MS - 1_000);
+  control.say({ kind: "beat" });
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  await clock.advance(FEED_SILENCE_MS - 1_000);
+  t.equal(control.feeds.length, 1, "a beat is a sign of life");
+  await clock.advance(1_100);
+  await until("the old one is closed", () => control.feeds[0]?.destroyed === true);
+  await clock.advance(100);
+  await until("a new one", () => control.feeds.length === 2);
+});
+
+t.test("use is reported soon when a container falls out of use, else every second", async (t) => {
+  const clock = stillClock();
+  const { control, feed } = await openBoth(t, clock);
+  await feed.ready();
+  await clock.advance(50);
+  await until("the greeting is acknowledged", () => control.reports.length === 1);
+  const use = (open: number, lastActive: number) => feed.directory.used({ id: ID, open, streams: open, lastActive });
+  for (let n = 1; n <= 10; n++) use(n, n);
+  await clock.advance(999);
+  t.equal(control.reports.length, 1, "busy is no news for a second");
+  await clock.advance(1);
+  await until("one report", () => control.reports.length === 2);
+  t.same(control.reports[1], { gateway: "g", seq: 7, uses: [{ id: ID, open: 10, streams: 10, lastActive: 10 }] });
+  await clock.advance(5_000);
+  t.equal(control.reports.length, 2, "nothing changed");
+  use(0, 11);
+  await clock.advance(50);
+  await until("idle is news", () => control.reports.length === 3);
+  t.match(control.reports[2]?.uses, [{ open: 0, lastActive: 11 }]);
+  control.say({ kind: "changed", container: COMING, seq: 8 });
+  await until("the change is there", () => clock.pending() > 1);
+  await until("a change is acknowledged", () => (void clock.advance(50), control.reports.length === 4));
+  t.same(control.reports[3], { gateway: "g", seq: 8, uses: [] }, "and what is over is not told again");
+});
+
+t.test("a report that control missed is made once it is back", async (t) => {
+  const { socketPath, control, feed } = await openBoth(t);
+  await feed.ready();
+  await control.close();
+  feed.directory.used({ id: ID, open: 0, streams: 0, lastActive: 5 });
+  await new Promise((resolve) => setTimeout(resolve, 150));
+  const back = await openControl(t, socketPath);
+  await until("it is told", () => back.reports.some(({ uses }) => uses.some(({ lastActive }) => lastActive === 5)));
+  t.pass("late, not lost");
+});
+
+t.test("a token is asked for once by any number of callers, and then remembered", async (t) => {
+  const { control, feed } = await openBoth(t);
+  await feed.ready();
+  control.answerWho = [];
+  const left = new AbortController();
+  const first = feed.identity.who("token", left.signal);
+  const others = Array.from({ length: 20 }, () => feed.identity.who("token", NEVER));
+  await until("it is asked", () => control.answerWho?.length === 1);
+  left.abort(new Error("left"));
+  await t.rejects(first, { message: "left" });
+  control.answerWho[0]?.();
+  const callers = await Promise.all(others);
+  t.same(callers[0], { ...ADA, token: "token" });
+  t.ok(await feed.identity.who("token", NEVER));
+  t.same(control.questions, ["token"]);
+  control.answerWho = undefined;
+  t.equal(await feed.identity.who("bad", NEVER), undefined);
+  t.equal(await feed.identity.who("bad", NEVER), undefined);
+  t.same(control.questions, ["token", "bad"], "that nobody holds it, too");
+  await until("but only for two seconds", () => (void feed.identity.who("bad", NEVER), control.questions.length > 2));
+});
