@@ -46,7 +46,7 @@ export type Use = {
 
 /**
  * The first seam: what a gateway asks about containers. The everyday form is the control plane's feed over a socket
- * (`gateway/feed.ts`); tests may hand in one that lives in the same process.
+ * (`gateway/feed/open-feed.ts`); tests may hand in one that lives in the same process.
  */
 export type Directory = {
   /**
