@@ -46,8 +46,9 @@ const COMMANDS: Record<string, { says: string; run(): Promise<void> }> = {
       void told.then(() => stopped.abort());
       const { key } = adminKey({ dataFolder: settings.data, given: settings.adminKey });
       try {
-        await runDemo({ settings, driver, port: served.port, devKey: key, signal: stopped.signal, clock });
+        const rest = await runDemo({ settings, driver, port: served.port, devKey: key, signal: stopped.signal, clock });
         await told;
+        await rest();
       } catch (error) {
         if (!stopped.signal.aborted) throw error;
       } finally {

@@ -5,8 +5,15 @@ import { demoBanner } from "../conf/demo-banner.ts";
 import { DEMO_FOLDER, keepDemoToken, publishDemo } from "../conf/demo.ts";
 import type { Settings } from "../conf/settings.ts";
 import type { DriverName } from "../drivers/driver.ts";
+import { Fault } from "../fault.ts";
 
-/** Publishes the demo plugin into a berth that runs, over its edge as an author would, and prints what to try. */
+/** How long stopping the demo container may take when the person has had enough. */
+const STOP_MS = 15_000;
+
+/**
+ * Publishes the demo plugin into a berth that runs, over its edge as an author would, and prints what to try. The returned function
+ * stops the container again, since what a trial started should end with it.
+ */
 export async function runDemo(options: {
   settings: Settings;
   driver: DriverName | "auto";
@@ -14,7 +21,7 @@ export async function runDemo(options: {
   devKey: string;
   signal: AbortSignal;
   clock: Clock;
-}): Promise<void> {
+}): Promise<() => Promise<void>> {
   const { settings, driver, port, devKey, signal, clock } = options;
   // Whoever listens on every interface is reached on this one too.
   const host = /^(0\.0\.0\.0|::)$/.test(settings.edgeHost) ? "127.0.0.1" : settings.edgeHost;
@@ -35,4 +42,9 @@ export async function runDemo(options: {
       idleMinutes: config.shutdown_timeout,
     }),
   );
+  const late = () => new Fault("STOP_TIMED_OUT", `The demo container did not stop within ${STOP_MS / 1_000} s.`);
+  return async () => {
+    const stop = `${base}/api/docker/containers/${id}/stop?awaitStop=true`;
+    await fetch(stop, { headers: { authorization: token }, signal: clock.deadline(STOP_MS, late) }).then((answer) => answer.text());
+  };
 }

@@ -11,6 +11,9 @@ import type { RuntimeFolder } from "./runtime-folder.ts";
 /** How long to wait for the first news from control before listening without: those who call then hear that it is away. */
 const FIRST_NEWS_MS = 5_000;
 
+/** A crowd that arrives at once waits here rather than being told to try again by TCP; the kernel may allow less. */
+const BACKLOG = 4_096;
+
 export type Running = { close(): Promise<void> };
 
 /** One gateway process: everything a request touches. */
@@ -35,7 +38,7 @@ export async function runGateway(options: {
   });
   await Promise.race([feed.ready(), clock.sleep(FIRST_NEWS_MS)]);
   const handle = options.handle ?? (await openListeningHandle({ host: settings.edgeHost, port: settings.edgePort }, clock)).handle;
-  gateway.server.listen(handle);
+  gateway.server.listen(handle, BACKLOG);
   await once(gateway.server, "listening").catch((cause: unknown) => {
     throw new Fault("ADDRESS_IN_USE", `Cannot listen on ${settings.edgeHost} port ${settings.edgePort}: it is in use.`, { cause });
   });
