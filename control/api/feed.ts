@@ -1,13 +1,14 @@
 import { randomUUID } from "node:crypto";
 import { chmodSync, rmSync } from "node:fs";
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { createServer, type ServerResponse } from "node:http";
 import type { Clock } from "../../clock.ts";
 import { Fault } from "../../fault.ts";
-import { FEED_BEAT_MS, type FeedLine, type UseReport, type WakeAsk, type WhoAnswer, type WhoAsk } from "../../gateway/wire.ts";
+import { FEED_BEAT_MS, type FeedLine, type WhoAnswer } from "../../gateway/wire.ts";
 import type { Log } from "../../log.ts";
 import type { Lifecycle } from "../lifecycle/open-lifecycle.ts";
 import { viewOf } from "../lifecycle/view-of.ts";
 import type { Store } from "../store/open-store.ts";
+import { readQuestion, readUseReport, readWakeAsk, readWhoAsk } from "./feed-questions.ts";
 
 export type FeedParts = {
   socketPath: string;
@@ -21,8 +22,6 @@ export type FeedParts = {
 
 /** A gateway that reads so slowly that this much waits for it is cut off; it comes back and is given everything anew. */
 const LONGEST_BACKLOG = 8 * 1_048_576;
-/** The largest question: a report of some ten thousand containers. */
-const LONGEST_QUESTION = 4 * 1_048_576;
 
 /**
  * Control's side of `gateway/wire.ts`. The socket is for this user only: whoever can open it is a gateway. The caller holds the
@@ -50,7 +49,7 @@ export async function openFeed(parts: FeedParts): Promise<{ close(): Promise<voi
   const server = createServer((request, response) => {
     if (request.method === "GET" && request.url === "/feed") return tellChanges(parts, response);
     const answer = request.method === "POST" ? questions[request.url ?? ""] : undefined;
-    const said = answer ? readJson(request).then(answer) : Promise.reject(new Fault("ROUTE_NOT_FOUND", "The feed has no such route."));
+    const said = answer ? readQuestion(request).then(answer) : Promise.reject(new Fault("ROUTE_NOT_FOUND", "The feed has no such route."));
     said.then(
       (found) => send(response, found ? 200 : 204, found),
       (error: unknown) => {
@@ -113,60 +112,9 @@ function tellChanges({ lifecycle, store, clock, log }: FeedParts, response: Serv
   });
 }
 
-async function readJson(request: IncomingMessage): Promise<unknown> {
-  let text = "";
-  request.setEncoding("utf8");
-  for await (const piece of request) {
-    text += String(piece);
-    if (text.length > LONGEST_QUESTION) throw new Fault("REQUEST_INVALID", "The question is too long.");
-  }
-  try {
-    return JSON.parse(text) as unknown;
-  } catch (cause) {
-    throw new Fault("REQUEST_INVALID", "The question is not JSON.", { cause });
-  }
-}
-
 function send(response: ServerResponse, status: number, body?: object): void {
   if (response.destroyed) return;
   if (!body) return void response.writeHead(status).end();
   const text = JSON.stringify(body);
   response.writeHead(status, { "content-type": "application/json", "content-length": Buffer.byteLength(text) }).end(text);
-}
-
-/** The other side is our own gateway, so only what would do harm is looked for. */
-function readWakeAsk(question: unknown): WakeAsk {
-  const { id, userId } = fieldsOf(question);
-  if (typeof id !== "string" || typeof userId !== "string") throw new Fault("REQUEST_INVALID", "A wake needs id and userId.");
-  return { id, userId };
-}
-
-function readWhoAsk(question: unknown): WhoAsk {
-  const { token } = fieldsOf(question);
-  if (typeof token !== "string") throw new Fault("REQUEST_INVALID", "A question for a token needs it.");
-  return { token };
-}
-
-function readUseReport(question: unknown): UseReport {
-  const { gateway, seq, uses } = fieldsOf(question);
-  if (typeof gateway !== "string" || typeof seq !== "number" || !Array.isArray(uses))
-    throw new Fault("REQUEST_INVALID", "A report needs gateway, seq and uses.");
-  return {
-    gateway,
-    seq,
-    uses: uses.map((use) => {
-      const { id, open, streams, lastActive } = fieldsOf(use);
-      if (typeof id !== "string" || !isCount(open) || !isCount(streams) || !isCount(lastActive))
-        throw new Fault("REQUEST_INVALID", "A use in the report is malformed.");
-      return { id, open, streams, lastActive };
-    }),
-  };
-}
-
-function isCount(value: unknown): value is number {
-  return typeof value === "number" && Number.isFinite(value) && value >= 0;
-}
-
-function fieldsOf(value: unknown): Record<string, unknown> {
-  return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : {};
 }

@@ -26,7 +26,7 @@ export function openChanges(containers: Pick<Containers, "find">, first: number)
   let seq = first;
 
   const tell = (change: Change) => {
-    for (const listener of [...listeners]) listener(change);
+    for (const listener of listeners) listener(change);
   };
   const watch: Changes["watch"] = (listener) => {
     listeners.add(listener);

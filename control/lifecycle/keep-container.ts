@@ -30,7 +30,8 @@ export const check: Step = async (rooms, row, signal) => {
   try {
     const { address } = await deploy(rooms, row, signal);
     moveContainer(rooms, row, "foundRunning", { address, runningGeneration: row.generation });
-    return "rest";
+    // Not at once: a driver that names one address at a deploy and another at an inspect would have us turn in circles.
+    return { lookInMs: rooms.limits.sweepMs };
   } catch (error) {
     signal.throwIfAborted();
     const now = rooms.store.containers.find(row.id);

@@ -21,8 +21,8 @@ t.test("a state that may last for ever has none", async (t) => {
 });
 
 t.test("every state is reached from the first ones", async (t) => {
-  t.same([...reachable(CONTAINER_TABLE, ["USER_STOPPED", "SYSTEM_STOPPED"])].sort(), Object.keys(CONTAINER_TABLE).sort());
-  t.same([...reachable(IMAGE_TABLE, ["PENDING_VALIDATION"])].sort(), Object.keys(IMAGE_TABLE).sort());
+  t.same([...reachable(CONTAINER_TABLE, ["USER_STOPPED", "SYSTEM_STOPPED"])].toSorted(), Object.keys(CONTAINER_TABLE).toSorted());
+  t.same([...reachable(IMAGE_TABLE, ["PENDING_VALIDATION"])].toSorted(), Object.keys(IMAGE_TABLE).toSorted());
 });
 
 t.test("an error is left by a wish or by a healthy fact, and by nothing else", async (t) => {

@@ -1,0 +1,58 @@
+import type { IncomingMessage } from "node:http";
+import { Fault } from "../../fault.ts";
+import type { UseReport, WakeAsk, WhoAsk } from "../../gateway/wire.ts";
+
+// The other side is our own gateway, so only what would do harm is looked for. Faults throughout: REQUEST_INVALID.
+
+/** The largest question, in characters: a report of some ten thousand containers. */
+const LONGEST_QUESTION = 4 * 1_048_576;
+
+export async function readQuestion(request: IncomingMessage): Promise<unknown> {
+  let text = "";
+  request.setEncoding("utf8");
+  for await (const piece of request) {
+    text += String(piece);
+    if (text.length > LONGEST_QUESTION) throw new Fault("REQUEST_INVALID", "The question is too long.");
+  }
+  try {
+    return JSON.parse(text) as unknown;
+  } catch (cause) {
+    throw new Fault("REQUEST_INVALID", "The question is not JSON.", { cause });
+  }
+}
+
+export function readWakeAsk(question: unknown): WakeAsk {
+  const { id, userId } = fieldsOf(question);
+  if (typeof id !== "string" || typeof userId !== "string") throw new Fault("REQUEST_INVALID", "A wake needs id and userId.");
+  return { id, userId };
+}
+
+export function readWhoAsk(question: unknown): WhoAsk {
+  const { token } = fieldsOf(question);
+  if (typeof token !== "string") throw new Fault("REQUEST_INVALID", "A question for a token needs it.");
+  return { token };
+}
+
+export function readUseReport(question: unknown): UseReport {
+  const { gateway, seq, uses } = fieldsOf(question);
+  if (typeof gateway !== "string" || typeof seq !== "number" || !Array.isArray(uses))
+    throw new Fault("REQUEST_INVALID", "A report needs gateway, seq and uses.");
+  return {
+    gateway,
+    seq,
+    uses: uses.map((use) => {
+      const { id, open, streams, lastActive } = fieldsOf(use);
+      if (typeof id !== "string" || !isCount(open) || !isCount(streams) || !isCount(lastActive))
+        throw new Fault("REQUEST_INVALID", "A use in the report is malformed.");
+      return { id, open, streams, lastActive };
+    }),
+  };
+}
+
+function isCount(value: unknown): value is number {
+  return typeof value === "number" && Number.isFinite(value) && value >= 0;
+}
+
+function fieldsOf(value: unknown): Record<string, unknown> {
+  return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : {};
+}

@@ -1,0 +1,193 @@
+import { request as httpRequest, type IncomingMessage } from "node:http";
+import { mkdtempSync, rmSync, statSync } from "node:fs";
+import { createConnection } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import t, { type Test } from "tap";
+import { openFeed } from "../../control/api/feed.ts";
+import type { FeedLine } from "../../gateway/wire.ts";
+import { openLog } from "../../log.ts";
+import { openStand, type Stand, until, USER } from "./lifecycle/stand.ts";
+
+const ADA = { userId: USER, login: "ada", admin: false };
+
+async function openTestFeed(t: Test) {
+  const stand = await openStand(t);
+  // A socket's path may have 107 bytes only.
+  const folder = mkdtempSync(join(tmpdir(), "berth-feed-"));
+  t.teardown(() => rmSync(folder, { recursive: true }));
+  const socketPath = join(folder, "feed.sock");
+  const who = async (token: string) => (token === "good" ? ADA : undefined);
+  const left: string[] = [];
+  const gatewayLeft = (gateway: string) => {
+    stand.lifecycle().gatewayLeft(gateway);
+    left.push(gateway);
+  };
+  const open = () =>
+    openFeed({
+      socketPath,
+      lifecycle: { ...stand.lifecycle(), gatewayLeft },
+      store: stand.store(),
+      who,
+      clock: stand.clock,
+      log: openLog({ level: "silent", name: "test" }),
+    });
+  const feed = await open();
+  t.teardown(() => feed.close());
+  return { stand, socketPath, open, left };
+}
+
+/** Opens the feed as a gateway does, and keeps what it is told. */
+function listen(t: Test, socketPath: string): { lines: FeedLine[]; close(): void; ended: () => boolean } {
+  const lines: FeedLine[] = [];
+  let ended = false;
+  const asked = httpRequest({ socketPath, path: "/feed" }, (response: IncomingMessage) => {
+    let rest = "";
+    response.setEncoding("utf8");
+    response.on("data", (piece: string) => {
+      const parts = (rest + piece).split("\n");
+      rest = parts.pop() ?? "";
+      for (const part of parts) lines.push(JSON.parse(part) as FeedLine);
+    });
+    response.on("close", () => (ended = true));
+    response.on("error", () => {});
+  });
+  asked.on("error", () => {});
+  asked.end();
+  t.teardown(() => asked.destroy());
+  return { lines, close: () => asked.destroy(), ended: () => ended };
+}
+
+function post(socketPath: string, path: string, body: string): Promise<{ status: number; body: unknown }> {
+  return new Promise((resolve, reject) => {
+    const asked = httpRequest({ socketPath, path, method: "POST", headers: { "content-type": "application/json" } }, (response) => {
+      let text = "";
+      response.setEncoding("utf8");
+      response.on("data", (piece: string) => (text += piece));
+      response.on("end", () => resolve({ status: response.statusCode ?? 0, body: text === "" ? undefined : (JSON.parse(text) as unknown) }));
+    });
+    asked.on("error", reject);
+    asked.end(body);
+  });
+}
+const ask = (socketPath: string, path: string, question: unknown) => post(socketPath, path, JSON.stringify(question));
+
+function lastView(lines: FeedLine[], id: string): unknown {
+  return lines.findLast((line) => line.kind === "changed" && line.container.id === id);
+}
+
+async function gatewayOf(lines: FeedLine[]): Promise<string> {
+  await until("hello and all", () => lines.length >= 2);
+  return lines[0]?.kind === "hello" ? lines[0].gateway : "";
+}
+
+t.test("a gateway is told its name, every container, then each change in order", async (t) => {
+  const { stand, socketPath } = await openTestFeed(t);
+  const { id } = stand.publish({ config: { onDemand: true } });
+  const { lines } = listen(t, socketPath);
+  t.ok(await gatewayOf(lines));
+  t.match(lines.slice(0, 2), [{ kind: "hello" }, { kind: "all", containers: [{ id, name: "web", standing: { kind: "asleep" } }] }]);
+
+  t.equal((await ask(socketPath, "/wake", { id, userId: USER })).status, 204);
+  await until("awake", () => lines.some((line) => line.kind === "changed" && line.container.standing.kind === "awake"));
+  t.match(lastView(lines, id), {
+    container: { standing: { address: stand.row(id).address }, start: { create: Number, boot: Number, queue: Number } },
+  });
+  const numbers = lines.flatMap((line) => ("seq" in line && line.seq !== undefined ? [line.seq] : []));
+  t.same(
+    numbers,
+    numbers.toSorted((one, other) => one - other),
+  );
+
+  stand.lifecycle().removed(id);
+  await until("removed", () => lines.some((line) => line.kind === "removed" && line.id === id));
+});
+
+t.test("a wake is written when it is answered", async (t) => {
+  const { stand, socketPath } = await openTestFeed(t);
+  stand.world.away = true;
+  const { id } = stand.publish({ config: { onDemand: true } });
+  t.equal((await ask(socketPath, "/wake", { id, userId: USER })).status, 204);
+  await stand.restart();
+  t.equal(stand.row(id).desiredInstances, 1, "also for the berth that comes after a kill");
+});
+
+t.test("a wake that may not be is refused with the cause", async (t) => {
+  const { stand, socketPath } = await openTestFeed(t);
+  const { id } = stand.publish();
+  t.match(await ask(socketPath, "/wake", { id, userId: USER }), { status: 400, body: { code: "CONTAINER_STOPPED" } });
+  t.match(await ask(socketPath, "/wake", { id: USER, userId: USER }), { status: 404, body: { code: "CONTAINER_NOT_FOUND" } });
+});
+
+t.test("who holds a token, and nobody", async (t) => {
+  const { socketPath } = await openTestFeed(t);
+  t.same(await ask(socketPath, "/who", { token: "good" }), { status: 200, body: ADA });
+  t.equal((await ask(socketPath, "/who", { token: "bad" })).status, 404);
+});
+
+t.test("what a gateway has open keeps a container awake, until the gateway is gone", async (t) => {
+  const { stand, socketPath, left } = await openTestFeed(t);
+  const { id } = stand.publish({ config: { onDemand: true, shutdownTimeoutMinutes: 1 } });
+  stand.lifecycle().wake(id, USER);
+  await stand.reaches(id, "STARTED");
+  const { lines, close } = listen(t, socketPath);
+  const gateway = await gatewayOf(lines);
+  const uses = [{ id, open: 1, streams: 1, lastActive: stand.clock.now() }];
+  t.equal((await ask(socketPath, "/use", { gateway, seq: stand.lifecycle().seq(), uses })).status, 204);
+  await passed(stand, 180_000);
+  t.equal(stand.row(id).state, "STARTED");
+  close();
+  await until("it has left", () => left.includes(gateway));
+  await passed(stand, 70_000);
+  await stand.reaches(id, "SYSTEM_STOPPED");
+});
+
+async function passed(stand: Stand, ms: number): Promise<void> {
+  for (let left = ms; left > 0; left -= 1_000) await stand.clock.advance(1_000);
+}
+
+t.test("silence is broken by a beat at least every two seconds", async (t) => {
+  const { stand, socketPath } = await openTestFeed(t);
+  const { lines } = listen(t, socketPath);
+  await gatewayOf(lines);
+  for (let beats = 1; beats <= 3; beats++) {
+    await stand.clock.advance(2_000);
+    await until("a beat", () => lines.filter(({ kind }) => kind === "beat").length >= beats);
+  }
+});
+
+t.test("what is no question is refused, and harms nothing", async (t) => {
+  const { stand, socketPath } = await openTestFeed(t);
+  t.match(await post(socketPath, "/wake", "{"), { status: 400, body: { code: "REQUEST_INVALID" } });
+  t.match(await ask(socketPath, "/wake", { id: 7 }), { status: 400, body: { code: "REQUEST_INVALID" } });
+  t.match(await ask(socketPath, "/use", { gateway: "g", seq: 1, uses: [{ id: "x", open: -1, streams: 0, lastActive: 0 }] }), { status: 400 });
+  t.match(await ask(socketPath, "/nothing", {}), { status: 404, body: { code: "ROUTE_NOT_FOUND" } });
+  t.match(await ask(socketPath, "/who", null), { status: 400 });
+  t.ok(stand.store().containers.all());
+});
+
+t.test("the socket is for its user only, and one that a dead process left is replaced", async (t) => {
+  const { socketPath, open } = await openTestFeed(t);
+  t.equal(statSync(socketPath).mode & 0o777, 0o600);
+  const second = await open();
+  t.teardown(() => second.close());
+  t.equal((await ask(socketPath, "/who", { token: "good" })).status, 200);
+});
+
+t.test("a gateway that does not read is cut off before it costs much memory", async (t) => {
+  const { stand, socketPath } = await openTestFeed(t);
+  const { id } = stand.publish({ config: { onDemand: true } });
+  const deaf = createConnection(socketPath);
+  deaf.on("error", () => {});
+  deaf.write("GET /feed HTTP/1.1\r\nhost: berth\r\n\r\n");
+  deaf.pause();
+  const before = process.memoryUsage().rss;
+  stand.store().containers.update(id, { name: "n".repeat(500_000) });
+  for (let change = 0; change < 200 && !deaf.destroyed; change++) {
+    stand.lifecycle().defined(id);
+    await stand.clock.advance(0);
+  }
+  deaf.resume();
+  await until("cut off", () => deaf.destroyed);
+  t.ok(process.memoryUsage().rss - before < 100 * 1_048_576);
+});

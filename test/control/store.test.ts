@@ -1,0 +1,191 @@
+import Sqlite from "better-sqlite3";
+import { execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdirSync, mkdtempSync, readdirSync, rmdirSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import t, { type Test } from "tap";
+import { openStore, type Store } from "../../control/store/open-store.ts";
+import { stillClock } from "../fixtures/still-clock.ts";
+import { newContainer, newImage, USER } from "./lifecycle/stand.ts";
+
+const PACKAGE = "33333333-3333-4333-8333-333333333333";
+const clock = stillClock();
+
+function opened(t: Test, folder: string): Store {
+  const store = openStore({ folder, clock });
+  t.teardown(() => store.close());
+  return store;
+}
+
+/** A store with a user, a package, an image and a container. */
+function filled(t: Test, folder = join(t.testdir(), "data")) {
+  const store = opened(t, folder);
+  store.users.insert({ id: USER, login: "ada", friendlyName: "Ada", admin: true, createdOn: 1 });
+  store.packages.insert({ id: PACKAGE, name: "demo", version: "1.0.0", authorId: USER, createdOn: 1, updatedOn: 1 });
+  const image = store.images.insert(newImage("web", 7));
+  const container = store.containers.insert(
+    newContainer(image, { cpu: 0.25, memoryMb: 1, gpu: 0, shmMb: 1, storageGb: 1, onDemand: true, port: 80 }, 7),
+  );
+  return { store, image, container, folder };
+}
+
+t.test("what is written is read back as it was", async (t) => {
+  const { store, image, container } = filled(t);
+  t.strictSame(store.images.find(image.id), image);
+  t.strictSame(store.containers.find(container.id), container);
+  const patch = {
+    phases: { queue: 1.4, create: 2.5, boot: 3 },
+    address: { host: "::1", port: 80 },
+    fault: { code: "NO_CAPACITY", message: "Full." },
+  } as const;
+  t.strictSame(store.containers.update(container.id, patch), { ...container, ...patch });
+  t.strictSame(store.containers.update(container.id, { phases: undefined, address: undefined, fault: undefined }), container);
+  t.strictSame(store.users.byLogin("ada"), { id: USER, login: "ada", friendlyName: "Ada", admin: true, createdOn: 1 });
+  t.strictSame(store.containers.byImage(image.id), [container]);
+  t.equal(store.containers.find("nobody"), undefined);
+});
+
+t.test("a state moves only from the state that was looked at", async (t) => {
+  const { store, image, container } = filled(t);
+  t.match(store.containers.move(container.id, "SYSTEM_STOPPED", "PENDING_START", { desiredInstances: 1 }), {
+    state: "PENDING_START",
+    desiredInstances: 1,
+  });
+  t.equal(store.containers.move(container.id, "SYSTEM_STOPPED", "PENDING_START", { desiredInstances: 0 }), undefined);
+  t.equal(store.containers.find(container.id)?.desiredInstances, 1, "and then changes nothing else");
+  t.ok(store.images.move(image.id, "PENDING_VALIDATION", "VALIDATING", {}));
+  t.equal(store.images.move(image.id, "PENDING_VALIDATION", "VALIDATING", {}), undefined);
+});
+
+t.test("the last use never goes back", async (t) => {
+  const { store, container } = filled(t);
+  store.containers.touch(new Map([[container.id, 50.9]]));
+  store.containers.touch(new Map([[container.id, 20]]));
+  t.equal(store.containers.find(container.id)?.lastActive, 50);
+});
+
+t.test("a transaction that fails leaves nothing behind", async (t) => {
+  const { store, container } = filled(t);
+  t.throws(() =>
+    store.transaction(() => {
+      store.containers.update(container.id, { name: "other" });
+      throw new Error("no");
+    }),
+  );
+  t.equal(store.containers.find(container.id)?.name, "web");
+});
+
+t.test("a removed container leaves a tombstone until its service is gone, and its id for good", async (t) => {
+  const { store, container } = filled(t);
+  t.ok(store.containers.remove(container.id, 9));
+  t.notOk(store.containers.remove(container.id, 10));
+  t.strictSame(store.tombstones.open(), [{ id: container.id, service: container.service, removedOn: 9, clearedOn: undefined }]);
+  store.tombstones.clear(container.id, 11);
+  t.strictSame(store.tombstones.open(), []);
+  t.equal(store.tombstones.find(container.id)?.clearedOn, 11);
+});
+
+t.test("sessions end with their time, their user or by themselves", async (t) => {
+  const { store } = filled(t);
+  for (const [digest, expiresOn] of [
+    ["a", 10],
+    ["b", 20],
+    ["c", 30],
+  ] as const)
+    store.sessions.insert({ digest, userId: USER, expiresOn });
+  t.equal(store.sessions.removeExpired(10), 1);
+  t.ok(store.sessions.remove("b"));
+  t.equal(store.sessions.byDigest("c")?.expiresOn, 30);
+  store.devKeys.insert({ digest: "k", userId: USER });
+  t.strictSame(store.devKeys.byUser(USER), [{ digest: "k", userId: USER }]);
+  t.equal(store.sessions.removeByUser(USER), 1);
+});
+
+t.test("the store keeps its id, and is for its user only", async (t) => {
+  const folder = join(t.testdir(), "deep", "data");
+  const first = openStore({ folder, clock });
+  const { id } = first;
+  t.equal(statSync(folder).mode & 0o777, 0o700);
+  for (const file of readdirSync(folder)) t.equal(statSync(join(folder, file)).mode & 0o777, 0o600, file);
+  first.close();
+  t.equal(opened(t, folder).id, id);
+});
+
+t.test("a second berth on the same folder is refused, and let in once the first was killed", async (t) => {
+  const folder = join(t.testdir(), "data");
+  const script = `
+    import { openStore } from ${JSON.stringify(join(import.meta.dirname, "../../control/store/open-store.ts"))};
+    import { systemClock } from ${JSON.stringify(join(import.meta.dirname, "../../clock.ts"))};
+    const store = openStore({ folder: ${JSON.stringify(folder)}, clock: systemClock() });
+    store.users.insert({ id: "killed", login: "killed", friendlyName: "", admin: false, createdOn: 1 });
+    console.log("open");
+    setInterval(() => {}, 1000);`;
+  const other = spawn(process.execPath, ["--input-type=module", "-e", script], { stdio: ["ignore", "pipe", "inherit"] });
+  await once(other.stdout, "data");
+  t.throws(() => openStore({ folder, clock }), { code: "DATA_FOLDER_IN_USE" });
+  other.kill("SIGKILL");
+  await once(other, "exit");
+  t.ok(opened(t, folder).users.find("killed"), "what it had written is there");
+});
+
+t.test("a store of a newer berth is refused, and left as it is", async (t) => {
+  const folder = join(t.testdir(), "data");
+  openStore({ folder, clock }).close();
+  const raw = new Sqlite(join(folder, "berth.db"));
+  raw.pragma("user_version = 999");
+  raw.close();
+  t.throws(() => openStore({ folder, clock }), { code: "DATA_FOLDER_UNUSABLE" });
+  t.throws(() => openStore({ folder, clock }), { code: "DATA_FOLDER_UNUSABLE" }, "the refusal has let go of the lock");
+});
+
+t.test("a folder that cannot be one is refused", async (t) => {
+  const base = t.testdir({ file: "" });
+  t.throws(() => openStore({ folder: join(base, "file", "data"), clock }), { code: "DATA_FOLDER_UNUSABLE" });
+  t.throws(() => openStore({ folder: "/proc/berth", clock }), { code: "DATA_FOLDER_UNUSABLE" });
+});
+
+t.test("a file that is no database is refused", async (t) => {
+  const folder = join(t.testdir(), "data");
+  mkdirSync(folder);
+  writeFileSync(join(folder, "berth.db"), "this is no database, and long enough to be taken for one".repeat(100));
+  t.throws(() => openStore({ folder, clock }), { code: "DATA_FOLDER_UNUSABLE" });
+});
+
+/** A small disk of its own; needs root, as CI has. */
+function mounted(t: Test, options: string): string {
+  // Not in tap's own folder, which it removes before a disk could be taken out of it.
+  const folder = mkdtempSync(join(tmpdir(), "berth-disk-"));
+  execFileSync("mount", ["-t", "tmpfs", "-o", options, "none", folder]);
+  t.teardown(() => {
+    execFileSync("umount", ["-l", folder]);
+    rmdirSync(folder);
+  });
+  return folder;
+}
+
+t.test("a full disk fails the write that does not fit, loses nothing, and is over when there is space again", async (t) => {
+  const disk = mounted(t, "size=2m");
+  const { store, container } = filled(t, join(disk, "data"));
+  let fault: unknown;
+  let kept = 0;
+  for (let size = 0; size < 4_000_000 && !fault; size += 100_000) {
+    try {
+      store.containers.update(container.id, { lastLogs: "x".repeat(size) });
+      kept = size;
+    } catch (error) {
+      fault = error;
+    }
+  }
+  t.match(fault, { code: "STORE_FULL", status: 507 });
+  t.equal(store.containers.find(container.id)?.lastLogs.length, kept);
+  execFileSync("mount", ["-o", "remount,size=16m", disk]);
+  t.ok(store.containers.update(container.id, { lastLogs: "y".repeat(3_000_000) }));
+});
+
+t.test("a read-only data folder is refused", async (t) => {
+  const disk = mounted(t, "size=2m");
+  openStore({ folder: join(disk, "data"), clock }).close();
+  execFileSync("mount", ["-o", "remount,ro", disk]);
+  t.throws(() => openStore({ folder: join(disk, "data"), clock }), { code: "STORE_READ_ONLY" });
+});
