@@ -40,8 +40,6 @@ need nginx nginx "test/lua-compat"
 if [ -z "${DOCKER_HOST:-}" ]; then
   need dockerd docker.io "every test on the real engine (test/main-job.test.ts, test/drivers/docker*)"
   need ip iproute2 "the tests' own Docker engine"
-firewall alone.
-  need iptables iptables "the tests' own Docker engine"
 fi
 
 if [ "$(id -u)" != 0 ]; then
