@@ -17,7 +17,7 @@ export type LifecycleParts = {
   log: Log;
   /** The installation's name, written on everything that it makes. */
   environment: string;
-  /** The variables of CONTRACT §5 up to the container's own map, which is added after them. Asked at every start. */
+  /** The variables that every container is given; its own map is added after them. Asked at every start. */
   injectedEnv(container: Container, image: Image): Promise<Record<string, string>> | Record<string, string>;
   /** What `Image.files` is relative to. */
   filesFolder: string;

@@ -27,7 +27,7 @@ export type WebSocketExchange = {
 export type AcceptParts = { clock: Clock; log: Log; limits: Pick<GatewayLimits, "connectTimeoutMs" | "wsPingMs" | "prebufferBytes" | "lingerMs"> };
 
 /**
- * The WebSocket of CONTRACT §2: accepted at once, held while the container wakes, told `CONNECTED` in a text frame before any
+ * The WebSocket of `proxy-ws`: accepted at once, held while the container wakes, told `CONNECTED` in a text frame before any
  * byte of the container's, then spliced: frames pass both ways as the bytes they are. Every failure after the accept is a close
  * with a code and a reason. Resolves when the client's socket is closed and the lease released.
  */
