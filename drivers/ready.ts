@@ -6,7 +6,7 @@ import type { Address } from "./driver.ts";
 const TRY_EVERY_MS = 25;
 /** A connect that is neither accepted nor refused by then (an address that nobody holds yet) is given up and tried anew. */
 const CONNECT_MS = 1_000;
-/** A host's port proxy accepts before the container does, and hangs up when it cannot get through (RULINGS 10). */
+/** A host's port proxy accepts before the container does, and hangs up when it cannot get through. */
 const HELD = { times: 3, ms: 100 };
 
 /**

@@ -7,7 +7,7 @@ export type Credential = { kind: CredentialKind; token: string };
 /** Someone who is signed in, and by which of the credentials. A browser sends a cookie by itself, so that kind proves less. */
 export type SignedIn = WhoAnswer & { by: CredentialKind };
 
-/** The credentials of a request, in the order in which they are tried (RULINGS 12). */
+/** The credentials of a request, in the order in which they are tried. */
 export function readCredentials(headers: IncomingHttpHeaders): Credential[] {
   const found: Credential[] = [];
   const key = headers["x-user-api-key"];

@@ -2,7 +2,7 @@ import { Fault } from "../../fault.ts";
 import type { WhoAnswer } from "../../gateway/wire.ts";
 import type { Store } from "../store/open-store.ts";
 
-/** Whether someone may start, stop and look into what a package runs: its author, and admins (RULINGS 13). */
+/** Whether someone may start, stop and look into what a package runs: its author, and admins. */
 export function mayManage(store: Store, caller: Pick<WhoAnswer, "userId" | "admin">, packageId: string): boolean {
   return caller.admin || store.packages.find(packageId)?.authorId === caller.userId;
 }

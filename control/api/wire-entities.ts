@@ -2,7 +2,7 @@ import { CONTAINER_WIRE_STATES } from "../lifecycle/container-states.ts";
 import { IMAGE_WIRE_STATES } from "../lifecycle/image-states.ts";
 import type { Container, Image, User } from "../store/entities.ts";
 
-/** Entities under the names and in the words that clients know (CONTRACT §3). */
+/** Entities under the names and in the words that clients know. */
 
 export function imageOnWire(image: Image) {
   return {

@@ -49,7 +49,7 @@ export const LIFECYCLE_LIMITS: LifecycleLimits = {
 };
 
 /**
- * How long one start may take: 5 s less than the shorter of the status limit and the hold (RULINGS 11), so that its waiters get
+ * How long one start may take: 5 s less than the shorter of the status limit and the hold, so that its waiters get
  * a 500 with the cause rather than a 504; of short limits, four fifths.
  */
 export function startLimit({ statusMs, holdMs }: Pick<LifecycleLimits, "statusMs" | "holdMs">): number {

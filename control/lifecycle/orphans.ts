@@ -4,7 +4,7 @@ import { containerKey, type Rooms } from "./rooms.ts";
 export type Orphan = { fact: Observed; why: "removed" | "unknown id" | "another store" };
 
 /**
- * What runs with berth's labels and belongs to no row (RULINGS 8). Only what this store issued and removed is taken away; the
+ * What runs with berth's labels and belongs to no row. Only what this store issued and removed is taken away; the
  * rest is for a person to judge, since an empty or restored store proves nothing.
  */
 export function orphansAmong(rooms: Pick<Rooms, "store">, facts: readonly Observed[]): Orphan[] {

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 
 /**
  * A container's id follows from its image's, whose row stays when its folder leaves the package: a folder that comes back has its container
- * under the id that plugins may have kept (RULINGS 7). A UUID of version 8, which is what RFC 9562 calls one made in a way of one's own.
+ * under the id that plugins may have kept. A UUID of version 8, which is what RFC 9562 calls one made in a way of one's own.
  */
 export function containerIdOf(imageId: string): string {
   const bytes = createHash("sha256").update(`container of ${imageId}`).digest().subarray(0, 16);

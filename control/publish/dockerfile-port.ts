@@ -3,8 +3,7 @@ import { type Dockerfile, DockerfileParser, type From, type Instruction } from "
 export type DockerfilePort = { port: number | undefined; warnings: string[] };
 
 /**
- * The port of a Dockerfile's final stage: its first TCP `EXPOSE`, or that of the earlier stage which it is built from
- * (RULINGS 9). `path` names the file in the warnings.
+ * The port of a Dockerfile's final stage: its first TCP `EXPOSE`, or that of the earlier stage which it is built from. `path` names the file in the warnings.
  */
 export function readDockerfilePort(text: string, path: string): DockerfilePort {
   const file = DockerfileParser.parse(text);

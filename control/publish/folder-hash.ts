@@ -6,7 +6,7 @@ import { join } from "node:path";
 const WRITTEN_LATER = { folder: /^image\.json$/, root: /^([^/]+\/)?image\.json$/ };
 
 /**
- * The SHA-256, in hex, by which a client knows whether a folder changed (CONTRACT §4): over its entries sorted by relative path, a folder as
+ * The SHA-256, in hex, by which a client knows whether a folder changed: over its entries sorted by relative path, a folder as
  * `dir:<path>:`, a file as `file:<path>:` and its bytes, with CRLF made LF where it looks like text. `kind` is `root` for `dockerfiles/` itself.
  */
 export async function folderHash(folder: string, kind: keyof typeof WRITTEN_LATER, signal: AbortSignal): Promise<string> {

@@ -27,8 +27,8 @@ export function refuseForeignAuthor(store: Store, name: string, user: Pick<User,
 }
 
 /**
- * Writes what a package says into the store; call it in a transaction. Ids stay with (package, folder), RULINGS 7. A container
- * whose definition changed gets a new generation; nothing is started here (RULINGS 6).
+ * Writes what a package says into the store; call it in a transaction. Ids stay with (package, folder), also when it is published again. A container
+ * whose definition changed gets a new generation; nothing is started here.
  */
 export function recordPackage(
   rooms: Rooms,

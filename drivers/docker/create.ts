@@ -50,7 +50,7 @@ function asGood(holder: ContainerInspectInfo, spec: Spec, view: View): boolean {
   return observed.running ? (observed.address !== undefined) === (spec.port !== undefined) : holder.State.Status === "created";
 }
 
-/** A name is no claim: what another berth or a person made is not ours to replace (RULINGS 8). */
+/** A name is no claim: what another berth or a person made is not ours to replace. */
 function refuseStranger(holder: ContainerInspectInfo, spec: Spec): void {
   const labels = readLabels(holder.Config.Labels);
   if (labels?.store === spec.labels.store && labels.container === spec.labels.container) return;

@@ -1,8 +1,7 @@
 import type { ResolvedImage } from "../driver.ts";
 
 /**
- * Exposed TCP ports, the one to use first: the first `EXPOSE` of the history, oldest layer first, else the lowest as a guess
- * (RULINGS 9). The configuration says which ports there are; it is a set without an order.
+ * Exposed TCP ports, the one to use first: the first `EXPOSE` of the history, oldest layer first, else the lowest as a guess. The configuration says which ports there are; it is a set without an order.
  */
 export function exposedPorts(configured: string[], createdBy: string[]): Pick<ResolvedImage, "exposed" | "guessed"> {
   const ports = configured

@@ -1,12 +1,12 @@
 import { Fault } from "../../fault.ts";
 import type { Answer, HeaderLine } from "../decision.ts";
 
-/** A failure as the published plugins read it: they compare the content type with `===`, so it has no charset (CONTRACT §1). */
+/** A failure as the published plugins read it: they compare the content type with `===`, so it has no charset. */
 export function containerAnswer(fault: Fault): Answer {
   return answer(fault, JSON.stringify({ "datagrok-error": sentence(fault) }));
 }
 
-/** A failure as clients of the REST API read it; anything else shows their user `null` (CONTRACT §3). */
+/** A failure as clients of the REST API read it; anything else shows their user `null`. */
 export function apiAnswer(fault: Fault): Answer {
   return answer(fault, JSON.stringify({ "#type": "ApiError", code: fault.status, message: sentence(fault), innerMessage: null }));
 }

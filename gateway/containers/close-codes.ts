@@ -6,7 +6,7 @@ export const CLOSE = { goingAway: 1001, protocolError: 1002, policy: 1008, faile
 /** A control frame holds 125 bytes, two of which are the code. */
 const LONGEST_REASON = 123;
 
-/** A failure as a WebSocket client can show it: the published one prints the reason and nothing else (CONTRACT §2). */
+/** A failure as a WebSocket client can show it: the published one prints the reason and nothing else. */
 export function closeFor(fault: Fault): { code: number; reason: string } {
   return { code: codeFor(fault), reason: closeReason(fault.message) };
 }

@@ -8,7 +8,7 @@ export type Credential = { token: string; from: "key" | "authorization" | "cooki
 /** Longer than any token, shorter than what would make hashing it worth an attack. */
 const LONGEST_TOKEN = 4_096;
 
-/** The credentials of a head in the order in which they count (CONTRACT §1). */
+/** The credentials of a head in the order in which they count. */
 export function credentials(head: Head): Credential[] {
   const found: Credential[] = [];
   const offer = (token: string | undefined, from: Credential["from"]) => {

@@ -84,7 +84,7 @@ function preflight(parts: DecideParts, head: Head): Decision | undefined {
   return answer === undefined ? undefined : { kind: "answer", answer };
 }
 
-/** What a WebSocket client gets is an accept and a close: an HTTP error shows its user nothing useful (CONTRACT §2). */
+/** What a WebSocket client gets is an accept and a close: an HTTP error shows its user nothing useful. */
 function refusal(head: Head, kind: ContainerRoute["kind"], fault: Fault, origins: readonly string[]): Decision {
   if (kind === "proxy-ws" && head.upgrade) return { kind: "refuseWebSocket", ...closeFor(fault) };
   return { kind: "answer", answer: withEdits(containerAnswer(fault), originEdits(head, origins)) };

@@ -10,7 +10,7 @@ import { travelling } from "../forward/header-lines.ts";
 /** RFC 6455 §4.2.2: what proves that the other side speaks WebSocket. */
 const GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
-/** The first subprotocol that a client offers: the only one echoed and offered on (RULINGS 15). */
+/** The first subprotocol that a client offers: the only one echoed and offered on. */
 export function offeredProtocol(request: IncomingMessage): string | undefined {
   const first = request.headers["sec-websocket-protocol"]?.split(",")[0]?.trim();
   return first === "" ? undefined : first;

@@ -2,7 +2,7 @@ import { Fault } from "../../fault.ts";
 import type { Answer, Head, HeaderEdits, HeaderLine } from "../decision.ts";
 
 /**
- * Which pages may call (RULINGS 14). A browser sends its cookies along whoever wrote the page, so an upgrade that only a cookie
+ * Which pages may call. A browser sends its cookies along whoever wrote the page, so an upgrade that only a cookie
  * vouches for must come from the same origin or a permitted one. Without `Origin` it is no browser.
  * Faults: ORIGIN_NOT_PERMITTED.
  */

@@ -5,7 +5,7 @@ import type { Caller, Identity } from "../identity.ts";
 import { unlessAborted } from "../unless-aborted.ts";
 import type { WhoAnswer } from "../wire.ts";
 
-/** A revoked session is refused everywhere within this (RULINGS 13). */
+/** A revoked session is refused everywhere within this. */
 const VALID_SECONDS = 10;
 /** Short, so that somebody who has just signed in is not told otherwise for long. */
 const UNKNOWN_SECONDS = 2;

@@ -100,7 +100,7 @@ export function openHttpProxy(parts: { clock: Clock; limits: Pick<GatewayLimits,
           if (socket.connecting) socket.once("connect", begin);
           else begin();
         });
-        // The wait for the response begins when the container has the whole request (RULINGS 11).
+        // The wait for the response begins when the container has the whole request.
         sent.once("finish", () => {
           if (answered) return;
           clocks.push(
