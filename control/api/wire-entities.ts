@@ -16,7 +16,7 @@ export function imageOnWire(image: Image) {
     dockerName: image.name,
     version: image.version,
     dockerfilePath: image.dockerfilePath,
-    logs: image.logs,
+    logs: image.warnings.map((warning) => `warning: ${warning}\n`).join("") + image.logs,
     imageRef: image.ref,
     createdOn: dateOf(image.createdOn),
     updatedOn: dateOf(image.updatedOn),

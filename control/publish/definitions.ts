@@ -4,7 +4,15 @@ import { containerName, debugTag, imageName, imageRepository, isRepositoryPart, 
 import type { PackageJson } from "./package-json.ts";
 
 /** What a folder says of its image and its container, before it meets what is already stored. */
-export type Definition = PublishedFolder & { image: string; name: string; ref: string };
+export type Definition = PublishedFolder & {
+  image: string;
+  name: string;
+  ref: string;
+  /** What `ref` points at may change, so each start resolves it anew. */
+  mutable: boolean;
+  /** What the image was built from, as far as can be told. */
+  contentHash: string | undefined;
+};
 
 /** `debugLogin` is the developer's login for a debug publish, undefined for a release. Faults: PACKAGE_INVALID. */
 export function defineContainers(
@@ -12,7 +20,6 @@ export function defineContainers(
   folders: readonly PublishedFolder[],
   debugLogin: string | undefined,
 ): { definitions: Definition[]; warnings: string[] } {
-  const warnings: string[] = [];
   const definitions = folders.map((folder) => {
     const image = imageName(json.name, folder.folder);
     const tag = debugLogin === undefined ? releaseTag(json.version, folder.hash) : debugTag(debugLogin);
@@ -23,12 +30,28 @@ export function defineContainers(
         `dockerfiles/${folder.folder} makes the image name ${JSON.stringify(image)}; allowed: letters and digits, with . _ - between them.`,
       );
     }
-    if (folder.container.image === undefined) warnings.push(...fallbackWarnings(folder, own));
+    const warnings = folder.container.image === undefined ? [...folder.warnings, ...fallbackWarnings(folder, own)] : folder.warnings;
     const ref = folder.container.image ?? folder.imageJson?.image ?? own;
-    return { ...folder, image, ref, name: containerName(json.name, folder.folder) };
+    const debug = debugLogin !== undefined;
+    const mutable = isMutable(ref, debug);
+    return { ...folder, image, ref, mutable, contentHash: builtFrom(folder, debug), name: containerName(json.name, folder.folder), warnings };
   });
   refuseTwins(definitions);
-  return { definitions, warnings };
+  return { definitions, warnings: definitions.flatMap(({ warnings }) => warnings) };
+}
+
+/** Only a digest never moves. A release's tags are taken at their word, but for `latest`, which is also what no tag means. */
+function isMutable(ref: string, debug: boolean): boolean {
+  if (ref.includes("@sha256:")) return false;
+  const [, named] = /:([^/:]*)$/.exec(ref) ?? [];
+  return debug || named === undefined || named === "latest";
+}
+
+function builtFrom({ container, imageJson, hash }: PublishedFolder, debug: boolean): string | undefined {
+  if (container.image !== undefined) return undefined;
+  // Nothing is said of an image: a release's own tag holds the hash, a developer's own tag may be of any day.
+  if (imageJson?.image === undefined) return debug ? undefined : hash;
+  return !imageJson.fallback || imageJson.hashMatch === true ? hash : undefined;
 }
 
 function fallbackWarnings({ folder, imageJson }: PublishedFolder, own: string): string[] {

@@ -17,6 +17,8 @@ export type PublishedFolder = {
   dockerfilePath: string;
   imageJson: ImageJson | undefined;
   container: ContainerJson;
+  /** For its author. */
+  warnings: string[];
 };
 
 /** The part of a package that is about containers. */
@@ -24,7 +26,7 @@ export const DOCKERFILES = "dockerfiles";
 
 /**
  * Finds the folders of an unpacked package that make containers: `dockerfiles/` itself and those directly in it, where they have a Dockerfile
- * or a `container.json` that names an image. Warnings are for the author. Faults: PACKAGE_INVALID.
+ * or a `container.json` that names an image. Warnings are for the author: here of folders that make none. Faults: PACKAGE_INVALID.
  */
 export async function findFolders(root: string, signal: AbortSignal): Promise<{ folders: PublishedFolder[]; warnings: string[] }> {
   const base = join(root, DOCKERFILES);
@@ -63,7 +65,7 @@ async function readFolder(at: string, folder: string, signal: AbortSignal): Prom
   const imageJson = readImageJson(await read("image.json"), path("image.json"));
   const hash = await folderHash(at, folder === "" ? "root" : "folder", signal);
   const dockerfilePath = dockerfile === undefined ? "" : path("Dockerfile");
-  return { folder: { folder, at, hash, dockerfile: dockerfile ?? "", dockerfilePath, imageJson, container }, warnings };
+  return { folder: { folder, at, hash, dockerfile: dockerfile ?? "", dockerfilePath, imageJson, container, warnings }, warnings: [] };
 }
 
 const ABSENT = new Set(["ENOENT", "ENOTDIR", "EISDIR"]);

@@ -74,6 +74,9 @@ function recordImage({ store, now }: Rooms, owner: Package, definition: Definiti
     dockerfile: definition.dockerfile,
     dockerfilePath: definition.dockerfilePath,
     files,
+    mutable: definition.mutable,
+    contentHash: definition.contentHash,
+    warnings: definition.warnings,
     updatedOn: now,
   };
   // A tag may have moved, so every publish validates again, even where nothing else changed.

@@ -2,8 +2,12 @@ import type { FaultData } from "../../fault.ts";
 import type { ContainerState } from "../lifecycle/container-states.ts";
 import { json, oneOf, optional, text, whole } from "./columns.ts";
 import type { Container, ContainerConfig } from "./entities.ts";
+import { listingsOf } from "./listing.ts";
 import { rowsOf } from "./rows.ts";
 import type { Sql } from "./sql.ts";
+
+/** One whose folder its package no longer has is gone for clients, even where its row is not yet. */
+const LIVE = "EXISTS (SELECT 1 FROM images WHERE images.id = containers.image_id AND images.state <> 'DELETED')";
 
 export type Containers = ReturnType<typeof containersIn>;
 
@@ -41,6 +45,8 @@ export function containersIn(sql: Sql) {
     all: () => rows.where("TRUE ORDER BY name, id"),
     byPackage: (packageId: string) => rows.where("package_id = ? ORDER BY name, id", packageId),
     byImage: (imageId: string) => rows.where("image_id = ? ORDER BY name, id", imageId),
+    ...listingsOf(sql, "containers", LIVE, rows),
+    byService: (service: string) => rows.where("service = ?", service)[0],
     insert: (container: Container) =>
       sql.transaction(() => {
         sql.run("DELETE FROM tombstones WHERE id = ?", container.id);

@@ -42,6 +42,12 @@ export type Image = {
   /** What `ref` was resolved to. */
   resolvedId: string | undefined;
   exposed: number[];
+  /** The reference may come to point at something else, so each start resolves it anew. */
+  mutable: boolean;
+  /** The hash of the folder that the image was built from, where that is known; a fallback's is not the folder's own. */
+  contentHash: string | undefined;
+  /** What its author was told when it was published. */
+  warnings: string[];
   /** The validation's own log, newest last. */
   logs: string;
   createdOn: number;

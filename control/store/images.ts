@@ -1,7 +1,8 @@
 import type { FaultData } from "../../fault.ts";
 import type { ImageState } from "../lifecycle/image-states.ts";
-import { json, optional, text, whole } from "./columns.ts";
+import { flag, json, optional, text, whole } from "./columns.ts";
 import type { Image } from "./entities.ts";
+import { listingsOf } from "./listing.ts";
 import { rowsOf } from "./rows.ts";
 import type { Sql } from "./sql.ts";
 
@@ -25,6 +26,9 @@ export function imagesIn(sql: Sql) {
     fault: optional(json<FaultData>()),
     resolvedId: optional(text()),
     exposed: json<number[]>(),
+    mutable: flag(),
+    contentHash: optional(text()),
+    warnings: json<string[]>(),
     logs: text(),
     createdOn: whole(),
     updatedOn: whole(),
@@ -34,6 +38,7 @@ export function imagesIn(sql: Sql) {
     find: rows.find,
     all: () => rows.where("TRUE ORDER BY name, id"),
     byPackage: (packageId: string) => rows.where("package_id = ? ORDER BY name, id", packageId),
+    ...listingsOf(sql, "images", "TRUE", rows),
     insert: rows.insert,
     /** For everything but `state`, which only moves. */
     update: (id: string, patch: Partial<Omit<Image, "id" | "state">>) => rows.update(id, patch),

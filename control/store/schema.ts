@@ -49,4 +49,12 @@ export const SCHEMA_STEPS: readonly string[] = [
     id TEXT PRIMARY KEY, service TEXT NOT NULL, removed_on INTEGER NOT NULL, cleared_on INTEGER
   ) STRICT;
   `,
+  // Names are looked up and ordered in whatever case; what a mutable tag and a fallback need to know of their image.
+  `
+  CREATE INDEX containers_by_name ON containers (name COLLATE NOCASE, id);
+  CREATE INDEX images_by_name ON images (name COLLATE NOCASE, id);
+  ALTER TABLE images ADD COLUMN mutable INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE images ADD COLUMN content_hash TEXT;
+  ALTER TABLE images ADD COLUMN warnings TEXT NOT NULL DEFAULT '[]';
+  `,
 ];

@@ -12,13 +12,17 @@ export type Sql = {
   transaction<R>(work: () => R): R;
 };
 
-/** Each text is prepared once; texts are written by us, never made from input, so they are few. */
+/** Far more than there are texts in everyday use; filters can be combined in more ways than are worth keeping. */
+const MOST_PREPARED = 500;
+
+/** Each text is prepared once; texts are put together from our own pieces, never from input. */
 export function sqlOn(database: Database, folder: string): Sql {
   const prepared = new Map<string, Statement>();
   const statement = (text: string): Statement => {
     const known = prepared.get(text);
     if (known) return known;
     const fresh = database.prepare(text);
+    if (prepared.size >= MOST_PREPARED) prepared.delete(prepared.keys().next().value ?? "");
     prepared.set(text, fresh);
     return fresh;
   };
