@@ -38,6 +38,9 @@ export type Lease = {
   release(): void;
 };
 
+/** Of a response that has begun: how long the connect took, and its header names, in lower case, where somebody asks. */
+export type ResponseHead = { connectMs: number; names(): readonly string[] };
+
 export type Forward = {
   /** The request target to send, byte for byte. */
   target: string;
@@ -45,8 +48,8 @@ export type Forward = {
   headTimeoutMs: number;
   /** What is changed in the request's header lines, beyond what is hop-by-hop. */
   request: HeaderEdits;
-  /** What is added to the response's; asked when its head has come. `connectMs` is how long the connect took. */
-  response(timing: { connectMs: number }): HeaderEdits;
+  /** What is changed in the response's; asked when its head has come. */
+  response(received: ResponseHead): HeaderEdits;
   /** Turns a failure of this exchange into the answer that its caller understands. */
   answerTo(fault: Fault): Answer;
 };

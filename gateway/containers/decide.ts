@@ -1,7 +1,7 @@
 import type { Clock } from "../../clock.ts";
 import { Fault } from "../../fault.ts";
 import type { Log } from "../../log.ts";
-import type { Answer, Decide, Decision, Forward, Head, HeaderEdits, Lease, Peer } from "../decision.ts";
+import type { Decide, Decision, Forward, Head, HeaderEdits, HeaderLine, Lease, Peer, ResponseHead } from "../decision.ts";
 import type { Directory } from "../directory.ts";
 import { forwardedEdits } from "../forwarded.ts";
 import type { Identity } from "../identity.ts";
@@ -10,7 +10,7 @@ import { apiAnswer, containerAnswer, internalFault } from "./answers.ts";
 import { closeFor } from "./close-codes.ts";
 import { authenticate } from "./credentials.ts";
 import type { ContainerLease, Leases } from "./lease.ts";
-import { checkOrigin, originEdits, preflightAnswer } from "./origins.ts";
+import { checkOrigin, originLines, preflightAnswer, readable } from "./origins.ts";
 import { originForm, readRoute, routeKind, type ContainerRoute } from "./route.ts";
 import { serverTiming } from "./server-timing.ts";
 
@@ -46,7 +46,7 @@ async function toContainer(parts: DecideParts, { head, peer, tls, signal }: Aske
   const until = parts.clock.monotonic() + parts.limits.proxyRequestTimeoutMs;
   if (route.kind === "proxy-ws" && !head.upgrade) throw new Fault("REQUEST_INVALID", "This route takes WebSockets; HTTP requests go to /proxy/");
   const { caller, from } = await authenticate(parts.identity, head, signal);
-  if (head.upgrade && from === "cookie") checkOrigin(head, parts.origins);
+  if (from === "cookie") checkOrigin(head, parts.origins);
   const view = await parts.directory.find(route.id, caller, signal);
   if (view === undefined) throw new Fault("CONTAINER_NOT_FOUND", `There is no container with the id ${route.id}`);
   const lease = parts.leases.open({ view, caller, kind: head.upgrade ? "websocket" : "http", until, signal });
@@ -54,8 +54,8 @@ async function toContainer(parts: DecideParts, { head, peer, tls, signal }: Aske
     target: route.path,
     headTimeoutMs: parts.limits.proxyRequestTimeoutMs,
     request: requestEdits(head, peer, tls, caller.token),
-    response: ({ connectMs }) => responseEdits(head, parts.origins, lease, connectMs),
-    answerTo: (fault) => withEdits(containerAnswer(fault), originEdits(head, parts.origins)),
+    response: (received) => responseEdits(head, parts.origins, lease, received),
+    answerTo: (fault) => readable(head, containerAnswer(fault), parts.origins),
   };
   return { kind: route.kind === "proxy-ws" ? "acceptWebSocket" : "forward", forward, lease };
 }
@@ -74,7 +74,7 @@ function toApi(parts: DecideParts, { head, peer, tls }: Asked, target: string): 
     headTimeoutMs: parts.limits.apiTimeoutMs,
     request: forwardedEdits(head, peer, tls),
     response: () => ({ remove: [], add: [] }),
-    answerTo: (fault) => apiAnswer(fault.status === 502 ? away() : fault),
+    answerTo: (fault) => readable(head, apiAnswer(fault.status === 502 ? away() : fault), parts.origins),
   };
   return { kind: "forward", forward, lease };
 }
@@ -87,7 +87,7 @@ function preflight(parts: DecideParts, head: Head): Decision | undefined {
 /** What a WebSocket client gets is an accept and a close: an HTTP error shows its user nothing useful. */
 function refusal(head: Head, kind: ContainerRoute["kind"], fault: Fault, origins: readonly string[]): Decision {
   if (kind === "proxy-ws" && head.upgrade) return { kind: "refuseWebSocket", ...closeFor(fault) };
-  return { kind: "answer", answer: withEdits(containerAnswer(fault), originEdits(head, origins)) };
+  return { kind: "answer", answer: readable(head, containerAnswer(fault), origins) };
 }
 
 function requestEdits(head: Head, peer: Peer, tls: boolean, token: string): HeaderEdits {
@@ -95,14 +95,12 @@ function requestEdits(head: Head, peer: Peer, tls: boolean, token: string): Head
   return { remove, add: head.header("x-user-api-key") === undefined ? [...add, ["x-user-api-key", token]] : add };
 }
 
-function responseEdits(head: Head, origins: readonly string[], lease: ContainerLease, connectMs: number): HeaderEdits {
-  const { remove, add } = originEdits(head, origins);
+function responseEdits(head: Head, origins: readonly string[], lease: ContainerLease, { connectMs, names }: ResponseHead): HeaderEdits {
   const woken = lease.woken();
-  return { remove, add: woken === undefined ? add : [...add, ["Server-Timing", serverTiming(woken.start, connectMs)]] };
-}
-
-function withEdits(answer: Answer, edits: HeaderEdits): Answer {
-  return { ...answer, headers: [...answer.headers, ...edits.add] };
+  const own: HeaderLine[] = woken === undefined ? [] : [["Server-Timing", serverTiming(woken.start, connectMs)]];
+  // Most callers are no page of another origin, and need no list of names.
+  if (head.header("origin") === undefined) return { remove: [], add: own };
+  return { remove: [], add: [...own, ...originLines(head, [...names(), ...own.map(([name]) => name.toLowerCase())], origins)] };
 }
 
 function logged(log: Log, error: unknown): Fault {

@@ -24,6 +24,11 @@ export function linesOf(rawHeaders: readonly string[]): HeaderLine[] {
   return lines;
 }
 
+/** The names in Node's flat list, in lower case. */
+export function namesOf(rawHeaders: readonly string[]): string[] {
+  return linesOf(rawHeaders).map(([name]) => name.toLowerCase());
+}
+
 /** The lines that travel on, in their own order and case, after the edits. */
 export function travelling(rawHeaders: readonly string[], edits: HeaderEdits): HeaderLine[] {
   const lines = linesOf(rawHeaders);

@@ -7,7 +7,7 @@ import type { Forward, Lease } from "../decision.ts";
 import type { Target } from "../directory.ts";
 import { MAX_HEAD_BYTES, type GatewayLimits } from "../limits.ts";
 import { codeOf, unreachable } from "./dial.ts";
-import { grouped, travelling } from "./header-lines.ts";
+import { grouped, namesOf, travelling } from "./header-lines.ts";
 import { sendAnswer } from "./send-answer.ts";
 
 export type HttpExchange = {
@@ -116,7 +116,7 @@ export function openHttpProxy(parts: { clock: Clock; limits: Pick<GatewayLimits,
             response.writeHead(
               received.statusCode ?? 502,
               received.statusMessage ?? "",
-              travelling(received.rawHeaders, forward.response({ connectMs })).flat(),
+              travelling(received.rawHeaders, forward.response({ connectMs, names: () => namesOf(received.rawHeaders) })).flat(),
             );
           } catch (error) {
             // A status or a line that Node would not write, such as 099.

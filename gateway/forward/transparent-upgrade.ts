@@ -8,7 +8,7 @@ import type { Forward, Lease } from "../decision.ts";
 import type { GatewayLimits } from "../limits.ts";
 import type { EarlyBytes } from "./early-bytes.ts";
 import { codeOf, dialLease, type Dialled } from "./dial.ts";
-import { grouped, travelling } from "./header-lines.ts";
+import { grouped, namesOf, travelling } from "./header-lines.ts";
 import { detailed } from "./http-proxy.ts";
 import { sendRawAnswer } from "./send-answer.ts";
 
@@ -87,7 +87,7 @@ export function openTransparentUpgrade(parts: { clock: Clock; limits: Pick<Gatew
         sent.once("upgrade", (switched: IncomingMessage, container: Socket) => {
           cancel();
           answered = true;
-          const lines = travelling(switched.rawHeaders, forward.response({ connectMs }));
+          const lines = travelling(switched.rawHeaders, forward.response({ connectMs, names: () => namesOf(switched.rawHeaders) }));
           switched.headers = Object.fromEntries(grouped([["Connection", "Upgrade"], ["Upgrade", "websocket"], ...lines]));
           // Only once the library has put the first bytes back and tied the sockets together: they would come here alone.
           queueMicrotask(() => {
@@ -99,7 +99,7 @@ export function openTransparentUpgrade(parts: { clock: Clock; limits: Pick<Gatew
         sent.once("response", (refused: IncomingMessage) => {
           cancel();
           answered = true;
-          const kept = new Set(travelling(refused.rawHeaders, forward.response({ connectMs })).map(([name]) => name.toLowerCase()));
+          const kept = new Set(travelling(refused.rawHeaders, { remove: [], add: [] }).map(([name]) => name.toLowerCase()));
           refused.headers = Object.fromEntries(Object.entries(refused.headers).filter(([name]) => kept.has(name)));
           refused.once("close", () => (socket as Socket).destroySoon());
           endTogether(clock, limits.lingerMs, socket, upstream, resolve);

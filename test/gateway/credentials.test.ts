@@ -1,7 +1,8 @@
 import t from "tap";
+import { credentials } from "../../credentials.ts";
 import type { Fault } from "../../fault.ts";
-import { authenticate, credentials } from "../../gateway/containers/credentials.ts";
-import { preflightAnswer, originEdits } from "../../gateway/containers/origins.ts";
+import { authenticate } from "../../gateway/containers/credentials.ts";
+import { checkOrigin, preflightAnswer, originLines } from "../../gateway/containers/origins.ts";
 import { originForm, readRoute, routeKind } from "../../gateway/containers/route.ts";
 import type { Head } from "../../gateway/decision.ts";
 import { openTestDirectory } from "../fixtures/directory.ts";
@@ -27,7 +28,7 @@ t.test("credentials count in the order key, Authorization, cookie", async (t) =>
   ];
   for (const [headers, tokens] of rows) {
     t.same(
-      credentials(head(headers)).map(({ token }) => token),
+      credentials(head(headers).header).map(({ token }) => token),
       tokens,
       JSON.stringify(headers).slice(0, 80),
     );
@@ -81,7 +82,8 @@ t.test("a route is read byte for byte", async (t) => {
 t.test("a permitted page of another origin gets its preflight without signing in, others do not", async (t) => {
   const stand = await openStand(t, { origins: ["https://good.example"] });
   const { address } = await openContainer(t, (_, response) => {
-    response.setHeader("Access-Control-Allow-Origin", "*");
+    if (response.req.url === "/own") response.setHeader("Access-Control-Allow-Origin", "*");
+    response.setHeader("X-Total", "3");
     response.end("body");
   });
   stand.set(ID, { kind: "awake", address });
@@ -103,8 +105,45 @@ t.test("a permitted page of another origin gets its preflight without signing in
   t.match(await preflight("https://evil.example"), /^HTTP\/1\.1 401 /);
   const called = await exchange(stand.port, get(PATH, ["Origin: https://good.example"]));
   t.match(called, /\r\nAccess-Control-Allow-Origin: https:\/\/good\.example\r\n/);
-  t.notMatch(called, /Allow-Origin: \*/);
-  t.match(await exchange(stand.port, get(PATH, ["Origin: https://evil.example"])), /Allow-Origin: \*/, "for all others the container decides");
+  t.match(called, /\r\nAccess-Control-Expose-Headers: [^\r]*x-total/);
+  const own = await exchange(stand.port, get(`${PATH}/own`, ["Origin: https://good.example"]));
+  t.match(own, /Allow-Origin: \*/, "what the container says of it passes as it is");
+  t.notMatch(own, /good\.example/);
+  t.notMatch(await exchange(stand.port, get(PATH, ["Origin: https://evil.example"])), /Access-Control/);
+  const refused = await exchange(stand.port, get(`${PATH.slice(0, -1)}0`, ["Origin: https://good.example"]));
+  t.match(refused, /^HTTP\/1\.1 404 /);
+  t.match(refused, /\r\nAccess-Control-Allow-Origin: https:\/\/good\.example\r\n/, "our own refusals can be read too");
+});
+
+t.test("a foreign page changes nothing with the browser's cookie", async (t) => {
+  const refused = (method: string, headers: Record<string, string>, upgrade = false) => {
+    try {
+      checkOrigin({ ...head({ host: "stand.example", ...(upgrade ? { upgrade: "websocket" } : {}), ...headers }, method), upgrade }, [
+        "https://good.example",
+      ]);
+      return false;
+    } catch (fault) {
+      return (fault as Fault).code === "ORIGIN_NOT_PERMITTED";
+    }
+  };
+  const rows: [what: string, headers: Record<string, string>, refused: boolean][] = [
+    ["no browser", {}, false],
+    ["the same host", { origin: "https://stand.example" }, false],
+    ["a permitted origin", { origin: "https://good.example", "sec-fetch-site": "cross-site" }, false],
+    ["another origin", { origin: "https://evil.example" }, true],
+    ["another port", { origin: "https://stand.example:81" }, true],
+    ["a sandboxed page", { origin: "null", referer: "https://stand.example/" }, true],
+  ];
+  for (const [what, headers, expected] of rows) {
+    for (const method of ["POST", "PUT", "PATCH", "DELETE"]) t.equal(refused(method, headers), expected, `${method} ${what}`);
+    t.equal(refused("GET", headers, true), expected, `upgrade ${what}`);
+    t.equal(refused("GET", headers), false, `reading ${what}`);
+  }
+  t.ok(refused("POST", { "sec-fetch-site": "same-site" }));
+  t.notOk(
+    refused("GET", { origin: "http://stand.example", "sec-fetch-site": "cross-site" }, true),
+    "ws: and http: are not always said to be one site",
+  );
 });
 
 t.test("only a preflight is answered as one", async (t) => {
@@ -112,5 +151,5 @@ t.test("only a preflight is answered as one", async (t) => {
   t.ok(preflightAnswer(head(asked, "OPTIONS"), ["https://good.example"]));
   t.notOk(preflightAnswer(head(asked, "GET"), ["https://good.example"]));
   t.notOk(preflightAnswer(head({ origin: asked.origin }, "OPTIONS"), ["https://good.example"]));
-  t.same(originEdits(head(asked), []), { remove: [], add: [] });
+  t.same(originLines(head(asked), [], []), []);
 });
