@@ -57,4 +57,18 @@ export const SCHEMA_STEPS: readonly string[] = [
   ALTER TABLE images ADD COLUMN content_hash TEXT;
   ALTER TABLE images ADD COLUMN warnings TEXT NOT NULL DEFAULT '[]';
   `,
+  // Developer keys that people make and revoke, and groups that share packages. All keys until now came from the settings.
+  `
+  ALTER TABLE dev_keys ADD COLUMN id TEXT NOT NULL DEFAULT '';
+  ALTER TABLE dev_keys ADD COLUMN label TEXT NOT NULL DEFAULT '';
+  ALTER TABLE dev_keys ADD COLUMN created_on INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE dev_keys ADD COLUMN from_setting INTEGER NOT NULL DEFAULT 0;
+  UPDATE dev_keys SET id = lower(hex(randomblob(4))), from_setting = 1;
+  ALTER TABLE sessions ADD COLUMN key_digest TEXT REFERENCES dev_keys ON DELETE CASCADE;
+  CREATE INDEX sessions_of_key ON sessions (key_digest);
+  CREATE TABLE group_members (
+    name TEXT NOT NULL, user_id TEXT NOT NULL REFERENCES users ON DELETE CASCADE, PRIMARY KEY (name, user_id)
+  ) STRICT;
+  CREATE INDEX groups_of_user ON group_members (user_id);
+  `,
 ];
