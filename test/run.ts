@@ -3,11 +3,15 @@
  * `N passed, N failed`.
  */
 import { spawn } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { countTap, type Count } from "./run/count.ts";
 import { openEngine, type Engine } from "./run/engine.ts";
+import { enterOwnNetwork } from "./run/own-network.ts";
+
+const named = process.env["DOCKER_HOST"] ?? "";
+if (named === "") enterOwnNetwork();
 
 const root = join(import.meta.dirname, "..");
 const folder = mkdtempSync(join(tmpdir(), "berth-test-run-"));
@@ -15,15 +19,22 @@ const files = process.argv.slice(2);
 const stop = new AbortController();
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => stop.abort());
 
-/** Runs one program in a process group of its own, all of which ends when the run is stopped. */
-function run(program: string, args: string[], env: NodeJS.ProcessEnv): Promise<boolean> {
+/** Runs one program in a process group of its own, all of which ends when the run is stopped; `hear` gets what it prints. */
+function run(program: string, args: string[], env: NodeJS.ProcessEnv, hear?: (piece: string) => void): Promise<boolean> {
   return new Promise((resolve) => {
     if (stop.signal.aborted) return resolve(false);
-    const child = spawn(program, args, { cwd: root, env, stdio: ["ignore", "inherit", "inherit"], detached: true });
-    const kill = (signal: NodeJS.Signals) => () => child.pid !== undefined && process.kill(-child.pid, signal);
+    const child = spawn(program, args, { cwd: root, env, stdio: ["ignore", hear ? "pipe" : "inherit", "inherit"], detached: true });
+    child.stdout?.setEncoding("utf8").on("data", (piece: string) => hear?.(piece));
+    const kill = (signal: NodeJS.Signals) => {
+      try {
+        if (child.pid !== undefined) process.kill(-child.pid, signal);
+      } catch {
+        // All of it has ended.
+      }
+    };
     const onStop = () => {
-      kill("SIGTERM")();
-      setTimeout(kill("SIGKILL"), 5_000).unref();
+      kill("SIGTERM");
+      setTimeout(() => kill("SIGKILL"), 5_000).unref();
     };
     stop.signal.addEventListener("abort", onStop, { once: true });
     const over = (well: boolean) => {
@@ -31,26 +42,28 @@ function run(program: string, args: string[], env: NodeJS.ProcessEnv): Promise<b
       resolve(well);
     };
     child.once("error", () => over(false));
-    child.once("exit", (code) => over(code === 0));
+    child.once("close", (code) => over(code === 0));
   });
 }
 
 async function tests(engine: Engine): Promise<Count> {
-  const output = join(folder, "output.tap");
-  const reporter = process.stdout.isTTY ? "terse" : "tap";
-  const well = await run(
-    join(root, "node_modules/.bin/tap"),
-    ["run", `--reporter=${reporter}`, `--output-file=${output}`, "--jobs=2", ...files],
-    // The bare variables: what a developer has set for berth itself must not change what is tested.
-    { ...Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(BERTH|GROK|TAP)_/.test(name))), DOCKER_HOST: engine.host },
-  );
-  let text = "";
-  try {
-    text = readFileSync(output, "utf8");
-  } catch {
-    // It ended before it wrote any: counted as one failure.
+  // The bare variables: what a developer has set for berth itself must not change what is tested.
+  const bare = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(BERTH|GROK|TAP)_/.test(name)));
+  const env = { ...bare, DOCKER_HOST: engine.host };
+  const tap = join(root, "node_modules/.bin/tap");
+  let output = "";
+  // A person gets tap's own display, and the plain text goes to a file; a machine gets the plain text.
+  if (!process.stdout.isTTY) {
+    const well = await run(tap, ["run", "--reporter=tap", "--jobs=2", ...files], env, (piece) => {
+      output += piece;
+      process.stdout.write(piece);
+    });
+    return countTap(output, well);
   }
-  return countTap(text, well);
+  const file = join(folder, "output.tap");
+  const well = await run(tap, ["run", "--reporter=terse", `--output-file=${file}`, "--jobs=2", ...files], env);
+  if (existsSync(file)) output = readFileSync(file, "utf8");
+  return countTap(output, well);
 }
 
 const count: Count = { passed: 0, failed: 0 };
@@ -60,7 +73,7 @@ const add = (more: Count) => {
 };
 let engine: Engine | undefined;
 try {
-  engine = await openEngine(process.env["DOCKER_HOST"]);
+  engine = await openEngine(named);
   if (files.length === 0) add((await run("sh", [join(root, "conf/check.sh")], process.env)) ? { passed: 1, failed: 0 } : { passed: 0, failed: 1 });
   add(await tests(engine));
   if (count.failed > 0 && engine.logTail() !== "") console.error(`\nThe Docker engine's last lines:\n${engine.logTail()}`);

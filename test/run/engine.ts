@@ -1,6 +1,6 @@
-import { execFileSync, spawn } from "node:child_process";
+import { spawn } from "node:child_process";
 import { closeSync, mkdirSync, openSync, readFileSync, rmSync, statSync } from "node:fs";
-import { networkInterfaces, tmpdir } from "node:os";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import Docker from "dockerode";
@@ -26,18 +26,18 @@ export async function openEngine(named: string | undefined): Promise<Engine> {
 }
 
 /**
- * Starts a `dockerd` on its own data root, socket and bridge; it changes no firewall rule, so it stands beside any other.
- * The data root stays between runs, so that images built by one run are there for the next.
+ * Starts a `dockerd` on its own data root and socket, in the network that this process is in. The data root stays between
+ * runs, so that images built by one run are there for the next.
  */
 async function startEngine(): Promise<Engine> {
   // Short, since the path of a Unix socket may have 107 bytes only.
   const folder = ownFolder(join(tmpdir(), `berth-test-engine-${process.getuid?.() ?? 0}`));
   const pidFile = join(folder, "pid");
   refuseSecond(pidFile);
+  rmSync(pidFile, { force: true });
   const socket = join(folder, "docker.sock");
   rmSync(socket, { force: true });
   const logFile = join(folder, "log");
-  const bridge = openBridge("berth-test0");
   const log = openSync(logFile, "w");
   // Should this process be killed outright, the kernel ends the engine. A group of its own: Ctrl-C reaches it through us.
   const child = spawn(
@@ -49,12 +49,8 @@ async function startEngine(): Promise<Engine> {
       `--data-root=${join(folder, "data")}`,
       `--exec-root=${join(folder, "exec")}`,
       `--pidfile=${pidFile}`,
-      `--bridge=${bridge.name}`,
-      "--iptables=false",
-      "--ip6tables=false",
-      "--ip-masq=false",
     ],
-    { stdio: ["ignore", log, log], detached: true, env: { ...process.env, PATH: `${process.env["PATH"] ?? ""}:/usr/sbin:/sbin` } },
+    { stdio: ["ignore", log, log], detached: true, env: process.env },
   );
   closeSync(log);
   let ended = false;
@@ -68,12 +64,11 @@ async function startEngine(): Promise<Engine> {
 
   const engine: Engine = {
     host: `unix://${socket}`,
-    logTail: () => readFileSync(logFile, "utf8").split("\n").slice(-40).join("\n"),
+    logTail: () => readFileSync(logFile, "utf8").split("\n").slice(-20).join("\n"),
     close: async () => {
       if (!ended) child.kill("SIGTERM");
       if (!(await within(STOPS_WITHIN_MS, end))) child.kill("SIGKILL");
       await end;
-      bridge.close();
     },
   };
   try {
@@ -126,25 +121,6 @@ function refuseSecond(pidFile: string): void {
     return;
   }
   throw new Error(`Another run of the tests uses the engine of process ${pid}; wait for it, or set DOCKER_HOST`);
-}
-
-/** A bridge on the first free network of 10.200–10.254.0.0/24, made anew. */
-function openBridge(name: string): { name: string; close(): void } {
-  const env = { PATH: `${process.env["PATH"] ?? ""}:/usr/sbin:/sbin` };
-  const ip = (...args: string[]) => execFileSync("ip", args, { env, stdio: ["ignore", "ignore", "pipe"] });
-  const close = () => {
-    try {
-      ip("link", "delete", name);
-    } catch {
-      // There is none.
-    }
-  };
-  close();
-  const taken = Object.values(networkInterfaces()).flatMap((addresses) => (addresses ?? []).map((one) => one.address));
-  const second = Array.from({ length: 55 }, (_, at) => 200 + at).find((at) => !taken.some((address) => address.startsWith(`10.${at}.`))) ?? 200;
-  ip("link", "add", "name", name, "type", "bridge");
-  ip("address", "add", `10.${second}.0.1/24`, "dev", name);
-  return { name, close };
 }
 
 async function within(ms: number, done: Promise<void>): Promise<boolean> {
