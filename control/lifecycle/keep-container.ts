@@ -17,7 +17,7 @@ export const keep: Step = async (rooms, row, signal) => {
   // Its definition was removed from its package.
   if (now.desiredInstances === 0) return moveContainer(rooms, now, "stopWished", { stopFor: "user" }) ? "moved" : "rest";
   if (!fact?.running) return lose(rooms, now, await whyLost(rooms, now, fact, signal));
-  if (fact.labels.generation !== now.generation) return redefine(rooms, now);
+  if (fact.labels.generation !== now.generation && isReplaceable(rooms, now)) return redefine(rooms, now);
   if (now.address && !sameAddress(fact.address, now.address)) {
     moveContainer(rooms, now, "doubted", fact.address ? { address: fact.address } : {});
     return "moved";
@@ -27,6 +27,7 @@ export const keep: Step = async (rooms, row, signal) => {
 
 /** Its address is in doubt: deploying what already runs verifies it. */
 export const check: Step = async (rooms, row, signal) => {
+  if (row.runningGeneration !== row.generation && !isReplaceable(rooms, row)) return believe(rooms, row, signal);
   try {
     const { address } = await deploy(rooms, row, signal);
     moveContainer(rooms, row, "foundRunning", { address, runningGeneration: row.generation });
@@ -39,6 +40,21 @@ export const check: Step = async (rooms, row, signal) => {
     if (!(error instanceof Fault) || error.code === "ENGINE_UNREACHABLE") throw error;
     return lose(rooms, now, error);
   }
+};
+
+/** What runs goes on serving until the image of the newer definition is there; where that one is no good, it simply goes on. */
+export function isReplaceable(rooms: Pick<Rooms, "store">, row: Container): boolean {
+  return rooms.store.images.find(row.imageId)?.state === "READY";
+}
+
+/** Deploying would replace what may not be replaced yet, so the engine's word is taken for its address. */
+const believe: Step = async (rooms, row, signal) => {
+  const fact = await observe(rooms, row, signal);
+  const now = rooms.store.containers.find(row.id);
+  if (now?.state !== "CHECKING") return "moved";
+  if (!fact?.running) return lose(rooms, now, await whyLost(rooms, now, fact, signal));
+  moveContainer(rooms, now, "foundRunning", { address: fact.address });
+  return "rest";
 };
 
 /** The driver's fact about the row's service, where it is ours at all. Faults: ENGINE_UNREACHABLE, ENGINE_FAILED. */

@@ -52,8 +52,15 @@ async function validate(rooms: Rooms, image: Image, signal: AbortSignal): Promis
     if (rooms.store.images.find(image.id)?.state !== "VALIDATING") return;
     const fault = asFault(error, rooms.log);
     const event = fault.code === "VALIDATION_TIMED_OUT" ? "timedOut" : "refused";
-    moveImage(rooms, image, event, { fault: fault.toJSON(), logs: image.logs + line(rooms, `${fault.code}: ${fault.message}`) });
+    const told = [`${fault.code}: ${fault.message}`, ...stillRunning(rooms, image)].map((text) => line(rooms, text)).join("");
+    moveImage(rooms, image, event, { fault: fault.toJSON(), logs: image.logs + told });
   }
+}
+
+/** What its author would otherwise take for the new version. */
+function stillRunning({ store }: Pick<Rooms, "store">, image: Image): string[] {
+  const older = store.containers.byImage(image.id).filter((row) => row.runningGeneration !== undefined && row.runningGeneration !== row.generation);
+  return older.map(({ name }) => `warning: ${name} goes on running what was published before`);
 }
 
 function resolve(rooms: Rooms, image: Image, signal: AbortSignal): Promise<ResolvedImage> {

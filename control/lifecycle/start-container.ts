@@ -16,6 +16,10 @@ export const beginStart: Step = async (rooms, row) => {
   if (row.desiredInstances === 0) return moveContainer(rooms, row, "stopWished") ? "moved" : "rest";
   const image = rooms.store.images.find(row.imageId);
   if (!image || image.state === "DELETED") return failStart(rooms, row, new Fault("IMAGE_ENTITY_NOT_FOUND", `The image of ${row.name} was removed.`));
+  if (isOutdated(image, row)) {
+    revalidate(rooms, image.id);
+    return "rest";
+  }
   if (image.state === "ERROR")
     return failStart(rooms, row, Fault.from(image.fault ?? { code: "INTERNAL", message: `The image ${image.name} is not valid.` }));
   if (image.state !== "READY") {
@@ -86,6 +90,11 @@ function specOf(rooms: Rooms, row: Container, image: Image, injected: Record<str
     port: port ?? image.exposed[0],
     graceMs: rooms.limits.graceMs,
   };
+}
+
+/** What a mutable tag pointed at before this start was wished says nothing of what it points at now. */
+function isOutdated({ mutable, state, since }: Image, row: Container): boolean {
+  return mutable && (state === "READY" || state === "ERROR") && since < row.since;
 }
 
 function revalidate(rooms: Rooms, imageId: string): void {

@@ -1,5 +1,6 @@
 import { Fault } from "../../fault.ts";
 import type { Container } from "../store/entities.ts";
+import { isReplaceable } from "./keep-container.ts";
 import { moveContainer, type ContainerPatch } from "./move-container.ts";
 import { moveImage } from "./move-image.ts";
 import { containerKey, imageKey, type Rooms } from "./rooms.ts";
@@ -15,7 +16,7 @@ export type Wishes = {
   wake(id: string, userId: string): Container;
   /** Faults: IMAGE_ENTITY_NOT_FOUND. */
   wishValidation(imageId: string): void;
-  /** The definition is new or changed: what runs of an older one is replaced once its open requests have ended. */
+  /** The definition is new or changed: what runs of an older one is replaced once the image is READY and its open requests have ended. */
   defined(id: string): void;
   /** Forgets the container and takes its service away. No fault where it is gone already. */
   removed(id: string): void;
@@ -87,8 +88,9 @@ export function wishesIn(rooms: Rooms): Wishes {
       if (!row) return;
       const flying = flights.generation(containerKey(id));
       const older = row.state === "STARTING" ? flying !== undefined && flying !== row.generation : row.runningGeneration !== row.generation;
-      const wished = row.desiredInstances === 1;
-      const moved = older && wished ? moveContainer(rooms, row, "redefined", { stopFor: "system", wishedOn: clock.now() }) : undefined;
+      const serves = row.state === "STARTED" || row.state === "CHECKING";
+      const due = row.desiredInstances === 1 && (!serves || isReplaceable(rooms, row));
+      const moved = older && due ? moveContainer(rooms, row, "redefined", { stopFor: "system", wishedOn: clock.now() }) : undefined;
       if (moved) flights.abort(containerKey(id), REPLACED);
       else changes.publish(row);
       look(row);

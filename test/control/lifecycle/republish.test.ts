@@ -1,0 +1,97 @@
+import t, { type Test } from "tap";
+import { listening } from "../../fixtures/memory-driver.ts";
+import { turns } from "../../fixtures/still-clock.ts";
+import { openStand, type Stand, until, USER } from "./stand.ts";
+
+async function running(t: Test) {
+  const stand = await openStand(t);
+  const row = stand.publish();
+  stand.lifecycle().wishStart(row.id, USER);
+  await stand.reaches(row.id, "STARTED");
+  return { stand, ...row };
+}
+
+/** As publishing writes it: the rows in one turn, then the lifecycle is told. */
+function republish(stand: Stand, id: string, ref: string) {
+  const { imageId, generation } = stand.row(id);
+  stand.store().images.move(imageId, "READY", "PENDING_VALIDATION", { ref, resolvedId: undefined, logs: "", since: stand.clock.now() });
+  stand.store().containers.update(id, { generation: generation + 1 });
+  stand.lifecycle().wishValidation(imageId);
+  stand.lifecycle().defined(id);
+}
+
+t.test("what runs goes on serving until the image of the new definition is ready, and is then replaced", async (t) => {
+  const { stand, id, imageId, service } = await running(t);
+  stand.world.apps.set("datagrok/web:2", listening);
+  const states: string[] = [];
+  stand.lifecycle().watch((change) => {
+    if ("container" in change) states.push(`${change.container.state} while its image is ${stand.image(imageId).state}`);
+  });
+  republish(stand, id, "datagrok/web:2");
+  t.equal(stand.row(id).state, "STARTED");
+  await until("replaced", () => stand.row(id).runningGeneration === 2 && stand.row(id).state === "STARTED");
+  t.ok(
+    states.every((state) => state.startsWith("STARTED") || state.endsWith("READY")),
+    states.join("; "),
+  );
+  t.same(stand.world.left(service), [service]);
+  t.match(stand.image(imageId), { state: "READY", ref: "datagrok/web:2" });
+});
+
+t.test("where the new image is no good, the old instance goes on and the image's log says so", async (t) => {
+  const { stand, id, imageId, service } = await running(t);
+  republish(stand, id, "datagrok/web:missing");
+  await until("refused", () => stand.image(imageId).state === "ERROR");
+  stand.lifecycle().defined(id);
+  await turns();
+  await stand.clock.advance(60_000);
+  t.match(stand.row(id), { state: "STARTED", runningGeneration: 1, generation: 2 });
+  t.same(stand.world.running(), [service]);
+  t.match(stand.image(imageId).logs, /web goes on running what was published before/);
+
+  const before = stand.row(id).address?.port;
+  await stand.world.moveAway(service);
+  const moved = () => stand.row(id).state === "STARTED" && stand.row(id).address?.port !== before;
+  await stand.clock.advance(60_000);
+  await until("it is found at its new address", moved);
+  t.match(stand.row(id), { runningGeneration: 1 });
+
+  stand.world.apps.set("datagrok/web:missing", listening);
+  stand.lifecycle().wishValidation(imageId);
+  await until("replaced once the image is there", () => stand.row(id).runningGeneration === 2 && stand.row(id).state === "STARTED");
+});
+
+t.test("a mutable tag is resolved anew at every start, any other only once", async (t) => {
+  const stand = await openStand(t);
+  for (const mutable of [true, false]) {
+    const { id, imageId } = stand.publish({ name: `tag-${mutable}` });
+    stand.store().images.update(imageId, { mutable });
+    await until("validated", () => stand.image(imageId).state === "READY");
+    const ref = stand.image(imageId).ref;
+    for (const start of [1, 2]) {
+      await stand.clock.advance(1_000);
+      const before = stand.world.asked(`resolve ${ref}`);
+      stand.lifecycle().wishStart(id, USER);
+      await stand.reaches(id, "STARTED");
+      t.equal(stand.world.asked(`resolve ${ref}`) - before, mutable ? 1 : 0, `start ${start} of a ${mutable ? "mutable" : "fixed"} tag`);
+      stand.lifecycle().wishStop(id, USER);
+      await stand.reaches(id, "USER_STOPPED");
+    }
+  }
+});
+
+t.test("a mutable tag that is gone fails the start with the cause, and is looked for again by the next", async (t) => {
+  const stand = await openStand(t);
+  const { id, imageId } = stand.publish();
+  stand.store().images.update(imageId, { mutable: true });
+  await until("validated", () => stand.image(imageId).state === "READY");
+  const { ref } = stand.image(imageId);
+  stand.world.apps.delete(ref);
+  await stand.clock.advance(1_000);
+  stand.lifecycle().wishStart(id, USER);
+  t.match(await stand.reaches(id, "ERROR"), { fault: { code: "IMAGE_NOT_FOUND" } });
+  stand.world.apps.set(ref, listening);
+  await stand.clock.advance(60_000);
+  stand.lifecycle().wishStart(id, USER);
+  await stand.reaches(id, "STARTED");
+});
