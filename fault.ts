@@ -11,6 +11,10 @@ export const FAULTS = {
   DEV_KEY_INVALID: [401, "Developer key is not valid"],
   NOT_PERMITTED: [403, "Not permitted"],
   ORIGIN_NOT_PERMITTED: [403, "Origin not permitted"],
+  TOO_MANY_ATTEMPTS: [429, "Too many attempts"],
+  USER_NOT_FOUND: [404, "User not found"],
+  KEY_NOT_FOUND: [404, "Developer key not found"],
+  LOGIN_TAKEN: [409, "Login taken"],
 
   // What was asked for
   REQUEST_INVALID: [400, "Bad request"],
@@ -20,6 +24,7 @@ export const FAULTS = {
   ROUTE_NOT_FOUND: [404, "No such route"],
   PACKAGE_INVALID: [400, "Package is not valid"],
   PACKAGE_TOO_LARGE: [413, "Package too large"],
+  UPLOADS_FULL: [503, "Too many packages at once"],
 
   // Reaching a container
   CONTAINER_STOPPED: [400, "Container is not running"],

@@ -1,56 +1,98 @@
 import type { FastifyRequest } from "fastify";
+import { isSafe, pageOf } from "../../browser-pages.ts";
 import { Fault } from "../../fault.ts";
+import type { Attempts } from "../identity/attempts.ts";
 import type { User } from "../store/entities.ts";
 import type { ApiParts } from "./api-parts.ts";
-import { readDevKey, signIn, type SignedIn } from "./credentials.ts";
-import { isSameOrigin } from "./same-origin.ts";
+import { headerOf, readDevKey, signIn, type SignedIn } from "./credentials.ts";
 
 declare module "fastify" {
   interface FastifyContextConfig {
-    /** Who comes in: `session` (where a route says nothing) is anybody who is signed in; of `itself` the handler takes care. */
-    admits?: "anyone" | "session" | "itself";
+    /**
+     * Who comes in: `session` (where a route says nothing) is anybody who is signed in; `admin` an administrator, who may show a
+     * developer key instead; of `itself` the handler takes care.
+     */
+    admits?: "anyone" | "session" | "admin" | "itself";
     /** A GET that changes something all the same. */
     mutates?: boolean;
   }
 }
 
 export type Admission = {
-  /** For every request: refuses who may not come in. Faults: TOKEN_MISSING, TOKEN_INVALID, ORIGIN_NOT_PERMITTED. */
+  /** For every request: refuses who may not come in. Faults: TOKEN_MISSING, TOKEN_INVALID, ORIGIN_NOT_PERMITTED, NOT_PERMITTED. */
   admit(request: FastifyRequest): void;
   /** Who makes a request that was admitted with a session. */
   caller(request: FastifyRequest): SignedIn;
-  /** Whom a developer key names, `key` from the address or the one in `Authorization: Dev`; without one, a session does. Faults: DEV_KEY_INVALID too. */
+  /** Whom a developer key names, `key` from the address or the one in `Authorization: Dev`; without one, a session does. Faults: DEV_KEY_INVALID, TOO_MANY_ATTEMPTS too. */
   developer(request: FastifyRequest, key: string | undefined): User;
+  /** `use` with the developer key that a request shows; who keeps showing wrong ones is not listened to for a while. Faults: DEV_KEY_INVALID, TOO_MANY_ATTEMPTS. */
+  withKey<R>(request: FastifyRequest, key: string | undefined, use: (key: string) => R): R;
 };
 
-const SAFE_METHODS = new Set(["GET", "HEAD", "OPTIONS"]);
+type Parts = Pick<ApiParts, "identity" | "store" | "settings"> & { attempts: Attempts; pages: readonly string[] };
 
-/** Nothing that a proxy in front says about the caller is believed; each request shows its own credential. */
-export function openAdmission({ identity, store, settings }: Pick<ApiParts, "identity" | "store" | "settings">): Admission {
+/**
+ * Nothing that a proxy in front says about the caller is believed; each request shows its own credential. `pages` are the origins beside
+ * its own whose pages may change something with a cookie.
+ */
+export function openAdmission({ identity, store, attempts, pages }: Parts): Admission {
   const callers = new WeakMap<FastifyRequest, SignedIn>();
-  const allowed = settings.webRoot === undefined ? settings.origins : [settings.webRoot, ...settings.origins];
 
   const admitSession = (request: FastifyRequest): SignedIn => {
-    const caller = signIn(request.headers, identity.who);
-    const mutates = request.routeOptions.config.mutates ?? !SAFE_METHODS.has(request.method);
-    if (caller.by === "cookie" && mutates && !isSameOrigin(request.headers, allowed)) {
+    const header = headerOf(request.headers);
+    const caller = signIn(header, identity.who);
+    const mutates = request.routeOptions.config.mutates ?? !isSafe(request.method);
+    // A browser may leave a GET without any word about the page, so here silence is no proof.
+    if (caller.by === "cookie" && mutates && !["own", "permitted"].includes(pageOf(header, pages))) {
       throw new Fault("ORIGIN_NOT_PERMITTED", "A page of another origin may not do this with the browser's cookie.");
     }
     callers.set(request, caller);
     return caller;
   };
 
+  const withKey: Admission["withKey"] = (request, key, use) => {
+    const peer = peerOf(request);
+    attempts.check(peer);
+    try {
+      if (key === undefined) throw new Fault("DEV_KEY_INVALID", "A developer key is needed: Authorization: Dev <key>.");
+      return use(key);
+    } catch (error) {
+      if (key !== undefined && error instanceof Fault && error.code === "DEV_KEY_INVALID") attempts.failed(peer);
+      throw error;
+    }
+  };
+
+  const admitAdmin = (request: FastifyRequest): void => {
+    const key = readDevKey(request.headers.authorization);
+    if (key !== undefined) {
+      const { id, login, admin } = withKey(request, key, identity.userOfDevKey);
+      callers.set(request, { userId: id, login, admin, by: "devKey", token: undefined });
+    }
+    const caller = callers.get(request) ?? admitSession(request);
+    if (!caller.admin) throw new Fault("NOT_PERMITTED", "Only administrators may do this.");
+  };
+
   return {
     admit: (request) => {
-      if (!request.is404 && (request.routeOptions.config.admits ?? "session") === "session") admitSession(request);
+      if (request.is404) return;
+      const admits = request.routeOptions.config.admits ?? "session";
+      if (admits === "session") admitSession(request);
+      if (admits === "admin") admitAdmin(request);
     },
     caller: (request) => callers.get(request) ?? admitSession(request),
     developer: (request, key) => {
       const shown = key ?? readDevKey(request.headers.authorization);
-      if (shown !== undefined) return identity.userOfDevKey(shown);
+      if (shown !== undefined) return withKey(request, shown, identity.userOfDevKey);
       const user = store.users.find(admitSession(request).userId);
       if (!user) throw new Fault("TOKEN_INVALID", "The session's user is gone.");
       return user;
     },
+    withKey,
   };
+}
+
+/** The address that the gateway itself saw, which it writes last; undefined for who came without it, through the socket of this user. */
+function peerOf(request: FastifyRequest): string | undefined {
+  const chain = headerOf(request.headers)("x-forwarded-for");
+  return chain?.slice(chain.lastIndexOf(",") + 1).trim();
 }

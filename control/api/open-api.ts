@@ -7,6 +7,8 @@ import { answerError } from "./api-error.ts";
 import type { ApiParts } from "./api-parts.ts";
 import { containerRoutes } from "./container-routes.ts";
 import { imageRoutes } from "./image-routes.ts";
+import { peopleRoutes } from "./people-routes.ts";
+import { permitPages } from "./permitted-pages.ts";
 import { packageRoutes } from "./package-routes.ts";
 import { serverRoutes } from "./server-routes.ts";
 import { userRoutes } from "./user-routes.ts";
@@ -36,12 +38,15 @@ async function buildApi(parts: ApiParts): Promise<FastifyInstance> {
     return503OnClosing: true,
     routerOptions: { maxParamLength: LONGEST_PATH_PART },
   });
-  const admission = openAdmission(parts);
+  const { identity, settings } = parts;
+  const pages = settings.webRoot === undefined ? settings.origins : [new URL(settings.webRoot).origin, ...settings.origins];
+  const admission = openAdmission({ ...parts, attempts: identity.attempts, pages });
 
   app.setErrorHandler(answerError(parts.log));
   app.setNotFoundHandler((request) => {
     throw new Fault("ROUTE_NOT_FOUND", `There is no ${request.method} ${request.url.split("?", 1)[0]?.slice(0, 200)}.`);
   });
+  permitPages(app, pages);
   app.addHook("onRequest", async (request, reply) => {
     reply.header("cache-control", "no-store");
     admission.admit(request);
@@ -54,6 +59,7 @@ async function buildApi(parts: ApiParts): Promise<FastifyInstance> {
     async (api) => {
       serverRoutes(api, parts);
       userRoutes(api, parts, admission);
+      peopleRoutes(api, identity, admission);
       containerRoutes(api, parts, admission);
       imageRoutes(api, parts, admission);
       await api.register(async (packages) => packageRoutes(packages, parts, admission));

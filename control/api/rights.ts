@@ -1,13 +1,17 @@
 import { Fault } from "../../fault.ts";
 import type { WhoAnswer } from "../../gateway/wire.ts";
+import { mayManageOf } from "../identity/may-manage.ts";
 import type { Store } from "../store/open-store.ts";
 
-/** Whether someone may start, stop and look into what a package runs: its author, and admins. */
+/** Whether someone may start, stop and look into what a package runs: its author, the author's groups, and admins. */
 export function mayManage(store: Store, caller: Pick<WhoAnswer, "userId" | "admin">, packageId: string): boolean {
-  return caller.admin || store.packages.find(packageId)?.authorId === caller.userId;
+  if (caller.admin) return true;
+  const authorId = store.packages.find(packageId)?.authorId;
+  return authorId !== undefined && mayManageOf(store, caller, authorId);
 }
 
 /** Faults: NOT_PERMITTED. */
 export function requireManage(store: Store, caller: Pick<WhoAnswer, "userId" | "admin">, packageId: string): void {
-  if (!mayManage(store, caller, packageId)) throw new Fault("NOT_PERMITTED", "Only the package's author and administrators may do this.");
+  if (mayManage(store, caller, packageId)) return;
+  throw new Fault("NOT_PERMITTED", "Only the package's author, who shares a group with the author, and administrators may do this.");
 }

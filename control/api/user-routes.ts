@@ -7,26 +7,35 @@ import { userOnWire } from "./wire-entities.ts";
 import { answers, USER } from "./wire-schemas.ts";
 
 const SIGNED_IN = { type: "object", properties: { isSuccess: { type: "boolean" }, token: { type: "string" } } } as const;
+const SIGNED_OUT = { type: "object", properties: { isSuccess: { type: "boolean" } } } as const;
 const KEY_PARAMS = { type: "object", properties: { key: { type: "string" } }, required: ["key"] } as const;
 
+/** Signing in and out; what admins do with users stands in people-routes.ts. */
 export function userRoutes(app: FastifyInstance, { identity, store }: ApiParts, admission: Admission): void {
   const tags = ["users"];
   const config = { admits: "anyone" } as const;
-  const signIn = (key: string | undefined) => {
-    if (key === undefined) throw new Fault("DEV_KEY_INVALID", "A developer key is needed: Authorization: Dev <key>.");
-    return { isSuccess: true, token: identity.openSession(identity.userOfDevKey(key).id) };
-  };
+  const signedIn = (token: string) => ({ isSuccess: true, token });
 
   app.post(
     "/users/login/dev",
     { config, schema: { tags, summary: "Signs in with a developer key: Authorization: Dev <key>", response: answers(SIGNED_IN) } },
-    (request) => signIn(readDevKey(request.headers.authorization)),
+    (request) => signedIn(admission.withKey(request, readDevKey(request.headers.authorization), identity.signIn)),
   );
 
   app.post<{ Params: { key: string } }>(
     "/users/login/dev/:key",
     { config, schema: { tags, summary: "The same, for older clients", deprecated: true, params: KEY_PARAMS, response: answers(SIGNED_IN) } },
-    (request) => signIn(request.params.key),
+    (request) => signedIn(admission.withKey(request, request.params.key, identity.signIn)),
+  );
+
+  app.post(
+    "/users/logout",
+    { schema: { tags, summary: "Ends the session that the request shows; gateways know within 10 s", response: answers(SIGNED_OUT) } },
+    (request) => {
+      const { token } = admission.caller(request);
+      if (token !== undefined) identity.endSession(token);
+      return { isSuccess: true };
+    },
   );
 
   app.get("/users/current", { schema: { tags, summary: "Who is signed in", response: answers(USER) } }, (request) => {

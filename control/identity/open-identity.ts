@@ -4,55 +4,76 @@ import { Fault } from "../../fault.ts";
 import type { WhoAnswer } from "../../gateway/wire.ts";
 import type { User } from "../store/entities.ts";
 import type { Store } from "../store/open-store.ts";
+import { type Attempts, openAttempts } from "./attempts.ts";
 import { digest } from "./digest.ts";
+import { keyId } from "./key-id.ts";
+import { ADMIN_LOGIN, openPeople, type People } from "./open-people.ts";
 
-/** Users, their developer keys and their sessions, as the store has them now: a revoked one is unknown to the next call. */
+/** Users' developer keys and sessions, as the store has them now: a revoked one is unknown to the next call. */
 export type ControlIdentity = {
-  /** Makes the first user where there is none, and this key the only developer key that it has. */
+  /** Makes the first user where there is none, and this key its only one that comes from the settings; keys that were made stay. */
   ensureAdmin(key: string): User;
   /** Who holds a developer key. Faults: DEV_KEY_INVALID. */
   userOfDevKey(key: string): User;
+  /** A new session's token, for whoever holds the developer key; it ends with the key. Faults: DEV_KEY_INVALID. */
+  signIn(key: string): string;
   /** A new session's token; only its digest is kept. */
   openSession(userId: string, lifetimeMs?: number): string;
   /** Ends it; an unknown one is success. */
   endSession(token: string): void;
   /** Undefined for a token that nobody holds any more. */
   who(token: string): WhoAnswer | undefined;
+  people: People;
+  /** For who lets keys be shown: how often they were wrong. */
+  attempts: Attempts;
 };
 
-export const ADMIN_LOGIN = "admin";
-const SESSION_LIFETIME_MS = 30 * 24 * 3_600_000;
-/** No token of ours is near as long; what is longer is not worth a digest. */
+const SESSION_MS = 30 * 24 * 3_600_000;
+/** No key or token of ours is near as long; what is longer is not worth a digest. */
 const LONGEST_SECRET = 4_096;
 
-export function openIdentity({ store, clock }: { store: Store; clock: Clock }): ControlIdentity {
+/** `sessionMs` is how long a session lasts, 30 days where unset. */
+export function openIdentity({ store, clock, sessionMs = SESSION_MS }: { store: Store; clock: Clock; sessionMs?: number }): ControlIdentity {
   const ensureAdmin: ControlIdentity["ensureAdmin"] = (key) =>
     store.transaction(() => {
       const known = store.users.byLogin(ADMIN_LOGIN);
       const admin = known ?? store.users.insert({ id: randomUUID(), login: ADMIN_LOGIN, friendlyName: "Admin", admin: true, createdOn: clock.now() });
       const wanted = digest(key);
       // The setting is how the key is changed, so one that leaked must end with it.
-      for (const held of store.devKeys.byUser(admin.id)) if (held.digest !== wanted) store.devKeys.remove(held.digest);
-      if (!store.devKeys.byDigest(wanted)) store.devKeys.insert({ digest: wanted, userId: admin.id });
+      for (const held of store.devKeys.byUser(admin.id)) if (held.fromSetting && held.digest !== wanted) store.devKeys.remove(held.digest);
+      if (store.devKeys.byDigest(wanted)?.userId !== admin.id) {
+        store.devKeys.remove(wanted);
+        store.devKeys.insert({ digest: wanted, userId: admin.id, id: keyId(), label: "", createdOn: clock.now(), fromSetting: true });
+      }
       return admin;
     });
 
+  const holder = (key: string) => {
+    const held = key.length > LONGEST_SECRET ? undefined : store.devKeys.byDigest(digest(key));
+    const user = held && store.users.find(held.userId);
+    if (!user) throw new Fault("DEV_KEY_INVALID", "The developer key is not valid. Check the key for this server in your configuration.");
+    return { user, keyDigest: held.digest };
+  };
+
+  const open = (userId: string, lifetimeMs: number, keyDigest: string | undefined): string => {
+    const token = randomBytes(32).toString("base64url");
+    store.transaction(() => {
+      store.sessions.removeExpired(clock.now());
+      store.sessions.insert({ digest: digest(token), userId, expiresOn: clock.now() + lifetimeMs, keyDigest });
+    });
+    return token;
+  };
+
   return {
+    people: openPeople({ store, clock }),
+    attempts: openAttempts({ clock }),
     ensureAdmin,
-    userOfDevKey: (key) => {
-      const held = key.length > LONGEST_SECRET ? undefined : store.devKeys.byDigest(digest(key));
-      const user = held && store.users.find(held.userId);
-      if (!user) throw new Fault("DEV_KEY_INVALID", "The developer key is not valid. Check the key for this server in your configuration.");
-      return user;
+    userOfDevKey: (key) => holder(key).user,
+    signIn: (key) => {
+      const { user, keyDigest } = holder(key);
+      return open(user.id, sessionMs, keyDigest);
     },
-    openSession: (userId, lifetimeMs = SESSION_LIFETIME_MS) => {
-      const token = randomBytes(32).toString("base64url");
-      store.transaction(() => {
-        store.sessions.removeExpired(clock.now());
-        store.sessions.insert({ digest: digest(token), userId, expiresOn: clock.now() + lifetimeMs });
-      });
-      return token;
-    },
+    openSession: (userId, lifetimeMs = sessionMs) => open(userId, lifetimeMs, undefined),
     endSession: (token) => {
       store.sessions.remove(digest(token));
     },

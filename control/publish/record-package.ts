@@ -1,29 +1,32 @@
 import { randomUUID } from "node:crypto";
 import { isDeepStrictEqual } from "node:util";
 import { Fault } from "../../fault.ts";
+import { mayManageOf } from "../identity/may-manage.ts";
 import { IMAGE_TABLE } from "../lifecycle/image-states.ts";
 import { next } from "../lifecycle/table.ts";
 import type { Container, Image, Package, User } from "../store/entities.ts";
 import type { Store } from "../store/open-store.ts";
 import { containerIdOf } from "./container-id.ts";
 import type { Definition } from "./definitions.ts";
-import { serviceName } from "./names.ts";
+import { newContainer } from "./new-container.ts";
 import type { PackageJson } from "./package-json.ts";
 
 export type Recorded = {
   package: Package;
   images: Image[];
   containers: Container[];
+  /** Others that run its images: made by hand, and redefined with them. */
+  followers: Container[];
   /** Of folders that the package no longer has: wished to rest, and for the caller to have removed once this is durable. */
   removed: Container[];
 };
 
 type Rooms = { store: Store; environment: string; now: number };
 
-/** Faults: NOT_PERMITTED for a package that somebody else published first. */
+/** Faults: NOT_PERMITTED for a package of an author whose packages this user may not manage. */
 export function refuseForeignAuthor(store: Store, name: string, user: Pick<User, "id" | "admin">): void {
   const known = store.packages.byName(name);
-  if (known && known.authorId !== user.id && !user.admin) throw new Fault("NOT_PERMITTED", `The package ${name} has another author.`);
+  if (known && !mayManageOf(store, { userId: user.id, admin: user.admin }, known.authorId)) throw new Fault("NOT_PERMITTED", `The package ${name} has another author.`);
 }
 
 /**
@@ -41,13 +44,18 @@ export function recordPackage(
   const owner = recordPackageRow(rooms, json, user.id);
   const images = new Map(rooms.store.images.byPackage(owner.id).map((image) => [image.folder, image]));
   const containers = new Map(rooms.store.containers.byPackage(owner.id).map((container) => [container.folder, container]));
-  const recorded: Recorded = { package: owner, images: [], containers: [], removed: [] };
+  const recorded: Recorded = { package: owner, images: [], containers: [], followers: [], removed: [] };
   for (const definition of defined) {
     const before = images.get(definition.folder);
     const image = recordImage(rooms, owner, definition, place(owner.id, definition), before);
     recorded.images.push(image);
     const changed = before === undefined || before.ref !== image.ref || before.files !== image.files;
     recorded.containers.push(recordContainer(rooms, owner, definition, image, changed, containers.get(definition.folder)));
+    for (const follower of containers.values()) {
+      if (!isFollower(follower) || follower.imageId !== image.id) continue;
+      recorded.followers.push(changed ? redefined(rooms, follower) : follower);
+      containers.delete(follower.folder);
+    }
     images.delete(definition.folder);
     containers.delete(definition.folder);
   }
@@ -57,6 +65,19 @@ export function recordPackage(
     recorded.removed.push(container);
   }
   return recorded;
+}
+
+/** A folder of `dockerfiles/` has no `/` in its name, so this one is nobody's and stays apart. */
+export function followerFolder(image: Pick<Image, "folder">, id: string): string {
+  return `${image.folder}/${id}`;
+}
+
+function isFollower({ folder }: Container): boolean {
+  return folder.includes("/");
+}
+
+function redefined({ store, now }: Rooms, { id, generation }: Container): Container {
+  return store.containers.update(id, { generation: generation + 1, attempts: 0, notBefore: 0, updatedOn: now }) as Container;
 }
 
 function recordPackageRow({ store, now }: Rooms, json: PackageJson, authorId: string): Package {
@@ -115,29 +136,7 @@ function recordContainer(
     return store.containers.update(known.id, { ...said, ...redefined }) ?? known;
   }
   const id = containerIdOf(image.id);
-  return store.containers.insert({
-    ...said,
-    id,
-    packageId: owner.id,
-    folder,
-    service: serviceName(environment, name, id),
-    generation: 1,
-    desiredInstances: 0,
-    wishedBy: undefined,
-    wishedOn: 0,
-    stopFor: config.onDemand ? "system" : "user",
-    state: config.onDemand ? "SYSTEM_STOPPED" : "USER_STOPPED",
-    since: now,
-    fault: undefined,
-    runningGeneration: undefined,
-    address: undefined,
-    phases: undefined,
-    attempts: 0,
-    notBefore: 0,
-    lastLogs: "",
-    lastActive: 0,
-    createdOn: now,
-  });
+  return store.containers.insert({ ...newContainer(environment, id, name, config, now), ...said, packageId: owner.id, folder });
 }
 
 function removeImage({ store, now }: Rooms, image: Image): void {

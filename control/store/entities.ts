@@ -98,9 +98,25 @@ export type Container = {
 export type User = { id: string; login: string; friendlyName: string; admin: boolean; createdOn: number };
 
 /** Tokens and keys are stored as SHA-256 digests only. */
-export type Session = { digest: string; userId: string; expiresOn: number };
+export type Session = {
+  digest: string;
+  userId: string;
+  expiresOn: number;
+  /** The developer key that opened it, and with which it ends. */
+  keyDigest: string | undefined;
+};
 
-export type DevKey = { digest: string; userId: string };
+export type DevKey = {
+  digest: string;
+  userId: string;
+  /** Short and random: what people name it by. */
+  id: string;
+  /** What it is for, in its maker's words. */
+  label: string;
+  createdOn: number;
+  /** It is the one in the settings, which changes with them; not one that somebody had made. */
+  fromSetting: boolean;
+};
 
 /** A container that was removed. Its id was issued by this store, so what still runs under it may be taken away. */
 export type Tombstone = {

@@ -4,6 +4,8 @@ import type { Clock } from "../../clock.ts";
 import { type Containers, containersIn } from "./containers.ts";
 import { openDataFolder } from "./data-folder.ts";
 import { type DevKeys, devKeysIn } from "./dev-keys.ts";
+import { type Groups, groupsIn } from "./groups.ts";
+import { type History, historyIn } from "./history.ts";
 import { type Images, imagesIn } from "./images.ts";
 import { migrate } from "./migrate.ts";
 import { type Packages, packagesIn } from "./packages.ts";
@@ -20,10 +22,13 @@ export type Store = {
   users: Users;
   sessions: Sessions;
   devKeys: DevKeys;
+  groups: Groups;
   packages: Packages;
   images: Images;
   containers: Containers;
   tombstones: Tombstones;
+  /** Written by the moves themselves. */
+  history: Pick<History, "of">;
   /** All of `work`'s writes or none; `work` may not wait for anything. */
   transaction<R>(work: () => R): R;
   close(): void;
@@ -60,10 +65,12 @@ function storeOn(sql: Sql, database: Database, unlock: () => void): Store {
     users: usersIn(sql),
     sessions: sessionsIn(sql),
     devKeys: devKeysIn(sql),
+    groups: groupsIn(sql),
     packages: packagesIn(sql),
     images: imagesIn(sql),
     containers: containersIn(sql),
     tombstones: tombstonesIn(sql),
+    history: historyIn(sql),
     transaction: sql.transaction,
     close: () => {
       database.close();

@@ -1,4 +1,4 @@
-import { text, whole } from "./columns.ts";
+import { optional, text, whole } from "./columns.ts";
 import type { Session } from "./entities.ts";
 import { rowsOf } from "./rows.ts";
 import type { Sql } from "./sql.ts";
@@ -7,7 +7,7 @@ export type Sessions = ReturnType<typeof sessionsIn>;
 
 /** Whether a session has expired is for the caller to say, who has a clock. */
 export function sessionsIn(sql: Sql) {
-  const rows = rowsOf<Session>(sql, "sessions", "digest", { digest: text(), userId: text(), expiresOn: whole() });
+  const rows = rowsOf<Session>(sql, "sessions", "digest", { digest: text(), userId: text(), expiresOn: whole(), keyDigest: optional(text()) });
   return {
     byDigest: rows.find,
     byUser: (userId: string) => rows.where("user_id = ?", userId),

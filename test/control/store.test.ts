@@ -93,12 +93,16 @@ t.test("sessions end with their time, their user or by themselves", async (t) =>
     ["b", 20],
     ["c", 30],
   ] as const)
-    store.sessions.insert({ digest, userId: USER, expiresOn });
+    store.sessions.insert({ digest, userId: USER, expiresOn, keyDigest: undefined });
   t.equal(store.sessions.removeExpired(10), 1);
   t.ok(store.sessions.remove("b"));
   t.equal(store.sessions.byDigest("c")?.expiresOn, 30);
-  store.devKeys.insert({ digest: "k", userId: USER });
-  t.strictSame(store.devKeys.byUser(USER), [{ digest: "k", userId: USER }]);
+  const key = { digest: "k", userId: USER, id: "1", label: "laptop", createdOn: 7, fromSetting: false };
+  store.devKeys.insert(key);
+  t.strictSame(store.devKeys.byUser(USER), [key]);
+  store.sessions.insert({ digest: "d", userId: USER, expiresOn: 30, keyDigest: "k" });
+  t.ok(store.devKeys.remove("k"));
+  t.equal(store.sessions.byDigest("d"), undefined, "or with the key that opened them");
   t.equal(store.sessions.removeByUser(USER), 1);
 });
 

@@ -40,6 +40,8 @@ t.test("the OpenAPI description lists each route, with its answers", async (t) =
     Object.keys(methods).map((method) => `${method} ${path}`),
   );
   t.same(listed.toSorted(), [
+    "delete /api/users/{login}",
+    "delete /api/users/{login}/keys/{id}",
     "get /api/admin/health",
     "get /api/admin/startup_data",
     "get /api/docker/containers",
@@ -55,12 +57,18 @@ t.test("the OpenAPI description lists each route, with its answers", async (t) =
     "get /api/packages/dev/{first}/{name}/timestamps",
     "get /api/packages/dev/{key}/{scope}/{name}/timestamps",
     "get /api/packages/dev/{name}/timestamps",
+    "get /api/users",
     "get /api/users/current",
+    "get /api/users/{login}/keys",
+    "patch /api/users/{login}",
     "post /api/packages/dev/{first}/{name}",
     "post /api/packages/dev/{key}/{scope}/{name}",
     "post /api/packages/dev/{name}",
+    "post /api/users",
     "post /api/users/login/dev",
     "post /api/users/login/dev/{key}",
+    "post /api/users/logout",
+    "post /api/users/{login}/keys",
   ]);
 });
 

@@ -26,7 +26,7 @@ t.test("another key in the settings ends the one before it, and no other user's"
   const { store, identity } = open(t);
   const admin = identity.ensureAdmin("old");
   const other = store.users.insert({ id: randomUUID(), login: "anna", friendlyName: "Anna", admin: false, createdOn: 0 });
-  store.devKeys.insert({ digest: digest("annas"), userId: other.id });
+  store.devKeys.insert({ digest: digest("annas"), userId: other.id, id: "1", label: "", createdOn: 0, fromSetting: false });
   identity.ensureAdmin("new");
   t.throws(() => identity.userOfDevKey("old"), { code: "DEV_KEY_INVALID" });
   t.equal(identity.userOfDevKey("new").id, admin.id);

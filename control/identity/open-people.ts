@@ -1,0 +1,101 @@
+import { randomBytes, randomUUID } from "node:crypto";
+import type { Clock } from "../../clock.ts";
+import { Fault } from "../../fault.ts";
+import type { DevKey, User } from "../store/entities.ts";
+import type { Store } from "../store/open-store.ts";
+import { digest } from "./digest.ts";
+import { keyId } from "./key-id.ts";
+
+export type Person = { user: User; groups: string[]; keys: number };
+export type PersonWish = { friendlyName?: string; admin?: boolean; groups?: readonly string[] };
+
+/** What admins do with users and their developer keys. Faults throughout: USER_NOT_FOUND for a login that nobody has. */
+export type People = {
+  all(): Person[];
+  /** Faults: LOGIN_TAKEN, also where it differs by case alone; REQUEST_INVALID. */
+  add(login: string, wish: PersonWish): Person;
+  /** Changes what is given; `groups` are then all that the user is in. Faults: REQUEST_INVALID. */
+  change(login: string, wish: PersonWish): Person;
+  /**
+   * Ends the user's keys and sessions with the user. What the user had published goes to `heir`, so that nothing is left that
+   * nobody answers for; the answer names those packages. Faults: REQUEST_INVALID.
+   */
+  remove(login: string, heir: Pick<User, "id">): string[];
+  keys(login: string): DevKey[];
+  /** The key itself is in this answer and nowhere else. Faults: REQUEST_INVALID. */
+  addKey(login: string, label: string): { key: string; kept: DevKey };
+  /** Faults: KEY_NOT_FOUND, REQUEST_INVALID. */
+  revokeKey(login: string, id: string): void;
+};
+
+/** The first user, whose key is in the settings. */
+export const ADMIN_LOGIN = "admin";
+/** A login becomes the tag of an image, so it is one. */
+export const LOGIN = "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$";
+/** They stand where a login would in the API's paths. */
+const RESERVED = new Set(["current", "login", "logout"]);
+const MOST_KEYS = 20;
+
+export function openPeople({ store, clock }: { store: Store; clock: Clock }): People {
+  const find = (login: string): User => {
+    const user = store.users.byLogin(login);
+    if (!user) throw new Fault("USER_NOT_FOUND", `There is no user ${login}.`);
+    return user;
+  };
+  const person = (user: User): Person => ({ user, groups: store.groups.ofUser(user.id), keys: store.devKeys.byUser(user.id).length });
+
+  return {
+    all: () => store.users.all().map(person),
+    add: (login, { friendlyName = login, admin = false, groups = [] }) =>
+      store.transaction(() => {
+        if (!new RegExp(LOGIN).test(login) || RESERVED.has(login.toLowerCase())) {
+          throw new Fault(
+            "REQUEST_INVALID",
+            `"${login}" cannot be a login: letters, digits, ., _ and -, at most 63, and none of ${[...RESERVED].join(", ")}.`,
+          );
+        }
+        const taken = store.users.all().find((user) => user.login.toLowerCase() === login.toLowerCase());
+        if (taken) throw new Fault("LOGIN_TAKEN", `There is a user ${taken.login} already.`);
+        const user = store.users.insert({ id: randomUUID(), login, friendlyName, admin, createdOn: clock.now() });
+        store.groups.put(user.id, groups);
+        return person(user);
+      }),
+    change: (login, { groups, ...wish }) =>
+      store.transaction(() => {
+        const user = find(login);
+        if (login === ADMIN_LOGIN && wish.admin === false) throw new Fault("REQUEST_INVALID", "The first user stays an administrator.");
+        if (groups) store.groups.put(user.id, groups);
+        return person(store.users.update(user.id, wish) ?? user);
+      }),
+    remove: (login, heir) =>
+      store.transaction(() => {
+        const user = find(login);
+        if (login === ADMIN_LOGIN) throw new Fault("REQUEST_INVALID", "The first user cannot be removed; its key is changed by BERTH_ADMIN_KEY.");
+        if (user.id === heir.id) throw new Fault("REQUEST_INVALID", "Nobody can remove themselves; another administrator can.");
+        const packages = store.packages.all().filter(({ authorId }) => authorId === user.id);
+        for (const { id } of packages) store.packages.update(id, { authorId: heir.id });
+        // What starts again from now on has no session of somebody who is gone.
+        for (const { id, wishedBy } of store.containers.all()) if (wishedBy === user.id) store.containers.update(id, { wishedBy: undefined });
+        store.users.remove(user.id);
+        return packages.map(({ name }) => name);
+      }),
+    keys: (login) => store.devKeys.byUser(find(login).id),
+    addKey: (login, label) =>
+      store.transaction(() => {
+        const user = find(login);
+        if (store.devKeys.byUser(user.id).length >= MOST_KEYS)
+          throw new Fault("REQUEST_INVALID", `${login} has ${MOST_KEYS} keys already: revoke one.`);
+        const key = randomBytes(24).toString("base64url");
+        const kept = { digest: digest(key), userId: user.id, id: keyId(), label, createdOn: clock.now(), fromSetting: false };
+        return { key, kept: store.devKeys.insert(kept) };
+      }),
+    revokeKey: (login, id) =>
+      store.transaction(() => {
+        const key = store.devKeys.byUser(find(login).id).find((one) => one.id === id);
+        if (!key) throw new Fault("KEY_NOT_FOUND", `${login} has no key ${id}.`);
+        if (key.fromSetting)
+          throw new Fault("REQUEST_INVALID", "This key comes from the settings: it ends when berth starts with another BERTH_ADMIN_KEY.");
+        store.devKeys.remove(key.digest);
+      }),
+  };
+}
