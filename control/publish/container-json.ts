@@ -55,7 +55,17 @@ const DEFAULTS: ContainerConfig = { cpu: 0.25, memoryMb: 512, gpu: 0, shmMb: 64,
  * unknown key is a warning. Faults: PACKAGE_INVALID.
  */
 export function readContainerJson(text: string | undefined, path: string): ContainerJson {
-  const json = text === undefined ? {} : parse(text, path);
+  return readContainerKeys(text === undefined ? {} : parse(text, path), path);
+}
+
+/** What `container.json` says of a configuration; the other way round of `readContainerKeys`. */
+export function containerKeysOf(config: ContainerConfig): Record<string, unknown> {
+  const said = Object.entries(KEYS).filter(([, { field }]) => field in config);
+  return Object.fromEntries(said.map(([name, { field }]) => [name, config[field as keyof ContainerConfig]]));
+}
+
+/** The same of what was parsed already. */
+export function readContainerKeys(json: Record<string, unknown>, path: string): ContainerJson {
   const read: ContainerJson = { config: { ...DEFAULTS }, env: {}, image: undefined, warnings: [] };
   const wrong: string[] = [];
   const config: Record<string, unknown> = read.config;

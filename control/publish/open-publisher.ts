@@ -5,7 +5,7 @@ import { pipeline } from "node:stream/promises";
 import type { Clock } from "../../clock.ts";
 import { Fault } from "../../fault.ts";
 import type { Lifecycle } from "../lifecycle/open-lifecycle.ts";
-import type { User } from "../store/entities.ts";
+import type { Container, User } from "../store/entities.ts";
 import type { Store } from "../store/open-store.ts";
 import { storeFault } from "../store/store-fault.ts";
 import { defineContainers, type Definition } from "./definitions.ts";
@@ -14,6 +14,8 @@ import { unscoped } from "./names.ts";
 import { openPackageFiles } from "./package-files.ts";
 import { readPackageJson } from "./package-json.ts";
 import { type Recorded, recordPackage, refuseForeignAuthor } from "./record-package.ts";
+import { saveContainer, type Saving } from "./save-container.ts";
+import { openTurns } from "./turns.ts";
 import { unpackZip, type ZipLimits } from "./unpack-zip.ts";
 
 export type Publishing = {
@@ -31,10 +33,16 @@ export type Published = Recorded & { warnings: string[] };
 export type Publisher = {
   /**
    * Takes a package in: all of it is stored when this returns, or nothing of it. The lifecycle has been told.
-   * Faults: PACKAGE_INVALID, PACKAGE_TOO_LARGE, NOT_PERMITTED, STORE_FULL, STORE_READ_ONLY.
+   * Faults: PACKAGE_INVALID, PACKAGE_TOO_LARGE, UPLOADS_FULL, NOT_PERMITTED, STORE_FULL, STORE_READ_ONLY.
    */
   publish(asked: Publishing): Promise<Published>;
+  /** Changes a container, or makes one of an image that was published. Faults: REQUEST_INVALID, NOT_PERMITTED. */
+  save(asked: Saving): Container;
 };
+
+/** Each takes disk for its ZIP and for what is in it, and time of two cores; the others' bytes wait in their sockets. */
+const UPLOADS_AT_ONCE = 4;
+const UPLOADS_WAITING = 32;
 
 /** What publishing tells the lifecycle. */
 export type Told = Pick<Lifecycle, "wishValidation" | "defined" | "removed">;
@@ -83,8 +91,11 @@ export async function openPublisher(parts: {
         files.place(staged.get(definition.folder) ?? definition.at, packageId, definition.folder, definition.hash),
       );
     });
-    // What still runs may run from the version before this one.
-    for (const image of recorded.images) files.prune(recorded.package.id, image.folder, [image.files, before.get(image.folder) ?? image.files]);
+    for (const [index, image] of recorded.images.entries()) {
+      // What still runs may run from the version before this one; what waits for its successor's image, from one before that.
+      if (runsOlder(recorded.containers[index])) continue;
+      files.prune(recorded.package.id, image.folder, [image.files, before.get(image.folder) ?? image.files]);
+    }
     return { ...recorded, warnings: [...found.warnings, ...warnings] };
   };
 
@@ -94,15 +105,23 @@ export async function openPublisher(parts: {
     try {
       const published = await publishFrom(folder, asked);
       for (const image of published.images) parts.lifecycle.wishValidation(image.id);
-      for (const container of published.containers) parts.lifecycle.defined(container.id);
+      for (const container of [...published.containers, ...published.followers]) parts.lifecycle.defined(container.id);
       for (const container of published.removed) parts.lifecycle.removed(container.id);
       return published;
     } finally {
       await files.discard(folder);
     }
   };
+  const turns = openTurns({ atOnce: UPLOADS_AT_ONCE, waiting: UPLOADS_WAITING });
 
-  return { publish };
+  return {
+    publish: (asked) => turns.take(asked.signal, () => publish(asked)),
+    save: (asked) => saveContainer({ store, lifecycle: parts.lifecycle, environment: parts.environment, now: clock.now() }, asked),
+  };
+}
+
+function runsOlder(container: Container | undefined): boolean {
+  return container?.runningGeneration !== undefined && container.runningGeneration < container.generation - 1;
 }
 
 /** Only what makes containers is kept; scripts, styles and the package's own code are somebody else's. */
