@@ -3,6 +3,7 @@ import type { ContainerState } from "../lifecycle/container-states.ts";
 import { json, oneOf, optional, text, whole } from "./columns.ts";
 import type { Container, ContainerConfig } from "./entities.ts";
 import { listingsOf } from "./listing.ts";
+import { causeOf, historyIn, type Reason } from "./history.ts";
 import { rowsOf } from "./rows.ts";
 import type { Sql } from "./sql.ts";
 
@@ -40,6 +41,7 @@ export function containersIn(sql: Sql) {
     createdOn: whole(),
     updatedOn: whole(),
   });
+  const history = historyIn(sql);
   return {
     find: rows.find,
     all: () => rows.where("TRUE ORDER BY name, id"),
@@ -54,9 +56,13 @@ export function containersIn(sql: Sql) {
       }),
     /** For everything but `state`, which only moves. */
     update: (id: string, patch: Partial<Omit<Container, "id" | "state">>) => rows.update(id, patch),
-    /** Compare-and-set: undefined where the container is no longer in `from`. */
-    move: (id: string, from: ContainerState, to: ContainerState, patch: Partial<Omit<Container, "id" | "state">>) =>
-      rows.updateWhere(id, { ...patch, state: to }, "state = ?", from),
+    /** Compare-and-set: undefined where the container is no longer in `from`. With a reason, its history tells of it. */
+    move: (id: string, from: ContainerState, to: ContainerState, patch: Partial<Omit<Container, "id" | "state">>, reason?: Reason) =>
+      sql.transaction(() => {
+        const moved = rows.updateWhere(id, { ...patch, state: to }, "state = ?", from);
+        if (moved && reason) history.append({ entity: id, fromState: from, toState: to, cause: causeOf(patch.fault), ...reason });
+        return moved;
+      }),
     /** `lastActive` (epoch ms) of many at once, in one transaction; it never goes back. */
     touch: (lastActive: ReadonlyMap<string, number>) =>
       sql.transaction(() => {
@@ -64,7 +70,7 @@ export function containersIn(sql: Sql) {
           sql.run("UPDATE containers SET last_active = max(last_active, ?) WHERE id = ?", Math.trunc(at), id);
         }
       }),
-    /** Leaves a tombstone; false where there was no such container. */
+    /** Leaves a tombstone and no history; false where there was no such container. */
     remove: (id: string, now: number): boolean =>
       sql.transaction(() => {
         const kept = sql.run(
@@ -72,6 +78,7 @@ export function containersIn(sql: Sql) {
           Math.trunc(now),
           id,
         );
+        if (kept > 0) history.forget(id);
         return kept > 0 && rows.remove(id);
       }),
   };

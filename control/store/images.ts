@@ -3,6 +3,7 @@ import type { ImageState } from "../lifecycle/image-states.ts";
 import { flag, json, optional, text, whole } from "./columns.ts";
 import type { Image } from "./entities.ts";
 import { listingsOf } from "./listing.ts";
+import { causeOf, historyIn, type Reason } from "./history.ts";
 import { rowsOf } from "./rows.ts";
 import type { Sql } from "./sql.ts";
 
@@ -33,6 +34,7 @@ export function imagesIn(sql: Sql) {
     createdOn: whole(),
     updatedOn: whole(),
   });
+  const history = historyIn(sql);
   return {
     /** Deleted ones too: an image's row is its own tombstone. */
     find: rows.find,
@@ -42,8 +44,12 @@ export function imagesIn(sql: Sql) {
     insert: rows.insert,
     /** For everything but `state`, which only moves. */
     update: (id: string, patch: Partial<Omit<Image, "id" | "state">>) => rows.update(id, patch),
-    /** Compare-and-set: undefined where the image is no longer in `from`. */
-    move: (id: string, from: ImageState, to: ImageState, patch: Partial<Omit<Image, "id" | "state">>) =>
-      rows.updateWhere(id, { ...patch, state: to }, "state = ?", from),
+    /** Compare-and-set: undefined where the image is no longer in `from`. With a reason, its history tells of it. */
+    move: (id: string, from: ImageState, to: ImageState, patch: Partial<Omit<Image, "id" | "state">>, reason?: Reason) =>
+      sql.transaction(() => {
+        const moved = rows.updateWhere(id, { ...patch, state: to }, "state = ?", from);
+        if (moved && reason) history.append({ entity: id, fromState: from, toState: to, cause: causeOf(patch.fault), ...reason });
+        return moved;
+      }),
   };
 }

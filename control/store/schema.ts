@@ -71,4 +71,12 @@ export const SCHEMA_STEPS: readonly string[] = [
   ) STRICT;
   CREATE INDEX groups_of_user ON group_members (user_id);
   `,
+  // What became of each container and image, and why.
+  `
+  CREATE TABLE history (
+    seq INTEGER PRIMARY KEY, entity TEXT NOT NULL, at INTEGER NOT NULL, from_state TEXT NOT NULL, to_state TEXT NOT NULL,
+    event TEXT NOT NULL, cause TEXT, by_user TEXT
+  ) STRICT;
+  CREATE INDEX history_of_entity ON history (entity, seq);
+  `,
 ];

@@ -1,0 +1,59 @@
+import type { FaultData } from "../../fault.ts";
+import { json, optional, text, whole } from "./columns.ts";
+import { rowsOf } from "./rows.ts";
+import type { Sql } from "./sql.ts";
+
+/** One move of a container or an image from one state to the next. */
+export type HistoryEntry = {
+  /** The id of the container or image. */
+  entity: string;
+  /** Epoch ms. */
+  at: number;
+  fromState: string;
+  toState: string;
+  event: string;
+  /** Why, where the move was a failure; its log lines are kept elsewhere. */
+  cause: Pick<FaultData, "code" | "message"> | undefined;
+  /** The user who wished it; undefined: the system found it necessary. */
+  byUser: string | undefined;
+};
+
+/** What a move says of itself beyond its states. */
+export type Reason = Pick<HistoryEntry, "at" | "event" | "byUser">;
+
+/** Older moves of the same container or image are forgotten. */
+export const HISTORY_LENGTH = 200;
+
+export type History = ReturnType<typeof historyIn>;
+
+export function historyIn(sql: Sql) {
+  const rows = rowsOf<HistoryEntry>(sql, "history", "entity", {
+    entity: text(),
+    at: whole(),
+    fromState: text(),
+    toState: text(),
+    event: text(),
+    cause: optional(json<Pick<FaultData, "code" | "message">>()),
+    byUser: optional(text()),
+  });
+  return {
+    /** Oldest first. */
+    of: (entity: string) => rows.where("entity = ? ORDER BY seq", entity),
+    /** Call it in the transaction of the move itself. */
+    append: (entry: HistoryEntry) => {
+      rows.insert(entry);
+      sql.run(
+        "DELETE FROM history WHERE entity = ? AND seq <= (SELECT seq FROM history WHERE entity = ? ORDER BY seq DESC LIMIT 1 OFFSET ?)",
+        entry.entity,
+        entry.entity,
+        HISTORY_LENGTH,
+      );
+    },
+    forget: (entity: string) => rows.remove(entity),
+  };
+}
+
+/** A fault without its log lines, which would be two hundred times those of one failure. */
+export function causeOf(fault: FaultData | undefined): HistoryEntry["cause"] {
+  return fault && { code: fault.code, message: fault.message };
+}
