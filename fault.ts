@@ -22,6 +22,8 @@ export const FAULTS = {
   CONTAINER_NOT_FOUND: [404, "Container not found"],
   IMAGE_ENTITY_NOT_FOUND: [404, "Image not found"],
   ROUTE_NOT_FOUND: [404, "No such route"],
+  PACKAGE_NOT_FOUND: [404, "Package not found"],
+  ENTITY_NOT_FOUND: [404, "Entity not found"],
   PACKAGE_INVALID: [400, "Package is not valid"],
   PACKAGE_TOO_LARGE: [413, "Package too large"],
   UPLOADS_FULL: [503, "Too many packages at once"],
@@ -41,6 +43,8 @@ export const FAULTS = {
   // Starting a container (what an orchestrator says)
   IMAGE_NOT_FOUND: [500, "Image not found"],
   IMAGE_REFERENCE_INVALID: [500, "Image reference is not valid"],
+  CREDENTIAL_NOT_FOUND: [500, "Credential not found"],
+  CREDENTIALS_UNREADABLE: [500, "Credentials cannot be read"],
   PULL_DENIED: [500, "Pull denied"],
   NO_CAPACITY: [500, "No capacity"],
   CONTAINER_CRASHED: [500, "Container crashed"],

@@ -29,8 +29,9 @@ export function containerToken({ store, vault }: { store: Store; vault: Vault },
   if (wishedBy === undefined || !store.users.find(wishedBy)) return undefined;
   const before = store.sessions.byContainer(id);
   const own = before.filter((one) => one.userId === wishedBy && one.start?.generation === generation && one.start.wishedOn === wishedOn);
-  for (const session of own) {
-    const token = session.start?.sealed && orUndefined(() => vault.open(aboutSession(session.digest), session.start?.sealed as never, "Its session"));
+  for (const { digest: known, start } of own) {
+    const sealed = start?.sealed;
+    const token = sealed && orUndefined(() => vault.open(aboutSession(known), sealed, "The container's session"));
     if (token !== undefined) return token;
   }
   const token = randomBytes(32).toString("base64url");
@@ -38,7 +39,7 @@ export function containerToken({ store, vault }: { store: Store; vault: Vault },
   const sealed = orUndefined(() => vault.seal(aboutSession(known), token));
   store.transaction(() => {
     for (const session of before) if (!own.includes(session)) store.sessions.remove(session.digest);
-    store.sessions.insert({ digest: known, userId: wishedBy, expiresOn: NEVER, containerId: id, start: { generation, wishedOn, sealed } });
+    store.sessions.insert({ digest: known, userId: wishedBy, expiresOn: NEVER, keyDigest: undefined, containerId: id, start: { generation, wishedOn, sealed } });
   });
   return token;
 }

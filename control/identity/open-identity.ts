@@ -5,6 +5,7 @@ import type { WhoAnswer } from "../../gateway/wire.ts";
 import type { User } from "../store/entities.ts";
 import type { Store } from "../store/open-store.ts";
 import { type Attempts, openAttempts } from "./attempts.ts";
+import { containerSpeaks } from "./container-session.ts";
 import { digest } from "./digest.ts";
 import { keyId } from "./key-id.ts";
 import { ADMIN_LOGIN, openPeople, type People } from "./open-people.ts";
@@ -81,6 +82,7 @@ export function openIdentity({ store, clock, sessionMs = SESSION_MS }: { store: 
       if (token.length > LONGEST_SECRET) return undefined;
       const session = store.sessions.byDigest(digest(token));
       if (!session || session.expiresOn <= clock.now()) return undefined;
+      if (session.containerId !== undefined && !containerSpeaks(store.containers.find(session.containerId))) return undefined;
       const user = store.users.find(session.userId);
       return user && { userId: user.id, login: user.login, admin: user.admin };
     },

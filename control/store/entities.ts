@@ -98,12 +98,18 @@ export type Container = {
 export type User = { id: string; login: string; friendlyName: string; admin: boolean; createdOn: number };
 
 /** Tokens and keys are stored as SHA-256 digests only. */
+/** Which start of a container a session was made for. The token is kept sealed, so that a start that is repeated hands over the same one. */
+export type ContainerStart = { generation: number; wishedOn: number; sealed: { keyId: string; box: string } | undefined };
+
 export type Session = {
   digest: string;
   userId: string;
   expiresOn: number;
   /** The developer key that opened it, and with which it ends. */
   keyDigest: string | undefined;
+  /** The container that was given it, and with which it ends. */
+  containerId?: string | undefined;
+  start?: ContainerStart | undefined;
 };
 
 export type DevKey = {

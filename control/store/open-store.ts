@@ -2,6 +2,8 @@ import Sqlite, { type Database } from "better-sqlite3";
 import { randomUUID } from "node:crypto";
 import type { Clock } from "../../clock.ts";
 import { type Containers, containersIn } from "./containers.ts";
+import { type Connections, connectionsIn } from "./connections.ts";
+import { type Credentials, credentialsIn } from "./credentials.ts";
 import { openDataFolder } from "./data-folder.ts";
 import { type DevKeys, devKeysIn } from "./dev-keys.ts";
 import { type Groups, groupsIn } from "./groups.ts";
@@ -24,6 +26,8 @@ export type Store = {
   devKeys: DevKeys;
   groups: Groups;
   packages: Packages;
+  connections: Connections;
+  credentials: Credentials;
   images: Images;
   containers: Containers;
   tombstones: Tombstones;
@@ -67,6 +71,8 @@ function storeOn(sql: Sql, database: Database, unlock: () => void): Store {
     devKeys: devKeysIn(sql),
     groups: groupsIn(sql),
     packages: packagesIn(sql),
+    connections: connectionsIn(sql),
+    credentials: credentialsIn(sql),
     images: imagesIn(sql),
     containers: containersIn(sql),
     tombstones: tombstonesIn(sql),

@@ -79,4 +79,18 @@ export const SCHEMA_STEPS: readonly string[] = [
   ) STRICT;
   CREATE INDEX history_of_entity ON history (entity, seq);
   `,
+  // Entities of packages, credentials (sealed: the key lies elsewhere), and the sessions that containers are given.
+  `
+  CREATE TABLE connections (
+    id TEXT PRIMARY KEY, package_id TEXT NOT NULL REFERENCES packages ON DELETE CASCADE, key TEXT NOT NULL, name TEXT NOT NULL,
+    entity TEXT NOT NULL, UNIQUE (package_id, key)
+  ) STRICT;
+  CREATE TABLE credentials (
+    id TEXT PRIMARY KEY, package_id TEXT NOT NULL REFERENCES packages ON DELETE CASCADE, entity TEXT NOT NULL, name TEXT NOT NULL,
+    key_id TEXT NOT NULL, box TEXT NOT NULL, origin TEXT NOT NULL, updated_on INTEGER NOT NULL, UNIQUE (package_id, entity, name)
+  ) STRICT;
+  ALTER TABLE sessions ADD COLUMN container_id TEXT REFERENCES containers ON DELETE CASCADE;
+  ALTER TABLE sessions ADD COLUMN start TEXT;
+  CREATE INDEX sessions_of_container ON sessions (container_id);
+  `,
 ];

@@ -1,0 +1,28 @@
+/** A reference to an entity in a value of a container's map. */
+export type Template = {
+  /** As it stands there. */
+  text: string;
+  /** Undefined where only an entity is named: the container's own package is meant. */
+  package: string | undefined;
+  /** Empty where it is not well formed, and therefore means nothing. */
+  entity: string;
+};
+
+/** `#{x.Package:Entity}` and `#{x.Entity}`. One that is never closed is found too, so that it is not handed over as text. */
+const TEMPLATE = /#\{x\.([^{}]*)(\})?/g;
+
+export function findTemplates(value: string): Template[] {
+  return [...value.matchAll(TEMPLATE)].map(([text, inner = "", end]) => readTemplate(text, inner, end === "}"));
+}
+
+/** The value with every template replaced by what `render` makes of it. */
+export function renderTemplates(value: string, render: (template: Template) => string): string {
+  return value.replace(TEMPLATE, (text: string, inner: string, end: string | undefined) => render(readTemplate(text, inner, end === "}")));
+}
+
+function readTemplate(text: string, inner: string, closed: boolean): Template {
+  const parts = inner.split(":").map((part) => part.trim());
+  const [first = "", second] = parts;
+  if (!closed || parts.length > 2) return { text, package: undefined, entity: "" };
+  return second === undefined ? { text, package: undefined, entity: first } : { text, package: first, entity: second };
+}
