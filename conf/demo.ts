@@ -14,8 +14,9 @@ const LOOK_EVERY_MS = 100;
 type Entity = { id: string; name: string; dockerfile: { status: string; logs?: string } };
 
 /**
- * Publishes a package as its author would, by HTTP at the edge, and waits until the image of its first container is ready. `base` is the
- * edge's address without `/api`. Faults: PACKAGE_INVALID with what the server said, VALIDATION_TIMED_OUT.
+ * Publishes a package as its author would while developing it, by HTTP at the edge, and waits until the image of its first
+ * container is ready. `base` is the edge's address without `/api`. Faults: PACKAGE_INVALID with what the server said,
+ * VALIDATION_TIMED_OUT.
  */
 export async function publishDemo(options: {
   base: string;
@@ -42,7 +43,7 @@ export async function publishDemo(options: {
 
   const { token } = await call<{ token: string }>("/users/login/dev", { method: "POST", headers: { authorization: `Dev ${devKey}` } });
   const body = await zipOf(folder);
-  await call(`/packages/dev/${name}`, { method: "POST", headers: { authorization: `Dev ${devKey}` }, body });
+  await call(`/packages/dev/${name}?debug=true`, { method: "POST", headers: { authorization: `Dev ${devKey}` }, body });
 
   const giveUpAt = clock.monotonic() + READY_MS;
   for (;;) {
@@ -52,7 +53,10 @@ export async function publishDemo(options: {
     const found = listed.find((one) => one.name.startsWith(`${name}-`));
     if (found?.dockerfile.status === "ready") return { id: found.id, name: found.name, token };
     if (found?.dockerfile.status === "error") {
-      throw new Fault("PACKAGE_INVALID", `The image of the demo cannot be used: ${(found.dockerfile.logs ?? "").trim() || "no reason was given"}`);
+      throw new Fault(
+        "PACKAGE_INVALID",
+        `The image of the demo cannot be used (with Docker, build it first: README.md says how):\n${(found.dockerfile.logs ?? "").trim() || "no reason was given"}`,
+      );
     }
     if (clock.monotonic() > giveUpAt) throw new Fault("VALIDATION_TIMED_OUT", "The image of the demo did not become ready.");
     await clock.sleep(LOOK_EVERY_MS, signal);

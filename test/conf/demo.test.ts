@@ -47,7 +47,7 @@ async function stand(t: Test, statuses: string[]) {
 t.test("the demo is published as an author would, and awaited until its image is ready", async (t) => {
   const { asked, base } = await stand(t, ["pending validation", "validating", "ready"]);
   t.same(await publishDemo({ base, devKey: "right-key", folder: DEMO_FOLDER, clock, signal }), { id: "an-id", name: "demo-square", token: "t0ken" });
-  const published = asked.find(({ line }) => line === "POST /api/packages/dev/demo");
+  const published = asked.find(({ line }) => line === "POST /api/packages/dev/demo?debug=true");
   t.equal(published?.authorization, "Dev right-key");
   const names = await new Promise<string[]>((resolve, reject) => {
     fromBuffer(published?.body ?? Buffer.alloc(0), (error, zip) => {
