@@ -2,6 +2,10 @@ import { Fault } from "../../fault.ts";
 import type { Container } from "../store/entities.ts";
 import type { ApiParts } from "./api-parts.ts";
 
+/** Where a client does not say how many, and the most that it may say. */
+export const LOG_LINES = 10_000;
+export const MOST_LOG_LINES = 100_000;
+
 /** More than this is cut off at the front: the end is what tells why. */
 const MOST_CHARACTERS = 8 * 1024 * 1024;
 

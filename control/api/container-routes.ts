@@ -4,30 +4,30 @@ import type { Container } from "../store/entities.ts";
 import type { Admission } from "./admission.ts";
 import type { ApiParts } from "./api-parts.ts";
 import { clientGone } from "./client-gone.ts";
-import { containerLogs } from "./container-logs.ts";
-import { type Fields, listed, type ListQuery } from "./list-query.ts";
-import { allLive, findLive, type LiveContainer } from "./live-containers.ts";
+import { containerLogs, LOG_LINES, MOST_LOG_LINES } from "./container-logs.ts";
+import { type Fields, type ListQuery, momentOf, readListing, stateOf } from "./list-query.ts";
+import { findLive, type LiveContainer, someLive } from "./live-containers.ts";
 import { mayManage, requireManage } from "./rights.ts";
+import { saveFor, type SavedBody } from "./save-for.ts";
+import { sendList } from "./send-list.ts";
 import { readUuid } from "./uuid.ts";
 import { containerOnWire } from "./wire-entities.ts";
-import { answers, CONTAINER, ID_PARAMS, LIST_QUERY } from "./wire-schemas.ts";
+import { answers, CONTAINER, ID_PARAMS, LIST_QUERY, SAVED_CONTAINER } from "./wire-schemas.ts";
 import { CONTAINER_WIRE_STATES } from "../lifecycle/container-states.ts";
 
 type ById = { Params: { id: string } };
 type Signed = { userId: string; admin: boolean };
 
-const FIELDS: Fields<LiveContainer> = {
-  id: ({ container }) => container.id,
-  name: ({ container }) => container.name,
-  friendlyName: ({ container }) => container.friendlyName,
-  serviceName: ({ container }) => container.service,
-  status: ({ container }) => CONTAINER_WIRE_STATES[container.state],
-  createdOn: ({ container }) => container.createdOn,
-  updatedOn: ({ container }) => container.updatedOn,
-  lastActive: ({ container }) => container.lastActive,
+const FIELDS: Fields = {
+  id: { column: "id" },
+  name: { column: "name" },
+  friendlyName: { column: "friendly_name" },
+  serviceName: { column: "service" },
+  status: { column: "state", stored: stateOf(CONTAINER_WIRE_STATES) },
+  createdOn: { column: "created_on", stored: momentOf },
+  updatedOn: { column: "updated_on", stored: momentOf },
+  lastActive: { column: "last_active", stored: momentOf },
 };
-
-const MOST_LOG_LINES = 100_000;
 
 /** `awaitStart` and `awaitStop` differ in name alone. */
 const awaits = (name: string) => ({
@@ -36,7 +36,7 @@ const awaits = (name: string) => ({
 });
 const LOGS_QUERY = {
   type: "object",
-  properties: { limit: { type: "integer", minimum: 1, maximum: MOST_LOG_LINES, default: 10_000, description: "lines" } },
+  properties: { limit: { type: "integer", minimum: 1, maximum: MOST_LOG_LINES, default: LOG_LINES, description: "lines" } },
 };
 
 export function containerRoutes(app: FastifyInstance, parts: ApiParts, admission: Admission): void {
@@ -58,16 +58,59 @@ export function containerRoutes(app: FastifyInstance, parts: ApiParts, admission
     return live;
   };
 
+  /** Of one package there are often many. */
+  const shownOnes = (ids: readonly string[], caller: Signed) => {
+    const inside = new Map<string, boolean>();
+    return someLive(store, ids).map(({ container, image }) => {
+      const may = inside.get(container.packageId) ?? mayManage(store, caller, container.packageId);
+      inside.set(container.packageId, may);
+      return containerOnWire(container, image, may);
+    });
+  };
+
   app.get<{ Querystring: ListQuery }>(
     "/docker/containers",
     { schema: { tags, summary: "Lists containers", querystring: LIST_QUERY, response: answers({ type: "array", items: CONTAINER }) } },
-    (request) => listed(allLive(store), request.query, FIELDS).map((live) => shown(live, admission.caller(request))),
+    (request, reply) => {
+      const caller = admission.caller(request);
+      return sendList(reply, store.containers.ids(readListing(request.query, FIELDS)), (ids) => shownOnes(ids, caller));
+    },
   );
 
   app.get<{ Querystring: ListQuery }>(
     "/docker/containers/count",
     { schema: { tags, summary: "Counts containers", querystring: LIST_QUERY, response: answers({ type: "integer" }) } },
-    (request) => listed(allLive(store), { ...request.query, limit: 0 }, FIELDS).length,
+    (request) => store.containers.count(readListing(request.query, FIELDS)),
+  );
+
+  app.post<{ Body: SavedBody }>(
+    "/docker/containers",
+    { schema: { tags, summary: "Saves a container", body: SAVED_CONTAINER, response: answers(CONTAINER) } },
+    (request) => {
+      const caller = admission.caller(request);
+      const { container, image } = saveFor(parts, caller, request.body);
+      return containerOnWire(container, image, true);
+    },
+  );
+
+  app.delete<ById>(
+    "/docker/containers/:id",
+    {
+      schema: {
+        tags,
+        summary: "Stops a container and forgets it",
+        description: "A container that a package defines comes back, with its id, when the package is published again.",
+        params: ID_PARAMS,
+        response: answers(CONTAINER),
+      },
+    },
+    (request) => {
+      const caller = admission.caller(request);
+      const live = find(request.params.id);
+      requireManage(store, caller, live.container.packageId);
+      lifecycle.removed(live.container.id);
+      return shown(live, caller);
+    },
   );
 
   app.get<ById>(

@@ -4,23 +4,35 @@ import { IMAGE_WIRE_STATES } from "../lifecycle/image-states.ts";
 import type { Image } from "../store/entities.ts";
 import type { Admission } from "./admission.ts";
 import type { ApiParts } from "./api-parts.ts";
-import { type Fields, listed, type ListQuery } from "./list-query.ts";
+import { type Asked, latestCompatible } from "./latest-compatible.ts";
+import { type Fields, type ListQuery, momentOf, readListing, stateOf } from "./list-query.ts";
 import { requireManage } from "./rights.ts";
+import { sendList } from "./send-list.ts";
 import { readUuid } from "./uuid.ts";
 import { imageOnWire } from "./wire-entities.ts";
-import { answers, ID_PARAMS, IMAGE, LIST_QUERY } from "./wire-schemas.ts";
+import { answers, ID_PARAMS, IMAGE, IMAGE_COMPATIBLE, LIST_QUERY } from "./wire-schemas.ts";
 
 type ById = { Params: { id: string } };
 
-const FIELDS: Fields<Image> = {
-  id: ({ id }) => id,
-  name: ({ name }) => name,
-  friendlyName: ({ friendlyName }) => friendlyName,
-  dockerName: ({ name }) => name,
-  version: ({ version }) => version,
-  status: ({ state }) => IMAGE_WIRE_STATES[state],
-  createdOn: ({ createdOn }) => createdOn,
-  updatedOn: ({ updatedOn }) => updatedOn,
+const FIELDS: Fields = {
+  id: { column: "id" },
+  name: { column: "name" },
+  friendlyName: { column: "friendly_name" },
+  dockerName: { column: "name" },
+  version: { column: "version" },
+  imageRef: { column: "ref" },
+  status: { column: "state", stored: stateOf(IMAGE_WIRE_STATES) },
+  createdOn: { column: "created_on", stored: momentOf },
+  updatedOn: { column: "updated_on", stored: momentOf },
+};
+
+const COMPATIBLE_PARAMS = { type: "object", properties: { name: { type: "string", description: "without `datagrok/`" } }, required: ["name"] };
+const COMPATIBLE_QUERY = {
+  type: "object",
+  properties: {
+    version: { type: "string", description: "of the package; of a debug publish, the developer's login" },
+    contentHash: { type: "string", description: "of the folder, 64 hexadecimal digits" },
+  },
 };
 
 export function imageRoutes(app: FastifyInstance, { store, lifecycle }: ApiParts, admission: Admission): void {
@@ -34,7 +46,35 @@ export function imageRoutes(app: FastifyInstance, { store, lifecycle }: ApiParts
   app.get<{ Querystring: ListQuery }>(
     "/docker/images",
     { schema: { tags, summary: "Lists images", querystring: LIST_QUERY, response: answers({ type: "array", items: IMAGE }) } },
-    (request) => listed(store.images.all(), request.query, FIELDS).map(imageOnWire),
+    (request, reply) => sendList(reply, store.images.ids(readListing(request.query, FIELDS)), (ids) => store.images.some(ids).map(imageOnWire)),
+  );
+
+  app.get<{ Querystring: ListQuery }>(
+    "/docker/images/count",
+    { schema: { tags, summary: "Counts images", querystring: LIST_QUERY, response: answers({ type: "integer" }) } },
+    (request) => store.images.count(readListing(request.query, FIELDS)),
+  );
+
+  app.get<{ Params: { name: string }; Querystring: Asked }>(
+    "/docker/images/:name/latest-compatible",
+    {
+      schema: {
+        tags,
+        summary: "A published image that can be run instead of building one",
+        description:
+          "An image that was built from the same content, whichever its version; else one of the same version, else the newest earlier one of the " +
+          "same major and minor version. A release is never answered with a developer's own, mutable tag. 404 where there is none.",
+        params: COMPATIBLE_PARAMS,
+        querystring: COMPATIBLE_QUERY,
+        response: answers(IMAGE_COMPATIBLE),
+      },
+    },
+    (request) => {
+      const where = [{ columns: ["name"], holds: "is", value: request.params.name }] as const;
+      const found = latestCompatible(store.images.some(store.images.ids({ where })), request.query);
+      if (!found) throw new Fault("IMAGE_ENTITY_NOT_FOUND", "There is no image that could be run instead.");
+      return found;
+    },
   );
 
   app.get<ById>("/docker/images/:id", { schema: { tags, summary: "Finds an image", params: ID_PARAMS, response: answers(IMAGE) } }, (request) =>

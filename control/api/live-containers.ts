@@ -10,9 +10,11 @@ export function findLive(store: Store, id: string): LiveContainer | undefined {
   return container && image && image.state !== "DELETED" ? { container, image } : undefined;
 }
 
-export function allLive(store: Store): LiveContainer[] {
-  const images = new Map(store.images.all().map((image) => [image.id, image]));
-  return store.containers.all().flatMap((container) => {
+/** In the order of the ids. */
+export function someLive(store: Store, ids: readonly string[]): LiveContainer[] {
+  const containers = store.containers.some(ids);
+  const images = new Map(store.images.some([...new Set(containers.map(({ imageId }) => imageId))]).map((image) => [image.id, image]));
+  return containers.flatMap((container) => {
     const image = images.get(container.imageId);
     return image && image.state !== "DELETED" ? [{ container, image }] : [];
   });

@@ -11,6 +11,7 @@ import { peopleRoutes } from "./people-routes.ts";
 import { permitPages } from "./permitted-pages.ts";
 import { packageRoutes } from "./package-routes.ts";
 import { serverRoutes } from "./server-routes.ts";
+import { serviceRoutes } from "./service-routes.ts";
 import { userRoutes } from "./user-routes.ts";
 
 /** How long a client may take to send a request, its package included. */
@@ -62,6 +63,7 @@ async function buildApi(parts: ApiParts): Promise<FastifyInstance> {
       peopleRoutes(api, identity, admission);
       containerRoutes(api, parts, admission);
       imageRoutes(api, parts, admission);
+      serviceRoutes(api, parts, admission);
       await api.register(async (packages) => packageRoutes(packages, parts, admission));
       api.get("/openapi.json", { config: { admits: "anyone" }, schema: { hide: true } }, () => app.swagger());
     },

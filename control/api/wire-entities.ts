@@ -1,5 +1,7 @@
 import { CONTAINER_WIRE_STATES } from "../lifecycle/container-states.ts";
 import { IMAGE_WIRE_STATES } from "../lifecycle/image-states.ts";
+import { containerKeysOf } from "../publish/container-json.ts";
+import { MASK } from "../publish/save-container.ts";
 import type { Container, Image, User } from "../store/entities.ts";
 
 /** Entities under the names and in the words that clients know. */
@@ -39,7 +41,8 @@ export function containerOnWire(container: Container, image: Image, inside: bool
     port: container.address?.port ?? container.config.port ?? null,
     lastLogs: inside ? container.lastLogs : "",
     lastActive: container.lastActive === 0 ? null : dateOf(container.lastActive),
-    environmentVars: inside ? container.env : Object.fromEntries(Object.keys(container.env).map((name) => [name, "***"])),
+    environmentVars: inside ? container.env : Object.fromEntries(Object.keys(container.env).map((name) => [name, MASK])),
+    config: containerKeysOf(container.config),
     createdOn: dateOf(container.createdOn),
     updatedOn: dateOf(container.updatedOn),
   };

@@ -41,6 +41,7 @@ export const CONTAINER = {
     lastLogs: text,
     lastActive: orNull("string"),
     environmentVars: { type: "object", additionalProperties: text },
+    config: { type: "object", additionalProperties: true, description: "as in container.json" },
     createdOn: date,
     updatedOn: date,
   },
@@ -71,12 +72,34 @@ export const ID_PARAMS = { type: "object", properties: { id: { type: "string", d
 export const LIST_QUERY = {
   type: "object",
   properties: {
-    text: { type: "string", description: 'a word in the name, or `name = "value"`; percent-encoded twice' },
+    text: { type: "string", description: 'a word in the name, or comparisons such as `name = "value" and status != "error"`; percent-encoded twice' },
     limit: { type: "integer", minimum: 0, maximum: 1_000_000, description: "0: all" },
-    page: { type: "integer", minimum: 0, maximum: 1_000_000, description: "counts from 0" },
+    page: { type: "integer", minimum: 0, maximum: 1_000_000, description: "counts from 1; 0 is the first too" },
     order: { type: "string", description: "a field's name; with `!` in front, backwards" },
     include: { type: "string", description: "accepted; everything is always included" },
   },
+} as const;
+
+/** Clients send back the entity that they were given, nulls included; what is not named here is the server's own, and passed over. */
+export const SAVED_CONTAINER = {
+  type: "object",
+  description:
+    "Changes the container with this `id`. Without an `id`, or with one that is not known, it makes another container of the image " +
+    "`dockerfile.id`, which follows that image when its package is published again. A changed `config` or `environmentVars` replaces what " +
+    "runs. For a container that a package defines, the next publish has the last word.",
+  properties: {
+    id: { ...orNull("string"), description: "a UUID" },
+    name: { ...orNull("string"), description: "needed for a new one; no two containers share one" },
+    friendlyName: orNull("string"),
+    dockerfile: { ...orNull("object"), properties: { id: text }, description: "the image; only a new container takes it" },
+    config: { ...orNull("object"), additionalProperties: true, description: "as in container.json; a key that is left out stays" },
+    environmentVars: { ...orNull("object"), additionalProperties: true, description: "all of them; `***` stays what it is" },
+  },
+} as const;
+
+export const IMAGE_COMPATIBLE = {
+  type: "object",
+  properties: { image: text, hashMatch: { type: "boolean", description: "it was built from the very content that was asked for" } },
 } as const;
 
 /** A route's answers: what it says on success, and the one error body. */

@@ -26,7 +26,8 @@ type Rooms = { store: Store; environment: string; now: number };
 /** Faults: NOT_PERMITTED for a package of an author whose packages this user may not manage. */
 export function refuseForeignAuthor(store: Store, name: string, user: Pick<User, "id" | "admin">): void {
   const known = store.packages.byName(name);
-  if (known && !mayManageOf(store, { userId: user.id, admin: user.admin }, known.authorId)) throw new Fault("NOT_PERMITTED", `The package ${name} has another author.`);
+  if (known && !mayManageOf(store, { userId: user.id, admin: user.admin }, known.authorId))
+    throw new Fault("NOT_PERMITTED", `The package ${name} has another author.`);
 }
 
 /**

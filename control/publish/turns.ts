@@ -30,7 +30,8 @@ export function openTurns({ atOnce, waiting }: { atOnce: number; waiting: number
     take: async (signal, work) => {
       signal.throwIfAborted();
       if (running >= atOnce) {
-        if (line.length >= waiting) throw new Fault("UPLOADS_FULL", "Too many packages are being published; try again soon.", { retryAfterMs: RETRY_MS });
+        if (line.length >= waiting)
+          throw new Fault("UPLOADS_FULL", "Too many packages are being published; try again soon.", { retryAfterMs: RETRY_MS });
         // Whoever goes hands the turn on, so that nobody slips in between.
         await turn(signal);
       } else running++;

@@ -48,6 +48,8 @@ export function containersIn(sql: Sql) {
     byPackage: (packageId: string) => rows.where("package_id = ? ORDER BY name, id", packageId),
     byImage: (imageId: string) => rows.where("image_id = ? ORDER BY name, id", imageId),
     ...listingsOf(sql, "containers", LIVE, rows),
+    /** Their names at the orchestrator. */
+    services: () => sql.all<{ service: string }>(`SELECT service FROM containers WHERE ${LIVE} ORDER BY service`).map(({ service }) => service),
     byService: (service: string) => rows.where("service = ?", service)[0],
     insert: (container: Container) =>
       sql.transaction(() => {

@@ -81,8 +81,10 @@ t.test("lists are ordered and paged", async (t) => {
   t.same(await names("order=name"), ["walk-app", "walk-db"]);
   t.same(await names("order=!name"), ["walk-db", "walk-app"]);
   t.same(await names("order=name&limit=1"), ["walk-app"]);
-  t.same(await names("order=name&limit=1&page=1"), ["walk-db"]);
-  t.same(await names("order=name&limit=1&page=2"), []);
+  t.same(await names("order=name&limit=1&page=0"), ["walk-app"]);
+  t.same(await names("order=name&limit=1&page=1"), ["walk-app"], "pages count from 1");
+  t.same(await names("order=name&limit=1&page=2"), ["walk-db"]);
+  t.same(await names("order=name&limit=1&page=3"), []);
   t.same(await names("limit=0&include=dockerfile"), ["walk-app", "walk-db"]);
   for (const query of ["order=nonsense", "limit=-1", "limit=x", "page=-1"]) {
     t.match(await stand.get(`/docker/containers?${query}`), { status: 400, json: { "#type": "ApiError", code: "REQUEST_INVALID" } }, query);

@@ -36,45 +36,19 @@ t.test("the OpenAPI description lists each route, with its answers", async (t) =
   const { status, json } = await call("/openapi.json");
   t.equal(status, 200);
   t.match(json.openapi, /^3\./);
-  const listed = Object.entries(json.paths as Record<string, Record<string, object>>).flatMap(([path, methods]) =>
-    Object.keys(methods).map((method) => `${method} ${path}`),
-  );
-  t.same(listed.toSorted(), [
-    "delete /api/users/{login}",
-    "delete /api/users/{login}/keys/{id}",
-    "get /api/admin/health",
-    "get /api/admin/startup_data",
-    "get /api/docker/containers",
-    "get /api/docker/containers/count",
-    "get /api/docker/containers/{id}",
-    "get /api/docker/containers/{id}/logs",
-    "get /api/docker/containers/{id}/run",
-    "get /api/docker/containers/{id}/stop",
-    "get /api/docker/images",
-    "get /api/docker/images/{id}",
-    "get /api/docker/images/{id}/revalidate",
-    "get /api/info/server",
-    "get /api/packages/dev/{first}/{name}/timestamps",
-    "get /api/packages/dev/{key}/{scope}/{name}/timestamps",
-    "get /api/packages/dev/{name}/timestamps",
-    "get /api/users",
-    "get /api/users/current",
-    "get /api/users/{login}/keys",
-    "patch /api/users/{login}",
-    "post /api/packages/dev/{first}/{name}",
-    "post /api/packages/dev/{key}/{scope}/{name}",
-    "post /api/packages/dev/{name}",
-    "post /api/users",
-    "post /api/users/login/dev",
-    "post /api/users/login/dev/{key}",
-    "post /api/users/logout",
-    "post /api/users/{login}/keys",
-  ]);
+  const routes = Object.entries(json.paths as Record<string, Record<string, { responses: object; summary?: string; tags?: string[] }>>);
+  t.ok(routes.length > 20);
+  for (const [path, methods] of routes) {
+    for (const [method, { responses, summary, tags }] of Object.entries(methods)) {
+      t.ok(summary && tags?.length, `${method} ${path} says what it does`);
+      t.match(Object.keys(responses), ["200", "4XX", "5XX"], `${method} ${path} says what it answers`);
+    }
+  }
 });
 
 t.test("a store that fails is a plain 500 without detail", async (t) => {
   const { get, store } = await openStand(t);
-  store.images.all = () => {
+  store.images.ids = () => {
     throw new TypeError("secret detail");
   };
   const { status, json, text } = await get("/docker/images");
