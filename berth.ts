@@ -74,6 +74,19 @@ const COMMANDS: Record<string, { says: string; run(): Promise<void> }> = {
       await running(gateway);
     },
   },
+  users: {
+    says: "people and their developer keys, at the berth that runs: users list, add, change, remove, key",
+    run: async () => {
+      const [{ runUsers }, { callControl }, { readAdminKey }] = await Promise.all([
+        import("./roles/users.ts"),
+        import("./roles/call-control.ts"),
+        import("./control/identity/admin-key.ts"),
+      ]);
+      const { settings } = settingsFromHere();
+      const key = readAdminKey({ dataFolder: settings.data, given: settings.adminKey });
+      console.log(await runUsers(process.argv.slice(3), callControl({ ...runtime(settings), data: settings.data, key, clock })));
+    },
+  },
   config: {
     says: "print the effective settings and where each came from",
     run: async () => {

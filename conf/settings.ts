@@ -52,6 +52,7 @@ export const SETTINGS = {
       secret: true,
     },
   ),
+  sessionDays: setting("BERTH_SESSION_DAYS", quantity(0.001, 3_650, "days"), 30, "How long somebody who signed in stays so"),
   workers: setting("BERTH_WORKERS", wholeNumber(1, 128), 1, "Gateway processes that share the edge's listening socket"),
   drainSeconds: setting(
     "BERTH_DRAIN_SECONDS",

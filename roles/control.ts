@@ -19,13 +19,14 @@ import type { RuntimeFolder } from "./runtime-folder.ts";
 /** Below the data folder: what the process driver keeps. */
 const PROCESS_FOLDER = "processes";
 const MEGABYTE = 1_048_576;
+const DAY_MS = 24 * 3_600_000;
 
 /** The control process: wishes and facts, the reconciler, the API and the gateways' feed. */
 export async function runControl(options: { settings: Settings; runtime: RuntimeFolder; version: string; clock: Clock; log: Log }): Promise<Running> {
   const { settings, runtime, version, clock, log } = options;
   // First of all the store: its lock is what keeps a second berth out, and the sockets are ours only under it.
   const store = openStore({ folder: settings.data, clock });
-  const identity = openIdentity({ store, clock });
+  const identity = openIdentity({ store, clock, sessionMs: settings.sessionDays * DAY_MS });
   const admin = adminKey({ dataFolder: settings.data, given: settings.adminKey });
   identity.ensureAdmin(admin.key);
   const driver = await chosenDriver(settings, clock, log);

@@ -32,7 +32,8 @@ export async function runGateway(options: {
     identity: feed.identity,
     apiSocket: runtime.apiSocket,
     limits: { proxyRequestTimeoutMs: settings.dockerSettings.proxyRequestTimeout, holdLimit: settings.holdLimit },
-    origins: settings.origins,
+    // A load balancer may show another Host than browsers do: a page of the public address is the stand's own all the same.
+    origins: settings.webRoot === undefined ? settings.origins : [new URL(settings.webRoot).origin, ...settings.origins],
     clock,
     log,
   });

@@ -27,6 +27,17 @@ export function adminKey(options: { dataFolder: string; given: string | undefine
   }
 }
 
+/** The key that is given, or the one that a berth on this data folder keeps; undefined where there is neither. Makes none. Faults: DATA_FOLDER_UNUSABLE. */
+export function readAdminKey(options: { dataFolder: string; given: string | undefined }): string | undefined {
+  if (options.given !== undefined) return options.given;
+  const file = join(options.dataFolder, ADMIN_KEY_FILE);
+  try {
+    return read(file);
+  } catch (cause) {
+    throw new Fault("DATA_FOLDER_UNUSABLE", `The admin key in ${file} cannot be read: ${(cause as Error).message}.`, { cause });
+  }
+}
+
 function read(file: string): string | undefined {
   try {
     // An empty file is what is left of a disk that was full: as good as none.
