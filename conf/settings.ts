@@ -53,6 +53,13 @@ export const SETTINGS = {
     },
   ),
   sessionDays: setting("BERTH_SESSION_DAYS", quantity(0.001, 3_650, "days"), 30, "How long somebody who signed in stays so"),
+  credentialsKey: setting(
+    "BERTH_CREDENTIALS_KEY",
+    list(text("32 bytes in base64 or hexadecimal", /^([0-9A-Fa-f]{64}|[A-Za-z0-9+/_-]{43}=?)$/)),
+    [],
+    "Key that seals credentials in the store; several, the newest first, to change it. Where unset, one is made and kept in the data folder",
+    { secret: true },
+  ),
   workers: setting("BERTH_WORKERS", wholeNumber(1, 128), 1, "Gateway processes that share the edge's listening socket"),
   drainSeconds: setting(
     "BERTH_DRAIN_SECONDS",

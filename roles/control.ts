@@ -3,10 +3,14 @@ import type { Clock } from "../clock.ts";
 import type { Settings } from "../conf/settings.ts";
 import { openApi } from "../control/api/open-api.ts";
 import { openFeed } from "../control/api/feed.ts";
+import { containerEnvironment } from "../control/credentials/container-environment.ts";
+import { openKeyFile } from "../control/credentials/key-file.ts";
+import { openCredentials } from "../control/credentials/open-credentials.ts";
+import { openVault } from "../control/credentials/open-vault.ts";
+import { endAtRest } from "../control/identity/container-session.ts";
 import { adminKey } from "../control/identity/admin-key.ts";
 import { openIdentity } from "../control/identity/open-identity.ts";
 import { openLifecycle } from "../control/lifecycle/open-lifecycle.ts";
-import { injectedEnv } from "../control/publish/injected-env.ts";
 import { openPublisher } from "../control/publish/open-publisher.ts";
 import { ZIP_LIMITS } from "../control/publish/unpack-zip.ts";
 import { openStore } from "../control/store/open-store.ts";
@@ -29,6 +33,8 @@ export async function runControl(options: { settings: Settings; runtime: Runtime
   const identity = openIdentity({ store, clock, sessionMs: settings.sessionDays * DAY_MS });
   const admin = adminKey({ dataFolder: settings.data, given: settings.adminKey });
   identity.ensureAdmin(admin.key);
+  const vault = openVault({ store, keyFile: openKeyFile(settings.data), given: settings.credentialsKey, log });
+  const credentials = openCredentials({ store, vault, clock });
   const driver = await chosenDriver(settings, clock, log);
   const lifecycle = openLifecycle({
     store,
@@ -40,15 +46,17 @@ export async function runControl(options: { settings: Settings; runtime: Runtime
       holdMs: settings.dockerSettings.proxyRequestTimeout,
       drainMs: settings.drainSeconds * 1_000,
     },
-    injectedEnv: ({ wishedBy }) =>
-      injectedEnv({ apiUrl: settings.apiUrl, queue: settings.queueSettings }, wishedBy === undefined ? undefined : identity.openSession(wishedBy)),
+    injectedEnv: containerEnvironment({ store, vault, credentials, stand: { apiUrl: settings.apiUrl, queue: settings.queueSettings } }),
+    renderEnv: credentials.renderEnv,
     clock,
     log,
   });
   const feed = await openFeed({ socketPath: runtime.feedSocket, lifecycle, store, who: async (token) => identity.who(token), clock, log });
+  endAtRest(store, lifecycle);
   const publisher = await openPublisher({
     store,
     lifecycle,
+    credentials,
     dataFolder: settings.data,
     environment: settings.environment,
     maxPackageBytes: settings.maxPackageMb * MEGABYTE,
@@ -61,6 +69,8 @@ export async function runControl(options: { settings: Settings; runtime: Runtime
     lifecycle,
     identity,
     publisher,
+    credentials,
+    vault,
     driverLogs: (service, tail, signal) => driver.logs(service, { tail }, { signal }),
     settings: { webRoot: settings.webRoot, origins: settings.origins, version },
     log,

@@ -1,4 +1,6 @@
 import type { Log } from "../../log.ts";
+import type { Credentials } from "../credentials/open-credentials.ts";
+import type { Vault } from "../credentials/open-vault.ts";
 import type { ControlIdentity } from "../identity/open-identity.ts";
 import type { Lifecycle } from "../lifecycle/open-lifecycle.ts";
 import type { Publisher } from "../publish/open-publisher.ts";
@@ -21,6 +23,8 @@ export type ApiParts = {
   lifecycle: ApiLifecycle;
   identity: ControlIdentity;
   publisher: Publisher;
+  credentials: Credentials;
+  vault: Pick<Vault, "rotate">;
   /** A container's last `tail` lines, oldest first, as the orchestrator has them now. */
   driverLogs(service: string, tail: number, signal: AbortSignal): AsyncIterable<string>;
   settings: ApiSettings;

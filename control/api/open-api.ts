@@ -6,6 +6,7 @@ import { openAdmission } from "./admission.ts";
 import { answerError } from "./api-error.ts";
 import type { ApiParts } from "./api-parts.ts";
 import { containerRoutes } from "./container-routes.ts";
+import { credentialRoutes } from "./credential-routes.ts";
 import { imageRoutes } from "./image-routes.ts";
 import { peopleRoutes } from "./people-routes.ts";
 import { permitPages } from "./permitted-pages.ts";
@@ -65,6 +66,7 @@ async function buildApi(parts: ApiParts): Promise<FastifyInstance> {
       imageRoutes(api, parts, admission);
       serviceRoutes(api, parts, admission);
       await api.register(async (packages) => packageRoutes(packages, parts, admission));
+      await api.register(async (credentials) => credentialRoutes(credentials, parts, admission));
       api.get("/openapi.json", { config: { admits: "anyone" }, schema: { hide: true } }, () => app.swagger());
     },
     { prefix: "/api" },

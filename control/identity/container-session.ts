@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import { aboutSession, type Vault } from "../credentials/open-vault.ts";
 import { Fault } from "../../fault.ts";
 import type { ContainerState } from "../lifecycle/container-states.ts";
+import type { Lifecycle } from "../lifecycle/open-lifecycle.ts";
 import type { Container } from "../store/entities.ts";
 import type { Store } from "../store/open-store.ts";
 import { digest } from "./digest.ts";
@@ -39,9 +40,31 @@ export function containerToken({ store, vault }: { store: Store; vault: Vault },
   const sealed = orUndefined(() => vault.seal(aboutSession(known), token));
   store.transaction(() => {
     for (const session of before) if (!own.includes(session)) store.sessions.remove(session.digest);
-    store.sessions.insert({ digest: known, userId: wishedBy, expiresOn: NEVER, keyDigest: undefined, containerId: id, start: { generation, wishedOn, sealed } });
+    store.sessions.insert({
+      digest: known,
+      userId: wishedBy,
+      expiresOn: NEVER,
+      keyDigest: undefined,
+      containerId: id,
+      start: { generation, wishedOn, sealed },
+    });
   });
   return token;
+}
+
+/** Forgets the sessions of containers that have come to rest: they count no more, and the next start makes its own. */
+export function endAtRest(store: Store, lifecycle: Pick<Lifecycle, "watch">): () => void {
+  return lifecycle.watch((change) => {
+    if (!("container" in change)) return;
+    const { id, state } = change.container;
+    if (state !== "USER_STOPPED" && state !== "SYSTEM_STOPPED") return;
+    try {
+      store.sessions.removeByContainer(id);
+    } catch (error) {
+      // A full disk must not stop who else is told; the next start tries again.
+      if (!(error instanceof Fault)) throw error;
+    }
+  });
 }
 
 /** Without the key the container still starts; only that a repeated start would give it a second token. */

@@ -19,6 +19,8 @@ export type LifecycleParts = {
   environment: string;
   /** The variables that every container is given; its own map is added after them. Asked at every start. */
   injectedEnv(container: Container, image: Image): Promise<Record<string, string>> | Record<string, string>;
+  /** The container's own map as it is handed over; as it is written where this is not given. Faults: those that keep it from starting. */
+  renderEnv?: (container: Container) => Record<string, string>;
   /** What `Image.files` is relative to. */
   filesFolder: string;
   random: () => number;

@@ -81,7 +81,7 @@ function specOf(rooms: Rooms, row: Container, image: Image, injected: Record<str
     labels: { store: rooms.store.id, environment: rooms.environment, container: row.id, generation: row.generation },
     image: image.resolvedId ?? image.ref,
     ...(image.files === "" ? {} : { folder: join(rooms.filesFolder, image.files) }),
-    env: { ...injected, ...row.env },
+    env: { ...injected, ...(rooms.renderEnv?.(row) ?? row.env) },
     cpu,
     memoryMb,
     shmMb,

@@ -12,9 +12,14 @@ export type PublishedConnection = {
   secrets: Record<string, unknown>;
 };
 
-export const CONNECTIONS = "connections";
+const CONNECTIONS = "connections";
 
 const LARGEST_BYTES = 1_048_576;
+
+/** Whether a path in a package is one of these files. */
+export function isConnection(path: string): boolean {
+  return /^connections\/[^/]+\.json$/i.test(path);
+}
 
 /**
  * Reads the connections of an unpacked package. They are made for more than containers, so one that cannot be read stops no publish: it
@@ -22,7 +27,7 @@ const LARGEST_BYTES = 1_048_576;
  */
 export async function findConnections(root: string, signal: AbortSignal): Promise<{ connections: PublishedConnection[]; warnings: string[] }> {
   const folder = join(root, CONNECTIONS);
-  const names = (await readdir(folder).catch(() => [])).filter((name) => name.toLowerCase().endsWith(".json")).toSorted();
+  const names = (await readdir(folder).catch(() => [])).filter((name) => isConnection(`${CONNECTIONS}/${name}`)).toSorted();
   const found = new Map<string, PublishedConnection>();
   const warnings: string[] = [];
   for (const name of names) {

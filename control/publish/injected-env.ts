@@ -1,3 +1,5 @@
+import { unscoped } from "./names.ts";
+
 /** What containers are told of the stand around them. */
 export type StandSettings = {
   /** Where a *container* reaches the API; differs from the public address. */
@@ -14,11 +16,17 @@ export type StandSettings = {
   };
 };
 
+/** What a container is told of itself. */
+export type OwnFacts = { service: string; cpu: number; image: string; packageName: string; packageVersion: string };
+
+/** Processes per core of a queue worker. */
+const WORKERS_PER_CORE = 2;
+
 /**
- * The variables that every container gets, under the names that published images read (AMPQ is how they spell it). The
- * container's own map comes last and wins. `userToken` is a session of the user whose action starts it.
+ * The variables that every container gets, under the names that published images read (AMPQ is how they spell it). The package's
+ * credentials and then the container's own map come after them and win. `userToken` is a session of the user whose action starts it.
  */
-export function injectedEnv(stand: StandSettings, userToken: string | undefined): Record<string, string> {
+export function injectedEnv(stand: StandSettings, own: OwnFacts, userToken: string | undefined): Record<string, string> {
   const { queue } = stand;
   return {
     DATAGROK_AMPQ_HOST: queue.amqpHost,
@@ -31,5 +39,21 @@ export function injectedEnv(stand: StandSettings, userToken: string | undefined)
     DATAGROK_PIPE_KEY: queue.pipeKey,
     ...(stand.apiUrl === undefined ? {} : { DATAGROK_API_URL: stand.apiUrl }),
     ...(userToken === undefined ? {} : { USER_API_KEY: userToken }),
+    ...workerEnv(own),
+  };
+}
+
+/**
+ * What the queue workers read that the publishing client generates (`celery -A $DATAGROK_CELERY_NAME … -Q $TASK_QUEUE_NAME`), and their
+ * like in JavaScript. The first follows from the client, whose entry file has that name; that the queue is called after the image is ours.
+ */
+function workerEnv({ service, cpu, image, packageName, packageVersion }: OwnFacts): Record<string, string> {
+  return {
+    DATAGROK_CELERY_NAME: image.replaceAll("-", "_"),
+    TASK_QUEUE_NAME: image,
+    CELERY_HOSTNAME: service,
+    WORKERS_PROCESSES: String(Math.max(1, Math.round(cpu * WORKERS_PER_CORE))),
+    DATAGROK_PACKAGE_NAME: unscoped(packageName),
+    DATAGROK_PACKAGE_VERSION: packageVersion,
   };
 }

@@ -8,6 +8,9 @@ import type { Lifecycle } from "../lifecycle/open-lifecycle.ts";
 import type { Container, User } from "../store/entities.ts";
 import type { Store } from "../store/open-store.ts";
 import { storeFault } from "../store/store-fault.ts";
+import type { Credentials } from "../credentials/open-credentials.ts";
+import { unresolvedTemplates } from "../credentials/unresolved.ts";
+import { findConnections, isConnection } from "./connections.ts";
 import { defineContainers, type Definition } from "./definitions.ts";
 import { DOCKERFILES, findFolders } from "./folders.ts";
 import { unscoped } from "./names.ts";
@@ -50,6 +53,8 @@ export type Told = Pick<Lifecycle, "wishValidation" | "defined" | "removed">;
 export async function openPublisher(parts: {
   store: Store;
   lifecycle: Told;
+  /** Takes in the package's connections and what they bring of secrets. */
+  credentials: Pick<Credentials, "record">;
   dataFolder: string;
   /** Goes into the services' names. */
   environment: string;
@@ -80,6 +85,13 @@ export async function openPublisher(parts: {
     const { into, json } = await readPackage(folder, asked);
     const found = await findFolders(into, asked.signal);
     const { definitions, warnings } = defineContainers(json, found.folders, asked.debug ? asked.user.login : undefined);
+    const { connections, warnings: unread } = await findConnections(into, asked.signal);
+    const unresolved = unresolvedTemplates(
+      json.name,
+      definitions.map(({ name, container }) => ({ name, env: container.env })),
+      connections,
+    );
+    const kept: string[] = [];
     const staged = await stage(definitions, folder, files.copy);
     // From here on nothing is waited for: the files are in place and the rows durable together.
     const rooms = { store, environment: parts.environment, now: clock.now() };
@@ -87,16 +99,18 @@ export async function openPublisher(parts: {
     const recorded = store.transaction(() => {
       const known = store.packages.byName(json.name);
       for (const image of known ? store.images.byPackage(known.id) : []) before.set(image.folder, image.files);
-      return recordPackage(rooms, json, asked.user, definitions, (packageId, definition) =>
+      const recorded = recordPackage(rooms, json, asked.user, definitions, (packageId, definition) =>
         files.place(staged.get(definition.folder) ?? definition.at, packageId, definition.folder, definition.hash),
       );
+      kept.push(...parts.credentials.record(recorded.package, connections));
+      return recorded;
     });
     for (const [index, image] of recorded.images.entries()) {
       // What still runs may run from the version before this one; what waits for its successor's image, from one before that.
       if (runsOlder(recorded.containers[index])) continue;
       files.prune(recorded.package.id, image.folder, [image.files, before.get(image.folder) ?? image.files]);
     }
-    return { ...recorded, warnings: [...found.warnings, ...warnings] };
+    return { ...recorded, warnings: [...found.warnings, ...warnings, ...unread, ...kept, ...unresolved] };
   };
 
   const publish = async (asked: Publishing): Promise<Published> => {
@@ -126,7 +140,7 @@ function runsOlder(container: Container | undefined): boolean {
 
 /** Only what makes containers is kept; scripts, styles and the package's own code are somebody else's. */
 function isWanted(path: string): boolean {
-  return path === "package.json" || path.startsWith(`${DOCKERFILES}/`);
+  return path === "package.json" || path.startsWith(`${DOCKERFILES}/`) || isConnection(path);
 }
 
 /** Some clients leave the scope out of the address. */

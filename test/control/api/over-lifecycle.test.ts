@@ -5,6 +5,9 @@ import { join } from "node:path";
 import t, { type Test } from "tap";
 import { systemClock } from "../../../clock.ts";
 import { openApi } from "../../../control/api/open-api.ts";
+import { openKeyFile } from "../../../control/credentials/key-file.ts";
+import { openCredentials } from "../../../control/credentials/open-credentials.ts";
+import { openVault } from "../../../control/credentials/open-vault.ts";
 import { openIdentity } from "../../../control/identity/open-identity.ts";
 import { openLifecycle } from "../../../control/lifecycle/open-lifecycle.ts";
 import { openPublisher } from "../../../control/publish/open-publisher.ts";
@@ -59,7 +62,10 @@ async function openControl(t: Test) {
   const driver = memoryDriver();
   const lifecycle = openLifecycle({ store, driver, clock, log, environment: "test", filesFolder: folder, injectedEnv: () => ({}) });
   const maxPackageBytes = 1_000_000;
-  const publisher = await openPublisher({ store, lifecycle, dataFolder: folder, environment: "test", clock, maxPackageBytes, limits: ZIP_LIMITS });
+  const vault = openVault({ store, keyFile: openKeyFile(folder), given: [], log });
+  const credentials = openCredentials({ store, vault, clock });
+  const environment = "test";
+  const publisher = await openPublisher({ store, lifecycle, credentials, dataFolder: folder, environment, clock, maxPackageBytes, limits: ZIP_LIMITS });
   const socketPath = join(folder, "api.sock");
   const api = await openApi({
     socketPath,
@@ -67,6 +73,8 @@ async function openControl(t: Test) {
     lifecycle,
     identity,
     publisher,
+    credentials,
+    vault,
     driverLogs: (service, tail, signal) => driver.logs(service, { tail }, { signal }),
     settings: { webRoot: undefined, origins: [], version: "0.1.0" },
     log,
