@@ -87,6 +87,21 @@ const COMMANDS: Record<string, { says: string; run(): Promise<void> }> = {
       console.log(await runUsers(process.argv.slice(3), callControl({ ...runtime(settings), data: settings.data, key, clock })));
     },
   },
+  credentials: {
+    says: "secrets of packages and their connections, at the berth that runs: credentials list, set, remove, rotate",
+    run: async () => {
+      const [{ runCredentials }, { callControl }, { readAdminKey }] = await Promise.all([
+        import("./roles/credentials.ts"),
+        import("./roles/call-control.ts"),
+        import("./control/identity/admin-key.ts"),
+      ]);
+      const { settings } = settingsFromHere();
+      const key = readAdminKey({ dataFolder: settings.data, given: settings.adminKey });
+      const call = callControl({ ...runtime(settings), data: settings.data, key, clock });
+      const hint = (sentence: string) => void (process.stdin.isTTY && console.error(sentence));
+      console.log(await runCredentials(process.argv.slice(3), { call, input: process.stdin, hint }));
+    },
+  },
   config: {
     says: "print the effective settings and where each came from",
     run: async () => {
@@ -150,7 +165,7 @@ function shownHost(host: string): string {
 }
 
 function help(): string {
-  const lines = Object.entries(COMMANDS).map(([name, { says }]) => `  ${name.padEnd(9)}${says}`);
+  const lines = Object.entries(COMMANDS).map(([name, { says }]) => `  ${name.padEnd(12)}${says}`);
   return `berth ${VERSION}: an edge proxy that wakes, guards and rests plugin containers\n\nberth <command>\n${lines.join("\n")}\n\nSettings come from the environment and ${SETTINGS_FILE}: see conf/settings.md.`;
 }
 
