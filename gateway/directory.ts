@@ -12,8 +12,8 @@ export type StartTimes = { queue: number; pull?: number; create: number; boot: n
  * needs to know no state at all.
  */
 export type Standing =
-  /** It accepts connections: forward. */
-  | { kind: "awake"; address: { host: string; port: number } }
+  /** It accepts connections: forward. `doubted` while control verifies that, because somebody was refused. */
+  | { kind: "awake"; address: { host: string; port: number }; doubted?: boolean }
   /** It runs but exposes no port: 400. */
   | { kind: "portless" }
   /** It will be awake without being asked again: hold. */

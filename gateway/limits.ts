@@ -9,7 +9,7 @@ export type GatewayLimits = {
   /** How often a waiting WebSocket client is pinged, so that load balancers keep its socket. */
   wsPingMs: number;
   connectTimeoutMs: number;
-  /** How long to wait for news of a container that refused the connection although it counts as awake. */
+  /** How long to wait for news of a container that refused the connection although it counts as awake; control looks within a second. */
   doubtMs: number;
   /** How long the control plane's API may take; `run` and `stop` may wait there for a whole start. */
   apiTimeoutMs: number;
@@ -27,7 +27,7 @@ export const GATEWAY_LIMITS: GatewayLimits = {
   prebufferBytes: 1_048_576,
   wsPingMs: 15_000,
   connectTimeoutMs: 5_000,
-  doubtMs: 1_000,
+  doubtMs: 1_500,
   apiTimeoutMs: 900_000,
   headersTimeoutMs: 30_000,
   keepAliveTimeoutMs: 75_000,

@@ -10,6 +10,8 @@ export type DriveLimit = {
   /** How far progress may push the limit back; without it, not at all. */
   capMs?: number;
   overdue: () => Error;
+  /** Once the limit has passed, before the driver is told: the last chance to ask what will then be gone. Brief, and never rejects. */
+  lastWords?: () => Promise<void>;
   signal: AbortSignal;
 };
 
@@ -18,7 +20,14 @@ export type DriveLimit = {
  * the same service does not meet the last one; then it rejects with the abort's reason, whatever the driver says.
  */
 export async function drive<T>(limit: DriveLimit, task: (signal: AbortSignal, progressed: () => void) => Promise<T>): Promise<T> {
-  const deadline = progressDeadline({ clock: limit.clock, ms: limit.ms, capMs: limit.capMs ?? 0, reason: limit.overdue, parent: limit.signal });
+  const deadline = progressDeadline({
+    clock: limit.clock,
+    ms: limit.ms,
+    capMs: limit.capMs ?? 0,
+    reason: limit.overdue,
+    lastWords: limit.lastWords,
+    parent: limit.signal,
+  });
   let cancelPatience = () => {};
   const abandoned = new Promise<never>((_, reject) => {
     const onAbort = () => (cancelPatience = limit.clock.after(CLEAN_UP_MS, () => reject(deadline.signal.reason as Error)));

@@ -17,6 +17,10 @@ export type LifecycleLimits = {
   sweepMs: number;
   /** How often the last use of containers is written down. */
   flushMs: number;
+  /** How long a container that runs may refuse connections before it counts as lost. */
+  checkMs: number;
+  /** How often requests that met nobody at a container's address may put that in doubt. */
+  doubtEveryMs: number;
   /** For a driver call that only asks. */
   callMs: number;
   /** A container that ran for this long owes nothing to its earlier failures. */
@@ -40,6 +44,8 @@ export const LIFECYCLE_LIMITS: LifecycleLimits = {
   pullCapMs: 30 * 60_000,
   sweepMs: 10_000,
   flushMs: 10_000,
+  checkMs: 30_000,
+  doubtEveryMs: 1_000,
   callMs: 30_000,
   stableMs: 60_000,
   lossesInARow: 5,

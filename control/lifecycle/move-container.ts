@@ -9,17 +9,19 @@ export type ContainerPatch = Partial<Omit<Container, "id" | "state">>;
 
 /**
  * The only way from one state to another: along the table, and only where the row is still in the state that was looked at.
- * Undefined where either says no. Everybody who watches hears of it.
+ * Undefined where either says no. Everybody who watches hears of it. `byUser` is who wished it, where somebody did.
  */
 export function moveContainer(
   rooms: Pick<Rooms, "store" | "clock" | "log" | "changes">,
   row: Container,
   event: ContainerEvent,
   patch: ContainerPatch = {},
+  byUser?: string,
 ): Container | undefined {
   const to = next(CONTAINER_TABLE, row.state, event);
   if (!to) return undefined;
-  const moved = rooms.store.containers.move(row.id, row.state, to, { since: rooms.clock.now(), ...patch });
+  const at = rooms.clock.now();
+  const moved = rooms.store.containers.move(row.id, row.state, to, { since: at, ...patch }, { at, event, byUser });
   if (!moved) return undefined;
   rooms.log.info(
     { container: row.id, name: row.name, from: row.state, to, event, ...(patch.fault ? { fault: patch.fault.code } : {}) },
@@ -32,7 +34,7 @@ export function moveContainer(
 /** What a failure leaves in the row: the cause, and when the next start may be tried. */
 export function failure(rooms: Pick<Rooms, "clock" | "limits" | "random">, attempts: number, fault: FaultData): ContainerPatch {
   const notBefore = rooms.clock.now() + retryDelay(rooms.limits.startRetry, attempts, rooms.random);
-  return { fault, attempts, notBefore, ...(fault.logs ? { lastLogs: fault.logs.join("\n") } : {}) };
+  return { fault, attempts, notBefore, ...(fault.logs?.length ? { lastLogs: fault.logs.join("\n") } : {}) };
 }
 
 /** What a row says of a container that does not run. */

@@ -9,9 +9,11 @@ export function moveImage(
   image: Image,
   event: ImageEvent,
   patch: Partial<Omit<Image, "id" | "state">>,
+  byUser?: string,
 ): Image | undefined {
   const to = next(IMAGE_TABLE, image.state, event);
-  const moved = to && rooms.store.images.move(image.id, image.state, to, { since: rooms.clock.now(), ...patch });
+  const at = rooms.clock.now();
+  const moved = to && rooms.store.images.move(image.id, image.state, to, { since: at, ...patch }, { at, event, byUser });
   if (moved) {
     rooms.log.info(
       { image: image.id, name: image.name, from: image.state, to, event, ...(patch.fault ? { fault: patch.fault.code } : {}) },

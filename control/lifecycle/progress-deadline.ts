@@ -11,12 +11,24 @@ export type ProgressDeadline = {
 };
 
 /** `ms` and `capMs` count from now. */
-export function progressDeadline(options: { clock: Clock; ms: number; capMs: number; reason: () => Error; parent: AbortSignal }): ProgressDeadline {
+export function progressDeadline(options: {
+  clock: Clock;
+  ms: number;
+  capMs: number;
+  reason: () => Error;
+  /** Awaited between the limit and the abort. */
+  lastWords?: (() => Promise<void>) | undefined;
+  parent: AbortSignal;
+}): ProgressDeadline {
   const { clock, ms, parent } = options;
   const own = new AbortController();
   const lastAt = clock.monotonic() + Math.max(ms, options.capMs);
   const onParent = () => own.abort(parent.reason);
-  const expire = () => own.abort(options.reason());
+  let ended = false;
+  const abort = () => {
+    if (!ended) own.abort(options.reason());
+  };
+  const expire = () => (options.lastWords ? void options.lastWords().then(abort) : abort());
   let cancel = clock.after(ms, expire);
   if (parent.aborted) onParent();
   else parent.addEventListener("abort", onParent, { once: true });
@@ -27,6 +39,7 @@ export function progressDeadline(options: { clock: Clock; ms: number; capMs: num
       cancel = clock.after(Math.max(0, Math.min(ms, lastAt - clock.monotonic())), expire);
     },
     end: () => {
+      ended = true;
       cancel();
       parent.removeEventListener("abort", onParent);
     },

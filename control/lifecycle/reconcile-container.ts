@@ -2,13 +2,15 @@ import { Fault } from "../../fault.ts";
 import type { Container } from "../store/entities.ts";
 import type { ContainerState } from "./container-states.ts";
 import { drive } from "./drive.ts";
-import { check, keep } from "./keep-container.ts";
+import { isEngineTrouble } from "./engine-trouble.ts";
+import { keep } from "./keep-container.ts";
+import { check } from "./check-container.ts";
 import { failure, moveContainer } from "./move-container.ts";
-import { containerTimeLeft, containerTimeOut } from "./overdue.ts";
+import { containerTimeLeft, containerTimeOut, isPassing } from "./overdue.ts";
 import { heal, stayStopped } from "./rest-container.ts";
 import { containerKey, type Rooms } from "./rooms.ts";
 import { beginStart, start } from "./start-container.ts";
-import type { Step } from "./step.ts";
+import type { Outcome, Step } from "./step.ts";
 import { drain, stop } from "./stop-container.ts";
 
 /** What a container needs next, by its state. */
@@ -41,15 +43,28 @@ export async function reconcileContainer(rooms: Rooms, id: string, signal: Abort
     }
     // Set before the step, so that one that fails is looked at in time as well.
     if (leftMs !== undefined) rooms.queue.addAfter(containerKey(id), leftMs);
-    const outcome = await STEPS[row.state](rooms, row, signal);
+    const outcome = await step(rooms, row, signal);
     if (outcome === "moved") continue;
     if (outcome !== "rest") rooms.queue.addAfter(containerKey(id), outcome.lookInMs);
     return;
   }
 }
 
+/** An engine that cannot be asked is remembered as the cause, should the state time out meanwhile. */
+async function step(rooms: Rooms, row: Container, signal: AbortSignal): Promise<Outcome> {
+  try {
+    return await STEPS[row.state](rooms, row, signal);
+  } catch (error) {
+    if (!signal.aborted && isPassing(row.state) && error instanceof Fault && isEngineTrouble(error.code) && row.fault?.code !== error.code) {
+      rooms.store.containers.update(row.id, { fault: error.toJSON() });
+    }
+    throw error;
+  }
+}
+
 function timeOut(rooms: Rooms, row: Container): void {
-  moveContainer(rooms, row, "timedOut", failure(rooms, row.attempts + 1, containerTimeOut(rooms, row).toJSON()));
+  const fault = row.fault && isEngineTrouble(row.fault.code) ? row.fault : containerTimeOut(rooms, row).toJSON();
+  moveContainer(rooms, row, "timedOut", failure(rooms, row.attempts + 1, fault));
 }
 
 /** A removed container's service goes too. */

@@ -1,4 +1,5 @@
 import { Fault } from "../../fault.ts";
+import { isEngineTrouble } from "./engine-trouble.ts";
 import { keepingWish } from "./wish-again.ts";
 import { observe } from "./keep-container.ts";
 import { moveContainer } from "./move-container.ts";
@@ -19,7 +20,7 @@ export const stayStopped: Step = async (rooms, row, signal) => {
 
 /**
  * A container in ERROR keeps its wish. Not wished, it is a stop that failed, and tried again after back-off. Wished, a healthy
- * fact ends the error; a new start is for a user or a request to ask, except that an engine's absence was nobody's fault.
+ * fact ends the error; a new start is for a user or a request to ask, except that an engine's trouble was nobody's fault.
  */
 export const heal: Step = async (rooms, row, signal) => {
   const waitMs = row.notBefore - rooms.clock.now();
@@ -41,6 +42,6 @@ export const heal: Step = async (rooms, row, signal) => {
       return rooms.store.containers.find(row.id)?.state === "ERROR" ? "rest" : "moved";
     }
   }
-  if (now.config.onDemand || now.fault?.code !== "ENGINE_UNREACHABLE") return "rest";
+  if (now.config.onDemand || !isEngineTrouble(now.fault?.code)) return "rest";
   return waitMs > 0 ? { lookInMs: waitMs } : keepingWish(rooms, now);
 };

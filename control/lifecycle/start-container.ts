@@ -4,6 +4,7 @@ import { Fault } from "../../fault.ts";
 import type { Container, Image } from "../store/entities.ts";
 import { asFault } from "./as-fault.ts";
 import { drive } from "./drive.ts";
+import { readLastLines } from "./last-logs.ts";
 import { startLimit } from "./limits.ts";
 import { failure, moveContainer, NOT_RUNNING } from "./move-container.ts";
 import { moveImage } from "./move-image.ts";
@@ -51,15 +52,18 @@ export const start: Step = async (rooms, row, signal) => {
 };
 
 /** Makes the row's service run and answer, whether or not it does already. Faults: those of the driver, START_TIMED_OUT. */
-export async function deploy(rooms: Rooms, row: Container, signal: AbortSignal): Promise<Deployment> {
+export async function deploy(rooms: Rooms, row: Container, signal: AbortSignal, limitMs = startLimit(rooms.limits)): Promise<Deployment> {
   const { clock, limits } = rooms;
   const image = rooms.store.images.find(row.imageId);
   if (!image) throw new Fault("IMAGE_ENTITY_NOT_FOUND", `The image of ${row.name} was removed.`);
-  const limitMs = startLimit(limits);
-  const overdue = () => new Fault("START_TIMED_OUT", `The container ${row.name} did not accept a connection within ${Math.round(limitMs / 1000)} s.`);
+  let logs: string[] = [];
+  const overdue = () =>
+    new Fault("START_TIMED_OUT", `The container ${row.name} did not accept a connection within ${Math.round(limitMs / 1000)} s.`, { logs });
+  // The driver takes away what did not start, and its log with it.
+  const lastWords = async () => void (logs = await readLastLines(rooms, row, signal));
   const ms = enteredOn(rooms, row) + limitMs - clock.now();
   return rooms.flights.run(containerKey(row.id), row.generation, signal, (flight) =>
-    drive({ clock, ms, capMs: limits.pullCapMs, overdue, signal: flight }, async (stop, progressed) => {
+    drive({ clock, ms, capMs: limits.pullCapMs, overdue, lastWords, signal: flight }, async (stop, progressed) => {
       const spec = specOf(rooms, row, image, await rooms.injectedEnv(row, image));
       stop.throwIfAborted();
       let renewedOn = row.since;

@@ -1,14 +1,9 @@
-import type { Container } from "../store/entities.ts";
 import { Fault } from "../../fault.ts";
 import { drive } from "./drive.ts";
+import { readLastLogs } from "./last-logs.ts";
 import { moveContainer, NOT_RUNNING } from "./move-container.ts";
 import { containerTimeLeft, enteredOn } from "./overdue.ts";
-import type { Rooms } from "./rooms.ts";
 import type { Step } from "./step.ts";
-
-/** Its last words are worth this much of a stop, and not more. */
-const LAST_LOGS_MS = 1_000;
-const LAST_LOGS_LINES = 200;
 
 /**
  * The change to this state was published: from then on no gateway sends anything more. Stops once each has said that it knows
@@ -41,14 +36,3 @@ export const stop: Step = async (rooms, row, signal) => {
   moveContainer(rooms, now, event, { ...NOT_RUNNING, ...(lastLogs === "" ? {} : { lastLogs }), attempts: 0, notBefore: 0 });
   return "moved";
 };
-
-/** Empty where they cannot be had soon: no stop fails for them. */
-export async function readLastLogs(rooms: Rooms, row: Pick<Container, "service">, signal: AbortSignal): Promise<string> {
-  const overdue = () => new Fault("ENGINE_UNREACHABLE", "The engine was slow to give the last log lines.");
-  const read = async (call: AbortSignal) => {
-    let text = "";
-    for await (const piece of rooms.driver.logs(row.service, { tail: LAST_LOGS_LINES }, { signal: call })) text += piece;
-    return text;
-  };
-  return drive({ clock: rooms.clock, ms: LAST_LOGS_MS, overdue, signal }, read).catch(() => "");
-}

@@ -2,6 +2,7 @@ import type { Observed } from "../../drivers/driver.ts";
 import { Fault } from "../../fault.ts";
 import type { Container } from "../store/entities.ts";
 import { drive } from "./drive.ts";
+import { isEngineTrouble } from "./engine-trouble.ts";
 import { sameAddress } from "./keep-container.ts";
 import { isPassing, isPassingImage } from "./overdue.ts";
 import { containerKey, imageKey, type Rooms } from "./rooms.ts";
@@ -28,7 +29,7 @@ export async function sweep(rooms: Rooms, signal: AbortSignal): Promise<Observed
 /** True where the row is on its way, or says something else than the fact does. */
 function wantsLook(row: Container, fact: Observed | undefined): boolean {
   if (isPassing(row.state)) return true;
-  if (row.state === "ERROR") return fact?.running === true || row.desiredInstances === 0 || row.fault?.code === "ENGINE_UNREACHABLE";
+  if (row.state === "ERROR") return fact?.running === true || row.desiredInstances === 0 || isEngineTrouble(row.fault?.code);
   if (row.state !== "STARTED") return fact?.running === true || row.desiredInstances === 1;
   if (!fact?.running || fact.labels.generation !== row.generation) return true;
   return row.address !== undefined && !sameAddress(fact.address, row.address);

@@ -11,7 +11,7 @@ const STANDINGS: Record<ContainerState, (container: Container) => Standing> = {
   PENDING_START: () => COMING,
   STARTING: () => COMING,
   STARTED: awake,
-  CHECKING: awake,
+  CHECKING: doubted,
   PENDING_USER_STOP: atRest,
   PENDING_SYSTEM_STOP: atRest,
   STOPPING: atRest,
@@ -27,6 +27,12 @@ export function viewOf(container: Container): ContainerView {
 
 function awake({ address }: Container): Standing {
   return address ? { kind: "awake", address } : { kind: "portless" };
+}
+
+/** Still sent requests, since most doubts are unfounded; one that is refused waits for what the check finds. */
+function doubted(container: Container): Standing {
+  const standing = awake(container);
+  return standing.kind === "awake" ? { ...standing, doubted: true } : standing;
 }
 
 /** Stopped or about to be: a request wakes it where it is on-demand, even after a user's stop, or where it went to sleep by itself. */

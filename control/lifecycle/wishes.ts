@@ -1,5 +1,6 @@
 import { Fault } from "../../fault.ts";
 import type { Container } from "../store/entities.ts";
+import { doubt } from "./doubt.ts";
 import { isReplaceable } from "./keep-container.ts";
 import { moveContainer, type ContainerPatch } from "./move-container.ts";
 import { moveImage } from "./move-image.ts";
@@ -12,21 +13,24 @@ export type Wishes = {
   wishStart(id: string, userId: string): Container;
   /** A user's `stop`. A start under way is broken off at once. */
   wishStop(id: string, userId: string): Container;
-  /** A request. Faults: also the cause where it may not wake the container: CONTAINER_STOPPED, or that of the last start. */
+  /** A request; one for a container that counts as awake was refused by it, so that is verified. Faults: also the cause where it may not wake the container: CONTAINER_STOPPED, or that of the last start. */
   wake(id: string, userId: string): Container;
   /** Faults: IMAGE_ENTITY_NOT_FOUND. */
-  wishValidation(imageId: string): void;
+  wishValidation(imageId: string, userId?: string): void;
   /** The definition is new or changed: what runs of an older one is replaced once the image is READY and its open requests have ended. */
-  defined(id: string): void;
+  defined(id: string, userId?: string): void;
   /** Forgets the container and takes its service away. No fault where it is gone already. */
   removed(id: string): void;
 };
+
+/** A wake that comes so soon after the start was sent before the gateway had heard of it. */
+const FRESH_MS = 100;
 
 const STOPPED_BY_USER = new Fault("CONTAINER_STOPPED", "A user stopped the container.");
 const REPLACED = new Fault("CONTAINER_STOPPED", "A newer definition replaces this one.");
 
 export function wishesIn(rooms: Rooms): Wishes {
-  const { store, clock, changes, flights, queue, usage } = rooms;
+  const { store, clock, changes, flights, limits, queue, usage } = rooms;
 
   const find = (id: string): Container => {
     const row = store.containers.find(id);
@@ -39,6 +43,19 @@ export function wishesIn(rooms: Rooms): Wishes {
     changes.publish(noted);
     return noted;
   };
+  const doubtedOn = new Map<string, number>();
+  /** A gateway's connect was refused: the container is looked at now, and if it is lost, this wish starts it again. */
+  const askAgain = (row: Container, userId: string): Container => {
+    const wishedOn = clock.now();
+    if (row.state === "CHECKING") return row.wishedOn >= row.since ? row : note(row, { wishedOn });
+    const waitMs = Math.max((doubtedOn.get(row.id) ?? -Infinity) + limits.doubtEveryMs - clock.monotonic(), row.since + FRESH_MS - wishedOn);
+    if (waitMs > 0) {
+      queue.addAfter(containerKey(row.id), waitMs);
+      return row;
+    }
+    doubtedOn.set(row.id, clock.monotonic());
+    return look(doubt(rooms, row, { wishedOn }, userId) ?? row);
+  };
   const look = (row: Container): Container => {
     queue.add(containerKey(row.id));
     return row;
@@ -47,7 +64,7 @@ export function wishesIn(rooms: Rooms): Wishes {
   const wishStart: Wishes["wishStart"] = (id, userId) => {
     const row = find(id);
     const patch = { desiredInstances: 1, wishedBy: userId, wishedOn: clock.now() } as const;
-    const moved = moveContainer(rooms, row, "startWished", { ...patch, fault: undefined });
+    const moved = moveContainer(rooms, row, "startWished", { ...patch, fault: undefined }, userId);
     if (moved) return look(moved);
     // Wished already: who came first keeps the wish.
     return row.desiredInstances === 1 ? row : look(note(row, patch));
@@ -55,10 +72,10 @@ export function wishesIn(rooms: Rooms): Wishes {
 
   return {
     wishStart,
-    wishStop: (id, _userId) => {
+    wishStop: (id, userId) => {
       const row = find(id);
       const patch = { desiredInstances: 0, stopFor: "user" } as const;
-      const moved = moveContainer(rooms, row, "stopWished", patch);
+      const moved = moveContainer(rooms, row, "stopWished", patch, userId);
       if (moved) {
         flights.abort(containerKey(id), STOPPED_BY_USER);
         return look(moved);
@@ -68,6 +85,7 @@ export function wishesIn(rooms: Rooms): Wishes {
     wake: (id, userId) => {
       const row = find(id);
       const { standing } = viewOf(row);
+      if (standing.kind === "awake") return askAgain(row, userId);
       if (standing.kind === "asleep") return wishStart(id, userId);
       if (standing.kind === "stopped") throw Fault.from(standing.fault);
       if (standing.kind !== "failed") return row;
@@ -75,22 +93,22 @@ export function wishesIn(rooms: Rooms): Wishes {
       if (!standing.wakeable || waitMs > 0) throw Fault.from({ ...standing.fault, ...(standing.wakeable ? { retryAfterMs: waitMs } : {}) });
       return wishStart(id, userId);
     },
-    wishValidation: (imageId) => {
+    wishValidation: (imageId, userId) => {
       const image = store.images.find(imageId);
       if (!image) throw new Fault("IMAGE_ENTITY_NOT_FOUND", `There is no image ${imageId}.`);
       // Publishing may have moved the row already, in its own transaction.
-      moveImage(rooms, image, "validationWished", { fault: undefined });
+      moveImage(rooms, image, "validationWished", { fault: undefined }, userId);
       flights.abort(imageKey(imageId), new Fault("VALIDATION_TIMED_OUT", "Validation was asked for again."));
       queue.add(imageKey(imageId));
     },
-    defined: (id) => {
+    defined: (id, userId) => {
       const row = store.containers.find(id);
       if (!row) return;
       const flying = flights.generation(containerKey(id));
       const older = row.state === "STARTING" ? flying !== undefined && flying !== row.generation : row.runningGeneration !== row.generation;
       const serves = row.state === "STARTED" || row.state === "CHECKING";
       const due = row.desiredInstances === 1 && (!serves || isReplaceable(rooms, row));
-      const moved = older && due ? moveContainer(rooms, row, "redefined", { stopFor: "system", wishedOn: clock.now() }) : undefined;
+      const moved = older && due ? moveContainer(rooms, row, "redefined", { stopFor: "system", wishedOn: clock.now() }, userId) : undefined;
       if (moved) flights.abort(containerKey(id), REPLACED);
       else changes.publish(row);
       look(row);
@@ -100,6 +118,7 @@ export function wishesIn(rooms: Rooms): Wishes {
         changes.publishRemoved(id);
         usage.forget(id);
         rooms.draining.delete(id);
+        doubtedOn.delete(id);
         flights.abort(containerKey(id), STOPPED_BY_USER);
       }
       queue.add(containerKey(id));

@@ -63,11 +63,13 @@ export function openLeases(parts: { directory: Directory; hold: Hold; clock: Clo
         target: () => claim(view),
         lost: async (target) => {
           const refused = "port" in target ? `${target.host}:${target.port}` : target.socketPath;
-          // It should be awake and is not: asking for it once more makes control look again.
-          directory.wake(id, caller, signal).catch(() => undefined);
           const now = await directory.find(id, caller, signal);
           if (now === undefined) throw new Fault("CONTAINER_NOT_FOUND", "The container was removed");
-          return claim(isElsewhere(now, refused) ? now : await betterView(directory, clock, now, refused, doubtMs, signal));
+          if (isElsewhere(now, refused)) return claim(now);
+          const better = betterView(directory, clock, now, refused, doubtMs, signal);
+          // It should be awake and is not: asking for it once more makes control look again.
+          directory.wake(id, caller, signal).catch(() => undefined);
+          return claim(await better);
         },
         bytes: () => {
           if (released) return;
@@ -89,7 +91,14 @@ function isElsewhere({ standing }: ContainerView, refused: string): boolean {
   return standing.kind !== "awake" || `${standing.address.host}:${standing.address.port}` !== refused;
 }
 
-/** The next view that does not point at the address that refused. Faults: CONTAINER_UNREACHABLE where none comes in time. */
+function isDoubted({ standing }: ContainerView): boolean {
+  return standing.kind === "awake" && standing.doubted === true;
+}
+
+/**
+ * The next view that does not point at the address that refused, or the one after a doubt: that address was verified just now.
+ * Faults: CONTAINER_UNREACHABLE where none comes in time.
+ */
 function betterView(
   directory: Directory,
   clock: Clock,
@@ -109,9 +118,11 @@ function betterView(
     const cancel = clock.after(ms, () =>
       settle(() => reject(new Fault("CONTAINER_UNREACHABLE", `${before.name} refused the connection at ${refused}`))),
     );
+    let doubted = isDoubted(before);
     const unwatch = directory.watch(before.id, (view) => {
       if (view === undefined) settle(() => reject(new Fault("CONTAINER_NOT_FOUND", "The container was removed")));
-      else if (isElsewhere(view, refused)) settle(() => resolve(view));
+      else if (isElsewhere(view, refused) || (doubted && !isDoubted(view))) settle(() => resolve(view));
+      else doubted = isDoubted(view);
     });
     signal.addEventListener("abort", onAbort, { once: true });
   });

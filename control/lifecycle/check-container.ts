@@ -1,0 +1,33 @@
+import { Fault } from "../../fault.ts";
+import { isReplaceable, observe, redefine } from "./keep-container.ts";
+import { startLimit } from "./limits.ts";
+import { lose, loseAsFound } from "./lose-container.ts";
+import { moveContainer } from "./move-container.ts";
+import { deploy } from "./start-container.ts";
+import type { Step } from "./step.ts";
+
+/** Its address is in doubt. Where it does not run, it is lost; where it does, deploying what already runs verifies the address. */
+export const check: Step = async (rooms, row, signal) => {
+  const fact = await observe(rooms, row, signal);
+  if (!fact?.running) return loseAsFound(rooms, row, fact, signal);
+  const now = rooms.store.containers.find(row.id);
+  if (now?.state !== "CHECKING") return "moved";
+  if (fact.labels.generation !== now.generation) {
+    if (isReplaceable(rooms, now)) return redefine(rooms, now);
+    // Deploying would replace what may not be replaced yet, so the engine's word is taken for its address.
+    moveContainer(rooms, now, "foundRunning", { address: fact.address, fault: undefined });
+    return "rest";
+  }
+  try {
+    const { address } = await deploy(rooms, now, signal, Math.min(rooms.limits.checkMs, startLimit(rooms.limits)));
+    moveContainer(rooms, now, "foundRunning", { address, runningGeneration: now.generation, fault: undefined });
+    // Not at once: a driver that names one address at a deploy and another at an inspect would have us turn in circles.
+    return { lookInMs: rooms.limits.sweepMs };
+  } catch (error) {
+    signal.throwIfAborted();
+    const then = rooms.store.containers.find(row.id);
+    if (then?.state !== "CHECKING") return "moved";
+    if (!(error instanceof Fault) || error.code === "ENGINE_UNREACHABLE") throw error;
+    return lose(rooms, then, error);
+  }
+};

@@ -1,0 +1,24 @@
+import type { Container } from "../store/entities.ts";
+import { Fault } from "../../fault.ts";
+import { drive } from "./drive.ts";
+import type { Rooms } from "./rooms.ts";
+
+/** Its last words are worth this much of a stop or of a start, and not more. */
+const LAST_LOGS_MS = 1_000;
+const LAST_LOGS_LINES = 200;
+
+/** Empty where they cannot be had soon: nothing fails for them. */
+export async function readLastLogs(rooms: Rooms, row: Pick<Container, "service">, signal: AbortSignal): Promise<string> {
+  const overdue = () => new Fault("ENGINE_UNREACHABLE", "The engine was slow to give the last log lines.");
+  const read = async (call: AbortSignal) => {
+    let text = "";
+    for await (const piece of rooms.driver.logs(row.service, { tail: LAST_LOGS_LINES }, { signal: call })) text += piece;
+    return text;
+  };
+  return drive({ clock: rooms.clock, ms: LAST_LOGS_MS, overdue, signal }, read).catch(() => "");
+}
+
+/** The same as a fault holds them. */
+export async function readLastLines(rooms: Rooms, row: Pick<Container, "service">, signal: AbortSignal): Promise<string[]> {
+  return (await readLastLogs(rooms, row, signal)).split("\n").filter((line) => line !== "");
+}

@@ -1,0 +1,51 @@
+import type { Observed } from "../../drivers/driver.ts";
+import { Fault } from "../../fault.ts";
+import type { Container } from "../store/entities.ts";
+import { readLastLines } from "./last-logs.ts";
+import { failure, moveContainer, NOT_RUNNING } from "./move-container.ts";
+import { retryDelay } from "./retry-delay.ts";
+import type { Rooms } from "./rooms.ts";
+import type { Outcome } from "./step.ts";
+
+/**
+ * It should run and does not. An on-demand one sleeps until the next request, unless one asks for it already; any other is started
+ * again: at once the first time, since it had run, then more slowly each time, and given up after several losses in a row that
+ * each came soon after a start.
+ */
+export function lose(rooms: Rooms, row: Container, fault: Fault): Outcome {
+  const { clock, limits, random } = rooms;
+  const attempts = isStable(rooms, row) ? 1 : row.attempts + 1;
+  const notBefore = clock.now() + (attempts === 1 ? 0 : retryDelay(limits.startRetry, attempts - 1, random));
+  const patch = { ...failure(rooms, attempts, fault.toJSON()), ...NOT_RUNNING, notBefore };
+  if (row.config.onDemand && !isAskedFor(row)) {
+    moveContainer(rooms, row, "lostAsleep", { ...patch, desiredInstances: 0, stopFor: "system" });
+    return "moved";
+  }
+  const pending = moveContainer(rooms, row, "lost", { ...patch, wishedOn: clock.now() });
+  if (pending && attempts >= limits.lossesInARow) moveContainer(rooms, pending, "startFailed", { fault: fault.toJSON() });
+  return "moved";
+}
+
+/** Loses a container of which the engine says that it does not run; unless it has moved by the time its last words are read. */
+export async function loseAsFound(rooms: Rooms, row: Container, fact: Observed | undefined, signal: AbortSignal): Promise<Outcome> {
+  const why = await whyLost(rooms, row, fact, signal);
+  const now = rooms.store.containers.find(row.id);
+  return now?.state === row.state ? lose(rooms, now, why) : "moved";
+}
+
+async function whyLost(rooms: Rooms, row: Container, fact: Observed | undefined, signal: AbortSignal): Promise<Fault> {
+  if (!fact) return new Fault("CONTAINER_CRASHED", `The container ${row.name} is gone: something other than berth removed it.`);
+  const logs = await readLastLines(rooms, row, signal);
+  const how = fact.exit?.outOfMemory ? "ran out of memory" : `ended with code ${fact.exit?.code ?? "unknown"}`;
+  return new Fault("CONTAINER_CRASHED", `The container ${row.name} ${how}.`, { logs });
+}
+
+/** It has run for so long that it owes nothing to earlier failures. */
+export function isStable({ clock, limits }: Pick<Rooms, "clock" | "limits">, row: Container): boolean {
+  return row.state === "STARTED" && clock.now() - row.since >= limits.stableMs;
+}
+
+/** A request met nobody at its address, which is why it is being checked. */
+function isAskedFor(row: Container): boolean {
+  return row.state === "CHECKING" && row.wishedOn >= row.since;
+}

@@ -1,0 +1,140 @@
+import { createServer } from "node:net";
+import t, { type Test } from "tap";
+import type { ContainerConfig } from "../../../control/store/entities.ts";
+import { listening, type MemoryApp } from "../../fixtures/memory-driver.ts";
+import { openStand, type Stand, until, USER } from "./stand.ts";
+
+/** A gateway's connect was refused although the container counts as awake: that is what a wake of it means. */
+async function started(t: Test, config: Partial<ContainerConfig> = {}, app: MemoryApp = listening) {
+  const stand = await openStand(t);
+  const { id, service } = stand.publish({ config, app });
+  stand.lifecycle().wishStart(id, USER);
+  await stand.reaches(id, "STARTED");
+  await stand.clock.advance(500);
+  const deploys = () => stand.world.asked(`deploy ${service}`);
+  return { stand, id, service, deploys };
+}
+
+/** Dead, and nobody told. */
+async function diesUnheard(stand: Stand, service: string): Promise<void> {
+  stand.world.deaf = true;
+  await stand.world.kill(service);
+}
+
+const eventsOf = (stand: Stand, id: string) =>
+  stand
+    .store()
+    .history.of(id)
+    .map(({ event }) => event);
+
+t.test("an on-demand container whose death nobody heard of is started again by the request that it refused", async (t) => {
+  const { stand, id, service } = await started(t, { onDemand: true });
+  await diesUnheard(stand, service);
+  t.equal(stand.lifecycle().wake(id, USER).state, "CHECKING", "at once");
+  await until("another instance", () => stand.world.asked(`deploy ${service}`) === 2);
+  t.match(await stand.reaches(id, "STARTED"), { desiredInstances: 1, attempts: 1, fault: undefined });
+  t.same(eventsOf(stand, id).slice(-4), ["doubted", "lost", "startBegan", "answered"], "without time having passed");
+  t.equal(stand.store().history.of(id).at(-4)?.byUser, USER);
+});
+
+t.test("a plain one too, as its wish says anyway", async (t) => {
+  const { stand, id, service, deploys } = await started(t);
+  await diesUnheard(stand, service);
+  stand.lifecycle().wake(id, USER);
+  await until("another instance", () => deploys() === 2);
+  await stand.reaches(id, "STARTED");
+});
+
+t.test("an unfounded doubt changes nothing, and a hundred cost one check", async (t) => {
+  const { stand, id, deploys } = await started(t, { onDemand: true });
+  const before = stand.row(id);
+  for (let time = 0; time < 100; time++) stand.lifecycle().wake(id, USER);
+  t.match(await stand.reaches(id, "STARTED"), { address: before.address, attempts: 0, runningGeneration: 1 });
+  for (let time = 0; time < 100; time++) stand.lifecycle().wake(id, USER);
+  t.equal(stand.row(id).state, "STARTED", "no sooner than a second later is it checked again");
+  t.equal(eventsOf(stand, id).filter((event) => event === "doubted").length, 1);
+  t.equal(deploys(), 2, "which adopts what runs");
+  await stand.clock.advance(1_000);
+  stand.lifecycle().wake(id, USER);
+  t.equal(stand.row(id).state, "CHECKING");
+  await stand.reaches(id, "STARTED");
+});
+
+t.test("a death within that second is found at its end", async (t) => {
+  const { stand, id, service } = await started(t, { onDemand: true });
+  stand.lifecycle().wake(id, USER);
+  await stand.reaches(id, "STARTED");
+  await diesUnheard(stand, service);
+  stand.lifecycle().wake(id, USER);
+  await stand.clock.advance(1_000);
+  await stand.reaches(id, "SYSTEM_STOPPED");
+  stand.lifecycle().wake(id, USER);
+  await stand.reaches(id, "STARTED");
+});
+
+t.test("a container that runs and refuses connections is started again after half a minute", async (t) => {
+  let instances = 0;
+  const app: MemoryApp = {
+    ...listening,
+    run: ({ listen, ended }) => {
+      instances++;
+      if (instances > 1) return listen();
+      const server = createServer();
+      listen(server);
+      // It goes deaf, but does not end.
+      deafen = () => new Promise((resolve) => void server.close(resolve));
+      ended.addEventListener("abort", () => server.close());
+    },
+  };
+  let deafen = async () => {};
+  const { stand, id } = await started(t, { onDemand: true }, app);
+  await deafen();
+  stand.lifecycle().wake(id, USER);
+  await stand.clock.advance(29_000);
+  t.equal(stand.row(id).state, "CHECKING");
+  await stand.clock.advance(1_000);
+  await until("another instance", () => instances === 2);
+  await stand.reaches(id, "STARTED");
+});
+
+t.test("one that ran well before it was doubted owes nothing to earlier failures", async (t) => {
+  const { stand, id, service, deploys } = await started(t, { onDemand: true });
+  for (let round = 1; round <= 6; round++) {
+    await stand.clock.advance(60_000);
+    await diesUnheard(stand, service);
+    stand.lifecycle().wake(id, USER);
+    await until("another instance", () => deploys() === round + 1);
+    t.equal((await stand.reaches(id, "STARTED")).attempts, 1);
+  }
+});
+
+t.test("one that dies after each answer is started more slowly each time, and in the end answers with the cause", async (t) => {
+  const { stand, id, service, deploys } = await started(t, { onDemand: true });
+  for (const waitMs of [0, 1_000, 2_000, 4_000]) {
+    const before = deploys();
+    await stand.clock.advance(1_000);
+    await diesUnheard(stand, service);
+    stand.lifecycle().wake(id, USER);
+    await until("lost", () => eventsOf(stand, id).filter((event) => event === "lost").length === before);
+    await stand.clock.advance(waitMs);
+    await until("another instance", () => deploys() === before + 1);
+    await stand.reaches(id, "STARTED");
+  }
+  await stand.clock.advance(1_000);
+  await diesUnheard(stand, service);
+  stand.lifecycle().wake(id, USER);
+  t.match(await stand.reaches(id, "ERROR"), { attempts: 5, fault: { code: "CONTAINER_CRASHED" } });
+  t.throws(() => stand.lifecycle().wake(id, USER), { code: "CONTAINER_CRASHED" });
+});
+
+t.test("an engine that stays away while a plain container is in doubt is the cause of its error, and its return the end of it", async (t) => {
+  const { stand, id, service } = await started(t);
+  await diesUnheard(stand, service);
+  stand.world.away = true;
+  stand.lifecycle().wake(id, USER);
+  for (let minute = 0; minute < 6; minute++) await stand.clock.advance(60_000);
+  t.match(await stand.reaches(id, "ERROR"), { fault: { code: "ENGINE_UNREACHABLE" }, desiredInstances: 1 });
+  stand.world.away = false;
+  for (let minute = 0; minute < 3; minute++) await stand.clock.advance(60_000);
+  t.match(await stand.reaches(id, "STARTED"), { fault: undefined });
+});
