@@ -40,8 +40,9 @@ export function credentialsIn(sql: Sql) {
     /** What the files of the package's last version brought, wherever nobody set anything else. */
     removeBrought: (packageId: string) =>
       sql.run(
-        `DELETE FROM credentials WHERE package_id = ?1 AND entity <> ''
-         AND entity NOT IN (SELECT entity FROM credentials WHERE package_id = ?1 AND origin = 'set')`,
+        `DELETE FROM credentials WHERE package_id = ? AND entity <> ''
+         AND entity NOT IN (SELECT entity FROM credentials WHERE package_id = ? AND origin = 'set')`,
+        packageId,
         packageId,
       ),
     /** The keys that are needed to open all there is. */
