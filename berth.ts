@@ -102,6 +102,19 @@ const COMMANDS: Record<string, { says: string; run(): Promise<void> }> = {
       console.log(await runCredentials(process.argv.slice(3), { call, input: process.stdin, hint }));
     },
   },
+  orphans: {
+    says: "what runs with berth's labels and belongs to nothing, at the berth that runs: orphans [--remove]",
+    run: async () => {
+      const [{ runOrphans }, { callControl }, { readAdminKey }] = await Promise.all([
+        import("./roles/orphans.ts"),
+        import("./roles/call-control.ts"),
+        import("./control/identity/admin-key.ts"),
+      ]);
+      const { settings } = settingsFromHere();
+      const key = readAdminKey({ dataFolder: settings.data, given: settings.adminKey });
+      console.log(await runOrphans(process.argv.slice(3), callControl({ ...runtime(settings), data: settings.data, key, clock })));
+    },
+  },
   config: {
     says: "print the effective settings and where each came from",
     run: async () => {

@@ -67,6 +67,7 @@ export async function runControl(options: { settings: Settings; runtime: Runtime
     socketPath: runtime.apiSocket,
     store,
     lifecycle,
+    orphans: lifecycle,
     identity,
     publisher,
     credentials,

@@ -21,6 +21,8 @@ export type ApiSettings = {
 export type ApiParts = {
   store: Store;
   lifecycle: ApiLifecycle;
+  /** What runs with berth's labels and belongs to nothing here. */
+  orphans: Pick<Lifecycle, "findOrphans" | "removeOrphan">;
   identity: ControlIdentity;
   publisher: Publisher;
   credentials: Credentials;

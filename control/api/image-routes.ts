@@ -86,9 +86,10 @@ export function imageRoutes(app: FastifyInstance, { store, lifecycle }: ApiParts
     { config: { mutates: true }, schema: { tags, summary: "Has an image validated again", params: ID_PARAMS, response: answers(IMAGE) } },
     (request) => {
       const image = find(request.params.id);
-      requireManage(store, admission.caller(request), image.packageId);
+      const caller = admission.caller(request);
+      requireManage(store, caller, image.packageId);
       if (image.state === "DELETED") throw new Fault("REQUEST_INVALID", "The image was deleted: its package no longer has the folder.");
-      lifecycle.wishValidation(image.id);
+      lifecycle.wishValidation(image.id, caller.userId);
       return imageOnWire(find(image.id));
     },
   );

@@ -7,7 +7,9 @@ import { answerError } from "./api-error.ts";
 import type { ApiParts } from "./api-parts.ts";
 import { containerRoutes } from "./container-routes.ts";
 import { credentialRoutes } from "./credential-routes.ts";
+import { historyRoutes } from "./history-routes.ts";
 import { imageRoutes } from "./image-routes.ts";
+import { orphanRoutes } from "./orphan-routes.ts";
 import { peopleRoutes } from "./people-routes.ts";
 import { permitPages } from "./permitted-pages.ts";
 import { packageRoutes } from "./package-routes.ts";
@@ -65,6 +67,8 @@ async function buildApi(parts: ApiParts): Promise<FastifyInstance> {
       containerRoutes(api, parts, admission);
       imageRoutes(api, parts, admission);
       serviceRoutes(api, parts, admission);
+      historyRoutes(api, parts, admission);
+      orphanRoutes(api, parts);
       await api.register(async (packages) => packageRoutes(packages, parts, admission));
       await api.register(async (credentials) => credentialRoutes(credentials, parts, admission));
       api.get("/openapi.json", { config: { admits: "anyone" }, schema: { hide: true } }, () => app.swagger());

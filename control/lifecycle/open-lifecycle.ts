@@ -4,7 +4,7 @@ import { type Changes, openChanges } from "./changes.ts";
 import { openFlights } from "./flights.ts";
 import { hearEvents } from "./hear-events.ts";
 import { LIFECYCLE_LIMITS, type LifecycleLimits } from "./limits.ts";
-import { clearOrphans, type Orphan, orphansAmong } from "./orphans.ts";
+import { clearOrphans, findOrphans, type Orphan, orphansAmong, removeOrphan } from "./orphans.ts";
 import { reconcileContainer } from "./reconcile-container.ts";
 import { reconcileImage } from "./reconcile-image.ts";
 import { containerKey, imageKey, type LifecycleParts, type Rooms, SWEEP } from "./rooms.ts";
@@ -24,6 +24,13 @@ export type Lifecycle = Wishes &
     used(report: UseReport): void;
     /** What runs with berth's labels and belongs to nothing here, as of the last sweep. */
     orphans(): Orphan[];
+    /** The same, as of now. Faults: ENGINE_UNREACHABLE, ENGINE_FAILED. */
+    findOrphans(signal: AbortSignal): Promise<Orphan[]>;
+    /**
+     * Stops and removes one that a person has judged. Faults: REQUEST_INVALID for a service that is no orphan (any more),
+     * ENGINE_UNREACHABLE, ENGINE_FAILED.
+     */
+    removeOrphan(service: string, signal: AbortSignal): Promise<void>;
     /** Stops working, ends driver calls, writes down the last use. What was under way is taken up by the next start. */
     close(): Promise<void>;
   };
@@ -115,6 +122,8 @@ export function openLifecycle(options: LifecycleOptions): Lifecycle {
     gatewayLeft: (gateway) => lookAtStops(usage.left(gateway)),
     used: (report) => lookAtStops(usage.report(report)),
     orphans: () => orphans,
+    findOrphans: (signal) => findOrphans(rooms, signal),
+    removeOrphan: (service, signal) => removeOrphan(rooms, service, signal),
     close: async () => {
       // 1. Nothing new. 2. What is under way ends. 3. What is known only here is written.
       cancelFlush();

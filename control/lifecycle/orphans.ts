@@ -1,5 +1,8 @@
 import type { Observed } from "../../drivers/driver.ts";
+import { Fault } from "../../fault.ts";
+import { drive } from "./drive.ts";
 import { containerKey, type Rooms } from "./rooms.ts";
+import { listAll } from "./sweep.ts";
 
 export type Orphan = { fact: Observed; why: "removed" | "unknown id" | "another store" };
 
@@ -23,4 +26,17 @@ export function clearOrphans(rooms: Rooms, orphans: readonly Orphan[]): Orphan[]
     rooms.queue.add(containerKey(fact.labels.container));
   }
   return orphans.filter(({ why }) => why !== "removed");
+}
+
+/** Asks the engine now. What was removed is not among them: it goes by itself. */
+export async function findOrphans(rooms: Rooms, signal: AbortSignal): Promise<Orphan[]> {
+  return orphansAmong(rooms, await listAll(rooms, signal)).filter(({ why }) => why !== "removed");
+}
+
+/** Takes away what a person has judged, after making sure that it is (still) an orphan. */
+export async function removeOrphan(rooms: Rooms, service: string, signal: AbortSignal): Promise<void> {
+  const orphans = await findOrphans(rooms, signal);
+  if (!orphans.some(({ fact }) => fact.service === service)) throw new Fault("REQUEST_INVALID", `There is no orphan with the name ${service}.`);
+  const overdue = () => new Fault("ENGINE_UNREACHABLE", `The container engine did not remove ${service} in time.`);
+  await drive({ clock: rooms.clock, ms: rooms.limits.statusMs, overdue, signal }, (call) => rooms.driver.destroy(service, { signal: call }));
 }

@@ -16,14 +16,19 @@ export async function sweep(rooms: Rooms, signal: AbortSignal): Promise<Observed
     if (isPassingImage(image) || image.fault?.code === "ENGINE_UNREACHABLE") rooms.queue.add(imageKey(image.id));
   }
   for (const { id } of rooms.store.tombstones.open()) rooms.queue.add(containerKey(id));
-  const overdue = () => new Fault("ENGINE_UNREACHABLE", `The container engine did not list its containers within ${rooms.limits.callMs / 1000} s.`);
-  const facts = await drive({ clock: rooms.clock, ms: rooms.limits.callMs, overdue, signal }, (call) => rooms.driver.list({ signal: call }));
+  const facts = await listAll(rooms, signal);
   const own = new Map(facts.filter(({ labels }) => labels.store === rooms.store.id).map((fact) => [fact.service, fact]));
   const rows = rooms.store.containers.all();
   for (const row of rows) {
     if (wantsLook(row, own.get(row.service))) rooms.queue.add(containerKey(row.id));
   }
   return facts;
+}
+
+/** Everything with berth's labels, whosever it is. Faults: ENGINE_UNREACHABLE, ENGINE_FAILED. */
+export function listAll({ clock, limits, driver }: Rooms, signal: AbortSignal): Promise<Observed[]> {
+  const overdue = () => new Fault("ENGINE_UNREACHABLE", `The container engine did not list its containers within ${limits.callMs / 1000} s.`);
+  return drive({ clock, ms: limits.callMs, overdue, signal }, (call) => driver.list({ signal: call }));
 }
 
 /** True where the row is on its way, or says something else than the fact does. */

@@ -118,8 +118,8 @@ export async function openPublisher(parts: {
     const folder = await files.incoming();
     try {
       const published = await publishFrom(folder, asked);
-      for (const image of published.images) parts.lifecycle.wishValidation(image.id);
-      for (const container of [...published.containers, ...published.followers]) parts.lifecycle.defined(container.id);
+      for (const image of published.images) parts.lifecycle.wishValidation(image.id, asked.user.id);
+      for (const container of [...published.containers, ...published.followers]) parts.lifecycle.defined(container.id, asked.user.id);
       for (const container of published.removed) parts.lifecycle.removed(container.id);
       return published;
     } finally {

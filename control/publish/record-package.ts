@@ -22,6 +22,8 @@ export type Recorded = {
 };
 
 type Rooms = { store: Store; environment: string; now: number };
+/** `byUser` is told in the images' histories. */
+type Publishing = Rooms & { byUser: string };
 
 /** Faults: NOT_PERMITTED for a package of an author whose packages this user may not manage. */
 export function refuseForeignAuthor(store: Store, name: string, user: Pick<User, "id" | "admin">): void {
@@ -48,7 +50,7 @@ export function recordPackage(
   const recorded: Recorded = { package: owner, images: [], containers: [], followers: [], removed: [] };
   for (const definition of defined) {
     const before = images.get(definition.folder);
-    const image = recordImage(rooms, owner, definition, place(owner.id, definition), before);
+    const image = recordImage({ ...rooms, byUser: user.id }, owner, definition, place(owner.id, definition), before);
     recorded.images.push(image);
     const changed = before === undefined || before.ref !== image.ref || before.files !== image.files;
     recorded.containers.push(recordContainer(rooms, owner, definition, image, changed, containers.get(definition.folder)));
@@ -60,7 +62,7 @@ export function recordPackage(
     images.delete(definition.folder);
     containers.delete(definition.folder);
   }
-  for (const image of images.values()) removeImage(rooms, image);
+  for (const image of images.values()) removeImage({ ...rooms, byUser: user.id }, image);
   for (const container of containers.values()) {
     rooms.store.containers.update(container.id, { desiredInstances: 0, stopFor: "user", updatedOn: rooms.now });
     recorded.removed.push(container);
@@ -87,7 +89,7 @@ function recordPackageRow({ store, now }: Rooms, json: PackageJson, authorId: st
   return store.packages.insert({ id: randomUUID(), name: json.name, version: json.version, authorId, createdOn: now, updatedOn: now });
 }
 
-function recordImage({ store, now }: Rooms, owner: Package, definition: Definition, files: string, known: Image | undefined): Image {
+function recordImage({ store, now, byUser }: Publishing, owner: Package, definition: Definition, files: string, known: Image | undefined): Image {
   const said = {
     name: definition.image,
     friendlyName: definition.image,
@@ -106,7 +108,9 @@ function recordImage({ store, now }: Rooms, owner: Package, definition: Definiti
   if (known) {
     const state = next(IMAGE_TABLE, known.state, "validationWished") ?? known.state;
     const resolved = known.ref === definition.ref ? {} : { resolvedId: undefined, exposed: [] };
-    return store.images.move(known.id, known.state, state, { ...said, ...fresh, ...resolved }) ?? known;
+    return (
+      store.images.move(known.id, known.state, state, { ...said, ...fresh, ...resolved }, { at: now, event: "validationWished", byUser }) ?? known
+    );
   }
   const ids = { id: randomUUID(), packageId: owner.id, folder: definition.folder };
   return store.images.insert({
@@ -140,7 +144,7 @@ function recordContainer(
   return store.containers.insert({ ...newContainer(environment, id, name, config, now), ...said, packageId: owner.id, folder });
 }
 
-function removeImage({ store, now }: Rooms, image: Image): void {
+function removeImage({ store, now, byUser }: Publishing, image: Image): void {
   const state = next(IMAGE_TABLE, image.state, "removed");
-  if (state) store.images.move(image.id, image.state, state, { since: now, updatedOn: now });
+  if (state) store.images.move(image.id, image.state, state, { since: now, updatedOn: now }, { at: now, event: "removed", byUser });
 }

@@ -65,12 +65,22 @@ async function openControl(t: Test) {
   const vault = openVault({ store, keyFile: openKeyFile(folder), given: [], log });
   const credentials = openCredentials({ store, vault, clock });
   const environment = "test";
-  const publisher = await openPublisher({ store, lifecycle, credentials, dataFolder: folder, environment, clock, maxPackageBytes, limits: ZIP_LIMITS });
+  const publisher = await openPublisher({
+    store,
+    lifecycle,
+    credentials,
+    dataFolder: folder,
+    environment,
+    clock,
+    maxPackageBytes,
+    limits: ZIP_LIMITS,
+  });
   const socketPath = join(folder, "api.sock");
   const api = await openApi({
     socketPath,
     store,
     lifecycle,
+    orphans: lifecycle,
     identity,
     publisher,
     credentials,

@@ -82,7 +82,7 @@ t.test("a container that runs and refuses connections is started again after hal
       const server = createServer();
       listen(server);
       // It goes deaf, but does not end.
-      deafen = () => new Promise((resolve) => void server.close(resolve));
+      deafen = () => new Promise((resolve) => void server.close(() => resolve()));
       ended.addEventListener("abort", () => server.close());
     },
   };

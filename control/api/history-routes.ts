@@ -1,0 +1,63 @@
+import type { FastifyInstance } from "fastify";
+import { Fault } from "../../fault.ts";
+import { CONTAINER_WIRE_STATES } from "../lifecycle/container-states.ts";
+import { IMAGE_WIRE_STATES } from "../lifecycle/image-states.ts";
+import { HISTORY_LENGTH, type HistoryEntry } from "../store/history.ts";
+import type { Admission } from "./admission.ts";
+import type { ApiParts } from "./api-parts.ts";
+import { requireManage } from "./rights.ts";
+import { readUuid } from "./uuid.ts";
+import { answers, ID_PARAMS } from "./wire-schemas.ts";
+
+const text = { type: "string" } as const;
+const HISTORY = {
+  type: "array",
+  items: {
+    type: "object",
+    properties: {
+      time: { type: "string", format: "date-time" },
+      from: { type: "string", description: "a status, as everywhere" },
+      to: text,
+      event: { type: "string", description: "what moved it, e.g. `startWished`, `answered`, `lost`" },
+      by: { type: "string", description: "the id of the user who wished it, else `system`" },
+      cause: { type: ["object", "null"], description: "of a failure", properties: { code: text, message: text } },
+    },
+  },
+} as const;
+
+type ById = { Params: { id: string } };
+
+/** What became of a container or an image: its last moves, oldest first. For whoever may see its logs. */
+export function historyRoutes(app: FastifyInstance, { store }: ApiParts, admission: Admission): void {
+  const summary = (of: string) => `The last ${HISTORY_LENGTH} moves of ${of}, oldest first`;
+  const schema = { params: ID_PARAMS, response: answers(HISTORY) };
+
+  app.get<ById>(
+    "/docker/containers/:id/history",
+    { schema: { ...schema, tags: ["docker containers"], summary: summary("a container") } },
+    (request) => {
+      const container = store.containers.find(readUuid(request.params.id));
+      if (!container) throw new Fault("CONTAINER_NOT_FOUND", `There is no container ${request.params.id}.`);
+      requireManage(store, admission.caller(request), container.packageId);
+      return store.history.of(container.id).map((entry) => onWire(entry, CONTAINER_WIRE_STATES));
+    },
+  );
+
+  app.get<ById>("/docker/images/:id/history", { schema: { ...schema, tags: ["docker images"], summary: summary("an image") } }, (request) => {
+    const image = store.images.find(readUuid(request.params.id));
+    if (!image) throw new Fault("IMAGE_ENTITY_NOT_FOUND", `There is no image ${request.params.id}.`);
+    requireManage(store, admission.caller(request), image.packageId);
+    return store.history.of(image.id).map((entry) => onWire(entry, IMAGE_WIRE_STATES));
+  });
+}
+
+function onWire({ at, fromState, toState, event, byUser, cause }: HistoryEntry, words: Record<string, string>) {
+  return {
+    time: new Date(at).toISOString(),
+    from: words[fromState] ?? fromState,
+    to: words[toState] ?? toState,
+    event,
+    by: byUser ?? "system",
+    cause: cause ?? null,
+  };
+}

@@ -1,0 +1,51 @@
+import { parseArgs } from "node:util";
+import { Fault } from "../fault.ts";
+import type { CallControl } from "./call-control.ts";
+
+type OrphanOnWire = { service: string; why: string; running: boolean; store: string; environment: string; container: string };
+
+const USAGE = "Usage: berth orphans [--remove [--yes] [<service>]...]";
+
+/**
+ * `berth orphans`: services with berth's labels that belong to nothing in the store of the berth that runs, and with `--remove`
+ * their end, which has to be confirmed: nobody but a person can know whose they are. Answers with what to print.
+ * Faults: SETTINGS_INVALID for a command line that is wrong, and those of `call`.
+ */
+export async function runOrphans(args: string[], call: CallControl): Promise<string> {
+  const { remove, yes, services } = readWords(args);
+  const found = await call<OrphanOnWire[]>("GET", "/admin/orphans");
+  const unknown = services.filter((service) => !found.some((one) => one.service === service));
+  if (unknown.length > 0) throw new Fault("SETTINGS_INVALID", `No orphan is named ${unknown.join(", ")}.`);
+  const meant = services.length === 0 ? found : found.filter(({ service }) => services.includes(service));
+  if (meant.length === 0) return "There are no orphans.";
+  if (!remove) return listed(meant);
+  if (!yes) return `${listed(meant)}\n\nThis would stop and remove ${meant.length} of them; say --yes to do so.`;
+  const removed: string[] = [];
+  for (const { service } of meant) {
+    await call("DELETE", `/admin/orphans?service=${encodeURIComponent(service)}`);
+    removed.push(`Removed ${service}.`);
+  }
+  return removed.join("\n");
+}
+
+function readWords(args: string[]): { remove: boolean; yes: boolean; services: string[] } {
+  try {
+    const options = { remove: { type: "boolean", default: false }, yes: { type: "boolean", default: false } } as const;
+    const { values, positionals } = parseArgs({ args, options, allowPositionals: true, strict: true });
+    if (values.remove || (positionals.length === 0 && !values.yes)) return { ...values, services: positionals };
+  } catch (error) {
+    throw new Fault("SETTINGS_INVALID", `${(error as Error).message.split(". ", 1)[0]}.\n${USAGE}`, { cause: error });
+  }
+  throw new Fault("SETTINGS_INVALID", USAGE);
+}
+
+function listed(orphans: OrphanOnWire[]): string {
+  return orphans
+    .map(({ service, why, running, ...labels }) =>
+      [
+        `${service} (${running ? "running" : "ended"}): ${why}`,
+        ...(["store", "environment", "container"] as const).map((name) => `  berth.${name}=${labels[name]}`),
+      ].join("\n"),
+    )
+    .join("\n");
+}
