@@ -112,6 +112,7 @@ export function openHttpProxy(parts: { clock: Clock; limits: Pick<GatewayLimits,
         sent.once("response", (received: IncomingMessage) => {
           answered = true;
           try {
+            refuseUnfit(received);
             response.sendDate = false;
             response.writeHead(
               received.statusCode ?? 502,
@@ -119,11 +120,12 @@ export function openHttpProxy(parts: { clock: Clock; limits: Pick<GatewayLimits,
               travelling(received.rawHeaders, forward.response({ connectMs, names: () => namesOf(received.rawHeaders) })).flat(),
             );
           } catch (error) {
-            // A status or a line that Node would not write, such as 099.
+            // Not fit to be passed on, or a status that Node would not write, such as 099.
             received.destroy();
-            return settle({ kind: "failed", fault: brokeOff(error) });
+            return settle({ kind: "failed", fault: error instanceof Fault ? error : brokeOff(error) });
           }
-          response.flushHeaders();
+          // Sends the head now. `flushHeaders` would write it as UTF-8, and so change every byte beyond ASCII in it.
+          response.write("", "latin1");
           received.on("data", (chunk: Buffer) => lease.bytes(chunk.length));
           pipeline(received, response, () => {
             request.unpipe(sent);
@@ -163,7 +165,8 @@ class Sender extends Stream {
 /** Replaces what the library wrote by the client's own lines, and its path by the one that was decided on. */
 function writeHead(sent: ClientRequest, request: IncomingMessage, forward: Forward): void {
   sent.path = forward.target;
-  Object.assign(sent, { maxHeaderSize: MAX_HEAD_BYTES });
+  // 0 lifts Node's limit of 1000 lines, beyond which it drops them without a word.
+  Object.assign(sent, { maxHeaderSize: MAX_HEAD_BYTES, maxHeadersCount: 0 });
   // The library gives a DELETE a length of 0, although it may have a body.
   if (sent.hasHeader("content-length")) sent.removeHeader("content-length");
   for (const [name, values] of grouped(travelling(request.rawHeaders, forward.request))) {
@@ -180,6 +183,17 @@ function sendBody({ request, lease, onBodyWanted }: HttpExchange, sent: ClientRe
   onBodyWanted();
   request.on("data", (chunk: Buffer) => lease.bytes(chunk.length));
   request.pipe(sent);
+}
+
+/**
+ * What Node takes for a response and cannot be passed on as one. Faults: CONTAINER_BROKE_OFF for a switch of protocols that nobody
+ * asked for, and for a coding of the transfer that Node would leave on the body while its name does not travel on.
+ */
+function refuseUnfit(received: IncomingMessage): void {
+  const coding = received.headers["transfer-encoding"]?.toLowerCase() ?? "chunked";
+  if (received.statusCode === 101) throw new Fault("CONTAINER_BROKE_OFF", "The container switched to another protocol, which nobody had asked for");
+  if (coding !== "chunked" && coding !== "identity")
+    throw new Fault("CONTAINER_BROKE_OFF", "The container used a transfer coding other than chunked, which nobody had asked for");
 }
 
 function isChunked(request: IncomingMessage): boolean {

@@ -213,3 +213,52 @@ t.test("a connection that the container closed while idle costs nobody a request
   for (let n = 0; n < 2; n++) t.equal(await (await fetch(stand.base + PATH, { headers: { authorization: "token" } })).text(), "ok");
   t.equal(connections, 2);
 });
+
+t.test("bytes beyond ASCII in a head stay the bytes that they are, in both directions", async (t) => {
+  const stand = await openStand(t);
+  const head = "HTTP/1.1 200 Gr\xfc\xdfe\r\nX-Latin: caf\xe9\r\nX-Utf: caf\xc3\xa9\r\nContent-Length: 0\r\n";
+  let asked = "";
+  const address = await openRawContainer(t, (socket) => {
+    socket.on("data", (bytes: Buffer) => {
+      asked += bytes.toString("latin1");
+      if (asked.endsWith("\r\n\r\n") || asked.endsWith("body")) socket.end(Buffer.from(`${head}\r\n`, "latin1"));
+    });
+  });
+  stand.set(ID, { kind: "awake", address });
+  const lines = ["X-Latin: caf\xe9", "X-Utf: caf\xc3\xa9"];
+  const rows = [get(PATH, lines), `${get(PATH, [...lines, "Content-Length: 4"]).replace("GET", "POST")}body`];
+  for (const sent of rows) {
+    asked = "";
+    const answer = await exchange(stand.port, Buffer.from(sent, "latin1"));
+    t.ok(answer.startsWith(head), answer);
+    for (const line of lines) t.ok(asked.includes(`\r\n${line}\r\n`), asked);
+  }
+});
+
+t.test("a response may have as many header lines as fit into its head", async (t) => {
+  const stand = await openStand(t);
+  const lines = Array.from({ length: 3_000 }, (_, n) => `x-${n}: ${n}`);
+  const address = await openRawContainer(t, (socket) =>
+    socket.once("data", () => socket.end(["HTTP/1.1 200 OK", ...lines, "Content-Length: 3", "", "all"].join("\r\n"))),
+  );
+  stand.set(ID, { kind: "awake", address });
+  const answer = await exchange(stand.port, get(PATH));
+  t.ok(answer.includes(`\r\n${lines.join("\r\n")}\r\nContent-Length: 3\r\n`), "every one of them");
+});
+
+t.test("a response that cannot be passed on as it is meant is a 502", async (t) => {
+  const stand = await openStand(t);
+  const rows = [
+    "HTTP/1.1 101 Switching Protocols\r\n\r\n",
+    "HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n",
+    "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+    "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+    "HTTP/1.1 099 Odd\r\nContent-Length: 0\r\n\r\n",
+  ];
+  for (const head of rows) {
+    const address = await openRawContainer(t, (socket) => socket.once("data", () => socket.write(head)));
+    stand.set(ID, { kind: "awake", address });
+    t.match(await exchange(stand.port, get(PATH)), /^HTTP\/1\.1 502 /, head);
+  }
+  t.equal(stand.uses.get(ID)?.open, 0);
+});
