@@ -165,6 +165,9 @@ t.test("ambiguous messages are refused and their connection is closed", async (t
     ],
     ["a second coding", `POST ${PATH} HTTP/1.1\r\nHost: a\r\nAuthorization: token\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n`],
     ["chunks in HTTP/1.0", `POST ${PATH} HTTP/1.0\r\nHost: a\r\nAuthorization: token\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n`],
+    ["HTTP/2.0 in the words of 1.1", `GET ${PATH} HTTP/2.0\r\nHost: a\r\nAuthorization: token\r\n\r\n`],
+    ["HTTP/0.9", `GET ${PATH} HTTP/0.9\r\nHost: a\r\nAuthorization: token\r\n\r\n`],
+    ["no version", `GET ${PATH}\r\n\r\n`],
     ["bytes beyond ASCII in the target", `GET ${PATH}/\xe4 HTTP/1.1\r\nHost: a\r\nAuthorization: token\r\n\r\n`],
   ];
   for (const [name, sent] of rows) {
