@@ -25,7 +25,10 @@ const CREDENTIALS = {
   },
 } as const;
 const ROTATED = { type: "object", properties: { keyId: text, resealed: { type: "integer" } } } as const;
-const REMOVE_QUERY = { type: "object", properties: { name: { type: "array", items: text, description: "only these; all where none is named" } } } as const;
+const REMOVE_QUERY = {
+  type: "object",
+  properties: { name: { type: "array", items: text, description: "only these; all where none is named" } },
+} as const;
 
 /** Registered apart: a body is JSON here whatever its Content-Type, and no error about it may repeat what stands in it. */
 export function credentialRoutes(app: FastifyInstance, { store, credentials, vault }: ApiParts, admission: Admission): void {

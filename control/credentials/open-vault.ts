@@ -38,7 +38,13 @@ export function openVault(parts: { store: Store; keyFile: KeyFile; given: readon
   let kept = keyFile.read();
 
   const ring = (): Key[] => [...given, ...kept];
-  const find = (id: string) => ring().find((key) => key.id === id);
+  const find = (id: string) => {
+    const known = ring().find((key) => key.id === id);
+    if (known) return known;
+    // It may have been put back meanwhile.
+    kept = keyFile.read();
+    return ring().find((key) => key.id === id);
+  };
   const where = given.length > 0 ? `${SETTING} or ${keyFile.path}` : `${keyFile.path} (or ${SETTING})`;
   const missing = (id: string, what: string) =>
     new Fault("CREDENTIALS_UNREADABLE", `${what} need the key ${id}, which is missing. Put it back into ${where}; nothing is lost.`);
@@ -48,6 +54,7 @@ export function openVault(parts: { store: Store; keyFile: KeyFile; given: readon
   };
   const current = (): Key => {
     requireAll();
+    if (ring().length === 0) kept = keyFile.read();
     const [first] = ring();
     if (first) return first;
     const made = newKey();

@@ -64,7 +64,9 @@ export async function deploy(rooms: Rooms, row: Container, signal: AbortSignal, 
   const ms = enteredOn(rooms, row) + limitMs - clock.now();
   return rooms.flights.run(containerKey(row.id), row.generation, signal, (flight) =>
     drive({ clock, ms, capMs: limits.pullCapMs, overdue, lastWords, signal: flight }, async (stop, progressed) => {
-      const spec = specOf(rooms, row, image, await rooms.injectedEnv(row, image));
+      // First what may refuse, so that nothing is made for a container that cannot start.
+      const own = rooms.renderEnv?.(row) ?? row.env;
+      const spec = specOf(rooms, row, image, { ...(await rooms.injectedEnv(row, image)), ...own });
       stop.throwIfAborted();
       let renewedOn = row.since;
       const onPull = () => {
@@ -78,14 +80,14 @@ export async function deploy(rooms: Rooms, row: Container, signal: AbortSignal, 
   );
 }
 
-function specOf(rooms: Rooms, row: Container, image: Image, injected: Record<string, string>): Spec {
+function specOf(rooms: Rooms, row: Container, image: Image, env: Record<string, string>): Spec {
   const { cpu, memoryMb, shmMb, storageGb, gpu, port } = row.config;
   return {
     service: row.service,
     labels: { store: rooms.store.id, environment: rooms.environment, container: row.id, generation: row.generation },
     image: image.resolvedId ?? image.ref,
     ...(image.files === "" ? {} : { folder: join(rooms.filesFolder, image.files) }),
-    env: { ...injected, ...(rooms.renderEnv?.(row) ?? row.env) },
+    env,
     cpu,
     memoryMb,
     shmMb,

@@ -1,0 +1,112 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import t, { type Test } from "tap";
+import { openKeyFile } from "../../../control/credentials/key-file.ts";
+import { openCredentials } from "../../../control/credentials/open-credentials.ts";
+import { openVault } from "../../../control/credentials/open-vault.ts";
+import { containerToken } from "../../../control/identity/container-session.ts";
+import { openIdentity } from "../../../control/identity/open-identity.ts";
+import { CONTAINER_WIRE_STATES, type ContainerState } from "../../../control/lifecycle/container-states.ts";
+import { openStore } from "../../../control/store/open-store.ts";
+import { openLog } from "../../../log.ts";
+import { stillClock } from "../../fixtures/still-clock.ts";
+import { newContainer, newImage, USER } from "../lifecycle/stand.ts";
+
+const clock = stillClock();
+const log = openLog({ level: "silent", name: "test" });
+const OTHER = "44444444-4444-4444-8444-444444444444";
+const CONFIG = { cpu: 1, memoryMb: 64, gpu: 0, shmMb: 1, storageGb: 1, onDemand: true };
+
+/** A container that a user wished to start, in a state of the test's choice. */
+function openStand(t: Test) {
+  const folder = mkdtempSync(join(tmpdir(), "berth-session-"));
+  const store = openStore({ folder, clock });
+  t.teardown(() => {
+    store.close();
+    rmSync(folder, { recursive: true });
+  });
+  for (const [id, login] of [[USER, "ada"] as const, [OTHER, "bob"] as const])
+    store.users.insert({ id, login, friendlyName: login, admin: false, createdOn: 1 });
+  const image = newImage("web", 1);
+  store.packages.insert({ id: image.packageId, name: "demo", version: "1.0.0", authorId: USER, createdOn: 1, updatedOn: 1 });
+  store.images.insert(image);
+  const container = store.containers.insert({ ...newContainer(image, CONFIG, 1), wishedBy: USER, wishedOn: 10, state: "STARTING" });
+  const identity = openIdentity({ store, clock });
+  const keyFile = openKeyFile(folder);
+  /** What a process that has just begun hands over. */
+  const token = (patch: object = {}) => {
+    const vault = openVault({ store, keyFile, given: [], log });
+    return containerToken({ store, vault }, store.containers.update(container.id, patch) ?? container) ?? "";
+  };
+  const enter = (state: ContainerState) => {
+    const { state: from } = store.containers.find(container.id) ?? container;
+    store.containers.move(container.id, from, state, {});
+  };
+  return { folder, store, identity, container, keyFile, token, enter };
+}
+
+t.test("a start that is asked for again hands over the same token, another start another one", async (t) => {
+  const { store, identity, container, token } = openStand(t);
+  const first = token();
+  t.equal(token(), first, "another process, the same start");
+  t.match(identity.who(first), { userId: USER, login: "ada" });
+  for (const patch of [{ wishedOn: 20 }, { generation: 2 }, { wishedBy: OTHER }]) {
+    const next = token(patch);
+    t.not(next, first);
+    t.equal(identity.who(first), undefined);
+    t.equal(store.sessions.byContainer(container.id).length, 1);
+  }
+  t.match(identity.who(token()), { login: "bob" });
+  t.equal(token({ wishedBy: undefined }), "", "nobody wished it");
+});
+
+t.test("a container's token counts in the states in which it may run, and in no other", async (t) => {
+  const { identity, token, enter } = openStand(t);
+  const shown = token();
+  const counts: ContainerState[] = ["STARTING", "STARTED", "CHECKING", "PENDING_USER_STOP", "PENDING_SYSTEM_STOP", "STOPPING"];
+  for (const state of Object.keys(CONTAINER_WIRE_STATES) as ContainerState[]) {
+    enter(state);
+    t.equal(identity.who(shown) !== undefined, counts.includes(state), state);
+  }
+  enter("ERROR");
+  enter("STARTED");
+  t.ok(identity.who(shown), "one that is found well again has the token that it was started with");
+});
+
+t.test("it ends with the container and with the user, and is never extended by time", async (t) => {
+  const one = openStand(t);
+  const shown = one.token();
+  await clock.advance(365 * 24 * 3_600_000);
+  t.ok(one.identity.who(shown));
+  one.store.containers.remove(one.container.id, clock.now());
+  t.equal(one.identity.who(shown), undefined);
+  t.same(one.store.sessions.ofContainers(), []);
+  const two = openStand(t);
+  const gone = two.token({ wishedBy: OTHER });
+  two.store.users.remove(OTHER);
+  t.equal(two.identity.who(gone), undefined);
+  t.equal(two.token(), "", "a user who is gone starts nothing");
+});
+
+t.test("without the key a container starts with a token all the same, and what runs keeps its own", async (t) => {
+  const { store, identity, keyFile, token } = openStand(t);
+  const vault = openVault({ store, keyFile, given: [], log });
+  const target = { package: { id: "33333333-3333-4333-8333-333333333333" } as never, entity: "", name: "demo" };
+  openCredentials({ store, vault, clock }).replace(target, { A: "b" });
+  const first = token();
+  rmSync(keyFile.path);
+  const second = token();
+  t.ok(identity.who(second));
+  t.ok(identity.who(first), "the one that runs knows no other");
+  token({ wishedOn: 30 });
+  t.equal(identity.who(first) ?? identity.who(second), undefined, "until the next start");
+});
+
+t.test("a token lies in the store neither as it is nor with its key, and stays the same through a rotation", async (t) => {
+  const { store, keyFile, token } = openStand(t);
+  const first = token();
+  t.notOk(JSON.stringify(store.sessions.ofContainers()).includes(first));
+  openVault({ store, keyFile, given: [], log }).rotate();
+  t.equal(token(), first);
+});
