@@ -54,6 +54,7 @@ export function openGateway(parts: GatewayParts): Gateway {
   const refuse = openRefuseWebSocket();
   const draining = new AbortController();
   const open = new Set<Promise<void>>();
+  const answering = new Set<ServerResponse>();
   const upgraded = new Set<Socket>();
 
   const server = createServer({
@@ -93,13 +94,19 @@ export function openGateway(parts: GatewayParts): Gateway {
     drain: async (ms) => {
       server.close();
       draining.abort();
+      for (const response of answering) response.shouldKeepAlive = false;
       server.closeIdleConnections();
       const enough = new AbortController();
-      await Promise.race([Promise.allSettled(open).then(() => enough.abort(CLIENT_LEFT)), clock.sleep(ms, enough.signal).catch(() => undefined)]);
+      await Promise.race([allOver().then(() => enough.abort(CLIENT_LEFT)), clock.sleep(ms, enough.signal).catch(() => undefined)]);
       await close();
     },
     close,
   };
+
+  /** A connection whose head was already sent, with leave to go on, may still bring a request. */
+  async function allOver(): Promise<void> {
+    while (open.size > 0) await Promise.allSettled(open);
+  }
 
   function track(exchange: Promise<void>): void {
     const done = exchange
@@ -110,7 +117,11 @@ export function openGateway(parts: GatewayParts): Gateway {
 
   async function serve(request: IncomingMessage, response: ServerResponse, onBodyWanted: () => void): Promise<void> {
     const { signal, forget } = watchClient(request.socket);
-    response.once("close", forget);
+    answering.add(response);
+    response.once("close", () => {
+      forget();
+      answering.delete(response);
+    });
     response.once("finish", () => dropRest(request));
     if (draining.signal.aborted) response.shouldKeepAlive = false;
     try {

@@ -1,7 +1,7 @@
-import { request as httpRequest, type IncomingMessage } from "node:http";
+import { Agent, request as httpRequest, type IncomingMessage } from "node:http";
 import { connect } from "node:net";
 import t from "tap";
-import { exchange, get, ID, openContainer, openRawContainer, openStand, PATH, until } from "./stand.ts";
+import { bodyOf, exchange, get, ID, openContainer, openRawContainer, openStand, PATH, until } from "./stand.ts";
 
 t.test("a client that leaves before the response ends the container's request", async (t) => {
   const stand = await openStand(t);
@@ -128,6 +128,37 @@ t.test("a draining gateway lets requests finish and then closes its connections"
   t.equal(await (await answer).text(), "finished");
   await drained;
   await t.rejects(fetch(stand.base + PATH), "nobody listens any more");
+});
+
+t.test("a draining gateway tells clients that it closes their connections, and serves what they had sent before", async (t) => {
+  const stand = await openStand(t);
+  const finish = new Map<string | undefined, () => void>();
+  const { address } = await openContainer(t, ({ url }, response) => {
+    if (url === "/streamed") response.write("begun,");
+    finish.set(url, () => response.end("finished"));
+  });
+  stand.set(ID, { kind: "awake", address });
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+  t.teardown(() => agent.destroy());
+  const ask = (path: string, by?: Agent) =>
+    new Promise<string>((resolve, reject) => {
+      const request = httpRequest(
+        { port: stand.port, path: PATH + path, headers: { authorization: "token" }, agent: by ?? false },
+        async (response) => resolve(`${response.headers.connection} ${(await bodyOf(response)).toString()}`),
+      );
+      request.once("error", reject).end();
+    });
+  // The second goes out on the first one's connection, as soon as that is free.
+  const answers = [ask("/streamed", agent), ask("/after", agent), ask("/whole", new Agent({ keepAlive: true }))];
+  await until("both arrive", () => finish.size === 2);
+  const drained = stand.gateway.drain(5_000);
+  finish.get("/streamed")?.();
+  await until("the last arrives", () => finish.size === 3);
+  finish.get("/whole")?.();
+  await answers[2];
+  finish.get("/after")?.();
+  t.same(await Promise.all(answers), ["keep-alive begun,finished", "close finished", "close finished"]);
+  await drained;
 });
 
 t.test("a drain does not wait for longer than it is told", async (t) => {
