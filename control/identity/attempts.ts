@@ -10,18 +10,22 @@ export type Attempts = {
 /** So many failures at once, then one each `everyMs`. */
 type Allowance = { burst: number; everyMs: number };
 
-/** Somebody with a wrong key in a script is slowed down; nobody else notices. */
-const OF_A_PEER: Allowance = { burst: 10, everyMs: 5_000 };
-/** Of all together, from however many addresses: still hopeless against the shortest key, far beyond honest mistakes. */
-const OF_ALL: Allowance = { burst: 500, everyMs: 20 };
-/** Addresses that are remembered; with more, the one that failed longest ago is forgotten. */
-const MOST_PEERS = 5_000;
+export type AttemptLimits = {
+  /** Somebody with a wrong key in a script is slowed down; nobody else notices. */
+  ofAPeer: Allowance;
+  /** From however many addresses: still hopeless against the shortest key, far beyond honest mistakes. */
+  ofAll: Allowance;
+  /** Addresses that are remembered; with more, the one that failed longest ago is forgotten. */
+  mostPeers: number;
+};
+
+export const ATTEMPT_LIMITS: AttemptLimits = { ofAPeer: { burst: 10, everyMs: 5_000 }, ofAll: { burst: 500, everyMs: 20 }, mostPeers: 5_000 };
 
 /**
  * Slows down who guesses developer keys. Each failure moves a mark ahead of the clock; while the mark is further ahead than the
  * burst allows, nothing is even looked at. Kept in memory: a restart forgives.
  */
-export function openAttempts({ clock }: { clock: Clock }): Attempts {
+export function openAttempts({ clock, limits = ATTEMPT_LIMITS }: { clock: Clock; limits?: AttemptLimits }): Attempts {
   const marks = new Map<string, number>();
   let markOfAll = 0;
 
@@ -33,18 +37,18 @@ export function openAttempts({ clock }: { clock: Clock }): Attempts {
 
   return {
     check: (peer) => {
-      require(markOfAll, OF_ALL);
-      if (peer !== undefined) require(marks.get(peer) ?? 0, OF_A_PEER);
+      require(markOfAll, limits.ofAll);
+      if (peer !== undefined) require(marks.get(peer) ?? 0, limits.ofAPeer);
     },
     failed: (peer) => {
-      markOfAll = moved(markOfAll, OF_ALL);
+      markOfAll = moved(markOfAll, limits.ofAll);
       if (peer === undefined) return;
-      const mark = moved(marks.get(peer) ?? 0, OF_A_PEER);
+      const mark = moved(marks.get(peer) ?? 0, limits.ofAPeer);
       // Last in the map is who failed last.
       marks.delete(peer);
       marks.set(peer, mark);
       const [oldest] = marks.keys();
-      if (marks.size > MOST_PEERS && oldest !== undefined) marks.delete(oldest);
+      if (marks.size > limits.mostPeers && oldest !== undefined) marks.delete(oldest);
     },
   };
 }

@@ -33,6 +33,43 @@ t.test("another key in the settings ends the one before it, and no other user's"
   t.equal(identity.userOfDevKey("annas").id, other.id);
 });
 
+t.test("a key that was made outlives the one in the settings, and each session its own key alone", async (t) => {
+  const { store, identity } = open(t);
+  const admin = identity.ensureAdmin("old");
+  const { key, kept } = identity.people.addKey("admin", "laptop");
+  const [bySetting, byMade, byNone] = [identity.signIn("old"), identity.signIn(key), identity.openSession(admin.id)];
+  identity.ensureAdmin("new");
+  t.throws(() => identity.signIn("old"), { code: "DEV_KEY_INVALID" });
+  t.same(
+    [bySetting, byMade, byNone].map((token) => identity.who(token)?.login),
+    [undefined, "admin", "admin"],
+  );
+  identity.people.revokeKey("admin", kept.id);
+  t.same(
+    [byMade, byNone].map((token) => identity.who(token)?.login),
+    [undefined, "admin"],
+  );
+  t.equal(store.devKeys.byUser(admin.id).length, 1);
+  identity.people.add("anna", {});
+  const annas = identity.people.addKey("anna", "").key;
+  t.equal(identity.ensureAdmin(annas).id, admin.id);
+  t.equal(identity.userOfDevKey(annas).id, admin.id, "the settings say whose a key is");
+});
+
+t.test("how long a session lasts is a setting", async (t) => {
+  let now = 0;
+  const clock = clockFrom({ now: () => now, monotonic: () => now, after: () => () => {} });
+  const store = openStore({ folder: t.testdir({}), clock });
+  t.teardown(() => store.close());
+  const identity = openIdentity({ store, clock, sessionMs: 500 });
+  const { id } = identity.ensureAdmin("key");
+  const tokens = [identity.openSession(id), identity.signIn("key")];
+  now = 499;
+  t.ok(tokens.every((token) => identity.who(token)));
+  now = 500;
+  t.notOk(tokens.some((token) => identity.who(token)));
+});
+
 t.test("a session says who holds it until it ends or is ended", async (t) => {
   const { identity, store, advance } = open(t);
   const { id } = identity.ensureAdmin("key");

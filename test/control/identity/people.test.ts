@@ -1,0 +1,88 @@
+import t, { type Test } from "tap";
+import { systemClock } from "../../../clock.ts";
+import { mayManageOf } from "../../../control/identity/may-manage.ts";
+import { openIdentity } from "../../../control/identity/open-identity.ts";
+import { openStore } from "../../../control/store/open-store.ts";
+
+function open(t: Test) {
+  const clock = systemClock();
+  const store = openStore({ folder: t.testdir({}), clock });
+  t.teardown(() => store.close());
+  const identity = openIdentity({ store, clock });
+  return { store, identity, people: identity.people, admin: identity.ensureAdmin("admins-key") };
+}
+
+t.test("who shares a group with an author may do what the author may", async (t) => {
+  const { store, people, admin } = open(t);
+  const rows: [login: string, groups: string[], may: boolean][] = [
+    ["author", ["lab", "chess"], true],
+    ["colleague", ["lab"], true],
+    ["player", ["x", "chess"], true],
+    ["stranger", ["x"], false],
+    ["loner", [], false],
+  ];
+  for (const [login, groups] of rows) people.add(login, { groups });
+  const author = store.users.byLogin("author")?.id ?? "";
+  for (const [login, , may] of rows) t.equal(mayManageOf(store, { userId: store.users.byLogin(login)?.id ?? "", admin: false }, author), may, login);
+  t.ok(mayManageOf(store, { userId: admin.id, admin: true }, author), "an administrator may everything");
+  people.change("colleague", { groups: ["x"] });
+  t.notOk(mayManageOf(store, { userId: store.users.byLogin("colleague")?.id ?? "", admin: false }, author), "out of the group, out of the rights");
+  t.same(
+    people
+      .all()
+      .map(({ user, groups }) => [user.login, groups])
+      .at(2),
+    ["colleague", ["x"]],
+  );
+});
+
+t.test("a login is short, plain, and one person's", async (t) => {
+  const { people } = open(t);
+  people.add("Anna.M-1", {});
+  for (const taken of ["Anna.M-1", "anna.m-1", "ADMIN"]) t.throws(() => people.add(taken, {}), { code: "LOGIN_TAKEN" }, taken);
+  for (const login of ["", " ", "a b", "-a", "a/b", "a@b", "ä", "x".repeat(64), "current", "Login", "logout"]) {
+    t.throws(() => people.add(login, {}), { code: "REQUEST_INVALID" }, login);
+  }
+});
+
+t.test("who is removed leaves packages to the one who removed, and no session behind", async (t) => {
+  const { store, people, identity, admin } = open(t);
+  const { user } = people.add("anna", { groups: ["lab"] });
+  const { key } = people.addKey("anna", "");
+  const token = identity.signIn(key);
+  store.packages.insert({ id: "p", name: "annas", version: "1", authorId: user.id, createdOn: 0, updatedOn: 0 });
+  t.same(people.remove("anna", admin), ["annas"]);
+  t.equal(store.packages.find("p")?.authorId, admin.id);
+  t.equal(identity.who(token), undefined);
+  t.throws(() => identity.signIn(key), { code: "DEV_KEY_INVALID" });
+  t.same(store.groups.ofUser(user.id), []);
+  for (const act of [
+    () => people.remove("anna", admin),
+    () => people.change("anna", {}),
+    () => people.keys("anna"),
+    () => people.addKey("anna", ""),
+  ]) {
+    t.throws(act, { code: "USER_NOT_FOUND" });
+  }
+});
+
+t.test("there is always an administrator", async (t) => {
+  const { people, admin } = open(t);
+  t.throws(() => people.remove("admin", admin), { code: "REQUEST_INVALID" });
+  t.throws(() => people.change("admin", { admin: false }), { code: "REQUEST_INVALID" });
+  const { user } = people.add("second", { admin: true });
+  t.throws(() => people.remove("second", user), { code: "REQUEST_INVALID" }, "nobody removes themselves");
+});
+
+t.test("of a key only its digest is kept", async (t) => {
+  const { store, people, identity } = open(t);
+  const { key, kept } = people.addKey("admin", "laptop");
+  t.match(key, /^[\w-]{32}$/);
+  t.notOk(JSON.stringify(store.devKeys.byUser(identity.userOfDevKey(key).id)).includes(key));
+  t.notOk(key.includes(kept.id) || kept.digest.includes(kept.id));
+  t.throws(() => people.revokeKey("admin", "00000000"), { code: "KEY_NOT_FOUND" });
+  const [set] = people.keys("admin").filter((one) => one.fromSetting);
+  t.throws(() => people.revokeKey("admin", set?.id ?? ""), { code: "REQUEST_INVALID" });
+  for (let more = people.keys("admin").length; more < 20; more++) people.addKey("admin", "");
+  t.throws(() => people.addKey("admin", ""), { code: "REQUEST_INVALID" }, "they are bounded");
+});
