@@ -25,7 +25,7 @@ t.test("a package and its connections are found however they are spelled", async
     ["@datagrok/sequence-translator", "@datagrok/sequence-translator"],
     ["@datagrok/sequence-translator.CHEMBL", "@datagrok/sequence-translator.Chembl"],
     ["%40datagrok%2Fsequence-translator.Chembl", "@datagrok/sequence-translator.Chembl"],
-  ]) {
+  ] as const) {
     const { status, json } = await stand.get(`/credentials/for/${said}`, post({ login: "a" }));
     t.same([status, json], [200, { "#type": "Credentials", name, parameters: { login: "***" }, warnings: [] }], said);
     t.same((await stand.get(`/credentials/for/${said}`)).json, json);

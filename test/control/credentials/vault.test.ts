@@ -115,7 +115,7 @@ t.test("a rotation that is cut short at any of its writes leaves everything read
     const { store, keyFile, open, seen } = openStand(t);
     open().credentials.replace(target, VALUES);
     const { vault } = open(cut(store, keyFile));
-    t.throws(() => vault.rotate(), "killed", when);
+    t.throws(() => vault.rotate(), { message: "killed" }, when);
     t.same(seen(), SEEN, when);
     const keys = keyFile.read();
     t.equal(keys.length, 1, "one key is left");
