@@ -31,7 +31,7 @@ export const SETTINGS = {
     "BERTH_ORIGINS",
     list(origin()),
     [],
-    "Origins of web pages, beside the edge's own, that may start, stop and change things with a user's cookie",
+    "Origins of web pages, beside the edge's own, that may start, stop and change things with a user's cookie, and read the answers",
   ),
 
   // The program itself

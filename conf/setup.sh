@@ -37,6 +37,7 @@ need() {
 }
 
 need nginx nginx "test/lua-compat"
+need chromium chromium "test/rights/browser.test.ts"
 if [ -z "${DOCKER_HOST:-}" ]; then
   need dockerd docker.io "every test on the real engine (test/main-job.test.ts, test/drivers/docker*)"
   need ip iproute2 "the tests' own Docker engine"
