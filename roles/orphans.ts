@@ -4,22 +4,23 @@ import type { CallControl } from "./call-control.ts";
 
 type OrphanOnWire = { service: string; why: string; running: boolean; store: string; environment: string; container: string };
 
-const USAGE = "Usage: berth orphans [--remove [--yes] [<service>]...]";
+const USAGE = "Usage: berth orphans [--remove --all|<service>... [--yes]]";
 
 /**
  * `berth orphans`: services with berth's labels that belong to nothing in the store of the berth that runs, and with `--remove`
- * their end, which has to be confirmed: nobody but a person can know whose they are. Answers with what to print.
- * Faults: SETTINGS_INVALID for a command line that is wrong, and those of `call`.
+ * the end of those that are named. It has to be confirmed: nobody but a person can know whether another berth on the same engine
+ * still needs them. Answers with what to print. Faults: SETTINGS_INVALID for a command line that is wrong, and those of `call`.
  */
 export async function runOrphans(args: string[], call: CallControl): Promise<string> {
-  const { remove, yes, services } = readWords(args);
+  const { remove, all, yes, services } = readWords(args);
   const found = await call<OrphanOnWire[]>("GET", "/admin/orphans");
   const unknown = services.filter((service) => !found.some((one) => one.service === service));
   if (unknown.length > 0) throw new Fault("SETTINGS_INVALID", `No orphan is named ${unknown.join(", ")}.`);
-  const meant = services.length === 0 ? found : found.filter(({ service }) => services.includes(service));
+  const meant = all || !remove ? found : found.filter(({ service }) => services.includes(service));
   if (meant.length === 0) return "There are no orphans.";
   if (!remove) return listed(meant);
-  if (!yes) return `${listed(meant)}\n\nThis would stop and remove ${meant.length} of them; say --yes to do so.`;
+  if (!yes)
+    return `${listed(meant)}\n\nNothing was removed yet: say --yes to stop and remove ${meant.length === 1 ? "it" : `these ${meant.length}`}.`;
   const removed: string[] = [];
   for (const { service } of meant) {
     await call("DELETE", `/admin/orphans?service=${encodeURIComponent(service)}`);
@@ -28,11 +29,18 @@ export async function runOrphans(args: string[], call: CallControl): Promise<str
   return removed.join("\n");
 }
 
-function readWords(args: string[]): { remove: boolean; yes: boolean; services: string[] } {
+const OPTIONS = {
+  remove: { type: "boolean", default: false },
+  all: { type: "boolean", default: false },
+  yes: { type: "boolean", default: false },
+} as const;
+
+function readWords(args: string[]): { remove: boolean; all: boolean; yes: boolean; services: string[] } {
   try {
-    const options = { remove: { type: "boolean", default: false }, yes: { type: "boolean", default: false } } as const;
-    const { values, positionals } = parseArgs({ args, options, allowPositionals: true, strict: true });
-    if (values.remove || (positionals.length === 0 && !values.yes)) return { ...values, services: positionals };
+    const { values, positionals } = parseArgs({ args, options: OPTIONS, allowPositionals: true, strict: true });
+    const { remove, all, yes } = values;
+    const isClear = remove ? all !== positionals.length > 0 : !all && !yes && positionals.length === 0;
+    if (isClear) return { remove, all, yes, services: positionals };
   } catch (error) {
     throw new Fault("SETTINGS_INVALID", `${(error as Error).message.split(". ", 1)[0]}.\n${USAGE}`, { cause: error });
   }
