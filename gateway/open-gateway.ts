@@ -14,8 +14,9 @@ import type { Answer, Decision, Head } from "./decision.ts";
 import type { Directory } from "./directory.ts";
 import { readEarly } from "./forward/early-bytes.ts";
 import { openHttpProxy } from "./forward/http-proxy.ts";
+import { linger } from "./forward/linger.ts";
 import { sendAnswer, sendRawAnswer } from "./forward/send-answer.ts";
-import { openTransparentUpgrade } from "./forward/transparent-upgrade.ts";
+import { transparentUpgrade } from "./forward/transparent-upgrade.ts";
 import type { Identity } from "./identity.ts";
 import { GATEWAY_LIMITS, MAX_HEAD_BYTES, type GatewayLimits } from "./limits.ts";
 
@@ -50,7 +51,6 @@ export function openGateway(parts: GatewayParts): Gateway {
   const leases = openLeases({ directory, hold, clock, doubtMs: limits.doubtMs });
   const decide = openDecide({ ...parts, leases, limits });
   const proxy = openHttpProxy({ clock, limits });
-  const transparent = openTransparentUpgrade({ clock, limits });
   const refuse = openRefuseWebSocket();
   const draining = new AbortController();
   const open = new Set<Promise<void>>();
@@ -66,7 +66,8 @@ export function openGateway(parts: GatewayParts): Gateway {
     insecureHTTPParser: false,
     noDelay: true,
     keepAlive: true,
-    // Any other protocol is not ours to switch to: such a request is answered as if it had not asked (RFC 9110 §7.8).
+    // Any other protocol is not ours to switch to: such a request is answered as if it had not asked (RFC 9110 §7.8). Nor can
+    // one with a body be: its upgrade would begin behind bytes that nobody has read.
     shouldUpgradeCallback: isWebSocket,
   });
   server.maxHeadersCount = 0;
@@ -149,11 +150,15 @@ export function openGateway(parts: GatewayParts): Gateway {
           { clock, log, limits },
           { request, socket, head: early.take(), forward: decision.forward, lease: decision.lease, signal, draining: draining.signal },
         );
-      } else await transparent.upgrade({ request, socket, early, forward: decision.forward, lease: decision.lease, signal });
+      } else {
+        await transparentUpgrade({ clock, limits }, { request, socket, early, forward: decision.forward, lease: decision.lease, signal });
+      }
     } catch (error) {
       if (signal.aborted) return;
       log.error({ err: error }, "An upgrade could not be forwarded");
       socket.destroy();
+    } finally {
+      linger(socket, clock, limits.lingerMs);
     }
   }
 
@@ -188,7 +193,9 @@ function watchClient(socket: Socket): { signal: AbortSignal; forget(): void } {
 }
 
 function isWebSocket(request: IncomingMessage): boolean {
-  return request.method === "GET" && request.headers.upgrade?.toLowerCase() === "websocket";
+  const { method, httpVersion, headers } = request;
+  const bodyless = headers["transfer-encoding"] === undefined && Number(headers["content-length"] ?? 0) === 0;
+  return method === "GET" && httpVersion === "1.1" && headers.upgrade?.toLowerCase() === "websocket" && bodyless;
 }
 
 function headOf(request: IncomingMessage, upgrade: boolean): Head {

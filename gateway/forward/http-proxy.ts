@@ -212,6 +212,6 @@ function brokeOff(cause: unknown): Fault {
   return new Fault("CONTAINER_BROKE_OFF", `The container broke the connection before it answered (${codeOf(cause)})`, { cause });
 }
 
-export function detailed(target: Target): { host: string; port: number; socketPath?: string } {
+function detailed(target: Target): { host: string; port: number; socketPath?: string } {
   return "socketPath" in target ? { host: "localhost", port: 80, socketPath: target.socketPath } : target;
 }

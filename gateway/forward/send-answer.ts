@@ -1,6 +1,6 @@
 import type { ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
-import type { Answer } from "../decision.ts";
+import type { Answer, HeaderLine } from "../decision.ts";
 
 /** Writes an answer of the system's own; does nothing where the client has left or a response has begun. */
 export function sendAnswer(response: ServerResponse, answer: Answer): void {
@@ -12,6 +12,12 @@ export function sendAnswer(response: ServerResponse, answer: Answer): void {
 /** The same on a bare socket, for a request that asked for an upgrade; the connection ends with it. */
 export function sendRawAnswer(socket: Duplex, answer: Answer): void {
   if (socket.destroyed || socket.writableEnded) return;
-  const lines = answer.headers.map(([name, value]) => `${name}: ${value}\r\n`).join("");
-  socket.end(`HTTP/1.1 ${answer.status} ${answer.reason}\r\n${lines}Connection: close\r\n\r\n${answer.body}`);
+  sendRawHead(socket, answer.status, answer.reason, [...answer.headers, ["Connection", "close"]]);
+  socket.end(answer.body);
+}
+
+/** Writes a head as the bytes that its lines came as; names, values and reason are from a parser or from here. */
+export function sendRawHead(socket: Duplex, status: number, reason: string, lines: readonly HeaderLine[]): void {
+  const head = [`HTTP/1.1 ${status} ${reason}`, ...lines.map(([name, value]) => `${name}: ${value}`), "", ""];
+  socket.write(head.join("\r\n"), "latin1");
 }

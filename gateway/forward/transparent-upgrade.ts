@@ -1,20 +1,20 @@
-import { Agent, IncomingMessage, type ClientRequest } from "node:http";
+import type { IncomingMessage } from "node:http";
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
-import { ProxyServer } from "http-proxy";
 import type { Clock } from "../../clock.ts";
 import { Fault } from "../../fault.ts";
-import type { Forward, Lease } from "../decision.ts";
+import type { Forward, HeaderLine, Lease } from "../decision.ts";
 import type { GatewayLimits } from "../limits.ts";
+import { askUpgrade } from "./ask-upgrade.ts";
+import { dialLease } from "./dial.ts";
 import type { EarlyBytes } from "./early-bytes.ts";
-import { codeOf, dialLease, type Dialled } from "./dial.ts";
-import { grouped, namesOf, travelling } from "./header-lines.ts";
-import { detailed } from "./http-proxy.ts";
-import { sendRawAnswer } from "./send-answer.ts";
+import { namesOf, travelling } from "./header-lines.ts";
+import { linger } from "./linger.ts";
+import { sendRawAnswer, sendRawHead } from "./send-answer.ts";
 
 export type UpgradeExchange = {
   request: IncomingMessage;
-  socket: Duplex;
+  socket: Socket;
   /** Reads the client's socket until the container takes over. */
   early: EarlyBytes;
   forward: Forward;
@@ -22,134 +22,58 @@ export type UpgradeExchange = {
   signal: AbortSignal;
 };
 
-export type TransparentUpgrade = {
-  /** Passes an upgrade through: the container's own 101 or refusal, then bytes. Resolves when both sockets are closed. */
-  upgrade(exchange: UpgradeExchange): Promise<void>;
-};
+type Parts = { clock: Clock; limits: Pick<GatewayLimits, "connectTimeoutMs" | "lingerMs"> };
 
-/** Executes decisions to forward an upgrade with `http-proxy`, over a connection that is already made: see `openHttpProxy`. */
-export function openTransparentUpgrade(parts: { clock: Clock; limits: Pick<GatewayLimits, "connectTimeoutMs" | "lingerMs"> }): TransparentUpgrade {
-  const { clock, limits } = parts;
-  const proxy = new ProxyServer({ prependPath: false });
-  const takeOver = new WeakMap<IncomingMessage, (sent: ClientRequest) => void>();
-  proxy.on("error", () => undefined);
-  proxy.on("proxyReqWs", (sent, asked) => takeOver.get(asked)?.(sent));
+const SWITCH: readonly HeaderLine[] = [
+  ["Connection", "Upgrade"],
+  ["Upgrade", "websocket"],
+];
 
-  return {
-    upgrade: async (exchange) => {
-      const { socket, forward, lease, signal } = exchange;
-      try {
-        const dialled = await dialLease(lease, { clock, timeoutMs: limits.connectTimeoutMs, signal });
-        await pass(exchange, dialled);
-      } catch (error) {
-        if (signal.aborted) return;
-        if (!(error instanceof Fault)) throw error;
-        sendRawAnswer(socket, forward.answerTo(error));
-      } finally {
-        lease.release();
-      }
-    },
+/**
+ * Passes an upgrade through: the container's own 101 or refusal, then bytes. Resolves when the exchange is over, and the lease
+ * released; after a refusal the client's socket may still have to close.
+ */
+export async function transparentUpgrade({ clock, limits }: Parts, exchange: UpgradeExchange): Promise<void> {
+  const { request, socket, early, forward, lease, signal } = exchange;
+  try {
+    const { socket: upstream, connectMs } = await dialLease(lease, { clock, timeoutMs: limits.connectTimeoutMs, signal });
+    upstream.on("error", () => undefined);
+    const lines = [...travelling(request.rawHeaders, forward.request), ...SWITCH];
+    const answer = await askUpgrade(upstream, { path: forward.target, lines, timeoutMs: forward.headTimeoutMs, clock, signal });
+    const { statusCode = 502, statusMessage = "", rawHeaders } = answer.received;
+    const own = travelling(rawHeaders, forward.response({ connectMs, names: () => namesOf(rawHeaders) }));
+    sendRawHead(socket, statusCode, statusMessage, [...(answer.switched ? SWITCH : [["Connection", "close"] as const]), ...own]);
+    if (!answer.switched) return await passRefusal(answer.received, socket, lease);
+    upstream.unshift(answer.head);
+    socket.unshift(early.take());
+    await passBytes(socket, upstream, lease, { clock, limits });
+  } catch (error) {
+    if (signal.aborted) return;
+    if (!(error instanceof Fault)) throw error;
+    sendRawAnswer(socket, forward.answerTo(error));
+  } finally {
+    lease.release();
+  }
+}
+
+/** The body ends with the connection where it has no length, so one that was cut off must not look like one that ended. */
+function passRefusal(received: IncomingMessage, socket: Socket, lease: Lease): Promise<void> {
+  return new Promise((resolve) => {
+    received.on("data", (chunk: Buffer) => lease.bytes(chunk.length));
+    received.once("error", () => socket.resetAndDestroy());
+    received.once("close", resolve);
+    socket.once("close", () => received.destroy());
+    received.pipe(socket);
+  });
+}
+
+/** Resolves when both sides are closed. A WebSocket has no half-open state: once one side has ended, the other is to follow. */
+async function passBytes(client: Duplex, container: Duplex, lease: Lease, { clock, limits }: Parts): Promise<void> {
+  const pass = (from: Duplex, to: Duplex) => {
+    from.on("data", (chunk: Buffer) => lease.bytes(chunk.length));
+    from.pipe(to);
+    for (const event of ["end", "close"]) from.once(event, () => linger(to, clock, limits.lingerMs));
+    return new Promise<void>((resolve) => (from.closed ? resolve() : void from.once("close", resolve)));
   };
-
-  function pass(exchange: UpgradeExchange, { socket: upstream, target, connectMs }: Dialled): Promise<void> {
-    const { request, socket, early, forward, lease, signal } = exchange;
-    return new Promise((resolve) => {
-      const asked = new IncomingMessage(request.socket);
-      asked.method = "GET";
-      asked.url = "/";
-      asked.httpVersion = "1.1";
-      // The first makes the library take it for a WebSocket, the second is what it writes on a refusal.
-      asked.headers = { upgrade: "websocket", connection: "close" };
-
-      let answered = false;
-      // Answers at once: the library closes the client's socket as soon as this returns.
-      const fail = (error: Error) => {
-        if (answered) return;
-        upstream.destroy();
-        if (!signal.aborted) sendRawAnswer(socket, forward.answerTo(error instanceof Fault ? error : brokeOff(error)));
-        resolve();
-      };
-      upstream.on("error", () => undefined);
-
-      takeOver.set(asked, (sent) => {
-        writeHead(sent, request, forward);
-        const cancel = clock.after(forward.headTimeoutMs, () =>
-          sent.destroy(new Fault("RESPONSE_TIMED_OUT", "The container did not answer in time")),
-        );
-        const onAbort = () => sent.destroy();
-        signal.addEventListener("abort", onAbort, { once: true });
-        if (signal.aborted) onAbort();
-        sent.once("close", () => {
-          cancel();
-          signal.removeEventListener("abort", onAbort);
-        });
-        sent.once("error", fail);
-        sent.once("upgrade", (switched: IncomingMessage, container: Socket) => {
-          cancel();
-          answered = true;
-          const lines = travelling(switched.rawHeaders, forward.response({ connectMs, names: () => namesOf(switched.rawHeaders) }));
-          switched.headers = Object.fromEntries(grouped([["Connection", "Upgrade"], ["Upgrade", "websocket"], ...lines]));
-          // Only once the library has put the first bytes back and tied the sockets together: they would come here alone.
-          queueMicrotask(() => {
-            container.on("data", (chunk: Buffer) => lease.bytes(chunk.length));
-            socket.on("data", (chunk: Buffer) => lease.bytes(chunk.length));
-          });
-          endTogether(clock, limits.lingerMs, socket, container, resolve);
-        });
-        sent.once("response", (refused: IncomingMessage) => {
-          cancel();
-          answered = true;
-          const kept = new Set(travelling(refused.rawHeaders, { remove: [], add: [] }).map(([name]) => name.toLowerCase()));
-          refused.headers = Object.fromEntries(Object.entries(refused.headers).filter(([name]) => kept.has(name)));
-          refused.once("close", () => (socket as Socket).destroySoon());
-          endTogether(clock, limits.lingerMs, socket, upstream, resolve);
-        });
-      });
-      proxy.ws(asked, socket, early.take(), { target: detailed(target), agent: new OneConnection(upstream) }, fail);
-    });
-  }
-}
-
-/** Hands out the connection that was made before, so that a refused one could still be tried elsewhere. */
-class OneConnection extends Agent {
-  readonly #socket: Socket;
-
-  constructor(socket: Socket) {
-    super({ keepAlive: false });
-    this.#socket = socket;
-  }
-
-  override createConnection(): Socket {
-    return this.#socket;
-  }
-}
-
-function writeHead(sent: ClientRequest, request: IncomingMessage, forward: Forward): void {
-  sent.path = forward.target;
-  for (const [name, values] of grouped(travelling(request.rawHeaders, forward.request)))
-    sent.setHeader(name, values.length === 1 ? (values[0] ?? "") : values);
-  sent.setHeader("Connection", "Upgrade");
-  sent.setHeader("Upgrade", "websocket");
-}
-
-/** The library ends one side when the other closes; a side that then stays half open is not waited for. */
-function endTogether(clock: Clock, lingerMs: number, client: Duplex, container: Duplex, done: () => void): void {
-  let closed = 0;
-  for (const [one, other] of [
-    [client, container],
-    [container, client],
-  ] as const) {
-    const onClose = () => {
-      if (++closed === 2) return done();
-      if (!other.writableEnded) other.end();
-      const cancel = clock.after(lingerMs, () => other.destroy());
-      other.once("close", cancel);
-    };
-    if (one.closed) onClose();
-    else one.once("close", onClose);
-  }
-}
-
-function brokeOff(cause: Error): Fault {
-  return new Fault("CONTAINER_BROKE_OFF", `The container broke the connection before it answered (${codeOf(cause)})`, { cause });
+  await Promise.all([pass(client, container), pass(container, client)]);
 }

@@ -2,7 +2,7 @@ import { createServer } from "node:http";
 import { connect } from "node:net";
 import t from "tap";
 import { WebSocket, WebSocketServer } from "ws";
-import { exchange, get, ID, listen, openContainer, openRawContainer, openStand, PATH, until } from "./stand.ts";
+import { bodyOf, exchange, get, ID, listen, openContainer, openRawContainer, openStand, PATH, until, WS_PATH } from "./stand.ts";
 
 const UPGRADE = ["Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="];
 /** `get` without its `Connection: close`. */
@@ -88,6 +88,119 @@ t.test("the container's own refusal reaches the client", async (t) => {
     t.notMatch(answer, /datagrok-error/);
   }
   await until("nothing is left", () => stand.uses.get(ID)?.streams === 0);
+});
+
+t.test("bytes beyond ASCII in the container's head stay the bytes that they are", async (t) => {
+  const stand = await openStand(t);
+  const lines = ["X-Latin: caf\xe9", "X-Utf: caf\xc3\xa9"];
+  for (const first of [
+    "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade",
+    "HTTP/1.1 403 Gr\xfc\xdfe\r\nContent-Length: 0",
+  ]) {
+    const address = await openRawContainer(t, (socket) =>
+      socket.once("data", () => socket.end(Buffer.from([first, ...lines, "", ""].join("\r\n"), "latin1"))),
+    );
+    stand.set(ID, { kind: "awake", address });
+    const answer = await exchange(stand.port, upgrade(PATH));
+    t.ok(answer.startsWith(first.split("\r\n")[0] ?? ""), answer);
+    for (const line of lines) t.ok(answer.includes(`\r\n${line}\r\n`), answer);
+  }
+});
+
+t.test("a refusal without a body has none, and one that breaks off does not look whole", async (t) => {
+  const stand = await openStand(t);
+  const bare = await openRawContainer(t, (socket) => socket.once("data", () => socket.write("HTTP/1.1 304 Not Modified\r\n\r\n")));
+  stand.set(ID, { kind: "awake", address: bare });
+  t.match(await exchange(stand.port, upgrade(PATH)), /^HTTP\/1\.1 304 Not Modified\r\n[^]*\r\n\r\n$/);
+  const broken = await openRawContainer(t, (socket) =>
+    socket.once("data", () => socket.end("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")),
+  );
+  stand.set(ID, { kind: "awake", address: broken });
+  const client = connect(stand.port, "127.0.0.1", () => client.write(upgrade(PATH)));
+  client.resume();
+  t.match(await new Promise((resolve) => void client.once("error", resolve).once("end", resolve)), { code: "ECONNRESET" });
+});
+
+t.test("a client that reads a large refusal slowly slows the container down", async (t) => {
+  const stand = await openStand(t);
+  let written = 0;
+  const address = await openRawContainer(t, (socket) =>
+    socket.once("data", () => {
+      socket.write("HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n");
+      const piece = Buffer.alloc(1_000_000);
+      const more = () => {
+        do written += piece.length;
+        while (socket.write(piece));
+      };
+      socket.on("drain", more);
+      more();
+    }),
+  );
+  stand.set(ID, { kind: "awake", address });
+  const client = connect(stand.port, "127.0.0.1", () => client.write(upgrade(PATH))).pause();
+  t.teardown(() => client.destroy());
+  let before = 0;
+  let looks = 0;
+  await until("nothing more is taken for 30 looks", () => {
+    looks = written > 0 && written === before ? looks + 1 : 0;
+    before = written;
+    return looks === 30;
+  });
+  t.ok(written < 100_000_000, `${written} bytes`);
+});
+
+t.test("whoever keeps its side open after an answer, or after the container has ended, is cut off after a while", async (t) => {
+  const stand = await openStand(t, { limits: { lingerMs: 50 } });
+  let held = 0;
+  stand.gateway.server.on("connection", (socket) => {
+    held++;
+    socket.once("close", () => held--);
+  });
+  const ending = await openRawContainer(t, (socket) =>
+    socket.once("data", () => socket.end("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")),
+  );
+  for (const [standing, path] of [
+    [{ kind: "awake", address: ending }, PATH],
+    [{ kind: "stopped", fault: { code: "CONTAINER_STOPPED", message: "It sleeps" } }, PATH],
+    [{ kind: "awake", address: ending }, WS_PATH],
+  ] as const) {
+    stand.set(ID, standing);
+    const client = connect({ port: stand.port, host: "127.0.0.1", allowHalfOpen: true }, () =>
+      client.write(`${upgrade(path, path === WS_PATH ? ["Upgrade: websocket"] : UPGRADE)}early`),
+    );
+    t.teardown(() => client.destroy());
+    client.on("error", () => undefined).resume();
+    await until("it came", () => client.bytesRead > 0);
+    await until("the gateway has let go", () => held === 0);
+    t.notOk(client.writableEnded, "the client still has its side open");
+  }
+  await until("nothing is left", () => stand.uses.get(ID)?.streams === 0);
+});
+
+t.test("a client that sends early and leaves before the 101 ends the container's side", async (t) => {
+  const stand = await openStand(t);
+  let state = "";
+  const address = await openRawContainer(t, (socket) => {
+    socket.once("data", () => (state = "asked"));
+    socket.once("close", () => (state = "over"));
+  });
+  stand.set(ID, { kind: "awake", address });
+  const client = connect(stand.port, "127.0.0.1", () => client.write(`${upgrade(PATH)}early`));
+  await until("the container is asked", () => state === "asked");
+  client.end();
+  await until("the container hears of it", () => state === "over");
+  await until("nothing is left", () => stand.uses.get(ID)?.streams === 0);
+  t.pass("both");
+});
+
+t.test("an upgrade with a body, or in HTTP/1.0, is a plain request", async (t) => {
+  const stand = await openStand(t);
+  const { address } = await openContainer(t, (request, response) => void bodyOf(request).then((body) => response.end(`read ${body.toString()}`)));
+  stand.set(ID, { kind: "awake", address });
+  const lines = [...UPGRADE, "Connection: close"];
+  t.match(await exchange(stand.port, `${upgrade(PATH, [...lines, "Content-Length: 4"])}body`), /^HTTP\/1\.1 200 OK[^]*read body/);
+  t.match(await exchange(stand.port, `${upgrade(PATH, [...lines, "Transfer-Encoding: chunked"])}4\r\nbody\r\n0\r\n\r\n`), /read body/);
+  t.match(await exchange(stand.port, upgrade(PATH, lines).replace("HTTP/1.1", "HTTP/1.0")), /^HTTP\/1\.1 200 OK[^]*read /);
 });
 
 t.test("failures of the system are plain answers here", async (t) => {
