@@ -38,7 +38,7 @@ export type Use = {
   id: string;
   /** HTTP requests under way through this gateway: while any is, the container is in use. */
   open: number;
-  /** Any open exchange, WebSockets too: what a graceful stop waits for. */
+  /** Exchanges that reached it and are open, WebSockets too: what a graceful stop waits for. Who is held is not among them. */
   streams: number;
   /** When bytes last went either way, epoch ms. */
   lastActive: number;

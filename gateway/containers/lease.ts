@@ -25,7 +25,7 @@ const REPORT_EVERY_MS = 1_000;
 
 type Tally = Use & { reportedAt: number };
 
-/** Counts the open exchanges of each container and tells the directory. */
+/** Counts the exchanges that each container has open, and tells the directory. */
 export function openLeases(parts: { directory: Directory; hold: Hold; clock: Clock; doubtMs: number }): Leases {
   const { directory, hold, clock, doubtMs } = parts;
   const tallies = new Map<string, Tally>();
@@ -35,12 +35,12 @@ export function openLeases(parts: { directory: Directory; hold: Hold; clock: Clo
     directory.used({ id: tally.id, open: tally.open, streams: tally.streams, lastActive: tally.lastActive });
   };
 
-  const count = (id: string, by: 1 | -1, kind: Claim["kind"]): Tally => {
+  const count = (id: string, by: { open: number; streams: number }): Tally => {
     const tally = tallies.get(id) ?? { id, open: 0, streams: 0, lastActive: 0, reportedAt: 0 };
-    tally.streams += by;
-    if (kind === "http") tally.open += by;
+    tally.open += by.open;
+    tally.streams += by.streams;
     tally.lastActive = clock.now();
-    if (tally.streams === 0) tallies.delete(id);
+    if (tally.open === 0 && tally.streams === 0) tallies.delete(id);
     else tallies.set(id, tally);
     report(tally);
     return tally;
@@ -49,12 +49,23 @@ export function openLeases(parts: { directory: Directory; hold: Hold; clock: Clo
   return {
     open: ({ view, caller, kind, until, signal }) => {
       const { id } = view;
-      const tally = count(id, 1, kind);
+      const open = kind === "http" ? 1 : 0;
       let released = false;
+      let streams = isAwake(view) ? 1 : 0;
       let woken: { start: StartTimes | undefined } | undefined;
+      let tally = count(id, { open, streams });
+
+      /** What waits for a container does not use it: a stop that waited for those who wait for its end would never end. */
+      const use = (now: 0 | 1) => {
+        if (released || now === streams) return;
+        tally = count(id, { open: 0, streams: now - streams });
+        streams = now;
+      };
 
       const claim = async (from: ContainerView) => {
+        use(isAwake(from) ? 1 : 0);
         const found: Found = await hold.wait({ view: from, caller, until, signal });
+        use(1);
         if (found.held) woken = { start: found.start };
         return found.address;
       };
@@ -79,12 +90,17 @@ export function openLeases(parts: { directory: Directory; hold: Hold; clock: Clo
         release: () => {
           if (released) return;
           released = true;
-          count(id, -1, kind);
+          count(id, { open: -open, streams: -streams });
         },
         woken: () => woken,
       };
     },
   };
+}
+
+/** It may be sent to at once. */
+function isAwake({ standing }: ContainerView): boolean {
+  return standing.kind === "awake" || standing.kind === "portless";
 }
 
 function isElsewhere({ standing }: ContainerView, refused: string): boolean {

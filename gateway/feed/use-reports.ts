@@ -31,7 +31,7 @@ export function useReports(parts: { clock: Clock; send(uses: Use[]): Promise<voi
       again = true;
       return sending;
     }
-    const batch = [...uses.values()].filter(({ id, streams }) => streams > 0 || changed.has(id));
+    const batch = [...uses.values()].filter((use) => isOpen(use) || changed.has(use.id));
     changed.clear();
     sending = report(batch);
     return sending;
@@ -40,7 +40,10 @@ export function useReports(parts: { clock: Clock; send(uses: Use[]): Promise<voi
   const report = async (batch: Use[]): Promise<void> => {
     try {
       await send(batch);
-      for (const { id } of batch) if (uses.get(id)?.streams === 0 && !changed.has(id)) uses.delete(id);
+      for (const { id } of batch) {
+        const use = uses.get(id);
+        if (use && !isOpen(use) && !changed.has(id)) uses.delete(id);
+      }
     } catch {
       // Control is away: what it has not heard, it hears once it is back.
       for (const { id } of batch) changed.add(id);
@@ -72,4 +75,8 @@ export function useReports(parts: { clock: Clock; send(uses: Use[]): Promise<voi
       due?.cancel();
     },
   };
+}
+
+function isOpen({ open, streams }: Use): boolean {
+  return open > 0 || streams > 0;
 }

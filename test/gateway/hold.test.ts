@@ -14,6 +14,7 @@ t.test("a hundred requests wake a container once and are all answered", async (t
   const answers = Array.from({ length: 100 }, () => fetch(stand.base + PATH, SIGNED_IN).then((answer) => answer.text()));
   await until("all wait", () => stand.uses.get(ID)?.open === 100);
   t.equal(stand.watchers(ID), 1, "they share one watch");
+  t.equal(stand.uses.get(ID)?.streams, 0, "a stop need not wait for who waits for its end");
   stand.set(ID, { kind: "awake", address });
   t.same(
     await Promise.all(answers),

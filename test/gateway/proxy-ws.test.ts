@@ -68,7 +68,7 @@ t.test("a cold WebSocket is accepted at once, pinged while it waits, and its fra
   await until("it is pinged", () => seen.pings >= 3);
   t.same(stand.wakes, [ID]);
   t.same(seen.frames, [], "and nothing is said before the container is there");
-  t.match(stand.uses.get(ID), { open: 0, streams: 1 });
+  t.match(stand.uses.get(ID), { open: 0, streams: 0 });
   for (const text of sent.slice(3)) seen.socket.send(text);
   stand.set(ID, { kind: "awake", address });
   await until("all come back", () => seen.frames.length === 51);
