@@ -22,52 +22,57 @@ export function containerSpeaks(container: Container | undefined): boolean {
 }
 
 /**
- * The token that a start gives its container: a session of the user whose action it was. A start that is asked for again, after a crash
- * perhaps, has the same one, for the container that runs by then knows no other. Undefined where no user is behind it.
+ * The token that a start gives its container: a session of the user whose action it was. Until the container is known to rest, every
+ * start of the same definition for that user hands over the same one: what runs may have been started before a crash or a failure, and
+ * knows no other. Undefined where no user is behind it.
  */
 export function containerToken({ store, vault }: { store: Store; vault: Vault }, container: Container): string | undefined {
-  const { id, generation, wishedOn, wishedBy } = container;
+  const { id, generation, wishedBy } = container;
   if (wishedBy === undefined || !store.users.find(wishedBy)) return undefined;
   const before = store.sessions.byContainer(id);
-  const own = before.filter((one) => one.userId === wishedBy && one.start?.generation === generation && one.start.wishedOn === wishedOn);
-  for (const { digest: known, start } of own) {
-    const sealed = start?.sealed;
+  for (const { digest: known, userId, start } of before) {
+    const sealed = start?.generation === generation && userId === wishedBy ? start.sealed : undefined;
     const token = sealed && orUndefined(() => vault.open(aboutSession(known), sealed, "The container's session"));
     if (token !== undefined) return token;
   }
   const token = randomBytes(32).toString("base64url");
-  const known = digest(token);
-  const sealed = orUndefined(() => vault.seal(aboutSession(known), token));
+  const made = digest(token);
+  const sealed = orUndefined(() => vault.seal(aboutSession(made), token));
   store.transaction(() => {
-    for (const session of before) if (!own.includes(session)) store.sessions.remove(session.digest);
+    // What runs of an older definition is replaced.
+    for (const session of before) if (session.start?.generation !== generation) store.sessions.remove(session.digest);
     store.sessions.insert({
-      digest: known,
+      digest: made,
       userId: wishedBy,
       expiresOn: NEVER,
       keyDigest: undefined,
       containerId: id,
-      start: { generation, wishedOn, sealed },
+      start: { generation, sealed },
     });
   });
   return token;
 }
 
-/** Forgets the sessions of containers that have come to rest: they count no more, and the next start makes its own. */
+/** Forgets the sessions of containers that rest, now and whenever one comes to rest: the next start makes its own. */
 export function endAtRest(store: Store, lifecycle: Pick<Lifecycle, "watch">): () => void {
+  const end = ({ id, state }: Container) => {
+    if (state === "USER_STOPPED" || state === "SYSTEM_STOPPED") store.sessions.removeByContainer(id);
+  };
+  for (const { containerId = "" } of store.sessions.ofContainers()) {
+    const container = store.containers.find(containerId);
+    if (container) end(container);
+  }
   return lifecycle.watch((change) => {
-    if (!("container" in change)) return;
-    const { id, state } = change.container;
-    if (state !== "USER_STOPPED" && state !== "SYSTEM_STOPPED") return;
     try {
-      store.sessions.removeByContainer(id);
+      if ("container" in change) end(change.container);
     } catch (error) {
-      // A full disk must not stop who else is told; the next start tries again.
+      // A full disk must not keep others from being told. While it rests, its state alone silences it.
       if (!(error instanceof Fault)) throw error;
     }
   });
 }
 
-/** Without the key the container still starts; only that a repeated start would give it a second token. */
+/** Without the key the container still starts; only that a repeated start gives it a second token. */
 function orUndefined<T>(work: () => T): T | undefined {
   try {
     return work();

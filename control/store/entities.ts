@@ -98,8 +98,8 @@ export type Container = {
 export type User = { id: string; login: string; friendlyName: string; admin: boolean; createdOn: number };
 
 /** Tokens and keys are stored as SHA-256 digests only. */
-/** Which start of a container a session was made for. The token is kept sealed, so that a start that is repeated hands over the same one. */
-export type ContainerStart = { generation: number; wishedOn: number; sealed: { keyId: string; box: string } | undefined };
+/** What a session of a container was made for. The token is kept sealed, so that a start that is repeated hands over the same one. */
+export type ContainerStart = { generation: number; sealed: { keyId: string; box: string } | undefined };
 
 export type Session = {
   digest: string;

@@ -5,9 +5,11 @@ import t, { type Test } from "tap";
 import { openKeyFile } from "../../../control/credentials/key-file.ts";
 import { openCredentials } from "../../../control/credentials/open-credentials.ts";
 import { openVault } from "../../../control/credentials/open-vault.ts";
-import { containerToken } from "../../../control/identity/container-session.ts";
+import { containerToken, endAtRest } from "../../../control/identity/container-session.ts";
 import { openIdentity } from "../../../control/identity/open-identity.ts";
 import { CONTAINER_WIRE_STATES, type ContainerState } from "../../../control/lifecycle/container-states.ts";
+import type { Change } from "../../../control/lifecycle/changes.ts";
+import type { Lifecycle } from "../../../control/lifecycle/open-lifecycle.ts";
 import { openStore } from "../../../control/store/open-store.ts";
 import { openLog } from "../../../log.ts";
 import { stillClock } from "../../fixtures/still-clock.ts";
@@ -46,19 +48,35 @@ function openStand(t: Test) {
   return { folder, store, identity, container, keyFile, token, enter };
 }
 
-t.test("a start that is asked for again hands over the same token, another start another one", async (t) => {
-  const { store, identity, container, token } = openStand(t);
+t.test("until it rests, each start of a definition for a user hands over the same token", async (t) => {
+  const { store, identity, container, token, enter } = openStand(t);
   const first = token();
-  t.equal(token(), first, "another process, the same start");
   t.match(identity.who(first), { userId: USER, login: "ada" });
-  for (const patch of [{ wishedOn: 20 }, { generation: 2 }, { wishedBy: OTHER }]) {
-    const next = token(patch);
-    t.not(next, first);
-    t.equal(identity.who(first), undefined);
-    t.equal(store.sessions.byContainer(container.id).length, 1);
-  }
-  t.match(identity.who(token()), { login: "bob" });
+  t.equal(token(), first, "asked again by another process, after a crash");
+  t.equal(token({ wishedOn: 20 }), first, "asked again because its address was in doubt");
+  const ofBob = token({ wishedBy: OTHER });
+  t.match([identity.who(first), identity.who(ofBob)], [{ login: "ada" }, { login: "bob" }], "which of them runs is not known");
+  const next = token({ generation: 2 });
+  t.same([identity.who(first), identity.who(ofBob)], [undefined, undefined], "what runs of an older definition is replaced");
+  t.match(identity.who(next), { login: "bob" });
+  t.equal(store.sessions.byContainer(container.id).length, 1);
   t.equal(token({ wishedBy: undefined }), "", "nobody wished it");
+
+  await t.test("and then another one", async (t) => {
+    let tell: (change: Change) => void = () => {};
+    const watch: Lifecycle["watch"] = (listener) => {
+      tell = listener;
+      return () => {};
+    };
+    endAtRest(store, { watch });
+    t.equal(token({ wishedBy: OTHER }), next, "it runs");
+    enter("USER_STOPPED");
+    tell({ seq: 1, container: store.containers.find(container.id) ?? container });
+    t.same(store.sessions.ofContainers(), []);
+    t.not(token(), next);
+    endAtRest(store, { watch: () => () => {} });
+    t.same(store.sessions.ofContainers(), [], "also where the process died before it heard of the stop");
+  });
 });
 
 t.test("a container's token counts in the states in which it may run, and in no other", async (t) => {
@@ -99,8 +117,8 @@ t.test("without the key a container starts with a token all the same, and what r
   const second = token();
   t.ok(identity.who(second));
   t.ok(identity.who(first), "the one that runs knows no other");
-  token({ wishedOn: 30 });
-  t.equal(identity.who(first) ?? identity.who(second), undefined, "until the next start");
+  token({ generation: 2 });
+  t.equal(identity.who(first) ?? identity.who(second), undefined, "until it is replaced");
 });
 
 t.test("a token lies in the store neither as it is nor with its key, and stays the same through a rotation", async (t) => {
