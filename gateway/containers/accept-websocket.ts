@@ -5,6 +5,7 @@ import { Fault } from "../../fault.ts";
 import type { Log } from "../../log.ts";
 import type { Forward, Lease } from "../decision.ts";
 import { dialLease } from "../forward/dial.ts";
+import { linger } from "../forward/linger.ts";
 import { sendRawAnswer } from "../forward/send-answer.ts";
 import type { GatewayLimits } from "../limits.ts";
 import { internalFault } from "./answers.ts";
@@ -75,10 +76,8 @@ export async function acceptWebSocket(parts: AcceptParts, exchange: WebSocketExc
       const { code, reason } = closeFor(error instanceof Fault ? error : internalFault(error));
       if (!(error instanceof Fault)) log.error({ err: error }, "A WebSocket could not be connected");
       close(code, reason);
-    } else if (!socket.writableEnded) socket.end();
-    // The other side's answer is not waited for beyond this.
-    const cancel = clock.after(limits.lingerMs, () => socket.destroy());
-    socket.once("close", cancel);
+    }
+    linger(socket, clock, limits.lingerMs);
   }
   socket.resume();
   await closed;
@@ -115,17 +114,10 @@ function splice(
     if (socket.writableEnded) return;
     const allowed = !closing && !broken && walker.atBoundary();
     if (allowed) socket.end(closeFrame(code, reason));
-    else socket.end();
-  };
-  const lingering = (other: Duplex) => {
-    const cancel = clock.after(limits.lingerMs, () => other.destroy());
-    other.once("close", cancel);
-  };
-  const drain = () => {
-    endClient(CLOSE.goingAway, "The gateway restarts");
     // The client's answer to the close still reaches the container.
-    lingering(socket);
+    linger(socket, clock, limits.lingerMs);
   };
+  const drain = () => endClient(CLOSE.goingAway, "The gateway restarts");
 
   socket.write(shortFrame(OPCODE.text, "CONNECTED"));
   if (head.length > 0) toClient(head);
@@ -135,21 +127,12 @@ function splice(
   client.passTo((bytes) => container.writable && container.write(bytes));
 
   container.on("error", () => undefined);
-  container.once("end", () => endClient(CLOSE.failed, "The container broke the connection"));
-  container.once("close", () => {
-    endClient(CLOSE.failed, "The container broke the connection");
-    draining.removeEventListener("abort", drain);
-    lingering(socket);
-  });
   // A WebSocket has no half-open state: who ends without a close has gone.
-  socket.once("end", () => {
-    container.end();
-    lingering(container);
-  });
-  socket.once("close", () => {
-    container.end();
-    lingering(container);
-  });
+  for (const event of ["end", "close"]) {
+    container.once(event, () => endClient(CLOSE.failed, "The container broke the connection"));
+    socket.once(event, () => linger(container, clock, limits.lingerMs));
+  }
+  container.once("close", () => draining.removeEventListener("abort", drain));
   draining.addEventListener("abort", drain, { once: true });
   if (draining.aborted) drain();
 }

@@ -76,7 +76,8 @@ export function waitingClient(socket: Duplex, parts: { clock: Clock; pingMs: num
     passTo: (container) => {
       cancelPing();
       pass = container;
-      const waiting = kept.splice(0).map((bytes) => container(bytes));
+      // Of a close that has come in part, the container gets that part too: the rest will go to it.
+      const waiting = [...kept.splice(0), ...closing.splice(0)].map((bytes) => container(bytes));
       if (waiting.at(-1) ?? true) socket.resume();
       else socket.pause();
     },

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { createServer } from "node:http";
-import { connect } from "node:net";
+import { connect, type Socket } from "node:net";
 import t, { type Test } from "tap";
 import { WebSocket, WebSocketServer } from "ws";
 import { Fault } from "../../fault.ts";
@@ -32,6 +32,16 @@ async function openEcho(
     onConnection(socket, request.url);
   });
   return { ...(await listen(t, http)), server, refused: [] };
+}
+
+/** As a client writes it; the key is the sample of RFC 6455. */
+const HANDSHAKE = `GET ${WS_PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: token\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n`;
+
+/** A container's answer to a handshake. */
+function switching(handshake: Buffer): string {
+  const key = /sec-websocket-key: (.*)\r\n/i.exec(handshake.toString())?.[1] ?? "";
+  const accept = createHash("sha1").update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest("base64");
+  return `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`;
 }
 
 const texts = ({ frames }: Seen) => frames.map(([data]) => data.toString());
@@ -172,9 +182,7 @@ t.test("within a frame the connection just ends", async (t) => {
   const stand = await openStand(t);
   const address = await openRawContainer(t, (socket) =>
     socket.once("data", (head: Buffer) => {
-      const key = /sec-websocket-key: (.*)\r\n/i.exec(head.toString())?.[1] ?? "";
-      const accept = createHash("sha1").update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest("base64");
-      socket.write(`HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`);
+      socket.write(switching(head));
       // A text frame of 100 bytes, of which three come.
       socket.end(Buffer.from([0x81, 100, 0x61, 0x62, 0x63]));
     }),
@@ -262,6 +270,45 @@ t.test("a client that gives up while it waits is answered, and leaves the queue"
   await until("it left the queue", () => stand.watchers(ID) === 0 && stand.uses.get(ID)?.streams === 0);
 });
 
+t.test("a close that comes in two parts, one on either side of CONNECTED, reaches the container whole", async (t) => {
+  const stand = await openStand(t);
+  let closed: { code: number; reason: string } | undefined;
+  const address = await openEcho(t, (socket) => socket.on("close", (code, reason) => (closed = { code, reason: reason.toString() })));
+  stand.set(ID, { kind: "coming" });
+  let accepted: Socket | undefined;
+  stand.gateway.server.once("connection", (socket: Socket) => (accepted = socket));
+  const client = connect(stand.port, "127.0.0.1", () => client.write(HANDSHAKE));
+  t.teardown(() => client.destroy());
+  let came = "";
+  client.on("data", (bytes: Buffer) => (came += bytes.toString("latin1")));
+  await until("it is accepted", () => came.includes("101 Switching"));
+  // Masked with zeros: 4001, "bye".
+  client.write(Buffer.from([0x88, 0x85, 0, 0, 0, 0, 0x0f]));
+  await until("the first part is read", () => accepted?.bytesRead === HANDSHAKE.length + 7);
+  stand.set(ID, { kind: "awake", address });
+  await until("CONNECTED", () => came.includes("CONNECTED"));
+  client.write(Buffer.from([0xa1, 0x62, 0x79, 0x65]));
+  await until("the container hears", () => closed !== undefined);
+  t.same(closed, { code: 4001, reason: "bye" });
+});
+
+t.test("a client that ignores the container's end is cut off after a while", async (t) => {
+  const stand = await openStand(t, { limits: { lingerMs: 50 } });
+  for (const last of [Buffer.alloc(0), Buffer.from([0x88, 2, 3, 0xe8])]) {
+    const address = await openRawContainer(t, (socket) =>
+      socket.once("data", (head: Buffer) => socket.end(Buffer.concat([Buffer.from(switching(head)), last]))),
+    );
+    stand.set(ID, { kind: "awake", address });
+    const client = connect({ port: stand.port, host: "127.0.0.1", allowHalfOpen: true }, () => client.write(HANDSHAKE));
+    t.teardown(() => client.destroy());
+    let came = "";
+    client.on("data", (bytes: Buffer) => (came += bytes.toString("latin1"))).on("error", () => undefined);
+    await until("the close", () => came.includes("\x88"));
+    await until("it is counted out", () => stand.uses.get(ID)?.streams === 0);
+    t.notOk(client.writableEnded, "the client still has its side open");
+  }
+});
+
 t.test("a client that sends much while it waits feels it instead of filling the memory", async (t) => {
   const stand = await openStand(t, { limits: { prebufferBytes: 65_536 } });
   const address = await openEcho(t);
@@ -282,8 +329,7 @@ t.test("a client that sends much while it waits feels it instead of filling the 
 t.test("a client whose frames are not masked is closed with 1002", async (t) => {
   const stand = await openStand(t);
   stand.set(ID, { kind: "coming" });
-  const head = `GET ${WS_PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: token\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n`;
-  const answer = await exchange(stand.port, Buffer.from(`${head}\x81\x02hi`, "latin1"), /\x88/);
+  const answer = await exchange(stand.port, Buffer.from(`${HANDSHAKE}\x81\x02hi`, "latin1"), /\x88/);
   t.match(answer, /Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK\+xOo=\r\n/, "the sample of RFC 6455");
   t.equal(Buffer.from(answer.slice(answer.indexOf("\x88") + 2), "latin1").readUInt16BE(), 1002);
 });
