@@ -17,6 +17,8 @@ export type GatewayLimits = {
   keepAliveTimeoutMs: number;
   /** How long an unused connection to a container is kept; below the 5 s after which most servers close it. */
   upstreamIdleMs: number;
+  /** How long a connection may be silent before its other end is asked whether it is still there; one that vanished is then closed. */
+  probeAfterMs: number;
   /** How long the rest of a request is read and thrown away after its answer, and a closing socket waited for. */
   lingerMs: number;
 };
@@ -32,6 +34,7 @@ export const GATEWAY_LIMITS: GatewayLimits = {
   headersTimeoutMs: 30_000,
   keepAliveTimeoutMs: 75_000,
   upstreamIdleMs: 4_000,
+  probeAfterMs: 30_000,
   lingerMs: 5_000,
 };
 

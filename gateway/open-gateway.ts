@@ -65,7 +65,9 @@ export function openGateway(parts: GatewayParts): Gateway {
     maxHeaderSize: MAX_HEAD_BYTES,
     insecureHTTPParser: false,
     noDelay: true,
+    // The system's own two hours would keep a container awake for a client that vanished.
     keepAlive: true,
+    keepAliveInitialDelay: limits.probeAfterMs,
     // Any other protocol is not ours to switch to: such a request is answered as if it had not asked (RFC 9110 §7.8). Nor can
     // one with a body be: its upgrade would begin behind bytes that nobody has read.
     shouldUpgradeCallback: isWebSocket,

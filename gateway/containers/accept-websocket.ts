@@ -25,7 +25,11 @@ export type WebSocketExchange = {
   draining: AbortSignal;
 };
 
-export type AcceptParts = { clock: Clock; log: Log; limits: Pick<GatewayLimits, "connectTimeoutMs" | "wsPingMs" | "prebufferBytes" | "lingerMs"> };
+export type AcceptParts = {
+  clock: Clock;
+  log: Log;
+  limits: Pick<GatewayLimits, "connectTimeoutMs" | "probeAfterMs" | "wsPingMs" | "prebufferBytes" | "lingerMs">;
+};
 
 /**
  * The WebSocket of `proxy-ws`: accepted at once, held while the container wakes, told `CONNECTED` in a text frame before any
@@ -67,7 +71,7 @@ export async function acceptWebSocket(parts: AcceptParts, exchange: WebSocketExc
   if (head.length > 0) client.push(head);
 
   try {
-    const { socket: upstream } = await dialLease(lease, { clock, timeoutMs: limits.connectTimeoutMs, signal });
+    const { socket: upstream } = await dialLease(lease, { clock, limits, signal });
     const container = await upgradeContainer(request, forward, upstream, clock, signal);
     draining.removeEventListener("abort", drain);
     splice(socket, client, container, exchange, parts);

@@ -3,6 +3,7 @@ import type { Clock } from "../../clock.ts";
 import { Fault } from "../../fault.ts";
 import type { Lease } from "../decision.ts";
 import type { Target } from "../directory.ts";
+import type { GatewayLimits } from "../limits.ts";
 import { unlessAborted } from "../unless-aborted.ts";
 
 /** A connection that could not be made: no byte was sent, so another target may be tried. */
@@ -10,8 +11,10 @@ export class Refused extends Error {}
 
 export type Dialled = { socket: Socket; target: Target; connectMs: number };
 
+export type DialOptions = { clock: Clock; limits: Pick<GatewayLimits, "connectTimeoutMs" | "probeAfterMs">; signal: AbortSignal };
+
 /** Connects to where the lease leads, asking it once for a better target. Faults: CONTAINER_UNREACHABLE, and the lease's own. */
-export async function dialLease(lease: Lease, options: { clock: Clock; timeoutMs: number; signal: AbortSignal }): Promise<Dialled> {
+export async function dialLease(lease: Lease, options: DialOptions): Promise<Dialled> {
   const { signal } = options;
   const target = await unlessAborted(lease.target(), signal);
   try {
@@ -37,7 +40,7 @@ export function codeOf(error: unknown): string {
   return inner instanceof Error && "code" in inner && typeof inner.code === "string" ? inner.code : "no reason given";
 }
 
-function dial(target: Target, { clock, timeoutMs, signal }: { clock: Clock; timeoutMs: number; signal: AbortSignal }): Promise<Dialled> {
+function dial(target: Target, { clock, limits: { connectTimeoutMs, probeAfterMs }, signal }: DialOptions): Promise<Dialled> {
   const begun = clock.monotonic();
   return new Promise((resolve, reject) => {
     // Half-open: each side of an upgraded connection ends when it has said all it had to say.
@@ -46,6 +49,7 @@ function dial(target: Target, { clock, timeoutMs, signal }: { clock: Clock; time
       allowHalfOpen: true,
       noDelay: true,
       keepAlive: true,
+      keepAliveInitialDelay: probeAfterMs,
     });
     const settle = (act: () => void) => {
       cancel();
@@ -61,7 +65,7 @@ function dial(target: Target, { clock, timeoutMs, signal }: { clock: Clock; time
       });
     const onError = (cause: Error) => fail(new Refused("refused", { cause }));
     const onAbort = () => fail(signal.reason as Error);
-    const cancel = clock.after(timeoutMs, () => onError(Object.assign(new Error("connect timed out"), { code: "ETIMEDOUT" })));
+    const cancel = clock.after(connectTimeoutMs, () => onError(Object.assign(new Error("connect timed out"), { code: "ETIMEDOUT" })));
     socket.once("error", onError);
     socket.once("connect", () => settle(() => resolve({ socket, target, connectMs: clock.monotonic() - begun })));
     signal.addEventListener("abort", onAbort, { once: true });

@@ -22,7 +22,7 @@ export type UpgradeExchange = {
   signal: AbortSignal;
 };
 
-type Parts = { clock: Clock; limits: Pick<GatewayLimits, "connectTimeoutMs" | "lingerMs"> };
+type Parts = { clock: Clock; limits: Pick<GatewayLimits, "connectTimeoutMs" | "probeAfterMs" | "lingerMs"> };
 
 const SWITCH: readonly HeaderLine[] = [
   ["Connection", "Upgrade"],
@@ -36,7 +36,7 @@ const SWITCH: readonly HeaderLine[] = [
 export async function transparentUpgrade({ clock, limits }: Parts, exchange: UpgradeExchange): Promise<void> {
   const { request, socket, early, forward, lease, signal } = exchange;
   try {
-    const { socket: upstream, connectMs } = await dialLease(lease, { clock, timeoutMs: limits.connectTimeoutMs, signal });
+    const { socket: upstream, connectMs } = await dialLease(lease, { clock, limits, signal });
     upstream.on("error", () => undefined);
     const lines = [...travelling(request.rawHeaders, forward.request), ...SWITCH];
     const answer = await askUpgrade(upstream, { path: forward.target, lines, timeoutMs: forward.headTimeoutMs, clock, signal });

@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { Agent, request as httpRequest, type IncomingMessage } from "node:http";
 import { connect } from "node:net";
 import t from "tap";
@@ -41,6 +42,22 @@ t.test("a client that leaves within a stream, or within its own body, ends the c
   }
   await until("both are counted out", () => stand.uses.get(ID)?.open === 0);
   t.pass("twice");
+});
+
+t.test("a silent connection is probed within a minute, so that a client that vanished does not keep its container awake", async (t) => {
+  const stand = await openStand(t);
+  let asked = 0;
+  const { address } = await openContainer(t, () => asked++);
+  stand.set(ID, { kind: "awake", address });
+  const client = connect(stand.port, "127.0.0.1", () => client.write(get(PATH)));
+  t.teardown(() => client.destroy());
+  await until("it arrives", () => asked === 1);
+  // Linux: the connection's own line, from the gateway's side; timer 2 is the probe, with the time until it in 1/100 s.
+  const hex = (port: number | undefined) => (port ?? 0).toString(16).toUpperCase().padStart(4, "0");
+  const line = new RegExp(`0100007F:${hex(stand.port)} 0100007F:${hex(client.localPort)} 01 \\S+ 02:(\\S+)`);
+  await until("nothing is in flight", () => line.test(readFileSync("/proc/net/tcp", "utf8")));
+  const [, left = "ffffffff"] = line.exec(readFileSync("/proc/net/tcp", "utf8")) ?? [];
+  t.ok(Number.parseInt(left, 16) <= 6_000, `${Number.parseInt(left, 16) / 100} s`);
 });
 
 t.test("a container that dies within a body ends the client's response promptly", async (t) => {
