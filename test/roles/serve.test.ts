@@ -34,13 +34,6 @@ const alive = (pid: number) => {
   }
 };
 
-/** Services of the process driver outlive berth on purpose; what a test started ends with it. */
-async function rest(berth: Berth): Promise<void> {
-  const { id } = await berth.container("roles-square");
-  await berth.call(`/docker/containers/${id}/stop?awaitStop=true`);
-  await berth.stop();
-}
-
 async function published(berth: Berth): Promise<string> {
   const answer = await berth.publish("roles", FILES);
   if (answer.status !== 200) throw new Error(await answer.text());
@@ -62,7 +55,7 @@ function refused(data: string, more: Record<string, string>) {
 
 t.test("a killed gateway loses no connection that was waiting, and is replaced", async (t) => {
   const berth = await startBerth({ data: t.testdir(), env });
-  t.teardown(() => rest(berth));
+  t.teardown(() => berth.stop());
   const square = await published(berth);
   t.equal((await berth.call(square)).status, 200);
   const [victim] = processes(berth.pid)["gateway"] ?? [];
@@ -75,7 +68,7 @@ t.test("a killed gateway loses no connection that was waiting, and is replaced",
 
 t.test("while control is away, containers that run are served; then control comes back", async (t) => {
   const berth = await startBerth({ data: t.testdir(), env });
-  t.teardown(() => rest(berth));
+  t.teardown(() => berth.stop());
   const square = await published(berth);
   t.equal((await berth.call(square)).status, 200);
   const [victim] = processes(berth.pid)["control"] ?? [];
