@@ -42,28 +42,50 @@ export function keepChild(options: {
   let whenGone: () => void = () => {};
   const first = Promise.withResolvers<void>();
 
+  const over = (startedAt: number, why: Record<string, unknown>, sentence: string, fault: Fault) => {
+    child = undefined;
+    whenGone();
+    if (stopping) return;
+    if (!everReady) return first.reject(fault);
+    if (clock.monotonic() - startedAt > STABLE_MS) delay = FIRST_RESTART_MS;
+    log.error({ ...why, restartInMs: delay }, sentence);
+    cancelRestart = clock.after(delay, launch);
+    delay = Math.min(delay * 2, LONGEST_RESTART_MS);
+  };
+
   const launch = () => {
     const startedAt = clock.monotonic();
-    // What it prints belongs to the person at the terminal; its own signals come by message, so that Ctrl-C is handled once.
-    child = fork(options.script, [role], { env: options.env, stdio: ["ignore", "inherit", "inherit", "ipc"], detached: true });
-    child.on("message", (report: ChildReport) => {
-      if (report.kind === "fault") return first.reject(Fault.from(report.fault));
-      everReady = true;
-      first.resolve();
+    // The machine may have no memory or no process left; some of it is thrown, some told.
+    const unable = (cause: unknown) => {
+      const fault = new Fault("INTERNAL", `The ${role} process cannot be started.`, { cause });
+      over(startedAt, { err: cause }, "a process cannot be started, which is tried again", fault);
+    };
+    let forked: ChildProcess;
+    try {
+      // What it prints belongs to the person at the terminal; its own signals come by message, so that Ctrl-C is handled once.
+      forked = fork(options.script, [role], { env: options.env, stdio: ["ignore", "inherit", "inherit", "ipc"], detached: true });
+    } catch (cause) {
+      return unable(cause);
+    }
+    child = forked;
+    forked.on("message", (report: ChildReport) => {
+      if (report.kind === "ready") {
+        everReady = true;
+        return first.resolve();
+      }
+      if (everReady) log.error({ fault: report.fault }, "a process cannot start again");
+      first.reject(Fault.from(report.fault));
     });
-    child.on("error", (cause) => first.reject(new Fault("INTERNAL", `The ${role} process cannot be started.`, { cause })));
-    child.once("exit", (code, signal) => {
-      child = undefined;
-      whenGone();
-      if (stopping) return;
-      if (!everReady) return first.reject(new Fault("INTERNAL", `The ${role} process ended with ${signal ?? `code ${code}`} before it was ready.`));
-      if (clock.monotonic() - startedAt > STABLE_MS) delay = FIRST_RESTART_MS;
-      log.error({ code, signal, restartInMs: delay }, "a process died and is started again");
-      cancelRestart = clock.after(delay, launch);
-      delay = Math.min(delay * 2, LONGEST_RESTART_MS);
+    // Of a process that runs, it says that a message did not reach it; then it ends, or did already.
+    forked.on("error", (cause) => {
+      if (forked.pid === undefined) unable(cause);
+    });
+    forked.once("exit", (code, signal) => {
+      const fault = new Fault("INTERNAL", `The ${role} process ended with ${signal ?? `code ${code}`} before it was ready.`);
+      over(startedAt, { code, signal }, "a process died and is started again", fault);
     });
     // A handle that did not arrive is seen as an exit without `ready`.
-    if (options.handle) child.send({ kind: "listen" }, options.handle as never, () => {});
+    if (options.handle) forked.send({ kind: "listen" }, options.handle as never, () => {});
   };
   launch();
   first.promise.catch(() => {});

@@ -1,0 +1,70 @@
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import t, { type Test } from "tap";
+import { systemClock } from "../../clock.ts";
+import type { Log } from "../../log.ts";
+import { type Child, keepChild } from "../../roles/child.ts";
+import { eventually } from "../fixtures/berth.ts";
+
+/** Writes down its process id, says that it is ready, or why it is not, and stays. */
+const SCRIPT = `
+  const { appendFileSync } = require("node:fs");
+  appendFileSync(process.env.PIDS, process.pid + "\\n");
+  if (process.env.FAULT) process.send({ kind: "fault", fault: { code: "STORE_FULL", message: "no room" } }, () => process.exit(1));
+  else { process.send({ kind: "ready" }); setInterval(() => {}, 1000); }
+`;
+
+type Kept = Child & { env: NodeJS.ProcessEnv; pids(): number[]; said: string[] };
+
+function keep(t: Test): Kept {
+  const folder = t.testdir({ "role.cjs": SCRIPT, pids: "" });
+  const pids = join(folder, "pids");
+  writeFileSync(pids, "");
+  const said: string[] = [];
+  const write = (fields: Record<string, unknown>, sentence: string) => void said.push(`${sentence} ${JSON.stringify(fields)}`);
+  const log: Log = { debug: write, info: write, warn: write, error: write, child: () => log };
+  const env: NodeJS.ProcessEnv = { PIDS: pids };
+  const child = keepChild({ role: "role", script: join(folder, "role.cjs"), env, clock: systemClock(), log });
+  t.teardown(() => child.stop(1_000));
+  return { ...child, env, said, pids: () => readFileSync(pids, "utf8").split("\n").filter(Boolean).map(Number) };
+}
+
+const started = (kept: Kept, count: number) => eventually(`start ${count}`, 10_000, async () => kept.pids()[count - 1]);
+const says = (kept: Kept, pattern: RegExp) => eventually(String(pattern), 10_000, async () => kept.said.find((line) => pattern.test(line)));
+
+t.test("a process that dies is started again, also where the machine could not start one at first", async (t) => {
+  const kept = keep(t);
+  await kept.ready;
+  // Too large for any process: the start itself fails, as it does where there is no memory or no process left.
+  kept.env["TOO_LARGE"] = "x".repeat(1_000_000);
+  process.kill(await started(kept, 1), "SIGKILL");
+  await says(kept, /cannot be started/);
+  delete kept.env["TOO_LARGE"];
+  const second = await started(kept, 2);
+  const { execPath } = process;
+  process.execPath = "/nowhere/node";
+  t.teardown(() => (process.execPath = execPath));
+  const before = kept.said.length;
+  process.kill(second, "SIGKILL");
+  await eventually("it fails again", 10_000, async () => kept.said.slice(before).find((line) => /cannot be started/.test(line)));
+  process.execPath = execPath;
+  t.ok(await started(kept, 3));
+});
+
+t.test("why a process cannot start again is said", async (t) => {
+  const kept = keep(t);
+  await kept.ready;
+  kept.env["FAULT"] = "yes";
+  process.kill(await started(kept, 1), "SIGKILL");
+  t.match(await says(kept, /STORE_FULL/), /no room/);
+});
+
+t.test("a process that the machine cannot start the first time is a fault, and there is nothing to stop", async (t) => {
+  const { execPath } = process;
+  process.execPath = "/nowhere/node";
+  t.teardown(() => (process.execPath = execPath));
+  const kept = keep(t);
+  process.execPath = execPath;
+  await t.rejects(kept.ready, { code: "INTERNAL" });
+  await kept.stop(100);
+});
