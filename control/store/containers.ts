@@ -8,7 +8,7 @@ import { rowsOf } from "./rows.ts";
 import type { Sql } from "./sql.ts";
 
 /** One whose folder its package no longer has is gone for clients, even where its row is not yet. */
-const LIVE = "EXISTS (SELECT 1 FROM images WHERE images.id = containers.image_id AND images.state <> 'DELETED')";
+const LIVE = "image_id NOT IN (SELECT id FROM images WHERE state = 'DELETED')";
 
 export type Containers = ReturnType<typeof containersIn>;
 

@@ -1,0 +1,111 @@
+/**
+ * How fast lists and look-ups are: `npm run bench:api [seconds]`. A whole berth, with 10, 1 000 and 10 000 containers in its store, is
+ * asked over its edge by a few clients on kept-alive connections. Clients and berth share the machine, so the figures are a floor.
+ */
+import { randomUUID } from "node:crypto";
+import { mkdtempSync, rmSync } from "node:fs";
+import { Agent, get } from "node:http";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { systemClock } from "../../clock.ts";
+import { newContainer } from "../../control/publish/new-container.ts";
+import { openStore } from "../../control/store/open-store.ts";
+import { startBerth } from "../fixtures/berth.ts";
+
+const SECONDS = Number(process.argv[2] ?? 3);
+const SIZES = [10, 1_000, 10_000];
+const CLIENTS = 8;
+const CONFIG = { cpu: 0.25, memoryMb: 512, gpu: 0, shmMb: 64, storageGb: 21, onDemand: true };
+const twice = (filter: string) => encodeURIComponent(encodeURIComponent(filter));
+
+type Known = { id: string; name: string };
+const CALLS: Record<string, (one: Known) => string> = {
+  "find by id": ({ id }) => `/docker/containers/${id}`,
+  "find by name": ({ name }) => `/docker/containers?text=${twice(`name = "${name}"`)}&limit=1`,
+  "first page of 50": () => "/docker/containers?order=name&limit=50",
+  "newest first, page 2": () => "/docker/containers?order=!createdOn&limit=50&page=2",
+  "word in a name": ({ name }) => `/docker/containers?text=${twice(name.slice(2))}&limit=50`,
+  "count of a state": () => `/docker/containers/count?text=${twice('status = "stopped by system"')}`,
+  "all of them": () => "/docker/containers",
+};
+
+console.log(`${CLIENTS} clients, ${SECONDS} s each, over the edge`);
+console.log(["containers", "call", "requests/s", "p50 ms", "p99 ms"].map(cell).join(""));
+for (const size of SIZES) await measure(size);
+
+async function measure(size: number): Promise<void> {
+  const data = mkdtempSync(join(tmpdir(), "berth-bench-api-"));
+  const known = fill(join(data, "berth-data"), size);
+  const berth = await startBerth({ data, env: { BERTH_DRIVER: "process", BERTH_LOG_LEVEL: "warn" } });
+  const agent = new Agent({ keepAlive: true, maxSockets: CLIENTS });
+  try {
+    // Each start looks at every row once; that is not what is measured.
+    await load(() => ask(agent, berth.api, berth.token, "/docker/containers/count"), 2);
+    for (const [name, path] of Object.entries(CALLS)) {
+      const times = await load(() => ask(agent, berth.api, berth.token, path(known[Math.floor(Math.random() * size)] as Known)), SECONDS);
+      const at = (part: number) => (times[Math.min(times.length - 1, Math.floor(times.length * part))] ?? 0).toFixed(1);
+      console.log([String(size), name, (times.length / SECONDS).toFixed(0), at(0.5), at(0.99)].map(cell).join(""));
+    }
+  } finally {
+    agent.destroy();
+    await berth.stop();
+    rmSync(data, { recursive: true, force: true });
+  }
+}
+
+/** Packages of ten folders each, as publishing would have written them. */
+function fill(folder: string, size: number): Known[] {
+  const clock = systemClock();
+  const store = openStore({ folder, clock });
+  const now = clock.now();
+  const author = store.users.insert({ id: randomUUID(), login: "author", friendlyName: "Author", admin: false, createdOn: now });
+  const known: Known[] = [];
+  store.transaction(() => {
+    let packageId = "";
+    for (let index = 0; index < size; index++) {
+      if (index % 10 === 0) {
+        packageId = randomUUID();
+        store.packages.insert({ id: packageId, name: `p${index}`, version: "1.0.0", authorId: author.id, createdOn: now, updatedOn: now });
+      }
+      const name = `p${index - (index % 10)}-folder${index % 10}`;
+      const [imageId, id] = [randomUUID(), randomUUID()];
+      const image = { id: imageId, packageId, folder: `folder${index % 10}`, name, friendlyName: name, description: "", version: "1.0.0" };
+      const said = { dockerfile: "FROM node\nEXPOSE 8080\n".repeat(10), dockerfilePath: "", files: "", logs: "validated\n".repeat(5), warnings: [] };
+      const found = { state: "READY", since: now, fault: undefined, resolvedId: "x", mutable: false, contentHash: undefined } as const;
+      store.images.insert({ ...image, ...said, ...found, exposed: [80], ref: `datagrok/${name}:1.0.0`, createdOn: now + index, updatedOn: now });
+      const container = { ...newContainer("bench", id, name, CONFIG, now), packageId, imageId, folder: image.folder, name, friendlyName: name };
+      store.containers.insert({ ...container, config: CONFIG, env: { LEVEL: "info" }, createdOn: now + index, updatedOn: now });
+      known.push({ id, name });
+    }
+  });
+  store.close();
+  return known;
+}
+
+/** Milliseconds that each request took, in order of length. */
+async function load(one: () => Promise<void>, seconds: number): Promise<number[]> {
+  const times: number[] = [];
+  const end = performance.now() + seconds * 1_000;
+  const client = async () => {
+    while (performance.now() < end) {
+      const begun = performance.now();
+      await one();
+      times.push(performance.now() - begun);
+    }
+  };
+  await Promise.all(Array.from({ length: CLIENTS }, client));
+  return times.toSorted((a, b) => a - b);
+}
+
+function ask(agent: Agent, api: string, token: string, path: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    get(`${api}${path}`, { agent, headers: { authorization: token } }, (answer) => {
+      answer.once("error", reject).once("end", () => (answer.statusCode === 200 ? resolve() : reject(new Error(`${path}: ${answer.statusCode}`))));
+      answer.resume();
+    }).once("error", reject);
+  });
+}
+
+function cell(text: string, column: number): string {
+  return column === 1 ? `  ${text.padEnd(26)}` : text.padStart(12);
+}
