@@ -4,6 +4,7 @@ import WebSocket from "ws";
 import { type Berth, eventually, startBerth } from "./fixtures/berth.ts";
 import { openEngine } from "./fixtures/engine.ts";
 import { buildTestImages } from "./fixtures/images.ts";
+import { tempFolder } from "./fixtures/temp-folder.ts";
 
 /**
  * The walk of a plugin's containers over a real Docker engine, seen from outside alone: publish, ready, asleep, woken,
@@ -11,7 +12,7 @@ import { buildTestImages } from "./fixtures/images.ts";
  */
 const engine = openEngine();
 const images = await buildTestImages(engine.docker);
-const data = t.testdir();
+const data = tempFolder(t);
 // One network and one environment of its own, so that berths in other tests do not meet.
 const env = {
   BERTH_DRIVER: "docker",

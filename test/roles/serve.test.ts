@@ -1,8 +1,9 @@
 import { execFileSync, spawnSync } from "node:child_process";
-import { readdirSync, readFileSync, statSync } from "node:fs";
+import { readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
 import { type Berth, eventually, startBerth } from "../fixtures/berth.ts";
+import { tempFolder } from "../fixtures/temp-folder.ts";
 
 /** The processes of one berth, over real sockets; containers are child processes, so that no engine is needed. */
 const ROOT = join(import.meta.dirname, "../..");
@@ -25,14 +26,8 @@ function processes(pid: number): Record<string, number[]> {
   return found;
 }
 
-const alive = (pid: number) => {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    return false;
-  }
-};
+/** A process that has ended but was not yet buried by its parent is gone too. */
+const alive = (pid: number) => !/^(Z.*)?$/.test(spawnSync("ps", ["-o", "stat=", "-p", String(pid)], { encoding: "utf8" }).stdout.trim());
 
 async function published(berth: Berth): Promise<string> {
   const answer = await berth.publish("roles", FILES);
@@ -54,7 +49,7 @@ function refused(data: string, more: Record<string, string>) {
 }
 
 t.test("a killed gateway loses no connection that was waiting, and is replaced", async (t) => {
-  const berth = await startBerth({ data: t.testdir(), env });
+  const berth = await startBerth({ data: tempFolder(t), env });
   t.teardown(() => berth.stop());
   const square = await published(berth);
   t.equal((await berth.call(square)).status, 200);
@@ -67,7 +62,7 @@ t.test("a killed gateway loses no connection that was waiting, and is replaced",
 });
 
 t.test("while control is away, containers that run are served; then control comes back", async (t) => {
-  const berth = await startBerth({ data: t.testdir(), env });
+  const berth = await startBerth({ data: tempFolder(t), env });
   t.teardown(() => berth.stop());
   const square = await published(berth);
   t.equal((await berth.call(square)).status, 200);
@@ -79,7 +74,7 @@ t.test("while control is away, containers that run are served; then control come
 });
 
 t.test("kill -9 of the whole leaves no process behind and frees the port", async (t) => {
-  const data = t.testdir();
+  const data = tempFolder(t);
   const first = await startBerth({ data, env });
   const port = new URL(first.base).port;
   const children = Object.values(processes(first.pid)).flat();
@@ -92,20 +87,20 @@ t.test("kill -9 of the whole leaves no process behind and frees the port", async
 });
 
 t.test("a second berth on the same data folder, or the same port, is refused in one sentence", async (t) => {
-  const data = t.testdir();
+  const data = tempFolder(t);
   const berth = await startBerth({ data, env });
   t.teardown(() => berth.stop());
   const sameFolder = refused(data, {});
   t.not(sameFolder.status, 0);
   t.match(sameFolder.stderr, /another berth/i);
-  const samePort = refused(t.testdir({ other: {} }), { BERTH_EDGE_PORT: new URL(berth.base).port });
+  const samePort = refused(tempFolder(t), { BERTH_EDGE_PORT: new URL(berth.base).port });
   t.not(samePort.status, 0);
   t.match(samePort.stderr, /in use/);
   t.equal((await berth.call("/docker/containers")).status, 200);
 });
 
 t.test("settings that are wrong stop the start with a line for each", async (t) => {
-  const answer = refused(t.testdir(), { BERTH_WORKERS: "many", BERTH_EDGE_PROT: "8080", BERTH_DRIVER: "podman" });
+  const answer = refused(tempFolder(t), { BERTH_WORKERS: "many", BERTH_EDGE_PROT: "8080", BERTH_DRIVER: "podman" });
   t.not(answer.status, 0);
   for (const name of ["BERTH_WORKERS", "BERTH_DRIVER"]) t.match(answer.stderr, name);
   t.match(answer.stderr, /BERTH_EDGE_PROT.*BERTH_EDGE_PORT/);
@@ -113,7 +108,8 @@ t.test("settings that are wrong stop the start with a line for each", async (t) 
 });
 
 t.test("a data folder that cannot be used is named, and nothing is started", async (t) => {
-  const data = t.testdir({ "berth-data": "a file where a folder should be" });
+  const data = tempFolder(t);
+  writeFileSync(join(data, "berth-data"), "a file where a folder should be");
   const answer = refused(data, {});
   t.not(answer.status, 0);
   t.match(answer.stderr, /berth-data/);
@@ -121,7 +117,7 @@ t.test("a data folder that cannot be used is named, and nothing is started", asy
 });
 
 t.test("an admin key that nobody gave is made once, printed once and kept for this user alone", async (t) => {
-  const data = t.testdir();
+  const data = tempFolder(t);
   const unset = { ...env, BERTH_ADMIN_KEY: "" };
   const first = await startBerth({ data, env: unset });
   await first.stop();
