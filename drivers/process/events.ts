@@ -1,16 +1,21 @@
 import type { Clock } from "../../clock.ts";
 import type { Call, DriverEvent } from "../driver.ts";
+import { cutLog } from "./cut-log.ts";
 import type { Records } from "./records.ts";
 
 /** Nobody tells of the end of a process that another berth started, so all are looked at: a read of a few small files. */
 const LOOK_EVERY_MS = 250;
+
+/** Logs are looked at once in so many looks: five seconds. */
+const CUT_EVERY = 20;
 
 /** Ends only when the signal aborts. */
 export async function* events(records: Records, clock: Clock, { signal }: Call): AsyncGenerator<DriverEvent> {
   if (signal.aborted) return;
   let before = look(records);
   yield { kind: "connected" };
-  while (!signal.aborted) {
+  for (let looks = 0; !signal.aborted; looks++) {
+    if (looks % CUT_EVERY === 0) for (const { service } of records.all()) cutLog(records.logPath(service));
     const now = look(records);
     for (const service of new Set([...before.keys(), ...now.keys()])) {
       const [old, one] = [before.get(service), now.get(service)];

@@ -2,6 +2,7 @@ import { open, type FileHandle } from "node:fs/promises";
 import { StringDecoder } from "node:string_decoder";
 import type { Clock } from "../../clock.ts";
 import type { Call } from "../driver.ts";
+import { LOG_BYTES } from "./cut-log.ts";
 import type { Records } from "./records.ts";
 
 const PIECE = 64 * 1024;
@@ -35,6 +36,9 @@ export async function* logs(
         if (text !== "") yield text;
       }
       if (!running) return;
+      // Cut meanwhile: what is left of it was read already.
+      const { size } = await file.stat();
+      if (size < at) at = Math.min(size, LOG_BYTES.kept);
       await clock.sleep(FOLLOW_EVERY_MS, signal);
     }
   } finally {

@@ -1,7 +1,9 @@
 import { spawn } from "node:child_process";
-import { closeSync, openSync } from "node:fs";
-import { constants } from "node:os";
+import { closeSync, constants, openSync } from "node:fs";
+import { constants as os } from "node:os";
 import { delimiter, dirname } from "node:path";
+
+const { O_APPEND, O_CREAT, O_TRUNC, O_WRONLY } = constants;
 
 /**
  * Writes down who it is, then becomes the service (`exec` keeps pid and start time): whenever berth is killed, no service runs
@@ -15,7 +17,8 @@ export type Launch = { command: string[]; cwd: string; env: Record<string, strin
 
 /** Starts a service in a session and process group of its own; it outlives berth. `onExit` is called if berth lives to see it end. */
 export function launch({ command, cwd, env, nodePath, statPath, logPath }: Launch, onExit: (pid: number, code: number) => void): Promise<void> {
-  const log = openSync(logPath, "w", 0o600);
+  // Appending, so that what is cut off at its front does not leave a hole.
+  const log = openSync(logPath, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND, 0o600);
   // Nothing of berth's own environment is handed on: it may hold secrets.
   const PATH = [dirname(nodePath), ...(env["PATH"] ? [env["PATH"]] : []), ...SYSTEM_PATH].join(delimiter);
   const child = spawn("/bin/sh", ["-c", PREAMBLE, statPath, ...command], { cwd, env: { ...env, PATH }, detached: true, stdio: ["ignore", log, log] });
@@ -24,7 +27,7 @@ export function launch({ command, cwd, env, nodePath, statPath, logPath }: Launc
     child.once("error", reject);
     child.once("spawn", () => resolve());
     // As a shell says it, and Docker: 128 and the signal's number.
-    child.once("exit", (code, signal) => onExit(child.pid ?? 0, code ?? 128 + (signal ? constants.signals[signal] : 0)));
+    child.once("exit", (code, signal) => onExit(child.pid ?? 0, code ?? 128 + (signal ? os.signals[signal] : 0)));
     child.unref();
   });
 }

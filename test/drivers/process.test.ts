@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join, relative } from "node:path";
 import t, { type Test } from "tap";
 import { systemClock } from "../../clock.ts";
@@ -8,7 +8,7 @@ import { processDriver } from "../../drivers/process/driver.ts";
 import { openRecords } from "../../drivers/process/records.ts";
 import { openLog } from "../../log.ts";
 import { layOutFolder, type TestImage } from "../fixtures/images.ts";
-import { call, conformance, get, labelsFor, rejectsWith, specOf, until } from "./conformance.ts";
+import { call, conformance, get, labelsFor, rejectsWith, specOf, text, until } from "./conformance.ts";
 
 const log = openLog({ level: "silent", name: "test" });
 
@@ -114,6 +114,38 @@ t.test("the children of a service end with it", async (t) => {
       return true;
     }
   });
+});
+
+t.test("a chatty service does not fill the disk, and its newest lines can be read and followed", async (t) => {
+  const { folder, services, open } = world(t);
+  const chatty = join(folder, "chatty");
+  mkdirSync(chatty);
+  const script = `
+    for (let n = 0; n < 20; n++) require("node:fs").writeSync(1, ("x".repeat(1023) + "\\n").repeat(1024));
+    require("node:fs").writeSync(1, "twenty\\n");
+    setInterval(() => console.log("more"), 100);`;
+  writeFileSync(join(chatty, "app.cjs"), script);
+  writeFileSync(join(chatty, "Dockerfile"), 'FROM scratch\nCMD ["node", "app.cjs"]\n');
+  const driver = open();
+  const over = new AbortController();
+  const size = () => statSync(join(services, "chatty.log")).size;
+  await driver.deploy(await specOf(driver, "chatty", { ref: "chatty", folder: chatty }, { graceMs: 100 }), call());
+  t.teardown(() => driver.destroy("chatty", call()));
+  await until(t, "it is large", () => size() > 20_000_000);
+  const heard: string[] = [];
+  const following = (async () => {
+    for await (const piece of driver.logs("chatty", { tail: 1, follow: true }, { signal: over.signal })) heard.push(piece);
+  })().catch(() => {});
+  const watching = (async () => {
+    for await (const event of driver.events({ signal: over.signal })) if (event.kind === "changed") return;
+  })();
+  await until(t, "it is cut", () => size() < 2_000_000);
+  const before = heard.length;
+  await until(t, "the follower goes on", () => heard.length > before + 3);
+  t.ok(heard.join("").length < 10_000, "and hears nothing twice");
+  t.match(await text(driver.logs("chatty", { tail: 1_000 }, call())), /x\ntwenty\n(more\n)+$/);
+  over.abort();
+  await Promise.all([following, watching]);
 });
 
 t.test("nothing of berth's own environment reaches a service, and its own PORT wins", async (t) => {
