@@ -84,8 +84,8 @@ export function keepChild(options: {
       const fault = new Fault("INTERNAL", `The ${role} process ended with ${signal ?? `code ${code}`} before it was ready.`);
       over(startedAt, { code, signal }, "a process died and is started again", fault);
     });
-    // A handle that did not arrive is seen as an exit without `ready`.
-    if (options.handle) forked.send({ kind: "listen" }, options.handle as never, () => {});
+    // Without its handle it would wait for ever: its end is seen, and it is started again.
+    if (options.handle) forked.send({ kind: "listen" }, options.handle as never, (error) => void (error && forked.kill("SIGKILL")));
   };
   launch();
   first.promise.catch(() => {});
