@@ -40,7 +40,9 @@ const COMMANDS: Record<string, { says: string; run(): Promise<void> }> = {
       const { settings, sources, log } = read("demo");
       // A newcomer's machine may have no container engine; who names one gets it.
       const driver = sources["driver"] === "default" ? "process" : settings.driver;
-      const served = await serve({ ...serveOptions(settings), env: { ...env, BERTH_DRIVER: driver }, log });
+      // What a newcomer reads is the page that the demo prints.
+      const quiet = sources["logLevel"] === "default" ? { BERTH_LOG_LEVEL: "error" } : {};
+      const served = await serve({ ...serveOptions(settings), env: { ...env, BERTH_DRIVER: driver, ...quiet }, log });
       const told = untilTold();
       const stopped = new AbortController();
       void told.then(() => stopped.abort());

@@ -1,4 +1,4 @@
-import type { HeaderOf } from "./credentials.ts";
+import type { HeaderOf } from "./sign-in.ts";
 
 /**
  * Whose page made a request: this server's `own`, one of a `permitted` origin, a `foreign` one, or `unsaid`. A browser says

@@ -4,7 +4,7 @@ import { Fault } from "../../fault.ts";
 import type { Attempts } from "../identity/attempts.ts";
 import type { User } from "../store/entities.ts";
 import type { ApiParts } from "./api-parts.ts";
-import { headerOf, readDevKey, signIn, type SignedIn } from "./credentials.ts";
+import { headerOf, readDevKey, signIn, type SignedIn } from "./sign-in.ts";
 
 declare module "fastify" {
   interface FastifyContextConfig {

@@ -1,6 +1,6 @@
 import type { FastifyInstance } from "fastify";
 import { permissionLines, preflightLines } from "../../browser-pages.ts";
-import { headerOf } from "./credentials.ts";
+import { headerOf } from "./sign-in.ts";
 
 /** Lets pages of these origins call the API and read its answers; their preflights, which show no credential, are answered before anybody asks for one. */
 export function permitPages(app: FastifyInstance, origins: readonly string[]): void {

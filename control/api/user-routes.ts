@@ -2,7 +2,7 @@ import type { FastifyInstance } from "fastify";
 import { Fault } from "../../fault.ts";
 import type { Admission } from "./admission.ts";
 import type { ApiParts } from "./api-parts.ts";
-import { readDevKey } from "./credentials.ts";
+import { readDevKey } from "./sign-in.ts";
 import { userOnWire } from "./wire-entities.ts";
 import { answers, USER } from "./wire-schemas.ts";
 

@@ -8,7 +8,7 @@ import type { Identity } from "../identity.ts";
 import type { GatewayLimits } from "../limits.ts";
 import { apiAnswer, containerAnswer, internalFault } from "./answers.ts";
 import { closeFor } from "./close-codes.ts";
-import { authenticate } from "./credentials.ts";
+import { authenticate } from "./authenticate.ts";
 import type { ContainerLease, Leases } from "./lease.ts";
 import { checkOrigin, originLines, preflightAnswer, readable } from "./origins.ts";
 import { originForm, readRoute, routeKind, type ContainerRoute } from "./route.ts";

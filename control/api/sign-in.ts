@@ -1,5 +1,5 @@
 import type { IncomingHttpHeaders } from "node:http";
-import { credentials, type Credential, type HeaderOf, notSignedIn } from "../../credentials.ts";
+import { credentials, type Credential, type HeaderOf, notSignedIn } from "../../sign-in.ts";
 import type { WhoAnswer } from "../../gateway/wire.ts";
 
 /** Someone who is signed in, and by which credential; `token` is that of the session, and undefined for a bare developer key. */

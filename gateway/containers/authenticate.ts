@@ -1,4 +1,4 @@
-import { credentials, notSignedIn, type Credential } from "../../credentials.ts";
+import { credentials, notSignedIn, type Credential } from "../../sign-in.ts";
 import { Fault } from "../../fault.ts";
 import type { Head } from "../decision.ts";
 import type { Caller, Identity } from "../identity.ts";
