@@ -10,7 +10,7 @@ import { openDecide } from "./containers/decide.ts";
 import { openHold } from "./containers/hold.ts";
 import { openLeases } from "./containers/lease.ts";
 import { openRefuseWebSocket } from "./containers/refuse-websocket.ts";
-import type { Answer, Decision, Head } from "./decision.ts";
+import type { Answer, Decision } from "./decision.ts";
 import type { Directory } from "./directory.ts";
 import { readEarly } from "./forward/early-bytes.ts";
 import { openHttpProxy } from "./forward/http-proxy.ts";
@@ -19,6 +19,8 @@ import { sendAnswer, sendRawAnswer } from "./forward/send-answer.ts";
 import { transparentUpgrade } from "./forward/transparent-upgrade.ts";
 import type { Identity } from "./identity.ts";
 import { GATEWAY_LIMITS, MAX_HEAD_BYTES, type GatewayLimits } from "./limits.ts";
+import { headOf, isWebSocket } from "./request-head.ts";
+import { watchClient } from "./watch-client.ts";
 
 export type GatewayParts = {
   directory: Directory;
@@ -40,8 +42,6 @@ export type Gateway = {
   /** Ends everything at once. The directory and the identity stay their opener's. */
   close(): Promise<void>;
 };
-
-const CLIENT_LEFT = new Error("the client left");
 
 /** Composes the edge: decide what to do with a request, then let an engine do it. */
 export function openGateway(parts: GatewayParts): Gateway {
@@ -68,8 +68,6 @@ export function openGateway(parts: GatewayParts): Gateway {
     // The system's own two hours would keep a container awake for a client that vanished.
     keepAlive: true,
     keepAliveInitialDelay: limits.probeAfterMs,
-    // Any other protocol is not ours to switch to: such a request is answered as if it had not asked (RFC 9110 §7.8). Nor can
-    // one with a body be: its upgrade would begin behind bytes that nobody has read.
     shouldUpgradeCallback: isWebSocket,
   });
   server.maxHeadersCount = 0;
@@ -100,7 +98,7 @@ export function openGateway(parts: GatewayParts): Gateway {
       for (const response of answering) response.shouldKeepAlive = false;
       server.closeIdleConnections();
       const enough = new AbortController();
-      await Promise.race([allOver().then(() => enough.abort(CLIENT_LEFT)), clock.sleep(ms, enough.signal).catch(() => undefined)]);
+      await Promise.race([allOver().then(() => enough.abort()), clock.sleep(ms, enough.signal).catch(() => undefined)]);
       await close();
     },
     close,
@@ -178,38 +176,6 @@ export function openGateway(parts: GatewayParts): Gateway {
     request.once("close", cancel);
     request.resume();
   }
-}
-
-/** Aborts `signal` when the connection closes before `forget` is called. */
-function watchClient(socket: Socket): { signal: AbortSignal; forget(): void } {
-  const left = new AbortController();
-  const onClose = () => left.abort(CLIENT_LEFT);
-  socket.once("close", onClose);
-  if (socket.destroyed) onClose();
-  return {
-    signal: left.signal,
-    forget: () => {
-      socket.off("close", onClose);
-    },
-  };
-}
-
-function isWebSocket(request: IncomingMessage): boolean {
-  const { method, httpVersion, headers } = request;
-  const bodyless = headers["transfer-encoding"] === undefined && Number(headers["content-length"] ?? 0) === 0;
-  return method === "GET" && httpVersion === "1.1" && headers.upgrade?.toLowerCase() === "websocket" && bodyless;
-}
-
-function headOf(request: IncomingMessage, upgrade: boolean): Head {
-  return {
-    method: request.method ?? "GET",
-    target: request.url ?? "/",
-    upgrade,
-    header: (name) => {
-      const value = request.headers[name];
-      return Array.isArray(value) ? value.join(", ") : value;
-    },
-  };
 }
 
 /** Where a message is ambiguous, nothing that follows on its connection can be trusted. */

@@ -4,7 +4,7 @@ import { Fault } from "../../fault.ts";
 import type { Log } from "../../log.ts";
 import type { Spec } from "../driver.ts";
 import { definition, type Site } from "./definition.ts";
-import { STOP_GRACE_MS, remove } from "./destroy.ts";
+import { halt, remove } from "./destroy.ts";
 import type { Engine } from "./engine.ts";
 import { answered } from "./faults.ts";
 import { look } from "./inspect.ts";
@@ -36,8 +36,7 @@ export async function createOrAdopt(engine: Engine, view: View, spec: Spec, site
       { service: spec.service, generation: readLabels(holder.Config.Labels)?.generation, state: holder.State.Status },
       "Replacing the service's container.",
     );
-    if (holder.State.Running)
-      await engine.call({ doing: `Stopping ${spec.service}`, signal, ms: STOP_GRACE_MS + 20_000 }, (docker) => stop(docker, holder.Id));
+    if (holder.State.Running) await halt(engine, holder.Id, spec.service, signal);
     await remove(engine, holder.Id, signal);
   }
 }
@@ -76,12 +75,4 @@ async function create(engine: Engine, spec: Spec, site: Site, log: Log): Promise
 async function post(docker: Docker, name: string, body: ContainerCreateOptions): Promise<string> {
   const made = await docker.createContainer({ _query: { name }, _body: body } as ContainerCreateOptions);
   return made.id;
-}
-
-async function stop(docker: Docker, id: string): Promise<void> {
-  try {
-    await docker.getContainer(id).stop({ t: STOP_GRACE_MS / 1000 });
-  } catch (error) {
-    if (!answered(error, 304, 404)) throw error;
-  }
 }

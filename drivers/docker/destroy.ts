@@ -5,20 +5,21 @@ import { inspect } from "./inspect.ts";
 import type { View } from "./observe.ts";
 
 /** How long a container has between SIGTERM and SIGKILL. */
-export const STOP_GRACE_MS = 10_000;
+const STOP_GRACE_MS = 10_000;
 const STOP_CALL_MS = STOP_GRACE_MS + 20_000;
 const GONE_CALL_MS = 10_000;
 
 /** Stops and removes it; whoever else is doing the same, or already did, is welcome. */
 export async function destroy(engine: Engine, view: View, service: string, { signal }: Call): Promise<void> {
   if (!(await inspect(engine, view, service, { signal }))) return;
-  const doing = `Stopping ${service}`;
-  await unless([304, 404], () =>
-    engine.call({ doing, signal, ms: STOP_CALL_MS }, (docker, abortSignal) =>
-      docker.getContainer(service).stop({ t: STOP_GRACE_MS / 1000, abortSignal }),
-    ),
-  );
+  await halt(engine, service, service, signal);
   await remove(engine, service, signal);
+}
+
+/** Stops a container, politely first; one that does not run or does not exist is fine. `id` may be its name. */
+export async function halt(engine: Engine, id: string, service: string, signal: AbortSignal): Promise<void> {
+  const asked = { doing: `Stopping ${service}`, signal, ms: STOP_CALL_MS };
+  await unless([304, 404], () => engine.call(asked, (docker, abortSignal) => docker.getContainer(id).stop({ t: STOP_GRACE_MS / 1000, abortSignal })));
 }
 
 /** Removes a container, running or not. Without a signal it can no longer be called off: it cleans up after a failure. */

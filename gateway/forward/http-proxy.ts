@@ -5,9 +5,10 @@ import type { Clock } from "../../clock.ts";
 import { Fault } from "../../fault.ts";
 import type { Forward, Lease } from "../decision.ts";
 import type { Target } from "../directory.ts";
-import { MAX_HEAD_BYTES, type GatewayLimits } from "../limits.ts";
+import type { GatewayLimits } from "../limits.ts";
 import { codeOf, unreachable } from "./dial.ts";
-import { grouped, namesOf, travelling } from "./header-lines.ts";
+import { namesOf, travelling } from "./header-lines.ts";
+import { isRepeatable, sendBody, writeHead } from "./outgoing-request.ts";
 import { sendAnswer } from "./send-answer.ts";
 
 export type HttpExchange = {
@@ -28,9 +29,6 @@ export type HttpProxy = {
 
 /** How one try went. `refused`: no connection; `stale`: a pooled connection had died unnoticed; neither sent anything. */
 type Outcome = { kind: "answered" } | { kind: "refused" | "stale" | "failed"; fault: Fault };
-
-/** Repeating one of these changes nothing (RFC 9110 §9.2.2). */
-const IDEMPOTENT = new Set(["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"]);
 
 /**
  * Executes decisions with `http-proxy` (http-proxy-3 under that name). The library makes the connection, ties its end to the
@@ -162,29 +160,6 @@ class Sender extends Stream {
   }
 }
 
-/** Replaces what the library wrote by the client's own lines, and its path by the one that was decided on. */
-function writeHead(sent: ClientRequest, request: IncomingMessage, forward: Forward): void {
-  sent.path = forward.target;
-  // 0 lifts Node's limit of 1000 lines, beyond which it drops them without a word.
-  Object.assign(sent, { maxHeaderSize: MAX_HEAD_BYTES, maxHeadersCount: 0 });
-  // The library gives a DELETE a length of 0, although it may have a body.
-  if (sent.hasHeader("content-length")) sent.removeHeader("content-length");
-  for (const [name, values] of grouped(travelling(request.rawHeaders, forward.request))) {
-    // Node answered it already, or answers it when the body is wanted.
-    if (name.toLowerCase() === "expect") continue;
-    sent.setHeader(name, values.length === 1 ? (values[0] ?? "") : values);
-  }
-  if (isChunked(request)) sent.setHeader("Transfer-Encoding", "chunked");
-}
-
-/** Reads the client's body only now that there is somebody to take it: until then it stays in the client's own socket. */
-function sendBody({ request, lease, onBodyWanted }: HttpExchange, sent: ClientRequest): void {
-  if (!hasBody(request)) return void sent.end();
-  onBodyWanted();
-  request.on("data", (chunk: Buffer) => lease.bytes(chunk.length));
-  request.pipe(sent);
-}
-
 /**
  * What Node takes for a response and cannot be passed on as one. Faults: CONTAINER_BROKE_OFF for a switch of protocols that nobody
  * asked for, and for a coding of the transfer that Node would leave on the body while its name does not travel on.
@@ -194,18 +169,6 @@ function refuseUnfit(received: IncomingMessage): void {
   if (received.statusCode === 101) throw new Fault("CONTAINER_BROKE_OFF", "The container switched to another protocol, which nobody had asked for");
   if (coding !== "chunked" && coding !== "identity")
     throw new Fault("CONTAINER_BROKE_OFF", "The container used a transfer coding other than chunked, which nobody had asked for");
-}
-
-function isChunked(request: IncomingMessage): boolean {
-  return request.headers["transfer-encoding"] !== undefined;
-}
-
-function hasBody(request: IncomingMessage): boolean {
-  return isChunked(request) || Number(request.headers["content-length"] ?? 0) > 0;
-}
-
-function isRepeatable(request: IncomingMessage): boolean {
-  return IDEMPOTENT.has(request.method ?? "") && !hasBody(request);
 }
 
 function brokeOff(cause: unknown): Fault {

@@ -1,0 +1,25 @@
+import type { IncomingMessage } from "node:http";
+import type { Head } from "./decision.ts";
+
+/**
+ * True where a request is to become a WebSocket. No other protocol is ours to switch to: such a request is answered as if it had
+ * not asked (RFC 9110 §7.8). So is one with a body: its upgrade would begin behind bytes that nobody has read.
+ */
+export function isWebSocket(request: IncomingMessage): boolean {
+  const { method, httpVersion, headers } = request;
+  const bodyless = headers["transfer-encoding"] === undefined && Number(headers["content-length"] ?? 0) === 0;
+  return method === "GET" && httpVersion === "1.1" && headers.upgrade?.toLowerCase() === "websocket" && bodyless;
+}
+
+/** What `decide` sees of a request that Node has parsed. */
+export function headOf(request: IncomingMessage, upgrade: boolean): Head {
+  return {
+    method: request.method ?? "GET",
+    target: request.url ?? "/",
+    upgrade,
+    header: (name) => {
+      const value = request.headers[name];
+      return Array.isArray(value) ? value.join(", ") : value;
+    },
+  };
+}
