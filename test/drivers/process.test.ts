@@ -130,7 +130,6 @@ t.test("a chatty service does not fill the disk, and its newest lines can be rea
   const over = new AbortController();
   const size = () => statSync(join(services, "chatty.log")).size;
   await driver.deploy(await specOf(driver, "chatty", { ref: "chatty", folder: chatty }, { graceMs: 100 }), call());
-  t.teardown(() => driver.destroy("chatty", call()));
   await until(t, "it is large", () => size() > 20_000_000);
   const heard: string[] = [];
   const following = (async () => {
@@ -146,6 +145,7 @@ t.test("a chatty service does not fill the disk, and its newest lines can be rea
   t.match(await text(driver.logs("chatty", { tail: 1_000 }, call())), /x\ntwenty\n(more\n)+$/);
   over.abort();
   await Promise.all([following, watching]);
+  await driver.destroy("chatty", call());
 });
 
 t.test("nothing of berth's own environment reaches a service, and its own PORT wins", async (t) => {
