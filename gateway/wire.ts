@@ -20,6 +20,8 @@ export type FeedLine =
   | { kind: "all"; containers: ContainerView[]; seq?: number }
   | { kind: "changed"; container: ContainerView; seq: number }
   | { kind: "removed"; id: string; seq: number }
+  /** Some session ended before its time: whoever is remembered must be asked about again. */
+  | { kind: "signedOut" }
   | { kind: "beat" };
 
 export const FEED_BEAT_MS = 2_000;

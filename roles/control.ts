@@ -51,7 +51,15 @@ export async function runControl(options: { settings: Settings; runtime: Runtime
     clock,
     log,
   });
-  const feed = await openFeed({ socketPath: runtime.feedSocket, lifecycle, store, who: async (token) => identity.who(token), clock, log });
+  const feed = await openFeed({
+    socketPath: runtime.feedSocket,
+    lifecycle,
+    store,
+    watchSignOuts: identity.watchSignOuts,
+    who: async (token) => identity.who(token),
+    clock,
+    log,
+  });
   endAtRest(store, lifecycle);
   const publisher = await openPublisher({
     store,

@@ -14,6 +14,8 @@ export type FeedParts = {
   socketPath: string;
   lifecycle: Pick<Lifecycle, "watch" | "seq" | "wake" | "used" | "gatewayJoined" | "gatewayLeft">;
   store: Pick<Store, "containers">;
+  /** Tells when sessions ended before their time. */
+  watchSignOuts(listener: () => void): () => void;
   /** Who holds this token; undefined: nobody. */
   who(token: string): Promise<WhoAnswer | undefined>;
   clock: Clock;
@@ -80,7 +82,7 @@ export async function openFeed(parts: FeedParts): Promise<{ close(): Promise<voi
 }
 
 /** One gateway's line to us, for as long as it lives. */
-function tellChanges({ lifecycle, store, clock, log }: FeedParts, response: ServerResponse): void {
+function tellChanges({ lifecycle, store, watchSignOuts, clock, log }: FeedParts, response: ServerResponse): void {
   const gateway = randomUUID();
   let cancelBeat = () => {};
   const say = (line: FeedLine) => {
@@ -104,10 +106,12 @@ function tellChanges({ lifecycle, store, clock, log }: FeedParts, response: Serv
     if ("removed" in change) say({ kind: "removed", id: change.removed, seq: change.seq });
     else say({ kind: "changed", container: viewOf(change.container), seq: change.seq });
   });
+  const unwatchSignOuts = watchSignOuts(() => say({ kind: "signedOut" }));
   cancelBeat = clock.after(FEED_BEAT_MS / 2, beat);
   response.once("close", () => {
     cancelBeat();
     unwatch();
+    unwatchSignOuts();
     lifecycle.gatewayLeft(gateway);
   });
 }

@@ -20,6 +20,8 @@ export type ControlIdentity = {
   signIn(key: string): string;
   /** A new session's token; only its digest is kept. */
   openSession(userId: string, lifetimeMs?: number): string;
+  /** Calls `listener` after sessions ended before their time, until the returned function is called. */
+  watchSignOuts(listener: () => void): () => void;
   /** Ends it; an unknown one is success. */
   endSession(token: string): void;
   /** Undefined for a token that nobody holds any more. */
@@ -65,8 +67,17 @@ export function openIdentity({ store, clock, sessionMs = SESSION_MS }: { store: 
     return token;
   };
 
+  const listeners = new Set<() => void>();
+  const signedOut = () => {
+    for (const listener of listeners) listener();
+  };
+
   return {
-    people: openPeople({ store, clock }),
+    watchSignOuts: (listener) => {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    people: openPeople({ store, clock, signedOut }),
     attempts: openAttempts({ clock }),
     ensureAdmin,
     userOfDevKey: (key) => holder(key).user,
@@ -77,6 +88,7 @@ export function openIdentity({ store, clock, sessionMs = SESSION_MS }: { store: 
     openSession: (userId, lifetimeMs = sessionMs) => open(userId, lifetimeMs, undefined),
     endSession: (token) => {
       store.sessions.remove(digest(token));
+      signedOut();
     },
     who: (token) => {
       if (token.length > LONGEST_SECRET) return undefined;

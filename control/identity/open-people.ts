@@ -36,7 +36,8 @@ export const LOGIN = "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$";
 const RESERVED = new Set(["current", "login", "logout"]);
 const MOST_KEYS = 20;
 
-export function openPeople({ store, clock }: { store: Store; clock: Clock }): People {
+/** `signedOut` is told when sessions have ended with their user or their key. */
+export function openPeople({ store, clock, signedOut }: { store: Store; clock: Clock; signedOut: () => void }): People {
   const find = (login: string): User => {
     const user = store.users.byLogin(login);
     if (!user) throw new Fault("USER_NOT_FOUND", `There is no user ${login}.`);
@@ -67,8 +68,8 @@ export function openPeople({ store, clock }: { store: Store; clock: Clock }): Pe
         if (groups) store.groups.put(user.id, groups);
         return person(store.users.update(user.id, wish) ?? user);
       }),
-    remove: (login, heir) =>
-      store.transaction(() => {
+    remove: (login, heir) => {
+      const left = store.transaction(() => {
         const user = find(login);
         if (login === ADMIN_LOGIN) throw new Fault("REQUEST_INVALID", "The first user cannot be removed; its key is changed by BERTH_ADMIN_KEY.");
         if (user.id === heir.id) throw new Fault("REQUEST_INVALID", "Nobody can remove themselves; another administrator can.");
@@ -78,7 +79,10 @@ export function openPeople({ store, clock }: { store: Store; clock: Clock }): Pe
         for (const { id, wishedBy } of store.containers.all()) if (wishedBy === user.id) store.containers.update(id, { wishedBy: undefined });
         store.users.remove(user.id);
         return packages.map(({ name }) => name);
-      }),
+      });
+      signedOut();
+      return left;
+    },
     keys: (login) => store.devKeys.byUser(find(login).id),
     addKey: (login, label) =>
       store.transaction(() => {
@@ -89,13 +93,15 @@ export function openPeople({ store, clock }: { store: Store; clock: Clock }): Pe
         const kept = { digest: digest(key), userId: user.id, id: keyId(), label, createdOn: clock.now(), fromSetting: false };
         return { key, kept: store.devKeys.insert(kept) };
       }),
-    revokeKey: (login, id) =>
+    revokeKey: (login, id) => {
       store.transaction(() => {
         const key = store.devKeys.byUser(find(login).id).find((one) => one.id === id);
         if (!key) throw new Fault("KEY_NOT_FOUND", `${login} has no key ${id}.`);
         if (key.fromSetting)
           throw new Fault("REQUEST_INVALID", "This key comes from the settings: it ends when berth starts with another BERTH_ADMIN_KEY.");
         store.devKeys.remove(key.digest);
-      }),
+      });
+      signedOut();
+    },
   };
 }

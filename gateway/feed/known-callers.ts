@@ -5,25 +5,53 @@ import type { Caller, Identity } from "../identity.ts";
 import { unlessAborted } from "../unless-aborted.ts";
 import type { WhoAnswer } from "../wire.ts";
 
-/** A revoked session is refused everywhere within 10 s; the rest is for the answer's own way here. */
+/** A session that ended is refused everywhere within 10 s, even if its news were lost; the rest is for the answer's own way here. */
 const VALID_SECONDS = 9;
 /** Short, so that somebody who has just signed in is not told otherwise for long. */
 const UNKNOWN_SECONDS = 2;
+/** While control is away nobody can sign out either, so who was known then still is; for so long, not for ever. */
+const AWAY_SECONDS = 15 * 60;
+/** How long an old answer counts before control is asked again whether it is back. */
+const ASK_AGAIN_SECONDS = 2;
 const MOST_CALLERS = 20_000;
 
-/** Remembers who holds which token, under the token's digest; `ask` answers undefined where nobody does. */
-export function knownCallers(parts: { ask(token: string): Promise<WhoAnswer | undefined> }): Identity {
+export type KnownCallers = Identity & {
+  /** Somebody signed out: everybody is asked about anew. */
+  forget(): void;
+};
+
+/**
+ * Remembers who holds which token, under the token's digest; `ask` answers undefined where nobody does. Where control cannot be asked, the
+ * last answer counts on.
+ */
+export function knownCallers(parts: { ask(token: string): Promise<WhoAnswer | undefined>; validSeconds?: number }): KnownCallers {
   // Apart, so that a flood of invented tokens cannot push out those of real callers.
-  const valid = new NodeCache({ useClones: false, stdTTL: VALID_SECONDS, maxKeys: MOST_CALLERS });
+  const valid = new NodeCache({ useClones: false, stdTTL: parts.validSeconds ?? VALID_SECONDS, maxKeys: MOST_CALLERS });
+  const earlier = new NodeCache({ useClones: false, stdTTL: AWAY_SECONDS, maxKeys: MOST_CALLERS });
   const unknown = new NodeCache({ useClones: false, stdTTL: UNKNOWN_SECONDS, maxKeys: MOST_CALLERS });
   const asking = new Map<string, Promise<Caller | undefined>>();
 
+  let signOuts = 0;
+
   const learn = async (token: string, key: string): Promise<Caller | undefined> => {
+    const asked = signOuts;
     try {
       const answer = await parts.ask(token);
       const caller = answer === undefined ? undefined : { ...answer, token };
-      remember(caller === undefined ? unknown : valid, key, caller ?? true);
+      if (caller === undefined) {
+        earlier.del(key);
+        remember(unknown, key, true);
+      } else if (asked === signOuts) {
+        // Else the answer may be older than the news of a sign-out that overtook it.
+        remember(valid, key, caller);
+        remember(earlier, key, caller);
+      }
       return caller;
+    } catch (error) {
+      const before = error instanceof Fault && error.code === "CONTROL_AWAY" ? earlier.get<Caller>(key) : undefined;
+      if (before === undefined) throw error;
+      remember(valid, key, before, ASK_AGAIN_SECONDS);
+      return before;
     } finally {
       asking.delete(key);
     }
@@ -40,8 +68,14 @@ export function knownCallers(parts: { ask(token: string): Promise<WhoAnswer | un
       // The question is shared: one caller who leaves does not take it from the others.
       return unlessAborted(answer, signal);
     },
+    forget: () => {
+      signOuts++;
+      valid.flushAll();
+      earlier.flushAll();
+    },
     close: () => {
       valid.close();
+      earlier.close();
       unknown.close();
       return Promise.resolve();
     },
@@ -49,9 +83,10 @@ export function knownCallers(parts: { ask(token: string): Promise<WhoAnswer | un
 }
 
 /** A full cache forgets everything at once: rare, and cheaper than keeping an order. */
-function remember(cache: NodeCache, key: string, value: unknown): void {
+function remember(cache: NodeCache, key: string, value: unknown, seconds?: number): void {
   if (cache.getStats().keys >= MOST_CALLERS) cache.flushAll();
-  cache.set(key, value);
+  if (seconds === undefined) cache.set(key, value);
+  else cache.set(key, value, seconds);
 }
 
 /** Control says 404 for a token that nobody holds; that is an answer, not a failure. */

@@ -36,6 +36,8 @@ export function openFeed(parts: { socketPath: string; clock: Clock; log: Log }):
     },
   });
 
+  const identity = knownCallers({ ask: (token) => whoOrNobody(control.ask("/who", { token } satisfies WhoAsk, closed.signal)) });
+
   const onLine = (line: FeedLine) => {
     switch (line.kind) {
       case "hello":
@@ -56,6 +58,8 @@ export function openFeed(parts: { socketPath: string; clock: Clock; log: Log }):
         seq = line.seq;
         containers.remove(line.id);
         return reports.hurry();
+      case "signedOut":
+        return identity.forget();
       case "beat":
     }
   };
@@ -66,7 +70,6 @@ export function openFeed(parts: { socketPath: string; clock: Clock; log: Log }):
   };
   const endFeed = keepFeed({ ...parts, onLine, onLost });
 
-  const identity = knownCallers({ ask: (token) => whoOrNobody(control.ask("/who", { token } satisfies WhoAsk, closed.signal)) });
   const close = async () => {
     if (closed.signal.aborted) return;
     endFeed();

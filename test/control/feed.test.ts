@@ -6,6 +6,7 @@ import { join } from "node:path";
 import t, { type Test } from "tap";
 import { openFeed } from "../../control/api/feed.ts";
 import type { FeedLine } from "../../gateway/wire.ts";
+import { openIdentity } from "../../control/identity/open-identity.ts";
 import { openLog } from "../../log.ts";
 import { openStand, type Stand, until, USER } from "./lifecycle/stand.ts";
 
@@ -18,6 +19,7 @@ async function openTestFeed(t: Test) {
   t.teardown(() => rmSync(folder, { recursive: true }));
   const socketPath = join(folder, "feed.sock");
   const who = async (token: string) => (token === "good" ? ADA : undefined);
+  const identity = openIdentity({ store: stand.store(), clock: stand.clock });
   const left: string[] = [];
   const gatewayLeft = (gateway: string) => {
     stand.lifecycle().gatewayLeft(gateway);
@@ -25,6 +27,7 @@ async function openTestFeed(t: Test) {
   };
   const open = () =>
     openFeed({
+      watchSignOuts: identity.watchSignOuts,
       socketPath,
       lifecycle: { ...stand.lifecycle(), gatewayLeft },
       store: stand.store(),
@@ -34,7 +37,7 @@ async function openTestFeed(t: Test) {
     });
   const feed = await open();
   t.teardown(() => feed.close());
-  return { stand, socketPath, open, left };
+  return { stand, socketPath, open, left, identity };
 }
 
 /** Opens the feed as a gateway does, and keeps what it is told. */
@@ -190,4 +193,14 @@ t.test("a gateway that does not read is cut off before it costs much memory", as
   deaf.resume();
   await until("cut off", () => deaf.destroyed);
   t.ok(process.memoryUsage().rss - before < 100 * 1_048_576);
+});
+
+t.test("gateways are told at once when a session ends before its time", async (t) => {
+  const { socketPath, identity } = await openTestFeed(t);
+  const told = listen(t, socketPath);
+  await until("the feed is open", () => told.lines.length > 1);
+  identity.ensureAdmin("a-developer-key");
+  identity.endSession(identity.signIn("a-developer-key"));
+  await until("the sign-out is told", () => told.lines.some(({ kind }) => kind === "signedOut"));
+  t.equal(told.lines.filter(({ kind }) => kind === "signedOut").length, 1);
 });
