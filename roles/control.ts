@@ -17,7 +17,7 @@ import { openStore } from "../control/store/open-store.ts";
 import type { Driver } from "../drivers/driver.ts";
 import { openDriver } from "../drivers/open.ts";
 import type { Log } from "../log.ts";
-import type { Running } from "./gateway.ts";
+import type { Running } from "./until-told.ts";
 import type { RuntimeFolder } from "./runtime-folder.ts";
 
 /** Below the data folder: what the process driver keeps. */

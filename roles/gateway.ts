@@ -7,14 +7,13 @@ import { openGateway } from "../gateway/open-gateway.ts";
 import type { Log } from "../log.ts";
 import { type ListeningHandle, openListeningHandle } from "./listening-handle.ts";
 import type { RuntimeFolder } from "./runtime-folder.ts";
+import type { Running } from "./until-told.ts";
 
 /** How long to wait for the first news from control before listening without: those who call then hear that it is away. */
 const FIRST_NEWS_MS = 5_000;
 
 /** A crowd that arrives at once waits here rather than being told to try again by TCP; the kernel may allow less. */
 const BACKLOG = 4_096;
-
-export type Running = { close(): Promise<void> };
 
 /** One gateway process: everything a request touches. */
 export async function runGateway(options: {

@@ -1,3 +1,8 @@
+import type { Parent } from "./parent.ts";
+
+/** What goes on until it is told to end. */
+export type Running = { close(): Promise<void> };
+
 /** Resolves at the first SIGTERM or SIGINT; a second one ends the process at once, for somebody who will not wait. */
 export function untilTold(): Promise<void> {
   return new Promise((resolve) => {
@@ -8,4 +13,12 @@ export function untilTold(): Promise<void> {
       });
     }
   });
+}
+
+/** Says that the role runs, to whoever forked this process; then goes on until told to end, and ends the role. */
+export async function untilOver(role: Running, parent: Parent | undefined): Promise<void> {
+  parent?.ready();
+  parent?.onGone(() => process.exit(1));
+  await untilTold();
+  await role.close();
 }

@@ -1,6 +1,7 @@
 import { parseArgs } from "node:util";
 import { Fault } from "../fault.ts";
 import type { CallControl } from "./call-control.ts";
+import { callHere, type Here } from "./here.ts";
 
 type Options = Record<string, { type: "string" | "boolean"; multiple?: boolean }>;
 type Given = Record<string, string | boolean | (string | boolean)[] | undefined>;
@@ -160,4 +161,9 @@ function table(head: string[], rows: string[][]): string {
         .trimEnd(),
     )
     .join("\n");
+}
+
+/** `berth users` */
+export async function run(here: Here): Promise<void> {
+  console.log(await runUsers(here.args, callHere(here)));
 }

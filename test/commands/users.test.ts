@@ -2,11 +2,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import t from "tap";
 import { systemClock } from "../../clock.ts";
-import { callControl } from "../../roles/call-control.ts";
+import { callControl } from "../../commands/call-control.ts";
 import { openRuntimeFolder } from "../../roles/runtime-folder.ts";
-import { runUsers } from "../../roles/users.ts";
+import { runUsers } from "../../commands/users.ts";
 import { ADMIN_KEY } from "../fixtures/berth.ts";
-import { openStand, packageOf } from "./fixtures/stand.ts";
+import { openStand, packageOf } from "../rights/fixtures/stand.ts";
 
 t.test("people, their groups and their keys are kept at a command line", async (t) => {
   const { berth, publish, data } = await openStand(t);

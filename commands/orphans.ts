@@ -1,6 +1,7 @@
 import { parseArgs } from "node:util";
 import { Fault } from "../fault.ts";
 import type { CallControl } from "./call-control.ts";
+import { callHere, type Here } from "./here.ts";
 
 type OrphanOnWire = { service: string; why: string; running: boolean; store: string; environment: string; container: string };
 
@@ -56,4 +57,9 @@ function listed(orphans: OrphanOnWire[]): string {
       ].join("\n"),
     )
     .join("\n");
+}
+
+/** `berth orphans` */
+export async function run(here: Here): Promise<void> {
+  console.log(await runOrphans(here.args, callHere(here)));
 }

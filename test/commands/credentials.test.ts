@@ -1,6 +1,6 @@
 import t from "tap";
-import type { CallControl } from "../../roles/call-control.ts";
-import { runCredentials } from "../../roles/credentials.ts";
+import type { CallControl } from "../../commands/call-control.ts";
+import { runCredentials } from "../../commands/credentials.ts";
 
 /** Runs one command line against a control that answers with the names that it was given. */
 async function run(args: string[], input = "") {

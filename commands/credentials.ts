@@ -1,5 +1,6 @@
 import { Fault } from "../fault.ts";
 import type { CallControl } from "./call-control.ts";
+import { callHere, type Here } from "./here.ts";
 
 type Shown = { name: string; parameters: Record<string, string>; warnings?: string[] };
 type Parts = {
@@ -119,4 +120,10 @@ function table({ name, parameters, warnings = [] }: Shown): string {
   const names = Object.keys(parameters);
   const lines = names.length === 0 ? [`${name} has no credentials.`] : [`${name}:`, ...names.map((one) => `  ${one} = ***`)];
   return [...lines, ...warnings.map((warning) => `Note: ${warning}`)].join("\n");
+}
+
+/** `berth credentials` */
+export async function run(here: Here): Promise<void> {
+  const hint = (sentence: string) => void (process.stdin.isTTY && console.error(sentence));
+  console.log(await runCredentials(here.args, { call: callHere(here), input: process.stdin, hint }));
 }

@@ -1,0 +1,10 @@
+import { runControl } from "../roles/control.ts";
+import { untilOver } from "../roles/until-told.ts";
+import { begin, type Here, runtimeHere } from "./here.ts";
+import { VERSION } from "./version.ts";
+
+/** `berth control` */
+export async function run(here: Here): Promise<void> {
+  const { settings, log } = begin(here, "control");
+  await untilOver(await runControl({ settings, runtime: runtimeHere(here, settings), version: VERSION, clock: here.clock, log }), here.parent);
+}

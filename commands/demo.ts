@@ -1,0 +1,61 @@
+import { readFileSync } from "node:fs";
+import { join, relative, resolve } from "node:path";
+import type { Clock } from "../clock.ts";
+import { demoBanner } from "../conf/demo-banner.ts";
+import { DEMO_FOLDER, keepDemoToken, publishDemo } from "../conf/demo.ts";
+import { adminKey } from "../control/identity/admin-key.ts";
+import { untilTold } from "../roles/until-told.ts";
+import { begin, type Here } from "./here.ts";
+import { addressOf, serveHere } from "./serve.ts";
+
+/** How long stopping the demo container may take when the person has had enough. */
+const STOP_MS = 15_000;
+
+/** `berth demo`: a whole berth, and in it a plugin that is published over its edge as an author would. */
+export async function run(here: Here): Promise<void> {
+  const { settings, sources, log } = begin(here, "demo");
+  // A newcomer's machine may have no container engine; who names one gets it.
+  const driver = sources["driver"] === "default" ? "process" : settings.driver;
+  // What a newcomer reads is the page that the demo prints.
+  const quiet = sources["logLevel"] === "default" ? { BERTH_LOG_LEVEL: "error" } : {};
+  const served = await serveHere(here, settings, log, { BERTH_DRIVER: driver, ...quiet });
+  const told = untilTold();
+  const stopped = new AbortController();
+  void told.then(() => stopped.abort());
+  const { key } = adminKey({ dataFolder: settings.data, given: settings.adminKey });
+  // Whoever listens on every interface is reached on this one too.
+  const base = addressOf(/^(0\.0\.0\.0|::)$/.test(settings.edgeHost) ? "127.0.0.1" : settings.edgeHost, served.port);
+  try {
+    const demo = await publishDemo({ base, devKey: key, folder: DEMO_FOLDER, clock: here.clock, signal: stopped.signal });
+    const tokenFile = join(settings.data, "demo.token");
+    keepDemoToken(tokenFile, demo.token);
+    const about = { base, id: demo.id, name: demo.name, driver: driver === "auto" ? "docker" : driver } as const;
+    console.log(demoBanner({ ...about, tokenFile: typed(tokenFile), dataFolder: typed(settings.data), idleMinutes: idleMinutes() }));
+    await told;
+    await rest(`${base}/api/docker/containers/${demo.id}/stop?awaitStop=true`, demo.token, here.clock);
+  } catch (error) {
+    if (!stopped.signal.aborted) throw error;
+  } finally {
+    await served.stop();
+  }
+}
+
+/** As a person here would type it. */
+function typed(path: string): string {
+  const near = relative(process.cwd(), path);
+  return near.startsWith("..") ? resolve(path) : near;
+}
+
+function idleMinutes(): number {
+  const config = readFileSync(join(DEMO_FOLDER, "dockerfiles/square/container.json"), "utf8");
+  return (JSON.parse(config) as { shutdown_timeout: number }).shutdown_timeout;
+}
+
+/** What a trial started ends with it. */
+async function rest(stop: string, token: string, clock: Clock): Promise<void> {
+  const late = new AbortController();
+  const cancel = clock.after(STOP_MS, () => late.abort());
+  const answer = await fetch(stop, { headers: { authorization: token }, signal: late.signal });
+  await answer.text();
+  cancel();
+}

@@ -1,0 +1,57 @@
+import { existsSync, readFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import type { Clock } from "../clock.ts";
+import { type ReadSettings, readSettings } from "../conf/read-settings.ts";
+import { type Settings, SETTINGS_FILE, SETTINGS_FILE_NAME } from "../conf/settings.ts";
+import { readAdminKey } from "../control/identity/admin-key.ts";
+import { Fault } from "../fault.ts";
+import { type Log, openLog } from "../log.ts";
+import type { Parent } from "../roles/parent.ts";
+import { openRuntimeFolder, type RuntimeFolder } from "../roles/runtime-folder.ts";
+import { type CallControl, callControl } from "./call-control.ts";
+
+/** Where a command runs: what it was started with, and what it makes of that. */
+export type Here = {
+  env: NodeJS.ProcessEnv;
+  /** The words after the command's name. */
+  args: string[];
+  /** The program itself, for processes that it starts. */
+  script: string;
+  parent: Parent | undefined;
+  clock: Clock;
+};
+
+/** Faults: SETTINGS_INVALID with a line for everything that is wrong. */
+export function settingsHere({ env }: Pick<Here, "env">): ReadSettings {
+  const named = env[SETTINGS_FILE_NAME];
+  const path = named ?? SETTINGS_FILE;
+  return readSettings({ env, file: named !== undefined || existsSync(path) ? { path, text: readText(path) } : undefined });
+}
+
+/** The settings and a log, for what runs as long as berth does. */
+export function begin(here: Here, role: string): ReadSettings & { log: Log } {
+  const found = settingsHere(here);
+  const log = openLog({ level: found.settings.logLevel, name: role });
+  // One process of several says it; the others read the same.
+  if (!here.parent) for (const warning of found.warnings) log.warn({}, warning);
+  return { ...found, log };
+}
+
+export function runtimeHere({ env }: Pick<Here, "env">, settings: Settings): RuntimeFolder {
+  return openRuntimeFolder({ data: settings.data, base: env["XDG_RUNTIME_DIR"] ?? tmpdir(), uid: process.getuid?.() ?? 0 });
+}
+
+/** Calls the API of the berth that runs on the same data folder, as its first user. */
+export function callHere(here: Here): CallControl {
+  const { settings } = settingsHere(here);
+  const key = readAdminKey({ dataFolder: settings.data, given: settings.adminKey });
+  return callControl({ ...runtimeHere(here, settings), data: settings.data, key, clock: here.clock });
+}
+
+function readText(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (cause) {
+    throw new Fault("SETTINGS_INVALID", `The settings file ${path} cannot be read: ${(cause as Error).message}.`, { cause });
+  }
+}
