@@ -106,10 +106,13 @@ t.test("the first request wakes a sleeping container and says where the time wen
 });
 
 t.test("the container's own failures pass with their reason phrase", async (t) => {
-  for (const status of [404, 500]) {
+  for (const [status, reason] of [
+    [404, "Nothing Of That Kind"],
+    [500, "Squares Ran Out"],
+  ] as const) {
     const answer = await ask(NAMES.onDemand, `/status/${status}`);
     t.equal(answer.status, status);
-    t.ok(answer.statusText);
+    t.equal(answer.statusText, reason);
     t.notMatch(await answer.text(), /datagrok-error/);
   }
 });

@@ -1,5 +1,5 @@
 import { execFileSync, spawnSync } from "node:child_process";
-import { readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { get } from "node:http";
 import { join } from "node:path";
 import t from "tap";
@@ -105,6 +105,20 @@ t.test("a second berth on the same data folder, or the same port, is refused in 
   t.not(samePort.status, 0);
   t.match(samePort.stderr, /in use/);
   t.equal((await berth.call("/docker/containers")).status, 200);
+});
+
+t.test("without an engine, `auto` waits for one instead of running plain processes", async (t) => {
+  const data = tempFolder(t);
+  const berth = await startBerth({ data, env: { ...env, BERTH_DRIVER: "auto", DOCKER_HOST: `unix://${data}/none.sock` } });
+  t.teardown(() => berth.stop());
+  t.equal((await berth.publish("roles", FILES)).status, 200);
+  await eventually("the image to be judged", 10_000, async () =>
+    (await berth.container("roles-square")).dockerfile.status === "error" ? true : undefined,
+  );
+  const { id, dockerfile } = await berth.container("roles-square");
+  t.match(await (await berth.call(`/docker/images/${dockerfile.id}`)).json(), { logs: /ENGINE_UNREACHABLE/ });
+  t.not((await berth.call(`/docker/containers/${id}/run?awaitStart=true`)).status, 200);
+  t.notOk(existsSync(join(data, "berth-data/processes")), "no process was started");
 });
 
 t.test("settings that are wrong stop the start with a line for each", async (t) => {
