@@ -1,4 +1,5 @@
 import { pino } from "pino";
+import { Fault } from "./fault.ts";
 
 /** Fields first, then one sentence; an `Error` goes into `err`. */
 type Write = (fields: Record<string, unknown>, sentence: string) => void;
@@ -23,8 +24,16 @@ export function openLog(options: { level: LogLevel; name: string }): Log {
     {
       name: options.name,
       level: options.level,
+      serializers: { err: described },
       redact: { paths: SECRET_FIELDS.flatMap((field) => [`["${field}"]`, `*["${field}"]`]), censor: "***" },
     },
     pino.destination({ fd: 2, sync: true }),
   );
+}
+
+/** What is expected is told by its sentence; where it came from matters for bugs alone. */
+function described(error: Error): object {
+  if (!(error instanceof Fault)) return pino.stdSerializers.err(error);
+  const { cause } = error;
+  return { code: error.code, message: error.message, ...(cause instanceof Error ? { cause: cause.message } : {}) };
 }

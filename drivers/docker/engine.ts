@@ -11,6 +11,8 @@ import { engineFault, type Reading } from "./faults.ts";
 /** Every call that is not a stream answers within this, or the engine counts as failed. */
 const CALL_MS = 30_000;
 
+const USUAL_HOST = "unix:///var/run/docker.sock";
+
 /** Where the engine is: `DOCKER_HOST`'s syntax, and for TLS the folder that holds ca.pem, cert.pem and key.pem. */
 export type EngineAt = { host?: string | undefined; tls?: { folder: string } | undefined };
 
@@ -45,7 +47,7 @@ export function openEngine(at: EngineAt, clock: Clock): Engine {
         return await within({ clock, ms, overdue, signal }, (own) => task(docker, own));
       } catch (error) {
         if (signal?.aborted) throw signal.reason;
-        throw engineFault(error, reading, doing);
+        throw engineFault(error, reading, doing, at.host ?? USUAL_HOST);
       }
     },
     close: () => agent.destroy(),
@@ -53,7 +55,7 @@ export function openEngine(at: EngineAt, clock: Clock): Engine {
 }
 
 /** All of the client's settings are given, even the empty ones, since it fills gaps from the environment by itself. */
-function readHost({ host = "unix:///var/run/docker.sock", tls }: EngineAt) {
+function readHost({ host = USUAL_HOST, tls }: EngineAt) {
   const [, scheme = "tcp", rest = ""] = /^(?:([a-z]+):\/\/)?(.*)$/.exec(host) ?? [];
   if ((scheme === "unix" || scheme === "npipe") && rest !== "") {
     return { socketPath: rest, host: undefined, port: undefined, protocol: "http" as const, pathPrefix: "/" };

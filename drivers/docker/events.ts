@@ -18,18 +18,27 @@ type Event = { Actor?: { Attributes?: Record<string, string> } };
 /** Ends only when the signal aborts. */
 export async function* events(engine: Engine, log: Log, { signal }: Call): AsyncGenerator<DriverEvent> {
   const delays = backoff(RETRY_MS.first, RETRY_MS.longest);
+  // Its loss and its return are told once each, however often it is tried in between.
+  let lost = false;
   while (!signal.aborted) {
     let stream: Readable | undefined;
     const opened = engine.clock.monotonic();
     try {
       stream = await open(engine, signal);
+      if (lost) log.info({}, "The container engine is there again.");
+      lost = false;
       yield { kind: "connected" };
       for await (const line of jsonLines<Event>(stream)) {
         const { name, [OURS]: container } = line.Actor?.Attributes ?? {};
         if (name !== undefined && container !== undefined) yield { kind: "changed", service: name, container };
       }
     } catch (error) {
-      if (!signal.aborted) log.warn({ err: error }, "The engine's events broke off; connecting again.");
+      if (!signal.aborted)
+        log[lost ? "debug" : "warn"](
+          { reason: error instanceof Error ? error.message : String(error) },
+          "The container engine's events broke off; connecting again.",
+        );
+      lost = true;
     } finally {
       stream?.destroy();
     }

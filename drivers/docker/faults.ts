@@ -29,12 +29,16 @@ export type Reading = keyof typeof READINGS;
 /** Nobody is there, nobody answers, or it is not who it should be, where Node names no failed system call beside it. */
 const UNREACHABLE = /^(ECONNRESET|EPROTO|ERR_TLS|ERR_SSL|CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO|HPE_)/;
 
-/** An error of the engine's client, in the house's words; `doing` begins the sentence, such as "Stopping x". */
-export function engineFault(error: unknown, reading: Reading, doing: string): Fault {
+/** An error of the engine's client, in the house's words; `doing` begins the sentence, such as "Stopping x", and `at` is the engine's address. */
+export function engineFault(error: unknown, reading: Reading, doing: string, at = "its usual socket"): Fault {
   if (error instanceof Fault) return error;
   const { code, syscall, statusCode, message } = error as { code?: unknown; syscall?: string; statusCode?: number; message?: string };
   if (statusCode === undefined && typeof code === "string" && (syscall !== undefined || UNREACHABLE.test(code))) {
-    return new Fault("ENGINE_UNREACHABLE", `${doing}: the container engine cannot be reached (${code}).`, { cause: error });
+    return new Fault(
+      "ENGINE_UNREACHABLE",
+      `${doing}: no container engine can be reached at ${at} (${code}). Is it running, and is DOCKER_HOST right?`,
+      { cause: error },
+    );
   }
   const said = saidBy(message ?? String(error));
   const rows: readonly Row[] = READINGS[reading];

@@ -109,6 +109,8 @@ export function openHttpProxy(parts: { clock: Clock; limits: Pick<GatewayLimits,
         sent.once("close", () => fail(new Error("closed without a response")));
         sent.once("response", (received: IncomingMessage) => {
           answered = true;
+          // The limit is on the head: what follows may take as long as it takes.
+          for (const cancel of clocks.splice(0)) cancel();
           try {
             refuseUnfit(received);
             response.sendDate = false;

@@ -187,3 +187,14 @@ t.test("a drain does not wait for longer than it is told", async (t) => {
   t.equal(await answer, "cut off");
   t.equal(stand.uses.get(ID)?.open, 0);
 });
+
+t.test("a response that has begun may take longer than its head was allowed to", async (t) => {
+  const stand = await openStand(t, { limits: { proxyRequestTimeoutMs: 200 } });
+  const { address } = await openContainer(t, (_request, response) => {
+    response.write("first,");
+    setTimeout(() => response.end("last"), 500);
+  });
+  stand.set(ID, { kind: "awake", address });
+  const answer = await fetch(stand.base + PATH, { headers: { authorization: "token" } });
+  t.equal(await answer.text(), "first,last");
+});

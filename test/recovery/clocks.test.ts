@@ -14,3 +14,13 @@ t.test("a container that accepts and does not answer is a 504 at the limit, and 
   t.equal((await stand.entity("app")).status, "started");
   t.equal((await stand.ask("app", "/")).status, 200);
 });
+
+t.test("a body that takes longer than the limit is no failure", async (t) => {
+  const answer = await stand.ask("app", `/slow-body?ms=${LIMIT_MS * 1.5}`);
+  t.equal(await answer.text(), "first,last");
+});
+
+t.test("a stream goes on for as long as it wants", async (t) => {
+  const answer = await stand.ask("app", `/stream?count=80&every=50`);
+  t.match(await answer.text(), /data: 79/);
+});

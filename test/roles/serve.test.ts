@@ -119,6 +119,9 @@ t.test("without an engine, `auto` waits for one instead of running plain process
   t.match(await (await berth.call(`/docker/images/${dockerfile.id}`)).json(), { logs: /ENGINE_UNREACHABLE/ });
   t.not((await berth.call(`/docker/containers/${id}/run?awaitStart=true`)).status, 200);
   t.notOk(existsSync(join(data, "berth-data/processes")), "no process was started");
+  t.match(berth.output(), `unix://${data}/none.sock`, "the engine that was looked for is named");
+  t.match(berth.output(), /"entity":"(sweep|container:|image:)/, "and what waits for it");
+  t.notMatch(berth.output(), /\bat .*\.ts:\d+/, "without a stack trace");
 });
 
 t.test("settings that are wrong stop the start with a line for each", async (t) => {

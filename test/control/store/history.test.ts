@@ -1,0 +1,74 @@
+import { join } from "node:path";
+import t, { type Test } from "tap";
+import { HISTORY_LENGTH } from "../../../control/store/history.ts";
+import { openStore } from "../../../control/store/open-store.ts";
+import { stillClock } from "../../fixtures/still-clock.ts";
+import { newContainer, newImage, USER } from "../lifecycle/stand.ts";
+
+const PACKAGE = "33333333-3333-4333-8333-333333333333";
+const CONFIG = { cpu: 1, memoryMb: 1, gpu: 0, shmMb: 1, storageGb: 1, onDemand: true };
+
+function filled(t: Test) {
+  const store = openStore({ folder: join(t.testdir(), "data"), clock: stillClock() });
+  t.teardown(() => store.close());
+  store.users.insert({ id: USER, login: "ada", friendlyName: "Ada", admin: true, createdOn: 1 });
+  store.packages.insert({ id: PACKAGE, name: "demo", version: "1.0.0", authorId: USER, createdOn: 1, updatedOn: 1 });
+  const image = store.images.insert(newImage("web", 7));
+  return { store, image, container: store.containers.insert(newContainer(image, CONFIG, 7)) };
+}
+
+t.test("a move is told with its cause and who wished it, without the log lines, which are many", async (t) => {
+  const { store, image, container } = filled(t);
+  store.containers.move(container.id, "SYSTEM_STOPPED", "PENDING_START", {}, { at: 8, event: "startWished", byUser: USER });
+  const fault = { code: "NO_CAPACITY", message: "Full.", logs: ["a", "b"] } as const;
+  store.containers.move(
+    container.id,
+    "PENDING_START",
+    "ERROR",
+    { fault: { ...fault, logs: [...fault.logs] } },
+    { at: 9, event: "startFailed", byUser: undefined },
+  );
+  store.images.move(image.id, "PENDING_VALIDATION", "VALIDATING", {}, { at: 10, event: "validationBegan", byUser: undefined });
+  t.strictSame(store.history.of(container.id), [
+    { entity: container.id, at: 8, fromState: "SYSTEM_STOPPED", toState: "PENDING_START", event: "startWished", cause: undefined, byUser: USER },
+    {
+      entity: container.id,
+      at: 9,
+      fromState: "PENDING_START",
+      toState: "ERROR",
+      event: "startFailed",
+      cause: { code: "NO_CAPACITY", message: "Full." },
+      byUser: undefined,
+    },
+  ]);
+  t.equal(store.history.of(image.id).length, 1);
+});
+
+t.test("a move that is not made is not told, nor one that is undone", async (t) => {
+  const { store, container } = filled(t);
+  const reason = { at: 8, event: "startWished", byUser: undefined };
+  t.equal(store.containers.move(container.id, "STARTED", "CHECKING", {}, reason), undefined);
+  t.throws(() =>
+    store.transaction(() => {
+      store.containers.move(container.id, "SYSTEM_STOPPED", "PENDING_START", {}, reason);
+      throw new Error("undone");
+    }),
+  );
+  t.strictSame(store.history.of(container.id), []);
+});
+
+t.test("it is bounded for each, oldest first, and goes with its container", async (t) => {
+  const { store, image, container } = filled(t);
+  store.images.move(image.id, "PENDING_VALIDATION", "VALIDATING", {}, { at: 1, event: "validationBegan", byUser: undefined });
+  store.transaction(() => {
+    for (let at = 1; at <= HISTORY_LENGTH + 5; at++) {
+      store.containers.move(container.id, "SYSTEM_STOPPED", "SYSTEM_STOPPED", {}, { at, event: "idled", byUser: undefined });
+    }
+  });
+  const told = store.history.of(container.id);
+  t.equal(told.length, HISTORY_LENGTH);
+  t.match([told[0]?.at, told.at(-1)?.at], [6, HISTORY_LENGTH + 5]);
+  t.equal(store.history.of(image.id).length, 1, "another's is not cut");
+  store.containers.remove(container.id, 9);
+  t.strictSame(store.history.of(container.id), []);
+});
