@@ -38,10 +38,7 @@ export const SETTINGS = {
   role: optional(
     "BERTH_ROLE",
     oneOf("serve", "control", "gateway", "spawner", "registry"),
-    "What to run where the command line names no command; for images",
-    {
-      later: "images with a role of their own",
-    },
+    "What to run where the command line names no command; for images. `spawner` and `registry` come with those listeners",
   ),
   data: setting("BERTH_DATA", text("a path"), ".berth", "Data folder: the store, published files, keys"),
   adminKey: optional(

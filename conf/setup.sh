@@ -38,23 +38,25 @@ need() {
 
 need nginx nginx "test/lua-compat"
 need chromium chromium "test/rights/browser.test.ts"
+need ps procps "test/roles/serve.test.ts"
 if [ -z "${DOCKER_HOST:-}" ]; then
   need dockerd docker.io "every test on the real engine (test/main-job.test.ts, test/drivers/docker*)"
   need ip iproute2 "the tests' own Docker engine"
 fi
 
 if [ "$(id -u)" != 0 ]; then
+  say "not root, so these cannot run:"
   if [ -n "$packages" ]; then
-    say "these Debian packages are missing, and only root may install them:$faults"
+    say "what needs Debian packages that are missing:$faults"
     say "as root: apt-get install --no-install-recommends$packages"
-    exit 1
   fi
   if [ -z "${DOCKER_HOST:-}" ]; then
-    say "only root may start a Docker engine, and DOCKER_HOST names none: every test on the real engine (test/main-job.test.ts,"
-    say "test/drivers/docker*) cannot run. Set DOCKER_HOST to an engine that you may use, or run this as root."
-    exit 1
+    say "every test on the real engine (test/main-job.test.ts, test/recovery, test/drivers/docker*): only root may start one, and"
+    say "DOCKER_HOST names none"
   fi
-  exit 0
+  say "the full disk and the read-only disk of test/control/store.test.ts: only root may mount one"
+  say "Run it as root, or single files with: PATH=\"node_modules/.bin:\$PATH\" tap FILE"
+  exit 1
 fi
 
 [ -n "$packages" ] || exit 0

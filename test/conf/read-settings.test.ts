@@ -159,3 +159,9 @@ t.test("a file that is not YAML, or holds no names, is refused by its line", asy
   t.match(refused({}, "ecs: on\n"), [/^berth\.yaml:1: ecs /]);
   t.match(refused({}, "host: { name: x }\n"), [/^berth\.yaml:1, host: /]);
 });
+
+t.test("a setting of ours that has no effect yet says so; the same in a stand's own parameters does not", (t) => {
+  t.match(read({ BERTH_SPAWNER: "on" }).warnings, [/BERTH_SPAWNER/]);
+  t.same(read({ GROK_PARAMETERS: JSON.stringify({ dockerSettings: { grokSpawnerPort: 8001 } }) }).warnings, []);
+  t.end();
+});
