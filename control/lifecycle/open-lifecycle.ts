@@ -56,7 +56,10 @@ export function openLifecycle(options: LifecycleOptions): Lifecycle {
     },
     failed: (key, error, retryInMs) => {
       const known = error instanceof Fault;
-      log[known ? "warn" : "error"]({ entity: key, retryInMs, ...(known ? { fault: error.code, reason: error.message } : { err: error }) }, "looking failed");
+      log[known ? "warn" : "error"](
+        { entity: key, retryInMs, ...(known ? { fault: error.code, reason: error.message } : { err: error }) },
+        "looking failed",
+      );
     },
     clock,
     concurrency: limits.concurrency,
