@@ -13,10 +13,14 @@ export type EngineProxy = {
   /** Only the stream of events is cut off, and kept away until `mendEvents`. */
   cutEvents(): void;
   mendEvents(): void;
+  /** A request whose line (`POST /containers/x/stop …`) matches is taken and gets no answer, until `answer`. */
+  hang(requests: RegExp): void;
+  /** Whoever has not given up meanwhile is answered after all. */
+  answer(): void;
   close(): Promise<void>;
 };
 
-type Line = { near: Socket; far: Socket; events: boolean };
+type Line = { near: Socket; far: Socket; events: boolean; go?: () => void };
 
 export async function openEngineProxy(engine: string): Promise<EngineProxy> {
   // A socket's path may have 107 bytes only.
@@ -24,6 +28,7 @@ export async function openEngineProxy(engine: string): Promise<EngineProxy> {
   const path = join(folder, "docker.sock");
   const lines = new Set<Line>();
   let deaf = false;
+  let hung: RegExp | undefined;
   const drop = ({ near, far }: Line) => {
     near.destroy();
     far.destroy();
@@ -40,10 +45,20 @@ export async function openEngineProxy(engine: string): Promise<EngineProxy> {
       });
     }
     near.once("data", (head: Buffer) => {
-      line.events = /^GET \S*\/events/.test(head.toString("latin1"));
+      const [request = ""] = head.toString("latin1").split("\r\n", 1);
+      line.events = /^GET \S*\/events/.test(request);
       if (line.events && deaf) return drop(line);
-      line.far.write(head);
-      near.pipe(line.far);
+      const pieces = [head];
+      const keep = (piece: Buffer) => pieces.push(piece);
+      line.go = () => {
+        near.off("data", keep);
+        line.far.write(Buffer.concat(pieces));
+        near.pipe(line.far);
+        delete line.go;
+      };
+      if (!hung?.test(request)) return line.go();
+      // Read on, so that one who gives up is noticed.
+      near.on("data", keep);
     });
     line.far.pipe(near);
   });
@@ -63,6 +78,11 @@ export async function openEngineProxy(engine: string): Promise<EngineProxy> {
       for (const line of lines) if (line.events) drop(line);
     },
     mendEvents: () => (deaf = false),
+    hang: (requests) => (hung = requests),
+    answer: () => {
+      hung = undefined;
+      for (const line of lines) line.go?.();
+    },
     close: async () => {
       if (server.listening) await cut();
       rmSync(folder, { recursive: true, force: true });
