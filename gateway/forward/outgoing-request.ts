@@ -1,7 +1,6 @@
 import type { ClientRequest, IncomingMessage } from "node:http";
-import type { Forward } from "../decision.ts";
+import type { Forward, Lease } from "../decision.ts";
 import { MAX_HEAD_BYTES } from "../limits.ts";
-import type { HttpExchange } from "./http-proxy.ts";
 import { grouped, travelling } from "./header-lines.ts";
 
 /** Repeating one of these changes nothing (RFC 9110 §9.2.2). */
@@ -23,7 +22,10 @@ export function writeHead(sent: ClientRequest, request: IncomingMessage, forward
 }
 
 /** Reads the client's body only now that there is somebody to take it: until then it stays in the client's own socket. */
-export function sendBody({ request, lease, onBodyWanted }: HttpExchange, sent: ClientRequest): void {
+export function sendBody(
+  { request, lease, onBodyWanted }: { request: IncomingMessage; lease: Pick<Lease, "bytes">; onBodyWanted(): void },
+  sent: ClientRequest,
+): void {
   if (!hasBody(request)) return void sent.end();
   onBodyWanted();
   request.on("data", (chunk: Buffer) => lease.bytes(chunk.length));
