@@ -1,17 +1,18 @@
+import type Docker from "dockerode";
 import type { Test } from "tap";
 import { type Berth, type Entity, eventually, startBerth } from "../fixtures/berth.ts";
 import { openEngine } from "../fixtures/engine.ts";
-import { buildTestImages } from "../fixtures/images.ts";
+import { buildTestImages, type TestImage } from "../fixtures/images.ts";
 
-const { docker, host } = openEngine();
-const images = await buildTestImages(docker);
+const shared = openEngine();
+const images = await buildTestImages(shared.docker);
 
-export { host as engineHost };
+export const engineHost = shared.host;
 
 /** A whole berth over the real engine, in a network and an environment of its own, and a view of the engine that goes past berth. */
 export type Stand = {
   berth: () => Berth;
-  docker: typeof docker;
+  docker: Docker;
   environment: string;
   env: Record<string, string>;
   data: string;
@@ -35,9 +36,10 @@ export type HistoryLine = { time: string; from: string; to: string; event: strin
 export async function openStand(
   t: Test,
   name: string,
-  folders: Record<string, { image: keyof typeof images; [more: string]: unknown }>,
-  options: { dockerHost?: string; dockerSettings?: object } = {},
+  folders: Record<string, { image: TestImage; [more: string]: unknown }>,
+  options: { dockerHost?: string; dockerSettings?: object; engine?: { docker: Docker; images: Partial<typeof images> } } = {},
 ): Promise<Stand> {
+  const { docker, images: refs } = options.engine ?? { docker: shared.docker, images };
   const environment = `${name}-${process.pid}`;
   const data = t.testdir();
   const env = {
@@ -91,7 +93,7 @@ export async function openStand(
       if (answer.status !== 200) throw new Error(await answer.text());
     },
   };
-  const json = Object.fromEntries(Object.entries(folders).map(([folder, { image, ...more }]) => [folder, { ...more, image: images[image] }]));
+  const json = Object.fromEntries(Object.entries(folders).map(([folder, { image, ...more }]) => [folder, { ...more, image: refs[image] }]));
   await stand.publish(json);
   for (const folder of Object.keys(folders)) {
     await eventually(`the image of ${folder} to be ready`, 20_000, async () =>

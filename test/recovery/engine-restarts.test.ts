@@ -1,0 +1,35 @@
+import t from "tap";
+import { eventually } from "../fixtures/berth.ts";
+import { buildTestImages } from "../fixtures/images.ts";
+import { openOwnEngine } from "./own-engine.ts";
+import { openStand } from "./stand.ts";
+
+/** The engine itself is stopped and started, and with it all containers: berth goes on, and wakes what is wished. */
+const engine = await openOwnEngine();
+t.teardown(() => engine.close());
+const images = await buildTestImages(engine.docker, ["plain", "onDemand"]);
+const stand = await openStand(
+  t,
+  "restarts",
+  { plain: { image: "plain" }, ondemand: { image: "onDemand", on_demand: true }, stopped: { image: "plain" } },
+  { dockerHost: engine.host, engine: { docker: engine.docker, images } },
+);
+
+t.test("after a restart of the engine, its plain containers run again by themselves, and the others when they are asked", async (t) => {
+  await stand.run("plain");
+  await stand.ask("ondemand", "/");
+  const before = await stand.instances("plain");
+  await engine.stop();
+  t.equal((await stand.entity("plain")).desiredInstances, 1, "the wish outlives the engine");
+  await engine.start();
+  await eventually("another instance that runs", 20_000, async () => {
+    const [now] = await stand.instances("plain");
+    return now !== undefined && now !== before[0] ? true : undefined;
+  });
+  t.equal((await stand.until("plain", "started")).desiredInstances, 1);
+  t.same(await (await stand.ask("plain", "/square?number=3")).json(), { result: 9 });
+  t.same(await (await stand.ask("ondemand", "/square?number=4")).json(), { result: 16 });
+  for (const folder of ["plain", "ondemand"]) t.equal((await stand.instances(folder)).length, 1, folder);
+  t.equal((await stand.entity("stopped")).status, "stopped by user");
+  t.same(await stand.instances("stopped"), [], "what a user stopped stays stopped");
+});
