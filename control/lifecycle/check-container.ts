@@ -19,7 +19,8 @@ export const check: Step = async (rooms, row, signal) => {
     return "rest";
   }
   try {
-    const { address } = await deploy(rooms, now, signal, Math.min(rooms.limits.checkMs, startLimit(rooms.limits)));
+    // From now on, not from the doubt: a deploy that is late takes away what runs, and the engine may have been away until now.
+    const { address } = await deploy(rooms, { ...now, since: rooms.clock.now() }, signal, Math.min(rooms.limits.checkMs, startLimit(rooms.limits)));
     moveContainer(rooms, now, "foundRunning", { address, runningGeneration: now.generation, fault: undefined });
     // Not at once: a driver that names one address at a deploy and another at an inspect would have us turn in circles.
     return { lookInMs: rooms.limits.sweepMs };

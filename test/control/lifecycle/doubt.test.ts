@@ -90,6 +90,7 @@ t.test("a container that runs and refuses connections is started again after hal
   const { stand, id } = await started(t, { onDemand: true }, app);
   await deafen();
   stand.lifecycle().wake(id, USER);
+  await stand.clock.advance(0);
   await stand.clock.advance(29_000);
   t.equal(stand.row(id).state, "CHECKING");
   await stand.clock.advance(1_000);
@@ -137,4 +138,22 @@ t.test("an engine that stays away while a plain container is in doubt is the cau
   stand.world.away = false;
   for (let minute = 0; minute < 3; minute++) await stand.clock.advance(60_000);
   t.match(await stand.reaches(id, "STARTED"), { fault: undefined });
+});
+
+t.test("an engine that was away for longer than a check may last costs nobody a container that runs", async (t) => {
+  const server = createServer();
+  const { stand, id, service } = await started(t, { onDemand: true }, { ...listening, run: ({ listen }) => listen(server) });
+  const port = stand.row(id).address?.port;
+  // Network and engine are gone together, and come back one after the other.
+  await new Promise((resolve) => void server.close(resolve));
+  stand.world.away = true;
+  stand.lifecycle().wake(id, USER);
+  for (let second = 0; second < 60; second++) await stand.clock.advance(1_000);
+  stand.world.away = false;
+  for (let second = 0; second < 20; second++) await stand.clock.advance(1_000);
+  await new Promise<void>((resolve) => void server.listen(port, "127.0.0.1", resolve));
+  await stand.clock.advance(1_000);
+  await stand.reaches(id, "STARTED");
+  t.notOk(eventsOf(stand, id).some((event) => event.startsWith("lost")));
+  t.same(stand.world.running(), [service]);
 });
