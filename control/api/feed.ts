@@ -85,10 +85,14 @@ export async function openFeed(parts: FeedParts): Promise<{ close(): Promise<voi
 function tellChanges({ lifecycle, store, watchSignOuts, clock, log }: FeedParts, response: ServerResponse): void {
   const gateway = randomUUID();
   let cancelBeat = () => {};
+  let allowed = LONGEST_BACKLOG;
   const say = (line: FeedLine) => {
     if (response.destroyed) return;
-    response.write(`${JSON.stringify(line)}\n`);
-    if (response.writableLength > LONGEST_BACKLOG) {
+    const text = `${JSON.stringify(line)}\n`;
+    // However long the list is, it is what the gateway came for: cutting it off would only have it come again.
+    if (line.kind === "all") allowed += Buffer.byteLength(text);
+    response.write(text);
+    if (response.writableLength > allowed) {
       log.warn({ gateway, backlog: response.writableLength }, "a gateway reads too slowly and is cut off");
       response.destroy();
     }

@@ -1,6 +1,7 @@
 import type { FaultData } from "../../fault.ts";
 import type { Container } from "../store/entities.ts";
 import { CONTAINER_TABLE, type ContainerEvent } from "./container-states.ts";
+import { keptOf, toldOf } from "./last-logs.ts";
 import { retryDelay } from "./retry-delay.ts";
 import type { Rooms } from "./rooms.ts";
 import { next } from "./table.ts";
@@ -21,7 +22,8 @@ export function moveContainer(
   const to = next(CONTAINER_TABLE, row.state, event);
   if (!to) return undefined;
   const at = rooms.clock.now();
-  const moved = rooms.store.containers.move(row.id, row.state, to, { since: at, ...patch }, { at, event, byUser });
+  const told = patch.fault ? { fault: toldOf(patch.fault) } : {};
+  const moved = rooms.store.containers.move(row.id, row.state, to, { since: at, ...patch, ...told }, { at, event, byUser });
   if (!moved) return undefined;
   rooms.log.info(
     { container: row.id, name: row.name, from: row.state, to, event, ...(patch.fault ? { fault: patch.fault.code } : {}) },
@@ -34,7 +36,7 @@ export function moveContainer(
 /** What a failure leaves in the row: the cause, and when the next start may be tried. */
 export function failure(rooms: Pick<Rooms, "clock" | "limits" | "random">, attempts: number, fault: FaultData): ContainerPatch {
   const notBefore = rooms.clock.now() + retryDelay(rooms.limits.startRetry, attempts, rooms.random);
-  return { fault, attempts, notBefore, ...(fault.logs?.length ? { lastLogs: fault.logs.join("\n") } : {}) };
+  return { fault, attempts, notBefore, ...(fault.logs?.length ? { lastLogs: keptOf(fault.logs.join("\n")) } : {}) };
 }
 
 /** What a row says of a container that does not run. */

@@ -204,3 +204,35 @@ t.test("gateways are told at once when a session ends before its time", async (t
   await until("the sign-out is told", () => told.lines.some(({ kind }) => kind === "signedOut"));
   t.equal(told.lines.filter(({ kind }) => kind === "signedOut").length, 1);
 });
+
+t.test("a crash with endless last lines costs no gateway its feed", async (t) => {
+  const { stand, socketPath } = await openTestFeed(t);
+  const { lines, ended } = listen(t, socketPath);
+  await gatewayOf(lines);
+  const long = "x".repeat(1_048_576);
+  const { id } = stand.publish({
+    app: {
+      exposed: [5353],
+      run: ({ say, exit }) => {
+        for (let line = 0; line < 20; line++) say(long);
+        exit(7);
+      },
+    },
+  });
+  stand.lifecycle().wishStart(id, USER);
+  const row = await stand.reaches(id, "ERROR");
+  t.ok(row.lastLogs.length <= 65_536, "nor the store its room");
+  await until("the failure", () => JSON.stringify(lastView(lines, id) ?? "").includes("failed"));
+  t.notOk(ended());
+});
+
+t.test("a gateway is given a long list whole, however much that is", async (t) => {
+  const { stand, socketPath } = await openTestFeed(t);
+  for (let number = 0; number < 30; number++) {
+    const { id } = stand.publish({ name: `web${number}` });
+    stand.store().containers.move(id, "USER_STOPPED", "ERROR", { desiredInstances: 1, fault: { code: "INTERNAL", message: "x".repeat(400_000) } });
+  }
+  const { lines, ended } = listen(t, socketPath);
+  await until("hello and all", () => lines.length >= 2 || ended());
+  t.match(lines[1], { kind: "all" });
+});
