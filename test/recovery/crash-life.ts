@@ -1,0 +1,167 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { openLifecycle } from "../../control/lifecycle/open-lifecycle.ts";
+import { openPublisher } from "../../control/publish/open-publisher.ts";
+import { ZIP_LIMITS } from "../../control/publish/unpack-zip.ts";
+import { openStore } from "../../control/store/open-store.ts";
+import { openLog } from "../../log.ts";
+import { openMemoryWorld } from "../fixtures/memory-driver.ts";
+import { type StillClock, stillClock, turns } from "../fixtures/still-clock.ts";
+import { BEFORE, LIFE, type Process, type Truth, USER } from "./crash-steps.ts";
+import { Killed, type KillSwitch, openKillSwitch } from "./kill-switch.ts";
+
+/** Longer than any back-off of a container that owes one failure. */
+const SETTLES_WITHIN_MS = 180_000;
+const STEP_MS = 5_000;
+
+export type Lived = {
+  /** How many places it passed at which it could have died. */
+  places: number;
+  diedAt: string | undefined;
+  /** How often each image was started. */
+  starts: Record<string, number>;
+  /** What did not come about, in words; empty where all is well. */
+  trouble: string[];
+};
+
+/**
+ * One life of a small package over the real store, with an orchestrator in memory and time that stands still, killed at the given
+ * place; then another process takes over the same folder and orchestrator, and what was acknowledged must come about.
+ */
+export async function live(killedAt?: number): Promise<Lived> {
+  const folder = mkdtempSync(join(tmpdir(), "berth-crash-"));
+  const log = openLog({ level: "silent", name: "test" });
+  let clock: StillClock = stillClock();
+  // The orchestrator goes on when berth dies, so it follows whichever clock moves.
+  const world = openMemoryWorld({
+    ...clock,
+    now: () => clock.now(),
+    monotonic: () => clock.monotonic(),
+    sleep: (ms, signal) => clock.sleep(ms, signal),
+  });
+  const starts: Record<string, number> = {};
+  for (const ref of ["demo/web:1", "demo/web:2", "demo/lazy:1", "demo/lazy:2"]) {
+    world.apps.set(ref, {
+      exposed: [5353],
+      run: ({ listen }) => {
+        starts[ref] = (starts[ref] ?? 0) + 1;
+        listen();
+      },
+    });
+  }
+  const open = async (kill: KillSwitch): Promise<Process> => {
+    const own = openStore({ folder, clock });
+    const store = kill.store(own);
+    const driver = kill.driver(world.open());
+    const lifecycle = openLifecycle({
+      store,
+      driver,
+      clock,
+      log,
+      environment: "test",
+      injectedEnv: () => ({}),
+      filesFolder: folder,
+      random: () => 0,
+    });
+    const publisher = await openPublisher({
+      store,
+      lifecycle,
+      credentials: { record: () => [] },
+      dataFolder: folder,
+      environment: "test",
+      clock,
+      maxPackageBytes: 100_000,
+      limits: ZIP_LIMITS,
+    });
+    if (!store.users.find(USER.id)) store.users.insert({ ...USER, friendlyName: "Ada", createdOn: 1 });
+    lifecycle.start();
+    return { store, lifecycle, publisher, close: async () => own.close() };
+  };
+
+  const kill = openKillSwitch(killedAt);
+  const lived: Lived = { places: 0, diedAt: undefined, starts, trouble: [] };
+  let now = await open(kill);
+  let reborn = false;
+  const dead = () => !reborn && kill.diedAt() !== undefined;
+
+  const seen = async () => {
+    const facts = await world.open().list({ signal: new AbortController().signal });
+    const rows = now.store.containers.all().filter((row) => now.store.images.find(row.imageId)?.state !== "DELETED" || row.state !== "USER_STOPPED");
+    const truth: Record<string, string | undefined> = {};
+    const left = new Set(facts.map(({ service }) => service));
+    for (const row of rows) {
+      const mine = facts.filter(({ labels }) => labels.container === row.id);
+      const [fact] = mine;
+      const serves = row.state === "STARTED" && row.runningGeneration === row.generation && fact?.running === true && mine.length === 1;
+      const version = now.store.images.find(row.imageId)?.ref.split(":")[1];
+      const same = serves && fact.labels.generation === row.generation && fact.address?.port === row.address?.port;
+      truth[row.folder] = same ? `runs ${version}` : fact ? `${row.state}, yet there is ${mine.length} of it` : row.state;
+      if (same) left.delete(fact.service);
+    }
+    const images = now.store.images.all().filter(({ state }) => state !== "READY" && state !== "DELETED");
+    return { ...truth, orphans: [...left], unsettled: images.map(({ name, state }) => `${name} ${state}`) };
+  };
+  /** Waits until one of these is true, or the process is dead. */
+  const settles = async (...truths: Truth[]): Promise<void> => {
+    const wishes = truths.map((truth) => inWords({ ...truth, orphans: [], unsettled: [] }));
+    const giveUpAt = clock.monotonic() + SETTLES_WITHIN_MS;
+    for (let turn = 1; !dead(); turn++) {
+      const is = inWords(await seen());
+      if (wishes.includes(is)) return;
+      if (clock.monotonic() > giveUpAt) throw new Error(`is ${is} instead of ${wishes.join(" or ")}`);
+      await turns(2);
+      if (turn % 50 === 0) await clock.advance(STEP_MS);
+    }
+  };
+  const restart = async () => {
+    await now.close();
+    clock = stillClock(clock.now() + 1);
+    reborn = true;
+    now = await open(openKillSwitch());
+  };
+
+  let before = BEFORE;
+  try {
+    for (const { name, ask, after } of LIFE) {
+      try {
+        let acknowledged = await heard(() => ask(now, world));
+        if (!dead() && acknowledged) await settles(after);
+        if (!dead()) continue;
+        await restart();
+        await settles(...(acknowledged ? [after] : [before, after]));
+        acknowledged ||= await heard(() => ask(now, world));
+        await settles(after);
+      } catch (error) {
+        lived.trouble.push(`${name}: ${error instanceof Error ? error.message : String(error)}`);
+        break;
+      } finally {
+        before = after;
+      }
+    }
+  } finally {
+    lived.places = kill.passed();
+    lived.diedAt = kill.diedAt();
+    await now.lifecycle.close();
+    await now.close();
+    await world.close();
+    rmSync(folder, { recursive: true, force: true });
+  }
+  return lived;
+}
+
+/** True where it returned: its caller was told that it is done. */
+async function heard(ask: () => unknown): Promise<boolean> {
+  try {
+    await ask();
+    return true;
+  } catch (error) {
+    if (error instanceof Killed) return false;
+    throw error;
+  }
+}
+
+/** The same words for the same truth, in whatever order it was found; what is undefined is not there. */
+function inWords(truth: Record<string, unknown>): string {
+  return JSON.stringify(Object.fromEntries(Object.entries(truth).toSorted(([one], [other]) => one.localeCompare(other))));
+}

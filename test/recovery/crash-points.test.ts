@@ -1,0 +1,44 @@
+import t from "tap";
+import { live } from "./crash-life.ts";
+
+/**
+ * Being killed at any place and started again is normal. By default a sample of the places, the same in every run; `npm run crash`
+ * takes them all, `CRASH_PLACES=17,40` these, and `CRASH_SEED=2` another sample.
+ */
+const SAMPLE = 20;
+const { CRASH_PLACES: named, CRASH_SEED: seed = "1" } = process.env;
+const whole = await live();
+
+t.test("a life that nobody cuts short comes to its end", async (t) => {
+  t.same(whole.trouble, []);
+  t.ok(whole.places > 100, `${whole.places} places to die at`);
+});
+
+for (const place of chosen()) {
+  t.test(`killed at place ${place}, all that was acknowledged comes about, once, and nothing else is left running`, async (t) => {
+    const { diedAt, starts, trouble } = await live(place);
+    t.type(diedAt, "string", "it was killed");
+    t.same(trouble, [], `${diedAt}`);
+    t.same(starts, whole.starts, `nothing is started twice: ${diedAt}`);
+  });
+}
+
+function chosen(): number[] {
+  const all = Array.from({ length: whole.places }, (_, index) => index + 1);
+  if (named === "all") return all;
+  if (named !== undefined) return named.split(",").map(Number);
+  const random = randomOf(Number(seed));
+  const drawn = all.map((place) => ({ place, lot: random() })).toSorted((one, other) => one.lot - other.lot);
+  return drawn.slice(0, SAMPLE).map(({ place }) => place);
+}
+
+/** Mulberry32: the same numbers below 1 for the same seed. */
+function randomOf(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
