@@ -18,6 +18,7 @@ export type OwnEngine = {
 };
 
 const ANSWERS_WITHIN_MS = 30_000;
+const STOPS_WITHIN_MS = 30_000;
 
 /**
  * It lives beside the engine of the other tests, so it keeps its hands off the firewall and takes addresses that the other does not
@@ -69,7 +70,9 @@ export async function openOwnEngine(): Promise<OwnEngine> {
     if (!child || child.exitCode !== null) return;
     const gone = once(child, "exit");
     child.kill("SIGTERM");
+    const late = setTimeout(() => child.kill("SIGKILL"), STOPS_WITHIN_MS);
     await gone;
+    clearTimeout(late);
   };
   await start();
   return {
