@@ -28,13 +28,25 @@ const pidOf = async (name: string) => {
   const { serviceName } = await berth.container(name);
   return Number.parseInt(readFileSync(join(data, "berth-data/processes", `${serviceName}.stat`), "utf8"), 10);
 };
+/** Only once it is really dead does nobody accept connections any more; who was accepted before that is cut off, which is a 502. */
+const kill = async (pid: number) => {
+  process.kill(pid, "SIGKILL");
+  await eventually(`${pid} to be dead`, 5_000, async () => (isDead(pid) ? true : undefined));
+};
+const isDead = (pid: number) => {
+  try {
+    return / [ZX] /.test(readFileSync(`/proc/${pid}/stat`, "utf8"));
+  } catch {
+    return true;
+  }
+};
 const history = async (name: string) =>
   (await (await berth.call(`/docker/containers/${(await berth.container(name)).id}/history`)).json()) as { event: string; by: string }[];
 
 t.test("killed behind its back, an on-demand one answers the very next request", async (t) => {
   t.equal((await ask("died-ondemand", 2)).status, 200);
   const before = await pidOf("died-ondemand");
-  process.kill(before, "SIGKILL");
+  await kill(before);
   const answer = await ask("died-ondemand", 3);
   t.equal(answer.status, 200);
   t.match(await answer.json(), { result: 9 });
@@ -48,7 +60,7 @@ t.test("and a plain one, which comes back without being asked too", async (t) =>
   await berth.call(`/docker/containers/${id}/run?awaitStart=true`);
   for (const asks of [true, false]) {
     const before = await pidOf("died-plain");
-    process.kill(before, "SIGKILL");
+    await kill(before);
     if (asks) t.equal((await ask("died-plain", 3)).status, 200);
     await eventually("another process", 20_000, async () => {
       const { status } = await berth.container("died-plain");
