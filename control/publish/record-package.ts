@@ -141,7 +141,10 @@ function recordContainer(
     return store.containers.update(known.id, { ...said, ...redefined }) ?? known;
   }
   const id = containerIdOf(image.id);
-  return store.containers.insert({ ...newContainer(environment, id, name, config, now), ...said, packageId: owner.id, folder });
+  // What ran under this id before it was removed may still run, and is not what is defined now: it goes first.
+  const before = store.tombstones.find(id);
+  const left = before !== undefined && before.clearedOn === undefined ? ({ state: "STOPPING" } as const) : {};
+  return store.containers.insert({ ...newContainer(environment, id, name, config, now), ...left, ...said, packageId: owner.id, folder });
 }
 
 function removeImage({ store, now, byUser }: Publishing, image: Image): void {

@@ -45,6 +45,9 @@ function make(rooms: { store: Store; environment: string; now: number }, image: 
   const { name, friendlyName } = readNames(rooms.store, asked, undefined);
   if (name === undefined) throw new Fault("REQUEST_INVALID", "A new container needs a name.");
   const { config, env } = readDefinition(asked, undefined);
+  // Its id is that of a package's container, or one that others may still call: neither is for somebody else to take.
+  if (given !== undefined && rooms.store.tombstones.find(given))
+    throw new Fault("REQUEST_INVALID", `The container ${given} was removed: leave out its id to make another, or publish its package again.`);
   const id = given ?? randomUUID();
   return rooms.store.containers.insert({
     ...newContainer(rooms.environment, id, name, config, rooms.now),

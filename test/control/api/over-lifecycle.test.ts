@@ -21,11 +21,12 @@ import { type Asked, callSocket } from "./fixtures/call-socket.ts";
 import { until } from "./fixtures/until.ts";
 
 /** An orchestrator in memory: whatever is deployed runs at once, but for images whose reference says that they crash. */
-function memoryDriver(): Driver & { running: Map<string, Spec> } {
+function memoryDriver(): Driver & { running: Map<string, Spec>; away: boolean } {
   const running = new Map<string, Spec>();
   const observe = ({ service, labels, port = 80 }: Spec): Observed => ({ service, labels, running: true, address: { host: "127.0.0.1", port } });
-  return {
+  const driver: Driver & { running: Map<string, Spec>; away: boolean } = {
     running,
+    away: false,
     name: "process",
     resolve: async ({ ref }) => {
       if (ref.includes("missing")) throw new Fault("IMAGE_NOT_FOUND", `There is no image ${ref}.`);
@@ -33,11 +34,16 @@ function memoryDriver(): Driver & { running: Map<string, Spec> } {
     },
     deploy: async (spec) => {
       if (spec.image.includes("crash")) throw new Fault("CONTAINER_CRASHED", "It ended with code 1.", { logs: ["the last line"] });
-      running.set(spec.service, spec);
+      // What runs already is adopted.
+      if (running.get(spec.service)?.labels.generation !== spec.labels.generation) running.set(spec.service, spec);
       return { address: { host: "127.0.0.1", port: spec.port ?? 80 }, phases: { create: 1, boot: 1 } };
     },
-    destroy: async (service) => void running.delete(service),
+    destroy: async (service) => {
+      if (driver.away) throw new Fault("ENGINE_UNREACHABLE", "The engine is away.");
+      running.delete(service);
+    },
     inspect: async (service) => {
+      if (driver.away) throw new Fault("ENGINE_UNREACHABLE", "The engine is away.");
       const spec = running.get(service);
       return spec && observe(spec);
     },
@@ -51,6 +57,7 @@ function memoryDriver(): Driver & { running: Map<string, Spec> } {
     },
     close: async () => {},
   };
+  return driver;
 }
 
 async function openControl(t: Test) {
@@ -151,4 +158,18 @@ t.test("published again, what runs is replaced by the new definition; no longer 
   await until(() => driver.running.size === 0);
   t.equal((await call(`/docker/containers/${id}`)).status, 404);
   t.equal((await publish(await package1({ image: "app:1" }))).containers[0].id, id, "it comes back under its id");
+});
+
+t.test("deleted while the engine is away, and published again before it is back: what runs then is the new definition", async (t) => {
+  const { driver, call } = await openControl(t);
+  const publish = async (image: string) => (await call("/packages/dev/walk", { method: "POST", body: await package1({ image }) })).json.containers[0];
+  const { id, serviceName } = await publish("app:1");
+  await call(`/docker/containers/${id}/run?awaitStart=true`);
+  driver.away = true;
+  await call(`/docker/containers/${id}`, { method: "DELETE" });
+  t.equal((await publish("app:2")).id, id);
+  const started = call(`/docker/containers/${id}/run?awaitStart=true`);
+  driver.away = false;
+  t.match((await started).json, { status: "started" });
+  t.equal(driver.running.get(serviceName)?.image, "sha256:app:2");
 });

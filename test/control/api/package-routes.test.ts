@@ -191,6 +191,17 @@ t.test("what a package no longer has is gone for clients, and comes back under i
   t.match((await get(`/docker/images/${json.images[1].id}`)).json, { status: "pending validation" });
 });
 
+t.test("the id of a container that was deleted is its package's to give again, and nobody else's", async (t) => {
+  const { publish, get } = await openStand(t);
+  const files = { "dockerfiles/Dockerfile": DOCKERFILE };
+  const [container] = (await publish("walk", files)).json.containers;
+  await get(`/docker/containers/${container.id}`, { method: "DELETE" });
+  const headers = { "content-type": "application/json" };
+  const saved = await get("/docker/containers", { method: "POST", headers, body: Buffer.from(JSON.stringify(container)) });
+  t.match(saved, { status: 400, json: { code: "REQUEST_INVALID" } });
+  t.match(await publish("walk", files), { status: 200, json: { containers: [{ id: container.id }] } });
+});
+
 t.test("a debug publish runs the developer's own tag", async (t) => {
   const { publish, addUser } = await openStand(t);
   const { key } = addUser("anna");
