@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import Docker from "dockerode";
 import { eventually } from "../fixtures/berth.ts";
+import { ENV, openOwnNetwork } from "./own-network.ts";
 
 /** A Docker engine for one test alone, which may end and start it as `systemctl restart docker` would. */
 export type OwnEngine = {
@@ -21,10 +22,11 @@ const ANSWERS_WITHIN_MS = 30_000;
 const STOPS_WITHIN_MS = 30_000;
 
 /**
- * It lives beside the engine of the other tests, so it keeps its hands off the firewall and takes addresses that the other does not
- * give away. Containers are then reached from this machine alone, which is all that berth does.
+ * It lives in a network of its own: an engine takes away what it does not know of another's bridges and firewall rules, or adds its
+ * own. Containers are then reached from this machine alone, which is all that berth does.
  */
 export async function openOwnEngine(): Promise<OwnEngine> {
+  const network = await openOwnNetwork();
   // A socket's path may have 107 bytes only.
   const folder = mkdtempSync(join(tmpdir(), "berth-own-"));
   const socketPath = join(folder, "docker.sock");
@@ -36,23 +38,20 @@ export async function openOwnEngine(): Promise<OwnEngine> {
   const start = async () => {
     const log = openSync(logFile, "a");
     // Should this process be killed outright, the kernel ends the engine.
-    const child = spawn(
+    const [program, args] = network.inside(
       "setpriv",
-      [
-        "--pdeathsig=TERM",
-        "dockerd",
-        `--host=${host}`,
-        `--data-root=${join(folder, "data")}`,
-        `--exec-root=${join(folder, "exec")}`,
-        `--pidfile=${join(folder, "pid")}`,
-        "--iptables=false",
-        "--ip6tables=false",
-        "--ip-forward=false",
-        "--bridge=none",
-        "--default-address-pool=base=10.213.0.0/16,size=24",
-      ],
-      { stdio: ["ignore", log, log], detached: true, env: { ...process.env, PATH: `${process.env["PATH"] ?? ""}:/usr/sbin:/sbin` } },
+      "--pdeathsig=TERM",
+      "dockerd",
+      `--host=${host}`,
+      `--data-root=${join(folder, "data")}`,
+      `--exec-root=${join(folder, "exec")}`,
+      `--pidfile=${join(folder, "pid")}`,
+      // Its firewall rules would keep us out.
+      "--iptables=false",
+      "--ip6tables=false",
+      `--default-address-pool=base=${network.subnet},size=26`,
     );
+    const child = spawn(program, args, { stdio: ["ignore", log, log], detached: true, env: ENV });
     closeSync(log);
     running = child;
     await eventually("the test's own engine to answer", ANSWERS_WITHIN_MS, () => {
@@ -74,15 +73,22 @@ export async function openOwnEngine(): Promise<OwnEngine> {
     await gone;
     clearTimeout(late);
   };
-  await start();
+  const close = async () => {
+    await stop();
+    await network.close();
+    rmSync(folder, { recursive: true, force: true });
+  };
+  try {
+    await start();
+  } catch (error) {
+    await close();
+    throw error;
+  }
   return {
     host,
     docker,
     start,
     stop,
-    close: async () => {
-      await stop();
-      rmSync(folder, { recursive: true, force: true });
-    },
+    close,
   };
 }
