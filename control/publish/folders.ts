@@ -1,9 +1,10 @@
-import { readdir, readFile } from "node:fs/promises";
+import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { type ContainerJson, readContainerJson } from "./container-json.ts";
 import { readDockerfilePort } from "./dockerfile-port.ts";
 import { folderHash } from "./folder-hash.ts";
 import { type ImageJson, readImageJson } from "./image-json.ts";
+import { readText } from "./read-text.ts";
 
 /** A folder that makes one image and one container. */
 export type PublishedFolder = {
@@ -30,8 +31,8 @@ export const DOCKERFILES = "dockerfiles";
  */
 export async function findFolders(root: string, signal: AbortSignal): Promise<{ folders: PublishedFolder[]; warnings: string[] }> {
   const base = join(root, DOCKERFILES);
-  const entries = await readdir(base, { withFileTypes: true }).catch(absent);
-  if (entries === undefined) return { folders: [], warnings: [] };
+  // Unpacked just now: that it is not there is the only thing that can be wrong with it.
+  const entries = await readdir(base, { withFileTypes: true }).catch(() => []);
   const names = entries.filter((entry) => entry.isDirectory()).map(({ name }) => name);
   const folders: PublishedFolder[] = [];
   const warnings: string[] = [];
@@ -45,7 +46,7 @@ export async function findFolders(root: string, signal: AbortSignal): Promise<{ 
 
 async function readFolder(at: string, folder: string, signal: AbortSignal): Promise<{ folder?: PublishedFolder; warnings: string[] }> {
   const path = (file: string) => [DOCKERFILES, folder, file].filter((part) => part !== "").join("/");
-  const read = (file: string) => readFile(join(at, file), { encoding: "utf8", signal }).catch(absent);
+  const read = (file: string) => readText(join(at, file), path(file), signal);
 
   const dockerfile = await read("Dockerfile");
   const containerJson = await read("container.json");
@@ -66,10 +67,4 @@ async function readFolder(at: string, folder: string, signal: AbortSignal): Prom
   const hash = await folderHash(at, folder === "" ? "root" : "folder", signal);
   const dockerfilePath = dockerfile === undefined ? "" : path("Dockerfile");
   return { folder: { folder, at, hash, dockerfile: dockerfile ?? "", dockerfilePath, imageJson, container, warnings }, warnings: [] };
-}
-
-const ABSENT = new Set(["ENOENT", "ENOTDIR", "EISDIR"]);
-
-function absent(error: NodeJS.ErrnoException): undefined {
-  if (!ABSENT.has(error.code ?? "")) throw error;
 }

@@ -1,5 +1,5 @@
 import { createWriteStream } from "node:fs";
-import { mkdir, readFile } from "node:fs/promises";
+import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import type { Clock } from "../../clock.ts";
@@ -16,6 +16,7 @@ import { DOCKERFILES, findFolders } from "./folders.ts";
 import { unscoped } from "./names.ts";
 import { openPackageFiles } from "./package-files.ts";
 import { readPackageJson } from "./package-json.ts";
+import { readText } from "./read-text.ts";
 import { type Recorded, recordPackage, refuseForeignAuthor } from "./record-package.ts";
 import { saveContainer, type Saving } from "./save-container.ts";
 import { openTurns } from "./turns.ts";
@@ -74,7 +75,7 @@ export async function openPublisher(parts: {
     });
     await mkdir(into);
     await unpackZip({ zip, into, wanted: isWanted, limits: parts.limits, signal: asked.signal });
-    const json = readPackageJson(await readFile(join(into, "package.json"), "utf8").catch(() => undefined));
+    const json = readPackageJson(await readText(join(into, "package.json"), "package.json", asked.signal));
     if (!isSamePackage(json.name, asked.name)) {
       throw new Fault("PACKAGE_INVALID", `package.json names the package ${json.name}; it was published as ${asked.name}.`);
     }

@@ -238,6 +238,13 @@ const REFUSED: readonly (readonly [what: string, body: Buffer, status: number, c
   ["a link", await makeZip({ "package.json": PACKAGE_JSON, "dockerfiles/a/Dockerfile": "/etc/passwd" }, 0o120777), 400, "PACKAGE_INVALID"],
   ["a bomb", await makeZip({ "package.json": PACKAGE_JSON, "dockerfiles/a/zeros": Buffer.alloc(5_000_000) }), 413, "PACKAGE_TOO_LARGE"],
   ["too many bytes", Buffer.alloc(MAX_PACKAGE_BYTES + 1), 413, "PACKAGE_TOO_LARGE"],
+  [
+    "an endless Dockerfile",
+    await makeZip({ "package.json": PACKAGE_JSON, "dockerfiles/a/Dockerfile": "#\n".repeat(500_000) }),
+    400,
+    "PACKAGE_INVALID",
+  ],
+  ["an endless package.json", await makeZip({ "package.json": `${PACKAGE_JSON}${" ".repeat(1_000_000)}` }), 400, "PACKAGE_INVALID"],
   ["no package.json", await makeZip({ "dockerfiles/a/Dockerfile": DOCKERFILE }), 400, "PACKAGE_INVALID"],
   ["a package.json that is no JSON", await makeZip({ "package.json": "{" }), 400, "PACKAGE_INVALID"],
   ["another package's", await makeZip({ "package.json": '{"name":"other","version":"1.0.0"}' }), 400, "PACKAGE_INVALID"],

@@ -35,3 +35,15 @@ t.test("image.json, which the client adds after hashing, does not count", async 
   t.equal(await folderHash(folder, "root", signal), sha256("file:Dockerfile:", "FROM a", "dir:sub:"));
   t.equal(await folderHash(folder, "folder", signal), sha256("file:Dockerfile:", "FROM a", "dir:sub:", "file:sub/image.json:", "{}"));
 });
+
+t.test("a file that comes in many pieces counts as one that comes at once", async (t) => {
+  const half = 65_536;
+  const text = `${"a".repeat(half - 1)}\r\n${"é".repeat(half)}\r${"b".repeat(half)}\r\n\r`;
+  const late = Buffer.concat([Buffer.from("\r\n".repeat(half)), Buffer.from([0])]);
+  const broken = Buffer.concat([Buffer.alloc(half - 1, "c"), Buffer.from([0xe2, 0x82, 0x0d, 0x0a, 0xff])]);
+  const folder = t.testdir({ a: text, b: late, c: broken });
+  t.equal(
+    await folderHash(folder, "folder", signal),
+    sha256("file:a:", text.replaceAll("\r\n", "\n"), "file:b:", late, "file:c:", broken.toString("utf8").replaceAll("\r\n", "\n")),
+  );
+});
