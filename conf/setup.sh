@@ -39,10 +39,11 @@ need() {
 need nginx nginx "test/lua-compat"
 need chromium chromium "test/rights/browser.test.ts"
 need ps procps "test/roles/serve.test.ts"
-if [ -z "${DOCKER_HOST:-}" ]; then
-  need dockerd docker.io "every test on the real engine (test/main-job.test.ts, test/drivers/docker*)"
-  need ip iproute2 "the tests' own Docker engine"
-fi
+# Even where DOCKER_HOST names an engine: one test stops and starts its own.
+need dockerd docker.io "every test on the real engine (test/main-job.test.ts, test/recovery, test/drivers/docker*)"
+need ip iproute2 "the tests' own Docker engine"
+need nsenter util-linux "test/recovery/engine-restarts.test.ts"
+need setpriv util-linux "test/recovery/engine-restarts.test.ts"
 
 if [ "$(id -u)" != 0 ]; then
   say "not root, so these cannot run:"
