@@ -32,6 +32,11 @@ export type Lease = {
   target(): Promise<Target>;
   /** The target refused the connection before any byte was sent: asks once for a better one, or rejects with the `Fault`. */
   lost(target: Target): Promise<Target>;
+  /**
+   * Calls `act` once it is known that nobody is at the target any more, until the returned function is called: an address that
+   * nobody holds refuses no connection, it only never accepts one.
+   */
+  whenGone(target: Target, act: () => void): () => void;
   /** `n` bytes went either way. */
   bytes(n: number): void;
   /** The exchange is over. May be repeated. */

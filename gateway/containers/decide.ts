@@ -66,6 +66,7 @@ function toApi(parts: DecideParts, { head, peer, tls }: Asked, target: string): 
   const lease: Lease = {
     target: () => Promise.resolve(socket),
     lost: () => Promise.reject(away()),
+    whenGone: () => () => undefined,
     bytes: () => undefined,
     release: () => undefined,
   };

@@ -1,7 +1,7 @@
 import type { Clock } from "../../clock.ts";
 import { Fault } from "../../fault.ts";
 import type { Lease } from "../decision.ts";
-import type { ContainerView, Directory, StartTimes, Use } from "../directory.ts";
+import type { ContainerView, Directory, StartTimes, Target, Use } from "../directory.ts";
 import type { Caller } from "../identity.ts";
 import type { Found, Hold } from "./hold.ts";
 
@@ -73,7 +73,7 @@ export function openLeases(parts: { directory: Directory; hold: Hold; clock: Clo
       return {
         target: () => claim(view),
         lost: async (target) => {
-          const refused = "port" in target ? `${target.host}:${target.port}` : target.socketPath;
+          const refused = inWords(target);
           const now = await directory.find(id, caller, signal);
           if (now === undefined) throw new Fault("CONTAINER_NOT_FOUND", "The container was removed");
           if (isElsewhere(now, refused)) return claim(now);
@@ -81,6 +81,12 @@ export function openLeases(parts: { directory: Directory; hold: Hold; clock: Clo
           // It should be awake and is not: asking for it once more makes control look again.
           directory.wake(id, caller, signal).catch(() => undefined);
           return claim(await better);
+        },
+        whenGone: (target, act) => {
+          const dialled = inWords(target);
+          return directory.watch(id, (now) => {
+            if (now === undefined || isElsewhere(now, dialled)) act();
+          });
         },
         bytes: () => {
           if (released) return;
@@ -101,6 +107,10 @@ export function openLeases(parts: { directory: Directory; hold: Hold; clock: Clo
 /** It may be sent to at once. */
 function isAwake({ standing }: ContainerView): boolean {
   return standing.kind === "awake" || standing.kind === "portless";
+}
+
+function inWords(target: Target): string {
+  return "port" in target ? `${target.host}:${target.port}` : target.socketPath;
 }
 
 function isElsewhere({ standing }: ContainerView, refused: string): boolean {

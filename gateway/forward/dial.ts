@@ -18,13 +18,13 @@ export async function dialLease(lease: Lease, options: DialOptions): Promise<Dia
   const { signal } = options;
   const target = await unlessAborted(lease.target(), signal);
   try {
-    return await dial(target, options);
+    return await dial(lease, target, options);
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
   }
   const better = await unlessAborted(lease.lost(target), signal);
   try {
-    return await dial(better, options);
+    return await dial(lease, better, options);
   } catch (error) {
     throw error instanceof Refused ? unreachable(error) : error;
   }
@@ -40,7 +40,7 @@ export function codeOf(error: unknown): string {
   return inner instanceof Error && "code" in inner && typeof inner.code === "string" ? inner.code : "no reason given";
 }
 
-function dial(target: Target, { clock, limits: { connectTimeoutMs, probeAfterMs }, signal }: DialOptions): Promise<Dialled> {
+function dial(lease: Lease, target: Target, { clock, limits: { connectTimeoutMs, probeAfterMs }, signal }: DialOptions): Promise<Dialled> {
   const begun = clock.monotonic();
   return new Promise((resolve, reject) => {
     // Half-open: each side of an upgraded connection ends when it has said all it had to say.
@@ -53,6 +53,7 @@ function dial(target: Target, { clock, limits: { connectTimeoutMs, probeAfterMs 
     });
     const settle = (act: () => void) => {
       cancel();
+      unwatch();
       signal.removeEventListener("abort", onAbort);
       socket.off("error", onError);
       act();
@@ -66,6 +67,7 @@ function dial(target: Target, { clock, limits: { connectTimeoutMs, probeAfterMs 
     const onError = (cause: Error) => fail(new Refused("refused", { cause }));
     const onAbort = () => fail(signal.reason as Error);
     const cancel = clock.after(connectTimeoutMs, () => onError(Object.assign(new Error("connect timed out"), { code: "ETIMEDOUT" })));
+    const unwatch = lease.whenGone(target, () => onError(new Error("it is gone")));
     socket.once("error", onError);
     socket.once("connect", () => settle(() => resolve({ socket, target, connectMs: clock.monotonic() - begun })));
     signal.addEventListener("abort", onAbort, { once: true });

@@ -95,8 +95,13 @@ export function openHttpProxy(parts: { clock: Clock; limits: Pick<GatewayLimits,
 
         writeHead(sent, request, forward);
         sent.once("socket", (socket) => {
-          if (socket.connecting) socket.once("connect", begin);
-          else begin();
+          if (!socket.connecting) return begin();
+          const unwatch = lease.whenGone(target, () => void (connected || sent.destroy(new Error("it is gone"))));
+          clocks.push(unwatch);
+          socket.once("connect", () => {
+            unwatch();
+            begin();
+          });
         });
         // The wait for the response begins when the container has the whole request.
         sent.once("finish", () => {

@@ -1,7 +1,8 @@
 import { createServer } from "node:http";
 import { connect, type AddressInfo } from "node:net";
 import t, { type Test } from "tap";
-import { ID, listen, openStand, PATH } from "./stand.ts";
+import { openFullQueue } from "./full-queue.ts";
+import { exchange, ID, listen, openStand, PATH, until } from "./stand.ts";
 
 const SIGNED_IN = { headers: { authorization: "token" } };
 
@@ -59,4 +60,32 @@ t.test("a doubt that lasts is a 502, not a wait for ever", async (t) => {
   stand.set(ID, { kind: "awake", address });
   stand.onWake(() => stand.set(ID, { kind: "awake", address, doubted: true }));
   t.equal((await fetch(stand.base + PATH, SIGNED_IN)).status, 502);
+});
+
+t.test("a connection that is never accepted is given up as soon as the container is known to be gone", async (t) => {
+  const stand = await openStand(t, { limits: { connectTimeoutMs: 30_000, doubtMs: 2_000 } });
+  const elsewhere = await listen(
+    t,
+    createServer((_, response) => void response.end("elsewhere")).on("upgrade", (_, socket) => socket.end("HTTP/1.1 418 Teapot\r\n\r\n")),
+  );
+  const address = await openFullQueue(t);
+  const upgrade = { connection: "Upgrade", upgrade: "websocket", "sec-websocket-version": "13", "sec-websocket-key": "AAAAAAAAAAAAAAAAAAAAAA==" };
+  const requests = {
+    plain: () => fetch(stand.base + PATH, SIGNED_IN).then((answer) => answer.text()),
+    upgraded: () => {
+      const lines = Object.entries(upgrade).map(([name, value]) => `${name}: ${value}`);
+      return exchange(stand.port, ["GET " + PATH + " HTTP/1.1", "Host: x", "Authorization: token", ...lines, "", ""].join("\r\n"));
+    },
+  };
+  for (const [kind, ask] of Object.entries(requests)) {
+    stand.set(ID, { kind: "awake", address });
+    const answer = ask();
+    // The decision, and then the connect itself.
+    await until("it watches what it dials", () => stand.watchers(ID) > 0);
+    stand.set(ID, { kind: "coming" });
+    await until("it waits", () => stand.watchers(ID) > 0);
+    stand.set(ID, { kind: "awake", address: elsewhere });
+    t.match(await answer, /elsewhere|Teapot/, kind);
+    t.equal(stand.watchers(ID), 0, "and nothing is left of it");
+  }
 });
