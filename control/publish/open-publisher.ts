@@ -4,7 +4,6 @@ import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import type { Clock } from "../../clock.ts";
 import { Fault } from "../../fault.ts";
-import type { Lifecycle } from "../lifecycle/open-lifecycle.ts";
 import type { Container, User } from "../store/entities.ts";
 import type { Store } from "../store/open-store.ts";
 import { storeFault } from "../store/store-fault.ts";
@@ -19,6 +18,7 @@ import { readPackageJson } from "./package-json.ts";
 import { readText } from "./read-text.ts";
 import { type Recorded, recordPackage, refuseForeignAuthor } from "./record-package.ts";
 import { saveContainer, type Saving } from "./save-container.ts";
+import type { Told } from "./told.ts";
 import { openTurns } from "./turns.ts";
 import { unpackZip, type ZipLimits } from "./unpack-zip.ts";
 
@@ -47,9 +47,6 @@ export type Publisher = {
 /** Each takes disk for its ZIP and for what is in it, and time of two cores; the others' bytes wait in their sockets. */
 const UPLOADS_AT_ONCE = 4;
 const UPLOADS_WAITING = 32;
-
-/** What publishing tells the lifecycle. */
-export type Told = Pick<Lifecycle, "wishValidation" | "defined" | "removed">;
 
 export async function openPublisher(parts: {
   store: Store;

@@ -5,8 +5,8 @@ import type { Container, ContainerConfig, Image } from "../store/entities.ts";
 import type { Store } from "../store/open-store.ts";
 import { containerKeysOf, readContainerKeys } from "./container-json.ts";
 import { newContainer } from "./new-container.ts";
-import type { Told } from "./open-publisher.ts";
 import { followerFolder } from "./record-package.ts";
+import type { Told } from "./told.ts";
 
 /** What stands in place of a value that is not shown. Sent back, it means the value that is there already. */
 export const MASK = "***";
