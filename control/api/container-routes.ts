@@ -1,4 +1,4 @@
-import type { FastifyInstance } from "fastify";
+import type { FastifyInstance, FastifyReply } from "fastify";
 import { Fault } from "../../fault.ts";
 import type { Container } from "../store/entities.ts";
 import type { Admission } from "./admission.ts";
@@ -57,6 +57,13 @@ export function containerRoutes(app: FastifyInstance, parts: ApiParts, admission
     requireManage(store, caller, live.container.packageId);
     return live;
   };
+
+  /** One that is deleted meanwhile has neither started nor stopped: no 404 for that either. */
+  const settled = (id: string, reply: FastifyReply): Promise<Container> =>
+    lifecycle.settled(id, clientGone(reply)).catch((error: unknown) => {
+      if (!(error instanceof Fault) || error.code !== "CONTAINER_NOT_FOUND") throw error;
+      throw new Fault("REQUEST_INVALID", `The container ${id} was removed meanwhile.`, { cause: error });
+    });
 
   /** Of one package there are often many. */
   const shownOnes = (ids: readonly string[], caller: Signed) => {
@@ -129,7 +136,7 @@ export function containerRoutes(app: FastifyInstance, parts: ApiParts, admission
       const caller = admission.caller(request);
       const { container } = findManaged(request.params.id, caller);
       lifecycle.wishStart(container.id, caller.userId);
-      if (request.query.awaitStart) requireStarted(await lifecycle.settled(container.id, clientGone(reply)));
+      if (request.query.awaitStart) requireStarted(await settled(container.id, reply));
       return shown(find(container.id), caller);
     },
   );
@@ -144,7 +151,7 @@ export function containerRoutes(app: FastifyInstance, parts: ApiParts, admission
       const caller = admission.caller(request);
       const { container } = findManaged(request.params.id, caller);
       lifecycle.wishStop(container.id, caller.userId);
-      if (request.query.awaitStop) requireNoError(await lifecycle.settled(container.id, clientGone(reply)));
+      if (request.query.awaitStop) requireNoError(await settled(container.id, reply));
       return shown(find(container.id), caller);
     },
   );

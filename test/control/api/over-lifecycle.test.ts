@@ -32,7 +32,8 @@ function memoryDriver(): Driver & { running: Map<string, Spec>; away: boolean } 
       if (ref.includes("missing")) throw new Fault("IMAGE_NOT_FOUND", `There is no image ${ref}.`);
       return { id: `sha256:${ref}`, exposed: [80] };
     },
-    deploy: async (spec) => {
+    deploy: async (spec, { signal }) => {
+      if (driver.away) await new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason as Error)));
       if (spec.image.includes("crash")) throw new Fault("CONTAINER_CRASHED", "It ended with code 1.", { logs: ["the last line"] });
       // What runs already is adopted.
       if (running.get(spec.service)?.labels.generation !== spec.labels.generation) running.set(spec.service, spec);
@@ -172,4 +173,15 @@ t.test("deleted while the engine is away, and published again before it is back:
   driver.away = false;
   t.match((await started).json, { status: "started" });
   t.equal(driver.running.get(serviceName)?.image, "sha256:app:2");
+});
+
+t.test("whoever waits for a start hears when the container is deleted, as something that clients do not take for success", async (t) => {
+  const { driver, store, call } = await openControl(t);
+  const [{ id }] = (await call("/packages/dev/walk", { method: "POST", body: await package1({ image: "app:1" }) })).json.containers;
+  await until(() => store.images.all()[0]?.state === "READY");
+  driver.away = true;
+  const started = call(`/docker/containers/${id}/run?awaitStart=true`);
+  await until(() => store.containers.find(id)?.desiredInstances === 1);
+  await call(`/docker/containers/${id}`, { method: "DELETE" });
+  t.match(await started, { status: 400, json: { "#type": "ApiError", code: "REQUEST_INVALID" } });
 });
