@@ -2,9 +2,7 @@ import type { Clock } from "../../clock.ts";
 import { Fault } from "../../fault.ts";
 import type { ContainerView, Directory, StartTimes } from "../directory.ts";
 import type { Caller } from "../identity.ts";
-import { verdictOn } from "./verdict.ts";
-
-export type Address = { host: string; port: number };
+import { type Address, verdictOn } from "./verdict.ts";
 
 export type Found = {
   address: Address;

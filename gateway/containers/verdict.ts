@@ -1,6 +1,7 @@
 import { Fault } from "../../fault.ts";
 import type { ContainerView } from "../directory.ts";
-import type { Address } from "./hold.ts";
+
+export type Address = { host: string; port: number };
 
 /** What a request for a container does next. */
 export type Verdict = { kind: "go"; address: Address } | { kind: "hold" } | { kind: "wake" } | { kind: "refuse"; fault: Fault };
