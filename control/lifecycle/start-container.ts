@@ -17,7 +17,9 @@ export const beginStart: Step = async (rooms, row) => {
   if (row.desiredInstances === 0) return moveContainer(rooms, row, "stopWished") ? "moved" : "rest";
   const image = rooms.store.images.find(row.imageId);
   if (!image || image.state === "DELETED") return failStart(rooms, row, new Fault("IMAGE_ENTITY_NOT_FOUND", `The image of ${row.name} was removed.`));
+  const waitMs = row.notBefore - rooms.clock.now();
   if (isOutdated(image, row)) {
+    if (waitMs > 0) return { lookInMs: waitMs };
     revalidate(rooms, image.id);
     return "rest";
   }
@@ -27,7 +29,6 @@ export const beginStart: Step = async (rooms, row) => {
     rooms.queue.add(imageKey(image.id));
     return "rest";
   }
-  const waitMs = row.notBefore - rooms.clock.now();
   if (waitMs > 0) return { lookInMs: waitMs };
   moveContainer(rooms, row, "startBegan", NOT_RUNNING);
   return "moved";
@@ -98,9 +99,9 @@ function specOf(rooms: Rooms, row: Container, image: Image, env: Record<string, 
   };
 }
 
-/** What a mutable tag pointed at before this start was wished says nothing of what it points at now. */
+/** What a mutable tag pointed at before this start was wished says nothing of what it points at now; nor does a failure then of one now. */
 function isOutdated({ mutable, state, since }: Image, row: Container): boolean {
-  return mutable && (state === "READY" || state === "ERROR") && since < row.since;
+  return (state === "ERROR" || (mutable && state === "READY")) && since < row.since;
 }
 
 function revalidate(rooms: Rooms, imageId: string): void {

@@ -60,6 +60,23 @@ t.test("an image that nobody has is an error, for the containers that wait for i
   t.match(stand.image(imageId), { state: "ERROR", fault: { code: "IMAGE_NOT_FOUND" } });
 });
 
+t.test("an image that could not be had is looked for again by the next start, once the back-off has passed", async (t) => {
+  const stand = await openStand(t);
+  const { id, imageId } = stand.publish({ config: ON_DEMAND });
+  const { ref } = stand.image(imageId);
+  stand.world.apps.clear();
+  stand.lifecycle().wake(id, USER);
+  await stand.reaches(id, "ERROR");
+  stand.world.apps.set(ref, listening);
+  await stand.clock.advance(1);
+  stand.lifecycle().wishStart(id, USER);
+  await stand.clock.advance(998);
+  t.match([stand.row(id).state, stand.world.asked(`resolve ${ref}`)], ["PENDING_START", 1]);
+  await stand.clock.advance(1);
+  await stand.reaches(id, "STARTED");
+  t.equal(stand.world.asked(`resolve ${ref}`), 2);
+});
+
 t.test("a start that failed is remembered: a hundred requests within its back-off get the cause and start nothing", async (t) => {
   const stand = await openStand(t);
   const { id, service } = stand.publish({ app: crashing, config: ON_DEMAND });
