@@ -32,6 +32,8 @@ export type ControlIdentity = {
 };
 
 const SESSION_MS = 30 * 24 * 3_600_000;
+/** That one key has open: a script that signs in before each of its calls ends its own oldest ones, rather than filling the store for a month. */
+export const MOST_SESSIONS_OF_KEY = 1_000;
 /** No key or token of ours is near as long; what is longer is not worth a digest. */
 const LONGEST_SECRET = 4_096;
 
@@ -63,6 +65,7 @@ export function openIdentity({ store, clock, sessionMs = SESSION_MS }: { store: 
     store.transaction(() => {
       store.sessions.removeExpired(clock.now());
       store.sessions.insert({ digest: digest(token), userId, expiresOn: clock.now() + lifetimeMs, keyDigest });
+      if (keyDigest !== undefined) store.sessions.removeOldest(keyDigest, MOST_SESSIONS_OF_KEY);
     });
     return token;
   };

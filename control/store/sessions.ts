@@ -25,6 +25,13 @@ export function sessionsIn(sql: Sql) {
     insert: rows.insert,
     remove: rows.remove,
     removeByUser: (userId: string) => sql.run("DELETE FROM sessions WHERE user_id = ?", userId),
+    /** Removes all but the newest `most` that a developer key opened. */
+    removeOldest: (keyDigest: string, most: number) =>
+      sql.run(
+        "DELETE FROM sessions WHERE rowid IN (SELECT rowid FROM sessions WHERE key_digest = ? ORDER BY expires_on DESC, rowid DESC LIMIT -1 OFFSET ?)",
+        keyDigest,
+        most,
+      ),
     /** Removes those that ended at `now` (epoch ms) or before; returns how many. */
     removeExpired: (now: number) => sql.run("DELETE FROM sessions WHERE expires_on <= ?", Math.trunc(now)),
   };

@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import t, { type Test } from "tap";
 import { clockFrom } from "../../../clock.ts";
 import { digest } from "../../../control/identity/digest.ts";
-import { openIdentity } from "../../../control/identity/open-identity.ts";
+import { MOST_SESSIONS_OF_KEY, openIdentity } from "../../../control/identity/open-identity.ts";
 import { openStore } from "../../../control/store/open-store.ts";
 
 function open(t: Test) {
@@ -110,4 +110,17 @@ t.test("what nobody holds is nobody", async (t) => {
   const { identity } = open(t);
   identity.ensureAdmin("key");
   for (const token of ["", "x", "key", "x".repeat(1_000_000)]) t.equal(identity.who(token), undefined);
+});
+
+t.test("who signs in without end ends the oldest sessions of that key, and nobody else's", async (t) => {
+  const { store, identity } = open(t);
+  const admin = identity.ensureAdmin("key");
+  const { key } = identity.people.addKey("admin", "laptop");
+  const others = [identity.signIn(key), identity.openSession(admin.id)];
+  const tokens = store.transaction(() => Array.from({ length: MOST_SESSIONS_OF_KEY + 2 }, () => identity.signIn("key")));
+  t.same(
+    tokens.map((token) => identity.who(token) !== undefined),
+    tokens.map((_, index) => index >= 2),
+  );
+  for (const token of others) t.ok(identity.who(token));
 });
