@@ -3,11 +3,13 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Test } from "tap";
+import type { Clock } from "../../../clock.ts";
 import type { LifecycleLimits } from "../../../control/lifecycle/limits.ts";
 import { type Lifecycle, type LifecycleOptions, openLifecycle } from "../../../control/lifecycle/open-lifecycle.ts";
 import type { ContainerState } from "../../../control/lifecycle/container-states.ts";
 import type { Container, ContainerConfig, Image } from "../../../control/store/entities.ts";
 import { openStore, type Store } from "../../../control/store/open-store.ts";
+import type { Driver } from "../../../drivers/driver.ts";
 import { openLog } from "../../../log.ts";
 import { listening, type MemoryApp, type MemoryWorld, openMemoryWorld } from "../../fixtures/memory-driver.ts";
 import { type StillClock, stillClock, turns } from "../../fixtures/still-clock.ts";
@@ -36,7 +38,13 @@ export type Stand = {
 /** The lifecycle on a real store, with an orchestrator in memory and time standing still. */
 export async function openStand(
   t: Test,
-  options: { limits?: Partial<LifecycleLimits>; start?: boolean; injectedEnv?: LifecycleOptions["injectedEnv"] } = {},
+  options: {
+    limits?: Partial<LifecycleLimits>;
+    start?: boolean;
+    injectedEnv?: LifecycleOptions["injectedEnv"];
+    /** Puts something between the lifecycle and the orchestrator. */
+    driver?: (driver: Driver, clock: Clock) => Driver;
+  } = {},
 ): Promise<Stand> {
   const folder = mkdtempSync(join(tmpdir(), "berth-lifecycle-"));
   const log = openLog({ level: "silent", name: "test" });
@@ -46,7 +54,7 @@ export async function openStand(
     const store = openStore({ folder, clock });
     const lifecycle = openLifecycle({
       store,
-      driver: world.open(),
+      driver: options.driver?.(world.open(), clock) ?? world.open(),
       clock,
       log,
       environment: "test",
