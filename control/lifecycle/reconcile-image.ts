@@ -23,13 +23,20 @@ export async function reconcileImage(rooms: Rooms, id: string, signal: AbortSign
       await validate(rooms, image, signal);
     } else if (image.state === "ERROR" && image.fault?.code === "ENGINE_UNREACHABLE") {
       const waitMs = image.since + ENGINE_BACK_MS - rooms.clock.now();
-      if (waitMs > 0) return rooms.queue.addAfter(imageKey(id), waitMs);
+      if (waitMs > 0) {
+        // Who waits for it hears now that it cannot be had, not when the engine is back.
+        lookAtWaiting(rooms, id);
+        return rooms.queue.addAfter(imageKey(id), waitMs);
+      }
       moveImage(rooms, image, "validationWished", {});
     } else {
-      for (const container of rooms.store.containers.byImage(id)) rooms.queue.add(containerKey(container.id));
-      return;
+      return lookAtWaiting(rooms, id);
     }
   }
+}
+
+function lookAtWaiting(rooms: Rooms, imageId: string): void {
+  for (const container of rooms.store.containers.byImage(imageId)) rooms.queue.add(containerKey(container.id));
 }
 
 async function validate(rooms: Rooms, image: Image, signal: AbortSignal): Promise<void> {
