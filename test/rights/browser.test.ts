@@ -31,6 +31,9 @@ const ATTEMPTS = (api: string, id: string, report: string) => `
   await fetch(${JSON.stringify(report)}, { method: "POST", mode: "no-cors", body: JSON.stringify(result) });
 `;
 
+/** Resolves once the browser has the cookie; after an assignment to `document.cookie`, the next request may still go without it. */
+const SIGN_IN = (token: string) => `await cookieStore.set("auth", encodeURIComponent(${JSON.stringify(token)}));`;
+
 t.test("in a browser, a foreign page with the user's cookie can neither start, stop, change nor open anything; a permitted one can", async (t) => {
   const [friend, evil] = [await openSite(t), await openSite(t)];
   const stand = await openStand(t, { BERTH_ORIGINS: friend.origin });
@@ -38,7 +41,7 @@ t.test("in a browser, a foreign page with the user's cookie can neither start, s
   const plain = { "dockerfiles/square/container.json": JSON.stringify({ on_demand: false, memory: 128 }) };
   await stand.publish("app", { ...packageOf("app", ["square"]), ...plain }, { authorization: `Dev ${ADMIN_KEY}` });
   const id = await stand.ready("app-square");
-  const signIn = `document.cookie = "auth=" + encodeURIComponent(${JSON.stringify(berth.token)}) + "; path=/";`;
+  const signIn = SIGN_IN(berth.token);
   for (const site of [friend, evil]) site.put("/", signIn + ATTEMPTS(berth.api, id, `${site.origin}/report`));
 
   t.same(
@@ -70,7 +73,7 @@ t.test("in a browser, a page that a container serves at the edge is berth's own"
   const files = packageOf("pages", ["page"]);
   await stand.publish("pages", { ...files, "dockerfiles/page/server.mjs": server }, { authorization: `Dev ${ADMIN_KEY}` });
   const page = await stand.ready("pages-page");
-  const signIn = `document.cookie = "auth=" + encodeURIComponent(${JSON.stringify(berth.token)}) + "; path=/";`;
+  const signIn = SIGN_IN(berth.token);
   site.put("/", `${signIn} location.href = ${JSON.stringify(`${berth.api}/docker/containers/proxy/${page}/`)};`);
   t.same(await visit(`${site.origin}/`, site.reported()), {
     list: 200,
