@@ -18,6 +18,8 @@ export type ContainerEvent =
   | "stopWished"
   /** No use for `shutdown_timeout` minutes. */
   | "idled"
+  /** Somebody used it after all, whose request was on its way when it idled. */
+  | "usedAfterAll"
   /** The definition changed: stop, then start the new one. */
   | "redefined"
   | "startBegan"
@@ -59,7 +61,7 @@ export const CONTAINER_TABLE: Table<ContainerState, ContainerEvent> = {
     timedOut: "ERROR",
   },
   PENDING_USER_STOP: { stopBegan: "STOPPING", timedOut: "ERROR" },
-  PENDING_SYSTEM_STOP: { stopBegan: "STOPPING", stopWished: "PENDING_USER_STOP", timedOut: "ERROR" },
+  PENDING_SYSTEM_STOP: { stopBegan: "STOPPING", usedAfterAll: "STARTED", stopWished: "PENDING_USER_STOP", timedOut: "ERROR" },
   STOPPING: { stoppedForUser: "USER_STOPPED", stoppedForSystem: "SYSTEM_STOPPED", timedOut: "ERROR" },
   USER_STOPPED: { startWished: "PENDING_START", foundRunning: "PENDING_USER_STOP" },
   SYSTEM_STOPPED: { startWished: "PENDING_START", stopWished: "USER_STOPPED", foundRunning: "PENDING_SYSTEM_STOP" },

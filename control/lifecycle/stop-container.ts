@@ -1,4 +1,5 @@
 import { Fault } from "../../fault.ts";
+import type { Container } from "../store/entities.ts";
 import { drive } from "./drive.ts";
 import { readLastLogs } from "./last-logs.ts";
 import { moveContainer, NOT_RUNNING } from "./move-container.ts";
@@ -11,6 +12,10 @@ import type { Step } from "./step.ts";
  */
 export const drain: Step = async (rooms, row) => {
   const { clock, limits, usage, changes } = rooms;
+  if (isForIdleness(row) && usage.reached(row.id)) {
+    rooms.draining.delete(row.id);
+    return moveContainer(rooms, row, "usedAfterAll", { desiredInstances: 1, attempts: 0 }) ? "moved" : "rest";
+  }
   const limitMs = row.state === "PENDING_USER_STOP" ? limits.userDrainMs : limits.drainMs;
   const leftMs = enteredOn(rooms, row) + limitMs - clock.now();
   // What never ran has nobody to wait for.
@@ -23,6 +28,13 @@ export const drain: Step = async (rooms, row) => {
   moveContainer(rooms, row, "stopBegan");
   return "moved";
 };
+
+/** Nobody wished it, and what runs at its address is what is to run: a request that is there, before its gateway heard of the stop, is use. */
+function isForIdleness({ state, stopFor, address, desiredInstances, runningGeneration, generation }: Container): boolean {
+  if (state !== "PENDING_SYSTEM_STOP" || stopFor !== "system" || address === undefined) return false;
+  // Wished all the same, it is being replaced; unless that wish is a request's, which came since.
+  return desiredInstances === 0 || runningGeneration === generation;
+}
 
 export const stop: Step = async (rooms, row, signal) => {
   const ms = Math.max(1, containerTimeLeft(rooms, row) ?? rooms.limits.callMs);

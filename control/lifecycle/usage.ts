@@ -13,6 +13,8 @@ export type Usage = {
   report(report: UseReport): string[];
   /** HTTP requests under way, at all gateways. */
   open(id: string): number;
+  /** True where an HTTP request has reached it and is under way: one that is held for it counts as open, but has not. */
+  reached(id: string): boolean;
   /** True once every gateway knows of change `seq` and none has an exchange with this container open. */
   drained(id: string, seq: number): boolean;
   /** Epoch ms; 0 where it was not used since this process started. */
@@ -72,6 +74,7 @@ export function openUsage(now: () => number): Usage {
       return closed(before);
     },
     open,
+    reached: (id) => sum(id, (use) => Math.min(use.open, use.streams)) > 0,
     drained: (id, seq) => [...gateways.values()].every((gateway) => gateway.seq >= seq) && sum(id, (use) => use.streams) === 0,
     lastActive: (id) => lastActive.get(id) ?? 0,
     takeFresh: () => {

@@ -138,6 +138,30 @@ t.test("a request that comes while an idle container is stopped has it started a
   await stand.reaches(id, "STARTED");
 });
 
+t.test("a request that was sent just before its gateway heard of an idle stop is not cut off: the stop is taken back", async (t) => {
+  const { stand, id, service, use, join } = await started(t, { onDemand: true, shutdownTimeoutMinutes: 1 });
+  join();
+  await pass(stand, MINUTE);
+  t.equal(stand.row(id).state, "PENDING_SYSTEM_STOP");
+  use(1);
+  t.match(await stand.reaches(id, "STARTED"), { desiredInstances: 1, address: Object });
+  await pass(stand, 10 * MINUTE);
+  t.equal(stand.row(id).state, "STARTED");
+  use(0);
+  await pass(stand, MINUTE);
+  use(0);
+  await stand.reaches(id, "SYSTEM_STOPPED");
+  t.equal(stand.world.asked(`deploy ${service}`), 1);
+});
+
+t.test("a request that waits for an idle container's end does not take its stop back", async (t) => {
+  const { stand, id, use, join } = await started(t, { onDemand: true, shutdownTimeoutMinutes: 1 });
+  join();
+  await pass(stand, MINUTE);
+  use(1, 0);
+  await stand.reaches(id, "SYSTEM_STOPPED");
+});
+
 t.test("without a time-out it runs for ever", async (t) => {
   const { stand, id } = await started(t);
   await pass(stand, 60 * MINUTE);
