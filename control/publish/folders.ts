@@ -1,9 +1,11 @@
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
+import { Fault } from "../../fault.ts";
 import { type ContainerJson, readContainerJson } from "./container-json.ts";
 import { readDockerfilePort } from "./dockerfile-port.ts";
 import { folderHash } from "./folder-hash.ts";
 import { type ImageJson, readImageJson } from "./image-json.ts";
+import { isVersionName } from "./package-files.ts";
 import { readText } from "./read-text.ts";
 
 /** A folder that makes one image and one container. */
@@ -34,6 +36,8 @@ export async function findFolders(root: string, signal: AbortSignal): Promise<{ 
   // Unpacked just now: that it is not there is the only thing that can be wrong with it.
   const entries = await readdir(base, { withFileTypes: true }).catch(() => []);
   const names = entries.filter((entry) => entry.isDirectory()).map(({ name }) => name);
+  if (names.some(isVersionName))
+    throw new Fault("PACKAGE_INVALID", "A folder in dockerfiles/ is named like a hash of 64 digits; give it another name.");
   const folders: PublishedFolder[] = [];
   const warnings: string[] = [];
   for (const folder of ["", ...names.toSorted()]) {

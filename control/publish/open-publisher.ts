@@ -61,7 +61,7 @@ export async function openPublisher(parts: {
   limits: ZipLimits;
 }): Promise<Publisher> {
   const { store, clock } = parts;
-  const files = await openPackageFiles(parts.dataFolder);
+  const files = await openPackageFiles(parts.dataFolder, (id) => store.packages.find(id) !== undefined);
 
   const readPackage = async (folder: string, asked: Publishing) => {
     const zip = join(folder, "package.zip");
@@ -94,15 +94,19 @@ export async function openPublisher(parts: {
     // From here on nothing is waited for: the files are in place and the rows durable together.
     const rooms = { store, environment: parts.environment, now: clock.now() };
     const before = new Map<string, string>();
-    const recorded = store.transaction(() => {
-      const known = store.packages.byName(json.name);
-      for (const image of known ? store.images.byPackage(known.id) : []) before.set(image.folder, image.files);
-      const recorded = recordPackage(rooms, json, asked.user, definitions, (packageId, definition) =>
-        files.place(staged.get(definition.folder) ?? definition.at, packageId, definition.folder, definition.hash),
-      );
-      kept.push(...parts.credentials.record(recorded.package, connections));
-      return recorded;
-    });
+    const recorded = files.placing((place) =>
+      store.transaction(() => {
+        const known = store.packages.byName(json.name);
+        for (const image of known ? store.images.byPackage(known.id) : []) before.set(image.folder, image.files);
+        const recorded = recordPackage(rooms, json, asked.user, definitions, (packageId, definition) =>
+          place(staged.get(definition.folder) ?? definition.at, packageId, definition.folder, definition.hash),
+        );
+        kept.push(...parts.credentials.record(recorded.package, connections));
+        return recorded;
+      }),
+    );
+    const left = [...before.keys()].filter((folder) => !definitions.some((definition) => definition.folder === folder));
+    for (const folder of left) files.prune(recorded.package.id, folder, []);
     for (const [index, image] of recorded.images.entries()) {
       // What still runs may run from the version before this one; what waits for its successor's image, from one before that.
       if (runsOlder(recorded.containers[index])) continue;

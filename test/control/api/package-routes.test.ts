@@ -1,7 +1,8 @@
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { request } from "node:http";
 import { join } from "node:path";
 import t, { type Test } from "tap";
+import { openPackageFiles } from "../../../control/publish/package-files.ts";
 import { makeZip, renamed } from "../publish/fixtures/make-zip.ts";
 import { until } from "./fixtures/until.ts";
 import { ADMIN_KEY, MAX_PACKAGE_BYTES, openStand, type Stand } from "./fixtures/api-stand.ts";
@@ -315,4 +316,50 @@ t.test("publishing one package many times at once leaves one whole version", asy
   t.equal(store.containers.all().length, 1);
   const [image] = store.images.all();
   t.same(readdirSync(join(folder, image?.files ?? "")).toSorted(), ["Dockerfile", "version"]);
+});
+
+t.test("a publish that fails at its last write leaves no files behind", async (t) => {
+  const stand = await openStand(t);
+  const { folder, publish } = stand;
+  const files = { "dockerfiles/app/Dockerfile": DOCKERFILE, "connections/c.json": '{"name":"c","credentials":{"parameters":{"password":"p"}}}' };
+  writeFileSync(join(folder, "credentials.key"), "no key\n");
+  t.match(await publish("walk", files), { status: 500, json: { code: "DATA_FOLDER_UNUSABLE" } });
+  await until(() => !existsSync(join(folder, "packages")));
+  nothingLeft(t, stand);
+
+  rmSync(join(folder, "credentials.key"));
+  t.equal((await publish("walk", { "dockerfiles/app/Dockerfile": DOCKERFILE })).status, 200);
+  const [image] = stand.store.images.all();
+  writeFileSync(join(folder, "credentials.key"), "no key\n");
+  t.equal((await publish("walk", files)).status, 500, "published again, its files are the same");
+  t.ok(existsSync(join(folder, image?.files ?? "", "Dockerfile")), "and what was there stays");
+});
+
+t.test("files of a folder that the package no longer has are taken away", async (t) => {
+  const { folder, publish, store } = await openStand(t);
+  await publish("walk", { "dockerfiles/app/Dockerfile": DOCKERFILE, "dockerfiles/web/Dockerfile": DOCKERFILE });
+  const [app, web] = store.images.all().map(({ files }) => join(folder, files, "Dockerfile"));
+  await publish("walk", { "dockerfiles/web/Dockerfile": DOCKERFILE });
+  t.same([existsSync(app ?? ""), existsSync(web ?? "")], [false, true]);
+  await publish("walk", { "dockerfiles/app/Dockerfile": DOCKERFILE });
+  t.same([existsSync(app ?? ""), existsSync(web ?? "")], [true, false]);
+});
+
+t.test("files of a publish that was killed before its rows were written go at the next start", async (t) => {
+  const { folder, publish, store } = await openStand(t);
+  await publish("walk", { "dockerfiles/app/Dockerfile": DOCKERFILE });
+  const killed = join(folder, "packages/6b1c3f0e-0000-4000-8000-000000000000/app", "0".repeat(64));
+  mkdirSync(killed, { recursive: true });
+  await openPackageFiles(folder, (id) => store.packages.find(id) !== undefined);
+  await until(() => readdirSync(join(folder, "packages")).length === 1);
+  t.ok(existsSync(join(folder, store.images.all()[0]?.files ?? "", "Dockerfile")));
+});
+
+t.test("a folder that is named as versions are is refused: it would be taken for an old one", async (t) => {
+  const stand = await openStand(t);
+  t.match(await stand.publish("walk", { [`dockerfiles/${"a".repeat(64)}/Dockerfile`]: DOCKERFILE }), {
+    status: 400,
+    json: { code: "PACKAGE_INVALID" },
+  });
+  nothingLeft(t, stand);
 });
