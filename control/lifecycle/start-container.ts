@@ -18,7 +18,7 @@ export const beginStart: Step = async (rooms, row) => {
   const image = rooms.store.images.find(row.imageId);
   if (!image || image.state === "DELETED") return failStart(rooms, row, new Fault("IMAGE_ENTITY_NOT_FOUND", `The image of ${row.name} was removed.`));
   const waitMs = row.notBefore - rooms.clock.now();
-  if (isOutdated(image, row)) {
+  if (isOutdated(rooms, image, row)) {
     if (waitMs > 0) return { lookInMs: waitMs };
     revalidate(rooms, image.id);
     return "rest";
@@ -100,7 +100,9 @@ function specOf(rooms: Rooms, row: Container, image: Image, env: Record<string, 
 }
 
 /** What a mutable tag pointed at before this start was wished says nothing of what it points at now; nor does a failure then of one now. */
-function isOutdated({ mutable, state, since }: Image, row: Container): boolean {
+function isOutdated({ clock }: Pick<Rooms, "clock">, { mutable, state, since }: Image, row: Container): boolean {
+  // Wished in the future: the clock was set back, and whatever is found now would be outdated too, for as long as that lasts.
+  if (row.since > clock.now()) return false;
   return (state === "ERROR" || (mutable && state === "READY")) && since < row.since;
 }
 

@@ -95,3 +95,17 @@ t.test("a mutable tag that is gone fails the start with the cause, and is looked
   stand.lifecycle().wishStart(id, USER);
   await stand.reaches(id, "STARTED");
 });
+
+t.test("a clock that was set back does not have an image resolved over and over", async (t) => {
+  const { stand, id, imageId } = await running(t);
+  stand.store().images.update(imageId, { mutable: true });
+  stand.lifecycle().wishStop(id, USER);
+  await stand.reaches(id, "USER_STOPPED");
+  const { ref } = stand.image(imageId);
+  const before = stand.world.asked(`resolve ${ref}`);
+  // As a start that was wished an hour from now.
+  stand.store().containers.move(id, "USER_STOPPED", "PENDING_START", { desiredInstances: 1, since: stand.clock.now() + 3_600_000 });
+  stand.lifecycle().defined(id);
+  await stand.reaches(id, "STARTED");
+  t.ok(stand.world.asked(`resolve ${ref}`) - before <= 1);
+});
