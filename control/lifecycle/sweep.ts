@@ -36,6 +36,8 @@ function wantsLook(row: Container, fact: Observed | undefined): boolean {
   if (isPassing(row.state)) return true;
   if (row.state === "ERROR") return fact?.running === true || row.desiredInstances === 0 || isEngineTrouble(row.fault?.code);
   if (row.state !== "STARTED") return fact?.running === true || row.desiredInstances === 1;
+  // Nobody was told that its definition left its package: the process died, or the store refused the next write.
+  if (row.desiredInstances === 0) return true;
   if (!fact?.running || fact.labels.generation !== row.generation) return true;
   return row.address !== undefined && !sameAddress(fact.address, row.address);
 }

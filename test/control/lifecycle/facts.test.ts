@@ -243,3 +243,12 @@ t.test("of what belongs to nothing, only what this store issued and removed is t
     ]),
   );
 });
+
+t.test("a container whose definition left its package is stopped, even where nobody was told", async (t) => {
+  const { stand, id, service } = await started(t);
+  stand.store().containers.update(id, { desiredInstances: 0, stopFor: "user" });
+  await stand.clock.advance(10_000);
+  await stand.clock.advance(10_000);
+  await stand.reaches(id, "USER_STOPPED");
+  t.same(stand.world.left(service), []);
+});
