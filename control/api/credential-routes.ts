@@ -41,9 +41,9 @@ export function credentialRoutes(app: FastifyInstance, { store, credentials, vau
   const find = (request: FastifyRequest<Address>): Target => {
     const { scope, name } = request.params;
     const user = admission.developer(request, undefined);
-    const target = credentials.find(scope === undefined ? name : `${scope}/${name}`);
-    requireManage(store, { userId: user.id, admin: user.admin }, target.package.id);
-    return target;
+    return credentials.find(scope === undefined ? name : `${scope}/${name}`, (owner) =>
+      requireManage(store, { userId: user.id, admin: user.admin }, owner.id),
+    );
   };
   const shown = (target: Target) => {
     const names = credentials.names(target);

@@ -13,8 +13,8 @@ import { renderTemplates, type Template } from "./templates.ts";
 
 /** The secrets of packages and of their connections. What is set now, a container gets at its next start. */
 export type Credentials = {
-  /** Faults: PACKAGE_NOT_FOUND, ENTITY_NOT_FOUND, REQUEST_INVALID. */
-  find(text: string): Target;
+  /** `permit` throws for whoever may not look into the package. Faults: its own, PACKAGE_NOT_FOUND, ENTITY_NOT_FOUND, REQUEST_INVALID. */
+  find(text: string, permit: (owner: Package) => void): Target;
   names(target: Target): string[];
   /** All of them, and no others. Faults: REQUEST_INVALID, CREDENTIALS_UNREADABLE. */
   replace(target: Target, values: Values): void;
@@ -63,7 +63,7 @@ export function openCredentials({ store, vault, clock }: { store: Store; vault: 
   };
 
   return {
-    find: (text) => findTarget(store, text),
+    find: (text, permit) => findTarget(store, text, permit),
     names: ({ package: { id }, entity }) => store.credentials.of(id, entity).map(({ name }) => name),
     replace: ({ package: { id }, entity }, values) => {
       requireValues(values);

@@ -14,13 +14,15 @@ export type Target = {
 
 /**
  * Reads `package` or `package.entity`. Both may hold dots, and a package may have a scope, so the longest beginning that is a package counts.
- * Faults: PACKAGE_NOT_FOUND, ENTITY_NOT_FOUND; REQUEST_INVALID where several packages are meant.
+ * `permit` refuses whoever may not look into the package, before anything is told of it.
+ * Faults: those of `permit`, PACKAGE_NOT_FOUND, ENTITY_NOT_FOUND; REQUEST_INVALID where several packages are meant.
  */
-export function findTarget(store: Store, text: string): Target {
+export function findTarget(store: Store, text: string, permit: (owner: Package) => void): Target {
   const packages = store.packages.all();
   for (let end = text.length; end > 0; end = text.lastIndexOf(".", end - 1)) {
     const found = findPackage(packages, text.slice(0, end));
     if (!found) continue;
+    permit(found);
     const said = text.slice(end + 1);
     return said === "" ? { package: found, entity: "", name: found.name } : findEntity(store, found, said);
   }

@@ -57,6 +57,8 @@ t.test("only the author and administrators set, see and remove them; a session o
     [{}, 401],
   ] as const)
     for (const one of asked) t.equal((await call("/credentials/for/mine.chembl", { ...one, headers })).status, status, one.method);
+  const guessed = await call("/credentials/for/mine.nothing", { headers: { authorization: other.token } });
+  t.equal(guessed.status, 403, "nor are others told which connections there are");
   t.equal((await call("/credentials/rotate", { method: "POST", headers: { authorization: author.token } })).status, 403);
   t.equal((await call("/credentials/rotate", { method: "POST", headers: { authorization: `Dev ${ADMIN_KEY}` } })).status, 200);
 });
