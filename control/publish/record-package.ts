@@ -32,6 +32,16 @@ export function refuseForeignAuthor(store: Store, name: string, user: Pick<User,
     throw new Fault("NOT_PERMITTED", `The package ${name} has another author.`);
 }
 
+/** Plugins find containers by name and send their users' tokens along. Faults: NOT_PERMITTED where one of an author whose packages this user may not manage has it. */
+function refuseForeignName({ store }: Rooms, user: Pick<User, "id" | "admin">, owner: Package, name: string): void {
+  const where = [{ columns: ["name"], holds: "is", value: name }] as const;
+  for (const { packageId } of store.containers.some(store.containers.ids({ where }))) {
+    const holder = packageId === owner.id ? undefined : store.packages.find(packageId);
+    if (holder && !mayManageOf(store, { userId: user.id, admin: user.admin }, holder.authorId))
+      throw new Fault("NOT_PERMITTED", `There is a container ${name} already, of the package ${holder.name}, which has another author.`);
+  }
+}
+
 /**
  * Writes what a package says into the store; call it in a transaction. Ids stay with (package, folder), also when it is published again. A container
  * whose definition changed gets a new generation; nothing is started here.
@@ -50,6 +60,7 @@ export function recordPackage(
   const recorded: Recorded = { package: owner, images: [], containers: [], followers: [], removed: [] };
   for (const definition of defined) {
     const before = images.get(definition.folder);
+    if (containers.get(definition.folder)?.name !== definition.name) refuseForeignName(rooms, user, owner, definition.name);
     const image = recordImage({ ...rooms, byUser: user.id }, owner, definition, place(owner.id, definition), before);
     recorded.images.push(image);
     const changed = before === undefined || before.ref !== image.ref || before.files !== image.files;
