@@ -1,5 +1,6 @@
 import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
+import { Fault } from "../../fault.ts";
 import { nameKey } from "../credentials/names.ts";
 
 /** An entity of a package's `connections/` folder. */
@@ -15,6 +16,8 @@ export type PublishedConnection = {
 const CONNECTIONS = "connections";
 
 const LARGEST_BYTES = 1_048_576;
+/** Of all of a package's together: they are in memory at once, and written in one transaction. */
+const LARGEST_TOTAL_BYTES = 16 * LARGEST_BYTES;
 
 /** Whether a path in a package is one of these files. */
 export function isConnection(path: string): boolean {
@@ -23,15 +26,18 @@ export function isConnection(path: string): boolean {
 
 /**
  * Reads the connections of an unpacked package. They are made for more than containers, so one that cannot be read stops no publish: it
- * is a warning, which says nothing of the file's text, since that may be a secret.
+ * is a warning, which says nothing of the file's text, since that may be a secret. Faults: PACKAGE_TOO_LARGE.
  */
 export async function findConnections(root: string, signal: AbortSignal): Promise<{ connections: PublishedConnection[]; warnings: string[] }> {
   const folder = join(root, CONNECTIONS);
   const names = (await readdir(folder).catch(() => [])).filter((name) => isConnection(`${CONNECTIONS}/${name}`)).toSorted();
   const found = new Map<string, PublishedConnection>();
   const warnings: string[] = [];
+  let bytes = 0;
   for (const name of names) {
     const path = `${CONNECTIONS}/${name}`;
+    bytes += (await stat(join(folder, name))).size;
+    if (bytes > LARGEST_TOTAL_BYTES) throw new Fault("PACKAGE_TOO_LARGE", `connections/ is larger than ${LARGEST_TOTAL_BYTES} bytes.`);
     const read = await readConnection(join(folder, name), name.slice(0, -".json".length), signal);
     const twin = typeof read === "string" ? undefined : found.get(read.key);
     if (typeof read === "string") warnings.push(`${path} ${read}: it is no entity that a container can be given.`);

@@ -27,15 +27,19 @@ export type PublishedFolder = {
 /** The part of a package that is about containers. */
 export const DOCKERFILES = "dockerfiles";
 
+/** All of a package's are recorded in one turn, in which nothing else is done. */
+const MOST_FOLDERS = 500;
+
 /**
  * Finds the folders of an unpacked package that make containers: `dockerfiles/` itself and those directly in it, where they have a Dockerfile
- * or a `container.json` that names an image. Warnings are for the author: here of folders that make none. Faults: PACKAGE_INVALID.
+ * or a `container.json` that names an image. Warnings are for the author: here of folders that make none. Faults: PACKAGE_INVALID, PACKAGE_TOO_LARGE.
  */
 export async function findFolders(root: string, signal: AbortSignal): Promise<{ folders: PublishedFolder[]; warnings: string[] }> {
   const base = join(root, DOCKERFILES);
   // Unpacked just now: that it is not there is the only thing that can be wrong with it.
   const entries = await readdir(base, { withFileTypes: true }).catch(() => []);
   const names = entries.filter((entry) => entry.isDirectory()).map(({ name }) => name);
+  if (names.length > MOST_FOLDERS) throw new Fault("PACKAGE_TOO_LARGE", `dockerfiles/ holds ${names.length} folders; ${MOST_FOLDERS} are allowed.`);
   if (names.some(isVersionName))
     throw new Fault("PACKAGE_INVALID", "A folder in dockerfiles/ is named like a hash of 64 digits; give it another name.");
   const folders: PublishedFolder[] = [];
