@@ -81,7 +81,7 @@ export function openLifecycle(options: LifecycleOptions): Lifecycle {
 
   const lookAtAll = () => {
     for (const { id } of store.images.all()) queue.add(imageKey(id));
-    for (const { id } of store.containers.all()) queue.add(containerKey(id));
+    for (const { id } of store.containers.briefs()) queue.add(containerKey(id));
     queue.add(SWEEP);
   };
 

@@ -1,6 +1,6 @@
 import type { Observed } from "../../drivers/driver.ts";
 import { Fault } from "../../fault.ts";
-import type { Container } from "../store/entities.ts";
+import type { BriefContainer } from "../store/containers.ts";
 import { drive } from "./drive.ts";
 import { isEngineTrouble } from "./engine-trouble.ts";
 import { sameAddress } from "./keep-container.ts";
@@ -18,7 +18,7 @@ export async function sweep(rooms: Rooms, signal: AbortSignal): Promise<Observed
   for (const { id } of rooms.store.tombstones.open()) rooms.queue.add(containerKey(id));
   const facts = await listAll(rooms, signal);
   const own = new Map(facts.filter(({ labels }) => labels.store === rooms.store.id).map((fact) => [fact.service, fact]));
-  const rows = rooms.store.containers.all();
+  const rows = rooms.store.containers.briefs();
   for (const row of rows) {
     if (wantsLook(row, own.get(row.service))) rooms.queue.add(containerKey(row.id));
   }
@@ -32,7 +32,7 @@ export function listAll({ clock, limits, driver }: Rooms, signal: AbortSignal): 
 }
 
 /** True where the row is on its way, or says something else than the fact does. */
-function wantsLook(row: Container, fact: Observed | undefined): boolean {
+function wantsLook(row: BriefContainer, fact: Observed | undefined): boolean {
   if (isPassing(row.state)) return true;
   if (row.state === "ERROR") return fact?.running === true || row.desiredInstances === 0 || isEngineTrouble(row.fault?.code);
   if (row.state !== "STARTED") return fact?.running === true || row.desiredInstances === 1;

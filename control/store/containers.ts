@@ -4,35 +4,42 @@ import { json, oneOf, optional, text, whole } from "./columns.ts";
 import type { Container, ContainerConfig } from "./entities.ts";
 import { listingsOf } from "./listing.ts";
 import { causeOf, historyIn, type Reason } from "./history.ts";
-import { rowsOf } from "./rows.ts";
+import { type Columns, rowsOf } from "./rows.ts";
 import type { Sql } from "./sql.ts";
 
 /** One whose folder its package no longer has is gone for clients, even where its row is not yet. */
 const LIVE = "image_id NOT IN (SELECT id FROM images WHERE state = 'DELETED')";
 
+/** What a look at every container needs of each, without the logs and texts that make up most of a row. */
+export type BriefContainer = Pick<Container, "id" | "service" | "generation" | "desiredInstances" | "state" | "fault" | "address">;
+
 export type Containers = ReturnType<typeof containersIn>;
 
 export function containersIn(sql: Sql) {
-  const rows = rowsOf<Container>(sql, "containers", "id", {
+  const brief: Columns<BriefContainer> = {
     id: text(),
+    service: text(),
+    generation: whole(),
+    desiredInstances: oneOf<0 | 1>(),
+    state: text<ContainerState>(),
+    fault: optional(json<FaultData>()),
+    address: optional(json<{ host: string; port: number }>()),
+  };
+  const briefs = rowsOf<BriefContainer>(sql, "containers", "id", brief);
+  const rows = rowsOf<Container>(sql, "containers", "id", {
+    ...brief,
     packageId: text(),
     imageId: text(),
     folder: text(),
     name: text(),
     friendlyName: text(),
-    service: text(),
-    generation: whole(),
     config: json<ContainerConfig>(),
     env: json<Record<string, string>>(),
-    desiredInstances: oneOf<0 | 1>(),
     wishedBy: optional(text()),
     wishedOn: whole(),
     stopFor: optional(text<"user" | "system">()),
-    state: text<ContainerState>(),
     since: whole(),
-    fault: optional(json<FaultData>()),
     runningGeneration: optional(whole()),
-    address: optional(json<{ host: string; port: number }>()),
     phases: optional(json<NonNullable<Container["phases"]>>()),
     attempts: whole(),
     notBefore: whole(),
@@ -45,6 +52,7 @@ export function containersIn(sql: Sql) {
   return {
     find: rows.find,
     all: () => rows.where("TRUE ORDER BY name, id"),
+    briefs: () => briefs.where("TRUE ORDER BY name, id"),
     byPackage: (packageId: string) => rows.where("package_id = ? ORDER BY name, id", packageId),
     byImage: (imageId: string) => rows.where("image_id = ? ORDER BY name, id", imageId),
     ...listingsOf(sql, "containers", LIVE, rows),
