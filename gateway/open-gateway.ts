@@ -1,32 +1,20 @@
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import type { Socket } from "node:net";
-import { TLSSocket } from "node:tls";
 import type { Clock } from "../clock.ts";
 import type { Log } from "../log.ts";
-import { admissionFault } from "./admission.ts";
-import { acceptWebSocket } from "./containers/accept-websocket.ts";
-import { apiAnswer, internalFault } from "./containers/answers.ts";
 import { openDecide } from "./containers/decide.ts";
 import { openHold } from "./containers/hold.ts";
 import { openLeases } from "./containers/lease.ts";
-import { openRefuseWebSocket } from "./containers/refuse-websocket.ts";
-import type { Answer, Decision } from "./decision.ts";
 import type { Directory } from "./directory.ts";
-import { readEarly } from "./forward/early-bytes.ts";
-import { openHttpProxy } from "./forward/http-proxy.ts";
-import { linger } from "./forward/linger.ts";
-import { sendAnswer, sendRawAnswer } from "./forward/send-answer.ts";
-import { transparentUpgrade } from "./forward/transparent-upgrade.ts";
+import type { Engine, EngineParts, Forwarder } from "./forward/engine.ts";
+import { openHttpProxyEngine } from "./forward/http-proxy/open-http-proxy-engine.ts";
 import type { Identity } from "./identity.ts";
-import { GATEWAY_LIMITS, MAX_HEAD_BYTES, type GatewayLimits } from "./limits.ts";
-import { headOf, isWebSocket } from "./request-head.ts";
-import { watchClient } from "./watch-client.ts";
+import { GATEWAY_LIMITS, type GatewayLimits } from "./limits.ts";
 
 export type GatewayParts = {
   directory: Directory;
   identity: Identity;
   /** The Unix socket of the control plane's API: where every request goes that is for no container. */
   apiSocket: string;
+  forwarder?: Forwarder;
   limits?: Partial<GatewayLimits>;
   /** Origins of pages that may call with a cookie (`BERTH_ORIGINS`), e.g. `https://stand.example.com`. */
   origins: readonly string[];
@@ -34,151 +22,19 @@ export type GatewayParts = {
   log: Log;
 };
 
-export type Gateway = {
-  /** The caller lets it listen, on a handle that workers may share. */
-  server: Server;
-  /** Takes no more connections, closes WebSockets with 1001 and lets requests finish for at most `ms`. */
-  drain(ms: number): Promise<void>;
-  /** Ends everything at once. The directory and the identity stay their opener's. */
-  close(): Promise<void>;
+const ENGINES: Record<Forwarder, (parts: EngineParts) => Engine> = {
+  splice: openHttpProxyEngine,
+  "http-proxy": openHttpProxyEngine,
 };
 
-/** Composes the edge: decide what to do with a request, then let an engine do it. */
-export function openGateway(parts: GatewayParts): Gateway {
+/** Composes the edge: decide what to do with a request, then let an engine do it. The directory and the identity stay their opener's. */
+export function openGateway(parts: GatewayParts): Engine {
   const { directory, clock, log } = parts;
   const limits = { ...GATEWAY_LIMITS, ...parts.limits };
   const hold = openHold({ directory, clock, limit: limits.holdLimit });
   const leases = openLeases({ directory, hold, clock, doubtMs: limits.doubtMs });
   const decide = openDecide({ ...parts, leases, limits });
-  const proxy = openHttpProxy({ clock, limits });
-  const refuse = openRefuseWebSocket();
-  const draining = new AbortController();
-  const open = new Set<Promise<void>>();
-  const answering = new Set<ServerResponse>();
-  const upgraded = new Set<Socket>();
-
-  const server = createServer({
-    // A body may take as long as it takes; only a head may not.
-    requestTimeout: 0,
-    headersTimeout: limits.headersTimeoutMs,
-    keepAliveTimeout: limits.keepAliveTimeoutMs,
-    maxHeaderSize: MAX_HEAD_BYTES,
-    insecureHTTPParser: false,
-    noDelay: true,
-    // The system's own two hours would keep a container awake for a client that vanished.
-    keepAlive: true,
-    keepAliveInitialDelay: limits.probeAfterMs,
-    shouldUpgradeCallback: isWebSocket,
-  });
-  server.maxHeadersCount = 0;
-  server.on("request", (request, response) => track(serve(request, response, () => undefined)));
-  server.on("checkContinue", (request: IncomingMessage, response: ServerResponse) => track(serve(request, response, () => response.writeContinue())));
-  server.on("upgrade", (request: IncomingMessage, socket: Socket, head: Buffer) => {
-    upgraded.add(socket);
-    socket.once("close", () => upgraded.delete(socket));
-    socket.on("error", () => undefined);
-    track(serveUpgrade(request, socket, head));
-  });
-
-  const close = async () => {
-    draining.abort();
-    const closed = new Promise<void>((resolve) => void server.close(() => resolve()));
-    server.closeAllConnections();
-    for (const socket of upgraded) socket.destroy();
-    proxy.close();
-    await Promise.allSettled(open);
-    await closed;
-  };
-
-  return {
-    server,
-    drain: async (ms) => {
-      server.close();
-      draining.abort();
-      for (const response of answering) response.shouldKeepAlive = false;
-      server.closeIdleConnections();
-      const enough = new AbortController();
-      await Promise.race([allOver().then(() => enough.abort()), clock.sleep(ms, enough.signal).catch(() => undefined)]);
-      await close();
-    },
-    close,
-  };
-
-  /** A connection whose head was already sent, with leave to go on, may still bring a request. */
-  async function allOver(): Promise<void> {
-    while (open.size > 0) await Promise.allSettled(open);
-  }
-
-  function track(exchange: Promise<void>): void {
-    const done = exchange
-      .catch((error: unknown) => log.error({ err: error }, "A request failed in a way that nobody foresaw"))
-      .finally(() => open.delete(done));
-    open.add(done);
-  }
-
-  async function serve(request: IncomingMessage, response: ServerResponse, onBodyWanted: () => void): Promise<void> {
-    const { signal, forget } = watchClient(request.socket);
-    answering.add(response);
-    response.once("close", () => {
-      forget();
-      answering.delete(response);
-    });
-    response.once("finish", () => dropRest(request));
-    if (draining.signal.aborted) response.shouldKeepAlive = false;
-    try {
-      const decision = await decided(request, signal, false);
-      if (decision.kind === "answer") sendAnswer(response, decision.answer);
-      else if (decision.kind === "forward")
-        await proxy.forward({ request, response, forward: decision.forward, lease: decision.lease, signal, onBodyWanted });
-    } catch (error) {
-      if (signal.aborted) return;
-      log.error({ err: error }, "A request could not be forwarded");
-      if (response.headersSent) response.destroy();
-      else sendAnswer(response, apiAnswer(internalFault(error)));
-    }
-  }
-
-  async function serveUpgrade(request: IncomingMessage, socket: Socket, head: Buffer): Promise<void> {
-    const { signal } = watchClient(socket);
-    const early = readEarly(socket, head, limits.prebufferBytes);
-    try {
-      const decision = await decided(request, signal, true);
-      if (decision.kind === "answer") sendRawAnswer(socket, decision.answer);
-      else if (decision.kind === "refuseWebSocket") refuse({ request, socket, head: early.take(), ...decision });
-      else if (decision.kind === "acceptWebSocket") {
-        await acceptWebSocket(
-          { clock, log, limits },
-          { request, socket, head: early.take(), forward: decision.forward, lease: decision.lease, signal, draining: draining.signal },
-        );
-      } else {
-        await transparentUpgrade({ clock, limits }, { request, socket, early, forward: decision.forward, lease: decision.lease, signal });
-      }
-    } catch (error) {
-      if (signal.aborted) return;
-      log.error({ err: error }, "An upgrade could not be forwarded");
-      socket.destroy();
-    } finally {
-      linger(socket, clock, limits.lingerMs);
-    }
-  }
-
-  async function decided(request: IncomingMessage, signal: AbortSignal, upgrade: boolean): Promise<Decision> {
-    const fault = admissionFault(request);
-    if (fault !== undefined) return { kind: "answer", answer: upgrade ? apiAnswer(fault) : closing(apiAnswer(fault)) };
-    const peer = { address: (request.socket.remoteAddress ?? "").replace(/^::ffff:/, "") };
-    return decide({ head: headOf(request, upgrade), peer, tls: request.socket instanceof TLSSocket, signal });
-  }
-
-  /** What remains of a body after its answer is read and thrown away for a while, so that the client gets to see the answer. */
-  function dropRest(request: IncomingMessage): void {
-    if (request.complete) return;
-    const cancel = clock.after(limits.lingerMs, () => request.socket.destroy());
-    request.once("close", cancel);
-    request.resume();
-  }
+  return ENGINES[parts.forwarder ?? "http-proxy"]({ decide, limits, clock, log });
 }
 
-/** Where a message is ambiguous, nothing that follows on its connection can be trusted. */
-function closing(answer: Answer): Answer {
-  return { ...answer, headers: [...answer.headers, ["Connection", "close"]] };
-}
+export type { Engine as Gateway };

@@ -1,5 +1,5 @@
 import type { IncomingMessage } from "node:http";
-import type { Head } from "./decision.ts";
+import type { Head } from "../../decision.ts";
 
 /**
  * True where a request is to become a WebSocket. No other protocol is ours to switch to: such a request is answered as if it had

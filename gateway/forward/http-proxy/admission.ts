@@ -1,5 +1,5 @@
 import type { IncomingMessage } from "node:http";
-import { Fault } from "../fault.ts";
+import { Fault } from "../../../fault.ts";
 
 /** Node's parser takes 0.9 and 2.0 as well, and would answer both as if they were 1.1. */
 const VERSIONS = new Set(["1.0", "1.1"]);

@@ -1,7 +1,7 @@
 import type { ClientRequest, IncomingMessage } from "node:http";
-import type { Forward, Lease } from "../decision.ts";
-import { MAX_HEAD_BYTES } from "../limits.ts";
-import { grouped, travelling } from "./header-lines.ts";
+import type { Forward, Lease } from "../../decision.ts";
+import { MAX_HEAD_BYTES } from "../../limits.ts";
+import { grouped, travelling } from "../header-lines.ts";
 
 /** Repeating one of these changes nothing (RFC 9110 §9.2.2). */
 const IDEMPOTENT = new Set(["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"]);

@@ -1,15 +1,15 @@
 import { Agent, IncomingMessage, type ClientRequest, type ServerResponse } from "node:http";
 import { pipeline, Stream } from "node:stream";
 import { ProxyServer, type ServerOptions } from "http-proxy";
-import type { Clock } from "../../clock.ts";
-import { Fault } from "../../fault.ts";
-import type { Forward, Lease } from "../decision.ts";
-import type { Target } from "../directory.ts";
-import type { GatewayLimits } from "../limits.ts";
-import { codeOf, unreachable } from "./dial.ts";
-import { namesOf, travelling } from "./header-lines.ts";
+import type { Clock } from "../../../clock.ts";
+import { Fault } from "../../../fault.ts";
+import type { Forward, Lease } from "../../decision.ts";
+import type { Target } from "../../directory.ts";
+import type { GatewayLimits } from "../../limits.ts";
+import { codeOf, unreachable } from "../dial.ts";
+import { namesOf, travelling } from "../header-lines.ts";
 import { isRepeatable, sendBody, writeHead } from "./outgoing-request.ts";
-import { sendAnswer } from "./send-answer.ts";
+import { sendAnswer } from "../send-answer.ts";
 
 export type HttpExchange = {
   request: IncomingMessage;
@@ -21,7 +21,7 @@ export type HttpExchange = {
   onBodyWanted(): void;
 };
 
-export type HttpProxy = {
+export type ForwardRequest = {
   /** Executes a decision to forward; resolves when the exchange is over, with whatever outcome, and the lease is released. */
   forward(exchange: HttpExchange): Promise<void>;
   close(): void;
@@ -35,7 +35,7 @@ type Outcome = { kind: "answered" } | { kind: "refused" | "stale" | "failed"; fa
  * client's, and reports failures; what travels is written here, because the library resolves `..` in a path, passes hop-by-hop
  * headers on and leaves a client hanging when the container dies within a body.
  */
-export function openHttpProxy(parts: { clock: Clock; limits: Pick<GatewayLimits, "connectTimeoutMs" | "upstreamIdleMs"> }): HttpProxy {
+export function openForwardRequest(parts: { clock: Clock; limits: Pick<GatewayLimits, "connectTimeoutMs" | "upstreamIdleMs"> }): ForwardRequest {
   const { clock, limits } = parts;
   const proxy = new ProxyServer({ selfHandleResponse: true, connectTimeout: limits.connectTimeoutMs });
   proxy.on("error", () => undefined);

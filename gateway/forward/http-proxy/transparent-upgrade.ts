@@ -1,16 +1,16 @@
 import type { IncomingMessage } from "node:http";
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
-import type { Clock } from "../../clock.ts";
-import { Fault } from "../../fault.ts";
-import type { Forward, HeaderLine, Lease } from "../decision.ts";
-import type { GatewayLimits } from "../limits.ts";
-import { askUpgrade } from "./ask-upgrade.ts";
-import { dialLease } from "./dial.ts";
+import type { Clock } from "../../../clock.ts";
+import { Fault } from "../../../fault.ts";
+import type { Forward, HeaderLine, Lease } from "../../decision.ts";
+import type { GatewayLimits } from "../../limits.ts";
+import { askUpgrade } from "../ask-upgrade.ts";
+import { dialLease } from "../dial.ts";
 import type { EarlyBytes } from "./early-bytes.ts";
-import { namesOf, travelling } from "./header-lines.ts";
-import { linger } from "./linger.ts";
-import { sendRawAnswer, sendRawHead } from "./send-answer.ts";
+import { namesOf, travelling } from "../header-lines.ts";
+import { linger } from "../linger.ts";
+import { sendRawAnswer, sendRawHead } from "../send-answer.ts";
 
 export type UpgradeExchange = {
   request: IncomingMessage;

@@ -1,0 +1,26 @@
+import type { Server } from "node:net";
+import type { Clock } from "../../clock.ts";
+import type { Log } from "../../log.ts";
+import type { Decide } from "../decision.ts";
+import type { GatewayLimits } from "../limits.ts";
+
+/** What there is: `splice` works on sockets; `http-proxy` on Node's own HTTP server and the library of that name. */
+export const FORWARDERS = ["splice", "http-proxy"] as const;
+export type Forwarder = (typeof FORWARDERS)[number];
+
+export type EngineParts = {
+  decide: Decide;
+  limits: GatewayLimits;
+  clock: Clock;
+  log: Log;
+};
+
+/** Reads what clients send, asks `decide` what is to be done with it, and does it. */
+export type Engine = {
+  /** The caller lets it listen, on a handle that workers may share. */
+  server: Server;
+  /** Takes no more connections, tells WebSockets to come again elsewhere and lets requests finish for at most `ms`; then closes. */
+  drain(ms: number): Promise<void>;
+  /** Ends everything at once. */
+  close(): Promise<void>;
+};

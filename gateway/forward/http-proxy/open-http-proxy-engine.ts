@@ -1,0 +1,152 @@
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { Socket } from "node:net";
+import { TLSSocket } from "node:tls";
+import { acceptWebSocket } from "../../containers/accept-websocket.ts";
+import { apiAnswer, internalFault } from "../../containers/answers.ts";
+import { openRefuseWebSocket } from "../../containers/refuse-websocket.ts";
+import type { Answer, Decision } from "../../decision.ts";
+import { MAX_HEAD_BYTES } from "../../limits.ts";
+import type { Engine, EngineParts } from "../engine.ts";
+import { linger } from "../linger.ts";
+import { sendAnswer, sendRawAnswer } from "../send-answer.ts";
+import { admissionFault } from "./admission.ts";
+import { readEarly } from "./early-bytes.ts";
+import { openForwardRequest } from "./forward-request.ts";
+import { headOf, isWebSocket } from "./request-head.ts";
+import { transparentUpgrade } from "./transparent-upgrade.ts";
+import { watchClient } from "./watch-client.ts";
+
+/** The engine on Node's own HTTP server and parser, and on `http-proxy` (http-proxy-3 under that name). */
+export function openHttpProxyEngine({ decide, limits, clock, log }: EngineParts): Engine {
+  const proxy = openForwardRequest({ clock, limits });
+  const refuse = openRefuseWebSocket();
+  const draining = new AbortController();
+  const open = new Set<Promise<void>>();
+  const answering = new Set<ServerResponse>();
+  const upgraded = new Set<Socket>();
+
+  const server = createServer({
+    // A body may take as long as it takes; only a head may not.
+    requestTimeout: 0,
+    headersTimeout: limits.headersTimeoutMs,
+    keepAliveTimeout: limits.keepAliveTimeoutMs,
+    maxHeaderSize: MAX_HEAD_BYTES,
+    insecureHTTPParser: false,
+    noDelay: true,
+    // The system's own two hours would keep a container awake for a client that vanished.
+    keepAlive: true,
+    keepAliveInitialDelay: limits.probeAfterMs,
+    shouldUpgradeCallback: isWebSocket,
+  });
+  server.maxHeadersCount = 0;
+  server.on("request", (request, response) => track(serve(request, response, () => undefined)));
+  server.on("checkContinue", (request: IncomingMessage, response: ServerResponse) => track(serve(request, response, () => response.writeContinue())));
+  server.on("upgrade", (request: IncomingMessage, socket: Socket, head: Buffer) => {
+    upgraded.add(socket);
+    socket.once("close", () => upgraded.delete(socket));
+    socket.on("error", () => undefined);
+    track(serveUpgrade(request, socket, head));
+  });
+
+  const close = async () => {
+    draining.abort();
+    const closed = new Promise<void>((resolve) => void server.close(() => resolve()));
+    server.closeAllConnections();
+    for (const socket of upgraded) socket.destroy();
+    proxy.close();
+    await Promise.allSettled(open);
+    await closed;
+  };
+
+  return {
+    server,
+    drain: async (ms) => {
+      server.close();
+      draining.abort();
+      for (const response of answering) response.shouldKeepAlive = false;
+      server.closeIdleConnections();
+      const enough = new AbortController();
+      await Promise.race([allOver().then(() => enough.abort()), clock.sleep(ms, enough.signal).catch(() => undefined)]);
+      await close();
+    },
+    close,
+  };
+
+  /** A connection whose head was already sent, with leave to go on, may still bring a request. */
+  async function allOver(): Promise<void> {
+    while (open.size > 0) await Promise.allSettled(open);
+  }
+
+  function track(exchange: Promise<void>): void {
+    const done = exchange
+      .catch((error: unknown) => log.error({ err: error }, "A request failed in a way that nobody foresaw"))
+      .finally(() => open.delete(done));
+    open.add(done);
+  }
+
+  async function serve(request: IncomingMessage, response: ServerResponse, onBodyWanted: () => void): Promise<void> {
+    const { signal, forget } = watchClient(request.socket);
+    answering.add(response);
+    response.once("close", () => {
+      forget();
+      answering.delete(response);
+    });
+    response.once("finish", () => dropRest(request));
+    if (draining.signal.aborted) response.shouldKeepAlive = false;
+    try {
+      const decision = await decided(request, signal, false);
+      if (decision.kind === "answer") sendAnswer(response, decision.answer);
+      else if (decision.kind === "forward")
+        await proxy.forward({ request, response, forward: decision.forward, lease: decision.lease, signal, onBodyWanted });
+    } catch (error) {
+      if (signal.aborted) return;
+      log.error({ err: error }, "A request could not be forwarded");
+      if (response.headersSent) response.destroy();
+      else sendAnswer(response, apiAnswer(internalFault(error)));
+    }
+  }
+
+  async function serveUpgrade(request: IncomingMessage, socket: Socket, head: Buffer): Promise<void> {
+    const { signal } = watchClient(socket);
+    const early = readEarly(socket, head, limits.prebufferBytes);
+    try {
+      const decision = await decided(request, signal, true);
+      if (decision.kind === "answer") sendRawAnswer(socket, decision.answer);
+      else if (decision.kind === "refuseWebSocket") refuse({ request, socket, head: early.take(), ...decision });
+      else if (decision.kind === "acceptWebSocket") {
+        await acceptWebSocket(
+          { clock, log, limits },
+          { request, socket, head: early.take(), forward: decision.forward, lease: decision.lease, signal, draining: draining.signal },
+        );
+      } else {
+        await transparentUpgrade({ clock, limits }, { request, socket, early, forward: decision.forward, lease: decision.lease, signal });
+      }
+    } catch (error) {
+      if (signal.aborted) return;
+      log.error({ err: error }, "An upgrade could not be forwarded");
+      socket.destroy();
+    } finally {
+      linger(socket, clock, limits.lingerMs);
+    }
+  }
+
+  async function decided(request: IncomingMessage, signal: AbortSignal, upgrade: boolean): Promise<Decision> {
+    const fault = admissionFault(request);
+    if (fault !== undefined) return { kind: "answer", answer: upgrade ? apiAnswer(fault) : closing(apiAnswer(fault)) };
+    const peer = { address: (request.socket.remoteAddress ?? "").replace(/^::ffff:/, "") };
+    return decide({ head: headOf(request, upgrade), peer, tls: request.socket instanceof TLSSocket, signal });
+  }
+
+  /** What remains of a body after its answer is read and thrown away for a while, so that the client gets to see the answer. */
+  function dropRest(request: IncomingMessage): void {
+    if (request.complete) return;
+    const cancel = clock.after(limits.lingerMs, () => request.socket.destroy());
+    request.once("close", cancel);
+    request.resume();
+  }
+}
+
+/** Where a message is ambiguous, nothing that follows on its connection can be trusted. */
+function closing(answer: Answer): Answer {
+  return { ...answer, headers: [...answer.headers, ["Connection", "close"]] };
+}
