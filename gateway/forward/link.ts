@@ -1,0 +1,112 @@
+import type { Socket } from "node:net";
+
+/** Whoever uses a link at the moment: what it is told of. */
+export type LinkUser = {
+  /** Some bytes came. Where the link is `volatile`, they are there only until this call ends: send them on, or copy them. */
+  onBytes(chunk: Buffer): void;
+  /** The other end sends nothing more. */
+  onEnd(): void;
+  /** What had to wait was sent: more may follow. */
+  onDrain(): void;
+  /** The connection is gone, `error` where it broke. Nothing follows. */
+  onClose(error: Error | undefined): void;
+};
+
+/** Up to here, copying bytes costs less than not reading on until they have left. */
+const COPIED_BYTES = 16_384;
+
+const NOBODY: LinkUser = { onBytes: () => undefined, onEnd: () => undefined, onDrain: () => undefined, onClose: () => undefined };
+
+/**
+ * One TCP or TLS connection as an engine sees it: one user at a time, who is told of everything, and says when to stop reading.
+ * Both ends may close their direction by themselves.
+ */
+export class Link {
+  readonly socket: Socket;
+  user: LinkUser = NOBODY;
+  /** True where the bytes of `onBytes` do not outlive the call. */
+  readonly volatile: boolean;
+  #error: Error | undefined;
+  #owesDrain = false;
+
+  /** Nothing is read before `resume`. The socket that `open` makes tells a `volatile` link's user of its bytes by itself. */
+  constructor(open: (link: Link) => Socket, volatile: boolean) {
+    this.volatile = volatile;
+    const socket = open(this);
+    this.socket = socket;
+    if (!volatile) socket.on("data", (chunk: Buffer) => this.user.onBytes(chunk)).pause();
+    socket.on("end", () => this.user.onEnd());
+    socket.on("drain", () => this.user.onDrain());
+    socket.on("error", (error) => void (this.#error ??= error));
+    socket.on("close", () => {
+      const last = this.user;
+      this.user = NOBODY;
+      last.onClose(this.#error);
+    });
+  }
+
+  get alive(): boolean {
+    return !this.socket.destroyed;
+  }
+
+  /** False once nothing more can be sent. */
+  get writable(): boolean {
+    return this.socket.writable;
+  }
+
+  resume(): void {
+    this.socket.resume();
+  }
+
+  pause(): void {
+    this.socket.pause();
+  }
+
+  /**
+   * Sends bytes that came from `from`, or that are the caller's to give away. False where they, or those before them, have to wait: the
+   * sender stops reading until `onDrain`.
+   */
+  send(chunk: Buffer, from?: Link): boolean {
+    const { socket } = this;
+    if (!socket.writable) return true;
+    if (from === undefined || !from.volatile) return socket.write(chunk);
+    if (chunk.length <= COPIED_BYTES) return socket.write(Buffer.from(chunk));
+    socket.write(chunk, this.#onSent);
+    // Taken by the system as a whole, or the buffer must not be read into again before the rest has left.
+    if (socket.writableLength === 0) return true;
+    this.#owesDrain = true;
+    return false;
+  }
+
+  /** The same for text of one byte a character. */
+  sendText(latin1: string): boolean {
+    return this.socket.writable ? this.socket.write(latin1, "latin1") : true;
+  }
+
+  /** Sends nothing more; what waits still leaves. */
+  end(): void {
+    if (this.socket.writable) this.socket.end();
+  }
+
+  destroy(): void {
+    this.socket.destroy();
+  }
+
+  /** Ends so that the other side knows that something is missing. */
+  reset(): void {
+    const { socket } = this;
+    if ("encrypted" in socket) socket.destroy();
+    else socket.resetAndDestroy();
+  }
+
+  readonly #onSent = () => {
+    if (!this.#owesDrain || this.socket.writableLength > 0) return;
+    this.#owesDrain = false;
+    this.user.onDrain();
+  };
+}
+
+/** A link over a socket that somebody else opened and nobody reads yet. */
+export function linkOver(socket: Socket): Link {
+  return new Link(() => socket, false);
+}
