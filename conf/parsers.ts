@@ -1,3 +1,5 @@
+import { isIP } from "node:net";
+
 /**
  * How a value is read: the text of a variable, or a scalar or list of the settings file, into the type that the program uses.
  * `read` answers undefined for what is not allowed; `allowed` says in a few words what is, for people.
@@ -91,6 +93,24 @@ export function list(of: Parser<string>): Parser<readonly string[]> {
       return values?.every((one) => one !== undefined) ? values : undefined;
     },
     schema: { type: ["array", "string"], items: of.schema },
+  };
+}
+
+/** Words for the addresses that never leave a machine, or a private network. */
+const ADDRESS_WORDS = ["loopback", "private"];
+
+/** IP addresses: one, a block in CIDR form, or one of the words. */
+export function addressBlock(): Parser<string> {
+  return {
+    allowed: "an IP address, a block such as 10.0.0.0/8, `loopback` or `private`",
+    read: (raw) => {
+      const value = scalar(raw)?.toLowerCase() ?? "";
+      if (ADDRESS_WORDS.includes(value)) return value;
+      const [, address = "", bits] = /^([^/]+)(?:\/(\d{1,3}))?$/.exec(value) ?? [];
+      const family = isIP(address);
+      return family !== 0 && !address.includes("%") && Number(bits ?? 0) <= (family === 6 ? 128 : 32) ? value : undefined;
+    },
+    schema: { type: "string" },
   };
 }
 

@@ -1,8 +1,9 @@
 import { DRIVERS } from "../drivers/driver.ts";
 import { REACHES } from "../drivers/docker/reach.ts";
+import { FORWARDERS } from "../gateway/forward/engine.ts";
 import { LOG_LEVELS } from "../log.ts";
 import { parameterName, spawnerNames } from "./names.ts";
-import { flag, host, list, oneOf, origin, port, quantity, text, url, wholeNumber } from "./parsers.ts";
+import { addressBlock, flag, host, list, oneOf, origin, port, quantity, text, url, wholeNumber } from "./parsers.ts";
 import { optional, setting, type Row, type Values } from "./row.ts";
 
 const SPAWNER_API = "the spawner API";
@@ -33,6 +34,18 @@ export const SETTINGS = {
     [],
     "Origins of web pages, beside the edge's own, that may start, stop and change things with a user's cookie, and read the answers",
   ),
+  trustedProxies: setting(
+    "BERTH_TRUSTED_PROXIES",
+    list(addressBlock()),
+    [],
+    "Load balancers in front, whose X-Forwarded-For, -Proto and -Host are believed and passed on; those of anybody else are replaced",
+  ),
+  tlsCert: optional(
+    "BERTH_TLS_CERT",
+    text("a path"),
+    "PEM file with the edge's certificate and its chain: the edge then speaks TLS. Read again when it changes, and on SIGHUP",
+  ),
+  tlsKey: optional("BERTH_TLS_KEY", text("a path"), "PEM file with its key"),
 
   // The program itself
   role: optional(
@@ -64,6 +77,12 @@ export const SETTINGS = {
     30,
     "How long open requests may finish when berth, or a container that is replaced, stops",
   ),
+  drainDelaySeconds: setting(
+    "BERTH_DRAIN_DELAY_SECONDS",
+    wholeNumber(0, 3_600, "seconds"),
+    0,
+    "How long berth, told to stop, still takes connections while `/readyz` answers 503, so that load balancers turn away first",
+  ),
   logLevel: setting(["BERTH_LOG_LEVEL", "GROK_SPAWNER_LOG_LEVEL"], oneOf(...LOG_LEVELS), "info", "Least level that is logged"),
   maxPackageMb: setting("BERTH_MAX_PACKAGE_MB", wholeNumber(1, 16_384, "megabytes"), 256, "Largest package that may be published"),
 
@@ -91,7 +110,36 @@ export const SETTINGS = {
     10_000,
     "Requests of one gateway process that may wait for one container; one more is answered 503",
   ),
-  forwarder: setting("BERTH_FORWARDER", oneOf("http-proxy"), "http-proxy", "Engine that moves the bytes"),
+  forwarder: setting(
+    "BERTH_FORWARDER",
+    oneOf(...FORWARDERS),
+    "http-proxy",
+    "Engine that moves the bytes: `splice` works on sockets, `http-proxy` on Node's own HTTP server",
+  ),
+  headTimeout: setting(
+    "BERTH_HEAD_TIMEOUT",
+    wholeNumber(100, 3_600_000, "milliseconds"),
+    30_000,
+    "How long a client may take to send the head of a request",
+  ),
+  idleTimeout: setting(
+    "BERTH_IDLE_TIMEOUT",
+    wholeNumber(0, 604_800_000, "milliseconds"),
+    3_600_000,
+    "How long no byte may pass either way within a request and its response; 0 for ever. Silent WebSockets end with their container, by its `shutdown_timeout`",
+  ),
+  totalTimeout: setting(
+    "BERTH_TOTAL_TIMEOUT",
+    wholeNumber(0, 604_800_000, "milliseconds"),
+    0,
+    "How long a request and its response may take in all; 0 for ever. Not for WebSockets",
+  ),
+  underscoreHeaders: setting(
+    "BERTH_UNDERSCORE_HEADERS",
+    oneOf("drop", "pass"),
+    "drop",
+    "Request headers with `_` in their names, which many servers take for the same with `-`, and so for ours",
+  ),
   dockerHost: optional(
     "DOCKER_HOST",
     url("unix:///path, tcp://host:port, or http(s)://host:port", "unix", "tcp", "http", "https", "npipe"),

@@ -1,4 +1,4 @@
-/** How long and how much a gateway puts up with. Times are milliseconds. */
+/** How long, how much and what a gateway puts up with. Times are milliseconds. */
 export type GatewayLimits = {
   /** How long a request may wait for its container, and then how long for the head of the response. */
   proxyRequestTimeoutMs: number;
@@ -13,7 +13,12 @@ export type GatewayLimits = {
   doubtMs: number;
   /** How long the control plane's API may take; `run` and `stop` may wait there for a whole start. */
   apiTimeoutMs: number;
+  /** How long a client may take to send the head of a request. */
   headersTimeoutMs: number;
+  /** How long no byte may pass either way within an exchange; 0: for ever. Not for WebSockets: their container's own time-out ends silent ones. */
+  idleTimeoutMs: number;
+  /** How long an exchange may take in all; 0: for ever. Not for WebSockets. */
+  totalTimeoutMs: number;
   keepAliveTimeoutMs: number;
   /** How long an unused connection to a container is kept; below the 5 s after which most servers close it. */
   upstreamIdleMs: number;
@@ -21,6 +26,8 @@ export type GatewayLimits = {
   probeAfterMs: number;
   /** How long the rest of a request is read and thrown away after its answer, and a closing socket waited for. */
   lingerMs: number;
+  /** Request headers with `_` in their names: CGI-like servers take them for the same with `-`, and so for ours. */
+  underscoreHeaders: "drop" | "pass";
 };
 
 export const GATEWAY_LIMITS: GatewayLimits = {
@@ -32,10 +39,13 @@ export const GATEWAY_LIMITS: GatewayLimits = {
   doubtMs: 1_500,
   apiTimeoutMs: 900_000,
   headersTimeoutMs: 30_000,
+  idleTimeoutMs: 3_600_000,
+  totalTimeoutMs: 0,
   keepAliveTimeoutMs: 75_000,
   upstreamIdleMs: 4_000,
   probeAfterMs: 30_000,
   lingerMs: 5_000,
+  underscoreHeaders: "drop",
 };
 
 /** Large enough for the cookies and tokens that browsers really send; Node's own 16 KiB are not. */

@@ -2,6 +2,7 @@ import { once } from "node:events";
 import type { Clock } from "../clock.ts";
 import type { Settings } from "../conf/settings.ts";
 import { Fault } from "../fault.ts";
+import type { GatewayLimits } from "../gateway/limits.ts";
 import { openFeed } from "../gateway/feed/open-feed.ts";
 import { openGateway } from "../gateway/open-gateway.ts";
 import type { Log } from "../log.ts";
@@ -30,7 +31,8 @@ export async function runGateway(options: {
     directory: feed.directory,
     identity: feed.identity,
     apiSocket: runtime.apiSocket,
-    limits: { proxyRequestTimeoutMs: settings.dockerSettings.proxyRequestTimeout, holdLimit: settings.holdLimit },
+    forwarder: settings.forwarder,
+    limits: limitsOf(settings),
     // A load balancer may show another Host than browsers do: a page of the public address is the stand's own all the same.
     origins: settings.webRoot === undefined ? settings.origins : [new URL(settings.webRoot).origin, ...settings.origins],
     clock,
@@ -47,5 +49,16 @@ export async function runGateway(options: {
       await gateway.drain(settings.drainSeconds * 1_000);
       await feed.close();
     },
+  };
+}
+
+function limitsOf(settings: Settings): Partial<GatewayLimits> {
+  return {
+    proxyRequestTimeoutMs: settings.dockerSettings.proxyRequestTimeout,
+    holdLimit: settings.holdLimit,
+    headersTimeoutMs: settings.headTimeout,
+    idleTimeoutMs: settings.idleTimeout,
+    totalTimeoutMs: settings.totalTimeout,
+    underscoreHeaders: settings.underscoreHeaders,
   };
 }
