@@ -1,0 +1,142 @@
+import { existsSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Command } from "./pinned.ts";
+import { CONTAINERS, portOf, PREFIX, type World } from "./world.ts";
+
+/** Where Debian puts nginx's modules. */
+const MODULES = "/usr/lib/nginx/modules";
+const LUA_MODULES = ["ndk_http_module.so", "ngx_http_lua_module.so"];
+
+/** Why Lua cannot run here. */
+export function luaMissing(): string | undefined {
+  return LUA_MODULES.every((name) => existsSync(join(MODULES, name))) ? undefined : "Debian's libnginx-mod-http-lua is not installed";
+}
+
+const KEPT = "keepalive_requests 1000000000; keepalive_timeout 600s;";
+
+/** The container for small bodies: nginx too, since nothing answers them cheaper. */
+export function fixedUpstream(world: World): Command {
+  return nginx(
+    world,
+    "upstream",
+    "",
+    `server {
+      listen 127.0.0.1:${world.fixedPort} backlog=4096 reuseport;
+      location / { default_type text/plain; return 200 "${FIXED_BODY}"; }
+      location /10k { default_type text/plain; set $kib "${"x".repeat(1_024)}"; return 200 "${"$kib".repeat(10)}"; }
+    }`,
+  );
+}
+
+export const FIXED_BODY = "an answer of thirty-six bytes, no CR";
+
+const FORWARD = `
+  proxy_http_version 1.1;
+  proxy_set_header Connection $upgrading;
+  proxy_set_header Upgrade $http_upgrade;
+  proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+  proxy_set_header X-Forwarded-Proto $scheme;
+  proxy_set_header X-Forwarded-Host $http_host;
+  proxy_set_header x-user-api-key $caller;
+  proxy_request_buffering off;
+  proxy_buffering off;
+  proxy_read_timeout 1h;
+  proxy_send_timeout 1h;
+  client_max_body_size 0;`;
+
+/** What makes long bodies cheap: fewer, larger reads. A buffer is taken anew for each request, so small ones go without. */
+const STREAMS = "proxy_buffer_size 512k; proxy_buffers 4 512k; proxy_busy_buffers_size 512k; client_body_buffer_size 512k;";
+
+const UPGRADING = `map $http_upgrade $upgrading { default upgrade; '' ''; }`;
+
+function servers(port: number, location: string): string {
+  return `server { listen 127.0.0.1:${port} backlog=4096; ${FORWARD} ${location} }
+  server { listen 127.0.0.1:${port + 1} backlog=4096; ${FORWARD} ${STREAMS} ${location} }`;
+}
+
+function upstreams(world: World): string {
+  const one = (name: string, port: number) => `upstream ${name} { server 127.0.0.1:${port}; keepalive 256; keepalive_requests 1000000000; }`;
+  return one("fixed", world.fixedPort) + one("raw", world.rawPort);
+}
+
+function upstreamOf(world: World, index: number): string {
+  return portOf(world, index) === world.fixedPort ? "fixed" : "raw";
+}
+
+/** Keys and ids as two maps, the prefix taken off by a pattern on the target as it came. */
+export function nginxMaps(world: World, port: number): Command {
+  const keys = world.keys.map((key) => `"${key}" "${key}";`).join("\n");
+  const routes = world.ids.map((id, index) => `"${id}" ${upstreamOf(world, index)};`).join("\n");
+  return nginx(
+    world,
+    `maps-${port}`,
+    "",
+    `map_hash_max_size 8192; map_hash_bucket_size 128; ${UPGRADING} ${upstreams(world)}
+    map $http_authorization $caller { default ""; ${keys} }
+    map $id $target { default ""; ${routes} }
+    ${servers(
+      port,
+      `location ${PREFIX} {
+        if ($caller = "") { return 401; }
+        # Named, since nginx encodes numbered ones anew.
+        if ($request_uri ~ "^${PREFIX}(?<id>[0-9a-f-]+)(?<rest>/.*)$") { }
+        if ($target = "") { return 404; }
+        proxy_pass http://$target$rest;
+      }`,
+    )}`,
+  );
+}
+
+/** The same decided in Lua, as a gateway of one's own on nginx would do it. */
+export function nginxLua(world: World, port: number): Command {
+  const lines = (values: string[], of: (value: string, index: number) => string) => values.map(of).join("\n");
+  const tables = `callers, routes = {}, {}
+${lines(world.keys, (key) => `callers["${key}"] = "${key}"`)}
+${lines(world.ids.slice(0, CONTAINERS), (id, index) => `routes["${id}"] = "${upstreamOf(world, index)}"`)}`;
+  const file = join(world.folder, "tables.lua");
+  writeFileSync(file, tables);
+  return nginx(
+    world,
+    `lua-${port}`,
+    LUA_MODULES.map((name) => `load_module ${MODULES}/${name};`).join("\n"),
+    `init_by_lua_file ${file}; ${UPGRADING} ${upstreams(world)}
+    ${servers(
+      port,
+      `location ${PREFIX} {
+        set $caller ""; set $target ""; set $rest "";
+        rewrite_by_lua_block {
+          local var = ngx.var
+          local caller = callers[var.http_authorization]
+          if not caller then return ngx.exit(401) end
+          local uri = var.request_uri
+          local target = routes[uri:sub(${PREFIX.length + 1}, ${PREFIX.length + 36})]
+          if not target then return ngx.exit(404) end
+          local rest = uri:sub(${PREFIX.length + 37})
+          var.caller = caller
+          var.target = target
+          var.rest = rest == "" and "/" or rest
+        }
+        proxy_pass http://$target$rest;
+      }`,
+    )}`,
+  );
+}
+
+function nginx(world: World, name: string, modules: string, http: string): Command {
+  const temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+    .map((kind) => `${kind}_temp_path ${world.folder}/${name}-${kind};`)
+    .join("\n");
+  const file = join(world.folder, `${name}.conf`);
+  writeFileSync(
+    file,
+    `${modules}
+    ${process.getuid?.() === 0 ? "user root;" : ""}
+    daemon off; worker_processes 1; worker_rlimit_nofile 20000; pid ${world.folder}/${name}.pid; pcre_jit on;
+    error_log ${world.folder}/${name}-error.log crit;
+    events { worker_connections 20000; multi_accept on; }
+    http { access_log off; ${temporary} tcp_nodelay on; ${KEPT}
+    ${http}
+    }`,
+  );
+  return { argv: ["nginx", "-p", world.folder, "-c", file, "-e", `${world.folder}/${name}-error.log`] };
+}

@@ -1,0 +1,49 @@
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { haproxy } from "./haproxy.ts";
+import { luaMissing, nginxLua, nginxMaps } from "./nginx.ts";
+import type { Command } from "./pinned.ts";
+import type { World } from "./world.ts";
+
+export type Proxy = {
+  name: string;
+  /** How it is started so that it listens on `port` of 127.0.0.1. */
+  command(world: World, port: number): Command;
+  /** Why it cannot be measured here, e.g. that it is not installed. */
+  missing?(): string | undefined;
+  /** It has another listener for long bodies, on the next port. */
+  streamsApart?: true;
+  /** It routes, but knows no keys: its figures are without that work. */
+  noKeys?: true;
+  /** The only workloads that it can do. */
+  only?: readonly string[];
+};
+
+const GATEWAY = join(import.meta.dirname, "../../../gateway");
+
+const berth = (name: string, settings: Record<string, string>, missing: () => string | undefined = () => undefined): Proxy => ({
+  name,
+  command: (world, port) => ({
+    argv: [process.execPath, join(import.meta.dirname, "berth-process.ts"), world.folder, String(port), JSON.stringify(settings)],
+  }),
+  missing,
+});
+
+/** A setting that this checkout's gateway does not have yet would be passed over in silence. */
+const unlessTaken = (setting: string) => () =>
+  readFileSync(join(GATEWAY, "open-gateway.ts"), "utf8").includes(setting) ? undefined : `this checkout has no ${setting}`;
+
+/** A row each, in the order in which they are measured and shown. */
+export const PROXIES: readonly Proxy[] = [
+  berth("berth", { forwarder: "splice" }, unlessTaken("openSpliceEngine")),
+  berth("berth, buffers", { forwarder: "splice", reads: "buffers" }, unlessTaken("reads")),
+  berth("berth, http-proxy", { forwarder: "http-proxy" }),
+  { name: "nginx", command: nginxMaps, missing: program("nginx"), streamsApart: true },
+  { name: "nginx-lua", command: nginxLua, missing: luaMissing, streamsApart: true },
+  { name: "haproxy", command: haproxy, missing: program("haproxy") },
+];
+
+function program(name: string): () => string | undefined {
+  const folders = [...(process.env["PATH"] ?? "").split(":"), "/usr/sbin", "/sbin"];
+  return () => (folders.some((folder) => existsSync(join(folder, name))) ? undefined : `the program ${name} is not installed`);
+}

@@ -1,0 +1,55 @@
+import { createHash } from "node:crypto";
+import { createServer, type AddressInfo } from "node:net";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+
+export const KEYS = 1_000;
+export const CONTAINERS = 1_000;
+/** The first so many containers are nginx with fixed bodies, the rest the server of `upstream.ts`. */
+export const FIXED = 900;
+export const PREFIX = "/api/docker/containers/proxy/";
+export const WS_PREFIX = "/api/docker/containers/proxy-ws/";
+
+/**
+ * What every proxy must know to do the same work: 1 000 API keys, and 1 000 container ids with their addresses. Which key and which id
+ * is the same in each run and each process.
+ */
+export type World = {
+  keys: string[];
+  ids: string[];
+  /** Ports on 127.0.0.1 of the two upstreams. */
+  fixedPort: number;
+  rawPort: number;
+  /** A short folder for configurations, sockets and logs. */
+  folder: string;
+};
+
+export function makeWorld(folder: string, fixedPort: number, rawPort: number): World {
+  const digest = (text: string) => createHash("sha256").update(text).digest("hex");
+  const ids = Array.from({ length: CONTAINERS }, (_, index) => digest(`container ${index}`)).map(
+    (hex) => `${hex.slice(0, 8)}-${hex.slice(8, 12)}-4${hex.slice(13, 16)}-8${hex.slice(17, 20)}-${hex.slice(20, 32)}`,
+  );
+  const keys = Array.from({ length: KEYS }, (_, index) => digest(`key ${index}`).slice(0, 48));
+  const world = { keys, ids, fixedPort, rawPort, folder };
+  // For the proxies and loads that are processes of their own; the script of wrk reads lines.
+  writeFileSync(join(folder, "world.json"), JSON.stringify(world));
+  writeFileSync(join(folder, "keys.txt"), keys.join("\n"));
+  writeFileSync(join(folder, "ids.txt"), ids.join("\n"));
+  return world;
+}
+
+export function portOf(world: World, index: number): number {
+  return index < FIXED ? world.fixedPort : world.rawPort;
+}
+
+/** A port that was free a moment ago: nginx and its like cannot say which one the system gave them. */
+export function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer()
+      .once("error", reject)
+      .listen(0, "127.0.0.1", () => {
+        const { port } = server.address() as AddressInfo;
+        server.close(() => resolve(port));
+      });
+  });
+}
