@@ -1,21 +1,8 @@
 import type { HeaderEdits, HeaderLine } from "../decision.ts";
+import { HOP_BY_HOP, mayBeNamed } from "../hop-by-hop.ts";
 
-/** What belongs to one connection and never travels on (RFC 9110 §7.6.1), in lower case. */
-const HOP_BY_HOP = new Set([
-  "connection",
-  "keep-alive",
-  "proxy-authenticate",
-  "proxy-authorization",
-  "proxy-authentication-info",
-  "proxy-connection",
-  "te",
-  "trailer",
-  "transfer-encoding",
-  "upgrade",
-]);
-
-/** Naming these in `Connection` would change what the message is, so it does not make them hop-by-hop. */
-const NEVER_NAMED = new Set(["host", "content-length"]);
+/** Node takes bodies out of their chunks and puts them into new ones. */
+const OF_THE_BODY = new Set(["trailer", "transfer-encoding"]);
 
 /** Node's flat list of names and values, as lines. */
 export function linesOf(rawHeaders: readonly string[]): HeaderLine[] {
@@ -35,9 +22,11 @@ export function travelling(rawHeaders: readonly string[], edits: HeaderEdits): H
   const dropped = new Set(edits.remove);
   for (const [name, value] of lines) {
     if (name.toLowerCase() !== "connection") continue;
-    for (const named of value.toLowerCase().split(",")) if (!NEVER_NAMED.has(named.trim())) dropped.add(named.trim());
+    for (const named of value.toLowerCase().split(",")) if (mayBeNamed(named.trim())) dropped.add(named.trim());
   }
-  const kept = lines.filter(([name]) => !HOP_BY_HOP.has(name.toLowerCase()) && !dropped.has(name.toLowerCase()));
+  const kept = lines.filter(
+    ([name]) => !HOP_BY_HOP.has(name.toLowerCase()) && !OF_THE_BODY.has(name.toLowerCase()) && !dropped.has(name.toLowerCase()),
+  );
   return [...kept, ...edits.add];
 }
 

@@ -1,0 +1,149 @@
+import type { BodyListener, HeadParser } from "./head-parser.ts";
+import { CODE, KIND } from "./llhttp.ts";
+import { MessageRefused } from "./message-refused.ts";
+import { Trailers, type TrailerRules } from "./trailers.ts";
+
+/** What says how the chunks of a body lie may be this long without a byte of the body: chunk extensions and trailers have no other limit. */
+const MAX_OVERHEAD_BYTES = 16_384;
+/** A size beyond 16 digits is larger than any body can be, or an attempt to have it read in two ways. */
+const MAX_SIZE_DIGITS = 16;
+
+const CR = 13;
+const LF = 10;
+const PRIMER = Buffer.from("POST / HTTP/1.1\r\nTransfer-Encoding:chunked\r\n\r\n", "latin1");
+
+/** Parsers for chunked bodies: one is owned only while a body is in between. */
+export class ChunkParsers {
+  readonly parser: HeadParser;
+  readonly #free: number[] = [];
+  readonly #primer: number;
+
+  constructor(parser: HeadParser) {
+    this.parser = parser;
+    this.#primer = parser.llhttp.exports.malloc(PRIMER.length);
+    PRIMER.copy(parser.llhttp.memory(), this.#primer);
+  }
+
+  /** One that stands at the first byte of a chunked body; the coding is the same in requests and responses. */
+  take(): number {
+    const { exports } = this.parser.llhttp;
+    const taken = this.#free.pop() ?? exports.llhttp_alloc(KIND.request);
+    exports.llhttp_reset(taken);
+    this.parser.listen(IGNORE);
+    exports.llhttp_execute(taken, this.#primer, PRIMER.length);
+    this.parser.listen(undefined);
+    return taken;
+  }
+
+  give(taken: number): void {
+    if (this.#free.length < 256) this.#free.push(taken);
+    else this.parser.llhttp.exports.llhttp_free(taken);
+  }
+}
+
+const IGNORE: BodyListener = { name: () => undefined, value: () => undefined, body: () => undefined };
+
+/** Reads the chunked bodies of one connection, to find where they end. */
+export class ChunkedReader implements BodyListener {
+  readonly #parsers: ChunkParsers;
+  readonly #rules: TrailerRules;
+  #own = 0;
+  #trailers: Trailers | undefined;
+  /** Bytes since the last byte of the body that were none of it. */
+  #overhead = 0;
+  /** Of the size that is being read; -1 where none is. */
+  #digits = 0;
+  // Of the run:
+  #onData: ((start: number, end: number) => void) | undefined;
+  #chunk: Buffer = PRIMER;
+  #shift = 0;
+  #seen = 0;
+
+  constructor(parsers: ChunkParsers, rules: TrailerRules) {
+    this.#parsers = parsers;
+    this.#rules = rules;
+  }
+
+  read(chunk: Buffer, at: number, onData?: (start: number, end: number) => void): number {
+    if (this.#own === 0) this.#begin();
+    const { parser } = this.#parsers;
+    const { llhttp, scratch, scratchBytes } = parser;
+    this.#onData = onData;
+    this.#chunk = chunk;
+    parser.listen(this);
+    try {
+      for (let from = at; from < chunk.length;) {
+        const to = Math.min(chunk.length, from + scratchBytes);
+        chunk.copy(llhttp.memory(), scratch, from, to);
+        this.#shift = from - scratch;
+        this.#seen = from;
+        const code = llhttp.exports.llhttp_execute(this.#own, scratch, to - from);
+        if (code !== CODE.ok && code !== CODE.paused) throw new MessageRefused(400, `The chunked body is malformed: ${llhttp.reason(this.#own)}`);
+        const end = code === CODE.paused ? llhttp.exports.llhttp_get_error_pos(this.#own) + this.#shift : to;
+        this.#walk(end);
+        if (code === CODE.paused) {
+          this.#trailers?.end();
+          this.close();
+          return end;
+        }
+        from = to;
+      }
+      return -1;
+    } catch (error) {
+      this.close();
+      throw error;
+    } finally {
+      parser.listen(undefined);
+      this.#onData = undefined;
+      this.#chunk = PRIMER;
+    }
+  }
+
+  close(): void {
+    if (this.#own !== 0) this.#parsers.give(this.#own);
+    this.#own = 0;
+    this.#trailers = undefined;
+  }
+
+  body(at: number, length: number): void {
+    const start = at + this.#shift;
+    this.#walk(start);
+    this.#seen = start + length;
+    this.#overhead = 0;
+    this.#digits = -1;
+    if (length > 0) this.#onData?.(start, start + length);
+  }
+
+  name(at: number, length: number): void {
+    this.#trailers ??= new Trailers(this.#rules);
+    this.#trailers.name(this.#chunk.toString("latin1", at + this.#shift, at + this.#shift + length));
+  }
+
+  value(): void {
+    this.#trailers?.value();
+  }
+
+  #begin(): void {
+    this.#own = this.#parsers.take();
+    this.#overhead = 0;
+    this.#digits = 0;
+  }
+
+  /** Looks at what is between chunks: the parser takes any number of leading zeros, and sizes up to 2^64. */
+  #walk(to: number): void {
+    for (let at = this.#seen; at < to && this.#trailers === undefined; at++) {
+      const byte = this.#chunk[at] ?? 0;
+      if (byte === LF) this.#digits = 0;
+      else if (byte === CR || !isHex(byte)) this.#digits = -1;
+      else if (this.#digits >= 0 && ++this.#digits > MAX_SIZE_DIGITS)
+        throw new MessageRefused(413, "The size of a chunk is larger than any body can be");
+    }
+    this.#overhead += to - this.#seen;
+    this.#seen = to;
+    if (this.#overhead > MAX_OVERHEAD_BYTES) throw new MessageRefused(431, "The chunks of the body have too much between them");
+  }
+}
+
+function isHex(byte: number): boolean {
+  return (byte >= 48 && byte <= 57) || (byte >= 97 && byte <= 102) || (byte >= 65 && byte <= 70);
+}

@@ -1,0 +1,29 @@
+import { MessageRefused } from "./message-refused.ts";
+
+/** What says where a body ends, out of the lines that do. */
+export type Framing = { lengths: number; length: string; codings: number; coding: string; minorVersion: 0 | 1 };
+
+/**
+ * The length of a body, or "chunked", or undefined where no line says. Whatever two readers could take in two ways is refused
+ * (RFC 9112 §6.3).
+ */
+export function readFraming({ lengths, length, codings, coding, minorVersion }: Framing): number | "chunked" | undefined {
+  if (codings > 0) {
+    if (lengths > 0) throw new MessageRefused(400, "The message has a Content-Length and a Transfer-Encoding");
+    if (codings > 1) throw new MessageRefused(400, "The message has more than one Transfer-Encoding");
+    if (minorVersion === 0) throw new MessageRefused(400, "A message of HTTP/1.0 has no Transfer-Encoding");
+    if (!isChunked(coding)) throw new MessageRefused(501, "The Transfer-Encoding is not exactly chunked");
+    return "chunked";
+  }
+  if (lengths === 0) return undefined;
+  if (lengths > 1) throw new MessageRefused(400, "The message has more than one Content-Length");
+  if (!/^\d+$/.test(length)) throw new MessageRefused(400, "The Content-Length is not a number");
+  const bytes = Number(length);
+  // Beyond it numbers are not exact, here and elsewhere.
+  if (length.length > 16 || !Number.isSafeInteger(bytes)) throw new MessageRefused(413, "The Content-Length is larger than any body can be");
+  return bytes;
+}
+
+function isChunked(coding: string): boolean {
+  return coding === "chunked" || coding.toLowerCase() === "chunked";
+}

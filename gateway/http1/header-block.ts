@@ -1,0 +1,212 @@
+import type { HeaderEdits, HeaderLine } from "../decision.ts";
+import { mayBeNamed } from "../hop-by-hop.ts";
+import { readFraming } from "./framing.ts";
+import { DROPPED, isName, markOf, NAME, UNSEEN, type KnownNames } from "./known-names.ts";
+import { MessageRefused } from "./message-refused.ts";
+
+const CR = 13;
+const LF = 10;
+const COLON = 58;
+
+export type HeadText = {
+  /** The whole head as latin1, its empty line included. */
+  text: string;
+  /** Of each line: where its name begins and ends, and where its value ends, spaces behind it included. */
+  spans: readonly number[];
+  /** Where the first header line begins. */
+  at: number;
+};
+
+export type ReadOptions = {
+  known: KnownNames;
+  /** Lines whose name has an underscore are taken for not there: many servers make `x_user` and `x-user` one name. */
+  dropUnderscores: boolean;
+};
+
+/** The header lines of a head as they came, what they are to a proxy, and how they are sent on. */
+export class HeaderBlock {
+  readonly text: string;
+  /** Of each line: where its name begins, where it ends, and its mark. */
+  readonly #lines: number[] = [];
+  /** Where the first line ends. */
+  protected readonly lineEnd: number;
+  /** How many lines there are of each that matters, and where the last one is in `#lines`. */
+  readonly #counts = [0, 0, 0, 0, 0, 0, 0, 0];
+  readonly #last = [0, 0, 0, 0, 0, 0, 0, 0];
+  readonly #named: readonly string[];
+  readonly #drops: boolean;
+
+  /** `spans` is what the parser found; that nothing but them is in the text is looked at again here. */
+  constructor({ text, spans, at }: HeadText, { known, dropUnderscores }: ReadOptions) {
+    this.text = text;
+    this.lineEnd = at;
+    const end = text.length - 2;
+    let drops = false;
+    let underscore = dropUnderscores ? text.indexOf("_", at) : -1;
+    let lineStart = at;
+    for (let next = 0; next < spans.length; next += 3) {
+      const start = spans[next] ?? 0;
+      const nameEnd = spans[next + 1] ?? 0;
+      const lineEnd = next + 3 < spans.length ? (spans[next + 3] ?? 0) : end;
+      if (
+        start !== lineStart ||
+        nameEnd <= start ||
+        spans[next + 2] !== lineEnd - 2 ||
+        text.charCodeAt(nameEnd) !== COLON ||
+        text.charCodeAt(lineEnd - 2) !== CR ||
+        text.charCodeAt(lineEnd - 1) !== LF
+      )
+        throw new MessageRefused(400, "A header line is malformed");
+      lineStart = lineEnd;
+      let mark = markOf(known, text, start, nameEnd);
+      if (underscore !== -1) {
+        if (underscore < start) underscore = text.indexOf("_", start);
+        if (underscore !== -1 && underscore < nameEnd) mark |= DROPPED | UNSEEN;
+      }
+      drops ||= mark >= DROPPED;
+      const id = mark & (DROPPED - 1);
+      if (id !== NAME.other) {
+        this.#counts[id] = (this.#counts[id] ?? 0) + 1;
+        this.#last[id] = next;
+      }
+      this.#lines.push(start, nameEnd, mark);
+    }
+    if (lineStart !== end || text.charCodeAt(end) !== CR || text.charCodeAt(end + 1) !== LF)
+      throw new MessageRefused(400, "The head does not end with an empty line");
+    this.#named = this.#counts[NAME.connection] === 0 ? NONE : namedIn(this.header("connection") ?? "");
+    this.#drops = drops || this.#named.length > 0;
+  }
+
+  /** How many lines have this name. */
+  protected count(id: number): number {
+    return this.#counts[id] ?? 0;
+  }
+
+  /** The value of the last line with this name. */
+  protected last(id: number): string {
+    return this.#value(this.#last[id] ?? 0);
+  }
+
+  /** What these lines say of the body's length: in bytes, chunked, or nothing. */
+  protected framing(minorVersion: 0 | 1): number | "chunked" | undefined {
+    const lengths = this.count(NAME.length);
+    const codings = this.count(NAME.coding);
+    if (lengths + codings === 0) return undefined;
+    return readFraming({
+      lengths,
+      length: lengths > 0 ? this.last(NAME.length) : "",
+      codings,
+      coding: codings > 0 ? this.last(NAME.coding) : "",
+      minorVersion,
+    });
+  }
+
+  header(name: string): string | undefined {
+    let found: string | undefined;
+    const lines = this.#lines;
+    for (let at = 0; at < lines.length; at += 3) {
+      const start = lines[at] ?? 0;
+      if ((lines[at + 1] ?? 0) - start !== name.length || !isName(this.text, start, name) || (lines[at + 2] ?? 0) >= UNSEEN) continue;
+      const value = this.#value(at);
+      found = found === undefined ? value : `${found}${name === "cookie" ? "; " : ", "}${value}`;
+    }
+    return found;
+  }
+
+  /** In lower case and order, a repeated one as often as it came. */
+  names(): string[] {
+    const names: string[] = [];
+    for (let at = 0; at < this.#lines.length; at += 3) if ((this.#lines[at + 2] ?? 0) < UNSEEN) names.push(this.#name(at).toLowerCase());
+    return names;
+  }
+
+  /** The lines that travel on, and those that `edits` add. */
+  lines(edits: HeaderEdits): HeaderLine[] {
+    const lines: HeaderLine[] = [];
+    for (let at = 0; at < this.#lines.length; at += 3) if (!this.#isDropped(at, edits.remove)) lines.push([this.#name(at), this.#value(at)]);
+    return [...lines, ...edits.add];
+  }
+
+  /** Their very bytes, up to the empty line and without it; `alsoDropped` are ids of names. */
+  protected kept(remove: readonly string[], alsoDropped: readonly number[] = NO_IDS): string {
+    const end = this.text.length - 2;
+    if (!this.#drops && remove.length === 0 && alsoDropped.length === 0) return this.text.slice(this.lineEnd, end);
+    let kept = "";
+    let run = this.lineEnd;
+    const lines = this.#lines;
+    for (let at = 0; at < lines.length; at += 3) {
+      if (!this.#isDropped(at, remove) && !alsoDropped.includes((lines[at + 2] ?? 0) & (DROPPED - 1))) continue;
+      const start = lines[at] ?? 0;
+      if (start > run) kept += this.text.slice(run, start);
+      run = lines[at + 3] ?? end;
+    }
+    return run < end ? kept + this.text.slice(run, end) : kept;
+  }
+
+  /** Whether `kept` would leave any line out. */
+  protected leavesOut(remove: readonly string[]): boolean {
+    if (this.#drops) return true;
+    if (remove.length === 0) return false;
+    for (let at = 0; at < this.#lines.length; at += 3) if (this.#isOneOf(at, remove)) return true;
+    return false;
+  }
+
+  #isDropped(at: number, remove: readonly string[]): boolean {
+    return (
+      (this.#lines[at + 2] ?? 0) >= DROPPED ||
+      (remove.length > 0 && this.#isOneOf(at, remove)) ||
+      (this.#named.length > 0 && this.#isOneOf(at, this.#named))
+    );
+  }
+
+  #isOneOf(at: number, names: readonly string[]): boolean {
+    const start = this.#lines[at] ?? 0;
+    const length = (this.#lines[at + 1] ?? 0) - start;
+    for (const name of names) if (name.length === length && isName(this.text, start, name)) return true;
+    return false;
+  }
+
+  #name(at: number): string {
+    return this.text.slice(this.#lines[at], this.#lines[at + 1]);
+  }
+
+  #value(at: number): string {
+    return trimmed(this.text, (this.#lines[at + 1] ?? 0) + 1, (this.#lines[at + 3] ?? this.text.length - 2) - 2);
+  }
+}
+
+const NONE: readonly string[] = [];
+const NO_IDS: readonly number[] = [];
+
+/** Without the spaces and tabs around it, and no other: a value may begin with a byte that JavaScript takes for a space. */
+export function trimmed(text: string, from: number, to: number): string {
+  let start = from;
+  let end = to;
+  while (start < end && isBlank(text.charCodeAt(start))) start++;
+  while (end > start && isBlank(text.charCodeAt(end - 1))) end--;
+  return text.slice(start, end);
+}
+
+function isBlank(code: number): boolean {
+  return code === 32 || code === 9;
+}
+
+/** The members of a list such as `Connection`'s, in lower case. */
+export function membersOf(value: string): string[] {
+  return value.split(",").map((member) => trimmed(member, 0, member.length).toLowerCase());
+}
+
+/** What `Connection` makes hop-by-hop. */
+function namedIn(connection: string): readonly string[] {
+  switch (connection) {
+    case "keep-alive":
+    case "Keep-Alive":
+    case "close":
+    case "Upgrade":
+      return NONE;
+    default:
+      return membersOf(connection).filter(
+        (name) => name !== "" && name !== "close" && name !== "keep-alive" && name !== "upgrade" && mayBeNamed(name),
+      );
+  }
+}

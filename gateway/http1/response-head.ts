@@ -1,0 +1,73 @@
+import type { HeaderEdits } from "../decision.ts";
+import { writeLines } from "./added-lines.ts";
+import { HeaderBlock, membersOf, type HeadText, type ReadOptions } from "./header-block.ts";
+import { NAME } from "./known-names.ts";
+import { MessageRefused } from "./message-refused.ts";
+import { isPersistent } from "./request-head.ts";
+
+export type ResponseText = Omit<HeadText, "at">;
+
+/**
+ * The head of a response that is fit to be passed on. As strict as with requests, but for the space behind a status without a reason,
+ * which many leave out.
+ */
+export class ResponseHead extends HeaderBlock {
+  readonly status: number;
+  /** As latin1; may be empty. */
+  readonly reason: string;
+  readonly minorVersion: 0 | 1;
+  /** The container wants to keep its connection, and its next response can be told from this one. */
+  readonly persistent: boolean;
+  /** Of a body with a length, in bytes; else 0. */
+  readonly bodyLength: number;
+  /** Of the head as it was received, in bytes. */
+  readonly length: number;
+  readonly #framing: number | "chunked" | undefined;
+  /** A coding that a response of this status cannot have. */
+  readonly #strayCoding: boolean;
+
+  constructor({ text, spans }: ResponseText, options: ReadOptions) {
+    const line = STATUS_LINE.exec(text);
+    if (line === null) throw new MessageRefused(400, "The status line is malformed");
+    super({ text, spans, at: line[0].length }, options);
+    this.minorVersion = line[1] === "1" ? 1 : 0;
+    this.status = Number(line[2]);
+    this.reason = line[3] ?? "";
+    this.length = text.length;
+    this.#framing = this.framing(this.minorVersion);
+    const bodiless = this.status < 200 || this.status === 204;
+    this.bodyLength = typeof this.#framing === "number" && !bodiless && this.status !== 304 ? this.#framing : 0;
+    this.#strayCoding = bodiless && this.#framing === "chunked";
+    const connection = this.count(NAME.connection) === 0 ? NO_OPTIONS : membersOf(this.header("connection") ?? "");
+    // What such a response says of a body may be followed by one.
+    const stray = bodiless && this.#framing !== undefined && this.#framing !== 0;
+    this.persistent = !stray && isPersistent(this.minorVersion, connection);
+  }
+
+  /** How the body of this response to a request with `method` ends (RFC 9112 §6.3). */
+  bodyKind(method: string): "none" | "length" | "chunked" | "close" {
+    if (method === "HEAD" || this.status < 200 || this.status === 204 || this.status === 304) return "none";
+    if (this.#framing === undefined) return "close";
+    return this.#framing === "chunked" ? "chunked" : this.#framing === 0 ? "none" : "length";
+  }
+
+  /** Of a 101: the protocol that is switched to, in lower case. */
+  get upgrade(): string | undefined {
+    return this.status === 101 ? this.header("upgrade")?.toLowerCase() : undefined;
+  }
+
+  /**
+   * The head to send, as latin1, always as HTTP/1.1; `dechunk` for a body that is taken out of its chunks. Undefined where not one
+   * byte would change, so that the buffer it came in can be passed on.
+   */
+  write(edits: HeaderEdits, more = "", dechunk = false): string | undefined {
+    const coding = this.#strayCoding || (dechunk && (this.count(NAME.coding) > 0 || this.count(NAME.trailer) > 0));
+    if (!coding && more === "" && edits.add.length === 0 && this.minorVersion === 1 && !this.leavesOut(edits.remove)) return undefined;
+    const kept = coding ? this.kept(edits.remove, CODING) : this.kept(edits.remove);
+    return `HTTP/1.1${this.text.slice(8, this.lineEnd)}${kept}${writeLines(edits.add)}${more}\r\n`;
+  }
+}
+
+const STATUS_LINE = /^HTTP\/1\.([01]) ([1-9]\d\d)(?: ([\t\x20-\x7e\x80-\xff]*))?\r\n/;
+const CODING = [NAME.coding, NAME.trailer];
+const NO_OPTIONS: readonly string[] = [];
