@@ -11,7 +11,7 @@ import { measure, medians, startProxy, type Cell, type Pass, type Runner } from 
 import { fixedUpstream } from "./proxy/nginx.ts";
 import { readOptions } from "./proxy/options.ts";
 import { LOAD_CORE, openPinned } from "./proxy/pinned.ts";
-import { PROXIES } from "./proxy/proxies.ts";
+import { proxies } from "./proxy/proxies.ts";
 import { printWorkload } from "./proxy/print.ts";
 import { WORKLOADS } from "./proxy/workloads.ts";
 import { freePort, makeWorld } from "./proxy/world.ts";
@@ -39,8 +39,10 @@ async function run(): Promise<void> {
   const raw = { argv: [process.execPath, join(import.meta.dirname, "proxy/upstream.ts"), String(world.rawPort)] };
   await processes.serve("upstream raw", LOAD_CORE, raw, world.rawPort);
 
+  processes.start("control", LOAD_CORE, { argv: [process.execPath, join(import.meta.dirname, "proxy/control-process.ts"), folder] });
+
   const runners: Runner[] = [];
-  for (const proxy of PROXIES.filter(({ name }) => named(options.only, name))) {
+  for (const proxy of proxies(options.berth).filter(({ name }) => named(options.only, name))) {
     const missing = proxy.missing?.();
     if (missing !== undefined) {
       console.log(`${proxy.name} is left out: ${missing}`);
@@ -50,7 +52,7 @@ async function run(): Promise<void> {
       const runner = await startProxy(proxy, world, await freePort(), processes);
       const wrong = await wrongs(world, runner.port, { noKeys: proxy.noKeys === true });
       if (wrong.length === 0) runners.push(runner);
-      else console.log(`${proxy.name} is left out, since it does not do the work: ${wrong.join("; ")}`);
+      else console.log(`${proxy.name} is left out, since it does not do the work: ${wrong.join("; ")}\n${runner.pinned?.output().slice(-1_000)}`);
     } catch (error) {
       console.log(`${proxy.name} is left out: ${(error as Error).message}`);
     }

@@ -45,12 +45,13 @@ const FORWARD = `
   client_max_body_size 0;`;
 
 /** What makes long bodies cheap: fewer, larger reads. A buffer is taken anew for each request, so small ones go without. */
+const BODIES = "proxy_buffer_size 64k; proxy_buffers 8 64k; client_body_buffer_size 64k;";
 const STREAMS = "proxy_buffer_size 512k; proxy_buffers 4 512k; proxy_busy_buffers_size 512k; client_body_buffer_size 512k;";
 
 const UPGRADING = `map $http_upgrade $upgrading { default upgrade; '' ''; }`;
 
 function servers(port: number, location: string): string {
-  return `server { listen 127.0.0.1:${port} backlog=4096; ${FORWARD} ${location} }
+  return `server { listen 127.0.0.1:${port} backlog=4096; ${FORWARD} ${BODIES} ${location} }
   server { listen 127.0.0.1:${port + 1} backlog=4096; ${FORWARD} ${STREAMS} ${location} }`;
 }
 
@@ -71,7 +72,7 @@ export function nginxMaps(world: World, port: number): Command {
     world,
     `maps-${port}`,
     "",
-    `map_hash_max_size 8192; map_hash_bucket_size 128; ${UPGRADING} ${upstreams(world)}
+    `map_hash_max_size 16384; map_hash_bucket_size 256; ${UPGRADING} ${upstreams(world)}
     map $http_authorization $caller { default ""; ${keys} }
     map $id $target { default ""; ${routes} }
     ${servers(

@@ -1,3 +1,4 @@
+import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 
 export type Options = {
@@ -8,6 +9,8 @@ export type Options = {
   seconds: number;
   /** Of one long body. */
   streamMb: number;
+  /** The checkout whose gateway is measured. */
+  berth: string;
   /** Whether the page and the picture are written: only a whole run may replace them. */
   write: boolean;
 };
@@ -18,6 +21,7 @@ export const HELP = `npm run bench:proxy -- [options]
   --passes 3               interleaved passes; medians are shown
   --seconds 2              of each pass of a workload that lasts so long as it is told to
   --stream-mb 1024         length of one long body
+  --berth FOLDER           the gateway of another checkout, with this one's loads and peers
   --write                  writes the page although not everything was measured`;
 
 export function readOptions(argv: string[]): Options {
@@ -29,6 +33,7 @@ export function readOptions(argv: string[]): Options {
       passes: { type: "string", default: "3" },
       seconds: { type: "string", default: "2" },
       "stream-mb": { type: "string", default: "1024" },
+      berth: { type: "string", default: join(import.meta.dirname, "../../..") },
       write: { type: "boolean", default: false },
       help: { type: "boolean", default: false },
     },
@@ -44,6 +49,7 @@ export function readOptions(argv: string[]): Options {
     workloads,
     passes: Number(values.passes),
     seconds: Number(values.seconds),
+    berth: resolve(values.berth),
     streamMb: Number(values["stream-mb"]),
     write: values.write || (only === undefined && workloads === undefined),
   };

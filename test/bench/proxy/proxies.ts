@@ -19,29 +19,28 @@ export type Proxy = {
   only?: readonly string[];
 };
 
-const GATEWAY = join(import.meta.dirname, "../../../gateway");
+/** A row each, in the order in which they are measured and shown; berth's are of the checkout `root`. */
+export function proxies(root: string): readonly Proxy[] {
+  const berth = (name: string, settings: Record<string, string>, missing: () => string | undefined = () => undefined): Proxy => ({
+    name,
+    command: (world, port) => ({
+      argv: [process.execPath, join(root, "test/bench/proxy/berth-process.ts"), world.folder, String(port), JSON.stringify(settings)],
+    }),
+    missing,
+  });
+  /** A setting that the checkout's gateway does not have would be passed over in silence. */
+  const unlessTaken = (file: string, setting: RegExp) => () =>
+    setting.test(readFileSync(join(root, file), "utf8")) ? undefined : `this checkout has no ${setting.source}`;
 
-const berth = (name: string, settings: Record<string, string>, missing: () => string | undefined = () => undefined): Proxy => ({
-  name,
-  command: (world, port) => ({
-    argv: [process.execPath, join(import.meta.dirname, "berth-process.ts"), world.folder, String(port), JSON.stringify(settings)],
-  }),
-  missing,
-});
-
-/** A setting that this checkout's gateway does not have yet would be passed over in silence. */
-const unlessTaken = (setting: string) => () =>
-  readFileSync(join(GATEWAY, "open-gateway.ts"), "utf8").includes(setting) ? undefined : `this checkout has no ${setting}`;
-
-/** A row each, in the order in which they are measured and shown. */
-export const PROXIES: readonly Proxy[] = [
-  berth("berth", { forwarder: "splice" }, unlessTaken("openSpliceEngine")),
-  berth("berth, buffers", { forwarder: "splice", reads: "buffers" }, unlessTaken("reads")),
-  berth("berth, http-proxy", { forwarder: "http-proxy" }),
-  { name: "nginx", command: nginxMaps, missing: program("nginx"), streamsApart: true },
-  { name: "nginx-lua", command: nginxLua, missing: luaMissing, streamsApart: true },
-  { name: "haproxy", command: haproxy, missing: program("haproxy") },
-];
+  return [
+    berth("berth", { forwarder: "splice" }, unlessTaken("gateway/open-gateway.ts", /openSpliceEngine/)),
+    berth("berth, buffers", { forwarder: "splice", reads: "buffers" }, unlessTaken("gateway/open-gateway.ts", /\breads\b/)),
+    berth("berth, http-proxy", { forwarder: "http-proxy" }),
+    { name: "nginx", command: nginxMaps, missing: program("nginx"), streamsApart: true },
+    { name: "nginx-lua", command: nginxLua, missing: luaMissing, streamsApart: true },
+    { name: "haproxy", command: haproxy, missing: program("haproxy") },
+  ];
+}
 
 function program(name: string): () => string | undefined {
   const folders = [...(process.env["PATH"] ?? "").split(":"), "/usr/sbin", "/sbin"];

@@ -1,0 +1,43 @@
+/**
+ * What a gateway asks, in place of the control plane: `node control-process.ts FOLDER`. It says over `gateway/wire.ts` that every container is
+ * awake and who holds which key, so that the gateway under test runs with its own feed and caches as it does behind a whole berth.
+ */
+import { readFileSync } from "node:fs";
+import { createServer, type IncomingMessage } from "node:http";
+import { join } from "node:path";
+import { FEED_BEAT_MS, type FeedLine, type WhoAnswer, type WhoAsk } from "../../../gateway/wire.ts";
+import { portOf, type World } from "./world.ts";
+
+const [folder = ""] = process.argv.slice(2);
+const world = JSON.parse(readFileSync(join(folder, "world.json"), "utf8")) as World;
+const holders = new Map(
+  world.keys.map((key, index): [string, WhoAnswer] => [key, { userId: world.ids[index] ?? "", login: `user${index}`, admin: false }]),
+);
+const containers = world.ids.map((id, index) => {
+  return { id, name: `container${index}`, standing: { kind: "awake" as const, address: { host: "127.0.0.1", port: portOf(world, index) } } };
+});
+
+createServer((request, response) => {
+  if (request.url === "/feed") {
+    const say = (line: FeedLine) => response.write(`${JSON.stringify(line)}\n`);
+    say({ kind: "hello", gateway: "bench" });
+    say({ kind: "all", containers, seq: 0 });
+    const beat = setInterval(() => say({ kind: "beat" }), FEED_BEAT_MS / 2);
+    response.once("close", () => clearInterval(beat));
+  } else if (request.url === "/who") {
+    void bodyOf(request).then((text) => {
+      const holder = holders.get((JSON.parse(text) as WhoAsk).token);
+      response.writeHead(holder === undefined ? 404 : 200, { "Content-Type": "application/json" });
+      response.end(JSON.stringify(holder ?? { code: "TOKEN_INVALID", status: 404, message: "Nobody holds this token" }));
+    });
+  } else {
+    request.resume().once("end", () => response.writeHead(204).end());
+  }
+}).listen(join(folder, "control.sock"));
+process.once("SIGTERM", () => process.exit(0));
+
+async function bodyOf(request: IncomingMessage): Promise<string> {
+  let text = "";
+  for await (const piece of request) text += String(piece);
+  return text;
+}
