@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Test } from "tap";
 import { systemClock, type Clock } from "../../clock.ts";
+import type { Forwarder } from "../../gateway/forward/engine.ts";
 import type { GatewayLimits } from "../../gateway/limits.ts";
 import { openGateway, type Gateway } from "../../gateway/open-gateway.ts";
 import { openLog } from "../../log.ts";
@@ -18,13 +19,17 @@ export type Address = { host: string; port: number };
 export type Stand = TestDirectory & { gateway: Gateway; port: number; base: string; apiSocket: string };
 
 /** A gateway that listens on a port of its own, over a directory that the test holds. */
-export async function openStand(t: Test, options: { limits?: Partial<GatewayLimits>; origins?: string[]; clock?: Clock } = {}): Promise<Stand> {
+export async function openStand(
+  t: Pick<Test, "teardown">,
+  options: { limits?: Partial<GatewayLimits>; origins?: string[]; forwarder?: Forwarder; clock?: Clock } = {},
+): Promise<Stand> {
   const held = openTestDirectory();
   const apiSocket = join(await shortFolder(t), "api.sock");
   const gateway = openGateway({
     directory: held.directory,
     identity: held.identity,
     apiSocket,
+    ...(options.forwarder === undefined ? {} : { forwarder: options.forwarder }),
     limits: { doubtMs: 50, lingerMs: 500, ...options.limits },
     origins: options.origins ?? [],
     clock: options.clock ?? systemClock(),
@@ -37,7 +42,7 @@ export async function openStand(t: Test, options: { limits?: Partial<GatewayLimi
 }
 
 /** A folder whose path leaves room for a socket's name: such a path has at most 107 bytes. */
-export async function shortFolder(t: Test): Promise<string> {
+export async function shortFolder(t: Pick<Test, "teardown">): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), "berth-"));
   t.teardown(() => rm(folder, { recursive: true, force: true }));
   return folder;
@@ -60,7 +65,7 @@ export async function openRawContainer(t: Test, onConnection: (socket: Socket) =
 }
 
 export async function listen(
-  t: Test,
+  t: Pick<Test, "teardown">,
   server: Server | ReturnType<typeof createTcpServer>,
   where: { path: string } | { port: number } = { port: 0 },
 ): Promise<Address> {

@@ -1,0 +1,31 @@
+import type { Forwarder } from "../../gateway/forward/engine.ts";
+
+/** One of berth's engines, and the rows that it does not pass, each with the reason. */
+export type ProbedEngine = { forwarder: Forwarder; cannot: Readonly<Record<string, string>> };
+
+/** A row that is declared here and passes fails the test as well as one that is not and does not: so the page stays true. */
+export const ENGINES: readonly ProbedEngine[] = [
+  {
+    forwarder: "http-proxy",
+    cannot: {
+      "forged-forwarded-for": "it is appended to",
+      "underscore-header": "it is passed on",
+      "absolute-form": "the `Host` that came is kept",
+      "too-many-lines": "lines are not counted",
+      "request-line": "Node's parser takes several spaces for one",
+      "head-untouched": "Node writes lines of one name together, under the first one's spelling",
+      "head-never-ends": "Node looks for overdue heads twice a minute only, so that one may last half a minute longer",
+      "expect-end-to-end": "the 100 is the gateway's own, and comes when the container is connected",
+      "expect-refused": "the 100 is said before the container sees the head",
+      "request-trailers": "Node's server and client frame bodies anew",
+      "half-close": "Node's server takes the end of the client's sending for its leaving",
+      "chunks-untouched": "Node frames the body anew",
+      "early-hints": "the library does not pass them on",
+      interim: "the library does not pass them on",
+      "response-trailers": "the library does not pass them on",
+      "until-close": "Node frames the body in chunks",
+      "truncated-until-close": "Node's client takes a broken connection for the end of such a body",
+      "repeated-once": "Node's client does not say whether a part of the head had come, so it is asked again then too",
+    },
+  },
+];

@@ -1,0 +1,214 @@
+import { readChunked } from "../messages.ts";
+import { answered, answersOf, arrived, ask, firstSeen, headFor, judge, shown, type Row } from "../row.ts";
+import { dial, pour, settled, within } from "../wire.ts";
+
+const OK = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+const TOTAL = 67_108_864;
+/** What the buffers of the system and of a proxy may hold on one way, in bytes. */
+const BOUND = 41_943_040;
+
+/** What becomes of a request's body, and of when it is sent. */
+export const REQUEST_BODY: readonly Row[] = [
+  {
+    id: "expect-end-to-end",
+    asks: "`Expect: 100-continue` reaches the container, and the 100 that the client gets is the container's",
+    section: "RFC 9110 §10.1.1",
+    probe: async (proxy) => {
+      proxy.container.onRequest(() => undefined);
+      const client = await dial(proxy.port);
+      client.send(headFor(proxy, "/", { method: "POST", lines: ["Expect: 100-continue", "Content-Length: 4"] }));
+      const heard = await arrived(proxy, 1, 500);
+      await settled(500, client.count);
+      const early = client.came();
+      const [link] = proxy.container.links;
+      link?.send("HTTP/1.1 100 Go On\r\nX-Mine: 1\r\n\r\n");
+      await within(1_000, () => client.came().includes("100"));
+      const told = client.came();
+      client.send("body");
+      await within(1_000, () => proxy.container.came().endsWith("body"));
+      link?.send(OK);
+      await answered(client);
+      const expects = firstSeen(proxy).values("expect");
+      return judge(
+        `${heard ? `the container saw Expect: ${expects.join() || "none"}` : "the container saw nothing before the body"}; before it spoke the client had ${shown(early) || "nothing"}; then ${shown(told, 40)}`,
+        {
+          "Expect reaches the container": expects.join() === "100-continue",
+          "nobody says 100 before the container": early === "",
+          "its 100 reaches the client": told.startsWith("HTTP/1.1 100 Go On\r\n"),
+          "the body follows": proxy.container.came().endsWith("body"),
+          "the answer follows": answersOf(client, ["POST"]).last.status === 200,
+        },
+      );
+    },
+  },
+  {
+    id: "expect-refused",
+    asks: "A container that refuses instead of saying 100 is heard, and no 100 is made up",
+    section: "RFC 9110 §10.1.1",
+    probe: async (proxy) => {
+      proxy.container.onRequest((link) => link.send("HTTP/1.1 401 No\r\nContent-Length: 2\r\n\r\nno"));
+      const client = await dial(proxy.port);
+      client.send(headFor(proxy, "/", { method: "POST", lines: ["Expect: 100-continue", "Content-Length: 4"] }));
+      await within(2_000, () => client.came().includes("\r\n\r\n"));
+      const said = answersOf(client, ["POST"])
+        .responses.map(({ status }) => status)
+        .join(", then ");
+      return judge(`the client got ${said || "nothing"}`, { "only the refusal": said === "401" });
+    },
+  },
+  {
+    id: "request-trailers",
+    asks: "The trailers of a chunked request reach the container",
+    section: "RFC 9112 §7.1.2",
+    probe: async (proxy) => {
+      proxy.container.onRequest((link) => void within(1_500, () => bodyOf(link.came()).whole).then(() => link.send(OK)));
+      await ask(
+        proxy,
+        `${headFor(proxy, "/", { method: "POST", lines: ["Transfer-Encoding: chunked", "Trailer: X-Sum"] })}3\r\nabc\r\n0\r\nX-Sum: 42\r\n\r\n`,
+        ["POST"],
+      );
+      const { trailers, body } = bodyOf(proxy.container.came());
+      return judge(trailers.join("; ") || "none came", { "the trailer came": trailers.join() === "X-Sum: 42", "so did the body": body === "abc" });
+    },
+  },
+  {
+    id: "request-chunks",
+    asks: "Chunks of a request arrive at once, while the rest is still to come, with the same bytes",
+    section: "RFC 9112 §7.1",
+    probe: async (proxy) => {
+      proxy.container.onRequest(() => undefined);
+      const client = await dial(proxy.port);
+      client.send(`${headFor(proxy, "/", { method: "POST", lines: ["Transfer-Encoding: chunked"] })}3\r\nabc\r\n`);
+      const first = await within(1_000, () => bodyOf(proxy.container.came()).body === "abc");
+      client.send("A\r\n0123456789\r\n0\r\n\r\n");
+      await within(1_000, () => bodyOf(proxy.container.came()).whole);
+      proxy.container.links[0]?.send(OK);
+      await answered(client);
+      return judge(`${first ? "the first chunk came at once" : "nothing came before the end"}; in all ${bodyOf(proxy.container.came()).body}`, {
+        "the first one did not wait": first,
+        "all came": bodyOf(proxy.container.came()).body === "abc0123456789",
+      });
+    },
+  },
+  {
+    id: "early-answer",
+    asks: "A final response that comes while the body is still being sent reaches the client at once, and whole",
+    section: "RFC 9112 §9.3",
+    probe: async (proxy) => {
+      proxy.container.onRequest((link) => link.send("HTTP/1.1 413 Too Much\r\nContent-Length: 8\r\n\r\ntoo much"));
+      const begun = performance.now();
+      const { last } = await ask(proxy, `${headFor(proxy, "/", { method: "POST", lines: ["Content-Length: 1000000"] })}part`, ["POST"]);
+      return judge(`${last.start}: ${last.body} after ${Math.round(performance.now() - begun)} ms`, {
+        "it is heard": last.status === 413,
+        "it is whole": last.whole && last.body === "too much",
+      });
+    },
+  },
+  {
+    id: "both-ways-at-once",
+    asks: "A response may stream while the request still does: each part of an echo comes back before the next is sent",
+    section: "RFC 9112 §9.3",
+    probe: async (proxy) => {
+      proxy.container.onRequest((link) => link.send("HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n"));
+      const client = await dial(proxy.port);
+      client.send(headFor(proxy, "/", { method: "POST", lines: ["Content-Length: 12"] }));
+      let back = "";
+      for (const part of ["one;", "two;", "six;"]) {
+        client.send(part);
+        await within(700, () => proxy.container.came().endsWith(part));
+        if (proxy.container.came().endsWith(part)) proxy.container.links[0]?.send(part);
+        await within(700, () => client.came().endsWith(part));
+        if (client.came().endsWith(part)) back += part;
+      }
+      return judge(`came back in step: ${back || "nothing"}`, { "each part": back === "one;two;six;" });
+    },
+  },
+  {
+    id: "half-close",
+    asks: "A client that ends its sending side behind its request still gets the answer",
+    section: "RFC 9112 §9.6",
+    probe: async (proxy) => {
+      proxy.container.onRequest((link) => void setTimeout(() => link.send(OK), 100));
+      const client = await dial(proxy.port);
+      client.socket.end(headFor(proxy, "/"));
+      await answered(client);
+      const { last } = answersOf(client);
+      return judge(last.start, { "it is answered": last.status === 200 && last.body === "ok" });
+    },
+  },
+  {
+    id: "pipelined",
+    asks: "Requests sent at once on one connection are answered in their order, each reaching the container once",
+    section: "RFC 9112 §9.3.2",
+    probe: async (proxy) => {
+      const waits = [150, 40, 0];
+      proxy.container.onRequest((link, nth, head) => {
+        const path = head.start.split(" ")[1] ?? "";
+        void setTimeout(() => link.send(`HTTP/1.1 200 OK\r\nContent-Length: ${path.length}\r\n\r\n${path}`), waits[nth]);
+      });
+      const { responses } = await ask(
+        proxy,
+        `${headFor(proxy, "/1")}${headFor(proxy, "/2", { method: "POST", lines: ["Content-Length: 5"] })}hello${headFor(proxy, "/3")}`,
+        ["GET", "POST", "GET"],
+      );
+      const bodies = responses.map(({ body }) => body).join(" ");
+      const asked = proxy.container.heads().map(({ start }) => start.split(" ")[1] ?? "");
+      return judge(`answers: ${bodies}; requests: ${asked.join(" ")}`, {
+        "in order": bodies === "/1 /2 /3",
+        "each once": asked.length === 3 && new Set(asked).size === 3,
+      });
+    },
+  },
+  {
+    id: "slow-container",
+    asks: "A container that does not read stops the client's upload: what is taken in is bounded; later all of it arrives",
+    section: "RFC 9293 §3.8.6",
+    probe: async (proxy) => {
+      proxy.container.onRequest((link) => link.socket.pause());
+      const client = await dial(proxy.port);
+      client.send(headFor(proxy, "/", { method: "POST", lines: [`Content-Length: ${TOTAL}`] }));
+      await arrived(proxy);
+      const poured = pour(client.socket, TOTAL);
+      const taken = await settled(6_000, poured.taken);
+      const [link] = proxy.container.links;
+      const before = link?.count() ?? 0;
+      link?.socket.resume();
+      const all = await within(8_000, () => (link?.count() ?? 0) - before >= TOTAL - 65_536 && poured.done());
+      return judge(`${megabytes(taken)} of ${megabytes(TOTAL)} taken, then ${all ? "all of it" : "not all"}`, {
+        bounded: taken < BOUND,
+        "it goes on": all,
+      });
+    },
+  },
+  {
+    id: "slow-client",
+    asks: "A client that does not read stops the container's response: what is taken in is bounded; later all of it arrives",
+    section: "RFC 9293 §3.8.6",
+    probe: async (proxy) => {
+      let taken = () => 0;
+      proxy.container.onRequest((link) => {
+        link.send(`HTTP/1.1 200 OK\r\nContent-Length: ${TOTAL}\r\n\r\n`);
+        taken = pour(link.socket, TOTAL).taken;
+      });
+      const client = await dial(proxy.port);
+      client.socket.pause();
+      client.send(headFor(proxy, "/"));
+      await arrived(proxy);
+      const held = await settled(6_000, () => taken());
+      client.socket.resume();
+      const all = await within(8_000, () => client.count() > TOTAL);
+      return judge(`${megabytes(held)} of ${megabytes(TOTAL)} taken, then ${all ? "all of it" : "not all"}`, {
+        bounded: held < BOUND,
+        "it goes on": all,
+      });
+    },
+  },
+];
+
+function bodyOf(came: string) {
+  return readChunked(came.slice(came.indexOf("\r\n\r\n") + 4)).message;
+}
+
+function megabytes(bytes: number): string {
+  return `${(bytes / 1_048_576).toFixed(1)} MiB`;
+}

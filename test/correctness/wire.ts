@@ -1,0 +1,96 @@
+import { connect, type Socket } from "node:net";
+
+/** One side's view of one connection, down to its last byte. */
+export type Wire = {
+  socket: Socket;
+  /** The first MiB of what came, a character for a byte. */
+  came(): string;
+  /** How many bytes came in all. */
+  count(): number;
+  send(bytes: string | Buffer): void;
+  /** How the other side stopped sending; `open` while it may still send. */
+  state(): "open" | "ended" | "reset";
+  /** When it stopped, on the scale of `performance.now()`. */
+  overAt(): number | undefined;
+};
+
+const KEPT = 1_048_576;
+
+export function openWire(socket: Socket): Wire {
+  let came = "";
+  let count = 0;
+  let state: "open" | "ended" | "reset" = "open";
+  let overAt: number | undefined;
+  const over = (how: "ended" | "reset") => {
+    overAt ??= performance.now();
+    if (state === "open" || how === "reset") state = how;
+  };
+  socket.on("data", (chunk: Buffer) => {
+    count += chunk.length;
+    if (came.length < KEPT) came += chunk.toString("latin1");
+  });
+  socket.once("end", () => over("ended"));
+  socket.on("error", () => over("reset"));
+  socket.once("close", () => state === "open" && over("ended"));
+  return {
+    socket,
+    came: () => came,
+    count: () => count,
+    send: (bytes) => void (socket.writable && socket.write(typeof bytes === "string" ? Buffer.from(bytes, "latin1") : bytes)),
+    state: () => state,
+    overAt: () => overAt,
+  };
+}
+
+/** A client's connection; half-open, so that it ends only when the probe says so. */
+export async function dial(port: number): Promise<Wire> {
+  const socket = connect({ port, host: "127.0.0.1", allowHalfOpen: true, noDelay: true });
+  await new Promise((resolve, reject) => void socket.once("connect", resolve).once("error", reject));
+  return openWire(socket);
+}
+
+/** Whether a condition came true in time. */
+export async function within(ms: number, condition: () => boolean): Promise<boolean> {
+  const end = performance.now() + ms;
+  while (!condition()) {
+    if (performance.now() > end) return false;
+    await new Promise((resolve) => setTimeout(resolve, 2));
+  }
+  return true;
+}
+
+export type Pouring = {
+  /** How many bytes the system has taken off our hands. */
+  taken(): number;
+  done(): boolean;
+};
+
+/** Sends `total` bytes as fast as they are taken. */
+export function pour(socket: Socket, total: number): Pouring {
+  const piece = Buffer.alloc(65_536, "x");
+  let left = total;
+  let queued = 0;
+  const more = () => {
+    while (left > 0 && socket.writable) {
+      const now = Math.min(left, piece.length);
+      left -= now;
+      queued += now;
+      if (!socket.write(piece.subarray(0, now))) return;
+    }
+  };
+  socket.on("drain", more);
+  more();
+  return { taken: () => queued - socket.writableLength, done: () => left === 0 && socket.writableLength === 0 };
+}
+
+/** Waits until a number has stood still for 250 ms, at most `ms`. */
+export async function settled(ms: number, number: () => number): Promise<number> {
+  let last = number();
+  let since = performance.now();
+  await within(ms, () => {
+    const now = number();
+    if (now !== last) [last, since] = [now, performance.now()];
+    return performance.now() - since > 250;
+  });
+  return last;
+}
