@@ -1,7 +1,7 @@
 import type { Fault } from "../../fault.ts";
 
-/** Close codes of RFC 6455 §7.4.1, as far as a gateway sends them. */
-export const CLOSE = { goingAway: 1001, protocolError: 1002, policy: 1008, failed: 1011, tryLater: 1013 } as const;
+/** Close codes of RFC 6455 §7.4.1 and of its registry, as far as a gateway sends them. */
+export const CLOSE = { protocolError: 1002, policy: 1008, failed: 1011, serviceRestart: 1012, tryLater: 1013 } as const;
 
 /** A control frame holds 125 bytes, two of which are the code. */
 const LONGEST_REASON = 123;

@@ -16,6 +16,10 @@ export type FrameWalker = {
   push(chunk: Buffer): void;
   /** True between two frames: here, and only here, a frame of our own may go in. */
   atBoundary(): boolean;
+  /** That of the frame it is in, or whose head has begun. */
+  opcode(): number | undefined;
+  /** Of a head that is not complete yet: what came of it. */
+  pending(): Buffer;
 };
 
 export class FrameError extends Error {
@@ -36,6 +40,8 @@ export function walkFrames(masked: boolean, visitor: FrameVisitor = {}): FrameWa
 
   return {
     atBoundary: () => frame === undefined && have === 0,
+    opcode: () => frame?.opcode ?? (have > 0 ? (head[0] ?? 0) & 0x0f : undefined),
+    pending: () => Buffer.from(head.subarray(0, have)),
     push: (chunk) => {
       let at = 0;
       while (at < chunk.length) {

@@ -1,18 +1,36 @@
-import type { IncomingMessage } from "node:http";
-import type { Duplex } from "node:stream";
-import { WebSocketServer } from "ws";
+import type { Clock } from "../../clock.ts";
+import { Fault } from "../../fault.ts";
+import type { UpgradeAsked } from "../forward/ask-upgrade.ts";
+import type { Link } from "../forward/link.ts";
+import { linger } from "../forward/linger.ts";
+import { sendRawAnswer } from "../forward/send-answer.ts";
+import { apiAnswer } from "./answers.ts";
+import { closeReason } from "./close-codes.ts";
+import { closeFrame } from "./frames.ts";
+import { acceptUpgrade, isHandshake } from "./handshake.ts";
 
-export type RefuseWebSocket = (exchange: { request: IncomingMessage; socket: Duplex; head: Buffer; code: number; reason: string }) => void;
+export type RefusedWebSocket = { asked: UpgradeAsked; client: Link; code: number; reason: string };
 
-/** Accepts a WebSocket only to close it with a code and a reason, which its client can show. */
-export function openRefuseWebSocket(): RefuseWebSocket {
-  const server = new WebSocketServer({ noServer: true, perMessageDeflate: false, clientTracking: false });
-  return ({ request, socket, head, code, reason }) => {
-    server.handleUpgrade(request, socket, head, (refused) => {
-      refused.on("error", () => undefined);
-      refused.close(code, reason);
-    });
-    // Whoever read it before has paused it, and the client's own close must be read.
-    socket.resume();
-  };
+/**
+ * Accepts a WebSocket only to close it with a code and a reason, which its client can show; what the client sends is read and thrown
+ * away. Resolves when its connection is closed.
+ */
+export function refuseWebSocket(parts: { clock: Clock; limits: { lingerMs: number } }, refused: RefusedWebSocket): Promise<void> {
+  const { asked, client, code, reason } = refused;
+  const closed = new Promise<void>((resolve) => {
+    client.user = { onBytes: () => undefined, onEnd: () => undefined, onDrain: () => undefined, onClose: () => resolve() };
+    if (client.socket.closed) resolve();
+  });
+  if (isHandshake(asked)) {
+    acceptUpgrade(asked, client);
+    client.send(closeFrame(code, closeReason(reason)));
+  } else sendRawAnswer(client.socket, apiAnswer(notAHandshake()));
+  // The client's own close must be read.
+  client.resume();
+  linger(client.socket, parts.clock, parts.limits.lingerMs);
+  return closed;
+}
+
+export function notAHandshake(): Fault {
+  return new Fault("REQUEST_INVALID", "The head is not a WebSocket handshake of version 13");
 }

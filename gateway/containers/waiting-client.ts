@@ -1,88 +1,126 @@
-import type { Duplex } from "node:stream";
 import type { Clock } from "../../clock.ts";
+import type { Lease } from "../decision.ts";
+import type { Link, LinkUser } from "../forward/link.ts";
+import type { Sieve } from "../forward/upgraded.ts";
 import { CLOSE } from "./close-codes.ts";
-import { closeFrame, FrameError, OPCODE, shortFrame, walkFrames, type FrameHead } from "./frames.ts";
+import { closeFrame, FrameError, OPCODE, shortFrame, walkFrames, type FrameHead, type FrameWalker } from "./frames.ts";
 
-export type WaitingClient = {
-  /** Takes what the client sent behind its handshake. */
-  push(chunk: Buffer): void;
-  /**
-   * The container is there: what the client sent so far goes to `container` in order, and what it sends from now on as well.
-   * `container` answers false where it wants a pause; call `resume` when it wants more.
-   */
-  passTo(container: (bytes: Buffer) => boolean): void;
-  resume(): void;
+export type WaitingOptions = {
+  clock: Clock;
+  lease: Pick<Lease, "bytes">;
+  pingMs: number;
+  /** At so many bytes the client is no longer read. */
+  limit: number;
+  /** Called once, when it closed, left or broke the rules. */
+  onLeave(): void;
 };
 
 /**
- * The client of an accepted WebSocket whose container is still on its way: it is pinged, and its frames are kept as the masked
- * bytes they are. At `limit` bytes its socket is no longer read. `onLeave` is called when it closed or broke the rules.
+ * The client of an accepted WebSocket whose container is still on its way: it is pinged, and its frames are kept as the masked bytes
+ * they are.
  */
-export function waitingClient(socket: Duplex, parts: { clock: Clock; pingMs: number; limit: number; onLeave(): void }): WaitingClient {
-  const { clock, pingMs, limit, onLeave } = parts;
-  const kept: Buffer[] = [];
-  const closing: Buffer[] = [];
-  let size = 0;
-  let pass: ((bytes: Buffer) => boolean) | undefined;
+export class WaitingClient implements LinkUser {
+  readonly #link: Link;
+  readonly #options: WaitingOptions;
+  readonly #walker: FrameWalker;
+  #kept: Buffer[] = [];
+  readonly #closing: Buffer[] = [];
+  #size = 0;
+  #left = false;
+  #cancelPing: () => void;
 
-  const keep = (bytes: Buffer) => {
-    if (pass !== undefined) return pass(bytes);
-    kept.push(bytes);
-    size += bytes.length;
-    return size < limit;
-  };
-  let ready = true;
-  const walker = walkFrames(true, {
-    bytes: (bytes, frame) => {
-      // Pongs answer our own pings, of which the container knows nothing.
-      if (frame.opcode === OPCODE.pong) return;
-      if (frame.opcode === OPCODE.close && pass === undefined) closing.push(bytes);
-      else ready = keep(bytes) && ready;
-    },
-    ended: (frame) => {
-      if (frame.opcode === OPCODE.close && pass === undefined) leave(shortFrame(OPCODE.close, closePayload(closing, frame)));
-    },
-  });
+  constructor(link: Link, options: WaitingOptions) {
+    this.#link = link;
+    this.#options = options;
+    this.#walker = walkFrames(true, {
+      bytes: (bytes, frame) => this.#keep(bytes, frame),
+      ended: (frame) => {
+        if (frame.opcode === OPCODE.close) this.#leave(shortFrame(OPCODE.close, closePayload(this.#closing, frame)));
+      },
+    });
+    this.#cancelPing = options.clock.after(options.pingMs, () => this.#ping());
+    link.user = this;
+    link.resume();
+  }
 
-  const leave = (frame: Buffer) => {
-    cancelPing();
-    if (!socket.writableEnded) socket.end(frame);
-    onLeave();
-  };
-  const ping = () => {
-    if (socket.writableEnded || pass !== undefined) return;
-    socket.write(shortFrame(OPCODE.ping));
-    cancelPing = clock.after(pingMs, ping);
-  };
-  let cancelPing = clock.after(pingMs, ping);
-  socket.once("close", () => cancelPing());
+  onBytes(chunk: Buffer): void {
+    this.#options.lease.bytes(chunk.length);
+    if (this.#left) return;
+    // Nothing of a buffer that is read into again may be kept.
+    this.#walk(this.#link.volatile ? Buffer.from(chunk) : chunk);
+    if (this.#size >= this.#options.limit) this.#link.pause();
+  }
 
-  return {
-    push: (chunk) => {
-      // Between frames, with a container to take them, there is nothing left to look for.
-      if (pass !== undefined && walker.atBoundary()) {
-        if (!pass(chunk)) socket.pause();
-        return;
-      }
-      ready = true;
-      try {
-        walker.push(chunk);
-      } catch (error) {
-        if (!(error instanceof FrameError)) throw error;
-        return leave(closeFrame(CLOSE.protocolError, error.message));
-      }
-      if (!ready) socket.pause();
-    },
-    passTo: (container) => {
-      cancelPing();
-      pass = container;
-      // Of a close that has come in part, the container gets that part too: the rest will go to it.
-      const waiting = [...kept.splice(0), ...closing.splice(0)].map((bytes) => container(bytes));
-      if (waiting.at(-1) ?? true) socket.resume();
-      else socket.pause();
-    },
-    resume: () => socket.resume(),
-  };
+  onDrain(): void {}
+
+  onEnd(): void {
+    this.#leave();
+  }
+
+  onClose(): void {
+    this.#leave();
+  }
+
+  /** Says that it will not be served. */
+  close(code: number, reason: string): void {
+    this.#leave(closeFrame(code, reason));
+  }
+
+  /** The container is there: what the client sent so far. Of a pong that has come in part, `sieve` takes the rest out of what follows. */
+  handOver(): { early: Buffer[]; sieve: Sieve | undefined } {
+    this.#cancelPing();
+    const walker = this.#walker;
+    if (walker.opcode() === OPCODE.pong) return { early: this.#kept, sieve: (chunk) => behindFrame(walker, chunk) };
+    // Of a close that has come in part, the container gets that part too: the rest will go to it.
+    return { early: [...this.#kept, ...this.#closing, walker.pending()], sieve: undefined };
+  }
+
+  #walk(chunk: Buffer): void {
+    try {
+      this.#walker.push(chunk);
+    } catch (error) {
+      if (!(error instanceof FrameError)) throw error;
+      this.close(CLOSE.protocolError, error.message);
+    }
+  }
+
+  #keep(bytes: Buffer, frame: FrameHead): void {
+    // Pongs answer our own pings, of which the container knows nothing.
+    if (frame.opcode === OPCODE.pong) return;
+    if (frame.opcode === OPCODE.close) this.#closing.push(bytes);
+    else {
+      this.#kept.push(bytes);
+      this.#size += bytes.length;
+    }
+  }
+
+  #ping(): void {
+    this.#link.send(shortFrame(OPCODE.ping));
+    this.#cancelPing = this.#options.clock.after(this.#options.pingMs, () => this.#ping());
+  }
+
+  #leave(frame?: Buffer): void {
+    if (this.#left) return;
+    this.#left = true;
+    this.#cancelPing();
+    this.#kept = [];
+    if (frame !== undefined) this.#link.send(frame);
+    this.#link.end();
+    this.#options.onLeave();
+  }
+}
+
+/** What comes behind the frame that `walker` is in; such a frame is short. */
+function behindFrame(walker: FrameWalker, chunk: Buffer): Buffer | undefined {
+  let at = 0;
+  try {
+    while (!walker.atBoundary() && at < chunk.length) walker.push(chunk.subarray(at, ++at));
+  } catch (error) {
+    if (!(error instanceof FrameError)) throw error;
+    // The container is the judge of what follows.
+    return chunk.subarray(at);
+  }
+  return walker.atBoundary() ? chunk.subarray(at) : undefined;
 }
 
 /** A close is answered with its own code and reason, unmasked. */

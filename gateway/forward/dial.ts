@@ -1,4 +1,4 @@
-import { connect, type Socket } from "node:net";
+import { Socket, type NetConnectOpts } from "node:net";
 import type { Clock } from "../../clock.ts";
 import { Fault } from "../../fault.ts";
 import type { Lease } from "../decision.ts";
@@ -9,14 +9,31 @@ import { unlessAborted } from "../unless-aborted.ts";
 /** A connection that could not be made: no byte was sent, so another target may be tried. */
 export class Refused extends Error {}
 
-export type Dialled = { socket: Socket; target: Target; connectMs: number };
+/** Whatever an engine makes of a connection: a link, or the socket alone. */
+export type Connection = { socket: Socket };
 
-export type DialOptions = { clock: Clock; limits: Pick<GatewayLimits, "connectTimeoutMs" | "probeAfterMs">; signal: AbortSignal };
+export type Dialled<Made extends Connection> = { connection: Made; target: Target; connectMs: number };
+
+export type DialOptions<Made extends Connection> = {
+  clock: Clock;
+  limits: Pick<GatewayLimits, "connectTimeoutMs" | "probeAfterMs">;
+  signal: AbortSignal;
+  /** Begins a connection; how that goes, its socket's own events tell. */
+  connect(options: NetConnectOpts): Made;
+};
+
+/** What of a lease leads to its target. */
+export type Route = Pick<Lease, "target" | "lost" | "whenGone">;
+
+/** As a socket and nothing more. */
+export function connectPlainly(options: NetConnectOpts): Connection {
+  return { socket: new Socket(options).connect(options) };
+}
 
 /** Connects to where the lease leads, asking it once for a better target. Faults: CONTAINER_UNREACHABLE, and the lease's own. */
-export async function dialLease(lease: Lease, options: DialOptions): Promise<Dialled> {
+export async function dialLease<Made extends Connection>(lease: Route, options: DialOptions<Made>): Promise<Dialled<Made>> {
   const { signal } = options;
-  const target = await unlessAborted(lease.target(), signal);
+  const target = await unlessAborted(Promise.resolve(lease.target()), signal);
   try {
     return await dial(lease, target, options);
   } catch (error) {
@@ -34,23 +51,29 @@ export function unreachable(cause: Error): Fault {
   return new Fault("CONTAINER_UNREACHABLE", `The container refused the connection (${codeOf(cause)})`, { cause });
 }
 
+export function brokeOff(cause: unknown): Fault {
+  return new Fault("CONTAINER_BROKE_OFF", `The container broke the connection before it answered (${codeOf(cause)})`, { cause });
+}
+
 /** An error's own code (`ECONNREFUSED`), which names no address. */
 export function codeOf(error: unknown): string {
   const inner = error instanceof Refused ? error.cause : error;
   return inner instanceof Error && "code" in inner && typeof inner.code === "string" ? inner.code : "no reason given";
 }
 
-function dial(lease: Lease, target: Target, { clock, limits: { connectTimeoutMs, probeAfterMs }, signal }: DialOptions): Promise<Dialled> {
+function dial<Made extends Connection>(lease: Route, target: Target, options: DialOptions<Made>): Promise<Dialled<Made>> {
+  const { clock, limits, signal } = options;
   const begun = clock.monotonic();
   return new Promise((resolve, reject) => {
     // Half-open: each side of an upgraded connection ends when it has said all it had to say.
-    const socket = connect({
+    const connection = options.connect({
       ...("socketPath" in target ? { path: target.socketPath } : target),
       allowHalfOpen: true,
       noDelay: true,
       keepAlive: true,
-      keepAliveInitialDelay: probeAfterMs,
+      keepAliveInitialDelay: limits.probeAfterMs,
     });
+    const { socket } = connection;
     const settle = (act: () => void) => {
       cancel();
       unwatch();
@@ -66,10 +89,10 @@ function dial(lease: Lease, target: Target, { clock, limits: { connectTimeoutMs,
       });
     const onError = (cause: Error) => fail(new Refused("refused", { cause }));
     const onAbort = () => fail(signal.reason as Error);
-    const cancel = clock.after(connectTimeoutMs, () => onError(Object.assign(new Error("connect timed out"), { code: "ETIMEDOUT" })));
+    const cancel = clock.after(limits.connectTimeoutMs, () => onError(Object.assign(new Error("connect timed out"), { code: "ETIMEDOUT" })));
     const unwatch = lease.whenGone(target, () => onError(new Error("it is gone")));
     socket.once("error", onError);
-    socket.once("connect", () => settle(() => resolve({ socket, target, connectMs: clock.monotonic() - begun })));
+    socket.once("connect", () => settle(() => resolve({ connection, target, connectMs: clock.monotonic() - begun })));
     signal.addEventListener("abort", onAbort, { once: true });
     if (signal.aborted) onAbort();
   });

@@ -16,8 +16,12 @@ export function sendRawAnswer(socket: Duplex, answer: Answer): void {
   socket.end(answer.body);
 }
 
-/** Writes a head as the bytes that its lines came as; names, values and reason are from a parser or from here. */
+/** Writes a head as the bytes that its lines came as. */
 export function sendRawHead(socket: Duplex, status: number, reason: string, lines: readonly HeaderLine[]): void {
-  const head = [`HTTP/1.1 ${status} ${reason}`, ...lines.map(([name, value]) => `${name}: ${value}`), "", ""];
-  socket.write(head.join("\r\n"), "latin1");
+  socket.write(headText(status, reason, lines), "latin1");
+}
+
+/** A response head, one byte a character; names, values and reason are from a parser or from here. */
+export function headText(status: number, reason: string, lines: readonly HeaderLine[]): string {
+  return [`HTTP/1.1 ${status} ${reason}`, ...lines.map(([name, value]) => `${name}: ${value}`), "", ""].join("\r\n");
 }

@@ -341,7 +341,7 @@ t.test("a head that is no complete handshake is a 400", async (t) => {
   t.match(await exchange(stand.port, head), /^HTTP\/1\.1 400 [^]*Content-Type: application\/json\r\n/);
 });
 
-t.test("a draining gateway closes WebSockets with 1001, waiting or not", async (t) => {
+t.test("a draining gateway closes WebSockets with 1012, waiting or not", async (t) => {
   const stand = await openStand(t);
   let closed = 0;
   const address = await openEcho(t, (socket) => socket.on("close", (code) => (closed = code)));
@@ -353,9 +353,9 @@ t.test("a draining gateway closes WebSockets with 1001, waiting or not", async (
   await until("it waits", () => stand.watchers(ID) === 1);
   await stand.gateway.drain(2_000);
   await until("both are closed", () => talking.closed !== undefined && waiting.closed !== undefined);
-  t.equal(talking.closed?.code, 1001);
-  t.equal(waiting.closed?.code, 1001);
-  await until("the container hears the client's own answer", () => closed === 1001);
+  t.equal(talking.closed?.code, 1012);
+  t.equal(waiting.closed?.code, 1012);
+  await until("the container hears the client's own answer", () => closed === 1012);
 });
 
 t.test("bytes of a WebSocket are activity in both directions", async (t) => {

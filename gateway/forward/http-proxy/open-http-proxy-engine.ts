@@ -3,23 +3,25 @@ import type { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 import { acceptWebSocket } from "../../containers/accept-websocket.ts";
 import { apiAnswer, internalFault } from "../../containers/answers.ts";
-import { openRefuseWebSocket } from "../../containers/refuse-websocket.ts";
+import { refuseWebSocket } from "../../containers/refuse-websocket.ts";
 import type { Answer, Decision } from "../../decision.ts";
 import { MAX_HEAD_BYTES } from "../../limits.ts";
 import type { Engine, EngineParts } from "../engine.ts";
+import { readEarly } from "../early-bytes.ts";
+import { linkOver } from "../link.ts";
 import { linger } from "../linger.ts";
 import { sendAnswer, sendRawAnswer } from "../send-answer.ts";
 import { admissionFault } from "./admission.ts";
-import { readEarly } from "./early-bytes.ts";
+import { openAskContainer } from "./ask-upgrade.ts";
 import { openForwardRequest } from "./forward-request.ts";
-import { headOf, isWebSocket } from "./request-head.ts";
+import { askedOf, headOf, isWebSocket } from "./request-head.ts";
 import { transparentUpgrade } from "./transparent-upgrade.ts";
 import { watchClient } from "./watch-client.ts";
 
 /** The engine on Node's own HTTP server and parser, and on `http-proxy` (http-proxy-3 under that name). */
 export function openHttpProxyEngine({ decide, limits, clock, log }: EngineParts): Engine {
   const proxy = openForwardRequest({ clock, limits });
-  const refuse = openRefuseWebSocket();
+  const askContainer = openAskContainer({ clock, limits });
   const draining = new AbortController();
   const open = new Set<Promise<void>>();
   const answering = new Set<ServerResponse>();
@@ -108,18 +110,21 @@ export function openHttpProxyEngine({ decide, limits, clock, log }: EngineParts)
 
   async function serveUpgrade(request: IncomingMessage, socket: Socket, head: Buffer): Promise<void> {
     const { signal } = watchClient(socket);
-    const early = readEarly(socket, head, limits.prebufferBytes);
+    const client = linkOver(socket);
+    const early = readEarly(client, head, limits.prebufferBytes);
     try {
       const decision = await decided(request, signal, true);
       if (decision.kind === "answer") sendRawAnswer(socket, decision.answer);
-      else if (decision.kind === "refuseWebSocket") refuse({ request, socket, head: early.take(), ...decision });
+      else if (decision.kind === "refuseWebSocket") await refuseWebSocket({ clock, limits }, { asked: askedOf(request), client, ...decision });
       else if (decision.kind === "acceptWebSocket") {
+        const { forward, lease } = decision;
         await acceptWebSocket(
-          { clock, log, limits },
-          { request, socket, head: early.take(), forward: decision.forward, lease: decision.lease, signal, draining: draining.signal },
+          { askContainer, clock, log, limits },
+          { asked: askedOf(request), client, early: early.take(), forward, lease, signal, draining: draining.signal },
         );
       } else {
-        await transparentUpgrade({ clock, limits }, { request, socket, early, forward: decision.forward, lease: decision.lease, signal });
+        const { forward, lease } = decision;
+        await transparentUpgrade({ clock, limits }, { request, client, early, forward, lease, signal, draining: draining.signal });
       }
     } catch (error) {
       if (signal.aborted) return;

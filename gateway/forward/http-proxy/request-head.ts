@@ -1,5 +1,7 @@
 import type { IncomingMessage } from "node:http";
 import type { Head } from "../../decision.ts";
+import type { UpgradeAsked } from "../ask-upgrade.ts";
+import { travelling } from "../header-lines.ts";
 
 /**
  * True where a request is to become a WebSocket. No other protocol is ours to switch to: such a request is answered as if it had
@@ -17,9 +19,16 @@ export function headOf(request: IncomingMessage, upgrade: boolean): Head {
     method: request.method ?? "GET",
     target: request.url ?? "/",
     upgrade,
-    header: (name) => {
-      const value = request.headers[name];
-      return Array.isArray(value) ? value.join(", ") : value;
-    },
+    header: (name) => headerOf(request, name),
   };
+}
+
+/** What the WebSocket path sees of it. */
+export function askedOf(request: IncomingMessage): UpgradeAsked {
+  return { header: (name) => headerOf(request, name), lines: (edits) => travelling(request.rawHeaders, edits) };
+}
+
+function headerOf(request: IncomingMessage, name: string): string | undefined {
+  const value = request.headers[name];
+  return Array.isArray(value) ? value.join(", ") : value;
 }
