@@ -14,16 +14,18 @@ const LONGEST_TOKEN = 4_096;
  * that somebody holds counts; the others are not ours to judge, and travel on. One rule for the gateway and the API, so that
  * nobody is somebody else there than here.
  */
-export function credentials(header: HeaderOf): Credential[] {
-  const found: Credential[] = [];
-  const offer = (token: string | undefined, from: Credential["from"]) => {
-    const known = token === undefined || token === "" || token.length > LONGEST_TOKEN || found.some((one) => one.token === token);
-    if (!known) found.push({ token, from });
-  };
-  offer(header("x-user-api-key")?.trim(), "key");
-  offer(rawToken(header("authorization")), "authorization");
-  for (const token of authCookies(header("cookie"))) offer(token, "cookie");
-  return found;
+export function* credentials(header: HeaderOf): Generator<Credential, undefined> {
+  const key = header("x-user-api-key")?.trim();
+  if (isToken(key)) yield { token: key, from: "key" };
+  const authorization = rawToken(header("authorization"));
+  if (isToken(authorization) && authorization !== key) yield { token: authorization, from: "authorization" };
+  for (const token of new Set(authCookies(header("cookie")))) {
+    if (isToken(token) && token !== key && token !== authorization) yield { token, from: "cookie" };
+  }
+}
+
+function isToken(token: string | undefined): token is string {
+  return token !== undefined && token !== "" && token.length <= LONGEST_TOKEN;
 }
 
 /** Why a request of which no credential is valid is refused: it showed none at all, or none that anybody holds. */

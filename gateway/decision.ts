@@ -28,8 +28,11 @@ export type Answer = { status: number; reason: string; headers: readonly HeaderL
 
 /** The claim of one exchange on its target, from the decision until its last byte. */
 export type Lease = {
-  /** Where to send it; waits while the container wakes. Rejects with the `Fault` to answer, or with the signal's reason. */
-  target(): Promise<Target>;
+  /**
+   * Where to send it: at once where that is known, else once the container is awake. Rejects with the `Fault` to answer, or with the
+   * signal's reason; never throws.
+   */
+  target(): Target | Promise<Target>;
   /** The target refused the connection before any byte was sent: asks once for a better one, or rejects with the `Fault`. */
   lost(target: Target): Promise<Target>;
   /**
@@ -70,4 +73,13 @@ export type Decision =
   /** Accept, then close at once with a code and a reason: what a WebSocket client can show its user. */
   | { kind: "refuseWebSocket"; code: number; reason: string };
 
-export type Decide = (asked: { head: Head; peer: Peer; tls: boolean; signal: AbortSignal }) => Promise<Decision>;
+export type Asked = {
+  head: Head;
+  peer: Peer;
+  tls: boolean;
+  /** Aborts when the client is gone. Read only where something has to be waited for, so that it may be made only then. */
+  readonly signal: AbortSignal;
+};
+
+/** Decides at once where all that it takes is known, as for most requests; never throws then, and rejects only once `signal` has aborted. */
+export type Decide = (asked: Asked) => Decision | Promise<Decision>;

@@ -49,6 +49,8 @@ export type Use = {
  * (`gateway/feed/open-feed.ts`); tests may hand in one that lives in the same process.
  */
 export type Directory = {
+  /** The container, where it is known without asking; undefined says nothing. */
+  known(id: string, caller: Caller): ContainerView | undefined;
   /**
    * Undefined where no such container exists. Answers from what the gateway knows, also while control is away.
    * Faults: CONTROL_AWAY where nothing was ever known.

@@ -9,6 +9,8 @@ export type Caller = {
 
 /** The second seam: who holds this token. An answer may be up to 10 s old, so a revoked session ends within that. */
 export type Identity = {
+  /** Who holds it, where that is known without asking; undefined says nothing. */
+  known(token: string): Caller | undefined;
   /** Undefined for a token that nobody holds. Faults: CONTROL_AWAY where nobody can be asked and nothing is cached. */
   who(token: string, signal: AbortSignal): Promise<Caller | undefined>;
   close(): Promise<void>;

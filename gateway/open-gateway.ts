@@ -8,6 +8,7 @@ import type { Engine, EngineParts, Forwarder } from "./forward/engine.ts";
 import { openHttpProxyEngine } from "./forward/http-proxy/open-http-proxy-engine.ts";
 import type { Identity } from "./identity.ts";
 import { GATEWAY_LIMITS, type GatewayLimits } from "./limits.ts";
+import type { TrustedProxies } from "./trusted-proxies.ts";
 
 export type GatewayParts = {
   directory: Directory;
@@ -15,6 +16,8 @@ export type GatewayParts = {
   /** The Unix socket of the control plane's API: where every request goes that is for no container. */
   apiSocket: string;
   forwarder?: Forwarder;
+  /** The load balancers in front; none where it is left out. */
+  trusted?: TrustedProxies;
   limits?: Partial<GatewayLimits>;
   /** Origins of pages that may call with a cookie (`BERTH_ORIGINS`), e.g. `https://stand.example.com`. */
   origins: readonly string[];

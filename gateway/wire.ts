@@ -37,3 +37,6 @@ export type UseReport = { gateway: string; seq: number; uses: Use[] };
 export type WhoAsk = { token: string };
 export type WhoAnswer = Omit<Caller, "token">;
 export type FeedRefusal = FaultData;
+
+/** The header in which a gateway tells the API its client's own address; what anybody else writes into it does not reach the API. */
+export const CLIENT_ADDRESS_HEADER = "x-berth-client";

@@ -5,6 +5,7 @@ import { Fault } from "../fault.ts";
 import type { GatewayLimits } from "../gateway/limits.ts";
 import { openFeed } from "../gateway/feed/open-feed.ts";
 import { openGateway } from "../gateway/open-gateway.ts";
+import { trustedProxies } from "../gateway/trusted-proxies.ts";
 import type { Log } from "../log.ts";
 import { type ListeningHandle, openListeningHandle } from "./listening-handle.ts";
 import type { RuntimeFolder } from "./runtime-folder.ts";
@@ -33,6 +34,7 @@ export async function runGateway(options: {
     apiSocket: runtime.apiSocket,
     forwarder: settings.forwarder,
     limits: limitsOf(settings),
+    trusted: trustedProxies(settings.trustedProxies),
     // A load balancer may show another Host than browsers do: a page of the public address is the stand's own all the same.
     origins: settings.webRoot === undefined ? settings.origins : [new URL(settings.webRoot).origin, ...settings.origins],
     clock,

@@ -1,6 +1,7 @@
 import type { FastifyRequest } from "fastify";
 import { isSafe, pageOf } from "../../browser-pages.ts";
 import { Fault } from "../../fault.ts";
+import { CLIENT_ADDRESS_HEADER } from "../../gateway/wire.ts";
 import type { Attempts } from "../identity/attempts.ts";
 import type { User } from "../store/entities.ts";
 import type { ApiParts } from "./api-parts.ts";
@@ -91,8 +92,7 @@ export function openAdmission({ identity, store, attempts, pages }: Parts): Admi
   };
 }
 
-/** The address that the gateway itself saw, which it writes last; undefined for who came without it, through the socket of this user. */
+/** The client's address, as the gateway tells it; undefined for who came without one, through the socket of this user. */
 function peerOf(request: FastifyRequest): string | undefined {
-  const chain = headerOf(request.headers)("x-forwarded-for");
-  return chain?.slice(chain.lastIndexOf(",") + 1).trim();
+  return headerOf(request.headers)(CLIENT_ADDRESS_HEADER);
 }

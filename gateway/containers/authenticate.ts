@@ -3,8 +3,18 @@ import { Fault } from "../../fault.ts";
 import type { Head } from "../decision.ts";
 import type { Caller, Identity } from "../identity.ts";
 
+export type SignedIn = { caller: Caller; from: Credential["from"] };
+
+/** The caller whom the first credential names, where that is known without asking; undefined says nothing. */
+export function knownCaller(identity: Identity, head: Head): SignedIn | undefined {
+  const first = credentials(head.header).next().value;
+  if (first === undefined) return undefined;
+  const caller = identity.known(first.token);
+  return caller && { caller, from: first.from };
+}
+
 /** The caller whom the first valid credential names. Faults: TOKEN_MISSING, TOKEN_INVALID, CONTROL_AWAY. */
-export async function authenticate(identity: Identity, head: Head, signal: AbortSignal): Promise<{ caller: Caller; from: Credential["from"] }> {
+export async function authenticate(identity: Identity, head: Head, signal: AbortSignal): Promise<SignedIn> {
   let away: unknown;
   for (const { token, from } of credentials(head.header)) {
     try {

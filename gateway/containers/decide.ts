@@ -1,14 +1,17 @@
 import type { Clock } from "../../clock.ts";
 import { Fault } from "../../fault.ts";
 import type { Log } from "../../log.ts";
-import type { Decide, Decision, Forward, Head, HeaderEdits, HeaderLine, Lease, Peer, ResponseHead } from "../decision.ts";
-import type { Directory } from "../directory.ts";
-import { forwardedEdits } from "../forwarded.ts";
+import type { Asked, Decide, Decision, Forward, Head, HeaderEdits, HeaderLine, Lease, ResponseHead } from "../decision.ts";
+import type { ContainerView, Directory } from "../directory.ts";
+import { forwardedEdits, type ForwardedEdits } from "../forwarded.ts";
 import type { Identity } from "../identity.ts";
 import type { GatewayLimits } from "../limits.ts";
+import { openTraceContext } from "../trace-context.ts";
+import { trustedProxies, type TrustedProxies } from "../trusted-proxies.ts";
+import { CLIENT_ADDRESS_HEADER } from "../wire.ts";
 import { apiAnswer, containerAnswer, internalFault } from "./answers.ts";
 import { closeFor } from "./close-codes.ts";
-import { authenticate } from "./authenticate.ts";
+import { authenticate, knownCaller, type SignedIn } from "./authenticate.ts";
 import type { ContainerLease, Leases } from "./lease.ts";
 import { checkOrigin, originLines, preflightAnswer, readable } from "./origins.ts";
 import { originForm, readRoute, routeKind, type ContainerRoute } from "./route.ts";
@@ -19,52 +22,82 @@ export type DecideParts = {
   identity: Identity;
   leases: Leases;
   apiSocket: string;
+  /** The load balancers in front; none where it is left out. */
+  trusted?: TrustedProxies;
   origins: readonly string[];
   limits: Pick<GatewayLimits, "proxyRequestTimeoutMs" | "apiTimeoutMs">;
   clock: Clock;
   log: Log;
 };
 
-type Asked = Parameters<Decide>[0];
+const NO_EDITS: HeaderEdits = { remove: [], add: [] };
+
+type Parts = DecideParts & { trusted: TrustedProxies; edits: ForwardedEdits };
 
 /** Container routes are answered for here; everything else is the control plane's API, which authenticates for itself. */
-export function openDecide(parts: DecideParts): Decide {
-  return async (asked) => {
+export function openDecide(given: DecideParts): Decide {
+  const trusted = given.trusted ?? trustedProxies([]);
+  const parts: Parts = { ...given, trusted, edits: forwardedEdits({ trusted, trace: openTraceContext() }) };
+  return (asked) => {
     const target = originForm(asked.head.target);
     const kind = routeKind(target);
     if (kind === undefined) return toApi(parts, asked, target);
+    const failed = (error: unknown) => refusal(asked.head, kind, error instanceof Fault ? error : logged(parts.log, error), parts.origins);
     try {
-      return preflight(parts, asked.head) ?? (await toContainer(parts, asked, readRoute(kind, target)));
+      const until = parts.clock.monotonic() + parts.limits.proxyRequestTimeoutMs;
+      const answer = preflightAnswer(asked.head, parts.origins);
+      if (answer !== undefined) return { kind: "answer", answer };
+      const route = readRoute(kind, target);
+      if (kind === "proxy-ws" && !asked.head.upgrade) throw new Fault("REQUEST_INVALID", "This route takes WebSockets; HTTP requests go to /proxy/");
+      const who = knownCaller(parts.identity, asked.head);
+      const view = who && parts.directory.known(route.id, who.caller);
+      if (who !== undefined) checkPage(parts, asked.head, who);
+      if (who !== undefined && view !== undefined) return toContainer(parts, asked, { route, who, view, until });
+      return lookUp(parts, asked, route)
+        .then((found) => toContainer(parts, asked, { route, ...found, until }))
+        .catch((error: unknown) => {
+          if (asked.signal.aborted) throw error;
+          return failed(error);
+        });
     } catch (error) {
-      if (asked.signal.aborted) throw error;
-      return refusal(asked.head, kind, error instanceof Fault ? error : logged(parts.log, error), parts.origins);
+      return failed(error);
     }
   };
 }
 
-async function toContainer(parts: DecideParts, { head, peer, tls, signal }: Asked, route: ContainerRoute): Promise<Decision> {
-  const until = parts.clock.monotonic() + parts.limits.proxyRequestTimeoutMs;
-  if (route.kind === "proxy-ws" && !head.upgrade) throw new Fault("REQUEST_INVALID", "This route takes WebSockets; HTTP requests go to /proxy/");
-  const { caller, from } = await authenticate(parts.identity, head, signal);
-  if (from === "cookie") checkOrigin(head, parts.origins);
-  const view = await parts.directory.find(route.id, caller, signal);
-  if (view === undefined) throw new Fault("CONTAINER_NOT_FOUND", `There is no container with the id ${route.id}`);
-  const lease = parts.leases.open({ view, caller, kind: head.upgrade ? "websocket" : "http", until, signal });
+async function lookUp(parts: Parts, { head, signal }: Asked, { id }: ContainerRoute): Promise<{ who: SignedIn; view: ContainerView }> {
+  const who = await authenticate(parts.identity, head, signal);
+  checkPage(parts, head, who);
+  const view = await parts.directory.find(id, who.caller, signal);
+  if (view === undefined) throw new Fault("CONTAINER_NOT_FOUND", `There is no container with the id ${id}`);
+  return { who, view };
+}
+
+type Claimed = { route: ContainerRoute; who: SignedIn; view: ContainerView; until: number };
+
+function checkPage({ origins }: Parts, head: Head, { from }: SignedIn): void {
+  if (from === "cookie") checkOrigin(head, origins);
+}
+
+function toContainer(parts: Parts, asked: Asked, { route, who: { caller }, view, until }: Claimed): Decision {
+  const { head, peer, tls } = asked;
+  const lease = parts.leases.open({ view, caller, kind: head.upgrade ? "websocket" : "http", until, asked });
   const forward: Forward = {
     target: route.path,
     headTimeoutMs: parts.limits.proxyRequestTimeoutMs,
-    request: requestEdits(head, peer, tls, caller.token),
+    request: parts.edits(head, peer, tls, head.header("x-user-api-key") === undefined ? ["x-user-api-key", caller.token] : undefined),
     response: (received) => responseEdits(head, parts.origins, lease, received),
     answerTo: (fault) => readable(head, containerAnswer(fault), parts.origins),
   };
   return { kind: route.kind === "proxy-ws" ? "acceptWebSocket" : "forward", forward, lease };
 }
 
-function toApi(parts: DecideParts, { head, peer, tls }: Asked, target: string): Decision {
+function toApi(parts: Parts, { head, peer, tls }: Asked, target: string): Decision {
+  const { remove, add } = parts.edits(head, peer, tls, [CLIENT_ADDRESS_HEADER, parts.trusted.clientOf(head.header("x-forwarded-for"), peer.address)]);
   const socket = { socketPath: parts.apiSocket };
   const away = () => new Fault("CONTROL_AWAY", "The control plane is away; it should be back in a moment", { retryAfterMs: 1_000 });
   const lease: Lease = {
-    target: () => Promise.resolve(socket),
+    target: () => socket,
     lost: () => Promise.reject(away()),
     whenGone: () => () => undefined,
     bytes: () => undefined,
@@ -73,16 +106,11 @@ function toApi(parts: DecideParts, { head, peer, tls }: Asked, target: string): 
   const forward: Forward = {
     target,
     headTimeoutMs: parts.limits.apiTimeoutMs,
-    request: forwardedEdits(head, peer, tls),
-    response: () => ({ remove: [], add: [] }),
+    request: { remove: [...remove, CLIENT_ADDRESS_HEADER], add },
+    response: () => NO_EDITS,
     answerTo: (fault) => readable(head, apiAnswer(fault.status === 502 ? away() : fault), parts.origins),
   };
   return { kind: "forward", forward, lease };
-}
-
-function preflight(parts: DecideParts, head: Head): Decision | undefined {
-  const answer = preflightAnswer(head, parts.origins);
-  return answer === undefined ? undefined : { kind: "answer", answer };
 }
 
 /** What a WebSocket client gets is an accept and a close: an HTTP error shows its user nothing useful. */
@@ -91,16 +119,11 @@ function refusal(head: Head, kind: ContainerRoute["kind"], fault: Fault, origins
   return { kind: "answer", answer: readable(head, containerAnswer(fault), origins) };
 }
 
-function requestEdits(head: Head, peer: Peer, tls: boolean, token: string): HeaderEdits {
-  const { remove, add } = forwardedEdits(head, peer, tls);
-  return { remove, add: head.header("x-user-api-key") === undefined ? [...add, ["x-user-api-key", token]] : add };
-}
-
 function responseEdits(head: Head, origins: readonly string[], lease: ContainerLease, { connectMs, names }: ResponseHead): HeaderEdits {
   const woken = lease.woken();
   const own: HeaderLine[] = woken === undefined ? [] : [["Server-Timing", serverTiming(woken.start, connectMs)]];
   // Most callers are no page of another origin, and need no list of names.
-  if (head.header("origin") === undefined) return { remove: [], add: own };
+  if (head.header("origin") === undefined) return own.length === 0 ? NO_EDITS : { remove: [], add: own };
   return { remove: [], add: [...own, ...originLines(head, [...names(), ...own.map(([name]) => name.toLowerCase())], origins)] };
 }
 

@@ -1,6 +1,6 @@
 import type { Clock } from "../../clock.ts";
 import { Fault } from "../../fault.ts";
-import type { Lease } from "../decision.ts";
+import type { Asked, Lease } from "../decision.ts";
 import type { ContainerView, Directory, StartTimes, Target, Use } from "../directory.ts";
 import type { Caller } from "../identity.ts";
 import type { Found, Hold } from "./hold.ts";
@@ -12,7 +12,8 @@ export type Claim = {
   kind: "http" | "websocket";
   /** When waiting for the container ends, on the clock's monotonic scale. */
   until: number;
-  signal: AbortSignal;
+  /** Whose signal it is that the caller is gone. */
+  asked: Pick<Asked, "signal">;
 };
 
 /** `woken` is defined once the exchange had to wait for its container: how long each part of that start took. */
@@ -31,7 +32,7 @@ export function openLeases(parts: { directory: Directory; hold: Hold; clock: Clo
   const tallies = new Map<string, Tally>();
 
   const report = (tally: Tally) => {
-    tally.reportedAt = clock.monotonic();
+    tally.reportedAt = tally.lastActive;
     directory.used({ id: tally.id, open: tally.open, streams: tally.streams, lastActive: tally.lastActive });
   };
 
@@ -47,7 +48,7 @@ export function openLeases(parts: { directory: Directory; hold: Hold; clock: Clo
   };
 
   return {
-    open: ({ view, caller, kind, until, signal }) => {
+    open: ({ view, caller, kind, until, asked }) => {
       const { id } = view;
       const open = kind === "http" ? 1 : 0;
       let released = false;
@@ -64,16 +65,17 @@ export function openLeases(parts: { directory: Directory; hold: Hold; clock: Clo
 
       const claim = async (from: ContainerView) => {
         use(isAwake(from) ? 1 : 0);
-        const found: Found = await hold.wait({ view: from, caller, until, signal });
+        const found: Found = await hold.wait({ view: from, caller, until, signal: asked.signal });
         use(1);
         if (found.held) woken = { start: found.start };
         return found.address;
       };
 
       return {
-        target: () => claim(view),
+        target: () => (view.standing.kind === "awake" ? view.standing.address : claim(view)),
         lost: async (target) => {
           const refused = inWords(target);
+          const { signal } = asked;
           const now = await directory.find(id, caller, signal);
           if (now === undefined) throw new Fault("CONTAINER_NOT_FOUND", "The container was removed");
           if (isElsewhere(now, refused)) return claim(now);
@@ -91,7 +93,7 @@ export function openLeases(parts: { directory: Directory; hold: Hold; clock: Clo
         bytes: () => {
           if (released) return;
           tally.lastActive = clock.now();
-          if (clock.monotonic() - tally.reportedAt >= REPORT_EVERY_MS) report(tally);
+          if (Math.abs(tally.lastActive - tally.reportedAt) >= REPORT_EVERY_MS) report(tally);
         },
         release: () => {
           if (released) return;

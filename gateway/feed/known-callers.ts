@@ -1,18 +1,19 @@
 import { hash } from "node:crypto";
 import NodeCache from "node-cache";
+import type { Clock } from "../../clock.ts";
 import { Fault } from "../../fault.ts";
 import type { Caller, Identity } from "../identity.ts";
 import { unlessAborted } from "../unless-aborted.ts";
 import type { WhoAnswer } from "../wire.ts";
 
 /** A session that ended is refused everywhere within 10 s, even if its news were lost; the rest is for the answer's own way here. */
-const VALID_SECONDS = 9;
+const VALID_MS = 9_000;
 /** Short, so that somebody who has just signed in is not told otherwise for long. */
 const UNKNOWN_SECONDS = 2;
 /** While control is away nobody can sign out either, so who was known then still is; for so long, not for ever. */
 const AWAY_SECONDS = 15 * 60;
 /** How long an old answer counts before control is asked again whether it is back. */
-const ASK_AGAIN_SECONDS = 2;
+const ASK_AGAIN_MS = 2_000;
 const MOST_CALLERS = 20_000;
 
 export type KnownCallers = Identity & {
@@ -21,12 +22,14 @@ export type KnownCallers = Identity & {
 };
 
 /**
- * Remembers who holds which token, under the token's digest; `ask` answers undefined where nobody does. Where control cannot be asked, the
+ * Remembers who holds which token; those that nobody holds, and those held before, under their digests. `ask` answers undefined where nobody does. Where control cannot be asked, the
  * last answer counts on.
  */
-export function knownCallers(parts: { ask(token: string): Promise<WhoAnswer | undefined>; validSeconds?: number }): KnownCallers {
+export function knownCallers(parts: { ask(token: string): Promise<WhoAnswer | undefined>; clock: Clock; validMs?: number }): KnownCallers {
+  const { clock } = parts;
+  // Looked into for every request, so by the token itself: a digest and a cache around it cost more than the rest of a decision.
+  const valid = new Map<string, { caller: Caller; until: number }>();
   // Apart, so that a flood of invented tokens cannot push out those of real callers.
-  const valid = new NodeCache({ useClones: false, stdTTL: parts.validSeconds ?? VALID_SECONDS, maxKeys: MOST_CALLERS });
   const earlier = new NodeCache({ useClones: false, stdTTL: AWAY_SECONDS, maxKeys: MOST_CALLERS });
   const unknown = new NodeCache({ useClones: false, stdTTL: UNKNOWN_SECONDS, maxKeys: MOST_CALLERS });
   const asking = new Map<string, Promise<Caller | undefined>>();
@@ -43,25 +46,38 @@ export function knownCallers(parts: { ask(token: string): Promise<WhoAnswer | un
         remember(unknown, key, true);
       } else if (asked === signOuts) {
         // Else the answer may be older than the news of a sign-out that overtook it.
-        remember(valid, key, caller);
+        count(caller, parts.validMs ?? VALID_MS);
         remember(earlier, key, caller);
       }
       return caller;
     } catch (error) {
       const before = error instanceof Fault && error.code === "CONTROL_AWAY" ? earlier.get<Caller>(key) : undefined;
       if (before === undefined) throw error;
-      remember(valid, key, before, ASK_AGAIN_SECONDS);
+      count(before, ASK_AGAIN_MS);
       return before;
     } finally {
       asking.delete(key);
     }
   };
 
+  const count = (caller: Caller, ms: number) => {
+    if (valid.size >= MOST_CALLERS) valid.clear();
+    valid.set(caller.token, { caller, until: clock.monotonic() + ms });
+  };
+
+  const known = (token: string): Caller | undefined => {
+    const found = valid.get(token);
+    if (found === undefined || found.until > clock.monotonic()) return found?.caller;
+    valid.delete(token);
+    return undefined;
+  };
+
   return {
+    known,
     who: (token, signal) => {
+      const caller = known(token);
+      if (caller !== undefined) return Promise.resolve(caller);
       const key = hash("sha256", token);
-      const known = valid.get<Caller>(key);
-      if (known !== undefined) return Promise.resolve(known);
       if (unknown.has(key)) return Promise.resolve(undefined);
       const answer = asking.get(key) ?? learn(token, key);
       if (!asking.has(key)) asking.set(key, answer);
@@ -70,11 +86,11 @@ export function knownCallers(parts: { ask(token: string): Promise<WhoAnswer | un
     },
     forget: () => {
       signOuts++;
-      valid.flushAll();
+      valid.clear();
       earlier.flushAll();
     },
     close: () => {
-      valid.close();
+      valid.clear();
       earlier.close();
       unknown.close();
       return Promise.resolve();
@@ -83,10 +99,9 @@ export function knownCallers(parts: { ask(token: string): Promise<WhoAnswer | un
 }
 
 /** A full cache forgets everything at once: rare, and cheaper than keeping an order. */
-function remember(cache: NodeCache, key: string, value: unknown, seconds?: number): void {
+function remember(cache: NodeCache, key: string, value: unknown): void {
   if (cache.getStats().keys >= MOST_CALLERS) cache.flushAll();
-  if (seconds === undefined) cache.set(key, value);
-  else cache.set(key, value, seconds);
+  cache.set(key, value);
 }
 
 /** Control says 404 for a token that nobody holds; that is an answer, not a failure. */

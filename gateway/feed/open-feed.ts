@@ -36,7 +36,7 @@ export function openFeed(parts: { socketPath: string; clock: Clock; log: Log }):
     },
   });
 
-  const identity = knownCallers({ ask: (token) => whoOrNobody(control.ask("/who", { token } satisfies WhoAsk, closed.signal)) });
+  const identity = knownCallers({ clock, ask: (token) => whoOrNobody(control.ask("/who", { token } satisfies WhoAsk, closed.signal)) });
 
   const onLine = (line: FeedLine) => {
     switch (line.kind) {
@@ -83,6 +83,7 @@ export function openFeed(parts: { socketPath: string; clock: Clock; log: Log }):
   return {
     identity,
     directory: {
+      known: (id) => containers.find(id),
       find: (id) => (informed ? Promise.resolve(containers.find(id)) : Promise.reject(controlAway("has not been heard of yet"))),
       watch: (id, onChange) => containers.watch(id, onChange),
       wake: async (id, caller, signal) => {

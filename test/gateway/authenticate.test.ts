@@ -28,7 +28,7 @@ t.test("credentials count in the order key, Authorization, cookie", async (t) =>
   ];
   for (const [headers, tokens] of rows) {
     t.same(
-      credentials(head(headers).header).map(({ token }) => token),
+      [...credentials(head(headers).header)].map(({ token }) => token),
       tokens,
       JSON.stringify(headers).slice(0, 80),
     );

@@ -128,11 +128,7 @@ t.test("the container learns who asks and from where", async (t) => {
   t.equal(plain.get("x-forwarded-proto"), "http");
   t.equal(plain.get("x-forwarded-host"), "stand.example");
   t.ok(plain.has("x-custom"));
-  const behind = await seen(["X-Forwarded-For: 6.6.6.6", "X-Forwarded-Proto: https", "X-Forwarded-Host: public.example", "x-user-api-key: theirs"]);
-  t.equal(behind.get("x-forwarded-for"), "6.6.6.6, 127.0.0.1");
-  t.equal(behind.get("x-forwarded-proto"), "https");
-  t.equal(behind.get("x-forwarded-host"), "public.example");
-  t.equal(behind.get("x-user-api-key"), "theirs");
+  t.equal((await seen(["x-user-api-key: token"])).get("x-user-api-key"), "token");
 });
 
 t.test("events of a stream arrive one by one", async (t) => {

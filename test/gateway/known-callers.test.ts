@@ -1,4 +1,5 @@
 import t from "tap";
+import { systemClock } from "../../clock.ts";
 import { Fault } from "../../fault.ts";
 import { knownCallers } from "../../gateway/feed/known-callers.ts";
 import type { WhoAnswer } from "../../gateway/wire.ts";
@@ -11,7 +12,8 @@ const AWAY = new Fault("CONTROL_AWAY", "away");
 function callersOf(t: { teardown(act: () => unknown): unknown }, answers: (WhoAnswer | undefined | Fault | Promise<WhoAnswer>)[]) {
   const asked: string[] = [];
   const callers = knownCallers({
-    validSeconds: 0.001,
+    validMs: 1,
+    clock: systemClock(),
     ask: async (token) => {
       asked.push(token);
       const answer = await answers.shift();
