@@ -7,6 +7,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { wrongs } from "./proxy/check.ts";
+import { installPeers } from "./proxy/install-peers.ts";
 import { measure, medians, startProxy, type Cell, type Pass, type Runner } from "./proxy/measure.ts";
 import { fixedUpstream } from "./proxy/nginx.ts";
 import { readOptions } from "./proxy/options.ts";
@@ -41,6 +42,7 @@ async function run(): Promise<void> {
 
   processes.start("control", LOAD_CORE, { argv: [process.execPath, join(import.meta.dirname, "proxy/control-process.ts"), folder] });
 
+  installPeers();
   const runners: Runner[] = [];
   for (const proxy of proxies(options.berth).filter(({ name }) => named(options.only, name))) {
     const missing = proxy.missing?.();
@@ -50,7 +52,8 @@ async function run(): Promise<void> {
     }
     try {
       const runner = await startProxy(proxy, world, await freePort(), processes);
-      const wrong = await wrongs(world, runner.port, { noKeys: proxy.noKeys === true });
+      // What does only WebSockets is checked by their own load.
+      const wrong = proxy.only === undefined ? await wrongs(world, runner.port, { noKeys: proxy.noKeys === true }) : [];
       if (wrong.length === 0) runners.push(runner);
       else console.log(`${proxy.name} is left out, since it does not do the work: ${wrong.join("; ")}\n${runner.pinned?.output().slice(-1_000)}`);
     } catch (error) {
@@ -58,7 +61,8 @@ async function run(): Promise<void> {
     }
   }
   const warm = WORKLOADS[0];
-  for (const runner of runners) if (warm !== undefined) await measure(runner, warm, { world, seconds: 1, processes });
+  for (const runner of runners)
+    if (warm !== undefined && runner.proxy?.only === undefined) await measure(runner, warm, { world, seconds: 1, processes });
 
   for (const workload of WORKLOADS.filter(({ name }) => named(options.workloads, name))) {
     const passes = new Map<string, Pass[]>(runners.map(({ name }) => [name, []]));

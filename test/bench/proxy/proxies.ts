@@ -1,7 +1,9 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { caddy } from "./caddy.ts";
 import { haproxy } from "./haproxy.ts";
 import { luaMissing, nginxLua, nginxMaps } from "./nginx.ts";
+import { PEERS, peersMissing } from "./install-peers.ts";
 import type { Command } from "./pinned.ts";
 import type { World } from "./world.ts";
 
@@ -39,7 +41,24 @@ export function proxies(root: string): readonly Proxy[] {
     { name: "nginx", command: nginxMaps, missing: program("nginx"), streamsApart: true },
     { name: "nginx-lua", command: nginxLua, missing: luaMissing, streamsApart: true },
     { name: "haproxy", command: haproxy, missing: program("haproxy") },
+    { name: "caddy", command: caddy, missing: program("caddy") },
+    peer("httpxy"),
+    peer("fastify-http-proxy"),
+    peer("http-proxy"),
+    peer("http-proxy-3"),
+    peer("configurable-http-proxy", { noKeys: true }),
+    peer("ws-ended", { only: ["ws125", "ws16k"] }),
   ];
+}
+
+/** A library, with a server around it in `peers/`. */
+function peer(name: string, more: Partial<Proxy> = {}): Proxy {
+  return {
+    name,
+    command: (world, port) => ({ argv: [process.execPath, "--no-warnings", join(PEERS, `${name}.mjs`), world.folder, String(port)] }),
+    missing: peersMissing,
+    ...more,
+  };
 }
 
 function program(name: string): () => string | undefined {
