@@ -8,7 +8,6 @@ const MAX_OVERHEAD_BYTES = 16_384;
 /** A size beyond 16 digits is larger than any body can be, or an attempt to have it read in two ways. */
 const MAX_SIZE_DIGITS = 16;
 
-const CR = 13;
 const LF = 10;
 const PRIMER = Buffer.from("POST / HTTP/1.1\r\nTransfer-Encoding:chunked\r\n\r\n", "latin1");
 
@@ -53,11 +52,13 @@ export class ChunkedReader implements BodyListener {
   #overhead = 0;
   /** Of the size that is being read; -1 where none is. */
   #digits = 0;
+  #size = 0;
   // Of the run:
   #onData: ((start: number, end: number) => void) | undefined;
   #chunk: Buffer = PRIMER;
   #shift = 0;
   #seen = 0;
+  #thrown: { error: unknown } | undefined;
 
   constructor(parsers: ChunkParsers, rules: TrailerRules) {
     this.#parsers = parsers;
@@ -78,9 +79,10 @@ export class ChunkedReader implements BodyListener {
         this.#shift = from - scratch;
         this.#seen = from;
         const code = llhttp.exports.llhttp_execute(this.#own, scratch, to - from);
-        if (code !== CODE.ok && code !== CODE.paused) throw new MessageRefused(400, `The chunked body is malformed: ${llhttp.reason(this.#own)}`);
-        const end = code === CODE.paused ? llhttp.exports.llhttp_get_error_pos(this.#own) + this.#shift : to;
+        if (this.#thrown !== undefined) throw this.#thrown.error;
+        const end = code === CODE.ok ? to : llhttp.exports.llhttp_get_error_pos(this.#own) + this.#shift;
         this.#walk(end);
+        if (code !== CODE.ok && code !== CODE.paused) throw new MessageRefused(400, `The chunked body is malformed: ${llhttp.reason(this.#own)}`);
         if (code === CODE.paused) {
           this.#trailers?.end();
           this.close();
@@ -94,6 +96,7 @@ export class ChunkedReader implements BodyListener {
       throw error;
     } finally {
       parser.listen(undefined);
+      this.#thrown = undefined;
       this.#onData = undefined;
       this.#chunk = PRIMER;
     }
@@ -107,36 +110,55 @@ export class ChunkedReader implements BodyListener {
 
   body(at: number, length: number): void {
     const start = at + this.#shift;
-    this.#walk(start);
-    this.#seen = start + length;
-    this.#overhead = 0;
-    this.#digits = -1;
-    if (length > 0) this.#onData?.(start, start + length);
+    this.#guard(() => {
+      this.#walk(start);
+      this.#seen = start + length;
+      this.#overhead = 0;
+      this.#digits = -1;
+      if (length > 0) this.#onData?.(start, start + length);
+    });
   }
 
   name(at: number, length: number): void {
-    this.#trailers ??= new Trailers(this.#rules);
-    this.#trailers.name(this.#chunk.toString("latin1", at + this.#shift, at + this.#shift + length));
+    this.#guard(() => {
+      this.#trailers ??= new Trailers(this.#rules);
+      this.#trailers.name(this.#chunk.toString("latin1", at + this.#shift, at + this.#shift + length));
+    });
   }
 
   value(): void {
     this.#trailers?.value();
   }
 
+  /** What is thrown through WebAssembly's own frames would leave its stack where it was. */
+  #guard(act: () => void): void {
+    if (this.#thrown !== undefined) return;
+    try {
+      act();
+    } catch (error) {
+      this.#thrown = { error };
+    }
+  }
+
   #begin(): void {
     this.#own = this.#parsers.take();
     this.#overhead = 0;
-    this.#digits = 0;
+    this.#digits = this.#size = 0;
   }
 
   /** Looks at what is between chunks: the parser takes any number of leading zeros, and sizes up to 2^64. */
   #walk(to: number): void {
     for (let at = this.#seen; at < to && this.#trailers === undefined; at++) {
       const byte = this.#chunk[at] ?? 0;
-      if (byte === LF) this.#digits = 0;
-      else if (byte === CR || !isHex(byte)) this.#digits = -1;
-      else if (this.#digits >= 0 && ++this.#digits > MAX_SIZE_DIGITS)
-        throw new MessageRefused(413, "The size of a chunk is larger than any body can be");
+      if (byte === LF) {
+        this.#digits = this.#size = 0;
+      } else if (!isHex(byte)) {
+        this.#digits = -1;
+      } else if (this.#digits !== -1) {
+        this.#size = this.#size * 16 + Number.parseInt(String.fromCharCode(byte), 16);
+        if (++this.#digits > MAX_SIZE_DIGITS || this.#size > Number.MAX_SAFE_INTEGER)
+          throw new MessageRefused(413, "The size of a chunk is larger than any body can be");
+      }
     }
     this.#overhead += to - this.#seen;
     this.#seen = to;

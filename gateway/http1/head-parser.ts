@@ -1,6 +1,6 @@
 import { CODE, KIND, openLlhttp, type Llhttp } from "./llhttp.ts";
 import { MessageRefused } from "./message-refused.ts";
-import { refusedVersion } from "./request-line.ts";
+import { isForeign, refusedVersion } from "./request-line.ts";
 
 /** How much of a chunk is given to the parser at first: most heads are shorter, and what is behind them need not be copied. */
 const FIRST_PIECE = 4_096;
@@ -75,6 +75,9 @@ export function openHeadParser(scratchBytes: number): HeadParser {
     const failed = from + exports.llhttp_get_error_pos(parser) - scratch;
     if (kind === "request") {
       if (code === CODE.invalidMethod && isTokenByte(chunk[failed] ?? 0)) return new MessageRefused(501, "There is no such method here");
+      // A method of RTSP, which the parser knows, in a request of HTTP.
+      if (code === CODE.invalidConstant && isForeign(chunk.toString("latin1", from, from + targetStart - 1)))
+        return new MessageRefused(501, "There is no such method here");
       if (code === CODE.invalidVersion) return refusedVersion(chunk.toString("latin1", from, failed + 1), targetEnd);
     }
     return new MessageRefused(400, `The head is malformed: ${llhttp.reason(parser)}`);

@@ -48,6 +48,11 @@ export class RequestHead extends HeaderBlock {
       this.count(NAME.expect) === 1 && line.minorVersion === 1 && this.bodyKind !== "none" && this.last(NAME.expect).toLowerCase() === "100-continue";
   }
 
+  /** As `decide` asks for it. */
+  get upgrade(): boolean {
+    return this.websocket;
+  }
+
   /**
    * The head to send, as latin1: the request line with `target`, the lines that travel on as the very bytes they came as, in order,
    * then those that are added, then `more`, which is ready-made lines.

@@ -17,7 +17,7 @@ export function readRequestLine(text: string, targetStart: number, targetEnd: nu
   const minorVersion = text.startsWith(" HTTP/1.1\r\n", targetEnd) ? 1 : text.startsWith(" HTTP/1.0\r\n", targetEnd) ? 0 : undefined;
   if (minorVersion === undefined) throw refusedVersion(text, targetEnd);
   if (!METHODS.has(method)) {
-    if (text.charCodeAt(targetStart - 1) === SPACE && TOKEN.test(method)) throw new MessageRefused(501, "There is no such method here");
+    if (text.charCodeAt(targetStart - 1) === SPACE && isForeign(method)) throw new MessageRefused(501, "There is no such method here");
     throw new MessageRefused(400, "The request line is malformed");
   }
   if (text.charCodeAt(targetStart - 1) !== SPACE) throw new MessageRefused(400, "The request line is malformed");
@@ -26,6 +26,11 @@ export function readRequestLine(text: string, targetStart: number, targetEnd: nu
   if (target.charCodeAt(0) !== SLASH && !ABSOLUTE.test(target) && !(target === "*" && method === "OPTIONS"))
     throw new MessageRefused(400, "The request target is of no form that is served here");
   return { method, target, minorVersion, end: targetEnd + 11 };
+}
+
+/** A method, and none that is served here. */
+export function isForeign(method: string): boolean {
+  return TOKEN.test(method) && !METHODS.has(method);
 }
 
 const SPACE = 32;
