@@ -7,15 +7,16 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { wrongs } from "./proxy/check.ts";
+import { IDLE_ROWS, measureIdle, type Idle } from "./proxy/idle.ts";
 import { installPeers } from "./proxy/install-peers.ts";
-import { measure, medians, startProxy, type Cell, type Pass, type Runner } from "./proxy/measure.ts";
+import { measure, medians, startProxy, type At, type Cell, type Pass, type Runner } from "./proxy/measure.ts";
 import { fixedUpstream } from "./proxy/nginx.ts";
 import { readOptions } from "./proxy/options.ts";
 import { LOAD_CORE, openPinned } from "./proxy/pinned.ts";
-import { proxies } from "./proxy/proxies.ts";
-import { printWorkload } from "./proxy/print.ts";
-import { WORKLOADS } from "./proxy/workloads.ts";
-import { freePort, makeWorld } from "./proxy/world.ts";
+import { printIdle, printWorkload } from "./proxy/print.ts";
+import { proxies, type Proxy } from "./proxy/proxies.ts";
+import { WORKLOADS, type Workload } from "./proxy/workloads.ts";
+import { freePort, makeWorld, type World } from "./proxy/world.ts";
 
 /** Whatever hangs, nothing of this is left running after that. */
 const AT_MOST_MS = 60 * 60_000;
@@ -36,55 +37,70 @@ try {
 
 async function run(): Promise<void> {
   const world = makeWorld(folder, await freePort(), await freePort());
-  await processes.serve("upstream nginx", LOAD_CORE, fixedUpstream(world), world.fixedPort);
-  const raw = { argv: [process.execPath, join(import.meta.dirname, "proxy/upstream.ts"), String(world.rawPort)] };
-  await processes.serve("upstream raw", LOAD_CORE, raw, world.rawPort);
-
-  processes.start("control", LOAD_CORE, { argv: [process.execPath, join(import.meta.dirname, "proxy/control-process.ts"), folder] });
-
+  await startContainers(world);
   installPeers();
-  const runners: Runner[] = [];
-  for (const proxy of proxies(options.berth).filter(({ name }) => named(options.only, name))) {
-    const missing = proxy.missing?.();
-    if (missing !== undefined) {
-      console.log(`${proxy.name} is left out: ${missing}`);
-      continue;
-    }
-    try {
-      const runner = await startProxy(proxy, world, await freePort(), processes);
-      // What does only WebSockets is checked by their own load.
-      const wrong = proxy.only === undefined ? await wrongs(world, runner.port, { noKeys: proxy.noKeys === true }) : [];
-      if (wrong.length === 0) runners.push(runner);
-      else console.log(`${proxy.name} is left out, since it does not do the work: ${wrong.join("; ")}\n${runner.pinned?.output().slice(-1_000)}`);
-    } catch (error) {
-      console.log(`${proxy.name} is left out: ${(error as Error).message}`);
-    }
-  }
-  const warm = WORKLOADS[0];
-  for (const runner of runners)
-    if (warm !== undefined && runner.proxy?.only === undefined) await measure(runner, warm, { world, seconds: 1, processes });
+  const at: At = { world, seconds: options.seconds, streamMb: options.streamMb, processes };
+  const { runners, left } = await startProxies(at);
+  for (const [name, why] of left) console.log(`${name} is left out: ${why}`);
 
+  const results = new Map<string, Map<string, Cell>>();
   for (const workload of WORKLOADS.filter(({ name }) => named(options.workloads, name))) {
-    const passes = new Map<string, Pass[]>(runners.map(({ name }) => [name, []]));
-    const failed = new Map<string, string>();
-    for (let pass = 0; pass < options.passes; pass++) {
-      for (const runner of runners) {
-        if (failed.has(runner.name) || (runner.proxy?.only !== undefined && !runner.proxy.only.includes(workload.name))) continue;
-        try {
-          passes.get(runner.name)?.push(await measure(runner, workload, { world, seconds: options.seconds, processes }));
-        } catch (error) {
-          failed.set(runner.name, (error as Error).message);
-        }
-      }
-    }
-    const cells = new Map<string, Cell>();
-    for (const [name, got] of passes) {
-      const why = failed.get(name);
-      if (why !== undefined) cells.set(name, { failed: why });
-      else if (got.length > 0) cells.set(name, medians(got));
-    }
+    const cells = await measureAll(workload, runners, at);
+    results.set(workload.name, cells);
     printWorkload(workload, cells);
   }
+  const idle: Idle[] = [];
+  if (named(options.workloads, "idle")) {
+    for (const { proxy } of runners) if (proxy !== undefined && proxy.only === undefined) idle.push(await measureIdle(proxy, at));
+    printIdle(IDLE_ROWS, idle);
+  }
+}
+
+async function startContainers(world: World): Promise<void> {
+  const script = (name: string) => join(import.meta.dirname, "proxy", name);
+  await processes.serve("upstream nginx", LOAD_CORE, fixedUpstream(world), world.fixedPort);
+  await processes.serve("upstream raw", LOAD_CORE, { argv: [process.execPath, script("upstream.ts"), String(world.rawPort)] }, world.rawPort);
+  processes.start("control", LOAD_CORE, { argv: [process.execPath, script("control-process.ts"), folder] });
+}
+
+/** Starts what is there and does the work, and says why the others are left out. */
+async function startProxies(at: At): Promise<{ runners: Runner[]; left: Map<string, string> }> {
+  const runners: Runner[] = named(options.only, "direct") ? [{ name: "direct", port: 0 }] : [];
+  const left = new Map<string, string>();
+  for (const proxy of proxies(options.berth).filter(({ name }) => named(options.only, name))) {
+    const why = proxy.missing?.() ?? (await startOne(proxy, at, runners).catch((error: unknown) => (error as Error).message));
+    if (why !== undefined) left.set(proxy.name, why);
+  }
+  return { runners, left };
+}
+
+async function startOne(proxy: Proxy, at: At, runners: Runner[]): Promise<string | undefined> {
+  const runner = await startProxy(proxy, at.world, processes);
+  // What does only WebSockets is checked by their own load.
+  if (proxy.only === undefined) {
+    const wrong = await wrongs(at.world, runner.port, { noKeys: proxy.noKeys === true });
+    if (wrong.length > 0) return `it does not do the work: ${wrong.join("; ")}\n${runner.pinned?.output().slice(-1_000)}`;
+    const [warm] = WORKLOADS;
+    if (warm !== undefined) await measure(runner, warm, { ...at, seconds: 1 });
+  }
+  runners.push(runner);
+  return undefined;
+}
+
+async function measureAll(workload: Workload, runners: Runner[], at: At): Promise<Map<string, Cell>> {
+  const can = runners.filter(({ proxy, name }) => proxy?.only?.includes(workload.name) ?? (workload.berthOnly ? name.startsWith("berth") : true));
+  const passes = new Map<string, Pass[]>(can.map(({ name }) => [name, []]));
+  const failed = new Map<string, string>();
+  for (let pass = 0; pass < options.passes; pass++) {
+    for (const runner of can.filter(({ name }) => !failed.has(name))) {
+      try {
+        passes.get(runner.name)?.push(await measure(runner, workload, at));
+      } catch (error) {
+        failed.set(runner.name, (error as Error).message);
+      }
+    }
+  }
+  return new Map([...passes].map(([name, got]): [string, Cell] => [name, failed.has(name) ? { failed: failed.get(name) ?? "" } : medians(got)]));
 }
 
 function named(names: string[] | undefined, name: string): boolean {

@@ -11,7 +11,6 @@ export function caddy(world: World, port: number): Command {
     `{
   admin off
   auto_https off
-  persist_config off
 }
 http://:${port} {
   bind 127.0.0.1

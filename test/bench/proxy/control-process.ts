@@ -3,7 +3,7 @@
  * awake and who holds which key, so that the gateway under test runs with its own feed and caches as it does behind a whole berth.
  */
 import { readFileSync } from "node:fs";
-import { createServer, type IncomingMessage } from "node:http";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { join } from "node:path";
 import { FEED_BEAT_MS, type FeedLine, type WhoAnswer, type WhoAsk } from "../../../gateway/wire.ts";
 import { portOf, type World } from "./world.ts";
@@ -25,19 +25,17 @@ createServer((request, response) => {
     const beat = setInterval(() => say({ kind: "beat" }), FEED_BEAT_MS / 2);
     response.once("close", () => clearInterval(beat));
   } else if (request.url === "/who") {
-    void bodyOf(request).then((text) => {
-      const holder = holders.get((JSON.parse(text) as WhoAsk).token);
-      response.writeHead(holder === undefined ? 404 : 200, { "Content-Type": "application/json" });
-      response.end(JSON.stringify(holder ?? { code: "TOKEN_INVALID", status: 404, message: "Nobody holds this token" }));
-    });
+    void who(request, response);
   } else {
     request.resume().once("end", () => response.writeHead(204).end());
   }
 }).listen(join(folder, "control.sock"));
 process.once("SIGTERM", () => process.exit(0));
 
-async function bodyOf(request: IncomingMessage): Promise<string> {
+async function who(request: IncomingMessage, response: ServerResponse): Promise<void> {
   let text = "";
   for await (const piece of request) text += String(piece);
-  return text;
+  const holder = holders.get((JSON.parse(text) as WhoAsk).token);
+  response.writeHead(holder === undefined ? 404 : 200, { "Content-Type": "application/json" });
+  response.end(JSON.stringify(holder ?? { code: "TOKEN_INVALID", status: 404, message: "Nobody holds this token" }));
 }

@@ -1,8 +1,8 @@
-import { cpuUs, watchRss, rssKb } from "./cost.ts";
+import { cpuUs, rssKb, watchRss } from "./cost.ts";
 import { PROXY_CORE, type Pinned, type Processes } from "./pinned.ts";
 import type { Proxy } from "./proxies.ts";
 import type { Workload } from "./workloads.ts";
-import type { World } from "./world.ts";
+import { freePort, type World } from "./world.ts";
 
 /** One pass of one workload through one proxy. */
 export type Pass = { cpuUs: number; perSecond: number; p50Us?: number; p99Us?: number; rssMb: number; grownMb: number };
@@ -10,54 +10,69 @@ export type Pass = { cpuUs: number; perSecond: number; p50Us?: number; p99Us?: n
 /** Medians of the passes, or why there is no figure. */
 export type Cell = Pass | { failed: string };
 
-/** A proxy that runs; `direct` is the way without any. */
-export type Runner = { name: string; proxy: Proxy | undefined; port: number; pinned: Pinned | undefined };
+/** A proxy that runs; without one, the way from load to container directly. */
+export type Runner = { name: string; proxy?: Proxy; port: number; pinned?: Pinned };
 
-export async function startProxy(proxy: Proxy, world: World, port: number, processes: Processes): Promise<Runner> {
+export type At = { world: World; seconds: number; streamMb: number; processes: Processes };
+
+/** Beyond what a load is told to take. */
+const SLACK_MS = 30_000;
+
+export async function startProxy(proxy: Proxy, world: World, processes: Processes): Promise<Runner> {
+  const port = await freePort();
   const pinned = await processes.serve(proxy.name, PROXY_CORE, proxy.command(world, port), port);
   return { name: proxy.name, proxy, port, pinned };
 }
 
-export async function measure(runner: Runner, workload: Workload, at: { world: World; seconds: number; processes: Processes }): Promise<Pass> {
-  const { world, seconds, processes } = at;
-  const { pinned, proxy } = runner;
-  const direct = proxy === undefined;
-  const apart = workload.stream && proxy?.streamsApart ? 1 : 0;
-  const command = workload.load({ world, port: runner.port + apart, direct, seconds });
+/** Throws where anything went wrong. */
+export async function measure(runner: Runner, workload: Workload, at: At): Promise<Pass> {
+  if (!workload.fresh || runner.proxy === undefined) return pass(runner, workload, at);
+  const fresh = await startProxy(runner.proxy, at.world, at.processes);
+  try {
+    return await pass(fresh, workload, at);
+  } finally {
+    await fresh.pinned?.stop();
+  }
+}
+
+async function pass(runner: Runner, workload: Workload, { world, seconds, streamMb, processes }: At): Promise<Pass> {
+  const { pinned, proxy, name } = runner;
   const pid = pinned?.pid;
-  const rssBefore = pid === undefined ? 0 : rssKb(pid);
+  const port =
+    proxy === undefined ? (workload.to === "fixed" ? world.fixedPort : world.rawPort) : runner.port + (workload.stream && proxy.streamsApart ? 1 : 0);
+  const command = workload.load({ world, port, pid, seconds, streamMb });
   const watch = pid === undefined ? undefined : watchRss(pid);
-  const before = pid === undefined ? 0 : cpuUs(pid);
+  const [rssBefore, cpuBefore] = pid === undefined ? [0, 0] : [rssKb(pid), cpuUs(pid)];
+  let most = 0;
   let output: string;
   try {
-    output = await processes.run(`${workload.name} ${runner.name}`, command, seconds * 1_000 + 60_000);
+    output = await processes.run(`${workload.name} ${name}`, command, seconds * 1_000 + SLACK_MS);
   } finally {
-    watch?.stop();
+    most = watch?.stop() ?? 0;
   }
-  const spent = pid === undefined ? 0 : cpuUs(pid) - before;
-  const rss = watch?.stop() ?? 0;
+  const spent = pid === undefined ? 0 : cpuUs(pid) - cpuBefore;
   if (pinned?.ended()) throw new Error(`it ended: ${pinned.output().slice(-300)}`);
   const found = workload.read(output);
   return {
-    cpuUs: spent / found.count,
+    cpuUs: (found.cpuUs ?? spent) / found.count,
     perSecond: found.count / found.seconds,
     ...(found.p50Us === undefined ? {} : { p50Us: found.p50Us }),
     ...(found.p99Us === undefined ? {} : { p99Us: found.p99Us }),
-    rssMb: rss / 1_024,
-    grownMb: (rss - rssBefore) / 1_024,
+    rssMb: most / 1_024,
+    grownMb: (most - rssBefore) / 1_024,
   };
 }
 
 export function medians(passes: Pass[]): Pass {
   const of = (pick: (pass: Pass) => number | undefined) => median(passes.map(pick).filter((value) => value !== undefined));
-  const [p50Us, p99Us] = [of((pass) => pass.p50Us), of((pass) => pass.p99Us)];
+  const [p50Us, p99Us] = [of((one) => one.p50Us), of((one) => one.p99Us)];
   return {
-    cpuUs: of((pass) => pass.cpuUs) ?? 0,
-    perSecond: of((pass) => pass.perSecond) ?? 0,
+    cpuUs: of((one) => one.cpuUs) ?? 0,
+    perSecond: of((one) => one.perSecond) ?? 0,
     ...(p50Us === undefined ? {} : { p50Us }),
     ...(p99Us === undefined ? {} : { p99Us }),
-    rssMb: Math.max(...passes.map((pass) => pass.rssMb)),
-    grownMb: Math.max(...passes.map((pass) => pass.grownMb)),
+    rssMb: Math.max(...passes.map((one) => one.rssMb)),
+    grownMb: Math.max(...passes.map((one) => one.grownMb)),
   };
 }
 

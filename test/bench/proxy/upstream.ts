@@ -5,7 +5,7 @@
  * - `GET /head…` answers with the request's head as it came.
  * - `POST /sink` reads a body, with a length or chunked, and answers how many bytes it had.
  * - `GET /down?bytes=N` answers with so many bytes, `GET /chunked` with 64 chunks of 1 KiB.
- * - `GET /sse?ms=N` sends an event every so often, until the client goes.
+ * - `GET /sse?ms=N&for=M` sends an event every so often, for so many milliseconds: a proxy may not tell that its client went.
  * - An upgrade to `websocket` is accepted, and each message sent back.
  */
 import { createHash } from "node:crypto";
@@ -14,14 +14,15 @@ import { echo } from "./load/frames.ts";
 
 const [port = "0"] = process.argv.slice(2);
 const PIECE = Buffer.alloc(1_048_576, "x");
-const CHUNKED = Buffer.concat([
-  ...Array.from({ length: 64 }, () => Buffer.concat([Buffer.from("400\r\n"), PIECE.subarray(0, 1_024), Buffer.from("\r\n")])),
-  Buffer.from("0\r\n\r\n"),
-]);
-const EVENT = Buffer.from('42\r\ndata: {"n":1,"text":"an event of sixty-six bytes, with its framing"}\n\n\r\n'.replace("42", (0x3e).toString(16)));
+const CHUNKED = Buffer.concat([...Array.from({ length: 64 }, () => chunk(PIECE.subarray(0, 1_024))), Buffer.from("0\r\n\r\n")]);
+const EVENT = chunk(Buffer.from('data: {"n":1,"text":"an event of about sixty bytes"}\n\n'));
 
 createServer({ noDelay: true }, serve).listen(Number(port), "127.0.0.1", 4_096);
 process.once("SIGTERM", () => process.exit(0));
+
+function chunk(data: Buffer): Buffer {
+  return Buffer.concat([Buffer.from(`${data.length.toString(16)}\r\n`), data, Buffer.from("\r\n")]);
+}
 
 function serve(socket: Socket): void {
   socket.on("error", () => socket.destroy());
@@ -52,7 +53,7 @@ function serve(socket: Socket): void {
       socket.write(Buffer.concat([Buffer.from("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n"), CHUNKED]));
       return next(rest);
     }
-    if (path === "/sse") return events(Number(asked.get("ms")));
+    if (path === "/sse") return events(Number(asked.get("ms")), Number(asked.get("for")));
     if (path === "/ws") return webSocket(text, rest);
     socket.end("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
   }
@@ -129,10 +130,14 @@ function serve(socket: Socket): void {
     next(rest);
   }
 
-  function events(ms: number): void {
+  function events(ms: number, forMs: number): void {
     socket.write("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n");
     const timer = setInterval(() => socket.write(EVENT), ms);
-    socket.once("close", () => clearInterval(timer));
+    const over = setTimeout(() => socket.destroy(), forMs);
+    socket.once("close", () => {
+      clearInterval(timer);
+      clearTimeout(over);
+    });
   }
 
   function webSocket(text: string, rest: Buffer): void {

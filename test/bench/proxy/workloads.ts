@@ -1,42 +1,52 @@
 import { join } from "node:path";
-import { PREFIX, FIXED, CONTAINERS, type World } from "./world.ts";
+import type { Found, Plan } from "./load/plan.ts";
 import type { Command } from "./pinned.ts";
+import { CONTAINERS, FIXED, PREFIX, WS_PREFIX, type World } from "./world.ts";
 
-/** What one run of a load found. `count` is what the cost is divided by. */
-export type Found = { count: number; seconds: number; p50Us?: number; p99Us?: number };
+/** What a load is run against. `pid` is the proxy's; none where the container is asked directly. */
+export type Against = { world: World; port: number; pid: number | undefined; seconds: number; streamMb: number };
 
 export type Workload = {
   name: string;
-  /** What is counted: requests, messages, GiB. */
+  /** What the cost is divided by. */
   unit: "request" | "message" | "event" | "GiB";
+  says: string;
+  /** Which of the two upstreams answers. */
+  to: "fixed" | "raw";
   /** Long bodies: a peer may have a listener tuned for them. */
   stream?: true;
-  load(at: { world: World; port: number; direct: boolean; seconds: number }): Command;
+  /** Each pass gets a process of its own, that was just started. */
+  fresh?: true;
+  /** A route that only berth has. */
+  berthOnly?: true;
+  load(against: Against): Command;
   /** Reads what the load printed; throws where anything at all went wrong. */
   read(output: string): Found;
 };
 
-const CONNECTIONS = 64;
-const SCRIPT = join(import.meta.dirname, "load/wrk.lua");
+const WRK_CONNECTIONS = 64;
+const SOCKETS = 100;
+const EVENT_MS = 10;
+const COLD_REQUESTS = 1_000;
+const PACE = 1_000;
+const IDS = { fixed: [0, FIXED], raw: [FIXED, CONTAINERS] } as const;
 
-const FIXED_IDS = [0, FIXED] as const;
-const RAW_IDS = [FIXED, CONTAINERS] as const;
+type WrkPlan = { to: "fixed" | "raw"; method: string; path: string; sends: number; comes: number };
 
-type WrkPlan = { method: string; path: string; ids: readonly [number, number]; sends: number; comes: number };
-
-function wrk(name: string, plan: WrkPlan): Workload {
+function wrk(name: string, says: string, plan: WrkPlan): Workload {
   return {
     name,
+    says,
     unit: "request",
-    load: ({ world, port, direct, seconds }) => {
-      const told = [world.folder, plan.method, plan.path, ...plan.ids.map(String), String(plan.sends), direct ? "" : PREFIX];
+    to: plan.to,
+    load: ({ world, port, pid, seconds }) => {
+      const told = [world.folder, plan.method, plan.path, ...IDS[plan.to].map(String), String(plan.sends), pid === undefined ? "" : PREFIX];
       const url = `http://127.0.0.1:${port}/`;
-      return { argv: ["wrk", "-t1", `-c${CONNECTIONS}`, `-d${seconds}s`, "--timeout", "10s", "-s", SCRIPT, url, "--", ...told] };
+      const script = join(import.meta.dirname, "load/wrk.lua");
+      return { argv: ["wrk", "-t1", `-c${WRK_CONNECTIONS}`, `-d${seconds}s`, "--timeout", "10s", "-s", script, url, "--", ...told] };
     },
     read: (output) => {
-      const result = /^RESULT (.*)$/m.exec(output)?.[1];
-      if (result === undefined) throw new Error(`wrk said: ${output.slice(-300)}`);
-      const got = JSON.parse(result) as { requests: number; bytes: number; us: number; p50: number; p99: number; failed: number; statuses: number };
+      const got = result(output) as { requests: number; bytes: number; us: number; p50: number; p99: number; failed: number; statuses: number };
       if (got.failed > 0) throw new Error(`${got.failed} connections failed`);
       if (got.statuses > 0) throw new Error(`${got.statuses} of ${got.requests} answers were refusals`);
       if (got.requests === 0) throw new Error("not one answer came");
@@ -46,9 +56,90 @@ function wrk(name: string, plan: WrkPlan): Workload {
   };
 }
 
+type OwnPlan = Pick<Workload, "to" | "unit" | "stream" | "fresh" | "berthOnly"> & {
+  load: string;
+  path: string;
+  connections: number;
+  prefix?: string;
+  bytes?: number;
+  more?: string;
+};
+
+/** A load of our own, a process that reads the proxy's processor time itself. */
+function own(name: string, says: string, plan: OwnPlan): Workload {
+  const { to, unit, stream, fresh, berthOnly } = plan;
+  return {
+    name,
+    says,
+    unit,
+    to,
+    ...(stream && { stream }),
+    ...(fresh && { fresh }),
+    ...(berthOnly && { berthOnly }),
+    load: (against) => ownCommand(plan, against),
+    read: (output) => result(output) as Found,
+  };
+}
+
+export function ownCommand(plan: Omit<OwnPlan, "unit">, { world, port, pid, seconds, streamMb }: Against): Command {
+  const told: Plan = {
+    folder: world.folder,
+    port,
+    prefix: pid === undefined ? "" : (plan.prefix ?? PREFIX),
+    path: plan.path.replace("{for}", String(seconds * 1_000 + 2_500)),
+    ids: IDS[plan.to],
+    seconds,
+    connections: plan.connections,
+    bytes: plan.bytes ?? streamMb * 1_048_576,
+    ...(pid === undefined ? {} : { pid }),
+    ...(plan.more === undefined ? {} : { more: plan.more }),
+  };
+  return { argv: [process.execPath, join(import.meta.dirname, "load", `${plan.load}.ts`), JSON.stringify(told)] };
+}
+
+function result(output: string): unknown {
+  const text = /^RESULT (.*)$/m.exec(output)?.[1];
+  if (text === undefined) throw new Error(/^FAILED (.*)$/m.exec(output)?.[1] ?? `the load said: ${output.slice(-300)}`);
+  return JSON.parse(text);
+}
+
+const stream = { load: "stream", to: "raw", unit: "GiB", stream: true, connections: 1 } as const;
+const webSocket = { load: "websocket", to: "raw", unit: "message", path: "/ws", connections: SOCKETS } as const;
+
+/** In the order in which they are run and shown. */
 export const WORKLOADS: readonly Workload[] = [
-  wrk("get", { method: "GET", path: "/small", ids: FIXED_IDS, sends: 0, comes: 36 }),
-  wrk("get10k", { method: "GET", path: "/10k", ids: FIXED_IDS, sends: 0, comes: 10_240 }),
-  wrk("post64k", { method: "POST", path: "/sink", ids: RAW_IDS, sends: 65_536, comes: 5 }),
-  wrk("chunked", { method: "GET", path: "/chunked", ids: RAW_IDS, sends: 0, comes: 65_536 }),
+  wrk("get", "GET, 36 bytes", { to: "fixed", method: "GET", path: "/small", sends: 0, comes: 36 }),
+  wrk("get10k", "GET, 10 KiB", { to: "fixed", method: "GET", path: "/10k", sends: 0, comes: 10_240 }),
+  wrk("post64k", "POST, 64 KiB", { to: "raw", method: "POST", path: "/sink", sends: 65_536, comes: 5 }),
+  wrk("chunked", "GET, 64 chunks of 1 KiB", { to: "raw", method: "GET", path: "/chunked", sends: 0, comes: 65_536 }),
+  own("sse", "events on 100 streams, 10 000 a second", {
+    load: "events",
+    to: "raw",
+    unit: "event",
+    path: `/sse?ms=${EVENT_MS}&for={for}`,
+    connections: SOCKETS,
+    more: String(EVENT_MS),
+  }),
+  own("ws125", "WebSocket echo, 125 bytes, 100 connections", { ...webSocket, bytes: 125 }),
+  own("ws16k", "WebSocket echo, 16 KiB, 100 connections", { ...webSocket, bytes: 16_384 }),
+  own("ws125-connected", "the same of 125 bytes on the route that says CONNECTED", {
+    ...webSocket,
+    bytes: 125,
+    prefix: WS_PREFIX,
+    more: "connected",
+    berthOnly: true,
+  }),
+  own("up", "one long upload", { ...stream, path: "/sink", more: "up" }),
+  own("upchunked", "one long upload, chunked", { ...stream, path: "/sink", more: "upchunked" }),
+  own("down", "one long download", { ...stream, path: "/down", more: "down" }),
+  own("paced", "GET, 36 bytes, 1 000 a second", { load: "paced", to: "fixed", unit: "request", path: "/small", connections: 32, bytes: PACE }),
+  own("cold", "the first 1 000 GETs of a new process", {
+    load: "burst",
+    to: "fixed",
+    unit: "request",
+    path: "/small",
+    connections: WRK_CONNECTIONS,
+    bytes: COLD_REQUESTS,
+    fresh: true,
+  }),
 ];

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { createServer, type AddressInfo } from "node:net";
+import { createServer } from "node:net";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 
@@ -42,14 +42,21 @@ export function portOf(world: World, index: number): number {
   return index < FIXED ? world.fixedPort : world.rawPort;
 }
 
-/** A port that was free a moment ago: nginx and its like cannot say which one the system gave them. */
-export function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
+/** Below the ports that the system gives to outgoing connections, of which a load makes thousands. */
+const PORTS = { from: 15_000, count: 8_000 };
+
+/** A port that was free a moment ago, and the one behind it: nginx and its like cannot say which one the system gave them. */
+export async function freePort(): Promise<number> {
+  for (;;) {
+    const port = PORTS.from + 2 * Math.floor(Math.random() * PORTS.count);
+    if ((await isFree(port)) && (await isFree(port + 1))) return port;
+  }
+}
+
+function isFree(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
     const server = createServer()
-      .once("error", reject)
-      .listen(0, "127.0.0.1", () => {
-        const { port } = server.address() as AddressInfo;
-        server.close(() => resolve(port));
-      });
+      .once("error", () => resolve(false))
+      .listen(port, "127.0.0.1", () => server.close(() => resolve(true)));
   });
 }
