@@ -18,6 +18,12 @@ export const FAULTS = {
 
   // What was asked for
   REQUEST_INVALID: [400, "Bad request"],
+  HEAD_TIMED_OUT: [408, "Request head not complete in time"],
+  BODY_TOO_LARGE: [413, "Request body too large"],
+  TARGET_TOO_LONG: [414, "Request target too long"],
+  HEAD_TOO_LARGE: [431, "Request head too large"],
+  METHOD_UNKNOWN: [501, "Method not known"],
+  VERSION_UNSUPPORTED: [505, "HTTP version not supported"],
   ID_INVALID: [400, "Id is not a UUID"],
   CONTAINER_NOT_FOUND: [404, "Container not found"],
   IMAGE_ENTITY_NOT_FOUND: [404, "Image not found"],
@@ -38,6 +44,7 @@ export const FAULTS = {
   HOLD_FULL: [503, "Container is starting and its queue is full"],
   HOLD_TIMED_OUT: [504, "Container not ready in time"],
   RESPONSE_TIMED_OUT: [504, "Container did not answer in time"],
+  EXCHANGE_TIMED_OUT: [504, "Request took too long"],
   CONTROL_AWAY: [503, "Control plane is away"],
 
   // Starting a container (what an orchestrator says)

@@ -6,8 +6,11 @@ import { openLeases } from "./containers/lease.ts";
 import type { Directory } from "./directory.ts";
 import type { Engine, EngineParts, Forwarder } from "./forward/engine.ts";
 import { openHttpProxyEngine } from "./forward/http-proxy/open-http-proxy-engine.ts";
+import type { Reads } from "./forward/reads.ts";
+import { openSpliceEngine } from "./forward/splice/open-splice-engine.ts";
 import type { Identity } from "./identity.ts";
 import { GATEWAY_LIMITS, type GatewayLimits } from "./limits.ts";
+import type { TlsKeys } from "./tls-keys.ts";
 import type { TrustedProxies } from "./trusted-proxies.ts";
 
 export type GatewayParts = {
@@ -16,8 +19,12 @@ export type GatewayParts = {
   /** The Unix socket of the control plane's API: where every request goes that is for no container. */
   apiSocket: string;
   forwarder?: Forwarder;
+  /** How the splice engine reads its connections. */
+  reads?: Reads;
   /** The load balancers in front; none where it is left out. */
   trusted?: TrustedProxies;
+  /** With them the edge speaks TLS; they stay their opener's. */
+  tls?: TlsKeys | undefined;
   limits?: Partial<GatewayLimits>;
   /** Origins of pages that may call with a cookie (`BERTH_ORIGINS`), e.g. `https://stand.example.com`. */
   origins: readonly string[];
@@ -26,7 +33,7 @@ export type GatewayParts = {
 };
 
 const ENGINES: Record<Forwarder, (parts: EngineParts) => Engine> = {
-  splice: openHttpProxyEngine,
+  splice: openSpliceEngine,
   "http-proxy": openHttpProxyEngine,
 };
 
@@ -37,7 +44,7 @@ export function openGateway(parts: GatewayParts): Engine {
   const hold = openHold({ directory, clock, limit: limits.holdLimit });
   const leases = openLeases({ directory, hold, clock, doubtMs: limits.doubtMs });
   const decide = openDecide({ ...parts, leases, limits });
-  return ENGINES[parts.forwarder ?? "http-proxy"]({ decide, limits, clock, log });
+  return ENGINES[parts.forwarder ?? "splice"]({ decide, limits, reads: parts.reads ?? "events", tls: parts.tls, clock, log });
 }
 
 export type { Engine as Gateway };

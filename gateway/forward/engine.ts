@@ -3,6 +3,8 @@ import type { Clock } from "../../clock.ts";
 import type { Log } from "../../log.ts";
 import type { Decide } from "../decision.ts";
 import type { GatewayLimits } from "../limits.ts";
+import type { TlsKeys } from "../tls-keys.ts";
+import type { Reads } from "./reads.ts";
 
 /** What there is: `splice` works on sockets; `http-proxy` on Node's own HTTP server and the library of that name. */
 export const FORWARDERS = ["splice", "http-proxy"] as const;
@@ -11,6 +13,9 @@ export type Forwarder = (typeof FORWARDERS)[number];
 export type EngineParts = {
   decide: Decide;
   limits: GatewayLimits;
+  reads: Reads;
+  /** With them the server speaks TLS. */
+  tls: TlsKeys | undefined;
   clock: Clock;
   log: Log;
 };

@@ -12,7 +12,7 @@ export type LinkUser = {
   onClose(error: Error | undefined): void;
 };
 
-/** Up to here, copying bytes costs less than not reading on until they have left. */
+/** Up to here, copying bytes costs less than lending their memory. */
 const COPIED_BYTES = 16_384;
 
 const NOBODY: LinkUser = { onBytes: () => undefined, onEnd: () => undefined, onDrain: () => undefined, onClose: () => undefined };
@@ -28,6 +28,13 @@ export class Link {
   readonly volatile: boolean;
   #error: Error | undefined;
   #owesDrain = false;
+  /** For each write of lent memory, in order: how it is given back. */
+  readonly #lent: ((() => void) | undefined)[] = [];
+  /**
+   * Of a volatile link, while `onBytes` runs: keeps the memory of these bytes from being read into, until the function that it returns is
+   * called. Undefined where the memory is everybody's.
+   */
+  lend: (() => () => void) | undefined;
 
   /** Nothing is read before `resume`. The socket that `open` makes tells a `volatile` link's user of its bytes by itself. */
   constructor(open: (link: Link) => Socket, volatile: boolean) {
@@ -54,6 +61,11 @@ export class Link {
     return this.socket.writable;
   }
 
+  /** Bytes that wait to be sent. */
+  get backlog(): number {
+    return this.socket.writableLength;
+  }
+
   resume(): void {
     this.socket.resume();
   }
@@ -70,12 +82,13 @@ export class Link {
     const { socket } = this;
     if (!socket.writable) return true;
     if (from === undefined || !from.volatile) return socket.write(chunk);
-    if (chunk.length <= COPIED_BYTES) return socket.write(Buffer.from(chunk));
+    if (from.lend === undefined || chunk.length <= COPIED_BYTES) return socket.write(Buffer.from(chunk));
     socket.write(chunk, this.#onSent);
-    // Taken by the system as a whole, or the buffer must not be read into again before the rest has left.
-    if (socket.writableLength === 0) return true;
-    this.#owesDrain = true;
-    return false;
+    // Taken by the system as a whole, or the memory must not be read into before the rest has left.
+    const waits = socket.writableLength > 0;
+    this.#lent.push(waits ? from.lend() : undefined);
+    this.#owesDrain ||= waits;
+    return !waits;
   }
 
   /** The same for text of one byte a character. */
@@ -100,6 +113,7 @@ export class Link {
   }
 
   readonly #onSent = () => {
+    this.#lent.shift()?.();
     if (!this.#owesDrain || this.socket.writableLength > 0) return;
     this.#owesDrain = false;
     this.user.onDrain();

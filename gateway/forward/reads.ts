@@ -19,6 +19,8 @@ export type OpenLinks = {
 const SMALL_BYTES = 65_536;
 /** What a link reads into once a body turned out to be long. */
 const LARGE_BYTES = 524_288;
+/** One is read into while the bytes of the other leave. */
+const MOST_SPARE = 1;
 
 export function openLinks(reads: Reads): OpenLinks {
   if (reads === "events") {
@@ -36,17 +38,35 @@ export function openLinks(reads: Reads): OpenLinks {
   };
 }
 
-function intoBuffers(link: Link, small: Buffer): { buffer: () => Uint8Array; callback: (bytes: number, buffer: Uint8Array) => boolean } {
-  let current: Buffer | undefined;
-  let next = small;
+function intoBuffers(link: Link, small: Buffer): { buffer: () => Uint8Array; callback: (bytes: number) => boolean } {
+  let current = small;
+  let next: Buffer | undefined = small;
+  /** Large buffers of this link's own that nobody reads into at the moment. */
+  const spare: Buffer[] = [];
+  const large = () => spare.pop() ?? Buffer.allocUnsafeSlow(LARGE_BYTES);
+  const lend = () => {
+    const lent = current;
+    next = large();
+    return () => void (spare.length < MOST_SPARE && spare.push(lent));
+  };
   return {
-    // Asked after each read; only a change is of interest.
-    buffer: () => (next === current ? (undefined as unknown as Uint8Array) : (current = next)),
+    // Asked before the first read and after each; only a change is of interest.
+    buffer: () => {
+      if (next === undefined) return undefined as unknown as Uint8Array;
+      current = next;
+      next = undefined;
+      return current;
+    },
     callback: (bytes) => {
-      const from = current ?? small;
-      link.user.onBytes(from.subarray(0, bytes));
-      if (bytes === SMALL_BYTES && next === small) next = Buffer.allocUnsafeSlow(LARGE_BYTES);
-      else if (bytes < SMALL_BYTES / 4 && next !== small) next = small;
+      link.lend = current === small ? undefined : lend;
+      link.user.onBytes(current.subarray(0, bytes));
+      if (current === small) {
+        if (bytes === SMALL_BYTES) next = large();
+      } else if (bytes < SMALL_BYTES / 4) {
+        // The long body is over: an idle link owns no memory.
+        next = small;
+        spare.length = 0;
+      }
       return true;
     },
   };

@@ -36,6 +36,19 @@ export class HeaderBlock {
   readonly #named: readonly string[];
   readonly #drops: boolean;
 
+  /** May be handed on by itself: those who ask for headers take a function. */
+  readonly header = (name: string): string | undefined => {
+    let found: string | undefined;
+    const lines = this.#lines;
+    for (let at = 0; at < lines.length; at += 3) {
+      const start = lines[at] ?? 0;
+      if ((lines[at + 1] ?? 0) - start !== name.length || !isName(this.text, start, name) || (lines[at + 2] ?? 0) >= UNSEEN) continue;
+      const value = this.#value(at);
+      found = found === undefined ? value : `${found}${name === "cookie" ? "; " : ", "}${value}`;
+    }
+    return found;
+  };
+
   /** `spans` is what the parser found; that nothing but them is in the text is looked at again here. */
   constructor({ text, spans, at }: HeadText, { known, dropUnderscores }: ReadOptions) {
     this.text = text;
@@ -99,18 +112,6 @@ export class HeaderBlock {
       coding: codings > 0 ? this.last(NAME.coding) : "",
       minorVersion,
     });
-  }
-
-  header(name: string): string | undefined {
-    let found: string | undefined;
-    const lines = this.#lines;
-    for (let at = 0; at < lines.length; at += 3) {
-      const start = lines[at] ?? 0;
-      if ((lines[at + 1] ?? 0) - start !== name.length || !isName(this.text, start, name) || (lines[at + 2] ?? 0) >= UNSEEN) continue;
-      const value = this.#value(at);
-      found = found === undefined ? value : `${found}${name === "cookie" ? "; " : ", "}${value}`;
-    }
-    return found;
   }
 
   /** In lower case and order, a repeated one as often as it came. */

@@ -1,0 +1,310 @@
+import { Fault } from "../../../fault.ts";
+import { apiAnswer, internalFault } from "../../containers/answers.ts";
+import type { Asked, Decision, Forward, Lease, Peer } from "../../decision.ts";
+import type { Target } from "../../directory.ts";
+import { MessageRefused, type RequestHead } from "../../http1/open-http1.ts";
+import { brokeOff, dialLease, type Dialled } from "../dial.ts";
+import type { Link } from "../link.ts";
+import type { ClientSide } from "./client-side.ts";
+import { ContainerSide } from "./container-side.ts";
+import { passAnswer } from "./pass-answer.ts";
+import { acceptUpgrade, refuseUpgrade, SWITCH_LINES } from "./upgrade.ts";
+
+/** Repeating one of these changes nothing (RFC 9110 §9.2.2). */
+const IDEMPOTENT = new Set(["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"]);
+
+/** What of a request's body is kept while its container is not there yet; beyond it, it stays in the client's own socket. */
+const HELD_BYTES = 65_536;
+const NEVER = Number.POSITIVE_INFINITY;
+
+/**
+ * One request and its answer: decided on, sent to its container, and answered from there. It ends by one of `client.answer` (an answer of our
+ * own), `client.exchangeOver` (the container's was passed on), `client.cut` or `client.breakOff` (of that, something is missing).
+ */
+export class Exchange implements Asked {
+  readonly client: ClientSide;
+  readonly head: RequestHead;
+  /** The request has come as a whole. */
+  requestOver = false;
+  /** The final response has begun: nothing else can be said any more. */
+  answering = false;
+  /** What of the answer comes next; `over` while the request is still coming. */
+  awaiting: "head" | "length" | "chunked" | "close" | "over" = "head";
+  answerLeft = 0;
+  /** The client's connection ends with this answer. */
+  closing = false;
+  container: ContainerSide | undefined;
+  forward: Forward | undefined;
+  lease: Lease | undefined;
+  #target: Target | undefined;
+  #held: Buffer[] = [];
+  #heldBytes = 0;
+  #bodySent = false;
+  #heard = false;
+  #tried = false;
+  #over = false;
+  #headDeadline = NEVER;
+  #totalDeadline: number;
+
+  constructor(client: ClientSide, head: RequestHead) {
+    this.client = client;
+    this.head = head;
+    const { limits, ticker } = client.parts;
+    this.#totalDeadline = limits.totalTimeoutMs === 0 ? NEVER : ticker.now + limits.totalTimeoutMs;
+  }
+
+  // What `decide` asks for.
+
+  get peer(): Peer {
+    return this.client.peer;
+  }
+
+  get tls(): boolean {
+    return this.client.tls;
+  }
+
+  get signal(): AbortSignal {
+    return this.client.signal;
+  }
+
+  begin(): void {
+    const { client } = this;
+    try {
+      const decided = client.parts.decide(this);
+      if (decided instanceof Promise)
+        decided.then(
+          (decision) => this.#execute(decision),
+          (error: unknown) => this.fail(error),
+        );
+      else this.#execute(decided);
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  /** A piece of the request's body; the caller's memory. */
+  sendBody(bytes: Buffer): void {
+    const { container, client } = this;
+    if (container === undefined) {
+      // Either on its way, or gone before the body's end: then nobody wants it any more.
+      if (this.awaiting === "over" || this.#bodySent) return;
+      this.#held.push(client.link.volatile ? Buffer.from(bytes) : bytes);
+      this.#heldBytes += bytes.length;
+      if (this.#heldBytes >= HELD_BYTES) client.link.pause();
+      return;
+    }
+    this.#bodySent = true;
+    this.lease?.bytes(bytes.length);
+    if (!container.link.send(bytes, client.link)) client.link.pause();
+  }
+
+  bodyOver(): void {
+    this.requestOver = true;
+    if (this.awaiting === "over") return this.#finish();
+    if (this.container !== undefined) this.#startHeadClock();
+  }
+
+  onAnswer(chunk: Buffer): void {
+    this.#heard = true;
+    this.client.lastByteAt = this.client.parts.ticker.now;
+    this.lease?.bytes(chunk.length);
+    try {
+      passAnswer(this, chunk);
+    } catch (error) {
+      const unfit =
+        error instanceof MessageRefused ? new Fault("CONTAINER_BROKE_OFF", `The container's response cannot be passed on: ${error.message}`) : error;
+      this.fail(unfit);
+    }
+  }
+
+  onContainerDrain(): void {
+    this.client.resume();
+  }
+
+  onClientDrain(): void {
+    this.container?.link.resume();
+  }
+
+  onContainerEnd(): void {
+    // A body without a length ends with its connection.
+    if (this.awaiting === "close") this.answerOver(false);
+    else this.container?.destroy();
+  }
+
+  onContainerClose(error: Error | undefined): void {
+    const died = this.container;
+    this.container = undefined;
+    if (this.#over || died === undefined) return;
+    const unheard = this.awaiting === "head" && !this.#heard;
+    if (this.awaiting === "over") this.#finish();
+    else if (unheard && died.reused && this.#repeatable() && !this.#tried && this.#target !== undefined) this.#dial(this.#target);
+    else if (!this.answering) this.fail(brokeOff(error));
+    else {
+      this.#end();
+      if (this.awaiting === "close") this.client.cut();
+      else this.client.breakOff();
+    }
+  }
+
+  onClientGone(): void {
+    this.abandon();
+  }
+
+  /** Forgets the container, and whatever it was about to say. */
+  abandon(): void {
+    const { container } = this;
+    this.container = undefined;
+    this.#end();
+    if (container === undefined) return;
+    container.exchange = undefined;
+    container.destroy();
+  }
+
+  /** The answer has come as a whole, and is on its way to the client; `reusable` where its connection can carry another exchange. */
+  answerOver(reusable: boolean): void {
+    this.awaiting = "over";
+    const { container } = this;
+    if (!reusable && container !== undefined) {
+      container.exchange = undefined;
+      this.container = undefined;
+      container.destroy();
+    }
+    // A container may answer early and still want the rest of the request.
+    if (this.requestOver || this.container === undefined) this.#finish();
+  }
+
+  tick(now: number): void {
+    const { limits } = this.client.parts;
+    if (now >= this.#headDeadline) this.fail(new Fault("RESPONSE_TIMED_OUT", "The container did not answer in time"));
+    else if (now >= this.#totalDeadline) this.fail(new Fault("EXCHANGE_TIMED_OUT", "The request took longer than one may take here"));
+    else if (limits.idleTimeoutMs > 0 && this.#flows() && now - this.client.lastByteAt >= limits.idleTimeoutMs)
+      this.fail(new Fault("EXCHANGE_TIMED_OUT", "Nothing was sent either way for longer than may be"));
+  }
+
+  /** Ends the exchange for a reason that its caller is told, where there is still a way to. */
+  fail(error: unknown): void {
+    if (this.#over) return;
+    const { client, forward } = this;
+    this.abandon();
+    if (client.gone) return;
+    if (!(error instanceof Fault)) client.parts.log.error({ err: error }, "A request could not be forwarded");
+    if (this.answering) return client.cut();
+    const fault = error instanceof Fault ? error : internalFault(error);
+    client.answer(forward === undefined ? apiAnswer(fault) : forward.answerTo(fault));
+  }
+
+  /** The exchange goes on elsewhere, and its lease with it; resolves the container's side, which is nobody's now. */
+  handOver(): ContainerSide | undefined {
+    const { container } = this;
+    this.container = undefined;
+    this.#over = true;
+    if (container !== undefined) container.exchange = undefined;
+    return container;
+  }
+
+  #execute(decision: Decision): void {
+    if (this.#over) {
+      if ("lease" in decision) decision.lease.release();
+      return;
+    }
+    switch (decision.kind) {
+      case "answer":
+        this.#over = true;
+        return this.client.answer(decision.answer);
+      case "refuseWebSocket":
+        return refuseUpgrade(this, decision);
+      case "acceptWebSocket":
+        return acceptUpgrade(this, decision);
+      case "forward":
+        this.forward = decision.forward;
+        this.lease = decision.lease;
+        return this.#reach(decision.lease);
+    }
+  }
+
+  #reach(lease: Lease): void {
+    const target = lease.target();
+    if (target instanceof Promise)
+      target.then(
+        (found) => this.#go(found),
+        (error: unknown) => this.fail(error),
+      );
+    else this.#go(target);
+  }
+
+  #go(target: Target): void {
+    if (this.#over) return;
+    const idle = this.client.parts.pool.take(target);
+    this.#target = target;
+    if (idle === undefined) this.#dial(target);
+    else this.#ask(idle);
+  }
+
+  #dial(target: Target): void {
+    const { lease } = this;
+    if (lease === undefined) return;
+    const { parts, signal } = this.client;
+    this.#tried = true;
+    const { clock, limits, links } = parts;
+    dialLease({ target: () => target, lost: lease.lost, whenGone: lease.whenGone }, { clock, limits, signal, connect: links.connect }).then(
+      (dialled) => this.#reached(dialled),
+      (error: unknown) => this.fail(error),
+    );
+  }
+
+  #reached({ connection, target, connectMs }: Dialled<Link>): void {
+    if (this.#over) return connection.destroy();
+    this.#target = target;
+    const { pool, http1 } = this.client.parts;
+    this.#ask(new ContainerSide(connection, { reader: http1.responses(), connectMs, forget: pool.forget }));
+  }
+
+  #ask(container: ContainerSide): void {
+    const { head, forward, client } = this;
+    if (forward === undefined) return;
+    this.container = container;
+    container.exchange = this;
+    const text = head.write(forward.target, forward.request, head.websocket ? SWITCH_LINES : "");
+    if (this.#heldBytes === 0) container.link.sendText(text);
+    else {
+      const bytes = Buffer.concat([Buffer.from(text, "latin1"), ...this.#held]);
+      this.lease?.bytes(this.#heldBytes);
+      this.#held = [];
+      this.#heldBytes = 0;
+      this.#bodySent = true;
+      if (container.link.send(bytes)) client.resume();
+    }
+    if (this.requestOver) this.#startHeadClock();
+  }
+
+  #finish(): void {
+    const { container, lease, client } = this;
+    this.container = undefined;
+    this.#end();
+    if (container !== undefined) {
+      container.exchange = undefined;
+      if (this.#target !== undefined && lease !== undefined) client.parts.pool.put(container, this.#target, lease.whenGone);
+    }
+    client.exchangeOver(this.closing);
+  }
+
+  #end(): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#held = [];
+    this.lease?.release();
+  }
+
+  #startHeadClock(): void {
+    if (this.awaiting === "head" && this.forward !== undefined) this.#headDeadline = this.client.parts.ticker.now + this.forward.headTimeoutMs;
+  }
+
+  /** The wait for the head of a response has a limit of its own, and so has the hold. */
+  #flows(): boolean {
+    return this.container !== undefined && (this.answering || !this.requestOver);
+  }
+
+  #repeatable(): boolean {
+    return IDEMPOTENT.has(this.head.method) && this.head.bodyKind === "none";
+  }
+}

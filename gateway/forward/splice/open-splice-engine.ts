@@ -1,0 +1,94 @@
+import type { Socket } from "node:net";
+import { openHttp1 } from "../../http1/open-http1.ts";
+import { openEdgeServer } from "../edge-server.ts";
+import type { Engine, EngineParts } from "../engine.ts";
+import type { Link } from "../link.ts";
+import { openLinks } from "../reads.ts";
+import { ClientSide } from "./client-side.ts";
+import type { SpliceParts } from "./parts.ts";
+import { openPool } from "./pool.ts";
+import { openTicker } from "./ticker.ts";
+
+/** The engine on sockets: reads heads strictly, rewrites what it must of them, and passes on everything else as the bytes that came. */
+export function openSpliceEngine({ decide, limits, reads, tls, clock, log }: EngineParts): Engine {
+  const ticker = openTicker(clock);
+  const pool = openPool({ ticker, idleMs: limits.upstreamIdleMs });
+  const links = openLinks(reads);
+  const draining = new AbortController();
+  const clients = new Set<ClientSide>();
+  const upgraded = new Map<Link, Promise<void>>();
+  let whenEmpty = () => {};
+
+  const parts: SpliceParts = {
+    decide,
+    limits,
+    clock,
+    log,
+    http1: openHttp1({ underscoreHeaders: limits.underscoreHeaders }),
+    links,
+    pool,
+    ticker,
+    draining: draining.signal,
+    upgraded: (link, over) => {
+      const done = over
+        .catch((error: unknown) => log.error({ err: error }, "A WebSocket failed in a way that nobody foresaw"))
+        .finally(() => {
+          link.destroy();
+          upgraded.delete(link);
+          left();
+        });
+      upgraded.set(link, done);
+    },
+  };
+
+  const forget = (side: ClientSide) => {
+    clients.delete(side);
+    ticker.delete(side);
+    left();
+  };
+  const left = () => {
+    if (clients.size + upgraded.size === 0) whenEmpty();
+  };
+
+  const options = {
+    allowHalfOpen: true,
+    // Who reads it is decided first.
+    pauseOnConnect: true,
+    noDelay: true,
+    // The system's own two hours would keep a container awake for a client that vanished.
+    keepAlive: true,
+    keepAliveInitialDelay: limits.probeAfterMs,
+  };
+  const server = openEdgeServer(options, { keys: tls, handshakeMs: limits.headersTimeoutMs }, (socket: Socket) => {
+    const side = new ClientSide(links.accept(socket), parts, forget);
+    clients.add(side);
+    ticker.add(side);
+  });
+
+  const close = async () => {
+    draining.abort();
+    const closed = server.listening ? new Promise<void>((resolve) => void server.close(() => resolve())) : Promise.resolve();
+    for (const { link } of clients) link.destroy();
+    for (const link of upgraded.keys()) link.destroy();
+    pool.close();
+    await Promise.allSettled(upgraded.values());
+    await closed;
+  };
+
+  return {
+    server,
+    drain: async (ms) => {
+      if (server.listening) server.close();
+      draining.abort();
+      for (const side of clients) side.drain();
+      const enough = new AbortController();
+      const empty = new Promise<void>((resolve) => {
+        whenEmpty = resolve;
+        left();
+      });
+      await Promise.race([empty.then(() => enough.abort()), clock.sleep(ms, enough.signal).catch(() => undefined)]);
+      await close();
+    },
+    close,
+  };
+}

@@ -1,0 +1,25 @@
+import type { Clock } from "../../../clock.ts";
+import type { Log } from "../../../log.ts";
+import type { Decide } from "../../decision.ts";
+import type { Http1 } from "../../http1/open-http1.ts";
+import type { GatewayLimits } from "../../limits.ts";
+import type { Link } from "../link.ts";
+import type { OpenLinks } from "../reads.ts";
+import type { Pool } from "./pool.ts";
+import type { Ticker } from "./ticker.ts";
+
+/** What all connections of one engine share. */
+export type SpliceParts = {
+  decide: Decide;
+  limits: GatewayLimits;
+  clock: Clock;
+  log: Log;
+  http1: Http1;
+  links: OpenLinks;
+  pool: Pool;
+  ticker: Ticker;
+  /** Aborts when this gateway is about to end. */
+  draining: AbortSignal;
+  /** Keeps a connection that was upgraded among those that end with the engine, until `over` settles. */
+  upgraded(link: Link, over: Promise<void>): void;
+};

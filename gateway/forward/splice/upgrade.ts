@@ -1,0 +1,56 @@
+import { Fault } from "../../../fault.ts";
+import { acceptWebSocket } from "../../containers/accept-websocket.ts";
+import { refuseWebSocket } from "../../containers/refuse-websocket.ts";
+import type { Decision } from "../../decision.ts";
+import type { ResponseHead } from "../../http1/open-http1.ts";
+import { spliceUpgraded } from "../upgraded.ts";
+import { openAskContainer } from "./ask-container.ts";
+import type { Exchange } from "./exchange.ts";
+
+/** What an upgrade travels with: of the hop-by-hop lines, these are said anew. */
+export const SWITCH_LINES = "Connection: Upgrade\r\nUpgrade: websocket\r\n";
+
+/** Becomes a WebSocket at once, and then reaches for the container. */
+export function acceptUpgrade(exchange: Exchange, { forward, lease }: Extract<Decision, { kind: "acceptWebSocket" }>): void {
+  const { client, head } = exchange;
+  const { parts, link } = client;
+  exchange.handOver();
+  const early = client.handOver();
+  const { signal } = client;
+  const { draining } = parts;
+  const accepted = acceptWebSocket(
+    { ...parts, askContainer: openAskContainer(parts) },
+    { asked: head, client: link, early, forward, lease, signal, draining },
+  );
+  parts.upgraded(link, accepted);
+}
+
+/** Becomes a WebSocket only to be closed with a code and a reason. */
+export function refuseUpgrade(exchange: Exchange, { code, reason }: Extract<Decision, { kind: "refuseWebSocket" }>): void {
+  const { client, head } = exchange;
+  exchange.handOver();
+  client.handOver();
+  const { link, parts } = client;
+  parts.upgraded(link, new Promise((resolve) => void link.socket.once("close", () => resolve())));
+  refuseWebSocket(parts, { asked: head, client: link, code, reason });
+}
+
+/** The container answered 101: the very connection becomes what was asked for. */
+export function switched(exchange: Exchange, head: ResponseHead, rest: Buffer): void {
+  const { client, forward, lease, container } = exchange;
+  if (container === undefined || forward === undefined || lease === undefined) return;
+  if (!exchange.head.websocket || head.upgrade !== "websocket")
+    return exchange.fail(new Fault("CONTAINER_BROKE_OFF", "The container switched to another protocol, which nobody had asked for"));
+  const { parts, link } = client;
+  const edits = forward.response({ connectMs: container.connectMs, names: () => head.names() });
+  link.sendText(head.write(edits, SWITCH_LINES) ?? head.text);
+  exchange.handOver();
+  container.reader.close();
+  container.link.pause();
+  const early = client.handOver();
+  const spliced = spliceUpgraded({ ...parts, client: link, container: container.link, early: early.length > 0 ? [early] : [], rest, lease });
+  parts.upgraded(
+    link,
+    spliced.finally(() => lease.release()),
+  );
+}
