@@ -3,18 +3,22 @@
  * has one core to itself, load and upstream share the other; each workload goes through each proxy in turn, pass by pass, so that what else
  * happens on the machine meets all alike. Cost is processor time, user and system, of all the proxy's processes.
  */
-import { mkdtempSync, rmSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { wrongs } from "./proxy/check.ts";
-import { IDLE_ROWS, measureIdle, type Idle } from "./proxy/idle.ts";
+import { IDLE_ROWS, measureIdle } from "./proxy/idle.ts";
 import { installPeers } from "./proxy/install-peers.ts";
 import { measure, medians, startProxy, type At, type Cell, type Pass, type Runner } from "./proxy/measure.ts";
 import { fixedUpstream } from "./proxy/nginx.ts";
 import { readOptions } from "./proxy/options.ts";
 import { LOAD_CORE, openPinned } from "./proxy/pinned.ts";
-import { printIdle, printWorkload } from "./proxy/print.ts";
+import { figuresPage } from "./proxy/page.ts";
+import { figuresPicture } from "./proxy/picture.ts";
+import { printIdle, printTargets, printWorkload } from "./proxy/print.ts";
 import { proxies, type Proxy } from "./proxy/proxies.ts";
+import { openResults, type Results } from "./proxy/results.ts";
 import { WORKLOADS, type Workload } from "./proxy/workloads.ts";
 import { freePort, makeWorld, type World } from "./proxy/world.ts";
 
@@ -40,20 +44,33 @@ async function run(): Promise<void> {
   await startContainers(world);
   installPeers();
   const at: At = { world, seconds: options.seconds, streamMb: options.streamMb, processes };
-  const { runners, left } = await startProxies(at);
-  for (const [name, why] of left) console.log(`${name} is left out: ${why}`);
+  const results = openResults();
+  const runners = await startProxies(at, results.left);
+  for (const [name, why] of results.left) console.log(`${name} is left out: ${why}`);
 
-  const results = new Map<string, Map<string, Cell>>();
   for (const workload of WORKLOADS.filter(({ name }) => named(options.workloads, name))) {
     const cells = await measureAll(workload, runners, at);
-    results.set(workload.name, cells);
+    results.cells.set(workload.name, cells);
     printWorkload(workload, cells);
   }
-  const idle: Idle[] = [];
   if (named(options.workloads, "idle")) {
-    for (const { proxy } of runners) if (proxy !== undefined && proxy.only === undefined) idle.push(await measureIdle(proxy, at));
-    printIdle(IDLE_ROWS, idle);
+    for (const { proxy } of runners) if (proxy !== undefined && proxy.only === undefined) results.idle.push(await measureIdle(proxy, at));
+    printIdle(IDLE_ROWS, results.idle);
   }
+  printTargets(
+    results,
+    runners.map(({ name }) => name).filter((name) => name.startsWith("berth")),
+  );
+  if (options.write) writeFigures(results);
+}
+
+function writeFigures(results: Results): void {
+  const root = join(import.meta.dirname, "../..");
+  const page = join(root, "gateway/figures.md");
+  writeFileSync(page, figuresPage(results, WORKLOADS, options));
+  writeFileSync(join(root, "gateway/figures.svg"), figuresPicture(results, WORKLOADS));
+  // Aligns the tables.
+  spawnSync(join(root, "node_modules/.bin/oxfmt"), ["--write", page], { cwd: root, stdio: "inherit" });
 }
 
 async function startContainers(world: World): Promise<void> {
@@ -64,14 +81,13 @@ async function startContainers(world: World): Promise<void> {
 }
 
 /** Starts what is there and does the work, and says why the others are left out. */
-async function startProxies(at: At): Promise<{ runners: Runner[]; left: Map<string, string> }> {
+async function startProxies(at: At, left: Map<string, string>): Promise<Runner[]> {
   const runners: Runner[] = named(options.only, "direct") ? [{ name: "direct", port: 0 }] : [];
-  const left = new Map<string, string>();
   for (const proxy of proxies(options.berth).filter(({ name }) => named(options.only, name))) {
     const why = proxy.missing?.() ?? (await startOne(proxy, at, runners).catch((error: unknown) => (error as Error).message));
     if (why !== undefined) left.set(proxy.name, why);
   }
-  return { runners, left };
+  return runners;
 }
 
 async function startOne(proxy: Proxy, at: At, runners: Runner[]): Promise<string | undefined> {
@@ -94,6 +110,7 @@ async function measureAll(workload: Workload, runners: Runner[], at: At): Promis
   for (let pass = 0; pass < options.passes; pass++) {
     for (const runner of can.filter(({ name }) => !failed.has(name))) {
       try {
+        if (runner.pinned?.ended()) await startAgain(runner, at);
         passes.get(runner.name)?.push(await measure(runner, workload, at));
       } catch (error) {
         failed.set(runner.name, (error as Error).message);
@@ -101,6 +118,13 @@ async function measureAll(workload: Workload, runners: Runner[], at: At): Promis
     }
   }
   return new Map([...passes].map(([name, got]): [string, Cell] => [name, failed.has(name) ? { failed: failed.get(name) ?? "" } : medians(got)]));
+}
+
+/** Some end when a client of the workload before breaks off. */
+async function startAgain(runner: Runner, at: At): Promise<void> {
+  if (runner.proxy === undefined) return;
+  console.log(`${runner.name} had ended and is started again:\n${runner.pinned?.output().slice(-500)}`);
+  Object.assign(runner, await startProxy(runner.proxy, at.world, processes));
 }
 
 function named(names: string[] | undefined, name: string): boolean {

@@ -1,5 +1,7 @@
 import type { Idle } from "./idle.ts";
 import type { Cell } from "./measure.ts";
+import type { Results } from "./results.ts";
+import { bound, TARGETS, verdict } from "./targets.ts";
 import type { Workload } from "./workloads.ts";
 
 const COLUMNS = ["x nginx", "x lua", "per s", "p50 ms", "p99 ms", "RSS MB", "+RSS MB"] as const;
@@ -31,6 +33,23 @@ export function printWorkload(workload: Workload, cells: Map<string, Cell>): voi
     ];
     console.log(name.padEnd(NAME) + figures.map((text) => text.padStart(11)).join(""));
   }
+}
+
+/** Each target beside what was measured for each row of berth; those that this run has no figure for are not shown. */
+export function printTargets(results: Results, berths: readonly string[]): void {
+  const rows = TARGETS.flatMap((target) => {
+    const found = berths.map((berth) => target.measured(results, berth));
+    if (found.every((value) => value === undefined)) return [];
+    return [[target.says, bound(target), ...found.map((value) => (value === undefined ? "" : `${value.toFixed(2)} ${verdict(target, value)}`))]];
+  });
+  if (rows.length === 0) return;
+  console.log("\ntargets");
+  console.log(["", "is to be", ...berths].map(targetCell).join(""));
+  for (const row of rows) console.log(row.map(targetCell).join(""));
+}
+
+function targetCell(text: string, column: number): string {
+  return column === 0 ? text.padEnd(40) : text.padStart(22);
 }
 
 export function printIdle(rows: readonly string[], idle: readonly Idle[]): void {

@@ -6,3 +6,5 @@ const log = { debug: () => undefined, info: () => undefined, warn: () => undefin
 const proxy = new ConfigurableProxy({ log, includePrefix: false, xfwd: true, keepAliveTimeout: 600_000 });
 for (const [id, target] of routes) await proxy.addRoute(PREFIX + id, { target });
 listen(proxy.proxyServer);
+// As its own command does: a client that breaks off would end it otherwise.
+process.on("uncaughtException", () => undefined);

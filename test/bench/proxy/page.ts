@@ -1,0 +1,144 @@
+import { execFileSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { cpus, totalmem } from "node:os";
+import { join } from "node:path";
+import { IDLE_ROWS } from "./idle.ts";
+import { PEERS } from "./install-peers.ts";
+import type { Options } from "./options.ts";
+import type { Results } from "./results.ts";
+import { bound, TARGETS, verdict } from "./targets.ts";
+import type { Workload } from "./workloads.ts";
+
+/** The page of figures. It bears no date: a run that finds the same writes the same. */
+export function figuresPage(results: Results, workloads: readonly Workload[], options: Options): string {
+  const measured = workloads.filter(({ name }) => results.cells.has(name));
+  const names = [...new Set(measured.flatMap(({ name }) => [...(results.cells.get(name)?.keys() ?? [])]))];
+  const berths = names.filter((name) => name.startsWith("berth"));
+  return [
+    "# Figures of the gateway",
+    "",
+    "Written by `npm run bench:proxy`: what a request costs at berth's edge and at its peers, in one run on one machine. The proxy has one",
+    "core to itself (core 0); load, containers and what stands for the control plane share the other. Every proxy does the same work: the",
+    "key of each request is one of 1 000, its container one of 1 000, the route's prefix is taken off, the forwarded headers and the caller's",
+    "token are added (configurable-http-proxy knows no keys, so its figures are without them). Cost is processor time, user and system, of all",
+    "the proxy's processes; only it and ratios of it mean much on a machine that is shared. Memory is resident memory.",
+    "",
+    "![Processor time per request, per message and per GiB](figures.svg)",
+    "",
+    `- Machine: ${cpus().length} cores of ${cpus()[0]?.model.trim()}, ${Math.round(totalmem() / 2 ** 30)} GiB; Linux, processor time in ticks of 10 ms`,
+    `- Versions: ${versions().join(", ")}`,
+    `- Medians of ${options.passes} interleaved passes of ${options.seconds} s; long bodies have ${options.streamMb} MiB`,
+    "- Access log and metrics are off everywhere: berth has neither yet",
+    ...[...results.left].map(([name, why]) => `- Left out: ${name}: ${why.split("\n")[0]}`),
+    "",
+    "## Targets",
+    "",
+    ...table(
+      ["target", "is to be", ...berths],
+      TARGETS.map((target) => [
+        target.says,
+        bound(target),
+        ...berths.map((berth) => {
+          const value = target.measured(results, berth);
+          return value === undefined ? "not measured" : `${value.toFixed(2)}: ${verdict(target, value)}`;
+        }),
+      ]),
+    ),
+    "",
+    "## Processor time",
+    "",
+    "Microseconds per request, message or event; seconds per GiB for `up`, `upchunked` and `down`. In brackets × nginx.",
+    "",
+    ...table(
+      ["", ...measured.map(({ name }) => name)],
+      names.filter((name) => name !== "direct").map((name) => [name, ...measured.map((workload) => costCell(results, workload, name))]),
+    ),
+    "",
+    ...measured.map(({ name, says }) => `- \`${name}\`: ${says}`),
+    "",
+    ...measured.flatMap((workload) => detail(results, workload)),
+    ...idleSection(results),
+  ].join("\n");
+}
+
+function costCell(results: Results, workload: Workload, name: string): string {
+  const cell = results.cells.get(workload.name)?.get(name);
+  if (cell === undefined) return "";
+  if ("failed" in cell) return "failed";
+  const nginx = results.cost(workload.name, "nginx");
+  return `${costText(workload, cell.cpuUs)}${nginx === undefined ? "" : ` (${(cell.cpuUs / nginx).toFixed(2)})`}`;
+}
+
+function costText({ unit }: Workload, cpuUs: number): string {
+  return unit === "GiB" ? (cpuUs / 1e6).toFixed(2) : cpuUs.toFixed(1);
+}
+
+function detail(results: Results, workload: Workload): string[] {
+  const long = workload.unit === "GiB";
+  const cells = [...(results.cells.get(workload.name) ?? [])];
+  const lua = results.cost(workload.name, "nginx-lua");
+  const ms = (us: number | undefined) => (us === undefined ? "" : (us / 1_000).toFixed(2));
+  return [
+    `### ${workload.name}: ${workload.says}`,
+    "",
+    ...table(
+      ["", long ? "CPU s/GiB" : "CPU µs", "× nginx-lua", long ? "GiB/s" : "per s", "p50 ms", "p99 ms", "memory MB", "grown MB"],
+      cells.map(([name, cell]) => {
+        if ("failed" in cell) return [name, `failed: ${cell.failed.split("\n")[0]?.replaceAll("|", "/")}`, "", "", "", "", "", ""];
+        const own = name === "direct" ? ["", ""] : [costText(workload, cell.cpuUs), lua === undefined ? "" : (cell.cpuUs / lua).toFixed(2)];
+        const memory = name === "direct" ? ["", ""] : [cell.rssMb.toFixed(0), cell.grownMb.toFixed(0)];
+        return [name, ...own, cell.perSecond.toFixed(long ? 2 : 0), ms(cell.p50Us), ms(cell.p99Us), ...memory];
+      }),
+    ),
+    "",
+  ];
+}
+
+function idleSection({ idle }: Results): string[] {
+  if (idle.length === 0) return [];
+  return [
+    "### idle: KiB of memory per open and silent connection",
+    "",
+    "Each connection has had one answer. A WebSocket has its connection to the container besides.",
+    "",
+    ...table(
+      ["", "process MB", ...IDLE_ROWS],
+      idle.map(({ name, rssMb, kib }) => [
+        name,
+        rssMb.toFixed(0),
+        ...IDLE_ROWS.map((row) => {
+          const value = kib[row];
+          return typeof value === "number" ? value.toFixed(1) : "failed";
+        }),
+      ]),
+    ),
+    "",
+  ];
+}
+
+function table(head: string[], rows: string[][]): string[] {
+  return [head, head.map((_, column) => (column === 0 ? "---" : "---:")), ...rows].map((cells) => `| ${cells.join(" | ")} |`);
+}
+
+function versions(): string[] {
+  const said = (argv: [string, ...string[]], pattern: RegExp) => {
+    try {
+      const [program, ...more] = argv;
+      const options = { encoding: "utf8", env: { PATH: `${process.env["PATH"] ?? ""}:/usr/sbin:/sbin` } } as const;
+      return pattern.exec(execFileSync("sh", ["-c", `${[program, ...more].join(" ")} 2>&1`], options))?.[1];
+    } catch {
+      return undefined;
+    }
+  };
+  const programs = {
+    nginx: said(["nginx", "-v"], /nginx\/(\S+)/),
+    HAProxy: said(["haproxy", "-v"], /version (\d[\d.]*)/),
+    Caddy: said(["caddy", "version"], /^v?(\d[\d.]*)/),
+  };
+  const peers = (JSON.parse(readFileSync(join(PEERS, "package.json"), "utf8")) as { dependencies: Record<string, string> }).dependencies;
+  return [
+    `Node ${process.versions.node}`,
+    ...Object.entries(programs).flatMap(([name, version]) => (version === undefined ? [] : [`${name} ${version}`])),
+    ...Object.entries(peers).map(([name, version]) => `${name} ${version}`),
+  ];
+}
