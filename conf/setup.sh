@@ -42,8 +42,15 @@ need ps procps "test/roles/serve.test.ts"
 # Even where DOCKER_HOST names an engine: one test stops and starts its own.
 need dockerd docker.io "every test on the real engine (test/main-job.test.ts, test/recovery, test/drivers/docker*)"
 need ip iproute2 "the tests' own Docker engine"
+need openssl openssl "test/gateway/tls.test.ts, test/gateway/edge.test.ts"
 need nsenter util-linux "test/recovery/engine-restarts.test.ts"
 need setpriv util-linux "test/recovery/engine-restarts.test.ts"
+# A module of the system's own Python, which another one on the PATH would not have.
+if ! /usr/bin/python3 -c 'import h11' 2>/dev/null; then
+  packages="$packages python3-h11"
+  faults="$faults
+  python3-h11 (a module of /usr/bin/python3): test/fuzz cannot run"
+fi
 
 if [ "$(id -u)" != 0 ]; then
   say "not root, so these cannot run:"

@@ -121,14 +121,15 @@ export class HeaderBlock {
     return names;
   }
 
-  /** The lines that travel on, and those that `edits` add. */
-  lines(edits: HeaderEdits): HeaderLine[] {
+  /** The lines that travel on, and those that `edits` add; `alsoDropped` are ids of names. */
+  lines(edits: HeaderEdits, alsoDropped: readonly number[] = NO_IDS): HeaderLine[] {
     const lines: HeaderLine[] = [];
-    for (let at = 0; at < this.#lines.length; at += 3) if (!this.#isDropped(at, edits.remove)) lines.push([this.#name(at), this.#value(at)]);
+    for (let at = 0; at < this.#lines.length; at += 3)
+      if (!this.#isDropped(at, edits.remove, alsoDropped)) lines.push([this.#name(at), this.#value(at)]);
     return [...lines, ...edits.add];
   }
 
-  /** Their very bytes, up to the empty line and without it; `alsoDropped` are ids of names. */
+  /** Their very bytes, up to the empty line and without it. */
   protected kept(remove: readonly string[], alsoDropped: readonly number[] = NO_IDS): string {
     const end = this.text.length - 2;
     if (!this.#drops && remove.length === 0 && alsoDropped.length === 0) return this.text.slice(this.lineEnd, end);
@@ -136,7 +137,7 @@ export class HeaderBlock {
     let run = this.lineEnd;
     const lines = this.#lines;
     for (let at = 0; at < lines.length; at += 3) {
-      if (!this.#isDropped(at, remove) && !alsoDropped.includes((lines[at + 2] ?? 0) & (DROPPED - 1))) continue;
+      if (!this.#isDropped(at, remove, alsoDropped)) continue;
       const start = lines[at] ?? 0;
       if (start > run) kept += this.text.slice(run, start);
       run = lines[at + 3] ?? end;
@@ -152,11 +153,13 @@ export class HeaderBlock {
     return false;
   }
 
-  #isDropped(at: number, remove: readonly string[]): boolean {
+  #isDropped(at: number, remove: readonly string[], alsoDropped: readonly number[]): boolean {
+    const mark = this.#lines[at + 2] ?? 0;
     return (
-      (this.#lines[at + 2] ?? 0) >= DROPPED ||
+      mark >= DROPPED ||
       (remove.length > 0 && this.#isOneOf(at, remove)) ||
-      (this.#named.length > 0 && this.#isOneOf(at, this.#named))
+      (this.#named.length > 0 && this.#isOneOf(at, this.#named)) ||
+      (alsoDropped.length > 0 && alsoDropped.includes(mark))
     );
   }
 

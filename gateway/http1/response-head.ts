@@ -1,4 +1,4 @@
-import type { HeaderEdits } from "../decision.ts";
+import type { HeaderEdits, HeaderLine } from "../decision.ts";
 import { writeLines } from "./added-lines.ts";
 import { HeaderBlock, membersOf, type HeadText, type ReadOptions } from "./header-block.ts";
 import { NAME } from "./known-names.ts";
@@ -38,7 +38,7 @@ export class ResponseHead extends HeaderBlock {
     const bodiless = this.status < 200 || this.status === 204;
     this.bodyLength = typeof this.#framing === "number" && !bodiless && this.status !== 304 ? this.#framing : 0;
     this.#strayCoding = bodiless && this.#framing === "chunked";
-    const connection = this.count(NAME.connection) === 0 ? NO_OPTIONS : membersOf(this.header("connection") ?? "");
+    const connection = this.count(NAME.connection) === 0 ? NOTHING : membersOf(this.header("connection") ?? "");
     // What such a response says of a body may be followed by one.
     const stray = bodiless && this.#framing !== undefined && this.#framing !== 0;
     this.persistent = !stray && isPersistent(this.minorVersion, connection);
@@ -56,6 +56,10 @@ export class ResponseHead extends HeaderBlock {
     return this.status === 101 ? this.header("upgrade")?.toLowerCase() : undefined;
   }
 
+  override lines(edits: HeaderEdits): HeaderLine[] {
+    return super.lines(edits, this.#strayCoding ? CODING : NOTHING);
+  }
+
   /**
    * The head to send, as latin1, always as HTTP/1.1; `dechunk` for a body that is taken out of its chunks. Undefined where not one
    * byte would change, so that the buffer it came in can be passed on.
@@ -70,4 +74,4 @@ export class ResponseHead extends HeaderBlock {
 
 const STATUS_LINE = /^HTTP\/1\.([01]) ([1-9]\d\d)(?: ([\t\x20-\x7e\x80-\xff]*))?\r\n/;
 const CODING = [NAME.coding, NAME.trailer];
-const NO_OPTIONS: readonly string[] = [];
+const NOTHING: readonly never[] = [];

@@ -13,7 +13,12 @@ export type Seen = {
 };
 
 /** What became of a stream: the messages, what was sent on for them, and how it ended. */
-export type Outcome = { seen: Seen[]; sent: Buffer; end: "waits" | "done" | number };
+export type Outcome = {
+  seen: Seen[];
+  sent: Buffer;
+  end: "waits" | "done" | number;
+  /** The last body ends with the connection. */ endsWithConnection: boolean;
+};
 
 export const EDITS = { remove: ["x-forwarded-for"], add: [["X-Forwarded-For", "10.0.0.1"]] as HeaderLine[] };
 
@@ -47,7 +52,7 @@ export function readStream(side: Side, pieces: readonly Buffer[]): Outcome {
   };
   const done = (end: Outcome["end"]): Outcome => {
     side.close();
-    return { seen, sent: Buffer.concat(sent), end };
+    return { seen, sent: Buffer.concat(sent), end, endsWithConnection: opened?.body.kind === "close" };
   };
   try {
     for (const piece of pieces) {
@@ -122,7 +127,7 @@ export function readResponses(http1: Http1, methods: readonly string[], pieces: 
       if (head.status >= 200) answered++;
       return {
         seen: { method: String(head.status), target: head.reason, lines: head.lines(EDITS), body: "", trailers: [], complete: false },
-        sent: head.write(EDITS) ?? "",
+        sent: head.write(EDITS) ?? fail(),
         body: { kind: head.bodyKind(method), length: head.bodyLength },
         last: head.status >= 200 && (!head.persistent || answered >= methods.length),
       };
@@ -167,4 +172,8 @@ function trailersOf(chunks: string): HeaderLine[] {
 export function cut(stream: Buffer, at: readonly number[]): Buffer[] {
   const cuts = [0, ...at.toSorted((a, b) => a - b), stream.length];
   return cuts.slice(1).map((end, index) => stream.subarray(cuts[index], end));
+}
+
+function fail(): never {
+  throw new Error("Nothing was written although a line was added");
 }

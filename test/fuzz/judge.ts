@@ -1,0 +1,79 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { join } from "node:path";
+import type { HeaderLine } from "../../gateway/decision.ts";
+import type { Seen } from "../http1/read-stream.ts";
+
+export type Stream = { kind: "requests" | "responses" | "responsesThatEnd"; methods: readonly string[]; sent: Buffer };
+
+/** h11 in a process of its own: what it sees in streams, as text that `written` gives for what is expected. */
+export type Judge = { judge(streams: readonly Stream[]): Promise<string[]>; close(): Promise<void> };
+
+const KINDS = { requests: 0, responses: 1, responsesThatEnd: 2 };
+
+/** Needs Debian's python3-h11, which the system's own Python finds. */
+export function openJudge(): Judge {
+  const child = spawn("/usr/bin/python3", [join(import.meta.dirname, "h11-judge.py")], { stdio: ["pipe", "pipe", "inherit"] });
+  const exited = once(child, "exit");
+  const pieces = child.stdout[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
+  let held: Buffer = Buffer.alloc(0);
+  const take = async (size: number): Promise<Buffer> => {
+    const parts = [held];
+    let length = held.length;
+    while (length < size) {
+      const { value, done } = await pieces.next();
+      if (done === true) throw new Error("h11 has ended");
+      parts.push(value);
+      length += value.length;
+    }
+    const all = Buffer.concat(parts);
+    held = all.subarray(size);
+    return all.subarray(0, size);
+  };
+  return {
+    async judge(streams) {
+      const asked = streams.flatMap(({ kind, methods, sent }) => {
+        const names = Buffer.from(methods.join(" "), "latin1");
+        return [Buffer.from([KINDS[kind]]), size(names), names, size(sent), sent];
+      });
+      child.stdin.write(Buffer.concat([size(Buffer.alloc(streams.length)), ...asked]));
+      const total = (await take(4)).readUInt32LE();
+      const answers = await take(total);
+      const verdicts: string[] = [];
+      for (let at = 0; at < answers.length;) {
+        const length = answers.readUInt32LE(at);
+        verdicts.push(answers.toString("latin1", at + 4, at + 4 + length));
+        at += 4 + length;
+      }
+      return verdicts;
+    },
+    async close() {
+      child.stdin.end();
+      await exited;
+    },
+  };
+}
+
+function size(bytes: Buffer): Buffer {
+  const written = Buffer.alloc(4);
+  written.writeUInt32LE(bytes.length);
+  return written;
+}
+
+/** As h11-judge.py writes what it saw. */
+export function written(seen: readonly Seen[]): string {
+  return seen
+    .map((message) =>
+      [message.method, message.target, lines(message.lines), message.body, lines(message.trailers), message.complete ? "1" : "0"].map(field).join(""),
+    )
+    .join("");
+}
+
+function lines(all: readonly HeaderLine[]): string {
+  // h11 shows a coding in lower case.
+  return all.map(([name, value]) => field(name) + field(name.toLowerCase() === "transfer-encoding" ? value.toLowerCase() : value)).join("");
+}
+
+function field(text: string): string {
+  return `${text.length}:${text}`;
+}

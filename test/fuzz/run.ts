@@ -1,0 +1,59 @@
+/**
+ * `npm run fuzz`: at least a million streams, half of them requests, and on until `FUZZ_MINUTES` have passed; on every core. `FUZZ_SEED`
+ * begins elsewhere than this moment says. Ends at the first few failures, which name their seed.
+ */
+import { fork } from "node:child_process";
+import { once } from "node:events";
+import { availableParallelism } from "node:os";
+import { openHttp1 } from "../../gateway/http1/open-http1.ts";
+import { attack, type Tally } from "./attack.ts";
+import { openJudge } from "./judge.ts";
+
+const CASES = Number(process.env["FUZZ_CASES"] ?? 1_000_000);
+const MINUTES = Number(process.env["FUZZ_MINUTES"] ?? 0);
+const SEED = Number(process.env["FUZZ_SEED"] ?? Date.now() % 1_000_000_000);
+const FAILURES = 3;
+
+type Work = { seed: number; cases: number; until: number };
+
+const share = process.env["FUZZ_SHARE"];
+if (share === undefined) await lead();
+else await work(JSON.parse(share) as Work);
+
+async function lead(): Promise<void> {
+  const workers = availableParallelism();
+  const until = Date.now() + MINUTES * 60_000;
+  console.log(`seed ${SEED}, at least ${CASES} streams, on ${workers} cores`);
+  const total: Tally = { cases: 0, refused: 0, messages: 0, failures: [] };
+  await Promise.all(
+    Array.from({ length: workers }, async (_, index) => {
+      const share: Work = { seed: SEED + index * 10_000_000, cases: Math.ceil(CASES / workers), until };
+      const child = fork(import.meta.filename, { env: { ...process.env, FUZZ_SHARE: JSON.stringify(share) } });
+      child.on("message", (tally) => add(total, tally as Tally));
+      const [code] = (await once(child, "close")) as [number | null];
+      if (code !== 0) total.failures.push(`A worker ended with ${code}`);
+    }),
+  );
+  for (const failure of total.failures.slice(0, FAILURES)) console.log(`\n${failure}`);
+  console.log(
+    `\n${total.cases} streams, ${total.refused} refused, ${total.messages} messages seen by h11 as they were decided on, ${total.failures.length} failures`,
+  );
+  process.exitCode = total.failures.length === 0 && total.cases >= CASES ? 0 : 1;
+}
+
+async function work({ seed, cases, until }: Work): Promise<void> {
+  const http1 = openHttp1({ underscoreHeaders: "drop" });
+  const judge = openJudge();
+  const total: Tally = { cases: 0, refused: 0, messages: 0, failures: [] };
+  for (let batch = 0; (total.cases < cases || Date.now() < until) && total.failures.length < FAILURES; batch++)
+    add(total, await attack(http1, judge, batch % 2 === 0 ? "requests" : "responses", seed + batch));
+  await judge.close();
+  process.send?.(total, () => process.disconnect?.());
+}
+
+function add(total: Tally, tally: Tally): void {
+  total.cases += tally.cases;
+  total.refused += tally.refused;
+  total.messages += tally.messages;
+  total.failures.push(...tally.failures);
+}
