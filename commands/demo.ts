@@ -24,7 +24,7 @@ export async function run(here: Here): Promise<void> {
   void told.then(() => stopped.abort());
   const { key } = adminKey({ dataFolder: settings.data, given: settings.adminKey });
   // Whoever listens on every interface is reached on this one too.
-  const base = addressOf(/^(0\.0\.0\.0|::)$/.test(settings.edgeHost) ? "127.0.0.1" : settings.edgeHost, served.port);
+  const base = addressOf({ ...settings, edgeHost: /^(0\.0\.0\.0|::)$/.test(settings.edgeHost) ? "127.0.0.1" : settings.edgeHost }, served.port);
   try {
     const demo = await publishDemo({ base, devKey: key, folder: DEMO_FOLDER, clock: here.clock, signal: stopped.signal });
     const tokenFile = join(settings.data, "demo.token");

@@ -9,14 +9,14 @@ import { VERSION } from "./version.ts";
 export async function run(here: Here): Promise<void> {
   const { settings, log } = begin(here, "serve");
   const served = await serveHere(here, settings, log);
-  console.log(`berth ${VERSION} at ${addressOf(settings.edgeHost, served.port)}`);
+  console.log(`berth ${VERSION} at ${addressOf(settings, served.port)}`);
   await untilTold();
   await served.stop();
 }
 
 /** The processes of one berth; `env` is what theirs has beside ours. */
-export function serveHere({ script, env, clock }: Here, settings: Settings, log: Log, more: NodeJS.ProcessEnv = {}): Promise<Served> {
-  return serve({
+export async function serveHere({ script, env, clock }: Here, settings: Settings, log: Log, more: NodeJS.ProcessEnv = {}): Promise<Served> {
+  const served = await serve({
     script,
     env: { ...env, ...more },
     host: settings.edgeHost,
@@ -26,8 +26,11 @@ export function serveHere({ script, env, clock }: Here, settings: Settings, log:
     clock,
     log,
   });
+  // Where there is nothing to read again, the signal ends the program, as it does others whose terminal is gone.
+  if (settings.tlsCert !== undefined) process.on("SIGHUP", served.reload);
+  return served;
 }
 
-export function addressOf(host: string, port: number): string {
-  return `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
+export function addressOf({ edgeHost, tlsCert }: Settings, port: number): string {
+  return `${tlsCert === undefined ? "http" : "https"}://${edgeHost.includes(":") ? `[${edgeHost}]` : edgeHost}:${port}`;
 }

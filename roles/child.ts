@@ -8,6 +8,8 @@ import type { ListeningHandle } from "./listening-handle.ts";
 export type ChildReport = { kind: "ready" } | { kind: "fault"; fault: FaultData };
 
 export type Child = {
+  /** Sends it a signal, where it runs. */
+  tell(signal: NodeJS.Signals): void;
   /** Resolves when it is ready for the first time; rejects with the fault that kept it from starting. */
   ready: Promise<void>;
   /** Asks it to finish, and resolves once it is gone: by force after `graceMs`. */
@@ -91,6 +93,7 @@ export function keepChild(options: {
   first.promise.catch(() => {});
 
   return {
+    tell: (signal) => void child?.kill(signal),
     ready: first.promise,
     stop: async (graceMs) => {
       stopping = true;

@@ -5,6 +5,7 @@ import { Fault } from "../fault.ts";
 import type { GatewayLimits } from "../gateway/limits.ts";
 import { openFeed } from "../gateway/feed/open-feed.ts";
 import { openGateway } from "../gateway/open-gateway.ts";
+import { openTlsKeys, type TlsKeys } from "../gateway/tls-keys.ts";
 import { trustedProxies } from "../gateway/trusted-proxies.ts";
 import type { Log } from "../log.ts";
 import { type ListeningHandle, openListeningHandle } from "./listening-handle.ts";
@@ -27,6 +28,7 @@ export async function runGateway(options: {
   log: Log;
 }): Promise<Running> {
   const { settings, runtime, clock, log } = options;
+  const tls = openKeys(settings, clock, log);
   const feed = openFeed({ socketPath: runtime.feedSocket, clock, log });
   const gateway = openGateway({
     directory: feed.directory,
@@ -34,6 +36,7 @@ export async function runGateway(options: {
     apiSocket: runtime.apiSocket,
     forwarder: settings.forwarder,
     limits: limitsOf(settings),
+    tls,
     trusted: trustedProxies(settings.trustedProxies),
     // A load balancer may show another Host than browsers do: a page of the public address is the stand's own all the same.
     origins: settings.webRoot === undefined ? settings.origins : [new URL(settings.webRoot).origin, ...settings.origins],
@@ -49,9 +52,21 @@ export async function runGateway(options: {
   return {
     close: async () => {
       await gateway.drain(settings.drainSeconds * 1_000);
+      tls?.close();
       await feed.close();
     },
   };
+}
+
+/** Faults: SETTINGS_INVALID. SIGHUP makes them be read again, beside their own changes. */
+function openKeys({ tlsCert, tlsKey }: Settings, clock: Clock, log: Log): TlsKeys | undefined {
+  if (tlsCert === undefined && tlsKey === undefined) return undefined;
+  if (tlsCert === undefined || tlsKey === undefined) {
+    throw new Fault("SETTINGS_INVALID", "BERTH_TLS_CERT and BERTH_TLS_KEY are set together or not at all.");
+  }
+  const keys = openTlsKeys({ files: { cert: tlsCert, key: tlsKey }, clock, log });
+  process.on("SIGHUP", keys.reload);
+  return keys;
 }
 
 function limitsOf(settings: Settings): Partial<GatewayLimits> {

@@ -6,7 +6,12 @@ import { openListeningHandle } from "./listening-handle.ts";
 /** How long the gateways may finish open exchanges, and control its own work, before they are ended by force. */
 const CONTROL_GRACE_MS = 10_000;
 
-export type Served = { port: number; stop(): Promise<void> };
+export type Served = {
+  port: number;
+  /** Makes the gateways read again what may have changed: certificates. */
+  reload(): void;
+  stop(): Promise<void>;
+};
 
 /**
  * One berth on one machine: a control process, and gateway processes that share the edge's accept queue. This process
@@ -41,5 +46,6 @@ export async function serve(options: {
     await stop();
     throw fault;
   }
-  return { port, stop };
+  const reload = () => void gateways.then((opened) => opened.forEach((gateway) => gateway.tell("SIGHUP")));
+  return { port, reload, stop };
 }

@@ -1,4 +1,5 @@
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { createServer, type IncomingMessage, type ServerOptions, type ServerResponse } from "node:http";
+import { createServer as createSecureServer, type Server as SecureServer } from "node:https";
 import type { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 import { acceptWebSocket } from "../../containers/accept-websocket.ts";
@@ -6,6 +7,8 @@ import { apiAnswer, internalFault } from "../../containers/answers.ts";
 import { refuseWebSocket } from "../../containers/refuse-websocket.ts";
 import type { Answer, Decision } from "../../decision.ts";
 import { MAX_HEAD_BYTES } from "../../limits.ts";
+import { keepKeys } from "../../tls-keys.ts";
+import { secured, watchHandshakes } from "../edge-server.ts";
 import type { Engine, EngineParts } from "../engine.ts";
 import { readEarly } from "../early-bytes.ts";
 import { linkOver } from "../link.ts";
@@ -19,7 +22,7 @@ import { transparentUpgrade } from "./transparent-upgrade.ts";
 import { watchClient } from "./watch-client.ts";
 
 /** The engine on Node's own HTTP server and parser, and on `http-proxy` (http-proxy-3 under that name). */
-export function openHttpProxyEngine({ decide, limits, clock, log }: EngineParts): Engine {
+export function openHttpProxyEngine({ decide, limits, tls, clock, log }: EngineParts): Engine {
   const proxy = openForwardRequest({ clock, limits });
   const askContainer = openAskContainer({ clock, limits });
   const draining = new AbortController();
@@ -27,7 +30,7 @@ export function openHttpProxyEngine({ decide, limits, clock, log }: EngineParts)
   const answering = new Set<ServerResponse>();
   const upgraded = new Set<Socket>();
 
-  const server = createServer({
+  const options: ServerOptions = {
     // A body may take as long as it takes; only a head may not.
     requestTimeout: 0,
     headersTimeout: limits.headersTimeoutMs,
@@ -39,7 +42,10 @@ export function openHttpProxyEngine({ decide, limits, clock, log }: EngineParts)
     keepAlive: true,
     keepAliveInitialDelay: limits.probeAfterMs,
     shouldUpgradeCallback: isWebSocket,
-  });
+  };
+  const server = tls === undefined ? createServer(options) : createSecureServer({ ...options, ...secured(tls, limits.headersTimeoutMs) });
+  if (tls !== undefined) keepKeys(server as SecureServer, tls);
+  const handshakes = watchHandshakes(server, tls, () => undefined);
   server.maxHeadersCount = 0;
   server.on("request", (request, response) => track(serve(request, response, () => undefined)));
   server.on("checkContinue", (request: IncomingMessage, response: ServerResponse) => track(serve(request, response, () => response.writeContinue())));
@@ -54,6 +60,7 @@ export function openHttpProxyEngine({ decide, limits, clock, log }: EngineParts)
     draining.abort();
     const closed = new Promise<void>((resolve) => void server.close(() => resolve()));
     server.closeAllConnections();
+    handshakes.destroy();
     for (const socket of upgraded) socket.destroy();
     proxy.close();
     await Promise.allSettled(open);

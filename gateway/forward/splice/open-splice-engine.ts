@@ -1,6 +1,6 @@
 import type { Socket } from "node:net";
 import { openHttp1 } from "../../http1/open-http1.ts";
-import { openEdgeServer } from "../edge-server.ts";
+import { openEdgeServer, watchHandshakes } from "../edge-server.ts";
 import type { Engine, EngineParts } from "../engine.ts";
 import type { Link } from "../link.ts";
 import { openLinks } from "../reads.ts";
@@ -47,8 +47,18 @@ export function openSpliceEngine({ decide, limits, reads, tls, clock, log }: Eng
     left();
   };
   const left = () => {
-    if (clients.size + upgraded.size === 0) whenEmpty();
+    if (clients.size + upgraded.size + handshakes.count() === 0) whenEmpty();
   };
+
+  const allGone = () =>
+    new Promise<void>((resolve) => {
+      const before = whenEmpty;
+      whenEmpty = () => {
+        before();
+        resolve();
+      };
+      left();
+    });
 
   const options = {
     allowHalfOpen: true,
@@ -59,20 +69,22 @@ export function openSpliceEngine({ decide, limits, reads, tls, clock, log }: Eng
     keepAlive: true,
     keepAliveInitialDelay: limits.probeAfterMs,
   };
-  const server = openEdgeServer(options, { keys: tls, handshakeMs: limits.headersTimeoutMs }, (socket: Socket) => {
+  const server = openEdgeServer(options, { tls, handshakeMs: limits.headersTimeoutMs }, (socket: Socket) => {
     const side = new ClientSide(links.accept(socket), parts, forget);
     clients.add(side);
     ticker.add(side);
   });
+  const handshakes = watchHandshakes(server, tls, left);
 
   const close = async () => {
     draining.abort();
     const closed = server.listening ? new Promise<void>((resolve) => void server.close(() => resolve())) : Promise.resolve();
     for (const { link } of clients) link.destroy();
     for (const link of upgraded.keys()) link.destroy();
+    handshakes.destroy();
     pool.close();
     await Promise.allSettled(upgraded.values());
-    await closed;
+    await Promise.all([closed, allGone()]);
   };
 
   return {
@@ -82,11 +94,7 @@ export function openSpliceEngine({ decide, limits, reads, tls, clock, log }: Eng
       draining.abort();
       for (const side of clients) side.drain();
       const enough = new AbortController();
-      const empty = new Promise<void>((resolve) => {
-        whenEmpty = resolve;
-        left();
-      });
-      await Promise.race([empty.then(() => enough.abort()), clock.sleep(ms, enough.signal).catch(() => undefined)]);
+      await Promise.race([allGone().then(() => enough.abort()), clock.sleep(ms, enough.signal).catch(() => undefined)]);
       await close();
     },
     close,
