@@ -161,7 +161,7 @@ t.test("a draining gateway tells clients that it closes their connections, and s
     new Promise<string>((resolve, reject) => {
       const request = httpRequest(
         { port: stand.port, path: PATH + path, headers: { authorization: "token" }, agent: by ?? false },
-        async (response) => resolve(`${response.headers.connection} ${(await bodyOf(response)).toString()}`),
+        async (response) => resolve(`${response.headers.connection ?? "keep-alive"} ${(await bodyOf(response)).toString()}`),
       );
       request.once("error", reject).end();
     });

@@ -7,7 +7,7 @@ import { bodyOf, ID, openContainer, openStand, PATH, until } from "./stand.ts";
 const SIGNED_IN = { headers: { authorization: "token" } };
 
 t.test("a hundred requests wake a container once and are all answered", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openStand(t, { limits: { upstreamIdleMs: 50 } });
   const { address } = await openContainer(t, (_, response) => void response.end("awake"));
   stand.set(ID, { kind: "asleep" });
   stand.onWake(() => stand.set(ID, { kind: "coming" }));
@@ -21,7 +21,7 @@ t.test("a hundred requests wake a container once and are all answered", async (t
     Array.from({ length: 100 }, () => "awake"),
   );
   t.same(stand.wakes, [ID]);
-  t.equal(stand.watchers(ID), 0, "nobody is left in the queue");
+  await until("nobody is left in the queue, nor a connection that could be used again", () => stand.watchers(ID) === 0);
   await until("all are counted out", () => stand.uses.get(ID)?.open === 0);
 });
 

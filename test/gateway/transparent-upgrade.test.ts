@@ -117,8 +117,12 @@ t.test("a refusal without a body has none, and one that breaks off does not look
   );
   stand.set(ID, { kind: "awake", address: broken });
   const client = connect(stand.port, "127.0.0.1", () => client.write(upgrade(PATH)));
-  client.resume();
-  t.match(await new Promise((resolve) => void client.once("error", resolve).once("end", resolve)), { code: "ECONNRESET" });
+  let came = "";
+  client.setEncoding("latin1").on("data", (text: string) => (came += text));
+  const reset = await new Promise((resolve) => void client.once("error", () => resolve(true)).once("end", () => resolve(false)));
+  // Without chunks, only the way in which the connection ends can tell.
+  t.ok(reset || (/transfer-encoding: chunked/i.test(came) && came.endsWith("\r\nabc\r\n")), came);
+});
 });
 
 t.test("a client that reads a large refusal slowly slows the container down", async (t) => {

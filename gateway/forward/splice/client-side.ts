@@ -98,8 +98,8 @@ export class ClientSide implements LinkUser, Ticking {
     if (this.#state === "head" || this.#state === "drop") return this.#close();
     if (this.#state === "closing") return;
     const exchange = this.#exchange;
-    // Who ends within a request wants no answer to it.
-    if (this.#state === "body" || exchange === undefined) return this.link.destroy();
+    // Who ends within a request wants no answer to it, and a WebSocket has no half-open state.
+    if (this.#state === "body" || exchange === undefined || exchange.head.websocket) return this.link.destroy();
     probeHalfOpen(this.link, exchange, this.parts.clock);
   }
 
@@ -133,8 +133,9 @@ export class ClientSide implements LinkUser, Ticking {
   answer(answer: Answer, close = false): void {
     const head = this.#exchange?.head;
     const bodyless = head?.method === "HEAD";
-    // A client that waits to be told to go on may send its body or not: nobody can tell what its next bytes are.
-    const unclear = this.#state === "body" && head?.expectsContinue === true;
+    // A client that waits to be told to go on may send its body or not, one that asked for a WebSocket may have begun to speak it: nobody
+    // can tell what its next bytes are.
+    const unclear = head?.websocket === true || (this.#state === "body" && head?.expectsContinue === true);
     const closing = close || unclear || this.closing(head?.persistent ?? false);
     this.link.send(answerBytes(answer, { bodyless, connection: closing ? "close" : head?.minorVersion === 0 ? "keep-alive" : undefined }));
     this.exchangeOver(closing);

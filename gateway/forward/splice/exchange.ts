@@ -175,7 +175,7 @@ export class Exchange implements Asked {
 
   tick(now: number): void {
     const { limits } = this.client.parts;
-    if (now >= this.#headDeadline) this.fail(new Fault("RESPONSE_TIMED_OUT", "The container did not answer in time"));
+    if (now >= this.#headDeadline && this.awaiting === "head") this.fail(new Fault("RESPONSE_TIMED_OUT", "The container did not answer in time"));
     else if (now >= this.#totalDeadline) this.fail(new Fault("EXCHANGE_TIMED_OUT", "The request took longer than one may take here"));
     else if (limits.idleTimeoutMs > 0 && this.#flows() && now - this.client.lastByteAt >= limits.idleTimeoutMs)
       this.fail(new Fault("EXCHANGE_TIMED_OUT", "Nothing was sent either way for longer than may be"));
