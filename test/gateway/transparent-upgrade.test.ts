@@ -123,7 +123,6 @@ t.test("a refusal without a body has none, and one that breaks off does not look
   // Without chunks, only the way in which the connection ends can tell.
   t.ok(reset || (/transfer-encoding: chunked/i.test(came) && came.endsWith("\r\nabc\r\n")), came);
 });
-});
 
 t.test("a client that reads a large refusal slowly slows the container down", async (t) => {
   const stand = await openStand(t);

@@ -207,7 +207,11 @@ export class ClientSide implements LinkUser, Ticking {
             this.#startHeadClock();
             break;
           }
+          // Who takes the connection over gets what came with the head, too.
+          const early = this.#reader.head.websocket;
+          if (early) this.#keep(chunk, at);
           this.#begin();
+          if (early) break;
         } else if (this.#state === "body" || this.#state === "drop") {
           const end = this.#bodyEnd(chunk, at);
           const stop = end === -1 ? chunk.length : end;
@@ -263,6 +267,7 @@ export class ClientSide implements LinkUser, Ticking {
 
   #keep(chunk: Buffer, at: number): void {
     const bytes = chunk.subarray(at);
+    if (bytes.length === 0) return;
     this.#kept.push(this.link.volatile ? Buffer.from(bytes) : bytes);
     this.#keptBytes += bytes.length;
     const most = this.#exchange?.head.websocket === true ? this.parts.limits.prebufferBytes : KEPT_BYTES;

@@ -1,5 +1,5 @@
 import type { Lease } from "../../decision.ts";
-import type { Target } from "../../directory.ts";
+import { keyOfTarget, type Target } from "../../directory.ts";
 import type { ContainerSide } from "./container-side.ts";
 import type { Ticker } from "./ticker.ts";
 
@@ -39,14 +39,14 @@ export function openPool(parts: { ticker: Ticker; idleMs: number }): Pool {
 
   return {
     take: (target) => {
-      const key = keyOf(target);
+      const key = keyOfTarget(target);
       const shelf = shelves.get(key);
       let side = shelf?.sides.pop();
       while (side !== undefined && !side.link.writable) side = shelf?.sides.pop();
       return side;
     },
     put: (side, target, whenGone) => {
-      const key = keyOf(target);
+      const key = keyOfTarget(target);
       let shelf = shelves.get(key);
       if (shelf === undefined) {
         const made: Shelf = { sides: [], unwatch: () => undefined };
@@ -79,8 +79,4 @@ export function openPool(parts: { ticker: Ticker; idleMs: number }): Pool {
       }
     },
   };
-}
-
-function keyOf(target: Target): string {
-  return "port" in target ? `${target.host}:${target.port}` : target.socketPath;
 }
