@@ -5,12 +5,13 @@ export type ProbedEngine = { forwarder: Forwarder; cannot: Readonly<Record<strin
 
 /** A row that is declared here and passes fails the test as well as one that is not and does not: so the page stays true. */
 export const ENGINES: readonly ProbedEngine[] = [
+  { forwarder: "splice", cannot: {} },
   {
     forwarder: "http-proxy",
     cannot: {
-      "forged-forwarded-for": "it is appended to",
       "underscore-header": "it is passed on",
       "absolute-form": "the `Host` that came is kept",
+      "unknown-methods": "Node answers 400 to a method that it does not know",
       "too-many-lines": "lines are not counted",
       "request-line": "Node's parser takes several spaces for one",
       "head-untouched": "Node writes lines of one name together, under the first one's spelling",

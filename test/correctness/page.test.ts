@@ -1,8 +1,9 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
+import { ENGINES } from "./engines.ts";
 import { correctnessPage } from "./page.ts";
-import { PEER_ROWS } from "./peers.ts";
+import { PEER_ROWS } from "./peers/by-hand.ts";
 import { ROWS } from "./rows.ts";
 
 t.test("the page of what the gateway does is in step with its rows (else: npm run docs)", async (t) => {
@@ -15,4 +16,13 @@ t.test("whatever others were asked is asked of berth", async (t) => {
     PEER_ROWS.filter(({ id }) => !ids.includes(id)),
     [],
   );
+});
+
+t.test("every row has a name of its own, and what an engine declares is a row", async (t) => {
+  const ids = ROWS.map(({ id }) => id);
+  t.equal(new Set(ids).size, ids.length);
+  for (const { forwarder, cannot } of ENGINES) {
+    const unknown = Object.keys(cannot).filter((id) => !ids.includes(id));
+    t.same(unknown, [], forwarder);
+  }
 });

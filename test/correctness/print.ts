@@ -1,18 +1,47 @@
-/** `npm run correctness [-- id…]`: asks berth's engines every row, and prints what came out. */
+/**
+ * `npm run correctness [-- --peers] [id…]`: asks every row and prints what came out; of berth's engines, or of the other proxies that
+ * are installed here, whose answers are written down for the page where all rows were asked.
+ */
+import { writeFileSync } from "node:fs";
 import { ENGINES } from "./engines.ts";
 import { openBerth } from "./open-berth.ts";
-import { probeRow } from "./probe-row.ts";
+import { MEASURED_FILE, type Measured } from "./peers/measured.ts";
+import { openPeer } from "./peers/open-peer.ts";
+import { PROGRAMS } from "./peers/programs.ts";
+import { probeRow, type Scope } from "./probe-row.ts";
+import type { Probed, Row } from "./row.ts";
 import { ROWS } from "./rows.ts";
 
-const only = process.argv.slice(2);
-for (const { forwarder } of ENGINES) {
-  for (const row of ROWS.filter(({ id }) => only.length === 0 || only.includes(id))) {
-    const begun = performance.now();
-    const { seen, missed } = await probeRow(row, (scope, limits) => openBerth(scope, forwarder, limits));
-    const ms = Math.round(performance.now() - begun);
-    console.log(
-      `${missed.length === 0 ? "right" : "WRONG"} ${forwarder} ${row.id} (${ms} ms): ${seen}${missed.map((what) => `\n      missed: ${what}`).join("")}`,
-    );
+const asked = process.argv.slice(2).filter((word) => word !== "--peers");
+const rows = ROWS.filter(({ id }) => asked.length === 0 || asked.includes(id));
+
+if (!process.argv.includes("--peers")) {
+  for (const { forwarder } of ENGINES) await printed(forwarder, rows, (scope, limits) => openBerth(scope, forwarder, limits));
+} else {
+  const all: Measured[] = [];
+  for (const peer of PROGRAMS) {
+    const version = peer.version();
+    if (version === undefined) continue;
+    const common = rows.filter(({ own }) => own !== true);
+    all.push({ name: peer.name, version, wrong: await printed(`${peer.name} ${version}`, common, (scope) => openPeer(scope, peer)) });
   }
+  if (asked.length === 0) writeFileSync(MEASURED_FILE, `${JSON.stringify(all, null, 2)}\n`);
 }
 process.exit(0);
+
+/** What was wrong, by row. */
+async function printed(
+  name: string,
+  all: readonly Row[],
+  open: (scope: Scope, limits: Row["limits"]) => Promise<Probed>,
+): Promise<Record<string, string>> {
+  const wrong: Record<string, string> = {};
+  for (const row of all) {
+    const begun = performance.now();
+    const { seen, missed } = await probeRow(row, open);
+    if (missed.length > 0) wrong[row.id] = seen.slice(0, 200);
+    const how = `${missed.length === 0 ? "right" : "WRONG"} ${name} ${row.id} (${Math.round(performance.now() - begun)} ms): ${seen}`;
+    console.log([how, ...missed.map((what) => `      missed: ${what}`)].join("\n"));
+  }
+  return wrong;
+}

@@ -26,8 +26,8 @@ export type Row = {
   asks: string;
   /** Where that is written. */
   section: string;
-  /** What a proxy other than berth cannot be asked. */
-  ownRoute?: boolean;
+  /** A promise of berth's own, or one that takes its settings: others are not asked. */
+  own?: boolean;
   limits?: Partial<GatewayLimits>;
   probe(proxy: Probed): Promise<Verdict>;
 };

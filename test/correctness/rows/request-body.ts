@@ -68,7 +68,10 @@ export const REQUEST_BODY: readonly Row[] = [
         ["POST"],
       );
       const { trailers, body } = bodyOf(proxy.container.came());
-      return judge(trailers.join("; ") || "none came", { "the trailer came": trailers.join() === "X-Sum: 42", "so did the body": body === "abc" });
+      return judge(trailers.join("; ") || "none came", {
+        "the trailer came": trailers.join().toLowerCase() === "x-sum: 42",
+        "so did the body": body === "abc",
+      });
     },
   },
   {

@@ -1,4 +1,5 @@
 import { createHash, randomBytes } from "node:crypto";
+import type { MessageHead } from "../messages.ts";
 import { answersOf, arrived, ask, headTo, judge, shown, type Probed, type Row } from "../row.ts";
 import { dial, within, type Wire } from "../wire.ts";
 
@@ -27,16 +28,16 @@ export const WEBSOCKET: readonly Row[] = [
   },
   {
     id: "upgrade-cookies",
-    asks: "Two `Set-Cookie` on a 101 stay two, and its other lines are untouched",
+    asks: "Two `Set-Cookie` on a 101 stay two, and its other lines come too",
     section: "RFC 6265 §3",
     probe: async (proxy) => {
-      proxy.container.onRequest((link) => link.send(`${SWITCHED}X-Case: Kept\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\n\r\n`));
+      proxy.container.onRequest((link, _, head) => link.send(accept(head, ["X-Case: Kept", "Set-Cookie: a=1", "Set-Cookie: b=2"])));
       const { responses } = await ask(proxy, upgrade(proxy, proxy.at("/")));
       const [response] = responses;
       return judge(`${response?.start ?? "nothing"}; ${response?.values("set-cookie").join(" and ")}`, {
         switched: response?.status === 101,
         both: response?.values("set-cookie").join("|") === "a=1|b=2",
-        "the rest": response?.lines.includes("X-Case: Kept") === true,
+        "the rest": response?.values("x-case").join() === "Kept",
       });
     },
   },
@@ -46,7 +47,7 @@ export const WEBSOCKET: readonly Row[] = [
     section: "RFC 6455 §5",
     probe: async (proxy) => {
       const [up, down] = [randomBytes(200_000), randomBytes(200_000)];
-      proxy.container.onRequest((link) => link.send(Buffer.concat([Buffer.from(`${SWITCHED}\r\n`), down.subarray(0, 1_000)])));
+      proxy.container.onRequest((link, _, head) => link.send(Buffer.concat([Buffer.from(accept(head)), down.subarray(0, 1_000)])));
       const client = await dial(proxy.port);
       client.send(Buffer.concat([Buffer.from(upgrade(proxy, proxy.at("/")), "latin1"), up.subarray(0, 1_000)]));
       await within(2_000, () => afterHead(client).length >= 1_000);
@@ -65,7 +66,7 @@ export const WEBSOCKET: readonly Row[] = [
     asks: "Either side of an upgraded connection may end its sending, and still hears what the other says",
     section: "RFC 9293 §3.6",
     probe: async (proxy) => {
-      proxy.container.onRequest((link) => link.send(`${SWITCHED}\r\n`));
+      proxy.container.onRequest((link, _, head) => link.send(accept(head)));
       const { wire: client } = await ask(proxy, upgrade(proxy, proxy.at("/")));
       const [link] = proxy.container.links;
       client.socket.end("last words");
@@ -83,7 +84,7 @@ export const WEBSOCKET: readonly Row[] = [
     asks: "A container that dies behind a 101 ends the client's side within 200 ms, and a client that leaves the container's",
     section: "RFC 9112 §9.5",
     probe: async (proxy) => {
-      proxy.container.onRequest((link) => link.send(`${SWITCHED}\r\n`));
+      proxy.container.onRequest((link, _, head) => link.send(accept(head)));
       const one = await ask(proxy, upgrade(proxy, proxy.at("/")));
       const killed = performance.now();
       proxy.container.links[0]?.socket.resetAndDestroy();
@@ -103,9 +104,9 @@ export const WEBSOCKET: readonly Row[] = [
     id: "server-traffic-counts",
     asks: "What a container says over a WebSocket counts as its use, not only what the client says",
     section: "",
-    ownRoute: true,
+    own: true,
     probe: async (proxy) => {
-      proxy.container.onRequest((link) => link.send(`${SWITCHED}\r\n`));
+      proxy.container.onRequest((link, _, head) => link.send(accept(head)));
       await ask(proxy, upgrade(proxy, proxy.at("/")));
       const before = proxy.lastUse();
       // Use is reported once a second.
@@ -133,19 +134,17 @@ export const WEBSOCKET: readonly Row[] = [
     id: "connected-once",
     asks: "On `proxy-ws`, `CONNECTED` comes exactly once, as text, before any byte of the container's; then frames pass both ways as they are",
     section: "RFC 6455 §5",
-    ownRoute: true,
+    own: true,
     probe: async (proxy) => {
       const down = [frame(2, randomBytes(70_000)), frame(1, "h\xc3\xa9"), frame(9, "ping"), frame(0x0a, ""), frame(2, "")];
-      const up = [frame(2, randomBytes(70_000), true), frame(1, "early", true), frame(9, "p", true), frame(1, "", true)];
-      proxy.container.onRequest((link, _, head) =>
-        link.send(Buffer.concat([Buffer.from(accept(head.values("sec-websocket-key").join())), down[0] ?? frame(1, "")])),
-      );
+      const up = [frame(2, randomBytes(70_000), true), frame(1, "word", true), frame(9, "p", true), frame(1, "", true)];
+      proxy.container.onRequest((link, _, head) => link.send(Buffer.concat([Buffer.from(accept(head)), ...down.slice(0, 1)])));
       const client = await dial(proxy.port);
-      client.send(Buffer.concat([Buffer.from(upgrade(proxy, proxy.connected("/")), "latin1"), up[0] ?? frame(1, "")]));
+      client.send(upgrade(proxy, proxy.connected("/")));
       await within(2_000, () => afterHead(client).length > 70_000);
       const [link] = proxy.container.links;
       for (const each of down.slice(1)) link?.send(each);
-      for (const each of up.slice(1)) client.send(each);
+      for (const each of up) client.send(each);
       const [wantDown, wantUp] = [CONNECTED + text(down), text(up)];
       await within(2_000, () => afterHead(client).length >= wantDown.length && link !== undefined && afterHead(link).length >= wantUp.length);
       return judge(
@@ -158,10 +157,28 @@ export const WEBSOCKET: readonly Row[] = [
     },
   },
   {
+    id: "connected-early",
+    asks: "On `proxy-ws`, frames that a client sends before `CONNECTED`, in one packet with its handshake too, reach the container in order",
+    section: "RFC 6455 §5",
+    own: true,
+    probe: async (proxy) => {
+      const up = [frame(1, "first", true), frame(2, randomBytes(70_000), true), frame(1, "last", true)];
+      proxy.container.onRequest((link, _, head) => void setTimeout(() => link.send(accept(head)), 100));
+      const client = await dial(proxy.port);
+      client.send(Buffer.concat([Buffer.from(upgrade(proxy, proxy.connected("/")), "latin1"), ...up.slice(0, 2)]));
+      await arrived(proxy);
+      client.send(text(up.slice(2)));
+      const [link] = proxy.container.links;
+      await within(1_500, () => client.state() !== "open" || (link !== undefined && afterHead(link).length >= text(up).length));
+      const came = link === undefined ? "" : afterHead(link);
+      return judge(`${came.length} of ${text(up).length} bytes; the client got ${shown(afterHead(client), 60)}`, { "every byte": came === text(up) });
+    },
+  },
+  {
     id: "connected-refused",
     asks: "On `proxy-ws`, a container that refuses the upgrade becomes a close with a code and the reason",
     section: "RFC 6455 §7.4",
-    ownRoute: true,
+    own: true,
     probe: async (proxy) => {
       proxy.container.onRequest((link) => link.send("HTTP/1.1 403 Not For You\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nno\r\n0\r\n\r\n"));
       const client = await dial(proxy.port);
@@ -182,9 +199,9 @@ export const WEBSOCKET: readonly Row[] = [
     id: "close-codes",
     asks: "On `proxy-ws`, a close travels to the other side with its code and reason, from either side",
     section: "RFC 6455 §7.1",
-    ownRoute: true,
+    own: true,
     probe: async (proxy) => {
-      proxy.container.onRequest((link, _, head) => link.send(accept(head.values("sec-websocket-key").join())));
+      proxy.container.onRequest((link, _, head) => link.send(accept(head)));
       const close = (code: number, reason: string, masked = false) =>
         frame(8, Buffer.concat([Buffer.from([code >> 8, code & 0xff]), Buffer.from(reason)]), masked);
       const [hers, his] = [close(4005, "bye"), close(4006, "so long", true)];
@@ -209,13 +226,13 @@ export const WEBSOCKET: readonly Row[] = [
     id: "connected-dies",
     asks: "On `proxy-ws`, a container that dies without a close becomes a close with a reason, at a frame's boundary only",
     section: "RFC 6455 §7.4.1",
-    ownRoute: true,
+    own: true,
     probe: async (proxy) => {
       const ends: string[] = [];
       for (const cut of [0, 3]) {
         const words = frame(1, "words");
         proxy.container.onRequest((link, _, head) => {
-          link.send(Buffer.concat([Buffer.from(accept(head.values("sec-websocket-key").join())), words.subarray(0, words.length - cut)]));
+          link.send(Buffer.concat([Buffer.from(accept(head)), words.subarray(0, words.length - cut)]));
           setTimeout(() => link.socket.destroy(), 50);
         });
         const client = await dial(proxy.port);
@@ -236,9 +253,11 @@ function upgrade(proxy: Probed, target: string): string {
   return headTo(proxy, target, { lines: UPGRADE });
 }
 
-function accept(key: string): string {
+/** The answer that accepts, to a head's own key. */
+function accept(head: MessageHead, lines: readonly string[] = []): string {
+  const key = head.values("sec-websocket-key").join();
   const value = createHash("sha1").update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest("base64");
-  return `${SWITCHED}Sec-WebSocket-Accept: ${value}\r\n\r\n`;
+  return [`${SWITCHED}Sec-WebSocket-Accept: ${value}`, ...lines, "", ""].join("\r\n");
 }
 
 /** A whole frame; a masked one with a mask of its own. */
