@@ -120,9 +120,13 @@ export class ChunkedReader implements BodyListener {
   }
 
   name(at: number, length: number): void {
+    const start = at + this.#shift;
     this.#guard(() => {
-      this.#trailers ??= new Trailers(this.#rules);
-      this.#trailers.name(this.#chunk.toString("latin1", at + this.#shift, at + this.#shift + length));
+      if (this.#trailers === undefined) {
+        this.#walk(start);
+        this.#trailers = new Trailers(this.#rules);
+      }
+      this.#trailers.name(this.#chunk.toString("latin1", start, start + length));
     });
   }
 

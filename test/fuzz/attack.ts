@@ -16,62 +16,63 @@ export type Tally = { cases: number; refused: number; messages: number; failures
 const MUTANTS = 15;
 const MADE = 120;
 
+/** The parts of a batch that follow from its seed. */
+type Batch = { http1: Http1; side: Side; seed: number; next: (below: number) => number; tally: Tally; sent: Sent[] };
+type Sent = { stream: Stream; expected: string; source: string };
+
 /** A batch of `MADE * (MUTANTS + 1)` streams, all of which follow from `seed`. */
 export async function attack(http1: Http1, judge: Judge, side: Side, seed: number): Promise<Tally> {
-  const next = numbers(seed);
   const made = fc.sample(side === "requests" ? requestCases : responseCases, { numRuns: MADE, seed });
-  const known = side === "requests" ? CORPUS : [];
   const tally: Tally = { cases: 0, refused: 0, messages: 0, failures: [] };
-  const judged: { stream: Stream; expected: string; source: string }[] = [];
+  const batch: Batch = { http1, side, seed, next: numbers(seed), tally, sent: [] };
   for (const one of made) {
-    for (let mutant = 0; mutant <= MUTANTS; mutant++) {
-      const base = mutant % 8 === 7 && known.length > 0 ? { ...one, stream: known[next(known.length)] ?? "" } : one;
-      const other = made[next(made.length)]?.stream ?? "";
-      const stream = mutant === 0 ? one.stream : mutate(base.stream, next, other);
-      tryOne(http1, side, { ...one, stream }, next, tally, judged);
-    }
+    tryOne(batch, one);
+    for (let mutant = 0; mutant < MUTANTS; mutant++) tryOne(batch, { ...one, stream: mutantOf(batch, one, made) });
   }
-  const verdicts = await judge.judge(judged.map(({ stream }) => stream));
-  for (const [at, { expected, source, stream }] of judged.entries())
-    if (verdicts[at] !== expected)
-      tally.failures.push(
-        `h11 sees something else (seed ${seed})\n  stream   ${source}\n  sent     ${JSON.stringify(stream.sent.toString("latin1"))}\n  expected ${JSON.stringify(expected)}\n  seen     ${JSON.stringify(verdicts[at])}`,
-      );
+  const verdicts = await judge.judge(batch.sent.map(({ stream }) => stream));
+  for (const [at, { expected, source, stream }] of batch.sent.entries()) {
+    if (verdicts[at] === expected) continue;
+    const sent = JSON.stringify(stream.sent.toString("latin1"));
+    fail(batch, "h11 sees something else", { stream: source, sent, expected: JSON.stringify(expected), seen: JSON.stringify(verdicts[at]) });
+  }
   return tally;
 }
 
 const CORPUS = smuggling("", "Host: a\r\n").map(({ stream }) => stream.slice(0, 1_900));
 
-function tryOne(
-  http1: Http1,
-  side: Side,
-  { methods, stream }: Case,
-  next: (below: number) => number,
-  tally: Tally,
-  judged: { stream: Stream; expected: string; source: string }[],
-): void {
+function mutantOf({ side, next }: Batch, one: Case, made: readonly Case[]): string {
+  const base = side === "requests" && next(8) === 0 ? (CORPUS[next(CORPUS.length)] ?? "") : one.stream;
+  return mutate(base, next, made[next(made.length)]?.stream ?? "");
+}
+
+function tryOne(batch: Batch, { methods, stream }: Case): void {
+  const { http1, side, next, tally } = batch;
   const bytes = Buffer.from(stream, "latin1");
-  const read = (pieces: Buffer[]) => (side === "requests" ? readRequests(http1, pieces) : readResponses(http1, methods, pieces));
-  const whole = read([bytes]);
   const source = JSON.stringify(stream) + (side === "responses" ? ` to ${methods.join(" ")}` : "");
-  const pieces = next(8) === 0 ? Array.from(bytes.keys()) : [next(bytes.length + 1), next(bytes.length + 1), next(bytes.length + 1)];
-  const inPieces = read(cut(bytes, pieces));
   tally.cases++;
-  if (typeof whole.end === "number") tally.refused++;
-  if (comparable(whole) !== comparable(inPieces))
-    tally.failures.push(
-      `Cut at ${pieces.join(" ")} it is read otherwise\n  stream ${source}\n  whole  ${comparable(whole)}\n  cut    ${comparable(inPieces)}`,
-    );
-  const outcome = next(2) === 0 ? whole : inPieces;
-  if (outcome.sent.length === 0) return;
-  const ends = outcome.endsWithConnection;
-  const expected = outcome.seen.map((message, at) => (ends && at === outcome.seen.length - 1 ? { ...message, complete: true } : message));
-  tally.messages += expected.length;
-  judged.push({
-    stream: { kind: side === "requests" ? "requests" : ends ? "responsesThatEnd" : "responses", methods, sent: outcome.sent },
-    expected: written(expected),
-    source,
-  });
+  try {
+    const read = (pieces: Buffer[]) => (side === "requests" ? readRequests(http1, pieces) : readResponses(http1, methods, pieces));
+    const whole = read([bytes]);
+    const cuts = next(8) === 0 ? Array.from(bytes.keys()) : [next(bytes.length + 1), next(bytes.length + 1), next(bytes.length + 1)];
+    const inPieces = read(cut(bytes, cuts));
+    if (typeof whole.end === "number") tally.refused++;
+    if (comparable(whole) !== comparable(inPieces))
+      fail(batch, `Cut in ${cuts.length} places it is read otherwise`, { stream: source, whole: comparable(whole), cut: comparable(inPieces) });
+    const { seen, sent, endsWithConnection } = next(2) === 0 ? whole : inPieces;
+    if (sent.length === 0) return;
+    const last = seen.at(-1);
+    if (endsWithConnection && last !== undefined) last.complete = true;
+    tally.messages += seen.length;
+    const kind = side === "requests" ? "requests" : endsWithConnection ? "responsesThatEnd" : "responses";
+    batch.sent.push({ stream: { kind, methods, sent }, expected: written(seen), source });
+  } catch (error) {
+    fail(batch, `It throws ${String(error)}`, { stream: source });
+  }
+}
+
+function fail({ tally, seed, side }: Batch, what: string, told: Record<string, string>): void {
+  const lines = Object.entries(told).map(([name, text]) => `  ${name.padEnd(8)} ${text.slice(0, 3_000)}`);
+  tally.failures.push([`${what} (${side}, seed ${seed})`, ...lines].join("\n"));
 }
 
 /** Of a message that was refused on its way, how much of its body had gone on by then depends on the cuts. */

@@ -1,5 +1,7 @@
+import { deepStrictEqual } from "node:assert/strict";
 import type { HeaderLine } from "../../gateway/decision.ts";
-import { MessageRefused, type Http1 } from "../../gateway/http1/open-http1.ts";
+import { MessageRefused, type Http1, type RequestHead, type ResponseHead } from "../../gateway/http1/open-http1.ts";
+import { plainLines } from "./plain-lines.ts";
 
 /** A message as it was decided on. */
 export type Seen = {
@@ -104,7 +106,7 @@ export function readRequests(http1: Http1, pieces: readonly Buffer[]): Outcome {
     sideOf(reader, () => {
       const { head } = reader;
       return {
-        seen: { method: head.method, target: head.target, lines: head.lines(EDITS), body: "", trailers: [], complete: false },
+        seen: { method: head.method, target: head.target, lines: linesOf(head, "request"), body: "", trailers: [], complete: false },
         sent: head.write(head.target, EDITS),
         body: { kind: head.bodyKind, length: head.bodyLength },
         last: false,
@@ -126,7 +128,7 @@ export function readResponses(http1: Http1, methods: readonly string[], pieces: 
       const method = methods[answered] ?? "GET";
       if (head.status >= 200) answered++;
       return {
-        seen: { method: String(head.status), target: head.reason, lines: head.lines(EDITS), body: "", trailers: [], complete: false },
+        seen: { method: String(head.status), target: head.reason, lines: linesOf(head, "response"), body: "", trailers: [], complete: false },
         sent: head.write(EDITS) ?? fail(),
         body: { kind: head.bodyKind(method), length: head.bodyLength },
         last: head.status >= 200 && (!head.persistent || answered >= methods.length),
@@ -166,6 +168,14 @@ function trailersOf(chunks: string): HeaderLine[] {
       const colon = line.indexOf(":");
       return [line.slice(0, colon), line.slice(colon + 1).replace(/^[ \t]+|[ \t]+$/g, "")];
     });
+}
+
+/** What a head is to be sent on with, by what is known of it from elsewhere. */
+function linesOf(head: RequestHead | ResponseHead, side: "request" | "response"): HeaderLine[] {
+  const kept = plainLines(head.text, side).filter(([name]) => !EDITS.remove.includes(name.toLowerCase()));
+  const lines = [...kept, ...EDITS.add];
+  deepStrictEqual(head.lines(EDITS), lines);
+  return lines;
 }
 
 /** Cuts `stream` at these offsets. */
