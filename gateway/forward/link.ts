@@ -1,4 +1,5 @@
 import type { Socket } from "node:net";
+import { writeNow } from "./write-now.ts";
 
 /** Whoever uses a link at the moment: what it is told of. */
 export type LinkUser = {
@@ -28,6 +29,8 @@ export class Link {
   readonly volatile: boolean;
   #error: Error | undefined;
   #owesDrain = false;
+  #sentNow = 0;
+  readonly #encrypted: boolean;
   /** For each write of lent memory, in order: how it is given back. */
   readonly #lent: ((() => void) | undefined)[] = [];
   /**
@@ -41,6 +44,7 @@ export class Link {
     this.volatile = volatile;
     const socket = open(this);
     this.socket = socket;
+    this.#encrypted = "encrypted" in socket;
     if (!volatile) socket.on("data", (chunk: Buffer) => this.user.onBytes(chunk)).pause();
     socket.on("end", () => this.user.onEnd());
     socket.on("drain", () => this.user.onDrain());
@@ -59,6 +63,11 @@ export class Link {
   /** False once nothing more can be sent. */
   get writable(): boolean {
     return this.socket.writable;
+  }
+
+  /** Bytes that were ever sent, or are to be. */
+  get bytesSent(): number {
+    return this.socket.bytesWritten + this.#sentNow;
   }
 
   /** Bytes that wait to be sent. */
@@ -82,8 +91,12 @@ export class Link {
     const { socket } = this;
     if (!socket.writable) return true;
     if (from === undefined || !from.volatile) return socket.write(chunk);
-    if (from.lend === undefined || chunk.length <= COPIED_BYTES) return socket.write(Buffer.from(chunk));
-    socket.write(chunk, this.#onSent);
+    const sent = this.#encrypted ? 0 : writeNow(socket, chunk);
+    this.#sentNow += sent;
+    if (sent === chunk.length) return true;
+    const rest = sent === 0 ? chunk : chunk.subarray(sent);
+    if (from.lend === undefined || rest.length <= COPIED_BYTES) return socket.write(Buffer.from(rest));
+    socket.write(rest, this.#onSent);
     // Taken by the system as a whole, or the memory must not be read into before the rest has left.
     const waits = socket.writableLength > 0;
     this.#lent.push(waits ? from.lend() : undefined);

@@ -12,13 +12,13 @@ const INTERIM = "HTTP/1.1 100 Continue\r\n\r\n";
  */
 export function probeHalfOpen(link: Link, exchange: { answering: boolean; head: { minorVersion: number } }, clock: Clock): void {
   let looks = 0;
-  let written = link.socket.bytesWritten;
+  let written = link.bytesSent;
   const look = () => {
     if (!link.alive || looks++ === 2) return;
     if (exchange.answering) {
-      if (link.socket.bytesWritten === written) return link.destroy();
+      if (link.bytesSent === written) return link.destroy();
       // Something was sent after its end: if nobody takes it, the connection breaks.
-      written = link.socket.bytesWritten;
+      written = link.bytesSent;
     } else if (exchange.head.minorVersion === 1) link.sendText(INTERIM);
     clock.after(LOOK_MS, look);
   };
