@@ -46,6 +46,8 @@ export const FAULTS = {
   RESPONSE_TIMED_OUT: [504, "Container did not answer in time"],
   EXCHANGE_TIMED_OUT: [504, "Request took too long"],
   CONTROL_AWAY: [503, "Control plane is away"],
+  DATAGROK_AWAY: [503, "Datagrok server is away"],
+  DATAGROK_BROKE_OFF: [502, "Datagrok server broke the connection"],
 
   // Starting a container (what an orchestrator says)
   IMAGE_NOT_FOUND: [500, "Image not found"],

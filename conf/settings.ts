@@ -215,9 +215,12 @@ export const SETTINGS = {
   },
 
   datagrok: {
-    url: optional("DATAGROK_URL", url("an http or https URL", "http", "https"), "API of the Datagrok server that knows users and keys, with `/api`", {
-      later: DATAGROK,
-    }),
+    url: optional(
+      "DATAGROK_URL",
+      url("an http or https URL", "http", "https"),
+      "API of a Datagrok server, with `/api`: what is for no container goes to that server instead of berth's own API. A CA of one's own: NODE_EXTRA_CA_CERTS",
+    ),
+    keepHost: setting("BERTH_DATAGROK_KEEP_HOST", flag(), false, "It is sent the Host that clients asked for, not its own"),
     issuer: optional("DATAGROK_ISSUER", text(), "Issuer of its tokens; where unset, its own `webRoot`", { later: DATAGROK }),
   },
 

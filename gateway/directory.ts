@@ -1,8 +1,18 @@
 import type { FaultData } from "../fault.ts";
 import type { Caller } from "./identity.ts";
 
-/** Where bytes go: a container's address, or the Unix socket of the control plane's API. */
-export type Target = { host: string; port: number } | { socketPath: string };
+/** Where bytes go: a container's address, the Unix socket of the control plane's API, or a server that speaks TLS under this name. */
+export type Target = { host: string; port: number; tls?: Secured } | { socketPath: string };
+
+/** `servername` is what the server's certificate must be for; empty where its address is. */
+export type Secured = { servername: string };
+
+/** Equal for targets that a connection may serve alike. */
+export function keyOfTarget(target: Target): string {
+  if ("socketPath" in target) return target.socketPath;
+  const address = `${target.host}:${target.port}`;
+  return target.tls === undefined ? address : `${address} ${target.tls.servername}`;
+}
 
 /** How long each part of the last start took, in milliseconds; shown to the caller as `Server-Timing`. */
 export type StartTimes = { queue: number; pull?: number; create: number; boot: number };

@@ -10,6 +10,7 @@ import type { Reads } from "./forward/reads.ts";
 import { openSpliceEngine } from "./forward/splice/open-splice-engine.ts";
 import type { Identity } from "./identity.ts";
 import { GATEWAY_LIMITS, type GatewayLimits } from "./limits.ts";
+import type { DatagrokServer } from "./server-behind.ts";
 import type { TlsKeys } from "./tls-keys.ts";
 import type { TrustedProxies } from "./trusted-proxies.ts";
 
@@ -18,6 +19,8 @@ export type GatewayParts = {
   identity: Identity;
   /** The Unix socket of the control plane's API: where every request goes that is for no container. */
   apiSocket: string;
+  /** In front of a Datagrok server those go there. */
+  datagrok?: DatagrokServer | undefined;
   forwarder?: Forwarder;
   /** How the splice engine reads its connections. */
   reads?: Reads;

@@ -34,6 +34,7 @@ export async function runGateway(options: {
     directory: feed.directory,
     identity: feed.identity,
     apiSocket: runtime.apiSocket,
+    datagrok: settings.datagrok.url === undefined ? undefined : { url: settings.datagrok.url, keepHost: settings.datagrok.keepHost },
     forwarder: settings.forwarder,
     limits: limitsOf(settings),
     tls,

@@ -1,14 +1,14 @@
 import type { Clock } from "../../clock.ts";
 import { Fault } from "../../fault.ts";
 import type { Log } from "../../log.ts";
-import type { Asked, Decide, Decision, Forward, Head, HeaderEdits, HeaderLine, Lease, ResponseHead } from "../decision.ts";
+import type { Asked, Decide, Decision, Forward, Head, HeaderEdits, HeaderLine, ResponseHead } from "../decision.ts";
 import type { ContainerView, Directory } from "../directory.ts";
 import { forwardedEdits, type ForwardedEdits } from "../forwarded.ts";
 import type { Identity } from "../identity.ts";
 import type { GatewayLimits } from "../limits.ts";
+import { controlBehind, datagrokBehind, type DatagrokServer, type ServerBehind } from "../server-behind.ts";
 import { openTraceContext } from "../trace-context.ts";
 import { trustedProxies, type TrustedProxies } from "../trusted-proxies.ts";
-import { CLIENT_ADDRESS_HEADER } from "../wire.ts";
 import { apiAnswer, containerAnswer, internalFault } from "./answers.ts";
 import { closeFor } from "./close-codes.ts";
 import { authenticate, knownCaller, type SignedIn } from "./authenticate.ts";
@@ -21,7 +21,9 @@ export type DecideParts = {
   directory: Directory;
   identity: Identity;
   leases: Leases;
+  /** The Unix socket of the control plane's API: where every request goes that is for no container, unless `datagrok` is there. */
   apiSocket: string;
+  datagrok?: DatagrokServer | undefined;
   /** The load balancers in front; none where it is left out. */
   trusted?: TrustedProxies;
   origins: readonly string[];
@@ -32,16 +34,17 @@ export type DecideParts = {
 
 const NO_EDITS: HeaderEdits = { remove: [], add: [] };
 
-type Parts = DecideParts & { trusted: TrustedProxies; edits: ForwardedEdits };
+type Parts = DecideParts & { trusted: TrustedProxies; edits: ForwardedEdits; server: ServerBehind };
 
-/** Container routes are answered for here; everything else is the control plane's API, which authenticates for itself. */
+/** Container routes are answered for here; everything else is for the server behind, which authenticates for itself. */
 export function openDecide(given: DecideParts): Decide {
   const trusted = given.trusted ?? trustedProxies([]);
-  const parts: Parts = { ...given, trusted, edits: forwardedEdits({ trusted, trace: openTraceContext() }) };
+  const server = given.datagrok === undefined ? controlBehind(given.apiSocket, trusted) : datagrokBehind(given.datagrok);
+  const parts: Parts = { ...given, trusted, edits: forwardedEdits({ trusted, trace: openTraceContext() }), server };
   return (asked) => {
     const target = originForm(asked.head.target);
     const kind = routeKind(target);
-    if (kind === undefined) return toApi(parts, asked, target);
+    if (kind === undefined) return toServer(parts, asked, target);
     const failed = (error: unknown) => refusal(asked.head, kind, error instanceof Fault ? error : logged(parts.log, error), parts.origins);
     try {
       const until = parts.clock.monotonic() + parts.limits.proxyRequestTimeoutMs;
@@ -92,25 +95,17 @@ function toContainer(parts: Parts, asked: Asked, { route, who: { caller }, view,
   return { kind: route.kind === "proxy-ws" ? "acceptWebSocket" : "forward", forward, lease };
 }
 
-function toApi(parts: Parts, { head, peer, tls }: Asked, target: string): Decision {
-  const { remove, add } = parts.edits(head, peer, tls, [CLIENT_ADDRESS_HEADER, parts.trusted.clientOf(head.header("x-forwarded-for"), peer.address)]);
-  const socket = { socketPath: parts.apiSocket };
-  const away = () => new Fault("CONTROL_AWAY", "The control plane is away; it should be back in a moment", { retryAfterMs: 1_000 });
-  const lease: Lease = {
-    target: () => socket,
-    lost: () => Promise.reject(away()),
-    whenGone: () => () => undefined,
-    bytes: () => undefined,
-    release: () => undefined,
-  };
+function toServer({ server, edits, limits, origins }: Parts, { head, peer, tls }: Asked, target: string): Decision {
+  const { remove, add } = edits(head, peer, tls);
+  const more = server.edits(head, peer);
   const forward: Forward = {
-    target,
-    headTimeoutMs: parts.limits.apiTimeoutMs,
-    request: { remove: [...remove, CLIENT_ADDRESS_HEADER], add },
+    target: server.pathOf(target),
+    headTimeoutMs: limits.apiTimeoutMs,
+    request: { remove: [...remove, ...more.remove], add: [...add, ...more.add] },
     response: () => NO_EDITS,
-    answerTo: (fault) => readable(head, apiAnswer(fault.status === 502 ? away() : fault), parts.origins),
+    answerTo: (fault) => readable(head, apiAnswer(server.faultOf(fault)), origins),
   };
-  return { kind: "forward", forward, lease };
+  return { kind: "forward", forward, lease: server.lease };
 }
 
 /** What a WebSocket client gets is an accept and a close: an HTTP error shows its user nothing useful. */

@@ -1,7 +1,7 @@
 import type { Clock } from "../../clock.ts";
 import { Fault } from "../../fault.ts";
 import type { Asked, Lease } from "../decision.ts";
-import type { ContainerView, Directory, StartTimes, Target, Use } from "../directory.ts";
+import { keyOfTarget, type ContainerView, type Directory, type StartTimes, type Use } from "../directory.ts";
 import type { Caller } from "../identity.ts";
 import type { Found, Hold } from "./hold.ts";
 
@@ -74,7 +74,7 @@ export function openLeases(parts: { directory: Directory; hold: Hold; clock: Clo
       return {
         target: () => (view.standing.kind === "awake" ? view.standing.address : claim(view)),
         lost: async (target) => {
-          const refused = inWords(target);
+          const refused = keyOfTarget(target);
           const { signal } = asked;
           const now = await directory.find(id, caller, signal);
           if (now === undefined) throw new Fault("CONTAINER_NOT_FOUND", "The container was removed");
@@ -85,7 +85,7 @@ export function openLeases(parts: { directory: Directory; hold: Hold; clock: Clo
           return claim(await better);
         },
         whenGone: (target, act) => {
-          const dialled = inWords(target);
+          const dialled = keyOfTarget(target);
           return directory.watch(id, (now) => {
             if (now === undefined || isElsewhere(now, dialled)) act();
           });
@@ -109,10 +109,6 @@ export function openLeases(parts: { directory: Directory; hold: Hold; clock: Clo
 /** It may be sent to at once. */
 function isAwake({ standing }: ContainerView): boolean {
   return standing.kind === "awake" || standing.kind === "portless";
-}
-
-function inWords(target: Target): string {
-  return "port" in target ? `${target.host}:${target.port}` : target.socketPath;
 }
 
 function isElsewhere({ standing }: ContainerView, refused: string): boolean {

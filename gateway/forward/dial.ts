@@ -1,8 +1,9 @@
 import { Socket, type NetConnectOpts } from "node:net";
+import { connect as connectSecurely } from "node:tls";
 import type { Clock } from "../../clock.ts";
 import { Fault } from "../../fault.ts";
 import type { Lease } from "../decision.ts";
-import type { Target } from "../directory.ts";
+import type { Secured, Target } from "../directory.ts";
 import type { GatewayLimits } from "../limits.ts";
 import { unlessAborted } from "../unless-aborted.ts";
 
@@ -19,15 +20,23 @@ export type DialOptions<Made extends Connection> = {
   limits: Pick<GatewayLimits, "connectTimeoutMs" | "probeAfterMs">;
   signal: AbortSignal;
   /** Begins a connection; how that goes, its socket's own events tell. */
-  connect(options: NetConnectOpts): Made;
+  connect(options: ConnectOptions): Made;
 };
+
+/** With `tls`, the connection counts as made once both ends have agreed on keys. */
+export type ConnectOptions = NetConnectOpts & { tls?: Secured | undefined };
 
 /** What of a lease leads to its target. */
 export type Route = Pick<Lease, "target" | "lost" | "whenGone">;
 
 /** As a socket and nothing more. */
-export function connectPlainly(options: NetConnectOpts): Connection {
-  return { socket: new Socket(options).connect(options) };
+export function connectPlainly(options: ConnectOptions): Connection {
+  return { socket: options.tls === undefined ? new Socket(options).connect(options) : openSecured(options, options.tls) };
+}
+
+export function openSecured({ keepAliveInitialDelay, ...options }: ConnectOptions, { servername }: Secured): Socket {
+  const socket = connectSecurely({ ...options, servername, ALPNProtocols: ["http/1.1"] });
+  return socket.setNoDelay(true).setKeepAlive(true, keepAliveInitialDelay);
 }
 
 /** Connects to where the lease leads, asking it once for a better target. Faults: CONTAINER_UNREACHABLE, and the lease's own. */
@@ -92,7 +101,9 @@ function dial<Made extends Connection>(lease: Route, target: Target, options: Di
     const cancel = clock.after(limits.connectTimeoutMs, () => onError(Object.assign(new Error("connect timed out"), { code: "ETIMEDOUT" })));
     const unwatch = lease.whenGone(target, () => onError(new Error("it is gone")));
     socket.once("error", onError);
-    socket.once("connect", () => settle(() => resolve({ connection, target, connectMs: clock.monotonic() - begun })));
+    socket.once("tls" in target ? "secureConnect" : "connect", () =>
+      settle(() => resolve({ connection, target, connectMs: clock.monotonic() - begun })),
+    );
     signal.addEventListener("abort", onAbort, { once: true });
     if (signal.aborted) onAbort();
   });

@@ -1,4 +1,5 @@
-import { Socket, type NetConnectOpts } from "node:net";
+import { Socket } from "node:net";
+import { connectPlainly, openSecured, type ConnectOptions } from "./dial.ts";
 import { Link } from "./link.ts";
 
 /**
@@ -12,7 +13,7 @@ export type OpenLinks = {
   /** A link over a connection that a server has just accepted and not read from. */
   accept(socket: Socket): Link;
   /** A link over a connection that is being made; the socket's own events tell how that goes. */
-  connect(options: NetConnectOpts): Link;
+  connect(options: ConnectOptions): Link;
 };
 
 /** What all links of a process read into while they expect little: each read is over before the next begins. */
@@ -24,7 +25,7 @@ const MOST_SPARE = 1;
 
 export function openLinks(reads: Reads): OpenLinks {
   if (reads === "events") {
-    return { accept: (socket) => new Link(() => socket, false), connect: (options) => new Link(() => new Socket(options).connect(options), false) };
+    return { accept: (socket) => new Link(() => socket, false), connect: (options) => new Link(() => connectPlainly(options).socket, false) };
   }
   const small = Buffer.allocUnsafeSlow(SMALL_BYTES);
   const made = (link: Link, options: object) => new Socket({ ...options, onread: intoBuffers(link, small) });
@@ -34,7 +35,12 @@ export function openLinks(reads: Reads): OpenLinks {
       if (handle === undefined) return new Link(() => socket, false);
       return new Link((link) => made(link, { handle, allowHalfOpen: true, manualStart: true }), true);
     },
-    connect: (options) => new Link((link) => made(link, options).connect(options), true),
+    connect: (options) => {
+      const { tls } = options;
+      // Node hands out what it decrypts by events only.
+      if (tls !== undefined) return new Link(() => openSecured(options, tls), false);
+      return new Link((link) => made(link, options).connect(options), true);
+    },
   };
 }
 

@@ -8,6 +8,7 @@ import { systemClock, type Clock } from "../../clock.ts";
 import type { Forwarder } from "../../gateway/forward/engine.ts";
 import type { GatewayLimits } from "../../gateway/limits.ts";
 import { openGateway, type Gateway } from "../../gateway/open-gateway.ts";
+import type { DatagrokServer } from "../../gateway/server-behind.ts";
 import type { TlsKeys } from "../../gateway/tls-keys.ts";
 import { trustedProxies } from "../../gateway/trusted-proxies.ts";
 import { openLog } from "../../log.ts";
@@ -23,7 +24,15 @@ export type Stand = TestDirectory & { gateway: Gateway; port: number; base: stri
 /** A gateway that listens on a port of its own, over a directory that the test holds. */
 export async function openStand(
   t: Pick<Test, "teardown">,
-  options: { limits?: Partial<GatewayLimits>; origins?: string[]; trusted?: string[]; tls?: TlsKeys; forwarder?: Forwarder; clock?: Clock } = {},
+  options: {
+    limits?: Partial<GatewayLimits>;
+    origins?: string[];
+    trusted?: string[];
+    tls?: TlsKeys;
+    datagrok?: DatagrokServer;
+    forwarder?: Forwarder;
+    clock?: Clock;
+  } = {},
 ): Promise<Stand> {
   const held = openTestDirectory();
   const apiSocket = join(await shortFolder(t), "api.sock");
@@ -36,6 +45,7 @@ export async function openStand(
     origins: options.origins ?? [],
     trusted: trustedProxies(options.trusted ?? []),
     tls: options.tls,
+    datagrok: options.datagrok,
     clock: options.clock ?? systemClock(),
     log: openLog({ level: "silent", name: "test" }),
   });

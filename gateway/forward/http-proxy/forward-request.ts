@@ -1,4 +1,4 @@
-import { Agent, IncomingMessage, type ClientRequest, type ServerResponse } from "node:http";
+import { IncomingMessage, type Agent, type ClientRequest, type ServerResponse } from "node:http";
 import { pipeline, Stream } from "node:stream";
 import { ProxyServer, type ServerOptions } from "http-proxy";
 import type { Clock } from "../../../clock.ts";
@@ -6,8 +6,9 @@ import { Fault } from "../../../fault.ts";
 import type { Forward, Lease } from "../../decision.ts";
 import type { Target } from "../../directory.ts";
 import type { GatewayLimits } from "../../limits.ts";
-import { codeOf, unreachable } from "../dial.ts";
+import { brokeOff, unreachable } from "../dial.ts";
 import { namesOf, travelling } from "../header-lines.ts";
+import { openAgents } from "./agents.ts";
 import { isRepeatable, sendBody, writeHead } from "./outgoing-request.ts";
 import { sendAnswer } from "../send-answer.ts";
 
@@ -39,14 +40,14 @@ export function openForwardRequest(parts: { clock: Clock; limits: Pick<GatewayLi
   const { clock, limits } = parts;
   const proxy = new ProxyServer({ selfHandleResponse: true, connectTimeout: limits.connectTimeoutMs });
   proxy.on("error", () => undefined);
-  const pooled = new Agent({ keepAlive: true, scheduling: "lifo", timeout: limits.upstreamIdleMs, maxFreeSockets: 64 });
-  const fresh = new Agent({ keepAlive: false });
+  const agents = openAgents({ idleMs: limits.upstreamIdleMs });
 
   return {
     forward: async (exchange) => {
       const { forward, lease, response } = exchange;
       try {
         const target = await lease.target();
+        const { pooled, fresh } = agents.of(target);
         let outcome = await attempt(exchange, target, pooled);
         if (outcome.kind === "stale") outcome = await attempt(exchange, target, fresh);
         if (outcome.kind === "refused") outcome = await attempt(exchange, await lease.lost(target), fresh);
@@ -59,10 +60,7 @@ export function openForwardRequest(parts: { clock: Clock; limits: Pick<GatewayLi
         lease.release();
       }
     },
-    close: () => {
-      pooled.destroy();
-      fresh.destroy();
-    },
+    close: agents.close,
   };
 
   function attempt(exchange: HttpExchange, target: Target, agent: Agent): Promise<Outcome> {
@@ -98,7 +96,7 @@ export function openForwardRequest(parts: { clock: Clock; limits: Pick<GatewayLi
           if (!socket.connecting) return begin();
           const unwatch = lease.whenGone(target, () => void (connected || sent.destroy(new Error("it is gone"))));
           clocks.push(unwatch);
-          socket.once("connect", () => {
+          socket.once("tls" in target ? "secureConnect" : "connect", () => {
             unwatch();
             begin();
           });
@@ -178,10 +176,7 @@ function refuseUnfit(received: IncomingMessage): void {
     throw new Fault("CONTAINER_BROKE_OFF", "The container used a transfer coding other than chunked, which nobody had asked for");
 }
 
-function brokeOff(cause: unknown): Fault {
-  return new Fault("CONTAINER_BROKE_OFF", `The container broke the connection before it answered (${codeOf(cause)})`, { cause });
-}
-
-function detailed(target: Target): { host: string; port: number; socketPath?: string } {
-  return "socketPath" in target ? { host: "localhost", port: 80, socketPath: target.socketPath } : target;
+function detailed(target: Target): { host: string; port: number; socketPath?: string; protocol?: string } {
+  if ("socketPath" in target) return { host: "localhost", port: 80, socketPath: target.socketPath };
+  return target.tls === undefined ? target : { host: target.host, port: target.port, protocol: "https:" };
 }

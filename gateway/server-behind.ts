@@ -1,0 +1,84 @@
+import { isIP } from "node:net";
+import { Fault } from "../fault.ts";
+import type { Head, HeaderEdits, Lease, Peer } from "./decision.ts";
+import type { Target } from "./directory.ts";
+import type { TrustedProxies } from "./trusted-proxies.ts";
+import { CLIENT_ADDRESS_HEADER } from "./wire.ts";
+
+/** Where every request goes that is for no container. */
+export type ServerBehind = {
+  lease: Lease;
+  /** The request target there of one that came here. */
+  pathOf(target: string): string;
+  /** What is changed in its headers, beyond what every target gets. */
+  edits(head: Head, peer: Peer): HeaderEdits;
+  /** What a failure to reach a container means where it was this server. */
+  faultOf(fault: Fault): Fault;
+};
+
+/** A Datagrok server that berth stands in front of. */
+export type DatagrokServer = {
+  /** Its API, with `/api`. */
+  url: string;
+  /** Whether it is sent the Host that the client asked for, rather than its own. */
+  keepHost: boolean;
+};
+
+const SOON_MS = 1_000;
+
+/** The control plane's API. The client's address is told to it by us alone. */
+export function controlBehind(socketPath: string, trusted: TrustedProxies): ServerBehind {
+  const away = () => new Fault("CONTROL_AWAY", "The control plane is away; it should be back in a moment", { retryAfterMs: SOON_MS });
+  return {
+    lease: { ...leaseOf({ socketPath }), lost: () => Promise.reject(away()) },
+    pathOf: (target) => target,
+    edits: (head, peer) => ({
+      remove: [CLIENT_ADDRESS_HEADER],
+      add: [[CLIENT_ADDRESS_HEADER, trusted.clientOf(head.header("x-forwarded-for"), peer.address)]],
+    }),
+    faultOf: (fault) => (fault.status === 502 ? away() : fault),
+  };
+}
+
+export function datagrokBehind({ url, keepHost }: DatagrokServer): ServerBehind {
+  const { protocol, hostname, port, host, pathname } = new URL(url);
+  const bare = hostname.replace(/^\[|\]$/g, "");
+  const secure = protocol === "https:";
+  const address = { host: bare, port: Number(port) || (secure ? 443 : 80) };
+  const base = pathname.replace(/\/+$/, "").replace(/\/api$/, "");
+  const edits: HeaderEdits = keepHost ? { remove: [], add: [] } : { remove: ["host"], add: [["Host", host]] };
+  return {
+    lease: leaseOf(secure ? { ...address, tls: { servername: isIP(bare) === 0 ? bare : "" } } : address),
+    // `*` is the whole server (RFC 9112 §3.2.4), under whatever path.
+    pathOf: (target) => (target.startsWith("/") ? base + target : target),
+    edits: () => edits,
+    faultOf: (fault) => {
+      const { cause } = fault;
+      const why = codeOf(cause);
+      if (fault.code === "CONTAINER_UNREACHABLE")
+        return new Fault("DATAGROK_AWAY", `The Datagrok server cannot be reached (${why})`, { cause, retryAfterMs: SOON_MS });
+      if (fault.status === 502)
+        return new Fault("DATAGROK_BROKE_OFF", `The Datagrok server broke the connection before it answered (${why})`, { cause });
+      if (fault.code === "RESPONSE_TIMED_OUT") return new Fault("RESPONSE_TIMED_OUT", "The Datagrok server did not answer in time", { cause });
+      return fault;
+    },
+  };
+}
+
+/** The server does not move: a connection that was refused is tried once more. */
+function leaseOf(target: Target): Lease {
+  return {
+    target: () => target,
+    lost: () => Promise.resolve(target),
+    whenGone: () => () => undefined,
+    bytes: () => undefined,
+    release: () => undefined,
+  };
+}
+
+/** Also one error further down: what was refused says by what. */
+function codeOf(error: unknown): string {
+  if (!(error instanceof Error)) return "no reason given";
+  if ("code" in error && typeof error.code === "string") return error.code;
+  return codeOf(error.cause);
+}
