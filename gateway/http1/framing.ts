@@ -1,6 +1,9 @@
 import { MessageRefused } from "./message-refused.ts";
 
-/** What says where a body ends, out of the lines that do. */
+/**
+ * What says where a body ends: how many lines of each kind there are, and the value of one, with all that is between its colon and
+ * the end of its line. Tabs and trailing spaces are refused in it: where readers differ, they do in what they trim.
+ */
 export type Framing = { lengths: number; length: string; codings: number; coding: string; minorVersion: 0 | 1 };
 
 /**
@@ -12,18 +15,15 @@ export function readFraming({ lengths, length, codings, coding, minorVersion }: 
     if (lengths > 0) throw new MessageRefused(400, "The message has a Content-Length and a Transfer-Encoding");
     if (codings > 1) throw new MessageRefused(400, "The message has more than one Transfer-Encoding");
     if (minorVersion === 0) throw new MessageRefused(400, "A message of HTTP/1.0 has no Transfer-Encoding");
-    if (!isChunked(coding)) throw new MessageRefused(501, "The Transfer-Encoding is not exactly chunked");
+    if (!/^ *chunked$/i.test(coding)) throw new MessageRefused(501, "The Transfer-Encoding is not exactly chunked");
     return "chunked";
   }
   if (lengths === 0) return undefined;
   if (lengths > 1) throw new MessageRefused(400, "The message has more than one Content-Length");
-  if (!/^\d+$/.test(length)) throw new MessageRefused(400, "The Content-Length is not a number");
+  if (!/^ *\d+$/.test(length)) throw new MessageRefused(400, "The Content-Length is not a number");
   const bytes = Number(length);
   // Beyond it numbers are not exact, here and elsewhere.
-  if (length.length > 16 || !Number.isSafeInteger(bytes)) throw new MessageRefused(413, "The Content-Length is larger than any body can be");
+  if (length.trimStart().length > 16 || !Number.isSafeInteger(bytes))
+    throw new MessageRefused(413, "The Content-Length is larger than any body can be");
   return bytes;
-}
-
-function isChunked(coding: string): boolean {
-  return coding === "chunked" || coding.toLowerCase() === "chunked";
 }

@@ -107,9 +107,9 @@ export class HeaderBlock {
     if (lengths + codings === 0) return undefined;
     return readFraming({
       lengths,
-      length: lengths > 0 ? this.last(NAME.length) : "",
+      length: lengths > 0 ? this.#raw(NAME.length) : "",
       codings,
-      coding: codings > 0 ? this.last(NAME.coding) : "",
+      coding: codings > 0 ? this.#raw(NAME.coding) : "",
       minorVersion,
     });
   }
@@ -168,6 +168,12 @@ export class HeaderBlock {
     const length = (this.#lines[at + 1] ?? 0) - start;
     for (const name of names) if (name.length === length && isName(this.text, start, name)) return true;
     return false;
+  }
+
+  /** All between the colon and the end of the last line with this name. */
+  #raw(id: number): string {
+    const at = this.#last[id] ?? 0;
+    return this.text.slice((this.#lines[at + 1] ?? 0) + 1, (this.#lines[at + 3] ?? this.text.length - 2) - 2);
   }
 
   #name(at: number): string {
