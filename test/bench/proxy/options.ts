@@ -19,7 +19,7 @@ export const HELP = `npm run bench:proxy -- [options]
   --only berth,nginx       these rows only
   --workloads get,ws125    these workloads only
   --passes 3               interleaved passes; medians are shown
-  --seconds 2              of each pass of a workload that lasts so long as it is told to
+  --seconds 1              of each pass of a workload that lasts so long as it is told to
   --stream-mb 1024         length of one long body
   --berth FOLDER           the gateway of another checkout, with this one's loads and peers
   --write                  writes the page although not everything was measured`;
@@ -31,7 +31,7 @@ export function readOptions(argv: string[]): Options {
       only: { type: "string" },
       workloads: { type: "string" },
       passes: { type: "string", default: "3" },
-      seconds: { type: "string", default: "2" },
+      seconds: { type: "string", default: "1" },
       "stream-mb": { type: "string", default: "1024" },
       berth: { type: "string", default: join(import.meta.dirname, "../../..") },
       write: { type: "boolean", default: false },

@@ -10,7 +10,7 @@ import { bound, TARGETS, verdict } from "./targets.ts";
 import type { Workload } from "./workloads.ts";
 
 /** The page of figures. It bears no date: a run that finds the same writes the same. */
-export function figuresPage(results: Results, workloads: readonly Workload[], options: Options): string {
+export function figuresPage(results: Results, workloads: readonly Workload[], options: Options, load: number): string {
   const measured = workloads.filter(({ name }) => results.cells.has(name));
   const names = [...new Set(measured.flatMap(({ name }) => [...(results.cells.get(name)?.keys() ?? [])]))];
   const berths = names.filter((name) => name.startsWith("berth"));
@@ -25,9 +25,9 @@ export function figuresPage(results: Results, workloads: readonly Workload[], op
     "",
     "![Processor time per request, per message and per GiB](figures.svg)",
     "",
-    `- Machine: ${cpus().length} cores of ${cpus()[0]?.model.trim()}, ${Math.round(totalmem() / 2 ** 30)} GiB; Linux, processor time in ticks of 10 ms`,
+    `- Machine: ${cpus().length} cores of ${cpus()[0]?.model.trim()}, ${Math.round(totalmem() / 2 ** 30)} GiB; load before the run ${load.toFixed(1)}; processor time comes in ticks of 10 ms`,
     `- Versions: ${versions().join(", ")}`,
-    `- Medians of ${options.passes} interleaved passes of ${options.seconds} s; long bodies have ${options.streamMb} MiB`,
+    `- ${options.passes > 1 ? `Medians of ${options.passes} interleaved passes` : "One pass"} of ${options.seconds} s; long bodies have ${options.streamMb} MiB`,
     "- Access log and metrics are off everywhere: berth has neither yet",
     ...[...results.left].map(([name, why]) => `- Left out: ${name}: ${why.split("\n")[0]}`),
     "",

@@ -30,13 +30,13 @@ export function proxies(root: string): readonly Proxy[] {
     }),
     missing,
   });
-  /** A setting that the checkout's gateway does not have would be passed over in silence. */
-  const unlessTaken = (file: string, setting: RegExp) => () =>
-    setting.test(readFileSync(join(root, file), "utf8")) ? undefined : `this checkout has no ${setting.source}`;
+  /** A setting that another checkout's gateway does not have would be passed over in silence. */
+  const unlessTaken = (setting: RegExp) => () =>
+    setting.test(readFileSync(join(root, "gateway/open-gateway.ts"), "utf8")) ? undefined : "the checkout's gateway has no such engine";
 
   return [
-    berth("berth", { forwarder: "splice" }, unlessTaken("gateway/open-gateway.ts", /openSpliceEngine/)),
-    berth("berth, buffers", { forwarder: "splice", reads: "buffers" }, unlessTaken("gateway/open-gateway.ts", /\breads\b/)),
+    berth("berth", { forwarder: "splice" }, unlessTaken(/openSpliceEngine/)),
+    berth("berth, buffers", { forwarder: "splice", reads: "buffers" }, unlessTaken(/\breads\b/)),
     berth("berth, http-proxy", { forwarder: "http-proxy" }),
     { name: "nginx", command: nginxMaps, missing: program("nginx"), streamsApart: true },
     { name: "nginx-lua", command: nginxLua, missing: luaMissing, streamsApart: true },

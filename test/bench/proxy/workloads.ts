@@ -57,6 +57,8 @@ function wrk(name: string, says: string, plan: WrkPlan): Workload {
 }
 
 type OwnPlan = Pick<Workload, "to" | "unit" | "stream" | "fresh" | "berthOnly"> & {
+  /** It lasts so long at least: its figure is the slowest hundredth of a slow pace. */
+  leastSeconds?: number;
   load: string;
   path: string;
   connections: number;
@@ -81,7 +83,8 @@ function own(name: string, says: string, plan: OwnPlan): Workload {
   };
 }
 
-export function ownCommand(plan: Omit<OwnPlan, "unit">, { world, port, pid, seconds, streamMb }: Against): Command {
+export function ownCommand(plan: Omit<OwnPlan, "unit">, { world, port, pid, streamMb, ...against }: Against): Command {
+  const seconds = Math.max(against.seconds, plan.leastSeconds ?? 0);
   const told: Plan = {
     folder: world.folder,
     port,
@@ -132,7 +135,15 @@ export const WORKLOADS: readonly Workload[] = [
   own("up", "one long upload", { ...stream, path: "/sink", more: "up" }),
   own("upchunked", "one long upload, chunked", { ...stream, path: "/sink", more: "upchunked" }),
   own("down", "one long download", { ...stream, path: "/down", more: "down" }),
-  own("paced", "GET, 36 bytes, 1 000 a second", { load: "paced", to: "fixed", unit: "request", path: "/small", connections: 32, bytes: PACE }),
+  own("paced", "GET, 36 bytes, 1 000 a second", {
+    load: "paced",
+    to: "fixed",
+    unit: "request",
+    path: "/small",
+    connections: 32,
+    bytes: PACE,
+    leastSeconds: 3,
+  }),
   own("cold", "the first 1 000 GETs of a new process", {
     load: "burst",
     to: "fixed",
