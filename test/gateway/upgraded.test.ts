@@ -1,0 +1,228 @@
+import { createHash, randomBytes } from "node:crypto";
+import { connect, createServer, type AddressInfo, type Socket } from "node:net";
+import t, { type Test } from "tap";
+import { systemClock } from "../../clock.ts";
+import { closeFrame, shortFrame } from "../../gateway/containers/frames.ts";
+import type { Link } from "../../gateway/forward/link.ts";
+import { openLinks, READS, type Reads } from "../../gateway/forward/reads.ts";
+import { spliceUpgraded, type Sieve } from "../../gateway/forward/upgraded.ts";
+import { until } from "./stand.ts";
+
+type Spliced = {
+  /** The far ends, and what came to them. */
+  client: Socket;
+  container: Socket;
+  seen: { client: Buffer; container: Buffer };
+  /** The near ends. */
+  links: { client: Link; container: Link };
+  bytes: () => number;
+  drain(): void;
+  over: () => boolean;
+};
+
+type Options = { reads: Reads; early?: Buffer[]; rest?: Buffer; sieve?: Sieve; lingerMs?: number };
+
+/** Two connections that have become one WebSocket. */
+async function splice(t: Test, { reads, early = [], rest = Buffer.alloc(0), sieve, lingerMs = 1_000 }: Options): Promise<Spliced> {
+  const links = openLinks(reads);
+  const near: Link[] = [];
+  const server = createServer({ allowHalfOpen: true, pauseOnConnect: true }, (socket) => void near.push(links.accept(socket)));
+  await new Promise<void>((resolve) => void server.listen(0, "127.0.0.1", resolve));
+  const reach = async () => {
+    const far = connect({ port: (server.address() as AddressInfo).port, host: "127.0.0.1", allowHalfOpen: true });
+    far.on("error", () => undefined);
+    const before = near.length;
+    await until("it is accepted", () => near.length > before);
+    return { far, link: near[before] as Link };
+  };
+  const [client, container] = [await reach(), await reach()];
+  t.teardown(() => {
+    for (const { far, link } of [client, container]) {
+      far.destroy();
+      link.destroy();
+    }
+    server.close();
+  });
+  const seen = { client: Buffer.alloc(0), container: Buffer.alloc(0) };
+  client.far.on("data", (chunk: Buffer) => (seen.client = Buffer.concat([seen.client, chunk])));
+  container.far.on("data", (chunk: Buffer) => (seen.container = Buffer.concat([seen.container, chunk])));
+  const draining = new AbortController();
+  let count = 0;
+  let over = false;
+  void spliceUpgraded({
+    client: client.link,
+    container: container.link,
+    early,
+    rest,
+    sieve,
+    lease: { bytes: (n) => void (count += n) },
+    draining: draining.signal,
+    clock: systemClock(),
+    limits: { lingerMs },
+  }).then(() => (over = true));
+  return {
+    client: client.far,
+    container: container.far,
+    seen,
+    links: { client: client.link, container: container.link },
+    bytes: () => count,
+    drain: () => draining.abort(),
+    over: () => over,
+  };
+}
+
+const RESTARTS = closeFrame(1012, "The gateway restarts");
+const BROKE_OFF = closeFrame(1011, "The container broke the connection");
+const HELLO = shortFrame(1, "hello");
+const ends = (socket: Socket) => new Promise<void>((resolve) => void socket.once("end", resolve).once("close", () => resolve()));
+
+for (const reads of READS) {
+  t.test(`reading ${reads}`, async (t) => {
+    t.test("what came early is passed on first, and all is counted", async (t) => {
+      const { client, container, seen, bytes, over } = await splice(t, { reads, early: [Buffer.from("a"), Buffer.from("b")], rest: HELLO });
+      client.write("c");
+      container.write(HELLO);
+      await until("both", () => seen.container.toString() === "abc" && seen.client.equals(Buffer.concat([HELLO, HELLO])));
+      t.equal(bytes(), 1 + 2 * HELLO.length);
+      client.destroy();
+      container.destroy();
+      await until("it is over", over);
+    });
+
+    t.test("a gateway about to end waits for the end of a frame before it says so, and the client's answer reaches the container", async (t) => {
+      const { client, container, seen, drain, over, bytes } = await splice(t, { reads });
+      container.write(HELLO.subarray(0, 3));
+      await until("it is within a frame", () => bytes() === 3);
+      drain();
+      client.write("still here");
+      await until("nothing holds the client's bytes up", () => seen.container.toString() === "still here");
+      t.equal(seen.client.length, 3, "and nothing is said within a frame");
+      const ended = ends(client);
+      container.write(Buffer.concat([HELLO.subarray(3), HELLO]));
+      await ended;
+      t.same(seen.client, Buffer.concat([HELLO, HELLO, RESTARTS]));
+      client.end("answer");
+      await until("the answer", () => seen.container.toString() === "still hereanswer");
+      container.end();
+      await until("it is over", over);
+    });
+
+    t.test("between two frames it says so at once, with extensions agreed or not, and nothing follows", async (t) => {
+      const { client, container, seen, drain, bytes } = await splice(t, { reads });
+      const deflated = Buffer.concat([Buffer.from([0xc1, 2]), Buffer.from("xx")]);
+      container.write(deflated);
+      await until("it came", () => bytes() === deflated.length);
+      const ended = ends(client);
+      drain();
+      await ended;
+      container.write(HELLO);
+      await until("it is read", () => bytes() === deflated.length + HELLO.length);
+      t.same(seen.client, Buffer.concat([deflated, RESTARTS]));
+    });
+
+    t.test("after the container's close no other is sent, neither for an end nor for a restart", async (t) => {
+      const theirs = closeFrame(4444, "that is all");
+      const { client, container, seen, drain, over } = await splice(t, { reads });
+      const ended = ends(client);
+      container.write(theirs);
+      await until("it came", () => seen.client.length > 0);
+      drain();
+      container.end();
+      await ended;
+      t.same(seen.client, theirs);
+      client.end();
+      await until("it is over", over);
+    });
+
+    t.test("where the container's bytes are no frames they pass, and none of ours among them", async (t) => {
+      const { client, container, seen, drain, links } = await splice(t, { reads });
+      container.write("HTTP is not a frame");
+      await until("it came", () => seen.client.length > 0);
+      drain();
+      container.write(" and neither is this");
+      await until("it came", () => seen.client.toString() === "HTTP is not a frame and neither is this");
+      t.ok(links.client.writable, "the end is left to the deadline");
+      const ended = ends(client);
+      container.destroy();
+      await ended;
+      t.equal(seen.client.toString(), "HTTP is not a frame and neither is this");
+    });
+
+    t.test("whoever dies ends the other within 200 ms", async (t) => {
+      for (const how of ["destroy", "resetAndDestroy"] as const) {
+        const first = await splice(t, { reads });
+        let began = performance.now();
+        let ended = ends(first.client);
+        first.container[how]();
+        await ended;
+        t.ok(performance.now() - began < 200, `the client, by ${how}`);
+        t.same(first.seen.client, BROKE_OFF);
+        const second = await splice(t, { reads });
+        ended = ends(second.container);
+        began = performance.now();
+        second.client[how]();
+        await ended;
+        t.ok(performance.now() - began < 200, `the container, by ${how}`);
+        second.container.end();
+        await until("it is over", second.over);
+      }
+    });
+
+    t.test("who does not follow is cut off after a while", async (t) => {
+      const { client, container, over } = await splice(t, { reads, lingerMs: 50 });
+      client.resume();
+      container.pause();
+      client.end();
+      await until("it is over", over);
+      t.ok(container.writable, "although the container never ended");
+    });
+
+    t.test("what is left of an answer to our own ping does not reach the container", async (t) => {
+      let left = 5;
+      const sieve: Sieve = (chunk) => {
+        const here = Math.min(left, chunk.length);
+        left -= here;
+        return left === 0 ? chunk.subarray(here) : undefined;
+      };
+      const { client, seen, bytes } = await splice(t, { reads, sieve });
+      client.write("123");
+      await until("the first part is read", () => bytes() === 3);
+      client.write("45message");
+      await until("the message", () => seen.container.toString() === "message");
+      client.write(" and more");
+      await until("more", () => seen.container.toString() === "message and more");
+    });
+
+    t.test("slow readers slow the writers down, and every byte arrives as it was sent", async (t) => {
+      const all = await Promise.all(Array.from({ length: 4 }, () => splice(t, { reads })));
+      // Of sizes around those at which bytes are copied, lent or sent in part.
+      const sizes = [100, 16_000, 17_000, 60_000, 65_536, 3_000_000];
+      const messages = Array.from({ length: 4 }, () => sizes.map((size) => randomBytes(size))).flat();
+      const whole = Buffer.concat(messages);
+      const ways = all.flatMap(({ client, container }) => [
+        { from: client, to: container },
+        { from: container, to: client },
+      ]);
+      const readers = ways.map(({ from, to }) => {
+        to.removeAllListeners("data").pause();
+        for (const message of messages) from.write(message);
+        const digest = createHash("sha256");
+        let size = 0;
+        const begin = () =>
+          to.on("data", (chunk: Buffer) => {
+            digest.update(chunk);
+            size += chunk.length;
+            to.pause();
+            setImmediate(() => to.resume());
+          });
+        return { begin, size: () => size, hash: () => digest.digest("hex") };
+      });
+      await until("all stand still", () => ways.every(({ from }) => from.writableLength > 0));
+      for (const { links } of all) t.ok(links.client.backlog + links.container.backlog < 4_000_000, "little waits in between");
+      for (const { begin } of readers) begin().resume();
+      await until("all came", () => readers.every(({ size }) => size() === whole.length));
+      const expected = createHash("sha256").update(whole).digest("hex");
+      for (const reader of readers) t.equal(reader.hash(), expected);
+    });
+  });
+}
