@@ -12,7 +12,7 @@ declare module "undici/lib/llhttp/llhttp-wasm.js" {
 /** The little of WebAssembly that is used here: its types are a part of the browser's library only. */
 declare namespace WebAssembly {
   type Memory = { readonly buffer: ArrayBuffer };
-  const Module: new (program: Buffer) => object;
+  const Module: { new (program: Buffer): object; exports(module: object): { name: string }[]; imports(module: object): { name: string }[] };
   const Instance: new (module: object, imports: Record<string, Record<string, (...values: number[]) => number>>) => { readonly exports: object };
   function validate(program: Buffer): boolean;
 }
