@@ -5,9 +5,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Test } from "tap";
 import { systemClock, type Clock } from "../../clock.ts";
-import type { Forwarder } from "../../gateway/forward/engine.ts";
+import { FORWARDERS, type Forwarder } from "../../gateway/forward/engine.ts";
+import { READS, type Reads } from "../../gateway/forward/reads.ts";
 import type { GatewayLimits } from "../../gateway/limits.ts";
 import { openGateway, type Gateway } from "../../gateway/open-gateway.ts";
+import type { Readiness } from "../../gateway/readiness.ts";
 import type { DatagrokServer } from "../../gateway/server-behind.ts";
 import type { TlsKeys } from "../../gateway/tls-keys.ts";
 import { trustedProxies } from "../../gateway/trusted-proxies.ts";
@@ -30,7 +32,9 @@ export async function openStand(
     trusted?: string[];
     tls?: TlsKeys;
     datagrok?: DatagrokServer;
+    readiness?: Readiness;
     forwarder?: Forwarder;
+    reads?: Reads;
     clock?: Clock;
   } = {},
 ): Promise<Stand> {
@@ -40,12 +44,13 @@ export async function openStand(
     directory: held.directory,
     identity: held.identity,
     apiSocket,
-    ...(options.forwarder === undefined ? {} : { forwarder: options.forwarder }),
+    ...engine(options),
     limits: { doubtMs: 50, lingerMs: 500, ...options.limits },
     origins: options.origins ?? [],
     trusted: trustedProxies(options.trusted ?? []),
     tls: options.tls,
     datagrok: options.datagrok,
+    ...(options.readiness === undefined ? {} : { readiness: options.readiness }),
     clock: options.clock ?? systemClock(),
     log: openLog({ level: "silent", name: "test" }),
   });
@@ -53,6 +58,13 @@ export async function openStand(
   t.teardown(() => gateway.close());
   const { port } = gateway.server.address() as AddressInfo;
   return { ...held, gateway, port, base: `http://127.0.0.1:${port}`, apiSocket };
+}
+
+/** The one that the test asks for, or else the one that whoever runs it names. */
+function engine(asked: { forwarder?: Forwarder; reads?: Reads }): { forwarder?: Forwarder; reads?: Reads } {
+  const forwarder = asked.forwarder ?? FORWARDERS.find((name) => name === process.env["BERTH_FORWARDER"]);
+  const reads = asked.reads ?? READS.find((name) => name === process.env["BERTH_READS"]);
+  return { ...(forwarder === undefined ? {} : { forwarder }), ...(reads === undefined ? {} : { reads }) };
 }
 
 /** A folder whose path leaves room for a socket's name: such a path has at most 107 bytes. */
