@@ -90,7 +90,7 @@ async function startContainers(world: World): Promise<void> {
 /** Starts what is there and does the work, and says why the others are left out. */
 async function startProxies(at: At, left: Map<string, string>): Promise<Runner[]> {
   const runners: Runner[] = named(options.only, "direct") ? [{ name: "direct", port: 0 }] : [];
-  for (const proxy of proxies(options.berth).filter(({ name }) => named(options.only, name))) {
+  for (const proxy of proxies(options).filter(({ name }) => named(options.only, name))) {
     const why = proxy.missing?.() ?? (await startOne(proxy, at, runners).catch((error: unknown) => (error as Error).message));
     if (why !== undefined) left.set(proxy.name, why);
   }

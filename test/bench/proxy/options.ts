@@ -11,6 +11,8 @@ export type Options = {
   streamMb: number;
   /** The checkout whose gateway is measured. */
   berth: string;
+  /** Where berth's processes leave processor profiles, for Chromium's tools; it costs them a little. */
+  profile: string | undefined;
   /** Whether the page and the picture are written: only a whole run may replace them. */
   write: boolean;
 };
@@ -22,6 +24,7 @@ export const HELP = `npm run bench:proxy -- [options]
   --seconds 1              of each pass of a workload that lasts so long as it is told to
   --stream-mb 1024         length of one long body
   --berth FOLDER           the gateway of another checkout, with this one's loads and peers
+  --profile FOLDER         leaves processor profiles of berth's rows there
   --write                  writes the page although not everything was measured`;
 
 export function readOptions(argv: string[]): Options {
@@ -34,6 +37,7 @@ export function readOptions(argv: string[]): Options {
       seconds: { type: "string", default: "1" },
       "stream-mb": { type: "string", default: "1024" },
       berth: { type: "string", default: join(import.meta.dirname, "../../..") },
+      profile: { type: "string" },
       write: { type: "boolean", default: false },
       help: { type: "boolean", default: false },
     },
@@ -50,6 +54,7 @@ export function readOptions(argv: string[]): Options {
     passes: Number(values.passes),
     seconds: Number(values.seconds),
     berth: resolve(values.berth),
+    profile: values.profile === undefined ? undefined : resolve(values.profile),
     streamMb: Number(values["stream-mb"]),
     write: values.write || (only === undefined && workloads === undefined),
   };

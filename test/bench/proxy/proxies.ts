@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { caddy } from "./caddy.ts";
 import { haproxy } from "./haproxy.ts";
 import { luaMissing, nginxLua, nginxMaps } from "./nginx.ts";
+import type { Options } from "./options.ts";
 import { PEERS, peersMissing } from "./install-peers.ts";
 import type { Command } from "./pinned.ts";
 import type { World } from "./world.ts";
@@ -21,12 +22,19 @@ export type Proxy = {
   only?: readonly string[];
 };
 
-/** A row each, in the order in which they are measured and shown; berth's are of the checkout `root`. */
-export function proxies(root: string): readonly Proxy[] {
+/** A row each, in the order in which they are measured and shown; berth's are of the checkout that the options name. */
+export function proxies({ berth: root, profile }: Pick<Options, "berth" | "profile">): readonly Proxy[] {
   const berth = (name: string, settings: Record<string, string>, missing: () => string | undefined = () => undefined): Proxy => ({
     name,
     command: (world, port) => ({
-      argv: [process.execPath, join(root, "test/bench/proxy/berth-process.ts"), world.folder, String(port), JSON.stringify(settings)],
+      argv: [
+        process.execPath,
+        ...(profile === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${profile}`]),
+        join(root, "test/bench/proxy/berth-process.ts"),
+        world.folder,
+        String(port),
+        JSON.stringify(settings),
+      ],
     }),
     missing,
   });
