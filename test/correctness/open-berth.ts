@@ -1,20 +1,33 @@
+import { makeCertificate } from "../fixtures/certificates.ts";
+import { tempFolder } from "../fixtures/temp-folder.ts";
+import type { Reads } from "../../gateway/forward/reads.ts";
 import type { Forwarder } from "../../gateway/forward/engine.ts";
+import type { TlsKeys } from "../../gateway/tls-keys.ts";
 import { ID, openStand, PATH, WS_PATH } from "../gateway/stand.ts";
 import type { Scope } from "./probe-row.ts";
 import { openRawContainer } from "./raw-container.ts";
 import type { Probed, Row } from "./row.ts";
 
+export type How = { forwarder: Forwarder; reads?: Reads; tls?: TlsKeys };
+
 /** A gateway with one of its engines, in front of a container that is awake. */
-export async function openBerth(scope: Scope, forwarder: Forwarder, limits: Row["limits"]): Promise<Probed> {
+export async function openBerth(scope: Scope, how: How, limits: Row["limits"]): Promise<Probed> {
   const container = await openRawContainer(scope);
-  const stand = await openStand(scope, { forwarder, limits: { lingerMs: 100, ...limits } });
+  const stand = await openStand(scope, { ...how, limits: { lingerMs: 100, ...limits } });
   stand.set(ID, { kind: "awake", address: container.address });
   return {
     port: stand.port,
+    secured: how.tls !== undefined,
     container,
     at: (path) => PATH + path,
     connected: (path) => WS_PATH + path,
     lines: ["Authorization: token"],
     lastUse: () => stand.uses.get(ID)?.lastActive ?? 0,
   };
+}
+
+/** A certificate that stays as it is. */
+export function ownKeys(scope: Scope): TlsKeys {
+  const pair = makeCertificate(tempFolder(scope), "edge");
+  return { current: () => pair, onChange: () => () => undefined, reload: () => undefined, close: () => undefined };
 }

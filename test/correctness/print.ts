@@ -16,7 +16,7 @@ const asked = process.argv.slice(2).filter((word) => word !== "--peers");
 const rows = ROWS.filter(({ id }) => asked.length === 0 || asked.includes(id));
 
 if (!process.argv.includes("--peers")) {
-  for (const { forwarder } of ENGINES) await printed(forwarder, rows, (scope, limits) => openBerth(scope, forwarder, limits));
+  for (const { forwarder } of ENGINES) await printed(forwarder, rows, (scope, limits) => openBerth(scope, { forwarder }, limits));
 } else {
   const all: Measured[] = [];
   for (const peer of PROGRAMS) {

@@ -6,6 +6,8 @@ import { dial, within, type Wire } from "./wire.ts";
 /** A proxy under question, with a raw container behind it. */
 export type Probed = {
   port: number;
+  /** Where clients speak TLS with it. */
+  secured?: boolean;
   /** The request target that leads to `path` of the container. */
   at(path: string): string;
   /** The same over the route that says CONNECTED. */
@@ -55,7 +57,7 @@ const NOTHING = { start: "nothing", lines: [], values: () => [], status: 0, body
 
 /** Sends bytes and waits until each of the requests in them (by method) is answered, or the connection is over. */
 export async function ask(proxy: Probed, sent: string, methods: readonly string[] = ["GET"], ms = 2_000): Promise<Asked> {
-  const wire = await dial(proxy.port);
+  const wire = await dial(proxy);
   wire.send(sent);
   await answered(wire, methods, ms);
   return answersOf(wire, methods);

@@ -1,4 +1,9 @@
 import t from "tap";
+import { READS } from "../../gateway/forward/reads.ts";
 import { testEngine } from "./test-engine.ts";
 
-t.test("the engine on sockets passes every row but those that it declares", (t) => testEngine(t, "splice"));
+for (const reads of READS) {
+  t.test(`the engine on sockets passes every row but those that it declares, reading by ${reads}`, (t) =>
+    testEngine(t, { forwarder: "splice", reads }),
+  );
+}

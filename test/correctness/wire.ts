@@ -1,4 +1,5 @@
 import { connect, type Socket } from "node:net";
+import { connect as connectSecurely } from "node:tls";
 
 /** One side's view of one connection, down to its last byte. */
 export type Wire = {
@@ -10,13 +11,16 @@ export type Wire = {
   send(bytes: string | Buffer): void;
   /** How the other side stopped sending; `open` while it may still send. */
   state(): "open" | "ended" | "reset";
+  /** Breaks the connection. */
+  abort(): void;
   /** When it stopped, on the scale of `performance.now()`. */
   overAt(): number | undefined;
 };
 
 const KEPT = 1_048_576;
 
-export function openWire(socket: Socket): Wire {
+/** `under`: the connection that carries this one, where it is another. */
+export function openWire(socket: Socket, under = socket): Wire {
   let came = "";
   let count = 0;
   let state: "open" | "ended" | "reset" = "open";
@@ -38,15 +42,19 @@ export function openWire(socket: Socket): Wire {
     count: () => count,
     send: (bytes) => void (socket.writable && socket.write(typeof bytes === "string" ? Buffer.from(bytes, "latin1") : bytes)),
     state: () => state,
+    abort: () => void under.resetAndDestroy(),
     overAt: () => overAt,
   };
 }
 
 /** A client's connection; half-open, so that it ends only when the probe says so. */
-export async function dial(port: number): Promise<Wire> {
-  const socket = connect({ port, host: "127.0.0.1", allowHalfOpen: true, noDelay: true });
-  await new Promise((resolve, reject) => void socket.once("connect", resolve).once("error", reject));
-  return openWire(socket);
+export async function dial({ port, secured = false }: { port: number; secured?: boolean }): Promise<Wire> {
+  const under = connect({ port, host: "127.0.0.1", allowHalfOpen: true, noDelay: true });
+  await new Promise((resolve, reject) => void under.once("connect", resolve).once("error", reject));
+  if (!secured) return openWire(under);
+  const socket = connectSecurely({ socket: under, rejectUnauthorized: false });
+  await new Promise((resolve, reject) => void socket.once("secureConnect", resolve).once("error", reject));
+  return openWire(socket, under);
 }
 
 /** Whether a condition came true in time. */
@@ -65,9 +73,8 @@ export type Pouring = {
   done(): boolean;
 };
 
-/** Sends `total` bytes as fast as they are taken. */
-export function pour(socket: Socket, total: number): Pouring {
-  const piece = Buffer.alloc(65_536, "x");
+/** Sends `total` bytes, a multiple of the piece's, as fast as they are taken. */
+export function pour(socket: Socket, total: number, piece: Buffer = Buffer.alloc(65_536, "x")): Pouring {
   let left = total;
   let queued = 0;
   const more = () => {

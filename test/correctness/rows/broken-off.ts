@@ -57,7 +57,7 @@ export const BROKEN_OFF: readonly Row[] = [
     section: "RFC 9112 §8, §9.5",
     probe: async (proxy) => {
       proxy.container.onRequest(() => undefined);
-      const client = await dial(proxy.port);
+      const client = await dial(proxy);
       client.send(`${headFor(proxy, "/", { method: "POST", lines: ["Transfer-Encoding: chunked"] })}3\r\nabc\r\n`);
       await within(1_000, () => proxy.container.came().includes("abc"));
       const left = performance.now();
@@ -174,14 +174,15 @@ function leaves(id: string, asks: string, answer: (link: Wire) => void, when: (c
     probe: async (proxy) => {
       const times: string[] = [];
       let heard = true;
-      for (const [nth, how] of (["destroy", "resetAndDestroy"] as const).entries()) {
+      for (const [nth, how] of (["end", "break"] as const).entries()) {
         proxy.container.onRequest(answer);
-        const client = await dial(proxy.port);
+        const client = await dial(proxy);
         client.send(headFor(proxy, "/"));
         await arrived(proxy, nth + 1);
         await within(1_000, () => when(client));
         const left = performance.now();
-        client.socket[how]();
+        if (how === "break") client.abort();
+        else client.socket.destroy();
         const link = proxy.container.links.at(-1);
         const over = await within(GRANTED_MS, () => link !== undefined && link.state() !== "open");
         heard &&= over;
@@ -211,7 +212,7 @@ async function overStale(proxy: Probed, sent: string, method: string, then?: (li
     return void (lastWords === "" ? link.socket.resetAndDestroy() : link.socket.end(lastWords));
   });
   await ask(proxy, headFor(proxy, "/first"));
-  const wire = await dial(proxy.port);
+  const wire = await dial(proxy);
   wire.send(sent);
   await answered(wire, [method]);
   return { second: answersOf(wire, [method]), times: proxy.container.heads().length - before - 1, reused };

@@ -1,11 +1,13 @@
 import { readChunked } from "../messages.ts";
 import { answered, answersOf, arrived, ask, firstSeen, headFor, judge, shown, type Row } from "../row.ts";
-import { dial, pour, settled, within } from "../wire.ts";
+import { dial, pour, settled, within, type Wire } from "../wire.ts";
 
 const OK = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const TOTAL = 67_108_864;
 /** What the buffers of the system and of a proxy may hold on one way, in bytes. */
 const BOUND = 41_943_040;
+const PIECE = Buffer.alloc(65_536, "x");
+const CHUNK = Buffer.from(`10000\r\n${PIECE.toString()}\r\n`);
 
 /** What becomes of a request's body, and of when it is sent. */
 export const REQUEST_BODY: readonly Row[] = [
@@ -15,7 +17,7 @@ export const REQUEST_BODY: readonly Row[] = [
     section: "RFC 9110 §10.1.1",
     probe: async (proxy) => {
       proxy.container.onRequest(() => undefined);
-      const client = await dial(proxy.port);
+      const client = await dial(proxy);
       client.send(headFor(proxy, "/", { method: "POST", lines: ["Expect: 100-continue", "Content-Length: 4"] }));
       const heard = await arrived(proxy, 1, 500);
       await settled(500, client.count);
@@ -47,7 +49,7 @@ export const REQUEST_BODY: readonly Row[] = [
     section: "RFC 9110 §10.1.1",
     probe: async (proxy) => {
       proxy.container.onRequest((link) => link.send("HTTP/1.1 401 No\r\nContent-Length: 2\r\n\r\nno"));
-      const client = await dial(proxy.port);
+      const client = await dial(proxy);
       client.send(headFor(proxy, "/", { method: "POST", lines: ["Expect: 100-continue", "Content-Length: 4"] }));
       await within(2_000, () => client.came().includes("\r\n\r\n"));
       const said = answersOf(client, ["POST"])
@@ -80,7 +82,7 @@ export const REQUEST_BODY: readonly Row[] = [
     section: "RFC 9112 §7.1",
     probe: async (proxy) => {
       proxy.container.onRequest(() => undefined);
-      const client = await dial(proxy.port);
+      const client = await dial(proxy);
       client.send(`${headFor(proxy, "/", { method: "POST", lines: ["Transfer-Encoding: chunked"] })}3\r\nabc\r\n`);
       const first = await within(1_000, () => bodyOf(proxy.container.came()).body === "abc");
       client.send("A\r\n0123456789\r\n0\r\n\r\n");
@@ -113,7 +115,7 @@ export const REQUEST_BODY: readonly Row[] = [
     section: "RFC 9112 §9.3",
     probe: async (proxy) => {
       proxy.container.onRequest((link) => link.send("HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n"));
-      const client = await dial(proxy.port);
+      const client = await dial(proxy);
       client.send(headFor(proxy, "/", { method: "POST", lines: ["Content-Length: 12"] }));
       let back = "";
       for (const part of ["one;", "two;", "six;"]) {
@@ -132,7 +134,7 @@ export const REQUEST_BODY: readonly Row[] = [
     section: "RFC 9112 §9.6",
     probe: async (proxy) => {
       proxy.container.onRequest((link) => void setTimeout(() => link.send(OK), 100));
-      const client = await dial(proxy.port);
+      const client = await dial(proxy);
       client.socket.end(headFor(proxy, "/"));
       await answered(client);
       const { last } = answersOf(client);
@@ -163,53 +165,135 @@ export const REQUEST_BODY: readonly Row[] = [
     },
   },
   {
-    id: "slow-container",
-    asks: "A container that does not read stops the client's upload: what is taken in is bounded; later all of it arrives",
-    section: "RFC 9293 §3.8.6",
+    id: "any-body",
+    asks: "A body belongs to any method: GET with a length, DELETE in chunks; a POST without one keeps its `Content-Length: 0`",
+    section: "RFC 9110 §9.3, §8.6",
     probe: async (proxy) => {
-      proxy.container.onRequest((link) => link.socket.pause());
-      const client = await dial(proxy.port);
-      client.send(headFor(proxy, "/", { method: "POST", lines: [`Content-Length: ${TOTAL}`] }));
-      await arrived(proxy);
-      const poured = pour(client.socket, TOTAL);
-      const taken = await settled(6_000, poured.taken);
-      const [link] = proxy.container.links;
-      const before = link?.count() ?? 0;
-      link?.socket.resume();
-      const all = await within(8_000, () => (link?.count() ?? 0) - before >= TOTAL - 65_536 && poured.done());
-      return judge(`${megabytes(taken)} of ${megabytes(TOTAL)} taken, then ${all ? "all of it" : "not all"}`, {
-        bounded: taken < BOUND,
-        "it goes on": all,
+      const sent = [
+        `${headFor(proxy, "/", { lines: ["Content-Length: 4"] })}body`,
+        `${headFor(proxy, "/", { method: "DELETE", lines: ["Transfer-Encoding: chunked"] })}4\r\nbody\r\n0\r\n\r\n`,
+        headFor(proxy, "/", { method: "POST", lines: ["Content-Length: 0"] }),
+      ];
+      const framings: string[] = [];
+      proxy.container.onRequest((link, nth) => {
+        const wanted = nth === 2 ? "" : "body";
+        void within(1_000, () => link.came().includes(wanted)).then(() => link.send(OK));
+      });
+      for (const [nth, bytes] of sent.entries()) {
+        const { last } = await ask(proxy, bytes);
+        const head = proxy.container.heads()[nth];
+        framings.push(`${last.status} ${head?.values("content-length").join() ?? ""}${head?.values("transfer-encoding").join() ?? ""}`);
+      }
+      const bodies = proxy.container.came().split("body").length - 1;
+      return judge(`${framings.join(", ")}; ${bodies} bodies came`, {
+        "each with its framing": framings.join() === "200 4,200 chunked,200 0",
+        "both bodies": bodies === 2,
       });
     },
   },
   {
-    id: "slow-client",
-    asks: "A client that does not read stops the container's response: what is taken in is bounded; later all of it arrives",
+    id: "early-answer-rest",
+    asks: "The rest of a body whose answer came early is never taken for a request; what follows it is answered, or the connection closed",
+    section: "RFC 9112 §9.3, §9.6",
+    probe: async (proxy) => {
+      proxy.container.onRequest((link, nth) => (nth === 0 ? link.send("HTTP/1.1 413 Too Much\r\nContent-Length: 2\r\n\r\nno") : link.send(OK)));
+      const rest = headFor(proxy, "/smuggled");
+      const client = await dial(proxy);
+      client.send(`${headFor(proxy, "/", { method: "POST", lines: [`Content-Length: ${rest.length + 4}`] })}part`);
+      await answered(client, ["POST"]);
+      client.send(`${rest}${headFor(proxy, "/next")}`);
+      await answered(client, ["POST", "GET"], 1_500);
+      const said = answersOf(client, ["POST", "GET"]).responses.map(({ status }) => status);
+      return judge(`answers: ${said.join(", ")}; ${client.state()}`, {
+        "no request out of a body": !proxy.container.heads().some(({ start }) => start.includes("/smuggled")),
+        "an answer to what follows, or the end": said.join() === "413,200" || (said.join() === "413" && client.state() !== "open"),
+      });
+    },
+  },
+  {
+    id: "byte-by-byte",
+    asks: "A request and a response that come byte by byte arrive as if they had come at once",
+    section: "RFC 9112 §2.2",
+    probe: async (proxy) => {
+      const answer = "HTTP/1.1 200 OK\r\nX-A: 1\r\nTransfer-Encoding: chunked\r\n\r\n2;a=b\r\nok\r\n0\r\n\r\n";
+      proxy.container.onRequest((link) => void within(1_500, () => bodyOf(link.came()).whole).then(() => trickle(link, answer)));
+      const client = await dial(proxy);
+      await trickle(client, `${headFor(proxy, "/slow", { method: "POST", lines: ["Transfer-Encoding: chunked"] })}4\r\nbody\r\n0\r\n\r\n`);
+      await answered(client, ["POST"], 3_000);
+      const { last } = answersOf(client, ["POST"]);
+      return judge(`out: ${firstSeen(proxy).start}, ${bodyOf(proxy.container.came()).body}; back: ${last.start}, ${last.body}`, {
+        out: firstSeen(proxy).start === "POST /slow HTTP/1.1" && bodyOf(proxy.container.came()).body === "body",
+        back: last.status === 200 && last.whole && last.body === "ok",
+      });
+    },
+  },
+  slowContainer("slow-container", "A container that does not read stops the client's upload", "Content-Length: ", PIECE),
+  slowContainer("slow-container-chunks", "So it does an upload in chunks", "Transfer-Encoding: chunked", CHUNK),
+  slowClient("slow-client", "A client that does not read stops the container's response", "Content-Length: ", PIECE),
+  slowClient("slow-client-chunks", "So it does a response in chunks", "Transfer-Encoding: chunked", CHUNK),
+];
+
+function bodyOf(came: string) {
+  return readChunked(came.slice(came.indexOf("\r\n\r\n") + 4)).message;
+}
+
+function slowContainer(id: string, asks: string, framing: string, piece: Buffer): Row {
+  return {
+    id,
+    asks: `${asks}: what is taken in is bounded; later all of it arrives`,
     section: "RFC 9293 §3.8.6",
     probe: async (proxy) => {
+      const total = (TOTAL / PIECE.length) * piece.length;
+      proxy.container.onRequest((link) => link.socket.pause());
+      const client = await dial(proxy);
+      client.send(headFor(proxy, "/", { method: "POST", lines: [framing.endsWith(" ") ? `${framing}${total}` : framing] }));
+      await arrived(proxy);
+      const poured = pour(client.socket, total, piece);
+      const taken = await settled(6_000, poured.taken);
+      const [link] = proxy.container.links;
+      link?.socket.resume();
+      const all = await within(8_000, () => (link?.count() ?? 0) >= total && poured.done());
+      return judge(`${megabytes(taken)} of ${megabytes(total)} taken, then ${all ? "all of it" : "not all"}`, {
+        bounded: taken < BOUND,
+        "it goes on": all,
+      });
+    },
+  };
+}
+
+function slowClient(id: string, asks: string, framing: string, piece: Buffer): Row {
+  return {
+    id,
+    asks: `${asks}: what is taken in is bounded; later all of it arrives`,
+    section: "RFC 9293 §3.8.6",
+    probe: async (proxy) => {
+      const total = (TOTAL / PIECE.length) * piece.length;
       let taken = () => 0;
       proxy.container.onRequest((link) => {
-        link.send(`HTTP/1.1 200 OK\r\nContent-Length: ${TOTAL}\r\n\r\n`);
-        taken = pour(link.socket, TOTAL).taken;
+        link.send(`HTTP/1.1 200 OK\r\n${framing.endsWith(" ") ? `${framing}${total}` : framing}\r\n\r\n`);
+        taken = pour(link.socket, total, piece).taken;
       });
-      const client = await dial(proxy.port);
+      const client = await dial(proxy);
       client.socket.pause();
       client.send(headFor(proxy, "/"));
       await arrived(proxy);
       const held = await settled(6_000, () => taken());
       client.socket.resume();
       const all = await within(8_000, () => client.count() > TOTAL);
-      return judge(`${megabytes(held)} of ${megabytes(TOTAL)} taken, then ${all ? "all of it" : "not all"}`, {
+      return judge(`${megabytes(held)} of ${megabytes(total)} taken, then ${all ? "all of it" : "not all"}`, {
         bounded: held < BOUND,
         "it goes on": all,
       });
     },
-  },
-];
+  };
+}
 
-function bodyOf(came: string) {
-  return readChunked(came.slice(came.indexOf("\r\n\r\n") + 4)).message;
+/** One byte after the other, each in a packet of its own as far as the system goes along. */
+async function trickle(wire: Wire, text: string): Promise<void> {
+  for (const byte of text) {
+    wire.send(byte);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
 }
 
 function megabytes(bytes: number): string {

@@ -149,6 +149,15 @@ export const REQUEST_HEAD: readonly Row[] = [
       ),
   },
   {
+    id: "empty-line-first",
+    asks: "An empty line before the request line is passed over",
+    section: "RFC 9112 §2.2",
+    probe: async (proxy) => {
+      const { last } = await ask(proxy, `\r\n${headFor(proxy, "/")}`);
+      return judge(last.start, { "it is answered": last.status === 200 });
+    },
+  },
+  {
     id: "odd-targets",
     asks: "Bytes in a target that must be percent-encoded are refused with 400",
     section: "RFC 9112 §3.2",
@@ -257,7 +266,7 @@ export const REQUEST_HEAD: readonly Row[] = [
     limits: { headersTimeoutMs: 300 },
     probe: async (proxy) => {
       const begun = performance.now();
-      const wire = await dial(proxy.port);
+      const wire = await dial(proxy);
       wire.send(headFor(proxy, "/", { lines: ["X-A: 1"] }).slice(0, -2));
       await within(1_500, () => wire.state() !== "open");
       const { last } = answersOf(wire);
@@ -291,7 +300,7 @@ function untouched(id: string, asks: string, paths: readonly string[]): Row {
 
 async function refused(proxy: Probed, sent: string, statuses: readonly number[]): Promise<Verdict> {
   const methods = ["POST", "GET"];
-  const wire = await dial(proxy.port);
+  const wire = await dial(proxy);
   wire.send(sent);
   const said = () => answersOf(wire, methods).responses.map(({ status }) => status);
   await within(2_000, () => wire.state() !== "open" || said().some((status) => !statuses.includes(status)));

@@ -205,6 +205,33 @@ export const RESPONSE: readonly Row[] = [
     },
   },
   {
+    id: "container-closes",
+    asks: "A container that says `Connection: close`, or speaks HTTP/1.0, is not asked again on that connection; the client's own goes on",
+    section: "RFC 9112 §9.3, §9.6",
+    probe: async (proxy) => {
+      const first = ["HTTP/1.1 200 OK\r\nConnection: close", "HTTP/1.0 200 OK", "HTTP/1.1 200 OK"];
+      proxy.container.onRequest((link, nth) => link.send(`${first[nth]}\r\nContent-Length: 2\r\n\r\nok`));
+      const { responses } = await ask(proxy, headFor(proxy, "/1") + headFor(proxy, "/2") + headFor(proxy, "/3"), ["GET", "GET", "GET"]);
+      return judge(`${responses.length} answers to one client, ${proxy.container.links.length} connections to the container`, {
+        "each answered": responses.map(({ status }) => status).join() === "200,200,200",
+        "a connection each": proxy.container.links.length === 3,
+      });
+    },
+  },
+  {
+    id: "client-closes",
+    asks: "A client that says `Connection: close` is closed after its answer, and nothing that it sends behind that is answered",
+    section: "RFC 9112 §9.6",
+    probe: async (proxy) => {
+      const { responses, wire } = await ask(proxy, headFor(proxy, "/1", { lines: ["Connection: close"] }) + headFor(proxy, "/2"), ["GET", "GET"]);
+      return judge(`${responses.length} answers, Connection: ${responses[0]?.values("connection").join() ?? ""}, ${wire.state()}`, {
+        "one answer": responses.length === 1,
+        "it says so": responses[0]?.values("connection").join().toLowerCase() === "close",
+        "and closes": wire.state() !== "open",
+      });
+    },
+  },
+  {
     id: "own-version",
     asks: "A request goes out and a response comes back with the proxy's own version, whatever the other side speaks",
     section: "RFC 9112 §2.3",

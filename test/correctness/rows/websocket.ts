@@ -1,11 +1,13 @@
 import { createHash, randomBytes } from "node:crypto";
 import type { MessageHead } from "../messages.ts";
 import { answersOf, arrived, ask, headTo, judge, shown, type Probed, type Row } from "../row.ts";
-import { dial, within, type Wire } from "../wire.ts";
+import { dial, pour, settled, within, type Wire } from "../wire.ts";
 
 const UPGRADE = ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="];
 const SWITCHED = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n";
 const CONNECTED = Buffer.from("\x81\x09CONNECTED", "latin1").toString("latin1");
+
+const SLOW = 67_108_864;
 
 /** What becomes of upgrades, and of the bytes behind them. */
 export const WEBSOCKET: readonly Row[] = [
@@ -48,7 +50,7 @@ export const WEBSOCKET: readonly Row[] = [
     probe: async (proxy) => {
       const [up, down] = [randomBytes(200_000), randomBytes(200_000)];
       proxy.container.onRequest((link, _, head) => link.send(Buffer.concat([Buffer.from(accept(head)), down.subarray(0, 1_000)])));
-      const client = await dial(proxy.port);
+      const client = await dial(proxy);
       client.send(Buffer.concat([Buffer.from(upgrade(proxy, proxy.at("/")), "latin1"), up.subarray(0, 1_000)]));
       await within(2_000, () => afterHead(client).length >= 1_000);
       client.send(up.subarray(1_000));
@@ -59,6 +61,33 @@ export const WEBSOCKET: readonly Row[] = [
         "to the client": afterHead(client) === down.toString("latin1"),
         "to the container": link !== undefined && afterHead(link) === up.toString("latin1"),
       });
+    },
+  },
+  {
+    id: "upgrade-slow",
+    asks: "After a 101, who does not read stops the other side: what is taken in is bounded; later all of it arrives",
+    section: "RFC 9293 §3.8.6",
+    probe: async (proxy) => {
+      proxy.container.onRequest((link, _, head) => link.send(accept(head)));
+      const { wire: client } = await ask(proxy, upgrade(proxy, proxy.at("/")));
+      const [link] = proxy.container.links;
+      if (link === undefined) return judge("nothing came", { "the container is asked": false });
+      const seen: string[] = [];
+      let right = true;
+      for (const [from, to] of [
+        [link, client],
+        [client, link],
+      ] as const) {
+        const before = to.count();
+        to.socket.pause();
+        const poured = pour(from.socket, SLOW);
+        const taken = await settled(6_000, poured.taken);
+        to.socket.resume();
+        const all = await within(8_000, () => to.count() - before >= SLOW);
+        right &&= all && taken < SLOW * 0.65;
+        seen.push(`${(taken / 1_048_576).toFixed(1)} MiB, then ${all ? "all" : "not all"}`);
+      }
+      return judge(`towards the client ${seen[0]}; towards the container ${seen[1]}; of ${SLOW / 1_048_576} MiB`, { "both ways": right });
     },
   },
   {
@@ -91,7 +120,7 @@ export const WEBSOCKET: readonly Row[] = [
       const ended = await within(1_000, () => one.wire.state() !== "open");
       const two = await ask(proxy, upgrade(proxy, proxy.at("/")));
       const left = performance.now();
-      two.wire.socket.resetAndDestroy();
+      two.wire.abort();
       const heard = await within(1_000, () => proxy.container.links[1]?.state() !== "open");
       const ms = (from: number, wire: Wire | undefined) => `${Math.round((wire?.overAt() ?? Infinity) - from)} ms`;
       return judge(`client ${ended ? ms(killed, one.wire) : "still open"}, container ${heard ? ms(left, proxy.container.links[1]) : "still open"}`, {
@@ -139,7 +168,7 @@ export const WEBSOCKET: readonly Row[] = [
       const down = [frame(2, randomBytes(70_000)), frame(1, "h\xc3\xa9"), frame(9, "ping"), frame(0x0a, ""), frame(2, "")];
       const up = [frame(2, randomBytes(70_000), true), frame(1, "word", true), frame(9, "p", true), frame(1, "", true)];
       proxy.container.onRequest((link, _, head) => link.send(Buffer.concat([Buffer.from(accept(head)), ...down.slice(0, 1)])));
-      const client = await dial(proxy.port);
+      const client = await dial(proxy);
       client.send(upgrade(proxy, proxy.connected("/")));
       await within(2_000, () => afterHead(client).length > 70_000);
       const [link] = proxy.container.links;
@@ -164,7 +193,7 @@ export const WEBSOCKET: readonly Row[] = [
     probe: async (proxy) => {
       const up = [frame(1, "first", true), frame(2, randomBytes(70_000), true), frame(1, "last", true)];
       proxy.container.onRequest((link, _, head) => void setTimeout(() => link.send(accept(head)), 100));
-      const client = await dial(proxy.port);
+      const client = await dial(proxy);
       client.send(Buffer.concat([Buffer.from(upgrade(proxy, proxy.connected("/")), "latin1"), ...up.slice(0, 2)]));
       await arrived(proxy);
       client.send(text(up.slice(2)));
@@ -181,7 +210,7 @@ export const WEBSOCKET: readonly Row[] = [
     own: true,
     probe: async (proxy) => {
       proxy.container.onRequest((link) => link.send("HTTP/1.1 403 Not For You\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nno\r\n0\r\n\r\n"));
-      const client = await dial(proxy.port);
+      const client = await dial(proxy);
       client.send(upgrade(proxy, proxy.connected("/")));
       await within(2_000, () => client.state() !== "open" || afterHead(client).length > 4);
       const bytes = Buffer.from(afterHead(client), "latin1");
@@ -205,7 +234,7 @@ export const WEBSOCKET: readonly Row[] = [
       const close = (code: number, reason: string, masked = false) =>
         frame(8, Buffer.concat([Buffer.from([code >> 8, code & 0xff]), Buffer.from(reason)]), masked);
       const [hers, his] = [close(4005, "bye"), close(4006, "so long", true)];
-      const [one, two] = [await dial(proxy.port), await dial(proxy.port)];
+      const [one, two] = [await dial(proxy), await dial(proxy)];
       for (const [nth, client] of [one, two].entries()) {
         client.send(upgrade(proxy, proxy.connected("/")));
         await arrived(proxy, nth + 1);
@@ -235,7 +264,7 @@ export const WEBSOCKET: readonly Row[] = [
           link.send(Buffer.concat([Buffer.from(accept(head)), words.subarray(0, words.length - cut)]));
           setTimeout(() => link.socket.destroy(), 50);
         });
-        const client = await dial(proxy.port);
+        const client = await dial(proxy);
         client.send(upgrade(proxy, proxy.connected("/")));
         await within(2_000, () => client.state() !== "open");
         ends.push(afterHead(client).slice(CONNECTED.length + words.length - cut));
