@@ -22,7 +22,7 @@ export async function serveHere({ script, env, clock }: Here, settings: Settings
     host: settings.edgeHost,
     port: settings.edgePort,
     workers: settings.workers,
-    drainMs: settings.drainSeconds * 1_000,
+    drainMs: (settings.drainDelaySeconds + settings.drainSeconds) * 1_000,
     clock,
     log,
   });

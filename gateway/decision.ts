@@ -24,7 +24,14 @@ export type HeaderLine = readonly [name: string, value: string];
 export type HeaderEdits = { remove: readonly string[]; add: readonly HeaderLine[] };
 
 /** An answer that the system makes by itself. */
-export type Answer = { status: number; reason: string; headers: readonly HeaderLine[]; body: string };
+export type Answer = {
+  status: number;
+  reason: string;
+  headers: readonly HeaderLine[];
+  body: string;
+  /** The connection ends with it, and says so. */
+  close?: true;
+};
 
 /** The claim of one exchange on its target, from the decision until its last byte. */
 export type Lease = {

@@ -10,6 +10,7 @@ import type { Reads } from "./forward/reads.ts";
 import { openSpliceEngine } from "./forward/splice/open-splice-engine.ts";
 import type { Identity } from "./identity.ts";
 import { GATEWAY_LIMITS, type GatewayLimits } from "./limits.ts";
+import { openReadiness, type Readiness } from "./readiness.ts";
 import type { DatagrokServer } from "./server-behind.ts";
 import type { TlsKeys } from "./tls-keys.ts";
 import type { TrustedProxies } from "./trusted-proxies.ts";
@@ -21,6 +22,8 @@ export type GatewayParts = {
   apiSocket: string;
   /** In front of a Datagrok server those go there. */
   datagrok?: DatagrokServer | undefined;
+  /** What load balancers are told; always that it is ready where it is left out. */
+  readiness?: Readiness;
   forwarder?: Forwarder;
   /** How the splice engine reads its connections. */
   reads?: Reads;
@@ -46,7 +49,7 @@ export function openGateway(parts: GatewayParts): Engine {
   const limits = { ...GATEWAY_LIMITS, ...parts.limits };
   const hold = openHold({ directory, clock, limit: limits.holdLimit });
   const leases = openLeases({ directory, hold, clock, doubtMs: limits.doubtMs });
-  const decide = openDecide({ ...parts, leases, limits });
+  const decide = openDecide({ ...parts, readiness: parts.readiness ?? openReadiness("ready"), leases, limits });
   return ENGINES[parts.forwarder ?? "splice"]({ decide, limits, reads: parts.reads ?? "events", tls: parts.tls, clock, log });
 }
 

@@ -5,6 +5,7 @@ import { Fault } from "../fault.ts";
 import type { GatewayLimits } from "../gateway/limits.ts";
 import { openFeed } from "../gateway/feed/open-feed.ts";
 import { openGateway } from "../gateway/open-gateway.ts";
+import { openReadiness } from "../gateway/readiness.ts";
 import { openTlsKeys, type TlsKeys } from "../gateway/tls-keys.ts";
 import { trustedProxies } from "../gateway/trusted-proxies.ts";
 import type { Log } from "../log.ts";
@@ -29,12 +30,14 @@ export async function runGateway(options: {
 }): Promise<Running> {
   const { settings, runtime, clock, log } = options;
   const tls = openKeys(settings, clock, log);
+  const readiness = openReadiness("starting");
   const feed = openFeed({ socketPath: runtime.feedSocket, clock, log });
   const gateway = openGateway({
     directory: feed.directory,
     identity: feed.identity,
     apiSocket: runtime.apiSocket,
     datagrok: settings.datagrok.url === undefined ? undefined : { url: settings.datagrok.url, keepHost: settings.datagrok.keepHost },
+    readiness,
     forwarder: settings.forwarder,
     limits: limitsOf(settings),
     tls,
@@ -44,6 +47,7 @@ export async function runGateway(options: {
     clock,
     log,
   });
+  void feed.ready().then(() => readiness.turn("ready"));
   await Promise.race([feed.ready(), clock.sleep(FIRST_NEWS_MS)]);
   const handle = options.handle ?? (await openListeningHandle({ host: settings.edgeHost, port: settings.edgePort }, clock)).handle;
   gateway.server.listen(handle, BACKLOG);
@@ -51,7 +55,10 @@ export async function runGateway(options: {
     throw new Fault("ADDRESS_IN_USE", `Cannot listen on ${settings.edgeHost} port ${settings.edgePort}: it is in use.`, { cause });
   });
   return {
+    // Red first, and for as long as load balancers take to see it; then no more connections; then the end of what is open.
     close: async () => {
+      readiness.turn("draining");
+      if (settings.drainDelaySeconds > 0) await clock.sleep(settings.drainDelaySeconds * 1_000);
       await gateway.drain(settings.drainSeconds * 1_000);
       tls?.close();
       await feed.close();

@@ -5,6 +5,8 @@ import { openListeningHandle } from "./listening-handle.ts";
 
 /** How long the gateways may finish open exchanges, and control its own work, before they are ended by force. */
 const CONTROL_GRACE_MS = 10_000;
+/** What a gateway takes to end after its time for open exchanges is up. */
+const END_MS = 1_000;
 
 export type Served = {
   port: number;
@@ -23,6 +25,7 @@ export async function serve(options: {
   host: string;
   port: number;
   workers: number;
+  /** How long the gateways take at most to turn load balancers away, and then to end what is open. */
   drainMs: number;
   clock: Clock;
   log: Log;
@@ -36,9 +39,11 @@ export async function serve(options: {
   );
   const stop = async () => {
     const opened = await gateways.catch(() => []);
-    await Promise.all(opened.map((gateway) => gateway.stop(drainMs + 1_000)));
-    await control.stop(CONTROL_GRACE_MS);
+    const ended = Promise.all(opened.map((gateway) => gateway.stop(drainMs + END_MS)));
+    // With ours open, who connects once the gateways take nobody any more would wait for them rather than be refused.
     handle.close();
+    await ended;
+    await control.stop(CONTROL_GRACE_MS);
   };
   try {
     await Promise.all((await gateways).map((gateway) => gateway.ready));

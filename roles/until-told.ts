@@ -3,15 +3,16 @@ import type { Parent } from "./parent.ts";
 /** What goes on until it is told to end. */
 export type Running = { close(): Promise<void> };
 
-/** Resolves at the first SIGTERM or SIGINT; a second one ends the process at once, for somebody who will not wait. */
+/** Resolves at the first SIGTERM or SIGINT; a second one, of either kind, ends the process at once, for somebody who will not wait. */
 export function untilTold(): Promise<void> {
   return new Promise((resolve) => {
-    for (const signal of ["SIGTERM", "SIGINT"] as const) {
-      process.once(signal, () => {
-        resolve();
-        process.once(signal, () => process.exit(130));
-      });
-    }
+    let told = false;
+    const hear = () => {
+      if (told) process.exit(130);
+      told = true;
+      resolve();
+    };
+    for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, hear);
   });
 }
 

@@ -6,6 +6,7 @@ import type { ContainerView, Directory } from "../directory.ts";
 import { forwardedEdits, type ForwardedEdits } from "../forwarded.ts";
 import type { Identity } from "../identity.ts";
 import type { GatewayLimits } from "../limits.ts";
+import type { Readiness } from "../readiness.ts";
 import { controlBehind, datagrokBehind, type DatagrokServer, type ServerBehind } from "../server-behind.ts";
 import { openTraceContext } from "../trace-context.ts";
 import { trustedProxies, type TrustedProxies } from "../trusted-proxies.ts";
@@ -24,6 +25,7 @@ export type DecideParts = {
   /** The Unix socket of the control plane's API: where every request goes that is for no container, unless `datagrok` is there. */
   apiSocket: string;
   datagrok?: DatagrokServer | undefined;
+  readiness: Readiness;
   /** The load balancers in front; none where it is left out. */
   trusted?: TrustedProxies;
   origins: readonly string[];
@@ -44,7 +46,10 @@ export function openDecide(given: DecideParts): Decide {
   return (asked) => {
     const target = originForm(asked.head.target);
     const kind = routeKind(target);
-    if (kind === undefined) return toServer(parts, asked, target);
+    if (kind === undefined) {
+      const health = parts.readiness.answer(asked.head, target);
+      return health === undefined ? toServer(parts, asked, target) : { kind: "answer", answer: health };
+    }
     const failed = (error: unknown) => refusal(asked.head, kind, error instanceof Fault ? error : logged(parts.log, error), parts.origins);
     try {
       const until = parts.clock.monotonic() + parts.limits.proxyRequestTimeoutMs;

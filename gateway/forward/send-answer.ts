@@ -5,6 +5,7 @@ import type { Answer, HeaderLine } from "../decision.ts";
 /** Writes an answer of the system's own; does nothing where the client has left or a response has begun. */
 export function sendAnswer(response: ServerResponse, answer: Answer): void {
   if (response.headersSent || response.destroyed) return;
+  if (answer.close === true) response.shouldKeepAlive = false;
   response.writeHead(answer.status, answer.reason, answer.headers.flat());
   response.end(answer.body);
 }

@@ -11,6 +11,7 @@ import { knownCallers } from "../../gateway/feed/known-callers.ts";
 import { knownContainers } from "../../gateway/feed/known-containers.ts";
 import { useReports } from "../../gateway/feed/use-reports.ts";
 import { GATEWAY_LIMITS } from "../../gateway/limits.ts";
+import { openReadiness } from "../../gateway/readiness.ts";
 import { openLog } from "../../log.ts";
 
 const CALLS = Number(process.env["CALLS"] ?? 300_000);
@@ -34,7 +35,18 @@ const directory = {
 };
 const hold = openHold({ directory, clock, limit: 10 });
 const leases = openLeases({ directory, hold, clock, doubtMs: 1_000 });
-const decide = openDecide({ directory, identity: callers, leases, apiSocket: "/nowhere", origins: [], limits: GATEWAY_LIMITS, clock, log });
+const readiness = openReadiness("ready");
+const decide = openDecide({
+  readiness,
+  directory,
+  identity: callers,
+  leases,
+  apiSocket: "/nowhere",
+  origins: [],
+  limits: GATEWAY_LIMITS,
+  clock,
+  log,
+});
 
 /** As a small GET of a script has it; the strings are new each time, as those of a parsed head are. */
 function headOf(at: number): Head {

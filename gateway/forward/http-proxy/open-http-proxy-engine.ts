@@ -1,6 +1,6 @@
 import { createServer, type IncomingMessage, type ServerOptions, type ServerResponse } from "node:http";
 import { createServer as createSecureServer, type Server as SecureServer } from "node:https";
-import type { Socket } from "node:net";
+import { Server as NetServer, type Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 import { acceptWebSocket } from "../../containers/accept-websocket.ts";
 import { apiAnswer, internalFault } from "../../containers/answers.ts";
@@ -20,6 +20,9 @@ import { openForwardRequest } from "./forward-request.ts";
 import { askedOf, headOf, isWebSocket } from "./request-head.ts";
 import { transparentUpgrade } from "./transparent-upgrade.ts";
 import { watchClient } from "./watch-client.ts";
+
+/** How long a connection that is between two requests may stay so once this gateway is about to end: its next request may be on the way. */
+const DRAIN_IDLE_MS = 1_000;
 
 /** The engine on Node's own HTTP server and parser, and on `http-proxy` (http-proxy-3 under that name). */
 export function openHttpProxyEngine({ decide, limits, tls, clock, log }: EngineParts): Engine {
@@ -70,16 +73,25 @@ export function openHttpProxyEngine({ decide, limits, tls, clock, log }: EngineP
   return {
     server,
     drain: async (ms) => {
-      server.close();
+      // The listener alone: Node's own would cut off whoever is between two requests, and may be sending the next.
+      if (server.listening) NetServer.prototype.close.call(server);
       draining.abort();
       for (const response of answering) response.shouldKeepAlive = false;
-      server.closeIdleConnections();
       const enough = new AbortController();
-      await Promise.race([allOver().then(() => enough.abort()), clock.sleep(ms, enough.signal).catch(() => undefined)]);
+      const over = lastRequests(Math.min(ms, DRAIN_IDLE_MS), enough.signal).then(() => enough.abort());
+      await Promise.race([over, clock.sleep(ms, enough.signal)]).catch(() => undefined);
+      enough.abort();
       await close();
     },
     close,
   };
+
+  async function lastRequests(idleMs: number, signal: AbortSignal): Promise<void> {
+    const connections = await new Promise<number>((resolve) => server.getConnections((_error, count) => resolve(count)));
+    if (connections > 0) await clock.sleep(idleMs, signal).catch(() => undefined);
+    server.closeIdleConnections();
+    await allOver();
+  }
 
   /** A connection whose head was already sent, with leave to go on, may still bring a request. */
   async function allOver(): Promise<void> {
@@ -160,5 +172,5 @@ export function openHttpProxyEngine({ decide, limits, tls, clock, log }: EngineP
 
 /** Where a message is ambiguous, nothing that follows on its connection can be trusted. */
 function closing(answer: Answer): Answer {
-  return { ...answer, headers: [...answer.headers, ["Connection", "close"]] };
+  return { ...answer, close: true };
 }

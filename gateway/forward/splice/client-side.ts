@@ -136,7 +136,7 @@ export class ClientSide implements LinkUser, Ticking {
     // A client that waits to be told to go on may send its body or not, one that asked for a WebSocket may have begun to speak it: nobody
     // can tell what its next bytes are.
     const unclear = head?.websocket === true || (this.#state === "body" && head?.expectsContinue === true);
-    const closing = close || unclear || this.closing(head?.persistent ?? false);
+    const closing = close || answer.close === true || unclear || this.closing(head?.persistent ?? false);
     this.link.send(answerBytes(answer, { bodyless, connection: closing ? "close" : head?.minorVersion === 0 ? "keep-alive" : undefined }));
     this.exchangeOver(closing);
   }

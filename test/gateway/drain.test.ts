@@ -1,0 +1,133 @@
+import { once } from "node:events";
+import { Agent, createServer, request, type IncomingMessage } from "node:http";
+import t, { type Test } from "tap";
+import WebSocket, { WebSocketServer } from "ws";
+import { FORWARDERS, type Forwarder } from "../../gateway/forward/engine.ts";
+import { openReadiness, type Readiness } from "../../gateway/readiness.ts";
+import { bodyOf, exchange, get, ID, listen, openContainer, openStand, PATH, until, WS_PATH, type Stand } from "./stand.ts";
+
+const CLIENTS = 20;
+
+type Edge = Stand & { readiness: Readiness };
+
+async function openEdge(t: Test, forwarder: Forwarder, state: "starting" | "ready" = "ready"): Promise<Edge> {
+  const readiness = openReadiness(state);
+  return { ...(await openStand(t, { forwarder, readiness })), readiness };
+}
+
+async function statusOf(edge: Edge, path: string): Promise<number> {
+  return Number((await exchange(edge.port, get(path))).slice("HTTP/1.1 ".length, "HTTP/1.1 200".length));
+}
+
+/** One of several clients that ask one request after another over a connection of their own, at the first edge that counts as ready. */
+async function askOn(
+  edges: readonly Edge[],
+  isReady: (edge: Edge) => boolean,
+  over: () => boolean,
+  body: string,
+): Promise<{ served: Map<Edge, number> }> {
+  const served = new Map<Edge, number>();
+  let edge: Edge | undefined;
+  let agent: Agent | undefined;
+  while (!over()) {
+    // As a load balancer does: the connection that there is goes on until it is closed, a new one goes to who is ready.
+    if (edge === undefined || agent === undefined) {
+      edge = edges.find(isReady);
+      if (edge === undefined) throw new Error("nobody is ready");
+      agent = new Agent({ keepAlive: true, maxSockets: 1 });
+    }
+    const { port } = edge;
+    const sent = request({ port, host: "127.0.0.1", path: PATH, method: "POST", agent, headers: { authorization: "token" } });
+    sent.end(body);
+    const [answer] = (await once(sent, "response")) as [IncomingMessage];
+    const came = await bodyOf(answer);
+    if (answer.statusCode !== 200 || came.toString() !== body) throw new Error(`${answer.statusCode} ${came.toString()}`);
+    served.set(edge, (served.get(edge) ?? 0) + 1);
+    if (answer.headers.connection === "close") {
+      agent.destroy();
+      edge = undefined;
+    }
+  }
+  agent?.destroy();
+  return { served };
+}
+
+for (const forwarder of FORWARDERS) {
+  t.test(`${forwarder}: health is answered without a key, by the gateway itself`, async (t) => {
+    const edge = await openEdge(t, forwarder, "starting");
+    await listen(
+      t,
+      createServer((_request, response) => response.end("api")),
+      { path: edge.apiSocket },
+    );
+    const ask = (path: string, init?: RequestInit) => fetch(edge.base + path, init);
+    t.equal((await ask("/readyz")).status, 503);
+    t.equal((await ask("/healthz")).status, 200);
+    edge.readiness.turn("ready");
+    const ready = await ask("/readyz?verbose");
+    t.match(await ready.json(), { status: "ready" });
+    t.equal(ready.headers.get("cache-control"), "no-store");
+    t.equal((await ask("/readyz", { method: "HEAD" })).status, 200);
+    edge.readiness.turn("draining");
+    const draining = await ask("/readyz");
+    t.equal(draining.status, 503);
+    t.equal(draining.headers.get("connection"), "close");
+    edge.readiness.turn("ready");
+    t.equal((await ask("/readyz")).status, 503, "there is no way back");
+    t.equal((await ask("/healthz")).status, 200);
+    for (const [path, init] of [["/readyz/x"], ["/api/readyz"], ["/readyz", { method: "POST" }]] as const) {
+      t.equal(await (await ask(path, init)).text(), "api", path);
+    }
+  });
+
+  t.test(`${forwarder}: one of two gateways is drained under load, and no request fails`, async (t) => {
+    const [first, second] = [await openEdge(t, forwarder), await openEdge(t, forwarder)];
+    const { address } = await openContainer(t, (request, response) => void bodyOf(request).then((body) => response.end(body)));
+    for (const edge of [first, second]) edge.set(ID, { kind: "awake", address });
+    let enough = false;
+    let seenReady = true;
+    const clients = Array.from({ length: CLIENTS }, (_, at) =>
+      askOn(
+        [first, second],
+        (edge) => edge === second || seenReady,
+        () => enough,
+        "x".repeat(at * 1_000),
+      ),
+    );
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    first.readiness.turn("draining");
+    t.equal(await statusOf(first, "/readyz"), 503);
+    seenReady = false;
+    await first.gateway.drain(10_000);
+    enough = true;
+    const done = await Promise.all(clients);
+    t.ok(done.every(({ served }) => (served.get(first) ?? 0) > 0 && (served.get(second) ?? 0) > 0));
+    t.equal(await statusOf(second, "/readyz"), 200);
+    await t.rejects(fetch(`${first.base}/readyz`));
+  });
+
+  t.test(`${forwarder}: while it only says that it will drain, everything is served`, async (t) => {
+    const edge = await openEdge(t, forwarder);
+    const { address } = await openContainer(t, (_request, response) => response.end("served"));
+    edge.set(ID, { kind: "awake", address });
+    edge.readiness.turn("draining");
+    t.match(await exchange(edge.port, get(PATH)), /served$/);
+  });
+
+  t.test(`${forwarder}: a WebSocket is told to connect anew, before the time is up`, async (t) => {
+    const edge = await openEdge(t, forwarder);
+    const { address, server } = await openContainer(t, () => undefined);
+    const sockets = new WebSocketServer({ server });
+    sockets.on("connection", (socket) => socket.send("hello"));
+    edge.set(ID, { kind: "awake", address });
+    const client = new WebSocket(`ws://127.0.0.1:${edge.port}${WS_PATH}`, { headers: { authorization: "token" } });
+    const heard: string[] = [];
+    client.on("message", (data: Buffer) => void heard.push(data.toString()));
+    await until("the container to be heard", () => heard.includes("hello"));
+    const closed = once(client, "close") as Promise<[number]>;
+    const begun = performance.now();
+    await edge.gateway.drain(20_000);
+    t.equal((await closed)[0], 1012);
+    t.ok(performance.now() - begun < 10_000);
+  });
+}
