@@ -5,7 +5,7 @@
  */
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { loadavg, tmpdir } from "node:os";
+import { availableParallelism, loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { wrongs } from "./proxy/check.ts";
 import { IDLE_ROWS, measureIdle } from "./proxy/idle.ts";
@@ -17,7 +17,7 @@ import { LOAD_CORE, openPinned } from "./proxy/pinned.ts";
 import { figuresPage } from "./proxy/page.ts";
 import { figuresPicture } from "./proxy/picture.ts";
 import { printIdle, printTargets, printWorkload } from "./proxy/print.ts";
-import { proxies, type Proxy } from "./proxy/proxies.ts";
+import { missingTools, proxies, type Proxy } from "./proxy/proxies.ts";
 import { openResults, type Results } from "./proxy/results.ts";
 import { WORKLOADS, type Workload } from "./proxy/workloads.ts";
 import { freePort, makeWorld, type World } from "./proxy/world.ts";
@@ -31,6 +31,11 @@ const WARM_SECONDS = 4;
 const BUSY = 0.7;
 
 const options = readOptions(process.argv.slice(2));
+const lacking = missingTools();
+if (lacking.length > 0 || availableParallelism() < 2) {
+  console.error(`This cannot run here: ${[...lacking, ...(availableParallelism() < 2 ? ["it takes two cores"] : [])].join("; ")}`);
+  process.exit(1);
+}
 const folder = mkdtempSync(join(tmpdir(), "berth-bench-proxy-"));
 const processes = openPinned(folder);
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => void end(130));

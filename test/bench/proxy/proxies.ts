@@ -69,6 +69,11 @@ function peer(name: string, more: Partial<Proxy> = {}): Proxy {
   };
 }
 
+/** Without these there is no load, no container, or no core to pin to. */
+export function missingTools(): string[] {
+  return ["wrk", "nginx", "taskset", "setpriv"].flatMap((name) => program(name)() ?? []);
+}
+
 function program(name: string): () => string | undefined {
   const folders = [...(process.env["PATH"] ?? "").split(":"), "/usr/sbin", "/sbin"];
   return () => (folders.some((folder) => existsSync(join(folder, name))) ? undefined : `the program ${name} is not installed`);
