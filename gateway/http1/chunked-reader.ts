@@ -108,40 +108,38 @@ export class ChunkedReader implements BodyListener {
     this.#trailers = undefined;
   }
 
+  // What is thrown through WebAssembly's own frames would leave its stack where it was.
+
   body(at: number, length: number): void {
+    if (this.#thrown !== undefined) return;
     const start = at + this.#shift;
-    this.#guard(() => {
+    try {
       this.#walk(start);
       this.#seen = start + length;
       this.#overhead = 0;
       this.#digits = -1;
       if (length > 0) this.#onData?.(start, start + length);
-    });
+    } catch (error) {
+      this.#thrown = { error };
+    }
   }
 
   name(at: number, length: number): void {
+    if (this.#thrown !== undefined) return;
     const start = at + this.#shift;
-    this.#guard(() => {
+    try {
       if (this.#trailers === undefined) {
         this.#walk(start);
         this.#trailers = new Trailers(this.#rules);
       }
       this.#trailers.name(this.#chunk.toString("latin1", start, start + length));
-    });
+    } catch (error) {
+      this.#thrown = { error };
+    }
   }
 
   value(): void {
     this.#trailers?.value();
-  }
-
-  /** What is thrown through WebAssembly's own frames would leave its stack where it was. */
-  #guard(act: () => void): void {
-    if (this.#thrown !== undefined) return;
-    try {
-      act();
-    } catch (error) {
-      this.#thrown = { error };
-    }
   }
 
   #begin(): void {
@@ -152,24 +150,24 @@ export class ChunkedReader implements BodyListener {
 
   /** Looks at what is between chunks: the parser takes any number of leading zeros, and sizes up to 2^64. */
   #walk(to: number): void {
-    for (let at = this.#seen; at < to && this.#trailers === undefined; at++) {
-      const byte = this.#chunk[at] ?? 0;
-      if (byte === LF) {
-        this.#digits = this.#size = 0;
-      } else if (!isHex(byte)) {
-        this.#digits = -1;
-      } else if (this.#digits !== -1) {
-        this.#size = this.#size * 16 + Number.parseInt(String.fromCharCode(byte), 16);
-        if (++this.#digits > MAX_SIZE_DIGITS || this.#size > Number.MAX_SAFE_INTEGER)
+    const chunk = this.#chunk;
+    let digits = this.#digits;
+    let size = this.#size;
+    for (let at = this.#trailers === undefined ? this.#seen : to; at < to; at++) {
+      const byte = chunk[at] ?? 0;
+      const value = byte >= 48 && byte <= 57 ? byte - 48 : (byte | 32) >= 97 && (byte | 32) <= 102 ? (byte | 32) - 87 : -1;
+      if (byte === LF) digits = size = 0;
+      else if (value === -1) digits = -1;
+      else if (digits !== -1) {
+        size = size * 16 + value;
+        if (++digits > MAX_SIZE_DIGITS || size > Number.MAX_SAFE_INTEGER)
           throw new MessageRefused(413, "The size of a chunk is larger than any body can be");
       }
     }
+    this.#digits = digits;
+    this.#size = size;
     this.#overhead += to - this.#seen;
     this.#seen = to;
     if (this.#overhead > MAX_OVERHEAD_BYTES) throw new MessageRefused(431, "The chunks of the body have too much between them");
   }
-}
-
-function isHex(byte: number): boolean {
-  return (byte >= 48 && byte <= 57) || (byte >= 97 && byte <= 102) || (byte >= 65 && byte <= 70);
 }

@@ -33,7 +33,9 @@ export class HeaderBlock {
   /** How many lines there are of each that matters, and where the last one is in `#lines`. */
   readonly #counts = [0, 0, 0, 0, 0, 0, 0, 0];
   readonly #last = [0, 0, 0, 0, 0, 0, 0, 0];
-  readonly #named: readonly string[];
+  /** The members of `Connection`, in lower case. */
+  protected readonly connection: readonly string[];
+  readonly #named: ReadonlySet<string> | undefined;
   readonly #drops: boolean;
 
   /** May be handed on by itself: those who ask for headers take a function. */
@@ -86,8 +88,9 @@ export class HeaderBlock {
     }
     if (lineStart !== end || text.charCodeAt(end) !== CR || text.charCodeAt(end + 1) !== LF)
       throw new MessageRefused(400, "The head does not end with an empty line");
-    this.#named = this.#counts[NAME.connection] === 0 ? NONE : namedIn(this.header("connection") ?? "");
-    this.#drops = drops || this.#named.length > 0;
+    this.connection = this.#counts[NAME.connection] === 0 ? NONE : membersOf(this.header("connection") ?? "");
+    this.#named = namedIn(this.connection);
+    this.#drops = drops || this.#named !== undefined;
   }
 
   /** How many lines have this name. */
@@ -158,7 +161,7 @@ export class HeaderBlock {
     return (
       mark >= DROPPED ||
       (remove.length > 0 && this.#isOneOf(at, remove)) ||
-      (this.#named.length > 0 && this.#isOneOf(at, this.#named)) ||
+      this.#named?.has(this.#name(at).toLowerCase()) === true ||
       (alsoDropped.length > 0 && alsoDropped.includes(mark))
     );
   }
@@ -201,22 +204,25 @@ function isBlank(code: number): boolean {
   return code === 32 || code === 9;
 }
 
-/** The members of a list such as `Connection`'s, in lower case. */
-export function membersOf(value: string): string[] {
-  return value.split(",").map((member) => trimmed(member, 0, member.length).toLowerCase());
+/** Faults: 431 where there are more than anybody means. */
+function membersOf(connection: string): readonly string[] {
+  const usual = USUAL.get(connection);
+  if (usual !== undefined) return usual;
+  if (connection.length > MAX_CONNECTION_BYTES) throw new MessageRefused(431, "The Connection of the head is too long");
+  return connection.split(",").map((member) => trimmed(member, 0, member.length).toLowerCase());
 }
 
-/** What `Connection` makes hop-by-hop. */
-function namedIn(connection: string): readonly string[] {
-  switch (connection) {
-    case "keep-alive":
-    case "Keep-Alive":
-    case "close":
-    case "Upgrade":
-      return NONE;
-    default:
-      return membersOf(connection).filter(
-        (name) => name !== "" && name !== "close" && name !== "keep-alive" && name !== "upgrade" && mayBeNamed(name),
-      );
-  }
+const MAX_CONNECTION_BYTES = 2_048;
+const USUAL: ReadonlyMap<string, readonly string[]> = new Map(
+  ["keep-alive", "Keep-Alive", "close", "upgrade", "Upgrade"].map((value) => [value, [value.toLowerCase()]]),
+);
+
+/** What `Connection` makes hop-by-hop, if anything. */
+function namedIn(members: readonly string[]): ReadonlySet<string> | undefined {
+  if (members.length === 0 || (members.length === 1 && OPTIONS.includes(members[0] ?? ""))) return undefined;
+  const named = members.filter((name) => name !== "" && !OPTIONS.includes(name) && mayBeNamed(name));
+  return named.length === 0 ? undefined : new Set(named);
 }
+
+/** Members that name no field. */
+const OPTIONS = ["keep-alive", "close", "upgrade"];

@@ -1,6 +1,6 @@
 import type { HeaderEdits } from "../decision.ts";
 import { writeLines, writeTarget } from "./added-lines.ts";
-import { HeaderBlock, membersOf, type HeadText, type ReadOptions } from "./header-block.ts";
+import { HeaderBlock, type HeadText, type ReadOptions } from "./header-block.ts";
 import { NAME } from "./known-names.ts";
 import { MessageRefused } from "./message-refused.ts";
 import { checkHost, readRequestLine } from "./request-line.ts";
@@ -35,14 +35,13 @@ export class RequestHead extends HeaderBlock {
     const framing = this.framing(line.minorVersion);
     this.bodyKind = framing === "chunked" ? "chunked" : framing === undefined || framing === 0 ? "none" : "length";
     this.bodyLength = this.bodyKind === "length" ? Number(framing) : 0;
-    const connection = this.count(NAME.connection) === 0 ? [] : membersOf(this.header("connection") ?? "");
-    this.persistent = isPersistent(line.minorVersion, connection);
+    this.persistent = isPersistent(line.minorVersion, this.connection);
     this.websocket =
       this.count(NAME.upgrade) === 1 &&
       line.method === "GET" &&
       line.minorVersion === 1 &&
       this.bodyKind === "none" &&
-      connection.includes("upgrade") &&
+      this.connection.includes("upgrade") &&
       this.last(NAME.upgrade).toLowerCase() === "websocket";
     this.expectsContinue =
       this.count(NAME.expect) === 1 && line.minorVersion === 1 && this.bodyKind !== "none" && this.last(NAME.expect).toLowerCase() === "100-continue";

@@ -1,6 +1,6 @@
 import type { HeaderEdits, HeaderLine } from "../decision.ts";
 import { writeLines } from "./added-lines.ts";
-import { HeaderBlock, membersOf, type HeadText, type ReadOptions } from "./header-block.ts";
+import { HeaderBlock, type HeadText, type ReadOptions } from "./header-block.ts";
 import { NAME } from "./known-names.ts";
 import { MessageRefused } from "./message-refused.ts";
 import { isPersistent } from "./request-head.ts";
@@ -38,10 +38,9 @@ export class ResponseHead extends HeaderBlock {
     const bodiless = this.status < 200 || this.status === 204;
     this.bodyLength = typeof this.#framing === "number" && !bodiless && this.status !== 304 ? this.#framing : 0;
     this.#strayCoding = bodiless && this.#framing === "chunked";
-    const connection = this.count(NAME.connection) === 0 ? NOTHING : membersOf(this.header("connection") ?? "");
     // What such a response says of a body may be followed by one.
     const stray = bodiless && this.#framing !== undefined && this.#framing !== 0;
-    this.persistent = !stray && isPersistent(this.minorVersion, connection);
+    this.persistent = !stray && isPersistent(this.minorVersion, this.connection);
   }
 
   /** How the body of this response to a request with `method` ends (RFC 9112 §6.3). */

@@ -165,6 +165,32 @@ t.test("a head may be as long as the limit and no longer", async (t) => {
   );
 });
 
+t.test("a long head is read as a short one, whole and in pieces", async (t) => {
+  for (const length of [4_000, 5_000, 20_000, 65_000]) {
+    const text = `GET / HTTP/1.1\r\nHost: h\r\nX: ${"x".repeat(length)}\r\nY: y\r\n\r\n`;
+    for (const size of [text.length, 1_000, 7]) {
+      const reader = http1.requests();
+      const bytes = Buffer.from(`${text}rest`);
+      let end = -1;
+      let at = 0;
+      for (; end === -1; at += size) end = reader.readHead(bytes.subarray(at, at + size), 0);
+      t.same(
+        [reader.head.header("x")?.length, reader.head.header("y"), at - size + end],
+        [length, "y", text.length],
+        `${length} in pieces of ${size}`,
+      );
+    }
+  }
+});
+
+t.test("Connection has no more members than anybody means", async (t) => {
+  t.equal(
+    refusalOf(() => request([`Connection: ${"a,".repeat(1_025)}`])),
+    431,
+  );
+  t.equal(request([`Connection: ${"x-a,".repeat(500)}`, "X-A: b"]).write("/", NOTHING), "GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+});
+
 t.test("the host of an absolute target is the Host", async (t) => {
   const absolute = (target: string, host: string) => refusalOf(() => read(`GET ${target} HTTP/1.1\r\nHost: ${host}\r\n\r\n`));
   t.equal(absolute("http://A.b/x", "a.B"), undefined);
