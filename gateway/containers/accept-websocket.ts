@@ -6,7 +6,7 @@ import type { AskContainer, UpgradeAsked } from "../forward/ask-upgrade.ts";
 import type { Link } from "../forward/link.ts";
 import { linger } from "../forward/linger.ts";
 import { sendRawAnswer } from "../forward/send-answer.ts";
-import { spliceUpgraded } from "../forward/upgraded.ts";
+import { spliceUpgraded, type Upgraded } from "../forward/upgraded.ts";
 import type { GatewayLimits } from "../limits.ts";
 import { internalFault } from "./answers.ts";
 import { CLOSE, closeFor } from "./close-codes.ts";
@@ -23,8 +23,6 @@ export type WebSocketExchange = {
   early: Buffer;
   forward: Forward;
   lease: Lease;
-  /** Aborts when the client is gone. */
-  signal: AbortSignal;
   /** Aborts when this gateway is about to end: the client is told to come again elsewhere. */
   draining: AbortSignal;
 };
@@ -41,21 +39,29 @@ export type AcceptParts = {
  * byte of the container's, then spliced: frames pass both ways as the bytes they are. Every failure after the accept is a close
  * with a code and a reason. Resolves when the client's connection is closed and the lease released.
  */
-export async function acceptWebSocket(parts: AcceptParts, exchange: WebSocketExchange): Promise<void> {
-  const { asked, client, forward, lease } = exchange;
-  try {
-    if (!isHandshake(asked)) return sendRawAnswer(client.socket, forward.answerTo(notAHandshake()));
-    acceptUpgrade(asked, client);
-    await connectWaiting(parts, exchange);
-  } finally {
-    lease.release();
-  }
+export function acceptWebSocket(parts: AcceptParts, exchange: WebSocketExchange): Promise<void> {
+  // In steps that let go of what only the one before needed: most WebSockets are silent, and there may be many.
+  return releasing(exchange.lease, connectWaiting(parts, exchange).then(spliceConnected));
 }
 
-async function connectWaiting({ askContainer, clock, log, limits }: AcceptParts, exchange: WebSocketExchange): Promise<void> {
+function releasing(lease: Lease, over: Promise<void>): Promise<void> {
+  return over.finally(() => lease.release());
+}
+
+function spliceConnected(upgraded: Upgraded | undefined): Promise<void> | undefined {
+  return upgraded === undefined ? undefined : spliceUpgraded(upgraded);
+}
+
+/** Undefined where nothing came of it; the client has gone then. */
+async function connectWaiting({ askContainer, clock, log, limits }: AcceptParts, exchange: WebSocketExchange): Promise<Upgraded | undefined> {
   const { asked, client, forward, lease, draining } = exchange;
+  if (!isHandshake(asked)) {
+    sendRawAnswer(client.socket, forward.answerTo(notAHandshake()));
+    return undefined;
+  }
+  acceptUpgrade(asked, client);
   const left = new AbortController();
-  const signal = AbortSignal.any([exchange.signal, left.signal]);
+  const { signal } = left;
   const waiting = new WaitingClient(client, {
     clock,
     lease,
@@ -70,11 +76,13 @@ async function connectWaiting({ askContainer, clock, log, limits }: AcceptParts,
 
   try {
     const { container, rest } = await upgradeContainer({ asked, forward, lease, askContainer, signal });
-    draining.removeEventListener("abort", drain);
+    if (signal.aborted) {
+      container.destroy();
+      throw signal.reason;
+    }
     client.send(shortFrame(OPCODE.text, "CONNECTED"));
-    await spliceUpgraded({ client, container, rest, ...waiting.handOver(), lease, draining, clock, limits });
+    return { client, container, rest, ...waiting.handOver(), lease, draining, clock, limits };
   } catch (error) {
-    draining.removeEventListener("abort", drain);
     if (!signal.aborted) {
       const { code, reason } = closeFor(error instanceof Fault ? error : internalFault(error));
       if (!(error instanceof Fault)) log.error({ err: error }, "A WebSocket could not be connected");
@@ -83,6 +91,9 @@ async function connectWaiting({ askContainer, clock, log, limits }: AcceptParts,
     linger(client.socket, clock, limits.lingerMs);
     client.resume();
     await closing(client);
+    return undefined;
+  } finally {
+    draining.removeEventListener("abort", drain);
   }
 }
 

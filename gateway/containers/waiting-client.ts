@@ -41,6 +41,7 @@ export class WaitingClient implements LinkUser {
     this.#cancelPing = options.clock.after(options.pingMs, () => this.#ping());
     link.user = this;
     link.resume();
+    if (link.socket.closed) this.#leave();
   }
 
   onBytes(chunk: Buffer): void {

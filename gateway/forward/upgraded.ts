@@ -30,7 +30,7 @@ export type Upgraded = {
  * container has gone without a word. A WebSocket has no half-open state: once one side has ended, the other is to follow.
  */
 export function spliceUpgraded(upgraded: Upgraded): Promise<void> {
-  return new Promise((resolve) => new Splice(upgraded, resolve).begin());
+  return new Promise((resolve) => new Splice(upgraded, resolve).begin(upgraded));
 }
 
 /** Both directions of one WebSocket. What runs for every message makes nothing but what `send` makes. */
@@ -42,22 +42,25 @@ class Splice {
   sieve: Sieve | undefined;
   /** The client is to be told to come again elsewhere as soon as it may be. */
   leaving = false;
-  readonly #upgraded: Upgraded;
+  readonly #draining: AbortSignal;
+  readonly #clock: Clock;
+  readonly #lingerMs: number;
   readonly #resolve: () => void;
   #open = 2;
 
   constructor(upgraded: Upgraded, resolve: () => void) {
-    this.#upgraded = upgraded;
     this.client = upgraded.client;
     this.container = upgraded.container;
     this.lease = upgraded.lease;
     this.sieve = upgraded.sieve;
+    this.#draining = upgraded.draining;
+    this.#clock = upgraded.clock;
+    this.#lingerMs = upgraded.limits.lingerMs;
     this.#resolve = resolve;
   }
 
-  begin(): void {
+  begin({ early, rest, draining }: Pick<Upgraded, "early" | "rest" | "draining">): void {
     const { client, container } = this;
-    const { early, rest, draining } = this.#upgraded;
     const fromClient = new FromClient(this);
     const fromContainer = new FromContainer(this);
     client.user = fromClient;
@@ -106,12 +109,12 @@ class Splice {
 
   closed(): void {
     if (--this.#open > 0) return;
-    this.#upgraded.draining.removeEventListener("abort", this.drain);
+    this.#draining.removeEventListener("abort", this.drain);
     this.#resolve();
   }
 
   #linger(link: Link): void {
-    if (!link.socket.writableEnded) linger(link.socket, this.#upgraded.clock, this.#upgraded.limits.lingerMs);
+    if (!link.socket.writableEnded) linger(link.socket, this.#clock, this.#lingerMs);
     // It may have waited for the other side to take something; now only its end is waited for.
     link.resume();
   }

@@ -139,7 +139,7 @@ export function openHttpProxyEngine({ decide, limits, tls, clock, log }: EngineP
         const { forward, lease } = decision;
         await acceptWebSocket(
           { askContainer, clock, log, limits },
-          { asked: askedOf(request), client, early: early.take(), forward, lease, signal, draining: draining.signal },
+          { asked: askedOf(request), client, early: early.take(), forward, lease, draining: draining.signal },
         );
       } else {
         const { forward, lease } = decision;

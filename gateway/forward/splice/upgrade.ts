@@ -16,11 +16,10 @@ export function acceptUpgrade(exchange: Exchange, { forward, lease }: Extract<De
   const { parts, link } = client;
   exchange.handOver();
   const early = client.handOver();
-  const { signal } = client;
   const { draining } = parts;
   const accepted = acceptWebSocket(
     { ...parts, askContainer: openAskContainer(parts) },
-    { asked: head, client: link, early, forward, lease, signal, draining },
+    { asked: head, client: link, early, forward, lease, draining },
   );
   parts.upgraded(link, accepted);
 }
