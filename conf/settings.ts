@@ -113,7 +113,7 @@ export const SETTINGS = {
   forwarder: setting(
     "BERTH_FORWARDER",
     oneOf(...FORWARDERS),
-    "http-proxy",
+    "splice",
     "Engine that moves the bytes: `splice` works on sockets, `http-proxy` on Node's own HTTP server",
   ),
   headTimeout: setting(

@@ -1,0 +1,121 @@
+import { once } from "node:events";
+import { Agent, request, type IncomingMessage } from "node:http";
+import { connect } from "node:net";
+import t, { type Test } from "tap";
+import { type Berth, eventually, startBerth } from "../fixtures/berth.ts";
+import { tempFolder } from "../fixtures/temp-folder.ts";
+
+/** How the processes of one berth end, over real sockets; containers are child processes, so that no engine is needed. */
+const SERVER = `
+  import { createServer } from "node:http";
+  process.on("SIGTERM", () => process.exit(0));
+  createServer((request, response) => {
+    request.resume().once("end", () => setTimeout(() => response.end("served"), Number(request.url.slice(1))));
+  }).listen(Number(process.env.PORT ?? 8080));
+`;
+const FILES = {
+  "package.json": JSON.stringify({ name: "drained", version: "1.0.0" }),
+  "dockerfiles/app/Dockerfile": 'FROM node:26-alpine\nWORKDIR /app\nCOPY server.mjs .\nEXPOSE 8080\nCMD ["node", "server.mjs"]\n',
+  "dockerfiles/app/container.json": JSON.stringify({ on_demand: true }),
+  "dockerfiles/app/server.mjs": SERVER,
+};
+const CLIENTS = 8;
+
+async function openServed(t: Test, env: Record<string, string>): Promise<{ berth: Berth; app: string }> {
+  const berth = await startBerth({ data: tempFolder(t), env: { BERTH_DRIVER: "process", ...env } });
+  t.teardown(() => berth.stop());
+  const answer = await berth.publish("drained", FILES);
+  if (answer.status !== 200) throw new Error(await answer.text());
+  const { id } = await eventually("the image to be ready", 10_000, async () => {
+    const entity = await berth.container("drained-app");
+    return entity.dockerfile.status === "ready" ? entity : undefined;
+  });
+  const app = `/api/docker/containers/proxy/${id}`;
+  if ((await fetch(berth.base + app, { headers: { authorization: berth.token } })).status !== 200) throw new Error("the container does not answer");
+  return { berth, app };
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+type Answered = { status: number | undefined; body: string; closing: boolean };
+
+async function ask(berth: Berth, path: string, agent: Agent): Promise<Answered> {
+  const { hostname, port } = new URL(berth.base);
+  const sent = request({ hostname, port, path, method: "POST", agent, headers: { authorization: berth.token } });
+  sent.end("body");
+  const [answer] = (await once(sent, "response")) as [IncomingMessage];
+  let body = "";
+  for await (const piece of answer) body += String(piece);
+  return { status: answer.statusCode, body, closing: answer.headers.connection === "close" };
+}
+
+/** Whether a new connection is taken, refused, or neither. */
+function knock(berth: Berth): Promise<string> {
+  const { hostname, port } = new URL(berth.base);
+  return new Promise((resolve) => {
+    const socket = connect(Number(port), hostname, () => {
+      socket.destroy();
+      resolve("taken");
+    });
+    socket.once("error", (error: NodeJS.ErrnoException) => resolve(error.code ?? "failed"));
+  });
+}
+
+t.test("told to stop, berth turns red first, then takes nobody new, and answers whoever is there", async (t) => {
+  const { berth, app } = await openServed(t, { BERTH_WORKERS: "2", BERTH_DRAIN_DELAY_SECONDS: "2" });
+  const ready = async () => (await fetch(`${berth.base}/readyz`)).status;
+  t.equal(await ready(), 200);
+
+  let red = false;
+  let served = 0;
+  // One request after the other, anew where the connection was closed, unless there is nobody to turn to any more.
+  const clients = Array.from({ length: CLIENTS }, async () => {
+    for (;;) {
+      const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+      for (;;) {
+        const { status, body, closing } = await ask(berth, `${app}/1`, agent);
+        if (status !== 200 || body !== "served") throw new Error(`${status} ${body}`);
+        served++;
+        if (closing) break;
+      }
+      agent.destroy();
+      if (red) return;
+    }
+  });
+  const slowAgent = new Agent();
+  await eventually("some requests", 5_000, async () => (served > 100 ? true : undefined));
+  const slow = ask(berth, `${app}/3500`, slowAgent);
+  process.kill(berth.pid, "SIGTERM");
+  // Both workers do, whoever of them is asked.
+  await eventually("every worker to be red", 1_800, async () => {
+    const seen = await Promise.all(Array.from({ length: 8 }, () => fetch(`${berth.base}/readyz`, { headers: { connection: "close" } })));
+    return seen.every(({ status }) => status === 503) ? true : undefined;
+  });
+  red = true;
+  t.equal((await fetch(`${berth.base}/healthz`)).status, 200);
+  t.equal((await fetch(`${berth.base}${app}`, { headers: { authorization: berth.token } })).status, 200, "who comes nevertheless is served");
+  await Promise.all(clients);
+  t.equal(await eventually("newcomers to be refused", 2_000, async () => ((await knock(berth)) === "ECONNREFUSED" ? true : undefined)), true);
+  t.match(await slow, { status: 200, body: "served" }, "what was under way is finished");
+  await eventually("it to end", 5_000, async () => (isAlive(berth.pid) ? undefined : true));
+});
+
+for (const second of ["SIGTERM", "SIGINT"] as const) {
+  t.test(`a second signal, ${second}, ends it at once`, async (t) => {
+    const { berth, app } = await openServed(t, { BERTH_DRAIN_SECONDS: "60" });
+    const slow = ask(berth, `${app}/20000`, new Agent());
+    slow.catch(() => undefined);
+    process.kill(berth.pid, "SIGTERM");
+    await eventually("the gateway to take nobody new", 5_000, async () => ((await knock(berth)) === "ECONNREFUSED" ? true : undefined));
+    process.kill(berth.pid, second);
+    await eventually("it to end", 5_000, async () => (isAlive(berth.pid) ? undefined : true));
+    await t.rejects(slow);
+  });
+}
