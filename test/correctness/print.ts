@@ -1,11 +1,11 @@
 /**
  * `npm run correctness [-- --peers] [id…]`: asks every row and prints what came out; of berth's engines, or of the other proxies that
- * are installed here, whose answers are written down for the page where all rows were asked.
+ * are installed here, whose answers are written down for the page.
  */
 import { writeFileSync } from "node:fs";
 import { ENGINES } from "./engines.ts";
 import { openBerth } from "./open-berth.ts";
-import { MEASURED_FILE, type Measured } from "./peers/measured.ts";
+import { MEASURED_FILE, readMeasured, type Measured } from "./peers/measured.ts";
 import { openPeer } from "./peers/open-peer.ts";
 import { PROGRAMS } from "./peers/programs.ts";
 import { probeRow, type Scope } from "./probe-row.ts";
@@ -19,13 +19,18 @@ if (!process.argv.includes("--peers")) {
   for (const { forwarder } of ENGINES) await printed(forwarder, rows, (scope, limits) => openBerth(scope, { forwarder }, limits));
 } else {
   const all: Measured[] = [];
+  const before = readMeasured();
   for (const peer of PROGRAMS) {
     const version = peer.version();
     if (version === undefined) continue;
     const common = rows.filter(({ own }) => own !== true);
-    all.push({ name: peer.name, version, wrong: await printed(`${peer.name} ${version}`, common, (scope) => openPeer(scope, peer)) });
+    const wrong = await printed(`${peer.name} ${version}`, common, (scope) => openPeer(scope, peer));
+    // Of rows that were not asked now, what is known stays.
+    const known = before.find(({ name }) => name === peer.name)?.wrong ?? {};
+    const kept = Object.entries(known).filter(([id]) => ROWS.some((row) => row.id === id) && !rows.some((row) => row.id === id));
+    all.push({ name: peer.name, version, wrong: { ...Object.fromEntries(kept), ...wrong } });
   }
-  if (asked.length === 0) writeFileSync(MEASURED_FILE, `${JSON.stringify(all, null, 2)}\n`);
+  writeFileSync(MEASURED_FILE, `${JSON.stringify(all, null, 2)}\n`);
 }
 process.exit(0);
 

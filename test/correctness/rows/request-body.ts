@@ -77,6 +77,33 @@ export const REQUEST_BODY: readonly Row[] = [
     },
   },
   {
+    id: "trailers-as-headers",
+    asks: "A trailer that would mean something as a header (framing, `Host`, who asks, from where) does not reach the container",
+    section: "RFC 9110 §6.5.1",
+    probe: async (proxy) => {
+      const lines = [
+        "Transfer-Encoding: gzip",
+        "Content-Length: 3",
+        "Host: evil.example",
+        "Authorization: root",
+        "X-Forwarded-For: 6.6.6.6",
+        "Connection: X-A",
+      ];
+      const came: string[] = [];
+      for (const line of lines) {
+        proxy.container.onRequest((link) => void within(500, () => bodyOf(link.came()).whole).then(() => link.send(OK)));
+        await ask(
+          proxy,
+          `${headFor(proxy, "/", { method: "POST", lines: ["Transfer-Encoding: chunked"] })}3\r\nabc\r\n0\r\n${line}\r\n\r\n`,
+          ["POST"],
+          1_000,
+        );
+        if (proxy.container.came().toLowerCase().includes(`\r\n0\r\n${line.toLowerCase()}\r\n`)) came.push(line);
+      }
+      return judge(came.length === 0 ? "none came" : `came: ${came.join("; ")}`, { "none comes": came.length === 0 });
+    },
+  },
+  {
     id: "request-chunks",
     asks: "Chunks of a request arrive at once, while the rest is still to come, with the same bytes",
     section: "RFC 9112 §7.1",
