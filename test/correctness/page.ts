@@ -16,14 +16,14 @@ function intro(): string {
 <!-- Written by \`npm run docs\` from test/correctness; a test notices when it differs. -->
 
 ${ROWS.length} questions, each asked with raw bytes over real sockets of a gateway in front of a container that keeps every byte: ${counts.join(", ")}.
-\`BERTH_FORWARDER\` chooses the engine. \`npm test\` asks them all; a "no" that has become a yes fails as
-well as a yes that has become a no. \`npm run correctness\` prints what came out, in words and milliseconds.
+\`BERTH_FORWARDER\` chooses the engine; the first is asked with both of its ways of reading, and over TLS too. \`npm test\` asks all of it, and
+a "no" that has become a yes fails it as well as a yes that has become a no. \`npm run correctness\` prints what came out, in words and milliseconds.
 `;
 }
 
 function themed({ title, rows }: Theme): string {
   const lines = rows.map((row) => line([row.asks, row.section, ...ENGINES.map((engine) => cell(engine, row))]));
-  return `## ${title}\n\n${table(["", "see", ...ENGINES.map(({ forwarder }) => `\`${forwarder}\``)])}${lines.join("")}`;
+  return `## ${title}\n\n${table(["asked", "see", ...ENGINES.map(({ forwarder }) => `\`${forwarder}\``)])}${lines.join("")}`;
 }
 
 function cell({ cannot }: ProbedEngine, { id }: Row): string {
@@ -46,7 +46,7 @@ By \`npm run correctness -- --peers\`, with the same bytes, of each as it would 
 client's address passed on. The questions are what berth promises; others promise other things, and a "no" is not always a fault: lower-case
 names or a new framing are allowed. Of ${rows.length}: ${counts.join(", ")}. What came out instead stands in test/correctness/peers/measured.json.
 
-${table(["", "berth", ...others.map(({ name, version }) => `${name} ${version}`)])}${lines.join("")}`;
+${table(["asked", "berth", ...others.map(({ name, version }) => `${name} ${version}`)])}${lines.join("")}`;
 }
 
 function peers(): string {
@@ -56,7 +56,7 @@ function peers(): string {
 Some of it in words, as it was found by hand before berth was written, on the versions named and with configurations as they come; bold is wrong or
 dangerous. Of berth: whether its first engine above passes the row that asks this.
 
-${table(["", "berth", ...PEERS])}${lines.join("")}`;
+${table(["asked", "berth", ...PEERS])}${lines.join("")}`;
 }
 
 function ownAnswer(id: string): string {
