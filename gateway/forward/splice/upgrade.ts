@@ -45,6 +45,8 @@ export function switched(exchange: Exchange, head: ResponseHead, rest: Buffer): 
   link.sendText(head.write(edits, SWITCH_LINES) ?? head.text);
   exchange.handOver();
   container.reader.close();
+  // It may have been kept before; it never comes back.
+  parts.pool.forget(container);
   container.link.pause();
   const early = client.handOver();
   const spliced = spliceUpgraded({ ...parts, client: link, container: container.link, early: early.length > 0 ? [early] : [], rest, lease });

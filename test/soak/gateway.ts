@@ -1,0 +1,104 @@
+/** A gateway in a process of its own, which says what it holds: `node --expose-gc gateway.ts READS VIEWS`. */
+import { Socket, type AddressInfo } from "node:net";
+import { queryObjects } from "node:v8";
+import { clockFrom, systemClock } from "../../clock.ts";
+import type { Standing } from "../../gateway/directory.ts";
+import { Link } from "../../gateway/forward/link.ts";
+import type { Reads } from "../../gateway/forward/reads.ts";
+import { ClientSide } from "../../gateway/forward/splice/client-side.ts";
+import { ContainerSide } from "../../gateway/forward/splice/container-side.ts";
+import { Exchange } from "../../gateway/forward/splice/exchange.ts";
+import { openGateway } from "../../gateway/open-gateway.ts";
+import { openLog } from "../../log.ts";
+import { openTestDirectory } from "../fixtures/directory.ts";
+
+/** What the process holds after everything that is garbage was collected. */
+export type Held = {
+  heapBytes: number;
+  /** Buffers, which are outside the heap. */
+  bufferBytes: number;
+  /** The memory of the parser's program. */
+  parserBytes: number;
+  timers: number;
+  /** Exchanges that the directory was told of and not told of the end of. */
+  uses: number;
+  watchers: number;
+  objects: Record<string, number>;
+};
+
+const [reads = "events", views = "{}"] = process.argv.slice(2);
+
+const programs: { exports: { memory: WebAssembly.Memory } }[] = [];
+Reflect.set(
+  WebAssembly,
+  "Instance",
+  new Proxy(WebAssembly.Instance, {
+    construct: (kind, given) => {
+      const program = Reflect.construct(kind, given) as (typeof programs)[number];
+      programs.push(program);
+      return program;
+    },
+  }),
+);
+
+let timers = 0;
+const system = systemClock();
+const clock = clockFrom({
+  ...system,
+  after: (ms, task) => {
+    timers++;
+    let waits = true;
+    const over = () => {
+      if (waits) timers--;
+      waits = false;
+    };
+    const cancel = system.after(ms, () => {
+      over();
+      task();
+    });
+    return () => {
+      over();
+      cancel();
+    };
+  },
+});
+
+const held = openTestDirectory();
+const standings = Object.entries(JSON.parse(views) as Record<string, Standing>);
+for (const [id, standing] of standings) held.set(id, standing);
+const gateway = openGateway({
+  directory: held.directory,
+  identity: held.identity,
+  apiSocket: "/nonexistent/api.sock",
+  reads: reads as Reads,
+  origins: [],
+  // Dead targets are given up, and what is idle is closed, soon enough for a soak.
+  limits: { doubtMs: 10, lingerMs: 500, connectTimeoutMs: 2_000, upstreamIdleMs: 500 },
+  clock,
+  log: openLog({ level: "warn", name: "soak" }),
+});
+
+const COUNTED = { Socket, Link, ClientSide, ContainerSide, Exchange, AbortSignal };
+
+function look(): Held {
+  // What the fixture remembers for tests would itself be a leak.
+  for (const told of [held.reports, held.questions, held.wakes]) told.length = 0;
+  for (let round = 0; round < 3; round++) globalThis.gc?.();
+  const objects = Object.fromEntries(Object.entries(COUNTED).map(([name, kind]) => [name, queryObjects(kind, { format: "count" })]));
+  const { heapUsed, arrayBuffers } = process.memoryUsage();
+  let uses = 0;
+  for (const { open, streams } of held.uses.values()) uses += open + streams;
+  let watchers = 0;
+  for (const [id] of standings) watchers += held.watchers(id);
+  const parserBytes = programs.reduce((sum, { exports }) => sum + exports.memory.buffer.byteLength, 0);
+  return { heapBytes: heapUsed, bufferBytes: arrayBuffers - parserBytes, parserBytes, timers, uses, watchers, objects };
+}
+
+process.on("message", (asked) => {
+  if (asked === "timers") process.send?.({ timers });
+  else process.send?.(look());
+});
+process.once("disconnect", () => process.exit(0));
+gateway.server.listen({ port: 0, host: "127.0.0.1", backlog: 4_096 }, () => {
+  process.send?.({ port: (gateway.server.address() as AddressInfo).port });
+});

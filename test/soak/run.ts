@@ -1,0 +1,22 @@
+/** `npm run soak [-- SHARE]`: the connects and aborts of `PARTS`, half of them for each way to read; SHARE (0 to 1) of them for a quick look. */
+import { READS } from "../../gateway/forward/reads.ts";
+import { described, faultsOf, PARTS, soak } from "./soak.ts";
+
+const WARM_UP = 3_000;
+
+const share = Number(process.argv[2] ?? "1");
+let passed = true;
+for (const reads of READS) {
+  for (const [name, { scripts, count: all, withinMs }] of Object.entries(PARTS)) {
+    const count = Math.round((all * share) / READS.length);
+    console.log(`${count} ${name}, ${scripts.length} kinds and targets, read by ${reads} …`);
+    const outcome = await soak(reads, { scripts, count, warmUp: WARM_UP, withinMs });
+    const faults = faultsOf(outcome, count);
+    console.log(described(outcome));
+    for (const fault of faults) console.log(`  ${fault}`);
+    console.log(faults.length === 0 ? "  ok: everything is back at its baseline\n" : "  NOT OK\n");
+    passed &&= faults.length === 0;
+  }
+}
+console.log(passed ? "The soak passed" : "The soak failed");
+process.exit(passed ? 0 : 1);

@@ -1,0 +1,51 @@
+import type { Reads } from "../../gateway/forward/reads.ts";
+import { ABORTS } from "./aborts.ts";
+import { playAll, type Played, type Script } from "./script.ts";
+import { grown, inWords } from "./verdict.ts";
+import { WEBSOCKETS } from "./websockets.ts";
+import { openWorld, type Snapshot } from "./world.ts";
+
+/** What there is to be played, how often in all, and how long that may take for each way to read. */
+export const PARTS: Record<string, { scripts: readonly Script[]; count: number; withinMs: number }> = {
+  "WebSocket connects": { scripts: WEBSOCKETS, count: 100_000, withinMs: 80_000 },
+  "aborted requests": { scripts: ABORTS, count: 200_000, withinMs: 130_000 },
+};
+
+export type Outcome = Played & { before: Snapshot; after: Snapshot; grown: string[] };
+
+export type SoakOptions = {
+  scripts: readonly Script[];
+  count: number;
+  /** Played before the baseline is taken, so that whatever is made once is there. */
+  warmUp: number;
+  /** No client begins after this. */
+  withinMs: number;
+};
+
+/** At most so many clients are there at once. */
+const AT_ONCE = 100;
+
+/** Plays clients against a gateway process of their own, and compares what it holds before and after. */
+export async function soak(reads: Reads, { scripts, count, warmUp, withinMs }: SoakOptions): Promise<Outcome> {
+  const world = await openWorld(reads);
+  try {
+    const { port } = world;
+    const warmed = await playAll(scripts, { port, count: warmUp, atOnce: AT_ONCE, withinMs });
+    const before = await world.settled();
+    const played = await playAll(scripts, { port, count, atOnce: AT_ONCE, withinMs });
+    const after = await world.settled();
+    return { ...played, failures: [...warmed.failures, ...played.failures], before, after, grown: grown(before, after) };
+  } finally {
+    world.close();
+  }
+}
+
+/** Why it did not pass, in words; empty where it did. */
+export function faultsOf(outcome: Outcome, count: number): string[] {
+  const few = outcome.count < count ? [`only ${outcome.count} of ${count} were played to their end in time`] : [];
+  return [...outcome.grown, ...few, ...[...new Set(outcome.failures)].slice(0, 5)];
+}
+
+export function described({ count, ms, before, after }: Outcome): string {
+  return `  ${count} in ${Math.round(ms / 1_000)} s\n  before: ${inWords(before)}\n  after:  ${inWords(after)}`;
+}

@@ -1,0 +1,42 @@
+import type { Snapshot } from "./world.ts";
+
+const MIB = 1_048_576;
+
+/** By how much each may have grown: what the engine compiles and keeps for itself, and a pool's last watcher, is no leak. */
+const MAY_GROW: Record<Exclude<keyof Snapshot, "objects">, number> = {
+  files: 0,
+  timers: 0,
+  uses: 0,
+  watchers: 0,
+  parserBytes: 0,
+  heapBytes: 2 * MIB,
+  bufferBytes: MIB,
+};
+
+/** A connection that is gone may still be held by what was said last; a leak counts in thousands. */
+const OBJECTS_MAY_GROW = 20;
+
+/** What there is more of than before, in words; empty where all is back at its baseline. */
+export function grown(before: Snapshot, after: Snapshot): string[] {
+  const found = Object.entries(MAY_GROW).flatMap(([what, by]) => compared(what, before[what as "files"], after[what as "files"], by));
+  const objects = Object.entries(after.objects).flatMap(([kind, count]) => compared(kind, before.objects[kind] ?? 0, count, OBJECTS_MAY_GROW));
+  return [...found, ...objects];
+}
+
+function compared(what: string, before: number, after: number, by: number): string[] {
+  return after - before > by ? [`${what} grew from ${before} to ${after}`] : [];
+}
+
+export function inWords({ files, heapBytes, bufferBytes, parserBytes, timers, uses, watchers, objects }: Snapshot): string {
+  const counts = Object.entries(objects).map(([kind, count]) => `${kind} ${count}`);
+  return [
+    `files ${files}`,
+    `heap ${mib(heapBytes)}, buffers ${mib(bufferBytes)}, parser ${mib(parserBytes)} MiB`,
+    `timers ${timers}, uses ${uses}, watchers ${watchers}`,
+    counts.join(", "),
+  ].join("; ");
+}
+
+function mib(bytes: number): string {
+  return (bytes / MIB).toFixed(2);
+}

@@ -1,0 +1,82 @@
+import { fork, type ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
+import type { Standing } from "../../gateway/directory.ts";
+import type { Reads } from "../../gateway/forward/reads.ts";
+import type { Held } from "./gateway.ts";
+
+/** A gateway and its containers, each in a process of its own. */
+export type World = {
+  port: number;
+  /** What the gateway holds once nothing goes on there any more; waits for that, but not for ever. */
+  settled(): Promise<Snapshot>;
+  close(): void;
+};
+
+export type Snapshot = Held & { files: number };
+
+/** Each is an address of its own, since a gateway has 28 000 ports towards any one. */
+const LIVE = Array.from({ length: 16 }, (_, at) => ({ id: idOf(at), host: `127.0.1.${at + 1}` }));
+
+export const LIVE_IDS: readonly string[] = LIVE.map(({ id }) => id);
+export const DEAD_ID = idOf(100);
+export const COMING_ID = idOf(101);
+export const STOPPED_ID = idOf(102);
+export const UNKNOWN_ID = idOf(103);
+
+function idOf(number: number): string {
+  return `00000000-0000-4000-8000-${String(number).padStart(12, "0")}`;
+}
+
+/** Longer than connections to containers are kept, lingering ones are waited for, and all of them together. */
+const SETTLED_WITHIN_MS = 30_000;
+
+export async function openWorld(reads: Reads): Promise<World> {
+  const containers = fork(join(import.meta.dirname, "containers.ts"));
+  const { port: there } = (await told(containers)) as { port: number };
+  const views: Record<string, Standing> = {
+    ...Object.fromEntries(LIVE.map(({ id, host }) => [id, { kind: "awake", address: { host, port: there } } as const])),
+    // Nobody listens at a port this low.
+    [DEAD_ID]: { kind: "awake", address: { host: "127.0.1.100", port: 1 } },
+    [COMING_ID]: { kind: "coming" },
+    [STOPPED_ID]: { kind: "stopped", fault: { code: "CONTAINER_STOPPED", message: "Stopped" } },
+  };
+  const gateway = fork(join(import.meta.dirname, "gateway.ts"), [reads, JSON.stringify(views)], { execArgv: ["--expose-gc", "--no-warnings"] });
+  const { port } = (await told(gateway)) as { port: number };
+  const files = () => readdirSync(`/proc/${gateway.pid}/fd`).length;
+  const ask = <Answer>(what: string) => {
+    gateway.send(what);
+    return told(gateway) as Promise<Answer>;
+  };
+  // Nothing goes on before the first client.
+  const quiet = files();
+
+  return {
+    port,
+    settled: async () => {
+      const end = performance.now() + SETTLED_WITHIN_MS;
+      while (performance.now() < end) {
+        const { timers } = await ask<{ timers: number }>("timers");
+        if (timers === 0 && files() <= quiet) break;
+        await new Promise((resolve) => setTimeout(resolve, 100));
+      }
+      return { ...(await ask<Held>("held")), files: files() };
+    },
+    close: () => {
+      for (const child of [gateway, containers]) if (child.connected) child.disconnect();
+    },
+  };
+}
+
+async function told(child: ChildProcess): Promise<unknown> {
+  const over = new AbortController();
+  try {
+    return await Promise.race([
+      once(child, "message", { signal: over.signal }).then(([message]) => message as unknown),
+      once(child, "exit", { signal: over.signal }).then(([code]) => Promise.reject(new Error(`A process of the soak ended by itself (${code})`))),
+    ]);
+  } finally {
+    over.abort();
+  }
+}
