@@ -3,6 +3,7 @@ import { Fault } from "../../fault.ts";
 import type { Log } from "../../log.ts";
 import type { Forward, Lease } from "../decision.ts";
 import type { AskContainer, UpgradeAsked } from "../forward/ask-upgrade.ts";
+import type { Draining } from "../forward/draining.ts";
 import type { Link } from "../forward/link.ts";
 import { linger } from "../forward/linger.ts";
 import { sendRawAnswer } from "../forward/send-answer.ts";
@@ -23,8 +24,8 @@ export type WebSocketExchange = {
   early: Buffer;
   forward: Forward;
   lease: Lease;
-  /** Aborts when this gateway is about to end: the client is told to come again elsewhere. */
-  draining: AbortSignal;
+  /** When it begins, the client is told to come again elsewhere. */
+  draining: Draining;
 };
 
 export type AcceptParts = {
@@ -70,9 +71,9 @@ async function connectWaiting({ askContainer, clock, log, limits }: AcceptParts,
     onLeave: () => left.abort(new Error("the client left")),
   });
   const drain = () => waiting.close(CLOSE.serviceRestart, "The gateway restarts");
-  draining.addEventListener("abort", drain, { once: true });
+  draining.add(drain);
   if (exchange.early.length > 0) waiting.onBytes(exchange.early);
-  if (draining.aborted) drain();
+  if (draining.begun) drain();
 
   try {
     const { container, rest } = await upgradeContainer({ asked, forward, lease, askContainer, signal });
@@ -93,7 +94,7 @@ async function connectWaiting({ askContainer, clock, log, limits }: AcceptParts,
     await closing(client);
     return undefined;
   } finally {
-    draining.removeEventListener("abort", drain);
+    draining.delete(drain);
   }
 }
 

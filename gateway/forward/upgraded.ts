@@ -3,6 +3,7 @@ import { CLOSE } from "../containers/close-codes.ts";
 import { closeFrame } from "../containers/frames.ts";
 import type { Lease } from "../decision.ts";
 import type { GatewayLimits } from "../limits.ts";
+import type { Draining } from "./draining.ts";
 import { FrameBoundary } from "./frame-boundary.ts";
 import type { Link, LinkUser } from "./link.ts";
 import { linger } from "./linger.ts";
@@ -18,8 +19,7 @@ export type Upgraded = {
   rest: Buffer;
   sieve?: Sieve | undefined;
   lease: Pick<Lease, "bytes">;
-  /** Aborts when this gateway is about to end. */
-  draining: AbortSignal;
+  draining: Draining;
   clock: Clock;
   limits: Pick<GatewayLimits, "lingerMs">;
 };
@@ -42,7 +42,7 @@ class Splice {
   sieve: Sieve | undefined;
   /** The client is to be told to come again elsewhere as soon as it may be. */
   leaving = false;
-  readonly #draining: AbortSignal;
+  readonly #draining: Draining;
   readonly #clock: Clock;
   readonly #lingerMs: number;
   readonly #resolve: () => void;
@@ -71,8 +71,8 @@ class Splice {
     let ready = true;
     for (const bytes of early) if (bytes.length > 0) ready = container.send(bytes);
     if (!ready) client.pause();
-    draining.addEventListener("abort", this.drain, { once: true });
-    if (draining.aborted) this.drain();
+    draining.add(this.drain);
+    if (draining.begun) this.drain();
     if (client.socket.closed) fromClient.onClose();
     if (container.socket.closed) fromContainer.onClose();
   }
@@ -109,7 +109,7 @@ class Splice {
 
   closed(): void {
     if (--this.#open > 0) return;
-    this.#draining.removeEventListener("abort", this.drain);
+    this.#draining.delete(this.drain);
     this.#resolve();
   }
 

@@ -292,6 +292,38 @@ t.test("a close that comes in two parts, one on either side of CONNECTED, reache
   t.same(closed, { code: 4001, reason: "bye" });
 });
 
+t.test("an answer to a ping of the gateway's own that comes in two parts does not reach the container", async (t) => {
+  const stand = await openStand(t);
+  let said = Buffer.alloc(0);
+  const address = await openRawContainer(t, (socket) => {
+    socket.once("data", (head: Buffer) => {
+      socket.write(switching(head));
+      socket.on("data", (bytes: Buffer) => (said = Buffer.concat([said, bytes])));
+    });
+  });
+  const message = Buffer.from([0x81, 0x82, 0, 0, 0, 0, 0x68, 0x69]);
+  const pong = Buffer.from([0x8a, 0x82, 1, 2, 3, 4, 5, 6]);
+  for (const [at] of pong.entries()) {
+    said = Buffer.alloc(0);
+    stand.set(ID, { kind: "coming" });
+    const client = connect(stand.port, "127.0.0.1", () => client.write(HANDSHAKE));
+    t.teardown(() => client.destroy());
+    let came = "";
+    client.on("data", (bytes: Buffer) => (came += bytes.toString("latin1")));
+    await until("it is accepted", () => came.includes("101 Switching"));
+    client.write(Buffer.concat([message, pong.subarray(0, at)]));
+    // The gateway is in this very process: it reads what has come within a few turns.
+    await turns(20);
+    stand.set(ID, { kind: "awake", address });
+    await until("CONNECTED", () => came.includes("CONNECTED"));
+    client.write(Buffer.concat([pong.subarray(at), message]));
+    await until("both messages", () => said.length >= 2 * message.length);
+    // Once it is passed on, a whole pong is as good as any.
+    t.same(said, at === 0 ? Buffer.concat([message, pong, message]) : Buffer.concat([message, message]), `cut after ${at}`);
+    client.destroy();
+  }
+});
+
 t.test("a client that ignores the container's end is cut off after a while", async (t) => {
   const stand = await openStand(t, { limits: { lingerMs: 50 } });
   for (const last of [Buffer.alloc(0), Buffer.from([0x88, 2, 3, 0xe8])]) {

@@ -3,6 +3,7 @@ import { connect, createServer, type AddressInfo, type Socket } from "node:net";
 import t, { type Test } from "tap";
 import { systemClock } from "../../clock.ts";
 import { closeFrame, shortFrame } from "../../gateway/containers/frames.ts";
+import { Draining } from "../../gateway/forward/draining.ts";
 import type { Link } from "../../gateway/forward/link.ts";
 import { openLinks, READS, type Reads } from "../../gateway/forward/reads.ts";
 import { spliceUpgraded, type Sieve } from "../../gateway/forward/upgraded.ts";
@@ -46,7 +47,7 @@ async function splice(t: Test, { reads, early = [], rest = Buffer.alloc(0), siev
   const seen = { client: Buffer.alloc(0), container: Buffer.alloc(0) };
   client.far.on("data", (chunk: Buffer) => (seen.client = Buffer.concat([seen.client, chunk])));
   container.far.on("data", (chunk: Buffer) => (seen.container = Buffer.concat([seen.container, chunk])));
-  const draining = new AbortController();
+  const draining = new Draining();
   let count = 0;
   let over = false;
   void spliceUpgraded({
@@ -56,7 +57,7 @@ async function splice(t: Test, { reads, early = [], rest = Buffer.alloc(0), siev
     rest,
     sieve,
     lease: { bytes: (n) => void (count += n) },
-    draining: draining.signal,
+    draining,
     clock: systemClock(),
     limits: { lingerMs },
   }).then(() => (over = true));
@@ -66,7 +67,7 @@ async function splice(t: Test, { reads, early = [], rest = Buffer.alloc(0), siev
     seen,
     links: { client: client.link, container: container.link },
     bytes: () => count,
-    drain: () => draining.abort(),
+    drain: () => draining.begin(),
     over: () => over,
   };
 }

@@ -9,6 +9,7 @@ import type { Answer, Decision } from "../../decision.ts";
 import { MAX_HEAD_BYTES } from "../../limits.ts";
 import { keepKeys } from "../../tls-keys.ts";
 import { secured, watchHandshakes } from "../edge-server.ts";
+import { Draining } from "../draining.ts";
 import type { Engine, EngineParts } from "../engine.ts";
 import { readEarly } from "../early-bytes.ts";
 import { linkOver } from "../link.ts";
@@ -24,11 +25,14 @@ import { watchClient } from "./watch-client.ts";
 /** How long a connection that is between two requests may stay so once this gateway is about to end: its next request may be on the way. */
 const DRAIN_IDLE_MS = 1_000;
 
+/** How often Node looks for heads that are late. */
+const CHECK_EVERY_MS = 1_000;
+
 /** The engine on Node's own HTTP server and parser, and on `http-proxy` (http-proxy-3 under that name). */
 export function openHttpProxyEngine({ decide, limits, tls, clock, log }: EngineParts): Engine {
   const proxy = openForwardRequest({ clock, limits });
   const askContainer = openAskContainer({ clock, limits });
-  const draining = new AbortController();
+  const draining = new Draining();
   const open = new Set<Promise<void>>();
   const answering = new Set<ServerResponse>();
   const upgraded = new Set<Socket>();
@@ -37,6 +41,8 @@ export function openHttpProxyEngine({ decide, limits, tls, clock, log }: EngineP
     // A body may take as long as it takes; only a head may not.
     requestTimeout: 0,
     headersTimeout: limits.headersTimeoutMs,
+    // By itself Node looks every 30 s.
+    connectionsCheckingInterval: Math.min(limits.headersTimeoutMs, CHECK_EVERY_MS),
     keepAliveTimeout: limits.keepAliveTimeoutMs,
     maxHeaderSize: MAX_HEAD_BYTES,
     insecureHTTPParser: false,
@@ -60,7 +66,7 @@ export function openHttpProxyEngine({ decide, limits, tls, clock, log }: EngineP
   });
 
   const close = async () => {
-    draining.abort();
+    draining.begin();
     const closed = new Promise<void>((resolve) => void server.close(() => resolve()));
     server.closeAllConnections();
     handshakes.destroy();
@@ -75,7 +81,7 @@ export function openHttpProxyEngine({ decide, limits, tls, clock, log }: EngineP
     drain: async (ms) => {
       // The listener alone: Node's own would cut off whoever is between two requests, and may be sending the next.
       if (server.listening) NetServer.prototype.close.call(server);
-      draining.abort();
+      draining.begin();
       for (const response of answering) response.shouldKeepAlive = false;
       const enough = new AbortController();
       const over = lastRequests(Math.min(ms, DRAIN_IDLE_MS), enough.signal).then(() => enough.abort());
@@ -113,7 +119,7 @@ export function openHttpProxyEngine({ decide, limits, tls, clock, log }: EngineP
       answering.delete(response);
     });
     response.once("finish", () => dropRest(request));
-    if (draining.signal.aborted) response.shouldKeepAlive = false;
+    if (draining.begun) response.shouldKeepAlive = false;
     try {
       const decision = await decided(request, signal, false);
       if (decision.kind === "answer") sendAnswer(response, decision.answer);
@@ -139,11 +145,11 @@ export function openHttpProxyEngine({ decide, limits, tls, clock, log }: EngineP
         const { forward, lease } = decision;
         await acceptWebSocket(
           { askContainer, clock, log, limits },
-          { asked: askedOf(request), client, early: early.take(), forward, lease, draining: draining.signal },
+          { asked: askedOf(request), client, early: early.take(), forward, lease, draining },
         );
       } else {
         const { forward, lease } = decision;
-        await transparentUpgrade({ clock, limits }, { request, client, early, forward, lease, signal, draining: draining.signal });
+        await transparentUpgrade({ clock, limits }, { request, client, early, forward, lease, signal, draining });
       }
     } catch (error) {
       if (signal.aborted) return;

@@ -4,6 +4,7 @@ import type { Clock } from "../../../clock.ts";
 import { Fault } from "../../../fault.ts";
 import type { Forward, HeaderLine, Lease } from "../../decision.ts";
 import type { GatewayLimits } from "../../limits.ts";
+import type { Draining } from "../draining.ts";
 import type { EarlyBytes } from "../early-bytes.ts";
 import { namesOf, travelling } from "../header-lines.ts";
 import { linkOver, type Link } from "../link.ts";
@@ -19,8 +20,7 @@ export type UpgradeExchange = {
   forward: Forward;
   lease: Lease;
   signal: AbortSignal;
-  /** Aborts when this gateway is about to end. */
-  draining: AbortSignal;
+  draining: Draining;
 };
 
 type Parts = { clock: Clock; limits: Pick<GatewayLimits, "connectTimeoutMs" | "probeAfterMs" | "lingerMs"> };

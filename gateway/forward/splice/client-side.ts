@@ -143,7 +143,7 @@ export class ClientSide implements LinkUser, Ticking {
 
   /** Whether the connection ends with the answer that is about to begin. */
   closing(persistent: boolean): boolean {
-    return !persistent || this.#ended || this.parts.draining.aborted;
+    return !persistent || this.#ended || this.parts.draining.begun;
   }
 
   /** The answer was sent as a whole. */
@@ -286,7 +286,7 @@ export class ClientSide implements LinkUser, Ticking {
     if (this.#ended) return this.#close();
     this.#state = "head";
     const { ticker, limits } = this.parts;
-    this.#deadline = ticker.now + (this.parts.draining.aborted ? DRAIN_IDLE_MS : limits.keepAliveTimeoutMs);
+    this.#deadline = ticker.now + (this.parts.draining.begun ? DRAIN_IDLE_MS : limits.keepAliveTimeoutMs);
   }
 
   #startHeadClock(): void {

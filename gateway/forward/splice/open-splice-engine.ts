@@ -1,6 +1,7 @@
 import type { Socket } from "node:net";
 import { openHttp1 } from "../../http1/open-http1.ts";
 import { openEdgeServer, watchHandshakes } from "../edge-server.ts";
+import { Draining } from "../draining.ts";
 import type { Engine, EngineParts } from "../engine.ts";
 import type { Link } from "../link.ts";
 import { openLinks } from "../reads.ts";
@@ -14,7 +15,7 @@ export function openSpliceEngine({ decide, limits, reads, tls, clock, log }: Eng
   const ticker = openTicker(clock);
   const pool = openPool({ ticker, idleMs: limits.upstreamIdleMs });
   const links = openLinks(reads);
-  const draining = new AbortController();
+  const draining = new Draining();
   const clients = new Set<ClientSide>();
   const upgraded = new Map<Link, Promise<void>>();
   let whenEmpty = () => {};
@@ -28,7 +29,7 @@ export function openSpliceEngine({ decide, limits, reads, tls, clock, log }: Eng
     links,
     pool,
     ticker,
-    draining: draining.signal,
+    draining,
     upgraded: (link, over) => {
       const done = over
         .catch((error: unknown) => log.error({ err: error }, "A WebSocket failed in a way that nobody foresaw"))
@@ -77,7 +78,7 @@ export function openSpliceEngine({ decide, limits, reads, tls, clock, log }: Eng
   const handshakes = watchHandshakes(server, tls, left);
 
   const close = async () => {
-    draining.abort();
+    draining.begin();
     const closed = server.listening ? new Promise<void>((resolve) => void server.close(() => resolve())) : Promise.resolve();
     for (const { link } of clients) link.destroy();
     for (const link of upgraded.keys()) link.destroy();
@@ -91,7 +92,7 @@ export function openSpliceEngine({ decide, limits, reads, tls, clock, log }: Eng
     server,
     drain: async (ms) => {
       if (server.listening) server.close();
-      draining.abort();
+      draining.begin();
       for (const side of clients) side.drain();
       const enough = new AbortController();
       await Promise.race([allGone().then(() => enough.abort()), clock.sleep(ms, enough.signal).catch(() => undefined)]);

@@ -3,6 +3,7 @@ import type { Log } from "../../../log.ts";
 import type { Decide } from "../../decision.ts";
 import type { Http1 } from "../../http1/open-http1.ts";
 import type { GatewayLimits } from "../../limits.ts";
+import type { Draining } from "../draining.ts";
 import type { Link } from "../link.ts";
 import type { OpenLinks } from "../reads.ts";
 import type { Pool } from "./pool.ts";
@@ -18,8 +19,7 @@ export type SpliceParts = {
   links: OpenLinks;
   pool: Pool;
   ticker: Ticker;
-  /** Aborts when this gateway is about to end. */
-  draining: AbortSignal;
+  draining: Draining;
   /** Keeps a connection that was upgraded among those that end with the engine, until `over` settles. */
   upgraded(link: Link, over: Promise<void>): void;
 };

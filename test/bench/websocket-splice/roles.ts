@@ -1,6 +1,7 @@
 /** The processes of `test/bench/websocket-splice.ts`: `node roles.ts ROLE …`; each has its core to itself or with the other load. */
 import { connect, createServer, type Socket } from "node:net";
 import { systemClock } from "../../../clock.ts";
+import { Draining } from "../../../gateway/forward/draining.ts";
 import { type Link } from "../../../gateway/forward/link.ts";
 import { openLinks, type Reads } from "../../../gateway/forward/reads.ts";
 import { spliceUpgraded } from "../../../gateway/forward/upgraded.ts";
@@ -21,7 +22,7 @@ else await idle(numbers[0] ?? 0, numbers[1] ?? 0);
 function proxy(reads: Reads, port: number, upstream: number): void {
   const links = openLinks(reads);
   const clock = systemClock();
-  const draining = new AbortController().signal;
+  const draining = new Draining();
   createServer({ allowHalfOpen: true, pauseOnConnect: true, noDelay: true }, (socket) => {
     const client = links.accept(socket);
     const container = links.connect({ port: upstream, host: "127.0.0.1", allowHalfOpen: true, noDelay: true });
