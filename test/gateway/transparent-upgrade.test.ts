@@ -1,10 +1,11 @@
-import { createServer } from "node:http";
+import { createServer, request, type IncomingMessage } from "node:http";
 import { connect } from "node:net";
 import t from "tap";
 import { WebSocket, WebSocketServer } from "ws";
 import { bodyOf, exchange, get, ID, listen, openContainer, openRawContainer, openStand, PATH, until, WS_PATH } from "./stand.ts";
 
 const UPGRADE = ["Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="];
+const HEADERS = { connection: "Upgrade", upgrade: "websocket", "sec-websocket-version": "13", "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==" };
 /** `get` without its `Connection: close`. */
 const upgrade = (path: string, lines = UPGRADE) => get(path, lines).replace("Connection: close", "Connection: Upgrade, x-foo\r\nX-Foo: 1");
 
@@ -86,6 +87,26 @@ t.test("the container's own refusal reaches the client", async (t) => {
     t.match(answer, /set-cookie: a=1\r\n[^]*set-cookie: b=2\r\n/i);
     t.match(answer, /forbidden/);
     t.notMatch(answer, /datagrok-error/);
+  }
+  await until("nothing is left", () => stand.uses.get(ID)?.streams === 0);
+});
+
+t.test("a refusal by a container that keeps its connection is whole by its own framing, and not waited for longer", async (t) => {
+  const stand = await openStand(t);
+  for (const [framing, body] of [
+    ["Content-Length: 9", "forbidden"],
+    ["Transfer-Encoding: chunked", "9\r\nforbidden\r\n0\r\n\r\n"],
+  ] as const) {
+    // It answers and says nothing more; nor does it close.
+    const address = await openRawContainer(t, (socket) =>
+      socket.once("data", () => socket.write(`HTTP/1.1 403 Forbidden\r\nConnection: keep-alive\r\n${framing}\r\n\r\n${body}`)),
+    );
+    stand.set(ID, { kind: "awake", address });
+    const asked = request({ port: stand.port, path: PATH, headers: { ...HEADERS, authorization: "token" }, agent: false }).end();
+    const received = await new Promise<IncomingMessage>((resolve) => void asked.once("response", resolve));
+    t.equal(received.statusCode, 403);
+    t.equal((await bodyOf(received)).toString(), "forbidden", framing);
+    t.ok(received.complete, framing);
   }
   await until("nothing is left", () => stand.uses.get(ID)?.streams === 0);
 });
