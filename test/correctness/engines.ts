@@ -5,7 +5,13 @@ export type ProbedEngine = { forwarder: Forwarder; cannot: Readonly<Record<strin
 
 /** A row that is declared here and passes fails the test as well as one that is not and does not: so the page stays true. */
 export const ENGINES: readonly ProbedEngine[] = [
-  { forwarder: "splice", cannot: {} },
+  {
+    forwarder: "splice",
+    cannot: {
+      "half-close-pipelined": "the end of the client's sending ends the connection behind the answer under way",
+      "half-close-slow": "who has ended and is then told nothing for 50 ms cannot be told from who has left, and counts as gone",
+    },
+  },
   {
     forwarder: "http-proxy",
     cannot: {
@@ -15,11 +21,12 @@ export const ENGINES: readonly ProbedEngine[] = [
       "too-many-lines": "lines are not counted",
       "request-line": "Node's parser takes several spaces for one",
       "head-untouched": "Node writes lines of one name together, under the first one's spelling",
-      "head-never-ends": "Node looks for overdue heads twice a minute only, so that one may last half a minute longer",
       "expect-end-to-end": "the 100 is the gateway's own, and comes when the container is connected",
       "expect-refused": "the 100 is said before the container sees the head",
       "request-trailers": "Node's server and client frame bodies anew",
       "half-close": "Node's server takes the end of the client's sending for its leaving",
+      "half-close-pipelined": "Node's server takes the end of the client's sending for its leaving",
+      "half-close-slow": "Node's server takes the end of the client's sending for its leaving",
       "chunks-untouched": "Node frames the body anew",
       "early-hints": "the library does not pass them on",
       interim: "the library does not pass them on",

@@ -14,7 +14,10 @@ export type Peer = {
 
 const LIBRARIES = join(import.meta.dirname, "../../bench/proxy/peers/node_modules");
 
-/** Each as an operator would set it up for containers: nothing buffered, WebSockets allowed, the peer's address told. */
+/**
+ * Each as an operator would set it up for containers: nothing buffered, WebSockets allowed, the peer's address told. Caddy finds out by itself
+ * what to stream; told to, it keeps on with requests whose clients have left.
+ */
 export const PROGRAMS: readonly Peer[] = [
   library("http-proxy"),
   library("http-proxy-3"),
@@ -102,9 +105,7 @@ function caddy(port: number, upstream: number): string {
 }
 http://:${port} {
   bind 127.0.0.1
-  reverse_proxy 127.0.0.1:${upstream} {
-    flush_interval -1
-  }
+  reverse_proxy 127.0.0.1:${upstream}
 }
 `;
 }

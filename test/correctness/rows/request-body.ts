@@ -169,6 +169,34 @@ export const REQUEST_BODY: readonly Row[] = [
     },
   },
   {
+    id: "half-close-pipelined",
+    asks: "A client that ends its sending side behind several requests gets all answers",
+    section: "RFC 9112 §9.3.2, §9.6",
+    probe: async (proxy) => {
+      const client = await dial(proxy);
+      client.socket.end(headFor(proxy, "/1") + headFor(proxy, "/2"));
+      await answered(client, ["GET", "GET"]);
+      const said = answersOf(client, ["GET", "GET"]).responses.filter(({ status }) => status >= 200);
+      return judge(`answers: ${said.map(({ status }) => status).join(", ") || "none"}`, { both: said.length === 2 });
+    },
+  },
+  {
+    id: "half-close-slow",
+    asks: "A client that ends its sending side also gets an answer that pauses for a third of a second within its body",
+    section: "RFC 9112 §9.6",
+    probe: async (proxy) => {
+      proxy.container.onRequest((link) => {
+        link.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfi");
+        setTimeout(() => link.send("ne"), 333);
+      });
+      const client = await dial(proxy);
+      client.socket.end(headFor(proxy, "/"));
+      await answered(client);
+      const { last } = answersOf(client);
+      return judge(`${last.start}: ${last.body}`, { "the whole answer": last.whole && last.body === "fine" });
+    },
+  },
+  {
     id: "pipelined",
     asks: "Requests sent at once on one connection are answered in their order, each reaching the container once",
     section: "RFC 9112 §9.3.2",
