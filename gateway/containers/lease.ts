@@ -63,9 +63,13 @@ export function openLeases(parts: { directory: Directory; hold: Hold; clock: Clo
         streams = now;
       };
 
+      /** Made only where something is waited for: who has been released no longer waits. */
+      let over: AbortController | undefined;
+      const whileWanted = () => AbortSignal.any([asked.signal, (over ??= new AbortController()).signal]);
+
       const claim = async (from: ContainerView) => {
         use(isAwake(from) ? 1 : 0);
-        const found: Found = await hold.wait({ view: from, caller, until, signal: asked.signal });
+        const found: Found = await hold.wait({ view: from, caller, until, signal: whileWanted() });
         use(1);
         if (found.held) woken = { start: found.start };
         return found.address;
@@ -75,7 +79,7 @@ export function openLeases(parts: { directory: Directory; hold: Hold; clock: Clo
         target: () => (view.standing.kind === "awake" ? view.standing.address : claim(view)),
         lost: async (target) => {
           const refused = keyOfTarget(target);
-          const { signal } = asked;
+          const signal = whileWanted();
           const now = await directory.find(id, caller, signal);
           if (now === undefined) throw new Fault("CONTAINER_NOT_FOUND", "The container was removed");
           if (isElsewhere(now, refused)) return claim(now);
@@ -98,6 +102,7 @@ export function openLeases(parts: { directory: Directory; hold: Hold; clock: Clo
         release: () => {
           if (released) return;
           released = true;
+          over?.abort();
           count(id, { open: -open, streams: -streams });
         },
         woken: () => woken,

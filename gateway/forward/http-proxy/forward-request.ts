@@ -9,6 +9,7 @@ import type { GatewayLimits } from "../../limits.ts";
 import { brokeOff, unreachable } from "../dial.ts";
 import { namesOf, travelling } from "../header-lines.ts";
 import { openAgents } from "./agents.ts";
+import { startExchangeLimits, type ExchangeLimits } from "./exchange-limits.ts";
 import { isRepeatable, sendBody, writeHead } from "./outgoing-request.ts";
 import { sendAnswer } from "../send-answer.ts";
 
@@ -36,7 +37,10 @@ type Outcome = { kind: "answered" } | { kind: "refused" | "stale" | "failed"; fa
  * client's, and reports failures; what travels is written here, because the library resolves `..` in a path, passes hop-by-hop
  * headers on and leaves a client hanging when the container dies within a body.
  */
-export function openForwardRequest(parts: { clock: Clock; limits: Pick<GatewayLimits, "connectTimeoutMs" | "upstreamIdleMs"> }): ForwardRequest {
+export function openForwardRequest(parts: {
+  clock: Clock;
+  limits: Pick<GatewayLimits, "connectTimeoutMs" | "upstreamIdleMs" | "idleTimeoutMs" | "totalTimeoutMs">;
+}): ForwardRequest {
   const { clock, limits } = parts;
   const proxy = new ProxyServer({ selfHandleResponse: true, connectTimeout: limits.connectTimeoutMs });
   proxy.on("error", () => undefined);
@@ -44,27 +48,37 @@ export function openForwardRequest(parts: { clock: Clock; limits: Pick<GatewayLi
 
   return {
     forward: async (exchange) => {
-      const { forward, lease, response } = exchange;
+      const { forward, response } = exchange;
+      const within = startExchangeLimits(clock, limits);
+      const lease = counted(exchange.lease, within);
+      const limited = { ...exchange, lease, within };
+      const late = Promise.withResolvers<never>();
+      late.promise.catch(() => undefined);
+      within.onLate(late.reject);
       try {
-        const target = await lease.target();
+        const target = await Promise.race([lease.target(), late.promise]);
         const { pooled, fresh } = agents.of(target);
-        let outcome = await attempt(exchange, target, pooled);
-        if (outcome.kind === "stale") outcome = await attempt(exchange, target, fresh);
-        if (outcome.kind === "refused") outcome = await attempt(exchange, await lease.lost(target), fresh);
+        let outcome = await attempt(limited, target, pooled);
+        if (outcome.kind === "stale") outcome = await attempt(limited, target, fresh);
+        if (outcome.kind === "refused") {
+          within.onLate(late.reject);
+          outcome = await attempt(limited, await Promise.race([lease.lost(target), late.promise]), fresh);
+        }
         if (outcome.kind !== "answered") throw outcome.fault;
       } catch (error) {
         if (exchange.signal.aborted) return;
         if (!(error instanceof Fault)) throw error;
         sendAnswer(response, forward.answerTo(error));
       } finally {
+        within.stop();
         lease.release();
       }
     },
     close: agents.close,
   };
 
-  function attempt(exchange: HttpExchange, target: Target, agent: Agent): Promise<Outcome> {
-    const { request, response, forward, lease, signal } = exchange;
+  function attempt(exchange: HttpExchange & { within: ExchangeLimits }, target: Target, agent: Agent): Promise<Outcome> {
+    const { request, response, forward, lease, signal, within } = exchange;
     if (signal.aborted) return Promise.reject(signal.reason as Error);
     return new Promise((resolve) => {
       const clocks: (() => void)[] = [];
@@ -81,15 +95,20 @@ export function openForwardRequest(parts: { clock: Clock; limits: Pick<GatewayLi
         const fail = (error: Error) => {
           if (answered) return;
           request.unpipe(sent);
-          if (!connected) settle({ kind: "refused", fault: unreachable(error) });
-          else if (error instanceof Fault) settle({ kind: "failed", fault: error });
+          if (error instanceof Fault) settle({ kind: "failed", fault: error });
+          else if (!connected) settle({ kind: "refused", fault: unreachable(error) });
           else settle({ kind: sent.reusedSocket && isRepeatable(request) ? "stale" : "failed", fault: brokeOff(error) });
         };
         const begin = () => {
           connected = true;
           connectMs = sent.reusedSocket ? 0 : clock.monotonic() - begun;
+          within.flows(true);
           sendBody(exchange, sent);
         };
+        within.onLate((fault) => {
+          if (answered) response.destroy();
+          else sent.destroy(fault);
+        });
 
         writeHead(sent, request, forward);
         sent.once("socket", (socket) => {
@@ -104,6 +123,7 @@ export function openForwardRequest(parts: { clock: Clock; limits: Pick<GatewayLi
         // The wait for the response begins when the container has the whole request.
         sent.once("finish", () => {
           if (answered) return;
+          within.flows(false);
           clocks.push(
             clock.after(forward.headTimeoutMs, () => sent.destroy(new Fault("RESPONSE_TIMED_OUT", "The container did not answer in time"))),
           );
@@ -112,6 +132,7 @@ export function openForwardRequest(parts: { clock: Clock; limits: Pick<GatewayLi
         sent.once("close", () => fail(new Error("closed without a response")));
         sent.once("response", (received: IncomingMessage) => {
           answered = true;
+          within.flows(true);
           // The limit is on the head: what follows may take as long as it takes.
           for (const cancel of clocks.splice(0)) cancel();
           try {
@@ -145,6 +166,17 @@ export function openForwardRequest(parts: { clock: Clock; limits: Pick<GatewayLi
       proxy.web(asked, response, options, () => undefined);
     });
   }
+}
+
+/** The same lease, whose bytes keep the exchange from counting as idle. */
+function counted(lease: Lease, within: ExchangeLimits): Lease {
+  return {
+    ...lease,
+    bytes: (n) => {
+      within.alive();
+      lease.bytes(n);
+    },
+  };
 }
 
 /**

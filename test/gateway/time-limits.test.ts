@@ -1,0 +1,108 @@
+import { request, type ClientRequest, type IncomingMessage, type RequestListener, type ServerResponse } from "node:http";
+import { once } from "node:events";
+import { connect } from "node:net";
+import t, { type Test } from "tap";
+import { FORWARDERS, type Forwarder } from "../../gateway/forward/engine.ts";
+import type { GatewayLimits } from "../../gateway/limits.ts";
+import { bodyOf, exchange, get, ID, openContainer, openStand, PATH } from "./stand.ts";
+
+async function openLimited(t: Test, forwarder: Forwarder, limits: Partial<GatewayLimits>, listener: RequestListener) {
+  const stand = await openStand(t, { forwarder, limits });
+  const { address } = await openContainer(t, listener);
+  stand.set(ID, { kind: "awake", address });
+  return stand;
+}
+
+function post(port: number): ClientRequest {
+  const headers = { authorization: "token", "transfer-encoding": "chunked" };
+  // Who waits for the answer is told as well.
+  return request({ port, host: "127.0.0.1", path: PATH, method: "POST", headers, agent: false }).on("error", () => undefined);
+}
+
+/** The answer to a request whose body is sent as `send` does, and its body; or why there is none. */
+async function answerTo(sent: ClientRequest): Promise<{ status: number | undefined; body: string } | "cut"> {
+  try {
+    const [answer] = (await once(sent, "response")) as [IncomingMessage];
+    return { status: answer.statusCode, body: (await bodyOf(answer)).toString() };
+  } catch {
+    return "cut";
+  }
+}
+
+/** Writes a little every now and then, and ends after `times`. */
+function drip(to: ClientRequest | ServerResponse, everyMs: number, times: number): void {
+  to.write("x");
+  if (times === 0) return void to.end();
+  setTimeout(() => void (to.destroyed || drip(to, everyMs, times - 1)), everyMs);
+}
+
+for (const forwarder of FORWARDERS) {
+  t.test(`${forwarder}: a response that falls silent is cut off; one that drips is not`, async (t) => {
+    const silent = await openLimited(t, forwarder, { idleTimeoutMs: 300 }, (_request, response) => void response.write("begun"));
+    const sent = post(silent.port);
+    sent.end();
+    t.equal(await answerTo(sent), "cut");
+    const dripping = await openLimited(t, forwarder, { idleTimeoutMs: 300 }, (_request, response) => drip(response, 100, 9));
+    const other = post(dripping.port);
+    other.end();
+    t.match(await answerTo(other), { status: 200, body: "x".repeat(10) });
+  });
+
+  t.test(`${forwarder}: a request body that falls silent is answered 504; one that drips is not`, async (t) => {
+    const stand = await openLimited(
+      t,
+      forwarder,
+      { idleTimeoutMs: 300 },
+      (request, response) =>
+        void bodyOf(request).then(
+          (body) => response.end(body),
+          () => undefined,
+        ),
+    );
+    const sent = post(stand.port);
+    sent.write("begun");
+    const answer = await answerTo(sent);
+    t.match(answer, { status: 504, body: /datagrok-error/ });
+    sent.destroy();
+    const other = post(stand.port);
+    drip(other, 100, 9);
+    t.match(await answerTo(other), { status: 200, body: "x".repeat(10) });
+  });
+
+  t.test(`${forwarder}: a container that thinks is not idle: it has its own limit`, async (t) => {
+    const stand = await openLimited(
+      t,
+      forwarder,
+      { idleTimeoutMs: 200 },
+      (_request, response) => void setTimeout(() => response.end("thought"), 700),
+    );
+    t.match(await exchange(stand.port, get(PATH)), /thought$/);
+  });
+
+  t.test(`${forwarder}: an exchange that takes too long in all ends, whatever flows`, async (t) => {
+    const stand = await openLimited(t, forwarder, { totalTimeoutMs: 400 }, (_request, response) => drip(response, 50, 100));
+    const sent = post(stand.port);
+    sent.end();
+    t.equal(await answerTo(sent), "cut");
+    const thinking = await openLimited(t, forwarder, { totalTimeoutMs: 400 }, () => undefined);
+    const other = post(thinking.port);
+    other.end();
+    t.match(await answerTo(other), { status: 504 });
+    const asleep = await openLimited(t, forwarder, { totalTimeoutMs: 400 }, () => undefined);
+    asleep.set(ID, { kind: "coming" });
+    const waiting = post(asleep.port);
+    waiting.end();
+    t.match(await answerTo(waiting), { status: 504 });
+    t.equal(asleep.uses.get(ID)?.open, 0, "and nothing counts as open");
+    t.equal(asleep.watchers(ID), 0, "or waits any longer");
+  });
+
+  t.test(`${forwarder}: a head that does not come in time ends its connection`, async (t) => {
+    const stand = await openLimited(t, forwarder, { headersTimeoutMs: 300 }, (_request, response) => response.end());
+    const socket = connect(stand.port, "127.0.0.1");
+    t.teardown(() => socket.destroy());
+    socket.write("GET / HTTP/1.1\r\nHost: stand");
+    socket.resume();
+    await once(socket, "close");
+  });
+}
