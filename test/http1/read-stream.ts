@@ -100,7 +100,8 @@ export function readStream(side: Side, pieces: readonly Buffer[]): Outcome {
   return done(opened === undefined && !side.begun ? "done" : "waits");
 }
 
-export function readRequests(http1: Http1, pieces: readonly Buffer[]): Outcome {
+/** `untilClosed`: nothing is read behind a request that asks for the connection to end. */
+export function readRequests(http1: Http1, pieces: readonly Buffer[], untilClosed = false): Outcome {
   const reader = http1.requests();
   return readStream(
     sideOf(reader, () => {
@@ -109,7 +110,7 @@ export function readRequests(http1: Http1, pieces: readonly Buffer[]): Outcome {
         seen: { method: head.method, target: head.target, lines: linesOf(head, "request"), body: "", trailers: [], complete: false },
         sent: head.write(head.target, EDITS),
         body: { kind: head.bodyKind, length: head.bodyLength },
-        last: false,
+        last: untilClosed && !head.persistent,
       };
     }),
     pieces,
