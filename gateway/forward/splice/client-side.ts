@@ -51,6 +51,7 @@ export class ClientSide implements LinkUser, Ticking {
   /** Whether `#deadline` is for a head that has begun. */
   #headClock = false;
   #closeAfterDrop = false;
+  #backlogSeen = 0;
 
   constructor(link: Link, parts: SpliceParts, forget: (side: ClientSide) => void) {
     this.link = link;
@@ -306,12 +307,28 @@ export class ClientSide implements LinkUser, Ticking {
 
   /** A time limit of the connection's own has passed. */
   #late(): void {
+    const begun = this.#state === "head" && this.#headClock && this.#reader.begun;
+    if (!begun && this.#stillTakes()) {
+      const { ticker, limits } = this.parts;
+      this.#deadline = ticker.now + (this.#state === "head" ? limits.keepAliveTimeoutMs : limits.lingerMs);
+      return;
+    }
     this.#deadline = NEVER;
-    if (this.#state === "head" && this.#headClock && this.#reader.begun) {
+    if (begun) {
       this.#state = "wait";
       this.answer(refusalAnswer(408, "The head of the request did not come in time"), true);
     } else if (this.#state === "head") this.#close();
     else this.link.destroy();
+  }
+
+  /** What was sent already waits to be taken: a client that is slow is not silent, unless it takes nothing for as long as an exchange may idle. */
+  #stillTakes(): boolean {
+    const { backlog } = this.link;
+    if (backlog === 0) return false;
+    const { ticker, limits } = this.parts;
+    if (backlog !== this.#backlogSeen) this.lastByteAt = ticker.now;
+    this.#backlogSeen = backlog;
+    return limits.idleTimeoutMs === 0 || ticker.now - this.lastByteAt < limits.idleTimeoutMs;
   }
 
   #close(): void {

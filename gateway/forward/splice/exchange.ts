@@ -283,7 +283,11 @@ export class Exchange implements Asked {
     this.#end();
     if (container !== undefined) {
       container.exchange = undefined;
-      if (this.#target !== undefined && lease !== undefined) client.parts.pool.put(container, this.#target, lease.whenGone);
+      if (container.link.backlog > 0) {
+        // It answered before it took the whole request, and nobody knows when it will: no other has to wait for that, and neither has the client.
+        container.destroy();
+        client.resume();
+      } else if (this.#target !== undefined && lease !== undefined) client.parts.pool.put(container, this.#target, lease.whenGone);
     }
     client.exchangeOver(this.closing);
   }
