@@ -30,7 +30,8 @@ export class Link {
   #error: Error | undefined;
   #owesDrain = false;
   #sentNow = 0;
-  readonly #encrypted: boolean;
+  /** Where what is to be sent at once is put together; undefined where only the stream may send. */
+  readonly #scratch: Buffer | undefined;
   /** For each write of lent memory, in order: how it is given back. */
   readonly #lent: ((() => void) | undefined)[] = [];
   /**
@@ -39,13 +40,13 @@ export class Link {
    */
   lend: (() => () => void) | undefined;
 
-  /** Nothing is read before `resume`. The socket that `open` makes tells a `volatile` link's user of its bytes by itself. */
-  constructor(open: (link: Link) => Socket, volatile: boolean) {
-    this.volatile = volatile;
+  /** Nothing is read before `resume`. With `scratch`, memory for what is sent at once, the link is `volatile`, and the socket that `open` makes tells its user of bytes by itself. */
+  constructor(open: (link: Link) => Socket, scratch?: Buffer) {
+    this.volatile = scratch !== undefined;
     const socket = open(this);
     this.socket = socket;
-    this.#encrypted = "encrypted" in socket;
-    if (!volatile) socket.on("data", (chunk: Buffer) => this.user.onBytes(chunk)).pause();
+    this.#scratch = scratch;
+    if (!this.volatile) socket.on("data", (chunk: Buffer) => this.user.onBytes(chunk)).pause();
     socket.on("end", () => this.user.onEnd());
     socket.on("drain", () => this.user.onDrain());
     socket.on("error", (error) => void (this.#error ??= error));
@@ -91,8 +92,7 @@ export class Link {
     const { socket } = this;
     if (!socket.writable) return true;
     if (from === undefined || !from.volatile) return socket.write(chunk);
-    const sent = this.#encrypted ? 0 : writeNow(socket, chunk);
-    this.#sentNow += sent;
+    const sent = this.#sendNow(chunk, chunk.length);
     if (sent === chunk.length) return true;
     const rest = sent === 0 ? chunk : chunk.subarray(sent);
     if (from.lend === undefined || rest.length <= COPIED_BYTES) return socket.write(Buffer.from(rest));
@@ -104,9 +104,19 @@ export class Link {
     return !waits;
   }
 
-  /** The same for text of one byte a character. */
-  sendText(latin1: string): boolean {
-    return this.socket.writable ? this.socket.write(latin1, "latin1") : true;
+  /** The same for text of one byte a character, and for the bytes behind it, which are copied. */
+  sendText(latin1: string, body?: Buffer): boolean {
+    const { socket } = this;
+    if (!socket.writable) return true;
+    const scratch = this.#scratch;
+    const length = body === undefined ? latin1.length : latin1.length + body.length;
+    if (scratch === undefined || length > scratch.length) {
+      if (body === undefined) return socket.write(latin1, "latin1");
+      return socket.write(together(Buffer.allocUnsafe(length), latin1, body));
+    }
+    together(scratch, latin1, body);
+    const sent = this.#sendNow(scratch, length);
+    return sent === length || socket.write(Buffer.from(scratch.subarray(sent, length)));
   }
 
   /** Sends nothing more; what waits still leaves. */
@@ -125,6 +135,14 @@ export class Link {
     else socket.resetAndDestroy();
   }
 
+  /** How many bytes the system took at once. */
+  #sendNow(bytes: Buffer, length: number): number {
+    if (this.#scratch === undefined) return 0;
+    const sent = writeNow(this.socket, bytes, length);
+    this.#sentNow += sent;
+    return sent;
+  }
+
   readonly #onSent = () => {
     this.#lent.shift()?.();
     if (!this.#owesDrain || this.socket.writableLength > 0) return;
@@ -135,5 +153,11 @@ export class Link {
 
 /** A link over a socket that somebody else opened and nobody reads yet. */
 export function linkOver(socket: Socket): Link {
-  return new Link(() => socket, false);
+  return new Link(() => socket);
+}
+
+function together(into: Buffer, latin1: string, body: Buffer | undefined): Buffer {
+  into.write(latin1, 0, "latin1");
+  body?.copy(into, latin1.length);
+  return into;
 }

@@ -25,21 +25,22 @@ const MOST_SPARE = 1;
 
 export function openLinks(reads: Reads): OpenLinks {
   if (reads === "events") {
-    return { accept: (socket) => new Link(() => socket, false), connect: (options) => new Link(() => connectPlainly(options).socket, false) };
+    return { accept: (socket) => new Link(() => socket), connect: (options) => new Link(() => connectPlainly(options).socket) };
   }
   const small = Buffer.allocUnsafeSlow(SMALL_BYTES);
+  const scratch = Buffer.allocUnsafeSlow(SMALL_BYTES);
   const made = (link: Link, options: object) => new Socket({ ...options, onread: intoBuffers(link, small) });
   return {
     accept: (socket) => {
       const handle = takeHandle(socket);
-      if (handle === undefined) return new Link(() => socket, false);
-      return new Link((link) => made(link, { handle, allowHalfOpen: true, manualStart: true }), true);
+      if (handle === undefined) return new Link(() => socket);
+      return new Link((link) => made(link, { handle, allowHalfOpen: true, manualStart: true }), scratch);
     },
     connect: (options) => {
       const { tls } = options;
       // Node hands out what it decrypts by events only.
-      if (tls !== undefined) return new Link(() => openSecured(options, tls), false);
-      return new Link((link) => made(link, options).connect(options), true);
+      if (tls !== undefined) return new Link(() => openSecured(options, tls));
+      return new Link((link) => made(link, options).connect(options), scratch);
     },
   };
 }

@@ -36,30 +36,24 @@ function beginAnswer(exchange: Exchange, container: ContainerSide, head: Respons
   const connection = exchange.closing ? CLOSE : asked.minorVersion === 0 ? KEEP : "";
   const edits = forward === undefined ? NO_EDITS : forward.response({ connectMs: container.connectMs, names: () => head.names() });
   const text = head.write(edits, connection, dechunk);
-  exchange.answering = true;
   exchange.answerLeft = head.bodyLength;
   exchange.awaiting = kind === "none" ? "over" : kind;
   if (dechunk) {
+    exchange.answering = true;
     client.link.sendText(text ?? head.text);
     return passBody(exchange, container, chunk, bodyAt);
   }
   const end = kind === "none" ? bodyAt : bodyEnd(exchange, container, chunk, bodyAt);
   const stop = end === -1 ? chunk.length : end;
+  // Not before: of what cannot be passed on nothing was said yet.
+  exchange.answering = true;
   let room: boolean;
   // The head as it came, with what came of the body: nothing to copy.
   if (text === undefined && head.length === bodyAt - from)
     room = client.link.send(from === 0 && stop === chunk.length ? chunk : chunk.subarray(from, stop), container.link);
-  else room = sendBoth(exchange, text ?? head.text, chunk.subarray(bodyAt, stop));
+  else room = client.link.sendText(text ?? head.text, stop === bodyAt ? undefined : chunk.subarray(bodyAt, stop));
   if (end !== -1) exchange.answerOver(stop === chunk.length && head.persistent);
   else if (!room) container.link.pause();
-}
-
-function sendBoth({ client }: Exchange, text: string, body: Buffer): boolean {
-  if (body.length === 0) return client.link.sendText(text);
-  const both = Buffer.allocUnsafe(text.length + body.length);
-  both.write(text, 0, "latin1");
-  body.copy(both, text.length);
-  return client.link.send(both);
 }
 
 function passBody(exchange: Exchange, container: ContainerSide, chunk: Buffer, at: number): void {
