@@ -216,6 +216,42 @@ t.test("the end of an answer waits for a client that reads slowly, where the con
   }
 });
 
+t.test("the last messages of a WebSocket wait for a client that reads slowly, but not for one that reads nothing", async (t) => {
+  const stand = await openStill(t, { lingerMs: 1_000 });
+  const edges: Socket[] = [];
+  stand.gateway.server.on("connection", (socket) => edges.unshift(socket));
+  let sent = 0;
+  const address = await openRawContainer(t, (socket) => {
+    socket.once("data", () => {
+      sent = 0;
+      socket.write("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+      const frame = Buffer.concat([Buffer.from([0x82, 126, 0x10, 0]), Buffer.alloc(4_096)]);
+      const goOn = () => {
+        if (edges[0]?.writableLength !== 0) return void socket.end(Buffer.from([0x88, 0]));
+        socket.write(frame, () => setImmediate(goOn));
+        sent += frame.length;
+      };
+      goOn();
+    });
+  });
+  stand.set(ID, { kind: "awake", address });
+  for (const reading of [true, false]) {
+    edges.length = 0;
+    const client = openClient(t, stand);
+    client.socket.once("data", () => client.socket.pause());
+    client.socket.write(head("GET", "/", ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13"]));
+    await until("the container has said all it had to say", () => edges[0]?.writableEnded === true);
+    t.ok((edges[0]?.writableLength ?? 0) > 0, `${edges[0]?.writableLength} bytes wait`);
+    await stand.clock.advance(5_000);
+    t.notOk(edges[0]?.destroyed);
+    if (reading) client.socket.resume();
+    else await stand.clock.advance(60_000);
+    if (reading) await until("the close has come", () => client.bytes >= sent && client.came.endsWith("\x88\0"));
+    else t.ok(edges[0]?.destroyed);
+    client.socket.destroy();
+  }
+});
+
 t.test("a client that takes nothing of what waits for it is cut off all the same", async (t) => {
   const stand = await openStill(t, { lingerMs: 1_000, idleTimeoutMs: 30_000 });
   let edge: Socket | undefined;

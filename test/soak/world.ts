@@ -59,7 +59,7 @@ export async function openWorld(reads: Reads): Promise<World> {
       while (performance.now() < end) {
         const { timers } = await ask<{ timers: number }>("timers");
         if (timers === 0 && files() <= quiet) break;
-                await new Promise((resolve) => setTimeout(resolve, 100));
+        await new Promise((resolve) => setTimeout(resolve, 100));
       }
       return { ...(await ask<Held>("held")), files: files() };
     },
