@@ -53,8 +53,14 @@ export type Lease = {
   release(): void;
 };
 
-/** Of a response that has begun: how long the connect took, and its header names, in lower case, where somebody asks. */
-export type ResponseHead = { connectMs: number; names(): readonly string[] };
+/** The head of a response, as it came. */
+export type ResponseHead = {
+  status: number;
+  /** The value of a header by its lower-case name; repeated ones joined with `, `. */
+  header(name: string): string | undefined;
+  /** In lower case. */
+  names(): readonly string[];
+};
 
 export type Forward = {
   /** The request target to send, byte for byte. */
@@ -63,8 +69,8 @@ export type Forward = {
   headTimeoutMs: number;
   /** What is changed in the request's header lines, beyond what is hop-by-hop. */
   request: HeaderEdits;
-  /** What is changed in the response's; asked when its head has come. */
-  response(received: ResponseHead): HeaderEdits;
+  /** What is changed in the response's; asked when its head has come. `connectMs`: how long the connect took, 0 where there was none. */
+  response(received: ResponseHead, connectMs: number): HeaderEdits;
   /** Turns a failure of this exchange into the answer that its caller understands. */
   answerTo(fault: Fault): Answer;
 };

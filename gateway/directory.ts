@@ -73,7 +73,7 @@ export type Directory = {
    * Faults: CONTROL_AWAY, and the cause where the container may not be woken.
    */
   wake(id: string, caller: Caller, signal: AbortSignal): Promise<void>;
-  /** Says how the container is used; cheap, and reported in batches. */
+  /** Says how the container is used; cheap, and reported in batches. Of one container always the same object may come, which changes on. */
   used(use: Use): void;
   close(): Promise<void>;
 };

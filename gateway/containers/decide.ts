@@ -1,7 +1,7 @@
 import type { Clock } from "../../clock.ts";
 import { Fault } from "../../fault.ts";
 import type { Log } from "../../log.ts";
-import type { Asked, Decide, Decision, Forward, Head, HeaderEdits, HeaderLine, ResponseHead } from "../decision.ts";
+import type { Answer, Asked, Decide, Decision, Forward, Head, HeaderEdits, HeaderLine, ResponseHead } from "../decision.ts";
 import type { ContainerView, Directory } from "../directory.ts";
 import { forwardedEdits, type ForwardedEdits } from "../forwarded.ts";
 import type { Identity } from "../identity.ts";
@@ -90,14 +90,36 @@ function checkPage({ origins }: Parts, head: Head, { from }: SignedIn): void {
 function toContainer(parts: Parts, asked: Asked, { route, who: { caller }, view, until }: Claimed): Decision {
   const { head, peer, tls } = asked;
   const lease = parts.leases.open({ view, caller, kind: head.upgrade ? "websocket" : "http", until, asked });
-  const forward: Forward = {
-    target: route.path,
-    headTimeoutMs: parts.limits.proxyRequestTimeoutMs,
-    request: parts.edits(head, peer, tls, head.header("x-user-api-key") === undefined ? ["x-user-api-key", caller.token] : undefined),
-    response: (received) => responseEdits(head, parts.origins, lease, received),
-    answerTo: (fault) => readable(head, containerAnswer(fault), parts.origins),
-  };
+  const own = head.header("x-user-api-key") === undefined ? (["x-user-api-key", caller.token] as const) : undefined;
+  const forward = new ToContainer(parts, head, lease, route.path, parts.edits(head, peer, tls, own));
   return { kind: route.kind === "proxy-ws" ? "acceptWebSocket" : "forward", forward, lease };
+}
+
+/** One is made for every request: as an object of a class it costs less than one with functions of its own. */
+class ToContainer implements Forward {
+  readonly target: string;
+  readonly headTimeoutMs: number;
+  readonly request: HeaderEdits;
+  readonly #head: Head;
+  readonly #origins: readonly string[];
+  readonly #lease: ContainerLease;
+
+  constructor({ limits, origins }: Parts, head: Head, lease: ContainerLease, path: string, edits: HeaderEdits) {
+    this.target = path;
+    this.headTimeoutMs = limits.proxyRequestTimeoutMs;
+    this.request = edits;
+    this.#head = head;
+    this.#origins = origins;
+    this.#lease = lease;
+  }
+
+  response(received: ResponseHead, connectMs: number): HeaderEdits {
+    return responseEdits(this.#head, this.#origins, this.#lease, received, connectMs);
+  }
+
+  answerTo(fault: Fault): Answer {
+    return readable(this.#head, containerAnswer(fault), this.#origins);
+  }
 }
 
 function toServer({ server, edits, limits, origins }: Parts, { head, peer, tls }: Asked, target: string): Decision {
@@ -119,12 +141,12 @@ function refusal(head: Head, kind: ContainerRoute["kind"], fault: Fault, origins
   return { kind: "answer", answer: readable(head, containerAnswer(fault), origins) };
 }
 
-function responseEdits(head: Head, origins: readonly string[], lease: ContainerLease, { connectMs, names }: ResponseHead): HeaderEdits {
+function responseEdits(head: Head, origins: readonly string[], lease: ContainerLease, received: ResponseHead, connectMs: number): HeaderEdits {
   const woken = lease.woken();
   const own: HeaderLine[] = woken === undefined ? [] : [["Server-Timing", serverTiming(woken.start, connectMs)]];
   // Most callers are no page of another origin, and need no list of names.
   if (head.header("origin") === undefined) return own.length === 0 ? NO_EDITS : { remove: [], add: own };
-  return { remove: [], add: [...own, ...originLines(head, [...names(), ...own.map(([name]) => name.toLowerCase())], origins)] };
+  return { remove: [], add: [...own, ...originLines(head, [...received.names(), ...own.map(([name]) => name.toLowerCase())], origins)] };
 }
 
 function logged(log: Log, error: unknown): Fault {

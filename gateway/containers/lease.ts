@@ -1,7 +1,7 @@
 import type { Clock } from "../../clock.ts";
 import { Fault } from "../../fault.ts";
 import type { Asked, Lease } from "../decision.ts";
-import { keyOfTarget, type ContainerView, type Directory, type StartTimes, type Use } from "../directory.ts";
+import { keyOfTarget, type ContainerView, type Directory, type StartTimes, type Target, type Use } from "../directory.ts";
 import type { Caller } from "../identity.ts";
 import type { Found, Hold } from "./hold.ts";
 
@@ -26,89 +26,123 @@ const REPORT_EVERY_MS = 1_000;
 
 type Tally = Use & { reportedAt: number };
 
+type LeaseParts = { directory: Directory; hold: Hold; clock: Clock; doubtMs: number };
+
+/** More than this many containers out of use are not kept count of. */
+const MOST_TALLIES = 10_000;
+
 /** Counts the exchanges that each container has open, and tells the directory. */
-export function openLeases(parts: { directory: Directory; hold: Hold; clock: Clock; doubtMs: number }): Leases {
-  const { directory, hold, clock, doubtMs } = parts;
+export function openLeases(parts: LeaseParts): Leases {
   const tallies = new Map<string, Tally>();
-
-  const report = (tally: Tally) => {
-    tally.reportedAt = tally.lastActive;
-    directory.used({ id: tally.id, open: tally.open, streams: tally.streams, lastActive: tally.lastActive });
-  };
-
-  const count = (id: string, by: { open: number; streams: number }): Tally => {
-    const tally = tallies.get(id) ?? { id, open: 0, streams: 0, lastActive: 0, reportedAt: 0 };
-    tally.open += by.open;
-    tally.streams += by.streams;
-    tally.lastActive = clock.now();
-    if (tally.open === 0 && tally.streams === 0) tallies.delete(id);
-    else tallies.set(id, tally);
-    report(tally);
+  const tallyOf = (id: string): Tally => {
+    const kept = tallies.get(id);
+    if (kept !== undefined) return kept;
+    if (tallies.size >= MOST_TALLIES) for (const [unused, { open, streams }] of tallies) if (open + streams === 0) tallies.delete(unused);
+    const tally = { id, open: 0, streams: 0, lastActive: 0, reportedAt: 0 };
+    tallies.set(id, tally);
     return tally;
   };
+  return { open: (claim) => new OpenLease(parts, claim, tallyOf(claim.view.id)) };
+}
 
-  return {
-    open: ({ view, caller, kind, until, asked }) => {
-      const { id } = view;
-      const open = kind === "http" ? 1 : 0;
-      let released = false;
-      let streams = isAwake(view) ? 1 : 0;
-      let woken: { start: StartTimes | undefined } | undefined;
-      let tally = count(id, { open, streams });
+class OpenLease implements ContainerLease {
+  readonly #parts: LeaseParts;
+  readonly #claim: Claim;
+  readonly #tally: Tally;
+  readonly #open: 0 | 1;
+  #streams: 0 | 1;
+  #released = false;
+  #woken: { start: StartTimes | undefined } | undefined;
+  /** Made only where something is waited for: who has been released no longer waits. */
+  #over: AbortController | undefined;
 
-      /** What waits for a container does not use it: a stop that waited for those who wait for its end would never end. */
-      const use = (now: 0 | 1) => {
-        if (released || now === streams) return;
-        tally = count(id, { open: 0, streams: now - streams });
-        streams = now;
-      };
+  constructor(parts: LeaseParts, claim: Claim, tally: Tally) {
+    this.#parts = parts;
+    this.#claim = claim;
+    this.#tally = tally;
+    this.#open = claim.kind === "http" ? 1 : 0;
+    this.#streams = isAwake(claim.view) ? 1 : 0;
+    this.#count(this.#open, this.#streams);
+  }
 
-      /** Made only where something is waited for: who has been released no longer waits. */
-      let over: AbortController | undefined;
-      const whileWanted = () => AbortSignal.any([asked.signal, (over ??= new AbortController()).signal]);
+  target(): Target | Promise<Target> {
+    const { view } = this.#claim;
+    return view.standing.kind === "awake" ? view.standing.address : this.#reach(view);
+  }
 
-      const claim = async (from: ContainerView) => {
-        use(isAwake(from) ? 1 : 0);
-        const found: Found = await hold.wait({ view: from, caller, until, signal: whileWanted() });
-        use(1);
-        if (found.held) woken = { start: found.start };
-        return found.address;
-      };
+  async lost(target: Target): Promise<Target> {
+    const { directory, clock, doubtMs } = this.#parts;
+    const { view, caller } = this.#claim;
+    const refused = keyOfTarget(target);
+    const signal = this.#whileWanted();
+    const now = await directory.find(view.id, caller, signal);
+    if (now === undefined) throw new Fault("CONTAINER_NOT_FOUND", "The container was removed");
+    if (isElsewhere(now, refused)) return this.#reach(now);
+    const better = betterView(directory, clock, now, refused, doubtMs, signal);
+    // It should be awake and is not: asking for it once more makes control look again.
+    directory.wake(view.id, caller, signal).catch(() => undefined);
+    return this.#reach(await better);
+  }
 
-      return {
-        target: () => (view.standing.kind === "awake" ? view.standing.address : claim(view)),
-        lost: async (target) => {
-          const refused = keyOfTarget(target);
-          const signal = whileWanted();
-          const now = await directory.find(id, caller, signal);
-          if (now === undefined) throw new Fault("CONTAINER_NOT_FOUND", "The container was removed");
-          if (isElsewhere(now, refused)) return claim(now);
-          const better = betterView(directory, clock, now, refused, doubtMs, signal);
-          // It should be awake and is not: asking for it once more makes control look again.
-          directory.wake(id, caller, signal).catch(() => undefined);
-          return claim(await better);
-        },
-        whenGone: (target, act) => {
-          const dialled = keyOfTarget(target);
-          return directory.watch(id, (now) => {
-            if (now === undefined || isElsewhere(now, dialled)) act();
-          });
-        },
-        bytes: () => {
-          if (released) return;
-          tally.lastActive = clock.now();
-          if (Math.abs(tally.lastActive - tally.reportedAt) >= REPORT_EVERY_MS) report(tally);
-        },
-        release: () => {
-          if (released) return;
-          released = true;
-          over?.abort();
-          count(id, { open: -open, streams: -streams });
-        },
-        woken: () => woken,
-      };
-    },
-  };
+  whenGone(target: Target, act: () => void): () => void {
+    const dialled = keyOfTarget(target);
+    return this.#parts.directory.watch(this.#claim.view.id, (now) => {
+      if (now === undefined || isElsewhere(now, dialled)) act();
+    });
+  }
+
+  bytes(): void {
+    if (this.#released) return;
+    const tally = this.#tally;
+    tally.lastActive = this.#parts.clock.now();
+    if (Math.abs(tally.lastActive - tally.reportedAt) >= REPORT_EVERY_MS) this.#report();
+  }
+
+  release(): void {
+    if (this.#released) return;
+    this.#released = true;
+    this.#over?.abort();
+    this.#count(-this.#open, -this.#streams);
+  }
+
+  woken(): { start: StartTimes | undefined } | undefined {
+    return this.#woken;
+  }
+
+  async #reach(from: ContainerView): Promise<Target> {
+    const { caller, until } = this.#claim;
+    this.#use(isAwake(from) ? 1 : 0);
+    const found: Found = await this.#parts.hold.wait({ view: from, caller, until, signal: this.#whileWanted() });
+    this.#use(1);
+    if (found.held) this.#woken = { start: found.start };
+    return found.address;
+  }
+
+  /** What waits for a container does not use it: a stop that waited for those who wait for its end would never end. */
+  #use(now: 0 | 1): void {
+    if (this.#released || now === this.#streams) return;
+    this.#count(0, now - this.#streams);
+    this.#streams = now;
+  }
+
+  #whileWanted(): AbortSignal {
+    this.#over ??= new AbortController();
+    return AbortSignal.any([this.#claim.asked.signal, this.#over.signal]);
+  }
+
+  #count(open: number, streams: number): void {
+    const tally = this.#tally;
+    tally.open += open;
+    tally.streams += streams;
+    tally.lastActive = this.#parts.clock.now();
+    this.#report();
+  }
+
+  #report(): void {
+    const tally = this.#tally;
+    tally.reportedAt = tally.lastActive;
+    this.#parts.directory.used(tally);
+  }
 }
 
 /** It may be sent to at once. */

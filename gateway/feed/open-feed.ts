@@ -89,7 +89,8 @@ export function openFeed(parts: { socketPath: string; clock: Clock; log: Log }):
       wake: async (id, caller, signal) => {
         await control.ask("/wake", { id, userId: caller.userId } satisfies WakeAsk, signal);
       },
-      used: (use) => reports.used(use),
+      // A container that is awake is not about to be stopped, or control says so first; who waits for its end waits for this.
+      used: (use) => reports.used(use, use.streams * use.open === 0 && containers.find(use.id)?.standing.kind !== "awake"),
       close,
     },
     ready: () => known.promise,

@@ -2,7 +2,8 @@ import type { Clock } from "../../clock.ts";
 import type { Use } from "../directory.ts";
 
 export type UseReports = {
-  used(use: Use): void;
+  /** The object may change on after this call; what it is when the report goes out is what counts. `soon`: somebody may wait for it. */
+  used(use: Use, soon: boolean): void;
   /** Control said something that it wants to see acknowledged, or is there again: report soon. */
   hurry(): void;
   close(): Promise<void>;
@@ -13,7 +14,7 @@ const SOON_MS = 50;
 const EVERY_MS = 1_000;
 
 /**
- * Reports use in batches: soon when a container falls out of use, since a stop may wait for it; else every second while
+ * Reports use in batches: soon where a stop may wait for it; else every second while
  * something changed. One report is under way at a time, so that an older one never overtakes a newer.
  */
 export function useReports(parts: { clock: Clock; send(uses: Use[]): Promise<void> }): UseReports {
@@ -31,7 +32,7 @@ export function useReports(parts: { clock: Clock; send(uses: Use[]): Promise<voi
       again = true;
       return sending;
     }
-    const batch = [...uses.values()].filter((use) => isOpen(use) || changed.has(use.id));
+    const batch = [...uses.values()].filter((use) => isOpen(use) || changed.has(use.id)).map(wireForm);
     changed.clear();
     sending = report(batch);
     return sending;
@@ -64,10 +65,10 @@ export function useReports(parts: { clock: Clock; send(uses: Use[]): Promise<voi
   };
 
   return {
-    used: (use) => {
-      uses.set(use.id, use);
+    used: (use, soon) => {
+      if (uses.get(use.id) !== use) uses.set(use.id, use);
       changed.add(use.id);
-      schedule(use.streams === 0 || use.open === 0 ? SOON_MS : EVERY_MS);
+      schedule(soon ? SOON_MS : EVERY_MS);
     },
     hurry: () => schedule(SOON_MS),
     close: async () => {
@@ -77,6 +78,10 @@ export function useReports(parts: { clock: Clock; send(uses: Use[]): Promise<voi
       due?.cancel();
     },
   };
+}
+
+function wireForm({ id, open, streams, lastActive }: Use): Use {
+  return { id, open, streams, lastActive };
 }
 
 function isOpen({ open, streams }: Use): boolean {

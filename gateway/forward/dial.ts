@@ -19,6 +19,8 @@ export type DialOptions<Made extends Connection> = {
   clock: Clock;
   limits: Pick<GatewayLimits, "connectTimeoutMs" | "probeAfterMs">;
   signal: AbortSignal;
+  /** Where the lease leads, where that was asked already. */
+  target?: Target;
   /** Begins a connection; how that goes, its socket's own events tell. */
   connect(options: ConnectOptions): Made;
 };
@@ -42,7 +44,7 @@ export function openSecured({ keepAliveInitialDelay, ...options }: ConnectOption
 /** Connects to where the lease leads, asking it once for a better target. Faults: CONTAINER_UNREACHABLE, and the lease's own. */
 export async function dialLease<Made extends Connection>(lease: Route, options: DialOptions<Made>): Promise<Dialled<Made>> {
   const { signal } = options;
-  const target = await unlessAborted(Promise.resolve(lease.target()), signal);
+  const target = options.target ?? (await unlessAborted(Promise.resolve(lease.target()), signal));
   try {
     return await dial(lease, target, options);
   } catch (error) {

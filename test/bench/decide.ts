@@ -2,6 +2,7 @@
  * What a decision costs: a warm, authenticated GET from its head to its lease's end, over the real cache of callers and the real
  * counting of use, without any socket. Prints nanoseconds of CPU per request, the median of several passes.
  */
+import type { Use } from "../../gateway/directory.ts";
 import { systemClock } from "../../clock.ts";
 import { openDecide } from "../../gateway/containers/decide.ts";
 import { openHold } from "../../gateway/containers/hold.ts";
@@ -30,7 +31,7 @@ const directory = {
   known: (id: string) => containers.find(id),
   watch: containers.watch,
   wake: () => Promise.resolve(),
-  used: reports.used,
+  used: (use: Use) => reports.used(use, false),
   close: () => Promise.resolve(),
 };
 const hold = openHold({ directory, clock, limit: 10 });
@@ -89,7 +90,7 @@ function execute(decision: Awaited<ReturnType<typeof decide>>): unknown {
   const { lease, forward } = decision;
   const finish = () => {
     lease.bytes(100);
-    forward.response({ connectMs: 0, names: () => [] });
+    forward.response({ status: 200, header: () => undefined, names: () => [] }, 0);
     lease.release();
   };
   const target = lease.target();

@@ -7,9 +7,10 @@ import type { Forward, Lease } from "../../decision.ts";
 import type { Target } from "../../directory.ts";
 import type { GatewayLimits } from "../../limits.ts";
 import { brokeOff, unreachable } from "../dial.ts";
-import { namesOf, travelling } from "../header-lines.ts";
+import { travelling } from "../header-lines.ts";
 import { openAgents } from "./agents.ts";
 import { startExchangeLimits, type ExchangeLimits } from "./exchange-limits.ts";
+import { responseHeadOf } from "./request-head.ts";
 import { isRepeatable, sendBody, writeHead } from "./outgoing-request.ts";
 import { sendAnswer } from "../send-answer.ts";
 
@@ -141,7 +142,7 @@ export function openForwardRequest(parts: {
             response.writeHead(
               received.statusCode ?? 502,
               received.statusMessage ?? "",
-              travelling(received.rawHeaders, forward.response({ connectMs, names: () => namesOf(received.rawHeaders) })).flat(),
+              travelling(received.rawHeaders, forward.response(responseHeadOf(received), connectMs)).flat(),
             );
           } catch (error) {
             // Not fit to be passed on, or a status that Node would not write, such as 099.
@@ -171,7 +172,10 @@ export function openForwardRequest(parts: {
 /** The same lease, whose bytes keep the exchange from counting as idle. */
 function counted(lease: Lease, within: ExchangeLimits): Lease {
   return {
-    ...lease,
+    target: () => lease.target(),
+    lost: (target) => lease.lost(target),
+    whenGone: (target, act) => lease.whenGone(target, act),
+    release: () => lease.release(),
     bytes: (n) => {
       within.alive();
       lease.bytes(n);

@@ -1,7 +1,7 @@
 import type { IncomingMessage } from "node:http";
-import type { Head } from "../../decision.ts";
+import type { Head, ResponseHead } from "../../decision.ts";
 import type { UpgradeAsked } from "../ask-upgrade.ts";
-import { travelling } from "../header-lines.ts";
+import { namesOf, travelling } from "../header-lines.ts";
 
 /**
  * True where a request is to become a WebSocket. No other protocol is ours to switch to: such a request is answered as if it had
@@ -31,4 +31,9 @@ export function askedOf(request: IncomingMessage): UpgradeAsked {
 function headerOf(request: IncomingMessage, name: string): string | undefined {
   const value = request.headers[name];
   return Array.isArray(value) ? value.join(", ") : value;
+}
+
+/** What `Forward.response` sees of a response that Node has parsed. */
+export function responseHeadOf(received: IncomingMessage): ResponseHead {
+  return { status: received.statusCode ?? 502, header: (name) => headerOf(received, name), names: () => namesOf(received.rawHeaders) };
 }

@@ -6,11 +6,12 @@ import type { Forward, HeaderLine, Lease } from "../../decision.ts";
 import type { GatewayLimits } from "../../limits.ts";
 import type { Draining } from "../draining.ts";
 import type { EarlyBytes } from "../early-bytes.ts";
-import { namesOf, travelling } from "../header-lines.ts";
+import { travelling } from "../header-lines.ts";
 import { linkOver, type Link } from "../link.ts";
 import { headText, sendRawAnswer } from "../send-answer.ts";
 import { spliceUpgraded } from "../upgraded.ts";
 import { askUpgrade } from "./ask-upgrade.ts";
+import { responseHeadOf } from "./request-head.ts";
 
 export type UpgradeExchange = {
   request: IncomingMessage;
@@ -46,7 +47,7 @@ export async function transparentUpgrade(parts: Parts, exchange: UpgradeExchange
       signal,
     });
     const { statusCode = 502, statusMessage = "", rawHeaders } = received;
-    const own = travelling(rawHeaders, forward.response({ connectMs: answer.connectMs, names: () => namesOf(rawHeaders) }));
+    const own = travelling(rawHeaders, forward.response(responseHeadOf(received), answer.connectMs));
     client.sendText(headText(statusCode, statusMessage, [...(answer.switched ? SWITCH : [["Connection", "close"] as const]), ...own]));
     if (!answer.switched) return await passRefusal(received, client.socket, lease);
     await spliceUpgraded({

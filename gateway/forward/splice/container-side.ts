@@ -1,6 +1,7 @@
 import type { ResponseReader } from "../../http1/open-http1.ts";
 import type { Link, LinkUser } from "../link.ts";
 import type { Exchange } from "./exchange.ts";
+import type { Shelf } from "./pool.ts";
 
 /** A connection to a container, which carries one exchange after another. */
 export class ContainerSide implements LinkUser {
@@ -13,6 +14,8 @@ export class ContainerSide implements LinkUser {
   /** When it fell out of use, on the ticker's scale. */
   idleSince = 0;
   exchange: Exchange | undefined;
+  /** Where the pool keeps it between exchanges. */
+  shelf: Shelf | undefined;
   readonly #forget: (side: ContainerSide) => void;
 
   constructor(link: Link, parts: { reader: ResponseReader; connectMs: number; forget(side: ContainerSide): void }) {

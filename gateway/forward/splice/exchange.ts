@@ -246,7 +246,7 @@ export class Exchange implements Asked {
     const { parts, signal } = this.client;
     this.#tried = true;
     const { clock, limits, links } = parts;
-    dialLease({ target: () => target, lost: lease.lost, whenGone: lease.whenGone }, { clock, limits, signal, connect: links.connect }).then(
+    dialLease(lease, { clock, limits, signal, target, connect: links.connect }).then(
       (dialled) => this.#reached(dialled),
       (error: unknown) => this.fail(error),
     );
@@ -287,7 +287,7 @@ export class Exchange implements Asked {
         // It answered before it took the whole request, and nobody knows when it will: no other has to wait for that, and neither has the client.
         container.destroy();
         client.resume();
-      } else if (this.#target !== undefined && lease !== undefined) client.parts.pool.put(container, this.#target, lease.whenGone);
+      } else if (this.#target !== undefined && lease !== undefined) client.parts.pool.put(container, this.#target, lease);
     }
     client.exchangeOver(this.closing);
   }

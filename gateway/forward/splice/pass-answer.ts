@@ -23,7 +23,7 @@ export function passAnswer(exchange: Exchange, chunk: Buffer): void {
     if (head.status >= 200) return beginAnswer(exchange, container, head, chunk, from, at);
     if (head.status === 101) return switched(exchange, head, Buffer.from(chunk.subarray(at)));
     // HTTP/1.0 knows no interim responses.
-    if (exchange.head.minorVersion === 1) exchange.client.link.sendText(head.write(NO_EDITS) ?? head.text);
+    if (exchange.head.minorVersion === 1 && !exchange.client.link.sendText(head.write(NO_EDITS) ?? head.text)) container.link.pause();
   }
 }
 
@@ -34,7 +34,7 @@ function beginAnswer(exchange: Exchange, container: ContainerSide, head: Respons
   const dechunk = kind === "chunked" && asked.minorVersion === 0;
   exchange.closing = client.closing(asked.persistent) || kind === "close" || dechunk || asked.websocket;
   const connection = exchange.closing ? CLOSE : asked.minorVersion === 0 ? KEEP : "";
-  const edits = forward === undefined ? NO_EDITS : forward.response({ connectMs: container.connectMs, names: () => head.names() });
+  const edits = forward === undefined ? NO_EDITS : forward.response(head, container.connectMs);
   const text = head.write(edits, connection, dechunk);
   exchange.answerLeft = head.bodyLength;
   exchange.awaiting = kind === "none" ? "over" : kind;

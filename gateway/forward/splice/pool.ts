@@ -6,8 +6,8 @@ import type { Ticker } from "./ticker.ts";
 /** Connections to containers that are in no use at the moment, by address: the one used last is taken first. */
 export type Pool = {
   take(target: Target): ContainerSide | undefined;
-  /** Keeps a connection for the next exchange with its target; `whenGone` is how the pool learns that nobody is there any more. */
-  put(side: ContainerSide, target: Target, whenGone: Lease["whenGone"]): void;
+  /** Keeps a connection for the next exchange with its target; `lease` is how the pool learns that nobody is there any more. */
+  put(side: ContainerSide, target: Target, lease: Pick<Lease, "whenGone">): void;
   /** It closed. */
   forget(side: ContainerSide): void;
   close(): void;
@@ -16,15 +16,27 @@ export type Pool = {
 /** More of one container than this are not worth keeping: so many exchanges at once are rare. */
 const MOST_OF_ONE = 256;
 
-type Shelf = { sides: ContainerSide[]; unwatch(): void };
+/** Those of one address; empty while all of them are in use, gone once none is left. */
+export type Shelf = { readonly key: string; readonly sides: ContainerSide[]; unwatch(): void };
 
 export function openPool(parts: { ticker: Ticker; idleMs: number }): Pool {
   const { ticker, idleMs } = parts;
   const shelves = new Map<string, Shelf>();
-  const keys = new WeakMap<ContainerSide, string>();
+  /** An address mostly comes as the same object as before: then there is no key to be made. */
+  const known = new WeakMap<Target, Shelf>();
 
-  const drop = (key: string, shelf: Shelf) => {
-    shelves.delete(key);
+  const shelfOf = (target: Target): Shelf | undefined => known.get(target) ?? shelves.get(keyOfTarget(target));
+  const openShelf = (target: Target, lease: Pick<Lease, "whenGone">): Shelf => {
+    const shelf: Shelf = { key: keyOfTarget(target), sides: [], unwatch: () => undefined };
+    shelf.unwatch = lease.whenGone(target, () => {
+      for (const idle of shelf.sides) idle.destroy();
+    });
+    shelves.set(shelf.key, shelf);
+    ticker.add(expiry);
+    return shelf;
+  };
+  const drop = (shelf: Shelf) => {
+    if (shelves.get(shelf.key) === shelf) shelves.delete(shelf.key);
     shelf.unwatch();
     if (shelves.size === 0) ticker.delete(expiry);
   };
@@ -39,43 +51,35 @@ export function openPool(parts: { ticker: Ticker; idleMs: number }): Pool {
 
   return {
     take: (target) => {
-      const key = keyOfTarget(target);
-      const shelf = shelves.get(key);
+      const shelf = shelfOf(target);
       let side = shelf?.sides.pop();
       while (side !== undefined && !side.link.writable) side = shelf?.sides.pop();
       return side;
     },
-    put: (side, target, whenGone) => {
-      const key = keyOfTarget(target);
-      let shelf = shelves.get(key);
-      if (shelf === undefined) {
-        const made: Shelf = { sides: [], unwatch: () => undefined };
-        made.unwatch = whenGone(target, () => {
-          for (const idle of made.sides) idle.destroy();
-        });
-        shelves.set(key, made);
-        ticker.add(expiry);
-        shelf = made;
-      }
+    put: (side, target, lease) => {
+      // Not one that was dropped: nobody watches its address any more.
+      const kept = shelfOf(target);
+      const shelf = kept !== undefined && shelves.get(kept.key) === kept ? kept : (shelves.get(keyOfTarget(target)) ?? openShelf(target, lease));
+      if (shelf !== kept || side.shelf !== shelf) known.set(target, shelf);
       if (shelf.sides.length >= MOST_OF_ONE) return side.destroy();
       side.reused = true;
       side.connectMs = 0;
       side.idleSince = ticker.now;
-      keys.set(side, key);
+      side.shelf = shelf;
       shelf.sides.push(side);
     },
     forget: (side) => {
-      const key = keys.get(side);
-      const shelf = key === undefined ? undefined : shelves.get(key);
-      if (key === undefined || shelf === undefined) return;
+      const { shelf } = side;
+      if (shelf === undefined) return;
+      side.shelf = undefined;
       const at = shelf.sides.indexOf(side);
       if (at !== -1) shelf.sides.splice(at, 1);
-      if (shelf.sides.length === 0) drop(key, shelf);
+      if (shelf.sides.length === 0) drop(shelf);
     },
     close: () => {
-      for (const [key, shelf] of shelves) {
+      for (const shelf of shelves.values()) {
         for (const side of shelf.sides) side.destroy();
-        drop(key, shelf);
+        drop(shelf);
       }
     },
   };

@@ -41,7 +41,7 @@ export function switched(exchange: Exchange, head: ResponseHead, rest: Buffer): 
   if (!exchange.head.websocket || head.upgrade !== "websocket")
     return exchange.fail(new Fault("CONTAINER_BROKE_OFF", "The container switched to another protocol, which nobody had asked for"));
   const { parts, link } = client;
-  const edits = forward.response({ connectMs: container.connectMs, names: () => head.names() });
+  const edits = forward.response(head, container.connectMs);
   link.sendText(head.write(edits, SWITCH_LINES) ?? head.text);
   exchange.handOver();
   container.reader.close();
