@@ -11,6 +11,7 @@ const NO_EDITS = { remove: [], add: [] };
 /** Passes on what came from the container: interim responses, then the final one's head and its body. */
 export function passAnswer(exchange: Exchange, chunk: Buffer): void {
   let at = 0;
+  let room = true;
   while (at < chunk.length) {
     const { container } = exchange;
     if (container === undefined) return;
@@ -18,13 +19,15 @@ export function passAnswer(exchange: Exchange, chunk: Buffer): void {
     const { reader } = container;
     const from = at;
     at = reader.readHead(chunk, from);
-    if (at === -1) return;
+    if (at === -1) break;
     const { head } = reader;
     if (head.status >= 200) return beginAnswer(exchange, container, head, chunk, from, at);
     if (head.status === 101) return switched(exchange, head, Buffer.from(chunk.subarray(at)));
     // HTTP/1.0 knows no interim responses.
-    if (exchange.head.minorVersion === 1 && !exchange.client.link.sendText(head.write(NO_EDITS) ?? head.text)) container.link.pause();
+    if (exchange.head.minorVersion === 1) room = exchange.client.link.sendText(head.write(NO_EDITS) ?? head.text);
   }
+  // Not before: a connection that is kept for the next exchange is read.
+  if (!room) exchange.container?.link.pause();
 }
 
 function beginAnswer(exchange: Exchange, container: ContainerSide, head: ResponseHead, chunk: Buffer, from: number, bodyAt: number): void {
