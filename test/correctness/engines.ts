@@ -8,7 +8,6 @@ export const ENGINES: readonly ProbedEngine[] = [
   {
     forwarder: "splice",
     cannot: {
-      "half-close-pipelined": "the end of the client's sending ends the connection behind the answer under way",
       "half-close-slow": "who has ended and is then told nothing for 50 ms cannot be told from who has left, and counts as gone",
     },
   },

@@ -96,6 +96,8 @@ export class ClientSide implements LinkUser, Ticking {
 
   onEnd(): void {
     this.#ended = true;
+    // What it sent before waits until it takes what it was answered.
+    if (this.#state === "head" && this.#keptBytes > 0) return;
     if (this.#state === "head" || this.#state === "drop") return this.#close();
     if (this.#state === "closing") return;
     const exchange = this.#exchange;
@@ -144,7 +146,7 @@ export class ClientSide implements LinkUser, Ticking {
 
   /** Whether the connection ends with the answer that is about to begin. */
   closing(persistent: boolean): boolean {
-    return !persistent || this.#ended || this.parts.draining.begun;
+    return !persistent || this.#saidAll || this.parts.draining.begun;
   }
 
   /** The answer was sent as a whole. */
@@ -281,10 +283,17 @@ export class ClientSide implements LinkUser, Ticking {
     this.#keptBytes = 0;
     this.link.resume();
     this.#take(kept);
+    // A piece of a request, and no more of it to come.
+    if (this.#state === "head" && this.#saidAll) this.#close();
+  }
+
+  /** The client has ended, and nothing of what it sent before is left. */
+  get #saidAll(): boolean {
+    return this.#ended && this.#keptBytes === 0;
   }
 
   #toHead(): void {
-    if (this.#ended) return this.#close();
+    if (this.#saidAll) return this.#close();
     this.#state = "head";
     const { ticker, limits } = this.parts;
     this.#deadline = ticker.now + (this.parts.draining.begun ? DRAIN_IDLE_MS : limits.keepAliveTimeoutMs);
