@@ -36,9 +36,10 @@ export function pageOf(header: HeaderOf, permitted: readonly string[]): Page {
 
 /** The head of the answer to a preflight of a permitted origin, which shows no credential by its nature; undefined for anything else. */
 export function preflightLines(method: string, header: HeaderOf, permitted: readonly string[]): Line[] | undefined {
+  if (method !== "OPTIONS") return undefined;
   const origin = header("origin");
   const wanted = header("access-control-request-method");
-  if (method !== "OPTIONS" || wanted === undefined || origin === undefined || !permitted.includes(origin)) return undefined;
+  if (wanted === undefined || origin === undefined || !permitted.includes(origin)) return undefined;
   const asked = header("access-control-request-headers");
   return [
     ...permission(origin),

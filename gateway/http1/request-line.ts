@@ -12,7 +12,8 @@ export type RequestLine = { method: string; target: string; minorVersion: 0 | 1;
 
 /** Reads the request line again: the parser takes two spaces, HTTP/0.9, HTTP/2.0, ICE/1.0 and targets of any scheme. */
 export function readRequestLine(text: string, targetStart: number, targetEnd: number): RequestLine {
-  const method = text.slice(0, targetStart - 1);
+  // Most are this one, and a constant is compared faster than a piece of the text.
+  const method = text.startsWith("GET ") && targetStart === 4 ? "GET" : text.slice(0, targetStart - 1);
   const target = text.slice(targetStart, targetEnd);
   const minorVersion = text.startsWith(" HTTP/1.1\r\n", targetEnd) ? 1 : text.startsWith(" HTTP/1.0\r\n", targetEnd) ? 0 : undefined;
   if (minorVersion === undefined) throw refusedVersion(text, targetEnd);
