@@ -1,8 +1,8 @@
 import { Fault } from "../../../fault.ts";
 import { apiAnswer, internalFault } from "../../containers/answers.ts";
-import type { Asked, Decision, Forward, Lease, Peer } from "../../decision.ts";
+import type { Asked, Decision, Forward, Instead, Lease, Peer } from "../../decision.ts";
 import type { Target } from "../../directory.ts";
-import { MessageRefused, type RequestHead } from "../../http1/open-http1.ts";
+import { MessageRefused, type RequestHead, type ResponseHead } from "../../http1/open-http1.ts";
 import { brokeOff, dialLease, type Dialled } from "../dial.ts";
 import type { Link } from "../link.ts";
 import type { ClientSide } from "./client-side.ts";
@@ -15,6 +15,8 @@ const IDEMPOTENT = new Set(["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"])
 
 /** What of a request's body is kept while its container is not there yet; beyond it, it stays in the client's own socket. */
 const HELD_BYTES = 65_536;
+/** How often an answer may be given up for another one. */
+const MOST_TIMES = 4;
 const NEVER = Number.POSITIVE_INFINITY;
 
 /**
@@ -42,6 +44,7 @@ export class Exchange implements Asked {
   #bodySent = false;
   #heard = false;
   #tried = false;
+  #again = 0;
   #over = false;
   #headDeadline = NEVER;
   #totalDeadline: number;
@@ -117,6 +120,23 @@ export class Exchange implements Asked {
     }
   }
 
+  /** True where another answer is wanted instead of the one whose head has come: that is on its way then. */
+  asksAgain(head: ResponseHead): boolean {
+    const { forward } = this;
+    if (forward?.again === undefined || this.#bodySent || this.#again === MOST_TIMES) return false;
+    const instead = forward.again(head);
+    if (instead === undefined) return false;
+    this.#again++;
+    this.#leaveContainer();
+    if (instead instanceof Promise)
+      instead.then(
+        (found) => this.#askInstead(found),
+        (error: unknown) => this.fail(error),
+      );
+    else this.#askInstead(instead);
+    return true;
+  }
+
   onContainerDrain(): void {
     this.client.resume();
   }
@@ -152,12 +172,8 @@ export class Exchange implements Asked {
 
   /** Forgets the container, and whatever it was about to say. */
   abandon(): void {
-    const { container } = this;
-    this.container = undefined;
     this.#end();
-    if (container === undefined) return;
-    container.exchange = undefined;
-    container.destroy();
+    this.#leaveContainer();
   }
 
   /** The answer has come as a whole, and is on its way to the client; `reusable` where its connection can carry another exchange. */
@@ -220,6 +236,32 @@ export class Exchange implements Asked {
         this.lease = decision.lease;
         return this.#reach(decision.lease);
     }
+  }
+
+  #leaveContainer(): void {
+    const { container } = this;
+    this.container = undefined;
+    if (container === undefined) return;
+    container.exchange = undefined;
+    container.destroy();
+  }
+
+  #askInstead(instead: Instead): void {
+    if (this.#over) {
+      if ("lease" in instead) instead.lease.release();
+      return;
+    }
+    if ("answer" in instead) {
+      this.#end();
+      return this.client.answer(instead.answer);
+    }
+    this.lease?.release();
+    this.forward = instead.forward;
+    this.lease = instead.lease;
+    this.#heard = false;
+    this.#tried = false;
+    this.#headDeadline = NEVER;
+    this.#reach(instead.lease);
   }
 
   #reach(lease: Lease): void {

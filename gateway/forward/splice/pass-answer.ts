@@ -21,7 +21,7 @@ export function passAnswer(exchange: Exchange, chunk: Buffer): void {
     at = reader.readHead(chunk, from);
     if (at === -1) break;
     const { head } = reader;
-    if (head.status >= 200) return beginAnswer(exchange, container, head, chunk, from, at);
+    if (head.status >= 200) return exchange.asksAgain(head) ? undefined : beginAnswer(exchange, container, head, chunk, from, at);
     if (head.status === 101) return switched(exchange, head, Buffer.from(chunk.subarray(at)));
     // HTTP/1.0 knows no interim responses.
     if (exchange.head.minorVersion === 1) room = exchange.client.link.sendText(head.write(NO_EDITS) ?? head.text);

@@ -1,0 +1,108 @@
+import type { AddressInfo } from "node:net";
+import t, { type Test } from "tap";
+import { systemClock } from "../../clock.ts";
+import type { Answer, Forward, Instead, Lease, ResponseHead } from "../../gateway/decision.ts";
+import type { Target } from "../../gateway/directory.ts";
+import { openSpliceEngine } from "../../gateway/forward/splice/open-splice-engine.ts";
+import { GATEWAY_LIMITS } from "../../gateway/limits.ts";
+import { openLog } from "../../log.ts";
+import { bodyOf, exchange, openContainer } from "./stand.ts";
+
+const REFUSAL: Answer = { status: 502, reason: "Bad Gateway", headers: [["Content-Length", "0"]], body: "" };
+let released = 0;
+
+function leaseOf(target: Target): Lease {
+  return {
+    target: () => target,
+    lost: () => Promise.resolve(target),
+    whenGone: () => () => undefined,
+    bytes: () => undefined,
+    release: () => void released++,
+  };
+}
+
+function forwardOf(path: string, again?: (received: ResponseHead) => Instead | Promise<Instead> | undefined): Forward {
+  return {
+    target: path,
+    headTimeoutMs: 5_000,
+    request: { remove: [], add: [] },
+    response: () => ({ remove: [], add: [] }),
+    answerTo: () => REFUSAL,
+    ...(again === undefined ? {} : { again }),
+  };
+}
+
+async function openEdge(t: Test, forward: Forward, target: Target): Promise<number> {
+  const engine = openSpliceEngine({
+    decide: () => ({ kind: "forward", forward, lease: leaseOf(target) }),
+    limits: GATEWAY_LIMITS,
+    reads: "events",
+    tls: undefined,
+    clock: systemClock(),
+    log: openLog({ level: "silent", name: "test" }),
+  });
+  await new Promise<void>((resolve) => void engine.server.listen(0, "127.0.0.1", resolve));
+  t.teardown(() => engine.close());
+  return (engine.server.address() as AddressInfo).port;
+}
+
+const ask = (method: string, body = "") =>
+  `${method} / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n${body === "" ? "" : `Content-Length: ${body.length}\r\n`}\r\n${body}`;
+
+t.test("an answer that is not wanted is asked for once more, elsewhere, and the client sees that one only", async (t) => {
+  const seen: string[] = [];
+  const { address: first } = await openContainer(t, (request, response) => {
+    seen.push(`first ${request.url}`);
+    response.writeHead(401).end("a body that nobody wants");
+  });
+  const { address: second } = await openContainer(t, (request, response) => {
+    seen.push(`second ${request.url}`);
+    response.end("wanted");
+  });
+  const again = (received: ResponseHead) =>
+    received.status === 401 ? Promise.resolve({ forward: forwardOf("/again"), lease: leaseOf(second) }) : undefined;
+  released = 0;
+  const answer = await exchange(await openEdge(t, forwardOf("/", again), first), ask("GET"));
+  t.match(answer, /^HTTP\/1\.1 200 OK\r\n[^]*wanted$/);
+  t.notMatch(answer, /nobody wants/);
+  t.same(seen, ["first /", "second /again"]);
+  t.equal(released, 2);
+});
+
+t.test("a request whose body was sent is not asked again", async (t) => {
+  let asked = 0;
+  const { address } = await openContainer(t, async (request, response) => {
+    await bodyOf(request);
+    asked++;
+    response.writeHead(401).end("refused");
+  });
+  const again = () => ({ forward: forwardOf("/again"), lease: leaseOf(address) });
+  t.match(await exchange(await openEdge(t, forwardOf("/", again), address), ask("POST", "body")), /^HTTP\/1\.1 401 /);
+  t.equal(asked, 1);
+});
+
+t.test("who never has enough is answered in the end", async (t) => {
+  let asked = 0;
+  const { address } = await openContainer(t, (_, response) => void response.writeHead(401).end(String(++asked)));
+  const again = (): Instead => ({ forward: forwardOf("/", again), lease: leaseOf(address) });
+  t.match(await exchange(await openEdge(t, forwardOf("/", again), address), ask("GET")), /^HTTP\/1\.1 401 /);
+  t.equal(asked, 5);
+});
+
+t.test("an answer of one's own may stand in for a container's, also where the question about it fails", async (t) => {
+  const { address } = await openContainer(t, (_, response) => void response.writeHead(307).end());
+  const own: Answer = { status: 418, reason: "Teapot", headers: [["Content-Length", "0"]], body: "" };
+  t.match(
+    await exchange(
+      await openEdge(
+        t,
+        forwardOf("/", () => ({ answer: own })),
+        address,
+      ),
+      ask("GET"),
+    ),
+    /^HTTP\/1\.1 418 /,
+  );
+  const failing = forwardOf("/", () => Promise.reject(new Error("no credential")));
+  t.match(await exchange(await openEdge(t, failing, address), ask("GET")), /^HTTP\/1\.1 502 /);
+});
