@@ -24,6 +24,15 @@ export function* credentials(header: HeaderOf): Generator<Credential, undefined>
   }
 }
 
+/** The first of them alone: for most requests that is all there is to look at. */
+export function firstCredential(header: HeaderOf): Credential | undefined {
+  const key = header("x-user-api-key")?.trim();
+  if (isToken(key)) return { token: key, from: "key" };
+  const authorization = rawToken(header("authorization"));
+  if (isToken(authorization)) return { token: authorization, from: "authorization" };
+  return credentials(header).next().value;
+}
+
 function isToken(token: string | undefined): token is string {
   return token !== undefined && token !== "" && token.length <= LONGEST_TOKEN;
 }
@@ -38,8 +47,8 @@ export function notSignedIn(header: HeaderOf): Fault {
 
 /** A token may stand bare or after `Bearer`; any other scheme is for the container. */
 function rawToken(value: string | undefined): string | undefined {
-  const token = value?.trim().replace(/^bearer\s+/i, "");
-  return token === undefined || /\s/.test(token) ? undefined : token;
+  const token = value?.trim();
+  return token === undefined || !/\s/.test(token) ? token : /^bearer\s+(\S+)$/i.exec(token)?.[1];
 }
 
 function authCookies(header: string | undefined): string[] {

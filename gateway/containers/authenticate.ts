@@ -1,4 +1,4 @@
-import { credentials, notSignedIn, type Credential } from "../../sign-in.ts";
+import { credentials, firstCredential, notSignedIn, type Credential } from "../../sign-in.ts";
 import { Fault } from "../../fault.ts";
 import type { Head } from "../decision.ts";
 import type { Caller, Identity } from "../identity.ts";
@@ -7,7 +7,7 @@ export type SignedIn = { caller: Caller; from: Credential["from"] };
 
 /** The caller whom the first credential names, where that is known without asking; undefined says nothing. */
 export function knownCaller(identity: Identity, head: Head): SignedIn | undefined {
-  const first = credentials(head.header).next().value;
+  const first = firstCredential(head.header);
   if (first === undefined) return undefined;
   const caller = identity.known(first.token);
   return caller && { caller, from: first.from };
