@@ -20,6 +20,8 @@ export type OpenLinks = {
 const SMALL_BYTES = 65_536;
 /** What a link reads into once a body turned out to be long. */
 const LARGE_BYTES = 524_288;
+/** Reads that fill the small buffer, before a body counts as long: new memory costs more than reading a short one in pieces. */
+const LONG_AFTER = 4;
 /** One is read into while the bytes of the other leave. */
 const MOST_SPARE = 1;
 
@@ -48,6 +50,8 @@ export function openLinks(reads: Reads): OpenLinks {
 function intoBuffers(link: Link, small: Buffer): { buffer: () => Uint8Array; callback: (bytes: number) => boolean } {
   let current = small;
   let next: Buffer | undefined = small;
+  /** Reads in a row that filled it. */
+  let full = 0;
   /** Large buffers of this link's own that nobody reads into at the moment. */
   const spare: Buffer[] = [];
   const large = () => spare.pop() ?? Buffer.allocUnsafeSlow(LARGE_BYTES);
@@ -68,10 +72,12 @@ function intoBuffers(link: Link, small: Buffer): { buffer: () => Uint8Array; cal
       link.lend = current === small ? undefined : lend;
       link.user.onBytes(current.subarray(0, bytes));
       if (current === small) {
-        if (bytes === SMALL_BYTES) next = large();
+        full = bytes === SMALL_BYTES ? full + 1 : 0;
+        if (full === LONG_AFTER) next = large();
       } else if (bytes < SMALL_BYTES / 4) {
         // The long body is over: an idle link owns no memory.
         next = small;
+        full = 0;
         spare.length = 0;
       }
       return true;
