@@ -39,6 +39,7 @@ export async function runGateway(options: {
     datagrok: settings.datagrok.url === undefined ? undefined : { url: settings.datagrok.url, keepHost: settings.datagrok.keepHost },
     readiness,
     forwarder: settings.forwarder,
+    reads: settings.reads,
     limits: limitsOf(settings),
     tls,
     trusted: trustedProxies(settings.trustedProxies),
