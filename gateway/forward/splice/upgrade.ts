@@ -30,8 +30,7 @@ export function refuseUpgrade(exchange: Exchange, { code, reason }: Extract<Deci
   exchange.handOver();
   client.handOver();
   const { link, parts } = client;
-  parts.upgraded(link, new Promise((resolve) => void link.socket.once("close", () => resolve())));
-  refuseWebSocket(parts, { asked: head, client: link, code, reason });
+  parts.upgraded(link, refuseWebSocket(parts, { asked: head, client: link, code, reason }));
 }
 
 /** The container answered 101: the very connection becomes what was asked for. */
