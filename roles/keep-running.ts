@@ -1,0 +1,100 @@
+import type { ChildProcess } from "node:child_process";
+import type { Clock } from "../clock.ts";
+import { Fault } from "../fault.ts";
+import type { Log } from "../log.ts";
+
+export type Child = {
+  /** Sends it a signal, where it runs. */
+  tell(signal: NodeJS.Signals): void;
+  /** Resolves when it is ready for the first time; rejects with the fault that kept it from starting. */
+  ready: Promise<void>;
+  /** Asks it to finish, and resolves once it is gone: by force after `graceMs`. */
+  stop(graceMs: number): Promise<void>;
+};
+
+/** What a start tells about the process that it made. */
+export type Started = { ready(): void; cannot(fault: Fault): void };
+
+const FIRST_RESTART_MS = 100;
+const LONGEST_RESTART_MS = 10_000;
+/** A process that stayed up for this long starts its back-off anew. */
+const STABLE_MS = 30_000;
+
+/**
+ * Keeps one process running: one that dies after it was ready is started again with back-off; one that cannot start the first time ends
+ * the whole start. `launch` may throw where the machine has no room for it.
+ */
+export function keepRunning(options: { name: string; launch(started: Started): ChildProcess; clock: Clock; log: Log }): Child {
+  const { name, launch, clock, log } = options;
+  let child: ChildProcess | undefined;
+  let stopping = false;
+  let everReady = false;
+  let delay = FIRST_RESTART_MS;
+  let cancelRestart = () => {};
+  let whenGone: () => void = () => {};
+  const first = Promise.withResolvers<void>();
+
+  const over = (startedAt: number, why: Record<string, unknown>, sentence: string, fault: Fault) => {
+    child = undefined;
+    whenGone();
+    if (stopping) return;
+    if (!everReady) return first.reject(fault);
+    if (clock.monotonic() - startedAt > STABLE_MS) delay = FIRST_RESTART_MS;
+    log.error({ ...why, restartInMs: delay }, sentence);
+    cancelRestart = clock.after(delay, start);
+    delay = Math.min(delay * 2, LONGEST_RESTART_MS);
+  };
+
+  const started: Started = {
+    ready: () => {
+      everReady = true;
+      first.resolve();
+    },
+    cannot: (fault) => {
+      if (everReady) log.error({ fault: fault.toJSON() }, "a process cannot start again");
+      first.reject(fault);
+    },
+  };
+
+  const start = () => {
+    const startedAt = clock.monotonic();
+    // The machine may have no memory or no process left; some of it is thrown, some told.
+    const unable = (cause: unknown) => {
+      const fault = new Fault("INTERNAL", `The ${name} process cannot be started.`, { cause });
+      over(startedAt, { err: cause }, "a process cannot be started, which is tried again", fault);
+    };
+    let launched: ChildProcess;
+    try {
+      launched = launch(started);
+    } catch (cause) {
+      return unable(cause);
+    }
+    child = launched;
+    // Of a process that runs, it says that a message did not reach it; then it ends, or did already.
+    launched.on("error", (cause) => {
+      if (launched.pid === undefined) unable(cause);
+    });
+    launched.once("exit", (code, signal) => {
+      const fault = new Fault("INTERNAL", `The ${name} process ended with ${signal ?? `code ${code}`} before it was ready.`);
+      over(startedAt, { code, signal }, "a process died and is started again", fault);
+    });
+  };
+  start();
+  first.promise.catch(() => {});
+
+  return {
+    tell: (signal) => void child?.kill(signal),
+    ready: first.promise,
+    stop: async (graceMs) => {
+      stopping = true;
+      cancelRestart();
+      const running = child;
+      if (!running) return;
+      const gone = new Promise<void>((resolve) => (whenGone = resolve));
+      running.kill("SIGTERM");
+      const cancelKill = clock.after(graceMs, () => running.kill("SIGKILL"));
+      await gone;
+      cancelKill();
+    },
+  };
+}
