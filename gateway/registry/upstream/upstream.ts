@@ -1,3 +1,4 @@
+import type { Fault } from "../../../fault.ts";
 import type { Target } from "../../directory.ts";
 
 export type Action = "pull" | "push" | "delete";
@@ -23,5 +24,10 @@ export type Upstream = {
   refused(ask: RepositoryAsk, challenge: string | undefined, signal: AbortSignal): Promise<string | undefined>;
   /** Before something is pushed to a repository: ECR makes it where it is missing. Single-flight, remembered. */
   beforePush?(repository: string, signal: AbortSignal): Promise<void>;
+  /**
+   * The registry answered a push with NAME_UNKNOWN: why the repository could not be made, where that was tried and refused; the fault
+   * (UPSTREAM_CREDENTIAL_FAILED) says which right is missing. Until then such a refusal is no failure: the registry may make it by itself.
+   */
+  whyUnknown?(repository: string): Fault | undefined;
   close(): Promise<void>;
 };
