@@ -14,10 +14,12 @@ export const FAULTS = {
   TOO_MANY_ATTEMPTS: [429, "Too many attempts"],
   USER_NOT_FOUND: [404, "User not found"],
   KEY_NOT_FOUND: [404, "Developer key not found"],
+  SIGNING_KEY_NOT_FOUND: [404, "Signing key not found"],
   LOGIN_TAKEN: [409, "Login taken"],
 
   // What was asked for
   REQUEST_INVALID: [400, "Bad request"],
+  GRANT_TYPE_UNSUPPORTED: [400, "Grant type not supported"],
   HEAD_TIMED_OUT: [408, "Request head not complete in time"],
   BODY_TOO_LARGE: [413, "Request body too large"],
   TARGET_TOO_LONG: [414, "Request target too long"],
@@ -48,6 +50,10 @@ export const FAULTS = {
   CONTROL_AWAY: [503, "Control plane is away"],
   DATAGROK_AWAY: [503, "Datagrok server is away"],
   DATAGROK_BROKE_OFF: [502, "Datagrok server broke the connection"],
+
+  // The registry behind the proxy, which images are looked up in too
+  UPSTREAM_CREDENTIAL_FAILED: [502, "Registry credentials failed"],
+  REGISTRY_UNREACHABLE: [502, "Registry unreachable"],
 
   // Starting a container (what an orchestrator says)
   IMAGE_NOT_FOUND: [500, "Image not found"],
