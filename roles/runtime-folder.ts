@@ -3,7 +3,13 @@ import { lstatSync, mkdirSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { Fault } from "../fault.ts";
 
-export type RuntimeFolder = { apiSocket: string; feedSocket: string };
+export type RuntimeFolder = {
+  apiSocket: string;
+  feedSocket: string;
+  /** Where berth's own registry answers, and where it takes what an operator wants of it. */
+  registrySocket: string;
+  registryAdminSocket: string;
+};
 
 /**
  * The folder of the Unix sockets between the processes of one berth: short, since a socket's path may have 107 bytes only;
@@ -18,5 +24,10 @@ export function openRuntimeFolder(options: { data: string; base: string; uid: nu
   if (!found.isDirectory() || found.uid !== options.uid || (found.mode & 0o077) !== 0) {
     throw new Fault("DATA_FOLDER_UNUSABLE", `The runtime folder ${folder} must be a folder of this user that nobody else may enter (mode 0700).`);
   }
-  return { apiSocket: join(folder, "api.sock"), feedSocket: join(folder, "feed.sock") };
+  return {
+    apiSocket: join(folder, "api.sock"),
+    feedSocket: join(folder, "feed.sock"),
+    registrySocket: join(folder, "registry.sock"),
+    registryAdminSocket: join(folder, "registry-admin.sock"),
+  };
 }

@@ -27,7 +27,7 @@ export function openDataFolder(folder: string): DataFolder {
 }
 
 /** By hand, since Node's own `recursive` never ends where a file system answers ENOENT to every new folder, as /proc does. */
-function makeFolder(folder: string): void {
+export function makeFolder(folder: string): void {
   if (existsSync(folder)) return;
   const parent = dirname(folder);
   if (parent !== folder) makeFolder(parent);
@@ -35,13 +35,14 @@ function makeFolder(folder: string): void {
 }
 
 /** SQLite gives its journals the mode of the database, so making that first covers them. */
-function privateFile(path: string): string {
+export function privateFile(path: string): string {
   closeSync(openSync(path, "a", 0o600));
   chmodSync(path, 0o600);
   return path;
 }
 
-function lock(file: string, folder: string): () => void {
+/** The lock of `folder`, held by `file` until it is closed. Faults: DATA_FOLDER_IN_USE. */
+export function lock(file: string, folder: string): () => void {
   const database = new Sqlite(file, { timeout: 0 });
   try {
     database.exec("BEGIN EXCLUSIVE");

@@ -1,0 +1,81 @@
+import { spawn } from "node:child_process";
+import { chmodSync, renameSync, rmSync } from "node:fs";
+import { request } from "node:http";
+import { createInterface } from "node:readline";
+import type { Clock } from "../../clock.ts";
+import type { Log } from "../../log.ts";
+import { type Child, keepRunning } from "../keep-running.ts";
+import type { Distribution } from "./find-distribution.ts";
+import { passOn } from "./distribution-log.ts";
+import { rememberProcess } from "./leftover.ts";
+
+/** From its start to its first answer: 0.2 s on an idle machine. */
+const HEALTHY_MS = 20_000;
+const LOOK_AGAIN_MS = 25;
+const ANSWER_MS = 2_000;
+
+/**
+ * Keeps one Distribution running. It listens on `listen`, and once it answers there its socket is moved to `socket`, in one step: who
+ * connects meets one that is ready, or nobody, and another one can take over without a gap.
+ */
+export function keepDistribution(options: {
+  distribution: Distribution;
+  configFile: string;
+  pidFile: string;
+  listen: string;
+  socket: string;
+  clock: Clock;
+  log: Log;
+}): Child {
+  const { distribution, configFile, pidFile, listen, socket, clock, log } = options;
+  return keepRunning({
+    name: "registry",
+    clock,
+    log,
+    launch: ({ ready }) => {
+      rmSync(listen, { force: true });
+      // Every REGISTRY_ variable would change its configuration, and version 3 would send traces to a port of this machine.
+      const child = spawn(distribution.program, ["serve", configFile], {
+        env: { OTEL_TRACES_EXPORTER: "none" },
+        stdio: ["ignore", "pipe", "pipe"],
+        detached: true,
+      });
+      for (const output of [child.stdout, child.stderr]) createInterface({ input: output }).on("line", (line) => passOn(line, log));
+      const over = new AbortController();
+      child.once("exit", () => over.abort());
+      child.once("error", () => over.abort());
+      if (child.pid === undefined) return child;
+      rememberProcess(pidFile, child.pid);
+      const isReady = () => {
+        chmodSync(listen, 0o600);
+        renameSync(listen, socket);
+        ready();
+      };
+      const isNot = (cause: unknown) => {
+        if (over.signal.aborted) return;
+        log.error({ err: cause }, "the registry does not become ready");
+        child.kill("SIGKILL");
+      };
+      void untilHealthy(listen, clock, over.signal).then(isReady).catch(isNot);
+      return child;
+    },
+  });
+}
+
+/** Rejects once `over` aborts, or when it took too long. */
+async function untilHealthy(socketPath: string, clock: Clock, over: AbortSignal): Promise<void> {
+  const signal = clock.deadline(HEALTHY_MS, () => new Error(`no answer within ${HEALTHY_MS / 1_000} s`), over);
+  while (!(await isHealthy(socketPath))) await clock.sleep(LOOK_AGAIN_MS, signal);
+}
+
+function isHealthy(socketPath: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const asked = request({ socketPath, path: "/v2/", agent: false, timeout: ANSWER_MS }, (answer) => {
+      answer.resume();
+      resolve(answer.statusCode === 200);
+    });
+    asked.on("timeout", () => asked.destroy());
+    asked.on("error", () => resolve(false));
+    asked.end();
+  });
+}

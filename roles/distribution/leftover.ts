@@ -1,0 +1,36 @@
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
+
+/**
+ * A registry process outlives a berth that is killed: the next one on the same folder ends it by what the file says. A process is known
+ * by its id and the tick in which it began, so that no other that got the same id is meant. Without /proc nothing is known and nothing done.
+ */
+export function rememberProcess(file: string, pid: number): void {
+  writeFileSync(file, JSON.stringify({ pid, began: beganAt(pid) }), { mode: 0o600 });
+}
+
+/** Nobody sends anything to it any more, so it may end at once. Returns its id where there was one. */
+export function endLeftover(file: string): number | undefined {
+  const { pid, began } = readFile(file);
+  rmSync(file, { force: true });
+  if (pid === undefined || began === undefined || beganAt(pid) !== began) return undefined;
+  process.kill(pid, "SIGKILL");
+  return pid;
+}
+
+/** Clock ticks since the machine started: field 22 of proc(5), counted behind the name, which may hold spaces. */
+function beganAt(pid: number): string | undefined {
+  try {
+    const said = readFileSync(`/proc/${pid}/stat`, "utf8");
+    return said.slice(said.lastIndexOf(")") + 2).split(" ")[19];
+  } catch {
+    return undefined;
+  }
+}
+
+function readFile(file: string): { pid?: number; began?: string } {
+  try {
+    return JSON.parse(readFileSync(file, "utf8")) as { pid?: number; began?: string };
+  } catch {
+    return {};
+  }
+}

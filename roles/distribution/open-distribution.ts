@@ -1,0 +1,132 @@
+import { randomBytes } from "node:crypto";
+import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Clock } from "../../clock.ts";
+import { lock, makeFolder, privateFile } from "../../control/store/data-folder.ts";
+import { Fault } from "../../fault.ts";
+import type { Log, LogLevel } from "../../log.ts";
+import type { Child } from "../keep-running.ts";
+import { DRAIN_MS, distributionConfig } from "./distribution-config.ts";
+import { type Distribution, findDistribution } from "./find-distribution.ts";
+import { keepDistribution } from "./keep-distribution.ts";
+import { endLeftover } from "./leftover.ts";
+
+/** A registry of berth's own: Distribution, kept running on a Unix socket. */
+export type OwnRegistry = {
+  distribution: Distribution;
+  storage: string;
+  /**
+   * Runs `work` while reads go on and nothing can be pushed or deleted (405): what was being written has ended by then. Faults: those of
+   * `work`, and REGISTRY_BUSY where this is going on already.
+   */
+  whileReadOnly<R>(work: (configFile: string) => Promise<R>): Promise<R>;
+  /** Lets it finish what is open; last of all, once nobody is sent to it any more. */
+  close(): Promise<void>;
+};
+
+/** What Distribution takes to end after its time for open requests is up. */
+const END_MS = 2_000;
+
+type Mode = "writable" | "readonly";
+
+/**
+ * Faults: REGISTRY_PROGRAM_MISSING; DATA_FOLDER_IN_USE where another berth's registry has the storage; DATA_FOLDER_UNUSABLE;
+ * REGISTRY_FAILED where Distribution does not start, and then its log says why.
+ */
+export async function openDistribution(options: {
+  /** For its configuration; below it the images too, where `storage` names no other folder. */
+  folder: string;
+  storage: string | undefined;
+  /** Where it answers. */
+  socket: string;
+  /** PATH. */
+  path: string;
+  level: LogLevel;
+  clock: Clock;
+  log: Log;
+}): Promise<OwnRegistry> {
+  const { folder, socket, level, clock, log } = options;
+  const distribution = await findDistribution(options.path);
+  const storage = options.storage ?? join(folder, "images");
+  const unlock = ownFolders(folder, storage);
+  const keep = (mode: Mode): Child => {
+    const listen = `${socket}.${mode}`;
+    const configFile = join(folder, `${mode}.yml`);
+    const config = distributionConfig({ storage, socket: listen, secret: secretOf(folder), readOnly: mode === "readonly", level });
+    writeFileSync(configFile, config, { mode: 0o600 });
+    return keepDistribution({ distribution, configFile, pidFile: join(folder, `${mode}.pid`), listen, socket, clock, log });
+  };
+  for (const mode of ["writable", "readonly"] as const) {
+    const pid = endLeftover(join(folder, `${mode}.pid`));
+    if (pid !== undefined) log.warn({ pid }, "ended a registry process that a killed berth left behind");
+  }
+  let current = keep("writable");
+  const close = async () => {
+    await current.stop(DRAIN_MS + END_MS);
+    for (const mode of ["writable", "readonly"] as const) rmSync(join(folder, `${mode}.pid`), { force: true });
+    rmSync(socket, { force: true });
+    unlock();
+  };
+  /** The other takes over in one step; then the one that was there ends, with its last request. */
+  const turn = async (mode: Mode) => {
+    const next = keep(mode);
+    await next.ready;
+    const last = current;
+    current = next;
+    await last.stop(DRAIN_MS + END_MS);
+  };
+  try {
+    await current.ready;
+  } catch (cause) {
+    await close();
+    throw new Fault("REGISTRY_FAILED", `The registry (${distribution.program} ${distribution.version}) does not start: its log says why.`, { cause });
+  }
+  const { program, version, lacks } = distribution;
+  log.info(
+    { program, version, storage, ...(lacks.length === 0 ? {} : { lacks }) },
+    `the registry is Distribution ${version}${lackingIn(distribution)}`,
+  );
+
+  let isReadOnly = false;
+  return {
+    distribution,
+    storage,
+    whileReadOnly: async (work) => {
+      if (isReadOnly) throw new Fault("REGISTRY_BUSY", "Somebody is collecting garbage already.");
+      isReadOnly = true;
+      try {
+        await turn("readonly");
+        try {
+          return await work(join(folder, "writable.yml"));
+        } finally {
+          await turn("writable");
+        }
+      } finally {
+        isReadOnly = false;
+      }
+    },
+    close,
+  };
+}
+
+export function lackingIn({ lacks }: Distribution): string {
+  return lacks.length === 0 ? "" : `, which knows no ${lacks.join(" and no ")}; version 3 does, and is taken where it is on the PATH`;
+}
+
+/** Both folders for this user only; the storage is locked, so that no second berth collects garbage while this one takes pushes. */
+function ownFolders(folder: string, storage: string): () => void {
+  try {
+    makeFolder(folder);
+    makeFolder(storage);
+    return lock(privateFile(join(storage, "berth.lock")), storage);
+  } catch (error) {
+    if (error instanceof Fault) throw error;
+    throw new Fault("DATA_FOLDER_UNUSABLE", `The registry's folder ${storage} cannot be used: ${(error as Error).message}.`, { cause: error });
+  }
+}
+
+function secretOf(folder: string): string {
+  const file = join(folder, "secret");
+  if (!existsSync(file)) writeFileSync(file, randomBytes(32).toString("base64url"), { mode: 0o600 });
+  return readFileSync(file, "utf8");
+}
