@@ -51,6 +51,14 @@ export const FAULTS = {
   DATAGROK_AWAY: [503, "Datagrok server is away"],
   DATAGROK_BROKE_OFF: [502, "Datagrok server broke the connection"],
 
+  // The registry
+  SCOPE_INSUFFICIENT: [401, "Token does not allow it"],
+  METHOD_NOT_ALLOWED: [405, "Method not allowed"],
+  REGISTRY_TIMED_OUT: [504, "Registry behind did not answer in time"],
+  REGISTRY_REFUSED: [502, "Registry behind refused our credential"],
+  REDIRECT_REFUSED: [502, "Redirect of the registry behind refused"],
+  TOKEN_KEYS_UNKNOWN: [503, "Keys of tokens not known yet"],
+
   // The registry behind the proxy, which images are looked up in too
   UPSTREAM_CREDENTIAL_FAILED: [502, "Registry credentials failed"],
   REGISTRY_UNREACHABLE: [502, "Registry unreachable"],
