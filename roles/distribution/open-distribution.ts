@@ -26,6 +26,8 @@ export type OwnRegistry = {
 
 /** What Distribution takes to end after its time for open requests is up. */
 const END_MS = 2_000;
+/** Who connected just before another one took over waits to be accepted by the one that was there, and would be reset with its socket. */
+const ACCEPTED_MS = 250;
 
 type Mode = "writable" | "readonly";
 
@@ -73,6 +75,7 @@ export async function openDistribution(options: {
     await next.ready;
     const last = current;
     current = next;
+    await clock.sleep(ACCEPTED_MS);
     await last.stop(DRAIN_MS + END_MS);
   };
   try {

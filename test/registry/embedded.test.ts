@@ -1,0 +1,152 @@
+import { spawn } from "node:child_process";
+import { chmodSync, existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { type IncomingMessage, request } from "node:http";
+import { join } from "node:path";
+import t, { type Test } from "tap";
+import { systemClock } from "../../clock.ts";
+import type { Log } from "../../log.ts";
+import { findDistribution } from "../../roles/distribution/find-distribution.ts";
+import { openDistribution, type OwnRegistry } from "../../roles/distribution/open-distribution.ts";
+import { eventually } from "../fixtures/berth.ts";
+import { tempFolder } from "../fixtures/temp-folder.ts";
+
+/** Debian's docker-registry, kept by berth on a Unix socket. */
+const path = process.env["PATH"] ?? "";
+
+type Line = { level: string; sentence: string; fields: Record<string, unknown> };
+
+function lines(): { log: Log; said: Line[] } {
+  const said: Line[] = [];
+  const write = (level: string) => (fields: Record<string, unknown>, sentence: string) => void said.push({ level, sentence, fields });
+  const log: Log = { debug: write("debug"), info: write("info"), warn: write("warn"), error: write("error"), child: () => log };
+  return { log, said };
+}
+
+async function open(
+  t: Test,
+  folder = tempFolder(t),
+): Promise<{ registry: OwnRegistry; folder: string; socket: string; said: Line[]; pid(): number }> {
+  const socket = join(folder, "registry.sock");
+  const { log, said } = lines();
+  const at = join(folder, "registry");
+  const registry = await openDistribution({ folder: at, storage: undefined, socket, path, level: "info", clock: systemClock(), log });
+  t.teardown(() => registry.close());
+  const pid = () => (JSON.parse(readFileSync(join(at, "writable.pid"), "utf8")) as { pid: number }).pid;
+  return { registry, folder, socket, said, pid };
+}
+
+function ask(socketPath: string, path: string, method = "GET"): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const sent = request({ socketPath, path, method, agent: false }, (answer: IncomingMessage) => {
+      answer.resume();
+      resolve(answer.statusCode ?? 0);
+    });
+    sent.on("error", reject);
+    sent.end();
+  });
+}
+
+const answers = (socket: string) =>
+  ask(socket, "/v2/").then(
+    (status) => status === 200 || undefined,
+    () => undefined,
+  );
+
+t.test("it answers as soon as it is open, says what runs, and keeps its files to this user", async (t) => {
+  const { socket, folder, said } = await open(t);
+  t.equal(await ask(socket, "/v2/"), 200);
+  t.equal(await ask(socket, "/v2/a/blobs/uploads/", "POST"), 202);
+  t.equal(statSync(socket).mode & 0o777, 0o600);
+  for (const name of ["writable.yml", "secret", "writable.pid"]) t.equal(statSync(join(folder, "registry", name)).mode & 0o777, 0o600, name);
+  const start = said.find(({ fields }) => fields["program"] !== undefined);
+  t.match(start, { level: "info", fields: { version: /^\d+\.\d+/ } });
+});
+
+t.test("one that dies is started again, and answers at the same place", async (t) => {
+  const { socket, pid } = await open(t);
+  const first = pid();
+  process.kill(first, "SIGKILL");
+  await eventually("another process", 5_000, async () => (pid() === first ? undefined : true));
+  await eventually("an answer", 5_000, () => answers(socket));
+});
+
+t.test("while it is read-only nobody who reads is refused, and nobody writes", async (t) => {
+  const { registry, socket } = await open(t);
+  const over = new AbortController();
+  const statuses: unknown[] = [];
+  const reads = (async () => {
+    while (!over.signal.aborted) statuses.push(await ask(socket, "/v2/").catch((error: unknown) => error));
+  })();
+  await registry.whileReadOnly(async () => {
+    t.equal(await ask(socket, "/v2/a/blobs/uploads/", "POST"), 405);
+    await t.rejects(
+      registry.whileReadOnly(async () => {}),
+      { code: "REGISTRY_BUSY" },
+    );
+  });
+  over.abort();
+  await reads;
+  t.same([...new Set(statuses)], [200]);
+  t.equal(await ask(socket, "/v2/a/blobs/uploads/", "POST"), 202);
+});
+
+t.test("its lines come in our log at their level, and what clients get wrong is no error", async (t) => {
+  const { socket, said } = await open(t);
+  t.equal(await ask(socket, "/v2/a/manifests/none"), 404);
+  await eventually("the line", 5_000, async () => said.find(({ fields }) => fields["err.code"] === "manifest unknown"));
+  t.equal(said.find(({ fields }) => fields["err.code"] === "manifest unknown")?.level, "debug");
+  t.same(
+    said.filter(({ level }) => level === "error"),
+    [],
+  );
+  t.ok(said.some(({ level, sentence }) => level === "info" && sentence.startsWith("listening on")));
+});
+
+t.test("a second berth is kept off the same images; what a killed one left behind is ended", async (t) => {
+  const folder = tempFolder(t);
+  const { registry, pid } = await open(t, folder);
+  await t.rejects(open(t, folder), { code: "DATA_FOLDER_IN_USE" });
+  t.ok(pid() > 0, "the first one still runs");
+  await registry.close();
+
+  // As a killed berth leaves it: a process, and the file that says which.
+  const left = spawn("sleep", ["60"], { stdio: "ignore" });
+  t.teardown(() => left.kill("SIGKILL"));
+  const ended = new Promise((resolve) => left.once("exit", (_code, signal) => resolve(signal)));
+  const stat = readFileSync(`/proc/${left.pid}/stat`, "utf8");
+  const began = stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19];
+  writeFileSync(join(folder, "registry/writable.pid"), JSON.stringify({ pid: left.pid, began }));
+  await open(t, folder);
+  t.equal(await ended, "SIGKILL");
+});
+
+t.test("a process that only got the id of one that was left behind is none of our business", async (t) => {
+  const folder = tempFolder(t);
+  const { registry } = await open(t, folder);
+  await registry.close();
+  writeFileSync(join(folder, "registry/writable.pid"), JSON.stringify({ pid: process.pid, began: "1" }));
+  t.equal(await answers((await open(t, folder)).socket), true);
+});
+
+t.test("once closed, nothing of it runs and nothing listens", async (t) => {
+  const { registry, socket, pid } = await open(t);
+  const last = pid();
+  await registry.close();
+  t.notOk(existsSync(socket));
+  t.throws(() => process.kill(last, 0));
+});
+
+t.test("version 3 is preferred wherever it is on the PATH, and other programs of that name are passed over", async (t) => {
+  const folder = t.testdir({ one: { registry: "#!/bin/sh\necho a registry of companies" }, two: {}, three: {} });
+  const program = (at: string, says: string) => {
+    writeFileSync(join(folder, at), `#!/bin/sh\necho ${says}\n`);
+    chmodSync(join(folder, at), 0o755);
+  };
+  chmodSync(join(folder, "one/registry"), 0o755);
+  const folders = ["one", "two", "three"].map((name) => join(folder, name)).join(":");
+  await t.rejects(findDistribution(folders), { code: "REGISTRY_PROGRAM_MISSING" });
+  program("two/docker-registry", "docker-registry github.com/docker/distribution 2.8.3+ds1");
+  t.match(await findDistribution(folders), { version: "2.8.3+ds1", lacks: ["referrers", "sha512 digests"] });
+  program("three/registry", "registry github.com/distribution/distribution/v3 v3.0.0");
+  t.match(await findDistribution(folders), { program: join(folder, "three/registry"), version: "3.0.0", lacks: [] });
+});
