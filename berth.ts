@@ -16,6 +16,7 @@ const COMMANDS: Record<string, Command> = {
   gateway: { says: "one gateway process alone", load: () => import("./commands/gateway.ts") },
   users: { says: "people and their developer keys: list, add, change, remove, key", load: () => import("./commands/users.ts") },
   credentials: { says: "secrets of packages and their connections: list, set, remove, rotate", load: () => import("./commands/credentials.ts") },
+  keys: { says: "keys that sign docker tokens: list, rotate, revoke", load: () => import("./commands/keys.ts") },
   orphans: { says: "what runs with berth's labels and belongs to nothing: [--remove]", load: () => import("./commands/orphans.ts") },
   config: { says: "print the effective settings and where each came from", load: () => import("./commands/config.ts") },
   version: { says: "print the version", load: async () => ({ run: async () => console.log(VERSION) }) },
@@ -29,7 +30,7 @@ function help(): string {
 berth <command>
 ${lines.join("\n")}
 
-Settings come from the environment and berth.yaml: see conf/settings.md. users, credentials and orphans talk to the berth that runs on
+Settings come from the environment and berth.yaml: see conf/settings.md. users, credentials, keys and orphans talk to the berth that runs on
 the same data folder.`;
 }
 

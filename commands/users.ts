@@ -2,6 +2,7 @@ import { parseArgs } from "node:util";
 import { Fault } from "../fault.ts";
 import type { CallControl } from "./call-control.ts";
 import { callHere, type Here } from "./here.ts";
+import { textTable } from "./text-table.ts";
 
 type Options = Record<string, { type: "string" | "boolean"; multiple?: boolean }>;
 type Given = Record<string, string | boolean | (string | boolean)[] | undefined>;
@@ -28,7 +29,7 @@ const VERBS: Record<string, Verb> = {
     words: 0,
     run: async (call) => {
       const people = await call<PersonOnWire[]>("GET", "/users");
-      return table(
+      return textTable(
         ["LOGIN", "RIGHTS", "GROUPS", "KEYS", "SINCE"],
         people.map((one) => [one.login, one.admin ? "admin" : "user", one.groups.join(" ") || "-", String(one.keys), day(one.createdOn)]),
       );
@@ -81,7 +82,7 @@ const VERBS: Record<string, Verb> = {
     words: 1,
     run: async (call, [login = ""]) => {
       const keys = await call<KeyOnWire[]>("GET", `${path(login)}/keys`);
-      return table(
+      return textTable(
         ["ID", "MADE", "LABEL"],
         keys.map((key) => [key.id, day(key.createdOn), key.fromSetting ? "(from the settings)" : key.label]),
       );
@@ -148,19 +149,6 @@ function path(login: string): string {
 
 function day(date: string): string {
   return date.slice(0, 10);
-}
-
-function table(head: string[], rows: string[][]): string {
-  const all = [head, ...rows];
-  const widths = head.map((_, at) => Math.max(...all.map((row) => row[at]?.length ?? 0)));
-  return all
-    .map((row) =>
-      row
-        .map((cell, at) => cell.padEnd(widths[at] ?? 0))
-        .join("  ")
-        .trimEnd(),
-    )
-    .join("\n");
 }
 
 /** `berth users` */

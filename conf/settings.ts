@@ -13,7 +13,6 @@ const REGISTRY = "the registry proxy";
 const ECS = "the ECS driver";
 const KUBERNETES = "the Kubernetes driver";
 const QUEUE_JWT = "tokens for the queue and the pipe";
-const DATAGROK = "standing in front of a Datagrok server";
 
 /**
  * Every setting there is, once. A row is its type, its parser and its line in conf/settings.md at the same time; keys are
@@ -228,7 +227,7 @@ export const SETTINGS = {
       "API of a Datagrok server, with `/api`: what is for no container goes to that server instead of berth's own API. A CA of one's own: NODE_EXTRA_CA_CERTS",
     ),
     keepHost: setting("BERTH_DATAGROK_KEEP_HOST", flag(), false, "It is sent the Host that clients asked for, not its own"),
-    issuer: optional("DATAGROK_ISSUER", text(), "Issuer of its tokens; where unset, its own `webRoot`", { later: DATAGROK }),
+    issuer: optional("DATAGROK_ISSUER", text(), "Issuer of docker tokens, for who makes them and who verifies them; where unset, `webRoot`"),
   },
 
   registry: {

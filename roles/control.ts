@@ -10,6 +10,7 @@ import { openVault } from "../control/credentials/open-vault.ts";
 import { endAtRest } from "../control/identity/container-session.ts";
 import { adminKey } from "../control/identity/admin-key.ts";
 import { openIdentity } from "../control/identity/open-identity.ts";
+import { openSigningKeys } from "../control/identity/signing-keys.ts";
 import { openLifecycle } from "../control/lifecycle/open-lifecycle.ts";
 import { openPublisher } from "../control/publish/open-publisher.ts";
 import { ZIP_LIMITS } from "../control/publish/unpack-zip.ts";
@@ -80,8 +81,10 @@ export async function runControl(options: { settings: Settings; runtime: Runtime
     publisher,
     credentials,
     vault,
+    signingKeys: openSigningKeys({ store, vault, clock, log }),
     driverLogs: (service, tail, signal) => driver.logs(service, { tail }, { signal }),
-    settings: { webRoot: settings.webRoot, origins: settings.origins, version },
+    settings: { webRoot: settings.webRoot, origins: settings.origins, version, issuer: settings.datagrok.issuer },
+    clock,
     log,
   });
   lifecycle.start();

@@ -5,8 +5,8 @@ import type { Log } from "../../log.ts";
 /** The only error body that clients can show. */
 export type ApiError = { "#type": "ApiError"; code: string; message: string; innerMessage: string };
 
-/** The one place where what goes wrong in a route becomes an answer, and is logged. */
-export function answerError(log: Log) {
+/** The one place where what goes wrong in a route becomes an answer, which `body` words, and is logged. */
+export function answerError(log: Log, body: (fault: Fault) => ApiError = apiError) {
   return (error: unknown, request: FastifyRequest, reply: FastifyReply): void => {
     // Nobody is left to hear it, and what failed is most likely that they went.
     if (reply.raw.destroyed) {
@@ -16,7 +16,7 @@ export function answerError(log: Log) {
     const fault = error instanceof Fault ? error : (clientFault(error) ?? bug(error, request, log));
     if (fault.status >= 500 && fault.code !== "INTERNAL") log.warn({ err: fault, route: request.routeOptions.url }, "A call to the API failed.");
     if (fault.retryAfterMs !== undefined) reply.header("retry-after", String(Math.ceil(fault.retryAfterMs / 1_000)));
-    reply.code(fault.status).type("application/json").send(apiError(fault));
+    reply.code(fault.status).type("application/json").send(body(fault));
   };
 }
 

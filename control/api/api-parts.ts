@@ -1,7 +1,9 @@
+import type { Clock } from "../../clock.ts";
 import type { Log } from "../../log.ts";
 import type { Credentials } from "../credentials/open-credentials.ts";
 import type { Vault } from "../credentials/open-vault.ts";
 import type { ControlIdentity } from "../identity/open-identity.ts";
+import type { SigningKeys } from "../identity/signing-keys.ts";
 import type { Lifecycle } from "../lifecycle/open-lifecycle.ts";
 import type { Publisher } from "../publish/open-publisher.ts";
 import type { Store } from "../store/open-store.ts";
@@ -15,6 +17,8 @@ export type ApiSettings = {
   /** Origins beside its own from which a browser may change something. */
   origins: readonly string[];
   version: string;
+  /** Who docker tokens say they are from; undefined: the web root. */
+  issuer?: string | undefined;
 };
 
 /** Everything that the routes work with. */
@@ -27,8 +31,10 @@ export type ApiParts = {
   publisher: Publisher;
   credentials: Credentials;
   vault: Pick<Vault, "rotate">;
+  signingKeys: SigningKeys;
   /** A container's last `tail` lines, oldest first, as the orchestrator has them now. */
   driverLogs(service: string, tail: number, signal: AbortSignal): AsyncIterable<string>;
   settings: ApiSettings;
+  clock: Clock;
   log: Log;
 };

@@ -7,6 +7,7 @@ import { answerError } from "./api-error.ts";
 import type { ApiParts } from "./api-parts.ts";
 import { containerRoutes } from "./container-routes.ts";
 import { credentialRoutes } from "./credential-routes.ts";
+import { dockerTokenRoutes } from "./docker-token-routes.ts";
 import { historyRoutes } from "./history-routes.ts";
 import { imageRoutes } from "./image-routes.ts";
 import { orphanRoutes } from "./orphan-routes.ts";
@@ -15,6 +16,7 @@ import { permitPages } from "./permitted-pages.ts";
 import { packageRoutes } from "./package-routes.ts";
 import { serverRoutes } from "./server-routes.ts";
 import { serviceRoutes } from "./service-routes.ts";
+import { signingKeyRoutes } from "./signing-key-routes.ts";
 import { userRoutes } from "./user-routes.ts";
 
 /** How long a client may take to send a request, its package included. */
@@ -69,6 +71,8 @@ async function buildApi(parts: ApiParts): Promise<FastifyInstance> {
       serviceRoutes(api, parts, admission);
       historyRoutes(api, parts, admission);
       orphanRoutes(api, parts);
+      signingKeyRoutes(api, parts);
+      await api.register(async (registry) => dockerTokenRoutes(registry, parts, admission));
       await api.register(async (packages) => packageRoutes(packages, parts, admission));
       await api.register(async (credentials) => credentialRoutes(credentials, parts, admission));
       api.get("/openapi.json", { config: { admits: "anyone" }, schema: { hide: true } }, () => app.swagger());

@@ -1,5 +1,6 @@
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import type { ApiParts } from "./api-parts.ts";
+import { webRootOf } from "./web-root.ts";
 import { answers } from "./wire-schemas.ts";
 
 const text = { type: "string" } as const;
@@ -11,7 +12,7 @@ const STARTUP_DATA = { type: "object", properties: { webRoot: text } } as const;
 export function serverRoutes(app: FastifyInstance, { store, settings }: ApiParts): void {
   const tags = ["server"];
   const config = { admits: "anyone" } as const;
-  const webRoot = (request: FastifyRequest) => settings.webRoot ?? `${forwardedScheme(request)}://${request.headers.host ?? "localhost"}`;
+  const webRoot = (request: FastifyRequest) => webRootOf(settings, request);
 
   app.get("/info/server", { config, schema: { tags, summary: "Version and public address", response: answers(SERVER_INFO) } }, (request) => ({
     Version: settings.version,
@@ -32,8 +33,4 @@ export function serverRoutes(app: FastifyInstance, { store, settings }: ApiParts
     { config, schema: { tags, summary: "What clients need to know first", response: answers(STARTUP_DATA) } },
     (request) => ({ webRoot: webRoot(request) }),
   );
-}
-
-function forwardedScheme(request: FastifyRequest): "http" | "https" {
-  return request.headers["x-forwarded-proto"] === "https" ? "https" : "http";
 }

@@ -29,6 +29,11 @@ export function aboutSession(digest: string): About {
   return ["session", digest];
 }
 
+/** What the private part of a key that signs tokens is sealed about. */
+export function aboutSigningKey(kid: string): About {
+  return ["signing key", kid];
+}
+
 const SETTING = "BERTH_CREDENTIALS_KEY";
 
 /** `given` are the keys of the setting, newest first; with them, the file's only open. Faults: DATA_FOLDER_UNUSABLE. */
@@ -86,6 +91,13 @@ export function openVault(parts: { store: Store; keyFile: KeyFile; given: readon
         const old = find(start.sealed.keyId);
         const token = old && unseal(old, aboutSession(digest), start.sealed);
         store.sessions.updateStart(digest, { ...start, sealed: token === undefined ? undefined : seal(key, aboutSession(digest), token) });
+      }
+      for (const row of store.signingKeys.all()) {
+        if (row.keyId === key.id) continue;
+        const old = find(row.keyId);
+        const pem = old && unseal(old, aboutSigningKey(row.kid), row);
+        // One that cannot be opened signs nothing any more, and is replaced when it should.
+        if (pem !== undefined) store.signingKeys.reseal(row.kid, seal(key, aboutSigningKey(row.kid), pem));
       }
       return rows.length;
     });

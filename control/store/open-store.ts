@@ -12,6 +12,7 @@ import { type Images, imagesIn } from "./images.ts";
 import { migrate } from "./migrate.ts";
 import { type Packages, packagesIn } from "./packages.ts";
 import { type Sessions, sessionsIn } from "./sessions.ts";
+import { type SigningKeys, signingKeysIn } from "./signing-keys.ts";
 import { type Sql, sqlOn } from "./sql.ts";
 import { storeFault } from "./store-fault.ts";
 import { type Tombstones, tombstonesIn } from "./tombstones.ts";
@@ -28,6 +29,7 @@ export type Store = {
   packages: Packages;
   connections: Connections;
   credentials: Credentials;
+  signingKeys: SigningKeys;
   images: Images;
   containers: Containers;
   tombstones: Tombstones;
@@ -73,6 +75,7 @@ function storeOn(sql: Sql, database: Database, unlock: () => void): Store {
     packages: packagesIn(sql),
     connections: connectionsIn(sql),
     credentials: credentialsIn(sql),
+    signingKeys: signingKeysIn(sql),
     images: imagesIn(sql),
     containers: containersIn(sql),
     tombstones: tombstonesIn(sql),

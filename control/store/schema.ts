@@ -97,4 +97,11 @@ export const SCHEMA_STEPS: readonly string[] = [
   `
   CREATE INDEX images_deleted ON images (id) WHERE state = 'DELETED';
   `,
+  // Keys that docker tokens are signed with; the private part is sealed like a credential.
+  `
+  CREATE TABLE signing_keys (
+    kid TEXT PRIMARY KEY, public_key TEXT NOT NULL, key_id TEXT NOT NULL, box TEXT NOT NULL,
+    created_on INTEGER NOT NULL, retired_on INTEGER
+  ) STRICT;
+  `,
 ];

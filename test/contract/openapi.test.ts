@@ -8,6 +8,8 @@ type Sent = { status: number; text: string };
 /** What there is none of here is refused. */
 const REFUSED: Record<string, number> = { "delete /admin/orphans": 400 };
 
+const FORM = { "content-type": "application/x-www-form-urlencoded" };
+
 /** Every route of the description is called here, and answers as it should. A new route needs a new line. */
 t.test("each route of openapi.json is called", async (t) => {
   const stand = await openStand(t);
@@ -21,6 +23,7 @@ t.test("each route of openapi.json is called", async (t) => {
   const call = (method: string, path: string, headers: Record<string, string> = session, sent?: Uint8Array) =>
     raw(stand, method, path, headers, sent);
   const keyId = async () => (JSON.parse((await call("GET", "/users/anna/keys")).text) as { id: string }[])[0]?.id ?? "";
+  const kid = async () => (JSON.parse((await call("GET", "/admin/keys")).text) as { kid: string }[])[0]?.kid ?? "";
 
   /** In the order in which they can follow each other. */
   const calls: Record<string, () => Promise<Sent>> = {
@@ -29,6 +32,13 @@ t.test("each route of openapi.json is called", async (t) => {
     "get /admin/startup_data": () => call("GET", "/admin/startup_data", {}),
     "get /admin/orphans": () => call("GET", "/admin/orphans"),
     "delete /admin/orphans": () => call("DELETE", "/admin/orphans?service=nobody"),
+    "get /docker/token": () => call("GET", "/docker/token?service=registry&scope=repository:datagrok/walk-app:pull", {}),
+    "post /docker/token": () => call("POST", "/docker/token", FORM, Buffer.from(`grant_type=password&username=any&password=${stand.key}`)),
+    "get /docker/keys": () => call("GET", "/docker/keys", {}),
+    "get /.well-known/jwks.json": () => call("GET", "/.well-known/jwks.json", {}),
+    "get /admin/keys": () => call("GET", "/admin/keys"),
+    "post /admin/keys/rotate": () => call("POST", "/admin/keys/rotate"),
+    "delete /admin/keys/{kid}": async () => call("DELETE", `/admin/keys/${await kid()}`),
     "post /users/login/dev": () => call("POST", "/users/login/dev", dev),
     "post /users/login/dev/{key}": () => call("POST", `/users/login/dev/${stand.key}`, {}),
     "get /users/current": () => call("GET", "/users/current"),

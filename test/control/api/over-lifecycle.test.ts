@@ -9,6 +9,7 @@ import { openKeyFile } from "../../../control/credentials/key-file.ts";
 import { openCredentials } from "../../../control/credentials/open-credentials.ts";
 import { openVault } from "../../../control/credentials/open-vault.ts";
 import { openIdentity } from "../../../control/identity/open-identity.ts";
+import { openSigningKeys } from "../../../control/identity/signing-keys.ts";
 import { openLifecycle } from "../../../control/lifecycle/open-lifecycle.ts";
 import { openPublisher } from "../../../control/publish/open-publisher.ts";
 import { ZIP_LIMITS } from "../../../control/publish/unpack-zip.ts";
@@ -93,8 +94,10 @@ async function openControl(t: Test) {
     publisher,
     credentials,
     vault,
+    signingKeys: openSigningKeys({ store, vault, clock, log }),
     driverLogs: (service, tail, signal) => driver.logs(service, { tail }, { signal }),
     settings: { webRoot: undefined, origins: [], version: "0.1.0" },
+    clock,
     log,
   });
   lifecycle.start();

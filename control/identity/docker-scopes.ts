@@ -1,0 +1,63 @@
+import { Fault } from "../../fault.ts";
+import { isRepositoryPart } from "../publish/names.ts";
+
+/** What somebody asks to do, or may do, at the registry: as clients write it (`repository:datagrok/x:pull,push`), and as a token's `access` says it. */
+export type Scope = { type: string; name: string; actions: string[] };
+
+/** Whose rights are asked for; undefined for who shows no credential. */
+export type Pusher = {
+  admin: boolean;
+  mayPush(repository: string): boolean;
+};
+
+/** A push names its own repository and a few that it mounts layers from. */
+const MOST_SCOPES = 20;
+/** The longest that registries take. */
+const LONGEST_REPOSITORY = 255;
+
+/**
+ * Reads scopes, several to a text or one each. A repository's name may hold a colon, so the type ends at the first and the actions begin after the last.
+ * What is no scope is passed over: fewer rights than asked is no error. Faults: REQUEST_INVALID for more than a token can carry.
+ */
+export function readScopes(texts: readonly string[]): Scope[] {
+  const scopes = new Map<string, Scope>();
+  for (const text of texts.flatMap((one) => one.split(/\s+/))) {
+    const [, type, name, listed = ""] = /^([^:]+):(.+):([^:]*)$/.exec(text) ?? [];
+    if (type === undefined || name === undefined) continue;
+    const actions = listed.split(",").filter((action) => action !== "");
+    const known = scopes.get(`${type}:${name}`);
+    scopes.set(`${type}:${name}`, { type, name, actions: [...new Set([...(known?.actions ?? []), ...actions])] });
+  }
+  if (scopes.size > MOST_SCOPES) throw new Fault("REQUEST_INVALID", `${scopes.size} scopes were asked for; a token takes ${MOST_SCOPES}.`);
+  return [...scopes.values()];
+}
+
+export function writeScopes(scopes: readonly Scope[]): string {
+  return scopes.map(({ type, name, actions }) => `${type}:${name}:${actions.join(",")}`).join(" ");
+}
+
+/** Whether these are for anybody to have. */
+export function onlyPull(scopes: readonly Scope[]): boolean {
+  return scopes.every(({ type, actions }) => type === "repository" && actions.every((action) => action === "pull"));
+}
+
+/** What is both asked and allowed; scopes of which nothing is left are left out. */
+export function grantedScopes(asked: readonly Scope[], who: Pusher | undefined): Scope[] {
+  return asked
+    .map((scope) => {
+      const allowed = allowedActions(scope, who);
+      return { ...scope, actions: scope.actions.includes("*") ? allowed : scope.actions.filter((action) => allowed.includes(action)) };
+    })
+    .filter(({ actions }) => actions.length > 0);
+}
+
+function allowedActions({ type, name }: Scope, who: Pusher | undefined): string[] {
+  if (type === "registry" && name === "catalog") return who ? ["*"] : [];
+  if (type !== "repository" || !isRepository(name)) return [];
+  if (who?.admin) return ["pull", "push", "delete", "*"];
+  return who?.mayPush(name) ? ["pull", "push"] : ["pull"];
+}
+
+function isRepository(name: string): boolean {
+  return name.length <= LONGEST_REPOSITORY && name.split("/").every(isRepositoryPart);
+}

@@ -1,0 +1,112 @@
+import { calculateJwkThumbprint, exportJWK, exportPKCS8, generateKeyPair, importPKCS8 } from "jose";
+import type { Clock } from "../../clock.ts";
+import { Fault } from "../../fault.ts";
+import type { Log } from "../../log.ts";
+import { aboutSigningKey, type Vault } from "../credentials/open-vault.ts";
+import type { Store } from "../store/open-store.ts";
+import type { SigningKey } from "../store/signing-keys.ts";
+
+export const SIGNING_ALGORITHM = "RS256";
+/** How long a docker token is good. */
+export const TOKEN_SECONDS = 1_800;
+/** By so much may a verifier's clock be behind. */
+const LEEWAY_SECONDS = 60;
+const PUBLISHED_AFTER_MS = (TOKEN_SECONDS + LEEWAY_SECONDS) * 1_000;
+const MODULUS_BITS = 2_048;
+/** With more, verifiers would have to read a long list for each rotation that somebody put into a loop. */
+const MOST_PUBLISHED = 10;
+
+/** A key as verifiers are told of it (RFC 7517). */
+export type PublishedKey = SigningKey["publicKey"] & { kid: string; alg: string; use: "sig" };
+/** A key as administrators see it: `publishedUntil` is undefined while it signs. */
+export type KeyOnShow = Pick<SigningKey, "kid" | "createdOn" | "retiredOn"> & { publishedUntil: number | undefined };
+
+/** The keys that tokens are signed with. The first is made when it is first needed; everything is in the store, so a restart changes nothing. */
+export type SigningKeys = {
+  /** The one that signs. Faults: CREDENTIALS_UNREADABLE while the key that seals it is missing and a new one cannot be sealed either. */
+  signer(): Promise<{ kid: string; key: CryptoKey }>;
+  /** What tokens that are good now may be signed with: never empty. The key that signs next is among them before its first token. */
+  published(): Promise<PublishedKey[]>;
+  /** The published ones, the newest first. */
+  all(): KeyOnShow[];
+  /** A new key signs from now on; the one before stays published until its last token has ended. Faults: REQUEST_INVALID, CREDENTIALS_UNREADABLE. */
+  rotate(): Promise<{ kid: string }>;
+  /** Its tokens are no longer good, as soon as verifiers look. Where it was the one that signs, the next token makes another. Faults: SIGNING_KEY_NOT_FOUND. */
+  revoke(kid: string): void;
+};
+
+export function openSigningKeys(parts: { store: Store; vault: Pick<Vault, "seal" | "open">; clock: Clock; log: Log }): SigningKeys {
+  const { store, vault, clock, log } = parts;
+  let opened: { kid: string; key: CryptoKey } | undefined;
+  let making: Promise<{ kid: string; key: CryptoKey }> | undefined;
+
+  const endOf = ({ retiredOn }: SigningKey) => (retiredOn === undefined ? undefined : retiredOn + PUBLISHED_AFTER_MS);
+  const good = () => store.signingKeys.all().filter((row) => (endOf(row) ?? Number.POSITIVE_INFINITY) > clock.now());
+  const current = () => store.signingKeys.all().find(({ retiredOn }) => retiredOn === undefined);
+
+  const make = async () => {
+    const pair = await generateKeyPair(SIGNING_ALGORITHM, { modulusLength: MODULUS_BITS, extractable: true });
+    const { n = "", e = "" } = await exportJWK(pair.publicKey);
+    const publicKey = { kty: "RSA", n, e } as const;
+    const kid = await calculateJwkThumbprint(publicKey, "sha256");
+    const pem = await exportPKCS8(pair.privateKey);
+    const key = await importPKCS8(pem, SIGNING_ALGORITHM);
+    const sealed = vault.seal(aboutSigningKey(kid), pem);
+    store.transaction(() => {
+      store.signingKeys.removeRetiredBefore(clock.now() - PUBLISHED_AFTER_MS);
+      store.signingKeys.retire(clock.now());
+      store.signingKeys.insert({ kid, publicKey, ...sealed, createdOn: clock.now(), retiredOn: undefined });
+    });
+    log.info({ kid }, "made a key that signs docker tokens");
+    opened = { kid, key };
+    return opened;
+  };
+
+  /** Undefined where there is none, or the key that it is sealed with is gone. */
+  const openCurrent = async () => {
+    const row = current();
+    if (!row || opened?.kid === row.kid) return row && opened;
+    const pem = orUndefined(() => vault.open(aboutSigningKey(row.kid), row, "The key that signs docker tokens"));
+    if (pem === undefined) {
+      log.warn({ kid: row.kid }, "the key that signs docker tokens cannot be opened: another one takes its place");
+      return undefined;
+    }
+    opened = { kid: row.kid, key: await importPKCS8(pem, SIGNING_ALGORITHM) };
+    return opened;
+  };
+
+  const signer: SigningKeys["signer"] = async () => (await openCurrent()) ?? (await (making ??= make().finally(() => (making = undefined))));
+
+  return {
+    signer,
+    published: async () => {
+      try {
+        await signer();
+      } catch (error) {
+        // What was signed before is still to be verified.
+        if (!(error instanceof Fault) || good().length === 0) throw error;
+      }
+      return good().map(({ kid, publicKey }) => ({ ...publicKey, kid, alg: SIGNING_ALGORITHM, use: "sig" }));
+    },
+    all: () => good().map((row) => ({ kid: row.kid, createdOn: row.createdOn, retiredOn: row.retiredOn, publishedUntil: endOf(row) })),
+    rotate: async () => {
+      if (good().length >= MOST_PUBLISHED)
+        throw new Fault("REQUEST_INVALID", `${MOST_PUBLISHED} keys are published already: wait until the oldest one ends, or revoke one.`);
+      const { kid } = await make();
+      return { kid };
+    },
+    revoke: (kid) => {
+      if (!store.signingKeys.remove(kid)) throw new Fault("SIGNING_KEY_NOT_FOUND", `There is no key ${kid.slice(0, 100)}.`);
+      log.info({ kid }, "revoked a key that signed docker tokens");
+    },
+  };
+}
+
+function orUndefined<T>(work: () => T): T | undefined {
+  try {
+    return work();
+  } catch (error) {
+    if (error instanceof Fault && error.code === "CREDENTIALS_UNREADABLE") return undefined;
+    throw error;
+  }
+}
