@@ -1,6 +1,7 @@
 import { isIP } from "node:net";
 import { Fault } from "../../../fault.ts";
 import type { Target } from "../../directory.ts";
+import type { Upstream } from "./upstream.ts";
 
 /** Where a registry is. */
 export type RegistryAddress = {
@@ -56,4 +57,9 @@ export function readRegistryAddress(given: string): RegistryAddress {
 /** The machine itself: by its name or by an address of its own. */
 export function isLocal(hostname: string): boolean {
   return hostname === "localhost" || hostname.endsWith(".localhost") || hostname === "::1" || (isIP(hostname) === 4 && hostname.startsWith("127."));
+}
+
+/** What an upstream says of where it is. */
+export function placeOf({ target, host, basePath, hub }: RegistryAddress): Pick<Upstream, "target" | "host" | "basePath" | "nameOf"> {
+  return { target, host, basePath, nameOf: (repository) => (hub && !repository.includes("/") ? `library/${repository}` : repository) };
 }

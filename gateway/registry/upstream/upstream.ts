@@ -3,7 +3,7 @@ import type { Target } from "../../directory.ts";
 
 export type Action = "pull" | "push" | "delete";
 
-/** A repository and what is to be done with it; undefined for `/v2/` and `_catalog` (`registry:catalog:*`). */
+/** A repository and what is to be done with it; undefined for `/v2/` (no actions) and `_catalog` (`pull`; a token then needs `registry:catalog:*`). */
 export type RepositoryAsk = { repository: string | undefined; actions: readonly Action[] };
 
 /** The registry behind the proxy. */

@@ -1,0 +1,60 @@
+import type { Clock } from "../../../clock.ts";
+import { Fault } from "../../../fault.ts";
+import type { AskHttp } from "./ask-http.ts";
+import type { Login } from "./basic.ts";
+import { openRenewed, type Renewed } from "./renewed.ts";
+import type { TokenFile } from "./token-file.ts";
+import { askToken, type TokenServer } from "./token-server.ts";
+
+/** Repository names are what clients make up: beyond so many, the token that was used first is forgotten. */
+const MOST_TOKENS = 1_000;
+const ASK_MS = 20_000;
+
+export type BearerTokens = {
+  /** A token with these scopes, sorted and parted by spaces; as an `Authorization`. */
+  get(scopes: string, signal: AbortSignal): string | Promise<string>;
+  renew(scopes: string, signal: AbortSignal): Promise<string>;
+  close(): void;
+};
+
+/** The tokens of one token server, each asked for once however many want it at the same time. */
+export function openBearerTokens(
+  server: TokenServer,
+  parts: { login: Login | undefined; http: AskHttp; file: TokenFile | undefined; clock: Clock },
+): BearerTokens {
+  const { login, http, file, clock } = parts;
+  const tokens = new Map<string, Renewed<string>>();
+  const overdue = () =>
+    new Fault("UPSTREAM_CREDENTIAL_FAILED", `The registry's token server ${server.realm.host} did not answer within ${ASK_MS / 1_000} s.`);
+
+  const tokenFor = (scopes: string): Renewed<string> => {
+    const known = tokens.get(scopes);
+    if (known) return known;
+    // Who still waits for it keeps hold of it.
+    for (const oldest of tokens.size >= MOST_TOKENS ? tokens.keys() : []) {
+      tokens.delete(oldest);
+      break;
+    }
+    const made = openRenewed({
+      ask: async (signal) => {
+        const token = await askToken(server, scopes === "" ? [] : scopes.split(" "), { login, http, clock, signal });
+        file?.keep(scopes, token.value, token.lifeMs);
+        return token;
+      },
+      askMs: ASK_MS,
+      overdue,
+      clock,
+    });
+    tokens.set(scopes, made);
+    return made;
+  };
+
+  return {
+    get: (scopes, signal) => tokenFor(scopes).get(signal),
+    renew: (scopes, signal) => tokenFor(scopes).renew(signal),
+    close: () => {
+      for (const token of tokens.values()) token.close();
+      tokens.clear();
+    },
+  };
+}

@@ -1,0 +1,109 @@
+import type { Clock } from "../../../clock.ts";
+import { Fault } from "../../../fault.ts";
+import type { AskHttp } from "./ask-http.ts";
+import { basicAuthorization, type Login } from "./basic.ts";
+import { openBearerTokens, type BearerTokens } from "./bearer-tokens.ts";
+import { readChallenges } from "./challenge.ts";
+import { placeOf, type RegistryAddress } from "./registry-address.ts";
+import { openRenewed } from "./renewed.ts";
+import { scopeOf, withScopes } from "./scope.ts";
+import type { TokenFile } from "./token-file.ts";
+import type { TokenServer } from "./token-server.ts";
+import { trustIn } from "./trusted-realm.ts";
+import type { Upstream } from "./upstream.ts";
+
+/** How the registry wants to be signed in to. */
+type Way = { kind: "basic" } | { kind: "bearer"; server: TokenServer; tokens: BearerTokens } | { kind: "refused"; fault: Fault };
+
+const PROBE_MS = 10_000;
+const FOR_EVER_MS = 2 ** 52;
+
+/**
+ * A registry that says by its challenge how it wants to be signed in to: by name and password with each request, or by tokens of its own token
+ * server. `GET /v2/` is asked once, before the first request goes there; a later challenge that says otherwise counts.
+ */
+export function challengeUpstream(
+  address: RegistryAddress,
+  parts: { login: Login | undefined; http: AskHttp; file: TokenFile | undefined; clock: Clock },
+): Upstream {
+  const { login, http, file, clock } = parts;
+  const basic = login && basicAuthorization(login);
+  const place = placeOf(address);
+  let way: Way | undefined;
+
+  const probe = openRenewed<Way>({
+    ask: async (signal) => {
+      // The name and password wait until it is known who wants them.
+      const said = await http({ method: "GET", url: `${address.root}/v2/`, headers: {}, signal });
+      if (said.status !== 200 && said.status !== 401) throw new Fault("REGISTRY_UNREACHABLE", `${address.host} answered ${said.status} to /v2/.`);
+      return { value: adopt(said.header("www-authenticate")), lifeMs: FOR_EVER_MS, renewMs: FOR_EVER_MS };
+    },
+    askMs: PROBE_MS,
+    overdue: () => new Fault("REGISTRY_UNREACHABLE", `${address.host} did not answer within ${PROBE_MS / 1_000} s.`),
+    clock,
+  });
+
+  const adopt = (header: string | undefined): Way => {
+    const challenge = readChallenges(header).find(({ scheme }) => scheme === "bearer");
+    const next = challenge === undefined ? ({ kind: "basic" } as const) : bearer(challenge.parameters);
+    // Tokens of the same server are as good as before.
+    if (way?.kind === "bearer" && next.kind === "bearer" && sameServer(way.server, next.server)) return way;
+    way = next;
+    return next;
+  };
+
+  const bearer = (parameters: ReadonlyMap<string, string>): Way => {
+    const realm = URL.parse(parameters.get("realm") ?? "");
+    const trust = realm === null ? "nothing" : trustIn(realm, address);
+    if (realm === null || trust === "nothing" || (trust === "question" && login)) {
+      const why = realm === null ? "names no token server" : `sends for tokens to ${realm.host}, which is not of its own domain, or not by https`;
+      const so = login ? "REGISTRY_USERNAME and REGISTRY_PASSWORD are not sent there" : "nothing is asked there";
+      return { kind: "refused", fault: new Fault("UPSTREAM_CREDENTIAL_FAILED", `The registry ${address.host} ${why}: ${so}.`) };
+    }
+    const server = { realm, service: parameters.get("service") };
+    return { kind: "bearer", server, tokens: openBearerTokens(server, { login, http, file: login && file, clock }) };
+  };
+
+  const learn = async (signal: AbortSignal): Promise<Way> => {
+    try {
+      return await probe.get(signal);
+    } catch (error) {
+      if (signal.aborted || !(error instanceof Fault)) throw error;
+      // The request itself will tell what is the matter with the registry, and its challenge how to sign in.
+      return { kind: "basic" };
+    }
+  };
+
+  const authorizationBy = (known: Way, scopes: string, signal: AbortSignal) => {
+    if (known.kind === "refused") return Promise.reject(known.fault);
+    return known.kind === "basic" ? basic : known.tokens.get(scopes, signal);
+  };
+
+  return {
+    ...place,
+    authorization: (ask, signal) => {
+      const scopes = scopeOf(ask, place.nameOf);
+      return way ? authorizationBy(way, scopes, signal) : learn(signal).then((learnt) => authorizationBy(learnt, scopes, signal));
+    },
+    refused: async (ask, header, signal) => {
+      const before = way;
+      const now = adopt(header);
+      if (now.kind === "refused") throw now.fault;
+      if (now.kind === "basic") return before?.kind === "bearer" ? basic : undefined;
+      const wanted = readChallenges(header)
+        .find(({ scheme }) => scheme === "bearer")
+        ?.parameters.get("scope");
+      return now.tokens.renew(withScopes(scopeOf(ask, place.nameOf), wanted), signal);
+    },
+    close: async () => {
+      probe.close();
+      if (way?.kind === "bearer") way.tokens.close();
+      await file?.close();
+      await http.close();
+    },
+  };
+}
+
+function sameServer(one: TokenServer, other: TokenServer): boolean {
+  return one.realm.href === other.realm.href && one.service === other.service;
+}

@@ -1,0 +1,107 @@
+import type { ECRClient } from "@aws-sdk/client-ecr";
+import type { Clock } from "../../../clock.ts";
+import { Fault } from "../../../fault.ts";
+import { unlessAborted } from "../../unless-aborted.ts";
+import { awsFault, isDenied, isNamed } from "./aws-faults.ts";
+
+/** The tag without which the policies in the field deny the making of a repository. */
+const REPOSITORY_TAGS = [{ Key: "builder", Value: "grok_spawner" }];
+const CALL_MS = 30_000;
+const CONNECT_MS = 5_000;
+const ANSWER_MS = 15_000;
+/** With the client's adaptive mode, which also slows down by itself where AWS throttles. */
+const TRIES = 4;
+const MOST_PAGES = 200;
+
+export type EcrToken = { username: string; password: string; expiresAt: number; endpoint: string | undefined };
+
+/** The four questions that Amazon ECR is asked. Each takes at most 30 s. Faults: UPSTREAM_CREDENTIAL_FAILED. */
+export type EcrApi = {
+  token(signal: AbortSignal): Promise<EcrToken>;
+  /** `denied`: the role may not, which `fault` says. */
+  createRepository(name: string, signal: AbortSignal): Promise<{ kind: "made" | "there" } | { kind: "denied"; fault: Fault }>;
+  /** Undefined where it is not there. `registryId` is the account, where it is another than the role's. */
+  digestOf(name: string, tag: string, signal: AbortSignal, registryId?: string): Promise<string | undefined>;
+  close(): void;
+};
+
+/** Credentials come from the usual chain (variables, files, the task's or instance's role); `AWS_ENDPOINT_URL*` count. Asks nothing yet. */
+export async function openEcrApi({ region, clock }: { region: string | undefined; clock: Clock }): Promise<EcrApi> {
+  // Loaded where it is used: it costs 100 ms and some megabytes.
+  const aws = await import("@aws-sdk/client-ecr");
+  const client: ECRClient = new aws.ECRClient({
+    ...(region === undefined ? {} : { region }),
+    maxAttempts: TRIES,
+    retryMode: "adaptive",
+    requestHandler: { connectionTimeout: CONNECT_MS, requestTimeout: ANSWER_MS },
+  });
+
+  /** The chain of credentials cannot be cancelled, so nobody waits for it longer than for the rest. */
+  const call = async <T>(action: string, signal: AbortSignal, ask: (options: { abortSignal: AbortSignal }) => Promise<T>): Promise<T> => {
+    const ended = new AbortController();
+    const overdue = () => new Fault("UPSTREAM_CREDENTIAL_FAILED", `AWS did not answer ${action} within ${CALL_MS / 1_000} s.`);
+    const own = clock.deadline(CALL_MS, overdue, AbortSignal.any([signal, ended.signal]));
+    try {
+      return await unlessAborted(ask({ abortSignal: own }), own);
+    } catch (error) {
+      if (own.aborted) throw own.reason;
+      throw error;
+    } finally {
+      ended.abort();
+    }
+  };
+
+  return {
+    token: async (signal) => {
+      const action = "ecr:GetAuthorizationToken";
+      const answer = await call(action, signal, (options) => client.send(new aws.GetAuthorizationTokenCommand({}), options)).catch(
+        (error: unknown) => {
+          if (signal.aborted) throw signal.reason;
+          throw awsFault(error, action);
+        },
+      );
+      const [data] = answer.authorizationData ?? [];
+      const [, username, password] = /^([^:]+):(.+)$/.exec(Buffer.from(data?.authorizationToken ?? "", "base64").toString()) ?? [];
+      if (username === undefined || password === undefined || !data?.expiresAt) {
+        throw new Fault("UPSTREAM_CREDENTIAL_FAILED", `AWS answered ${action} without a token.`);
+      }
+      return { username, password, expiresAt: data.expiresAt.getTime(), endpoint: data.proxyEndpoint };
+    },
+
+    createRepository: async (repositoryName, signal) => {
+      const action = "ecr:CreateRepository";
+      try {
+        await call(action, signal, (options) => client.send(new aws.CreateRepositoryCommand({ repositoryName, tags: REPOSITORY_TAGS }), options));
+        return { kind: "made" };
+      } catch (error) {
+        if (signal.aborted) throw signal.reason;
+        if (isNamed(error, "RepositoryAlreadyExistsException")) return { kind: "there" };
+        if (isDenied(error)) return { kind: "denied", fault: awsFault(error, action) };
+        throw awsFault(error, action);
+      }
+    },
+
+    // ListImages and not DescribeImages, which the roles in the field may not ask; it finds no single tag, so all are looked through.
+    digestOf: async (repositoryName, imageTag, signal, registryId) => {
+      const action = "ecr:ListImages";
+      let nextToken: string | undefined;
+      try {
+        for (let page = 0; page < MOST_PAGES; page++) {
+          const asked = { repositoryName, registryId, maxResults: 1_000, nextToken, filter: { tagStatus: "TAGGED" as const } };
+          const answer = await call(action, signal, (options) => client.send(new aws.ListImagesCommand(asked), options));
+          const found = answer.imageIds?.find((image) => image.imageTag === imageTag);
+          if (found?.imageDigest !== undefined) return found.imageDigest;
+          nextToken = answer.nextToken;
+          if (nextToken === undefined) return undefined;
+        }
+        return undefined;
+      } catch (error) {
+        if (signal.aborted) throw signal.reason;
+        if (isNamed(error, "RepositoryNotFoundException")) return undefined;
+        throw awsFault(error, action);
+      }
+    },
+
+    close: () => client.destroy(),
+  };
+}

@@ -1,0 +1,114 @@
+import type { Clock } from "../../../clock.ts";
+import { Fault } from "../../../fault.ts";
+import type { Log } from "../../../log.ts";
+import { unlessAborted } from "../../unless-aborted.ts";
+import { basicAuthorization } from "./basic.ts";
+import type { EcrApi, EcrToken } from "./ecr-api.ts";
+import { placeOf, readRegistryAddress, type RegistryAddress } from "./registry-address.ts";
+import { openRenewed, type Renewed } from "./renewed.ts";
+import type { TokenFile } from "./token-file.ts";
+import type { Upstream } from "./upstream.ts";
+
+const HOUR_MS = 3_600_000;
+/** Tokens last 12 h; one is renewed after half of what is left of it, and in any case after this. */
+const LONGEST_USE_MS = 6 * HOUR_MS;
+/** A token that had run out when it came says that this machine's clock is wrong: it is good for a while all the same. */
+const LEAST_LIFE_MS = 60_000;
+const ASK_MS = 45_000;
+const MOST_REMEMBERED = 10_000;
+/** For so long after AWS failed to make a repository it is not asked again: a mended policy shall not need a new start. */
+const DENIED_FOR_MS = 60_000;
+const FAILED_FOR_MS = 5_000;
+
+/** The one token that opens all repositories of the account in ECR, renewed also where nobody asks for it. */
+export function openEcrToken(api: EcrApi, { file, clock, log }: { file: TokenFile | undefined; clock: Clock; log: Log }): Renewed<EcrToken> {
+  return openRenewed({
+    ask: async (signal) => {
+      const token = await api.token(signal);
+      const lifeMs = Math.max(token.expiresAt - clock.now(), LEAST_LIFE_MS);
+      file?.keep("*", basicAuthorization(token), lifeMs);
+      return { value: token, lifeMs: lifeMs * 0.99, renewMs: Math.min(lifeMs / 2, LONGEST_USE_MS) };
+    },
+    askMs: ASK_MS,
+    overdue: () => new Fault("UPSTREAM_CREDENTIAL_FAILED", `AWS did not answer ecr:GetAuthorizationToken within ${ASK_MS / 1_000} s.`),
+    clock,
+    ahead: true,
+    onFailed: (error) => log.warn({ err: error }, "AWS gave no ECR token; the one at hand, where there is one, serves on while it lasts."),
+  });
+}
+
+/**
+ * Amazon ECR: at the address given, else at the one that AWS names, for which it is asked at once. Faults, then: UPSTREAM_CREDENTIAL_FAILED,
+ * SETTINGS_INVALID.
+ */
+export async function ecrUpstream(parts: {
+  address: RegistryAddress | undefined;
+  api: EcrApi;
+  file: TokenFile | undefined;
+  clock: Clock;
+  log: Log;
+  signal: AbortSignal;
+}): Promise<Upstream> {
+  const { api, file, clock, signal } = parts;
+  const token = openEcrToken(api, parts);
+  const closeAll = async () => {
+    token.close();
+    api.close();
+    await file?.close();
+  };
+  let address = parts.address;
+  try {
+    address ??= readRegistryAddress((await token.get(signal)).endpoint ?? "");
+  } catch (error) {
+    await closeAll();
+    throw error;
+  }
+
+  // So that the token's file is there from the start.
+  Promise.resolve(token.get(signal)).catch(() => {});
+
+  const there = new Set<string>();
+  const making = new Map<string, Promise<void>>();
+  const unmade = new Map<string, { fault: Fault; until: number }>();
+  const closing = new AbortController();
+
+  /** Where it fails, the push goes on: it may be there all the same, or ECR makes it by itself where a creation template says so. */
+  const make = async (repository: string) => {
+    const made = await api.createRepository(repository, closing.signal).catch((error: unknown) => {
+      if (!(error instanceof Fault)) throw error;
+      return { kind: "failed" as const, fault: error };
+    });
+    if (made.kind === "denied" || made.kind === "failed") {
+      if (unmade.size >= MOST_REMEMBERED) unmade.clear();
+      unmade.set(repository, { fault: made.fault, until: clock.monotonic() + (made.kind === "denied" ? DENIED_FOR_MS : FAILED_FOR_MS) });
+      return;
+    }
+    unmade.delete(repository);
+    if (there.size >= MOST_REMEMBERED) there.clear();
+    there.add(repository);
+  };
+
+  return {
+    ...placeOf(address),
+    authorization: (_, asked) => {
+      const held = token.get(asked);
+      return held instanceof Promise ? held.then(basicAuthorization) : basicAuthorization(held);
+    },
+    refused: async (_, __, asked) => basicAuthorization(await token.renew(asked)),
+    beforePush: async (repository, asked) => {
+      if (there.has(repository) || clock.monotonic() < (unmade.get(repository)?.until ?? 0)) return;
+      const made = making.get(repository) ?? make(repository).finally(() => making.delete(repository));
+      making.set(repository, made);
+      await unlessAborted(made, asked);
+    },
+    whyUnknown: (repository) => {
+      // Somebody removed it behind our back: the next push makes it again.
+      there.delete(repository);
+      return unmade.get(repository)?.fault;
+    },
+    close: async () => {
+      closing.abort(new Fault("UPSTREAM_CREDENTIAL_FAILED", "The registry proxy is stopping."));
+      await closeAll();
+    },
+  };
+}

@@ -1,0 +1,95 @@
+import type { Clock } from "../../../clock.ts";
+import { Fault } from "../../../fault.ts";
+import type { Log } from "../../../log.ts";
+import { openAskHttp, type AskHttp } from "./ask-http.ts";
+import type { Login } from "./basic.ts";
+import { challengeUpstream } from "./by-challenge.ts";
+import type { EcrApi } from "./ecr-api.ts";
+import { openEcrToken } from "./ecr.ts";
+import type { ImageName } from "./image-name.ts";
+import { manifestDigest } from "./manifest-digest.ts";
+import { readRegistryAddress } from "./registry-address.ts";
+import type { Upstream } from "./upstream.ts";
+
+/** One registry that images are looked for in. */
+export type ImageSource = {
+  /** What stands before a short name to make it a full one. */
+  host: string;
+  /** Whether a full name's host is this registry. */
+  is(host: string): boolean;
+  /** Its own name of a repository. */
+  nameOf(repository: string): string;
+  /** Undefined where it is not there. */
+  digestOf(name: ImageName, signal: AbortSignal): Promise<string | undefined>;
+  /** What an engine signs in to this host with, to pull; undefined where it needs nothing or berth has nothing. */
+  login(host: string, signal: AbortSignal): Promise<Login | undefined>;
+  close(): Promise<void>;
+};
+
+/**
+ * The registry that is set up. `namedAs` is the host by which engines reach it, where that is another: the registry proxy before it, which
+ * lets everybody pull and is sent no credentials.
+ */
+export function upstreamSource(
+  upstream: Upstream,
+  parts: { http: AskHttp; namedAs: string | undefined; login(signal: AbortSignal): Promise<Login | undefined> },
+): ImageSource {
+  const { http, namedAs } = parts;
+  return {
+    host: namedAs ?? upstream.host,
+    is: (host) => host === upstream.host || host === namedAs,
+    nameOf: upstream.nameOf,
+    digestOf: (name, signal) => manifestDigest(upstream, http, name, signal),
+    login: async (host, signal) => (host === upstream.host ? parts.login(signal) : undefined),
+    close: async () => {
+      await upstream.close();
+      await http.close();
+    },
+  };
+}
+
+/** ECR asked through Amazon's API, as roles on ECS may. What it is called is known once it gave a token. */
+export async function ecrSource(api: EcrApi, tools: { clock: Clock; log: Log; signal: AbortSignal }): Promise<ImageSource> {
+  const token = openEcrToken(api, { ...tools, file: undefined });
+  const close = async () => {
+    token.close();
+    api.close();
+  };
+  try {
+    const { host } = readRegistryAddress((await token.get(tools.signal)).endpoint ?? "");
+    return {
+      host,
+      is: (other) => other === host,
+      nameOf: (repository) => repository,
+      digestOf: ({ repository, version }, signal) => api.digestOf(repository, version, signal),
+      login: async (_, signal) => token.get(signal),
+      close,
+    };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+const HUB = "docker.io";
+
+/** Docker Hub without a login. It answers what is private and what does not exist alike. */
+export function hubSource(tools: { clock: Clock }): ImageSource {
+  const http = openAskHttp();
+  const upstream = challengeUpstream(readRegistryAddress(HUB), { login: undefined, http, file: undefined, clock: tools.clock });
+  return {
+    host: HUB,
+    is: (host) => host === HUB || host === "index.docker.io" || host === upstream.host,
+    nameOf: upstream.nameOf,
+    digestOf: async (name, signal) => {
+      try {
+        return await manifestDigest(upstream, http, name, signal);
+      } catch (error) {
+        if (error instanceof Fault && error.code === "PULL_DENIED") return undefined;
+        throw error;
+      }
+    },
+    login: async () => undefined,
+    close: async () => upstream.close(),
+  };
+}

@@ -1,0 +1,47 @@
+import { createHash } from "node:crypto";
+import { Fault } from "../../../fault.ts";
+import type { AskHttp } from "./ask-http.ts";
+import type { Upstream } from "./upstream.ts";
+
+/** Indexes first: their digest is the one that an engine knows an image by. */
+const MANIFESTS = [
+  "application/vnd.oci.image.index.v1+json",
+  "application/vnd.docker.distribution.manifest.list.v2+json",
+  "application/vnd.oci.image.manifest.v1+json",
+  "application/vnd.docker.distribution.manifest.v2+json",
+].join(", ");
+
+/**
+ * What a tag, or a digest, of a repository points at; undefined where it is not there. Faults: PULL_DENIED, REGISTRY_UNREACHABLE,
+ * UPSTREAM_CREDENTIAL_FAILED.
+ */
+export async function manifestDigest(
+  upstream: Upstream,
+  http: AskHttp,
+  { repository, version }: { repository: string; version: string },
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  const ask = { repository, actions: ["pull"] as const };
+  const scheme = "tls" in upstream.target && upstream.target.tls !== undefined ? "https" : "http";
+  const url = `${scheme}://${upstream.host}${upstream.basePath}/v2/${upstream.nameOf(repository)}/manifests/${version}`;
+  let authorization = await upstream.authorization(ask, signal);
+  const send = (method: "HEAD" | "GET") =>
+    http({ method, url, headers: { accept: MANIFESTS, ...(authorization === undefined ? {} : { authorization }) }, signal });
+  let said = await send("HEAD");
+  if (said.status === 401) {
+    const another = await upstream.refused(ask, said.header("www-authenticate"), signal);
+    if (another !== undefined) {
+      authorization = another;
+      said = await send("HEAD");
+    }
+  }
+  if (said.status === 404) return undefined;
+  if (said.status === 401 || said.status === 403) {
+    throw new Fault("PULL_DENIED", `The registry ${upstream.host} does not let ${repository} be read (${said.status}).`);
+  }
+  if (said.status !== 200) throw new Fault("REGISTRY_UNREACHABLE", `The registry ${upstream.host} answered ${said.status} for ${repository}.`);
+  const told = said.header("docker-content-digest");
+  if (told !== undefined && /^[a-z0-9+._-]+:[0-9a-f]{32,}$/.test(told)) return told;
+  const whole = await send("GET");
+  return whole.status === 200 ? `sha256:${createHash("sha256").update(whole.body).digest("hex")}` : undefined;
+}

@@ -1,0 +1,48 @@
+import type { Clock } from "../../../clock.ts";
+import { Fault } from "../../../fault.ts";
+import type { Log } from "../../../log.ts";
+import { openAskHttp } from "./ask-http.ts";
+import type { Login } from "./basic.ts";
+import { challengeUpstream } from "./by-challenge.ts";
+import { openEcrApi } from "./ecr-api.ts";
+import { ecrUpstream } from "./ecr.ts";
+import { readRegistryAddress } from "./registry-address.ts";
+import { openTokenFile } from "./token-file.ts";
+import type { Upstream } from "./upstream.ts";
+
+export type UpstreamSettings = {
+  /** `REGISTRY_URL`; may be missing where it is ECR. */
+  url: string | undefined;
+  username: string | undefined;
+  password: string | undefined;
+  ecrMode: boolean;
+  awsRegion: string | undefined;
+  /** Where its tokens are kept for other programs; nowhere where left out. */
+  tokenFile?: string | undefined;
+};
+
+/**
+ * The registry that the settings name. Only ECR without REGISTRY_URL is asked anything before this returns, since AWS has to say where it is.
+ * Faults: SETTINGS_INVALID, UPSTREAM_CREDENTIAL_FAILED.
+ */
+export async function openUpstream(settings: UpstreamSettings, tools: { clock: Clock; log: Log; signal: AbortSignal }): Promise<Upstream> {
+  const { clock, log, signal } = tools;
+  const address = settings.url === undefined ? undefined : readRegistryAddress(settings.url);
+  const login = readLogin(settings);
+  const file = settings.tokenFile === undefined ? undefined : openTokenFile(settings.tokenFile, { clock, log });
+  if (settings.ecrMode) {
+    const api = await openEcrApi({ region: settings.awsRegion, clock });
+    return ecrUpstream({ address, api, file, clock, log, signal });
+  }
+  if (!address)
+    throw new Fault("SETTINGS_INVALID", "REGISTRY_URL is not set: it says which registry stands behind the proxy. Only ECR_MODE does without.");
+  return challengeUpstream(address, { login, http: openAskHttp(), file, clock });
+}
+
+export function readLogin({ username, password }: { username: string | undefined; password: string | undefined }): Login | undefined {
+  if (username === undefined && password === undefined) return undefined;
+  if (username === undefined || password === undefined || username.includes(":")) {
+    throw new Fault("SETTINGS_INVALID", "REGISTRY_USERNAME and REGISTRY_PASSWORD belong together, and the name holds no colon.");
+  }
+  return { username, password };
+}

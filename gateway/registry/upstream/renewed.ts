@@ -1,0 +1,93 @@
+import type { Clock } from "../../../clock.ts";
+import { Fault } from "../../../fault.ts";
+import { unlessAborted } from "../../unless-aborted.ts";
+
+/** `lifeMs`: how long it may be used; `renewMs`: when to look for the next one. Both count from when it was asked for. */
+export type Lasting<T> = { value: T; lifeMs: number; renewMs: number };
+
+export type Renewed<T> = {
+  /** At once while one is held, renewed in the background once that is due; one that still lasts serves on while that fails. */
+  get(signal: AbortSignal): T | Promise<T>;
+  /** It was refused: the next one, or the same where it is so new that whoever refused it cannot have meant it. */
+  renew(signal: AbortSignal): Promise<T>;
+  close(): void;
+};
+
+/** All who were refused at the same time shall get the one credential that the first of them brought about. */
+const NEW_MS = 5_000;
+const FIRST_PAUSE_MS = 500;
+const LONGEST_PAUSE_MS = 15_000;
+
+/**
+ * Something that runs out and is asked for again: by one ask at a time however many wait, which nobody's leaving ends, within `askMs`, and
+ * after a failure not before a pause that doubles up to 15 s: in it the same fault is the answer. With `ahead` it is renewed when that is due
+ * even where nobody asks.
+ */
+export function openRenewed<T>(options: {
+  ask(signal: AbortSignal): Promise<Lasting<T>>;
+  askMs: number;
+  overdue(): Fault;
+  clock: Clock;
+  ahead?: boolean;
+  onFailed?(error: unknown): void;
+}): Renewed<T> {
+  const { clock } = options;
+  const closing = new AbortController();
+  let held: { value: T; from: number; renewAt: number; until: number } | undefined;
+  let asking: Promise<T> | undefined;
+  let failed: { error: unknown; until: number; pauseMs: number } | undefined;
+  let cancelTimer = () => {};
+
+  const ask = (): Promise<T> => {
+    if (asking) return asking;
+    if (failed && clock.monotonic() < failed.until) return Promise.reject(failed.error as Error);
+    asking = askOnce().finally(() => (asking = undefined));
+    asking.catch(() => {});
+    return asking;
+  };
+
+  const askOnce = async (): Promise<T> => {
+    const from = clock.monotonic();
+    const ended = new AbortController();
+    const signal = clock.deadline(options.askMs, options.overdue, AbortSignal.any([closing.signal, ended.signal]));
+    try {
+      const { value, lifeMs, renewMs } = await unlessAborted(options.ask(signal), signal);
+      held = { value, from, renewAt: from + renewMs, until: from + lifeMs };
+      failed = undefined;
+      plan(held.renewAt);
+      return value;
+    } catch (error) {
+      const pauseMs = Math.min(failed ? failed.pauseMs * 2 : FIRST_PAUSE_MS, LONGEST_PAUSE_MS);
+      failed = { error, until: clock.monotonic() + pauseMs, pauseMs };
+      if (!closing.signal.aborted) options.onFailed?.(error);
+      plan(failed.until + LONGEST_PAUSE_MS);
+      throw error;
+    } finally {
+      ended.abort();
+    }
+  };
+
+  const plan = (at: number) => {
+    cancelTimer();
+    if (options.ahead && !closing.signal.aborted) cancelTimer = clock.after(at - clock.monotonic(), () => void ask().catch(() => {}));
+  };
+
+  return {
+    get: (signal) => {
+      const now = clock.monotonic();
+      if (held && now < held.until) {
+        if (now >= held.renewAt) ask().catch(() => {});
+        return held.value;
+      }
+      return unlessAborted(ask(), signal);
+    },
+    renew: async (signal) => {
+      if (held && clock.monotonic() - held.from < NEW_MS) return held.value;
+      return unlessAborted(ask(), signal);
+    },
+    close: () => {
+      cancelTimer();
+      closing.abort(new Fault("UPSTREAM_CREDENTIAL_FAILED", "The registry proxy is stopping."));
+    },
+  };
+}

@@ -1,0 +1,92 @@
+import { randomUUID } from "node:crypto";
+import { mkdir, open, readFile, rename, rm } from "node:fs/promises";
+import { dirname } from "node:path";
+import type { Clock } from "../../../clock.ts";
+import type { Log } from "../../../log.ts";
+
+/**
+ * The file through which programs beside berth, such as OpenResty's Lua, use the credentials that it holds for the backing registry.
+ *
+ * A line for each credential, three words parted by one space, the rest of the line being the third:
+ *
+ *     <scope> <expires> <value of the Authorization header>
+ *
+ * `scope` is `*` for a credential that opens every repository (ECR), else what the token was asked for, such as
+ * `repository:datagrok/x:pull` (a registry's own tokens; several scopes are joined by commas). `expires` is in whole seconds since 1970. In
+ * Lua: `for line in io.lines(path) do local scope, expires, value = line:match("^(%S+) (%d+) (.+)$") … end`. The file is replaced as a whole
+ * by a rename, so a reader sees the old or the new one and never half of one; read it again for each use, or once a minute. Its mode is 0600:
+ * its readers run as the same user, or as root. Lines that have expired leave it with the next write.
+ */
+export type TokenFile = {
+  /** Never fails: that the file cannot be written is told to the log, once for each reason. */
+  keep(scope: string, authorization: string, lifeMs: number): void;
+  /** Resolves once what was to be kept is written. */
+  close(): Promise<void>;
+};
+
+const MOST_LINES = 100;
+const LINE = /^(\S+) (\d+) (.+)$/;
+
+export function openTokenFile(path: string, { clock, log }: { clock: Clock; log: Log }): TokenFile {
+  const waiting = new Map<string, { expires: number; value: string }>();
+  let writing: Promise<void> | undefined;
+  let lastReason: string | undefined;
+
+  const writeAll = async () => {
+    while (waiting.size > 0) {
+      const lines = await readLines();
+      for (const [scope, line] of waiting) {
+        lines.delete(scope);
+        lines.set(scope, line);
+      }
+      waiting.clear();
+      const now = clock.now() / 1_000;
+      const kept = [...lines].filter(([, { expires }]) => expires > now).slice(-MOST_LINES);
+      await replace(path, kept.map(([scope, { expires, value }]) => `${scope} ${expires} ${value}\n`).join(""));
+    }
+  };
+
+  /** Other processes of the same berth write it too. */
+  const readLines = async () => {
+    const text = await readFile(path, "utf8").catch(() => "");
+    const lines = text.split("\n").flatMap((line) => {
+      const [, scope = "", expires = "", value = ""] = LINE.exec(line) ?? [];
+      return scope === "" ? [] : [[scope, { expires: Number(expires), value }] as const];
+    });
+    return new Map(lines);
+  };
+
+  return {
+    keep: (scope, authorization, lifeMs) => {
+      waiting.set(scope === "" ? "-" : scope.replaceAll(" ", ","), { expires: Math.floor((clock.now() + lifeMs) / 1_000), value: authorization });
+      writing ??= writeAll()
+        .then(() => (lastReason = undefined))
+        .catch((error: unknown) => {
+          waiting.clear();
+          const reason = (error as NodeJS.ErrnoException).code ?? String(error);
+          if (reason !== lastReason) log.warn({ path, reason }, "The registry's token file cannot be written; who reads it has no fresh token.");
+          lastReason = reason;
+        })
+        .then(() => (writing = undefined));
+    },
+    close: async () => writing,
+  };
+}
+
+async function replace(path: string, text: string): Promise<void> {
+  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+  const fresh = `${path}.${randomUUID()}`;
+  try {
+    const file = await open(fresh, "wx", 0o600);
+    try {
+      await file.writeFile(text);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(fresh, path);
+  } catch (error) {
+    await rm(fresh, { force: true });
+    throw error;
+  }
+}

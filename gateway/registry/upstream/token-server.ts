@@ -1,0 +1,77 @@
+import type { Clock } from "../../../clock.ts";
+import { Fault } from "../../../fault.ts";
+import type { AskHttp, Said } from "./ask-http.ts";
+import { basicAuthorization, type Login } from "./basic.ts";
+import type { Lasting } from "./renewed.ts";
+
+/** Where a registry sends for tokens, and for which service. */
+export type TokenServer = { realm: URL; service: string | undefined };
+
+/** What the token protocol lets be taken for granted where `expires_in` is missing. */
+const USUAL_SECONDS = 60;
+const LONGEST_SECONDS = 86_400;
+const TRIES = 3;
+const FIRST_PAUSE_MS = 300;
+const LONGEST_PAUSE_MS = 5_000;
+
+/**
+ * Asks a registry's token server for a token with these scopes: `GET realm?service=…&scope=…`, with the name and password where a login is
+ * given. Tries three times where the server is away, overloaded or asks for patience. Faults: UPSTREAM_CREDENTIAL_FAILED.
+ */
+export async function askToken(
+  { realm, service }: TokenServer,
+  scopes: readonly string[],
+  { login, http, clock, signal }: { login: Login | undefined; http: AskHttp; clock: Clock; signal: AbortSignal },
+): Promise<Lasting<string>> {
+  const url = new URL(realm);
+  url.hash = "";
+  if (service !== undefined) url.searchParams.set("service", service);
+  url.searchParams.set("client_id", "berth");
+  if (login) url.searchParams.set("account", login.username);
+  for (const scope of scopes) url.searchParams.append("scope", scope);
+  const headers = { accept: "application/json", ...(login ? { authorization: basicAuthorization(login) } : {}) };
+  for (let left = TRIES - 1, pauseMs = FIRST_PAUSE_MS; ; left--, pauseMs *= 2) {
+    const said = await http({ method: "GET", url: url.href, headers, signal }).catch((error: unknown) => {
+      if (signal.aborted || !(error instanceof Fault)) throw error;
+      return error;
+    });
+    if (!(said instanceof Fault) && said.status === 200) return readToken(said, url.host);
+    const passing = said instanceof Fault || said.status === 429 || said.status >= 500;
+    if (!passing || left <= 0) throw failure(said, url.host, login);
+    await clock.sleep(Math.min(said instanceof Fault ? pauseMs : Math.max(pauseMs, retryAfterMs(said)), LONGEST_PAUSE_MS), signal);
+  }
+}
+
+function readToken(said: Said, server: string): Lasting<string> {
+  const failed = (what: string) => new Fault("UPSTREAM_CREDENTIAL_FAILED", `The registry's token server ${server} answered without ${what}.`);
+  let answer: { token?: unknown; access_token?: unknown; expires_in?: unknown };
+  try {
+    answer = JSON.parse(said.body.toString()) as typeof answer;
+  } catch {
+    throw failed("JSON");
+  }
+  const token = answer?.token ?? answer?.access_token;
+  // It becomes a header line.
+  if (typeof token !== "string" || !/^[\x21-\x7e]{1,32768}$/.test(token)) throw failed("a token");
+  const told = Number(answer.expires_in ?? USUAL_SECONDS);
+  const lifeMs = (told > 0 ? Math.min(told, LONGEST_SECONDS) : USUAL_SECONDS) * 1_000;
+  // The rest is for its way there and back, and for clocks that differ a little.
+  return { value: `Bearer ${token}`, lifeMs: lifeMs * 0.9, renewMs: lifeMs * 0.75 };
+}
+
+function failure(said: Said | Fault, server: string, login: Login | undefined): Fault {
+  const sentence =
+    said instanceof Fault
+      ? `The registry's token server cannot be reached: ${said.message}`
+      : said.status !== 401 && said.status !== 403
+        ? `The registry's token server ${server} answered ${said.status}.`
+        : login
+          ? `The registry's token server ${server} refuses REGISTRY_USERNAME and REGISTRY_PASSWORD (${said.status}).`
+          : `The registry's token server ${server} wants a login (${said.status}): set REGISTRY_USERNAME and REGISTRY_PASSWORD.`;
+  return new Fault("UPSTREAM_CREDENTIAL_FAILED", sentence, said instanceof Fault ? { cause: said } : {});
+}
+
+function retryAfterMs(said: Said): number {
+  const seconds = Number(said.header("retry-after") ?? 0);
+  return Number.isFinite(seconds) ? seconds * 1_000 : 0;
+}

@@ -1,0 +1,29 @@
+import { isIP } from "node:net";
+import { getDomain } from "tldts";
+import { isLocal, type RegistryAddress } from "./registry-address.ts";
+
+/** What a registry's token server may be told: the name and password for the registry, nothing but the question, or not even that. */
+export type Trust = "credentials" | "question" | "nothing";
+
+/**
+ * A registry names its token server itself, so one that was taken over, or that answers in its place, could have credentials sent anywhere.
+ * They go to the registry's own host, or to one of the same registrable domain (registry-1.docker.io and auth.docker.io), and never from
+ * https down to http. Addresses and localhost have no domain: there only the very same host counts. Others may be asked without credentials
+ * where they are public names and speak https; what stands inside a network is not asked at a stranger's wish.
+ */
+export function trustIn(realm: URL, registry: Pick<RegistryAddress, "hostname" | "secure">): Trust {
+  if (!/^https?:$/.test(realm.protocol) || realm.username !== "" || realm.password !== "") return "nothing";
+  if (registry.secure && realm.protocol !== "https:") return "nothing";
+  const hostname = realm.hostname.replace(/^\[|\]$/g, "").toLowerCase();
+  if (hostname === registry.hostname) return "credentials";
+  const domain = registrable(hostname);
+  if (domain === undefined) return "nothing";
+  if (domain === registrable(registry.hostname)) return "credentials";
+  return realm.protocol === "https:" ? "question" : "nothing";
+}
+
+/** Private suffixes count too: two customers of one cloud below the same domain are strangers. */
+function registrable(hostname: string): string | undefined {
+  if (isIP(hostname) !== 0 || isLocal(hostname)) return undefined;
+  return getDomain(hostname, { allowPrivateDomains: true, validateHostname: true }) ?? undefined;
+}
