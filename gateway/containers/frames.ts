@@ -1,3 +1,5 @@
+import { Sender } from "ws";
+
 /** WebSocket frames (RFC 6455 §5.2), seen by their heads only: payloads pass by untouched. */
 
 export const OPCODE = { text: 1, close: 8, ping: 9, pong: 10 } as const;
@@ -85,10 +87,9 @@ function readHead(head: Buffer, mustBeMasked: boolean): FrameHead {
   return frame;
 }
 
-/** An unmasked frame with a payload of at most 125 bytes, as a server sends it. */
+/** An unmasked frame, as a server sends it; made by `ws`. */
 export function shortFrame(opcode: number, payload: Buffer | string = ""): Buffer {
-  const bytes = Buffer.from(payload);
-  return Buffer.concat([Buffer.from([0x80 | opcode, bytes.length]), bytes]);
+  return Buffer.concat(Sender.frame(Buffer.from(payload), { fin: true, rsv1: false, opcode, mask: false, readOnly: true }));
 }
 
 export function closeFrame(code: number, reason: string): Buffer {
