@@ -1,0 +1,48 @@
+import t from "tap";
+import { grantedScopes, onlyPull, type Pusher, readScopes, writeScopes } from "../../../control/identity/docker-scopes.ts";
+
+const granted = (asked: string, who?: Pusher) => writeScopes(grantedScopes(readScopes([asked]), who));
+const ANNA: Pusher = { admin: false, mayPush: (repository) => repository === "datagrok/own" };
+const ADMIN: Pusher = { admin: true, mayPush: () => true };
+
+t.test("scopes come repeated, several in one, and are joined by what they are about", async (t) => {
+  t.same(readScopes(["repository:a:pull repository:b:pull,push", "repository:a:push,pull"]), [
+    { type: "repository", name: "a", actions: ["pull", "push"] },
+    { type: "repository", name: "b", actions: ["pull", "push"] },
+  ]);
+  t.same(readScopes(["repository:host:5000/a/b:pull"])[0]?.name, "host:5000/a/b");
+  for (const nothing of ["", " ", "repository", "repository:a", ":a:pull", "repository::pull"]) t.same(readScopes([nothing]), [], nothing);
+  t.same(readScopes([]), []);
+  const many = Array.from({ length: 21 }, (_, at) => `repository:a${at}:pull`);
+  t.throws(() => readScopes(many), { code: "REQUEST_INVALID" });
+  t.equal(readScopes(many.slice(1)).length, 20);
+});
+
+t.test("only pulling is for anybody", async (t) => {
+  for (const asked of ["", "repository:a:pull", "repository:a:pull repository:b:pull", "repository:a:"]) t.ok(onlyPull(readScopes([asked])), asked);
+  for (const asked of ["repository:a:push", "repository:a:*", "repository:a:pull repository:b:push", "registry:catalog:*", "other:a:pull"])
+    t.notOk(onlyPull(readScopes([asked])), asked);
+});
+
+t.test("what is granted was asked for and is allowed", async (t) => {
+  const rows: [asked: string, nobody: string, anna: string, admin: string][] = [
+    ["repository:datagrok/x:pull", "repository:datagrok/x:pull", "repository:datagrok/x:pull", "repository:datagrok/x:pull"],
+    ["repository:datagrok/own:pull,push", "repository:datagrok/own:pull", "repository:datagrok/own:pull,push", "repository:datagrok/own:pull,push"],
+    ["repository:datagrok/x:push", "", "", "repository:datagrok/x:push"],
+    ["repository:datagrok/own:delete", "", "", "repository:datagrok/own:delete"],
+    ["repository:datagrok/own:*", "repository:datagrok/own:pull", "repository:datagrok/own:pull,push", "repository:datagrok/own:pull,push,delete,*"],
+    ["repository:datagrok/own:fly,pull", "repository:datagrok/own:pull", "repository:datagrok/own:pull", "repository:datagrok/own:pull"],
+    ["registry:catalog:*", "", "registry:catalog:*", "registry:catalog:*"],
+    ["registry:other:*", "", "", ""],
+    ["repository(plugin):datagrok/own:push", "", "", ""],
+    ["repository:../x:pull", "", "", ""],
+    ["repository:Datagrok/own:push", "", "", ""],
+    [`repository:${"a/".repeat(200)}a:pull`, "", "", ""],
+  ];
+  for (const [asked, ...wanted] of rows)
+    t.same(
+      [undefined, ANNA, ADMIN].map((who) => granted(asked, who)),
+      wanted,
+      asked.slice(0, 60),
+    );
+});

@@ -1,0 +1,246 @@
+import { createRemoteJWKSet, decodeProtectedHeader, errors, type JSONWebKeySet, jwtVerify } from "jose";
+import { createServer, request } from "node:http";
+import type { AddressInfo } from "node:net";
+import t, { type Test } from "tap";
+import type { ApiSettings } from "../../../control/api/api-parts.ts";
+import { ADMIN_KEY, openStand, type Stand } from "../api/fixtures/api-stand.ts";
+
+const SERVICE = "registry.example:5000";
+const FILES = { "dockerfiles/app/Dockerfile": "FROM scratch\nEXPOSE 80\n" };
+const basic = (key: string, user = "any") => ({ authorization: `Basic ${Buffer.from(`${user}:${key}`).toString("base64")}` });
+const query = (scopes: readonly string[], service = SERVICE) =>
+  `/docker/token?account=any&client_id=docker&offline_token=true&service=${encodeURIComponent(service)}${scopes.map((scope) => `&scope=${encodeURIComponent(scope)}`).join("")}`;
+const keysOf = ({ json }: { json: unknown }) => (json as JSONWebKeySet).keys;
+
+const ask = (stand: Stand, headers: Record<string, string>, ...scopes: string[]) => stand.call(query(scopes), { headers });
+
+/** As a registry does: the keys are fetched from where they are published, here through a port that passes calls on to the API's socket. */
+async function openVerifier(t: Test, { socketPath }: Stand, path = "/api/docker/keys") {
+  const server = createServer((asked, answer) => {
+    const passed = request({ socketPath, path: asked.url, method: asked.method }, (said) => said.pipe(answer));
+    asked.pipe(passed);
+  });
+  await new Promise<void>((resolve) => void server.listen(0, "127.0.0.1", resolve));
+  t.teardown(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  const keys = createRemoteJWKSet(new URL(`http://127.0.0.1:${(server.address() as AddressInfo).port}${path}`));
+  return (token: string, issuer = "http://berth.example:8080") =>
+    jwtVerify(token, keys, {
+      algorithms: ["RS256"],
+      issuer,
+      audience: SERVICE,
+      requiredClaims: ["exp", "nbf", "iat", "jti", "sub", "lim", "access"],
+    });
+}
+
+const openPublished = async (t: Test, settings?: Partial<ApiSettings>) => {
+  const stand = await openStand(t, settings);
+  const [anna, max] = [stand.addUser("anna"), stand.addUser("max")];
+  await stand.publish("chem", FILES, { key: anna.key });
+  return { ...stand, anna, max };
+};
+
+t.test("a developer key buys a token that the published keys verify", async (t) => {
+  const stand = await openPublished(t);
+  for (const path of ["/api/docker/keys", "/api/.well-known/jwks.json"]) {
+    const verify = await openVerifier(t, stand, path);
+    const { status, json, headers } = await ask(stand, basic(stand.anna.key), "repository:datagrok/chem-app:pull,push");
+    t.equal(status, 200);
+    t.equal(headers["cache-control"], "no-store");
+    t.same([json["access_token"], json["expires_in"]], [json["token"], 1_800]);
+    t.match(json["issued_at"], /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$/);
+    const { payload, protectedHeader } = await verify(json["token"] as string);
+    t.match(protectedHeader, { alg: "RS256", typ: "JWT", kid: /^[\w-]{43}$/ });
+    t.match(payload, { sub: "anna", lim: "docker", aud: SERVICE });
+    t.same(payload["access"], [{ type: "repository", name: "datagrok/chem-app", actions: ["pull", "push"] }]);
+    t.same([payload.exp, payload.nbf], [(payload.iat ?? 0) + 1_800, payload.iat]);
+  }
+});
+
+t.test("keys are public, cacheable for a minute, and hold no private part", async (t) => {
+  const stand = await openStand(t);
+  const first = await stand.call("/docker/keys");
+  t.equal(first.status, 200);
+  t.equal(first.headers["cache-control"], "public, max-age=60");
+  t.equal(keysOf(first).length, 1, "there is one before the first token");
+  t.same(Object.keys(keysOf(first)[0] ?? {}).toSorted(), ["alg", "e", "kid", "kty", "n", "use"]);
+  const { json } = await ask(stand, basic(ADMIN_KEY));
+  t.equal(decodeProtectedHeader(json["token"] as string).kid, keysOf(first)[0]?.kid);
+  t.same((await stand.call("/.well-known/jwks.json")).json, first.json);
+});
+
+t.test("its issuer is the setting, else the web root, else the address that was asked", async (t) => {
+  for (const [settings, issuer] of [
+    [{ issuer: "me", webRoot: "https://grok.example" }, "me"],
+    [{ webRoot: "https://grok.example" }, "https://grok.example"],
+    [{}, "http://berth.example:8080"],
+  ] as const) {
+    const stand = await openStand(t, settings);
+    const verify = await openVerifier(t, stand);
+    const { json } = await ask(stand, basic(ADMIN_KEY));
+    t.equal((await verify(json["token"] as string, issuer)).payload.iss, issuer);
+    await t.rejects(verify(json["token"] as string, "other"), errors.JWTClaimValidationFailed);
+    const { webRoot } = (await stand.call("/admin/startup_data")).json;
+    if (!("issuer" in settings)) t.equal(webRoot, issuer, "where a registry finds it");
+  }
+});
+
+t.test("who may push where", async (t) => {
+  const stand = await openPublished(t);
+  const verify = await openVerifier(t, stand);
+  stand.store.groups.put(stand.addUser("ada").user.id, ["lab"]);
+  stand.store.groups.put(stand.anna.user.id, ["lab"]);
+  const rows: [who: string, key: string, repository: string, actions: string][] = [
+    ["the author", stand.anna.key, "datagrok/chem-app", "pull,push"],
+    ["a colleague of the author", "ada-key", "datagrok/chem-app", "pull,push"],
+    ["somebody else", stand.max.key, "datagrok/chem-app", "pull"],
+    ["somebody else, by the package's own name", stand.max.key, "datagrok/chem", "pull"],
+    ["somebody, where nobody published yet", stand.max.key, "datagrok/new-app", "pull,push"],
+    ["somebody, a longer name", stand.max.key, "datagrok/chem-apparatus", "pull,push"],
+    ["somebody, outside", stand.max.key, "library/debian", "pull"],
+    ["somebody, below", stand.max.key, "datagrok/a/b", "pull"],
+    ["somebody, nowhere", stand.max.key, "datagrok", "pull"],
+    ["an administrator", ADMIN_KEY, "datagrok/chem-app", "pull,push,delete"],
+    ["an administrator, outside", ADMIN_KEY, "library/debian", "pull,push,delete"],
+  ];
+  for (const [who, key, repository, actions] of rows) {
+    const { json } = await ask(stand, basic(key), `repository:${repository}:pull,push,delete`);
+    const { payload } = await verify(json["token"] as string);
+    t.same(payload["access"], [{ type: "repository", name: repository, actions: actions.split(",") }], `${who}: ${repository}`);
+  }
+  await stand.publish("chem", {}, { key: stand.anna.key });
+  const { json } = await ask(stand, basic(stand.max.key), "repository:datagrok/chem-app:push");
+  t.same((await verify(json["token"] as string)).payload["access"], [], "an image that a package no longer has is still its own");
+});
+
+t.test("several scopes, repeated and in one, each get what is allowed; a login asks for none", async (t) => {
+  const stand = await openPublished(t);
+  const verify = await openVerifier(t, stand);
+  const access = async (...scopes: string[]) =>
+    (await verify((await ask(stand, basic(stand.max.key), ...scopes)).json["token"] as string)).payload["access"];
+  t.same(await access(), []);
+  t.same(
+    await access("repository:datagrok/mine:pull,push repository:datagrok/chem-app:push", "repository:datagrok/chem-app:pull", "registry:catalog:*"),
+    [
+      { type: "repository", name: "datagrok/mine", actions: ["pull", "push"] },
+      { type: "repository", name: "datagrok/chem-app", actions: ["pull"] },
+      { type: "registry", name: "catalog", actions: ["*"] },
+    ],
+  );
+});
+
+t.test("a key of either kind is taken, whatever name stands beside it", async (t) => {
+  const stand = await openPublished(t);
+  const verify = await openVerifier(t, stand);
+  for (const headers of [
+    basic(stand.anna.key, ""),
+    basic(stand.anna.key, "max"),
+    { authorization: `basic   ${Buffer.from(`any:${stand.anna.key}`).toString("base64")} ` },
+    basic(stand.anna.token),
+    { authorization: `Dev ${stand.anna.key}` },
+    { authorization: `Bearer ${stand.anna.token}` },
+    { "x-user-api-key": stand.anna.token },
+    { cookie: `auth=${stand.anna.token}` },
+  ]) {
+    const { status, json } = await ask(stand, headers);
+    t.equal(status, 200, JSON.stringify(Object.keys(headers)));
+    t.equal((await verify(json["token"] as string)).payload.sub, "anna");
+  }
+});
+
+t.test("a wrong key is refused in words that docker shows, even where pulling needs none", async (t) => {
+  const stand = await openStand(t);
+  const nobodys = [
+    basic("wr0ng"),
+    basic(""),
+    { authorization: "Basic ====" },
+    { authorization: `Basic ${btoa("no-colon")}` },
+    { authorization: "Bearer wr0ng" },
+  ];
+  for (const headers of nobodys) {
+    const { status, json, text, headers: said } = await ask(stand, headers, "repository:a:pull");
+    t.equal(status, 401);
+    t.match(said["www-authenticate"], /^Basic realm=/);
+    t.match(json, { "#type": "ApiError", code: /INVALID$/, errors: [{ code: "UNAUTHORIZED", message: json["message"] as string }] });
+    t.notMatch(text, /wr0ng/);
+  }
+});
+
+t.test("nobody gets a token that grants nothing, and only for pulling", async (t) => {
+  const stand = await openStand(t);
+  for (const scopes of [[], ["repository:a:pull"], ["repository:a:pull repository:b:pull"]]) {
+    const { status, json } = await ask(stand, {}, ...scopes);
+    t.equal(status, 200);
+    t.equal(json["access_token"], json["token"]);
+    t.ok((json["expires_in"] as number) >= 60);
+    t.throws(() => decodeProtectedHeader(json["token"] as string), "no JWT");
+  }
+  for (const scope of ["repository:a:pull,push", "repository:a:delete", "registry:catalog:*"]) {
+    const { status, json } = await ask(stand, {}, scope);
+    t.equal(status, 401, scope);
+    t.match(json, { code: "TOKEN_MISSING", errors: [{ code: "UNAUTHORIZED" }] });
+  }
+});
+
+t.test("the OAuth2 form is the same by other words", async (t) => {
+  const stand = await openPublished(t);
+  const verify = await openVerifier(t, stand);
+  const post = (form: Record<string, string> | string, type = "application/x-www-form-urlencoded; charset=utf-8") =>
+    stand.call("/docker/token", {
+      method: "POST",
+      headers: { "content-type": type },
+      body: typeof form === "string" ? form : String(new URLSearchParams(form)),
+    });
+  const scope = "repository:datagrok/chem-app:pull,push repository:datagrok/other:delete,pull";
+  const form = {
+    grant_type: "password",
+    service: SERVICE,
+    client_id: "containerd",
+    access_type: "offline",
+    scope,
+    username: "x",
+    password: stand.anna.key,
+  };
+  const { status, json } = await post(form);
+  t.equal(status, 200);
+  t.equal(json["scope"], "repository:datagrok/chem-app:pull,push repository:datagrok/other:pull");
+  t.notOk("refresh_token" in json);
+  t.equal((await verify(json["access_token"] as string)).payload.sub, "anna");
+
+  const refused: [what: Record<string, string> | string, status: number, error: string, type?: string][] = [
+    [{ ...form, password: "wr0ng" }, 401, "invalid_grant"],
+    [{ grant_type: "refresh_token", service: SERVICE, refresh_token: "x" }, 400, "unsupported_grant_type"],
+    [{ grant_type: "password", service: SERVICE }, 400, "invalid_request"],
+    [{ service: SERVICE }, 400, "invalid_request"],
+    ["", 400, "invalid_request"],
+    [JSON.stringify(form), 400, "invalid_request", "application/json"],
+    ["grant_type=password&grant_type=password&service=a&service=b", 400, "invalid_request"],
+    [{ ...form, scope: "x".repeat(100_000) }, 400, "invalid_request"],
+  ];
+  for (const [what, wanted, error, type] of refused) {
+    const { status, json, text } = await post(what, type);
+    t.same([status, json["error"]], [wanted, error], JSON.stringify(what).slice(0, 80));
+    t.match(json, { error_description: String, errors: [{ message: json["error_description"] as string }] });
+    t.notMatch(text, /wr0ng|anna-key/);
+  }
+});
+
+t.test("who keeps showing wrong keys is told to wait, in both forms", async (t) => {
+  const { call } = await openStand(t);
+  const from = { "x-berth-client": "9.9.9.9" };
+  for (let tried = 0; tried < 10; tried++) t.equal((await call(query([]), { headers: { ...basic("wrong"), ...from } })).status, 401);
+  const limited = await call(query([]), { headers: { ...basic(ADMIN_KEY), ...from } });
+  t.equal(limited.status, 429);
+  t.equal(limited.headers["retry-after"], "5");
+  t.match(limited.json, { errors: [{ code: "TOOMANYREQUESTS" }] });
+  const form = {
+    method: "POST",
+    headers: { "content-type": "application/x-www-form-urlencoded", ...from },
+    body: `grant_type=password&password=${ADMIN_KEY}`,
+  };
+  t.equal((await call("/docker/token", form)).status, 429);
+  t.equal((await call(query(["repository:a:pull"]), { headers: from })).status, 200, "who shows none is not slowed down");
+  t.equal((await call(query([]), { headers: { ...basic(ADMIN_KEY), "x-berth-client": "9.9.9.8" } })).status, 200);
+});
