@@ -56,6 +56,7 @@ export const FAULTS = {
   METHOD_NOT_ALLOWED: [405, "Method not allowed"],
   REGISTRY_TIMED_OUT: [504, "Registry behind did not answer in time"],
   REGISTRY_REFUSED: [502, "Registry behind refused our credential"],
+  REGISTRY_CREDENTIAL_RENEWED: [503, "Registry behind wanted a new credential"],
   REDIRECT_REFUSED: [502, "Redirect of the registry behind refused"],
   TOKEN_KEYS_UNKNOWN: [503, "Keys of tokens not known yet"],
 

@@ -72,10 +72,11 @@ export type Forward = {
   /** What is changed in the response's; asked when its head has come. `connectMs`: how long the connect took, 0 where there was none. */
   response(received: ResponseHead, connectMs: number): HeaderEdits;
   /**
-   * Asked when the head of a response came and no byte of the request's body was sent: what to do instead of passing it on, such as asking
-   * once more with a fresh credential, or elsewhere. Undefined: this answer is the one. The socket engine asks; the other does not.
+   * Asked when the head of a response came: what to do instead of passing it on, such as asking once more with a fresh credential, or elsewhere.
+   * Once any byte of the request's body was sent (`bodySent`), only another answer can take its place. Undefined: this answer is the one. The
+   * socket engine asks; the other does not.
    */
-  again?(received: ResponseHead): Instead | Promise<Instead> | undefined;
+  again?(received: ResponseHead, bodySent: boolean): Instead | Promise<Instead> | undefined;
   /** Turns a failure of this exchange into the answer that its caller understands. */
   answerTo(fault: Fault): Answer;
 };

@@ -123,9 +123,13 @@ export class Exchange implements Asked {
   /** True where another answer is wanted instead of the one whose head has come: that is on its way then. */
   asksAgain(head: ResponseHead): boolean {
     const { forward } = this;
-    if (forward?.again === undefined || this.#bodySent || this.#again === MOST_TIMES) return false;
-    const instead = forward.again(head);
+    if (forward?.again === undefined || this.#again === MOST_TIMES) return false;
+    const instead = forward.again(head, this.#bodySent);
     if (instead === undefined) return false;
+    if (this.#bodySent && "lease" in instead) {
+      instead.lease.release();
+      return false;
+    }
     this.#again++;
     this.#leaveContainer();
     if (instead instanceof Promise)
@@ -254,6 +258,10 @@ export class Exchange implements Asked {
     if ("answer" in instead) {
       this.#end();
       return this.client.answer(instead.answer);
+    }
+    if (this.#bodySent) {
+      instead.lease.release();
+      return this.fail(new Error("A request whose body was sent cannot be sent again"));
     }
     this.lease?.release();
     this.forward = instead.forward;

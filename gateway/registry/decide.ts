@@ -1,0 +1,133 @@
+import type { Clock } from "../../clock.ts";
+import { Fault, type FaultCode } from "../../fault.ts";
+import type { Log } from "../../log.ts";
+import { originForm } from "../containers/route.ts";
+import type { Answer, Asked, Decide, Decision } from "../decision.ts";
+import { forwardedEdits } from "../forwarded.ts";
+import type { Readiness } from "../readiness.ts";
+import { openTraceContext } from "../trace-context.ts";
+import type { TrustedProxies } from "../trusted-proxies.ts";
+import { challenge } from "./challenge.ts";
+import type { IdentityServer } from "./identity-server.ts";
+import { actionsOf, mountedFrom, needsOf, permit, type Needs } from "./permit.ts";
+import type { RedirectRules } from "./redirect-rules.ts";
+import { seenByClient } from "./seen-by-client.ts";
+import { fixedLease, ToRegistry, type RegistryParts } from "./to-registry.ts";
+import { tokenRequest, type TokenParts } from "./token-request.ts";
+import type { RepositoryAsk, Upstream } from "./upstream/upstream.ts";
+import { internalAnswer, jsonAnswer, registryAnswer } from "./v2-answers.ts";
+import { readV2Path, splitTarget, type V2Path } from "./v2-path.ts";
+import type { VerifyToken } from "./verify-token.ts";
+
+/** An image whose manifest was pushed. */
+export type Pushed = { repository: string; reference: string };
+
+export type RegistryDecideParts = {
+  upstream: Upstream;
+  identity: IdentityServer;
+  verify: VerifyToken;
+  /** The registry's name in challenges, for which tokens must be. */
+  service: string;
+  anonymousPull: boolean;
+  follow: RedirectRules | undefined;
+  trusted: TrustedProxies;
+  readiness: Readiness;
+  headTimeoutMs: number;
+  /** Told of each manifest that was pushed. */
+  onPushed(pushed: Pushed): void;
+  clock: Clock;
+  log: Log;
+};
+
+type Parts = RegistryDecideParts & { registry: RegistryParts; token: TokenParts };
+
+/** Faults to which a client is told where to get a token that does. */
+const CHALLENGED: ReadonlySet<FaultCode> = new Set(["TOKEN_MISSING", "TOKEN_INVALID", "SCOPE_INSUFFICIENT"]);
+
+/** What to do with the requests of a registry's clients: who may push is decided here, all else is the registry's behind. */
+export function openRegistryDecide(given: RegistryDecideParts): Decide {
+  const { upstream, follow, headTimeoutMs, trusted } = given;
+  const parts: Parts = {
+    ...given,
+    registry: { upstream, follow, headTimeoutMs },
+    token: { ...given, edits: forwardedEdits({ trusted, trace: openTraceContext() }) },
+  };
+  return (asked) => {
+    const target = originForm(asked.head.target);
+    const health = parts.readiness.answer(asked.head, target);
+    if (health !== undefined) return answered(health);
+    const { path, query } = splitTarget(target);
+    if (path === "/token") return tokenRequest(parts.token, asked, query);
+    let scope = "";
+    const failed = (error: unknown): Decision => {
+      if (!(error instanceof Fault)) {
+        parts.log.error({ err: error }, "A request of a registry's client could not be decided on");
+        return answered(internalAnswer(error));
+      }
+      if (!CHALLENGED.has(error.code)) return answered(registryAnswer(error));
+      return answered(challenge(error, { seen: seenByClient(asked, trusted), service: parts.service, scope }));
+    };
+    try {
+      const found = readV2Path(path);
+      if (found === undefined) throw new Fault("ROUTE_NOT_FOUND", "There is no such path in a registry, or the repository's name is not valid");
+      const needs: Needs = needsOf(found, asked.head.method, query, parts.anonymousPull);
+      ({ scope } = needs);
+      const permitted = permit(asked.head, needs, parts.verify);
+      const go = () => onward(parts, asked, found, query);
+      const decided = permitted === undefined ? go() : permitted.then(go);
+      return decided instanceof Promise ? decided.catch((error: unknown) => unlessLeft(asked, error, failed)) : decided;
+    } catch (error) {
+      return failed(error);
+    }
+  };
+}
+
+function onward(parts: Parts, asked: Asked, path: V2Path, query: string): Decision | Promise<Decision> {
+  if (path.kind === "base") return answered(jsonAnswer({}));
+  const { upstream } = parts;
+  const { method } = asked.head;
+  const ask: RepositoryAsk = { repository: "repository" in path ? path.repository : undefined, actions: actionsOf(path, method) };
+  const sent = `${upstream.basePath}${"repository" in path ? `/v2/${upstream.nameOf(path.repository)}${path.tail}` : "/v2/_catalog"}${queryThere(parts, path, query)}`;
+  const from = { upstream, repository: ask.repository, sent, seen: seenByClient(asked, parts.trusted) };
+  const pushes = path.kind === "manifest" && method === "PUT";
+  const followable = path.kind === "blob" && (method === "GET" || method === "HEAD");
+
+  const withCredential = (authorization: string | undefined): Decision => {
+    const forward = new ToRegistry(parts.registry, {
+      ask,
+      from,
+      authorization,
+      asked,
+      followable,
+      ...(pushes
+        ? { onAnswer: ({ status }) => void (status < 300 && parts.onPushed({ repository: path.repository, reference: path.reference })) }
+        : {}),
+    });
+    return { kind: "forward", forward, lease: fixedLease(upstream.target) };
+  };
+  const credential = () => {
+    const authorization = upstream.authorization(ask, asked.signal);
+    return authorization instanceof Promise ? authorization.then(withCredential) : withCredential(authorization);
+  };
+  if (upstream.beforePush === undefined || !(pushes || (path.kind === "uploads" && method === "POST"))) return credential();
+  return upstream.beforePush(path.repository, asked.signal).then(credential);
+}
+
+/** The registry may have another name for the repository that a layer is mounted from, too. */
+function queryThere({ upstream }: Parts, { kind }: V2Path, query: string): string {
+  const from = kind === "uploads" ? mountedFrom(query) : undefined;
+  if (from === undefined || upstream.nameOf(from) === from) return query;
+  const words = new URLSearchParams(query);
+  words.set("from", upstream.nameOf(from));
+  return `?${words.toString()}`;
+}
+
+function answered(answer: Answer): Decision {
+  return { kind: "answer", answer };
+}
+
+/** A decision fails only where there is still somebody to be answered. */
+function unlessLeft(asked: Asked, error: unknown, failed: (error: unknown) => Decision): Decision {
+  if (!(error instanceof Fault) && asked.signal.aborted) throw error;
+  return failed(error);
+}

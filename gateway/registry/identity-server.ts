@@ -1,0 +1,63 @@
+import { Agent, request } from "undici";
+import { Fault } from "../../fault.ts";
+import type { Head, HeaderEdits, Peer } from "../decision.ts";
+import { controlBehind, datagrokBehind, type ServerBehind } from "../server-behind.ts";
+import type { TrustedProxies } from "../trusted-proxies.ts";
+
+/** Who makes the tokens, and says how they are verified: control over its private socket, or a Datagrok server. */
+export type IdentityServer = {
+  /** Where requests for tokens go. Their paths begin with `/api`, as everywhere here. */
+  behind: ServerBehind;
+  /** The body of a 200 to GET. Faults: TOKEN_KEYS_UNKNOWN for anything else. */
+  get(path: string): Promise<string>;
+  close(): Promise<void>;
+};
+
+/**
+ * What control is asked as over its own socket. Where no public address is set, tokens bear this name as their issuer, whatever address a
+ * client has used; so must what is asked for them.
+ */
+const CONTROL_HOST = "berth";
+const SAID_BY_PROXIES = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-real-ip", "forwarded"];
+const TIMEOUT_MS = 10_000;
+const LONGEST_ANSWER = 1_048_576;
+
+export function controlIdentity(socketPath: string, trusted: TrustedProxies): IdentityServer {
+  const behind = controlBehind(socketPath, trusted);
+  const edits = (head: Head, peer: Peer): HeaderEdits => {
+    const { remove, add } = behind.edits(head, peer);
+    return { remove: [...remove, ...SAID_BY_PROXIES, "host"], add: [...add, ["Host", CONTROL_HOST]] };
+  };
+  const agent = new Agent({ connect: { socketPath }, headersTimeout: TIMEOUT_MS, bodyTimeout: TIMEOUT_MS });
+  return { behind: { ...behind, edits }, ...asking(agent, `http://${CONTROL_HOST}`, "The control plane") };
+}
+
+/** `url` is its API, with `/api`. */
+export function datagrokIdentity(url: string): IdentityServer {
+  const behind = datagrokBehind({ url, keepHost: false });
+  const agent = new Agent({ connect: { timeout: TIMEOUT_MS }, headersTimeout: TIMEOUT_MS, bodyTimeout: TIMEOUT_MS });
+  const { origin } = new URL(url);
+  const { get, close } = asking(agent, origin, "The Datagrok server");
+  return { behind, get: (path) => get(behind.pathOf(path)), close };
+}
+
+function asking(dispatcher: Agent, origin: string, name: string): Pick<IdentityServer, "get" | "close"> {
+  return {
+    get: async (path) => {
+      try {
+        const { statusCode, body } = await request(origin + path, { dispatcher, headers: { accept: "application/json" } });
+        let text = "";
+        for await (const piece of body.setEncoding("utf8")) {
+          text += String(piece);
+          if (text.length > LONGEST_ANSWER) throw new Fault("TOKEN_KEYS_UNKNOWN", `${name} answered ${path} with more than can be meant`);
+        }
+        if (statusCode !== 200) throw new Fault("TOKEN_KEYS_UNKNOWN", `${name} answered ${path} with ${statusCode}`, { retryAfterMs: 1_000 });
+        return text;
+      } catch (cause) {
+        if (cause instanceof Fault) throw cause;
+        throw new Fault("TOKEN_KEYS_UNKNOWN", `${name} cannot be asked for ${path}; it should be back in a moment`, { cause, retryAfterMs: 1_000 });
+      }
+    },
+    close: () => dispatcher.destroy(),
+  };
+}

@@ -1,0 +1,71 @@
+import type { KeyObject } from "node:crypto";
+import type { Clock } from "../../clock.ts";
+import { openFetched } from "./fetched.ts";
+import type { Keys } from "./read-keys.ts";
+
+/** The keys that tokens are signed with, as far as they are known. */
+export type KeySet = {
+  /** The key with this id; of a set whose only key has none, that one. Undefined: nobody's. Rejects where no keys were ever had. */
+  find(kid: string | undefined): Promise<KeyObject | undefined>;
+  /** Another one after any change: what was verified before counts no more. */
+  version(): number;
+};
+
+/** Beyond a token's lifetime nothing that a key signed is valid: so long it is used after it was last published. */
+const KEPT_MS = 30 * 60_000;
+/** An id that nobody knows may be a new key's, or an invented one: so often they are looked at again. */
+const LOOK_AGAIN_MS = 30_000;
+const FRESH_MS = 10 * 60_000;
+
+type Kept = Map<string, { key: KeyObject; seenAt: number }>;
+
+/** `fetch` gets the keys that are published now. While that fails, what is known is used on. */
+export function openKeySet(parts: { fetch(): Promise<Keys>; clock: Clock; onFailure(error: unknown): void }): KeySet {
+  const { clock } = parts;
+  let version = 0;
+  let lookedAt = -Infinity;
+  /** Shared by all who ask for ids that nobody knows. */
+  let looking: Promise<void> | undefined;
+
+  const published = openFetched<Kept>({
+    ...parts,
+    freshMs: FRESH_MS,
+    fetch: async (before) => {
+      const keys = await parts.fetch();
+      const now = clock.monotonic();
+      const kept: Kept = new Map();
+      for (const [kid, one] of before ?? []) if (now - one.seenAt < KEPT_MS && !keys.has(kid)) kept.set(kid, one);
+      for (const [kid, key] of keys) kept.set(kid, { key, seenAt: now });
+      if (!same(before, kept)) version++;
+      return kept;
+    },
+  });
+
+  const keyIn = (kept: Kept, kid: string | undefined): KeyObject | undefined => {
+    if (kid !== undefined && kept.has(kid)) return kept.get(kid)?.key;
+    // Without an id it can only be the only key; and a key that was published without one may be anybody's.
+    const [only] = kept;
+    return kept.size === 1 && only !== undefined && (kid === undefined || only[0] === "") ? only[1].key : undefined;
+  };
+
+  return {
+    version: () => version,
+    find: async (kid) => {
+      const found = keyIn(await published.get(), kid);
+      if (found !== undefined) return found;
+      const now = clock.monotonic();
+      if (now - lookedAt >= LOOK_AGAIN_MS) {
+        lookedAt = now;
+        looking = published.refresh();
+      }
+      await looking;
+      return keyIn(await published.get(), kid);
+    },
+  };
+}
+
+function same(before: Kept | undefined, after: Kept): boolean {
+  if (before?.size !== after.size) return false;
+  for (const [kid, { key }] of after) if (before.get(kid)?.key.equals(key) !== true) return false;
+  return true;
+}

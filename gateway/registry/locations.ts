@@ -1,0 +1,72 @@
+import type { HeaderEdits, HeaderLine, ResponseHead } from "../decision.ts";
+import type { Upstream } from "./upstream/upstream.ts";
+import { readV2Path } from "./v2-path.ts";
+
+/** Where a request was sent, and from whom it came: what an address in its answer is read against. */
+export type AnsweredFrom = {
+  upstream: Pick<Upstream, "host" | "basePath" | "nameOf" | "target">;
+  /** As the client named it; undefined for `_catalog`. */
+  repository: string | undefined;
+  /** The target that was sent, in origin form. */
+  sent: string;
+  /** The proxy's own address as the client sees it. */
+  seen: string;
+};
+
+/** `http://registry.example`, as the registry itself would name itself. */
+export function originOf({ upstream: { target, host } }: Pick<AnsweredFrom, "upstream">): string {
+  return `${"tls" in target && target.tls !== undefined ? "https" : "http"}://${host}`;
+}
+
+/** The edits that make `Location` and `Link` lead back here where they lead to the registry. */
+export function locationEdits(from: AnsweredFrom, received: ResponseHead): HeaderEdits {
+  const remove: string[] = [];
+  const add: HeaderLine[] = [];
+  const location = received.header("location");
+  const led = location === undefined ? undefined : leadBack(from, location, isRedirect(received.status));
+  if (led !== undefined && led !== location) {
+    remove.push("location");
+    add.push(["Location", led]);
+  }
+  const link = received.header("link");
+  const relinked = link?.replace(/<([^<>]*)>/g, (_, address: string) => `<${leadBack(from, address, true) ?? address}>`);
+  if (relinked !== undefined && relinked !== link) {
+    remove.push("link");
+    add.push(["Link", relinked]);
+  }
+  return { remove, add };
+}
+
+export function isRedirect(status: number): boolean {
+  return status === 301 || status === 302 || status === 303 || status === 307 || status === 308;
+}
+
+/**
+ * The address that leads here to what `address` leads to, as relative as it came; undefined where it cannot be read. A redirect elsewhere is
+ * meant, to a store of blobs say, and stays; where an upload goes on is here, under whatever name the registry knows itself.
+ */
+function leadBack(from: AnsweredFrom, address: string, elsewhereIsMeant: boolean): string | undefined {
+  const own = originOf(from);
+  if (!URL.canParse(address, own + from.sent)) return undefined;
+  const url = new URL(address, own + from.sent);
+  if (url.protocol !== "http:" && url.protocol !== "https:") return undefined;
+  const atHome = url.hostname === new URL(own).hostname;
+  const path = pathHere(from, url.pathname);
+  const relative = !/^(?:[a-z][a-z0-9+.-]*:)?\/\//i.test(address);
+  // Nothing that this proxy has: the client finds it at the registry itself, or not at all.
+  if (path === undefined) return relative ? url.href : address;
+  if (!atHome && elsewhereIsMeant) return address;
+  // The query byte for byte: it may be signed.
+  const at = address.indexOf("?");
+  return `${relative ? "" : from.seen}${path}${at === -1 ? "" : address.slice(at)}`;
+}
+
+/** The path under which this proxy has what the registry has under `path`; undefined for what is none of a registry's. */
+function pathHere({ upstream: { basePath, nameOf }, repository }: AnsweredFrom, path: string): string | undefined {
+  if (!path.startsWith(`${basePath}/v2/`)) return undefined;
+  const bare = path.slice(basePath.length);
+  const found = readV2Path(bare);
+  if (found === undefined) return undefined;
+  if (!("repository" in found) || repository === undefined || found.repository !== nameOf(repository)) return bare;
+  return `/v2/${repository}${found.tail}`;
+}

@@ -1,0 +1,68 @@
+import type { Clock } from "../../clock.ts";
+import type { Log } from "../../log.ts";
+import type { Engine } from "../forward/engine.ts";
+import type { Reads } from "../forward/reads.ts";
+import { openSpliceEngine } from "../forward/splice/open-splice-engine.ts";
+import { GATEWAY_LIMITS, type GatewayLimits } from "../limits.ts";
+import { openReadiness, type Readiness } from "../readiness.ts";
+import type { TlsKeys } from "../tls-keys.ts";
+import type { TrustedProxies } from "../trusted-proxies.ts";
+import { openRegistryDecide, type Pushed } from "./decide.ts";
+import type { IdentityServer } from "./identity-server.ts";
+import { openVerification } from "./open-verification.ts";
+import { redirectRules } from "./redirect-rules.ts";
+import type { Upstream } from "./upstream/upstream.ts";
+
+export type RegistryProxyParts = {
+  upstream: Upstream;
+  identity: IdentityServer;
+  /** Who signs tokens; where unset, what the identity server says of itself. */
+  issuer?: string | undefined;
+  service: string;
+  anonymousPull: boolean;
+  /** Redirects of layers are passed to the client, or followed here, to hosts of the registry's own domain and to these. */
+  redirects: "pass" | "follow";
+  redirectHosts: readonly string[];
+  trusted: TrustedProxies;
+  readiness?: Readiness;
+  tls?: TlsKeys | undefined;
+  limits?: Partial<GatewayLimits>;
+  /** How connections are read. */
+  reads?: Reads;
+  onPushed?(pushed: Pushed): void;
+  clock: Clock;
+  log: Log;
+};
+
+/** Composes the registry proxy. Draining and closing are the engine's; the upstream and the identity server stay their opener's. */
+export function openRegistryProxy(parts: RegistryProxyParts): Engine {
+  const { upstream, service, clock, log } = parts;
+  const limits = { ...GATEWAY_LIMITS, ...parts.limits };
+  const verification = openVerification({ ...parts, issuer: parts.issuer, audience: service });
+  const engine = openSpliceEngine({
+    decide: openRegistryDecide({
+      ...parts,
+      verify: verification.verify,
+      follow: parts.redirects === "follow" ? redirectRules(placeOf(upstream), parts.redirectHosts) : undefined,
+      readiness: parts.readiness ?? openReadiness("ready"),
+      // A large layer is put together, and perhaps moved to another store, before it is confirmed.
+      headTimeoutMs: limits.apiTimeoutMs,
+      onPushed: parts.onPushed ?? (() => undefined),
+    }),
+    limits,
+    reads: parts.reads ?? "events",
+    tls: parts.tls,
+    clock,
+    log,
+  });
+  const closing = async (end: () => Promise<void>) => {
+    await end();
+    verification.close();
+  };
+  return { server: engine.server, drain: (ms) => closing(() => engine.drain(ms)), close: () => closing(engine.close) };
+}
+
+function placeOf({ target, host }: Upstream): { hostname: string; port: number } {
+  const { hostname } = new URL(`http://${host}`);
+  return { hostname: hostname.replace(/^\[|\]$/g, ""), port: "port" in target ? target.port : 0 };
+}

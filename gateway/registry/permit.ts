@@ -1,0 +1,79 @@
+import { Fault } from "../../fault.ts";
+import type { Head } from "../decision.ts";
+import { scopeOf, CATALOG_SCOPE, type Need } from "./challenge.ts";
+import type { Action } from "./upstream/upstream.ts";
+import { isRepository, type V2Path } from "./v2-path.ts";
+import { allows, type VerifyToken } from "./verify-token.ts";
+
+/** What a request needs: `open` where anybody may. */
+export type Needs = { open: boolean; of: readonly Need[]; scope: string };
+
+const ACTIONS: Readonly<Record<string, readonly Action[]>> = {
+  GET: ["pull"],
+  HEAD: ["pull"],
+  POST: ["pull", "push"],
+  PUT: ["pull", "push"],
+  PATCH: ["pull", "push"],
+  DELETE: ["delete"],
+};
+
+/** Who gives up an upload deletes nothing. */
+const OF_UPLOAD: Readonly<Record<string, readonly Action[]>> = { ...ACTIONS, DELETE: ["pull", "push"] };
+
+/** What is done with a repository by a request. Faults: METHOD_NOT_ALLOWED. */
+export function actionsOf({ kind }: V2Path, method: string): readonly Action[] {
+  const actions = (kind === "upload" ? OF_UPLOAD : ACTIONS)[method];
+  if (actions === undefined) throw new Fault("METHOD_NOT_ALLOWED", `A registry knows no ${method}`);
+  return actions;
+}
+
+/** Faults: METHOD_NOT_ALLOWED, REQUEST_INVALID. */
+export function needsOf(path: V2Path, method: string, query: string, anonymousPull: boolean): Needs {
+  if (path.kind === "base") return { open: false, of: [], scope: "" };
+  if (path.kind === "catalog") return { open: false, of: [], scope: CATALOG_SCOPE };
+  const actions = actionsOf(path, method);
+  const own: Need = { repository: path.repository, actions };
+  const from = path.kind === "uploads" ? mountedFrom(query) : undefined;
+  const of = from === undefined ? [own] : [own, { repository: from, actions: ["pull"] } satisfies Need];
+  const reads = method === "GET" || method === "HEAD";
+  return { open: reads && anonymousPull, of, scope: of.map(scopeOf).join(" ") };
+}
+
+/** The repository that a layer is taken over from. What two readers could read in two ways is refused. Faults: REQUEST_INVALID. */
+export function mountedFrom(query: string): string | undefined {
+  const from = new URLSearchParams(query).getAll("from");
+  const [first] = from;
+  if (first === undefined && !query.includes(";")) return undefined;
+  if (first === undefined || from.length > 1 || query.includes(";") || !isRepository(first))
+    throw new Fault("REQUEST_INVALID", "The repository to mount a layer from is not one name");
+  return first;
+}
+
+/**
+ * Undefined once the request is known to be allowed; a promise where that takes asking. Faults: TOKEN_MISSING, TOKEN_INVALID,
+ * SCOPE_INSUFFICIENT, and those of verifying.
+ */
+export function permit(head: Head, needs: Needs, verify: VerifyToken): void | Promise<void> {
+  if (needs.open) return;
+  const token = bearer(head.header("authorization"));
+  const check = (granted: Awaited<ReturnType<VerifyToken>>) => {
+    for (const { repository, actions } of needs.of) {
+      // Whoever may push may read what is there, whether or not that was asked for.
+      const wanted = actions.includes("push") ? (["push"] as const) : actions;
+      const missing = wanted.find((action) => !allows(granted, repository, action));
+      if (missing !== undefined) throw new Fault("SCOPE_INSUFFICIENT", `You may not ${WORDS[missing]} ${repository}`);
+    }
+  };
+  const granted = verify(token);
+  return granted instanceof Promise ? granted.then(check) : check(granted);
+}
+
+const WORDS: Record<Action, string> = { pull: "pull", push: "push to", delete: "delete from" };
+
+/** Faults: TOKEN_MISSING, TOKEN_INVALID. */
+function bearer(authorization: string | undefined): string {
+  if (authorization === undefined) throw new Fault("TOKEN_MISSING", "Sign in first: docker login, with a developer key as the password");
+  const [, token] = /^bearer +([^\s,]+)$/i.exec(authorization) ?? [];
+  if (token === undefined) throw new Fault("TOKEN_INVALID", "Only a token of this registry is taken here");
+  return token;
+}

@@ -1,0 +1,179 @@
+import { Fault } from "../../fault.ts";
+import type { Answer, Asked, Forward, HeaderEdits, HeaderLine, Instead, Lease, ResponseHead } from "../decision.ts";
+import type { Target } from "../directory.ts";
+import { isRedirect, locationEdits, originOf, type AnsweredFrom } from "./locations.ts";
+import type { RedirectRules } from "./redirect-rules.ts";
+import type { RepositoryAsk, Upstream } from "./upstream/upstream.ts";
+import { registryAnswer } from "./v2-answers.ts";
+
+/** What a request to the registry needs beside the request itself. */
+export type RegistryParts = {
+  upstream: Upstream;
+  /** Where redirects are followed to; undefined where the client gets them. */
+  follow: RedirectRules | undefined;
+  /** How long the head of an answer may take: a large layer is put together before it is confirmed. */
+  headTimeoutMs: number;
+};
+
+export type ToRegistryAsk = {
+  ask: RepositoryAsk;
+  from: AnsweredFrom;
+  authorization: string | undefined;
+  /** Whose signal it is that the client is gone. */
+  asked: Pick<Asked, "signal">;
+  /** Redirects of its answer may be followed: it reads a blob. */
+  followable: boolean;
+  /** Its answer is about to be passed on. */
+  onAnswer?: (received: ResponseHead) => void;
+};
+
+/** What a client says to us, and nobody behind us is to hear. Who asks there is us; and a registry makes addresses out of what proxies say. */
+const OURS = [
+  "authorization",
+  "cookie",
+  "host",
+  "x-user-api-key",
+  "x-berth-client",
+  "x-forwarded-for",
+  "x-forwarded-proto",
+  "x-forwarded-host",
+  "x-forwarded-port",
+  "x-real-ip",
+  "forwarded",
+];
+/** What a registry says to us as its user, or of its own name. */
+const THEIRS = ["www-authenticate", "set-cookie", "strict-transport-security", "alt-svc"];
+
+/** Few enough that with a fresh credential before them the engine still asks what to do with the last. */
+const MOST_HOPS = 2;
+
+/** One request to the registry behind, with our credential in place of the client's. */
+export class ToRegistry implements Forward {
+  readonly target: string;
+  readonly headTimeoutMs: number;
+  readonly request: HeaderEdits;
+  readonly #parts: RegistryParts;
+  readonly #asked: ToRegistryAsk;
+  readonly #first: boolean;
+
+  constructor(parts: RegistryParts, asked: ToRegistryAsk, first = true) {
+    const { authorization, from } = asked;
+    this.target = from.sent;
+    this.headTimeoutMs = parts.headTimeoutMs;
+    const own: HeaderLine[] = authorization === undefined ? [] : [["Authorization", authorization]];
+    this.request = { remove: OURS, add: [["Host", parts.upstream.host], ...own] };
+    this.#parts = parts;
+    this.#asked = asked;
+    this.#first = first;
+  }
+
+  response(received: ResponseHead): HeaderEdits {
+    this.#asked.onAnswer?.(received);
+    const { remove, add } = locationEdits(this.#asked.from, received);
+    return { remove: [...THEIRS, ...remove], add };
+  }
+
+  again(received: ResponseHead, bodySent: boolean): Instead | Promise<Instead> | undefined {
+    if (received.status === 401) return this.#refused(received, bodySent);
+    if (received.status === 403) return { answer: registryAnswer(refusedFault(this.#asked.ask)) };
+    if (bodySent || !this.#asked.followable || !isRedirect(received.status)) return undefined;
+    const origin = originOf(this.#asked.from);
+    return followed(this.#parts, origin + this.target, received, 0);
+  }
+
+  answerTo(fault: Fault): Answer {
+    return registryAnswer(registryFault(fault));
+  }
+
+  async #refused(received: ResponseHead, bodySent: boolean): Promise<Instead> {
+    const { upstream } = this.#parts;
+    const { ask, asked } = this.#asked;
+    const authorization = this.#first ? await upstream.refused(ask, received.header("www-authenticate"), asked.signal) : undefined;
+    if (authorization === undefined) return { answer: registryAnswer(refusedFault(ask)) };
+    // The body is gone: what there is now is for the client's next attempt.
+    if (bodySent)
+      return {
+        answer: registryAnswer(
+          new Fault("REGISTRY_CREDENTIAL_RENEWED", "The registry behind wanted a new credential; try again", { retryAfterMs: 1_000 }),
+        ),
+      };
+    return { forward: new ToRegistry(this.#parts, { ...this.#asked, authorization }, false), lease: fixedLease(upstream.target) };
+  }
+}
+
+/** The registry does not move: a connection that was refused is tried once more. */
+export function fixedLease(target: Target | Promise<Target>): Lease {
+  return {
+    target: () => target,
+    lost: (lost) => Promise.resolve(lost),
+    whenGone: () => () => undefined,
+    bytes: () => undefined,
+    release: () => undefined,
+  };
+}
+
+/** Where the answer leads is asked in the client's place, without our credential. */
+function followed(parts: RegistryParts, base: string, received: ResponseHead, hops: number): Promise<Instead> | undefined {
+  const location = received.header("location");
+  const { follow } = parts;
+  if (follow === undefined || location === undefined || !URL.canParse(location, base)) return undefined;
+  const url = new URL(location, base);
+  const elsewhere = async (): Promise<Instead> => {
+    if (hops === MOST_HOPS) throw new Fault("REDIRECT_REFUSED", "The registry behind leads from one place to the next without an end");
+    const target = await follow.targetOf(url);
+    return { forward: new ToStore(parts, url, hops), lease: fixedLease(target) };
+  };
+  return elsewhere().catch((error: unknown) => {
+    if (!(error instanceof Fault)) throw error;
+    return { answer: registryAnswer(error) };
+  });
+}
+
+/** One request to where a registry keeps what it is asked for. */
+class ToStore implements Forward {
+  readonly target: string;
+  readonly headTimeoutMs: number;
+  readonly request: HeaderEdits;
+  readonly #parts: RegistryParts;
+  readonly #url: URL;
+  readonly #hops: number;
+
+  constructor(parts: RegistryParts, url: URL, hops: number) {
+    this.target = url.pathname + url.search;
+    this.headTimeoutMs = parts.headTimeoutMs;
+    this.request = { remove: OURS, add: [["Host", url.host]] };
+    this.#parts = parts;
+    this.#url = url;
+    this.#hops = hops;
+  }
+
+  response(): HeaderEdits {
+    return { remove: THEIRS, add: [] };
+  }
+
+  again(received: ResponseHead): Promise<Instead> | undefined {
+    return isRedirect(received.status) ? followed(this.#parts, this.#url.href, received, this.#hops + 1) : undefined;
+  }
+
+  answerTo(fault: Fault): Answer {
+    return registryAnswer(registryFault(fault));
+  }
+}
+
+function refusedFault({ repository, actions }: RepositoryAsk): Fault {
+  const what = repository === undefined ? "its catalog" : `${actions.join(" and ")} of ${repository}`;
+  return new Fault(
+    "REGISTRY_REFUSED",
+    `The registry behind refused our credential for ${what}, or has no such repository; its administrator can tell`,
+  );
+}
+
+/** What a failure to reach a container means where it was a registry. */
+function registryFault(fault: Fault): Fault {
+  const { cause } = fault;
+  if (fault.code === "RESPONSE_TIMED_OUT") return new Fault("REGISTRY_TIMED_OUT", "The registry behind did not answer in time", { cause });
+  if (fault.code === "CONTAINER_UNREACHABLE") return new Fault("REGISTRY_UNREACHABLE", "The registry behind cannot be reached", { cause });
+  if (fault.code === "CONTAINER_BROKE_OFF")
+    return new Fault("REGISTRY_UNREACHABLE", "The registry behind broke the connection before it answered; try again", { cause });
+  return fault;
+}

@@ -1,0 +1,84 @@
+import type { Clock } from "../../clock.ts";
+import { Fault } from "../../fault.ts";
+import type { Answer, Asked, Decision, Forward, HeaderEdits, Instead, ResponseHead } from "../decision.ts";
+import type { ForwardedEdits } from "../forwarded.ts";
+import type { IdentityServer } from "./identity-server.ts";
+import { jsonAnswer, registryAnswer } from "./v2-answers.ts";
+
+export type TokenParts = {
+  identity: IdentityServer;
+  edits: ForwardedEdits;
+  service: string;
+  anonymousPull: boolean;
+  clock: Clock;
+};
+
+/** For clients that insist on a token where none is needed. It is no JWT, and grants nothing. */
+const ANONYMOUS = "anonymous";
+/** Shorter ones are not allowed; such a token never expires in truth. */
+const ANONYMOUS_SECONDS = 1_800;
+const TIMEOUT_MS = 60_000;
+
+/** `/token`, where our challenges lead. Who shows a key is for the identity server to judge; who only reads needs none. */
+export function tokenRequest(parts: TokenParts, asked: Asked, query: string): Decision {
+  const { method, header } = asked.head;
+  if (method !== "GET" && method !== "POST") return refusal(new Fault("METHOD_NOT_ALLOWED", "A token is asked for by GET or POST"));
+  // Of a form, the credentials are in the body, which is nothing that we look into.
+  if (method === "POST" || /^basic /i.test(header("authorization") ?? "")) return toIdentity(parts, asked, query);
+  if (parts.anonymousPull && onlyPulls(query)) return { kind: "answer", answer: jsonAnswer(anonymousToken(parts.clock)) };
+  return refusal(new Fault("TOKEN_MISSING", "Sign in first: docker login, with a developer key as the password"));
+}
+
+function onlyPulls(query: string): boolean {
+  const scopes = new URLSearchParams(query).getAll("scope").flatMap((scope) => scope.split(" ").filter(Boolean));
+  return scopes.every((scope) => /^repository:.+:(?:pull)?$/.test(scope));
+}
+
+function anonymousToken(clock: Clock): object {
+  return { token: ANONYMOUS, access_token: ANONYMOUS, expires_in: ANONYMOUS_SECONDS, issued_at: new Date(clock.now()).toISOString() };
+}
+
+function toIdentity({ identity, edits, service }: TokenParts, asked: Asked, query: string): Decision {
+  const { head, peer, tls } = asked;
+  const { remove, add } = edits(head, peer, tls);
+  const more = identity.behind.edits(head, peer);
+  const dropped = [...remove, ...more.remove];
+  // A token that is for no registry would be for none: who does not say which one means this.
+  const whole = new URLSearchParams(query).has("service") || head.method === "POST" ? query : `${query}${query === "" ? "?" : "&"}service=${service}`;
+  const forward = new ToIdentity(identity, `/api/docker/token${whole}`, {
+    remove: [...dropped, "cookie"],
+    add: [...add.filter(([name]) => !more.remove.includes(name.toLowerCase())), ...more.add],
+  });
+  return { kind: "forward", forward, lease: identity.behind.lease };
+}
+
+class ToIdentity implements Forward {
+  readonly target: string;
+  readonly headTimeoutMs = TIMEOUT_MS;
+  readonly request: HeaderEdits;
+  readonly #identity: IdentityServer;
+
+  constructor(identity: IdentityServer, path: string, request: HeaderEdits) {
+    this.target = identity.behind.pathOf(path);
+    this.request = request;
+    this.#identity = identity;
+  }
+
+  /** Its challenge names another way to sign in than ours. */
+  response(): HeaderEdits {
+    return { remove: ["www-authenticate", "set-cookie"], add: [] };
+  }
+
+  again(received: ResponseHead): Instead | undefined {
+    if (received.status !== 401) return undefined;
+    return { answer: registryAnswer(new Fault("DEV_KEY_INVALID", "The developer key is not valid: it is the password of docker login")) };
+  }
+
+  answerTo(fault: Fault): Answer {
+    return registryAnswer(this.#identity.behind.faultOf(fault));
+  }
+}
+
+function refusal(fault: Fault): Decision {
+  return { kind: "answer", answer: registryAnswer(fault) };
+}
