@@ -15,8 +15,12 @@ const CONNECT_MS = 5_000;
 const SILENCE_MS = 15_000;
 const CONNECTIONS = 16;
 
-export function openAskHttp(mostBytes = 4 * 1_048_576): AskHttp {
-  const agent = new Agent({ connect: { timeout: CONNECT_MS }, headersTimeout: SILENCE_MS, bodyTimeout: SILENCE_MS, connections: CONNECTIONS });
+const MOST_BYTES = 4 * 1_048_576;
+
+/** With `socketPath`, whatever is asked goes to that Unix socket. */
+export function openAskHttp({ socketPath }: { socketPath?: string | undefined } = {}): AskHttp {
+  const connect = { timeout: CONNECT_MS, ...(socketPath === undefined ? {} : { socketPath }) };
+  const agent = new Agent({ connect, headersTimeout: SILENCE_MS, bodyTimeout: SILENCE_MS, connections: CONNECTIONS });
   const ask = async ({ method, url, headers, signal }: Asked): Promise<Said> => {
     try {
       const answer = await request(url, { method, headers, signal, dispatcher: agent });
@@ -24,7 +28,7 @@ export function openAskHttp(mostBytes = 4 * 1_048_576): AskHttp {
       let size = 0;
       for await (const piece of answer.body as AsyncIterable<Buffer>) {
         size += piece.length;
-        if (size > mostBytes) throw new Fault("REGISTRY_UNREACHABLE", `${new URL(url).host} answered with more than ${mostBytes} bytes.`);
+        if (size > MOST_BYTES) throw new Fault("REGISTRY_UNREACHABLE", `${new URL(url).host} answered with more than ${MOST_BYTES} bytes.`);
         pieces.push(piece);
       }
       const header = (name: string) => {

@@ -62,13 +62,17 @@ export async function ecrSource(api: EcrApi, tools: { clock: Clock; log: Log; si
       is: (other) => other === host,
       nameOf: (repository) => repository,
       digestOf: ({ repository, version }, signal) => api.digestOf(repository, version, signal),
-      login: async (_, signal) => token.get(signal),
+      login: async (_, signal) => loginOf(await token.get(signal)),
       close,
     };
   } catch (error) {
     await close();
     throw error;
   }
+}
+
+function loginOf({ username, password }: Login): Login {
+  return { username, password };
 }
 
 const HUB = "docker.io";
