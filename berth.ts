@@ -13,6 +13,7 @@ const COMMANDS: Record<string, Command> = {
   serve: { says: "the whole: a control process and BERTH_WORKERS gateway processes", load: () => import("./commands/serve.ts") },
   demo: { says: "the same with a demo plugin in it, as `npm start` does", load: () => import("./commands/demo.ts") },
   control: { says: "the control plane alone", load: () => import("./commands/control.ts") },
+  "registry-proxy": { says: "the registry proxy alone, beside a Datagrok server", load: () => import("./commands/registry-proxy.ts") },
   gateway: { says: "one gateway process alone", load: () => import("./commands/gateway.ts") },
   users: { says: "people and their developer keys: list, add, change, remove, key", load: () => import("./commands/users.ts") },
   credentials: { says: "secrets of packages and their connections: list, set, remove, rotate", load: () => import("./commands/credentials.ts") },
@@ -24,7 +25,7 @@ const COMMANDS: Record<string, Command> = {
 };
 
 function help(): string {
-  const lines = Object.entries(COMMANDS).map(([name, { says }]) => `  ${name.padEnd(12)}${says}`);
+  const lines = Object.entries(COMMANDS).map(([name, { says }]) => `  ${name.padEnd(16)}${says}`);
   return `berth ${VERSION}: an edge proxy that wakes, guards and rests plugin containers
 
 berth <command>

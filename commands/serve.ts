@@ -10,6 +10,8 @@ export async function run(here: Here): Promise<void> {
   const { settings, log } = begin(here, "serve");
   const served = await serveHere(here, settings, log);
   console.log(`berth ${VERSION} at ${addressOf(settings, served.port)}`);
+  if (served.registryPort !== undefined)
+    console.log(`registry proxy at ${addressOf({ ...settings, edgeHost: settings.registryHost }, served.registryPort)}`);
   await untilTold();
   await served.stop();
 }
@@ -22,6 +24,7 @@ export async function serveHere({ script, env, clock }: Here, settings: Settings
     host: settings.edgeHost,
     port: settings.edgePort,
     workers: settings.workers,
+    registry: hasRegistry(settings) ? { role: "registry-proxy", host: settings.registryHost, port: settings.registryPort } : undefined,
     drainMs: (settings.drainDelaySeconds + settings.drainSeconds) * 1_000,
     clock,
     log,
@@ -31,6 +34,11 @@ export async function serveHere({ script, env, clock }: Here, settings: Settings
   return served;
 }
 
-export function addressOf({ edgeHost, tlsCert }: Settings, port: number): string {
+/** A registry is named, or is Amazon's. */
+function hasRegistry({ registry }: Settings): boolean {
+  return registry.url !== undefined || registry.ecrMode;
+}
+
+export function addressOf({ edgeHost, tlsCert }: Pick<Settings, "edgeHost" | "tlsCert">, port: number): string {
   return `${tlsCert === undefined ? "http" : "https"}://${edgeHost.includes(":") ? `[${edgeHost}]` : edgeHost}:${port}`;
 }

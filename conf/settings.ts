@@ -9,7 +9,6 @@ import { optional, setting, type Row, type Values } from "./row.ts";
 
 const SPAWNER_API = "the spawner API";
 const SPAWNER_DRIVER = "the spawner driver";
-const REGISTRY = "the registry proxy";
 const ECS = "the ECS driver";
 const KUBERNETES = "the Kubernetes driver";
 const QUEUE_JWT = "tokens for the queue and the pipe";
@@ -25,8 +24,8 @@ export const SETTINGS = {
   edgePort: setting("BERTH_EDGE_PORT", port(), 8080, "Port of the edge; 0 takes any free one"),
   spawnerHost: setting("BERTH_SPAWNER_HOST", host(), "127.0.0.1", "Address of the spawner API", { sameAs: "host", later: SPAWNER_API }),
   spawnerPort: setting("BERTH_SPAWNER_PORT", port(), 8000, "Port of the spawner API", { later: SPAWNER_API }),
-  registryHost: setting("BERTH_REGISTRY_HOST", host(), "127.0.0.1", "Address of the registry proxy", { sameAs: "host", later: REGISTRY }),
-  registryPort: setting("BERTH_REGISTRY_PORT", port(), 5000, "Port of the registry proxy", { later: REGISTRY }),
+  registryHost: setting("BERTH_REGISTRY_HOST", host(), "127.0.0.1", "Address of the registry proxy", { sameAs: "host" }),
+  registryPort: setting("BERTH_REGISTRY_PORT", port(), 5000, "Port of the registry proxy"),
   webRoot: optional("BERTH_WEB_ROOT", url("an http or https URL", "http", "https"), "Public address, as browsers see it; told to clients that ask"),
   origins: setting(
     "BERTH_ORIGINS",
@@ -43,14 +42,14 @@ export const SETTINGS = {
   tlsCert: optional(
     "BERTH_TLS_CERT",
     text("a path"),
-    "PEM file with the edge's certificate and its chain: the edge then speaks TLS. Read again when it changes, and on SIGHUP",
+    "PEM file with the edge's certificate and its chain: the edge and the registry proxy then speak TLS. Read again when it changes, and on SIGHUP",
   ),
   tlsKey: optional("BERTH_TLS_KEY", text("a path"), "PEM file with its key"),
 
   // The program itself
   role: optional(
     "BERTH_ROLE",
-    oneOf("serve", "control", "gateway", "spawner", "registry"),
+    oneOf("serve", "control", "gateway", "registry-proxy", "spawner", "registry"),
     "What to run where the command line names no command; for images. `spawner` and `registry` come with those listeners",
   ),
   data: setting("BERTH_DATA", text("a path"), ".berth", "Data folder: the store, published files, keys"),
@@ -194,10 +193,9 @@ export const SETTINGS = {
       "dockerSettings.registryProxyHost",
       text("a host name or nothing", /^[A-Za-z0-9_.:-]*$/),
       "",
-      "Registry that unqualified image names are in",
-      { later: REGISTRY },
+      "Registry that unqualified image names are in, as engines reach it: the registry proxy, which lets them pull. Where empty, the one of `REGISTRY_URL`",
     ),
-    registryProxyPort: parameter("dockerSettings.registryProxyPort", port(), 5000, "Its port", { later: REGISTRY }),
+    registryProxyPort: parameter("dockerSettings.registryProxyPort", port(), 5000, "Its port"),
   },
 
   queueSettings: {
@@ -231,13 +229,45 @@ export const SETTINGS = {
   },
 
   registry: {
-    url: optional("REGISTRY_URL", text("a host, host:port or URL", /^[^\s\0]+$/), "The registry behind the proxy", { later: REGISTRY }),
-    username: optional("REGISTRY_USERNAME", text(), "User there", { later: REGISTRY }),
-    password: optional("REGISTRY_PASSWORD", text(), "Password there", { secret: true, later: REGISTRY }),
-    ecrMode: setting("ECR_MODE", flag(), false, "It is Amazon ECR", { later: REGISTRY }),
-    anonymousPull: setting("BERTH_REGISTRY_ANONYMOUS_PULL", flag(), true, "Images may be pulled without signing in", { later: REGISTRY }),
+    url: optional(
+      "REGISTRY_URL",
+      text("a host, host:port or URL", /^[^\s\0]+$/),
+      "The registry behind the proxy, which `berth serve` opens where this or ECR_MODE is set; images are looked up in it too. Without a scheme it is asked by https, but by http on this machine and on port 5000",
+    ),
+    username: optional("REGISTRY_USERNAME", text(), "User there"),
+    password: optional("REGISTRY_PASSWORD", text(), "Password there", { secret: true }),
+    ecrMode: setting(
+      "ECR_MODE",
+      flag(),
+      false,
+      "It is Amazon ECR, signed in to with the role or keys that AWS's own variables and files name; REGISTRY_URL may then be missing",
+    ),
+    tokenFile: optional(
+      "BERTH_REGISTRY_TOKEN_FILE",
+      text("a path"),
+      "File of mode 0600 in which the registry proxy keeps the tokens that it has for the registry, for programs beside it such as OpenResty's Lua: a line for each, `<scope> <expires> <value of Authorization>`, where ECR's scope is `*` and `expires` counts seconds since 1970. Where unset, `registry-token` in the data folder",
+    ),
+    anonymousPull: setting("BERTH_REGISTRY_ANONYMOUS_PULL", flag(), true, "Images may be pulled without signing in"),
+    service: setting(
+      "BERTH_REGISTRY_SERVICE",
+      text("1 to 255 letters, digits, `.`, `:`, `-`", /^[\w.:-]{1,255}$/),
+      "docker-registry",
+      "The proxy's name for itself in challenges, for which tokens must be (`aud`)",
+    ),
+    redirects: setting(
+      "BERTH_REGISTRY_REDIRECTS",
+      oneOf("pass", "follow"),
+      "pass",
+      "What is done where the registry leads to another host for a layer: the client is told, or the proxy fetches it, for clients that reach nothing else",
+    ),
+    redirectHosts: setting(
+      "BERTH_REGISTRY_REDIRECT_HOSTS",
+      list(text("a host, host:port or *.domain", /^(\*\.)?[A-Za-z0-9._-]+(:\d{1,5})?$/)),
+      [],
+      "Where to it may follow, beside the registry's own domain (of ECR: *.amazonaws.com); this machine and its link only where listed here",
+    ),
   },
-  awsRegion: optional("AWS_REGION", text("a region such as eu-west-1", /^[a-z0-9-]+$/), "Region of ECR and ECS", { later: `${REGISTRY}, ${ECS}` }),
+  awsRegion: optional("AWS_REGION", text("a region such as eu-west-1", /^[a-z0-9-]+$/), "Region of ECR, and with the ECS driver of ECS"),
 
   spawner: setting("BERTH_SPAWNER", flag(), false, "`berth serve` opens the spawner API too", { later: SPAWNER_API }),
   spawnerApiKey: setting(["X_API_KEY", "GROK_SPAWNER_X_API_KEY"], text(), "test-x-api-key", "Key that callers of the spawner API must show", {

@@ -9,6 +9,7 @@ import type { Caller } from "./identity.ts";
  *   (every container), then changes; `beat` at least every `FEED_BEAT_MS`, so that silence means that control is away.
  * - `POST /wake` `WakeAsk` → 204 once the wish is durable.
  * - `POST /use` `UseReport` → 204.
+ * - `POST /pushed` `PushedAsk` → 204; from a registry proxy.
  * - `POST /who` `WhoAsk` → 200 `Caller` without its token, or 404.
  *
  * A refusal is a `FaultData` with the fault's status.
@@ -34,6 +35,8 @@ export type WakeAsk = { id: string; userId: string };
  * take every request of before that change as counted, which is what makes a graceful stop safe.
  */
 export type UseReport = { gateway: string; seq: number; uses: Use[] };
+/** An image whose manifest was pushed to the registry: `datagrok/x` and a tag or a digest. */
+export type PushedAsk = { repository: string; reference: string };
 export type WhoAsk = { token: string };
 export type WhoAnswer = Omit<Caller, "token">;
 export type FeedRefusal = FaultData;

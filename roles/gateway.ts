@@ -6,10 +6,10 @@ import type { GatewayLimits } from "../gateway/limits.ts";
 import { openFeed } from "../gateway/feed/open-feed.ts";
 import { openGateway } from "../gateway/open-gateway.ts";
 import { openReadiness } from "../gateway/readiness.ts";
-import { openTlsKeys, type TlsKeys } from "../gateway/tls-keys.ts";
 import { trustedProxies } from "../gateway/trusted-proxies.ts";
 import type { Log } from "../log.ts";
 import { type ListeningHandle, openListeningHandle } from "./listening-handle.ts";
+import { openKeys } from "./open-keys.ts";
 import type { RuntimeFolder } from "./runtime-folder.ts";
 import type { Running } from "./until-told.ts";
 
@@ -65,17 +65,6 @@ export async function runGateway(options: {
       await feed.close();
     },
   };
-}
-
-/** Faults: SETTINGS_INVALID. SIGHUP makes them be read again, beside their own changes. */
-function openKeys({ tlsCert, tlsKey }: Settings, clock: Clock, log: Log): TlsKeys | undefined {
-  if (tlsCert === undefined && tlsKey === undefined) return undefined;
-  if (tlsCert === undefined || tlsKey === undefined) {
-    throw new Fault("SETTINGS_INVALID", "BERTH_TLS_CERT and BERTH_TLS_KEY are set together or not at all.");
-  }
-  const keys = openTlsKeys({ files: { cert: tlsCert, key: tlsKey }, clock, log });
-  process.on("SIGHUP", keys.reload);
-  return keys;
 }
 
 function limitsOf(settings: Settings): Partial<GatewayLimits> {

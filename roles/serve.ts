@@ -10,13 +10,16 @@ const END_MS = 1_000;
 
 export type Served = {
   port: number;
+  /** The registry proxy's, where there is one. */
+  registryPort: number | undefined;
   /** Makes the gateways read again what may have changed: certificates. */
   reload(): void;
   stop(): Promise<void>;
 };
 
 /**
- * One berth on one machine: a control process, and gateway processes that share the edge's accept queue. This process
+ * One berth on one machine: a control process, gateway processes that share the edge's accept queue, and where there is a registry a process
+ * for that alone, since a layer of gigabytes must not stand in the way of a call, and the registry's credential is to be had once. This process
  * touches no request and no row; it only keeps the others running, so that neither can stall the other.
  */
 export async function serve(options: {
@@ -25,6 +28,8 @@ export async function serve(options: {
   host: string;
   port: number;
   workers: number;
+  /** Where the registry proxy listens, and the role that runs it. */
+  registry: { role: string; host: string; port: number } | undefined;
   /** How long the gateways take at most to turn load balancers away, and then to end what is open. */
   drainMs: number;
   clock: Clock;
@@ -32,16 +37,20 @@ export async function serve(options: {
 }): Promise<Served> {
   const { script, env, clock, log, drainMs } = options;
   const { handle, port } = await openListeningHandle(options, clock);
+  const registryAt = options.registry && (await openListeningHandle(options.registry, clock));
   const control = keepChild({ role: "control", script, env, clock, log });
   // The gateways connect to control's sockets, which it makes once it holds the data folder's lock.
-  const gateways = control.ready.then(() =>
-    Array.from({ length: options.workers }, () => keepChild({ role: "gateway", script, env, handle, clock, log })),
-  );
+  const gateways = control.ready.then(() => {
+    const opened = Array.from({ length: options.workers }, () => keepChild({ role: "gateway", script, env, handle, clock, log }));
+    if (options.registry === undefined || registryAt === undefined) return opened;
+    return [...opened, keepChild({ role: options.registry.role, script, env, handle: registryAt.handle, clock, log })];
+  });
   const stop = async () => {
     const opened = await gateways.catch(() => []);
     const ended = Promise.all(opened.map((gateway) => gateway.stop(drainMs + END_MS)));
     // With ours open, who connects once the gateways take nobody any more would wait for them rather than be refused.
     handle.close();
+    registryAt?.handle.close();
     await ended;
     await control.stop(CONTROL_GRACE_MS);
   };
@@ -52,5 +61,5 @@ export async function serve(options: {
     throw fault;
   }
   const reload = () => void gateways.then((opened) => opened.forEach((gateway) => gateway.tell("SIGHUP")));
-  return { port, reload, stop };
+  return { port, registryPort: registryAt?.port, reload, stop };
 }

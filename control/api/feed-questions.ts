@@ -1,6 +1,6 @@
 import type { IncomingMessage } from "node:http";
 import { Fault } from "../../fault.ts";
-import type { UseReport, WakeAsk, WhoAsk } from "../../gateway/wire.ts";
+import type { PushedAsk, UseReport, WakeAsk, WhoAsk } from "../../gateway/wire.ts";
 
 // The other side is our own gateway, so only what would do harm is looked for. Faults throughout: REQUEST_INVALID.
 
@@ -31,6 +31,12 @@ export function readWhoAsk(question: unknown): WhoAsk {
   const { token } = fieldsOf(question);
   if (typeof token !== "string") throw new Fault("REQUEST_INVALID", "A question for a token needs it.");
   return { token };
+}
+
+export function readPushedAsk(question: unknown): PushedAsk {
+  const { repository, reference } = fieldsOf(question);
+  if (typeof repository !== "string" || typeof reference !== "string") throw new Fault("REQUEST_INVALID", "A push needs repository and reference.");
+  return { repository, reference };
 }
 
 export function readUseReport(question: unknown): UseReport {

@@ -8,11 +8,11 @@ import type { Log } from "../../log.ts";
 import type { Lifecycle } from "../lifecycle/open-lifecycle.ts";
 import { viewOf } from "../lifecycle/view-of.ts";
 import type { Store } from "../store/open-store.ts";
-import { readQuestion, readUseReport, readWakeAsk, readWhoAsk } from "./feed-questions.ts";
+import { readPushedAsk, readQuestion, readUseReport, readWakeAsk, readWhoAsk } from "./feed-questions.ts";
 
 export type FeedParts = {
   socketPath: string;
-  lifecycle: Pick<Lifecycle, "watch" | "seq" | "wake" | "used" | "gatewayJoined" | "gatewayLeft">;
+  lifecycle: Pick<Lifecycle, "watch" | "seq" | "wake" | "used" | "gatewayJoined" | "gatewayLeft" | "pushed">;
   store: Pick<Store, "containers">;
   /** Tells when sessions ended before their time. */
   watchSignOuts(listener: () => void): () => void;
@@ -39,6 +39,10 @@ export async function openFeed(parts: FeedParts): Promise<{ close(): Promise<voi
     },
     "/use": async (question) => {
       parts.lifecycle.used(readUseReport(question));
+      return undefined;
+    },
+    "/pushed": async (question) => {
+      parts.lifecycle.pushed(readPushedAsk(question));
       return undefined;
     },
     "/who": async (question) => {

@@ -5,6 +5,7 @@ import { openFlights } from "./flights.ts";
 import { hearEvents } from "./hear-events.ts";
 import { LIFECYCLE_LIMITS, type LifecycleLimits } from "./limits.ts";
 import { clearOrphans, findOrphans, type Orphan, orphansAmong, removeOrphan } from "./orphans.ts";
+import { lookAtPushed, type Pushed } from "./pushed.ts";
 import { reconcileContainer } from "./reconcile-container.ts";
 import { reconcileImage } from "./reconcile-image.ts";
 import { containerKey, imageKey, type LifecycleParts, type Rooms, SWEEP } from "./rooms.ts";
@@ -22,6 +23,8 @@ export type Lifecycle = Wishes &
     gatewayJoined(gateway: string, seq: number): void;
     gatewayLeft(gateway: string): void;
     used(report: UseReport): void;
+    /** An image has come to a registry. */
+    pushed(pushed: Pushed): void;
     /** What runs with berth's labels and belongs to nothing here, as of the last sweep. */
     orphans(): Orphan[];
     /** The same, as of now. Faults: ENGINE_UNREACHABLE, ENGINE_FAILED. */
@@ -111,8 +114,9 @@ export function openLifecycle(options: LifecycleOptions): Lifecycle {
   };
 
   let events: Promise<void> | undefined;
+  const wishes = wishesIn(rooms);
   return {
-    ...wishesIn(rooms),
+    ...wishes,
     watch: changes.watch,
     seq: changes.seq,
     settled: changes.settled,
@@ -124,6 +128,7 @@ export function openLifecycle(options: LifecycleOptions): Lifecycle {
     gatewayJoined: usage.joined,
     gatewayLeft: (gateway) => lookAtStops(usage.left(gateway)),
     used: (report) => lookAtStops(usage.report(report)),
+    pushed: (pushed) => lookAtPushed(rooms, wishes, pushed),
     orphans: () => orphans,
     findOrphans: (signal) => findOrphans(rooms, signal),
     removeOrphan: (service, signal) => removeOrphan(rooms, service, signal),

@@ -1,6 +1,7 @@
 import { Agent, request } from "undici";
 import { Fault } from "../../fault.ts";
 import type { Head, HeaderEdits, Peer } from "../decision.ts";
+import type { KeyHabits } from "./key-set.ts";
 import { controlBehind, datagrokBehind, type ServerBehind } from "../server-behind.ts";
 import type { TrustedProxies } from "../trusted-proxies.ts";
 
@@ -10,8 +11,15 @@ export type IdentityServer = {
   behind: ServerBehind;
   /** The body of a 200 to GET. Faults: TOKEN_KEYS_UNKNOWN for anything else. */
   get(path: string): Promise<string>;
+  /** How it treats the keys that it publishes. */
+  keys: KeyHabits;
   close(): Promise<void>;
 };
+
+/** Control publishes a key for as long as it counts, and takes out at once one that is revoked. */
+const CONTROL_KEYS: KeyHabits = { freshMs: 60_000, keptMs: 0 };
+/** A Datagrok server publishes an old key for some 15 minutes, and its tokens live 30. */
+const DATAGROK_KEYS: KeyHabits = { freshMs: 10 * 60_000, keptMs: 30 * 60_000 };
 
 /**
  * What control is asked as over its own socket. Where no public address is set, tokens bear this name as their issuer, whatever address a
@@ -29,7 +37,7 @@ export function controlIdentity(socketPath: string, trusted: TrustedProxies): Id
     return { remove: [...remove, ...SAID_BY_PROXIES, "host"], add: [...add, ["Host", CONTROL_HOST]] };
   };
   const agent = new Agent({ connect: { socketPath }, headersTimeout: TIMEOUT_MS, bodyTimeout: TIMEOUT_MS });
-  return { behind: { ...behind, edits }, ...asking(agent, `http://${CONTROL_HOST}`, "The control plane") };
+  return { behind: { ...behind, edits }, keys: CONTROL_KEYS, ...asking(agent, `http://${CONTROL_HOST}`, "The control plane") };
 }
 
 /** `url` is its API, with `/api`. */
@@ -38,7 +46,7 @@ export function datagrokIdentity(url: string): IdentityServer {
   const agent = new Agent({ connect: { timeout: TIMEOUT_MS }, headersTimeout: TIMEOUT_MS, bodyTimeout: TIMEOUT_MS });
   const { origin } = new URL(url);
   const { get, close } = asking(agent, origin, "The Datagrok server");
-  return { behind, get: (path) => get(behind.pathOf(path)), close };
+  return { behind, keys: DATAGROK_KEYS, get: (path) => get(behind.pathOf(path)), close };
 }
 
 function asking(dispatcher: Agent, origin: string, name: string): Pick<IdentityServer, "get" | "close"> {

@@ -11,17 +11,21 @@ export type KeySet = {
   version(): number;
 };
 
-/** Beyond a token's lifetime nothing that a key signed is valid: so long it is used after it was last published. */
-const KEPT_MS = 30 * 60_000;
 /** An id that nobody knows may be a new key's, or an invented one: so often they are looked at again. */
 const LOOK_AGAIN_MS = 30_000;
-const FRESH_MS = 10 * 60_000;
 
 type Kept = Map<string, { key: KeyObject; seenAt: number }>;
 
+export type KeyHabits = {
+  /** How long the keys count as fresh. */
+  freshMs: number;
+  /** How long a key is used after it was last published: where that ends sooner than what it has signed. */
+  keptMs: number;
+};
+
 /** `fetch` gets the keys that are published now. While that fails, what is known is used on. */
-export function openKeySet(parts: { fetch(): Promise<Keys>; clock: Clock; onFailure(error: unknown): void }): KeySet {
-  const { clock } = parts;
+export function openKeySet(parts: KeyHabits & { fetch(): Promise<Keys>; clock: Clock; onFailure(error: unknown): void }): KeySet {
+  const { clock, keptMs } = parts;
   let version = 0;
   let lookedAt = -Infinity;
   /** Shared by all who ask for ids that nobody knows. */
@@ -29,12 +33,11 @@ export function openKeySet(parts: { fetch(): Promise<Keys>; clock: Clock; onFail
 
   const published = openFetched<Kept>({
     ...parts,
-    freshMs: FRESH_MS,
     fetch: async (before) => {
       const keys = await parts.fetch();
       const now = clock.monotonic();
       const kept: Kept = new Map();
-      for (const [kid, one] of before ?? []) if (now - one.seenAt < KEPT_MS && !keys.has(kid)) kept.set(kid, one);
+      for (const [kid, one] of before ?? []) if (now - one.seenAt < keptMs && !keys.has(kid)) kept.set(kid, one);
       for (const [kid, key] of keys) kept.set(kid, { key, seenAt: now });
       if (!same(before, kept)) version++;
       return kept;

@@ -11,7 +11,7 @@ const ISSUER_FRESH_MS = 10 * 60_000;
 
 /** Verification with the keys and the issuer that the identity server has; neither is asked for before the first token comes. */
 export function openVerification(parts: {
-  identity: Pick<IdentityServer, "get">;
+  identity: Pick<IdentityServer, "get" | "keys">;
   /** Where unset, it is the identity server's own `webRoot`. */
   issuer: string | undefined;
   audience: string;
@@ -20,6 +20,7 @@ export function openVerification(parts: {
 }): { verify: VerifyToken; close(): void } {
   const { identity, audience, clock, log } = parts;
   const keys = openKeySet({
+    ...identity.keys,
     fetch: async () => {
       const found = readKeys(await identity.get("/api/docker/keys"));
       if (found === undefined) throw new Fault("TOKEN_KEYS_UNKNOWN", "What is published as keys of tokens is none: see /docker/keys of that server");

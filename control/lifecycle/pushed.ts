@@ -1,0 +1,25 @@
+import type { Image } from "../store/entities.ts";
+import { imageKey, type Rooms } from "./rooms.ts";
+import type { Wishes } from "./wishes.ts";
+
+/** An image as a registry names it: `datagrok/x` and a tag or a digest. */
+export type Pushed = { repository: string; reference: string };
+
+/** What waits for an image that has just come to a registry is validated at once; what already runs is left to whoever publishes it anew. */
+export function lookAtPushed(
+  { store, queue }: Pick<Rooms, "store" | "queue">,
+  { wishValidation }: Pick<Wishes, "wishValidation">,
+  pushed: Pushed,
+): void {
+  for (const image of store.images.all()) {
+    if (!isOf(image, pushed)) continue;
+    if (image.state === "PENDING_VALIDATION") queue.add(imageKey(image.id));
+    else if (image.state === "ERROR" || image.state === "VALIDATING") wishValidation(image.id);
+  }
+}
+
+/** A host before the name is how a client or the engine reaches the registry, which may be under several names. */
+function isOf({ ref }: Pick<Image, "ref">, { repository, reference }: Pushed): boolean {
+  const [, name = "", tag = "latest", digest] = /^(?:(?:localhost|[^/]*[.:][^/]*)\/)?([^:@]+)(?::([^@]+))?(?:@(.+))?$/.exec(ref) ?? [];
+  return name === repository && (digest ?? tag) === reference;
+}

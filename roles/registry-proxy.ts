@@ -1,0 +1,99 @@
+import { once } from "node:events";
+import { join } from "node:path";
+import type { Clock } from "../clock.ts";
+import type { Settings } from "../conf/settings.ts";
+import { Fault } from "../fault.ts";
+import { openAskControl } from "../gateway/feed/ask-control.ts";
+import { openReadiness } from "../gateway/readiness.ts";
+import { controlIdentity, datagrokIdentity } from "../gateway/registry/identity-server.ts";
+import { openRegistryProxy } from "../gateway/registry/open-registry-proxy.ts";
+import { openUpstream, type UpstreamSettings } from "../gateway/registry/upstream/open-upstream.ts";
+import type { Upstream } from "../gateway/registry/upstream/upstream.ts";
+import { trustedProxies } from "../gateway/trusted-proxies.ts";
+import type { PushedAsk } from "../gateway/wire.ts";
+import type { Log } from "../log.ts";
+import { type ListeningHandle, openListeningHandle } from "./listening-handle.ts";
+import { openKeys } from "./open-keys.ts";
+import type { RuntimeFolder } from "./runtime-folder.ts";
+import type { Running } from "./until-told.ts";
+
+const BACKLOG = 4_096;
+
+/** The registry proxy: `port` is where it listens; undefined where that was somebody else's to choose. */
+export type RegistryProxy = Running & { port: number | undefined };
+
+/**
+ * The registry proxy alone. It asks nobody for anything before the first token comes, so that what may be read is served whoever is away.
+ * Faults: SETTINGS_INVALID, ADDRESS_IN_USE, UPSTREAM_CREDENTIAL_FAILED.
+ */
+export async function runRegistryProxy(options: {
+  settings: Settings;
+  /** Where control is, which makes the tokens unless a Datagrok server does, and is told of pushes; undefined where there is none. */
+  runtime: RuntimeFolder | undefined;
+  /** The registry behind; without one the settings name it. */
+  upstream?: Upstream;
+  /** The socket to accept on; without one it opens its own. */
+  handle: ListeningHandle | undefined;
+  clock: Clock;
+  log: Log;
+}): Promise<RegistryProxy> {
+  const { settings, runtime, clock, log } = options;
+  const { registry, datagrok } = settings;
+  const stop = new AbortController();
+  const tls = openKeys(settings, clock, log);
+  const trusted = trustedProxies(settings.trustedProxies);
+  if (datagrok.url === undefined && runtime === undefined)
+    throw new Fault("SETTINGS_INVALID", "DATAGROK_URL is not set: it says which server knows the users.");
+  const identity = datagrok.url === undefined ? controlIdentity(runtime?.apiSocket ?? "", trusted) : datagrokIdentity(datagrok.url);
+  const control = runtime && openAskControl({ socketPath: runtime.feedSocket, clock });
+  const upstream = options.upstream ?? (await openUpstream(upstreamSettings(settings), { clock, log, signal: stop.signal }));
+  const readiness = openReadiness("ready");
+  const proxy = openRegistryProxy({
+    upstream,
+    identity,
+    issuer: datagrok.issuer,
+    service: registry.service,
+    anonymousPull: registry.anonymousPull,
+    redirects: registry.redirects,
+    redirectHosts: registry.redirectHosts,
+    trusted,
+    readiness,
+    tls,
+    reads: settings.reads,
+    limits: { headersTimeoutMs: settings.headTimeout, idleTimeoutMs: settings.idleTimeout, totalTimeoutMs: settings.totalTimeout },
+    onPushed: (pushed) => {
+      log.info(pushed, "an image was pushed");
+      // Only a hint: control looks by itself now and then.
+      control?.ask("/pushed", pushed satisfies PushedAsk, stop.signal).catch((err: unknown) => log.debug({ err }, "control was not told of a push"));
+    },
+    clock,
+    log,
+  });
+  const at = { host: settings.registryHost, port: settings.registryPort };
+  const own = options.handle === undefined ? await openListeningHandle(at, clock) : undefined;
+  proxy.server.listen(options.handle ?? own?.handle, BACKLOG);
+  await once(proxy.server, "listening").catch((cause: unknown) => {
+    throw new Fault("ADDRESS_IN_USE", `Cannot listen on ${at.host} port ${at.port}: it is in use.`, { cause });
+  });
+  return {
+    port: own?.port,
+    // Red first, for as long as load balancers take to see it; then no more connections; then the end of what is open.
+    close: async () => {
+      readiness.turn("draining");
+      if (settings.drainDelaySeconds > 0) await clock.sleep(settings.drainDelaySeconds * 1_000);
+      await proxy.drain(settings.drainSeconds * 1_000);
+      stop.abort(new Fault("INTERNAL", "The registry proxy has ended."));
+      tls?.close();
+      control?.close();
+      await upstream.close();
+      await identity.close();
+    },
+  };
+}
+
+/** Below the data folder: the registry's own tokens, for programs beside this one. */
+const TOKEN_FILE = "registry-token";
+
+function upstreamSettings({ registry, awsRegion, data }: Settings): UpstreamSettings {
+  return { ...registry, awsRegion, tokenFile: registry.tokenFile ?? join(data, TOKEN_FILE) };
+}
