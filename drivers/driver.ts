@@ -120,5 +120,16 @@ export type Driver = {
   close(): Promise<void>;
 };
 
-/** Answers what a reference points at, without an engine: the registry's upstream code implements it. */
-export type Registry = { resolve(ref: string, call: Call): Promise<{ digest: string }> };
+/** The image registries that are set up, asked without an engine: the registry's upstream code implements it. */
+export type Registry = {
+  /**
+   * An image's full name and what it points at now: a short name (`datagrok/x:tag`) is looked for in one registry after another, a full one in
+   * its own. Undefined where none of them has it, and for a registry that is not set up.
+   * Faults: IMAGE_REFERENCE_INVALID, PULL_DENIED, REGISTRY_UNREACHABLE, UPSTREAM_CREDENTIAL_FAILED.
+   */
+  resolve(ref: string, call: Call): Promise<{ reference: string; digest: string } | undefined>;
+  /** What a reference may be in full, the likeliest first; asks nobody. */
+  fullNames(ref: string): string[];
+  /** What an engine signs in to a registry with, to pull from it. Never logged. */
+  login(host: string, call: Call): Promise<{ username: string; password: string } | undefined>;
+};

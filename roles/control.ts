@@ -15,9 +15,10 @@ import { openLifecycle } from "../control/lifecycle/open-lifecycle.ts";
 import { openPublisher } from "../control/publish/open-publisher.ts";
 import { ZIP_LIMITS } from "../control/publish/unpack-zip.ts";
 import { openStore } from "../control/store/open-store.ts";
-import type { Driver } from "../drivers/driver.ts";
+import type { Driver, DriverName, Registry } from "../drivers/driver.ts";
 import { openDriver } from "../drivers/open.ts";
 import type { Log } from "../log.ts";
+import { openRegistry } from "./image-registry.ts";
 import type { Running } from "./until-told.ts";
 import type { RuntimeFolder } from "./runtime-folder.ts";
 
@@ -36,7 +37,10 @@ export async function runControl(options: { settings: Settings; runtime: Runtime
   identity.ensureAdmin(admin.key);
   const vault = openVault({ store, keyFile: openKeyFile(settings.data), given: settings.credentialsKey, log });
   const credentials = openCredentials({ store, vault, clock });
-  const driver = await chosenDriver(settings, clock, log);
+  // `auto` never falls back to plain processes: what isolates nothing is chosen by name only.
+  const driverName = settings.driver === "auto" ? "docker" : settings.driver;
+  const registry = openRegistry(settings, driverName, { clock, log });
+  const driver = await chosenDriver(driverName, settings, registry, clock, log);
   const lifecycle = openLifecycle({
     store,
     driver,
@@ -96,19 +100,18 @@ export async function runControl(options: { settings: Settings; runtime: Runtime
       await feed.close();
       await lifecycle.close();
       await driver.close();
+      await registry?.close();
       store.close();
     },
   };
 }
 
-/** `auto` never falls back to plain processes: what isolates nothing is chosen by name only. */
-function chosenDriver(settings: Settings, clock: Clock, log: Log): Promise<Driver> {
-  const name = settings.driver === "auto" ? "docker" : settings.driver;
+function chosenDriver(name: DriverName, settings: Settings, registry: Registry | undefined, clock: Clock, log: Log): Promise<Driver> {
   const tls = settings.dockerTlsVerify && settings.dockerCertPath !== undefined ? { folder: settings.dockerCertPath } : undefined;
   return openDriver(
     name,
     {
-      docker: { host: settings.dockerHost, tls, network: settings.dockerNetwork, reach: settings.dockerReach },
+      docker: { host: settings.dockerHost, tls, network: settings.dockerNetwork, reach: settings.dockerReach, registry },
       process: { folder: join(settings.data, PROCESS_FOLDER), nodePath: process.execPath },
     },
     { clock, log },

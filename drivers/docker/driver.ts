@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import type { Clock } from "../../clock.ts";
 import type { Log } from "../../log.ts";
-import type { Driver } from "../driver.ts";
+import type { Driver, Registry } from "../driver.ts";
 import type { Site } from "./definition.ts";
 import { deploy } from "./deploy.ts";
 import { destroy } from "./destroy.ts";
@@ -23,6 +23,8 @@ export type DockerOptions = {
   /** The bridge network that all containers share; made when it is missing. */
   network: string;
   reach: (typeof REACHES)[number];
+  /** Where names without a registry are looked for before the engine's own images, and what the engine signs in there with. */
+  registry?: Registry | undefined;
 };
 
 /** A Docker engine as the orchestrator. Opens no connection until it is asked something. Faults: SETTINGS_INVALID. */
@@ -49,7 +51,7 @@ export function dockerDriver(options: DockerOptions & { clock: Clock; log: Log }
 
   return {
     name: "docker",
-    resolve: (image, call) => resolve(engine, image, call, log),
+    resolve: (image, call) => resolve(engine, image, call, { log, registry: options.registry }),
     deploy: async (spec, call) => {
       await join(call.signal);
       return deploy(engine, view, site, spec, call, log);

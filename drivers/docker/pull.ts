@@ -1,6 +1,6 @@
 import type { Clock } from "../../clock.ts";
 import { Fault } from "../../fault.ts";
-import type { DeployCall } from "../driver.ts";
+import type { DeployCall, Registry } from "../driver.ts";
 import type { Engine } from "./engine.ts";
 import { engineFault } from "./faults.ts";
 import { jsonLines } from "./json-lines.ts";
@@ -9,6 +9,8 @@ import type { Reference } from "./reference.ts";
 /** The engine is silent for this long only when the registry is, or the disk. */
 export const PULL_IDLE_MS = 120_000;
 const TELL_EVERY_MS = 1_000;
+
+export type PullOptions = { registry?: Registry | undefined; idleMs?: number };
 
 type Line = {
   id?: string;
@@ -19,11 +21,18 @@ type Line = {
 };
 
 /**
- * Has the engine pull; returns when the image is there. `idleMs` bounds each silence, not the whole, which may take minutes.
- * Faults: IMAGE_NOT_FOUND, PULL_DENIED, IMAGE_REFERENCE_INVALID, NO_CAPACITY, ENGINE_UNREACHABLE, ENGINE_FAILED.
+ * Has the engine pull, with what the registry wants to be signed in to with; returns when the image is there. `idleMs` bounds each silence, not
+ * the whole, which may take minutes. Faults: IMAGE_NOT_FOUND, PULL_DENIED, IMAGE_REFERENCE_INVALID, NO_CAPACITY, ENGINE_UNREACHABLE,
+ * ENGINE_FAILED, UPSTREAM_CREDENTIAL_FAILED.
  */
-export async function pull(engine: Engine, ref: Extract<Reference, { kind: "name" }>, call: DeployCall, idleMs = PULL_IDLE_MS): Promise<void> {
+export async function pull(
+  engine: Engine,
+  ref: Extract<Reference, { kind: "name" }>,
+  call: DeployCall,
+  { registry, idleMs = PULL_IDLE_MS }: PullOptions = {},
+): Promise<void> {
   const doing = `Pulling ${ref.name}${ref.digest ? "@" : ":"}${ref.tag}`;
+  const login = ref.registry === undefined ? undefined : await registry?.login(ref.registry, call);
   const quiet = silence(engine.clock, idleMs, () => new Fault("ENGINE_FAILED", `${doing}: no progress for ${idleMs / 1000} s.`), call.signal);
   const layers = new Map<string, { done: number; total: number }>();
   const tell = () => {
@@ -38,7 +47,7 @@ export async function pull(engine: Engine, ref: Extract<Reference, { kind: "name
   const stopTelling = every(engine.clock, TELL_EVERY_MS, tell);
   try {
     const options = { fromImage: ref.name, tag: ref.tag, abortSignal: quiet.signal };
-    const stream = (await engine.docker.createImage(options)) as AsyncIterable<Buffer>;
+    const stream = (await engine.docker.createImage(login && { ...login, serveraddress: ref.registry }, options)) as AsyncIterable<Buffer>;
     for await (const line of jsonLines<Line>(stream)) {
       quiet.heard();
       if (line.error !== undefined) throw new Error(line.errorDetail?.message ?? line.error);

@@ -1,39 +1,70 @@
 import type { ImageInspectInfo } from "dockerode";
 import { Fault } from "../../fault.ts";
 import type { Log } from "../../log.ts";
-import type { DeployCall, ImageSource, ResolvedImage } from "../driver.ts";
+import type { DeployCall, ImageSource, Registry, ResolvedImage } from "../driver.ts";
 import type { Engine } from "./engine.ts";
 import { exposedPorts } from "./exposed.ts";
 import { answered } from "./faults.ts";
 import { pull, PULL_IDLE_MS } from "./pull.ts";
-import { readReference } from "./reference.ts";
+import { readReference, type Reference } from "./reference.ts";
 
 /** With a copy at hand, a registry that says nothing for this long is taken for away. */
 const REFRESH_IDLE_MS = 15_000;
 
+type Known = { log: Log; registry: Registry | undefined };
+type Name = Extract<Reference, { kind: "name" }>;
+
 /**
- * The engine's own image first. A tag of a registry that the reference names itself may have moved since, so it is pulled
- * again, and the copy serves where that fails; without a named registry the copy is what was meant (built on this engine).
+ * A name without a registry is looked for in those that are set up; only where none has it, it is the engine's own image (built on it), else one
+ * of the engine's default registry. A tag of a registry may have moved since it was pulled: it is pulled again, unless the registry says that it
+ * has not. The engine's copy serves where asking or pulling fails.
  */
-export async function resolve(engine: Engine, { ref }: ImageSource, call: DeployCall, log: Log): Promise<ResolvedImage> {
+export async function resolve(engine: Engine, { ref }: ImageSource, call: DeployCall, known: Known): Promise<ResolvedImage> {
   const named = readReference(ref);
-  const local = await localImage(engine, ref, call.signal);
   if (named.kind === "id") {
+    const local = await localImage(engine, ref, call.signal);
     if (local) return described(engine, local, call.signal);
     throw new Fault("IMAGE_NOT_FOUND", `The engine has no image ${ref}.`);
   }
-  const movable = named.digest === undefined && named.registry !== undefined;
-  if (local && !movable) return described(engine, local, call.signal);
+  if (named.registry !== undefined || known.registry === undefined) return pulled(engine, ref, named, call, known);
+  const found = await lookUp(engine, ref, known.registry, call, known.log);
+  if (found === undefined) return pulled(engine, ref, named, call, known);
+  if ("copy" in found) return described(engine, found.copy, call.signal);
+  return pulled(engine, found.reference, readReference(found.reference) as Name, call, known, found.digest);
+}
+
+/** Where the registries fail, a copy that was pulled from one of them before, or was built here. */
+async function lookUp(engine: Engine, ref: string, registry: Registry, call: DeployCall, log: Log) {
   try {
-    await pull(engine, named, call, local ? REFRESH_IDLE_MS : PULL_IDLE_MS);
+    return await registry.resolve(ref, call);
+  } catch (error) {
+    if (call.signal.aborted || !(error instanceof Fault)) throw error;
+    for (const name of [...registry.fullNames(ref), ref]) {
+      const copy = await localImage(engine, name, call.signal);
+      if (!copy) continue;
+      log.warn({ ref, code: error.code, cause: error.message }, "The registry could not be asked; the engine's own copy is used.");
+      return { copy };
+    }
+    throw error;
+  }
+}
+
+/** With `digest` it is known what the tag points at now. */
+async function pulled(engine: Engine, ref: string, named: Name, call: DeployCall, { log, registry }: Known, digest?: string): Promise<ResolvedImage> {
+  const local = await localImage(engine, ref, call.signal);
+  const movable = named.digest === undefined && named.registry !== undefined;
+  const same = digest !== undefined && local?.RepoDigests?.some((known) => known.endsWith(`@${digest}`));
+  if (local && (!movable || same)) return described(engine, local, call.signal, digest);
+  try {
+    await pull(engine, named, call, { registry, idleMs: local ? REFRESH_IDLE_MS : PULL_IDLE_MS });
   } catch (error) {
     if (!local || call.signal.aborted || !(error instanceof Fault) || error.code === "ENGINE_UNREACHABLE") throw error;
     log.warn({ ref, code: error.code, cause: error.message }, "Could not ask the registry again; the engine's own copy is used.");
     return described(engine, local, call.signal);
   }
-  const pulled = await localImage(engine, ref, call.signal);
-  if (!pulled) throw new Fault("IMAGE_NOT_FOUND", `The engine pulled ${ref}, but does not have it.`);
-  return described(engine, pulled, call.signal);
+  const image = await localImage(engine, ref, call.signal);
+  if (!image) throw new Fault("IMAGE_NOT_FOUND", `The engine pulled ${ref}, but does not have it.`);
+  return described(engine, image, call.signal, digest);
 }
 
 export async function localImage(engine: Engine, ref: string, signal: AbortSignal): Promise<ImageInspectInfo | undefined> {
@@ -45,9 +76,11 @@ export async function localImage(engine: Engine, ref: string, signal: AbortSigna
   }
 }
 
-async function described(engine: Engine, image: ImageInspectInfo, signal: AbortSignal): Promise<ResolvedImage> {
+async function described(engine: Engine, image: ImageInspectInfo, signal: AbortSignal, asked?: string): Promise<ResolvedImage> {
   const configured = Object.keys(image.Config?.ExposedPorts ?? {});
-  const digest = image.RepoDigests?.[0]?.split("@")[1];
+  // One image may be known by several digests; the one that was asked for, where it has it.
+  const digests = (image.RepoDigests ?? []).map((known) => known.split("@")[1]);
+  const digest = digests.find((known) => known === asked) ?? digests[0];
   return {
     id: image.Id,
     ...(digest === undefined ? {} : { digest }),

@@ -4,3 +4,9 @@ export type Login = { username: string; password: string };
 export function basicAuthorization({ username, password }: Login): string {
   return `Basic ${Buffer.from(`${username}:${password}`).toString("base64")}`;
 }
+
+/** Undefined for what is not Basic. */
+export function readBasic(authorization: string | undefined): Login | undefined {
+  const [, username, password] = /^([^:]*):(.*)$/s.exec(Buffer.from(/^Basic (.+)$/.exec(authorization ?? "")?.[1] ?? "", "base64").toString()) ?? [];
+  return username === undefined || password === undefined ? undefined : { username, password };
+}

@@ -1,0 +1,77 @@
+import type { Clock } from "../clock.ts";
+import type { Settings } from "../conf/settings.ts";
+import type { DriverName, Registry } from "../drivers/driver.ts";
+import { openAskHttp } from "../gateway/registry/upstream/ask-http.ts";
+import { readBasic } from "../gateway/registry/upstream/basic.ts";
+import { openEcrApi } from "../gateway/registry/upstream/ecr-api.ts";
+import { ecrSource, hubSource, upstreamSource, type ImageSource } from "../gateway/registry/upstream/image-sources.ts";
+import { openImageRegistry, type ImageRegistry } from "../gateway/registry/upstream/open-image-registry.ts";
+import { openUpstream, readLogin } from "../gateway/registry/upstream/open-upstream.ts";
+import { readRegistryAddress } from "../gateway/registry/upstream/registry-address.ts";
+import type { Log } from "../log.ts";
+
+type Tools = { clock: Clock; log: Log };
+type Opening = Tools & { signal: AbortSignal };
+
+/** These ask Docker Hub by themselves, or nobody: after the engine's own images. */
+const WITHOUT_HUB: readonly DriverName[] = ["docker", "process"];
+
+/**
+ * Where control looks images up: ECR through Amazon's API on ECS, then the registry that is set up, then Docker Hub. Undefined where nothing is set
+ * up for this driver. Opened when first asked, and tried again where that fails: control starts while the registry or AWS is away.
+ * Faults, at once: SETTINGS_INVALID.
+ */
+export function openRegistry(settings: Settings, driver: DriverName, tools: Tools): (Registry & { close(): Promise<void> }) | undefined {
+  if (settings.registry.url !== undefined) readRegistryAddress(settings.registry.url);
+  readLogin(settings.registry);
+  const opens = opensFor(settings, driver);
+  if (opens.length === 0) return undefined;
+  let opened: ImageRegistry | undefined;
+  let opening: Promise<ImageRegistry> | undefined;
+  const closing = new AbortController();
+
+  const openAll = async () => {
+    const sources: ImageSource[] = [];
+    try {
+      for (const open of opens) sources.push(await open({ ...tools, signal: closing.signal }));
+    } catch (error) {
+      await Promise.all(sources.map((source) => source.close()));
+      throw error;
+    }
+    return (opened = openImageRegistry(sources));
+  };
+  const open = () => (opening ??= openAll().finally(() => (opening = undefined)));
+
+  return {
+    resolve: async (ref, call) => (opened ?? (await open())).resolve(ref, call),
+    fullNames: (ref) => opened?.fullNames(ref) ?? [],
+    login: async (host, call) => (opened ?? (await open())).login(host, call),
+    close: async () => {
+      closing.abort(new Error("Closing."));
+      await opening?.catch(() => {});
+      await opened?.close();
+    },
+  };
+}
+
+function opensFor(settings: Settings, driver: DriverName): ((opening: Opening) => Promise<ImageSource>)[] {
+  const { url, ecrMode } = settings.registry;
+  const { registryProxyHost: host, registryProxyPort: port } = settings.dockerSettings;
+  const namedAs = host === "" ? undefined : host.includes(":") ? host : `${host}:${port}`;
+  const configured = async (opening: Opening) => {
+    // Only the proxy is known: it lets everybody pull.
+    const asked = url === undefined && !ecrMode ? { url: namedAs, username: undefined, password: undefined, ecrMode } : settings.registry;
+    const upstream = await openUpstream({ ...asked, url: asked.url, awsRegion: settings.awsRegion }, opening);
+    const login = async (signal: AbortSignal) =>
+      ecrMode ? readBasic(await upstream.authorization({ repository: undefined, actions: [] }, signal)) : readLogin(asked);
+    return upstreamSource(upstream, { http: openAskHttp(), namedAs, login });
+  };
+  const ecr = async (opening: Opening) => ecrSource(await openEcrApi({ region: settings.awsRegion, clock: opening.clock }), opening);
+  const ecs = driver === "ecs";
+  return [
+    ...(ecs ? [ecr] : []),
+    // On ECS it would be the same ECR, asked in a way that the roles there may not.
+    ...((url !== undefined || ecrMode || namedAs !== undefined) && !(ecs && ecrMode) ? [configured] : []),
+    ...(WITHOUT_HUB.includes(driver) ? [] : [async (opening: Opening) => hubSource(opening)]),
+  ];
+}
