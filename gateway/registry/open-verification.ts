@@ -8,6 +8,8 @@ import { readKeys } from "./read-keys.ts";
 import { openVerifyToken, type VerifyToken } from "./verify-token.ts";
 
 const ISSUER_FRESH_MS = 10 * 60_000;
+/** What is wrong there may be mended. */
+const RETRY_MS = 10_000;
 
 /** Verification with the keys and the issuer that the identity server has; neither is asked for before the first token comes. */
 export function openVerification(parts: {
@@ -23,7 +25,10 @@ export function openVerification(parts: {
     ...identity.keys,
     fetch: async () => {
       const found = readKeys(await identity.get("/api/docker/keys"));
-      if (found === undefined) throw new Fault("TOKEN_KEYS_UNKNOWN", "What is published as keys of tokens is none: see /docker/keys of that server");
+      if (found === undefined)
+        throw new Fault("TOKEN_KEYS_UNKNOWN", "What is published as keys of tokens is none: see /docker/keys of that server", {
+          retryAfterMs: RETRY_MS,
+        });
       return found;
     },
     clock,

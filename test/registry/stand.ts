@@ -1,3 +1,5 @@
+import { once } from "node:events";
+import { createServer, type IncomingHttpHeaders, type RequestListener } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { Test } from "tap";
 import { systemClock, type Clock } from "../../clock.ts";
@@ -88,4 +90,22 @@ export function plainUpstream(port: number, more: Partial<Upstream> = {}): Upstr
     close: async () => undefined,
     ...more,
   };
+}
+
+export type Recorder = { port: number; asked: { method: string; url: string; headers: IncomingHttpHeaders }[] };
+
+/** A registry of the test's own making, which notes what it is asked. */
+export async function openRecorder(t: Test, listener: RequestListener = (_, response) => void response.end("{}")): Promise<Recorder> {
+  const asked: Recorder["asked"] = [];
+  const server = createServer((request, response) => {
+    asked.push({ method: request.method ?? "", url: request.url ?? "", headers: request.headers });
+    listener(request, response);
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  t.teardown(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  return { port: (server.address() as AddressInfo).port, asked };
 }
