@@ -19,6 +19,7 @@ const COMMANDS: Record<string, Command> = {
   credentials: { says: "secrets of packages and their connections: list, set, remove, rotate", load: () => import("./commands/credentials.ts") },
   keys: { says: "keys that sign docker tokens: list, rotate, revoke", load: () => import("./commands/keys.ts") },
   orphans: { says: "what runs with berth's labels and belongs to nothing: [--remove]", load: () => import("./commands/orphans.ts") },
+  shadow: { says: "send the same requests to two registry proxies and print what differs", load: () => import("./commands/shadow.ts") },
   config: { says: "print the effective settings and where each came from", load: () => import("./commands/config.ts") },
   version: { says: "print the version", load: async () => ({ run: async () => console.log(VERSION) }) },
   help: { says: "print this", load: async () => ({ run: async () => console.log(help()) }) },

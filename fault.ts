@@ -88,6 +88,7 @@ export const FAULTS = {
   REGISTRY_PROGRAM_MISSING: [500, "Registry program not found"],
   REGISTRY_BUSY: [409, "Registry is busy"],
   REGISTRY_FAILED: [500, "Registry failed"],
+  ANSWERS_DIFFER: [500, "Answers differ"],
   STORE_FULL: [507, "No space left for the store"],
   STORE_READ_ONLY: [500, "Store is read-only"],
   INTERNAL: [500, "Internal error"],

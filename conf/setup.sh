@@ -28,19 +28,27 @@ PATH="$PATH:/usr/sbin:/sbin"
 packages=""
 faults=""
 
-# need PROGRAM PACKAGE WHAT-CANNOT-RUN
+# need PROGRAM-OR-FILE PACKAGE WHAT-CANNOT-RUN
 need() {
-  command -v "$1" >/dev/null 2>&1 && return 0
+  case $1 in
+    /*) [ -e "$1" ] && return 0 ;;
+    *) command -v "$1" >/dev/null 2>&1 && return 0 ;;
+  esac
   packages="$packages $2"
   faults="$faults
-  $2 (program $1): $3 cannot run"
+  $2 ($1): $3 cannot run"
 }
 
 need nginx nginx "test/lua-compat"
+# What nginx and its Lua load is no program.
+need /usr/share/nginx/modules/ngx_http_lua_module.so libnginx-mod-http-lua "test/lua-compat"
+need /usr/share/lua/5.1/openssl/pkey.lua lua-luaossl "test/lua-compat"
+need "$(echo /usr/lib/*/lua/5.1/cjson.so)" lua-cjson "test/lua-compat"
 need chromium chromium "test/rights/browser.test.ts"
 need ps procps "test/roles/serve.test.ts"
 # Even where DOCKER_HOST names an engine: one test stops and starts its own.
 need dockerd docker.io "every test on the real engine (test/main-job.test.ts, test/recovery, test/drivers/docker*)"
+need docker-registry docker-registry "test/registry, test/lua-compat"
 need ip iproute2 "the tests' own Docker engine"
 need openssl openssl "test/gateway/tls.test.ts, test/gateway/edge.test.ts"
 need nsenter util-linux "test/recovery/engine-restarts.test.ts"

@@ -1,0 +1,109 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { Fault } from "../fault.ts";
+import type { Here } from "./here.ts";
+import { compare, type Difference } from "./shadow/compare.ts";
+import { explains, type Known, readKnown } from "./shadow/known.ts";
+import { openPlayer, type Player } from "./shadow/play.ts";
+import { type Recorded, readRequests } from "./shadow/requests.ts";
+
+/** What comes with berth: requests of docker and skopeo, and what they get wrong. */
+export const SAMPLE = join(import.meta.dirname, "../lua-compat/requests.jsonl");
+
+const USAGE = `Usage: berth shadow <url> <url> [--requests <file>] [--known <file>] [--key-file <file>] [--read-only]
+  sends the same requests to two registry proxies and prints all in which their answers differ
+  --requests   JSON lines; where unset, those of lua-compat/requests.jsonl
+  --known      differences that are meant, a JSON array of {of, requests, first, second, reason}
+  --key-file   holds a developer key that may push to shadow/one and shadow/two
+  --read-only  sends GET and HEAD alone`;
+
+export type Found = { number: number; request: Recorded; difference: Difference; known: Known | undefined };
+export type Shadowed = { sent: number; passedOver: number; found: Found[] };
+
+/** Plays each request at the first and then at the second; what one side has no more, since an earlier request failed there, differs too. */
+export async function shadow(requests: readonly Recorded[], known: readonly Known[], first: Player, second: Player): Promise<Shadowed> {
+  const shadowed: Shadowed = { sent: 0, passedOver: 0, found: [] };
+  for (const [at, request] of requests.entries()) {
+    const [one, other] = [await first.play(request), await second.play(request)];
+    const differences: Difference[] =
+      one && other
+        ? compare({ came: one, at: first }, { came: other, at: second })
+        : one || other
+          ? [{ of: "sent", first: one && "yes", second: other && "yes" }]
+          : [];
+    if (one && other) shadowed.sent++;
+    else shadowed.passedOver++;
+    for (const difference of differences) {
+      shadowed.found.push({ number: at + 1, request, difference, known: explains(known, request, difference) });
+    }
+  }
+  return shadowed;
+}
+
+/** `berth shadow`: what to print, and how many differences nobody has explained. Faults: SETTINGS_INVALID, REGISTRY_UNREACHABLE, DEV_KEY_INVALID. */
+export async function runShadow(args: string[]): Promise<{ report: string; unexplained: number }> {
+  const { urls, values } = readWords(args);
+  const key = values["key-file"] === undefined ? undefined : readText(values["key-file"]).trim();
+  const all = readRequests(readText(values.requests ?? SAMPLE));
+  const requests = values["read-only"] ? all.filter(({ method }) => method === "GET" || method === "HEAD") : all;
+  const known = values.known === undefined ? [] : readKnown(readText(values.known));
+  const [first = "", second = ""] = urls;
+  const shadowed = await shadow(
+    requests,
+    known,
+    openPlayer({ base: first, repository: "shadow/one", key }),
+    openPlayer({ base: second, repository: "shadow/two", key }),
+  );
+  const unexplained = shadowed.found.filter((one) => one.known === undefined);
+  return { report: told(shadowed, unexplained), unexplained: unexplained.length };
+}
+
+function told({ sent, passedOver, found }: Shadowed, unexplained: Found[]): string {
+  const lines = unexplained.flatMap(({ number, request, difference: { of, first, second } }) => [
+    `${number}  ${request.method} ${request.path}${request.says === undefined ? "" : `  (${request.says})`}`,
+    `    ${of}`,
+    `      first   ${first ?? "-"}`,
+    `      second  ${second ?? "-"}`,
+  ]);
+  const reasons = new Map<Known, number>();
+  for (const { known } of found) if (known) reasons.set(known, (reasons.get(known) ?? 0) + 1);
+  const counted = [...reasons].map(([{ of, reason }, count]) => `${String(count).padStart(5)}  ${of}: ${reason}`);
+  return [
+    ...lines,
+    ...(counted.length === 0 ? [] : ["Known differences:", ...counted]),
+    `${sent} requests compared${passedOver === 0 ? "" : `, ${passedOver} passed over since what they need was not there`}; ${unexplained.length} differences that are not known.`,
+  ].join("\n");
+}
+
+const OPTIONS = {
+  requests: { type: "string" },
+  known: { type: "string" },
+  "key-file": { type: "string" },
+  "read-only": { type: "boolean" },
+} as const;
+
+function readWords(args: string[]) {
+  try {
+    const { values, positionals } = parseArgs({ args, options: OPTIONS, allowPositionals: true, strict: true });
+    if (positionals.length === 2 && positionals.every((one) => /^https?:\/\//.test(one) && URL.canParse(one))) return { urls: positionals, values };
+  } catch (error) {
+    throw new Fault("SETTINGS_INVALID", `${(error as Error).message.split(". ", 1)[0]}.\n${USAGE}`, { cause: error });
+  }
+  throw new Fault("SETTINGS_INVALID", USAGE);
+}
+
+function readText(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (cause) {
+    throw new Fault("SETTINGS_INVALID", `${path} cannot be read: ${(cause as Error).message}.`, { cause });
+  }
+}
+
+/** `berth shadow`; differences that are not known make it fail. */
+export async function run(here: Here): Promise<void> {
+  const { report, unexplained } = await runShadow(here.args);
+  console.log(report);
+  if (unexplained > 0) throw new Fault("ANSWERS_DIFFER", `${unexplained} differences are not known.`);
+}

@@ -1,0 +1,51 @@
+import type { Came } from "./play.ts";
+
+/** What is not the same: `of` is `status`, `header <name>` or `body`; undefined for a header that did not come. */
+export type Difference = { of: string; first: string | undefined; second: string | undefined };
+
+/** Between two neighbours on the way, and so none of the registry's. */
+const OF_THE_CONNECTION = new Set(["connection", "keep-alive"]);
+
+/** Never twice the same: that they come is compared, not what they say. */
+const VOLATILE = new Set(["date", "docker-upload-uuid", "x-request-id"]);
+
+/** What may be different in every answer, in the order in which it is made alike. */
+const MADE_ALIKE: readonly (readonly [pattern: RegExp, by: string])[] = [
+  [/[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/gi, "{uuid}"],
+  [/(_state=)[^&"\s>]+/g, "$1{state}"],
+  [/eyJ[\w-]+\.[\w-]+\.[\w-]+/g, "{token}"],
+  [/\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z/g, "{time}"],
+];
+
+/** All in which the answers of two proxies to one request differ, once what never is the same was made alike. */
+export function compare(first: { came: Came; at: Place }, second: { came: Came; at: Place }): Difference[] {
+  const found: Difference[] = [];
+  const look = (of: string, one: string | undefined, other: string | undefined) => {
+    if (one !== other) found.push({ of, first: one, second: other });
+  };
+  look("status", String(first.came.status), String(second.came.status));
+  const [one, other] = [headersOf(first.came, first.at), headersOf(second.came, second.at)];
+  for (const name of [...new Set([...one.keys(), ...other.keys()])].toSorted()) look(`header ${name}`, one.get(name), other.get(name));
+  look("body", alike(first.came.body, first.at), alike(second.came.body, second.at));
+  return found;
+}
+
+export type Place = { base: string; repository: string };
+
+function headersOf({ headers }: Came, at: Place): Map<string, string> {
+  const found = new Map<string, string>();
+  for (const [name, value] of headers) {
+    if (OF_THE_CONNECTION.has(name)) continue;
+    const said = VOLATILE.has(name) ? "{any}" : alike(value, at);
+    const before = found.get(name);
+    found.set(name, before === undefined ? said : `${before}, ${said}`);
+  }
+  return found;
+}
+
+function alike(text: string, { base, repository }: Place): string {
+  const { origin, host } = new URL(base);
+  let said = text.replaceAll(origin, "{here}").replaceAll(host, "{host}").replaceAll(repository, "{repository}");
+  for (const [pattern, by] of MADE_ALIKE) said = said.replace(pattern, by);
+  return said;
+}

@@ -1,0 +1,96 @@
+import { spawn } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import t from "tap";
+import { SAMPLE, shadow } from "../../commands/shadow.ts";
+import { compare } from "../../commands/shadow/compare.ts";
+import { readKnown } from "../../commands/shadow/known.ts";
+import { openPlayer, type Player } from "../../commands/shadow/play.ts";
+import { readRequests } from "../../commands/shadow/requests.ts";
+import { openDistribution } from "../registry/distribution.ts";
+import { openStand } from "../registry/stand.ts";
+import { DEV_KEY } from "../registry/token-server.ts";
+import { LUA_COMPAT, openLuaProxy } from "./nginx.ts";
+
+/** The Lua proxy and berth's, in front of the same Distribution, with the same server that knows the users. */
+
+t.test("the Lua proxy and berth answer the same, but for what is written down with its reason", async (t) => {
+  const registry = await openDistribution(t);
+  const stand = await openStand(t, registry);
+  const nginx = await openLuaProxy(t, { DATAGROK_URL: stand.tokens.url, REGISTRY_URL: registry.host });
+  const requests = readRequests(readFileSync(SAMPLE, "utf8"));
+  const known = readKnown(readFileSync(join(LUA_COMPAT, "differences.json"), "utf8"));
+  const { sent, passedOver, found } = await shadow(
+    requests,
+    known,
+    openPlayer({ base: nginx.base, repository: "shadow/one", key: DEV_KEY }),
+    openPlayer({ base: stand.base, repository: "shadow/two", key: DEV_KEY }),
+  );
+  t.ok(sent >= 100);
+  t.equal(passedOver, 0);
+  const unexplained = found.filter((one) => one.known === undefined);
+  t.same(
+    unexplained.map(({ number, request, difference }) => ({ number, request: `${request.method} ${request.path}`, ...difference })),
+    [],
+  );
+  const used = new Set(found.map((one) => one.known));
+  t.same(
+    known.filter((one) => !used.has(one)),
+    [],
+    "nothing is written down that is no difference any more",
+  );
+  t.notMatch(nginx.errors(), /\[(?:error|crit|alert|emerg)\]/);
+});
+
+t.test("a proxy that answers otherwise is noticed: status, headers and Location", async (t) => {
+  const registry = await openDistribution(t);
+  const [open, closed] = [await openStand(t, registry), await openStand(t, registry, { anonymousPull: false })];
+  const requests = readRequests(
+    ['{ "method": "GET", "path": "/v2/{repository}/tags/list" }', '{ "method": "GET", "path": "/v2/_catalog" }', "", "// nothing"].join("\n"),
+  );
+  const [first, second] = [open, closed].map(({ base }) => openPlayer({ base, repository: "a/b", key: undefined }));
+  const { sent, found } = await shadow(requests, [], first as Player, second as Player);
+  t.equal(sent, 2);
+  t.match(
+    found.filter(({ number }) => number === 1).map(({ difference }) => difference),
+    [
+      { of: "status", first: "404", second: "401" },
+      { of: "header cache-control", first: undefined, second: "no-store" },
+    ],
+  );
+  t.same(
+    found.filter(({ number }) => number === 2),
+    [],
+  );
+
+  const at = { base: "http://one", repository: "a/b" };
+  const came = (location: string) => ({ status: 202, headers: [["location", location]] as [string, string][], body: "" });
+  const led = (one: string, other: string) => compare({ came: came(one), at }, { came: came(other), at: { base: "http://two", repository: "a/c" } });
+  const id = "5a3bb0a2-6dd7-4a3c-9d6a-0ff7a3b4f7ae";
+  t.same(led(`http://one/v2/a/b/blobs/uploads/${id}?_state=x`, "http://two/v2/a/c/blobs/uploads/00000000-0000-0000-0000-000000000000?_state=y"), []);
+  t.match(led("http://one/v2/a/b/", "http://registry.internal/v2/a/c/"), [{ of: "header location" }]);
+});
+
+t.test("the command prints what differs, and fails for what is not known", async (t) => {
+  const registry = await openDistribution(t);
+  const stand = await openStand(t, registry);
+  const folder = t.testdir({
+    key: DEV_KEY,
+    "requests.jsonl": '{ "method": "PUT", "path": "/v2/{repository}/manifests/x", "scopes": ["repository:{repository}:pull,push"], "body": "{}" }\n',
+    "wrong.jsonl": '{ "method": "GET" }',
+  });
+  const berth = (...args: string[]) =>
+    new Promise<{ code: number | null; out: string }>((resolve) => {
+      const child = spawn(process.execPath, [join(import.meta.dirname, "../../berth.ts"), "shadow", ...args], { cwd: folder });
+      let out = "";
+      for (const stream of [child.stdout, child.stderr]) stream.on("data", (piece: Buffer) => (out += piece.toString()));
+      child.once("close", (code) => resolve({ code, out }));
+    });
+  const same = await berth(stand.base, stand.base, "--requests", "requests.jsonl", "--key-file", "key");
+  t.equal(same.code, 0, same.out);
+  // The registry itself asks nobody who they are.
+  const other = await berth(stand.base, `http://${registry.host}`, "--requests", "requests.jsonl", "--key-file", "key");
+  t.equal(other.code, 1);
+  t.equal((await berth(stand.base, stand.base, "--requests", "wrong.jsonl")).code, 1);
+  t.equal((await berth(stand.base)).code, 1);
+});
