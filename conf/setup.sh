@@ -60,6 +60,13 @@ if ! /usr/bin/python3 -c 'import h11' 2>/dev/null; then
   python3-h11 (a module of /usr/bin/python3): test/fuzz cannot run"
 fi
 
+# moto_server wants a module that its package only suggests.
+if ! /usr/bin/python3 -W ignore -c 'import moto.server' 2>/dev/null; then
+  packages="$packages python3-moto python3-flask-cors"
+  faults="$faults
+  python3-moto, python3-flask-cors (modules of /usr/bin/python3): test/registry/upstream cannot run"
+fi
+
 if [ "$(id -u)" != 0 ]; then
   say "not root, so these cannot run:"
   if [ -n "$packages" ]; then
