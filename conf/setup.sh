@@ -48,6 +48,9 @@ need chromium chromium "test/rights/browser.test.ts"
 need ps procps "test/roles/serve.test.ts"
 # Even where DOCKER_HOST names an engine: one test stops and starts its own.
 need dockerd docker.io "every test on the real engine (test/main-job.test.ts, test/recovery, test/drivers/docker*)"
+need /usr/bin/moto_server python3-moto "test/registry/upstream"
+# Its package only suggests what its server cannot do without.
+need /usr/lib/python3/dist-packages/flask_cors python3-flask-cors "test/registry/upstream"
 need docker-registry docker-registry "test/registry, test/lua-compat"
 need ip iproute2 "the tests' own Docker engine"
 need openssl openssl "test/gateway/tls.test.ts, test/gateway/edge.test.ts"
@@ -58,13 +61,6 @@ if ! /usr/bin/python3 -c 'import h11' 2>/dev/null; then
   packages="$packages python3-h11"
   faults="$faults
   python3-h11 (a module of /usr/bin/python3): test/fuzz cannot run"
-fi
-
-# moto_server wants a module that its package only suggests.
-if ! /usr/bin/python3 -W ignore -c 'import moto.server' 2>/dev/null; then
-  packages="$packages python3-moto python3-flask-cors"
-  faults="$faults
-  python3-moto, python3-flask-cors (modules of /usr/bin/python3): test/registry/upstream cannot run"
 fi
 
 if [ "$(id -u)" != 0 ]; then
