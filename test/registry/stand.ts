@@ -18,6 +18,8 @@ export type Stand = {
   port: number;
   tokens: TokenServer;
   pushed: Pushed[];
+  /** How many clients' connections are open. */
+  connections(): Promise<number>;
   /** A token for these scopes, as docker would get it. */
   token(...scopes: string[]): Promise<string>;
   /** Calls with a token for these scopes; `path` begins with `/v2/`. Follows no redirect. */
@@ -64,6 +66,7 @@ export async function openStand(t: Test, registry: { port: number }, options: St
     port,
     tokens,
     pushed,
+    connections: () => new Promise((resolve, reject) => proxy.server.getConnections((error, count) => (error ? reject(error) : resolve(count)))),
     token,
     call: async (path, { scopes, ...init } = {}) => {
       const headers = new Headers(init.headers);

@@ -1,0 +1,172 @@
+import { createHash, randomBytes } from "node:crypto";
+import { request } from "node:http";
+import { connect, type Socket } from "node:net";
+import t from "tap";
+import { eventually } from "../fixtures/berth.ts";
+import { openDistribution } from "./distribution.ts";
+import { openRecorder, openStand, plainUpstream, type Stand } from "./stand.ts";
+
+const SCOPES = ["repository:datagrok/a:pull,push"];
+const UPLOADS = "/v2/datagrok/a/blobs/uploads/";
+const digestOf = (bytes: Buffer) => `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
+
+t.test("a push that the registry died in succeeds when it is tried again", async (t) => {
+  const registry = await openDistribution(t);
+  const stand = await openStand(t, registry);
+  const { call } = stand;
+  const blob = randomBytes(4_000_000);
+  const location = (await call(UPLOADS, { method: "POST", scopes: SCOPES })).headers.get("location") ?? "";
+  const half = await stand.token(...SCOPES).then((token) => begin(stand, location, token, blob));
+  await half.sent(1_000_000);
+  await registry.kill();
+  const failed = await half.answer;
+  t.ok(failed === undefined || failed === 502, String(failed));
+  t.equal((await call("/v2/datagrok/a/tags/list")).status, 502);
+  await registry.start();
+  const anew = (await call(UPLOADS, { method: "POST", scopes: SCOPES })).headers.get("location") ?? "";
+  const whole = await call(`${anew}&digest=${digestOf(blob)}`, { method: "PUT", scopes: SCOPES, body: blob });
+  t.equal(whole.status, 201);
+  t.ok(Buffer.from(await (await call(`/v2/datagrok/a/blobs/${digestOf(blob)}`)).arrayBuffer()).equals(blob));
+});
+
+t.test("an upload goes on in pieces, says how far it is, and can be given up", async (t) => {
+  const { call } = await openStand(t, await openDistribution(t));
+  const [one, two] = [randomBytes(100_000), randomBytes(50_000)];
+  const digest = digestOf(Buffer.concat([one, two]));
+  const begun = (await call(UPLOADS, { method: "POST", scopes: SCOPES })).headers.get("location") ?? "";
+  const piece = async (location: string, bytes: Buffer, from: number) =>
+    call(location, {
+      method: "PATCH",
+      scopes: SCOPES,
+      body: new Uint8Array(bytes),
+      headers: { "content-range": `${from}-${from + bytes.length - 1}`, "content-type": "application/octet-stream" },
+    });
+  const first = await piece(begun, one, 0);
+  t.equal(first.headers.get("range"), "0-99999");
+  const next = first.headers.get("location") ?? "";
+  const status = await call(next, { scopes: SCOPES });
+  t.equal(status.status, 204);
+  t.equal(status.headers.get("range"), "0-99999");
+  const second = await piece(next, two, 100_000);
+  const put = await call(`${second.headers.get("location")}&digest=${digest}`, { method: "PUT", scopes: SCOPES });
+  t.equal(put.status, 201);
+  t.equal(put.headers.get("docker-content-digest"), digest);
+  const other = (await call(UPLOADS, { method: "POST", scopes: SCOPES })).headers.get("location") ?? "";
+  t.equal((await call(other, { method: "DELETE", scopes: SCOPES })).status, 204);
+  t.equal((await call(other, { scopes: SCOPES })).status, 404);
+});
+
+t.test("the registry's refusals come back as they are", async (t) => {
+  const { call } = await openStand(t, await openDistribution(t));
+  const unknown = await call("/v2/datagrok/none/manifests/1");
+  t.equal(unknown.status, 404);
+  t.match(await unknown.json(), { errors: [{ code: "MANIFEST_UNKNOWN" }] });
+  const location = (await call(UPLOADS, { method: "POST", scopes: SCOPES })).headers.get("location") ?? "";
+  const wrong = await call(`${location}&digest=sha256:${"0".repeat(64)}`, { method: "PUT", scopes: SCOPES, body: "x" });
+  t.equal(wrong.status, 400);
+  t.match(await wrong.json(), { errors: [{ code: "DIGEST_INVALID" }] });
+});
+
+t.test("a credential that ran out in mid-session is renewed, and nobody notices but who was sending", async (t) => {
+  let valid = "one";
+  const renewals: string[] = [];
+  const registry = await openRecorder(t, (request, response) => {
+    const good = request.headers.authorization === valid;
+    request.resume();
+    // Like most, it answers before it has taken the body.
+    response.writeHead(good ? 202 : 401, good ? {} : { "www-authenticate": 'Basic realm="behind"' }).end(good ? "" : "unauthorized behind");
+  });
+  let current = valid;
+  const upstream = plainUpstream(registry.port, {
+    authorization: () => current,
+    refused: async (_, challenge) => {
+      renewals.push(challenge ?? "");
+      current = valid;
+      return current;
+    },
+  });
+  const { call } = await openStand(t, registry, { upstream });
+  t.equal((await call(UPLOADS, { method: "POST", scopes: SCOPES })).status, 202);
+  valid = "two";
+  t.equal((await call(UPLOADS, { method: "POST", scopes: SCOPES })).status, 202);
+  t.same(renewals, ['Basic realm="behind"']);
+  valid = "three";
+  const sending = await call(`${UPLOADS}1`, { method: "PATCH", scopes: SCOPES, body: "bytes" });
+  t.equal(sending.status, 503);
+  t.notOk(sending.headers.has("www-authenticate"));
+  t.match(await sending.json(), { errors: [{ code: "UNAVAILABLE" }] });
+  t.equal((await call(`${UPLOADS}1`, { method: "PATCH", scopes: SCOPES, body: "bytes" })).status, 202);
+});
+
+t.test("that the registry will not have our credential is our fault, and nobody is asked to sign in for it", async (t) => {
+  for (const status of [401, 403]) {
+    const registry = await openRecorder(t, (_, response) => void response.writeHead(status, { "www-authenticate": "Basic" }).end());
+    const { call } = await openStand(t, registry);
+    const answer = await call("/v2/datagrok/a/manifests/1");
+    t.equal(answer.status, 502);
+    t.notOk(answer.headers.has("www-authenticate"));
+  }
+});
+
+t.test("a thousand pushes that break off leave no connection behind", async (t) => {
+  const sockets = new Set<Socket>();
+  const arrived = new Set<string>();
+  const registry = await openRecorder(t, (request) => {
+    sockets.add(request.socket);
+    request.socket.once("close", () => sockets.delete(request.socket));
+    request.on("error", () => undefined).once("data", () => arrived.add(request.url ?? ""));
+  });
+  const stand = await openStand(t, registry);
+  const token = await stand.token(...SCOPES);
+  const breakOff = async (_: unknown, n: number) => {
+    const socket = connect(stand.port, "127.0.0.1").on("error", () => undefined);
+    const url = `${UPLOADS}${n}-${arrived.size}`;
+    socket.write(
+      `PATCH ${url} HTTP/1.1\r\nHost: ${stand.host}\r\nAuthorization: Bearer ${token}\r\nContent-Length: 1000000\r\n\r\n${"x".repeat(10_000)}`,
+    );
+    await eventually("the push to arrive", 10_000, async () => arrived.has(url) || undefined);
+    socket.resetAndDestroy();
+  };
+  for (let round = 0; round < 10; round++) await Promise.all(Array.from({ length: 100 }, breakOff));
+  t.equal(arrived.size, 1_000);
+  await eventually("all connections to be gone", 10_000, async () => (sockets.size === 0 && (await stand.connections()) === 0 ? true : undefined));
+  t.pass();
+});
+
+t.test("a slow reader and a slow writer get through, and hold nothing in memory", async (t) => {
+  const size = 64 * 1_048_576;
+  let written = 0;
+  const registry = await openRecorder(t, async (request, response) => {
+    if (request.method === "GET") {
+      response.writeHead(200, { "content-length": size });
+      for (; written < size; written += 1_048_576)
+        if (!response.write(Buffer.alloc(1_048_576))) await new Promise((go) => response.once("drain", go));
+      return void response.end();
+    }
+    for await (const _ of request) await new Promise((go) => setTimeout(go, 1));
+    response.writeHead(202).end();
+  });
+  const stand = await openStand(t, registry);
+  const socket = connect(stand.port, "127.0.0.1");
+  socket.write(`GET /v2/datagrok/a/blobs/sha256:ab HTTP/1.1\r\nHost: ${stand.host}\r\nConnection: close\r\n\r\n`);
+  await new Promise((go) => socket.once("readable", go));
+  await new Promise((go) => setTimeout(go, 300));
+  t.ok(written < size / 2, `${written} bytes went ahead of a reader that waits`);
+  let read = 0;
+  for await (const piece of socket) read += (piece as Buffer).length;
+  t.ok(read > size);
+  const sent = await stand.call(`${UPLOADS}1`, { method: "PATCH", scopes: SCOPES, body: new Uint8Array(4 * 1_048_576) });
+  t.equal(sent.status, 202);
+});
+
+/** Begins to send a body and says when so much of it has left; `answer` is undefined where the connection broke. */
+function begin({ base }: Stand, location: string, token: string, body: Buffer) {
+  const sending = request(new URL(location, base), {
+    method: "PATCH",
+    headers: { authorization: `Bearer ${token}`, "content-length": body.length, "content-type": "application/octet-stream" },
+  });
+  const answer = new Promise<number | undefined>((resolve) => {
+    sending.once("response", (response) => resolve(response.resume().statusCode)).once("error", () => resolve(undefined));
+  });
+  return { answer, sent: (bytes: number) => new Promise<void>((resolve) => void sending.write(body.subarray(0, bytes), () => resolve())) };
+}
