@@ -11,7 +11,7 @@ export const LOGIN = { username: "any-body", password: "s3cret-Word" };
 const HTPASSWD = "any-body:$2y$05$abcdefghijklmnopqrstuuxwmP4QpMhOYPojw/dWE6DJ9CnGV0H32\n";
 
 /** Debian's docker-registry on a port that it chose, with the lines of YAML that say who may do what; its files are the test's own. */
-export async function openDistribution(t: Test, auth: (folder: string) => string = () => ""): Promise<{ host: string; folder: string }> {
+export async function openDistribution(t: Test, auth: (folder: string) => string = () => ""): Promise<{ host: string; stop(): Promise<void> }> {
   const folder = tempFolder(t);
   mkdirSync(join(folder, "storage"));
   const config = [
@@ -24,17 +24,18 @@ export async function openDistribution(t: Test, auth: (folder: string) => string
   const path = join(folder, "config.yml");
   writeFileSync(path, config.join("\n"));
   const child = spawn("docker-registry", ["serve", path], { stdio: ["ignore", "ignore", "pipe"] });
-  t.teardown(async () => {
+  const stop = async () => {
     const ended = once(child, "exit");
-    if (child.exitCode === null && child.kill()) await ended;
-  });
+    if (child.exitCode === null && child.signalCode === null && child.kill()) await ended;
+  };
+  t.teardown(stop);
   const said: string[] = [];
   for await (const line of createInterface(child.stderr)) {
     said.push(line);
     const host = /listening on (127\.0\.0\.1:\d+)/.exec(line)?.[1];
     if (host !== undefined) {
       child.stderr.resume();
-      return { host, folder };
+      return { host, stop };
     }
   }
   throw new Error(`docker-registry did not start:\n${said.join("\n")}`);

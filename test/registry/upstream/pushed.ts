@@ -22,9 +22,11 @@ export async function through(upstream: Upstream, ask: RepositoryAsk, path: stri
 }
 
 /** Pushes an image of no layers; the digest of its manifest, or the status of what refused it. */
-export async function push(upstream: Upstream, repository: string, tag: string): Promise<string | number> {
+export async function push(upstream: Upstream, repository: string, tag: string, text = tag): Promise<string | number> {
   const ask = { repository, actions: ["pull", "push"] as const };
-  const config = Buffer.from(JSON.stringify({ architecture: "amd64", os: "linux", rootfs: { type: "layers", diff_ids: [] }, tag }));
+  const config = Buffer.from(
+    JSON.stringify({ architecture: "amd64", os: "linux", rootfs: { type: "layers", diff_ids: [] }, config: { Env: [`TEXT=${text}`] } }),
+  );
   const digest = `sha256:${createHash("sha256").update(config).digest("hex")}`;
   const begun = await through(upstream, ask, `/v2/${repository}/blobs/uploads/`, { method: "POST" });
   if (begun.status !== 202) return begun.status;
