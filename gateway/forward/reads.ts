@@ -1,5 +1,6 @@
 import { Socket } from "node:net";
-import { connectPlainly, openSecured, type ConnectOptions } from "./dial.ts";
+import { openSecured, type ConnectOptions } from "./dial.ts";
+import { HearingSocket } from "./hearing-socket.ts";
 import { Link } from "./link.ts";
 
 /**
@@ -27,22 +28,24 @@ const MOST_SPARE = 1;
 
 export function openLinks(reads: Reads): OpenLinks {
   if (reads === "events") {
-    return { accept: (socket) => new Link(() => socket), connect: (options) => new Link(() => connectPlainly(options).socket) };
+    const connect = (options: ConnectOptions) =>
+      options.tls === undefined ? new HearingSocket(options).connect(options) : openSecured(options, options.tls);
+    return { accept: (socket) => new Link(() => socket), connect: (options) => new Link(() => connect(options)) };
   }
   const small = Buffer.allocUnsafeSlow(SMALL_BYTES);
   const scratch = Buffer.allocUnsafeSlow(SMALL_BYTES);
-  const made = (link: Link, options: object) => new Socket({ ...options, onread: intoBuffers(link, small) });
+  const into = (link: Link, options: object) => ({ ...options, onread: intoBuffers(link, small) });
   return {
     accept: (socket) => {
       const handle = takeHandle(socket);
       if (handle === undefined) return new Link(() => socket);
-      return new Link((link) => made(link, { handle, allowHalfOpen: true, manualStart: true }), scratch);
+      return new Link((link) => new Socket(into(link, { handle, allowHalfOpen: true, manualStart: true })), scratch);
     },
     connect: (options) => {
       const { tls } = options;
       // Node hands out what it decrypts by events only.
       if (tls !== undefined) return new Link(() => openSecured(options, tls));
-      return new Link((link) => made(link, options).connect(options), scratch);
+      return new Link((link) => new HearingSocket(into(link, options)).connect(options), scratch);
     },
   };
 }
@@ -71,6 +74,8 @@ function intoBuffers(link: Link, small: Buffer): { buffer: () => Uint8Array; cal
     callback: (bytes) => {
       link.lend = current === small ? undefined : lend;
       link.user.onBytes(current.subarray(0, bytes));
+      // Bytes that were kept, and are sent on later, are not of this memory.
+      link.lend = undefined;
       if (current === small) {
         full = bytes === SMALL_BYTES ? full + 1 : 0;
         if (full === LONG_AFTER) next = large();
