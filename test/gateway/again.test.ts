@@ -106,3 +106,12 @@ t.test("an answer of one's own may stand in for a container's, also where the qu
   const failing = forwardOf("/", () => Promise.reject(new Error("no credential")));
   t.match(await exchange(await openEdge(t, failing, address), ask("GET")), /^HTTP\/1\.1 502 /);
 });
+
+t.test("a line that cannot be written fails its own request only, wherever the wait for it was", async (t) => {
+  const { address } = await openContainer(t, (_, response) => void response.writeHead(401).end());
+  const unfit: Forward = { ...forwardOf("/"), request: { remove: [], add: [["Authorization", "Bearer a\r\nX: y"]] } };
+  const late = { ...leaseOf(address), target: () => Promise.resolve(address) };
+  const again = () => Promise.resolve({ forward: unfit, lease: late });
+  t.match(await exchange(await openEdge(t, forwardOf("/", again), address), ask("GET")), /^HTTP\/1\.1 502 /);
+  t.match(await exchange(await openEdge(t, unfit, address), ask("GET")), /^HTTP\/1\.1 502 /);
+});

@@ -1,4 +1,5 @@
 import { Fault } from "../../../fault.ts";
+import { writeLines, writeTarget } from "../../http1/added-lines.ts";
 import { MessageRefused, type ResponseHead } from "../../http1/open-http1.ts";
 import type { AskContainer, UpgradeAnswer, UpgradeAsk } from "../ask-upgrade.ts";
 import { brokeOff, dialLease } from "../dial.ts";
@@ -10,12 +11,20 @@ type Parts = Pick<SpliceParts, "clock" | "limits" | "http1" | "links">;
 /** Asks a container for a WebSocket, over a connection of its own. */
 export function openAskContainer(parts: Parts): AskContainer {
   return async (ask) => {
+    // As any other head: what cannot be written must not become another line.
+    const text = `GET ${writeTarget(ask.target)} HTTP/1.1\r\n${writeLines(ask.lines)}\r\n`;
     const { connection } = await dialLease(ask.lease, { ...parts, signal: ask.signal, connect: parts.links.connect });
-    return new Promise((resolve, reject) => hear(parts, connection, ask, resolve, reject));
+    return new Promise((resolve, reject) => hear(parts, connection, { ...ask, text }, resolve, reject));
   };
 }
 
-function hear(parts: Parts, link: Link, ask: UpgradeAsk, resolve: (answer: UpgradeAnswer) => void, reject: (error: unknown) => void): void {
+function hear(
+  parts: Parts,
+  link: Link,
+  ask: UpgradeAsk & { text: string },
+  resolve: (answer: UpgradeAnswer) => void,
+  reject: (error: unknown) => void,
+): void {
   const { signal } = ask;
   const reader = parts.http1.responses();
   const settle = () => {
@@ -57,8 +66,7 @@ function hear(parts: Parts, link: Link, ask: UpgradeAsk, resolve: (answer: Upgra
     onClose: (error) => fail(brokeOff(error)),
   };
   signal.addEventListener("abort", onAbort, { once: true });
-  const lines = ask.lines.map(([name, value]) => `${name}: ${value}\r\n`).join("");
-  link.sendText(`GET ${ask.target} HTTP/1.1\r\n${lines}\r\n`);
+  link.sendText(ask.text);
   link.resume();
   if (signal.aborted) onAbort();
 }

@@ -103,7 +103,7 @@ export class ClientSide implements LinkUser, Ticking {
     const exchange = this.#exchange;
     // Who ends within a request wants no answer to it, and a WebSocket has no half-open state.
     if (this.#state === "body" || exchange === undefined || exchange.head.websocket) return this.link.destroy();
-    probeHalfOpen(this.link, exchange, this.parts.clock);
+    probeHalfOpen(this.link, () => this.#exchange, this.parts.clock);
   }
 
   onClose(): void {
@@ -199,8 +199,8 @@ export class ClientSide implements LinkUser, Ticking {
     try {
       while (at < chunk.length) {
         if (this.#state === "head") {
-          // Who sends requests and does not take the answers is not read until it does.
-          if (this.link.backlog > MOST_BACKLOG) {
+          // Who sends requests and does not take the answers is not read until it does; and what came before is read first.
+          if (this.link.backlog > MOST_BACKLOG || this.#keptBytes > 0) {
             this.#keep(chunk, at);
             this.link.pause();
             break;

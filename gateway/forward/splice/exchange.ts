@@ -74,11 +74,7 @@ export class Exchange implements Asked {
     const { client } = this;
     try {
       const decided = client.parts.decide(this);
-      if (decided instanceof Promise)
-        decided.then(
-          (decision) => this.#execute(decision),
-          (error: unknown) => this.fail(error),
-        );
+      if (decided instanceof Promise) decided.then((decision) => this.#execute(decision)).catch((error: unknown) => this.fail(error));
       else this.#execute(decided);
     } catch (error) {
       this.fail(error);
@@ -132,11 +128,7 @@ export class Exchange implements Asked {
     }
     this.#again++;
     this.#leaveContainer();
-    if (instead instanceof Promise)
-      instead.then(
-        (found) => this.#askInstead(found),
-        (error: unknown) => this.fail(error),
-      );
+    if (instead instanceof Promise) instead.then((found) => this.#askInstead(found)).catch((error: unknown) => this.fail(error));
     else this.#askInstead(instead);
     return true;
   }
@@ -165,7 +157,8 @@ export class Exchange implements Asked {
     else if (!this.answering) this.fail(brokeOff(error));
     else {
       this.#end();
-      if (this.awaiting === "close") this.client.cut();
+      // To HTTP/1.0 a body in chunks goes without them, and then its end is the connection's.
+      if (this.awaiting === "close" || (this.awaiting === "chunked" && this.head.minorVersion === 0)) this.client.cut();
       else this.client.breakOff();
     }
   }
@@ -274,11 +267,7 @@ export class Exchange implements Asked {
 
   #reach(lease: Lease): void {
     const target = lease.target();
-    if (target instanceof Promise)
-      target.then(
-        (found) => this.#go(found),
-        (error: unknown) => this.fail(error),
-      );
+    if (target instanceof Promise) target.then((found) => this.#go(found)).catch((error: unknown) => this.fail(error));
     else this.#go(target);
   }
 
@@ -296,10 +285,9 @@ export class Exchange implements Asked {
     const { parts, signal } = this.client;
     this.#tried = true;
     const { clock, limits, links } = parts;
-    dialLease(lease, { clock, limits, signal, target, connect: links.connect }).then(
-      (dialled) => this.#reached(dialled),
-      (error: unknown) => this.fail(error),
-    );
+    dialLease(lease, { clock, limits, signal, target, connect: links.connect })
+      .then((dialled) => this.#reached(dialled))
+      .catch((error: unknown) => this.fail(error));
   }
 
   #reached({ connection, target, connectMs }: Dialled<Link>): void {

@@ -1,0 +1,142 @@
+import { connect, type Socket } from "node:net";
+import t from "tap";
+import { READS } from "../../gateway/forward/reads.ts";
+import { exchange, ID, openContainer, openRawContainer, openStand, PATH, until } from "./stand.ts";
+
+const ask = (path: string, version = "1.1") => `GET ${PATH}${path} HTTP/${version}\r\nHost: stand.example\r\nAuthorization: token\r\n\r\n`;
+
+function openClient(port: number): Promise<Socket> {
+  return new Promise((resolve, reject) => {
+    const socket = connect({ port, host: "127.0.0.1", allowHalfOpen: true }, () => resolve(socket));
+    socket.once("error", reject);
+  });
+}
+
+for (const reads of READS) {
+  t.test(`${reads}: requests are served in the order in which they came, also those that had to wait for a client to read`, async (t) => {
+    const stand = await openStand(t, { reads });
+    const seen: number[] = [];
+    const body = Buffer.alloc(60_000, "x");
+    const { address } = await openContainer(t, (request, response) => {
+      seen.push(Number(request.url?.slice(1)));
+      response.end(body);
+    });
+    stand.set(ID, { kind: "awake", address });
+    const client = await openClient(stand.port);
+    t.teardown(() => client.destroy());
+    client.pause();
+    let sent = 0;
+    const send = (count: number) => {
+      let text = "";
+      for (let n = 0; n < count; n++) text += ask(`/${sent++}`);
+      client.write(text);
+    };
+    let before = -1;
+    const stalled = async () => {
+      do {
+        before = seen.length;
+        await new Promise((resolve) => setTimeout(resolve, 60));
+      } while (seen.length > before);
+    };
+    send(250);
+    await stalled();
+    t.ok(seen.length < 250, `${seen.length} were served to a client that does not read`);
+    let got = 0;
+    client.on("data", (chunk: Buffer) => {
+      got += chunk.length;
+      client.pause();
+      if (sent < 500) send(1);
+      setImmediate(() => client.resume());
+    });
+    client.resume();
+    await until("all are answered", () => seen.length === 500 && got > 500 * body.length);
+    t.same(
+      seen,
+      Array.from({ length: 500 }, (_, n) => n),
+    );
+  });
+
+  t.test(`${reads}: nothing is put into an answer for a client that has ended its sending side`, async (t) => {
+    const stand = await openStand(t, { reads });
+    const address = await openRawContainer(t, (socket) => {
+      socket.once("data", (head: Buffer) => {
+        if (String(head).startsWith("GET /breaks")) return void setTimeout(() => socket.destroy(), 20);
+        socket.write("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n");
+        let left = 100;
+        const more = setInterval(() => {
+          socket.write("yyyyy");
+          if ((left -= 5) === 0) clearInterval(more);
+        }, 10);
+        t.teardown(() => clearInterval(more));
+      });
+    });
+    stand.set(ID, { kind: "awake", address });
+    const client = await openClient(stand.port);
+    t.teardown(() => client.destroy());
+    let came = "";
+    let ended = false;
+    client.setEncoding("latin1").on("data", (text: string) => (came += text));
+    client.once("close", () => (ended = true)).once("end", () => (ended = true));
+    client.end(ask("/breaks") + ask("/streams"));
+    await until("it ends", () => ended);
+    t.match(came, /^HTTP\/1\.1 502 [^]*HTTP\/1\.1 200 OK\r\n[^]*\r\n\r\ny{100}$/);
+  });
+
+  t.test(`${reads}: a client that has ended its sending side may read its answer slowly`, async (t) => {
+    const stand = await openStand(t, { reads });
+    const body = Buffer.alloc(30_000_000, "z");
+    const { address } = await openContainer(t, (_, response) => void response.end(body));
+    stand.set(ID, { kind: "awake", address });
+    const client = await openClient(stand.port);
+    t.teardown(() => client.destroy());
+    client.pause();
+    let got = 0;
+    let over = "";
+    client.on("data", (chunk: Buffer) => (got += chunk.length));
+    client.once("error", () => (over = "error")).once("end", () => (over ||= "end"));
+    client.end(ask("/"));
+    await new Promise((resolve) => setTimeout(resolve, 400));
+    client.resume();
+    await until("it ends", () => over !== "");
+    t.equal(over, "end");
+    t.ok(got > body.length, `${got}`);
+  });
+
+  t.test(`${reads}: a chunked answer that breaks off does not look complete to a client of HTTP/1.0`, async (t) => {
+    const stand = await openStand(t, { reads });
+    const address = await openRawContainer(t, (socket) => {
+      socket.once("data", () => {
+        socket.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n");
+        setTimeout(() => socket.destroy(), 50);
+      });
+    });
+    stand.set(ID, { kind: "awake", address });
+    const client = await openClient(stand.port);
+    t.teardown(() => client.destroy());
+    let over = "";
+    client.resume();
+    client.once("error", () => (over = "error")).once("end", () => (over ||= "end"));
+    client.write(ask("/", "1.0"));
+    await until("it ends", () => over !== "");
+    t.equal(over, "error");
+  });
+
+  t.test(`${reads}: an early answer is heard, however soon its container closes behind it`, async (t) => {
+    const stand = await openStand(t, { reads });
+    const address = await openRawContainer(t, (socket) => {
+      socket.once("data", () => {
+        socket.write("HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno");
+        socket.destroy();
+      });
+    });
+    stand.set(ID, { kind: "awake", address });
+    const counts = new Map<string, number>();
+    for (let n = 0; n < 60; n++) {
+      const head = `POST ${PATH}/ HTTP/1.1\r\nHost: stand.example\r\nAuthorization: token\r\nContent-Length: 3000000\r\n\r\n`;
+      const came = await exchange(stand.port, Buffer.concat([Buffer.from(head), Buffer.alloc(3_000_000)]), /\r\n\r\n/).catch(() => "");
+      const status = came.slice(9, 12);
+      counts.set(status, (counts.get(status) ?? 0) + 1);
+    }
+    t.same([...counts], [["413", 60]]);
+  });
+}
