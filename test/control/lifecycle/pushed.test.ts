@@ -1,0 +1,46 @@
+import t from "tap";
+import { listening } from "../../fixtures/memory-driver.ts";
+import { openStand } from "./stand.ts";
+
+t.test("an image that was missed is validated as soon as it is pushed, and its container starts", async (t) => {
+  const stand = await openStand(t);
+  const { id, imageId } = stand.publish({ config: { onDemand: true } });
+  const { ref } = stand.image(imageId);
+  stand.world.apps.delete(ref);
+  stand.lifecycle().wishStart(id, "22222222-2222-4222-8222-222222222222");
+  await stand.reaches(id, "ERROR");
+  stand.world.apps.set(ref, listening);
+  const [repository = "", reference = "latest"] = ref.split(":");
+  stand.lifecycle().pushed({ repository, reference: `${reference}-other` });
+  stand.lifecycle().pushed({ repository: `${repository}-other`, reference });
+  t.equal(stand.image(imageId).state, "ERROR");
+  stand.lifecycle().pushed({ repository, reference });
+  t.not(stand.image(imageId).state, "ERROR");
+  await stand
+    .lifecycle()
+    .settled(id, AbortSignal.timeout(5_000))
+    .catch(() => undefined);
+});
+
+t.test("a push is of an image whatever registry its name says", async (t) => {
+  const stand = await openStand(t);
+  const { imageId } = stand.publish();
+  const digest = `sha256:${"a".repeat(64)}`;
+  for (const [ref, reference, is] of [
+    ["datagrok/x:1", "1", true],
+    ["registry.example/datagrok/x:1", "1", true],
+    ["127.0.0.1:5000/datagrok/x:1", "1", true],
+    ["localhost/datagrok/x:1", "1", true],
+    ["datagrok/x", "latest", true],
+    [`datagrok/x@${digest}`, digest, true],
+    [`datagrok/x:1@${digest}`, "1", false],
+    ["other/datagrok/x:1", "1", false],
+    ["datagrok/x:10", "1", false],
+  ] as const) {
+    const image = stand.image(imageId);
+    if (image.state !== "ERROR") stand.store().images.move(imageId, image.state, "ERROR", {});
+    stand.store().images.update(imageId, { ref });
+    stand.lifecycle().pushed({ repository: "datagrok/x", reference });
+    t.equal(stand.image(imageId).state !== "ERROR", is, ref);
+  }
+});
