@@ -88,8 +88,8 @@ export type Driver = {
   readonly name: DriverName;
 
   /**
-   * Turns a reference into something immutable: the engine's own image first, then the registry; a mutable tag is resolved
-   * again at each call. With `pull`, the image is on the engine afterwards.
+   * Turns a reference into something immutable: the registries that are set up first, for names without one, then the engine's own image,
+   * then the engine's registry; a mutable tag is resolved again at each call. With `pull`, the image is on the engine afterwards.
    * Faults: IMAGE_NOT_FOUND, IMAGE_REFERENCE_INVALID, PULL_DENIED, ENGINE_UNREACHABLE, ENGINE_FAILED.
    */
   resolve(image: ImageSource, call: DeployCall): Promise<ResolvedImage>;

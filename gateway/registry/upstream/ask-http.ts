@@ -17,10 +17,8 @@ const CONNECTIONS = 16;
 
 const MOST_BYTES = 4 * 1_048_576;
 
-/** With `socketPath`, whatever is asked goes to that Unix socket. */
-export function openAskHttp({ socketPath }: { socketPath?: string | undefined } = {}): AskHttp {
-  const connect = { timeout: CONNECT_MS, ...(socketPath === undefined ? {} : { socketPath }) };
-  const agent = new Agent({ connect, headersTimeout: SILENCE_MS, bodyTimeout: SILENCE_MS, connections: CONNECTIONS });
+export function openAskHttp(): AskHttp {
+  const agent = new Agent({ connect: { timeout: CONNECT_MS }, headersTimeout: SILENCE_MS, bodyTimeout: SILENCE_MS, connections: CONNECTIONS });
   const ask = async ({ method, url, headers, signal }: Asked): Promise<Said> => {
     try {
       const answer = await request(url, { method, headers, signal, dispatcher: agent });

@@ -8,7 +8,7 @@ import type { EcrApi } from "./ecr-api.ts";
 import { openEcrToken } from "./ecr.ts";
 import type { ImageName } from "./image-name.ts";
 import { manifestDigest } from "./manifest-digest.ts";
-import { readRegistryAddress } from "./registry-address.ts";
+import { HUB_NAME, isHub, readRegistryAddress } from "./registry-address.ts";
 import type { Upstream } from "./upstream.ts";
 
 /** One registry that images are looked for in. */
@@ -35,12 +35,13 @@ export function upstreamSource(
   parts: { http: AskHttp; namedAs: string | undefined; login(signal: AbortSignal): Promise<Login | undefined> },
 ): ImageSource {
   const { http, namedAs } = parts;
+  const own = (host: string) => host === upstream.host || (isHub(upstream.host) && isHub(host));
   return {
-    host: namedAs ?? upstream.host,
-    is: (host) => host === upstream.host || host === namedAs,
+    host: namedAs ?? (isHub(upstream.host) ? HUB_NAME : upstream.host),
+    is: (host) => own(host) || host === namedAs,
     nameOf: upstream.nameOf,
     digestOf: (name, signal) => manifestDigest(upstream, http, name, signal),
-    login: async (host, signal) => (host === upstream.host ? parts.login(signal) : undefined),
+    login: async (host, signal) => (own(host) ? parts.login(signal) : undefined),
     close: async () => {
       await upstream.close();
       await http.close();
@@ -75,15 +76,13 @@ function loginOf({ username, password }: Login): Login {
   return { username, password };
 }
 
-const HUB = "docker.io";
-
 /** Docker Hub without a login. It answers what is private and what does not exist alike. */
 export function hubSource(tools: { clock: Clock }): ImageSource {
   const http = openAskHttp();
-  const upstream = challengeUpstream(readRegistryAddress(HUB), { login: undefined, http, file: undefined, clock: tools.clock });
+  const upstream = challengeUpstream(readRegistryAddress(HUB_NAME), { login: undefined, http, file: undefined, clock: tools.clock });
   return {
-    host: HUB,
-    is: (host) => host === HUB || host === "index.docker.io" || host === upstream.host,
+    host: HUB_NAME,
+    is: isHub,
     nameOf: upstream.nameOf,
     digestOf: async (name, signal) => {
       try {

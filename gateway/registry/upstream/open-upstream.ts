@@ -6,7 +6,7 @@ import type { Login } from "./basic.ts";
 import { challengeUpstream } from "./by-challenge.ts";
 import { openEcrApi } from "./ecr-api.ts";
 import { ecrUpstream } from "./ecr.ts";
-import { readRegistryAddress } from "./registry-address.ts";
+import { readRegistryAddress, type RegistryAddress } from "./registry-address.ts";
 import { openTokenFile } from "./token-file.ts";
 import type { Upstream } from "./upstream.ts";
 
@@ -31,12 +31,17 @@ export async function openUpstream(settings: UpstreamSettings, tools: { clock: C
   const login = readLogin(settings);
   const file = settings.tokenFile === undefined ? undefined : openTokenFile(settings.tokenFile, { clock, log });
   if (settings.ecrMode) {
-    const api = await openEcrApi({ region: settings.awsRegion, clock });
+    const api = await openEcrApi({ region: regionOf(address) ?? settings.awsRegion, clock });
     return ecrUpstream({ address, api, file, clock, log, signal });
   }
   if (!address)
     throw new Fault("SETTINGS_INVALID", "REGISTRY_URL is not set: it says which registry stands behind the proxy. Only ECR_MODE does without.");
   return challengeUpstream(address, { login, http: openAskHttp(), file, clock });
+}
+
+/** Tokens are good in their own region, which the host of ECR names. */
+function regionOf(address: RegistryAddress | undefined): string | undefined {
+  return /^\d+\.dkr\.ecr(?:-fips)?\.([a-z0-9-]+)\./.exec(address?.hostname ?? "")?.[1];
 }
 
 export function readLogin({ username, password }: { username: string | undefined; password: string | undefined }): Login | undefined {

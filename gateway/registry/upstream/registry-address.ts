@@ -18,9 +18,11 @@ export type RegistryAddress = {
   hub: boolean;
 };
 
+/** Docker Hub as image names have it, and the host that answers for it. */
+export const HUB_NAME = "docker.io";
 const HUB = "registry-1.docker.io";
 /** What people call Docker Hub; none of them but the last answers the registry's protocol. */
-const HUB_NAMES = ["docker.io", "index.docker.io", "registry.hub.docker.com", "hub.docker.com", HUB];
+const HUB_NAMES = [HUB_NAME, "index.docker.io", "registry.hub.docker.com", "hub.docker.com", HUB];
 
 /**
  * Reads `host`, `host:port` or a URL, whose path is what stands before `/v2/`. Without a scheme it is https, but http for the machine
@@ -35,7 +37,7 @@ export function readRegistryAddress(given: string): RegistryAddress {
     throw new Fault("SETTINGS_INVALID", "REGISTRY_URL must be host, host:port or an http or https URL without user, password or query.");
   }
   const hostname = url.hostname.replace(/^\[|\]$/g, "").toLowerCase();
-  const hub = HUB_NAMES.includes(hostname);
+  const hub = isHub(hostname);
   const secure = schemed ? url.protocol === "https:" : !isLocal(hostname) && url.port !== "5000";
   const basePath = hub ? "" : url.pathname.replace(/\/+$/, "").replace(/\/v[12]$/, "");
   const name = hub ? HUB : hostname;
@@ -52,6 +54,11 @@ export function readRegistryAddress(given: string): RegistryAddress {
     root: `${secure ? "https" : "http"}://${host}${basePath}`,
     hub,
   };
+}
+
+/** Whether it is one of Docker Hub's names. */
+export function isHub(hostname: string): boolean {
+  return HUB_NAMES.includes(hostname);
 }
 
 /** The machine itself: by its name or by an address of its own. */

@@ -40,8 +40,10 @@ export function openRenewed<T>(options: {
 
   const ask = (): Promise<T> => {
     if (asking) return asking;
-    if (failed && clock.monotonic() < failed.until) return Promise.reject(failed.error as Error);
-    asking = askOnce().finally(() => (asking = undefined));
+    if (failed && clock.monotonic() < failed.until) return Promise.reject(failed.error);
+    asking = askOnce().finally(() => {
+      asking = undefined;
+    });
     asking.catch(() => {});
     return asking;
   };

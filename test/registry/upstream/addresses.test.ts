@@ -1,4 +1,9 @@
 import t from "tap";
+import { systemClock } from "../../../clock.ts";
+import { openAskHttp } from "../../../gateway/registry/upstream/ask-http.ts";
+import { challengeUpstream } from "../../../gateway/registry/upstream/by-challenge.ts";
+import { upstreamSource } from "../../../gateway/registry/upstream/image-sources.ts";
+import { openImageRegistry } from "../../../gateway/registry/upstream/open-image-registry.ts";
 import { readChallenges } from "../../../gateway/registry/upstream/challenge.ts";
 import { readImageName } from "../../../gateway/registry/upstream/image-name.ts";
 import { readRegistryAddress, placeOf } from "../../../gateway/registry/upstream/registry-address.ts";
@@ -51,6 +56,19 @@ t.test("Docker Hub keeps names of one part below library/", async (t) => {
   const { nameOf } = placeOf(readRegistryAddress("docker.io"));
   t.strictSame(["nginx", "library/nginx", "datagrok/x"].map(nameOf), ["library/nginx", "library/nginx", "datagrok/x"]);
   t.equal(placeOf(readRegistryAddress("ghcr.io")).nameOf("nginx"), "nginx");
+});
+
+t.test("Docker Hub as the registry that is set up is named as engines name it", async (t) => {
+  const http = openAskHttp();
+  const upstream = challengeUpstream(readRegistryAddress("docker.io"), { login: undefined, http, file: undefined, clock: systemClock() });
+  const login = { username: "a", password: "b" };
+  const source = upstreamSource(upstream, { http: openAskHttp(), namedAs: undefined, login: async () => login });
+  t.teardown(() => source.close());
+  const images = openImageRegistry([source]);
+  t.strictSame(images.fullNames("nginx:1"), ["docker.io/library/nginx:1"]);
+  t.strictSame(images.fullNames("docker.io/datagrok/x"), ["docker.io/datagrok/x:latest"]);
+  t.strictSame(images.fullNames("quay.io/x/y"), []);
+  t.strictSame(await images.login("docker.io", { signal: AbortSignal.timeout(1_000) }), login);
 });
 
 t.test("credentials go to token servers of the registry's own domain only", async (t) => {

@@ -104,7 +104,7 @@ t.test("a hundred who ask at once ask the token server once, and later ones not 
     response.writeHead(401, { "www-authenticate": `Bearer realm="${tokens.realm}",service="s"` }).end(),
   );
   const upstream = await open(t, registry, LOGIN, clock);
-  const all = await Promise.all(Array.from({ length: 100 }, () => upstream.authorization(PULL, signal())));
+  const all = await Promise.all(Array.from({ length: 100 }, async () => upstream.authorization(PULL, signal())));
   t.equal(new Set(all).size, 1);
   t.equal(tokens.asked.length, 1);
   t.type(upstream.authorization(PULL, signal()), "string", "at once");

@@ -39,7 +39,7 @@ t.test("in front of ECR", async (t) => {
   });
 
   await t.test("a hundred pushes at once make the repository once, with the tag that policies want", async (t) => {
-    await Promise.all(Array.from({ length: 100 }, () => upstream.beforePush?.("datagrok/x", signal())));
+    await Promise.all(Array.from({ length: 100 }, async () => upstream.beforePush?.("datagrok/x", signal())));
     await upstream.beforePush?.("datagrok/x", signal());
     const made = ecr.asked.filter(({ action }) => action === "CreateRepository");
     t.equal(made.length, 1);
