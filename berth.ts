@@ -14,6 +14,7 @@ const COMMANDS: Record<string, Command> = {
   demo: { says: "the same with a demo plugin in it, as `npm start` does", load: () => import("./commands/demo.ts") },
   control: { says: "the control plane alone", load: () => import("./commands/control.ts") },
   "registry-proxy": { says: "the registry proxy alone, beside a Datagrok server", load: () => import("./commands/registry-proxy.ts") },
+  registry: { says: "a registry of berth's own, with its proxy; gc and retain make room in it", load: () => import("./commands/registry.ts") },
   gateway: { says: "one gateway process alone", load: () => import("./commands/gateway.ts") },
   users: { says: "people and their developer keys: list, add, change, remove, key", load: () => import("./commands/users.ts") },
   credentials: { says: "secrets of packages and their connections: list, set, remove, rotate", load: () => import("./commands/credentials.ts") },

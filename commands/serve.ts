@@ -1,4 +1,5 @@
 import type { Settings } from "../conf/settings.ts";
+import { Fault } from "../fault.ts";
 import type { Log } from "../log.ts";
 import { type Served, serve } from "../roles/serve.ts";
 import { untilTold } from "../roles/until-told.ts";
@@ -24,7 +25,7 @@ export async function serveHere({ script, env, clock }: Here, settings: Settings
     host: settings.edgeHost,
     port: settings.edgePort,
     workers: settings.workers,
-    registry: hasRegistry(settings) ? { role: "registry-proxy", host: settings.registryHost, port: settings.registryPort } : undefined,
+    registry: registryAt(settings),
     drainMs: (settings.drainDelaySeconds + settings.drainSeconds) * 1_000,
     clock,
     log,
@@ -34,9 +35,13 @@ export async function serveHere({ script, env, clock }: Here, settings: Settings
   return served;
 }
 
-/** A registry is named, or is Amazon's. */
-function hasRegistry({ registry }: Settings): boolean {
-  return registry.url !== undefined || registry.ecrMode;
+/** A registry is named, or is Amazon's, or berth brings its own. Faults: SETTINGS_INVALID for two of these. */
+function registryAt({ registry, registryHost: host, registryPort: port }: Settings): { role: string; host: string; port: number } | undefined {
+  const isNamed = registry.url !== undefined || registry.ecrMode;
+  if (registry.kind !== "embedded") return isNamed ? { role: "registry-proxy", host, port } : undefined;
+  if (isNamed)
+    throw new Fault("SETTINGS_INVALID", "BERTH_REGISTRY=embedded brings a registry, REGISTRY_URL or ECR_MODE names another: set one of them.");
+  return { role: "registry", host, port };
 }
 
 export function addressOf({ edgeHost, tlsCert }: Pick<Settings, "edgeHost" | "tlsCert">, port: number): string {

@@ -50,7 +50,7 @@ export const SETTINGS = {
   role: optional(
     "BERTH_ROLE",
     oneOf("serve", "control", "gateway", "registry-proxy", "spawner", "registry"),
-    "What to run where the command line names no command; for images. `spawner` and `registry` come with those listeners",
+    "What to run where the command line names no command; for images. `spawner` comes with that listener",
   ),
   data: setting("BERTH_DATA", text("a path"), ".berth", "Data folder: the store, published files, keys"),
   adminKey: optional(
@@ -229,6 +229,17 @@ export const SETTINGS = {
   },
 
   registry: {
+    kind: setting(
+      "BERTH_REGISTRY",
+      oneOf("auto", "embedded"),
+      "auto",
+      "`embedded`: `berth serve` brings a registry of its own, CNCF Distribution (Debian's docker-registry, or a version 3 on the PATH), behind the proxy. `auto`: the one that is named, if any",
+    ),
+    folder: optional(
+      "BERTH_REGISTRY_FOLDER",
+      text("a path"),
+      "Where berth's own registry keeps images; where unset, `registry/images` in the data folder, and for `berth registry` /var/lib/registry where that exists",
+    ),
     url: optional(
       "REGISTRY_URL",
       text("a host, host:port or URL", /^[^\s\0]+$/),

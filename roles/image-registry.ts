@@ -57,7 +57,7 @@ export function openRegistry(settings: Settings, driver: DriverName, tools: Tool
 function opensFor(settings: Settings, driver: DriverName): ((opening: Opening) => Promise<ImageSource>)[] {
   const { url, ecrMode } = settings.registry;
   const { registryProxyHost: host, registryProxyPort: port } = settings.dockerSettings;
-  const namedAs = host === "" ? undefined : host.includes(":") ? host : `${host}:${port}`;
+  const namedAs = host === "" ? ownProxy(settings) : host.includes(":") ? host : `${host}:${port}`;
   const configured = async (opening: Opening) => {
     // Only the proxy is known: it lets everybody pull.
     const asked = url === undefined && !ecrMode ? { url: namedAs, username: undefined, password: undefined, ecrMode } : settings.registry;
@@ -74,4 +74,9 @@ function opensFor(settings: Settings, driver: DriverName): ((opening: Opening) =
     ...((url !== undefined || ecrMode || namedAs !== undefined) && !(ecs && ecrMode) ? [configured] : []),
     ...(WITHOUT_HUB.includes(driver) ? [] : [async (opening: Opening) => hubSource(opening)]),
   ];
+}
+
+/** Of a registry of berth's own, images are asked for where engines of this machine trust one without TLS. */
+function ownProxy({ registry, registryPort, tlsCert }: Settings): string | undefined {
+  return registry.kind === "embedded" && registryPort !== 0 && tlsCert === undefined ? `127.0.0.1:${registryPort}` : undefined;
 }

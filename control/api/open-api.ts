@@ -10,6 +10,7 @@ import { credentialRoutes } from "./credential-routes.ts";
 import { dockerTokenRoutes } from "./docker-token-routes.ts";
 import { historyRoutes } from "./history-routes.ts";
 import { imageRoutes } from "./image-routes.ts";
+import { imageUseRoutes } from "./image-use-routes.ts";
 import { orphanRoutes } from "./orphan-routes.ts";
 import { peopleRoutes } from "./people-routes.ts";
 import { permitPages } from "./permitted-pages.ts";
@@ -71,6 +72,7 @@ async function buildApi(parts: ApiParts): Promise<FastifyInstance> {
       serviceRoutes(api, parts, admission);
       historyRoutes(api, parts, admission);
       orphanRoutes(api, parts);
+      imageUseRoutes(api, parts);
       signingKeyRoutes(api, parts);
       await api.register(async (registry) => dockerTokenRoutes(registry, parts, admission));
       await api.register(async (packages) => packageRoutes(packages, parts, admission));

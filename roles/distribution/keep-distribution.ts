@@ -45,6 +45,10 @@ export function keepDistribution(options: {
       child.once("exit", () => over.abort());
       child.once("error", () => over.abort());
       if (child.pid === undefined) return child;
+      // Whatever ends this process, short of a kill, it does not outlive it.
+      const end = () => void child.kill("SIGKILL");
+      process.once("exit", end);
+      child.once("exit", () => process.off("exit", end));
       rememberProcess(pidFile, child.pid);
       const isReady = () => {
         chmodSync(listen, 0o600);

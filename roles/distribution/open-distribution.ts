@@ -14,12 +14,13 @@ import { endLeftover } from "./leftover.ts";
 /** A registry of berth's own: Distribution, kept running on a Unix socket. */
 export type OwnRegistry = {
   distribution: Distribution;
+  folder: string;
   storage: string;
   /**
    * Runs `work` while reads go on and nothing can be pushed or deleted (405): what was being written has ended by then. Faults: those of
    * `work`, and REGISTRY_BUSY where this is going on already.
    */
-  whileReadOnly<R>(work: (configFile: string) => Promise<R>): Promise<R>;
+  whileReadOnly<R>(work: () => Promise<R>): Promise<R>;
   /** Lets it finish what is open; last of all, once nobody is sent to it any more. */
   close(): Promise<void>;
 };
@@ -36,9 +37,10 @@ type Mode = "writable" | "readonly";
  * REGISTRY_FAILED where Distribution does not start, and then its log says why.
  */
 export async function openDistribution(options: {
-  /** For its configuration; below it the images too, where `storage` names no other folder. */
+  /** For its configuration. */
   folder: string;
-  storage: string | undefined;
+  /** For the images. */
+  storage: string;
   /** Where it answers. */
   socket: string;
   /** PATH. */
@@ -47,9 +49,8 @@ export async function openDistribution(options: {
   clock: Clock;
   log: Log;
 }): Promise<OwnRegistry> {
-  const { folder, socket, level, clock, log } = options;
+  const { folder, storage, socket, level, clock, log } = options;
   const distribution = await findDistribution(options.path);
-  const storage = options.storage ?? join(folder, "images");
   const unlock = ownFolders(folder, storage);
   const keep = (mode: Mode): Child => {
     const listen = `${socket}.${mode}`;
@@ -93,6 +94,7 @@ export async function openDistribution(options: {
   let isReadOnly = false;
   return {
     distribution,
+    folder,
     storage,
     whileReadOnly: async (work) => {
       if (isReadOnly) throw new Fault("REGISTRY_BUSY", "Somebody is collecting garbage already.");
@@ -100,7 +102,7 @@ export async function openDistribution(options: {
       try {
         await turn("readonly");
         try {
-          return await work(join(folder, "writable.yml"));
+          return await work();
         } finally {
           await turn("writable");
         }
@@ -116,8 +118,11 @@ export function lackingIn({ lacks }: Distribution): string {
   return lacks.length === 0 ? "" : `, which knows no ${lacks.join(" and no ")}; version 3 does, and is taken where it is on the PATH`;
 }
 
-/** Both folders for this user only; the storage is locked, so that no second berth collects garbage while this one takes pushes. */
-function ownFolders(folder: string, storage: string): () => void {
+/**
+ * Makes the folders, for this user only, and locks the storage, so that nobody collects garbage while another takes pushes.
+ * Faults: DATA_FOLDER_IN_USE, DATA_FOLDER_UNUSABLE.
+ */
+export function ownFolders(folder: string, storage: string): () => void {
   try {
     makeFolder(folder);
     makeFolder(storage);

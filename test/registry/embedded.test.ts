@@ -29,7 +29,7 @@ async function open(
   const socket = join(folder, "registry.sock");
   const { log, said } = lines();
   const at = join(folder, "registry");
-  const registry = await openDistribution({ folder: at, storage: undefined, socket, path, level: "info", clock: systemClock(), log });
+  const registry = await openDistribution({ folder: at, storage: join(at, "images"), socket, path, level: "info", clock: systemClock(), log });
   t.teardown(() => registry.close());
   const pid = () => (JSON.parse(readFileSync(join(at, "writable.pid"), "utf8")) as { pid: number }).pid;
   return { registry, folder, socket, said, pid };

@@ -1,0 +1,21 @@
+import type { FastifyInstance } from "fastify";
+import type { ApiParts } from "./api-parts.ts";
+import { answers } from "./wire-schemas.ts";
+
+const REFERENCES = { type: "object", properties: { references: { type: "array", items: { type: "string" } } } } as const;
+
+/** What may not be removed from a registry: `berth registry retain` asks for it. */
+export function imageUseRoutes(app: FastifyInstance, { store }: Pick<ApiParts, "store">): void {
+  app.get(
+    "/admin/images-in-use",
+    {
+      config: { admits: "admin" },
+      schema: { tags: ["server"], summary: "References of the images that containers use, or are to use", response: answers(REFERENCES) },
+    },
+    () => {
+      const images = store.images.some(store.images.ids({ where: [] })).filter(({ state }) => state !== "DELETED");
+      const references = images.flatMap(({ ref, name, version, resolvedId }) => [ref, `${name}:${version}`, resolvedId ?? ""]);
+      return { references: [...new Set(references)].filter((one) => one !== "") };
+    },
+  );
+}

@@ -1,0 +1,50 @@
+import { execFile } from "node:child_process";
+import { statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { Fault } from "../../fault.ts";
+import { distributionConfig } from "./distribution-config.ts";
+import type { Distribution } from "./find-distribution.ts";
+import { blobFile } from "./stored-images.ts";
+
+/** What no manifest refers to, and how many bytes of the disk that is. */
+export type Collected = { blobs: string[]; bytes: number };
+
+const LONGEST_OUTPUT = 256 * 1_048_576;
+
+/**
+ * Distribution's own garbage collection over its files. Nothing may be written meanwhile, but for a dry run: a layer that was just pushed, and
+ * whose manifest is still to come, would be garbage. Faults: REGISTRY_FAILED.
+ */
+export async function collectGarbage(options: { distribution: Distribution; folder: string; storage: string; dryRun: boolean }): Promise<Collected> {
+  const { distribution, folder, storage, dryRun } = options;
+  const configFile = join(folder, "garbage.yml");
+  writeFileSync(configFile, distributionConfig({ storage, socket: "", secret: "", readOnly: false, level: "warn" }), { mode: 0o600 });
+  const dry = await run(distribution.program, ["garbage-collect", "--dry-run", configFile]);
+  const blobs = [...dry.matchAll(/blob eligible for deletion: (sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})/g)].map(([, digest = ""]) => digest);
+  const bytes = blobs.reduce((sum, digest) => sum + sizeOf(join(storage, blobFile(digest))), 0);
+  if (!dryRun && blobs.length > 0) await run(distribution.program, ["garbage-collect", configFile]);
+  return { blobs, bytes };
+}
+
+function run(program: string, args: string[]): Promise<string> {
+  return new Promise((resolve, reject) => {
+    execFile(program, args, { env: { OTEL_TRACES_EXPORTER: "none" }, maxBuffer: LONGEST_OUTPUT }, (error, stdout, stderr) => {
+      // Nothing was pushed yet.
+      if (error && /Path not found: \/docker\/registry\/v2\/repositories/.test(stdout + stderr)) return resolve("");
+      if (error) return reject(new Fault("REGISTRY_FAILED", `Distribution cannot collect garbage: ${lastLine(stderr || stdout)}`, { cause: error }));
+      resolve(stdout);
+    });
+  });
+}
+
+function sizeOf(file: string): number {
+  try {
+    return statSync(file).size;
+  } catch {
+    return 0;
+  }
+}
+
+function lastLine(text: string): string {
+  return text.trim().split("\n").at(-1)?.slice(0, 500) ?? "";
+}

@@ -1,0 +1,68 @@
+import { join } from "node:path";
+import { existsSync } from "node:fs";
+import type { Clock } from "../clock.ts";
+import type { Settings } from "../conf/settings.ts";
+import type { Upstream } from "../gateway/registry/upstream/upstream.ts";
+import type { Log } from "../log.ts";
+import { openMaintenance } from "./distribution/maintenance.ts";
+import { openDistribution } from "./distribution/open-distribution.ts";
+import type { ListeningHandle } from "./listening-handle.ts";
+import { type RegistryProxy, runRegistryProxy } from "./registry-proxy.ts";
+import type { RuntimeFolder } from "./runtime-folder.ts";
+
+/** Where grok_registry has its images, as a volume. */
+const GROK_REGISTRY = "/var/lib/registry";
+
+/**
+ * A registry of berth's own: Distribution on a Unix socket, and the registry proxy in front, which alone reaches it.
+ * Faults: those of either.
+ */
+export async function runRegistry(options: {
+  settings: Settings;
+  runtime: RuntimeFolder;
+  /** There is a control beside it, which makes the tokens and hears of pushes. */
+  withControl: boolean;
+  path: string;
+  handle: ListeningHandle | undefined;
+  clock: Clock;
+  log: Log;
+}): Promise<RegistryProxy> {
+  const { settings, runtime, withControl, path, handle, clock, log } = options;
+  const own = await openDistribution({ ...registryFolders(settings), socket: runtime.registrySocket, path, level: settings.logLevel, clock, log });
+  try {
+    const maintenance = await openMaintenance({ socket: runtime.registryAdminSocket, registry: own, log });
+    const upstream = ownUpstream(runtime.registrySocket);
+    const proxy = await runRegistryProxy({ settings, runtime: withControl ? runtime : undefined, upstream, handle, clock, log });
+    return {
+      port: proxy.port,
+      close: async () => {
+        await proxy.close();
+        await maintenance.close();
+        await own.close();
+      },
+    };
+  } catch (error) {
+    await own.close();
+    throw error;
+  }
+}
+
+/** Where it keeps its images; the volume of a grok_registry that it replaces, where there is one and it is not told otherwise. */
+export function registryFolders({ data, registry }: Settings): { folder: string; storage: string } {
+  const folder = join(data, "registry");
+  const found = registry.kind === "embedded" || !existsSync(GROK_REGISTRY) ? join(folder, "images") : GROK_REGISTRY;
+  return { folder, storage: registry.folder ?? found };
+}
+
+/** It asks nobody who they are: nobody else reaches its socket. */
+function ownUpstream(socketPath: string): Upstream {
+  return {
+    target: { socketPath },
+    host: "localhost",
+    basePath: "",
+    nameOf: (repository) => repository,
+    authorization: () => undefined,
+    refused: async () => undefined,
+    close: async () => {},
+  };
+}

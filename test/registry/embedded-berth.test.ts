@@ -1,0 +1,132 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { createHash } from "node:crypto";
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import t, { type Test } from "tap";
+import { ADMIN_KEY, type Berth, eventually, startBerth } from "../fixtures/berth.ts";
+import { tempFolder } from "../fixtures/temp-folder.ts";
+
+/** `berth serve` with a registry of its own: Distribution, the proxy in front, tokens of control. */
+const ROOT = join(import.meta.dirname, "../..");
+const MANIFEST = "application/vnd.oci.image.manifest.v1+json";
+const digestOf = (text: string) => `sha256:${createHash("sha256").update(text).digest("hex")}`;
+
+type Own = {
+  berth: Berth;
+  data: string;
+  base: string;
+  token(...actions: string[]): Promise<string>;
+  push(repository: string, tag: string, layer: string): Promise<string>;
+  status(path: string, init?: RequestInit): Promise<number>;
+  /** `berth registry …` on the same data folder. */
+  command(...args: string[]): Promise<{ code: number | null; out: string }>;
+};
+
+async function openOwn(t: Test): Promise<Own> {
+  const data = tempFolder(t);
+  const env = { BERTH_DRIVER: "process", BERTH_REGISTRY: "embedded", BERTH_REGISTRY_PORT: "0", XDG_RUNTIME_DIR: data };
+  const berth = await startBerth({ data, env });
+  t.teardown(() => berth.stop());
+  const base = await eventually("the registry's address", 5_000, async () => /registry proxy at (\S+)/.exec(berth.output())?.[1]);
+  const token = async (...scopes: string[]) => {
+    const query = new URLSearchParams([["service", "docker-registry"], ...scopes.map((scope) => ["scope", scope])]);
+    const key = Buffer.from(`any:${ADMIN_KEY}`).toString("base64");
+    const answer = await fetch(`${base}/token?${query}`, { headers: { authorization: `Basic ${key}` } });
+    return ((await answer.json()) as { token: string }).token;
+  };
+  const status = async (path: string, init: RequestInit = {}) => {
+    const answer = await fetch(`${base}${path}`, init);
+    await answer.arrayBuffer();
+    return answer.status;
+  };
+  const push = async (repository: string, tag: string, layer: string) => {
+    const authorization = `Bearer ${await token(`repository:${repository}:pull,push`)}`;
+    const begun = await fetch(`${base}/v2/${repository}/blobs/uploads/`, { method: "POST", headers: { authorization } });
+    const at = new URL(begun.headers.get("location") ?? "", base);
+    at.searchParams.set("digest", digestOf(layer));
+    t.equal((await fetch(at, { method: "PUT", headers: { authorization }, body: layer })).status, 201);
+    const described = { mediaType: "application/octet-stream", size: layer.length, digest: digestOf(layer) };
+    const manifest = JSON.stringify({ schemaVersion: 2, mediaType: MANIFEST, config: described, layers: [described] });
+    const headers = { authorization, "content-type": MANIFEST };
+    t.equal((await fetch(`${base}/v2/${repository}/manifests/${tag}`, { method: "PUT", headers, body: manifest })).status, 201);
+    return digestOf(manifest);
+  };
+  const command = (...args: string[]) =>
+    new Promise<{ code: number | null; out: string }>((resolve) => {
+      const own = { PATH: process.env["PATH"] ?? "", BERTH_DATA: join(data, "berth-data"), BERTH_ADMIN_KEY: ADMIN_KEY, ...env };
+      const child = spawn(process.execPath, [join(ROOT, "berth.ts"), "registry", ...args], { cwd: data, env: own });
+      let out = "";
+      for (const stream of [child.stdout, child.stderr]) stream.on("data", (piece: Buffer) => (out += piece.toString()));
+      child.once("close", (code) => resolve({ code, out }));
+    });
+  return { berth, data, base, token, push, status, command };
+}
+
+t.test("an image is pushed with a developer key and pulled by anybody; retention and garbage collection make room", async (t) => {
+  const { push, status, command, data, base, token } = await openOwn(t);
+  for (const tag of ["1", "2", "3"]) {
+    await push("datagrok/a", tag, `layer of ${tag}`);
+    // Tags are ordered by when they were pushed; the clock of the disk is coarse.
+    await sleep(20);
+  }
+  await push("datagrok/b", "only", "another layer");
+  const accept = { headers: { accept: MANIFEST } };
+  t.equal(await status("/v2/datagrok/a/manifests/1", accept), 200);
+
+  t.equal((await command("retain")).code, 1);
+  const dry = await command("retain", "--keep", "2", "--dry-run");
+  t.equal(dry.code, 0, dry.out);
+  t.match(dry.out, /datagrok\/a +1 .*would go\n/);
+  t.equal(await status("/v2/datagrok/a/manifests/1", accept), 200);
+  const kept = await command("retain", "--keep", "2");
+  t.equal(kept.code, 0, kept.out);
+  t.equal(await status("/v2/datagrok/a/manifests/1", accept), 404);
+  for (const path of ["/v2/datagrok/a/manifests/2", "/v2/datagrok/a/manifests/3", "/v2/datagrok/b/manifests/only"])
+    t.equal(await status(path, accept), 200);
+
+  const blobs = () =>
+    readdirSync(join(data, "berth-data/registry/images/docker/registry/v2/blobs/sha256"), { recursive: true }).filter((name) =>
+      String(name).endsWith("data"),
+    ).length;
+  const before = blobs();
+  t.match(await command("gc", "--dry-run"), { code: 0, out: /^Would remove 2 / });
+  t.equal(blobs(), before);
+  // Whoever reads meanwhile notices nothing.
+  let over = false as boolean;
+  const statuses: number[] = [];
+  const reading = (async () => {
+    do statuses.push(await status("/v2/datagrok/a/manifests/3", accept));
+    while (!over);
+  })();
+  t.match(await command("gc"), { code: 0, out: /^Removed 2 / });
+  over = true;
+  await reading;
+  t.same([...new Set(statuses)], [200]);
+  t.equal(blobs(), before - 2);
+  await push("datagrok/a", "4", "pushed after it");
+  t.equal(await status(`/v2/datagrok/a/blobs/${digestOf("layer of 3")}`), 200);
+
+  // Deleting takes an admin's token.
+  const digest = await push("datagrok/c", "x", "to be deleted");
+  t.equal(await status(`/v2/datagrok/c/manifests/${digest}`, { method: "DELETE" }), 401);
+  const authorization = `Bearer ${await token("repository:datagrok/c:delete")}`;
+  t.equal(await status(`/v2/datagrok/c/manifests/${digest}`, { method: "DELETE", headers: { authorization } }), 202);
+  t.ok(base);
+});
+
+t.test("once berth has stopped, or was killed, its images are there again; commands work without it too", async (t) => {
+  const data = tempFolder(t);
+  const env = { BERTH_DRIVER: "process", BERTH_REGISTRY: "embedded", BERTH_REGISTRY_PORT: "0", XDG_RUNTIME_DIR: data };
+  const first = await startBerth({ data, env });
+  await first.kill();
+  const second = await startBerth({ data, env });
+  await second.stop();
+  const child = spawn(process.execPath, [join(ROOT, "berth.ts"), "registry", "gc"], {
+    cwd: data,
+    stdio: "ignore",
+    env: { PATH: process.env["PATH"] ?? "", BERTH_DATA: join(data, "berth-data"), ...env },
+  });
+  t.same(await once(child, "exit"), [0, null]);
+});
