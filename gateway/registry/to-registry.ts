@@ -44,6 +44,8 @@ const OURS = [
 /** What a registry says to us as its user, or of its own name. */
 const THEIRS = ["www-authenticate", "set-cookie", "strict-transport-security", "alt-svc"];
 
+const BEGINS_UPLOAD = /\/blobs\/uploads\/?(\?|$)/;
+
 /** Few enough that with a fresh credential before them the engine still asks what to do with the last. */
 const MOST_HOPS = 2;
 
@@ -75,6 +77,7 @@ export class ToRegistry implements Forward {
 
   again(received: ResponseHead, bodySent: boolean): Instead | Promise<Instead> | undefined {
     if (received.status === 401) return this.#refused(received, bodySent);
+    if (received.status === 404 && BEGINS_UPLOAD.test(this.target)) return this.#unknown();
     if (received.status === 403) return { answer: registryAnswer(refusedFault(this.#asked.ask)) };
     if (bodySent || !this.#asked.followable || !isRedirect(received.status)) return undefined;
     const origin = originOf(this.#asked.from);
@@ -83,6 +86,13 @@ export class ToRegistry implements Forward {
 
   answerTo(fault: Fault): Answer {
     return registryAnswer(registryFault(fault));
+  }
+
+  /** The repository is missing: where it could not be made, that is what the client has to know. */
+  #unknown(): Instead | undefined {
+    const { repository } = this.#asked.ask;
+    const why = repository === undefined ? undefined : this.#parts.upstream.whyUnknown?.(repository);
+    return why && { answer: registryAnswer(why) };
   }
 
   async #refused(received: ResponseHead, bodySent: boolean): Promise<Instead> {
