@@ -23,8 +23,8 @@ export class ResponseHead extends HeaderBlock {
   /** Of the head as it was received, in bytes. */
   readonly length: number;
   readonly #framing: number | "chunked" | undefined;
-  /** A coding that a response of this status cannot have. */
-  readonly #strayCoding: boolean;
+  /** It says of a body what a response of this status cannot have (RFC 9110 §8.6); what it says may be followed by one all the same. */
+  readonly #stray: boolean;
 
   constructor({ text, spans }: ResponseText, options: ReadOptions) {
     const line = STATUS_LINE.exec(text);
@@ -37,10 +37,8 @@ export class ResponseHead extends HeaderBlock {
     this.#framing = this.framing(this.minorVersion);
     const bodiless = this.status < 200 || this.status === 204;
     this.bodyLength = typeof this.#framing === "number" && !bodiless && this.status !== 304 ? this.#framing : 0;
-    this.#strayCoding = bodiless && this.#framing === "chunked";
-    // What such a response says of a body may be followed by one.
-    const stray = bodiless && this.#framing !== undefined && this.#framing !== 0;
-    this.persistent = !stray && isPersistent(this.minorVersion, this.connection);
+    this.#stray = bodiless && this.#framing !== undefined && this.#framing !== 0;
+    this.persistent = !this.#stray && isPersistent(this.minorVersion, this.connection);
   }
 
   /** How the body of this response to a request with `method` ends (RFC 9112 §6.3). */
@@ -56,7 +54,7 @@ export class ResponseHead extends HeaderBlock {
   }
 
   override lines(edits: HeaderEdits): HeaderLine[] {
-    return super.lines(edits, this.#strayCoding ? CODING : NOTHING);
+    return super.lines(edits, this.#stray ? FRAMING : NOTHING);
   }
 
   /**
@@ -64,13 +62,15 @@ export class ResponseHead extends HeaderBlock {
    * byte would change, so that the buffer it came in can be passed on.
    */
   write(edits: HeaderEdits, more = "", dechunk = false): string | undefined {
-    const coding = this.#strayCoding || (dechunk && (this.count(NAME.coding) > 0 || this.count(NAME.trailer) > 0));
-    if (!coding && more === "" && edits.add.length === 0 && this.minorVersion === 1 && !this.leavesOut(edits.remove)) return undefined;
-    const kept = coding ? this.kept(edits.remove, CODING) : this.kept(edits.remove);
+    const coding = dechunk && (this.count(NAME.coding) > 0 || this.count(NAME.trailer) > 0);
+    if (!coding && !this.#stray && more === "" && edits.add.length === 0 && this.minorVersion === 1 && !this.leavesOut(edits.remove))
+      return undefined;
+    const kept = this.kept(edits.remove, this.#stray ? FRAMING : coding ? CODING : NOTHING);
     return `HTTP/1.1${this.text.slice(8, this.lineEnd)}${kept}${writeLines(edits.add)}${more}\r\n`;
   }
 }
 
 const STATUS_LINE = /^HTTP\/1\.([01]) ([1-9]\d\d)(?: ([\t\x20-\x7e\x80-\xff]*))?\r\n/;
 const CODING = [NAME.coding, NAME.trailer];
+const FRAMING = [...CODING, NAME.length];
 const NOTHING: readonly never[] = [];

@@ -17,10 +17,11 @@ export function plainLines(head: string, side: "request" | "response"): HeaderLi
     .map((name) => name.replace(/^[ \t]+|[ \t]+$/g, "").toLowerCase())
     .filter((name) => !STAYS.test(name));
   const status = Number(head.slice(9, 12));
-  const bodiless = side === "response" && (status < 200 || status === 204) && all.some(([name]) => name.toLowerCase() === "transfer-encoding");
+  const claims = all.some(([name, value]) => /^transfer-encoding$/i.test(name) || (/^content-length$/i.test(name) && Number(value) > 0));
+  const bodiless = side === "response" && (status < 200 || status === 204) && claims;
   return seen.filter(([name]) => {
     const lower = name.toLowerCase();
-    if (bodiless && (lower === "transfer-encoding" || lower === "trailer")) return false;
+    if (bodiless && (lower === "transfer-encoding" || lower === "trailer" || lower === "content-length")) return false;
     return !HOP_BY_HOP.test(lower) && !named.includes(lower);
   });
 }

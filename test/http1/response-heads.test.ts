@@ -96,6 +96,7 @@ t.test("the coding goes where the body is taken out of its chunks, and where the
   t.equal(chunked.write(NOTHING), undefined);
   t.equal(chunked.write(NOTHING, "", true), "HTTP/1.1 200 OK\r\nA: b\r\n\r\n");
   t.equal(response(["A: b", "Transfer-Encoding: chunked"], "HTTP/1.1 204 N").write(NOTHING), "HTTP/1.1 204 N\r\nA: b\r\n\r\n");
+  t.equal(response(["A: b", "Content-Length: 5"], "HTTP/1.1 204 N").write(NOTHING), "HTTP/1.1 204 N\r\nA: b\r\n\r\n");
 });
 
 t.test("a switch of protocols names the protocol", async (t) => {

@@ -256,7 +256,7 @@ export class Exchange implements Asked {
       instead.lease.release();
       return this.fail(new Error("A request whose body was sent cannot be sent again"));
     }
-    this.lease?.release();
+    if (this.lease !== instead.lease) this.lease?.release();
     this.forward = instead.forward;
     this.lease = instead.lease;
     this.#heard = false;

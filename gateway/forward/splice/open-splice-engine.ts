@@ -47,9 +47,11 @@ export function openSpliceEngine({ decide, limits, reads, tls, clock, log }: Eng
     ticker.delete(side);
     left();
   };
-  const left = () => {
-    if (clients.size + upgraded.size + handshakes.count() === 0) whenEmpty();
-  };
+  // A moment later: a connection that was upgraded leaves the clients before it is counted among the others.
+  const left = () =>
+    queueMicrotask(() => {
+      if (clients.size + upgraded.size + handshakes.count() === 0) whenEmpty();
+    });
 
   const allGone = () =>
     new Promise<void>((resolve) => {
