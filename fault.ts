@@ -63,6 +63,7 @@ export const FAULTS = {
   // The registry behind the proxy, which images are looked up in too
   UPSTREAM_CREDENTIAL_FAILED: [502, "Registry credentials failed"],
   REGISTRY_UNREACHABLE: [502, "Registry unreachable"],
+  REPOSITORY_NOT_MADE: [404, "Repository missing"],
 
   // Starting a container (what an orchestrator says)
   IMAGE_NOT_FOUND: [500, "Image not found"],

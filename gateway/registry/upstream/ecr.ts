@@ -80,7 +80,11 @@ export async function ecrUpstream(parts: {
     });
     if (made.kind === "denied" || made.kind === "failed") {
       if (unmade.size >= MOST_REMEMBERED) unmade.clear();
-      unmade.set(repository, { fault: made.fault, until: clock.monotonic() + (made.kind === "denied" ? DENIED_FOR_MS : FAILED_FOR_MS) });
+      // Of statuses from 500 on, docker shows nobody the sentence.
+      const fault = new Fault("REPOSITORY_NOT_MADE", `There is no repository ${repository}, and it could not be made: ${made.fault.message}`, {
+        cause: made.fault,
+      });
+      unmade.set(repository, { fault, until: clock.monotonic() + (made.kind === "denied" ? DENIED_FOR_MS : FAILED_FOR_MS) });
       return;
     }
     unmade.delete(repository);

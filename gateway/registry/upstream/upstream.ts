@@ -26,7 +26,7 @@ export type Upstream = {
   beforePush?(repository: string, signal: AbortSignal): Promise<void>;
   /**
    * The registry answered a push with NAME_UNKNOWN: why the repository could not be made, where that was tried and refused; the fault
-   * (UPSTREAM_CREDENTIAL_FAILED) says which right is missing. Until then such a refusal is no failure: the registry may make it by itself.
+   * (REPOSITORY_NOT_MADE) says which right is missing. Until then such a refusal is no failure: the registry may make it by itself.
    */
   whyUnknown?(repository: string): Fault | undefined;
   close(): Promise<void>;

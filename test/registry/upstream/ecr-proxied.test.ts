@@ -33,8 +33,10 @@ t.test("where the role may not make it and it is missing, the client reads which
   t.teardown(() => upstream.close());
   const stand = await openStand(t, { port: 0 }, { upstream });
   const answer = await stand.call("/v2/datagrok/x/blobs/uploads/", PUSH);
-  t.equal(answer.status, 502);
-  t.match(await answer.text(), /ecr:CreateRepository/);
+  t.equal(answer.status, 404);
+  const { errors } = (await answer.json()) as { errors: { code: string; message: string }[] };
+  t.equal(errors[0]?.code, "NAME_UNKNOWN");
+  t.match(errors[0]?.message, /ecr:CreateRepository/);
   t.equal(registry.asked.length, 1, "the push was let go on first");
 
   await t.test("other things that are missing are what the registry says", async (t) => {

@@ -59,7 +59,7 @@ t.test("in front of ECR", async (t) => {
     await upstream.beforePush?.("datagrok/made-by-a-template", signal());
     t.match(await push(upstream, "datagrok/made-by-a-template", "1"), /^sha256:/);
     const why = upstream.whyUnknown?.("datagrok/made-by-a-template");
-    t.equal(why?.code, "UPSTREAM_CREDENTIAL_FAILED");
+    t.equal(why?.code, "REPOSITORY_NOT_MADE");
     t.match(why?.message, /ecr:CreateRepository/);
     const before = ecr.asked.length;
     await upstream.beforePush?.("datagrok/made-by-a-template", signal());
