@@ -1,13 +1,11 @@
 import type { Clock } from "../clock.ts";
 import type { Settings } from "../conf/settings.ts";
-import type { DriverName, Registry } from "../drivers/driver.ts";
-import { openAskHttp } from "../gateway/registry/upstream/ask-http.ts";
-import { readBasic } from "../gateway/registry/upstream/basic.ts";
-import { openEcrApi } from "../gateway/registry/upstream/ecr-api.ts";
-import { ecrSource, hubSource, upstreamSource, type ImageSource } from "../gateway/registry/upstream/image-sources.ts";
+import type { Call, DriverName, Registry } from "../drivers/driver.ts";
+import { readBasic, readLogin } from "../gateway/registry/upstream/basic.ts";
+import type { ImageSource } from "../gateway/registry/upstream/image-sources.ts";
 import { openImageRegistry, type ImageRegistry } from "../gateway/registry/upstream/open-image-registry.ts";
-import { openUpstream, readLogin } from "../gateway/registry/upstream/open-upstream.ts";
 import { readRegistryAddress } from "../gateway/registry/upstream/registry-address.ts";
+import { unlessAborted } from "../gateway/unless-aborted.ts";
 import type { Log } from "../log.ts";
 
 type Tools = { clock: Clock; log: Log };
@@ -40,12 +38,20 @@ export function openRegistry(settings: Settings, driver: DriverName, tools: Tool
     }
     return (opened = openImageRegistry(sources));
   };
-  const open = () => (opening ??= openAll().finally(() => (opening = undefined)));
+  /** What opens them may take long, or nobody wait for it any more. */
+  const open = async ({ signal }: Call) =>
+    opened ??
+    unlessAborted(
+      (opening ??= openAll().finally(() => {
+        opening = undefined;
+      })),
+      signal,
+    );
 
   return {
-    resolve: async (ref, call) => (opened ?? (await open())).resolve(ref, call),
+    resolve: async (ref, call) => (await open(call)).resolve(ref, call),
     fullNames: (ref) => opened?.fullNames(ref) ?? [],
-    login: async (host, call) => (opened ?? (await open())).login(host, call),
+    login: async (host, call) => (await open(call)).login(host, call),
     close: async () => {
       closing.abort(new Error("Closing."));
       await opening?.catch(() => {});
@@ -54,6 +60,17 @@ export function openRegistry(settings: Settings, driver: DriverName, tools: Tool
   };
 }
 
+/** Their clients cost a tenth of a second and tens of megabytes: who asks no registry does without. */
+const load = async () => {
+  const [{ openAskHttp }, { openEcrApi }, sources, { openUpstream }] = await Promise.all([
+    import("../gateway/registry/upstream/ask-http.ts"),
+    import("../gateway/registry/upstream/ecr-api.ts"),
+    import("../gateway/registry/upstream/image-sources.ts"),
+    import("../gateway/registry/upstream/open-upstream.ts"),
+  ]);
+  return { openAskHttp, openEcrApi, openUpstream, ...sources };
+};
+
 function opensFor(settings: Settings, driver: DriverName): ((opening: Opening) => Promise<ImageSource>)[] {
   const { url, ecrMode } = settings.registry;
   const { registryProxyHost: host, registryProxyPort: port } = settings.dockerSettings;
@@ -61,18 +78,22 @@ function opensFor(settings: Settings, driver: DriverName): ((opening: Opening) =
   const configured = async (opening: Opening) => {
     // Only the proxy is known: it lets everybody pull.
     const asked = url === undefined && !ecrMode ? { url: namedAs, username: undefined, password: undefined, ecrMode } : settings.registry;
+    const { openAskHttp, openUpstream, upstreamSource } = await load();
     const upstream = await openUpstream({ ...asked, url: asked.url, awsRegion: settings.awsRegion }, opening);
     const login = async (signal: AbortSignal) =>
       ecrMode ? readBasic(await upstream.authorization({ repository: undefined, actions: [] }, signal)) : readLogin(asked);
     return upstreamSource(upstream, { http: openAskHttp(), namedAs, login });
   };
-  const ecr = async (opening: Opening) => ecrSource(await openEcrApi({ region: settings.awsRegion, clock: opening.clock }), opening);
+  const ecr = async (opening: Opening) => {
+    const { ecrSource, openEcrApi } = await load();
+    return ecrSource(await openEcrApi({ region: settings.awsRegion, clock: opening.clock }), opening);
+  };
   const ecs = driver === "ecs";
   return [
     ...(ecs ? [ecr] : []),
     // On ECS it would be the same ECR, asked in a way that the roles there may not.
     ...((url !== undefined || ecrMode || namedAs !== undefined) && !(ecs && ecrMode) ? [configured] : []),
-    ...(WITHOUT_HUB.includes(driver) ? [] : [async (opening: Opening) => hubSource(opening)]),
+    ...(WITHOUT_HUB.includes(driver) ? [] : [async (opening: Opening) => (await load()).hubSource(opening)]),
   ];
 }
 

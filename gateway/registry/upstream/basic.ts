@@ -1,3 +1,5 @@
+import { Fault } from "../../../fault.ts";
+
 /** A name and password for a registry. */
 export type Login = { username: string; password: string };
 
@@ -9,4 +11,13 @@ export function basicAuthorization({ username, password }: Login): string {
 export function readBasic(authorization: string | undefined): Login | undefined {
   const [, username, password] = /^([^:]*):(.*)$/s.exec(Buffer.from(/^Basic (.+)$/.exec(authorization ?? "")?.[1] ?? "", "base64").toString()) ?? [];
   return username === undefined || password === undefined ? undefined : { username, password };
+}
+
+/** Of the settings. Faults: SETTINGS_INVALID. */
+export function readLogin({ username, password }: { username: string | undefined; password: string | undefined }): Login | undefined {
+  if (username === undefined && password === undefined) return undefined;
+  if (username === undefined || password === undefined || username.includes(":")) {
+    throw new Fault("SETTINGS_INVALID", "REGISTRY_USERNAME and REGISTRY_PASSWORD belong together, and the name holds no colon.");
+  }
+  return { username, password };
 }

@@ -2,7 +2,7 @@ import type { Clock } from "../../../clock.ts";
 import { Fault } from "../../../fault.ts";
 import type { Log } from "../../../log.ts";
 import { openAskHttp } from "./ask-http.ts";
-import type { Login } from "./basic.ts";
+import { readLogin } from "./basic.ts";
 import { challengeUpstream } from "./by-challenge.ts";
 import { openEcrApi } from "./ecr-api.ts";
 import { ecrUpstream } from "./ecr.ts";
@@ -42,12 +42,4 @@ export async function openUpstream(settings: UpstreamSettings, tools: { clock: C
 /** Tokens are good in their own region, which the host of ECR names. */
 function regionOf(address: RegistryAddress | undefined): string | undefined {
   return /^\d+\.dkr\.ecr(?:-fips)?\.([a-z0-9-]+)\./.exec(address?.hostname ?? "")?.[1];
-}
-
-export function readLogin({ username, password }: { username: string | undefined; password: string | undefined }): Login | undefined {
-  if (username === undefined && password === undefined) return undefined;
-  if (username === undefined || password === undefined || username.includes(":")) {
-    throw new Fault("SETTINGS_INVALID", "REGISTRY_USERNAME and REGISTRY_PASSWORD belong together, and the name holds no colon.");
-  }
-  return { username, password };
 }

@@ -7,6 +7,8 @@ import { ecrSource } from "../../../gateway/registry/upstream/image-sources.ts";
 import { openImageRegistry } from "../../../gateway/registry/upstream/open-image-registry.ts";
 import { openUpstream, type UpstreamSettings } from "../../../gateway/registry/upstream/open-upstream.ts";
 import { openLog } from "../../../log.ts";
+import { readSettings } from "../../../conf/read-settings.ts";
+import { openRegistry } from "../../../roles/image-registry.ts";
 import { rejectsWith, until } from "../../drivers/conformance.ts";
 import { stillClock } from "../../fixtures/still-clock.ts";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
@@ -140,6 +142,27 @@ t.test("the token is renewed", async (t) => {
     const settings = { url: undefined, username: undefined, password: undefined, ecrMode: true, awsRegion: "eu-west-1" };
     await rejectsWith(t, "UPSTREAM_CREDENTIAL_FAILED", openUpstream(settings, { clock: systemClock(), log, signal: signal() }));
     ecr.answers = () => undefined;
+  });
+});
+
+t.test("on ECS images are looked for in ECR first, then in the registry that is set up", async (t) => {
+  const registry = await openDistribution(t, htpasswd);
+  const ecr = await openEcr(t);
+  const own = await openUpstream(
+    { url: registry.host, ...LOGIN, ecrMode: false, awsRegion: undefined },
+    { clock: systemClock(), log, signal: signal() },
+  );
+  t.teardown(() => own.close());
+  const env = { REGISTRY_URL: registry.host, REGISTRY_USERNAME: LOGIN.username, REGISTRY_PASSWORD: LOGIN.password, AWS_REGION: "eu-west-1" };
+  const images = openRegistry(readSettings({ env }).settings, "ecs", { clock: systemClock(), log });
+  t.teardown(() => images?.close());
+  const digest = await push(own, "datagrok/x", "1");
+  t.strictSame(await images?.resolve("datagrok/x:1", { signal: signal() }), { reference: `${registry.host}/datagrok/x:1`, digest });
+  t.strictSame(ecr.actions(), ["GetAuthorizationToken", "ListImages"]);
+
+  await t.test("and where AWS denies the asking, not in the next, which may have another of that name", async (t) => {
+    ecr.answers = ({ action }) => denied(action);
+    await rejectsWith(t, "UPSTREAM_CREDENTIAL_FAILED", images?.resolve("datagrok/x:1", { signal: signal() }) ?? Promise.resolve());
   });
 });
 
