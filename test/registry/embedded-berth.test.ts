@@ -1,12 +1,14 @@
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { createHash } from "node:crypto";
-import { readdirSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import t, { type Test } from "tap";
 import { ADMIN_KEY, type Berth, eventually, startBerth } from "../fixtures/berth.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
+import { run } from "./run.ts";
+import { openTokenServer } from "./token-server.ts";
 
 /** `berth serve` with a registry of its own: Distribution, the proxy in front, tokens of control. */
 const ROOT = join(import.meta.dirname, "../..");
@@ -129,4 +131,89 @@ t.test("once berth has stopped, or was killed, its images are there again; comma
     env: { PATH: process.env["PATH"] ?? "", BERTH_DATA: join(data, "berth-data"), ...env },
   });
   t.same(await once(child, "exit"), [0, null]);
+});
+
+/** The processes of Distribution on this data folder, by what they were started with. */
+function distributions(data: string): number[] {
+  const lines = execFileSync("ps", ["-eo", "pid=,args="], { encoding: "utf8" }).split("\n");
+  return lines.filter((line) => line.includes(` serve ${data}`)).map((line) => Number.parseInt(line, 10));
+}
+
+t.test("clients go on where Distribution dies, and none is left behind by a berth that was told to stop, or killed", async (t) => {
+  const { berth, data, base, push, status } = await openOwn(t);
+  const digest = await push("datagrok/a", "1", "a layer");
+  const [first = 0, ...others] = distributions(data);
+  t.ok(first > 0 && others.length === 0);
+  process.kill(first, "SIGKILL");
+  await eventually("an answer", 10_000, async () =>
+    (await status(`/v2/datagrok/a/manifests/${digest}`, { headers: { accept: MANIFEST } })) === 200 ? true : undefined,
+  );
+  await push("datagrok/a", "2", "another layer");
+
+  const host = new URL(base).host;
+  const policy = ["--insecure-policy", "--tmpdir", tempFolder(t)];
+  const [from, to] = [`docker://${host}/datagrok/a:2`, `docker://${host}/datagrok/copied:2`];
+  const copied = await run("skopeo", [
+    ...policy,
+    "copy",
+    "--src-tls-verify=false",
+    "--dest-tls-verify=false",
+    "--dest-creds",
+    `any:${ADMIN_KEY}`,
+    from,
+    to,
+  ]);
+  t.equal(copied.code, 0, copied.output);
+  t.match(await run("skopeo", [...policy, "list-tags", "--tls-verify=false", `docker://${host}/datagrok/copied`]), { code: 0, output: /"2"/ });
+
+  await berth.kill();
+  await eventually("it to be gone", 10_000, async () => distributions(data).length === 0 || undefined);
+});
+
+t.test("an image that a container is to use is kept, however old", async (t) => {
+  const { berth, push, command } = await openOwn(t);
+  const demo = join(ROOT, "conf/demo/dockerfiles/square");
+  const files = Object.fromEntries(readdirSync(demo).map((name) => [`dockerfiles/square/${name}`, readFileSync(join(demo, name), "utf8")]));
+  t.equal((await berth.publish("kept", { "package.json": JSON.stringify({ name: "kept", version: "1.0.0" }), ...files })).status, 200);
+  const { imageRef } = (await berth.container("kept-square")).dockerfile as unknown as { imageRef: string };
+  const [repository = "", tag = ""] = imageRef.split(":");
+  await push(repository, tag, "what the container runs");
+  await sleep(20);
+  for (const newer of ["8", "9"]) {
+    await push(repository, newer, `layer of ${newer}`);
+    await sleep(20);
+  }
+  const { code, out } = await command("retain", "--keep", "1");
+  t.equal(code, 0, out);
+  t.match(out, new RegExp(`${repository} +8 .*removed`));
+  t.match(out, new RegExp(`${repository} +${tag} .*kept: used`));
+  await berth.stop();
+  t.equal((await command("retain", "--keep", "1")).code, 1, "only control knows what is used");
+  t.equal((await command("retain", "--keep", "1", "--without-control")).code, 0);
+});
+
+t.test("berth registry alone knows its users by a Datagrok server", async (t) => {
+  const data = tempFolder(t);
+  const tokens = await openTokenServer(t);
+  const env = {
+    PATH: process.env["PATH"] ?? "",
+    BERTH_DATA: join(data, "berth-data"),
+    BERTH_REGISTRY_FOLDER: join(data, "images"),
+    XDG_RUNTIME_DIR: data,
+  };
+  const more = { DATAGROK_URL: tokens.url, BERTH_REGISTRY_PORT: "0" };
+  const child = spawn(process.execPath, [join(ROOT, "berth.ts"), "registry"], { cwd: data, env: { ...env, ...more } });
+  let out = "";
+  for (const stream of [child.stdout, child.stderr]) stream.on("data", (piece: Buffer) => (out += piece.toString()));
+  t.teardown(() => child.kill("SIGKILL"));
+  const base = await eventually("its address", 10_000, async () => /registry at (\S+)/.exec(out)?.[1]);
+  const begin = (headers: Record<string, string>) => fetch(`${base}/v2/a/blobs/uploads/`, { method: "POST", headers });
+  t.equal((await begin({})).status, 401);
+  const access = [{ type: "repository", name: "a", actions: ["pull", "push"] }];
+  t.equal((await begin({ authorization: `Bearer ${await tokens.sign({ access })}` })).status, 202);
+  t.match(out, /the registry is Distribution \d/);
+  const ended = once(child, "exit");
+  child.kill("SIGTERM");
+  t.same(await ended, [0, null]);
+  t.same(distributions(data), []);
 });
