@@ -265,6 +265,12 @@ export const SETTINGS = {
       "docker-registry",
       "The proxy's name for itself in challenges, for which tokens must be (`aud`)",
     ),
+    reads: setting(
+      "BERTH_REGISTRY_READS",
+      oneOf(...READS),
+      "buffers",
+      "How the registry proxy reads, as BERTH_READS: with `buffers` a layer costs a quarter of what it does with `events`, and less memory",
+    ),
     redirects: setting(
       "BERTH_REGISTRY_REDIRECTS",
       oneOf("pass", "follow"),

@@ -52,6 +52,7 @@ need /usr/bin/moto_server python3-moto "test/registry/upstream"
 # Its package only suggests what its server cannot do without.
 need /usr/lib/python3/dist-packages/flask_cors python3-flask-cors "test/registry/upstream"
 need docker-registry docker-registry "test/registry, test/lua-compat"
+need skopeo skopeo "test/registry/skopeo.test.ts"
 need ip iproute2 "the tests' own Docker engine"
 need openssl openssl "test/gateway/tls.test.ts, test/gateway/edge.test.ts"
 need nsenter util-linux "test/recovery/engine-restarts.test.ts"

@@ -59,7 +59,7 @@ export async function runRegistryProxy(options: {
     trusted,
     readiness,
     tls,
-    reads: settings.reads,
+    reads: registry.reads,
     limits: { headersTimeoutMs: settings.headTimeout, idleTimeoutMs: settings.idleTimeout, totalTimeoutMs: settings.totalTimeout },
     onPushed: (pushed) => {
       log.info(pushed, "an image was pushed");

@@ -18,7 +18,7 @@ export type Distribution = {
 };
 
 /** Debian's Distribution on a port of its own, which takes deletes. `more` is YAML below `http:`, or beside it. */
-export async function openDistribution(t: Test, more: { http?: string; beside?: string } = {}): Promise<Distribution> {
+export async function openDistribution(t: Pick<Test, "teardown">, more: { http?: string; beside?: string } = {}): Promise<Distribution> {
   const folder = tempFolder(t);
   const port = await freePort();
   const storage = join(folder, "storage");

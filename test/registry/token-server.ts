@@ -27,7 +27,7 @@ export type TokenServer = {
   signer(): Signer;
 };
 
-export async function openTokenServer(t: Test): Promise<TokenServer> {
+export async function openTokenServer(t: Pick<Test, "teardown">): Promise<TokenServer> {
   let keys: Signer[] = [await makeSigner("first")];
   const http = createServer(async (request, response) => {
     const { pathname, searchParams } = new URL(request.url ?? "/", "http://x");
