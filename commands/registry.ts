@@ -4,6 +4,7 @@ import { openLog } from "../log.ts";
 import { collectGarbage } from "../roles/distribution/collect-garbage.ts";
 import { deleteManifest } from "../roles/distribution/delete-manifest.ts";
 import { findDistribution } from "../roles/distribution/find-distribution.ts";
+import { endLeftovers } from "../roles/distribution/leftover.ts";
 import { askToCollect } from "../roles/distribution/maintenance.ts";
 import { openDistribution, ownFolders } from "../roles/distribution/open-distribution.ts";
 import { retain } from "../roles/distribution/retention.ts";
@@ -60,6 +61,7 @@ async function collect(here: Here, { "dry-run": dryRun = false }: Words): Promis
     if (dryRun) return collectGarbage({ ...folders, distribution, dryRun });
     const unlock = ownFolders(folders.folder, folders.storage);
     try {
+      endLeftovers(folders.folder);
       return await collectGarbage({ ...folders, distribution, dryRun });
     } finally {
       unlock();

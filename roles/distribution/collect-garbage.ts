@@ -1,9 +1,10 @@
 import { execFile } from "node:child_process";
-import { statSync, writeFileSync } from "node:fs";
+import { rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Fault } from "../../fault.ts";
 import { distributionConfig } from "./distribution-config.ts";
 import type { Distribution } from "./find-distribution.ts";
+import { processFile, rememberProcess } from "./leftover.ts";
 import { blobFile } from "./stored-images.ts";
 
 /** What no manifest refers to, and how many bytes of the disk that is. */
@@ -19,21 +20,27 @@ export async function collectGarbage(options: { distribution: Distribution; fold
   const { distribution, folder, storage, dryRun } = options;
   const configFile = join(folder, "garbage.yml");
   writeFileSync(configFile, distributionConfig({ storage, socket: "", secret: "", readOnly: false, level: "warn" }), { mode: 0o600 });
-  const dry = await run(distribution.program, ["garbage-collect", "--dry-run", configFile]);
+  const dry = await run(distribution.program, ["garbage-collect", "--dry-run", configFile], undefined);
   const blobs = [...dry.matchAll(/blob eligible for deletion: (sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})/g)].map(([, digest = ""]) => digest);
   const bytes = blobs.reduce((sum, digest) => sum + sizeOf(join(storage, blobFile(digest))), 0);
-  if (!dryRun && blobs.length > 0) await run(distribution.program, ["garbage-collect", configFile]);
+  if (!dryRun) await run(distribution.program, ["garbage-collect", configFile], processFile(folder, "garbage"));
   return { blobs, bytes };
 }
 
-function run(program: string, args: string[]): Promise<string> {
+/** What deletes is written down, so that it can be ended where we are killed: nothing may be pushed while it runs. */
+function run(program: string, args: string[], pidFile: string | undefined): Promise<string> {
   return new Promise((resolve, reject) => {
-    execFile(program, args, { env: { OTEL_TRACES_EXPORTER: "none" }, maxBuffer: LONGEST_OUTPUT }, (error, stdout, stderr) => {
+    const child = execFile(program, args, { env: { OTEL_TRACES_EXPORTER: "none" }, maxBuffer: LONGEST_OUTPUT }, (error, stdout, stderr) => {
+      process.off("exit", end);
+      if (pidFile !== undefined) rmSync(pidFile, { force: true });
       // Nothing was pushed yet.
       if (error && /Path not found: \/docker\/registry\/v2\/repositories/.test(stdout + stderr)) return resolve("");
       if (error) return reject(new Fault("REGISTRY_FAILED", `Distribution cannot collect garbage: ${lastLine(stderr || stdout)}`, { cause: error }));
       resolve(stdout);
     });
+    const end = () => void child.kill("SIGKILL");
+    process.once("exit", end);
+    if (pidFile !== undefined && child.pid !== undefined) rememberProcess(pidFile, child.pid);
   });
 }
 

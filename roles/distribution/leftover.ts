@@ -1,4 +1,18 @@
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+
+/** What may run on a registry's folder. */
+const PROCESSES = ["writable", "readonly", "garbage"] as const;
+
+/** The file that says which process it is. */
+export function processFile(folder: string, name: (typeof PROCESSES)[number]): string {
+  return join(folder, `${name}.pid`);
+}
+
+/** Ends all that is left on a folder that is ours: above all what collects garbage, before anything is pushed again. Returns their ids. */
+export function endLeftovers(folder: string): number[] {
+  return PROCESSES.map((name) => endLeftover(processFile(folder, name))).filter((pid) => pid !== undefined);
+}
 
 /**
  * A registry process outlives a berth that is killed: the next one on the same folder ends it by what the file says. A process is known
@@ -9,7 +23,7 @@ export function rememberProcess(file: string, pid: number): void {
 }
 
 /** Nobody sends anything to it any more, so it may end at once. Returns its id where there was one. */
-export function endLeftover(file: string): number | undefined {
+function endLeftover(file: string): number | undefined {
   const { pid, began } = readFile(file);
   rmSync(file, { force: true });
   if (pid === undefined || began === undefined || beganAt(pid) !== began) return undefined;

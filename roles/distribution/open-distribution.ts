@@ -9,7 +9,7 @@ import type { Child } from "../keep-running.ts";
 import { DRAIN_MS, distributionConfig } from "./distribution-config.ts";
 import { type Distribution, findDistribution } from "./find-distribution.ts";
 import { keepDistribution } from "./keep-distribution.ts";
-import { endLeftover } from "./leftover.ts";
+import { endLeftovers, processFile } from "./leftover.ts";
 
 /** A registry of berth's own: Distribution, kept running on a Unix socket. */
 export type OwnRegistry = {
@@ -57,16 +57,13 @@ export async function openDistribution(options: {
     const configFile = join(folder, `${mode}.yml`);
     const config = distributionConfig({ storage, socket: listen, secret: secretOf(folder), readOnly: mode === "readonly", level });
     writeFileSync(configFile, config, { mode: 0o600 });
-    return keepDistribution({ distribution, configFile, pidFile: join(folder, `${mode}.pid`), listen, socket, clock, log });
+    return keepDistribution({ distribution, configFile, pidFile: processFile(folder, mode), listen, socket, clock, log });
   };
-  for (const mode of ["writable", "readonly"] as const) {
-    const pid = endLeftover(join(folder, `${mode}.pid`));
-    if (pid !== undefined) log.warn({ pid }, "ended a registry process that a killed berth left behind");
-  }
+  for (const pid of endLeftovers(folder)) log.warn({ pid }, "ended a registry process that a killed berth left behind");
   let current = keep("writable");
   const close = async () => {
     await current.stop(DRAIN_MS + END_MS);
-    for (const mode of ["writable", "readonly"] as const) rmSync(join(folder, `${mode}.pid`), { force: true });
+    for (const mode of ["writable", "readonly"] as const) rmSync(processFile(folder, mode), { force: true });
     rmSync(socket, { force: true });
     unlock();
   };

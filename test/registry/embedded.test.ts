@@ -115,7 +115,7 @@ t.test("a second berth is kept off the same images; what a killed one left behin
   const ended = new Promise((resolve) => left.once("exit", (_code, signal) => resolve(signal)));
   const stat = readFileSync(`/proc/${left.pid}/stat`, "utf8");
   const began = stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19];
-  writeFileSync(join(folder, "registry/writable.pid"), JSON.stringify({ pid: left.pid, began }));
+  writeFileSync(join(folder, "registry/garbage.pid"), JSON.stringify({ pid: left.pid, began }));
   await open(t, folder);
   t.equal(await ended, "SIGKILL");
 });
