@@ -1,7 +1,8 @@
 import type { Server } from "node:net";
 import type { Clock } from "../../clock.ts";
 import type { Log } from "../../log.ts";
-import type { Decide } from "../decision.ts";
+import type { Fault } from "../../fault.ts";
+import type { Answer, Decide } from "../decision.ts";
 import type { GatewayLimits } from "../limits.ts";
 import type { TlsKeys } from "../tls-keys.ts";
 import type { Reads } from "./reads.ts";
@@ -12,6 +13,8 @@ export type Forwarder = (typeof FORWARDERS)[number];
 
 export type EngineParts = {
   decide: Decide;
+  /** What is said to bytes that are no request, as clients of this listener read it; as those of the REST API do where it is left out. */
+  refusal?: (fault: Fault) => Answer;
   limits: GatewayLimits;
   reads: Reads;
   /** With them the server speaks TLS. */

@@ -9,7 +9,7 @@ import { openTraceContext } from "../trace-context.ts";
 import type { TrustedProxies } from "../trusted-proxies.ts";
 import { challenge } from "./challenge.ts";
 import type { IdentityServer } from "./identity-server.ts";
-import { actionsOf, mountedFrom, needsOf, permit, type Needs } from "./permit.ts";
+import { askedBehind, mountedFrom, needsOf, permit, type Needs } from "./permit.ts";
 import type { RedirectRules } from "./redirect-rules.ts";
 import { seenByClient } from "./seen-by-client.ts";
 import { fixedLease, ToRegistry, type RegistryParts } from "./to-registry.ts";
@@ -86,7 +86,7 @@ function onward(parts: Parts, asked: Asked, path: V2Path, query: string): Decisi
   if (path.kind === "base") return answered(jsonAnswer({}));
   const { upstream } = parts;
   const { method } = asked.head;
-  const ask: RepositoryAsk = { repository: "repository" in path ? path.repository : undefined, actions: actionsOf(path, method) };
+  const ask: RepositoryAsk = { repository: "repository" in path ? path.repository : undefined, actions: askedBehind(path, method) };
   const sent = `${upstream.basePath}${"repository" in path ? `/v2/${upstream.nameOf(path.repository)}${path.tail}` : "/v2/_catalog"}${queryThere(parts, path, query)}`;
   const from = { upstream, repository: ask.repository, sent, seen: seenByClient(asked, parts.trusted) };
   const pushes = path.kind === "manifest" && method === "PUT";

@@ -11,6 +11,7 @@ import { openRegistryDecide, type Pushed } from "./decide.ts";
 import type { IdentityServer } from "./identity-server.ts";
 import { openVerification } from "./open-verification.ts";
 import { redirectRules } from "./redirect-rules.ts";
+import { registryAnswer } from "./v2-answers.ts";
 import type { Upstream } from "./upstream/upstream.ts";
 
 export type RegistryProxyParts = {
@@ -49,6 +50,7 @@ export function openRegistryProxy(parts: RegistryProxyParts): Engine {
       headTimeoutMs: limits.apiTimeoutMs,
       onPushed: parts.onPushed ?? (() => undefined),
     }),
+    refusal: registryAnswer,
     limits,
     reads: parts.reads ?? "events",
     tls: parts.tls,

@@ -8,17 +8,23 @@ import { allows, type VerifyToken } from "./verify-token.ts";
 /** What a request needs: `open` where anybody may. */
 export type Needs = { open: boolean; of: readonly Need[]; scope: string };
 
+const PUSH: readonly Action[] = ["pull", "push"];
 const ACTIONS: Readonly<Record<string, readonly Action[]>> = {
   GET: ["pull"],
   HEAD: ["pull"],
-  POST: ["pull", "push"],
-  PUT: ["pull", "push"],
-  PATCH: ["pull", "push"],
+  POST: PUSH,
+  PUT: PUSH,
+  PATCH: PUSH,
   DELETE: ["delete"],
 };
 
 /** Who gives up an upload deletes nothing. */
-const OF_UPLOAD: Readonly<Record<string, readonly Action[]>> = { ...ACTIONS, DELETE: ["pull", "push"] };
+const OF_UPLOAD: Readonly<Record<string, readonly Action[]>> = { ...ACTIONS, DELETE: PUSH };
+
+/** What our own credential has to allow: of an upload that only asks how far it is as much as of one that goes on. */
+export function askedBehind(path: V2Path, method: string): readonly Action[] {
+  return path.kind === "upload" ? PUSH : actionsOf(path, method);
+}
 
 /** What is done with a repository by a request. Faults: METHOD_NOT_ALLOWED. */
 export function actionsOf({ kind }: V2Path, method: string): readonly Action[] {

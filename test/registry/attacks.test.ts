@@ -73,6 +73,7 @@ t.test("a token of a megabyte is refused before it is read", async (t) => {
   const stand = await openStand(t, await openRecorder(t));
   const answer = await raw(stand, `POST ${UPLOADS} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${"x".repeat(1_048_576)}\r\n\r\n`);
   t.match(answer, /^HTTP\/1\.1 431 /);
+  t.match(JSON.parse(answer.split("\r\n\r\n")[1] ?? ""), { errors: [{ code: "UNSUPPORTED" }] });
 });
 
 t.test("nothing in a path makes the registry read another repository than was judged", async (t) => {

@@ -1,35 +1,14 @@
-import { createHash } from "node:crypto";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import t, { type Test } from "tap";
+import t from "tap";
 import { tempFolder } from "../fixtures/temp-folder.ts";
 import { openDistribution } from "./distribution.ts";
+import { imageFolder } from "./image-folder.ts";
 import { run } from "./run.ts";
 import { openStand } from "./stand.ts";
 import { DEV_KEY } from "./token-server.ts";
 
 const KEY = `any:${DEV_KEY}`;
-
-/** An image as a folder in skopeo's `dir:` form, with one layer of these bytes. */
-export function imageFolder(t: Test, layer: Buffer): string {
-  const folder = tempFolder(t);
-  const put = (mediaType: string, blob: Buffer) => {
-    const hex = createHash("sha256").update(blob).digest("hex");
-    writeFileSync(join(folder, hex), blob);
-    return { mediaType, size: blob.length, digest: `sha256:${hex}` };
-  };
-  const diff = `sha256:${createHash("sha256").update(layer).digest("hex")}`;
-  const config = { architecture: "amd64", os: "linux", config: {}, rootfs: { type: "layers", diff_ids: [diff] } };
-  const manifest = {
-    schemaVersion: 2,
-    mediaType: "application/vnd.docker.distribution.manifest.v2+json",
-    config: put("application/vnd.docker.container.image.v1+json", Buffer.from(JSON.stringify(config))),
-    layers: [put("application/vnd.docker.image.rootfs.diff.tar", layer)],
-  };
-  writeFileSync(join(folder, "manifest.json"), JSON.stringify(manifest));
-  writeFileSync(join(folder, "version"), "Directory Transport Version: 1.1\n");
-  return folder;
-}
 
 t.test("skopeo copies, inspects, lists and deletes as at any registry", async (t) => {
   const stand = await openStand(t, await openDistribution(t));

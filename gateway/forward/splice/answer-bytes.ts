@@ -1,5 +1,4 @@
 import { Fault, type FaultCode } from "../../../fault.ts";
-import { apiAnswer } from "../../containers/answers.ts";
 import type { Answer } from "../../decision.ts";
 
 /** An answer of the system's own as it goes over the wire. `bodyless`: to a HEAD, which is told of a body and gets none. */
@@ -19,7 +18,7 @@ const CODES: Record<number, FaultCode> = {
   505: "VERSION_UNSUPPORTED",
 };
 
-/** What is said to bytes that are no request; the connection ends with it. */
-export function refusalAnswer(status: number, sentence: string): Answer {
-  return apiAnswer(new Fault(CODES[status] ?? "REQUEST_INVALID", sentence));
+/** What is wrong with bytes that are no request; the connection ends with the answer to it. */
+export function refusalFault(status: number, sentence: string): Fault {
+  return new Fault(CODES[status] ?? "REQUEST_INVALID", sentence);
 }

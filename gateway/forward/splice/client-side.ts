@@ -1,7 +1,7 @@
 import type { Answer, Peer } from "../../decision.ts";
 import { MessageRefused, type RequestReader } from "../../http1/open-http1.ts";
 import type { Link, LinkUser } from "../link.ts";
-import { answerBytes, refusalAnswer } from "./answer-bytes.ts";
+import { answerBytes, refusalFault } from "./answer-bytes.ts";
 import { Exchange } from "./exchange.ts";
 import { probeHalfOpen } from "./half-open.ts";
 import type { SpliceParts } from "./parts.ts";
@@ -311,7 +311,7 @@ export class ClientSide implements LinkUser, Ticking {
     exchange?.abandon();
     if (exchange?.answering === true) return this.cut();
     this.#state = "wait";
-    this.answer(refusalAnswer(refused.status, refused.message), true);
+    this.answer(this.parts.refusal(refusalFault(refused.status, refused.message)), true);
   }
 
   /** A time limit of the connection's own has passed. */
@@ -325,7 +325,7 @@ export class ClientSide implements LinkUser, Ticking {
     this.#deadline = NEVER;
     if (begun) {
       this.#state = "wait";
-      this.answer(refusalAnswer(408, "The head of the request did not come in time"), true);
+      this.answer(this.parts.refusal(refusalFault(408, "The head of the request did not come in time")), true);
     } else if (this.#state === "head") this.#close();
     else this.link.destroy();
   }

@@ -1,5 +1,5 @@
 import { Fault } from "../../../fault.ts";
-import { apiAnswer, internalFault } from "../../containers/answers.ts";
+import { internalFault } from "../../containers/answers.ts";
 import type { Asked, Decision, Forward, Instead, Lease, Peer } from "../../decision.ts";
 import type { Target } from "../../directory.ts";
 import { MessageRefused, type RequestHead, type ResponseHead } from "../../http1/open-http1.ts";
@@ -203,7 +203,7 @@ export class Exchange implements Asked {
     if (!(error instanceof Fault)) client.parts.log.error({ err: error }, "A request could not be forwarded");
     if (this.answering) return client.cut();
     const fault = error instanceof Fault ? error : internalFault(error);
-    client.answer(forward === undefined ? apiAnswer(fault) : forward.answerTo(fault));
+    client.answer(forward === undefined ? client.parts.refusal(fault) : forward.answerTo(fault));
   }
 
   /** The exchange goes on elsewhere, and its lease with it; resolves the container's side, which is nobody's now. */

@@ -1,4 +1,5 @@
 import type { Socket } from "node:net";
+import { apiAnswer } from "../../containers/answers.ts";
 import { openHttp1 } from "../../http1/open-http1.ts";
 import { openEdgeServer, watchHandshakes } from "../edge-server.ts";
 import { Draining } from "../draining.ts";
@@ -11,7 +12,7 @@ import { openPool } from "./pool.ts";
 import { openTicker } from "./ticker.ts";
 
 /** The engine on sockets: reads heads strictly, rewrites what it must of them, and passes on everything else as the bytes that came. */
-export function openSpliceEngine({ decide, limits, reads, tls, clock, log }: EngineParts): Engine {
+export function openSpliceEngine({ decide, refusal = apiAnswer, limits, reads, tls, clock, log }: EngineParts): Engine {
   const ticker = openTicker(clock);
   const pool = openPool({ ticker, idleMs: limits.upstreamIdleMs });
   const links = openLinks(reads);
@@ -22,6 +23,7 @@ export function openSpliceEngine({ decide, limits, reads, tls, clock, log }: Eng
 
   const parts: SpliceParts = {
     decide,
+    refusal,
     limits,
     clock,
     log,

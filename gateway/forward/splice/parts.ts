@@ -1,6 +1,7 @@
 import type { Clock } from "../../../clock.ts";
 import type { Log } from "../../../log.ts";
-import type { Decide } from "../../decision.ts";
+import type { Fault } from "../../../fault.ts";
+import type { Answer, Decide } from "../../decision.ts";
 import type { Http1 } from "../../http1/open-http1.ts";
 import type { GatewayLimits } from "../../limits.ts";
 import type { Draining } from "../draining.ts";
@@ -12,6 +13,8 @@ import type { Ticker } from "./ticker.ts";
 /** What all connections of one engine share. */
 export type SpliceParts = {
   decide: Decide;
+  /** What is said to bytes that are no request, and where `decide` fails. */
+  refusal: (fault: Fault) => Answer;
   limits: GatewayLimits;
   clock: Clock;
   log: Log;

@@ -1,0 +1,34 @@
+import t, { type Test } from "tap";
+import { systemClock } from "../../clock.ts";
+import { openUpstream } from "../../gateway/registry/upstream/open-upstream.ts";
+import { openLog } from "../../log.ts";
+import { tempFolder } from "../fixtures/temp-folder.ts";
+import { imageFolder } from "./image-folder.ts";
+import { run } from "./run.ts";
+import { openStand } from "./stand.ts";
+import { DEV_KEY } from "./token-server.ts";
+import { htpasswd, LOGIN, openDistribution } from "./upstream/distribution.ts";
+import { openTokenServer } from "./upstream/token-server.ts";
+
+/** A registry behind that wants to know who asks, as skopeo sees it through the proxy, which alone is known there. */
+async function shows(t: Test, auth: (folder: string) => string): Promise<void> {
+  const registry = await openDistribution(t, auth);
+  const settings = { url: `http://${registry.host}`, ...LOGIN, ecrMode: false, awsRegion: undefined };
+  const log = openLog({ level: "silent", name: "test" });
+  const upstream = await openUpstream(settings, { clock: systemClock(), log, signal: new AbortController().signal });
+  t.teardown(() => upstream.close());
+  const stand = await openStand(t, { port: 0 }, { upstream });
+  const image = `docker://${stand.host}/datagrok/behind:1`;
+  const skopeo = (...args: string[]) => run("skopeo", ["--insecure-policy", "--tmpdir", tempFolder(t), ...args]);
+  const from = imageFolder(t, Buffer.alloc(100_000, "layer"));
+  t.match(await skopeo("copy", "--dest-tls-verify=false", "--dest-creds", `any:${DEV_KEY}`, `dir:${from}`, image), { code: 0 });
+  t.match(await skopeo("inspect", "--tls-verify=false", image), { code: 0, output: /"RepoTags"/ });
+  t.match(await skopeo("delete", "--tls-verify=false", "--creds", `any:${DEV_KEY}`, image), { code: 0 });
+}
+
+t.test("in front of a registry with a name and a password", (t) => shows(t, htpasswd));
+
+t.test("in front of a registry that takes tokens of its own", async (t) => {
+  const tokens = await openTokenServer(t, LOGIN);
+  await shows(t, tokens.auth);
+});
