@@ -52,6 +52,33 @@ t.test("what is pushed can be pulled, also by who shows nothing", async (t) => {
   t.equal(await part.text(), "la");
 });
 
+t.test("tags and repositories come in pages, each of which leads to the next one here", async (t) => {
+  const { call } = await stand(t);
+  const scopes = ["repository:datagrok/a:pull,push", "repository:datagrok/b:pull,push", "registry:catalog:*"];
+  const blob = "{}";
+  for (const repository of ["datagrok/a", "datagrok/b"]) {
+    const begun = await call(`/v2/${repository}/blobs/uploads/`, { method: "POST", scopes });
+    await call(`${begun.headers.get("location")}&digest=${digestOf(blob)}`, { method: "PUT", scopes, body: blob });
+    const config = { mediaType: "application/vnd.oci.image.config.v1+json", size: blob.length, digest: digestOf(blob) };
+    const body = JSON.stringify({ schemaVersion: 2, mediaType: MANIFEST, config, layers: [] });
+    for (const tag of ["1", "2"])
+      await call(`/v2/${repository}/manifests/${tag}`, { method: "PUT", scopes, body, headers: { "content-type": MANIFEST } });
+    const index = JSON.stringify({
+      schemaVersion: 2,
+      mediaType: "application/vnd.oci.image.index.v1+json",
+      manifests: [{ mediaType: MANIFEST, size: body.length, digest: digestOf(body), platform: { os: "linux", architecture: "amd64" } }],
+    });
+    const type = { "content-type": "application/vnd.oci.image.index.v1+json" };
+    t.equal((await call(`/v2/${repository}/manifests/index`, { method: "PUT", scopes, body: index, headers: type })).status, 201);
+  }
+  const { tags } = (await (await call("/v2/datagrok/a/tags/list")).json()) as { tags: string[] };
+  t.same(new Set(tags), new Set(["1", "2", "index"]));
+  const first = await call("/v2/_catalog?n=1", { scopes });
+  t.same(await first.json(), { repositories: ["datagrok/a"] });
+  const [, next = ""] = /^<([^>]+)>; rel="next"$/.exec(first.headers.get("link") ?? "") ?? [];
+  t.same(await (await call(next, { scopes })).json(), { repositories: ["datagrok/b"] });
+});
+
 t.test("who shows nothing pushes nothing", async (t) => {
   const { call, base } = await stand(t);
   const refused = await call("/v2/a/blobs/uploads/", { method: "POST" });
