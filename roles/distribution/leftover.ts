@@ -27,8 +27,13 @@ function endLeftover(file: string): number | undefined {
   const { pid, began } = readFile(file);
   rmSync(file, { force: true });
   if (pid === undefined || began === undefined || beganAt(pid) !== began) return undefined;
-  process.kill(pid, "SIGKILL");
-  return pid;
+  try {
+    process.kill(pid, "SIGKILL");
+    return pid;
+  } catch {
+    // It ended by itself just now.
+    return undefined;
+  }
 }
 
 /** Clock ticks since the machine started: field 22 of proc(5), counted behind the name, which may hold spaces. */

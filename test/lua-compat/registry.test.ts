@@ -1,5 +1,5 @@
 import { createHmac } from "node:crypto";
-import { writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { exportSPKI } from "jose";
 import t, { type Test } from "tap";
@@ -7,7 +7,9 @@ import { tempFolder } from "../fixtures/temp-folder.ts";
 import { openDistribution } from "../registry/distribution.ts";
 import { htpasswd, LOGIN } from "../registry/upstream/distribution.ts";
 import { openStand } from "../registry/stand.ts";
-import { openTokenServer, type TokenServer } from "../registry/token-server.ts";
+import { imageFolder } from "../registry/image-folder.ts";
+import { run } from "../registry/run.ts";
+import { DEV_KEY, openTokenServer, type TokenServer } from "../registry/token-server.ts";
 import { openLuaProxy, openNginx } from "./nginx.ts";
 
 /** nginx with Lua in the place of grok_registry_proxy, and nginx in front of berth's registry, on the very files of lua-compat. */
@@ -132,4 +134,22 @@ t.test("nginx in front of berth's registry is what clients see", async (t) => {
   const begun = await fetch(`${nginx.base}/v2/a/b/blobs/uploads/`, { method: "POST", headers });
   t.equal(begun.status, 202);
   t.ok(begun.headers.get("location")?.startsWith(nginx.base));
+});
+
+t.test("skopeo pushes, pulls and deletes through nginx", async (t) => {
+  const { nginx } = await openLua(t);
+  const image = `docker://127.0.0.1:${nginx.port}/datagrok/through-nginx:1`;
+  const policy = ["--insecure-policy", "--tmpdir", tempFolder(t)];
+  const key = `any:${DEV_KEY}`;
+  const from = imageFolder(t, Buffer.alloc(30_000_000, "layer"));
+  t.not((await run("skopeo", [...policy, "copy", "--dest-tls-verify=false", "--dest-creds", "any:wrong", `dir:${from}`, image])).code, 0);
+  const pushed = await run("skopeo", [...policy, "copy", "--preserve-digests", "--dest-tls-verify=false", "--dest-creds", key, `dir:${from}`, image]);
+  t.equal(pushed.code, 0, pushed.output);
+  t.match(await run("skopeo", [...policy, "inspect", "--tls-verify=false", image]), { code: 0, output: /"RepoTags": \[\s*"1"/ });
+  const to = tempFolder(t);
+  t.match(await run("skopeo", [...policy, "copy", "--src-tls-verify=false", image, `dir:${to}`]), { code: 0 });
+  t.equal(readFileSync(join(to, "manifest.json"), "utf8"), readFileSync(join(from, "manifest.json"), "utf8"));
+  t.not((await run("skopeo", [...policy, "delete", "--tls-verify=false", image])).code, 0);
+  t.match(await run("skopeo", [...policy, "delete", "--tls-verify=false", "--creds", key, image]), { code: 0 });
+  t.notMatch(nginx.errors(), /\[(?:error|crit|alert|emerg)\]/);
 });
