@@ -37,6 +37,7 @@ t.test("each route of openapi.json is called", async (t) => {
     "get /docker/keys": () => call("GET", "/docker/keys", {}),
     "get /.well-known/jwks.json": () => call("GET", "/.well-known/jwks.json", {}),
     "get /admin/keys": () => call("GET", "/admin/keys"),
+    "get /admin/images-in-use": () => call("GET", "/admin/images-in-use"),
     "post /admin/keys/rotate": () => call("POST", "/admin/keys/rotate"),
     "delete /admin/keys/{kid}": async () => call("DELETE", `/admin/keys/${await kid()}`),
     "post /users/login/dev": () => call("POST", "/users/login/dev", dev),
