@@ -33,7 +33,7 @@ function isOrdinary(said: Record<string, unknown>): boolean {
 function readLine(line: string): Record<string, unknown> | undefined {
   try {
     const said: unknown = JSON.parse(line);
-    return typeof said === "object" && said !== null && "msg" in said ? (said as Record<string, unknown>) : undefined;
+    return typeof said === "object" && said !== null && "msg" in said ? said : undefined;
   } catch {
     return undefined;
   }

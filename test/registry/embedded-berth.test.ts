@@ -35,7 +35,7 @@ async function openOwn(t: Test): Promise<Own> {
   const token = async (...scopes: string[]) => {
     const query = new URLSearchParams([["service", "docker-registry"], ...scopes.map((scope) => ["scope", scope])]);
     const key = Buffer.from(`any:${ADMIN_KEY}`).toString("base64");
-    const answer = await fetch(`${base}/token?${query}`, { headers: { authorization: `Basic ${key}` } });
+    const answer = await fetch(`${base}/token?${query.toString()}`, { headers: { authorization: `Basic ${key}` } });
     return ((await answer.json()) as { token: string }).token;
   };
   const status = async (path: string, init: RequestInit = {}) => {
