@@ -69,6 +69,7 @@ export function openRegistryDecide(given: RegistryDecideParts): Decide {
     };
     try {
       const found = readV2Path(path);
+      if (asked.head.upgrade) throw new Fault("REQUEST_INVALID", "A registry speaks no WebSocket");
       if (found === undefined) throw new Fault("ROUTE_NOT_FOUND", "There is no such path in a registry, or the repository's name is not valid");
       const needs: Needs = needsOf(found, asked.head.method, query, parts.anonymousPull);
       ({ scope } = needs);

@@ -7,7 +7,7 @@ import type { Keys } from "./read-keys.ts";
 export type KeySet = {
   /** The key with this id; of a set whose only key has none, that one. Undefined: nobody's. Rejects where no keys were ever had. */
   find(kid: string | undefined): Promise<KeyObject | undefined>;
-  /** Another one after any change: what was verified before counts no more. */
+  /** Another one after any change: what was verified before counts no more. Has stale keys looked at anew. */
   version(): number;
 };
 
@@ -52,7 +52,12 @@ export function openKeySet(parts: KeyHabits & { fetch(): Promise<Keys>; clock: C
   };
 
   return {
-    version: () => version,
+    version: () => {
+      // Also where every token is remembered, somebody has to look now and then whether its key still counts.
+      const kept = published.get();
+      if (kept instanceof Promise) kept.catch(() => undefined);
+      return version;
+    },
     find: async (kid) => {
       const found = keyIn(await published.get(), kid);
       if (found !== undefined) return found;

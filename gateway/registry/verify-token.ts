@@ -40,6 +40,8 @@ export function openVerifyToken({ keys, issuer, audience, clock }: VerifyParts):
   const remembered = new NodeCache({ useClones: false, stdTTL: 3_600, maxKeys: MOST_REMEMBERED });
 
   const judge = async (token: string, digest: string): Promise<Granted> => {
+    // As it was before: a key that goes while this goes on is noticed by the next look.
+    const version = keys.version();
     const expected = trimmed(await issuer());
     const { payload } = await jwtVerify(token, async ({ kid }) => keyOf(await keys.find(kid)), {
       algorithms: ["RS256"],
@@ -54,7 +56,7 @@ export function openVerifyToken({ keys, issuer, audience, clock }: VerifyParts):
     if (payload["lim"] !== "docker") throw new Fault("TOKEN_INVALID", "The token is not for a registry");
     const granted: Granted = { subject: payload.sub ?? "", access: readAccess(payload["access"]) };
     if (remembered.getStats().keys >= MOST_REMEMBERED) remembered.flushAll();
-    remembered.set(digest, { granted, version: keys.version(), until: (payload.exp ?? 0) * 1_000 } satisfies Remembered);
+    remembered.set(digest, { granted, version, until: (payload.exp ?? 0) * 1_000 } satisfies Remembered);
     return granted;
   };
 

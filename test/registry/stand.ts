@@ -6,6 +6,7 @@ import { systemClock, type Clock } from "../../clock.ts";
 import type { Target } from "../../gateway/directory.ts";
 import type { Pushed } from "../../gateway/registry/decide.ts";
 import { datagrokIdentity } from "../../gateway/registry/identity-server.ts";
+import type { KeyHabits } from "../../gateway/registry/key-set.ts";
 import { openRegistryProxy, type RegistryProxyParts } from "../../gateway/registry/open-registry-proxy.ts";
 import type { Upstream } from "../../gateway/registry/upstream/upstream.ts";
 import { trustedProxies } from "../../gateway/trusted-proxies.ts";
@@ -26,13 +27,19 @@ export type Stand = {
   call(path: string, init?: RequestInit & { scopes?: string[]; duplex?: "half" }): Promise<Response>;
 };
 
-export type StandOptions = Partial<Omit<RegistryProxyParts, "trusted" | "upstream">> & { trusted?: string[]; clock?: Clock; upstream?: Upstream };
+export type StandOptions = Partial<Omit<RegistryProxyParts, "trusted" | "upstream">> & {
+  trusted?: string[];
+  clock?: Clock;
+  upstream?: Upstream;
+  keys?: KeyHabits;
+};
 
 /** The proxy on a port of its own in front of a registry, with a token server of the test's. */
 export async function openStand(t: Test, registry: { port: number }, options: StandOptions = {}): Promise<Stand> {
   const tokens = await openTokenServer(t);
   const pushed: Pushed[] = [];
-  const identity = datagrokIdentity(tokens.url);
+  const remote = datagrokIdentity(tokens.url);
+  const identity = { ...remote, keys: options.keys ?? remote.keys };
   const proxy = openRegistryProxy({
     identity,
     service: SERVICE,
