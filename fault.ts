@@ -55,7 +55,8 @@ export const FAULTS = {
   SCOPE_INSUFFICIENT: [401, "Token does not allow it"],
   METHOD_NOT_ALLOWED: [405, "Method not allowed"],
   REGISTRY_TIMED_OUT: [504, "Registry behind did not answer in time"],
-  REGISTRY_REFUSED: [502, "Registry behind refused our credential"],
+  // Not a 5xx: docker shows a person no sentence of those.
+  REGISTRY_REFUSED: [403, "Registry behind refused our credential"],
   REGISTRY_CREDENTIAL_RENEWED: [503, "Registry behind wanted a new credential"],
   REDIRECT_REFUSED: [502, "Redirect of the registry behind refused"],
   TOKEN_KEYS_UNKNOWN: [503, "Keys of tokens not known yet"],

@@ -98,15 +98,18 @@ t.test("a credential that ran out in mid-session is renewed, and nobody notices 
   t.equal((await call(`${UPLOADS}1`, { method: "PATCH", scopes: SCOPES, body: "bytes" })).status, 202);
 });
 
-t.test("that the registry will not have our credential is our fault, and nobody is asked to sign in for it", async (t) => {
-  for (const status of [401, 403]) {
-    const registry = await openRecorder(t, (_, response) => void response.writeHead(status, { "www-authenticate": "Basic" }).end());
-    const { call } = await openStand(t, registry);
-    const answer = await call("/v2/datagrok/a/manifests/1");
-    t.equal(answer.status, 502);
-    t.notOk(answer.headers.has("www-authenticate"));
-  }
-});
+t.test(
+  "that the registry will not have our credential is our fault, and nobody is asked to sign in for it: docker shows what a 403 says",
+  async (t) => {
+    for (const status of [401, 403]) {
+      const registry = await openRecorder(t, (_, response) => void response.writeHead(status, { "www-authenticate": "Basic" }).end());
+      const { call } = await openStand(t, registry);
+      const answer = await call("/v2/datagrok/a/manifests/1");
+      t.equal(answer.status, 403);
+      t.notOk(answer.headers.has("www-authenticate"));
+    }
+  },
+);
 
 t.test("a thousand pushes that break off leave no connection behind", async (t) => {
   const sockets = new Set<Socket>();

@@ -116,7 +116,7 @@ function M.key_invalid()
 end
 
 function M.refused()
-    return answers.refuse(502, "UNAVAILABLE", "The registry behind refused our credential, or has no such repository; its administrator can tell")
+    return answers.refuse(403, "DENIED", "The registry behind refused our credential, or has no such repository; its administrator can tell")
 end
 
 function M.away()
