@@ -117,7 +117,7 @@ t.test("the registry behind gets the credential of berth's token file, as it is 
   t.equal(known.status, 404);
   t.match(await known.json(), { errors: [{ code: "NAME_UNKNOWN" }] });
   const unknown = await fetch(`${nginx.base}/v2/a/c/tags/list`);
-  t.equal(unknown.status, 502);
+  t.equal(unknown.status, 403);
   t.equal(unknown.headers.get("www-authenticate"), null);
 });
 
