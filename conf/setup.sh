@@ -48,6 +48,8 @@ need chromium chromium "test/rights/browser.test.ts"
 need ps procps "test/roles/serve.test.ts"
 # Even where DOCKER_HOST names an engine: one test stops and starts its own.
 need dockerd docker.io "every test on the real engine (test/main-job.test.ts, test/recovery, test/drivers/docker*)"
+# Debian 13 has the command apart from the engine, which only recommends it.
+need docker docker-cli "test/registry/docker.test.ts, test/registry/embedded-whole.test.ts"
 need /usr/bin/moto_server python3-moto "test/registry/upstream"
 # Its package only suggests what its server cannot do without.
 need /usr/lib/python3/dist-packages/flask_cors python3-flask-cors "test/registry/upstream"
