@@ -119,7 +119,7 @@ export const SETTINGS = {
     "BERTH_READS",
     oneOf(...READS),
     "events",
-    "How `splice` reads: by Node's `events`, or into `buffers` that are used again, which costs a third less and half for long bodies, but leans on Node's insides",
+    "How `splice` reads and writes its clients' connections: by Node's `events`, or by `buffers` that are used again, past its streams, which costs a tenth less and half for uploads, but leans on Node's insides",
   ),
   headTimeout: setting(
     "BERTH_HEAD_TIMEOUT",

@@ -89,6 +89,7 @@ async function connectWaiting({ askContainer, clock, log, limits }: AcceptParts,
       if (!(error instanceof Fault)) log.error({ err: error }, "A WebSocket could not be connected");
       waiting.close(code, reason);
     }
+    client.flush();
     linger(client.socket, clock, limits.lingerMs);
     client.resume();
     await closing(client);

@@ -27,6 +27,7 @@ export function refuseWebSocket(parts: { clock: Clock; limits: { lingerMs: numbe
   } else sendRawAnswer(client.socket, apiAnswer(notAHandshake()));
   // The client's own close must be read.
   client.resume();
+  client.flush();
   linger(client.socket, parts.clock, parts.limits.lingerMs);
   return closed;
 }

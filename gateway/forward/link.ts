@@ -1,4 +1,5 @@
 import type { Socket } from "node:net";
+import type { Outbox } from "./outbox.ts";
 import { writeNow } from "./write-now.ts";
 
 /** Whoever uses a link at the moment: what it is told of. */
@@ -13,8 +14,15 @@ export type LinkUser = {
   onClose(error: Error | undefined): void;
 };
 
-/** Up to here, copying bytes costs less than lending their memory. */
-const COPIED_BYTES = 16_384;
+export type LinkParts = {
+  /** The socket reads into memory that is used again, and tells its user of bytes by itself. */
+  volatile?: boolean;
+  /** Lets small messages wait for the end of the turn. With memory, what is sent goes past the stream: not for connections that Node encrypts. */
+  outbox?: Outbox | undefined;
+};
+
+/** Up to here, copying bytes costs less than lending their memory, and messages wait for the end of the turn. */
+const SMALL_BYTES = 16_384;
 
 const NOBODY: LinkUser = { onBytes: () => undefined, onEnd: () => undefined, onDrain: () => undefined, onClose: () => undefined };
 
@@ -30,8 +38,10 @@ export class Link {
   #error: Error | undefined;
   #owesDrain = false;
   #sentNow = 0;
-  /** Where what is to be sent at once is put together; undefined where only the stream may send. */
-  readonly #scratch: Buffer | undefined;
+  readonly #outbox: Outbox | undefined;
+  /** What waits for the end of the turn: how many bytes, and where in the outbox's memory. Where the stream holds it, 1. */
+  #waits = 0;
+  #waitsAt = 0;
   /** For each write of lent memory, in order: how it is given back. */
   readonly #lent: ((() => void) | undefined)[] = [];
   /**
@@ -40,13 +50,13 @@ export class Link {
    */
   lend: (() => () => void) | undefined;
 
-  /** Nothing is read before `resume`. With `scratch`, memory for what is sent at once, the link is `volatile`, and the socket that `open` makes tells its user of bytes by itself. */
-  constructor(open: (link: Link) => Socket, scratch?: Buffer) {
-    this.volatile = scratch !== undefined;
+  /** Nothing is read before `resume`. */
+  constructor(open: (link: Link) => Socket, { volatile = false, outbox }: LinkParts = {}) {
+    this.volatile = volatile;
     const socket = open(this);
     this.socket = socket;
-    this.#scratch = scratch;
-    if (!this.volatile) socket.on("data", (chunk: Buffer) => this.user.onBytes(chunk)).pause();
+    this.#outbox = outbox;
+    if (!volatile) socket.on("data", (chunk: Buffer) => this.user.onBytes(chunk)).pause();
     socket.on("end", () => this.user.onEnd());
     socket.on("drain", () => this.user.onDrain());
     socket.on("error", (error) => void (this.#error ??= error));
@@ -68,11 +78,13 @@ export class Link {
 
   /** Bytes that were ever sent, or are to be. */
   get bytesSent(): number {
+    this.flush();
     return this.socket.bytesWritten + this.#sentNow;
   }
 
-  /** Bytes that wait to be sent. */
+  /** Bytes that the other end has yet to take. */
   get backlog(): number {
+    this.flush();
     return this.socket.writableLength;
   }
 
@@ -85,17 +97,28 @@ export class Link {
   }
 
   /**
-   * Sends bytes that came from `from`, or that are the caller's to give away. False where they, or those before them, have to wait: the
-   * sender stops reading until `onDrain`.
+   * Sends bytes that came from `from`, or that are the caller's to give away. False where they, or those before them, have to wait for the
+   * other end: the sender stops reading until `onDrain`.
    */
   send(chunk: Buffer, from?: Link): boolean {
     const { socket } = this;
     if (!socket.writable) return true;
-    if (from === undefined || !from.volatile) return socket.write(chunk);
-    const sent = this.#sendNow(chunk, chunk.length);
+    const volatile = from?.volatile === true;
+    if (chunk.length <= SMALL_BYTES) {
+      const into = this.#waitingRoom();
+      if (into !== undefined) {
+        chunk.copy(into, this.#placeFor(chunk.length));
+        return true;
+      }
+      this.#holdStream();
+      return socket.write(volatile ? Buffer.from(chunk) : chunk);
+    }
+    this.flush();
+    if (!volatile) return socket.write(chunk);
+    const sent = this.#sendNow(chunk, 0, chunk.length);
     if (sent === chunk.length) return true;
     const rest = sent === 0 ? chunk : chunk.subarray(sent);
-    if (from.lend === undefined || rest.length <= COPIED_BYTES) return socket.write(Buffer.from(rest));
+    if (from?.lend === undefined || rest.length <= SMALL_BYTES) return socket.write(Buffer.from(rest));
     socket.write(rest, this.#onSent);
     // Taken by the system as a whole, or the memory must not be read into before the rest has left.
     const waits = socket.writableLength > 0;
@@ -108,37 +131,90 @@ export class Link {
   sendText(latin1: string, body?: Buffer): boolean {
     const { socket } = this;
     if (!socket.writable) return true;
-    const scratch = this.#scratch;
     const length = body === undefined ? latin1.length : latin1.length + body.length;
-    if (scratch === undefined || length > scratch.length) {
-      if (body === undefined) return socket.write(latin1, "latin1");
-      return socket.write(together(Buffer.allocUnsafe(length), latin1, body));
-    }
-    together(scratch, latin1, body);
-    const sent = this.#sendNow(scratch, length);
-    return sent === length || socket.write(Buffer.from(scratch.subarray(sent, length)));
+    if (length <= SMALL_BYTES) {
+      const into = this.#waitingRoom();
+      if (into !== undefined) {
+        const at = this.#placeFor(length);
+        into.write(latin1, at, "latin1");
+        body?.copy(into, at + latin1.length);
+        return true;
+      }
+      this.#holdStream();
+    } else this.flush();
+    if (body === undefined) return socket.write(latin1, "latin1");
+    const together = Buffer.allocUnsafe(length);
+    together.write(latin1, 0, "latin1");
+    body.copy(together, latin1.length);
+    return socket.write(together);
+  }
+
+  /** Sends now what waits for the end of the turn. */
+  flush(): void {
+    const waits = this.#waits;
+    if (waits === 0) return;
+    this.#waits = 0;
+    const { socket } = this;
+    const memory = this.#outbox?.memory;
+    if (memory === undefined) return socket.uncork();
+    if (!socket.writable) return;
+    const end = this.#waitsAt + waits;
+    const sent = this.#sendNow(memory, this.#waitsAt, waits);
+    if (sent < waits) socket.write(Buffer.from(memory.subarray(end - waits + sent, end)));
   }
 
   /** Sends nothing more; what waits still leaves. */
   end(): void {
+    this.flush();
     if (this.socket.writable) this.socket.end();
   }
 
   destroy(): void {
+    this.flush();
     this.socket.destroy();
   }
 
   /** Ends so that the other side knows that something is missing. */
   reset(): void {
+    this.flush();
     const { socket } = this;
     if ("encrypted" in socket) socket.destroy();
     else socket.resetAndDestroy();
   }
 
+  /** Where a small message may wait; undefined where the stream has to take it. */
+  #waitingRoom(): Buffer | undefined {
+    return this.socket.writableLength === 0 ? this.#outbox?.memory : undefined;
+  }
+
+  /** Where to put so many bytes; directly behind what waits already. */
+  #placeFor(bytes: number): number {
+    const outbox = this.#outbox as Outbox;
+    const at = outbox.place(bytes);
+    if (this.#waits > 0 && at !== this.#waitsAt + this.#waits) this.flush();
+    if (this.#waits === 0) {
+      this.#waitsAt = at;
+      outbox.add(this);
+    }
+    this.#waits += bytes;
+    return at;
+  }
+
+  /** The stream is to send nothing before the end of the turn. */
+  #holdStream(): void {
+    if (this.#outbox === undefined) return;
+    if (this.#outbox.memory !== undefined) return this.flush();
+    // Behind what the other end has yet to take, it waits in any case.
+    if (this.#waits > 0 || this.socket.writableLength > 0) return;
+    this.#waits = 1;
+    this.socket.cork();
+    this.#outbox.add(this);
+  }
+
   /** How many bytes the system took at once. */
-  #sendNow(bytes: Buffer, length: number): number {
-    if (this.#scratch === undefined) return 0;
-    const sent = writeNow(this.socket, bytes, length);
+  #sendNow(bytes: Buffer, from: number, length: number): number {
+    if (this.#outbox?.memory === undefined) return 0;
+    const sent = writeNow(this.socket, bytes, from, length);
     this.#sentNow += sent;
     return sent;
   }
@@ -154,10 +230,4 @@ export class Link {
 /** A link over a socket that somebody else opened and nobody reads yet. */
 export function linkOver(socket: Socket): Link {
   return new Link(() => socket);
-}
-
-function together(into: Buffer, latin1: string, body: Buffer | undefined): Buffer {
-  into.write(latin1, 0, "latin1");
-  body?.copy(into, latin1.length);
-  return into;
 }

@@ -2,10 +2,13 @@ import { Socket } from "node:net";
 import { openSecured, type ConnectOptions } from "./dial.ts";
 import { HearingSocket } from "./hearing-socket.ts";
 import { Link } from "./link.ts";
+import { Outbox } from "./outbox.ts";
 
 /**
- * How connections are read. `events`: by Node's `data` events, each with a fresh buffer. `buffers`: the system reads into a buffer that is
- * used again and again, which costs less for small messages, and half for long bodies, since it may be as large as one likes.
+ * How connections are read and written. A buffer that the system reads into again and again costs less for small messages, and half for long
+ * bodies, since it may be as large as one likes; Node's public interface has it for connections that are made, and not for those that are
+ * accepted. `events`: by that interface alone, so clients are read by `data` events, each with a fresh buffer. `buffers`: clients too are read
+ * into such buffers, and what is sent goes past the streams.
  */
 export const READS = ["events", "buffers"] as const;
 export type Reads = (typeof READS)[number];
@@ -27,26 +30,22 @@ const LONG_AFTER = 4;
 const MOST_SPARE = 1;
 
 export function openLinks(reads: Reads): OpenLinks {
-  if (reads === "events") {
-    const connect = (options: ConnectOptions) =>
-      options.tls === undefined ? new HearingSocket(options).connect(options) : openSecured(options, options.tls);
-    return { accept: (socket) => new Link(() => socket), connect: (options) => new Link(() => connect(options)) };
-  }
   const small = Buffer.allocUnsafeSlow(SMALL_BYTES);
-  const scratch = Buffer.allocUnsafeSlow(SMALL_BYTES);
   const into = (link: Link, options: object) => ({ ...options, onread: intoBuffers(link, small) });
+  const outbox = new Outbox({ pastStreams: reads === "buffers" });
+  // Node hands out what it decrypts by events only, and sends what it encrypts by its streams.
+  const secured = new Outbox({ pastStreams: false });
+  const overStream = (socket: Socket) => new Link(() => socket, { outbox: "encrypted" in socket ? secured : outbox });
   return {
     accept: (socket) => {
-      const handle = takeHandle(socket);
-      if (handle === undefined) return new Link(() => socket);
-      return new Link((link) => new Socket(into(link, { handle, allowHalfOpen: true, manualStart: true })), scratch);
+      const handle = reads === "buffers" ? takeHandle(socket) : undefined;
+      if (handle === undefined) return overStream(socket);
+      return new Link((link) => new Socket(into(link, { handle, allowHalfOpen: true, manualStart: true })), { volatile: true, outbox });
     },
-    connect: (options) => {
-      const { tls } = options;
-      // Node hands out what it decrypts by events only.
-      if (tls !== undefined) return new Link(() => openSecured(options, tls));
-      return new Link((link) => new HearingSocket(into(link, options)).connect(options), scratch);
-    },
+    connect: (options) =>
+      options.tls === undefined
+        ? new Link((link) => new HearingSocket(into(link, options)).connect(options), { volatile: true, outbox })
+        : overStream(openSecured(options, options.tls)),
   };
 }
 

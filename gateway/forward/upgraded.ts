@@ -114,6 +114,7 @@ class Splice {
   }
 
   #linger(link: Link): void {
+    link.flush();
     if (!link.socket.writableEnded) linger(link.socket, this.#clock, this.#lingerMs);
     // It may have waited for the other side to take something; now only its end is waited for.
     link.resume();

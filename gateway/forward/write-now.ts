@@ -7,13 +7,13 @@ import type { Socket } from "node:net";
  * There is no public way to a connection's number; where it is not to be had, or anything is in the way, this sends nothing, and
  * the stream, asked next, finds out what it is. Not for connections that Node encrypts.
  */
-export function writeNow(socket: Socket, chunk: Buffer, length: number): number {
+export function writeNow(socket: Socket, bytes: Buffer, from: number, length: number): number {
   if (socket.writableLength > 0 || socket.connecting) return 0;
   // Asked each time, never kept: once closed, a number is given to the next connection.
   const number = numberOf(socket);
   if (number === undefined || number < 0) return 0;
   try {
-    return writeSync(number, chunk, 0, length);
+    return writeSync(number, bytes, from, length);
   } catch {
     return 0;
   }
