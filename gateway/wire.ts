@@ -10,7 +10,7 @@ import type { Caller } from "./identity.ts";
  * - `POST /wake` `WakeAsk` → 204 once the wish is durable.
  * - `POST /use` `UseReport` → 204.
  * - `POST /pushed` `PushedAsk` → 204; from a registry proxy.
- * - `POST /who` `WhoAsk` → 200 `Caller` without its token, or 404.
+ * - `POST /who` `WhoAsk` → 200 `WhoAnswers`.
  *
  * A refusal is a `FaultData` with the fault's status.
  */
@@ -37,8 +37,10 @@ export type WakeAsk = { id: string; userId: string };
 export type UseReport = { gateway: string; seq: number; uses: Use[] };
 /** An image whose manifest was pushed to the registry: `datagrok/x` and a tag or a digest. */
 export type PushedAsk = { repository: string; reference: string };
-export type WhoAsk = { token: string };
+export type WhoAsk = { tokens: readonly string[] };
 export type WhoAnswer = Omit<Caller, "token">;
+/** Of each token in turn who holds it; null: nobody. */
+export type WhoAnswers = { callers: (WhoAnswer | null)[] };
 export type FeedRefusal = FaultData;
 
 /** The header in which a gateway tells the API its client's own address; what anybody else writes into it does not reach the API. */

@@ -28,9 +28,10 @@ export function readWakeAsk(question: unknown): WakeAsk {
 }
 
 export function readWhoAsk(question: unknown): WhoAsk {
-  const { token } = fieldsOf(question);
-  if (typeof token !== "string") throw new Fault("REQUEST_INVALID", "A question for a token needs it.");
-  return { token };
+  const { tokens } = fieldsOf(question);
+  if (!Array.isArray(tokens) || !tokens.every((token) => typeof token === "string"))
+    throw new Fault("REQUEST_INVALID", "A question for who holds tokens needs them.");
+  return { tokens };
 }
 
 export function readPushedAsk(question: unknown): PushedAsk {

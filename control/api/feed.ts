@@ -3,7 +3,7 @@ import { chmodSync, rmSync } from "node:fs";
 import { createServer, type ServerResponse } from "node:http";
 import type { Clock } from "../../clock.ts";
 import { Fault } from "../../fault.ts";
-import { FEED_BEAT_MS, type FeedLine, type WhoAnswer } from "../../gateway/wire.ts";
+import { FEED_BEAT_MS, type FeedLine, type WhoAnswer, type WhoAnswers } from "../../gateway/wire.ts";
 import type { Log } from "../../log.ts";
 import type { Lifecycle } from "../lifecycle/open-lifecycle.ts";
 import { viewOf } from "../lifecycle/view-of.ts";
@@ -46,9 +46,8 @@ export async function openFeed(parts: FeedParts): Promise<{ close(): Promise<voi
       return undefined;
     },
     "/who": async (question) => {
-      const found = await parts.who(readWhoAsk(question).token);
-      if (!found) throw new Fault("TOKEN_INVALID", "Nobody holds this token.");
-      return found;
+      const callers = await Promise.all(readWhoAsk(question).tokens.map(async (token) => (await parts.who(token)) ?? null));
+      return { callers } satisfies WhoAnswers;
     },
   };
 
@@ -61,8 +60,7 @@ export async function openFeed(parts: FeedParts): Promise<{ close(): Promise<voi
       (error: unknown) => {
         if (!(error instanceof Fault)) log.error({ err: error, url: request.url }, "unexpected error");
         const fault = error instanceof Fault ? error : new Fault("INTERNAL", "An internal error occurred.");
-        // The wire says 404 for a token that nobody holds: that is an answer, not a refusal.
-        send(response, fault.code === "TOKEN_INVALID" ? 404 : fault.status, fault.toJSON());
+        send(response, fault.status, fault.toJSON());
       },
     );
   });

@@ -6,8 +6,9 @@ import type { Caller, Identity } from "../identity.ts";
 import { unlessAborted } from "../unless-aborted.ts";
 import type { WhoAnswer } from "../wire.ts";
 
-/** A session that ended is refused everywhere within 10 s, even if its news were lost; the rest is for the answer's own way here. */
-const VALID_MS = 9_000;
+/** A session that ended is refused everywhere within 10 s, even if its news were lost: a sweep longer than this, and the answer's own way here. */
+const VALID_MS = 8_000;
+const SWEEP_MS = 1_000;
 /** Short, so that somebody who has just signed in is not told otherwise for long. */
 const UNKNOWN_SECONDS = 2;
 /** While control is away nobody can sign out either, so who was known then still is; for so long, not for ever. */
@@ -15,41 +16,46 @@ const AWAY_SECONDS = 15 * 60;
 /** How long an old answer counts before control is asked again whether it is back. */
 const ASK_AGAIN_MS = 2_000;
 const MOST_CALLERS = 20_000;
+/** So many are asked about at once. */
+const MOST_RENEWED = 256;
 
 export type KnownCallers = Identity & {
   /** Somebody signed out: everybody is asked about anew. */
   forget(): void;
 };
 
+export type KnownCallersParts = {
+  /** Who holds each of these tokens; undefined: nobody. */
+  ask(tokens: readonly string[]): Promise<readonly (WhoAnswer | undefined)[]>;
+  clock: Clock;
+};
+
+/** `used`: since it was last asked about. */
+type Entry = { caller: Caller; renewAt: number; until: number; used: boolean };
+
 /**
- * Remembers who holds which token; those that nobody holds, and those held before, under their digests. `ask` answers undefined where nobody does. Where control cannot be asked, the
- * last answer counts on.
+ * Remembers who holds which token; those that nobody holds, and those held before, under their digests. Who goes on calling is asked about
+ * again in good time, many at once, so that no request waits for that. Where control cannot be asked, the last answer counts on.
  */
-export function knownCallers(parts: { ask(token: string): Promise<WhoAnswer | undefined>; clock: Clock; validMs?: number }): KnownCallers {
-  const { clock } = parts;
-  // Looked into for every request, so by the token itself: a digest and a cache around it cost more than the rest of a decision.
-  const valid = new Map<string, { caller: Caller; until: number }>();
+export function knownCallers({ ask, clock }: KnownCallersParts): KnownCallers {
+  // Looked into for every request, so by the token itself, and without a look at the clock: a digest, and a cache around it, cost more than
+  // the rest of a decision.
+  const valid = new Map<string, Entry>();
   // Apart, so that a flood of invented tokens cannot push out those of real callers.
   const earlier = new NodeCache({ useClones: false, stdTTL: AWAY_SECONDS, maxKeys: MOST_CALLERS });
   const unknown = new NodeCache({ useClones: false, stdTTL: UNKNOWN_SECONDS, maxKeys: MOST_CALLERS });
   const asking = new Map<string, Promise<Caller | undefined>>();
 
   let signOuts = 0;
+  let renewing = false;
+  let closed = false;
+  let cancelSweep: (() => void) | undefined;
 
   const learn = async (token: string, key: string): Promise<Caller | undefined> => {
     const asked = signOuts;
     try {
-      const answer = await parts.ask(token);
-      const caller = answer === undefined ? undefined : { ...answer, token };
-      if (caller === undefined) {
-        earlier.del(key);
-        remember(unknown, key, true);
-      } else if (asked === signOuts) {
-        // Else the answer may be older than the news of a sign-out that overtook it.
-        count(caller, parts.validMs ?? VALID_MS);
-        remember(earlier, key, caller);
-      }
-      return caller;
+      const [answer] = await ask([token]);
+      return take(token, key, answer, asked);
     } catch (error) {
       const before = error instanceof Fault && error.code === "CONTROL_AWAY" ? earlier.get<Caller>(key) : undefined;
       if (before === undefined) throw error;
@@ -60,16 +66,60 @@ export function knownCallers(parts: { ask(token: string): Promise<WhoAnswer | un
     }
   };
 
+  /** `asked`: what `signOuts` was when control was asked. An answer may be older than the news of a sign-out that overtook it. */
+  const take = (token: string, key: string, answer: WhoAnswer | undefined, asked: number): Caller | undefined => {
+    const caller = answer === undefined ? undefined : { ...answer, token };
+    if (caller === undefined) {
+      valid.delete(token);
+      earlier.del(key);
+      remember(unknown, key, true);
+    } else if (asked === signOuts) {
+      count(caller, VALID_MS);
+      remember(earlier, key, caller);
+    }
+    return caller;
+  };
+
   const count = (caller: Caller, ms: number) => {
+    if (closed) return;
     if (valid.size >= MOST_CALLERS) valid.clear();
-    valid.set(caller.token, { caller, until: clock.monotonic() + ms });
+    const now = clock.monotonic();
+    valid.set(caller.token, { caller, renewAt: now + ms / 2, until: now + ms, used: false });
+    cancelSweep ??= clock.after(SWEEP_MS, sweep);
+  };
+
+  const sweep = () => {
+    const now = clock.monotonic();
+    const wanted: string[] = [];
+    for (const [token, entry] of valid) {
+      if (now >= entry.until) valid.delete(token);
+      else if (entry.used && now >= entry.renewAt) wanted.push(token);
+    }
+    cancelSweep = valid.size === 0 ? undefined : clock.after(SWEEP_MS, sweep);
+    if (wanted.length > 0 && !renewing) void renew(wanted);
+  };
+
+  const renew = async (tokens: readonly string[]) => {
+    renewing = true;
+    try {
+      for (let at = 0; at < tokens.length && !closed; at += MOST_RENEWED) {
+        const some = tokens.slice(at, at + MOST_RENEWED);
+        const asked = signOuts;
+        const answers = await ask(some);
+        for (const [index, token] of some.entries()) take(token, digest(token), answers[index], asked);
+      }
+    } catch {
+      // They count until their time is up; who asks then is told why.
+    } finally {
+      renewing = false;
+    }
   };
 
   const known = (token: string): Caller | undefined => {
     const found = valid.get(token);
-    if (found === undefined || found.until > clock.monotonic()) return found?.caller;
-    valid.delete(token);
-    return undefined;
+    if (found === undefined) return undefined;
+    found.used = true;
+    return found.caller;
   };
 
   return {
@@ -77,7 +127,7 @@ export function knownCallers(parts: { ask(token: string): Promise<WhoAnswer | un
     who: (token, signal) => {
       const caller = known(token);
       if (caller !== undefined) return Promise.resolve(caller);
-      const key = hash("sha256", token);
+      const key = digest(token);
       if (unknown.has(key)) return Promise.resolve(undefined);
       const answer = asking.get(key) ?? learn(token, key);
       if (!asking.has(key)) asking.set(key, answer);
@@ -90,6 +140,8 @@ export function knownCallers(parts: { ask(token: string): Promise<WhoAnswer | un
       earlier.flushAll();
     },
     close: () => {
+      closed = true;
+      cancelSweep?.();
       valid.clear();
       earlier.close();
       unknown.close();
@@ -98,18 +150,12 @@ export function knownCallers(parts: { ask(token: string): Promise<WhoAnswer | un
   };
 }
 
+function digest(token: string): string {
+  return hash("sha256", token);
+}
+
 /** A full cache forgets everything at once: rare, and cheaper than keeping an order. */
 function remember(cache: NodeCache, key: string, value: unknown): void {
   if (cache.getStats().keys >= MOST_CALLERS) cache.flushAll();
   cache.set(key, value);
-}
-
-/** Control says 404 for a token that nobody holds; that is an answer, not a failure. */
-export async function whoOrNobody(question: Promise<unknown>): Promise<WhoAnswer | undefined> {
-  try {
-    return (await question) as WhoAnswer;
-  } catch (error) {
-    if (error instanceof Fault && (error.status === 404 || error.status === 401)) return undefined;
-    throw error;
-  }
 }

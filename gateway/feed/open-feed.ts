@@ -2,10 +2,10 @@ import type { Clock } from "../../clock.ts";
 import type { Log } from "../../log.ts";
 import type { Directory } from "../directory.ts";
 import type { Identity } from "../identity.ts";
-import type { FeedLine, UseReport, WakeAsk, WhoAsk } from "../wire.ts";
+import type { FeedLine, UseReport, WakeAsk, WhoAnswers, WhoAsk } from "../wire.ts";
 import { controlAway, openAskControl } from "./ask-control.ts";
 import { keepFeed } from "./keep-feed.ts";
-import { knownCallers, whoOrNobody } from "./known-callers.ts";
+import { knownCallers } from "./known-callers.ts";
 import { knownContainers } from "./known-containers.ts";
 import { useReports } from "./use-reports.ts";
 
@@ -36,7 +36,13 @@ export function openFeed(parts: { socketPath: string; clock: Clock; log: Log }):
     },
   });
 
-  const identity = knownCallers({ clock, ask: (token) => whoOrNobody(control.ask("/who", { token } satisfies WhoAsk, closed.signal)) });
+  const identity = knownCallers({
+    clock,
+    ask: async (tokens) => {
+      const { callers } = (await control.ask("/who", { tokens } satisfies WhoAsk, closed.signal)) as WhoAnswers;
+      return callers.map((caller) => caller ?? undefined);
+    },
+  });
 
   const onLine = (line: FeedLine) => {
     switch (line.kind) {

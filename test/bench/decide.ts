@@ -25,7 +25,7 @@ const containers = knownContainers();
 const ids = Array.from({ length: CONTAINERS }, (_, at) => `1b9f4f0c-5c8e-4c53-9a52-${at.toString(16).padStart(12, "0")}`);
 for (const id of ids) containers.change({ id, name: "demo", standing: { kind: "awake", address: { host: "127.0.0.1", port: 9 } } });
 const reports = useReports({ clock, send: () => Promise.resolve() });
-const callers = knownCallers({ clock, ask: async () => ({ userId: "11111111-1111-4111-8111-111111111111", login: "ada", admin: false }) });
+const callers = knownCallers({ clock, ask: async () => [{ userId: "11111111-1111-4111-8111-111111111111", login: "ada", admin: false }] });
 const directory = {
   find: (id: string) => Promise.resolve(containers.find(id)),
   known: (id: string) => containers.find(id),

@@ -124,8 +124,8 @@ t.test("a wake that may not be is refused with the cause", async (t) => {
 
 t.test("who holds a token, and nobody", async (t) => {
   const { socketPath } = await openTestFeed(t);
-  t.same(await ask(socketPath, "/who", { token: "good" }), { status: 200, body: ADA });
-  t.equal((await ask(socketPath, "/who", { token: "bad" })).status, 404);
+  t.same(await ask(socketPath, "/who", { tokens: ["good", "bad", "good"] }), { status: 200, body: { callers: [ADA, null, ADA] } });
+  t.same(await ask(socketPath, "/who", { tokens: [] }), { status: 200, body: { callers: [] } });
 });
 
 t.test("what a gateway has open keeps a container awake, until the gateway is gone", async (t) => {
@@ -166,6 +166,7 @@ t.test("what is no question is refused, and harms nothing", async (t) => {
   t.match(await ask(socketPath, "/use", { gateway: "g", seq: 1, uses: [{ id: "x", open: -1, streams: 0, lastActive: 0 }] }), { status: 400 });
   t.match(await ask(socketPath, "/nothing", {}), { status: 404, body: { code: "ROUTE_NOT_FOUND" } });
   t.match(await ask(socketPath, "/who", null), { status: 400 });
+  t.match(await ask(socketPath, "/who", { tokens: ["good", 7] }), { status: 400 });
   t.ok(stand.store().containers.all());
 });
 
@@ -174,7 +175,7 @@ t.test("the socket is for its user only, and one that a dead process left is rep
   t.equal(statSync(socketPath).mode & 0o777, 0o600);
   const second = await open();
   t.teardown(() => second.close());
-  t.equal((await ask(socketPath, "/who", { token: "good" })).status, 200);
+  t.equal((await ask(socketPath, "/who", { tokens: ["good"] })).status, 200);
 });
 
 t.test("a gateway that does not read is cut off before it costs much memory", async (t) => {

@@ -72,13 +72,9 @@ async function openControl(
       return response.end(JSON.stringify({ code: "CONTAINER_STOPPED", message: "no" }));
     } else if (request.url === "/wake") control.wakes.push(asked);
     else {
-      control.questions.push(asked.token);
+      control.questions.push(...asked.tokens);
       await new Promise<void>((resolve) => (control.answerWho === undefined ? resolve() : void control.answerWho.push(resolve)));
-      if (asked.token !== "token") {
-        response.writeHead(404);
-        return response.end(JSON.stringify({ code: "TOKEN_INVALID", message: "nobody" }));
-      }
-      return response.end(JSON.stringify(ADA));
+      return response.end(JSON.stringify({ callers: asked.tokens.map((token: string) => (token === "token" ? ADA : null)) }));
     }
     response.writeHead(204);
     return response.end();

@@ -1,32 +1,35 @@
 import t from "tap";
-import { systemClock } from "../../clock.ts";
 import { Fault } from "../../fault.ts";
 import { knownCallers } from "../../gateway/feed/known-callers.ts";
 import type { WhoAnswer } from "../../gateway/wire.ts";
 import { ADA } from "../fixtures/directory.ts";
+import { stillClock } from "../fixtures/still-clock.ts";
 
 const NEVER = new AbortController().signal;
 const AWAY = new Fault("CONTROL_AWAY", "away");
+/** Longer than an answer counts. */
+const OLD_MS = 9_000;
 
-/** Control's answers, one after the other; an answer counts for no time, so that each call asks. */
+/** Control's answers, one after the other, to whatever it is asked. */
 function callersOf(t: { teardown(act: () => unknown): unknown }, answers: (WhoAnswer | undefined | Fault | Promise<WhoAnswer>)[]) {
   const asked: string[] = [];
+  const clock = stillClock();
   const callers = knownCallers({
-    validMs: 1,
-    clock: systemClock(),
-    ask: async (token) => {
-      asked.push(token);
+    clock,
+    ask: async (tokens) => {
+      asked.push(tokens.join(" "));
       const answer = await answers.shift();
       if (answer instanceof Fault) throw answer;
-      return answer;
+      return tokens.map(() => answer);
     },
   });
   t.teardown(() => callers.close());
-  const who = async (token = "token") => {
-    await new Promise((resolve) => setTimeout(resolve, 5));
+  /** Once what was known before is old. */
+  const who = async (token = "token", afterMs = OLD_MS) => {
+    await clock.advance(afterMs);
     return callers.who(token, NEVER);
   };
-  return { callers, asked, who };
+  return { callers, clock, asked, who };
 }
 
 t.test("while control is away, who was known is known still", async (t) => {
@@ -34,9 +37,9 @@ t.test("while control is away, who was known is known still", async (t) => {
   t.equal((await who())?.login, ADA.login);
   t.equal((await who())?.login, ADA.login);
   t.equal(asked.length, 2);
-  t.equal((await who())?.login, ADA.login, "and for a while nobody waits for control to say nothing");
+  t.equal((await who("token", 500))?.login, ADA.login, "and for a while nobody waits for control to say nothing");
   t.equal(asked.length, 2);
-  await t.rejects(who("another"), { code: "CONTROL_AWAY" });
+  await t.rejects(who("another", 0), { code: "CONTROL_AWAY" });
 });
 
 t.test("a failure of another kind is no excuse", async (t) => {
@@ -57,11 +60,51 @@ t.test("who was refused, or may have signed out, is not remembered from before",
 
 t.test("an answer that a sign-out overtook is not remembered", async (t) => {
   const late = Promise.withResolvers<WhoAnswer>();
-  const { callers, who } = callersOf(t, [late.promise, AWAY]);
+  const { callers, clock, who } = callersOf(t, [late.promise, AWAY]);
   const first = who();
-  await new Promise((resolve) => setTimeout(resolve, 20));
+  await clock.advance(OLD_MS);
   callers.forget();
   late.resolve(ADA);
   t.equal((await first)?.login, ADA.login);
   await t.rejects(who(), { code: "CONTROL_AWAY" });
+});
+
+t.test("who goes on calling is asked about again in good time, all in one question, and no call waits for it", async (t) => {
+  const { callers, clock, asked } = callersOf(t, [ADA, ADA, ADA, ADA, undefined]);
+  for (const token of ["one", "two", "silent"]) await callers.who(token, NEVER);
+  for (let second = 0; second < 7; second++) {
+    for (const token of ["one", "two"]) t.ok(callers.known(token));
+    await clock.advance(1_000);
+  }
+  t.same(asked, ["one", "two", "silent", "one two"]);
+  for (const token of ["one", "two"]) t.ok(callers.known(token));
+  await clock.advance(2_000);
+  t.same(asked.slice(4), ["one two"]);
+  t.notOk(callers.known("silent"), "who is silent is forgotten");
+  t.notOk(callers.known("one"), "and who nobody is any more is refused");
+  t.equal(await callers.who("two", NEVER), undefined);
+  t.equal(asked.length, 5);
+});
+
+t.test("no answer counts for longer than ten seconds, however often the token is used", async (t) => {
+  const { callers, clock } = callersOf(t, [ADA, ...Array.from({ length: 20 }, () => AWAY)]);
+  await callers.who("token", NEVER);
+  let seconds = 0;
+  for (; callers.known("token") !== undefined && seconds < 20; seconds++) await clock.advance(1_000);
+  t.ok(seconds <= 9, `${seconds} s`);
+});
+
+t.test("a sign-out that overtakes the answer to many is not overlooked", async (t) => {
+  const late = Promise.withResolvers<WhoAnswer>();
+  const { callers, clock, asked } = callersOf(t, [ADA, late.promise]);
+  await callers.who("token", NEVER);
+  for (let second = 0; second < 6; second++) {
+    callers.known("token");
+    await clock.advance(1_000);
+  }
+  t.equal(asked.length, 2);
+  callers.forget();
+  late.resolve(ADA);
+  await clock.advance(10);
+  t.notOk(callers.known("token"));
 });

@@ -5,7 +5,7 @@
 import { readFileSync } from "node:fs";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { join } from "node:path";
-import { FEED_BEAT_MS, type FeedLine, type WhoAnswer, type WhoAsk } from "../../../gateway/wire.ts";
+import { FEED_BEAT_MS, type FeedLine, type WhoAnswer, type WhoAnswers, type WhoAsk } from "../../../gateway/wire.ts";
 import { portOf, type World } from "./world.ts";
 
 const [folder = ""] = process.argv.slice(2);
@@ -35,7 +35,6 @@ process.once("SIGTERM", () => process.exit(0));
 async function who(request: IncomingMessage, response: ServerResponse): Promise<void> {
   let text = "";
   for await (const piece of request) text += String(piece);
-  const holder = holders.get((JSON.parse(text) as WhoAsk).token);
-  response.writeHead(holder === undefined ? 404 : 200, { "Content-Type": "application/json" });
-  response.end(JSON.stringify(holder ?? { code: "TOKEN_INVALID", status: 404, message: "Nobody holds this token" }));
+  const callers = (JSON.parse(text) as WhoAsk).tokens.map((token) => holders.get(token) ?? null);
+  response.writeHead(200, { "Content-Type": "application/json" }).end(JSON.stringify({ callers } satisfies WhoAnswers));
 }
