@@ -52,6 +52,8 @@ export type Use = {
   streams: number;
   /** When bytes last went either way, epoch ms. */
   lastActive: number;
+  /** For whoever reports it: told of, and not reported yet. */
+  changed?: boolean;
 };
 
 /**

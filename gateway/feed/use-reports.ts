@@ -20,7 +20,6 @@ const EVERY_MS = 1_000;
 export function useReports(parts: { clock: Clock; send(uses: Use[]): Promise<void> }): UseReports {
   const { clock, send } = parts;
   const uses = new Map<string, Use>();
-  const changed = new Set<string>();
   let due: { at: number; ms: number; cancel: () => void } | undefined;
   let sending: Promise<void> | undefined;
   let again = false;
@@ -32,22 +31,19 @@ export function useReports(parts: { clock: Clock; send(uses: Use[]): Promise<voi
       again = true;
       return sending;
     }
-    const batch = [...uses.values()].filter((use) => isOpen(use) || changed.has(use.id)).map(wireForm);
-    changed.clear();
-    sending = report(batch);
+    const told = [...uses.values()].filter((use) => isOpen(use) || use.changed === true);
+    for (const use of told) use.changed = false;
+    sending = report(told);
     return sending;
   };
 
-  const report = async (batch: Use[]): Promise<void> => {
+  const report = async (told: readonly Use[]): Promise<void> => {
     try {
-      await send(batch);
-      for (const { id } of batch) {
-        const use = uses.get(id);
-        if (use && !isOpen(use) && !changed.has(id)) uses.delete(id);
-      }
+      await send(told.map(wireForm));
+      for (const use of told) if (!isOpen(use) && use.changed !== true && uses.get(use.id) === use) uses.delete(use.id);
     } catch {
       // Control is away: what it has not heard, it hears once it is back.
-      for (const { id } of batch) changed.add(id);
+      for (const use of told) use.changed = true;
       schedule(EVERY_MS * (1 + Math.random()));
     }
     sending = undefined;
@@ -66,15 +62,16 @@ export function useReports(parts: { clock: Clock; send(uses: Use[]): Promise<voi
 
   return {
     used: (use, soon) => {
-      if (uses.get(use.id) !== use) uses.set(use.id, use);
-      changed.add(use.id);
+      // Called twice for each request: what waits to be reported already needs no looking up.
+      if (use.changed !== true) uses.set(use.id, use);
+      use.changed = true;
       schedule(soon ? SOON_MS : EVERY_MS);
     },
     hurry: () => schedule(SOON_MS),
     close: async () => {
       due?.cancel();
       await sending;
-      if (changed.size > 0) await flush();
+      if ([...uses.values()].some(({ changed }) => changed)) await flush();
       due?.cancel();
     },
   };

@@ -7,6 +7,9 @@ type Done = (error?: Error | null) => void;
  * nothing more, and what came over it unread; here only reading tells how it ended, and what was not taken counts as sent.
  */
 export class HearingSocket extends Socket {
+  #done: Done | undefined;
+  #heard: Done = () => undefined;
+
   override _write(chunk: unknown, encoding: BufferEncoding, done: Done): void {
     super["_write"](chunk, encoding, this.#hearing(done));
   }
@@ -15,8 +18,12 @@ export class HearingSocket extends Socket {
     super["_writev"]?.(chunks, this.#hearing(done));
   }
 
+  /** A stream hands in the same function each time. */
   #hearing(done: Done): Done {
-    return (error) => done(isRefused(error) && !this.readableEnded ? null : error);
+    if (done === this.#done) return this.#heard;
+    this.#done = done;
+    this.#heard = (error) => done(isRefused(error) && !this.readableEnded ? null : error);
+    return this.#heard;
   }
 }
 

@@ -39,9 +39,12 @@ export class Link {
   #owesDrain = false;
   #sentNow = 0;
   readonly #outbox: Outbox | undefined;
-  /** What waits for the end of the turn: how many bytes, and where in the outbox's memory. Where the stream holds it, 1. */
+  /** What waits for the end of the turn: how many bytes, and where in the outbox's memory. */
   #waits = 0;
   #waitsAt = 0;
+  /** The same where the outbox has no memory: mostly one message, and what follows it. */
+  #first: string | Buffer | undefined;
+  readonly #others: (string | Buffer)[] = [];
   /** For each write of lent memory, in order: how it is given back. */
   readonly #lent: ((() => void) | undefined)[] = [];
   /**
@@ -110,8 +113,8 @@ export class Link {
         chunk.copy(into, this.#placeFor(chunk.length));
         return true;
       }
-      this.#holdStream();
-      return socket.write(volatile ? Buffer.from(chunk) : chunk);
+      const message = volatile ? Buffer.from(chunk) : chunk;
+      return this.#hold(message) || socket.write(message);
     }
     this.flush();
     if (!volatile) return socket.write(chunk);
@@ -140,24 +143,25 @@ export class Link {
         body?.copy(into, at + latin1.length);
         return true;
       }
-      this.#holdStream();
     } else this.flush();
-    if (body === undefined) return socket.write(latin1, "latin1");
-    const together = Buffer.allocUnsafe(length);
-    together.write(latin1, 0, "latin1");
-    body.copy(together, latin1.length);
-    return socket.write(together);
+    let message: string | Buffer = latin1;
+    if (body !== undefined) {
+      message = Buffer.allocUnsafe(length);
+      message.write(latin1, 0, "latin1");
+      body.copy(message, latin1.length);
+    }
+    return (length <= SMALL_BYTES && this.#hold(message)) || socket.write(message, "latin1");
   }
 
   /** Sends now what waits for the end of the turn. */
   flush(): void {
     const waits = this.#waits;
+    if (this.#first !== undefined) return this.#flushMessages(this.#first);
     if (waits === 0) return;
     this.#waits = 0;
-    const { socket } = this;
     const memory = this.#outbox?.memory;
-    if (memory === undefined) return socket.uncork();
-    if (!socket.writable) return;
+    const { socket } = this;
+    if (memory === undefined || !socket.writable) return;
     const end = this.#waitsAt + waits;
     const sent = this.#sendNow(memory, this.#waitsAt, waits);
     if (sent < waits) socket.write(Buffer.from(memory.subarray(end - waits + sent, end)));
@@ -200,15 +204,31 @@ export class Link {
     return at;
   }
 
-  /** The stream is to send nothing before the end of the turn. */
-  #holdStream(): void {
-    if (this.#outbox === undefined) return;
-    if (this.#outbox.memory !== undefined) return this.flush();
+  /** Lets a message wait for the end of the turn where the outbox has no memory. False where it goes to the stream at once. */
+  #hold(message: string | Buffer): boolean {
+    if (this.#outbox === undefined) return false;
+    if (this.#outbox.memory !== undefined) {
+      this.flush();
+      return false;
+    }
+    if (this.#first !== undefined) return this.#others.push(message) > 0;
     // Behind what the other end has yet to take, it waits in any case.
-    if (this.#waits > 0 || this.socket.writableLength > 0) return;
-    this.#waits = 1;
-    this.socket.cork();
+    if (this.socket.writableLength > 0) return false;
+    this.#first = message;
     this.#outbox.add(this);
+    return true;
+  }
+
+  #flushMessages(first: string | Buffer): void {
+    const { socket } = this;
+    this.#first = undefined;
+    const others = this.#others;
+    if (others.length > 0) socket.cork();
+    if (socket.writable) socket.write(first, "latin1");
+    if (others.length === 0) return;
+    for (const other of others) if (socket.writable) socket.write(other, "latin1");
+    others.length = 0;
+    socket.uncork();
   }
 
   /** How many bytes the system took at once. */
