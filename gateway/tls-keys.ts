@@ -1,7 +1,7 @@
 import { createPrivateKey, X509Certificate } from "node:crypto";
 import { readFileSync, watch } from "node:fs";
 import { dirname } from "node:path";
-import type { Server } from "node:tls";
+import { createSecureContext, type Server } from "node:tls";
 import type { Clock } from "../clock.ts";
 import { Fault } from "../fault.ts";
 import type { Log } from "../log.ts";
@@ -102,6 +102,8 @@ function readPair(files: Pair): Pair {
   if (!certificate.checkPrivateKey(secret)) {
     throw new Fault("SETTINGS_INVALID", `The key in ${files.key} is not that of the certificate in ${files.cert}.`);
   }
+  // Chains are looked at, and keys too short for anybody's trust refused, only where a server takes them.
+  parsed(() => createSecureContext({ cert, key }), files.cert, "a certificate, with its chain, that TLS can use today");
   return { cert, key };
 }
 

@@ -10,7 +10,7 @@ import type { Log } from "../../log.ts";
 import { openLog } from "../../log.ts";
 import { FORWARDERS } from "../../gateway/forward/engine.ts";
 import { openTlsKeys, type TlsKeys } from "../../gateway/tls-keys.ts";
-import { makeCertificate, type Certificate } from "../fixtures/certificates.ts";
+import { makeCertificate, SHORT, type Certificate } from "../fixtures/certificates.ts";
 import { stillClock } from "../fixtures/still-clock.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
 import { bodyOf, echoHead, ID, openContainer, openStand, PATH, until } from "./stand.ts";
@@ -19,6 +19,8 @@ const SILENT = openLog({ level: "silent", name: "test" });
 const made = tempFolder(t);
 const FIRST = makeCertificate(made, "first");
 const SECOND = makeCertificate(made, "second");
+const WEAK = makeCertificate(made, "weak", SHORT);
+const BROKEN_CHAIN = { cert: `${SECOND.cert}-----BEGIN CERTIFICATE-----\naGVsbG8=\n-----END CERTIFICATE-----\n`, key: SECOND.key };
 
 type Files = { cert: string; key: string };
 
@@ -114,6 +116,45 @@ t.test("a pair of which only half is written yet is passed over; once it is whol
   keys.reload();
   t.equal(changes, 1, "the same files are no change");
 });
+
+for (const forwarder of FORWARDERS) {
+  t.test(`${forwarder}: who connected and says nothing does not keep a draining edge from its end`, async (t) => {
+    const stand = await openStand(t, { tls: keysOf(t, filesIn(t, FIRST)), forwarder });
+    const silent = connectPlainly(stand.port, "127.0.0.1");
+    const late = connectPlainly(stand.port, "127.0.0.1");
+    await Promise.all([once(silent, "connect"), once(late, "connect")]);
+    // Who comes after them is accepted after them.
+    await shownBy(stand.port);
+    const LONG_MS = 60_000;
+    const drained = stand.gateway.drain(LONG_MS).then(() => "drained");
+    const ends = Promise.all([silent, late].map((socket) => once(socket.resume(), "close")));
+    const agreed = connect({ socket: late, servername: "localhost", rejectUnauthorized: false });
+    await once(agreed, "secureConnect");
+    t.equal(await Promise.race([drained, new Promise((resolve) => setTimeout(resolve, LONG_MS / 6, "waited for").unref())]), "drained");
+    await ends;
+  });
+}
+
+for (const [what, pair] of [
+  ["a chain that is broken", BROKEN_CHAIN],
+  ["a key that is too short", WEAK],
+] as const) {
+  t.test(`${what} is not taken, and the edge goes on with what it has`, async (t) => {
+    const files = filesIn(t, FIRST);
+    const warned: string[] = [];
+    const keys = keysOf(t, files, { ...SILENT, warn: (fields) => void ("err" in fields && warned.push(String(fields.err))) });
+    const stand = await openStand(t, { tls: keys });
+    files.write(pair);
+    await until("it to be noticed", () => warned.length > 0);
+    keys.reload();
+    t.match(warned[0], /edge\.crt is not a certificate, with its chain, that TLS can use today/);
+    t.equal(await shownBy(stand.port), "first");
+    t.throws(() => openTlsKeys({ files, clock: systemClock(), log: SILENT }), { code: "SETTINGS_INVALID" });
+    files.write(SECOND);
+    await until("a good pair to be taken", () => keys.current().cert === SECOND.cert);
+    t.equal(await shownBy(stand.port), "second");
+  });
+}
 
 t.test("a folder that a link leads to, and that is exchanged as a whole, is followed", async (t) => {
   const folder = tempFolder(t);

@@ -22,8 +22,8 @@ type State = "head" | "body" | "wait" | "drop" | "closing" | "upgraded";
 const KEPT_BYTES = 65_536;
 /** How much may wait to be taken by a client before its next request is read. */
 const MOST_BACKLOG = 262_144;
-/** A client that keeps its connection is given this long to use it once more, when the gateway is about to end. */
-const DRAIN_IDLE_MS = 1_000;
+/** A client that keeps its connection, or has just opened one, is given this long to use it once more, when the gateway is about to end. */
+export const DRAIN_IDLE_MS = 1_000;
 const NEVER = Number.POSITIVE_INFINITY;
 
 const LEFT = new Error("the client left");
@@ -63,7 +63,7 @@ export class ClientSide implements LinkUser, Ticking {
     this.tls = "encrypted" in socket;
     this.lastByteAt = parts.ticker.now;
     // The first head has to come as one does that has begun.
-    this.#deadline = parts.ticker.now + parts.limits.headersTimeoutMs;
+    this.#deadline = parts.ticker.now + (parts.draining.begun ? DRAIN_IDLE_MS : parts.limits.headersTimeoutMs);
     link.user = this;
     link.resume();
   }

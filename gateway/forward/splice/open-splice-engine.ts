@@ -6,7 +6,7 @@ import { Draining } from "../draining.ts";
 import type { Engine, EngineParts } from "../engine.ts";
 import type { Link } from "../link.ts";
 import { openLinks } from "../reads.ts";
-import { ClientSide } from "./client-side.ts";
+import { ClientSide, DRAIN_IDLE_MS } from "./client-side.ts";
 import type { SpliceParts } from "./parts.ts";
 import { openPool } from "./pool.ts";
 import { openTicker } from "./ticker.ts";
@@ -98,8 +98,10 @@ export function openSpliceEngine({ decide, refusal = apiAnswer, limits, reads, t
       if (server.listening) server.close();
       draining.begin();
       for (const side of clients) side.drain();
+      const cancel = clock.after(DRAIN_IDLE_MS, handshakes.destroy);
       const enough = new AbortController();
       await Promise.race([allGone().then(() => enough.abort()), clock.sleep(ms, enough.signal).catch(() => undefined)]);
+      cancel();
       await close();
     },
     close,
