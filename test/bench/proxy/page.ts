@@ -27,7 +27,7 @@ export function figuresPage(results: Results, workloads: readonly Workload[], op
     "",
     `- Machine: ${cpus().length} cores of ${cpus()[0]?.model.trim()}, ${Math.round(totalmem() / 2 ** 30)} GiB; load before the run ${load.toFixed(1)}; processor time comes in ticks of 10 ms`,
     `- Versions: ${versions().join(", ")}`,
-    `- ${options.passes > 1 ? `Medians of ${options.passes} interleaved passes` : "One pass"} of ${options.seconds} s; long bodies have ${options.streamMb} MiB`,
+    `- ${options.passes > 1 ? `Medians of ${options.passes} interleaved passes` : "One pass"} of ${options.seconds} s; long bodies have ${options.streamMb} MiB; of memory the most that any pass came to`,
     "- Access log and metrics are off everywhere: berth has neither yet",
     ...[...results.left].map(([name, why]) => `- Left out: ${name}: ${why.split("\n")[0]}`),
     "",
@@ -99,7 +99,8 @@ function idleSection({ idle }: Results): string[] {
   return [
     "### idle: KiB of memory per open and silent connection",
     "",
-    "Each connection has had one answer. A WebSocket has its connection to the container besides.",
+    "Each connection has had one answer. A WebSocket has its connection to the container besides. The process has worked for a second before,",
+    "and what that freed is used again: of few connections one sees less than they cost, or nothing.",
     "",
     ...table(
       ["", "process MB", ...IDLE_ROWS],
