@@ -43,7 +43,7 @@ export type Lease = {
   /** The target refused the connection before any byte was sent: asks once for a better one, or rejects with the `Fault`. */
   lost(target: Target): Promise<Target>;
   /**
-   * Calls `act` once it is known that nobody is at the target any more, until the returned function is called: an address that
+   * Calls `act` once it is known that nobody is at the target any more, at once where that is so already, until the returned function is called: an address that
    * nobody holds refuses no connection, it only never accepts one.
    */
   whenGone(target: Target, act: () => void): () => void;

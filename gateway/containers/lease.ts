@@ -86,9 +86,13 @@ class OpenLease implements ContainerLease {
 
   whenGone(target: Target, act: () => void): () => void {
     const dialled = keyOfTarget(target);
-    return this.#parts.directory.watch(this.#claim.view.id, (now) => {
+    const { directory } = this.#parts;
+    const { view, caller } = this.#claim;
+    const look = (now: ContainerView | undefined) => {
       if (now === undefined || isElsewhere(now, dialled)) act();
-    });
+    };
+    look(directory.known(view.id, caller));
+    return directory.watch(view.id, look);
   }
 
   bytes(): void {

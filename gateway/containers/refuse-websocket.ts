@@ -4,7 +4,7 @@ import type { UpgradeAsked } from "../forward/ask-upgrade.ts";
 import type { Link } from "../forward/link.ts";
 import { linger } from "../forward/linger.ts";
 import { sendRawAnswer } from "../forward/send-answer.ts";
-import { apiAnswer } from "./answers.ts";
+import { containerAnswer } from "./answers.ts";
 import { closeReason } from "./close-codes.ts";
 import { closeFrame } from "./frames.ts";
 import { acceptUpgrade, isHandshake } from "./handshake.ts";
@@ -24,10 +24,13 @@ export function refuseWebSocket(parts: { clock: Clock; limits: { lingerMs: numbe
   if (isHandshake(asked)) {
     acceptUpgrade(asked, client);
     client.send(closeFrame(code, closeReason(reason)));
-  } else sendRawAnswer(client.socket, apiAnswer(notAHandshake()));
+    client.flush();
+  } else {
+    client.flush();
+    sendRawAnswer(client.socket, containerAnswer(notAHandshake()));
+  }
   // The client's own close must be read.
   client.resume();
-  client.flush();
   linger(client.socket, parts.clock, parts.limits.lingerMs);
   return closed;
 }

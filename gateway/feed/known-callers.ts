@@ -52,39 +52,38 @@ export function knownCallers({ ask, clock }: KnownCallersParts): KnownCallers {
   let cancelSweep: (() => void) | undefined;
 
   const learn = async (token: string, key: string): Promise<Caller | undefined> => {
-    const asked = signOuts;
+    const asked = { signOuts, at: clock.monotonic() };
     try {
       const [answer] = await ask([token]);
       return take(token, key, answer, asked);
     } catch (error) {
       const before = error instanceof Fault && error.code === "CONTROL_AWAY" ? earlier.get<Caller>(key) : undefined;
       if (before === undefined) throw error;
-      count(before, ASK_AGAIN_MS);
+      count(before, clock.monotonic(), ASK_AGAIN_MS);
       return before;
     } finally {
       asking.delete(key);
     }
   };
 
-  /** `asked`: what `signOuts` was when control was asked. An answer may be older than the news of a sign-out that overtook it. */
-  const take = (token: string, key: string, answer: WhoAnswer | undefined, asked: number): Caller | undefined => {
+  /** `asked`: when, and after how many sign-outs. An answer may be older than the news of a sign-out that overtook it. */
+  const take = (token: string, key: string, answer: WhoAnswer | undefined, asked: { signOuts: number; at: number }): Caller | undefined => {
     const caller = answer === undefined ? undefined : { ...answer, token };
     if (caller === undefined) {
       valid.delete(token);
       earlier.del(key);
       remember(unknown, key, true);
-    } else if (asked === signOuts) {
-      count(caller, VALID_MS);
+    } else if (asked.signOuts === signOuts) {
+      count(caller, asked.at, VALID_MS);
       remember(earlier, key, caller);
     }
     return caller;
   };
 
-  const count = (caller: Caller, ms: number) => {
+  const count = (caller: Caller, from: number, ms: number) => {
     if (closed) return;
     if (valid.size >= MOST_CALLERS) valid.clear();
-    const now = clock.monotonic();
-    valid.set(caller.token, { caller, renewAt: now + ms / 2, until: now + ms, used: false });
+    valid.set(caller.token, { caller, renewAt: from + ms / 2, until: from + ms, used: false });
     cancelSweep ??= clock.after(SWEEP_MS, sweep);
   };
 
@@ -102,9 +101,10 @@ export function knownCallers({ ask, clock }: KnownCallersParts): KnownCallers {
   const renew = async (tokens: readonly string[]) => {
     renewing = true;
     try {
-      for (let at = 0; at < tokens.length && !closed; at += MOST_RENEWED) {
+      for (let at = 0; at < tokens.length; at += MOST_RENEWED) {
+        if (closed) return;
         const some = tokens.slice(at, at + MOST_RENEWED);
-        const asked = signOuts;
+        const asked = { signOuts, at: clock.monotonic() };
         const answers = await ask(some);
         for (const [index, token] of some.entries()) take(token, digest(token), answers[index], asked);
       }

@@ -26,12 +26,11 @@ const SMALL_BYTES = 65_536;
 const LARGE_BYTES = 524_288;
 /** Reads that fill the small buffer, before a body counts as long: new memory costs more than reading a short one in pieces. */
 const LONG_AFTER = 4;
-/** One is read into while the bytes of the other leave. */
-const MOST_SPARE = 1;
+const MOST_SPARE = 16;
 
 export function openLinks(reads: Reads): OpenLinks {
-  const small = Buffer.allocUnsafeSlow(SMALL_BYTES);
-  const into = (link: Link, options: object) => ({ ...options, onread: intoBuffers(link, small) });
+  const memory = { small: Buffer.allocUnsafeSlow(SMALL_BYTES), large: new LargeBuffers() };
+  const into = (link: Link, options: object) => ({ ...options, onread: intoBuffers(link, memory) });
   const outbox = new Outbox({ pastStreams: reads === "buffers" });
   // Node hands out what it decrypts by events only, and sends what it encrypts by its streams.
   const secured = new Outbox({ pastStreams: false });
@@ -49,18 +48,16 @@ export function openLinks(reads: Reads): OpenLinks {
   };
 }
 
-function intoBuffers(link: Link, small: Buffer): { buffer: () => Uint8Array; callback: (bytes: number) => boolean } {
+function intoBuffers(link: Link, { small, large }: Memory): { buffer: () => Uint8Array; callback: (bytes: number) => boolean } {
   let current = small;
   let next: Buffer | undefined = small;
-  /** Reads in a row that filled it. */
+  /** Reads in a row that filled the small one. */
   let full = 0;
-  /** Large buffers of this link's own that nobody reads into at the moment. */
-  const spare: Buffer[] = [];
-  const large = () => spare.pop() ?? Buffer.allocUnsafeSlow(LARGE_BYTES);
   const lend = () => {
+    link.lend = undefined;
     const lent = current;
-    next = large();
-    return () => void (spare.length < MOST_SPARE && spare.push(lent));
+    next = large.take();
+    return () => large.giveBack(lent);
   };
   return {
     // Asked before the first read and after each; only a change is of interest.
@@ -77,16 +74,32 @@ function intoBuffers(link: Link, small: Buffer): { buffer: () => Uint8Array; cal
       link.lend = undefined;
       if (current === small) {
         full = bytes === SMALL_BYTES ? full + 1 : 0;
-        if (full === LONG_AFTER) next = large();
-      } else if (bytes < SMALL_BYTES / 4) {
-        // The long body is over: an idle link owns no memory.
+        if (full >= LONG_AFTER) next = large.take();
+      } else if (bytes < LARGE_BYTES) {
+        // The long body may be over, and an idle link owns no memory; where it is not, one full read leads back.
+        large.giveBack(next ?? current);
         next = small;
-        full = 0;
-        spare.length = 0;
+        full = LONG_AFTER - 1;
       }
       return true;
     },
   };
+}
+
+/** What links read into. */
+type Memory = { small: Buffer; large: LargeBuffers };
+
+/** The large buffers of all links that nobody reads into at the moment. */
+class LargeBuffers {
+  readonly #spare: Buffer[] = [];
+
+  take(): Buffer {
+    return this.#spare.pop() ?? Buffer.allocUnsafeSlow(LARGE_BYTES);
+  }
+
+  giveBack(buffer: Buffer): void {
+    if (this.#spare.length < MOST_SPARE) this.#spare.push(buffer);
+  }
 }
 
 /**

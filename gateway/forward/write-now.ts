@@ -19,6 +19,20 @@ export function writeNow(socket: Socket, bytes: Buffer, from: number, length: nu
   }
 }
 
+/** Whether the other end is known to be gone: what reading would tell, of a connection that is not read. */
+export function isBroken(socket: Socket): boolean {
+  const number = numberOf(socket);
+  if (number === undefined || number < 0 || socket.connecting) return false;
+  try {
+    writeSync(number, NOTHING);
+    return false;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code !== "EAGAIN";
+  }
+}
+
+const NOTHING = Buffer.alloc(0);
+
 function numberOf(socket: Socket): number | undefined {
   return (socket as unknown as { _handle: { fd?: number } | null })["_handle"]?.fd;
 }

@@ -94,6 +94,17 @@ t.test("no answer counts for longer than ten seconds, however often the token is
   t.ok(seconds <= 9, `${seconds} s`);
 });
 
+t.test("of an answer that was long on its way, that time counts, too", async (t) => {
+  const late = Promise.withResolvers<WhoAnswer>();
+  const { callers, clock } = callersOf(t, [late.promise, ...Array.from({ length: 20 }, () => AWAY)]);
+  const first = callers.who("token", NEVER);
+  await clock.advance(4_900);
+  late.resolve(ADA);
+  t.ok(await first);
+  await clock.advance(4_500);
+  t.notOk(callers.known("token"));
+});
+
 t.test("a sign-out that overtakes the answer to many is not overlooked", async (t) => {
   const late = Promise.withResolvers<WhoAnswer>();
   const { callers, clock, asked } = callersOf(t, [ADA, late.promise]);

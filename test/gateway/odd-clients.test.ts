@@ -139,4 +139,66 @@ for (const reads of READS) {
     }
     t.same([...counts], [["413", 60]]);
   });
+
+  t.test(`${reads}: a connection serves on, whatever became of a request whose end had to wait`, async (t) => {
+    const stand = await openStand(t, { reads });
+    const { address } = await openContainer(t, (_, response) => void response.end("next"));
+    stand.set(ID, { kind: "coming" });
+    const client = await openClient(stand.port);
+    t.teardown(() => client.destroy());
+    let came = "";
+    client.setEncoding("latin1").on("data", (text: string) => (came += text));
+    const LONG = 100_000;
+    client.write(`POST ${PATH}/ HTTP/1.1\r\nHost: stand.example\r\nAuthorization: token\r\nContent-Length: ${LONG}\r\n\r\n`);
+    client.write(Buffer.alloc(LONG));
+    await until("it is held", () => stand.uses.get(ID)?.open === 1);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    stand.set(ID, { kind: "stopped", fault: { code: "CONTAINER_STOPPED", message: "stopped" } });
+    await until("it is answered", () => came.includes("CONTAINER_STOPPED") || came.includes("stopped"));
+    stand.set(ID, { kind: "awake", address });
+    client.write(ask("/"));
+    await until("the next one is, too", () => came.endsWith("next"));
+  });
+
+  t.test(`${reads}: who left is noticed over a long path too, on which the news takes its time`, async (t) => {
+    const stand = await openStand(t, { reads });
+    let closed = false;
+    const address = await openRawContainer(t, (socket) => void socket.resume().once("end", () => (closed = true)));
+    stand.set(ID, { kind: "awake", address });
+    const client = await openClient(stand.port);
+    const ROUND_TRIP_MS = 120;
+    // The system of one that left answers what is sent to it with a reset.
+    client.once("data", () => setTimeout(() => client.resetAndDestroy(), ROUND_TRIP_MS));
+    client.end(ask("/"));
+    await until("the container's request is cancelled", () => closed);
+    await until("and counts no more", () => stand.uses.get(ID)?.open === 0);
+  });
+
+  t.test(`${reads}: who breaks off is noticed while nobody takes what it sends`, async (t) => {
+    const stand = await openStand(t, { reads });
+    const address = await openRawContainer(t, (socket) => void socket.pause());
+    for (const standing of [{ kind: "awake", address }, { kind: "coming" }] as const) {
+      stand.set(ID, standing);
+      const client = await openClient(stand.port);
+      client.on("error", () => undefined);
+      client.write(`POST ${PATH}/ HTTP/1.1\r\nHost: stand.example\r\nAuthorization: token\r\nContent-Length: 50000000\r\n\r\n`);
+      client.write(Buffer.alloc(20_000_000));
+      let before = -1;
+      do {
+        before = client.bytesWritten - client.writableLength;
+        await new Promise((resolve) => setTimeout(resolve, 100));
+      } while (client.bytesWritten - client.writableLength > before);
+      t.equal(stand.uses.get(ID)?.open, 1, standing.kind);
+      client.resetAndDestroy();
+      await until("it counts no more", () => stand.uses.get(ID)?.open === 0);
+    }
+  });
+
+  t.test(`${reads}: what is wrong within a body is told as a container's callers know it`, async (t) => {
+    const stand = await openStand(t, { reads });
+    const address = await openRawContainer(t, (socket) => void socket.resume());
+    stand.set(ID, { kind: "awake", address });
+    const head = `POST ${PATH}/ HTTP/1.1\r\nHost: stand.example\r\nAuthorization: token\r\nTransfer-Encoding: chunked\r\n\r\n`;
+    t.match(await exchange(stand.port, `${head}zz\r\n`), /^HTTP\/1\.1 400 [^]*\{"datagrok-error"/);
+  });
 }

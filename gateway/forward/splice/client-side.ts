@@ -1,6 +1,7 @@
 import type { Answer, Peer } from "../../decision.ts";
 import { MessageRefused, type RequestReader } from "../../http1/open-http1.ts";
 import type { Link, LinkUser } from "../link.ts";
+import { isBroken } from "../write-now.ts";
 import { answerBytes, refusalFault } from "./answer-bytes.ts";
 import { Exchange } from "./exchange.ts";
 import { probeHalfOpen } from "./half-open.ts";
@@ -119,6 +120,8 @@ export class ClientSide implements LinkUser, Ticking {
 
   tick(now: number): void {
     if (now >= this.#deadline) return this.#late();
+    // Who is not read for a while, since nobody takes what it sends, is not heard to leave.
+    if (this.#exchange !== undefined && this.link.paused && isBroken(this.link.socket)) return this.link.destroy();
     this.#exchange?.tick(now);
   }
 
@@ -162,6 +165,8 @@ export class ClientSide implements LinkUser, Ticking {
     }
     if (closing) return this.#close();
     this.#toHead();
+    // It may have waited for its container to take the end of a request, which nobody will take now.
+    if (this.#keptBytes === 0 && this.link.paused) this.link.resume();
     if (this.#keptBytes === 0 || this.#taking || this.link.backlog > MOST_BACKLOG) return;
     this.#takeKept();
   }
@@ -311,7 +316,8 @@ export class ClientSide implements LinkUser, Ticking {
     exchange?.abandon();
     if (exchange?.answering === true) return this.cut();
     this.#state = "wait";
-    this.answer(this.parts.refusal(refusalFault(refused.status, refused.message)), true);
+    const fault = refusalFault(refused.status, refused.message);
+    this.answer(exchange?.forward?.answerTo(fault) ?? this.parts.refusal(fault), true);
   }
 
   /** A time limit of the connection's own has passed. */

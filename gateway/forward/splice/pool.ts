@@ -16,8 +16,8 @@ export type Pool = {
 /** More of one container than this are not worth keeping: so many exchanges at once are rare. */
 const MOST_OF_ONE = 256;
 
-/** Those of one address; empty while all of them are in use, gone once none is left. */
-export type Shelf = { readonly key: string; readonly sides: ContainerSide[]; unwatch(): void };
+/** Those of one address; empty while all of them are in use, dropped once none is left. `gone`: nobody is there any more. */
+export type Shelf = { readonly key: string; readonly sides: ContainerSide[]; gone: boolean; unwatch(): void };
 
 export function openPool(parts: { ticker: Ticker; idleMs: number }): Pool {
   const { ticker, idleMs } = parts;
@@ -27,8 +27,9 @@ export function openPool(parts: { ticker: Ticker; idleMs: number }): Pool {
 
   const shelfOf = (target: Target): Shelf | undefined => known.get(target) ?? shelves.get(keyOfTarget(target));
   const openShelf = (target: Target, lease: Pick<Lease, "whenGone">): Shelf => {
-    const shelf: Shelf = { key: keyOfTarget(target), sides: [], unwatch: () => undefined };
+    const shelf: Shelf = { key: keyOfTarget(target), sides: [], gone: false, unwatch: () => undefined };
     shelf.unwatch = lease.whenGone(target, () => {
+      shelf.gone = true;
       for (const idle of shelf.sides) idle.destroy();
     });
     shelves.set(shelf.key, shelf);
@@ -62,6 +63,11 @@ export function openPool(parts: { ticker: Ticker; idleMs: number }): Pool {
       const shelf = kept !== undefined && shelves.get(kept.key) === kept ? kept : (shelves.get(keyOfTarget(target)) ?? openShelf(target, lease));
       if (shelf !== kept || side.shelf !== shelf) known.set(target, shelf);
       if (shelf.sides.length >= MOST_OF_ONE) return side.destroy();
+      if (shelf.gone) {
+        side.destroy();
+        if (shelf.sides.length === 0) drop(shelf);
+        return;
+      }
       side.reused = true;
       side.connectMs = 0;
       side.idleSince = ticker.now;

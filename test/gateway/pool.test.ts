@@ -1,0 +1,72 @@
+import type { Socket } from "node:net";
+import t, { type Test } from "tap";
+import { exchange, get, ID, openRawContainer, openStand, PATH, until, type Address } from "./stand.ts";
+
+const OK = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+const STOPPED = { kind: "stopped", fault: { code: "CONTAINER_STOPPED", message: "stopped" } } as const;
+
+/** A container whose connections are counted; `answer` says what becomes of each request. */
+async function openCounted(t: Test, answer: (socket: Socket) => void): Promise<{ address: Address; open: Set<Socket>; most: () => number }> {
+  const open = new Set<Socket>();
+  let most = 0;
+  const address = await openRawContainer(t, (socket) => {
+    open.add(socket);
+    most = Math.max(most, open.size);
+    socket.on("data", () => answer(socket)).once("close", () => open.delete(socket));
+  });
+  return { address, open, most: () => most };
+}
+
+t.test("a connection that is kept goes with its container", async (t) => {
+  const stand = await openStand(t, { limits: { upstreamIdleMs: 60_000 } });
+  const { address, open } = await openCounted(t, (socket) => socket.write(OK));
+  stand.set(ID, { kind: "awake", address });
+  await exchange(stand.port, get(PATH));
+  await exchange(stand.port, get(PATH));
+  t.equal(open.size, 1, "it is used again, and kept");
+  stand.set(ID, STOPPED);
+  await until("it is closed", () => open.size === 0);
+});
+
+t.test("one on which the last answer came after its container was stopped is not kept", async (t) => {
+  const stand = await openStand(t, { limits: { upstreamIdleMs: 60_000 } });
+  let answer = () => {};
+  const { address, open } = await openCounted(t, (socket) => (answer = () => socket.write(OK)));
+  stand.set(ID, { kind: "awake", address });
+  const came = exchange(stand.port, get(PATH));
+  await until("it is asked", () => open.size === 1);
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  stand.set(ID, STOPPED);
+  answer();
+  t.match(await came, /^HTTP\/1\.1 200 /);
+  await until("it is closed", () => open.size === 0);
+  stand.set(ID, { kind: "awake", address });
+  const again = exchange(stand.port, get(PATH));
+  await until("it is asked anew", () => open.size === 1);
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  answer();
+  t.match(await again, /^HTTP\/1\.1 200 /, "and the container may come back to the same address");
+});
+
+t.test("one that was not used for a while is closed, before its container closes it", async (t) => {
+  const stand = await openStand(t, { limits: { upstreamIdleMs: 200 } });
+  const { address, open } = await openCounted(t, (socket) => socket.write(OK));
+  stand.set(ID, { kind: "awake", address });
+  await exchange(stand.port, get(PATH));
+  t.equal(open.size, 1);
+  await until("it is closed", () => open.size === 0);
+});
+
+t.test("of one container no more are kept than are worth it", async (t) => {
+  const stand = await openStand(t, { limits: { upstreamIdleMs: 60_000 } });
+  const waiting: Socket[] = [];
+  const { address, open, most } = await openCounted(t, (socket) => void waiting.push(socket));
+  stand.set(ID, { kind: "awake", address });
+  const CALLS = 300;
+  const came = Array.from({ length: CALLS }, () => exchange(stand.port, get(PATH)));
+  await until("all of them are there", () => waiting.length === CALLS);
+  for (const socket of waiting) socket.write(OK);
+  await Promise.all(came);
+  t.equal(most(), CALLS);
+  await until("the rest is closed", () => open.size === 256);
+});
