@@ -16,8 +16,8 @@ export type IdentityServer = {
   close(): Promise<void>;
 };
 
-/** Control publishes a key for as long as it counts, and takes out at once one that is revoked. */
-const CONTROL_KEYS: KeyHabits = { freshMs: 60_000, keptMs: 0 };
+/** Control publishes a key for as long as it counts, and takes out at once one that is revoked: with the grace, that counts within a minute. */
+const CONTROL_KEYS: KeyHabits = { freshMs: 50_000, keptMs: 0 };
 /** A Datagrok server publishes an old key for some 15 minutes, and its tokens live 30. */
 const DATAGROK_KEYS: KeyHabits = { freshMs: 10 * 60_000, keptMs: 30 * 60_000 };
 

@@ -41,7 +41,7 @@ export function openVerifyToken({ keys, issuer, audience, clock }: VerifyParts):
 
   const judge = async (token: string, digest: string): Promise<Granted> => {
     // As it was before: a key that goes while this goes on is noticed by the next look.
-    const version = keys.version();
+    const version = await keys.version();
     const expected = trimmed(await issuer());
     const { payload } = await jwtVerify(token, async ({ kid }) => keyOf(await keys.find(kid)), {
       algorithms: ["RS256"],
@@ -67,8 +67,10 @@ export function openVerifyToken({ keys, issuer, audience, clock }: VerifyParts):
       if (!COMPACT.test(token)) throw new Fault("TOKEN_INVALID", "This token lets nobody do more than read; sign in first");
       const digest = hash("sha256", token);
       const found = remembered.get<Remembered>(digest);
-      if (found !== undefined && found.version === keys.version() && clock.now() < found.until) return found.granted;
-      return judge(token, digest);
+      if (found === undefined) return judge(token, digest);
+      const recall = (version: number) => (found.version === version && clock.now() < found.until ? found.granted : judge(token, digest));
+      const version = keys.version();
+      return typeof version === "number" ? recall(version) : version.then(recall);
     },
     close: () => remembered.close(),
   };
