@@ -78,7 +78,6 @@ export class ToRegistry implements Forward {
   again(received: ResponseHead, bodySent: boolean): Instead | Promise<Instead> | undefined {
     if (received.status === 401) return this.#refused(received, bodySent);
     if (received.status === 404 && BEGINS_UPLOAD.test(this.target)) return this.#unknown();
-    if (received.status === 403) return { answer: registryAnswer(refusedFault(this.#asked.ask)) };
     if (bodySent || !this.#asked.followable || !isRedirect(received.status)) return undefined;
     const origin = originOf(this.#asked.from);
     return followed(this.#parts, origin + this.target, received, 0);
