@@ -70,7 +70,9 @@ export class ToRegistry implements Forward {
   }
 
   response(received: ResponseHead): HeaderEdits {
-    this.#asked.onAnswer?.(received);
+    const { authorization, onAnswer } = this.#asked;
+    if (authorization !== undefined && received.status < 400) this.#parts.upstream.accepted?.(authorization);
+    onAnswer?.(received);
     const { remove, add } = locationEdits(this.#asked.from, received);
     return { remove: [...THEIRS, ...remove], add };
   }

@@ -99,6 +99,9 @@ export function challengeUpstream(
         ?.parameters.get("scope");
       return now.tokens.renew(withScopes(scopeOf(ask, place.nameOf), wanted), signal);
     },
+    accepted: (authorization) => {
+      if (way?.kind === "bearer") way.tokens.accepted(authorization);
+    },
     close: async () => {
       probe.close();
       if (way?.kind === "bearer") way.tokens.close();
