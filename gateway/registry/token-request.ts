@@ -18,6 +18,8 @@ const ANONYMOUS = "anonymous";
 /** Shorter ones are not allowed; such a token never expires in truth. */
 const ANONYMOUS_SECONDS = 1_800;
 const TIMEOUT_MS = 60_000;
+/** One scope; the class of a repository, `repository(plugin)`, says nothing of who may. */
+const ONLY_PULLS = /^repository(?:\([^()]*\))?:.+:(?:pull(?:,pull)*)?$/;
 
 /** `/token`, where our challenges lead. Who shows a key is for the identity server to judge; who only reads needs none. */
 export function tokenRequest(parts: TokenParts, asked: Asked, query: string): Decision {
@@ -31,7 +33,7 @@ export function tokenRequest(parts: TokenParts, asked: Asked, query: string): De
 
 function onlyPulls(query: string): boolean {
   const scopes = new URLSearchParams(query).getAll("scope").flatMap((scope) => scope.split(" ").filter(Boolean));
-  return scopes.every((scope) => /^repository:.+:(?:pull)?$/.test(scope));
+  return scopes.every((scope) => ONLY_PULLS.test(scope));
 }
 
 function anonymousToken(clock: Clock): object {

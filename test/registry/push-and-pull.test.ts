@@ -98,6 +98,8 @@ t.test("to read, a token that grants nothing is given to anybody; to push, only 
   t.equal(token, access_token);
   t.ok(expires_in >= 60);
   t.equal((await call("/v2/a/blobs/uploads/", { method: "POST", headers: { authorization: `Bearer ${token}` } })).status, 401);
+  for (const scope of ["repository(plugin):a:pull", "repository:a:pull,pull"]) t.equal((await call(`/token?scope=${scope}`)).status, 200, scope);
+  t.equal((await call("/token?scope=repository(plugin):a:push")).status, 401);
   t.equal((await call("/token?scope=repository:a:pull,push")).status, 401);
   t.equal((await call("/token?scope=repository:a:pull%20repository:b:push")).status, 401);
   t.same(tokens.asked, []);

@@ -81,8 +81,9 @@ end
 local function is_pull_only(scopes)
     for _, text in ipairs(scopes) do
         for scope in text:gmatch("[^ ]+") do
-            local actions = scope:match("^repository:.+:([^:]*)$")
-            if actions ~= "" and actions ~= "pull" then return false end
+            -- The class of a repository, `repository(plugin)`, says nothing of who may.
+            local actions = scope:gsub("^repository%([^()]*%):", "repository:"):match("^repository:.+:([^:]*)$")
+            if not actions or actions ~= "" and (actions .. ","):gsub("pull,", "") ~= "" then return false end
         end
     end
     return true
