@@ -45,13 +45,19 @@ function toIdentity({ identity, edits, service }: TokenParts, asked: Asked, quer
   const { remove, add } = edits(head, peer, tls);
   const more = identity.behind.edits(head, peer);
   const dropped = [...remove, ...more.remove];
-  // A token that is for no registry would be for none: who does not say which one means this.
-  const whole = new URLSearchParams(query).has("service") || head.method === "POST" ? query : `${query}${query === "" ? "?" : "&"}service=${service}`;
-  const forward = new ToIdentity(identity, `/api/docker/token${whole}`, {
+  const forward = new ToIdentity(identity, `/api/docker/token${withService(query, service)}`, {
     remove: [...dropped, "cookie"],
     add: [...add.filter(([name]) => !more.remove.includes(name.toLowerCase())), ...more.add],
   });
   return { kind: "forward", forward, lease: identity.behind.lease };
+}
+
+/** A token that is for no registry would be for none: who does not say which one means this. A form may say another in its body, which counts first. */
+function withService(query: string, service: string): string {
+  const words = new URLSearchParams(query);
+  if ((words.get("service") ?? "") !== "") return query;
+  words.set("service", service);
+  return `?${words.toString()}`;
 }
 
 class ToIdentity implements Forward {
