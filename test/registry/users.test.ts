@@ -5,6 +5,8 @@ import { openDistribution } from "./distribution.ts";
 import { imageFolder } from "./image-folder.ts";
 import { run } from "./run.ts";
 
+const COPY = ["--insecure-policy", "copy", "--dest-tls-verify=false"];
+
 t.test("who is no administrator pushes what is hers, and not what another has published", async (t) => {
   const registry = await openDistribution(t);
   const env = { BERTH_DRIVER: "process", REGISTRY_URL: registry.host, BERTH_REGISTRY_PORT: "0" };
@@ -25,10 +27,7 @@ t.test("who is no administrator pushes what is hers, and not what another has pu
 
   const from = imageFolder(t, Buffer.alloc(100_000, "layer"));
   const push = (repository: string, by = key) =>
-    run("skopeo", [
-      ...["--insecure-policy", "--tmpdir", tempFolder(t), "copy", "--dest-tls-verify=false", "--dest-creds", `any:${by}`],
-      ...[`dir:${from}`, `docker://${base}/${repository}:1`],
-    ]);
+    run("skopeo", ["--tmpdir", tempFolder(t), ...COPY, "--dest-creds", `any:${by}`, `dir:${from}`, `docker://${base}/${repository}:1`]);
   const refused = await push("datagrok/chem-app");
   t.not(refused.code, 0, "another's");
   t.match(refused.output, /access to the resource is denied/);
