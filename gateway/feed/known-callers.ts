@@ -102,7 +102,8 @@ export function knownCallers({ ask, clock }: KnownCallersParts): KnownCallers {
   const renew = async (tokens: readonly string[]) => {
     renewing = true;
     try {
-      for (let at = 0; at < tokens.length && !closed; at += MOST_RENEWED) {
+      for (let at = 0; at < tokens.length; at += MOST_RENEWED) {
+        if (closed) return;
         const some = tokens.slice(at, at + MOST_RENEWED);
         const asked = signOuts;
         const answers = await ask(some);
