@@ -87,9 +87,12 @@ export type DeployCall = Call & {
 export type Driver = {
   readonly name: DriverName;
 
+  /** That `resolve` leaves the image on the engine: it can be had ahead of the start that it is for. */
+  readonly pulls?: true;
+
   /**
    * Turns a reference into something immutable: the registries that are set up first, for names without one, then the engine's own image,
-   * then the engine's registry; a mutable tag is resolved again at each call. With `pull`, the image is on the engine afterwards.
+   * then the engine's registry; a mutable tag is resolved again at each call. With `pulls`, the image is on the engine afterwards.
    * Faults: IMAGE_NOT_FOUND, IMAGE_REFERENCE_INVALID, PULL_DENIED, ENGINE_UNREACHABLE, ENGINE_FAILED.
    */
   resolve(image: ImageSource, call: DeployCall): Promise<ResolvedImage>;

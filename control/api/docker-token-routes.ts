@@ -115,7 +115,7 @@ export function dockerTokenRoutes(app: FastifyInstance, parts: ApiParts, admissi
     (request) => answer(request, request.query, caller(request)).then(({ token }) => token),
   );
 
-  app.post<{ Body: Form }>(
+  app.post<{ Body: Form; Querystring: Pick<Asked, "service"> }>(
     "/docker/token",
     {
       config,
@@ -123,6 +123,7 @@ export function dockerTokenRoutes(app: FastifyInstance, parts: ApiParts, admissi
         tags,
         summary: "The same as OAuth2 clients ask it",
         consumes: ["application/x-www-form-urlencoded"],
+        querystring: { type: "object", properties: { service: { ...ASKED.service, description: "where the form names none" } } },
         body: FORM,
         response: ANSWERS(TOKEN),
       },
@@ -133,7 +134,9 @@ export function dockerTokenRoutes(app: FastifyInstance, parts: ApiParts, admissi
         throw new Fault("GRANT_TYPE_UNSUPPORTED", "Only grant_type=password is known here: there are no refresh tokens. Log out, and log in again.");
       if (password === undefined) throw new Fault("REQUEST_INVALID", "A password is needed, which is a developer key.");
       const user = admission.withKey(request, password, holder);
-      return answer(request, request.body, user).then(({ token, access }) => ({ ...token, scope: writeScopes(access) }));
+      // The registry that passes a form on does not look into it.
+      const service = [request.body.service, request.query.service].find(Boolean) ?? "";
+      return answer(request, { ...request.body, service }, user).then(({ token, access }) => ({ ...token, scope: writeScopes(access) }));
     },
   );
 

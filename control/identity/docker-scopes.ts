@@ -17,12 +17,12 @@ const LONGEST_REPOSITORY = 255;
 
 /**
  * Reads scopes, several to a text or one each. A repository's name may hold a colon, so the type ends at the first and the actions begin after the last.
- * What is no scope is passed over: fewer rights than asked is no error. Faults: REQUEST_INVALID for more than a token can carry.
+ * The class of a type, `repository(plugin)`, is left out: nothing follows from it. What is no scope is passed over: fewer rights than asked is no error. Faults: REQUEST_INVALID for more than a token can carry.
  */
 export function readScopes(texts: readonly string[]): Scope[] {
   const scopes = new Map<string, Scope>();
   for (const text of texts.flatMap((one) => one.split(/\s+/))) {
-    const [, type, name, listed = ""] = /^([^:]+):(.+):([^:]*)$/.exec(text) ?? [];
+    const [, type, name, listed = ""] = /^([^:()]+)(?:\([^:()]*\))?:(.+):([^:]*)$/.exec(text) ?? [];
     if (type === undefined || name === undefined) continue;
     const actions = listed.split(",").filter((action) => action !== "");
     const known = scopes.get(`${type}:${name}`);

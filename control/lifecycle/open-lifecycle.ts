@@ -5,6 +5,7 @@ import { openFlights } from "./flights.ts";
 import { hearEvents } from "./hear-events.ts";
 import { LIFECYCLE_LIMITS, type LifecycleLimits } from "./limits.ts";
 import { clearOrphans, findOrphans, type Orphan, orphansAmong, removeOrphan } from "./orphans.ts";
+import { pullAhead } from "./pull-ahead.ts";
 import { lookAtPushed, type Pushed } from "./pushed.ts";
 import { reconcileContainer } from "./reconcile-container.ts";
 import { reconcileImage } from "./reconcile-image.ts";
@@ -55,6 +56,7 @@ export function openLifecycle(options: LifecycleOptions): Lifecycle {
       const [kind, id = ""] = key.split(":");
       if (kind === "container") return reconcileContainer(rooms, id, signal);
       if (kind === "image") return reconcileImage(rooms, id, signal);
+      if (kind === "ahead") return pullAhead(rooms, id, signal);
       return resync(signal);
     },
     failed: (key, error, retryInMs) => {

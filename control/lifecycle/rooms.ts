@@ -42,3 +42,5 @@ export type Rooms = LifecycleParts & {
 export const SWEEP = "sweep";
 export const containerKey = (id: string): string => `container:${id}`;
 export const imageKey = (id: string): string => `image:${id}`;
+/** The image is to be pulled, and nothing else to be done with it. */
+export const aheadKey = (id: string): string => `ahead:${id}`;

@@ -51,6 +51,7 @@ export function dockerDriver(options: DockerOptions & { clock: Clock; log: Log }
 
   return {
     name: "docker",
+    pulls: true,
     resolve: (image, call) => resolve(engine, image, call, { log, registry: options.registry }),
     deploy: async (spec, call) => {
       await join(call.signal);

@@ -2,7 +2,7 @@ import type { Clock } from "../../clock.ts";
 
 /** A value that another server has: fetched when it is first wanted, and kept while that server is away. */
 export type Fetched<T> = {
-  /** At once where it is known. Rejects with what the last attempt failed with, where it was never had. */
+  /** At once while it is fresh. Rejects with what the last attempt failed with, where it was never had. */
   get(): T | Promise<T>;
   /** Fetches it anew; whoever asks meanwhile shares it. Resolves also where that failed. */
   refresh(): Promise<void>;
@@ -10,8 +10,15 @@ export type Fetched<T> = {
 
 const FIRST_RETRY_MS = 500;
 const LONGEST_RETRY_MS = 30_000;
+/** For so long after it was fresh a value is used on while it is fetched anew, so that who asks often never waits. */
+const GRACE_MS = 10_000;
+/** Who comes after a quiet time waits for what is true now, but not for a server that hangs. */
+const PATIENCE_MS = 2_000;
 
-/** `freshMs`: how long a value counts as fresh; an older one is used on, and fetched anew beside that. Failures are tried again with back-off. */
+/**
+ * `freshMs`: how long a value counts as fresh. One that is older by more than 10 s is used only where fetching it anew fails or takes longer than
+ * 2 s. Failures are tried again with back-off.
+ */
 export function openFetched<T>(parts: {
   fetch(before: T | undefined): Promise<T>;
   freshMs: number;
@@ -24,6 +31,8 @@ export function openFetched<T>(parts: {
   let nextTryAt = -Infinity;
   let delay = FIRST_RETRY_MS;
   let flight: Promise<void> | undefined;
+  /** Of the flight: all who wait for it do so together, from the first of them on. */
+  let patience: { until: number; over: Promise<void> } | undefined;
 
   const attempt = async () => {
     try {
@@ -37,6 +46,7 @@ export function openFetched<T>(parts: {
       onFailure(error);
     } finally {
       flight = undefined;
+      patience = undefined;
     }
   };
   const refresh = () => (flight ??= attempt());
@@ -46,12 +56,22 @@ export function openFetched<T>(parts: {
     return value.is;
   };
 
+  const waitFor = (under: Promise<void>) => {
+    const landed = new AbortController();
+    const late = clock.sleep(PATIENCE_MS, landed.signal).catch(() => undefined);
+    return Promise.race([late, under.finally(() => landed.abort())]);
+  };
+
   return {
     get: () => {
       if (value === undefined) return first();
       const now = clock.monotonic();
-      if (now - value.at >= freshMs && now >= nextTryAt) void refresh();
-      return value.is;
+      const tooOldMs = now - value.at - freshMs;
+      if (tooOldMs >= 0 && now >= nextTryAt) void refresh();
+      if (tooOldMs < GRACE_MS || flight === undefined) return value.is;
+      patience ??= { until: now + PATIENCE_MS, over: waitFor(flight) };
+      const known = value.is;
+      return now < patience.until ? patience.over.then(() => value?.is ?? known) : known;
     },
     refresh,
   };

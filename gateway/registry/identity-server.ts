@@ -13,20 +13,20 @@ export type IdentityServer = {
   get(path: string): Promise<string>;
   /** How it treats the keys that it publishes. */
   keys: KeyHabits;
+  /** Its keys come over its own socket and sign nothing but its own tokens: which of its addresses those name as their issuer says nothing more. */
+  anyIssuer: boolean;
   close(): Promise<void>;
 };
 
-/** Control publishes a key for as long as it counts, and takes out at once one that is revoked. */
-const CONTROL_KEYS: KeyHabits = { freshMs: 60_000, keptMs: 0 };
+/** Control publishes a key for as long as it counts, and takes out at once one that is revoked: with the grace, that counts within a minute. */
+const CONTROL_KEYS: KeyHabits = { freshMs: 50_000, keptMs: 0 };
 /** A Datagrok server publishes an old key for some 15 minutes, and its tokens live 30. */
 const DATAGROK_KEYS: KeyHabits = { freshMs: 10 * 60_000, keptMs: 30 * 60_000 };
 
-/**
- * What control is asked as over its own socket. Where no public address is set, tokens bear this name as their issuer, whatever address a
- * client has used; so must what is asked for them.
- */
+/** What control is asked as over its own socket. Where no public address is set, tokens bear this name as their issuer, whatever address a client has used. */
 const CONTROL_HOST = "berth";
-const SAID_BY_PROXIES = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-real-ip", "forwarded"];
+/** The address at which a client sees the proxy: a server that makes its own out of it would name another issuer than when it is asked who it is. */
+const SEEN_BY_CLIENT = ["x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", "forwarded"];
 const TIMEOUT_MS = 10_000;
 const LONGEST_ANSWER = 1_048_576;
 
@@ -34,19 +34,23 @@ export function controlIdentity(socketPath: string, trusted: TrustedProxies): Id
   const behind = controlBehind(socketPath, trusted);
   const edits = (head: Head, peer: Peer): HeaderEdits => {
     const { remove, add } = behind.edits(head, peer);
-    return { remove: [...remove, ...SAID_BY_PROXIES, "host"], add: [...add, ["Host", CONTROL_HOST]] };
+    return { remove: [...remove, ...SEEN_BY_CLIENT, "x-forwarded-for", "x-real-ip", "host"], add: [...add, ["Host", CONTROL_HOST]] };
   };
   const agent = new Agent({ connect: { socketPath }, headersTimeout: TIMEOUT_MS, bodyTimeout: TIMEOUT_MS });
-  return { behind: { ...behind, edits }, keys: CONTROL_KEYS, ...asking(agent, `http://${CONTROL_HOST}`, "The control plane") };
+  return { behind: { ...behind, edits }, keys: CONTROL_KEYS, anyIssuer: true, ...asking(agent, `http://${CONTROL_HOST}`, "The control plane") };
 }
 
 /** `url` is its API, with `/api`. */
 export function datagrokIdentity(url: string): IdentityServer {
   const behind = datagrokBehind({ url, keepHost: false });
+  const edits = (head: Head, peer: Peer): HeaderEdits => {
+    const { remove, add } = behind.edits(head, peer);
+    return { remove: [...remove, ...SEEN_BY_CLIENT], add };
+  };
   const agent = new Agent({ connect: { timeout: TIMEOUT_MS }, headersTimeout: TIMEOUT_MS, bodyTimeout: TIMEOUT_MS });
   const { origin } = new URL(url);
   const { get, close } = asking(agent, origin, "The Datagrok server");
-  return { behind, keys: DATAGROK_KEYS, get: (path) => get(behind.pathOf(path)), close };
+  return { behind: { ...behind, edits }, keys: DATAGROK_KEYS, anyIssuer: false, get: (path) => get(behind.pathOf(path)), close };
 }
 
 function asking(dispatcher: Agent, origin: string, name: string): Pick<IdentityServer, "get" | "close"> {

@@ -7,8 +7,8 @@ import type { Keys } from "./read-keys.ts";
 export type KeySet = {
   /** The key with this id; of a set whose only key has none, that one. Undefined: nobody's. Rejects where no keys were ever had. */
   find(kid: string | undefined): Promise<KeyObject | undefined>;
-  /** Another one after any change: what was verified before counts no more. Has stale keys looked at anew. */
-  version(): number;
+  /** Another one after any change: what was verified before counts no more. At once while the keys are fresh; else they are looked at anew first. */
+  version(): number | Promise<number>;
 };
 
 /** An id that nobody knows may be a new key's, or an invented one: so often they are looked at again. */
@@ -55,8 +55,9 @@ export function openKeySet(parts: KeyHabits & { fetch(): Promise<Keys>; clock: C
     version: () => {
       // Also where every token is remembered, somebody has to look now and then whether its key still counts.
       const kept = published.get();
-      if (kept instanceof Promise) kept.catch(() => undefined);
-      return version;
+      if (!(kept instanceof Promise)) return version;
+      const current = () => version;
+      return kept.then(current, current);
     },
     find: async (kid) => {
       const found = keyIn(await published.get(), kid);

@@ -13,8 +13,8 @@ const RETRY_MS = 10_000;
 
 /** Verification with the keys and the issuer that the identity server has; neither is asked for before the first token comes. */
 export function openVerification(parts: {
-  identity: Pick<IdentityServer, "get" | "keys">;
-  /** Where unset, it is the identity server's own `webRoot`. */
+  identity: Pick<IdentityServer, "get" | "keys" | "anyIssuer">;
+  /** Where unset, it is the identity server's own `webRoot`, or any where that has no other tokens. */
   issuer: string | undefined;
   audience: string;
   clock: Clock;
@@ -40,8 +40,8 @@ export function openVerification(parts: {
     clock,
     onFailure: (err) => log.warn({ err }, "Who signs tokens cannot be asked; DATAGROK_ISSUER says it without"),
   });
-  const { issuer = webRoot.get } = parts;
-  return openVerifyToken({ keys, issuer: typeof issuer === "string" ? () => issuer : issuer, audience, clock });
+  const { issuer } = parts;
+  return openVerifyToken({ keys, issuer: issuer !== undefined || identity.anyIssuer ? () => issuer : webRoot.get, audience, clock });
 }
 
 /** Faults: TOKEN_KEYS_UNKNOWN. */

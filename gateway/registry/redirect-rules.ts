@@ -13,15 +13,20 @@ export type RedirectRules = {
 /** Stores of layers that registries lead to although they are in another domain, by the registry's own. */
 const STORES: Readonly<Record<string, readonly string[]>> = { "amazonaws.com": ["*.amazonaws.com"], "amazonaws.com.cn": ["*.amazonaws.com.cn"] };
 
-/** This machine, whatever is on its own link, and the metadata of clouds, which hands out credentials. */
+/** This machine, whatever is on its own link, and the metadata of clouds, which hands out credentials: Alibaba's and Oracle's have addresses of their own. */
 const NEVER = new BlockList();
 for (const [address, bits] of [
   ["0.0.0.0", 8],
   ["127.0.0.0", 8],
   ["169.254.0.0", 16],
   ["224.0.0.0", 3],
-] as const)
+  ["100.100.100.200", 32],
+  ["192.0.0.192", 32],
+] as const) {
   NEVER.addSubnet(address, bits, "ipv4");
+  // The same as networks without IPv4 reach it (NAT64, RFC 6052).
+  NEVER.addSubnet(`64:ff9b::${address}`, 96 + bits, "ipv6");
+}
 for (const [address, bits] of [
   ["::", 127],
   ["fe80::", 10],

@@ -27,7 +27,10 @@ export type ToRegistryAsk = {
   onAnswer?: (received: ResponseHead) => void;
 };
 
-/** What a client says to us, and nobody behind us is to hear. Who asks there is us; and a registry makes addresses out of what proxies say. */
+/**
+ * What a client says to us, and nobody behind us is to hear. Who asks there is us; a registry makes addresses out of what proxies say; and one
+ * that took another method or path from a header would do what was not judged here.
+ */
 const OURS = [
   "authorization",
   "cookie",
@@ -38,8 +41,18 @@ const OURS = [
   "x-forwarded-proto",
   "x-forwarded-host",
   "x-forwarded-port",
+  "x-forwarded-prefix",
+  "x-forwarded-scheme",
+  "x-forwarded-ssl",
   "x-real-ip",
   "forwarded",
+  "x-http-method",
+  "x-http-method-override",
+  "x-method-override",
+  "x-original-host",
+  "x-original-method",
+  "x-original-url",
+  "x-rewrite-url",
 ];
 /** What a registry says to us as its user, or of its own name. */
 const THEIRS = ["www-authenticate", "set-cookie", "strict-transport-security", "alt-svc"];
@@ -70,7 +83,9 @@ export class ToRegistry implements Forward {
   }
 
   response(received: ResponseHead): HeaderEdits {
-    this.#asked.onAnswer?.(received);
+    const { authorization, onAnswer } = this.#asked;
+    if (authorization !== undefined && received.status < 400) this.#parts.upstream.accepted?.(authorization);
+    onAnswer?.(received);
     const { remove, add } = locationEdits(this.#asked.from, received);
     return { remove: [...THEIRS, ...remove], add };
   }
@@ -78,7 +93,6 @@ export class ToRegistry implements Forward {
   again(received: ResponseHead, bodySent: boolean): Instead | Promise<Instead> | undefined {
     if (received.status === 401) return this.#refused(received, bodySent);
     if (received.status === 404 && BEGINS_UPLOAD.test(this.target)) return this.#unknown();
-    if (received.status === 403) return { answer: registryAnswer(refusedFault(this.#asked.ask)) };
     if (bodySent || !this.#asked.followable || !isRedirect(received.status)) return undefined;
     const origin = originOf(this.#asked.from);
     return followed(this.#parts, origin + this.target, received, 0);

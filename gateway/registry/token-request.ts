@@ -18,6 +18,8 @@ const ANONYMOUS = "anonymous";
 /** Shorter ones are not allowed; such a token never expires in truth. */
 const ANONYMOUS_SECONDS = 1_800;
 const TIMEOUT_MS = 60_000;
+/** One scope; the class of a repository, `repository(plugin)`, says nothing of who may. */
+const ONLY_PULLS = /^repository(?:\([^()]*\))?:.+:(?:pull(?:,pull)*)?$/;
 
 /** `/token`, where our challenges lead. Who shows a key is for the identity server to judge; who only reads needs none. */
 export function tokenRequest(parts: TokenParts, asked: Asked, query: string): Decision {
@@ -31,7 +33,7 @@ export function tokenRequest(parts: TokenParts, asked: Asked, query: string): De
 
 function onlyPulls(query: string): boolean {
   const scopes = new URLSearchParams(query).getAll("scope").flatMap((scope) => scope.split(" ").filter(Boolean));
-  return scopes.every((scope) => /^repository:.+:(?:pull)?$/.test(scope));
+  return scopes.every((scope) => ONLY_PULLS.test(scope));
 }
 
 function anonymousToken(clock: Clock): object {
@@ -43,13 +45,19 @@ function toIdentity({ identity, edits, service }: TokenParts, asked: Asked, quer
   const { remove, add } = edits(head, peer, tls);
   const more = identity.behind.edits(head, peer);
   const dropped = [...remove, ...more.remove];
-  // A token that is for no registry would be for none: who does not say which one means this.
-  const whole = new URLSearchParams(query).has("service") || head.method === "POST" ? query : `${query}${query === "" ? "?" : "&"}service=${service}`;
-  const forward = new ToIdentity(identity, `/api/docker/token${whole}`, {
+  const forward = new ToIdentity(identity, `/api/docker/token${withService(query, service)}`, {
     remove: [...dropped, "cookie"],
     add: [...add.filter(([name]) => !more.remove.includes(name.toLowerCase())), ...more.add],
   });
   return { kind: "forward", forward, lease: identity.behind.lease };
+}
+
+/** A token that is for no registry would be for none: who does not say which one means this. A form may say another in its body, which counts first. */
+function withService(query: string, service: string): string {
+  const words = new URLSearchParams(query);
+  if ((words.get("service") ?? "") !== "") return query;
+  words.set("service", service);
+  return `?${words.toString()}`;
 }
 
 class ToIdentity implements Forward {

@@ -16,8 +16,8 @@ export type VerifyToken = (token: string) => Granted | Promise<Granted>;
 
 export type VerifyParts = {
   keys: KeySet;
-  /** Who signs tokens; asked for each one that is not remembered. */
-  issuer(): string | Promise<string>;
+  /** Who signs tokens; asked for each one that is not remembered. Undefined: any. */
+  issuer(): string | undefined | Promise<string>;
   /** For whom they must be. */
   audience: string;
   clock: Clock;
@@ -41,11 +41,11 @@ export function openVerifyToken({ keys, issuer, audience, clock }: VerifyParts):
 
   const judge = async (token: string, digest: string): Promise<Granted> => {
     // As it was before: a key that goes while this goes on is noticed by the next look.
-    const version = keys.version();
-    const expected = trimmed(await issuer());
+    const version = await keys.version();
+    const expected = await issuer();
     const { payload } = await jwtVerify(token, async ({ kid }) => keyOf(await keys.find(kid)), {
       algorithms: ["RS256"],
-      issuer: [expected, `${expected}/`],
+      ...(expected === undefined ? {} : { issuer: withSlash(expected) }),
       audience,
       requiredClaims: ["exp", "iss", "aud"],
       clockTolerance: LEEWAY_SECONDS,
@@ -67,8 +67,10 @@ export function openVerifyToken({ keys, issuer, audience, clock }: VerifyParts):
       if (!COMPACT.test(token)) throw new Fault("TOKEN_INVALID", "This token lets nobody do more than read; sign in first");
       const digest = hash("sha256", token);
       const found = remembered.get<Remembered>(digest);
-      if (found !== undefined && found.version === keys.version() && clock.now() < found.until) return found.granted;
-      return judge(token, digest);
+      if (found === undefined) return judge(token, digest);
+      const recall = (version: number) => (found.version === version && clock.now() < found.until ? found.granted : judge(token, digest));
+      const version = keys.version();
+      return typeof version === "number" ? recall(version) : version.then(recall);
     },
     close: () => remembered.close(),
   };
@@ -96,8 +98,10 @@ function keyOf<Key>(found: Key | undefined): Key {
   return found;
 }
 
-function trimmed(issuer: string): string {
-  return issuer.replace(/\/+$/, "");
+/** And without: people write both. */
+function withSlash(issuer: string): string[] {
+  const bare = issuer.replace(/\/+$/, "");
+  return [bare, `${bare}/`];
 }
 
 /** By what is wrong with it; jose's own sentences are for programmers. */

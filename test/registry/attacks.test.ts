@@ -41,7 +41,7 @@ t.test("no forged token gets anything to the registry", async (t) => {
     "kid as a number": await led({ kid: 0 }),
     "an unknown critical header": await led({ crit: ["exp"], exp: 1 }),
     "no exp": await tokens.sign({ exp: undefined }),
-    "exp as a text": await tokens.sign({ exp: "tomorrow" }).catch(() => "a.b.c"),
+    "exp as a text": await tokens.sign({ exp: "tomorrow" }),
     expired: await tokens.sign({ exp: soon() - 700 }),
     "not valid yet": await tokens.sign({ nbf: soon() }),
     "another audience": await tokens.sign({ aud: "another-registry" }),
@@ -100,14 +100,15 @@ t.test("nothing in a path makes the registry read another repository than was ju
     );
     t.match(answer, /^HTTP\/1\.1 40[04] /, path);
   }
-  for (const query of [
-    "from=datagrok/b&mount=x",
-    "mount=x&from=datagrok/a&from=datagrok/b",
-    "mount=x;from=datagrok/b",
-    "mount=x&fro%6d=datagrok%2fb",
-  ]) {
+  const mounts: [query: string, status: number][] = [
+    ["from=datagrok/b&mount=x", 401],
+    ["mount=x&from=datagrok/a&from=datagrok/b", 400],
+    ["mount=x;from=datagrok/b", 400],
+    ["mount=x&fro%6d=datagrok%2fb", 401],
+  ];
+  for (const [query, status] of mounts) {
     const answer = await stand.call(`${UPLOADS}?${query}`, { method: "POST", headers: { authorization: `Bearer ${token}` } });
-    t.ok([400, 401].includes(answer.status), query);
+    t.equal(answer.status, status, query);
   }
   t.same(registry.asked, []);
   const mounted = await stand.call(`${UPLOADS}?mount=x&from=datagrok%2fb`, {
@@ -145,13 +146,21 @@ t.test("where reads are closed, they take a token that may pull", async (t) => {
 t.test("what a client shows us, nobody behind us sees; and what it says of itself is not believed", async (t) => {
   const registry = await openRecorder(t);
   const { call } = await openStand(t, registry);
-  const headers = { cookie: "auth=secret", "x-user-api-key": "secret", "x-forwarded-host": "evil.example", "x-forwarded-proto": "https" };
+  const unseen = ["for", "port", "prefix", "scheme", "ssl"].map((name) => `x-forwarded-${name}`);
+  const instead = ["http-method", "http-method-override", "method-override", "original-host", "original-method", "original-url", "rewrite-url"];
+  unseen.push("x-real-ip", "forwarded", ...instead.map((name) => `x-${name}`));
+  const headers = {
+    ...Object.fromEntries(unseen.map((name) => [name, "DELETE"])),
+    cookie: "auth=secret",
+    "x-user-api-key": "secret",
+    "x-forwarded-host": "evil.example",
+    "x-forwarded-proto": "https",
+  };
   const challenged = await call("/v2/", { headers });
   t.notMatch(challenged.headers.get("www-authenticate"), /evil|https/);
   await call("/v2/datagrok/a/manifests/1", { headers, scopes: ["repository:datagrok/a:pull"] });
   const [seen] = registry.asked;
-  for (const name of ["authorization", "cookie", "x-user-api-key", "x-forwarded-host", "x-forwarded-proto", "x-forwarded-for"])
-    t.notOk(seen?.headers[name], name);
+  for (const name of ["authorization", ...Object.keys(headers)]) t.notOk(seen?.headers[name], name);
   t.equal(seen?.headers.host, `127.0.0.1:${registry.port}`);
 });
 

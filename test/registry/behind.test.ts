@@ -1,7 +1,10 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import t, { type Test } from "tap";
 import { systemClock } from "../../clock.ts";
 import { openUpstream } from "../../gateway/registry/upstream/open-upstream.ts";
 import { openLog } from "../../log.ts";
+import { stillClock } from "../fixtures/still-clock.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
 import { imageFolder } from "./image-folder.ts";
 import { run } from "./run.ts";
@@ -31,4 +34,42 @@ t.test("in front of a registry with a name and a password", (t) => shows(t, htpa
 t.test("in front of a registry that takes tokens of its own", async (t) => {
   const tokens = await openTokenServer(t, LOGIN);
   await shows(t, tokens.auth);
+});
+
+t.test("a token that ran out behind is renewed, and the client notices nothing", async (t) => {
+  const clock = stillClock();
+  const tokens = await openTokenServer(t, LOGIN);
+  const registry = await openDistribution(t, tokens.auth);
+  const log = openLog({ level: "silent", name: "test" });
+  const settings = { url: `http://${registry.host}`, ...LOGIN, ecrMode: false, awsRegion: undefined };
+  const upstream = await openUpstream(settings, { clock, log, signal: new AbortController().signal });
+  t.teardown(() => upstream.close());
+  const { call } = await openStand(t, { port: 0 }, { upstream });
+  const begin = () => call("/v2/datagrok/a/blobs/uploads/", { method: "POST", scopes: ["repository:datagrok/a:pull,push"] });
+  // What its server calls good for five minutes has ended for the registry.
+  tokens.shape.lifeSeconds = -100;
+  t.equal((await begin()).status, 403);
+  await clock.advance(10_000);
+  tokens.shape.lifeSeconds = 300;
+  const before = tokens.asked.length;
+  t.equal((await begin()).status, 202);
+  t.equal((await begin()).status, 202);
+  t.equal(tokens.asked.length - before, 1);
+});
+
+t.test("however many names are made up, the file of tokens has those that were of use", async (t) => {
+  const tokens = await openTokenServer(t, LOGIN);
+  const registry = await openDistribution(t, tokens.auth);
+  const tokenFile = join(tempFolder(t), "registry-token");
+  const settings = { url: `http://${registry.host}`, ...LOGIN, ecrMode: false, awsRegion: undefined, tokenFile };
+  const log = openLog({ level: "silent", name: "test" });
+  const upstream = await openUpstream(settings, { clock: systemClock(), log, signal: new AbortController().signal });
+  const { call } = await openStand(t, { port: 0 }, { upstream });
+  const begun = await call("/v2/datagrok/a/blobs/uploads/", { method: "POST", scopes: ["repository:datagrok/a:pull,push"] });
+  t.equal(begun.status, 202);
+  const names = Array.from({ length: 120 }, (_, n) => `made-up/${n}`);
+  const statuses = await Promise.all(names.map(async (name) => (await call(`/v2/${name}/manifests/1`)).status));
+  t.same([...new Set(statuses)], [404]);
+  await upstream.close();
+  t.match(readFileSync(tokenFile, "utf8"), /^repository:datagrok\/a:pull,push \d+ Bearer \S+\n$/);
 });

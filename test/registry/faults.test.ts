@@ -101,15 +101,30 @@ t.test("a credential that ran out in mid-session is renewed, and nobody notices 
 t.test(
   "that the registry will not have our credential is our fault, and nobody is asked to sign in for it: docker shows what a 403 says",
   async (t) => {
-    for (const status of [401, 403]) {
-      const registry = await openRecorder(t, (_, response) => void response.writeHead(status, { "www-authenticate": "Basic" }).end());
-      const { call } = await openStand(t, registry);
-      const answer = await call("/v2/datagrok/a/manifests/1");
-      t.equal(answer.status, 403);
-      t.notOk(answer.headers.has("www-authenticate"));
-    }
+    const registry = await openRecorder(t, (_, response) => void response.writeHead(401, { "www-authenticate": "Basic" }).end());
+    const { call } = await openStand(t, registry);
+    const answer = await call("/v2/datagrok/a/manifests/1");
+    t.equal(answer.status, 403);
+    t.notOk(answer.headers.has("www-authenticate"));
+    t.match(await answer.json(), { errors: [{ code: "DENIED" }] });
   },
 );
+
+t.test("what the registry forbids, it says itself", async (t) => {
+  const quota = JSON.stringify({ errors: [{ code: "DENIED", message: "adding 5 MiB of storage resource, which exceeds the quota" }] });
+  const registry = await openRecorder(t, (request, response) => {
+    request.resume();
+    response.writeHead(403, { "content-type": "application/json; charset=utf-8", "www-authenticate": "Basic" }).end(quota);
+  });
+  const { call } = await openStand(t, registry);
+  for (const init of [{}, { method: "PUT", scopes: SCOPES, body: "{}" }]) {
+    const answer = await call("/v2/datagrok/a/manifests/1", init);
+    t.equal(answer.status, 403);
+    t.equal(answer.headers.get("content-type"), "application/json; charset=utf-8");
+    t.notOk(answer.headers.has("www-authenticate"));
+    t.equal(await answer.text(), quota);
+  }
+});
 
 t.test("a thousand pushes that break off leave no connection behind", async (t) => {
   const sockets = new Set<Socket>();

@@ -98,11 +98,21 @@ t.test("to read, a token that grants nothing is given to anybody; to push, only 
   t.equal(token, access_token);
   t.ok(expires_in >= 60);
   t.equal((await call("/v2/a/blobs/uploads/", { method: "POST", headers: { authorization: `Bearer ${token}` } })).status, 401);
+  for (const scope of ["repository(plugin):a:pull", "repository:a:pull,pull"]) t.equal((await call(`/token?scope=${scope}`)).status, 200, scope);
+  t.equal((await call("/token?scope=repository(plugin):a:push")).status, 401);
   t.equal((await call("/token?scope=repository:a:pull,push")).status, 401);
   t.equal((await call("/token?scope=repository:a:pull%20repository:b:push")).status, 401);
   t.same(tokens.asked, []);
   t.equal((await fetch(`${base}/token`, { headers: { authorization: basic("wrong") } })).status, 401);
+  for (const query of ["", "&service="]) {
+    const answer = await fetch(`${base}/token?scope=repository:a:push${query}`, { headers: { authorization: basic(DEV_KEY) } });
+    const authorization = `Bearer ${((await answer.json()) as { token: string }).token}`;
+    t.equal((await call("/v2/a/blobs/uploads/", { method: "POST", headers: { authorization } })).status, 202, "for who names no service, this is it");
+  }
   const form = new URLSearchParams({ grant_type: "password", username: "any", password: DEV_KEY, service: SERVICE, scope: "repository:a:push" });
-  const { access_token: pushing } = (await (await fetch(`${base}/token`, { method: "POST", body: form })).json()) as { access_token: string };
-  t.equal((await call("/v2/a/blobs/uploads/", { method: "POST", headers: { authorization: `Bearer ${pushing}` } })).status, 202);
+  for (const named of [true, false]) {
+    if (!named) form.delete("service");
+    const { access_token: pushing } = (await (await fetch(`${base}/token`, { method: "POST", body: form })).json()) as { access_token: string };
+    t.equal((await call("/v2/a/blobs/uploads/", { method: "POST", headers: { authorization: `Bearer ${pushing}` } })).status, 202);
+  }
 });

@@ -60,6 +60,7 @@ t.test("where redirects may lead", async (t) => {
   t.equal(await leads("127.0.0.1", ["*.store.example:8443"], "https://a.store.example:8443/x"), "a.store.example:8443 a.store.example");
   t.equal(await leads("127.0.0.1", ["localhost:9000"], "http://localhost:9000/x"), "localhost:9000 plain");
   t.equal(await leads("10.0.0.1", [], "https://10.0.0.1/x"), "10.0.0.1:443 ");
+  t.equal(await leads("64:ff9b::102:304", [], "http://[64:ff9b::102:304]:80/x"), "64:ff9b::102:304:80 plain");
   for (const [registry, listed, to] of [
     [ecr, [], "https://169.254.169.254/latest/meta-data"],
     [ecr, [], "https://amazonaws.com.evil.example/x"],
@@ -69,6 +70,11 @@ t.test("where redirects may lead", async (t) => {
     ["127.0.0.1", [], "http://[::1]/x"],
     ["127.0.0.1", [], "http://[::ffff:127.0.0.1]/x"],
     ["localhost", [], "http://localhost:1/x"],
+    ["100.100.100.200", [], "http://100.100.100.200/latest/meta-data"],
+    ["192.0.0.192", [], "http://192.0.0.192/latest/meta-data"],
+    ["64:ff9b::a9fe:a9fe", [], "http://[64:ff9b::a9fe:a9fe]/latest/meta-data"],
+    ["64:ff9b::6464:64c8", [], "http://[64:ff9b::6464:64c8]/latest/meta-data"],
+    ["64:ff9b::7f00:1", [], "http://[64:ff9b::7f00:1]/x"],
     ["127.0.0.1", ["*.store.example"], "https://store.example/x"],
     ["127.0.0.1", ["store.example:443"], "https://store.example:444/x"],
     ["registry.example", [], "ftp://registry.example/x"],

@@ -57,7 +57,8 @@ export async function openTokenServer(t: Pick<Test, "teardown">): Promise<TokenS
       .flatMap((scope) => scope.split(" "))
       .map((scope) => scope.split(":"))
       .map(([type, name, actions = ""]) => ({ type, name, actions: actions.split(",") }));
-    const token = await server.sign({ access, aud: form.get("service") ?? undefined });
+    const service = [form.get("service"), searchParams.get("service")].find(Boolean);
+    const token = await server.sign({ access, aud: service });
     json(200, { token, access_token: token, expires_in: 1800, issued_at: new Date().toISOString() });
   });
   http.listen(0, "127.0.0.1");

@@ -27,7 +27,7 @@ t.test("what is pushed with a developer key runs at once, and is refused with a 
   await eventually("the proxy to say where it is", 10_000, async () => berth.output().includes(`registry proxy at http://${proxy}`) || undefined);
 
   // Published before it is pushed: the image is looked for, and is not there.
-  const published = await berth.publish("pushed", {
+  const published = await berth.publish("pushed?debug=true", {
     "package.json": JSON.stringify({ name: "pushed", version: "1.0.0" }),
     "dockerfiles/app/Dockerfile": "FROM scratch\nEXPOSE 15353\n",
     "dockerfiles/app/container.json": JSON.stringify({ on_demand: true }),
@@ -46,8 +46,12 @@ t.test("what is pushed with a developer key runs at once, and is refused with a 
   await docker(["tag", onDemand, image]);
   t.teardown(() => docker(["image", "rm", "-f", image]));
   t.match(await docker(["push", image]), { code: 0 });
-  // The timer looks once a minute.
+  // Nothing else makes berth look again.
   await eventually("the image to be ready", 10_000, async () => ((await status()) === "ready" ? true : undefined));
   t.match(berth.output(), /an image was pushed/);
+  t.notMatch(berth.output(), /pulled ahead/);
+  // A developer's own tag: what comes to be under it now is wanted by the next start.
+  t.match(await docker(["push", image]), { code: 0 });
+  await eventually("the image to be pulled ahead", 10_000, async () => /what was pushed was pulled ahead/.test(berth.output()) || undefined);
   t.notMatch(berth.output(), new RegExp(ADMIN_KEY));
 });

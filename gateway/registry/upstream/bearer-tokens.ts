@@ -14,6 +14,8 @@ export type BearerTokens = {
   /** A token with these scopes, sorted and parted by spaces; as an `Authorization`. */
   get(scopes: string, signal: AbortSignal): string | Promise<string>;
   renew(scopes: string, signal: AbortSignal): Promise<string>;
+  /** The registry let something be done with this one: it goes to the file. */
+  accepted(authorization: string): void;
   close(): void;
 };
 
@@ -24,6 +26,8 @@ export function openBearerTokens(
 ): BearerTokens {
   const { login, http, file, clock } = parts;
   const tokens = new Map<string, Renewed<string>>();
+  /** By the `Authorization`, what was not of use yet: tokens for names that somebody made up would leave the file no room. */
+  const untried = new Map<string, { scopes: string; until: number }>();
   const overdue = () =>
     new Fault("UPSTREAM_CREDENTIAL_FAILED", `The registry's token server ${server.realm.host} did not answer within ${ASK_MS / 1_000} s.`);
 
@@ -31,14 +35,14 @@ export function openBearerTokens(
     const known = tokens.get(scopes);
     if (known) return known;
     // Who still waits for it keeps hold of it.
-    for (const oldest of tokens.size >= MOST_TOKENS ? tokens.keys() : []) {
-      tokens.delete(oldest);
-      break;
-    }
+    makeRoom(tokens);
     const made = openRenewed({
       ask: async (signal) => {
         const token = await askToken(server, scopes === "" ? [] : scopes.split(" "), { login, http, clock, signal });
-        file?.keep(scopes, token.value, token.lifeMs);
+        if (file) {
+          makeRoom(untried);
+          untried.set(token.value, { scopes, until: clock.monotonic() + token.lifeMs });
+        }
         return token;
       },
       askMs: ASK_MS,
@@ -52,9 +56,20 @@ export function openBearerTokens(
   return {
     get: (scopes, signal) => tokenFor(scopes).get(signal),
     renew: (scopes, signal) => tokenFor(scopes).renew(signal),
+    accepted: (authorization) => {
+      const found = untried.get(authorization);
+      if (found === undefined || !untried.delete(authorization)) return;
+      file?.keep(found.scopes, authorization, found.until - clock.monotonic());
+    },
     close: () => {
       for (const token of tokens.values()) token.close();
       tokens.clear();
     },
   };
+}
+
+/** For one more: what came first goes. */
+function makeRoom(known: Map<string, unknown>): void {
+  const [oldest] = known.size < MOST_TOKENS ? [] : known.keys();
+  if (oldest !== undefined) known.delete(oldest);
 }

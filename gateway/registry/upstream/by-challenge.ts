@@ -17,6 +17,8 @@ type Way = { kind: "basic" } | { kind: "bearer"; server: TokenServer; tokens: Be
 
 const PROBE_MS = 10_000;
 const FOR_EVER_MS = 2 ** 52;
+/** A token server that is not trusted may have been a mistake, which is mended without a new start here. */
+const REFUSED_FOR_MS = 10_000;
 
 /**
  * A registry that says by its challenge how it wants to be signed in to: by name and password with each request, or by tokens of its own token
@@ -36,7 +38,9 @@ export function challengeUpstream(
       // The name and password wait until it is known who wants them.
       const said = await http({ method: "GET", url: `${address.root}/v2/`, headers: {}, signal });
       if (said.status !== 200 && said.status !== 401) throw new Fault("REGISTRY_UNREACHABLE", `${address.host} answered ${said.status} to /v2/.`);
-      return { value: adopt(said.header("www-authenticate")), lifeMs: FOR_EVER_MS, renewMs: FOR_EVER_MS };
+      const value = adopt(said.header("www-authenticate"));
+      const lifeMs = value.kind === "refused" ? REFUSED_FOR_MS : FOR_EVER_MS;
+      return { value, lifeMs, renewMs: lifeMs };
     },
     askMs: PROBE_MS,
     overdue: () => new Fault("REGISTRY_UNREACHABLE", `${address.host} did not answer within ${PROBE_MS / 1_000} s.`),
@@ -48,7 +52,7 @@ export function challengeUpstream(
     const next = challenge === undefined ? ({ kind: "basic" } as const) : bearer(challenge.parameters);
     // Tokens of the same server are as good as before.
     if (way?.kind === "bearer" && next.kind === "bearer" && sameServer(way.server, next.server)) return way;
-    way = next;
+    if (next.kind !== "refused") way = next;
     return next;
   };
 
@@ -94,6 +98,9 @@ export function challengeUpstream(
         .find(({ scheme }) => scheme === "bearer")
         ?.parameters.get("scope");
       return now.tokens.renew(withScopes(scopeOf(ask, place.nameOf), wanted), signal);
+    },
+    accepted: (authorization) => {
+      if (way?.kind === "bearer") way.tokens.accepted(authorization);
     },
     close: async () => {
       probe.close();

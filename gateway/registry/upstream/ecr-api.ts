@@ -20,8 +20,8 @@ export type EcrApi = {
   token(signal: AbortSignal): Promise<EcrToken>;
   /** `denied`: the role may not, which `fault` says. */
   createRepository(name: string, signal: AbortSignal): Promise<{ kind: "made" | "there" } | { kind: "denied"; fault: Fault }>;
-  /** Undefined where it is not there. `registryId` is the account, where it is another than the role's. */
-  digestOf(name: string, tag: string, signal: AbortSignal, registryId?: string): Promise<string | undefined>;
+  /** `version` is a tag or a digest. Undefined where it is not there. `registryId` is the account, where it is another than the role's. */
+  digestOf(name: string, version: string, signal: AbortSignal, registryId?: string): Promise<string | undefined>;
   close(): void;
 };
 
@@ -81,15 +81,17 @@ export async function openEcrApi({ region, clock }: { region: string | undefined
       }
     },
 
-    // ListImages and not DescribeImages, which the roles in the field may not ask; it finds no single tag, so all are looked through.
-    digestOf: async (repositoryName, imageTag, signal, registryId) => {
+    // ListImages and not DescribeImages, which the roles in the field may not ask; it finds no single image, so all are looked through.
+    digestOf: async (repositoryName, version, signal, registryId) => {
       const action = "ecr:ListImages";
+      // No tag has a colon. What is asked for by its digest may have lost its tag.
+      const [key, filter] = version.includes(":") ? (["imageDigest", undefined] as const) : (["imageTag", { tagStatus: "TAGGED" }] as const);
       let nextToken: string | undefined;
       try {
         for (let page = 0; page < MOST_PAGES; page++) {
-          const asked = { repositoryName, registryId, maxResults: 1_000, nextToken, filter: { tagStatus: "TAGGED" as const } };
+          const asked = { repositoryName, registryId, maxResults: 1_000, nextToken, filter };
           const answer = await call(action, signal, (options) => client.send(new aws.ListImagesCommand(asked), options));
-          const found = answer.imageIds?.find((image) => image.imageTag === imageTag);
+          const found = answer.imageIds?.find((image) => image[key] === version);
           if (found?.imageDigest !== undefined) return found.imageDigest;
           nextToken = answer.nextToken;
           if (nextToken === undefined) return undefined;

@@ -17,6 +17,14 @@ export function scopeOf({ repository, actions }: RepositoryAsk, nameOf: (reposit
 /** Together with what the registry's challenge asked for, such as the repository that a blob is mounted from. */
 export function withScopes(own: string, wanted: string | undefined): string {
   if (wanted === undefined || wanted.length > LONGEST) return own;
-  const all = [own, ...wanted.split(" ")].filter((scope) => SCOPE.test(scope));
+  const all = [own, ...wanted.split(" ").map(inOrder)].filter((scope) => SCOPE.test(scope));
   return [...new Set(all)].toSorted().join(" ");
+}
+
+/** Registries name actions in any order; the same wish shall not be another token, beside which the one that was refused stays in use. */
+function inOrder(scope: string): string {
+  const at = scope.lastIndexOf(":") + 1;
+  const place = (action: string) => (ORDER as readonly string[]).indexOf(action);
+  const actions = scope.slice(at).split(",");
+  return scope.slice(0, at) + actions.toSorted((one, other) => place(one) - place(other)).join(",");
 }

@@ -15,7 +15,8 @@ import type { Log } from "../../../log.ts";
  * `repository:datagrok/x:pull` (a registry's own tokens; several scopes are joined by commas). `expires` is in whole seconds since 1970. In
  * Lua: `for line in io.lines(path) do local scope, expires, value = line:match("^(%S+) (%d+) (.+)$") … end`. The file is replaced as a whole
  * by a rename, so a reader sees the old or the new one and never half of one; read it again for each use, or once a minute. Its mode is 0600:
- * its readers run as the same user, or as root. Lines that have expired leave it with the next write.
+ * its readers run as the same user, or as root. Lines that have expired leave it with the next write. Of a registry's own tokens those are in
+ * it with which something was done; of more than a hundred, those that only pull leave first, since anybody may read much.
  */
 export type TokenFile = {
   /** Never fails: that the file cannot be written is told to the log, once for each reason. */
@@ -26,6 +27,7 @@ export type TokenFile = {
 
 const MOST_LINES = 100;
 const LINE = /^(\S+) (\d+) (.+)$/;
+const ONLY_PULLS = /^(?:[^,]+:pull(?:,|$))+$/;
 
 export function openTokenFile(path: string, { clock, log }: { clock: Clock; log: Log }): TokenFile {
   const waiting = new Map<string, { expires: number; value: string }>();
@@ -41,7 +43,8 @@ export function openTokenFile(path: string, { clock, log }: { clock: Clock; log:
       }
       waiting.clear();
       const now = clock.now() / 1_000;
-      const kept = [...lines].filter(([, { expires }]) => expires > now).slice(-MOST_LINES);
+      const lasting = [...lines].filter(([, { expires }]) => expires > now);
+      const kept = lasting.toSorted(([one], [other]) => Number(ONLY_PULLS.test(other)) - Number(ONLY_PULLS.test(one))).slice(-MOST_LINES);
       await replace(path, kept.map(([scope, { expires, value }]) => `${scope} ${expires} ${value}\n`).join(""));
     }
   };

@@ -22,6 +22,8 @@ export type Upstream = {
   authorization(ask: RepositoryAsk, signal: AbortSignal): string | undefined | Promise<string | undefined>;
   /** The one that was sent was answered 401 with this WWW-Authenticate: another one to try once, or undefined. */
   refused(ask: RepositoryAsk, challenge: string | undefined, signal: AbortSignal): Promise<string | undefined>;
+  /** The registry did what was asked with this Authorization: it is worth handing to programs beside this one. */
+  accepted?(authorization: string): void;
   /** Before something is pushed to a repository: ECR makes it where it is missing. Single-flight, remembered. */
   beforePush?(repository: string, signal: AbortSignal): Promise<void>;
   /**

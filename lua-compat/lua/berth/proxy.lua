@@ -81,8 +81,9 @@ end
 local function is_pull_only(scopes)
     for _, text in ipairs(scopes) do
         for scope in text:gmatch("[^ ]+") do
-            local actions = scope:match("^repository:.+:([^:]*)$")
-            if actions ~= "" and actions ~= "pull" then return false end
+            -- The class of a repository, `repository(plugin)`, says nothing of who may.
+            local actions = scope:gsub("^repository%([^()]*%):", "repository:"):match("^repository:.+:([^:]*)$")
+            if not actions or actions ~= "" and (actions .. ","):gsub("pull,", "") ~= "" then return false end
         end
     end
     return true
@@ -94,10 +95,13 @@ function M.token()
     if method ~= "GET" and method ~= "POST" then return answers.refuse(405, "UNSUPPORTED", "A token is asked for by GET or POST") end
     local given = ngx.req.get_uri_args(100)
     if method == "POST" or (ngx.var.http_authorization or ""):match("^[Bb][Aa][Ss][Ii][Cc] ") then
-        local query = ngx.var.args and "?" .. ngx.var.args or ""
-        -- A token that is for no registry would be for none: who does not say which one means this.
-        if method == "GET" and not given.service then query = query .. (query == "" and "?" or "&") .. "service=" .. settings.service end
-        ngx.var.berth_target = settings.datagrok .. "/docker/token" .. query
+        local query = ngx.var.args
+        -- A token that is for no registry would be for none: who does not say which one means this. A form may say another in its body.
+        if not given.service or given.service == "" or given.service == true then
+            given.service = settings.service
+            query = ngx.encode_args(given)
+        end
+        ngx.var.berth_target = settings.datagrok .. "/docker/token?" .. query
         return
     end
     local scopes = given.scope or {}

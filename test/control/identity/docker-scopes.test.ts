@@ -12,6 +12,7 @@ t.test("scopes come repeated, several in one, and are joined by what they are ab
   ]);
   t.same(readScopes(["repository:host:5000/a/b:pull"])[0]?.name, "host:5000/a/b");
   for (const nothing of ["", " ", "repository", "repository:a", ":a:pull", "repository::pull"]) t.same(readScopes([nothing]), [], nothing);
+  t.same(readScopes(["repository(plugin):a:pull repository:a:push"]), [{ type: "repository", name: "a", actions: ["pull", "push"] }]);
   t.same(readScopes([]), []);
   const many = Array.from({ length: 21 }, (_, at) => `repository:a${at}:pull`);
   t.throws(() => readScopes(many), { code: "REQUEST_INVALID" });
@@ -19,7 +20,15 @@ t.test("scopes come repeated, several in one, and are joined by what they are ab
 });
 
 t.test("only pulling is for anybody", async (t) => {
-  for (const asked of ["", "repository:a:pull", "repository:a:pull repository:b:pull", "repository:a:"]) t.ok(onlyPull(readScopes([asked])), asked);
+  for (const asked of [
+    "",
+    "repository:a:pull",
+    "repository(plugin):a:pull",
+    "repository:a:pull,pull",
+    "repository:a:pull repository:b:pull",
+    "repository:a:",
+  ])
+    t.ok(onlyPull(readScopes([asked])), asked);
   for (const asked of ["repository:a:push", "repository:a:*", "repository:a:pull repository:b:push", "registry:catalog:*", "other:a:pull"])
     t.notOk(onlyPull(readScopes([asked])), asked);
 });
@@ -34,7 +43,7 @@ t.test("what is granted was asked for and is allowed", async (t) => {
     ["repository:datagrok/own:fly,pull", "repository:datagrok/own:pull", "repository:datagrok/own:pull", "repository:datagrok/own:pull"],
     ["registry:catalog:*", "", "registry:catalog:*", "registry:catalog:*"],
     ["registry:other:*", "", "", ""],
-    ["repository(plugin):datagrok/own:push", "", "", ""],
+    ["repository(plugin):datagrok/own:push", "", "repository:datagrok/own:push", "repository:datagrok/own:push"],
     ["repository:../x:pull", "", "", ""],
     ["repository:Datagrok/own:push", "", "", ""],
     [`repository:${"a/".repeat(200)}a:pull`, "", "", ""],

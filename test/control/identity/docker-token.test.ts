@@ -1,4 +1,4 @@
-import { createRemoteJWKSet, decodeProtectedHeader, errors, type JSONWebKeySet, jwtVerify } from "jose";
+import { createRemoteJWKSet, decodeJwt, decodeProtectedHeader, errors, type JSONWebKeySet, jwtVerify } from "jose";
 import { createServer, request } from "node:http";
 import type { AddressInfo } from "node:net";
 import t, { type Test } from "tap";
@@ -208,6 +208,13 @@ t.test("the OAuth2 form is the same by other words", async (t) => {
   t.equal(json["scope"], "repository:datagrok/chem-app:pull,push repository:datagrok/other:pull");
   t.notOk("refresh_token" in json);
   t.equal((await verify(json["access_token"] as string)).payload.sub, "anna");
+
+  for (const body of [new URLSearchParams({ ...form, service: "" }), new URLSearchParams({ ...form, service: "another" })]) {
+    const headers = { "content-type": "application/x-www-form-urlencoded" };
+    const { json } = await stand.call(`/docker/token?service=${SERVICE}`, { method: "POST", headers, body: String(body) });
+    const audience = body.get("service") || SERVICE;
+    t.equal(decodeJwt(json["access_token"] as string).aud, audience, "the registry that passes the form on names itself beside it");
+  }
 
   const refused: [what: Record<string, string> | string, status: number, error: string, type?: string][] = [
     [{ ...form, password: "wr0ng" }, 401, "invalid_grant"],

@@ -1,6 +1,7 @@
 import t from "tap";
 import { listening } from "../../fixtures/memory-driver.ts";
-import { openStand } from "./stand.ts";
+import { turns } from "../../fixtures/still-clock.ts";
+import { openStand, until } from "./stand.ts";
 
 t.test("an image that was missed is validated as soon as it is pushed, and its container starts", async (t) => {
   const stand = await openStand(t);
@@ -43,4 +44,41 @@ t.test("a push is of an image whatever registry its name says", async (t) => {
     stand.lifecycle().pushed({ repository: "datagrok/x", reference });
     t.equal(stand.image(imageId).state !== "ERROR", is, ref);
   }
+});
+
+t.test("a tag that may move is pulled ahead of the next start, and nothing else comes of the push", async (t) => {
+  const stand = await openStand(t, { driver: (driver) => ({ ...driver, pulls: true }) });
+  const { id, imageId } = stand.publish();
+  await until("it is ready", () => stand.image(imageId).state === "READY");
+  const { ref } = stand.image(imageId);
+  const [repository = "", reference = ""] = ref.split(":");
+  const asked = () => stand.world.asked(`resolve ${ref}`);
+  const before = { image: stand.image(imageId), container: stand.row(id), asked: asked() };
+  stand.lifecycle().pushed({ repository, reference });
+  await turns(20);
+  t.equal(asked(), before.asked, "a release is what it was");
+
+  stand.store().images.update(imageId, { mutable: true });
+  stand.lifecycle().pushed({ repository, reference });
+  await until("it was pulled", () => asked() === before.asked + 1);
+  stand.world.away = true;
+  stand.lifecycle().pushed({ repository, reference });
+  await until("it was tried", () => asked() === before.asked + 2);
+  await stand.clock.advance(60_000);
+  t.equal(asked(), before.asked + 2, "one that fails is left to the start");
+  t.match(stand.image(imageId), { state: "READY", resolvedId: before.image.resolvedId, logs: before.image.logs });
+  t.match(stand.row(id), { state: before.container.state, generation: before.container.generation });
+});
+
+t.test("where images are pulled by somebody else, nothing is pulled ahead", async (t) => {
+  const stand = await openStand(t);
+  const { imageId } = stand.publish();
+  await until("it is ready", () => stand.image(imageId).state === "READY");
+  stand.store().images.update(imageId, { mutable: true });
+  const { ref } = stand.image(imageId);
+  const before = stand.world.asked(`resolve ${ref}`);
+  const [repository = "", reference = ""] = ref.split(":");
+  stand.lifecycle().pushed({ repository, reference });
+  await turns(20);
+  t.equal(stand.world.asked(`resolve ${ref}`), before);
 });

@@ -124,6 +124,7 @@ t.test("scopes say what is to be done, and with what else the registry asks for"
   t.equal(scopeOf({ repository: undefined, actions: ["pull"] }, same), "registry:catalog:*");
   t.equal(scopeOf({ repository: undefined, actions: [] }, same), "");
   t.equal(withScopes("repository:x:pull", "repository:y:pull repository:x:pull"), "repository:x:pull repository:y:pull");
+  t.equal(withScopes("repository:x:pull,push", "repository:x:push,pull"), "repository:x:pull,push");
   t.equal(withScopes("repository:x:pull", undefined), "repository:x:pull");
 });
 

@@ -202,6 +202,24 @@ t.test("a hostile registry gets credentials sent nowhere", async (t) => {
   t.strictSame(received, []);
 });
 
+t.test("a token server that is not trusted, seen once, is forgotten soon after it was mended", async (t) => {
+  const clock = stillClock();
+  const tokens = await openTokenServer(t, LOGIN);
+  const good = `Bearer realm="${tokens.realm}",service="s"`;
+  const broken = 'Bearer realm="http://169.254.169.254/token"';
+  let challenge = broken;
+  const registry = await serve(t, (_, response) => response.writeHead(401, { "www-authenticate": challenge }).end());
+  const upstream = await open(t, registry, LOGIN, clock);
+  const authorization = async () => upstream.authorization(PULL, signal());
+  await rejectsWith(t, "UPSTREAM_CREDENTIAL_FAILED", authorization());
+  challenge = good;
+  await rejectsWith(t, "UPSTREAM_CREDENTIAL_FAILED", authorization());
+  await clock.advance(10_000);
+  t.match(await authorization(), /^Bearer /);
+  await rejectsWith(t, "UPSTREAM_CREDENTIAL_FAILED", upstream.refused(PULL, broken, signal()));
+  t.match(await authorization(), /^Bearer /, "nor does one in mid-session take the token away");
+});
+
 t.test("what would not be a header line is no token", async (t) => {
   const tokens = await openTokenServer(t, LOGIN);
   const registry = await serve(t, (_, response) => response.writeHead(401, { "www-authenticate": `Bearer realm="${tokens.realm}"` }).end());

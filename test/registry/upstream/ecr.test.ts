@@ -178,7 +178,10 @@ t.test("on ECS an image is found by listing", async (t) => {
     config: { digest: "" },
     layers: [],
   });
-  const { image } = await client.send(new PutImageCommand({ repositoryName: "datagrok/x", imageTag: "1.0", imageManifest }));
+  const put = (imageTag: string, more = "") =>
+    client.send(new PutImageCommand({ repositoryName: "datagrok/x", imageTag, imageManifest: imageManifest + more }));
+  const { image: untagged } = await put("1.0", " ");
+  const { image } = await put("1.0");
   client.destroy();
   const images = openImageRegistry([await ecrSource(api, { clock: systemClock(), log, signal: signal() })]);
   t.teardown(() => images.close());
@@ -186,6 +189,11 @@ t.test("on ECS an image is found by listing", async (t) => {
   const digest = image?.imageId?.imageDigest;
   t.strictSame(await images.resolve("datagrok/x:1.0", { signal: signal() }), { reference: `${host}/datagrok/x:1.0`, digest });
   t.strictSame(await images.resolve(`${host}/datagrok/x:1.0`, { signal: signal() }), { reference: `${host}/datagrok/x:1.0`, digest });
+  const byDigest = `datagrok/x@${digest}`;
+  t.strictSame(await images.resolve(byDigest, { signal: signal() }), { reference: `${host}/${byDigest}`, digest });
+  const moved = `datagrok/x@${untagged?.imageId?.imageDigest}`;
+  t.match(await images.resolve(moved, { signal: signal() }), { reference: `${host}/${moved}` }, "also once its tag has moved on");
+  t.equal(await images.resolve(`datagrok/x@sha256:${"0".repeat(64)}`, { signal: signal() }), undefined);
   t.equal(await images.resolve("datagrok/x:2.0", { signal: signal() }), undefined);
   t.equal(await images.resolve("datagrok/nothing:1", { signal: signal() }), undefined);
   t.notOk(ecr.actions().includes("DescribeImages"));

@@ -10,11 +10,12 @@ const MANIFEST = "application/vnd.docker.distribution.manifest.v2+json";
 export async function through(upstream: Upstream, ask: RepositoryAsk, path: string, init: RequestInit = {}): Promise<Response> {
   const scheme = "tls" in upstream.target && upstream.target.tls ? "https" : "http";
   const url = path.startsWith("http") ? path : `${scheme}://${upstream.host}${upstream.basePath}${path}`;
-  const send = (authorization: string | undefined) =>
-    fetch(url, {
-      ...init,
-      headers: { accept: MANIFEST, ...(init.headers as Record<string, string>), ...(authorization === undefined ? {} : { authorization }) },
-    });
+  const send = async (authorization: string | undefined) => {
+    const own = authorization === undefined ? {} : { authorization };
+    const answer = await fetch(url, { ...init, headers: { accept: MANIFEST, ...(init.headers as Record<string, string>), ...own } });
+    if (authorization !== undefined && answer.ok) upstream.accepted?.(authorization);
+    return answer;
+  };
   const first = await send(await upstream.authorization(ask, signal()));
   if (first.status !== 401) return first;
   const another = await upstream.refused(ask, first.headers.get("www-authenticate") ?? undefined, signal());
