@@ -8,7 +8,7 @@ import { endLeftovers } from "../roles/distribution/leftover.ts";
 import { askToCollect } from "../roles/distribution/maintenance.ts";
 import { openDistribution, ownFolders } from "../roles/distribution/open-distribution.ts";
 import { retain } from "../roles/distribution/retention.ts";
-import { listedIn, storedImages } from "../roles/distribution/stored-images.ts";
+import { namedIn, storedImages } from "../roles/distribution/stored-images.ts";
 import { registryFolders, runRegistry } from "../roles/registry.ts";
 import { untilOver } from "../roles/until-told.ts";
 import { begin, callHere, type Here, runtimeHere, settingsHere } from "./here.ts";
@@ -19,7 +19,11 @@ import { VERSION } from "./version.ts";
 const USAGE = `Usage: berth registry                             a registry of berth's own, with its proxy in front
        berth registry gc [--dry-run]              removes layers that no image has any more; nothing can be pushed meanwhile
        berth registry retain --keep <N> [--dry-run] [--without-control]
-                                                  keeps the N tags of each repository that were pushed last, and what containers use`;
+                                                  keeps the N tags of each repository that were pushed last, and what containers use;
+                                                  images that no tag points to any more go a day after they were pushed`;
+
+/** An image without a tag may be part of a push that goes on for so long. */
+const IN_FLIGHT_MS = 24 * 3_600_000;
 
 /** `berth registry` */
 export async function run(here: Here): Promise<void> {
@@ -78,15 +82,11 @@ async function runRetain(here: Here, words: Words): Promise<string> {
   const used = words["without-control"]
     ? []
     : await callHere(here)<InUse>("GET", "/admin/images-in-use").then(({ references }) => references, unlessAway);
-  const { kept, doomed } = retain(storedImages(storage), { keep, used, listed: (digest) => listedIn(storage, digest) });
+  const since = here.clock.now() - IN_FLIGHT_MS;
+  const { kept, doomed } = retain(storedImages(storage), { keep, used, since, names: (digest) => namedIn(storage, digest) });
   const rows = [
-    ...doomed.map(({ repository, digest, tags }) => [
-      repository,
-      tags.map(({ tag }) => tag).join(" ") || "-",
-      shown(digest),
-      words["dry-run"] ? "would go" : "removed",
-    ]),
-    ...kept.map(({ repository, tag, why }) => [repository, tag.tag, shown(tag.digest), `kept: ${why}`]),
+    ...doomed.map(({ repository, digest, tags }) => [repository, tags.join(" ") || "-", shown(digest), words["dry-run"] ? "would go" : "removed"]),
+    ...kept.map(({ repository, tag = "-", digest, why }) => [repository, tag, shown(digest), `kept: ${why}`]),
   ];
   if (rows.length === 0) return "There are no images.";
   if (!words["dry-run"] && doomed.length > 0) await deleteAll();

@@ -1,7 +1,7 @@
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { createHash } from "node:crypto";
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync, utimesSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import t, { type Test } from "tap";
@@ -116,6 +116,21 @@ t.test("an image is pushed with a developer key and pulled by anybody; retention
   const authorization = `Bearer ${await token("repository:datagrok/c:delete")}`;
   t.equal(await status(`/v2/datagrok/c/manifests/${digest}`, { method: "DELETE", headers: { authorization } }), 202);
   t.ok(base);
+});
+
+t.test("what a tag pointed to before it was pushed again makes room, a day later", async (t) => {
+  const { push, data, command, status } = await openOwn(t);
+  const digests: string[] = [];
+  for (const layer of ["first", "second", "third"]) digests.push(await push("datagrok/a", "login", layer));
+  const [first = "", second = "", third = ""] = digests;
+  const images = join(data, "berth-data/registry/images/docker/registry/v2");
+  const long = new Date(Date.now() - 25 * 3_600_000);
+  utimesSync(join(images, "repositories/datagrok/a/_manifests/revisions/sha256", first.slice("sha256:".length), "link"), long, long);
+  const { code, out } = await command("retain", "--keep", "1");
+  t.equal(code, 0, out);
+  t.match(await command("gc"), { code: 0, out: /^Removed 2 / });
+  const statuses = [first, second, third].map((digest) => status(`/v2/datagrok/a/manifests/${digest}`, { headers: { accept: MANIFEST } }));
+  t.same(await Promise.all(statuses), [404, 200, 200]);
 });
 
 t.test("once berth has stopped, or was killed, its images are there again; commands work without it too", async (t) => {
