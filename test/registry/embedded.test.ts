@@ -1,5 +1,5 @@
 import { spawn } from "node:child_process";
-import { chmodSync, existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readFileSync, rmdirSync, statSync, writeFileSync } from "node:fs";
 import { type IncomingMessage, request } from "node:http";
 import { join } from "node:path";
 import t, { type Test } from "tap";
@@ -88,6 +88,29 @@ t.test("while it is read-only nobody who reads is refused, and nobody writes", a
   await reads;
   t.same([...new Set(statuses)], [200]);
   t.equal(await ask(socket, "/v2/a/blobs/uploads/", "POST"), 202);
+});
+
+t.test("where it cannot take pushes again after a collection, that is tried until it can", async (t) => {
+  const { registry, socket, said } = await open(t);
+  // Nothing can listen where a folder is.
+  const inTheWay = `${socket}.writable`;
+  const collected = registry.whileReadOnly(async () => mkdirSync(inTheWay));
+  await eventually("the failure", 10_000, async () => said.find(({ level, fields }) => level === "error" && fields["retryInMs"] !== undefined));
+  t.equal(await ask(socket, "/v2/"), 200);
+  rmdirSync(inTheWay);
+  await collected;
+  t.equal(await ask(socket, "/v2/a/blobs/uploads/", "POST"), 202);
+});
+
+t.test("one that cannot take pushes again ends all the same when it is told to", async (t) => {
+  const { registry, socket, said, folder } = await open(t);
+  const collected = registry.whileReadOnly(async () => mkdirSync(`${socket}.writable`));
+  const refused = t.rejects(collected, { code: "REGISTRY_FAILED" });
+  await eventually("the failure", 10_000, async () => said.find(({ level, fields }) => level === "error" && fields["retryInMs"] !== undefined));
+  const last = (JSON.parse(readFileSync(join(folder, "registry/readonly.pid"), "utf8")) as { pid: number }).pid;
+  await registry.close();
+  await refused;
+  t.throws(() => process.kill(last, 0));
 });
 
 t.test("its lines come in our log at their level, and what clients get wrong is no error", async (t) => {
