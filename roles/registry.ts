@@ -31,8 +31,8 @@ export async function runRegistry(options: {
   const own = await openDistribution({ ...registryFolders(settings), socket: runtime.registrySocket, path, level: settings.logLevel, clock, log });
   try {
     const maintenance = await openMaintenance({ socket: runtime.registryAdminSocket, registry: own, log });
-    const upstream = ownUpstream(runtime.registrySocket);
-    const proxy = await runRegistryProxy({ settings, runtime: withControl ? runtime : undefined, upstream, handle, clock, log });
+    const proxied = { upstream: ownUpstream(runtime.registrySocket), isReadOnly: own.isReadOnly };
+    const proxy = await runRegistryProxy({ settings, runtime: withControl ? runtime : undefined, own: proxied, handle, clock, log });
     return {
       port: proxy.port,
       close: async () => {

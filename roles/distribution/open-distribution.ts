@@ -21,6 +21,8 @@ export type OwnRegistry = {
    * `work`, and REGISTRY_BUSY where this is going on already.
    */
   whileReadOnly<R>(work: () => Promise<R>): Promise<R>;
+  /** True from before the first write is refused until after the last. */
+  isReadOnly(): boolean;
   /** Lets it finish what is open; last of all, once nobody is sent to it any more. */
   close(): Promise<void>;
 };
@@ -137,6 +139,7 @@ export async function openDistribution(options: {
         isReadOnly = false;
       }
     },
+    isReadOnly: () => isReadOnly,
     close,
   };
 }

@@ -19,7 +19,8 @@ type Own = {
   berth: Berth;
   data: string;
   base: string;
-  token(...actions: string[]): Promise<string>;
+  /** For these scopes, with a developer key. */
+  token(scopes: string[], of?: string): Promise<string>;
   push(repository: string, tag: string, layer: string): Promise<string>;
   status(path: string, init?: RequestInit): Promise<number>;
   /** `berth registry …` on the same data folder. */
@@ -32,9 +33,9 @@ async function openOwn(t: Test): Promise<Own> {
   const berth = await startBerth({ data, env });
   t.teardown(() => berth.stop());
   const base = await eventually("the registry's address", 5_000, async () => /registry proxy at (\S+)/.exec(berth.output())?.[1]);
-  const token = async (...scopes: string[]) => {
+  const token = async (scopes: string[], of = ADMIN_KEY) => {
     const query = new URLSearchParams([["service", "docker-registry"], ...scopes.map((scope) => ["scope", scope])]);
-    const key = Buffer.from(`any:${ADMIN_KEY}`).toString("base64");
+    const key = Buffer.from(`any:${of}`).toString("base64");
     const answer = await fetch(`${base}/token?${query.toString()}`, { headers: { authorization: `Basic ${key}` } });
     return ((await answer.json()) as { token: string }).token;
   };
@@ -44,7 +45,7 @@ async function openOwn(t: Test): Promise<Own> {
     return answer.status;
   };
   const push = async (repository: string, tag: string, layer: string) => {
-    const authorization = `Bearer ${await token(`repository:${repository}:pull,push`)}`;
+    const authorization = `Bearer ${await token([`repository:${repository}:pull,push`])}`;
     const begun = await fetch(`${base}/v2/${repository}/blobs/uploads/`, { method: "POST", headers: { authorization } });
     const at = new URL(begun.headers.get("location") ?? "", base);
     at.searchParams.set("digest", digestOf(layer));
@@ -67,7 +68,7 @@ async function openOwn(t: Test): Promise<Own> {
 }
 
 t.test("an image is pushed with a developer key and pulled by anybody; retention and garbage collection make room", async (t) => {
-  const { push, status, command, data, base, token } = await openOwn(t);
+  const { push, status, command, data } = await openOwn(t);
   for (const tag of ["1", "2", "3"]) {
     await push("datagrok/a", tag, `layer of ${tag}`);
     // Tags are ordered by when they were pushed; the clock of the disk is coarse.
@@ -109,13 +110,23 @@ t.test("an image is pushed with a developer key and pulled by anybody; retention
   t.equal(blobs(), before - 2);
   await push("datagrok/a", "4", "pushed after it");
   t.equal(await status(`/v2/datagrok/a/blobs/${digestOf("layer of 3")}`), 200);
+});
 
-  // Deleting takes an admin's token.
+t.test("a delete takes an admin's token: who may push may not", async (t) => {
+  const { push, status, token, berth } = await openOwn(t);
   const digest = await push("datagrok/c", "x", "to be deleted");
-  t.equal(await status(`/v2/datagrok/c/manifests/${digest}`, { method: "DELETE" }), 401);
-  const authorization = `Bearer ${await token("repository:datagrok/c:delete")}`;
-  t.equal(await status(`/v2/datagrok/c/manifests/${digest}`, { method: "DELETE", headers: { authorization } }), 202);
-  t.ok(base);
+  const headers = { "content-type": "application/json" };
+  t.ok((await berth.call("/users", { method: "POST", headers, body: JSON.stringify({ login: "bert" }) })).ok);
+  const { key } = (await (await berth.call("/users/bert/keys", { method: "POST", headers, body: "{}" })).json()) as { key: string };
+  const remove = async (of?: string) => {
+    const authorization = of === undefined ? {} : { authorization: `Bearer ${await token([`repository:datagrok/c:pull,push,delete`], of)}` };
+    return status(`/v2/datagrok/c/manifests/${digest}`, { method: "DELETE", headers: authorization });
+  };
+  const pushes = { authorization: `Bearer ${await token(["repository:datagrok/c:pull,push,delete"], key)}` };
+  t.equal(await status("/v2/datagrok/c/blobs/uploads/", { method: "POST", headers: pushes }), 202);
+  t.equal(await remove(), 401);
+  t.equal(await remove(key), 401);
+  t.equal(await remove(ADMIN_KEY), 202);
 });
 
 t.test("what a tag pointed to before it was pushed again makes room, a day later", async (t) => {
@@ -227,6 +238,13 @@ t.test("berth registry alone knows its users by a Datagrok server", async (t) =>
   const access = [{ type: "repository", name: "a", actions: ["pull", "push"] }];
   t.equal((await begin({ authorization: `Bearer ${await tokens.sign({ access })}` })).status, 202);
   t.match(out, /the registry is Distribution \d/);
+
+  // A token that says nothing of what it allows may be anybody's: that is enough for pushing, and not for deleting.
+  const remove = (authorization: string) =>
+    fetch(`${base}/v2/a/manifests/sha256:${"0".repeat(64)}`, { method: "DELETE", headers: { authorization } });
+  t.equal((await begin({ authorization: `Bearer ${await tokens.sign()}` })).status, 202);
+  t.equal((await remove(`Bearer ${await tokens.sign()}`)).status, 401);
+  t.equal((await remove(`Bearer ${await tokens.sign({ access: [{ type: "repository", name: "a", actions: ["delete"] }] })}`)).status, 404);
   const ended = once(child, "exit");
   child.kill("SIGTERM");
   t.same(await ended, [0, null]);

@@ -8,6 +8,7 @@ import type { Log } from "../../log.ts";
 import { findDistribution } from "../../roles/distribution/find-distribution.ts";
 import { openDistribution, type OwnRegistry } from "../../roles/distribution/open-distribution.ts";
 import { eventually } from "../fixtures/berth.ts";
+import { openStand, plainUpstream } from "./stand.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
 
 /** Debian's docker-registry, kept by berth on a Unix socket. */
@@ -88,6 +89,28 @@ t.test("while it is read-only nobody who reads is refused, and nobody writes", a
   await reads;
   t.same([...new Set(statuses)], [200]);
   t.equal(await ask(socket, "/v2/a/blobs/uploads/", "POST"), 202);
+});
+
+t.test("who pushes while garbage is collected is told to try again, and who reads notices nothing", async (t) => {
+  const { registry, socket } = await open(t);
+  const { call } = await openStand(t, { port: 0 }, { own: registry, upstream: { ...plainUpstream(0), target: { socketPath: socket } } });
+  const scopes = ["repository:a:pull,push,delete"];
+  const writes = () => [
+    call("/v2/a/blobs/uploads/", { method: "POST", scopes }),
+    call("/v2/a/manifests/1", { method: "PUT", scopes, body: "{}" }),
+    call(`/v2/a/manifests/sha256:${"0".repeat(64)}`, { method: "DELETE", scopes }),
+  ];
+  await registry.whileReadOnly(async () => {
+    for (const answer of await Promise.all(writes())) {
+      t.match({ status: answer.status, after: answer.headers.get("retry-after") }, { status: 503, after: "60" });
+      t.match(await answer.json(), { errors: [{ code: "UNAVAILABLE", message: /Garbage is being collected/ }] });
+    }
+    t.equal((await call("/v2/a/tags/list")).status, 404);
+  });
+  t.same(
+    (await Promise.all(writes())).map(({ status }) => status),
+    [202, 400, 404],
+  );
 });
 
 t.test("where it cannot take pushes again after a collection, that is tried until it can", async (t) => {
