@@ -6,7 +6,7 @@ import { lock, makeFolder, privateFile } from "../../control/store/data-folder.t
 import { Fault } from "../../fault.ts";
 import { unlessAborted } from "../../gateway/unless-aborted.ts";
 import type { Log, LogLevel } from "../../log.ts";
-import { DRAIN_MS, distributionConfig } from "./distribution-config.ts";
+import { DISTRIBUTION_ENDS_MS, distributionConfig } from "./distribution-config.ts";
 import { type Distribution, findDistribution } from "./find-distribution.ts";
 import { keepDistribution } from "./keep-distribution.ts";
 import { endLeftovers, processFile } from "./leftover.ts";
@@ -27,8 +27,6 @@ export type OwnRegistry = {
   close(): Promise<void>;
 };
 
-/** What Distribution takes to end after its time for open requests is up. */
-const END_MS = 2_000;
 /** Who connected just before another one took over waits to be accepted by the one that was there, and would be reset with its socket. */
 const ACCEPTED_MS = 250;
 /** How soon it is tried again to take pushes, where that failed after garbage was collected. */
@@ -67,7 +65,7 @@ export async function openDistribution(options: {
     writeFileSync(configFile, config, { mode: 0o600 });
     const child = keepDistribution({ distribution, configFile, pidFile: processFile(folder, mode), listen, socket, clock, log });
     let ended: Promise<void> | undefined;
-    const kept: Kept = { ready: child.ready, end: () => (ended ??= child.stop(DRAIN_MS + END_MS).then(() => void running.delete(kept))) };
+    const kept: Kept = { ready: child.ready, end: () => (ended ??= child.stop(DISTRIBUTION_ENDS_MS).then(() => void running.delete(kept))) };
     running.add(kept);
     return kept;
   };
