@@ -1,7 +1,8 @@
+import { existsSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { Fault } from "../fault.ts";
 import { openLog } from "../log.ts";
-import { collectGarbage } from "../roles/distribution/collect-garbage.ts";
+import { type Collected, collectGarbage } from "../roles/distribution/collect-garbage.ts";
 import { deleteManifest } from "../roles/distribution/delete-manifest.ts";
 import { findDistribution } from "../roles/distribution/find-distribution.ts";
 import { endLeftovers } from "../roles/distribution/leftover.ts";
@@ -60,7 +61,8 @@ async function collect(here: Here, { "dry-run": dryRun = false }: Words): Promis
   if (blobs.length === 0) return "There is no garbage.";
   return `${dryRun ? "Would remove" : "Removed"} ${blobs.length} layers and manifests, ${megabytes(bytes)} MB.`;
 
-  async function collectHere() {
+  async function collectHere(): Promise<Collected> {
+    if (!existsSync(folders.storage)) return { blobs: [], bytes: 0 };
     const distribution = await findDistribution(here.env["PATH"] ?? "");
     if (dryRun) return collectGarbage({ ...folders, distribution, dryRun });
     const unlock = ownFolders(folders.folder, folders.storage);

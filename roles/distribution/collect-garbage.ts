@@ -1,5 +1,6 @@
 import { execFile } from "node:child_process";
-import { rmSync, statSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Fault } from "../../fault.ts";
 import { distributionConfig } from "./distribution-config.ts";
@@ -18,9 +19,14 @@ const LONGEST_OUTPUT = 256 * 1_048_576;
  */
 export async function collectGarbage(options: { distribution: Distribution; folder: string; storage: string; dryRun: boolean }): Promise<Collected> {
   const { distribution, folder, storage, dryRun } = options;
-  const configFile = join(folder, "garbage.yml");
+  // Who only looks may be another user than the one whose folder it is, and leaves nothing there.
+  const at = dryRun ? mkdtempSync(join(tmpdir(), "berth-garbage-")) : folder;
+  const configFile = join(at, "garbage.yml");
+  rmSync(configFile, { force: true });
   writeFileSync(configFile, distributionConfig({ storage, socket: "", secret: "", readOnly: false, level: "warn" }), { mode: 0o600 });
-  const dry = await run(distribution.program, ["garbage-collect", "--dry-run", configFile], undefined);
+  const dry = await run(distribution.program, ["garbage-collect", "--dry-run", configFile], undefined).finally(() => {
+    if (dryRun) rmSync(at, { recursive: true, force: true });
+  });
   const blobs = [...dry.matchAll(/blob eligible for deletion: (sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})/g)].map(([, digest = ""]) => digest);
   const bytes = blobs.reduce((sum, digest) => sum + sizeOf(join(storage, blobFile(digest))), 0);
   if (!dryRun) await run(distribution.program, ["garbage-collect", configFile], processFile(folder, "garbage"));

@@ -6,6 +6,7 @@ import t, { type Test } from "tap";
 import { systemClock } from "../../clock.ts";
 import type { Log } from "../../log.ts";
 import { findDistribution } from "../../roles/distribution/find-distribution.ts";
+import { askToCollect, openMaintenance } from "../../roles/distribution/maintenance.ts";
 import { openDistribution, type OwnRegistry } from "../../roles/distribution/open-distribution.ts";
 import { eventually } from "../fixtures/berth.ts";
 import { openStand, plainUpstream } from "./stand.ts";
@@ -16,8 +17,7 @@ const path = process.env["PATH"] ?? "";
 
 type Line = { level: string; sentence: string; fields: Record<string, unknown> };
 
-function lines(): { log: Log; said: Line[] } {
-  const said: Line[] = [];
+function lines(said: Line[] = []): { log: Log; said: Line[] } {
   const write = (level: string) => (fields: Record<string, unknown>, sentence: string) => void said.push({ level, sentence, fields });
   const log: Log = { debug: write("debug"), info: write("info"), warn: write("warn"), error: write("error"), child: () => log };
   return { log, said };
@@ -111,6 +111,17 @@ t.test("who pushes while garbage is collected is told to try again, and who read
     (await Promise.all(writes())).map(({ status }) => status),
     [202, 400, 404],
   );
+});
+
+t.test("that garbage is collected already is for who asks a second time to know, and no failure of ours", async (t) => {
+  const { registry, folder, said } = await open(t);
+  const { log } = lines(said);
+  const at = join(folder, "admin.sock");
+  const maintenance = await openMaintenance({ socket: at, registry, log });
+  t.teardown(() => maintenance.close());
+  await registry.whileReadOnly(() => t.rejects(askToCollect(at), { code: "REGISTRY_BUSY" }));
+  t.same(await askToCollect(at), { blobs: [], bytes: 0 });
+  t.notOk(said.some(({ level }) => level === "error"));
 });
 
 t.test("where it cannot take pushes again after a collection, that is tried until it can", async (t) => {
