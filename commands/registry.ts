@@ -17,7 +17,7 @@ import { addressOf } from "./serve.ts";
 import { textTable } from "./text-table.ts";
 import { VERSION } from "./version.ts";
 
-const USAGE = `Usage: berth registry                             a registry of berth's own, with its proxy in front
+export const usage = `Usage: berth registry                             a registry of berth's own, with its proxy in front
        berth registry gc [--dry-run]              removes layers that no image has any more; nothing can be pushed meanwhile
        berth registry retain --keep <N> [--dry-run] [--without-control]
                                                   keeps the N tags of each repository that were pushed last, and what containers use;
@@ -32,11 +32,16 @@ export async function run(here: Here): Promise<void> {
   if (verb === undefined) return runRole(here);
   if (verb === "gc") return console.log(await collect(here, readWords(words, ["dry-run"])));
   if (verb === "retain") return console.log(await runRetain(here, readWords(words, ["dry-run", "keep", "without-control"])));
-  throw new Fault("SETTINGS_INVALID", `There is no "berth registry ${verb}".\n${USAGE}`);
+  throw new Fault("SETTINGS_INVALID", `There is no "berth registry ${verb}".\n${usage}`);
 }
 
 async function runRole(here: Here): Promise<void> {
   const { settings, log } = begin(here, "registry");
+  if (settings.registry.url !== undefined || settings.registry.ecrMode)
+    throw new Fault(
+      "SETTINGS_INVALID",
+      "berth registry brings a registry, REGISTRY_URL or ECR_MODE names another: unset these, or run berth registry-proxy in front of that one.",
+    );
   const handle = await here.parent?.handle();
   const registry = await runRegistry({
     settings,
@@ -78,7 +83,7 @@ async function collect(here: Here, { "dry-run": dryRun = false }: Words): Promis
 async function runRetain(here: Here, words: Words): Promise<string> {
   const keep = Number(words.keep);
   if (words.keep === undefined || !/^[1-9]\d{0,5}$/.test(words.keep))
-    throw new Fault("SETTINGS_INVALID", `--keep takes a number from 1 on.\n${USAGE}`);
+    throw new Fault("SETTINGS_INVALID", `--keep takes a number from 1 on.\n${usage}`);
   const { settings } = settingsHere(here);
   const { folder, storage } = registryFolders(settings);
   const used = words["without-control"]
@@ -130,7 +135,7 @@ function readWords(args: string[], names: (keyof Words)[]): Words {
     const options = Object.fromEntries(names.map((name) => [name, { type: name === "keep" ? ("string" as const) : ("boolean" as const) }]));
     return parseArgs({ args, options, strict: true }).values;
   } catch (error) {
-    throw new Fault("SETTINGS_INVALID", `${(error as Error).message.split(". ", 1)[0]}.\n${USAGE}`, { cause: error });
+    throw new Fault("SETTINGS_INVALID", `${(error as Error).message.split(". ", 1)[0]}.\n${usage}`, { cause: error });
   }
 }
 

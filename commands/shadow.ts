@@ -12,7 +12,7 @@ import { type Recorded, readRequests, signsIn } from "./shadow/requests.ts";
 /** What comes with berth: requests of docker and skopeo, and what they get wrong. */
 export const SAMPLE = join(import.meta.dirname, "../lua-compat/requests.jsonl");
 
-const USAGE = `Usage: berth shadow <url> <url> [--requests <file>] [--known <file>] [--key-file <file>] [--read-only]
+export const usage = `Usage: berth shadow <url> <url> [--requests <file>] [--known <file>] [--key-file <file>] [--read-only]
   sends the same requests to two registry proxies and prints all in which their answers differ
   --requests   JSON lines; where unset, those of lua-compat/requests.jsonl
   --known      differences that are meant, a JSON array of {of, requests, first, second, reason}
@@ -95,9 +95,9 @@ function readWords(args: string[]) {
     const { values, positionals } = parseArgs({ args, options: OPTIONS, allowPositionals: true, strict: true });
     if (positionals.length === 2 && positionals.every((one) => /^https?:\/\//.test(one) && URL.canParse(one))) return { urls: positionals, values };
   } catch (error) {
-    throw new Fault("SETTINGS_INVALID", `${(error as Error).message.split(". ", 1)[0]}.\n${USAGE}`, { cause: error });
+    throw new Fault("SETTINGS_INVALID", `${(error as Error).message.split(". ", 1)[0]}.\n${usage}`, { cause: error });
   }
-  throw new Fault("SETTINGS_INVALID", USAGE);
+  throw new Fault("SETTINGS_INVALID", usage);
 }
 
 function readText(path: string): string {
