@@ -48,9 +48,9 @@ export async function runRegistry(options: {
 }
 
 /** Where it keeps its images; the volume of a grok_registry that it replaces, where there is one and it is not told otherwise. */
-export function registryFolders({ data, registry }: Settings): { folder: string; storage: string } {
+export function registryFolders({ data, registry }: Settings, volume = GROK_REGISTRY): { folder: string; storage: string } {
   const folder = join(data, "registry");
-  const found = registry.kind === "embedded" || !existsSync(GROK_REGISTRY) ? join(folder, "images") : GROK_REGISTRY;
+  const found = registry.kind === "embedded" || !existsSync(volume) ? join(folder, "images") : volume;
   return { folder, storage: registry.folder ?? found };
 }
 

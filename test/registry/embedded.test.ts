@@ -1,16 +1,22 @@
 import { spawn } from "node:child_process";
-import { chmodSync, existsSync, mkdirSync, readFileSync, rmdirSync, statSync, writeFileSync } from "node:fs";
+import { randomBytes } from "node:crypto";
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, statSync, writeFileSync } from "node:fs";
 import { type IncomingMessage, request } from "node:http";
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import { systemClock } from "../../clock.ts";
+import { readSettings } from "../../conf/read-settings.ts";
 import type { Log } from "../../log.ts";
 import { findDistribution } from "../../roles/distribution/find-distribution.ts";
 import { askToCollect, openMaintenance } from "../../roles/distribution/maintenance.ts";
 import { openDistribution, type OwnRegistry } from "../../roles/distribution/open-distribution.ts";
+import { registryFolders } from "../../roles/registry.ts";
 import { eventually } from "../fixtures/berth.ts";
-import { openStand, plainUpstream } from "./stand.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
+import { imageFolder } from "./image-folder.ts";
+import { run } from "./run.ts";
+import { openStand, plainUpstream } from "./stand.ts";
+import { DEV_KEY } from "./token-server.ts";
 
 /** Debian's docker-registry, kept by berth on a Unix socket. */
 const path = process.env["PATH"] ?? "";
@@ -47,6 +53,10 @@ function ask(socketPath: string, path: string, method = "GET"): Promise<number> 
   });
 }
 
+function sizeOf(file: string): number {
+  return statSync(file, { throwIfNoEntry: false })?.size ?? 0;
+}
+
 const answers = (socket: string) =>
   ask(socket, "/v2/").then(
     (status) => status === 200 || undefined,
@@ -69,6 +79,32 @@ t.test("one that dies is started again, and answers at the same place", async (t
   process.kill(first, "SIGKILL");
   await eventually("another process", 5_000, async () => (pid() === first ? undefined : true));
   await eventually("an answer", 5_000, () => answers(socket));
+});
+
+t.test("a push that Distribution dies in fails, and succeeds when it is tried again: somebody has started it by then", async (t) => {
+  const { socket, folder, pid } = await open(t);
+  const stand = await openStand(t, { port: 0 }, { upstream: { ...plainUpstream(0), target: { socketPath: socket } } });
+  const uploads = join(folder, "registry/images/docker/registry/v2/repositories/datagrok/a/_uploads");
+  const arrived = () => {
+    const files = existsSync(uploads) ? readdirSync(uploads, { recursive: true, encoding: "utf8" }) : [];
+    return files.some((name) => name.endsWith("/data") && sizeOf(join(uploads, name)) > 1_000_000) || undefined;
+  };
+  const image = `docker://${stand.host}/datagrok/a:1`;
+  const from = imageFolder(t, randomBytes(100_000_000));
+  const push = () =>
+    run("skopeo", [
+      ...["--insecure-policy", "--tmpdir", tempFolder(t), "copy", "--dest-tls-verify=false"],
+      ...["--dest-creds", `any:${DEV_KEY}`, `dir:${from}`, image],
+    ]);
+  const first = pid();
+  const pushing = push();
+  await eventually("a part of the layer", 20_000, async () => arrived());
+  process.kill(first, "SIGKILL");
+  t.not((await pushing).code, 0);
+  await eventually("another process", 5_000, () => answers(socket));
+  const { code, output } = await push();
+  t.equal(code, 0, output);
+  t.match(await (await stand.call("/v2/datagrok/a/tags/list")).json(), { tags: ["1"] });
 });
 
 t.test("while it is read-only nobody who reads is refused, and nobody writes", async (t) => {
@@ -191,6 +227,17 @@ t.test("once closed, nothing of it runs and nothing listens", async (t) => {
   await registry.close();
   t.notOk(existsSync(socket));
   t.throws(() => process.kill(last, 0));
+});
+
+t.test("berth registry takes over the volume of a grok_registry where there is one, and is told otherwise by a setting", async (t) => {
+  const folder = tempFolder(t);
+  const read = (env: Record<string, string>) => readSettings({ env: { BERTH_DATA: join(folder, "data"), ...env }, file: undefined }).settings;
+  const storage = (env: Record<string, string>, volume: string) => registryFolders(read(env), volume).storage;
+  const own = join(folder, "data/registry/images");
+  t.equal(storage({}, folder), folder);
+  t.equal(storage({}, join(folder, "none")), own);
+  t.equal(storage({ BERTH_REGISTRY: "embedded" }, folder), own);
+  t.equal(storage({ BERTH_REGISTRY_FOLDER: "/elsewhere" }, folder), "/elsewhere");
 });
 
 t.test("version 3 is preferred wherever it is on the PATH, and other programs of that name are passed over", async (t) => {
