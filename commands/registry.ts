@@ -1,4 +1,6 @@
-import { existsSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { Fault } from "../fault.ts";
 import { openLog } from "../log.ts";
@@ -10,7 +12,7 @@ import { askToCollect } from "../roles/distribution/maintenance.ts";
 import { openDistribution, ownFolders } from "../roles/distribution/open-distribution.ts";
 import { retain } from "../roles/distribution/retention.ts";
 import { namedIn, storedImages } from "../roles/distribution/stored-images.ts";
-import { registryFolders, runRegistry } from "../roles/registry.ts";
+import { registryFolders, registryImage, runRegistry } from "../roles/registry.ts";
 import { untilOver } from "../roles/until-told.ts";
 import { begin, callHere, type Here, runtimeHere, settingsHere } from "./here.ts";
 import { addressOf } from "./serve.ts";
@@ -67,13 +69,19 @@ async function collect(here: Here, { "dry-run": dryRun = false }: Words): Promis
   return `${dryRun ? "Would remove" : "Removed"} ${blobs.length} layers and manifests, ${megabytes(bytes)} MB.`;
 
   async function collectHere(): Promise<Collected> {
-    if (!existsSync(folders.storage)) return { blobs: [], bytes: 0 };
-    const distribution = await findDistribution(here.env["PATH"] ?? "");
-    if (dryRun) return collectGarbage({ ...folders, distribution, dryRun });
-    const unlock = ownFolders(folders.folder, folders.storage);
+    const { folder, storage } = folders;
+    if (!existsSync(storage)) return { blobs: [], bytes: 0 };
+    // Who only looks may be another user than the one whose folder it is, and leaves nothing there.
+    const at = dryRun ? mkdtempSync(join(tmpdir(), "berth-garbage-")) : folder;
+    const unlock = dryRun ? () => rmSync(at, { recursive: true, force: true }) : ownFolders(folder, storage);
     try {
-      endLeftovers(folders.folder);
-      return await collectGarbage({ ...folders, distribution, dryRun });
+      const image = registryImage(settings);
+      const distribution = await findDistribution(here.env["PATH"] ?? "", image && { ...image, owner: at, mounts: [at, storage] });
+      if (!dryRun) {
+        endLeftovers(folder);
+        await distribution.command.clear();
+      }
+      return await collectGarbage({ folder: at, storage, distribution, dryRun });
     } finally {
       unlock();
     }
@@ -104,12 +112,12 @@ async function runRetain(here: Here, words: Words): Promise<string> {
   async function deleteAll(): Promise<void> {
     const socket = runtimeHere(here, settings).registrySocket;
     const log = openLog({ level: "error", name: "registry" });
-    const own = await openDistribution({ folder, storage, socket, path: here.env["PATH"] ?? "", level: "error", clock: here.clock, log }).catch(
-      (error: unknown) => {
-        if (error instanceof Fault && error.code === "DATA_FOLDER_IN_USE") return undefined;
-        throw error;
-      },
-    );
+    const path = here.env["PATH"] ?? "";
+    const image = registryImage(settings);
+    const own = await openDistribution({ folder, storage, socket, path, image, level: "error", clock: here.clock, log }).catch((error: unknown) => {
+      if (error instanceof Fault && error.code === "DATA_FOLDER_IN_USE") return undefined;
+      throw error;
+    });
     try {
       for (const { repository, digest } of doomed) await deleteManifest(socket, repository, digest);
     } finally {

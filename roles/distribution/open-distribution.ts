@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import type { Clock } from "../../clock.ts";
 import { lock, makeFolder, privateFile } from "../../control/store/data-folder.ts";
 import { Fault } from "../../fault.ts";
@@ -10,6 +10,9 @@ import { DISTRIBUTION_ENDS_MS, distributionConfig } from "./distribution-config.
 import { type Distribution, findDistribution } from "./find-distribution.ts";
 import { keepDistribution } from "./keep-distribution.ts";
 import { endLeftovers, processFile } from "./leftover.ts";
+import type { ImageRun } from "./run-image.ts";
+
+export type RegistryImage = Pick<ImageRun, "image" | "engine">;
 
 /** A registry of berth's own: Distribution, kept running on a Unix socket. */
 export type OwnRegistry = {
@@ -50,13 +53,21 @@ export async function openDistribution(options: {
   socket: string;
   /** PATH. */
   path: string;
+  /** Where it is not there, this is run on this engine. */
+  image?: RegistryImage | undefined;
   level: LogLevel;
   clock: Clock;
   log: Log;
 }): Promise<OwnRegistry> {
   const { folder, storage, socket, level, clock, log } = options;
-  const distribution = await findDistribution(options.path);
   const unlock = ownFolders(folder, storage);
+  const { path, image } = options;
+  const distribution = await findDistribution(path, image && { ...image, owner: folder, mounts: [folder, storage, dirname(socket)] }).catch(
+    (error: unknown) => {
+      unlock();
+      throw error;
+    },
+  );
   const running = new Set<Kept>();
   const keep = (mode: Mode): Kept => {
     const listen = `${socket}.${mode}`;
@@ -70,6 +81,7 @@ export async function openDistribution(options: {
     return kept;
   };
   for (const pid of endLeftovers(folder)) log.warn({ pid }, "ended a registry process that a killed berth left behind");
+  await distribution.command.clear();
   let current = keep("writable");
   const closing = new AbortController();
   const close = async () => {

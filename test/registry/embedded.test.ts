@@ -91,11 +91,8 @@ t.test("a push that Distribution dies in fails, and succeeds when it is tried ag
   };
   const image = `docker://${stand.host}/datagrok/a:1`;
   const from = imageFolder(t, randomBytes(100_000_000));
-  const push = () =>
-    run("skopeo", [
-      ...["--insecure-policy", "--tmpdir", tempFolder(t), "copy", "--dest-tls-verify=false"],
-      ...["--dest-creds", `any:${DEV_KEY}`, `dir:${from}`, image],
-    ]);
+  const policy = ["--insecure-policy", "--tmpdir", tempFolder(t)];
+  const push = () => run("skopeo", [...policy, "copy", "--dest-tls-verify=false", "--dest-creds", `any:${DEV_KEY}`, `dir:${from}`, image]);
   const first = pid();
   const pushing = push();
   await eventually("a part of the layer", 20_000, async () => arrived());
