@@ -6,7 +6,8 @@ import { VERSION } from "./commands/version.ts";
 import { Fault } from "./fault.ts";
 import { findParent } from "./roles/parent.ts";
 
-type Command = { says: string; load(): Promise<{ run(here: Here): Promise<void> }> };
+/** `usage` says more than its name and `says` where it has words of its own. */
+type Command = { says: string; load(): Promise<{ run(here: Here): Promise<void>; usage?: string }> };
 
 /** What `berth <command>` does. Each loads only the rooms that it runs. */
 const COMMANDS: Record<string, Command> = {
@@ -14,7 +15,10 @@ const COMMANDS: Record<string, Command> = {
   demo: { says: "the same with a demo plugin in it, as `npm start` does", load: () => import("./commands/demo.ts") },
   control: { says: "the control plane alone", load: () => import("./commands/control.ts") },
   "registry-proxy": { says: "the registry proxy alone, beside a Datagrok server", load: () => import("./commands/registry-proxy.ts") },
-  registry: { says: "a registry of berth's own, with its proxy; gc and retain make room in it", load: () => import("./commands/registry.ts") },
+  registry: {
+    says: "a registry of berth's own, with its proxy; registry gc and registry retain make room in it",
+    load: () => import("./commands/registry.ts"),
+  },
   gateway: { says: "one gateway process alone", load: () => import("./commands/gateway.ts") },
   users: { says: "people and their developer keys: list, add, change, remove, key", load: () => import("./commands/users.ts") },
   credentials: { says: "secrets of packages and their connections: list, set, remove, rotate", load: () => import("./commands/credentials.ts") },
@@ -33,18 +37,22 @@ function help(): string {
 berth <command>
 ${lines.join("\n")}
 
-Settings come from the environment and berth.yaml: see conf/settings.md. users, credentials, keys and orphans talk to the berth that runs on
-the same data folder.`;
+berth <command> --help says more. Settings come from the environment and berth.yaml: see conf/settings.md. users, credentials, keys, orphans,
+registry gc and registry retain talk to the berth that runs on the same data folder.`;
 }
+
+const asksForHelp = (word: string | undefined) => word === "--help" || word === "-h";
 
 const parent = findParent();
 try {
   const { env, argv } = process;
-  const name = argv[2] ?? env["BERTH_ROLE"] ?? "help";
+  const first = argv[2] ?? env["BERTH_ROLE"] ?? "help";
+  const name = asksForHelp(first) ? "help" : first;
   const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
   if (!command) throw new Fault("SETTINGS_INVALID", `There is no command "${name}"; there are: ${Object.keys(COMMANDS).join(", ")}.`);
-  const { run } = await command.load();
-  await run({ env, args: argv.slice(3), script: import.meta.filename, parent, clock: systemClock() });
+  const { run, usage = `Usage: berth ${name}\n  ${command.says}` } = await command.load();
+  if (argv.slice(3).some(asksForHelp)) console.log(usage);
+  else await run({ env, args: argv.slice(3), script: import.meta.filename, parent, clock: systemClock() });
   process.exit(0);
 } catch (error) {
   // What is expected to go wrong is one sentence; anything else is a bug, with its trace.

@@ -71,9 +71,12 @@ function words(args: string[], least: number, most: number): string[] & { 0: str
   return args as string[] & { 0: string };
 }
 
+export const usage = Object.values(VERBS)
+  .map((verb) => `  berth credentials ${verb.usage}\n      ${verb.says}`)
+  .join("\n");
+
 function wrong(sentence: string): Fault {
-  const verbs = Object.values(VERBS).map(({ usage, says }) => `  berth credentials ${usage}\n      ${says}`);
-  return new Fault("SETTINGS_INVALID", `${sentence} There are:\n${verbs.join("\n")}`);
+  return new Fault("SETTINGS_INVALID", `${sentence} There are:\n${usage}`);
 }
 
 /** A scope's slash is encoded too: the whole is one name. */

@@ -52,16 +52,14 @@ const VERBS: Record<string, Verb> = {
 export async function runKeys(args: string[], call: CallControl): Promise<string> {
   const [name = "", ...words] = args;
   const verb = Object.hasOwn(VERBS, name) ? VERBS[name] : undefined;
-  if (!verb) throw new Fault("SETTINGS_INVALID", `${name === "" ? "Name what to do." : `There is no "berth keys ${name}".`} There are:\n${help()}`);
+  if (!verb) throw new Fault("SETTINGS_INVALID", `${name === "" ? "Name what to do." : `There is no "berth keys ${name}".`} There are:\n${usage}`);
   if (words.length !== verb.words) throw new Fault("SETTINGS_INVALID", `Usage: berth keys ${verb.usage}`);
   return verb.run(call, words[0] ?? "");
 }
 
-function help(): string {
-  return Object.values(VERBS)
-    .map(({ usage, says }) => `  berth keys ${usage}\n      ${says}`)
-    .join("\n");
-}
+export const usage = Object.values(VERBS)
+  .map((verb) => `  berth keys ${verb.usage}\n      ${verb.says}`)
+  .join("\n");
 
 function minute(date: string | null): string {
   return (date ?? "").slice(0, 16).replace("T", " ");

@@ -5,7 +5,7 @@ import { callHere, type Here } from "./here.ts";
 
 type OrphanOnWire = { service: string; why: string; running: boolean; store: string; environment: string; container: string };
 
-const USAGE = "Usage: berth orphans [--remove --all|<service>... [--yes]]";
+export const usage = "Usage: berth orphans [--remove --all|<service>... [--yes]]";
 
 /**
  * `berth orphans`: services with berth's labels that belong to nothing in the store of the berth that runs, and with `--remove`
@@ -43,9 +43,9 @@ function readWords(args: string[]): { remove: boolean; all: boolean; yes: boolea
     const isClear = remove ? all !== positionals.length > 0 : !all && !yes && positionals.length === 0;
     if (isClear) return { remove, all, yes, services: positionals };
   } catch (error) {
-    throw new Fault("SETTINGS_INVALID", `${(error as Error).message.split(". ", 1)[0]}.\n${USAGE}`, { cause: error });
+    throw new Fault("SETTINGS_INVALID", `${(error as Error).message.split(". ", 1)[0]}.\n${usage}`, { cause: error });
   }
-  throw new Fault("SETTINGS_INVALID", USAGE);
+  throw new Fault("SETTINGS_INVALID", usage);
 }
 
 function listed(orphans: OrphanOnWire[]): string {

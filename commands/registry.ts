@@ -1,25 +1,32 @@
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { Fault } from "../fault.ts";
 import { openLog } from "../log.ts";
-import { collectGarbage } from "../roles/distribution/collect-garbage.ts";
+import { type Collected, collectGarbage } from "../roles/distribution/collect-garbage.ts";
 import { deleteManifest } from "../roles/distribution/delete-manifest.ts";
 import { findDistribution } from "../roles/distribution/find-distribution.ts";
 import { endLeftovers } from "../roles/distribution/leftover.ts";
 import { askToCollect } from "../roles/distribution/maintenance.ts";
 import { openDistribution, ownFolders } from "../roles/distribution/open-distribution.ts";
 import { retain } from "../roles/distribution/retention.ts";
-import { listedIn, storedImages } from "../roles/distribution/stored-images.ts";
-import { registryFolders, runRegistry } from "../roles/registry.ts";
+import { namedIn, storedImages } from "../roles/distribution/stored-images.ts";
+import { registryFolders, registryImage, runRegistry } from "../roles/registry.ts";
 import { untilOver } from "../roles/until-told.ts";
 import { begin, callHere, type Here, runtimeHere, settingsHere } from "./here.ts";
 import { addressOf } from "./serve.ts";
 import { textTable } from "./text-table.ts";
 import { VERSION } from "./version.ts";
 
-const USAGE = `Usage: berth registry                             a registry of berth's own, with its proxy in front
+export const usage = `Usage: berth registry                             a registry of berth's own, with its proxy in front
        berth registry gc [--dry-run]              removes layers that no image has any more; nothing can be pushed meanwhile
        berth registry retain --keep <N> [--dry-run] [--without-control]
-                                                  keeps the N tags of each repository that were pushed last, and what containers use`;
+                                                  keeps the N tags of each repository that were pushed last, and what containers use;
+                                                  images that no tag points to any more go a day after they were pushed`;
+
+/** An image without a tag may be part of a push that goes on for so long. */
+const IN_FLIGHT_MS = 24 * 3_600_000;
 
 /** `berth registry` */
 export async function run(here: Here): Promise<void> {
@@ -27,11 +34,16 @@ export async function run(here: Here): Promise<void> {
   if (verb === undefined) return runRole(here);
   if (verb === "gc") return console.log(await collect(here, readWords(words, ["dry-run"])));
   if (verb === "retain") return console.log(await runRetain(here, readWords(words, ["dry-run", "keep", "without-control"])));
-  throw new Fault("SETTINGS_INVALID", `There is no "berth registry ${verb}".\n${USAGE}`);
+  throw new Fault("SETTINGS_INVALID", `There is no "berth registry ${verb}".\n${usage}`);
 }
 
 async function runRole(here: Here): Promise<void> {
   const { settings, log } = begin(here, "registry");
+  if (settings.registry.url !== undefined || settings.registry.ecrMode)
+    throw new Fault(
+      "SETTINGS_INVALID",
+      "berth registry brings a registry, REGISTRY_URL or ECR_MODE names another: unset these, or run berth registry-proxy in front of that one.",
+    );
   const handle = await here.parent?.handle();
   const registry = await runRegistry({
     settings,
@@ -56,13 +68,20 @@ async function collect(here: Here, { "dry-run": dryRun = false }: Words): Promis
   if (blobs.length === 0) return "There is no garbage.";
   return `${dryRun ? "Would remove" : "Removed"} ${blobs.length} layers and manifests, ${megabytes(bytes)} MB.`;
 
-  async function collectHere() {
-    const distribution = await findDistribution(here.env["PATH"] ?? "");
-    if (dryRun) return collectGarbage({ ...folders, distribution, dryRun });
-    const unlock = ownFolders(folders.folder, folders.storage);
+  async function collectHere(): Promise<Collected> {
+    const { folder, storage } = folders;
+    if (!existsSync(storage)) return { blobs: [], bytes: 0 };
+    // Who only looks may be another user than the one whose folder it is, and leaves nothing there.
+    const at = dryRun ? mkdtempSync(join(tmpdir(), "berth-garbage-")) : folder;
+    const unlock = dryRun ? () => rmSync(at, { recursive: true, force: true }) : ownFolders(folder, storage);
     try {
-      endLeftovers(folders.folder);
-      return await collectGarbage({ ...folders, distribution, dryRun });
+      const image = registryImage(settings);
+      const distribution = await findDistribution(here.env["PATH"] ?? "", image && { ...image, owner: at, mounts: [at, storage] });
+      if (!dryRun) {
+        endLeftovers(folder);
+        await distribution.command.clear();
+      }
+      return await collectGarbage({ folder: at, storage, distribution, dryRun });
     } finally {
       unlock();
     }
@@ -72,21 +91,17 @@ async function collect(here: Here, { "dry-run": dryRun = false }: Words): Promis
 async function runRetain(here: Here, words: Words): Promise<string> {
   const keep = Number(words.keep);
   if (words.keep === undefined || !/^[1-9]\d{0,5}$/.test(words.keep))
-    throw new Fault("SETTINGS_INVALID", `--keep takes a number from 1 on.\n${USAGE}`);
+    throw new Fault("SETTINGS_INVALID", `--keep takes a number from 1 on.\n${usage}`);
   const { settings } = settingsHere(here);
   const { folder, storage } = registryFolders(settings);
   const used = words["without-control"]
     ? []
     : await callHere(here)<InUse>("GET", "/admin/images-in-use").then(({ references }) => references, unlessAway);
-  const { kept, doomed } = retain(storedImages(storage), { keep, used, listed: (digest) => listedIn(storage, digest) });
+  const since = here.clock.now() - IN_FLIGHT_MS;
+  const { kept, doomed } = retain(storedImages(storage), { keep, used, since, names: (digest) => namedIn(storage, digest) });
   const rows = [
-    ...doomed.map(({ repository, digest, tags }) => [
-      repository,
-      tags.map(({ tag }) => tag).join(" ") || "-",
-      shown(digest),
-      words["dry-run"] ? "would go" : "removed",
-    ]),
-    ...kept.map(({ repository, tag, why }) => [repository, tag.tag, shown(tag.digest), `kept: ${why}`]),
+    ...doomed.map(({ repository, digest, tags }) => [repository, tags.join(" ") || "-", shown(digest), words["dry-run"] ? "would go" : "removed"]),
+    ...kept.map(({ repository, tag = "-", digest, why }) => [repository, tag, shown(digest), `kept: ${why}`]),
   ];
   if (rows.length === 0) return "There are no images.";
   if (!words["dry-run"] && doomed.length > 0) await deleteAll();
@@ -97,12 +112,12 @@ async function runRetain(here: Here, words: Words): Promise<string> {
   async function deleteAll(): Promise<void> {
     const socket = runtimeHere(here, settings).registrySocket;
     const log = openLog({ level: "error", name: "registry" });
-    const own = await openDistribution({ folder, storage, socket, path: here.env["PATH"] ?? "", level: "error", clock: here.clock, log }).catch(
-      (error: unknown) => {
-        if (error instanceof Fault && error.code === "DATA_FOLDER_IN_USE") return undefined;
-        throw error;
-      },
-    );
+    const path = here.env["PATH"] ?? "";
+    const image = registryImage(settings);
+    const own = await openDistribution({ folder, storage, socket, path, image, level: "error", clock: here.clock, log }).catch((error: unknown) => {
+      if (error instanceof Fault && error.code === "DATA_FOLDER_IN_USE") return undefined;
+      throw error;
+    });
     try {
       for (const { repository, digest } of doomed) await deleteManifest(socket, repository, digest);
     } finally {
@@ -128,7 +143,7 @@ function readWords(args: string[], names: (keyof Words)[]): Words {
     const options = Object.fromEntries(names.map((name) => [name, { type: name === "keep" ? ("string" as const) : ("boolean" as const) }]));
     return parseArgs({ args, options, strict: true }).values;
   } catch (error) {
-    throw new Fault("SETTINGS_INVALID", `${(error as Error).message.split(". ", 1)[0]}.\n${USAGE}`, { cause: error });
+    throw new Fault("SETTINGS_INVALID", `${(error as Error).message.split(". ", 1)[0]}.\n${usage}`, { cause: error });
   }
 }
 

@@ -1,22 +1,24 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import type { Clock } from "../clock.ts";
 import { Fault } from "../fault.ts";
 import type { Here } from "./here.ts";
 import { compare, type Difference } from "./shadow/compare.ts";
 import { explains, type Known, readKnown } from "./shadow/known.ts";
 import { openPlayer, type Player } from "./shadow/play.ts";
-import { type Recorded, readRequests } from "./shadow/requests.ts";
+import { type Recorded, readRequests, signsIn } from "./shadow/requests.ts";
 
 /** What comes with berth: requests of docker and skopeo, and what they get wrong. */
 export const SAMPLE = join(import.meta.dirname, "../lua-compat/requests.jsonl");
 
-const USAGE = `Usage: berth shadow <url> <url> [--requests <file>] [--known <file>] [--key-file <file>] [--read-only]
+export const usage = `Usage: berth shadow <url> <url> [--requests <file>] [--known <file>] [--key-file <file>] [--read-only]
   sends the same requests to two registry proxies and prints all in which their answers differ
   --requests   JSON lines; where unset, those of lua-compat/requests.jsonl
   --known      differences that are meant, a JSON array of {of, requests, first, second, reason}
-  --key-file   holds a developer key that may push to shadow/one and shadow/two
-  --read-only  sends GET and HEAD alone`;
+  --key-file   holds a developer key that may push to shadow/one and shadow/two; where unset, what signs in is passed over
+  --read-only  sends GET and HEAD alone
+One of the requests shows each side a wrong key. Who has too many of those answers 429: it is asked again when it says so.`;
 
 export type Found = { number: number; request: Recorded; difference: Difference; known: Known | undefined };
 export type Shadowed = { sent: number; passedOver: number; found: Found[] };
@@ -42,24 +44,25 @@ export async function shadow(requests: readonly Recorded[], known: readonly Know
 }
 
 /** `berth shadow`: what to print, and how many differences nobody has explained. Faults: SETTINGS_INVALID, REGISTRY_UNREACHABLE, DEV_KEY_INVALID. */
-export async function runShadow(args: string[]): Promise<{ report: string; unexplained: number }> {
+export async function runShadow(args: string[], clock: Clock): Promise<{ report: string; unexplained: number }> {
   const { urls, values } = readWords(args);
   const key = values["key-file"] === undefined ? undefined : readText(values["key-file"]).trim();
   const all = readRequests(readText(values.requests ?? SAMPLE));
-  const requests = values["read-only"] ? all.filter(({ method }) => method === "GET" || method === "HEAD") : all;
+  const reading = values["read-only"] ? all.filter(({ method }) => method === "GET" || method === "HEAD") : all;
+  const requests = key === undefined ? reading.filter((one) => !signsIn(one)) : reading;
   const known = values.known === undefined ? [] : readKnown(readText(values.known));
   const [first = "", second = ""] = urls;
   const shadowed = await shadow(
     requests,
     known,
-    openPlayer({ base: first, repository: "shadow/one", key }),
-    openPlayer({ base: second, repository: "shadow/two", key }),
+    openPlayer({ base: first, repository: "shadow/one", key, clock }),
+    openPlayer({ base: second, repository: "shadow/two", key, clock }),
   );
   const unexplained = shadowed.found.filter((one) => one.known === undefined);
-  return { report: told(shadowed, unexplained), unexplained: unexplained.length };
+  return { report: told(shadowed, unexplained, reading.length - requests.length), unexplained: unexplained.length };
 }
 
-function told({ sent, passedOver, found }: Shadowed, unexplained: Found[]): string {
+function told({ sent, passedOver, found }: Shadowed, unexplained: Found[], signIn: number): string {
   const lines = unexplained.flatMap(({ number, request, difference: { of, first, second } }) => [
     `${number}  ${request.method} ${request.path}${request.says === undefined ? "" : `  (${request.says})`}`,
     `    ${of}`,
@@ -72,7 +75,11 @@ function told({ sent, passedOver, found }: Shadowed, unexplained: Found[]): stri
   return [
     ...lines,
     ...(counted.length === 0 ? [] : ["Known differences:", ...counted]),
-    `${sent} requests compared${passedOver === 0 ? "" : `, ${passedOver} passed over since what they need was not there`}; ${unexplained.length} differences that are not known.`,
+    [
+      `${sent} requests compared`,
+      ...(passedOver === 0 ? [] : [`${passedOver} passed over since what they need was not there`]),
+      ...(signIn === 0 ? [] : [`${signIn} since they sign in and there is no --key-file`]),
+    ].join(", ") + `; ${unexplained.length} differences that are not known.`,
   ].join("\n");
 }
 
@@ -88,9 +95,9 @@ function readWords(args: string[]) {
     const { values, positionals } = parseArgs({ args, options: OPTIONS, allowPositionals: true, strict: true });
     if (positionals.length === 2 && positionals.every((one) => /^https?:\/\//.test(one) && URL.canParse(one))) return { urls: positionals, values };
   } catch (error) {
-    throw new Fault("SETTINGS_INVALID", `${(error as Error).message.split(". ", 1)[0]}.\n${USAGE}`, { cause: error });
+    throw new Fault("SETTINGS_INVALID", `${(error as Error).message.split(". ", 1)[0]}.\n${usage}`, { cause: error });
   }
-  throw new Fault("SETTINGS_INVALID", USAGE);
+  throw new Fault("SETTINGS_INVALID", usage);
 }
 
 function readText(path: string): string {
@@ -103,7 +110,7 @@ function readText(path: string): string {
 
 /** `berth shadow`; differences that are not known make it fail. */
 export async function run(here: Here): Promise<void> {
-  const { report, unexplained } = await runShadow(here.args);
+  const { report, unexplained } = await runShadow(here.args, here.clock);
   console.log(report);
   if (unexplained > 0) throw new Fault("ANSWERS_DIFFER", `${unexplained} differences are not known.`);
 }

@@ -123,24 +123,22 @@ export async function runUsers(args: string[], call: CallControl): Promise<strin
 }
 
 function readWords(verb: Verb, args: string[]): { words: string[]; given: Given } {
-  const usage = `Usage: berth users ${verb.usage}`;
+  const ofVerb = `Usage: berth users ${verb.usage}`;
   try {
     const { positionals, values } = parseArgs({ args, options: verb.options ?? {}, allowPositionals: true, strict: true });
     if (positionals.length === verb.words) return { words: positionals, given: values };
   } catch (error) {
-    throw new Fault("SETTINGS_INVALID", `${(error as Error).message.split(". ", 1)[0]}.\n${usage}`, { cause: error });
+    throw new Fault("SETTINGS_INVALID", `${(error as Error).message.split(". ", 1)[0]}.\n${ofVerb}`, { cause: error });
   }
-  throw new Fault("SETTINGS_INVALID", usage);
+  throw new Fault("SETTINGS_INVALID", ofVerb);
 }
 
-function usersHelp(): string {
-  return Object.values(VERBS)
-    .map(({ usage, says }) => `  berth users ${usage}\n      ${says}`)
-    .join("\n");
-}
+export const usage = Object.values(VERBS)
+  .map((verb) => `  berth users ${verb.usage}\n      ${verb.says}`)
+  .join("\n");
 
 function wrong(sentence: string): Fault {
-  return new Fault("SETTINGS_INVALID", `${sentence} There are:\n${usersHelp()}`);
+  return new Fault("SETTINGS_INVALID", `${sentence} There are:\n${usage}`);
 }
 
 function path(login: string): string {

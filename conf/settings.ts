@@ -233,7 +233,13 @@ export const SETTINGS = {
       "BERTH_REGISTRY",
       oneOf("auto", "embedded"),
       "auto",
-      "`embedded`: `berth serve` brings a registry of its own, CNCF Distribution (Debian's docker-registry, or a version 3 on the PATH), behind the proxy. `auto`: the one that is named, if any",
+      "`embedded`: `berth serve` brings a registry of its own, CNCF Distribution (`registry` or `docker-registry` on the PATH, else its image), behind the proxy. `auto`: the one that is named, if any",
+    ),
+    image: setting(
+      "BERTH_REGISTRY_IMAGE",
+      text("an image"),
+      "registry:3",
+      "Distribution's image, which is run for that with the driver `docker` where neither `registry` nor `docker-registry` is on the PATH, and berth runs on the engine's own machine",
     ),
     folder: optional(
       "BERTH_REGISTRY_FOLDER",

@@ -30,8 +30,8 @@ export async function runRegistryProxy(options: {
   settings: Settings;
   /** Where control is, which makes the tokens unless a Datagrok server does, and is told of pushes; undefined where there is none. */
   runtime: RuntimeFolder | undefined;
-  /** The registry behind; without one the settings name it. */
-  upstream?: Upstream;
+  /** The registry behind where it is berth's own; without one the settings name it. */
+  own?: { upstream: Upstream; isReadOnly(): boolean };
   /** The socket to accept on; without one it opens its own. */
   handle: ListeningHandle | undefined;
   clock: Clock;
@@ -46,10 +46,11 @@ export async function runRegistryProxy(options: {
     throw new Fault("SETTINGS_INVALID", "DATAGROK_URL is not set: it says which server knows the users.");
   const identity = datagrok.url === undefined ? controlIdentity(runtime?.apiSocket ?? "", trusted) : datagrokIdentity(datagrok.url);
   const control = runtime && openAskControl({ socketPath: runtime.feedSocket, clock });
-  const upstream = options.upstream ?? (await openUpstream(upstreamSettings(settings), { clock, log, signal: stop.signal }));
+  const upstream = options.own?.upstream ?? (await openUpstream(upstreamSettings(settings), { clock, log, signal: stop.signal }));
   const readiness = openReadiness("ready");
   const proxy = openRegistryProxy({
     upstream,
+    own: options.own,
     identity,
     issuer: datagrok.issuer,
     service: registry.service,

@@ -1,11 +1,11 @@
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { existsSync } from "node:fs";
 import type { Clock } from "../clock.ts";
 import type { Settings } from "../conf/settings.ts";
 import type { Upstream } from "../gateway/registry/upstream/upstream.ts";
 import type { Log } from "../log.ts";
 import { openMaintenance } from "./distribution/maintenance.ts";
-import { openDistribution } from "./distribution/open-distribution.ts";
+import { openDistribution, type RegistryImage } from "./distribution/open-distribution.ts";
 import type { ListeningHandle } from "./listening-handle.ts";
 import { type RegistryProxy, runRegistryProxy } from "./registry-proxy.ts";
 import type { RuntimeFolder } from "./runtime-folder.ts";
@@ -28,11 +28,19 @@ export async function runRegistry(options: {
   log: Log;
 }): Promise<RegistryProxy> {
   const { settings, runtime, withControl, path, handle, clock, log } = options;
-  const own = await openDistribution({ ...registryFolders(settings), socket: runtime.registrySocket, path, level: settings.logLevel, clock, log });
+  const own = await openDistribution({
+    ...registryFolders(settings),
+    socket: runtime.registrySocket,
+    path,
+    image: registryImage(settings),
+    level: settings.logLevel,
+    clock,
+    log,
+  });
   try {
     const maintenance = await openMaintenance({ socket: runtime.registryAdminSocket, registry: own, log });
-    const upstream = ownUpstream(runtime.registrySocket);
-    const proxy = await runRegistryProxy({ settings, runtime: withControl ? runtime : undefined, upstream, handle, clock, log });
+    const proxied = { upstream: ownUpstream(runtime.registrySocket), isReadOnly: own.isReadOnly };
+    const proxy = await runRegistryProxy({ settings, runtime: withControl ? runtime : undefined, own: proxied, handle, clock, log });
     return {
       port: proxy.port,
       close: async () => {
@@ -48,10 +56,18 @@ export async function runRegistry(options: {
 }
 
 /** Where it keeps its images; the volume of a grok_registry that it replaces, where there is one and it is not told otherwise. */
-export function registryFolders({ data, registry }: Settings): { folder: string; storage: string } {
-  const folder = join(data, "registry");
-  const found = registry.kind === "embedded" || !existsSync(GROK_REGISTRY) ? join(folder, "images") : GROK_REGISTRY;
-  return { folder, storage: registry.folder ?? found };
+export function registryFolders({ data, registry }: Settings, volume = GROK_REGISTRY): { folder: string; storage: string } {
+  const folder = resolve(data, "registry");
+  const found = registry.kind === "embedded" || !existsSync(volume) ? join(folder, "images") : volume;
+  return { folder, storage: resolve(registry.folder ?? found) };
+}
+
+/** What is run where Distribution is no program on the PATH: only where berth runs containers on an engine anyway. */
+export function registryImage(settings: Settings): RegistryImage | undefined {
+  if (settings.driver !== "docker") return undefined;
+  const { dockerHost: host, dockerTlsVerify, dockerCertPath } = settings;
+  const tls = dockerTlsVerify && dockerCertPath !== undefined ? { folder: dockerCertPath } : undefined;
+  return { image: settings.registry.image, engine: { host, tls } };
 }
 
 /** It asks nobody who they are: nobody else reaches its socket. */

@@ -1,12 +1,15 @@
 import type { Clock } from "../clock.ts";
 import type { Log } from "../log.ts";
 import { keepChild } from "./child.ts";
-import { openListeningHandle } from "./listening-handle.ts";
+import { DISTRIBUTION_ENDS_MS } from "./distribution/distribution-config.ts";
+import { type ListeningHandle, openListeningHandle } from "./listening-handle.ts";
 
 /** How long the gateways may finish open exchanges, and control its own work, before they are ended by force. */
 const CONTROL_GRACE_MS = 10_000;
 /** What a gateway takes to end after its time for open exchanges is up. */
 const END_MS = 1_000;
+/** What is behind a registry proxy ends after it, and not at all where that is ended by force. */
+const BEHIND_MS: Readonly<Record<string, number>> = { registry: DISTRIBUTION_ENDS_MS };
 
 export type Served = {
   port: number;
@@ -41,13 +44,17 @@ export async function serve(options: {
   const control = keepChild({ role: "control", script, env, clock, log });
   // The gateways connect to control's sockets, which it makes once it holds the data folder's lock.
   const gateways = control.ready.then(() => {
-    const opened = Array.from({ length: options.workers }, () => keepChild({ role: "gateway", script, env, handle, clock, log }));
+    const open = (role: string, at: ListeningHandle) => ({
+      child: keepChild({ role, script, env, handle: at, clock, log }),
+      behindMs: BEHIND_MS[role] ?? 0,
+    });
+    const opened = Array.from({ length: options.workers }, () => open("gateway", handle));
     if (options.registry === undefined || registryAt === undefined) return opened;
-    return [...opened, keepChild({ role: options.registry.role, script, env, handle: registryAt.handle, clock, log })];
+    return [...opened, open(options.registry.role, registryAt.handle)];
   });
   const stop = async () => {
     const opened = await gateways.catch(() => []);
-    const ended = Promise.all(opened.map((gateway) => gateway.stop(drainMs + END_MS)));
+    const ended = Promise.all(opened.map(({ child, behindMs }) => child.stop(drainMs + END_MS + behindMs)));
     // With ours open, who connects once the gateways take nobody any more would wait for them rather than be refused.
     handle.close();
     registryAt?.handle.close();
@@ -55,11 +62,11 @@ export async function serve(options: {
     await control.stop(CONTROL_GRACE_MS);
   };
   try {
-    await Promise.all((await gateways).map((gateway) => gateway.ready));
+    await Promise.all((await gateways).map(({ child }) => child.ready));
   } catch (fault) {
     await stop();
     throw fault;
   }
-  const reload = () => void gateways.then((opened) => opened.forEach((gateway) => gateway.tell("SIGHUP")));
+  const reload = () => void gateways.then((opened) => opened.forEach(({ child }) => child.tell("SIGHUP")));
   return { port, registryPort: registryAt?.port, reload, stop };
 }

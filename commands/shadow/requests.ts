@@ -1,6 +1,6 @@
 import { Fault } from "../../fault.ts";
 
-/** One recorded request: a line of JSON. In `path`, `headers`, `body` and `scopes`, `{repository}` and what was kept are put in. */
+/** One recorded request: a line of JSON. In `path`, `headers`, `body` and `scopes`, `{repository}`, `{key}` as in forms, and what was kept are put in. */
 export type Recorded = {
   says?: string;
   method: string;
@@ -15,6 +15,11 @@ export type Recorded = {
   /** Keeps where the answer's Location leads, under this name. */
   keep?: string;
 };
+
+/** Whether it signs in, with a key or with a token that the key buys. */
+export function signsIn({ scopes, key, body = "" }: Recorded): boolean {
+  return scopes !== undefined || key === true || body.includes("{key}");
+}
 
 const TYPES: Record<string, (value: unknown) => boolean> = {
   says: isText,

@@ -1,4 +1,5 @@
 import type { FastifyInstance } from "fastify";
+import type { Deployed } from "../store/entities.ts";
 import type { ApiParts } from "./api-parts.ts";
 import { answers } from "./wire-schemas.ts";
 
@@ -14,8 +15,14 @@ export function imageUseRoutes(app: FastifyInstance, { store }: Pick<ApiParts, "
     },
     () => {
       const images = store.images.some(store.images.ids({ where: [] })).filter(({ state }) => state !== "DELETED");
-      const references = images.flatMap(({ ref, name, version, resolvedId }) => [ref, `${name}:${version}`, resolvedId ?? ""]);
+      const named = images.flatMap(({ name, version, resolvedId }) => [`${name}:${version}`, resolvedId ?? ""]);
+      const references = [...named, ...[...images, ...store.containers.deployed()].flatMap(namesOf)];
       return { references: [...new Set(references)].filter((one) => one !== "") };
     },
   );
+}
+
+/** By its digest too: its tag may point at something else by now. */
+function namesOf({ ref, digest }: Deployed): string[] {
+  return digest === undefined ? [ref] : [ref, `${ref.split("@", 1)[0]}@${digest}`];
 }

@@ -48,7 +48,7 @@ async function validate(rooms: Rooms, image: Image, signal: AbortSignal): Promis
         .map((finding) => line(rooms, finding))
         .join("");
     rooms.store.transaction(() => {
-      const patch = { resolvedId: resolved.id, exposed: resolved.exposed, logs, fault: undefined };
+      const patch = { resolvedId: resolved.id, digest: resolved.digest, exposed: resolved.exposed, logs, fault: undefined };
       if (!moveImage(rooms, image, "resolved", patch) || image.resolvedId === undefined || image.resolvedId === resolved.id) return;
       // A tag that moved is a new definition of what runs from it.
       for (const { id, generation } of rooms.store.containers.byImage(image.id)) rooms.store.containers.update(id, { generation: generation + 1 });

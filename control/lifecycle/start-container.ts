@@ -69,6 +69,7 @@ export async function deploy(rooms: Rooms, row: Container, signal: AbortSignal, 
       const own = rooms.renderEnv?.(row) ?? row.env;
       const spec = specOf(rooms, row, image, { ...(await rooms.injectedEnv(row, image)), ...own });
       stop.throwIfAborted();
+      rememberImage(rooms, row, image);
       let renewedOn = row.since;
       const onPull = () => {
         progressed();
@@ -79,6 +80,11 @@ export async function deploy(rooms: Rooms, row: Container, signal: AbortSignal, 
       return rooms.driver.deploy(spec, { signal: stop, onPull });
     }),
   );
+}
+
+/** Before anything is made of it, so that nothing ever runs whose image could be taken for unused. */
+function rememberImage({ store }: Pick<Rooms, "store">, { id, deployed }: Container, { ref, digest }: Image): void {
+  if (deployed?.ref !== ref || deployed.digest !== digest) store.containers.update(id, { deployed: { ref, digest } });
 }
 
 function specOf(rooms: Rooms, row: Container, image: Image, env: Record<string, string>): Spec {

@@ -15,6 +15,7 @@ export function newContainer(environment: string, id: string, name: string, conf
     since: now,
     fault: undefined,
     runningGeneration: undefined,
+    deployed: undefined,
     address: undefined,
     phases: undefined,
     attempts: 0,

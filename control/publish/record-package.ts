@@ -118,7 +118,7 @@ function recordImage({ store, now, byUser }: Publishing, owner: Package, definit
   const fresh = { since: now, fault: undefined, logs: "" };
   if (known) {
     const state = next(IMAGE_TABLE, known.state, "validationWished") ?? known.state;
-    const resolved = known.ref === definition.ref ? {} : { resolvedId: undefined, exposed: [] };
+    const resolved = known.ref === definition.ref ? {} : { resolvedId: undefined, digest: undefined, exposed: [] };
     return (
       store.images.move(known.id, known.state, state, { ...said, ...fresh, ...resolved }, { at: now, event: "validationWished", byUser }) ?? known
     );
@@ -131,6 +131,7 @@ function recordImage({ store, now, byUser }: Publishing, owner: Package, definit
     description: "",
     state: "PENDING_VALIDATION",
     resolvedId: undefined,
+    digest: undefined,
     exposed: [],
     createdOn: now,
   });

@@ -1,7 +1,7 @@
 import type { FaultData } from "../../fault.ts";
 import type { ContainerState } from "../lifecycle/container-states.ts";
 import { json, oneOf, optional, text, whole } from "./columns.ts";
-import type { Container, ContainerConfig } from "./entities.ts";
+import type { Container, ContainerConfig, Deployed } from "./entities.ts";
 import { listingsOf } from "./listing.ts";
 import { causeOf, historyIn, type Reason } from "./history.ts";
 import { type Columns, rowsOf } from "./rows.ts";
@@ -40,6 +40,7 @@ export function containersIn(sql: Sql) {
     stopFor: optional(text<"user" | "system">()),
     since: whole(),
     runningGeneration: optional(whole()),
+    deployed: optional(json<Deployed>()),
     phases: optional(json<NonNullable<Container["phases"]>>()),
     attempts: whole(),
     notBefore: whole(),
@@ -58,6 +59,8 @@ export function containersIn(sql: Sql) {
     ...listingsOf(sql, "containers", LIVE, rows),
     /** Their names at the orchestrator. */
     services: () => sql.all<{ service: string }>(`SELECT service FROM containers WHERE ${LIVE} ORDER BY service`).map(({ service }) => service),
+    /** What their containers run, or may: only of one that is stopped it is known that nothing does. */
+    deployed: () => rows.where("deployed IS NOT NULL AND state NOT IN ('USER_STOPPED', 'SYSTEM_STOPPED')").flatMap(({ deployed }) => deployed ?? []),
     byService: (service: string) => rows.where("service = ?", service)[0],
     insert: (container: Container) =>
       sql.transaction(() => {

@@ -41,6 +41,8 @@ export type Image = {
   fault: FaultData | undefined;
   /** What `ref` was resolved to. */
   resolvedId: string | undefined;
+  /** By which a registry knows that, where one does. */
+  digest: string | undefined;
   exposed: number[];
   /** The reference may come to point at something else, so each start resolves it anew. */
   mutable: boolean;
@@ -53,6 +55,9 @@ export type Image = {
   createdOn: number;
   updatedOn: number;
 };
+
+/** An image as a registry knows it: `ref` may be a tag that has moved since. */
+export type Deployed = { ref: string; digest?: string | undefined };
 
 export type Container = {
   id: string;
@@ -82,6 +87,8 @@ export type Container = {
   fault: FaultData | undefined;
   /** The generation that runs, where one does. */
   runningGeneration: number | undefined;
+  /** What was deployed last, which its image's row may no longer say: it is what runs, where anything does. */
+  deployed: Deployed | undefined;
   address: { host: string; port: number } | undefined;
   /** How long each part of the last start took. */
   phases: { queue: number; pull?: number; create: number; boot: number } | undefined;

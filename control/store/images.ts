@@ -26,6 +26,7 @@ export function imagesIn(sql: Sql) {
     since: whole(),
     fault: optional(json<FaultData>()),
     resolvedId: optional(text()),
+    digest: optional(text()),
     exposed: json<number[]>(),
     mutable: flag(),
     contentHash: optional(text()),

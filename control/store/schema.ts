@@ -104,4 +104,10 @@ export const SCHEMA_STEPS: readonly string[] = [
     created_on INTEGER NOT NULL, retired_on INTEGER
   ) STRICT;
   `,
+  // What containers run, so that no registry is rid of it. Of those that run already, the image's row is all that is known.
+  `
+  ALTER TABLE images ADD COLUMN digest TEXT;
+  ALTER TABLE containers ADD COLUMN deployed TEXT;
+  UPDATE containers SET deployed = (SELECT json_object('ref', ref) FROM images WHERE id = image_id) WHERE running_generation IS NOT NULL;
+  `,
 ];

@@ -33,6 +33,8 @@ export type RegistryDecideParts = {
   trusted: TrustedProxies;
   readiness: Readiness;
   headTimeoutMs: number;
+  /** The registry is berth's own: only a token that names it may delete, and now and then nothing can be written. */
+  own?: { isReadOnly(): boolean } | undefined;
   /** Told of each manifest that was pushed. */
   onPushed(pushed: Pushed): void;
   clock: Clock;
@@ -40,6 +42,9 @@ export type RegistryDecideParts = {
 };
 
 type Parts = RegistryDecideParts & { registry: RegistryParts; token: TokenParts };
+
+/** What a collection takes where there are not very many images. */
+const COLLECTED_MS = 60_000;
 
 /** Faults to which a client is told where to get a token that does. */
 const CHALLENGED: ReadonlySet<FaultCode> = new Set(["TOKEN_MISSING", "TOKEN_INVALID", "SCOPE_INSUFFICIENT"]);
@@ -73,7 +78,7 @@ export function openRegistryDecide(given: RegistryDecideParts): Decide {
       if (found === undefined) throw new Fault("ROUTE_NOT_FOUND", "There is no such path in a registry, or the repository's name is not valid");
       const needs: Needs = needsOf(found, asked.head.method, query, parts.anonymousPull);
       ({ scope } = needs);
-      const permitted = permit(asked.head, needs, parts.verify);
+      const permitted = permit(asked.head, needs, parts.verify, parts.own !== undefined);
       const go = () => onward(parts, asked, found, query);
       const decided = permitted === undefined ? go() : permitted.then(go);
       return decided instanceof Promise ? decided.catch((error: unknown) => unlessLeft(asked, error, failed)) : decided;
@@ -87,6 +92,8 @@ function onward(parts: Parts, asked: Asked, path: V2Path, query: string): Decisi
   if (path.kind === "base") return answered(jsonAnswer({}));
   const { upstream } = parts;
   const { method } = asked.head;
+  if (method !== "GET" && method !== "HEAD" && parts.own?.isReadOnly())
+    throw new Fault("REGISTRY_READ_ONLY", "Garbage is being collected; try again in a minute", { retryAfterMs: COLLECTED_MS });
   const ask: RepositoryAsk = { repository: "repository" in path ? path.repository : undefined, actions: askedBehind(path, method) };
   const sent = `${upstream.basePath}${"repository" in path ? `/v2/${upstream.nameOf(path.repository)}${path.tail}` : "/v2/_catalog"}${queryThere(parts, path, query)}`;
   const from = { upstream, repository: ask.repository, sent, seen: seenByClient(asked, parts.trusted) };

@@ -30,6 +30,8 @@ export type RegistryProxyParts = {
   limits?: Partial<GatewayLimits>;
   /** How connections are read. */
   reads?: Reads;
+  /** The registry is berth's own: only a token that names it may delete, and now and then nothing can be written. */
+  own?: { isReadOnly(): boolean } | undefined;
   onPushed?(pushed: Pushed): void;
   clock: Clock;
   log: Log;

@@ -57,16 +57,18 @@ export function mountedFrom(query: string): string | undefined {
 
 /**
  * Undefined once the request is known to be allowed; a promise where that takes asking. Faults: TOKEN_MISSING, TOKEN_INVALID,
- * SCOPE_INSUFFICIENT, and those of verifying.
+ * SCOPE_INSUFFICIENT, and those of verifying. With `deletesAreNamed` only a token that names them allows deletes.
  */
-export function permit(head: Head, needs: Needs, verify: VerifyToken): void | Promise<void> {
+export function permit(head: Head, needs: Needs, verify: VerifyToken, deletesAreNamed: boolean): void | Promise<void> {
   if (needs.open) return;
   const token = bearer(head.header("authorization"));
   const check = (granted: Awaited<ReturnType<VerifyToken>>) => {
     for (const { repository, actions } of needs.of) {
       // Whoever may push may read what is there, whether or not that was asked for.
       const wanted = actions.includes("push") ? (["push"] as const) : actions;
-      const missing = wanted.find((action) => !allows(granted, repository, action));
+      // What a token says nothing of is allowed, but not that: it may be a mere user's.
+      const unnamed = (action: Action) => deletesAreNamed && action === "delete" && granted.access === undefined;
+      const missing = wanted.find((action) => unnamed(action) || !allows(granted, repository, action));
       if (missing !== undefined) throw new Fault("SCOPE_INSUFFICIENT", `You may not ${WORDS[missing]} ${repository}`);
     }
   };

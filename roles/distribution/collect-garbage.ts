@@ -14,23 +14,25 @@ const LONGEST_OUTPUT = 256 * 1_048_576;
 
 /**
  * Distribution's own garbage collection over its files. Nothing may be written meanwhile, but for a dry run: a layer that was just pushed, and
- * whose manifest is still to come, would be garbage. Faults: REGISTRY_FAILED.
+ * whose manifest is still to come, would be garbage. `folder` is for its configuration. Faults: REGISTRY_FAILED.
  */
 export async function collectGarbage(options: { distribution: Distribution; folder: string; storage: string; dryRun: boolean }): Promise<Collected> {
   const { distribution, folder, storage, dryRun } = options;
   const configFile = join(folder, "garbage.yml");
+  rmSync(configFile, { force: true });
   writeFileSync(configFile, distributionConfig({ storage, socket: "", secret: "", readOnly: false, level: "warn" }), { mode: 0o600 });
-  const dry = await run(distribution.program, ["garbage-collect", "--dry-run", configFile], undefined);
+  const dry = await run(distribution, ["garbage-collect", "--dry-run", configFile], undefined);
   const blobs = [...dry.matchAll(/blob eligible for deletion: (sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})/g)].map(([, digest = ""]) => digest);
   const bytes = blobs.reduce((sum, digest) => sum + sizeOf(join(storage, blobFile(digest))), 0);
-  if (!dryRun) await run(distribution.program, ["garbage-collect", configFile], processFile(folder, "garbage"));
+  if (!dryRun) await run(distribution, ["garbage-collect", configFile], processFile(folder, "garbage"));
   return { blobs, bytes };
 }
 
 /** What deletes is written down, so that it can be ended where we are killed: nothing may be pushed while it runs. */
-function run(program: string, args: string[], pidFile: string | undefined): Promise<string> {
+function run({ command }: Distribution, words: string[], pidFile: string | undefined): Promise<string> {
   return new Promise((resolve, reject) => {
-    const child = execFile(program, args, { env: { OTEL_TRACES_EXPORTER: "none" }, maxBuffer: LONGEST_OUTPUT }, (error, stdout, stderr) => {
+    const { file, args, env } = command;
+    const child = execFile(file, [...args, ...words], { env, maxBuffer: LONGEST_OUTPUT }, (error, stdout, stderr) => {
       process.off("exit", end);
       if (pidFile !== undefined) rmSync(pidFile, { force: true });
       // Nothing was pushed yet.
@@ -38,7 +40,7 @@ function run(program: string, args: string[], pidFile: string | undefined): Prom
       if (error) return reject(new Fault("REGISTRY_FAILED", `Distribution cannot collect garbage: ${lastLine(stderr || stdout)}`, { cause: error }));
       resolve(stdout);
     });
-    const end = () => void child.kill("SIGKILL");
+    const end = () => void child.kill(command.end);
     process.once("exit", end);
     if (pidFile !== undefined && child.pid !== undefined) rememberProcess(pidFile, child.pid);
   });

@@ -2,7 +2,9 @@ import { stringify } from "yaml";
 import type { LogLevel } from "../../log.ts";
 
 /** How long Distribution may finish open requests when it stops, in milliseconds. */
-export const DRAIN_MS = 30_000;
+const DRAIN_MS = 30_000;
+/** How long it takes at most to end, in milliseconds: then it is ended by force. */
+export const DISTRIBUTION_ENDS_MS = DRAIN_MS + 2_000;
 
 export type DistributionConfig = {
   /** Where blobs and manifests lie. */

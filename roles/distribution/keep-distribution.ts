@@ -34,9 +34,9 @@ export function keepDistribution(options: {
     log,
     launch: ({ ready }) => {
       rmSync(listen, { force: true });
-      // Every REGISTRY_ variable would change its configuration, and version 3 would send traces to a port of this machine.
-      const child = spawn(distribution.program, ["serve", configFile], {
-        env: { OTEL_TRACES_EXPORTER: "none" },
+      const { file, args, env, end } = distribution.command;
+      const child = spawn(file, [...args, "serve", configFile], {
+        env,
         stdio: ["ignore", "pipe", "pipe"],
         detached: true,
       });
@@ -46,9 +46,9 @@ export function keepDistribution(options: {
       child.once("error", () => over.abort());
       if (child.pid === undefined) return child;
       // Whatever ends this process, short of a kill, it does not outlive it.
-      const end = () => void child.kill("SIGKILL");
-      process.once("exit", end);
-      child.once("exit", () => process.off("exit", end));
+      const endIt = () => void child.kill(end);
+      process.once("exit", endIt);
+      child.once("exit", () => process.off("exit", endIt));
       rememberProcess(pidFile, child.pid);
       const isReady = () => {
         chmodSync(listen, 0o600);
@@ -58,7 +58,7 @@ export function keepDistribution(options: {
       const isNot = (cause: unknown) => {
         if (over.signal.aborted) return;
         log.error({ err: cause }, "the registry does not become ready");
-        child.kill("SIGKILL");
+        child.kill(end);
       };
       void untilHealthy(listen, clock, over.signal).then(isReady).catch(isNot);
       return child;

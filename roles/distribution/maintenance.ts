@@ -18,15 +18,17 @@ export async function openMaintenance(options: { socket: string; registry: OwnRe
   const server = createServer((asked, answer) => {
     asked.resume();
     if (asked.method !== "POST" || asked.url !== "/garbage") return void answer.writeHead(404).end();
-    log.info({}, "garbage is collected: nothing can be pushed or deleted meanwhile");
     void collect().catch((error: unknown) => {
       const fault =
         error instanceof Fault ? error : new Fault("REGISTRY_FAILED", "Garbage cannot be collected: berth's log says why.", { cause: error });
-      log.error({ err: error }, "garbage cannot be collected");
+      if (fault.code !== "REGISTRY_BUSY") log.error({ err: error }, "garbage cannot be collected");
       answer.writeHead(fault.status).end(JSON.stringify(fault.toJSON()));
     });
     async function collect(): Promise<void> {
-      const result = await registry.whileReadOnly(() => collectGarbage({ ...registry, dryRun: false }));
+      const result = await registry.whileReadOnly(() => {
+        log.info({}, "garbage is collected: nothing can be pushed or deleted meanwhile");
+        return collectGarbage({ ...registry, dryRun: false });
+      });
       log.info({ blobs: result.blobs.length, bytes: result.bytes }, "garbage was collected");
       answer.end(JSON.stringify(result));
     }

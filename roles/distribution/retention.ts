@@ -1,47 +1,78 @@
-import type { StoredRepository, StoredTag } from "./stored-images.ts";
+import type { Names, StoredRepository, StoredRevision, StoredTag } from "./stored-images.ts";
 
-export type Kept = { repository: string; tag: StoredTag; why: "newest" | "used" | "same image" };
-export type Doomed = { repository: string; digest: string; tags: StoredTag[] };
+export type Kept = { repository: string; digest: string; tag: string | undefined; why: "newest" | "used" | "same image" };
+export type Doomed = { repository: string; digest: string; tags: string[] };
 export type Retention = { kept: Kept[]; doomed: Doomed[] };
 
+export type RetentionRule = {
+  /** How many tags of each repository stay, of those that were pushed last. */
+  keep: number;
+  /** What containers use, by whatever name of the registry. */
+  used: readonly string[];
+  names(digest: string): Names;
+  /** Epoch ms: an image without a tag that was pushed since may be part of a push that goes on, which names it last of all. */
+  since: number;
+};
+
 /**
- * What a rule leaves: of each repository the `keep` tags that were pushed last, all that `used` names, and other tags of the same images, since
- * a tag costs nothing. `listed`: the digests that an index lists. An image is doomed as a whole, with all of its tags; what an index listed
- * goes with it where nothing else needs it.
+ * What a rule leaves: of each repository the tags that were pushed last, all that is used, other tags of the same images, since a tag costs
+ * nothing, and what any of these needs. All else is doomed, each image as a whole: with its tags, and without any where they moved on.
  */
-export function retain(
-  repositories: readonly StoredRepository[],
-  rule: { keep: number; used: readonly string[]; listed(digest: string): readonly string[] },
-): Retention {
-  const kept: Kept[] = [];
-  const doomed: Doomed[] = [];
-  for (const { name, tags } of repositories) {
-    const newestFirst = tags.toSorted((a, b) => b.pushedAt - a.pushedAt || (a.tag < b.tag ? 1 : -1));
-    const isUsed = (tag: StoredTag) => rule.used.some((reference) => refersTo(reference, name, tag.tag, [tag.digest, ...rule.listed(tag.digest)]));
-    const whyKept = new Map<StoredTag, Kept["why"]>();
-    for (const [at, tag] of newestFirst.entries()) {
-      if (isUsed(tag)) whyKept.set(tag, "used");
-      else if (at < rule.keep) whyKept.set(tag, "newest");
-    }
-    const needed = new Set([...whyKept.keys()].flatMap(({ digest }) => [digest, ...rule.listed(digest)]));
-    for (const tag of newestFirst) if (!whyKept.has(tag) && needed.has(tag.digest)) whyKept.set(tag, "same image");
-    for (const tag of newestFirst) {
-      const why = whyKept.get(tag);
-      if (why !== undefined) kept.push({ repository: name, tag, why });
-    }
-    const gone = new Map<string, StoredTag[]>();
-    for (const tag of newestFirst) if (!whyKept.has(tag)) gone.set(tag.digest, [...(gone.get(tag.digest) ?? []), tag]);
-    for (const [digest, itsTags] of gone) doomed.push({ repository: name, digest, tags: itsTags });
-    // What an index listed has no tag of its own, mostly: nobody would find it again.
-    for (const digest of new Set([...gone.keys()].flatMap((one) => rule.listed(one)))) {
-      if (!needed.has(digest) && !gone.has(digest)) doomed.push({ repository: name, digest, tags: [] });
-    }
+export function retain(repositories: readonly StoredRepository[], rule: RetentionRule): Retention {
+  const all = repositories.map((repository) => retainIn(repository, rule));
+  return { kept: all.flatMap(({ kept }) => kept), doomed: all.flatMap(({ doomed }) => doomed) };
+}
+
+function retainIn({ name: repository, tags, revisions }: StoredRepository, rule: RetentionRule): Retention {
+  const newestFirst = tags.toSorted((a, b) => b.pushedAt - a.pushedAt || (a.tag < b.tag ? 1 : -1));
+  const isUsed = (digest: string, tag?: string) => {
+    const digests = [digest, ...rule.names(digest).lists];
+    return rule.used.some((reference) => refersTo(reference, repository, tag, digests));
+  };
+  const whyKept = new Map<StoredTag, Kept["why"]>();
+  for (const [at, tag] of newestFirst.entries()) {
+    if (isUsed(tag.digest, tag.tag)) whyKept.set(tag, "used");
+    else if (at < rule.keep) whyKept.set(tag, "newest");
   }
-  return { kept, doomed };
+  const tagged = new Set(tags.map(({ digest }) => digest));
+  const untagged = revisions.filter(({ digest }) => !tagged.has(digest));
+  const usedUntagged = untagged.filter(({ digest }) => isUsed(digest));
+  const young = untagged.filter(({ pushedAt }) => pushedAt >= rule.since);
+  const needed = neededBy([...whyKept.keys(), ...usedUntagged, ...young], revisions, rule);
+  for (const tag of newestFirst) if (!whyKept.has(tag) && needed.has(tag.digest)) whyKept.set(tag, "same image");
+
+  const gone = new Map<string, string[]>();
+  for (const tag of newestFirst) if (!whyKept.has(tag)) gone.set(tag.digest, [...(gone.get(tag.digest) ?? []), tag.tag]);
+  for (const { digest } of untagged) if (!needed.has(digest)) gone.set(digest, []);
+  return {
+    kept: [
+      ...newestFirst.flatMap((tag) => {
+        const why = whyKept.get(tag);
+        return why === undefined ? [] : [{ repository, digest: tag.digest, tag: tag.tag, why }];
+      }),
+      ...usedUntagged.map(({ digest }) => ({ repository, digest, tag: undefined, why: "used" as const })),
+    ],
+    doomed: [...gone].map(([digest, itsTags]) => ({ repository, digest, tags: itsTags })),
+  };
+}
+
+/** These, what they list, and what is said about any of it: signatures name their subject, which does not name them. */
+function neededBy(roots: readonly { digest: string }[], revisions: readonly StoredRevision[], { names }: RetentionRule): Set<string> {
+  const needed = new Set<string>();
+  const need = (digest: string) => {
+    for (const one of [digest, ...names(digest).lists]) needed.add(one);
+  };
+  for (const { digest } of roots) need(digest);
+  const about = revisions.map(({ digest }) => ({ digest, subject: names(digest).subject })).filter(({ subject }) => subject !== undefined);
+  for (let before = -1; before !== needed.size;) {
+    before = needed.size;
+    for (const { digest, subject = "" } of about) if (needed.has(subject)) need(digest);
+  }
+  return needed;
 }
 
 /** Whether `reference`, at whatever registry it is said to be, means this image: rather one too many is kept. */
-function refersTo(reference: string, repository: string, tag: string, digests: readonly string[]): boolean {
+function refersTo(reference: string, repository: string, tag: string | undefined, digests: readonly string[]): boolean {
   const [named = "", digest] = reference.split("@", 2);
   const colon = named.lastIndexOf(":");
   const tagged = colon > named.lastIndexOf("/");

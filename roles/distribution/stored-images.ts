@@ -4,7 +4,13 @@ import { join } from "node:path";
 /** A tag as it lies on the disk: what it points to, and when it was last pushed, epoch ms. */
 export type StoredTag = { tag: string; digest: string; pushedAt: number };
 
-export type StoredRepository = { name: string; tags: StoredTag[] };
+/** Every image that was ever pushed to a repository and not deleted, whether or not a tag still points to it; by when it was pushed last. */
+export type StoredRevision = { digest: string; pushedAt: number };
+
+export type StoredRepository = { name: string; tags: StoredTag[]; revisions: StoredRevision[] };
+
+/** The digests of other images that an image names: what an index lists, deeply, and what a signature is about. */
+export type Names = { lists: string[]; subject: string | undefined };
 
 /** Distribution's layout, the same in versions 2 and 3. */
 const ROOT = "docker/registry/v2";
@@ -16,14 +22,15 @@ export function blobFile(digest: string): string {
 }
 
 /**
- * Every repository and its tags, read from the disk: the time at which a tag was pushed is nowhere else (an image says when it was built, which
+ * Every repository with its tags and images, read from the disk: the time at which a tag was pushed is nowhere else (an image says when it was built, which
  * reproducible builds say was 1970).
  */
 export function storedImages(storage: string): StoredRepository[] {
   const found: StoredRepository[] = [];
   const look = (folder: string, name: string) => {
     for (const entry of entriesOf(folder)) {
-      if (entry === "_manifests") found.push({ name, tags: tagsIn(join(folder, entry, "tags")) });
+      if (entry === "_manifests")
+        found.push({ name, tags: tagsIn(join(folder, entry, "tags")), revisions: revisionsIn(join(folder, entry, "revisions")) });
       else if (!entry.startsWith("_")) look(join(folder, entry), name === "" ? entry : `${name}/${entry}`);
     }
   };
@@ -31,26 +38,34 @@ export function storedImages(storage: string): StoredRepository[] {
   return found.toSorted((a, b) => (a.name < b.name ? -1 : 1));
 }
 
-/** The digests that an index lists, and those that these list; none for a plain image. */
-export function listedIn(storage: string, digest: string): string[] {
+/** Of a plain image, and of one that is gone, none. */
+export function namedIn(storage: string, digest: string): Names {
   try {
-    const { manifests = [] } = JSON.parse(readFileSync(join(storage, blobFile(digest)), "utf8")) as { manifests?: { digest: string }[] };
-    return manifests.flatMap((one) => [one.digest, ...listedIn(storage, one.digest)]);
+    const { manifests = [], subject } = JSON.parse(readFileSync(join(storage, blobFile(digest)), "utf8")) as Manifest;
+    return { lists: manifests.flatMap((one) => [one.digest, ...namedIn(storage, one.digest).lists]), subject: subject?.digest };
   } catch {
-    return [];
+    return { lists: [], subject: undefined };
   }
 }
 
+type Manifest = { manifests?: { digest: string }[]; subject?: { digest: string } };
+
 function tagsIn(folder: string): StoredTag[] {
-  return entriesOf(folder).flatMap((tag) => {
-    const link = join(folder, tag, "current/link");
-    try {
-      return [{ tag, digest: readFileSync(link, "utf8").trim(), pushedAt: statSync(link).mtimeMs }];
-    } catch {
-      // Pushed or deleted at this moment.
-      return [];
-    }
-  });
+  return entriesOf(folder).flatMap((tag) => linkIn(join(folder, tag, "current")).map((link) => ({ tag, ...link })));
+}
+
+function revisionsIn(folder: string): StoredRevision[] {
+  return entriesOf(folder).flatMap((algorithm) => entriesOf(join(folder, algorithm)).flatMap((hex) => linkIn(join(folder, algorithm, hex))));
+}
+
+function linkIn(folder: string): StoredRevision[] {
+  const link = join(folder, "link");
+  try {
+    return [{ digest: readFileSync(link, "utf8").trim(), pushedAt: statSync(link).mtimeMs }];
+  } catch {
+    // Pushed or deleted at this moment; of a deleted image the folder stays.
+    return [];
+  }
 }
 
 function entriesOf(folder: string): string[] {

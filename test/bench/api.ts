@@ -71,7 +71,15 @@ function fill(folder: string, size: number): Known[] {
       const [imageId, id] = [randomUUID(), randomUUID()];
       const image = { id: imageId, packageId, folder: `folder${index % 10}`, name, friendlyName: name, description: "", version: "1.0.0" };
       const said = { dockerfile: "FROM node\nEXPOSE 8080\n".repeat(10), dockerfilePath: "", files: "", logs: "validated\n".repeat(5), warnings: [] };
-      const found = { state: "READY", since: now, fault: undefined, resolvedId: "x", mutable: false, contentHash: undefined } as const;
+      const found = {
+        state: "READY",
+        since: now,
+        fault: undefined,
+        resolvedId: "x",
+        digest: undefined,
+        mutable: false,
+        contentHash: undefined,
+      } as const;
       store.images.insert({ ...image, ...said, ...found, exposed: [80], ref: `datagrok/${name}:1.0.0`, createdOn: now + index, updatedOn: now });
       const container = { ...newContainer("bench", id, name, CONFIG, now), packageId, imageId, folder: image.folder, name, friendlyName: name };
       store.containers.insert({ ...container, config: CONFIG, env: { LEVEL: "info" }, createdOn: now + index, updatedOn: now });

@@ -5,6 +5,7 @@ import { mkdirSync, mkdtempSync, readdirSync, rmdirSync, statSync, writeFileSync
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import t, { type Test } from "tap";
+import { SCHEMA_STEPS } from "../../control/store/schema.ts";
 import { openStore, type Store } from "../../control/store/open-store.ts";
 import { stillClock } from "../fixtures/still-clock.ts";
 import { newContainer, newImage, USER } from "./lifecycle/stand.ts";
@@ -141,6 +142,18 @@ t.test("a store of a newer berth is refused, and left as it is", async (t) => {
   raw.close();
   t.throws(() => openStore({ folder, clock }), { code: "DATA_FOLDER_UNUSABLE" });
   t.throws(() => openStore({ folder, clock }), { code: "DATA_FOLDER_UNUSABLE" }, "the refusal has let go of the lock");
+});
+
+t.test("what ran before berth remembered what it deployed is not taken for unused", async (t) => {
+  const folder = join(t.testdir(), "data");
+  const { store, container, image } = filled(t, folder);
+  store.containers.move(container.id, "SYSTEM_STOPPED", "STARTED", { runningGeneration: 1 });
+  store.close();
+  const raw = new Sqlite(join(folder, "berth.db"));
+  raw.exec("ALTER TABLE images DROP COLUMN digest; ALTER TABLE containers DROP COLUMN deployed");
+  raw.pragma(`user_version = ${SCHEMA_STEPS.length - 1}`);
+  raw.close();
+  t.same(opened(t, folder).containers.deployed(), [{ ref: image.ref }]);
 });
 
 t.test("a folder that cannot be one is refused", async (t) => {

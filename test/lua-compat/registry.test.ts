@@ -2,6 +2,10 @@ import { createHmac } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { exportSPKI } from "jose";
+import { systemClock } from "../../clock.ts";
+import { openUpstream } from "../../gateway/registry/upstream/open-upstream.ts";
+import { openLog } from "../../log.ts";
+import { openEcr } from "../registry/upstream/moto.ts";
 import t, { type Test } from "tap";
 import { tempFolder } from "../fixtures/temp-folder.ts";
 import { openDistribution } from "../registry/distribution.ts";
@@ -119,6 +123,22 @@ t.test("the registry behind gets the credential of berth's token file, as it is 
   const unknown = await fetch(`${nginx.base}/v2/a/c/tags/list`);
   t.equal(unknown.status, 403);
   t.equal(unknown.headers.get("www-authenticate"), null);
+});
+
+t.test("ECR's credential is in the file that berth writes beside it, where nginx finds it", async (t) => {
+  const folder = tempFolder(t);
+  const tokenFile = join(folder, "registry-token");
+  const { nginx, registry, put, tokens } = await openLua(t, { BERTH_REGISTRY_TOKEN_FILE: tokenFile }, { beside: htpasswd(folder) });
+  await openEcr(t, { registry: registry.host });
+  const berth = await openUpstream(
+    { url: undefined, username: undefined, password: undefined, ecrMode: true, awsRegion: "eu-west-1", tokenFile },
+    { clock: systemClock(), log: openLog({ level: "silent", name: "test" }), signal: new AbortController().signal },
+  );
+  await berth.authorization({ repository: "a/b", actions: ["pull"] }, new AbortController().signal);
+  await berth.close();
+  t.match(readFileSync(tokenFile, "utf8"), /^\* \d+ Basic /);
+  t.equal((await fetch(`${nginx.base}/v2/a/b/tags/list`)).status, 404);
+  t.equal((await put(await tokens.sign(mayPush()))).status, 201);
 });
 
 t.test("nginx in front of berth's registry is what clients see", async (t) => {

@@ -2,13 +2,14 @@ import { spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
+import { systemClock } from "../../clock.ts";
 import { SAMPLE, shadow } from "../../commands/shadow.ts";
 import { compare } from "../../commands/shadow/compare.ts";
 import { readKnown } from "../../commands/shadow/known.ts";
 import { openPlayer, type Player } from "../../commands/shadow/play.ts";
 import { readRequests } from "../../commands/shadow/requests.ts";
 import { openDistribution } from "../registry/distribution.ts";
-import { openStand } from "../registry/stand.ts";
+import { openRecorder, openStand } from "../registry/stand.ts";
 import { DEV_KEY } from "../registry/token-server.ts";
 import { LUA_COMPAT, openLuaProxy } from "./nginx.ts";
 
@@ -23,8 +24,8 @@ t.test("the Lua proxy and berth answer the same, but for what is written down wi
   const { sent, passedOver, found } = await shadow(
     requests,
     known,
-    openPlayer({ base: nginx.base, repository: "shadow/one", key: DEV_KEY }),
-    openPlayer({ base: stand.base, repository: "shadow/two", key: DEV_KEY }),
+    openPlayer({ base: nginx.base, repository: "shadow/one", key: DEV_KEY, clock: systemClock() }),
+    openPlayer({ base: stand.base, repository: "shadow/two", key: DEV_KEY, clock: systemClock() }),
   );
   t.ok(sent >= 100);
   t.equal(passedOver, 0);
@@ -48,7 +49,7 @@ t.test("a proxy that answers otherwise is noticed: status, headers and Location"
   const requests = readRequests(
     ['{ "method": "GET", "path": "/v2/{repository}/tags/list" }', '{ "method": "GET", "path": "/v2/_catalog" }', "", "// nothing"].join("\n"),
   );
-  const [first, second] = [open, closed].map(({ base }) => openPlayer({ base, repository: "a/b", key: undefined }));
+  const [first, second] = [open, closed].map(({ base }) => openPlayer({ base, repository: "a/b", key: undefined, clock: systemClock() }));
   const { sent, found } = await shadow(requests, [], first as Player, second as Player);
   t.equal(sent, 2);
   t.match(
@@ -93,4 +94,28 @@ t.test("the command prints what differs, and fails for what is not known", async
   t.equal(other.code, 1);
   t.equal((await berth(stand.base, stand.base, "--requests", "wrong.jsonl")).code, 1);
   t.equal((await berth(stand.base)).code, 1);
+
+  // As its page begins: against one in use, by somebody who has no key yet.
+  const read = await berth(stand.base, stand.base, "--read-only");
+  t.equal(read.code, 0, read.out);
+  t.match(read.out, /^\d\d requests compared, \d+ since they sign in and there is no --key-file; 0 differences/m);
+
+  const noTls = await berth(stand.base.replace("http:", "https:"), stand.base, "--read-only");
+  t.equal(noTls.code, 1);
+  t.match(noTls.out, /^berth: https:\S+ does not answer GET \S+: it speaks no TLS, or another one: try http\.\n$/);
+});
+
+t.test("a wrong key is shown once, and who is told to wait does", async (t) => {
+  const wrong = readRequests(readFileSync(SAMPLE, "utf8")).filter(
+    ({ headers, body }) => headers["authorization"]?.startsWith("Basic ") || /password=(?!\{key\})/.test(body ?? ""),
+  );
+  t.equal(wrong.length, 1);
+  let asked = 0;
+  const registry = await openRecorder(
+    t,
+    (_, response) => void (asked++ === 0 ? response.writeHead(429, { "retry-after": "1" }).end() : response.end("in")),
+  );
+  const player = openPlayer({ base: `http://127.0.0.1:${registry.port}`, repository: "a/b", key: undefined, clock: systemClock() });
+  t.match(await player.play({ method: "GET", path: "/token", headers: {} }), { status: 200, body: "in" });
+  t.equal(asked, 2);
 });

@@ -1,73 +1,19 @@
-import { execFileSync, spawn } from "node:child_process";
+import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { createHash } from "node:crypto";
-import { readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import t, { type Test } from "tap";
-import { ADMIN_KEY, type Berth, eventually, startBerth } from "../fixtures/berth.ts";
+import t from "tap";
+import { ADMIN_KEY, eventually, startBerth } from "../fixtures/berth.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
+import { digestOf, distributions, MANIFEST, openOwn } from "./own-registry.ts";
 import { run } from "./run.ts";
 import { openTokenServer } from "./token-server.ts";
 
-/** `berth serve` with a registry of its own: Distribution, the proxy in front, tokens of control. */
 const ROOT = join(import.meta.dirname, "../..");
-const MANIFEST = "application/vnd.oci.image.manifest.v1+json";
-const digestOf = (text: string) => `sha256:${createHash("sha256").update(text).digest("hex")}`;
-
-type Own = {
-  berth: Berth;
-  data: string;
-  base: string;
-  token(...actions: string[]): Promise<string>;
-  push(repository: string, tag: string, layer: string): Promise<string>;
-  status(path: string, init?: RequestInit): Promise<number>;
-  /** `berth registry …` on the same data folder. */
-  command(...args: string[]): Promise<{ code: number | null; out: string }>;
-};
-
-async function openOwn(t: Test): Promise<Own> {
-  const data = tempFolder(t);
-  const env = { BERTH_DRIVER: "process", BERTH_REGISTRY: "embedded", BERTH_REGISTRY_PORT: "0", XDG_RUNTIME_DIR: data };
-  const berth = await startBerth({ data, env });
-  t.teardown(() => berth.stop());
-  const base = await eventually("the registry's address", 5_000, async () => /registry proxy at (\S+)/.exec(berth.output())?.[1]);
-  const token = async (...scopes: string[]) => {
-    const query = new URLSearchParams([["service", "docker-registry"], ...scopes.map((scope) => ["scope", scope])]);
-    const key = Buffer.from(`any:${ADMIN_KEY}`).toString("base64");
-    const answer = await fetch(`${base}/token?${query.toString()}`, { headers: { authorization: `Basic ${key}` } });
-    return ((await answer.json()) as { token: string }).token;
-  };
-  const status = async (path: string, init: RequestInit = {}) => {
-    const answer = await fetch(`${base}${path}`, init);
-    await answer.arrayBuffer();
-    return answer.status;
-  };
-  const push = async (repository: string, tag: string, layer: string) => {
-    const authorization = `Bearer ${await token(`repository:${repository}:pull,push`)}`;
-    const begun = await fetch(`${base}/v2/${repository}/blobs/uploads/`, { method: "POST", headers: { authorization } });
-    const at = new URL(begun.headers.get("location") ?? "", base);
-    at.searchParams.set("digest", digestOf(layer));
-    t.equal((await fetch(at, { method: "PUT", headers: { authorization }, body: layer })).status, 201);
-    const described = { mediaType: "application/octet-stream", size: layer.length, digest: digestOf(layer) };
-    const manifest = JSON.stringify({ schemaVersion: 2, mediaType: MANIFEST, config: described, layers: [described] });
-    const headers = { authorization, "content-type": MANIFEST };
-    t.equal((await fetch(`${base}/v2/${repository}/manifests/${tag}`, { method: "PUT", headers, body: manifest })).status, 201);
-    return digestOf(manifest);
-  };
-  const command = (...args: string[]) =>
-    new Promise<{ code: number | null; out: string }>((resolve) => {
-      const own = { PATH: process.env["PATH"] ?? "", BERTH_DATA: join(data, "berth-data"), BERTH_ADMIN_KEY: ADMIN_KEY, ...env };
-      const child = spawn(process.execPath, [join(ROOT, "berth.ts"), "registry", ...args], { cwd: data, env: own });
-      let out = "";
-      for (const stream of [child.stdout, child.stderr]) stream.on("data", (piece: Buffer) => (out += piece.toString()));
-      child.once("close", (code) => resolve({ code, out }));
-    });
-  return { berth, data, base, token, push, status, command };
-}
 
 t.test("an image is pushed with a developer key and pulled by anybody; retention and garbage collection make room", async (t) => {
-  const { push, status, command, data, base, token } = await openOwn(t);
+  const { push, status, command, data } = await openOwn(t);
   for (const tag of ["1", "2", "3"]) {
     await push("datagrok/a", tag, `layer of ${tag}`);
     // Tags are ordered by when they were pushed; the clock of the disk is coarse.
@@ -93,8 +39,13 @@ t.test("an image is pushed with a developer key and pulled by anybody; retention
       String(name).endsWith("data"),
     ).length;
   const before = blobs();
+  const files = () => readdirSync(join(data, "berth-data/registry")).toSorted();
+  const filesBefore = files();
   t.match(await command("gc", "--dry-run"), { code: 0, out: /^Would remove 2 / });
   t.equal(blobs(), before);
+  t.same(files(), filesBefore, "who only looks leaves nothing behind");
+  // As another user left it, who looked before this was so.
+  writeFileSync(join(data, "berth-data/registry/garbage.yml"), "", { mode: 0o400 });
   // Whoever reads meanwhile notices nothing.
   const over = new AbortController();
   const statuses: number[] = [];
@@ -109,13 +60,46 @@ t.test("an image is pushed with a developer key and pulled by anybody; retention
   t.equal(blobs(), before - 2);
   await push("datagrok/a", "4", "pushed after it");
   t.equal(await status(`/v2/datagrok/a/blobs/${digestOf("layer of 3")}`), 200);
+});
 
-  // Deleting takes an admin's token.
+t.test("where there never was a registry, there is no garbage, and none is made by looking", async (t) => {
+  const data = tempFolder(t);
+  const env = { PATH: process.env["PATH"] ?? "", BERTH_DATA: join(data, "berth-data"), BERTH_REGISTRY: "embedded", XDG_RUNTIME_DIR: data };
+  for (const args of [["gc", "--dry-run"], ["gc"]])
+    t.match(await run(process.execPath, [join(ROOT, "berth.ts"), "registry", ...args], { env }), { code: 0, output: "There is no garbage.\n" });
+  t.notOk(existsSync(join(data, "berth-data")));
+});
+
+t.test("a delete takes an admin's token: who may push may not", async (t) => {
+  const { push, status, token, berth } = await openOwn(t);
   const digest = await push("datagrok/c", "x", "to be deleted");
-  t.equal(await status(`/v2/datagrok/c/manifests/${digest}`, { method: "DELETE" }), 401);
-  const authorization = `Bearer ${await token("repository:datagrok/c:delete")}`;
-  t.equal(await status(`/v2/datagrok/c/manifests/${digest}`, { method: "DELETE", headers: { authorization } }), 202);
-  t.ok(base);
+  const headers = { "content-type": "application/json" };
+  t.ok((await berth.call("/users", { method: "POST", headers, body: JSON.stringify({ login: "bert" }) })).ok);
+  const { key } = (await (await berth.call("/users/bert/keys", { method: "POST", headers, body: "{}" })).json()) as { key: string };
+  const remove = async (of?: string) => {
+    const authorization = of === undefined ? {} : { authorization: `Bearer ${await token([`repository:datagrok/c:pull,push,delete`], of)}` };
+    return status(`/v2/datagrok/c/manifests/${digest}`, { method: "DELETE", headers: authorization });
+  };
+  const pushes = { authorization: `Bearer ${await token(["repository:datagrok/c:pull,push,delete"], key)}` };
+  t.equal(await status("/v2/datagrok/c/blobs/uploads/", { method: "POST", headers: pushes }), 202);
+  t.equal(await remove(), 401);
+  t.equal(await remove(key), 401);
+  t.equal(await remove(ADMIN_KEY), 202);
+});
+
+t.test("what a tag pointed to before it was pushed again makes room, a day later", async (t) => {
+  const { push, data, command, status } = await openOwn(t);
+  const digests: string[] = [];
+  for (const layer of ["first", "second", "third"]) digests.push(await push("datagrok/a", "login", layer));
+  const [first = "", second = "", third = ""] = digests;
+  const images = join(data, "berth-data/registry/images/docker/registry/v2");
+  const long = new Date(Date.now() - 25 * 3_600_000);
+  utimesSync(join(images, "repositories/datagrok/a/_manifests/revisions/sha256", first.slice("sha256:".length), "link"), long, long);
+  const { code, out } = await command("retain", "--keep", "1");
+  t.equal(code, 0, out);
+  t.match(await command("gc"), { code: 0, out: /^Removed 2 / });
+  const statuses = [first, second, third].map((digest) => status(`/v2/datagrok/a/manifests/${digest}`, { headers: { accept: MANIFEST } }));
+  t.same(await Promise.all(statuses), [404, 200, 200]);
 });
 
 t.test("once berth has stopped, or was killed, its images are there again; commands work without it too", async (t) => {
@@ -132,12 +116,6 @@ t.test("once berth has stopped, or was killed, its images are there again; comma
   });
   t.same(await once(child, "exit"), [0, null]);
 });
-
-/** The processes of Distribution on this data folder, by what they were started with. */
-function distributions(data: string): number[] {
-  const lines = execFileSync("ps", ["-eo", "pid=,args="], { encoding: "utf8" }).split("\n");
-  return lines.filter((line) => line.includes(` serve ${data}`)).map((line) => Number.parseInt(line, 10));
-}
 
 t.test("clients go on where Distribution dies, and none is left behind by a berth that was told to stop, or killed", async (t) => {
   const { berth, data, base, push, status } = await openOwn(t);
@@ -212,6 +190,13 @@ t.test("berth registry alone knows its users by a Datagrok server", async (t) =>
   const access = [{ type: "repository", name: "a", actions: ["pull", "push"] }];
   t.equal((await begin({ authorization: `Bearer ${await tokens.sign({ access })}` })).status, 202);
   t.match(out, /the registry is Distribution \d/);
+
+  // A token that says nothing of what it allows may be anybody's: that is enough for pushing, and not for deleting.
+  const remove = (authorization: string) =>
+    fetch(`${base}/v2/a/manifests/sha256:${"0".repeat(64)}`, { method: "DELETE", headers: { authorization } });
+  t.equal((await begin({ authorization: `Bearer ${await tokens.sign()}` })).status, 202);
+  t.equal((await remove(`Bearer ${await tokens.sign()}`)).status, 401);
+  t.equal((await remove(`Bearer ${await tokens.sign({ access: [{ type: "repository", name: "a", actions: ["delete"] }] })}`)).status, 404);
   const ended = once(child, "exit");
   child.kill("SIGTERM");
   t.same(await ended, [0, null]);

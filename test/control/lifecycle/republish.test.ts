@@ -47,6 +47,7 @@ t.test("where the new image is no good, the old instance goes on and the image's
   await stand.clock.advance(60_000);
   t.match(stand.row(id), { state: "STARTED", runningGeneration: 1, generation: 2 });
   t.same(stand.world.running(), [service]);
+  t.match(stand.store().containers.deployed(), [{ ref: "datagrok/web:1.0.0" }], "no registry may be rid of the old image");
   t.match(stand.image(imageId).logs, /web goes on running what was published before/);
 
   const before = stand.row(id).address?.port;
