@@ -6,5 +6,6 @@ import { VERSION } from "./version.ts";
 /** `berth control` */
 export async function run(here: Here): Promise<void> {
   const { settings, log } = begin(here, "control");
-  await untilOver(await runControl({ settings, runtime: runtimeHere(here, settings), version: VERSION, clock: here.clock, log }), here.parent);
+  const runtime = runtimeHere(here, settings);
+  await untilOver(() => runControl({ settings, runtime, version: VERSION, clock: here.clock, log }), here.parent);
 }

@@ -18,14 +18,16 @@ export async function run(here: Here): Promise<void> {
   const driver = sources["driver"] === "default" ? "process" : settings.driver;
   // What a newcomer reads is the page that the demo prints.
   const quiet = sources["logLevel"] === "default" ? { BERTH_LOG_LEVEL: "error" } : {};
-  const served = await serveHere(here, settings, log, { BERTH_DRIVER: driver, ...quiet });
   const told = untilTold();
+  const served = await serveHere(here, settings, log, { BERTH_DRIVER: driver, ...quiet });
   const stopped = new AbortController();
   void told.then(() => stopped.abort());
-  const { key } = adminKey({ dataFolder: settings.data, given: settings.adminKey });
   // Whoever listens on every interface is reached on this one too.
   const base = addressOf({ ...settings, edgeHost: /^(0\.0\.0\.0|::)$/.test(settings.edgeHost) ? "127.0.0.1" : settings.edgeHost }, served.port);
   try {
+    await Promise.race([served.ready, told]);
+    stopped.signal.throwIfAborted();
+    const { key } = adminKey({ dataFolder: settings.data, given: settings.adminKey });
     const demo = await publishDemo({ base, devKey: key, folder: DEMO_FOLDER, clock: here.clock, signal: stopped.signal });
     const tokenFile = join(settings.data, "demo.token");
     keepDemoToken(tokenFile, demo.token);

@@ -5,6 +5,7 @@ import { begin, type Here, runtimeHere } from "./here.ts";
 /** `berth gateway` */
 export async function run(here: Here): Promise<void> {
   const { settings, log } = begin(here, "gateway");
+  const runtime = runtimeHere(here, settings);
   const handle = await here.parent?.handle();
-  await untilOver(await runGateway({ settings, runtime: runtimeHere(here, settings), handle, clock: here.clock, log }), here.parent);
+  await untilOver(() => runGateway({ settings, runtime, handle, clock: here.clock, log }), here.parent);
 }

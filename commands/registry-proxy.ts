@@ -10,8 +10,10 @@ export async function run(here: Here): Promise<void> {
   const handle = await here.parent?.handle();
   // Beside a Datagrok server it needs no data folder: there is no control to find.
   const runtime = here.parent !== undefined || settings.datagrok.url === undefined ? runtimeHere(here, settings) : undefined;
-  const proxy = await runRegistryProxy({ settings, runtime, handle, clock: here.clock, log });
-  if (proxy.port !== undefined)
-    console.log(`berth ${VERSION} registry proxy at ${addressOf({ ...settings, edgeHost: settings.registryHost }, proxy.port)}`);
-  await untilOver(proxy, here.parent);
+  await untilOver(async () => {
+    const proxy = await runRegistryProxy({ settings, runtime, handle, clock: here.clock, log });
+    if (proxy.port !== undefined)
+      console.log(`berth ${VERSION} registry proxy at ${addressOf({ ...settings, edgeHost: settings.registryHost }, proxy.port)}`);
+    return proxy;
+  }, here.parent);
 }

@@ -45,18 +45,20 @@ async function runRole(here: Here): Promise<void> {
       "berth registry brings a registry, REGISTRY_URL or ECR_MODE names another: unset these, or run berth registry-proxy in front of that one.",
     );
   const handle = await here.parent?.handle();
-  const registry = await runRegistry({
-    settings,
-    runtime: runtimeHere(here, settings),
-    withControl: here.parent !== undefined || settings.datagrok.url === undefined,
-    path: here.env["PATH"] ?? "",
-    handle,
-    clock: here.clock,
-    log,
-  });
-  if (registry.port !== undefined)
-    console.log(`berth ${VERSION} registry at ${addressOf({ ...settings, edgeHost: settings.registryHost }, registry.port)}`);
-  await untilOver(registry, here.parent);
+  await untilOver(async () => {
+    const registry = await runRegistry({
+      settings,
+      runtime: runtimeHere(here, settings),
+      withControl: here.parent !== undefined || settings.datagrok.url === undefined,
+      path: here.env["PATH"] ?? "",
+      handle,
+      clock: here.clock,
+      log,
+    });
+    if (registry.port !== undefined)
+      console.log(`berth ${VERSION} registry at ${addressOf({ ...settings, edgeHost: settings.registryHost }, registry.port)}`);
+    return registry;
+  }, here.parent);
 }
 
 /** A dry run reads alone; else whoever keeps the registry running does it, or where nobody does, nobody may start it meanwhile. */

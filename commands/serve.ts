@@ -9,15 +9,22 @@ import { VERSION } from "./version.ts";
 /** `berth serve` */
 export async function run(here: Here): Promise<void> {
   const { settings, log } = begin(here, "serve");
+  const told = untilTold();
   const served = await serveHere(here, settings, log);
-  console.log(`berth ${VERSION} at ${addressOf(settings, served.port)}`);
-  if (served.registryPort !== undefined)
-    console.log(`registry proxy at ${addressOf({ ...settings, edgeHost: settings.registryHost }, served.registryPort)}`);
-  await untilTold();
-  await served.stop();
+  const announced = served.ready.then(() => {
+    console.log(`berth ${VERSION} at ${addressOf(settings, served.port)}`);
+    if (served.registryPort !== undefined)
+      console.log(`registry proxy at ${addressOf({ ...settings, edgeHost: settings.registryHost }, served.registryPort)}`);
+    return told;
+  });
+  try {
+    await Promise.race([announced, told]);
+  } finally {
+    await served.stop();
+  }
 }
 
-/** The processes of one berth; `env` is what theirs has beside ours. */
+/** The processes of one berth, as they start; `more` is what their environment has beside ours. */
 export async function serveHere({ script, env, clock }: Here, settings: Settings, log: Log, more: NodeJS.ProcessEnv = {}): Promise<Served> {
   const served = await serve({
     script,

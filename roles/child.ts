@@ -10,6 +10,9 @@ export type { Child } from "./keep-running.ts";
 /** What a role process tells the process that forked it. */
 export type ChildReport = { kind: "ready" } | { kind: "fault"; fault: FaultData };
 
+/** What it is told: `listen` comes with the socket to accept on. */
+export type ParentOrder = { kind: "listen" } | { kind: "end" };
+
 /** Keeps one role process running, as `keepRunning` does; it says itself that it is ready, or why it cannot be. */
 export function keepChild(options: {
   role: string;
@@ -25,15 +28,21 @@ export function keepChild(options: {
     name: role,
     clock,
     log: options.log.child({ role }),
+    end: (forked) => {
+      const end: ParentOrder = { kind: "end" };
+      // One that no message reaches any more ends by itself: its parent is gone, as far as it can see.
+      forked.send(end, () => undefined);
+    },
     launch: ({ ready, cannot }) => {
-      // What it prints belongs to the person at the terminal; its own signals come by message, so that Ctrl-C is handled once.
+      // What it prints belongs to the person at the terminal; Ctrl-C there is the parent's to hear.
       const forked = fork(options.script, [role], { env: options.env, stdio: ["ignore", "inherit", "inherit", "ipc"], detached: true });
       forked.on("message", (report: ChildReport) => {
         if (report.kind === "ready") ready();
         else cannot(Fault.from(report.fault));
       });
       // Without its handle it would wait for ever: its end is seen, and it is started again.
-      if (options.handle) forked.send({ kind: "listen" }, options.handle as never, (error) => void (error && forked.kill("SIGKILL")));
+      const listen: ParentOrder = { kind: "listen" };
+      if (options.handle) forked.send(listen, options.handle as never, (error) => void (error && forked.kill("SIGKILL")));
       return forked;
     },
   });

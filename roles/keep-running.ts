@@ -8,7 +8,7 @@ export type Child = {
   tell(signal: NodeJS.Signals): void;
   /** Resolves when it is ready for the first time; rejects with the fault that kept it from starting. */
   ready: Promise<void>;
-  /** Asks it to finish, and resolves once it is gone: by force after `graceMs`. */
+  /** Asks it to finish, and resolves once it is gone: by force after `graceMs`. Where it is not ready yet, it never will be. */
   stop(graceMs: number): Promise<void>;
 };
 
@@ -22,10 +22,16 @@ const STABLE_MS = 30_000;
 
 /**
  * Keeps one process running: one that dies after it was ready is started again with back-off; one that cannot start the first time ends
- * the whole start. `launch` may throw where the machine has no room for it.
+ * the whole start. `launch` may throw where the machine has no room for it; `end` asks it to finish, as SIGTERM does.
  */
-export function keepRunning(options: { name: string; launch(started: Started): ChildProcess; clock: Clock; log: Log }): Child {
-  const { name, launch, clock, log } = options;
+export function keepRunning(options: {
+  name: string;
+  launch(started: Started): ChildProcess;
+  end?(child: ChildProcess): void;
+  clock: Clock;
+  log: Log;
+}): Child {
+  const { name, launch, end = (child) => void child.kill("SIGTERM"), clock, log } = options;
   let child: ChildProcess | undefined;
   let stopping = false;
   let everReady = false;
@@ -37,8 +43,8 @@ export function keepRunning(options: { name: string; launch(started: Started): C
   const over = (startedAt: number, why: Record<string, unknown>, sentence: string, fault: Fault) => {
     child = undefined;
     whenGone();
-    if (stopping) return;
     if (!everReady) return first.reject(fault);
+    if (stopping) return;
     if (clock.monotonic() - startedAt > STABLE_MS) delay = FIRST_RESTART_MS;
     log.error({ ...why, restartInMs: delay }, sentence);
     cancelRestart = clock.after(delay, start);
@@ -91,7 +97,7 @@ export function keepRunning(options: { name: string; launch(started: Started): C
       const running = child;
       if (!running) return;
       const gone = new Promise<void>((resolve) => (whenGone = resolve));
-      running.kill("SIGTERM");
+      end(running);
       const cancelKill = clock.after(graceMs, () => running.kill("SIGKILL"));
       await gone;
       cancelKill();

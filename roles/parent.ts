@@ -1,5 +1,5 @@
 import type { Fault } from "../fault.ts";
-import type { ChildReport } from "./child.ts";
+import type { ChildReport, ParentOrder } from "./child.ts";
 import type { ListeningHandle } from "./listening-handle.ts";
 
 /** The process that forked this one, seen from here. */
@@ -9,22 +9,31 @@ export type Parent = {
   fault(fault: Fault): Promise<void>;
   /** The socket to accept on. */
   handle(): Promise<ListeningHandle>;
-  /** The parent is gone, killed perhaps: nobody may go on without it, or the next berth would find the port taken. */
-  onGone(act: () => void): void;
+  /** Resolves when this process is to finish what is under way, and end. */
+  told(): Promise<void>;
 };
 
-/** Undefined where this process was started by itself. Call it first thing: a message that nobody listens for is lost. */
+/**
+ * Undefined where this process was started by itself. Call it first thing: a message that nobody listens for is lost.
+ * Nobody goes on, or even starts, without a parent, which was killed perhaps: the next berth would find the port and the data taken.
+ */
 export function findParent(): Parent | undefined {
   if (!process.send) return undefined;
+  process.once("disconnect", () => process.exit(1));
+  if (!process.connected) process.exit(1);
+  // A service manager may signal every process at once; in which order they end is then still the parent's to say.
+  for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => undefined);
   const handle = Promise.withResolvers<ListeningHandle>();
-  process.on("message", (_message, sent) => {
-    if (sent) handle.resolve(sent as unknown as ListeningHandle);
+  const told = Promise.withResolvers<void>();
+  process.on("message", (order: ParentOrder, sent) => {
+    if (order.kind === "end") told.resolve();
+    else if (sent) handle.resolve(sent as unknown as ListeningHandle);
   });
   const tell = (report: ChildReport) => new Promise<void>((resolve) => process.send?.(report, () => resolve()));
   return {
     ready: () => void tell({ kind: "ready" }),
     fault: (fault) => tell({ kind: "fault", fault: fault.toJSON() }),
     handle: () => handle.promise,
-    onGone: (act) => process.once("disconnect", act),
+    told: () => told.promise,
   };
 }

@@ -1,6 +1,7 @@
 import type { Clock } from "../clock.ts";
+import { Fault } from "../fault.ts";
 import type { Log } from "../log.ts";
-import { keepChild } from "./child.ts";
+import { type Child, keepChild } from "./child.ts";
 import { DISTRIBUTION_ENDS_MS } from "./distribution/distribution-config.ts";
 import { type ListeningHandle, openListeningHandle } from "./listening-handle.ts";
 
@@ -15,8 +16,11 @@ export type Served = {
   port: number;
   /** The registry proxy's, where there is one. */
   registryPort: number | undefined;
+  /** Resolves when all of it takes requests; rejects with the fault that keeps it from that, or because it was stopped first. */
+  ready: Promise<void>;
   /** Makes the gateways read again what may have changed: certificates. */
   reload(): void;
+  /** At any time; to be called also of one that could not start. */
   stop(): Promise<void>;
 };
 
@@ -42,31 +46,33 @@ export async function serve(options: {
   const { handle, port } = await openListeningHandle(options, clock);
   const registryAt = options.registry && (await openListeningHandle(options.registry, clock));
   const control = keepChild({ role: "control", script, env, clock, log });
+  const listeners: { child: Child; behindMs: number }[] = [];
+  let stopping = false;
+  const open = (role: string, at: ListeningHandle) => {
+    const child = keepChild({ role, script, env, handle: at, clock, log });
+    listeners.push({ child, behindMs: BEHIND_MS[role] ?? 0 });
+  };
   // The gateways connect to control's sockets, which it makes once it holds the data folder's lock.
-  const gateways = control.ready.then(() => {
-    const open = (role: string, at: ListeningHandle) => ({
-      child: keepChild({ role, script, env, handle: at, clock, log }),
-      behindMs: BEHIND_MS[role] ?? 0,
-    });
-    const opened = Array.from({ length: options.workers }, () => open("gateway", handle));
-    if (options.registry === undefined || registryAt === undefined) return opened;
-    return [...opened, open(options.registry.role, registryAt.handle)];
+  const unlessStopping = () => {
+    if (stopping) throw new Fault("INTERNAL", "berth was told to end while it started.");
+  };
+  const ready = control.ready.then(async () => {
+    unlessStopping();
+    for (let worker = 0; worker < options.workers; worker++) open("gateway", handle);
+    if (options.registry && registryAt) open(options.registry.role, registryAt.handle);
+    await Promise.all(listeners.map(({ child }) => child.ready));
+    unlessStopping();
   });
+  ready.catch(() => undefined);
   const stop = async () => {
-    const opened = await gateways.catch(() => []);
-    const ended = Promise.all(opened.map(({ child, behindMs }) => child.stop(drainMs + END_MS + behindMs)));
+    stopping = true;
+    const ended = Promise.all(listeners.map(({ child, behindMs }) => child.stop(drainMs + END_MS + behindMs)));
     // With ours open, who connects once the gateways take nobody any more would wait for them rather than be refused.
     handle.close();
     registryAt?.handle.close();
     await ended;
     await control.stop(CONTROL_GRACE_MS);
   };
-  try {
-    await Promise.all((await gateways).map(({ child }) => child.ready));
-  } catch (fault) {
-    await stop();
-    throw fault;
-  }
-  const reload = () => void gateways.then((opened) => opened.forEach(({ child }) => child.tell("SIGHUP")));
-  return { port, registryPort: registryAt?.port, reload, stop };
+  const reload = () => listeners.forEach(({ child }) => child.tell("SIGHUP"));
+  return { port, registryPort: registryAt?.port, ready, reload, stop };
 }

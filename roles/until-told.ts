@@ -16,10 +16,11 @@ export function untilTold(): Promise<void> {
   });
 }
 
-/** Says that the role runs, to whoever forked this process; then goes on until told to end, and ends the role. */
-export async function untilOver(role: Running, parent: Parent | undefined): Promise<void> {
+/** Starts the role and says to whoever forked this process that it runs; then goes on until told to end, and ends it. Told while it starts, it ends all the same. */
+export async function untilOver(start: () => Promise<Running>, parent: Parent | undefined): Promise<void> {
+  const told = parent?.told() ?? untilTold();
+  const role = await start();
   parent?.ready();
-  parent?.onGone(() => process.exit(1));
-  await untilTold();
+  await told;
   await role.close();
 }

@@ -6,12 +6,13 @@ import type { Log } from "../../log.ts";
 import { type Child, keepChild } from "../../roles/child.ts";
 import { eventually } from "../fixtures/berth.ts";
 
-/** Writes down its process id, says that it is ready, or why it is not, and stays. */
+/** Writes down its process id, says that it is ready, or why it is not, and stays until it is told to end. */
 const SCRIPT = `
   const { appendFileSync } = require("node:fs");
   appendFileSync(process.env.PIDS, process.pid + "\\n");
   if (process.env.FAULT) process.send({ kind: "fault", fault: { code: "STORE_FULL", message: "no room" } }, () => process.exit(1));
-  else { process.send({ kind: "ready" }); setInterval(() => {}, 1000); }
+  else process.send({ kind: "ready" });
+  process.on("message", ({ kind }) => { if (kind === "end") process.exit(0); });
 `;
 
 type Kept = Child & { env: NodeJS.ProcessEnv; pids(): number[]; said: string[] };

@@ -3,6 +3,7 @@ import { Agent, request, type IncomingMessage } from "node:http";
 import { connect } from "node:net";
 import t, { type Test } from "tap";
 import { type Berth, eventually, startBerth } from "../fixtures/berth.ts";
+import { isAlive, rolesBelow } from "../fixtures/processes.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
 
 /** How the processes of one berth end, over real sockets; containers are child processes, so that no engine is needed. */
@@ -33,15 +34,6 @@ async function openServed(t: Test, env: Record<string, string>): Promise<{ berth
   const app = `/api/docker/containers/proxy/${id}`;
   if ((await fetch(berth.base + app, { headers: { authorization: berth.token } })).status !== 200) throw new Error("the container does not answer");
   return { berth, app };
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 type Answered = { status: number | undefined; body: string; closing: boolean };
@@ -119,3 +111,16 @@ for (const second of ["SIGTERM", "SIGINT"] as const) {
     await t.rejects(slow);
   });
 }
+
+t.test("a service manager that tells every process at once ends it as well as one that tells the first", async (t) => {
+  const { berth, app } = await openServed(t, { BERTH_WORKERS: "2", BERTH_DRAIN_DELAY_SECONDS: "1" });
+  const slow = ask(berth, `${app}/2000`, new Agent());
+  const children = Object.values(rolesBelow(berth.pid)).flat();
+  t.equal(children.length, 3);
+  for (const pid of [...children, berth.pid]) process.kill(pid, "SIGTERM");
+  await eventually("it to be red", 900, async () => ((await fetch(`${berth.base}/readyz`)).status === 503 ? true : undefined));
+  t.equal((await berth.call("/docker/containers")).status, 200, "control outlasts those who ask it");
+  t.match(await slow, { status: 200, body: "served" });
+  await eventually("it to end", 5_000, async () => (isAlive(berth.pid) ? undefined : true));
+  t.notOk(children.some(isAlive));
+});

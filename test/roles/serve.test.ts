@@ -1,9 +1,10 @@
-import { execFileSync, spawnSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { get } from "node:http";
 import { join } from "node:path";
 import t from "tap";
 import { type Berth, eventually, startBerth } from "../fixtures/berth.ts";
+import { isAlive, rolesBelow } from "../fixtures/processes.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
 
 /** The processes of one berth, over real sockets; containers are child processes, so that no engine is needed. */
@@ -14,21 +15,6 @@ const FILES = {
   "package.json": JSON.stringify({ name: "roles", version: "1.0.0" }),
   ...Object.fromEntries(readdirSync(DEMO).map((name) => [`dockerfiles/square/${name}`, readFileSync(join(DEMO, name), "utf8")])),
 };
-
-/** The role processes below a berth, by role. */
-function processes(pid: number): Record<string, number[]> {
-  const found: Record<string, number[]> = {};
-  for (const line of execFileSync("ps", ["-o", "pid=,args=", "--ppid", String(pid)], { encoding: "utf8" })
-    .trim()
-    .split("\n")) {
-    const [, child, role] = /^\s*(\d+) .* (control|gateway)$/.exec(line) ?? [];
-    if (child && role) (found[role] ??= []).push(Number(child));
-  }
-  return found;
-}
-
-/** A process that has ended but was not yet buried by its parent is gone too. */
-const alive = (pid: number) => !/^(Z.*)?$/.test(spawnSync("ps", ["-o", "stat=", "-p", String(pid)], { encoding: "utf8" }).stdout.trim());
 
 /** `fetch` might reuse a connection that the killed gateway held. */
 function statusOnNewConnection(url: string, token: string): Promise<number | undefined> {
@@ -61,12 +47,12 @@ t.test("a killed gateway loses no connection that was waiting, and is replaced",
   t.teardown(() => berth.stop());
   const square = await published(berth);
   t.equal((await berth.call(square)).status, 200);
-  const [victim] = processes(berth.pid)["gateway"] ?? [];
+  const [victim] = rolesBelow(berth.pid)["gateway"] ?? [];
   process.kill(victim ?? 0, "SIGKILL");
-  await eventually("the gateway to be gone", 5_000, async () => (alive(victim ?? 0) ? undefined : true));
+  await eventually("the gateway to be gone", 5_000, async () => (isAlive(victim ?? 0) ? undefined : true));
   const waited = await Promise.all(Array.from({ length: 20 }, () => statusOnNewConnection(`${berth.api}${square}`, berth.token)));
   t.ok(waited.every((status) => status === 200));
-  t.not(processes(berth.pid)["gateway"]?.[0], victim);
+  t.not(rolesBelow(berth.pid)["gateway"]?.[0], victim);
 });
 
 t.test("while control is away, containers that run are served; then control comes back", async (t) => {
@@ -74,7 +60,7 @@ t.test("while control is away, containers that run are served; then control come
   t.teardown(() => berth.stop());
   const square = await published(berth);
   t.equal((await berth.call(square)).status, 200);
-  const [victim] = processes(berth.pid)["control"] ?? [];
+  const [victim] = rolesBelow(berth.pid)["control"] ?? [];
   process.kill(victim ?? 0, "SIGKILL");
   for (let i = 0; i < 10; i++) t.equal((await berth.call(square)).status, 200);
   await eventually("the API to answer again", 10_000, async () => ((await berth.call("/docker/containers")).status === 200 ? true : undefined));
@@ -85,13 +71,13 @@ t.test("kill -9 of the whole leaves no process behind and frees the port", async
   const data = tempFolder(t);
   const first = await startBerth({ data, env });
   const port = new URL(first.base).port;
-  const children = Object.values(processes(first.pid)).flat();
+  const children = Object.values(rolesBelow(first.pid)).flat();
   t.equal(children.length, 2);
   await first.kill();
   const second = await startBerth({ data, env: { ...env, BERTH_EDGE_PORT: port } });
   t.teardown(() => second.stop());
   t.equal(new URL(second.base).port, port);
-  t.notOk(children.some(alive));
+  t.notOk(children.some(isAlive));
 });
 
 t.test("a second berth on the same data folder, or the same port, is refused in one sentence", async (t) => {
