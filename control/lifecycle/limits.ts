@@ -31,6 +31,8 @@ export type LifecycleLimits = {
   startRetry: Retry;
   /** Between looks that fail, for instance because the engine is away. */
   lookRetry: Retry;
+  /** Between looks for an image that no registry had. */
+  missingRetry: Retry;
   /** Keys worked on at the same time; most of a start is waiting, so this bounds the engine's load rather than ours. */
   concurrency: number;
 };
@@ -51,6 +53,7 @@ export const LIFECYCLE_LIMITS: LifecycleLimits = {
   lossesInARow: 5,
   startRetry: { firstMs: 1_000, longestMs: 60_000 },
   lookRetry: { firstMs: 250, longestMs: 60_000 },
+  missingRetry: { firstMs: 60_000, longestMs: 10 * 60_000 },
   concurrency: 64,
 };
 

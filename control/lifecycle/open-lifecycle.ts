@@ -4,6 +4,7 @@ import { type Changes, openChanges } from "./changes.ts";
 import { openFlights } from "./flights.ts";
 import { hearEvents } from "./hear-events.ts";
 import { LIFECYCLE_LIMITS, type LifecycleLimits } from "./limits.ts";
+import { lookForMissing } from "./look-for-missing.ts";
 import { clearOrphans, findOrphans, type Orphan, orphansAmong, removeOrphan } from "./orphans.ts";
 import { pullAhead } from "./pull-ahead.ts";
 import { lookAtPushed, type Pushed } from "./pushed.ts";
@@ -57,6 +58,7 @@ export function openLifecycle(options: LifecycleOptions): Lifecycle {
       if (kind === "container") return reconcileContainer(rooms, id, signal);
       if (kind === "image") return reconcileImage(rooms, id, signal);
       if (kind === "ahead") return pullAhead(rooms, id, signal);
+      if (kind === "missing") return lookForMissing(rooms, id, signal);
       return resync(signal);
     },
     failed: (key, error, retryInMs) => {

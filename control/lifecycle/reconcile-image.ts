@@ -1,9 +1,10 @@
-import { join } from "node:path";
 import type { ResolvedImage } from "../../drivers/driver.ts";
 import { Fault } from "../../fault.ts";
 import type { Image } from "../store/entities.ts";
 import { asFault } from "./as-fault.ts";
 import { drive } from "./drive.ts";
+import { imageSource } from "./image-source.ts";
+import { isMissing, lookForMissingLater } from "./look-for-missing.ts";
 import { moveImage } from "./move-image.ts";
 import { imageTimeLeft } from "./overdue.ts";
 import { containerKey, imageKey, type Rooms } from "./rooms.ts";
@@ -30,6 +31,7 @@ export async function reconcileImage(rooms: Rooms, id: string, signal: AbortSign
       }
       moveImage(rooms, image, "validationWished", {});
     } else {
+      if (isMissing(image)) lookForMissingLater(rooms, image);
       return lookAtWaiting(rooms, id);
     }
   }
@@ -78,7 +80,6 @@ function resolve(rooms: Rooms, image: Image, signal: AbortSignal): Promise<Resol
       "VALIDATION_TIMED_OUT",
       `The image ${image.ref} could not be resolved and pulled within ${Math.round(limits.statusMs / 1000)} s without progress.`,
     );
-  const source = { ref: image.ref, ...(image.files === "" ? {} : { folder: join(rooms.filesFolder, image.files) }) };
   return rooms.flights.run(imageKey(image.id), 0, signal, (flight) =>
     drive({ clock, ms, capMs: limits.pullCapMs, overdue, signal: flight }, (call, progressed) => {
       let renewedOn = image.since;
@@ -89,7 +90,7 @@ function resolve(rooms: Rooms, image: Image, signal: AbortSignal): Promise<Resol
         renewedOn = clock.now();
         rooms.store.images.move(image.id, "VALIDATING", "VALIDATING", { since: renewedOn });
       };
-      return rooms.driver.resolve(source, { signal: call, onPull });
+      return rooms.driver.resolve(imageSource(rooms, image), { signal: call, onPull });
     }),
   );
 }

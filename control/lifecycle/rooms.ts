@@ -44,3 +44,5 @@ export const containerKey = (id: string): string => `container:${id}`;
 export const imageKey = (id: string): string => `image:${id}`;
 /** The image is to be pulled, and nothing else to be done with it. */
 export const aheadKey = (id: string): string => `ahead:${id}`;
+/** The image that no registry had is to be looked for again. */
+export const missingKey = (id: string): string => `missing:${id}`;

@@ -2,17 +2,26 @@ import { createServer, type Server, type ServerOpts, type Socket } from "node:ne
 import { createServer as createSecureServer, type Server as SecureServer } from "node:tls";
 import { keepKeys, type TlsKeys } from "../tls-keys.ts";
 
-/** A server of plain or, with `tls`, of TLS connections. `onConnection` gets each once bytes of a request may come from it. */
+/**
+ * A server of plain or, with `tls`, of TLS connections. `onConnection` gets each once bytes of a request may come from it, and of a TLS one
+ * the TCP connection under it.
+ */
 export function openEdgeServer(
   options: ServerOpts,
   { tls, handshakeMs }: { tls: TlsKeys | undefined; handshakeMs: number },
-  onConnection: (socket: Socket) => void,
+  onConnection: (socket: Socket, under?: Socket) => void,
 ): Server {
-  if (tls === undefined) return createServer(options, onConnection);
+  if (tls === undefined) return createServer(options, (socket) => onConnection(socket));
+  const under = new Map<string, Socket>();
   // Half-open only from then on: a client that leaves within the handshake would else be waited for until its time is up.
   const server = createSecureServer({ ...options, ...secured(tls, handshakeMs), allowHalfOpen: false }, (socket) => {
     socket.allowHalfOpen = options.allowHalfOpen ?? false;
-    onConnection(socket);
+    onConnection(socket, under.get(nameOf(socket)));
+  });
+  server.on("connection", (socket: Socket) => {
+    const name = nameOf(socket);
+    under.set(name, socket);
+    socket.once("close", () => under.get(name) === socket && under.delete(name));
   });
   keepKeys(server, tls);
   return server;

@@ -19,6 +19,8 @@ export type LinkParts = {
   volatile?: boolean;
   /** Lets small messages wait for the end of the turn. With memory, what is sent goes past the stream: not for connections that Node encrypts. */
   outbox?: Outbox | undefined;
+  /** Of a TLS connection, the TCP connection below it. */
+  under?: Socket | undefined;
 };
 
 /** Up to here, copying bytes costs less than lending their memory, and messages wait for the end of the turn. */
@@ -39,6 +41,7 @@ export class Link {
   #owesDrain = false;
   #sentNow = 0;
   readonly #outbox: Outbox | undefined;
+  readonly #under: Socket | undefined;
   /** What waits for the end of the turn: how many bytes, and where in the outbox's memory. */
   #waits = 0;
   #waitsAt = 0;
@@ -55,11 +58,12 @@ export class Link {
   lend: (() => () => void) | undefined;
 
   /** Nothing is read before `resume`. */
-  constructor(open: (link: Link) => Socket, { volatile = false, outbox }: LinkParts = {}) {
+  constructor(open: (link: Link) => Socket, { volatile = false, outbox, under }: LinkParts = {}) {
     this.volatile = volatile;
     const socket = open(this);
     this.socket = socket;
     this.#outbox = outbox;
+    this.#under = under;
     if (!volatile) socket.on("data", (chunk: Buffer) => this.#onData(chunk)).pause();
     socket.on("end", () => this.user.onEnd());
     socket.on("drain", () => this.user.onDrain());
@@ -188,9 +192,7 @@ export class Link {
   /** Ends so that the other side knows that something is missing. */
   reset(): void {
     this.flush();
-    const { socket } = this;
-    if ("encrypted" in socket) socket.destroy();
-    else socket.resetAndDestroy();
+    breakOff(this.socket, this.#under);
   }
 
   /**
@@ -300,6 +302,15 @@ function giveBack({ buffer, byteLength }: Buffer): void {
 }
 
 /** A link over a socket that somebody else opened and nobody reads yet. */
+/**
+ * Ends a connection so that the other side knows that something is missing: many take the end of a TCP connection for the end of a TLS one,
+ * and that for the end of a body. Node resets the one below TLS only where it is given.
+ */
+export function breakOff(socket: Socket, under: Socket | undefined = undefined): void {
+  if (under !== undefined || !("encrypted" in socket)) (under ?? socket).resetAndDestroy();
+  socket.destroy();
+}
+
 export function linkOver(socket: Socket): Link {
   return new Link(() => socket);
 }

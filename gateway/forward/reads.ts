@@ -15,7 +15,7 @@ export type Reads = (typeof READS)[number];
 
 export type OpenLinks = {
   /** A link over a connection that a server has just accepted and not read from. */
-  accept(socket: Socket): Link;
+  accept(socket: Socket, under?: Socket): Link;
   /** A link over a connection that is being made; the socket's own events tell how that goes. */
   connect(options: ConnectOptions): Link;
 };
@@ -34,11 +34,11 @@ export function openLinks(reads: Reads): OpenLinks {
   const outbox = new Outbox({ pastStreams: reads === "buffers" });
   // Node hands out what it decrypts by events only, and sends what it encrypts by its streams.
   const secured = new Outbox({ pastStreams: false });
-  const overStream = (socket: Socket) => new Link(() => socket, { outbox: "encrypted" in socket ? secured : outbox });
+  const overStream = (socket: Socket, under?: Socket) => new Link(() => socket, { outbox: "encrypted" in socket ? secured : outbox, under });
   return {
-    accept: (socket) => {
+    accept: (socket, under) => {
       const handle = reads === "buffers" ? takeHandle(socket) : undefined;
-      if (handle === undefined) return overStream(socket);
+      if (handle === undefined) return overStream(socket, under);
       return new Link((link) => new Socket(into(link, { handle, allowHalfOpen: true, manualStart: true })), { volatile: true, outbox });
     },
     connect: (options) =>

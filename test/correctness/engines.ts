@@ -14,7 +14,6 @@ export const ENGINES: readonly ProbedEngine[] = [
   {
     forwarder: "http-proxy",
     cannot: {
-      "underscore-header": "it is passed on",
       "absolute-form": "the `Host` that came is kept",
       "unknown-methods": "Node answers 400 to a method that it does not know",
       "too-many-lines": "lines are not counted",

@@ -1,9 +1,20 @@
 import { join } from "node:path";
 import t from "tap";
 
-/** The WebSocket path is one for all engines and ways of reading: its tests, for those that a gateway does not have by default. */
+/** Tests that every engine and every way of reading passes, for those that a gateway does not have by default. */
 const ENGINES: readonly Record<string, string>[] = [{ BERTH_FORWARDER: "http-proxy" }, { BERTH_FORWARDER: "splice", BERTH_READS: "buffers" }];
-const FILES = ["proxy-ws.test.ts", "transparent-upgrade.test.ts"];
+const FILES = [
+  "aborts",
+  "again",
+  "authenticate",
+  "doubt",
+  "error-table",
+  "forwarded",
+  "hold",
+  "http-transparency",
+  "proxy-ws",
+  "transparent-upgrade",
+].map((name) => `${name}.test.ts`);
 
 t.jobs = 2;
 for (const engine of ENGINES) {

@@ -2,16 +2,22 @@ import { once } from "node:events";
 import { Agent, request, type IncomingMessage } from "node:http";
 import { connect } from "node:net";
 import t, { type Test } from "tap";
+import { WebSocket } from "ws";
 import { type Berth, eventually, startBerth } from "../fixtures/berth.ts";
 import { isAlive, rolesBelow } from "../fixtures/processes.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
 
 /** How the processes of one berth end, over real sockets; containers are child processes, so that no engine is needed. */
 const SERVER = `
+  import { createHash } from "node:crypto";
   import { createServer } from "node:http";
   process.on("SIGTERM", () => process.exit(0));
   createServer((request, response) => {
     request.resume().once("end", () => setTimeout(() => response.end("served"), Number(request.url.slice(1))));
+  }).on("upgrade", ({ headers }, socket) => {
+    const accept = createHash("sha1").update(headers["sec-websocket-key"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest("base64");
+    socket.write("HTTP/1.1 101 Switching Protocols\\r\\nUpgrade: websocket\\r\\nConnection: Upgrade\\r\\nSec-WebSocket-Accept: " + accept + "\\r\\n\\r\\n");
+    socket.on("error", () => undefined).on("end", () => socket.end()).resume();
   }).listen(Number(process.env.PORT ?? 8080));
 `;
 const FILES = {
@@ -123,4 +129,21 @@ t.test("a service manager that tells every process at once ends it as well as on
   t.match(await slow, { status: 200, body: "served" });
   await eventually("it to end", 5_000, async () => (isAlive(berth.pid) ? undefined : true));
   t.notOk(children.some(isAlive));
+});
+
+t.test("WebSockets hear that the service restarts, once berth takes nobody new", async (t) => {
+  const { berth, app } = await openServed(t, {});
+  const sockets: Promise<[number]>[] = [];
+  for (const path of [app, app.replace("/proxy/", "/proxy-ws/")]) {
+    const client = new WebSocket(berth.base.replace("http", "ws") + path, { headers: { authorization: berth.token } });
+    t.teardown(() => client.terminate());
+    await once(client, "open");
+    if (path !== app) await once(client, "message");
+    sockets.push(once(client, "close") as Promise<[number]>);
+  }
+  process.kill(berth.pid, "SIGTERM");
+  t.strictSame(
+    (await Promise.all(sockets)).map(([code]) => code),
+    [1012, 1012],
+  );
 });

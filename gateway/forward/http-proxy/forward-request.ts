@@ -8,6 +8,7 @@ import type { Target } from "../../directory.ts";
 import type { GatewayLimits } from "../../limits.ts";
 import { brokeOff, unreachable } from "../dial.ts";
 import { travelling } from "../header-lines.ts";
+import { breakOff } from "../link.ts";
 import { openAgents } from "./agents.ts";
 import { startExchangeLimits, type ExchangeLimits } from "./exchange-limits.ts";
 import { responseHeadOf } from "./request-head.ts";
@@ -152,6 +153,8 @@ export function openForwardRequest(parts: {
           // Sends the head now. `flushHeaders` would write it as UTF-8, and so change every byte beyond ASCII in it.
           response.write("", "latin1");
           received.on("data", (chunk: Buffer) => lease.bytes(chunk.length));
+          // A client of HTTP/1.0 sees no chunks: to it, an end would make a body that was cut off look complete.
+          if (request.httpVersion === "1.0") received.once("error", () => breakOff(request.socket));
           pipeline(received, response, () => {
             request.unpipe(sent);
             if (!sent.writableFinished) sent.destroy();

@@ -18,7 +18,7 @@ import { sendAnswer, sendRawAnswer } from "../send-answer.ts";
 import { admissionFault } from "./admission.ts";
 import { openAskContainer } from "./ask-upgrade.ts";
 import { openForwardRequest } from "./forward-request.ts";
-import { askedOf, headOf, isWebSocket } from "./request-head.ts";
+import { askedOf, dropUnderscores, headOf, isWebSocket } from "./request-head.ts";
 import { transparentUpgrade } from "./transparent-upgrade.ts";
 import { watchClient } from "./watch-client.ts";
 
@@ -161,6 +161,7 @@ export function openHttpProxyEngine({ decide, limits, tls, clock, log }: EngineP
   }
 
   async function decided(request: IncomingMessage, signal: AbortSignal, upgrade: boolean): Promise<Decision> {
+    if (limits.underscoreHeaders === "drop") dropUnderscores(request);
     const fault = admissionFault(request);
     if (fault !== undefined) return { kind: "answer", answer: upgrade ? apiAnswer(fault) : closing(apiAnswer(fault)) };
     const peer = { address: (request.socket.remoteAddress ?? "").replace(/^::ffff:/, "") };

@@ -1,7 +1,7 @@
 import type { IncomingMessage } from "node:http";
 import type { Head, ResponseHead } from "../../decision.ts";
 import type { UpgradeAsked } from "../ask-upgrade.ts";
-import { namesOf, travelling } from "../header-lines.ts";
+import { linesOf, namesOf, travelling } from "../header-lines.ts";
 
 /**
  * True where a request is to become a WebSocket. No other protocol is ours to switch to: such a request is answered as if it had
@@ -11,6 +11,15 @@ export function isWebSocket(request: IncomingMessage): boolean {
   const { method, httpVersion, headers } = request;
   const bodyless = headers["transfer-encoding"] === undefined && Number(headers["content-length"] ?? 0) === 0;
   return method === "GET" && httpVersion === "1.1" && headers.upgrade?.toLowerCase() === "websocket" && bodyless;
+}
+
+/** Takes lines whose name has an underscore for not there: many servers make `x_user` and `x-user` one name. */
+export function dropUnderscores(request: IncomingMessage): void {
+  const lines = linesOf(request.rawHeaders);
+  const kept = lines.filter(([name]) => !name.includes("_"));
+  if (kept.length === lines.length) return;
+  request.rawHeaders = kept.flat();
+  for (const name of Object.keys(request.headers)) if (name.includes("_")) delete request.headers[name];
 }
 
 /** What `decide` sees of a request that Node has parsed. */

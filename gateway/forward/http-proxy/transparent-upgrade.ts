@@ -7,7 +7,7 @@ import type { GatewayLimits } from "../../limits.ts";
 import type { Draining } from "../draining.ts";
 import type { EarlyBytes } from "../early-bytes.ts";
 import { travelling } from "../header-lines.ts";
-import { linkOver, type Link } from "../link.ts";
+import { breakOff, linkOver, type Link } from "../link.ts";
 import { headText, sendRawAnswer } from "../send-answer.ts";
 import { spliceUpgraded } from "../upgraded.ts";
 import { askUpgrade } from "./ask-upgrade.ts";
@@ -72,7 +72,7 @@ export async function transparentUpgrade(parts: Parts, exchange: UpgradeExchange
 function passRefusal(received: IncomingMessage, socket: Socket, lease: Lease): Promise<void> {
   return new Promise((resolve) => {
     received.on("data", (chunk: Buffer) => lease.bytes(chunk.length));
-    received.once("error", () => socket.resetAndDestroy());
+    received.once("error", () => breakOff(socket));
     received.once("close", resolve);
     socket.once("close", () => received.destroy());
     received.pipe(socket);

@@ -1,4 +1,3 @@
-import type { Socket } from "node:net";
 import { apiAnswer } from "../../containers/answers.ts";
 import { openHttp1 } from "../../http1/open-http1.ts";
 import { openEdgeServer, watchHandshakes } from "../edge-server.ts";
@@ -74,8 +73,8 @@ export function openSpliceEngine({ decide, refusal = apiAnswer, limits, reads, t
     keepAlive: true,
     keepAliveInitialDelay: limits.probeAfterMs,
   };
-  const server = openEdgeServer(options, { tls, handshakeMs: limits.headersTimeoutMs }, (socket: Socket) => {
-    const side = new ClientSide(links.accept(socket), parts, forget);
+  const server = openEdgeServer(options, { tls, handshakeMs: limits.headersTimeoutMs }, (socket, under) => {
+    const side = new ClientSide(links.accept(socket, under), parts, forget);
     clients.add(side);
     ticker.add(side);
   });

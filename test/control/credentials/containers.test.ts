@@ -147,7 +147,8 @@ t.test("a container is given its stand, its package's credentials and its own ma
     const token = (await variables())["USER_API_KEY"];
     await berth.call(`/docker/containers/proxy/${id}/exit`);
     await eventually("its token to be refused", 10_000, async () => ((await whoIs(berth, token)) === 401 ? true : undefined));
-    t.pass();
+    // It is silenced at once, and forgotten when berth has found that it rests.
+    t.ok(await eventually("its session to be forgotten", 10_000, async () => (sessions(data) === 0 ? true : undefined)));
   });
 
   await t.test("a template that names nothing is told at publish, and as the cause before anything is started", async (t) => {

@@ -82,3 +82,34 @@ t.test("where images are pulled by somebody else, nothing is pulled ahead", asyn
   await turns(20);
   t.equal(stand.world.asked(`resolve ${ref}`), before);
 });
+
+t.test("an image that came past berth is found by itself, in looks that become rare, which leave its row alone until then", async (t) => {
+  const stand = await openStand(t);
+  const { id, imageId } = stand.publish({ config: { onDemand: true } });
+  const { ref } = stand.image(imageId);
+  stand.world.apps.delete(ref);
+  await until("it is missed", () => stand.image(imageId).state === "ERROR");
+  const missed = stand.image(imageId);
+  const asked = () => stand.world.asked(`resolve ${ref}`);
+  const first = asked();
+  const looks: number[] = [];
+  for (let minute = 1; minute <= 60; minute++) {
+    const before = asked();
+    await stand.clock.advance(60_000);
+    await turns(20);
+    if (asked() > before) looks.push(minute);
+  }
+  t.strictSame(looks, [1, 2, 4, 8, 16, 26, 36, 46, 56]);
+  t.equal(asked(), first + looks.length);
+  t.strictSame(stand.image(imageId), missed);
+
+  await stand.restart();
+  stand.world.apps.set(ref, listening);
+  await stand.clock.advance(10 * 60_000);
+  await until("it was found", () => stand.image(imageId).state === "READY");
+  t.match(stand.image(imageId), { fault: undefined });
+  t.equal(stand.row(id).state, "SYSTEM_STOPPED");
+  const found = asked();
+  await stand.clock.advance(60 * 60_000);
+  t.equal(asked(), found, "what was found is not looked for");
+});

@@ -28,6 +28,22 @@ export const BROKEN_OFF: readonly Row[] = [
     },
   },
   {
+    id: "truncated-chunks-to-1.0",
+    asks: "A chunked body whose connection breaks does not look complete to a client of HTTP/1.0 either, which sees no chunks",
+    section: "RFC 9112 §8",
+    probe: async (proxy) => {
+      proxy.container.onRequest((link) => {
+        link.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\npart\r\n");
+        setTimeout(() => link.socket.end(), 100);
+      });
+      const { wire, responses } = await ask(proxy, headFor(proxy, "/", { version: "1.0" }));
+      return judge(`${responses[0]?.framing ?? "nothing"}, ${wire.state()}`, {
+        "it is over": wire.state() !== "open",
+        "not with an end that looks right": responses[0]?.whole === false,
+      });
+    },
+  },
+  {
     id: "bad-chunk",
     asks: "A body whose chunks are no chunks ends without looking complete",
     section: "RFC 9112 §7.1, §8",

@@ -137,6 +137,21 @@ export const REQUEST_BODY: readonly Row[] = [
     },
   },
   {
+    id: "early-answer-close",
+    asks: "So does one whose container closes its connection behind it, as it must where it does not want the rest",
+    section: "RFC 9112 §9.3, §9.6",
+    probe: async (proxy) => {
+      proxy.container.onRequest((link) => {
+        link.send("HTTP/1.1 413 Too Much\r\nContent-Length: 8\r\nConnection: close\r\n\r\ntoo much");
+        link.socket.end();
+      });
+      const head = headFor(proxy, "/", { method: "POST", lines: ["Content-Length: 1000000"] });
+      const { last, wire } = await ask(proxy, `${head}part`, ["POST"]);
+      wire.send("another part");
+      return judge(`${last.start}: ${last.body}`, { "it is heard": last.status === 413, "it is whole": last.whole && last.body === "too much" });
+    },
+  },
+  {
     id: "both-ways-at-once",
     asks: "A response may stream while the request still does: each part of an echo comes back before the next is sent",
     section: "RFC 9112 §9.3",
