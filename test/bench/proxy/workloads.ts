@@ -17,6 +17,8 @@ export type Workload = {
   stream?: true;
   /** Each pass gets a process of its own, that was just started. */
   fresh?: true;
+  /** Its load counts from the first request on, so a second that is not counted comes before it. */
+  wakesFirst?: true;
   /** A route that only berth has. */
   berthOnly?: true;
   load(against: Against): Command;
@@ -39,6 +41,7 @@ function wrk(name: string, says: string, plan: WrkPlan): Workload {
     says,
     unit: "request",
     to: plan.to,
+    wakesFirst: true,
     load: ({ world, port, pid, seconds }) => {
       const told = [world.folder, plan.method, plan.path, ...IDS[plan.to].map(String), String(plan.sends), pid === undefined ? "" : PREFIX];
       const url = `http://127.0.0.1:${port}/`;
