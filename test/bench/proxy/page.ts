@@ -28,6 +28,7 @@ export function figuresPage(results: Results, workloads: readonly Workload[], op
     `- Machine: ${cpus().length} cores of ${cpus()[0]?.model.trim()}, ${Math.round(totalmem() / 2 ** 30)} GiB; load before the run ${load.toFixed(1)}; processor time comes in ticks of 10 ms`,
     `- Versions: ${versions().join(", ")}`,
     `- ${options.passes > 1 ? `Medians of ${options.passes} interleaved passes` : "One pass"} of ${options.seconds} s; long bodies have ${options.streamMb} MiB; of memory the most that any pass came to`,
+    "- Before a pass of wrk comes a second that is not counted: who slept while the others had their turn is slower at first; other loads warm up by themselves",
     "- Access log and metrics are off everywhere: berth has neither yet",
     ...[...results.left].map(([name, why]) => `- Left out: ${name}: ${why.split("\n")[0]}`),
     "",
