@@ -52,17 +52,19 @@ export async function serve(options: {
     const child = keepChild({ role, script, env, handle: at, clock, log });
     listeners.push({ child, behindMs: BEHIND_MS[role] ?? 0 });
   };
-  // The gateways connect to control's sockets, which it makes once it holds the data folder's lock.
   const unlessStopping = () => {
     if (stopping) throw new Fault("INTERNAL", "berth was told to end while it started.");
   };
-  const ready = control.ready.then(async () => {
+  const start = async () => {
+    // The gateways connect to control's sockets, which it makes once it holds the data folder's lock.
+    await control.ready;
     unlessStopping();
     for (let worker = 0; worker < options.workers; worker++) open("gateway", handle);
     if (options.registry && registryAt) open(options.registry.role, registryAt.handle);
     await Promise.all(listeners.map(({ child }) => child.ready));
     unlessStopping();
-  });
+  };
+  const ready = start();
   ready.catch(() => undefined);
   const stop = async () => {
     stopping = true;
