@@ -18,7 +18,8 @@ export async function run(here: Here): Promise<void> {
   const driver = sources["driver"] === "default" ? "process" : settings.driver;
   // What a newcomer reads is the page that the demo prints.
   const quiet = sources["logLevel"] === "default" ? { BERTH_LOG_LEVEL: "error" } : {};
-  const told = untilTold();
+  // Whoever closes the terminal has had enough as well.
+  const told = untilTold(["SIGTERM", "SIGINT", "SIGHUP"]);
   const served = await serveHere(here, settings, log, { BERTH_DRIVER: driver, ...quiet });
   const stopped = new AbortController();
   void told.then(() => stopped.abort());

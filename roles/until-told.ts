@@ -3,8 +3,10 @@ import type { Parent } from "./parent.ts";
 /** What goes on until it is told to end. */
 export type Running = { close(): Promise<void> };
 
-/** Resolves at the first SIGTERM or SIGINT; a second one, of either kind, ends the process at once, for somebody who will not wait. */
-export function untilTold(): Promise<void> {
+const ENDS = ["SIGTERM", "SIGINT"] as const;
+
+/** Resolves at the first of these signals; a second one, of any kind, ends the process at once, for somebody who will not wait. */
+export function untilTold(signals: readonly NodeJS.Signals[] = ENDS): Promise<void> {
   return new Promise((resolve) => {
     let told = false;
     const hear = () => {
@@ -12,7 +14,7 @@ export function untilTold(): Promise<void> {
       told = true;
       resolve();
     };
-    for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, hear);
+    for (const signal of signals) process.on(signal, hear);
   });
 }
 
