@@ -1,4 +1,4 @@
-import type { AuthConfig, CreateServiceOptions, Service } from "dockerode";
+import type { AuthConfig, CreateServiceOptions } from "dockerode";
 import type { Log } from "../../log.ts";
 import { advisedFault } from "../advice.ts";
 import type { Spec } from "../driver.ts";
@@ -6,9 +6,10 @@ import type { Engine } from "../engine/engine.ts";
 import { answered } from "../engine/faults.ts";
 import type { Reach } from "../engine/reach.ts";
 import { readLabels } from "../labels.ts";
+import { localContainer } from "./look.ts";
 import { publishes } from "./observe.ts";
 import { remove } from "./remove.ts";
-import { currentTask, findService, isOver, tasksOf } from "./task.ts";
+import { currentTask, findService, isOver, type Service, tasksOf } from "./task.ts";
 
 const PAUSE_MS = 50;
 /** Two seconds of others taking the name between our looks. */
@@ -50,7 +51,11 @@ async function isAsGood(engine: Engine, holder: Service, spec: Spec, way: Reach,
   if (publishes(holder) !== (way === "published" && spec.port !== undefined)) return false;
   if (holder.Spec?.Mode?.Replicated?.Replicas !== 1) return false;
   const task = currentTask((await tasksOf(engine, holder.ID, signal)) ?? []);
-  return task === undefined || !isOver(task);
+  if (task === undefined) return true;
+  const id = task.Status.ContainerStatus?.ContainerID;
+  // The engine knows that a container of its own has ended before the swarm does.
+  const local = id ? await localContainer(engine, id, signal) : undefined;
+  return !isOver(task) && local?.running !== false;
 }
 
 /** A name is no claim: what another berth or a person made is not ours to replace. */

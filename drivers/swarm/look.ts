@@ -1,4 +1,3 @@
-import type { Service } from "dockerode";
 import type { Call, Observed } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";
 import { answered } from "../engine/faults.ts";
@@ -7,7 +6,7 @@ import { isServiceName } from "../service-name.ts";
 import { bridgeAddresses } from "./bridge.ts";
 import { listNodes } from "./cluster.ts";
 import { type LocalContainer, observe, publishes, type Seen, type View } from "./observe.ts";
-import { currentTask, findService, listTasks, type Task, tasksOf } from "./task.ts";
+import { currentTask, findService, listTasks, type Service, type Task, tasksOf } from "./task.ts";
 import { wayOf } from "./way.ts";
 
 /** A service that only has the name, but is not ours, does not exist for berth. */

@@ -1,9 +1,8 @@
-import type { Service } from "dockerode";
 import type { Address, Observed } from "../driver.ts";
 import { type Ways, WAYS } from "../engine/reach.ts";
 import { readLabels, readPort } from "../labels.ts";
 import type { SwarmNode } from "./cluster.ts";
-import type { Task } from "./task.ts";
+import type { Service, Task } from "./task.ts";
 import { type Standpoint, wayOf } from "./way.ts";
 
 /** The engine's word on a container of this machine: it knows of an end before the swarm does, and of memory as the swarm never does. */

@@ -1,6 +1,9 @@
-import type { Service } from "dockerode";
+import type { ServiceSpec } from "dockerode";
 import type { Engine } from "../engine/engine.ts";
 import { answered } from "../engine/faults.ts";
+
+/** A service as the engine tells of it; the client's type of that name is its own object too. */
+export type Service = { ID: string; Spec?: ServiceSpec | undefined };
 
 /** One run of a service, as the engine's API has it (`GET /tasks`, docs.docker.com/reference/api/engine); the client has no types for it. */
 export type Task = {

@@ -23,8 +23,15 @@ const LOGIN = { username: "reader", password: "secret" };
 const registry = await openRegistry(here, LOGIN);
 t.teardown(() => registry.close());
 
+/** What control gives the driver: what engines sign in with at one registry, which knows no short names. */
+const signedIn = (login: typeof LOGIN): Registry => ({
+  resolve: async () => undefined,
+  fullNames: () => [],
+  login: async (at) => (at === registry.host ? login : undefined),
+});
+
 const open = (more: Partial<SwarmOptions> = {}) =>
-  swarmDriver({ host, network, nodeRole: "cvm", reach: "auto", clock: systemClock(), log, unplacedMs: 1_000, ...more });
+  swarmDriver({ host, network, nodeRole: "cvm", reach: "auto", registry: signedIn(LOGIN), clock: systemClock(), log, unplacedMs: 1_000, ...more });
 
 const containersOf = (service: string, all = false) =>
   docker.listContainers({ all, filters: { label: [`com.docker.swarm.service.name=${service}`] } });
@@ -63,13 +70,6 @@ t.test("the swarm driver keeps the contract", async (t) => {
   });
 });
 
-/** What control gives the driver: what engines sign in with at one registry, which knows no short names. */
-const signedIn = (login: typeof LOGIN): Registry => ({
-  resolve: async () => undefined,
-  fullNames: () => [],
-  login: async (at) => (at === registry.host ? login : undefined),
-});
-
 t.test("what the spec asks for is set on the swarm, and nothing that fights with control", async (t) => {
   const driver = open();
   const service = name("sizes");
@@ -105,7 +105,7 @@ t.test("what Swarm cannot do is named in a warning, once", async (t) => {
   const heard = { ...log, warn: (fields: unknown) => warnings.push(fields) };
   const driver = swarmDriver({ host, network, nodeRole: "cvm", reach: "auto", clock: systemClock(), log: heard });
   for (const service of [name("disk-one"), name("disk-two")]) {
-    await driver.deploy(await specOf(driver, service, { ref: images.worker }, { graceMs: 1, storageGb: 21 }), call());
+    await driver.deploy(await specOf(driver, service, { ref: images.worker }, { storageGb: 21 }), call());
     await driver.destroy(service, call());
   }
   t.match(warnings, [{ service: name("disk-one"), storageGb: 21 }]);
@@ -125,7 +125,7 @@ t.test("sizes that no node has are no capacity, and senseless ones are refused",
 t.test("with nodes that have the role, containers run on those only; where none may take one, it is unschedulable", async (t) => {
   const driver = open();
   const service = name("role");
-  const spec = await specOf(driver, service, { ref: images.worker }, { graceMs: 1 });
+  const spec = await specOf(driver, service, { ref: images.worker });
   const label = async (labels: Record<string, string>, Availability = "active") => {
     const [{ ID, Spec, Version }] = (await docker.listNodes()) as [{ ID: string; Spec: object; Version: { Index: number } }];
     await docker.getNode(ID).update({ _query: { version: Version.Index }, _body: { ...Spec, Labels: labels, Availability } });
@@ -174,7 +174,7 @@ t.test("one that a person scaled to nothing does not run, and is made anew", asy
 t.test("nodes pull by digest what the registry has, signed in as it wants", async (t) => {
   const digest = registry.put("private/app", "admin", "one");
   const ref = `${registry.host}/private/app:admin`;
-  const driver = open({ registry: signedIn(LOGIN) });
+  const driver = open();
   const image = await driver.resolve({ ref }, call());
   t.strictSame(image, { id: `${registry.host}/private/app@${digest}`, digest, exposed: [8080] });
   const moved = registry.put("private/app", "admin", "two");

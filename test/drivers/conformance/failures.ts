@@ -89,7 +89,7 @@ export const FAILURES: Theme = {
       run: async (t, { driver, harness, name }) => {
         const service = name("before");
         const source = await harness.image("worker");
-        const spec = await specOf(driver, service, source, { graceMs: 1 });
+        const spec = await specOf(driver, service, source);
         await driver.deploy(spec, call());
         const reason = new Error("enough");
         const off = { signal: AbortSignal.abort(reason) };

@@ -84,7 +84,7 @@ export const LIFE: Theme = {
       promise: "ready means that every connect from then on is accepted",
       run: async (t, { driver, harness, name }) => {
         const service = name("ready");
-        for (let round = 0; round < 3; round++) {
+        for (let round = 0; round < 2; round++) {
           const spec = await specOf(driver, service, await harness.image("onDemand"), { env: { BOOT_MS: "150" } });
           const address = addressOf(await driver.deploy(spec, call()));
           const connects = await Promise.all(Array.from({ length: 20 }, () => accepted(address)));
@@ -133,7 +133,7 @@ export const LIFE: Theme = {
       promise: "a name of 63 characters is taken; one that is no DNS label is refused, and nothing is made",
       run: async (t, { driver, harness, name }) => {
         const longest = name("long-").padEnd(63, "x");
-        const spec = await specOf(driver, longest, await harness.image("worker"), { graceMs: 1 });
+        const spec = await specOf(driver, longest, await harness.image("worker"));
         await driver.deploy(spec, call());
         t.strictSame(await harness.left(longest), [longest]);
         await driver.destroy(longest, call());

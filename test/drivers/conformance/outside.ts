@@ -134,7 +134,7 @@ export const OUTSIDE: Theme = {
         way.cut();
         await until(t, "connected again", () => heard.connects() === 2);
         const service = name("events");
-        const spec = await specOf(driver, service, await harness.image("worker"), { graceMs: 1 });
+        const spec = await specOf(driver, service, await harness.image("worker"));
         await driver.deploy(spec, call());
         await until(t, "told after the break", () => heard.changes(service, spec.labels.container) > 0);
         await heard.end();
@@ -149,7 +149,7 @@ export const OUTSIDE: Theme = {
       run: async (t, { driver, harness, name }) => {
         const service = name("away");
         const source = await harness.image("worker");
-        const spec = await specOf(driver, service, source, { graceMs: 1 });
+        const spec = await specOf(driver, service, source);
         await driver.deploy(spec, call());
         const way = await wayOf(t, harness);
         await way.away();
@@ -204,6 +204,7 @@ async function wayOf(t: Test, { way }: Harness): Promise<Way> {
 /** Listens to the driver's events from when it is connected. */
 async function hear(t: Test, driver: Driver) {
   const caller = new AbortController();
+  t.teardown(() => caller.abort());
   const seen: DriverEvent[] = [];
   const listening = (async () => {
     for await (const event of driver.events({ signal: caller.signal })) seen.push(event);
