@@ -1,9 +1,9 @@
 import t from "tap";
-import { demux } from "../../drivers/docker/demux.ts";
-import { exposedPorts } from "../../drivers/docker/exposed.ts";
-import { engineFault } from "../../drivers/docker/faults.ts";
-import { chooseReach } from "../../drivers/docker/reach.ts";
-import { readReference } from "../../drivers/docker/reference.ts";
+import { demux } from "../../drivers/engine/demux.ts";
+import { exposedPorts } from "../../drivers/engine/exposed.ts";
+import { engineFault } from "../../drivers/engine/faults.ts";
+import { chooseReach } from "../../drivers/engine/reach.ts";
+import { readReference } from "../../drivers/reference.ts";
 import { Fault } from "../../fault.ts";
 
 t.test("the order of ports is the history's, and a guess says that it is one", async (t) => {

@@ -9,9 +9,10 @@ const tools = { clock: systemClock(), log: openLog({ level: "silent", name: "tes
 t.test("each available driver opens under its own name, without asking its orchestrator", async (t) => {
   const settings = {
     docker: { host: `unix://${t.testdirName}/none.sock`, network: "none", reach: "auto" as const },
+    swarm: { host: `unix://${t.testdirName}/none.sock`, network: "none", nodeRole: "cvm", reach: "auto" as const },
     process: { folder: join(t.testdir(), "services"), nodePath: process.execPath },
   };
-  t.strictSame(AVAILABLE_DRIVERS, ["docker", "process"]);
+  t.strictSame(AVAILABLE_DRIVERS, ["docker", "swarm", "process"]);
   for (const name of AVAILABLE_DRIVERS) {
     const driver = await openDriver(name, settings, tools);
     t.equal(driver.name, name);

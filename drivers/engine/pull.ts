@@ -4,7 +4,7 @@ import type { DeployCall, Registry } from "../driver.ts";
 import type { Engine } from "./engine.ts";
 import { engineFault } from "./faults.ts";
 import { jsonLines } from "./json-lines.ts";
-import type { Reference } from "./reference.ts";
+import type { Reference } from "../reference.ts";
 
 /** The engine is silent for this long only when the registry is, or the disk. */
 export const PULL_IDLE_MS = 120_000;
@@ -59,11 +59,18 @@ export async function pull(
     tell();
   } catch (error) {
     if (call.signal.aborted) throw call.signal.reason;
-    throw quiet.signal.aborted ? quiet.signal.reason : engineFault(error, "pull", doing);
+    throw quiet.signal.aborted ? quiet.signal.reason : deniedTo(engineFault(error, "pull", doing), login?.username);
   } finally {
     stopTelling();
     quiet.end();
   }
+}
+
+/** A refusal says whom the registry refused. */
+export function deniedTo(error: unknown, username: string | undefined): unknown {
+  if (!(error instanceof Fault) || error.code !== "PULL_DENIED") return error;
+  const whom = username === undefined ? "It was asked without credentials." : `It was asked as the user "${username}".`;
+  return new Fault(error.code, `${error.message} ${whom}`, { cause: error.cause });
 }
 
 /** A signal that aborts after `ms` without `heard()`, or with the parent. */

@@ -1,0 +1,69 @@
+import { join } from "node:path";
+import type { Clock } from "../clock.ts";
+import type { Settings } from "../conf/settings.ts";
+import { chooseDriver, chooseOnEngine } from "../drivers/choose.ts";
+import { chosenLater } from "../drivers/chosen-later.ts";
+import type { Driver, DriverName, Registry } from "../drivers/driver.ts";
+import type { DriverSettings } from "../drivers/open.ts";
+import { openDriver } from "../drivers/open.ts";
+import type { Log } from "../log.ts";
+
+/** Below the data folder: what the process driver keeps. */
+const PROCESS_FOLDER = "processes";
+/** Plugin containers' value of the nodes' label `role`; the server's own parts have another. */
+const NODE_ROLE = "cvm";
+/** How long the engine may take to say whether it manages a swarm. */
+const ASKED_MS = 10_000;
+
+type Tools = { clock: Clock; log: Log };
+
+/** The orchestrator that the settings mean. Faults: SETTINGS_INVALID for two at once. */
+export function driverOf(settings: Settings): DriverName | "ask" {
+  return chooseDriver({
+    wished: settings.driver,
+    forceDocker: settings.spawnerForceDockerTypeHost,
+    ecs: settings.ecs.cvm.cluster !== undefined || settings.ecs.datagrok.cluster !== undefined,
+    kubernetes: settings.kubernetes.namespace !== undefined || settings.kubernetes.kubeconfig !== undefined,
+  });
+}
+
+/** Opens it; where only the engine knows which it is, the engine is asked with the first call, and may be away until then. */
+export async function openChosenDriver(name: DriverName | "ask", settings: Settings, registry: Registry | undefined, tools: Tools): Promise<Driver> {
+  const options = optionsOf(settings, registry);
+  if (name !== "ask") return openDriver(name, options, tools);
+  return chosenLater({
+    choose: async (signal) => {
+      const chosen = chooseOnEngine({ managesSwarm: await managesSwarm(settings, tools.clock, signal) });
+      tools.log.info(
+        { driver: chosen },
+        chosen === "swarm" ? "The engine manages a swarm: containers run as its services." : "Containers run on the engine.",
+      );
+      return openDriver(chosen, options, tools);
+    },
+    meanwhile: { name: "docker", pulls: true },
+    ...tools,
+  });
+}
+
+async function managesSwarm(settings: Settings, clock: Clock, signal: AbortSignal): Promise<boolean> {
+  const [{ openEngine }, { isManager }] = await Promise.all([import("../drivers/engine/engine.ts"), import("../drivers/swarm/cluster.ts")]);
+  const engine = openEngine(engineAt(settings), clock);
+  try {
+    return await isManager(engine, signal, ASKED_MS);
+  } finally {
+    engine.close();
+  }
+}
+
+function engineAt({ dockerHost: host, dockerTlsVerify, dockerCertPath }: Settings) {
+  return { host, tls: dockerTlsVerify && dockerCertPath !== undefined ? { folder: dockerCertPath } : undefined };
+}
+
+function optionsOf(settings: Settings, registry: Registry | undefined): DriverSettings {
+  const engine = { ...engineAt(settings), reach: settings.dockerReach, registry };
+  return {
+    docker: { ...engine, network: settings.dockerNetwork },
+    swarm: { ...engine, network: settings.swarmNetwork, nodeRole: NODE_ROLE },
+    process: { folder: join(settings.data, PROCESS_FOLDER), nodePath: process.execPath },
+  };
+}
