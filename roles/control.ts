@@ -15,15 +15,13 @@ import { openLifecycle } from "../control/lifecycle/open-lifecycle.ts";
 import { openPublisher } from "../control/publish/open-publisher.ts";
 import { ZIP_LIMITS } from "../control/publish/unpack-zip.ts";
 import { openStore } from "../control/store/open-store.ts";
-import type { Driver, DriverName, Registry } from "../drivers/driver.ts";
-import { openDriver } from "../drivers/open.ts";
 import type { Log } from "../log.ts";
+import { driverNameOf, openChosenDriver } from "./chosen-driver.ts";
 import { openRegistry } from "./image-registry.ts";
+import { spawnerTokens } from "./spawner-tokens.ts";
 import type { Running } from "./until-told.ts";
 import type { RuntimeFolder } from "./runtime-folder.ts";
 
-/** Below the data folder: what the process driver keeps. */
-const PROCESS_FOLDER = "processes";
 const MEGABYTE = 1_048_576;
 const DAY_MS = 24 * 3_600_000;
 
@@ -37,10 +35,9 @@ export async function runControl(options: { settings: Settings; runtime: Runtime
   identity.ensureAdmin(admin.key);
   const vault = openVault({ store, keyFile: openKeyFile(settings.data), given: settings.credentialsKey, log });
   const credentials = openCredentials({ store, vault, clock });
-  // `auto` never falls back to plain processes: what isolates nothing is chosen by name only.
-  const driverName = settings.driver === "auto" ? "docker" : settings.driver;
-  const registry = openRegistry(settings, driverName, { clock, log });
-  const driver = await chosenDriver(driverName, settings, registry, clock, log);
+  const signingKeys = openSigningKeys({ store, vault, clock, log });
+  const registry = openRegistry(settings, driverNameOf(settings), { clock, log });
+  const driver = await openChosenDriver({ settings, registry, spawnerToken: spawnerTokens({ settings, signingKeys, clock }), clock, log });
   const lifecycle = openLifecycle({
     store,
     driver,
@@ -85,9 +82,15 @@ export async function runControl(options: { settings: Settings; runtime: Runtime
     publisher,
     credentials,
     vault,
-    signingKeys: openSigningKeys({ store, vault, clock, log }),
+    signingKeys,
     driverLogs: (service, tail, signal) => driver.logs(service, { tail }, { signal }),
-    settings: { webRoot: settings.webRoot, origins: settings.origins, version, issuer: settings.datagrok.issuer },
+    settings: {
+      webRoot: settings.webRoot,
+      origins: settings.origins,
+      version,
+      issuer: settings.datagrok.issuer,
+      reservedAudiences: reservedAudiences(settings),
+    },
     clock,
     log,
   });
@@ -106,14 +109,7 @@ export async function runControl(options: { settings: Settings; runtime: Runtime
   };
 }
 
-function chosenDriver(name: DriverName, settings: Settings, registry: Registry | undefined, clock: Clock, log: Log): Promise<Driver> {
-  const tls = settings.dockerTlsVerify && settings.dockerCertPath !== undefined ? { folder: settings.dockerCertPath } : undefined;
-  return openDriver(
-    name,
-    {
-      docker: { host: settings.dockerHost, tls, network: settings.dockerNetwork, reach: settings.dockerReach, registry },
-      process: { folder: join(settings.data, PROCESS_FOLDER), nodePath: process.execPath },
-    },
-    { clock, log },
-  );
+/** What takes tokens of these may do more than their holder: they are not for users to have. */
+function reservedAudiences({ dockerSettings, queueSettings }: Settings): string[] {
+  return [dockerSettings.spawnerAudience, queueSettings.mqAudience, queueSettings.pipeAudience];
 }

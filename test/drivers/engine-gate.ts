@@ -2,11 +2,11 @@ import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
 import type { Test } from "tap";
 
-/** In front of the real engine, on a loopback port; its connections can be cut. */
-export async function openGate(t: Test, host: string): Promise<{ host: string; cut(): void }> {
+/** In front of the real engine, or of a port, on a loopback port; its connections can be cut. */
+export async function openGate(t: Test, to: string | { host: string; port: number }): Promise<{ host: string; cut(): void }> {
   const sockets = new Set<Socket>();
   const gate = createServer((near) => {
-    const far = connect(host.replace(/^unix:\/\//, ""));
+    const far = typeof to === "string" ? connect(to.replace(/^unix:\/\//, "")) : connect(to);
     for (const socket of [near, far]) {
       sockets.add(socket);
       socket.on("error", () => {});

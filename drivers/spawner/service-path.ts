@@ -1,0 +1,4 @@
+/** Where a spawner has one service. */
+export function servicePath(service: string): string {
+  return `/services/${encodeURIComponent(service)}`;
+}
