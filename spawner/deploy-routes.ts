@@ -41,6 +41,8 @@ export function deployRoutes(app: FastifyInstance, parts: SpawnerParts): void {
       const listeners = new Set<(progress: Progress) => void>();
       const call: DeployCall = { signal: gone, onPull: (progress) => listeners.forEach((tell) => tell(progress)) };
       const result = driver.resolve({ ref: image, folder: body.folder }, call).finally(leave);
+      // Who waits for it may be refused first, or go away.
+      result.catch(() => undefined);
       const hear: Work<ResolvedImage>["hear"] = (listener) => {
         listeners.add(listener);
         return () => void listeners.delete(listener);

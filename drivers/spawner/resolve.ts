@@ -5,6 +5,9 @@ import type { Ask } from "./ask.ts";
 import { awaitWork } from "./await-work.ts";
 import { folderOnWire } from "./wire.ts";
 
+/** Percent-encoded, a spawner still takes it. */
+const LONGEST_PART = 150;
+
 /** Plugin containers are for the installation's compute host. */
 export const HOST = "cvm";
 
@@ -22,5 +25,5 @@ export async function resolve(ask: Ask, clock: Clock, { ref, folder }: ImageSour
 function parts(ref: string): [service: string, tag: string] {
   const [name = ref, digest] = ref.split("@", 2);
   const [, bare = name, tag = "latest"] = /^(.*?)(?::([^/:]+))?$/.exec(name) ?? [];
-  return [bare.slice(0, 400), digest ?? tag];
+  return [bare.slice(0, LONGEST_PART), (digest ?? tag).slice(0, LONGEST_PART)];
 }

@@ -8,7 +8,7 @@ import { openEngine } from "../fixtures/engine.ts";
 import { buildTestImages } from "../fixtures/images.ts";
 import { openRegistry } from "../fixtures/registry.ts";
 import { call, conformance, get, labelsFor, namer, rejectsWith, specOf, text, until } from "./conformance.ts";
-import { openGate, openSilence } from "./engine-gate.ts";
+import { openGate, openSilence, openWarner } from "./engine-gate.ts";
 
 const log = openLog({ level: "silent", name: "test" });
 const { docker, host } = openEngine();
@@ -284,4 +284,25 @@ t.test("events begin anew when the connection to the engine breaks", async (t) =
   caller.abort();
   await listening;
   await remove(service);
+});
+
+t.test("a limit that the engine cannot keep is named in the log, once or with the service that asks for it", async (t) => {
+  const warned: string[] = [];
+  const write = () => {};
+  const hearing = {
+    debug: write,
+    info: write,
+    error: write,
+    warn: (fields: object, sentence: string) => void warned.push(`${sentence} ${JSON.stringify(fields)}`),
+  };
+  // The engine of the tests limits everything but the disk; what another one warns of is put into its mouth.
+  const lame = await openWarner(t, host, "Your kernel does not support memory limit capabilities.");
+  const driver = dockerDriver({ host: lame, network, reach: "auto", clock: systemClock(), log: { ...hearing, child: () => hearing as never } });
+  for (const service of [name("disk"), name("disk-too")]) {
+    await driver.deploy(await specOf(driver, service, { ref: images.worker }, { storageGb: 1, graceMs: 1 }), call());
+    t.equal(warned.filter((line) => line.includes("memory limit") && line.includes(service)).length, 1);
+    await remove(service);
+  }
+  t.equal(warned.filter((line) => line.includes("`storage`")).length, 1);
+  await driver.close();
 });

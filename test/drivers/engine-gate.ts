@@ -1,5 +1,7 @@
 import { once } from "node:events";
+import { createServer as createHttpServer, request } from "node:http";
 import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
+import { text } from "node:stream/consumers";
 import type { Test } from "tap";
 
 /** In front of the real engine, or of a port, on a loopback port; its connections can be cut. */
@@ -35,4 +37,25 @@ async function listen(t: Test, server: Server, cut: () => void): Promise<string>
     server.close();
   });
   return `tcp://127.0.0.1:${(server.address() as AddressInfo).port}`;
+}
+
+/** In front of the real engine, which answers each create with one more warning: engines on other machines warn of what ours can do. */
+export async function openWarner(t: Test, engine: string, warning: string): Promise<string> {
+  const server = createHttpServer((near, answer) => {
+    const far = request({ socketPath: engine.replace(/^unix:\/\//, ""), method: near.method, path: near.url, headers: near.headers }, (said) => {
+      if (!near.url?.includes("/containers/create")) {
+        answer.writeHead(said.statusCode ?? 500, said.headers);
+        return void said.pipe(answer);
+      }
+      void text(said).then((body) => {
+        const { Warnings, ...rest } = JSON.parse(body) as { Warnings?: string[] | null };
+        const told = said.statusCode === 201 ? { ...rest, Warnings: [...(Warnings ?? []), warning] } : rest;
+        answer.writeHead(said.statusCode ?? 500, { "content-type": "application/json" }).end(JSON.stringify(told));
+      });
+    });
+    far.once("error", () => answer.destroy());
+    answer.once("close", () => far.destroy());
+    near.pipe(far);
+  });
+  return listen(t, server, () => server.closeAllConnections());
 }

@@ -1,15 +1,17 @@
 import { once } from "node:events";
 import { createServer, type RequestListener } from "node:http";
-import type { AddressInfo } from "node:net";
+import { type AddressInfo, connect } from "node:net";
 import { join } from "node:path";
+import { createServer as createTlsServer, getCACertificates, setDefaultCACertificates } from "node:tls";
 import t, { type Test } from "tap";
 import { clockFrom, systemClock } from "../../clock.ts";
 import type { DriverEvent } from "../../drivers/driver.ts";
 import { openRecords } from "../../drivers/process/records.ts";
 import { spawnerDriver } from "../../drivers/spawner/driver.ts";
 import { openLog } from "../../log.ts";
+import { makeCertificate } from "../fixtures/certificates.ts";
 import { layOutFolder, type TestImage } from "../fixtures/images.ts";
-import { driverFor, startSpawner } from "../fixtures/spawner.ts";
+import { driverFor, SPAWNER_KEY, startSpawner } from "../fixtures/spawner.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
 import { call, conformance, get, rejectsWith, specOf, text, until } from "./conformance.ts";
 import { openGate, openSilence } from "./engine-gate.ts";
@@ -58,6 +60,23 @@ t.test("a spawner that is killed in the middle of a deploy and started again fin
   t.equal(records.find("again")?.process?.pid, before, "it is the very process that was starting");
   await driver.destroy("again", call());
   t.strictSame(await left("again"), []);
+});
+
+t.test("a spawner that is told to end in the middle of a deploy undoes nothing, and the next one finishes it", async (t) => {
+  const { data, spawner, source, records } = await world(t);
+  const driver = spawner.driver();
+  const spec = await specOf(driver, "told", source("slow"), { env: { BOOT_MS: "3000" } });
+  const deployed = driver.deploy(spec, call());
+  deployed.catch(() => {});
+  await until(t, "the service boots", async () => records.find("told")?.running === true);
+  const before = records.find("told")?.process?.pid;
+  await spawner.stop();
+  t.equal(records.find("told")?.process?.pid, before);
+  const second = await startSpawner({ data, port: spawner.port, env: { BERTH_DRIVER: "process" } });
+  t.teardown(() => second.stop());
+  t.ok((await deployed).address);
+  t.equal(records.find("told")?.process?.pid, before);
+  await driver.destroy("told", call());
 });
 
 t.test("a spawner that is not there is unreachable, in every call and at once", async (t) => {
@@ -168,6 +187,29 @@ t.test("events begin anew when the connection to the spawner breaks", async (t) 
   caller.abort();
   await listening;
   await driver.destroy("told", call());
+});
+
+t.test("a spawner behind TLS is spoken to where its certificate is believed, and not at all where it is not", async (t) => {
+  const { spawner, data } = await world(t);
+  const { cert, key } = makeCertificate(data, "spawner");
+  const front = createTlsServer({ cert, key }, (near) => {
+    const far = connect(spawner.port, "127.0.0.1");
+    for (const socket of [near, far]) socket.on("error", () => [near, far].forEach((one) => one.destroy()));
+    near.pipe(far).pipe(near);
+  });
+  front.listen(0, "127.0.0.1");
+  await once(front, "listening");
+  t.teardown(() => front.close());
+  const { port } = front.address() as AddressInfo;
+  const log = openLog({ level: "silent", name: "test" });
+  const driver = spawnerDriver({ host: "127.0.0.1", port, tls: true, auth: { key: SPAWNER_KEY }, clock: systemClock(), log });
+  const fault = await rejectsWith(t, "ENGINE_UNREACHABLE", driver.list(call()));
+  t.match(fault.message, /https:.*SELF_SIGNED/);
+  const believed = getCACertificates("default");
+  // As NODE_EXTRA_CA_CERTS does, which is read at a process's start only.
+  setDefaultCACertificates([...believed, cert]);
+  t.teardown(() => setDefaultCACertificates(believed));
+  t.strictSame(await driver.list(call()), []);
 });
 
 /** As the engine's gate, in front of a port. */

@@ -1,4 +1,6 @@
+import { get } from "node:http";
 import t from "tap";
+import { clockFrom, systemClock } from "../../clock.ts";
 import { SPAWNER_KEY } from "../fixtures/spawner.ts";
 import { openStand, specBody } from "./stand.ts";
 
@@ -221,4 +223,30 @@ t.test("streams are bounded, and one that is left makes room", async (t) => {
   let status = 0;
   for (let tries = 0; tries < 200 && status !== 200; tries++) ({ status } = await ask("GET", "/services/web/logs"));
   t.equal(status, 200);
+});
+
+t.test("a client that takes nothing any more is let go of, and its place is free again", async (t) => {
+  const system = systemClock();
+  const clock = clockFrom({ ...system, after: (ms, task) => system.after(ms / 100, task) });
+  const { ask, port, world } = await openStand(t, { limits: { streams: 1 }, clock });
+  world.apps.set("chatty", {
+    exposed: [1],
+    run: ({ say, listen }) => {
+      for (let line = 0; line < 20_000; line++) say("x".repeat(1_000));
+      listen();
+    },
+  });
+  t.equal((await ask("POST", "/deploy/cvm/chatty/1", { body: specBody("chatty", 1, { image: "memory:chatty" }) })).status, 200);
+  const over = Promise.withResolvers<void>();
+  const call = get({ port, path: "/services/chatty/logs", headers: KEY, agent: false }, (answer) => {
+    answer.once("error", () => over.resolve());
+    answer.once("close", () => over.resolve());
+    // Not a byte is read for as long as it is held.
+    setTimeout(() => answer.resume(), 1_000);
+  });
+  call.once("error", () => over.resolve());
+  await over.promise;
+  const again = await ask("GET", "/services/chatty/logs?tail=1");
+  t.equal(again.status, 200);
+  t.equal(again.text, `${"x".repeat(1_000)}\n`);
 });

@@ -1,6 +1,6 @@
 import type { AddressInfo } from "node:net";
 import type { Test } from "tap";
-import { systemClock } from "../../clock.ts";
+import { type Clock, systemClock } from "../../clock.ts";
 import { openLog, type Log } from "../../log.ts";
 import { openCallers } from "../../spawner/callers.ts";
 import { openSpawner } from "../../spawner/open-spawner.ts";
@@ -22,10 +22,10 @@ export type Stand = {
 /** The API on a port of its own, over services in memory: what is asked of the driver can be counted and held up. */
 export async function openStand(
   t: Test,
-  options: { limits?: Partial<DeployLimits & { streams: number }>; signers?: Signers; environment?: string } = {},
+  options: { limits?: Partial<DeployLimits & { streams: number }>; signers?: Signers; environment?: string; clock?: Clock } = {},
 ): Promise<Stand> {
-  const clock = systemClock();
-  const world = openMemoryWorld(clock);
+  const clock = options.clock ?? systemClock();
+  const world = openMemoryWorld(systemClock());
   for (const [name, app] of Object.entries({ listening, mute, crashing })) world.apps.set(name, app);
   world.apps.set("datagrok/listening:1.0", listening);
   const logged: string[] = [];

@@ -116,6 +116,8 @@ for (const auth of ["password", "jwt"] as const) {
 
     const steady = Number(await (await ask("far-steady")).text());
     await ask("far-steady", "/exit");
+    // Who is accepted while it dies is cut off, as anybody would be.
+    await eventually("it to be dead", 5_000, async () => (pids().includes(steady) ? undefined : true));
     const again = await ask("far-steady");
     t.equal(again.status, 200);
     t.not(Number(await again.text()), steady, "crashed, it is another one");
@@ -138,6 +140,17 @@ t.test("the spawner killed in the middle of a start, the request that waits is a
   t.equal(Number(await answer.text()), pid);
   t.equal((await berth.container("far-slow")).status, "started");
   t.equal(records.all().length, 1);
+});
+
+t.test("a start that a user calls off leaves nothing at the spawner, though that goes on with what nobody waits for", async (t) => {
+  const { berth, records } = await openPair(t, "password");
+  await publish(berth, { slow: { environmentVars: { BOOT_MS: 60_000 } } });
+  const { id, serviceName } = await berth.container("far-slow");
+  await berth.call(`/docker/containers/${id}/run`);
+  await eventually("it to boot", 10_000, async () => records.find(serviceName)?.process?.pid);
+  await berth.call(`/docker/containers/${id}/stop?awaitStop=true`);
+  t.equal((await berth.container("far-slow")).status, "stopped by user");
+  t.strictSame(records.all(), []);
 });
 
 t.test("while the spawner is away what runs is served; what is to be woken fails with the cause, and starts once it is back", async (t) => {
