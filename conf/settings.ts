@@ -162,6 +162,11 @@ export const SETTINGS = {
     "auto",
     "How the gateway reaches a container: by its address, its name (berth in a container too), or a published port",
   ),
+  dockerPublishHost: optional(
+    "BERTH_DOCKER_PUBLISH_HOST",
+    host(),
+    "Where gateways on other machines reach the engine's, for a spawner: containers' ports are published there, of an IP address on that alone, and whoever gets there reaches them past berth",
+  ),
 
   dockerSettings: {
     containerStatusTimeoutMinutes: parameter(

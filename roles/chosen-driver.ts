@@ -31,7 +31,14 @@ export function openChosenDriver(parts: {
   return openDriver(
     name,
     {
-      docker: { host: settings.dockerHost, tls, network: settings.dockerNetwork, reach: settings.dockerReach, registry },
+      docker: {
+        host: settings.dockerHost,
+        tls,
+        network: settings.dockerNetwork,
+        reach: settings.dockerReach,
+        publishHost: settings.dockerPublishHost,
+        registry,
+      },
       process: { folder: join(settings.data, PROCESS_FOLDER), nodePath: process.execPath },
       ...(name === "spawner" ? { spawner: spawnerOptions(settings, spawnerToken, log) } : {}),
     },

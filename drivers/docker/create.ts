@@ -84,7 +84,7 @@ async function post(docker: Docker, name: string, body: ContainerCreateOptions, 
         options: { _query: { name }, _body: body },
         statusCodes: { 201: true, 400: "bad parameter", 404: "no such container", 409: "conflict", 500: "server error" },
       },
-      (error: unknown, data: unknown) => (error ? reject(error as Error) : resolve(data as { Id: string })),
+      (error: unknown, data: unknown) => (error ? reject(error) : resolve(data as { Id: string })),
     );
   });
   for (const warning of made.Warnings ?? [])

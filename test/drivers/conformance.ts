@@ -182,7 +182,7 @@ export async function conformance(t: Test, harness: Harness): Promise<void> {
     t.strictSame(fault.logs, ["crash: reading settings", "crash: no database", "crash: giving up"]);
     t.match(fault.message, /exit code 7/);
     t.strictSame(await harness.left(service), []);
-    await rejectsWith(t, "CONTAINER_CRASHED", driver.deploy({ ...spec, port: undefined }, call()));
+    await rejectsWith(t, "CONTAINER_CRASHED", driver.deploy({ ...spec, port: undefined, graceMs: 10_000 }, call()));
     t.strictSame(await harness.left(service), []);
   });
 

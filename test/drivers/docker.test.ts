@@ -101,6 +101,18 @@ t.test("a container on a published port answers there when it is ready", async (
   await driver.destroy(service, call());
 });
 
+t.test("for gateways elsewhere, ports are published on the address that they reach, and on no other", async (t) => {
+  const driver = open({ publishHost: "127.0.0.2" });
+  const service = name("elsewhere");
+  const { address } = await driver.deploy(await specOf(driver, service, { ref: images.onDemand }), call());
+  t.equal(address?.host, "127.0.0.2");
+  t.strictSame(await get(address as NonNullable<typeof address>, "/square?number=6"), { result: 36 });
+  t.strictSame((await driver.inspect(service, call()))?.address, address);
+  await t.rejects(get({ host: "127.0.0.1", port: address?.port ?? 0 }, "/"));
+  t.throws(() => open({ publishHost: "127.0.0.2", reach: "address" }), { code: "SETTINGS_INVALID" });
+  await driver.destroy(service, call());
+});
+
 t.test("berth in a container joins the network and reaches services by name", async (t) => {
   const service = name("named");
   const berth = name("berth");

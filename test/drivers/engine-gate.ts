@@ -1,5 +1,5 @@
 import { once } from "node:events";
-import { createServer as createHttpServer, request } from "node:http";
+import { createServer as createHttpServer, type IncomingMessage, request, type ServerResponse } from "node:http";
 import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
 import { text } from "node:stream/consumers";
 import type { Test } from "tap";
@@ -47,15 +47,17 @@ export async function openWarner(t: Test, engine: string, warning: string): Prom
         answer.writeHead(said.statusCode ?? 500, said.headers);
         return void said.pipe(answer);
       }
-      void text(said).then((body) => {
-        const { Warnings, ...rest } = JSON.parse(body) as { Warnings?: string[] | null };
-        const told = said.statusCode === 201 ? { ...rest, Warnings: [...(Warnings ?? []), warning] } : rest;
-        answer.writeHead(said.statusCode ?? 500, { "content-type": "application/json" }).end(JSON.stringify(told));
-      });
+      void warned(said, answer);
     });
     far.once("error", () => answer.destroy());
     answer.once("close", () => far.destroy());
     near.pipe(far);
   });
   return listen(t, server, () => server.closeAllConnections());
+
+  async function warned(said: IncomingMessage, answer: ServerResponse): Promise<void> {
+    const { Warnings, ...rest } = JSON.parse(await text(said)) as { Warnings?: string[] | null };
+    const told = said.statusCode === 201 ? { ...rest, Warnings: [...(Warnings ?? []), warning] } : rest;
+    answer.writeHead(said.statusCode ?? 500, { "content-type": "application/json" }).end(JSON.stringify(told));
+  }
 }

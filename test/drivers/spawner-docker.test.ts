@@ -59,6 +59,17 @@ t.test("what the engine says of a container comes through, and the spec reaches 
   t.strictSame(await left(service), []);
 });
 
+t.test("a spawner that is told where gateways reach its machine tells that address", async (t) => {
+  const far = await startSpawner({ data: tempFolder(t), env: { ...env, BERTH_DOCKER_PUBLISH_HOST: "127.0.0.2" } });
+  t.teardown(() => far.stop());
+  const driver = far.driver();
+  const service = name("elsewhere");
+  const { address } = await driver.deploy(await specOf(driver, service, { ref: images.onDemand }), call());
+  t.equal(address?.host, "127.0.0.2");
+  t.strictSame(await get(address as NonNullable<typeof address>, "/square?number=4"), { result: 16 });
+  await driver.destroy(service, call());
+});
+
 t.test("killed in the middle of a deploy and started again, the spawner finds the container that was starting", async (t) => {
   const at = tempFolder(t);
   const first = await startSpawner({ data: at, env });
