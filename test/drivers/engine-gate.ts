@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import { createServer as createHttpServer, type IncomingMessage, request, type ServerResponse } from "node:http";
 import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
-import { text } from "node:stream/consumers";
+import { buffer, text } from "node:stream/consumers";
 import type { Test } from "tap";
 
 /** In front of the real engine, or of a port, on a loopback port; its connections can be cut. */
@@ -41,19 +41,23 @@ async function listen(t: Test, server: Server, cut: () => void): Promise<string>
 
 /** In front of the real engine, which answers each create with one more warning: engines on other machines warn of what ours can do. */
 export async function openWarner(t: Test, engine: string, warning: string): Promise<string> {
-  const server = createHttpServer((near, answer) => {
-    const far = request({ socketPath: engine.replace(/^unix:\/\//, ""), method: near.method, path: near.url, headers: near.headers }, (said) => {
-      if (!near.url?.includes("/containers/create")) {
-        answer.writeHead(said.statusCode ?? 500, said.headers);
-        return void said.pipe(answer);
-      }
-      void warned(said, answer);
-    });
-    far.once("error", () => answer.destroy());
-    answer.once("close", () => far.destroy());
-    near.pipe(far);
-  });
+  const socketPath = engine.replace(/^unix:\/\//, "");
+  const server = createHttpServer((near, answer) => void pass(near, answer));
   return listen(t, server, () => server.closeAllConnections());
+
+  async function pass(near: IncomingMessage, answer: ServerResponse): Promise<void> {
+    // As a whole: an engine that refuses what it has read of a body takes no more of it.
+    const body = await buffer(near);
+    const { method, url: path, headers } = near;
+    const far = request({ socketPath, method, path, headers, agent: false }, (said) => {
+      if (path?.includes("/containers/create")) return void warned(said, answer);
+      answer.writeHead(said.statusCode ?? 500, said.headers);
+      said.pipe(answer);
+    });
+    far.on("error", () => answer.destroy());
+    answer.once("close", () => far.destroy());
+    far.end(body);
+  }
 
   async function warned(said: IncomingMessage, answer: ServerResponse): Promise<void> {
     const { Warnings, ...rest } = JSON.parse(await text(said)) as { Warnings?: string[] | null };
