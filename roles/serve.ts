@@ -62,14 +62,16 @@ export async function serve(options: {
   const unlessStopping = () => {
     if (stopping) throw new Fault("INTERNAL", "berth was told to end while it started.");
   };
-  const ready = control.ready.then(async () => {
+  const start = async () => {
+    await control.ready;
     unlessStopping();
     for (let worker = 0; worker < options.workers; worker++) open("gateway", handle);
     if (options.registry && registryAt) open(options.registry.role, registryAt.handle);
     if (spawnerAt) open("spawner", spawnerAt.handle);
     await Promise.all(listeners.map(({ child }) => child.ready));
     unlessStopping();
-  });
+  };
+  const ready = start();
   ready.catch(() => undefined);
   const stop = async () => {
     stopping = true;

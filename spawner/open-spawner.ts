@@ -18,6 +18,7 @@ import { answers, INFO } from "./wire-schemas.ts";
 
 /** How long a client may take to send a request. */
 const REQUEST_TIMEOUT_MS = 60_000;
+const KEEP_ALIVE_MS = 30_000;
 /** A spec's variables hold credentials and the like, and nothing larger. */
 const LARGEST_BODY = 1_048_576;
 const LONGEST_PATH_PART = 512;
@@ -84,6 +85,8 @@ async function buildApp(callers: Callers, parts: SpawnerParts): Promise<FastifyI
   const app = fastify({
     bodyLimit: LARGEST_BODY,
     exposeHeadRoutes: false,
+    // Who follows a silent log and vanishes without a word would otherwise be waited for as long as the service lives.
+    http: { keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_MS },
     requestTimeout: REQUEST_TIMEOUT_MS,
     routerOptions: { maxParamLength: LONGEST_PATH_PART },
     // A path that is none reaches no route, and so no hook either.

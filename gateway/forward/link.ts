@@ -306,7 +306,7 @@ function giveBack({ buffer, byteLength }: Buffer): void {
  * Ends a connection so that the other side knows that something is missing: many take the end of a TCP connection for the end of a TLS one,
  * and that for the end of a body. Node resets the one below TLS only where it is given.
  */
-export function breakOff(socket: Socket, under: Socket | undefined = undefined): void {
+export function breakOff(socket: Socket, under?: Socket): void {
   if (under !== undefined || !("encrypted" in socket)) (under ?? socket).resetAndDestroy();
   socket.destroy();
 }

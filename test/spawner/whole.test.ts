@@ -6,6 +6,7 @@ import { openRecords } from "../../drivers/process/records.ts";
 import { systemClock } from "../../clock.ts";
 import { openLog } from "../../log.ts";
 import { type Berth, eventually, startBerth } from "../fixtures/berth.ts";
+import { rolesBelow } from "../fixtures/processes.ts";
 import { askSpawner, SPAWNER_KEY, startSpawner } from "../fixtures/spawner.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
 
@@ -187,6 +188,21 @@ t.test("a berth that opens its own spawner takes deploys beside its own, by its 
   t.equal(asked.status, 400, "nobody gets a token for it");
   const docker = (await (await fetch(`${berth.api}/docker/token?service=docker-registry`, { headers: basic })).json()) as { token: string };
   t.equal((await askSpawner(port, "GET", "/services", { headers: { authorization: `Bearer ${docker.token}` } })).status, 401);
+});
+
+t.test("a berth's own spawner that is killed is there again, on the same port, while the rest goes on", async (t) => {
+  const env = { BERTH_DRIVER: "process", BERTH_SPAWNER: "on", BERTH_SPAWNER_PORT: "0", X_API_KEY: SPAWNER_KEY };
+  const berth = await startBerth({ data: tempFolder(t), env });
+  t.teardown(() => berth.stop());
+  const port = await eventually("the spawner's address", 5_000, async () => Number(/spawner at \S+:(\d+)/.exec(berth.output())?.[1]) || undefined);
+  const before = rolesBelow(berth.pid);
+  process.kill(before["spawner"]?.[0] ?? 0, "SIGKILL");
+  await eventually("another one", 10_000, async () => {
+    const now = rolesBelow(berth.pid)["spawner"]?.[0];
+    return now !== undefined && now !== before["spawner"]?.[0] ? true : undefined;
+  });
+  t.equal((await askSpawner(port, "GET", "/services")).status, 200);
+  t.strictSame({ ...rolesBelow(berth.pid), spawner: undefined }, { ...before, spawner: undefined });
 });
 
 /** Runs a role that is expected to refuse to start. */
