@@ -58,11 +58,11 @@ export async function serve(options: {
     const child = keepChild({ role, script, env, handle: at, clock, log });
     listeners.push({ child, behindMs: BEHIND_MS[role] ?? 0 });
   };
-  // The gateways connect to control's sockets, which it makes once it holds the data folder's lock.
   const unlessStopping = () => {
     if (stopping) throw new Fault("INTERNAL", "berth was told to end while it started.");
   };
   const start = async () => {
+    // The gateways connect to control's sockets, which it makes once it holds the data folder's lock.
     await control.ready;
     unlessStopping();
     for (let worker = 0; worker < options.workers; worker++) open("gateway", handle);
