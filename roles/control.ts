@@ -16,8 +16,8 @@ import { openPublisher } from "../control/publish/open-publisher.ts";
 import { ZIP_LIMITS } from "../control/publish/unpack-zip.ts";
 import { openStore } from "../control/store/open-store.ts";
 import type { Log } from "../log.ts";
-import { driverNameOf, openChosenDriver } from "./chosen-driver.ts";
 import { openRegistry } from "./image-registry.ts";
+import { driverOf, openChosenDriver } from "./open-driver.ts";
 import { spawnerTokens } from "./spawner-tokens.ts";
 import type { Running } from "./until-told.ts";
 import type { RuntimeFolder } from "./runtime-folder.ts";
@@ -36,8 +36,9 @@ export async function runControl(options: { settings: Settings; runtime: Runtime
   const vault = openVault({ store, keyFile: openKeyFile(settings.data), given: settings.credentialsKey, log });
   const credentials = openCredentials({ store, vault, clock });
   const signingKeys = openSigningKeys({ store, vault, clock, log });
-  const registry = openRegistry(settings, driverNameOf(settings), { clock, log });
-  const driver = await openChosenDriver({ settings, registry, spawnerToken: spawnerTokens({ settings, signingKeys, clock }), clock, log });
+  const driverName = driverOf(settings);
+  const registry = openRegistry(settings, driverName, { clock, log });
+  const driver = await openChosenDriver(driverName, settings, registry, { clock, log }, spawnerTokens({ settings, signingKeys, clock }));
   const lifecycle = openLifecycle({
     store,
     driver,

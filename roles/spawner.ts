@@ -7,9 +7,9 @@ import { openCallers } from "../spawner/callers.ts";
 import { openSpawner } from "../spawner/open-spawner.ts";
 import { controlKeys, datagrokKeys, type KeyServer } from "../token-keys/key-server.ts";
 import { openSigners } from "../token-keys/open-signers.ts";
-import { DEFAULT_SPAWNER_KEY, driverNameOf, openChosenDriver } from "./chosen-driver.ts";
 import { openRegistry } from "./image-registry.ts";
 import { type ListeningHandle, openListeningHandle } from "./listening-handle.ts";
+import { DEFAULT_SPAWNER_KEY, driverOf, openChosenDriver } from "./open-driver.ts";
 import type { RuntimeFolder } from "./runtime-folder.ts";
 import type { Running } from "./until-told.ts";
 
@@ -31,11 +31,12 @@ export async function runSpawner(options: {
   log: Log;
 }): Promise<Spawner> {
   const { settings, version, runtime, clock, log } = options;
-  if (driverNameOf(settings) === "spawner")
+  const driverName = driverOf(settings);
+  if (driverName === "spawner")
     throw new Fault("SETTINGS_INVALID", "BERTH_DRIVER is spawner, which is another one: a spawner itself needs the driver of its own engine.");
   checkKey(settings, runtime !== undefined, log);
-  const registry = openRegistry(settings, driverNameOf(settings), { clock, log });
-  const driver = await openChosenDriver({ settings, registry, spawnerToken: undefined, clock, log });
+  const registry = openRegistry(settings, driverName, { clock, log });
+  const driver = await openChosenDriver(driverName, settings, registry, { clock, log });
   const server = keyServer(settings, runtime);
   const signers = server && openSigners({ server, issuer: settings.datagrok.issuer, clock, log });
   const { spawnerApiKey: key, spawnerHost: host, spawnerPort: port } = settings;

@@ -6,11 +6,11 @@ import { Fault } from "../fault.ts";
 import { toFault } from "./answer-fault.ts";
 import { clientGone } from "./client-gone.ts";
 import { readBody, type Body } from "./read-body.ts";
-import { imageNamed, readCount, requireHost } from "./read-path.ts";
+import { imageNamed, readCall, readCount, requireHost } from "./read-path.ts";
 import { foreignLabels, readSpec, type Wish } from "./read-spec.ts";
 import { foreignName } from "./service-name.ts";
 import type { SpawnerParts } from "./spawner-parts.ts";
-import { answersInLines, DEPLOYMENT, DESTROYED, IMAGE, IMAGE_BODY, pathParams, SPEC_BODY } from "./wire-schemas.ts";
+import { answersInLines, CALL, DEPLOYMENT, DESTROYED, IMAGE, IMAGE_BODY, pathParams, SPEC_BODY } from "./wire-schemas.ts";
 import { type Progress, type Work, workLines } from "./work.ts";
 
 /** How long a client waits whose answer comes in one piece; the deploy goes on. */
@@ -51,7 +51,7 @@ export function deployRoutes(app: FastifyInstance, parts: SpawnerParts): void {
     },
   );
 
-  app.post<Path<"n">>(
+  app.post<Path<"n"> & { Querystring: { call?: string } }>(
     "/deploy/:host/:service/:n",
     {
       schema: {
@@ -61,6 +61,7 @@ export function deployRoutes(app: FastifyInstance, parts: SpawnerParts): void {
           "Who goes away before the answer undoes nothing: the same asked again joins what is under way, or finds what runs. " +
           "Another definition takes its place.",
         params: pathParams("n"),
+        querystring: { type: "object", properties: { call: CALL } },
         body: SPEC_BODY,
         response: answersInLines({ anyOf: [DEPLOYMENT, DESTROYED] }, "deployment"),
       },
@@ -72,11 +73,11 @@ export function deployRoutes(app: FastifyInstance, parts: SpawnerParts): void {
       const body = bodyOf(request);
       if (!wanted) {
         const serviceName = await existingName(service, clientGone(reply));
-        await deploys.destroy(serviceName, undefined);
+        await deploys.destroy(serviceName);
         return { serviceName, isSuccess: true };
       }
       const wish = readSpec(service, body, environment);
-      const work = deploys.deploy(wish, (call) => carryOut(wish, call));
+      const work = deploys.deploy(wish, readCall(request.query.call), (call) => carryOut(wish, call));
       return answer(request, reply, work, (done) => ({ deployment: deploymentOnWire(wish.service, done) }), `${wish.service} is not ready yet`);
     },
   );

@@ -17,6 +17,9 @@ export type Wanted = {
   generation: number | undefined;
 };
 
+/** What is to be destroyed: all of it, or only a generation, and what one call began or may still begin. */
+export type Doomed = { generation?: number | undefined; call?: string | undefined };
+
 export type DeployLimits = {
   /** Deploys under way or waiting for their turn. */
   most: number;
@@ -29,6 +32,9 @@ export const DEPLOY_LIMITS: DeployLimits = { most: 64, startMs: 300_000, capMs: 
 
 /** Stopping takes its grace time, removing what the engine needs. */
 const DESTROY_MS = 90_000;
+/** A call and its calling off come over two connections, in whichever order; by then both have come. */
+const LATE_MS = 120_000;
+const MOST_CALLED_OFF = 10_000;
 const LAST_LINES = 20;
 const LAST_LINES_MS = 1_000;
 
@@ -37,12 +43,12 @@ type Flight = Wanted & { work: Work<Deployment>; stop: AbortController };
 export type Deploys = {
   /**
    * Begins a deploy, which nobody's going away ends, or joins the one that is the same. A newer one of the same owner ends the one under way,
-   * and begins when that has cleaned up. Faults: SPAWNER_BUSY; DEPLOY_UNDER_WAY where it is not its turn to replace that. Those who wait
-   * hear: START_TIMED_OUT, DEPLOY_SUPERSEDED, and what `task` fails with.
+   * and begins when that has cleaned up. Faults: SPAWNER_BUSY; DEPLOY_UNDER_WAY where it is not its turn to replace that; DEPLOY_SUPERSEDED where
+   * this very `call` was called off before it came. Those who wait hear: START_TIMED_OUT, DEPLOY_SUPERSEDED, and what `task` fails with.
    */
-  deploy(wanted: Wanted, task: (call: DeployCall) => Promise<Deployment>): Work<Deployment>;
-  /** Ends a deploy that is under way and destroys the service; with `generation`, only where that is what is there. */
-  destroy(service: string, generation: number | undefined): Promise<void>;
+  deploy(wanted: Wanted, call: string | undefined, task: (call: DeployCall) => Promise<Deployment>): Work<Deployment>;
+  /** Ends a deploy that is under way and destroys the service, or what of it is doomed. */
+  destroy(service: string, doomed?: Doomed): Promise<void>;
 };
 
 /** At any time one deploy or destroy of each service, in the order in which they were asked for. */
@@ -51,6 +57,8 @@ export function openDeploys(parts: { driver: Driver; limits: DeployLimits; clock
   const places = openLimit(limits.most, "deploys");
   const flights = new Map<string, Flight>();
   const turns = new Map<string, Promise<void>>();
+  /** Calls that were called off, and when; the oldest first. */
+  const calledOff = new Map<string, number>();
 
   const inTurn = <T>(service: string, task: () => Promise<T>): Promise<T> => {
     const mine = (turns.get(service) ?? Promise.resolve()).then(task);
@@ -131,8 +139,18 @@ export function openDeploys(parts: { driver: Driver; limits: DeployLimits; clock
     return text.split(/\r?\n/).filter((line) => line !== "");
   }
 
+  function rememberCalledOff(call: string): void {
+    const now = clock.monotonic();
+    for (const [one, at] of calledOff) {
+      if (calledOff.size < MOST_CALLED_OFF && now - at < LATE_MS) break;
+      calledOff.delete(one);
+    }
+    calledOff.set(call, now);
+  }
+
   return {
-    deploy: (wanted, task) => {
+    deploy: (wanted, call, task) => {
+      if (call !== undefined && calledOff.has(call)) throw new Fault("DEPLOY_SUPERSEDED", `This deploy of ${wanted.service} was called off.`);
       const current = flights.get(wanted.service);
       if (!current || current.stop.signal.aborted) return begin(wanted, task).work;
       if (current.owner !== wanted.owner)
@@ -144,7 +162,8 @@ export function openDeploys(parts: { driver: Driver; limits: DeployLimits; clock
       current.stop.abort(new Fault("DEPLOY_SUPERSEDED", `Another definition of ${wanted.service} was asked for while this one was deployed.`));
       return next.work;
     },
-    destroy: async (service, generation) => {
+    destroy: async (service, { generation, call } = {}) => {
+      if (call !== undefined) rememberCalledOff(call);
       const current = flights.get(service);
       if (current && generation !== undefined && current.generation !== generation) return;
       current?.stop.abort(new Fault("DEPLOY_SUPERSEDED", `${service} was destroyed while it was deployed.`));

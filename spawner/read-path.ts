@@ -36,3 +36,9 @@ export function readGeneration(text: string | undefined): number | undefined {
   if (text === undefined || /^\d{1,15}$/.test(text)) return text === undefined ? undefined : Number(text);
   throw new Fault("REQUEST_INVALID", `The generation ${JSON.stringify(text.slice(0, 100))} is no whole number.`);
 }
+
+/** Faults: REQUEST_INVALID. */
+export function readCall(id: string | undefined): string | undefined {
+  if (id === undefined || /^[\w-]{1,64}$/.test(id)) return id;
+  throw new Fault("REQUEST_INVALID", `The call ${JSON.stringify(id.slice(0, 100))} is no id.`);
+}

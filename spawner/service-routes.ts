@@ -2,10 +2,10 @@ import type { FastifyInstance } from "fastify";
 import { observedOnWire } from "../drivers/spawner/wire.ts";
 import { Fault } from "../fault.ts";
 import { clientGone } from "./client-gone.ts";
-import { readGeneration, readTail } from "./read-path.ts";
+import { readCall, readGeneration, readTail } from "./read-path.ts";
 import { readServiceName } from "./service-name.ts";
 import type { SpawnerParts } from "./spawner-parts.ts";
-import { answers, DESTROYED, NAME_PARAMS, SERVICE } from "./wire-schemas.ts";
+import { answers, CALL, DESTROYED, NAME_PARAMS, SERVICE } from "./wire-schemas.ts";
 
 const LOG_LINES = 10_000;
 
@@ -21,6 +21,7 @@ const DESTROY_QUERY = {
   type: "object",
   properties: {
     generation: { type: "integer", description: "destroys only what has this one, so that a call that was late destroys nothing newer" },
+    call: CALL,
   },
 } as const;
 
@@ -47,7 +48,7 @@ export function serviceRoutes(app: FastifyInstance, { driver, deploys, streams }
     },
   );
 
-  app.delete<Named & { Querystring: { generation?: string } }>(
+  app.delete<Named & { Querystring: { generation?: string; call?: string } }>(
     "/services/:service",
     {
       schema: {
@@ -60,7 +61,7 @@ export function serviceRoutes(app: FastifyInstance, { driver, deploys, streams }
     },
     async ({ params, query }) => {
       const serviceName = readServiceName(params.service);
-      await deploys.destroy(serviceName, readGeneration(query.generation));
+      await deploys.destroy(serviceName, { generation: readGeneration(query.generation), call: readCall(query.call) });
       return { serviceName, isSuccess: true };
     },
   );

@@ -67,6 +67,8 @@ export const DESTROYED = {
   properties: { serviceName: text, isSuccess: { type: "boolean" } },
 } as const;
 
+export const CALL = { ...text, description: "any id of this very call, by which it may be called off; also before it has come" } as const;
+
 export const SERVICE = {
   type: "object",
   properties: {

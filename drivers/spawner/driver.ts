@@ -7,7 +7,7 @@ import { deploy } from "./deploy.ts";
 import { events } from "./events.ts";
 import { logs } from "./logs.ts";
 import { resolve } from "./resolve.ts";
-import { servicePath } from "./service-path.ts";
+import { isServiceName, servicePath } from "./service-path.ts";
 import { observedOff, type WireObserved } from "./wire.ts";
 
 export type SpawnerOptions = SpawnerAt;
@@ -23,9 +23,11 @@ export function spawnerDriver({ clock, log, ...at }: SpawnerOptions & { clock: C
     resolve: (image, call) => resolve(ask, clock, image, call),
     deploy: (spec, call) => deploy(ask, clock, log, spec, call),
     destroy: async (service, { signal }) => {
+      if (!isServiceName(service)) return;
       await ask.value({ method: "DELETE", path: servicePath(service), signal, doing: `Stopping ${service}`, ms: DESTROY_MS });
     },
     inspect: async (service, { signal }) => {
+      if (!isServiceName(service)) return undefined;
       const doing = `Inspecting ${service}`;
       const found = await ask.value({ method: "GET", path: servicePath(service), signal, doing });
       return found === undefined ? undefined : observedOff(requireObserved(found, doing, ask.name));

@@ -2,7 +2,7 @@ import { StringDecoder } from "node:string_decoder";
 import type { Call } from "../driver.ts";
 import type { Ask } from "./ask.ts";
 import { brokenOff } from "./faults.ts";
-import { servicePath } from "./service-path.ts";
+import { isServiceName, servicePath } from "./service-path.ts";
 
 /** Ends when the container does; an aborted call rejects with the signal's reason. */
 export async function* logs(
@@ -11,6 +11,7 @@ export async function* logs(
   { tail, follow = false }: { tail: number; follow?: boolean },
   { signal }: Call,
 ): AsyncGenerator<string> {
+  if (!isServiceName(service)) return;
   const doing = `Reading the logs of ${service}`;
   const path = `${servicePath(service)}/logs?tail=${tail}&follow=${follow}`;
   const body = await ask.stream({ method: "GET", path, signal, doing });

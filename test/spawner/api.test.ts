@@ -124,6 +124,7 @@ t.test("bad input is 400 with one sentence, whatever it is", async (t) => {
     "an odd tail": () => ask("GET", "/services/web/logs?tail=-1"),
     "two tails": () => ask("GET", "/services/web/logs?tail=1&tail=2"),
     "an odd generation": () => ask("DELETE", "/services/web?generation=new"),
+    "an odd call": () => ask("DELETE", "/services/web?call=%20"),
     "a path that cannot be read": () => ask("GET", "/services/%zz"),
     "an image's name that is none": () => post("/validate/cvm/-x/1"),
   };

@@ -1,5 +1,6 @@
 import t from "tap";
 import { labelsFor, rejectsWith, until, call } from "../drivers/conformance.ts";
+import { systemClock } from "../../clock.ts";
 import type { Spec } from "../../drivers/driver.ts";
 import { openStand, specBody } from "./stand.ts";
 
@@ -71,6 +72,33 @@ t.test("a destroy that names a generation spares another", async (t) => {
   t.strictSame(world.running(), ["web"]);
   await ask("DELETE", "/services/web");
   await under;
+});
+
+t.test("a deploy that comes after its own calling off makes nothing, and the next one is another call", async (t) => {
+  const { ask, world } = await openStand(t);
+  t.equal((await ask("DELETE", "/services/web?generation=1&call=first")).status, 200);
+  const late = await ask("POST", "/deploy/cvm/web/1?call=first", { body: specBody("web") });
+  t.equal(codeOf(late.text), "DEPLOY_SUPERSEDED");
+  t.strictSame(world.left(""), []);
+  t.equal((await ask("POST", "/deploy/cvm/web/1?call=second", { body: specBody("web") })).status, 200);
+});
+
+t.test("called off at any moment, a start leaves nothing", async (t) => {
+  const { driver, world } = await openStand(t);
+  const far = driver();
+  // Different moments of a start, which is never ready; which they are does not matter.
+  for (const ms of [0, 0, 1, 2, 4, 8, 16, 64]) {
+    const caller = new AbortController();
+    const reason = new Error(`after ${ms} ms`);
+    const deployed = far.deploy(specFor("off", 1, "memory:mute"), { signal: caller.signal });
+    deployed.catch(() => {});
+    if (ms > 0) await systemClock().sleep(ms);
+    caller.abort(reason);
+    t.equal(await deployed.catch((error: unknown) => error), reason);
+    t.strictSame(world.left(""), [], `after ${ms} ms`);
+  }
+  await systemClock().sleep(100);
+  t.strictSame(world.left(""), [], "nor does anything come late");
 });
 
 t.test("what does not become ready in time is taken away, with its last lines told", async (t) => {

@@ -12,21 +12,23 @@ const PROCESS_FOLDER = "processes";
 export const DEFAULT_SPAWNER_KEY = "test-x-api-key";
 
 /** `auto` never falls back to plain processes: what isolates nothing is chosen by name only. */
-export function driverNameOf({ driver }: Pick<Settings, "driver">): DriverName {
+export function driverOf({ driver }: Settings): DriverName {
   return driver === "auto" ? "docker" : driver;
 }
 
-/** The driver that the settings choose, which asks its orchestrator nothing yet. Faults: SETTINGS_INVALID. */
-export function openChosenDriver(parts: {
-  settings: Settings;
-  registry: Registry | undefined;
-  /** Makes the tokens that a spawner knows us by; undefined where nobody can. */
-  spawnerToken: (() => Promise<string>) | undefined;
-  clock: Clock;
-  log: Log;
-}): Promise<Driver> {
-  const { settings, registry, spawnerToken, clock, log } = parts;
-  const name = driverNameOf(settings);
+type Tools = { clock: Clock; log: Log };
+
+/**
+ * Opens it; it asks its orchestrator nothing yet. `spawnerToken` makes the tokens that another spawner knows us by; undefined where nobody can.
+ * Faults: SETTINGS_INVALID.
+ */
+export function openChosenDriver(
+  name: DriverName,
+  settings: Settings,
+  registry: Registry | undefined,
+  tools: Tools,
+  spawnerToken?: () => Promise<string>,
+): Promise<Driver> {
   const tls = settings.dockerTlsVerify && settings.dockerCertPath !== undefined ? { folder: settings.dockerCertPath } : undefined;
   return openDriver(
     name,
@@ -40,9 +42,9 @@ export function openChosenDriver(parts: {
         registry,
       },
       process: { folder: join(settings.data, PROCESS_FOLDER), nodePath: process.execPath },
-      ...(name === "spawner" ? { spawner: spawnerOptions(settings, spawnerToken, log) } : {}),
+      ...(name === "spawner" ? { spawner: spawnerOptions(settings, spawnerToken, tools.log) } : {}),
     },
-    { clock, log },
+    tools,
   );
 }
 
