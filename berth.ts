@@ -19,6 +19,7 @@ const COMMANDS: Record<string, Command> = {
     says: "a registry of berth's own, with its proxy; registry gc and registry retain make room in it",
     load: () => import("./commands/registry.ts"),
   },
+  spawner: { says: "the spawner's API on port 8000 over this machine's engine", load: () => import("./commands/spawner.ts") },
   gateway: { says: "one gateway process alone", load: () => import("./commands/gateway.ts") },
   users: { says: "people and their developer keys: list, add, change, remove, key", load: () => import("./commands/users.ts") },
   credentials: { says: "secrets of packages and their connections: list, set, remove, rotate", load: () => import("./commands/credentials.ts") },

@@ -86,6 +86,11 @@ export const FAULTS = {
   STOP_TIMED_OUT: [500, "Container stop timed out"],
   VALIDATION_TIMED_OUT: [500, "Image validation timed out"],
 
+  // The spawner's API
+  DEPLOY_UNDER_WAY: [409, "Another deploy is under way"],
+  DEPLOY_SUPERSEDED: [409, "Another call took the deploy's place"],
+  SPAWNER_BUSY: [503, "Spawner has too much to do"],
+
   // The machine and its settings
   SETTINGS_INVALID: [500, "Settings are not valid"],
   DATA_FOLDER_UNUSABLE: [500, "Data folder cannot be used"],

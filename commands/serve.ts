@@ -15,6 +15,8 @@ export async function run(here: Here): Promise<void> {
     console.log(`berth ${VERSION} at ${addressOf(settings, served.port)}`);
     if (served.registryPort !== undefined)
       console.log(`registry proxy at ${addressOf({ ...settings, edgeHost: settings.registryHost }, served.registryPort)}`);
+    if (served.spawnerPort !== undefined)
+      console.log(`spawner at ${addressOf({ edgeHost: settings.spawnerHost, tlsCert: undefined }, served.spawnerPort)}`);
     return told;
   });
   try {
@@ -33,6 +35,7 @@ export async function serveHere({ script, env, clock }: Here, settings: Settings
     port: settings.edgePort,
     workers: settings.workers,
     registry: registryAt(settings),
+    spawner: settings.spawner ? { host: settings.spawnerHost, port: settings.spawnerPort } : undefined,
     drainMs: (settings.drainDelaySeconds + settings.drainSeconds) * 1_000,
     clock,
     log,

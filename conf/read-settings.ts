@@ -42,7 +42,7 @@ export function readSettings(from: { env: Record<string, string | undefined>; fi
   return {
     settings: nest(settled) as Settings,
     sources: Object.fromEntries(settled.map(({ key, where }) => [key, where])),
-    warnings: [...sources.flatMap((source) => source.warnings), ...rows.flatMap(([key, row]) => early(row, values.get(key)?.where))],
+    warnings: sources.flatMap((source) => source.warnings),
   };
 }
 
@@ -60,11 +60,6 @@ function settle(key: string, row: Row<unknown>, values: Map<string, Value>): Val
   if (own) return own;
   const same = row.sameAs === undefined ? undefined : values.get(row.sameAs);
   return same ? { key, where: `as ${row.sameAs}`, value: same.value } : { key, where: "default", value: row.default };
-}
-
-/** A setting of ours for what is not there yet; those of a whole stand are other programs' too, and nothing to be told of. */
-function early(row: Row<unknown>, where: string | undefined): string[] {
-  return row.later !== undefined && where?.startsWith("BERTH_") ? [`${where} has no effect yet: it comes with ${row.later}`] : [];
 }
 
 /** `[{ key: "a.b", value: 1 }]` → `{ a: { b: 1 } }` */

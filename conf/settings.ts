@@ -7,8 +7,6 @@ import { parameterName, spawnerNames } from "./names.ts";
 import { addressBlock, flag, host, list, oneOf, origin, port, quantity, text, url, wholeNumber } from "./parsers.ts";
 import { optional, setting, type Row, type Values } from "./row.ts";
 
-const SPAWNER_API = "the spawner API";
-const SPAWNER_DRIVER = "the spawner driver";
 const ECS = "the ECS driver";
 const KUBERNETES = "the Kubernetes driver";
 const QUEUE_JWT = "tokens for the queue and the pipe";
@@ -22,8 +20,8 @@ export const SETTINGS = {
   host: setting("BERTH_HOST", host(), "127.0.0.1", "Address that all listeners bind to; 0.0.0.0 for all interfaces"),
   edgeHost: setting("BERTH_EDGE_HOST", host(), "127.0.0.1", "Address of the edge, which plugins and browsers call", { sameAs: "host" }),
   edgePort: setting("BERTH_EDGE_PORT", port(), 8080, "Port of the edge; 0 takes any free one"),
-  spawnerHost: setting("BERTH_SPAWNER_HOST", host(), "127.0.0.1", "Address of the spawner API", { sameAs: "host", later: SPAWNER_API }),
-  spawnerPort: setting("BERTH_SPAWNER_PORT", port(), 8000, "Port of the spawner API", { later: SPAWNER_API }),
+  spawnerHost: setting("BERTH_SPAWNER_HOST", host(), "127.0.0.1", "Address of the spawner API", { sameAs: "host" }),
+  spawnerPort: setting("BERTH_SPAWNER_PORT", port(), 8000, "Port of the spawner API"),
   registryHost: setting("BERTH_REGISTRY_HOST", host(), "127.0.0.1", "Address of the registry proxy", { sameAs: "host" }),
   registryPort: setting("BERTH_REGISTRY_PORT", port(), 5000, "Port of the registry proxy"),
   webRoot: optional("BERTH_WEB_ROOT", url("an http or https URL", "http", "https"), "Public address, as browsers see it; told to clients that ask"),
@@ -50,7 +48,7 @@ export const SETTINGS = {
   role: optional(
     "BERTH_ROLE",
     oneOf("serve", "control", "gateway", "registry-proxy", "spawner", "registry"),
-    "What to run where the command line names no command; for images. `spawner` comes with that listener",
+    "What to run where the command line names no command; for images",
   ),
   data: setting("BERTH_DATA", text("a path"), ".berth", "Data folder: the store, published files, keys"),
   adminKey: optional(
@@ -170,6 +168,11 @@ export const SETTINGS = {
     "auto",
     "How the gateway reaches a container, of a Swarm too: by its address, its name (berth in a container too), or a published port",
   ),
+  dockerPublishHost: optional(
+    "BERTH_DOCKER_PUBLISH_HOST",
+    host(),
+    "Where gateways on other machines reach the engine's, for a spawner: containers' ports are published there, of an IP address on that alone, and whoever gets there reaches them past berth",
+  ),
 
   dockerSettings: {
     containerStatusTimeoutMinutes: parameter(
@@ -184,17 +187,41 @@ export const SETTINGS = {
       300_000,
       "How long a request may wait for its container, and then for the head of the response",
     ),
-    useGrokSpawner: parameter("dockerSettings.useGrokSpawner", flag(), true, "Deploy through a spawner", { later: SPAWNER_DRIVER }),
-    grokSpawnerHost: parameter("dockerSettings.grokSpawnerHost", host(), "grok_spawner", "Host of that spawner", { later: SPAWNER_DRIVER }),
-    grokSpawnerPort: parameter("dockerSettings.grokSpawnerPort", port(), 8000, "Its port", { later: SPAWNER_DRIVER }),
-    grokSpawnerApiKey: parameter("dockerSettings.grokSpawnerApiKey", text(), "test-x-api-key", "The key that it wants", {
-      secret: true,
-      later: SPAWNER_DRIVER,
-    }),
-    spawnerAuthMode: parameter("dockerSettings.spawnerAuthMode", oneOf("jwt", "password"), "jwt", "How it knows us", { later: SPAWNER_DRIVER }),
-    spawnerAudience: parameter("dockerSettings.spawnerAudience", text(), "datagrok-spawner", "Audience of our tokens for it", {
-      later: SPAWNER_DRIVER,
-    }),
+    useGrokSpawner: parameter(
+      "dockerSettings.useGrokSpawner",
+      flag(),
+      true,
+      "Deploy through a spawner, which is chosen by BERTH_DRIVER=spawner alone; off beside that is refused",
+    ),
+    grokSpawnerHost: parameter(
+      "dockerSettings.grokSpawnerHost",
+      host(),
+      "grok_spawner",
+      "Host of the spawner that BERTH_DRIVER=spawner deploys through",
+    ),
+    grokSpawnerPort: parameter("dockerSettings.grokSpawnerPort", port(), 8000, "Its port"),
+    grokSpawnerTls: parameter(
+      "dockerSettings.grokSpawnerTls",
+      flag(),
+      false,
+      "It is spoken to over TLS, by what stands in front of it. A CA of one's own: NODE_EXTRA_CA_CERTS",
+    ),
+    grokSpawnerApiKey: parameter(
+      "dockerSettings.grokSpawnerApiKey",
+      text(),
+      "test-x-api-key",
+      "The key that it wants, with spawnerAuthMode `password`",
+      {
+        secret: true,
+      },
+    ),
+    spawnerAuthMode: parameter(
+      "dockerSettings.spawnerAuthMode",
+      oneOf("jwt", "password"),
+      "jwt",
+      "How it knows us: by tokens that it verifies with our keys, from its DATAGROK_URL, or by its key",
+    ),
+    spawnerAudience: parameter("dockerSettings.spawnerAudience", text(), "datagrok-spawner", "For whom those tokens are; on both sides the same"),
     registryProxyHost: parameter(
       "dockerSettings.registryProxyHost",
       text("a host name or nothing", /^[A-Za-z0-9_.:-]*$/),
@@ -298,12 +325,15 @@ export const SETTINGS = {
   },
   awsRegion: optional("AWS_REGION", text("a region such as eu-west-1", /^[a-z0-9-]+$/), "Region of ECR, and with the ECS driver of ECS"),
 
-  spawner: setting("BERTH_SPAWNER", flag(), false, "`berth serve` opens the spawner API too", { later: SPAWNER_API }),
-  spawnerApiKey: setting(["X_API_KEY", "GROK_SPAWNER_X_API_KEY"], text(), "test-x-api-key", "Key that callers of the spawner API must show", {
-    secret: true,
-    later: SPAWNER_API,
-  }),
-  spawnerCoreMode: optional("GROK_SPAWNER_CORE_MODE", text(), "As grok_spawner takes it", { later: SPAWNER_API }),
+  spawner: setting("BERTH_SPAWNER", flag(), false, "`berth serve` opens the spawner API too, by which others deploy on its engine"),
+  spawnerApiKey: setting(
+    ["X_API_KEY", "GROK_SPAWNER_X_API_KEY"],
+    text(),
+    "test-x-api-key",
+    "Key that callers of the spawner API show in X-Api-Key. `berth serve` refuses the default beyond loopback",
+    { secret: true },
+  ),
+  spawnerCoreMode: optional("GROK_SPAWNER_CORE_MODE", text(), "Taken as grok_spawner has it, and of no effect"),
   spawnerForceDockerTypeHost: setting(
     "GROK_SPAWNER_FORCE_DOCKER_TYPE_HOST",
     flag(),

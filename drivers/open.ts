@@ -4,10 +4,11 @@ import type { Log } from "../log.ts";
 import type { DockerOptions } from "./docker/driver.ts";
 import type { Driver, DriverName } from "./driver.ts";
 import type { ProcessOptions } from "./process/driver.ts";
+import type { SpawnerOptions } from "./spawner/driver.ts";
 import type { SwarmOptions } from "./swarm/driver.ts";
 
 /** What each driver needs besides a clock and a log; only the one that is opened must be there. */
-export type DriverSettings = { docker?: DockerOptions; swarm?: SwarmOptions; process?: ProcessOptions };
+export type DriverSettings = { docker?: DockerOptions; swarm?: SwarmOptions; process?: ProcessOptions; spawner?: SpawnerOptions };
 
 type Tools = { clock: Clock; log: Log };
 type Open = (settings: DriverSettings, tools: Tools) => Promise<Driver>;
@@ -25,6 +26,10 @@ const OPEN: Partial<Record<DriverName, Open>> = {
   process: async (settings, tools) => {
     const { processDriver } = await import("./process/driver.ts");
     return processDriver({ ...given(settings.process, "process"), ...tools });
+  },
+  spawner: async (settings, tools) => {
+    const { spawnerDriver } = await import("./spawner/driver.ts");
+    return spawnerDriver({ ...given(settings.spawner, "spawner"), ...tools });
   },
 };
 

@@ -18,6 +18,7 @@ import { openStore } from "../control/store/open-store.ts";
 import type { Log } from "../log.ts";
 import { openRegistry } from "./image-registry.ts";
 import { driverOf, openChosenDriver } from "./open-driver.ts";
+import { spawnerTokens } from "./spawner-tokens.ts";
 import type { Running } from "./until-told.ts";
 import type { RuntimeFolder } from "./runtime-folder.ts";
 
@@ -34,9 +35,10 @@ export async function runControl(options: { settings: Settings; runtime: Runtime
   identity.ensureAdmin(admin.key);
   const vault = openVault({ store, keyFile: openKeyFile(settings.data), given: settings.credentialsKey, log });
   const credentials = openCredentials({ store, vault, clock });
+  const signingKeys = openSigningKeys({ store, vault, clock, log });
   const driverName = driverOf(settings);
   const registry = openRegistry(settings, driverName, { clock, log });
-  const driver = await openChosenDriver(driverName, settings, registry, { clock, log });
+  const driver = await openChosenDriver(driverName, settings, registry, { clock, log }, spawnerTokens({ settings, signingKeys, clock }));
   const lifecycle = openLifecycle({
     store,
     driver,
@@ -81,9 +83,15 @@ export async function runControl(options: { settings: Settings; runtime: Runtime
     publisher,
     credentials,
     vault,
-    signingKeys: openSigningKeys({ store, vault, clock, log }),
+    signingKeys,
     driverLogs: (service, tail, signal) => driver.logs(service, { tail }, { signal }),
-    settings: { webRoot: settings.webRoot, origins: settings.origins, version, issuer: settings.datagrok.issuer },
+    settings: {
+      webRoot: settings.webRoot,
+      origins: settings.origins,
+      version,
+      issuer: settings.datagrok.issuer,
+      reservedAudiences: reservedAudiences(settings),
+    },
     clock,
     log,
   });
@@ -100,4 +108,9 @@ export async function runControl(options: { settings: Settings; runtime: Runtime
       store.close();
     },
   };
+}
+
+/** What takes tokens of these may do more than their holder: they are not for users to have. */
+function reservedAudiences({ dockerSettings, queueSettings }: Settings): string[] {
+  return [dockerSettings.spawnerAudience, queueSettings.mqAudience, queueSettings.pipeAudience];
 }

@@ -6,10 +6,13 @@ import { chosenLater } from "../drivers/chosen-later.ts";
 import type { Driver, DriverName, Registry } from "../drivers/driver.ts";
 import type { DriverSettings } from "../drivers/open.ts";
 import { openDriver } from "../drivers/open.ts";
+import type { SpawnerOptions } from "../drivers/spawner/driver.ts";
+import { Fault } from "../fault.ts";
 import type { Log } from "../log.ts";
 
 /** Below the data folder: what the process driver keeps. */
 const PROCESS_FOLDER = "processes";
+export const DEFAULT_SPAWNER_KEY = "test-x-api-key";
 /** Plugin containers' value of the nodes' label `role`; the server's own parts have another. */
 const NODE_ROLE = "cvm";
 /** How long the engine may take to say whether it manages a swarm. */
@@ -27,9 +30,18 @@ export function driverOf(settings: Settings): DriverName | "ask" {
   });
 }
 
-/** Opens it; where only the engine knows which it is, the engine is asked with the first call, and may be away until then. */
-export async function openChosenDriver(name: DriverName | "ask", settings: Settings, registry: Registry | undefined, tools: Tools): Promise<Driver> {
-  const options = optionsOf(settings, registry);
+/**
+ * Opens it; where only the engine knows which it is, the engine is asked with the first call, and may be away until then. `spawnerToken` makes the
+ * tokens that another spawner knows us by; undefined where nobody can. Faults: SETTINGS_INVALID.
+ */
+export async function openChosenDriver(
+  name: DriverName | "ask",
+  settings: Settings,
+  registry: Registry | undefined,
+  tools: Tools,
+  spawnerToken?: () => Promise<string>,
+): Promise<Driver> {
+  const options = { ...optionsOf(settings, registry), ...(name === "spawner" ? { spawner: spawnerOptions(settings, spawnerToken, tools.log) } : {}) };
   if (name !== "ask") return openDriver(name, options, tools);
   return chosenLater({
     choose: async (signal) => {
@@ -62,8 +74,24 @@ function engineAt({ dockerHost: host, dockerTlsVerify, dockerCertPath }: Setting
 function optionsOf(settings: Settings, registry: Registry | undefined): DriverSettings {
   const engine = { ...engineAt(settings), reach: settings.dockerReach, registry };
   return {
-    docker: { ...engine, network: settings.dockerNetwork },
+    docker: { ...engine, network: settings.dockerNetwork, publishHost: settings.dockerPublishHost },
     swarm: { ...engine, network: settings.swarmNetwork, nodeRole: NODE_ROLE },
     process: { folder: join(settings.data, PROCESS_FOLDER), nodePath: process.execPath },
   };
+}
+
+function spawnerOptions({ dockerSettings: given }: Settings, token: (() => Promise<string>) | undefined, log: Log): SpawnerOptions {
+  if (!given.useGrokSpawner)
+    throw new Fault("SETTINGS_INVALID", "BERTH_DRIVER is spawner, and dockerSettings.useGrokSpawner is off: change one of them.");
+  const at = { host: given.grokSpawnerHost, port: given.grokSpawnerPort, tls: given.grokSpawnerTls };
+  if (given.spawnerAuthMode === "password") {
+    if (given.grokSpawnerApiKey === DEFAULT_SPAWNER_KEY)
+      log.warn({}, "dockerSettings.grokSpawnerApiKey is the default, which everybody knows: give the spawner a key of its own, and set it here.");
+    return { ...at, auth: { key: given.grokSpawnerApiKey } };
+  }
+  if (token) return { ...at, auth: { token } };
+  throw new Fault(
+    "SETTINGS_INVALID",
+    "dockerSettings.spawnerAuthMode is jwt, and who signs the tokens is not known: set BERTH_WEB_ROOT, or spawnerAuthMode to password and grokSpawnerApiKey.",
+  );
 }

@@ -16,6 +16,8 @@ export type Served = {
   port: number;
   /** The registry proxy's, where there is one. */
   registryPort: number | undefined;
+  /** The spawner API's, where it is opened. */
+  spawnerPort: number | undefined;
   /** Resolves when all of it takes requests; rejects with the fault that keeps it from that, or because it was stopped first. */
   ready: Promise<void>;
   /** Makes the gateways read again what may have changed: certificates. */
@@ -26,8 +28,9 @@ export type Served = {
 
 /**
  * One berth on one machine: a control process, gateway processes that share the edge's accept queue, and where there is a registry a process
- * for that alone, since a layer of gigabytes must not stand in the way of a call, and the registry's credential is to be had once. This process
- * touches no request and no row; it only keeps the others running, so that neither can stall the other.
+ * for that alone, since a layer of gigabytes must not stand in the way of a call, and the registry's credential is to be had once. The spawner
+ * API, where it is opened, is a process too: what others deploy by it, and the logs that they follow, are no business of control's. This process
+ * touches no request and no row; it only keeps the others running, so that none can stall another.
  */
 export async function serve(options: {
   script: string;
@@ -37,6 +40,8 @@ export async function serve(options: {
   workers: number;
   /** Where the registry proxy listens, and the role that runs it. */
   registry: { role: string; host: string; port: number } | undefined;
+  /** Where the spawner API listens. */
+  spawner?: { host: string; port: number } | undefined;
   /** How long the gateways take at most to turn load balancers away, and then to end what is open. */
   drainMs: number;
   clock: Clock;
@@ -45,6 +50,7 @@ export async function serve(options: {
   const { script, env, clock, log, drainMs } = options;
   const { handle, port } = await openListeningHandle(options, clock);
   const registryAt = options.registry && (await openListeningHandle(options.registry, clock));
+  const spawnerAt = options.spawner && (await openListeningHandle(options.spawner, clock));
   const control = keepChild({ role: "control", script, env, clock, log });
   const listeners: { child: Child; behindMs: number }[] = [];
   let stopping = false;
@@ -61,6 +67,7 @@ export async function serve(options: {
     unlessStopping();
     for (let worker = 0; worker < options.workers; worker++) open("gateway", handle);
     if (options.registry && registryAt) open(options.registry.role, registryAt.handle);
+    if (spawnerAt) open("spawner", spawnerAt.handle);
     await Promise.all(listeners.map(({ child }) => child.ready));
     unlessStopping();
   };
@@ -72,9 +79,10 @@ export async function serve(options: {
     // With ours open, who connects once the gateways take nobody any more would wait for them rather than be refused.
     handle.close();
     registryAt?.handle.close();
+    spawnerAt?.handle.close();
     await ended;
     await control.stop(CONTROL_GRACE_MS);
   };
   const reload = () => listeners.forEach(({ child }) => child.tell("SIGHUP"));
-  return { port, registryPort: registryAt?.port, ready, reload, stop };
+  return { port, registryPort: registryAt?.port, spawnerPort: spawnerAt?.port, ready, reload, stop };
 }

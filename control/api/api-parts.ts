@@ -19,6 +19,8 @@ export type ApiSettings = {
   version: string;
   /** Who docker tokens say they are from; undefined: the web root. */
   issuer?: string | undefined;
+  /** For whom no user gets a token, whatever registry a client says it is. */
+  reservedAudiences?: readonly string[];
 };
 
 /** Everything that the routes work with. */

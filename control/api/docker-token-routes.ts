@@ -92,6 +92,8 @@ export function dockerTokenRoutes(app: FastifyInstance, parts: ApiParts, admissi
     }
   };
   const answer = async (request: FastifyRequest, { service, scope = [] }: Asked, user: User | undefined) => {
+    if (service !== undefined && settings.reservedAudiences?.includes(service))
+      throw new Fault("REQUEST_INVALID", `${JSON.stringify(service)} is no registry.`);
     const asked = readScopes(scope);
     if (!user && !onlyPull(asked)) throw new Fault("TOKEN_MISSING", "Only pulling needs no key: docker login, with a developer key as the password.");
     if (!user) return { access: [], token: anonymousToken(clock) };

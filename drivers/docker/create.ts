@@ -61,18 +61,33 @@ function refuseStranger(holder: ContainerInspectInfo, spec: Spec): void {
 async function create(engine: Engine, spec: Spec, site: Site, log: Log): Promise<string> {
   const asked = { doing: `Creating ${spec.service}`, reading: "start" as const };
   try {
-    return await engine.call(asked, (docker) => post(docker, spec.service, definition(spec, site)));
+    return await engine.call(asked, (docker) => post(docker, spec.service, definition(spec, site), log));
   } catch (error) {
     if (!site.storageLimit || !/storage-opt|StorageOpt|quota/i.test(String(error))) throw error;
-    // Only some storage drivers can (overlay2 on xfs with pquota).
+    // Only some storage drivers can (overlay2 on xfs with pquota). Said once: it is so for every container.
     site.storageLimit = false;
     log.warn({ service: spec.service, err: error }, "This engine cannot limit a container's disk: `storage` of container.json is not honoured.");
-    return engine.call(asked, (docker) => post(docker, spec.service, definition(spec, site)));
+    return engine.call(asked, (docker) => post(docker, spec.service, definition(spec, site), log));
   }
 }
 
-/** The client would put the whole definition, with all its variables, into the URL too, were name and body not told apart. */
-async function post(docker: Docker, name: string, body: ContainerCreateOptions): Promise<string> {
-  const made = await docker.createContainer({ _query: { name }, _body: body } as ContainerCreateOptions);
-  return made.id;
+/**
+ * By the client's own dial. Its `createContainer` would keep to itself what the engine warns of, such as a limit that its kernel cannot keep; and it
+ * would put the whole definition, with all its variables, into the URL too, were name and body not told apart.
+ */
+async function post(docker: Docker, name: string, body: ContainerCreateOptions, log: Log): Promise<string> {
+  const made = await new Promise<{ Id: string; Warnings?: string[] | null }>((resolve, reject) => {
+    docker.modem.dial(
+      {
+        path: "/containers/create?",
+        method: "POST",
+        options: { _query: { name }, _body: body },
+        statusCodes: { 201: true, 400: "bad parameter", 404: "no such container", 409: "conflict", 500: "server error" },
+      },
+      (error: unknown, data: unknown) => (error ? reject(error) : resolve(data as { Id: string })),
+    );
+  });
+  for (const warning of made.Warnings ?? [])
+    log.warn({ service: name, warning }, "The engine does not do all that the container's settings ask for.");
+  return made.Id;
 }

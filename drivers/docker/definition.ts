@@ -5,15 +5,16 @@ import { WAYS, type Reach } from "../engine/reach.ts";
 
 const MB = 1024 * 1024;
 
-/** Where the container goes; `storageLimit` is false on an engine that was found unable to limit a container's disk. */
-export type Site = { network: string; reach: Reach; remote: boolean; storageLimit: boolean };
+/**
+ * Where the container goes. Ports are published on `hostIp`, or where that is empty on every address of the engine's machine. `storageLimit` is
+ * false on an engine that was found unable to limit a container's disk.
+ */
+export type Site = { network: string; reach: Reach; hostIp: string; storageLimit: boolean };
 
 /** The body of the engine's create call. Control is the supervisor, so the engine restarts nothing by itself. */
 export function definition(spec: Spec, site: Site): ContainerCreateOptions {
   const port = spec.port === undefined ? undefined : `${spec.port}/tcp`;
   const publishes = port !== undefined && WAYS[site.reach].publishes;
-  // On our own machine nobody else needs the port; on another, only its public side leads to us.
-  const HostIp = site.remote ? "" : "127.0.0.1";
   return {
     Image: spec.image,
     Env: Object.entries(spec.env).map(([name, value]) => `${name}=${value}`),
@@ -28,7 +29,7 @@ export function definition(spec: Spec, site: Site): ContainerCreateOptions {
       ShmSize: spec.shmMb * MB,
       RestartPolicy: { Name: "no" },
       ...(spec.gpu > 0 ? { DeviceRequests: [{ Driver: "", Count: spec.gpu, DeviceIDs: [], Capabilities: [["gpu"]], Options: {} }] } : {}),
-      ...(publishes ? { PortBindings: { [port]: [{ HostIp, HostPort: "" }] } } : {}),
+      ...(publishes ? { PortBindings: { [port]: [{ HostIp: site.hostIp, HostPort: "" }] } } : {}),
       ...(site.storageLimit && spec.storageGb > 0 ? { StorageOpt: { size: `${spec.storageGb}G` } } : {}),
     },
   };

@@ -1,5 +1,7 @@
 import { existsSync } from "node:fs";
+import { isIP } from "node:net";
 import type { Clock } from "../../clock.ts";
+import { Fault } from "../../fault.ts";
 import type { Log } from "../../log.ts";
 import type { Driver, Registry } from "../driver.ts";
 import type { Site } from "./definition.ts";
@@ -25,6 +27,8 @@ export type DockerOptions = {
   /** The bridge network that all containers share; made when it is missing. */
   network: string;
   reach: (typeof REACHES)[number];
+  /** At which gateways on other machines reach the engine's: ports are then published there. */
+  publishHost?: string | undefined;
   /** Where names without a registry are looked for before the engine's own images, and what the engine signs in there with. */
   registry?: Registry | undefined;
 };
@@ -34,13 +38,13 @@ export function dockerDriver(options: DockerOptions & { clock: Clock; log: Log }
   const { clock, log, network } = options;
   const engine = openEngine(options, clock);
   const machine = engineMachine(engine.remote);
-  const reach = chooseReach(options.reach, {
-    inContainer: existsSync("/.dockerenv"),
-    remote: engine.remote !== undefined,
-    platform: process.platform,
-  });
-  const view: View = { network, reach, engineHost: machine.host };
-  const site: Site = { network, reach, remote: machine.elsewhere, storageLimit: true };
+  const { publishHost } = options;
+  const wished = publishHost !== undefined && options.reach === "auto" ? "published" : options.reach;
+  const reach = chooseReach(wished, { inContainer: existsSync("/.dockerenv"), remote: engine.remote !== undefined, platform: process.platform });
+  if (publishHost !== undefined && reach !== "published")
+    throw new Fault("SETTINGS_INVALID", `BERTH_DOCKER_PUBLISH_HOST is for published ports, and BERTH_DOCKER_REACH is ${reach}: change one of them.`);
+  const view: View = { network, reach, engineHost: publishHost ?? machine.host };
+  const site: Site = { network, reach, hostIp: hostIp(publishHost, !machine.elsewhere), storageLimit: true };
   let joined = reach !== "name";
 
   /** Once per driver, when the first container is about to be reached. */
@@ -71,4 +75,10 @@ export function dockerDriver(options: DockerOptions & { clock: Clock; log: Log }
     events: (call) => events(engine, log, call),
     close: async () => engine.close(),
   };
+}
+
+/** A name says nothing of which address is meant. On our own machine nobody else needs the port; on another, only its public side leads to us. */
+function hostIp(publishHost: string | undefined, loopback: boolean): string {
+  if (publishHost !== undefined) return isIP(publishHost) === 0 ? "" : publishHost;
+  return loopback ? "127.0.0.1" : "";
 }

@@ -26,7 +26,7 @@ export function processDriver(options: ProcessOptions & { clock: Clock; log: Log
   const records = translated("Opening the folder of services", () => openRecords(options.folder));
   log.warn(
     { folder: options.folder },
-    "The process driver isolates nothing: services run as this user, with its files and network and without limits. Use it to try berth out.",
+    "The process driver isolates nothing: services run as this user, with its files and network. It keeps to none of cpu, memory, gpu, shm_size and storage of container.json. Use it to try berth out.",
   );
   return {
     name: "process",

@@ -1,34 +1,16 @@
-import { Agent, request } from "undici";
-import { Fault } from "../../fault.ts";
 import type { Head, HeaderEdits, Peer } from "../decision.ts";
-import type { KeyHabits } from "./key-set.ts";
 import { controlBehind, datagrokBehind, type ServerBehind } from "../server-behind.ts";
+import { CONTROL_HOST, controlKeys, datagrokKeys, type KeyServer } from "../../token-keys/key-server.ts";
 import type { TrustedProxies } from "../trusted-proxies.ts";
 
 /** Who makes the tokens, and says how they are verified: control over its private socket, or a Datagrok server. */
-export type IdentityServer = {
+export type IdentityServer = KeyServer & {
   /** Where requests for tokens go. Their paths begin with `/api`, as everywhere here. */
   behind: ServerBehind;
-  /** The body of a 200 to GET. Faults: TOKEN_KEYS_UNKNOWN for anything else. */
-  get(path: string): Promise<string>;
-  /** How it treats the keys that it publishes. */
-  keys: KeyHabits;
-  /** Its keys come over its own socket and sign nothing but its own tokens: which of its addresses those name as their issuer says nothing more. */
-  anyIssuer: boolean;
-  close(): Promise<void>;
 };
 
-/** Control publishes a key for as long as it counts, and takes out at once one that is revoked: with the grace, that counts within a minute. */
-const CONTROL_KEYS: KeyHabits = { freshMs: 50_000, keptMs: 0 };
-/** A Datagrok server publishes an old key for some 15 minutes, and its tokens live 30. */
-const DATAGROK_KEYS: KeyHabits = { freshMs: 10 * 60_000, keptMs: 30 * 60_000 };
-
-/** What control is asked as over its own socket. Where no public address is set, tokens bear this name as their issuer, whatever address a client has used. */
-const CONTROL_HOST = "berth";
 /** The address at which a client sees the proxy: a server that makes its own out of it would name another issuer than when it is asked who it is. */
 const SEEN_BY_CLIENT = ["x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", "forwarded"];
-const TIMEOUT_MS = 10_000;
-const LONGEST_ANSWER = 1_048_576;
 
 export function controlIdentity(socketPath: string, trusted: TrustedProxies): IdentityServer {
   const behind = controlBehind(socketPath, trusted);
@@ -36,8 +18,7 @@ export function controlIdentity(socketPath: string, trusted: TrustedProxies): Id
     const { remove, add } = behind.edits(head, peer);
     return { remove: [...remove, ...SEEN_BY_CLIENT, "x-forwarded-for", "x-real-ip", "host"], add: [...add, ["Host", CONTROL_HOST]] };
   };
-  const agent = new Agent({ connect: { socketPath }, headersTimeout: TIMEOUT_MS, bodyTimeout: TIMEOUT_MS });
-  return { behind: { ...behind, edits }, keys: CONTROL_KEYS, anyIssuer: true, ...asking(agent, `http://${CONTROL_HOST}`, "The control plane") };
+  return { ...controlKeys(socketPath), behind: { ...behind, edits } };
 }
 
 /** `url` is its API, with `/api`. */
@@ -47,29 +28,5 @@ export function datagrokIdentity(url: string): IdentityServer {
     const { remove, add } = behind.edits(head, peer);
     return { remove: [...remove, ...SEEN_BY_CLIENT], add };
   };
-  const agent = new Agent({ connect: { timeout: TIMEOUT_MS }, headersTimeout: TIMEOUT_MS, bodyTimeout: TIMEOUT_MS });
-  const { origin } = new URL(url);
-  const { get, close } = asking(agent, origin, "The Datagrok server");
-  return { behind: { ...behind, edits }, keys: DATAGROK_KEYS, anyIssuer: false, get: (path) => get(behind.pathOf(path)), close };
-}
-
-function asking(dispatcher: Agent, origin: string, name: string): Pick<IdentityServer, "get" | "close"> {
-  return {
-    get: async (path) => {
-      try {
-        const { statusCode, body } = await request(origin + path, { dispatcher, headers: { accept: "application/json" } });
-        let text = "";
-        for await (const piece of body.setEncoding("utf8")) {
-          text += String(piece);
-          if (text.length > LONGEST_ANSWER) throw new Fault("TOKEN_KEYS_UNKNOWN", `${name} answered ${path} with more than can be meant`);
-        }
-        if (statusCode !== 200) throw new Fault("TOKEN_KEYS_UNKNOWN", `${name} answered ${path} with ${statusCode}`, { retryAfterMs: 1_000 });
-        return text;
-      } catch (cause) {
-        if (cause instanceof Fault) throw cause;
-        throw new Fault("TOKEN_KEYS_UNKNOWN", `${name} cannot be asked for ${path}; it should be back in a moment`, { cause, retryAfterMs: 1_000 });
-      }
-    },
-    close: () => dispatcher.destroy(),
-  };
+  return { ...datagrokKeys(url), behind: { ...behind, edits } };
 }

@@ -8,7 +8,7 @@ import { buildTestImages } from "../fixtures/images.ts";
 import { openRegistry } from "../fixtures/registry.ts";
 import { call, conformance, get, labelsFor, namer, rejectsWith, specOf, text } from "./conformance.ts";
 import { BACKENDS } from "./conformance/backends.ts";
-import { openGate, openSilence } from "./engine-gate.ts";
+import { openGate, openSilence, openWarner } from "./engine-gate.ts";
 
 const log = openLog({ level: "silent", name: "test" });
 const { docker, host } = openEngine();
@@ -114,6 +114,18 @@ t.test("a container on a published port answers there when it is ready", async (
     t.equal(back.address?.host, "127.0.0.1");
     t.strictSame(await left(service), [service]);
   });
+  await driver.destroy(service, call());
+});
+
+t.test("for gateways elsewhere, ports are published on the address that they reach, and on no other", async (t) => {
+  const driver = open({ publishHost: "127.0.0.2" });
+  const service = name("elsewhere");
+  const { address } = await driver.deploy(await specOf(driver, service, { ref: images.onDemand }), call());
+  t.equal(address?.host, "127.0.0.2");
+  t.strictSame(await get(address as NonNullable<typeof address>, "/square?number=6"), { result: 36 });
+  t.strictSame((await driver.inspect(service, call()))?.address, address);
+  await t.rejects(get({ host: "127.0.0.1", port: address?.port ?? 0 }, "/"));
+  t.throws(() => open({ publishHost: "127.0.0.2", reach: "address" }), { code: "SETTINGS_INVALID" });
   await driver.destroy(service, call());
 });
 
@@ -269,4 +281,25 @@ t.test("an engine that is spoken to over TCP has its containers reached by publi
   t.equal(address?.host, "127.0.0.1");
   t.strictSame(await get(address as NonNullable<typeof address>, "/square?number=8"), { result: 64 });
   await remove(service);
+});
+
+t.test("a limit that the engine cannot keep is named in the log, once or with the service that asks for it", async (t) => {
+  const warned: string[] = [];
+  const write = () => {};
+  const hearing = {
+    debug: write,
+    info: write,
+    error: write,
+    warn: (fields: object, sentence: string) => void warned.push(`${sentence} ${JSON.stringify(fields)}`),
+  };
+  // The engine of the tests limits everything but the disk; what another one warns of is put into its mouth.
+  const lame = await openWarner(t, host, "Your kernel does not support memory limit capabilities.");
+  const driver = dockerDriver({ host: lame, network, reach: "auto", clock: systemClock(), log: { ...hearing, child: () => hearing as never } });
+  for (const service of [name("disk"), name("disk-too")]) {
+    await driver.deploy(await specOf(driver, service, { ref: images.worker }, { storageGb: 1, graceMs: 1 }), call());
+    t.equal(warned.filter((line) => line.includes("memory limit") && line.includes(service)).length, 1);
+    await remove(service);
+  }
+  t.equal(warned.filter((line) => line.includes("`storage`")).length, 1);
+  await driver.close();
 });

@@ -1,5 +1,7 @@
 import { once } from "node:events";
+import { createServer as createHttpServer, type IncomingMessage, request, type ServerResponse } from "node:http";
 import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
+import { buffer, text } from "node:stream/consumers";
 import type { Test } from "tap";
 
 export type Gate = {
@@ -11,11 +13,11 @@ export type Gate = {
   back(): Promise<void>;
 };
 
-/** In front of the real engine, on a loopback port. */
-export async function openGate(t: Test, host: string): Promise<Gate> {
+/** In front of the real engine, or of a port, on a loopback port. */
+export async function openGate(t: Test, to: string | { host: string; port: number }): Promise<Gate> {
   const sockets = new Set<Socket>();
   const gate = createServer((near) => {
-    const far = connect(host.replace(/^unix:\/\//, ""));
+    const far = typeof to === "string" ? connect(to.replace(/^unix:\/\//, "")) : connect(to);
     for (const socket of [near, far]) {
       sockets.add(socket);
       socket.on("error", () => {});
@@ -58,4 +60,31 @@ async function listen(t: Test, server: Server, cut: () => void): Promise<string>
     server.close();
   });
   return `tcp://127.0.0.1:${(server.address() as AddressInfo).port}`;
+}
+
+/** In front of the real engine, which answers each create with one more warning: engines on other machines warn of what ours can do. */
+export async function openWarner(t: Test, engine: string, warning: string): Promise<string> {
+  const socketPath = engine.replace(/^unix:\/\//, "");
+  const server = createHttpServer((near, answer) => void pass(near, answer));
+  return listen(t, server, () => server.closeAllConnections());
+
+  async function pass(near: IncomingMessage, answer: ServerResponse): Promise<void> {
+    // As a whole: an engine that refuses what it has read of a body takes no more of it.
+    const body = await buffer(near);
+    const { method, url: path, headers } = near;
+    const far = request({ socketPath, method, path, headers, agent: false }, (said) => {
+      if (path?.includes("/containers/create")) return void warned(said, answer);
+      answer.writeHead(said.statusCode ?? 500, said.headers);
+      said.pipe(answer);
+    });
+    far.on("error", () => answer.destroy());
+    answer.once("close", () => far.destroy());
+    far.end(body);
+  }
+
+  async function warned(said: IncomingMessage, answer: ServerResponse): Promise<void> {
+    const { Warnings, ...rest } = JSON.parse(await text(said)) as { Warnings?: string[] | null };
+    const told = said.statusCode === 201 ? { ...rest, Warnings: [...(Warnings ?? []), warning] } : rest;
+    answer.writeHead(said.statusCode ?? 500, { "content-type": "application/json" }).end(JSON.stringify(told));
+  }
 }

@@ -11,8 +11,9 @@ t.test("each available driver opens under its own name, without asking its orche
     docker: { host: `unix://${t.testdirName}/none.sock`, network: "none", reach: "auto" as const },
     swarm: { host: `unix://${t.testdirName}/none.sock`, network: "none", nodeRole: "cvm", reach: "auto" as const },
     process: { folder: join(t.testdir(), "services"), nodePath: process.execPath },
+    spawner: { host: "nowhere.invalid", port: 1, tls: false, auth: { key: "x" } },
   };
-  t.strictSame(AVAILABLE_DRIVERS, ["docker", "swarm", "process"]);
+  t.strictSame(AVAILABLE_DRIVERS, ["docker", "swarm", "process", "spawner"]);
   for (const name of AVAILABLE_DRIVERS) {
     const driver = await openDriver(name, settings, tools);
     t.equal(driver.name, name);

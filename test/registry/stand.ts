@@ -6,11 +6,11 @@ import { systemClock, type Clock } from "../../clock.ts";
 import type { Target } from "../../gateway/directory.ts";
 import type { Pushed } from "../../gateway/registry/decide.ts";
 import { datagrokIdentity } from "../../gateway/registry/identity-server.ts";
-import type { KeyHabits } from "../../gateway/registry/key-set.ts";
 import { openRegistryProxy, type RegistryProxyParts } from "../../gateway/registry/open-registry-proxy.ts";
 import type { Upstream } from "../../gateway/registry/upstream/upstream.ts";
 import { trustedProxies } from "../../gateway/trusted-proxies.ts";
 import { openLog } from "../../log.ts";
+import type { KeyHabits } from "../../token-keys/key-set.ts";
 import { DEV_KEY, openTokenServer, SERVICE, type TokenServer } from "./token-server.ts";
 
 export type Stand = {

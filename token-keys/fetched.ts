@@ -1,4 +1,4 @@
-import type { Clock } from "../../clock.ts";
+import type { Clock } from "../clock.ts";
 
 /** A value that another server has: fetched when it is first wanted, and kept while that server is away. */
 export type Fetched<T> = {

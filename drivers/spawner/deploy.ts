@@ -1,0 +1,56 @@
+import { randomUUID } from "node:crypto";
+import type { Clock } from "../../clock.ts";
+import { Fault } from "../../fault.ts";
+import type { Log } from "../../log.ts";
+import { backoff } from "../backoff.ts";
+import type { DeployCall, Deployment, Spec } from "../driver.ts";
+import { within } from "../within.ts";
+import type { Ask } from "./ask.ts";
+import { awaitWork } from "./await-work.ts";
+import { HOST } from "./resolve.ts";
+import { isServiceName, servicePath } from "./service-path.ts";
+import { deploymentOff, specOnWire } from "./wire.ts";
+
+/** How long what was called off is tried to be undone, as long as the spawner's own stop takes. */
+const UNDO_MS = 30_000;
+const RETRY_MS = { first: 250, longest: 2_000 };
+
+/** The spawner goes on with a deploy that nobody waits for: one that is called off here is called off there too. */
+export async function deploy(ask: Ask, clock: Clock, log: Log, spec: Spec, call: DeployCall): Promise<Deployment> {
+  const { signal } = call;
+  const doing = `Starting ${spec.service}`;
+  signal.throwIfAborted();
+  if (!isServiceName(spec.service))
+    throw new Fault("SPEC_REFUSED", `${doing}: ${JSON.stringify(spec.service)} is not a DNS label, which a service's name must be.`);
+  // Calling off goes another way than the call, which it may overtake.
+  const id = randomUUID();
+  const path = `/deploy/${HOST}/${encodeURIComponent(spec.service)}/1?call=${id}`;
+  try {
+    const line = await awaitWork(ask, clock, { method: "POST", path, body: specOnWire(spec), signal, doing }, call);
+    if ("deployment" in line) return deploymentOff(line.deployment);
+    throw new Fault("ENGINE_FAILED", `${doing}: ${ask.name} answered with no deployment; is it a berth spawner?`);
+  } catch (error) {
+    if (signal.aborted)
+      await undo(ask, clock, spec, id).catch((err: unknown) =>
+        log.warn({ service: spec.service, err }, "A start that was called off could not be undone."),
+      );
+    throw error;
+  }
+}
+
+/** Only of this very generation: a call that comes late must not end what was deployed since. */
+async function undo(ask: Ask, clock: Clock, { service, labels }: Spec, id: string): Promise<void> {
+  const doing = `Undoing the start of ${service}`;
+  const path = `${servicePath(service)}?generation=${labels.generation}&call=${id}`;
+  const overdue = () => new Fault("ENGINE_FAILED", `${doing}: the spawner at ${ask.name} did not do it within ${UNDO_MS / 1_000} s.`);
+  await within({ clock, ms: UNDO_MS, overdue }, async (signal) => {
+    for (const delays = backoff(RETRY_MS.first, RETRY_MS.longest); ;) {
+      try {
+        return await ask.value({ method: "DELETE", path, signal, doing });
+      } catch (error) {
+        if (signal.aborted || !(error instanceof Fault) || error.code !== "ENGINE_UNREACHABLE") throw error;
+        await clock.sleep(delays.next(), signal);
+      }
+    }
+  });
+}

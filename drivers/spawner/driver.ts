@@ -1,0 +1,51 @@
+import type { Clock } from "../../clock.ts";
+import { Fault } from "../../fault.ts";
+import type { Log } from "../../log.ts";
+import type { Driver } from "../driver.ts";
+import { openAsk, type SpawnerAt } from "./ask.ts";
+import { deploy } from "./deploy.ts";
+import { events } from "./events.ts";
+import { logs } from "./logs.ts";
+import { resolve } from "./resolve.ts";
+import { isServiceName, servicePath } from "./service-path.ts";
+import { observedOff, type WireObserved } from "./wire.ts";
+
+export type SpawnerOptions = SpawnerAt;
+
+/** Stopping a container takes its grace time, and comes after what is under way for the same service. */
+const DESTROY_MS = 120_000;
+
+/** Another berth's spawner as the orchestrator: whatever that runs containers on, over its REST. Opens no connection until it is asked something. */
+export function spawnerDriver({ clock, log, ...at }: SpawnerOptions & { clock: Clock; log: Log }): Driver {
+  const ask = openAsk(at, clock);
+  return {
+    name: "spawner",
+    resolve: (image, call) => resolve(ask, clock, image, call),
+    deploy: (spec, call) => deploy(ask, clock, log, spec, call),
+    destroy: async (service, { signal }) => {
+      if (!isServiceName(service)) return;
+      await ask.value({ method: "DELETE", path: servicePath(service), signal, doing: `Stopping ${service}`, ms: DESTROY_MS });
+    },
+    inspect: async (service, { signal }) => {
+      if (!isServiceName(service)) return undefined;
+      const doing = `Inspecting ${service}`;
+      const found = await ask.value({ method: "GET", path: servicePath(service), signal, doing });
+      return found === undefined ? undefined : observedOff(requireObserved(found, doing, ask.name));
+    },
+    list: async ({ signal }) => {
+      const doing = "Listing services";
+      const found = await ask.value({ method: "GET", path: "/services", signal, doing });
+      if (!Array.isArray(found)) throw new Fault("ENGINE_FAILED", `${doing}: ${ask.name} answered with no list; is it a berth spawner?`);
+      return found.map((one) => observedOff(requireObserved(one, doing, ask.name)));
+    },
+    logs: (service, which, call) => logs(ask, service, which, call),
+    events: (call) => events(ask, clock, log, call),
+    close: () => ask.close(),
+  };
+}
+
+function requireObserved(value: unknown, doing: string, at: string): WireObserved {
+  const { serviceName, running, labels } = (value ?? {}) as Partial<WireObserved>;
+  if (typeof serviceName === "string" && typeof running === "boolean" && typeof labels === "object") return value as WireObserved;
+  throw new Fault("ENGINE_FAILED", `${doing}: what ${at} answered is no service; is it a berth spawner?`);
+}

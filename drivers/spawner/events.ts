@@ -1,0 +1,36 @@
+import type { Clock } from "../../clock.ts";
+import type { Log } from "../../log.ts";
+import { backoff } from "../backoff.ts";
+import type { Call, DriverEvent } from "../driver.ts";
+import type { Ask } from "./ask.ts";
+import { lines } from "./lines.ts";
+
+const RETRY_MS = { first: 250, longest: 10_000 };
+/** A connection that lasted this long was a good one: the next failure starts again with the shortest delay. */
+const SETTLED_MS = 10_000;
+
+/** Ends only when the signal aborts. That the far side's own engine was away is told by its `connected`. */
+export async function* events(ask: Ask, clock: Clock, log: Log, { signal }: Call): AsyncGenerator<DriverEvent> {
+  const delays = backoff(RETRY_MS.first, RETRY_MS.longest);
+  // Its loss and its return are told once each, however often it is tried in between.
+  let lost = false;
+  while (!signal.aborted) {
+    const opened = clock.monotonic();
+    try {
+      for await (const event of lines<DriverEvent>(ask, clock, { method: "GET", path: "/events", signal, doing: "Listening to the spawner" })) {
+        if (lost) log.info({}, "The spawner is there again.");
+        lost = false;
+        yield event;
+      }
+    } catch (error) {
+      if (!signal.aborted)
+        log[lost ? "debug" : "warn"](
+          { reason: error instanceof Error ? error.message : String(error) },
+          "The spawner's events broke off; connecting again.",
+        );
+      lost = true;
+    }
+    if (clock.monotonic() - opened > SETTLED_MS) delays.reset();
+    await clock.sleep(delays.next(), signal).catch(() => {});
+  }
+}

@@ -1,0 +1,69 @@
+import { Fault, type FaultCode } from "../../fault.ts";
+import { faultOff } from "./wire.ts";
+
+/** What the spawner says of us rather than of a container, in the words of who runs this side. */
+const OURS: Partial<Record<FaultCode, { code: FaultCode; advice: string }>> = {
+  TOKEN_MISSING: { code: "ENGINE_ACTION_DENIED", advice: "Set dockerSettings.spawnerAuthMode, and grokSpawnerApiKey where it is `password`." },
+  TOKEN_INVALID: {
+    code: "ENGINE_ACTION_DENIED",
+    advice: "Is dockerSettings.grokSpawnerApiKey its X_API_KEY, or where spawnerAuthMode is `jwt`, its DATAGROK_URL this server?",
+  },
+  TOKEN_KEYS_UNKNOWN: { code: "ENGINE_FAILED", advice: "It verifies our tokens with the keys at its DATAGROK_URL." },
+  REQUEST_INVALID: { code: "SPEC_REFUSED", advice: "" },
+  BODY_TOO_LARGE: { code: "SPEC_REFUSED", advice: "" },
+  ROUTE_NOT_FOUND: { code: "ENGINE_FAILED", advice: "Is it another version?" },
+  SPAWNER_BUSY: { code: "ENGINE_FAILED", advice: "" },
+  INTERNAL: { code: "ENGINE_FAILED", advice: "" },
+};
+
+/** What a spawner answered, or said in its last line. Faults of its own driver come through as they are, with the container's last lines. */
+export function saidFault(fault: Fault, doing: string, at: string): Fault {
+  const ours = OURS[fault.code];
+  if (!ours) return fault;
+  const said = `${doing}: the spawner at ${at} refused: ${fault.message.replace(/\.$/, "")}. ${ours.advice}`;
+  return new Fault(ours.code, said.trim(), { cause: fault, retryAfterMs: fault.retryAfterMs });
+}
+
+/** An answer that is no success. */
+export function answerFault(status: number, text: string, doing: string, at: string): Fault {
+  const fault = faultOff(parse(text));
+  if (fault) return saidFault(fault, doing, at);
+  return new Fault("ENGINE_FAILED", `${doing}: ${at} answered ${status}, and not as a berth spawner does.`);
+}
+
+/** A connection that cannot be had, or broke off. */
+export function brokenOff(error: unknown, doing: string, at: string): Fault {
+  return new Fault(
+    "ENGINE_UNREACHABLE",
+    `${doing}: the spawner at ${at} cannot be reached (${codeOf(error)}). Does it run, and are dockerSettings.grokSpawnerHost and grokSpawnerPort right?`,
+    { cause: error },
+  );
+}
+
+/** How Node and undici call what was connected and is no more. */
+const CUT_OFF = ["UND_ERR_SOCKET", "ECONNRESET", "EPIPE"];
+
+/** True where the spawner was reached, and may have begun what it was asked. */
+export function brokeOffAfterConnect({ cause }: Fault): boolean {
+  return CUT_OFF.includes(codeOf(cause));
+}
+
+export function isFault(error: unknown): error is Fault {
+  return error instanceof Fault;
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Also one error further down, and of several the first: what was refused says by what. */
+function codeOf(error: unknown): string {
+  if (!(error instanceof Error)) return "no reason given";
+  if ("code" in error && typeof error.code === "string") return error.code;
+  if (error instanceof AggregateError) return codeOf(error.errors[0]);
+  return error.cause === undefined ? error.message.slice(0, 100) : codeOf(error.cause);
+}

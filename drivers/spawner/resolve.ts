@@ -1,0 +1,29 @@
+import type { Clock } from "../../clock.ts";
+import { Fault } from "../../fault.ts";
+import type { DeployCall, ImageSource, ResolvedImage } from "../driver.ts";
+import type { Ask } from "./ask.ts";
+import { awaitWork } from "./await-work.ts";
+import { folderOnWire } from "./wire.ts";
+
+/** Percent-encoded, a spawner still takes it. */
+const LONGEST_PART = 150;
+
+/** Plugin containers are for the installation's compute host. */
+export const HOST = "cvm";
+
+export async function resolve(ask: Ask, clock: Clock, { ref, folder }: ImageSource, call: DeployCall): Promise<ResolvedImage> {
+  const doing = `Looking for ${ref}`;
+  const [service, tag] = parts(ref);
+  const path = `/validate/${HOST}/${encodeURIComponent(service)}/${encodeURIComponent(tag)}`;
+  const body = { image: ref, ...folderOnWire(folder) };
+  const line = await awaitWork(ask, clock, { method: "POST", path, body, signal: call.signal, doing }, call);
+  if ("image" in line) return line.image;
+  throw new Fault("ENGINE_FAILED", `${doing}: ${ask.name} answered with no image; is it a berth spawner?`);
+}
+
+/** For who reads the spawner's log: what counts is the body. A port is no tag, and a digest is one. */
+function parts(ref: string): [service: string, tag: string] {
+  const [name = ref, digest] = ref.split("@", 2);
+  const [, bare = name, tag = "latest"] = /^(.*?)(?::([^/:]+))?$/.exec(name) ?? [];
+  return [bare.slice(0, LONGEST_PART), (digest ?? tag).slice(0, LONGEST_PART)];
+}

@@ -1,0 +1,88 @@
+import { resolve } from "node:path";
+import { Fault, type FaultData, FAULTS } from "../../fault.ts";
+import type { Deployment, Labels, Observed, ResolvedImage, Spec, StartPhases } from "../driver.ts";
+
+/** What goes over the wire to a spawner and back. Names are those of `container.json` and of the container entity where these have one. */
+export type WireSpec = {
+  image: string;
+  folder?: string;
+  environmentVars: Record<string, string>;
+  /** Cores, megabytes, megabytes, gigabytes. */
+  cpu: number;
+  memory: number;
+  shm_size: number;
+  storage: number;
+  gpu: number;
+  port?: number;
+  /** Milliseconds. */
+  graceMs: number;
+  labels: Labels;
+};
+
+export type WireAddress = { address?: string; port?: number };
+export type WireDeployment = WireAddress & { serviceName: string; phases: StartPhases };
+export type WireObserved = WireAddress & { serviceName: string; running: boolean; labels: Labels; exit?: { code: number; outOfMemory: boolean } };
+
+/** The lines of an answer that takes its time; the last one is what came of it. Empty lines say only that it goes on. */
+export type WireLine = { pull: { done: number; total: number } } | { image: ResolvedImage } | { deployment: WireDeployment } | { fault: FaultData };
+
+/** The media type of answers in lines: a JSON value in each. */
+export const LINES = "application/x-ndjson";
+/** An answer in lines is never silent for longer, in milliseconds; twice that is a connection that is no more. */
+export const BEAT_MS = 10_000;
+
+export function specOnWire({ image, folder, env, cpu, memoryMb, shmMb, storageGb, gpu, port, graceMs, labels }: Spec): WireSpec {
+  return {
+    image,
+    ...folderOnWire(folder),
+    environmentVars: env,
+    cpu,
+    memory: memoryMb,
+    shm_size: shmMb,
+    storage: storageGb,
+    gpu,
+    ...(port === undefined ? {} : { port }),
+    graceMs,
+    labels,
+  };
+}
+
+/** Whoever reads it works in another folder. */
+export function folderOnWire(folder: string | undefined): Pick<WireSpec, "folder"> {
+  return folder === undefined ? {} : { folder: resolve(folder) };
+}
+
+export function deploymentOnWire(serviceName: string, { address, phases }: Deployment): WireDeployment {
+  return { serviceName, ...addressOnWire(address), phases };
+}
+
+export function deploymentOff({ address, port, phases }: WireDeployment): Deployment {
+  return { ...addressOff({ address, port }), phases };
+}
+
+export function observedOnWire({ service, running, labels, address, exit }: Observed): WireObserved {
+  return { serviceName: service, running, labels, ...addressOnWire(address), ...(exit ? { exit } : {}) };
+}
+
+export function observedOff({ serviceName, running, labels, address, port, exit }: WireObserved): Observed {
+  return { service: serviceName, labels, running, ...addressOff({ address, port }), ...(exit ? { exit } : {}) };
+}
+
+/** A fault as it came; undefined for anything else. */
+export function faultOff(data: unknown): Fault | undefined {
+  if (typeof data !== "object" || data === null) return undefined;
+  const { code, message, logs, retryAfterMs } = data as Partial<Record<string, unknown>>;
+  if (typeof code !== "string" || !Object.hasOwn(FAULTS, code) || typeof message !== "string") return undefined;
+  return new Fault(code as FaultData["code"], message, {
+    logs: Array.isArray(logs) ? logs.map(String) : undefined,
+    retryAfterMs: typeof retryAfterMs === "number" ? retryAfterMs : undefined,
+  });
+}
+
+function addressOnWire(address: Deployment["address"]): WireAddress {
+  return address === undefined ? {} : { address: address.host, port: address.port };
+}
+
+function addressOff({ address, port }: { [Name in keyof WireAddress]: WireAddress[Name] | undefined }): Pick<Deployment, "address"> {
+  return address === undefined || port === undefined ? {} : { address: { host: address, port } };
+}
