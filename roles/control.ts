@@ -112,6 +112,7 @@ function chosenDriver(name: DriverName, settings: Settings, registry: Registry |
     name,
     {
       docker: { host: settings.dockerHost, tls, network: settings.dockerNetwork, reach: settings.dockerReach, registry },
+      kubernetes: { ...settings.kubernetes, registry },
       process: { folder: join(settings.data, PROCESS_FOLDER), nodePath: process.execPath },
     },
     { clock, log },

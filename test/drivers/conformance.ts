@@ -10,7 +10,7 @@ import type { TestImage } from "../fixtures/images.ts";
 export type Harness = {
   /** A new driver over the same world, as a berth that was started again would have. */
   open(): Driver;
-  image(name: TestImage): Promise<ImageSource>;
+  image(name: TestImage): Promise<TestSource>;
   /** An image that nobody has. */
   unknown(): Promise<ImageSource>;
   /** Kills a running service, as a crash would, without the driver's help. */
@@ -18,6 +18,9 @@ export type Harness = {
   /** Names all that is left in the world of services whose name begins so, running or not. */
   left(prefix: string): Promise<string[]>;
 };
+
+/** `port`: as a package says it itself, for a driver whose registries do not tell what an image exposes. */
+export type TestSource = ImageSource & { port?: number | undefined };
 
 const STORE = randomUUID();
 const TEST_MS = 60_000;
@@ -32,11 +35,21 @@ export function labelsFor(service: string, generation = 1): Labels {
   return { store: STORE, environment: "test", container: `container-of-${service}`, generation };
 }
 
-export async function specOf(driver: Driver, service: string, source: ImageSource, more: Partial<Spec> = {}): Promise<Spec> {
+export async function specOf(driver: Driver, service: string, source: TestSource, more: Partial<Spec> = {}): Promise<Spec> {
   const image = await driver.resolve(source, call());
   const { id, exposed } = image;
   const sizes = { cpu: 0.5, memoryMb: 256, shmMb: 64, storageGb: 21, gpu: 0 };
-  return { service, labels: labelsFor(service), image: id, folder: source.folder, env: {}, ...sizes, port: exposed[0], graceMs: 300, ...more };
+  return {
+    service,
+    labels: labelsFor(service),
+    image: id,
+    folder: source.folder,
+    env: {},
+    ...sizes,
+    port: source.port ?? exposed[0],
+    graceMs: 300,
+    ...more,
+  };
 }
 
 export const call = (ms = TEST_MS) => ({ signal: AbortSignal.timeout(ms) });

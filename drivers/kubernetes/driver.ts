@@ -1,0 +1,47 @@
+import type { Clock } from "../../clock.ts";
+import type { Log } from "../../log.ts";
+import type { Driver, Registry } from "../driver.ts";
+import { openCluster } from "./cluster.ts";
+import { deploy } from "./deploy.ts";
+import { destroy } from "./destroy.ts";
+import { events } from "./events.ts";
+import { logs } from "./logs.ts";
+import { inspect, list } from "./observe.ts";
+import { readDockerAuth } from "./pull-with.ts";
+import { resolve } from "./resolve.ts";
+
+/** A cluster that makes machines as they are needed takes a minute or so; longer, and whoever waits is told why. */
+const PATIENCE_MS = 60_000;
+
+export type KubernetesOptions = {
+  /** Path of a kubeconfig; where left out, berth runs in the cluster. */
+  kubeconfig?: string | undefined;
+  /** Of all that is made; where left out, that of the kubeconfig's context or of berth's own pod. */
+  namespace?: string | undefined;
+  /** The name of a Secret, or a Docker config.json, plain or in base64. */
+  dockerAuth?: string | undefined;
+  /** Where images are looked for, and what nodes sign in there with. */
+  registry?: Registry | undefined;
+  /** How long the cluster may go on trying what it says it cannot do yet. */
+  patienceMs?: number;
+  /** Put before the path of the service account's files. */
+  root?: string | undefined;
+};
+
+/** A Kubernetes cluster as the orchestrator. Opens no connection until it is asked something. Faults: SETTINGS_INVALID. */
+export function kubernetesDriver(options: KubernetesOptions & { clock: Clock; log: Log }): Driver {
+  const { clock, log, registry, patienceMs = PATIENCE_MS } = options;
+  const cluster = openCluster(options, clock);
+  const tools = { log, registry, patienceMs, auth: readDockerAuth(options.dockerAuth) };
+  return {
+    name: "kubernetes",
+    resolve: (image, call) => resolve(image, registry, call),
+    deploy: (spec, call) => deploy(cluster, spec, tools, call),
+    destroy: (service, { signal }) => destroy(cluster, service, signal),
+    inspect: (service, call) => inspect(cluster, service, call),
+    list: (call) => list(cluster, call),
+    logs: (service, which, call) => logs(cluster, service, which, call),
+    events: (call) => events(cluster, log, call),
+    close: async () => {},
+  };
+}
