@@ -51,6 +51,7 @@ export async function openWorld(t: Test, more: { rbac?: string } = {}) {
   const podOf = (service: string) => cluster.objects.all("pods").find(({ metadata }) => metadata.labels?.["berth.service"] === service);
   return {
     cluster,
+    images,
     folder,
     kubeconfig,
     registry,
