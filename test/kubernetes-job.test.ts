@@ -35,7 +35,13 @@ const env = {
 const SHORT_TIMEOUT = 0.034;
 const FILES = {
   "package.json": JSON.stringify({ name: "@datagrok/Walk", version: "1.0.0", friendlyName: "Walk" }),
-  "dockerfiles/sleeper/container.json": JSON.stringify({ image: put("onDemand"), port: 15353, on_demand: true, shutdown_timeout: SHORT_TIMEOUT, memory: 256 }),
+  "dockerfiles/sleeper/container.json": JSON.stringify({
+    image: put("onDemand"),
+    port: 15353,
+    on_demand: true,
+    shutdown_timeout: SHORT_TIMEOUT,
+    memory: 256,
+  }),
   "dockerfiles/steady/container.json": JSON.stringify({ image: put("plain"), port: 5353, on_demand: true, memory: 256 }),
   "dockerfiles/crash/container.json": JSON.stringify({ image: put("crashing"), port: 8080, on_demand: true }),
   "dockerfiles/missing/container.json": JSON.stringify({ image: `${registry.host}/datagrok/missing:1`, on_demand: true }),
@@ -50,11 +56,17 @@ const serviceOf = async (name: string) => (await berth.container(name)).serviceN
 t.test("a published package's images are looked up and pinned, and one that nobody has is told", async (t) => {
   const answer = await berth.publish("@datagrok/Walk", FILES);
   t.equal(answer.status, 200, await answer.clone().text());
-  for (const [name, status] of [["walk-sleeper", "ready"], ["walk-steady", "ready"], ["walk-crash", "ready"], ["walk-missing", "error"]]) {
+  for (const [name, status] of [
+    ["walk-sleeper", "ready"],
+    ["walk-steady", "ready"],
+    ["walk-crash", "ready"],
+    ["walk-missing", "error"],
+  ]) {
     await eventually(`${name}'s image to be ${status}`, 20_000, async () =>
       (await berth.container(name ?? "")).dockerfile.status === status ? true : undefined,
     );
   }
+  t.match((await berth.container("walk-steady")).dockerfile.logs, /the port that container\.json or the package's Dockerfile names/);
   t.strictSame(cluster.objects.all("deployments"), [], "nothing is made before it is asked for");
 });
 
@@ -64,7 +76,10 @@ t.test("the first request wakes a container, and left alone it is gone from the 
   t.same(await answer.json(), { result: 16 });
   t.ok(podOf(await serviceOf("walk-sleeper")));
   await berth.until("walk-sleeper", ["stopped by system"]);
-  t.strictSame([...cluster.objects.all("deployments"), ...cluster.objects.all("secrets"), ...cluster.objects.all("services"), ...cluster.objects.all("pods")], []);
+  t.strictSame(
+    [...cluster.objects.all("deployments"), ...cluster.objects.all("secrets"), ...cluster.objects.all("services"), ...cluster.objects.all("pods")],
+    [],
+  );
 });
 
 t.test("one that crashes at start answers with its last lines", async (t) => {
@@ -97,4 +112,3 @@ t.test("a berth that was killed finds what it left, and starts nothing twice", a
   t.equal(podOf(await serviceOf("walk-steady"))?.metadata.uid, pod);
   t.notMatch(berth.output(), /may not/, "with the rights of the manifest alone");
 });
-

@@ -10,7 +10,7 @@ import type { DeployCall, ImageSource, Registry, ResolvedImage } from "../driver
 export async function resolve({ ref }: ImageSource, registry: Registry | undefined, call: DeployCall): Promise<ResolvedImage> {
   const named = readReference(ref);
   const found = named.kind === "id" ? undefined : await registry?.resolve(ref, call);
-  if (found) return { id: pinned(found), digest: found.digest, exposed: [] };
+  if (found) return { id: pinned(found), digest: found.digest, exposed: [], portsUnknown: true };
   const where = named.kind === "name" && named.registry !== undefined ? named.registry : undefined;
   const advice =
     named.kind === "id"
