@@ -31,6 +31,8 @@ export type Asked = {
 };
 
 export type Cluster = {
+  /** Host and port of the API, for people. */
+  at: string;
   namespace: string;
   /** Berth runs in a pod of the cluster itself. */
   inside: boolean;
@@ -97,6 +99,7 @@ export function openCluster(at: ConfigAt & { namespace?: string | undefined }, c
   };
 
   return {
+    at: read.server.host,
     namespace,
     inside: read.inside,
     clock,

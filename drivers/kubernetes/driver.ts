@@ -10,8 +10,8 @@ import { inspect, list } from "./observe.ts";
 import { readDockerAuth } from "./pull-with.ts";
 import { resolve } from "./resolve.ts";
 
-/** A cluster that makes machines as they are needed takes a minute or so; longer, and whoever waits is told why. */
-const PATIENCE_MS = 60_000;
+/** Some clusters make machines as they are needed. Below a start's own limit in the field (55 s), so that whoever waits is told why. */
+const PATIENCE_MS = 45_000;
 
 export type KubernetesOptions = {
   /** Path of a kubeconfig; where left out, berth runs in the cluster. */

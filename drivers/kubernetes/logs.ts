@@ -56,7 +56,7 @@ export async function* logsOf(
     signal.throwIfAborted();
   } catch (error) {
     signal.throwIfAborted();
-    throw unreachable(error, doing, "its address");
+    throw unreachable(error, doing, cluster.at);
   } finally {
     stream.destroy();
   }

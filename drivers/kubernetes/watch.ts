@@ -4,7 +4,7 @@ import { Fault } from "../../fault.ts";
 import { backoff } from "../backoff.ts";
 import { jsonLines } from "../docker/json-lines.ts";
 import type { Cluster } from "./cluster.ts";
-import { answered, Refusal } from "./faults.ts";
+import { answered, refusedFault, Refusal, unreachable } from "./faults.ts";
 import { listAll } from "./objects.ts";
 
 const RETRY_MS = { first: 250, longest: 10_000 };
@@ -14,6 +14,7 @@ const SETTLED_MS = 10_000;
 const WATCH_S = 240;
 /** It may be late with that; later still, it is gone without a word. */
 const LATE_MS = 30_000;
+const DOING = "Watching pods";
 
 /** The pods that there are, by uid. `changed` is the one that differs from before; without it they were all looked at anew. */
 export type Seen = { pods: ReadonlyMap<string, V1Pod>; changed?: V1Pod };
@@ -41,7 +42,7 @@ export async function* watchPods(cluster: Cluster, selector: string, signal: Abo
         yield { pods };
       }
       for await (const { type, object } of watchFrom(cluster, selector, version, signal)) {
-        if (type === "ERROR") throw new Refusal(object.code ?? 500, object.reason ?? "", object.message ?? "");
+        if (type === "ERROR") throw refused(cluster, object);
         version = object.metadata?.resourceVersion ?? version;
         if (type === "BOOKMARK") continue;
         if (type === "DELETED") pods.delete(object.metadata?.uid ?? "");
@@ -64,6 +65,11 @@ export async function* watchPods(cluster: Cluster, selector: string, signal: Abo
   }
 }
 
+/** What goes wrong once a watch was granted comes as a line of it. */
+function refused({ namespace }: Cluster, { code = 500, reason = "", message = "" }: Line["object"]): Fault {
+  return refusedFault(new Refusal(code, reason, message), { doing: DOING, verb: "watch", resource: "pods", namespace });
+}
+
 async function* watchFrom(cluster: Cluster, labelSelector: string, version: string, signal: AbortSignal): AsyncGenerator<Line> {
   const query = { watch: "true", allowWatchBookmarks: "true", timeoutSeconds: String(WATCH_S), resourceVersion: version, labelSelector };
   const late = new AbortController();
@@ -73,8 +79,11 @@ async function* watchFrom(cluster: Cluster, labelSelector: string, version: stri
   let stream: IncomingMessage | undefined;
   try {
     const either = AbortSignal.any([signal, late.signal]);
-    stream = await cluster.open({ doing: "Watching pods", verb: "watch", resource: "pods", query, signal: either });
+    stream = await cluster.open({ doing: DOING, verb: "watch", resource: "pods", query, signal: either });
     yield* jsonLines<Line>(stream);
+  } catch (error) {
+    signal.throwIfAborted();
+    throw late.signal.aborted ? late.signal.reason : error instanceof Fault ? error : unreachable(error, DOING, cluster.at);
   } finally {
     cancel();
     stream?.destroy();

@@ -112,6 +112,45 @@ t.test("a cluster that struggles for a while and then comes right is waited for"
   await driver.destroy("second", call());
 });
 
+t.test("a start outlives a cluster that is away for a moment", async (t) => {
+  const { cluster, open, image } = await openWorld(t);
+  const driver = open();
+  const spec = await specOf(driver, "away", await image("onDemand"), { env: { BOOT_MS: "800" } });
+  const start = driver.deploy(spec, call());
+  await until(t, "it is watched", () => cluster.watching() > 0);
+  const failed = { error: new ApiError(500, "InternalError", "etcdserver: leader changed"), method: "GET" };
+  cluster.trouble.push(failed, failed);
+  cluster.cutWatches();
+  const { address } = await start;
+  t.strictSame(await get(address as Address, "/square?number=2"), { result: 4 });
+  t.strictSame(cluster.trouble, [], "it was away");
+  await driver.destroy("away", call());
+});
+
+t.test("a start whose pod is taken away ends at once, and leaves nothing", async (t) => {
+  const { cluster, images, open, image, podOf, left } = await openWorld(t);
+  const driver = open();
+  const spec = await specOf(driver, "taken", await image("mute"));
+  const held = images.get(spec.image) as { folder: string };
+  images.set(spec.image, { refused: "dial tcp: i/o timeout" });
+  const start = driver.deploy(spec, call());
+  const says = (what: string) => JSON.stringify(podOf("taken")?.status ?? {}).includes(what);
+  // Watched before it runs, so that its run is seen before its end.
+  await until(t, "it is watched", () => cluster.watching() > 0 && says("ErrImagePull"));
+  images.set(spec.image, held);
+  await until(t, "it runs", () => says("startedAt"));
+  const pod = podOf("taken");
+  if (pod) cluster.controllers.endPod(pod);
+  t.match((await rejectsWith(t, "CONTAINER_CRASHED", start)).message, /taken away/);
+  t.strictSame(await left("taken"), []);
+
+  const second = driver.deploy(spec, call());
+  await until(t, "it is there", async () => cluster.objects.find("deployments", NAMESPACE, "taken") !== undefined);
+  await driver.destroy("taken", call());
+  await rejectsWith(t, "CONTAINER_CRASHED", second);
+  t.strictSame(await left("taken"), []);
+});
+
 t.test("one that dies later is started again by the cluster, and both are told: its end, its last words, its return", async (t) => {
   const { open, image, kill } = await openWorld(t);
   const driver = open();
