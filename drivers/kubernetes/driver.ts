@@ -1,4 +1,5 @@
 import type { Clock } from "../../clock.ts";
+import { Fault } from "../../fault.ts";
 import type { Log } from "../../log.ts";
 import type { Driver, Registry } from "../driver.ts";
 import { openCluster } from "./cluster.ts";
@@ -6,6 +7,7 @@ import { deploy } from "./deploy.ts";
 import { destroy } from "./destroy.ts";
 import { events } from "./events.ts";
 import { logs } from "./logs.ts";
+import { isServiceName } from "./names.ts";
 import { inspect, list } from "./observe.ts";
 import { readDockerAuth } from "./pull-with.ts";
 import { resolve } from "./resolve.ts";
@@ -36,11 +38,18 @@ export function kubernetesDriver(options: KubernetesOptions & { clock: Clock; lo
   return {
     name: "kubernetes",
     resolve: (image, call) => resolve(image, registry, call),
-    deploy: (spec, call) => deploy(cluster, spec, tools, call),
-    destroy: (service, { signal }) => destroy(cluster, service, signal),
-    inspect: (service, call) => inspect(cluster, service, call),
+    deploy: async (spec, call) => {
+      call.signal.throwIfAborted();
+      if (!isServiceName(spec.service))
+        throw new Fault("SPEC_REFUSED", `"${spec.service.slice(0, 100)}" is not a DNS label, which a service's name must be.`);
+      return deploy(cluster, spec, tools, call);
+    },
+    destroy: async (service, { signal }) => (isServiceName(service) ? destroy(cluster, service, signal) : undefined),
+    inspect: async (service, call) => (isServiceName(service) ? inspect(cluster, service, call) : undefined),
     list: (call) => list(cluster, call),
-    logs: (service, which, call) => logs(cluster, service, which, call),
+    logs: async function* (service, which, call) {
+      if (isServiceName(service)) yield* logs(cluster, service, which, call);
+    },
     events: (call) => events(cluster, log, call),
     close: async () => {},
   };

@@ -8,6 +8,7 @@ import type { DeployCall, ImageSource, Registry, ResolvedImage } from "../driver
  * started in the hope that a node finds it: that would fail later, and less clearly. Faults: those of the registries, IMAGE_NOT_FOUND.
  */
 export async function resolve({ ref }: ImageSource, registry: Registry | undefined, call: DeployCall): Promise<ResolvedImage> {
+  call.signal.throwIfAborted();
   const named = readReference(ref);
   const found = named.kind === "id" ? undefined : await registry?.resolve(ref, call);
   if (found) return { id: pinned(found), digest: found.digest, exposed: [], portsUnknown: true };

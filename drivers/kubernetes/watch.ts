@@ -16,10 +16,12 @@ const WATCH_S = 240;
 const LATE_MS = 30_000;
 const DOING = "Watching pods";
 
-/** The pods that there are, by uid. `changed` is the one that differs from before; without it they were all looked at anew. */
+/** The pods that there are, by uid. `changed` is the one that differs from before; without it they were all looked at anew, or the watch began again. */
 export type Seen = { pods: ReadonlyMap<string, V1Pod>; changed?: V1Pod };
 
-type Line = { type: "ADDED" | "MODIFIED" | "DELETED" | "BOOKMARK" | "ERROR"; object: V1Pod & { code?: number; message?: string; reason?: string } };
+/** `OPENED` is ours: the server has granted the watch. */
+type Line = { type: "OPENED"; object?: undefined } | Told;
+type Told = { type: "ADDED" | "MODIFIED" | "DELETED" | "BOOKMARK" | "ERROR"; object: V1Pod & { code?: number; message?: string; reason?: string } };
 
 /**
  * The pods that a selector finds, as they change, until the signal aborts. A watch that breaks off goes on from the version that it had come to;
@@ -31,6 +33,7 @@ export async function* watchPods(cluster: Cluster, selector: string, signal: Abo
   const delays = backoff(RETRY_MS.first, RETRY_MS.longest);
   const pods = new Map<string, V1Pod>();
   let version: string | undefined;
+  let broken = false;
   while (!signal.aborted) {
     const began = clock.monotonic();
     try {
@@ -39,9 +42,15 @@ export async function* watchPods(cluster: Cluster, selector: string, signal: Abo
         pods.clear();
         for (const pod of listed.items) pods.set(pod.metadata?.uid ?? "", pod);
         version = listed.version;
+        broken = false;
         yield { pods };
       }
       for await (const { type, object } of watchFrom(cluster, selector, version, signal)) {
+        if (type === "OPENED") {
+          if (broken) yield { pods };
+          broken = false;
+          continue;
+        }
         if (type === "ERROR") throw refused(cluster, object);
         version = object.metadata?.resourceVersion ?? version;
         if (type === "BOOKMARK") continue;
@@ -56,6 +65,7 @@ export async function* watchPods(cluster: Cluster, selector: string, signal: Abo
       }
     } catch (error) {
       if (signal.aborted) return;
+      broken = true;
       // Gone: what happened since that version is no longer known.
       if (answered(error, 410)) version = undefined;
       else trouble(error);
@@ -66,7 +76,7 @@ export async function* watchPods(cluster: Cluster, selector: string, signal: Abo
 }
 
 /** What goes wrong once a watch was granted comes as a line of it. */
-function refused({ namespace }: Cluster, { code = 500, reason = "", message = "" }: Line["object"]): Fault {
+function refused({ namespace }: Cluster, { code = 500, reason = "", message = "" }: Told["object"]): Fault {
   return refusedFault(new Refusal(code, reason, message), { doing: DOING, verb: "watch", resource: "pods", namespace });
 }
 
@@ -80,7 +90,8 @@ async function* watchFrom(cluster: Cluster, labelSelector: string, version: stri
   try {
     const either = AbortSignal.any([signal, late.signal]);
     stream = await cluster.open({ doing: DOING, verb: "watch", resource: "pods", query, signal: either });
-    yield* jsonLines<Line>(stream);
+    yield { type: "OPENED" };
+    yield* jsonLines<Told>(stream);
   } catch (error) {
     signal.throwIfAborted();
     throw late.signal.aborted ? late.signal.reason : error instanceof Fault ? error : unreachable(error, DOING, cluster.at);
