@@ -10,7 +10,7 @@ import { tempFolder } from "./fixtures/temp-folder.ts";
  * The walk of a plugin's containers over a cluster, seen from outside: publish, wake, use, asleep again, a crash, `kill -9` of berth. The cluster is
  * the double of `fixtures/kubernetes`; the registry, from which images get their digests, answers over HTTP.
  */
-const { cluster, images, kubeconfig, podOf, kill } = await openWorld(t);
+const { cluster, images, kubeconfig, podOf, kill, vanish } = await openWorld(t);
 const registry = await openRegistry();
 t.teardown(() => registry.close());
 const data = tempFolder(t);
@@ -99,7 +99,7 @@ t.test("one that dies is woken by the next request, whatever the cluster does me
 t.test("what somebody removed by hand is made anew for the next request", async (t) => {
   const service = await serviceOf("walk-steady");
   t.same(await (await ask("walk-steady", "/square?number=5")).json(), { result: 25 });
-  cluster.objects.remove("deployments", cluster.objects.find("deployments", NAMESPACE, service) as never);
+  await vanish(service);
   await eventually("its pod to be gone", 20_000, async () => (podOf(service) ? undefined : true));
   t.same(await (await ask("walk-steady", "/square?number=6")).json(), { result: 36 });
 });

@@ -67,6 +67,17 @@ export async function openWorld(t: Test, more: { rbac?: string } = {}) {
       const pod = podOf(service);
       if (pod) cluster.kubelet.runsOf(pod).at(-1)?.signal("SIGKILL");
     },
+    /** As `kubectl delete deployment` does. */
+    vanish: async (service: string) => {
+      const deployment = cluster.objects.find("deployments", NAMESPACE, service);
+      if (deployment) cluster.objects.remove("deployments", deployment);
+    },
+    /** As `kubectl delete pod` does, or a node that is drained: another pod comes in its place, at another address. */
+    move: async (service: string) => {
+      const pod = podOf(service);
+      if (pod) cluster.controllers.endPod(pod);
+    },
+    resolvesElsewhere: true as const,
     left: async (prefix: string) => {
       const all = ["deployments", "services", "secrets", "pods"].flatMap((resource) => cluster.objects.all(resource));
       const services = all.map(({ metadata }) => metadata.labels?.["berth.service"] ?? "").filter((service) => service.startsWith(prefix));

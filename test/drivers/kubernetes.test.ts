@@ -57,10 +57,10 @@ t.test("what the spec asks for is what the cluster is told", async (t) => {
 });
 
 t.test("a Deployment that somebody removes takes the rest of its service with it", async (t) => {
-  const { cluster, open, image } = await openWorld(t);
+  const { cluster, open, image, vanish } = await openWorld(t);
   const driver = open();
   await driver.deploy(await specOf(driver, "removed", await image("worker"), { graceMs: 1 }), call());
-  cluster.objects.remove("deployments", cluster.objects.find("deployments", NAMESPACE, "removed") as never);
+  await vanish("removed");
   await until(t, "the Secret went too", async () => cluster.objects.all("secrets").length === 0);
   t.equal(await driver.inspect("removed", call()), undefined);
   await driver.destroy("removed", call());
