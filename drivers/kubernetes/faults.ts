@@ -24,10 +24,17 @@ type Row = { code: FaultCode; status?: number; text?: RegExp; says?: string };
  * Quotas and limits: https://kubernetes.io/docs/concepts/policy/ ; pod security: https://kubernetes.io/docs/concepts/security/pod-security-admission/
  */
 const ADMISSION: readonly Row[] = [
-  { code: "NO_CAPACITY", text: /exceeded quota|insufficient quota|failed quota/i },
+  {
+    code: "NO_CAPACITY",
+    text: /exceeded quota|insufficient quota|failed quota/i,
+    says: "stop other containers, raise the quota, or ask for less in container.json",
+  },
   { code: "SPEC_REFUSED", text: /violates PodSecurity/i, says: "the namespace must allow the pod security standard `baseline`" },
-  { code: "SPEC_REFUSED", text: /usage per (Container|Pod)|limit to request ratio/i },
+  { code: "SPEC_REFUSED", text: /usage per (Container|Pod)|limit to request ratio/i, says: "a LimitRange of the namespace" },
 ];
+
+/** How an authorizer says no; the verb is the one of a role. */
+const CANNOT = /cannot (?<verb>\w+) resource/;
 
 /** Somebody else has set a field; other conflicts are two who came at once. */
 const FIELD_CONFLICT = /Apply failed with/i;
@@ -37,6 +44,9 @@ const ANSWERS: readonly Row[] = [
   { code: "ENGINE_ACTION_DENIED", status: 401, says: "the cluster does not know berth's credentials (they may have run out)" },
   ...ADMISSION.map((row) => ({ ...row, status: 403 })),
   { code: "ENGINE_FAILED", status: 403, text: /being terminated/i, says: "the namespace is being removed" },
+  { code: "ENGINE_ACTION_DENIED", status: 403, text: CANNOT },
+  // Webhooks that look at what is applied.
+  { code: "SPEC_REFUSED", status: 403, text: /admission webhook|denied the request/i },
   { code: "ENGINE_ACTION_DENIED", status: 403 },
   {
     code: "ENGINE_FAILED",
@@ -56,7 +66,7 @@ export function refusedFault(refusal: Refusal, { doing, verb, resource, namespac
   const { status, message: said } = refusal;
   const row = ANSWERS.find((one) => one.status === status && (one.text === undefined || one.text.test(said)));
   if (status === 403 && row?.code === "ENGINE_ACTION_DENIED") {
-    const sentence = `${doing}: berth may not ${verb} ${resource} in the namespace ${namespace}; grant it with conf/kubernetes/rbac.yaml. The cluster said: ${cut(said)}`;
+    const sentence = `${doing}: berth may not ${CANNOT.exec(said)?.groups?.["verb"] ?? verb} ${resource} in the namespace ${namespace}; grant it with conf/kubernetes/rbac.yaml. The cluster said: ${cut(said)}`;
     return new Fault("ENGINE_ACTION_DENIED", sentence, { cause: refusal });
   }
   const more = row?.says === undefined ? "" : ` (${row.says})`;

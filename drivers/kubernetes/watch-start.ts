@@ -7,6 +7,7 @@ import { admissionFault } from "./faults.ts";
 import { readLabels, selectService } from "./labels.ts";
 import { find } from "./objects.ts";
 import { currentPod } from "./observe.ts";
+import { startFault } from "./start-fault.ts";
 import { restartsOf, type Verdict, verdictOf } from "./verdict.ts";
 import { watchPods } from "./watch.ts";
 
@@ -37,7 +38,7 @@ export async function watchStart(cluster: Cluster, spec: Spec, start: Start, sig
     for (let refusedOn: number | undefined; ;) {
       await clock.sleep(LOOK_EVERY_MS, signal);
       const { pod, struggle } = seen;
-      if (struggle && clock.monotonic() - struggle.since > start.patienceMs) throw new Fault(struggle.code, `${spec.service}: ${struggle.says}`);
+      if (struggle && clock.monotonic() - struggle.since > start.patienceMs) throw startFault(spec.service, pod, struggle);
       // An image may be long on its way, which the cluster does not count for us.
       if (pod && verdictOf(pod).is === "pending") start.onPull?.({ done: 0, total: 0 });
       const why = pod ? undefined : await whyNoPod(cluster, spec.service, signal);
@@ -69,7 +70,7 @@ async function followPod(
     // What it did before it was adopted is not this start's.
     restarts ??= adopted ? restartsOf(pod) : 0;
     if (verdict.is === "ended" || restartsOf(pod) > restarts) throw await crashed(cluster, spec, pod, signal);
-    if (verdict.is === "failing") throw new Fault(verdict.code, `${spec.service}: ${verdict.says}`);
+    if (verdict.is === "failing") throw startFault(spec.service, pod, verdict);
     seen.struggle = verdict.is === "struggling" ? struggling(verdict, seen.struggle, clock.monotonic()) : undefined;
     // Within the cluster its name leads to it once it is ready; asked for earlier, the name may be remembered as one of nobody.
     if (verdict.is !== "running" || (cluster.inside && spec.port !== undefined && !verdict.ready)) continue;

@@ -90,6 +90,7 @@ t.test("an answer of the API has one meaning in the house", async (t) => {
   const code = (status: number, message: string) => refusedFault(new Refusal(status, "", message), action).code;
   t.equal(code(401, "Unauthorized"), "ENGINE_ACTION_DENIED");
   t.equal(code(403, 'deployments.apps is forbidden: User "x" cannot patch resource "deployments"'), "ENGINE_ACTION_DENIED");
+  t.equal(code(403, 'admission webhook "validate.kyverno.svc" denied the request: no image by digest'), "SPEC_REFUSED");
   t.equal(code(403, 'pods "x" is forbidden: exceeded quota: compute'), "NO_CAPACITY");
   t.equal(code(403, 'secrets "x" is forbidden: unable to create new content in namespace berth because it is being terminated'), "ENGINE_FAILED");
   t.equal(code(404, 'namespaces "berth" not found'), "ENGINE_FAILED");
