@@ -2,9 +2,9 @@ import { request } from "node:https";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import dns from "node:dns";
 import { join } from "node:path";
-import t from "tap";
+import t, { type Test } from "tap";
 import { type Clock, clockFrom, systemClock } from "../../clock.ts";
-import type { DriverEvent } from "../../drivers/driver.ts";
+import type { Driver, DriverEvent } from "../../drivers/driver.ts";
 import { makeCertificate } from "../fixtures/certificates.ts";
 import { ApiError } from "../fixtures/kubernetes/status.ts";
 import { call, conformance, get, labelsFor, rejectsWith, specOf, text, until } from "./conformance.ts";
@@ -244,15 +244,9 @@ t.test("what berth may not do is named with its verb and resource", async (t) =>
 t.test("events go on where a watch broke off, and begin anew where the cluster has forgotten", async (t) => {
   const { cluster, open, image } = await openWorld(t);
   const driver = open({ clock: faster(20) });
-  const caller = new AbortController();
-  const seen: DriverEvent[] = [];
-  const listening = (async () => {
-    for await (const event of driver.events({ signal: caller.signal })) seen.push(event);
-  })();
+  const { seen, end } = await listen(t, driver, cluster);
   const connects = () => seen.filter(({ kind }) => kind === "connected").length;
   const told = (service: string) => seen.some((event) => event.kind === "changed" && event.service === service);
-  await until(t, "connected", () => connects() === 1 && cluster.watching() === 1);
-
   cluster.cutWatches();
   const source = await image("worker");
   await driver.deploy(await specOf(driver, "missed", source, { graceMs: 1 }), call());
@@ -273,8 +267,35 @@ t.test("events go on where a watch broke off, and begin anew where the cluster h
   await driver.deploy(await specOf(driver, "later", source, { graceMs: 1 }), call());
   await until(t, "told after that", () => told("later"));
   await driver.destroy("later", call());
-  caller.abort();
-  await listening;
+  await end();
+});
+
+t.test("a watch whose time is up goes on where it was, and says nothing of it", async (t) => {
+  const { cluster, open, image } = await openWorld(t);
+  const driver = open({ clock: faster(20) });
+  const { seen, end } = await listen(t, driver, cluster);
+  // A bookmark is all that tells a version which is younger than what the cluster has forgotten.
+  cluster.objects.forget();
+  await until(t, "a bookmark", () => cluster.bookmarked() >= cluster.objects.oldest());
+  const lists = cluster.roles.times("list pods");
+  cluster.endWatches();
+  await until(t, "watching again", () => cluster.roles.times("watch pods") === 2 && cluster.watching() === 1);
+  t.equal(cluster.roles.times("list pods"), lists, "nothing was listed anew");
+  await driver.deploy(await specOf(driver, "later", await image("worker"), { graceMs: 1 }), call());
+  await until(t, "told", () => seen.some((event) => event.kind === "changed" && event.service === "later"));
+  t.equal(seen.filter(({ kind }) => kind === "connected").length, 1);
+  await driver.destroy("later", call());
+  await end();
+});
+
+t.test("a watch that falls silent for longer than it may last is begun anew", async (t) => {
+  const { cluster, open } = await openWorld(t);
+  const system = systemClock();
+  const hasty = clockFrom({ ...system, after: (ms, task) => system.after(ms > 200_000 ? 100 : ms, task) });
+  const { seen, end } = await listen(t, open({ clock: hasty }), cluster);
+  await until(t, "connected again", () => seen.length === 2);
+  t.strictSame(seen, [{ kind: "connected" }, { kind: "connected" }]);
+  await end();
 });
 
 t.test("berth in the cluster uses its pod's service account, and reaches services by name", async (t) => {
@@ -441,6 +462,21 @@ t.test("settings that lead to no cluster are told when the driver is made", asyn
   t.throws(() => open({ kubeconfig: join(folder, "none") }), { code: "SETTINGS_INVALID" });
   t.throws(() => open({ kubeconfig: undefined, root: folder }), { code: "SETTINGS_INVALID" });
 });
+
+/** Hears the driver's events, from when it is connected and watches. */
+async function listen(t: Test, driver: Driver, cluster: World["cluster"]) {
+  const caller = new AbortController();
+  const seen: DriverEvent[] = [];
+  const listening = (async () => {
+    for await (const event of driver.events({ signal: caller.signal })) seen.push(event);
+  })();
+  await until(t, "connected", () => seen[0]?.kind === "connected" && cluster.watching() === 1);
+  const end = async () => {
+    caller.abort();
+    await listening;
+  };
+  return { seen, end };
+}
 
 /** Time that passes so many times as fast, for who waits. */
 function faster(times: number): Clock {
