@@ -8,7 +8,6 @@ import { addressBlock, flag, host, list, oneOf, origin, port, quantity, text, ur
 import { optional, setting, type Row, type Values } from "./row.ts";
 
 const ECS = "the ECS driver";
-const KUBERNETES = "the Kubernetes driver";
 const QUEUE_JWT = "tokens for the queue and the pipe";
 
 /**
@@ -354,14 +353,19 @@ export const SETTINGS = {
     namespace: optional(
       "GROK_SPAWNER_KUBERNETES__NAMESPACE",
       text("a namespace", /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/),
-      "Namespace of all that is created",
-      { later: KUBERNETES },
+      "Namespace of all that is created; where unset, that of the kubeconfig's context or of berth's own pod",
     ),
-    dockerAuth: optional("GROK_SPAWNER_KUBERNETES__DOCKER_AUTH", text(), "Credentials that images are pulled with", {
-      secret: true,
-      later: KUBERNETES,
-    }),
-    kubeconfig: optional("GROK_SPAWNER_KUBERNETES__KUBECONFIG", text("a path"), "Path of a kubeconfig, outside a cluster", { later: KUBERNETES }),
+    dockerAuth: optional(
+      "GROK_SPAWNER_KUBERNETES__DOCKER_AUTH",
+      text(),
+      "Credentials that images are pulled with: the name of a Secret of that namespace, or a Docker config.json (`auths`), plain or in base64",
+      { secret: true },
+    ),
+    kubeconfig: optional(
+      "GROK_SPAWNER_KUBERNETES__KUBECONFIG",
+      text("a path"),
+      "Path of a kubeconfig; where unset, berth runs in the cluster, with its pod's service account",
+    ),
   },
 } as const;
 

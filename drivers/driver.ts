@@ -35,6 +35,8 @@ export type ResolvedImage = {
   exposed: number[];
   /** True where `exposed[0]` is a guess: several ports and no history to order them. */
   guessed?: boolean | undefined;
+  /** Who was asked tells no ports: `exposed` is empty, whatever the image exposes. */
+  portsUnknown?: true;
 };
 
 /** One wished container. `service` is its name at the orchestrator: a DNS label of at most 63 characters. */

@@ -3,12 +3,19 @@ import { Fault } from "../fault.ts";
 import type { Log } from "../log.ts";
 import type { DockerOptions } from "./docker/driver.ts";
 import type { Driver, DriverName } from "./driver.ts";
+import type { KubernetesOptions } from "./kubernetes/driver.ts";
 import type { ProcessOptions } from "./process/driver.ts";
 import type { SpawnerOptions } from "./spawner/driver.ts";
 import type { SwarmOptions } from "./swarm/driver.ts";
 
 /** What each driver needs besides a clock and a log; only the one that is opened must be there. */
-export type DriverSettings = { docker?: DockerOptions; swarm?: SwarmOptions; process?: ProcessOptions; spawner?: SpawnerOptions };
+export type DriverSettings = {
+  docker?: DockerOptions;
+  swarm?: SwarmOptions;
+  kubernetes?: KubernetesOptions;
+  process?: ProcessOptions;
+  spawner?: SpawnerOptions;
+};
 
 type Tools = { clock: Clock; log: Log };
 type Open = (settings: DriverSettings, tools: Tools) => Promise<Driver>;
@@ -22,6 +29,10 @@ const OPEN: Partial<Record<DriverName, Open>> = {
   swarm: async (settings, tools) => {
     const { swarmDriver } = await import("./swarm/driver.ts");
     return swarmDriver({ ...given(settings.swarm, "swarm"), ...tools });
+  },
+  kubernetes: async (settings, tools) => {
+    const { kubernetesDriver } = await import("./kubernetes/driver.ts");
+    return kubernetesDriver({ ...given(settings.kubernetes, "kubernetes"), ...tools });
   },
   process: async (settings, tools) => {
     const { processDriver } = await import("./process/driver.ts");

@@ -76,6 +76,7 @@ function optionsOf(settings: Settings, registry: Registry | undefined): DriverSe
   return {
     docker: { ...engine, network: settings.dockerNetwork, publishHost: settings.dockerPublishHost },
     swarm: { ...engine, network: settings.swarmNetwork, nodeRole: NODE_ROLE },
+    kubernetes: { ...settings.kubernetes, registry },
     process: { folder: join(settings.data, PROCESS_FOLDER), nodePath: process.execPath },
   };
 }

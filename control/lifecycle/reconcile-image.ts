@@ -95,10 +95,12 @@ function resolve(rooms: Rooms, image: Image, signal: AbortSignal): Promise<Resol
   );
 }
 
-function findings({ id, digest, exposed, guessed }: ResolvedImage): string[] {
+function findings({ id, digest, exposed, guessed, portsUnknown }: ResolvedImage): string[] {
   const [first, ...others] = exposed;
   const found = [`resolved to ${id}${digest ? ` (${digest})` : ""}`];
-  if (first === undefined) found.push("warning: no EXPOSE; requests to a container without a port are answered 400");
+  if (portsUnknown)
+    found.push("warning: what the image exposes is not known here; it is reached on the port that container.json or the package's Dockerfile names");
+  else if (first === undefined) found.push("warning: no EXPOSE; requests to a container without a port are answered 400");
   else if (guessed)
     found.push(`warning: several ports are exposed and their order is unknown; ${first} is taken, also exposed: ${others.join(", ")}`);
   else if (others.length > 0) found.push(`warning: several ports are exposed; ${first} is taken, also exposed: ${others.join(", ")}`);

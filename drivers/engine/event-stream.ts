@@ -4,7 +4,7 @@ import type { Log } from "../../log.ts";
 import { backoff } from "../backoff.ts";
 import type { Call } from "../driver.ts";
 import type { Engine } from "./engine.ts";
-import { jsonLines } from "./json-lines.ts";
+import { jsonLines } from "../json-lines.ts";
 
 const RETRY_MS = { first: 250, longest: 10_000 };
 /** A connection that lasted this long was a good one: the next failure starts again with the shortest delay. */

@@ -3,7 +3,7 @@ import { Fault } from "../../fault.ts";
 import type { DeployCall, Registry } from "../driver.ts";
 import type { Engine } from "./engine.ts";
 import { engineFault } from "./faults.ts";
-import { jsonLines } from "./json-lines.ts";
+import { jsonLines } from "../json-lines.ts";
 import type { Reference } from "../reference.ts";
 
 /** The engine is silent for this long only when the registry is, or the disk. */

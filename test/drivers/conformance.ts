@@ -4,7 +4,7 @@ import type { Harness, World } from "./conformance/harness.ts";
 import { CASES } from "./conformance/themes.ts";
 
 export { call, get, labelsFor, namer, rejectsWith, specOf, text, until } from "./conformance/asking.ts";
-export type { Harness, Way } from "./conformance/harness.ts";
+export type { Harness, TestSource, Way } from "./conformance/harness.ts";
 
 /** The promises of `drivers/driver.ts`, on a real orchestrator. What one cannot have is declared in its harness, with the reason. */
 export async function conformance(t: Test, harness: Harness): Promise<void> {

@@ -1,6 +1,6 @@
 import t from "tap";
 import { demux } from "../../drivers/engine/demux.ts";
-import { exposedPorts } from "../../drivers/engine/exposed.ts";
+import { exposedPorts } from "../../drivers/exposed.ts";
 import { engineFault } from "../../drivers/engine/faults.ts";
 import { chooseReach } from "../../drivers/engine/reach.ts";
 import { readReference } from "../../drivers/reference.ts";

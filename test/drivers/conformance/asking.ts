@@ -2,8 +2,9 @@ import { randomUUID } from "node:crypto";
 import { connect } from "node:net";
 import { type Test } from "tap";
 import { systemClock } from "../../../clock.ts";
-import type { Address, Driver, ImageSource, Labels, Spec } from "../../../drivers/driver.ts";
+import type { Address, Driver, Labels, Spec } from "../../../drivers/driver.ts";
 import { Fault, type FaultCode } from "../../../fault.ts";
+import type { TestSource } from "./harness.ts";
 
 const STORE = randomUUID();
 const TEST_MS = 60_000;
@@ -18,11 +19,21 @@ export function labelsFor(service: string, generation = 1): Labels {
   return { store: STORE, environment: "test", container: `container-of-${service}`, generation };
 }
 
-export async function specOf(driver: Driver, service: string, source: ImageSource, more: Partial<Spec> = {}): Promise<Spec> {
+export async function specOf(driver: Driver, service: string, source: TestSource, more: Partial<Spec> = {}): Promise<Spec> {
   const image = await driver.resolve(source, call());
   const { id, exposed } = image;
   const sizes = { cpu: 0.5, memoryMb: 256, shmMb: 64, storageGb: 21, gpu: 0 };
-  return { service, labels: labelsFor(service), image: id, folder: source.folder, env: {}, ...sizes, port: exposed[0], graceMs: 300, ...more };
+  return {
+    service,
+    labels: labelsFor(service),
+    image: id,
+    folder: source.folder,
+    env: {},
+    ...sizes,
+    port: source.port ?? exposed[0],
+    graceMs: 300,
+    ...more,
+  };
 }
 
 export const call = (ms = TEST_MS) => ({ signal: AbortSignal.timeout(ms) });

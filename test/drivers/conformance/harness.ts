@@ -6,7 +6,7 @@ import type { TestImage } from "../../fixtures/images.ts";
 export type Harness = {
   /** A new driver over the same world, as a berth that was started again would have. */
   open(): Driver;
-  image(name: TestImage): Promise<ImageSource>;
+  image(name: TestImage): Promise<TestSource>;
   /** An image that nobody has. */
   unknown(): Promise<ImageSource>;
   /** Kills a running service, as a crash would, without the driver's help. */
@@ -22,6 +22,9 @@ export type Harness = {
   /** Cases that this orchestrator cannot have, by id, each with the reason; the same as in backends.ts. */
   cannot?: Readonly<Record<string, string>>;
 };
+
+/** `port`: as a package says it itself, for a driver whose registries do not tell what an image exposes. */
+export type TestSource = ImageSource & { port?: number | undefined };
 
 export type Way = {
   driver: Driver;

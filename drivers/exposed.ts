@@ -1,4 +1,4 @@
-import type { ResolvedImage } from "../driver.ts";
+import type { ResolvedImage } from "./driver.ts";
 
 /**
  * Exposed TCP ports, the one to use first: the first `EXPOSE` of the history, oldest layer first, else the lowest as a guess. The configuration says which ports there are; it is a set without an order.

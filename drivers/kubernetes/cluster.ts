@@ -1,0 +1,109 @@
+import type { IncomingMessage } from "node:http";
+import type { RequestOptions } from "node:https";
+import type { Clock } from "../../clock.ts";
+import { Fault } from "../../fault.ts";
+import { within } from "../within.ts";
+import { readConfig, type ConfigAt } from "./config.ts";
+import { mayPass, refusedFault, Refusal, unreachable } from "./faults.ts";
+import { readRefusal, readText, send } from "./request.ts";
+import { pathOf, type Resource, type Verb, VERBS } from "./resources.ts";
+
+/** Every call that is not a stream answers within this, or the cluster counts as failed. */
+const CALL_MS = 30_000;
+/** A busy API server says when to come again; more often than this, it has had its say. */
+const ATTEMPTS = 4;
+const BUSY_MS = { first: 1_000, longest: 10_000 };
+
+/** Under which name the API server keeps what berth has set, apart from what others have. */
+const MANAGER = "berth";
+
+export type Asked = {
+  /** Begins the sentence of a fault, such as "Stopping x". */
+  doing: string;
+  verb: Verb;
+  resource: Resource;
+  name?: string;
+  part?: "log";
+  query?: Record<string, string>;
+  body?: object;
+  /** Left out by a caller who says that being cut off in the middle would leave something behind. */
+  signal?: AbortSignal | undefined;
+};
+
+export type Cluster = {
+  /** Host and port of the API, for people. */
+  at: string;
+  namespace: string;
+  /** Berth runs in a pod of the cluster itself. */
+  inside: boolean;
+  clock: Clock;
+  /** One bounded, cancellable call. Rejects with a `Fault` whose cause is a `Refusal` where the API answered, or with the signal's reason. */
+  ask<T>(asked: Asked): Promise<T>;
+  /** The same, but the answer is a stream: the limit is on its head, after which it has none but the caller's signal. */
+  open(asked: Asked & { signal: AbortSignal }): Promise<IncomingMessage>;
+};
+
+/** Opens no connection yet. Faults: SETTINGS_INVALID. */
+export function openCluster(at: ConfigAt & { namespace?: string | undefined }, clock: Clock): Cluster {
+  let read = readConfig(at);
+  const namespace = at.namespace ?? read.namespace;
+
+  const attempt = async (asked: Asked, signal: AbortSignal): Promise<IncomingMessage> => {
+    const { server, config } = read;
+    const url = new URL(server.pathname.replace(/\/$/, "") + pathOf(namespace, asked.resource, asked.name, asked.part), server);
+    for (const [name, value] of Object.entries(asked.query ?? {})) url.searchParams.set(name, value);
+    if (asked.verb === "apply") {
+      url.searchParams.set("fieldManager", MANAGER);
+      url.searchParams.set("fieldValidation", "Strict");
+    }
+    // JSON is YAML, which this content type asks for.
+    const type = asked.verb === "apply" ? "application/apply-patch+yaml" : "application/json";
+    const body = asked.body && JSON.stringify(asked.body);
+    // The length is said, since Node frames the body of no DELETE by itself.
+    const framing = body === undefined ? {} : { "content-type": type, "content-length": String(Buffer.byteLength(body)) };
+    const headers = { accept: "application/json, */*", "user-agent": MANAGER, ...framing };
+    const options: RequestOptions & { headers: Record<string, string> } = { method: VERBS[asked.verb], headers };
+    await config.applyToHTTPSOptions(options);
+    return send(url, options, body, signal);
+  };
+
+  /** Resolves with an answer below 400. */
+  const persist = async (asked: Asked, signal: AbortSignal): Promise<IncomingMessage> => {
+    for (let tries = 1, renewed = false; ;) {
+      const answer = await attempt(asked, signal);
+      if ((answer.statusCode ?? 500) < 400) return answer;
+      const refusal = await readRefusal(answer);
+      if (refusal.status === 401 && !renewed) {
+        // Credentials change on the disk, and programs that fetch them make new ones.
+        read = readConfig(at);
+        renewed = true;
+      } else if (mayPass(refusal, asked.verb) && tries < ATTEMPTS) {
+        const ms = Math.min(Math.max(refusal.retryAfterMs ?? 0, BUSY_MS.first * tries), BUSY_MS.longest);
+        await clock.sleep(ms, signal);
+        tries++;
+      } else throw refusal;
+    }
+  };
+
+  const bounded = async <T>(asked: Asked, task: (own: AbortSignal) => Promise<T>): Promise<T> => {
+    const { doing, verb, resource, part, signal } = asked;
+    const overdue = () => new Fault("ENGINE_FAILED", `${doing}: the Kubernetes API did not answer within ${CALL_MS / 1_000} s.`);
+    try {
+      return await within({ clock, ms: CALL_MS, overdue, signal }, task);
+    } catch (error) {
+      if (signal?.aborted) throw signal.reason;
+      if (error instanceof Fault) throw error;
+      if (!(error instanceof Refusal)) throw unreachable(error, doing, read.server.host);
+      throw refusedFault(error, { doing, verb, resource: part ? `${resource}/${part}` : resource, namespace });
+    }
+  };
+
+  return {
+    at: read.server.host,
+    namespace,
+    inside: read.inside,
+    clock,
+    ask: <T>(asked: Asked) => bounded(asked, async (own) => JSON.parse(await readText(await persist(asked, own))) as T),
+    open: (asked) => bounded(asked, (own) => persist(asked, AbortSignal.any([own, asked.signal]))),
+  };
+}

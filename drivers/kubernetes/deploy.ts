@@ -1,0 +1,53 @@
+import type { V1Pod } from "@kubernetes/client-node";
+import type { DeployCall, Deployment, Spec } from "../driver.ts";
+import { awaitReady } from "../ready.ts";
+import type { Cluster } from "./cluster.ts";
+import { createOrAdopt, type Tools } from "./create.ts";
+import { destroy } from "./destroy.ts";
+import { addressOf } from "./observe.ts";
+import { type Start, watchStart } from "./watch-start.ts";
+
+/** Makes or adopts the service, then waits until it answers or is beyond hope. `patienceMs` is how long the cluster may struggle on its own. */
+export async function deploy(cluster: Cluster, spec: Spec, tools: Tools & { patienceMs: number }, call: DeployCall): Promise<Deployment> {
+  const { clock } = cluster;
+  const { signal } = call;
+  const began = clock.monotonic();
+  const { adopted } = await createOrAdopt(cluster, spec, tools, call);
+  try {
+    signal.throwIfAborted();
+    const { address, startedOn } = await alive(cluster, spec, { adopted, patienceMs: tools.patienceMs, onPull: call.onPull }, signal);
+    const phases = { create: startedOn - began, boot: clock.monotonic() - startedOn };
+    tools.log.debug({ service: spec.service, adopted, phases }, "Ready.");
+    return { ...(address ? { address } : {}), phases };
+  } catch (error) {
+    await destroy(cluster, spec.service).catch((err: unknown) =>
+      tools.log.warn({ service: spec.service, err }, "Could not remove what is left of a failed start."),
+    );
+    throw error;
+  }
+}
+
+type Alive = { address: Deployment["address"]; startedOn: number };
+
+/** Resolves when the service is ready, rejects as soon as that is hopeless; whichever loses is called off. */
+async function alive(cluster: Cluster, spec: Spec, start: Omit<Start, "started">, caller: AbortSignal): Promise<Alive> {
+  const over = new AbortController();
+  const signal = AbortSignal.any([caller, over.signal]);
+  const starts = Promise.withResolvers<{ pod: V1Pod; startedOn: number }>();
+  try {
+    return await Promise.race([
+      watchStart(cluster, spec, { ...start, started: starts.resolve }, signal),
+      starts.promise.then((found) => ready(cluster, spec, found, signal)),
+    ]);
+  } finally {
+    over.abort(new Error("The start is decided."));
+  }
+}
+
+async function ready(cluster: Cluster, spec: Spec, { pod, startedOn }: { pod: V1Pod; startedOn: number }, signal: AbortSignal): Promise<Alive> {
+  const { clock } = cluster;
+  const address = addressOf(cluster, spec.service, spec.port, pod);
+  if (address) await awaitReady(address, "accepted", { clock, signal });
+  else await clock.sleep(spec.graceMs, signal);
+  return { address, startedOn };
+}

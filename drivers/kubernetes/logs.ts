@@ -1,0 +1,63 @@
+import type { IncomingMessage } from "node:http";
+import { StringDecoder } from "node:string_decoder";
+import type { V1Pod } from "@kubernetes/client-node";
+import type { Call } from "../driver.ts";
+import type { Cluster } from "./cluster.ts";
+import { answered, unreachable } from "./faults.ts";
+import { selectService } from "./labels.ts";
+import { listAll } from "./objects.ts";
+import { currentPod } from "./observe.ts";
+import { CONTAINER } from "./pod-spec.ts";
+import { restartsOf } from "./verdict.ts";
+
+/** Ends when the container does; an aborted call rejects with the signal's reason. */
+export async function* logs(
+  cluster: Cluster,
+  service: string,
+  { tail, follow = false }: { tail: number; follow?: boolean },
+  { signal }: Call,
+): AsyncGenerator<string> {
+  const pod = currentPod((await listAll(cluster, "pods", selectService(service), signal)).items);
+  if (!pod) return;
+  if (follow || restartsOf(pod) === 0) return yield* logsOf(cluster, pod, { tail, follow }, signal);
+  // The cluster started it again since: its last words are in the log before.
+  let text = "";
+  for (const previous of [true, false]) for await (const piece of logsOf(cluster, pod, { tail, previous }, signal)) text += piece;
+  yield text
+    .split(/(?<=\n)/)
+    .slice(-tail)
+    .join("");
+}
+
+/** Of one pod; `previous` is the run before this one. Empty where the container never ran, or the node has forgotten. */
+export async function* logsOf(
+  cluster: Cluster,
+  pod: V1Pod,
+  { tail, follow = false, previous = false }: { tail: number; follow?: boolean; previous?: boolean },
+  signal: AbortSignal,
+): AsyncGenerator<string> {
+  const name = pod.metadata?.name ?? "";
+  const doing = `Reading the logs of ${name}`;
+  const query = { container: CONTAINER, tailLines: String(tail), follow: String(follow), previous: String(previous) };
+  let stream: IncomingMessage;
+  try {
+    stream = await cluster.open({ doing, verb: "get", resource: "pods", name, part: "log", query, signal });
+  } catch (error) {
+    // 400: it waits to be started, or there was no run before.
+    if (answered(error, 400, 404)) return;
+    throw error;
+  }
+  const decoder = new StringDecoder("utf8");
+  try {
+    for await (const chunk of stream as AsyncIterable<Buffer>) {
+      const text = decoder.write(chunk);
+      if (text !== "") yield text;
+    }
+    signal.throwIfAborted();
+  } catch (error) {
+    signal.throwIfAborted();
+    throw unreachable(error, doing, cluster.at);
+  } finally {
+    stream.destroy();
+  }
+}

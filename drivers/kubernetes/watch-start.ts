@@ -1,0 +1,111 @@
+import type { V1Pod } from "@kubernetes/client-node";
+import { Fault } from "../../fault.ts";
+import type { DeployCall, Spec } from "../driver.ts";
+import type { Cluster } from "./cluster.ts";
+import { crashed } from "./crash.ts";
+import { admissionFault } from "./faults.ts";
+import { readLabels, selectService } from "./labels.ts";
+import { find } from "./objects.ts";
+import { currentPod } from "./observe.ts";
+import { startFault } from "./start-fault.ts";
+import { restartsOf, type Verdict, verdictOf } from "./verdict.ts";
+import { watchPods } from "./watch.ts";
+
+/** How often it is asked why there is no pod yet, and whether patience is at its end. */
+const LOOK_EVERY_MS = 500;
+/** A quota learns of a pod that has gone a moment later; what it says until then is about that one. */
+const QUOTA_MS = 2_000;
+
+/** A start as it is watched. `patienceMs` is how long the cluster may struggle on its own; `started` is told of the pod that runs. */
+export type Start = {
+  adopted: boolean;
+  patienceMs: number;
+  onPull: DeployCall["onPull"];
+  started(found: { pod: V1Pod; startedOn: number }): void;
+};
+
+/**
+ * Follows a start and rejects with what goes wrong with it; never resolves. A cluster that cannot be asked meanwhile is asked again: what it runs, it runs.
+ * Faults: IMAGE_NOT_FOUND, IMAGE_REFERENCE_INVALID, PULL_DENIED, REGISTRY_UNREACHABLE, NO_CAPACITY, SPEC_REFUSED, CONTAINER_UNSCHEDULABLE,
+ * CONTAINER_CRASHED, CONTAINER_OUT_OF_MEMORY, ENGINE_ACTION_DENIED.
+ */
+export async function watchStart(cluster: Cluster, spec: Spec, start: Start, signal: AbortSignal): Promise<never> {
+  const { clock } = cluster;
+  const seen: { pod?: V1Pod | undefined; struggle?: Struggle | undefined } = {};
+  return Promise.race([followPod(cluster, spec, start, seen, signal), losePatience()]);
+
+  async function losePatience(): Promise<never> {
+    for (let refusedOn: number | undefined; ;) {
+      await clock.sleep(LOOK_EVERY_MS, signal);
+      const { pod, struggle } = seen;
+      if (struggle && clock.monotonic() - struggle.since > start.patienceMs) throw startFault(spec.service, pod, struggle);
+      // An image may be long on its way, which the cluster does not count for us.
+      if (pod && verdictOf(pod).is === "pending") start.onPull?.({ done: 0, total: 0 });
+      const why = pod ? undefined : await whyNoPod(cluster, spec.service, signal);
+      refusedOn = why ? (refusedOn ?? clock.monotonic()) : undefined;
+      if (why && (why.code !== "NO_CAPACITY" || clock.monotonic() - (refusedOn ?? 0) >= QUOTA_MS)) throw why;
+    }
+  }
+}
+
+type Struggle = Extract<Verdict, { is: "struggling" }> & { since: number };
+
+async function followPod(
+  cluster: Cluster,
+  spec: Spec,
+  { adopted, started }: Start,
+  seen: { pod?: V1Pod | undefined; struggle?: Struggle | undefined },
+  signal: AbortSignal,
+): Promise<never> {
+  const { clock } = cluster;
+  let restarts: number | undefined;
+  let runs: V1Pod | undefined;
+  for await (const { pods } of watchPods(cluster, selectService(spec.service), signal, passOver)) {
+    const pod = currentPod(ofGeneration(pods.values(), spec));
+    seen.pod = pod;
+    if (runs && pod?.metadata?.uid !== runs.metadata?.uid)
+      throw new Fault("CONTAINER_CRASHED", `${spec.service}: its pod was taken away before it was ready.`);
+    if (!pod) continue;
+    const verdict = verdictOf(pod);
+    // What it did before it was adopted is not this start's.
+    restarts ??= adopted ? restartsOf(pod) : 0;
+    if (verdict.is === "ended" || restartsOf(pod) > restarts) throw await crashed(cluster, spec, pod, signal);
+    if (verdict.is === "failing") throw startFault(spec.service, pod, verdict);
+    seen.struggle = verdict.is === "struggling" ? struggling(verdict, seen.struggle, clock.monotonic()) : undefined;
+    // Within the cluster its name leads to it once it is ready; asked for earlier, the name may be remembered as one of nobody.
+    if (verdict.is !== "running" || (cluster.inside && spec.port !== undefined && !verdict.ready)) continue;
+    runs = pod;
+    started({ pod, startedOn: clock.monotonic() });
+  }
+  throw signal.reason;
+}
+
+/** It counts from its first word on, and the last word that says anything is its cause. */
+function struggling(verdict: Extract<Verdict, { is: "struggling" }>, before: Struggle | undefined, now: number): Struggle {
+  return { ...(verdict.vague && before ? before : verdict), since: before?.since ?? now };
+}
+
+/** A pod of an older generation may still be on its way out. */
+function ofGeneration(pods: Iterable<V1Pod>, spec: Spec): V1Pod[] {
+  return [...pods].filter(({ metadata }) => !metadata?.deletionTimestamp && readLabels(metadata)?.generation === spec.labels.generation);
+}
+
+/** A quota or a policy stops the Deployment's controller, which says so in a condition. */
+async function whyNoPod(cluster: Cluster, service: string, signal: AbortSignal): Promise<Fault | undefined> {
+  let deployment;
+  try {
+    deployment = await find(cluster, "deployments", service, signal);
+  } catch (error) {
+    signal.throwIfAborted();
+    passOver(error);
+    return undefined;
+  }
+  if (!deployment || deployment.metadata?.deletionTimestamp) return new Fault("CONTAINER_CRASHED", `${service} was removed before it was ready.`);
+  const failed = deployment.status?.conditions?.find(({ type, status }) => type === "ReplicaFailure" && status === "True");
+  return failed && admissionFault(service, failed.message ?? failed.reason ?? "");
+}
+
+/** What time does not mend is thrown on. */
+function passOver(error: unknown): void {
+  if (!(error instanceof Fault) || error.code === "ENGINE_ACTION_DENIED") throw error;
+}

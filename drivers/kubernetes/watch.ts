@@ -1,0 +1,102 @@
+import type { IncomingMessage } from "node:http";
+import type { V1Pod } from "@kubernetes/client-node";
+import { Fault } from "../../fault.ts";
+import { backoff } from "../backoff.ts";
+import { jsonLines } from "../json-lines.ts";
+import type { Cluster } from "./cluster.ts";
+import { answered, refusedFault, Refusal, unreachable } from "./faults.ts";
+import { listAll } from "./objects.ts";
+
+const RETRY_MS = { first: 250, longest: 10_000 };
+/** A watch that lasted this long was a good one: the next failure starts again with the shortest delay. */
+const SETTLED_MS = 10_000;
+/** The server ends a watch after this, and it goes on where it was: no connection is trusted for ever. */
+const WATCH_S = 240;
+/** It may be late with that; later still, it is gone without a word. */
+const LATE_MS = 30_000;
+const DOING = "Watching pods";
+
+/** The pods that there are, by uid. `changed` is the one that differs from before; without it they were all looked at anew, or the watch began again. */
+export type Seen = { pods: ReadonlyMap<string, V1Pod>; changed?: V1Pod };
+
+/** `OPENED` is ours: the server has granted the watch. */
+type Line = { type: "OPENED"; object?: undefined } | Told;
+type Told = { type: "ADDED" | "MODIFIED" | "DELETED" | "BOOKMARK" | "ERROR"; object: V1Pod & { code?: number; message?: string; reason?: string } };
+
+/**
+ * The pods that a selector finds, as they change, until the signal aborts. A watch that breaks off goes on from the version that it had come to;
+ * where the server has forgotten that one (410), they are listed again. `trouble` hears each failure, and ends it all by throwing.
+ * https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes
+ */
+export async function* watchPods(cluster: Cluster, selector: string, signal: AbortSignal, trouble: (error: unknown) => void): AsyncGenerator<Seen> {
+  const { clock } = cluster;
+  const delays = backoff(RETRY_MS.first, RETRY_MS.longest);
+  const pods = new Map<string, V1Pod>();
+  let version: string | undefined;
+  let broken = false;
+  while (!signal.aborted) {
+    const began = clock.monotonic();
+    try {
+      if (version === undefined) {
+        const listed = await listAll(cluster, "pods", selector, signal);
+        pods.clear();
+        for (const pod of listed.items) pods.set(pod.metadata?.uid ?? "", pod);
+        version = listed.version;
+        broken = false;
+        yield { pods };
+      }
+      for await (const { type, object } of watchFrom(cluster, selector, version, signal)) {
+        if (type === "OPENED") {
+          if (broken) yield { pods };
+          broken = false;
+          continue;
+        }
+        if (type === "ERROR") throw refused(cluster, object);
+        version = object.metadata?.resourceVersion ?? version;
+        if (type === "BOOKMARK") continue;
+        if (type === "DELETED") pods.delete(object.metadata?.uid ?? "");
+        else pods.set(object.metadata?.uid ?? "", object);
+        yield { pods, changed: object };
+      }
+      // Its time was up; nothing was missed.
+      if (clock.monotonic() - began > SETTLED_MS) {
+        delays.reset();
+        continue;
+      }
+    } catch (error) {
+      if (signal.aborted) return;
+      broken = true;
+      // Gone: what happened since that version is no longer known.
+      if (answered(error, 410)) version = undefined;
+      else trouble(error);
+      if (clock.monotonic() - began > SETTLED_MS) delays.reset();
+    }
+    await clock.sleep(delays.next(), signal).catch(() => {});
+  }
+}
+
+/** What goes wrong once a watch was granted comes as a line of it. */
+function refused({ namespace }: Cluster, { code = 500, reason = "", message = "" }: Told["object"]): Fault {
+  return refusedFault(new Refusal(code, reason, message), { doing: DOING, verb: "watch", resource: "pods", namespace });
+}
+
+async function* watchFrom(cluster: Cluster, labelSelector: string, version: string, signal: AbortSignal): AsyncGenerator<Line> {
+  const query = { watch: "true", allowWatchBookmarks: "true", timeoutSeconds: String(WATCH_S), resourceVersion: version, labelSelector };
+  const late = new AbortController();
+  const cancel = cluster.clock.after(WATCH_S * 1_000 + LATE_MS, () =>
+    late.abort(new Fault("ENGINE_UNREACHABLE", "Watching pods: the Kubernetes API fell silent.")),
+  );
+  let stream: IncomingMessage | undefined;
+  try {
+    const either = AbortSignal.any([signal, late.signal]);
+    stream = await cluster.open({ doing: DOING, verb: "watch", resource: "pods", query, signal: either });
+    yield { type: "OPENED" };
+    yield* jsonLines<Told>(stream);
+  } catch (error) {
+    signal.throwIfAborted();
+    throw late.signal.aborted ? late.signal.reason : error instanceof Fault ? error : unreachable(error, DOING, cluster.at);
+  } finally {
+    cancel();
+    stream?.destroy();
+  }
+}

@@ -1,0 +1,88 @@
+import { createHash } from "node:crypto";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Test } from "tap";
+import { type Clock, systemClock } from "../../clock.ts";
+import type { Registry } from "../../drivers/driver.ts";
+import { kubernetesDriver, type KubernetesOptions } from "../../drivers/kubernetes/driver.ts";
+import { readRecipe } from "../../drivers/process/folder.ts";
+import { openLog } from "../../log.ts";
+import { layOutFolder, type TestImage } from "../fixtures/images.ts";
+import { openApiServer } from "../fixtures/kubernetes/api-server.ts";
+import type { Node } from "../fixtures/kubernetes/kubelet.ts";
+import { tempFolder } from "../fixtures/temp-folder.ts";
+import type { TestSource } from "./conformance.ts";
+
+export const RBAC = join(import.meta.dirname, "../../conf/kubernetes/rbac.yaml");
+export const NAMESPACE = "berth";
+/** Nobody is there: what it has is known without asking, but not what it exposes. */
+export const REGISTRY = "127.0.0.1:1";
+
+export type World = Awaited<ReturnType<typeof openWorld>>;
+
+/** A cluster of one node, a registry with the test images in it, and drivers over both. */
+export async function openWorld(t: Test, more: { rbac?: string } = {}) {
+  const folder = tempFolder(t);
+  const images: Map<string, { folder: string } | { refused: string }> = new Map();
+  const node: Node = { cpu: 16, memoryMb: 16_384, images };
+  const cluster = await openApiServer({ folder, rbac: more.rbac ?? RBAC, namespace: NAMESPACE, node });
+  t.teardown(() => cluster.close());
+  const kubeconfig = join(folder, "kubeconfig");
+  writeFileSync(kubeconfig, cluster.kubeconfig());
+
+  const digests = new Map<string, string>();
+  const put = (name: string, held: { folder: string } | { refused: string }): string => {
+    const ref = `${REGISTRY}/berth/${name.toLowerCase()}:1`;
+    const digest = `sha256:${createHash("sha256").update(name).digest("hex")}`;
+    digests.set(ref, digest);
+    images.set(`${REGISTRY}/berth/${name.toLowerCase()}@${digest}`, held);
+    return ref;
+  };
+  const registry: Registry = {
+    resolve: async (ref) => {
+      const digest = digests.get(ref);
+      return digest === undefined ? undefined : { reference: ref, digest };
+    },
+    fullNames: (ref) => (ref.startsWith(`${REGISTRY}/`) ? [ref] : []),
+    login: async () => undefined,
+  };
+  const open = (options: Partial<KubernetesOptions & { clock: Clock }> = {}) =>
+    kubernetesDriver({ kubeconfig, registry, clock: systemClock(), log: openLog({ level: "silent", name: "test" }), ...options });
+
+  const podOf = (service: string) => cluster.objects.all("pods").find(({ metadata }) => metadata.labels?.["berth.service"] === service);
+  return {
+    cluster,
+    images,
+    folder,
+    kubeconfig,
+    registry,
+    open,
+    image: async (name: TestImage): Promise<TestSource> => {
+      const at = layOutFolder(join(folder, name), name);
+      return { ref: put(name, { folder: at }), port: (await readRecipe({ ref: name, folder: at })).exposed[0] };
+    },
+    /** One that the registry has and the node does not get, for this reason. */
+    refused: (name: string, said: string): TestSource => ({ ref: put(name, { refused: said }), port: 8080 }),
+    podOf,
+    kill: async (service: string) => {
+      const pod = podOf(service);
+      if (pod) cluster.kubelet.runsOf(pod).at(-1)?.signal("SIGKILL");
+    },
+    /** As `kubectl delete deployment` does. */
+    vanish: async (service: string) => {
+      const deployment = cluster.objects.find("deployments", NAMESPACE, service);
+      if (deployment) cluster.objects.remove("deployments", deployment);
+    },
+    /** As `kubectl delete pod` does, or a node that is drained: another pod comes in its place, at another address. */
+    move: async (service: string) => {
+      const pod = podOf(service);
+      if (pod) cluster.controllers.endPod(pod);
+    },
+    resolvesElsewhere: true as const,
+    left: async (prefix: string) => {
+      const all = ["deployments", "services", "secrets", "pods"].flatMap((resource) => cluster.objects.all(resource));
+      const services = all.map(({ metadata }) => metadata.labels?.["berth.service"] ?? "").filter((service) => service.startsWith(prefix));
+      return [...new Set(services)];
+    },
+  };
+}
