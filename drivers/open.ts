@@ -3,10 +3,11 @@ import { Fault } from "../fault.ts";
 import type { Log } from "../log.ts";
 import type { DockerOptions } from "./docker/driver.ts";
 import type { Driver, DriverName } from "./driver.ts";
+import type { EcsOptions } from "./ecs/driver.ts";
 import type { ProcessOptions } from "./process/driver.ts";
 
 /** What each driver needs besides a clock and a log; only the one that is opened must be there. */
-export type DriverSettings = { docker?: DockerOptions; process?: ProcessOptions };
+export type DriverSettings = { docker?: DockerOptions; ecs?: EcsOptions; process?: ProcessOptions };
 
 type Tools = { clock: Clock; log: Log };
 type Open = (settings: DriverSettings, tools: Tools) => Promise<Driver>;
@@ -16,6 +17,10 @@ const OPEN: Partial<Record<DriverName, Open>> = {
   docker: async (settings, tools) => {
     const { dockerDriver } = await import("./docker/driver.ts");
     return dockerDriver({ ...given(settings.docker, "docker"), ...tools });
+  },
+  ecs: async (settings, tools) => {
+    const { ecsDriver } = await import("./ecs/driver.ts");
+    return ecsDriver({ ...given(settings.ecs, "ecs"), ...tools });
   },
   process: async (settings, tools) => {
     const { processDriver } = await import("./process/driver.ts");

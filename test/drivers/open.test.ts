@@ -9,9 +9,19 @@ const tools = { clock: systemClock(), log: openLog({ level: "silent", name: "tes
 t.test("each available driver opens under its own name, without asking its orchestrator", async (t) => {
   const settings = {
     docker: { host: `unix://${t.testdirName}/none.sock`, network: "none", reach: "auto" as const },
+    ecs: {
+      cluster: "none",
+      region: "eu-west-1",
+      subnets: ["subnet-0"],
+      securityGroups: [],
+      execRole: undefined,
+      logGroup: undefined,
+      launchType: undefined,
+      reach: "address" as const,
+    },
     process: { folder: join(t.testdir(), "services"), nodePath: process.execPath },
   };
-  t.strictSame(AVAILABLE_DRIVERS, ["docker", "process"]);
+  t.strictSame(AVAILABLE_DRIVERS, ["docker", "ecs", "process"]);
   for (const name of AVAILABLE_DRIVERS) {
     const driver = await openDriver(name, settings, tools);
     t.equal(driver.name, name);

@@ -1,0 +1,72 @@
+import type { Task } from "@aws-sdk/client-ecs";
+import { Fault } from "../../fault.ts";
+import { backoff } from "../backoff.ts";
+import type { Call } from "../driver.ts";
+import { within } from "../within.ts";
+import { isNamed } from "./faults.ts";
+import { describeTasks, findService, tasksOf } from "./look.ts";
+import type { Site } from "./site.ts";
+import { readTags } from "./tags.ts";
+
+/** A task's grace, and what Fargate takes to take its network away; longer, and ECS is stuck. */
+const GONE_MS = 180_000;
+const MOST_PAGES = 20;
+
+/** Deletes the service and returns when its tasks have stopped; whoever else is doing the same, or already did, is welcome. */
+export async function destroy(site: Site, service: string, { signal }: Call): Promise<void> {
+  const found = await findService(site.aws, service, signal);
+  if (!found || !readTags(found.tags)) return;
+  await remove(site, service, signal);
+}
+
+/** Whatever is known of it: a service made a moment ago can be deleted before it can be seen. Without a signal it cleans up after a failure. */
+export async function remove(site: Site, service: string, signal?: AbortSignal): Promise<void> {
+  try {
+    await site.aws.deleteService(service);
+  } catch (error) {
+    if (!isNamed(error, "ServiceNotFoundException", "ServiceNotActiveException")) throw error;
+  }
+  const overdue = () => new Fault("ENGINE_FAILED", `ECS did not stop the tasks of ${service} within ${GONE_MS / 1_000} s of deleting it.`);
+  await within({ clock: site.clock, ms: GONE_MS, overdue, signal }, (own) => gone(site, service, own));
+  await deregisterAll(site, service);
+}
+
+/** ECS counts a service as deleted once its tasks are stopping; its name is free then, but its containers may still run. */
+async function gone(site: Site, service: string, signal: AbortSignal): Promise<void> {
+  const delays = backoff(site.looks.start.first, site.looks.start.longest);
+  const known = new Set<string>();
+  for (;;) {
+    const found = await findService(site.aws, service, signal);
+    let left: Task[] = [];
+    if (found) left = await tasksOf(site.aws, found, signal);
+    else if (known.size > 0) left = await describeTasks(site.aws, [...known], signal);
+    left = left.filter(({ lastStatus }) => lastStatus !== "STOPPED");
+    if (!found && left.length === 0) return;
+    for (const { taskArn } of left) if (taskArn !== undefined) known.add(taskArn);
+    await site.clock.sleep(delays.next(), signal);
+  }
+}
+
+/** A family is one service's own, so whatever a death at the wrong moment left of it goes too. */
+async function deregisterAll(site: Site, family: string): Promise<void> {
+  try {
+    let nextToken: string | undefined;
+    for (let page = 0; page < MOST_PAGES; page++) {
+      const listed = await site.aws.listTaskDefinitions({ familyPrefix: family, status: "ACTIVE", nextToken });
+      for (const arn of listed.taskDefinitionArns ?? []) await deregister(site, arn);
+      nextToken = listed.nextToken;
+      if (nextToken === undefined) return;
+    }
+  } catch (error) {
+    site.log.warn({ service: family, err: error }, "Could not look for task definitions that nothing uses any more.");
+  }
+}
+
+/** Nothing depends on it: one that stays only makes the account's lists longer. */
+export async function deregister(site: Site, arn: string): Promise<void> {
+  try {
+    await site.aws.deregisterTaskDefinition(arn);
+  } catch (error) {
+    site.log.warn({ definition: arn, err: error }, "Could not deregister a task definition that nothing uses any more.");
+  }
+}
