@@ -11,9 +11,7 @@ import { isEnding } from "./observe.ts";
 import type { Site } from "./site.ts";
 import { readTags } from "./tags.ts";
 
-/** What was made a moment ago is not known everywhere at AWS: a name that is taken may not be seen yet, a role not be usable. */
-const RETRY_MS = { first: 250, longest: 4_000 };
-/** Some 20 s in all. */
+/** What was made a moment ago is not known everywhere at AWS: a name that is taken may not be seen yet, a role not be usable. Some 15 s in all. */
 const ATTEMPTS = 8;
 
 /** `events` and `tasks` tell what was there before, and so says nothing of this start. */
@@ -21,7 +19,7 @@ export type Begun = { adopted: boolean; events: ReadonlySet<string>; tasks: Read
 
 /** Creates the service, or finds the one that is as good; its holder of any other generation, or one that has ended, goes first. */
 export async function createOrAdopt(site: Site, spec: Spec, signal: AbortSignal): Promise<Begun> {
-  const delays = backoff(RETRY_MS.first, RETRY_MS.longest);
+  const delays = backoff(site.looks.retry.first, site.looks.retry.longest);
   for (let attempt = 1; ; attempt++) {
     signal.throwIfAborted();
     const holder = await findService(site.aws, spec.service, signal);

@@ -21,27 +21,33 @@ export async function destroy(site: Site, service: string, { signal }: Call): Pr
 
 /** Whatever is known of it: a service made a moment ago can be deleted before it can be seen. Without a signal it cleans up after a failure. */
 export async function remove(site: Site, service: string, signal?: AbortSignal): Promise<void> {
+  let created: Date | undefined;
   try {
-    await site.aws.deleteService(service);
+    created = (await site.aws.deleteService(service)).service?.createdAt;
   } catch (error) {
     if (!isNamed(error, "ServiceNotFoundException", "ServiceNotActiveException")) throw error;
   }
   const overdue = () => new Fault("ENGINE_FAILED", `ECS did not stop the tasks of ${service} within ${GONE_MS / 1_000} s of deleting it.`);
-  await within({ clock: site.clock, ms: GONE_MS, overdue, signal }, (own) => gone(site, service, own));
-  await deregisterAll(site, service);
+  const successor = await within({ clock: site.clock, ms: GONE_MS, overdue, signal }, (own) => gone(site, service, created, own));
+  if (!successor) await deregisterAll(site, service);
 }
 
-/** ECS counts a service as deleted once its tasks are stopping; its name is free then, but its containers may still run. */
-async function gone(site: Site, service: string, signal: AbortSignal): Promise<void> {
+/**
+ * ECS counts a service as deleted once its tasks are stopping; its name is free then, but its containers may still run. True where somebody has
+ * made another of that name meanwhile, which is not ours to wait for.
+ */
+async function gone(site: Site, service: string, created: Date | undefined, signal: AbortSignal): Promise<boolean> {
   const delays = backoff(site.looks.start.first, site.looks.start.longest);
   const known = new Set<string>();
   for (;;) {
-    const found = await findService(site.aws, service, signal);
+    const holder = await findService(site.aws, service, signal);
+    const successor = holder !== undefined && created !== undefined && holder.createdAt?.getTime() !== created.getTime();
+    const found = successor ? undefined : holder;
     let left: Task[] = [];
     if (found) left = await tasksOf(site.aws, found, signal);
     else if (known.size > 0) left = await describeTasks(site.aws, [...known], signal);
     left = left.filter(({ lastStatus }) => lastStatus !== "STOPPED");
-    if (!found && left.length === 0) return;
+    if (!found && left.length === 0) return successor;
     for (const { taskArn } of left) if (taskArn !== undefined) known.add(taskArn);
     await site.clock.sleep(delays.next(), signal);
   }

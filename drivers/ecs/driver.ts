@@ -9,7 +9,7 @@ import { events } from "./events.ts";
 import { inspect, list } from "./list.ts";
 import { logs } from "./logs.ts";
 import { resolve } from "./resolve.ts";
-import type { LaunchType, LogGroup, Looks, Reach, Site } from "./site.ts";
+import type { EveryLook, LaunchType, LogGroup, Reach, Site } from "./site.ts";
 
 export type EcsOptions = {
   /** Name or ARN. */
@@ -26,13 +26,12 @@ export type EcsOptions = {
   launchType: LaunchType | undefined;
   reach: Reach;
   registry?: Registry | undefined;
-  /** How often a start, and everything, is looked at. */
-  looks?: { start: Looks; events: Looks } | undefined;
+  looks?: EveryLook | undefined;
   /** How many calls to AWS there are at most. */
   rate?: { perSecond: number; burst: number } | undefined;
 };
 
-const LOOKS = { start: { first: 500, longest: 3_000 }, events: { first: 2_000, longest: 10_000 } };
+const LOOKS = { start: { first: 500, longest: 3_000 }, retry: { first: 250, longest: 4_000 }, events: { first: 2_000, longest: 10_000 } };
 /** AWS lets an account read a cluster 20 times a second, bursts aside; one berth leaves room for others. */
 const RATE = { perSecond: 15, burst: 60 };
 

@@ -16,6 +16,9 @@ export type LogGroup = { name: string; region: string };
 /** Milliseconds between looks: `first`, doubling up to `longest`. */
 export type Looks = { first: number; longest: number };
 
+/** At a start; between two tries of what only needs time; at everything, for events. */
+export type EveryLook = { start: Looks; retry: Looks; events: Looks };
+
 /** All that the parts of this driver share. */
 export type Site = {
   aws: Aws;
@@ -28,7 +31,7 @@ export type Site = {
   launchType: LaunchType | undefined;
   reach: Reach;
   registry: Registry | undefined;
-  looks: { start: Looks; events: Looks };
+  looks: EveryLook;
   /** False once the API refused a circuit breaker that counts. */
   countingBreaker: boolean;
 };

@@ -213,7 +213,11 @@ export async function openStand(t: Test, names: readonly TestImage[], options: {
       if (answer.status !== 200) return answer;
       held.status = "DRAINING";
       scheduler.end(held);
-      return answer;
+      const { serviceArn, serviceName, clusterArn } = answer.body["service"] as Body;
+      return {
+        status: 200,
+        body: { service: { serviceArn, serviceName, clusterArn, status: held.status, desiredCount: 0, createdAt: held.createdAt } },
+      };
     },
     "ecs:ListServices": async (body, pass) => {
       const all = ((await pass()).body["serviceArns"] as string[]).filter((arn) => inForce(services.get(nameOf(arn))));
@@ -357,7 +361,7 @@ export async function openStand(t: Test, names: readonly TestImage[], options: {
     const pass: Pass = (instead = body) => ask(passed, instead);
     const answer = await (own[`${api}:${action}`]?.(body, pass) ?? pass());
     // What is made up here must be such that the real one could say it.
-    const made = answer.status === 200 && ["DescribeServices", "ListTasks", "DescribeTasks"].includes(action);
+    const made = answer.status === 200 && ["DescribeServices", "DeleteService", "ListTasks", "DescribeTasks"].includes(action);
     const odd = made ? models[api](action, "output", answer.body) : [];
     if (odd.length > 0) return failure("ServerException", `The stand's own answer is none of the API: ${odd.join("; ")}`);
     return answer;
@@ -397,7 +401,7 @@ export async function openStand(t: Test, names: readonly TestImage[], options: {
       launchType: undefined,
       reach: "address",
       registry: known,
-      looks: { start: { first: 20, longest: 80 }, events: { first: 50, longest: 100 } },
+      looks: { start: { first: 20, longest: 80 }, retry: { first: 20, longest: 80 }, events: { first: 50, longest: 100 } },
       rate: { perSecond: 1_000, burst: 1_000 },
       ...tools,
       ...more,
