@@ -35,7 +35,7 @@ type World = {
   fateOf(service: string): Fate | undefined;
   say(log: { group: string; stream: string }, line: string): Promise<void>;
   /** How long ECS takes to replace a task that ended; some seconds there. */
-  restartMs: number;
+  restartMs(): number;
 };
 
 const now = () => Date.now() / 1_000;
@@ -48,6 +48,7 @@ export function openScheduler(world: World) {
   const tasks = new Map<string, { task: WireTask; of: Scheduled; process: TaskProcess | undefined }>();
   const timers = new Set<NodeJS.Timeout>();
   let addresses = 0;
+  let closed = false;
 
   const stop = (task: WireTask, stopCode: Task["stopCode"], stoppedReason: string) => {
     task.desiredStatus = "STOPPED";
@@ -152,10 +153,11 @@ export function openScheduler(world: World) {
     container.exitCode = code;
     stop(task, "EssentialContainerExited", "Essential container in task exited");
     if (of.rolloutState === "IN_PROGRESS") failed(of);
-    else later(world.restartMs, () => start(of));
+    else later(world.restartMs(), () => start(of));
   };
 
   const later = (ms: number, act: () => void) => {
+    if (closed) return;
     const timer = setTimeout(() => {
       timers.delete(timer);
       act();
@@ -185,6 +187,7 @@ export function openScheduler(world: World) {
       for (const { of, process } of tasks.values()) if (of.name === service) process?.kill("SIGKILL");
     },
     close: async () => {
+      closed = true;
       for (const timer of timers) clearTimeout(timer);
       const running = [...tasks.values()].flatMap(({ process }) => process ?? []);
       for (const process of running) process.kill("SIGKILL");

@@ -85,7 +85,7 @@ export async function openStand(t: Test, names: readonly TestImage[], options: {
   const scheduler = openScheduler({
     folderOf: (image) => images.find(({ repository, digest }) => image.includes(`/${repository}@${digest}`))?.folder,
     fateOf: (service) => fates.get(service),
-    restartMs: options.restartMs ?? 3_000,
+    restartMs: () => stand.restartMs,
     say: async ({ group, stream }, line) => {
       const to = { logGroupName: group, logStreamName: stream };
       if (!streams.has(stream)) await admin.logs.send(new CreateLogStreamCommand(to));
@@ -96,6 +96,7 @@ export async function openStand(t: Test, names: readonly TestImage[], options: {
   t.teardown(() => scheduler.close());
   const stand = {
     asked,
+    restartMs: options.restartMs ?? 3_000,
     /** How many a page of a list holds. */
     pageSize: 100,
     answers: (() => undefined) as (asked: Asked) => Answer | undefined,
