@@ -136,6 +136,26 @@ t.test("looks", async (t) => {
     t.equal(await text(driver.logs(service, { tail: 10 }, call())), "");
   });
 
+  await t.test("while its successor is on its way, a dead one's lines and exit code are what there is", async (t) => {
+    const service = name("succeeded");
+    const spec = await specOf(driver, service, WORKER);
+    await driver.deploy(spec, call());
+    await until(t, "ECS is content", () => stand.services.get(service)?.rolloutState === "COMPLETED");
+    stand.fates.set(service, { pending: true });
+    stand.restartMs = 0;
+    stand.scheduler.kill(service);
+    await until(
+      t,
+      "its successor is on its way",
+      () =>
+        stand.services.has(service) && stand.scheduler.tasks().some((task) => task.group === `service:${service}` && task.lastStatus === "PENDING"),
+    );
+    t.strictSame(await driver.inspect(service, call()), { service, labels: spec.labels, running: false, exit: { code: 137, outOfMemory: false } });
+    t.match(await text(driver.logs(service, { tail: 100 }, call())), /^worker began\n/);
+    await driver.destroy(service, call());
+    stand.restartMs = 2_500;
+  });
+
   await t.test("logs in no group of ours may not be read, which is said with the right that is missing", async (t) => {
     const service = name("no-logs");
     await driver.deploy(await specOf(driver, service, WORKER), call());

@@ -7,7 +7,7 @@ type OnWire<T> = { [K in keyof T]?: T[K] extends Date | undefined ? number : T[K
 export type WireTask = OnWire<Task> & { taskArn: string; containers: (OnWire<Container> & { name: string })[] };
 
 /** What shall become of the tasks of a service, where it is not to run: `task` as ECS describes it then, or an event instead of any task. */
-export type Fate = { task?: OnWire<Task> & { reason?: string; exitCode?: number }; event?: string; address?: "none" };
+export type Fate = { task?: OnWire<Task> & { reason?: string; exitCode?: number }; event?: string; address?: "none"; pending?: true };
 
 export type Scheduled = {
   name: string;
@@ -96,7 +96,7 @@ export function openScheduler(world: World) {
     };
     const entry: { task: WireTask; of: Scheduled; process: TaskProcess | undefined } = { task, of, process: undefined };
     tasks.set(task.taskArn, entry);
-    void run(entry, container, host, fate?.task);
+    if (fate?.pending !== true) void run(entry, container, host, fate?.task);
   };
 
   const run = async (
@@ -178,6 +178,7 @@ export function openScheduler(world: World) {
           stopCode: "ServiceSchedulerInitiated",
           stoppedReason: `Scaling activity initiated by (deployment ${of.deployment})`,
         });
+        if (!process && task.pullStartedAt === undefined) stop(task, "ServiceSchedulerInitiated", "");
         process?.kill("SIGTERM");
         later(2_000, () => process?.kill("SIGKILL"));
       }

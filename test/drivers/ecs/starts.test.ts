@@ -206,14 +206,24 @@ t.test("starts", async (t) => {
     await driver.destroy(service, call());
   });
 
-  await t.test("one that is on its way out is waited for", async (t) => {
+  await t.test("one that is on its way out is waited for, and its successor is left to whoever made it", async (t) => {
     const service = name("draining");
     const spec = await specOf(driver, service, IMAGE);
     await driver.deploy(spec, call());
-    const destroying = driver.destroy(service, call());
+    const seldom = { first: 2_000, longest: 2_000 };
+    const slow = stand.open({ looks: { start: seldom, retry: seldom, events: seldom } });
+    const destroying = slow.destroy(service, call());
     await until(t, "it is deleted", () => stand.services.get(service)?.status === "DRAINING");
     await runs(t, driver, spec);
+    const successor = stand.services.get(service);
+    const from = stand.asked.length;
     await destroying;
+    t.equal(stand.services.get(service), successor);
+    t.equal(successor?.status, "ACTIVE");
+    t.notOk(
+      stand.asked.slice(from).some(({ action }) => action === "DeregisterTaskDefinition"),
+      "nor is its definition",
+    );
     await driver.destroy(service, call());
     t.equal(left(stand, service), undefined);
   });
