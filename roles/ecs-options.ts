@@ -8,9 +8,11 @@ export type EcsBlock = "cvm" | "datagrok";
 export function ecsOptions({ ecs, awsRegion }: Pick<Settings, "ecs" | "awsRegion">, block: EcsBlock = "cvm"): EcsOptions {
   const [first, second] = block === "cvm" ? [ecs.cvm, ecs.datagrok] : [ecs.datagrok, ecs.cvm];
   const either = (a: readonly string[], b: readonly string[]) => (a.length > 0 ? a : b);
+  const cluster = first.cluster ?? second.cluster;
+  const named = /^arn:[^:]+:ecs:([^:]+):/.exec(cluster ?? "")?.[1];
   return {
-    cluster: first.cluster ?? second.cluster,
-    region: first.clusterRegion ?? second.clusterRegion ?? awsRegion,
+    cluster,
+    region: first.clusterRegion ?? named ?? second.clusterRegion ?? awsRegion,
     subnets: either(first.subnets, second.subnets),
     securityGroups: either(first.securityGroups, second.securityGroups),
     launchType: first.launchType ?? second.launchType,

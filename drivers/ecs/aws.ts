@@ -12,6 +12,8 @@ import {
   ListTaskDefinitionsCommand,
   ListTasksCommand,
   RegisterTaskDefinitionCommand,
+  type Service,
+  type Task,
   type CreateServiceCommandInput,
   type DescribeServicesCommandInput,
   type DescribeTasksCommandInput,
@@ -25,6 +27,7 @@ import type { Clock } from "../../clock.ts";
 import { Fault } from "../../fault.ts";
 import { within } from "../within.ts";
 import { awsFault } from "./faults.ts";
+import { gather } from "./gather.ts";
 import { pace } from "./pace.ts";
 
 /** Every IAM action that the driver itself asks for: `conf/ecs/policy.json` allows these. */
@@ -43,6 +46,12 @@ export const ACTIONS = [
   "logs:GetLogEvents",
 ] as const;
 export type Action = (typeof ACTIONS)[number];
+
+/** What one call may ask about at most, by the API reference. */
+export const SERVICES_PER_CALL = 10;
+export const TASKS_PER_CALL = 100;
+/** So long a look waits for others to share its call with. */
+const GATHER_MS = 20;
 
 /** Any call, with what the client tries again by itself. */
 const CALL_MS = 45_000;
@@ -88,9 +97,36 @@ export function openAws(at: {
     }
   };
 
+  const describeServices = (input: Omit<DescribeServicesCommandInput, "cluster">, signal?: AbortSignal) =>
+    ask("ecs:DescribeServices", signal, (options) => ecs.send(new DescribeServicesCommand({ ...input, cluster }), options));
+  const describeTasks = (input: Omit<DescribeTasksCommandInput, "cluster">, signal?: AbortSignal) =>
+    ask("ecs:DescribeTasks", signal, (options) => ecs.send(new DescribeTasksCommand({ ...input, cluster }), options));
+
   return {
     cluster,
     clock,
+    /** One service with its tags, by its name; undefined where ECS does not know it. */
+    service: gather<Service>({
+      most: SERVICES_PER_CALL,
+      windowMs: GATHER_MS,
+      clock,
+      ask: async (services) => {
+        const { services: found = [] } = await describeServices({ services, include: ["TAGS"] });
+        return new Map(found.map((service) => [service.serviceName ?? "", service]));
+      },
+    }),
+    /** One task, by its ARN; undefined where ECS does not know it. */
+    task: gather<Task>({
+      most: TASKS_PER_CALL,
+      windowMs: GATHER_MS,
+      clock,
+      ask: async (tasks) => {
+        const { tasks: found = [] } = await describeTasks({ tasks });
+        return new Map(found.map((task) => [task.taskArn ?? "", task]));
+      },
+    }),
+    describeServices,
+    describeTasks,
     registerTaskDefinition: (input: RegisterTaskDefinitionCommandInput) =>
       ask("ecs:RegisterTaskDefinition", undefined, (options) => ecs.send(new RegisterTaskDefinitionCommand(input), options)),
     deregisterTaskDefinition: (taskDefinition: string) =>
@@ -101,12 +137,8 @@ export function openAws(at: {
       ask("ecs:CreateService", undefined, (options) => ecs.send(new CreateServiceCommand({ ...input, cluster }), options)),
     deleteService: (service: string) =>
       ask("ecs:DeleteService", undefined, (options) => ecs.send(new DeleteServiceCommand({ cluster, service, force: true }), options)),
-    describeServices: (input: Omit<DescribeServicesCommandInput, "cluster">, signal?: AbortSignal) =>
-      ask("ecs:DescribeServices", signal, (options) => ecs.send(new DescribeServicesCommand({ ...input, cluster }), options)),
     listServices: (input: ListServicesCommandInput, signal?: AbortSignal) =>
       ask("ecs:ListServices", signal, (options) => ecs.send(new ListServicesCommand({ ...input, cluster }), options)),
-    describeTasks: (input: Omit<DescribeTasksCommandInput, "cluster">, signal?: AbortSignal) =>
-      ask("ecs:DescribeTasks", signal, (options) => ecs.send(new DescribeTasksCommand({ ...input, cluster }), options)),
     listTasks: (input: ListTasksCommandInput, signal?: AbortSignal) =>
       ask("ecs:ListTasks", signal, (options) => ecs.send(new ListTasksCommand({ ...input, cluster }), options)),
     listContainerInstances: (input: ListContainerInstancesCommandInput, signal?: AbortSignal) =>

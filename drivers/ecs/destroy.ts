@@ -1,10 +1,9 @@
-import type { Task } from "@aws-sdk/client-ecs";
 import { Fault } from "../../fault.ts";
 import { backoff } from "../backoff.ts";
 import type { Call } from "../driver.ts";
 import { within } from "../within.ts";
 import { isNamed } from "./faults.ts";
-import { describeTasks, findService, tasksOf } from "./look.ts";
+import { findService, findTasks, tasksOf } from "./look.ts";
 import type { Site } from "./site.ts";
 import { readTags } from "./tags.ts";
 
@@ -21,6 +20,7 @@ export async function destroy(site: Site, service: string, { signal }: Call): Pr
 
 /** Whatever is known of it: a service made a moment ago can be deleted before it can be seen. Without a signal it cleans up after a failure. */
 export async function remove(site: Site, service: string, signal?: AbortSignal): Promise<void> {
+  const known = new Set(await liveTasks(site, service, signal));
   let created: Date | undefined;
   try {
     created = (await site.aws.deleteService(service)).service?.createdAt;
@@ -28,7 +28,7 @@ export async function remove(site: Site, service: string, signal?: AbortSignal):
     if (!isNamed(error, "ServiceNotFoundException", "ServiceNotActiveException")) throw error;
   }
   const overdue = () => new Fault("ENGINE_FAILED", `ECS did not stop the tasks of ${service} within ${GONE_MS / 1_000} s of deleting it.`);
-  const successor = await within({ clock: site.clock, ms: GONE_MS, overdue, signal }, (own) => gone(site, service, created, own));
+  const successor = await within({ clock: site.clock, ms: GONE_MS, overdue, signal }, (own) => gone(site, service, { created, known }, own));
   if (!successor) await deregisterAll(site, service);
 }
 
@@ -36,21 +36,24 @@ export async function remove(site: Site, service: string, signal?: AbortSignal):
  * ECS counts a service as deleted once its tasks are stopping; its name is free then, but its containers may still run. True where somebody has
  * made another of that name meanwhile, which is not ours to wait for.
  */
-async function gone(site: Site, service: string, created: Date | undefined, signal: AbortSignal): Promise<boolean> {
+async function gone(site: Site, service: string, of: { created: Date | undefined; known: Set<string> }, signal: AbortSignal): Promise<boolean> {
   const delays = backoff(site.looks.start.first, site.looks.start.longest);
-  const known = new Set<string>();
   for (;;) {
     const holder = await findService(site.aws, service, signal);
-    const successor = holder !== undefined && created !== undefined && holder.createdAt?.getTime() !== created.getTime();
+    const successor = holder !== undefined && of.created !== undefined && holder.createdAt?.getTime() !== of.created.getTime();
     const found = successor ? undefined : holder;
-    let left: Task[] = [];
-    if (found) left = await tasksOf(site.aws, found, signal);
-    else if (known.size > 0) left = await describeTasks(site.aws, [...known], signal);
-    left = left.filter(({ lastStatus }) => lastStatus !== "STOPPED");
+    // One that was started while the service was being deleted is not among those that were known.
+    if (found) for (const { taskArn = "" } of await tasksOf(site.aws, found, signal)) of.known.add(taskArn);
+    const left = (await findTasks(site.aws, [...of.known], signal)).filter(({ lastStatus }) => lastStatus !== "STOPPED");
     if (!found && left.length === 0) return successor;
-    for (const { taskArn } of left) if (taskArn !== undefined) known.add(taskArn);
     await site.clock.sleep(delays.next(), signal);
   }
+}
+
+async function liveTasks(site: Site, service: string, signal: AbortSignal | undefined): Promise<string[]> {
+  const found = await findService(site.aws, service, signal);
+  const tasks = found ? await tasksOf(site.aws, found, signal) : [];
+  return tasks.filter(({ lastStatus }) => lastStatus !== "STOPPED").map(({ taskArn = "" }) => taskArn);
 }
 
 /** A family is one service's own, so whatever a death at the wrong moment left of it goes too. */

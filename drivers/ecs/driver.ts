@@ -14,7 +14,7 @@ import type { EveryLook, LaunchType, LogGroup, Reach, Site } from "./site.ts";
 export type EcsOptions = {
   /** Name or ARN. */
   cluster: string | undefined;
-  /** Where unset, as the ARN says, else as AWS's own variables and files do. */
+  /** Where unset, as AWS's own variables and files say. */
   region: string | undefined;
   subnets: readonly string[];
   securityGroups: readonly string[];
@@ -42,8 +42,7 @@ export function ecsDriver(options: EcsOptions & { clock: Clock; log: Log }): Dri
   if (subnets.length === 0) throw missing("SUBNETS", "the subnets that tasks get their addresses in");
   const logGroup = options.logGroup === undefined ? undefined : readLogGroup(options.logGroup);
   if (!logGroup) log.warn({}, "GROK_SPAWNER_DATAGROK_ECS__LOG_GROUP is not set: containers run without logs.");
-  const region = options.region ?? /^arn:[^:]+:ecs:([^:]+):/.exec(cluster)?.[1];
-  const aws = openAws({ cluster, region, logsRegion: logGroup?.region, rate: options.rate ?? RATE, clock });
+  const aws = openAws({ cluster, region: options.region, logsRegion: logGroup?.region, rate: options.rate ?? RATE, clock });
   const site: Site = {
     aws,
     clock,

@@ -4,7 +4,7 @@ import { backoff } from "../backoff.ts";
 import type { Call } from "../driver.ts";
 import { logStream } from "./definition.ts";
 import { isNamed } from "./faults.ts";
-import { describeTasks, findService, tasksOf } from "./look.ts";
+import { findTasks, findService, tasksOf } from "./look.ts";
 import { mainContainer, taskId } from "./observe.ts";
 import type { Site } from "./site.ts";
 import { readTags } from "./tags.ts";
@@ -37,7 +37,7 @@ export async function* logs(
   let token = begun.next;
   const delays = backoff(FOLLOW_MS.first, FOLLOW_MS.longest);
   for (;;) {
-    const [now] = await describeTasks(site.aws, [task.taskArn ?? ""], signal);
+    const [now] = await findTasks(site.aws, [task.taskArn ?? ""], signal);
     // Asked before the lines are, so that its last ones are read.
     const ended = now === undefined || now.lastStatus === "STOPPED";
     for (let page = 0; page < MOST_PAGES; page++) {

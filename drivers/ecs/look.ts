@@ -1,16 +1,11 @@
 import type { Service, Task } from "@aws-sdk/client-ecs";
-import type { Aws } from "./aws.ts";
+import { SERVICES_PER_CALL, TASKS_PER_CALL, type Aws } from "./aws.ts";
 import { isNamed } from "./faults.ts";
+import { isEnding, runs } from "./observe.ts";
 
-/** What one call may ask about at most, by the API reference. */
-const SERVICES_PER_CALL = 10;
-const TASKS_PER_CALL = 100;
 const PER_PAGE = 100;
 /** Of lists, so that no answer keeps us for ever. */
 const MOST_PAGES = 100;
-
-/** A service and the tasks of its own, the newest first. */
-export type Look = { service: Service; tasks: Task[] };
 
 /** By names or ARNs, with tags; those that are missing or were deleted are left out. */
 export async function findServices(aws: Aws, services: readonly string[], signal: AbortSignal | undefined): Promise<Service[]> {
@@ -22,10 +17,10 @@ export async function findServices(aws: Aws, services: readonly string[], signal
   return found;
 }
 
-/** Undefined where there is none, or where it was deleted and its tasks are gone. */
+/** Undefined where there is none, or where it was deleted and its tasks are gone. Looks at the same time share their calls. */
 export async function findService(aws: Aws, name: string, signal: AbortSignal | undefined): Promise<Service | undefined> {
-  const [found] = await findServices(aws, [name], signal);
-  return found;
+  const found = await aws.service(name, signal);
+  return found?.status === "INACTIVE" ? undefined : found;
 }
 
 /** Every service of the cluster, whosever it is. */
@@ -37,12 +32,25 @@ export async function allServices(aws: Aws, signal: AbortSignal): Promise<Servic
   return findServices(aws, arns, signal);
 }
 
-/** Both those that shall run and those that stopped within the last hour, which is as long as ECS knows of them. */
+/** What runs; where nothing does, what shall, and what stopped within the last hour, which is as long as ECS knows of it. The newest first. */
 export async function tasksOf(aws: Aws, service: Service, signal: AbortSignal | undefined): Promise<Task[]> {
   const serviceName = service.serviceName ?? "";
-  const running = await listTasks(aws, { serviceName, desiredStatus: "RUNNING" }, signal);
-  const stopped = await listTasks(aws, { serviceName, desiredStatus: "STOPPED" }, signal);
-  return ofService(service, await describeTasks(aws, [...running, ...stopped], signal));
+  const live = ofService(service, await findTasks(aws, await listTasks(aws, { serviceName, desiredStatus: "RUNNING" }, signal), signal));
+  if (live.some(runs)) return live;
+  const stopped = await findTasks(aws, await listTasks(aws, { serviceName, desiredStatus: "STOPPED" }, signal), signal);
+  return ofService(service, [...live, ...stopped]);
+}
+
+/** The same for a look that comes after others: while the task that was found before has not ended, there is no other. */
+export async function tasksAgain(aws: Aws, service: Service, known: string | undefined, signal: AbortSignal): Promise<Task[]> {
+  const [task] = known === undefined ? [] : await findTasks(aws, [known], signal);
+  return task && !isEnding(task) ? [task] : tasksOf(aws, service, signal);
+}
+
+/** A few tasks by their ARNs; looks at the same time share their calls. */
+export async function findTasks(aws: Aws, arns: readonly string[], signal: AbortSignal | undefined): Promise<Task[]> {
+  const found = await Promise.all(arns.map((arn) => aws.task(arn, signal)));
+  return found.filter((task) => task !== undefined);
 }
 
 /** All tasks of the cluster that shall run. */
@@ -50,7 +58,7 @@ export async function liveTasks(aws: Aws, signal: AbortSignal): Promise<Task[]> 
   return describeTasks(aws, await listTasks(aws, { desiredStatus: "RUNNING" }, signal), signal);
 }
 
-export async function describeTasks(aws: Aws, arns: readonly string[], signal: AbortSignal | undefined): Promise<Task[]> {
+async function describeTasks(aws: Aws, arns: readonly string[], signal: AbortSignal): Promise<Task[]> {
   const found: Task[] = [];
   for (let at = 0; at < arns.length; at += TASKS_PER_CALL) {
     const answer = await aws.describeTasks({ tasks: arns.slice(at, at + TASKS_PER_CALL) }, signal);

@@ -5,7 +5,7 @@ import type { Address, DeployCall, Spec } from "../driver.ts";
 import { awaitReady } from "../ready.ts";
 import type { Begun } from "./create.ts";
 import { lastLines } from "./logs.ts";
-import { findService, tasksOf } from "./look.ts";
+import { findService, tasksAgain } from "./look.ts";
 import { addressOf, isEnding, runs } from "./observe.ts";
 import type { Site } from "./site.ts";
 import { faultOf, stoppedFault } from "./stopped.ts";
@@ -31,6 +31,7 @@ export async function awaitRollout(site: Site, spec: Spec, begun: Begun, call: D
   const over = new AbortController();
   const either = AbortSignal.any([signal, over.signal]);
   let coming: { arn: string | undefined; up: Promise<Up> } | undefined;
+  let known: string | undefined;
   let seen = begun.adopted;
   let failedLooks = 0;
   try {
@@ -38,12 +39,13 @@ export async function awaitRollout(site: Site, spec: Spec, begun: Begun, call: D
       const service = await findService(site.aws, spec.service, signal);
       if (service?.status === "ACTIVE") {
         seen = true;
-        const tasks = await tasksOf(site.aws, service, signal);
+        const tasks = await tasksAgain(site.aws, service, known, signal);
         const failed = tasks.find((task) => isEnding(task) && !begun.tasks.has(task.taskArn ?? ""));
         if (failed) throw stoppedFault(spec.service, failed, await lastLines(site, spec.service, failed, signal));
         const unplaced = unplacedFault(service, begun, clock.monotonic() - began > ROLE_MS);
         if (unplaced) throw unplaced;
         if (hasFailed(service) && ++failedLooks > REASON_LOOKS) throw rolloutFault(service, spec);
+        known = tasks.find((task) => !isEnding(task))?.taskArn;
         const task = tasks.find(runs);
         if (tasks.some(pulls)) call.onPull?.({ done: 0, total: 0 });
         if (task && coming?.arn !== task.taskArn) coming = { arn: task.taskArn, up: comesUp(site, spec, task, either) };
@@ -77,7 +79,7 @@ async function comesUp(site: Site, spec: Spec, task: Task, signal: AbortSignal):
 /** ECS tells of a death a while after it. Where this look sees it, the next round says why. */
 async function stillRuns(site: Site, { task }: Up, spec: Spec, signal: AbortSignal): Promise<boolean> {
   const service = await findService(site.aws, spec.service, signal);
-  const tasks = service ? await tasksOf(site.aws, service, signal) : [];
+  const tasks = service ? await tasksAgain(site.aws, service, task.taskArn, signal) : [];
   return tasks.some((one) => one.taskArn === task.taskArn && runs(one));
 }
 

@@ -11,10 +11,8 @@ t.test("the ECS driver keeps the contract, with the rights of its policy", async
     unknown: async () => ({ ref: "berth-test/nobody:1" }),
     kill: async (service) => stand.scheduler.kill(service),
     left: async (prefix) => {
-      const services = [...stand.services.values()].filter(
-        (one) => one.status !== "INACTIVE" && (one.status !== "DRAINING" || stand.scheduler.live(one).length > 0),
-      );
-      const running = [...stand.services.values()].filter((one) => stand.scheduler.live(one).length > 0);
+      const services = [...stand.services.values()].filter(({ status }) => status === "ACTIVE");
+      const running = [...stand.services.values(), ...stand.former].filter((one) => stand.scheduler.live(one).length > 0);
       return [...new Set([...services, ...running].map(({ name }) => name))].filter((name) => name.startsWith(prefix));
     },
   });

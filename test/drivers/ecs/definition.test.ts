@@ -103,6 +103,7 @@ t.test("the settings of a stand, in either spelling, lead to its cluster", async
     execRole: /tasks/,
   });
   t.match(options({ DATAGROK_ECS__CLUSTER: "one", AWS_REGION: "us-east-1" }), { cluster: "one", region: "us-east-1", launchType: undefined });
+  t.match(options({ CVM_ECS_CLUSTER: "arn:aws:ecs:eu-north-1:123456789012:cluster/one", AWS_REGION: "us-east-1" }), { region: "eu-north-1" });
 });
 
 t.test("settings without which nothing can run are refused at once", async (t) => {

@@ -1,5 +1,6 @@
 import { CreateServiceCommand, ECSClient, RegisterTaskDefinitionCommand } from "@aws-sdk/client-ecs";
 import t from "tap";
+import { gather } from "../../../drivers/ecs/gather.ts";
 import { pace } from "../../../drivers/ecs/pace.ts";
 import type { DriverEvent } from "../../../drivers/driver.ts";
 import { stillClock } from "../../fixtures/still-clock.ts";
@@ -93,6 +94,17 @@ t.test("looks", async (t) => {
     t.strictSame(await driver.list(call()), []);
   });
 
+  await t.test("starts at the same time share what they ask", async (t) => {
+    const specs = await Promise.all(Array.from({ length: 8 }, async (_, at) => specOf(driver, name(`at-once-${at}`), WORKER)));
+    const from = stand.asked.length;
+    await Promise.all(specs.map(async (spec) => driver.deploy(spec, call())));
+    const asked = (action: string, key: string) =>
+      stand.asked.slice(from).flatMap((one) => (one.action === action ? [(one.body[key] as string[]).length] : []));
+    t.ok(Math.max(...asked("DescribeServices", "services")) >= 4);
+    t.ok(Math.max(...asked("DescribeTasks", "tasks")) >= 4);
+    await Promise.all(specs.map(async ({ service }) => driver.destroy(service, call())));
+  });
+
   await t.test("what berth did not make does not exist for it", async (t) => {
     const service = name("foreign");
     await make(stand, service, [CALLER]);
@@ -127,7 +139,7 @@ t.test("looks", async (t) => {
     const service = name("dead");
     await driver.deploy(await specOf(driver, service, WORKER, { graceMs: 500 }), call());
     const following = text(driver.logs(service, { tail: 0, follow: true }, call()));
-    await until(t, "it works", async () => (await text(driver.logs(service, { tail: 100 }, call()))).includes("job 3"));
+    await until(t, "it works", async () => (await text(driver.logs(service, { tail: 100 }, call()))).includes("job 8"));
     stand.scheduler.kill(service);
     t.match(await following, /^worker did job \d+\n(worker did job \d+\n)*$/);
     t.match(await text(driver.logs(service, { tail: 1_000 }, call())), /^worker began\nworker did job 1\n/);
@@ -185,4 +197,46 @@ t.test("calls come in bursts and then at their pace, and one that is called off 
   await clock.advance(100);
   await turns[4];
   t.equal(passed, 5);
+});
+
+t.test("single questions are asked together", async (t) => {
+  const clock = stillClock();
+  const asked: string[][] = [];
+  let fail: Error | undefined;
+  const one = gather<string>({
+    most: 3,
+    windowMs: 20,
+    clock,
+    ask: async (keys) => {
+      asked.push(keys);
+      if (fail) throw fail;
+      return new Map(keys.filter((key) => key !== "nobody").map((key) => [key, key.toUpperCase()]));
+    },
+  });
+  const first = Promise.all([one("a"), one("nobody"), one("a")]);
+  await clock.advance(19);
+  t.strictSame(asked, [], "it waits for others");
+  await clock.advance(1);
+  t.strictSame(await first, ["A", undefined, "A"]);
+  t.strictSame(asked, [["a", "nobody"]]);
+
+  t.strictSame(await Promise.all(["b", "c", "d"].map(async (key) => one(key))), ["B", "C", "D"], "at once, where it is as many as may be");
+  t.equal(clock.pending(), 0);
+
+  const caller = new AbortController();
+  const [off, on] = [one("e", caller.signal), one("f")];
+  caller.abort(new Error("enough"));
+  await t.rejects(off, { message: "enough" });
+  await t.rejects(one("g", caller.signal), { message: "enough" });
+  await clock.advance(20);
+  t.equal(await on, "F");
+
+  fail = new Error("away");
+  const failing = [one("h"), one("i")];
+  const outcomes = Promise.allSettled(failing);
+  await clock.advance(20);
+  t.strictSame(
+    (await outcomes).map(({ status }) => status),
+    ["rejected", "rejected"],
+  );
 });

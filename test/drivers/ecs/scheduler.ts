@@ -50,6 +50,7 @@ export function openScheduler(world: World) {
   let addresses = 0;
   let closed = false;
 
+  /** In the order of "Task lifecycle": what is being stopped is STOPPING until its containers have ended. */
   const stop = (task: WireTask, stopCode: Task["stopCode"], stoppedReason: string) => {
     task.desiredStatus = "STOPPED";
     task.stopCode ??= stopCode;
@@ -138,7 +139,7 @@ export function openScheduler(world: World) {
     }
     entry.process = started;
     if (task.desiredStatus === "STOPPED") started.kill("SIGTERM");
-    Object.assign(task, { lastStatus: "RUNNING", startedAt: now() });
+    Object.assign(task, { lastStatus: task.desiredStatus === "STOPPED" ? "STOPPING" : "RUNNING", startedAt: now() });
     container.lastStatus = "RUNNING";
     // Some time after, ECS finds the service steady.
     later(300, () => {
@@ -183,6 +184,9 @@ export function openScheduler(world: World) {
         later(2_000, () => process?.kill("SIGKILL"));
       }
     },
+    /** True once a service that is deleted counts as INACTIVE: "after all tasks have transitioned to either STOPPING or STOPPED". */
+    isDrained: (of: Scheduled) =>
+      [...tasks.values()].every(({ task, of: owner }) => owner !== of || ["STOPPING", "STOPPED"].includes(task.lastStatus ?? "")),
     live: (of: Scheduled) => [...tasks.values()].filter(({ task, of: owner }) => owner === of && task.lastStatus !== "STOPPED"),
     kill: (service: string) => {
       for (const { of, process } of tasks.values()) if (of.name === service) process?.kill("SIGKILL");

@@ -77,6 +77,7 @@ export async function openStand(t: Test, names: readonly TestImage[], options: {
   const role = openRole();
   const models = { ecs: openApiModel("ecs"), logs: openApiModel("logs"), ecr: openApiModel("ecr") };
   const services = new Map<string, Kept>();
+  const former: Kept[] = [];
   const inactive = new Set<string>();
   const fates = new Map<string, Fate>();
   const unseen = new Map<string, number>();
@@ -104,6 +105,8 @@ export async function openStand(t: Test, names: readonly TestImage[], options: {
     /** How many looks do not see a service yet. */
     unseen,
     services,
+    /** Those of names that others have now. */
+    former,
     scheduler,
     admin,
     role,
@@ -118,7 +121,7 @@ export async function openStand(t: Test, names: readonly TestImage[], options: {
   };
 
   const inForce = (kept: Kept | undefined) => {
-    if (kept?.status === "DRAINING" && scheduler.live(kept).length === 0) kept.status = "INACTIVE";
+    if (kept?.status === "DRAINING" && scheduler.isDrained(kept)) kept.status = "INACTIVE";
     return kept !== undefined && kept.status !== "INACTIVE" ? kept : undefined;
   };
   const nameOf = (service: unknown) => String(service).split("/").at(-1) ?? "";
@@ -144,6 +147,55 @@ export async function openStand(t: Test, names: readonly TestImage[], options: {
   };
 
   type Pass = (body?: Body) => Promise<Answer>;
+  let creating: Promise<unknown> = Promise.resolve();
+  async function create(body: Body, pass: Pass): Promise<Answer> {
+    const name = String(body["serviceName"]);
+    const sent = JSON.stringify(body);
+    const held = inForce(services.get(name));
+    if (held?.status === "DRAINING") return failure("InvalidParameterException", "Unable to Start a service that is still Draining.");
+    if (held && (held.token !== body["clientToken"] || held.sent !== sent))
+      return failure("InvalidParameterException", "Creation of service was not idempotent.");
+    const arn = String(body["taskDefinition"]);
+    if (inactive.has(arn)) return failure("ClientException", "TaskDefinition is inactive");
+    if (body["networkConfiguration"] === undefined)
+      return failure("InvalidParameterException", "Network Configuration must be provided when networkMode 'awsvpc' is specified.");
+    const definitions = await describeDefinition(arn);
+    if (!definitions.requiresCompatibilities.includes(String(body["launchType"])))
+      return failure("InvalidParameterException", `Task definition does not support launch_type ${String(body["launchType"])}.`);
+    const answer = await pass();
+    if (answer.status !== 200 || held) return answer;
+    const [container] = definitions.containerDefinitions;
+    const log = container?.logConfiguration?.options;
+    const kept: Kept = {
+      name,
+      clusterArn: `arn:aws:ecs:${REGION}:123456789012:cluster/${CLUSTER}`,
+      definition: {
+        arn,
+        environment: container?.environment ?? [],
+        container: container?.name ?? "",
+        image: container?.image ?? "",
+        log: log && { group: log["awslogs-group"] ?? "", prefix: log["awslogs-stream-prefix"] ?? "" },
+      },
+      deployment: `ecs-svc/${String(Math.floor(Math.random() * 1e18))}`,
+      launchType: String(body["launchType"]),
+      createdAt: Date.now() / 1_000,
+      events: [],
+      rolloutState: "IN_PROGRESS",
+      rolloutStateReason: "ECS deployment in progress.",
+      failedTasks: 0,
+      desired: 1,
+      everRan: false,
+      status: "ACTIVE",
+      tags: body["tags"] as Kept["tags"],
+      token: String(body["clientToken"]),
+      sent,
+    };
+    former.push(...[services.get(name)].filter((one) => one !== undefined));
+    services.set(name, kept);
+    scheduler.start(kept);
+    return answer;
+  }
+
   /** What moto knows wrongly or not at all, by action. */
   const own: Record<string, (body: Body, pass: Pass) => Promise<Answer> | Answer> = {
     "ecs:RegisterTaskDefinition": (body, pass) => {
@@ -161,51 +213,11 @@ export async function openStand(t: Test, names: readonly TestImage[], options: {
       );
       return page("taskDefinitionArns", all, body);
     },
-    "ecs:CreateService": async (body, pass) => {
-      const name = String(body["serviceName"]);
-      const sent = JSON.stringify(body);
-      const held = inForce(services.get(name));
-      if (held?.status === "DRAINING") return failure("InvalidParameterException", "Unable to Start a service that is still Draining.");
-      if (held && (held.token !== body["clientToken"] || held.sent !== sent))
-        return failure("InvalidParameterException", "Creation of service was not idempotent.");
-      const arn = String(body["taskDefinition"]);
-      if (inactive.has(arn)) return failure("ClientException", "TaskDefinition is inactive");
-      if (body["networkConfiguration"] === undefined)
-        return failure("InvalidParameterException", "Network Configuration must be provided when networkMode 'awsvpc' is specified.");
-      const definitions = await describeDefinition(arn);
-      if (!definitions.requiresCompatibilities.includes(String(body["launchType"])))
-        return failure("InvalidParameterException", `Task definition does not support launch_type ${String(body["launchType"])}.`);
-      const answer = await pass();
-      if (answer.status !== 200 || held) return answer;
-      const [container] = definitions.containerDefinitions;
-      const log = container?.logConfiguration?.options;
-      const kept: Kept = {
-        name,
-        clusterArn: `arn:aws:ecs:${REGION}:123456789012:cluster/${CLUSTER}`,
-        definition: {
-          arn,
-          environment: container?.environment ?? [],
-          container: container?.name ?? "",
-          image: container?.image ?? "",
-          log: log && { group: log["awslogs-group"] ?? "", prefix: log["awslogs-stream-prefix"] ?? "" },
-        },
-        deployment: `ecs-svc/${String(Math.floor(Math.random() * 1e18))}`,
-        launchType: String(body["launchType"]),
-        createdAt: Date.now() / 1_000,
-        events: [],
-        rolloutState: "IN_PROGRESS",
-        rolloutStateReason: "ECS deployment in progress.",
-        failedTasks: 0,
-        desired: 1,
-        everRan: false,
-        status: "ACTIVE",
-        tags: body["tags"] as Kept["tags"],
-        token: String(body["clientToken"]),
-        sent,
-      };
-      services.set(name, kept);
-      scheduler.start(kept);
-      return answer;
+    // One after the other: of two at once, one is the first.
+    "ecs:CreateService": (body, pass) => {
+      const created = creating.catch(() => {}).then(async () => create(body, pass));
+      creating = created;
+      return created;
     },
     "ecs:DeleteService": async (body, pass) => {
       const held = inForce(services.get(nameOf(body["service"])));
