@@ -12,7 +12,7 @@ t.test("the ECS driver keeps the contract, with the rights of its policy", async
     kill: async (service) => stand.scheduler.kill(service),
     left: async (prefix) => {
       const services = [...stand.services.values()].filter(({ status }) => status === "ACTIVE");
-      const running = [...stand.services.values(), ...stand.former].filter((one) => stand.scheduler.live(one).length > 0);
+      const running = [...stand.services.values(), ...stand.ecs.former].filter((one) => stand.scheduler.live(one).length > 0);
       return [...new Set([...services, ...running].map(({ name }) => name))].filter((name) => name.startsWith(prefix));
     },
   });

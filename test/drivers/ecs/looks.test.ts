@@ -5,7 +5,8 @@ import { pace } from "../../../drivers/ecs/pace.ts";
 import type { DriverEvent } from "../../../drivers/driver.ts";
 import { stillClock } from "../../fixtures/still-clock.ts";
 import { call, labelsFor, namer, specOf, text, until } from "../conformance.ts";
-import { CLUSTER, denied, EXEC_ROLE, openStand, REGION, type Stand } from "./stand.ts";
+import { denied } from "./answer.ts";
+import { CLUSTER, EXEC_ROLE, openStand, REGION, type Stand } from "./stand.ts";
 
 const name = namer("look");
 const WORKER = { ref: "berth-test/worker:1" };
@@ -75,10 +76,10 @@ t.test("looks", async (t) => {
     for (const service of services) await make(stand, service, ours(service));
     const spec = await specOf(driver, name("of-many-that-runs"), WORKER);
     await driver.deploy(spec, call());
-    stand.pageSize = 5;
+    stand.ecs.pageSize = 5;
     const from = stand.asked.length;
     const listed = await driver.list(call());
-    stand.pageSize = 100;
+    stand.ecs.pageSize = 100;
     t.strictSame(listed.map(({ service }) => service).toSorted(), [...services, spec.service].toSorted());
     t.strictSame(
       listed.filter(({ running }) => running),

@@ -4,7 +4,8 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import type { AddressInfo } from "node:net";
 import t, { type Test } from "tap";
 import { call, rejectsWith } from "../conformance.ts";
-import { denied, openStand } from "./stand.ts";
+import { denied } from "./answer.ts";
+import { openStand } from "./stand.ts";
 
 const sha = (text: string) => `sha256:${createHash("sha256").update(text).digest("hex")}`;
 

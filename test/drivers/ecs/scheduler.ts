@@ -1,3 +1,4 @@
+// ECS's own scheduler, which moto has none of: it starts, ends and replaces tasks as the developer guide says, and accepts nothing by itself.
 import { randomUUID } from "node:crypto";
 import type { Container, Task } from "@aws-sdk/client-ecs";
 import { runTask, type TaskProcess } from "./task-process.ts";
@@ -27,7 +28,8 @@ export type Scheduled = {
   rolloutStateReason: string;
   failedTasks: number;
   desired: number;
-  everRan: boolean;
+  /** Of failed tasks, with which the circuit breaker opens. */
+  threshold: number;
 };
 
 type World = {
@@ -61,7 +63,7 @@ export function openScheduler(world: World) {
 
   const failed = (of: Scheduled) => {
     of.failedTasks++;
-    // The breaker that counts to one; without it three.
+    if (of.failedTasks < of.threshold) return later(world.restartMs(), () => start(of));
     of.rolloutState = "FAILED";
     of.rolloutStateReason = `ECS deployment circuit breaker: tasks failed to start.`;
   };
@@ -145,7 +147,6 @@ export function openScheduler(world: World) {
     later(300, () => {
       if (task.lastStatus !== "RUNNING" || of.rolloutState !== "IN_PROGRESS") return;
       of.rolloutState = "COMPLETED";
-      of.everRan = true;
     });
     const code = await started.ended;
     await said;

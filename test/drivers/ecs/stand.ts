@@ -21,38 +21,25 @@ import { htpasswd, LOGIN, openDistribution } from "../../registry/upstream/distr
 import { openMoto } from "../../registry/upstream/moto.ts";
 import type { TestImage } from "../../fixtures/images.ts";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
+import { denied, failure, type Answer, type Asked, type Body, type Pass } from "./answer.ts";
 import { openApiModel, type ApiName } from "./api-model.ts";
-import { refusal } from "./fargate-rules.ts";
+import { CLUSTER, nameOf, openEcsLayer, REGION, type Definition } from "./ecs-layer.ts";
 import { openRole, type Context } from "./iam.ts";
 import { publish, type Published } from "./images.ts";
-import { openScheduler, type Fate, type Scheduled } from "./scheduler.ts";
+import { openScheduler, type Fate } from "./scheduler.ts";
 
-export const REGION = "eu-west-1";
-export const CLUSTER = "berth";
+export { CLUSTER, REGION };
 export const EXEC_ROLE = "arn:aws:iam::123456789012:role/tasks";
 export const LOG_GROUP = `arn:aws:logs:${REGION}:123456789012:log-group:/ecs/berth`;
 const GROUP_NAME = "/ecs/berth";
-
-type Body = Record<string, unknown>;
-export type Asked = { api: ApiName; action: string; body: Body };
-export type Answer = { status: number; body: Body };
-
-export const failure = (type: string, message: string): Answer => ({ status: 400, body: { __type: type, message } });
-export const denied = (action: string): Answer =>
-  failure(
-    "AccessDeniedException",
-    `User: arn:aws:sts::123456789012:assumed-role/berth/i-1 is not authorized to perform: ${action} because no identity-based policy allows the ${action} action`,
-  );
-export const throttled: Answer = failure("ThrottlingException", "Rate exceeded");
 
 const APIS: Record<string, ApiName> = {
   AmazonEC2ContainerServiceV20141113: "ecs",
   Logs_20140328: "logs",
   AmazonEC2ContainerRegistry_V20150921: "ecr",
 };
+const JSON_1_1 = "application/x-amz-json-1.1";
 const MAKING = ["RegisterTaskDefinition", "CreateService"];
-
-type Kept = Scheduled & { status: "ACTIVE" | "DRAINING" | "INACTIVE"; tags: { key: string; value: string }[]; token: string; sent: string };
 
 /** `answers` stands before everything: undefined lets a question through. */
 export async function openStand(t: Test, names: readonly TestImage[], options: { restartMs?: number } = {}) {
@@ -76,11 +63,7 @@ export async function openStand(t: Test, names: readonly TestImage[], options: {
 
   const role = openRole();
   const models = { ecs: openApiModel("ecs"), logs: openApiModel("logs"), ecr: openApiModel("ecr") };
-  const services = new Map<string, Kept>();
-  const former: Kept[] = [];
-  const inactive = new Set<string>();
   const fates = new Map<string, Fate>();
-  const unseen = new Map<string, number>();
   const streams = new Set<string>();
   const asked: Asked[] = [];
   const scheduler = openScheduler({
@@ -95,18 +78,17 @@ export async function openStand(t: Test, names: readonly TestImage[], options: {
     },
   });
   t.teardown(() => scheduler.close());
+  const layer = openEcsLayer(scheduler, async (taskDefinition) => {
+    const headers = { "content-type": JSON_1_1, "x-amz-target": "AmazonEC2ContainerServiceV20141113.DescribeTaskDefinition" };
+    return (await ask(headers, { taskDefinition })).body["taskDefinition"] as Definition;
+  });
   const stand = {
     asked,
     restartMs: options.restartMs ?? 3_000,
-    /** How many a page of a list holds. */
-    pageSize: 100,
+    ecs: layer,
     answers: (() => undefined) as (asked: Asked) => Answer | undefined,
     fates,
-    /** How many looks do not see a service yet. */
-    unseen,
-    services,
-    /** Those of names that others have now. */
-    former,
+    services: layer.services,
     scheduler,
     admin,
     role,
@@ -120,21 +102,9 @@ export async function openStand(t: Test, names: readonly TestImage[], options: {
     close: async () => {},
   };
 
-  const inForce = (kept: Kept | undefined) => {
-    if (kept?.status === "DRAINING" && scheduler.isDrained(kept)) kept.status = "INACTIVE";
-    return kept !== undefined && kept.status !== "INACTIVE" ? kept : undefined;
-  };
-  const nameOf = (service: unknown) => String(service).split("/").at(-1) ?? "";
-  const page = (key: string, items: string[], body: Body): Answer => {
-    const from = Number(body["nextToken"] ?? 0);
-    const size = Math.min(Number(body["maxResults"] ?? 100), stand.pageSize);
-    const nextToken = from + size < items.length ? { nextToken: String(from + size) } : {};
-    return { status: 200, body: { [key]: items.slice(from, from + size), ...nextToken } };
-  };
-
   const deniedBy = ({ api, action, body }: Asked): string | undefined => {
     const tags = (body["tags"] ?? []) as { key: string; value: string }[];
-    const held = services.get(nameOf(body["service"]))?.tags ?? [];
+    const held = layer.services.get(nameOf(body["service"]))?.tags ?? [];
     const context: Context = {
       ...Object.fromEntries(tags.map(({ key, value }) => [`aws:RequestTag/${key}`, value])),
       ...Object.fromEntries(held.map(({ key, value }) => [`aws:ResourceTag/${key}`, value])),
@@ -146,168 +116,9 @@ export async function openStand(t: Test, names: readonly TestImage[], options: {
     return body["executionRoleArn"] !== undefined && !role.allows("iam:PassRole", passes) ? "iam:PassRole" : undefined;
   };
 
-  type Pass = (body?: Body) => Promise<Answer>;
-  let creating: Promise<unknown> = Promise.resolve();
-  async function create(body: Body, pass: Pass): Promise<Answer> {
-    const name = String(body["serviceName"]);
-    const sent = JSON.stringify(body);
-    const held = inForce(services.get(name));
-    if (held?.status === "DRAINING") return failure("InvalidParameterException", "Unable to Start a service that is still Draining.");
-    if (held && (held.token !== body["clientToken"] || held.sent !== sent))
-      return failure("InvalidParameterException", "Creation of service was not idempotent.");
-    const arn = String(body["taskDefinition"]);
-    if (inactive.has(arn)) return failure("ClientException", "TaskDefinition is inactive");
-    if (body["networkConfiguration"] === undefined)
-      return failure("InvalidParameterException", "Network Configuration must be provided when networkMode 'awsvpc' is specified.");
-    const definitions = await describeDefinition(arn);
-    if (!definitions.requiresCompatibilities.includes(String(body["launchType"])))
-      return failure("InvalidParameterException", `Task definition does not support launch_type ${String(body["launchType"])}.`);
-    const answer = await pass();
-    if (answer.status !== 200 || held) return answer;
-    const [container] = definitions.containerDefinitions;
-    const log = container?.logConfiguration?.options;
-    const kept: Kept = {
-      name,
-      clusterArn: `arn:aws:ecs:${REGION}:123456789012:cluster/${CLUSTER}`,
-      definition: {
-        arn,
-        environment: container?.environment ?? [],
-        container: container?.name ?? "",
-        image: container?.image ?? "",
-        log: log && { group: log["awslogs-group"] ?? "", prefix: log["awslogs-stream-prefix"] ?? "" },
-      },
-      deployment: `ecs-svc/${String(Math.floor(Math.random() * 1e18))}`,
-      launchType: String(body["launchType"]),
-      createdAt: Date.now() / 1_000,
-      events: [],
-      rolloutState: "IN_PROGRESS",
-      rolloutStateReason: "ECS deployment in progress.",
-      failedTasks: 0,
-      desired: 1,
-      everRan: false,
-      status: "ACTIVE",
-      tags: body["tags"] as Kept["tags"],
-      token: String(body["clientToken"]),
-      sent,
-    };
-    former.push(...[services.get(name)].filter((one) => one !== undefined));
-    services.set(name, kept);
-    scheduler.start(kept);
-    return answer;
-  }
-
   /** What moto knows wrongly or not at all, by action. */
   const own: Record<string, (body: Body, pass: Pass) => Promise<Answer> | Answer> = {
-    "ecs:RegisterTaskDefinition": (body, pass) => {
-      const refused = refusal(body as Parameters<typeof refusal>[0]);
-      return refused === undefined ? pass() : failure("ClientException", refused);
-    },
-    "ecs:DeregisterTaskDefinition": async (body, pass) => {
-      const answer = await pass();
-      if (answer.status === 200) inactive.add(String(body["taskDefinition"]));
-      return answer;
-    },
-    "ecs:ListTaskDefinitions": async (body, pass) => {
-      const all = ((await pass()).body["taskDefinitionArns"] as string[]).filter(
-        (arn) => (body["status"] ?? "ACTIVE") !== "ACTIVE" || !inactive.has(arn),
-      );
-      return page("taskDefinitionArns", all, body);
-    },
-    // One after the other: of two at once, one is the first.
-    "ecs:CreateService": (body, pass) => {
-      const created = creating.catch(() => {}).then(async () => create(body, pass));
-      creating = created;
-      return created;
-    },
-    "ecs:DeleteService": async (body, pass) => {
-      const held = inForce(services.get(nameOf(body["service"])));
-      if (!held) return failure("ServiceNotFoundException", "Service not found.");
-      const answer = await pass();
-      if (answer.status !== 200) return answer;
-      held.status = "DRAINING";
-      scheduler.end(held);
-      const { serviceArn, serviceName, clusterArn } = answer.body["service"] as Body;
-      return {
-        status: 200,
-        body: { service: { serviceArn, serviceName, clusterArn, status: held.status, desiredCount: 0, createdAt: held.createdAt } },
-      };
-    },
-    "ecs:ListServices": async (body, pass) => {
-      const all = ((await pass()).body["serviceArns"] as string[]).filter((arn) => inForce(services.get(nameOf(arn))));
-      return page("serviceArns", all, body);
-    },
-    "ecs:DescribeServices": async (body, pass) => {
-      if ((body["services"] as string[]).length > 10) return failure("InvalidParameterException", "Services cannot be more than 10.");
-      const answer = await pass();
-      const described: Body[] = [];
-      const failures = answer.body["failures"] as Body[];
-      for (const one of (answer.body["services"] ?? []) as Body[]) {
-        const kept = services.get(String(one["serviceName"]));
-        const left = unseen.get(kept?.name ?? "") ?? 0;
-        if (!kept || left > 0) {
-          if (kept) unseen.set(kept.name, left - 1);
-          failures.push({ arn: one["serviceArn"], reason: "MISSING" });
-          continue;
-        }
-        inForce(kept);
-        const tasks = scheduler.tasks().filter(({ startedBy }) => startedBy === kept.deployment);
-        const count = (status: string) => tasks.filter(({ lastStatus }) => lastStatus === status).length;
-        const deployment = {
-          id: kept.deployment,
-          status: "PRIMARY",
-          taskDefinition: kept.definition.arn,
-          desiredCount: kept.desired,
-          pendingCount: count("PENDING"),
-          runningCount: count("RUNNING"),
-          failedTasks: kept.failedTasks,
-          createdAt: kept.createdAt,
-          launchType: kept.launchType,
-          rolloutState: kept.rolloutState,
-          rolloutStateReason: kept.rolloutStateReason,
-        };
-        // Only of moto's what the API has, too.
-        const { serviceArn, serviceName, clusterArn, taskDefinition, tags } = one;
-        described.push({
-          serviceArn,
-          serviceName,
-          clusterArn,
-          taskDefinition,
-          status: kept.status,
-          desiredCount: kept.desired,
-          createdAt: kept.createdAt,
-          // With a service, its tags go.
-          ...(tags === undefined || kept.status === "INACTIVE" ? {} : { tags }),
-          deployments: kept.status === "INACTIVE" ? [] : [deployment],
-          events: kept.events,
-        });
-      }
-      return { status: 200, body: { services: described, failures } };
-    },
-    "ecs:ListTasks": (body) => {
-      const of = body["serviceName"];
-      if (of !== undefined && !inForce(services.get(nameOf(of)))) return failure("ServiceNotFoundException", "Service not found.");
-      const wanted = body["desiredStatus"] ?? "RUNNING";
-      const found = scheduler.tasks().filter((task) => task.desiredStatus === wanted && (of === undefined || task.group === `service:${nameOf(of)}`));
-      return page(
-        "taskArns",
-        found.map(({ taskArn }) => taskArn),
-        body,
-      );
-    },
-    "ecs:DescribeTasks": (body) => {
-      const wanted = body["tasks"] as string[];
-      if (wanted.length === 0 || wanted.length > 100) return failure("InvalidParameterException", "Tasks must be 1 to 100.");
-      const found = scheduler.tasks().filter(({ taskArn }) => wanted.includes(taskArn));
-      const failures = wanted.filter((arn) => !found.some(({ taskArn }) => taskArn === arn)).map((arn) => ({ arn, reason: "MISSING" }));
-      return { status: 200, body: { tasks: found, failures } };
-    },
-    "ecs:DescribeContainerInstances": async (_, pass) => {
-      const answer = await pass();
-      // The agent of an instance sets it, which moto has none of.
-      for (const one of (answer.body["containerInstances"] ?? []) as { attributes: Body[] }[])
-        one.attributes.push({ name: "ecs.capability.task-eni" });
-      return answer;
-    },
+    ...layer.answers,
     // moto's token opens nothing and ran out in 2015.
     "ecr:GetAuthorizationToken": () => ({
       status: 200,
@@ -329,20 +140,6 @@ export async function openStand(t: Test, names: readonly TestImage[], options: {
       return answer;
     },
   };
-
-  async function describeDefinition(arn: string) {
-    const headers = { "content-type": "application/x-amz-json-1.1", "x-amz-target": "AmazonEC2ContainerServiceV20141113.DescribeTaskDefinition" };
-    const answer = await ask(headers, { taskDefinition: arn });
-    return answer.body["taskDefinition"] as {
-      requiresCompatibilities: string[];
-      containerDefinitions: {
-        name: string;
-        image: string;
-        environment: { name: string; value: string }[];
-        logConfiguration?: { options: Record<string, string> };
-      }[];
-    };
-  }
 
   async function ask(headers: Record<string, string>, body: Body): Promise<Answer> {
     const signed = {
@@ -367,11 +164,11 @@ export async function openStand(t: Test, names: readonly TestImage[], options: {
     const not = deniedBy(question);
     if (not !== undefined) return denied(not);
     const passed = {
-      "content-type": "application/x-amz-json-1.1",
+      "content-type": JSON_1_1,
       "x-amz-target": String(headers["x-amz-target"]),
       authorization: String(headers.authorization),
     };
-    const pass: Pass = (instead = body) => ask(passed, instead);
+    const pass: Pass = () => ask(passed, body);
     const answer = await (own[`${api}:${action}`]?.(body, pass) ?? pass());
     // What is made up here must be such that the real one could say it.
     const made = answer.status === 200 && ["DescribeServices", "DeleteService", "ListTasks", "DescribeTasks"].includes(action);
@@ -386,7 +183,7 @@ export async function openStand(t: Test, names: readonly TestImage[], options: {
     const question: Asked = { api: APIS[target] ?? "ecs", action, body: JSON.parse(sent || "{}") as Body };
     asked.push(question);
     const { status, body } = await answerTo(question, incoming.headers).catch((error: unknown) => failure("ServerException", String(error)));
-    response.writeHead(status, { "content-type": "application/x-amz-json-1.1", "x-amzn-requestid": randomUUID() }).end(JSON.stringify(body));
+    response.writeHead(status, { "content-type": JSON_1_1, "x-amzn-requestid": randomUUID() }).end(JSON.stringify(body));
   });
   server.listen(0, "127.0.0.1");
   await once(server, "listening");

@@ -4,7 +4,8 @@ import t, { type Test } from "tap";
 import type { Driver, Spec } from "../../../drivers/driver.ts";
 import type { Log } from "../../../log.ts";
 import { call, get, namer, rejectsWith, specOf, text, until } from "../conformance.ts";
-import { CLUSTER, denied, failure, openStand, type Stand, throttled } from "./stand.ts";
+import { denied, failure, throttled } from "./answer.ts";
+import { CLUSTER, openStand, type Stand } from "./stand.ts";
 
 const name = namer("start");
 const IMAGE = { ref: "berth-test/ondemand:1" };
@@ -28,7 +29,7 @@ async function runs(t: Test, driver: Driver, spec: Spec): Promise<void> {
 }
 
 t.test("starts", async (t) => {
-  const stand = await openStand(t, ["onDemand", "worker"], { restartMs: 200 });
+  const stand = await openStand(t, ["onDemand", "crashing"], { restartMs: 200 });
   const driver = stand.open();
 
   await t.test("what is made bears the caller's tag, a breaker that counts to one, and addresses of its own", async (t) => {
@@ -122,7 +123,7 @@ t.test("starts", async (t) => {
 
   await t.test("what was just made may not be seen for a while", async (t) => {
     const service = name("unseen");
-    stand.unseen.set(service, 6);
+    stand.ecs.unseen.set(service, 6);
     await runs(t, driver, await specOf(driver, service, IMAGE));
     await driver.destroy(service, call());
     t.equal(left(stand, service), undefined);
@@ -152,6 +153,9 @@ t.test("starts", async (t) => {
     await own.destroy(spec.service, call());
     await runs(t, own, spec);
     await own.destroy(spec.service, call());
+    const crash = await specOf(own, name("three-times"), { ref: "berth-test/crashing:1" });
+    t.match(await rejectsWith(t, "CONTAINER_CRASHED", own.deploy(crash, call())), { message: /exit code 7/ }, "the first crash is enough for us");
+    t.equal(left(stand, crash.service), undefined, "though ECS would try again");
     stand.answers = () => undefined;
     t.strictSame(
       asked(stand, "CreateService", spec.service).map((body) => JSON.stringify(body).includes("thresholdConfiguration")),
