@@ -58,11 +58,13 @@ function openAsk(at: At) {
     const url = `${root}/v2/${at.repository}/${path}`;
     let answer = await get(url, { accept: accept.join(", "), authorization }, at);
     if (answer.status === 401) {
-      authorization = await tokenFor(answer.header("www-authenticate") ?? "", at);
+      authorization = await tokenFor(answer.header("www-authenticate") ?? "", new URL(root), at);
       if (authorization !== undefined) answer = await get(url, { accept: accept.join(", "), authorization }, at);
     }
     for (let hops = 0; [301, 302, 303, 307, 308].includes(answer.status) && hops < MOST_REDIRECTS; hops++) {
-      const to = new URL(answer.header("location") ?? "", url);
+      const to = URL.parse(answer.header("location") ?? "", url);
+      if (!to || !mayLead(new URL(root), to))
+        throw new Fault("REGISTRY_UNREACHABLE", `The registry leads elsewhere for ${nameOf(at)}, in a way that is not safe.`);
       // Elsewhere, what signs in here is nobody's business.
       answer = await get(to.href, { accept: accept.join(", "), authorization: to.host === new URL(root).host ? authorization : undefined }, at);
     }
@@ -74,12 +76,17 @@ function openAsk(at: At) {
   };
 }
 
+/** A registry over TLS leads to nothing without it, such as what answers inside a network alone. */
+export function mayLead(from: URL, to: URL): boolean {
+  return to.protocol === "https:" || (to.protocol === "http:" && from.protocol === "http:");
+}
+
 /** https://distribution.github.io/distribution/spec/auth/token/. The login goes to the registry's own host only. */
-async function tokenFor(challenge: string, at: At): Promise<string | undefined> {
+async function tokenFor(challenge: string, root: URL, at: At): Promise<string | undefined> {
   if (!/^bearer /i.test(challenge)) return undefined;
   const asked = Object.fromEntries([...challenge.matchAll(/(\w+)="([^"]*)"/g)].map(([, name = "", value = ""]) => [name, value]));
   const realm = URL.parse(asked["realm"] ?? "");
-  if (!realm || !/^https?:$/.test(realm.protocol)) return undefined;
+  if (!realm || !mayLead(root, realm)) return undefined;
   if (asked["service"] !== undefined) realm.searchParams.set("service", asked["service"]);
   realm.searchParams.set("scope", `repository:${at.repository}:pull`);
   const authorization = at.login && realm.host === at.host ? basic(at.login) : undefined;

@@ -38,6 +38,8 @@ type World = {
   say(log: { group: string; stream: string }, line: string): Promise<void>;
   /** How long ECS takes to replace a task that ended; some seconds there. */
   restartMs(): number;
+  /** How long it takes to tell a task to end. */
+  stopMs(): number;
 };
 
 const now = () => Date.now() / 1_000;
@@ -176,13 +178,14 @@ export function openScheduler(world: World) {
       for (const { task, of: owner, process } of tasks.values()) {
         if (owner !== of || task.lastStatus === "STOPPED") continue;
         Object.assign(task, {
+          lastStatus: "STOPPING",
           desiredStatus: "STOPPED",
           stopCode: "ServiceSchedulerInitiated",
           stoppedReason: `Scaling activity initiated by (deployment ${of.deployment})`,
         });
         if (!process && task.pullStartedAt === undefined) stop(task, "ServiceSchedulerInitiated", "");
-        process?.kill("SIGTERM");
-        later(2_000, () => process?.kill("SIGKILL"));
+        later(world.stopMs(), () => process?.kill("SIGTERM"));
+        later(world.stopMs() + 2_000, () => process?.kill("SIGKILL"));
       }
     },
     /** True once a service that is deleted counts as INACTIVE: "after all tasks have transitioned to either STOPPING or STOPPED". */

@@ -70,6 +70,7 @@ export async function openStand(t: Test, names: readonly TestImage[], options: {
     folderOf: (image) => images.find(({ repository, digest }) => image.includes(`/${repository}@${digest}`))?.folder,
     fateOf: (service) => fates.get(service),
     restartMs: () => stand.restartMs,
+    stopMs: () => stand.stopMs,
     say: async ({ group, stream }, line) => {
       const to = { logGroupName: group, logStreamName: stream };
       if (!streams.has(stream)) await admin.logs.send(new CreateLogStreamCommand(to));
@@ -85,6 +86,7 @@ export async function openStand(t: Test, names: readonly TestImage[], options: {
   const stand = {
     asked,
     restartMs: options.restartMs ?? 3_000,
+    stopMs: 0,
     ecs: layer,
     answers: (() => undefined) as (asked: Asked) => Answer | undefined,
     fates,

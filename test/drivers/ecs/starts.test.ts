@@ -232,6 +232,19 @@ t.test("starts", async (t) => {
     t.equal(left(stand, service), undefined);
   });
 
+  await t.test("destroyed is what has stopped, though ECS gives the name away before", async (t) => {
+    const service = name("lingers");
+    await driver.deploy(await specOf(driver, service, IMAGE), call());
+    const kept = stand.services.get(service);
+    stand.stopMs = 600;
+    const destroying = driver.destroy(service, call());
+    await until(t, "its name is free", () => kept?.status === "INACTIVE");
+    t.equal(kept && stand.scheduler.live(kept).length, 1, "its task is still there");
+    await destroying;
+    t.equal(kept && stand.scheduler.live(kept).length, 0);
+    stand.stopMs = 0;
+  });
+
   await t.test("definitions that a death at the wrong moment left go with the service", async (t) => {
     const service = name("leftover");
     const spec = await specOf(driver, service, IMAGE);
