@@ -32,7 +32,7 @@ export type EcsOptions = {
 };
 
 const LOOKS = { start: { first: 500, longest: 3_000 }, retry: { first: 250, longest: 4_000 }, events: { first: 2_000, longest: 10_000 } };
-/** AWS lets an account read a cluster 20 times a second, bursts aside; one berth leaves room for others. */
+/** AWS counts the calls of a whole account in a region, so one berth leaves room for others. */
 const RATE = { perSecond: 15, burst: 60 };
 
 /** An ECS cluster as the orchestrator: a task definition and a service for each container. Asks AWS nothing yet. Faults: SETTINGS_INVALID. */
