@@ -1,4 +1,5 @@
 import { DRIVERS } from "../drivers/driver.ts";
+import { LAUNCH_TYPES, REACHES as ECS_REACHES } from "../drivers/ecs/site.ts";
 import { REACHES } from "../drivers/engine/reach.ts";
 import { FORWARDERS } from "../gateway/forward/engine.ts";
 import { READS } from "../gateway/forward/reads.ts";
@@ -7,7 +8,6 @@ import { parameterName, spawnerNames } from "./names.ts";
 import { addressBlock, flag, host, list, oneOf, origin, port, quantity, text, url, wholeNumber } from "./parsers.ts";
 import { optional, setting, type Row, type Values } from "./row.ts";
 
-const ECS = "the ECS driver";
 const QUEUE_JWT = "tokens for the queue and the pipe";
 
 /**
@@ -343,10 +343,20 @@ export const SETTINGS = {
   ecs: {
     datagrok: {
       ...ecsBlock("DATAGROK_ECS"),
-      execRole: optional(spawnerNames("DATAGROK_ECS", "EXEC_ROLE"), text("an ARN"), "Role that tasks are started with", { later: ECS }),
-      logGroup: optional(spawnerNames("DATAGROK_ECS", "LOG_GROUP"), text("an ARN"), "Log group of all tasks", { later: ECS }),
+      execRole: optional(
+        spawnerNames("DATAGROK_ECS", "EXEC_ROLE"),
+        text("an ARN"),
+        "Role that tasks are started with: it pulls images and writes logs",
+      ),
+      logGroup: optional(spawnerNames("DATAGROK_ECS", "LOG_GROUP"), text("an ARN"), "Log group of all tasks; where unset, they have no logs"),
     },
     cvm: ecsBlock("CVM_ECS"),
+    reach: setting(
+      "BERTH_ECS_REACH",
+      oneOf(...ECS_REACHES),
+      "address",
+      "How the gateway reaches a task: by its private address, or by the DNS name that the VPC gives that address",
+    ),
   },
 
   kubernetes: {
@@ -387,13 +397,19 @@ function parameter<T>(
 }
 
 function ecsBlock(block: "DATAGROK_ECS" | "CVM_ECS") {
+  const whose =
+    block === "CVM_ECS"
+      ? "Containers run here; what is unset here, the other block says."
+      : "Where the other block names no cluster, containers run here.";
   return {
-    cluster: optional(spawnerNames(block, "CLUSTER"), text(), "Cluster of these containers", { later: ECS }),
-    clusterRegion: optional(spawnerNames(block, "CLUSTER_REGION"), text("a region such as eu-west-1", /^[a-z0-9-]+$/), "Its region", { later: ECS }),
-    subnets: setting(spawnerNames(block, "SUBNETS"), list(text("a subnet's id")), [], "Subnets of its tasks", { later: ECS }),
-    securityGroups: setting(spawnerNames(block, "SECURITY_GROUPS"), list(text("a security group's id")), [], "Security groups of its tasks", {
-      later: ECS,
-    }),
-    launchType: optional(spawnerNames(block, "LAUNCH_TYPE"), oneOf("fargate", "ec2"), "How its tasks are launched", { later: ECS }),
+    cluster: optional(spawnerNames(block, "CLUSTER"), text(), `ECS cluster, by name or ARN. ${whose.slice(0, -1)}`),
+    clusterRegion: optional(spawnerNames(block, "CLUSTER_REGION"), text("a region such as eu-west-1", /^[a-z0-9-]+$/), "Its region"),
+    subnets: setting(spawnerNames(block, "SUBNETS"), list(text("a subnet's id")), [], "Subnets of its tasks"),
+    securityGroups: setting(spawnerNames(block, "SECURITY_GROUPS"), list(text("a security group's id")), [], "Security groups of its tasks"),
+    launchType: optional(
+      spawnerNames(block, "LAUNCH_TYPE"),
+      oneOf(...LAUNCH_TYPES),
+      "How its tasks are launched; where unset, on EC2 if the cluster's instances have room, else on Fargate",
+    ),
   };
 }

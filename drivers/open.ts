@@ -3,6 +3,7 @@ import { Fault } from "../fault.ts";
 import type { Log } from "../log.ts";
 import type { DockerOptions } from "./docker/driver.ts";
 import type { Driver, DriverName } from "./driver.ts";
+import type { EcsOptions } from "./ecs/driver.ts";
 import type { KubernetesOptions } from "./kubernetes/driver.ts";
 import type { ProcessOptions } from "./process/driver.ts";
 import type { SpawnerOptions } from "./spawner/driver.ts";
@@ -12,6 +13,7 @@ import type { SwarmOptions } from "./swarm/driver.ts";
 export type DriverSettings = {
   docker?: DockerOptions;
   swarm?: SwarmOptions;
+  ecs?: EcsOptions;
   kubernetes?: KubernetesOptions;
   process?: ProcessOptions;
   spawner?: SpawnerOptions;
@@ -29,6 +31,10 @@ const OPEN: Partial<Record<DriverName, Open>> = {
   swarm: async (settings, tools) => {
     const { swarmDriver } = await import("./swarm/driver.ts");
     return swarmDriver({ ...given(settings.swarm, "swarm"), ...tools });
+  },
+  ecs: async (settings, tools) => {
+    const { ecsDriver } = await import("./ecs/driver.ts");
+    return ecsDriver({ ...given(settings.ecs, "ecs"), ...tools });
   },
   kubernetes: async (settings, tools) => {
     const { kubernetesDriver } = await import("./kubernetes/driver.ts");

@@ -7,6 +7,7 @@ import { openImageRegistry, type ImageRegistry } from "../gateway/registry/upstr
 import { readRegistryAddress } from "../gateway/registry/upstream/registry-address.ts";
 import { unlessAborted } from "../gateway/unless-aborted.ts";
 import type { Log } from "../log.ts";
+import { ecsOptions } from "./ecs-options.ts";
 
 type Tools = { clock: Clock; log: Log };
 type Opening = Tools & { signal: AbortSignal };
@@ -86,7 +87,7 @@ function opensFor(settings: Settings, driver: DriverName | "ask"): ((opening: Op
   };
   const ecr = async (opening: Opening) => {
     const { ecrSource, openEcrApi } = await load();
-    return ecrSource(await openEcrApi({ region: settings.awsRegion, clock: opening.clock }), opening);
+    return ecrSource(await openEcrApi({ region: settings.awsRegion ?? ecsOptions(settings).region, clock: opening.clock }), opening);
   };
   const ecs = driver === "ecs";
   return [

@@ -9,6 +9,7 @@ import { openDriver } from "../drivers/open.ts";
 import type { SpawnerOptions } from "../drivers/spawner/driver.ts";
 import { Fault } from "../fault.ts";
 import type { Log } from "../log.ts";
+import { ecsOptions } from "./ecs-options.ts";
 
 /** Below the data folder: what the process driver keeps. */
 const PROCESS_FOLDER = "processes";
@@ -76,6 +77,7 @@ function optionsOf(settings: Settings, registry: Registry | undefined): DriverSe
   return {
     docker: { ...engine, network: settings.dockerNetwork, publishHost: settings.dockerPublishHost },
     swarm: { ...engine, network: settings.swarmNetwork, nodeRole: NODE_ROLE },
+    ecs: { ...ecsOptions(settings), registry },
     kubernetes: { ...settings.kubernetes, registry },
     process: { folder: join(settings.data, PROCESS_FOLDER), nodePath: process.execPath },
   };

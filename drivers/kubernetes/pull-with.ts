@@ -59,7 +59,7 @@ function loginEntry({ username, password }: Login) {
 export async function loginAt(host: string, auth: DockerAuth, registry: Registry | undefined, call: Call): Promise<Login | undefined> {
   const login = await registry?.login(host, call);
   if (login) return login;
-  const entry = auth && "auths" in auth ? (auth.auths[host] as { username?: string; password?: string; auth?: string } | undefined) : undefined;
+  const entry = auth && "auths" in auth ? auth.auths[host] : undefined;
   const [username, ...password] = Buffer.from(entry?.auth ?? "", "base64")
     .toString("utf8")
     .split(":");

@@ -16,11 +16,21 @@ t.test("each available driver opens under its own name, without asking its orche
   const settings = {
     docker: { host: `unix://${t.testdirName}/none.sock`, network: "none", reach: "auto" as const },
     swarm: { host: `unix://${t.testdirName}/none.sock`, network: "none", nodeRole: "cvm", reach: "auto" as const },
+    ecs: {
+      cluster: "none",
+      region: "eu-west-1",
+      subnets: ["subnet-0"],
+      securityGroups: [],
+      execRole: undefined,
+      logGroup: undefined,
+      launchType: undefined,
+      reach: "address" as const,
+    },
     kubernetes: { kubeconfig },
     process: { folder: join(folder, "services"), nodePath: process.execPath },
     spawner: { host: "nowhere.invalid", port: 1, tls: false, auth: { key: "x" } },
   };
-  t.strictSame(AVAILABLE_DRIVERS, ["docker", "swarm", "kubernetes", "process", "spawner"]);
+  t.strictSame(AVAILABLE_DRIVERS, ["docker", "swarm", "ecs", "kubernetes", "process", "spawner"]);
   for (const name of AVAILABLE_DRIVERS) {
     const driver = await openDriver(name, settings, tools);
     t.equal(driver.name, name);

@@ -70,7 +70,7 @@ export async function openEcr(t: Test, options: { registry?: string; hours?: num
 }
 
 /** It takes no port 0 that it would name, so it is given one that was free just before. */
-async function openMoto(t: Test): Promise<number> {
+export async function openMoto(t: Test): Promise<number> {
   const free = listen().listen(0, "127.0.0.1");
   await once(free, "listening");
   const { port } = free.address() as AddressInfo;

@@ -1,0 +1,157 @@
+import { CloudWatchLogsClient, GetLogEventsCommand, type GetLogEventsCommandInput } from "@aws-sdk/client-cloudwatch-logs";
+import {
+  CreateServiceCommand,
+  DeleteServiceCommand,
+  DeregisterTaskDefinitionCommand,
+  DescribeContainerInstancesCommand,
+  DescribeServicesCommand,
+  DescribeTasksCommand,
+  ECSClient,
+  ListContainerInstancesCommand,
+  ListServicesCommand,
+  ListTaskDefinitionsCommand,
+  ListTasksCommand,
+  RegisterTaskDefinitionCommand,
+  type Service,
+  type Task,
+  type CreateServiceCommandInput,
+  type DescribeServicesCommandInput,
+  type DescribeTasksCommandInput,
+  type ListContainerInstancesCommandInput,
+  type ListServicesCommandInput,
+  type ListTaskDefinitionsCommandInput,
+  type ListTasksCommandInput,
+  type RegisterTaskDefinitionCommandInput,
+} from "@aws-sdk/client-ecs";
+import type { Clock } from "../../clock.ts";
+import { Fault } from "../../fault.ts";
+import { within } from "../within.ts";
+import { awsFault } from "./faults.ts";
+import { gather } from "./gather.ts";
+import { pace } from "./pace.ts";
+
+/** Every IAM action that the driver itself asks for: `conf/ecs/policy.json` allows these. */
+export const ACTIONS = [
+  "ecs:CreateService",
+  "ecs:DeleteService",
+  "ecs:DeregisterTaskDefinition",
+  "ecs:DescribeContainerInstances",
+  "ecs:DescribeServices",
+  "ecs:DescribeTasks",
+  "ecs:ListContainerInstances",
+  "ecs:ListServices",
+  "ecs:ListTaskDefinitions",
+  "ecs:ListTasks",
+  "ecs:RegisterTaskDefinition",
+  "logs:GetLogEvents",
+] as const;
+export type Action = (typeof ACTIONS)[number];
+
+/** What one call may ask about at most, by the API reference. */
+export const SERVICES_PER_CALL = 10;
+export const TASKS_PER_CALL = 100;
+/** So long a look waits for others to share its call with. */
+const GATHER_MS = 20;
+
+/** Any call, with what the client tries again by itself. */
+const CALL_MS = 45_000;
+const CONNECT_MS = 5_000;
+const ANSWER_MS = 20_000;
+/** With the client's adaptive mode, which also slows down by itself where AWS throttles. */
+const TRIES = 6;
+
+/**
+ * The calls to AWS, all of one cluster: bounded, paced, cancellable, and failing with a `Fault` whose cause is the client's own error.
+ * Whoever leaves the signal out says that being cut off in the middle would leave something behind.
+ */
+export type Aws = ReturnType<typeof openAws>;
+
+/** Credentials come from the usual chain (variables, files, the task's or instance's role); `AWS_ENDPOINT_URL*` count. Asks nothing yet. */
+export function openAws(at: {
+  cluster: string;
+  region: string | undefined;
+  logsRegion: string | undefined;
+  rate: { perSecond: number; burst: number };
+  clock: Clock;
+}) {
+  const { cluster, clock } = at;
+  const client = (region: string | undefined) => ({
+    ...(region === undefined ? {} : { region }),
+    maxAttempts: TRIES,
+    retryMode: "adaptive",
+    requestHandler: { connectionTimeout: CONNECT_MS, requestTimeout: ANSWER_MS },
+  });
+  const ecs = new ECSClient(client(at.region));
+  const logs = new CloudWatchLogsClient(client(at.logsRegion ?? at.region));
+  const turn = pace({ ...at.rate, clock });
+
+  const ask = async <T>(action: Action, signal: AbortSignal | undefined, send: (options: { abortSignal: AbortSignal }) => Promise<T>): Promise<T> => {
+    const overdue = () => new Fault("ENGINE_UNREACHABLE", `AWS did not answer ${action} within ${CALL_MS / 1_000} s.`);
+    try {
+      await turn(signal);
+      // The chain of credentials cannot be cancelled, so nobody waits for it longer than for the rest.
+      return await within({ clock, ms: CALL_MS, overdue, signal }, (abortSignal) => send({ abortSignal }));
+    } catch (error) {
+      signal?.throwIfAborted();
+      throw awsFault(error, action);
+    }
+  };
+
+  const describeServices = (input: Omit<DescribeServicesCommandInput, "cluster">, signal?: AbortSignal) =>
+    ask("ecs:DescribeServices", signal, (options) => ecs.send(new DescribeServicesCommand({ ...input, cluster }), options));
+  const describeTasks = (input: Omit<DescribeTasksCommandInput, "cluster">, signal?: AbortSignal) =>
+    ask("ecs:DescribeTasks", signal, (options) => ecs.send(new DescribeTasksCommand({ ...input, cluster }), options));
+
+  return {
+    cluster,
+    clock,
+    /** One service with its tags, by its name; undefined where ECS does not know it. */
+    service: gather<Service>({
+      most: SERVICES_PER_CALL,
+      windowMs: GATHER_MS,
+      clock,
+      ask: async (services) => {
+        const { services: found = [] } = await describeServices({ services, include: ["TAGS"] });
+        return new Map(found.map((service) => [service.serviceName ?? "", service]));
+      },
+    }),
+    /** One task, by its ARN; undefined where ECS does not know it. */
+    task: gather<Task>({
+      most: TASKS_PER_CALL,
+      windowMs: GATHER_MS,
+      clock,
+      ask: async (tasks) => {
+        const { tasks: found = [] } = await describeTasks({ tasks });
+        return new Map(found.map((task) => [task.taskArn ?? "", task]));
+      },
+    }),
+    describeServices,
+    describeTasks,
+    registerTaskDefinition: (input: RegisterTaskDefinitionCommandInput) =>
+      ask("ecs:RegisterTaskDefinition", undefined, (options) => ecs.send(new RegisterTaskDefinitionCommand(input), options)),
+    deregisterTaskDefinition: (taskDefinition: string) =>
+      ask("ecs:DeregisterTaskDefinition", undefined, (options) => ecs.send(new DeregisterTaskDefinitionCommand({ taskDefinition }), options)),
+    listTaskDefinitions: (input: ListTaskDefinitionsCommandInput) =>
+      ask("ecs:ListTaskDefinitions", undefined, (options) => ecs.send(new ListTaskDefinitionsCommand(input), options)),
+    createService: (input: CreateServiceCommandInput) =>
+      ask("ecs:CreateService", undefined, (options) => ecs.send(new CreateServiceCommand({ ...input, cluster }), options)),
+    deleteService: (service: string) =>
+      ask("ecs:DeleteService", undefined, (options) => ecs.send(new DeleteServiceCommand({ cluster, service, force: true }), options)),
+    listServices: (input: ListServicesCommandInput, signal?: AbortSignal) =>
+      ask("ecs:ListServices", signal, (options) => ecs.send(new ListServicesCommand({ ...input, cluster }), options)),
+    listTasks: (input: ListTasksCommandInput, signal?: AbortSignal) =>
+      ask("ecs:ListTasks", signal, (options) => ecs.send(new ListTasksCommand({ ...input, cluster }), options)),
+    listContainerInstances: (input: ListContainerInstancesCommandInput, signal?: AbortSignal) =>
+      ask("ecs:ListContainerInstances", signal, (options) => ecs.send(new ListContainerInstancesCommand({ ...input, cluster }), options)),
+    describeContainerInstances: (containerInstances: string[], signal?: AbortSignal) =>
+      ask("ecs:DescribeContainerInstances", signal, (options) =>
+        ecs.send(new DescribeContainerInstancesCommand({ cluster, containerInstances }), options),
+      ),
+    getLogEvents: (input: GetLogEventsCommandInput, signal?: AbortSignal) =>
+      ask("logs:GetLogEvents", signal, (options) => logs.send(new GetLogEventsCommand(input), options)),
+    close: () => {
+      ecs.destroy();
+      logs.destroy();
+    },
+  };
+}

@@ -1,0 +1,33 @@
+import type { DeployCall, Deployment, Spec, StartPhases } from "../driver.ts";
+import { createOrAdopt } from "./create.ts";
+import { remove } from "./destroy.ts";
+import { awaitRollout } from "./rollout.ts";
+import type { Site } from "./site.ts";
+
+/** Create or adopt, then wait until it answers or has failed. */
+export async function deploy(site: Site, spec: Spec, call: DeployCall): Promise<Deployment> {
+  const { clock, log } = site;
+  const began = clock.monotonic();
+  const begun = await createOrAdopt(site, spec, call.signal);
+  try {
+    call.signal.throwIfAborted();
+    const { task, address, startedAt } = await awaitRollout(site, spec, begun, call);
+    const pull = begun.adopted ? 0 : pullMs(task);
+    const phases: StartPhases = {
+      ...(pull > 0 ? { pull } : {}),
+      create: Math.max(startedAt - began - pull, 0),
+      boot: clock.monotonic() - startedAt,
+    };
+    log.debug({ service: spec.service, adopted: begun.adopted, phases }, "Ready.");
+    return { ...(address ? { address } : {}), phases };
+  } catch (error) {
+    await remove(site, spec.service).catch((err: unknown) =>
+      log.warn({ service: spec.service, err }, "Could not remove what is left of a failed start."),
+    );
+    throw error;
+  }
+}
+
+function pullMs({ pullStartedAt, pullStoppedAt }: { pullStartedAt?: Date | undefined; pullStoppedAt?: Date | undefined }): number {
+  return pullStartedAt && pullStoppedAt ? pullStoppedAt.getTime() - pullStartedAt.getTime() : 0;
+}

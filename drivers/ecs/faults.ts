@@ -1,0 +1,98 @@
+import { Fault, type FaultCode } from "../../fault.ts";
+
+/** The first row that fits names the fault; one without `names`, `text` or `of` does not ask for it. */
+type Row = { names?: readonly string[]; text?: RegExp; of?: RegExp; code: FaultCode; says(action: string, said: string): string };
+
+/** What changes something, and so may be refused for what a container's settings say. */
+const MAKING = /:(RegisterTaskDefinition|CreateService)$/;
+
+/** Errors of AWS's clients by their names: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/CommonErrors.html and each action's own page. */
+const ROWS: readonly Row[] = [
+  {
+    names: ["AccessDeniedException", "AccessDenied", "UnauthorizedOperation", "NotAuthorized"],
+    code: "ENGINE_ACTION_DENIED",
+    says: (action, said) =>
+      `AWS denies ${deniedAction(said) ?? action} to the role that berth runs with: allow it there, as conf/ecs/policy.json does. AWS said: ${said}`,
+  },
+  {
+    text: /unable to assume/i,
+    code: "ENGINE_ACTION_DENIED",
+    says: (_, said) =>
+      `ECS may not take the role that tasks are started with (sts:AssumeRole): its trust policy must name ecs-tasks.amazonaws.com. AWS said: ${said}`,
+  },
+  {
+    names: ["CredentialsProviderError"],
+    code: "ENGINE_FAILED",
+    says: (action) => `No AWS credentials for ${action}: give berth's task or instance a role, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.`,
+  },
+  {
+    names: ["ExpiredTokenException", "ExpiredToken", "UnrecognizedClientException", "InvalidClientTokenId", "InvalidSignatureException"],
+    code: "ENGINE_FAILED",
+    says: (action) =>
+      `AWS does not take the credentials that ${action} was signed with: they are wrong or have expired, or this machine's clock is wrong.`,
+  },
+  {
+    names: ["ThrottlingException", "Throttling", "TooManyRequestsException", "RequestLimitExceeded"],
+    code: "ENGINE_FAILED",
+    says: (action) => `AWS limits how often ${action} may be asked, and still did after several tries: look what else in this account asks ECS.`,
+  },
+  {
+    names: ["ClusterNotFoundException"],
+    code: "ENGINE_FAILED",
+    says: (action) => `${action}: there is no such ECS cluster in this region; look at GROK_SPAWNER_CVM_ECS__CLUSTER and …__CLUSTER_REGION.`,
+  },
+  {
+    names: ["LimitExceededException", "ServiceQuotaExceededException"],
+    code: "NO_CAPACITY",
+    says: (action, said) => `${action}: a limit of the AWS account is reached: ${said}`,
+  },
+  {
+    names: [
+      "ClientException",
+      "InvalidParameterException",
+      "PlatformTaskDefinitionIncompatibilityException",
+      "PlatformUnknownException",
+      "UnsupportedFeatureException",
+    ],
+    of: MAKING,
+    code: "SPEC_REFUSED",
+    says: (action, said) => `ECS refused ${action}: ${said}`,
+  },
+  { text: /^Region is missing/, code: "ENGINE_FAILED", says: () => "The cluster's region is not known: set GROK_SPAWNER_CVM_ECS__CLUSTER_REGION." },
+];
+
+/** An error of one of AWS's clients, in the house's words; `action` such as `ecs:CreateService`. Its cause is that error. */
+export function awsFault(error: unknown, action: string): Fault {
+  if (error instanceof Fault) return error;
+  const { name = "", code: system, $metadata } = error as { name?: string; code?: unknown; $metadata?: { httpStatusCode?: number } };
+  const said = saidBy(error);
+  const row = ROWS.find(
+    ({ names, text, of }) =>
+      (names === undefined || names.includes(name)) && (text === undefined || text.test(said)) && (of === undefined || of.test(action)),
+  );
+  if (row) return new Fault(row.code, row.says(action, said), { cause: error });
+  if ($metadata?.httpStatusCode === undefined && (typeof system === "string" || name === "TimeoutError")) {
+    const why = typeof system === "string" ? system : "no answer in time";
+    return new Fault("ENGINE_UNREACHABLE", `AWS cannot be reached for ${action} (${why}): look at the network, VPC endpoints and AWS_ENDPOINT_URL.`, {
+      cause: error,
+    });
+  }
+  return new Fault("ENGINE_FAILED", `${action} failed: ${said === "" ? name || "no reason given" : said}`, { cause: error });
+}
+
+/** True where AWS answered with an error of one of these names, whether or not it was translated since. */
+export function isNamed(error: unknown, ...names: string[]): boolean {
+  const from = error instanceof Fault ? error.cause : error;
+  return names.includes((from as { name?: string } | undefined)?.name ?? "");
+}
+
+/** What AWS said, as far as a sentence goes. */
+export function saidBy(error: unknown): string {
+  const from = error instanceof Fault && error.cause !== undefined ? error.cause : error;
+  return ((from as { message?: string }).message ?? "").replace(/\s+/g, " ").trim().slice(0, 400);
+}
+
+/** The IAM action in AWS's own sentence, which may be another than the one asked for: `iam:PassRole` of a CreateService. */
+export function deniedAction(said: string): string | undefined {
+  return /not authorized to perform:? ([a-z0-9-]+:[A-Za-z0-9*]+)/.exec(said)?.[1];
+}

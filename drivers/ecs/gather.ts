@@ -1,0 +1,39 @@
+import type { Clock } from "../../clock.ts";
+
+type Waiting<V> = { resolve(value: V | undefined): void; reject(error: unknown): void };
+
+/**
+ * Questions about single things, asked together: those that come within `windowMs` of the first, or `most` of them. Answers undefined for what was
+ * not found; all of a call fail as it does. Who is called off waits no longer, the others do.
+ */
+export function gather<V>(how: { most: number; windowMs: number; clock: Clock; ask(keys: string[]): Promise<Map<string, V>> }) {
+  let coming = new Map<string, Waiting<V>[]>();
+  let cancel = () => {};
+
+  const flush = () => {
+    cancel();
+    const asked = coming;
+    coming = new Map();
+    how.ask([...asked.keys()]).then(
+      (found) => asked.forEach((waiting, key) => waiting.forEach(({ resolve }) => resolve(found.get(key)))),
+      (error: unknown) => asked.forEach((waiting) => waiting.forEach(({ reject }) => reject(error))),
+    );
+  };
+
+  return (key: string, signal?: AbortSignal): Promise<V | undefined> =>
+    new Promise((resolve, reject) => {
+      if (signal?.aborted) return reject(signal.reason as Error);
+      const onAbort = () => reject(signal?.reason as Error);
+      signal?.addEventListener("abort", onAbort, { once: true });
+      const settled =
+        <T>(act: (outcome: T) => void) =>
+        (outcome: T) => {
+          signal?.removeEventListener("abort", onAbort);
+          act(outcome);
+        };
+      const waiting = { resolve: settled(resolve), reject: settled(reject) };
+      if (coming.size === 0) cancel = how.clock.after(how.windowMs, flush);
+      coming.set(key, [...(coming.get(key) ?? []), waiting]);
+      if (coming.size >= how.most) flush();
+    });
+}

@@ -1,0 +1,37 @@
+import type { Clock } from "../../clock.ts";
+import type { Log } from "../../log.ts";
+import type { Registry } from "../driver.ts";
+import type { Aws } from "./aws.ts";
+
+export const LAUNCH_TYPES = ["fargate", "ec2"] as const;
+export type LaunchType = (typeof LAUNCH_TYPES)[number];
+
+export const REACHES = ["address", "name"] as const;
+/** How a gateway reaches a task: by the private address of its network interface, or by that address's private DNS name. */
+export type Reach = (typeof REACHES)[number];
+
+/** Where the log driver writes, and where it is read back. */
+export type LogGroup = { name: string; region: string };
+
+/** Milliseconds between looks: `first`, doubling up to `longest`. */
+export type Looks = { first: number; longest: number };
+
+/** At a start; between two tries of what only needs time; at everything, for events. */
+export type EveryLook = { start: Looks; retry: Looks; events: Looks };
+
+/** All that the parts of this driver share. */
+export type Site = {
+  aws: Aws;
+  clock: Clock;
+  log: Log;
+  subnets: readonly string[];
+  securityGroups: readonly string[];
+  execRole: string | undefined;
+  logGroup: LogGroup | undefined;
+  launchType: LaunchType | undefined;
+  reach: Reach;
+  registry: Registry | undefined;
+  looks: EveryLook;
+  /** False once the API refused a circuit breaker that counts. */
+  countingBreaker: boolean;
+};

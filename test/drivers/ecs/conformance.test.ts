@@ -1,0 +1,41 @@
+import t from "tap";
+import { ACTIONS } from "../../../drivers/ecs/aws.ts";
+import { conformance } from "../conformance.ts";
+import { openStand } from "./stand.ts";
+
+t.test("the ECS driver keeps the contract, with the rights of its policy", async (t) => {
+  const stand = await openStand(t, ["onDemand", "tcpOnly", "worker", "crashing", "broken", "mute"]);
+  await conformance(t, {
+    open: () => stand.open(),
+    image: async (name) => ({ ref: `berth-test/${name.toLowerCase()}:1` }),
+    unknown: async () => ({ ref: "berth-test/nobody:1" }),
+    kill: async (service) => stand.scheduler.kill(service),
+    left: async (prefix) => {
+      const services = [...stand.services.values()].filter(({ status }) => status === "ACTIVE");
+      const running = [...stand.services.values(), ...stand.ecs.former].filter((one) => stand.scheduler.live(one).length > 0);
+      return [...new Set([...services, ...running].map(({ name }) => name))].filter((name) => name.startsWith(prefix));
+    },
+  });
+
+  t.test("every action that it names was asked for, and no other", async (t) => {
+    const asked = stand.actions().filter((action) => !action.startsWith("ecr:"));
+    // Only a cluster with EC2 instances is asked what they are.
+    t.strictSame([...asked, "ecs:DescribeContainerInstances"].toSorted(), [...ACTIONS]);
+  });
+  t.test("and the policy allows just those, what they imply, and what images are looked up with", async (t) => {
+    const implied = [
+      "ecr:BatchGetImage",
+      "ecr:GetAuthorizationToken",
+      "ecr:GetDownloadUrlForLayer",
+      "ecr:ListImages",
+      "ecs:TagResource",
+      "iam:PassRole",
+    ];
+    t.strictSame(stand.role.actions, [...ACTIONS, ...implied].toSorted());
+  });
+  t.test("no task definition is left in use", async (t) => {
+    const registered = stand.asked.filter(({ action }) => action === "RegisterTaskDefinition").length;
+    const gone = new Set(stand.asked.filter(({ action }) => action === "DeregisterTaskDefinition").map(({ body }) => body["taskDefinition"]));
+    t.equal(gone.size, registered);
+  });
+});

@@ -1,0 +1,117 @@
+import t from "tap";
+import { notHonoured, taskDefinition } from "../../../drivers/ecs/definition.ts";
+import { ecsDriver } from "../../../drivers/ecs/driver.ts";
+import { observe } from "../../../drivers/ecs/observe.ts";
+import { readTags, writeTags } from "../../../drivers/ecs/tags.ts";
+import type { Spec } from "../../../drivers/driver.ts";
+import { readSettings } from "../../../conf/read-settings.ts";
+import { openLog } from "../../../log.ts";
+import { systemClock } from "../../../clock.ts";
+import { ecsOptions } from "../../../roles/ecs-options.ts";
+import { openApiModel } from "./api-model.ts";
+import { refusal } from "./fargate-rules.ts";
+
+const LABELS = { store: "s", environment: "test", container: "c", generation: 3 };
+const SPEC: Spec = {
+  service: "x",
+  labels: LABELS,
+  image: "r/x@sha256:0",
+  env: { A: "b=c" },
+  cpu: 0.25,
+  memoryMb: 512,
+  shmMb: 64,
+  storageGb: 21,
+  gpu: 0,
+  port: 80,
+  graceMs: 1,
+};
+const FARGATE = { type: "FARGATE" as const, size: { cpu: 256, memoryMb: 512 } };
+const EC2 = { type: "EC2" as const };
+const site = { execRole: "arn:aws:iam::1:role/tasks", logGroup: { name: "/ecs/x", region: "eu-west-1" } };
+
+t.test("definitions for both launch types are what the API takes", async (t) => {
+  const model = openApiModel("ecs");
+  for (const launch of [FARGATE, EC2]) {
+    for (const spec of [SPEC, { ...SPEC, port: undefined, storageGb: 200.4 - 1, shmMb: 1_024 }, { ...SPEC, storageGb: 5, cpu: 0.1 }]) {
+      const definition = taskDefinition(spec, launch, site);
+      t.strictSame(model("RegisterTaskDefinition", "input", JSON.parse(JSON.stringify(definition))), []);
+      t.equal(refusal(definition as never), undefined);
+    }
+  }
+});
+
+t.test("shared memory and GPUs are asked for on EC2 alone, disk on Fargate alone", async (t) => {
+  const asking = { ...SPEC, shmMb: 256, storageGb: 50, gpu: 2 };
+  const [onEc2] = taskDefinition(asking, EC2, site).containerDefinitions ?? [];
+  t.match(onEc2, { linuxParameters: { sharedMemorySize: 256 }, resourceRequirements: [{ type: "GPU", value: "2" }] });
+  t.equal(taskDefinition(asking, EC2, site).ephemeralStorage, undefined);
+  t.strictSame(taskDefinition({ ...asking, gpu: 0 }, FARGATE, site).ephemeralStorage, { sizeInGiB: 50 });
+  t.equal(taskDefinition({ ...SPEC, storageGb: 20 }, FARGATE, site).ephemeralStorage, undefined, "what every task has anyway");
+  t.throws(() => taskDefinition({ ...SPEC, storageGb: 201 }, FARGATE, site), { code: "SPEC_REFUSED", message: /201 GB.*200 GB/ });
+});
+
+t.test("what cannot be had is named, what nobody asked for is not", async (t) => {
+  t.match(notHonoured({ shmMb: 65, storageGb: 21 }, FARGATE), [/^shm \(65 MB\)/]);
+  t.match(notHonoured({ shmMb: 65, storageGb: 22 }, EC2), [/^storage \(22 GB\)/]);
+  t.strictSame(notHonoured({ shmMb: 64, storageGb: 200 }, FARGATE), []);
+  t.strictSame(notHonoured({ shmMb: 512, storageGb: 21 }, EC2), []);
+});
+
+t.test("labels and port come back from tags; what berth did not tag is nobody's", async (t) => {
+  t.strictSame(readTags(writeTags(LABELS, 80)), { labels: LABELS, port: 80 });
+  t.strictSame(readTags(writeTags(LABELS, undefined)), { labels: LABELS, port: undefined });
+  t.match(writeTags(LABELS, 80)[0], { key: "caller", value: "grok_spawner" });
+  t.equal(readTags([{ key: "caller", value: "grok_spawner" }]), undefined);
+});
+
+t.test("a task is reached by its own address or name; one that is being stopped, not at all", async (t) => {
+  const service = { serviceName: "x", tags: writeTags(LABELS, 80) };
+  const details = [
+    { name: "privateDnsName", value: "ip-10-0-0-7.ec2.internal" },
+    { name: "privateIPv4Address", value: "10.0.0.7" },
+  ];
+  const task = { lastStatus: "RUNNING", desiredStatus: "RUNNING", attachments: [{ type: "ElasticNetworkInterface", details }] };
+  t.strictSame(observe(service, [task], "address")?.address, { host: "10.0.0.7", port: 80 });
+  t.strictSame(observe(service, [task], "name")?.address, { host: "ip-10-0-0-7.ec2.internal", port: 80 });
+  const plain = { ...task, attachments: [], containers: [{ name: "x", networkInterfaces: [{ ipv6Address: "fd00::7" }] }] };
+  t.strictSame(observe(service, [plain], "address")?.address, { host: "fd00::7", port: 80 });
+  t.match(observe(service, [{ ...task, desiredStatus: "STOPPED" }], "address"), { running: false, address: undefined });
+  const eaten = {
+    lastStatus: "STOPPED",
+    containers: [{ name: "x", exitCode: 137, reason: "OutOfMemoryError: Container killed due to memory usage" }],
+  };
+  t.strictSame(observe(service, [eaten], "address")?.exit, { code: 137, outOfMemory: true });
+});
+
+t.test("the settings of a stand, in either spelling, lead to its cluster", async (t) => {
+  const options = (env: Record<string, string>) => ecsOptions(readSettings({ env }).settings);
+  const own = options({
+    GROK_SPAWNER_CVM_ECS__CLUSTER: "cvm",
+    GROK_SPAWNER_CVM_ECS__SUBNETS: '["subnet-1", "subnet-2"]',
+    GROK_SPAWNER_CVM_ECS__LAUNCH_TYPE: "FARGATE",
+    DATAGROK_ECS_CLUSTER: "datagrok",
+    DATAGROK_ECS_CLUSTER_REGION: "eu-west-1",
+    DATAGROK_ECS_SECURITY_GROUPS: '["sg-1"]',
+    GROK_SPAWNER_DATAGROK_ECS_EXEC_ROLE: "arn:aws:iam::1:role/tasks",
+  });
+  t.match(own, {
+    cluster: "cvm",
+    region: "eu-west-1",
+    subnets: ["subnet-1", "subnet-2"],
+    securityGroups: ["sg-1"],
+    launchType: "fargate",
+    execRole: /tasks/,
+  });
+  t.match(options({ DATAGROK_ECS__CLUSTER: "one", AWS_REGION: "us-east-1" }), { cluster: "one", region: "us-east-1", launchType: undefined });
+  t.match(options({ CVM_ECS_CLUSTER: "arn:aws:ecs:eu-north-1:123456789012:cluster/one", AWS_REGION: "us-east-1" }), { region: "eu-north-1" });
+});
+
+t.test("settings without which nothing can run are refused at once", async (t) => {
+  const whole = { cluster: "c", region: "eu-west-1", subnets: ["s"], securityGroups: [], execRole: undefined, logGroup: undefined };
+  const open = (more: object) =>
+    ecsDriver({ ...whole, launchType: undefined, reach: "address", clock: systemClock(), log: openLog({ level: "silent", name: "test" }), ...more });
+  t.throws(() => open({ cluster: undefined }), { code: "SETTINGS_INVALID", message: /__CLUSTER/ });
+  t.throws(() => open({ subnets: [] }), { code: "SETTINGS_INVALID", message: /__SUBNETS/ });
+  t.throws(() => open({ logGroup: "/ecs/x" }), { code: "SETTINGS_INVALID", message: /LOG_GROUP/ });
+  await open({ logGroup: "arn:aws:logs:eu-west-1:123456789012:log-group:/ecs/x:*" }).close();
+});

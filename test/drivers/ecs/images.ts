@@ -1,0 +1,50 @@
+import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { CreateRepositoryCommand, PutImageCommand, type ECRClient } from "@aws-sdk/client-ecr";
+import { layOutFolder, type TestImage } from "../../fixtures/images.ts";
+import { LOGIN } from "../../registry/upstream/distribution.ts";
+
+const MANIFEST = "application/vnd.docker.distribution.manifest.v2+json";
+const CONFIG = "application/vnd.docker.container.image.v1+json";
+
+export type Published = { name: TestImage; repository: string; tag: string; digest: string; folder: string };
+
+/** Publishes the app of a test image as its package would: its manifest and configuration at a real registry, its name in moto's ECR. */
+export async function publish(name: TestImage, to: { folder: string; registry: string; ecr: ECRClient }): Promise<Published> {
+  const folder = layOutFolder(join(to.folder, name), name);
+  const exposes = readFileSync(join(folder, "Dockerfile"), "utf8")
+    .split("\n")
+    .filter((line) => line.startsWith("EXPOSE"));
+  const ports = exposes.flatMap((line) => line.split(" ").slice(1)).map((port) => (port.includes("/") ? port : `${port}/tcp`));
+  const config = {
+    architecture: "amd64",
+    os: "linux",
+    rootfs: { type: "layers", diff_ids: [] },
+    config: { ExposedPorts: Object.fromEntries(ports.map((port) => [port, {}])) },
+    history: exposes.map((line) => ({ created_by: `/bin/sh -c #(nop)  ${line}` })),
+  };
+  const [repository, tag] = [`berth-test/${name.toLowerCase()}`, "1"];
+  const blob = JSON.stringify(config);
+  const manifest = JSON.stringify({
+    schemaVersion: 2,
+    mediaType: MANIFEST,
+    config: { mediaType: CONFIG, size: Buffer.byteLength(blob), digest: digestOf(blob) },
+    layers: [],
+  });
+  const root = `http://${to.registry}/v2/${repository}`;
+  const authorization = `Basic ${Buffer.from(`${LOGIN.username}:${LOGIN.password}`).toString("base64")}`;
+  const begun = await fetch(`${root}/blobs/uploads/`, { method: "POST", headers: { authorization } });
+  const upload = new URL(begun.headers.get("location") ?? "", root);
+  upload.searchParams.set("digest", digestOf(blob));
+  const put = await fetch(upload, { method: "PUT", body: blob, headers: { authorization, "content-type": "application/octet-stream" } });
+  const done = await fetch(`${root}/manifests/${tag}`, { method: "PUT", body: manifest, headers: { authorization, "content-type": MANIFEST } });
+  if (!put.ok || !done.ok) throw new Error(`The registry took no ${repository}: ${put.status}, ${done.status}.`);
+  await to.ecr.send(new CreateRepositoryCommand({ repositoryName: repository, tags: [{ Key: "builder", Value: "grok_spawner" }] }));
+  await to.ecr.send(new PutImageCommand({ repositoryName: repository, imageManifest: manifest, imageTag: tag }));
+  return { name, repository, tag, digest: digestOf(manifest), folder };
+}
+
+function digestOf(text: string): string {
+  return `sha256:${createHash("sha256").update(text).digest("hex")}`;
+}

@@ -1,0 +1,243 @@
+import { CreateServiceCommand, ECSClient, RegisterTaskDefinitionCommand } from "@aws-sdk/client-ecs";
+import t from "tap";
+import { gather } from "../../../drivers/ecs/gather.ts";
+import { pace } from "../../../drivers/ecs/pace.ts";
+import type { DriverEvent } from "../../../drivers/driver.ts";
+import { stillClock } from "../../fixtures/still-clock.ts";
+import { call, labelsFor, namer, specOf, text, until } from "../conformance.ts";
+import { denied } from "./answer.ts";
+import { CLUSTER, EXEC_ROLE, openStand, REGION, type Stand } from "./stand.ts";
+
+const name = namer("look");
+const WORKER = { ref: "berth-test/worker:1" };
+
+/** A service as anybody with these rights could make it, beside the driver; its image exists nowhere, so it runs nothing. */
+async function make(stand: Stand, service: string, tags: { key: string; value: string }[], more: object = {}) {
+  const client = new ECSClient({
+    region: REGION,
+    endpoint: stand.url,
+    maxAttempts: 1,
+    credentials: { accessKeyId: "test", secretAccessKey: "test" },
+  });
+  try {
+    const containerDefinitions = [{ name: "x", image: "nobody/nothing:1", memory: 512 }];
+    const base = {
+      family: service,
+      networkMode: "awsvpc",
+      requiresCompatibilities: ["FARGATE"],
+      cpu: "256",
+      memory: "512",
+      containerDefinitions,
+      tags,
+    };
+    const { taskDefinition } = await client.send(new RegisterTaskDefinitionCommand({ ...base, ...more } as never));
+    const awsvpcConfiguration = { subnets: stand.subnets, securityGroups: stand.securityGroups };
+    const asked = {
+      cluster: CLUSTER,
+      serviceName: service,
+      taskDefinition: taskDefinition?.taskDefinitionArn,
+      desiredCount: 1,
+      launchType: "FARGATE",
+      tags,
+    };
+    await client.send(new CreateServiceCommand({ ...asked, networkConfiguration: { awsvpcConfiguration } } as never));
+  } finally {
+    client.destroy();
+  }
+}
+
+const CALLER = { key: "caller", value: "grok_spawner" };
+
+function ours(service: string): { key: string; value: string }[] {
+  const { store, environment, container, generation } = labelsFor(service);
+  const labels = { store, environment, container, generation: String(generation) };
+  return [CALLER, ...Object.entries(labels).map(([key, value]) => ({ key: `berth.${key}`, value }))];
+}
+
+t.test("looks", async (t) => {
+  const stand = await openStand(t, ["worker"], { restartMs: 2_500 });
+  const driver = stand.open();
+
+  await t.test("the stand refuses what AWS would", async (t) => {
+    const service = name("refused");
+    await t.rejects(make(stand, service, []), { name: "AccessDeniedException" }, "no tag");
+    await t.rejects(make(stand, service, [{ key: "caller", value: "somebody" }]), { name: "AccessDeniedException" }, "another tag");
+    await t.rejects(make(stand, service, [CALLER], { memory: "4096" }), { name: "ClientException" }, "no size of Fargate's");
+    await t.rejects(make(stand, service, [CALLER], { ephemeralStorage: { sizeInGiB: 20 } }), { name: "ClientException" }, "too little disk");
+    await t.rejects(make(stand, service, [CALLER], { networkMode: "elsewhere" }), { name: "InvalidParameterException" }, "no value of the API's");
+    await t.rejects(make(stand, service, [CALLER], { volumes: [{ name: "x", host: { sourcePath: 7 } }] }), "not of the API's type");
+    t.match(stand.asked.at(-1)?.action, "RegisterTaskDefinition");
+    await make(stand, service, [CALLER], { executionRoleArn: EXEC_ROLE });
+    await t.rejects(make(stand, service, [CALLER]), { name: "InvalidParameterException" }, "the name is taken");
+  });
+
+  await t.test("all services are found, page by page and ten at a time, and only ours", async (t) => {
+    const services = Array.from({ length: 12 }, (_, at) => name(`of-many-${at}`));
+    for (const service of services) await make(stand, service, ours(service));
+    const spec = await specOf(driver, name("of-many-that-runs"), WORKER);
+    await driver.deploy(spec, call());
+    stand.ecs.pageSize = 5;
+    const from = stand.asked.length;
+    const listed = await driver.list(call());
+    stand.ecs.pageSize = 100;
+    t.strictSame(listed.map(({ service }) => service).toSorted(), [...services, spec.service].toSorted());
+    t.strictSame(
+      listed.filter(({ running }) => running),
+      [{ service: spec.service, labels: spec.labels, running: true }],
+    );
+    const actions = stand.asked.slice(from).map(({ action }) => action);
+    const count = (action: string) => actions.filter((one) => one === action).length;
+    t.equal(count("ListServices"), 3);
+    t.equal(count("DescribeServices"), 2);
+    // One page of what lives, two for each that does not run.
+    t.equal(count("ListTasks"), 1 + 12 * 2);
+    for (const service of [...services, spec.service]) await driver.destroy(service, call());
+    t.strictSame(await driver.list(call()), []);
+  });
+
+  await t.test("starts at the same time share what they ask", async (t) => {
+    const specs = await Promise.all(Array.from({ length: 8 }, async (_, at) => specOf(driver, name(`at-once-${at}`), WORKER)));
+    const from = stand.asked.length;
+    await Promise.all(specs.map(async (spec) => driver.deploy(spec, call())));
+    const asked = (action: string, key: string) =>
+      stand.asked.slice(from).flatMap((one) => (one.action === action ? [(one.body[key] as string[]).length] : []));
+    t.ok(Math.max(...asked("DescribeServices", "services")) >= 4);
+    t.ok(Math.max(...asked("DescribeTasks", "tasks")) >= 4);
+    await Promise.all(specs.map(async ({ service }) => driver.destroy(service, call())));
+  });
+
+  await t.test("what berth did not make does not exist for it", async (t) => {
+    const service = name("foreign");
+    await make(stand, service, [CALLER]);
+    t.equal(await driver.inspect(service, call()), undefined);
+    t.equal(await text(driver.logs(service, { tail: 10 }, call())), "");
+    await driver.destroy(service, call());
+    t.equal(stand.services.get(service)?.status, "ACTIVE");
+  });
+
+  await t.test("events that are lost for a while come back, and say that all must be looked at", async (t) => {
+    const caller = new AbortController();
+    const seen: DriverEvent[] = [];
+    const listening = (async () => {
+      for await (const event of driver.events({ signal: caller.signal })) seen.push(event);
+    })();
+    const connected = () => seen.filter(({ kind }) => kind === "connected").length;
+    await until(t, "connected", () => connected() === 1);
+    stand.answers = ({ action }) => (action === "ListServices" ? denied("ecs:ListServices") : undefined);
+    const from = stand.asked.length;
+    await until(t, "it tried again and again", () => stand.asked.slice(from).filter(({ action }) => action === "ListServices").length > 3);
+    const service = name("unheard");
+    await make(stand, service, ours(service));
+    stand.answers = () => undefined;
+    await until(t, "connected again", () => connected() === 2);
+    await driver.destroy(service, call());
+    await until(t, "its end is told", () => seen.some((event) => event.kind === "changed" && event.service === service));
+    caller.abort();
+    await listening;
+  });
+
+  await t.test("what a dead one said can be read, and following it ends with it", async (t) => {
+    const service = name("dead");
+    await driver.deploy(await specOf(driver, service, WORKER, { graceMs: 500 }), call());
+    const following = text(driver.logs(service, { tail: 0, follow: true }, call()));
+    await until(t, "it works", async () => (await text(driver.logs(service, { tail: 100 }, call()))).includes("job 8"));
+    stand.scheduler.kill(service);
+    t.match(await following, /^worker did job \d+\n(worker did job \d+\n)*$/);
+    t.match(await text(driver.logs(service, { tail: 1_000 }, call())), /^worker began\nworker did job 1\n/);
+    t.match(await text(driver.logs(service, { tail: 1 }, call())), /^worker did job \d+\n$/);
+    await driver.destroy(service, call());
+    t.equal(await text(driver.logs(service, { tail: 10 }, call())), "");
+  });
+
+  await t.test("while its successor is on its way, a dead one's lines and exit code are what there is", async (t) => {
+    const service = name("succeeded");
+    const spec = await specOf(driver, service, WORKER);
+    await driver.deploy(spec, call());
+    await until(t, "ECS is content", () => stand.services.get(service)?.rolloutState === "COMPLETED");
+    stand.fates.set(service, { pending: true });
+    stand.restartMs = 0;
+    stand.scheduler.kill(service);
+    await until(
+      t,
+      "its successor is on its way",
+      () =>
+        stand.services.has(service) && stand.scheduler.tasks().some((task) => task.group === `service:${service}` && task.lastStatus === "PENDING"),
+    );
+    t.strictSame(await driver.inspect(service, call()), { service, labels: spec.labels, running: false, exit: { code: 137, outOfMemory: false } });
+    t.match(await text(driver.logs(service, { tail: 100 }, call())), /^worker began\n/);
+    await driver.destroy(service, call());
+    stand.restartMs = 2_500;
+  });
+
+  await t.test("logs in no group of ours may not be read, which is said with the right that is missing", async (t) => {
+    const service = name("no-logs");
+    await driver.deploy(await specOf(driver, service, WORKER), call());
+    stand.answers = ({ api }) => (api === "logs" ? denied("logs:GetLogEvents") : undefined);
+    await t.rejects(text(driver.logs(service, { tail: 10 }, call())), { code: "ENGINE_ACTION_DENIED", message: /logs:GetLogEvents/ });
+    stand.answers = () => undefined;
+    const without = stand.open({ logGroup: undefined });
+    t.equal(await text(without.logs(service, { tail: 10 }, call())), "");
+    await driver.destroy(service, call());
+  });
+});
+
+t.test("calls come in bursts and then at their pace, and one that is called off waits no longer", async (t) => {
+  const clock = stillClock();
+  const turn = pace({ perSecond: 10, burst: 3, clock });
+  let passed = 0;
+  const turns = Array.from({ length: 5 }, async () => turn().then(() => passed++));
+  await Promise.all(turns.slice(0, 3));
+  t.equal(passed, 3);
+  await clock.advance(100);
+  await turns[3];
+  t.equal(passed, 4);
+  const caller = new AbortController();
+  const waiting = turn(caller.signal);
+  caller.abort(new Error("enough"));
+  await t.rejects(waiting, { message: "enough" });
+  await clock.advance(100);
+  await turns[4];
+  t.equal(passed, 5);
+});
+
+t.test("single questions are asked together", async (t) => {
+  const clock = stillClock();
+  const asked: string[][] = [];
+  let fail: Error | undefined;
+  const one = gather<string>({
+    most: 3,
+    windowMs: 20,
+    clock,
+    ask: async (keys) => {
+      asked.push(keys);
+      if (fail) throw fail;
+      return new Map(keys.filter((key) => key !== "nobody").map((key) => [key, key.toUpperCase()]));
+    },
+  });
+  const first = Promise.all([one("a"), one("nobody"), one("a")]);
+  await clock.advance(19);
+  t.strictSame(asked, [], "it waits for others");
+  await clock.advance(1);
+  t.strictSame(await first, ["A", undefined, "A"]);
+  t.strictSame(asked, [["a", "nobody"]]);
+
+  t.strictSame(await Promise.all(["b", "c", "d"].map(async (key) => one(key))), ["B", "C", "D"], "at once, where it is as many as may be");
+  t.equal(clock.pending(), 0);
+
+  const caller = new AbortController();
+  const [off, on] = [one("e", caller.signal), one("f")];
+  caller.abort(new Error("enough"));
+  await t.rejects(off, { message: "enough" });
+  await t.rejects(one("g", caller.signal), { message: "enough" });
+  await clock.advance(20);
+  t.equal(await on, "F");
+
+  fail = new Error("away");
+  const failing = [one("h"), one("i")];
+  const outcomes = Promise.allSettled(failing);
+  await clock.advance(20);
+  t.strictSame(
+    (await outcomes).map(({ status }) => status),
+    ["rejected", "rejected"],
+  );
+});

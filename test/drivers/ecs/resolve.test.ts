@@ -1,0 +1,108 @@
+import { createHash } from "node:crypto";
+import { once } from "node:events";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import t, { type Test } from "tap";
+import { mayLead } from "../../../drivers/image-config.ts";
+import { call, rejectsWith } from "../conformance.ts";
+import { denied } from "./answer.ts";
+import { openStand } from "./stand.ts";
+
+const sha = (text: string) => `sha256:${createHash("sha256").update(text).digest("hex")}`;
+
+/** A registry that wants a token, keeps blobs on another host and knows one image of two platforms: what the real one of the other tests does not do. */
+async function openOddRegistry(t: Test) {
+  const listen = async (answer: (request: IncomingMessage, response: ServerResponse) => void) => {
+    const server = createServer(answer).listen(0, "127.0.0.1");
+    await once(server, "listening");
+    t.teardown(() => server.close());
+    return `127.0.0.1:${(server.address() as AddressInfo).port}`;
+  };
+  const config = JSON.stringify({ config: { ExposedPorts: { "8000/tcp": {} } }, history: [] });
+  const manifest = JSON.stringify({ schemaVersion: 2, config: { digest: sha(config) } });
+  const platform = (architecture: string, digest: string) => ({ digest, platform: { os: "linux", architecture } });
+  const index = JSON.stringify({ schemaVersion: 2, manifests: [platform("arm64", sha("other")), platform("amd64", sha(manifest))] });
+  const known: Record<string, string> = { "manifests/1": index, [`manifests/${sha(index)}`]: index, [`manifests/${sha(manifest)}`]: manifest };
+  const seen: { path: string; authorization: string | undefined }[] = [];
+  const store = await listen((request, response) => {
+    seen.push({ path: `store ${request.url}`, authorization: request.headers.authorization });
+    response.end(config);
+  });
+  const host: string = await listen((request, response) => {
+    const url = new URL(request.url ?? "", `http://${request.headers.host}`);
+    seen.push({ path: url.pathname, authorization: request.headers.authorization });
+    if (url.pathname === "/token") return response.end(JSON.stringify({ token: `for-${url.searchParams.get("scope")}` }));
+    if (request.headers.authorization !== "Bearer for-repository:odd/x:pull") {
+      return response.writeHead(401, { "www-authenticate": `Bearer realm="http://${host}/token",service="odd"` }).end();
+    }
+    const path = url.pathname.replace("/v2/odd/x/", "");
+    if (path === `blobs/${sha(config)}`) return response.writeHead(307, { location: `http://${store}/blob` }).end();
+    const body = known[path];
+    if (body === undefined) return response.writeHead(404).end();
+    response.writeHead(200, { "docker-content-digest": sha(body) }).end(body);
+  });
+  return { host, seen, digest: sha(index) };
+}
+
+t.test("a registry over TLS leads nowhere without it", async (t) => {
+  const leads = (from: string, to: string) => mayLead(new URL(from), new URL(to));
+  t.equal(leads("https://r", "https://s3.amazonaws.com/x"), true);
+  t.equal(leads("https://r", "http://169.254.169.254/latest"), false);
+  t.equal(leads("https://r", "file:///etc/passwd"), false);
+  t.equal(leads("http://127.0.0.1:5000", "http://127.0.0.1:5001"), true);
+});
+
+t.test("images", async (t) => {
+  const stand = await openStand(t, ["onDemand", "severalPorts", "worker"]);
+  const driver = stand.open();
+  const resolve = (ref: string) => driver.resolve({ ref }, call());
+
+  await t.test("a short name is looked for in ECR, and becomes the digest that it points at, with the ports of its configuration", async (t) => {
+    const { digest, repository } = stand.tags("severalPorts");
+    const id = `${stand.registry.host}/${repository}@${digest}`;
+    t.strictSame(await resolve(`${repository}:1`), { id, digest, exposed: [9000, 8000] });
+    t.strictSame(await resolve(`${stand.registry.host}/${repository}:1`), { id, digest, exposed: [9000, 8000] });
+    t.strictSame(await resolve(`${repository}@${digest}`), { id, digest, exposed: [9000, 8000] });
+    t.strictSame((await resolve("berth-test/worker:1")).exposed, []);
+    t.notOk(
+      stand.asked.some(({ action }) => action === "DescribeImages"),
+      "which roles in the field may not",
+    );
+  });
+
+  await t.test("what is nowhere is not found; what is no name is refused", async (t) => {
+    await rejectsWith(t, "IMAGE_NOT_FOUND", resolve("berth-test/worker:2"));
+    await rejectsWith(t, "IMAGE_NOT_FOUND", resolve(`${stand.registry.host}/berth-test/nobody:1`));
+    await rejectsWith(t, "IMAGE_NOT_FOUND", resolve(`sha256:${"0".repeat(64)}`));
+    await rejectsWith(t, "IMAGE_REFERENCE_INVALID", resolve("Not A Name"));
+  });
+
+  await t.test("a registry that is not set up is asked as an engine would ask it", async (t) => {
+    const odd = await openOddRegistry(t);
+    const id = `${odd.host}/odd/x@${odd.digest}`;
+    t.strictSame(await resolve(`${odd.host}/odd/x:1`), { id, digest: odd.digest, exposed: [8000] });
+    t.strictSame(await resolve(id), { id, digest: odd.digest, exposed: [8000] });
+    t.equal(odd.seen.find(({ path }) => path.startsWith("store"))?.authorization, undefined, "the token goes nowhere else");
+    await rejectsWith(t, "IMAGE_NOT_FOUND", resolve(`${odd.host}/odd/x:2`));
+  });
+
+  await t.test("one that does not answer us is left to ECS", async (t) => {
+    const nobody = createServer().listen(0, "127.0.0.1");
+    await once(nobody, "listening");
+    const { port } = nobody.address() as AddressInfo;
+    nobody.close();
+    t.strictSame(await resolve(`127.0.0.1:${port}/x/y:z`), { id: `127.0.0.1:${port}/x/y:z`, exposed: [] });
+  });
+
+  await t.test("a role that may not look in ECR is told which right it lacks", async (t) => {
+    stand.answers = ({ action }) => (action === "ListImages" ? denied("ecr:ListImages") : undefined);
+    await t.rejects(resolve("berth-test/worker:1"), { message: /ecr:ListImages/ });
+    stand.answers = () => undefined;
+  });
+
+  await t.test("where an image's ports may not be read, its package's port counts", async (t) => {
+    await stand.registry.stop();
+    const { digest, repository } = stand.tags("onDemand");
+    t.strictSame(await resolve(`${repository}:1`), { id: `${stand.registry.host}/${repository}@${digest}`, digest, exposed: [] });
+  });
+});

@@ -1,0 +1,227 @@
+// Amazon ECS, CloudWatch Logs and ECR as far as moto can, behind a layer that adds what moto lacks: a service's tasks and rollout, IAM, idempotent
+// and refused creates, pages. It rejects what the API's own model, IAM with conf/ecs/policy.json, and the API reference reject; it was held against no
+// AWS account.
+import { randomUUID } from "node:crypto";
+import { once } from "node:events";
+import { createServer, type IncomingHttpHeaders } from "node:http";
+import type { AddressInfo } from "node:net";
+import { text } from "node:stream/consumers";
+import { CloudWatchLogsClient, CreateLogGroupCommand, CreateLogStreamCommand, PutLogEventsCommand } from "@aws-sdk/client-cloudwatch-logs";
+import { DescribeSecurityGroupsCommand, DescribeSubnetsCommand, EC2Client } from "@aws-sdk/client-ec2";
+import { ECRClient } from "@aws-sdk/client-ecr";
+import { CreateClusterCommand, ECSClient } from "@aws-sdk/client-ecs";
+import type { Test } from "tap";
+import { systemClock } from "../../../clock.ts";
+import { ecsDriver, type EcsOptions } from "../../../drivers/ecs/driver.ts";
+import { openEcrApi } from "../../../gateway/registry/upstream/ecr-api.ts";
+import { ecrSource } from "../../../gateway/registry/upstream/image-sources.ts";
+import { openImageRegistry } from "../../../gateway/registry/upstream/open-image-registry.ts";
+import { openLog, type Log } from "../../../log.ts";
+import { htpasswd, LOGIN, openDistribution } from "../../registry/upstream/distribution.ts";
+import { openMoto } from "../../registry/upstream/moto.ts";
+import type { TestImage } from "../../fixtures/images.ts";
+import { tempFolder } from "../../fixtures/temp-folder.ts";
+import { denied, failure, type Answer, type Asked, type Body, type Pass } from "./answer.ts";
+import { openApiModel, type ApiName } from "./api-model.ts";
+import { CLUSTER, nameOf, openEcsLayer, REGION, type Definition } from "./ecs-layer.ts";
+import { openRole, type Context } from "./iam.ts";
+import { publish, type Published } from "./images.ts";
+import { openScheduler, type Fate } from "./scheduler.ts";
+
+export { CLUSTER, REGION };
+export const EXEC_ROLE = "arn:aws:iam::123456789012:role/tasks";
+export const LOG_GROUP = `arn:aws:logs:${REGION}:123456789012:log-group:/ecs/berth`;
+const GROUP_NAME = "/ecs/berth";
+
+const APIS: Record<string, ApiName> = {
+  AmazonEC2ContainerServiceV20141113: "ecs",
+  Logs_20140328: "logs",
+  AmazonEC2ContainerRegistry_V20150921: "ecr",
+};
+const JSON_1_1 = "application/x-amz-json-1.1";
+const MAKING = ["RegisterTaskDefinition", "CreateService"];
+
+/** `answers` stands before everything: undefined lets a question through. */
+export async function openStand(t: Test, names: readonly TestImage[], options: { restartMs?: number } = {}) {
+  const before = { ...process.env };
+  t.teardown(() => Object.assign(process.env, before));
+  Object.assign(process.env, { AWS_ACCESS_KEY_ID: "test", AWS_SECRET_ACCESS_KEY: "test" });
+  const moto = `http://127.0.0.1:${await openMoto(t)}`;
+  const at = { region: REGION, endpoint: moto, credentials: { accessKeyId: "admin", secretAccessKey: "admin" } };
+  const admin = { ecs: new ECSClient(at), logs: new CloudWatchLogsClient(at), ec2: new EC2Client(at), ecr: new ECRClient(at) };
+  t.teardown(() => Object.values(admin).forEach((client) => client.destroy()));
+  await admin.ecs.send(new CreateClusterCommand({ clusterName: CLUSTER }));
+  await admin.logs.send(new CreateLogGroupCommand({ logGroupName: GROUP_NAME }));
+  const subnets = ((await admin.ec2.send(new DescribeSubnetsCommand({}))).Subnets ?? []).flatMap(({ SubnetId }) => SubnetId ?? []).slice(0, 2);
+  const groups = await admin.ec2.send(new DescribeSecurityGroupsCommand({}));
+  const securityGroups = (groups.SecurityGroups ?? []).flatMap(({ GroupId }) => GroupId ?? []).slice(0, 1);
+
+  const registry = await openDistribution(t, htpasswd);
+  const folder = tempFolder(t);
+  const images: Published[] = [];
+  for (const name of names) images.push(await publish(name, { folder, registry: registry.host, ecr: admin.ecr }));
+
+  const role = openRole();
+  const models = { ecs: openApiModel("ecs"), logs: openApiModel("logs"), ecr: openApiModel("ecr") };
+  const fates = new Map<string, Fate>();
+  const streams = new Set<string>();
+  const asked: Asked[] = [];
+  const scheduler = openScheduler({
+    folderOf: (image) => images.find(({ repository, digest }) => image.includes(`/${repository}@${digest}`))?.folder,
+    fateOf: (service) => fates.get(service),
+    restartMs: () => stand.restartMs,
+    stopMs: () => stand.stopMs,
+    say: async ({ group, stream }, line) => {
+      const to = { logGroupName: group, logStreamName: stream };
+      if (!streams.has(stream)) await admin.logs.send(new CreateLogStreamCommand(to));
+      streams.add(stream);
+      await admin.logs.send(new PutLogEventsCommand({ ...to, logEvents: [{ timestamp: Date.now(), message: line }] }));
+    },
+  });
+  t.teardown(() => scheduler.close());
+  const layer = openEcsLayer(scheduler, async (taskDefinition) => {
+    const headers = { "content-type": JSON_1_1, "x-amz-target": "AmazonEC2ContainerServiceV20141113.DescribeTaskDefinition" };
+    return (await ask(headers, { taskDefinition })).body["taskDefinition"] as Definition;
+  });
+  const stand = {
+    asked,
+    restartMs: options.restartMs ?? 3_000,
+    stopMs: 0,
+    ecs: layer,
+    answers: (() => undefined) as (asked: Asked) => Answer | undefined,
+    fates,
+    services: layer.services,
+    scheduler,
+    admin,
+    role,
+    subnets,
+    securityGroups,
+    registry,
+    url: "",
+    actions: () => [...new Set(asked.map(({ api, action }) => `${api}:${action}`))].toSorted(),
+    tags: (name: TestImage) => images.find((one) => one.name === name) as Published,
+    open: (more: Partial<EcsOptions> & { log?: Log } = {}) => openDriver(more),
+    close: async () => {},
+  };
+
+  const deniedBy = ({ api, action, body }: Asked): string | undefined => {
+    const tags = (body["tags"] ?? []) as { key: string; value: string }[];
+    const held = layer.services.get(nameOf(body["service"]))?.tags ?? [];
+    const context: Context = {
+      ...Object.fromEntries(tags.map(({ key, value }) => [`aws:RequestTag/${key}`, value])),
+      ...Object.fromEntries(held.map(({ key, value }) => [`aws:ResourceTag/${key}`, value])),
+    };
+    const stream = `arn:aws:logs:${REGION}:123456789012:log-group:${String(body["logGroupName"])}:log-stream:${String(body["logStreamName"])}`;
+    if (!role.allows(`${api}:${action}`, context, api === "logs" ? stream : "*")) return `${api}:${action}`;
+    if (MAKING.includes(action) && tags.length > 0 && !role.allows("ecs:TagResource", { "ecs:CreateAction": action })) return "ecs:TagResource";
+    const passes = { "iam:PassedToService": "ecs-tasks.amazonaws.com" };
+    return body["executionRoleArn"] !== undefined && !role.allows("iam:PassRole", passes) ? "iam:PassRole" : undefined;
+  };
+
+  /** What moto knows wrongly or not at all, by action. */
+  const own: Record<string, (body: Body, pass: Pass) => Promise<Answer> | Answer> = {
+    ...layer.answers,
+    // moto's token opens nothing and ran out in 2015.
+    "ecr:GetAuthorizationToken": () => ({
+      status: 200,
+      body: {
+        authorizationData: [
+          {
+            authorizationToken: Buffer.from(`${LOGIN.username}:${LOGIN.password}`).toString("base64"),
+            expiresAt: Date.now() / 1_000 + 12 * 3_600,
+            proxyEndpoint: `http://${registry.host}`,
+          },
+        ],
+      },
+    }),
+    // moto makes digests up.
+    "ecr:ListImages": async (body, pass) => {
+      const answer = await pass();
+      const digest = images.find(({ repository }) => repository === body["repositoryName"])?.digest;
+      for (const one of (answer.body["imageIds"] ?? []) as Body[]) one["imageDigest"] = digest;
+      return answer;
+    },
+  };
+
+  async function ask(headers: Record<string, string>, body: Body): Promise<Answer> {
+    const signed = {
+      authorization: `AWS4-HMAC-SHA256 Credential=test/20261125/${REGION}/ecs/aws4_request, SignedHeaders=host, Signature=0`,
+      ...headers,
+    };
+    const answer = await fetch(moto, { method: "POST", headers: signed, body: JSON.stringify(body) });
+    const said = await answer.text();
+    try {
+      return { status: answer.status, body: JSON.parse(said) as Body };
+    } catch {
+      return failure("ServerException", said.slice(0, 300));
+    }
+  }
+
+  const answerTo = async (question: Asked, headers: IncomingHttpHeaders): Promise<Answer> => {
+    const { api, action, body } = question;
+    const first = stand.answers(question);
+    if (first) return first;
+    const wrong = models[api](action, "input", body);
+    if (wrong.length > 0) return failure("InvalidParameterException", wrong.join("; "));
+    const not = deniedBy(question);
+    if (not !== undefined) return denied(not);
+    const passed = {
+      "content-type": JSON_1_1,
+      "x-amz-target": String(headers["x-amz-target"]),
+      authorization: String(headers.authorization),
+    };
+    const pass: Pass = () => ask(passed, body);
+    const answer = await (own[`${api}:${action}`]?.(body, pass) ?? pass());
+    // What is made up here must be such that the real one could say it.
+    const made = answer.status === 200 && ["DescribeServices", "DeleteService", "ListTasks", "DescribeTasks"].includes(action);
+    const odd = made ? models[api](action, "output", answer.body) : [];
+    if (odd.length > 0) return failure("ServerException", `The stand's own answer is none of the API: ${odd.join("; ")}`);
+    return answer;
+  };
+
+  const server = createServer(async (incoming, response) => {
+    const sent = await text(incoming);
+    const [target = "", action = ""] = String(incoming.headers["x-amz-target"] ?? "").split(".");
+    const question: Asked = { api: APIS[target] ?? "ecs", action, body: JSON.parse(sent || "{}") as Body };
+    asked.push(question);
+    const { status, body } = await answerTo(question, incoming.headers).catch((error: unknown) => failure("ServerException", String(error)));
+    response.writeHead(status, { "content-type": JSON_1_1, "x-amzn-requestid": randomUUID() }).end(JSON.stringify(body));
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  stand.close = async () => {
+    server.closeAllConnections();
+    server.close();
+  };
+  t.teardown(() => stand.close());
+  stand.url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  // As an operator of a test stand would; the clients read it themselves.
+  process.env["AWS_ENDPOINT_URL"] = stand.url;
+
+  const tools = { clock: systemClock(), log: openLog({ level: "silent", name: "test" }) };
+  const ecr = await ecrSource(await openEcrApi({ region: REGION, clock: tools.clock }), { ...tools, signal: AbortSignal.timeout(30_000) });
+  const known = openImageRegistry([ecr]);
+  t.teardown(() => known.close());
+  function openDriver(more: Partial<EcsOptions> & { log?: Log }) {
+    const driver = ecsDriver({
+      cluster: CLUSTER,
+      region: REGION,
+      subnets,
+      securityGroups,
+      execRole: EXEC_ROLE,
+      logGroup: LOG_GROUP,
+      launchType: undefined,
+      reach: "address",
+      registry: known,
+      looks: { start: { first: 20, longest: 80 }, retry: { first: 20, longest: 80 }, events: { first: 50, longest: 100 } },
+      rate: { perSecond: 1_000, burst: 1_000 },
+      ...tools,
+      ...more,
+    });
+    t.teardown(() => driver.close());
+    return driver;
+  }
+  return stand;
+}
+
+export type Stand = Awaited<ReturnType<typeof openStand>>;

@@ -1,0 +1,324 @@
+import { RegisterContainerInstanceCommand } from "@aws-sdk/client-ecs";
+import { RunInstancesCommand } from "@aws-sdk/client-ec2";
+import t, { type Test } from "tap";
+import type { Driver, Spec } from "../../../drivers/driver.ts";
+import type { Log } from "../../../log.ts";
+import { call, get, namer, rejectsWith, specOf, text, until } from "../conformance.ts";
+import { denied, failure, throttled } from "./answer.ts";
+import { CLUSTER, openStand, type Stand } from "./stand.ts";
+
+const name = namer("start");
+const IMAGE = { ref: "berth-test/ondemand:1" };
+const USER = "User: arn:aws:sts::123456789012:assumed-role/tasks/x is not authorized to perform:";
+
+/** What there is of a service: nothing, once a start failed or it was destroyed. */
+function left(stand: Stand, service: string): unknown {
+  const kept = stand.services.get(service);
+  return kept && stand.scheduler.live(kept).length === 0 && kept.status !== "ACTIVE" ? undefined : kept?.status;
+}
+
+function asked(stand: Stand, action: string, service: string) {
+  return stand.asked
+    .filter((one) => one.action === action && [one.body["serviceName"], one.body["family"]].includes(service))
+    .map(({ body }) => body);
+}
+
+async function runs(t: Test, driver: Driver, spec: Spec): Promise<void> {
+  const { address } = await driver.deploy(spec, call());
+  t.strictSame(await get(address as { host: string; port: number }, "/square?number=2"), { result: 4 });
+}
+
+t.test("starts", async (t) => {
+  const stand = await openStand(t, ["onDemand", "crashing"], { restartMs: 200 });
+  const driver = stand.open();
+
+  await t.test("what is made bears the caller's tag, a breaker that counts to one, and addresses of its own", async (t) => {
+    const service = name("made");
+    await runs(t, driver, await specOf(driver, service, IMAGE));
+    const [made] = asked(stand, "CreateService", service);
+    const [definition] = asked(stand, "RegisterTaskDefinition", service);
+    const caller = { key: "caller", value: "grok_spawner" };
+    t.match(made, {
+      desiredCount: 1,
+      launchType: "FARGATE",
+      tags: [caller],
+      deploymentConfiguration: { deploymentCircuitBreaker: { enable: true, rollback: true, thresholdConfiguration: { type: "COUNT", value: 1 } } },
+      networkConfiguration: { awsvpcConfiguration: { subnets: stand.subnets, securityGroups: stand.securityGroups, assignPublicIp: "DISABLED" } },
+      clientToken: /^[\x21-\x7e]{1,36}$/,
+    });
+    t.match(definition, {
+      networkMode: "awsvpc",
+      cpu: "512",
+      memory: "1024",
+      ephemeralStorage: { sizeInGiB: 21 },
+      tags: [caller],
+      containerDefinitions: [{ memory: 256, cpu: 512, logConfiguration: { options: { "awslogs-stream-prefix": "grok_spawner" } } }],
+    });
+    await driver.destroy(service, call());
+  });
+
+  await t.test("what ECS says of a task that did not start is said on, and nothing is left", async (t) => {
+    const cases = [
+      ["IMAGE_NOT_FOUND", { stoppedReason: "CannotPullContainerError: failed to resolve ref x: not found" }, /ECS said: CannotPullContainerError/],
+      ["PULL_DENIED", { stoppedReason: `CannotPullContainerError: ${USER} ecr:BatchGetImage on resource: x` }, /ecr:BatchGetImage/],
+      [
+        "ENGINE_ACTION_DENIED",
+        {
+          stoppedReason: `ResourceInitializationError: unable to retrieve ecr registry auth: AccessDeniedException: ${USER} ecr:GetAuthorizationToken`,
+        },
+        /ecr:GetAuthorizationToken/,
+      ],
+      ["CONTAINER_OUT_OF_MEMORY", { reason: "OutOfMemoryError: Container killed due to memory usage", exitCode: 137 }, /memory/],
+    ] as const;
+    for (const [code, task, says] of cases) {
+      const service = name(code.toLowerCase().replaceAll("_", "-"));
+      const spec = await specOf(driver, service, IMAGE);
+      stand.fates.set(service, { task });
+      t.match((await rejectsWith(t, code, driver.deploy(spec, call()))).message, says);
+      t.equal(left(stand, service), undefined);
+    }
+  });
+
+  await t.test("a task that nothing has room for, and one for which ECS gives no address or no reason", async (t) => {
+    const cases = [
+      [
+        "CONTAINER_UNSCHEDULABLE",
+        {
+          event:
+            "was unable to place a task because no container instance met all of its requirements. Reason: No Container Instances were found in your cluster.",
+        },
+      ],
+      [
+        "NO_CAPACITY",
+        {
+          event:
+            "was unable to place a task. Reason: Capacity is unavailable at this time. Please try again later or in a different availability zone.",
+        },
+      ],
+      ["CONTAINER_NOT_READY", { address: "none" }],
+      ["CONTAINER_CRASHED", { task: {} }],
+    ] as const;
+    for (const [code, fate] of cases) {
+      const service = name(`none-${code.toLowerCase().replaceAll("_", "-")}`);
+      const spec = await specOf(driver, service, IMAGE);
+      stand.fates.set(service, fate);
+      await rejectsWith(t, code, driver.deploy(spec, call()));
+      t.equal(left(stand, service), undefined);
+    }
+  });
+
+  await t.test("a rollout that is given up without a task that says why", async (t) => {
+    const service = name("given-up");
+    stand.fates.set(service, { event: "has begun something." });
+    const start = driver.deploy(await specOf(driver, service, IMAGE), call());
+    start.catch(() => {});
+    await until(t, "it was made", () => stand.services.has(service));
+    Object.assign(stand.services.get(service) as object, {
+      rolloutState: "FAILED",
+      rolloutStateReason: "ECS deployment circuit breaker: tasks failed to start.",
+    });
+    t.match((await rejectsWith(t, "CONTAINER_NOT_READY", start)).message, /circuit breaker/);
+    t.equal(left(stand, service), undefined);
+  });
+
+  await t.test("what was just made may not be seen for a while", async (t) => {
+    const service = name("unseen");
+    stand.ecs.unseen.set(service, 6);
+    await runs(t, driver, await specOf(driver, service, IMAGE));
+    await driver.destroy(service, call());
+    t.equal(left(stand, service), undefined);
+  });
+
+  await t.test("a role that was just made may not be usable for a while; one that never is, is named", async (t) => {
+    const spec = await specOf(driver, name("role"), IMAGE);
+    const refusal = failure("ClientException", "ECS was unable to assume the role 'x' that was provided for this task.");
+    let times = 2;
+    stand.answers = ({ action }) => (action === "CreateService" && times-- > 0 ? refusal : undefined);
+    await runs(t, driver, spec);
+    await driver.destroy(spec.service, call());
+    stand.answers = ({ action }) => (action === "CreateService" ? refusal : undefined);
+    t.match((await rejectsWith(t, "ENGINE_ACTION_DENIED", driver.deploy(spec, call()))).message, /sts:AssumeRole/);
+    stand.answers = () => undefined;
+    t.equal(left(stand, spec.service), undefined);
+  });
+
+  await t.test("an ECS that knows no breaker that counts is asked again without, once", async (t) => {
+    const spec = await specOf(driver, name("breaker"), IMAGE);
+    const own = stand.open();
+    stand.answers = ({ action, body }) =>
+      action === "CreateService" && JSON.stringify(body).includes("thresholdConfiguration")
+        ? failure("InvalidParameterException", "Unknown parameter: thresholdConfiguration")
+        : undefined;
+    await runs(t, own, spec);
+    await own.destroy(spec.service, call());
+    await runs(t, own, spec);
+    await own.destroy(spec.service, call());
+    const crash = await specOf(own, name("three-times"), { ref: "berth-test/crashing:1" });
+    t.match(await rejectsWith(t, "CONTAINER_CRASHED", own.deploy(crash, call())), { message: /exit code 7/ }, "the first crash is enough for us");
+    t.equal(left(stand, crash.service), undefined, "though ECS would try again");
+    stand.answers = () => undefined;
+    t.strictSame(
+      asked(stand, "CreateService", spec.service).map((body) => JSON.stringify(body).includes("thresholdConfiguration")),
+      [true, false, false],
+    );
+  });
+
+  await t.test("throttled, it goes slower and on", async (t) => {
+    const spec = await specOf(driver, name("throttled"), IMAGE);
+    const slowed = new Set<string>();
+    stand.answers = ({ action }) => {
+      if (!["DescribeServices", "CreateService"].includes(action) || slowed.has(action)) return undefined;
+      slowed.add(action);
+      return throttled;
+    };
+    await runs(t, stand.open(), spec);
+    t.equal(slowed.size, 2);
+    t.equal(asked(stand, "CreateService", spec.service).length, 2, "the same one again");
+    stand.answers = () => undefined;
+    await driver.destroy(spec.service, call());
+  });
+
+  await t.test("a right that is missing is named, and nothing is left of the start that missed it", async (t) => {
+    const spec = await specOf(driver, name("denied"), IMAGE);
+    for (const action of ["RegisterTaskDefinition", "CreateService", "DescribeServices", "ListTasks", "DescribeTasks", "ListContainerInstances"]) {
+      let first = true;
+      stand.answers = (question) => {
+        if (question.action !== action) return undefined;
+        // That of looking at a service which is there already: what cleans up may look again.
+        if (action.startsWith("Describe") || action === "ListTasks") {
+          if (!stand.services.has(spec.service) || stand.services.get(spec.service)?.status !== "ACTIVE" || !first) return undefined;
+          first = false;
+        }
+        return denied(`ecs:${action}`);
+      };
+      const fault = await rejectsWith(t, "ENGINE_ACTION_DENIED", driver.deploy(spec, call()));
+      t.match(fault.message, new RegExp(`ecs:${action} `));
+      stand.answers = () => undefined;
+      t.equal(left(stand, spec.service), undefined, action);
+    }
+  });
+
+  await t.test("a name that somebody else has is left alone", async (t) => {
+    const service = name("stranger");
+    const spec = await specOf(driver, service, IMAGE);
+    await driver.deploy(spec, call());
+    const kept = stand.services.get(service);
+    const other = { ...spec, labels: { ...spec.labels, store: "another" } };
+    t.match((await rejectsWith(t, "SPEC_REFUSED", driver.deploy(other, call()))).message, /another berth/);
+    t.equal(stand.services.get(service), kept);
+    t.equal(kept?.status, "ACTIVE");
+    await driver.destroy(service, call());
+  });
+
+  await t.test("one that is on its way out is waited for, and its successor is left to whoever made it", async (t) => {
+    const service = name("draining");
+    const spec = await specOf(driver, service, IMAGE);
+    await driver.deploy(spec, call());
+    const seldom = { first: 2_000, longest: 2_000 };
+    const slow = stand.open({ looks: { start: seldom, retry: seldom, events: seldom } });
+    const destroying = slow.destroy(service, call());
+    await until(t, "it is deleted", () => stand.services.get(service)?.status === "DRAINING");
+    await runs(t, driver, spec);
+    const successor = stand.services.get(service);
+    const from = stand.asked.length;
+    await destroying;
+    t.equal(stand.services.get(service), successor);
+    t.equal(successor?.status, "ACTIVE");
+    t.notOk(
+      stand.asked.slice(from).some(({ action }) => action === "DeregisterTaskDefinition"),
+      "nor is its definition",
+    );
+    await driver.destroy(service, call());
+    t.equal(left(stand, service), undefined);
+  });
+
+  await t.test("destroyed is what has stopped, though ECS gives the name away before", async (t) => {
+    const service = name("lingers");
+    await driver.deploy(await specOf(driver, service, IMAGE), call());
+    const kept = stand.services.get(service);
+    stand.stopMs = 600;
+    const destroying = driver.destroy(service, call());
+    await until(t, "its name is free", () => kept?.status === "INACTIVE");
+    t.equal(kept && stand.scheduler.live(kept).length, 1, "its task is still there");
+    await destroying;
+    t.equal(kept && stand.scheduler.live(kept).length, 0);
+    stand.stopMs = 0;
+  });
+
+  await t.test("definitions that a death at the wrong moment left go with the service", async (t) => {
+    const service = name("leftover");
+    const spec = await specOf(driver, service, IMAGE);
+    stand.answers = ({ action }) => (["CreateService", "DeregisterTaskDefinition"].includes(action) ? denied(`ecs:${action}`) : undefined);
+    await rejectsWith(t, "ENGINE_ACTION_DENIED", driver.deploy(spec, call()));
+    stand.answers = () => undefined;
+    await driver.deploy(spec, call());
+    const before = stand.asked.filter(({ action }) => action === "DeregisterTaskDefinition").length;
+    await driver.destroy(service, call());
+    t.equal(stand.asked.filter(({ action }) => action === "DeregisterTaskDefinition").length - before, 2);
+  });
+
+  await t.test("a task that ECS replaced is told of at its new address", async (t) => {
+    const service = name("moved");
+    const spec = await specOf(driver, service, IMAGE);
+    const { address } = await driver.deploy(spec, call());
+    await until(t, "ECS is content", () => stand.services.get(service)?.rolloutState === "COMPLETED");
+    stand.scheduler.kill(service);
+    const moved = async () => {
+      const now = await driver.inspect(service, call());
+      return now?.running === true && now.address?.host !== address?.host ? now.address : undefined;
+    };
+    await until(t, "it moved", async () => (await moved()) !== undefined);
+    t.strictSame((await driver.deploy(spec, call())).address, await moved(), "and adopted there");
+    await driver.destroy(service, call());
+  });
+
+  await t.test("with LAUNCH_TYPE=FARGATE no instance is asked for, and what Fargate has not is refused or said", async (t) => {
+    const warned: string[] = [];
+    const none = () => {};
+    const log: Log = { debug: none, info: none, error: none, warn: (_, sentence) => void warned.push(sentence), child: () => log };
+    const fargate = stand.open({ launchType: "fargate", log });
+    const before = stand.asked.length;
+    const spec = await specOf(fargate, name("fargate"), IMAGE, { shmMb: 128 });
+    await runs(t, fargate, spec);
+    await fargate.destroy(spec.service, call());
+    t.match(warned, [/shm \(128 MB\)/]);
+    await rejectsWith(t, "SPEC_REFUSED", fargate.deploy({ ...spec, gpu: 1 }, call()));
+    await rejectsWith(t, "SPEC_REFUSED", fargate.deploy({ ...spec, cpu: 17 }, call()));
+    await rejectsWith(t, "SPEC_REFUSED", fargate.deploy({ ...spec, storageGb: 201 }, call()));
+    t.notOk(stand.asked.slice(before).some(({ action }) => action === "ListContainerInstances"));
+  });
+
+  await t.test("where an EC2 instance has room a task goes there; a GPU that none has free is said", async (t) => {
+    await rejectsWith(t, "CONTAINER_UNSCHEDULABLE", driver.deploy(await specOf(driver, name("gpu"), IMAGE, { gpu: 1 }), call()));
+    const { Instances } = await stand.admin.ec2.send(
+      new RunInstancesCommand({ ImageId: "ami-12c6146b", InstanceType: "m5.large", MinCount: 1, MaxCount: 1 }),
+    );
+    const instanceIdentityDocument = JSON.stringify({ instanceId: Instances?.[0]?.InstanceId });
+    await stand.admin.ecs.send(new RegisterContainerInstanceCommand({ cluster: CLUSTER, instanceIdentityDocument }));
+    const roomy = await specOf(driver, name("ec2"), IMAGE, { shmMb: 128, cpu: 4, memoryMb: 7_482 });
+    await runs(t, driver, roomy);
+    t.match(asked(stand, "CreateService", roomy.service), [{ launchType: "EC2" }]);
+    t.match(asked(stand, "RegisterTaskDefinition", roomy.service), [
+      { requiresCompatibilities: ["EC2"], containerDefinitions: [{ linuxParameters: { sharedMemorySize: 128 } }] },
+    ]);
+    await driver.destroy(roomy.service, call());
+    const large = await specOf(driver, name("fargate-after-all"), IMAGE, { memoryMb: 7_483 });
+    await runs(t, driver, large);
+    t.match(asked(stand, "CreateService", large.service), [{ launchType: "FARGATE" }]);
+    await driver.destroy(large.service, call());
+  });
+
+  await t.test("AWS that cannot be reached is said so", async (t) => {
+    const service = name("away");
+    const spec = await specOf(driver, service, IMAGE);
+    await stand.close();
+    await rejectsWith(t, "ENGINE_UNREACHABLE", driver.deploy(spec, call()));
+    await rejectsWith(t, "ENGINE_UNREACHABLE", driver.list(call()));
+    await rejectsWith(t, "ENGINE_UNREACHABLE", text(driver.logs(service, { tail: 1 }, call())));
+    const caller = new AbortController();
+    const asking = driver.list({ signal: caller.signal });
+    const reason = new Error("enough");
+    caller.abort(reason);
+    t.equal(await asking.catch((error: unknown) => error), reason);
+  });
+});
