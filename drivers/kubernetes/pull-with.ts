@@ -4,7 +4,9 @@ import { readReference } from "../reference.ts";
 import type { PullWith } from "./definition.ts";
 
 /** `kubernetes.dockerAuth` as it was understood: the name of a Secret, or what one holds. */
-export type DockerAuth = { secret: string } | { auths: Record<string, object> } | undefined;
+/** What a Docker `config.json` says of one registry. */
+type AuthEntry = { username?: string; password?: string; auth?: string };
+export type DockerAuth = { secret: string } | { auths: Record<string, AuthEntry> } | undefined;
 
 type Login = { username: string; password: string };
 
@@ -26,10 +28,10 @@ export function readDockerAuth(given: string | undefined): DockerAuth {
   );
 }
 
-function authsOf(text: string): Record<string, object> | undefined {
+function authsOf(text: string): Record<string, AuthEntry> | undefined {
   try {
     const { auths } = JSON.parse(text) as { auths?: unknown };
-    return typeof auths === "object" && auths !== null && !Array.isArray(auths) ? (auths as Record<string, object>) : undefined;
+    return typeof auths === "object" && auths !== null && !Array.isArray(auths) ? (auths as Record<string, AuthEntry>) : undefined;
   } catch {
     return undefined;
   }
