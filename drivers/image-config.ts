@@ -1,4 +1,4 @@
-import { request } from "undici";
+import { request, type Agent } from "undici";
 import { Fault } from "../fault.ts";
 import type { ResolvedImage } from "./driver.ts";
 import { exposedPorts } from "./exposed.ts";
@@ -7,7 +7,7 @@ import { exposedPorts } from "./exposed.ts";
 export type ImageConfig = { digest: string | undefined } & Pick<ResolvedImage, "exposed" | "guessed">;
 
 type Login = { username: string; password: string };
-type At = { host: string; repository: string; version: string; login: Login | undefined; signal: AbortSignal };
+type At = { host: string; repository: string; version: string; login: Login | undefined; http: Agent; signal: AbortSignal };
 
 const INDEXES = ["application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"];
 const MANIFESTS = ["application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json"];
@@ -15,7 +15,6 @@ const MANIFESTS = ["application/vnd.oci.image.manifest.v1+json", "application/vn
 const PLATFORM = { os: "linux", architecture: "amd64" };
 const MOST_BYTES = 4 * 1_048_576;
 const MOST_REDIRECTS = 3;
-const SILENCE_MS = 10_000;
 const HUB = "docker.io";
 const HUB_API = "registry-1.docker.io";
 
@@ -103,8 +102,7 @@ async function get(url: string, headers: { accept: string; authorization: string
     const answer = await request(url, {
       headers: { accept, ...(authorization === undefined ? {} : { authorization }) },
       signal: at.signal,
-      headersTimeout: SILENCE_MS,
-      bodyTimeout: SILENCE_MS,
+      dispatcher: at.http,
     });
     const pieces: Buffer[] = [];
     let size = 0;
