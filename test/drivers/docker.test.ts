@@ -164,6 +164,18 @@ t.test("sizes that the machine does not have are no capacity, and senseless ones
   t.strictSame(await left(service), []);
 });
 
+t.test("an engine that cannot limit a container's disk is warned about, once", async (t) => {
+  const warnings: unknown[] = [];
+  const heard = { ...log, warn: (fields: unknown) => warnings.push(fields) };
+  const driver = dockerDriver({ host, network, reach: "auto", clock: systemClock(), log: heard });
+  for (const service of [name("disk-one"), name("disk-two")]) {
+    await driver.deploy(await specOf(driver, service, { ref: images.worker }, { storageGb: 21 }), call());
+    await remove(service);
+  }
+  t.match(warnings, [{ service: name("disk-one") }]);
+  t.equal(warnings.length, 1);
+});
+
 t.test("a container of somebody else with the same name is left alone", async (t) => {
   const driver = open();
   const service = name("stranger");
