@@ -37,7 +37,7 @@ export function kubernetesDriver(options: KubernetesOptions & { clock: Clock; lo
   const tools = { log, registry, patienceMs, auth: readDockerAuth(options.dockerAuth) };
   return {
     name: "kubernetes",
-    resolve: (image, call) => resolve(image, registry, call),
+    resolve: (image, call) => resolve(cluster, image, tools, call),
     deploy: async (spec, call) => {
       call.signal.throwIfAborted();
       if (!isServiceName(spec.service))

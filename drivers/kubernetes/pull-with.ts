@@ -4,7 +4,11 @@ import { readReference } from "../docker/reference.ts";
 import type { PullWith } from "./definition.ts";
 
 /** `kubernetes.dockerAuth` as it was understood: the name of a Secret, or what one holds. */
-export type DockerAuth = { secret: string } | { auths: Record<string, object> } | undefined;
+export type DockerAuth = { secret: string } | { auths: Auths } | undefined;
+
+/** By host; an entry has a user's name and password, or both in `auth`. */
+type Auths = Record<string, { username?: string; password?: string; auth?: string } | undefined>;
+type Login = { username: string; password: string };
 
 const SECRET_NAME = /^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/;
 
@@ -24,10 +28,10 @@ export function readDockerAuth(given: string | undefined): DockerAuth {
   );
 }
 
-function authsOf(text: string): Record<string, object> | undefined {
+function authsOf(text: string): Auths | undefined {
   try {
     const { auths } = JSON.parse(text) as { auths?: unknown };
-    return typeof auths === "object" && auths !== null && !Array.isArray(auths) ? (auths as Record<string, object>) : undefined;
+    return typeof auths === "object" && auths !== null && !Array.isArray(auths) ? (auths as Auths) : undefined;
   } catch {
     return undefined;
   }
@@ -49,6 +53,18 @@ export async function pullWith(image: string, auth: DockerAuth, registry: Regist
   };
 }
 
-function loginEntry({ username, password }: { username: string; password: string }) {
+function loginEntry({ username, password }: Login) {
   return { username, password, auth: Buffer.from(`${username}:${password}`).toString("base64") };
+}
+
+/** What berth itself signs in with to read of an image: as for a pull, but not with a Secret that only nodes read. */
+export async function loginAt(host: string, auth: DockerAuth, registry: Registry | undefined, call: Call): Promise<Login | undefined> {
+  const login = await registry?.login(host, call);
+  if (login) return login;
+  const entry = auth && "auths" in auth ? auth.auths[host] : undefined;
+  const [username, ...password] = Buffer.from(entry?.auth ?? "", "base64")
+    .toString("utf8")
+    .split(":");
+  if (entry?.username !== undefined && entry.password !== undefined) return { username: entry.username, password: entry.password };
+  return username ? { username, password: password.join(":") } : undefined;
 }

@@ -1,28 +1,68 @@
 import { Fault } from "../../fault.ts";
 import { readReference } from "../docker/reference.ts";
-import type { DeployCall, ImageSource, Registry, ResolvedImage } from "../driver.ts";
+import type { Call, ImageSource, ResolvedImage } from "../driver.ts";
+import { type ImageConfig, readImageConfig } from "../image-config.ts";
+import { within } from "../within.ts";
+import type { Cluster } from "./cluster.ts";
+import type { Tools } from "./create.ts";
+import { loginAt } from "./pull-with.ts";
+
+/** Beyond it the image's ports are left to its package. */
+const ASK_MS = 20_000;
 
 /**
- * A cluster has no images of its own that could be asked for, so the registries that are set up decide, and name the image by its digest: what a node
- * pulls, today or when it is moved, is what was validated. They do not tell which ports it exposes. What none of them knows is not
- * started in the hope that a node finds it: that would fail later, and less clearly. Faults: those of the registries, IMAGE_NOT_FOUND.
+ * A cluster has no images of its own that could be asked for. The registries that are set up know what a name points at; one of another registry is
+ * asked for there. Each is named by its digest, so that what a node pulls, today or when a pod is moved, is what was validated; what cannot be
+ * is not started in the hope that a node finds it. Faults: those of the registries, IMAGE_NOT_FOUND, IMAGE_REFERENCE_INVALID, PULL_DENIED.
  */
-export async function resolve({ ref }: ImageSource, registry: Registry | undefined, call: DeployCall): Promise<ResolvedImage> {
-  call.signal.throwIfAborted();
+export async function resolve(cluster: Cluster, { ref }: ImageSource, tools: Tools, { signal }: Call): Promise<ResolvedImage> {
+  signal.throwIfAborted();
   const named = readReference(ref);
-  const found = named.kind === "id" ? undefined : await registry?.resolve(ref, call);
-  if (found) return { id: pinned(found), digest: found.digest, exposed: [], portsUnknown: true };
-  const where = named.kind === "name" && named.registry !== undefined ? named.registry : undefined;
-  const advice =
-    named.kind === "id"
-      ? "it is an engine's own id, which means nothing to a cluster"
-      : where === undefined
-        ? "none of the registries that are set up has it; push it to one, or set REGISTRY_URL"
-        : `${where} does not have it, or is not set up here (REGISTRY_URL)`;
-  throw new Fault("IMAGE_NOT_FOUND", `The image ${ref} was not found: ${advice}.`);
+  if (named.kind === "id")
+    throw new Fault("IMAGE_NOT_FOUND", `${ref} is an image of some engine's own, which means nothing to a cluster. Name it as a registry does.`);
+  const found = await tools.registry?.resolve(ref, { signal });
+  if (found) {
+    const place = placeOf(found.reference);
+    const ports = await portsOf(cluster, { ...place, version: found.digest }, tools, signal);
+    return { id: `${place.host}/${place.repository}@${found.digest}`, digest: found.digest, ...ports };
+  }
+  if (named.registry === undefined || (tools.registry?.fullNames(ref).length ?? 0) > 0) {
+    throw new Fault("IMAGE_NOT_FOUND", `No registry that is set up has the image ${ref}. Push it to one, or set REGISTRY_URL.`);
+  }
+  const { digest, ...ports } = await ask(cluster, { ...placeOf(named.name), version: named.tag }, tools, signal);
+  if (digest === undefined) throw new Fault("IMAGE_NOT_FOUND", `The registry ${named.registry} does not say which digest ${ref} has.`);
+  return { id: `${named.name}@${digest}`, digest, ...ports };
 }
 
-function pinned({ reference, digest }: { reference: string; digest: string }): string {
-  const read = readReference(reference);
-  return read.kind === "name" ? `${read.name}@${digest}` : reference;
+type Image = { host: string; repository: string; version: string };
+
+async function ask({ clock }: Cluster, image: Image, { registry, auth }: Tools, signal: AbortSignal): Promise<ImageConfig> {
+  const overdue = () => new Fault("REGISTRY_UNREACHABLE", `${image.host} did not answer within ${ASK_MS / 1_000} s.`);
+  return within({ clock, ms: ASK_MS, overdue, signal }, async (own) =>
+    readImageConfig({ ...image, login: await loginAt(image.host, auth, registry, { signal: own }), signal: own }),
+  );
+}
+
+/** Unknown where the registry does not let us read them: that it has the image is known. */
+async function portsOf(
+  cluster: Cluster,
+  image: Image,
+  tools: Tools,
+  signal: AbortSignal,
+): Promise<Pick<ResolvedImage, "exposed" | "guessed" | "portsUnknown">> {
+  try {
+    const { exposed, guessed } = await ask(cluster, image, tools, signal);
+    return { exposed, ...(guessed ? { guessed } : {}) };
+  } catch (error) {
+    signal.throwIfAborted();
+    if (!(error instanceof Fault)) throw error;
+    tools.log.debug({ image: `${image.host}/${image.repository}`, code: error.code, reason: error.message }, "The image's ports could not be read.");
+    return { exposed: [], portsUnknown: true };
+  }
+}
+
+/** A full name without its tag or digest. */
+function placeOf(reference: string): { host: string; repository: string } {
+  const slash = reference.indexOf("/");
+  return { host: reference.slice(0, slash), repository: reference.slice(slash + 1).replace(/(:[\w.-]+)?(@.*)?$/, "") };
 }
