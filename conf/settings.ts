@@ -1,5 +1,5 @@
 import { DRIVERS } from "../drivers/driver.ts";
-import { REACHES } from "../drivers/docker/reach.ts";
+import { REACHES } from "../drivers/engine/reach.ts";
 import { FORWARDERS } from "../gateway/forward/engine.ts";
 import { READS } from "../gateway/forward/reads.ts";
 import { LOG_LEVELS } from "../log.ts";
@@ -89,7 +89,7 @@ export const SETTINGS = {
     "BERTH_DRIVER",
     oneOf("auto", ...DRIVERS),
     "auto",
-    "What runs containers; `auto` looks for what is there, `process` isolates nothing",
+    "What runs containers. `auto`: ECS where a cluster is set, Kubernetes where its namespace or kubeconfig is, a Swarm where the Docker engine manages one, else that engine. `process` isolates nothing",
   ),
   environment: setting(
     "GROK_SPAWNER_ENVIRONMENT",
@@ -157,11 +157,17 @@ export const SETTINGS = {
     "berth",
     "Bridge network that containers share; made where it is missing",
   ),
+  swarmNetwork: setting(
+    "BERTH_SWARM_NETWORK",
+    text("a network's name", /^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/),
+    "berth-swarm",
+    "Attachable overlay network that services of a Swarm share; made where it is missing",
+  ),
   dockerReach: setting(
     "BERTH_DOCKER_REACH",
     oneOf(...REACHES),
     "auto",
-    "How the gateway reaches a container: by its address, its name (berth in a container too), or a published port",
+    "How the gateway reaches a container, of a Swarm too: by its address, its name (berth in a container too), or a published port",
   ),
 
   dockerSettings: {
@@ -297,7 +303,12 @@ export const SETTINGS = {
     later: SPAWNER_API,
   }),
   spawnerCoreMode: optional("GROK_SPAWNER_CORE_MODE", text(), "As grok_spawner takes it", { later: SPAWNER_API }),
-  spawnerForceDockerTypeHost: optional("GROK_SPAWNER_FORCE_DOCKER_TYPE_HOST", text(), "As grok_spawner takes it", { later: SPAWNER_API }),
+  spawnerForceDockerTypeHost: setting(
+    "GROK_SPAWNER_FORCE_DOCKER_TYPE_HOST",
+    flag(),
+    false,
+    "With the driver `auto`: containers run on the Docker engine itself, whatever else is set, and where it manages a Swarm too",
+  ),
 
   ecs: {
     datagrok: {

@@ -103,7 +103,8 @@ export type Driver = {
    * Makes the service run as specified and returns when it is ready: a connect to the very address was accepted, or
    * without a port it ran through `graceMs`. A service of the same name and generation that already runs is adopted; one of
    * an older generation, or one that has exited, is replaced. When it fails or is aborted, nothing of it is left running.
-   * Faults: those of `resolve`, and NO_CAPACITY, SPEC_REFUSED, CONTAINER_CRASHED (with its last log lines).
+   * Faults: those of `resolve`, and SPEC_REFUSED (also for a name that is another store's), NO_CAPACITY, CONTAINER_UNSCHEDULABLE,
+   * CONTAINER_OUT_OF_MEMORY and CONTAINER_CRASHED (with its last log lines), CONTAINER_NOT_READY, ENGINE_ACTION_DENIED. All are in `advice.ts`.
    */
   deploy(spec: Spec, call: DeployCall): Promise<Deployment>;
 

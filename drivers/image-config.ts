@@ -1,7 +1,7 @@
 import { request } from "undici";
 import { Fault } from "../fault.ts";
 import type { ResolvedImage } from "./driver.ts";
-import { exposedPorts } from "./docker/exposed.ts";
+import { exposedPorts } from "./engine/exposed.ts";
 
 /** What a registry says of an image without pulling it: https://github.com/opencontainers/distribution-spec, and image-spec's config. */
 export type ImageConfig = { digest: string | undefined } & Pick<ResolvedImage, "exposed" | "guessed">;

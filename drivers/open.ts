@@ -5,9 +5,10 @@ import type { DockerOptions } from "./docker/driver.ts";
 import type { Driver, DriverName } from "./driver.ts";
 import type { KubernetesOptions } from "./kubernetes/driver.ts";
 import type { ProcessOptions } from "./process/driver.ts";
+import type { SwarmOptions } from "./swarm/driver.ts";
 
 /** What each driver needs besides a clock and a log; only the one that is opened must be there. */
-export type DriverSettings = { docker?: DockerOptions; kubernetes?: KubernetesOptions; process?: ProcessOptions };
+export type DriverSettings = { docker?: DockerOptions; kubernetes?: KubernetesOptions; swarm?: SwarmOptions; process?: ProcessOptions };
 
 type Tools = { clock: Clock; log: Log };
 type Open = (settings: DriverSettings, tools: Tools) => Promise<Driver>;
@@ -21,6 +22,10 @@ const OPEN: Partial<Record<DriverName, Open>> = {
   kubernetes: async (settings, tools) => {
     const { kubernetesDriver } = await import("./kubernetes/driver.ts");
     return kubernetesDriver({ ...given(settings.kubernetes, "kubernetes"), ...tools });
+  },
+  swarm: async (settings, tools) => {
+    const { swarmDriver } = await import("./swarm/driver.ts");
+    return swarmDriver({ ...given(settings.swarm, "swarm"), ...tools });
   },
   process: async (settings, tools) => {
     const { processDriver } = await import("./process/driver.ts");

@@ -15,15 +15,12 @@ import { openLifecycle } from "../control/lifecycle/open-lifecycle.ts";
 import { openPublisher } from "../control/publish/open-publisher.ts";
 import { ZIP_LIMITS } from "../control/publish/unpack-zip.ts";
 import { openStore } from "../control/store/open-store.ts";
-import type { Driver, DriverName, Registry } from "../drivers/driver.ts";
-import { openDriver } from "../drivers/open.ts";
 import type { Log } from "../log.ts";
 import { openRegistry } from "./image-registry.ts";
+import { driverOf, openChosenDriver } from "./open-driver.ts";
 import type { Running } from "./until-told.ts";
 import type { RuntimeFolder } from "./runtime-folder.ts";
 
-/** Below the data folder: what the process driver keeps. */
-const PROCESS_FOLDER = "processes";
 const MEGABYTE = 1_048_576;
 const DAY_MS = 24 * 3_600_000;
 
@@ -37,10 +34,9 @@ export async function runControl(options: { settings: Settings; runtime: Runtime
   identity.ensureAdmin(admin.key);
   const vault = openVault({ store, keyFile: openKeyFile(settings.data), given: settings.credentialsKey, log });
   const credentials = openCredentials({ store, vault, clock });
-  // `auto` never falls back to plain processes: what isolates nothing is chosen by name only.
-  const driverName = settings.driver === "auto" ? "docker" : settings.driver;
+  const driverName = driverOf(settings);
   const registry = openRegistry(settings, driverName, { clock, log });
-  const driver = await chosenDriver(driverName, settings, registry, clock, log);
+  const driver = await openChosenDriver(driverName, settings, registry, { clock, log });
   const lifecycle = openLifecycle({
     store,
     driver,
@@ -104,17 +100,4 @@ export async function runControl(options: { settings: Settings; runtime: Runtime
       store.close();
     },
   };
-}
-
-function chosenDriver(name: DriverName, settings: Settings, registry: Registry | undefined, clock: Clock, log: Log): Promise<Driver> {
-  const tls = settings.dockerTlsVerify && settings.dockerCertPath !== undefined ? { folder: settings.dockerCertPath } : undefined;
-  return openDriver(
-    name,
-    {
-      docker: { host: settings.dockerHost, tls, network: settings.dockerNetwork, reach: settings.dockerReach, registry },
-      kubernetes: { ...settings.kubernetes, registry },
-      process: { folder: join(settings.data, PROCESS_FOLDER), nodePath: process.execPath },
-    },
-    { clock, log },
-  );
 }

@@ -11,15 +11,15 @@ import type { Log } from "../log.ts";
 type Tools = { clock: Clock; log: Log };
 type Opening = Tools & { signal: AbortSignal };
 
-/** These ask Docker Hub by themselves, or nobody: after the engine's own images. */
-const WITHOUT_HUB: readonly DriverName[] = ["docker", "process"];
+/** These ask Docker Hub by themselves, or nobody: after the engine's own images. "ask" is one of the first two. */
+const WITHOUT_HUB: readonly (DriverName | "ask")[] = ["docker", "swarm", "ask", "process"];
 
 /**
  * Where control looks images up: ECR through Amazon's API on ECS, then the registry that is set up, then Docker Hub. Undefined where nothing is set
  * up for this driver. Opened when first asked, and tried again where that fails: control starts while the registry or AWS is away.
  * Faults, at once: SETTINGS_INVALID.
  */
-export function openRegistry(settings: Settings, driver: DriverName, tools: Tools): (Registry & { close(): Promise<void> }) | undefined {
+export function openRegistry(settings: Settings, driver: DriverName | "ask", tools: Tools): (Registry & { close(): Promise<void> }) | undefined {
   if (settings.registry.url !== undefined) readRegistryAddress(settings.registry.url);
   readLogin(settings.registry);
   const opens = opensFor(settings, driver);
@@ -71,7 +71,7 @@ const load = async () => {
   return { openAskHttp, openEcrApi, openUpstream, ...sources };
 };
 
-function opensFor(settings: Settings, driver: DriverName): ((opening: Opening) => Promise<ImageSource>)[] {
+function opensFor(settings: Settings, driver: DriverName | "ask"): ((opening: Opening) => Promise<ImageSource>)[] {
   const { url, ecrMode } = settings.registry;
   const { registryProxyHost: host, registryProxyPort: port } = settings.dockerSettings;
   const namedAs = host === "" ? ownProxy(settings) : host.includes(":") ? host : `${host}:${port}`;

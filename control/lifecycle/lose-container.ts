@@ -36,7 +36,11 @@ export async function loseAsFound(rooms: Rooms, row: Container, fact: Observed |
 async function whyLost(rooms: Rooms, row: Container, fact: Observed | undefined, signal: AbortSignal): Promise<Fault> {
   if (!fact) return new Fault("CONTAINER_CRASHED", `The container ${row.name} is gone: something other than berth removed it.`);
   const logs = await readLastLines(rooms, row, signal);
-  const how = fact.exit?.outOfMemory ? "ran out of memory" : `ended with code ${fact.exit?.code ?? "unknown"}`;
+  if (fact.exit?.outOfMemory) {
+    const sentence = `The container ${row.name} ran out of memory and was killed. Raise \`memory\` in container.json.`;
+    return new Fault("CONTAINER_OUT_OF_MEMORY", sentence, { logs });
+  }
+  const how = `ended with code ${fact.exit?.code ?? "unknown"}`;
   return new Fault("CONTAINER_CRASHED", `The container ${row.name} ${how}.`, { logs });
 }
 

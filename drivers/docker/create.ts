@@ -1,14 +1,14 @@
 import type Docker from "dockerode";
 import type { ContainerCreateOptions, ContainerInspectInfo } from "dockerode";
-import { Fault } from "../../fault.ts";
+import { advisedFault } from "../advice.ts";
 import type { Log } from "../../log.ts";
 import type { Spec } from "../driver.ts";
 import { definition, type Site } from "./definition.ts";
 import { halt, remove } from "./destroy.ts";
-import type { Engine } from "./engine.ts";
-import { answered } from "./faults.ts";
+import type { Engine } from "../engine/engine.ts";
+import { answered } from "../engine/faults.ts";
 import { look } from "./inspect.ts";
-import { readLabels } from "./labels.ts";
+import { readLabels } from "../labels.ts";
 import { observeOne, type View } from "./observe.ts";
 
 /** The engine gives a name away before it shows the container that got it, and keeps it for a moment after removing one. */
@@ -54,7 +54,7 @@ function refuseStranger(holder: ContainerInspectInfo, spec: Spec): void {
   const labels = readLabels(holder.Config.Labels);
   if (labels?.store === spec.labels.store && labels.container === spec.labels.container) return;
   const owner = labels ? `container ${labels.container} of another berth (store ${labels.store})` : "a container that berth did not make";
-  throw new Fault("SPEC_REFUSED", `The name ${spec.service} is taken on the engine by ${owner}; remove that first.`);
+  throw advisedFault("SPEC_REFUSED", `The name ${spec.service} is taken on the engine by ${owner}`);
 }
 
 /** Not cut off by a signal: an engine that no longer hears us may still create it. It takes milliseconds, or its time-out. */
@@ -66,7 +66,7 @@ async function create(engine: Engine, spec: Spec, site: Site, log: Log): Promise
     if (!site.storageLimit || !/storage-opt|StorageOpt|quota/i.test(String(error))) throw error;
     // Only some storage drivers can (overlay2 on xfs with pquota).
     site.storageLimit = false;
-    log.debug({ err: error }, "This engine cannot limit a container's disk; `storage` is ignored.");
+    log.warn({ service: spec.service, err: error }, "This engine cannot limit a container's disk: `storage` of container.json is not honoured.");
     return engine.call(asked, (docker) => post(docker, spec.service, definition(spec, site)));
   }
 }

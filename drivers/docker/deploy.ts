@@ -1,4 +1,4 @@
-import { Fault } from "../../fault.ts";
+import { advisedFault } from "../advice.ts";
 import type { Log } from "../../log.ts";
 import type { DeployCall, Deployment, Spec, StartPhases } from "../driver.ts";
 import { awaitReady } from "../ready.ts";
@@ -6,15 +6,15 @@ import { crashed } from "./crash.ts";
 import { createOrAdopt } from "./create.ts";
 import type { Site } from "./definition.ts";
 import { remove } from "./destroy.ts";
-import type { Engine } from "./engine.ts";
-import { answered } from "./faults.ts";
+import type { Engine } from "../engine/engine.ts";
+import { answered } from "../engine/faults.ts";
+import { localImage } from "../engine/images.ts";
 import { look } from "./inspect.ts";
 import { ensureNetwork } from "./network.ts";
 import { observeOne, type View } from "./observe.ts";
-import { pull } from "./pull.ts";
-import { WAYS } from "./reach.ts";
-import { readReference } from "./reference.ts";
-import { localImage } from "./resolve.ts";
+import { pull } from "../engine/pull.ts";
+import { WAYS } from "../engine/reach.ts";
+import { readReference } from "../reference.ts";
 
 /** Pull if the image went missing, create or adopt, start, and wait until it answers or dies. */
 export async function deploy(engine: Engine, view: View, site: Site, spec: Spec, call: DeployCall, log: Log): Promise<Deployment> {
@@ -44,7 +44,7 @@ export async function deploy(engine: Engine, view: View, site: Site, spec: Spec,
 async function pullIfMissing(engine: Engine, spec: Spec, call: DeployCall): Promise<Pick<StartPhases, "pull">> {
   if (await localImage(engine, spec.image, call.signal)) return {};
   const ref = readReference(spec.image);
-  if (ref.kind === "id") throw new Fault("IMAGE_NOT_FOUND", `The engine no longer has the image ${spec.image}; validate it again.`);
+  if (ref.kind === "id") throw advisedFault("IMAGE_NOT_FOUND", `The engine no longer has the image ${spec.image}`);
   const began = engine.clock.monotonic();
   await pull(engine, ref, call);
   return { pull: engine.clock.monotonic() - began };
@@ -79,7 +79,7 @@ async function ready(engine: Engine, view: View, spec: Spec, id: string, signal:
   const address = found && observeOne(view, found)?.address;
   // It has died already: `death` knows more.
   if (!address && !found?.State.Running) return new Promise(() => {});
-  if (!address) throw new Fault("CONTAINER_NOT_READY", `${spec.service} has no address on the network ${view.network}.`);
+  if (!address) throw advisedFault("CONTAINER_NOT_READY", `${spec.service} has no address on the network ${view.network}.`);
   await awaitReady(address, WAYS[view.reach].proof, { clock, signal });
   return address;
 }

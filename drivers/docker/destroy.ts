@@ -1,6 +1,6 @@
 import type { Call } from "../driver.ts";
-import type { Engine } from "./engine.ts";
-import { answered } from "./faults.ts";
+import type { Engine } from "../engine/engine.ts";
+import { answered } from "../engine/faults.ts";
 import { inspect } from "./inspect.ts";
 import type { View } from "./observe.ts";
 

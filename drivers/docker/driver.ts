@@ -5,14 +5,16 @@ import type { Driver, Registry } from "../driver.ts";
 import type { Site } from "./definition.ts";
 import { deploy } from "./deploy.ts";
 import { destroy } from "./destroy.ts";
-import { openEngine } from "./engine.ts";
+import { openEngine } from "../engine/engine.ts";
 import { events } from "./events.ts";
 import { inspect } from "./inspect.ts";
 import { list } from "./list.ts";
 import { logs } from "./logs.ts";
-import { ensureNetwork, joinNetwork } from "./network.ts";
+import { joinNetwork } from "../engine/join-network.ts";
+import { ensureNetwork } from "./network.ts";
+import { refuseBadName } from "../service-name.ts";
 import type { View } from "./observe.ts";
-import { chooseReach, type REACHES } from "./reach.ts";
+import { chooseReach, engineMachine, type REACHES } from "../engine/reach.ts";
 import { resolve } from "./resolve.ts";
 
 export type DockerOptions = {
@@ -31,14 +33,14 @@ export type DockerOptions = {
 export function dockerDriver(options: DockerOptions & { clock: Clock; log: Log }): Driver {
   const { clock, log, network } = options;
   const engine = openEngine(options, clock);
-  const loopback = engine.remote === undefined || /^(localhost|127\..*|::1)$/.test(engine.remote);
+  const machine = engineMachine(engine.remote);
   const reach = chooseReach(options.reach, {
     inContainer: existsSync("/.dockerenv"),
     remote: engine.remote !== undefined,
     platform: process.platform,
   });
-  const view: View = { network, reach, engineHost: loopback ? "127.0.0.1" : (engine.remote ?? "") };
-  const site: Site = { network, reach, remote: !loopback, storageLimit: true };
+  const view: View = { network, reach, engineHost: machine.host };
+  const site: Site = { network, reach, remote: machine.elsewhere, storageLimit: true };
   let joined = reach !== "name";
 
   /** Once per driver, when the first container is about to be reached. */
@@ -54,6 +56,8 @@ export function dockerDriver(options: DockerOptions & { clock: Clock; log: Log }
     pulls: true,
     resolve: (image, call) => resolve(engine, image, call, { log, registry: options.registry }),
     deploy: async (spec, call) => {
+      call.signal.throwIfAborted();
+      refuseBadName(spec.service);
       await join(call.signal);
       return deploy(engine, view, site, spec, call, log);
     },

@@ -1,7 +1,8 @@
 import type { ContainerInspectInfo } from "dockerode";
 import type { Call, Observed } from "../driver.ts";
-import type { Engine } from "./engine.ts";
-import { answered } from "./faults.ts";
+import type { Engine } from "../engine/engine.ts";
+import { answered } from "../engine/faults.ts";
+import { isServiceName } from "../service-name.ts";
 import { observeOne, type View } from "./observe.ts";
 
 /** All that the engine knows of a container, ours or not; undefined where there is none. */
@@ -18,6 +19,8 @@ export async function look(engine: Engine, service: string, signal: AbortSignal 
 
 /** A container that only has the name of a service, but is not ours, does not exist for berth. */
 export async function inspect(engine: Engine, view: View, service: string, { signal }: Call): Promise<Observed | undefined> {
+  signal.throwIfAborted();
+  if (!isServiceName(service)) return undefined;
   const found = await look(engine, service, signal);
   // The engine also finds a container by (the beginning of) its id.
   return found && found.Name === `/${service}` ? observeOne(view, found) : undefined;

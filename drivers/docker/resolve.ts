@@ -1,12 +1,11 @@
-import type { ImageInspectInfo } from "dockerode";
+import { advisedFault } from "../advice.ts";
 import { Fault } from "../../fault.ts";
 import type { Log } from "../../log.ts";
 import type { DeployCall, ImageSource, Registry, ResolvedImage } from "../driver.ts";
-import type { Engine } from "./engine.ts";
-import { exposedPorts } from "./exposed.ts";
-import { answered } from "./faults.ts";
-import { pull, PULL_IDLE_MS } from "./pull.ts";
-import { readReference, type Reference } from "./reference.ts";
+import type { Engine } from "../engine/engine.ts";
+import { described, localImage } from "../engine/images.ts";
+import { pull, PULL_IDLE_MS } from "../engine/pull.ts";
+import { readReference, type Reference } from "../reference.ts";
 
 /** With a copy at hand, a registry that says nothing for this long is taken for away. */
 const REFRESH_IDLE_MS = 15_000;
@@ -24,7 +23,7 @@ export async function resolve(engine: Engine, { ref }: ImageSource, call: Deploy
   if (named.kind === "id") {
     const local = await localImage(engine, ref, call.signal);
     if (local) return described(engine, local, call.signal);
-    throw new Fault("IMAGE_NOT_FOUND", `The engine has no image ${ref}.`);
+    throw advisedFault("IMAGE_NOT_FOUND", `The engine has no image ${ref}.`);
   }
   if (named.registry !== undefined || known.registry === undefined) return pulled(engine, ref, named, call, known);
   const found = await lookUp(engine, ref, known.registry, call, known.log);
@@ -63,33 +62,6 @@ async function pulled(engine: Engine, ref: string, named: Name, call: DeployCall
     return described(engine, local, call.signal);
   }
   const image = await localImage(engine, ref, call.signal);
-  if (!image) throw new Fault("IMAGE_NOT_FOUND", `The engine pulled ${ref}, but does not have it.`);
+  if (!image) throw advisedFault("IMAGE_NOT_FOUND", `The engine pulled ${ref}, but does not have it.`);
   return described(engine, image, call.signal, digest);
-}
-
-export async function localImage(engine: Engine, ref: string, signal: AbortSignal): Promise<ImageInspectInfo | undefined> {
-  try {
-    return await engine.call({ doing: `Looking for ${ref}`, signal }, (docker) => docker.getImage(ref).inspect());
-  } catch (error) {
-    if (answered(error, 404)) return undefined;
-    throw error;
-  }
-}
-
-async function described(engine: Engine, image: ImageInspectInfo, signal: AbortSignal, asked?: string): Promise<ResolvedImage> {
-  const configured = Object.keys(image.Config?.ExposedPorts ?? {});
-  // One image may be known by several digests; the one that was asked for, where it has it.
-  const digests = (image.RepoDigests ?? []).map((known) => known.split("@")[1]);
-  const digest = digests.find((known) => known === asked) ?? digests[0];
-  return {
-    id: image.Id,
-    ...(digest === undefined ? {} : { digest }),
-    ...exposedPorts(configured, configured.length > 1 ? await history(engine, image.Id, signal) : []),
-  };
-}
-
-/** The commands that made the image's layers, oldest first. */
-async function history(engine: Engine, id: string, signal: AbortSignal): Promise<string[]> {
-  const layers = await engine.call({ doing: `Reading the history of ${id}`, signal }, (docker) => docker.getImage(id).history());
-  return (layers as { CreatedBy?: string }[]).map(({ CreatedBy }) => CreatedBy ?? "").toReversed();
 }

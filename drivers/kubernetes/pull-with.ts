@@ -1,6 +1,6 @@
 import { Fault } from "../../fault.ts";
 import type { Call, Registry } from "../driver.ts";
-import { readReference } from "../docker/reference.ts";
+import { readReference } from "../reference.ts";
 import type { PullWith } from "./definition.ts";
 
 /** `kubernetes.dockerAuth` as it was understood: the name of a Secret, or what one holds. */

@@ -1,5 +1,5 @@
 import { Fault } from "../../fault.ts";
-import { readReference } from "../docker/reference.ts";
+import { readReference } from "../reference.ts";
 import type { Call, ImageSource, ResolvedImage } from "../driver.ts";
 import { type ImageConfig, readImageConfig } from "../image-config.ts";
 import { within } from "../within.ts";

@@ -2,7 +2,7 @@ import type { IncomingMessage } from "node:http";
 import type { V1Pod } from "@kubernetes/client-node";
 import { Fault } from "../../fault.ts";
 import { backoff } from "../backoff.ts";
-import { jsonLines } from "../docker/json-lines.ts";
+import { jsonLines } from "../engine/json-lines.ts";
 import type { Cluster } from "./cluster.ts";
 import { answered, refusedFault, Refusal, unreachable } from "./faults.ts";
 import { listAll } from "./objects.ts";

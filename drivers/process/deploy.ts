@@ -1,6 +1,7 @@
 import type { Clock } from "../../clock.ts";
-import { Fault } from "../../fault.ts";
-import type { Address, DeployCall, Deployment, Spec } from "../driver.ts";
+import { advisedFault } from "../advice.ts";
+import type { Address, DeployCall, Deployment, Labels, Spec } from "../driver.ts";
+import { endedEarly } from "../ended-early.ts";
 import { awaitReady } from "../ready.ts";
 import { destroy } from "./destroy.ts";
 import { localise, readRecipe } from "./folder.ts";
@@ -54,10 +55,17 @@ async function startOrAdopt(host: Host, spec: Spec, signal: AbortSignal): Promis
     }
     await recorded(host, spec.service, signal);
     const found = records.find(spec.service);
-    const same = found?.labels.generation === spec.labels.generation && found.labels.container === spec.labels.container;
-    if (found?.running && same && (found.port === undefined) === (spec.port === undefined)) return found.port;
+    if (found) refuseStranger(found.labels, spec);
+    if (found?.running && found.labels.generation === spec.labels.generation && (found.port === undefined) === (spec.port === undefined))
+      return found.port;
     await destroy(records, clock, spec.service, signal);
   }
+}
+
+/** A name is no claim: what another berth made is not ours to replace. */
+function refuseStranger({ store, container }: Labels, spec: Spec): void {
+  if (store === spec.labels.store && container === spec.labels.container) return;
+  throw advisedFault("SPEC_REFUSED", `The name ${spec.service} is taken by container ${container} of another berth (store ${store})`);
 }
 
 /** Waits until the service's process is known, or the record turns out to be one that was never filled. */
@@ -88,5 +96,5 @@ async function death({ records, clock }: Host, spec: Spec, signal: AbortSignal):
   while (records.find(spec.service)?.exitCode === undefined && clock.monotonic() - ended < EXIT_CODE_MS) await clock.sleep(LOOK_EVERY_MS, signal);
   const code = records.find(spec.service)?.exitCode;
   const lines = await lastLog(records, clock, spec.service, LAST_LINES, signal);
-  throw new Fault("CONTAINER_CRASHED", `${spec.service} ended before it was ready, exit code ${code ?? "unknown"}.`, { logs: lines });
+  throw endedEarly(spec, { code, outOfMemory: false }, lines);
 }

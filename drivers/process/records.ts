@@ -1,7 +1,7 @@
 import { linkSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { Fault } from "../../fault.ts";
 import type { Labels } from "../driver.ts";
+import { isServiceName, refuseBadName } from "../service-name.ts";
 import { bootId, type Identity, isAlive, readStat } from "./alive.ts";
 
 /** What is kept of a service, so that another berth finds it again. Its process writes its own identity beside it. */
@@ -17,9 +17,6 @@ export type Record = {
 /** A record as it stands now. */
 export type Found = Record & { process: Identity | undefined; running: boolean };
 
-/** Also what makes a name safe as a file's. */
-const SERVICE = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
-
 export type Records = ReturnType<typeof openRecords>;
 
 /** A folder with three files per service: its record, its process's identity, its log. */
@@ -29,7 +26,8 @@ export function openRecords(at: string) {
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   const boot = bootId();
   const path = (service: string, kind: "json" | "stat" | "log") => {
-    if (!SERVICE.test(service)) throw new Fault("SPEC_REFUSED", `"${service}" is not a DNS label, which a service's name must be.`);
+    // Also what makes a name safe as a file's.
+    refuseBadName(service);
     return join(folder, `${service}.${kind}`);
   };
 
@@ -46,7 +44,7 @@ export function openRecords(at: string) {
   };
 
   const find = (service: string): Found | undefined => {
-    if (!SERVICE.test(service)) return undefined;
+    if (!isServiceName(service)) return undefined;
     const record = parse(read(path(service, "json")));
     if (!record) return undefined;
     const identity = readStat(read(path(service, "stat")) ?? "");
@@ -83,7 +81,7 @@ export function openRecords(at: string) {
       } catch {}
     },
     remove: (service: string) => {
-      if (!SERVICE.test(service)) return;
+      if (!isServiceName(service)) return;
       for (const kind of ["json", "stat", "log"] as const) rmSync(path(service, kind), { force: true });
     },
   };

@@ -4,11 +4,11 @@
  */
 import { once } from "node:events";
 import { systemClock } from "../../clock.ts";
-import { demux } from "../../drivers/docker/demux.ts";
-import { type EngineAt, openEngine } from "../../drivers/docker/engine.ts";
-import { pull } from "../../drivers/docker/pull.ts";
-import { readReference } from "../../drivers/docker/reference.ts";
-import { localImage } from "../../drivers/docker/resolve.ts";
+import { demux } from "../../drivers/engine/demux.ts";
+import { type EngineAt, openEngine } from "../../drivers/engine/engine.ts";
+import { pull } from "../../drivers/engine/pull.ts";
+import { readReference } from "../../drivers/reference.ts";
+import { localImage } from "../../drivers/engine/images.ts";
 import { Fault } from "../../fault.ts";
 import { DISTRIBUTION_ENDS_MS } from "./distribution-config.ts";
 

@@ -2,11 +2,20 @@ import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
 import type { Test } from "tap";
 
-/** In front of the real engine, on a loopback port; its connections can be cut. */
-export async function openGate(t: Test, host: string): Promise<{ host: string; cut(): void }> {
+export type Gate = {
+  host: string;
+  /** Breaks what is open; a new connection gets through. */
+  cut(): void;
+  /** Nobody listens until `back`. */
+  away(): Promise<void>;
+  back(): Promise<void>;
+};
+
+/** In front of the real engine, or of a port of this machine, on a loopback port. */
+export async function openGate(t: Test, host: string | { port: number }): Promise<Gate> {
   const sockets = new Set<Socket>();
   const gate = createServer((near) => {
-    const far = connect(host.replace(/^unix:\/\//, ""));
+    const far = typeof host === "string" ? connect(host.replace(/^unix:\/\//, "")) : connect(host.port, "127.0.0.1");
     for (const socket of [near, far]) {
       sockets.add(socket);
       socket.on("error", () => {});
@@ -15,7 +24,21 @@ export async function openGate(t: Test, host: string): Promise<{ host: string; c
     near.pipe(far).pipe(near);
   });
   const cut = () => sockets.forEach((socket) => socket.destroy());
-  return { host: await listen(t, gate, cut), cut };
+  const open = await listen(t, gate, cut);
+  return {
+    host: open,
+    cut,
+    away: async () => {
+      const closed = once(gate, "close");
+      gate.close();
+      cut();
+      await closed;
+    },
+    back: async () => {
+      gate.listen(Number(new URL(open).port), "127.0.0.1");
+      await once(gate, "listening");
+    },
+  };
 }
 
 /** Accepts and never answers. */

@@ -1,11 +1,25 @@
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import t from "tap";
+import { BACKENDS } from "./conformance/backends.ts";
+import { openGate } from "./engine-gate.ts";
 import type { Address } from "../../drivers/driver.ts";
 import { call, conformance, get, labelsFor, rejectsWith, specOf, text, until } from "./conformance.ts";
 import { NAMESPACE, openWorld, REGISTRY, applyAs } from "./kubernetes-world.ts";
 
 t.test("the kubernetes driver keeps the contract, with the rights of conf/kubernetes/rbac.yaml and all of them", async (t) => {
   const world = await openWorld(t);
-  await conformance(t, { ...world, unknown: async () => ({ ref: `${REGISTRY}/nobody/nothing:1` }) });
+  await conformance(t, {
+    ...world,
+    unknown: async () => ({ ref: `${REGISTRY}/nobody/nothing:1` }),
+    way: async (t) => {
+      const gate = await openGate(t, { port: Number(new URL(world.cluster.url).port) });
+      const kubeconfig = join(world.folder, "through-the-gate");
+      writeFileSync(kubeconfig, world.cluster.kubeconfig().replace(world.cluster.url, gate.host.replace("tcp:", "https:")));
+      return { ...gate, driver: world.open({ kubeconfig }) };
+    },
+    ...BACKENDS.kubernetes,
+  });
   t.strictSame([...world.cluster.roles.asked()].toSorted(), [...world.cluster.roles.granted()].toSorted());
 });
 

@@ -16,9 +16,10 @@ t.test("each available driver opens under its own name, without asking its orche
   const settings = {
     docker: { host: `unix://${t.testdirName}/none.sock`, network: "none", reach: "auto" as const },
     kubernetes: { kubeconfig },
+    swarm: { host: `unix://${t.testdirName}/none.sock`, network: "none", nodeRole: "cvm", reach: "auto" as const },
     process: { folder: join(folder, "services"), nodePath: process.execPath },
   };
-  t.strictSame(AVAILABLE_DRIVERS, ["docker", "kubernetes", "process"]);
+  t.strictSame(AVAILABLE_DRIVERS, ["docker", "kubernetes", "swarm", "process"]);
   for (const name of AVAILABLE_DRIVERS) {
     const driver = await openDriver(name, settings, tools);
     t.equal(driver.name, name);

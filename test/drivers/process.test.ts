@@ -8,7 +8,8 @@ import { processDriver } from "../../drivers/process/driver.ts";
 import { openRecords } from "../../drivers/process/records.ts";
 import { openLog } from "../../log.ts";
 import { layOutFolder, type TestImage } from "../fixtures/images.ts";
-import { call, conformance, get, labelsFor, rejectsWith, specOf, text, until } from "./conformance.ts";
+import { BACKENDS } from "./conformance/backends.ts";
+import { call, conformance, get, labelsFor, specOf, text, until } from "./conformance.ts";
 
 const log = openLog({ level: "silent", name: "test" });
 
@@ -35,6 +36,11 @@ t.test("the process driver keeps the contract", async (t) => {
         .all()
         .map(({ service }) => service)
         .filter((service) => service.startsWith(prefix)),
+    vanish: async (service) => {
+      process.kill(records.find(service)?.process?.pid as number, "SIGKILL");
+      records.remove(service);
+    },
+    ...BACKENDS.process,
   });
 });
 
@@ -170,11 +176,4 @@ t.test("relative folders mean the same to a service, which runs in another folde
   t.strictSame(await get(address as NonNullable<typeof address>, "/square?number=2"), { result: 4 });
   await driver.destroy("relative", call());
   t.strictSame(readdirSync(join(folder, "packages/onDemand")).toSorted(), ["Dockerfile", "app.js", "node_modules", "package.json"]);
-});
-
-t.test("a service's name that is no DNS label is refused", async (t) => {
-  const { source, open } = world(t);
-  const driver = open();
-  await rejectsWith(t, "SPEC_REFUSED", driver.deploy(await specOf(driver, "../escape", source("worker")), call()));
-  t.equal(await driver.inspect("../escape", call()), undefined);
 });

@@ -12,6 +12,10 @@ export type OwnEngine = {
   /** What `DOCKER_HOST` is to be. */
   host: string;
   docker: Docker;
+  /** Where it reaches what listens on this machine; a registry there is trusted without TLS. */
+  here: string;
+  /** Where ports that it publishes are reached. */
+  there: string;
   start(): Promise<void>;
   stop(): Promise<void>;
   /** Stops it, and leaves nothing of it behind. */
@@ -25,7 +29,7 @@ const STOPS_WITHIN_MS = 30_000;
  * It lives in a network of its own: an engine takes away what it does not know of another's bridges and firewall rules, or adds its
  * own. Containers are then reached from this machine alone, which is all that berth does.
  */
-export async function openOwnEngine(): Promise<OwnEngine> {
+export async function openOwnEngine(flags: readonly string[] = []): Promise<OwnEngine> {
   const network = await openOwnNetwork();
   // A socket's path may have 107 bytes only.
   const folder = mkdtempSync(join(tmpdir(), "berth-own-"));
@@ -50,6 +54,8 @@ export async function openOwnEngine(): Promise<OwnEngine> {
       "--iptables=false",
       "--ip6tables=false",
       `--default-address-pool=base=${network.subnet},size=26`,
+      `--insecure-registry=${network.here}/32`,
+      ...flags,
     );
     const child = spawn(program, args, { stdio: ["ignore", log, log], detached: true, env: ENV });
     closeSync(log);
@@ -87,6 +93,8 @@ export async function openOwnEngine(): Promise<OwnEngine> {
   return {
     host,
     docker,
+    here: network.here,
+    there: network.there,
     start,
     stop,
     close,

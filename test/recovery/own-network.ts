@@ -7,6 +7,10 @@ import { eventually } from "../fixtures/berth.ts";
 export type OwnNetwork = {
   /** What is reached in there from here. */
   subnet: string;
+  /** Where this machine is reached from in there. */
+  here: string;
+  /** Where it is reached from this machine. */
+  there: string;
   /** The program and arguments that run a command line in there. */
   inside(...command: string[]): [program: string, args: string[]];
   close(): Promise<void>;
@@ -34,15 +38,16 @@ export async function openOwnNetwork(): Promise<OwnNetwork> {
     // No two runs on one machine take the same addresses.
     const block = process.pid % 250;
     const subnet = `10.213.${block}.0/24`;
-    const [here, there] = [`berth${process.pid}`, "outside"];
-    ip("link", "add", here, "type", "veth", "peer", "name", there, "netns", pid);
-    ip("address", "add", `10.212.${block}.1/30`, "dev", here);
-    ip("link", "set", here, "up");
-    for (const args of ["link set lo up", `address add 10.212.${block}.2/30 dev ${there}`, `link set ${there} up`]) {
+    const [near, far] = [`berth${process.pid}`, "outside"];
+    ip("link", "add", near, "type", "veth", "peer", "name", far, "netns", pid);
+    const [here, there] = [`10.212.${block}.1`, `10.212.${block}.2`];
+    ip("address", "add", `${here}/30`, "dev", near);
+    ip("link", "set", near, "up");
+    for (const args of ["link set lo up", `address add ${there}/30 dev ${far}`, `link set ${far} up`]) {
       run(...inside("ip", ...args.split(" ")));
     }
-    ip("route", "add", subnet, "via", `10.212.${block}.2`);
-    return { subnet, inside, close };
+    ip("route", "add", subnet, "via", there);
+    return { subnet, here, there, inside, close };
   } catch (error) {
     await close();
     throw error;

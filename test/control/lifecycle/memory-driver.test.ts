@@ -2,20 +2,13 @@ import { createServer } from "node:http";
 import t from "tap";
 import { systemClock } from "../../../clock.ts";
 import { conformance } from "../../drivers/conformance.ts";
+import { BACKENDS } from "../../drivers/conformance/backends.ts";
 import { type AppStart, type MemoryApp, mute, openMemoryWorld } from "../../fixtures/memory-driver.ts";
 
 /** The conformance kit's apps, in miniature. */
 const APPS: Record<string, MemoryApp> = {
-  onDemand: {
-    exposed: [15353],
-    run: ({ env, listen }) => {
-      const server = createServer((request, response) => {
-        const url = new URL(request.url ?? "/", "http://app");
-        response.end(JSON.stringify(url.pathname === "/env" ? env : { result: Number(url.searchParams.get("number")) ** 2 }));
-      });
-      setTimeout(() => listen(server), Number(env["BOOT_MS"] ?? 5));
-    },
-  },
+  onDemand: { exposed: [15353], run: square },
+  plain: { exposed: [5353], run: square },
   tcpOnly: { exposed: [5432], run: ({ listen }) => listen() },
   worker: { exposed: [], run: work },
   crashing: {
@@ -26,8 +19,18 @@ const APPS: Record<string, MemoryApp> = {
     },
   },
   broken: { exposed: [5353], run: ({ exit }) => exit(127) },
+  hungry: { exposed: [5353], run: ({ exit }) => exit(137, true) },
   mute,
 };
+
+function square({ env, listen, exit }: AppStart): void {
+  const server = createServer((request, response) => {
+    const url = new URL(request.url ?? "/", "http://app");
+    if (url.pathname === "/exit") return void response.end("bye", () => exit(Number(url.searchParams.get("code"))));
+    response.end(JSON.stringify(url.pathname === "/env" ? env : { result: Number(url.searchParams.get("number")) ** 2 }));
+  });
+  setTimeout(() => listen(server), Number(env["BOOT_MS"] ?? 5));
+}
 
 function work({ say, ended }: AppStart): void {
   say("worker began");
@@ -46,5 +49,18 @@ t.test("the memory driver keeps the contract that it stands in for", async (t) =
     unknown: async () => ({ ref: "nobody" }),
     kill: (service) => world.kill(service),
     left: async (prefix) => world.left(prefix),
+    vanish: async (service) => world.vanish(service),
+    move: (service) => world.moveAway(service),
+    way: async () => ({
+      driver: world.open(),
+      cut: () => {},
+      away: async () => {
+        world.away = true;
+      },
+      back: async () => {
+        world.away = false;
+      },
+    }),
+    ...BACKENDS.memory,
   });
 });

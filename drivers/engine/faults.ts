@@ -1,19 +1,27 @@
-import { Fault, type FaultCode } from "../../fault.ts";
+import { Fault } from "../../fault.ts";
+import { advisedFault, type DriverFaultCode } from "../advice.ts";
 
 /** The first row that fits names the fault; a row without `status` or `text` does not ask for it. */
-type Row = { code: FaultCode; status?: number; text?: RegExp };
+type Row = { code: DriverFaultCode; status?: number; text?: RegExp };
+
+/** Whoever set the engine up may have an authorisation plugin decide on each call. */
+const ACTION_DENIED: Row = { code: "ENGINE_ACTION_DENIED", text: /authorization denied by plugin/i };
 
 /** What was being done decides how the engine's answer is read. */
 export const READINGS = {
-  control: [],
+  control: [ACTION_DENIED],
   pull: [
+    ACTION_DENIED,
     { code: "PULL_DENIED", text: /denied|unauthorized|forbidden|authentication required|no basic auth|\b40[13]\b/i },
+    { code: "PULL_DENIED", status: 401 },
+    { code: "PULL_DENIED", status: 403 },
     { code: "IMAGE_REFERENCE_INVALID", text: /invalid reference format|invalid repository name|repository name must be/i },
     { code: "NO_CAPACITY", text: /no space left on device/i },
     { code: "IMAGE_NOT_FOUND", text: /manifest unknown|name unknown|not found|no matching manifest/i },
     { code: "IMAGE_NOT_FOUND", status: 404 },
   ],
   start: [
+    ACTION_DENIED,
     {
       code: "NO_CAPACITY",
       text: /no space left on device|cannot allocate memory|range of cpus|could not select device driver|fully subnetted|port is already allocated/i,
@@ -34,16 +42,17 @@ export function engineFault(error: unknown, reading: Reading, doing: string, at 
   if (error instanceof Fault) return error;
   const { code, syscall, statusCode, message } = error as { code?: unknown; syscall?: string; statusCode?: number; message?: string };
   if (statusCode === undefined && typeof code === "string" && (syscall !== undefined || UNREACHABLE.test(code))) {
-    return new Fault(
-      "ENGINE_UNREACHABLE",
-      `${doing}: no container engine can be reached at ${at} (${code}). Is it running, and is DOCKER_HOST right?`,
-      { cause: error },
-    );
+    const sentence = `${doing}: no container engine can be reached at ${at} (${code}). Is it running, and is DOCKER_HOST right?`;
+    return new Fault("ENGINE_UNREACHABLE", sentence, { cause: error });
   }
   const said = saidBy(message ?? String(error));
+  return advisedFault(readAnswer(reading, said, statusCode) ?? "ENGINE_FAILED", `${doing}: ${said}`, { cause: error });
+}
+
+/** What the engine's own sentence means, if it is one that the table knows. */
+export function readAnswer(reading: Reading, said: string, statusCode?: number): DriverFaultCode | undefined {
   const rows: readonly Row[] = READINGS[reading];
-  const row = rows.find(({ status, text }) => (status === undefined || status === statusCode) && (text === undefined || text.test(said)));
-  return new Fault(row?.code ?? "ENGINE_FAILED", `${doing}: ${said}`, { cause: error });
+  return rows.find(({ status, text }) => (status === undefined || status === statusCode) && (text === undefined || text.test(said)))?.code;
 }
 
 /** True where the engine answered with one of these statuses. */

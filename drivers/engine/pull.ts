@@ -1,10 +1,10 @@
+import { advisedFault } from "../advice.ts";
 import type { Clock } from "../../clock.ts";
-import { Fault } from "../../fault.ts";
 import type { DeployCall, Registry } from "../driver.ts";
 import type { Engine } from "./engine.ts";
 import { engineFault } from "./faults.ts";
 import { jsonLines } from "./json-lines.ts";
-import type { Reference } from "./reference.ts";
+import type { Reference } from "../reference.ts";
 
 /** The engine is silent for this long only when the registry is, or the disk. */
 export const PULL_IDLE_MS = 120_000;
@@ -31,9 +31,9 @@ export async function pull(
   call: DeployCall,
   { registry, idleMs = PULL_IDLE_MS }: PullOptions = {},
 ): Promise<void> {
-  const doing = `Pulling ${ref.name}${ref.digest ? "@" : ":"}${ref.tag}`;
   const login = ref.registry === undefined ? undefined : await registry?.login(ref.registry, call);
-  const quiet = silence(engine.clock, idleMs, () => new Fault("ENGINE_FAILED", `${doing}: no progress for ${idleMs / 1000} s.`), call.signal);
+  const doing = `Pulling ${ref.name}${ref.digest ? "@" : ":"}${ref.tag} ${askedAs(login)}`;
+  const quiet = silence(engine.clock, idleMs, () => advisedFault("ENGINE_FAILED", `${doing}: no progress for ${idleMs / 1000} s.`), call.signal);
   const layers = new Map<string, { done: number; total: number }>();
   const tell = () => {
     let done = 0;
@@ -64,6 +64,11 @@ export async function pull(
     stopTelling();
     quiet.end();
   }
+}
+
+/** Whose credentials it is done with, as part of the sentence that says what is done. */
+export function askedAs(login: { username: string } | undefined): string {
+  return login === undefined ? "without credentials" : `as the user "${login.username}"`;
 }
 
 /** A signal that aborts after `ms` without `heard()`, or with the parent. */

@@ -1,4 +1,4 @@
-import type { Labels } from "../driver.ts";
+import type { Labels } from "./driver.ts";
 
 /** The label that every container of ours has, whichever store it belongs to: what lists and events are filtered by. */
 export const OURS = "berth.container";

@@ -22,3 +22,9 @@ export function chooseReach(wished: (typeof REACHES)[number], here: { inContaine
   if (here.inContainer) return "name";
   return here.remote || here.platform !== "linux" ? "published" : "address";
 }
+
+/** Where an engine's machine is from here: `remote` is its host where it is spoken to over TCP, which may be this machine all the same. */
+export function engineMachine(remote: string | undefined): { host: string; elsewhere: boolean } {
+  const here = remote === undefined || /^(localhost|127\..*|::1)$/.test(remote);
+  return { host: here ? "127.0.0.1" : remote, elsewhere: !here };
+}

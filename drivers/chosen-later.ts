@@ -1,0 +1,74 @@
+import type { Clock } from "../clock.ts";
+import { Fault } from "../fault.ts";
+import type { Log } from "../log.ts";
+import { backoff } from "./backoff.ts";
+import type { Driver, DriverName } from "./driver.ts";
+import { within } from "./within.ts";
+
+const RETRY_MS = { first: 250, longest: 10_000 };
+const CHOICE_MS = 60_000;
+
+export type Choice = {
+  /** Asks and opens; repeated until it succeeds once. Faults: ENGINE_UNREACHABLE and others of a call. */
+  choose(signal: AbortSignal): Promise<Driver>;
+  /** What it is called, and whether it pulls, until then. */
+  meanwhile: Pick<Driver, "name" | "pulls">;
+  clock: Clock;
+  log: Log;
+};
+
+/**
+ * A driver of which the engine says which it is. Each call asks until it has said so once, and fails as the asking does: control starts while the
+ * engine is away.
+ */
+export function chosenLater({ choose, meanwhile, clock, log }: Choice): Driver {
+  let chosen: Driver | undefined;
+  let choosing: Promise<Driver> | undefined;
+  const closing = new AbortController();
+  const choice = async () => {
+    const driver = await choose(closing.signal);
+    chosen = driver;
+    return driver;
+  };
+  const get = async (signal: AbortSignal): Promise<Driver> => {
+    signal.throwIfAborted();
+    if (chosen) return chosen;
+    choosing ??= choice().finally(() => {
+      choosing = undefined;
+    });
+    const asked = choosing;
+    asked.catch(() => {});
+    const overdue = () => new Fault("ENGINE_UNREACHABLE", `The container engine did not say within ${CHOICE_MS / 1000} s what it is.`);
+    // Whoever gives up waiting leaves the question to others.
+    return within({ clock, ms: CHOICE_MS, overdue, signal }, () => asked);
+  };
+  return {
+    get name(): DriverName {
+      return (chosen ?? meanwhile).name;
+    },
+    ...(meanwhile.pulls ? { pulls: meanwhile.pulls } : {}),
+    resolve: async (image, call) => (await get(call.signal)).resolve(image, call),
+    deploy: async (spec, call) => (await get(call.signal)).deploy(spec, call),
+    destroy: async (service, call) => (await get(call.signal)).destroy(service, call),
+    inspect: async (service, call) => (await get(call.signal)).inspect(service, call),
+    list: async (call) => (await get(call.signal)).list(call),
+    logs: async function* (service, options, call) {
+      yield* (await get(call.signal)).logs(service, options, call);
+    },
+    events: async function* (call) {
+      const delays = backoff(RETRY_MS.first, RETRY_MS.longest);
+      for (let told = false; !call.signal.aborted; told = true) {
+        const driver = await get(call.signal).catch((error: unknown) => {
+          if (!told && !call.signal.aborted) log.warn({ err: error }, "The container engine cannot be asked what it is; asking again.");
+        });
+        if (driver) return yield* driver.events(call);
+        await clock.sleep(delays.next(), call.signal).catch(() => {});
+      }
+    },
+    close: async () => {
+      closing.abort(new Error("Closing."));
+      await choosing?.catch(() => {});
+      await chosen?.close();
+    },
+  };
+}

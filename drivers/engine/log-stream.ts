@@ -1,0 +1,47 @@
+import type { Readable } from "node:stream";
+import type Docker from "dockerode";
+import { demux } from "./demux.ts";
+import type { Engine } from "./engine.ts";
+import { answered, engineFault } from "./faults.ts";
+
+/** What logs are of, in the engine's paths. */
+export type LogSource = { of: "containers" | "tasks"; id: string };
+
+/** Ends when what is followed does; an aborted call rejects with the signal's reason. Empty for what does not exist. */
+export async function* logStream(
+  engine: Engine,
+  { of, id }: LogSource,
+  { tail, follow = false }: { tail: number; follow?: boolean },
+  signal: AbortSignal,
+): AsyncGenerator<string> {
+  const doing = `Reading the logs of ${id}`;
+  const path = `/${of}/${encodeURIComponent(id)}/logs?`;
+  let stream: Readable;
+  try {
+    // The limit is on the answer's head; the stream that follows has none but the caller's signal.
+    stream = await engine.call({ doing, signal }, (docker, head) =>
+      dial(docker, path, { stdout: true, stderr: true, tail, follow }, AbortSignal.any([head, signal])),
+    );
+  } catch (error) {
+    if (answered(error, 404)) return;
+    throw error;
+  }
+  try {
+    yield* demux(stream);
+  } catch (error) {
+    signal.throwIfAborted();
+    throw engineFault(error, "control", doing);
+  } finally {
+    stream.destroy();
+  }
+}
+
+/** By the client's own dial: its `logs` gathers everything in memory unless it follows. */
+function dial(docker: Docker, path: string, query: object, abortSignal: AbortSignal): Promise<Readable> {
+  const { promise, resolve, reject } = Promise.withResolvers<Readable>();
+  docker.modem.dial(
+    { path, method: "GET", isStream: true, statusCodes: { 200: true, 404: "no such thing", 500: "server error" }, abortSignal, options: query },
+    (error: unknown, stream: unknown) => (error ? reject(error) : resolve(stream as Readable)),
+  );
+  return promise;
+}

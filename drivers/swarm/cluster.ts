@@ -1,0 +1,60 @@
+import { advisedFault } from "../advice.ts";
+import type { Engine } from "../engine/engine.ts";
+
+export type SwarmNode = {
+  id: string;
+  /** Where the manager sees it. */
+  address: string;
+  ready: boolean;
+  labels: Record<string, string>;
+  /** Kinds of its generic resources, as its engine's `node-generic-resources` names them. */
+  resources: string[];
+};
+
+export type Cluster = {
+  /** The node whose engine is asked. */
+  self: string;
+  nodes: SwarmNode[];
+};
+
+/** As the engine's API has it; the client's own types leave nodes out. */
+type Found = {
+  ID: string;
+  Spec?: { Labels?: Record<string, string> };
+  Status?: { State?: string; Addr?: string };
+  Description?: { Resources?: { GenericResources?: { NamedResourceSpec?: { Kind: string }; DiscreteResourceSpec?: { Kind: string } }[] } };
+};
+
+/** True for an engine that manages a swarm. Faults: ENGINE_UNREACHABLE, ENGINE_FAILED. */
+export async function isManager(engine: Engine, signal: AbortSignal, ms: number): Promise<boolean> {
+  return (await swarmOf(engine, signal, ms))?.ControlAvailable === true;
+}
+
+/** Faults: ENGINE_FAILED where the engine manages no swarm, ENGINE_UNREACHABLE. */
+export async function readCluster(engine: Engine, signal: AbortSignal): Promise<Cluster> {
+  const swarm = await swarmOf(engine, signal);
+  if (swarm?.ControlAvailable !== true)
+    throw advisedFault("ENGINE_FAILED", "The engine manages no swarm: `docker swarm init` makes it do so, BERTH_DRIVER=docker does without");
+  return { self: swarm.NodeID ?? "", nodes: await listNodes(engine, signal) };
+}
+
+async function swarmOf(engine: Engine, signal: AbortSignal, ms?: number): Promise<{ ControlAvailable?: boolean; NodeID?: string } | undefined> {
+  const asked = { doing: "Asking the engine for its swarm", signal, ...(ms === undefined ? {} : { ms }) };
+  const info = (await engine.call(asked, (docker) => docker.info())) as { Swarm?: { ControlAvailable?: boolean; NodeID?: string } };
+  return info.Swarm;
+}
+
+export async function listNodes(engine: Engine, signal: AbortSignal | undefined): Promise<SwarmNode[]> {
+  const found = (await engine.call({ doing: "Listing the swarm's nodes", signal }, (docker, abortSignal) =>
+    docker.listNodes({ abortSignal }),
+  )) as Found[];
+  return found.map(({ ID, Spec, Status, Description }) => ({
+    id: ID,
+    address: Status?.Addr ?? "",
+    ready: Status?.State === "ready",
+    labels: Spec?.Labels ?? {},
+    resources: (Description?.Resources?.GenericResources ?? []).flatMap(
+      ({ NamedResourceSpec, DiscreteResourceSpec }) => NamedResourceSpec?.Kind ?? DiscreteResourceSpec?.Kind ?? [],
+    ),
+  }));
+}

@@ -1,0 +1,54 @@
+import type { CreateServiceOptions } from "dockerode";
+import type { Spec } from "../driver.ts";
+import type { Reach } from "../engine/reach.ts";
+import { writeLabels } from "../labels.ts";
+import type { Cluster } from "./cluster.ts";
+import { constraintsFor, gpuKind } from "./placement.ts";
+
+const MB = 1024 * 1024;
+const SECOND = 1_000_000_000;
+
+/** How long a container has between SIGTERM and SIGKILL. */
+export const STOP_GRACE_MS = 10_000;
+
+export type Site = { network: string; host: string };
+
+/**
+ * The body of the create call. Control is the supervisor: Swarm starts nothing anew by itself, and does not judge a container's health, which
+ * would delay its start and end it without a word to berth. The service's name leads to its task directly (`dnsrr`): a virtual address would drop
+ * connections that are silent for 15 minutes, as IPVS does.
+ */
+export function definition(spec: Spec, site: Site, way: Reach, cluster: Cluster): CreateServiceOptions {
+  const labels = writeLabels(spec.labels, spec.port);
+  const size = { NanoCPUs: Math.round(spec.cpu * 1e9), MemoryBytes: spec.memoryMb * MB };
+  const gpus = spec.gpu > 0 ? [{ DiscreteResourceSpec: { Kind: gpuKind(cluster), Value: spec.gpu } }] : undefined;
+  const shm = { Type: "tmpfs", Source: "", Target: "/dev/shm", TmpfsOptions: { SizeBytes: spec.shmMb * MB, Mode: 0o1777 } };
+  const publishes = way === "published" && spec.port !== undefined;
+  const body = {
+    Name: spec.service,
+    Labels: labels,
+    TaskTemplate: {
+      ContainerSpec: {
+        Image: spec.image,
+        Env: Object.entries(spec.env).map(([name, value]) => `${name}=${value}`),
+        Labels: labels,
+        Mounts: spec.shmMb > 0 ? [shm] : [],
+        StopGracePeriod: (STOP_GRACE_MS / 1000) * SECOND,
+        Healthcheck: { Test: ["NONE"] },
+      },
+      // Reserved as well as limited: the scheduler then knows which node has room, and says where none has.
+      Resources: { Limits: size, Reservations: { ...size, ...(gpus ? { GenericResources: gpus } : {}) } },
+      RestartPolicy: { Condition: "none", MaxAttempts: 0 },
+      Placement: { Constraints: constraintsFor(spec.image, site.host, cluster) },
+      Networks: [{ Target: site.network }],
+    },
+    Mode: { Replicated: { Replicas: 1 } },
+    UpdateConfig: { Parallelism: 1, Order: "stop-first", FailureAction: "pause" },
+    EndpointSpec: {
+      Mode: "dnsrr",
+      // On the node of the task alone, on any free port: the routing mesh would accept for a task that does not.
+      ...(publishes ? { Ports: [{ Protocol: "tcp" as const, TargetPort: spec.port, PublishMode: "host" as const }] } : {}),
+    },
+  };
+  return body as CreateServiceOptions;
+}

@@ -1,0 +1,124 @@
+import { Fault } from "../../fault.ts";
+import type { Log } from "../../log.ts";
+import { advisedFault } from "../advice.ts";
+import type { DeployCall, Deployment, Registry, Spec, StartPhases } from "../driver.ts";
+import type { Engine } from "../engine/engine.ts";
+import { type Reach, WAYS } from "../engine/reach.ts";
+import { readReference } from "../reference.ts";
+import { awaitReady } from "../ready.ts";
+import { readCluster } from "./cluster.ts";
+import { createOrAdopt } from "./create.ts";
+import { definition, type Site } from "./definition.ts";
+import { look } from "./look.ts";
+import { addressOf, type View } from "./observe.ts";
+import { ensureOverlay } from "./overlay.ts";
+import { remove } from "./remove.ts";
+import { currentTask, findService, isOver, type Task, tasksOf } from "./task.ts";
+import { wayFor } from "./way.ts";
+import { unplaced, whyEnded } from "./why.ts";
+
+const LOOK_EVERY_MS = 50;
+const TELL_EVERY_MS = 1_000;
+
+export type Start = { engine: Engine; view: View; site: Site; registry: Registry | undefined; unplacedMs: number; log: Log };
+
+/** Create or adopt, and wait until the task runs and answers, or dies. */
+export async function deploy(start: Start, spec: Spec, call: DeployCall): Promise<Deployment> {
+  const { engine, view, site, log } = start;
+  const { signal } = call;
+  const { clock } = engine;
+  const began = clock.monotonic();
+  const cluster = await readCluster(engine, signal);
+  const way = wayFor(view.standpoint, cluster);
+  await ensureOverlay(engine, site.network, signal);
+  const login = await loginFor(spec.image, start.registry, call);
+  const made = await createOrAdopt(engine, spec, way, definition(spec, site, way, cluster), login, log, signal);
+  try {
+    signal.throwIfAborted();
+    await untilRunning(start, spec, made.id, call);
+    const started = clock.monotonic();
+    const address = await alive(start, spec, made.id, way, signal);
+    const phases: StartPhases = { create: started - began, boot: clock.monotonic() - started };
+    log.debug({ service: spec.service, adopted: made.adopted, phases }, "Ready.");
+    return { ...(address ? { address } : {}), phases };
+  } catch (error) {
+    await remove(engine, { id: made.id, name: spec.service }, "ended").catch((err: unknown) =>
+      log.warn({ service: spec.service, err }, "Could not remove what is left of a failed start."),
+    );
+    throw error;
+  }
+}
+
+/** What nodes sign in with to pull. Swarm keeps it with the service; it is renewed with each start. */
+async function loginFor(image: string, registry: Registry | undefined, call: DeployCall) {
+  const named = readReference(image);
+  if (named.kind === "id" || named.registry === undefined) return undefined;
+  const login = await registry?.login(named.registry, call);
+  return login && { ...login, serveraddress: named.registry };
+}
+
+async function untilRunning(start: Start, spec: Spec, id: string, call: DeployCall): Promise<void> {
+  const { engine, site, unplacedMs } = start;
+  const { clock } = engine;
+  const began = clock.monotonic();
+  let told = began;
+  for (; ; await clock.sleep(LOOK_EVERY_MS, call.signal)) {
+    const task = await taskOf(start, spec, id, call.signal);
+    const state = task?.Status.State ?? "new";
+    if (state === "running") return;
+    const now = clock.monotonic();
+    if ((state === "new" || state === "pending") && now - began > unplacedMs) throw unplaced(spec, task, site.network);
+    // A node that pulls tells nobody how far it is, only that it prepares.
+    if (state === "preparing" && now - told > TELL_EVERY_MS) {
+      call.onPull?.({ done: 0, total: 0 });
+      told = now;
+    }
+  }
+}
+
+/** The service's task as long as it may still become or stay ready. Faults: why it cannot. */
+async function taskOf({ engine, registry }: Start, spec: Spec, id: string, signal: AbortSignal): Promise<Task | undefined> {
+  const tasks = await tasksOf(engine, id, signal);
+  if (!tasks) throw new Fault("CONTAINER_CRASHED", `${spec.service} was removed by somebody else before it was ready.`);
+  const task = currentTask(tasks);
+  if (task && isOver(task)) throw await whyEnded(engine, spec, task, registry, { signal });
+  return task;
+}
+
+/** Resolves when the task is ready, rejects as soon as it has died; whichever loses is called off. */
+async function alive(start: Start, spec: Spec, id: string, way: Reach, signal: AbortSignal): Promise<Deployment["address"]> {
+  const over = new AbortController();
+  const either = AbortSignal.any([signal, over.signal]);
+  try {
+    return await Promise.race([death(start, spec, id, either), ready(start, spec, way, either)]);
+  } finally {
+    over.abort(new Error("The start is decided."));
+  }
+}
+
+async function death(start: Start, spec: Spec, id: string, signal: AbortSignal): Promise<never> {
+  for (;;) {
+    await start.engine.clock.sleep(LOOK_EVERY_MS * 2, signal);
+    await taskOf(start, spec, id, signal);
+  }
+}
+
+async function ready({ engine, view, site }: Start, spec: Spec, way: Reach, signal: AbortSignal): Promise<Deployment["address"]> {
+  const { clock } = engine;
+  if (spec.port === undefined) {
+    await clock.sleep(spec.graceMs, signal);
+    return undefined;
+  }
+  const service = await findService(engine, spec.service, signal);
+  const task = service && currentTask((await tasksOf(engine, service.ID, signal)) ?? []);
+  const seen = service && (await look(engine, view, service, task, signal));
+  const address = seen && addressOf(view, seen);
+  // It has died already: `death` knows more.
+  if (!address && seen?.local?.running !== true && (task === undefined || task.Status.State !== "running")) return new Promise(() => {});
+  if (!address) {
+    const sentence = `${spec.service} runs on node ${task?.NodeID}, and berth cannot reach it by "${way}". A task's address leads to its own machine's containers only, and through an overlay (${site.network}) that is not internal`;
+    throw advisedFault("CONTAINER_NOT_READY", sentence);
+  }
+  await awaitReady(address, WAYS[way].proof, { clock, signal });
+  return address;
+}

@@ -1,0 +1,57 @@
+import type { Log } from "../../log.ts";
+import type { Call, DriverEvent } from "../driver.ts";
+import type { Engine } from "../engine/engine.ts";
+import { type EngineEvent, eventStream, TELLING } from "../engine/event-stream.ts";
+import { OURS } from "../labels.ts";
+import { findService } from "./task.ts";
+
+/** The label that the engine gives to a service's containers. */
+const SERVICE_NAME = "com.docker.swarm.service.name";
+
+/**
+ * What the manager tells: services that come, change and go, and containers of its own machine. Of a container that ends on another node it says
+ * nothing; that is found when it is next looked for. Ends only when the signal aborts.
+ */
+export async function* events(engine: Engine, log: Log, call: Call): AsyncGenerator<DriverEvent> {
+  // A service's event does not say whose it is, and one that is gone cannot be asked: remembered while the stream is heard, as long as it exists.
+  const owners = new Map<string, string>();
+  // Without a filter by label, which would drop the services' own events.
+  const filters = { type: ["container", "service"], event: [...TELLING, "update", "remove"] };
+  for await (const event of eventStream(engine, filters, log, call)) {
+    if (event === "connected") {
+      await remember(engine, owners, call).catch(() => {});
+      yield { kind: "connected" };
+      continue;
+    }
+    const named = event.Type === "service" ? await ofService(engine, owners, event, call).catch(() => undefined) : ofContainer(event);
+    if (named) yield { kind: "changed", ...named };
+  }
+}
+
+type Named = { service: string; container: string };
+
+async function remember(engine: Engine, owners: Map<string, string>, { signal }: Call): Promise<void> {
+  const services = await engine.call({ doing: "Listing services", signal }, (docker, abortSignal) =>
+    docker.listServices({ filters: JSON.stringify({ label: [OURS] }), abortSignal }),
+  );
+  owners.clear();
+  for (const { Spec } of services) if (Spec?.Name && Spec.Labels?.[OURS]) owners.set(Spec.Name, Spec.Labels[OURS]);
+}
+
+function ofContainer({ Actor }: EngineEvent): Named | undefined {
+  const { [SERVICE_NAME]: service, [OURS]: container } = Actor?.Attributes ?? {};
+  return service !== undefined && container !== undefined ? { service, container } : undefined;
+}
+
+async function ofService(engine: Engine, owners: Map<string, string>, { Action, Actor }: EngineEvent, { signal }: Call): Promise<Named | undefined> {
+  const service = Actor?.Attributes?.["name"];
+  if (service === undefined) return undefined;
+  if (Action === "create") {
+    const found = await findService(engine, service, signal);
+    const owner = found?.Spec?.Labels?.[OURS];
+    if (owner !== undefined) owners.set(service, owner);
+  }
+  const container = owners.get(service);
+  if (Action === "remove") owners.delete(service);
+  return container === undefined ? undefined : { service, container };
+}

@@ -1,0 +1,70 @@
+import t from "tap";
+import { systemClock } from "../../clock.ts";
+import { chooseDriver, chooseOnEngine, type Given } from "../../drivers/choose.ts";
+import { chosenLater } from "../../drivers/chosen-later.ts";
+import { Fault } from "../../fault.ts";
+import { openLog } from "../../log.ts";
+import { listening, openMemoryWorld } from "../fixtures/memory-driver.ts";
+import { call, rejectsWith } from "./conformance.ts";
+
+const clock = systemClock();
+const NONE: Given = { wished: "auto", forceDocker: false, ecs: false, kubernetes: false };
+
+/** What is set beside nothing, and what is taken. */
+const CHOICES: [set: Partial<Given>, taken: ReturnType<typeof chooseDriver>][] = [
+  [{}, "ask"],
+  [{ ecs: true }, "ecs"],
+  [{ kubernetes: true }, "kubernetes"],
+  [{ forceDocker: true }, "docker"],
+  [{ forceDocker: true, ecs: true }, "docker"],
+  [{ forceDocker: true, ecs: true, kubernetes: true }, "docker"],
+  [{ wished: "process" }, "process"],
+  [{ wished: "swarm" }, "swarm"],
+  [{ wished: "swarm", forceDocker: true, ecs: true, kubernetes: true }, "swarm"],
+  [{ wished: "kubernetes", ecs: true, kubernetes: true }, "kubernetes"],
+];
+
+t.test("the settings mean one orchestrator", async (t) => {
+  for (const [set, taken] of CHOICES) t.equal(chooseDriver({ ...NONE, ...set }), taken, JSON.stringify(set));
+  t.throws(() => chooseDriver({ ...NONE, ecs: true, kubernetes: true }), { code: "SETTINGS_INVALID" });
+  t.equal(chooseOnEngine({ managesSwarm: true }), "swarm");
+  t.equal(chooseOnEngine({ managesSwarm: false }), "docker");
+});
+
+t.test("an engine that is away is asked again until it says what it is, and once", async (t) => {
+  const world = openMemoryWorld(clock);
+  world.apps.set("app", listening);
+  t.teardown(() => world.close());
+  let away = true;
+  let asked = 0;
+  const driver = chosenLater({
+    choose: async () => {
+      asked++;
+      if (away) throw new Fault("ENGINE_UNREACHABLE", "It is away.");
+      return world.open();
+    },
+    meanwhile: { name: "docker", pulls: true },
+    clock,
+    log: openLog({ level: "silent", name: "test" }),
+  });
+  const over = new AbortController();
+  const heard: string[] = [];
+  const listeningToIt = (async () => {
+    for await (const { kind } of driver.events({ signal: over.signal })) heard.push(kind);
+  })();
+  t.equal(driver.name, "docker");
+  await rejectsWith(t, "ENGINE_UNREACHABLE", driver.list(call()));
+  const reason = new Error("enough");
+  t.equal(await driver.list({ signal: AbortSignal.abort(reason) }).catch((error: unknown) => error), reason);
+  away = false;
+  t.strictSame(await driver.list(call()), []);
+  const once = asked;
+  t.match(await driver.resolve({ ref: "app" }, call()), { exposed: [5353] });
+  t.equal(driver.name, "process", "the one that was opened");
+  for (let tries = 0; heard.length === 0 && tries < 500; tries++) await clock.sleep(10);
+  t.strictSame(heard, ["connected"]);
+  t.equal(asked, once, "not asked again");
+  over.abort();
+  await listeningToIt;
+  await driver.close();
+});

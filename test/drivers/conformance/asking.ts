@@ -1,0 +1,84 @@
+import { randomUUID } from "node:crypto";
+import { connect } from "node:net";
+import { type Test } from "tap";
+import { systemClock } from "../../../clock.ts";
+import type { Address, Driver, Labels, Spec } from "../../../drivers/driver.ts";
+import { Fault, type FaultCode } from "../../../fault.ts";
+import type { TestSource } from "./harness.ts";
+
+const STORE = randomUUID();
+const TEST_MS = 60_000;
+
+/** A running number in each name keeps parallel runs and repeated ones apart. */
+export function namer(prefix: string): (what: string) => string {
+  const run = randomUUID().slice(0, 8);
+  return (what) => `${prefix}-${run}-${what}`;
+}
+
+export function labelsFor(service: string, generation = 1): Labels {
+  return { store: STORE, environment: "test", container: `container-of-${service}`, generation };
+}
+
+export async function specOf(driver: Driver, service: string, source: TestSource, more: Partial<Spec> = {}): Promise<Spec> {
+  const image = await driver.resolve(source, call());
+  const { id, exposed } = image;
+  const sizes = { cpu: 0.5, memoryMb: 256, shmMb: 64, storageGb: 21, gpu: 0 };
+  return {
+    service,
+    labels: labelsFor(service),
+    image: id,
+    folder: source.folder,
+    env: {},
+    ...sizes,
+    port: source.port ?? exposed[0],
+    graceMs: 300,
+    ...more,
+  };
+}
+
+export const call = (ms = TEST_MS) => ({ signal: AbortSignal.timeout(ms) });
+
+export async function rejectsWith(t: Test, code: FaultCode, task: Promise<unknown>): Promise<Fault> {
+  const error = await task.then(
+    () => undefined,
+    (reason: unknown) => reason,
+  );
+  t.ok(error instanceof Fault, `fails with a fault: ${String(error)}`);
+  t.equal((error as Fault | undefined)?.code, code);
+  return error as Fault;
+}
+
+/** Looks every few milliseconds until it is so; fails the test where it never is. */
+export async function until(t: Test, what: string, so: () => Promise<boolean> | boolean): Promise<void> {
+  const clock = systemClock();
+  for (const end = clock.monotonic() + 15_000; clock.monotonic() < end; await clock.sleep(20)) if (await so()) return;
+  t.fail(`never: ${what}`);
+}
+
+export async function text(pieces: AsyncIterable<string>): Promise<string> {
+  let all = "";
+  for await (const piece of pieces) all += piece;
+  return all;
+}
+
+export async function get(address: Address, path: string): Promise<unknown> {
+  const response = await fetch(`http://${address.host}:${address.port}${path}`);
+  return response.json();
+}
+
+export function accepted({ host, port }: Address): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ host, port });
+    const settle = (is: boolean) => {
+      socket.destroy();
+      resolve(is);
+    };
+    socket.once("connect", () => settle(true));
+    socket.once("error", () => settle(false));
+  });
+}
+
+export function addressOf(deployment: { address?: Address | undefined }): Address {
+  if (!deployment.address) throw new Error("The deployment has no address.");
+  return deployment.address;
+}

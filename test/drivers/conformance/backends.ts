@@ -1,0 +1,26 @@
+/** A driver as the kit meets it: on what it was run, and which cases it cannot have there, each with the reason. */
+export type Backend = { name: string; on: string; cannot: Readonly<Record<string, string>> };
+
+const NO_ENGINE = "there is no engine that could be away";
+
+export const BACKENDS = {
+  docker: { name: "docker", on: "a Docker engine", cannot: {} },
+  swarm: { name: "swarm", on: "a Docker Swarm of one node", cannot: {} },
+  kubernetes: { name: "kubernetes", on: "a double of a cluster, which refuses what the API does and runs pods as processes", cannot: {} },
+  process: {
+    name: "process",
+    on: "this machine",
+    cannot: {
+      memory: "a plain process has no limit of its own",
+      moved: "a process has its port as long as it lives",
+      "lost-events": NO_ENGINE,
+      away: NO_ENGINE,
+      "away-meanwhile": NO_ENGINE,
+    },
+  },
+  memory: {
+    name: "the tests' fake",
+    on: "nothing: it stands in for a driver in tests of the lifecycle",
+    cannot: { "lost-events": "its events are no stream that could break" },
+  },
+} as const satisfies Record<string, Backend>;

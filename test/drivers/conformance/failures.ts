@@ -1,0 +1,111 @@
+import { systemClock } from "../../../clock.ts";
+import { call, rejectsWith, specOf, text, until } from "./asking.ts";
+import type { Theme } from "./harness.ts";
+
+/** Starts that fail or are called off: what is said, and that nothing is left. */
+export const FAILURES: Theme = {
+  title: "Starts that come to nothing",
+  cases: [
+    {
+      id: "crash",
+      promise: "an app that crashes at start fails at once with its exit code and last lines, and nothing is left",
+      run: async (t, { driver, harness, name }) => {
+        const service = name("crash");
+        const spec = await specOf(driver, service, await harness.image("crashing"));
+        const fault = await rejectsWith(t, "CONTAINER_CRASHED", driver.deploy(spec, call()));
+        t.strictSame(fault.logs, ["crash: reading settings", "crash: no database", "crash: giving up"]);
+        t.match(fault.message, /exit code 7/);
+        t.strictSame(await harness.left(service), []);
+        await rejectsWith(t, "CONTAINER_CRASHED", driver.deploy({ ...spec, port: undefined, graceMs: 5_000 }, call()));
+        t.strictSame(await harness.left(service), []);
+      },
+    },
+    {
+      id: "broken",
+      promise: "a command that does not exist is a crash",
+      run: async (t, { driver, harness, name }) => {
+        const service = name("broken");
+        await rejectsWith(t, "CONTAINER_CRASHED", driver.deploy(await specOf(driver, service, await harness.image("broken")), call()));
+        t.strictSame(await harness.left(service), []);
+      },
+    },
+    {
+      id: "memory",
+      promise: "an app that takes more memory than its limit has run out of memory",
+      run: async (t, { driver, harness, name }) => {
+        const service = name("hungry");
+        const spec = await specOf(driver, service, await harness.image("hungry"), { memoryMb: 100 });
+        const fault = await rejectsWith(t, "CONTAINER_OUT_OF_MEMORY", driver.deploy(spec, call()));
+        t.match(fault.message, /100 MB/);
+        t.strictSame(await harness.left(service), []);
+      },
+    },
+    {
+      id: "unknown-image",
+      promise: "an image that nobody has is not found",
+      run: async (t, { driver, harness }) => {
+        await rejectsWith(t, "IMAGE_NOT_FOUND", driver.resolve(await harness.unknown(), call()));
+      },
+    },
+    {
+      id: "called-off",
+      promise: "a start that is called off while it boots ends with the caller's reason, and nothing is left",
+      run: async (t, { driver, harness, name }) => {
+        const service = name("mute");
+        const spec = await specOf(driver, service, await harness.image("mute"));
+        const caller = new AbortController();
+        const reason = new Error("enough");
+        const start = driver.deploy(spec, { signal: caller.signal });
+        start.catch(() => {});
+        await until(t, "the service runs", async () => (await driver.inspect(service, call()))?.running === true);
+        caller.abort(reason);
+        t.equal(await start.catch((error: unknown) => error), reason);
+        t.strictSame(await harness.left(service), []);
+      },
+    },
+    {
+      id: "called-off-anywhere",
+      promise: "called off at any moment, a start ends with the caller's reason, and nothing is left",
+      run: async (t, { driver, harness, name }) => {
+        const clock = systemClock();
+        const service = name("moments");
+        const spec = await specOf(driver, service, await harness.image("mute"));
+        // Different moments of a start, which is never ready; which they are does not matter.
+        for (const ms of [0, 2, 8, 30, 120, 500]) {
+          const caller = new AbortController();
+          const reason = new Error(`enough after ${ms} ms`);
+          const start = driver.deploy(spec, { signal: caller.signal });
+          start.catch(() => {});
+          if (ms > 0) await clock.sleep(ms);
+          caller.abort(reason);
+          t.equal(await start.catch((error: unknown) => error), reason, `after ${ms} ms`);
+          t.strictSame(await harness.left(service), [], `nothing is left after ${ms} ms`);
+        }
+      },
+    },
+    {
+      id: "called-off-before",
+      promise: "a call that is called off before it begins does nothing, whichever it is",
+      run: async (t, { driver, harness, name }) => {
+        const service = name("before");
+        const source = await harness.image("worker");
+        const spec = await specOf(driver, service, source);
+        await driver.deploy(spec, call());
+        const reason = new Error("enough");
+        const off = { signal: AbortSignal.abort(reason) };
+        const calls = {
+          resolve: () => driver.resolve(source, off),
+          deploy: () => driver.deploy({ ...spec, service: name("before-other") }, off),
+          inspect: () => driver.inspect(service, off),
+          list: () => driver.list(off),
+          logs: () => text(driver.logs(service, { tail: 1 }, off)),
+          destroy: () => driver.destroy(service, off),
+        };
+        for (const [what, task] of Object.entries(calls)) t.equal(await (task() as Promise<unknown>).catch((error: unknown) => error), reason, what);
+        t.strictSame(await harness.left(name("before")), [service]);
+        for await (const event of driver.events(off)) t.fail(`an event: ${event.kind}`);
+        await driver.destroy(service, call());
+      },
+    },
+  ],
+};

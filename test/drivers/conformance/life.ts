@@ -1,0 +1,166 @@
+import { accepted, addressOf, call, get, labelsFor, rejectsWith, specOf, text } from "./asking.ts";
+import type { Theme } from "./harness.ts";
+
+/** From the first deploy to the last destroy. */
+export const LIFE: Theme = {
+  title: "A service's life",
+  cases: [
+    {
+      id: "life",
+      promise: "a deployed service answers at its address, is found with its labels, is adopted, replaced by a newer generation, and goes",
+      run: async (t, { driver, harness, name }) => {
+        const service = name("life");
+        const spec = await specOf(driver, service, await harness.image("onDemand"), { env: { GREETING: "hello = there" } });
+        const deployment = await driver.deploy(spec, call());
+        const address = addressOf(deployment);
+        t.strictSame(await get(address, "/square?number=4"), { result: 16 });
+        t.match(await get(address, "/env"), { GREETING: "hello = there" });
+        t.ok(deployment.phases.create > 0 && deployment.phases.boot > 0, "the phases are measured");
+        t.strictSame(await driver.inspect(service, call()), { service, labels: spec.labels, running: true, address });
+        t.strictSame(
+          (await driver.list(call())).find((one) => one.service === service),
+          { service, labels: spec.labels, running: true, address },
+        );
+        await t.test("deployed again, it is adopted", async (t) => {
+          t.strictSame((await driver.deploy(spec, call())).address, address);
+          t.strictSame(await harness.left(service), [service]);
+        });
+        await t.test("a berth that was started again adopts it too", async (t) => {
+          const second = harness.open();
+          t.strictSame((await second.deploy(spec, call())).address, address);
+          t.strictSame((await second.inspect(service, call()))?.address, address);
+          t.strictSame(await harness.left(service), [service]);
+          await second.close();
+        });
+        await t.test("a newer generation replaces it", async (t) => {
+          const newer = { ...spec, labels: labelsFor(service, 2), env: { GREETING: "newer" } };
+          t.match(await get(addressOf(await driver.deploy(newer, call())), "/env"), { GREETING: "newer" });
+          t.equal((await driver.inspect(service, call()))?.labels.generation, 2);
+          t.strictSame(await harness.left(service), [service]);
+        });
+        await t.test("destroyed, nothing of it is left, and destroying it again is fine", async (t) => {
+          await driver.destroy(service, call());
+          t.strictSame(await harness.left(service), []);
+          t.equal(await driver.inspect(service, call()), undefined);
+          await driver.destroy(service, call());
+        });
+      },
+    },
+    {
+      id: "changed",
+      promise: "a changed image, port or size takes the place of what ran",
+      run: async (t, { driver, harness, name }) => {
+        const service = name("changed");
+        const first = await specOf(driver, service, await harness.image("onDemand"));
+        await driver.deploy(first, call());
+        const sizes = { labels: labelsFor(service, 2), env: { SECOND: "yes" }, memoryMb: 320, cpu: 0.25, shmMb: 32 };
+        const second = await specOf(driver, service, await harness.image("plain"), sizes);
+        t.not(second.image, first.image);
+        t.not(second.port, first.port);
+        const address = addressOf(await driver.deploy(second, call()));
+        t.match(await get(address, "/env"), { SECOND: "yes" });
+        t.strictSame(await driver.inspect(service, call()), { service, labels: second.labels, running: true, address });
+        const third = await specOf(driver, service, await harness.image("worker"), { labels: labelsFor(service, 3) });
+        t.equal((await driver.deploy(third, call())).address, undefined, "without a port now");
+        t.strictSame(await driver.inspect(service, call()), { service, labels: third.labels, running: true });
+        t.strictSame(await harness.left(service), [service]);
+        await driver.destroy(service, call());
+      },
+    },
+    {
+      id: "twice",
+      promise: "two who deploy the same service at once get the same one",
+      run: async (t, { driver, harness, name }) => {
+        const service = name("twice");
+        const spec = await specOf(driver, service, await harness.image("onDemand"));
+        const [one, two] = await Promise.all([driver.deploy(spec, call()), harness.open().deploy(spec, call())]);
+        t.strictSame(one.address, two.address);
+        t.strictSame(await harness.left(service), [service]);
+        await driver.destroy(service, call());
+      },
+    },
+    {
+      id: "ready",
+      promise: "ready means that every connect from then on is accepted",
+      run: async (t, { driver, harness, name }) => {
+        const service = name("ready");
+        for (let round = 0; round < 2; round++) {
+          const spec = await specOf(driver, service, await harness.image("onDemand"), { env: { BOOT_MS: "150" } });
+          const address = addressOf(await driver.deploy(spec, call()));
+          const connects = await Promise.all(Array.from({ length: 20 }, () => accepted(address)));
+          t.equal(connects.filter(Boolean).length, 20);
+          await driver.destroy(service, call());
+        }
+      },
+    },
+    {
+      id: "mute-protocol",
+      promise: "an app that waits to be spoken to is ready",
+      run: async (t, { driver, harness, name }) => {
+        const service = name("tcp");
+        const address = addressOf(await driver.deploy(await specOf(driver, service, await harness.image("tcpOnly")), call()));
+        t.ok(await accepted(address));
+        await driver.destroy(service, call());
+      },
+    },
+    {
+      id: "no-port",
+      promise: "an app without a port is ready when it ran through its grace time",
+      run: async (t, { driver, harness, name }) => {
+        const service = name("worker");
+        const spec = await specOf(driver, service, await harness.image("worker"));
+        t.equal(spec.port, undefined);
+        const deployment = await driver.deploy(spec, call());
+        t.equal(deployment.address, undefined);
+        t.ok(deployment.phases.boot >= spec.graceMs - 1);
+        t.strictSame(await driver.inspect(service, call()), { service, labels: spec.labels, running: true });
+        await driver.destroy(service, call());
+      },
+    },
+    {
+      id: "unknown",
+      promise: "an unknown service is nothing, not a failure",
+      run: async (t, { driver, name }) => {
+        for (const service of [name("unknown"), `${name("odd")}_Name.x`, `../${name("odd")}`, "y".repeat(200)]) {
+          t.equal(await driver.inspect(service, call()), undefined);
+          t.equal(await text(driver.logs(service, { tail: 10 }, call())), "");
+          await driver.destroy(service, call());
+        }
+      },
+    },
+    {
+      id: "names",
+      promise: "a name of 63 characters is taken; one that is no DNS label is refused, and nothing is made",
+      run: async (t, { driver, harness, name }) => {
+        const longest = name("long-").padEnd(63, "x");
+        const spec = await specOf(driver, longest, await harness.image("worker"));
+        await driver.deploy(spec, call());
+        t.strictSame(await harness.left(longest), [longest]);
+        await driver.destroy(longest, call());
+        const odd = name("odd");
+        for (const wrong of [`${longest}y`, `${odd}_x`, `${odd}.x`, `${odd}X`, `${odd}-`, `${odd} x`, `${odd}/x`, `${odd}ü`])
+          await rejectsWith(t, "SPEC_REFUSED", driver.deploy({ ...spec, service: wrong }, call()));
+        await rejectsWith(t, "SPEC_REFUSED", driver.deploy({ ...spec, service: "" }, call()));
+        t.strictSame([...(await harness.left(longest)), ...(await harness.left(odd))], []);
+      },
+    },
+    {
+      id: "strangers",
+      promise: "what another store has made is listed with its labels, has its name to itself, and goes when it is told to",
+      run: async (t, { driver, harness, name }) => {
+        const service = name("stranger");
+        const spec = await specOf(driver, service, await harness.image("worker"));
+        const labels = { ...spec.labels, store: "another-store", container: "its-container" };
+        await driver.deploy({ ...spec, labels }, call());
+        t.strictSame(
+          (await driver.list(call())).find((one) => one.service === service),
+          { service, labels, running: true },
+        );
+        await rejectsWith(t, "SPEC_REFUSED", driver.deploy(spec, call()));
+        t.strictSame(await driver.inspect(service, call()), { service, labels, running: true });
+        await driver.destroy(service, call());
+        t.strictSame(await harness.left(service), []);
+      },
+    },
+  ],
+};

@@ -1,0 +1,224 @@
+import type { Test } from "tap";
+import type { Driver, DriverEvent } from "../../../drivers/driver.ts";
+import { addressOf, call, get, rejectsWith, specOf, text, until } from "./asking.ts";
+import type { Harness, Theme, Way } from "./harness.ts";
+
+/** What happens past the driver: deaths, removals, moves, an orchestrator that is away. */
+export const OUTSIDE: Theme = {
+  title: "Behind its back",
+  cases: [
+    {
+      id: "logs",
+      promise: "logs are the last lines, and go on while they are followed",
+      run: async (t, { driver, harness, name }) => {
+        const service = name("logs");
+        await driver.deploy(await specOf(driver, service, await harness.image("worker"), { graceMs: 900 }), call());
+        t.match(await text(driver.logs(service, { tail: 1000 }, call())), /^worker began\nworker did job 1\n/);
+        t.match(await text(driver.logs(service, { tail: 2 }, call())), /^worker did job \d+\nworker did job \d+\n$/);
+        const caller = new AbortController();
+        let followed = "";
+        const reason = new Error("seen enough");
+        const following = (async () => {
+          for await (const piece of driver.logs(service, { tail: 1, follow: true }, { signal: caller.signal })) {
+            followed += piece;
+            if (followed.split("\n").length > 3) caller.abort(reason);
+          }
+        })();
+        t.equal(await following.catch((error: unknown) => error), reason);
+        await driver.destroy(service, call());
+      },
+    },
+    {
+      id: "last-words",
+      promise: "logs of a service that died are there until it is destroyed, and following them ends",
+      run: async (t, { driver, harness, name }) => {
+        const service = name("words");
+        await driver.deploy(await specOf(driver, service, await harness.image("worker")), call());
+        const followed = text(driver.logs(service, { tail: 1000, follow: true }, call()));
+        await harness.kill(service);
+        await until(t, "it is dead", async () => (await driver.inspect(service, call()))?.running === false);
+        t.match(await followed, /^worker began\n/);
+        t.match(await text(driver.logs(service, { tail: 1000 }, call())), /^worker began\n/);
+        await driver.destroy(service, call());
+        t.equal(await text(driver.logs(service, { tail: 1000 }, call())), "");
+      },
+    },
+    {
+      id: "death",
+      promise: "a death is told, seen and repaired",
+      run: async (t, { driver, harness, name }) => {
+        const service = name("death");
+        const heard = await hear(t, driver);
+        const spec = await specOf(driver, service, await harness.image("onDemand"));
+        await driver.deploy(spec, call());
+        const told = () => heard.changes(service, spec.labels.container);
+        await until(t, "the start was told", () => told() > 0);
+        const before = told();
+        await harness.kill(service);
+        await until(t, "the death was told", () => told() > before);
+        await until(t, "its end is known", async () => (await driver.inspect(service, call()))?.exit?.code === 137);
+        const observed = (await driver.list(call())).find((one) => one.service === service);
+        t.strictSame(observed, { service, labels: spec.labels, running: false, exit: { code: 137, outOfMemory: false } });
+        const again = await driver.deploy(spec, call());
+        t.strictSame(await get(addressOf(again), "/square?number=3"), { result: 9 });
+        await driver.destroy(service, call());
+        await heard.end();
+      },
+    },
+    {
+      id: "exit-code",
+      promise: "an app that ends by itself is seen with its exit code",
+      run: async (t, { driver, harness, name }) => {
+        const service = name("exit");
+        const spec = await specOf(driver, service, await harness.image("onDemand"));
+        const address = addressOf(await driver.deploy(spec, call()));
+        await fetch(`http://${address.host}:${address.port}/exit?code=42`).catch(() => {});
+        await until(t, "its end is known", async () => (await driver.inspect(service, call()))?.exit !== undefined);
+        const end = { service, labels: spec.labels, running: false, exit: { code: 42, outOfMemory: false } };
+        t.strictSame(await driver.inspect(service, call()), end);
+        await driver.destroy(service, call());
+      },
+    },
+    {
+      id: "removed",
+      needs: ["vanish"],
+      promise: "a service that was removed is told, is nothing, and is made anew",
+      run: async (t, { driver, harness, name }) => {
+        const service = name("removed");
+        const heard = await hear(t, driver);
+        const spec = await specOf(driver, service, await harness.image("onDemand"));
+        await driver.deploy(spec, call());
+        await until(t, "the start was told", () => heard.changes(service, spec.labels.container) > 0);
+        const before = heard.changes(service, spec.labels.container);
+        await harness.vanish?.(service);
+        await until(t, "it was told", () => heard.changes(service, spec.labels.container) > before);
+        await until(t, "it is nothing", async () => (await driver.inspect(service, call())) === undefined);
+        t.notOk((await driver.list(call())).some((one) => one.service === service));
+        const again = await driver.deploy(spec, call());
+        t.strictSame(await get(addressOf(again), "/square?number=6"), { result: 36 });
+        await driver.destroy(service, call());
+        await heard.end();
+      },
+    },
+    {
+      id: "moved",
+      needs: ["move"],
+      promise: "a service that came up at another address is told, and seen there",
+      run: async (t, { driver, harness, name }) => {
+        const service = name("moved");
+        const heard = await hear(t, driver);
+        const spec = await specOf(driver, service, await harness.image("onDemand"));
+        const before = addressOf(await driver.deploy(spec, call()));
+        await until(t, "the start was told", () => heard.changes(service, spec.labels.container) > 0);
+        const told = heard.changes(service, spec.labels.container);
+        await harness.move?.(service);
+        await until(t, "it was told", () => heard.changes(service, spec.labels.container) > told);
+        await until(t, "another address", async () => {
+          const now = (await driver.inspect(service, call()))?.address;
+          return now !== undefined && (now.host !== before.host || now.port !== before.port);
+        });
+        const now = addressOf((await driver.inspect(service, call())) ?? {});
+        await until(t, "it answers there", () => get(now, "/square?number=7").then(() => true, () => false)); // prettier-ignore
+        t.strictSame(await get(now, "/square?number=7"), { result: 49 });
+        t.strictSame((await driver.list(call())).find((one) => one.service === service)?.address, now);
+        t.strictSame((await driver.deploy(spec, call())).address, now, "it is adopted there");
+        await driver.destroy(service, call());
+        await heard.end();
+      },
+    },
+    {
+      id: "lost-events",
+      needs: ["way"],
+      promise: "events begin anew when their stream breaks, and say so",
+      run: async (t, { driver, harness, name }) => {
+        const way = await wayOf(t, harness);
+        const heard = await hear(t, way.driver);
+        way.cut();
+        await until(t, "connected again", () => heard.connects() === 2);
+        const service = name("events");
+        const spec = await specOf(driver, service, await harness.image("worker"));
+        await driver.deploy(spec, call());
+        await until(t, "told after the break", () => heard.changes(service, spec.labels.container) > 0);
+        await heard.end();
+        await driver.destroy(service, call());
+        await way.driver.close();
+      },
+    },
+    {
+      id: "away",
+      needs: ["way"],
+      promise: "an orchestrator that is away is unreachable in every call, and all is as before when it is back",
+      run: async (t, { driver, harness, name }) => {
+        const service = name("away");
+        const source = await harness.image("worker");
+        const spec = await specOf(driver, service, source);
+        await driver.deploy(spec, call());
+        const way = await wayOf(t, harness);
+        await way.away();
+        const calls = {
+          ...(harness.resolvesElsewhere ? {} : { resolve: () => way.driver.resolve(source, call()) }),
+          deploy: () => way.driver.deploy({ ...spec, labels: { ...spec.labels, generation: 2 } }, call()),
+          inspect: () => way.driver.inspect(service, call()),
+          list: () => way.driver.list(call()),
+          logs: () => text(way.driver.logs(service, { tail: 1 }, call())),
+          destroy: () => way.driver.destroy(service, call()),
+        };
+        for (const task of Object.values(calls)) await rejectsWith(t, "ENGINE_UNREACHABLE", task());
+        t.equal((await driver.inspect(service, call()).catch(() => undefined))?.labels.generation ?? 1, 1, "nothing was done");
+        await way.back();
+        t.match(await way.driver.inspect(service, call()), { running: true, labels: { generation: 1 } });
+        await way.driver.destroy(service, call());
+        t.strictSame(await harness.left(service), []);
+        await way.driver.close();
+      },
+    },
+    {
+      id: "away-meanwhile",
+      needs: ["way"],
+      promise: "an orchestrator that goes away during a start lets it end well or fail so; the next deploy has the one service",
+      run: async (t, { driver, harness, name }) => {
+        const service = name("meanwhile");
+        const way = await wayOf(t, harness);
+        const spec = await specOf(driver, service, await harness.image("onDemand"), { env: { BOOT_MS: "600" } });
+        const start = way.driver.deploy(spec, call()).then(
+          () => "ready",
+          (error: { code?: string }) => error.code,
+        );
+        await until(t, "it runs", async () => (await driver.inspect(service, call()))?.running === true);
+        await way.away();
+        const outcome = await start;
+        t.ok(outcome === "ready" || outcome === "ENGINE_UNREACHABLE", `it ended with ${outcome}`);
+        await way.back();
+        t.strictSame(await get(addressOf(await way.driver.deploy(spec, call())), "/square?number=8"), { result: 64 });
+        t.strictSame(await harness.left(service), [service]);
+        await way.driver.destroy(service, call());
+        await way.driver.close();
+      },
+    },
+  ],
+};
+
+async function wayOf(t: Test, { way }: Harness): Promise<Way> {
+  if (!way) throw new Error("The harness has no way that could be broken.");
+  return way(t);
+}
+
+/** Listens to the driver's events from when it is connected. */
+async function hear(t: Test, driver: Driver) {
+  const caller = new AbortController();
+  t.teardown(() => caller.abort());
+  const seen: DriverEvent[] = [];
+  const listening = (async () => {
+    for await (const event of driver.events({ signal: caller.signal })) seen.push(event);
+  })();
+  await until(t, "connected", () => seen[0]?.kind === "connected");
+  return {
+    connects: () => seen.filter(({ kind }) => kind === "connected").length,
+    changes: (service: string, container: string) =>
+      seen.filter((event) => event.kind === "changed" && event.service === service && event.container === container).length,
+    end: async () => {
+      caller.abort();
+      await listening;
+    },
+  };
+}
