@@ -17,6 +17,10 @@ export const ADVICE = {
     means: "The registry has refused the pull; the message says with whose credentials it was asked.",
     todo: "Give that user the right to read the repository, or set REGISTRY_USERNAME and REGISTRY_PASSWORD.",
   },
+  REGISTRY_UNREACHABLE: {
+    means: "The registry does not answer, or not to the machine that would pull; the message says to whom.",
+    todo: "See that it runs, and that this machine reaches it and trusts its certificate.",
+  },
   NO_CAPACITY: {
     means: "No machine has room for what the container asks for: processors, memory, GPUs, disk, addresses, ports.",
     todo: "Stop other containers, add a machine, or ask for less in container.json.",

@@ -7,7 +7,7 @@ import { exposedPorts } from "./exposed.ts";
 export type ImageConfig = { digest: string | undefined } & Pick<ResolvedImage, "exposed" | "guessed">;
 
 type Login = { username: string; password: string };
-type At = { host: string; repository: string; version: string; login: Login | undefined; http: Agent; signal: AbortSignal };
+type At = { host: string; repository: string; version: string; login: Login | undefined; http?: Agent; signal: AbortSignal };
 
 const INDEXES = ["application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"];
 const MANIFESTS = ["application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json"];
@@ -15,6 +15,7 @@ const MANIFESTS = ["application/vnd.oci.image.manifest.v1+json", "application/vn
 const PLATFORM = { os: "linux", architecture: "amd64" };
 const MOST_BYTES = 4 * 1_048_576;
 const MOST_REDIRECTS = 3;
+const SILENCE_MS = 10_000;
 const HUB = "docker.io";
 const HUB_API = "registry-1.docker.io";
 
@@ -102,7 +103,9 @@ async function get(url: string, headers: { accept: string; authorization: string
     const answer = await request(url, {
       headers: { accept, ...(authorization === undefined ? {} : { authorization }) },
       signal: at.signal,
-      dispatcher: at.http,
+      headersTimeout: SILENCE_MS,
+      bodyTimeout: SILENCE_MS,
+      ...(at.http === undefined ? {} : { dispatcher: at.http }),
     });
     const pieces: Buffer[] = [];
     let size = 0;

@@ -6,6 +6,7 @@ const NO_ENGINE = "there is no engine that could be away";
 export const BACKENDS = {
   docker: { name: "docker", on: "a Docker engine", cannot: {} },
   swarm: { name: "swarm", on: "a Docker Swarm of one node", cannot: {} },
+  kubernetes: { name: "kubernetes", on: "a double of a cluster, which refuses what the API does and runs pods as processes", cannot: {} },
   process: {
     name: "process",
     on: "this machine",

@@ -2,6 +2,9 @@ import type { Test } from "tap";
 import type { Driver, ImageSource } from "../../../drivers/driver.ts";
 import type { TestImage } from "../../fixtures/images.ts";
 
+/** `port`: as a package says it itself, for a driver whose registries do not tell what an image exposes. */
+export type TestSource = ImageSource & { port?: number | undefined };
+
 /** What a driver's own test brings, so that the kit can look at the world past the driver. */
 export type Harness = {
   /** A new driver over the same world, as a berth that was started again would have. */
@@ -19,12 +22,11 @@ export type Harness = {
   move?(service: string): Promise<void>;
   /** A driver whose way to the orchestrator the test can break. */
   way?(t: Test): Promise<Way>;
+  /** Images are looked up past the orchestrator, which may be away meanwhile. */
+  resolvesElsewhere?: true;
   /** Cases that this orchestrator cannot have, by id, each with the reason; the same as in backends.ts. */
   cannot?: Readonly<Record<string, string>>;
 };
-
-/** `port`: as a package says it itself, for a driver whose registries do not tell what an image exposes. */
-export type TestSource = ImageSource & { port?: number | undefined };
 
 export type Way = {
   driver: Driver;
