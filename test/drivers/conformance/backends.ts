@@ -18,6 +18,7 @@ export const BACKENDS = {
       "away-meanwhile": NO_ENGINE,
     },
   },
+  spawner: { name: "spawner", on: "a `berth spawner` over a Docker engine", cannot: {} },
   memory: {
     name: "the tests' fake",
     on: "nothing: it stands in for a driver in tests of the lifecycle",
