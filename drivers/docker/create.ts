@@ -1,14 +1,14 @@
 import type Docker from "dockerode";
 import type { ContainerCreateOptions, ContainerInspectInfo } from "dockerode";
-import { advisedFault } from "../advice.ts";
 import type { Log } from "../../log.ts";
+import { advisedFault } from "../advice.ts";
 import type { Spec } from "../driver.ts";
-import { definition, type Site } from "./definition.ts";
-import { halt, remove } from "./destroy.ts";
 import type { Engine } from "../engine/engine.ts";
 import { answered } from "../engine/faults.ts";
-import { look } from "./inspect.ts";
 import { readLabels } from "../labels.ts";
+import { definition, type Site } from "./definition.ts";
+import { halt, remove } from "./destroy.ts";
+import { look } from "./inspect.ts";
 import { observeOne, type View } from "./observe.ts";
 
 /** The engine gives a name away before it shows the container that got it, and keeps it for a moment after removing one. */

@@ -1,7 +1,7 @@
 import type { ContainerCreateOptions } from "dockerode";
 import type { Spec } from "../driver.ts";
-import { writeLabels } from "../labels.ts";
 import { WAYS, type Reach } from "../engine/reach.ts";
+import { writeLabels } from "../labels.ts";
 
 const MB = 1024 * 1024;
 

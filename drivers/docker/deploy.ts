@@ -1,20 +1,20 @@
-import { advisedFault } from "../advice.ts";
 import type { Log } from "../../log.ts";
+import { advisedFault } from "../advice.ts";
 import type { DeployCall, Deployment, Spec, StartPhases } from "../driver.ts";
+import type { Engine } from "../engine/engine.ts";
+import { answered } from "../engine/faults.ts";
+import { localImage } from "../engine/images.ts";
+import { pull } from "../engine/pull.ts";
+import { WAYS } from "../engine/reach.ts";
 import { awaitReady } from "../ready.ts";
+import { readReference } from "../reference.ts";
 import { crashed } from "./crash.ts";
 import { createOrAdopt } from "./create.ts";
 import type { Site } from "./definition.ts";
 import { remove } from "./destroy.ts";
-import type { Engine } from "../engine/engine.ts";
-import { answered } from "../engine/faults.ts";
-import { localImage } from "../engine/images.ts";
 import { look } from "./inspect.ts";
 import { ensureNetwork } from "./network.ts";
 import { observeOne, type View } from "./observe.ts";
-import { pull } from "../engine/pull.ts";
-import { WAYS } from "../engine/reach.ts";
-import { readReference } from "../reference.ts";
 
 /** Pull if the image went missing, create or adopt, start, and wait until it answers or dies. */
 export async function deploy(engine: Engine, view: View, site: Site, spec: Spec, call: DeployCall, log: Log): Promise<Deployment> {

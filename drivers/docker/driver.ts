@@ -4,19 +4,19 @@ import type { Clock } from "../../clock.ts";
 import { Fault } from "../../fault.ts";
 import type { Log } from "../../log.ts";
 import type { Driver, Registry } from "../driver.ts";
+import { openEngine } from "../engine/engine.ts";
+import { joinNetwork } from "../engine/join-network.ts";
+import { chooseReach, engineMachine, type REACHES } from "../engine/reach.ts";
+import { refuseBadName } from "../service-name.ts";
 import type { Site } from "./definition.ts";
 import { deploy } from "./deploy.ts";
 import { destroy } from "./destroy.ts";
-import { openEngine } from "../engine/engine.ts";
 import { events } from "./events.ts";
 import { inspect } from "./inspect.ts";
 import { list } from "./list.ts";
 import { logs } from "./logs.ts";
-import { joinNetwork } from "../engine/join-network.ts";
 import { ensureNetwork } from "./network.ts";
-import { refuseBadName } from "../service-name.ts";
 import type { View } from "./observe.ts";
-import { chooseReach, engineMachine, type REACHES } from "../engine/reach.ts";
 import { resolve } from "./resolve.ts";
 
 export type DockerOptions = {

@@ -1,7 +1,7 @@
 import type { Call, Observed } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";
-import { inspect } from "./inspect.ts";
 import { OURS } from "../labels.ts";
+import { inspect } from "./inspect.ts";
 import { observeListed, type View } from "./observe.ts";
 
 export async function list(engine: Engine, view: View, { signal }: Call): Promise<Observed[]> {

@@ -1,7 +1,7 @@
 import type { ContainerInfo, ContainerInspectInfo } from "dockerode";
 import type { Observed } from "../driver.ts";
-import { readLabels, readPort } from "../labels.ts";
 import { WAYS, type Reach } from "../engine/reach.ts";
+import { readLabels, readPort } from "../labels.ts";
 
 /** How this driver sees containers: through which network, and by which way. */
 export type View = { network: string; reach: Reach; engineHost: string };

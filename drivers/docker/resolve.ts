@@ -1,6 +1,6 @@
-import { advisedFault } from "../advice.ts";
 import { Fault } from "../../fault.ts";
 import type { Log } from "../../log.ts";
+import { advisedFault } from "../advice.ts";
 import type { DeployCall, ImageSource, Registry, ResolvedImage } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";
 import { described, localImage } from "../engine/images.ts";

@@ -3,9 +3,9 @@ import { Agent } from "node:http";
 import { Agent as TlsAgent } from "node:https";
 import { join } from "node:path";
 import Docker from "dockerode";
-import { advisedFault } from "../advice.ts";
 import type { Clock } from "../../clock.ts";
 import { Fault } from "../../fault.ts";
+import { advisedFault } from "../advice.ts";
 import { within } from "../within.ts";
 import { engineFault, type Reading } from "./faults.ts";
 

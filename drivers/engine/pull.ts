@@ -1,10 +1,10 @@
-import { advisedFault } from "../advice.ts";
 import type { Clock } from "../../clock.ts";
+import { advisedFault } from "../advice.ts";
 import type { DeployCall, Registry } from "../driver.ts";
+import type { Reference } from "../reference.ts";
 import type { Engine } from "./engine.ts";
 import { engineFault } from "./faults.ts";
 import { jsonLines } from "../json-lines.ts";
-import type { Reference } from "../reference.ts";
 
 /** The engine is silent for this long only when the registry is, or the disk. */
 export const PULL_IDLE_MS = 120_000;

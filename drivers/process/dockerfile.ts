@@ -1,5 +1,5 @@
-import { advisedFault } from "../advice.ts";
 import { type Dockerfile, DockerfileParser, type Instruction } from "dockerfile-ast";
+import { advisedFault } from "../advice.ts";
 
 /** What a Dockerfile says about running; how its image is built is passed over. */
 export type Recipe = {

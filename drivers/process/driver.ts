@@ -1,7 +1,7 @@
-import { advisedFault } from "../advice.ts";
 import type { Clock } from "../../clock.ts";
 import { Fault } from "../../fault.ts";
 import type { Log } from "../../log.ts";
+import { advisedFault } from "../advice.ts";
 import type { Driver, Observed } from "../driver.ts";
 import { deploy } from "./deploy.ts";
 import { destroy } from "./destroy.ts";

@@ -1,5 +1,5 @@
-import { advisedFault } from "../advice.ts";
 import { createServer } from "node:net";
+import { advisedFault } from "../advice.ts";
 
 /** Below the range from which the kernel takes ports for outgoing connections, so that none of those takes it meanwhile. */
 const FIRST = 20_000;

@@ -3,10 +3,10 @@ import type { Log } from "../../log.ts";
 import { advisedFault } from "../advice.ts";
 import type { Spec } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";
-import { answered } from "../engine/faults.ts";
 import type { Reach } from "../engine/reach.ts";
 import { readLabels } from "../labels.ts";
 import { localContainer } from "./look.ts";
+import { isNameTaken } from "./name-taken.ts";
 import { publishes } from "./observe.ts";
 import { remove } from "./remove.ts";
 import { currentTask, findService, isOver, type Service, tasksOf } from "./task.ts";
@@ -32,7 +32,7 @@ export async function createOrAdopt(
     try {
       return { id: await create(engine, spec, body, login), adopted: false };
     } catch (error) {
-      if (!answered(error, 409) || attempt === ATTEMPTS) throw error;
+      if (!isNameTaken(error) || attempt === ATTEMPTS) throw error;
     }
     if (attempt > 1) await engine.clock.sleep(PAUSE_MS, signal);
     const holder = await findService(engine, spec.service, signal);

@@ -1,6 +1,7 @@
 import { advisedFault } from "../advice.ts";
 import type { Engine } from "../engine/engine.ts";
 import { answered } from "../engine/faults.ts";
+import { isNameTaken } from "./name-taken.ts";
 
 /** Makes sure that the overlay network is there, whoever made it. Faults: SPEC_REFUSED where the name is another network's. */
 export async function ensureOverlay(engine: Engine, network: string, signal: AbortSignal): Promise<void> {
@@ -18,6 +19,6 @@ export async function ensureOverlay(engine: Engine, network: string, signal: Abo
     const options = { Name: network, Driver: "overlay", Attachable: true, CheckDuplicate: true, Labels: { "berth.network": network } };
     await engine.call({ doing, signal }, (docker, abortSignal) => docker.createNetwork({ ...options, abortSignal }));
   } catch (raced) {
-    if (!answered(raced, 409)) throw raced;
+    if (!isNameTaken(raced)) throw raced;
   }
 }

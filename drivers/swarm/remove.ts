@@ -1,9 +1,9 @@
 import { advisedFault } from "../advice.ts";
+import type { Call } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";
 import { answered } from "../engine/faults.ts";
-import { isServiceName } from "../service-name.ts";
-import type { Call } from "../driver.ts";
 import { OURS } from "../labels.ts";
+import { isServiceName } from "../service-name.ts";
 import { listNodes } from "./cluster.ts";
 import { STOP_GRACE_MS } from "./definition.ts";
 import { findService, isOver, listTasks, type Task, tasksOf } from "./task.ts";

@@ -2,6 +2,7 @@ import t from "tap";
 import { systemClock } from "../../clock.ts";
 import { swarmDriver } from "../../drivers/swarm/driver.ts";
 import { openLog } from "../../log.ts";
+import { eventually } from "../fixtures/berth.ts";
 import { buildTestImages } from "../fixtures/images.ts";
 import { openRegistry } from "../fixtures/registry.ts";
 import { call, get, namer, rejectsWith, specOf, text, until } from "./conformance.ts";
@@ -79,4 +80,50 @@ t.test("another node pulls by itself, with what the registry wants to be signed 
     if (RepoDigests?.includes(spec.image)) await worker.docker.getImage(Id).remove({ force: true });
   const eve = open({ username: "eve", password: "guessed" });
   t.match((await rejectsWith(t, "PULL_DENIED", eve.deploy(spec, call()))).message, /the user "eve"/);
+});
+
+t.test("berth in a container beside the manager reaches a task on another node by name, over the overlay", async (t) => {
+  const service = name("named");
+  const spec = { ...(await specOf(driver, service, { ref: images.onDemand })), image: images.onDemand };
+  const script = `
+    const { swarmDriver } = await import("/berth/drivers/swarm/driver.ts");
+    const { systemClock } = await import("/berth/clock.ts");
+    const write = () => {};
+    const log = { debug: write, info: write, warn: write, error: write };
+    const options = { host: "unix:///engine.sock", network: "berth-swarm-nodes", nodeRole: "cvm", reach: "auto" };
+    const driver = swarmDriver({ ...options, clock: systemClock(), log });
+    const { address } = await driver.deploy(${JSON.stringify(spec)}, { signal: AbortSignal.timeout(30000) });
+    const response = await fetch("http://" + address.host + ":" + address.port + "/square?number=7");
+    console.log(JSON.stringify({ address, body: await response.json() }));
+    await driver.close();`;
+  const inside = await manager.docker.createContainer({
+    Image: images.onDemand,
+    Cmd: ["node", "--input-type=module", "-e", script],
+    HostConfig: { Binds: [`${import.meta.dirname}/../..:/berth:ro`, `${manager.host.replace("unix://", "")}:/engine.sock`] },
+  });
+  await inside.start();
+  const { StatusCode } = (await inside.wait()) as { StatusCode: number };
+  const said = (await inside.logs({ stdout: true, stderr: true })).subarray(8).toString();
+  t.equal(StatusCode, 0, said);
+  t.strictSame(JSON.parse(said), { address: { host: service, port: 15353 }, body: { result: 49 } });
+  t.equal((await onWorker(service)).length, 1, "it runs over there");
+  await inside.remove({ force: true });
+  await driver.destroy(service, call());
+});
+
+t.test("of a node that is lost, nothing runs and nothing is waited for; back, it is of use again", async (t) => {
+  const service = name("lost");
+  const spec = { ...(await specOf(driver, service, { ref: images.onDemand })), image: images.onDemand };
+  await driver.deploy(spec, call());
+  await worker.stop();
+  await eventually("the swarm to miss it", 90_000, async () => ((await driver.inspect(service, call()))?.running === false ? true : undefined));
+  t.match(await driver.list(call()), [{ service, running: false }]);
+  await rejectsWith(t, "CONTAINER_UNSCHEDULABLE", driver.deploy({ ...spec, labels: { ...spec.labels, generation: 2 } }, call()));
+  t.equal(await driver.inspect(service, call()), undefined);
+  await worker.start();
+  const third = { ...spec, labels: { ...spec.labels, generation: 3 } };
+  const address = await eventually("it to take a task again", 60_000, () => driver.deploy(third, call()).then(({ address }) => address, () => undefined)); // prettier-ignore
+  t.strictSame(await get(address, "/square?number=3"), { result: 9 });
+  await driver.destroy(service, call());
+  await until(t, "nothing of it runs over there", async () => (await onWorker(service)).length === 0);
 });
