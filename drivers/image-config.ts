@@ -1,4 +1,4 @@
-import { request } from "undici";
+import { request, type Agent } from "undici";
 import { Fault } from "../fault.ts";
 import type { ResolvedImage } from "./driver.ts";
 import { exposedPorts } from "./exposed.ts";
@@ -7,7 +7,8 @@ import { exposedPorts } from "./exposed.ts";
 export type ImageConfig = { digest: string | undefined } & Pick<ResolvedImage, "exposed" | "guessed">;
 
 type Login = { username: string; password: string };
-type At = { host: string; repository: string; version: string; login: Login | undefined; signal: AbortSignal };
+/** `http`: connections of the caller's own, which end with it; undici's where left out. */
+type At = { host: string; repository: string; version: string; login: Login | undefined; http?: Agent; signal: AbortSignal };
 
 const INDEXES = ["application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"];
 const MANIFESTS = ["application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json"];
@@ -105,6 +106,7 @@ async function get(url: string, headers: { accept: string; authorization: string
       signal: at.signal,
       headersTimeout: SILENCE_MS,
       bodyTimeout: SILENCE_MS,
+      ...(at.http ? { dispatcher: at.http } : {}),
     });
     const pieces: Buffer[] = [];
     let size = 0;

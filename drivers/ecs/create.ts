@@ -4,7 +4,7 @@ import { backoff } from "../backoff.ts";
 import type { Spec } from "../driver.ts";
 import { notHonoured, service, taskDefinition } from "./definition.ts";
 import { deregister, remove } from "./destroy.ts";
-import { isNamed, saidBy } from "./faults.ts";
+import { isNamed, isTrouble, saidBy } from "./faults.ts";
 import { chooseLaunch, type Launch } from "./launch.ts";
 import { findService, tasksOf } from "./look.ts";
 import { isEnding } from "./observe.ts";
@@ -56,7 +56,9 @@ async function create(site: Site, spec: Spec, launch: Launch): Promise<void> {
       return site.aws.createService(service(spec, launch, arn, site));
     });
   } catch (error) {
-    await deregister(site, arn);
+    // Only the answer may have been lost.
+    const cleanUp = isTrouble(error) ? remove(site, spec.service) : deregister(site, arn);
+    await cleanUp.catch((err: unknown) => site.log.warn({ service: spec.service, err }, "Could not remove what may be left of a failed start."));
     throw error;
   }
 }

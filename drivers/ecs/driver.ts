@@ -1,3 +1,4 @@
+import { Agent } from "undici";
 import type { Clock } from "../../clock.ts";
 import { Fault } from "../../fault.ts";
 import type { Log } from "../../log.ts";
@@ -32,6 +33,9 @@ export type EcsOptions = {
 };
 
 const LOOKS = { start: { first: 500, longest: 3_000 }, retry: { first: 250, longest: 4_000 }, events: { first: 2_000, longest: 10_000 } };
+/** Of registries that are asked for the ports of images. */
+const CONNECT_MS = 5_000;
+const CONNECTIONS = 16;
 /** AWS counts the calls of a whole account in a region, so one berth leaves room for others. */
 const RATE = { perSecond: 15, burst: 60 };
 
@@ -43,6 +47,7 @@ export function ecsDriver(options: EcsOptions & { clock: Clock; log: Log }): Dri
   const logGroup = options.logGroup === undefined ? undefined : readLogGroup(options.logGroup);
   if (!logGroup) log.warn({}, "GROK_SPAWNER_DATAGROK_ECS__LOG_GROUP is not set: containers run without logs.");
   const aws = openAws({ cluster, region: options.region, logsRegion: logGroup?.region, rate: options.rate ?? RATE, clock });
+  const http = new Agent({ connect: { timeout: CONNECT_MS }, connections: CONNECTIONS });
   const site: Site = {
     aws,
     clock,
@@ -54,6 +59,7 @@ export function ecsDriver(options: EcsOptions & { clock: Clock; log: Log }): Dri
     launchType: options.launchType,
     reach: options.reach,
     registry: options.registry,
+    http,
     looks: options.looks ?? LOOKS,
     countingBreaker: true,
   };
@@ -66,7 +72,10 @@ export function ecsDriver(options: EcsOptions & { clock: Clock; log: Log }): Dri
     list: (call) => list(site, call),
     logs: (service, which, call) => logs(site, service, which, call),
     events: (call) => events(site, call),
-    close: async () => aws.close(),
+    close: async () => {
+      aws.close();
+      await http.destroy();
+    },
   };
 }
 

@@ -86,6 +86,11 @@ export function isNamed(error: unknown, ...names: string[]): boolean {
   return names.includes((from as { name?: string } | undefined)?.name ?? "");
 }
 
+/** True where AWS may have done what it was asked, or may do it when asked again: nothing is wrong with what was asked. */
+export function isTrouble(error: unknown): boolean {
+  return error instanceof Fault && (error.code === "ENGINE_UNREACHABLE" || error.code === "ENGINE_FAILED");
+}
+
 /** What AWS said, as far as a sentence goes. */
 export function saidBy(error: unknown): string {
   const from = error instanceof Fault && error.cause !== undefined ? error.cause : error;

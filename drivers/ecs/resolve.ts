@@ -44,7 +44,7 @@ async function configOf(
   const overdue = () => new Fault("REGISTRY_UNREACHABLE", `${image.host} did not answer within ${ASK_MS / 1_000} s.`);
   try {
     return await within({ clock: site.clock, ms: ASK_MS, overdue, signal }, async (own) =>
-      readImageConfig({ ...image, login: await site.registry?.login(image.host, { signal: own }), signal: own }),
+      readImageConfig({ ...image, http: site.http, login: await site.registry?.login(image.host, { signal: own }), signal: own }),
     );
   } catch (error) {
     signal.throwIfAborted();

@@ -4,16 +4,18 @@ import { backoff } from "../backoff.ts";
 import type { Address, DeployCall, Spec } from "../driver.ts";
 import { awaitReady } from "../ready.ts";
 import type { Begun } from "./create.ts";
+import { isTrouble } from "./faults.ts";
+import { givenUpFault, isGivenUp, unplacedFault } from "./given-up.ts";
 import { lastLines } from "./logs.ts";
 import { findService, tasksAgain } from "./look.ts";
 import { addressOf, isEnding, runs } from "./observe.ts";
 import type { Site } from "./site.ts";
-import { faultOf, stoppedFault } from "./stopped.ts";
+import { stoppedFault } from "./stopped.ts";
 
-/** For so long after it was made, a service may not be seen yet. */
-const UNSEEN_MS = 30_000;
-/** For so long a role made a moment ago may not be usable, which the scheduler tries again by itself. */
-const ROLE_MS = 30_000;
+/** For so long after it was made, a service may not be seen, nor its role be usable. */
+const SETTLE_MS = 30_000;
+/** A start goes on, looked at or not, so looks that fail for less than this do not end it. */
+const BLIND_MS = 60_000;
 /** A rollout may be called failed a little before the task that failed is listed. */
 const REASON_LOOKS = 5;
 
@@ -23,44 +25,76 @@ export type Up = { task: Task; address: Address | undefined; startedAt: number }
  * Resolves when the service's task answers, or without a port has run through its grace time; rejects as soon as one has stopped, could not be
  * placed, or the rollout failed. ECS calls the rollout complete some time after that, which nobody waits for.
  */
-export async function awaitRollout(site: Site, spec: Spec, begun: Begun, call: DeployCall): Promise<Up> {
+export async function awaitRollout(site: Site, spec: Spec, begun: Begun, { signal, onPull }: DeployCall): Promise<Up> {
   const { clock } = site;
-  const { signal } = call;
   const delays = backoff(site.looks.start.first, site.looks.start.longest);
-  const began = clock.monotonic();
   const over = new AbortController();
   const either = AbortSignal.any([signal, over.signal]);
+  const look = openLook(site, spec, begun, signal);
   let coming: { arn: string | undefined; up: Promise<Up> } | undefined;
-  let known: string | undefined;
-  let seen = begun.adopted;
-  let failedLooks = 0;
   try {
     for (;;) {
-      const service = await findService(site.aws, spec.service, signal);
-      if (service?.status === "ACTIVE") {
-        seen = true;
-        const tasks = await tasksAgain(site.aws, service, known, signal);
-        const failed = tasks.find((task) => isEnding(task) && !begun.tasks.has(task.taskArn ?? ""));
-        if (failed) throw stoppedFault(spec.service, failed, await lastLines(site, spec.service, failed, signal));
-        const unplaced = unplacedFault(service, begun, clock.monotonic() - began > ROLE_MS);
-        if (unplaced) throw unplaced;
-        if (hasFailed(service) && ++failedLooks > REASON_LOOKS) throw rolloutFault(service, spec);
-        known = tasks.find((task) => !isEnding(task))?.taskArn;
-        const task = tasks.find(runs);
-        if (tasks.some(pulls)) call.onPull?.({ done: 0, total: 0 });
-        if (task && coming?.arn !== task.taskArn) coming = { arn: task.taskArn, up: comesUp(site, spec, task, either) };
-      } else if (seen || service || clock.monotonic() - began > UNSEEN_MS) {
-        throw new Fault("CONTAINER_CRASHED", `${spec.service} was removed before it was ready.`);
-      }
+      const task = await look();
+      if (task && isPulling(task)) onPull?.({ done: 0, total: 0 });
+      if (task && runs(task) && coming?.arn !== task.taskArn) coming = { arn: task.taskArn, up: comesUp(site, spec, task, either) };
       const up = await Promise.race([...(coming ? [coming.up] : []), clock.sleep(delays.next(), either)]);
       if (!up) continue;
-      if (spec.port !== undefined || (await stillRuns(site, up, spec, signal))) return up;
+      // A connect proves that it lives; time that passed does not, and ECS tells of a death a while after it.
+      const now = spec.port === undefined ? await look() : up.task;
+      if (now && runs(now) && now.taskArn === up.task.taskArn) return up;
       coming = undefined;
     }
   } finally {
     coming?.up.catch(() => {});
     over.abort(new Error("The start is decided."));
   }
+}
+
+/** Each look finds the live task, undefined where there is none yet or AWS does not answer, or throws what ended the start. */
+function openLook(site: Site, spec: Spec, begun: Begun, signal: AbortSignal): () => Promise<Task | undefined> {
+  const { clock } = site;
+  const began = clock.monotonic();
+  let known: string | undefined;
+  let seen = begun.adopted;
+  let givenUp = 0;
+  let lastSeen = began;
+
+  const judge = async (service: Service, tasks: readonly Task[]) => {
+    const late = clock.monotonic() - began > SETTLE_MS;
+    const failed = tasks.find((task) => isEnding(task) && !begun.tasks.has(task.taskArn ?? ""));
+    if (failed) throw stoppedFault(spec.service, failed, await lastLines(site, spec.service, failed, signal));
+    const unplaced = unplacedFault(service, spec.service, begun.events, late);
+    if (unplaced) throw unplaced;
+    if (isGivenUp(service) && ++givenUp > REASON_LOOKS) throw givenUpFault(service, spec.service);
+  };
+
+  const ask = async () => {
+    try {
+      const service = await findService(site.aws, spec.service, signal);
+      const tasks = service?.status === "ACTIVE" ? await tasksAgain(site.aws, service, known, signal) : [];
+      lastSeen = clock.monotonic();
+      return { service, tasks };
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!isTrouble(error) || clock.monotonic() - lastSeen > BLIND_MS) throw error;
+      site.log.warn({ service: spec.service, err: error }, "A start could not be looked at; looking again.");
+      return undefined;
+    }
+  };
+
+  return async () => {
+    const found = await ask();
+    if (!found) return undefined;
+    const { service, tasks } = found;
+    const active = service?.status === "ACTIVE";
+    if (active) await judge(service, tasks);
+    else if (seen || service || lastSeen - began > SETTLE_MS)
+      throw new Fault("CONTAINER_CRASHED", `${spec.service} was removed before it was ready.`);
+    seen ||= active;
+    const live = tasks.find((task) => !isEnding(task));
+    known = live?.taskArn;
+    return live;
+  };
 }
 
 async function comesUp(site: Site, spec: Spec, task: Task, signal: AbortSignal): Promise<Up> {
@@ -76,33 +110,6 @@ async function comesUp(site: Site, spec: Spec, task: Task, signal: AbortSignal):
   return { task, address, startedAt };
 }
 
-/** ECS tells of a death a while after it. Where this look sees it, the next round says why. */
-async function stillRuns(site: Site, { task }: Up, spec: Spec, signal: AbortSignal): Promise<boolean> {
-  const service = await findService(site.aws, spec.service, signal);
-  const tasks = service ? await tasksAgain(site.aws, service, task.taskArn, signal) : [];
-  return tasks.some((one) => one.taskArn === task.taskArn && runs(one));
-}
-
-function pulls({ pullStartedAt, pullStoppedAt, lastStatus }: Task): boolean {
+function isPulling({ pullStartedAt, pullStoppedAt, lastStatus }: Task): boolean {
   return lastStatus !== "STOPPED" && pullStartedAt !== undefined && pullStoppedAt === undefined;
-}
-
-function hasFailed({ deployments }: Service): boolean {
-  return deployments?.some(({ status, rolloutState }) => status === "PRIMARY" && rolloutState === "FAILED") === true;
-}
-
-/** What ECS says where it could not even make a task: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-event-messages-list.html */
-function unplacedFault({ events }: Service, begun: Begun, late: boolean): Fault | undefined {
-  for (const { id, message = "" } of events ?? []) {
-    if (begun.events.has(id ?? "") || !/unable to place a task|failed to launch a task/i.test(message)) continue;
-    if (!late && /unable to assume/i.test(message)) continue;
-    const service = /\(service ([^)]+)\)/.exec(message)?.[1] ?? "The service";
-    return faultOf(service, message) ?? new Fault("CONTAINER_UNSCHEDULABLE", `ECS could not place a task: ${message.slice(0, 400)}`);
-  }
-  return undefined;
-}
-
-function rolloutFault({ deployments }: Service, spec: Spec): Fault {
-  const reason = deployments?.find(({ rolloutState }) => rolloutState === "FAILED")?.rolloutStateReason ?? "";
-  return faultOf(spec.service, reason) ?? new Fault("CONTAINER_NOT_READY", `ECS gave up starting ${spec.service}: ${reason || "it says no reason"}`);
 }

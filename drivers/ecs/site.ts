@@ -1,3 +1,4 @@
+import type { Agent } from "undici";
 import type { Clock } from "../../clock.ts";
 import type { Log } from "../../log.ts";
 import type { Registry } from "../driver.ts";
@@ -31,6 +32,8 @@ export type Site = {
   launchType: LaunchType | undefined;
   reach: Reach;
   registry: Registry | undefined;
+  /** What registries are asked through for the ports of images. */
+  http: Agent;
   looks: EveryLook;
   /** False once the API refused a circuit breaker that counts. */
   countingBreaker: boolean;

@@ -95,15 +95,20 @@ t.test("looks", async (t) => {
     t.strictSame(await driver.list(call()), []);
   });
 
-  await t.test("starts at the same time share what they ask", async (t) => {
-    const specs = await Promise.all(Array.from({ length: 8 }, async (_, at) => specOf(driver, name(`at-once-${at}`), WORKER)));
+  await t.test("looks at the same time share what they ask", async (t) => {
+    const services = Array.from({ length: 12 }, (_, at) => name(`at-once-${at}`));
+    for (const service of services) await make(stand, service, ours(service));
     const from = stand.asked.length;
-    await Promise.all(specs.map(async (spec) => driver.deploy(spec, call())));
-    const asked = (action: string, key: string) =>
-      stand.asked.slice(from).flatMap((one) => (one.action === action ? [(one.body[key] as string[]).length] : []));
-    t.ok(Math.max(...asked("DescribeServices", "services")) >= 4);
-    t.ok(Math.max(...asked("DescribeTasks", "tasks")) >= 4);
-    await Promise.all(specs.map(async ({ service }) => driver.destroy(service, call())));
+    const observed = await Promise.all(services.map(async (service) => driver.inspect(service, call())));
+    t.strictSame(
+      observed.map((one) => one?.service),
+      services,
+    );
+    const asked = stand.asked
+      .slice(from)
+      .flatMap(({ action, body }) => (action === "DescribeServices" ? [(body["services"] as string[]).length] : []));
+    t.strictSame(asked, [10, 2]);
+    for (const service of services) await driver.destroy(service, call());
   });
 
   await t.test("what berth did not make does not exist for it", async (t) => {

@@ -89,6 +89,8 @@ export async function openStand(t: Test, names: readonly TestImage[], options: {
     stopMs: 0,
     ecs: layer,
     answers: (() => undefined) as (asked: Asked) => Answer | undefined,
+    /** True where what was asked is done, but its answer is lost on the way. */
+    loses: (() => false) as (asked: Asked) => boolean,
     fates,
     services: layer.services,
     scheduler,
@@ -172,6 +174,7 @@ export async function openStand(t: Test, names: readonly TestImage[], options: {
     };
     const pass: Pass = () => ask(passed, body);
     const answer = await (own[`${api}:${action}`]?.(body, pass) ?? pass());
+    if (stand.loses(question)) return failure("ServerException", "Service Unavailable. Please try again later.");
     // What is made up here must be such that the real one could say it.
     const made = answer.status === 200 && ["DescribeServices", "DeleteService", "ListTasks", "DescribeTasks"].includes(action);
     const odd = made ? models[api](action, "output", answer.body) : [];

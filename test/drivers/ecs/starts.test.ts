@@ -68,6 +68,11 @@ t.test("starts", async (t) => {
         },
         /ecr:GetAuthorizationToken/,
       ],
+      [
+        "ENGINE_FAILED",
+        { stoppedReason: "ResourceInitializationError: failed to validate logger args: The specified log group does not exist." },
+        /LOG_GROUP/,
+      ],
       ["CONTAINER_OUT_OF_MEMORY", { reason: "OutOfMemoryError: Container killed due to memory usage", exitCode: 137 }, /memory/],
     ] as const;
     for (const [code, task, says] of cases) {
@@ -176,6 +181,28 @@ t.test("starts", async (t) => {
     t.equal(asked(stand, "CreateService", spec.service).length, 2, "the same one again");
     stand.answers = () => undefined;
     await driver.destroy(spec.service, call());
+  });
+
+  await t.test("a start that cannot be looked at for a while goes on", async (t) => {
+    const spec = await specOf(driver, name("blind"), IMAGE);
+    let times = 3;
+    stand.answers = ({ action }) =>
+      action === "DescribeServices" && stand.services.has(spec.service) && times-- > 0
+        ? failure("ServerException", "Service Unavailable.")
+        : undefined;
+    await runs(t, driver, spec);
+    t.ok(times < 0);
+    stand.answers = () => undefined;
+    await driver.destroy(spec.service, call());
+  });
+
+  await t.test("what was made though nobody heard of it is taken away", async (t) => {
+    const spec = await specOf(driver, name("unheard"), IMAGE);
+    stand.loses = ({ action }) => action === "CreateService";
+    await rejectsWith(t, "ENGINE_FAILED", driver.deploy(spec, call()));
+    stand.loses = () => false;
+    t.ok(stand.services.has(spec.service), "it was made");
+    t.equal(left(stand, spec.service), undefined);
   });
 
   await t.test("a right that is missing is named, and nothing is left of the start that missed it", async (t) => {
