@@ -17,6 +17,10 @@ export const ADVICE = {
     means: "The registry has refused the pull; the message says with whose credentials it was asked.",
     todo: "Give that user the right to read the repository, or set REGISTRY_USERNAME and REGISTRY_PASSWORD.",
   },
+  REGISTRY_UNREACHABLE: {
+    means: "The registry does not answer, or not to the machine that would pull; the message says to whom.",
+    todo: "See that it runs, and that this machine reaches it and trusts its certificate.",
+  },
   NO_CAPACITY: {
     means: "No machine has room for what the container asks for: processors, memory, GPUs, disk, addresses, ports.",
     todo: "Stop other containers, add a machine, or ask for less in container.json.",
@@ -57,7 +61,11 @@ export const ADVICE = {
 
 export type DriverFaultCode = keyof typeof ADVICE;
 
-/** A fault whose message ends with what to do. */
-export function advisedFault(code: DriverFaultCode, sentence: string, more: ConstructorParameters<typeof Fault>[2] = {}): Fault {
-  return new Fault(code, `${sentence.replace(/[\s.]*$/, "")}. ${ADVICE[code].todo}`, more);
+/** A fault whose message ends with what to do: `todo`, where more is known than the code alone says. */
+export function advisedFault(
+  code: DriverFaultCode,
+  sentence: string,
+  { todo = ADVICE[code].todo, ...more }: ConstructorParameters<typeof Fault>[2] & { todo?: string | undefined } = {},
+): Fault {
+  return new Fault(code, `${sentence.replace(/[\s.]*$/, "")}. ${todo}`, more);
 }

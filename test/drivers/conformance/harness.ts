@@ -19,6 +19,8 @@ export type Harness = {
   move?(service: string): Promise<void>;
   /** A driver whose way to the orchestrator the test can break. */
   way?(t: Test): Promise<Way>;
+  /** Images are looked up past the orchestrator, which may be away meanwhile. */
+  resolvesElsewhere?: true;
   /** Cases that this orchestrator cannot have, by id, each with the reason; the same as in backends.ts. */
   cannot?: Readonly<Record<string, string>>;
 };

@@ -88,6 +88,7 @@ export const OUTSIDE: Theme = {
         const heard = await hear(t, driver);
         const spec = await specOf(driver, service, await harness.image("onDemand"));
         await driver.deploy(spec, call());
+        await until(t, "the start was told", () => heard.changes(service, spec.labels.container) > 0);
         const before = heard.changes(service, spec.labels.container);
         await harness.vanish?.(service);
         await until(t, "it was told", () => heard.changes(service, spec.labels.container) > before);
@@ -108,6 +109,7 @@ export const OUTSIDE: Theme = {
         const heard = await hear(t, driver);
         const spec = await specOf(driver, service, await harness.image("onDemand"));
         const before = addressOf(await driver.deploy(spec, call()));
+        await until(t, "the start was told", () => heard.changes(service, spec.labels.container) > 0);
         const told = heard.changes(service, spec.labels.container);
         await harness.move?.(service);
         await until(t, "it was told", () => heard.changes(service, spec.labels.container) > told);
@@ -154,7 +156,7 @@ export const OUTSIDE: Theme = {
         const way = await wayOf(t, harness);
         await way.away();
         const calls = {
-          resolve: () => way.driver.resolve(source, call()),
+          ...(harness.resolvesElsewhere ? {} : { resolve: () => way.driver.resolve(source, call()) }),
           deploy: () => way.driver.deploy({ ...spec, labels: { ...spec.labels, generation: 2 } }, call()),
           inspect: () => way.driver.inspect(service, call()),
           list: () => way.driver.list(call()),
