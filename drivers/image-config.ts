@@ -106,7 +106,7 @@ async function get(url: string, headers: { accept: string; authorization: string
       signal: at.signal,
       headersTimeout: SILENCE_MS,
       bodyTimeout: SILENCE_MS,
-      ...(at.http ? { dispatcher: at.http } : {}),
+      ...(at.http === undefined ? {} : { dispatcher: at.http }),
     });
     const pieces: Buffer[] = [];
     let size = 0;

@@ -1,4 +1,4 @@
-import { Fault } from "../fault.ts";
+import { advisedFault } from "./advice.ts";
 
 const LABEL = "[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?";
 const REGISTRY = `(?:${LABEL}(?:\\.${LABEL})*|\\[[0-9a-fA-F:]+\\])(?::[0-9]+)?`;
@@ -25,12 +25,12 @@ export type Reference =
 export function readReference(ref: string): Reference {
   if (IMAGE_ID.test(ref)) return { kind: "id" };
   const found = ref.length <= 512 ? (REFERENCE.exec(ref)?.groups as Record<string, string | undefined> | undefined) : undefined;
-  if (!found) throw new Fault("IMAGE_REFERENCE_INVALID", `"${ref.slice(0, 512)}" is not an image reference.`);
+  if (!found) throw advisedFault("IMAGE_REFERENCE_INVALID", `"${ref.slice(0, 512)}" is not an image reference.`);
   const { registry, repository = "", tag, digest } = found;
   // A first component without a dot or a colon is a namespace of the default registry (`datagrok/x`), not a host.
   const explicit = registry !== undefined && (/[.:]/.test(registry) || registry === "localhost");
   if (registry !== undefined && !explicit && !new RegExp(`^${PART}$`).test(registry)) {
-    throw new Fault("IMAGE_REFERENCE_INVALID", `"${ref}" is not an image reference: the name must be in lower case.`);
+    throw advisedFault("IMAGE_REFERENCE_INVALID", `"${ref}" is not an image reference: the name must be in lower case.`);
   }
   return {
     kind: "name",

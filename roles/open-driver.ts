@@ -45,24 +45,28 @@ export async function openChosenDriver(
   const options = { ...optionsOf(settings, registry), ...(name === "spawner" ? { spawner: spawnerOptions(settings, spawnerToken, tools.log) } : {}) };
   if (name !== "ask") return openDriver(name, options, tools);
   return chosenLater({
-    choose: async (signal) => {
-      const chosen = chooseOnEngine({ managesSwarm: await managesSwarm(settings, tools.clock, signal) });
-      tools.log.info(
-        { driver: chosen },
-        chosen === "swarm" ? "The engine manages a swarm: containers run as its services." : "Containers run on the engine.",
-      );
-      return openDriver(chosen, options, tools);
-    },
+    choose: async (signal) => openDriver(await askEngine(settings, tools, signal), options, tools),
     meanwhile: { name: "docker", pulls: true },
     ...tools,
   });
 }
 
-async function managesSwarm(settings: Settings, clock: Clock, signal: AbortSignal): Promise<boolean> {
-  const [{ openEngine }, { isManager }] = await Promise.all([import("../drivers/engine/engine.ts"), import("../drivers/swarm/cluster.ts")]);
+/** Asks the engine what it is, and says so. */
+async function askEngine(settings: Settings, { clock, log }: Tools, signal: AbortSignal): Promise<DriverName> {
+  const [{ openEngine }, { isManager }, { leftOnEngine }] = await Promise.all([
+    import("../drivers/engine/engine.ts"),
+    import("../drivers/swarm/cluster.ts"),
+    import("../drivers/swarm/left-on-engine.ts"),
+  ]);
   const engine = openEngine(engineAt(settings), clock);
   try {
-    return await isManager(engine, signal, ASKED_MS);
+    const driver = chooseOnEngine({ managesSwarm: await isManager(engine, signal, ASKED_MS) });
+    log.info({ driver }, driver === "swarm" ? "The engine manages a swarm: containers run as its services." : "Containers run on the engine.");
+    const left = driver === "swarm" ? await leftOnEngine(engine, { signal }) : [];
+    const sentence =
+      "These were started on the engine itself, and are neither seen nor ended as services of its swarm: remove them, or go on with GROK_SPAWNER_FORCE_DOCKER_TYPE_HOST=true.";
+    if (left.length > 0) log.warn({ containers: left.slice(0, 20), count: left.length }, sentence);
+    return driver;
   } finally {
     engine.close();
   }

@@ -3,7 +3,10 @@ import type { DeployCall, Deployment, Driver } from "../drivers/driver.ts";
 import { within } from "../drivers/within.ts";
 import { Fault } from "../fault.ts";
 import type { Log } from "../log.ts";
+import { openCalledOff } from "./called-off.ts";
 import { openLimit } from "./limit.ts";
+import { timedDeploy } from "./timed-deploy.ts";
+import { openTurns } from "./turns.ts";
 import type { Progress, Work } from "./work.ts";
 
 /** Which deploy it is. */
@@ -32,11 +35,6 @@ export const DEPLOY_LIMITS: DeployLimits = { most: 64, startMs: 300_000, capMs: 
 
 /** Stopping takes its grace time, removing what the engine needs. */
 const DESTROY_MS = 90_000;
-/** A call and its calling off come over two connections, in whichever order; by then both have come. */
-const LATE_MS = 120_000;
-const MOST_CALLED_OFF = 10_000;
-const LAST_LINES = 20;
-const LAST_LINES_MS = 1_000;
 
 type Flight = Wanted & { work: Work<Deployment>; stop: AbortController };
 
@@ -56,26 +54,16 @@ export function openDeploys(parts: { driver: Driver; limits: DeployLimits; clock
   const { driver, limits, clock, log } = parts;
   const places = openLimit(limits.most, "deploys");
   const flights = new Map<string, Flight>();
-  const turns = new Map<string, Promise<void>>();
-  /** Calls that were called off, and when; the oldest first. */
-  const calledOff = new Map<string, number>();
-
-  const inTurn = <T>(service: string, task: () => Promise<T>): Promise<T> => {
-    const mine = (turns.get(service) ?? Promise.resolve()).then(task);
-    const over = mine.then(
-      () => undefined,
-      () => undefined,
-    );
-    turns.set(service, over);
-    void over.then(() => void (turns.get(service) === over && turns.delete(service)));
-    return mine;
-  };
+  const { inTurn } = openTurns();
+  const calledOff = openCalledOff(clock);
 
   const begin = (wanted: Wanted, task: (call: DeployCall) => Promise<Deployment>): Flight => {
     const leave = places.enter();
     const stop = new AbortController();
     const listeners = new Set<(progress: Progress) => void>();
-    const result = inTurn(wanted.service, () => timed(wanted, stop, task, (progress) => listeners.forEach((tell) => tell(progress))));
+    const tell = (progress: Progress) => listeners.forEach((listener) => listener(progress));
+    const { service } = wanted;
+    const result = inTurn(service, () => timedDeploy({ ...limits, service, driver, stop, clock }, tell, task));
     const flight: Flight = {
       ...wanted,
       stop,
@@ -87,66 +75,19 @@ export function openDeploys(parts: { driver: Driver; limits: DeployLimits; clock
         },
       },
     };
-    flights.set(wanted.service, flight);
-    const landed = () => {
+    flights.set(service, flight);
+    const landed = (fields: object, sentence: string) => {
       leave();
-      if (flights.get(wanted.service) === flight) flights.delete(wanted.service);
+      if (flights.get(service) === flight) flights.delete(service);
+      log.info({ service, ...fields }, sentence);
     };
     // Also where nobody waits any more.
-    result.then(landed, (err: unknown) => {
-      landed();
-      log.info({ service: wanted.service, err }, "A deploy failed.");
-    });
+    result.then(
+      ({ phases }) => landed({ phases }, "Deployed."),
+      (err: unknown) => landed({ err }, "A deploy failed."),
+    );
     return flight;
   };
-
-  async function timed(
-    { service }: Wanted,
-    stop: AbortController,
-    task: (call: DeployCall) => Promise<Deployment>,
-    tell: (progress: Progress) => void,
-  ): Promise<Deployment> {
-    stop.signal.throwIfAborted();
-    const began = clock.monotonic();
-    const overdue = async () => {
-      const logs = await lastLines(service);
-      const seconds = Math.round((clock.monotonic() - began) / 1_000);
-      stop.abort(new Fault("START_TIMED_OUT", `${service} did not become ready within ${seconds} s.`, { logs }));
-    };
-    let cancel = clock.after(limits.startMs, () => void overdue());
-    const onPull = (progress: Progress) => {
-      tell(progress);
-      if (clock.monotonic() - began > limits.capMs) return;
-      cancel();
-      cancel = clock.after(limits.startMs, () => void overdue());
-    };
-    try {
-      const deployment = await task({ signal: stop.signal, onPull });
-      log.info({ service, phases: deployment.phases }, "Deployed.");
-      return deployment;
-    } finally {
-      cancel();
-    }
-  }
-
-  /** Before what did not start is taken away, and its log with it. */
-  async function lastLines(service: string): Promise<string[]> {
-    let text = "";
-    const read = async (signal: AbortSignal) => {
-      for await (const piece of driver.logs(service, { tail: LAST_LINES }, { signal })) text += piece;
-    };
-    await within({ clock, ms: LAST_LINES_MS, overdue: () => new Error("Enough of it.") }, read).catch(() => undefined);
-    return text.split(/\r?\n/).filter((line) => line !== "");
-  }
-
-  function rememberCalledOff(call: string): void {
-    const now = clock.monotonic();
-    for (const [one, at] of calledOff) {
-      if (calledOff.size < MOST_CALLED_OFF && now - at < LATE_MS) break;
-      calledOff.delete(one);
-    }
-    calledOff.set(call, now);
-  }
 
   return {
     deploy: (wanted, call, task) => {
@@ -163,7 +104,7 @@ export function openDeploys(parts: { driver: Driver; limits: DeployLimits; clock
       return next.work;
     },
     destroy: async (service, { generation, call } = {}) => {
-      if (call !== undefined) rememberCalledOff(call);
+      if (call !== undefined) calledOff.add(call);
       const current = flights.get(service);
       if (current && generation !== undefined && current.generation !== generation) return;
       current?.stop.abort(new Fault("DEPLOY_SUPERSEDED", `${service} was destroyed while it was deployed.`));

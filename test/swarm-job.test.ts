@@ -28,6 +28,9 @@ const FILES = {
   "dockerfiles/crash/container.json": JSON.stringify({ image: images.crashing, on_demand: true, cpu: 0.25, memory: 256 }),
 };
 
+// From before the engine managed a swarm: berth is to tell of it, and to leave it alone.
+const earlier = await docker.createContainer({ name: "from-earlier", Image: images.plain, Labels: { "berth.container": "earlier" } });
+
 let berth: Berth = await startBerth({ data, env });
 t.teardown(() => berth.stop());
 
@@ -53,6 +56,8 @@ t.test("what is published is made ready, and nothing of it runs yet", async (t) 
   }
   t.same(await services(), []);
   t.match(berth.output(), /manages a swarm/);
+  t.match(berth.output(), /from-earlier.*neither seen nor ended/);
+  t.equal((await earlier.inspect()).State.Status, "created");
 });
 
 t.test("the first request wakes a container as a service of the swarm, and uses it", async (t) => {

@@ -1,6 +1,6 @@
 import type Docker from "dockerode";
 import type { ContainerCreateOptions, ContainerInspectInfo } from "dockerode";
-import { Fault } from "../../fault.ts";
+import { advisedFault } from "../advice.ts";
 import type { Log } from "../../log.ts";
 import type { Spec } from "../driver.ts";
 import { definition, type Site } from "./definition.ts";
@@ -54,7 +54,7 @@ function refuseStranger(holder: ContainerInspectInfo, spec: Spec): void {
   const labels = readLabels(holder.Config.Labels);
   if (labels?.store === spec.labels.store && labels.container === spec.labels.container) return;
   const owner = labels ? `container ${labels.container} of another berth (store ${labels.store})` : "a container that berth did not make";
-  throw new Fault("SPEC_REFUSED", `The name ${spec.service} is taken on the engine by ${owner}; remove that first.`);
+  throw advisedFault("SPEC_REFUSED", `The name ${spec.service} is taken on the engine by ${owner}`);
 }
 
 /** Not cut off by a signal: an engine that no longer hears us may still create it. It takes milliseconds, or its time-out. */

@@ -1,4 +1,4 @@
-import { Fault } from "../../fault.ts";
+import { advisedFault } from "../advice.ts";
 import type { Log } from "../../log.ts";
 import type { DeployCall, Deployment, Spec, StartPhases } from "../driver.ts";
 import { awaitReady } from "../ready.ts";
@@ -44,7 +44,7 @@ export async function deploy(engine: Engine, view: View, site: Site, spec: Spec,
 async function pullIfMissing(engine: Engine, spec: Spec, call: DeployCall): Promise<Pick<StartPhases, "pull">> {
   if (await localImage(engine, spec.image, call.signal)) return {};
   const ref = readReference(spec.image);
-  if (ref.kind === "id") throw new Fault("IMAGE_NOT_FOUND", `The engine no longer has the image ${spec.image}; validate it again.`);
+  if (ref.kind === "id") throw advisedFault("IMAGE_NOT_FOUND", `The engine no longer has the image ${spec.image}`);
   const began = engine.clock.monotonic();
   await pull(engine, ref, call);
   return { pull: engine.clock.monotonic() - began };
@@ -79,7 +79,7 @@ async function ready(engine: Engine, view: View, spec: Spec, id: string, signal:
   const address = found && observeOne(view, found)?.address;
   // It has died already: `death` knows more.
   if (!address && !found?.State.Running) return new Promise(() => {});
-  if (!address) throw new Fault("CONTAINER_NOT_READY", `${spec.service} has no address on the network ${view.network}.`);
+  if (!address) throw advisedFault("CONTAINER_NOT_READY", `${spec.service} has no address on the network ${view.network}.`);
   await awaitReady(address, WAYS[view.reach].proof, { clock, signal });
   return address;
 }

@@ -1,3 +1,4 @@
+import { advisedFault } from "../advice.ts";
 import { Fault } from "../../fault.ts";
 import type { Log } from "../../log.ts";
 import type { DeployCall, ImageSource, Registry, ResolvedImage } from "../driver.ts";
@@ -22,7 +23,7 @@ export async function resolve(engine: Engine, { ref }: ImageSource, call: Deploy
   if (named.kind === "id") {
     const local = await localImage(engine, ref, call.signal);
     if (local) return described(engine, local, call.signal);
-    throw new Fault("IMAGE_NOT_FOUND", `The engine has no image ${ref}.`);
+    throw advisedFault("IMAGE_NOT_FOUND", `The engine has no image ${ref}.`);
   }
   if (named.registry !== undefined || known.registry === undefined) return pulled(engine, ref, named, call, known);
   const found = await lookUp(engine, ref, known.registry, call, known.log);
@@ -61,6 +62,6 @@ async function pulled(engine: Engine, ref: string, named: Name, call: DeployCall
     return described(engine, local, call.signal);
   }
   const image = await localImage(engine, ref, call.signal);
-  if (!image) throw new Fault("IMAGE_NOT_FOUND", `The engine pulled ${ref}, but does not have it.`);
+  if (!image) throw advisedFault("IMAGE_NOT_FOUND", `The engine pulled ${ref}, but does not have it.`);
   return described(engine, image, call.signal, digest);
 }

@@ -1,8 +1,8 @@
-import { Fault } from "../../fault.ts";
+import { advisedFault } from "../advice.ts";
 import type { Call, Registry } from "../driver.ts";
 import type { Reference } from "../reference.ts";
 import type { Engine } from "./engine.ts";
-import { deniedTo } from "./pull.ts";
+import { askedAs } from "./pull.ts";
 
 /**
  * What a tag points at now, asked of its registry by the engine (`GET /distribution/{name}/json`), which pulls nothing.
@@ -15,17 +15,13 @@ export async function askDistribution(
   call: Call,
 ): Promise<string> {
   const full = `${ref.name}${ref.digest ? "@" : ":"}${ref.tag}`;
-  const doing = `Asking the registry for ${full}`;
   const login = ref.registry === undefined ? undefined : await registry?.login(ref.registry, call);
+  const doing = `Asking the registry for ${full} ${askedAs(login)}`;
   const authconfig = login && { ...login, serveraddress: ref.registry ?? "" };
-  try {
-    const answer = await engine.call({ doing, signal: call.signal, reading: "pull" }, (docker) =>
-      docker.getImage(full).distribution(authconfig ? { authconfig } : undefined),
-    );
-    const digest = (answer as { Descriptor?: { digest?: string } }).Descriptor?.digest;
-    if (digest === undefined) throw new Fault("ENGINE_FAILED", `${doing}: the engine told no digest.`);
-    return digest;
-  } catch (error) {
-    throw deniedTo(error, login?.username);
-  }
+  const answer = await engine.call({ doing, signal: call.signal, reading: "pull" }, (docker) =>
+    docker.getImage(full).distribution(authconfig ? { authconfig } : undefined),
+  );
+  const digest = (answer as { Descriptor?: { digest?: string } }).Descriptor?.digest;
+  if (digest === undefined) throw advisedFault("ENGINE_FAILED", `${doing}: the engine told no digest`);
+  return digest;
 }

@@ -3,6 +3,7 @@ import { Agent } from "node:http";
 import { Agent as TlsAgent } from "node:https";
 import { join } from "node:path";
 import Docker from "dockerode";
+import { advisedFault } from "../advice.ts";
 import type { Clock } from "../../clock.ts";
 import { Fault } from "../../fault.ts";
 import { within } from "../within.ts";
@@ -42,7 +43,7 @@ export function openEngine(at: EngineAt, clock: Clock): Engine {
     remote: where.host,
     clock,
     call: async ({ doing, signal, reading = "control", ms = CALL_MS }, task) => {
-      const overdue = () => new Fault("ENGINE_FAILED", `${doing}: the container engine did not answer within ${ms / 1000} s.`);
+      const overdue = () => advisedFault("ENGINE_FAILED", `${doing}: the container engine did not answer within ${ms / 1000} s.`);
       try {
         return await within({ clock, ms, overdue, signal }, (own) => task(docker, own));
       } catch (error) {

@@ -4,10 +4,14 @@ import { advisedFault, type DriverFaultCode } from "../advice.ts";
 /** The first row that fits names the fault; a row without `status` or `text` does not ask for it. */
 type Row = { code: DriverFaultCode; status?: number; text?: RegExp };
 
+/** Whoever set the engine up may have an authorisation plugin decide on each call. */
+const ACTION_DENIED: Row = { code: "ENGINE_ACTION_DENIED", text: /authorization denied by plugin/i };
+
 /** What was being done decides how the engine's answer is read. */
 export const READINGS = {
-  control: [],
+  control: [ACTION_DENIED],
   pull: [
+    ACTION_DENIED,
     { code: "PULL_DENIED", text: /denied|unauthorized|forbidden|authentication required|no basic auth|\b40[13]\b/i },
     { code: "PULL_DENIED", status: 401 },
     { code: "PULL_DENIED", status: 403 },
@@ -17,6 +21,7 @@ export const READINGS = {
     { code: "IMAGE_NOT_FOUND", status: 404 },
   ],
   start: [
+    ACTION_DENIED,
     {
       code: "NO_CAPACITY",
       text: /no space left on device|cannot allocate memory|range of cpus|could not select device driver|fully subnetted|port is already allocated/i,

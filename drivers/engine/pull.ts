@@ -1,5 +1,5 @@
+import { advisedFault } from "../advice.ts";
 import type { Clock } from "../../clock.ts";
-import { Fault } from "../../fault.ts";
 import type { DeployCall, Registry } from "../driver.ts";
 import type { Engine } from "./engine.ts";
 import { engineFault } from "./faults.ts";
@@ -31,9 +31,9 @@ export async function pull(
   call: DeployCall,
   { registry, idleMs = PULL_IDLE_MS }: PullOptions = {},
 ): Promise<void> {
-  const doing = `Pulling ${ref.name}${ref.digest ? "@" : ":"}${ref.tag}`;
   const login = ref.registry === undefined ? undefined : await registry?.login(ref.registry, call);
-  const quiet = silence(engine.clock, idleMs, () => new Fault("ENGINE_FAILED", `${doing}: no progress for ${idleMs / 1000} s.`), call.signal);
+  const doing = `Pulling ${ref.name}${ref.digest ? "@" : ":"}${ref.tag} ${askedAs(login)}`;
+  const quiet = silence(engine.clock, idleMs, () => advisedFault("ENGINE_FAILED", `${doing}: no progress for ${idleMs / 1000} s.`), call.signal);
   const layers = new Map<string, { done: number; total: number }>();
   const tell = () => {
     let done = 0;
@@ -59,18 +59,16 @@ export async function pull(
     tell();
   } catch (error) {
     if (call.signal.aborted) throw call.signal.reason;
-    throw quiet.signal.aborted ? quiet.signal.reason : deniedTo(engineFault(error, "pull", doing), login?.username);
+    throw quiet.signal.aborted ? quiet.signal.reason : engineFault(error, "pull", doing);
   } finally {
     stopTelling();
     quiet.end();
   }
 }
 
-/** A refusal says whom the registry refused. */
-export function deniedTo(error: unknown, username: string | undefined): unknown {
-  if (!(error instanceof Fault) || error.code !== "PULL_DENIED") return error;
-  const whom = username === undefined ? "It was asked without credentials." : `It was asked as the user "${username}".`;
-  return new Fault(error.code, `${error.message} ${whom}`, { cause: error.cause });
+/** Whose credentials it is done with, as part of the sentence that says what is done. */
+export function askedAs(login: { username: string } | undefined): string {
+  return login === undefined ? "without credentials" : `as the user "${login.username}"`;
 }
 
 /** A signal that aborts after `ms` without `heard()`, or with the parent. */

@@ -4,10 +4,10 @@ import { readReference } from "../reference.ts";
 import type { PullWith } from "./definition.ts";
 
 /** `kubernetes.dockerAuth` as it was understood: the name of a Secret, or what one holds. */
-/** What a Docker `config.json` says of one registry. */
-type AuthEntry = { username?: string; password?: string; auth?: string };
-export type DockerAuth = { secret: string } | { auths: Record<string, AuthEntry> } | undefined;
+export type DockerAuth = { secret: string } | { auths: Auths } | undefined;
 
+/** By host; an entry has a user's name and password, or both in `auth`. */
+type Auths = Record<string, { username?: string; password?: string; auth?: string } | undefined>;
 type Login = { username: string; password: string };
 
 const SECRET_NAME = /^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/;
@@ -28,10 +28,10 @@ export function readDockerAuth(given: string | undefined): DockerAuth {
   );
 }
 
-function authsOf(text: string): Record<string, AuthEntry> | undefined {
+function authsOf(text: string): Auths | undefined {
   try {
     const { auths } = JSON.parse(text) as { auths?: unknown };
-    return typeof auths === "object" && auths !== null && !Array.isArray(auths) ? (auths as Record<string, AuthEntry>) : undefined;
+    return typeof auths === "object" && auths !== null && !Array.isArray(auths) ? (auths as Auths) : undefined;
   } catch {
     return undefined;
   }

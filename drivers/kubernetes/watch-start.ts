@@ -6,7 +6,7 @@ import { crashed } from "./crash.ts";
 import { admissionFault } from "./faults.ts";
 import { readLabels, selectService } from "./labels.ts";
 import { find } from "./objects.ts";
-import { currentPod } from "./observe.ts";
+import { addressOf, currentPod } from "./observe.ts";
 import { startFault } from "./start-fault.ts";
 import { restartsOf, type Verdict, verdictOf } from "./verdict.ts";
 import { watchPods } from "./watch.ts";
@@ -74,6 +74,8 @@ async function followPod(
     seen.struggle = verdict.is === "struggling" ? struggling(verdict, seen.struggle, clock.monotonic()) : undefined;
     // Within the cluster its name leads to it once it is ready; asked for earlier, the name may be remembered as one of nobody.
     if (verdict.is !== "running" || (cluster.inside && spec.port !== undefined && !verdict.ready)) continue;
+    // Its address may be told a moment after its start.
+    if (spec.port !== undefined && !addressOf(cluster, spec.service, spec.port, pod)) continue;
     runs = pod;
     started({ pod, startedOn: clock.monotonic() });
   }

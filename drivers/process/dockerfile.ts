@@ -1,5 +1,5 @@
+import { advisedFault } from "../advice.ts";
 import { type Dockerfile, DockerfileParser, type Instruction } from "dockerfile-ast";
-import { Fault } from "../../fault.ts";
 
 /** What a Dockerfile says about running; how its image is built is passed over. */
 export type Recipe = {
@@ -27,7 +27,7 @@ export function readDockerfile(text: string): Recipe {
   // A shell form of ENTRYPOINT takes no arguments: CMD is not for it.
   const command = entrypoint[0] === SHELL[0] && entrypoint.length === 3 ? entrypoint : [...entrypoint, ...cmd];
   if (command.length === 0)
-    throw new Fault("IMAGE_REFERENCE_INVALID", "The Dockerfile names neither CMD nor ENTRYPOINT, so there is nothing to run.");
+    throw advisedFault("IMAGE_REFERENCE_INVALID", "The Dockerfile names neither CMD nor ENTRYPOINT, so there is nothing to run.");
   return { command, ...rest };
 }
 

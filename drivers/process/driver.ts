@@ -1,3 +1,4 @@
+import { advisedFault } from "../advice.ts";
 import type { Clock } from "../../clock.ts";
 import { Fault } from "../../fault.ts";
 import type { Log } from "../../log.ts";
@@ -89,5 +90,5 @@ function machineFault(error: unknown, doing: string): unknown {
   const { code } = error as NodeJS.ErrnoException;
   if (error instanceof Fault || typeof code !== "string") return error;
   const full = ["ENOSPC", "EDQUOT", "EAGAIN", "ENOMEM", "EMFILE", "ENFILE"].includes(code);
-  return new Fault(full ? "NO_CAPACITY" : "ENGINE_FAILED", `${doing}: the machine refused (${code}).`, { cause: error });
+  return advisedFault(full ? "NO_CAPACITY" : "ENGINE_FAILED", `${doing}: the machine refused (${code}).`, { cause: error });
 }

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { readdir, readFile } from "node:fs/promises";
 import { join, posix, resolve as absolute } from "node:path";
-import { Fault } from "../../fault.ts";
+import { advisedFault } from "../advice.ts";
 import type { ImageSource, ResolvedImage } from "../driver.ts";
 import { readDockerfile, type Recipe } from "./dockerfile.ts";
 
@@ -10,9 +10,9 @@ import { readDockerfile, type Recipe } from "./dockerfile.ts";
 export async function readRecipe(image: Pick<ImageSource, "folder"> & { ref: string }): Promise<Recipe & { folder: string }> {
   const { ref, folder } = image;
   if (folder === undefined)
-    throw new Fault("IMAGE_NOT_FOUND", `"${ref}" was published without files; the process driver runs a package's own Dockerfile only.`);
+    throw advisedFault("IMAGE_NOT_FOUND", `"${ref}" was published without files; the process driver runs a package's own Dockerfile only.`);
   const text = await readFile(join(folder, "Dockerfile"), "utf8").catch((cause: unknown) => {
-    throw new Fault("IMAGE_NOT_FOUND", `The published files of "${ref}" hold no Dockerfile that can be read.`, { cause });
+    throw advisedFault("IMAGE_NOT_FOUND", `The published files of "${ref}" hold no Dockerfile that can be read.`, { cause });
   });
   return { ...readDockerfile(text), folder: absolute(folder) };
 }

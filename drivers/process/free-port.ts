@@ -1,5 +1,5 @@
+import { advisedFault } from "../advice.ts";
 import { createServer } from "node:net";
-import { Fault } from "../../fault.ts";
 
 /** Below the range from which the kernel takes ports for outgoing connections, so that none of those takes it meanwhile. */
 const FIRST = 20_000;
@@ -12,7 +12,7 @@ export async function freePort(taken: ReadonlySet<number>): Promise<number> {
     const port = FIRST + Math.floor(Math.random() * (LAST - FIRST));
     if (!taken.has(port) && (await isFree(port))) return port;
   }
-  throw new Fault("NO_CAPACITY", `No free port was found between ${FIRST} and ${LAST}.`);
+  throw advisedFault("NO_CAPACITY", `No free port was found between ${FIRST} and ${LAST}.`);
 }
 
 function isFree(port: number): Promise<boolean> {

@@ -92,7 +92,8 @@ export function openAsk({ host, port, tls, auth }: SpawnerAt, clock: Clock): Ask
       const answer = await send(question);
       const said = await text(answer, question);
       const refused = answer.statusCode < 300 ? undefined : answerFault(answer.statusCode, said, question.doing, name);
-      if (refused?.code === "CONTAINER_NOT_FOUND") return undefined;
+      // A route that is missing is another fault by now.
+      if (refused?.status === 404) return undefined;
       if (refused) throw refused;
       try {
         return JSON.parse(said) as unknown;

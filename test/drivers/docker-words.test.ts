@@ -47,6 +47,9 @@ t.test("an engine's answer has one meaning in the house", async (t) => {
     "ENGINE_UNREACHABLE",
   );
   t.equal(engineFault(said(500, "boom"), "control", "Listing").code, "ENGINE_FAILED");
+  const plugin = said(403, "authorization denied by plugin opa: POST /containers/create is not allowed");
+  for (const reading of ["control", "pull", "start"] as const) t.equal(engineFault(plugin, reading, "Starting x").code, "ENGINE_ACTION_DENIED");
+  t.match(engineFault(said(500, "no space left on device"), "start", "Starting x").message, /^Starting x: no space left on device\. Stop other/);
   const own = new Fault("NO_CAPACITY", "full");
   t.equal(engineFault(own, "control", "Listing"), own);
 });

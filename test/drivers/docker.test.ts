@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import t from "tap";
 import { clockFrom, systemClock } from "../../clock.ts";
 import { dockerDriver, type DockerOptions } from "../../drivers/docker/driver.ts";
+import { swarmDriver } from "../../drivers/swarm/driver.ts";
 import { openLog } from "../../log.ts";
 import { openEngine } from "../fixtures/engine.ts";
 import { buildTestImages } from "../fixtures/images.ts";
@@ -176,6 +177,18 @@ t.test("sizes that the machine does not have are no capacity, and senseless ones
   t.strictSame(await left(service), []);
 });
 
+t.test("an engine that cannot limit a container's disk is warned about, once", async (t) => {
+  const warnings: unknown[] = [];
+  const heard = { ...log, warn: (fields: unknown) => warnings.push(fields) };
+  const driver = dockerDriver({ host, network, reach: "auto", clock: systemClock(), log: heard });
+  for (const service of [name("disk-one"), name("disk-two")]) {
+    await driver.deploy(await specOf(driver, service, { ref: images.worker }, { storageGb: 21 }), call());
+    await remove(service);
+  }
+  t.match(warnings, [{ service: name("disk-one") }]);
+  t.equal(warnings.length, 1);
+});
+
 t.test("a container of somebody else with the same name is left alone", async (t) => {
   const driver = open();
   const service = name("stranger");
@@ -252,6 +265,14 @@ t.test("an engine that is not there is unreachable, in every call", async (t) =>
     await rejectsWith(t, "ENGINE_UNREACHABLE", text(driver.logs("any", { tail: 1 }, call())));
     await driver.close();
   }
+});
+
+t.test("an engine that manages no swarm says what to do, when it is taken for one", async (t) => {
+  const driver = swarmDriver({ host, network, nodeRole: "cvm", reach: "auto", clock: systemClock(), log });
+  const spec = await specOf(driver, name("no-swarm"), { ref: images.worker });
+  t.match((await rejectsWith(t, "ENGINE_FAILED", driver.deploy(spec, call()))).message, /docker swarm init/);
+  t.match((await rejectsWith(t, "ENGINE_FAILED", driver.list(call()))).message, /swarm/);
+  await driver.close();
 });
 
 t.test("an engine that cannot be meant is told when the driver is made", async (t) => {

@@ -1,17 +1,18 @@
 import { createHash } from "node:crypto";
 import { writeFileSync } from "node:fs";
+import { request } from "node:https";
 import { join } from "node:path";
 import type { Test } from "tap";
-import { type Clock, systemClock } from "../../clock.ts";
-import type { Registry } from "../../drivers/driver.ts";
+import { type Clock, clockFrom, systemClock } from "../../clock.ts";
+import type { Driver, DriverEvent, Registry } from "../../drivers/driver.ts";
 import { kubernetesDriver, type KubernetesOptions } from "../../drivers/kubernetes/driver.ts";
 import { readRecipe } from "../../drivers/process/folder.ts";
 import { openLog } from "../../log.ts";
 import { layOutFolder, type TestImage } from "../fixtures/images.ts";
 import { openApiServer } from "../fixtures/kubernetes/api-server.ts";
-import type { Node } from "../fixtures/kubernetes/kubelet.ts";
+import type { Node } from "../fixtures/kubernetes/node.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
-import type { TestSource } from "./conformance.ts";
+import { type TestSource, until } from "./conformance.ts";
 
 export const RBAC = join(import.meta.dirname, "../../conf/kubernetes/rbac.yaml");
 export const NAMESPACE = "berth";
@@ -85,4 +86,38 @@ export async function openWorld(t: Test, more: { rbac?: string } = {}) {
       return [...new Set(services)];
     },
   };
+}
+
+/** Hears the driver's events, from when it is connected and watches. */
+export async function listen(t: Test, driver: Driver, cluster: World["cluster"]) {
+  const caller = new AbortController();
+  const seen: DriverEvent[] = [];
+  const listening = (async () => {
+    for await (const event of driver.events({ signal: caller.signal })) seen.push(event);
+  })();
+  await until(t, "connected", () => seen[0]?.kind === "connected" && cluster.watching() === 1);
+  const end = async () => {
+    caller.abort();
+    await listening;
+  };
+  return { seen, end };
+}
+
+/** Time that passes so many times as fast, for who waits. */
+export function faster(times: number): Clock {
+  const system = systemClock();
+  return clockFrom({ ...system, after: (ms, task) => system.after(ms / times, task) });
+}
+
+/** Server-side apply past the driver, as kubectl does it; resolves with the status of the answer. */
+export async function applyAs(cluster: World["cluster"], manager: string, path: string, body: object): Promise<number> {
+  const { promise, resolve, reject } = Promise.withResolvers<number>();
+  const headers = { authorization: `Bearer ${cluster.token}`, "content-type": "application/apply-patch+yaml" };
+  request(`${cluster.url}${path}?fieldManager=${manager}`, { method: "PATCH", headers, ca: cluster.ca }, (response) => {
+    response.resume();
+    resolve(response.statusCode ?? 0);
+  })
+    .on("error", reject)
+    .end(JSON.stringify(body));
+  return promise;
 }

@@ -5,8 +5,10 @@ import type { AddressInfo } from "node:net";
 import t from "tap";
 import { openEngine } from "../fixtures/engine.ts";
 import { buildTestImages } from "../fixtures/images.ts";
-import { startSpawner } from "../fixtures/spawner.ts";
+import { driverFor, startSpawner } from "../fixtures/spawner.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
+import { BACKENDS } from "./conformance/backends.ts";
+import { openGate } from "./engine-gate.ts";
 import { call, conformance, get, labelsFor, namer, rejectsWith, specOf, until } from "./conformance.ts";
 
 /** Over a real connection to a real `berth spawner`, on the real engine. */
@@ -59,6 +61,22 @@ t.test("the spawner driver keeps the contract, over a spawner of a Docker engine
       await docker.getContainer(service).kill();
     },
     left,
+    vanish: remove,
+    // Its old address is taken by somebody else before it is connected again.
+    move: async (service) => {
+      const at = docker.getNetwork(network);
+      await at.disconnect({ Container: service, Force: true });
+      const squatter = await docker.createContainer({ name: name("squatter"), Image: images.worker, HostConfig: { NetworkMode: network } });
+      await squatter.start();
+      await at.connect({ Container: service });
+      await docker.getContainer(service).restart({ t: 0 });
+      await squatter.remove({ force: true });
+    },
+    way: async (t) => {
+      const gate = await openGate(t, { host: "127.0.0.1", port: spawner.port });
+      return { ...gate, driver: driverFor(Number(new URL(gate.host.replace("tcp:", "http:")).port)) };
+    },
+    ...BACKENDS.spawner,
   });
 });
 

@@ -41,6 +41,15 @@ t.test("the spawner driver keeps the contract, over a spawner of plain processes
       process.kill(records.find(service)?.process?.pid as number, "SIGKILL");
     },
     left,
+    vanish: async (service) => {
+      process.kill(records.find(service)?.process?.pid as number, "SIGKILL");
+      records.remove(service);
+    },
+    way: async (t) => {
+      const gate = await openGate(t, { host: "127.0.0.1", port: spawner.port });
+      return { ...gate, driver: driverFor(Number(new URL(gate.host.replace("tcp:", "http:")).port)) };
+    },
+    cannot: { memory: "a plain process has no limit of its own", moved: "a process has its port as long as it lives" },
   });
 });
 

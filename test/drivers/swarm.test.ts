@@ -85,6 +85,7 @@ t.test("what the spec asks for is set on the swarm, and nothing that fights with
   t.match(Config.Labels, labels);
   t.match(HostConfig, { NanoCpus: 250_000_000, Memory: 96 * 1024 * 1024, RestartPolicy: { Name: "no" } });
   t.match(Mounts.find(({ Destination }) => Destination === "/dev/shm") ?? HostConfig.Mounts?.[0], { Type: "tmpfs" });
+  t.match(Config, { Healthcheck: { Test: ["NONE"] } }, "an image's own check neither delays nor ends it");
   t.ok(Config.Env.includes("A=1") && Config.Env.includes("EMPTY="));
   t.ok(Config.Env.includes("DOCKER_RESOURCE_NVIDIA-GPU=made-up-1"), "the GPU that it was given");
   const { Options, Attachable, Driver } = (await docker.getNetwork(network).inspect()) as { Options: object; Attachable: boolean; Driver: string };
@@ -250,6 +251,18 @@ t.test("berth in a container joins the overlay and reaches services by name", as
   t.strictSame(JSON.parse(said), { address: { host: service, port: 15353 }, body: { result: 49 } });
   await inside.remove({ force: true });
   await open().destroy(service, call());
+});
+
+t.test("the shared overlay is made once, whoever comes first", async (t) => {
+  const fresh = `${network}-fresh`;
+  const ours = ["one", "two", "three"].map(name);
+  const drivers = ours.map(() => open({ network: fresh }));
+  await Promise.all(
+    drivers.map(async (driver, at) => driver.deploy(await specOf(driver, ours[at] ?? "", { ref: images.worker }, { cpu: 0.25 }), call())),
+  );
+  t.equal((await docker.listNetworks({ filters: { name: [fresh] } })).length, 1);
+  await Promise.all(drivers.map((driver, at) => driver.destroy(ours[at] ?? "", call())));
+  await docker.getNetwork(fresh).remove();
 });
 
 t.test("a network that is no overlay is told, with what to set", async (t) => {

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import Docker from "dockerode";
 import { eventually } from "../fixtures/berth.ts";
-import { ENV, openOwnNetwork } from "./own-network.ts";
+import { ENV, openOwnNetwork, type OwnNetwork } from "./own-network.ts";
 
 /** A Docker engine for one test alone, which may end and start it as `systemctl restart docker` would. */
 export type OwnEngine = {
@@ -16,6 +16,7 @@ export type OwnEngine = {
   here: string;
   /** Where ports that it publishes are reached. */
   there: string;
+  network: OwnNetwork;
   start(): Promise<void>;
   stop(): Promise<void>;
   /** Stops it, and leaves nothing of it behind. */
@@ -29,8 +30,8 @@ const STOPS_WITHIN_MS = 30_000;
  * It lives in a network of its own: an engine takes away what it does not know of another's bridges and firewall rules, or adds its
  * own. Containers are then reached from this machine alone, which is all that berth does.
  */
-export async function openOwnEngine(flags: readonly string[] = []): Promise<OwnEngine> {
-  const network = await openOwnNetwork();
+export async function openOwnEngine(flags: readonly string[] = [], nth = 0): Promise<OwnEngine> {
+  const network = await openOwnNetwork(nth);
   // A socket's path may have 107 bytes only.
   const folder = mkdtempSync(join(tmpdir(), "berth-own-"));
   const socketPath = join(folder, "docker.sock");
@@ -95,6 +96,7 @@ export async function openOwnEngine(flags: readonly string[] = []): Promise<OwnE
     docker,
     here: network.here,
     there: network.there,
+    network,
     start,
     stop,
     close,

@@ -11,6 +11,7 @@ export const BACKENDS = {
     on: "moto, with a layer before it that adds what it lacks and refuses what AWS does",
     cannot: { "lost-events": "ECS has no stream of events: all is looked at anew, so there is none to break" },
   },
+  kubernetes: { name: "kubernetes", on: "a double of a cluster, which refuses what the API does and runs pods as processes", cannot: {} },
   process: {
     name: "process",
     on: "this machine",
@@ -22,6 +23,7 @@ export const BACKENDS = {
       "away-meanwhile": NO_ENGINE,
     },
   },
+  spawner: { name: "spawner", on: "a `berth spawner` over a Docker engine", cannot: {} },
   memory: {
     name: "the tests' fake",
     on: "nothing: it stands in for a driver in tests of the lifecycle",

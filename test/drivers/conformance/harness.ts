@@ -2,6 +2,9 @@ import type { Test } from "tap";
 import type { Driver, ImageSource } from "../../../drivers/driver.ts";
 import type { TestImage } from "../../fixtures/images.ts";
 
+/** `port`: as a package says it itself, for a driver whose registries do not tell what an image exposes. */
+export type TestSource = ImageSource & { port?: number | undefined };
+
 /** What a driver's own test brings, so that the kit can look at the world past the driver. */
 export type Harness = {
   /** A new driver over the same world, as a berth that was started again would have. */
@@ -24,9 +27,6 @@ export type Harness = {
   /** Cases that this orchestrator cannot have, by id, each with the reason; the same as in backends.ts. */
   cannot?: Readonly<Record<string, string>>;
 };
-
-/** `port`: as a package says it itself, for a driver whose registries do not tell what an image exposes. */
-export type TestSource = ImageSource & { port?: number | undefined };
 
 export type Way = {
   driver: Driver;

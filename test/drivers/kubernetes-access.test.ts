@@ -1,0 +1,141 @@
+import dns from "node:dns";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import t from "tap";
+import { makeCertificate } from "../fixtures/certificates.ts";
+import { ApiError } from "../fixtures/kubernetes/status.ts";
+import { call, rejectsWith, specOf, text } from "./conformance.ts";
+import { openSilence } from "./engine-gate.ts";
+import { NAMESPACE, openWorld, RBAC, faster, type World } from "./kubernetes-world.ts";
+
+t.test("what berth may not do is named with its verb and resource", async (t) => {
+  const manifest = readFileSync(RBAC, "utf8");
+  for (const [granted, verb, resource, act] of [
+    ['verbs: ["get", "list", "create", "patch", "delete"]', "list", "deployments", (driver) => driver.list(call())],
+    ['verbs: ["get", "create", "patch", "delete"]', "get", "secrets", async (driver, spec) => driver.deploy(await spec(), call())],
+    ['verbs: ["get", "list", "create", "patch", "delete"]', "create", "deployments", async (driver, spec) => driver.deploy(await spec(), call())],
+    ['verbs: ["list", "watch"]', "list", "pods", (driver) => driver.destroy("any", call())],
+  ] as [string, string, string, (driver: ReturnType<World["open"]>, spec: () => ReturnType<typeof specOf>) => Promise<unknown>][]) {
+    const rbac = join(t.testdir(), "rbac.yaml");
+    const cut = manifest.replace(granted, granted.replace(`"${verb}"`, '"none"'));
+    t.not(cut, manifest);
+    writeFileSync(rbac, cut);
+    const world = await openWorld(t, { rbac });
+    const driver = world.open();
+    const fault = await rejectsWith(
+      t,
+      "ENGINE_ACTION_DENIED",
+      act(driver, async () => specOf(driver, "denied", await world.image("worker"))),
+    );
+    t.match(fault.message, new RegExp(`may not ${verb} ${resource} in the namespace berth`));
+    t.strictSame(await world.left("denied"), []);
+  }
+});
+
+t.test("berth in the cluster uses its pod's service account, and reaches services by name", async (t) => {
+  const { cluster, folder, open, image } = await openWorld(t);
+  const account = join(folder, "pod/var/run/secrets/kubernetes.io/serviceaccount");
+  mkdirSync(account, { recursive: true });
+  writeFileSync(join(account, "ca.crt"), cluster.ca);
+  writeFileSync(join(account, "namespace"), NAMESPACE);
+  writeFileSync(join(account, "token"), cluster.token);
+  const { hostname, port } = new URL(cluster.url);
+  process.env["KUBERNETES_SERVICE_HOST"] = hostname;
+  process.env["KUBERNETES_SERVICE_PORT"] = port;
+  const { lookup } = dns;
+  t.teardown(() => {
+    delete process.env["KUBERNETES_SERVICE_HOST"];
+    delete process.env["KUBERNETES_SERVICE_PORT"];
+    dns.lookup = lookup;
+  });
+  // In the place of the cluster's DNS and its proxy: a service's name leads to its pod, once that is ready.
+  const asked: string[] = [];
+  dns.lookup = ((name: string, options: dns.LookupOptions, done: (error: Error | null, address?: unknown, family?: number) => void) => {
+    const [service = "", namespace, ...rest] = name.split(".");
+    if (rest.join(".") !== "svc.cluster.local" || namespace !== NAMESPACE) return lookup(name, options, done as never);
+    asked.push(name);
+    const pod = cluster.objects.all("pods").find(({ metadata }) => metadata.labels?.["berth.service"] === service);
+    const { podIP, containerStatuses } = (pod?.status ?? {}) as { podIP?: string; containerStatuses?: { ready: boolean }[] };
+    if (!cluster.objects.find("services", NAMESPACE, service) || !containerStatuses?.[0]?.ready)
+      return done(Object.assign(new Error("not found"), { code: "ENOTFOUND" }));
+    return options.all ? done(null, [{ address: podIP, family: 4 }]) : done(null, podIP, 4);
+  }) as typeof dns.lookup;
+
+  const driver = open({ kubeconfig: undefined, root: join(folder, "pod") });
+  const spec = await specOf(driver, "named", await image("onDemand"));
+  const { address } = await driver.deploy(spec, call());
+  t.strictSame(address, { host: "named.berth.svc.cluster.local", port: 15353 });
+  t.strictSame((await driver.inspect("named", call()))?.address, address);
+  t.ok(asked.length > 0 && asked.length < 3, "a name that may not be there yet is not asked for");
+
+  await t.test("a token that was renewed on the disk is used as soon as the old one is refused", async () => {
+    writeFileSync(join(account, "token"), "renewed");
+    cluster.accept("renewed");
+    await driver.list(call());
+  });
+  await driver.destroy("named", call());
+});
+
+t.test("a client's certificate will do as well as a token", async (t) => {
+  const { cluster, kubeconfig, open } = await openWorld(t);
+  writeFileSync(kubeconfig, cluster.kubeconfig("certificate"));
+  t.strictSame(await open().list(call()), []);
+});
+
+t.test("who is not known, or not who it should be, is told apart", async (t) => {
+  const { cluster, kubeconfig, folder, open } = await openWorld(t);
+  writeFileSync(kubeconfig, cluster.kubeconfig({ token: "wrong" }));
+  await rejectsWith(t, "ENGINE_ACTION_DENIED", open().list(call()));
+  const other = makeCertificate(folder, "another");
+  writeFileSync(kubeconfig, cluster.kubeconfig().replace(Buffer.from(cluster.ca).toString("base64"), Buffer.from(other.cert).toString("base64")));
+  await rejectsWith(t, "ENGINE_UNREACHABLE", open().list(call()));
+});
+
+t.test("a server that is busy is asked again, and two who come at once both get through", async (t) => {
+  const { cluster, open, image } = await openWorld(t);
+  const driver = open({ clock: faster(100) });
+  const busy = { error: new ApiError(429, "TooManyRequests", "Too many requests, please try again later.", 1) };
+  cluster.trouble.push(busy);
+  t.strictSame(await driver.list(call()), []);
+  const spec = await specOf(driver, "raced", await image("worker"), { graceMs: 100 });
+  const changed = new ApiError(409, "Conflict", 'Operation cannot be fulfilled on secrets "raced.env": the object has been modified');
+  cluster.trouble.push({ error: changed, method: "PATCH" }, { ...busy, method: "PATCH" });
+  await driver.deploy(spec, call());
+  cluster.trouble.push({ ...busy, method: "DELETE" });
+  await driver.destroy("raced", call());
+  t.strictSame(cluster.trouble, [], "all of that was met");
+  cluster.trouble.push(busy, busy, busy, busy);
+  await rejectsWith(t, "ENGINE_FAILED", driver.list(call()));
+});
+
+t.test("a cluster that is not there is unreachable in every call, and one that says nothing fails in bounded time", async (t) => {
+  const { cluster, kubeconfig, open } = await openWorld(t);
+  const config = cluster.kubeconfig();
+  writeFileSync(kubeconfig, config.replace(cluster.url, "https://127.0.0.1:1"));
+  const driver = open();
+  await rejectsWith(t, "ENGINE_UNREACHABLE", driver.list(call()));
+  await rejectsWith(t, "ENGINE_UNREACHABLE", driver.inspect("any", call()));
+  await rejectsWith(t, "ENGINE_UNREACHABLE", driver.destroy("any", call()));
+  await rejectsWith(t, "ENGINE_UNREACHABLE", text(driver.logs("any", { tail: 1 }, call())));
+
+  writeFileSync(kubeconfig, config.replace(cluster.url, (await openSilence(t)).replace("tcp:", "https:")));
+  await rejectsWith(t, "ENGINE_FAILED", open({ clock: faster(1_000) }).list(call()));
+  const caller = new AbortController();
+  const listing = open().list({ signal: caller.signal });
+  const reason = new Error("enough");
+  caller.abort(reason);
+  t.equal(await listing.catch((error: unknown) => error), reason);
+});
+
+t.test("settings that lead to no cluster are told when the driver is made", async (t) => {
+  const { kubeconfig, folder, open } = await openWorld(t);
+  const wrong = (text: string) => {
+    writeFileSync(kubeconfig, text);
+    t.throws(() => open(), { code: "SETTINGS_INVALID", message: /^((?!secret-token).)*$/ }, text);
+  };
+  wrong("secret-token: [");
+  wrong("{}");
+  wrong(JSON.stringify({ clusters: [], contexts: [], users: [], "current-context": "none" }));
+  t.throws(() => open({ kubeconfig: join(folder, "none") }), { code: "SETTINGS_INVALID" });
+  t.throws(() => open({ kubeconfig: undefined, root: folder }), { code: "SETTINGS_INVALID" });
+});

@@ -1,0 +1,78 @@
+import { once } from "node:events";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import t from "tap";
+import { openRegistry } from "../fixtures/registry.ts";
+import { call, rejectsWith, specOf } from "./conformance.ts";
+import { NAMESPACE, openWorld, REGISTRY } from "./kubernetes-world.ts";
+
+t.test("images are what the registries say, by their digest, and nothing else", async (t) => {
+  const { open, image } = await openWorld(t);
+  const driver = open();
+  const { ref } = await image("worker");
+  const found = await driver.resolve({ ref }, call());
+  t.strictSame(found, { id: `${REGISTRY}/berth/worker@${found.digest}`, digest: found.digest, exposed: [], portsUnknown: true });
+  for (const unknown of ["nobody/nothing:1", `${REGISTRY}/nobody/nothing:1`, `sha256:${"0".repeat(64)}`])
+    await rejectsWith(t, "IMAGE_NOT_FOUND", driver.resolve({ ref: unknown }, call()));
+  await rejectsWith(t, "IMAGE_REFERENCE_INVALID", driver.resolve({ ref: "Not A Reference" }, call()));
+  await rejectsWith(t, "REGISTRY_UNREACHABLE", driver.resolve({ ref: "127.0.0.1:2/some/thing:1" }, call()));
+});
+
+t.test("a registry that is not set up is asked itself, and for the ports, with what nodes pull with", async (t) => {
+  const { open } = await openWorld(t);
+  const other = await openRegistry();
+  t.teardown(() => other.close());
+  const digest = other.put("datagrok/thing", "1", "one");
+  const driver = open();
+  const pinned = { id: `${other.host}/datagrok/thing@${digest}`, digest, exposed: [8080] };
+  t.strictSame(await driver.resolve({ ref: `${other.host}/datagrok/thing:1` }, call()), pinned);
+  t.strictSame(await driver.resolve({ ref: pinned.id }, call()), pinned);
+  await rejectsWith(t, "IMAGE_NOT_FOUND", driver.resolve({ ref: `${other.host}/datagrok/thing:2` }, call()));
+  await rejectsWith(t, "PULL_DENIED", driver.resolve({ ref: `${other.host}/denied/thing:1` }, call()));
+
+  // Before it, a door that wants a name and a password.
+  const door = createServer(async (request, response) => {
+    const known = request.headers.authorization === `Basic ${Buffer.from("me:my:password").toString("base64")}`;
+    if (!known) return response.writeHead(401, { "www-authenticate": "Basic" }).end();
+    const answer = await fetch(`http://${other.host}${request.url}`);
+    response.writeHead(answer.status, { "docker-content-digest": answer.headers.get("docker-content-digest") ?? "" });
+    response.end(Buffer.from(await answer.arrayBuffer()));
+  });
+  door.listen(0, "127.0.0.1");
+  await once(door, "listening");
+  t.teardown(() => door.close());
+  const host = `127.0.0.1:${(door.address() as AddressInfo).port}`;
+  const resolve = (entry: object) =>
+    open({ dockerAuth: JSON.stringify({ auths: { [host]: entry } }) }).resolve({ ref: `${host}/datagrok/thing:1` }, call());
+  t.match(await resolve({ auth: Buffer.from("me:my:password").toString("base64") }), { digest, exposed: [8080] });
+  t.match(await resolve({ username: "me", password: "my:password" }), { digest });
+  await rejectsWith(t, "PULL_DENIED", resolve({ auth: Buffer.from("me:wrong").toString("base64") }));
+});
+
+t.test("images are pulled with what the administrator gave and what the registry wants", async (t) => {
+  const { cluster, open, image, registry } = await openWorld(t);
+  const given = { auths: { "ghcr.io": { auth: Buffer.from("me:my password").toString("base64") } } };
+  const login = async (host: string) => (host === REGISTRY ? { username: "AWS", password: "for twelve hours" } : undefined);
+  const source = await image("worker");
+  const pulls = async (dockerAuth: string | undefined, withLogin: boolean) => {
+    const driver = open({ dockerAuth, registry: withLogin ? { ...registry, login } : registry });
+    await driver.deploy(await specOf(driver, "pulling", source, { graceMs: 1 }), call());
+    const secrets = cluster.objects.find("deployments", NAMESPACE, "pulling")?.spec as {
+      template: { spec: { imagePullSecrets?: { name: string }[] } };
+    };
+    const own = cluster.objects.find("secrets", NAMESPACE, "pulling.pull")?.data?.[".dockerconfigjson"];
+    await driver.destroy("pulling", call());
+    return {
+      names: secrets.template.spec.imagePullSecrets?.map(({ name }) => name),
+      auths: own && Object.keys((JSON.parse(Buffer.from(own, "base64").toString()) as { auths: object }).auths),
+    };
+  };
+  t.strictSame(await pulls(undefined, false), { names: undefined, auths: undefined });
+  t.strictSame(await pulls("regcred", false), { names: ["regcred"], auths: undefined });
+  t.strictSame(await pulls(JSON.stringify(given), true), { names: ["pulling.pull"], auths: ["ghcr.io", REGISTRY] });
+  t.strictSame(await pulls(Buffer.from(JSON.stringify(given)).toString("base64"), false), { names: ["pulling.pull"], auths: ["ghcr.io"] });
+  t.strictSame(await pulls("regcred", true), { names: ["regcred", "pulling.pull"], auths: [REGISTRY] });
+  for (const wrong of ['{"password": "do not tell"}', "Do Not Tell", "!"]) {
+    t.throws(() => open({ dockerAuth: wrong }), { code: "SETTINGS_INVALID", message: /^((?!tell).)*$/i });
+  }
+});

@@ -1,0 +1,95 @@
+import t from "tap";
+import type { Address } from "../../drivers/driver.ts";
+import { ApiError } from "../fixtures/kubernetes/status.ts";
+import { call, get, rejectsWith, specOf, until } from "./conformance.ts";
+import { NAMESPACE, openWorld } from "./kubernetes-world.ts";
+
+t.test("why a start failed is told in the house's words, and nothing is left of it", async (t) => {
+  const world = await openWorld(t);
+  const { cluster, image, refused, left } = world;
+  const driver = world.open({ patienceMs: 700 });
+  const fails = async (
+    code: Parameters<typeof rejectsWith>[1],
+    source: Awaited<ReturnType<typeof image>>,
+    more: Partial<Awaited<ReturnType<typeof specOf>>>,
+    says: RegExp,
+  ) => {
+    const fault = await rejectsWith(t, code, driver.deploy(await specOf(driver, "failing", source, more), call()));
+    t.match(fault.message, says);
+    t.strictSame(await left("failing"), []);
+  };
+  const worker = await image("worker");
+  const gone = 'rpc error: code = NotFound desc = failed to pull and unpack image "r/x": failed to resolve reference "r/x": r/x: not found';
+  await fails("IMAGE_NOT_FOUND", refused("gone", gone), {}, /not found/);
+  await fails(
+    "PULL_DENIED",
+    refused("denied", "failed to authorize: failed to fetch oauth token: unexpected status: 401 Unauthorized"),
+    {},
+    /401.*no credentials.*DOCKER_AUTH/,
+  );
+  await fails(
+    "REGISTRY_UNREACHABLE",
+    refused("away", 'failed to do request: Head "https://r/v2/": dial tcp 10.0.0.1:443: i/o timeout'),
+    {},
+    /i\/o timeout/,
+  );
+  await fails("CONTAINER_UNSCHEDULABLE", worker, { cpu: 1_000 }, /0\/1 nodes are available: 1 Insufficient cpu.*container\.json/);
+  await fails("CONTAINER_UNSCHEDULABLE", worker, { gpu: 1 }, /nvidia\.com\/gpu/);
+  await fails("CONTAINER_OUT_OF_MEMORY", await image("hungry"), { memoryMb: 200 }, /200 MB/);
+  await fails("SPEC_REFUSED", worker, { env: { "no key/for a secret": "1" } }, /Invalid value/);
+  cluster.admission.refuses = "exceeded quota: compute, requested: requests.memory=256Mi, used: requests.memory=1Gi, limited: requests.memory=1Gi";
+  await fails("NO_CAPACITY", worker, {}, /exceeded quota: compute/);
+  cluster.admission.refuses = 'violates PodSecurity "restricted:latest": runAsNonRoot != true';
+  await fails("SPEC_REFUSED", worker, {}, /baseline/);
+});
+
+t.test("a cluster that struggles for a while and then comes right is waited for", async (t) => {
+  const { open, image, cluster } = await openWorld(t);
+  const driver = open();
+  const source = await image("worker");
+  await driver.deploy(await specOf(driver, "big", source, { cpu: 15, graceMs: 1 }), call());
+  const second = driver.deploy(await specOf(driver, "second", source, { cpu: 2, graceMs: 1 }), call());
+  await until(t, "it does not fit", () => JSON.stringify(cluster.objects.all("pods")).includes("Unschedulable"));
+  await driver.destroy("big", call());
+  await second;
+  await driver.destroy("second", call());
+});
+
+t.test("a start outlives a cluster that is away for a moment", async (t) => {
+  const { cluster, open, image } = await openWorld(t);
+  const driver = open();
+  const spec = await specOf(driver, "away", await image("onDemand"), { env: { BOOT_MS: "800" } });
+  const start = driver.deploy(spec, call());
+  await until(t, "it is watched", () => cluster.watching() > 0);
+  const failed = { error: new ApiError(500, "InternalError", "etcdserver: leader changed"), method: "GET" };
+  cluster.trouble.push(failed, failed);
+  cluster.cutWatches();
+  const { address } = await start;
+  t.strictSame(await get(address as Address, "/square?number=2"), { result: 4 });
+  t.strictSame(cluster.trouble, [], "it was away");
+  await driver.destroy("away", call());
+});
+
+t.test("a start whose pod is taken away ends at once, and leaves nothing", async (t) => {
+  const { cluster, images, open, image, podOf, left } = await openWorld(t);
+  const driver = open();
+  const spec = await specOf(driver, "taken", await image("mute"));
+  const held = images.get(spec.image) as { folder: string };
+  images.set(spec.image, { refused: "dial tcp: i/o timeout" });
+  const start = driver.deploy(spec, call());
+  const says = (what: string) => JSON.stringify(podOf("taken")?.status ?? {}).includes(what);
+  // Watched before it runs, so that its run is seen before its end.
+  await until(t, "it is watched", () => cluster.watching() > 0 && says("ErrImagePull"));
+  images.set(spec.image, held);
+  await until(t, "it runs", () => says("startedAt"));
+  const pod = podOf("taken");
+  if (pod) cluster.controllers.endPod(pod);
+  t.match((await rejectsWith(t, "CONTAINER_CRASHED", start)).message, /taken away/);
+  t.strictSame(await left("taken"), []);
+
+  const second = driver.deploy(spec, call());
+  await until(t, "it is there", async () => cluster.objects.find("deployments", NAMESPACE, "taken") !== undefined);
+  await driver.destroy("taken", call());
+  await rejectsWith(t, "CONTAINER_CRASHED", second);
+  t.strictSame(await left("taken"), []);
+});

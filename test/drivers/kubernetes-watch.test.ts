@@ -1,0 +1,80 @@
+import t from "tap";
+import { clockFrom, systemClock } from "../../clock.ts";
+import { ApiError } from "../fixtures/kubernetes/status.ts";
+import { call, specOf, until } from "./conformance.ts";
+import { NAMESPACE, openWorld, faster, listen } from "./kubernetes-world.ts";
+
+t.test("events go on where a watch broke off, and begin anew where the cluster has forgotten", async (t) => {
+  const { cluster, open, image } = await openWorld(t);
+  const driver = open({ clock: faster(20) });
+  const { seen, end } = await listen(t, driver, cluster);
+  const connects = () => seen.filter(({ kind }) => kind === "connected").length;
+  const told = (service: string) => seen.some((event) => event.kind === "changed" && event.service === service);
+  cluster.cutWatches();
+  const source = await image("worker");
+  await driver.deploy(await specOf(driver, "missed", source, { graceMs: 1 }), call());
+  await until(t, "what happened meanwhile is told", () => told("missed"));
+  t.ok(connects() >= 2, "and that something may have been missed");
+  await driver.destroy("missed", call());
+
+  await until(t, "watching", () => cluster.watching() === 1);
+  const before = connects();
+  cluster.trouble.push({ error: new ApiError(410, "Expired", "too old resource version"), method: "GET" });
+  cluster.cutWatches();
+  await until(t, "listed anew", () => connects() > before);
+  await until(t, "watching again", () => cluster.watching() === 1);
+  const listed = connects();
+  cluster.objects.forget();
+  cluster.cutWatches();
+  await until(t, "listed anew, since that version was forgotten", () => connects() > listed);
+  await driver.deploy(await specOf(driver, "later", source, { graceMs: 1 }), call());
+  await until(t, "told after that", () => told("later"));
+  await driver.destroy("later", call());
+  await end();
+});
+
+t.test("a watch whose time is up goes on where it was, and says nothing of it", async (t) => {
+  const { cluster, open, image } = await openWorld(t);
+  const driver = open({ clock: faster(20) });
+  const { seen, end } = await listen(t, driver, cluster);
+  // A bookmark is all that tells a version which is younger than what the cluster has forgotten.
+  cluster.objects.forget();
+  await until(t, "a bookmark", () => cluster.bookmarked() >= cluster.objects.oldest());
+  const lists = cluster.roles.times("list pods");
+  cluster.endWatches();
+  await until(t, "watching again", () => cluster.roles.times("watch pods") === 2 && cluster.watching() === 1);
+  t.equal(cluster.roles.times("list pods"), lists, "nothing was listed anew");
+  await driver.deploy(await specOf(driver, "later", await image("worker"), { graceMs: 1 }), call());
+  await until(t, "told", () => seen.some((event) => event.kind === "changed" && event.service === "later"));
+  t.equal(seen.filter(({ kind }) => kind === "connected").length, 1);
+  await driver.destroy("later", call());
+  await end();
+});
+
+t.test("a watch that falls silent for longer than it may last is begun anew", async (t) => {
+  const { cluster, open } = await openWorld(t);
+  const system = systemClock();
+  const hasty = clockFrom({ ...system, after: (ms, task) => system.after(ms > 200_000 ? 100 : ms, task) });
+  const { seen, end } = await listen(t, open({ clock: hasty }), cluster);
+  await until(t, "connected again", () => seen.length === 2);
+  t.strictSame(seen, [{ kind: "connected" }, { kind: "connected" }]);
+  await end();
+});
+
+t.test("lists of many are read page by page", async (t) => {
+  const { cluster, open } = await openWorld(t);
+  const meta = { namespace: NAMESPACE, uid: "", resourceVersion: "", creationTimestamp: "" };
+  const spec = { replicas: 0, template: { spec: {} } };
+  for (let n = 0; n < 1_201; n++) {
+    const labels = { "app.kubernetes.io/managed-by": "berth", "berth.service": `many-${n}` };
+    const annotations = { "berth.container": `c-${n}`, "berth.generation": "1" };
+    cluster.objects.add("deployments", {
+      apiVersion: "apps/v1",
+      kind: "Deployment",
+      metadata: { ...meta, name: `many-${n}`, labels, annotations },
+      spec,
+    });
+  }
+  const all = await open().list(call());
+  t.equal(new Set(all.map(({ service }) => service)).size, 1_201);
+});
