@@ -61,7 +61,11 @@ export const ADVICE = {
 
 export type DriverFaultCode = keyof typeof ADVICE;
 
-/** A fault whose message ends with what to do. */
-export function advisedFault(code: DriverFaultCode, sentence: string, more: ConstructorParameters<typeof Fault>[2] = {}): Fault {
-  return new Fault(code, `${sentence.replace(/[\s.]*$/, "")}. ${ADVICE[code].todo}`, more);
+/** A fault whose message ends with what to do: `todo`, where more is known than the code alone says. */
+export function advisedFault(
+  code: DriverFaultCode,
+  sentence: string,
+  { todo = ADVICE[code].todo, ...more }: ConstructorParameters<typeof Fault>[2] & { todo?: string | undefined } = {},
+): Fault {
+  return new Fault(code, `${sentence.replace(/[\s.]*$/, "")}. ${todo}`, more);
 }

@@ -95,7 +95,7 @@ export type Driver = {
   /**
    * Turns a reference into something immutable: the registries that are set up first, for names without one, then the engine's own image,
    * then the engine's registry; a mutable tag is resolved again at each call. With `pulls`, the image is on the engine afterwards.
-   * Faults: IMAGE_NOT_FOUND, IMAGE_REFERENCE_INVALID, PULL_DENIED, ENGINE_UNREACHABLE, ENGINE_FAILED.
+   * Faults: IMAGE_NOT_FOUND, IMAGE_REFERENCE_INVALID, PULL_DENIED, REGISTRY_UNREACHABLE, ENGINE_UNREACHABLE, ENGINE_FAILED.
    */
   resolve(image: ImageSource, call: DeployCall): Promise<ResolvedImage>;
 

@@ -10,13 +10,13 @@ const KILLED = 137;
 
 /** A container that ended before it was ready: `code` is undefined where nobody knows it, `said` is the orchestrator's own sentence. */
 export function endedEarly(
-  spec: Spec,
+  spec: Pick<Spec, "service" | "memoryMb">,
   how: { code: number | undefined; outOfMemory: boolean | undefined; said?: string | undefined },
   logs: string[],
 ): Fault {
   const { code, outOfMemory, said } = how;
   if (outOfMemory) {
-    const sentence = `${spec.service} ran out of memory (its limit is ${spec.memoryMb} MB) and was killed before it was ready, exit code ${code}.`;
+    const sentence = `${spec.service} ran out of memory (its limit is ${spec.memoryMb} MB) and was killed before it was ready, exit code ${code ?? "unknown"}.`;
     return advisedFault("CONTAINER_OUT_OF_MEMORY", sentence, { logs });
   }
   const hint = code === KILLED && outOfMemory === undefined ? " (killed, perhaps for its memory)" : "";

@@ -7,6 +7,7 @@ import { exposedPorts } from "./exposed.ts";
 export type ImageConfig = { digest: string | undefined } & Pick<ResolvedImage, "exposed" | "guessed">;
 
 type Login = { username: string; password: string };
+/** `http`: connections of the caller's own, which end with it; undici's where left out. */
 type At = { host: string; repository: string; version: string; login: Login | undefined; http?: Agent; signal: AbortSignal };
 
 const INDEXES = ["application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"];

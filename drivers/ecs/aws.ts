@@ -24,9 +24,8 @@ import {
   type RegisterTaskDefinitionCommandInput,
 } from "@aws-sdk/client-ecs";
 import type { Clock } from "../../clock.ts";
-import { Fault } from "../../fault.ts";
 import { within } from "../within.ts";
-import { awsFault } from "./faults.ts";
+import { awsFault, unreachable } from "./faults.ts";
 import { gather } from "./gather.ts";
 import { pace } from "./pace.ts";
 
@@ -86,7 +85,7 @@ export function openAws(at: {
   const turn = pace({ ...at.rate, clock });
 
   const ask = async <T>(action: Action, signal: AbortSignal | undefined, send: (options: { abortSignal: AbortSignal }) => Promise<T>): Promise<T> => {
-    const overdue = () => new Fault("ENGINE_UNREACHABLE", `AWS did not answer ${action} within ${CALL_MS / 1_000} s.`);
+    const overdue = () => unreachable(action, `no answer within ${CALL_MS / 1_000} s`);
     try {
       await turn(signal);
       // The chain of credentials cannot be cancelled, so nobody waits for it longer than for the rest.

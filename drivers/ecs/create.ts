@@ -1,5 +1,5 @@
 import type { Service } from "@aws-sdk/client-ecs";
-import { Fault } from "../../fault.ts";
+import { advisedFault } from "../advice.ts";
 import { backoff } from "../backoff.ts";
 import type { Spec } from "../driver.ts";
 import { notHonoured, service, taskDefinition } from "./definition.ts";
@@ -91,5 +91,6 @@ function refuseStranger(holder: Service, spec: Spec): void {
   const labels = readTags(holder.tags)?.labels;
   if (labels?.store === spec.labels.store && labels.container === spec.labels.container) return;
   const owner = labels ? `container ${labels.container} of another berth (store ${labels.store})` : "a service that berth did not make";
-  throw new Fault("SPEC_REFUSED", `The name ${spec.service} is taken in the ECS cluster by ${owner}; remove that first.`);
+  const todo = "Remove that first.";
+  throw advisedFault("SPEC_REFUSED", `The name ${spec.service} is taken in the ECS cluster by ${owner}`, { todo });
 }

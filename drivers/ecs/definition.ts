@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import type { ContainerDefinition, CreateServiceCommandInput, RegisterTaskDefinitionCommandInput } from "@aws-sdk/client-ecs";
-import { Fault } from "../../fault.ts";
+import { advisedFault } from "../advice.ts";
 import type { Spec } from "../driver.ts";
 import { cpuUnits, type Launch } from "./launch.ts";
 import type { LogGroup, Site } from "./site.ts";
@@ -29,7 +29,8 @@ export function logStream(service: string, taskId: string): string {
 export function taskDefinition(spec: Spec, launch: Launch, site: Pick<Site, "execRole" | "logGroup">): RegisterTaskDefinitionCommandInput {
   const onEc2 = launch.type === "EC2";
   if (!onEc2 && spec.storageGb > STORAGE_GB.most) {
-    throw new Fault("SPEC_REFUSED", `${spec.service} wants ${spec.storageGb} GB of storage; Fargate has ${STORAGE_GB.most} GB at most.`);
+    const sentence = `${spec.service} wants ${spec.storageGb} GB of storage; Fargate has ${STORAGE_GB.most} GB at most`;
+    throw advisedFault("SPEC_REFUSED", sentence, { todo: "Ask for less `storage` in container.json." });
   }
   const container: ContainerDefinition = {
     name: containerName(spec),

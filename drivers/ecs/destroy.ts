@@ -1,6 +1,7 @@
-import { Fault } from "../../fault.ts";
+import { advisedFault } from "../advice.ts";
 import { backoff } from "../backoff.ts";
 import type { Call } from "../driver.ts";
+import { isServiceName } from "../service-name.ts";
 import { within } from "../within.ts";
 import { isNamed } from "./faults.ts";
 import { findService, findTasks, tasksOf } from "./look.ts";
@@ -13,6 +14,8 @@ const MOST_PAGES = 20;
 
 /** Deletes the service and returns when its tasks have stopped; whoever else is doing the same, or already did, is welcome. */
 export async function destroy(site: Site, service: string, { signal }: Call): Promise<void> {
+  signal.throwIfAborted();
+  if (!isServiceName(service)) return;
   const found = await findService(site.aws, service, signal);
   if (!found || !readTags(found.tags)) return;
   await remove(site, service, signal);
@@ -27,7 +30,10 @@ export async function remove(site: Site, service: string, signal?: AbortSignal):
   } catch (error) {
     if (!isNamed(error, "ServiceNotFoundException", "ServiceNotActiveException")) throw error;
   }
-  const overdue = () => new Fault("ENGINE_FAILED", `ECS did not stop the tasks of ${service} within ${GONE_MS / 1_000} s of deleting it.`);
+  const overdue = () => {
+    const todo = "Look at its tasks in AWS's console.";
+    return advisedFault("ENGINE_FAILED", `ECS did not stop the tasks of ${service} within ${GONE_MS / 1_000} s of deleting it`, { todo });
+  };
   const successor = await within({ clock: site.clock, ms: GONE_MS, overdue, signal }, (own) => gone(site, service, { created, known }, own));
   if (!successor) await deregisterAll(site, service);
 }

@@ -9,6 +9,7 @@ import { destroy } from "./destroy.ts";
 import { events } from "./events.ts";
 import { inspect, list } from "./list.ts";
 import { logs } from "./logs.ts";
+import { refuseBadName } from "../service-name.ts";
 import { resolve } from "./resolve.ts";
 import type { EveryLook, LaunchType, LogGroup, Reach, Site } from "./site.ts";
 
@@ -28,14 +29,16 @@ export type EcsOptions = {
   reach: Reach;
   registry?: Registry | undefined;
   looks?: EveryLook | undefined;
+  /** For so long AWS may be away before a start that it is asked about is given up. */
+  blindMs?: number | undefined;
   /** How many calls to AWS there are at most. */
   rate?: { perSecond: number; burst: number } | undefined;
 };
 
 const LOOKS = { start: { first: 500, longest: 3_000 }, retry: { first: 250, longest: 4_000 }, events: { first: 2_000, longest: 10_000 } };
+const BLIND_MS = 60_000;
 /** Of registries that are asked for the ports of images. */
 const CONNECT_MS = 5_000;
-const SILENCE_MS = 10_000;
 const CONNECTIONS = 16;
 /** AWS counts the calls of a whole account in a region, so one berth leaves room for others. */
 const RATE = { perSecond: 15, burst: 60 };
@@ -48,7 +51,7 @@ export function ecsDriver(options: EcsOptions & { clock: Clock; log: Log }): Dri
   const logGroup = options.logGroup === undefined ? undefined : readLogGroup(options.logGroup);
   if (!logGroup) log.warn({}, "GROK_SPAWNER_DATAGROK_ECS__LOG_GROUP is not set: containers run without logs.");
   const aws = openAws({ cluster, region: options.region, logsRegion: logGroup?.region, rate: options.rate ?? RATE, clock });
-  const http = new Agent({ connect: { timeout: CONNECT_MS }, headersTimeout: SILENCE_MS, bodyTimeout: SILENCE_MS, connections: CONNECTIONS });
+  const http = new Agent({ connect: { timeout: CONNECT_MS }, connections: CONNECTIONS });
   const site: Site = {
     aws,
     clock,
@@ -62,12 +65,17 @@ export function ecsDriver(options: EcsOptions & { clock: Clock; log: Log }): Dri
     registry: options.registry,
     http,
     looks: options.looks ?? LOOKS,
+    blindMs: options.blindMs ?? BLIND_MS,
     countingBreaker: true,
   };
   return {
     name: "ecs",
     resolve: (image, call) => resolve(site, image, call),
-    deploy: (spec, call) => deploy(site, spec, call),
+    deploy: async (spec, call) => {
+      call.signal.throwIfAborted();
+      refuseBadName(spec.service);
+      return deploy(site, spec, call);
+    },
     destroy: (service, call) => destroy(site, service, call),
     inspect: (service, call) => inspect(site, service, call),
     list: (call) => list(site, call),

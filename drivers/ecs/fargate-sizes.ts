@@ -1,4 +1,4 @@
-import { Fault } from "../../fault.ts";
+import { advisedFault } from "../advice.ts";
 
 /** CPU in units of 1/1024 vCPU, memory in MiB. */
 export type FargateSize = { cpu: number; memoryMb: number };
@@ -23,10 +23,8 @@ export function fargateSize({ cpu, memoryMb }: { cpu: number; memoryMb: number }
     const enough = size.cpu >= cpu * 1_024 ? size.memoryMb.find((most) => most >= memoryMb) : undefined;
     if (enough !== undefined) return { cpu: size.cpu, memoryMb: enough };
   }
-  throw new Fault(
-    "SPEC_REFUSED",
-    `Fargate has no size for ${cpu} CPU with ${memoryMb} MB; the largest is 16 CPU with 122880 MB. Ask for less in container.json, or add EC2 instances to the cluster.`,
-  );
+  const sentence = `Fargate has no size for ${cpu} CPU with ${memoryMb} MB; the largest is 16 CPU with 122880 MB`;
+  throw advisedFault("SPEC_REFUSED", sentence, { todo: "Ask for less in container.json, or add EC2 instances to the cluster." });
 }
 
 function steps(from: number, to: number, by: number): number[] {

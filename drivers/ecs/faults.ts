@@ -1,7 +1,15 @@
-import { Fault, type FaultCode } from "../../fault.ts";
+import { Fault } from "../../fault.ts";
+import { advisedFault, type DriverFaultCode } from "../advice.ts";
 
-/** The first row that fits names the fault; one without `names`, `text` or `of` does not ask for it. */
-type Row = { names?: readonly string[]; text?: RegExp; of?: RegExp; code: FaultCode; says(action: string, said: string): string };
+/** The first row that fits names the fault; one without `names`, `text` or `of` does not ask for it. `todo`: where the code alone does not say. */
+type Row = {
+  names?: readonly string[];
+  text?: RegExp;
+  of?: RegExp;
+  code: DriverFaultCode;
+  is(action: string, said: string): string;
+  todo?: string;
+};
 
 /** What changes something, and so may be refused for what a container's settings say. */
 const MAKING = /:(RegisterTaskDefinition|CreateService)$/;
@@ -11,40 +19,44 @@ const ROWS: readonly Row[] = [
   {
     names: ["AccessDeniedException", "AccessDenied", "UnauthorizedOperation", "NotAuthorized"],
     code: "ENGINE_ACTION_DENIED",
-    says: (action, said) =>
-      `AWS denies ${deniedAction(said) ?? action} to the role that berth runs with: allow it there, as conf/ecs/policy.json does. AWS said: ${said}`,
+    is: (action, said) => `AWS denies ${deniedAction(said) ?? action} to the role that berth runs with: ${said}`,
+    todo: "Allow it there, as conf/ecs/policy.json does.",
   },
   {
     text: /unable to assume/i,
     code: "ENGINE_ACTION_DENIED",
-    says: (_, said) =>
-      `ECS may not take the role that tasks are started with (sts:AssumeRole): its trust policy must name ecs-tasks.amazonaws.com. AWS said: ${said}`,
+    is: (_, said) => `ECS may not take the role that tasks are started with (sts:AssumeRole): ${said}`,
+    todo: "Let its trust policy name ecs-tasks.amazonaws.com.",
   },
   {
     names: ["CredentialsProviderError"],
     code: "ENGINE_FAILED",
-    says: (action) => `No AWS credentials for ${action}: give berth's task or instance a role, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.`,
+    is: (action) => `There are no AWS credentials for ${action}`,
+    todo: "Give berth's task or instance a role, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",
   },
   {
     names: ["ExpiredTokenException", "ExpiredToken", "UnrecognizedClientException", "InvalidClientTokenId", "InvalidSignatureException"],
     code: "ENGINE_FAILED",
-    says: (action) =>
-      `AWS does not take the credentials that ${action} was signed with: they are wrong or have expired, or this machine's clock is wrong.`,
+    is: (action) => `AWS does not take the credentials that ${action} was signed with`,
+    todo: "See whether they are wrong or have expired, and that this machine's clock is right.",
   },
   {
     names: ["ThrottlingException", "Throttling", "TooManyRequestsException", "RequestLimitExceeded"],
     code: "ENGINE_FAILED",
-    says: (action) => `AWS limits how often ${action} may be asked, and still did after several tries: look what else in this account asks ECS.`,
+    is: (action) => `AWS limits how often ${action} may be asked, and still did after several tries`,
+    todo: "Look what else in this account asks ECS.",
   },
   {
     names: ["ClusterNotFoundException"],
     code: "ENGINE_FAILED",
-    says: (action) => `${action}: there is no such ECS cluster in this region; look at GROK_SPAWNER_CVM_ECS__CLUSTER and …__CLUSTER_REGION.`,
+    is: (action) => `${action}: there is no such ECS cluster in this region`,
+    todo: "Look at GROK_SPAWNER_CVM_ECS__CLUSTER and …__CLUSTER_REGION.",
   },
   {
     names: ["LimitExceededException", "ServiceQuotaExceededException"],
     code: "NO_CAPACITY",
-    says: (action, said) => `${action}: a limit of the AWS account is reached: ${said}`,
+    is: (action, said) => `${action}: a limit of the AWS account is reached: ${said}`,
+    todo: "Have AWS raise it, or stop other containers.",
   },
   {
     names: [
@@ -56,10 +68,19 @@ const ROWS: readonly Row[] = [
     ],
     of: MAKING,
     code: "SPEC_REFUSED",
-    says: (action, said) => `ECS refused ${action}: ${said}`,
+    is: (action, said) => `ECS refused ${action}: ${said}`,
   },
-  { text: /^Region is missing/, code: "ENGINE_FAILED", says: () => "The cluster's region is not known: set GROK_SPAWNER_CVM_ECS__CLUSTER_REGION." },
+  {
+    text: /^Region is missing/,
+    code: "ENGINE_FAILED",
+    is: () => "The cluster's region is not known",
+    todo: "Set GROK_SPAWNER_CVM_ECS__CLUSTER_REGION.",
+  },
 ];
+
+const UNREACHABLE = "Look at the network, VPC endpoints and AWS_ENDPOINT_URL.";
+/** There is no log of ECS's own that could be read. */
+const FAILED = "berth tries again by itself; where it stays so, look at the cluster in AWS's console.";
 
 /** An error of one of AWS's clients, in the house's words; `action` such as `ecs:CreateService`. Its cause is that error. */
 export function awsFault(error: unknown, action: string): Fault {
@@ -70,14 +91,14 @@ export function awsFault(error: unknown, action: string): Fault {
     ({ names, text, of }) =>
       (names === undefined || names.includes(name)) && (text === undefined || text.test(said)) && (of === undefined || of.test(action)),
   );
-  if (row) return new Fault(row.code, row.says(action, said), { cause: error });
-  if ($metadata?.httpStatusCode === undefined && (typeof system === "string" || name === "TimeoutError")) {
-    const why = typeof system === "string" ? system : "no answer in time";
-    return new Fault("ENGINE_UNREACHABLE", `AWS cannot be reached for ${action} (${why}): look at the network, VPC endpoints and AWS_ENDPOINT_URL.`, {
-      cause: error,
-    });
-  }
-  return new Fault("ENGINE_FAILED", `${action} failed: ${said === "" ? name || "no reason given" : said}`, { cause: error });
+  if (row) return advisedFault(row.code, row.is(action, said), { todo: row.todo, cause: error });
+  if ($metadata?.httpStatusCode === undefined && (typeof system === "string" || name === "TimeoutError"))
+    return unreachable(action, typeof system === "string" ? system : "no answer in time", error);
+  return advisedFault("ENGINE_FAILED", `${action} failed: ${said === "" ? name || "no reason given" : said}`, { todo: FAILED, cause: error });
+}
+
+export function unreachable(action: string, why: string, cause?: unknown): Fault {
+  return advisedFault("ENGINE_UNREACHABLE", `AWS cannot be reached for ${action} (${why})`, { todo: UNREACHABLE, cause });
 }
 
 /** True where AWS answered with an error of one of these names, whether or not it was translated since. */

@@ -1,5 +1,6 @@
 import type { Service } from "@aws-sdk/client-ecs";
-import { Fault } from "../../fault.ts";
+import type { Fault } from "../../fault.ts";
+import { advisedFault } from "../advice.ts";
 import { faultOf } from "./stopped.ts";
 
 /** True where ECS will start no more tasks of this rollout. */
@@ -10,7 +11,8 @@ export function isGivenUp({ deployments }: Service): boolean {
 /** Why ECS gave up, by what it says of the rollout itself. */
 export function givenUpFault({ deployments }: Service, service: string): Fault {
   const reason = deployments?.find(({ rolloutState }) => rolloutState === "FAILED")?.rolloutStateReason ?? "";
-  return faultOf(service, reason) ?? new Fault("CONTAINER_NOT_READY", `ECS gave up starting ${service}: ${reason || "it says no reason"}`);
+  const sentence = `ECS gave up starting ${service}: ${reason || "it says no reason"}`;
+  return faultOf(service, reason) ?? advisedFault("CONTAINER_NOT_READY", sentence, { todo: "Look at the service's events in AWS's console." });
 }
 
 /**
@@ -21,7 +23,7 @@ export function unplacedFault({ events }: Service, service: string, before: Read
   for (const { id, message = "" } of events ?? []) {
     if (before.has(id ?? "") || !/unable to place a task|failed to launch a task/i.test(message)) continue;
     if (!late && /unable to assume/i.test(message)) continue;
-    return faultOf(service, message) ?? new Fault("CONTAINER_UNSCHEDULABLE", `ECS could not place a task of ${service}: ${message.slice(0, 400)}`);
+    return faultOf(service, message) ?? advisedFault("CONTAINER_UNSCHEDULABLE", `ECS could not place a task of ${service}: ${message.slice(0, 400)}`);
   }
   return undefined;
 }

@@ -1,5 +1,5 @@
 import type { ContainerInstance } from "@aws-sdk/client-ecs";
-import { Fault } from "../../fault.ts";
+import { advisedFault } from "../advice.ts";
 import type { Spec } from "../driver.ts";
 import type { Aws } from "./aws.ts";
 import { ec2Room } from "./ec2-room.ts";
@@ -25,20 +25,16 @@ export function cpuUnits({ cpu }: Pick<Spec, "cpu">): number {
 export async function chooseLaunch(aws: Aws, spec: Spec, wished: LaunchType | undefined, signal: AbortSignal): Promise<Launch> {
   if (wished === "ec2") return { type: "EC2" };
   if (wished === "fargate" && spec.gpu > 0) {
-    throw new Fault(
-      "SPEC_REFUSED",
-      `${spec.service} wants ${spec.gpu} GPU, which Fargate does not have: unset …_ECS__LAUNCH_TYPE and add EC2 instances with GPUs.`,
-    );
+    const todo = "Unset …_ECS__LAUNCH_TYPE and add EC2 instances with GPUs.";
+    throw advisedFault("SPEC_REFUSED", `${spec.service} wants ${spec.gpu} GPU, which Fargate does not have`, { todo });
   }
   if (wished === undefined) {
     // With awsvpc a task has ports of its own, so none of the instance's are in its way.
     const room = ec2Room(await instances(aws, signal), { cpu: cpuUnits(spec), memoryMb: spec.memoryMb, gpu: spec.gpu, hostPorts: [] });
     if (room.fits) return { type: "EC2" };
     if (spec.gpu > 0) {
-      throw new Fault(
-        "CONTAINER_UNSCHEDULABLE",
-        `${spec.service} wants ${spec.gpu} GPU, but ${room.why}; Fargate has no GPUs. Add an instance that does.`,
-      );
+      const sentence = `${spec.service} wants ${spec.gpu} GPU, but ${room.why}; Fargate has no GPUs`;
+      throw advisedFault("CONTAINER_UNSCHEDULABLE", sentence, { todo: "Add an instance that does." });
     }
   }
   return { type: "FARGATE", size: fargateSize(spec) };

@@ -1,5 +1,6 @@
 import type { Task } from "@aws-sdk/client-ecs";
 import type { Call, Observed } from "../driver.ts";
+import { isServiceName } from "../service-name.ts";
 import { allServices, findService, liveTasks, ofService, tasksOf } from "./look.ts";
 import { observe, runs } from "./observe.ts";
 import type { Site } from "./site.ts";
@@ -7,6 +8,8 @@ import { readTags } from "./tags.ts";
 
 /** A service that only has the name, but is not ours, does not exist for berth. */
 export async function inspect(site: Site, service: string, { signal }: Call): Promise<Observed | undefined> {
+  signal.throwIfAborted();
+  if (!isServiceName(service)) return undefined;
   const found = await findService(site.aws, service, signal);
   if (!found || !readTags(found.tags)) return undefined;
   return observe(found, await tasksOf(site.aws, found, signal), site.reach);

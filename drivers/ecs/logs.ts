@@ -3,6 +3,8 @@ import type { Task } from "@aws-sdk/client-ecs";
 import { backoff } from "../backoff.ts";
 import type { Call } from "../driver.ts";
 import { logStream } from "./definition.ts";
+import { LAST_LINES } from "../ended-early.ts";
+import { isServiceName } from "../service-name.ts";
 import { isNamed } from "./faults.ts";
 import { findTasks, findService, tasksOf } from "./look.ts";
 import { mainContainer, taskId } from "./observe.ts";
@@ -15,7 +17,6 @@ const MOST_PAGES = 20;
 const FOLLOW_MS = { first: 500, longest: 5_000 };
 /** The log driver sends what a container said some seconds later, also of one that died. */
 const LATE = { looks: 4, firstMs: 250, longestMs: 2_000 };
-const LAST_LINES = 20;
 
 /** Of the service's newest task that ran. Ends when that does, where it is followed; an aborted call rejects with the signal's reason. */
 export async function* logs(
@@ -25,6 +26,7 @@ export async function* logs(
   { signal }: Call,
 ): AsyncGenerator<string> {
   signal.throwIfAborted();
+  if (!isServiceName(service)) return;
   const found = await findService(site.aws, service, signal);
   if (!found || !readTags(found.tags)) return;
   const tasks = await tasksOf(site.aws, found, signal);

@@ -1,4 +1,5 @@
 import { Fault } from "../../fault.ts";
+import { advisedFault } from "../advice.ts";
 import { readReference } from "../reference.ts";
 import type { Call, ImageSource, ResolvedImage } from "../driver.ts";
 import { within } from "../within.ts";
@@ -14,7 +15,7 @@ const ASK_MS = 20_000;
  */
 export async function resolve(site: Site, { ref }: ImageSource, { signal }: Call): Promise<ResolvedImage> {
   const named = readReference(ref);
-  if (named.kind === "id") throw new Fault("IMAGE_NOT_FOUND", `${ref} is an image of some engine's own; ECS pulls images by their names.`);
+  if (named.kind === "id") throw advisedFault("IMAGE_NOT_FOUND", `${ref} is an image of some engine's own; ECS pulls images by their names`);
   const found = await site.registry?.resolve(ref, { signal });
   if (found) {
     const { host, repository } = placeOf(found.reference);
@@ -22,11 +23,11 @@ export async function resolve(site: Site, { ref }: ImageSource, { signal }: Call
     return { id: `${host}/${repository}@${found.digest}`, digest: found.digest, ...portsOf(config) };
   }
   if (named.registry === undefined || (site.registry?.fullNames(ref).length ?? 0) > 0) {
-    throw new Fault("IMAGE_NOT_FOUND", `No registry that is set up has the image ${ref}.`);
+    throw advisedFault("IMAGE_NOT_FOUND", `No registry that is set up has the image ${ref}`);
   }
   const { host, repository } = placeOf(named.name);
   const config = await configOf(site, { host, repository, version: named.tag }, signal);
-  if (config === "missing") throw new Fault("IMAGE_NOT_FOUND", `The registry ${host} has no image ${ref}.`);
+  if (config === "missing") throw advisedFault("IMAGE_NOT_FOUND", `The registry ${host} has no image ${ref}`);
   const digest = named.digest ?? config?.digest;
   return {
     id: digest === undefined ? `${named.name}:${named.tag}` : `${named.name}@${digest}`,
@@ -41,7 +42,7 @@ async function configOf(
   image: { host: string; repository: string; version: string },
   signal: AbortSignal,
 ): Promise<ImageConfig | "missing" | undefined> {
-  const overdue = () => new Fault("REGISTRY_UNREACHABLE", `${image.host} did not answer within ${ASK_MS / 1_000} s.`);
+  const overdue = () => advisedFault("REGISTRY_UNREACHABLE", `${image.host} did not answer within ${ASK_MS / 1_000} s`);
   try {
     return await within({ clock: site.clock, ms: ASK_MS, overdue, signal }, async (own) =>
       readImageConfig({ ...image, http: site.http, login: await site.registry?.login(image.host, { signal: own }), signal: own }),

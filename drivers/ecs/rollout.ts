@@ -1,5 +1,5 @@
 import type { Service, Task } from "@aws-sdk/client-ecs";
-import { Fault } from "../../fault.ts";
+import { advisedFault } from "../advice.ts";
 import { backoff } from "../backoff.ts";
 import type { Address, DeployCall, Spec } from "../driver.ts";
 import { awaitReady } from "../ready.ts";
@@ -14,8 +14,6 @@ import { stoppedFault } from "./stopped.ts";
 
 /** For so long after it was made, a service may not be seen, nor its role be usable. */
 const SETTLE_MS = 30_000;
-/** A start goes on, looked at or not, so looks that fail for less than this do not end it. */
-const BLIND_MS = 60_000;
 /** A rollout may be called failed a little before the task that failed is listed. */
 const REASON_LOOKS = 5;
 
@@ -62,7 +60,7 @@ function openLook(site: Site, spec: Spec, begun: Begun, signal: AbortSignal): ()
   const judge = async (service: Service, tasks: readonly Task[]) => {
     const late = clock.monotonic() - began > SETTLE_MS;
     const failed = tasks.find((task) => isEnding(task) && !begun.tasks.has(task.taskArn ?? ""));
-    if (failed) throw stoppedFault(spec.service, failed, await lastLines(site, spec.service, failed, signal));
+    if (failed) throw stoppedFault(spec, failed, await lastLines(site, spec.service, failed, signal));
     const unplaced = unplacedFault(service, spec.service, begun.events, late);
     if (unplaced) throw unplaced;
     if (isGivenUp(service) && ++givenUp > REASON_LOOKS) throw givenUpFault(service, spec.service);
@@ -76,7 +74,7 @@ function openLook(site: Site, spec: Spec, begun: Begun, signal: AbortSignal): ()
       return { service, tasks };
     } catch (error) {
       signal.throwIfAborted();
-      if (!isTrouble(error) || clock.monotonic() - lastSeen > BLIND_MS) throw error;
+      if (!isTrouble(error) || clock.monotonic() - lastSeen > site.blindMs) throw error;
       site.log.warn({ service: spec.service, err: error }, "A start could not be looked at; looking again.");
       return undefined;
     }
@@ -89,7 +87,7 @@ function openLook(site: Site, spec: Spec, begun: Begun, signal: AbortSignal): ()
     const active = service?.status === "ACTIVE";
     if (active) await judge(service, tasks);
     else if (seen || service || lastSeen - began > SETTLE_MS)
-      throw new Fault("CONTAINER_CRASHED", `${spec.service} was removed before it was ready.`);
+      throw advisedFault("CONTAINER_CRASHED", `${spec.service} was removed by somebody else before it was ready`, { todo: "Start it again." });
     seen ||= active;
     const live = tasks.find((task) => !isEnding(task));
     known = live?.taskArn;
@@ -105,7 +103,10 @@ async function comesUp(site: Site, spec: Spec, task: Task, signal: AbortSignal):
     return { task, address: undefined, startedAt };
   }
   const address = addressOf(task, spec.port, site.reach);
-  if (!address) throw new Fault("CONTAINER_NOT_READY", `${spec.service} runs, but ECS names no private address of its task.`);
+  if (!address) {
+    const todo = "Look at the task's network interface in AWS's console.";
+    throw advisedFault("CONTAINER_NOT_READY", `${spec.service} runs, but ECS names no private address of its task`, { todo });
+  }
   await awaitReady(address, "accepted", { clock, signal });
   return { task, address, startedAt };
 }

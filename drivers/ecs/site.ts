@@ -35,6 +35,8 @@ export type Site = {
   /** What registries are asked through for the ports of images. */
   http: Agent;
   looks: EveryLook;
+  /** A start goes on, looked at or not, so looks that fail for less than this do not end it. */
+  blindMs: number;
   /** False once the API refused a circuit breaker that counts. */
   countingBreaker: boolean;
 };

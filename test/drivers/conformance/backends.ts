@@ -6,6 +6,11 @@ const NO_ENGINE = "there is no engine that could be away";
 export const BACKENDS = {
   docker: { name: "docker", on: "a Docker engine", cannot: {} },
   swarm: { name: "swarm", on: "a Docker Swarm of one node", cannot: {} },
+  ecs: {
+    name: "ecs",
+    on: "moto, with a layer before it that adds what it lacks and refuses what AWS does",
+    cannot: { "lost-events": "ECS has no stream of events: all is looked at anew, so there is none to break" },
+  },
   kubernetes: { name: "kubernetes", on: "a double of a cluster, which refuses what the API does and runs pods as processes", cannot: {} },
   process: {
     name: "process",

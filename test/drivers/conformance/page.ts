@@ -13,7 +13,7 @@ export function driversPage(): string {
 <!-- Written by \`npm run docs\` from test/drivers/conformance and drivers/advice.ts; a test notices when it differs. -->
 
 A driver runs containers on an orchestrator. [driver.ts](driver.ts) is the contract; a folder for each holds the rest, and what an administrator has
-to set: [swarm/](swarm/README.md). What speaks to a Docker engine, for several of them, is in engine/.
+to set: [swarm/](swarm/README.md), [ecs/](ecs/README.md), [kubernetes/](kubernetes/README.md), [spawner/](spawner/README.md). What speaks to a Docker engine, for several of them, is in engine/.
 
 ## Which one is taken
 

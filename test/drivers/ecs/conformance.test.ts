@@ -1,20 +1,39 @@
 import t from "tap";
 import { ACTIONS } from "../../../drivers/ecs/aws.ts";
-import { conformance } from "../conformance.ts";
+import { conformance, until } from "../conformance.ts";
+import { BACKENDS } from "../conformance/backends.ts";
+import { openGate } from "../engine-gate.ts";
 import { openStand } from "./stand.ts";
 
 t.test("the ECS driver keeps the contract, with the rights of its policy", async (t) => {
-  const stand = await openStand(t, ["onDemand", "tcpOnly", "worker", "crashing", "broken", "mute"]);
+  const stand = await openStand(t, ["onDemand", "plain", "tcpOnly", "worker", "crashing", "broken", "mute", "hungry"]);
   await conformance(t, {
     open: () => stand.open(),
     image: async (name) => ({ ref: `berth-test/${name.toLowerCase()}:1` }),
     unknown: async () => ({ ref: "berth-test/nobody:1" }),
     kill: async (service) => stand.scheduler.kill(service),
+    vanish: (service) => stand.deleteService(service),
+    move: async (service) => {
+      await until(t, "ECS is content", () => stand.services.get(service)?.rolloutState === "COMPLETED");
+      stand.scheduler.stopTask(service);
+    },
+    way: async (t) => {
+      const { hostname: host, port } = new URL(stand.url);
+      const gate = await openGate(t, { host, port: Number(port) });
+      // Clients read it when they are first asked something.
+      process.env["AWS_ENDPOINT_URL"] = gate.host.replace("tcp:", "http:");
+      t.teardown(() => {
+        process.env["AWS_ENDPOINT_URL"] = stand.url;
+      });
+      return { ...gate, driver: stand.open({ blindMs: 2_000 }) };
+    },
+    resolvesElsewhere: true,
     left: async (prefix) => {
       const services = [...stand.services.values()].filter(({ status }) => status === "ACTIVE");
       const running = [...stand.services.values(), ...stand.ecs.former].filter((one) => stand.scheduler.live(one).length > 0);
       return [...new Set([...services, ...running].map(({ name }) => name))].filter((name) => name.startsWith(prefix));
     },
+    ...BACKENDS.ecs,
   });
 
   t.test("every action that it names was asked for, and no other", async (t) => {

@@ -15,10 +15,14 @@ export type Definition = {
   containerDefinitions: {
     name: string;
     image: string;
+    memory: number;
     environment: { name: string; value: string }[];
     logConfiguration?: { options: Record<string, string> };
   }[];
 };
+
+/** "Up to 255 letters (uppercase and lowercase), numbers, underscores, and hyphens", of services and families. */
+const NAME = /^[\w-]{1,255}$/;
 
 export function nameOf(service: unknown): string {
   return String(service).split("/").at(-1) ?? "";
@@ -54,6 +58,7 @@ export function openEcsLayer(scheduler: ReturnType<typeof openScheduler>, defini
   let creating: Promise<unknown> = Promise.resolve();
   async function create(body: Body, pass: Pass): Promise<Answer> {
     const name = String(body["serviceName"]);
+    if (!NAME.test(name)) return failure("InvalidParameterException", "Invalid service name.");
     const sent = JSON.stringify(body);
     const held = inForce(services.get(name));
     if (held?.status === "DRAINING") return failure("InvalidParameterException", "Unable to Start a service that is still Draining.");
@@ -78,6 +83,7 @@ export function openEcsLayer(scheduler: ReturnType<typeof openScheduler>, defini
         environment: container?.environment ?? [],
         container: container?.name ?? "",
         image: container?.image ?? "",
+        memoryMb: container?.memory ?? 0,
         log: log && { group: log["awslogs-group"] ?? "", prefix: log["awslogs-stream-prefix"] ?? "" },
       },
       deployment: `ecs-svc/${String(Math.floor(Math.random() * 1e18))}`,
@@ -102,6 +108,7 @@ export function openEcsLayer(scheduler: ReturnType<typeof openScheduler>, defini
 
   const answers: Record<string, (body: Body, pass: Pass) => Promise<Answer> | Answer> = {
     "ecs:RegisterTaskDefinition": (body, pass) => {
+      if (!NAME.test(String(body["family"]))) return failure("ClientException", "Invalid family name.");
       const refused = refusal(body as Parameters<typeof refusal>[0]);
       return refused === undefined ? pass() : failure("ClientException", refused);
     },

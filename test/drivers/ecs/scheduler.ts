@@ -18,6 +18,7 @@ export type Scheduled = {
     environment: { name: string; value: string }[];
     container: string;
     image: string;
+    memoryMb: number;
     log: { group: string; prefix: string } | undefined;
   };
   deployment: string;
@@ -133,8 +134,8 @@ export function openScheduler(world: World) {
     let said = Promise.resolve();
     task.pullStartedAt = now();
     const env = Object.fromEntries(definition.environment.map(({ name, value }) => [name, value]));
-    const line = (text: string) => void (stream && (said = said.then(() => world.say(stream, text))));
-    const started = await runTask(folder, host, env, line).catch((error: Error) => error);
+    const say = (text: string) => void (stream && (said = said.then(() => world.say(stream, text))));
+    const started = await runTask({ folder, host, env, memoryMb: definition.memoryMb, say }).catch((error: Error) => error);
     task.pullStoppedAt = now();
     if (started instanceof Error) {
       container.reason = `CannotStartContainerError: Error response from daemon: failed to create task for container: ${started.message}`;
@@ -150,11 +151,13 @@ export function openScheduler(world: World) {
       if (task.lastStatus !== "RUNNING" || of.rolloutState !== "IN_PROGRESS") return;
       of.rolloutState = "COMPLETED";
     });
-    const code = await started.ended;
+    const { code, outOfMemory } = await started.ended;
     await said;
     entry.process = undefined;
     container.lastStatus = "STOPPED";
     container.exitCode = code;
+    // As the page on stopped tasks' errors quotes it.
+    if (outOfMemory) container.reason = "OutOfMemoryError: Container killed due to memory usage";
     stop(task, "EssentialContainerExited", "Essential container in task exited");
     if (of.rolloutState === "IN_PROGRESS") failed(of);
     else later(world.restartMs(), () => start(of));
@@ -192,6 +195,14 @@ export function openScheduler(world: World) {
     isDrained: (of: Scheduled) =>
       [...tasks.values()].every(({ task, of: owner }) => owner !== of || ["STOPPING", "STOPPED"].includes(task.lastStatus ?? "")),
     live: (of: Scheduled) => [...tasks.values()].filter(({ task, of: owner }) => owner === of && task.lastStatus !== "STOPPED"),
+    /** As StopTask, which a person asks for, or ECS itself where it takes a machine away: the service then starts another. */
+    stopTask: (service: string) => {
+      for (const { task, of, process } of tasks.values()) {
+        if (of.name !== service || task.lastStatus !== "RUNNING") continue;
+        Object.assign(task, { lastStatus: "STOPPING", desiredStatus: "STOPPED", stopCode: "UserInitiated", stoppedReason: "Task stopped by user" });
+        process?.kill("SIGTERM");
+      }
+    },
     kill: (service: string) => {
       for (const { of, process } of tasks.values()) if (of.name === service) process?.kill("SIGKILL");
     },

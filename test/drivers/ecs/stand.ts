@@ -9,7 +9,7 @@ import { text } from "node:stream/consumers";
 import { CloudWatchLogsClient, CreateLogGroupCommand, CreateLogStreamCommand, PutLogEventsCommand } from "@aws-sdk/client-cloudwatch-logs";
 import { DescribeSecurityGroupsCommand, DescribeSubnetsCommand, EC2Client } from "@aws-sdk/client-ec2";
 import { ECRClient } from "@aws-sdk/client-ecr";
-import { CreateClusterCommand, ECSClient } from "@aws-sdk/client-ecs";
+import { CreateClusterCommand, DeleteServiceCommand, ECSClient } from "@aws-sdk/client-ecs";
 import type { Test } from "tap";
 import { systemClock } from "../../../clock.ts";
 import { ecsDriver, type EcsOptions } from "../../../drivers/ecs/driver.ts";
@@ -103,6 +103,12 @@ export async function openStand(t: Test, names: readonly TestImage[], options: {
     actions: () => [...new Set(asked.map(({ api, action }) => `${api}:${action}`))].toSorted(),
     tags: (name: TestImage) => images.find((one) => one.name === name) as Published,
     open: (more: Partial<EcsOptions> & { log?: Log } = {}) => openDriver(more),
+    /** As a person does it, past the driver. */
+    deleteService: async (service: string) => {
+      const client = new ECSClient({ region: REGION, endpoint: stand.url, credentials: { accessKeyId: "test", secretAccessKey: "test" } });
+      await client.send(new DeleteServiceCommand({ cluster: CLUSTER, service, force: true }));
+      client.destroy();
+    },
     close: async () => {},
   };
 

@@ -4,6 +4,7 @@ import { awsFault } from "../../../drivers/ecs/faults.ts";
 import { faultOf, stoppedFault } from "../../../drivers/ecs/stopped.ts";
 import { Fault, type FaultCode } from "../../../fault.ts";
 
+const SPEC = { service: "x", memoryMb: 100 };
 const ECR = "123456789012.dkr.ecr.us-east-1.amazonaws.com/api";
 const USER = "User: arn:aws:sts::123456789012:assumed-role/tasks/x is not authorized to perform:";
 
@@ -19,7 +20,7 @@ const STOPPED: [FaultCode, string, RegExp?][] = [
   [
     "PULL_DENIED",
     `CannotPullContainerError: ${USER} ecr:BatchGetImage on resource: arn:aws:ecr:us-east-1:1:repository/api`,
-    /allow ecr:BatchGetImage/,
+    /Allow ecr:BatchGetImage/,
   ],
   ["PULL_DENIED", "CannotPullContainerError: inspect image has been retried 5 time(s): toomanyrequests: You have reached your pull rate limit."],
   ["NO_CAPACITY", "CannotPullContainerError: write /var/lib/docker/tmp/GetImageBlob111111111: no space left on device", /storage/],
@@ -46,7 +47,7 @@ const STOPPED: [FaultCode, string, RegExp?][] = [
   [
     "ENGINE_FAILED",
     "ResourceInitializationError: failed to validate logger args: failed to create Cloudwatch log stream: ResourceNotFoundException: The specified log group does not exist.",
-    /LOG_GROUP.*make it/,
+    /LOG_GROUP.*Make it/,
   ],
   [
     "ENGINE_FAILED",
@@ -61,16 +62,18 @@ const STOPPED: [FaultCode, string, RegExp?][] = [
 
 t.test("why a task stopped has one meaning in the house, and says what to do", async (t) => {
   for (const [code, stoppedReason, says] of STOPPED) {
-    const fault = stoppedFault("x", { stoppedReason, stopCode: "TaskFailedToStart" }, ["last"]);
+    const fault = stoppedFault(SPEC, { stoppedReason, stopCode: "TaskFailedToStart" }, ["last"]);
     t.equal(fault.code, code, stoppedReason);
     t.match(fault.message, says ?? /^x /);
+    const [, todo] = fault.message.split(stoppedReason.replace(/\.$/, ""));
+    t.match(todo, /^\. [A-Z].+\.$/, "what to do comes last");
     t.strictSame(fault.logs, ["last"]);
   }
 });
 
 t.test("on EC2 the reason is the container's, not the task's", async (t) => {
   const task: Task = { stoppedReason: "Task failed to start", containers: [{ name: "x", reason: `CannotPullContainerError: ${ECR}: not found` }] };
-  t.equal(stoppedFault("x", task, []).code, "IMAGE_NOT_FOUND");
+  t.equal(stoppedFault(SPEC, task, []).code, "IMAGE_NOT_FOUND");
 });
 
 t.test("a container that ended is told with its exit code, one that ate its memory with that", async (t) => {
@@ -80,10 +83,10 @@ t.test("a container that ended is told with its exit code, one that ate its memo
     containers,
   });
   const beside = { name: "aws-guardduty-agent", exitCode: 0 };
-  t.match(stoppedFault("x", ended([beside, { name: "x", exitCode: 3 }]), []), { code: "CONTAINER_CRASHED", message: /exit code 3/ });
+  t.match(stoppedFault(SPEC, ended([beside, { name: "x", exitCode: 3 }]), []), { code: "CONTAINER_CRASHED", message: /exit code 3/ });
   const eaten = ended([{ name: "x", exitCode: 137, reason: "OutOfMemoryError: Container killed due to memory usage" }]);
-  t.match(stoppedFault("x", eaten, []), { code: "CONTAINER_OUT_OF_MEMORY", message: /raise `memory`/ });
-  t.equal(stoppedFault("x", {}, []).code, "CONTAINER_CRASHED");
+  t.match(stoppedFault(SPEC, eaten, []), { code: "CONTAINER_OUT_OF_MEMORY", message: /100 MB.*Raise `memory`/ });
+  t.equal(stoppedFault(SPEC, {}, []).code, "CONTAINER_CRASHED");
 });
 
 t.test("why none could be placed is told too", async (t) => {

@@ -1,20 +1,29 @@
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
+import { readFileSync } from "node:fs";
 import { constants } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { createInterface } from "node:readline";
 import { localise, readRecipe } from "../../../drivers/process/folder.ts";
 
+/** How often it is looked how much memory a process has. */
+const LOOK_EVERY_MS = 20;
+const PAGE_BYTES = 4_096;
 const BIND_HERE = join(import.meta.dirname, "bind-here.cjs");
 
 export type TaskProcess = {
-  /** Resolves with the exit code once it has ended and all that it said was handed on. */
-  ended: Promise<number>;
+  /** Resolves once it has ended and all that it said was handed on. */
+  ended: Promise<{ code: number; outOfMemory: boolean }>;
   kill(signal: NodeJS.Signals): void;
 };
 
-/** A task's container: the app of a test image as a process of this machine, which listens at `host`. Rejects where its command does not exist. */
-export async function runTask(folder: string, host: string, env: Record<string, string>, say: (line: string) => void): Promise<TaskProcess> {
+type Container = { folder: string; host: string; env: Record<string, string>; memoryMb: number; say(line: string): void };
+
+/**
+ * A task's container: the app of a test image as a process of this machine, which listens at `host` and is killed where it takes more memory than its
+ * limit, as a cgroup would. Rejects where its command does not exist.
+ */
+export async function runTask({ folder, host, env, memoryMb, say }: Container): Promise<TaskProcess> {
   const recipe = await readRecipe({ ref: "test", folder });
   const { command, cwd } = localise(recipe, process.execPath);
   const [program = "", ...args] = command;
@@ -29,9 +38,31 @@ export async function runTask(folder: string, host: string, env: Record<string, 
     for await (const line of createInterface(stream)) say(line);
   });
   const exit = once(child, "exit") as Promise<[number | null, NodeJS.Signals | null]>;
+  const watch = limitMemory(child, memoryMb);
   const ended = exit.then(async ([code, signal]) => {
+    clearInterval(watch.timer);
     await Promise.all(read);
-    return code ?? 128 + (signal ? constants.signals[signal] : 0);
+    return { code: code ?? 128 + (signal ? constants.signals[signal] : 0), outOfMemory: watch.outOfMemory };
   });
   return { ended, kill: (signal) => void child.kill(signal) };
+}
+
+function limitMemory(child: ChildProcess, memoryMb: number) {
+  const watch = {
+    outOfMemory: false,
+    timer: setInterval(() => {
+      if (residentBytes(child) <= memoryMb * 1_048_576) return;
+      watch.outOfMemory = true;
+      child.kill("SIGKILL");
+    }, LOOK_EVERY_MS),
+  };
+  return watch;
+}
+
+function residentBytes({ pid }: ChildProcess): number {
+  try {
+    return Number(readFileSync(`/proc/${pid}/statm`, "utf8").split(" ")[1]) * PAGE_BYTES;
+  } catch {
+    return 0;
+  }
 }
