@@ -5,9 +5,9 @@ import { endedEarly, LAST_LINES, lastLines } from "../ended-early.ts";
 import { askDistribution } from "../engine/distribution.ts";
 import type { Engine } from "../engine/engine.ts";
 import { readAnswer } from "../engine/faults.ts";
-import { logStream } from "../engine/log-stream.ts";
 import { readReference } from "../reference.ts";
 import { localContainer } from "./look.ts";
+import { taskLogs } from "./task-logs.ts";
 import type { Task } from "./task.ts";
 
 /** Why a task ended before it was ready; read before its service is removed. */
@@ -27,7 +27,7 @@ export async function whyEnded(engine: Engine, spec: Spec, task: Task, registry:
     return advisedFault(known, `Starting ${spec.service} on node ${task.NodeID}: ${said}`);
   if (!ran && known === undefined && State === "rejected")
     return advisedFault("ENGINE_FAILED", `The node ${task.NodeID} has rejected ${spec.service}: ${said}`);
-  const logs = await lastLines(logStream(engine, { of: "tasks", id: task.ID }, { tail: LAST_LINES }, signal), signal);
+  const logs = await lastLines(taskLogs(engine, task, { tail: LAST_LINES }, signal), signal);
   return endedEarly(spec, { code, outOfMemory: local?.outOfMemory, ...(ran ? {} : { said }) }, logs);
 }
 
