@@ -1,0 +1,85 @@
+/**
+ * What keeping containers costs while nothing happens: `npm run bench:reconcile`. The lifecycle on a real store, with 10, 100 and 1 000 containers
+ * that run in the tests' orchestrator in memory: an orchestrator's own time is not in these figures, what it is asked is.
+ */
+import { randomUUID } from "node:crypto";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { LIFECYCLE_LIMITS } from "../../control/lifecycle/limits.ts";
+import { openLifecycle } from "../../control/lifecycle/open-lifecycle.ts";
+import type { ContainerConfig } from "../../control/store/entities.ts";
+import { openStore } from "../../control/store/open-store.ts";
+import { openLog } from "../../log.ts";
+import { newContainer, newImage } from "../control/lifecycle/stand.ts";
+import { openMemoryWorld } from "../fixtures/memory-driver.ts";
+import { stillClock, turns } from "../fixtures/still-clock.ts";
+
+const SIZES = [10, 100, 1_000];
+const PASSES = 50;
+const CONFIG: ContainerConfig = { cpu: 0.25, memoryMb: 512, gpu: 0, shmMb: 64, storageGb: 21, onDemand: false };
+
+console.log(`A pass, every ${LIFECYCLE_LIMITS.sweepMs / 1_000} s; medians of ${PASSES}`);
+console.log(["containers", "calls a pass", "ms of CPU a pass", "share of a core", "start of all, ms", "calls to start one"].map(cell).join(""));
+for (const size of SIZES) await measure(size);
+process.exit(0);
+
+async function measure(size: number): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), "berth-bench-reconcile-"));
+  const clock = stillClock();
+  const world = openMemoryWorld(clock);
+  const store = openStore({ folder, clock });
+  const lifecycle = openLifecycle({
+    store,
+    driver: world.open(),
+    clock,
+    log: openLog({ level: "silent", name: "bench" }),
+    environment: "bench",
+    injectedEnv: () => ({}),
+    filesFolder: folder,
+  });
+  const user = randomUUID();
+  store.users.insert({ id: user, login: "ada", friendlyName: "Ada", admin: false, createdOn: 1 });
+  const image = newImage("bench", clock.now());
+  store.packages.insert({ id: image.packageId, name: "bench", version: "1.0.0", authorId: user, createdOn: 1, updatedOn: 1 });
+  // No port, and so no socket of each in this process: what is measured is the lifecycle.
+  world.apps.set(image.ref, { exposed: [], run: () => undefined });
+  store.images.insert(image);
+  const all = Array.from({ length: size }, (_, n) => {
+    const container = { ...newContainer(image, CONFIG, clock.now()), folder: `bench-${n}`, name: `bench-${n}` };
+    store.containers.insert(container);
+    return container;
+  });
+  lifecycle.start();
+  lifecycle.wishValidation(image.id);
+  const begun = performance.now();
+  for (const { id } of all) lifecycle.wishStart(id, user);
+  while (!all.every(({ id }) => store.containers.find(id)?.state === "STARTED")) await clock.advance(100);
+  const started = performance.now() - begun;
+  const toStart = world.calls.length;
+  const passes: { cpuUs: number; calls: number }[] = [];
+  for (let pass = 0; pass < PASSES; pass++) {
+    world.calls.length = 0;
+    const before = process.cpuUsage();
+    await clock.advance(LIFECYCLE_LIMITS.sweepMs);
+    await turns(20);
+    const { user: ours, system } = process.cpuUsage(before);
+    passes.push({ cpuUs: ours + system, calls: world.calls.length });
+  }
+  const ms = median(passes.map(({ cpuUs }) => cpuUs)) / 1_000;
+  const calls = median(passes.map((one) => one.calls));
+  const share = `${((ms / LIFECYCLE_LIMITS.sweepMs) * 100).toFixed(3)} %`;
+  console.log([size, calls, ms.toFixed(2), share, started.toFixed(0), (toStart / size).toFixed(1)].map(cell).join(""));
+  await lifecycle.close();
+  store.close();
+  await world.close();
+  rmSync(folder, { recursive: true });
+}
+
+function median(values: number[]): number {
+  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0;
+}
+
+function cell(value: string | number): string {
+  return String(value).padStart(20);
+}
