@@ -5,8 +5,8 @@ import { next } from "../../../control/lifecycle/table.ts";
 import type { Container } from "../../../control/store/entities.ts";
 import { Fault } from "../../../fault.ts";
 import { turns } from "../../fixtures/still-clock.ts";
-import { hinder, judge, type Model, unhinder } from "./model.ts";
-import { type App, APP_NAMES, type Folder, FOLDERS, type Real, SHAPES, USER } from "./real.ts";
+import { hinder, isGood, judge, type Model, unhinder } from "./model.ts";
+import { type App, APP_NAMES, type Folder, FOLDERS, type Left, type Real, SHAPES, USER } from "./real.ts";
 import { ASKED, MISHAPS } from "./scripted-driver.ts";
 import { settle } from "./settle.ts";
 
@@ -16,6 +16,7 @@ function command(name: string, run: (model: Model, real: Real) => unknown, possi
   return {
     check: possible,
     run: async (model, real) => {
+      judge(model, real);
       await run(model, real);
       judge(model, real);
     },
@@ -48,7 +49,6 @@ const start = of("start", (folder, model, real) => {
 });
 
 const stop = of("stop", (folder, model, real) => {
-  judge(model, real);
   model.wishes.set(folder, { runs: false, by: "user" });
   follows(folder, real, "stopWished", (id) => real.lifecycle().wishStop(id, USER.id));
 });
@@ -84,6 +84,15 @@ const endOfUse = of("end of use", (folder, _model, real) => {
 const validate = of("revalidate", (folder, _model, real) => real.lifecycle().wishValidation(rowOf(real, folder).imageId, USER.id));
 
 const behindItsBack = fc.oneof(
+  of("somebody starts", (folder, model, real) => {
+    const { service, id, generation } = rowOf(real, folder);
+    hinder(model);
+    // Nobody can run an image that there is none of.
+    if (isGood(model, folder)) real.startBehind(service, { container: id, generation });
+  }),
+  fc.constant(
+    command("somebody starts what was removed", (_, real) => real.lastRemoved() && real.startBehind("left-over", real.lastRemoved() as Left)),
+  ),
   of("kill", (folder, model, real) => {
     hinder(model);
     return real.world.kill(rowOf(real, folder).service);
@@ -143,7 +152,6 @@ const report = fc.constant(command("gateway reports", (_, real) => real.report()
 const restart = fc.constantFrom(1, 5_000, 600_000).map((downMs) =>
   command(`killed, up after ${downMs} ms`, async (model, real) => {
     const before = JSON.stringify(FOLDERS.map((folder) => [real.row(folder)?.id, real.row(folder)?.desiredInstances, real.row(folder)?.stopFor]));
-    judge(model, real);
     await real.restart(downMs);
     if (model.judged === real.moves.length)
       assert.equal(

@@ -2,7 +2,7 @@ import * as fc from "fast-check";
 import t from "tap";
 import { COMMANDS } from "./commands.ts";
 import { judge, type Model, newModel } from "./model.ts";
-import { FOLDERS, openReal, type Real, USER } from "./real.ts";
+import { FOLDERS, openReal, type Real, SHAPES, USER } from "./real.ts";
 import { settle } from "./settle.ts";
 
 /**
@@ -10,7 +10,7 @@ import { settle } from "./settle.ts";
  * `npm run model` lives thousands of others. A failure prints the shortest life that shows it, and how to live it again:
  * `MODEL_SEED=… MODEL_PATH=… MODEL_REPLAY=… npm run model`.
  */
-const { MODEL_RUNS: runs = "200", MODEL_SEED: seed = "1", MODEL_PATH: path, MODEL_REPLAY: replayPath } = process.env;
+const { MODEL_RUNS: runs = "80", MODEL_SEED: seed = "1", MODEL_PATH: path, MODEL_REPLAY: replayPath } = process.env;
 const LONGEST = 40;
 t.setTimeout(0);
 
@@ -21,6 +21,7 @@ t.test("whatever befalls them, containers and images go along their tables to wh
       const real = await openReal();
       const model = newModel();
       try {
+        publishAll(model, real);
         await fc.asyncModelRun(() => ({ model, real }), commands);
         await end(model, real);
       } finally {
@@ -40,6 +41,14 @@ t.test("whatever befalls them, containers and images go along their tables to wh
   t.notOk(lived.failed, lived.failed ? why.replace(/\n.*/s, "") : "every life");
   t.ok(path !== undefined || lived.numRuns === Number(runs), `${lived.numRuns} lives`);
 });
+
+function publishAll(model: Model, real: Real): void {
+  for (const folder of FOLDERS) {
+    model.published[folder] = { app: "good", version: 0 };
+    model.wishes.set(folder, { runs: false, by: SHAPES[folder].onDemand ? "system" : "user" });
+  }
+  real.publish(model.published);
+}
 
 /** With nothing in the way any more, what is wished to run runs, and what is then wished to rest rests. */
 async function end(model: Model, real: Real): Promise<void> {

@@ -6,6 +6,7 @@ import { recordPackage } from "../../../control/publish/record-package.ts";
 import type { Definition } from "../../../control/publish/definitions.ts";
 import type { Container, ContainerConfig } from "../../../control/store/entities.ts";
 import type { HistoryEntry } from "../../../control/store/history.ts";
+import type { Labels } from "../../../drivers/driver.ts";
 import { openStore, type Store } from "../../../control/store/open-store.ts";
 import { openLog } from "../../../log.ts";
 import { crashing, listening, type MemoryApp, type MemoryWorld, mute, openMemoryWorld } from "../../fixtures/memory-driver.ts";
@@ -38,6 +39,8 @@ export const APP_NAMES = Object.keys(APPS) as App[];
 /** A move as the store made it. */
 export type Moved = Pick<HistoryEntry, "entity" | "fromState" | "toState" | "event">;
 
+export type Left = Pick<Labels, "container" | "generation">;
+
 /** The lifecycle on a real store: an orchestrator in memory, one gateway, and time that stands still until a command moves it. */
 export type Real = {
   world: MemoryWorld;
@@ -49,8 +52,14 @@ export type Real = {
   row(folder: Folder): Container | undefined;
   /** Every move since the store was made, oldest first. */
   moves: Moved[];
+  /** How many moves there were when a container was removed, which takes its history along. */
+  forgotten: Map<string, number>;
   /** Publishes the package with these folders and no others; their images are what these apps are. */
   publish(apps: Partial<Record<Folder, { app: App; version: number }>>): void;
+  /** A service with a container's labels that nobody here has asked for, unless there is one of that name; as `docker start` would. */
+  startBehind(service: string, labels: Left): void;
+  /** The container that its package had, of those that it has no more. */
+  lastRemoved(): Left | undefined;
   /** HTTP requests open at the gateway; it tells of them, and of the changes that it has seen, with `report`. */
   open: Map<string, number>;
   report(): void;
@@ -67,6 +76,12 @@ export async function openReal(): Promise<Real> {
   const world = openMemoryWorld({ ...following, sleep: (ms, signal) => clock.sleep(ms, signal) }, { sockets: false });
   const script = openScript();
   const moves: Moved[] = [];
+
+  let removed: Left | undefined;
+  /** Which stay with their folders for good. */
+  const ids = new Map<Folder, string>();
+
+  const forgotten = new Map<string, number>();
 
   const begin = () => {
     const store = telling(openStore({ folder, clock }), moves);
@@ -95,8 +110,13 @@ export async function openReal(): Promise<Real> {
     clock: () => clock,
     store: () => now.store,
     lifecycle: () => now.lifecycle,
-    row: (name) => now.store.containers.all().find((row) => row.folder === name),
+    row: (name) => {
+      const id = ids.get(name) ?? now.store.containers.all().find((row) => row.folder === name)?.id;
+      if (id !== undefined) ids.set(name, id);
+      return id === undefined ? undefined : now.store.containers.find(id);
+    },
     moves,
+    forgotten,
     publish: (apps) => {
       const definitions = Object.entries(apps).map(([name, { version }]) => definitionOf(name as Folder, version));
       for (const [name, { app, version }] of Object.entries(apps)) {
@@ -109,8 +129,16 @@ export async function openReal(): Promise<Real> {
       );
       for (const image of recorded.images) now.lifecycle.wishValidation(image.id, USER.id);
       for (const container of recorded.containers) now.lifecycle.defined(container.id, USER.id);
-      for (const container of recorded.removed) now.lifecycle.removed(container.id);
+      for (const container of recorded.removed) {
+        now.lifecycle.removed(container.id);
+        forgotten.set(container.id, moves.length);
+        removed = { container: container.id, generation: container.generation };
+      }
     },
+    startBehind: (service, labels) => {
+      if (!world.left(service).includes(service)) world.begin(service, { ...labels, store: now.store.id, environment: "test" });
+    },
+    lastRemoved: () => (removed && now.store.containers.find(removed.container) ? undefined : removed),
     open,
     report: () => {
       const lastActive = clock.now();

@@ -24,7 +24,10 @@ export async function settle(model: Model, real: Real): Promise<void> {
   }
   assert.deepEqual(amiss, [], "everything comes to rest as it is wished");
   model.quiet = true;
-  for (const folder of FOLDERS) if (real.row(folder)?.state === "STARTED") model.hindered.delete(folder);
+  for (const folder of FOLDERS) {
+    const row = real.row(folder);
+    if (row?.state === "STARTED" && real.store().images.find(row.imageId)?.state === "READY") model.hindered.delete(folder);
+  }
 }
 
 /** In words: what is not as it is wished though nothing hinders it. */
@@ -42,7 +45,8 @@ function unsettled(model: Model, real: Real): string[] {
     if (image && isPassingImage(image)) say("waits for its image");
     if (isPassing(row.state)) say("is on its way");
     else if (row.desiredInstances === 0) {
-      if (row.state !== "USER_STOPPED" && row.state !== "SYSTEM_STOPPED") say("is not stopped");
+      const rest = model.wishes.get(folder)?.by === "user" ? "USER_STOPPED" : "SYSTEM_STOPPED";
+      if (row.state !== rest) say(`is not ${rest}`);
       if (fact?.running) say("runs though it is to rest");
     } else if (row.state === "ERROR") {
       if (!mayFail(model, folder)) say("failed though nothing hindered it");
