@@ -36,6 +36,8 @@ export const beginStart: Step = async (rooms, row) => {
 
 /** The deploy itself. Found in this state after a crash, it is simply asked for again: the driver adopts what is there. */
 export const start: Step = async (rooms, row, signal) => {
+  // Published again since it began: what is to run now waits for its image, as any start does.
+  if (rooms.store.images.find(row.imageId)?.state !== "READY") return moveContainer(rooms, row, "redefined") ? "moved" : "rest";
   const queueMs = Math.max(0, row.since - row.wishedOn);
   try {
     const { address, phases } = await deploy(rooms, row, signal);
