@@ -6,20 +6,24 @@ import { isEngineTrouble } from "./engine-trouble.ts";
 import { sameAddress } from "./keep-container.ts";
 import { isPassing, isPassingImage } from "./overdue.ts";
 import { containerKey, imageKey, type Rooms } from "./rooms.ts";
+import { setBack } from "./set-back.ts";
 
 /**
- * The resync: one list of what runs, held against every row. It changes nothing itself, it only says where to look, so a lost
+ * The resync: one list of what runs, held against every row. But for a clock that was set back it changes nothing itself, it only says where to look, so a lost
  * event costs at most the time between two of these. Faults: ENGINE_UNREACHABLE, ENGINE_FAILED.
  */
 export async function sweep(rooms: Rooms, signal: AbortSignal): Promise<Observed[]> {
-  for (const image of rooms.store.images.all()) {
+  const images = rooms.store.images.all();
+  const rows = rooms.store.containers.briefs();
+  setBack(rooms, images, rows);
+  for (const image of images) {
     if (isPassingImage(image) || image.fault?.code === "ENGINE_UNREACHABLE") rooms.queue.add(imageKey(image.id));
   }
   for (const { id } of rooms.store.tombstones.open()) rooms.queue.add(containerKey(id));
   const facts = await listAll(rooms, signal);
   const own = new Map(facts.filter(({ labels }) => labels.store === rooms.store.id).map((fact) => [fact.service, fact]));
-  const rows = rooms.store.containers.briefs();
-  for (const row of rows) {
+  // Asked again: it may have moved while the engine was listing.
+  for (const row of rooms.store.containers.briefs()) {
     if (wantsLook(row, own.get(row.service))) rooms.queue.add(containerKey(row.id));
   }
   return facts;

@@ -11,7 +11,10 @@ import type { Sql } from "./sql.ts";
 const LIVE = "image_id NOT IN (SELECT id FROM images WHERE state = 'DELETED')";
 
 /** What a look at every container needs of each, without the logs and texts that make up most of a row. */
-export type BriefContainer = Pick<Container, "id" | "service" | "generation" | "desiredInstances" | "state" | "fault" | "address">;
+export type BriefContainer = Pick<
+  Container,
+  "id" | "service" | "generation" | "desiredInstances" | "state" | "since" | "notBefore" | "fault" | "address"
+>;
 
 export type Containers = ReturnType<typeof containersIn>;
 
@@ -22,6 +25,8 @@ export function containersIn(sql: Sql) {
     generation: whole(),
     desiredInstances: oneOf<0 | 1>(),
     state: text<ContainerState>(),
+    since: whole(),
+    notBefore: whole(),
     fault: optional(json<FaultData>()),
     address: optional(json<{ host: string; port: number }>()),
   };
@@ -38,12 +43,10 @@ export function containersIn(sql: Sql) {
     wishedBy: optional(text()),
     wishedOn: whole(),
     stopFor: optional(text<"user" | "system">()),
-    since: whole(),
     runningGeneration: optional(whole()),
     deployed: optional(json<Deployed>()),
     phases: optional(json<NonNullable<Container["phases"]>>()),
     attempts: whole(),
-    notBefore: whole(),
     lastLogs: text(),
     lastActive: whole(),
     createdOn: whole(),

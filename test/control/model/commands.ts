@@ -88,11 +88,9 @@ const behindItsBack = fc.oneof(
     const { service, id, generation } = rowOf(real, folder);
     hinder(model);
     // Nobody can run an image that there is none of.
-    if (isGood(model, folder)) real.startBehind(service, { container: id, generation });
+    if (isGood(model, folder)) real.startBehind({ service, container: id, generation });
   }),
-  fc.constant(
-    command("somebody starts what was removed", (_, real) => real.lastRemoved() && real.startBehind("left-over", real.lastRemoved() as Left)),
-  ),
+  fc.constant(command("somebody starts what was removed", (_, real) => real.lastRemoved() && real.startBehind(real.lastRemoved() as Left))),
   of("kill", (folder, model, real) => {
     hinder(model);
     return real.world.kill(rowOf(real, folder).service);
@@ -147,6 +145,9 @@ const engine = fc.oneof(
 );
 
 const time = fc.constantFrom(25, 1_000, 6_000, 31_000, 65_000, 310_000).map((ms) => command(`${ms} ms`, (_, real) => real.clock().advance(ms)));
+const jump = fc
+  .constantFrom(-3_600_000, -700_000, -5_000, 5_000, 700_000, 3_600_000)
+  .map((ms) => command(`clock set by ${ms} ms`, (_, real) => real.clock().jump(ms)));
 const moment = fc.integer({ min: 1, max: 12 }).map((count) => command(`${count} turns`, () => turns(count)));
 const report = fc.constant(command("gateway reports", (_, real) => real.report()));
 const restart = fc.constantFrom(1, 5_000, 600_000).map((downMs) =>
@@ -179,6 +180,7 @@ export const COMMANDS: fc.Arbitrary<Command>[] = [
   engine,
   engine,
   restart,
+  jump,
   validate,
   settled,
 ];

@@ -39,7 +39,7 @@ export const APP_NAMES = Object.keys(APPS) as App[];
 /** A move as the store made it. */
 export type Moved = Pick<HistoryEntry, "entity" | "fromState" | "toState" | "event">;
 
-export type Left = Pick<Labels, "container" | "generation">;
+export type Left = Pick<Labels, "container" | "generation"> & { service: string };
 
 /** The lifecycle on a real store: an orchestrator in memory, one gateway, and time that stands still until a command moves it. */
 export type Real = {
@@ -57,7 +57,7 @@ export type Real = {
   /** Publishes the package with these folders and no others; their images are what these apps are. */
   publish(apps: Partial<Record<Folder, { app: App; version: number }>>): void;
   /** A service with a container's labels that nobody here has asked for, unless there is one of that name; as `docker start` would. */
-  startBehind(service: string, labels: Left): void;
+  startBehind(left: Left): void;
   /** The container that its package had, of those that it has no more. */
   lastRemoved(): Left | undefined;
   /** HTTP requests open at the gateway; it tells of them, and of the changes that it has seen, with `report`. */
@@ -132,10 +132,10 @@ export async function openReal(): Promise<Real> {
       for (const container of recorded.removed) {
         now.lifecycle.removed(container.id);
         forgotten.set(container.id, moves.length);
-        removed = { container: container.id, generation: container.generation };
+        removed = { container: container.id, generation: container.generation, service: container.service };
       }
     },
-    startBehind: (service, labels) => {
+    startBehind: ({ service, ...labels }) => {
       if (!world.left(service).includes(service)) world.begin(service, { ...labels, store: now.store.id, environment: "test" });
     },
     lastRemoved: () => (removed && now.store.containers.find(removed.container) ? undefined : removed),
