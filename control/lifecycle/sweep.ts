@@ -4,7 +4,7 @@ import type { BriefContainer } from "../store/containers.ts";
 import { drive } from "./drive.ts";
 import { isEngineTrouble } from "./engine-trouble.ts";
 import { sameAddress } from "./keep-container.ts";
-import { isPassing, isPassingImage } from "./overdue.ts";
+import { isPassing } from "./overdue.ts";
 import { containerKey, imageKey, type Rooms } from "./rooms.ts";
 import { setBack } from "./set-back.ts";
 
@@ -13,16 +13,11 @@ import { setBack } from "./set-back.ts";
  * event costs at most the time between two of these. Faults: ENGINE_UNREACHABLE, ENGINE_FAILED.
  */
 export async function sweep(rooms: Rooms, signal: AbortSignal): Promise<Observed[]> {
-  const images = rooms.store.images.all();
-  const rows = rooms.store.containers.briefs();
-  setBack(rooms, images, rows);
-  for (const image of images) {
-    if (isPassingImage(image) || image.fault?.code === "ENGINE_UNREACHABLE") rooms.queue.add(imageKey(image.id));
-  }
+  setBack(rooms);
+  for (const { id } of rooms.store.images.unsettled()) rooms.queue.add(imageKey(id));
   for (const { id } of rooms.store.tombstones.open()) rooms.queue.add(containerKey(id));
   const facts = await listAll(rooms, signal);
   const own = new Map(facts.filter(({ labels }) => labels.store === rooms.store.id).map((fact) => [fact.service, fact]));
-  // Asked again: it may have moved while the engine was listing.
   for (const row of rooms.store.containers.briefs()) {
     if (wantsLook(row, own.get(row.service))) rooms.queue.add(containerKey(row.id));
   }

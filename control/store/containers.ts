@@ -11,10 +11,7 @@ import type { Sql } from "./sql.ts";
 const LIVE = "image_id NOT IN (SELECT id FROM images WHERE state = 'DELETED')";
 
 /** What a look at every container needs of each, without the logs and texts that make up most of a row. */
-export type BriefContainer = Pick<
-  Container,
-  "id" | "service" | "generation" | "desiredInstances" | "state" | "since" | "notBefore" | "fault" | "address"
->;
+export type BriefContainer = Pick<Container, "id" | "service" | "generation" | "desiredInstances" | "state" | "fault" | "address">;
 
 export type Containers = ReturnType<typeof containersIn>;
 
@@ -25,8 +22,6 @@ export function containersIn(sql: Sql) {
     generation: whole(),
     desiredInstances: oneOf<0 | 1>(),
     state: text<ContainerState>(),
-    since: whole(),
-    notBefore: whole(),
     fault: optional(json<FaultData>()),
     address: optional(json<{ host: string; port: number }>()),
   };
@@ -43,10 +38,12 @@ export function containersIn(sql: Sql) {
     wishedBy: optional(text()),
     wishedOn: whole(),
     stopFor: optional(text<"user" | "system">()),
+    since: whole(),
     runningGeneration: optional(whole()),
     deployed: optional(json<Deployed>()),
     phases: optional(json<NonNullable<Container["phases"]>>()),
     attempts: whole(),
+    notBefore: whole(),
     lastLogs: text(),
     lastActive: whole(),
     createdOn: whole(),
@@ -57,6 +54,8 @@ export function containersIn(sql: Sql) {
     find: rows.find,
     all: () => rows.where("TRUE ORDER BY name, id"),
     briefs: () => briefs.where("TRUE ORDER BY name, id"),
+    /** Of a time that has not come: their state was entered after `now`, or nothing is tried before `latest`. */
+    ofTheFuture: (now: number, latest: number) => rows.where("since > ? OR not_before > ?", Math.trunc(now), Math.trunc(latest)),
     byPackage: (packageId: string) => rows.where("package_id = ? ORDER BY name, id", packageId),
     byImage: (imageId: string) => rows.where("image_id = ? ORDER BY name, id", imageId),
     ...listingsOf(sql, "containers", LIVE, rows),

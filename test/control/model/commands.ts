@@ -5,7 +5,7 @@ import { next } from "../../../control/lifecycle/table.ts";
 import type { Container } from "../../../control/store/entities.ts";
 import { Fault } from "../../../fault.ts";
 import { turns } from "../../fixtures/still-clock.ts";
-import { hinder, isGood, judge, type Model, unhinder } from "./model.ts";
+import { hinder, judge, type Model, unhinder } from "./model.ts";
 import { type App, APP_NAMES, type Folder, FOLDERS, type Left, type Real, SHAPES, USER } from "./real.ts";
 import { ASKED, MISHAPS } from "./scripted-driver.ts";
 import { settle } from "./settle.ts";
@@ -87,8 +87,8 @@ const behindItsBack = fc.oneof(
   of("somebody starts", (folder, model, real) => {
     const { service, id, generation } = rowOf(real, folder);
     hinder(model);
-    // Nobody can run an image that there is none of.
-    if (isGood(model, folder)) real.startBehind({ service, container: id, generation });
+    // It starts what listens, and nobody can run an image that there is none of.
+    if (model.published[folder]?.app === "good") real.startBehind({ service, container: id, generation });
   }),
   fc.constant(command("somebody starts what was removed", (_, real) => real.lastRemoved() && real.startBehind(real.lastRemoved() as Left))),
   of("kill", (folder, model, real) => {

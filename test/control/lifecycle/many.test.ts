@@ -1,0 +1,47 @@
+import t from "tap";
+import { turns } from "../../fixtures/still-clock.ts";
+import { newContainer, newImage, openStand, until, USER } from "./stand.ts";
+
+const MANY = 10_000;
+const CONFIG = { cpu: 1, memoryMb: 64, gpu: 0, shmMb: 64, storageGb: 1, onDemand: true };
+
+/** What they cost is what the engine is asked and what is written, which no machine's speed changes. */
+t.test(
+  "ten thousand containers that sleep cost the engine a list, at the start and in each period, and one that is asked for starts among them",
+  async (t) => {
+    const stand = await openStand(t, { start: false });
+    const store = stand.store();
+    const now = stand.clock.now();
+    store.transaction(() => {
+      for (let index = 0; index < MANY; index++) {
+        const name = `app-${index}`;
+        const image = { ...newImage(name, now), state: "READY" as const, resolvedId: `memory:${name}`, exposed: [80], logs: "x".repeat(500) };
+        store.images.insert(image);
+        store.containers.insert({ ...newContainer(image, CONFIG, now), lastLogs: "y".repeat(2_000) });
+      }
+    });
+    const asked = () => stand.world.calls.filter((call) => call !== "events");
+    const begun = performance.now();
+    await stand.restart();
+    await until("listed", () => stand.world.asked("list") >= 1);
+    await turns(20);
+    t.comment(`up after ${Math.round(performance.now() - begun)} ms`);
+    // The stand itself begins with a berth that has not started; this one hears that events are connected, too.
+    t.ok(
+      asked().every((call) => call === "list"),
+      asked().slice(0, 5).join(),
+    );
+    t.ok(asked().length <= 2);
+
+    const before = asked().length;
+    const passing = performance.now();
+    await stand.clock.advance(30_000);
+    t.comment(`a period takes ${Math.round((performance.now() - passing) / 3)} ms`);
+    t.same(asked().slice(before), ["list", "list", "list"]);
+
+    const { id } = stand.publish({ name: "wanted" });
+    stand.lifecycle().wishStart(id, USER);
+    await stand.reaches(id, "STARTED");
+    t.equal(stand.world.running().length, 1);
+  },
+);
