@@ -76,6 +76,7 @@ export const FAULTS = {
   NO_CAPACITY: [500, "No capacity"],
   CONTAINER_CRASHED: [500, "Container crashed"],
   CONTAINER_NOT_READY: [500, "Container did not become ready"],
+  ADDRESS_REFUSED: [500, "Container address refused"],
   SPEC_REFUSED: [500, "Container settings refused"],
   ENGINE_UNREACHABLE: [500, "Container engine unreachable"],
   ENGINE_FAILED: [500, "Container engine failed"],

@@ -90,6 +90,9 @@ export type Driver = {
   /** That `resolve` leaves the image on the engine: it can be had ahead of the start that it is for. */
   readonly pulls?: true;
 
+  /** That its containers may have link-local addresses; without it such an address is refused, whoever tells it. */
+  readonly linkLocal?: true;
+
   /**
    * Turns a reference into something immutable: the registries that are set up first, for names without one, then the engine's own image,
    * then the engine's registry; a mutable tag is resolved again at each call. With `pulls`, the image is on the engine afterwards.
@@ -101,7 +104,7 @@ export type Driver = {
    * Makes the service run as specified and returns when it is ready: a connect to the very address was accepted, or
    * without a port it ran through `graceMs`. A service of the same name and generation that already runs is adopted; one of
    * an older generation, or one that has exited, is replaced. When it fails or is aborted, nothing of it is left running.
-   * Faults: those of `resolve`, and NO_CAPACITY, SPEC_REFUSED, CONTAINER_CRASHED (with its last log lines).
+   * Faults: those of `resolve`, and NO_CAPACITY, SPEC_REFUSED, ADDRESS_REFUSED, CONTAINER_CRASHED (with its last log lines).
    */
   deploy(spec: Spec, call: DeployCall): Promise<Deployment>;
 
