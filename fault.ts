@@ -78,6 +78,7 @@ export const FAULTS = {
   CONTAINER_OUT_OF_MEMORY: [500, "Container ran out of memory"],
   CONTAINER_CRASHED: [500, "Container crashed"],
   CONTAINER_NOT_READY: [500, "Container did not become ready"],
+  ADDRESS_REFUSED: [500, "Container address refused"],
   SPEC_REFUSED: [500, "Container settings refused"],
   ENGINE_UNREACHABLE: [500, "Container engine unreachable"],
   ENGINE_ACTION_DENIED: [500, "Container engine denied an action"],

@@ -45,6 +45,10 @@ export const ADVICE = {
     means: "The orchestrator does not take what was asked for, or the name belongs to somebody else's service.",
     todo: "Correct container.json, or remove what has the name.",
   },
+  ADDRESS_REFUSED: {
+    means: "The orchestrator says that the container is at a link-local address or a cloud's metadata, where no gateway may send anybody.",
+    todo: "See who answers in the orchestrator's place, and on which network the container is.",
+  },
   ENGINE_ACTION_DENIED: {
     means: "The orchestrator does not permit berth a call that it needs; the message names the permission.",
     todo: "Grant that permission to berth's role or account.",

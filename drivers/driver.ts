@@ -92,6 +92,9 @@ export type Driver = {
   /** That `resolve` leaves the image on the engine: it can be had ahead of the start that it is for. */
   readonly pulls?: true;
 
+  /** That its containers may have link-local addresses; without it such an address is refused, whoever tells it. */
+  readonly linkLocal?: true;
+
   /**
    * Turns a reference into something immutable: the registries that are set up first, for names without one, then the engine's own image,
    * then the engine's registry; a mutable tag is resolved again at each call. With `pulls`, the image is on the engine afterwards.
@@ -104,7 +107,7 @@ export type Driver = {
    * without a port it ran through `graceMs`. A service of the same name and generation that already runs is adopted; one of
    * an older generation, or one that has exited, is replaced. When it fails or is aborted, nothing of it is left running.
    * Faults: those of `resolve`, and SPEC_REFUSED (also for a name that is another store's), NO_CAPACITY, CONTAINER_UNSCHEDULABLE,
-   * CONTAINER_OUT_OF_MEMORY and CONTAINER_CRASHED (with its last log lines), CONTAINER_NOT_READY, ENGINE_ACTION_DENIED. All are in `advice.ts`.
+   * CONTAINER_OUT_OF_MEMORY and CONTAINER_CRASHED (with its last log lines), CONTAINER_NOT_READY, ADDRESS_REFUSED, ENGINE_ACTION_DENIED. All are in `advice.ts`.
    */
   deploy(spec: Spec, call: DeployCall): Promise<Deployment>;
 

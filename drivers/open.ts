@@ -4,6 +4,7 @@ import type { Log } from "../log.ts";
 import type { DockerOptions } from "./docker/driver.ts";
 import type { Driver, DriverName } from "./driver.ts";
 import type { EcsOptions } from "./ecs/driver.ts";
+import { guardAddresses } from "./guard-addresses.ts";
 import type { KubernetesOptions } from "./kubernetes/driver.ts";
 import type { ProcessOptions } from "./process/driver.ts";
 import type { SpawnerOptions } from "./spawner/driver.ts";
@@ -57,7 +58,7 @@ export const AVAILABLE_DRIVERS: readonly DriverName[] = Object.keys(OPEN) as Dri
 export async function openDriver(name: DriverName, settings: DriverSettings, tools: Tools): Promise<Driver> {
   const open = OPEN[name];
   if (!open) throw new Fault("SETTINGS_INVALID", `The driver "${name}" is not in this version; there are: ${AVAILABLE_DRIVERS.join(", ")}.`);
-  return open(settings, { clock: tools.clock, log: tools.log.child({ driver: name }) });
+  return guardAddresses(await open(settings, { clock: tools.clock, log: tools.log.child({ driver: name }) }));
 }
 
 function given<T>(settings: T | undefined, name: DriverName): T {

@@ -9,7 +9,7 @@ const ORPHAN = {
   type: "object",
   properties: {
     service: { type: "string", description: "its name at the container engine" },
-    why: { type: "string", enum: ["another store", "unknown id"] },
+    why: { type: "string", enum: ["another store", "another name", "unknown id"] },
     running: { type: "boolean" },
     store: { type: "string", description: "the store that wished it; this one has another id, or does not know the container" },
     environment: text,

@@ -11,6 +11,7 @@ import { lookAtPushed, type Pushed } from "./pushed.ts";
 import { reconcileContainer } from "./reconcile-container.ts";
 import { reconcileImage } from "./reconcile-image.ts";
 import { containerKey, imageKey, type LifecycleParts, type Rooms, SWEEP } from "./rooms.ts";
+import { steadySince } from "./steady-since.ts";
 import { sweep } from "./sweep.ts";
 import { openUsage } from "./usage.ts";
 import { type Wishes, wishesIn } from "./wishes.ts";
@@ -46,9 +47,9 @@ export function openLifecycle(options: LifecycleOptions): Lifecycle {
   const { store, clock, log } = options;
   const limits = { ...LIFECYCLE_LIMITS, ...options.limits };
   const random = options.random ?? Math.random;
-  const openedAt = clock.now();
+  const openedAt = steadySince(clock);
   const stop = new AbortController();
-  const changes = openChanges(store.containers, Math.floor(openedAt));
+  const changes = openChanges(store.containers, Math.floor(openedAt()));
   const usage = openUsage(clock.now);
   let orphans: Orphan[] = [];
 
@@ -73,7 +74,19 @@ export function openLifecycle(options: LifecycleOptions): Lifecycle {
     retry: limits.lookRetry,
     random,
   });
-  const rooms: Rooms = { ...options, random, limits, openedAt, changes, usage, flights: openFlights(), draining: new Set(), queue };
+  const rooms: Rooms = {
+    ...options,
+    random,
+    limits,
+    changes,
+    usage,
+    flights: openFlights(),
+    draining: new Set(),
+    queue,
+    get openedAt() {
+      return openedAt();
+    },
+  };
 
   const resync = async (signal: AbortSignal) => {
     const found = clearOrphans(rooms, orphansAmong(rooms, await sweep(rooms, signal)));
@@ -87,8 +100,10 @@ export function openLifecycle(options: LifecycleOptions): Lifecycle {
   };
 
   const lookAtAll = () => {
-    for (const { id } of store.images.all()) queue.add(imageKey(id));
-    for (const { id } of store.containers.briefs()) queue.add(containerKey(id));
+    // What rests as it is wished is for the sweep, which asks the engine once for all of them.
+    for (const { id, state } of store.images.all()) if (state !== "READY" && state !== "DELETED") queue.add(imageKey(id));
+    for (const { id, state, desiredInstances } of store.containers.briefs())
+      if (desiredInstances === 1 || (state !== "USER_STOPPED" && state !== "SYSTEM_STOPPED")) queue.add(containerKey(id));
     queue.add(SWEEP);
   };
 

@@ -4,7 +4,7 @@ import { drive } from "./drive.ts";
 import { containerKey, type Rooms } from "./rooms.ts";
 import { listAll } from "./sweep.ts";
 
-export type Orphan = { fact: Observed; why: "removed" | "unknown id" | "another store" };
+export type Orphan = { fact: Observed; why: "removed" | "unknown id" | "another store" | "another name" };
 
 /**
  * What runs with berth's labels and belongs to no row. Only what this store issued and removed is taken away; the
@@ -13,7 +13,9 @@ export type Orphan = { fact: Observed; why: "removed" | "unknown id" | "another 
 export function orphansAmong(rooms: Pick<Rooms, "store">, facts: readonly Observed[]): Orphan[] {
   return facts.flatMap((fact): Orphan[] => {
     if (fact.labels.store !== rooms.store.id) return [{ fact, why: "another store" }];
-    if (rooms.store.containers.find(fact.labels.container)) return [];
+    const row = rooms.store.containers.find(fact.labels.container);
+    // Its container runs, or rests, under the name that the row says: this is a second one, of before a rename.
+    if (row) return row.service === fact.service ? [] : [{ fact, why: "another name" }];
     return [{ fact, why: rooms.store.tombstones.find(fact.labels.container) ? "removed" : "unknown id" }];
   });
 }

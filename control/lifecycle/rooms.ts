@@ -29,8 +29,8 @@ export type LifecycleParts = {
 /** What its parts share. */
 export type Rooms = LifecycleParts & {
   limits: LifecycleLimits;
-  /** Time before this does not count as waiting: nobody was there to act. */
-  openedAt: number;
+  /** Time before this does not count as waiting: nobody was there to act, or the clock was set on since. */
+  readonly openedAt: number;
   changes: Changes;
   usage: Usage;
   flights: Flights;

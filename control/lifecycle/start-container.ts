@@ -36,6 +36,8 @@ export const beginStart: Step = async (rooms, row) => {
 
 /** The deploy itself. Found in this state after a crash, it is simply asked for again: the driver adopts what is there. */
 export const start: Step = async (rooms, row, signal) => {
+  // Published again since it began: what is to run now waits for its image, as any start does.
+  if (rooms.store.images.find(row.imageId)?.state !== "READY") return moveContainer(rooms, row, "redefined") ? "moved" : "rest";
   const queueMs = Math.max(0, row.since - row.wishedOn);
   try {
     const { address, phases } = await deploy(rooms, row, signal);
@@ -62,7 +64,7 @@ export async function deploy(rooms: Rooms, row: Container, signal: AbortSignal, 
     new Fault("START_TIMED_OUT", `The container ${row.name} did not accept a connection within ${Math.round(limitMs / 1000)} s.`, { logs });
   // The driver takes away what did not start, and its log with it.
   const lastWords = async () => void (logs = await readLastLines(rooms, row, signal));
-  const ms = enteredOn(rooms, row) + limitMs - clock.now();
+  const ms = Math.min(limitMs, enteredOn(rooms, row) + limitMs - clock.now());
   return rooms.flights.run(containerKey(row.id), row.generation, signal, (flight) =>
     drive({ clock, ms, capMs: limits.pullCapMs, overdue, lastWords, signal: flight }, async (stop, progressed) => {
       // First what may refuse, so that nothing is made for a container that cannot start.

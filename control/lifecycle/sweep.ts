@@ -4,22 +4,21 @@ import type { BriefContainer } from "../store/containers.ts";
 import { drive } from "./drive.ts";
 import { isEngineTrouble } from "./engine-trouble.ts";
 import { sameAddress } from "./keep-container.ts";
-import { isPassing, isPassingImage } from "./overdue.ts";
+import { isPassing } from "./overdue.ts";
 import { containerKey, imageKey, type Rooms } from "./rooms.ts";
+import { setBack } from "./set-back.ts";
 
 /**
- * The resync: one list of what runs, held against every row. It changes nothing itself, it only says where to look, so a lost
+ * The resync: one list of what runs, held against every row. But for a clock that was set back it changes nothing itself, it only says where to look, so a lost
  * event costs at most the time between two of these. Faults: ENGINE_UNREACHABLE, ENGINE_FAILED.
  */
 export async function sweep(rooms: Rooms, signal: AbortSignal): Promise<Observed[]> {
-  for (const image of rooms.store.images.all()) {
-    if (isPassingImage(image) || image.fault?.code === "ENGINE_UNREACHABLE") rooms.queue.add(imageKey(image.id));
-  }
+  setBack(rooms);
+  for (const { id } of rooms.store.images.unsettled()) rooms.queue.add(imageKey(id));
   for (const { id } of rooms.store.tombstones.open()) rooms.queue.add(containerKey(id));
   const facts = await listAll(rooms, signal);
   const own = new Map(facts.filter(({ labels }) => labels.store === rooms.store.id).map((fact) => [fact.service, fact]));
-  const rows = rooms.store.containers.briefs();
-  for (const row of rows) {
+  for (const row of rooms.store.containers.briefs()) {
     if (wantsLook(row, own.get(row.service))) rooms.queue.add(containerKey(row.id));
   }
   return facts;

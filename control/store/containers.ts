@@ -54,6 +54,8 @@ export function containersIn(sql: Sql) {
     find: rows.find,
     all: () => rows.where("TRUE ORDER BY name, id"),
     briefs: () => briefs.where("TRUE ORDER BY name, id"),
+    /** Of a time that has not come: their state was entered after `now`, or nothing is tried before `latest`. */
+    ofTheFuture: (now: number, latest: number) => rows.where("since > ? OR not_before > ?", Math.trunc(now), Math.trunc(latest)),
     byPackage: (packageId: string) => rows.where("package_id = ? ORDER BY name, id", packageId),
     byImage: (imageId: string) => rows.where("image_id = ? ORDER BY name, id", imageId),
     ...listingsOf(sql, "containers", LIVE, rows),

@@ -9,6 +9,7 @@ import { type DevKeys, devKeysIn } from "./dev-keys.ts";
 import { type Groups, groupsIn } from "./groups.ts";
 import { type History, historyIn } from "./history.ts";
 import { type Images, imagesIn } from "./images.ts";
+import { refuseDamaged } from "./refuse-damaged.ts";
 import { migrate } from "./migrate.ts";
 import { type Packages, packagesIn } from "./packages.ts";
 import { type Sessions, sessionsIn } from "./sessions.ts";
@@ -50,6 +51,7 @@ export function openStore(options: { folder: string; clock: Clock }): Store {
   try {
     database = new Sqlite(folder.file, { timeout: BUSY_TIMEOUT_MS });
     database.pragma("journal_mode = WAL");
+    refuseDamaged(database, options.folder);
     database.pragma("synchronous = FULL");
     database.pragma("foreign_keys = ON");
     migrate(database);

@@ -9,8 +9,8 @@ const MEANINGS: readonly (readonly [prefix: string, code: FaultCode, sentence: s
   ["EROFS", "STORE_READ_ONLY", "The store can be read but not written"],
   ["SQLITE_IOERR", "DATA_FOLDER_UNUSABLE", "Reading or writing the store failed"],
   ["SQLITE_CANTOPEN", "DATA_FOLDER_UNUSABLE", "The store cannot be opened"],
-  ["SQLITE_CORRUPT", "DATA_FOLDER_UNUSABLE", "The store is damaged"],
-  ["SQLITE_NOTADB", "DATA_FOLDER_UNUSABLE", "The store's file is not a database"],
+  ["SQLITE_CORRUPT", "DATA_FOLDER_UNUSABLE", "The store is damaged, and a backup of it has to take its place"],
+  ["SQLITE_NOTADB", "DATA_FOLDER_UNUSABLE", "The store's file is not a database, and a backup of it has to take its place"],
   ["SQLITE_BUSY", "DATA_FOLDER_IN_USE", "Another program holds the store"],
 ];
 

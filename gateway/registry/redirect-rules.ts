@@ -1,7 +1,8 @@
 import { lookup } from "node:dns/promises";
-import { BlockList, isIP } from "node:net";
+import { isIP } from "node:net";
 import { getDomain } from "tldts";
 import { Fault } from "../../fault.ts";
+import { blockListOf, LINK_AND_METADATA } from "../../link-addresses.ts";
 import type { Target } from "../directory.ts";
 
 /** Where redirects of a registry may be followed to. */
@@ -13,27 +14,18 @@ export type RedirectRules = {
 /** Stores of layers that registries lead to although they are in another domain, by the registry's own. */
 const STORES: Readonly<Record<string, readonly string[]>> = { "amazonaws.com": ["*.amazonaws.com"], "amazonaws.com.cn": ["*.amazonaws.com.cn"] };
 
-/** This machine, whatever is on its own link, and the metadata of clouds, which hands out credentials: Alibaba's and Oracle's have addresses of their own. */
-const NEVER = new BlockList();
-for (const [address, bits] of [
-  ["0.0.0.0", 8],
-  ["127.0.0.0", 8],
-  ["169.254.0.0", 16],
-  ["224.0.0.0", 3],
-  ["100.100.100.200", 32],
-  ["192.0.0.192", 32],
-] as const) {
-  NEVER.addSubnet(address, bits, "ipv4");
-  // The same as networks without IPv4 reach it (NAT64, RFC 6052).
-  NEVER.addSubnet(`64:ff9b::${address}`, 96 + bits, "ipv6");
-}
-for (const [address, bits] of [
-  ["::", 127],
-  ["fe80::", 10],
-  ["ff00::", 8],
-  ["fd00:ec2::254", 128],
-] as const)
-  NEVER.addSubnet(address, bits, "ipv6");
+/** This machine and every group of others; and what no container may be at either. */
+const isForbidden = blockListOf(LINK_AND_METADATA, {
+  ipv4: [
+    ["0.0.0.0", 8],
+    ["127.0.0.0", 8],
+    ["224.0.0.0", 3],
+  ],
+  ipv6: [
+    ["::", 127],
+    ["ff00::", 8],
+  ],
+});
 
 /**
  * `listed` are hosts, `host:port` or `*.domain`; beside them the registry's own domain is allowed. A name that is not listed is looked up
@@ -76,8 +68,4 @@ function registrable(host: string): string | undefined {
 
 async function addressOf(host: string): Promise<string> {
   return isIP(host) === 0 ? (await lookup(host)).address : host;
-}
-
-function isForbidden(address: string): boolean {
-  return NEVER.check(address, isIP(address) === 6 ? "ipv6" : "ipv4");
 }

@@ -1,12 +1,12 @@
 import Sqlite from "better-sqlite3";
-import { execFileSync, spawn } from "node:child_process";
+import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, mkdtempSync, readdirSync, rmdirSync, statSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { closeSync, mkdirSync, openSync, readdirSync, statSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import { SCHEMA_STEPS } from "../../control/store/schema.ts";
 import { openStore, type Store } from "../../control/store/open-store.ts";
+import { remount, smallDisk } from "../fixtures/small-disk.ts";
 import { stillClock } from "../fixtures/still-clock.ts";
 import { newContainer, newImage, USER } from "./lifecycle/stand.ts";
 
@@ -169,20 +169,22 @@ t.test("a file that is no database is refused", async (t) => {
   t.throws(() => openStore({ folder, clock }), { code: "DATA_FOLDER_UNUSABLE" });
 });
 
-/** A small disk of its own; needs root, as CI has. */
-function mounted(t: Test, options: string): string {
-  // Not in tap's own folder, which it removes before a disk could be taken out of it.
-  const folder = mkdtempSync(join(tmpdir(), "berth-disk-"));
-  execFileSync("mount", ["-t", "tmpfs", "-o", options, "none", folder]);
-  t.teardown(() => {
-    execFileSync("umount", ["-l", folder]);
-    rmdirSync(folder);
-  });
-  return folder;
-}
+t.test("a store with a damaged page is refused before anything is done with it, and let go of", async (t) => {
+  const folder = join(t.testdir(), "data");
+  const { store, image } = filled(t, folder);
+  const config = { cpu: 1, memoryMb: 1, gpu: 0, shmMb: 1, storageGb: 1, onDemand: false };
+  for (let index = 0; index < 200; index++) store.containers.insert({ ...newContainer(image, config, 7), folder: `app/${index}` });
+  store.close();
+  const file = join(folder, "berth.db");
+  const middle = Math.floor(statSync(file).size / 4096 / 2) * 4096;
+  const disk = openSync(file, "r+");
+  writeSync(disk, Buffer.alloc(4096, 0xff), 0, 4096, middle);
+  closeSync(disk);
+  for (const time of ["once", "and again"]) t.throws(() => openStore({ folder, clock }), { code: "DATA_FOLDER_UNUSABLE" }, time);
+});
 
 t.test("a full disk fails the write that does not fit, loses nothing, and is over when there is space again", async (t) => {
-  const disk = mounted(t, "size=2m");
+  const disk = smallDisk(t, "size=2m");
   const { store, container } = filled(t, join(disk, "data"));
   let fault: unknown;
   let kept = 0;
@@ -196,13 +198,13 @@ t.test("a full disk fails the write that does not fit, loses nothing, and is ove
   }
   t.match(fault, { code: "STORE_FULL", status: 507 });
   t.equal(store.containers.find(container.id)?.lastLogs.length, kept);
-  execFileSync("mount", ["-o", "remount,size=16m", disk]);
+  remount(disk, "size=16m");
   t.ok(store.containers.update(container.id, { lastLogs: "y".repeat(3_000_000) }));
 });
 
 t.test("a read-only data folder is refused", async (t) => {
-  const disk = mounted(t, "size=2m");
+  const disk = smallDisk(t, "size=2m");
   openStore({ folder: join(disk, "data"), clock }).close();
-  execFileSync("mount", ["-o", "remount,ro", disk]);
+  remount(disk, "ro");
   t.throws(() => openStore({ folder: join(disk, "data"), clock }), { code: "STORE_READ_ONLY" });
 });

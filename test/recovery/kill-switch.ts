@@ -70,9 +70,10 @@ export function openKillSwitch(at = Infinity): KillSwitch {
     diedAt: () => diedAt,
     store: (store) => ({
       ...store,
-      containers: mortal(store.containers, "containers", ["insert", "update", "move", "remove"]),
+      containers: mortal(store.containers, "containers", ["insert", "update", "move", "remove", "touch"]),
       images: mortal(store.images, "images", ["insert", "update", "move"]),
       packages: mortal(store.packages, "packages", ["insert", "update"]),
+      sessions: mortal(store.sessions, "sessions", ["insert", "remove", "removeByContainer"]),
       tombstones: mortal(store.tombstones, "tombstones", ["reopen", "clear"]),
       // Its last write is done and the disk does not have it yet.
       transaction: (work) =>

@@ -225,11 +225,13 @@ t.test("of what belongs to nothing, only what this store issued and removed is t
   await until("buried", () => stand.store().tombstones.open().length === 0);
   await planted(stand, "removed-one", { container: id });
   await planted(stand, "unknown-one", {});
+  // Its container is there, and has another service.
+  await planted(stand, "second-one", { container: stand.publish({ name: "other" }).id });
   await planted(stand, "foreign-one", { store: "55555555-5555-4555-8555-555555555555", container: id });
   await stand.clock.advance(10_000);
   await until("removed", () => !stand.world.running().includes("removed-one"));
   await stand.clock.advance(30_000);
-  t.same(stand.world.running().toSorted(), ["foreign-one", "unknown-one"]);
+  t.same(stand.world.running().toSorted(), ["foreign-one", "second-one", "unknown-one"]);
   t.same(
     new Map(
       stand
@@ -239,6 +241,7 @@ t.test("of what belongs to nothing, only what this store issued and removed is t
     ),
     new Map([
       ["foreign-one", "another store"],
+      ["second-one", "another name"],
       ["unknown-one", "unknown id"],
     ]),
   );

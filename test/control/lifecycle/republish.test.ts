@@ -62,6 +62,26 @@ t.test("where the new image is no good, the old instance goes on and the image's
   await until("replaced once the image is there", () => stand.row(id).runningGeneration === 2 && stand.row(id).state === "STARTED");
 });
 
+t.test("killed while it started and was published again, it runs the new definition once that one's image is ready", async (t) => {
+  const stand = await openStand(t, { start: false });
+  const { id, imageId } = stand.publish();
+  stand.world.apps.set("datagrok/web:2", listening);
+  // As a process leaves it that dies between the publish's commit and telling its lifecycle.
+  stand.store().images.move(imageId, "PENDING_VALIDATION", "PENDING_VALIDATION", { ref: "datagrok/web:2" });
+  stand.store().containers.move(id, "USER_STOPPED", "STARTING", { desiredInstances: 1, generation: 2, wishedBy: USER });
+  stand.lifecycle().start();
+  const { runningGeneration } = await stand.reaches(id, "STARTED");
+  t.equal(runningGeneration, 2);
+  t.same(
+    stand
+      .store()
+      .history.of(id)
+      .map(({ event }) => event),
+    ["redefined", "startBegan", "answered"],
+  );
+  t.same(stand.world.calls.filter((call) => /resolve|deploy/.test(call)).length, 2, "nothing is deployed that was not resolved");
+});
+
 t.test("a mutable tag is resolved anew at every start, any other only once", async (t) => {
   const stand = await openStand(t);
   for (const mutable of [true, false]) {

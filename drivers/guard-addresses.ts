@@ -1,0 +1,44 @@
+import { isIP } from "node:net";
+import { Fault } from "../fault.ts";
+import { blockListOf, LINK_AND_METADATA } from "../link-addresses.ts";
+import type { Address, Driver, Observed } from "./driver.ts";
+
+const isOfTheLink = blockListOf(LINK_AND_METADATA);
+/** By which clouds' own resolvers tell where their metadata is. */
+const METADATA_NAMES: ReadonlySet<string> = new Set(["metadata.google.internal", "metadata", "instance-data", "instance-data.ec2.internal"]);
+/** No name: resolvers read it as an address all the same (`2852039166`, `0xa9.0xfe.1`). */
+const NUMERIC = /^(?:.*\.)?(?:0x[0-9a-f]*|[0-9]+)$/i;
+
+/**
+ * Gateways send users' tokens to whatever address a driver tells, and an orchestrator, or who answers in its place, may be wrong or hostile: a link-local
+ * address and a cloud's metadata are refused, unless the driver says that its containers may have such. `deploy` faults: also ADDRESS_REFUSED.
+ */
+export function guardAddresses(driver: Driver): Driver {
+  if (driver.linkLocal) return driver;
+  const known = (fact: Observed): Observed => (fact.address && isRefused(fact.address) ? { ...fact, address: undefined } : fact);
+  return {
+    ...driver,
+    deploy: async (spec, call) => {
+      const deployment = await driver.deploy(spec, call);
+      const { address } = deployment;
+      if (!address || !isRefused(address)) return deployment;
+      // What failed leaves nothing behind.
+      await driver.destroy(spec.service, call);
+      throw new Fault(
+        "ADDRESS_REFUSED",
+        `The engine says that ${spec.service} is at ${address.host}, which is a link-local address or a cloud's metadata.`,
+      );
+    },
+    inspect: async (service, call) => {
+      const fact = await driver.inspect(service, call);
+      return fact && known(fact);
+    },
+    list: async (call) => (await driver.list(call)).map(known),
+  };
+}
+
+export function isRefused({ host }: Pick<Address, "host">): boolean {
+  // A zone only says on which link it is.
+  const bare = host.replace(/%.*$/, "").replace(/\.$/, "").toLowerCase();
+  return isIP(bare) === 0 ? METADATA_NAMES.has(bare) || NUMERIC.test(bare) : isOfTheLink(bare);
+}

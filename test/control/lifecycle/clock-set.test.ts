@@ -1,0 +1,86 @@
+import t from "tap";
+import { crashing, listening } from "../../fixtures/memory-driver.ts";
+import { turns } from "../../fixtures/still-clock.ts";
+import { openStand, until, USER } from "./stand.ts";
+
+const HOUR_MS = 3_600_000;
+/** The sweep finds what was written in the future. */
+const SWEEP_MS = 10_000;
+
+t.test("set back by an hour, what failed may be asked for again as soon as before", async (t) => {
+  const stand = await openStand(t);
+  const { id, imageId } = stand.publish({ app: crashing, config: { onDemand: true } });
+  stand.lifecycle().wake(id, USER);
+  await stand.reaches(id, "ERROR");
+  stand.clock.jump(-HOUR_MS);
+  const told: number[] = [];
+  stand.lifecycle().watch((change) => void ("container" in change && told.push(change.container.notBefore)));
+  await stand.clock.advance(SWEEP_MS);
+  t.ok((told.at(-1) ?? Infinity) <= stand.clock.now(), "gateways, which answer for it, are told");
+  stand.world.apps.set(stand.image(imageId).ref, listening);
+  stand.lifecycle().wake(id, USER);
+  await stand.reaches(id, "STARTED");
+});
+
+t.test("set back by an hour, what nobody answers still ends in time", async (t) => {
+  const stand = await openStand(t);
+  const { id } = stand.publish();
+  await until("validated", () => stand.image(stand.row(id).imageId).state === "READY");
+  let release = () => {};
+  stand.world.holdDestroy = new Promise((resolve) => (release = resolve));
+  stand.lifecycle().wishStart(id, USER);
+  await stand.reaches(id, "STARTED");
+  stand.lifecycle().wishStop(id, USER);
+  await stand.reaches(id, "STOPPING");
+  stand.clock.jump(-HOUR_MS);
+  await stand.clock.advance(3 * SWEEP_MS + 5 * 60_000);
+  // And is tried again since.
+  const timedOut = () =>
+    stand
+      .store()
+      .history.of(id)
+      .some(({ event }) => event === "timedOut");
+  await until("it was given up", timedOut);
+  stand.world.holdDestroy = undefined;
+  release();
+  await stand.clock.advance(3 * SWEEP_MS);
+  await stand.reaches(id, "USER_STOPPED");
+});
+
+t.test("set back by an hour, an idle container sleeps when it has been idle from then on", async (t) => {
+  const stand = await openStand(t);
+  const { id } = stand.publish({ config: { shutdownTimeoutMinutes: 1 } });
+  stand.lifecycle().wishStart(id, USER);
+  await stand.reaches(id, "STARTED");
+  stand.clock.jump(-HOUR_MS);
+  await stand.clock.advance(SWEEP_MS + 61_000);
+  await stand.reaches(id, "SYSTEM_STOPPED");
+});
+
+t.test("set on by an hour, nothing times out, and nothing falls asleep that was just used", async (t) => {
+  const stand = await openStand(t);
+  const used = stand.publish({ name: "used", config: { shutdownTimeoutMinutes: 30 } });
+  stand.lifecycle().wishStart(used.id, USER);
+  await stand.reaches(used.id, "STARTED");
+  const slow = stand.publish({
+    name: "slow",
+    app: { exposed: [5353], run: ({ listen, env }) => void setImmediate(() => env["OWN"] && later.push(listen)) },
+  });
+  const later: (() => void)[] = [];
+  stand.lifecycle().wishStart(slow.id, USER);
+  await stand.reaches(slow.id, "STARTING");
+  await until("it runs", () => later.length > 0);
+  stand.clock.jump(HOUR_MS);
+  // Somebody looks: an event, a report or a wish would.
+  stand.lifecycle().defined(slow.id);
+  stand.lifecycle().defined(used.id);
+  await turns(20);
+  await stand.clock.advance(SWEEP_MS);
+  t.equal(stand.row(used.id).state, "STARTED");
+  t.equal(stand.row(slow.id).state, "STARTING");
+  later[0]?.();
+  await stand.clock.advance(100);
+  await stand.reaches(slow.id, "STARTED");
+  await stand.clock.advance(30 * 60_000);
+  await stand.reaches(used.id, "SYSTEM_STOPPED");
+});

@@ -1,0 +1,186 @@
+import assert from "node:assert/strict";
+import * as fc from "fast-check";
+import { CONTAINER_TABLE, type ContainerEvent } from "../../../control/lifecycle/container-states.ts";
+import { next } from "../../../control/lifecycle/table.ts";
+import type { Container } from "../../../control/store/entities.ts";
+import { Fault } from "../../../fault.ts";
+import { turns } from "../../fixtures/still-clock.ts";
+import { hinder, judge, type Model, unhinder } from "./model.ts";
+import { type App, APP_NAMES, type Folder, FOLDERS, type Left, type Real, SHAPES, USER } from "./real.ts";
+import { ASKED, MISHAPS } from "./scripted-driver.ts";
+import { settle } from "./settle.ts";
+
+type Command = fc.AsyncCommand<Model, Real>;
+
+function command(name: string, run: (model: Model, real: Real) => unknown, possible: (model: Model) => boolean = () => true): Command {
+  return {
+    check: possible,
+    run: async (model, real) => {
+      judge(model, real);
+      await run(model, real);
+      judge(model, real);
+    },
+    toString: () => name,
+  };
+}
+
+const of = (name: string, run: (folder: Folder, model: Model, real: Real) => unknown) =>
+  fc.constantFrom(...FOLDERS).map((folder) =>
+    command(
+      `${name} ${folder}`,
+      (model, real) => run(folder, model, real),
+      (model) => model.published[folder] !== undefined,
+    ),
+  );
+
+const rowOf = (real: Real, folder: Folder) => real.row(folder) as Container;
+
+/** The row goes along the table, or stays where that has no such edge: the wish alone is noted. */
+function follows(folder: Folder, real: Real, event: ContainerEvent, act: (id: string) => void): void {
+  const { id, state } = rowOf(real, folder);
+  act(id);
+  assert.equal(rowOf(real, folder).state, next(CONTAINER_TABLE, state, event) ?? state, `${folder}: ${event} in ${state}`);
+}
+
+const start = of("start", (folder, model, real) => {
+  model.wishes.set(folder, { runs: true, by: "user" });
+  unhinder(model, folder);
+  follows(folder, real, "startWished", (id) => real.lifecycle().wishStart(id, USER.id));
+});
+
+const stop = of("stop", (folder, model, real) => {
+  model.wishes.set(folder, { runs: false, by: "user" });
+  follows(folder, real, "stopWished", (id) => real.lifecycle().wishStop(id, USER.id));
+});
+
+/** A request that no gateway could send on: an on-demand container is woken whoever stopped it, a plain one only where the system did. */
+const request = of("request", (folder, model, real) => {
+  const row = rowOf(real, folder);
+  const failed = row.state === "ERROR" && (!SHAPES[folder].onDemand || row.notBefore > real.clock().now());
+  const forUser = row.desiredInstances === 0 && row.stopFor === "user" && !SHAPES[folder].onDemand;
+  if (failed || forUser) {
+    const code = failed ? row.fault?.code : "CONTAINER_STOPPED";
+    assert.throws(
+      () => real.lifecycle().wake(row.id, USER.id),
+      (error) => error instanceof Fault && error.code === code,
+      `${folder} is not woken`,
+    );
+    return assert.deepEqual(rowOf(real, folder), row, "nor changed");
+  }
+  if (row.desiredInstances === 0) model.wishes.set(folder, { runs: true, by: "user" });
+  unhinder(model, folder);
+  real.lifecycle().wake(row.id, USER.id);
+});
+
+const use = of("use", (folder, _model, real) => {
+  const { id, state } = rowOf(real, folder);
+  if (state === "STARTED") real.open.set(id, 1);
+  real.report();
+});
+const endOfUse = of("end of use", (folder, _model, real) => {
+  real.open.delete(rowOf(real, folder).id);
+  real.report();
+});
+const validate = of("revalidate", (folder, _model, real) => real.lifecycle().wishValidation(rowOf(real, folder).imageId, USER.id));
+
+const behindItsBack = fc.oneof(
+  of("somebody starts", (folder, model, real) => {
+    const { service, id, generation } = rowOf(real, folder);
+    hinder(model);
+    // It starts what listens, and nobody can run an image that there is none of.
+    if (model.published[folder]?.app === "good") real.startBehind({ service, container: id, generation });
+  }),
+  fc.constant(command("somebody starts what was removed", (_, real) => real.lastRemoved() && real.startBehind(real.lastRemoved() as Left))),
+  of("kill", (folder, model, real) => {
+    hinder(model);
+    return real.world.kill(rowOf(real, folder).service);
+  }),
+  of("take away", (folder, model, real) => {
+    hinder(model);
+    real.world.vanish(rowOf(real, folder).service);
+  }),
+  of("move", (folder, model, real) => {
+    hinder(model);
+    return real.world.moveAway(rowOf(real, folder).service);
+  }),
+);
+
+/** `undefined`: its package has it no longer; `same`: published again as it is. */
+const publish = fc
+  .tuple(fc.constantFrom(...FOLDERS), fc.constantFrom<App | "same" | undefined>(...APP_NAMES, "good", "good", "same", undefined))
+  .map(([folder, app]) =>
+    command(`publish ${folder} as ${app}`, (model, real) => {
+      const before = model.published[folder];
+      const after = app === "same" ? before : app && { app, version: (versions.get(model) ?? 0) + 1 };
+      if (after) {
+        versions.set(model, Math.max(versions.get(model) ?? 0, after.version));
+        model.published[folder] = after;
+        if (!before) model.wishes.set(folder, { runs: false, by: SHAPES[folder].onDemand ? "system" : "user" });
+        if (app !== "good" && app !== "portless") model.hindered.add(folder);
+      } else {
+        delete model.published[folder];
+        model.wishes.delete(folder);
+        model.hindered.delete(folder);
+      }
+      real.publish(model.published);
+    }),
+  );
+/** No two versions of a life are the same one. */
+const versions = new WeakMap<Model, number>();
+
+const engine = fc.oneof(
+  fc.boolean().map((away) =>
+    command(`engine ${away ? "away" : "back"}`, (model, real) => {
+      if (away) hinder(model);
+      real.world.away = away;
+    }),
+  ),
+  fc.boolean().map((deaf) => command(`events ${deaf ? "lost" : "heard"}`, (_, real) => void (real.world.deaf = deaf))),
+  fc.tuple(fc.constantFrom(...ASKED), fc.constantFrom(...MISHAPS)).map(([asked, mishap]) =>
+    command(`next ${asked} ${mishap}`, (model, real) => {
+      hinder(model);
+      real.script.next(asked, mishap);
+    }),
+  ),
+);
+
+const time = fc.constantFrom(25, 1_000, 6_000, 31_000, 65_000, 310_000).map((ms) => command(`${ms} ms`, (_, real) => real.clock().advance(ms)));
+const jump = fc
+  .constantFrom(-3_600_000, -700_000, -5_000, 5_000, 700_000, 3_600_000)
+  .map((ms) => command(`clock set by ${ms} ms`, (_, real) => real.clock().jump(ms)));
+const moment = fc.integer({ min: 1, max: 12 }).map((count) => command(`${count} turns`, () => turns(count)));
+const report = fc.constant(command("gateway reports", (_, real) => real.report()));
+const restart = fc.constantFrom(1, 5_000, 600_000).map((downMs) =>
+  command(`killed, up after ${downMs} ms`, async (model, real) => {
+    const before = JSON.stringify(FOLDERS.map((folder) => [real.row(folder)?.id, real.row(folder)?.desiredInstances, real.row(folder)?.stopFor]));
+    await real.restart(downMs);
+    if (model.judged === real.moves.length)
+      assert.equal(
+        JSON.stringify(FOLDERS.map((folder) => [real.row(folder)?.id, real.row(folder)?.desiredInstances, real.row(folder)?.stopFor])),
+        before,
+      );
+  }),
+);
+const settled = fc.constant(command("all settles", settle));
+
+/** What may befall both lifecycles, in the order in which things are likely. */
+export const COMMANDS: fc.Arbitrary<Command>[] = [
+  publish,
+  start,
+  stop,
+  request,
+  moment,
+  time,
+  start,
+  request,
+  use,
+  endOfUse,
+  report,
+  behindItsBack,
+  engine,
+  engine,
+  restart,
+  jump,
+  validate,
+  settled,
+];

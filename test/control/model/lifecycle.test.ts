@@ -1,0 +1,76 @@
+import * as fc from "fast-check";
+import t from "tap";
+import { COMMANDS } from "./commands.ts";
+import { judge, type Model, newModel } from "./model.ts";
+import { FOLDERS, openReal, type Real, SHAPES, USER } from "./real.ts";
+import { settle } from "./settle.ts";
+
+/**
+ * Both lifecycles under random commands, held against their tables and against what was acknowledged. By default the same few lives in every run;
+ * `npm run model` lives thousands of others. A failure prints the shortest life that shows it, and how to live it again:
+ * `MODEL_SEED=… MODEL_PATH=… MODEL_REPLAY=… npm run model`.
+ */
+const { MODEL_RUNS: runs = "80", MODEL_SEED: seed = "1", MODEL_PATH: path, MODEL_REPLAY: replayPath } = process.env;
+const LONGEST = 40;
+t.setTimeout(0);
+
+t.test("whatever befalls them, containers and images go along their tables to what was acknowledged", async (t) => {
+  const property = fc.asyncProperty(
+    fc.commands(COMMANDS, { maxCommands: LONGEST, size: "max", ...(replayPath === undefined ? {} : { replayPath }) }),
+    async (commands) => {
+      const real = await openReal();
+      const model = newModel();
+      try {
+        publishAll(model, real);
+        await fc.asyncModelRun(() => ({ model, real }), commands);
+        await end(model, real);
+      } finally {
+        await real.close();
+      }
+    },
+  );
+  const lived = await fc.check(property, {
+    numRuns: Number(runs),
+    seed: Number(seed),
+    ...(path === undefined ? {} : { path }),
+    endOnFailure: path !== undefined,
+  });
+  const replay = /replayPath="([^"]*)"/.exec(String(lived.counterexample))?.[1];
+  const why = `MODEL_SEED=${lived.seed} MODEL_PATH=${lived.counterexamplePath} MODEL_REPLAY=${replay}\n${String(lived.counterexample)}\n${String(lived.errorInstance)}`;
+  if (lived.failed) t.comment(why);
+  t.notOk(lived.failed, lived.failed ? why.replace(/\n.*/s, "") : "every life");
+  t.ok(path !== undefined || lived.numRuns === Number(runs), `${lived.numRuns} lives`);
+});
+
+function publishAll(model: Model, real: Real): void {
+  for (const folder of FOLDERS) {
+    model.published[folder] = { app: "good", version: 0 };
+    model.wishes.set(folder, { runs: false, by: SHAPES[folder].onDemand ? "system" : "user" });
+  }
+  real.publish(model.published);
+}
+
+/** With nothing in the way any more, what is wished to run runs, and what is then wished to rest rests. */
+async function end(model: Model, real: Real): Promise<void> {
+  real.world.deaf = false;
+  real.open.clear();
+  await settle(model, real);
+  for (const folder of FOLDERS) {
+    const { version } = model.published[folder] ?? {};
+    if (version !== undefined) model.published[folder] = { app: "good", version: version + 1_000 };
+  }
+  real.publish(model.published);
+  await settle(model, real);
+  model.hindered.clear();
+  for (const runs of [true, false]) {
+    for (const folder of FOLDERS) {
+      const id = real.row(folder)?.id;
+      if (id === undefined) continue;
+      model.wishes.set(folder, { runs, by: "user" });
+      if (runs) real.lifecycle().wishStart(id, USER.id);
+      else real.lifecycle().wishStop(id, USER.id);
+      judge(model, real);
+    }
+    await settle(model, real);
+  }
+}

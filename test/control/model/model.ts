@@ -1,0 +1,104 @@
+import assert from "node:assert/strict";
+import { CONTAINER_TABLE, type ContainerEvent, type ContainerState } from "../../../control/lifecycle/container-states.ts";
+import { IMAGE_TABLE, type ImageEvent, type ImageState } from "../../../control/lifecycle/image-states.ts";
+import { next } from "../../../control/lifecycle/table.ts";
+import { HISTORY_LENGTH } from "../../../control/store/history.ts";
+import { type App, type Folder, FOLDERS, type Moved, type Real, SHAPES } from "./real.ts";
+
+/** What was last acknowledged of a container, and what the system may have made of it since. */
+type Wish = { runs: boolean; by: "user" | "system" };
+
+export type Model = {
+  published: Partial<Record<Folder, { app: App; version: number }>>;
+  wishes: Map<Folder, Wish>;
+  /** Whose last start may have failed, or may yet: an error of these is not berth's. */
+  hindered: Set<Folder>;
+  /** Nothing has hindered anybody since all was last seen to be settled. */
+  quiet: boolean;
+  /** How many of the moves have been judged. */
+  judged: number;
+};
+
+export function newModel(): Model {
+  return { published: {}, wishes: new Map(), hindered: new Set(), quiet: true, judged: 0 };
+}
+
+/** From now on a container may end in an error that is nobody's fault here. */
+export function hinder(model: Model): void {
+  model.quiet = false;
+  for (const folder of FOLDERS) model.hindered.add(folder);
+}
+
+/** It is asked to start while all is well, so that it must not fail. */
+export function unhinder(model: Model, folder: Folder): void {
+  if (model.quiet && isGood(model, folder)) model.hindered.delete(folder);
+}
+
+export function isGood(model: Model, folder: Folder): boolean {
+  const app = model.published[folder]?.app;
+  return app === "good" || app === "portless";
+}
+
+/** What holds at any moment, in the middle of whatever is under way. Throws what does not. */
+export function judge(model: Model, real: Real): void {
+  const moved = new Set(real.moves.slice(model.judged).map(({ entity }) => entity));
+  judgeMoves(model, real);
+  for (const entity of moved) judgeHistory(real, entity);
+  for (const folder of FOLDERS) {
+    const row = real.row(folder);
+    const wish = model.wishes.get(folder);
+    assert.equal(row === undefined, wish === undefined, `${folder} is there just as it was published`);
+    if (!row || !wish) continue;
+    assert.equal(row.desiredInstances, wish.runs ? 1 : 0, `${folder}: the wish that was acknowledged (${wish.runs ? "run" : "rest"}) is the row's`);
+    if (!wish.runs) assert.equal(row.stopFor, wish.by, `${folder}: whoever had it stopped is remembered`);
+  }
+  const owners = real.world.facts().map(({ labels }) => labels.container);
+  assert.equal(new Set(owners).size, owners.length, "no container has two services");
+}
+
+/** Each move is an edge of its table; and of the wishes only idleness and a loss take one back, each where it may. */
+function judgeMoves(model: Model, real: Real): void {
+  for (const move of real.moves.slice(model.judged)) {
+    model.judged++;
+    const isImage = real.store().images.find(move.entity) !== undefined;
+    assert.equal(allowed(isImage, move), move.toState, `${move.fromState} -${move.event}-> ${move.toState} is an edge of the table`);
+    const folder = isImage ? undefined : FOLDERS.find((name) => real.row(name)?.id === move.entity);
+    const wish = folder && model.wishes.get(folder);
+    if (!wish) continue;
+    const shape: { onDemand: boolean; shutdownTimeoutMinutes?: number } = SHAPES[folder];
+    if (move.event === "idled") assert.ok(shape.shutdownTimeoutMinutes, `${folder} may sleep when nobody uses it`);
+    if (move.event === "lostAsleep") assert.ok(shape.onDemand && model.hindered.has(folder), `${folder} may sleep when it is lost, and was`);
+    if (move.event === "idled" || move.event === "lostAsleep") model.wishes.set(folder, { runs: false, by: "system" });
+    if (move.event === "usedAfterAll") model.wishes.set(folder, { ...wish, runs: true });
+    const starts = move.event === "startWished" || move.event === "startBegan" || move.event === "answered";
+    assert.ok(!starts || wish.runs, `${folder} ${move.event} while it is wished to rest`);
+  }
+}
+
+function allowed(isImage: boolean, { fromState, toState, event }: Moved): string | undefined {
+  // The progress of a pull renews a state's clock.
+  if (event === "") return (isImage ? ["VALIDATING"] : ["STARTING"]).includes(fromState) && fromState === toState ? toState : undefined;
+  // Publishing validates anew whatever the state; where that is waited for already, it stays.
+  if (isImage && event === "validationWished" && fromState === "PENDING_VALIDATION") return fromState;
+  return isImage
+    ? next(IMAGE_TABLE, fromState as ImageState, event as ImageEvent)
+    : next(CONTAINER_TABLE, fromState as ContainerState, event as ContainerEvent);
+}
+
+/** A history is the moves that were made, one after the other, up to the state that the row has now. */
+function judgeHistory(real: Real, entity: string): void {
+  const state = (real.store().containers.find(entity) ?? real.store().images.find(entity))?.state;
+  // A removed container has none.
+  if (state === undefined) return;
+  const told = real.store().history.of(entity);
+  const since = real.moves.slice(real.forgotten.get(entity) ?? 0);
+  const made = since.filter((move) => move.entity === entity && move.event !== "").slice(-HISTORY_LENGTH);
+  assert.deepEqual(told.map(inWords), made.map(inWords), "a history tells the moves as they were made");
+  for (const [index, entry] of told.entries())
+    if (index > 0) assert.equal(entry.fromState, told[index - 1]?.toState, "each begins where the last ended");
+  if (told.length > 0) assert.equal(told.at(-1)?.toState, state, "the last is the row's state");
+}
+
+function inWords({ fromState, event, toState }: Omit<Moved, "entity">): string {
+  return `${fromState} ${event} ${toState}`;
+}

@@ -1,0 +1,202 @@
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type Lifecycle, openLifecycle } from "../../../control/lifecycle/open-lifecycle.ts";
+import { recordPackage } from "../../../control/publish/record-package.ts";
+import type { Definition } from "../../../control/publish/definitions.ts";
+import type { Container, ContainerConfig } from "../../../control/store/entities.ts";
+import type { HistoryEntry } from "../../../control/store/history.ts";
+import type { Labels } from "../../../drivers/driver.ts";
+import { openStore, type Store } from "../../../control/store/open-store.ts";
+import { openLog } from "../../../log.ts";
+import { crashing, listening, type MemoryApp, type MemoryWorld, mute, openMemoryWorld } from "../../fixtures/memory-driver.ts";
+import { type StillClock, stillClock, turns } from "../../fixtures/still-clock.ts";
+import { openScript, type Script } from "./scripted-driver.ts";
+
+export const USER = { id: "22222222-2222-4222-8222-222222222222", admin: false };
+const GATEWAY = "gateway";
+/** What a disk keeps is tested elsewhere; here it would take nine tenths of the time. */
+const MEMORY = "/dev/shm";
+
+/** One of each kind: without and with sleep, woken by whom. */
+export const SHAPES = {
+  web: { onDemand: false },
+  nap: { onDemand: false, shutdownTimeoutMinutes: 1 },
+  lazy: { onDemand: true },
+  doze: { onDemand: true, shutdownTimeoutMinutes: 1 },
+} as const satisfies Record<string, Partial<ContainerConfig>>;
+export type Folder = keyof typeof SHAPES;
+export const FOLDERS = Object.keys(SHAPES) as Folder[];
+
+/** What a folder's image does; one that is missing is in no registry. */
+const APPS = { good: listening, portless: { exposed: [], run: () => {} }, crashing, mute, missing: undefined } satisfies Record<
+  string,
+  MemoryApp | undefined
+>;
+export type App = keyof typeof APPS;
+export const APP_NAMES = Object.keys(APPS) as App[];
+
+/** A move as the store made it. */
+export type Moved = Pick<HistoryEntry, "entity" | "fromState" | "toState" | "event">;
+
+export type Left = Pick<Labels, "container" | "generation"> & { service: string };
+
+/** The lifecycle on a real store: an orchestrator in memory, one gateway, and time that stands still until a command moves it. */
+export type Real = {
+  world: MemoryWorld;
+  script: Script;
+  clock(): StillClock;
+  store(): Store;
+  lifecycle(): Lifecycle;
+  /** Undefined where its package does not have it. */
+  row(folder: Folder): Container | undefined;
+  /** Every move since the store was made, oldest first. */
+  moves: Moved[];
+  /** How many moves there were when a container was removed, which takes its history along. */
+  forgotten: Map<string, number>;
+  /** Publishes the package with these folders and no others; their images are what these apps are. */
+  publish(apps: Partial<Record<Folder, { app: App; version: number }>>): void;
+  /** A service with a container's labels that nobody here has asked for, unless there is one of that name; as `docker start` would. */
+  startBehind(left: Left): void;
+  /** The container that its package had, of those that it has no more. */
+  lastRemoved(): Left | undefined;
+  /** HTTP requests open at the gateway; it tells of them, and of the changes that it has seen, with `report`. */
+  open: Map<string, number>;
+  report(): void;
+  /** As by `kill -9`, at once; the next process comes up later, with a gateway that was not there before. */
+  restart(downMs: number): Promise<void>;
+  close(): Promise<void>;
+};
+
+export async function openReal(): Promise<Real> {
+  const folder = mkdtempSync(join(existsSync(MEMORY) ? MEMORY : tmpdir(), "berth-model-"));
+  const log = openLog({ level: "silent", name: "test" });
+  let clock = stillClock();
+  const following = { ...clock, now: () => clock.now(), monotonic: () => clock.monotonic() };
+  const world = openMemoryWorld({ ...following, sleep: (ms, signal) => clock.sleep(ms, signal) }, { sockets: false });
+  const script = openScript();
+  const moves: Moved[] = [];
+
+  let removed: Left | undefined;
+  /** Which stay with their folders for good. */
+  const ids = new Map<Folder, string>();
+
+  const forgotten = new Map<string, number>();
+
+  const begin = () => {
+    const store = telling(openStore({ folder, clock }), moves);
+    const { driver, kill } = script.over(world.open());
+    const lifecycle = openLifecycle({
+      store,
+      driver,
+      clock,
+      log,
+      environment: "test",
+      injectedEnv: () => ({}),
+      filesFolder: folder,
+      random: () => 0,
+    });
+    if (!store.users.find(USER.id)) store.users.insert({ ...USER, login: "ada", friendlyName: "Ada", createdOn: 1 });
+    lifecycle.start();
+    lifecycle.gatewayJoined(GATEWAY, lifecycle.seq());
+    return { store, lifecycle, kill };
+  };
+  let now = begin();
+  const open = new Map<string, number>();
+
+  return {
+    world,
+    script,
+    clock: () => clock,
+    store: () => now.store,
+    lifecycle: () => now.lifecycle,
+    row: (name) => {
+      const id = ids.get(name) ?? now.store.containers.all().find((row) => row.folder === name)?.id;
+      if (id !== undefined) ids.set(name, id);
+      return id === undefined ? undefined : now.store.containers.find(id);
+    },
+    moves,
+    forgotten,
+    publish: (apps) => {
+      const definitions = Object.entries(apps).map(([name, { version }]) => definitionOf(name as Folder, version));
+      for (const [name, { app, version }] of Object.entries(apps)) {
+        const behaves = APPS[app];
+        if (behaves) world.apps.set(refOf(name, version), behaves);
+      }
+      const rooms = { store: now.store, environment: "test", now: clock.now() };
+      const recorded = now.store.transaction(() =>
+        recordPackage(rooms, { name: "demo", version: "1.0.0", description: "" }, USER, definitions, () => ""),
+      );
+      for (const image of recorded.images) now.lifecycle.wishValidation(image.id, USER.id);
+      for (const container of recorded.containers) now.lifecycle.defined(container.id, USER.id);
+      for (const container of recorded.removed) {
+        now.lifecycle.removed(container.id);
+        forgotten.set(container.id, moves.length);
+        removed = { container: container.id, generation: container.generation, service: container.service };
+      }
+    },
+    startBehind: ({ service, ...labels }) => {
+      if (!world.left(service).includes(service)) world.begin(service, { ...labels, store: now.store.id, environment: "test" });
+    },
+    lastRemoved: () => (removed && now.store.containers.find(removed.container) ? undefined : removed),
+    open,
+    report: () => {
+      const lastActive = clock.now();
+      const uses = [...open].filter(([, count]) => count > 0).map(([id, count]) => ({ id, open: count, streams: count, lastActive }));
+      now.lifecycle.used({ gateway: GATEWAY, seq: now.lifecycle.seq(), uses });
+    },
+    restart: async (downMs) => {
+      now.kill();
+      world.forget();
+      now.store.close();
+      open.clear();
+      clock = stillClock(clock.now() + downMs);
+      now = begin();
+      await turns();
+    },
+    close: async () => {
+      await now.lifecycle.close();
+      now.kill();
+      now.store.close();
+      await world.close();
+      rmSync(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+export function refOf(folder: string, version: number): string {
+  return `demo/${folder}:${version}`;
+}
+
+function definitionOf(folder: Folder, version: number): Definition {
+  const config = { cpu: 1, memoryMb: 64, gpu: 0, shmMb: 64, storageGb: 1, ...SHAPES[folder] };
+  return {
+    folder,
+    at: "",
+    hash: "",
+    dockerfile: "",
+    dockerfilePath: "",
+    imageJson: undefined,
+    container: { config, env: {}, image: refOf(folder, version), warnings: [] },
+    warnings: [],
+    image: `demo-${folder}`,
+    name: `demo-${folder}`,
+    ref: refOf(folder, version),
+    mutable: false,
+    contentHash: undefined,
+  };
+}
+
+/** The same store, every move of which is written down here too. */
+function telling(store: Store, moves: Moved[]): Store {
+  const watched = <Row extends { move: (...args: never[]) => unknown }>(rows: Row): Row => ({
+    ...rows,
+    move: (...args: never[]) => {
+      const [entity, fromState, toState, , reason] = args as unknown as [string, string, string, unknown, { event: string } | undefined];
+      const moved = rows.move(...args);
+      if (moved) moves.push({ entity, fromState, toState, event: reason?.event ?? "" });
+      return moved;
+    },
+  });
+  return { ...store, containers: watched(store.containers), images: watched(store.images) };
+}
