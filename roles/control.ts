@@ -18,6 +18,7 @@ import { openStore } from "../control/store/open-store.ts";
 import type { Driver, DriverName, Registry } from "../drivers/driver.ts";
 import { openDriver } from "../drivers/open.ts";
 import type { Log } from "../log.ts";
+import { nodeProgram } from "../own-files.ts";
 import { openRegistry } from "./image-registry.ts";
 import type { Running } from "./until-told.ts";
 import type { RuntimeFolder } from "./runtime-folder.ts";
@@ -112,7 +113,7 @@ function chosenDriver(name: DriverName, settings: Settings, registry: Registry |
     name,
     {
       docker: { host: settings.dockerHost, tls, network: settings.dockerNetwork, reach: settings.dockerReach, registry },
-      process: { folder: join(settings.data, PROCESS_FOLDER), nodePath: process.execPath },
+      process: { folder: join(settings.data, PROCESS_FOLDER), nodePath: nodeProgram() },
     },
     { clock, log },
   );

@@ -30,7 +30,7 @@ export type Served = {
  * touches no request and no row; it only keeps the others running, so that neither can stall the other.
  */
 export async function serve(options: {
-  script: string;
+  script: string | undefined;
   env: NodeJS.ProcessEnv;
   host: string;
   port: number;
