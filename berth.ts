@@ -26,6 +26,8 @@ const COMMANDS: Record<string, Command> = {
   keys: { says: "keys that sign docker tokens: list, rotate, revoke", load: () => import("./commands/keys.ts") },
   orphans: { says: "what runs with berth's labels and belongs to nothing: [--remove]", load: () => import("./commands/orphans.ts") },
   shadow: { says: "send the same requests to two registry proxies and print what differs", load: () => import("./commands/shadow.ts") },
+  backup: { says: "write the store and what belongs to it to a file, while berth runs", load: () => import("./commands/backup.ts") },
+  restore: { says: "take the store from such a file", load: () => import("./commands/restore.ts") },
   config: { says: "print the effective settings and where each came from", load: () => import("./commands/config.ts") },
   version: { says: "print the version, its commit and its build", load: () => import("./commands/version.ts") },
   help: { says: "print this", load: async () => ({ run: async () => console.log(help()) }) },
