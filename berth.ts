@@ -28,6 +28,7 @@ const COMMANDS: Record<string, Command> = {
   shadow: { says: "send the same requests to two registry proxies and print what differs", load: () => import("./commands/shadow.ts") },
   backup: { says: "write the store and what belongs to it to a file, while berth runs", load: () => import("./commands/backup.ts") },
   restore: { says: "take the store from such a file", load: () => import("./commands/restore.ts") },
+  install: { says: "make a service of systemd of this executable: its user, folders and unit", load: () => import("./commands/install.ts") },
   config: { says: "print the effective settings and where each came from", load: () => import("./commands/config.ts") },
   version: { says: "print the version, its commit and its build", load: () => import("./commands/version.ts") },
   help: { says: "print this", load: async () => ({ run: async () => console.log(help()) }) },

@@ -67,6 +67,15 @@ t.test("a faulty command line is one sentence", async (t) => {
   t.match(stderr, /^berth: There is no command "no-such-command"[^\n]*\n$/);
 });
 
+t.test("it installs itself, and what it installed is it", async (t) => {
+  const system = tempFolder(t);
+  const { status, stdout, stderr } = spawnSync(program, ["install", "--root", system], { encoding: "utf8", env });
+  t.equal(status, 0, stderr);
+  t.match(stdout, /systemctl enable --now|no group docker/);
+  t.ok(readFileSync(join(system, "usr/local/bin/berth")).equals(readFileSync(program)));
+  t.match(execFileSync(join(system, "usr/local/bin/berth"), ["version"], { encoding: "utf8" }), /^berth /);
+});
+
 t.test("publish, ready, asleep, woken, answering, idle, and again after kill -9", async (t) => {
   let berth: Berth = await startBerth({ data: root, env, command });
   t.teardown(() => berth.stop());
