@@ -29,6 +29,7 @@ const COMMANDS: Record<string, Command> = {
   backup: { says: "write the store and what belongs to it to a file, while berth runs", load: () => import("./commands/backup.ts") },
   restore: { says: "take the store from such a file", load: () => import("./commands/restore.ts") },
   install: { says: "make a service of systemd of this executable: its user, folders and unit", load: () => import("./commands/install.ts") },
+  upgrade: { says: "put another executable in the place of the one that runs: --from <file>", load: () => import("./commands/upgrade.ts") },
   config: { says: "print the effective settings and where each came from", load: () => import("./commands/config.ts") },
   version: { says: "print the version, its commit and its build", load: () => import("./commands/version.ts") },
   help: { says: "print this", load: async () => ({ run: async () => console.log(help()) }) },
@@ -48,6 +49,7 @@ registry gc and registry retain talk to the berth that runs on the same data fol
 /** What berth asks of itself, as another process. */
 const INTERNAL: Record<string, Command> = {
   node: { says: "run a JavaScript file as Node does", load: () => import("./commands/node.ts") },
+  running: { says: "print the version of the berth that runs", load: () => import("./commands/running.ts") },
   "registry-image": { says: "run Distribution's image as if it were a program", load: () => import("./commands/registry-image.ts") },
 };
 
