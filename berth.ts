@@ -30,6 +30,7 @@ const COMMANDS: Record<string, Command> = {
   restore: { says: "take the store from such a file", load: () => import("./commands/restore.ts") },
   install: { says: "make a service of systemd of this executable: its user, folders and unit", load: () => import("./commands/install.ts") },
   upgrade: { says: "put another executable in the place of the one that runs: --from <file>", load: () => import("./commands/upgrade.ts") },
+  health: { says: "ask whether the berth of these settings takes requests", load: () => import("./commands/health.ts") },
   config: { says: "print the effective settings and where each came from", load: () => import("./commands/config.ts") },
   version: { says: "print the version, its commit and its build", load: () => import("./commands/version.ts") },
   help: { says: "print this", load: async () => ({ run: async () => console.log(help()) }) },
