@@ -30,11 +30,13 @@ try {
     mainFormat: "module",
     output,
     disableExperimentalSEAWarning: true,
+    // Compiled ahead: it halves the start of each process. The seed is for a cache that is the same each time; V8 takes it whatever its own seed is.
+    useCodeCache: true,
     execArgv: ["--disable-warning=ExperimentalWarning"],
     assets: { ...assets(root), [BUILD_FILE]: join(work, BUILD_FILE) },
   };
   writeFileSync(join(work, "sea.json"), JSON.stringify(config));
-  execFileSync(process.execPath, ["--build-sea", join(work, "sea.json")], { cwd: work, stdio: ["ignore", "ignore", "inherit"] });
+  execFileSync(process.execPath, ["--random-seed=1", "--build-sea", join(work, "sea.json")], { cwd: work, stdio: ["ignore", "ignore", "inherit"] });
   const file = readFileSync(output);
   if (withoutLibatomic(file)) writeFileSync(output, file);
   mkdirSync(join(target, ".."), { recursive: true });
