@@ -1,7 +1,7 @@
 /** `npm run build:binary`: dist/berth, all of berth in one file that needs no Node. Node's documentation has it as "Single executable applications". */
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { BUILD_FILE } from "../own-files.ts";
@@ -48,6 +48,8 @@ try {
 
 function commit(): { commit: string; built: string } {
   const git = (...args: string[]) => execFileSync("git", ["-C", root, ...args], { encoding: "utf8" }).trim();
+  // From an archive of the source there is nobody to ask.
+  if (!existsSync(join(root, ".git"))) return { commit: "unknown", built: "unknown" };
   const changed = git("status", "--porcelain", "--untracked-files=no") === "" ? "" : "+changes";
   return { commit: `${git("rev-parse", "--short=12", "HEAD")}${changed}`, built: git("show", "-s", "--format=%cI", "HEAD") };
 }

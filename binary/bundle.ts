@@ -1,5 +1,6 @@
 import { build, type Plugin } from "esbuild";
-import { join } from "node:path";
+import { readFileSync } from "node:fs";
+import { join, relative } from "node:path";
 
 /** better-sqlite3 looks for its addon in its own folder, which is not there any more. */
 const SQLITE_ADDON: Plugin = {
@@ -12,6 +13,25 @@ const SQLITE_ADDON: Plugin = {
     build.onResolve({ filter: /\.node$|^cpu-features$/ }, ({ path }) => ({ path, external: true }));
   },
 };
+
+/** They ask whether there is a source tree first. */
+const OWN_PLACE = ["berth.ts", "own-files.ts", "roles/distribution/find-distribution.ts"];
+
+/** A file that looks beside itself finds nothing there, and would be noticed by whoever needs it first. */
+const NO_OWN_PLACE = (root: string): Plugin => ({
+  name: "no-own-place",
+  setup: (build) => {
+    build.onLoad({ filter: /\.ts$/ }, ({ path }) => {
+      const file = relative(root, path);
+      if (OWN_PLACE.includes(file) || !/import\.meta\.(dirname|filename|url)/.test(readFileSync(path, "utf8"))) return undefined;
+      return {
+        errors: [
+          { text: `${file} asks where it lies, which is nowhere in the single executable: ask ownFile, and list its files in binary/assets.ts.` },
+        ],
+      };
+    });
+  },
+});
 
 /** What packages written as CommonJS expect to find. */
 const COMMONJS = `import { createRequire as berthRequire } from "node:module";
@@ -35,7 +55,7 @@ export async function bundle(root: string): Promise<Uint8Array> {
     // Names stay as they are: they are in stack traces, and some packages look at them.
     minifySyntax: true,
     minifyWhitespace: true,
-    plugins: [SQLITE_ADDON],
+    plugins: [SQLITE_ADDON, NO_OWN_PLACE(root)],
     logLevel: "warning",
   });
   return (outputFiles[0] as { contents: Uint8Array }).contents;

@@ -31,7 +31,8 @@ export function restore(options: { folder: string; file: string; version: string
   const held = openDataFolder(folder);
   const passing = join(folder, "restoring.db");
   try {
-    rmSync(passing, { force: true });
+    // All of it: the journal of a restore that was killed would be played into this one.
+    discard(passing);
     privateFile(passing);
     copyFileSync(file, passing);
     const madeOn = prepare(passing, folder, file);
@@ -44,9 +45,13 @@ export function restore(options: { folder: string; file: string; version: string
   } catch (error) {
     throw storeFault(error, folder);
   } finally {
-    for (const end of ["", "-wal", "-shm", "-journal"]) rmSync(passing + end, { force: true });
+    discard(passing);
     held.close();
   }
+}
+
+function discard(database: string): void {
+  for (const end of ["", "-wal", "-shm", "-journal"]) rmSync(database + end, { force: true });
 }
 
 /** Of the copy of a backup it makes a store as it is to be, and puts its files in their places. Answers with when the backup was made, in epoch ms. */

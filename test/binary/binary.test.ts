@@ -1,7 +1,8 @@
-import { execFileSync, spawnSync } from "node:child_process";
+import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { once } from "node:events";
 import { join } from "node:path";
+import { createInterface } from "node:readline";
 import t from "tap";
 import WebSocket from "ws";
 import { withoutLibatomic } from "../../binary/without-libatomic.ts";
@@ -65,6 +66,38 @@ t.test("a faulty command line is one sentence", async (t) => {
   const { status, stderr } = run("no-such-command");
   t.equal(status, 1);
   t.match(stderr, /^berth: There is no command "no-such-command"[^\n]*\n$/);
+});
+
+t.test("what is loaded where it is used is in it", async (t) => {
+  const nowhere = { image: "x:1", engine: { host: "unix:///no/such.sock" }, owner: "nobody", mounts: [] };
+  t.match(run("registry-image", JSON.stringify(nowhere), "--version"), { status: 1, stderr: /no container engine can be reached/ });
+
+  // Amazon's client, as far as an address where nobody listens.
+  const [file = "", ...args] = command;
+  const aws = {
+    HOME: "/tmp",
+    AWS_REGION: "eu-west-1",
+    AWS_ACCESS_KEY_ID: "x",
+    AWS_SECRET_ACCESS_KEY: "x",
+    AWS_ENDPOINT_URL: "http://127.0.0.1:1",
+    AWS_MAX_ATTEMPTS: "1",
+  };
+  const proxyEnv = {
+    ...env,
+    ...aws,
+    ECR_MODE: "true",
+    DATAGROK_URL: "http://127.0.0.1:1/api",
+    BERTH_REGISTRY_PORT: "0",
+    REGISTRY_URL: "123456789012.dkr.ecr.eu-west-1.amazonaws.com",
+    BERTH_DATA: "/proxy-data",
+  };
+  const proxy = spawn(file, [...args, "registry-proxy"], { env: proxyEnv, stdio: ["ignore", "pipe", "inherit"] });
+  t.teardown(() => proxy.kill("SIGKILL"));
+  const ended = once(proxy, "exit").then(() => Promise.reject(new Error("it ended")));
+  const [line] = (await Promise.race([once(createInterface({ input: proxy.stdout }), "line"), ended])) as [string];
+  const answer = await fetch(`${/http:\S+/.exec(line)?.[0]}/v2/some/manifests/image`);
+  t.equal(answer.status, 502);
+  t.match(await answer.text(), /ecr:GetAuthorizationToken.*ECONNREFUSED/);
 });
 
 t.test("it installs itself, and what it installed is it", async (t) => {
