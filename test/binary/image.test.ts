@@ -24,11 +24,17 @@ await debianImage(engine.docker, base);
 const distribution = `${name}:distribution`;
 await distributionImage(engine.docker, distribution);
 
+/** What the classic builder leaves of each stage: images without a name, which would fill the engine's disk run by run. */
+const unnamed = async () => (await engine.docker.listImages({ filters: { dangling: ["true"] } })).map(({ Id }) => Id);
+const unnamedBefore = await unnamed();
+
 t.teardown(async () => {
   const left = await engine.docker.listContainers({ all: true, filters: { label: [`berth.environment=${name}`] } });
   await Promise.all([...containers, ...left.map(({ Id }) => Id)].map((id) => engine.docker.getContainer(id).remove({ force: true, v: true })));
   await engine.docker.getNetwork(name).remove().catch(() => undefined); // prettier-ignore
   for (const ref of [...refs, base, distribution]) await engine.docker.getImage(ref).remove({ force: true });
+  // Each holds those that it was made from: the newest first.
+  for (const id of await unnamed()) if (!unnamedBefore.includes(id)) await engine.docker.getImage(id).remove({ force: true });
 });
 
 async function image(target: string): Promise<string> {
