@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 /** The command line, and the root that everything is composed from: the only file that reads the environment. */
+import { isSea } from "node:sea";
 import { systemClock } from "./clock.ts";
 import type { Here } from "./commands/here.ts";
 import { VERSION } from "./commands/version.ts";
@@ -26,8 +27,13 @@ const COMMANDS: Record<string, Command> = {
   keys: { says: "keys that sign docker tokens: list, rotate, revoke", load: () => import("./commands/keys.ts") },
   orphans: { says: "what runs with berth's labels and belongs to nothing: [--remove]", load: () => import("./commands/orphans.ts") },
   shadow: { says: "send the same requests to two registry proxies and print what differs", load: () => import("./commands/shadow.ts") },
+  backup: { says: "write the store and what belongs to it to a file, while berth runs", load: () => import("./commands/backup.ts") },
+  restore: { says: "take the store from such a file", load: () => import("./commands/restore.ts") },
+  install: { says: "make a service of systemd of this executable: its user, folders and unit", load: () => import("./commands/install.ts") },
+  upgrade: { says: "put another executable in the place of the one that runs: --from <file>", load: () => import("./commands/upgrade.ts") },
+  health: { says: "ask whether the berth of these settings takes requests", load: () => import("./commands/health.ts") },
   config: { says: "print the effective settings and where each came from", load: () => import("./commands/config.ts") },
-  version: { says: "print the version", load: async () => ({ run: async () => console.log(VERSION) }) },
+  version: { says: "print the version, its commit and its build", load: () => import("./commands/version.ts") },
   help: { says: "print this", load: async () => ({ run: async () => console.log(help()) }) },
 };
 
@@ -42,6 +48,13 @@ berth <command> --help says more. Settings come from the environment and berth.y
 registry gc and registry retain talk to the berth that runs on the same data folder.`;
 }
 
+/** What berth asks of itself, as another process. */
+const INTERNAL: Record<string, Command> = {
+  node: { says: "run a JavaScript file as Node does", load: () => import("./commands/node.ts") },
+  running: { says: "print the version of the berth that runs", load: () => import("./commands/running.ts") },
+  "registry-image": { says: "run Distribution's image as if it were a program", load: () => import("./commands/registry-image.ts") },
+};
+
 const asksForHelp = (word: string | undefined) => word === "--help" || word === "-h";
 
 const parent = findParent();
@@ -49,11 +62,11 @@ try {
   const { env, argv } = process;
   const first = argv[2] ?? env["BERTH_ROLE"] ?? "help";
   const name = asksForHelp(first) ? "help" : first;
-  const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
+  const command = [COMMANDS, INTERNAL].find((table) => Object.hasOwn(table, name))?.[name];
   if (!command) throw new Fault("SETTINGS_INVALID", `There is no command "${name}"; there are: ${Object.keys(COMMANDS).join(", ")}.`);
   const { run, usage = `Usage: berth ${name}\n  ${command.says}` } = await command.load();
   if (argv.slice(3).some(asksForHelp)) console.log(usage);
-  else await run({ env, args: argv.slice(3), script: import.meta.filename, parent, clock: systemClock() });
+  else await run({ env, args: argv.slice(3), script: isSea() ? undefined : import.meta.filename, parent, clock: systemClock() });
   process.exit(0);
 } catch (error) {
   // What is expected to go wrong is one sentence; anything else is a bug, with its trace.

@@ -96,6 +96,8 @@ export const FAULTS = {
   SETTINGS_INVALID: [500, "Settings are not valid"],
   DATA_FOLDER_UNUSABLE: [500, "Data folder cannot be used"],
   DATA_FOLDER_IN_USE: [500, "Data folder in use"],
+  BACKUP_UNUSABLE: [500, "Backup cannot be used"],
+  PROGRAM_UNUSABLE: [500, "Program cannot be used"],
   ADDRESS_IN_USE: [500, "Address in use"],
   REGISTRY_PROGRAM_MISSING: [500, "Registry program not found"],
   REGISTRY_BUSY: [409, "Registry is busy"],

@@ -33,7 +33,15 @@ export async function run(here: Here): Promise<void> {
     const tokenFile = join(settings.data, "demo.token");
     keepDemoToken(tokenFile, demo.token);
     const about = { base, id: demo.id, name: demo.name, driver: driver === "auto" ? "docker" : driver } as const;
-    console.log(demoBanner({ ...about, tokenFile: typed(tokenFile), dataFolder: typed(settings.data), idleMinutes: idleMinutes() }));
+    console.log(
+      demoBanner({
+        ...about,
+        tokenFile: typed(tokenFile),
+        dataFolder: typed(settings.data),
+        idleMinutes: idleMinutes(),
+        hasNode: here.script !== undefined,
+      }),
+    );
     await told;
     await rest(`${base}/api/docker/containers/${demo.id}/stop?awaitStop=true`, demo.token, here.clock);
   } catch (error) {

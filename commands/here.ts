@@ -15,8 +15,8 @@ export type Here = {
   env: NodeJS.ProcessEnv;
   /** The words after the command's name. */
   args: string[];
-  /** The program itself, for processes that it starts. */
-  script: string;
+  /** The program itself, for processes that it starts; undefined where this executable is all of it. */
+  script: string | undefined;
   parent: Parent | undefined;
   clock: Clock;
 };

@@ -2,6 +2,7 @@ import type { Settings } from "../conf/settings.ts";
 import { Fault } from "../fault.ts";
 import type { Log } from "../log.ts";
 import { type Served, serve } from "../roles/serve.ts";
+import { tellSystemd } from "../roles/tell-systemd.ts";
 import { untilTold } from "../roles/until-told.ts";
 import { begin, type Here } from "./here.ts";
 import { VERSION } from "./version.ts";
@@ -17,11 +18,13 @@ export async function run(here: Here): Promise<void> {
       console.log(`registry proxy at ${addressOf({ ...settings, edgeHost: settings.registryHost }, served.registryPort)}`);
     if (served.spawnerPort !== undefined)
       console.log(`spawner at ${addressOf({ edgeHost: settings.spawnerHost, tlsCert: undefined }, served.spawnerPort)}`);
+    void tellSystemd("ready", { env: here.env, log });
     return told;
   });
   try {
     await Promise.race([announced, told]);
   } finally {
+    void tellSystemd("stopping", { env: here.env, log });
     await served.stop();
   }
 }

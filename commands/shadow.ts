@@ -1,8 +1,8 @@
 import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import { parseArgs } from "node:util";
 import type { Clock } from "../clock.ts";
 import { Fault } from "../fault.ts";
+import { ownFile } from "../own-files.ts";
 import type { Here } from "./here.ts";
 import { compare, type Difference } from "./shadow/compare.ts";
 import { explains, type Known, readKnown } from "./shadow/known.ts";
@@ -10,7 +10,7 @@ import { openPlayer, type Player } from "./shadow/play.ts";
 import { type Recorded, readRequests, signsIn } from "./shadow/requests.ts";
 
 /** What comes with berth: requests of docker and skopeo, and what they get wrong. */
-export const SAMPLE = join(import.meta.dirname, "../lua-compat/requests.jsonl");
+export const SAMPLE = ownFile("lua-compat/requests.jsonl");
 
 export const usage = `Usage: berth shadow <url> <url> [--requests <file>] [--known <file>] [--key-file <file>] [--read-only]
   sends the same requests to two registry proxies and prints all in which their answers differ

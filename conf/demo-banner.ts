@@ -14,6 +14,8 @@ export function demoBanner(demo: {
   tokenFile: string;
   dataFolder: string;
   idleMinutes: number;
+  /** There is a Node here with `ws`, as there is in the source tree alone. */
+  hasNode: boolean;
 }): string {
   const path = `/api/docker/containers/proxy/${demo.id}/square?number=4`;
   const socket = `${demo.base.replace(/^http/, "ws")}/api/docker/containers/proxy-ws/${demo.id}/ws`;
@@ -32,10 +34,6 @@ The first request wakes it; this prints {"result":16}:
 
   curl -H "Authorization: $(cat ${demo.tokenFile})" "${demo.base}${path}"
 
-A WebSocket wakes it too; this prints CONNECTED, then hello:
-
-  node -e '${script}'
-
-Left alone for ${minutes}, it is stopped again. Ctrl-C stops berth.
+${demo.hasNode ? `A WebSocket wakes it too; this prints CONNECTED, then hello:\n\n  node -e '${script}'\n\n` : ""}Left alone for ${minutes}, it is stopped again. Ctrl-C stops berth.
 `;
 }

@@ -3,9 +3,10 @@ import { join, relative } from "node:path";
 import { ZipFile } from "yazl";
 import type { Clock } from "../clock.ts";
 import { Fault } from "../fault.ts";
+import { ownFile } from "../own-files.ts";
 
 /** What is published is what a plugin's author would write. */
-export const DEMO_FOLDER = join(import.meta.dirname, "demo");
+export const DEMO_FOLDER = ownFile("conf/demo");
 
 const CALL_MS = 15_000;
 const READY_MS = 120_000;

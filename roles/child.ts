@@ -1,4 +1,4 @@
-import { fork } from "node:child_process";
+import { spawn } from "node:child_process";
 import type { Clock } from "../clock.ts";
 import { Fault, type FaultData } from "../fault.ts";
 import type { Log } from "../log.ts";
@@ -16,8 +16,8 @@ export type ParentOrder = { kind: "listen" } | { kind: "end" };
 /** Keeps one role process running, as `keepRunning` does; it says itself that it is ready, or why it cannot be. */
 export function keepChild(options: {
   role: string;
-  /** The program that runs it, as `node <script> <role>`. */
-  script: string;
+  /** The program that runs it, as `node <script> <role>`; undefined where this executable is all of berth. */
+  script: string | undefined;
   env: NodeJS.ProcessEnv;
   handle?: ListeningHandle;
   clock: Clock;
@@ -35,7 +35,8 @@ export function keepChild(options: {
     },
     launch: ({ ready, cannot }) => {
       // What it prints belongs to the person at the terminal; Ctrl-C there is the parent's to hear.
-      const forked = fork(options.script, [role], { env: options.env, stdio: ["ignore", "inherit", "inherit", "ipc"], detached: true });
+      const args = options.script === undefined ? [role] : [...process.execArgv, options.script, role];
+      const forked = spawn(process.execPath, args, { env: options.env, stdio: ["ignore", "inherit", "inherit", "ipc"], detached: true });
       forked.on("message", (report: ChildReport) => {
         if (report.kind === "ready") ready();
         else cannot(Fault.from(report.fault));

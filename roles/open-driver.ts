@@ -9,6 +9,7 @@ import { openDriver } from "../drivers/open.ts";
 import type { SpawnerOptions } from "../drivers/spawner/driver.ts";
 import { Fault } from "../fault.ts";
 import type { Log } from "../log.ts";
+import { nodeProgram } from "../own-files.ts";
 import { ecsOptions } from "./ecs-options.ts";
 
 /** Below the data folder: what the process driver keeps. */
@@ -83,7 +84,7 @@ function optionsOf(settings: Settings, registry: Registry | undefined): DriverSe
     swarm: { ...engine, network: settings.swarmNetwork, nodeRole: NODE_ROLE },
     ecs: { ...ecsOptions(settings), registry },
     kubernetes: { ...settings.kubernetes, registry },
-    process: { folder: join(settings.data, PROCESS_FOLDER), nodePath: process.execPath },
+    process: { folder: join(settings.data, PROCESS_FOLDER), nodePath: nodeProgram() },
   };
 }
 

@@ -33,7 +33,7 @@ export type Served = {
  * touches no request and no row; it only keeps the others running, so that none can stall another.
  */
 export async function serve(options: {
-  script: string;
+  script: string | undefined;
   env: NodeJS.ProcessEnv;
   host: string;
   port: number;

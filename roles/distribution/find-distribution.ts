@@ -1,8 +1,9 @@
 import { execFile } from "node:child_process";
 import { accessSync, constants, statSync } from "node:fs";
 import { delimiter, join } from "node:path";
+import { isSea } from "node:sea";
 import { Fault } from "../../fault.ts";
-import type { ImageRun } from "./run-image.ts";
+import type { ImageRun } from "./image-run.ts";
 
 /** CNCF Distribution, the registry program, as it was found on this machine. */
 export type Distribution = {
@@ -60,7 +61,7 @@ function commandOf(file: string): Command {
 
 /** Killed outright, its runner could not end the container. */
 function imageCommand(run: ImageRun): Command {
-  const args = [join(import.meta.dirname, "run-image.ts"), JSON.stringify(run)];
+  const args = [isSea() ? "registry-image" : join(import.meta.dirname, "run-image.ts"), JSON.stringify(run)];
   const clear = () =>
     new Promise<void>((resolve, reject) => {
       execFile(process.execPath, args, { env: {} }, (error, _stdout, stderr) =>

@@ -90,7 +90,16 @@ t.test("the commands of the banner can be pasted into a shell, and show no token
   const folder = t.testdir({ "demo.token": "t0ken\n" });
   const { asked, base } = await stand(t, ["ready"]);
   const tokenFile = join(folder, "demo.token");
-  const banner = demoBanner({ base, id: "an-id", name: "demo-square", driver: "process", tokenFile, dataFolder: folder, idleMinutes: 1 });
+  const banner = demoBanner({
+    base,
+    id: "an-id",
+    name: "demo-square",
+    driver: "process",
+    tokenFile,
+    dataFolder: folder,
+    idleMinutes: 1,
+    hasNode: true,
+  });
   t.notMatch(banner, "t0ken");
   const curl = /^ {2}(curl .*)$/m.exec(banner)?.[1] ?? "";
   // Handed to the shell as data, so that what is checked is the line itself; curl need not be installed.

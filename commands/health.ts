@@ -1,0 +1,49 @@
+import { request as httpRequest } from "node:http";
+import { request as httpsRequest } from "node:https";
+import type { Settings } from "../conf/settings.ts";
+import { Fault } from "../fault.ts";
+import { callHere, type Here, settingsHere } from "./here.ts";
+import { addressOf } from "./serve.ts";
+
+export const usage = `Usage: berth health
+  asks the berth of these settings on this machine whether it takes requests, and ends with 0 where it does; for health checks of containers.
+  BERTH_ROLE says which of its listeners is asked.`;
+
+const ASK_MS = 5_000;
+
+/** Where each role says whether it is ready; control has no listener of its own. */
+const READY: Readonly<Record<string, (settings: Settings) => { host: string; port: number }>> = {
+  serve: ({ edgeHost: host, edgePort: port }) => ({ host, port }),
+  gateway: ({ edgeHost: host, edgePort: port }) => ({ host, port }),
+  "registry-proxy": ({ registryHost: host, registryPort: port }) => ({ host, port }),
+  registry: ({ registryHost: host, registryPort: port }) => ({ host, port }),
+};
+
+/** `berth health`. Faults: CONTROL_AWAY. */
+export async function run(here: Here): Promise<void> {
+  const { settings } = settingsHere(here);
+  const at = READY[settings.role ?? "serve"]?.(settings);
+  if (at === undefined) await callHere(here)("GET", "/info/server");
+  else await askReady(settings, at, here);
+  console.log("ready");
+}
+
+/** A listener on all interfaces is asked on this machine's own; whose certificate it is does not matter to itself. */
+function askReady(settings: Settings, { host, port }: { host: string; port: number }, { clock }: Here): Promise<void> {
+  const edgeHost = host === "0.0.0.0" ? "127.0.0.1" : host === "::" ? "::1" : host;
+  const url = `${addressOf({ ...settings, edgeHost }, port)}/readyz`;
+  const over = new AbortController();
+  const signal = clock.deadline(ASK_MS, () => new Fault("CONTROL_AWAY", `${url} did not answer within ${ASK_MS / 1_000} s.`), over.signal);
+  return new Promise<void>((resolve, reject) => {
+    const options = { signal, rejectUnauthorized: false };
+    const sent = (url.startsWith("https") ? httpsRequest : httpRequest)(url, options, (answer) => {
+      answer.resume();
+      if (answer.statusCode === 200) resolve();
+      else reject(new Fault("CONTROL_AWAY", `${url} answers ${answer.statusCode}: it takes no requests now.`));
+    });
+    sent.once("error", (cause) =>
+      reject(signal.aborted ? signal.reason : new Fault("CONTROL_AWAY", `${url} cannot be reached: ${cause.message}.`, { cause })),
+    );
+    sent.end();
+  }).finally(() => over.abort());
+}

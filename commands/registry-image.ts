@@ -1,0 +1,7 @@
+import { runImage } from "../roles/distribution/image-run.ts";
+import type { Here } from "./here.ts";
+
+/** `berth registry-image`, which berth's own registry asks for. */
+export async function run({ args }: Here): Promise<void> {
+  process.exit(await runImage(args));
+}

@@ -1,0 +1,148 @@
+import Sqlite, { type Database } from "better-sqlite3";
+import { randomUUID } from "node:crypto";
+import {
+  chownSync,
+  closeSync,
+  existsSync,
+  fsyncSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { dirname, join, relative, resolve } from "node:path";
+import type { Clock } from "../../clock.ts";
+import { Fault } from "../../fault.ts";
+import { privateFile } from "./data-folder.ts";
+import { storeFault } from "./store-fault.ts";
+
+/**
+ * A backup is a database: the store's tables as they were at one moment, and with them, in tables that `restore` takes out again, what else belongs
+ * to it. `sqlite3` opens it. No key is in it: not that of the credentials, which are sealed, nor the first user's.
+ */
+export const BACKUP_TABLES = ["backup_about", "backup_files"] as const;
+
+const TABLES = `
+  CREATE TABLE backup_about (made_on INTEGER NOT NULL, version TEXT NOT NULL) STRICT;
+  CREATE TABLE backup_files (path TEXT PRIMARY KEY, mode INTEGER NOT NULL, bytes BLOB NOT NULL) STRICT;
+`;
+
+/** Below the data folder: the path of the newest backup, for whoever finds the store damaged. */
+const NEWEST_FILE = "newest-backup";
+
+/** A publish that replaces files while they are copied makes one attempt worthless; so many in a row are no accident. */
+const ATTEMPTS = 3;
+
+type From = { folder: string; version: string; clock: Clock };
+
+/**
+ * Writes all of the store in `folder` to `file`, which must not be there, while its berth runs or does not. One that is there is whole, for this
+ * user only, and on the disk. Faults: BACKUP_UNUSABLE where it cannot be written; DATA_FOLDER_UNUSABLE where there is no store, or a damaged one.
+ */
+export function backUp(from: From & { file: string; isNewest?: boolean }): { file: string; bytes: number } {
+  const file = resolve(from.file);
+  if (existsSync(file)) throw new Fault("BACKUP_UNUSABLE", `${file} is there already: a backup replaces nothing.`);
+  const source = join(from.folder, "berth.db");
+  if (!existsSync(source)) throw new Fault("DATA_FOLDER_UNUSABLE", `There is no store in ${from.folder}: BERTH_DATA names the data folder.`);
+  const aside = `${file}.${randomUUID()}`;
+  try {
+    for (let left = ATTEMPTS; !copyOnce(from, source, aside); left--) {
+      if (left === 1) throw new Fault("BACKUP_UNUSABLE", "Published files changed each time they were copied: try again.");
+    }
+    renameSync(aside, file);
+    flush(dirname(file));
+  } catch (error) {
+    if (error instanceof Fault) throw error;
+    throw new Fault("BACKUP_UNUSABLE", `The backup ${file} cannot be written: ${(error as Error).message}.`, { cause: error });
+  } finally {
+    for (const end of ["", "-journal"]) rmSync(aside + end, { force: true });
+  }
+  if (from.isNewest ?? true) remember(from.folder, file);
+  return { file, bytes: statSync(file).size };
+}
+
+/** False where files went away that the copied tables name. Files never change, so that those which are there are the right ones. */
+function copyOnce({ folder, version, clock }: From, source: string, target: string): boolean {
+  rmSync(target, { force: true });
+  privateFile(target);
+  // Not `readonly`: a store whose berth was killed has to be brought to rest first.
+  const store = new Sqlite(source, { fileMustExist: true });
+  try {
+    // As one reader sees it: whoever writes meanwhile neither waits nor is waited for.
+    store.prepare("VACUUM INTO ?").run(target);
+  } catch (error) {
+    const known = storeFault(error, folder);
+    throw known instanceof Fault && known.code === "DATA_FOLDER_UNUSABLE" ? known : error;
+  } finally {
+    store.close();
+  }
+  const copy = new Sqlite(target);
+  try {
+    copy.exec(TABLES);
+    copy.prepare("INSERT INTO backup_about VALUES (?, ?)").run(Math.trunc(clock.now()), version);
+    return copy.transaction(() => addFiles(copy, folder))();
+  } finally {
+    copy.close();
+    flush(target);
+  }
+}
+
+function addFiles(copy: Database, folder: string): boolean {
+  const insert = copy.prepare("INSERT OR IGNORE INTO backup_files VALUES (?, ?, ?)");
+  const named = copy.prepare("SELECT DISTINCT files, state = 'DELETED' AS gone FROM images WHERE files <> ''").all() as {
+    files: string;
+    gone: number;
+  }[];
+  for (const { files, gone } of named) {
+    if (!existsSync(join(folder, files))) {
+      if (gone === 1) continue;
+      return false;
+    }
+    try {
+      for (const one of readdirSync(join(folder, files), { recursive: true, withFileTypes: true })) {
+        const path = join(one.parentPath, one.name);
+        if (one.isFile()) insert.run(relative(folder, path), statSync(path).mode & 0o777, readFileSync(path));
+      }
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === "ENOENT") return false;
+      throw error;
+    }
+  }
+  return true;
+}
+
+/** Only a hint: a backup that is made is made. Where another user makes it, root mostly, the folder's owner has to be able to read it. */
+function remember(folder: string, file: string): void {
+  try {
+    const note = join(folder, NEWEST_FILE);
+    const { uid, gid } = statSync(folder);
+    writeFileSync(`${note}.new`, `${file}\n`, { mode: 0o600 });
+    if (process.getuid?.() === 0) chownSync(`${note}.new`, uid, gid);
+    renameSync(`${note}.new`, note);
+  } catch {
+    // The folder may be read only.
+  }
+}
+
+/** The newest backup of this folder's store that is still where it was put. */
+export function newestBackup(folder: string): string | undefined {
+  try {
+    const file = readFileSync(join(folder, NEWEST_FILE), "utf8").trim();
+    return existsSync(file) ? file : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** For files and folders. */
+export function flush(path: string): void {
+  const open = openSync(path, "r");
+  try {
+    fsyncSync(open);
+  } finally {
+    closeSync(open);
+  }
+}

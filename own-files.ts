@@ -1,0 +1,77 @@
+/** The files that come with berth: those of the source tree, or those that its single executable carries. */
+import { createHash } from "node:crypto";
+import { chmodSync, lstatSync, mkdirSync, renameSync, statSync, writeFileSync } from "node:fs";
+import { homedir, tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { getAsset, getAssetKeys, getRawAsset, isSea } from "node:sea";
+import { Fault } from "./fault.ts";
+
+/** The single executable's own description of itself. */
+export const BUILD_FILE = "build.json";
+
+/** Each throws where it is not to be had; a user without a home, or with one that is read only, is not rare. */
+const FOLDERS: readonly { name: string; find(): string }[] = [
+  // Systemd makes it for the unit that `berth install` writes.
+  { name: "/var/cache/berth", find: () => "/var/cache/berth" },
+  { name: "~/.cache/berth", find: () => made(join(homedir(), ".cache/berth")) },
+  { name: "the folder of temporary files", find: () => made(join(tmpdir(), `berth-${process.getuid?.()}-files`)) },
+];
+
+/** Where a file that comes with berth lies; `path` begins at the root of the source tree. Faults: PROGRAM_UNUSABLE. */
+export function ownFile(path: string): string {
+  return join(isSea() ? unpacked() : import.meta.dirname, path);
+}
+
+/** A program that runs JavaScript as `node` does. The single executable has a Node in it, and nothing else may be there. Faults: PROGRAM_UNUSABLE. */
+export function nodeProgram(): string {
+  return isSea() ? join(unpacked(), "node") : process.execPath;
+}
+
+/** Undefined for berth from its source tree. */
+export function ownBuild(): { commit: string; built: string; bundle: string } | undefined {
+  return isSea() ? (JSON.parse(getAsset(BUILD_FILE, "utf8")) as { commit: string; built: string; bundle: string }) : undefined;
+}
+
+/**
+ * What is loaded by path has to be a file. It lies in a folder that only this user can write, named by the build, and is written again where it
+ * is not whole; several processes may do so at once. The first folder that can be had is taken.
+ */
+function unpacked(): string {
+  const tried: string[] = [];
+  for (const { name, find } of FOLDERS) {
+    try {
+      const base = find();
+      const found = lstatSync(base);
+      if (!found.isDirectory() || found.uid !== process.getuid?.() || (found.mode & 0o022) !== 0) throw new Error("it is not this user's alone");
+      return unpackInto(base);
+    } catch (error) {
+      tried.push(`${name} (${(error as NodeJS.ErrnoException).code ?? (error as Error).message})`);
+    }
+  }
+  throw new Fault("PROGRAM_UNUSABLE", `berth finds no folder for the files that it brings, tried were ${tried.join(", ")}: give its user a home.`);
+}
+
+function made(folder: string): string {
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  return folder;
+}
+
+function unpackInto(base: string): string {
+  const build = createHash("sha256").update(getAsset(BUILD_FILE, "utf8")).update(process.execPath).digest("hex").slice(0, 16);
+  const folder = join(base, build);
+  for (const key of getAssetKeys()) write(join(folder, key), new Uint8Array(getRawAsset(key)), 0o600);
+  // A path may hold anything but a quote that is not written out.
+  const self = process.execPath.replaceAll("'", `'\\''`);
+  write(join(folder, "node"), Buffer.from(`#!/bin/sh\nexec '${self}' node "$@"\n`), 0o700);
+  return folder;
+}
+
+/** In one step: nobody meets half a file. */
+function write(path: string, bytes: Uint8Array, mode: number): void {
+  if (statSync(path, { throwIfNoEntry: false })?.size === bytes.byteLength) return;
+  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  const passing = `${path}.${process.pid}`;
+  writeFileSync(passing, bytes, { mode });
+  chmodSync(passing, mode);
+  renameSync(passing, path);
+}

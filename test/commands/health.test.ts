@@ -1,0 +1,31 @@
+import { execFile } from "node:child_process";
+import { createServer } from "node:http";
+import { once } from "node:events";
+import type { AddressInfo } from "node:net";
+import { join } from "node:path";
+import t from "tap";
+
+const program = join(import.meta.dirname, "../../berth.ts");
+
+/** A berth's listener, as far as it is asked. */
+const server = createServer((request, response) => response.writeHead(request.url === "/readyz" ? status : 404).end());
+let status = 200;
+server.listen(0, "127.0.0.1");
+await once(server, "listening");
+t.teardown(() => server.close());
+const port = String((server.address() as AddressInfo).port);
+
+const health = (env: Record<string, string>) =>
+  new Promise<{ code: number; said: string }>((resolve) => {
+    const options = { env: { PATH: process.env["PATH"], BERTH_HOST: "0.0.0.0", BERTH_DATA: "/nowhere/at-all", ...env } };
+    execFile(process.execPath, [program, "health"], options, (error, stdout, stderr) => resolve({ code: error ? 1 : 0, said: stdout + stderr }));
+  });
+
+t.test("the listener of its role is asked whether it takes requests", async (t) => {
+  t.same(await health({ BERTH_EDGE_PORT: port }), { code: 0, said: "ready\n" });
+  t.same(await health({ BERTH_ROLE: "registry-proxy", BERTH_REGISTRY_PORT: port, BERTH_EDGE_PORT: "1" }), { code: 0, said: "ready\n" });
+  status = 503;
+  t.match(await health({ BERTH_EDGE_PORT: port }), { code: 1, said: /answers 503/ });
+  t.match(await health({ BERTH_EDGE_PORT: "1" }), { code: 1, said: /cannot be reached/ });
+  t.match(await health({ BERTH_ROLE: "control" }), { code: 1, said: /^berth: No berth runs/ });
+});

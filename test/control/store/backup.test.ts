@@ -1,0 +1,186 @@
+import Sqlite from "better-sqlite3";
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+  writeSync,
+  closeSync,
+} from "node:fs";
+import { join } from "node:path";
+import t, { type Test } from "tap";
+import { backUp } from "../../../control/store/backup.ts";
+import { openStore } from "../../../control/store/open-store.ts";
+import { restore } from "../../../control/store/restore.ts";
+import { SCHEMA_STEPS } from "../../../control/store/schema.ts";
+import { stillClock } from "../../fixtures/still-clock.ts";
+import { newImage, USER } from "../lifecycle/stand.ts";
+
+const clock = stillClock();
+const version = "1.2.3";
+const PACKAGE = "33333333-3333-4333-8333-333333333333";
+const FILES = `packages/${PACKAGE}/web/${"a".repeat(64)}`;
+
+/** A data folder with a store, a published folder, keys; the store is open. */
+function stand(t: Test) {
+  const base = t.testdir();
+  const folder = join(base, "data");
+  const store = openStore({ folder, clock });
+  t.teardown(() => store.close());
+  store.users.insert({ id: USER, login: "ada", friendlyName: "Ada", admin: true, createdOn: 1 });
+  store.packages.insert({ id: PACKAGE, name: "demo", version: "1.0.0", authorId: USER, createdOn: 1, updatedOn: 1 });
+  store.images.insert({ ...newImage("web", 7), files: FILES });
+  store.sessions.insert({ digest: "signed-in", userId: USER, expiresOn: Number.MAX_SAFE_INTEGER, keyDigest: undefined });
+  mkdirSync(join(folder, FILES, "sub"), { recursive: true });
+  writeFileSync(join(folder, FILES, ".hidden"), "one");
+  writeFileSync(join(folder, FILES, "sub/run.sh"), "two");
+  chmodSync(join(folder, FILES, "sub/run.sh"), 0o755);
+  writeFileSync(join(folder, "credentials.key"), "the key of the credentials");
+  writeFileSync(join(folder, "admin.key"), "the key of the first user");
+  return { base, folder, store, file: join(base, "backup.db") };
+}
+
+/** The pages of a database's second half turn into noise, as a failing disk leaves them. */
+function damage(file: string): void {
+  const open = openSync(file, "r+");
+  const { size } = statSync(file);
+  writeSync(open, Buffer.alloc(Math.floor(size / 2), 0x5a), 0, undefined, Math.ceil(size / 2));
+  closeSync(open);
+}
+
+t.test("a store that is written to is backed up, and restored elsewhere as it was", async (t) => {
+  const { base, folder, store, file } = stand(t);
+  t.match(backUp({ folder, file, version, clock }), { file, bytes: statSync(file).size });
+  store.users.insert({ id: "later", login: "later", friendlyName: "", admin: false, createdOn: 1 });
+
+  const other = join(base, "other");
+  t.same(restore({ folder: other, file, version, clock }), { madeOn: clock.now(), kept: undefined });
+  t.equal(readFileSync(join(other, FILES, ".hidden"), "utf8"), "one");
+  t.equal(readFileSync(join(other, FILES, "sub/run.sh"), "utf8"), "two");
+  t.equal(statSync(join(other, FILES, "sub/run.sh")).mode & 0o777, 0o700);
+  const restored = openStore({ folder: other, clock });
+  t.teardown(() => restored.close());
+  t.equal(restored.id, store.id);
+  t.match(restored.users.find(USER), { login: "ada" });
+  t.equal(restored.users.find("later"), undefined);
+  t.equal(restored.sessions.byDigest("signed-in"), undefined, "nobody is signed in by an old copy");
+  t.notOk(existsSync(join(other, "restoring.db")));
+});
+
+t.test("no key is in a backup, and nobody else may read it", async (t) => {
+  const { folder, file } = stand(t);
+  backUp({ folder, file, version, clock });
+  const bytes = readFileSync(file);
+  t.notOk(bytes.includes("the key of"));
+  t.equal(statSync(file).mode & 0o777, 0o600);
+});
+
+t.test("a backup replaces nothing, and leaves nothing where it cannot be written", async (t) => {
+  const { base, folder, file } = stand(t);
+  writeFileSync(file, "mine");
+  t.throws(() => backUp({ folder, file, version, clock }), { code: "BACKUP_UNUSABLE" });
+  t.equal(readFileSync(file, "utf8"), "mine");
+  t.throws(() => backUp({ folder, file: join(base, "no/such/folder.db"), version, clock }), { code: "BACKUP_UNUSABLE" });
+  t.throws(() => backUp({ folder: join(base, "nowhere"), file: join(base, "other.db"), version, clock }), { code: "DATA_FOLDER_UNUSABLE" });
+  t.same(readdirSync(base).toSorted(), ["backup.db", "data"]);
+});
+
+t.test("published files that are missing are no reason for a backup without them", async (t) => {
+  const { base, folder, file } = stand(t);
+  rmSync(join(folder, FILES), { recursive: true });
+  t.throws(() => backUp({ folder, file, version, clock }), { code: "BACKUP_UNUSABLE" });
+  t.same(readdirSync(base), ["data"]);
+});
+
+t.test("restoring keeps what was there, as a backup", async (t) => {
+  const { folder, store, file } = stand(t);
+  backUp({ folder, file, version, clock });
+  store.users.insert({ id: "later", login: "later", friendlyName: "", admin: false, createdOn: 1 });
+  t.throws(() => restore({ folder, file, version, clock }), { code: "DATA_FOLDER_IN_USE" }, "not under a berth that runs");
+  store.close();
+  const { kept = "" } = restore({ folder, file, version, clock });
+  const after = openStore({ folder, clock });
+  t.equal(after.users.find("later"), undefined);
+  after.close();
+  restore({ folder, file: kept, version, clock });
+  const back = openStore({ folder, clock });
+  t.teardown(() => back.close());
+  t.match(back.users.find("later"), { login: "later" });
+  t.equal(readFileSync(join(folder, "credentials.key"), "utf8"), "the key of the credentials", "keys stay where they are");
+});
+
+t.test("a damaged store is refused at start by a sentence that names the newest backup, which then takes its place", async (t) => {
+  const { base, folder, store, file } = stand(t);
+  store.close();
+  const before = readFileSync(join(folder, "berth.db"));
+  damage(join(folder, "berth.db"));
+  t.throws(() => openStore({ folder, clock }), { code: "DATA_FOLDER_UNUSABLE", message: /No backup of it is known/ });
+  writeFileSync(join(folder, "berth.db"), before);
+  backUp({ folder, file: join(base, "older.db"), version, clock });
+  backUp({ folder, file, version, clock });
+  damage(join(folder, "berth.db"));
+  t.throws(() => openStore({ folder, clock }), { code: "DATA_FOLDER_UNUSABLE", message: file });
+  t.throws(() => backUp({ folder, file: join(base, "of-damage.db"), version, clock }), { code: "DATA_FOLDER_UNUSABLE" });
+
+  const { kept = "" } = restore({ folder, file, version, clock });
+  t.ok(readFileSync(kept).includes(Buffer.alloc(1_000, 0x5a)), "what is left of it is kept as it lies there");
+  const restored = openStore({ folder, clock });
+  t.teardown(() => restored.close());
+  t.match(restored.users.find(USER), { login: "ada" });
+});
+
+t.test("what is no whole backup of ours is refused, and the store stays", async (t) => {
+  const { base, folder, store, file } = stand(t);
+  backUp({ folder, file, version, clock });
+  store.close();
+  const spoilt = (name: string, spoil: (path: string) => void) => {
+    const path = join(base, name);
+    writeFileSync(path, readFileSync(file));
+    spoil(path);
+    return path;
+  };
+  const sql = (text: string) => (path: string) => {
+    const database = new Sqlite(path);
+    database.exec(text);
+    database.close();
+  };
+  const refused = {
+    "that is not there": join(base, "no-such.db"),
+    "that is no database": spoilt("text", (path) => writeFileSync(path, "no database, and long enough to be taken for one".repeat(100))),
+    "that is empty": spoilt("empty", (path) => truncateSync(path, 0)),
+    "that was cut off": spoilt("short", (path) => truncateSync(path, 8_192)),
+    "that is damaged": spoilt("damaged", damage),
+    "of a newer berth": spoilt("newer", sql(`PRAGMA user_version = ${SCHEMA_STEPS.length + 1}`)),
+    "that is a bare store": join(folder, "berth.db"),
+    "with files for elsewhere": spoilt("elsewhere", sql("UPDATE backup_files SET path = 'packages/../admin.key' WHERE path LIKE '%run.sh'")),
+  };
+  for (const [what, path] of Object.entries(refused))
+    t.throws(() => restore({ folder, file: path, version, clock }), { code: "BACKUP_UNUSABLE" }, what);
+  t.equal(readFileSync(join(folder, "admin.key"), "utf8"), "the key of the first user");
+  const same = openStore({ folder, clock });
+  t.teardown(() => same.close());
+  t.match(same.sessions.byDigest("signed-in"), { userId: USER }, "not even anybody was signed out");
+  t.same(
+    readdirSync(folder).filter((name) => /restor/.test(name)),
+    [],
+  );
+});
+
+t.test("a backup of an older schema comes to the newest one", async (t) => {
+  const { base, folder, file } = stand(t);
+  backUp({ folder, file, version, clock });
+  const raw = new Sqlite(file);
+  raw.exec("ALTER TABLE images DROP COLUMN digest; ALTER TABLE containers DROP COLUMN deployed");
+  raw.pragma(`user_version = ${SCHEMA_STEPS.length - 1}`);
+  raw.close();
+  restore({ folder: join(base, "other"), file, version, clock });
+  const restored = openStore({ folder: join(base, "other"), clock });
+  t.teardown(() => restored.close());
+  t.match(restored.users.find(USER), { login: "ada" });
+});

@@ -1,0 +1,73 @@
+import Sqlite, { type Database } from "better-sqlite3";
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import t from "tap";
+import { migrate } from "../../../control/store/migrate.ts";
+import { openStore } from "../../../control/store/open-store.ts";
+import { SCHEMA_STEPS } from "../../../control/store/schema.ts";
+import { stillClock } from "../../fixtures/still-clock.ts";
+
+const clock = stillClock();
+
+/** In the columns of the very first schema, which every later one still has. */
+const ROWS = `
+  INSERT INTO store VALUES ('the-store');
+  INSERT INTO users VALUES ('u', 'ada', 'Ada', 1, 1);
+  INSERT INTO dev_keys (digest, user_id) VALUES ('k', 'u');
+  INSERT INTO sessions (digest, user_id, expires_on) VALUES ('s', 'u', 9007199254740991);
+  INSERT INTO packages (id, name, version, author_id, created_on, updated_on) VALUES ('p', 'demo', '1.0.0', 'u', 1, 1);
+  INSERT INTO images (id, package_id, folder, name, friendly_name, description, version, ref, dockerfile, dockerfile_path, files, state, since, exposed,
+    logs, created_on, updated_on) VALUES ('i', 'p', 'web', 'demo-web', 'Web', '', '1.0.0', 'datagrok/demo-web:1', '', '', '', 'READY', 1, '[]', '', 1, 1);
+  INSERT INTO containers (id, package_id, image_id, folder, name, friendly_name, service, generation, config, env, desired_instances, wished_on, state,
+    since, running_generation, attempts, not_before, last_logs, last_active, created_on, updated_on)
+    VALUES ('c', 'p', 'i', 'web', 'demo-web', 'Web', 'berth-demo-web', 3, '{"cpu":1}', '{"A":"b"}', 1, 1, 'STARTED', 1, 3, 0, 0, '', 5, 1, 1);
+  INSERT INTO tombstones VALUES ('t', 'berth-gone', 1, NULL);
+`;
+
+/** What each table and index is, and how each column is defined. */
+const shape = (database: Database) => database.prepare("SELECT type, name, sql FROM sqlite_schema ORDER BY type, name").all();
+
+for (const from of SCHEMA_STEPS.keys()) {
+  t.test(`a store of schema ${from} comes to the newest one with all that was in it`, async (t) => {
+    const folder = join(t.testdir(), "data");
+    mkdirSync(folder);
+    const old = new Sqlite(join(folder, "berth.db"));
+    migrate(old, SCHEMA_STEPS.slice(0, from));
+    if (from > 0) old.exec(ROWS);
+    t.equal(old.pragma("user_version", { simple: true }), from);
+    old.close();
+
+    const store = openStore({ folder, clock });
+    t.teardown(() => store.close());
+    const raw = new Sqlite(join(folder, "berth.db"), { readonly: true });
+    const fresh = new Sqlite(":memory:");
+    t.teardown(() => [raw, fresh].forEach((one) => one.close()));
+    migrate(fresh);
+    t.equal(raw.pragma("user_version", { simple: true }), SCHEMA_STEPS.length);
+    t.strictSame(shape(raw), shape(fresh));
+    t.strictSame(raw.pragma("foreign_key_check"), []);
+    if (from === 0) return;
+    t.equal(store.id, "the-store");
+    t.strictSame(store.users.find("u"), { id: "u", login: "ada", friendlyName: "Ada", admin: true, createdOn: 1 });
+    t.match(store.devKeys.byUser("u"), [{ digest: "k", id: /^[0-9a-f]{0,8}$/ }]);
+    t.match(store.sessions.byDigest("s"), { userId: "u", keyDigest: undefined });
+    t.match(store.images.find("i"), { state: "READY", ref: "datagrok/demo-web:1", mutable: false, warnings: [], contentHash: undefined });
+    t.match(store.containers.find("c"), {
+      state: "STARTED",
+      service: "berth-demo-web",
+      generation: 3,
+      config: { cpu: 1 },
+      env: { A: "b" },
+      lastActive: 5,
+    });
+    t.match(store.tombstones.open(), [{ id: "t", service: "berth-gone" }]);
+  });
+}
+
+t.test("a step that fails leaves the store at the one before it", async (t) => {
+  const database = new Sqlite(":memory:");
+  t.throws(() => migrate(database, ["CREATE TABLE one (a)", "CREATE TABLE two (a); CREATE TABLE one (a)"]));
+  t.equal(database.pragma("user_version", { simple: true }), 1);
+  t.strictSame(database.prepare("SELECT name FROM sqlite_schema").pluck().all(), ["one"]);
+  database.close();
+});

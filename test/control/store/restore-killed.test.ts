@@ -1,0 +1,67 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { join } from "node:path";
+import t from "tap";
+import { backUp } from "../../../control/store/backup.ts";
+import { openStore } from "../../../control/store/open-store.ts";
+import { restore } from "../../../control/store/restore.ts";
+import { eventually } from "../../fixtures/berth.ts";
+import { stillClock } from "../../fixtures/still-clock.ts";
+
+const clock = stillClock();
+const ROOM = join(import.meta.dirname, "../../../control/store");
+/** Moments of a restore, which takes some 100 ms here; the last of them come after its end. */
+const KILLS = 14;
+
+/** Restores, and says in one line when it begins and when it is done. */
+const SCRIPT = (folder: string, file: string) => `
+  import { restore } from ${JSON.stringify(join(ROOM, "restore.ts"))};
+  import { systemClock } from ${JSON.stringify(join(ROOM, "../../clock.ts"))};
+  console.log("begun");
+  restore({ folder: ${JSON.stringify(folder)}, file: ${JSON.stringify(file)}, version: "1", clock: systemClock() });
+  console.log("done");`;
+
+t.test("a restore that is killed at any moment leaves the old store or the new one, whole, and may be called again", async (t) => {
+  const base = t.testdir();
+  const [folder, file] = [join(base, "data"), join(base, "backup.db")];
+  const users = () => {
+    const store = openStore({ folder, clock });
+    const logins = ["old", "new"].filter((login) => store.users.byLogin(login));
+    store.close();
+    return logins.join();
+  };
+  const add = (login: string) => {
+    const store = openStore({ folder, clock });
+    store.users.insert({ id: login, login, friendlyName: "x".repeat(2_000_000), admin: false, createdOn: 1 });
+    for (const other of ["old", "new"]) if (other !== login) store.users.remove(other);
+    store.close();
+  };
+  add("new");
+  backUp({ folder, file, version: "1", clock });
+  add("old");
+
+  const found = new Set<string>();
+  let came = 0;
+  for (let kill = 0; kill < KILLS; kill++) {
+    if (users() === "new") add("old");
+    const child = spawn(process.execPath, ["--input-type=module", "-e", SCRIPT(folder, file)], { stdio: ["ignore", "pipe", "inherit"] });
+    const gone = once(child, "exit");
+    let said = "";
+    child.stdout.on("data", (piece: Buffer) => (said += piece.toString()));
+    await eventually("its begin", 20_000, async () => said.includes("begun") || undefined);
+    // Where it is then differs from machine to machine; the last one is sure to be over.
+    if (kill === KILLS - 1) await gone;
+    else await new Promise((resolve) => setTimeout(resolve, kill * 12));
+    child.kill("SIGKILL");
+    const [code, signal] = (await gone) as [number | null, NodeJS.Signals | null];
+    t.ok(code === 0 || signal === "SIGKILL", "what an earlier one left behind is in nobody's way");
+    if (!said.includes("done")) came++;
+    const now = users();
+    t.ok(now === "old" || now === "new", now);
+    found.add(now);
+  }
+  t.ok(came > 0, "some were killed before the end");
+  t.same([...found].toSorted(), ["new", "old"]);
+  restore({ folder, file, version: "1", clock });
+  t.equal(users(), "new");
+});
