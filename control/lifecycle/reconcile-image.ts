@@ -1,16 +1,17 @@
 import type { ResolvedImage } from "../../drivers/driver.ts";
-import { Fault } from "../../fault.ts";
+import { Fault, type FaultCode } from "../../fault.ts";
 import type { Image } from "../store/entities.ts";
 import { asFault } from "./as-fault.ts";
 import { drive } from "./drive.ts";
+import { isEngineTrouble } from "./engine-trouble.ts";
 import { imageSource } from "./image-source.ts";
 import { isMissing, lookForMissingLater } from "./look-for-missing.ts";
 import { moveImage } from "./move-image.ts";
 import { imageTimeLeft } from "./overdue.ts";
 import { containerKey, imageKey, type Rooms } from "./rooms.ts";
 
-/** How soon an image that could not be validated because the engine was away is tried again. */
-const ENGINE_BACK_MS = 10_000;
+/** How soon an image that could not be validated because of the engine is tried again: soon where it was away, slowly where it said no. */
+const ENGINE_BACK_MS: Partial<Record<FaultCode, number>> = { ENGINE_UNREACHABLE: 10_000, ENGINE_FAILED: 60_000 };
 
 /** Brings one image as far as it comes now; containers that wait for it are then looked at. */
 export async function reconcileImage(rooms: Rooms, id: string, signal: AbortSignal): Promise<void> {
@@ -22,8 +23,8 @@ export async function reconcileImage(rooms: Rooms, id: string, signal: AbortSign
       moveImage(rooms, image, "validationBegan", { logs: line(rooms, `validating ${image.ref}`) });
     } else if (image.state === "VALIDATING") {
       await validate(rooms, image, signal);
-    } else if (image.state === "ERROR" && image.fault?.code === "ENGINE_UNREACHABLE") {
-      const waitMs = image.since + ENGINE_BACK_MS - rooms.clock.now();
+    } else if (image.state === "ERROR" && isEngineTrouble(image.fault?.code)) {
+      const waitMs = image.since + ((image.fault && ENGINE_BACK_MS[image.fault.code]) ?? 0) - rooms.clock.now();
       if (waitMs > 0) {
         // Who waits for it hears now that it cannot be had, not when the engine is back.
         lookAtWaiting(rooms, id);

@@ -41,7 +41,8 @@ export function imagesIn(sql: Sql) {
     find: rows.find,
     all: () => rows.where("TRUE ORDER BY name, id"),
     /** Those of which something may become by itself; of thousands, few. */
-    unsettled: () => rows.where("state IN ('PENDING_VALIDATION', 'VALIDATING') OR json_extract(fault, '$.code') = 'ENGINE_UNREACHABLE'"),
+    unsettled: () =>
+      rows.where("state IN ('PENDING_VALIDATION', 'VALIDATING') OR json_extract(fault, '$.code') IN ('ENGINE_UNREACHABLE', 'ENGINE_FAILED')"),
     /** Their state was entered after `now`, as the clock says it. */
     ofTheFuture: (now: number) => rows.where("since > ?", Math.trunc(now)),
     byPackage: (packageId: string) => rows.where("package_id = ? ORDER BY name, id", packageId),

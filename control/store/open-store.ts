@@ -1,8 +1,6 @@
 import Sqlite, { type Database } from "better-sqlite3";
 import { randomUUID } from "node:crypto";
 import type { Clock } from "../../clock.ts";
-import { Fault } from "../../fault.ts";
-import { newestBackup } from "./backup.ts";
 import { type Containers, containersIn } from "./containers.ts";
 import { type Connections, connectionsIn } from "./connections.ts";
 import { type Credentials, credentialsIn } from "./credentials.ts";
@@ -52,9 +50,8 @@ export function openStore(options: { folder: string; clock: Clock }): Store {
   let database: Database | undefined;
   try {
     database = new Sqlite(folder.file, { timeout: BUSY_TIMEOUT_MS });
-    checkWhole(database, options.folder);
-    database.pragma("journal_mode = WAL");
     refuseDamaged(database, options.folder);
+    database.pragma("journal_mode = WAL");
     database.pragma("synchronous = FULL");
     database.pragma("foreign_keys = ON");
     migrate(database);
@@ -65,23 +62,6 @@ export function openStore(options: { folder: string; clock: Clock }): Store {
     database?.close();
     folder.close();
     throw storeFault(error, options.folder);
-  }
-}
-
-/**
- * A damaged store is refused before anything is done by it: it would be found out row by row, by whoever calls. Every page is read, some
- * hundreds of megabytes in a second. Faults: DATA_FOLDER_UNUSABLE, with the newest backup.
- */
-function checkWhole(database: Database, folder: string): void {
-  try {
-    const damage = String(database.pragma("quick_check(1)", { simple: true }));
-    if (damage !== "ok") throw new Fault("DATA_FOLDER_UNUSABLE", `The store is damaged (${folder}, ${damage.split("\n", 1)[0]}).`);
-  } catch (error) {
-    const known = storeFault(error, folder);
-    if (!(known instanceof Fault) || known.code !== "DATA_FOLDER_UNUSABLE") throw known;
-    const backup = newestBackup(folder);
-    const next = backup === undefined ? "No backup of it is known." : `Its newest backup is ${backup}; \`berth restore ${backup}\` takes it.`;
-    throw new Fault("DATA_FOLDER_UNUSABLE", `${known.message} ${next}`, { cause: error });
   }
 }
 

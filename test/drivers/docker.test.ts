@@ -68,7 +68,13 @@ t.test("the docker driver keeps the contract", async (t) => {
 t.test("what the spec asks for is set on the engine", async (t) => {
   const driver = open();
   const service = name("sizes");
-  const spec = await specOf(driver, service, { ref: images.worker }, { cpu: 0.25, memoryMb: 96, shmMb: 32, env: { A: "1", EMPTY: "" } });
+  const secret = randomUUID();
+  const spec = await specOf(
+    driver,
+    service,
+    { ref: images.worker },
+    { cpu: 0.25, memoryMb: 96, shmMb: 32, env: { A: "1", EMPTY: "", SECRET: secret } },
+  );
   await driver.deploy(spec, call());
   const { Config, HostConfig, NetworkSettings } = await docker.getContainer(service).inspect();
   t.match(Config.Labels, {
@@ -79,6 +85,10 @@ t.test("what the spec asks for is set on the engine", async (t) => {
   });
   t.match(HostConfig, { NanoCpus: 250_000_000, Memory: 96 * 1024 * 1024, ShmSize: 32 * 1024 * 1024, RestartPolicy: { Name: "no" } });
   t.ok(Config.Env.includes("A=1") && Config.Env.includes("EMPTY="));
+  t.ok(Config.Env.includes(`SECRET=${secret}`));
+  const beside = { ...(await docker.getContainer(service).inspect()), Config: { ...Config, Env: [] } };
+  t.notOk(JSON.stringify(beside).includes(secret), "a secret is in its environment and nowhere else, labels and command included");
+  t.notOk(JSON.stringify(await docker.listContainers({ all: true })).includes(secret));
   t.strictSame(Object.keys(NetworkSettings.Networks), [network]);
   await driver.destroy(service, call());
 });

@@ -1,4 +1,5 @@
 import t, { type Test } from "tap";
+import { Fault } from "../../../fault.ts";
 import { listening } from "../../fixtures/memory-driver.ts";
 import { turns } from "../../fixtures/still-clock.ts";
 import { openStand, type Stand, until, USER } from "./stand.ts";
@@ -80,6 +81,26 @@ t.test("killed while it started and was published again, it runs the new definit
     ["redefined", "startBegan", "answered"],
   );
   t.same(stand.world.calls.filter((call) => /resolve|deploy/.test(call)).length, 2, "nothing is deployed that was not resolved");
+});
+
+t.test("where the engine failed to validate the new image, it is replaced once the engine is well again", async (t) => {
+  let broken = false;
+  const stand = await openStand(t, {
+    driver: (driver) => ({
+      ...driver,
+      resolve: (image, call) => (broken ? Promise.reject(new Fault("ENGINE_FAILED", "The engine failed.")) : driver.resolve(image, call)),
+    }),
+  });
+  const { id, imageId } = stand.publish();
+  stand.lifecycle().wishStart(id, USER);
+  await stand.reaches(id, "STARTED");
+  stand.world.apps.set("datagrok/web:2", listening);
+  broken = true;
+  republish(stand, id, "datagrok/web:2");
+  await until("it failed", () => stand.image(imageId).state === "ERROR");
+  broken = false;
+  await stand.clock.advance(61_000);
+  await until("replaced", () => stand.row(id).runningGeneration === 2 && stand.row(id).state === "STARTED");
 });
 
 t.test("a mutable tag is resolved anew at every start, any other only once", async (t) => {

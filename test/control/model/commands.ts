@@ -44,7 +44,7 @@ function follows(folder: Folder, real: Real, event: ContainerEvent, act: (id: st
 
 const start = of("start", (folder, model, real) => {
   model.wishes.set(folder, { runs: true, by: "user" });
-  unhinder(model, folder);
+  if (rowOf(real, folder).state !== "STARTED") unhinder(model, folder);
   follows(folder, real, "startWished", (id) => real.lifecycle().wishStart(id, USER.id));
 });
 
@@ -68,7 +68,7 @@ const request = of("request", (folder, model, real) => {
     return assert.deepEqual(rowOf(real, folder), row, "nor changed");
   }
   if (row.desiredInstances === 0) model.wishes.set(folder, { runs: true, by: "user" });
-  unhinder(model, folder);
+  if (row.state !== "STARTED") unhinder(model, folder);
   real.lifecycle().wake(row.id, USER.id);
 });
 
