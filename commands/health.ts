@@ -11,12 +11,16 @@ export const usage = `Usage: berth health
 
 const ASK_MS = 5_000;
 
-/** Where each role says whether it is ready; control has no listener of its own. */
-const READY: Readonly<Record<string, (settings: Settings) => { host: string; port: number }>> = {
+/** Where a role says whether it is ready. */
+type At = { host: string; port: number; path?: string; isPlain?: true };
+
+/** By role; control has no listener of its own. */
+const READY: Readonly<Record<string, (settings: Settings) => At>> = {
   serve: ({ edgeHost: host, edgePort: port }) => ({ host, port }),
   gateway: ({ edgeHost: host, edgePort: port }) => ({ host, port }),
   "registry-proxy": ({ registryHost: host, registryPort: port }) => ({ host, port }),
   registry: ({ registryHost: host, registryPort: port }) => ({ host, port }),
+  spawner: ({ spawnerHost: host, spawnerPort: port }) => ({ host, port, path: "/info", isPlain: true }),
 };
 
 /** `berth health`. Faults: CONTROL_AWAY. */
@@ -29,9 +33,9 @@ export async function run(here: Here): Promise<void> {
 }
 
 /** A listener on all interfaces is asked on this machine's own; whose certificate it is does not matter to itself. */
-function askReady(settings: Settings, { host, port }: { host: string; port: number }, { clock }: Here): Promise<void> {
+function askReady(settings: Settings, { host, port, path = "/readyz", isPlain }: At, { clock }: Here): Promise<void> {
   const edgeHost = host === "0.0.0.0" ? "127.0.0.1" : host === "::" ? "::1" : host;
-  const url = `${addressOf({ ...settings, edgeHost }, port)}/readyz`;
+  const url = `${addressOf({ edgeHost, tlsCert: isPlain ? undefined : settings.tlsCert }, port)}${path}`;
   const over = new AbortController();
   const signal = clock.deadline(ASK_MS, () => new Fault("CONTROL_AWAY", `${url} did not answer within ${ASK_MS / 1_000} s.`), over.signal);
   return new Promise<void>((resolve, reject) => {

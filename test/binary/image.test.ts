@@ -118,3 +118,25 @@ t.test("in the place of grok_registry it brings a registry, on the volume that t
   const mounts = (await registry.inspect()).Mounts.map(({ Destination }) => Destination);
   t.ok(mounts.includes("/var/lib/registry"));
 });
+
+t.test("in the place of grok_spawner it deploys on the engine whose socket it is given, with the key that grok_spawner has", async (t) => {
+  const ref = await image("grok_spawner");
+  const spawner = await start(ref, ["DOCKER_HOST=unix:///engine.sock", `BERTH_DOCKER_NETWORK=${name}`, `GROK_SPAWNER_ENVIRONMENT=${name}`], {
+    Binds: [`${socket}:/engine.sock`],
+    GroupAdd: [String(statSync(socket).gid)],
+  });
+  const own = Object.values((await spawner.inspect()).NetworkSettings.Networks)[0]?.IPAddress;
+  const base = `http://${own}:8000`;
+  await eventually("it to answer", 30_000, async () => ((await fetch(`${base}/info`).catch(() => undefined))?.ok ? true : undefined));
+  const headers = { "x-api-key": "test-x-api-key", "content-type": "application/json" };
+  const post = async (path: string, body: object) => fetch(`${base}${path}`, { method: "POST", headers, body: JSON.stringify(body) });
+  t.equal((await fetch(`${base}/services`)).status, 401);
+  const deployed = await post("/deploy/cvm/spawned/1", { image: onDemand });
+  const { address, port } = (await deployed.json()) as { address: string; port: number };
+  t.equal(deployed.status, 200);
+  const { NetworkSettings } = await engine.docker.getContainer(address).inspect();
+  const at = NetworkSettings.Networks[name]?.IPAddress;
+  t.same(await (await fetch(`http://${at}:${port}/square?number=5`)).json(), { result: 25 });
+  t.equal((await post("/deploy/cvm/spawned/0", {})).status, 200);
+  t.notMatch(await (await fetch(`${base}/services`, { headers })).text(), /spawned/);
+});

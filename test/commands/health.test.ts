@@ -7,8 +7,10 @@ import t from "tap";
 
 const program = join(import.meta.dirname, "../../berth.ts");
 
+/** Of a spawner, its drop-in's path; of all others, the edge's. */
+const ANSWERING = new Set(["/readyz", "/info"]);
 /** A berth's listener, as far as it is asked. */
-const server = createServer((request, response) => response.writeHead(request.url === "/readyz" ? status : 404).end());
+const server = createServer((request, response) => response.writeHead(ANSWERING.has(request.url ?? "") ? status : 404).end());
 let status = 200;
 server.listen(0, "127.0.0.1");
 await once(server, "listening");
@@ -24,6 +26,7 @@ const health = (env: Record<string, string>) =>
 t.test("the listener of its role is asked whether it takes requests", async (t) => {
   t.same(await health({ BERTH_EDGE_PORT: port }), { code: 0, said: "ready\n" });
   t.same(await health({ BERTH_ROLE: "registry-proxy", BERTH_REGISTRY_PORT: port, BERTH_EDGE_PORT: "1" }), { code: 0, said: "ready\n" });
+  t.same(await health({ BERTH_ROLE: "spawner", BERTH_SPAWNER_PORT: port, BERTH_EDGE_PORT: "1" }), { code: 0, said: "ready\n" });
   status = 503;
   t.match(await health({ BERTH_EDGE_PORT: port }), { code: 1, said: /answers 503/ });
   t.match(await health({ BERTH_EDGE_PORT: "1" }), { code: 1, said: /cannot be reached/ });
