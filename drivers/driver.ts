@@ -8,6 +8,10 @@
 export const DRIVERS = ["docker", "swarm", "ecs", "kubernetes", "process", "spawner"] as const;
 export type DriverName = (typeof DRIVERS)[number];
 
+/** The hosts that an installation tells apart: for plugins' containers, and for the server's own parts. */
+export const HOSTS = ["cvm", "datagrok"] as const;
+export type Host = (typeof HOSTS)[number];
+
 /** Where a container accepts connections, as reachable from the gateway. IPv6 hosts come without brackets. */
 export type Address = { host: string; port: number };
 
@@ -43,6 +47,8 @@ export type ResolvedImage = {
 export type Spec = {
   service: string;
   labels: Labels;
+  /** Which host it is for; the driver's own choice where left out. A driver that knows no hosts passes over it. */
+  host?: Host | undefined;
   image: string;
   folder?: string | undefined;
   env: Record<string, string>;

@@ -1,12 +1,13 @@
+import { isDeepStrictEqual } from "node:util";
 import type { Settings } from "../conf/settings.ts";
+import type { Host } from "../drivers/driver.ts";
 import type { EcsOptions } from "../drivers/ecs/driver.ts";
 
-/** The blocks of settings that a stand on ECS has, one for its own services and one for plugins' containers. */
-export type EcsBlock = "cvm" | "datagrok";
+type EcsSettings = Pick<Settings, "ecs" | "awsRegion">;
 
-/** The cluster of containers, after one of the two blocks; what that leaves out, the other says. Roles and logs are of the stand. */
-export function ecsOptions({ ecs, awsRegion }: Pick<Settings, "ecs" | "awsRegion">, block: EcsBlock = "cvm"): EcsOptions {
-  const [first, second] = block === "cvm" ? [ecs.cvm, ecs.datagrok] : [ecs.datagrok, ecs.cvm];
+/** Where the containers of a host run: each has its block of settings, and what that leaves out, the other says. Roles and logs are of the stand. */
+export function ecsOptions({ ecs, awsRegion }: EcsSettings, host: Host = "cvm"): EcsOptions {
+  const [first, second] = host === "cvm" ? [ecs.cvm, ecs.datagrok] : [ecs.datagrok, ecs.cvm];
   const either = (a: readonly string[], b: readonly string[]) => (a.length > 0 ? a : b);
   const cluster = first.cluster ?? second.cluster;
   const named = /^arn:[^:]+:ecs:([^:]+):/.exec(cluster ?? "")?.[1];
@@ -20,4 +21,16 @@ export function ecsOptions({ ecs, awsRegion }: Pick<Settings, "ecs" | "awsRegion
     logGroup: ecs.datagrok.logGroup,
     reach: ecs.reach,
   };
+}
+
+/** Those of both hosts, and whether their clusters are two; undefined where both blocks say the same. */
+export function ecsHosts(settings: EcsSettings): (Record<Host, EcsOptions> & { apart: boolean }) | undefined {
+  const [cvm, datagrok] = [ecsOptions(settings, "cvm"), ecsOptions(settings, "datagrok")];
+  return isDeepStrictEqual(cvm, datagrok) ? undefined : { cvm, datagrok, apart: areApart(cvm, datagrok) };
+}
+
+/** A cluster has its name, with which its ARN ends, to itself in a region. A region that AWS's own variables or files say is taken for the other's. */
+function areApart(one: EcsOptions, other: EcsOptions): boolean {
+  const nameOf = ({ cluster }: EcsOptions) => cluster?.replace(/^.*\//, "");
+  return nameOf(one) !== nameOf(other) || (one.region ?? other.region) !== (other.region ?? one.region);
 }

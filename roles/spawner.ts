@@ -9,7 +9,8 @@ import { controlKeys, datagrokKeys, type KeyServer } from "../token-keys/key-ser
 import { openSigners } from "../token-keys/open-signers.ts";
 import { openRegistry } from "./image-registry.ts";
 import { type ListeningHandle, openListeningHandle } from "./listening-handle.ts";
-import { DEFAULT_SPAWNER_KEY, driverOf, openChosenDriver } from "./open-driver.ts";
+import { DEFAULT_SPAWNER_KEY, driverOf } from "./open-driver.ts";
+import { openDriverOfHosts } from "./open-hosts.ts";
 import type { RuntimeFolder } from "./runtime-folder.ts";
 import type { Running } from "./until-told.ts";
 
@@ -36,7 +37,7 @@ export async function runSpawner(options: {
     throw new Fault("SETTINGS_INVALID", "BERTH_DRIVER is spawner, which is another one: a spawner itself needs the driver of its own engine.");
   checkKey(settings, runtime !== undefined, log);
   const registry = openRegistry(settings, driverName, { clock, log });
-  const driver = await openChosenDriver(driverName, settings, registry, { clock, log });
+  const driver = await openDriverOfHosts(driverName, settings, registry, { clock, log });
   const server = keyServer(settings, runtime);
   const signers = server && openSigners({ server, issuer: settings.datagrok.issuer, clock, log });
   const { spawnerApiKey: key, spawnerHost: host, spawnerPort: port } = settings;

@@ -6,7 +6,7 @@ import { Fault } from "../fault.ts";
 import { toFault } from "./answer-fault.ts";
 import { clientGone } from "./client-gone.ts";
 import { readBody, type Body } from "./read-body.ts";
-import { imageNamed, readCall, readCount, requireHost } from "./read-path.ts";
+import { imageNamed, readCall, readCount, readHost } from "./read-path.ts";
 import { foreignLabels, readSpec, type Wish } from "./read-spec.ts";
 import { foreignName } from "./service-name.ts";
 import type { SpawnerParts } from "./spawner-parts.ts";
@@ -33,7 +33,8 @@ export function deployRoutes(app: FastifyInstance, parts: SpawnerParts): void {
     },
     async (request, reply) => {
       const { host, service, tag } = request.params;
-      requireHost(host);
+      // Images are the same on both.
+      readHost(host);
       const body = bodyOf(request);
       const image = body.image ?? imageNamed(service, tag);
       const leave = validations.enter();
@@ -67,8 +68,8 @@ export function deployRoutes(app: FastifyInstance, parts: SpawnerParts): void {
       },
     },
     async (request, reply) => {
-      const { host, service, n } = request.params;
-      requireHost(host);
+      const { service, n } = request.params;
+      const host = readHost(request.params.host);
       const wanted = readCount(n);
       const body = bodyOf(request);
       if (!wanted) {
@@ -76,7 +77,7 @@ export function deployRoutes(app: FastifyInstance, parts: SpawnerParts): void {
         await deploys.destroy(serviceName);
         return { serviceName, isSuccess: true };
       }
-      const wish = readSpec(service, body, environment);
+      const wish = readSpec({ host, service }, body, environment);
       const work = deploys.deploy(wish, readCall(request.query.call), (call) => carryOut(wish, call));
       return answer(request, reply, work, (done) => ({ deployment: deploymentOnWire(wish.service, done) }), `${wish.service} is not ready yet`);
     },

@@ -1,12 +1,11 @@
+import { type Host, HOSTS } from "../drivers/driver.ts";
 import { Fault } from "../fault.ts";
 
-/** The two hosts of an installation that servers tell apart; on one engine they are the same. */
-export const HOSTS = ["cvm", "datagrok"] as const;
-
 /** Faults: REQUEST_INVALID. */
-export function requireHost(host: string): void {
-  if (!HOSTS.some((one) => one === host))
-    throw new Fault("REQUEST_INVALID", `The host ${JSON.stringify(host.slice(0, 100))} is none of ${HOSTS.join(", ")}.`);
+export function readHost(text: string): Host {
+  const host = HOSTS.find((one) => one === text);
+  if (host) return host;
+  throw new Fault("REQUEST_INVALID", `The host ${JSON.stringify(text.slice(0, 100))} is none of ${HOSTS.join(", ")}.`);
 }
 
 /** True to deploy, false to destroy. Faults: REQUEST_INVALID. */

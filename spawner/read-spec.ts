@@ -1,5 +1,5 @@
 import { hash } from "node:crypto";
-import type { Labels, ResolvedImage, Spec } from "../drivers/driver.ts";
+import type { Host, Labels, ResolvedImage, Spec } from "../drivers/driver.ts";
 import { Fault } from "../fault.ts";
 import type { Wanted } from "./deploys.ts";
 import type { Body } from "./read-body.ts";
@@ -20,9 +20,9 @@ export type Wish = Wanted & {
 
 /**
  * With `labels` a body is berth's own: the spec as it stands, whose generation is what is new about it. Without, it is a foreign server's:
- * named and labelled here, and new where anything in it is. Faults: REQUEST_INVALID.
+ * named and labelled here, and new where anything in it, or its host, is. Faults: REQUEST_INVALID.
  */
-export function readSpec(service: string, body: Body, environment: string): Wish {
+export function readSpec({ host, service }: { host: Host; service: string }, body: Body, environment: string): Wish {
   const { image, labels, port, folder, ...given } = body;
   if (image === undefined) throw new Fault("REQUEST_INVALID", "The body's image is missing.");
   const sizes = { ...DEFAULTS, ...given };
@@ -36,7 +36,7 @@ export function readSpec(service: string, body: Body, environment: string): Wish
       unresolved: false,
       image,
       folder,
-      spec: ({ id }) => ({ ...sizes, service: name, labels, image: id, folder, port }),
+      spec: ({ id }) => ({ ...sizes, service: name, host, labels, image: id, folder, port }),
     };
   }
   const name = foreignName(environment, service);
@@ -44,13 +44,13 @@ export function readSpec(service: string, body: Body, environment: string): Wish
   return {
     service: name,
     owner: ownerOf({ ...foreign, generation: 0 }),
-    identity: digest({ ...sizes, image, folder, port }),
+    identity: digest({ ...sizes, host, image, folder, port }),
     generation: undefined,
     unresolved: true,
     image,
     folder,
     spec: ({ id, exposed }) => {
-      const spec = { ...sizes, service: name, image: id, folder, port: port ?? exposed[0] };
+      const spec = { ...sizes, service: name, host, image: id, folder, port: port ?? exposed[0] };
       // A driver replaces what has another generation, whichever is the larger.
       return { ...spec, labels: { ...foreign, generation: Number.parseInt(digest(spec).slice(0, 12), 16) } };
     },

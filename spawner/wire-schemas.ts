@@ -1,3 +1,4 @@
+import { HOSTS } from "../drivers/driver.ts";
 import { LINES } from "../drivers/spawner/wire.ts";
 import { SPAWNER_ERROR } from "./answer-fault.ts";
 
@@ -93,7 +94,7 @@ export const EVENT = {
 
 /** A path's `/` inside a part is written `%2F`. */
 export function pathParams(last: "tag" | "n") {
-  const host = { type: "string", enum: ["cvm", "datagrok"], description: "which of the installation's two hosts it is for" } as const;
+  const host = { type: "string", enum: HOSTS, description: "which of the installation's two hosts it is for" } as const;
   const service = { ...text, description: "a name; `/` in it is written %2F" };
   const tag = last === "tag" ? text : { ...integer, description: "1 deploys, 0 destroys" };
   return { type: "object", required: ["host", "service", last], properties: { host, service, [last]: tag } } as const;

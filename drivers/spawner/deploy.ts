@@ -24,7 +24,7 @@ export async function deploy(ask: Ask, clock: Clock, log: Log, spec: Spec, call:
     throw new Fault("SPEC_REFUSED", `${doing}: ${JSON.stringify(spec.service)} is not a DNS label, which a service's name must be.`);
   // Calling off goes another way than the call, which it may overtake.
   const id = randomUUID();
-  const path = `/deploy/${HOST}/${encodeURIComponent(spec.service)}/1?call=${id}`;
+  const path = `/deploy/${spec.host ?? HOST}/${encodeURIComponent(spec.service)}/1?call=${id}`;
   try {
     const line = await awaitWork(ask, clock, { method: "POST", path, body: specOnWire(spec), signal, doing }, call);
     if ("deployment" in line) return deploymentOff(line.deployment);

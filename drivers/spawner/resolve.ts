@@ -1,6 +1,6 @@
 import type { Clock } from "../../clock.ts";
 import { Fault } from "../../fault.ts";
-import type { DeployCall, ImageSource, ResolvedImage } from "../driver.ts";
+import type { DeployCall, Host, ImageSource, ResolvedImage } from "../driver.ts";
 import type { Ask } from "./ask.ts";
 import { awaitWork } from "./await-work.ts";
 import { folderOnWire } from "./wire.ts";
@@ -9,7 +9,7 @@ import { folderOnWire } from "./wire.ts";
 const LONGEST_PART = 150;
 
 /** Plugin containers are for the installation's compute host. */
-export const HOST = "cvm";
+export const HOST: Host = "cvm";
 
 export async function resolve(ask: Ask, clock: Clock, { ref, folder }: ImageSource, call: DeployCall): Promise<ResolvedImage> {
   const doing = `Looking for ${ref}`;

@@ -11,7 +11,8 @@ const SECOND = 1_000_000_000;
 /** How long a container has between SIGTERM and SIGKILL. */
 export const STOP_GRACE_MS = 10_000;
 
-export type Site = { network: string; host: string };
+/** `nodeRole`: of the nodes that run what is for no host. */
+export type Site = { network: string; nodeRole: string };
 
 /**
  * The body of the create call. Control is the supervisor: Swarm starts nothing anew by itself, and does not judge a container's health, which
@@ -39,7 +40,7 @@ export function definition(spec: Spec, site: Site, way: Reach, cluster: Cluster)
       // Reserved as well as limited: the scheduler then knows which node has room, and says where none has.
       Resources: { Limits: size, Reservations: { ...size, ...(gpus ? { GenericResources: gpus } : {}) } },
       RestartPolicy: { Condition: "none", MaxAttempts: 0 },
-      Placement: { Constraints: constraintsFor(spec.image, site.host, cluster) },
+      Placement: { Constraints: constraintsFor(spec.image, spec.host ?? site.nodeRole, cluster) },
       Networks: [{ Target: site.network }],
     },
     Mode: { Replicated: { Replicas: 1 } },

@@ -22,7 +22,7 @@ export type SwarmOptions = {
   tls?: { folder: string } | undefined;
   /** The attachable overlay network that all services share; made when it is missing. */
   network: string;
-  /** The value of the label `role` of the nodes that run containers, where any node has it. */
+  /** The label `role` of the nodes that run containers which are for no host, where any node has it. */
   nodeRole: string;
   reach: (typeof REACHES)[number];
   registry?: Registry | undefined;
@@ -47,7 +47,7 @@ export function swarmDriver(options: SwarmOptions & { clock: Clock; log: Log }):
     },
     engineHost: machine.host,
   };
-  const site = { network, host: options.nodeRole };
+  const site = { network, nodeRole: options.nodeRole };
   const start: Start = { engine, view, site, registry, unplacedMs: options.unplacedMs ?? UNPLACED_MS, log };
   const byName = view.standpoint.wished === "name" || (view.standpoint.wished === "auto" && view.standpoint.inContainer);
   let joined = !byName;

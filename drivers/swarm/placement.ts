@@ -2,7 +2,7 @@ import { readReference } from "../reference.ts";
 import type { Cluster } from "./cluster.ts";
 
 /**
- * Where a service's task may run, as Swarm's own constraints: on nodes whose label `role` is the host, once any node has that label, and an image
+ * Where a service's task may run, as Swarm's own constraints: on nodes whose label `role` is the host's name, once any node has that label, and an image
  * that only this engine has, since it was built on it, here.
  */
 export function constraintsFor(image: string, host: string, { self, nodes }: Cluster): string[] {

@@ -2,6 +2,7 @@ import t from "tap";
 import type { Spec } from "../../drivers/driver.ts";
 import { endedEarly } from "../../drivers/ended-early.ts";
 import { addressOf, observe, type Seen, type View } from "../../drivers/swarm/observe.ts";
+import { definition } from "../../drivers/swarm/definition.ts";
 import { constraintsFor, gpuKind } from "../../drivers/swarm/placement.ts";
 import { currentTask, type Task } from "../../drivers/swarm/task.ts";
 import { type Standpoint, wayFor, wayOf } from "../../drivers/swarm/way.ts";
@@ -27,6 +28,25 @@ t.test("tasks are placed by the nodes' role where any has it, and by hand where 
   t.strictSame(constraintsFor(BUILT, "cvm", three), ["node.labels.role==cvm", "node.id==1"]);
   t.equal(gpuKind(three), "NVIDIA-GPU");
   t.equal(gpuKind(one), "gpu");
+});
+
+t.test("a service goes to the nodes of the host that it is for; one for none, to those that the driver was told of", async (t) => {
+  const placed = (more: Partial<Spec>, cluster: typeof one = three) => {
+    const whole = {
+      ...spec,
+      image: PINNED,
+      labels: { store: "s", environment: "e", container: "c", generation: 1 },
+      env: {},
+      cpu: 1,
+      gpu: 0,
+      ...more,
+    };
+    return definition({ ...whole, shmMb: 0 }, { network: "n", nodeRole: "cvm" }, "address", cluster).TaskTemplate?.Placement?.Constraints;
+  };
+  t.strictSame(placed({}), ["node.labels.role==cvm"]);
+  t.strictSame(placed({ host: "cvm" }), ["node.labels.role==cvm"]);
+  t.strictSame(placed({ host: "datagrok" }), ["node.labels.role==datagrok"]);
+  t.strictSame(placed({ host: "datagrok" }, one), [], "no node has that role");
 });
 
 t.test("the way to a task follows from where berth runs, and from how many nodes there are", async (t) => {

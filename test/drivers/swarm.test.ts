@@ -142,6 +142,9 @@ t.test("with nodes that have the role, containers run on those only; where none 
   await driver.deploy(spec, call());
   t.notOk((await inspectService(service)).Spec?.TaskTemplate?.Placement?.Constraints, "another role is none of ours");
   await driver.destroy(service, call());
+  await driver.deploy({ ...spec, host: "datagrok" }, call());
+  t.strictSame((await inspectService(service)).Spec?.TaskTemplate?.Placement?.Constraints, ["node.labels.role==datagrok"]);
+  await driver.destroy(service, call());
   await label({ role: "cvm" }, "pause");
   const fault = await rejectsWith(t, "CONTAINER_UNSCHEDULABLE", driver.deploy(spec, call()));
   t.match(fault.message, /no suitable node/);

@@ -6,6 +6,7 @@ import { openCallers } from "../../spawner/callers.ts";
 import { openSpawner } from "../../spawner/open-spawner.ts";
 import type { DeployLimits } from "../../spawner/deploys.ts";
 import type { Driver } from "../../drivers/driver.ts";
+import { hostsDriver } from "../../drivers/hosts.ts";
 import type { Signers } from "../../token-keys/open-signers.ts";
 import { listening, mute, crashing, type MemoryWorld, openMemoryWorld } from "../fixtures/memory-driver.ts";
 import { type Answer, askSpawner, driverFor, SPAWNER_KEY } from "../fixtures/spawner.ts";
@@ -13,6 +14,8 @@ import { type Answer, askSpawner, driverFor, SPAWNER_KEY } from "../fixtures/spa
 export type Stand = {
   port: number;
   world: MemoryWorld;
+  /** Where what is for the host `datagrok` runs, with `options.hosts`; else that is in `world` too. */
+  second: MemoryWorld;
   /** What was logged, a line each. */
   logged: string[];
   driver(): Driver;
@@ -22,17 +25,19 @@ export type Stand = {
 /** The API on a port of its own, over services in memory: what is asked of the driver can be counted and held up. */
 export async function openStand(
   t: Test,
-  options: { limits?: Partial<DeployLimits & { streams: number }>; signers?: Signers; environment?: string; clock?: Clock } = {},
+  options: { limits?: Partial<DeployLimits & { streams: number }>; signers?: Signers; environment?: string; clock?: Clock; hosts?: boolean } = {},
 ): Promise<Stand> {
   const clock = options.clock ?? systemClock();
   const world = openMemoryWorld(systemClock());
   for (const [name, app] of Object.entries({ listening, mute, crashing })) world.apps.set(name, app);
   world.apps.set("datagrok/listening:1.0", listening);
+  const second = openMemoryWorld(systemClock());
+  second.apps = world.apps;
   const logged: string[] = [];
   const write = (fields: object, sentence: string) => void logged.push(`${sentence} ${JSON.stringify(fields)}`);
   const log: Log = { ...openLog({ level: "silent", name: "test" }), info: write, warn: write, error: write };
   const spawner = await openSpawner({
-    driver: world.open(),
+    driver: options.hosts ? hostsDriver({ cvm: world.open(), datagrok: second.open(), apart: true }) : world.open(),
     callers: openCallers({ key: SPAWNER_KEY, audience: "datagrok-spawner", signers: options.signers, clock }),
     environment: options.environment ?? "test",
     version: "1.2.3",
@@ -44,9 +49,10 @@ export async function openStand(
   t.teardown(async () => {
     await spawner.close();
     await world.close();
+    await second.close();
   });
   const { port } = spawner.address() as AddressInfo;
-  return { port, world, logged, driver: () => driverFor(port), ask: (method, path, more) => askSpawner(port, method, path, more) };
+  return { port, world, second, logged, driver: () => driverFor(port), ask: (method, path, more) => askSpawner(port, method, path, more) };
 }
 
 /** A body as berth's own control sends it. */

@@ -7,7 +7,7 @@ import type { Spec } from "../../../drivers/driver.ts";
 import { readSettings } from "../../../conf/read-settings.ts";
 import { openLog } from "../../../log.ts";
 import { systemClock } from "../../../clock.ts";
-import { ecsOptions } from "../../../roles/ecs-options.ts";
+import { ecsHosts, ecsOptions } from "../../../roles/ecs-options.ts";
 import { openApiModel } from "./api-model.ts";
 import { refusal } from "./fargate-rules.ts";
 
@@ -104,6 +104,21 @@ t.test("the settings of a stand, in either spelling, lead to its cluster", async
   });
   t.match(options({ DATAGROK_ECS__CLUSTER: "one", AWS_REGION: "us-east-1" }), { cluster: "one", region: "us-east-1", launchType: undefined });
   t.match(options({ CVM_ECS_CLUSTER: "arn:aws:ecs:eu-north-1:123456789012:cluster/one", AWS_REGION: "us-east-1" }), { region: "eu-north-1" });
+});
+
+t.test("each host has its block of settings, and together they are two clusters or one", async (t) => {
+  const hosts = (env: Record<string, string>) => ecsHosts(readSettings({ env }).settings);
+  const two = { CVM_ECS__CLUSTER: "plugins", DATAGROK_ECS__CLUSTER: "server", CVM_ECS__SUBNETS: '["subnet-1"]', AWS_REGION: "us-east-1" };
+  t.match(hosts(two), { cvm: { cluster: "plugins" }, datagrok: { cluster: "server", subnets: ["subnet-1"], region: "us-east-1" }, apart: true });
+  t.match(hosts({ ...two, DATAGROK_ECS__CLUSTER: "plugins", DATAGROK_ECS__CLUSTER_REGION: "eu-west-1", CVM_ECS__CLUSTER_REGION: "us-east-1" }), {
+    apart: true,
+  });
+  const shared = { DATAGROK_ECS__CLUSTER: "one", DATAGROK_ECS__LAUNCH_TYPE: "EC2", CVM_ECS__LAUNCH_TYPE: "FARGATE" };
+  t.match(hosts(shared), { cvm: { cluster: "one", launchType: "fargate" }, datagrok: { cluster: "one", launchType: "ec2" }, apart: false });
+  const arn = "arn:aws:ecs:eu-north-1:123456789012:cluster/one";
+  t.match(hosts({ CVM_ECS__CLUSTER: arn, DATAGROK_ECS__CLUSTER: "one" }), { apart: false });
+  t.equal(hosts({ CVM_ECS__CLUSTER: "one" }), undefined, "one block says all");
+  t.equal(hosts({ CVM_ECS__CLUSTER: "one", DATAGROK_ECS__CLUSTER: "one" }), undefined);
 });
 
 t.test("settings without which nothing can run are refused at once", async (t) => {

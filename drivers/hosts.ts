@@ -1,0 +1,59 @@
+import { advisedFault } from "./advice.ts";
+import type { Call, Driver, Host, Observed, Spec } from "./driver.ts";
+import { mergeEvents } from "./merge-events.ts";
+
+/**
+ * An installation's two hosts as one driver. A container runs on the host that its spec is for, on `cvm` where it says none; who asks for a service
+ * need not know on which it is. `apart`: what runs on the one, the other does not know, as with two clusters. Where they share one, the host only
+ * says how a container starts. What both must be asked fails when either does: half a list would say that the rest is gone.
+ */
+export function hostsDriver({ cvm, datagrok, apart }: Record<Host, Driver> & { apart: boolean }): Driver {
+  const places = apart ? [cvm, datagrok] : [cvm];
+
+  /** Who of them has the service, and what it knows of it; of two, the one where it runs. */
+  const find = async (among: readonly Driver[], service: string, call: Call) => {
+    const asked = await Promise.allSettled(among.map(async (driver) => ({ driver, fact: await driver.inspect(service, call) })));
+    const found = asked.flatMap((one) => (one.status === "fulfilled" && one.value.fact ? [{ driver: one.value.driver, fact: one.value.fact }] : []));
+    // One that has it is answer enough; that there is none, both must say.
+    if (found.length === 0) refuseFailed(asked);
+    return found.find(({ fact }) => fact.running) ?? found[0];
+  };
+
+  return {
+    // No `pulls`: the engine that has resolved an image need not be the one that runs it.
+    name: cvm.name,
+    resolve: (image, call) => cvm.resolve(image, call),
+    deploy: async (spec, call) => {
+      const driver = spec.host === "datagrok" ? datagrok : cvm;
+      // One name is one service: what the other host has of it goes first, as an older generation does.
+      const others = apart ? places.filter((one) => one !== driver) : [];
+      const before = await find(others, spec.service, call);
+      if (before) {
+        refuseStranger(before.fact, spec);
+        await before.driver.destroy(spec.service, call);
+      }
+      return driver.deploy(spec, call);
+    },
+    destroy: async (service, call) => refuseFailed(await Promise.allSettled(places.map((driver) => driver.destroy(service, call)))),
+    inspect: async (service, call) => (await find(places, service, call))?.fact,
+    list: async (call) => (await Promise.all(places.map((driver) => driver.list(call)))).flat(),
+    logs: async function* (service, which, call) {
+      const at = await find(places, service, call);
+      if (at) yield* at.driver.logs(service, which, call);
+    },
+    events: (call) => mergeEvents(places, call),
+    close: async () => refuseFailed(await Promise.allSettled([cvm.close(), datagrok.close()])),
+  };
+}
+
+/** Each has done what it could; the first that failed is what there is to say. */
+function refuseFailed(asked: readonly PromiseSettledResult<unknown>[]): void {
+  for (const one of asked) if (one.status === "rejected") throw one.reason as Error;
+}
+
+/** A name is no claim: what somebody else has made on the other host is not ours to end. */
+function refuseStranger({ service, labels }: Observed, spec: Spec): void {
+  if (labels.store === spec.labels.store && labels.container === spec.labels.container) return;
+  const owner = `container ${labels.container} of another berth (store ${labels.store})`;
+  throw advisedFault("SPEC_REFUSED", `The name ${service} is taken on the installation's other host by ${owner}`);
+}

@@ -1,0 +1,153 @@
+import t, { type Test } from "tap";
+import { systemClock } from "../../clock.ts";
+import type { Driver, DriverEvent, Host, Spec } from "../../drivers/driver.ts";
+import { hostsDriver } from "../../drivers/hosts.ts";
+import { MEMORY_APPS } from "../fixtures/memory-apps.ts";
+import { openMemoryWorld } from "../fixtures/memory-driver.ts";
+import { call, conformance, labelsFor, rejectsWith, text, until } from "./conformance.ts";
+import { BACKENDS } from "./conformance/backends.ts";
+
+/** Two orchestrators that know nothing of each other, and the one driver before them. */
+function stand(t: Test) {
+  const open = () => openMemoryWorld(systemClock());
+  const worlds = { cvm: open(), datagrok: open() };
+  for (const world of Object.values(worlds)) {
+    for (const [name, app] of Object.entries(MEMORY_APPS)) world.apps.set(name, app);
+    t.teardown(() => world.close());
+  }
+  const driver = (): Driver => hostsDriver({ cvm: worlds.cvm.open(), datagrok: worlds.datagrok.open(), apart: true });
+  const running = () => [worlds.cvm.running(), worlds.datagrok.running()];
+  return { ...worlds, driver, running };
+}
+
+const specFor = (service: string, host: Host | undefined, generation = 1, image = "memory:tcpOnly"): Spec => {
+  const sizes = { cpu: 1, memoryMb: 1, shmMb: 0, storageGb: 0, gpu: 0 };
+  return { service, host, image, labels: labelsFor(service, generation), env: {}, ...sizes, port: 5432, graceMs: 10 };
+};
+
+t.test("two hosts together keep the contract of one", async (t) => {
+  const { cvm, datagrok, driver } = stand(t);
+  await conformance(t, {
+    open: driver,
+    image: async (name) => ({ ref: name }),
+    unknown: async () => ({ ref: "nobody" }),
+    kill: (service) => cvm.kill(service),
+    left: async (prefix) => [...cvm.left(prefix), ...datagrok.left(prefix)],
+    vanish: async (service) => cvm.vanish(service),
+    move: (service) => cvm.moveAway(service),
+    way: async () => ({
+      driver: driver(),
+      cut: () => {},
+      away: async () => {
+        cvm.away = datagrok.away = true;
+      },
+      back: async () => {
+        cvm.away = datagrok.away = false;
+      },
+    }),
+    ...BACKENDS.memory,
+  });
+});
+
+t.test("a container runs on the host that it is for, and is found and ended whichever that is", async (t) => {
+  const { driver: open, running } = stand(t);
+  const driver = open();
+  await driver.deploy(specFor("plugin", "cvm"), call());
+  await driver.deploy(specFor("neither", undefined), call());
+  await driver.deploy({ ...specFor("part", "datagrok", 1, "memory:worker"), port: undefined }, call());
+  t.strictSame(running(), [["plugin", "neither"], ["part"]]);
+  const facts = await driver.list(call());
+  t.strictSame(facts.map(({ service }) => service).toSorted(), ["neither", "part", "plugin"]);
+  t.match(await driver.inspect("part", call()), { service: "part", running: true });
+  t.match(await driver.inspect("plugin", call()), { service: "plugin", running: true });
+  t.match(await text(driver.logs("part", { tail: 10 }, call())), /worker began/);
+  t.equal(await text(driver.logs("nobody", { tail: 10 }, call())), "");
+  await driver.destroy("part", call());
+  t.strictSame(running(), [["plugin", "neither"], []]);
+  t.equal(await driver.inspect("part", call()), undefined);
+});
+
+t.test("what is for another host from now on runs there alone; somebody else's keeps its name", async (t) => {
+  const { cvm, driver: open, running } = stand(t);
+  const driver = open();
+  await driver.deploy(specFor("web", "cvm"), call());
+  await driver.deploy(specFor("web", "datagrok", 2), call());
+  t.strictSame(running(), [[], ["web"]]);
+  await driver.deploy(specFor("web", "cvm", 3), call());
+  t.strictSame(running(), [["web"], []]);
+  cvm.begin("theirs", { ...labelsFor("theirs"), store: "another" });
+  await rejectsWith(t, "SPEC_REFUSED", driver.deploy(specFor("theirs", "datagrok"), call()));
+  t.strictSame(running(), [["web", "theirs"], []]);
+});
+
+t.test("on hosts that share one orchestrator each starts its own way, and nothing is there twice", async (t) => {
+  const { cvm } = stand(t);
+  const [one, other] = [cvm.open(), cvm.open()];
+  const started: string[] = [];
+  const noting = (host: Host, driver: Driver): Driver => ({
+    ...driver,
+    deploy: (spec, of) => {
+      started.push(`${spec.service} by ${host}`);
+      return driver.deploy(spec, of);
+    },
+  });
+  const driver = hostsDriver({ cvm: noting("cvm", one), datagrok: noting("datagrok", other), apart: false });
+  await driver.deploy(specFor("plugin", "cvm"), call());
+  await driver.deploy(specFor("part", "datagrok"), call());
+  t.strictSame(started, ["plugin by cvm", "part by datagrok"]);
+  t.strictSame((await driver.list(call())).map(({ service }) => service).toSorted(), ["part", "plugin"]);
+  const { address } = await driver.deploy(specFor("part", "datagrok"), call());
+  t.strictSame((await driver.inspect("part", call()))?.address, address);
+  t.equal(cvm.asked("destroy part"), 0, "asked again, it is the one that runs");
+});
+
+t.test("of both the events are told, until nobody listens or one fails", async (t) => {
+  const { cvm, datagrok, driver } = stand(t);
+  const heard: DriverEvent[] = [];
+  const over = new AbortController();
+  const listening = (async () => {
+    for await (const event of driver().events({ signal: over.signal })) heard.push(event);
+  })();
+  const told = (name: string) => async () => heard.some((event) => event.kind === "changed" && event.service === name);
+  await until(t, "both say that they are there", async () => heard.filter(({ kind }) => kind === "connected").length === 2);
+  cvm.begin("one", labelsFor("one"));
+  await until(t, "the first is heard", told("one"));
+  datagrok.begin("other", labelsFor("other"));
+  await until(t, "the second is heard", told("other"));
+  for (let round = 0; round < 100; round++) datagrok.begin(`many-${round}`, labelsFor("many"));
+  await until(t, "none is lost", told("many-99"));
+  t.equal(heard.length, 104);
+  over.abort(new Error("enough"));
+  await listening;
+
+  datagrok.away = true;
+  const failing = (async () => {
+    for await (const _ of driver().events(call()));
+  })();
+  await rejectsWith(t, "ENGINE_UNREACHABLE", failing);
+  datagrok.away = false;
+  for await (const event of driver().events(call())) {
+    t.equal(event.kind, "connected");
+    break;
+  }
+});
+
+t.test("while one is away, nobody is told that its services are gone, and the other's go on", async (t) => {
+  const { cvm, datagrok, driver: open, running } = stand(t);
+  const driver = open();
+  await driver.deploy(specFor("plugin", "cvm"), call());
+  await driver.deploy(specFor("part", "datagrok"), call());
+  datagrok.away = true;
+  t.match(await driver.inspect("plugin", call()), { running: true });
+  t.equal(await text(driver.logs("plugin", { tail: 1 }, call())), "");
+  await rejectsWith(t, "ENGINE_UNREACHABLE", driver.inspect("part", call()));
+  await rejectsWith(t, "ENGINE_UNREACHABLE", driver.list(call()));
+  await rejectsWith(t, "ENGINE_UNREACHABLE", text(driver.logs("part", { tail: 1 }, call())));
+  await rejectsWith(t, "ENGINE_UNREACHABLE", driver.deploy(specFor("part", "cvm", 2), call()));
+  await rejectsWith(t, "ENGINE_UNREACHABLE", driver.destroy("plugin", call()));
+  t.strictSame(running(), [[], ["part"]], "the one that could be destroyed is, and there is no second of the other");
+  datagrok.away = false;
+  cvm.away = true;
+  await rejectsWith(t, "ENGINE_UNREACHABLE", driver.destroy("part", call()));
+  t.strictSame(running(), [[], []]);
+});
