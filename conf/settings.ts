@@ -400,7 +400,7 @@ function ecsBlock(block: "DATAGROK_ECS" | "CVM_ECS") {
   const whose =
     block === "CVM_ECS"
       ? "Containers run here; what is unset here, the other block says."
-      : "Where the other block names no cluster, containers run here.";
+      : "What a spawner deploys for this host runs here; where the other block names no cluster, all containers do.";
   return {
     cluster: optional(spawnerNames(block, "CLUSTER"), text(), `ECS cluster, by name or ARN. ${whose.slice(0, -1)}`),
     clusterRegion: optional(spawnerNames(block, "CLUSTER_REGION"), text("a region such as eu-west-1", /^[a-z0-9-]+$/), "Its region"),

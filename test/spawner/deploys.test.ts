@@ -19,7 +19,9 @@ t.test("a hundred who ask for the same deploy have one made, and all get it", as
 t.test("a client that gave up undoes nothing, and who asks again joins", async (t) => {
   const { ask, world } = await openStand(t);
   const left = new AbortController();
-  const body = specBody("slow", 1, { image: "memory:mute" });
+  const booted = Promise.withResolvers<void>();
+  world.apps.set("slow", { exposed: [5353], run: ({ listen }) => void booted.promise.then(() => listen()) });
+  const body = specBody("slow", 1, { image: "memory:slow" });
   const first = ask("POST", "/deploy/cvm/slow/1", { body, signal: left.signal });
   first.catch(() => {});
   await until(t, "it runs", () => world.running().includes("slow"));
@@ -28,7 +30,7 @@ t.test("a client that gave up undoes nothing, and who asks again joins", async (
   const second = ask("POST", "/deploy/cvm/slow/1", { body });
   await until(t, "it still runs", async () => JSON.parse((await ask("GET", "/services/slow")).text).running === true);
   t.equal(world.asked("deploy slow"), 1);
-  await world.moveAway("slow");
+  booted.resolve();
   t.equal((await second).status, 200);
   t.equal(world.asked("deploy slow"), 1);
 });
