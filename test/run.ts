@@ -54,14 +54,14 @@ async function tests(engine: Engine): Promise<Count> {
   let output = "";
   // A person gets tap's own display, and the plain text goes to a file; a machine gets the plain text.
   if (!process.stdout.isTTY) {
-    const well = await run(tap, ["run", "--reporter=tap", "--jobs=2", ...files], env, (piece) => {
+    const well = await run(tap, ["run", "--reporter=tap", "--jobs=3", ...files], env, (piece) => {
       output += piece;
       process.stdout.write(piece);
     });
     return countTap(output, well);
   }
   const file = join(folder, "output.tap");
-  const well = await run(tap, ["run", "--reporter=terse", `--output-file=${file}`, "--jobs=2", ...files], env);
+  const well = await run(tap, ["run", "--reporter=terse", `--output-file=${file}`, "--jobs=3", ...files], env);
   if (existsSync(file)) output = readFileSync(file, "utf8");
   return countTap(output, well);
 }
