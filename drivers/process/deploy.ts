@@ -46,7 +46,9 @@ async function startOrAdopt(host: Host, spec: Spec, signal: AbortSignal): Promis
       const files = { statPath: records.statPath(spec.service), logPath: records.logPath(spec.service) };
       try {
         await launch({ ...localise(recipe, nodePath), env, nodePath, ...files }, (pid, code) => records.ended(spec.service, pid, code));
-        await recorded(host, spec.service, signal);
+        // Not to be called off: a process that nobody knows yet could not be ended.
+        await recorded(host, spec.service);
+        signal.throwIfAborted();
       } catch (error) {
         await destroy(records, clock, spec.service);
         throw error;
@@ -69,7 +71,7 @@ function refuseStranger({ store, container }: Labels, spec: Spec): void {
 }
 
 /** Waits until the service's process is known, or the record turns out to be one that was never filled. */
-async function recorded({ records, clock }: Host, service: string, signal: AbortSignal): Promise<void> {
+async function recorded({ records, clock }: Host, service: string, signal?: AbortSignal): Promise<void> {
   for (const end = clock.monotonic() + RECORD_MS; clock.monotonic() < end;) {
     const found = records.find(service);
     if (!found || found.process || found.boot !== records.boot) return;

@@ -8,6 +8,7 @@ import { processDriver } from "../../drivers/process/driver.ts";
 import { openRecords } from "../../drivers/process/records.ts";
 import { openLog } from "../../log.ts";
 import { layOutFolder, type TestImage } from "../fixtures/images.ts";
+import { workingIn } from "../fixtures/processes.ts";
 import { BACKENDS } from "./conformance/backends.ts";
 import { call, conformance, get, labelsFor, specOf, text, until } from "./conformance.ts";
 
@@ -176,4 +177,20 @@ t.test("relative folders mean the same to a service, which runs in another folde
   t.strictSame(await get(address as NonNullable<typeof address>, "/square?number=2"), { result: 4 });
   await driver.destroy("relative", call());
   t.strictSame(readdirSync(join(folder, "packages/onDemand")).toSorted(), ["Dockerfile", "app.js", "node_modules", "package.json"]);
+});
+
+t.test("called off before its process has said who it is, a start leaves no process", async (t) => {
+  const { folder, source, open } = world(t);
+  const driver = open();
+  const spec = await specOf(driver, "unsaid", source("mute"));
+  for (let ms = 0; ms < 12; ms++) {
+    const caller = new AbortController();
+    const deployed = driver.deploy(spec, { signal: caller.signal });
+    deployed.catch(() => undefined);
+    await systemClock().sleep(ms);
+    caller.abort(new Error("enough"));
+    await t.rejects(deployed, { message: "enough" });
+  }
+  await systemClock().sleep(200);
+  t.strictSame(workingIn(join(folder, "packages")), []);
 });
