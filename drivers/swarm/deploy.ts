@@ -113,8 +113,9 @@ async function ready({ engine, view, site }: Start, spec: Spec, way: Reach, sign
   const task = service && currentTask((await tasksOf(engine, service.ID, signal)) ?? []);
   const seen = service && (await look(engine, view, service, task, signal));
   const address = seen && addressOf(view, seen);
-  // It has died already: `death` knows more.
-  if (!address && seen?.local?.running !== true && (task === undefined || task.Status.State !== "running")) return new Promise(() => {});
+  // It has died already: `death` knows more. Its own machine knows that before the swarm does.
+  const runs = seen?.local?.running ?? task?.Status.State === "running";
+  if (!address && !runs) return new Promise(() => {});
   if (!address) {
     const sentence = `${spec.service} runs on node ${task?.NodeID}, and berth cannot reach it by "${way}". A task's address leads to its own machine's containers only, and through an overlay (${site.network}) that is not internal`;
     throw advisedFault("CONTAINER_NOT_READY", sentence);
