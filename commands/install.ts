@@ -1,10 +1,10 @@
 import { execFileSync } from "node:child_process";
 import { existsSync } from "node:fs";
-import { parseArgs } from "node:util";
 import { Fault } from "../fault.ts";
 import { installFiles } from "./install/install-files.ts";
 import { PLACES, SERVICE_USER, UNIT_NAME } from "./install/unit.ts";
 import type { Here } from "./here.ts";
+import { readWords } from "./read-words.ts";
 
 export const usage = `Usage: berth install [--root <folder>]
   copies this executable to ${PLACES.program}, makes the user ${SERVICE_USER}, writes ${PLACES.unit} and, where there is none, ${PLACES.settings}.
@@ -15,7 +15,7 @@ const MAKE_USER_MS = 30_000;
 
 /** `berth install`: what a package would do. */
 export async function run(here: Here): Promise<void> {
-  const root = readWords(here.args);
+  const root = readRoot(here.args);
   if (here.script !== undefined)
     throw new Fault("PROGRAM_UNUSABLE", "berth runs from its source tree here: make the executable by `npm run build:binary`, and run its install.");
   if (process.getuid?.() !== 0) throw new Fault("PROGRAM_UNUSABLE", "Only root can install a service: run this with sudo.");
@@ -41,12 +41,8 @@ function makeUser(): void {
   }
 }
 
-function readWords(args: string[]): string {
-  try {
-    const { root = "/" } = parseArgs({ args, options: { root: { type: "string" } }, strict: true }).values;
-    if (existsSync(root)) return root;
-  } catch (error) {
-    throw new Fault("SETTINGS_INVALID", `${(error as Error).message.split(". ", 1)[0]}.\n${usage}`, { cause: error });
-  }
+function readRoot(args: string[]): string {
+  const { root = "/" } = readWords({ args, options: { root: { type: "string" } } }, usage).values;
+  if (existsSync(root)) return root;
   throw new Fault("SETTINGS_INVALID", "The folder that --root names is not there.");
 }

@@ -1,7 +1,7 @@
-import { parseArgs } from "node:util";
 import { Fault } from "../fault.ts";
 import type { CallControl } from "./call-control.ts";
 import { callHere, type Here } from "./here.ts";
+import { readWords } from "./read-words.ts";
 
 type OrphanOnWire = { service: string; why: string; running: boolean; store: string; environment: string; container: string };
 
@@ -13,7 +13,7 @@ export const usage = "Usage: berth orphans [--remove --all|<service>... [--yes]]
  * still needs them. Answers with what to print. Faults: SETTINGS_INVALID for a command line that is wrong, and those of `call`.
  */
 export async function runOrphans(args: string[], call: CallControl): Promise<string> {
-  const { remove, all, yes, services } = readWords(args);
+  const { remove, all, yes, services } = readAsked(args);
   const found = await call<OrphanOnWire[]>("GET", "/admin/orphans");
   const unknown = services.filter((service) => !found.some((one) => one.service === service));
   if (unknown.length > 0) throw new Fault("SETTINGS_INVALID", `No orphan is named ${unknown.join(", ")}.`);
@@ -36,15 +36,11 @@ const OPTIONS = {
   yes: { type: "boolean", default: false },
 } as const;
 
-function readWords(args: string[]): { remove: boolean; all: boolean; yes: boolean; services: string[] } {
-  try {
-    const { values, positionals } = parseArgs({ args, options: OPTIONS, allowPositionals: true, strict: true });
-    const { remove, all, yes } = values;
-    const isClear = remove ? all !== positionals.length > 0 : !all && !yes && positionals.length === 0;
-    if (isClear) return { remove, all, yes, services: positionals };
-  } catch (error) {
-    throw new Fault("SETTINGS_INVALID", `${(error as Error).message.split(". ", 1)[0]}.\n${usage}`, { cause: error });
-  }
+function readAsked(args: string[]): { remove: boolean; all: boolean; yes: boolean; services: string[] } {
+  const { values, positionals } = readWords({ args, options: OPTIONS, allowPositionals: true }, usage);
+  const { remove, all, yes } = values;
+  const isClear = remove ? all !== positionals.length > 0 : !all && !yes && positionals.length === 0;
+  if (isClear) return { remove, all, yes, services: positionals };
   throw new Fault("SETTINGS_INVALID", usage);
 }
 

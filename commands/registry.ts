@@ -1,7 +1,6 @@
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
 import { Fault } from "../fault.ts";
 import { openLog } from "../log.ts";
 import { type Collected, collectGarbage } from "../roles/distribution/collect-garbage.ts";
@@ -18,6 +17,7 @@ import { begin, callHere, type Here, runtimeHere, settingsHere } from "./here.ts
 import { addressOf } from "./serve.ts";
 import { textTable } from "./text-table.ts";
 import { VERSION } from "./version.ts";
+import { readWords } from "./read-words.ts";
 
 export const usage = `Usage: berth registry                             a registry of berth's own, with its proxy in front
        berth registry gc [--dry-run]              removes layers that no image has any more; nothing can be pushed meanwhile
@@ -32,8 +32,8 @@ const IN_FLIGHT_MS = 24 * 3_600_000;
 export async function run(here: Here): Promise<void> {
   const [verb, ...words] = here.args;
   if (verb === undefined) return runRole(here);
-  if (verb === "gc") return console.log(await collect(here, readWords(words, ["dry-run"])));
-  if (verb === "retain") return console.log(await runRetain(here, readWords(words, ["dry-run", "keep", "without-control"])));
+  if (verb === "gc") return console.log(await collect(here, readOptions(words, ["dry-run"])));
+  if (verb === "retain") return console.log(await runRetain(here, readOptions(words, ["dry-run", "keep", "without-control"])));
   throw new Fault("SETTINGS_INVALID", `There is no "berth registry ${verb}".\n${usage}`);
 }
 
@@ -140,13 +140,9 @@ function unlessAway(error: unknown): never {
 
 type Words = { "dry-run"?: boolean; "without-control"?: boolean; keep?: string };
 
-function readWords(args: string[], names: (keyof Words)[]): Words {
-  try {
-    const options = Object.fromEntries(names.map((name) => [name, { type: name === "keep" ? ("string" as const) : ("boolean" as const) }]));
-    return parseArgs({ args, options, strict: true }).values;
-  } catch (error) {
-    throw new Fault("SETTINGS_INVALID", `${(error as Error).message.split(". ", 1)[0]}.\n${usage}`, { cause: error });
-  }
+function readOptions(args: string[], names: (keyof Words)[]): Words {
+  const options = Object.fromEntries(names.map((name) => [name, { type: name === "keep" ? ("string" as const) : ("boolean" as const) }]));
+  return readWords({ args, options }, usage).values;
 }
 
 function shown(digest: string): string {

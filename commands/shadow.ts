@@ -1,5 +1,4 @@
 import { readFileSync } from "node:fs";
-import { parseArgs } from "node:util";
 import type { Clock } from "../clock.ts";
 import { Fault } from "../fault.ts";
 import { ownFile } from "../own-files.ts";
@@ -8,6 +7,7 @@ import { compare, type Difference } from "./shadow/compare.ts";
 import { explains, type Known, readKnown } from "./shadow/known.ts";
 import { openPlayer, type Player } from "./shadow/play.ts";
 import { type Recorded, readRequests, signsIn } from "./shadow/requests.ts";
+import { readWords } from "./read-words.ts";
 
 /** What comes with berth: requests of docker and skopeo, and what they get wrong. */
 export const SAMPLE = ownFile("lua-compat/requests.jsonl");
@@ -45,7 +45,7 @@ export async function shadow(requests: readonly Recorded[], known: readonly Know
 
 /** `berth shadow`: what to print, and how many differences nobody has explained. Faults: SETTINGS_INVALID, REGISTRY_UNREACHABLE, DEV_KEY_INVALID. */
 export async function runShadow(args: string[], clock: Clock): Promise<{ report: string; unexplained: number }> {
-  const { urls, values } = readWords(args);
+  const { urls, values } = readAsked(args);
   const key = values["key-file"] === undefined ? undefined : readText(values["key-file"]).trim();
   const all = readRequests(readText(values.requests ?? SAMPLE));
   const reading = values["read-only"] ? all.filter(({ method }) => method === "GET" || method === "HEAD") : all;
@@ -90,13 +90,9 @@ const OPTIONS = {
   "read-only": { type: "boolean" },
 } as const;
 
-function readWords(args: string[]) {
-  try {
-    const { values, positionals } = parseArgs({ args, options: OPTIONS, allowPositionals: true, strict: true });
-    if (positionals.length === 2 && positionals.every((one) => /^https?:\/\//.test(one) && URL.canParse(one))) return { urls: positionals, values };
-  } catch (error) {
-    throw new Fault("SETTINGS_INVALID", `${(error as Error).message.split(". ", 1)[0]}.\n${usage}`, { cause: error });
-  }
+function readAsked(args: string[]) {
+  const { values, positionals } = readWords({ args, options: OPTIONS, allowPositionals: true }, usage);
+  if (positionals.length === 2 && positionals.every((one) => /^https?:\/\//.test(one) && URL.canParse(one))) return { urls: positionals, values };
   throw new Fault("SETTINGS_INVALID", usage);
 }
 

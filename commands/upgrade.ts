@@ -1,7 +1,7 @@
 import { execFile, execFileSync } from "node:child_process";
 import { chownSync, existsSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { parseArgs, promisify } from "node:util";
+import { promisify } from "node:util";
 import type { Settings } from "../conf/settings.ts";
 import { backUp } from "../control/store/backup.ts";
 import { Fault } from "../fault.ts";
@@ -9,6 +9,7 @@ import { type Here, settingsHere } from "./here.ts";
 import { type Machine, swap } from "./install/swap.ts";
 import { PLACES, UNIT_NAME } from "./install/unit.ts";
 import { VERSION } from "./version.ts";
+import { readWords } from "./read-words.ts";
 
 export const usage = `Usage: berth upgrade --from <file> [--program <file>] [--restart <command>]
   puts the executable <file> in the place of the one that is installed, lets the berth that runs finish its requests, starts the new one, and puts
@@ -31,7 +32,7 @@ const asked = promisify(execFile);
 
 /** `berth upgrade` */
 export async function run(here: Here): Promise<void> {
-  const { from, program, restart } = readWords(here.args);
+  const { from, program, restart } = readAsked(here.args);
   const { settings } = settingsHere(here);
   const { was, is, backup } = await swap({
     program: resolve(program),
@@ -104,14 +105,10 @@ function ask(file: string): string {
   }
 }
 
-function readWords(args: string[]): { from: string; program: string; restart: string } {
+function readAsked(args: string[]): { from: string; program: string; restart: string } {
   const text = { type: "string" } as const;
-  try {
-    const { values } = parseArgs({ args, options: { from: text, program: text, restart: text }, strict: true });
-    const { from, program = PLACES.program, restart = `systemctl restart ${UNIT_NAME}` } = values;
-    if (from !== undefined) return { from, program, restart };
-  } catch (error) {
-    throw new Fault("SETTINGS_INVALID", `${(error as Error).message.split(". ", 1)[0]}.\n${usage}`, { cause: error });
-  }
+  const { values } = readWords({ args, options: { from: text, program: text, restart: text } }, usage);
+  const { from, program = PLACES.program, restart = `systemctl restart ${UNIT_NAME}` } = values;
+  if (from !== undefined) return { from, program, restart };
   throw new Fault("SETTINGS_INVALID", usage);
 }

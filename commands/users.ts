@@ -1,8 +1,8 @@
-import { parseArgs } from "node:util";
 import { Fault } from "../fault.ts";
 import type { CallControl } from "./call-control.ts";
 import { callHere, type Here } from "./here.ts";
 import { textTable } from "./text-table.ts";
+import { readWords } from "./read-words.ts";
 
 type Options = Record<string, { type: "string" | "boolean"; multiple?: boolean }>;
 type Given = Record<string, string | boolean | (string | boolean)[] | undefined>;
@@ -118,18 +118,14 @@ export async function runUsers(args: string[], call: CallControl): Promise<strin
   const name = first === "key" ? `key ${second}` : first;
   const verb = Object.hasOwn(VERBS, name) ? VERBS[name] : undefined;
   if (!verb) throw wrong(args.length === 0 ? "Name what to do." : `There is no "berth users ${name.trim()}".`);
-  const { words, given } = readWords(verb, args.slice(name.split(" ").length));
+  const { words, given } = readVerb(verb, args.slice(name.split(" ").length));
   return verb.run(call, words, given);
 }
 
-function readWords(verb: Verb, args: string[]): { words: string[]; given: Given } {
+function readVerb(verb: Verb, args: string[]): { words: string[]; given: Given } {
   const ofVerb = `Usage: berth users ${verb.usage}`;
-  try {
-    const { positionals, values } = parseArgs({ args, options: verb.options ?? {}, allowPositionals: true, strict: true });
-    if (positionals.length === verb.words) return { words: positionals, given: values };
-  } catch (error) {
-    throw new Fault("SETTINGS_INVALID", `${(error as Error).message.split(". ", 1)[0]}.\n${ofVerb}`, { cause: error });
-  }
+  const { positionals, values } = readWords({ args, options: verb.options ?? {}, allowPositionals: true }, ofVerb);
+  if (positionals.length === verb.words) return { words: positionals, given: values };
   throw new Fault("SETTINGS_INVALID", ofVerb);
 }
 

@@ -32,8 +32,9 @@ export async function lastLines(pieces: AsyncIterable<string>, signal: AbortSign
   } catch {
     signal.throwIfAborted();
   }
-  return text
-    .split(/\r?\n/)
-    .filter((line) => line !== "")
-    .slice(-LAST_LINES);
+  return linesOf(text).slice(-LAST_LINES);
+}
+
+export function linesOf(text: string): string[] {
+  return text.split(/\r?\n/).filter((line) => line !== "");
 }

@@ -1,6 +1,7 @@
 import { advisedFault } from "./advice.ts";
 import type { Call, Driver, Host, Observed, Spec } from "./driver.ts";
 import { mergeEvents } from "./merge-events.ts";
+import { strangerOf } from "./stranger.ts";
 
 /**
  * An installation's two hosts as one driver. A container runs on the host that its spec is for, on `cvm` where it says none; who asks for a service
@@ -51,9 +52,7 @@ function refuseFailed(asked: readonly PromiseSettledResult<unknown>[]): void {
   for (const one of asked) if (one.status === "rejected") throw one.reason as Error;
 }
 
-/** A name is no claim: what somebody else has made on the other host is not ours to end. */
 function refuseStranger({ service, labels }: Observed, spec: Spec): void {
-  if (labels.store === spec.labels.store && labels.container === spec.labels.container) return;
-  const owner = `container ${labels.container} of another berth (store ${labels.store})`;
-  throw advisedFault("SPEC_REFUSED", `The name ${service} is taken on the installation's other host by ${owner}`);
+  const stranger = strangerOf(labels, spec.labels);
+  if (stranger !== undefined) throw advisedFault("SPEC_REFUSED", `The name ${service} is taken on the installation's other host by ${stranger}`);
 }

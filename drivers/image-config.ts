@@ -49,6 +49,12 @@ export async function readImageConfig(at: At): Promise<ImageConfig> {
   };
 }
 
+/** Where to ask for a full name, which loses its tag or digest. */
+export function placeOf(reference: string): Pick<At, "host" | "repository"> {
+  const slash = reference.indexOf("/");
+  return { host: reference.slice(0, slash), repository: reference.slice(slash + 1).replace(/(:[\w.-]+)?(@.*)?$/, "") };
+}
+
 /** Signs in as the registry wants: by name and password, or with a token that it sends for. */
 function openAsk(at: At) {
   const host = at.host === HUB ? HUB_API : at.host;

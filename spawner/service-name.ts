@@ -1,13 +1,13 @@
 import { hash } from "node:crypto";
+import { isServiceName } from "../drivers/service-name.ts";
 import { Fault } from "../fault.ts";
 
 const LONGEST_LABEL = 63;
 const HASH_LENGTH = 8;
-const LABEL = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
 
 /** A service's name at the orchestrator, as berth's own control gives it. Faults: REQUEST_INVALID. */
 export function readServiceName(name: string): string {
-  if (LABEL.test(name)) return name;
+  if (isServiceName(name)) return name;
   throw new Fault("REQUEST_INVALID", `${JSON.stringify(name.slice(0, 100))} is not a DNS label, which a service's name must be.`);
 }
 
@@ -18,7 +18,7 @@ export function readServiceName(name: string): string {
 export function foreignName(environment: string, name: string): string {
   const prefix = `${slug(environment).replace(/^\d[-\d]*/, "") || "berth"}-`;
   const whole = name.startsWith(prefix) ? name : prefix + name;
-  if (LABEL.test(whole)) return whole;
+  if (isServiceName(whole)) return whole;
   const room = LONGEST_LABEL - HASH_LENGTH - 1;
   return `${slug(whole).slice(0, room).replace(/-+$/, "")}-${hash("sha256", name).slice(0, HASH_LENGTH)}`;
 }

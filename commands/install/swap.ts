@@ -15,7 +15,7 @@ export type Machine = {
 };
 
 /** Beside the program: the one before it, for as long as it may be needed. */
-export const OLD = ".before-upgrade";
+const OLD = ".before-upgrade";
 
 /**
  * Puts `from` in the place of `program` and starts it; where that does not come to take requests, all is put back as it was: the old program, and where it

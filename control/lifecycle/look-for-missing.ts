@@ -1,9 +1,7 @@
-import { Fault } from "../../fault.ts";
 import type { Image } from "../store/entities.ts";
 import { asFault } from "./as-fault.ts";
-import { drive } from "./drive.ts";
-import { imageSource } from "./image-source.ts";
 import { moveImage } from "./move-image.ts";
+import { resolveAside } from "./resolve-aside.ts";
 import { imageKey, missingKey, type Rooms } from "./rooms.ts";
 
 export function isMissing(image: Image | undefined): image is Image {
@@ -21,15 +19,11 @@ export function lookForMissingLater({ clock, limits, queue }: Pick<Rooms, "clock
  * until it is found; what a user or a push wishes meanwhile goes ahead as ever.
  */
 export async function lookForMissing(rooms: Rooms, id: string, signal: AbortSignal): Promise<void> {
-  const { store, driver, clock, limits, log, queue } = rooms;
+  const { store, log, queue } = rooms;
   const image = store.images.find(id);
   if (!isMissing(image)) return;
-  const overdue = () =>
-    new Fault("VALIDATION_TIMED_OUT", `${image.ref} was not found within ${Math.round(limits.statusMs / 1000)} s without progress.`);
   try {
-    await drive({ clock, ms: limits.statusMs, capMs: limits.pullCapMs, overdue, signal }, (call, progressed) =>
-      driver.resolve(imageSource(rooms, image), { signal: call, onPull: progressed }),
-    );
+    await resolveAside(rooms, image, "found", signal);
   } catch (error) {
     signal.throwIfAborted();
     log.debug({ image: image.ref, fault: asFault(error, log).code }, "an image is still missing");

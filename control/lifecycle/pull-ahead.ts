@@ -1,22 +1,18 @@
-import { Fault } from "../../fault.ts";
 import { asFault } from "./as-fault.ts";
-import { drive } from "./drive.ts";
+import { resolveAside } from "./resolve-aside.ts";
 import type { Rooms } from "./rooms.ts";
 
 /**
  * Brings what a mutable tag points at now to the engine, so that the next start finds it there. Nothing depends on it: the row stays as it is,
  * what runs goes on, and where it fails, that start pulls for itself.
  */
-export async function pullAhead({ store, driver, clock, limits, log }: Rooms, id: string, signal: AbortSignal): Promise<void> {
+export async function pullAhead(rooms: Rooms, id: string, signal: AbortSignal): Promise<void> {
+  const { store, log } = rooms;
   const image = store.images.find(id);
   // Whoever validates it now pulls it, too.
   if (image?.state !== "READY") return;
-  const overdue = () =>
-    new Fault("VALIDATION_TIMED_OUT", `${image.ref} was not pulled within ${Math.round(limits.statusMs / 1000)} s without progress.`);
   try {
-    await drive({ clock, ms: limits.statusMs, capMs: limits.pullCapMs, overdue, signal }, (call, progressed) =>
-      driver.resolve({ ref: image.ref }, { signal: call, onPull: progressed }),
-    );
+    await resolveAside(rooms, image, "pulled", signal);
     log.info({ image: image.ref }, "what was pushed was pulled ahead of its start");
   } catch (error) {
     signal.throwIfAborted();

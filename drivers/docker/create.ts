@@ -10,6 +10,7 @@ import { definition, type Site } from "./definition.ts";
 import { halt, remove } from "./destroy.ts";
 import { look } from "./inspect.ts";
 import { observeOne, type View } from "./observe.ts";
+import { strangerOf } from "../stranger.ts";
 
 /** The engine gives a name away before it shows the container that got it, and keeps it for a moment after removing one. */
 const PAUSE_MS = 50;
@@ -49,12 +50,9 @@ function asGood(holder: ContainerInspectInfo, spec: Spec, view: View): boolean {
   return observed.running ? (observed.address !== undefined) === (spec.port !== undefined) : holder.State.Status === "created";
 }
 
-/** A name is no claim: what another berth or a person made is not ours to replace. */
 function refuseStranger(holder: ContainerInspectInfo, spec: Spec): void {
-  const labels = readLabels(holder.Config.Labels);
-  if (labels?.store === spec.labels.store && labels.container === spec.labels.container) return;
-  const owner = labels ? `container ${labels.container} of another berth (store ${labels.store})` : "a container that berth did not make";
-  throw advisedFault("SPEC_REFUSED", `The name ${spec.service} is taken on the engine by ${owner}`);
+  const stranger = strangerOf(readLabels(holder.Config.Labels), spec.labels, "a container that berth did not make");
+  if (stranger !== undefined) throw advisedFault("SPEC_REFUSED", `The name ${spec.service} is taken on the engine by ${stranger}`);
 }
 
 /** Not cut off by a signal: an engine that no longer hears us may still create it. It takes milliseconds, or its time-out. */

@@ -10,6 +10,7 @@ import { findService, tasksOf } from "./look.ts";
 import { isEnding } from "./observe.ts";
 import type { Site } from "./site.ts";
 import { readTags } from "./tags.ts";
+import { strangerOf } from "../stranger.ts";
 
 /** What was made a moment ago is not known everywhere at AWS: a name that is taken may not be seen yet, a role not be usable. Some 15 s in all. */
 const ATTEMPTS = 8;
@@ -86,11 +87,9 @@ async function adoptable(site: Site, holder: Service, spec: Spec, signal: AbortS
   };
 }
 
-/** A name is no claim: what another berth or a person made is not ours to replace. */
 function refuseStranger(holder: Service, spec: Spec): void {
-  const labels = readTags(holder.tags)?.labels;
-  if (labels?.store === spec.labels.store && labels.container === spec.labels.container) return;
-  const owner = labels ? `container ${labels.container} of another berth (store ${labels.store})` : "a service that berth did not make";
+  const stranger = strangerOf(readTags(holder.tags)?.labels, spec.labels, "a service that berth did not make");
+  if (stranger === undefined) return;
   const todo = "Remove that first.";
-  throw advisedFault("SPEC_REFUSED", `The name ${spec.service} is taken in the ECS cluster by ${owner}`, { todo });
+  throw advisedFault("SPEC_REFUSED", `The name ${spec.service} is taken in the ECS cluster by ${stranger}`, { todo });
 }

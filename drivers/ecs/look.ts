@@ -8,7 +8,7 @@ const PER_PAGE = 100;
 const MOST_PAGES = 100;
 
 /** By names or ARNs, with tags; those that are missing or were deleted are left out. */
-export async function findServices(aws: Aws, services: readonly string[], signal: AbortSignal | undefined): Promise<Service[]> {
+async function findServices(aws: Aws, services: readonly string[], signal: AbortSignal | undefined): Promise<Service[]> {
   const found: Service[] = [];
   for (let at = 0; at < services.length; at += SERVICES_PER_CALL) {
     const answer = await aws.describeServices({ services: services.slice(at, at + SERVICES_PER_CALL), include: ["TAGS"] }, signal);

@@ -3,7 +3,7 @@ import { advisedFault } from "../advice.ts";
 import { readReference } from "../reference.ts";
 import type { Call, ImageSource, ResolvedImage } from "../driver.ts";
 import { within } from "../within.ts";
-import { readImageConfig, type ImageConfig } from "../image-config.ts";
+import { type ImageConfig, placeOf, readImageConfig } from "../image-config.ts";
 import type { Site } from "./site.ts";
 
 /** Beyond it the image's ports are left to its package. */
@@ -58,10 +58,4 @@ async function configOf(
 function portsOf(config: ImageConfig | "missing" | undefined): Pick<ResolvedImage, "exposed" | "guessed"> {
   if (config === undefined || config === "missing") return { exposed: [] };
   return { exposed: config.exposed, ...(config.guessed ? { guessed: true } : {}) };
-}
-
-/** A full name without its tag or digest. */
-function placeOf(reference: string): { host: string; repository: string } {
-  const slash = reference.indexOf("/");
-  return { host: reference.slice(0, slash), repository: reference.slice(slash + 1).replace(/(:[\w.-]+)?(@.*)?$/, "") };
 }

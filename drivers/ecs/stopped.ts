@@ -105,7 +105,7 @@ export function faultOf(service: string, said: string, logs?: string[]): Fault |
 }
 
 /** All that ECS says of why a task ended, in one line. */
-export function saidOf(task: Task): string {
+function saidOf(task: Task): string {
   return [task.stoppedReason, ...(task.containers ?? []).map(({ reason }) => reason)]
     .filter((one) => one !== undefined && one !== "")
     .join("; ")

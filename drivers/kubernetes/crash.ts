@@ -1,6 +1,7 @@
 import type { V1Pod } from "@kubernetes/client-node";
 import { Fault } from "../../fault.ts";
 import type { Spec } from "../driver.ts";
+import { linesOf } from "../ended-early.ts";
 import type { Cluster } from "./cluster.ts";
 import { logsOf } from "./logs.ts";
 import { lastEnd, lastMessage, verdictOf } from "./verdict.ts";
@@ -31,8 +32,4 @@ async function lastLines(cluster: Cluster, pod: V1Pod, previous: boolean, signal
     signal.throwIfAborted();
   }
   return linesOf(text === "" ? lastMessage(pod) : text).slice(-LAST_LINES);
-}
-
-export function linesOf(text: string): string[] {
-  return text.split(/\r?\n/).filter((line) => line !== "");
 }

@@ -4,6 +4,7 @@ import type { Cluster } from "./cluster.ts";
 import { answered } from "./faults.ts";
 import { readLabels, serviceOf } from "./labels.ts";
 import type { Resource } from "./resources.ts";
+import { strangerOf } from "../stranger.ts";
 
 /** As the API sends them: times are text here, which nothing in this folder reads as more than that. */
 export type Objects = { deployments: V1Deployment; services: V1Service; secrets: V1Secret; pods: V1Pod };
@@ -76,10 +77,7 @@ export async function listAll<R extends "deployments" | "pods">(
   }
 }
 
-/** A name is no claim: what another berth or a person made is not ours to replace. */
 export function refuseStranger(found: V1ObjectMeta | undefined, service: string, claim: { store: string; container: string }): void {
-  const labels = readLabels(found);
-  if (labels?.store === claim.store && labels.container === claim.container) return;
-  const owner = labels ? `container ${labels.container} of another berth (store ${labels.store})` : "something that berth did not make";
-  throw new Fault("SPEC_REFUSED", `The name ${service} is taken in the namespace by ${owner}; remove that first.`);
+  const stranger = strangerOf(readLabels(found), claim);
+  if (stranger !== undefined) throw new Fault("SPEC_REFUSED", `The name ${service} is taken in the namespace by ${stranger}; remove that first.`);
 }

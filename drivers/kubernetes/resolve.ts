@@ -1,7 +1,7 @@
 import { Fault } from "../../fault.ts";
 import { readReference } from "../reference.ts";
 import type { Call, ImageSource, ResolvedImage } from "../driver.ts";
-import { type ImageConfig, readImageConfig } from "../image-config.ts";
+import { type ImageConfig, placeOf, readImageConfig } from "../image-config.ts";
 import { within } from "../within.ts";
 import type { Cluster } from "./cluster.ts";
 import type { Tools } from "./create.ts";
@@ -59,10 +59,4 @@ async function portsOf(
     tools.log.debug({ image: `${image.host}/${image.repository}`, code: error.code, reason: error.message }, "The image's ports could not be read.");
     return { exposed: [], portsUnknown: true };
   }
-}
-
-/** A full name without its tag or digest. */
-function placeOf(reference: string): { host: string; repository: string } {
-  const slash = reference.indexOf("/");
-  return { host: reference.slice(0, slash), repository: reference.slice(slash + 1).replace(/(:[\w.-]+)?(@.*)?$/, "") };
 }

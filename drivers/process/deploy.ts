@@ -9,6 +9,7 @@ import { freePort } from "./free-port.ts";
 import { lastLog } from "./logs.ts";
 import type { Records } from "./records.ts";
 import { launch } from "./spawn.ts";
+import { strangerOf } from "../stranger.ts";
 
 const LOOK_EVERY_MS = 10;
 /** From the shell's start to its own record of itself; longer, and it never started. */
@@ -64,10 +65,9 @@ async function startOrAdopt(host: Host, spec: Spec, signal: AbortSignal): Promis
   }
 }
 
-/** A name is no claim: what another berth made is not ours to replace. */
-function refuseStranger({ store, container }: Labels, spec: Spec): void {
-  if (store === spec.labels.store && container === spec.labels.container) return;
-  throw advisedFault("SPEC_REFUSED", `The name ${spec.service} is taken by container ${container} of another berth (store ${store})`);
+function refuseStranger(holder: Labels, spec: Spec): void {
+  const stranger = strangerOf(holder, spec.labels);
+  if (stranger !== undefined) throw advisedFault("SPEC_REFUSED", `The name ${spec.service} is taken by ${stranger}`);
 }
 
 /** Waits until the service's process is known, or the record turns out to be one that was never filled. */

@@ -8,7 +8,8 @@ import { within } from "../within.ts";
 import type { Ask } from "./ask.ts";
 import { awaitWork } from "./await-work.ts";
 import { HOST } from "./resolve.ts";
-import { isServiceName, servicePath } from "./service-path.ts";
+import { isServiceName } from "../service-name.ts";
+import { servicePath } from "./service-path.ts";
 import { deploymentOff, specOnWire } from "./wire.ts";
 
 /** How long what was called off is tried to be undone, as long as the spawner's own stop takes. */

@@ -7,7 +7,8 @@ import { deploy } from "./deploy.ts";
 import { events } from "./events.ts";
 import { logs } from "./logs.ts";
 import { resolve } from "./resolve.ts";
-import { isServiceName, servicePath } from "./service-path.ts";
+import { isServiceName } from "../service-name.ts";
+import { servicePath } from "./service-path.ts";
 import { observedOff, type WireObserved } from "./wire.ts";
 
 export type SpawnerOptions = SpawnerAt;

@@ -2,7 +2,8 @@ import { StringDecoder } from "node:string_decoder";
 import type { Call } from "../driver.ts";
 import type { Ask } from "./ask.ts";
 import { brokenOff } from "./faults.ts";
-import { isServiceName, servicePath } from "./service-path.ts";
+import { isServiceName } from "../service-name.ts";
+import { servicePath } from "./service-path.ts";
 
 /** Ends when the container does; an aborted call rejects with the signal's reason. */
 export async function* logs(

@@ -10,6 +10,7 @@ import { isNameTaken } from "./name-taken.ts";
 import { publishes } from "./observe.ts";
 import { remove } from "./remove.ts";
 import { currentTask, findService, isOver, type Service, tasksOf } from "./task.ts";
+import { strangerOf } from "../stranger.ts";
 
 const PAUSE_MS = 50;
 /** Two seconds of others taking the name between our looks. */
@@ -58,12 +59,9 @@ async function isAsGood(engine: Engine, holder: Service, spec: Spec, way: Reach,
   return !isOver(task) && local?.running !== false;
 }
 
-/** A name is no claim: what another berth or a person made is not ours to replace. */
 function refuseStranger(holder: Service, spec: Spec): void {
-  const labels = readLabels(holder.Spec?.Labels);
-  if (labels?.store === spec.labels.store && labels.container === spec.labels.container) return;
-  const owner = labels ? `container ${labels.container} of another berth (store ${labels.store})` : "a service that berth did not make";
-  throw advisedFault("SPEC_REFUSED", `The name ${spec.service} is taken in the swarm by ${owner}`);
+  const stranger = strangerOf(readLabels(holder.Spec?.Labels), spec.labels, "a service that berth did not make");
+  if (stranger !== undefined) throw advisedFault("SPEC_REFUSED", `The name ${spec.service} is taken in the swarm by ${stranger}`);
 }
 
 /** Not cut off by a signal: a swarm that no longer hears us may still create it. It takes milliseconds, or its time-out. */

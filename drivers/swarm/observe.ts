@@ -40,7 +40,7 @@ export function observe(view: View, seen: Seen): Observed | undefined {
 }
 
 /** One that was scaled to nothing by hand is told to end. */
-export function isRunning({ task, local }: Pick<Seen, "task" | "local">): boolean {
+function isRunning({ task, local }: Pick<Seen, "task" | "local">): boolean {
   if (task === undefined || task.DesiredState !== "running") return false;
   return local ? local.running : task.Status.State === "running";
 }

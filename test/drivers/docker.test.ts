@@ -9,6 +9,7 @@ import { buildTestImages } from "../fixtures/images.ts";
 import { openRegistry } from "../fixtures/registry.ts";
 import { call, conformance, get, labelsFor, namer, rejectsWith, specOf, text } from "./conformance.ts";
 import { BACKENDS } from "./conformance/backends.ts";
+import { dockerWorld } from "./docker-world.ts";
 import { openGate, openSilence, openWarner } from "./engine-gate.ts";
 
 const log = openLog({ level: "silent", name: "test" });
@@ -20,13 +21,7 @@ const registry = await openRegistry();
 
 const open = (more: Partial<DockerOptions> = {}) => dockerDriver({ host, network, reach: "auto", clock: systemClock(), log, ...more });
 
-async function left(prefix: string): Promise<string[]> {
-  const all = await docker.listContainers({ all: true });
-  return all.flatMap(({ Names }) => Names.map((found) => found.slice(1))).filter((found) => found.startsWith(prefix));
-}
-
-/** At once: an app that is still loading has not begun to listen to SIGTERM, and would use up its whole grace time. */
-const remove = (service: string) => docker.getContainer(service).remove({ force: true });
+const { left, remove, kill, move } = dockerWorld(docker, { network, image: images.worker, squatter: () => name("squatter") });
 
 t.teardown(async () => {
   await registry.close();
@@ -42,21 +37,10 @@ t.test("the docker driver keeps the contract", async (t) => {
     open,
     image: async (image) => ({ ref: images[image] }),
     unknown: async () => ({ ref: `${registry.host}/nobody/nothing:1` }),
-    kill: async (service) => {
-      await docker.getContainer(service).kill();
-    },
+    kill,
     left,
     vanish: remove,
-    // Its old address is taken by somebody else before it is connected again.
-    move: async (service) => {
-      const at = docker.getNetwork(network);
-      await at.disconnect({ Container: service, Force: true });
-      const squatter = await docker.createContainer({ name: name("squatter"), Image: images.worker, HostConfig: { NetworkMode: network } });
-      await squatter.start();
-      await at.connect({ Container: service });
-      await docker.getContainer(service).restart({ t: 0 });
-      await squatter.remove({ force: true });
-    },
+    move,
     way: async (t) => {
       const gate = await openGate(t, host);
       return { ...gate, driver: open({ host: gate.host, reach: "address" }) };

@@ -6,6 +6,7 @@ import type { Test } from "tap";
 
 export type Gate = {
   host: string;
+  port: number;
   /** Breaks what is open; a new connection gets through. */
   cut(): void;
   /** Nobody listens until `back`. */
@@ -29,6 +30,7 @@ export async function openGate(t: Test, to: string | { host: string; port: numbe
   const open = await listen(t, gate, cut);
   return {
     host: open,
+    port: Number(new URL(open).port),
     cut,
     away: async () => {
       const closed = once(gate, "close");

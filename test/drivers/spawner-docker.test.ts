@@ -5,10 +5,10 @@ import type { AddressInfo } from "node:net";
 import t from "tap";
 import { openEngine } from "../fixtures/engine.ts";
 import { buildTestImages } from "../fixtures/images.ts";
-import { driverFor, startSpawner } from "../fixtures/spawner.ts";
+import { spawnerWay, startSpawner } from "../fixtures/spawner.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
 import { BACKENDS } from "./conformance/backends.ts";
-import { openGate } from "./engine-gate.ts";
+import { dockerWorld } from "./docker-world.ts";
 import { call, conformance, get, labelsFor, namer, rejectsWith, specOf, until } from "./conformance.ts";
 
 /** Over a real connection to a real `berth spawner`, on the real engine. */
@@ -21,11 +21,7 @@ const env = { BERTH_DRIVER: "docker", BERTH_DOCKER_NETWORK: network };
 const registry = await openEmptyRegistry();
 const spawner = await startSpawner({ data, env });
 
-const remove = (service: string) => docker.getContainer(service).remove({ force: true });
-const left = async (prefix: string) => {
-  const all = await docker.listContainers({ all: true });
-  return all.flatMap(({ Names }) => Names.map((found) => found.slice(1))).filter((found) => found.startsWith(prefix));
-};
+const { left, remove, kill, move } = dockerWorld(docker, { network, image: images.worker, squatter: () => name("squatter") });
 
 /** A registry in which there is nothing. */
 async function openEmptyRegistry() {
@@ -57,25 +53,11 @@ t.test("the spawner driver keeps the contract, over a spawner of a Docker engine
     open: () => spawner.driver(),
     image: async (image) => ({ ref: images[image] }),
     unknown: async () => ({ ref: `${registry.host}/nobody/nothing:1` }),
-    kill: async (service) => {
-      await docker.getContainer(service).kill();
-    },
+    kill,
     left,
     vanish: remove,
-    // Its old address is taken by somebody else before it is connected again.
-    move: async (service) => {
-      const at = docker.getNetwork(network);
-      await at.disconnect({ Container: service, Force: true });
-      const squatter = await docker.createContainer({ name: name("squatter"), Image: images.worker, HostConfig: { NetworkMode: network } });
-      await squatter.start();
-      await at.connect({ Container: service });
-      await docker.getContainer(service).restart({ t: 0 });
-      await squatter.remove({ force: true });
-    },
-    way: async (t) => {
-      const gate = await openGate(t, { host: "127.0.0.1", port: spawner.port });
-      return { ...gate, driver: driverFor(Number(new URL(gate.host.replace("tcp:", "http:")).port)) };
-    },
+    move,
+    way: (t) => spawnerWay(t, spawner),
     ...BACKENDS.spawner,
   });
 });

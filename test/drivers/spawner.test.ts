@@ -11,7 +11,7 @@ import { spawnerDriver } from "../../drivers/spawner/driver.ts";
 import { openLog } from "../../log.ts";
 import { makeCertificate } from "../fixtures/certificates.ts";
 import { layOutFolder, type TestImage } from "../fixtures/images.ts";
-import { driverFor, SPAWNER_KEY, startSpawner } from "../fixtures/spawner.ts";
+import { driverFor, SPAWNER_KEY, spawnerWay, startSpawner } from "../fixtures/spawner.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
 import { call, conformance, get, rejectsWith, specOf, text, until } from "./conformance.ts";
 import { openGate, openSilence } from "./engine-gate.ts";
@@ -45,10 +45,7 @@ t.test("the spawner driver keeps the contract, over a spawner of plain processes
       process.kill(records.find(service)?.process?.pid as number, "SIGKILL");
       records.remove(service);
     },
-    way: async (t) => {
-      const gate = await openGate(t, { host: "127.0.0.1", port: spawner.port });
-      return { ...gate, driver: driverFor(Number(new URL(gate.host.replace("tcp:", "http:")).port)) };
-    },
+    way: (t) => spawnerWay(t, spawner),
     cannot: { memory: "a plain process has no limit of its own", moved: "a process has its port as long as it lives" },
   });
 });
@@ -180,7 +177,7 @@ t.test("a deploy whose answer falls silent is asked for again, and a silent stre
 
 t.test("events begin anew when the connection to the spawner breaks", async (t) => {
   const { spawner, source } = await world(t);
-  const gate = await openTcpGate(t, spawner.port);
+  const gate = await openGate(t, { host: "127.0.0.1", port: spawner.port });
   const driver = driverFor(gate.port);
   const caller = new AbortController();
   const seen: DriverEvent[] = [];
@@ -220,9 +217,3 @@ t.test("a spawner behind TLS is spoken to where its certificate is believed, and
   t.teardown(() => setDefaultCACertificates(believed));
   t.strictSame(await driver.list(call()), []);
 });
-
-/** As the engine's gate, in front of a port. */
-async function openTcpGate(t: Test, port: number): Promise<{ port: number; cut(): void }> {
-  const { host, cut } = await openGate(t, { host: "127.0.0.1", port });
-  return { port: Number(new URL(host.replace("tcp:", "http:")).port), cut };
-}

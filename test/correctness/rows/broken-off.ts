@@ -11,38 +11,19 @@ const GRANTED_MS = 1_000;
 export const BROKEN_OFF: readonly Row[] = [
   dies("dies-within-length", "A container that dies within a body of known length", "Content-Length: 100\r\n\r\nabc"),
   dies("dies-within-chunks", "A container that dies within a chunked body", "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"),
-  {
-    id: "truncated-until-close",
-    asks: "A body without a length whose connection breaks does not look complete: the client's breaks too",
-    section: "RFC 9112 §8",
-    probe: async (proxy) => {
-      proxy.container.onRequest((link) => {
-        link.send("HTTP/1.1 200 OK\r\n\r\npart");
-        setTimeout(() => link.socket.resetAndDestroy(), 100);
-      });
-      const { wire, responses } = await ask(proxy, headFor(proxy, "/"));
-      return judge(`${responses[0]?.framing ?? "nothing"}, ${wire.state()}`, {
-        "it is over": wire.state() !== "open",
-        "not with an end that looks right": responses[0]?.whole === false,
-      });
+  truncated("truncated-until-close", "A body without a length whose connection breaks does not look complete: the client's breaks too", {
+    response: "HTTP/1.1 200 OK\r\n\r\npart",
+    breaks: (link) => link.socket.resetAndDestroy(),
+  }),
+  truncated(
+    "truncated-chunks-to-1.0",
+    "A chunked body whose connection breaks does not look complete to a client of HTTP/1.0 either, which sees no chunks",
+    {
+      response: "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\npart\r\n",
+      breaks: (link) => link.socket.end(),
+      version: "1.0",
     },
-  },
-  {
-    id: "truncated-chunks-to-1.0",
-    asks: "A chunked body whose connection breaks does not look complete to a client of HTTP/1.0 either, which sees no chunks",
-    section: "RFC 9112 §8",
-    probe: async (proxy) => {
-      proxy.container.onRequest((link) => {
-        link.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\npart\r\n");
-        setTimeout(() => link.socket.end(), 100);
-      });
-      const { wire, responses } = await ask(proxy, headFor(proxy, "/", { version: "1.0" }));
-      return judge(`${responses[0]?.framing ?? "nothing"}, ${wire.state()}`, {
-        "it is over": wire.state() !== "open",
-        "not with an end that looks right": responses[0]?.whole === false,
-      });
-    },
-  },
+  ),
   {
     id: "bad-chunk",
     asks: "A body whose chunks are no chunks ends without looking complete",
@@ -135,6 +116,30 @@ export const BROKEN_OFF: readonly Row[] = [
     },
   },
 ];
+
+/** A part of a response, behind which the container's connection breaks. */
+function truncated(
+  id: string,
+  asks: string,
+  { response, breaks, version = "1.1" }: { response: string; breaks(link: Wire): void; version?: string },
+): Row {
+  return {
+    id,
+    asks,
+    section: "RFC 9112 §8",
+    probe: async (proxy) => {
+      proxy.container.onRequest((link) => {
+        link.send(response);
+        setTimeout(() => breaks(link), 100);
+      });
+      const { wire, responses } = await ask(proxy, headFor(proxy, "/", { version }));
+      return judge(`${responses[0]?.framing ?? "nothing"}, ${wire.state()}`, {
+        "it is over": wire.state() !== "open",
+        "not with an end that looks right": responses[0]?.whole === false,
+      });
+    },
+  };
+}
 
 function dies(id: string, asks: string, head: string): Row {
   return {
