@@ -1,3 +1,4 @@
+import type { ContainerInfo } from "dockerode";
 import { advisedFault } from "../advice.ts";
 import type { Call } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";
@@ -6,7 +7,7 @@ import { OURS } from "../labels.ts";
 import { isServiceName } from "../service-name.ts";
 import { listNodes } from "./cluster.ts";
 import { STOP_GRACE_MS } from "./definition.ts";
-import { findService, isOver, listTasks, type Task, tasksOf } from "./task.ts";
+import { findService, isOver, listTasks, type Task } from "./task.ts";
 
 /** Swarm takes 2 s to tell all nodes that a task goes before it stops it, and as long again before it removes the container. */
 const GONE_MS = STOP_GRACE_MS + 30_000;
@@ -29,40 +30,42 @@ export async function destroy(engine: Engine, service: string, { signal }: Call)
  */
 export async function remove(engine: Engine, service: { id: string; name: string }, until: "ended" | "gone", signal?: AbortSignal): Promise<void> {
   const { clock } = engine;
-  const tasks = await tasksOf(engine, service.id, signal);
-  if (signal === undefined) await Promise.all((tasks ?? []).map((task) => killHere(engine, task)));
   await unless404(() =>
     engine.call({ doing: `Removing ${service.name}`, signal }, (docker, abortSignal) => docker.getService(service.id).remove({ abortSignal })),
   );
   for (const end = clock.monotonic() + GONE_MS; ; await clock.sleep(LOOK_EVERY_MS, signal)) {
-    const left = await runningTasks(engine, service, signal);
-    if (left.length === 0 && (until === "ended" || !(await containersHere(engine, service.id, signal)))) return;
+    const left = await unendedTasks(engine, service, signal);
+    // Also one that this machine has just started, of which the swarm does not know yet.
+    const here = await containersHere(engine, service.id, signal);
+    const running = here.filter(({ State }) => State === "running");
+    if (left.length === 0 && (until === "ended" ? running : here).length === 0) return;
+    if (signal === undefined) await Promise.all(running.map(({ Id }) => kill(engine, Id)));
     if (clock.monotonic() < end) continue;
     const where = left.map(({ NodeID }) => NodeID ?? "no node yet").join(", ") || "this machine";
     throw advisedFault("ENGINE_FAILED", `${service.name} was removed, but its container has not ended within ${GONE_MS / 1000} s (node: ${where})`);
   }
 }
 
-/** A node that does not answer cannot be waited for: Swarm ends what it runs when it is back. */
-async function runningTasks(engine: Engine, { id, name }: { id: string; name: string }, signal: AbortSignal | undefined): Promise<Task[]> {
+/**
+ * One that was given to a node may still start its container there. A node that does not answer cannot be waited for: Swarm ends what it runs when it
+ * is back.
+ */
+async function unendedTasks(engine: Engine, { id, name }: { id: string; name: string }, signal: AbortSignal | undefined): Promise<Task[]> {
   const tasks = await listTasks(engine, { name: [`${name}.`] }, signal);
-  const left = tasks.filter((task) => task.ServiceID === id && !isOver(task) && task.Status.ContainerStatus?.ContainerID);
+  const left = tasks.filter((task) => task.ServiceID === id && !isOver(task) && task.NodeID);
   if (left.length === 0) return [];
   const ready = new Set((await listNodes(engine, signal)).flatMap((node) => (node.ready ? node.id : [])));
   return left.filter(({ NodeID }) => ready.has(NodeID ?? ""));
 }
 
-async function containersHere(engine: Engine, serviceId: string, signal: AbortSignal | undefined): Promise<boolean> {
-  const found = await engine.call({ doing: "Listing containers", signal }, (docker, abortSignal) =>
+function containersHere(engine: Engine, serviceId: string, signal: AbortSignal | undefined): Promise<ContainerInfo[]> {
+  return engine.call({ doing: "Listing containers", signal }, (docker, abortSignal) =>
     docker.listContainers({ all: true, filters: { label: [`${OF_SERVICE}=${serviceId}`] }, abortSignal }),
   );
-  return found.length > 0;
 }
 
-async function killHere(engine: Engine, { Status }: Task): Promise<void> {
-  const id = Status.ContainerStatus?.ContainerID;
-  if (id === undefined || id === "") return;
-  // 404: it is on another machine; 409: it does not run.
+async function kill(engine: Engine, id: string): Promise<void> {
+  // 404: it is gone; 409: it does not run.
   await engine
     .call({ doing: `Killing ${id}` }, (docker, abortSignal) => docker.getContainer(id).kill({ abortSignal }))
     .catch((error: unknown) => {
