@@ -14,7 +14,7 @@ const target = process.argv[2] ?? join(root, "dist/berth");
 const work = mkdtempSync(join(tmpdir(), "berth-build-"));
 try {
   const code = await bundle(root);
-  writeFileSync(join(work, "berth.mjs"), code);
+  writeFileSync(join(work, "berth.cjs"), code);
   // No time of the build: the same commit gives the same file.
   const build = {
     ...commit(),
@@ -26,8 +26,7 @@ try {
   const output = join(work, "berth");
   const config = {
     // Paths within the work folder: this one is written into the file.
-    main: "berth.mjs",
-    mainFormat: "module",
+    main: "berth.cjs",
     output,
     disableExperimentalSEAWarning: true,
     // Compiled ahead: it halves the start of each process. The seed is for a cache that is the same each time; V8 takes it whatever its own seed is.

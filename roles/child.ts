@@ -19,7 +19,8 @@ export function keepChild(options: {
   /** The program that runs it, as `node <script> <role>`; undefined where this executable is all of berth. */
   script: string | undefined;
   env: NodeJS.ProcessEnv;
-  handle?: ListeningHandle;
+  /** Given to it once it is there; until then the process loads what it is made of, and does nothing. */
+  handle?: Promise<ListeningHandle>;
   clock: Clock;
   log: Log;
 }): Child {
@@ -43,7 +44,9 @@ export function keepChild(options: {
       });
       // Without its handle it would wait for ever: its end is seen, and it is started again.
       const listen: ParentOrder = { kind: "listen" };
-      if (options.handle) forked.send(listen, options.handle as never, (error) => void (error && forked.kill("SIGKILL")));
+      const give = (handle: ListeningHandle) => forked.send(listen, handle as never, (error) => void (error && forked.kill("SIGKILL")));
+      // Where it never comes, the whole start failed, and ends this one.
+      options.handle?.then(give, () => undefined);
       return forked;
     },
   });

@@ -7,7 +7,7 @@ export type Parent = {
   ready(): void;
   /** Hands over why this process cannot start; resolves once it was sent. */
   fault(fault: Fault): Promise<void>;
-  /** The socket to accept on. */
+  /** The socket to accept on; it comes once what this process connects to is there. Told to end while it waits, the process ends. */
   handle(): Promise<ListeningHandle>;
   /** Resolves when this process is to finish what is under way, and end. */
   told(): Promise<void>;
@@ -25,15 +25,22 @@ export function findParent(): Parent | undefined {
   for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => undefined);
   const handle = Promise.withResolvers<ListeningHandle>();
   const told = Promise.withResolvers<void>();
+  let given = false;
   process.on("message", (order: ParentOrder, sent) => {
-    if (order.kind === "end") told.resolve();
-    else if (sent) handle.resolve(sent as unknown as ListeningHandle);
+    if (order.kind === "end") return told.resolve();
+    if (!sent) return;
+    given = true;
+    handle.resolve(sent as unknown as ListeningHandle);
   });
   const tell = (report: ChildReport) => new Promise<void>((resolve) => process.send?.(report, () => resolve()));
   return {
     ready: () => void tell({ kind: "ready" }),
     fault: (fault) => tell({ kind: "fault", fault: fault.toJSON() }),
-    handle: () => handle.promise,
+    handle: () => {
+      // Told to end before that, it has nothing to finish, and what it waits for never comes.
+      void told.promise.then(() => given || process.exit(0));
+      return handle.promise;
+    },
     told: () => told.promise,
   };
 }

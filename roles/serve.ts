@@ -55,19 +55,21 @@ export async function serve(options: {
   const listeners: { child: Child; behindMs: number }[] = [];
   let stopping = false;
   const open = (role: string, at: ListeningHandle) => {
-    const child = keepChild({ role, script, env, handle: at, clock, log });
+    // All load their code at the same time; but they connect to control's sockets, which it makes once it holds the data folder's lock.
+    const given = control.ready.then(() => at);
+    given.catch(() => undefined);
+    const child = keepChild({ role, script, env, handle: given, clock, log });
     listeners.push({ child, behindMs: BEHIND_MS[role] ?? 0 });
   };
   const unlessStopping = () => {
     if (stopping) throw new Fault("INTERNAL", "berth was told to end while it started.");
   };
+  for (let worker = 0; worker < options.workers; worker++) open("gateway", handle);
+  if (options.registry && registryAt) open(options.registry.role, registryAt.handle);
+  if (spawnerAt) open("spawner", spawnerAt.handle);
   const start = async () => {
-    // The gateways connect to control's sockets, which it makes once it holds the data folder's lock.
     await control.ready;
     unlessStopping();
-    for (let worker = 0; worker < options.workers; worker++) open("gateway", handle);
-    if (options.registry && registryAt) open(options.registry.role, registryAt.handle);
-    if (spawnerAt) open("spawner", spawnerAt.handle);
     await Promise.all(listeners.map(({ child }) => child.ready));
     unlessStopping();
   };

@@ -4,6 +4,7 @@ import t, { type Test } from "tap";
 import { systemClock } from "../../clock.ts";
 import type { Log } from "../../log.ts";
 import { type Child, keepChild } from "../../roles/child.ts";
+import { type ListeningHandle, openListeningHandle } from "../../roles/listening-handle.ts";
 import { eventually } from "../fixtures/berth.ts";
 
 /** Writes down its process id, says that it is ready, or why it is not, and stays until it is told to end. */
@@ -68,4 +69,44 @@ t.test("a process that the machine cannot start the first time is a fault, and t
   process.execPath = execPath;
   await t.rejects(kept.ready, { code: "INTERNAL" });
   await kept.stop(100);
+});
+
+/** Notes when it runs, and when it has its socket, by what the roles of berth hear their parent with. */
+const LISTENER = `
+  import { appendFileSync } from "node:fs";
+  import { findParent } from ${JSON.stringify(join(import.meta.dirname, "../../roles/parent.ts"))};
+  const parent = findParent();
+  parent.ready();
+  appendFileSync(process.env.NOTES, "runs\\n");
+  await parent.handle();
+  appendFileSync(process.env.NOTES, "listens\\n");
+  await parent.told();
+  appendFileSync(process.env.NOTES, "told\\n");
+  process.exit(0);
+`;
+
+t.test("a process runs before its socket may be had, and ends at once where it is told to before that", async (t) => {
+  const folder = t.testdir({ "role.ts": LISTENER, early: "", late: "" });
+  const log: Log = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {}, child: () => log };
+  const { handle } = await openListeningHandle({ host: "127.0.0.1", port: 0 }, systemClock());
+  t.teardown(() => handle.close());
+  const open = (name: string, given: Promise<ListeningHandle>) => {
+    const notes = join(folder, name);
+    const child = keepChild({ role: "role", script: join(folder, "role.ts"), env: { NOTES: notes }, handle: given, clock: systemClock(), log });
+    t.teardown(() => child.stop(1));
+    return { ...child, noted: (note: string) => eventually(note, 10_000, async () => readFileSync(notes, "utf8").includes(note)) };
+  };
+  const never = open("early", new Promise(() => {}));
+  await never.noted("runs");
+  // Longer than a test may take: nothing ends it by force.
+  await never.stop(600_000);
+  t.equal(readFileSync(join(folder, "early"), "utf8"), "runs\n");
+
+  const given = Promise.withResolvers<ListeningHandle>();
+  const late = open("late", given.promise);
+  await late.noted("runs");
+  given.resolve(handle);
+  await late.noted("listens");
+  await late.stop(600_000);
+  t.equal(readFileSync(join(folder, "late"), "utf8"), "runs\nlistens\ntold\n", "and then it finishes what it does");
 });
