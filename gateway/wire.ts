@@ -5,8 +5,8 @@ import type { Caller } from "./identity.ts";
 /**
  * The feed between a gateway and control, HTTP on a Unix socket that only the two can open.
  *
- * - `GET /feed`: one line of JSON (`FeedLine`) after another for as long as the gateway lives. First `hello`, then `all`
- *   (every container), then changes; `beat` at least every `FEED_BEAT_MS`, so that silence means that control is away.
+ * - `GET /feed`: one line of JSON (`FeedLine`) after another for as long as the gateway lives. First `hello`, then every
+ *   container in one line `all` or several, then changes; `beat` at least every `FEED_BEAT_MS`, so that silence means that control is away.
  * - `POST /wake` `WakeAsk` → 204 once the wish is durable.
  * - `POST /use` `UseReport` → 204.
  * - `POST /pushed` `PushedAsk` → 204; from a registry proxy.
@@ -17,8 +17,8 @@ import type { Caller } from "./identity.ts";
 export type FeedLine =
   /** `gateway` is the name under which this gateway reports use. */
   | { kind: "hello"; gateway: string }
-  /** `seq` is the last change that is already in it. */
-  | { kind: "all"; containers: ContainerView[]; seq?: number }
+  /** `seq` is the last change that is already in it. With `more`, another `all` follows at once, and only all of them together are every container. */
+  | { kind: "all"; containers: ContainerView[]; seq?: number; more?: true }
   | { kind: "changed"; container: ContainerView; seq: number }
   | { kind: "removed"; id: string; seq: number }
   /** Some session ended before its time: whoever is remembered must be asked about again. */

@@ -8,6 +8,7 @@ import type { Log } from "../../log.ts";
 import type { Lifecycle } from "../lifecycle/open-lifecycle.ts";
 import { viewOf } from "../lifecycle/view-of.ts";
 import type { Store } from "../store/open-store.ts";
+import { allLines } from "./all-lines.ts";
 import { readPushedAsk, readQuestion, readUseReport, readWakeAsk, readWhoAsk } from "./feed-questions.ts";
 
 export type FeedParts = {
@@ -107,7 +108,7 @@ function tellChanges({ lifecycle, store, watchSignOuts, clock, log }: FeedParts,
   say({ kind: "hello", gateway });
   // All of this within one turn, so that no change falls between the list and the changes that follow it.
   lifecycle.gatewayJoined(gateway, lifecycle.seq());
-  say({ kind: "all", containers: store.containers.all().map(viewOf), seq: lifecycle.seq() });
+  for (const line of allLines(store.containers.toView().map(viewOf), lifecycle.seq())) say(line);
   const unwatch = lifecycle.watch((change) => {
     if ("removed" in change) say({ kind: "removed", id: change.removed, seq: change.seq });
     else say({ kind: "changed", container: viewOf(change.container), seq: change.seq });

@@ -1,6 +1,6 @@
 import type { FaultData } from "../../fault.ts";
 import type { ContainerView, Standing } from "../../gateway/directory.ts";
-import type { Container } from "../store/entities.ts";
+import type { ContainerToView as Container } from "../store/containers.ts";
 import type { ContainerState } from "./container-states.ts";
 
 const COMING: Standing = { kind: "coming" };

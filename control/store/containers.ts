@@ -13,9 +13,27 @@ const LIVE = "image_id NOT IN (SELECT id FROM images WHERE state = 'DELETED')";
 /** What a look at every container needs of each, without the logs and texts that make up most of a row. */
 export type BriefContainer = Pick<Container, "id" | "service" | "generation" | "desiredInstances" | "state" | "fault" | "address">;
 
+/** What gateways are told of each. */
+export type ContainerToView = Pick<
+  Container,
+  "id" | "name" | "state" | "config" | "desiredInstances" | "stopFor" | "fault" | "address" | "phases" | "notBefore"
+>;
+
 export type Containers = ReturnType<typeof containersIn>;
 
 export function containersIn(sql: Sql) {
+  const toView: Columns<ContainerToView> = {
+    id: text(),
+    name: text(),
+    state: text<ContainerState>(),
+    config: json<ContainerConfig>(),
+    desiredInstances: oneOf<0 | 1>(),
+    stopFor: optional(text<"user" | "system">()),
+    fault: optional(json<FaultData>()),
+    address: optional(json<{ host: string; port: number }>()),
+    phases: optional(json<NonNullable<Container["phases"]>>()),
+    notBefore: whole(),
+  };
   const brief: Columns<BriefContainer> = {
     id: text(),
     service: text(),
@@ -26,24 +44,21 @@ export function containersIn(sql: Sql) {
     address: optional(json<{ host: string; port: number }>()),
   };
   const briefs = rowsOf<BriefContainer>(sql, "containers", "id", brief);
+  const viewed = rowsOf<ContainerToView>(sql, "containers", "id", toView);
   const rows = rowsOf<Container>(sql, "containers", "id", {
     ...brief,
+    ...toView,
     packageId: text(),
     imageId: text(),
     folder: text(),
-    name: text(),
     friendlyName: text(),
-    config: json<ContainerConfig>(),
     env: json<Record<string, string>>(),
     wishedBy: optional(text()),
     wishedOn: whole(),
-    stopFor: optional(text<"user" | "system">()),
     since: whole(),
     runningGeneration: optional(whole()),
     deployed: optional(json<Deployed>()),
-    phases: optional(json<NonNullable<Container["phases"]>>()),
     attempts: whole(),
-    notBefore: whole(),
     lastLogs: text(),
     lastActive: whole(),
     createdOn: whole(),
@@ -53,6 +68,7 @@ export function containersIn(sql: Sql) {
   return {
     find: rows.find,
     all: () => rows.where("TRUE ORDER BY name, id"),
+    toView: () => viewed.where("TRUE"),
     briefs: () => briefs.where("TRUE ORDER BY name, id"),
     /** Of a time that has not come: their state was entered after `now`, or nothing is tried before `latest`. */
     ofTheFuture: (now: number, latest: number) => rows.where("since > ? OR not_before > ?", Math.trunc(now), Math.trunc(latest)),

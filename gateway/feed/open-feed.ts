@@ -1,6 +1,6 @@
 import type { Clock } from "../../clock.ts";
 import type { Log } from "../../log.ts";
-import type { Directory } from "../directory.ts";
+import type { ContainerView, Directory } from "../directory.ts";
 import type { Identity } from "../identity.ts";
 import type { FeedLine, UseReport, WakeAsk, WhoAnswers, WhoAsk } from "../wire.ts";
 import { controlAway, openAskControl } from "./ask-control.ts";
@@ -27,6 +27,7 @@ export function openFeed(parts: { socketPath: string; clock: Clock; log: Log }):
   let informed = false;
   let gateway: string | undefined;
   let seq = 0;
+  let coming: ContainerView[] = [];
 
   const reports = useReports({
     clock,
@@ -44,18 +45,23 @@ export function openFeed(parts: { socketPath: string; clock: Clock; log: Log }):
     },
   });
 
+  const takeAll = (upTo: number) => {
+    if (!informed) log.info({ containers: coming.length }, "The control plane is there");
+    informed = true;
+    seq = upTo;
+    containers.replace(coming);
+    coming = [];
+    known.resolve();
+    reports.hurry();
+  };
   const onLine = (line: FeedLine) => {
     switch (line.kind) {
       case "hello":
         gateway = line.gateway;
         return;
       case "all":
-        if (!informed) log.info({ containers: line.containers.length }, "The control plane is there");
-        informed = true;
-        seq = line.seq ?? 0;
-        containers.replace(line.containers);
-        known.resolve();
-        return reports.hurry();
+        coming.push(...line.containers);
+        return line.more ? undefined : takeAll(line.seq ?? 0);
       case "changed":
         seq = line.seq;
         containers.change(line.container);
@@ -73,6 +79,7 @@ export function openFeed(parts: { socketPath: string; clock: Clock; log: Log }):
   const onLost = () => {
     gateway = undefined;
     seq = 0;
+    coming = [];
   };
   const endFeed = keepFeed({ ...parts, onLine, onLost });
 

@@ -6,9 +6,13 @@ export function readLines(stream: Readable, limit: number, onLine: (line: string
   const decoder = new StringDecoder("utf8");
   let rest = "";
   stream.on("data", (chunk: Buffer) => {
-    const lines = (rest + decoder.write(chunk)).split("\n");
-    rest = lines.pop() ?? "";
-    for (const line of lines) if (line !== "") onLine(line);
+    // Only in what is new, since to look through what waits copies it, for each of the hundreds of chunks of a long line.
+    const [first = "", ...more] = decoder.write(chunk).split("\n");
+    rest += first;
+    for (const next of more) {
+      if (rest !== "") onLine(rest);
+      rest = next;
+    }
     if (rest.length > limit) stream.destroy(new Error("a line of the feed is too long"));
   });
 }

@@ -169,6 +169,27 @@ t.test("what is known is served while control is away, and what was missed is to
   t.same(seen, ["coming"], "and nothing is told twice");
 });
 
+t.test("what comes in several lines is known once the last is there, and a list that broke off is not taken for the whole", async (t) => {
+  const socketPath = join(await shortFolder(t), "feed.sock");
+  const other = { ...COMING, id: "another" };
+  const [hello, first, last]: FeedLine[] = [
+    { kind: "hello", gateway: "g" },
+    { kind: "all", containers: [ASLEEP], seq: 7, more: true },
+    { kind: "all", containers: [other], seq: 7 },
+  ];
+  const control = await openControl(t, socketPath, [hello, first] as FeedLine[]);
+  const feed = openFeed({ socketPath, clock: systemClock(), log: openLog({ level: "silent", name: "test" }) });
+  t.teardown(() => feed.close());
+  await until("it asks", () => control.feeds.length === 1);
+  t.equal(await codeOf(feed.directory.find(ID, CALLER, NEVER)), "CONTROL_AWAY");
+  control.feeds[0]?.end();
+  await until("it asks again", () => control.feeds.length === 2);
+  t.equal(await codeOf(feed.directory.find(ID, CALLER, NEVER)), "CONTROL_AWAY", "half of it is nothing");
+  control.feeds[1]?.write(`${JSON.stringify(last)}\n`);
+  await feed.ready();
+  t.match([await feed.directory.find(ID, CALLER, NEVER), await feed.directory.find("another", CALLER, NEVER)], [ASLEEP, other]);
+});
+
 t.test("silence means that control is away, and the feed is opened anew", async (t) => {
   const clock = stillClock();
   const { control, feed } = await openBoth(t, clock);
