@@ -8,7 +8,6 @@ import type { Log } from "../../log.ts";
 import type { Lifecycle } from "../lifecycle/open-lifecycle.ts";
 import { viewOf } from "../lifecycle/view-of.ts";
 import type { Store } from "../store/open-store.ts";
-import { allLines } from "./all-lines.ts";
 import { readPushedAsk, readQuestion, readUseReport, readWakeAsk, readWhoAsk } from "./feed-questions.ts";
 
 export type FeedParts = {
@@ -22,6 +21,12 @@ export type FeedParts = {
   clock: Clock;
   log: Log;
 };
+
+/**
+ * So many containers are told in one line and one turn: with 100 000 in one, control would stand still for seconds, which gateways take for its end,
+ * and the line would be longer than any that they read.
+ */
+const AT_ONCE = 500;
 
 /** A gateway that reads so slowly that this much waits for it is cut off; it comes back and is given everything anew. */
 const LONGEST_BACKLOG = 8 * 1_048_576;
@@ -89,12 +94,12 @@ function tellChanges({ lifecycle, store, watchSignOuts, clock, log }: FeedParts,
   const gateway = randomUUID();
   let cancelBeat = () => {};
   let allowed = LONGEST_BACKLOG;
-  const say = (line: FeedLine) => {
+  const say = (line: FeedLine, whenGone?: () => void) => {
     if (response.destroyed) return;
     const text = `${JSON.stringify(line)}\n`;
     // However long the list is, it is what the gateway came for: cutting it off would only have it come again.
-    if (line.kind === "all") allowed += Buffer.byteLength(text);
-    response.write(text);
+    if (line.kind === "all") allowed = LONGEST_BACKLOG + Buffer.byteLength(text);
+    response.write(text, whenGone);
     if (response.writableLength > allowed) {
       log.warn({ gateway, backlog: response.writableLength }, "a gateway reads too slowly and is cut off");
       response.destroy();
@@ -106,13 +111,31 @@ function tellChanges({ lifecycle, store, watchSignOuts, clock, log }: FeedParts,
   };
   response.writeHead(200, { "content-type": "application/x-ndjson" });
   say({ kind: "hello", gateway });
-  // All of this within one turn, so that no change falls between the list and the changes that follow it.
-  lifecycle.gatewayJoined(gateway, lifecycle.seq());
-  for (const line of allLines(store.containers.toView().map(viewOf), lifecycle.seq())) say(line);
+  const joinedAt = lifecycle.seq();
+  lifecycle.gatewayJoined(gateway, joinedAt);
+  // What changes while the list is told comes after it: of each container the newest, in their order.
+  let meanwhile: Map<string, FeedLine> | undefined = new Map();
   const unwatch = lifecycle.watch((change) => {
-    if ("removed" in change) say({ kind: "removed", id: change.removed, seq: change.seq });
-    else say({ kind: "changed", container: viewOf(change.container), seq: change.seq });
+    const id = "removed" in change ? change.removed : change.container.id;
+    const line: FeedLine =
+      "removed" in change ? { kind: "removed", id, seq: change.seq } : { kind: "changed", container: viewOf(change.container), seq: change.seq };
+    if (meanwhile === undefined) return say(line);
+    meanwhile.delete(id);
+    meanwhile.set(id, line);
   });
+  const list = (after: string) => {
+    if (response.destroyed) return;
+    const rows = store.containers.toView(after, AT_ONCE);
+    const last = rows.length < AT_ONCE ? undefined : rows.at(-1)?.id;
+    const line = { kind: "all", containers: rows.map(viewOf), seq: joinedAt } as const;
+    // Written or not, others have their turn before the next: what is written at once calls back within this one.
+    if (last !== undefined) return say({ ...line, more: true }, () => setImmediate(list, last));
+    say(line);
+    const changed = meanwhile ?? new Map<string, FeedLine>();
+    meanwhile = undefined;
+    for (const one of changed.values()) say(one);
+  };
+  list("");
   const unwatchSignOuts = watchSignOuts(() => say({ kind: "signedOut" }));
   cancelBeat = clock.after(FEED_BEAT_MS / 2, beat);
   response.once("close", () => {

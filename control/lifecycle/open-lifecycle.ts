@@ -101,9 +101,8 @@ export function openLifecycle(options: LifecycleOptions): Lifecycle {
 
   const lookAtAll = () => {
     // What rests as it is wished is for the sweep, which asks the engine once for all of them.
-    for (const { id, state } of store.images.all()) if (state !== "READY" && state !== "DELETED") queue.add(imageKey(id));
-    for (const { id, state, desiredInstances } of store.containers.briefs())
-      if (desiredInstances === 1 || (state !== "USER_STOPPED" && state !== "SYSTEM_STOPPED")) queue.add(containerKey(id));
+    for (const { id } of store.images.unready()) queue.add(imageKey(id));
+    for (const { id } of store.containers.atWork()) queue.add(containerKey(id));
     queue.add(SWEEP);
   };
 

@@ -18,8 +18,14 @@ export async function sweep(rooms: Rooms, signal: AbortSignal): Promise<Observed
   for (const { id } of rooms.store.tombstones.open()) rooms.queue.add(containerKey(id));
   const facts = await listAll(rooms, signal);
   const own = new Map(facts.filter(({ labels }) => labels.store === rooms.store.id).map((fact) => [fact.service, fact]));
-  for (const row of rooms.store.containers.briefs()) {
+  for (const row of rooms.store.containers.atWork()) {
     if (wantsLook(row, own.get(row.service))) rooms.queue.add(containerKey(row.id));
+    own.delete(row.service);
+  }
+  // Of those that rest, which are not read, one that runs all the same.
+  for (const { service, running } of own.values()) {
+    const row = running ? rooms.store.containers.byService(service) : undefined;
+    if (row) rooms.queue.add(containerKey(row.id));
   }
   return facts;
 }

@@ -10,7 +10,10 @@ import type { Sql } from "./sql.ts";
 /** One whose folder its package no longer has is gone for clients, even where its row is not yet. */
 const LIVE = "image_id NOT IN (SELECT id FROM images WHERE state = 'DELETED')";
 
-/** What a look at every container needs of each, without the logs and texts that make up most of a row. */
+/** All but those that rest as they are wished, which most do. In the words of its index: for others SQLite reads every row. */
+const AT_WORK = "NOT (state IN ('USER_STOPPED', 'SYSTEM_STOPPED') AND desired_instances = 0)";
+
+/** What a look at many containers needs of each, without the logs and texts that make up most of a row. */
 export type BriefContainer = Pick<Container, "id" | "service" | "generation" | "desiredInstances" | "state" | "fault" | "address">;
 
 /** What gateways are told of each. */
@@ -68,10 +71,18 @@ export function containersIn(sql: Sql) {
   return {
     find: rows.find,
     all: () => rows.where("TRUE ORDER BY name, id"),
-    toView: () => viewed.where("TRUE"),
-    briefs: () => briefs.where("TRUE ORDER BY name, id"),
-    /** Of a time that has not come: their state was entered after `now`, or nothing is tried before `latest`. */
-    ofTheFuture: (now: number, latest: number) => rows.where("since > ? OR not_before > ?", Math.trunc(now), Math.trunc(latest)),
+    /** The next so many after this id, in the order of ids, which begins after "". */
+    toView: (after: string, most: number) => viewed.where("id > ? ORDER BY id LIMIT ?", after, most),
+    /** Those of which something may become by itself, or that are to run: all but what rests as it is wished. */
+    atWork: () => briefs.where(`${AT_WORK} ORDER BY name, id`),
+    /** Of a time that has not come: their state, if it is not to rest, was entered after `now`, or nothing is tried before `latest`. */
+    ofTheFuture: (now: number, latest: number) =>
+      rows.where(
+        // Each by its own index; with OR SQLite takes neither.
+        `id IN (SELECT id FROM containers WHERE ${AT_WORK} AND since > ? UNION ALL SELECT id FROM containers WHERE not_before > 0 AND not_before > ?)`,
+        Math.trunc(now),
+        Math.trunc(latest),
+      ),
     byPackage: (packageId: string) => rows.where("package_id = ? ORDER BY name, id", packageId),
     byImage: (imageId: string) => rows.where("image_id = ? ORDER BY name, id", imageId),
     ...listingsOf(sql, "containers", LIVE, rows),

@@ -110,4 +110,11 @@ export const SCHEMA_STEPS: readonly string[] = [
   ALTER TABLE containers ADD COLUMN deployed TEXT;
   UPDATE containers SET deployed = (SELECT json_object('ref', ref) FROM images WHERE id = image_id) WHERE running_generation IS NOT NULL;
   `,
+  // Every period looks for the few of which something becomes, and reads nothing of the many that rest.
+  `
+  CREATE INDEX containers_at_work ON containers (id) WHERE NOT (state IN ('USER_STOPPED', 'SYSTEM_STOPPED') AND desired_instances = 0);
+  CREATE INDEX containers_tried_later ON containers (not_before) WHERE not_before > 0;
+  CREATE INDEX images_at_work ON images (id) WHERE state NOT IN ('READY', 'DELETED') OR fault IS NOT NULL;
+  CREATE INDEX images_by_time ON images (since);
+  `,
 ];

@@ -150,7 +150,7 @@ async function startAgain(runner: Runner, at: At): Promise<void> {
 }
 
 function named(names: string[] | undefined, name: string): boolean {
-  return names === undefined || names.includes(name) || names.includes(name.replaceAll(", ", "-"));
+  return names === undefined || names.includes(name) || names.includes(name.replaceAll(/,? /g, "-"));
 }
 
 async function end(code: number): Promise<void> {

@@ -5,14 +5,17 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import { openFeed } from "../../control/api/feed.ts";
+import type { ContainerView } from "../../gateway/directory.ts";
 import type { FeedLine } from "../../gateway/wire.ts";
 import { openIdentity } from "../../control/identity/open-identity.ts";
 import { openLog } from "../../log.ts";
-import { openStand, type Stand, until, USER } from "./lifecycle/stand.ts";
+import { viewOf } from "../../control/lifecycle/view-of.ts";
+import { newContainer, openStand, type Stand, until, USER } from "./lifecycle/stand.ts";
 
 const ADA = { userId: USER, login: "ada", admin: false };
 
-async function openTestFeed(t: Test) {
+/** `looked`: called whenever some of the list was read, before it is told. */
+async function openTestFeed(t: Test, looked: (stand: Stand) => void = () => {}) {
   const stand = await openStand(t);
   // A socket's path may have 107 bytes only.
   const folder = mkdtempSync(join(tmpdir(), "berth-feed-"));
@@ -30,7 +33,15 @@ async function openTestFeed(t: Test) {
       watchSignOuts: identity.watchSignOuts,
       socketPath,
       lifecycle: { ...stand.lifecycle(), gatewayLeft },
-      store: stand.store(),
+      store: {
+        containers: {
+          ...stand.store().containers,
+          toView: (after, most) => {
+            process.nextTick(looked, stand);
+            return stand.store().containers.toView(after, most);
+          },
+        },
+      },
       who,
       clock: stand.clock,
       log: openLog({ level: "silent", name: "test" }),
@@ -41,7 +52,11 @@ async function openTestFeed(t: Test) {
 }
 
 /** Opens the feed as a gateway does, and keeps what it is told. */
-function listen(t: Test, socketPath: string): { lines: FeedLine[]; close(): void; ended: () => boolean } {
+function listen(
+  t: Test,
+  socketPath: string,
+  onLine: (line: FeedLine) => void = () => {},
+): { lines: FeedLine[]; close(): void; ended: () => boolean } {
   const lines: FeedLine[] = [];
   let ended = false;
   const asked = httpRequest({ socketPath, path: "/feed" }, (response: IncomingMessage) => {
@@ -50,7 +65,11 @@ function listen(t: Test, socketPath: string): { lines: FeedLine[]; close(): void
     response.on("data", (piece: string) => {
       const parts = (rest + piece).split("\n");
       rest = parts.pop() ?? "";
-      for (const part of parts) lines.push(JSON.parse(part) as FeedLine);
+      for (const part of parts) {
+        const line = JSON.parse(part) as FeedLine;
+        lines.push(line);
+        onLine(line);
+      }
     });
     response.on("close", () => (ended = true));
     response.on("error", () => {});
@@ -227,16 +246,38 @@ t.test("a crash with endless last lines costs no gateway its feed", async (t) =>
   t.notOk(ended());
 });
 
-t.test("a gateway is given a long list whole, however much that is, in lines of bounded length", async (t) => {
-  const { stand, socketPath } = await openTestFeed(t);
-  for (let number = 0; number < 30; number++) {
-    const { id } = stand.publish({ name: `web${number}` });
-    stand.store().containers.move(id, "USER_STOPPED", "ERROR", { desiredInstances: 1, fault: { code: "INTERNAL", message: "x".repeat(400_000) } });
-  }
-  const { lines, ended } = listen(t, socketPath);
+t.test("a gateway is given a long list whole, however much that is, in lines of some hundreds, and what changes meanwhile after it", async (t) => {
+  // One that is told already, and two that are not.
+  const { stand, socketPath } = await openTestFeed(t, ({ store, lifecycle }) => {
+    const ids = store().containers.toView("", 2_000);
+    for (const at of [0, -1]) lifecycle().removed(ids.at(at)?.id ?? "");
+    lifecycle().wishStop(ids.at(-2)?.id ?? "", USER);
+  });
+  const { id: first } = stand.publish({ config: { onDemand: true } });
+  const { imageId, config } = stand.row(first);
+  const fault = { code: "INTERNAL", message: "x".repeat(100) } as const;
+  stand.store().transaction(() => {
+    for (let number = 1; number < 1_200; number++) {
+      const row = newContainer(stand.image(imageId), config, stand.clock.now());
+      stand.store().containers.insert({ ...row, folder: `web${number}`, name: `web${number}`, service: `web${number}`, state: "ERROR", fault });
+    }
+  });
+  const coming: ContainerView[] = [];
+  let left = new Map<string, ContainerView>();
+  const { lines, ended } = listen(t, socketPath, (line) => {
+    if (line.kind === "changed") left.set(line.container.id, line.container);
+    if (line.kind === "removed") left.delete(line.id);
+    if (line.kind !== "all") return;
+    coming.push(...line.containers);
+    // As gateways do: the list takes the place of all that was told before.
+    if (!line.more) left = new Map(coming.map((view) => [view.id, view]));
+  });
   const all = () => lines.flatMap((line) => (line.kind === "all" ? [line] : []));
   await until("the last of all", () => ended() || all().some(({ more }) => !more));
-  t.equal(new Set(all().flatMap(({ containers }) => containers.map(({ id }) => id))).size, 30);
-  t.ok(all().every((line) => JSON.stringify(line).length < 2_000_000));
-  t.ok(all().at(-1)?.more === undefined && all().length > 5, "and only the last says that it is");
+  const held = () => JSON.stringify([...left.values()].toSorted((one, other) => (one.id < other.id ? -1 : 1)));
+  const kept = () => JSON.stringify(stand.store().containers.toView("", 2_000).map(viewOf));
+  await until("what changed meanwhile", () => ended() || lines.filter(({ kind }) => kind === "removed").length === 6);
+  t.ok(held() === kept(), "what was told is what is");
+  t.ok(all().length >= 3 && all().every(({ containers }) => containers.length <= 500));
+  t.equal(all().filter(({ more }) => !more).length, 1, "and only the last says that it is");
 });

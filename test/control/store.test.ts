@@ -150,8 +150,9 @@ t.test("what ran before berth remembered what it deployed is not taken for unuse
   store.containers.move(container.id, "SYSTEM_STOPPED", "STARTED", { runningGeneration: 1 });
   store.close();
   const raw = new Sqlite(join(folder, "berth.db"));
+  raw.exec("DROP INDEX containers_at_work; DROP INDEX containers_tried_later; DROP INDEX images_at_work; DROP INDEX images_by_time");
   raw.exec("ALTER TABLE images DROP COLUMN digest; ALTER TABLE containers DROP COLUMN deployed");
-  raw.pragma(`user_version = ${SCHEMA_STEPS.length - 1}`);
+  raw.pragma(`user_version = ${SCHEMA_STEPS.length - 2}`);
   raw.close();
   t.same(opened(t, folder).containers.deployed(), [{ ref: image.ref }]);
 });

@@ -1,4 +1,8 @@
-/** One gateway process as berth runs it, behind `control-process.ts`: `node berth-process.ts FOLDER PORT SETTINGS`. */
+/**
+ * One gateway process as berth runs it, behind `control-process.ts`: `node berth-process.ts FOLDER PORT SETTINGS`. As one of `berth-workers.ts` it is
+ * given the socket that it accepts on.
+ */
+import { once } from "node:events";
 import { join } from "node:path";
 import { systemClock } from "../../../clock.ts";
 import { openFeed } from "../../../gateway/feed/open-feed.ts";
@@ -21,5 +25,7 @@ const gateway = openGateway({
   ...engine,
 });
 await feed.ready();
-gateway.server.listen(Number(port), "127.0.0.1", 4_096);
+if (process.send) gateway.server.listen((await once(process, "message"))[1], 4_096);
+else gateway.server.listen(Number(port), "127.0.0.1", 4_096);
+process.once("disconnect", () => process.exit(0));
 process.once("SIGTERM", () => process.exit(0));

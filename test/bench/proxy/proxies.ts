@@ -24,16 +24,17 @@ export type Proxy = {
 
 /** A row each, in the order in which they are measured and shown; berth's are of the checkout that the options name. */
 export function proxies({ berth: root, profile }: Pick<Options, "berth" | "profile">): readonly Proxy[] {
-  const berth = (name: string, settings: Record<string, string>, missing: () => string | undefined = () => undefined): Proxy => ({
+  const berth = (name: string, settings: Record<string, string>, missing: () => string | undefined = () => undefined, workers = 1): Proxy => ({
     name,
     command: (world, port) => ({
       argv: [
         process.execPath,
         ...(profile === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${profile}`]),
-        join(root, "test/bench/proxy/berth-process.ts"),
+        join(root, "test/bench/proxy", workers === 1 ? "berth-process.ts" : "berth-workers.ts"),
         world.folder,
         String(port),
         JSON.stringify(settings),
+        String(workers),
       ],
     }),
     missing,
@@ -44,6 +45,7 @@ export function proxies({ berth: root, profile }: Pick<Options, "berth" | "profi
 
   return [
     berth("berth", { forwarder: "splice" }, unlessTaken(/openSpliceEngine/)),
+    berth("berth, 2 workers", { forwarder: "splice" }, unlessTaken(/openSpliceEngine/), 2),
     berth("berth, buffers", { forwarder: "splice", reads: "buffers" }, unlessTaken(/\breads\b/)),
     berth("berth, http-proxy", { forwarder: "http-proxy" }),
     { name: "nginx", command: nginxMaps, missing: program("nginx"), streamsApart: true },

@@ -1,0 +1,125 @@
+/**
+ * Where one control process ends: `npm run bench:control -- [1000,10000,100000]`. Berth with so many containers asleep in its store: its processes are
+ * those of `berth serve`, and a gateway that comes new is a process too. Waking is measured with the tests' orchestrator in memory, whose own time is
+ * not in it. The figures stand in control/limits.md.
+ */
+import { fork, type ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { loadavg, tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { openRuntimeFolder } from "../../roles/runtime-folder.ts";
+import { startBerthProcess } from "../fixtures/berth-process.ts";
+import type { EndReport, WakeOrder } from "./control/feed-end.ts";
+import { fill } from "./control/fill.ts";
+import { cpuUs, rssKb } from "./proxy/cost.ts";
+import { tree } from "./proxy/pinned.ts";
+
+const SIZES = (process.argv[2] ?? "1000,10000,100000").split(",").map(Number);
+const CHANGES = 300;
+const WAKES = 500;
+const AT_ONCE = 64;
+/** A whole reconcile period. */
+const IDLE_MS = 10_000;
+const SETTLE_MS = 3_000;
+
+const ROWS: readonly [says: string, figure: (found: Found) => string][] = [
+  ["start to ready, s", ({ startMs }) => (startMs / 1_000).toFixed(1)],
+  ["memory of control, MB", ({ controlMb }) => controlMb.toFixed(0)],
+  ["the most it had, MB", ({ controlPeakMb }) => controlPeakMb.toFixed(0)],
+  ["memory of one gateway, MB", ({ gatewayMb }) => gatewayMb.toFixed(0)],
+  ["a new gateway knows all, s", ({ feedMs }) => (feedMs / 1_000).toFixed(2)],
+  ["CPU of control at rest, % of a core", ({ idleShare }) => (idleShare * 100).toFixed(2)],
+  ["told to known, median ms", ({ toldMs }) => at(toldMs, 0.5).toFixed(2)],
+  ["told to known, p99 ms", ({ toldMs }) => at(toldMs, 0.99).toFixed(2)],
+  ["wakes made durable, per s", ({ wakesPerS }) => wakesPerS.toFixed(0)],
+];
+
+type Found = { size: number } & Awaited<ReturnType<typeof atRest>> & Awaited<ReturnType<typeof waking>>;
+
+console.log(`Load before the run ${loadavg()[0]?.toFixed(1)}; changes ${CHANGES}, wakes ${WAKES}, ${AT_ONCE} at a time`);
+for (const size of SIZES) {
+  const found = await measure(size);
+  console.log(`\n${size} containers asleep, load ${loadavg()[0]?.toFixed(1)}`);
+  for (const [says, figure] of ROWS) console.log(says.padEnd(38) + figure(found).padStart(10));
+}
+process.exit(0);
+
+async function measure(size: number): Promise<Found> {
+  const folder = mkdtempSync(join(tmpdir(), "berth-bench-control-"));
+  try {
+    const ids = fill(join(folder, "data"), size);
+    return { size, ...(await atRest(folder)), ...(await waking(folder, ids)) };
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** As it is run, with nobody calling. */
+async function atRest(folder: string) {
+  const data = join(folder, "data");
+  const env = { BERTH_DRIVER: "process", BERTH_EDGE_PORT: "0", BERTH_DATA: data, BERTH_ADMIN_KEY: "bench-key", XDG_RUNTIME_DIR: folder };
+  const begun = performance.now();
+  const berth = await startBerthProcess({ role: "serve", cwd: folder, env, announces: /http:\S+/ });
+  const startMs = performance.now() - begun;
+  const [, control = 0, gateway = 0] = tree(berth.pid);
+  await sleep(SETTLE_MS);
+  const { feedSocket } = openRuntimeFolder({ data, base: folder, uid: process.getuid?.() ?? 0 });
+  const { end, ms: feedMs } = await openEnd(feedSocket);
+  await ended(end);
+  const before = cpuUs(control);
+  await sleep(IDLE_MS);
+  const idleShare = (cpuUs(control) - before) / 1_000 / IDLE_MS;
+  const memory = { controlMb: rssKb(control) / 1_024, controlPeakMb: peakKb(control) / 1_024, gatewayMb: rssKb(gateway) / 1_024 };
+  await berth.end("SIGTERM");
+  return { startMs, feedMs, idleShare, ...memory };
+}
+
+async function waking(folder: string, ids: readonly string[]) {
+  const socketPath = join(folder, "feed.sock");
+  const control = fork(join(import.meta.dirname, "control/waking.ts"), [join(folder, "data"), socketPath]);
+  await heard(control);
+  const { end } = await openEnd(socketPath);
+  const one = await woken(end, { ids: ids.slice(0, CHANGES), atOnce: 1 });
+  const many = await woken(end, { ids: ids.slice(CHANGES, CHANGES + WAKES), atOnce: AT_ONCE });
+  control.send("when");
+  const toldAt = (await heard(control)) as Record<string, number>;
+  await ended(end);
+  await ended(control);
+  const toldMs = Object.entries(one.knownAt).map(([id, known]) => (known - (toldAt[id] ?? Number.NaN)) / 1e6);
+  return { toldMs, wakesPerS: Object.keys(many.knownAt).length / (many.ms / 1_000) };
+}
+
+async function openEnd(socketPath: string): Promise<{ end: ChildProcess; ms: number }> {
+  const end = fork(join(import.meta.dirname, "control/feed-end.ts"), [socketPath]);
+  const report = (await heard(end)) as EndReport;
+  return { end, ms: report.ms };
+}
+
+async function woken(end: ChildProcess, order: WakeOrder) {
+  end.send(order);
+  const report = (await heard(end)) as EndReport;
+  if (report.kind !== "woken") throw new Error("It said something else.");
+  return report;
+}
+
+/** The next thing that it says. */
+async function heard(child: ChildProcess): Promise<unknown> {
+  const gone = once(child, "exit").then(() => Promise.reject(new Error("It ended.")));
+  return ((await Promise.race([once(child, "message"), gone])) as [unknown])[0];
+}
+
+async function ended(child: ChildProcess): Promise<void> {
+  const exit = once(child, "exit");
+  child.disconnect();
+  await exit;
+}
+
+function peakKb(pid: number): number {
+  return Number(/^VmHWM:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1] ?? 0);
+}
+
+function at(values: number[], share: number): number {
+  return values.toSorted((a, b) => a - b)[Math.floor(values.length * share)] ?? Number.NaN;
+}

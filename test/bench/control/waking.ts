@@ -1,0 +1,29 @@
+/**
+ * Control's store, lifecycle and feed as a process of its own, whose containers run in the tests' orchestrator in memory: `node waking.ts FOLDER SOCKET`.
+ * Asked, it tells its parent when it told the gateways of each container first.
+ */
+import { systemClock } from "../../../clock.ts";
+import { openFeed } from "../../../control/api/feed.ts";
+import { openLifecycle } from "../../../control/lifecycle/open-lifecycle.ts";
+import { openStore } from "../../../control/store/open-store.ts";
+import { openLog } from "../../../log.ts";
+import { openMemoryWorld } from "../../fixtures/memory-driver.ts";
+
+const [folder = "", socketPath = ""] = process.argv.slice(2);
+const clock = systemClock();
+const log = openLog({ level: "error", name: "waking" });
+const store = openStore({ folder, clock });
+// No port, and so no socket of each in this process.
+const world = openMemoryWorld(clock, { sockets: false });
+for (const { ref } of store.images.all()) world.apps.set(ref, { exposed: [80], run: ({ listen }) => listen() });
+const lifecycle = openLifecycle({ store, driver: world.open(), clock, log, environment: "bench", injectedEnv: () => ({}), filesFolder: folder });
+const toldAt: Record<string, number> = {};
+// Before the feed's own, and so called just before it.
+lifecycle.watch((change) => {
+  if ("container" in change) toldAt[change.container.id] ??= Number(process.hrtime.bigint());
+});
+await openFeed({ socketPath, lifecycle, store, watchSignOuts: () => () => undefined, who: async () => undefined, clock, log });
+lifecycle.start();
+process.once("disconnect", () => process.exit(0));
+process.on("message", () => process.send?.(toldAt));
+process.send?.("ready");
