@@ -4,7 +4,7 @@ import type { PushedAsk, UseReport, WakeAsk, WhoAsk } from "../../gateway/wire.t
 
 // The other side is our own gateway, so only what would do harm is looked for. Faults throughout: REQUEST_INVALID.
 
-/** The largest question, in characters: a report of 100 000 containers in use at once has 11 million. */
+/** The largest question, in characters: a report of 100 000 containers in use at once has 9 million. */
 const LONGEST_QUESTION = 16 * 1_048_576;
 
 export async function readQuestion(request: IncomingMessage): Promise<unknown> {

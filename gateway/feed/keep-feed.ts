@@ -4,7 +4,7 @@ import type { Log } from "../../log.ts";
 import { FEED_SILENCE_MS, type FeedLine } from "../wire.ts";
 import { readLines } from "./read-lines.ts";
 
-/** Room for many times what control puts into one. */
+/** Many times what control puts into one, which is 500 containers. */
 const LONGEST_LINE = 64 * 1_048_576;
 const FIRST_DELAY_MS = 100;
 const LONGEST_DELAY_MS = 2_000;

@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { request as httpRequest, type IncomingMessage } from "node:http";
 import { mkdtempSync, rmSync, statSync } from "node:fs";
 import { createConnection } from "node:net";
@@ -244,6 +245,14 @@ t.test("a crash with endless last lines costs no gateway its feed", async (t) =>
   t.ok(row.lastLogs.length <= 65_536, "nor the store its room");
   await until("the failure", () => JSON.stringify(lastView(lines, id) ?? "").includes("failed"));
   t.notOk(ended());
+});
+
+t.test("a report of a hundred thousand containers in use at once is taken", async (t) => {
+  const { stand, socketPath } = await openTestFeed(t);
+  const { lines } = listen(t, socketPath);
+  const gateway = await gatewayOf(lines);
+  const uses = Array.from({ length: 100_000 }, () => ({ id: randomUUID(), open: 1, streams: 1, lastActive: stand.clock.now() }));
+  t.equal((await ask(socketPath, "/use", { gateway, seq: stand.lifecycle().seq(), uses })).status, 204);
 });
 
 t.test("a gateway is given a long list whole, however much that is, in lines of some hundreds, and what changes meanwhile after it", async (t) => {
