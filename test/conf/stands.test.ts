@@ -281,7 +281,8 @@ t.test("swarm", async (t) => {
     const again = removal.trim().split("\n").at(-1) ?? "";
     const well = (lines: string) => shell(lines).then(() => true, () => undefined); // prettier-ignore
     if (!(await well(removal))) await eventually("the network to go", 30_000, () => well(again));
-    t.notOk((await docker.listNetworks()).some(({ Name }) => Name === "datagrok"));
+    const isThere = async () => (await docker.listNetworks()).some(({ Name }) => Name === "datagrok");
+    await eventually("the node to give it up", 20_000, async () => ((await isThere()) ? undefined : true));
     t.same(await services(), []);
   });
 });
