@@ -2,13 +2,12 @@ import { execFileSync } from "node:child_process";
 import { cpSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
-import { buildImage, debianImage, distributionImage } from "../binary/fixtures/debian-image.ts";
 import { type BerthClient, eventually, openClient } from "../fixtures/berth.ts";
-import { layOutFolder } from "../fixtures/images.ts";
 import { talkTo } from "../fixtures/talk.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
 import { openOwnEngine } from "../recovery/own-engine.ts";
 import { run } from "../registry/run.ts";
+import { PLUGIN, standImages } from "./stand-images.ts";
 
 /**
  * The files by which Docker starts a whole stand, conf/compose and conf/swarm, each started as it is shipped, with the images of conf/docker/Dockerfile, and
@@ -25,29 +24,10 @@ const folder = tempFolder(t);
 cpSync(join(SOURCE, "conf/compose"), join(folder, "compose"), { recursive: true });
 const config = tempFolder(t);
 const gid = String(statSync(socket).gid);
-// What a person has in their shell: the engine, and nothing of ours.
+// Of docker's own settings only the engine: a registry's key goes into a folder of the test's.
 const env = { PATH: process.env["PATH"] ?? "", HOME: config, DOCKER_CONFIG: config, DOCKER_HOST: host };
 
-const DOCKERFILE = readFileSync(join(SOURCE, "conf/docker/Dockerfile"), "utf8");
-writeFileSync(join(folder, "Dockerfile"), DOCKERFILE);
-await Promise.all([
-  run(process.execPath, [join(SOURCE, "binary/build.ts"), join(folder, "dist/berth")]),
-  debianImage(docker, "debian"),
-  distributionImage(docker, "distribution"),
-]);
-await buildImage(docker, folder, { t: "berth", target: "berth", buildargs: { BASE: "debian" } });
-// The rest of the Dockerfile, from the image that its first part has become: built whole once more, it costs 7 s.
-const rest = tempFolder(t);
-writeFileSync(join(rest, "Dockerfile"), `ARG DISTRIBUTION\n${DOCKERFILE.slice(DOCKERFILE.indexOf("FROM ${DISTRIBUTION}"))}`);
-await buildImage(docker, rest, { t: "berth:grok_registry", buildargs: { DISTRIBUTION: "distribution" } });
-// A plugin's image, from what is there, with the lowest of its ports: the executable runs JavaScript as Node does.
-const PLUGIN = "berth-test/plugin:1";
-const plugin = layOutFolder(join(folder, "plugin"), "onDemand");
-writeFileSync(
-  join(plugin, "Dockerfile"),
-  'FROM berth\nCOPY . /app\nENV DEFAULT_PORT=5000\nHEALTHCHECK NONE\nENTRYPOINT ["berth", "node"]\nCMD ["/app/app.js"]\n',
-);
-await buildImage(docker, plugin, { t: PLUGIN });
+await standImages(t, docker);
 
 /** Runs docker's command as a person would, who stops where it fails. */
 async function command(args: readonly string[], options: { input?: string; more?: Record<string, string> } = {}): Promise<string> {
@@ -116,7 +96,7 @@ t.test("compose", async (t) => {
     t.match(without.output, /stat -c %g/);
   });
 
-  await t.test("started, berth is healthy, as a user of its own, and its first key is in its volume", async (t) => {
+  await t.test("started, berth has a user of its own, and its first key is in its volume", async (t) => {
     await compose(["compose.yaml"], "up", "--detach");
     await ready(base, output);
     await compose(["compose.yaml"], "cp", "berth:/var/lib/berth/admin.key", join(folder, "key"));
@@ -125,14 +105,11 @@ t.test("compose", async (t) => {
     berth = await openClient({ base, key, output });
     const inspected = await docker.getContainer("berth-berth-1").inspect();
     t.match(inspected, { Config: { User: /^(10001:10001)?$/ }, HostConfig: { ReadonlyRootfs: true, RestartPolicy: { Name: "unless-stopped" } } });
-    await eventually("it to be healthy", 20_000, async () =>
-      (await docker.getContainer("berth-berth-1").inspect()).State.Health?.Status === "healthy" ? true : undefined,
-    );
     t.match(await compose(["compose.yaml"], "exec", "-T", "berth", "berth", "users", "list"), /admin/);
   });
 
   await t.test(
-    "what is published to it is woken beside it on the network `datagrok`, by a request and by a WebSocket, and publishes no port",
+    "what is published to it is woken beside it on the network `datagrok`, by a request and by a WebSocket, and publishes no port; berth is healthy",
     async (t) => {
       t.equal((await berth.publish("Stand", FILES)).status, 200);
       for (const name of ["stand-http", "stand-ws"]) await imageReady(berth, name);
@@ -146,6 +123,9 @@ t.test("compose", async (t) => {
         t.ok(Ports.every(({ PublicPort }) => PublicPort === undefined));
       }
       t.equal((await berth.container("stand-http")).address, (await berth.container("stand-http")).serviceName);
+      await eventually("it to be healthy", 20_000, async () =>
+        (await docker.getContainer("berth-berth-1").inspect()).State.Health?.Status === "healthy" ? true : undefined,
+      );
     },
   );
 
