@@ -159,7 +159,10 @@ t.test("compose", async (t) => {
   });
 
   await t.test("in the place of grok_spawner and grok_registry it has their names, ports and key", async (t) => {
-    writeFileSync(join(at, ".env"), `${readFileSync(join(at, ".env"), "utf8")}DATAGROK_URL=http://berth:8080/api\nREGISTRY_PORT=5001\n`);
+    writeFileSync(
+      join(at, ".env"),
+      `${readFileSync(join(at, ".env"), "utf8")}DATAGROK_URL=http://berth:8080/api\nREGISTRY_PORT=5001\nGROK_SPAWNER_ADDRESS=0.0.0.0\n`,
+    );
     await compose(["compose.yaml", "drop-in.yaml"], "--profile=grok_spawner", "--profile=grok_registry", "up", "--detach", "--no-recreate");
     const spawner = `http://${there}:8000`;
     await eventually("the spawner", 20_000, async () => ((await fetch(`${spawner}/info`).catch(() => undefined))?.ok ? true : undefined));
