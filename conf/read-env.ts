@@ -1,4 +1,4 @@
-import { type Found, shown, type Source } from "./found.ts";
+import type { Found, Source } from "./found.ts";
 import { suggestion } from "./nearest.ts";
 import type { Row } from "./row.ts";
 import { SETTINGS_FILE_NAME } from "./settings.ts";
@@ -33,7 +33,8 @@ export function readEnv(
     else if (secret !== undefined) {
       const read = readSecret(value, readText);
       if ("raw" in read) found.push({ key: secret, where: name, ...read });
-      else faults.push(`${name}: the file ${shown(value)} ${read.fault}`);
+      // Not repeated: by a slip it may be the secret itself.
+      else faults.push(`${name}: the file that it names ${read.fault}`);
     } else if (names.includes(name) || setByKubernetes(name, value)) continue;
     else if (name.startsWith("BERTH_"))
       faults.push(

@@ -16,10 +16,12 @@ dockerSettings:
 \`\`\`
 
 What begins with \`dockerSettings\` or \`queueSettings\` may also stand in the JSON of \`GROK_PARAMETERS\`; its other keys belong to
-others and are passed over. A secret may also be given as a file, as Docker and Kubernetes mount theirs: its variable with \`${FILE_SUFFIX}\` at its end
-(\`BERTH_ADMIN_KEY${FILE_SUFFIX}=/run/secrets/admin-key\`) names the file, whose blank ends are left out. Several variables of one row are aliases: set one. \`berth config\` prints what is in force and where
+others and are passed over. Several variables of one row are aliases: set one. \`berth config\` prints what is in force and where
 each value came from. Settings marked *later* are read and checked, so that the configuration of an existing stand is taken as
 it is, but what they are for is not there yet.
+
+A secret may also be given as a file, as Docker and Kubernetes mount theirs: its variable with \`${FILE_SUFFIX}\` at its end names the file
+(\`BERTH_ADMIN_KEY${FILE_SUFFIX}=/run/secrets/admin-key\`), whose blank ends are left out. It is read when berth starts.
 
 | key | variables | default | takes | |
 | --- | --- | --- | --- | --- |

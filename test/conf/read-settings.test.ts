@@ -94,6 +94,7 @@ t.test("no line repeats a secret, however it is wrong", async (t) => {
   const secret = "s3cr3t value";
   const lines = [
     ...refused({ BERTH_ADMIN_KEY: secret }),
+    ...refused({ BERTH_ADMIN_KEY_FILE: secret }),
     ...refused({ X_API_KEY: `${secret}1`, GROK_SPAWNER_X_API_KEY: `${secret}2` }),
     ...refused({ GROK_PARAMETERS: `{"db":{"password":"${secret}"` }),
     ...refused({ GROK_PARAMETERS: JSON.stringify({ queueSettings: secret }) }),
@@ -104,7 +105,7 @@ t.test("no line repeats a secret, however it is wrong", async (t) => {
     ...refused({}, secret),
     ...refused({ BERTH_WEB_ROOT: `ftp://me:${secret.replace(" ", "")}@example.org` }),
   ];
-  t.ok(lines.length >= 10);
+  t.ok(lines.length >= 11);
   t.notOk(
     lines.some((line) => line.includes("s3cr3t")),
     lines.join("\n"),
