@@ -25,7 +25,8 @@ export type Here = {
 export function settingsHere({ env }: Pick<Here, "env">): ReadSettings {
   const named = env[SETTINGS_FILE_NAME];
   const path = named ?? SETTINGS_FILE;
-  return readSettings({ env, file: named !== undefined || existsSync(path) ? { path, text: readText(path) } : undefined });
+  const file = named !== undefined || existsSync(path) ? { path, text: readText(path) } : undefined;
+  return readSettings({ env, file, readText: (secret) => readFileSync(secret, "utf8") });
 }
 
 /** The settings and a log, for what runs as long as berth does. */

@@ -7,18 +7,35 @@ import { SETTINGS_FILE_NAME } from "./settings.ts";
 const OUR_PARAMETERS = /^(dockerSettings|queueSettings)\./;
 const PARAMETERS = "GROK_PARAMETERS";
 
-/** Finds the settings among the variables. An empty variable counts as unset, as compose files leave it. */
-export function readEnv(env: Record<string, string | undefined>, rows: readonly [string, Row<unknown>][]): Source {
+/** At the end of a secret's variable: another one, which names a file that holds it, as orchestrators mount their secrets. */
+export const FILE_SUFFIX = "_FILE";
+
+/**
+ * Finds the settings among the variables. An empty variable counts as unset, as compose files leave it. `readText` reads what a secret's `_FILE`
+ * names, and throws where it cannot.
+ */
+export function readEnv(
+  env: Record<string, string | undefined>,
+  rows: readonly [string, Row<unknown>][],
+  readText: (path: string) => string,
+): Source {
   const set = Object.entries(env).flatMap(([name, value]) => (value === undefined || value.trim() === "" ? [] : [{ name, value }]));
   const keyOf = new Map(rows.flatMap(([key, row]) => row.env.map((name) => [name, key] as const)));
-  const names = [...keyOf.keys(), SETTINGS_FILE_NAME, PARAMETERS];
+  const secretOf = new Map(rows.flatMap(([key, row]) => (row.secret ? row.env.map((name) => [name + FILE_SUFFIX, key] as const) : [])));
+  const names = [...keyOf.keys(), ...secretOf.keys(), SETTINGS_FILE_NAME, PARAMETERS];
   const faults: string[] = [];
   const warnings: string[] = [];
   const found: Found[] = [];
   for (const { name, value } of set) {
     const key = keyOf.get(name);
+    const secret = secretOf.get(name);
     if (key !== undefined) found.push({ key, where: name, raw: value });
-    else if (names.includes(name) || setByKubernetes(name, value)) continue;
+    else if (secret !== undefined) {
+      const read = readSecret(value, readText);
+      if ("raw" in read) found.push({ key: secret, where: name, ...read });
+      // Not repeated: by a slip it may be the secret itself.
+      else faults.push(`${name}: the file that it names ${read.fault}`);
+    } else if (names.includes(name) || setByKubernetes(name, value)) continue;
     else if (name.startsWith("BERTH_"))
       faults.push(
         `${name}: there is no such setting${suggestion(
@@ -32,6 +49,16 @@ export function readEnv(env: Record<string, string | undefined>, rows: readonly 
   }
   const parameters = readParameters(set.find(({ name }) => name === PARAMETERS)?.value, rows);
   return { found: [...found, ...parameters.found], faults: [...faults, ...parameters.faults], warnings: [...warnings, ...parameters.warnings] };
+}
+
+/** Without what an editor or `echo` leaves at its end. An empty one is a slip: passed over, it would leave a default in force. */
+function readSecret(path: string, readText: (path: string) => string): { raw: string } | { fault: string } {
+  try {
+    const raw = readText(path).trim();
+    return raw === "" ? { fault: "is empty" } : { raw };
+  } catch (error) {
+    return { fault: `cannot be read (${(error as NodeJS.ErrnoException).code ?? "no text"})` };
+  }
 }
 
 /** For each Service, Kubernetes sets `NAME_SERVICE_HOST`, `NAME_PORT=tcp://…` and more in every pod. */

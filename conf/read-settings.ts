@@ -20,9 +20,14 @@ type Value = { key: string; where: string; value: unknown };
  * The settings from the variables and the settings file; a variable wins over the file.
  * Faults: SETTINGS_INVALID, whose message has a line for everything that is wrong and holds no secret.
  */
-export function readSettings(from: { env: Record<string, string | undefined>; file?: { path: string; text: string } | undefined }): ReadSettings {
+export function readSettings(from: {
+  env: Record<string, string | undefined>;
+  file?: { path: string; text: string } | undefined;
+  /** Reads what the `_FILE` of a secret names; throws where it cannot. Where it is left out, no such file can be read. */
+  readText?: (path: string) => string;
+}): ReadSettings {
   const rows = rowsOf(SETTINGS);
-  const sources: Source[] = [readEnv(from.env, rows), ...(from.file ? [readFile(from.file, rows)] : [])];
+  const sources: Source[] = [readEnv(from.env, rows, from.readText ?? noText), ...(from.file ? [readFile(from.file, rows)] : [])];
   const faults = sources.flatMap((source) => source.faults);
   const values = new Map<string, Value>();
   for (const [key, row] of rows) {
@@ -44,6 +49,10 @@ export function readSettings(from: { env: Record<string, string | undefined>; fi
     sources: Object.fromEntries(settled.map(({ key, where }) => [key, where])),
     warnings: sources.flatMap((source) => source.warnings),
   };
+}
+
+function noText(): never {
+  throw new Error("No file is read here.");
 }
 
 function readOne(found: Found, row: Row<unknown>): Value | { fault: string } {

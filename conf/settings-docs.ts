@@ -1,3 +1,4 @@
+import { FILE_SUFFIX } from "./read-env.ts";
 import { type Row, rowsOf } from "./row.ts";
 import { SETTINGS, SETTINGS_FILE, SETTINGS_FILE_NAME } from "./settings.ts";
 
@@ -18,6 +19,9 @@ What begins with \`dockerSettings\` or \`queueSettings\` may also stand in the J
 others and are passed over. Several variables of one row are aliases: set one. \`berth config\` prints what is in force and where
 each value came from. Settings marked *later* are read and checked, so that the configuration of an existing stand is taken as
 it is, but what they are for is not there yet.
+
+A secret may also be given as a file, as Docker and Kubernetes mount theirs: its variable with \`${FILE_SUFFIX}\` at its end names the file
+(\`BERTH_ADMIN_KEY${FILE_SUFFIX}=/run/secrets/admin-key\`), whose blank ends are left out. It is read when berth starts.
 
 | key | variables | default | takes | |
 | --- | --- | --- | --- | --- |

@@ -50,6 +50,7 @@ need ps procps "test/roles/serve.test.ts"
 need dockerd docker.io "every test on the real engine (test/main-job.test.ts, test/recovery, test/drivers/docker*)"
 # Debian 13 has the command apart from the engine, which only recommends it.
 need docker docker-cli "test/registry/docker.test.ts, test/registry/embedded-whole.test.ts"
+need /usr/libexec/docker/cli-plugins/docker-compose docker-compose "test/conf/stands.test.ts"
 need /usr/bin/moto_server python3-moto "test/registry/upstream"
 # Its package only suggests what its server cannot do without.
 need /usr/lib/python3/dist-packages/flask_cors python3-flask-cors "test/registry/upstream"

@@ -1,9 +1,8 @@
-import { once } from "node:events";
 import t from "tap";
-import WebSocket from "ws";
 import { type Berth, eventually, startBerth } from "./fixtures/berth.ts";
 import { openEngine } from "./fixtures/engine.ts";
 import { buildTestImages } from "./fixtures/images.ts";
+import { talkTo } from "./fixtures/talk.ts";
 import { tempFolder } from "./fixtures/temp-folder.ts";
 
 /**
@@ -71,21 +70,8 @@ async function startsOf(id: string): Promise<number> {
   return lines;
 }
 
-/** Collects what a WebSocket says: `text:` and `binary:` frames, then its close. */
-async function talk(name: string, path: string, say: string[], replies: number) {
-  const { id } = await berth.container(name);
-  const socket = new WebSocket(`${berth.api.replace("http", "ws")}/docker/containers/proxy-ws/${id}${path}`, {
-    headers: { cookie: `auth=${encodeURIComponent(berth.token)}` },
-  });
-  const heard: string[] = [];
-  socket.on("message", (message, isBinary) => heard.push(`${isBinary ? "binary" : "text"}:${String(message)}`));
-  await once(socket, "open");
-  for (const text of say) socket.send(text);
-  await eventually(`${replies} frames`, 20_000, async () => (heard.length >= replies ? true : undefined));
-  socket.close(1000, "bye");
-  const [code] = await once(socket, "close");
-  return { heard, code };
-}
+const talk = async (name: string, path: string, say: string[], replies: number) =>
+  talkTo(berth, (await berth.container(name)).id, path, say, replies);
 
 t.test("a published package has its containers, asleep or stopped, and its images become ready", async (t) => {
   const answer = await berth.publish("@datagrok/Walk", FILES);

@@ -94,6 +94,7 @@ t.test("no line repeats a secret, however it is wrong", async (t) => {
   const secret = "s3cr3t value";
   const lines = [
     ...refused({ BERTH_ADMIN_KEY: secret }),
+    ...refused({ BERTH_ADMIN_KEY_FILE: secret }),
     ...refused({ X_API_KEY: `${secret}1`, GROK_SPAWNER_X_API_KEY: `${secret}2` }),
     ...refused({ GROK_PARAMETERS: `{"db":{"password":"${secret}"` }),
     ...refused({ GROK_PARAMETERS: JSON.stringify({ queueSettings: secret }) }),
@@ -104,11 +105,42 @@ t.test("no line repeats a secret, however it is wrong", async (t) => {
     ...refused({}, secret),
     ...refused({ BERTH_WEB_ROOT: `ftp://me:${secret.replace(" ", "")}@example.org` }),
   ];
-  t.ok(lines.length >= 10);
+  t.ok(lines.length >= 11);
   t.notOk(
     lines.some((line) => line.includes("s3cr3t")),
     lines.join("\n"),
   );
+});
+
+t.test("a secret is taken from the file that its variable with _FILE names, without the line's end; what is no secret is not", (t) => {
+  const files: Record<string, string> = {
+    "/run/secrets/key": "a key from a file\n",
+    "/run/secrets/admin": "from-a-file\n",
+    "/run/secrets/empty": "\n",
+  };
+  const readText = (path: string) => {
+    const text = files[path];
+    if (text === undefined) throw Object.assign(new Error(`no ${path}`), { code: "ENOENT" });
+    return text;
+  };
+  const env = { BERTH_ADMIN_KEY_FILE: "/run/secrets/admin", GROK_SPAWNER_X_API_KEY_FILE: "/run/secrets/key", REGISTRY_PASSWORD_FILE: "" };
+  const { settings, sources } = readSettings({ env, readText });
+  t.equal(settings.adminKey, "from-a-file");
+  t.equal(settings.spawnerApiKey, "a key from a file");
+  t.equal(settings.registry.password, undefined);
+  t.equal(sources["adminKey"], "BERTH_ADMIN_KEY_FILE");
+  for (const [name, value, said] of [
+    ["BERTH_ADMIN_KEY_FILE", "/no/such/file", /cannot be read \(ENOENT\)/],
+    // Else the key that everybody knows would be in force.
+    ["X_API_KEY_FILE", "/run/secrets/empty", /is empty/],
+    ["BERTH_ADMIN_KEY_FILE", "/run/secrets/key", /^BERTH_ADMIN_KEY_FILE: the value is not allowed/],
+    ["BERTH_EDGE_PORT_FILE", "/run/secrets/key", /no such setting/],
+  ] as const) {
+    t.throws(() => readSettings({ env: { [name]: value }, readText }), { code: "SETTINGS_INVALID", message: said }, `${name}=${value}`);
+  }
+  const both = { BERTH_ADMIN_KEY: "another-key", BERTH_ADMIN_KEY_FILE: "/run/secrets/admin" };
+  t.throws(() => readSettings({ env: both, readText }), { code: "SETTINGS_INVALID", message: /BERTH_ADMIN_KEY and BERTH_ADMIN_KEY_FILE/ });
+  t.end();
 });
 
 t.test("foreign keys of GROK_PARAMETERS pass without a word; ours are taken from it", async (t) => {
