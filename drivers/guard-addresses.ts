@@ -1,13 +1,6 @@
-import { isIP } from "node:net";
 import { Fault } from "../fault.ts";
-import { blockListOf, LINK_AND_METADATA } from "../link-addresses.ts";
+import { isRefusedHost } from "../link-addresses.ts";
 import type { Address, Driver, Observed } from "./driver.ts";
-
-const isOfTheLink = blockListOf(LINK_AND_METADATA);
-/** By which clouds' own resolvers tell where their metadata is. */
-const METADATA_NAMES: ReadonlySet<string> = new Set(["metadata.google.internal", "metadata", "instance-data", "instance-data.ec2.internal"]);
-/** No name: resolvers read it as an address all the same (`2852039166`, `0xa9.0xfe.1`). */
-const NUMERIC = /^(?:.*\.)?(?:0x[0-9a-f]*|[0-9]+)$/i;
 
 /**
  * Gateways send users' tokens to whatever address a driver tells, and an orchestrator, or who answers in its place, may be wrong or hostile: a link-local
@@ -37,8 +30,6 @@ export function guardAddresses(driver: Driver): Driver {
   };
 }
 
-export function isRefused({ host }: Pick<Address, "host">): boolean {
-  // A zone only says on which link it is.
-  const bare = host.replace(/%.*$/, "").replace(/\.$/, "").toLowerCase();
-  return isIP(bare) === 0 ? METADATA_NAMES.has(bare) || NUMERIC.test(bare) : isOfTheLink(bare);
+function isRefused({ host }: Address): boolean {
+  return isRefusedHost(host);
 }
