@@ -8,7 +8,8 @@ import type { Address, Driver, Observed } from "./driver.ts";
  */
 export function guardAddresses(driver: Driver): Driver {
   if (driver.linkLocal) return driver;
-  const known = (fact: Observed): Observed => (fact.address && isRefused(fact.address) ? { ...fact, address: undefined } : fact);
+  const known = <T extends Pick<Observed, "address">>(fact: T): T =>
+    fact.address && isRefused(fact.address) ? { ...fact, address: undefined } : fact;
   return {
     ...driver,
     deploy: async (spec, call) => {
@@ -25,6 +26,17 @@ export function guardAddresses(driver: Driver): Driver {
     inspect: async (service, call) => {
       const fact = await driver.inspect(service, call);
       return fact && known(fact);
+    },
+    foreign: async (call) => {
+      const foreign = await driver.foreign?.(call);
+      if (foreign === undefined) return undefined;
+      return {
+        ...foreign,
+        find: async (service, port, asked) => {
+          const found = await foreign.find(service, port, asked);
+          return found && known(found);
+        },
+      };
     },
     list: async (call) => (await driver.list(call)).map(known),
   };

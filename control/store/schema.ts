@@ -110,4 +110,9 @@ export const SCHEMA_STEPS: readonly string[] = [
   ALTER TABLE containers ADD COLUMN deployed TEXT;
   UPDATE containers SET deployed = (SELECT json_object('ref', ref) FROM images WHERE id = image_id) WHERE running_generation IS NOT NULL;
   `,
+  // Instances that another program made and that were taken over: the one that is meant, by the orchestrator's own id.
+  `
+  ALTER TABLE containers ADD COLUMN adopted TEXT;
+  ALTER TABLE tombstones ADD COLUMN adopted TEXT;
+  `,
 ];
