@@ -1,164 +1,201 @@
 import { execFile } from "node:child_process";
 import { writeFileSync } from "node:fs";
-import { createServer } from "node:http";
 import { join } from "node:path";
 import t, { type Test } from "tap";
-import { ADMIN_KEY, type Berth, type Entity, eventually, startBerth } from "../fixtures/berth.ts";
+import { ADMIN_KEY, type Berth, type Entity, eventually, startBerth, zipOf } from "../fixtures/berth.ts";
 import { openEngine } from "../fixtures/engine.ts";
 import { buildTestImages } from "../fixtures/images.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
-import { listen } from "../gateway/stand.ts";
+import { openBetween } from "../gateway/datagrok/stand.ts";
+import { openStand as openServer, packageOf } from "../rights/fixtures/stand.ts";
 
 /**
- * `berth import` on a real Docker engine. The server that is left tells of containers as its REST does (a list of entities over HTTP: that, and no more, is a
- * fake here), of which one really runs, made by hand as grok_spawner would.
+ * `berth import` on a real Docker engine. The server that is left is another berth, which test/contract holds against the clients' calls. What it believes
+ * to run are containers that were made by hand, as grok_spawner makes them: on a network of their own, and with no label of berth's.
  */
 const ROOT = join(import.meta.dirname, "../..");
-const KEY = "foreign-dev-key";
-const IDS = {
-  image: "aaaaaaaa-0000-4000-8000-000000000001",
-  running: "bbbbbbbb-0000-4000-8000-000000000001",
-  asleep: "bbbbbbbb-0000-4000-8000-000000000002",
-};
+const FOLDERS = ["square", "retaken", "removed", "asleep"] as const;
+type Folder = (typeof FOLDERS)[number];
+type Told = Record<string, unknown>;
+
 const engine = openEngine();
 const images = await buildTestImages(engine.docker, ["onDemand"]);
 const network = `berth-import-${process.pid}`;
-const service = `cvm-plugin-square-${process.pid}`;
 const env = { BERTH_DRIVER: "docker", BERTH_DOCKER_NETWORK: network, GROK_SPAWNER_ENVIRONMENT: `import-${process.pid}` };
 
-type Server = { url: string; images: Record<string, unknown>[]; containers: Record<string, unknown>[] };
-
-async function openServer(t: Test): Promise<Server> {
-  const image = { id: IDS.image, name: "plugin-square", version: "1.0.0", imageRef: images.onDemand, status: "ready", author: { login: "ada" } };
-  const container = { dockerfile: { id: IDS.image }, environmentVars: { OWN: "yes" }, author: { login: "ada" } };
-  const server: Server = {
-    url: "",
-    images: [image],
-    containers: [
-      {
-        ...container,
-        id: IDS.running,
-        name: "plugin-square",
-        status: "started",
-        serviceName: service,
-        address: "10.0.0.1",
-        port: 15353,
-        config: { on_demand: true },
-      },
-      { ...container, id: IDS.asleep, name: "plugin-other", status: "stopped by user", serviceName: "gone", address: null, port: null },
-    ],
-  };
-  const http = createServer((asked, answer) => {
-    const { pathname, searchParams } = new URL(asked.url ?? "", "http://server");
-    const say = (status: number, body: unknown) => answer.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(body));
-    if (pathname === "/api/users/login/dev")
-      return say(asked.headers.authorization === `Dev ${KEY}` ? 200 : 401, { isSuccess: true, token: "session" });
-    if (asked.headers.authorization !== "session") return say(401, { "#type": "ApiError", message: "no" });
-    const all = { "/api/docker/images": server.images, "/api/docker/containers": server.containers }[pathname];
-    if (all === undefined) return say(404, { "#type": "ApiError", message: "no" });
-    const [limit, page] = [Number(searchParams.get("limit")), Number(searchParams.get("page"))];
-    say(200, all.slice((page - 1) * limit, page * limit));
-  });
-  const { port } = await listen(t, http);
-  server.url = `http://127.0.0.1:${port}`;
-  return server;
+/** The demo's files, which that server runs as processes, and the image that the engine has. */
+function files(): Record<string, string> {
+  const all = packageOf("plugin", FOLDERS);
+  for (const folder of FOLDERS) {
+    all[`dockerfiles/${folder}/image.json`] = JSON.stringify({ image: images.onDemand, fallback: false });
+    all[`dockerfiles/${folder}/container.json`] = JSON.stringify({ on_demand: folder !== "asleep", port: 15353 });
+  }
+  return all;
 }
 
-/** As grok_spawner makes one: on a network of its own, with no label of ours. */
-async function makeByHand(t: Test, name: string) {
-  const own = await engine.docker.createNetwork({ Name: `${network}-foreign`, Driver: "bridge" });
-  const made = await engine.docker.createContainer({ Image: images.onDemand, name, HostConfig: { NetworkMode: `${network}-foreign` } });
+async function openThere(t: Test) {
+  const server = await openServer(t);
+  await server.publish("plugin", files(), { authorization: `Dev ${server.berth.key}` });
+  const containers = {} as Record<Folder, Entity>;
+  for (const folder of FOLDERS) {
+    const id = await server.ready(`plugin-${folder}`);
+    if (folder !== "asleep") await server.berth.call(`/docker/containers/${id}/run?awaitStart=true`);
+    containers[folder] = await server.berth.container(`plugin-${folder}`);
+  }
+  const between = await openBetween(t, server.berth.base);
+  /** What it tells of containers, otherwise than it is. */
+  const tells = (edit: ((entities: Told[]) => Told[]) | undefined) => {
+    between.instead = (asked, answer) => {
+      if (edit === undefined || !asked.url?.startsWith("/api/docker/containers?")) return false;
+      void fetch(`${server.berth.base}${asked.url}`, { headers: { authorization: asked.headers.authorization ?? "" } })
+        .then(async (said) =>
+          answer.writeHead(said.status, { "content-type": "application/json" }).end(JSON.stringify(edit((await said.json()) as Told[]))),
+        )
+        .catch((error: unknown) => answer.destroy(error as Error));
+      return true;
+    };
+  };
+  return { key: server.berth.key, url: between.base, containers, tells };
+}
+
+async function makeByHand(name: string) {
+  const HostConfig = { NetworkMode: `${network}-foreign` };
+  const made = await engine.docker.createContainer({ Image: images.onDemand, name, HostConfig });
   await made.start();
-  t.teardown(async () => {
-    await made.remove({ force: true }).catch(() => undefined);
-    await own.remove();
-  });
   return made;
 }
 
-async function open(t: Test) {
+async function openHere(t: Test) {
   const data = tempFolder(t);
-  const berth = await startBerth({ data, env });
+  const foreign = await engine.docker.createNetwork({ Name: `${network}-foreign`, Driver: "bridge" });
+  let berth = await startBerth({ data, env });
   t.teardown(async () => {
     await berth.stop();
-    const left = await engine.docker.listContainers({ all: true, filters: { label: [`berth.environment=${env.GROK_SPAWNER_ENVIRONMENT}`] } });
+    const left = [
+      ...(await engine.docker.listContainers({ all: true, filters: { label: [`berth.environment=${env.GROK_SPAWNER_ENVIRONMENT}`] } })),
+      ...(await engine.docker.listContainers({ all: true, filters: { network: [`${network}-foreign`] } })),
+    ];
     await Promise.all(left.map((one) => engine.docker.getContainer(one.Id).remove({ force: true })));
-    await engine.docker
-      .getNetwork(network)
-      .remove()
-      .catch(() => undefined);
+    await foreign.remove();
+    await engine.docker.getNetwork(network).remove();
   });
-  const keyFile = join(data, "foreign.key");
-  writeFileSync(keyFile, `${KEY}\n`);
-  const run = (args: string[], more: Record<string, string> = {}) =>
+  const run = (args: string[], more: Record<string, string> = {}, input = "") =>
     new Promise<{ code: number; stdout: string; stderr: string }>((resolve) => {
       const variables = { PATH: process.env["PATH"] ?? "", BERTH_DATA: join(data, "berth-data"), BERTH_ADMIN_KEY: ADMIN_KEY, ...more };
-      const child = execFile(
-        process.execPath,
-        [join(ROOT, "berth.ts"), "import", ...args],
-        { cwd: data, env: variables, timeout: 60_000 },
-        (error, stdout, stderr) => resolve({ code: error === null ? 0 : 1, stdout, stderr }),
+      const options = { cwd: data, env: variables, timeout: 60_000 };
+      const child = execFile(process.execPath, [join(ROOT, "berth.ts"), "import", ...args], options, (error, stdout, stderr) =>
+        resolve({ code: error === null ? 0 : 1, stdout, stderr }),
       );
-      child.stdin?.end(KEY);
+      child.stdin?.end(input);
     });
-  return { berth, keyFile, run };
+  return {
+    data,
+    run,
+    berth: () => berth,
+    restart: async () => {
+      await berth.kill();
+      berth = await startBerth({ data, env });
+    },
+  };
 }
 
-const count = async (berth: Berth) => Number(await (await berth.call("/docker/containers/count")).text());
-const square = (berth: Berth, id = IDS.running) => berth.call(`/docker/containers/proxy/${id}/square?number=5`);
-
-t.test("containers of another server are taken over, the one that runs without being restarted", async (t) => {
-  const server = await openServer(t);
-  const made = await makeByHand(t, service);
-  const startedAt = (await made.inspect()).State.StartedAt;
-  const { berth, keyFile, run } = await open(t);
-  await berth.call("/users", { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ login: "ada" }) });
+t.test("containers of another server are taken over, those that run without a restart", async (t) => {
+  const there = await openThere(t);
+  const here = await openHere(t);
+  const made = {
+    square: await makeByHand(there.containers.square.serviceName),
+    retaken: await makeByHand(there.containers.retaken.serviceName),
+    removed: await makeByHand(there.containers.removed.serviceName),
+  };
+  const { startedAt } = { startedAt: (await made.square.inspect()).State.StartedAt };
+  const keyFile = join(here.data, "there.key");
+  writeFileSync(keyFile, `${there.key}\n`);
+  const find = async (folder: Folder) => (await (await here.berth().call(`/docker/containers/${there.containers[folder].id}`)).json()) as Entity;
+  const square = (folder: Folder) => here.berth().call(`/docker/containers/proxy/${there.containers[folder].id}/square?number=5`);
+  const count = async (berth: Berth) => Number(await (await berth.call("/docker/containers/count")).text());
+  await here.berth().call("/users", { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ login: "ada" }) });
 
   t.test("nothing is done before it was said what, and agreed to", async (t) => {
-    const dry = await run([server.url, "--key-file", keyFile, "--adopt", "--dry-run"]);
-    t.equal(dry.code, 0);
-    t.match(dry.stdout, new RegExp(`adopt +container +plugin-square +${IDS.running} +started +ada`));
-    const unsure = await run([server.url, "--key-file", "-", "--adopt"]);
+    there.tells((entities) => entities.map((one) => ({ ...one, author: { login: "ada" } })));
+    const dry = await here.run([there.url, "--key-file", keyFile, "--adopt", "--dry-run"]);
+    t.equal(dry.code, 0, dry.stderr);
+    t.match(dry.stdout, new RegExp(`adopt +container +plugin-square +${there.containers.square.id} +started +ada`));
+    const unsure = await here.run([there.url, "--key-file", "-", "--adopt"], {}, there.key);
     t.equal(unsure.code, 1);
-    t.equal(await count(berth), 0);
+    t.match(unsure.stdout, /plugin-square/, "the key on standard input was taken");
+    t.equal(await count(here.berth()), 0);
   });
 
   t.test("what cannot be read stops all of it, and is named", async (t) => {
-    const before = structuredClone(server.containers);
-    server.containers[1] = { ...server.containers[1], serviceName: 5 };
-    const wrong = await run([server.url, "--key-file", keyFile, "--yes"]);
-    server.containers = before;
+    there.tells((entities) => entities.map((one) => (one["name"] === "plugin-asleep" ? { ...one, serviceName: 5 } : one)));
+    const wrong = await here.run([there.url, "--key-file", keyFile, "--yes"]);
     t.equal(wrong.code, 1);
-    t.match(wrong.stderr, new RegExp(`plugin-other.*${IDS.asleep}.*serviceName`));
-    t.equal((await run([server.url, "--yes"], { BERTH_DATAGROK_KEY: "wrong-dev-key" })).code, 1);
-    t.equal(await count(berth), 0);
+    t.match(wrong.stderr, new RegExp(`plugin-asleep.*${there.containers.asleep.id}.*serviceName`));
+    there.tells(undefined);
+    t.equal((await here.run([there.url, "--yes"], { BERTH_DATAGROK_KEY: "wrong-dev-key" })).code, 1);
+    t.equal(await count(here.berth()), 0);
   });
 
-  t.test("with their ids, and what runs is called through berth as it is", async (t) => {
-    const done = await run([`${server.url}/api`, "--adopt", "--yes"], { BERTH_DATAGROK_KEY: KEY });
+  t.test("their ids stay, and what runs is called through berth as it is", async (t) => {
+    const done = await here.run([`${there.url}/api`, "--adopt", "--yes"], { BERTH_DATAGROK_KEY: there.key });
     t.equal(done.code, 0, done.stderr);
-    t.notOk([done.stdout, done.stderr].join("").includes(KEY));
-    const { status, serviceName } = (await (await berth.call(`/docker/containers/${IDS.running}`)).json()) as Entity;
-    t.same([status, serviceName], ["started", service]);
-    const answer = await square(berth);
+    t.notOk([done.stdout, done.stderr].join("").includes(there.key));
+    const { status, serviceName } = await find("square");
+    t.same([status, serviceName], ["started", there.containers.square.serviceName]);
+    const answer = await square("square");
     t.equal(answer.status, 200);
     t.same(await answer.json(), { result: 25 });
-    t.equal((await made.inspect()).State.StartedAt, startedAt);
-    t.equal(((await (await berth.call(`/docker/containers/${IDS.asleep}`)).json()) as Entity).status, "stopped by user");
-    t.equal((await square(berth, IDS.asleep)).status, 400);
-    t.match(await (await berth.call(`/docker/containers/${IDS.running}/logs`)).text(), "square listens");
+    t.equal((await made.square.inspect()).State.StartedAt, startedAt);
+    t.match(await (await here.berth().call(`/docker/containers/${there.containers.square.id}/logs`)).text(), "square listens");
+    t.equal((await find("asleep")).status, "stopped by user");
+    t.equal((await square("asleep")).status, 400);
   });
 
   t.test("done again, it leaves what is here as it is", async (t) => {
-    const again = await run([server.url, "--key-file", keyFile, "--adopt", "--yes"]);
+    const again = await here.run([there.url, "--key-file", keyFile, "--adopt", "--yes"]);
     t.equal(again.code, 0);
-    t.match(again.stdout, /is here already/);
     t.notMatch(again.stdout, /^(import|adopt)/m);
-    t.equal(await count(berth), 2);
+    t.equal(await count(here.berth()), FOLDERS.length);
   });
 
-  t.test("it is still known after berth has come back, and is no orphan", async (t) => {
-    await berth.kill();
-    t.equal((await made.inspect()).State.StartedAt, startedAt);
+  t.test("a berth that comes back knows them still, and takes none for an orphan", async (t) => {
+    await here.restart();
+    t.equal((await square("square")).status, 200);
+    t.equal((await made.square.inspect()).State.StartedAt, startedAt);
+    const orphans = await fetch(`${here.berth().api}/admin/orphans`, { headers: { authorization: `Dev ${ADMIN_KEY}` } });
+    t.same(await orphans.json(), []);
+  });
+
+  t.test("one that was stopped is gone, and wakes as berth's own", async (t) => {
+    await here.berth().call(`/docker/containers/${there.containers.square.id}/stop?awaitStop=true`);
+    await t.rejects(made.square.inspect());
+    t.equal((await square("square")).status, 200);
+    const { serviceName } = await find("square");
+    t.not(serviceName, there.containers.square.serviceName);
+    const { Config } = await engine.docker.getContainer(serviceName).inspect();
+    t.equal(Config.Labels["berth.container"], there.containers.square.id);
+  });
+
+  t.test("what has taken a name since is a stranger's, and is left alone", async (t) => {
+    await made.retaken.remove({ force: true });
+    const stranger = await makeByHand(there.containers.retaken.serviceName);
+    t.equal((await square("retaken")).status, 200);
+    t.not((await find("retaken")).serviceName, there.containers.retaken.serviceName);
+    await here.berth().call(`/docker/containers/${there.containers.retaken.id}/stop?awaitStop=true`);
+    t.equal((await stranger.inspect()).State.Running, true);
+  });
+
+  t.test("one that is deleted here is ended, it and no other", async (t) => {
+    t.equal((await here.berth().call(`/docker/containers/${there.containers.removed.id}`, { method: "DELETE" })).status, 200);
+    await eventually("it to be gone", 20_000, () => made.removed.inspect().then(() => undefined, () => true)); // prettier-ignore
+  });
+
+  t.test("published here, they keep their ids", async (t) => {
+    const body = await zipOf(files());
+    const answer = await fetch(`${here.berth().api}/packages/dev/plugin`, { method: "POST", headers: { authorization: `Dev ${ADMIN_KEY}` }, body });
+    t.equal(answer.status, 200);
+    const { containers } = (await answer.json()) as { containers: Entity[] };
+    const ids = new Map(containers.map(({ name, id }) => [name, id]));
+    for (const folder of ["square", "retaken", "asleep"] as const) t.equal(ids.get(`plugin-${folder}`), there.containers[folder].id);
   });
 });
