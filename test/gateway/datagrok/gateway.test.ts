@@ -1,24 +1,32 @@
 import { once } from "node:events";
+import { createServer } from "node:http";
 import t, { type Test } from "tap";
 import WebSocket from "ws";
 import { eventually, startBerth } from "../../fixtures/berth.ts";
 import { openStand as openServer, packageOf } from "../../rights/fixtures/stand.ts";
+import { listen } from "../stand.ts";
 import { openBetween, startGateway } from "./stand.ts";
 
 /**
  * `berth gateway` in front of a Datagrok server. That server is another berth, which test/contract holds against the clients' calls; nothing of it
  * knows of the gateway.
  */
-const OWN = { name: "own", folders: ["square", "plain", "asleep"] };
+const OWN = { name: "own", folders: ["square", "plain", "asleep", "idle"] };
 const NOBODY = "00000000-0000-0000-0000-000000000000";
 const UNKNOWN = "3f1c9a52-7b0e-4d16-9a41-0123456789ab";
+const NEVER = "3f1c9a52-7b0e-4d16-9a41-0123456789ad";
 
 async function open(t: Test, env: Record<string, string> = {}) {
   const server = await openServer(t);
   await server.publish(OWN.name, files(), { authorization: `Dev ${server.berth.key}` });
-  const ids = { square: await server.ready("own-square"), plain: await server.ready("own-plain"), asleep: await server.ready("own-asleep") };
+  const ids = {
+    square: await server.ready("own-square"),
+    plain: await server.ready("own-plain"),
+    asleep: await server.ready("own-asleep"),
+    idle: await server.ready("own-idle"),
+  };
   const between = await openBetween(t, server.berth.base);
-  const gateway = await startGateway(t, between.base, env);
+  const gateway = await startGateway(t, between.base, { BERTH_DATAGROK_KEY: server.berth.key, ...env });
   const call = (path: string, token: string | undefined = server.berth.token, init: RequestInit = {}) =>
     fetch(`${gateway.base}/api${path}`, { ...init, headers: { ...(token === "" ? {} : { authorization: token }), ...(init.headers as object) } });
   const proxy = (id: string, path = "/square?number=4") => `/docker/containers/proxy/${id}${path}`;
@@ -34,12 +42,13 @@ async function open(t: Test, env: Record<string, string> = {}) {
   };
 }
 
-/** `square` and `asleep` are on-demand, `plain` is started by users alone. */
+/** All are on-demand but `plain`, which users alone start. */
 function files(): Record<string, string> {
   const all = packageOf(OWN.name, OWN.folders);
   return {
     ...all,
-    "dockerfiles/square/container.json": JSON.stringify({ on_demand: true, shutdown_timeout: 30 }),
+    "dockerfiles/square/container.json": JSON.stringify({ on_demand: true }),
+    "dockerfiles/idle/container.json": JSON.stringify({ on_demand: true, shutdown_timeout: 30 }),
     "dockerfiles/asleep/container.json": JSON.stringify({ on_demand: true }),
     "dockerfiles/plain/container.json": JSON.stringify({ on_demand: false }),
   };
@@ -48,6 +57,12 @@ function files(): Record<string, string> {
 t.test("a gateway without control takes container traffic off a running server", async (t) => {
   const { server, between, gateway, call, proxy, ids, look, run } = await open(t);
   const bob = await server.addPerson("bob");
+
+  t.test("it warns at its start of a container that the server would stop in use", async (t) => {
+    await eventually("the warning", 10_000, async () => (/"shutdownMinutes"/.test(gateway.output()) ? true : undefined));
+    t.match(gateway.output(), new RegExp(`"container":"${ids.idle}".*"shutdownMinutes":30`));
+    t.notMatch(gateway.output(), new RegExp(`"container":"${ids.square}".*"shutdownMinutes"`));
+  });
 
   t.test("everything else passes through to that server: REST and signing in", async (t) => {
     const login = await call("/users/login/dev", "", { method: "POST", headers: { authorization: `Dev ${server.berth.key}` } });
@@ -129,27 +144,76 @@ t.test("a gateway without control takes container traffic off a running server",
     between.instead = undefined;
   });
 
+  t.test("a start that fails is answered with that server's cause, and not asked for again at once", async (t) => {
+    between.instead = (asked, answer) => {
+      if (!asked.url?.startsWith(`/api/docker/containers/${ids.asleep}/run`)) return false;
+      answer.writeHead(500, { "content-type": "application/json" }).end('{"#type":"ApiError","message":"no room left on the ship"}');
+      return true;
+    };
+    const first = await call(proxy(ids.asleep));
+    t.equal(first.status, 500);
+    t.match(await first.json(), { "datagrok-error": /no room left on the ship/ });
+    t.same(
+      (await Promise.all([call(proxy(ids.asleep)), call(proxy(ids.asleep))])).map(({ status }) => status),
+      [500, 500],
+    );
+    t.equal(between.count(run(ids.asleep)), 1);
+    between.instead = undefined;
+  });
+
+  t.test("one that is said to have started before it listens is waited for", async (t) => {
+    const late = createServer((_, answer) => answer.end("at last"));
+    const { port } = await listen(t, createServer());
+    let status = "stopped by system";
+    between.instead = (asked, answer) => {
+      if (!asked.url?.startsWith(`/api/docker/containers/${UNKNOWN}`)) return false;
+      if (asked.url.includes("/run")) status = "started";
+      answer
+        .writeHead(200, { "content-type": "application/json" })
+        .end(JSON.stringify({ id: UNKNOWN, name: "late", status, address: `127.0.0.2:${port}` }));
+      return true;
+    };
+    const answer = call(proxy(UNKNOWN));
+    await eventually("it to be run", 5_000, async () => (between.count(run(UNKNOWN)) > 0 ? true : undefined));
+    await once(late.listen(port, "127.0.0.2"), "listening");
+    t.teardown(() => late.close());
+    t.equal(await (await answer).text(), "at last");
+    between.instead = undefined;
+  });
+
+  t.test("nobody's token is sent to a metadata address, whatever the server says", async (t) => {
+    const id = "3f1c9a52-7b0e-4d16-9a41-0123456789ac";
+    between.instead = (asked, answer) => {
+      if (asked.url !== `/api/docker/containers/${id}`) return false;
+      answer
+        .writeHead(200, { "content-type": "application/json" })
+        .end(JSON.stringify({ id, name: "bad", status: "started", address: "169.254.169.254", port: 80 }));
+      return true;
+    };
+    const answer = await call(proxy(id));
+    t.equal(answer.status, 500);
+    t.match(answer.statusText, "Container address refused");
+    between.instead = undefined;
+  });
+
   t.test("the server's restart is not noticed by calls to what runs, while waking fails at once", async (t) => {
     t.equal((await call(proxy(ids.square))).status, 200);
-    t.equal((await call(proxy(ids.asleep), bob.token)).status, 403, "it is known to be asleep");
+    t.equal((await call(proxy(ids.idle), bob.token)).status, 403, "it is known to be asleep");
     between.to = undefined;
     await server.berth.kill();
     t.equal((await call(proxy(ids.square))).status, 200);
-    for (const cold of [await call(proxy(ids.asleep), bob.token), await call(proxy(UNKNOWN))]) {
+    for (const cold of [await call(proxy(ids.idle), bob.token), await call(proxy(NEVER))]) {
       t.equal(cold.status, 503);
       t.ok(cold.headers.get("retry-after"));
     }
     const again = await startBerth({ data: server.data, env: { BERTH_DRIVER: "process" } });
     t.teardown(() => again.stop());
     between.to = again.base;
-    await eventually("the server to be asked again", 10_000, async () => ((await call(proxy(UNKNOWN))).status === 404 ? true : undefined));
+    await eventually("the server to be asked again", 10_000, async () => ((await call(proxy(NEVER))).status === 404 ? true : undefined));
     t.equal((await call(proxy(ids.square))).status, 200);
   });
 
-  t.test("it warns of a container that the server would stop in use, and no token is in what it writes", async (t) => {
-    const written = gateway.output();
-    t.match(written, new RegExp(`"container":"${ids.square}".*"shutdownMinutes":30`));
-    t.notMatch(written, new RegExp(`"container":"${ids.plain}".*"shutdownMinutes"`));
-    for (const token of [server.berth.token, bob.token]) t.notOk(written.includes(token));
+  t.test("no token and no key is in what it writes", async (t) => {
+    for (const secret of [server.berth.token, bob.token, server.berth.key]) t.notOk(gateway.output().includes(secret));
   });
 });
