@@ -35,8 +35,9 @@ const UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 const NAME = /^[^\u0000-\u001f\u007f]{1,200}$/;
 const REFERENCE = /^[\w][\w./:@-]{0,511}$/;
 const SERVICE = /^[A-Za-z0-9][\w.-]{0,254}$/;
-/** Where servers tell of a container's settings outside of `config`. */
-const OWN_KEYS = ["cpu", "memory", "gpu", "on_demand", "shutdown_timeout", "shm_size", "storage"];
+/** Where servers tell of a container's settings outside of `config`, or in words of their own. */
+const OWN_KEYS = ["cpu", "memory", "gpu", "on_demand", "shutdown_timeout", "shm_size", "storage", "onDemand", "shutdownTimeout"];
+const OTHER_WORDS: Readonly<Record<string, string>> = { onDemand: "on_demand", shutdownTimeout: "shutdown_timeout" };
 
 /** Reads what `GET /docker/images` tells of one. Faults: REQUEST_INVALID, which names the entity and the field. */
 export function readImage(said: unknown): ImportedImage {
@@ -67,8 +68,8 @@ export function readContainer(said: unknown): ImportedContainer & { image: Impor
   const name = text("name", NAME, "a name");
   const { image, imageId } = imageOf(fields, wrong);
   const port = fields["port"] ?? undefined;
-  const own = Object.fromEntries(OWN_KEYS.filter((key) => fields[key] !== undefined && fields[key] !== null).map((key) => [key, fields[key]]));
-  const config = { ...(port === undefined ? {} : { port }), ...own, ...withoutNulls(fields["config"]) };
+  const own = Object.fromEntries(OWN_KEYS.map((key) => [key, fields[key]]));
+  const config = { ...(port === undefined ? {} : { port }), ...settingsIn(own), ...settingsIn(fields["config"]) };
   try {
     const read = readContainerKeys({ ...config, environmentVars: fields["environmentVars"] ?? {} }, "config");
     return {
@@ -122,8 +123,9 @@ function authorOf(fields: Told): string | undefined {
   return logins.find((login): login is string => typeof login === "string" && login !== "");
 }
 
-function withoutNulls(value: unknown): Told {
-  return isRecord(value) ? Object.fromEntries(Object.entries(value).filter(([, of]) => of !== null && of !== undefined)) : {};
+function settingsIn(value: unknown): Told {
+  const told = Object.entries(isRecord(value) ? value : {}).filter(([, of]) => of !== null && of !== undefined);
+  return Object.fromEntries(told.map(([key, of]) => [OTHER_WORDS[key] ?? key, of]));
 }
 
 function isRecord(value: unknown): value is Told {

@@ -45,8 +45,6 @@ type Queue = {
 const RETRY_AFTER_MS = 2_000;
 /** They say something of who asked, and nothing of the container: the next one may be let. */
 const ONE_CALLERS: ReadonlySet<FaultCode> = new Set(["NOT_PERMITTED", "TOKEN_INVALID"]);
-/** A wake belongs to all who wait, and the first may leave. */
-const NEVER = new AbortController().signal;
 
 /** Requests that wait for containers: one bounded queue for each, one wake for any number of waiters, released by events. */
 export function openHold(parts: { directory: Directory; clock: Clock; limit: number }): Hold {
@@ -113,7 +111,8 @@ export function openHold(parts: { directory: Directory; clock: Clock; limit: num
     queue.waking = true;
     queue.woken = true;
     try {
-      await directory.wake(id, caller, NEVER);
+      // Not a waiter's own signal: the wake belongs to all of them, and the first may leave.
+      await directory.wake(id, caller, new AbortController().signal);
       queue.waking = false;
     } catch (error) {
       queue.waking = false;

@@ -7,6 +7,8 @@ import { sharedQuestions } from "./shared-questions.ts";
 
 /** As `Caller`'s: an answer is at most 10 s old, its own way here included. */
 const FRESH_MS = 8_000;
+/** Who goes on calling has the answer asked for anew from then on: a question in 6 s for each caller and container. */
+const RENEW_MS = 6_000;
 /** While the server is away nobody's rights change there either; what was known then still is, for so long, not for ever. */
 const AWAY_MS = 15 * 60_000;
 /** How long an old answer counts before the server is asked again whether it is back. */
@@ -51,7 +53,7 @@ export function openLookUps(parts: { server: AskServer; clock: Clock; closed: Ab
     const { status, said } = await server.get(`/docker/containers/${id}`, token, { signal, limitMs: LOOK_MS });
     const seen = status === 200 ? readContainer(said) : undefined;
     const refusal = seen === undefined ? refusalOf(status, id) : undefined;
-    const container = keep(id, token, { refusal, freshUntil: from + FRESH_MS, renewAt: from + FRESH_MS / 2, keptUntil: from + AWAY_MS });
+    const container = keep(id, token, { refusal, freshUntil: from + FRESH_MS, renewAt: from + RENEW_MS, keptUntil: from + AWAY_MS });
     // Two callers' answers may overtake each other: the one that was asked for later is the newer.
     if (seen !== undefined && from >= container.from) {
       const isNews = JSON.stringify(container.seen) !== JSON.stringify(seen);

@@ -14,7 +14,7 @@ import { openStand as openServer, packageOf } from "../rights/fixtures/stand.ts"
  * to run are containers that were made by hand, as grok_spawner makes them: on a network of their own, and with no label of berth's.
  */
 const ROOT = join(import.meta.dirname, "../..");
-const FOLDERS = ["square", "retaken", "removed", "asleep"] as const;
+const FOLDERS = ["square", "retaken", "removed", "theirs", "asleep"] as const;
 type Folder = (typeof FOLDERS)[number];
 type Told = Record<string, unknown>;
 
@@ -58,9 +58,9 @@ async function openThere(t: Test) {
   return { key: server.berth.key, url: between.base, containers, tells };
 }
 
-async function makeByHand(name: string) {
+async function makeByHand(name: string, Labels: Record<string, string> = {}) {
   const HostConfig = { NetworkMode: `${network}-foreign` };
-  const made = await engine.docker.createContainer({ Image: images.onDemand, name, HostConfig });
+  const made = await engine.docker.createContainer({ Image: images.onDemand, name, HostConfig, Labels });
   await made.start();
   return made;
 }
@@ -106,8 +106,9 @@ t.test("containers of another server are taken over, those that run without a re
     square: await makeByHand(there.containers.square.serviceName),
     retaken: await makeByHand(there.containers.retaken.serviceName),
     removed: await makeByHand(there.containers.removed.serviceName),
+    theirs: await makeByHand(there.containers.theirs.serviceName, { "berth.container": "another", "berth.store": "another" }),
   };
-  const { startedAt } = { startedAt: (await made.square.inspect()).State.StartedAt };
+  const startedAt = (await made.square.inspect()).State.StartedAt;
   const keyFile = join(here.data, "there.key");
   writeFileSync(keyFile, `${there.key}\n`);
   const find = async (folder: Folder) => (await (await here.berth().call(`/docker/containers/${there.containers[folder].id}`)).json()) as Entity;
@@ -147,6 +148,8 @@ t.test("containers of another server are taken over, those that run without a re
     t.same(await answer.json(), { result: 25 });
     t.equal((await made.square.inspect()).State.StartedAt, startedAt);
     t.match(await (await here.berth().call(`/docker/containers/${there.containers.square.id}/logs`)).text(), "square listens");
+    t.equal((await find("theirs")).status, "stopped by system", "what another berth made is not taken over");
+    t.equal((await made.theirs.inspect()).State.Running, true);
     t.equal((await find("asleep")).status, "stopped by user");
     t.equal((await square("asleep")).status, 400);
   });
