@@ -56,7 +56,8 @@ export async function runImport(args: string[], parts: Parts): Promise<void> {
   if (asked.dryRun) return parts.print(`\nNothing was imported: ${count.said} would be.`);
   if (!asked.yes) {
     if (parts.confirm === undefined) throw new Fault("SETTINGS_INVALID", "Nothing was imported yet: say --yes to import this.");
-    if (!(await parts.confirm(`\nImport ${count.said}? [y/N] `))) return parts.print("Nothing was imported.");
+    parts.print("");
+    if (!(await parts.confirm(`Import ${count.said}? [y/N] `))) return parts.print("Nothing was imported.");
   }
   const done = await take(false);
   // Something may have come between.

@@ -1,7 +1,6 @@
 import type { Address, Driver } from "../../drivers/driver.ts";
 import type { Clock } from "../../clock.ts";
 import { Fault } from "../../fault.ts";
-import type { Store } from "../store/open-store.ts";
 import type { ImportedContainer } from "./read-imported.ts";
 
 /** An instance that runs and can be taken over as it is. */
@@ -12,16 +11,15 @@ const REACH_MS = 3_000;
 
 /** What runs at the orchestrator under a container's service name; else why it cannot be taken over. */
 export async function findAdoptable(
-  rooms: { driver: Driver; store: Store; clock: Clock },
+  rooms: { driver: Driver; clock: Clock },
   { service, config: { port }, name }: ImportedContainer,
   signal: AbortSignal,
 ): Promise<Adoptable | string> {
-  const { driver, store, clock } = rooms;
+  const { driver, clock } = rooms;
   const call = { signal };
   const foreign = await driver.foreign?.(call);
   if (foreign === undefined) return `it cannot be taken over with the driver ${driver.name}`;
   if (service === undefined) return "that server tells no service's name of it";
-  if (store.containers.byService(service) !== undefined) return `${service} is another container's service here`;
   const found = await foreign.find(service, port, call);
   if (found === undefined) return `nothing is named ${service} at this orchestrator`;
   if (found.labels !== undefined) return `${service} was made by a berth (store ${found.labels.store}), which may go on managing it`;

@@ -65,8 +65,8 @@ async function adoptables(
 ): Promise<Map<string, Adoptable | string>> {
   const running = containers.filter((one) => runsThere(one) && parts.store.containers.find(one.id) === undefined);
   const found = new Map<string, Adoptable | string>();
-  if (!adopt) for (const { id } of running) found.set(id, "it runs there, and goes on running there");
-  for (let at = 0; adopt && at < running.length; at += AT_ONCE) {
+  if (!adopt) return new Map(running.map(({ id }) => [id, "it runs there, and goes on running there"]));
+  for (let at = 0; at < running.length; at += AT_ONCE) {
     const some = running.slice(at, at + AT_ONCE);
     const answers = await Promise.all(some.map((one) => findAdoptable(parts, one, signal)));
     for (const [index, { id }] of some.entries()) found.set(id, answers[index] as Adoptable | string);

@@ -19,14 +19,20 @@ export function planImport(
   const plannedImages = images.map((image) => ({ image, ...fateOfImage(store, image) }));
   const usable = new Set(plannedImages.filter(({ fate }) => fate !== "left").map(({ image }) => image.id));
   const names = new Set<string>();
+  const services = new Set<string>();
+  const isFree = (service = "") => !services.has(service) && store.containers.byService(service) === undefined;
   const plannedContainers = containers.map((container): PlannedContainer => {
     const { fate, why } = fateOf(store, container, usable, names);
     names.add(container.name.toLowerCase());
     if (fate !== "import") return { container, fate, why, adoptable: undefined };
     const found = adoptable.get(container.id);
     const warnings = container.warnings.join(" ");
-    if (typeof found === "object") return { container, fate: "adopt", why: `runs as ${container.service}. ${warnings}`.trim(), adoptable: found };
-    return { container, fate, why: [found ?? "", warnings].filter(Boolean).join(". "), adoptable: undefined };
+    if (typeof found === "object" && isFree(container.service)) {
+      services.add(container.service ?? "");
+      return { container, fate: "adopt", why: `runs as ${container.service}. ${warnings}`.trim(), adoptable: found };
+    }
+    const note = typeof found === "object" ? `${container.service} is another container's service here` : (found ?? "");
+    return { container, fate, why: [note, warnings].filter(Boolean).join(". "), adoptable: undefined };
   });
   return { images: plannedImages, containers: plannedContainers };
 }

@@ -1,5 +1,6 @@
 import { Fault } from "../../fault.ts";
 import { readContainerKeys } from "../publish/container-json.ts";
+import { MASK } from "../publish/save-container.ts";
 import type { ContainerConfig, Image } from "../store/entities.ts";
 
 /** An image of another server, in this one's words. */
@@ -71,6 +72,8 @@ export function readContainer(said: unknown): ImportedContainer & { image: Impor
   const own = Object.fromEntries(OWN_KEYS.map((key) => [key, fields[key]]));
   const config = { ...(port === undefined ? {} : { port }), ...settingsIn(own), ...settingsIn(fields["config"]) };
   try {
+    if (isRecord(fields["environmentVars"]) && Object.values(fields["environmentVars"]).includes(MASK))
+      throw wrong("environmentVars are masked; the key has to be of a user who may see them");
     const read = readContainerKeys({ ...config, environmentVars: fields["environmentVars"] ?? {} }, "config");
     return {
       id,

@@ -4,7 +4,8 @@ import { Fault } from "../../fault.ts";
 
 export type Said = { status: number; /** Undefined where it is no JSON. */ said: unknown };
 
-export type Asked = { signal: AbortSignal; limitMs: number };
+/** `holds`: the server may hold the answer back for longer than that, which says nothing of it. */
+export type Asked = { signal: AbortSignal; limitMs: number; holds?: true };
 
 export type AskServer = {
   /**
@@ -45,7 +46,7 @@ export function openAskServer(parts: { url: string; connections: number; clock: 
     if (now >= askAgainAt) askAgainAt = now + Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** failures++);
   };
 
-  const ask: AskServer["ask"] = async (method, path, authorization, { signal, limitMs }) => {
+  const ask: AskServer["ask"] = async (method, path, authorization, { signal, limitMs, holds }) => {
     if (clock.monotonic() < askAgainAt) throw serverAway("cannot be reached");
     const over = new AbortController();
     const until = clock.deadline(limitMs, () => serverAway("did not answer in time"), AbortSignal.any([signal, over.signal]));
@@ -63,7 +64,7 @@ export function openAskServer(parts: { url: string; connections: number; clock: 
       return { status: answer.statusCode, said };
     } catch (error) {
       if (signal.aborted) throw signal.reason;
-      failed();
+      if (!until.aborted || !holds) failed();
       if (until.aborted) throw until.reason;
       throw error instanceof Fault ? error : serverAway(`cannot be reached (${(error as { code?: string }).code ?? "no reason given"})`, error);
     } finally {

@@ -1,3 +1,4 @@
+import { Fault } from "../../fault.ts";
 import type { Log } from "../../log.ts";
 import type { AskServer } from "./ask-server.ts";
 import { listPages } from "./list-pages.ts";
@@ -23,8 +24,17 @@ export function idleStopWarnings(log: Log): (seen: Seen) => void {
 export async function warnOfAll(server: AskServer, key: string, warn: (seen: Seen) => void, log: Log, signal: AbortSignal): Promise<void> {
   try {
     const token = await signInWithKey(server, key, signal);
-    for (const entity of await listPages(server, "/docker/containers", token, signal)) warn(readContainer(entity));
+    for (const entity of await listPages(server, "/docker/containers", token, signal)) warnOf(entity, warn);
   } catch (error) {
     if (!signal.aborted) log.warn({ err: error }, "The Datagrok server's containers could not be looked at for a shutdown_timeout");
+  }
+}
+
+/** One that cannot be read says so to who calls it. */
+function warnOf(entity: unknown, warn: (seen: Seen) => void): void {
+  try {
+    warn(readContainer(entity));
+  } catch (error) {
+    if (!(error instanceof Fault)) throw error;
   }
 }

@@ -39,7 +39,7 @@ export function openWakes(parts: {
   const flights = new Map<string, Flight>();
 
   const askRun = async (id: string, token: string, signal: AbortSignal): Promise<string | undefined> => {
-    const { status, said } = await server.get(`/docker/containers/${id}/run?awaitStart=true`, token, { signal, limitMs: runMs });
+    const { status, said } = await server.get(`/docker/containers/${id}/run?awaitStart=true`, token, { signal, limitMs: runMs, holds: true });
     if (status === 401) throw new Fault("TOKEN_INVALID", "The Datagrok server does not take the session token, or no longer: sign in again");
     if (status === 403) throw new Fault("NOT_PERMITTED", "The container is not running, and the Datagrok server does not let you start it");
     return status < 400 ? undefined : (sentenceOf(said) ?? `The Datagrok server answered the start of a container with ${status}`);

@@ -36,12 +36,12 @@ function files(): Record<string, string> {
 async function openThere(t: Test) {
   const server = await openServer(t);
   await server.publish("plugin", files(), { authorization: `Dev ${server.berth.key}` });
-  const containers = {} as Record<Folder, Entity>;
-  for (const folder of FOLDERS) {
+  const started = FOLDERS.map(async (folder) => {
     const id = await server.ready(`plugin-${folder}`);
     if (folder !== "asleep") await server.berth.call(`/docker/containers/${id}/run?awaitStart=true`);
-    containers[folder] = await server.berth.container(`plugin-${folder}`);
-  }
+    return [folder, await server.berth.container(`plugin-${folder}`)] as const;
+  });
+  const containers = Object.fromEntries(await Promise.all(started)) as Record<Folder, Entity>;
   const between = await openBetween(t, server.berth.base);
   /** What it tells of containers, otherwise than it is. */
   const tells = (edit: ((entities: Told[]) => Told[]) | undefined) => {
@@ -100,14 +100,15 @@ async function openHere(t: Test) {
 }
 
 t.test("containers of another server are taken over, those that run without a restart", async (t) => {
-  const there = await openThere(t);
-  const here = await openHere(t);
-  const made = {
-    square: await makeByHand(there.containers.square.serviceName),
-    retaken: await makeByHand(there.containers.retaken.serviceName),
-    removed: await makeByHand(there.containers.removed.serviceName),
-    theirs: await makeByHand(there.containers.theirs.serviceName, { "berth.container": "another", "berth.store": "another" }),
-  };
+  const [there, here] = await Promise.all([openThere(t), openHere(t)]);
+  const serviceOf = (folder: Folder) => there.containers[folder].serviceName;
+  const [squareMade, retakenMade, removedMade, theirsMade] = await Promise.all([
+    makeByHand(serviceOf("square")),
+    makeByHand(serviceOf("retaken")),
+    makeByHand(serviceOf("removed")),
+    makeByHand(serviceOf("theirs"), { "berth.container": "another", "berth.store": "another" }),
+  ]);
+  const made = { square: squareMade, retaken: retakenMade, removed: removedMade, theirs: theirsMade };
   const startedAt = (await made.square.inspect()).State.StartedAt;
   const keyFile = join(here.data, "there.key");
   writeFileSync(keyFile, `${there.key}\n`);

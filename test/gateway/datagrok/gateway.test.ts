@@ -181,6 +181,29 @@ t.test("a gateway without control takes container traffic off a running server",
     between.instead = undefined;
   });
 
+  t.test("one on its way is gone along with: up, or down and then up again", async (t) => {
+    const { port } = await listen(
+      t,
+      createServer((_, answer) => answer.end("there")),
+    );
+    for (const [id, runs, states] of [
+      ["3f1c9a52-7b0e-4d16-9a41-000000000001", 0, ["pending start", "starting", "starting", "started"]],
+      ["3f1c9a52-7b0e-4d16-9a41-000000000002", 1, ["pending user stop", "stopping", "stopped by user", "starting", "started"]],
+    ] as const) {
+      const left: string[] = [...states];
+      between.instead = (asked, answer) => {
+        if (!asked.url?.startsWith(`/api/docker/containers/${id}`)) return false;
+        const status = left.length > 1 ? left.shift() : left[0];
+        answer.writeHead(200, { "content-type": "application/json" });
+        answer.end(JSON.stringify({ id, name: "moving", status, onDemand: true, address: "127.0.0.1", port }));
+        return true;
+      };
+      t.equal(await (await call(proxy(id))).text(), "there");
+      t.equal(between.count(run(id)), runs);
+    }
+    between.instead = undefined;
+  });
+
   t.test("nobody's token is sent to a metadata address, whatever the server says", async (t) => {
     const id = "3f1c9a52-7b0e-4d16-9a41-0123456789ac";
     between.instead = (asked, answer) => {
