@@ -25,6 +25,7 @@ const COMMANDS: Record<string, Command> = {
   users: { says: "people and their developer keys: list, add, change, remove, key", load: () => import("./commands/users.ts") },
   credentials: { says: "secrets of packages and their connections: list, set, remove, rotate", load: () => import("./commands/credentials.ts") },
   keys: { says: "keys that sign docker tokens: list, rotate, revoke", load: () => import("./commands/keys.ts") },
+  import: { says: "take over images and containers of a Datagrok server: <url> [--adopt] [--dry-run]", load: () => import("./commands/import.ts") },
   orphans: { says: "what runs with berth's labels and belongs to nothing: [--remove]", load: () => import("./commands/orphans.ts") },
   shadow: { says: "send the same requests to two registry proxies and print what differs", load: () => import("./commands/shadow.ts") },
   backup: { says: "write the store and what belongs to it to a file, while berth runs", load: () => import("./commands/backup.ts") },

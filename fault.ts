@@ -49,6 +49,7 @@ export const FAULTS = {
   EXCHANGE_TIMED_OUT: [504, "Request took too long"],
   CONTROL_AWAY: [503, "Control plane is away"],
   DATAGROK_AWAY: [503, "Datagrok server is away"],
+  DATAGROK_BUSY: [503, "Datagrok server is asked too much"],
   DATAGROK_BROKE_OFF: [502, "Datagrok server broke the connection"],
 
   // The registry

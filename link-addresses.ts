@@ -27,3 +27,16 @@ export function blockListOf(...lists: readonly Subnets[]): (address: string) => 
   }
   return (address) => blocked.check(address, isIP(address) === 6 ? "ipv6" : "ipv4");
 }
+
+const isOfTheLink = blockListOf(LINK_AND_METADATA);
+/** By which clouds' own resolvers tell where their metadata is. */
+const METADATA_NAMES: ReadonlySet<string> = new Set(["metadata.google.internal", "metadata", "instance-data", "instance-data.ec2.internal"]);
+/** No name: resolvers read it as an address all the same (`2852039166`, `0xa9.0xfe.1`). */
+const NUMERIC = /^(?:.*\.)?(?:0x[0-9a-f]*|[0-9]+)$/i;
+
+/** Whether users' tokens may not be sent there, whoever says that a container is: a link-local address, a cloud's metadata, or what may hide one. */
+export function isRefusedHost(host: string): boolean {
+  // A zone only says on which link it is.
+  const bare = host.replace(/%.*$/, "").replace(/\.$/, "").toLowerCase();
+  return isIP(bare) === 0 ? METADATA_NAMES.has(bare) || NUMERIC.test(bare) : isOfTheLink(bare);
+}

@@ -3,10 +3,11 @@ import type { Clock } from "../clock.ts";
 import { Fault, type FaultCode, FAULTS } from "../fault.ts";
 
 /**
- * Calls the API of the berth that runs, as its first user; `path` begins below `/api`. Faults: CONTROL_AWAY where none runs,
+ * Calls the API of the berth that runs, as its first user; `path` begins below `/api`; an answer may take 15 s where no
+ * other limit is given. Faults: CONTROL_AWAY where none runs,
  * DEV_KEY_INVALID where it has another key, and what the API refuses with.
  */
-export type CallControl = <T>(method: string, path: string, body?: object) => Promise<T>;
+export type CallControl = <T>(method: string, path: string, body?: object, limitMs?: number) => Promise<T>;
 
 const CALL_MS = 15_000;
 const LONGEST_ANSWER = 4 * 1_048_576;
@@ -14,7 +15,7 @@ const LONGEST_ANSWER = 4 * 1_048_576;
 /** `key` is the admin key, undefined where there is none; `data`, the data folder, tells people which berth is meant. */
 export function callControl(parts: { apiSocket: string; data: string; key: string | undefined; clock: Clock }): CallControl {
   const { apiSocket, data, key, clock } = parts;
-  return async (method, path, body) => {
+  return async (method, path, body, limitMs = CALL_MS) => {
     if (key === undefined) throw new Fault("CONTROL_AWAY", noBerth(data));
     const text = body === undefined ? "" : JSON.stringify(body);
     const headers = {
@@ -22,8 +23,8 @@ export function callControl(parts: { apiSocket: string; data: string; key: strin
       ...(body === undefined ? {} : { "content-type": "application/json", "content-length": Buffer.byteLength(text) }),
     };
     const over = new AbortController();
-    const late = () => new Fault("CONTROL_AWAY", `The berth on ${data} did not answer within ${CALL_MS / 1_000} s.`);
-    const signal = clock.deadline(CALL_MS, late, over.signal);
+    const late = () => new Fault("CONTROL_AWAY", `The berth on ${data} did not answer within ${limitMs / 1_000} s.`);
+    const signal = clock.deadline(limitMs, late, over.signal);
     try {
       const { status, said } = await exchange({ socketPath: apiSocket, path: `/api${path}`, method, headers, signal }, text);
       if (status < 300) return said as never;

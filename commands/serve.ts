@@ -31,6 +31,11 @@ export async function run(here: Here): Promise<void> {
 
 /** The processes of one berth, as they start; `more` is what their environment has beside ours. */
 export async function serveHere({ script, env, clock }: Here, settings: Settings, log: Log, more: NodeJS.ProcessEnv = {}): Promise<Served> {
+  if (settings.datagrok.directory === "datagrok")
+    throw new Fault(
+      "SETTINGS_INVALID",
+      "BERTH_DIRECTORY=datagrok is for `berth gateway`, which needs no control plane beside it: run that, or leave it out.",
+    );
   const served = await serve({
     script,
     env: { ...env, ...more },

@@ -256,6 +256,18 @@ export const SETTINGS = {
       url("an http or https URL", "http", "https"),
       "API of a Datagrok server, with `/api`: what is for no container goes to that server instead of berth's own API. A CA of one's own: NODE_EXTRA_CA_CERTS",
     ),
+    directory: setting(
+      "BERTH_DIRECTORY",
+      oneOf("control", "datagrok"),
+      "control",
+      "Whom `berth gateway` asks who calls and where containers are: berth's own control plane, or the Datagrok server of DATAGROK_URL, which goes on running them",
+    ),
+    key: optional(
+      "BERTH_DATAGROK_KEY",
+      text("8 to 200 visible characters", /^[\x21-\x7e]{8,200}$/),
+      "Developer key at that server: `berth import` reads with it, and a gateway that asks that server looks at its start for containers it would stop in use",
+      { secret: true },
+    ),
     keepHost: setting("BERTH_DATAGROK_KEEP_HOST", flag(), false, "It is sent the Host that clients asked for, not its own"),
     issuer: optional("DATAGROK_ISSUER", text(), "Issuer of docker tokens, for who makes them and who verifies them; where unset, `webRoot`"),
   },

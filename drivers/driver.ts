@@ -83,6 +83,28 @@ export type Observed = {
   exit?: { code: number; outOfMemory: boolean } | undefined;
 };
 
+/** What has a name at the orchestrator, whoever made it. */
+export type ForeignService = {
+  /** The orchestrator's own id of it: who takes the name later has another. */
+  instance: string;
+  /** Undefined where no berth made it. */
+  labels: Labels | undefined;
+  running: boolean;
+  address?: Address | undefined;
+  exit?: Observed["exit"];
+};
+
+/** Services that another program made and that control has adopted, by the id of the very instance: a name alone proves nothing. */
+export type Foreign = {
+  /** `port`: where it listens; undefined: the one that it exposes, where it is one alone. Undefined where nothing has this name. */
+  find(service: string, port: number | undefined, call: Call): Promise<ForeignService | undefined>;
+  /** Resolves once a connection was accepted there; tries until the signal aborts. */
+  reached(address: Address, call: Call): Promise<void>;
+  /** Stops and removes that instance and no other of its name; one that is gone is success. */
+  end(instance: string, call: Call): Promise<void>;
+  logs(instance: string, options: { tail: number; follow?: boolean }, call: Call): AsyncIterable<string>;
+};
+
 /** Only a hint to look again. `connected` follows every (re)connect: anything may have been missed, look at all. */
 export type DriverEvent = { kind: "connected" } | { kind: "changed"; service: string; container: string };
 
@@ -128,6 +150,9 @@ export type Driver = {
 
   /** Standard output and error, oldest first, in pieces of text; `tail` is a number of lines. Empty for an unknown service. */
   logs(service: string, options: { tail: number; follow?: boolean }, call: Call): AsyncIterable<string>;
+
+  /** Undefined where the orchestrator's other services cannot be adopted. */
+  foreign?(call: Call): Promise<Foreign | undefined>;
 
   /** Never ends by itself: reconnects with back-off until the signal aborts. */
   events(call: Call): AsyncIterable<DriverEvent>;

@@ -1,13 +1,6 @@
-import { isIP } from "node:net";
 import { Fault } from "../fault.ts";
-import { blockListOf, LINK_AND_METADATA } from "../link-addresses.ts";
+import { isRefusedHost } from "../link-addresses.ts";
 import type { Address, Driver, Observed } from "./driver.ts";
-
-const isOfTheLink = blockListOf(LINK_AND_METADATA);
-/** By which clouds' own resolvers tell where their metadata is. */
-const METADATA_NAMES: ReadonlySet<string> = new Set(["metadata.google.internal", "metadata", "instance-data", "instance-data.ec2.internal"]);
-/** No name: resolvers read it as an address all the same (`2852039166`, `0xa9.0xfe.1`). */
-const NUMERIC = /^(?:.*\.)?(?:0x[0-9a-f]*|[0-9]+)$/i;
 
 /**
  * Gateways send users' tokens to whatever address a driver tells, and an orchestrator, or who answers in its place, may be wrong or hostile: a link-local
@@ -15,7 +8,8 @@ const NUMERIC = /^(?:.*\.)?(?:0x[0-9a-f]*|[0-9]+)$/i;
  */
 export function guardAddresses(driver: Driver): Driver {
   if (driver.linkLocal) return driver;
-  const known = (fact: Observed): Observed => (fact.address && isRefused(fact.address) ? { ...fact, address: undefined } : fact);
+  const known = <T extends Pick<Observed, "address">>(fact: T): T =>
+    fact.address && isRefused(fact.address) ? { ...fact, address: undefined } : fact;
   return {
     ...driver,
     deploy: async (spec, call) => {
@@ -33,12 +27,21 @@ export function guardAddresses(driver: Driver): Driver {
       const fact = await driver.inspect(service, call);
       return fact && known(fact);
     },
+    foreign: async (call) => {
+      const foreign = await driver.foreign?.(call);
+      if (foreign === undefined) return undefined;
+      return {
+        ...foreign,
+        find: async (service, port, asked) => {
+          const found = await foreign.find(service, port, asked);
+          return found && known(found);
+        },
+      };
+    },
     list: async (call) => (await driver.list(call)).map(known),
   };
 }
 
-export function isRefused({ host }: Pick<Address, "host">): boolean {
-  // A zone only says on which link it is.
-  const bare = host.replace(/%.*$/, "").replace(/\.$/, "").toLowerCase();
-  return isIP(bare) === 0 ? METADATA_NAMES.has(bare) || NUMERIC.test(bare) : isOfTheLink(bare);
+function isRefused({ host }: Address): boolean {
+  return isRefusedHost(host);
 }

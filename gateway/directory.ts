@@ -58,21 +58,22 @@ export type Use = {
 
 /**
  * The first seam: what a gateway asks about containers. The everyday form is the control plane's feed over a socket
- * (`gateway/feed/open-feed.ts`); tests may hand in one that lives in the same process.
+ * (`gateway/feed/open-feed.ts`); an existing Datagrok server may be asked instead (`gateway/datagrok/`); tests may hand in one that lives in the same process.
  */
 export type Directory = {
   /** The container, where it is known without asking; undefined says nothing. */
   known(id: string, caller: Caller): ContainerView | undefined;
   /**
    * Undefined where no such container exists. Answers from what the gateway knows, also while control is away.
-   * Faults: CONTROL_AWAY where nothing was ever known.
+   * Faults: CONTROL_AWAY, DATAGROK_AWAY where nothing was ever known; NOT_PERMITTED where the caller may not see it.
    */
   find(id: string, caller: Caller, signal: AbortSignal): Promise<ContainerView | undefined>;
   /** Calls `onChange` with each new view of the container, undefined once it is gone, until the returned function is called. */
   watch(id: string, onChange: (view: ContainerView | undefined) => void): () => void;
   /**
-   * Wishes the container awake; resolves once the wish is durable. May be repeated. The outcome arrives by `watch`.
-   * Faults: CONTROL_AWAY, and the cause where the container may not be woken.
+   * Wishes the container awake; resolves once the wish is durable, or has come true. May be repeated. The outcome arrives by `watch`. It has
+   * a time limit of its own. Faults: CONTROL_AWAY, DATAGROK_AWAY, and the cause where the container may not be woken; NOT_PERMITTED and
+   * TOKEN_INVALID where this caller may not wake it.
    */
   wake(id: string, caller: Caller, signal: AbortSignal): Promise<void>;
   /** Says how the container is used; cheap, and reported in batches. Of one container always the same object may come, which changes on. */

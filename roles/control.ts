@@ -11,7 +11,9 @@ import { endAtRest } from "../control/identity/container-session.ts";
 import { adminKey } from "../control/identity/admin-key.ts";
 import { openIdentity } from "../control/identity/open-identity.ts";
 import { openSigningKeys } from "../control/identity/signing-keys.ts";
+import { openImporter } from "../control/import/open-importer.ts";
 import { openLifecycle } from "../control/lifecycle/open-lifecycle.ts";
+import { withAdopted } from "../control/lifecycle/with-adopted.ts";
 import { openPublisher } from "../control/publish/open-publisher.ts";
 import { ZIP_LIMITS } from "../control/publish/unpack-zip.ts";
 import { openStore } from "../control/store/open-store.ts";
@@ -38,7 +40,8 @@ export async function runControl(options: { settings: Settings; runtime: Runtime
   const signingKeys = openSigningKeys({ store, vault, clock, log });
   const driverName = driverOf(settings);
   const registry = openRegistry(settings, driverName, { clock, log });
-  const driver = await openChosenDriver(driverName, settings, registry, { clock, log }, spawnerTokens({ settings, signingKeys, clock }));
+  const chosen = await openChosenDriver(driverName, settings, registry, { clock, log }, spawnerTokens({ settings, signingKeys, clock }));
+  const driver = withAdopted(chosen, { store, environment: settings.environment });
   const lifecycle = openLifecycle({
     store,
     driver,
@@ -81,6 +84,7 @@ export async function runControl(options: { settings: Settings; runtime: Runtime
     orphans: lifecycle,
     identity,
     publisher,
+    importer: openImporter({ store, driver, lifecycle, environment: settings.environment, clock }),
     credentials,
     vault,
     signingKeys,

@@ -3,12 +3,12 @@ import type { Clock } from "../clock.ts";
 import type { Settings } from "../conf/settings.ts";
 import { Fault } from "../fault.ts";
 import type { GatewayLimits } from "../gateway/limits.ts";
-import { openFeed } from "../gateway/feed/open-feed.ts";
 import { openGateway } from "../gateway/open-gateway.ts";
 import { openReadiness } from "../gateway/readiness.ts";
 import { trustedProxies } from "../gateway/trusted-proxies.ts";
 import type { Log } from "../log.ts";
 import { type ListeningHandle, openListeningHandle } from "./listening-handle.ts";
+import { openDirectory } from "./open-directory.ts";
 import { openKeys } from "./open-keys.ts";
 import type { RuntimeFolder } from "./runtime-folder.ts";
 import type { Running } from "./until-told.ts";
@@ -27,11 +27,11 @@ export async function runGateway(options: {
   handle: ListeningHandle | undefined;
   clock: Clock;
   log: Log;
-}): Promise<Running> {
+}): Promise<Running & { port: number | undefined }> {
   const { settings, runtime, clock, log } = options;
   const tls = openKeys(settings, clock, log);
   const readiness = openReadiness("starting");
-  const feed = openFeed({ socketPath: runtime.feedSocket, clock, log });
+  const feed = openDirectory({ settings, runtime, clock, log });
   const gateway = openGateway({
     directory: feed.directory,
     identity: feed.identity,
@@ -50,12 +50,14 @@ export async function runGateway(options: {
   });
   void feed.ready().then(() => readiness.turn("ready"));
   await Promise.race([feed.ready(), clock.sleep(FIRST_NEWS_MS)]);
-  const handle = options.handle ?? (await openListeningHandle({ host: settings.edgeHost, port: settings.edgePort }, clock)).handle;
-  gateway.server.listen(handle, BACKLOG);
+  const own = options.handle === undefined ? await openListeningHandle({ host: settings.edgeHost, port: settings.edgePort }, clock) : undefined;
+  gateway.server.listen(options.handle ?? own?.handle, BACKLOG);
   await once(gateway.server, "listening").catch((cause: unknown) => {
     throw new Fault("ADDRESS_IN_USE", `Cannot listen on ${settings.edgeHost} port ${settings.edgePort}: it is in use.`, { cause });
   });
   return {
+    /** Where it opened its own listener. */
+    port: own?.port,
     // Red first, and for as long as load balancers take to see it; then no more connections; then the end of what is open.
     close: async () => {
       readiness.turn("draining");

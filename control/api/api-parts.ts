@@ -4,6 +4,7 @@ import type { Credentials } from "../credentials/open-credentials.ts";
 import type { Vault } from "../credentials/open-vault.ts";
 import type { ControlIdentity } from "../identity/open-identity.ts";
 import type { SigningKeys } from "../identity/signing-keys.ts";
+import type { Importer } from "../import/open-importer.ts";
 import type { Lifecycle } from "../lifecycle/open-lifecycle.ts";
 import type { Publisher } from "../publish/open-publisher.ts";
 import type { Store } from "../store/open-store.ts";
@@ -31,6 +32,7 @@ export type ApiParts = {
   orphans: Pick<Lifecycle, "findOrphans" | "removeOrphan">;
   identity: ControlIdentity;
   publisher: Publisher;
+  importer: Importer;
   credentials: Credentials;
   vault: Pick<Vault, "rotate">;
   signingKeys: SigningKeys;

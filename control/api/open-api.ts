@@ -11,6 +11,7 @@ import { dockerTokenRoutes } from "./docker-token-routes.ts";
 import { historyRoutes } from "./history-routes.ts";
 import { imageRoutes } from "./image-routes.ts";
 import { imageUseRoutes } from "./image-use-routes.ts";
+import { importRoutes } from "./import-routes.ts";
 import { orphanRoutes } from "./orphan-routes.ts";
 import { peopleRoutes } from "./people-routes.ts";
 import { permitPages } from "./permitted-pages.ts";
@@ -72,6 +73,7 @@ async function buildApi(parts: ApiParts): Promise<FastifyInstance> {
       serviceRoutes(api, parts, admission);
       historyRoutes(api, parts, admission);
       orphanRoutes(api, parts);
+      importRoutes(api, parts, admission);
       imageUseRoutes(api, parts);
       signingKeyRoutes(api, parts);
       await api.register(async (registry) => dockerTokenRoutes(registry, parts, admission));

@@ -10,10 +10,11 @@ import { failure, moveContainer, NOT_RUNNING } from "./move-container.ts";
 import { moveImage } from "./move-image.ts";
 import { enteredOn } from "./overdue.ts";
 import { containerKey, imageKey, type Rooms } from "./rooms.ts";
+import { release } from "./release.ts";
 import type { Step } from "./step.ts";
 
 /** A container that is wished: waits for its image and for its back-off to pass, then begins. */
-export const beginStart: Step = async (rooms, row) => {
+export const beginStart: Step = async (rooms, row, signal) => {
   if (row.desiredInstances === 0) return moveContainer(rooms, row, "stopWished") ? "moved" : "rest";
   const image = rooms.store.images.find(row.imageId);
   if (!image || image.state === "DELETED") return failStart(rooms, row, new Fault("IMAGE_ENTITY_NOT_FOUND", `The image of ${row.name} was removed.`));
@@ -30,6 +31,8 @@ export const beginStart: Step = async (rooms, row) => {
     return "rest";
   }
   if (waitMs > 0) return { lookInMs: waitMs };
+  // Only now that its successor can be made: what is left of an adopted instance goes, and with it the name.
+  if (row.adopted) return (await release(rooms, row, signal)) ? "moved" : "rest";
   moveContainer(rooms, row, "startBegan", NOT_RUNNING);
   return "moved";
 };

@@ -4,6 +4,7 @@ import { drive } from "./drive.ts";
 import { readLastLogs } from "./last-logs.ts";
 import { moveContainer, NOT_RUNNING } from "./move-container.ts";
 import { containerTimeLeft, enteredOn } from "./overdue.ts";
+import { released } from "./release.ts";
 import type { Step } from "./step.ts";
 
 /**
@@ -45,6 +46,6 @@ export const stop: Step = async (rooms, row, signal) => {
   if (!now) return "rest";
   // A user may have asked for the same while the system was at it.
   const event = now.stopFor === "user" ? "stoppedForUser" : "stoppedForSystem";
-  moveContainer(rooms, now, event, { ...NOT_RUNNING, ...(lastLogs === "" ? {} : { lastLogs }), attempts: 0, notBefore: 0 });
+  moveContainer(rooms, now, event, { ...NOT_RUNNING, ...released(rooms, now), ...(lastLogs === "" ? {} : { lastLogs }), attempts: 0, notBefore: 0 });
   return "moved";
 };

@@ -16,6 +16,7 @@ export function newContainer(environment: string, id: string, name: string, conf
     fault: undefined,
     runningGeneration: undefined,
     deployed: undefined,
+    adopted: undefined,
     address: undefined,
     phases: undefined,
     attempts: 0,

@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { isDeepStrictEqual } from "node:util";
 import { Fault } from "../../fault.ts";
+import { claimImported } from "../import/imported-package.ts";
 import { mayManageOf } from "../identity/may-manage.ts";
 import { IMAGE_TABLE } from "../lifecycle/image-states.ts";
 import { next } from "../lifecycle/table.ts";
@@ -55,6 +56,8 @@ export function recordPackage(
 ): Recorded {
   refuseForeignAuthor(rooms.store, json.name, user);
   const owner = recordPackageRow(rooms, json, user.id);
+  const known = new Set(rooms.store.images.byPackage(owner.id).map(({ folder }) => folder));
+  for (const { image, folder } of defined) if (!known.has(folder)) claimImported(rooms.store, image, user, { packageId: owner.id, folder });
   const images = new Map(rooms.store.images.byPackage(owner.id).map((image) => [image.folder, image]));
   const containers = new Map(rooms.store.containers.byPackage(owner.id).map((container) => [container.folder, container]));
   const recorded: Recorded = { package: owner, images: [], containers: [], followers: [], removed: [] };

@@ -1,7 +1,7 @@
 import type { FaultData } from "../../fault.ts";
 import type { ContainerState } from "../lifecycle/container-states.ts";
 import { json, oneOf, optional, text, whole } from "./columns.ts";
-import type { Container, ContainerConfig, Deployed } from "./entities.ts";
+import type { Adopted, Container, ContainerConfig, Deployed } from "./entities.ts";
 import { listingsOf } from "./listing.ts";
 import { causeOf, historyIn, type Reason } from "./history.ts";
 import { type Columns, rowsOf } from "./rows.ts";
@@ -61,6 +61,7 @@ export function containersIn(sql: Sql) {
     since: whole(),
     runningGeneration: optional(whole()),
     deployed: optional(json<Deployed>()),
+    adopted: optional(json<Adopted>()),
     attempts: whole(),
     lastLogs: text(),
     lastActive: whole(),
@@ -90,6 +91,7 @@ export function containersIn(sql: Sql) {
     services: () => sql.all<{ service: string }>(`SELECT service FROM containers WHERE ${LIVE} ORDER BY service`).map(({ service }) => service),
     /** What their containers run, or may: only of one that is stopped it is known that nothing does. */
     deployed: () => rows.where("deployed IS NOT NULL AND state NOT IN ('USER_STOPPED', 'SYSTEM_STOPPED')").flatMap(({ deployed }) => deployed ?? []),
+    adopted: () => rows.where("adopted IS NOT NULL"),
     byService: (service: string) => rows.where("service = ?", service)[0],
     insert: (container: Container) =>
       sql.transaction(() => {
@@ -116,7 +118,7 @@ export function containersIn(sql: Sql) {
     remove: (id: string, now: number): boolean =>
       sql.transaction(() => {
         const kept = sql.run(
-          "INSERT OR REPLACE INTO tombstones (id, service, removed_on, cleared_on) SELECT id, service, ?, NULL FROM containers WHERE id = ?",
+          "INSERT OR REPLACE INTO tombstones (id, service, adopted, removed_on, cleared_on) SELECT id, service, adopted, ?, NULL FROM containers WHERE id = ?",
           Math.trunc(now),
           id,
         );

@@ -59,6 +59,9 @@ export type Image = {
 /** An image as a registry knows it: `ref` may be a tag that has moved since. */
 export type Deployed = { ref: string; digest?: string | undefined };
 
+/** An instance that another program made. `port`: where it listens; undefined: nowhere. */
+export type Adopted = { instance: string; generation: number; port: number | undefined };
+
 export type Container = {
   id: string;
   packageId: string;
@@ -90,6 +93,8 @@ export type Container = {
   /** What was deployed last, which its image's row may no longer say: it is what runs, where anything does. */
   deployed: Deployed | undefined;
   address: { host: string; port: number } | undefined;
+  /** What runs under `service` was not made by berth, and is ours by an administrator's word: that instance, and no other of the name. */
+  adopted: Adopted | undefined;
   /** How long each part of the last start took. */
   phases: { queue: number; pull?: number; create: number; boot: number } | undefined;
   /** Failed starts in a row. */
@@ -136,6 +141,8 @@ export type Tombstone = {
   id: string;
   service: string;
   removedOn: number;
+  /** As the container's. */
+  adopted?: Adopted | undefined;
   /** When its service was seen to be gone; undefined: that is still to be done. */
   clearedOn: number | undefined;
 };

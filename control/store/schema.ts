@@ -117,4 +117,9 @@ export const SCHEMA_STEPS: readonly string[] = [
   CREATE INDEX images_at_work ON images (id) WHERE state NOT IN ('READY', 'DELETED') OR fault IS NOT NULL;
   CREATE INDEX images_by_time ON images (since);
   `,
+  // Instances that another program made and that were taken over: the one that is meant, by the orchestrator's own id.
+  `
+  ALTER TABLE containers ADD COLUMN adopted TEXT;
+  ALTER TABLE tombstones ADD COLUMN adopted TEXT;
+  `,
 ];

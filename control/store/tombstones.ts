@@ -1,14 +1,21 @@
-import { optional, text, whole } from "./columns.ts";
-import type { Tombstone } from "./entities.ts";
+import { json, optional, text, whole } from "./columns.ts";
+import type { Adopted, Tombstone } from "./entities.ts";
 import { rowsOf } from "./rows.ts";
 import type { Sql } from "./sql.ts";
 
 export type Tombstones = ReturnType<typeof tombstonesIn>;
 
 export function tombstonesIn(sql: Sql) {
-  const rows = rowsOf<Tombstone>(sql, "tombstones", "id", { id: text(), service: text(), removedOn: whole(), clearedOn: optional(whole()) });
+  const rows = rowsOf<Tombstone>(sql, "tombstones", "id", {
+    id: text(),
+    service: text(),
+    adopted: optional(json<Adopted>()),
+    removedOn: whole(),
+    clearedOn: optional(whole()),
+  });
   return {
     find: rows.find,
+    adopted: () => rows.where("adopted IS NOT NULL AND cleared_on IS NULL"),
     /** Those whose service may still run. */
     open: () => rows.where("cleared_on IS NULL"),
     /** A service of it was seen after all, whatever its name. */

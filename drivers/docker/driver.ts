@@ -12,6 +12,7 @@ import type { Site } from "./definition.ts";
 import { deploy } from "./deploy.ts";
 import { destroy } from "./destroy.ts";
 import { events } from "./events.ts";
+import { foreignContainers } from "./foreign.ts";
 import { inspect } from "./inspect.ts";
 import { list } from "./list.ts";
 import { logs } from "./logs.ts";
@@ -72,6 +73,7 @@ export function dockerDriver(options: DockerOptions & { clock: Clock; log: Log }
       return list(engine, view, call);
     },
     logs: (service, which, call) => logs(engine, view, service, which, call),
+    foreign: async () => foreignContainers(engine, view),
     events: (call) => events(engine, log, call),
     close: async () => engine.close(),
   };

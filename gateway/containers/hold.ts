@@ -1,5 +1,5 @@
 import type { Clock } from "../../clock.ts";
-import { Fault } from "../../fault.ts";
+import { Fault, type FaultCode } from "../../fault.ts";
 import type { ContainerView, Directory, StartTimes } from "../directory.ts";
 import type { Caller } from "../identity.ts";
 import { type Address, verdictOn } from "./verdict.ts";
@@ -30,7 +30,7 @@ export type Hold = {
   wait(wait: Wait): Promise<Found>;
 };
 
-type Waiter = { resolve(found: Found): void; reject(error: unknown): void };
+type Waiter = { caller: Caller; resolve(found: Found): void; reject(error: unknown): void };
 
 type Queue = {
   waiters: Set<Waiter>;
@@ -43,8 +43,8 @@ type Queue = {
 
 /** When a caller who found the queue full should come again, in milliseconds: about the start of a small container. */
 const RETRY_AFTER_MS = 2_000;
-/** Control only has to write one row before it answers a wake. */
-const WAKE_TIMEOUT_MS = 5_000;
+/** They say something of who asked, and nothing of the container: the next one may be let. */
+const ONE_CALLERS: ReadonlySet<FaultCode> = new Set(["NOT_PERMITTED", "TOKEN_INVALID"]);
 
 /** Requests that wait for containers: one bounded queue for each, one wake for any number of waiters, released by events. */
 export function openHold(parts: { directory: Directory; clock: Clock; limit: number }): Hold {
@@ -56,24 +56,24 @@ export function openHold(parts: { directory: Directory; clock: Clock; limit: num
       const verdict = verdictOn(view, clock.now());
       if (verdict.kind === "go") return Promise.resolve({ address: verdict.address, held: false, start: view.start });
       if (verdict.kind === "refuse") return Promise.reject(verdict.fault);
-      const queue = queues.get(view.id) ?? openQueue(view.id, caller);
+      const queue = queues.get(view.id) ?? openQueue(view.id);
       if (queue.waiters.size >= limit) {
         return Promise.reject(new Fault("HOLD_FULL", `${limit} requests already wait for ${view.name}`, { retryAfterMs: RETRY_AFTER_MS }));
       }
-      const waiting = join(view, queue, until, signal);
-      if (verdict.kind === "wake") wake(view.id, queue, caller);
+      const waiting = join(view, queue, caller, until, signal);
+      if (verdict.kind === "wake") void wake(view.id, queue, caller);
       return waiting;
     },
   };
 
-  function openQueue(id: string, caller: Caller): Queue {
+  function openQueue(id: string): Queue {
     const queue: Queue = { waiters: new Set(), waking: false, woken: false, unwatch: () => undefined };
     queues.set(id, queue);
-    queue.unwatch = directory.watch(id, (view) => onView(id, queue, caller, view));
+    queue.unwatch = directory.watch(id, (view) => onView(id, queue, view));
     return queue;
   }
 
-  function join(view: ContainerView, queue: Queue, until: number, signal: AbortSignal): Promise<Found> {
+  function join(view: ContainerView, queue: Queue, caller: Caller, until: number, signal: AbortSignal): Promise<Found> {
     return new Promise((resolve, reject) => {
       const leave = () => {
         cancel();
@@ -82,6 +82,7 @@ export function openHold(parts: { directory: Directory; clock: Clock; limit: num
         if (queue.waiters.size === 0) closeQueue(view.id, queue);
       };
       const waiter: Waiter = {
+        caller,
         resolve: (found) => {
           leave();
           resolve(found);
@@ -105,25 +106,26 @@ export function openHold(parts: { directory: Directory; clock: Clock; limit: num
     queue.unwatch();
   }
 
-  function wake(id: string, queue: Queue, caller: Caller): void {
+  async function wake(id: string, queue: Queue, caller: Caller): Promise<void> {
     if (queue.woken || queue.waiters.size === 0) return;
     queue.waking = true;
     queue.woken = true;
-    // Not a waiter's own signal: the wake belongs to all of them, and the first may leave.
-    const over = new AbortController();
-    const signal = clock.deadline(WAKE_TIMEOUT_MS, () => new Fault("CONTROL_AWAY", "The control plane did not answer in time"), over.signal);
-    directory
-      .wake(id, caller, signal)
-      .catch((error: unknown) => {
-        for (const waiter of queue.waiters) waiter.reject(error);
-      })
-      .finally(() => {
-        queue.waking = false;
-        over.abort();
-      });
+    try {
+      // Not a waiter's own signal: the wake belongs to all of them, and the first may leave.
+      await directory.wake(id, caller, new AbortController().signal);
+      queue.waking = false;
+    } catch (error) {
+      queue.waking = false;
+      const isHis = error instanceof Fault && ONE_CALLERS.has(error.code);
+      for (const waiter of queue.waiters) if (!isHis || waiter.caller.token === caller.token) waiter.reject(error);
+      const [next] = queue.waiters;
+      if (next === undefined) return;
+      queue.woken = false;
+      await wake(id, queue, next.caller);
+    }
   }
 
-  function onView(id: string, queue: Queue, caller: Caller, view: ContainerView | undefined): void {
+  function onView(id: string, queue: Queue, view: ContainerView | undefined): void {
     const waiters = [...queue.waiters];
     if (view === undefined) {
       for (const waiter of waiters) waiter.reject(new Fault("CONTAINER_NOT_FOUND", "The container was removed while the request waited for it"));
@@ -137,7 +139,7 @@ export function openHold(parts: { directory: Directory; clock: Clock; limit: num
     else if (verdict.kind === "refuse") for (const waiter of waiters) waiter.reject(verdict.fault);
     // A failure after the wake is its outcome, whatever its back-off says.
     else if (view.standing.kind === "failed") for (const waiter of waiters) waiter.reject(Fault.from(view.standing.fault));
-    else if (verdict.kind === "wake") wake(id, queue, caller);
+    else if (verdict.kind === "wake" && waiters[0] !== undefined) void wake(id, queue, waiters[0].caller);
   }
 }
 

@@ -88,11 +88,12 @@ class OpenLease implements ContainerLease {
     const dialled = keyOfTarget(target);
     const { directory } = this.#parts;
     const { view, caller } = this.#claim;
-    const look = (now: ContainerView | undefined) => {
+    const known = directory.known(view.id, caller);
+    // Not known says nothing; being told of nothing says that it is gone.
+    if (known !== undefined && isElsewhere(known, dialled)) act();
+    return directory.watch(view.id, (now) => {
       if (now === undefined || isElsewhere(now, dialled)) act();
-    };
-    look(directory.known(view.id, caller));
-    return directory.watch(view.id, look);
+    });
   }
 
   bytes(): void {

@@ -1,7 +1,7 @@
 import { hash } from "node:crypto";
 import NodeCache from "node-cache";
 import type { Clock } from "../../clock.ts";
-import { Fault } from "../../fault.ts";
+import { Fault, type FaultCode } from "../../fault.ts";
 import type { Caller, Identity } from "../identity.ts";
 import { unlessAborted } from "../unless-aborted.ts";
 import type { WhoAnswer } from "../wire.ts";
@@ -15,6 +15,7 @@ const UNKNOWN_SECONDS = 2;
 const AWAY_SECONDS = 15 * 60;
 /** How long an old answer counts before control is asked again whether it is back. */
 const ASK_AGAIN_MS = 2_000;
+const AWAY: ReadonlySet<FaultCode> = new Set(["CONTROL_AWAY", "DATAGROK_AWAY"]);
 const MOST_CALLERS = 20_000;
 /** So many are asked about at once. */
 const MOST_RENEWED = 256;
@@ -57,7 +58,7 @@ export function knownCallers({ ask, clock }: KnownCallersParts): KnownCallers {
       const [answer] = await ask([token]);
       return take(token, key, answer, asked);
     } catch (error) {
-      const before = error instanceof Fault && error.code === "CONTROL_AWAY" ? earlier.get<Caller>(key) : undefined;
+      const before = error instanceof Fault && AWAY.has(error.code) ? earlier.get<Caller>(key) : undefined;
       if (before === undefined) throw error;
       count(before, clock.monotonic(), ASK_AGAIN_MS);
       return before;

@@ -1,4 +1,5 @@
 import type { ContainerView } from "../directory.ts";
+import { watchers } from "../watchers.ts";
 
 type OnChange = (view: ContainerView | undefined) => void;
 
@@ -14,29 +15,16 @@ export type KnownContainers = {
 /** What this gateway knows of containers. It stays as it is while control is away. */
 export function knownContainers(): KnownContainers {
   let views = new Map<string, ContainerView>();
-  const watching = new Map<string, Set<OnChange>>();
-
-  const tell = (id: string) => {
-    const view = views.get(id);
-    // Who is told may stop watching, or begin to.
-    const told = [...(watching.get(id) ?? [])];
-    for (const onChange of told) onChange(view);
-  };
+  const watching = watchers();
+  const tell = (id: string) => watching.tell(id, views.get(id));
 
   return {
     find: (id) => views.get(id),
-    watch: (id, onChange) => {
-      const watchers = watching.get(id) ?? new Set();
-      watching.set(id, watchers.add(onChange));
-      return () => {
-        watchers.delete(onChange);
-        if (watchers.size === 0 && watching.get(id) === watchers) watching.delete(id);
-      };
-    },
+    watch: watching.add,
     replace: (all) => {
       const before = views;
       views = new Map(all.map((view) => [view.id, view]));
-      const changed = [...watching.keys()].filter((id) => JSON.stringify(before.get(id)) !== JSON.stringify(views.get(id)));
+      const changed = watching.ids().filter((id) => JSON.stringify(before.get(id)) !== JSON.stringify(views.get(id)));
       for (const id of changed) tell(id);
     },
     change: (view) => {

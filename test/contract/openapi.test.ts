@@ -80,6 +80,7 @@ t.test("each route of openapi.json is called", async (t) => {
     "get /docker/containers/{id}/logs": () => call("GET", `/docker/containers/${id}/logs?limit=10`),
     "get /docker/services": () => call("GET", "/docker/services"),
     "get /docker/services/{name}/logs": () => call("GET", `/docker/services/${serviceName}/logs?limit=10`),
+    "post /admin/import": () => call("POST", "/admin/import", json, body({ images: [], containers: [] })),
     "get /docker/containers/{id}/stop": () => call("GET", `/docker/containers/${id}/stop?awaitStop=true`),
     "delete /docker/containers/{id}": () => call("DELETE", `/docker/containers/${id}`),
     "post /users/logout": async () => {

@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { closeSync, mkdirSync, openSync, readdirSync, statSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import t, { type Test } from "tap";
-import { SCHEMA_STEPS } from "../../control/store/schema.ts";
+import { beforeStep } from "./store/fixtures/before-step.ts";
 import { openStore, type Store } from "../../control/store/open-store.ts";
 import { remount, smallDisk } from "../fixtures/small-disk.ts";
 import { stillClock } from "../fixtures/still-clock.ts";
@@ -81,7 +81,7 @@ t.test("a removed container leaves a tombstone until its service is gone, and it
   const { store, container } = filled(t);
   t.ok(store.containers.remove(container.id, 9));
   t.notOk(store.containers.remove(container.id, 10));
-  t.strictSame(store.tombstones.open(), [{ id: container.id, service: container.service, removedOn: 9, clearedOn: undefined }]);
+  t.strictSame(store.tombstones.open(), [{ id: container.id, service: container.service, adopted: undefined, removedOn: 9, clearedOn: undefined }]);
   store.tombstones.clear(container.id, 11);
   t.strictSame(store.tombstones.open(), []);
   t.equal(store.tombstones.find(container.id)?.clearedOn, 11);
@@ -150,9 +150,7 @@ t.test("what ran before berth remembered what it deployed is not taken for unuse
   store.containers.move(container.id, "SYSTEM_STOPPED", "STARTED", { runningGeneration: 1 });
   store.close();
   const raw = new Sqlite(join(folder, "berth.db"));
-  raw.exec("DROP INDEX containers_at_work; DROP INDEX containers_tried_later; DROP INDEX images_at_work; DROP INDEX images_by_time");
-  raw.exec("ALTER TABLE images DROP COLUMN digest; ALTER TABLE containers DROP COLUMN deployed");
-  raw.pragma(`user_version = ${SCHEMA_STEPS.length - 2}`);
+  beforeStep(raw, "ADD COLUMN deployed");
   raw.close();
   t.same(opened(t, folder).containers.deployed(), [{ ref: image.ref }]);
 });

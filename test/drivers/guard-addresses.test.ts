@@ -1,6 +1,7 @@
 import t from "tap";
 import type { Address } from "../../drivers/driver.ts";
-import { guardAddresses, isRefused } from "../../drivers/guard-addresses.ts";
+import { guardAddresses } from "../../drivers/guard-addresses.ts";
+import { isRefusedHost } from "../../link-addresses.ts";
 import { listening, openMemoryWorld } from "../fixtures/memory-driver.ts";
 import { stillClock } from "../fixtures/still-clock.ts";
 
@@ -40,11 +41,11 @@ const TAKEN = [
 
 t.test("addresses of the link and of clouds' metadata are refused however they are written, and no other", async (t) => {
   t.same(
-    REFUSED.filter((host) => !isRefused({ host })),
+    REFUSED.filter((host) => !isRefusedHost(host)),
     [],
   );
   t.same(
-    TAKEN.filter((host) => isRefused({ host })),
+    TAKEN.filter((host) => isRefusedHost(host)),
     [],
   );
 });

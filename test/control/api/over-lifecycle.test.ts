@@ -10,6 +10,7 @@ import { openCredentials } from "../../../control/credentials/open-credentials.t
 import { openVault } from "../../../control/credentials/open-vault.ts";
 import { openIdentity } from "../../../control/identity/open-identity.ts";
 import { openSigningKeys } from "../../../control/identity/signing-keys.ts";
+import { openImporter } from "../../../control/import/open-importer.ts";
 import { openLifecycle } from "../../../control/lifecycle/open-lifecycle.ts";
 import { openPublisher } from "../../../control/publish/open-publisher.ts";
 import { ZIP_LIMITS } from "../../../control/publish/unpack-zip.ts";
@@ -92,6 +93,7 @@ async function openControl(t: Test) {
     orphans: lifecycle,
     identity,
     publisher,
+    importer: openImporter({ store, driver, lifecycle, environment, clock }),
     credentials,
     vault,
     signingKeys: openSigningKeys({ store, vault, clock, log }),

@@ -174,6 +174,7 @@ export function newContainer(image: Image, config: ContainerConfig, now: number)
     fault: undefined,
     runningGeneration: undefined,
     deployed: undefined,
+    adopted: undefined,
     address: undefined,
     phases: undefined,
     attempts: 0,

@@ -1,0 +1,74 @@
+import type { Call, Driver, Foreign, Observed } from "../../drivers/driver.ts";
+import { Fault } from "../../fault.ts";
+import type { Adopted } from "../store/entities.ts";
+import type { Store } from "../store/open-store.ts";
+
+type Held = { service: string; container: string; adopted: Adopted };
+
+/**
+ * The driver, for which an adopted instance is a service like any other: found by its name, and only where it is that very instance. It carries no
+ * labels, so whose it is stands in the store alone; what has taken its name since is a stranger's, and is neither told of nor ended.
+ */
+export function withAdopted(driver: Driver, { store, environment }: { store: Store; environment: string }): Driver {
+  const heldOf = (service: string): Held | undefined => {
+    const row = store.containers.byService(service);
+    if (row !== undefined) return row.adopted && { service, container: row.id, adopted: row.adopted };
+    const removed = store.tombstones.adopted().find((one) => one.service === service);
+    return removed?.adopted && { service, container: removed.id, adopted: removed.adopted };
+  };
+
+  const foreignOf = async (call: Call): Promise<Foreign> => {
+    const foreign = await driver.foreign?.(call);
+    if (foreign === undefined) throw new Fault("ENGINE_FAILED", `The driver ${driver.name} cannot tell of services that berth did not make.`);
+    return foreign;
+  };
+
+  const observe = async ({ service, container, adopted }: Held, call: Call): Promise<Observed | undefined> => {
+    const found = await (await foreignOf(call)).find(service, adopted.port, call);
+    if (found === undefined || found.instance !== adopted.instance) return undefined;
+    const { running, address, exit } = found;
+    const labels = { store: store.id, environment, container, generation: adopted.generation };
+    return { service, labels, running, ...(adopted.port === undefined ? {} : { address }), exit };
+  };
+
+  return {
+    get name() {
+      return driver.name;
+    },
+    ...(driver.pulls ? { pulls: driver.pulls } : {}),
+    resolve: driver.resolve,
+    logs: async function* (service, options, call) {
+      const held = heldOf(service);
+      yield* held === undefined ? driver.logs(service, options, call) : (await foreignOf(call)).logs(held.adopted.instance, options, call);
+    },
+    events: driver.events,
+    close: driver.close,
+    ...(driver.foreign ? { foreign: driver.foreign } : {}),
+    // Only what already runs: a start is berth's own, under a name of its own.
+    deploy: async (spec, call) => {
+      const held = heldOf(spec.service);
+      if (held === undefined) return driver.deploy(spec, call);
+      const fact = await observe(held, call);
+      if (!fact?.running) throw new Fault("CONTAINER_CRASHED", `${spec.service}, which was adopted, no longer runs.`);
+      if (fact.address) await (await foreignOf(call)).reached(fact.address, call);
+      return { address: fact.address, phases: { create: 0, boot: 0 } };
+    },
+    destroy: async (service, call) => {
+      const held = heldOf(service);
+      if (held === undefined) return driver.destroy(service, call);
+      await (await foreignOf(call)).end(held.adopted.instance, call);
+    },
+    inspect: (service, call) => {
+      const held = heldOf(service);
+      return held === undefined ? driver.inspect(service, call) : observe(held, call);
+    },
+    list: async (call) => {
+      const facts = await driver.list(call);
+      for (const { service, id, adopted } of store.containers.adopted()) {
+        const fact = adopted && (await observe({ service, container: id, adopted }, call));
+        if (fact) facts.push(fact);
+      }
+      return facts;
+    },
+  };
+}

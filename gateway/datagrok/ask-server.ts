@@ -1,0 +1,107 @@
+import { Agent, request } from "undici";
+import type { Clock } from "../../clock.ts";
+import { Fault } from "../../fault.ts";
+
+export type Said = { status: number; /** Undefined where it is no JSON. */ said: unknown };
+
+/** `holds`: the server may hold the answer back for longer than that, which says nothing of it. */
+export type Asked = { signal: AbortSignal; limitMs: number; holds?: true };
+
+export type AskServer = {
+  /**
+   * What the server answers to a GET; `path` begins below `/api`. Faults: DATAGROK_AWAY where it cannot be reached, broke off, took longer than
+   * `limitMs`, or what stands before it says so; and at once for a while after that. An abort rejects with the signal's reason.
+   */
+  get(path: string, token: string, asked: Asked): Promise<Said>;
+  /** The same of any method without a body, with `authorization` as it stands. */
+  ask(method: "GET" | "POST", path: string, authorization: string, asked: Asked): Promise<Said>;
+  close(): Promise<void>;
+};
+
+const CONNECT_MS = 5_000;
+/** An entity holds the last lines that a container wrote. */
+const LONGEST_ANSWER = 4 * 1_048_576;
+const FIRST_DELAY_MS = 250;
+const LONGEST_DELAY_MS = 5_000;
+/** What a load balancer answers where nobody is behind it. */
+const NOBODY_THERE: ReadonlySet<number> = new Set([502, 503, 504]);
+/** What a header can carry as one word: anything else is nobody's token, and must not become a scheme of its own (`Dev <key>`). */
+const ONE_WORD = /^[\x21-\x7e]+$/;
+
+/** Asks a Datagrok server in the name of whoever holds `token`, over at most `connections`; it follows no redirect. `url` is its API, with `/api`. */
+export function openAskServer(parts: { url: string; connections: number; clock: Clock }): AskServer {
+  const { clock, connections } = parts;
+  const base = apiOf(parts.url);
+  const agent = new Agent({ connect: { timeout: CONNECT_MS }, headersTimeout: 0, bodyTimeout: 0, connections });
+  let failures = 0;
+  let askAgainAt = -Infinity;
+
+  const heard = () => {
+    failures = 0;
+    askAgainAt = -Infinity;
+  };
+  const failed = () => {
+    const now = clock.monotonic();
+    // Of many that fail together one counts.
+    if (now >= askAgainAt) askAgainAt = now + Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** failures++);
+  };
+
+  const ask: AskServer["ask"] = async (method, path, authorization, { signal, limitMs, holds }) => {
+    if (clock.monotonic() < askAgainAt) throw serverAway("cannot be reached");
+    const over = new AbortController();
+    const until = clock.deadline(limitMs, () => serverAway("did not answer in time"), AbortSignal.any([signal, over.signal]));
+    try {
+      const headers = { authorization, accept: "application/json" };
+      const answer = await request(base + path, { method, headers, signal: until, dispatcher: agent });
+      let text = "";
+      for await (const piece of answer.body.setEncoding("utf8")) {
+        text += String(piece);
+        if (text.length > LONGEST_ANSWER) throw serverAway("answered with more than can be meant");
+      }
+      const said = readJson(text);
+      if (NOBODY_THERE.has(answer.statusCode) && !isApiError(said)) throw serverAway(`is not behind its address (${answer.statusCode})`);
+      heard();
+      return { status: answer.statusCode, said };
+    } catch (error) {
+      if (signal.aborted) throw signal.reason;
+      if (!until.aborted || !holds) failed();
+      if (until.aborted) throw until.reason;
+      throw error instanceof Fault ? error : serverAway(`cannot be reached (${(error as { code?: string }).code ?? "no reason given"})`, error);
+    } finally {
+      over.abort();
+    }
+  };
+
+  return {
+    ask,
+    get: async (path, token, asked) => (ONE_WORD.test(token) ? ask("GET", path, token, asked) : { status: 401, said: undefined }),
+    close: () => agent.destroy(),
+  };
+}
+
+export function serverAway(why: string, cause?: unknown): Fault {
+  return new Fault("DATAGROK_AWAY", `The Datagrok server ${why}; it should be back in a moment`, { cause, retryAfterMs: 1_000 });
+}
+
+/** The sentence of an error body, where it is one. */
+export function sentenceOf(said: unknown): string | undefined {
+  return isApiError(said) && said.message.trim() !== "" ? said.message.trim() : undefined;
+}
+
+/** Without a slash at the end, and always with `/api`. */
+export function apiOf(url: string): string {
+  const { origin, pathname } = new URL(url);
+  return `${origin}${pathname.replace(/\/+$/, "").replace(/\/api$/, "")}/api`;
+}
+
+function isApiError(said: unknown): said is { message: string } {
+  return typeof said === "object" && said !== null && "message" in said && typeof said.message === "string";
+}
+
+function readJson(text: string): unknown {
+  try {
+    return JSON.parse(text) as unknown;
+  } catch {
+    return undefined;
+  }
+}

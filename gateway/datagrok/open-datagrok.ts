@@ -1,0 +1,186 @@
+import type { Clock } from "../../clock.ts";
+import { Fault, type FaultData } from "../../fault.ts";
+import type { Log } from "../../log.ts";
+import type { ContainerView, Directory, Standing } from "../directory.ts";
+import { knownCallers } from "../feed/known-callers.ts";
+import type { Identity } from "../identity.ts";
+import { watchers } from "../watchers.ts";
+import type { WhoAnswer } from "../wire.ts";
+import { accepts } from "./accepts.ts";
+import { type AskServer, openAskServer, serverAway } from "./ask-server.ts";
+import { openLookUps } from "./look-ups.ts";
+import { idleStopWarnings, warnOfAll } from "./idle-stops.ts";
+import { openWakes } from "./wakes.ts";
+
+export type DatagrokDirectory = {
+  directory: Directory;
+  identity: Identity;
+  /** Resolves once the server has answered something. */
+  ready(): Promise<void>;
+  close(): Promise<void>;
+};
+
+const WHO_MS = 5_000;
+/** Starts that the server may hold at a time; look-ups have connections of their own, so that none waits behind one. */
+const MOST_RUNS = 256;
+const MOST_LOOKS = 32;
+/** A start that failed is tried again by a request after this, which doubles up to the longest. */
+const FIRST_RETRY_MS = 1_000;
+const LONGEST_RETRY_MS = 60_000;
+/** A container that refused a connection is looked at again so often, in ms; its caller is answered by then. */
+const DOUBTS_MS = [0, 250, 500, 500];
+const FIRST_ASK_MS = 250;
+const LONGEST_ASK_MS = 5_000;
+
+type Failure = { fault: FaultData; retryAt: number; times: number };
+
+/**
+ * Who calls and where containers are, asked of an existing Datagrok server with each caller's own token. What sleeps is run by that server, once
+ * for all who wait. `url` is its API, with `/api`; `runMs`: how long anybody waits for a start; `key`: a developer key, to look at the start
+ * for containers that server would stop in use.
+ */
+export function openDatagrok(parts: { url: string; key: string | undefined; runMs: number; clock: Clock; log: Log }): DatagrokDirectory {
+  const { url, key, runMs, clock, log } = parts;
+  const closed = new AbortController();
+  const server = openAskServer({ url, connections: MOST_LOOKS, clock });
+  const runs = openAskServer({ url, connections: MOST_RUNS, clock });
+  const failures = new Map<string, Failure>();
+  const watching = watchers();
+  const warn = idleStopWarnings(log);
+
+  /** What the server says, but for a start that failed here before, and for one that is started and was not reached yet. */
+  const viewOf = (view: ContainerView): ContainerView => {
+    const { id, standing } = view;
+    if (standing.kind === "awake") return wakes.isUnderWay(id) ? { ...view, standing: { kind: "coming" } } : view;
+    const failure = failures.get(id);
+    if (failure === undefined || (standing.kind !== "asleep" && standing.kind !== "failed")) return view;
+    return { ...view, standing: { kind: "failed", fault: failure.fault, wakeable: isWakeable(standing), retryAt: failure.retryAt } };
+  };
+  const tell = (id: string) => {
+    const seen = lookUps.seen(id);
+    if (seen !== undefined) watching.tell(id, viewOf(seen.view));
+  };
+  const lookUps = openLookUps({
+    server,
+    clock,
+    closed: closed.signal,
+    changed: (seen) => {
+      warn(seen);
+      tell(seen.view.id);
+    },
+  });
+  const wakes = openWakes({ server: runs, lookUps, accepts: (address, signal) => accepts(address, signal, clock), runMs, clock });
+
+  const follow = async (id: string, token: string, run: boolean): Promise<void> => {
+    try {
+      await wakes.follow(id, token, run);
+      failures.delete(id);
+    } catch (error) {
+      if (error instanceof Fault && error.code === "CONTAINER_NOT_READY") remember(id, error);
+      throw error;
+    } finally {
+      tell(id);
+    }
+  };
+  const remember = (id: string, fault: Fault) => {
+    if (failures.size >= 10_000) failures.clear();
+    const times = (failures.get(id)?.times ?? 0) + 1;
+    const retryAt = clock.now() + Math.min(LONGEST_RETRY_MS, FIRST_RETRY_MS * 2 ** (times - 1));
+    failures.set(id, { fault: fault.toJSON(), retryAt, times });
+  };
+
+  /** Somebody else has started it: whoever may see it sees for all who wait. */
+  const goAlong = async (id: string): Promise<void> => {
+    for (const token of lookUps.admitted(id)) {
+      try {
+        return await follow(id, token, false);
+      } catch (error) {
+        if (!(error instanceof Fault)) return;
+        if (error.code === "NOT_PERMITTED" || error.code === "TOKEN_INVALID") continue;
+        const seen = lookUps.seen(id);
+        if (error.code === "CONTAINER_NOT_FOUND") watching.tell(id, undefined);
+        // Those who wait hear why, the next one asks anew.
+        else if (seen?.passing === true) watching.tell(id, { ...seen.view, standing: failedNow(error, clock.now()) });
+        return;
+      }
+    }
+  };
+
+  /** It refused a connection: asks past the cache until it is elsewhere, for as long as its caller waits for that. */
+  const doubt = async (id: string, token: string, before: string): Promise<void> => {
+    for (const ms of DOUBTS_MS) {
+      await clock.sleep(ms, closed.signal);
+      if (!watching.has(id)) return;
+      const seen = await lookUps.look(id, token, closed.signal);
+      if (JSON.stringify(seen?.view.standing) !== before) return;
+    }
+  };
+
+  const heard = untilHeard(server, clock, closed.signal);
+  if (key !== undefined) void heard.then(() => warnOfAll(server, key, warn, log, closed.signal));
+  const identity = knownCallers({ clock, ask: (tokens) => Promise.all(tokens.map((token) => who(server, token, closed.signal))) });
+
+  return {
+    identity,
+    directory: {
+      known: (id, { token }) => {
+        const view = lookUps.known(id, token);
+        return view && viewOf(view);
+      },
+      find: async (id, { token }, signal) => {
+        const seen = await lookUps.find(id, token, signal);
+        return seen && viewOf(seen.view);
+      },
+      watch: (id, onChange) => {
+        const unwatch = watching.add(id, onChange);
+        if (lookUps.seen(id)?.passing === true && !wakes.isUnderWay(id)) void goAlong(id);
+        return () => {
+          unwatch();
+          if (!watching.has(id)) wakes.breakOff(id);
+        };
+      },
+      wake: async (id, { token }) => {
+        const standing = lookUps.seen(id)?.view.standing;
+        if (standing?.kind === "awake" && !wakes.isUnderWay(id)) return doubt(id, token, JSON.stringify(standing));
+        await follow(id, token, true);
+      },
+      // That server has no ear for it.
+      used: () => undefined,
+      close: () => Promise.resolve(),
+    },
+    ready: () => heard,
+    close: async () => {
+      closed.abort(serverAway("is no longer asked"));
+      await identity.close();
+      await Promise.all([server.close(), runs.close()]);
+    },
+  };
+}
+
+async function who(server: AskServer, token: string, signal: AbortSignal): Promise<WhoAnswer | undefined> {
+  const { status, said } = await server.get("/users/current", token, { signal, limitMs: WHO_MS });
+  if (status === 401 || status === 403 || (status === 200 && said === null)) return undefined;
+  const { id, login, admin } = (said ?? {}) as { id?: unknown; login?: unknown; admin?: unknown };
+  if (status !== 200 || typeof id !== "string" || typeof login !== "string") throw serverAway(`does not say who is signed in (${status})`);
+  return { userId: id, login, admin: admin === true };
+}
+
+async function untilHeard(server: AskServer, clock: Clock, signal: AbortSignal): Promise<void> {
+  for (let delay = FIRST_ASK_MS; !signal.aborted; delay = Math.min(LONGEST_ASK_MS, delay * 2)) {
+    try {
+      // Nobody's token: that it is refused is an answer too.
+      await server.get("/info/server", "-", { signal, limitMs: WHO_MS });
+      return;
+    } catch {
+      await clock.sleep(delay, signal).catch(() => undefined);
+    }
+  }
+}
+
+function isWakeable(standing: Standing): boolean {
+  return standing.kind === "asleep" || (standing.kind === "failed" && standing.wakeable);
+}
+
+function failedNow(fault: Fault, now: number): Standing {
+  return { kind: "failed", fault: fault.toJSON(), wakeable: true, retryAt: now };
+}

@@ -1,0 +1,109 @@
+import { Fault } from "../../fault.ts";
+import { isRefusedHost } from "../../link-addresses.ts";
+import type { ContainerView, Standing } from "../directory.ts";
+
+/** A container as a Datagrok server tells it. */
+export type Seen = {
+  view: ContainerView;
+  /** It is on its way to something else: look again soon. */
+  passing: boolean;
+  /** After so many minutes without use the server stops it; it hears of no use that goes past it. */
+  shutdownMinutes: number | undefined;
+};
+
+type Entity = { id: string; name: string; onDemand: boolean; address: Address | undefined; lastLogs: string; status: string };
+type Address = { host: string; port: number };
+type Reading = { passing?: true; standing(entity: Entity): Standing };
+
+const awake = ({ address }: Entity): Standing => (address === undefined ? { kind: "portless" } : standingAt(address));
+const coming = (): Standing => ({ kind: "coming" });
+const stopped = ({ name }: Entity): Standing => ({
+  kind: "stopped",
+  fault: { code: "CONTAINER_STOPPED", message: `The container ${name} is not running; a user has to start it.` },
+});
+const ifOnDemand = (then: Standing) => (entity: Entity) => (entity.onDemand ? then : stopped(entity));
+
+/** What a gateway may do, by how the server's word for the state begins; the first that fits. */
+const STATUSES: readonly (readonly [prefix: string, reading: Reading])[] = [
+  ["started", { standing: awake }],
+  ["checking", { standing: awake }],
+  ["pending start", { passing: true, standing: coming }],
+  ["starting", { passing: true, standing: coming }],
+  // A start that is asked for while it stops may be lost on a server: who waits for it waits for its end, and then has it run.
+  ["pending system stop", { passing: true, standing: coming }],
+  ["pending", { passing: true, standing: ifOnDemand({ kind: "coming" }) }],
+  ["stopping", { passing: true, standing: ifOnDemand({ kind: "coming" }) }],
+  ["stopped by system", { standing: () => ({ kind: "asleep" }) }],
+  ["stopped", { standing: ifOnDemand({ kind: "asleep" }) }],
+  ["error", { standing: failed }],
+];
+
+/** Reads the entity that the server tells of a container. Faults: DATAGROK_BROKE_OFF for what is none. */
+export function readContainer(said: unknown): Seen {
+  const entity = readEntity(said);
+  const [, reading] = STATUSES.find(([prefix]) => entity.status.startsWith(prefix)) ?? [];
+  if (reading === undefined) throw unreadable(`says that the container ${entity.name} is ${JSON.stringify(entity.status.slice(0, 50))}`);
+  const view = { id: entity.id, name: entity.name, standing: reading.standing(entity) };
+  return { view, passing: reading.passing === true && view.standing.kind === "coming", shutdownMinutes: shutdownOf(said as Told) };
+}
+
+type Told = Record<string, unknown>;
+
+function readEntity(said: unknown): Entity {
+  if (!isRecord(said) || typeof said["id"] !== "string" || typeof said["status"] !== "string") throw unreadable("answered with what is no container");
+  const { id, status } = said;
+  const name = [said["name"], said["friendlyName"]].find((one): one is string => typeof one === "string" && one !== "") ?? id;
+  const lastLogs = typeof said["lastLogs"] === "string" ? said["lastLogs"] : "";
+  return { id: id.toLowerCase(), name, status: status.toLowerCase(), onDemand: isOnDemand(said), address: addressOf(said), lastLogs };
+}
+
+/** Not told: then it counts as not on-demand, which never starts what a user has stopped. */
+function isOnDemand(said: Told): boolean {
+  return configs(said).some((config) => config["on_demand"] === true || config["onDemand"] === true);
+}
+
+function shutdownOf(said: Told): number | undefined {
+  const [minutes] = configs(said)
+    .flatMap((config) => [config["shutdown_timeout"], config["shutdownTimeout"]])
+    .filter((value): value is number => typeof value === "number" && value > 0);
+  return minutes;
+}
+
+/** Servers tell a container's settings in it or in a part of their own. */
+function configs(said: Told): Told[] {
+  return [said["config"], said].filter(isRecord);
+}
+
+/** `address` is a host, or host and port; an IPv6 one with a port stands in brackets. */
+function addressOf(said: Told): Address | undefined {
+  const told = typeof said["address"] === "string" ? said["address"].trim() : "";
+  if (told === "") return undefined;
+  const [, bracketed, bare, after] = /^(?:\[([^\]]+)\]|([^:]+|.*:.*:.*))(?::(\d+))?$/.exec(told) ?? [];
+  const host = bracketed ?? bare;
+  const port = Number(after ?? said["port"]);
+  if (host === undefined || !Number.isInteger(port) || port < 1 || port > 65_535) return undefined;
+  return { host, port };
+}
+
+function standingAt(address: Address): Standing {
+  if (!isRefusedHost(address.host)) return { kind: "awake", address };
+  const message = `The Datagrok server says that the container is at ${address.host}, which is a link-local address or a cloud's metadata.`;
+  return { kind: "failed", fault: { code: "ADDRESS_REFUSED", message }, wakeable: false, retryAt: 0 };
+}
+
+/** `retryAt` has passed: the server backs off by itself. */
+function failed({ name, onDemand, lastLogs }: Entity): Standing {
+  const logs = lastLogs.trim() === "" ? {} : { logs: lastLogs.trimEnd().split("\n").slice(-LAST_LINES) };
+  const message = `The Datagrok server says that the container ${name} failed`;
+  return { kind: "failed", fault: { code: "CONTAINER_NOT_READY", message, ...logs }, wakeable: onDemand, retryAt: 0 };
+}
+
+const LAST_LINES = 20;
+
+function isRecord(value: unknown): value is Told {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function unreadable(why: string): Fault {
+  return new Fault("DATAGROK_BROKE_OFF", `The Datagrok server ${why}`);
+}
