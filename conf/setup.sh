@@ -23,6 +23,9 @@ fi
 
 [ "${1:-}" = test ] || exit 0
 
+# For test/conf/helm.test.ts.
+node_modules/.bin/node test/run/helm.ts
+
 # Debian keeps some programs out of an ordinary user's PATH.
 PATH="$PATH:/usr/sbin:/sbin"
 packages=""
