@@ -110,6 +110,8 @@ for (const [name, { values, roles, ports }] of Object.entries(SETS)) {
         if (settings.role !== "registry-proxy") t.equal(driverOf(settings), (values["driver"] as string | undefined) ?? "kubernetes");
         t.equal(settings.spawner, settings.role === "serve" && ports.includes(8000));
         const listens = { 8080: settings.edgePort, 8000: settings.spawnerPort, 5000: settings.registryPort };
+        const idle = /\d+$/.exec(ofKind(objects, "Ingress")[0]?.metadata.annotations?.["alb.ingress.kubernetes.io/load-balancer-attributes"] ?? "0");
+        if (settings.role !== "spawner") t.ok(settings.keepAliveTimeout > Number(idle) * 1_000, "a load balancer lets go first");
         for (const { containerPort } of container.ports) t.equal(listens[containerPort as keyof typeof listens], containerPort);
       }
       t.end();

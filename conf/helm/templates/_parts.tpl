@@ -85,7 +85,11 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
   {{- if $v.spawner.enabled }}{{ $_ := set $env "BERTH_SPAWNER" "on" }}{{ end -}}
   {{- if and $v.ingress.enabled $v.ingress.host }}{{ $_ := set $env "BERTH_WEB_ROOT" (printf "%s://%s" (ternary "https" "http" (gt (len $v.ingress.tls) 0)) $v.ingress.host) }}{{ end -}}
 {{- end -}}
-{{- if and $v.ingress.enabled (ne .pod.role "spawner") }}{{ $_ := set $env "BERTH_TRUSTED_PROXIES" $v.ingress.trustedProxies }}{{ end -}}
+{{- if and $v.ingress.enabled (ne .pod.role "spawner") -}}
+  {{- $_ := set $env "BERTH_TRUSTED_PROXIES" $v.ingress.trustedProxies -}}
+  {{/* A load balancer lets go of an idle connection first, or it sends a request to one that is being closed. */}}
+  {{- $_ := set $env "BERTH_KEEP_ALIVE_TIMEOUT" (printf "%d000" (add 10 (min (int $v.ingress.timeoutSeconds) 4000))) -}}
+{{- end -}}
 {{- range include "berth.ports" $root | fromYamlArray -}}
   {{- if eq .component $.pod.component }}{{ $env = mergeOverwrite $env (get $v .value).env }}{{ end -}}
 {{- end -}}
