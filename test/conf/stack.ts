@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { CloudFormationClient, CreateStackCommand, DeleteStackCommand, DescribeStackResourcesCommand } from "@aws-sdk/client-cloudformation";
 import { DescribeSecurityGroupsCommand, DescribeSubnetsCommand, EC2Client } from "@aws-sdk/client-ec2";
-import { DescribeServicesCommand, DescribeTaskDefinitionCommand, ECSClient, type ContainerDefinition, type Service } from "@aws-sdk/client-ecs";
+import { DescribeServicesCommand, DescribeTaskDefinitionCommand, ECSClient, type Service } from "@aws-sdk/client-ecs";
 import { ElasticLoadBalancingV2Client } from "@aws-sdk/client-elastic-load-balancing-v2";
 import { GetPolicyCommand, GetPolicyVersionCommand, IAMClient } from "@aws-sdk/client-iam";
 import type { Test } from "tap";
@@ -99,7 +99,7 @@ export async function createStack({ aws, vpc, subnets }: Account, name: string, 
       const { services = [] } = await aws.ecs.send(new DescribeServicesCommand({ cluster: id("Cluster"), services: [id(logical)] }));
       const [service] = services as [Service];
       const { taskDefinition } = await aws.ecs.send(new DescribeTaskDefinitionCommand({ taskDefinition: service.taskDefinition }));
-      const [container = {} as ContainerDefinition] = taskDefinition?.containerDefinitions ?? [];
+      const [container = {}] = taskDefinition?.containerDefinitions ?? [];
       const env = Object.fromEntries((container.environment ?? []).map(({ name: key = "", value = "" }) => [key, value]));
       return { declared, service, task: taskDefinition, container, env, secrets: (container.secrets ?? []).map(({ name: key = "" }) => key) };
     },
