@@ -78,7 +78,13 @@ const SETS: Record<string, { values: Values; roles: string[]; ports: number[] }>
   "with containers elsewhere, and no disk": {
     values: {
       driver: "spawner",
-      server: { env: { GROK_PARAMETERS_DOCKER_SETTINGS__GROK_SPAWNER_HOST: "spawner.example", BERTH_WORKERS: "2" } },
+      server: {
+        env: {
+          GROK_PARAMETERS_DOCKER_SETTINGS__GROK_SPAWNER_HOST: "spawner.example",
+          GROK_PARAMETERS_DOCKER_SETTINGS__SPAWNER_AUTH_MODE: "password",
+          BERTH_WORKERS: "2",
+        },
+      },
       secret: { data: { GROK_PARAMETERS_DOCKER_SETTINGS__GROK_SPAWNER_API_KEY: KEY } },
       persistence: { enabled: false },
       networkPolicy: { enabled: true },
@@ -246,6 +252,7 @@ const REFUSED: Record<string, Values> = {
   "two servers": { server: { replicas: 2 } },
   "a disk of no size": { persistence: { size: "much" } },
   "a namespace of no name": { containers: { namespace: "Plug_ins" } },
+  "a spawner that would deploy through another": { driver: "spawner", spawner: { enabled: true }, secret: SECRET },
   "an unknown driver": { driver: "docker" },
 };
 
