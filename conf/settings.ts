@@ -124,6 +124,12 @@ export const SETTINGS = {
     30_000,
     "How long a client may take to send the head of a request",
   ),
+  keepAliveTimeout: setting(
+    "BERTH_KEEP_ALIVE_TIMEOUT",
+    wholeNumber(1_000, 86_400_000, "milliseconds"),
+    75_000,
+    "How long a connection without a request is kept, at every listener: longer than a load balancer in front keeps it, which else sends a request as it closes",
+  ),
   idleTimeout: setting(
     "BERTH_IDLE_TIMEOUT",
     wholeNumber(0, 604_800_000, "milliseconds"),

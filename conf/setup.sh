@@ -23,6 +23,9 @@ fi
 
 [ "${1:-}" = test ] || exit 0
 
+# For test/conf/helm.test.ts.
+node_modules/.bin/node test/run/helm.ts
+
 # Debian keeps some programs out of an ordinary user's PATH.
 PATH="$PATH:/usr/sbin:/sbin"
 packages=""
@@ -54,6 +57,8 @@ need /usr/libexec/docker/cli-plugins/docker-compose docker-compose "test/conf/st
 need /usr/bin/moto_server python3-moto "test/registry/upstream"
 # Its package only suggests what its server cannot do without.
 need /usr/lib/python3/dist-packages/flask_cors python3-flask-cors "test/registry/upstream"
+# Only recommended, and asked for by what makes stacks.
+need /usr/lib/python3/dist-packages/openapi_spec_validator python3-openapi-spec-validator "test/conf/cloudformation.test.ts"
 need docker-registry docker-registry "test/registry, test/lua-compat"
 need skopeo skopeo "test/registry/skopeo.test.ts"
 need ip iproute2 "the tests' own Docker engine"

@@ -74,6 +74,7 @@ function limitsOf(settings: Settings): Partial<GatewayLimits> {
     proxyRequestTimeoutMs: settings.dockerSettings.proxyRequestTimeout,
     holdLimit: settings.holdLimit,
     headersTimeoutMs: settings.headTimeout,
+    keepAliveTimeoutMs: settings.keepAliveTimeout,
     idleTimeoutMs: settings.idleTimeout,
     totalTimeoutMs: settings.totalTimeout,
     underscoreHeaders: settings.underscoreHeaders,

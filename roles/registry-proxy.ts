@@ -61,7 +61,12 @@ export async function runRegistryProxy(options: {
     readiness,
     tls,
     reads: registry.reads,
-    limits: { headersTimeoutMs: settings.headTimeout, idleTimeoutMs: settings.idleTimeout, totalTimeoutMs: settings.totalTimeout },
+    limits: {
+      headersTimeoutMs: settings.headTimeout,
+      keepAliveTimeoutMs: settings.keepAliveTimeout,
+      idleTimeoutMs: settings.idleTimeout,
+      totalTimeoutMs: settings.totalTimeout,
+    },
     onPushed: (pushed) => {
       log.info(pushed, "an image was pushed");
       // Only a hint: control looks by itself now and then.

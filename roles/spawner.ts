@@ -44,7 +44,8 @@ export async function runSpawner(options: {
   const callers = openCallers({ key, audience: settings.dockerSettings.spawnerAudience, signers, clock });
   const own = options.handle === undefined ? await openListeningHandle({ host, port }, clock) : undefined;
   const at = options.handle ?? (own as { handle: ListeningHandle }).handle;
-  const api = await openSpawner({ driver, callers, environment: settings.environment, version, at, clock, log });
+  const { environment, keepAliveTimeout: keepAliveTimeoutMs } = settings;
+  const api = await openSpawner({ driver, callers, environment, version, keepAliveTimeoutMs, at, clock, log });
   return {
     port: own?.port,
     close: async () => {

@@ -18,7 +18,7 @@ import { answers, INFO } from "./wire-schemas.ts";
 
 /** How long a client may take to send a request. */
 const REQUEST_TIMEOUT_MS = 60_000;
-const KEEP_ALIVE_MS = 30_000;
+const PROBE_AFTER_MS = 30_000;
 /** A spec's variables hold credentials and the like, and nothing larger. */
 const LARGEST_BODY = 1_048_576;
 const LONGEST_PATH_PART = 512;
@@ -46,13 +46,15 @@ export async function openSpawner(parts: {
   callers: Callers;
   environment: string;
   version: string;
+  /** How long a connection without a request is kept. */
+  keepAliveTimeoutMs: number;
   at: SpawnerAt;
   limits?: Partial<DeployLimits & { streams: number }>;
   clock: Clock;
   log: Log;
 }): Promise<{ address(): ReturnType<FastifyInstance["server"]["address"]>; close(): Promise<void> }> {
   const { driver, environment, version, clock, log } = parts;
-  const app = await buildApp(parts.callers, {
+  const app = await buildApp(parts, {
     driver,
     environment,
     version,
@@ -80,13 +82,17 @@ export async function openSpawner(parts: {
   };
 }
 
-async function buildApp(callers: Callers, parts: SpawnerParts): Promise<FastifyInstance> {
+async function buildApp(
+  { callers, keepAliveTimeoutMs }: { callers: Callers; keepAliveTimeoutMs: number },
+  parts: SpawnerParts,
+): Promise<FastifyInstance> {
   const { driver, environment, version, log } = parts;
   const app = fastify({
     bodyLimit: LARGEST_BODY,
     exposeHeadRoutes: false,
     // Who follows a silent log and vanishes without a word would otherwise be waited for as long as the service lives.
-    http: { keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_MS },
+    http: { keepAlive: true, keepAliveInitialDelay: PROBE_AFTER_MS },
+    keepAliveTimeout: keepAliveTimeoutMs,
     requestTimeout: REQUEST_TIMEOUT_MS,
     routerOptions: { maxParamLength: LONGEST_PATH_PART },
     // A path that is none reaches no route, and so no hook either.

@@ -41,6 +41,7 @@ export async function openStand(
     callers: openCallers({ key: SPAWNER_KEY, audience: "datagrok-spawner", signers: options.signers, clock }),
     environment: options.environment ?? "test",
     version: "1.2.3",
+    keepAliveTimeoutMs: 75_000,
     at: { host: "127.0.0.1", port: 0 },
     limits: options.limits ?? {},
     clock,

@@ -1,0 +1,84 @@
+import { execFile } from "node:child_process";
+import { join } from "node:path";
+import { validate as deployment } from "kubernetes-models/_schemas/IoK8sApiAppsV1Deployment";
+import { validate as claim } from "kubernetes-models/_schemas/IoK8sApiCoreV1PersistentVolumeClaim";
+import { validate as secret } from "kubernetes-models/_schemas/IoK8sApiCoreV1Secret";
+import { validate as service } from "kubernetes-models/_schemas/IoK8sApiCoreV1Service";
+import { validate as account } from "kubernetes-models/_schemas/IoK8sApiCoreV1ServiceAccount";
+import { validate as ingress } from "kubernetes-models/_schemas/IoK8sApiNetworkingV1Ingress";
+import { validate as policy } from "kubernetes-models/_schemas/IoK8sApiNetworkingV1NetworkPolicy";
+import { validate as role } from "kubernetes-models/_schemas/IoK8sApiRbacV1Role";
+import { validate as binding } from "kubernetes-models/_schemas/IoK8sApiRbacV1RoleBinding";
+import { parseAllDocuments } from "yaml";
+import { strictFaults } from "../fixtures/kubernetes/strict.ts";
+import { HELM } from "../run/helm.ts";
+
+export const CHART = join(import.meta.dirname, "../../conf/helm");
+const SCHEMAS: Record<string, (data: unknown) => boolean> = {
+  Deployment: deployment,
+  PersistentVolumeClaim: claim,
+  Secret: secret,
+  Service: service,
+  ServiceAccount: account,
+  Ingress: ingress,
+  NetworkPolicy: policy,
+  Role: role,
+  RoleBinding: binding,
+};
+
+type Meta = { name: string; namespace?: string; labels: Record<string, string>; annotations?: Record<string, string> };
+export type Rendered = { kind: string; metadata: Meta; spec: Record<string, unknown>; [more: string]: unknown };
+export type Container = {
+  image: string;
+  env: { name: string; value: string }[];
+  envFrom?: { secretRef: { name: string } }[];
+  ports: { name: string; containerPort: number }[];
+  readinessProbe: { httpGet: { path: string; port: string } };
+  volumeMounts: { name: string; mountPath: string }[];
+  [more: string]: unknown;
+};
+export type Pod = {
+  serviceAccountName: string;
+  containers: [Container];
+  volumes: { name: string; [kind: string]: unknown }[];
+  [more: string]: unknown;
+};
+
+/** Values as a person would write them into a file. */
+export type Values = Record<string, unknown>;
+
+/** What Helm makes of the chart, or the first line of why it does not. */
+export async function render(values: Values): Promise<{ objects: Rendered[] } | { refused: string }> {
+  const { code, out, said } = await helm(["template", "stand", CHART, "--namespace", "ns", "--values", "-"], values);
+  if (code !== 0) return { refused: said };
+  return { objects: parseAllDocuments(out).flatMap((document) => (document.toJS() as Rendered | null) ?? []) };
+}
+
+export async function lint(values: Values): Promise<string[]> {
+  const { code, out } = await helm(["lint", "--strict", CHART, "--values", "-"], values);
+  return code === 0 ? [] : out.split("\n").filter((line) => /^\[(?:ERROR|WARNING)\]/.test(line));
+}
+
+function helm(args: string[], values: Values): Promise<{ code: number; out: string; said: string }> {
+  return new Promise((resolve) => {
+    const child = execFile(HELM, args, { timeout: 60_000, maxBuffer: 1 << 24 }, (error, out, said) => {
+      resolve({ code: error === null ? 0 : Number(error.code ?? 1), out, said });
+    });
+    child.stdin?.end(JSON.stringify(values));
+  });
+}
+
+/** What an API server would refuse of it. */
+export const faultsOf = (one: Rendered) =>
+  strictFaults(one.kind, one, SCHEMAS[one.kind]).map((fault) => `${one.kind} ${one.metadata.name}: ${fault}`);
+
+export const ofKind = (objects: Rendered[], kind: string) => objects.filter((one) => one.kind === kind);
+
+export function podsOf(objects: Rendered[]) {
+  return ofKind(objects, "Deployment").map(({ metadata, spec }) => {
+    const template = spec["template"] as { metadata: Meta; spec: Pod };
+    const [container] = template.spec.containers;
+    const env = Object.fromEntries(container.env.map(({ name, value }) => [name, value]));
+    return { name: metadata.name, spec, labels: template.metadata.labels, meta: template.metadata, pod: template.spec, container, env };
+  });
+}
