@@ -1,0 +1,97 @@
+import { Fault } from "../../fault.ts";
+import type { ContainerOnWire } from "../server/entities.ts";
+import { listOf } from "../server/named.ts";
+import { JSON_OPTION, SERVER_OPTIONS, serverOf } from "../server/server-here.ts";
+import { ago } from "../show/ago.ts";
+import { openFullScreen } from "../show/full-screen.ts";
+import type { Screen } from "../show/screen.ts";
+import { stateColour } from "../show/state-colour.ts";
+import { textTable } from "../show/text-table.ts";
+import { verb, type Verbs } from "../verb.ts";
+import { containerJson } from "./containers.ts";
+
+const USUAL_SECONDS = 2;
+const MOST_SECONDS = 3_600;
+
+export const verbs: Verbs = {
+  "": verb({
+    words: "[<word>]",
+    says: "watch what containers do, those that run first; q leaves. Where it is no terminal, or with --json, once",
+    options: { ...SERVER_OPTIONS, ...JSON_OPTION, every: { takes: "<seconds>", says: `how often it looks (${USUAL_SECONDS})` } },
+    run: async ({ here, words: [word], given, screen, signal }) => {
+      const everyMs = readSeconds(given.every) * 1_000;
+      const { clock } = here;
+      const server = serverOf(here, given);
+      const look = async () => (await listOf(server, "containers", word)).toSorted(busyFirst);
+      const first = await look();
+      if (given.json) return screen.json(first.map(topJson));
+      if (screen.width === undefined) return screen.print(table(first, clock.now(), screen));
+      const full = openFullScreen(screen, signal);
+      let trouble = "";
+      try {
+        for (let seen = first; ;) {
+          full.draw(`${heading(seen)}${trouble}`, table(seen, clock.now(), screen));
+          await clock.sleep(everyMs, full.left);
+          trouble = "";
+          // One that is away may come back, and what was seen last is still of use.
+          seen = await look().catch((error: unknown) => {
+            if (!(error instanceof Fault) || error.code !== "CONTROL_AWAY") throw error;
+            trouble = `: ${error.message}`;
+            return seen;
+          });
+        }
+      } catch (error) {
+        if (!full.left.aborted || signal.aborted) throw error;
+      } finally {
+        full.close();
+      }
+    },
+  }),
+};
+
+/** Faults: SETTINGS_INVALID. */
+function readSeconds(text: string = String(USUAL_SECONDS)): number {
+  const seconds = Number(text);
+  if (/^\d+(\.\d+)?$/.test(text) && seconds >= 0.2 && seconds <= MOST_SECONDS) return seconds;
+  throw new Fault("SETTINGS_INVALID", `--every takes seconds from 0.2 to ${MOST_SECONDS}.`);
+}
+
+const isResting = ({ status }: ContainerOnWire) => status.startsWith("stopped");
+
+function busyFirst(a: ContainerOnWire, b: ContainerOnWire): number {
+  return Number(isResting(a)) - Number(isResting(b)) || a.name.localeCompare(b.name);
+}
+
+function heading(all: readonly ContainerOnWire[]): string {
+  const counts = new Map<string, number>();
+  for (const { status } of all) counts.set(status, (counts.get(status) ?? 0) + 1);
+  const counted = [...counts].map(([status, count]) => `${count} ${status}`).join(", ");
+  return `${all.length} containers${counted && `: ${counted}`}`;
+}
+
+function table(all: readonly ContainerOnWire[], now: number, screen: Screen): string {
+  const rows = all.map((one) => [
+    one.name,
+    one.status,
+    ago(one.updatedOn, now),
+    ago(one.lastActive, now),
+    cpuOf(one),
+    memoryOf(one),
+    one.address ? `${one.address}:${one.port}` : "-",
+  ]);
+  const heads = ["NAME", "STATUS", "CHANGED", "USED", "CPU", "MEMORY", "ADDRESS"];
+  return textTable(heads, rows, screen, (column, cell) => (column === "STATUS" ? stateColour(cell) : undefined));
+}
+
+/** What it may use: no server says yet what it does use. */
+function cpuOf({ config }: ContainerOnWire): string {
+  return config?.cpu === undefined ? "-" : `≤ ${config.cpu}`;
+}
+
+function memoryOf({ config }: ContainerOnWire): string {
+  return config?.memory === undefined ? "-" : `≤ ${config.memory} MB`;
+}
+
+function topJson(one: ContainerOnWire): Record<string, unknown> {
+  return { ...containerJson(one), changedOn: one.updatedOn ?? null, cpuLimit: one.config?.cpu ?? null, memoryLimitMb: one.config?.memory ?? null };
+}

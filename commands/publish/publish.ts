@@ -1,0 +1,2 @@
+import type { Verbs } from "../verb.ts";
+export const verbs: Verbs = {};

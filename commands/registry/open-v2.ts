@@ -1,0 +1,121 @@
+import type { IncomingMessage } from "node:http";
+import type { Clock } from "../../clock.ts";
+import { Fault } from "../../fault.ts";
+import { readChallenges } from "../../gateway/registry/upstream/challenge.ts";
+import { exchange, readAll } from "../server/exchange.ts";
+import { isOnThisMachine } from "./registry-address.ts";
+
+/** What is asked of a registry: paths below `/v2`. */
+export type V2 = {
+  /** JSON. Faults: ENTITY_NOT_FOUND, NOT_PERMITTED, REGISTRY_UNREACHABLE. */
+  get<T>(path: string, accept?: string): Promise<{ said: T; digest: string | undefined; bytes: number }>;
+  /** All pages of a list, which `field` has. */
+  pages(path: string, field: string): Promise<string[]>;
+  delete(path: string): Promise<void>;
+};
+
+const ASK_MS = 30_000;
+const PAGE = 1_000;
+/** Where a registry leads in circles. */
+const MOST_PAGES = 1_000;
+
+/** `key` buys the tokens that the registry wants, from wherever its challenge says. */
+export function openV2({ host, key, clock }: { host: string; key: string; clock: Clock }): V2 {
+  const origin = `${isOnThisMachine(host) ? "http" : "https"}://${host}`;
+  const tokens = new Map<string, string>();
+
+  const send = async (url: string, method: string, headers: Record<string, string>): Promise<{ answer: IncomingMessage; text: string }> => {
+    const over = new AbortController();
+    const late = () => new Fault("REGISTRY_UNREACHABLE", `${host} did not answer within ${ASK_MS / 1_000} s.`);
+    const signal = clock.deadline(ASK_MS, late, over.signal);
+    try {
+      const answer = await exchange({ url }, { method, path: "", headers, signal });
+      return { answer, text: await readAll(answer) };
+    } catch (cause) {
+      if (signal.aborted) throw signal.reason;
+      const { code, message } = cause as { code?: string; message: string };
+      throw new Fault("REGISTRY_UNREACHABLE", `${new URL(url).host} cannot be reached (${code ?? message}).`, { cause });
+    } finally {
+      over.abort();
+    }
+  };
+
+  /** The key goes to the registry's own machine only, or where it says by TLS. */
+  const tokenFor = async (header: string | undefined): Promise<{ scope: string; token: string } | undefined> => {
+    const bearer = readChallenges(header).find(({ scheme }) => scheme === "bearer");
+    const realm = URL.parse(bearer?.parameters.get("realm") ?? "");
+    if (!bearer || !realm || (realm.protocol !== "https:" && realm.host !== host)) return undefined;
+    const scope = bearer.parameters.get("scope") ?? "";
+    for (const [name, value] of [
+      ["service", bearer.parameters.get("service") ?? ""],
+      ["scope", scope],
+      ["account", "any"],
+    ] as const)
+      if (value !== "") realm.searchParams.append(name, value);
+    const { answer, text } = await send(realm.href, "GET", { authorization: `Basic ${Buffer.from(`any:${key}`).toString("base64")}` });
+    if (answer.statusCode === 401) throw new Fault("DEV_KEY_INVALID", `The registry ${host} does not know this developer key.`);
+    const { token, access_token: other } = (readJson(text) ?? {}) as { token?: string; access_token?: string };
+    const found = token ?? other;
+    return found === undefined ? undefined : { scope, token: found };
+  };
+
+  const ask = async (method: string, path: string, accept = "application/json") => {
+    const scope = `${method} ${path.split("?")[0]}`;
+    for (let tried = false; ; tried = true) {
+      const known = tokens.get(scope);
+      const headers = { accept, ...(known === undefined ? {} : { authorization: `Bearer ${known}` }) };
+      const { answer, text } = await send(`${origin}${path}`, method, headers);
+      const status = answer.statusCode ?? 500;
+      if (status < 300) return { answer, text };
+      // What is kept elsewhere is fetched from there, without our token.
+      const elsewhere = status < 400 ? URL.parse(answer.headers.location ?? "", origin) : null;
+      if (elsewhere) return await send(elsewhere.href, "GET", {});
+      const bought = status === 401 && !tried ? await tokenFor(answer.headers["www-authenticate"]) : undefined;
+      if (bought === undefined) throw refusal(status, text);
+      tokens.set(scope, bought.token);
+    }
+  };
+
+  const refusal = (status: number, text: string): Fault => {
+    const { errors } = (readJson(text) ?? {}) as { errors?: { message?: string }[] };
+    const said = errors?.[0]?.message ?? `it answered ${status}`;
+    const code =
+      status === 401 || status === 403
+        ? "NOT_PERMITTED"
+        : status === 404
+          ? "ENTITY_NOT_FOUND"
+          : status >= 502
+            ? "REGISTRY_UNREACHABLE"
+            : "REGISTRY_FAILED";
+    return new Fault(code, `The registry ${host} refuses: ${said}.`);
+  };
+
+  return {
+    get: async <T>(path: string, accept?: string) => {
+      const { answer, text } = await ask("GET", `/v2${path}`, accept);
+      return { said: readJson(text) as T, digest: answer.headers["docker-content-digest"] as string | undefined, bytes: Buffer.byteLength(text) };
+    },
+    pages: async (path, field) => {
+      const found: string[] = [];
+      let next: string | undefined = `/v2${path}?n=${PAGE}`;
+      for (let page = 0; next !== undefined && page < MOST_PAGES; page++) {
+        const { answer, text } = await ask("GET", next);
+        const said = readJson(text) as Record<string, unknown> | undefined;
+        if (Array.isArray(said?.[field])) found.push(...(said[field] as string[]));
+        const link = /<([^>]+)>;\s*rel="?next/.exec(String(answer.headers["link"] ?? ""))?.[1];
+        const url: URL | null = link === undefined ? null : URL.parse(link, `${origin}${next}`);
+        next = url === null ? undefined : url.pathname + url.search;
+      }
+      return found;
+    },
+    delete: async (path) => void (await ask("DELETE", `/v2${path}`)),
+  };
+}
+
+function readJson(text: string): unknown {
+  try {
+    return JSON.parse(text) as unknown;
+  } catch {
+    return undefined;
+  }
+}
