@@ -32,7 +32,10 @@ try {
   // What is expected to go wrong is one sentence; anything else is a bug, with its trace.
   if (error instanceof Fault) {
     if (parent) await parent.fault(error);
-    else for (const line of error.message.split("\n")) console.error(`berth: ${line}`);
+    else {
+      for (const line of error.message.split("\n")) console.error(`berth: ${line}`);
+      for (const line of error.logs ?? []) console.error(`  ${line}`);
+    }
   } else if (!(error instanceof Interrupted)) console.error(error);
   process.exit(exitOf(error));
 }

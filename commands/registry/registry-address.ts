@@ -16,7 +16,8 @@ export function registryOf(here: Here, server: Chosen, said: string | undefined)
   if (word !== undefined) return readHost(word);
   if (!server.isHere) return undefined;
   const { registry, registryHost, registryPort, dockerSettings } = settingsHere(here).settings;
-  if (dockerSettings.registryProxyHost !== "") return `${dockerSettings.registryProxyHost}:${dockerSettings.registryProxyPort}`;
+  const { registryProxyHost: proxy, registryProxyPort: port } = dockerSettings;
+  if (proxy !== "") return proxy.includes(":") ? proxy : `${proxy}:${port}`;
   if (registry.kind !== "embedded" && registry.url === undefined && !registry.ecrMode) return undefined;
   const host = /^(0\.0\.0\.0|::)$/.test(registryHost) ? "127.0.0.1" : registryHost;
   return `${host.includes(":") ? `[${host}]` : host}:${registryPort}`;
