@@ -1,11 +1,17 @@
 import { type Command, type CommandModule, type Commands, THEMES } from "./command.ts";
 import { EXITS } from "./exits.ts";
 import { wrapped } from "./show/wrapped.ts";
-import { findVerb, type Options, usageLine, type Verb, type Verbs } from "./verb.ts";
+import { findVerb, type Option, usageLine, type Verb, type Verbs } from "./verb.ts";
 import { VERSION } from "./version.ts";
 
 /** Where it is not printed to a terminal. */
 const USUAL_WIDTH = 100;
+
+/** Those of a verb's own come first. */
+const OPTION_GROUPS = [
+  ["Options", undefined],
+  ["Which server", "server"],
+] as const;
 
 /** What `berth help` prints. */
 export function overview(commands: Commands, width: number = USUAL_WIDTH): string {
@@ -50,13 +56,17 @@ function verbOf(command: string, verbs: Verbs, words: readonly string[]): { name
 function verbPage(command: string, name: string, verb: Verb, width: number): string {
   const lines = [`Usage: ${usageLine(command, name, verb)}`, wrapped(`  ${verb.says}`, 2, width)];
   if (verb.more !== undefined) lines.push("", ...verb.more.split("\n").map((line) => wrapped(`  ${line}`, 4, width)));
-  if (Object.keys(verb.options).length > 0) lines.push("", "Options:", ...optionLines(verb.options, width));
+  const all = Object.entries(verb.options);
+  for (const [title, about] of OPTION_GROUPS) {
+    const options = all.filter(([, option]) => option.about === about);
+    if (options.length > 0) lines.push("", `${title}:`, ...optionLines(options, width));
+  }
   return lines.join("\n");
 }
 
-function optionLines(options: Options, width: number): string[] {
+function optionLines(options: [string, Option][], width: number): string[] {
   return inColumns(
-    Object.entries(options).map(([name, option]) => [optionWords(name, option), option.says]),
+    options.map(([name, option]) => [optionWords(name, option), option.says]),
     width,
   );
 }
@@ -66,7 +76,7 @@ function inColumns(rows: readonly (readonly [string, string])[], width: number, 
 }
 
 /** `-f, --follow`, `--tail <lines>` */
-export function optionWords(name: string, { takes, short, many }: Options[string]): string {
+export function optionWords(name: string, { takes, short, many }: Option): string {
   return `${short === undefined ? "" : `-${short}, `}--${name}${takes === undefined ? "" : ` ${takes}`}${many ? "..." : ""}`;
 }
 

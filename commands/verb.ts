@@ -8,8 +8,8 @@ import type { Screen } from "./show/screen.ts";
 /** What a word or an option's value may be, for shells that complete it. */
 export type Completes = "containers" | "images" | "users" | "servers" | "commands" | "files" | "folders" | readonly string[];
 
-/** `takes` names its value in angle brackets; without it the option is a switch. */
-export type Option = { says: string; takes?: string; many?: true; short?: string; completes?: Completes };
+/** `takes` names its value in angle brackets; without it the option is a switch. `about` puts it apart in help: many verbs have these alike. */
+export type Option = { says: string; takes?: string; many?: true; short?: string; completes?: Completes; about?: "server" };
 export type Options = Readonly<Record<string, Option>>;
 
 export type Given<O extends Options> = {
@@ -45,7 +45,7 @@ export type Verbs = Readonly<Record<string, Verb>>;
 
 /** Keeps what is known of the options for `run`. */
 export function verb<const O extends Options>(of: Verb<O>): Verb {
-  return of as Verb;
+  return of;
 }
 
 /** `berth users key add <login> [options]` */

@@ -2,15 +2,18 @@ import { Fault } from "../../fault.ts";
 import type { MoveOnWire } from "../server/entities.ts";
 import { named } from "../server/named.ts";
 import { JSON_OPTION, type Chosen, SERVER_OPTIONS, serverOf } from "../server/server-here.ts";
-import { ago } from "../show/ago.ts";
+import { ago, lasting } from "../show/ago.ts";
 import { stateColour } from "../show/state-colour.ts";
 import { textTable } from "../show/text-table.ts";
 import type { Screen } from "../show/screen.ts";
+import { wrapped } from "../show/wrapped.ts";
 import { verb, type Verbs } from "../verb.ts";
 import { containerJson } from "./containers.ts";
 import { type Explained, fromExplanation, fromHistory } from "./explained.ts";
 
 const USUAL_MOVES = 10;
+/** Where facts begin, behind what they are about. */
+const INDENT = 14;
 
 export const verbs: Verbs = {
   "": verb({
@@ -44,17 +47,26 @@ function ifNoRoute(error: unknown): undefined {
 
 /** For people: what is not known is left out. */
 function page(name: string, { state, why, next, keepsAwake, driver, lastFailure, transitions }: Explained, now: number, screen: Screen): string {
-  const facts = (
-    [
-      ["why", why],
-      ["next", next],
-      ["awake for", keepsAwake],
-      ["engine", driver],
-      ["failed with", lastFailure?.message],
-    ] as const
-  ).flatMap(([what, fact]) => (fact ? [`  ${screen.paint("dim", what.padEnd(12))}${fact}`] : []));
-  const logs = lastFailure?.logs ? [lastFailure.logs.trimEnd().replaceAll(/^/gm, `  ${" ".repeat(12)}`)] : [];
+  const facts = [
+    ["why", why],
+    ...next.map(({ at, says }) => ["next", `${says}${coming(at, now)}`] as const),
+    ["awake for", keepsAwake],
+    ["engine", driver],
+    ["failed with", lastFailure?.message],
+  ] as const;
+  const lines = facts.flatMap(([what, fact]) => {
+    if (!fact) return [];
+    const [first = "", ...more] = wrapped(`${" ".repeat(INDENT)}${fact}`, INDENT, screen.width ?? Number.POSITIVE_INFINITY).split("\n");
+    return [`  ${screen.paint("dim", what.padEnd(INDENT - 2))}${first.slice(INDENT)}`, ...more];
+  });
+  const logs = lastFailure?.logs ? [lastFailure.logs.trimEnd().replaceAll(/^/gm, " ".repeat(INDENT))] : [];
   const rows = transitions.map(({ at, from, to, cause }) => [`  ${ago(at, now)} ago`, `${from} → ${to}`, cause ?? ""]);
   const table = rows.length === 0 ? [] : ["", textTable(["  WHEN", "MOVE", "CAUSE"], rows, screen)];
-  return [`${screen.paint("bold", name)} is ${screen.paint(stateColour(state), state)}`, ...facts, ...logs, ...table].join("\n");
+  return [`${screen.paint("bold", name)} is ${screen.paint(stateColour(state), state)}`, ...lines, ...logs, ...table].join("\n");
+}
+
+/** Behind what comes by itself. */
+function coming(at: string, now: number): string {
+  const then = Date.parse(at);
+  return Number.isNaN(then) || then <= now ? "" : ` (in ${lasting(then - now)})`;
 }

@@ -4,8 +4,8 @@ import type { MoveOnWire } from "../server/entities.ts";
 export type Explained = {
   state: string;
   why: string | null;
-  /** What will happen to it by itself, and when. */
-  next: string | null;
+  /** What will happen to it by itself, the next first. */
+  next: { at: string; says: string }[];
   keepsAwake: string | null;
   /** What the orchestrator says. */
   driver: string | null;
@@ -43,7 +43,7 @@ export function fromHistory(moves: readonly MoveOnWire[], state: string): Explai
   return {
     state,
     why: transitions.at(-1)?.cause ?? null,
-    next: null,
+    next: [],
     keepsAwake: null,
     driver: null,
     lastFailure: failure ? { message: failure.message, logs: "" } : null,
@@ -51,34 +51,32 @@ export function fromHistory(moves: readonly MoveOnWire[], state: string): Explai
   };
 }
 
-/** Of what a server tells, as much as can be read; servers of other versions tell more, or in other forms. */
+/** Of what a server tells, as much as can be read; a server of another version tells more, or less. */
 export function fromExplanation(told: Record<string, unknown>, status: string): Explained {
-  const failure = recordOf(told["lastFailure"]);
-  const moves = Array.isArray(told["transitions"]) ? told["transitions"].map(recordOf) : [];
+  const failure = recordOf(told["failure"]);
+  const moves = listOf(told["history"]) as MoveOnWire[];
   return {
-    state: wordsOf(told["state"]) ?? status,
+    ...fromHistory(moves, wordsOf(told["status"]) ?? status),
     why: wordsOf(told["why"]),
-    next: wordsOf(told["next"] ?? told["nextTimer"]),
-    keepsAwake: wordsOf(told["keepsAwake"]),
-    driver: wordsOf(told["driver"]),
+    next: listOf(told["next"]).flatMap((one) => {
+      const says = wordsOf(one);
+      return says === null ? [] : [{ at: wordsOf(recordOf(one)?.["time"]) ?? "", says }];
+    }),
+    keepsAwake: wordsOf(told["awake"]),
+    driver: wordsOf(told["engine"]),
     lastFailure: failure ? { message: wordsOf(failure["message"]) ?? "", logs: linesOf(failure["logs"]) } : null,
-    transitions: moves.map((move) => ({
-      at: wordsOf(move?.["at"] ?? move?.["time"]) ?? "",
-      from: wordsOf(move?.["from"]) ?? "",
-      to: wordsOf(move?.["to"]) ?? "",
-      cause: wordsOf(move?.["cause"]),
-    })),
   };
 }
 
-/** Text as it is; of a list and of an object, what is in them. */
+/** Text as it is; of an object the sentence that it has for people, of a list all of them. */
 function wordsOf(value: unknown): string | null {
-  if (value === null || value === undefined || value === "") return null;
-  if (Array.isArray(value)) return value.flatMap((one: unknown) => wordsOf(one) ?? []).join("; ") || null;
-  const record = recordOf(value);
-  if (!record) return String(value as string | number | boolean);
-  if (typeof record["message"] === "string") return record["message"];
-  return wordsOf(Object.entries(record).flatMap(([name, one]) => (wordsOf(one) === null ? [] : [`${name} ${wordsOf(one)}`])));
+  if (Array.isArray(value)) return value.flatMap((one: unknown) => wordsOf(one) ?? []).join(" ") || null;
+  const said = recordOf(value)?.["says"] ?? value;
+  return typeof said === "string" && said !== "" ? said : null;
+}
+
+function listOf(value: unknown): unknown[] {
+  return Array.isArray(value) ? value : [];
 }
 
 function linesOf(value: unknown): string {

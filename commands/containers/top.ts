@@ -1,6 +1,4 @@
 import { Fault } from "../../fault.ts";
-import type { ContainerOnWire } from "../server/entities.ts";
-import { listOf } from "../server/named.ts";
 import { JSON_OPTION, SERVER_OPTIONS, serverOf } from "../server/server-here.ts";
 import { ago } from "../show/ago.ts";
 import { openFullScreen } from "../show/full-screen.ts";
@@ -9,6 +7,7 @@ import { stateColour } from "../show/state-colour.ts";
 import { textTable } from "../show/text-table.ts";
 import { verb, type Verbs } from "../verb.ts";
 import { containerJson } from "./containers.ts";
+import { openTopFacts, type Seen } from "./top-facts.ts";
 
 const USUAL_SECONDS = 2;
 const MOST_SECONDS = 3_600;
@@ -21,8 +20,7 @@ export const verbs: Verbs = {
     run: async ({ here, words: [word], given, screen, signal }) => {
       const everyMs = readSeconds(given.every) * 1_000;
       const { clock } = here;
-      const server = serverOf(here, given);
-      const look = async () => (await listOf(server, "containers", word)).toSorted(busyFirst);
+      const look = openTopFacts(serverOf(here, given), word);
       const first = await look();
       if (given.json) return screen.json(first.map(topJson));
       if (screen.width === undefined) return screen.print(table(first, clock.now(), screen));
@@ -56,42 +54,29 @@ function readSeconds(text: string = String(USUAL_SECONDS)): number {
   throw new Fault("SETTINGS_INVALID", `--every takes seconds from 0.2 to ${MOST_SECONDS}.`);
 }
 
-const isResting = ({ status }: ContainerOnWire) => status.startsWith("stopped");
-
-function busyFirst(a: ContainerOnWire, b: ContainerOnWire): number {
-  return Number(isResting(a)) - Number(isResting(b)) || a.name.localeCompare(b.name);
-}
-
-function heading(all: readonly ContainerOnWire[]): string {
+function heading(all: readonly Seen[]): string {
   const counts = new Map<string, number>();
   for (const { status } of all) counts.set(status, (counts.get(status) ?? 0) + 1);
   const counted = [...counts].map(([status, count]) => `${count} ${status}`).join(", ");
-  return `${all.length} containers${counted && `: ${counted}`}`;
+  return `${all.length} ${all.length === 1 ? "container" : "containers"}${counted && `: ${counted}`}`;
 }
 
-function table(all: readonly ContainerOnWire[], now: number, screen: Screen): string {
-  const rows = all.map((one) => [
-    one.name,
-    one.status,
-    ago(one.updatedOn, now),
-    ago(one.lastActive, now),
-    cpuOf(one),
-    memoryOf(one),
-    one.address ? `${one.address}:${one.port}` : "-",
+/** Of processors and memory what a container may use: no server says yet what it does use. */
+function table(all: readonly Seen[], now: number, screen: Screen): string {
+  const rows = all.map(({ name, status, since, open, lastActive, config, address, port }) => [
+    name,
+    status,
+    ago(since, now),
+    open === null ? "-" : String(open),
+    ago(lastActive, now),
+    config?.cpu === undefined ? "-" : `≤ ${config.cpu}`,
+    config?.memory === undefined ? "-" : `≤ ${config.memory} MB`,
+    address ? `${address}:${port}` : "-",
   ]);
-  const heads = ["NAME", "STATUS", "CHANGED", "USED", "CPU", "MEMORY", "ADDRESS"];
+  const heads = ["NAME", "STATUS", "SINCE", "OPEN", "USED", "CPU", "MEMORY", "ADDRESS"];
   return textTable(heads, rows, screen, (column, cell) => (column === "STATUS" ? stateColour(cell) : undefined));
 }
 
-/** What it may use: no server says yet what it does use. */
-function cpuOf({ config }: ContainerOnWire): string {
-  return config?.cpu === undefined ? "-" : `≤ ${config.cpu}`;
-}
-
-function memoryOf({ config }: ContainerOnWire): string {
-  return config?.memory === undefined ? "-" : `≤ ${config.memory} MB`;
-}
-
-function topJson(one: ContainerOnWire): Record<string, unknown> {
-  return { ...containerJson(one), changedOn: one.updatedOn ?? null, cpuLimit: one.config?.cpu ?? null, memoryLimitMb: one.config?.memory ?? null };
+function topJson({ since, open, ...one }: Seen): Record<string, unknown> {
+  return { ...containerJson(one), since, open, cpuLimit: one.config?.cpu ?? null, memoryLimitMb: one.config?.memory ?? null };
 }

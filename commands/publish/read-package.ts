@@ -18,10 +18,7 @@ export async function readPackage(folder: string, debugLogin: string | undefined
   const folders = found.folders.map((one) => ({ ...one, imageJson: undefined }));
   const { definitions, warnings } = defineContainers(json, folders, debugLogin);
   if (definitions.length === 0)
-    throw new Fault(
-      "PACKAGE_INVALID",
-      `${[`${folder} makes no container: put a Dockerfile into dockerfiles/<name>/.`, ...found.warnings].join(" ")}`,
-    );
+    throw new Fault("PACKAGE_INVALID", [`${folder} makes no container: put a Dockerfile into dockerfiles/<name>/.`, ...found.warnings].join(" "));
   return { json, definitions, warnings: [...found.warnings, ...warnings] };
 }
 

@@ -16,11 +16,11 @@ export function question<const O extends Options, T>(of: {
   return verb({
     words,
     says,
-    options: { ...SERVER_OPTIONS, ...JSON_OPTION, ...options } as Options,
+    options: { ...SERVER_OPTIONS, ...JSON_OPTION, ...options },
     ...(completes === undefined ? {} : { completes }),
     run: async ({ here, words, given, screen }) => {
       const said = given as { server?: string; key?: string; "key-file"?: string; json?: boolean };
-      const answer = await of.ask(serverOf(here, said).call, words, given as Given<O>, screen);
+      const answer = await of.ask(serverOf(here, said).call, words, given, screen);
       if (said.json) screen.json(answer);
       else screen.print(of.shows(answer, words, screen));
     },

@@ -7,12 +7,13 @@ import { type Said, whichServer } from "./which-server.ts";
 /** Of every verb that talks to a server. */
 export const SERVER_OPTIONS = {
   server: {
-    takes: "<address|alias>",
-    says: "which server, where not the berth of this machine; an alias is looked up in the config files",
+    takes: "<server>",
+    says: "its address, or its alias in a config file, where it is not the berth of this machine",
     completes: "servers",
+    about: "server",
   },
-  "key-file": { takes: "<file>", says: "file with the developer key to sign in with", completes: "files" },
-  key: { takes: "<key>", says: "the key itself; others on this machine see it in `ps`, so prefer --key-file or BERTH_KEY" },
+  "key-file": { takes: "<file>", says: "file with the developer key to sign in with", completes: "files", about: "server" },
+  key: { takes: "<key>", says: "the key itself; others on this machine see it in `ps`, so prefer --key-file or BERTH_KEY", about: "server" },
 } as const satisfies Options;
 
 /** Of those which answer with data. */

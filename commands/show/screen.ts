@@ -37,7 +37,7 @@ export function screenOf({ stdin: input, stdout: out, stderr: err }: Pick<NodeJS
       return out.rows || USUAL_HEIGHT;
     },
     // A stream that is none has no such field.
-    isWatched: err.isTTY === true,
+    isWatched: err.isTTY,
     get watchedWidth() {
       return err.columns || USUAL_WIDTH;
     },
