@@ -27,7 +27,7 @@ default: dev
 \`\`\`
 
 The key is that of \`--key-file\` or \`--key\`, else that of the alias, else \`BERTH_KEY\` or the file \`BERTH_KEY_FILE\` names, else one that a config file has for
-the same address. \`--key\` can be read by everybody on the machine, by \`ps\`: for trying out only. No key is printed but a new one, by `berth users key add`.
+the same address. \`--key\` can be read by everybody on the machine, by \`ps\`: for trying out only. No key is printed but a new one, by \`berth users key add\`.
 
 ## Names, tables, numbers
 

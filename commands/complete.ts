@@ -37,7 +37,7 @@ async function candidates(at: { here: Here; commands: Commands }, words: readonl
   const before = rest.slice(0, -1);
   const typed = rest.at(-1) ?? "";
   const { verb, args } = verbOf(module.verbs, before);
-  const next = args.length > 0 ? [] : verbWords(module.verbs, before);
+  const next = args.length < before.length ? [] : verbWords(module.verbs, before);
   if (!verb) return next;
   const value = valueOf(verb, before.at(-1));
   if (value) return namesOf(at, value.completes, before, verb);
