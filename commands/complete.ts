@@ -18,9 +18,8 @@ export const verbs: Verbs = {
     words: "[<word>...]",
     says: "print how the last word may go on",
     options: {},
-    run: async ({ here, words, commands, screen, signal }) => {
+    run: async ({ here, words, commands, screen }) => {
       const found = await candidates({ here, commands }, words).catch(() => []);
-      signal.throwIfAborted();
       const typed = words.at(-1) ?? "";
       for (const [word, says] of found) if (word.startsWith(":") || word.startsWith(typed)) screen.print(says === "" ? word : `${word}\t${says}`);
     },
@@ -58,7 +57,13 @@ function verbOf(verbs: Verbs, before: readonly string[]): { verb: Verb | undefin
 function verbWords(verbs: Verbs, before: readonly string[]): Candidate[] {
   const lead = before.map((word) => `${word} `).join("");
   const found = Object.entries(verbs).filter(([name]) => name !== "" && name.startsWith(lead) && name.length > lead.length);
-  return [...new Map(found.map(([name, { says }]) => [name.slice(lead.length).split(" ")[0] ?? "", says]))];
+  const next = new Map<string, string>();
+  for (const [name, { says }] of found) {
+    const [word = "", ...further] = name.slice(lead.length).split(" ");
+    const before = next.get(word);
+    next.set(word, further.length === 0 ? says : [...(before === undefined ? [] : [before]), further.join(" ")].join(", "));
+  }
+  return [...next];
 }
 
 /** The option whose value is being typed. */

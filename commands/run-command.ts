@@ -27,9 +27,19 @@ export async function runCommand(here: Here, { screen, interrupted }: { screen: 
   if ("verbs" in command) {
     const asked = findVerb(name, command.verbs, args);
     const read = readAsked(name, asked.name, asked.verb, asked.args);
-    const signal = interrupted();
-    return asked.verb.run({ here: { ...here, args }, ...read, commands: COMMANDS, screen, signal }).catch((error: unknown) => {
-      throw signal.aborted ? signal.reason : error;
+    let signal: AbortSignal | undefined;
+    const given = {
+      here: { ...here, args },
+      ...read,
+      commands: COMMANDS,
+      screen,
+      // Whoever does not ask for it is ended by Ctrl-C at once.
+      get signal() {
+        return (signal ??= interrupted());
+      },
+    };
+    return asked.verb.run(given).catch((error: unknown) => {
+      throw signal?.aborted ? signal.reason : error;
     });
   }
   if (command.usage === undefined && args.length > 0)

@@ -23,7 +23,7 @@ export type Asked<O extends Options> = {
   /** The table that this is in, for what is about commands. */
   commands: Commands;
   screen: Screen;
-  /** Aborts when the person presses Ctrl-C. */
+  /** Aborts when the person presses Ctrl-C. A verb that takes it has to end by it; the others end by themselves. */
   signal: AbortSignal;
 };
 

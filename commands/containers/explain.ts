@@ -3,6 +3,7 @@ import type { MoveOnWire } from "../server/entities.ts";
 import { named } from "../server/named.ts";
 import { JSON_OPTION, type Chosen, SERVER_OPTIONS, serverOf } from "../server/server-here.ts";
 import { ago, lasting } from "../show/ago.ts";
+import { oneLine } from "../show/one-line.ts";
 import { stateColour } from "../show/state-colour.ts";
 import { textTable } from "../show/text-table.ts";
 import type { Screen } from "../show/screen.ts";
@@ -56,7 +57,7 @@ function page(name: string, { state, why, next, keepsAwake, driver, lastFailure,
   ] as const;
   const lines = facts.flatMap(([what, fact]) => {
     if (!fact) return [];
-    const [first = "", ...more] = wrapped(`${" ".repeat(INDENT)}${fact}`, INDENT, screen.width ?? Number.POSITIVE_INFINITY).split("\n");
+    const [first = "", ...more] = wrapped(`${" ".repeat(INDENT)}${oneLine(fact)}`, INDENT, screen.width ?? Number.POSITIVE_INFINITY).split("\n");
     return [`  ${screen.paint("dim", what.padEnd(INDENT - 2))}${first.slice(INDENT)}`, ...more];
   });
   const logs = lastFailure?.logs ? [lastFailure.logs.trimEnd().replaceAll(/^/gm, " ".repeat(INDENT))] : [];

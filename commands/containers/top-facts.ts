@@ -20,7 +20,8 @@ export function openTopFacts(server: Pick<Server, "call">, word: string | undefi
       return await server.call<T>("GET", `/docker/containers/${id}/${question}`);
     } catch (error) {
       if (!(error instanceof Fault) || ![403, 404].includes(error.status)) throw error;
-      if (error.code === "ROUTE_NOT_FOUND") unknown.add(question);
+      // A berth says otherwise that the container is gone.
+      if (error.code === "ROUTE_NOT_FOUND" || error.code === "ENTITY_NOT_FOUND") unknown.add(question);
       return undefined;
     }
   };

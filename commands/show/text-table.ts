@@ -1,3 +1,4 @@
+import { oneLine } from "./one-line.ts";
 import type { Colour, Screen } from "./screen.ts";
 
 /** Narrower than this, a column says nothing any more. */
@@ -14,7 +15,7 @@ export function textTable(
   screen?: Pick<Screen, "width" | "paint">,
   paint?: (column: string, cell: string) => Colour | undefined,
 ): string {
-  const all = [head, ...rows];
+  const all = [head, ...rows.map((row) => row.map(oneLine))];
   const widths = fitted(
     head.map((_, at) => Math.max(...all.map((row) => row[at]?.length ?? 0))),
     screen?.width,
