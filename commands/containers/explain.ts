@@ -53,7 +53,8 @@ function page(name: string, { state, why, next, keepsAwake, driver, lastFailure,
     ...next.map(({ at, says }) => ["next", `${says}${coming(at, now)}`] as const),
     ["awake for", keepsAwake],
     ["engine", driver],
-    ["failed with", lastFailure?.message],
+    // Of one that failed just now, that is why.
+    ["failed with", lastFailure?.message === why ? null : lastFailure?.message],
   ] as const;
   const lines = facts.flatMap(([what, fact]) => {
     if (!fact) return [];
