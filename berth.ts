@@ -4,6 +4,7 @@ import { isSea } from "node:sea";
 import { systemClock } from "./clock.ts";
 import { exitOf, Interrupted } from "./commands/exits.ts";
 import { runCommand } from "./commands/run-command.ts";
+import { oneLine } from "./commands/show/one-line.ts";
 import { screenOf } from "./commands/show/screen.ts";
 import { Fault } from "./fault.ts";
 import { findParent } from "./roles/parent.ts";
@@ -33,8 +34,8 @@ try {
   if (error instanceof Fault) {
     if (parent) await parent.fault(error);
     else {
-      for (const line of error.message.split("\n")) console.error(`berth: ${line}`);
-      for (const line of error.logs ?? []) console.error(`  ${line}`);
+      for (const line of error.message.split("\n")) console.error(`berth: ${oneLine(line)}`);
+      for (const line of error.logs ?? []) console.error(`  ${oneLine(line)}`);
     }
   } else if (!(error instanceof Interrupted)) console.error(error);
   process.exit(exitOf(error));

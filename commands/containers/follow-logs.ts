@@ -1,4 +1,5 @@
 import type { Clock } from "../../clock.ts";
+import { Fault } from "../../fault.ts";
 import type { Server } from "../server/open-server.ts";
 
 const LOOK_EVERY_MS = 1_000;
@@ -22,7 +23,12 @@ export async function followLogs(parts: {
   const answer = await server.stream(`${at}?follow=true&limit=${tail}`, signal);
   if (answer.headers["content-length"] === undefined) {
     answer.setEncoding("utf8");
-    for await (const piece of answer as AsyncIterable<string>) write(piece);
+    try {
+      for await (const piece of answer as AsyncIterable<string>) write(piece);
+    } catch (cause) {
+      signal.throwIfAborted();
+      throw new Fault("CONTROL_AWAY", "The server broke off while its lines were followed.", { cause });
+    }
     return;
   }
   answer.destroy();

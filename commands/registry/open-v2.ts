@@ -2,6 +2,7 @@ import type { IncomingMessage } from "node:http";
 import type { Clock } from "../../clock.ts";
 import { Fault } from "../../fault.ts";
 import { readChallenges } from "../../gateway/registry/upstream/challenge.ts";
+import { trustIn } from "../../gateway/registry/upstream/trusted-realm.ts";
 import { exchange, readAll } from "../server/exchange.ts";
 import { isOnThisMachine } from "./registry-address.ts";
 
@@ -40,11 +41,13 @@ export function openV2({ host, key, clock }: { host: string; key: string; clock:
     }
   };
 
-  /** The key goes to the registry's own machine only, or where it says by TLS. */
+  const secure = !isOnThisMachine(host);
+  const { hostname } = new URL(origin);
+  /** The key goes to the registry's own host or domain alone. */
   const tokenFor = async (header: string | undefined): Promise<{ scope: string; token: string } | undefined> => {
     const bearer = readChallenges(header).find(({ scheme }) => scheme === "bearer");
     const realm = URL.parse(bearer?.parameters.get("realm") ?? "");
-    if (!bearer || !realm || (realm.protocol !== "https:" && realm.host !== host)) return undefined;
+    if (!bearer || !realm || trustIn(realm, { hostname: hostname.replace(/^\[|\]$/g, ""), secure }) !== "credentials") return undefined;
     const scope = bearer.parameters.get("scope") ?? "";
     for (const [name, value] of [
       ["service", bearer.parameters.get("service") ?? ""],

@@ -53,7 +53,7 @@ export function openServer(parts: {
   const { name, place, key, hints, clock } = parts;
   const dev = `Dev ${key}`;
 
-  /** Resolves once the head is there, within `ms`; `use` gets the body, within the same time unless it is followed. */
+  /** A whole exchange, within `ms`. */
   const ask = async <T>(sent: Omit<Sent, "signal">, ms: number, use: (answer: IncomingMessage) => Promise<T>, parent?: AbortSignal): Promise<T> => {
     const over = new AbortController();
     const late = () => new Fault("CONTROL_AWAY", `${capital(name)} did not answer within ${ms / 1_000} s.`);
@@ -83,7 +83,7 @@ export function openServer(parts: {
   let token: Promise<string> | undefined;
   const signIn = async () => {
     const said = await ask({ method: "POST", path: "/users/login/dev", headers: { authorization: dev } }, CALL_MS, readAll);
-    const { token: given } = (readJson(said) ?? {}) as { token?: unknown };
+    const { token: given } = (readAnswer(said) ?? {}) as { token?: unknown };
     if (typeof given === "string") return given;
     throw new Fault("DEV_KEY_INVALID", `${capital(name)} does not take this developer key. ${hints.key}`);
   };
@@ -92,14 +92,15 @@ export function openServer(parts: {
   const callAs = async <T>(authorization: string, method: string, path: string, body?: object): Promise<T> => {
     const text = body === undefined ? undefined : JSON.stringify(body);
     const type = text === undefined ? {} : { "content-type": "application/json", "content-length": Buffer.byteLength(text) };
-    const said = readJson(await ask({ method, path, headers: { authorization, ...type }, body: text }, CALL_MS, readAll));
-    return unlessRefused<T>(said);
+    return readAnswer(await ask({ method, path, headers: { authorization, ...type }, body: text }, CALL_MS, readAll)) as T;
   };
 
-  /** Some refusals of a Datagrok server come as a success. */
-  const unlessRefused = <T>(said: unknown): T => {
-    if ((said as { "#type"?: unknown } | undefined)?.["#type"] === "ApiError") throw refusal(400, JSON.stringify(said));
-    return said as T;
+  /** Some refusals of a Datagrok server come as a success; what is no JSON comes from something else at the same address. */
+  const readAnswer = (text: string): unknown => {
+    const said = readJson(text);
+    if (said === undefined && text.trim() !== "") throw new Fault("CONTROL_AWAY", `${capital(name)} does not answer as an API does. ${hints.away}`);
+    if ((said as { "#type"?: unknown } | null | undefined)?.["#type"] === "ApiError") throw refusal(400, text);
+    return said;
   };
 
   return {
@@ -110,16 +111,23 @@ export function openServer(parts: {
     text: async (path) => ask({ method: "GET", path, headers: { authorization: await authorization() } }, CALL_MS, readAll),
     stream: async (path, signal) => {
       const headers = { authorization: await authorization() };
-      const answer = await exchange(place, { method: "GET", path, headers, signal }).catch((cause: unknown) => {
-        signal.throwIfAborted();
-        throw new Fault("CONTROL_AWAY", `${capital(name)} cannot be reached${why(cause)}. ${hints.away}`, { cause });
-      });
+      const late = new AbortController();
+      const cancel = clock.after(CALL_MS, () =>
+        late.abort(new Fault("CONTROL_AWAY", `${capital(name)} did not answer within ${CALL_MS / 1_000} s.`)),
+      );
+      const until = AbortSignal.any([signal, late.signal]);
+      const answer = await exchange(place, { method: "GET", path, headers, signal: until })
+        .catch((cause: unknown) => {
+          until.throwIfAborted();
+          throw new Fault("CONTROL_AWAY", `${capital(name)} cannot be reached${why(cause)}. ${hints.away}`, { cause });
+        })
+        .finally(cancel);
       if ((answer.statusCode ?? 500) >= 300) throw refusal(answer.statusCode ?? 500, await readAll(answer));
       return answer;
     },
     upload: async <T>(path: string, { bytes, length, signal }: { bytes: Readable; length: number; signal: AbortSignal }) => {
       const sent = { method: "POST", path, headers: { authorization: dev, "content-length": length }, body: bytes };
-      return unlessRefused<T>(readJson(await ask(sent, UPLOAD_MS, readAll, signal)));
+      return readAnswer(await ask(sent, UPLOAD_MS, readAll, signal)) as T;
     },
   };
 }

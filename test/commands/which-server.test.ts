@@ -1,4 +1,7 @@
+import { once } from "node:events";
 import { mkdirSync, writeFileSync } from "node:fs";
+import { createServer, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
 import { dirname, join } from "node:path";
 import t from "tap";
 import { ADMIN_KEY } from "../fixtures/berth.ts";
@@ -57,3 +60,21 @@ t.test("a server is named by address or alias, and its key given in one of sever
 function config(alias: string, url: string): string {
   return `servers:\n  ${alias}:\n    url: ${url}\n    key: ${ADMIN_KEY}\n`;
 }
+
+t.test("what answers at an address and is no API, or breaks off, is told so", async (t) => {
+  const answers: Record<string, (response: ServerResponse) => void> = {
+    "/page/users/login/dev": (response) => response.end("<html></html>"),
+    "/refusing/users/login/dev": (response) => response.end('{"#type":"ApiError","code":"no","message":"Not today"}'),
+    "/breaking/users/login/dev": (response) => response.end('{"isSuccess":true,"token":"t"}'),
+    "/breaking/docker/containers": (response) => response.end('[{"id":"1","name":"one","status":"started"}]'),
+    "/breaking/docker/containers/1/logs": (response) => void response.write("a line\n", () => response.destroy()),
+  };
+  const server = createServer((request, response) => answers[(request.url ?? "").split("?")[0] ?? ""]?.(response)).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  t.teardown(() => server.close());
+  const at = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const env = { PATH: "/nowhere", HOME: "/nowhere", BERTH_KEY: "some-key-of-mine" };
+  t.match(await typeBerth(["containers", "--server", `${at}/page`], { env }), { code: 5, stderr: /no API|as an API/ });
+  t.match(await typeBerth(["containers", "--server", `${at}/refusing`], { env }), { code: 1, stderr: "Not today" });
+  t.match(await typeBerth(["logs", "one", "-f", "--server", `${at}/breaking`], { env }), { code: 5, stdout: "a line\n" });
+});

@@ -101,7 +101,7 @@ t.test("the command prints what differs, and fails for what is not known", async
   t.match(read.out, /^\d\d requests compared, \d+ since they sign in and there is no --key-file; 0 differences/m);
 
   const noTls = await berth(stand.base.replace("http:", "https:"), stand.base, "--read-only");
-  t.equal(noTls.code, 1);
+  t.equal(noTls.code, 5);
   t.match(noTls.out, /^berth: https:\S+ does not answer GET \S+: it speaks no TLS, or another one: try http\.\n$/);
 });
 
