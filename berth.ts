@@ -16,10 +16,10 @@ for (const stream of [process.stdout, process.stderr])
     process.exit(0);
   });
 
-/** The first Ctrl-C is for the command to deal with; the next one ends the program at once. */
+/** The first Ctrl-C, or word to end, is for the command to deal with; the next one ends the program at once. */
 const interrupted = () => {
   const pressed = new AbortController();
-  process.once("SIGINT", () => pressed.abort(new Interrupted()));
+  for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.once(name, () => pressed.abort(new Interrupted()));
   return pressed.signal;
 };
 

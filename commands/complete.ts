@@ -1,7 +1,7 @@
 import type { Commands } from "./command.ts";
 import type { Here } from "./here.ts";
 import { readConfigFiles } from "./server/config-files.ts";
-import { listOf } from "./server/named.ts";
+import { type Kind, listOf } from "./server/named.ts";
 import { serverOf } from "./server/server-here.ts";
 import { type Completes, type Option, verb, type Verb, type Verbs } from "./verb.ts";
 
@@ -105,14 +105,8 @@ type Source = (
 
 /** Where names come from. What is named already is not named again. */
 const SOURCES: Record<Names, Source> = {
-  containers: async ({ here }, said, known) =>
-    inTime(here, async () => (await listOf(serverOf(here, said), "containers")).map(({ name, status }): Candidate => [name, status])).then((found) =>
-      found.filter(([name]) => !known.includes(name)),
-    ),
-  images: async ({ here }, said, known) =>
-    inTime(here, async () => (await listOf(serverOf(here, said), "images")).map(({ name, status }): Candidate => [name, status])).then((found) =>
-      found.filter(([name]) => !known.includes(name)),
-    ),
+  containers: listed("containers"),
+  images: listed("images"),
   users: async ({ here }, said, known) =>
     known.length > 0
       ? []
@@ -129,6 +123,14 @@ const SOURCES: Record<Names, Source> = {
   files: async () => [[":files", ""]],
   folders: async () => [[":folders", ""]],
 };
+
+function listed(kind: Kind): Source {
+  return ({ here }, said, known) =>
+    inTime(here, async () => {
+      const all = await listOf(serverOf(here, said), kind);
+      return all.flatMap(({ name, status }): Candidate[] => (known.includes(name) ? [] : [[name, status]]));
+    });
+}
 
 async function inTime(here: Here, ask: () => Promise<Candidate[]>): Promise<Candidate[]> {
   return Promise.race([ask(), here.clock.sleep(ASK_MS).then(() => [])]);

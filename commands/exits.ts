@@ -14,7 +14,7 @@ export const EXITS = {
   missing: { code: 3, says: "what was named is not there", statuses: [404] },
   refused: { code: 4, says: "not signed in, or not allowed to", statuses: [401, 403] },
   failed: { code: 1, says: "it failed, for any other reason" },
-  interrupted: { code: 130, says: "interrupted by Ctrl-C" },
+  interrupted: { code: 130, says: "interrupted, by Ctrl-C or by being told to end" },
 } as const satisfies Record<string, Exit>;
 
 /** For whoever pressed Ctrl-C: not a failure, and nothing to be told. */

@@ -3,6 +3,7 @@ import { suggestion } from "../../conf/nearest.ts";
 import type { Here } from "../here.ts";
 import { JSON_OPTION, SERVER_OPTIONS, serverOf } from "../server/server-here.ts";
 import type { Said } from "../server/which-server.ts";
+import { oneLine } from "../show/one-line.ts";
 import { textTable } from "../show/text-table.ts";
 import { verb, type Verbs } from "../verb.ts";
 import { readImageName } from "./image-name.ts";
@@ -22,7 +23,7 @@ export const CONTENTS: Verbs = {
       const names = await repositories(openHere(here, given));
       const meant = names.filter((name) => name.includes(word));
       if (given.json) screen.json(meant);
-      else screen.print(meant.length === 0 ? "There are no repositories." : meant.join("\n"));
+      else screen.print(meant.length === 0 ? "There are no repositories." : meant.map(oneLine).join("\n"));
     },
   }),
   tags: verb({
@@ -59,7 +60,7 @@ export const CONTENTS: Verbs = {
         ["ports", ports.join(" ")],
         ["command", command.join(" ")],
         ["variables", variables.join(" ")],
-      ].flatMap(([name = "", fact = ""]) => (fact === "" ? [] : [`  ${screen.paint("dim", name.padEnd(11))}${fact}`]));
+      ].flatMap(([name = "", fact = ""]) => (fact === "" ? [] : [`  ${screen.paint("dim", name.padEnd(11))}${oneLine(fact)}`]));
       screen.print([screen.paint("bold", `${repository}:${reference}`), ...facts].join("\n"));
     },
   }),

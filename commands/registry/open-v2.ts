@@ -1,10 +1,8 @@
-import type { IncomingMessage } from "node:http";
 import type { Clock } from "../../clock.ts";
-import { Fault } from "../../fault.ts";
-import { readChallenges } from "../../gateway/registry/upstream/challenge.ts";
-import { trustIn } from "../../gateway/registry/upstream/trusted-realm.ts";
+import { Fault, type FaultCode } from "../../fault.ts";
 import { exchange, readAll } from "../server/exchange.ts";
 import { isOnThisMachine } from "./registry-address.ts";
+import { buyToken, type Send } from "./registry-token.ts";
 
 /** What is asked of a registry: paths below `/v2`. */
 export type V2 = {
@@ -15,6 +13,8 @@ export type V2 = {
   delete(path: string): Promise<void>;
 };
 
+const BY_STATUS: Readonly<Record<number, FaultCode>> = { 401: "NOT_PERMITTED", 403: "NOT_PERMITTED", 404: "ENTITY_NOT_FOUND" };
+
 const ASK_MS = 30_000;
 const PAGE = 1_000;
 /** Where a registry leads in circles. */
@@ -22,10 +22,10 @@ const MOST_PAGES = 1_000;
 
 /** `key` buys the tokens that the registry wants, from wherever its challenge says. */
 export function openV2({ host, key, clock }: { host: string; key: string; clock: Clock }): V2 {
-  const origin = `${isOnThisMachine(host) ? "http" : "https"}://${host}`;
+  const origin = new URL(`${isOnThisMachine(host) ? "http" : "https"}://${host}`);
   const tokens = new Map<string, string>();
 
-  const send = async (url: string, method: string, headers: Record<string, string>): Promise<{ answer: IncomingMessage; text: string }> => {
+  const send: Send = async (url, method, headers) => {
     const over = new AbortController();
     const late = () => new Fault("REGISTRY_UNREACHABLE", `${host} did not answer within ${ASK_MS / 1_000} s.`);
     const signal = clock.deadline(ASK_MS, late, over.signal);
@@ -41,55 +41,27 @@ export function openV2({ host, key, clock }: { host: string; key: string; clock:
     }
   };
 
-  const secure = !isOnThisMachine(host);
-  const { hostname } = new URL(origin);
-  /** The key goes to the registry's own host or domain alone. */
-  const tokenFor = async (header: string | undefined): Promise<{ scope: string; token: string } | undefined> => {
-    const bearer = readChallenges(header).find(({ scheme }) => scheme === "bearer");
-    const realm = URL.parse(bearer?.parameters.get("realm") ?? "");
-    if (!bearer || !realm || trustIn(realm, { hostname: hostname.replace(/^\[|\]$/g, ""), secure }) !== "credentials") return undefined;
-    const scope = bearer.parameters.get("scope") ?? "";
-    for (const [name, value] of [
-      ["service", bearer.parameters.get("service") ?? ""],
-      ["scope", scope],
-      ["account", "any"],
-    ] as const)
-      if (value !== "") realm.searchParams.append(name, value);
-    const { answer, text } = await send(realm.href, "GET", { authorization: `Basic ${Buffer.from(`any:${key}`).toString("base64")}` });
-    if (answer.statusCode === 401) throw new Fault("DEV_KEY_INVALID", `The registry ${host} does not know this developer key.`);
-    const { token, access_token: other } = (readJson(text) ?? {}) as { token?: string; access_token?: string };
-    const found = token ?? other;
-    return found === undefined ? undefined : { scope, token: found };
-  };
-
   const ask = async (method: string, path: string, accept = "application/json") => {
     const scope = `${method} ${path.split("?")[0]}`;
     for (let tried = false; ; tried = true) {
       const known = tokens.get(scope);
       const headers = { accept, ...(known === undefined ? {} : { authorization: `Bearer ${known}` }) };
-      const { answer, text } = await send(`${origin}${path}`, method, headers);
+      let { answer, text } = await send(`${origin.origin}${path}`, method, headers);
+      // What is kept elsewhere is fetched from there, without our token.
+      const elsewhere = method === "GET" && isRedirect(answer.statusCode) ? URL.parse(answer.headers.location ?? "", origin) : null;
+      if (elsewhere) ({ answer, text } = await send(elsewhere.href, "GET", {}));
       const status = answer.statusCode ?? 500;
       if (status < 300) return { answer, text };
-      // What is kept elsewhere is fetched from there, without our token.
-      const elsewhere = status < 400 ? URL.parse(answer.headers.location ?? "", origin) : null;
-      if (elsewhere) return await send(elsewhere.href, "GET", {});
-      const bought = status === 401 && !tried ? await tokenFor(answer.headers["www-authenticate"]) : undefined;
+      const bought = status === 401 && !tried ? await buyToken(answer.headers["www-authenticate"], { origin, key, send }) : undefined;
       if (bought === undefined) throw refusal(status, text);
-      tokens.set(scope, bought.token);
+      tokens.set(scope, bought);
     }
   };
 
   const refusal = (status: number, text: string): Fault => {
     const { errors } = (readJson(text) ?? {}) as { errors?: { message?: string }[] };
     const said = errors?.[0]?.message ?? `it answered ${status}`;
-    const code =
-      status === 401 || status === 403
-        ? "NOT_PERMITTED"
-        : status === 404
-          ? "ENTITY_NOT_FOUND"
-          : status >= 502
-            ? "REGISTRY_UNREACHABLE"
-            : "REGISTRY_FAILED";
+    const code = BY_STATUS[status] ?? (status >= 502 ? "REGISTRY_UNREACHABLE" : "REGISTRY_FAILED");
     return new Fault(code, `The registry ${host} refuses: ${said}.`);
   };
 
@@ -106,13 +78,17 @@ export function openV2({ host, key, clock }: { host: string; key: string; clock:
         const said = readJson(text) as Record<string, unknown> | undefined;
         if (Array.isArray(said?.[field])) found.push(...(said[field] as string[]));
         const link = /<([^>]+)>;\s*rel="?next/.exec(String(answer.headers["link"] ?? ""))?.[1];
-        const url: URL | null = link === undefined ? null : URL.parse(link, `${origin}${next}`);
+        const url: URL | null = link === undefined ? null : URL.parse(link, `${origin.origin}${next}`);
         next = url === null ? undefined : url.pathname + url.search;
       }
       return found;
     },
     delete: async (path) => void (await ask("DELETE", `/v2${path}`)),
   };
+}
+
+function isRedirect(status: number = 0): boolean {
+  return status >= 300 && status < 400;
 }
 
 function readJson(text: string): unknown {
