@@ -88,6 +88,10 @@ export const FAULTS = {
   STOP_TIMED_OUT: [500, "Container stop timed out"],
   VALIDATION_TIMED_OUT: [500, "Image validation timed out"],
 
+  // Publishing from a command line
+  IMAGE_BUILD_FAILED: [500, "Image could not be built"],
+  IMAGE_PUSH_FAILED: [500, "Image could not be pushed"],
+
   // The spawner's API
   DEPLOY_UNDER_WAY: [409, "Another deploy is under way"],
   DEPLOY_SUPERSEDED: [409, "Another call took the deploy's place"],

@@ -4,10 +4,7 @@ import type { Settings } from "../conf/settings.ts";
 import { Fault } from "../fault.ts";
 import { callHere, type Here, settingsHere } from "./here.ts";
 import { addressOf } from "./serve.ts";
-
-export const usage = `Usage: berth health
-  asks the berth of these settings on this machine whether it takes requests, and ends with 0 where it does; for health checks of containers.
-  BERTH_ROLE says which of its listeners is asked.`;
+import { verb, type Verbs } from "./verb.ts";
 
 const ASK_MS = 5_000;
 
@@ -23,14 +20,21 @@ const READY: Readonly<Record<string, (settings: Settings) => At>> = {
   spawner: ({ spawnerHost: host, spawnerPort: port }) => ({ host, port, path: "/info", isPlain: true }),
 };
 
-/** `berth health`. Faults: CONTROL_AWAY. */
-export async function run(here: Here): Promise<void> {
-  const { settings } = settingsHere(here);
-  const at = READY[settings.role ?? "serve"]?.(settings);
-  if (at === undefined) await callHere(here)("GET", "/info/server");
-  else await askReady(settings, at, here);
-  console.log("ready");
-}
+export const verbs: Verbs = {
+  "": verb({
+    words: "",
+    says: "asks the berth of these settings on this machine whether it takes requests, and ends with 0 where it does; for health checks of containers",
+    more: "BERTH_ROLE says which of its listeners is asked.",
+    options: {},
+    run: async ({ here, screen }) => {
+      const { settings } = settingsHere(here);
+      const at = READY[settings.role ?? "serve"]?.(settings);
+      if (at === undefined) await callHere(here)("GET", "/info/server");
+      else await askReady(settings, at, here);
+      screen.print("ready");
+    },
+  }),
+};
 
 /** A listener on all interfaces is asked on this machine's own; whose certificate it is does not matter to itself. */
 function askReady(settings: Settings, { host, port, path = "/readyz", isPlain }: At, { clock }: Here): Promise<void> {

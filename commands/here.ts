@@ -8,7 +8,7 @@ import { Fault } from "../fault.ts";
 import { type Log, openLog } from "../log.ts";
 import type { Parent } from "../roles/parent.ts";
 import { openRuntimeFolder, type RuntimeFolder } from "../roles/runtime-folder.ts";
-import { type CallControl, callControl } from "./call-control.ts";
+import { type CallControl, openServer, type Server } from "./server/open-server.ts";
 
 /** Where a command runs: what it was started with, and what it makes of that. */
 export type Here = {
@@ -42,11 +42,20 @@ export function runtimeHere({ env }: Pick<Here, "env">, settings: Settings): Run
   return openRuntimeFolder({ data: settings.data, base: env["XDG_RUNTIME_DIR"] ?? tmpdir(), uid: process.getuid?.() ?? 0 });
 }
 
-/** Calls the API of the berth that runs on the same data folder, as its first user. */
-export function callHere(here: Here): CallControl {
+/** The berth that runs on the same data folder, as its first user where no other key is given. Faults: CONTROL_AWAY where there is none. */
+export function callableHere(here: Here, { key: given, bareKey }: { key: string | undefined; bareKey: boolean }): Server {
   const { settings } = settingsHere(here);
-  const key = readAdminKey({ dataFolder: settings.data, given: settings.adminKey });
-  return callControl({ ...runtimeHere(here, settings), data: settings.data, key, clock: here.clock });
+  const away = "Start it first, or name its folder by BERTH_DATA, or another server by --server.";
+  const key = given ?? readAdminKey({ dataFolder: settings.data, given: settings.adminKey });
+  if (key === undefined) throw new Fault("CONTROL_AWAY", `No berth runs on the data folder ${settings.data}. ${away}`);
+  const hints = { away, key: given === undefined ? "Run this with the BERTH_ADMIN_KEY that it was started with." : "" };
+  const place = { socket: runtimeHere(here, settings).apiSocket };
+  return openServer({ name: `the berth on the data folder ${settings.data}`, place, key, bareKey, hints, clock: here.clock });
+}
+
+/** Calls what the API of the berth that runs on the same data folder has for administrators, as its first user. */
+export function callHere(here: Here): CallControl {
+  return async (method, path, body, limitMs) => callableHere(here, { key: undefined, bareKey: true }).call(method, path, body, limitMs);
 }
 
 function readText(path: string): string {

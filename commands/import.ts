@@ -5,19 +5,13 @@ import { Fault } from "../fault.ts";
 import { openAskServer } from "../gateway/datagrok/ask-server.ts";
 import { listPages } from "../gateway/datagrok/list-pages.ts";
 import { signInWithKey } from "../gateway/datagrok/sign-in-with-key.ts";
-import type { CallControl } from "./call-control.ts";
-import { callHere, type Here, settingsHere } from "./here.ts";
-import { readWords } from "./read-words.ts";
-import { textTable } from "./text-table.ts";
+import { callHere, settingsHere } from "./here.ts";
+import type { CallControl } from "./server/open-server.ts";
+import type { Screen } from "./show/screen.ts";
+import { textTable } from "./show/text-table.ts";
+import { verb, type Verbs } from "./verb.ts";
 
-export const usage = `Usage: berth import <url> [--key-file <file>|-] [--adopt] [--dry-run|--yes]
-  Takes images and containers of the Datagrok server at <url> into the berth that runs on the same data folder, with their ids; what is here
-  already stays as it is. Its developer key comes from a file, from standard input (-), or from BERTH_DATAGROK_KEY.
-  --adopt    takes over what runs on this machine's engine, without stopping it
-  --dry-run  only prints what would be done
-  --yes      does it without asking`;
-
-export type ImportRow = {
+type ImportRow = {
   kind: string;
   id: string;
   name: string;
@@ -27,15 +21,15 @@ export type ImportRow = {
   author: string;
 };
 
-type Asked = { url: string; keyFile: string | undefined; adopt: boolean; dryRun: boolean; yes: boolean };
+type Asked = { url: string; adopt: boolean; dryRun: boolean; yes: boolean };
 
 type Parts = {
   call: CallControl;
-  /** The server's developer key, from where the command line says. */
-  key(keyFile: string | undefined): Promise<string>;
+  /** The server's developer key. */
+  key: string;
   /** Asks a person; undefined where none is there. */
   confirm: ((question: string) => Promise<boolean>) | undefined;
-  print(text: string): void;
+  screen: Screen;
   clock: Clock;
 };
 
@@ -44,41 +38,61 @@ const READ_MS = 300_000;
 /** Each that is to be adopted is tried to be reached. */
 const TAKE_MS = 300_000;
 
-/** `berth import`. Faults: SETTINGS_INVALID for a command line that is wrong, those of the server that is read and of `call`. */
-export async function runImport(args: string[], parts: Parts): Promise<void> {
-  const asked = readAsked(args);
-  const entities = await readServer(asked, await parts.key(asked.keyFile), parts.clock);
+export const verbs: Verbs = {
+  "": verb({
+    words: "<url>",
+    says: "take images and containers of a Datagrok server, with their ids, into the berth that runs on the same data folder",
+    more: "What is here already stays as it is. The server's developer key comes from a file, from standard input, or from BERTH_DATAGROK_KEY.",
+    options: {
+      "key-file": { takes: "<file>", says: "file with a developer key of that server; - is standard input", completes: "files" },
+      adopt: { says: "take over what runs on this machine's engine, without stopping it" },
+      "dry-run": { says: "only print what would be done" },
+      yes: { says: "do it without asking" },
+    },
+    run: async ({ here, words: [url = ""], given, screen }) => {
+      requireAddress(url);
+      const { datagrok } = settingsHere(here).settings;
+      const key = await readKey(given["key-file"], datagrok.key);
+      const asked = { url, adopt: given.adopt ?? false, dryRun: given["dry-run"] ?? false, yes: given.yes ?? false };
+      const isPerson = process.stdin.isTTY && process.stdout.isTTY;
+      await runImport(asked, { call: callHere(here), key, confirm: isPerson ? confirm : undefined, screen, clock: here.clock });
+    },
+  }),
+};
+
+/** Faults: those of the server that is read, and of `call`. */
+async function runImport(asked: Asked, parts: Parts): Promise<void> {
+  const { print } = parts.screen;
+  const entities = await readServer(asked, parts.key, parts.clock);
   const take = (dryRun: boolean) => parts.call<ImportRow[]>("POST", "/admin/import", { ...entities, adopt: asked.adopt, dryRun }, TAKE_MS);
   const planned = await take(true);
-  parts.print(tableOf(planned));
+  print(tableOf(planned, parts.screen));
   const count = numbersOf(planned);
-  if (count.taken === 0) return parts.print("\nThere is nothing to import.");
-  if (asked.dryRun) return parts.print(`\nNothing was imported: ${count.said} would be.`);
+  if (count.taken === 0) return print("\nThere is nothing to import.");
+  if (asked.dryRun) return print(`\nNothing was imported: ${count.said} would be.`);
   if (!asked.yes) {
     if (parts.confirm === undefined) throw new Fault("SETTINGS_INVALID", "Nothing was imported yet: say --yes to import this.");
-    parts.print("");
-    if (!(await parts.confirm(`Import ${count.said}? [y/N] `))) return parts.print("Nothing was imported.");
+    print("");
+    if (!(await parts.confirm(`Import ${count.said}? [y/N] `))) return print("Nothing was imported.");
   }
   const done = await take(false);
   // Something may have come between.
-  if (JSON.stringify(done) !== JSON.stringify(planned)) parts.print(`\n${tableOf(done)}`);
-  parts.print(`\nImported ${numbersOf(done).said}.`);
+  if (JSON.stringify(done) !== JSON.stringify(planned)) print(`\n${tableOf(done, parts.screen)}`);
+  print(`\nImported ${numbersOf(done).said}.`);
 }
 
-function readAsked(args: string[]): Asked {
-  const { values, positionals } = readWords(
-    {
-      args,
-      allowPositionals: true,
-      options: { "key-file": { type: "string" }, adopt: { type: "boolean" }, "dry-run": { type: "boolean" }, yes: { type: "boolean" } },
-    },
-    usage,
+function requireAddress(url: string): void {
+  if (URL.canParse(url) && /^https?:$/.test(new URL(url).protocol)) return;
+  throw new Fault("SETTINGS_INVALID", `${JSON.stringify(url)} is no address of a server: https://stand.example.com, say.`);
+}
+
+async function readKey(keyFile: string | undefined, set: string | undefined): Promise<string> {
+  const key = keyFile === undefined ? set : keyFile === "-" ? await readInput() : readKeyFile(keyFile);
+  if (key !== undefined && key.trim() !== "") return key.trim();
+  throw new Fault(
+    "SETTINGS_INVALID",
+    "A developer key of that server is needed: --key-file <file>, --key-file - for standard input, or BERTH_DATAGROK_KEY.",
   );
-  const [url = ""] = positionals;
-  if (positionals.length !== 1) throw new Fault("SETTINGS_INVALID", usage);
-  if (!URL.canParse(url) || !/^https?:$/.test(new URL(url).protocol))
-    throw new Fault("SETTINGS_INVALID", `${JSON.stringify(url)} is no address of a server: https://stand.example.com, say.`);
-  return { url, keyFile: values["key-file"], adopt: values.adopt ?? false, dryRun: values["dry-run"] ?? false, yes: values.yes ?? false };
 }
 
 async function readServer({ url }: Asked, key: string, clock: Clock): Promise<{ images: unknown[]; containers: unknown[] }> {
@@ -98,10 +112,11 @@ async function readServer({ url }: Asked, key: string, clock: Clock): Promise<{ 
   }
 }
 
-function tableOf(rows: readonly ImportRow[]): string {
+function tableOf(rows: readonly ImportRow[], screen: Screen): string {
   return textTable(
     ["WHAT", "KIND", "NAME", "ID", "STATUS", "OWNER", "NOTE"],
     rows.map(({ kind, id, name, status, fate, why, author }) => [WHAT[fate], kind, name, id, status, author, why]),
+    screen,
   );
 }
 
@@ -112,26 +127,6 @@ function numbersOf(rows: readonly ImportRow[]): { taken: number; said: string } 
   const containers = taken.length - images;
   const said = [`${images} ${images === 1 ? "image" : "images"}`, `${containers} ${containers === 1 ? "container" : "containers"}`];
   return { taken: taken.length, said: `${said.join(" and ")}${adopted === 0 ? "" : ` (${adopted} of them running)`}` };
-}
-
-/** `berth import` */
-export async function run(here: Here): Promise<void> {
-  const { settings } = settingsHere(here);
-  await runImport(here.args, {
-    call: callHere(here),
-    key: async (keyFile) => {
-      const key = keyFile === undefined ? settings.datagrok.key : keyFile === "-" ? await readInput() : readKeyFile(keyFile);
-      if (key === undefined || key.trim() === "")
-        throw new Fault(
-          "SETTINGS_INVALID",
-          "A developer key of that server is needed: --key-file <file>, --key-file - for standard input, or BERTH_DATAGROK_KEY.",
-        );
-      return key.trim();
-    },
-    confirm: process.stdin.isTTY && process.stdout.isTTY ? confirm : undefined,
-    print: (text) => console.log(text),
-    clock: here.clock,
-  });
 }
 
 async function confirm(question: string): Promise<boolean> {

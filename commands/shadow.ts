@@ -2,23 +2,14 @@ import { readFileSync } from "node:fs";
 import type { Clock } from "../clock.ts";
 import { Fault } from "../fault.ts";
 import { ownFile } from "../own-files.ts";
-import type { Here } from "./here.ts";
 import { compare, type Difference } from "./shadow/compare.ts";
 import { explains, type Known, readKnown } from "./shadow/known.ts";
 import { openPlayer, type Player } from "./shadow/play.ts";
 import { type Recorded, readRequests, signsIn } from "./shadow/requests.ts";
-import { readWords } from "./read-words.ts";
+import { verb, type Verbs } from "./verb.ts";
 
 /** What comes with berth: requests of docker and skopeo, and what they get wrong. */
 export const SAMPLE = ownFile("lua-compat/requests.jsonl");
-
-export const usage = `Usage: berth shadow <url> <url> [--requests <file>] [--known <file>] [--key-file <file>] [--read-only]
-  sends the same requests to two registry proxies and prints all in which their answers differ
-  --requests   JSON lines; where unset, those of lua-compat/requests.jsonl
-  --known      differences that are meant, a JSON array of {of, requests, first, second, reason}
-  --key-file   holds a developer key that may push to shadow/one and shadow/two; where unset, what signs in is passed over
-  --read-only  sends GET and HEAD alone
-One of the requests shows each side a wrong key. Who has too many of those answers 429: it is asked again when it says so.`;
 
 export type Found = { number: number; request: Recorded; difference: Difference; known: Known | undefined };
 export type Shadowed = { sent: number; passedOver: number; found: Found[] };
@@ -43,15 +34,20 @@ export async function shadow(requests: readonly Recorded[], known: readonly Know
   return shadowed;
 }
 
-/** `berth shadow`: what to print, and how many differences nobody has explained. Faults: SETTINGS_INVALID, REGISTRY_UNREACHABLE, DEV_KEY_INVALID. */
-export async function runShadow(args: string[], clock: Clock): Promise<{ report: string; unexplained: number }> {
-  const { urls, values } = readAsked(args);
+type Asked = {
+  first: string;
+  second: string;
+  given: { requests?: string; known?: string; "key-file"?: string; "read-only"?: boolean };
+  clock: Clock;
+};
+
+/** What to print, and how many differences nobody has explained. Faults: SETTINGS_INVALID, REGISTRY_UNREACHABLE, DEV_KEY_INVALID. */
+async function runShadow({ first, second, given: values, clock }: Asked): Promise<{ report: string; unexplained: number }> {
   const key = values["key-file"] === undefined ? undefined : readText(values["key-file"]).trim();
   const all = readRequests(readText(values.requests ?? SAMPLE));
   const reading = values["read-only"] ? all.filter(({ method }) => method === "GET" || method === "HEAD") : all;
   const requests = key === undefined ? reading.filter((one) => !signsIn(one)) : reading;
   const known = values.known === undefined ? [] : readKnown(readText(values.known));
-  const [first = "", second = ""] = urls;
   const shadowed = await shadow(
     requests,
     known,
@@ -83,19 +79,6 @@ function told({ sent, passedOver, found }: Shadowed, unexplained: Found[], signI
   ].join("\n");
 }
 
-const OPTIONS = {
-  requests: { type: "string" },
-  known: { type: "string" },
-  "key-file": { type: "string" },
-  "read-only": { type: "boolean" },
-} as const;
-
-function readAsked(args: string[]) {
-  const { values, positionals } = readWords({ args, options: OPTIONS, allowPositionals: true }, usage);
-  if (positionals.length === 2 && positionals.every((one) => /^https?:\/\//.test(one) && URL.canParse(one))) return { urls: positionals, values };
-  throw new Fault("SETTINGS_INVALID", usage);
-}
-
 function readText(path: string): string {
   try {
     return readFileSync(path, "utf8");
@@ -105,8 +88,32 @@ function readText(path: string): string {
 }
 
 /** `berth shadow`; differences that are not known make it fail. */
-export async function run(here: Here): Promise<void> {
-  const { report, unexplained } = await runShadow(here.args, here.clock);
-  console.log(report);
-  if (unexplained > 0) throw new Fault("ANSWERS_DIFFER", `${unexplained} differences are not known.`);
-}
+export const verbs: Verbs = {
+  "": verb({
+    words: "<url> <url>",
+    says: "sends the same requests to two registry proxies and prints all in which their answers differ",
+    more: "One of the requests shows each side a wrong key. Who has too many of those answers 429: it is asked again when it says so.",
+    options: {
+      requests: { takes: "<file>", says: "JSON lines; where unset, those of lua-compat/requests.jsonl", completes: "files" },
+      known: {
+        takes: "<file>",
+        says: "differences that are meant, a JSON array of {of, requests, first, second, reason}",
+        completes: "files",
+      },
+      "key-file": {
+        takes: "<file>",
+        says: "holds a developer key that may push to shadow/one and shadow/two; where unset, what signs in is passed over",
+        completes: "files",
+      },
+      "read-only": { says: "sends GET and HEAD alone" },
+    },
+    run: async ({ here, words: [first = "", second = ""], given, screen }) => {
+      for (const url of [first, second])
+        if (!/^https?:\/\//.test(url) || !URL.canParse(url))
+          throw new Fault("SETTINGS_INVALID", `${JSON.stringify(url)} is no http or https address.`);
+      const { report, unexplained } = await runShadow({ first, second, given, clock: here.clock });
+      screen.print(report);
+      if (unexplained > 0) throw new Fault("ANSWERS_DIFFER", `${unexplained} differences are not known.`);
+    },
+  }),
+};

@@ -9,13 +9,7 @@ import { type Here, settingsHere } from "./here.ts";
 import { type Machine, swap } from "./install/swap.ts";
 import { PLACES, UNIT_NAME } from "./install/unit.ts";
 import { VERSION } from "./version.ts";
-import { readWords } from "./read-words.ts";
-
-export const usage = `Usage: berth upgrade --from <file> [--program <file>] [--restart <command>]
-  puts the executable <file> in the place of the one that is installed, lets the berth that runs finish its requests, starts the new one, and puts
-  the old one back where that does not take requests. A backup of the store comes first.
-  --program  the one that is installed, where it is not ${PLACES.program}
-  --restart  how berth is ended and started, where not by \`systemctl restart ${UNIT_NAME}\`; it may be told of both at once, and returns when both is done`;
+import { verb, type Verbs } from "./verb.ts";
 
 const VERSION_MS = 15_000;
 const RESTORE_MS = 600_000;
@@ -30,17 +24,30 @@ const RUNNING_MS = 20_000;
 
 const asked = promisify(execFile);
 
-/** `berth upgrade` */
-export async function run(here: Here): Promise<void> {
-  const { from, program, restart } = readAsked(here.args);
-  const { settings } = settingsHere(here);
-  const { was, is, backup } = await swap({
-    program: resolve(program),
-    from: resolve(from),
-    machine: machineHere(here, settings, resolve(program), restart),
-  });
-  console.log(`berth ${is} runs in the place of berth ${was}.${backup === undefined ? "" : ` The store as it was before is kept in ${backup}.`}`);
-}
+export const verbs: Verbs = {
+  "": verb({
+    words: "",
+    says: "puts an executable in the place of the one that is installed, lets the berth that runs finish its requests, starts the new one, and puts the old one back where that does not take requests",
+    more: "A backup of the store comes first.",
+    options: {
+      from: { takes: "<file>", says: "the new executable", completes: "files" },
+      program: { takes: "<file>", says: `the one that is installed, where it is not ${PLACES.program}`, completes: "files" },
+      restart: {
+        takes: "<command>",
+        says: `how berth is ended and started, where not by \`systemctl restart ${UNIT_NAME}\`; it may be told of both at once, and returns when both is done`,
+      },
+    },
+    run: async ({ here, given: { from, program = PLACES.program, restart = `systemctl restart ${UNIT_NAME}` }, screen }) => {
+      if (from === undefined) throw new Fault("SETTINGS_INVALID", "Usage: berth upgrade --from <file> [options]");
+      const { settings } = settingsHere(here);
+      const machine = machineHere(here, settings, resolve(program), restart);
+      const { was, is, backup } = await swap({ program: resolve(program), from: resolve(from), machine });
+      screen.print(
+        `berth ${is} runs in the place of berth ${was}.${backup === undefined ? "" : ` The store as it was before is kept in ${backup}.`}`,
+      );
+    },
+  }),
+};
 
 function machineHere(here: Here, settings: Settings, program: string, command: string): Machine {
   const { env, clock } = here;
@@ -103,12 +110,4 @@ function ask(file: string): string {
     const { stderr, message } = error as { stderr?: string; message: string };
     return stderr?.trim() || message;
   }
-}
-
-function readAsked(args: string[]): { from: string; program: string; restart: string } {
-  const text = { type: "string" } as const;
-  const { values } = readWords({ args, options: { from: text, program: text, restart: text } }, usage);
-  const { from, program = PLACES.program, restart = `systemctl restart ${UNIT_NAME}` } = values;
-  if (from !== undefined) return { from, program, restart };
-  throw new Fault("SETTINGS_INVALID", usage);
 }

@@ -82,6 +82,17 @@ export const SETTINGS = {
   logLevel: setting(["BERTH_LOG_LEVEL", "GROK_SPAWNER_LOG_LEVEL"], oneOf(...LOG_LEVELS), "info", "Least level that is logged"),
   maxPackageMb: setting("BERTH_MAX_PACKAGE_MB", wholeNumber(1, 16_384, "megabytes"), 256, "Largest package that may be published"),
 
+  // What commands that talk to a server talk to
+  client: {
+    server: optional(
+      "BERTH_SERVER",
+      text("an http or https URL, or an alias of a config file", /^\S+$/),
+      "Server that `berth containers` and the like talk to, where not the berth of this machine; `--server` wins over it",
+    ),
+    key: optional("BERTH_KEY", text("8 to 200 visible characters", /^[\x21-\x7e]{8,200}$/), "Developer key to sign in there with", { secret: true }),
+    keyFile: optional("BERTH_KEY_FILE", text("a path"), "File with that key"),
+  },
+
   // Containers
   driver: setting(
     "BERTH_DRIVER",

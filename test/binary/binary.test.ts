@@ -64,11 +64,13 @@ t.test("it says its version, commit and build", async (t) => {
 
 t.test("a faulty command line is one sentence", async (t) => {
   const { status, stderr } = run("no-such-command");
-  t.equal(status, 1);
+  t.equal(status, 2);
   t.match(stderr, /^berth: There is no command "no-such-command"[^\n]*\n$/);
 });
 
 t.test("what is loaded where it is used is in it", async (t) => {
+  t.match(run("complete", "--", "users", "key", ""), { status: 0, stdout: /^list\t/ });
+  t.match(run("publish", "no-such-folder", "--server", "http://127.0.0.1:1", "--key", "x"), { status: 2, stderr: /no package\.json/ });
   const nowhere = { image: "x:1", engine: { host: "unix:///no/such.sock" }, owner: "nobody", mounts: [] };
   t.match(run("registry-image", JSON.stringify(nowhere), "--version"), { status: 1, stderr: /no container engine can be reached/ });
 

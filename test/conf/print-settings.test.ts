@@ -1,5 +1,5 @@
 import t from "tap";
-import { printSettings } from "../../conf/print-settings.ts";
+import { printSettings, settingsJson } from "../../conf/print-settings.ts";
 import { readSettings } from "../../conf/read-settings.ts";
 import { rowsOf } from "../../conf/row.ts";
 import { SETTINGS } from "../../conf/settings.ts";
@@ -21,7 +21,12 @@ t.test("every setting is printed with its value and where that came from, and no
   t.ok(lines.some((line) => /^holdLimit = 5 +# berth.yaml:1, holdLimit$/.test(line)));
   t.ok(lines.some((line) => /^edgePort = 8080 +# default$/.test(line)));
   t.ok(lines.some((line) => /^adminKey = \*\*\* +# BERTH_ADMIN_KEY$/.test(line)));
-  for (const sample of SAMPLES) t.notOk(printed.includes(sample));
+  const json = settingsJson(readSettings({ env }));
+  t.same(
+    json.find(({ key }) => key === "workers"),
+    { key: "workers", value: 4, source: "BERTH_WORKERS" },
+  );
+  for (const sample of SAMPLES) t.notOk((printed + JSON.stringify(json)).includes(sample));
 });
 
 t.test("a secret that is not set says so", async (t) => {

@@ -1,0 +1,137 @@
+import type { Commands } from "./command.ts";
+import type { Here } from "./here.ts";
+import { readConfigFiles } from "./server/config-files.ts";
+import { type Kind, listOf } from "./server/named.ts";
+import { serverOf } from "./server/server-here.ts";
+import { type Completes, type Option, verb, type Verb, type Verbs } from "./verb.ts";
+
+/** A word that may stand there, and what it is. */
+type Candidate = [word: string, says: string];
+type Names = Exclude<Completes, readonly string[]>;
+
+/** Nobody waits longer for a hint. */
+const ASK_MS = 3_000;
+
+/** `berth complete -- <word>...`, which shells ask: the last word is the one that is being typed. Whatever goes wrong, there is no hint. */
+export const verbs: Verbs = {
+  "": verb({
+    words: "[<word>...]",
+    says: "print how the last word may go on",
+    options: {},
+    run: async ({ here, words, commands, screen }) => {
+      const found = await candidates({ here, commands }, words).catch(() => []);
+      const typed = words.at(-1) ?? "";
+      for (const [word, says] of found) if (word.startsWith(":") || word.startsWith(typed)) screen.print(says === "" ? word : `${word}\t${says}`);
+    },
+  }),
+};
+
+async function candidates(at: { here: Here; commands: Commands }, words: readonly string[]): Promise<Candidate[]> {
+  const { commands } = at;
+  const [name = "", ...rest] = words;
+  if (rest.length === 0) return Object.entries(commands).map(([command, { says }]) => [command, says]);
+  if (!Object.hasOwn(commands, name)) return [];
+  const module = await commands[name]?.load();
+  if (!module || !("verbs" in module)) return [];
+  const before = rest.slice(0, -1);
+  const typed = rest.at(-1) ?? "";
+  const { verb, args } = verbOf(module.verbs, before);
+  const next = args.length < before.length ? [] : verbWords(module.verbs, before);
+  if (!verb) return next;
+  const value = valueOf(verb, before.at(-1));
+  if (value) return namesOf(at, value.completes, before, verb);
+  if (typed.startsWith("-")) return Object.entries(verb.options).map(([option, { says }]) => [`--${option}`, says]);
+  const full = !verb.words.includes("...") && positionals(verb, args).length >= verb.words.split("<").length - 1;
+  return [...next, ...(full ? [] : await namesOf(at, verb.completes, args, verb))];
+}
+
+/** The verb that stands there in full, and what was said to it. */
+function verbOf(verbs: Verbs, before: readonly string[]): { verb: Verb | undefined; args: readonly string[] } {
+  const names = Object.keys(verbs).toSorted((a, b) => b.length - a.length);
+  const name = names.find((one) => one !== "" && `${before.join(" ")} `.startsWith(`${one} `));
+  if (name !== undefined) return { verb: verbs[name], args: before.slice(name.split(" ").length) };
+  return { verb: verbs[""], args: before };
+}
+
+/** The next word of each verb that begins with what stands there. */
+function verbWords(verbs: Verbs, before: readonly string[]): Candidate[] {
+  const lead = before.map((word) => `${word} `).join("");
+  const found = Object.entries(verbs).filter(([name]) => name !== "" && name.startsWith(lead) && name.length > lead.length);
+  const next = new Map<string, string>();
+  for (const [name, { says }] of found) {
+    const [word = "", ...further] = name.slice(lead.length).split(" ");
+    const before = next.get(word);
+    next.set(word, further.length === 0 ? says : [...(before === undefined ? [] : [before]), further.join(" ")].join(", "));
+  }
+  return [...next];
+}
+
+/** The option whose value is being typed. */
+function valueOf({ options }: Verb, last: string | undefined): Option | undefined {
+  const option = Object.entries(options).find(([name, { short }]) => last === `--${name}` || (short !== undefined && last === `-${short}`))?.[1];
+  return option?.takes === undefined ? undefined : option;
+}
+
+function positionals(verb: Verb, args: readonly string[]): string[] {
+  return args.filter((word, at) => !word.startsWith("-") && valueOf(verb, args[at - 1]) === undefined);
+}
+
+async function namesOf(
+  at: { here: Here; commands: Commands },
+  completes: Completes | undefined,
+  args: readonly string[],
+  verb: Verb,
+): Promise<Candidate[]> {
+  if (completes === undefined) return [];
+  if (typeof completes !== "string") return completes.map((word) => [word, ""]);
+  return SOURCES[completes](at, saidIn(args), positionals(verb, args));
+}
+
+/** The server that is named so far. */
+function saidIn(args: readonly string[]): { server?: string; "key-file"?: string } {
+  const after = (option: string) => {
+    const index = args.indexOf(option);
+    return index === -1 ? undefined : args[index + 1];
+  };
+  const [server, file] = [after("--server"), after("--key-file")];
+  return { ...(server === undefined ? {} : { server }), ...(file === undefined ? {} : { "key-file": file }) };
+}
+
+type Source = (
+  at: { here: Here; commands: Commands },
+  said: { server?: string; "key-file"?: string },
+  known: readonly string[],
+) => Promise<Candidate[]>;
+
+/** Where names come from. What is named already is not named again. */
+const SOURCES: Record<Names, Source> = {
+  containers: listed("containers"),
+  images: listed("images"),
+  users: async ({ here }, said, known) =>
+    known.length > 0
+      ? []
+      : inTime(here, async () => {
+          const people = await serverOf(here, said).call<{ login: string; admin: boolean }[]>("GET", "/users");
+          return people.map(({ login, admin }): Candidate => [login, admin ? "admin" : "user"]);
+        }),
+  servers: async ({ here }) => readConfigFiles(here.env).flatMap(({ servers }) => servers.map(({ alias, url }): Candidate => [alias, url])),
+  commands: async ({ commands }, _said, [name]) => {
+    if (name === undefined) return Object.entries(commands).map(([command, { says }]) => [command, says]);
+    const module = await commands[name]?.load();
+    return module && "verbs" in module ? verbWords(module.verbs, []) : [];
+  },
+  files: async () => [[":files", ""]],
+  folders: async () => [[":folders", ""]],
+};
+
+function listed(kind: Kind): Source {
+  return ({ here }, said, known) =>
+    inTime(here, async () => {
+      const all = await listOf(serverOf(here, said), kind);
+      return all.flatMap(({ name, status }): Candidate[] => (known.includes(name) ? [] : [[name, status]]));
+    });
+}
+
+async function inTime(here: Here, ask: () => Promise<Candidate[]>): Promise<Candidate[]> {
+  return Promise.race([ask(), here.clock.sleep(ASK_MS).then(() => [])]);
+}

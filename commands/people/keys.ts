@@ -1,0 +1,42 @@
+import { question } from "../server/question.ts";
+import { textTable } from "../show/text-table.ts";
+import type { Verbs } from "../verb.ts";
+
+type KeyOnWire = { kid: string; createdOn: string; signs: boolean; publishedUntil: string | null };
+
+/** `berth keys <verb>`: the keys that docker tokens are signed with. */
+export const verbs: Verbs = {
+  list: question({
+    words: "",
+    says: "the published keys, and which one signs",
+    options: {},
+    ask: (call) => call<KeyOnWire[]>("GET", "/admin/keys"),
+    shows: (keys, _words, screen) => {
+      if (keys.length === 0) return "There is no key yet: the first token makes one.";
+      const rows = keys.map(({ kid, createdOn, signs, publishedUntil }) => [
+        kid,
+        minute(createdOn),
+        signs ? "signs" : `published until ${minute(publishedUntil)}`,
+      ]);
+      return textTable(["KEY", "MADE", "STATE"], rows, screen);
+    },
+  }),
+  rotate: question({
+    words: "",
+    says: "a new key signs from now on; the one before stays published until its last token has ended",
+    options: {},
+    ask: (call) => call<{ kid: string }>("POST", "/admin/keys/rotate"),
+    shows: ({ kid }) => `${kid} signs from now on. Tokens of the key before it are good until they end.`,
+  }),
+  revoke: question({
+    words: "<key>",
+    says: "tokens that it signed are no longer good; for a key that somebody else may have",
+    options: {},
+    ask: (call, [kid = ""]) => call<unknown>("DELETE", `/admin/keys/${encodeURIComponent(kid)}`),
+    shows: (_done, [kid = ""]) => `Revoked ${kid}. A registry proxy refuses its tokens when it next asks for the keys.`,
+  }),
+};
+
+function minute(date: string | null): string {
+  return (date ?? "").slice(0, 16).replace("T", " ");
+}

@@ -1,0 +1,51 @@
+import { styleText } from "node:util";
+
+export type Colour = "green" | "red" | "yellow" | "cyan" | "dim" | "bold";
+
+/** Where a command writes: what was asked for goes to standard output, what is said about it to standard error. */
+export type Screen = {
+  /** What is typed, or comes through a pipe. */
+  input: NodeJS.ReadStream;
+  /** Columns of the terminal that standard output is; undefined where it is none, and nothing is cut. */
+  width: number | undefined;
+  /** Rows of it. */
+  height: number;
+  /** Standard error is a terminal: a person watches. */
+  isWatched: boolean;
+  watchedWidth: number;
+  print(text: string): void;
+  /** As `print`, without an end of line. */
+  write(text: string): void;
+  tell(sentence: string): void;
+  /** To a terminal that is standard error, for what is written over again. */
+  redraw(text: string): void;
+  json(value: unknown): void;
+  /** Only where standard output is a terminal, and NO_COLOR is not set. */
+  paint(colour: Colour, text: string): string;
+};
+
+const USUAL_WIDTH = 80;
+const USUAL_HEIGHT = 24;
+
+export function screenOf({ stdin: input, stdout: out, stderr: err }: Pick<NodeJS.Process, "stdin" | "stdout" | "stderr">): Screen {
+  return {
+    input,
+    get width() {
+      return out.isTTY ? out.columns || USUAL_WIDTH : undefined;
+    },
+    get height() {
+      return out.rows || USUAL_HEIGHT;
+    },
+    // A stream that is none has no such field.
+    isWatched: err.isTTY,
+    get watchedWidth() {
+      return err.columns || USUAL_WIDTH;
+    },
+    print: (text) => void out.write(`${text}\n`),
+    write: (text) => void out.write(text),
+    tell: (sentence) => void err.write(`${sentence}\n`),
+    redraw: (text) => void err.write(text),
+    json: (value) => void out.write(`${JSON.stringify(value, undefined, 2)}\n`),
+    paint: (colour, text) => styleText(colour, text, { stream: out }),
+  };
+}

@@ -1,0 +1,49 @@
+import { oneLine } from "./one-line.ts";
+import type { Colour, Screen } from "./screen.ts";
+
+/** Narrower than this, a column says nothing any more. */
+const NARROWEST = 6;
+const GAP = "  ";
+
+/**
+ * Columns as wide as their widest cell, for people. On a terminal a line is never longer than it: the widest columns are cut, and `paint` may colour
+ * a cell by its column's head.
+ */
+export function textTable(
+  head: readonly string[],
+  rows: readonly (readonly string[])[],
+  screen?: Pick<Screen, "width" | "paint">,
+  paint?: (column: string, cell: string) => Colour | undefined,
+): string {
+  const all = [head, ...rows.map((row) => row.map(oneLine))];
+  const widths = fitted(
+    head.map((_, at) => Math.max(...all.map((row) => row[at]?.length ?? 0))),
+    screen?.width,
+  );
+  const last = head.length - 1;
+  const line = (row: readonly string[], isHead: boolean) =>
+    row
+      .map((cell, at) => {
+        const width = widths[at] ?? 0;
+        const cut = cell.length > width ? `${cell.slice(0, width - 1)}…` : cell;
+        const colour = isHead ? "dim" : paint?.(head[at] ?? "", cell);
+        const painted = screen && colour ? screen.paint(colour, cut) : cut;
+        return at === last ? painted : painted + " ".repeat(width - cut.length);
+      })
+      .join(GAP)
+      .trimEnd();
+  return all.map((row, at) => line(row, at === 0)).join("\n");
+}
+
+/** Takes from whatever is widest, one after the other, until all of it fits. */
+function fitted(widths: number[], room: number | undefined): number[] {
+  if (room === undefined) return widths;
+  let over = widths.reduce((sum, width) => sum + width, 0) + GAP.length * (widths.length - 1) - room;
+  while (over > 0) {
+    const widest = widths.indexOf(Math.max(...widths));
+    if ((widths[widest] ?? 0) <= NARROWEST) break;
+    widths[widest] = (widths[widest] ?? 0) - 1;
+    over--;
+  }
+  return widths;
+}
