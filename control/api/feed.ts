@@ -1,9 +1,18 @@
 import { randomUUID } from "node:crypto";
 import { chmodSync, rmSync } from "node:fs";
-import { createServer, type ServerResponse } from "node:http";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { Clock } from "../../clock.ts";
 import { Fault } from "../../fault.ts";
-import { FEED_BEAT_MS, type FeedLine, type WhoAnswer, type WhoAnswers } from "../../gateway/wire.ts";
+import {
+  FEED_BEAT_MS,
+  type FeedLine,
+  GATEWAY_SILENCE_MS,
+  LOST_GATEWAY_MS,
+  REPORT_MS,
+  type WhoAnswer,
+  type WhoAnswers,
+  WIRE_VERSION,
+} from "../../gateway/wire.ts";
 import type { Log } from "../../log.ts";
 import type { Lifecycle } from "../lifecycle/open-lifecycle.ts";
 import { viewOf } from "../lifecycle/view-of.ts";
@@ -18,9 +27,14 @@ export type FeedParts = {
   watchSignOuts(listener: () => void): () => void;
   /** Who holds this token; undefined: nobody. */
   who(token: string): Promise<WhoAnswer | undefined>;
+  /** That of this program, which gateways are told. */
+  version: string;
   clock: Clock;
   log: Log;
 };
+
+/** Answers a request of a gateway's: one of this machine, whose end the socket tells, or one behind a network, which may be silent and yet alive. */
+export type AnswerFeed = (request: IncomingMessage, response: ServerResponse, from: "here" | "elsewhere") => void;
 
 /** A gateway that reads so slowly that this much waits for it is cut off; it comes back and is given everything anew. */
 const LONGEST_BACKLOG = 8 * 1_048_576;
@@ -29,8 +43,9 @@ const LONGEST_BACKLOG = 8 * 1_048_576;
  * Control's side of `gateway/wire.ts`. The socket is for this user only: whoever can open it is a gateway. The caller holds the
  * data folder's lock, so a socket that lies there is a dead process's. Faults: DATA_FOLDER_UNUSABLE.
  */
-export async function openFeed(parts: FeedParts): Promise<{ close(): Promise<void> }> {
+export async function openFeed(parts: FeedParts): Promise<{ answer: AnswerFeed; close(): Promise<void> }> {
   const { socketPath, log } = parts;
+  const feeds: Feeds = new Map();
   const questions: Record<string, (question: unknown) => Promise<object | undefined>> = {
     "/wake": async (question) => {
       const { id, userId } = readWakeAsk(question);
@@ -38,7 +53,9 @@ export async function openFeed(parts: FeedParts): Promise<{ close(): Promise<voi
       return undefined;
     },
     "/use": async (question) => {
-      parts.lifecycle.used(readUseReport(question));
+      const report = readUseReport(question);
+      parts.lifecycle.used(report);
+      feeds.get(report.gateway)?.heard(report.last === true);
       return undefined;
     },
     "/pushed": async (question) => {
@@ -51,10 +68,12 @@ export async function openFeed(parts: FeedParts): Promise<{ close(): Promise<voi
     },
   };
 
-  const server = createServer((request, response) => {
-    if (request.method === "GET" && request.url === "/feed") return tellChanges(parts, response);
-    const answer = request.method === "POST" ? questions[request.url ?? ""] : undefined;
-    const said = answer ? readQuestion(request).then(answer) : Promise.reject(new Fault("ROUTE_NOT_FOUND", "The feed has no such route."));
+  const answer: AnswerFeed = (request, response, from) => {
+    const [path = "", query] = (request.url ?? "").split("?", 2);
+    if (request.method === "GET" && path === "/feed")
+      return tellChanges(parts, feeds, response, { from, was: new URLSearchParams(query).get("was") });
+    const question = request.method === "POST" && Object.hasOwn(questions, path) ? questions[path] : undefined;
+    const said = question ? readQuestion(request).then(question) : Promise.reject(new Fault("ROUTE_NOT_FOUND", "The feed has no such route."));
     said.then(
       (found) => send(response, found ? 200 : 204, found),
       (error: unknown) => {
@@ -63,7 +82,8 @@ export async function openFeed(parts: FeedParts): Promise<{ close(): Promise<voi
         send(response, fault.status, fault.toJSON());
       },
     );
-  });
+  };
+  const server = createServer((request, response) => answer(request, response, "here"));
 
   rmSync(socketPath, { force: true });
   await new Promise<void>((resolve, reject) => {
@@ -75,6 +95,7 @@ export async function openFeed(parts: FeedParts): Promise<{ close(): Promise<voi
   });
   chmodSync(socketPath, 0o600);
   return {
+    answer,
     close: async () => {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       server.closeAllConnections();
@@ -83,9 +104,27 @@ export async function openFeed(parts: FeedParts): Promise<{ close(): Promise<voi
   };
 }
 
-/** One gateway's line to us, for as long as it lives. */
-function tellChanges({ lifecycle, store, watchSignOuts, clock, log }: FeedParts, response: ServerResponse): void {
+/** The open feeds, by their gateways' names. */
+type Feeds = Map<string, { heard(last: boolean): void; end(): void }>;
+
+/**
+ * One gateway's line to us, for as long as it lives. One elsewhere that leaves without a word, or says none for too long, may still serve what it
+ * knows, so what it had open counts on for a while, or until it is there again.
+ */
+function tellChanges(parts: FeedParts, feeds: Feeds, response: ServerResponse, asked: { from: "here" | "elsewhere"; was: string | null }): void {
+  const { lifecycle, store, watchSignOuts, version, clock, log } = parts;
+  const isElsewhere = asked.from === "elsewhere";
   const gateway = randomUUID();
+  let hasEnded = !isElsewhere;
+  let cancelSilence = () => {};
+  const listen = () => {
+    cancelSilence();
+    if (!isElsewhere) return;
+    cancelSilence = clock.after(GATEWAY_SILENCE_MS, () => {
+      log.warn({ gateway, lostMs: LOST_GATEWAY_MS }, "a gateway is silent: what it had open counts on for a while");
+      response.destroy();
+    });
+  };
   let cancelBeat = () => {};
   let allowed = LONGEST_BACKLOG;
   const say = (line: FeedLine) => {
@@ -104,9 +143,18 @@ function tellChanges({ lifecycle, store, watchSignOuts, clock, log }: FeedParts,
     cancelBeat = clock.after(FEED_BEAT_MS / 2, beat);
   };
   response.writeHead(200, { "content-type": "application/x-ndjson" });
-  say({ kind: "hello", gateway });
+  say({ kind: "hello", gateway, version, wire: WIRE_VERSION, ...(isElsewhere ? { reportMs: REPORT_MS } : {}) });
   // All of this within one turn, so that no change falls between the list and the changes that follow it.
-  lifecycle.gatewayJoined(gateway, lifecycle.seq());
+  if (asked.was !== null) feeds.get(asked.was)?.end();
+  lifecycle.gatewayJoined(gateway, lifecycle.seq(), asked.was ?? undefined);
+  feeds.set(gateway, {
+    heard: (last) => {
+      hasEnded ||= last;
+      listen();
+    },
+    end: () => response.destroy(),
+  });
+  listen();
   say({ kind: "all", containers: store.containers.all().map(viewOf), seq: lifecycle.seq() });
   const unwatch = lifecycle.watch((change) => {
     if ("removed" in change) say({ kind: "removed", id: change.removed, seq: change.seq });
@@ -118,7 +166,9 @@ function tellChanges({ lifecycle, store, watchSignOuts, clock, log }: FeedParts,
     cancelBeat();
     unwatch();
     unwatchSignOuts();
-    lifecycle.gatewayLeft(gateway);
+    cancelSilence();
+    feeds.delete(gateway);
+    lifecycle.gatewayLeft(gateway, hasEnded ? 0 : LOST_GATEWAY_MS);
   });
 }
 

@@ -32,6 +32,7 @@ async function openTestFeed(t: Test) {
       lifecycle: { ...stand.lifecycle(), gatewayLeft },
       store: stand.store(),
       who,
+      version: "0.0.0-test",
       clock: stand.clock,
       log: openLog({ level: "silent", name: "test" }),
     });

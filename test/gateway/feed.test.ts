@@ -6,6 +6,7 @@ import t, { type Test } from "tap";
 import { systemClock } from "../../clock.ts";
 import type { Fault } from "../../fault.ts";
 import type { ContainerView, Standing } from "../../gateway/directory.ts";
+import { controlHere } from "../../gateway/feed/control-link.ts";
 import { openFeed } from "../../gateway/feed/open-feed.ts";
 import type { Caller } from "../../gateway/identity.ts";
 import { FEED_SILENCE_MS, type FeedLine, type UseReport, type WakeAsk } from "../../gateway/wire.ts";
@@ -14,6 +15,7 @@ import { ADA } from "../fixtures/directory.ts";
 import { stillClock } from "../fixtures/still-clock.ts";
 import { ID, shortFolder, until } from "./stand.ts";
 
+const linkTo = (feedSocket: string) => controlHere({ feedSocket, apiSocket: "/nowhere" });
 const NEVER = new AbortController().signal;
 const CALLER: Caller = { ...ADA, token: "token" };
 const view = (standing: Standing): ContainerView => ({ id: ID, name: "demo", standing });
@@ -22,6 +24,8 @@ const ASLEEP = view({ kind: "asleep" });
 
 type Control = {
   feeds: ServerResponse[];
+  /** What the feed was asked by. */
+  asked: string[];
   say(...lines: FeedLine[]): void;
   wakes: WakeAsk[];
   reports: UseReport[];
@@ -43,6 +47,7 @@ async function openControl(
   const sockets = new Set<Socket>();
   const control: Control = {
     feeds: [],
+    asked: [],
     wakes: [],
     reports: [],
     questions: [],
@@ -57,7 +62,8 @@ async function openControl(
     },
   };
   const server = createServer(async (request, response) => {
-    if (request.url === "/feed") {
+    if (request.url?.split("?")[0] === "/feed") {
+      control.asked.push(request.url);
       control.feeds.push(response);
       response.writeHead(200);
       for (const line of greeting) response.write(`${JSON.stringify(line)}\n`);
@@ -91,7 +97,7 @@ async function openControl(
 async function openBoth(t: Test, clock = systemClock()) {
   const socketPath = join(await shortFolder(t), "feed.sock");
   const control = await openControl(t, socketPath);
-  const feed = openFeed({ socketPath, clock, log: openLog({ level: "silent", name: "test" }) });
+  const feed = openFeed({ link: linkTo(socketPath), version: "1.2.3", clock, log: openLog({ level: "silent", name: "test" }) });
   t.teardown(() => feed.close());
   return { socketPath, control, feed };
 }
@@ -104,7 +110,7 @@ const codeOf = (promise: Promise<unknown>) =>
 
 t.test("before anything is known, control counts as away", async (t) => {
   const socketPath = join(await shortFolder(t), "feed.sock");
-  const feed = openFeed({ socketPath, clock: systemClock(), log: openLog({ level: "silent", name: "test" }) });
+  const feed = openFeed({ link: linkTo(socketPath), version: "1.2.3", clock: systemClock(), log: openLog({ level: "silent", name: "test" }) });
   t.teardown(() => feed.close());
   t.equal(await codeOf(feed.directory.find(ID, CALLER, NEVER)), "CONTROL_AWAY");
   t.equal(await codeOf(feed.directory.wake(ID, CALLER, NEVER)), "CONTROL_AWAY");
@@ -161,6 +167,7 @@ t.test("what is known is served while control is away, and what was missed is to
   ]);
   await until("what was missed", () => seen.length > 0);
   t.same(seen, ["coming"]);
+  t.same(back.asked, ["/feed?was=g"], "under whose name it may still be known");
   await until("a report under the new name", () => back.reports.length > 0);
   t.match(back.reports[0], { gateway: "g2", seq: 1 });
   back.feeds[0]?.end();

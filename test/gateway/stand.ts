@@ -43,7 +43,7 @@ export async function openStand(
   const gateway = openGateway({
     directory: held.directory,
     identity: held.identity,
-    apiSocket,
+    api: { target: { socketPath: apiSocket } },
     ...engine(options),
     limits: { doubtMs: 50, lingerMs: 500, ...options.limits },
     origins: options.origins ?? [],
