@@ -14,10 +14,13 @@ export type AskControl = {
 
 /** Control only has to look into its own memory or write one row. */
 const ASK_TIMEOUT_MS = 5_000;
+/** Of one that is thought to be away, an answer at once is a welcome surprise; behind a network that swallows everything there is none at all. */
+const ASK_AWAY_MS = 500;
 const LONGEST_ANSWER = 1_048_576;
 
-/** `refused` is called where control lets this gateway in no more. */
-export function openAskControl({ link, refused, clock }: { link: ControlLink; refused?: () => void; clock: Clock }): AskControl {
+/** `refused` is called where control lets this gateway in no more; `isAway` says whether it is thought to be away. */
+export function openAskControl(parts: { link: ControlLink; refused?: () => void; isAway?: () => boolean; clock: Clock }): AskControl {
+  const { link, refused, isAway = () => false, clock } = parts;
   const agent = agentOf(link, { keepAlive: true, maxSockets: 16, timeout: 4_000 });
   const refusal = (said: unknown, status: number | undefined): Fault => {
     if (!isFaultData(said)) return controlAway(`answered ${status}`);
@@ -32,7 +35,8 @@ export function openAskControl({ link, refused, clock }: { link: ControlLink; re
     ask: (path, body, caller) =>
       new Promise((resolve, reject) => {
         const over = new AbortController();
-        const signal = clock.deadline(ASK_TIMEOUT_MS, () => controlAway("did not answer in time"), AbortSignal.any([caller, over.signal]));
+        const patienceMs = isAway() ? ASK_AWAY_MS : ASK_TIMEOUT_MS;
+        const signal = clock.deadline(patienceMs, () => controlAway("did not answer in time"), AbortSignal.any([caller, over.signal]));
         const settle = (act: () => void) => {
           signal.removeEventListener("abort", onAbort);
           act();

@@ -9,6 +9,7 @@ import { readLines } from "./read-lines.ts";
 
 /** Room for some ten thousand containers, each with the last lines of a failed start. */
 const LONGEST_LINE = 64 * 1_048_576;
+const SILENCE = "silence";
 const LONGEST_REFUSAL = 65_536;
 const FIRST_DELAY_MS = 100;
 const LONGEST_DELAY_MS = 2_000;
@@ -27,7 +28,8 @@ export type KeepFeedParts = {
   path(): string;
   /** May throw the fault for which nothing can be done with this control plane. */
   onLine(line: FeedLine): void;
-  onLost(): void;
+  /** `isSilent`: where it went nobody said, so what else was asked of control may never be answered. */
+  onLost(isSilent: boolean): void;
   /** Control does not let this gateway in, or is not the one that is meant. It is asked again after a while. */
   onRefused(fault: Fault): void;
   clock: Clock;
@@ -58,7 +60,7 @@ export function keepFeed({ link, path, onLine, onLost, onRefused, clock, log }: 
       cancelSilence();
       current.destroy();
       if (closed) return;
-      onLost();
+      onLost(why === SILENCE);
       if (why instanceof Fault) {
         onRefused(why);
         told = true;
@@ -72,7 +74,7 @@ export function keepFeed({ link, path, onLine, onLost, onRefused, clock, log }: 
     loseCurrent = lost;
     const listen = () => {
       cancelSilence();
-      cancelSilence = clock.after(FEED_SILENCE_MS, () => lost("silence"));
+      cancelSilence = clock.after(FEED_SILENCE_MS, () => lost(SILENCE));
     };
     listen();
     current.on("error", (error) => lost(distrust(error, link) ?? error.message));

@@ -32,7 +32,7 @@ const GOODBYE_MS = 500;
  * of this program.
  */
 export function openFeed({ link, version, clock, log }: { link: ControlLink; version: string; clock: Clock; log: Log }): Feed {
-  const control = openAskControl({ link, refused: () => kept.renew("this gateway is let in no more"), clock });
+  const control = openAskControl({ link, refused: () => kept.renew("this gateway is let in no more"), isAway: () => informed && away, clock });
   const containers = knownContainers();
   const closed = new AbortController();
   const known = Promise.withResolvers<void>();
@@ -43,6 +43,8 @@ export function openFeed({ link, version, clock, log }: { link: ControlLink; ver
   let was: string | undefined;
   let otherVersion: string | undefined;
   let away = true;
+  /** Ends questions that a control that fell silent would leave open. */
+  let silent = new AbortController();
   let refusals = 0;
   let closing = false;
   let seq = 0;
@@ -51,14 +53,19 @@ export function openFeed({ link, version, clock, log }: { link: ControlLink; ver
     clock,
     send: async (uses, last) => {
       if (gateway === undefined) throw controlAway("has not been heard of yet");
-      await control.ask("/use", { gateway, seq, uses, ...(last ? { last } : {}) } satisfies UseReport, closed.signal);
+      await control.ask(
+        "/use",
+        { gateway, seq, uses, ...(last ? { last } : {}) } satisfies UseReport,
+        AbortSignal.any([closed.signal, silent.signal]),
+      );
     },
   });
 
   const identity = knownCallers({
     clock,
+    isAway: () => informed && away,
     ask: async (tokens) => {
-      const { callers } = (await control.ask("/who", { tokens } satisfies WhoAsk, closed.signal)) as WhoAnswers;
+      const { callers } = (await control.ask("/who", { tokens } satisfies WhoAsk, AbortSignal.any([closed.signal, silent.signal]))) as WhoAnswers;
       return callers.map((caller) => caller ?? undefined);
     },
   });
@@ -97,11 +104,14 @@ export function openFeed({ link, version, clock, log }: { link: ControlLink; ver
     otherVersion = theirs;
   };
   // A control that was started anew counts its changes anew, and knows no name that it did not give.
-  const onLost = () => {
+  const onLost = (isSilent: boolean) => {
     was = gateway ?? was;
     gateway = undefined;
     seq = 0;
     away = true;
+    if (!isSilent) return;
+    silent.abort(controlAway("has fallen silent"));
+    silent = new AbortController();
   };
   const onRefused = (fault: Fault) => {
     if (informed || refusals > 0) log.error({ fault: fault.code, control: link.name }, fault.message);
@@ -139,7 +149,7 @@ export function openFeed({ link, version, clock, log }: { link: ControlLink; ver
       find: (id) => (informed ? Promise.resolve(containers.find(id)) : Promise.reject(controlAway("has not been heard of yet"))),
       watch: (id, onChange) => containers.watch(id, onChange),
       wake: async (id, caller, signal) => {
-        await control.ask("/wake", { id, userId: caller.userId } satisfies WakeAsk, signal);
+        await control.ask("/wake", { id, userId: caller.userId } satisfies WakeAsk, AbortSignal.any([signal, silent.signal]));
       },
       // A container that is awake is not about to be stopped, or control says so first; who waits for its end waits for this.
       used: (use) => reports.used(use, use.streams * use.open === 0 && containers.find(use.id)?.standing.kind !== "awake"),
