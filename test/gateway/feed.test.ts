@@ -9,8 +9,8 @@ import type { ContainerView, Standing } from "../../gateway/directory.ts";
 import { controlHere } from "../../gateway/feed/control-link.ts";
 import { openFeed } from "../../gateway/feed/open-feed.ts";
 import type { Caller } from "../../gateway/identity.ts";
-import { FEED_SILENCE_MS, type FeedLine, type UseReport, type WakeAsk } from "../../gateway/wire.ts";
-import { openLog } from "../../log.ts";
+import { FEED_SILENCE_MS, type FeedLine, type UseReport, type WakeAsk, WIRE_VERSION } from "../../gateway/wire.ts";
+import { type Log, openLog } from "../../log.ts";
 import { ADA } from "../fixtures/directory.ts";
 import { stillClock } from "../fixtures/still-clock.ts";
 import { ID, shortFolder, until } from "./stand.ts";
@@ -32,6 +32,8 @@ type Control = {
   questions: string[];
   /** Answers `/who` only when called. */
   answerWho: (() => void)[] | undefined;
+  /** Takes whoever asks for the feed, and says nothing. */
+  deaf: boolean;
   close(): Promise<void>;
 };
 
@@ -52,6 +54,7 @@ async function openControl(
     reports: [],
     questions: [],
     answerWho: undefined,
+    deaf: false,
     say: (...lines) => {
       for (const line of lines) for (const feed of control.feeds) feed.write(`${JSON.stringify(line)}\n`);
     },
@@ -64,6 +67,7 @@ async function openControl(
   const server = createServer(async (request, response) => {
     if (request.url?.split("?")[0] === "/feed") {
       control.asked.push(request.url);
+      if (control.deaf) return;
       control.feeds.push(response);
       response.writeHead(200);
       for (const line of greeting) response.write(`${JSON.stringify(line)}\n`);
@@ -249,4 +253,61 @@ t.test("a token is asked for once by any number of callers, and then remembered"
   await until("but only for two seconds", () => (void feed.identity.who("bad", NEVER), control.questions.length > 2));
   // Joins the question that is under way: left alone, it would fail when the feed is closed.
   await feed.identity.who("bad", NEVER);
+});
+
+t.test("a control plane that speaks another wire is refused, one of another version only remarked on", async (t) => {
+  const known = [{ kind: "all", containers: [ASLEEP], seq: 7 }] satisfies FeedLine[];
+  for (const [hello, outcome, said] of [
+    [{ wire: WIRE_VERSION, version: "1.2.3" }, "joined", 0],
+    [{ wire: WIRE_VERSION, version: "9.9.9" }, "joined", 1],
+    [{ wire: WIRE_VERSION + 1, version: "9.9.9" }, "GATEWAY_REFUSED", 0],
+  ] as const) {
+    const socketPath = join(await shortFolder(t), "feed.sock");
+    await openControl(t, socketPath, [{ kind: "hello", gateway: "g", ...hello }, ...known]);
+    const warned: unknown[] = [];
+    const silent = openLog({ level: "silent", name: "test" });
+    const log: Log = { ...silent, info: () => undefined, warn: (...line: unknown[]) => void warned.push(line) } as unknown as Log;
+    const feed = openFeed({ link: linkTo(socketPath), version: "1.2.3", clock: systemClock(), log });
+    t.teardown(() => feed.close());
+    const joined = feed.ready().then(() => "joined");
+    t.equal(await Promise.race([joined, feed.refused().then(({ code }) => code)]), outcome);
+    t.equal(warned.length, said);
+  }
+});
+
+t.test("whom a network keeps control from is told so without a wait, and who was known is known", async (t) => {
+  const clock = stillClock();
+  const { control, feed } = await openBoth(t, clock);
+  await feed.ready();
+  t.ok(await feed.identity.who("token", NEVER));
+  control.answerWho = [];
+  control.deaf = true;
+  const waits = codeOf(feed.identity.who("another", NEVER));
+  await until("it is asked", () => control.answerWho?.length === 1);
+  // Nothing comes any more, and nothing is refused either.
+  for (let ms = 0; ms <= FEED_SILENCE_MS; ms += 1_000) await clock.advance(1_000);
+  t.equal(await waits, "CONTROL_AWAY", "what was asked is given up with it");
+  const asked = control.questions.length;
+  await clock.advance(10_000);
+  t.equal((await feed.identity.who("token", NEVER))?.login, "ada");
+  t.equal(control.questions.length, asked, "without a question that nobody would answer");
+});
+
+t.test("where control wants to hear of a gateway now and then, it reports what has not changed, and that it ends", async (t) => {
+  const clock = stillClock();
+  const socketPath = join(await shortFolder(t), "feed.sock");
+  const control = await openControl(t, socketPath, [
+    { kind: "hello", gateway: "g", reportMs: 2_000 },
+    { kind: "all", containers: [ASLEEP], seq: 7 },
+  ]);
+  const feed = openFeed({ link: linkTo(socketPath), version: "1.2.3", clock, log: openLog({ level: "silent", name: "test" }) });
+  await feed.ready();
+  feed.directory.used({ id: ID, open: 1, streams: 1, lastActive: 5 });
+  for (let reports = 1; reports <= 2; reports++) {
+    await clock.advance(2_000);
+    await until("a report", () => control.reports.length >= reports);
+  }
+  t.match(control.reports.at(-1), { gateway: "g", uses: [{ id: ID, open: 1 }] });
+  await feed.close();
+  t.match(control.reports.at(-1), { last: true });
 });

@@ -85,6 +85,8 @@ const idOf = async (name: string) =>
 const [warm, asleep, removed, idle] = await Promise.all(["warm", "asleep", "removed", "idle"].map(idOf));
 const at = (gateway: { base(): string }, id = "", path = "/square?number=4") => `${gateway.base()}/api/docker/containers/proxy/${id}${path}`;
 const statusAt = async (...of: Parameters<typeof at>) => (await ask(at(...of), berth.token)).status;
+/** What a gateway logs. */
+const AWAY = /is away: what is known is served/;
 const codeIn = (body: string) => /CONTROL_AWAY|control plane/i.test(body);
 
 t.test("hundreds of requests at once, through three gateways, start a container once", async (t) => {
@@ -119,7 +121,7 @@ t.test("with one gateway killed and one cut off for a minute, nobody else notice
   const held = ask(at(third, idle, "/slow-head?ms=20000"), berth.token);
   await new Promise((resolve) => setTimeout(resolve, 1_500));
   third.lose(control);
-  await eventually("it to notice", 15_000, async () => (/is away: what is known is served/.test(third.output()) ? true : undefined));
+  await eventually("it to notice", 15_000, async () => (AWAY.test(third.output()) ? true : undefined));
   const refused = await ask(at(third, asleep), berth.token);
   t.match([refused.status, refused.body], [503, /control plane/i], "nothing is woken");
   t.equal((await held).status, 200, "a container is not stopped under a request of a gateway that control has lost");
@@ -129,6 +131,8 @@ t.test("with one gateway killed and one cut off for a minute, nobody else notice
   t.equal(await startsOf(engine.docker, idle ?? ""), 1);
 
   await new Promise((resolve) => setTimeout(resolve, Math.max(0, CUT_MS - (performance.now() - cutAt))));
+  await t.rejects(ask(at(second, warm), berth.token), "nobody reached the one that was cut off");
+  t.match(second.output(), AWAY);
   second.mend();
   const mended = performance.now();
   await eventually("the one that was cut off to serve", REJOINS_MS, async () =>
