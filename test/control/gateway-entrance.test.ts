@@ -9,7 +9,7 @@ import type { Secured } from "../../gateway/directory.ts";
 import { controlElsewhere } from "../../gateway/feed/control-link.ts";
 import { openFeed as openGatewaysFeed } from "../../gateway/feed/open-feed.ts";
 import { openSecured } from "../../gateway/forward/dial.ts";
-import { FEED_SILENCE_MS, type FeedLine, GATEWAY_SILENCE_MS, LOST_GATEWAY_MS, REPORT_MS } from "../../gateway/wire.ts";
+import { type FeedLine, GATEWAY_SILENCE_MS, LOST_GATEWAY_MS, REPORT_MS } from "../../gateway/wire.ts";
 import { openLog } from "../../log.ts";
 import { openListeningHandle } from "../../roles/listening-handle.ts";
 import { systemClock } from "../../clock.ts";
@@ -86,9 +86,9 @@ async function openEntrance(t: Test, more: { tls?: EntranceTls; accepts?: (shown
       );
     return { gateway, lines, report, ended: () => over, leave: () => asked.destroy() };
   };
-  /** A container that is idle after a minute, and runs. */
-  const started = async () => {
-    const { id } = stand.publish({ config: { onDemand: true, shutdownTimeoutMinutes: IDLE_MS / 60_000 } });
+  /** A container that runs. */
+  const started = async (idleMs = IDLE_MS) => {
+    const { id } = stand.publish({ config: { onDemand: true, shutdownTimeoutMinutes: idleMs / 60_000 } });
     stand.lifecycle().wake(id, USER);
     await stand.reaches(id, "STARTED");
     return id;
@@ -106,7 +106,7 @@ t.test("who shows no token gets to neither, and who shows one to what it says it
   const { ask } = await openEntrance(t);
   const refused = { status: 503, said: { code: "GATEWAY_REFUSED" } };
   for (const shown of [undefined, "", TOKEN, `feed ${TOKEN}x`, "feed ", `admin ${TOKEN}`, [`api ${TOKEN}`, `feed ${TOKEN}`]])
-    for (const path of ["/feed", "/who", "/api/users"]) t.match(await ask("POST", path, shown, "{}"), refused, `${path} with ${shown}`);
+    for (const path of ["/feed", "/who", "/api/users"]) t.match(await ask("POST", path, shown, "{}"), refused, `${path} with ${String(shown)}`);
   t.same(await ask("POST", "/who", `feed ${TOKEN}`, '{"tokens":[]}'), { status: 200, said: { callers: [] } });
   t.same(
     await ask("GET", "/feed", `api ${TOKEN}`),
@@ -159,32 +159,35 @@ t.test("one that says it ends is gone at once", async (t) => {
   const id = await started();
   const { report, leave } = await join();
   await report(1, id);
-  await report(0, id, { last: true });
+  await report(0, id);
+  // Half of its time is over: a gateway that was only lost would keep it awake beyond the other half.
+  for (let heard = 0; heard < 6; heard++) {
+    await passed(stand, IDLE_MS / 12);
+    await report(0, id, heard === 5 ? { last: true } : {});
+  }
   leave();
   await new Promise((resolve) => setTimeout(resolve, 50));
-  await passed(stand, IDLE_MS + 5_000);
+  await passed(stand, IDLE_MS / 2 + 5_000);
   await stand.reaches(id, "SYSTEM_STOPPED");
 });
 
 t.test("one that joins again goes on under another name, with what it had open until it says what it has", async (t) => {
   const { stand, join, started } = await openEntrance(t);
-  const id = await started();
+  const id = await started(6_000);
   const before = await join();
   await before.report(1, id);
   const again = await join(before.gateway);
   await until("its line before is closed", before.ended);
   t.not(again.gateway, before.gateway);
-  await passed(stand, GATEWAY_SILENCE_MS / 2);
-  for (let heard = 0; heard < 30; heard++) {
-    await passed(stand, FEED_SILENCE_MS);
-    await again.report(1, id);
-  }
+  await passed(stand, GATEWAY_SILENCE_MS - 1_000);
+  t.equal(stand.row(id).state, "STARTED", "it has not said yet what it has");
+  await again.report(1, id);
+  await passed(stand, GATEWAY_SILENCE_MS - 1_000);
   t.equal(stand.row(id).state, "STARTED");
   await again.report(0, id);
-  for (let heard = 0; heard < 12; heard++) {
-    await passed(stand, FEED_SILENCE_MS);
-    await again.report(0, id);
-  }
+  await passed(stand, GATEWAY_SILENCE_MS - 1_000);
+  // It has heard of the stop.
+  await again.report(0, id);
   await stand.reaches(id, "SYSTEM_STOPPED");
 });
 

@@ -35,7 +35,7 @@ export async function openGatewayElsewhere(t: Test, nth: number, env: Record<str
   };
   inside("route", "add", "default", "via", network.here);
   const folder = tempFolder(t);
-  const [program = "", args] = network.inside(process.execPath, BERTH);
+  const [program, args] = network.inside(process.execPath, BERTH);
   const open = () =>
     startBerthProcess({
       role: "gateway",
@@ -87,10 +87,10 @@ const PAUSE_MS = 25;
 export function openLoad(url: string, token: string): { failures: string[]; served(): number; end(): Promise<void> } {
   const failures: string[] = [];
   let served = 0;
-  let over = false;
+  const over = new AbortController();
   const clients = Array.from({ length: CLIENTS }, async () => {
     const agent = new Agent({ keepAlive: true, maxSockets: 1 });
-    while (!over) {
+    while (!over.signal.aborted) {
       const { status, body } = await ask(url, token, agent).catch((error: Error) => ({ status: 0, body: error.message }));
       if (status === 200) served++;
       else failures.push(`${status} ${body}`);
@@ -102,7 +102,7 @@ export function openLoad(url: string, token: string): { failures: string[]; serv
     failures,
     served: () => served,
     end: async () => {
-      over = true;
+      over.abort();
       await Promise.all(clients);
     },
   };
