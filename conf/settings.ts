@@ -60,7 +60,7 @@ export const SETTINGS = {
       url("an http or https URL", "http", "https"),
       "The control plane that this `berth gateway` joins, by its BERTH_GATEWAYS_PORT: `https://host:port`; as `--control`. Where unset, that of this machine",
     ),
-    token: optional("BERTH_CONTROL_TOKEN", text("what `berth gateways token` prints", /^[\w-]{43}$/), "The token that it wants; as `--token`", {
+    token: optional("BERTH_CONTROL_TOKEN", text("what `berth gateways token` prints", /^[0-9a-f]{64}$/), "The token that it wants; as `--token`", {
       secret: true,
     }),
     tokenFile: optional("BERTH_CONTROL_TOKEN_FILE", text("a path"), "File with that token, read again every few seconds"),

@@ -43,6 +43,8 @@ export const GATEWAY_SILENCE_MS = 5 * REPORT_MS;
  * put to sleep for being idle; then it counts as without requests.
  */
 export const LOST_GATEWAY_MS = 60_000;
+/** The same where its connection was ended: mostly with its process, and one that lives is back within a few seconds. */
+export const ENDED_GATEWAY_MS = 10_000;
 
 export type WakeAsk = { id: string; userId: string };
 /**

@@ -58,7 +58,7 @@ function tokenOf({ token, tokenFile }: Settings["control"], clock: Clock): () =>
 
 function readToken(path: string): string {
   const token = readText(path, "BERTH_CONTROL_TOKEN_FILE").trim();
-  if (!/^[\w-]{43}$/.test(token)) throw invalid(`The file ${path} (BERTH_CONTROL_TOKEN_FILE) does not hold what \`berth gateways token\` prints.`);
+  if (!/^[0-9a-f]{64}$/.test(token)) throw invalid(`The file ${path} (BERTH_CONTROL_TOKEN_FILE) does not hold what \`berth gateways token\` prints.`);
   return token;
 }
 

@@ -105,7 +105,7 @@ export async function runControl(options: { settings: Settings; runtime: Runtime
     clock,
     log,
   });
-  const entrance = entranceAt && (await openGatewayEntrance({ ...entranceAt, feed: feed.answer, api: api.answer, log }));
+  const entrance = entranceAt && (await openGatewayEntrance({ ...entranceAt, feed: feed.answer, api: api.answer, clock, log }));
   lifecycle.start();
   if (admin.made)
     console.log(`The first user is "admin". Its developer key, shown this once and kept in ${join(settings.data, "admin.key")}:\n  ${admin.key}`);

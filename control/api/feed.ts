@@ -4,6 +4,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import type { Clock } from "../../clock.ts";
 import { Fault } from "../../fault.ts";
 import {
+  ENDED_GATEWAY_MS,
   FEED_BEAT_MS,
   type FeedLine,
   GATEWAY_SILENCE_MS,
@@ -115,13 +116,15 @@ function tellChanges(parts: FeedParts, feeds: Feeds, response: ServerResponse, a
   const { lifecycle, store, watchSignOuts, version, clock, log } = parts;
   const isElsewhere = asked.from === "elsewhere";
   const gateway = randomUUID();
-  let hasEnded = !isElsewhere;
+  /** How long it may be serving after this line is over. */
+  let lostMs = isElsewhere ? ENDED_GATEWAY_MS : 0;
   let cancelSilence = () => {};
   const listen = () => {
     cancelSilence();
     if (!isElsewhere) return;
     cancelSilence = clock.after(GATEWAY_SILENCE_MS, () => {
-      log.warn({ gateway, lostMs: LOST_GATEWAY_MS }, "a gateway is silent: what it had open counts on for a while");
+      lostMs = LOST_GATEWAY_MS;
+      log.warn({ gateway, lostMs }, "a gateway is silent: what it had open counts on for a while");
       response.destroy();
     });
   };
@@ -149,7 +152,7 @@ function tellChanges(parts: FeedParts, feeds: Feeds, response: ServerResponse, a
   lifecycle.gatewayJoined(gateway, lifecycle.seq(), asked.was ?? undefined);
   feeds.set(gateway, {
     heard: (last) => {
-      hasEnded ||= last;
+      if (last) lostMs = 0;
       listen();
     },
     end: () => response.destroy(),
@@ -168,7 +171,7 @@ function tellChanges(parts: FeedParts, feeds: Feeds, response: ServerResponse, a
     unwatchSignOuts();
     cancelSilence();
     feeds.delete(gateway);
-    lifecycle.gatewayLeft(gateway, hasEnded ? 0 : LOST_GATEWAY_MS);
+    lifecycle.gatewayLeft(gateway, lostMs);
   });
 }
 

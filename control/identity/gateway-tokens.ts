@@ -85,7 +85,7 @@ export function openGatewayTokens({ dataFolder, clock }: { dataFolder: string; c
 }
 
 function made(): Kept {
-  return { token: randomBytes(32).toString("base64url"), until: undefined };
+  return { token: randomBytes(32).toString("hex"), until: undefined };
 }
 
 /** Digests have one length, and how long comparing them takes tells nothing of what they are made from. */
@@ -99,7 +99,7 @@ function lineOf({ token, until }: Kept): string {
 
 /** A line that was cut off, as by a full disk, is no token. */
 function parse(text = ""): Kept[] {
-  return [...text.matchAll(/^([\w-]{43})(?: until (\S+))?$/gm)].map(([, token = "", until]) => ({
+  return [...text.matchAll(/^([0-9a-f]{64})(?: until (\S+))?$/gm)].map(([, token = "", until]) => ({
     token,
     until: until === undefined ? undefined : Date.parse(until),
   }));

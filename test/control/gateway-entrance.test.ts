@@ -9,7 +9,7 @@ import type { Secured } from "../../gateway/directory.ts";
 import { controlElsewhere } from "../../gateway/feed/control-link.ts";
 import { openFeed as openGatewaysFeed } from "../../gateway/feed/open-feed.ts";
 import { openSecured } from "../../gateway/forward/dial.ts";
-import { type FeedLine, GATEWAY_SILENCE_MS, LOST_GATEWAY_MS, REPORT_MS } from "../../gateway/wire.ts";
+import { ENDED_GATEWAY_MS, type FeedLine, GATEWAY_SILENCE_MS, LOST_GATEWAY_MS, REPORT_MS } from "../../gateway/wire.ts";
 import { openLog } from "../../log.ts";
 import { openListeningHandle } from "../../roles/listening-handle.ts";
 import { systemClock } from "../../clock.ts";
@@ -40,6 +40,7 @@ async function openEntrance(t: Test, more: { tls?: EntranceTls; accepts?: (shown
     tokens: { accepts: more.accepts ?? ((shown) => shown === TOKEN) },
     feed: feed.answer,
     api: (request, response) => void response.end(JSON.stringify({ api: request.url, shown: request.headers["x-berth-gateway"] ?? null })),
+    clock: systemClock(),
     log,
   });
   t.teardown(async () => {
@@ -168,6 +169,19 @@ t.test("one that says it ends is gone at once", async (t) => {
   leave();
   await new Promise((resolve) => setTimeout(resolve, 50));
   await passed(stand, IDLE_MS / 2 + 5_000);
+  await stand.reaches(id, "SYSTEM_STOPPED");
+});
+
+t.test("one whose connection ends has ten seconds to be back", async (t) => {
+  const { stand, join, started } = await openEntrance(t);
+  const id = await started(6_000);
+  const { report, leave } = await join();
+  await report(1, id);
+  leave();
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  await passed(stand, ENDED_GATEWAY_MS + 4_000);
+  t.equal(stand.row(id).state, "STARTED", "its request counts as open until then, and then the container is idle");
+  await passed(stand, 4_000);
   await stand.reaches(id, "SYSTEM_STOPPED");
 });
 

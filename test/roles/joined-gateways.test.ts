@@ -99,7 +99,7 @@ t.test("a gateway that is not let in says so in a sentence, and ends; so does a 
 });
 
 t.test("settings that name no control plane to join safely are refused", (t) => {
-  const token = "t".repeat(43);
+  const token = "a".repeat(64);
   const rows: [env: Record<string, string>, said: RegExp][] = [
     [{ BERTH_CONTROL: "https://berth.internal:8443" }, /No token/],
     [{ BERTH_CONTROL: "https://berth.internal:8443", BERTH_CONTROL_TOKEN: token, BERTH_CONTROL_TOKEN_FILE: "/x" }, /one of them/],
