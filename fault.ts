@@ -48,6 +48,9 @@ export const FAULTS = {
   RESPONSE_TIMED_OUT: [504, "Container did not answer in time"],
   EXCHANGE_TIMED_OUT: [504, "Request took too long"],
   CONTROL_AWAY: [503, "Control plane is away"],
+  // Of a gateway on another machine; its callers are told CONTROL_AWAY.
+  GATEWAY_REFUSED: [503, "Gateway not let in"],
+  CONTROL_UNTRUSTED: [503, "Control plane not trusted"],
   DATAGROK_AWAY: [503, "Datagrok server is away"],
   DATAGROK_BUSY: [503, "Datagrok server is asked too much"],
   DATAGROK_BROKE_OFF: [502, "Datagrok server broke the connection"],

@@ -10,14 +10,31 @@ import { VERSION } from "./version.ts";
 /** `berth serve` */
 export async function run(here: Here): Promise<void> {
   const { settings, log } = begin(here, "serve");
+  if (settings.control.url !== undefined)
+    throw new Fault(
+      "SETTINGS_INVALID",
+      "BERTH_CONTROL names another berth's control plane, which `berth gateway` joins: `berth serve` brings its own.",
+    );
+  await serveUntilTold(
+    here,
+    log,
+    () => serveHere(here, settings, log),
+    (served) => {
+      console.log(`berth ${VERSION} at ${addressOf(settings, served.port)}`);
+      if (served.registryPort !== undefined)
+        console.log(`registry proxy at ${addressOf({ ...settings, edgeHost: settings.registryHost }, served.registryPort)}`);
+      if (served.spawnerPort !== undefined)
+        console.log(`spawner at ${addressOf({ edgeHost: settings.spawnerHost, tlsCert: undefined }, served.spawnerPort)}`);
+    },
+  );
+}
+
+/** Starts the processes, says so once they are ready, and goes on until told to end, and ends them. */
+export async function serveUntilTold(here: Here, log: Log, start: () => Promise<Served>, announce: (served: Served) => void): Promise<void> {
   const told = untilTold();
-  const served = await serveHere(here, settings, log);
+  const served = await start();
   const announced = served.ready.then(() => {
-    console.log(`berth ${VERSION} at ${addressOf(settings, served.port)}`);
-    if (served.registryPort !== undefined)
-      console.log(`registry proxy at ${addressOf({ ...settings, edgeHost: settings.registryHost }, served.registryPort)}`);
-    if (served.spawnerPort !== undefined)
-      console.log(`spawner at ${addressOf({ edgeHost: settings.spawnerHost, tlsCert: undefined }, served.spawnerPort)}`);
+    announce(served);
     void tellSystemd("ready", { env: here.env, log });
     return told;
   });
@@ -48,9 +65,13 @@ export async function serveHere({ script, env, clock }: Here, settings: Settings
     clock,
     log,
   });
-  // Where there is nothing to read again, the signal ends the program, as it does others whose terminal is gone.
-  if (settings.tlsCert !== undefined) process.on("SIGHUP", served.reload);
+  reloadOnHangup(settings, served);
   return served;
+}
+
+/** Where there is nothing to read again, the signal ends the program, as it does others whose terminal is gone. */
+export function reloadOnHangup({ tlsCert }: Pick<Settings, "tlsCert">, served: Served): void {
+  if (tlsCert !== undefined) process.on("SIGHUP", served.reload);
 }
 
 /** A registry is named, or is Amazon's, or berth brings its own. Faults: SETTINGS_INVALID for two of these. */

@@ -42,6 +42,36 @@ export const SETTINGS = {
     "PEM file with the edge's certificate and its chain: the edge and the registry proxy then speak TLS. Read again when it changes, and on SIGHUP",
   ),
   tlsKey: optional("BERTH_TLS_KEY", text("a path"), "PEM file with its key"),
+  gateways: {
+    port: optional("BERTH_GATEWAYS_PORT", port(), "Port at which gateways on other machines join this control plane; where unset, none do"),
+    host: setting("BERTH_GATEWAYS_HOST", host(), "127.0.0.1", "Its address", { sameAs: "host" }),
+    tlsCert: optional("BERTH_GATEWAYS_TLS_CERT", text("a path"), "PEM file with its certificate and chain. Read again when it changes"),
+    tlsKey: optional("BERTH_GATEWAYS_TLS_KEY", text("a path"), "PEM file with the key"),
+    plain: setting(
+      "BERTH_GATEWAYS_PLAIN",
+      flag(),
+      false,
+      "It may do without TLS off loopback too, where the network encrypts: the gateways' token and users' keys pass there",
+    ),
+  },
+  control: {
+    url: optional(
+      "BERTH_CONTROL",
+      url("an http or https URL", "http", "https"),
+      "The control plane that this `berth gateway` joins, by its BERTH_GATEWAYS_PORT: `https://host:port`; as `--control`. Where unset, that of this machine",
+    ),
+    token: optional("BERTH_CONTROL_TOKEN", text("what `berth gateways token` prints", /^[0-9a-f]{64}$/), "The token that it wants; as `--token`", {
+      secret: true,
+    }),
+    tokenFile: optional("BERTH_CONTROL_TOKEN_FILE", text("a path"), "File with that token, read again every few seconds"),
+    ca: optional("BERTH_CONTROL_CA", text("a path"), "PEM file with who may have signed its certificate, in place of the public authorities"),
+    fingerprint: optional(
+      "BERTH_CONTROL_FINGERPRINT",
+      text("a SHA-256 in hexadecimal", /^([0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}$/),
+      "SHA-256 of its certificate: that one alone is trusted, whoever signed it",
+    ),
+    plain: setting("BERTH_CONTROL_PLAIN", flag(), false, "It may be `http://` off loopback too, where the network encrypts"),
+  },
 
   // The program itself
   role: optional(

@@ -4,8 +4,11 @@ import type { Caller } from "./identity.ts";
 /** Where bytes go: a container's address, the Unix socket of the control plane's API, or a server that speaks TLS under this name. */
 export type Target = { host: string; port: number; tls?: Secured } | { socketPath: string };
 
-/** `servername` is what the server's certificate must be for; empty where its address is. */
-export type Secured = { servername: string };
+/**
+ * `servername` is what the server's certificate must be for; empty where its address is. `ca`: who may have signed it, as PEM, in place of those that
+ * Node trusts. `fingerprint`: the certificate itself, by its SHA-256 in hexadecimal, whoever signed it and whatever it is for.
+ */
+export type Secured = { servername: string; ca?: string | undefined; fingerprint?: string | undefined };
 
 /** Equal for targets that a connection may serve alike. */
 export function keyOfTarget(target: Target): string {

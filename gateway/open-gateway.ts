@@ -4,6 +4,7 @@ import { openDecide } from "./containers/decide.ts";
 import { openHold } from "./containers/hold.ts";
 import { openLeases } from "./containers/lease.ts";
 import type { Directory } from "./directory.ts";
+import type { ControlApi } from "./feed/control-link.ts";
 import type { Engine, EngineParts, Forwarder } from "./forward/engine.ts";
 import { openHttpProxyEngine } from "./forward/http-proxy/open-http-proxy-engine.ts";
 import type { Reads } from "./forward/reads.ts";
@@ -18,8 +19,8 @@ import type { TrustedProxies } from "./trusted-proxies.ts";
 export type GatewayParts = {
   directory: Directory;
   identity: Identity;
-  /** The Unix socket of the control plane's API: where every request goes that is for no container. */
-  apiSocket: string;
+  /** The control plane's API: where every request goes that is for no container. */
+  api: ControlApi;
   /** In front of a Datagrok server those go there. */
   datagrok?: DatagrokServer | undefined;
   /** What load balancers are told; always that it is ready where it is left out. */

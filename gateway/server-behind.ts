@@ -2,8 +2,9 @@ import { isIP } from "node:net";
 import { Fault } from "../fault.ts";
 import type { Head, HeaderEdits, Lease, Peer } from "./decision.ts";
 import type { Target } from "./directory.ts";
+import type { ControlApi } from "./feed/control-link.ts";
 import type { TrustedProxies } from "./trusted-proxies.ts";
-import { CLIENT_ADDRESS_HEADER } from "./wire.ts";
+import { CLIENT_ADDRESS_HEADER, GATEWAY_TOKEN_HEADER } from "./wire.ts";
 
 /** Where every request goes that is for no container. */
 export type ServerBehind = {
@@ -27,14 +28,14 @@ export type DatagrokServer = {
 const SOON_MS = 1_000;
 
 /** The control plane's API. The client's address is told to it by us alone. */
-export function controlBehind(socketPath: string, trusted: TrustedProxies): ServerBehind {
+export function controlBehind({ target, admits }: ControlApi, trusted: TrustedProxies): ServerBehind {
   const away = () => new Fault("CONTROL_AWAY", "The control plane is away; it should be back in a moment", { retryAfterMs: SOON_MS });
   return {
-    lease: { ...leaseOf({ socketPath }), lost: () => Promise.reject(away()) },
+    lease: { ...leaseOf(target), lost: () => Promise.reject(away()) },
     pathOf: (target) => target,
     edits: (head, peer) => ({
-      remove: [CLIENT_ADDRESS_HEADER],
-      add: [[CLIENT_ADDRESS_HEADER, trusted.clientOf(head.header("x-forwarded-for"), peer.address)]],
+      remove: [CLIENT_ADDRESS_HEADER, GATEWAY_TOKEN_HEADER],
+      add: [[CLIENT_ADDRESS_HEADER, trusted.clientOf(head.header("x-forwarded-for"), peer.address)], ...(admits === undefined ? [] : [admits()])],
     }),
     faultOf: (fault) => (fault.status === 502 ? away() : fault),
   };

@@ -26,11 +26,11 @@ const SOON_MS = 7 * 24 * 3_600_000;
 
 /**
  * Reads a certificate and its key from two PEM files, and again when they change; what cannot be used is told to the log, and what was
- * there before stays. Faults, at the opening only: SETTINGS_INVALID.
+ * there before stays. `whose` they are, the log says. Faults, at the opening only: SETTINGS_INVALID.
  */
-export function openTlsKeys({ files, clock, log }: { files: Pair; clock: Clock; log: Log }): TlsKeys {
+export function openTlsKeys({ files, whose = "The edge", clock, log }: { files: Pair; whose?: string; clock: Clock; log: Log }): TlsKeys {
   let pair = readPair(files);
-  warnOfAge(pair, clock, log);
+  warnOfAge(pair, whose, clock, log);
   let complaint = "";
   let cancelSettle = () => {};
   let cancelPoll = () => {};
@@ -45,12 +45,12 @@ export function openTlsKeys({ files, clock, log }: { files: Pair; clock: Clock; 
       complaint = "";
       if (now.cert === pair.cert && now.key === pair.key) return;
       pair = now;
-      warnOfAge(pair, clock, log);
-      log.info({ ...datesOf(pair) }, "The edge has a new certificate");
+      warnOfAge(pair, whose, clock, log);
+      log.info({ ...datesOf(pair) }, `${whose} has a new certificate`);
       for (const act of acts) act();
     } catch (error) {
       if (!(error instanceof Fault)) throw error;
-      if (complaint !== error.message) log.warn({ err: error }, "The edge's certificate has changed and cannot be used: the one before stays");
+      if (complaint !== error.message) log.warn({ err: error }, `The certificate has changed and cannot be used: ${whose} keeps the one before`);
       complaint = error.message;
     }
   };
@@ -131,10 +131,10 @@ function datesOf({ cert }: Pair): { validFrom: string; validTo: string } {
   return { validFrom, validTo };
 }
 
-function warnOfAge(pair: Pair, clock: Clock, log: Log): void {
+function warnOfAge(pair: Pair, whose: string, clock: Clock, log: Log): void {
   const dates = datesOf(pair);
   const [from, to] = [Date.parse(dates.validFrom), Date.parse(dates.validTo)];
-  if (to < clock.now()) log.warn(dates, "The edge's certificate has expired: clients will refuse it");
-  else if (from > clock.now()) log.warn(dates, "The edge's certificate is not valid yet: clients will refuse it");
-  else if (to < clock.now() + SOON_MS) log.warn(dates, "The edge's certificate expires within a week");
+  if (to < clock.now()) log.warn(dates, `${whose} has a certificate that has expired: clients will refuse it`);
+  else if (from > clock.now()) log.warn(dates, `${whose} has a certificate that is not valid yet: clients will refuse it`);
+  else if (to < clock.now() + SOON_MS) log.warn(dates, `${whose} has a certificate that expires within a week`);
 }

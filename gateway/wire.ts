@@ -3,10 +3,12 @@ import type { ContainerView, Use } from "./directory.ts";
 import type { Caller } from "./identity.ts";
 
 /**
- * The feed between a gateway and control, HTTP on a Unix socket that only the two can open.
+ * The feed between a gateway and control: HTTP, on a Unix socket that only the two can open, or from another machine at control's entrance for
+ * gateways, where each request shows a token.
  *
- * - `GET /feed`: one line of JSON (`FeedLine`) after another for as long as the gateway lives. First `hello`, then every
- *   container in one line `all` or several, then changes; `beat` at least every `FEED_BEAT_MS`, so that silence means that control is away.
+ * - `GET /feed`, or `GET /feed?was=<name>` of a gateway that had this name when it lost control: one line of JSON (`FeedLine`) after another for as
+ *   long as the gateway lives. First `hello`, then every container in one line `all` or several, then changes; `beat` at least every
+ *   `FEED_BEAT_MS`, so that silence means that control is away.
  * - `POST /wake` `WakeAsk` → 204 once the wish is durable.
  * - `POST /use` `UseReport` → 204.
  * - `POST /pushed` `PushedAsk` → 204; from a registry proxy.
@@ -15,8 +17,11 @@ import type { Caller } from "./identity.ts";
  * A refusal is a `FaultData` with the fault's status.
  */
 export type FeedLine =
-  /** `gateway` is the name under which this gateway reports use. */
-  | { kind: "hello"; gateway: string }
+  /**
+   * `gateway` is the name under which this gateway reports use; where `reportMs` is there, it does so that often even where there is nothing to
+   * say, since a network may fail in silence. `version` is berth's, `wire` that of this page: the one thing here that is for ever.
+   */
+  | { kind: "hello"; gateway: string; version?: string; wire?: number; reportMs?: number }
   /** `seq` is the last change that is already in it. With `more`, another `all` follows at once, and only all of them together are every container. */
   | { kind: "all"; containers: ContainerView[]; seq?: number; more?: true }
   | { kind: "changed"; container: ContainerView; seq: number }
@@ -25,16 +30,29 @@ export type FeedLine =
   | { kind: "signedOut" }
   | { kind: "beat" };
 
+/** Counts what gateways and control of different versions could not understand of each other. */
+export const WIRE_VERSION = 1;
+
 export const FEED_BEAT_MS = 2_000;
 /** Silence after which a gateway takes control for gone and opens the feed anew. */
 export const FEED_SILENCE_MS = 3 * FEED_BEAT_MS;
+/** How often a gateway on another machine reports at least, and after which silence control takes contact with it for lost. */
+export const REPORT_MS = 2_000;
+export const GATEWAY_SILENCE_MS = 5 * REPORT_MS;
+/**
+ * A gateway that control has lost contact with goes on serving what it knows. So long after that, what it had open still counts, and no container is
+ * put to sleep for being idle; then it counts as without requests.
+ */
+export const LOST_GATEWAY_MS = 60_000;
+/** The same where its connection was ended: mostly with its process, and one that lives is back within a few seconds. */
+export const ENDED_GATEWAY_MS = 10_000;
 
 export type WakeAsk = { id: string; userId: string };
 /**
  * All containers that this gateway uses now or used since its last report. `seq` is the last change it has seen: control may
- * take every request of before that change as counted, which is what makes a graceful stop safe.
+ * take every request of before that change as counted, which is what makes a graceful stop safe. `last`: it ends, and this was all.
  */
-export type UseReport = { gateway: string; seq: number; uses: Use[] };
+export type UseReport = { gateway: string; seq: number; uses: Use[]; last?: boolean };
 /** An image whose manifest was pushed to the registry: `datagrok/x` and a tag or a digest. */
 export type PushedAsk = { repository: string; reference: string };
 export type WhoAsk = { tokens: readonly string[] };
@@ -45,3 +63,9 @@ export type FeedRefusal = FaultData;
 
 /** The header in which a gateway tells the API its client's own address; what anybody else writes into it does not reach the API. */
 export const CLIENT_ADDRESS_HEADER = "x-berth-client";
+
+/**
+ * The header in which a gateway on another machine shows its token, behind the word that says what it asks: `feed`, or `api` for a request that a client
+ * sent. A client's own never travels on, so nobody but a gateway gets to the feed.
+ */
+export const GATEWAY_TOKEN_HEADER = "x-berth-gateway";

@@ -1,14 +1,17 @@
 import { join } from "node:path";
+import type { Server } from "node:tls";
 import type { Clock } from "../clock.ts";
 import type { Settings } from "../conf/settings.ts";
 import { openApi } from "../control/api/open-api.ts";
 import { openFeed } from "../control/api/feed.ts";
+import { openGatewayEntrance } from "../control/api/gateway-entrance.ts";
 import { containerEnvironment } from "../control/credentials/container-environment.ts";
 import { openKeyFile } from "../control/credentials/key-file.ts";
 import { openCredentials } from "../control/credentials/open-credentials.ts";
 import { openVault } from "../control/credentials/open-vault.ts";
 import { endAtRest } from "../control/identity/container-session.ts";
 import { adminKey } from "../control/identity/admin-key.ts";
+import { openGatewayTokens } from "../control/identity/gateway-tokens.ts";
 import { openIdentity } from "../control/identity/open-identity.ts";
 import { openSigningKeys } from "../control/identity/signing-keys.ts";
 import { openImporter } from "../control/import/open-importer.ts";
@@ -17,9 +20,14 @@ import { withAdopted } from "../control/lifecycle/with-adopted.ts";
 import { openPublisher } from "../control/publish/open-publisher.ts";
 import { ZIP_LIMITS } from "../control/publish/unpack-zip.ts";
 import { openStore } from "../control/store/open-store.ts";
+import { Fault } from "../fault.ts";
+import { keepKeys } from "../gateway/tls-keys.ts";
 import type { Log } from "../log.ts";
 import { openRegistry } from "./image-registry.ts";
+import { openListeningHandle } from "./listening-handle.ts";
+import { isLoopback } from "./loopback.ts";
 import { driverOf, openChosenDriver } from "./open-driver.ts";
+import { openKeysOf } from "./open-keys.ts";
 import { spawnerTokens } from "./spawner-tokens.ts";
 import type { Running } from "./until-told.ts";
 import type { RuntimeFolder } from "./runtime-folder.ts";
@@ -32,6 +40,7 @@ export async function runControl(options: { settings: Settings; runtime: Runtime
   const { settings, runtime, version, clock, log } = options;
   // First of all the store: its lock is what keeps a second berth out, and the sockets are ours only under it.
   const store = openStore({ folder: settings.data, clock });
+  const entranceAt = await bindEntrance(settings, clock, log);
   const identity = openIdentity({ store, clock, sessionMs: settings.sessionDays * DAY_MS });
   const admin = adminKey({ dataFolder: settings.data, given: settings.adminKey });
   identity.ensureAdmin(admin.key);
@@ -63,6 +72,7 @@ export async function runControl(options: { settings: Settings; runtime: Runtime
     store,
     watchSignOuts: identity.watchSignOuts,
     who: async (token) => identity.who(token),
+    version,
     clock,
     log,
   });
@@ -99,11 +109,14 @@ export async function runControl(options: { settings: Settings; runtime: Runtime
     clock,
     log,
   });
+  const entrance = entranceAt && (await openGatewayEntrance({ ...entranceAt, feed: feed.answer, api: api.answer, clock, log }));
   lifecycle.start();
   if (admin.made)
     console.log(`The first user is "admin". Its developer key, shown this once and kept in ${join(settings.data, "admin.key")}:\n  ${admin.key}`);
   return {
     close: async () => {
+      await entrance?.close();
+      entranceAt?.keys?.close();
       await api.close();
       await feed.close();
       await lifecycle.close();
@@ -112,6 +125,25 @@ export async function runControl(options: { settings: Settings; runtime: Runtime
       store.close();
     },
   };
+}
+
+/** Where gateways on other machines are to come in; undefined where none are. Faults: SETTINGS_INVALID, ADDRESS_IN_USE, DATA_FOLDER_UNUSABLE. */
+async function bindEntrance({ data, gateways }: Settings, clock: Clock, log: Log) {
+  const { host, port, tlsCert, tlsKey, plain } = gateways;
+  if (port === undefined) return undefined;
+  const names = { cert: "BERTH_GATEWAYS_TLS_CERT", key: "BERTH_GATEWAYS_TLS_KEY" };
+  const keys = openKeysOf({ cert: tlsCert, key: tlsKey }, { names, whose: "The gateways' entrance", clock, log });
+  if (!keys && !plain && !isLoopback(host))
+    throw new Fault(
+      "SETTINGS_INVALID",
+      `Gateways would come in at ${host} without TLS: set ${names.cert} and ${names.key}, or BERTH_GATEWAYS_PLAIN=on.`,
+    );
+  const tokens = openGatewayTokens({ dataFolder: data, clock });
+  tokens.current();
+  const { handle, port: taken } = await openListeningHandle({ host, port }, clock);
+  log.info({ host, port: taken, tls: keys !== undefined }, "Gateways on other machines may join");
+  const tls = keys && { current: keys.current, keep: (server: Server) => keepKeys(server, keys) };
+  return { handle, tls, keys, tokens };
 }
 
 /** What takes tokens of these may do more than their holder: they are not for users to have. */

@@ -3,6 +3,7 @@ import type { Clock } from "../clock.ts";
 import type { Settings } from "../conf/settings.ts";
 import { Fault } from "../fault.ts";
 import type { GatewayLimits } from "../gateway/limits.ts";
+import type { ControlLink } from "../gateway/feed/control-link.ts";
 import { openGateway } from "../gateway/open-gateway.ts";
 import { openReadiness } from "../gateway/readiness.ts";
 import { trustedProxies } from "../gateway/trusted-proxies.ts";
@@ -10,7 +11,6 @@ import type { Log } from "../log.ts";
 import { type ListeningHandle, openListeningHandle } from "./listening-handle.ts";
 import { openDirectory } from "./open-directory.ts";
 import { openKeys } from "./open-keys.ts";
-import type { RuntimeFolder } from "./runtime-folder.ts";
 import type { Running } from "./until-told.ts";
 
 /** How long to wait for the first news from control before listening without: those who call then hear that it is away. */
@@ -19,23 +19,25 @@ const FIRST_NEWS_MS = 5_000;
 /** A crowd that arrives at once waits here rather than being told to try again by TCP; the kernel may allow less. */
 const BACKLOG = 4_096;
 
-/** One gateway process: everything a request touches. */
+/** One gateway process: everything a request touches. Faults: SETTINGS_INVALID, ADDRESS_IN_USE; GATEWAY_REFUSED, CONTROL_UNTRUSTED at once. */
 export async function runGateway(options: {
   settings: Settings;
-  runtime: RuntimeFolder;
+  /** The control plane, of this machine or another. */
+  link: ControlLink;
+  version: string;
   /** The shared socket to accept on; without one it opens its own. */
   handle: ListeningHandle | undefined;
   clock: Clock;
   log: Log;
 }): Promise<Running & { port: number | undefined }> {
-  const { settings, runtime, clock, log } = options;
+  const { settings, link, version, clock, log } = options;
   const tls = openKeys(settings, clock, log);
   const readiness = openReadiness("starting");
-  const feed = openDirectory({ settings, runtime, clock, log });
+  const feed = openDirectory({ settings, link, version, clock, log });
   const gateway = openGateway({
     directory: feed.directory,
     identity: feed.identity,
-    apiSocket: runtime.apiSocket,
+    api: link.api,
     datagrok: settings.datagrok.url === undefined ? undefined : { url: settings.datagrok.url, keepHost: settings.datagrok.keepHost },
     readiness,
     forwarder: settings.forwarder,
@@ -49,7 +51,9 @@ export async function runGateway(options: {
     log,
   });
   void feed.ready().then(() => readiness.turn("ready"));
-  await Promise.race([feed.ready(), clock.sleep(FIRST_NEWS_MS)]);
+  const refused = await Promise.race([feed.ready(), feed.refused(), clock.sleep(FIRST_NEWS_MS)]);
+  if (refused) throw refused;
+  void feed.refused().then((fault) => log.error({ fault: fault.code, control: link.name }, fault.message));
   const own = options.handle === undefined ? await openListeningHandle({ host: settings.edgeHost, port: settings.edgePort }, clock) : undefined;
   gateway.server.listen(options.handle ?? own?.handle, BACKLOG);
   await once(gateway.server, "listening").catch((cause: unknown) => {

@@ -4,6 +4,7 @@ import type { Clock } from "../clock.ts";
 import type { Settings } from "../conf/settings.ts";
 import { Fault } from "../fault.ts";
 import { openAskControl } from "../gateway/feed/ask-control.ts";
+import { controlHere } from "../gateway/feed/control-link.ts";
 import { openReadiness } from "../gateway/readiness.ts";
 import { controlIdentity, datagrokIdentity } from "../gateway/registry/identity-server.ts";
 import { openRegistryProxy } from "../gateway/registry/open-registry-proxy.ts";
@@ -45,7 +46,7 @@ export async function runRegistryProxy(options: {
   if (datagrok.url === undefined && runtime === undefined)
     throw new Fault("SETTINGS_INVALID", "DATAGROK_URL is not set: it says which server knows the users.");
   const identity = datagrok.url === undefined ? controlIdentity(runtime?.apiSocket ?? "", trusted) : datagrokIdentity(datagrok.url);
-  const control = runtime && openAskControl({ socketPath: runtime.feedSocket, clock });
+  const control = runtime && openAskControl({ link: controlHere(runtime), clock });
   const upstream = options.own?.upstream ?? (await openUpstream(upstreamSettings(settings), { clock, log, signal: stop.signal }));
   const readiness = openReadiness("ready");
   const proxy = openRegistryProxy({

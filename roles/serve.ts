@@ -27,7 +27,7 @@ export type Served = {
 };
 
 /**
- * One berth on one machine: a control process, gateway processes that share the edge's accept queue, and where there is a registry a process
+ * One berth on one machine, or its gateways alone: a control process, gateway processes that share the edge's accept queue, and where there is a registry a process
  * for that alone, since a layer of gigabytes must not stand in the way of a call, and the registry's credential is to be had once. The spawner
  * API, where it is opened, is a process too: what others deploy by it, and the logs that they follow, are no business of control's. This process
  * touches no request and no row; it only keeps the others running, so that none can stall another.
@@ -38,6 +38,8 @@ export async function serve(options: {
   host: string;
   port: number;
   workers: number;
+  /** The control plane is on another machine, and the gateways' environment says where: none is started here. */
+  joins?: boolean;
   /** Where the registry proxy listens, and the role that runs it. */
   registry: { role: string; host: string; port: number } | undefined;
   /** Where the spawner API listens. */
@@ -51,12 +53,12 @@ export async function serve(options: {
   const { handle, port } = await openListeningHandle(options, clock);
   const registryAt = options.registry && (await openListeningHandle(options.registry, clock));
   const spawnerAt = options.spawner && (await openListeningHandle(options.spawner, clock));
-  const control = keepChild({ role: "control", script, env, clock, log });
+  const control = options.joins === true ? undefined : keepChild({ role: "control", script, env, clock, log });
   const listeners: { child: Child; behindMs: number }[] = [];
   let stopping = false;
   const open = (role: string, at: ListeningHandle) => {
     // All load their code at the same time; but they connect to control's sockets, which it makes once it holds the data folder's lock.
-    const given = control.ready.then(() => at);
+    const given = (control?.ready ?? Promise.resolve()).then(() => at);
     given.catch(() => undefined);
     const child = keepChild({ role, script, env, handle: given, clock, log });
     listeners.push({ child, behindMs: BEHIND_MS[role] ?? 0 });
@@ -68,7 +70,7 @@ export async function serve(options: {
   if (options.registry && registryAt) open(options.registry.role, registryAt.handle);
   if (spawnerAt) open("spawner", spawnerAt.handle);
   const start = async () => {
-    await control.ready;
+    await control?.ready;
     unlessStopping();
     await Promise.all(listeners.map(({ child }) => child.ready));
     unlessStopping();
@@ -83,7 +85,7 @@ export async function serve(options: {
     registryAt?.handle.close();
     spawnerAt?.handle.close();
     await ended;
-    await control.stop(CONTROL_GRACE_MS);
+    await control?.stop(CONTROL_GRACE_MS);
   };
   const reload = () => listeners.forEach(({ child }) => child.tell("SIGHUP"));
   return { port, registryPort: registryAt?.port, spawnerPort: spawnerAt?.port, ready, reload, stop };

@@ -1,4 +1,3 @@
-import { isIP } from "node:net";
 import type { Clock } from "../clock.ts";
 import type { Settings } from "../conf/settings.ts";
 import { Fault } from "../fault.ts";
@@ -9,6 +8,7 @@ import { controlKeys, datagrokKeys, type KeyServer } from "../token-keys/key-ser
 import { openSigners } from "../token-keys/open-signers.ts";
 import { openRegistry } from "./image-registry.ts";
 import { type ListeningHandle, openListeningHandle } from "./listening-handle.ts";
+import { isLoopback } from "./loopback.ts";
 import { DEFAULT_SPAWNER_KEY, driverOf } from "./open-driver.ts";
 import { openDriverOfHosts } from "./open-hosts.ts";
 import type { RuntimeFolder } from "./runtime-folder.ts";
@@ -63,10 +63,6 @@ function checkKey({ spawnerApiKey, spawnerHost }: Settings, inServe: boolean, lo
   if (inServe && !isLoopback(spawnerHost))
     throw new Fault("SETTINGS_INVALID", `The spawner API would listen on ${spawnerHost} with the key that everybody knows: set X_API_KEY.`);
   log.warn({}, "X_API_KEY is the default, which everybody knows: set another one, here and where the spawner is called from.");
-}
-
-function isLoopback(host: string): boolean {
-  return host === "localhost" || host === "::1" || (isIP(host) === 4 && host.startsWith("127."));
 }
 
 /** Who signs the tokens of callers. grok_spawner is told the server's address under a name of its own. */

@@ -1,6 +1,6 @@
 import t from "tap";
 import { type Berth, eventually, startBerth } from "./fixtures/berth.ts";
-import { openEngine } from "./fixtures/engine.ts";
+import { openEngine, startsOf } from "./fixtures/engine.ts";
 import { buildTestImages } from "./fixtures/images.ts";
 import { talkTo } from "./fixtures/talk.ts";
 import { tempFolder } from "./fixtures/temp-folder.ts";
@@ -60,15 +60,6 @@ const running = async (name: string) => {
 };
 const ask = async (name: string, path: string, init?: RequestInit) =>
   berth.call(`/docker/containers/proxy/${(await berth.container(name)).id}${path}`, init);
-
-/** How often the engine has started a container, by its own event log. */
-async function startsOf(id: string): Promise<number> {
-  const until = Math.ceil(Date.now() / 1_000);
-  const events = await engine.docker.getEvents({ since: 0, until, filters: { event: ["start"], label: [`berth.container=${id}`] } });
-  let lines = 0;
-  for await (const piece of events) lines += String(piece).split("\n").filter(Boolean).length;
-  return lines;
-}
 
 const talk = async (name: string, path: string, say: string[], replies: number) =>
   talkTo(berth, (await berth.container(name)).id, path, say, replies);
@@ -159,7 +150,7 @@ t.test("a container that crashes at start answers with the cause, and is not sta
   const rest = await Promise.all(Array.from({ length: 100 }, () => ask(NAMES.crash, "/")));
   t.ok(rest.every((one) => one.status === 500));
   const { id } = await berth.container(NAMES.crash);
-  const starts = await startsOf(id);
+  const starts = await startsOf(engine.docker, id);
   t.ok(starts >= 1 && starts <= 3, `the engine started it ${starts} times for 101 requests`);
   const logs = await (await berth.call(`/docker/containers/${id}/logs`)).text();
   t.ok(logs.length > 0, "its last words are kept");

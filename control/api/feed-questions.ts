@@ -41,12 +41,13 @@ export function readPushedAsk(question: unknown): PushedAsk {
 }
 
 export function readUseReport(question: unknown): UseReport {
-  const { gateway, seq, uses } = fieldsOf(question);
+  const { gateway, seq, uses, last } = fieldsOf(question);
   if (typeof gateway !== "string" || typeof seq !== "number" || !Array.isArray(uses))
     throw new Fault("REQUEST_INVALID", "A report needs gateway, seq and uses.");
   return {
     gateway,
     seq,
+    ...(last === true ? { last } : {}),
     uses: uses.map((use) => {
       const { id, open, streams, lastActive } = fieldsOf(use);
       if (typeof id !== "string" || !isCount(open) || !isCount(streams) || !isCount(lastActive))

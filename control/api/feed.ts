@@ -1,9 +1,19 @@
 import { randomUUID } from "node:crypto";
 import { chmodSync, rmSync } from "node:fs";
-import { createServer, type ServerResponse } from "node:http";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { Clock } from "../../clock.ts";
 import { Fault } from "../../fault.ts";
-import { FEED_BEAT_MS, type FeedLine, type WhoAnswer, type WhoAnswers } from "../../gateway/wire.ts";
+import {
+  ENDED_GATEWAY_MS,
+  FEED_BEAT_MS,
+  type FeedLine,
+  GATEWAY_SILENCE_MS,
+  LOST_GATEWAY_MS,
+  REPORT_MS,
+  type WhoAnswer,
+  type WhoAnswers,
+  WIRE_VERSION,
+} from "../../gateway/wire.ts";
 import type { Log } from "../../log.ts";
 import type { Lifecycle } from "../lifecycle/open-lifecycle.ts";
 import { viewOf } from "../lifecycle/view-of.ts";
@@ -18,6 +28,8 @@ export type FeedParts = {
   watchSignOuts(listener: () => void): () => void;
   /** Who holds this token; undefined: nobody. */
   who(token: string): Promise<WhoAnswer | undefined>;
+  /** That of this program, which gateways are told. */
+  version: string;
   clock: Clock;
   log: Log;
 };
@@ -27,6 +39,8 @@ export type FeedParts = {
  * and the line would be longer than any that they read.
  */
 const AT_ONCE = 500;
+/** Answers a request of a gateway's: one of this machine, whose end the socket tells, or one behind a network, which may be silent and yet alive. */
+export type AnswerFeed = (request: IncomingMessage, response: ServerResponse, from: "here" | "elsewhere") => void;
 
 /** A gateway that reads so slowly that this much waits for it is cut off; it comes back and is given everything anew. */
 const LONGEST_BACKLOG = 8 * 1_048_576;
@@ -35,8 +49,9 @@ const LONGEST_BACKLOG = 8 * 1_048_576;
  * Control's side of `gateway/wire.ts`. The socket is for this user only: whoever can open it is a gateway. The caller holds the
  * data folder's lock, so a socket that lies there is a dead process's. Faults: DATA_FOLDER_UNUSABLE.
  */
-export async function openFeed(parts: FeedParts): Promise<{ close(): Promise<void> }> {
+export async function openFeed(parts: FeedParts): Promise<{ answer: AnswerFeed; close(): Promise<void> }> {
   const { socketPath, log } = parts;
+  const feeds: Feeds = new Map();
   const questions: Record<string, (question: unknown) => Promise<object | undefined>> = {
     "/wake": async (question) => {
       const { id, userId } = readWakeAsk(question);
@@ -44,7 +59,9 @@ export async function openFeed(parts: FeedParts): Promise<{ close(): Promise<voi
       return undefined;
     },
     "/use": async (question) => {
-      parts.lifecycle.used(readUseReport(question));
+      const report = readUseReport(question);
+      parts.lifecycle.used(report);
+      feeds.get(report.gateway)?.heard(report.last === true);
       return undefined;
     },
     "/pushed": async (question) => {
@@ -57,10 +74,12 @@ export async function openFeed(parts: FeedParts): Promise<{ close(): Promise<voi
     },
   };
 
-  const server = createServer((request, response) => {
-    if (request.method === "GET" && request.url === "/feed") return tellChanges(parts, response);
-    const answer = request.method === "POST" ? questions[request.url ?? ""] : undefined;
-    const said = answer ? readQuestion(request).then(answer) : Promise.reject(new Fault("ROUTE_NOT_FOUND", "The feed has no such route."));
+  const answer: AnswerFeed = (request, response, from) => {
+    const [path = "", query] = (request.url ?? "").split("?", 2);
+    if (request.method === "GET" && path === "/feed")
+      return tellChanges(parts, feeds, response, { from, was: new URLSearchParams(query).get("was") });
+    const question = request.method === "POST" && Object.hasOwn(questions, path) ? questions[path] : undefined;
+    const said = question ? readQuestion(request).then(question) : Promise.reject(new Fault("ROUTE_NOT_FOUND", "The feed has no such route."));
     said.then(
       (found) => send(response, found ? 200 : 204, found),
       (error: unknown) => {
@@ -69,7 +88,8 @@ export async function openFeed(parts: FeedParts): Promise<{ close(): Promise<voi
         send(response, fault.status, fault.toJSON());
       },
     );
-  });
+  };
+  const server = createServer((request, response) => answer(request, response, "here"));
 
   rmSync(socketPath, { force: true });
   await new Promise<void>((resolve, reject) => {
@@ -81,6 +101,7 @@ export async function openFeed(parts: FeedParts): Promise<{ close(): Promise<voi
   });
   chmodSync(socketPath, 0o600);
   return {
+    answer,
     close: async () => {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       server.closeAllConnections();
@@ -89,9 +110,29 @@ export async function openFeed(parts: FeedParts): Promise<{ close(): Promise<voi
   };
 }
 
-/** One gateway's line to us, for as long as it lives. */
-function tellChanges({ lifecycle, store, watchSignOuts, clock, log }: FeedParts, response: ServerResponse): void {
+/** The open feeds, by their gateways' names. */
+type Feeds = Map<string, { heard(last: boolean): void; end(): void }>;
+
+/**
+ * One gateway's line to us, for as long as it lives. One elsewhere that leaves without a word, or says none for too long, may still serve what it
+ * knows, so what it had open counts on for a while, or until it is there again.
+ */
+function tellChanges(parts: FeedParts, feeds: Feeds, response: ServerResponse, asked: { from: "here" | "elsewhere"; was: string | null }): void {
+  const { lifecycle, store, watchSignOuts, version, clock, log } = parts;
+  const isElsewhere = asked.from === "elsewhere";
   const gateway = randomUUID();
+  /** How long it may be serving after this line is over. */
+  let lostMs = isElsewhere ? ENDED_GATEWAY_MS : 0;
+  let cancelSilence = () => {};
+  const listen = () => {
+    cancelSilence();
+    if (!isElsewhere) return;
+    cancelSilence = clock.after(GATEWAY_SILENCE_MS, () => {
+      lostMs = LOST_GATEWAY_MS;
+      log.warn({ gateway, lostMs }, "a gateway is silent: what it had open counts on for a while");
+      response.destroy();
+    });
+  };
   let cancelBeat = () => {};
   let allowed = LONGEST_BACKLOG;
   const say = (line: FeedLine, whenGone?: () => void) => {
@@ -110,9 +151,18 @@ function tellChanges({ lifecycle, store, watchSignOuts, clock, log }: FeedParts,
     cancelBeat = clock.after(FEED_BEAT_MS / 2, beat);
   };
   response.writeHead(200, { "content-type": "application/x-ndjson" });
-  say({ kind: "hello", gateway });
+  say({ kind: "hello", gateway, version, wire: WIRE_VERSION, ...(isElsewhere ? { reportMs: REPORT_MS } : {}) });
+  if (asked.was !== null) feeds.get(asked.was)?.end();
   const joinedAt = lifecycle.seq();
-  lifecycle.gatewayJoined(gateway, joinedAt);
+  lifecycle.gatewayJoined(gateway, joinedAt, asked.was ?? undefined);
+  feeds.set(gateway, {
+    heard: (last) => {
+      if (last) lostMs = 0;
+      listen();
+    },
+    end: () => response.destroy(),
+  });
+  listen();
   // What changes while the list is told comes after it: of each container the newest, in their order.
   let meanwhile: Map<string, FeedLine> | undefined = new Map();
   const unwatch = lifecycle.watch((change) => {
@@ -142,7 +192,9 @@ function tellChanges({ lifecycle, store, watchSignOuts, clock, log }: FeedParts,
     cancelBeat();
     unwatch();
     unwatchSignOuts();
-    lifecycle.gatewayLeft(gateway);
+    cancelSilence();
+    feeds.delete(gateway);
+    lifecycle.gatewayLeft(gateway, lostMs);
   });
 }
 

@@ -1,6 +1,7 @@
 import swagger from "@fastify/swagger";
 import { fastify, type FastifyInstance } from "fastify";
 import { chmod, rm } from "node:fs/promises";
+import type { RequestListener } from "node:http";
 import { Fault } from "../../fault.ts";
 import { openAdmission } from "./admission.ts";
 import { answerError } from "./api-error.ts";
@@ -28,14 +29,14 @@ const LONGEST_PATH_PART = 512;
 
 /**
  * The Datagrok-compatible REST, on a Unix socket that only this user can open. It authenticates every request by itself. `socketPath`
- * is taken over: whatever an earlier process left there is gone. `close` ends waiting calls too.
+ * is taken over: whatever an earlier process left there is gone. `answer` is for requests that came in by another door; `close` ends waiting calls too.
  */
-export async function openApi(parts: ApiParts & { socketPath: string }): Promise<{ close(): Promise<void> }> {
+export async function openApi(parts: ApiParts & { socketPath: string }): Promise<{ answer: RequestListener; close(): Promise<void> }> {
   const app = await buildApi(parts);
   await rm(parts.socketPath, { force: true });
   await app.listen({ path: parts.socketPath });
   await chmod(parts.socketPath, 0o600);
-  return { close: () => app.close() };
+  return { answer: app.routing, close: () => app.close() };
 }
 
 async function buildApi(parts: ApiParts): Promise<FastifyInstance> {

@@ -61,5 +61,5 @@ function idleInMs(rooms: Rooms, row: Container): number | undefined {
   const minutes = row.config.shutdownTimeoutMinutes;
   if (minutes === undefined || rooms.usage.open(row.id) > 0) return undefined;
   const usedOn = Math.max(enteredOn(rooms, row), row.lastActive, rooms.usage.lastActive(row.id));
-  return usedOn + minutes * 60_000 - rooms.clock.now();
+  return Math.max(usedOn + minutes * 60_000, rooms.usage.uncertainUntil()) - rooms.clock.now();
 }

@@ -22,9 +22,10 @@ export type Lifecycle = Wishes &
   Pick<Changes, "watch" | "seq" | "settled"> & {
     /** Adopts what runs, then looks at everything. Returns at once; where the engine is away, it goes on trying. */
     start(): void;
-    /** A gateway has been given every container as it was at change `seq`. */
-    gatewayJoined(gateway: string, seq: number): void;
-    gatewayLeft(gateway: string): void;
+    /** A gateway has been given every container as it was at change `seq`; `was` is its name before it lost us. */
+    gatewayJoined(gateway: string, seq: number, was?: string): void;
+    /** It serves nothing any more, or may go on serving what it knows for as long as `lostMs`. */
+    gatewayLeft(gateway: string, lostMs?: number): void;
     used(report: UseReport): void;
     /** An image has come to a registry. */
     pushed(pushed: Pushed): void;
@@ -144,7 +145,15 @@ export function openLifecycle(options: LifecycleOptions): Lifecycle {
       events ??= hearEvents(rooms, stop.signal);
     },
     gatewayJoined: usage.joined,
-    gatewayLeft: (gateway) => lookAtStops(usage.left(gateway)),
+    gatewayLeft: (gateway, lostMs = 0) => {
+      if (lostMs === 0) return lookAtStops(usage.left(gateway));
+      usage.lost(gateway, clock.now() + lostMs);
+      const cancel = clock.after(lostMs, () => {
+        stop.signal.removeEventListener("abort", cancel);
+        lookAtStops(usage.left(gateway));
+      });
+      stop.signal.addEventListener("abort", cancel, { once: true });
+    },
     used: (report) => lookAtStops(usage.report(report)),
     pushed: (pushed) => lookAtPushed(rooms, wishes, pushed),
     orphans: () => orphans,

@@ -1,16 +1,21 @@
 import type { Use } from "../../gateway/directory.ts";
 import type { UseReport } from "../../gateway/wire.ts";
 
-type Gateway = { seq: number; uses: Map<string, Use> };
+/** `lostUntil`: contact with it was lost, and until then (epoch ms) it may be serving all the same. */
+type Gateway = { seq: number; uses: Map<string, Use>; lostUntil?: number };
 
 /** How the gateways use the containers, as far as they have said; nothing of it is lost with the process but a few seconds of `lastActive`. */
 export type Usage = {
-  /** `seq`: the newest change that the gateway's first `all` holds. */
-  joined(gateway: string, seq: number): void;
+  /** `seq`: the newest change that the gateway's first `all` holds. `was`: its name before it lost us; what it had open then counts until it reports. */
+  joined(gateway: string, seq: number, was?: string): void;
+  /** Nobody hears of it any more, but what it had open counts until `left`, which is to come at `until` (epoch ms) unless it joins again. */
+  lost(gateway: string, until: number): void;
   /** Returns the containers that it had in use. */
   left(gateway: string): string[];
   /** Returns the containers that nobody has open any more because of this report. */
   report(report: UseReport): string[];
+  /** Epoch ms: until then some gateway may be using containers without a word; 0 where none does. */
+  uncertainUntil(): number;
   /** HTTP requests under way, at all gateways. */
   open(id: string): number;
   /** True where an HTTP request has reached it and is under way: one that is held for it counts as open, but has not. */
@@ -57,7 +62,16 @@ export function openUsage(now: () => number): Usage {
   };
 
   return {
-    joined: (gateway, seq) => void gateways.set(gateway, { seq, uses: new Map() }),
+    joined: (gateway, seq, was = "") => {
+      const uses = gateways.get(was)?.uses ?? new Map<string, Use>();
+      gateways.delete(was);
+      gateways.set(gateway, { seq, uses });
+    },
+    lost: (gateway, until) => {
+      const known = gateways.get(gateway);
+      if (known) known.lostUntil = until;
+    },
+    uncertainUntil: () => Math.max(0, ...[...gateways.values()].map(({ lostUntil = 0 }) => lostUntil)),
     left: (gateway) => {
       const before = gateways.get(gateway)?.uses;
       gateways.delete(gateway);

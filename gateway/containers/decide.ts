@@ -3,6 +3,7 @@ import { Fault } from "../../fault.ts";
 import type { Log } from "../../log.ts";
 import type { Answer, Asked, Decide, Decision, Forward, Head, HeaderEdits, HeaderLine, ResponseHead } from "../decision.ts";
 import type { ContainerView, Directory } from "../directory.ts";
+import type { ControlApi } from "../feed/control-link.ts";
 import { forwardedEdits, type ForwardedEdits } from "../forwarded.ts";
 import type { Identity } from "../identity.ts";
 import type { GatewayLimits } from "../limits.ts";
@@ -22,8 +23,8 @@ export type DecideParts = {
   directory: Directory;
   identity: Identity;
   leases: Leases;
-  /** The Unix socket of the control plane's API: where every request goes that is for no container, unless `datagrok` is there. */
-  apiSocket: string;
+  /** The control plane's API: where every request goes that is for no container, unless `datagrok` is there. */
+  api: ControlApi;
   datagrok?: DatagrokServer | undefined;
   readiness: Readiness;
   /** The load balancers in front; none where it is left out. */
@@ -41,7 +42,7 @@ type Parts = DecideParts & { trusted: TrustedProxies; edits: ForwardedEdits; ser
 /** Container routes are answered for here; everything else is for the server behind, which authenticates for itself. */
 export function openDecide(given: DecideParts): Decide {
   const trusted = given.trusted ?? trustedProxies([]);
-  const server = given.datagrok === undefined ? controlBehind(given.apiSocket, trusted) : datagrokBehind(given.datagrok);
+  const server = given.datagrok === undefined ? controlBehind(given.api, trusted) : datagrokBehind(given.datagrok);
   const parts: Parts = { ...given, trusted, edits: forwardedEdits({ trusted, trace: openTraceContext() }), server };
   return (asked) => {
     const target = originForm(asked.head.target);

@@ -1,11 +1,12 @@
-import { Agent, request as httpRequest } from "node:http";
+import { request as httpRequest } from "node:http";
 import type { Clock } from "../../clock.ts";
 import { Fault, type FaultData } from "../../fault.ts";
+import { agentOf, type ControlLink } from "./control-link.ts";
 
 export type AskControl = {
   /**
    * Posts JSON to control and answers with what came back; undefined for an empty answer. Faults: what control refused with;
-   * CONTROL_AWAY where it cannot be reached, broke off, or took too long. An abort rejects with the signal's reason.
+   * CONTROL_AWAY where it cannot be reached, broke off, took too long, or lets this gateway in no more. An abort rejects with the signal's reason.
    */
   ask(path: string, body: unknown, signal: AbortSignal): Promise<unknown>;
   close(): void;
@@ -13,18 +14,29 @@ export type AskControl = {
 
 /** Control only has to look into its own memory or write one row. */
 const ASK_TIMEOUT_MS = 5_000;
+/** Of one that is thought to be away, an answer at once is a welcome surprise; behind a network that swallows everything there is none at all. */
+const ASK_AWAY_MS = 500;
 const LONGEST_ANSWER = 1_048_576;
 
-export function openAskControl(parts: { socketPath: string; clock: Clock }): AskControl {
-  const { socketPath, clock } = parts;
-  const agent = new Agent({ keepAlive: true, maxSockets: 16, timeout: 4_000 });
+/** `refused` is called where control lets this gateway in no more; `isAway` says whether it is thought to be away. */
+export function openAskControl(parts: { link: ControlLink; refused?: () => void; isAway?: () => boolean; clock: Clock }): AskControl {
+  const { link, refused, isAway = () => false, clock } = parts;
+  const agent = agentOf(link, { keepAlive: true, maxSockets: 16, timeout: 4_000 });
+  const refusal = (said: unknown, status: number | undefined): Fault => {
+    if (!isFaultData(said)) return controlAway(`answered ${status}`);
+    if (said.code !== "GATEWAY_REFUSED") return Fault.from(said);
+    // Callers have nothing to do with that.
+    refused?.();
+    return controlAway("does not let this gateway in");
+  };
 
   return {
     close: () => agent.destroy(),
     ask: (path, body, caller) =>
       new Promise((resolve, reject) => {
         const over = new AbortController();
-        const signal = clock.deadline(ASK_TIMEOUT_MS, () => controlAway("did not answer in time"), AbortSignal.any([caller, over.signal]));
+        const patienceMs = isAway() ? ASK_AWAY_MS : ASK_TIMEOUT_MS;
+        const signal = clock.deadline(patienceMs, () => controlAway("did not answer in time"), AbortSignal.any([caller, over.signal]));
         const settle = (act: () => void) => {
           signal.removeEventListener("abort", onAbort);
           act();
@@ -32,8 +44,8 @@ export function openAskControl(parts: { socketPath: string; clock: Clock }): Ask
         };
         const fail = (error: unknown) => settle(() => reject(error));
         const text = JSON.stringify(body);
-        const headers = { "content-type": "application/json", "content-length": Buffer.byteLength(text) };
-        const sent = httpRequest({ socketPath, path, method: "POST", agent, headers });
+        const headers = { ...link.headers(), "content-type": "application/json", "content-length": Buffer.byteLength(text) };
+        const sent = httpRequest({ path, method: "POST", agent, headers });
         const onAbort = () => {
           fail(signal.reason);
           sent.destroy();
@@ -52,7 +64,7 @@ export function openAskControl(parts: { socketPath: string; clock: Clock }): Ask
             try {
               const value: unknown = came === "" ? undefined : JSON.parse(came);
               if ((answer.statusCode ?? 500) < 300) settle(() => resolve(value));
-              else fail(isFaultData(value) ? Fault.from(value) : controlAway(`answered ${answer.statusCode}`));
+              else fail(refusal(value, answer.statusCode));
             } catch (cause) {
               fail(controlAway("answered what is no JSON", cause));
             }
@@ -68,6 +80,6 @@ export function controlAway(why: string, cause?: unknown): Fault {
   return new Fault("CONTROL_AWAY", `The control plane ${why}; it should be back in a moment`, { cause, retryAfterMs: 1_000 });
 }
 
-function isFaultData(value: unknown): value is FaultData {
+export function isFaultData(value: unknown): value is FaultData {
   return typeof value === "object" && value !== null && "code" in value && typeof value.code === "string" && "message" in value;
 }

@@ -1,50 +1,91 @@
-import { request as httpRequest, type ClientRequest } from "node:http";
+import { request as httpRequest, type ClientRequest, type IncomingMessage } from "node:http";
 import type { Clock } from "../../clock.ts";
+import { Fault } from "../../fault.ts";
 import type { Log } from "../../log.ts";
 import { FEED_SILENCE_MS, type FeedLine } from "../wire.ts";
+import { isFaultData } from "./ask-control.ts";
+import { agentOf, type ControlLink, distrust } from "./control-link.ts";
 import { readLines } from "./read-lines.ts";
 
 /** Many times what control puts into one, which is 500 containers. */
 const LONGEST_LINE = 64 * 1_048_576;
+const SILENCE = "silence";
+const LONGEST_REFUSAL = 65_536;
 const FIRST_DELAY_MS = 100;
 const LONGEST_DELAY_MS = 2_000;
+/** A person has to do something first, and is told so each time. */
+const REFUSED_DELAY_MS = 30_000;
+
+export type KeptFeed = {
+  /** Opens it anew, as after a silence. */
+  renew(why: string): void;
+  close(): void;
+};
+
+export type KeepFeedParts = {
+  link: ControlLink;
+  /** What the feed is asked by, each time. */
+  path(): string;
+  /** May throw the fault for which nothing can be done with this control plane. */
+  onLine(line: FeedLine): void;
+  /** `isSilent`: where it went nobody said, so what else was asked of control may never be answered. */
+  onLost(isSilent: boolean): void;
+  /** Control does not let this gateway in, or is not the one that is meant. It is asked again after a while. */
+  onRefused(fault: Fault): void;
+  clock: Clock;
+  log: Log;
+};
 
 /**
  * Keeps the feed open: after an end, an error or `FEED_SILENCE_MS` without a line it is opened anew, with growing and scattered
- * delays, so that many gateways do not meet a control that comes back all at once. The returned function ends it.
+ * delays, so that many gateways do not meet a control that comes back all at once.
  */
-export function keepFeed(parts: { socketPath: string; clock: Clock; log: Log; onLine(line: FeedLine): void; onLost(): void }): () => void {
-  const { socketPath, clock, log, onLine, onLost } = parts;
+export function keepFeed({ link, path, onLine, onLost, onRefused, clock, log }: KeepFeedParts): KeptFeed {
+  const agent = agentOf(link, { keepAlive: false });
   let closed = false;
   let failures = 0;
+  let told = false;
   let sent: ClientRequest | undefined;
+  let loseCurrent: (why: string) => void = () => undefined;
   let cancelSilence: () => void = () => undefined;
   let cancelRetry: () => void = () => undefined;
 
   const open = () => {
-    const current = httpRequest({ socketPath, path: "/feed", agent: false });
+    const current = httpRequest({ path: path(), agent, headers: link.headers() });
     sent = current;
     let over = false;
-    const lost = (why: string) => {
+    const lost = (why: string | Fault) => {
       if (over) return;
       over = true;
       cancelSilence();
       current.destroy();
       if (closed) return;
-      onLost();
-      log.debug({ why }, "The feed of the control plane is lost");
+      onLost(why === SILENCE);
+      if (why instanceof Fault) {
+        onRefused(why);
+        told = true;
+        return void (cancelRetry = clock.after(REFUSED_DELAY_MS * (0.5 + Math.random() / 2), open));
+      }
+      log[told ? "debug" : "warn"]({ why, control: link.name }, "The control plane is away: what is known is served, nothing is woken");
+      told = true;
       const delay = Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** failures++);
       cancelRetry = clock.after(delay * (0.5 + Math.random() / 2), open);
     };
+    loseCurrent = lost;
     const listen = () => {
       cancelSilence();
-      cancelSilence = clock.after(FEED_SILENCE_MS, () => lost("silence"));
+      cancelSilence = clock.after(FEED_SILENCE_MS, () => lost(SILENCE));
     };
     listen();
-    current.on("error", (error) => lost(error.message));
-    current.once("close", () => lost("closed"));
+    current.on("error", (error) => lost(distrust(error, link) ?? error.message));
+    const onClose = () => lost("closed");
+    current.once("close", onClose);
     current.once("response", (answer) => {
-      if (answer.statusCode !== 200) return lost(`status ${answer.statusCode}`);
+      if (answer.statusCode !== 200) {
+        // What it says is still being read when it is over.
+        current.off("close", onClose);
+        return void refusalIn(answer).then(lost);
+      }
       answer.on("error", (error) => lost(error.message));
       answer.once("end", () => lost("ended"));
       readLines(answer, LONGEST_LINE, (text) => {
@@ -52,23 +93,51 @@ export function keepFeed(parts: { socketPath: string; clock: Clock; log: Log; on
         listen();
         const line = readLine(text);
         if (line === undefined) return lost("a line that is no JSON");
-        if (line.kind === "all") failures = 0;
-        onLine(line);
+        try {
+          onLine(line);
+        } catch (error) {
+          if (!(error instanceof Fault)) throw error;
+          return lost(error);
+        }
+        if (line.kind === "all") {
+          failures = 0;
+          told = false;
+        }
       });
     });
     current.end();
   };
 
   open();
-  return () => {
-    closed = true;
-    cancelRetry();
-    cancelSilence();
-    sent?.destroy();
+  return {
+    renew: (why) => loseCurrent(why),
+    close: () => {
+      closed = true;
+      cancelRetry();
+      cancelSilence();
+      sent?.destroy();
+      agent.destroy();
+    },
   };
 }
 
-/** The other end is our own program, of the same version: beyond being JSON, a line is trusted. */
+/** Why control does not give the feed. A fault where it does not let this gateway in. */
+async function refusalIn(answer: IncomingMessage): Promise<string | Fault> {
+  const status = `status ${answer.statusCode}`;
+  let text = "";
+  try {
+    for await (const piece of answer) {
+      text += String(piece);
+      if (text.length > LONGEST_REFUSAL) return status;
+    }
+    const said: unknown = JSON.parse(text);
+    return isFaultData(said) && said.code === "GATEWAY_REFUSED" ? Fault.from(said) : status;
+  } catch {
+    return status;
+  }
+}
+
+/** The other end is our own program, of the same wire version: beyond being JSON, a line is trusted. */
 function readLine(text: string): FeedLine | undefined {
   try {
     return JSON.parse(text) as FeedLine;

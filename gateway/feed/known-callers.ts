@@ -28,6 +28,8 @@ export type KnownCallers = Identity & {
 export type KnownCallersParts = {
   /** Who holds each of these tokens; undefined: nobody. */
   ask(tokens: readonly string[]): Promise<readonly (WhoAnswer | undefined)[]>;
+  /** Nobody is there to be asked, as far as is known: who was known before need not wait until that shows once more. */
+  isAway?(): boolean;
   clock: Clock;
 };
 
@@ -38,7 +40,7 @@ type Entry = { caller: Caller; renewAt: number; until: number; used: boolean };
  * Remembers who holds which token; those that nobody holds, and those held before, under their digests. Who goes on calling is asked about
  * again in good time, many at once, so that no request waits for that. Where control cannot be asked, the last answer counts on.
  */
-export function knownCallers({ ask, clock }: KnownCallersParts): KnownCallers {
+export function knownCallers({ ask, isAway = () => false, clock }: KnownCallersParts): KnownCallers {
   // Looked into for every request, so by the token itself, and without a look at the clock: a digest, and a cache around it, cost more than
   // the rest of a decision.
   const valid = new Map<string, Entry>();
@@ -60,11 +62,15 @@ export function knownCallers({ ask, clock }: KnownCallersParts): KnownCallers {
     } catch (error) {
       const before = error instanceof Fault && AWAY.has(error.code) ? earlier.get<Caller>(key) : undefined;
       if (before === undefined) throw error;
-      count(before, clock.monotonic(), ASK_AGAIN_MS);
-      return before;
+      return countOn(before);
     } finally {
       asking.delete(key);
     }
+  };
+
+  const countOn = (caller: Caller): Caller => {
+    count(caller, clock.monotonic(), ASK_AGAIN_MS);
+    return caller;
   };
 
   /** `asked`: when, and after how many sign-outs. An answer may be older than the news of a sign-out that overtook it. */
@@ -130,6 +136,8 @@ export function knownCallers({ ask, clock }: KnownCallersParts): KnownCallers {
       if (caller !== undefined) return Promise.resolve(caller);
       const key = digest(token);
       if (unknown.has(key)) return Promise.resolve(undefined);
+      const before = isAway() ? earlier.get<Caller>(key) : undefined;
+      if (before !== undefined) return Promise.resolve(countOn(before));
       const answer = asking.get(key) ?? learn(token, key);
       if (!asking.has(key)) asking.set(key, answer);
       // The question is shared: one caller who leaves does not take it from the others.

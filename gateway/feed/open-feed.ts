@@ -1,9 +1,11 @@
 import type { Clock } from "../../clock.ts";
+import { Fault } from "../../fault.ts";
 import type { Log } from "../../log.ts";
 import type { ContainerView, Directory } from "../directory.ts";
 import type { Identity } from "../identity.ts";
-import type { FeedLine, UseReport, WakeAsk, WhoAnswers, WhoAsk } from "../wire.ts";
+import { type FeedLine, type UseReport, type WakeAsk, type WhoAnswers, type WhoAsk, WIRE_VERSION } from "../wire.ts";
 import { controlAway, openAskControl } from "./ask-control.ts";
+import type { ControlLink } from "./control-link.ts";
 import { keepFeed } from "./keep-feed.ts";
 import { knownCallers } from "./known-callers.ts";
 import { knownContainers } from "./known-containers.ts";
@@ -14,40 +16,65 @@ export type Feed = {
   identity: Identity;
   /** Resolves once every container is known, and when the feed is closed before that. */
   ready(): Promise<void>;
+  /**
+   * Resolves where control does not let this gateway in, or is not the one that is meant, before anything was known: GATEWAY_REFUSED,
+   * CONTROL_UNTRUSTED. Later that only makes it count as away, and is told to the log again and again.
+   */
+  refused(): Promise<Fault>;
   close(): Promise<void>;
 };
 
-/** The gateway's side of `gateway/wire.ts`: goes on answering from what it knows while control is away. */
-export function openFeed(parts: { socketPath: string; clock: Clock; log: Log }): Feed {
-  const { clock, log } = parts;
-  const control = openAskControl(parts);
+/** Control takes it at once or not at all: where it cannot be reached, nobody waits for that. */
+const GOODBYE_MS = 500;
+
+/**
+ * The gateway's side of `gateway/wire.ts`, on this machine or another: goes on answering from what it knows while control is away. `version` is that
+ * of this program.
+ */
+export function openFeed({ link, version, clock, log }: { link: ControlLink; version: string; clock: Clock; log: Log }): Feed {
+  const control = openAskControl({ link, refused: () => kept.renew("this gateway is let in no more"), isAway: () => informed && away, clock });
   const containers = knownContainers();
   const closed = new AbortController();
   const known = Promise.withResolvers<void>();
+  const refused = Promise.withResolvers<Fault>();
   let informed = false;
   let gateway: string | undefined;
+  /** Its name before it lost control, under which that may still know of its requests. */
+  let was: string | undefined;
+  let otherVersion: string | undefined;
+  let away = true;
+  /** Ends questions that a control that fell silent would leave open. */
+  let silent = new AbortController();
+  let refusals = 0;
+  let closing = false;
   let seq = 0;
   let coming: ContainerView[] = [];
 
   const reports = useReports({
     clock,
-    send: async (uses) => {
+    send: async (uses, last) => {
       if (gateway === undefined) throw controlAway("has not been heard of yet");
-      await control.ask("/use", { gateway, seq, uses } satisfies UseReport, closed.signal);
+      await control.ask(
+        "/use",
+        { gateway, seq, uses, ...(last ? { last } : {}) } satisfies UseReport,
+        AbortSignal.any([closed.signal, silent.signal]),
+      );
     },
   });
 
   const identity = knownCallers({
     clock,
+    isAway: () => informed && away,
     ask: async (tokens) => {
-      const { callers } = (await control.ask("/who", { tokens } satisfies WhoAsk, closed.signal)) as WhoAnswers;
+      const { callers } = (await control.ask("/who", { tokens } satisfies WhoAsk, AbortSignal.any([closed.signal, silent.signal]))) as WhoAnswers;
       return callers.map((caller) => caller ?? undefined);
     },
   });
 
   const takeAll = (upTo: number) => {
-    if (!informed) log.info({ containers: coming.length }, "The control plane is there");
+    if (away) log.info({ containers: coming.length, control: link.name }, "The control plane is there");
     informed = true;
+    away = false;
     seq = upTo;
     containers.replace(coming);
     coming = [];
@@ -57,8 +84,9 @@ export function openFeed(parts: { socketPath: string; clock: Clock; log: Log }):
   const onLine = (line: FeedLine) => {
     switch (line.kind) {
       case "hello":
+        checkVersion(line);
         gateway = line.gateway;
-        return;
+        return reports.every(line.reportMs);
       case "all":
         coming.push(...line.containers);
         return line.more ? undefined : takeAll(line.seq ?? 0);
@@ -75,18 +103,46 @@ export function openFeed(parts: { socketPath: string; clock: Clock; log: Log }):
       case "beat":
     }
   };
+  const checkVersion = ({ version: theirs = "", wire = WIRE_VERSION }: Extract<FeedLine, { kind: "hello" }>) => {
+    if (wire !== WIRE_VERSION)
+      throw new Fault("GATEWAY_REFUSED", `The control plane is of version ${theirs}, which this gateway of version ${version} does not understand.`);
+    if (theirs !== version && theirs !== otherVersion) log.warn({ gateway: version, control: theirs }, "The control plane is of another version");
+    otherVersion = theirs;
+  };
   // A control that was started anew counts its changes anew, and knows no name that it did not give.
-  const onLost = () => {
+  const onLost = (isSilent: boolean) => {
+    was = gateway ?? was;
     gateway = undefined;
     seq = 0;
     coming = [];
+    away = true;
+    if (!isSilent) return;
+    silent.abort(controlAway("has fallen silent"));
+    silent = new AbortController();
   };
-  const endFeed = keepFeed({ ...parts, onLine, onLost });
+  const onRefused = (fault: Fault) => {
+    if (informed || refusals > 0) log.error({ fault: fault.code, control: link.name }, fault.message);
+    else refused.resolve(fault);
+    refusals++;
+  };
+  const kept = keepFeed({
+    link,
+    path: () => (was === undefined ? "/feed" : `/feed?was=${encodeURIComponent(was)}`),
+    onLine,
+    onLost,
+    onRefused,
+    clock,
+    log,
+  });
 
   const close = async () => {
-    if (closed.signal.aborted) return;
-    endFeed();
+    if (closing) return;
+    closing = true;
+    // The last report goes out under the name that the feed gave, so that ends after it.
+    const cancel = clock.after(GOODBYE_MS, () => closed.abort(controlAway("did not take the last report")));
     await reports.close();
+    cancel();
+    kept.close();
     closed.abort(controlAway("is no longer asked"));
     control.close();
     known.resolve();
@@ -100,13 +156,14 @@ export function openFeed(parts: { socketPath: string; clock: Clock; log: Log }):
       find: (id) => (informed ? Promise.resolve(containers.find(id)) : Promise.reject(controlAway("has not been heard of yet"))),
       watch: (id, onChange) => containers.watch(id, onChange),
       wake: async (id, caller, signal) => {
-        await control.ask("/wake", { id, userId: caller.userId } satisfies WakeAsk, signal);
+        await control.ask("/wake", { id, userId: caller.userId } satisfies WakeAsk, AbortSignal.any([signal, silent.signal]));
       },
       // A container that is awake is not about to be stopped, or control says so first; who waits for its end waits for this.
       used: (use) => reports.used(use, use.streams * use.open === 0 && containers.find(use.id)?.standing.kind !== "awake"),
       close,
     },
     ready: () => known.promise,
+    refused: () => refused.promise,
     close,
   };
 }

@@ -6,6 +6,9 @@ export type UseReports = {
   used(use: Use, soon: boolean): void;
   /** Control said something that it wants to see acknowledged, or is there again: report soon. */
   hurry(): void;
+  /** Reports this often even where nothing changed; undefined: only where something did. */
+  every(ms: number | undefined): void;
+  /** Makes the last report, unless nobody is there to take it. */
   close(): Promise<void>;
 };
 
@@ -17,12 +20,14 @@ const EVERY_MS = 1_000;
  * Reports use in batches: soon where a stop may wait for it; else every second while
  * something changed. One report is under way at a time, so that an older one never overtakes a newer.
  */
-export function useReports(parts: { clock: Clock; send(uses: Use[]): Promise<void> }): UseReports {
+export function useReports(parts: { clock: Clock; send(uses: Use[], last: boolean): Promise<void> }): UseReports {
   const { clock, send } = parts;
   const uses = new Map<string, Use>();
   let due: { at: number; ms: number; cancel: () => void } | undefined;
   let sending: Promise<void> | undefined;
   let again = false;
+  let closing = false;
+  let cancelBeat: () => void = () => undefined;
 
   const flush = (): Promise<void> => {
     due?.cancel();
@@ -39,12 +44,12 @@ export function useReports(parts: { clock: Clock; send(uses: Use[]): Promise<voi
 
   const report = async (told: readonly Use[]): Promise<void> => {
     try {
-      await send(told.map(wireForm));
+      await send(told.map(wireForm), closing);
       for (const use of told) if (!isOpen(use) && use.changed !== true && uses.get(use.id) === use) uses.delete(use.id);
     } catch {
       // Control is away: what it has not heard, it hears once it is back.
       for (const use of told) use.changed = true;
-      schedule(EVERY_MS * (1 + Math.random()));
+      if (!closing) schedule(EVERY_MS * (1 + Math.random()));
     }
     sending = undefined;
     if (again) schedule(SOON_MS);
@@ -60,6 +65,13 @@ export function useReports(parts: { clock: Clock; send(uses: Use[]): Promise<voi
     due = { at, ms, cancel: clock.after(ms, () => void flush()) };
   };
 
+  const beat = (ms: number) => {
+    cancelBeat = clock.after(ms, () => {
+      if (sending === undefined) void flush();
+      beat(ms);
+    });
+  };
+
   return {
     used: (use, soon) => {
       // Called twice for each request: what waits to be reported already needs no looking up.
@@ -68,10 +80,16 @@ export function useReports(parts: { clock: Clock; send(uses: Use[]): Promise<voi
       schedule(soon ? SOON_MS : EVERY_MS);
     },
     hurry: () => schedule(SOON_MS),
+    every: (ms) => {
+      cancelBeat();
+      if (ms !== undefined && !closing) beat(ms);
+    },
     close: async () => {
+      cancelBeat();
       due?.cancel();
       await sending;
-      if ([...uses.values()].some(({ changed }) => changed)) await flush();
+      closing = true;
+      await flush();
       due?.cancel();
     },
   };

@@ -36,8 +36,19 @@ export function connectPlainly(options: ConnectOptions): Connection {
   return { socket: options.tls === undefined ? new Socket(options).connect(options) : openSecured(options, options.tls) };
 }
 
-export function openSecured({ keepAliveInitialDelay, ...options }: ConnectOptions, { servername }: Secured): Socket {
-  const socket = connectSecurely({ ...options, servername, ALPNProtocols: ["http/1.1"] });
+/** The other end is another one than the one that is meant. */
+export class CertificateDiffers extends Error {}
+
+export function openSecured({ keepAliveInitialDelay, ...options }: ConnectOptions, { servername, ca, fingerprint }: Secured): Socket {
+  const known = fingerprint === undefined ? { ca } : { rejectUnauthorized: false };
+  const socket = connectSecurely({ ...options, ...known, servername, ALPNProtocols: ["http/1.1"] });
+  if (fingerprint !== undefined) {
+    // Ours is the first listener, and what was written so far leaves only after it: who is not meant is sent nothing.
+    socket.once("secureConnect", () => {
+      const shown = socket.getPeerX509Certificate()?.fingerprint256.replaceAll(":", "").toLowerCase();
+      if (shown !== fingerprint) socket.destroy(new CertificateDiffers("another certificate"));
+    });
+  }
   return socket.setNoDelay(true).setKeepAlive(true, keepAliveInitialDelay);
 }
 
@@ -103,9 +114,10 @@ function dial<Made extends Connection>(lease: Route, target: Target, options: Di
     const cancel = clock.after(limits.connectTimeoutMs, () => onError(Object.assign(new Error("connect timed out"), { code: "ETIMEDOUT" })));
     const unwatch = lease.whenGone(target, () => onError(new Error("it is gone")));
     socket.once("error", onError);
-    socket.once("tls" in target ? "secureConnect" : "connect", () =>
-      settle(() => resolve({ connection, target, connectMs: clock.monotonic() - begun })),
-    );
+    socket.once("tls" in target ? "secureConnect" : "connect", () => {
+      // Of an end that was not the right one, the error is on its way.
+      if (!socket.destroyed) settle(() => resolve({ connection, target, connectMs: clock.monotonic() - begun }));
+    });
     signal.addEventListener("abort", onAbort, { once: true });
     if (signal.aborted) onAbort();
   });

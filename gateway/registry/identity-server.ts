@@ -13,7 +13,7 @@ export type IdentityServer = KeyServer & {
 const SEEN_BY_CLIENT = ["x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", "forwarded"];
 
 export function controlIdentity(socketPath: string, trusted: TrustedProxies): IdentityServer {
-  const behind = controlBehind(socketPath, trusted);
+  const behind = controlBehind({ target: { socketPath } }, trusted);
   const edits = (head: Head, peer: Peer): HeaderEdits => {
     const { remove, add } = behind.edits(head, peer);
     return { remove: [...remove, ...SEEN_BY_CLIENT, "x-forwarded-for", "x-real-ip", "host"], add: [...add, ["Host", CONTROL_HOST]] };

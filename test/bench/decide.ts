@@ -42,7 +42,7 @@ const decide = openDecide({
   directory,
   identity: callers,
   leases,
-  apiSocket: "/nowhere",
+  api: { target: { socketPath: "/nowhere" } },
   origins: [],
   limits: GATEWAY_LIMITS,
   clock,

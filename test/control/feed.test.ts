@@ -44,6 +44,7 @@ async function openTestFeed(t: Test, looked: (stand: Stand) => void = () => {}) 
         },
       },
       who,
+      version: "0.0.0-test",
       clock: stand.clock,
       log: openLog({ level: "silent", name: "test" }),
     });

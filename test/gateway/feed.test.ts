@@ -6,14 +6,16 @@ import t, { type Test } from "tap";
 import { systemClock } from "../../clock.ts";
 import type { Fault } from "../../fault.ts";
 import type { ContainerView, Standing } from "../../gateway/directory.ts";
+import { controlHere } from "../../gateway/feed/control-link.ts";
 import { openFeed } from "../../gateway/feed/open-feed.ts";
 import type { Caller } from "../../gateway/identity.ts";
-import { FEED_SILENCE_MS, type FeedLine, type UseReport, type WakeAsk } from "../../gateway/wire.ts";
-import { openLog } from "../../log.ts";
+import { FEED_SILENCE_MS, type FeedLine, type UseReport, type WakeAsk, WIRE_VERSION } from "../../gateway/wire.ts";
+import { type Log, openLog } from "../../log.ts";
 import { ADA } from "../fixtures/directory.ts";
 import { stillClock } from "../fixtures/still-clock.ts";
 import { ID, shortFolder, until } from "./stand.ts";
 
+const linkTo = (feedSocket: string) => controlHere({ feedSocket, apiSocket: "/nowhere" });
 const NEVER = new AbortController().signal;
 const CALLER: Caller = { ...ADA, token: "token" };
 const view = (standing: Standing): ContainerView => ({ id: ID, name: "demo", standing });
@@ -22,12 +24,16 @@ const ASLEEP = view({ kind: "asleep" });
 
 type Control = {
   feeds: ServerResponse[];
+  /** What the feed was asked by. */
+  asked: string[];
   say(...lines: FeedLine[]): void;
   wakes: WakeAsk[];
   reports: UseReport[];
   questions: string[];
   /** Answers `/who` only when called. */
   answerWho: (() => void)[] | undefined;
+  /** Takes whoever asks for the feed, and says nothing. */
+  deaf: boolean;
   close(): Promise<void>;
 };
 
@@ -43,10 +49,12 @@ async function openControl(
   const sockets = new Set<Socket>();
   const control: Control = {
     feeds: [],
+    asked: [],
     wakes: [],
     reports: [],
     questions: [],
     answerWho: undefined,
+    deaf: false,
     say: (...lines) => {
       for (const line of lines) for (const feed of control.feeds) feed.write(`${JSON.stringify(line)}\n`);
     },
@@ -57,7 +65,9 @@ async function openControl(
     },
   };
   const server = createServer(async (request, response) => {
-    if (request.url === "/feed") {
+    if (request.url?.split("?")[0] === "/feed") {
+      control.asked.push(request.url);
+      if (control.deaf) return;
       control.feeds.push(response);
       response.writeHead(200);
       for (const line of greeting) response.write(`${JSON.stringify(line)}\n`);
@@ -91,7 +101,7 @@ async function openControl(
 async function openBoth(t: Test, clock = systemClock()) {
   const socketPath = join(await shortFolder(t), "feed.sock");
   const control = await openControl(t, socketPath);
-  const feed = openFeed({ socketPath, clock, log: openLog({ level: "silent", name: "test" }) });
+  const feed = openFeed({ link: linkTo(socketPath), version: "1.2.3", clock, log: openLog({ level: "silent", name: "test" }) });
   t.teardown(() => feed.close());
   return { socketPath, control, feed };
 }
@@ -104,7 +114,7 @@ const codeOf = (promise: Promise<unknown>) =>
 
 t.test("before anything is known, control counts as away", async (t) => {
   const socketPath = join(await shortFolder(t), "feed.sock");
-  const feed = openFeed({ socketPath, clock: systemClock(), log: openLog({ level: "silent", name: "test" }) });
+  const feed = openFeed({ link: linkTo(socketPath), version: "1.2.3", clock: systemClock(), log: openLog({ level: "silent", name: "test" }) });
   t.teardown(() => feed.close());
   t.equal(await codeOf(feed.directory.find(ID, CALLER, NEVER)), "CONTROL_AWAY");
   t.equal(await codeOf(feed.directory.wake(ID, CALLER, NEVER)), "CONTROL_AWAY");
@@ -161,6 +171,7 @@ t.test("what is known is served while control is away, and what was missed is to
   ]);
   await until("what was missed", () => seen.length > 0);
   t.same(seen, ["coming"]);
+  t.same(back.asked, ["/feed?was=g"], "under whose name it may still be known");
   await until("a report under the new name", () => back.reports.length > 0);
   t.match(back.reports[0], { gateway: "g2", seq: 1 });
   back.feeds[0]?.end();
@@ -178,7 +189,7 @@ t.test("what comes in several lines is known once the last is there, and a list 
     { kind: "all", containers: [other], seq: 7 },
   ];
   const control = await openControl(t, socketPath, [hello, first] as FeedLine[]);
-  const feed = openFeed({ socketPath, clock: systemClock(), log: openLog({ level: "silent", name: "test" }) });
+  const feed = openFeed({ link: linkTo(socketPath), version: "test", clock: systemClock(), log: openLog({ level: "silent", name: "test" }) });
   t.teardown(() => feed.close());
   await until("it asks", () => control.feeds.length === 1);
   t.equal(await codeOf(feed.directory.find(ID, CALLER, NEVER)), "CONTROL_AWAY");
@@ -263,4 +274,63 @@ t.test("a token is asked for once by any number of callers, and then remembered"
   await until("but only for two seconds", () => (void feed.identity.who("bad", NEVER), control.questions.length > 2));
   // Joins the question that is under way: left alone, it would fail when the feed is closed.
   await feed.identity.who("bad", NEVER);
+});
+
+t.test("a control plane that speaks another wire is refused, one of another version only remarked on", async (t) => {
+  const known = [{ kind: "all", containers: [ASLEEP], seq: 7 }] satisfies FeedLine[];
+  for (const [hello, outcome, said] of [
+    [{ wire: WIRE_VERSION, version: "1.2.3" }, "joined", 0],
+    [{ wire: WIRE_VERSION, version: "9.9.9" }, "joined", 1],
+    [{ wire: WIRE_VERSION + 1, version: "9.9.9" }, "GATEWAY_REFUSED", 0],
+  ] as const) {
+    const socketPath = join(await shortFolder(t), "feed.sock");
+    await openControl(t, socketPath, [{ kind: "hello", gateway: "g", ...hello }, ...known]);
+    const warned: unknown[] = [];
+    const silent = openLog({ level: "silent", name: "test" });
+    const log: Log = { ...silent, info: () => undefined, warn: (...line: unknown[]) => void warned.push(line) };
+    const feed = openFeed({ link: linkTo(socketPath), version: "1.2.3", clock: systemClock(), log });
+    t.teardown(() => feed.close());
+    const joined = feed.ready().then(() => "joined");
+    t.equal(await Promise.race([joined, feed.refused().then(({ code }) => code)]), outcome);
+    t.equal(warned.length, said);
+  }
+});
+
+t.test("whom a network keeps control from is told so without a wait, and who was known is known", async (t) => {
+  const clock = stillClock();
+  const { control, feed } = await openBoth(t, clock);
+  await feed.ready();
+  t.ok(await feed.identity.who("token", NEVER));
+  control.answerWho = [];
+  control.deaf = true;
+  await clock.advance(FEED_SILENCE_MS - 1_000);
+  let code = "";
+  void codeOf(feed.identity.who("another", NEVER)).then((found) => (code = found));
+  await until("it is asked", () => control.answerWho?.length === 1);
+  // Nothing comes any more, and nothing is refused either.
+  await clock.advance(2_000);
+  await until("what was asked to be given up with it", () => code === "CONTROL_AWAY");
+  const asked = control.questions.length;
+  await clock.advance(10_000);
+  t.equal((await feed.identity.who("token", NEVER))?.login, "ada");
+  t.equal(control.questions.length, asked, "without a question that nobody would answer");
+});
+
+t.test("where control wants to hear of a gateway now and then, it reports what has not changed, and that it ends", async (t) => {
+  const clock = stillClock();
+  const socketPath = join(await shortFolder(t), "feed.sock");
+  const control = await openControl(t, socketPath, [
+    { kind: "hello", gateway: "g", reportMs: 2_000 },
+    { kind: "all", containers: [ASLEEP], seq: 7 },
+  ]);
+  const feed = openFeed({ link: linkTo(socketPath), version: "1.2.3", clock, log: openLog({ level: "silent", name: "test" }) });
+  await feed.ready();
+  feed.directory.used({ id: ID, open: 1, streams: 1, lastActive: 5 });
+  for (let reports = 1; reports <= 2; reports++) {
+    await clock.advance(2_000);
+    await until("a report", () => control.reports.length >= reports);
+  }
+  t.match(control.reports.at(-1), { gateway: "g", uses: [{ id: ID, open: 1 }] });
+  await feed.close();
+  t.match(control.reports.at(-1), { last: true });
 });

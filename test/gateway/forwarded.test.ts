@@ -155,6 +155,18 @@ t.test("the API learns the client's address from the gateway alone", async (t) =
   }
 });
 
+t.test("a client's own token of a gateway goes nowhere, and the gateway's is shown to control alone", async (t) => {
+  for (const shown of [undefined, "api mine"]) {
+    const joined = await openStand(t, shown === undefined ? {} : { admits: () => ["x-berth-gateway", shown] });
+    await listen(t, createServer(echoHead), { path: joined.apiSocket });
+    const seen = headersIn(await exchange(joined.port, get("/feed", ["X-Berth-Gateway: feed stolen", "x-berth-gateway: feed stolen"])));
+    t.same(seen["x-berth-gateway"], shown === undefined ? undefined : [shown]);
+    const { address } = await openContainer(t, echoHead);
+    joined.set(ID, { kind: "awake", address });
+    t.equal(headersIn(await exchange(joined.port, get(PATH)))["x-berth-gateway"], undefined, "no container hears of it");
+  }
+});
+
 t.test("without a Host there is none to tell", async (t) => {
   const head: Head = { method: "GET", target: "/", upgrade: false, header: () => undefined };
   const { add } = forwardedEdits({ trusted: trustedProxies([]), trace: openTraceContext() })(head, { address: "::1" }, true);

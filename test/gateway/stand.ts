@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Test } from "tap";
 import { systemClock, type Clock } from "../../clock.ts";
+import type { ControlApi } from "../../gateway/feed/control-link.ts";
 import { FORWARDERS, type Forwarder } from "../../gateway/forward/engine.ts";
 import { READS, type Reads } from "../../gateway/forward/reads.ts";
 import type { GatewayLimits } from "../../gateway/limits.ts";
@@ -35,6 +36,7 @@ export async function openStand(
     readiness?: Readiness;
     forwarder?: Forwarder;
     reads?: Reads;
+    admits?: ControlApi["admits"];
     clock?: Clock;
   } = {},
 ): Promise<Stand> {
@@ -43,7 +45,7 @@ export async function openStand(
   const gateway = openGateway({
     directory: held.directory,
     identity: held.identity,
-    apiSocket,
+    api: { target: { socketPath: apiSocket }, ...(options.admits === undefined ? {} : { admits: options.admits }) },
     ...engine(options),
     limits: { doubtMs: 50, lingerMs: 500, ...options.limits },
     origins: options.origins ?? [],

@@ -11,6 +11,8 @@ export type OwnNetwork = {
   here: string;
   /** Where it is reached from this machine. */
   there: string;
+  /** Our end of the cable. */
+  cable: string;
   /** The process that keeps it. */
   pid: string;
   /** The program and arguments that run a command line in there. */
@@ -39,7 +41,7 @@ export async function openOwnNetwork(nth = 0): Promise<OwnNetwork> {
   try {
     await eventually("the network to be there", 5_000, async () => (readlinkSync(`/proc/${pid}/ns/net`) === ours ? undefined : true));
     // No two runs on one machine take the same addresses.
-    const block = (process.pid + nth * 125) % 250;
+    const block = (process.pid + nth * 83) % 250;
     const subnet = `10.213.${block}.0/24`;
     const [near, far] = [`berth${process.pid}${nth === 0 ? "" : `n${nth}`}`, "outside"];
     ip("link", "add", near, "type", "veth", "peer", "name", far, "netns", pid);
@@ -50,7 +52,7 @@ export async function openOwnNetwork(nth = 0): Promise<OwnNetwork> {
       run(...inside("ip", ...args.split(" ")));
     }
     ip("route", "add", subnet, "via", there);
-    return { subnet, here, there, pid, inside, close };
+    return { subnet, here, there, cable: near, pid, inside, close };
   } catch (error) {
     await close();
     throw error;

@@ -69,7 +69,7 @@ for (const [id, standing] of standings) held.set(id, standing);
 const gateway = openGateway({
   directory: held.directory,
   identity: held.identity,
-  apiSocket: "/nonexistent/api.sock",
+  api: { target: { socketPath: "/nonexistent/api.sock" } },
   reads: reads as Reads,
   origins: [],
   // Dead targets are given up, and what is idle is closed, soon enough for a soak.

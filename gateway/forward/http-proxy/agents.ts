@@ -1,6 +1,7 @@
 import { Agent } from "node:http";
 import { Agent as SecureAgent } from "node:https";
 import type { Target } from "../../directory.ts";
+import { openSecured } from "../dial.ts";
 
 /** Node's pools of connections, with and without their keeping, for one kind of target. */
 export type Agents = { pooled: Agent; fresh: Agent };
@@ -14,12 +15,15 @@ export function openAgents({ idleMs }: { idleMs: number }): { of(target: Target)
   return {
     of: (target) => {
       if ("socketPath" in target || target.tls === undefined) return plain;
-      // Node would else take the name from the Host of a request, which is the client's.
-      const { servername } = target.tls;
-      const known = secured.get(servername);
+      const { tls } = target;
+      const key = [tls.servername, tls.fingerprint, tls.ca].join(" ");
+      const known = secured.get(key);
       if (known !== undefined) return known;
-      const made = { pooled: new SecureAgent({ ...kept, servername }), fresh: new SecureAgent({ keepAlive: false, servername }) };
-      secured.set(servername, made);
+      const made = { pooled: new SecureAgent(kept), fresh: new SecureAgent({ keepAlive: false }) };
+      // Node would else take the name from the Host of a request, which is the client's.
+      for (const agent of [made.pooled, made.fresh])
+        agent.createConnection = ({ host, port }) => openSecured({ host: String(host), port: Number(port) }, tls);
+      secured.set(key, made);
       return made;
     },
     close: () => {

@@ -3,6 +3,7 @@
  * then wakes those it is told to.
  */
 import { systemClock } from "../../../clock.ts";
+import { controlHere } from "../../../gateway/feed/control-link.ts";
 import { openFeed } from "../../../gateway/feed/open-feed.ts";
 import { openLog } from "../../../log.ts";
 import { CALLER } from "./fill.ts";
@@ -14,7 +15,12 @@ export type EndReport = { kind: "known"; ms: number } | { kind: "woken"; ms: num
 const [socketPath = ""] = process.argv.slice(2);
 const never = new AbortController().signal;
 const begun = performance.now();
-const feed = openFeed({ socketPath, clock: systemClock(), log: openLog({ level: "warn", name: "feed-end" }) });
+const feed = openFeed({
+  link: controlHere({ feedSocket: socketPath, apiSocket: "/nowhere" }),
+  version: "bench",
+  clock: systemClock(),
+  log: openLog({ level: "warn", name: "feed-end" }),
+});
 await feed.ready();
 tell({ kind: "known", ms: performance.now() - begun });
 process.once("disconnect", () => process.exit(0));

@@ -22,7 +22,7 @@ const toldAt: Record<string, number> = {};
 lifecycle.watch((change) => {
   if ("container" in change) toldAt[change.container.id] ??= Number(process.hrtime.bigint());
 });
-await openFeed({ socketPath, lifecycle, store, watchSignOuts: () => () => undefined, who: async () => undefined, clock, log });
+await openFeed({ socketPath, lifecycle, store, watchSignOuts: () => () => undefined, who: async () => undefined, version: "bench", clock, log });
 lifecycle.start();
 process.once("disconnect", () => process.exit(0));
 process.on("message", () => process.send?.(toldAt));

@@ -5,6 +5,7 @@
 import { once } from "node:events";
 import { join } from "node:path";
 import { systemClock } from "../../../clock.ts";
+import { controlHere } from "../../../gateway/feed/control-link.ts";
 import { openFeed } from "../../../gateway/feed/open-feed.ts";
 import { openGateway } from "../../../gateway/open-gateway.ts";
 import { openLog } from "../../../log.ts";
@@ -12,13 +13,15 @@ import { openLog } from "../../../log.ts";
 const [folder = "", port = "", settings = "{}"] = process.argv.slice(2);
 const clock = systemClock();
 const log = openLog({ level: "warn", name: "bench" });
-const feed = openFeed({ socketPath: join(folder, "control.sock"), clock, log });
+const sockets = { feedSocket: join(folder, "control.sock"), apiSocket: join(folder, "no-api.sock") };
+const link = controlHere(sockets);
+const feed = openFeed({ link, version: "bench", clock, log });
 // Which engine, and how it reads; a row whose setting this checkout does not know is left out before it comes here.
 const engine = JSON.parse(settings) as object;
 const gateway = openGateway({
   directory: feed.directory,
   identity: feed.identity,
-  apiSocket: join(folder, "no-api.sock"),
+  api: link.api,
   origins: [],
   clock,
   log,

@@ -1,0 +1,115 @@
+import { randomBytes, randomUUID, timingSafeEqual } from "node:crypto";
+import { chownSync, linkSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Clock } from "../../clock.ts";
+import { Fault } from "../../fault.ts";
+import { storeFault } from "../store/store-fault.ts";
+import { digest } from "./digest.ts";
+
+/** The token that gateways on other machines show: in a file of the data folder, for its owner's eyes only, so that it is there before berth runs. */
+export type GatewayTokens = {
+  /** The one that gateways are to show from now on; made where there is none. */
+  current(): string;
+  /** Makes another one. The one before stays good for a while, so that it can be brought to every gateway first; `atOnce`, not a moment longer. */
+  renew(atOnce: boolean): string;
+  accepts(shown: string): boolean;
+};
+
+const FILE = "gateways.token";
+const HEAD = "# Which gateways on other machines are let in, the newest first: berth gateways token\n";
+/** How long a token that was replaced stays good: the time to bring the new one to all gateways. */
+export const REPLACED_TOKEN_MS = 3_600_000;
+/** Another process replaces it: so old what was read may be. */
+const READ_AGAIN_MS = 1_000;
+
+type Kept = { token: string; /** Epoch ms. */ until: number | undefined };
+
+/** Faults, in its methods: DATA_FOLDER_UNUSABLE, STORE_FULL, STORE_READ_ONLY. */
+export function openGatewayTokens({ dataFolder, clock }: { dataFolder: string; clock: Clock }): GatewayTokens {
+  const path = join(dataFolder, FILE);
+  let known: Kept[] = [];
+  let readAt: number | undefined;
+
+  const guarded = <R>(work: () => R): R => {
+    try {
+      return work();
+    } catch (error) {
+      const fault = storeFault(error, dataFolder);
+      if (fault instanceof Fault) throw fault;
+      throw new Fault("DATA_FOLDER_UNUSABLE", `The file of gateways' tokens ${path} cannot be used: ${(error as Error).message}.`, { cause: error });
+    }
+  };
+  const read = () => {
+    known = parse(readText(path)).filter(({ until }) => until === undefined || until > clock.now());
+    readAt = clock.monotonic();
+    return known;
+  };
+  /** All of it or nothing; `first`: not where there is one already, which somebody else made just now. */
+  const write = (kept: readonly Kept[], first: boolean) => {
+    const aside = `${path}.${randomUUID()}`;
+    try {
+      writeFileSync(aside, HEAD + kept.map(lineOf).join(""), { mode: 0o600, flag: "wx", flush: true });
+      // Root makes no file in there that berth could not read.
+      const { uid, gid } = statSync(dataFolder);
+      if (process.getuid?.() === 0) chownSync(aside, uid, gid);
+      if (first) linkSync(aside, path);
+      else renameSync(aside, path);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+    } finally {
+      rmSync(aside, { force: true });
+    }
+  };
+
+  return {
+    current: () =>
+      guarded(() => {
+        if (read().length === 0) write([made()], readText(path) === undefined);
+        return read()[0]?.token ?? "";
+      }),
+    renew: (atOnce) =>
+      guarded(() => {
+        const until = clock.now() + REPLACED_TOKEN_MS;
+        const before = atOnce ? [] : read().map((kept) => ({ ...kept, until: kept.until ?? until }));
+        const kept = made();
+        write([kept, ...before], false);
+        return kept.token;
+      }),
+    accepts: (shown) =>
+      guarded(() => {
+        if (readAt === undefined || clock.monotonic() - readAt > READ_AGAIN_MS) read();
+        const now = clock.now();
+        return known.some(({ token, until }) => isSame(token, shown) && (until === undefined || until > now));
+      }),
+  };
+}
+
+function made(): Kept {
+  return { token: randomBytes(32).toString("hex"), until: undefined };
+}
+
+/** Digests have one length, and how long comparing them takes tells nothing of what they are made from. */
+function isSame(one: string, other: string): boolean {
+  return timingSafeEqual(Buffer.from(digest(one)), Buffer.from(digest(other)));
+}
+
+function lineOf({ token, until }: Kept): string {
+  return until === undefined ? `${token}\n` : `${token} until ${new Date(until).toISOString()}\n`;
+}
+
+/** A line that was cut off, as by a full disk, is no token. */
+function parse(text = ""): Kept[] {
+  return [...text.matchAll(/^([0-9a-f]{64})(?: until (\S+))?$/gm)].map(([, token = "", until]) => ({
+    token,
+    until: until === undefined ? undefined : Date.parse(until),
+  }));
+}
+
+function readText(path: string): string | undefined {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw error;
+  }
+}

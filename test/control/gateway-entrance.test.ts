@@ -1,0 +1,244 @@
+import { X509Certificate } from "node:crypto";
+import { once } from "node:events";
+import { request as httpRequest, type IncomingMessage } from "node:http";
+import { join } from "node:path";
+import t, { type Test } from "tap";
+import { openFeed } from "../../control/api/feed.ts";
+import { type EntranceTls, openGatewayEntrance } from "../../control/api/gateway-entrance.ts";
+import type { Secured } from "../../gateway/directory.ts";
+import { controlElsewhere } from "../../gateway/feed/control-link.ts";
+import { openFeed as openGatewaysFeed } from "../../gateway/feed/open-feed.ts";
+import { openSecured } from "../../gateway/forward/dial.ts";
+import { ENDED_GATEWAY_MS, type FeedLine, GATEWAY_SILENCE_MS, LOST_GATEWAY_MS, REPORT_MS } from "../../gateway/wire.ts";
+import { openLog } from "../../log.ts";
+import { openListeningHandle } from "../../roles/listening-handle.ts";
+import { systemClock } from "../../clock.ts";
+import { makeCertificate } from "../fixtures/certificates.ts";
+import { tempFolder } from "../fixtures/temp-folder.ts";
+import { openStand, type Stand, until, USER } from "./lifecycle/stand.ts";
+
+const TOKEN = "the-token";
+const IDLE_MS = 60_000;
+
+async function openEntrance(t: Test, more: { tls?: EntranceTls; accepts?: (shown: string) => boolean } = {}) {
+  const stand = await openStand(t);
+  const log = openLog({ level: "silent", name: "test" });
+  const feed = await openFeed({
+    socketPath: join(tempFolder(t), "feed.sock"),
+    lifecycle: stand.lifecycle(),
+    store: stand.store(),
+    watchSignOuts: () => () => undefined,
+    who: async () => undefined,
+    version: "1.2.3",
+    clock: stand.clock,
+    log,
+  });
+  const { handle, port } = await openListeningHandle({ host: "127.0.0.1", port: 0 }, systemClock());
+  const entrance = await openGatewayEntrance({
+    handle,
+    tls: more.tls,
+    tokens: { accepts: more.accepts ?? ((shown) => shown === TOKEN) },
+    feed: feed.answer,
+    api: (request, response) => void response.end(JSON.stringify({ api: request.url, shown: request.headers["x-berth-gateway"] ?? null })),
+    clock: systemClock(),
+    log,
+  });
+  t.teardown(async () => {
+    await entrance.close();
+    await feed.close();
+  });
+
+  const ask = (method: string, path: string, shown: string | string[] | undefined, body = "") =>
+    new Promise<{ status: number; said: unknown }>((resolve, reject) => {
+      const headers = shown === undefined ? {} : { "x-berth-gateway": shown };
+      const asked = httpRequest({ port, path, method, headers, agent: false }, (response) => {
+        let text = "";
+        response.on("data", (piece: Buffer) => (text += piece.toString()));
+        response.on("end", () => resolve({ status: response.statusCode ?? 0, said: text === "" ? undefined : (JSON.parse(text) as unknown) }));
+      });
+      asked.on("error", reject);
+      asked.end(body);
+    });
+  /** Joins as a gateway does. */
+  const enter = async (was?: string) => {
+    const lines: FeedLine[] = [];
+    let over = false;
+    const asked = httpRequest(
+      { port, path: was === undefined ? "/feed" : `/feed?was=${was}`, headers: { "x-berth-gateway": `feed ${TOKEN}` }, agent: false },
+      (response: IncomingMessage) => {
+        response.on("data", (piece: Buffer) => {
+          for (const line of piece.toString().split("\n").filter(Boolean)) lines.push(JSON.parse(line) as FeedLine);
+        });
+        response.on("close", () => (over = true));
+        response.on("error", () => undefined);
+      },
+    );
+    asked.on("error", () => undefined);
+    asked.end();
+    t.teardown(() => asked.destroy());
+    await until("hello and all", () => lines.length >= 2);
+    const gateway = lines[0]?.kind === "hello" ? lines[0].gateway : "";
+    const report = (open: number, of: string, more: object = {}) =>
+      ask(
+        "POST",
+        "/use",
+        `feed ${TOKEN}`,
+        JSON.stringify({ gateway, seq: stand.lifecycle().seq(), uses: open === 0 ? [] : [useOf(stand, of, open)], ...more }),
+      );
+    return { gateway, lines, report, ended: () => over, leave: () => asked.destroy() };
+  };
+  /** A container that runs. */
+  const started = async (idleMs = IDLE_MS) => {
+    const { id } = stand.publish({ config: { onDemand: true, shutdownTimeoutMinutes: idleMs / 60_000 } });
+    stand.lifecycle().wake(id, USER);
+    await stand.reaches(id, "STARTED");
+    return id;
+  };
+  return { stand, port, ask, join: enter, started };
+}
+
+const useOf = (stand: Stand, id: string, open: number) => ({ id, open, streams: open, lastActive: stand.clock.now() });
+
+async function passed(stand: Stand, ms: number): Promise<void> {
+  for (let left = ms; left > 0; left -= 1_000) await stand.clock.advance(1_000);
+}
+
+t.test("who shows no token gets to neither, and who shows one to what it says it wants", async (t) => {
+  const { ask } = await openEntrance(t);
+  const refused = { status: 503, said: { code: "GATEWAY_REFUSED" } };
+  for (const shown of [undefined, "", TOKEN, `feed ${TOKEN}x`, "feed ", `admin ${TOKEN}`, [`api ${TOKEN}`, `feed ${TOKEN}`]])
+    for (const path of ["/feed", "/who", "/api/users"]) t.match(await ask("POST", path, shown, "{}"), refused, `${path} with ${String(shown)}`);
+  t.same(await ask("POST", "/who", `feed ${TOKEN}`, '{"tokens":[]}'), { status: 200, said: { callers: [] } });
+  t.same(
+    await ask("GET", "/feed", `api ${TOKEN}`),
+    { status: 200, said: { api: "/feed", shown: null } },
+    "a client's request gets to no feed, and the token no further",
+  );
+});
+
+t.test("a gateway elsewhere is told who control is, and how often it wants to be heard of", async (t) => {
+  const { join } = await openEntrance(t);
+  const { lines } = await join();
+  t.match(lines[0], { kind: "hello", version: "1.2.3", wire: 1, reportMs: REPORT_MS });
+});
+
+t.test("one that falls silent is let go, and what it had open counts for a minute more, not for ever", async (t) => {
+  const { stand, join, started } = await openEntrance(t);
+  const id = await started();
+  const { report, ended } = await join();
+  await report(1, id);
+  for (let heard = 0; heard < 3; heard++) {
+    await passed(stand, GATEWAY_SILENCE_MS - 1_000);
+    await report(1, id);
+  }
+  t.notOk(ended(), "heard now and then, it stays");
+  await passed(stand, GATEWAY_SILENCE_MS);
+  await until("it is let go", ended);
+  await passed(stand, LOST_GATEWAY_MS + IDLE_MS - 5_000);
+  t.equal(stand.row(id).state, "STARTED", "its request counts as open for a minute, and then the container is idle for another one");
+  await passed(stand, 10_000);
+  await stand.reaches(id, "SYSTEM_STOPPED");
+});
+
+t.test("while a lost gateway may be using it, no container is put to sleep that control knows to be idle", async (t) => {
+  const { stand, join, started } = await openEntrance(t);
+  const id = await started();
+  const { report } = await join();
+  for (let heard = 0; heard < 9; heard++) {
+    await passed(stand, 5_000);
+    await report(0, id);
+  }
+  // Idle for 45 s, it would sleep in 15: the silence is noticed before.
+  await passed(stand, GATEWAY_SILENCE_MS + LOST_GATEWAY_MS - 2_000);
+  t.equal(stand.row(id).state, "STARTED");
+  await passed(stand, IDLE_MS);
+  await stand.reaches(id, "SYSTEM_STOPPED");
+});
+
+t.test("one that says it ends is gone at once", async (t) => {
+  const { stand, join, started } = await openEntrance(t);
+  const id = await started();
+  const { report, leave } = await join();
+  await report(1, id);
+  await report(0, id);
+  // Half of its time is over: a gateway that was only lost would keep it awake beyond the other half.
+  for (let heard = 0; heard < 6; heard++) {
+    await passed(stand, IDLE_MS / 12);
+    await report(0, id, heard === 5 ? { last: true } : {});
+  }
+  leave();
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  await passed(stand, IDLE_MS / 2 + 5_000);
+  await stand.reaches(id, "SYSTEM_STOPPED");
+});
+
+t.test("one whose connection ends has ten seconds to be back", async (t) => {
+  const { stand, join, started } = await openEntrance(t);
+  const id = await started(6_000);
+  const { report, leave } = await join();
+  await report(1, id);
+  leave();
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  await passed(stand, ENDED_GATEWAY_MS + 4_000);
+  t.equal(stand.row(id).state, "STARTED", "its request counts as open until then, and then the container is idle");
+  await passed(stand, 4_000);
+  await stand.reaches(id, "SYSTEM_STOPPED");
+});
+
+t.test("one that joins again goes on under another name, with what it had open until it says what it has", async (t) => {
+  const { stand, join, started } = await openEntrance(t);
+  const id = await started(6_000);
+  const before = await join();
+  await before.report(1, id);
+  const again = await join(before.gateway);
+  await until("its line before is closed", before.ended);
+  t.not(again.gateway, before.gateway);
+  await passed(stand, GATEWAY_SILENCE_MS - 1_000);
+  t.equal(stand.row(id).state, "STARTED", "it has not said yet what it has");
+  await again.report(1, id);
+  await passed(stand, GATEWAY_SILENCE_MS - 1_000);
+  t.equal(stand.row(id).state, "STARTED");
+  await again.report(0, id);
+  await passed(stand, GATEWAY_SILENCE_MS - 1_000);
+  // It has heard of the stop.
+  await again.report(0, id);
+  await stand.reaches(id, "SYSTEM_STOPPED");
+});
+
+t.test("a gateway shows its token to the control plane that is meant, and to nobody else", async (t) => {
+  const folder = tempFolder(t);
+  const { cert: ca, key } = makeCertificate(folder, "entrance");
+  const { fingerprint256 } = new X509Certificate(ca);
+  const fingerprint = fingerprint256.replaceAll(":", "").toLowerCase();
+  const shown: string[] = [];
+  const tls = { current: () => ({ cert: ca, key }), keep: () => undefined };
+  const { port } = await openEntrance(t, { tls, accepts: (token) => shown.push(token) > 0 });
+  const rows: [what: string, secured: Secured, outcome: string][] = [
+    ["signed by whom it trusts", { servername: "localhost", ca }, "joined"],
+    ["an address, signed for it", { servername: "", ca }, "joined"],
+    ["the very certificate", { servername: "", fingerprint }, "joined"],
+    ["the very certificate, whatever it is for", { servername: "berth.internal", fingerprint }, "joined"],
+    ["signed by nobody it knows", { servername: "localhost" }, "CONTROL_UNTRUSTED"],
+    ["signed for somebody else", { servername: "berth.internal", ca }, "CONTROL_UNTRUSTED"],
+    [
+      "another certificate",
+      { servername: "localhost", fingerprint: fingerprint.replace(/^../, fingerprint.startsWith("00") ? "01" : "00") },
+      "CONTROL_UNTRUSTED",
+    ],
+  ];
+  for (const [what, secured, outcome] of rows) {
+    shown.length = 0;
+    const link = controlElsewhere({ host: "127.0.0.1", port, secured, token: () => TOKEN });
+    const feed = openGatewaysFeed({ link, version: "1.2.3", clock: systemClock(), log: openLog({ level: "silent", name: "test" }) });
+    const joined = feed.ready().then(() => "joined");
+    t.equal(await Promise.race([joined, feed.refused().then(({ code }) => code)]), outcome, what);
+    // The same connection as forwarded requests of clients take.
+    if (outcome !== "joined") {
+      const socket = openSecured({ host: "127.0.0.1", port }, secured);
+      socket.write(`GET / HTTP/1.1\r\nHost: x\r\nx-berth-gateway: api ${TOKEN}\r\n\r\n`);
+      await once(socket, "error");
+      t.same(shown, [], "not a byte of it");
+    }
+    await feed.close();
+  }
+});
