@@ -13,7 +13,7 @@ import { retain } from "../roles/distribution/retention.ts";
 import { namedIn, storedImages } from "../roles/distribution/stored-images.ts";
 import { registryFolders, registryImage, runRegistry } from "../roles/registry.ts";
 import { untilOver } from "../roles/until-told.ts";
-import { begin, callHere, type Here, runtimeHere, settingsHere } from "./here.ts";
+import { begin, callHere, countHere, type Here, runtimeHere, settingsHere } from "./here.ts";
 import { addressOf } from "./serve.ts";
 import { textTable } from "./text-table.ts";
 import { VERSION } from "./version.ts";
@@ -44,6 +44,7 @@ async function runRole(here: Here): Promise<void> {
       "SETTINGS_INVALID",
       "berth registry brings a registry, REGISTRY_URL or ECR_MODE names another: unset these, or run berth registry-proxy in front of that one.",
     );
+  const { metrics } = await countHere(here, settings, "registry", log);
   const handle = await here.parent?.handle();
   await untilOver(async () => {
     const registry = await runRegistry({
@@ -54,6 +55,7 @@ async function runRole(here: Here): Promise<void> {
       handle,
       clock: here.clock,
       log,
+      metrics,
     });
     if (registry.port !== undefined)
       console.log(`berth ${VERSION} registry at ${addressOf({ ...settings, edgeHost: settings.registryHost }, registry.port)}`);

@@ -4,7 +4,7 @@ import type { Log } from "../log.ts";
 import { type Served, serve } from "../roles/serve.ts";
 import { tellSystemd } from "../roles/tell-systemd.ts";
 import { untilTold } from "../roles/until-told.ts";
-import { begin, type Here } from "./here.ts";
+import { begin, countHere, type Here } from "./here.ts";
 import { VERSION } from "./version.ts";
 
 /** `berth serve` */
@@ -18,6 +18,8 @@ export async function run(here: Here): Promise<void> {
       console.log(`registry proxy at ${addressOf({ ...settings, edgeHost: settings.registryHost }, served.registryPort)}`);
     if (served.spawnerPort !== undefined)
       console.log(`spawner at ${addressOf({ edgeHost: settings.spawnerHost, tlsCert: undefined }, served.spawnerPort)}`);
+    if (served.metricsPort !== undefined)
+      console.log(`metrics at ${addressOf({ edgeHost: settings.metricsHost, tlsCert: undefined }, served.metricsPort)}/metrics`);
     void tellSystemd("ready", { env: here.env, log });
     return told;
   });
@@ -30,7 +32,14 @@ export async function run(here: Here): Promise<void> {
 }
 
 /** The processes of one berth, as they start; `more` is what their environment has beside ours. */
-export async function serveHere({ script, env, clock }: Here, settings: Settings, log: Log, more: NodeJS.ProcessEnv = {}): Promise<Served> {
+export async function serveHere(
+  here: Here,
+  settings: Settings,
+  log: Log,
+  more: NodeJS.ProcessEnv = {},
+): Promise<Served & { metricsPort: number | undefined }> {
+  const { script, env, clock } = here;
+  const counted = await countHere(here, settings, "serve", log);
   const served = await serve({
     script,
     env: { ...env, ...more },
@@ -39,13 +48,14 @@ export async function serveHere({ script, env, clock }: Here, settings: Settings
     workers: settings.workers,
     registry: registryAt(settings),
     spawner: settings.spawner ? { host: settings.spawnerHost, port: settings.spawnerPort } : undefined,
+    metrics: counted.gathering && { gathering: counted.gathering, own: counted.metrics },
     drainMs: (settings.drainDelaySeconds + settings.drainSeconds) * 1_000,
     clock,
     log,
   });
   // Where there is nothing to read again, the signal ends the program, as it does others whose terminal is gone.
   if (settings.tlsCert !== undefined) process.on("SIGHUP", served.reload);
-  return served;
+  return { ...served, metricsPort: counted.port };
 }
 
 /** A registry is named, or is Amazon's, or berth brings its own. Faults: SETTINGS_INVALID for two of these. */

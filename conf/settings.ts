@@ -23,6 +23,13 @@ export const SETTINGS = {
   spawnerPort: setting("BERTH_SPAWNER_PORT", port(), 8000, "Port of the spawner API"),
   registryHost: setting("BERTH_REGISTRY_HOST", host(), "127.0.0.1", "Address of the registry proxy", { sameAs: "host" }),
   registryPort: setting("BERTH_REGISTRY_PORT", port(), 5000, "Port of the registry proxy"),
+  metricsHost: setting(
+    "BERTH_METRICS_HOST",
+    host(),
+    "127.0.0.1",
+    "Address of the metrics, for Prometheus alone: they name containers, and how busy each is",
+  ),
+  metricsPort: optional("BERTH_METRICS_PORT", port(), "Port of the metrics, at `/metrics`; where unset, there are none"),
   webRoot: optional("BERTH_WEB_ROOT", url("an http or https URL", "http", "https"), "Public address, as browsers see it; told to clients that ask"),
   origins: setting(
     "BERTH_ORIGINS",

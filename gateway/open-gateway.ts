@@ -8,6 +8,8 @@ import type { Engine, EngineParts, Forwarder } from "./forward/engine.ts";
 import { openHttpProxyEngine } from "./forward/http-proxy/open-http-proxy-engine.ts";
 import type { Reads } from "./forward/reads.ts";
 import { openSpliceEngine } from "./forward/splice/open-splice-engine.ts";
+import { type Metrics, openMetrics } from "../metrics/open-metrics.ts";
+import { countExchanges } from "./count-exchanges.ts";
 import type { Identity } from "./identity.ts";
 import { GATEWAY_LIMITS, type GatewayLimits } from "./limits.ts";
 import { openReadiness, type Readiness } from "./readiness.ts";
@@ -34,6 +36,8 @@ export type GatewayParts = {
   limits?: Partial<GatewayLimits>;
   /** Origins of pages that may call with a cookie (`BERTH_ORIGINS`), e.g. `https://stand.example.com`. */
   origins: readonly string[];
+  /** Where it counts; for nobody where it is left out. */
+  metrics?: Metrics;
   clock: Clock;
   log: Log;
 };
@@ -47,10 +51,21 @@ const ENGINES: Record<Forwarder, (parts: EngineParts) => Engine> = {
 export function openGateway(parts: GatewayParts): Engine {
   const { directory, clock, log } = parts;
   const limits = { ...GATEWAY_LIMITS, ...parts.limits };
-  const hold = openHold({ directory, clock, limit: limits.holdLimit });
+  const metrics = parts.metrics ?? openMetrics();
+  const hold = openHold({ directory, clock, limit: limits.holdLimit, counts: metrics });
   const leases = openLeases({ directory, hold, clock, doubtMs: limits.doubtMs });
   const decide = openDecide({ ...parts, readiness: parts.readiness ?? openReadiness("ready"), leases, limits });
-  return ENGINES[parts.forwarder ?? "splice"]({ decide, limits, reads: parts.reads ?? "events", tls: parts.tls, clock, log });
+  const watch = { over: countExchanges(metrics), keepsHeads: false };
+  return ENGINES[parts.forwarder ?? "splice"]({
+    decide,
+    limits,
+    reads: parts.reads ?? "events",
+    tls: parts.tls,
+    watch,
+    counts: metrics,
+    clock,
+    log,
+  });
 }
 
 export type { Engine as Gateway };

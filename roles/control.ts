@@ -15,7 +15,9 @@ import { openLifecycle } from "../control/lifecycle/open-lifecycle.ts";
 import { openPublisher } from "../control/publish/open-publisher.ts";
 import { ZIP_LIMITS } from "../control/publish/unpack-zip.ts";
 import { openStore } from "../control/store/open-store.ts";
+import { countedDriver } from "../drivers/counted.ts";
 import type { Log } from "../log.ts";
+import type { Metrics } from "../metrics/open-metrics.ts";
 import { openRegistry } from "./image-registry.ts";
 import { driverOf, openChosenDriver } from "./open-driver.ts";
 import { spawnerTokens } from "./spawner-tokens.ts";
@@ -26,10 +28,17 @@ const MEGABYTE = 1_048_576;
 const DAY_MS = 24 * 3_600_000;
 
 /** The control process: wishes and facts, the reconciler, the API and the gateways' feed. */
-export async function runControl(options: { settings: Settings; runtime: RuntimeFolder; version: string; clock: Clock; log: Log }): Promise<Running> {
-  const { settings, runtime, version, clock, log } = options;
+export async function runControl(options: {
+  settings: Settings;
+  runtime: RuntimeFolder;
+  version: string;
+  metrics: Metrics;
+  clock: Clock;
+  log: Log;
+}): Promise<Running> {
+  const { settings, runtime, version, metrics, clock, log } = options;
   // First of all the store: its lock is what keeps a second berth out, and the sockets are ours only under it.
-  const store = openStore({ folder: settings.data, clock });
+  const store = openStore({ folder: settings.data, clock, metrics });
   const identity = openIdentity({ store, clock, sessionMs: settings.sessionDays * DAY_MS });
   const admin = adminKey({ dataFolder: settings.data, given: settings.adminKey });
   identity.ensureAdmin(admin.key);
@@ -38,7 +47,8 @@ export async function runControl(options: { settings: Settings; runtime: Runtime
   const signingKeys = openSigningKeys({ store, vault, clock, log });
   const driverName = driverOf(settings);
   const registry = openRegistry(settings, driverName, { clock, log });
-  const driver = await openChosenDriver(driverName, settings, registry, { clock, log }, spawnerTokens({ settings, signingKeys, clock }));
+  const chosen = await openChosenDriver(driverName, settings, registry, { clock, log }, spawnerTokens({ settings, signingKeys, clock }));
+  const driver = countedDriver(chosen, { metrics, clock });
   const lifecycle = openLifecycle({
     store,
     driver,
@@ -51,6 +61,7 @@ export async function runControl(options: { settings: Settings; runtime: Runtime
     },
     injectedEnv: containerEnvironment({ store, vault, credentials, stand: { apiUrl: settings.apiUrl, queue: settings.queueSettings } }),
     renderEnv: credentials.renderEnv,
+    metrics,
     clock,
     log,
   });
@@ -60,6 +71,7 @@ export async function runControl(options: { settings: Settings; runtime: Runtime
     store,
     watchSignOuts: identity.watchSignOuts,
     who: async (token) => identity.who(token),
+    metrics,
     clock,
     log,
   });
@@ -92,6 +104,7 @@ export async function runControl(options: { settings: Settings; runtime: Runtime
       issuer: settings.datagrok.issuer,
       reservedAudiences: reservedAudiences(settings),
     },
+    metrics,
     clock,
     log,
   });

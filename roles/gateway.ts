@@ -3,11 +3,12 @@ import type { Clock } from "../clock.ts";
 import type { Settings } from "../conf/settings.ts";
 import { Fault } from "../fault.ts";
 import type { GatewayLimits } from "../gateway/limits.ts";
-import { openFeed } from "../gateway/feed/open-feed.ts";
+import { type Feed, openFeed } from "../gateway/feed/open-feed.ts";
 import { openGateway } from "../gateway/open-gateway.ts";
 import { openReadiness } from "../gateway/readiness.ts";
 import { trustedProxies } from "../gateway/trusted-proxies.ts";
 import type { Log } from "../log.ts";
+import type { Metrics } from "../metrics/open-metrics.ts";
 import { type ListeningHandle, openListeningHandle } from "./listening-handle.ts";
 import { openKeys } from "./open-keys.ts";
 import type { RuntimeFolder } from "./runtime-folder.ts";
@@ -25,13 +26,15 @@ export async function runGateway(options: {
   runtime: RuntimeFolder;
   /** The shared socket to accept on; without one it opens its own. */
   handle: ListeningHandle | undefined;
+  metrics: Metrics;
   clock: Clock;
   log: Log;
 }): Promise<Running> {
-  const { settings, runtime, clock, log } = options;
+  const { settings, runtime, metrics, clock, log } = options;
   const tls = openKeys(settings, clock, log);
   const readiness = openReadiness("starting");
   const feed = openFeed({ socketPath: runtime.feedSocket, clock, log });
+  countFeed(metrics, feed, clock);
   const gateway = openGateway({
     directory: feed.directory,
     identity: feed.identity,
@@ -45,6 +48,7 @@ export async function runGateway(options: {
     trusted: trustedProxies(settings.trustedProxies),
     // A load balancer may show another Host than browsers do: a page of the public address is the stand's own all the same.
     origins: settings.webRoot === undefined ? settings.origins : [new URL(settings.webRoot).origin, ...settings.origins],
+    metrics,
     clock,
     log,
   });
@@ -65,6 +69,12 @@ export async function runGateway(options: {
       await feed.close();
     },
   };
+}
+
+function countFeed(metrics: Metrics, feed: Feed, clock: Clock): void {
+  metrics.feedConnected.look((family) => family.at().set(feed.state().connected ? 1 : 0));
+  metrics.feedSilentSeconds.look((family) => family.at().set((clock.monotonic() - feed.state().heardAt) / 1_000));
+  metrics.feedSeq.look((family) => family.at().set(feed.state().seq));
 }
 
 function limitsOf(settings: Settings): Partial<GatewayLimits> {

@@ -1,4 +1,5 @@
 import type { Fault } from "../fault.ts";
+import type { Snapshot } from "../metrics/snapshot.ts";
 import type { ChildReport, ParentOrder } from "./child.ts";
 import type { ListeningHandle } from "./listening-handle.ts";
 
@@ -11,6 +12,8 @@ export type Parent = {
   handle(): Promise<ListeningHandle>;
   /** Resolves when this process is to finish what is under way, and end. */
   told(): Promise<void>;
+  /** Says what is to be answered when it asks what this process counted: nothing before that. */
+  counts(snapshot: () => Promise<Snapshot>): void;
 };
 
 /**
@@ -25,8 +28,10 @@ export function findParent(): Parent | undefined {
   for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => undefined);
   const handle = Promise.withResolvers<ListeningHandle>();
   const told = Promise.withResolvers<void>();
+  let counted: () => Promise<Snapshot> = async () => [];
   process.on("message", (order: ParentOrder, sent) => {
     if (order.kind === "end") told.resolve();
+    else if (order.kind === "metrics") void counted().then((metrics) => tell({ kind: "metrics", metrics }));
     else if (sent) handle.resolve(sent as unknown as ListeningHandle);
   });
   const tell = (report: ChildReport) => new Promise<void>((resolve) => process.send?.(report, () => resolve()));
@@ -35,5 +40,6 @@ export function findParent(): Parent | undefined {
     fault: (fault) => tell({ kind: "fault", fault: fault.toJSON() }),
     handle: () => handle.promise,
     told: () => told.promise,
+    counts: (snapshot) => void (counted = snapshot),
   };
 }

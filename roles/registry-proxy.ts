@@ -12,6 +12,7 @@ import type { Upstream } from "../gateway/registry/upstream/upstream.ts";
 import { trustedProxies } from "../gateway/trusted-proxies.ts";
 import type { PushedAsk } from "../gateway/wire.ts";
 import type { Log } from "../log.ts";
+import type { Metrics } from "../metrics/open-metrics.ts";
 import { type ListeningHandle, openListeningHandle } from "./listening-handle.ts";
 import { openKeys } from "./open-keys.ts";
 import type { RuntimeFolder } from "./runtime-folder.ts";
@@ -34,10 +35,11 @@ export async function runRegistryProxy(options: {
   own?: { upstream: Upstream; isReadOnly(): boolean };
   /** The socket to accept on; without one it opens its own. */
   handle: ListeningHandle | undefined;
+  metrics: Metrics;
   clock: Clock;
   log: Log;
 }): Promise<RegistryProxy> {
-  const { settings, runtime, clock, log } = options;
+  const { settings, runtime, metrics, clock, log } = options;
   const { registry, datagrok } = settings;
   const stop = new AbortController();
   const tls = openKeys(settings, clock, log);
@@ -46,7 +48,8 @@ export async function runRegistryProxy(options: {
     throw new Fault("SETTINGS_INVALID", "DATAGROK_URL is not set: it says which server knows the users.");
   const identity = datagrok.url === undefined ? controlIdentity(runtime?.apiSocket ?? "", trusted) : datagrokIdentity(datagrok.url);
   const control = runtime && openAskControl({ socketPath: runtime.feedSocket, clock });
-  const upstream = options.own?.upstream ?? (await openUpstream(upstreamSettings(settings), { clock, log, signal: stop.signal }));
+  const counts = { done: metrics.tokenRefreshes.at("done"), failed: metrics.tokenRefreshes.at("failed") };
+  const upstream = options.own?.upstream ?? (await openUpstream(upstreamSettings(settings), { clock, log, signal: stop.signal, counts }));
   const readiness = openReadiness("ready");
   const proxy = openRegistryProxy({
     upstream,
@@ -67,6 +70,7 @@ export async function runRegistryProxy(options: {
       // Only a hint: control looks by itself now and then.
       control?.ask("/pushed", pushed satisfies PushedAsk, stop.signal).catch((err: unknown) => log.debug({ err }, "control was not told of a push"));
     },
+    metrics,
     clock,
     log,
   });

@@ -1,5 +1,6 @@
 import type { Clock } from "../../clock.ts";
 import type { Log } from "../../log.ts";
+import type { Metrics } from "../../metrics/open-metrics.ts";
 import type { Credentials } from "../credentials/open-credentials.ts";
 import type { Vault } from "../credentials/open-vault.ts";
 import type { ControlIdentity } from "../identity/open-identity.ts";
@@ -37,6 +38,8 @@ export type ApiParts = {
   /** A container's last `tail` lines, oldest first, as the orchestrator has them now. */
   driverLogs(service: string, tail: number, signal: AbortSignal): AsyncIterable<string>;
   settings: ApiSettings;
+  /** Where it counts; for nobody where it is left out. */
+  metrics?: Pick<Metrics, "authFailures">;
   clock: Clock;
   log: Log;
 };

@@ -5,6 +5,7 @@ import type { Clock } from "../../clock.ts";
 import { Fault } from "../../fault.ts";
 import { FEED_BEAT_MS, type FeedLine, type WhoAnswer, type WhoAnswers } from "../../gateway/wire.ts";
 import type { Log } from "../../log.ts";
+import type { Metrics } from "../../metrics/open-metrics.ts";
 import type { Lifecycle } from "../lifecycle/open-lifecycle.ts";
 import { viewOf } from "../lifecycle/view-of.ts";
 import type { Store } from "../store/open-store.ts";
@@ -18,6 +19,8 @@ export type FeedParts = {
   watchSignOuts(listener: () => void): () => void;
   /** Who holds this token; undefined: nobody. */
   who(token: string): Promise<WhoAnswer | undefined>;
+  /** Where it counts; for nobody where it is left out. */
+  metrics?: Pick<Metrics, "gateways">;
   clock: Clock;
   log: Log;
 };
@@ -31,6 +34,8 @@ const LONGEST_BACKLOG = 8 * 1_048_576;
  */
 export async function openFeed(parts: FeedParts): Promise<{ close(): Promise<void> }> {
   const { socketPath, log } = parts;
+  const listening = new Set<ServerResponse>();
+  parts.metrics?.gateways.look((family) => family.at().set(listening.size));
   const questions: Record<string, (question: unknown) => Promise<object | undefined>> = {
     "/wake": async (question) => {
       const { id, userId } = readWakeAsk(question);
@@ -52,7 +57,11 @@ export async function openFeed(parts: FeedParts): Promise<{ close(): Promise<voi
   };
 
   const server = createServer((request, response) => {
-    if (request.method === "GET" && request.url === "/feed") return tellChanges(parts, response);
+    if (request.method === "GET" && request.url === "/feed") {
+      listening.add(response);
+      response.once("close", () => listening.delete(response));
+      return tellChanges(parts, response);
+    }
     const answer = request.method === "POST" ? questions[request.url ?? ""] : undefined;
     const said = answer ? readQuestion(request).then(answer) : Promise.reject(new Fault("ROUTE_NOT_FOUND", "The feed has no such route."));
     said.then(

@@ -25,6 +25,9 @@ const REQUEST_TIMEOUT_MS = 15 * 60_000;
 /** Keys and names stand in paths, and are longer than the router's own limit. */
 const LONGEST_PATH_PART = 512;
 
+/** Statuses that say that somebody may not. */
+const REFUSES = new Set([401, 403, 429]);
+
 /**
  * The Datagrok-compatible REST, on a Unix socket that only this user can open. It authenticates every request by itself. `socketPath`
  * is taken over: whatever an earlier process left there is gone. `close` ends waiting calls too.
@@ -57,6 +60,9 @@ async function buildApi(parts: ApiParts): Promise<FastifyInstance> {
   app.addHook("onRequest", async (request, reply) => {
     reply.header("cache-control", "no-store");
     admission.admit(request);
+  });
+  app.addHook("onError", async (_request, _reply, error: unknown) => {
+    if (error instanceof Fault && REFUSES.has(error.status)) parts.metrics?.authFailures.at("control", error.code).add();
   });
   // A body that no route asked for is passed over, whatever it claims to be.
   app.addContentTypeParser("*", (_request, _payload, done) => done(null));

@@ -64,6 +64,8 @@ export function containersIn(sql: Sql) {
     /** What their containers run, or may: only of one that is stopped it is known that nothing does. */
     deployed: () => rows.where("deployed IS NOT NULL AND state NOT IN ('USER_STOPPED', 'SYSTEM_STOPPED')").flatMap(({ deployed }) => deployed ?? []),
     byService: (service: string) => rows.where("service = ?", service)[0],
+    /** How many are in each state. */
+    states: () => sql.all<{ state: ContainerState; count: number }>(`SELECT state, COUNT(*) AS count FROM containers WHERE ${LIVE} GROUP BY state`),
     insert: (container: Container) =>
       sql.transaction(() => {
         sql.run("DELETE FROM tombstones WHERE id = ?", container.id);

@@ -1,6 +1,8 @@
 import Sqlite, { type Database } from "better-sqlite3";
 import { randomUUID } from "node:crypto";
+import { statSync } from "node:fs";
 import type { Clock } from "../../clock.ts";
+import { type Metrics, openMetrics } from "../../metrics/open-metrics.ts";
 import { type Containers, containersIn } from "./containers.ts";
 import { type Connections, connectionsIn } from "./connections.ts";
 import { type Credentials, credentialsIn } from "./credentials.ts";
@@ -45,7 +47,8 @@ export type Store = {
 const BUSY_TIMEOUT_MS = 5_000;
 
 /** Faults: DATA_FOLDER_UNUSABLE, DATA_FOLDER_IN_USE, STORE_READ_ONLY, STORE_FULL; the last two at any later write too. */
-export function openStore(options: { folder: string; clock: Clock }): Store {
+export function openStore(options: { folder: string; clock: Clock; metrics?: Pick<Metrics, "commitSeconds" | "storeBytes"> }): Store {
+  const { clock, metrics = openMetrics() } = options;
   const folder = openDataFolder(options.folder);
   let database: Database | undefined;
   try {
@@ -55,8 +58,15 @@ export function openStore(options: { folder: string; clock: Clock }): Store {
     database.pragma("synchronous = FULL");
     database.pragma("foreign_keys = ON");
     migrate(database);
-    const sql = sqlOn(database, options.folder);
-    sql.run("DELETE FROM sessions WHERE expires_on <= ?", Math.trunc(options.clock.now()));
+    const sql = sqlOn(database, options.folder, { clock, seconds: metrics.commitSeconds.at() });
+    sql.run("DELETE FROM sessions WHERE expires_on <= ?", Math.trunc(clock.now()));
+    metrics.storeBytes.look((family) => {
+      for (const [part, path] of [
+        ["database", folder.file],
+        ["log", `${folder.file}-wal`],
+      ] as const)
+        family.at(part).set(statSync(path, { throwIfNoEntry: false })?.size ?? 0);
+    });
     return storeOn(sql, database, folder.close);
   } catch (error) {
     database?.close();

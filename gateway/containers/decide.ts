@@ -3,6 +3,7 @@ import { Fault } from "../../fault.ts";
 import type { Log } from "../../log.ts";
 import type { Answer, Asked, Decide, Decision, Forward, Head, HeaderEdits, HeaderLine, ResponseHead } from "../decision.ts";
 import type { ContainerView, Directory } from "../directory.ts";
+import type { About } from "../exchanges.ts";
 import { forwardedEdits, type ForwardedEdits } from "../forwarded.ts";
 import type { Identity } from "../identity.ts";
 import type { GatewayLimits } from "../limits.ts";
@@ -34,6 +35,8 @@ export type DecideParts = {
   log: Log;
 };
 
+const HEALTH: About = { route: "health" };
+const API: About = { route: "api" };
 const NO_EDITS: HeaderEdits = { remove: [], add: [] };
 
 type Parts = DecideParts & { trusted: TrustedProxies; edits: ForwardedEdits; server: ServerBehind };
@@ -48,13 +51,13 @@ export function openDecide(given: DecideParts): Decide {
     const kind = routeKind(target);
     if (kind === undefined) {
       const health = parts.readiness.answer(asked.head, target);
-      return health === undefined ? toServer(parts, asked, target) : { kind: "answer", answer: health };
+      return health === undefined ? toServer(parts, asked, target) : { kind: "answer", answer: health, about: HEALTH };
     }
     const failed = (error: unknown) => refusal(asked.head, kind, error instanceof Fault ? error : logged(parts.log, error), parts.origins);
     try {
       const until = parts.clock.monotonic() + parts.limits.proxyRequestTimeoutMs;
       const answer = preflightAnswer(asked.head, parts.origins);
-      if (answer !== undefined) return { kind: "answer", answer };
+      if (answer !== undefined) return { kind: "answer", answer, about: { route: kind } };
       const route = readRoute(kind, target);
       if (kind === "proxy-ws" && !asked.head.upgrade) throw new Fault("REQUEST_INVALID", "This route takes WebSockets; HTTP requests go to /proxy/");
       const who = knownCaller(parts.identity, asked.head);
@@ -92,7 +95,8 @@ function toContainer(parts: Parts, asked: Asked, { route, who: { caller }, view,
   const lease = parts.leases.open({ view, caller, kind: head.upgrade ? "websocket" : "http", until, asked });
   const own = head.header("x-user-api-key") === undefined ? (["x-user-api-key", caller.token] as const) : undefined;
   const forward = new ToContainer(parts, head, lease, route.path, parts.edits(head, peer, tls, own));
-  return { kind: route.kind === "proxy-ws" ? "acceptWebSocket" : "forward", forward, lease };
+  const about: About = { route: route.kind, container: view.name, login: caller.login };
+  return { kind: route.kind === "proxy-ws" ? "acceptWebSocket" : "forward", forward, lease, about };
 }
 
 /** One is made for every request: as an object of a class it costs less than one with functions of its own. */
@@ -132,13 +136,14 @@ function toServer({ server, edits, limits, origins }: Parts, { head, peer, tls }
     response: () => NO_EDITS,
     answerTo: (fault) => readable(head, apiAnswer(server.faultOf(fault)), origins),
   };
-  return { kind: "forward", forward, lease: server.lease };
+  return { kind: "forward", forward, lease: server.lease, about: API };
 }
 
 /** What a WebSocket client gets is an accept and a close: an HTTP error shows its user nothing useful. */
 function refusal(head: Head, kind: ContainerRoute["kind"], fault: Fault, origins: readonly string[]): Decision {
-  if (kind === "proxy-ws" && head.upgrade) return { kind: "refuseWebSocket", ...closeFor(fault) };
-  return { kind: "answer", answer: readable(head, containerAnswer(fault), origins) };
+  const about: About = { route: kind, fault: fault.code };
+  if (kind === "proxy-ws" && head.upgrade) return { kind: "refuseWebSocket", ...closeFor(fault), about };
+  return { kind: "answer", answer: readable(head, containerAnswer(fault), origins), about };
 }
 
 function responseEdits(head: Head, origins: readonly string[], lease: ContainerLease, received: ResponseHead, connectMs: number): HeaderEdits {

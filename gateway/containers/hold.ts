@@ -1,6 +1,7 @@
 import type { Clock } from "../../clock.ts";
 import { Fault } from "../../fault.ts";
 import type { ContainerView, Directory, StartTimes } from "../directory.ts";
+import type { Metrics } from "../../metrics/open-metrics.ts";
 import type { Caller } from "../identity.ts";
 import { type Address, verdictOn } from "./verdict.ts";
 
@@ -30,6 +31,8 @@ export type Hold = {
   wait(wait: Wait): Promise<Found>;
 };
 
+export type HoldCounts = Pick<Metrics, "held" | "holds" | "holdSeconds">;
+
 type Waiter = { resolve(found: Found): void; reject(error: unknown): void };
 
 type Queue = {
@@ -47,9 +50,10 @@ const RETRY_AFTER_MS = 2_000;
 const WAKE_TIMEOUT_MS = 5_000;
 
 /** Requests that wait for containers: one bounded queue for each, one wake for any number of waiters, released by events. */
-export function openHold(parts: { directory: Directory; clock: Clock; limit: number }): Hold {
-  const { directory, clock, limit } = parts;
+export function openHold(parts: { directory: Directory; clock: Clock; limit: number; counts?: HoldCounts }): Hold {
+  const { directory, clock, limit, counts } = parts;
   const queues = new Map<string, Queue>();
+  counts?.held.look((family) => family.at().set([...queues.values()].reduce((sum, { waiters }) => sum + waiters.size, 0)));
 
   return {
     wait: ({ view, caller, until, signal }) => {
@@ -58,6 +62,7 @@ export function openHold(parts: { directory: Directory; clock: Clock; limit: num
       if (verdict.kind === "refuse") return Promise.reject(verdict.fault);
       const queue = queues.get(view.id) ?? openQueue(view.id, caller);
       if (queue.waiters.size >= limit) {
+        counts?.holds.at("HOLD_FULL").add();
         return Promise.reject(new Fault("HOLD_FULL", `${limit} requests already wait for ${view.name}`, { retryAfterMs: RETRY_AFTER_MS }));
       }
       const waiting = join(view, queue, until, signal);
@@ -74,6 +79,7 @@ export function openHold(parts: { directory: Directory; clock: Clock; limit: num
   }
 
   function join(view: ContainerView, queue: Queue, until: number, signal: AbortSignal): Promise<Found> {
+    const from = clock.monotonic();
     return new Promise((resolve, reject) => {
       const leave = () => {
         cancel();
@@ -84,10 +90,13 @@ export function openHold(parts: { directory: Directory; clock: Clock; limit: num
       const waiter: Waiter = {
         resolve: (found) => {
           leave();
+          counts?.holds.at("awake").add();
+          counts?.holdSeconds.at().observe((clock.monotonic() - from) / 1_000);
           resolve(found);
         },
         reject: (error) => {
           leave();
+          counts?.holds.at(error instanceof Fault ? error.code : "left").add();
           reject(error);
         },
       };

@@ -14,6 +14,8 @@ export type Feed = {
   identity: Identity;
   /** Resolves once every container is known, and when the feed is closed before that. */
   ready(): Promise<void>;
+  /** Whether control is heard at the moment, when it last was (on the clock's monotonic scale), and the last change that was seen. */
+  state(): { connected: boolean; heardAt: number; seq: number };
   close(): Promise<void>;
 };
 
@@ -27,6 +29,7 @@ export function openFeed(parts: { socketPath: string; clock: Clock; log: Log }):
   let informed = false;
   let gateway: string | undefined;
   let seq = 0;
+  let heardAt = clock.monotonic();
 
   const reports = useReports({
     clock,
@@ -45,6 +48,7 @@ export function openFeed(parts: { socketPath: string; clock: Clock; log: Log }):
   });
 
   const onLine = (line: FeedLine) => {
+    heardAt = clock.monotonic();
     switch (line.kind) {
       case "hello":
         gateway = line.gateway;
@@ -100,6 +104,7 @@ export function openFeed(parts: { socketPath: string; clock: Clock; log: Log }):
       close,
     },
     ready: () => known.promise,
+    state: () => ({ connected: gateway !== undefined, heardAt, seq }),
     close,
   };
 }
