@@ -2,6 +2,7 @@ import type { Settings } from "../conf/settings.ts";
 import { Fault } from "../fault.ts";
 import type { Log } from "../log.ts";
 import { type Served, serve } from "../roles/serve.ts";
+import { writesFile } from "../roles/open-access.ts";
 import { tellSystemd } from "../roles/tell-systemd.ts";
 import { untilTold } from "../roles/until-told.ts";
 import { begin, countHere, type Here } from "./here.ts";
@@ -54,7 +55,7 @@ export async function serveHere(
     log,
   });
   // Where there is nothing to read again, the signal ends the program, as it does others whose terminal is gone.
-  if (settings.tlsCert !== undefined) process.on("SIGHUP", served.reload);
+  if (settings.tlsCert !== undefined || writesFile(settings)) process.on("SIGHUP", served.reload);
   return { ...served, metricsPort: counted.port };
 }
 

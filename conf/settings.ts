@@ -87,6 +87,13 @@ export const SETTINGS = {
     "How long berth, told to stop, still takes connections while `/readyz` answers 503, so that load balancers turn away first",
   ),
   logLevel: setting(["BERTH_LOG_LEVEL", "GROK_SPAWNER_LOG_LEVEL"], oneOf(...LOG_LEVELS), "info", "Least level that is logged"),
+  accessLog: setting(
+    "BERTH_ACCESS_LOG",
+    text("`off`, `stdout` or a path"),
+    "off",
+    "Where the edge and the registry proxy write a line of JSON for each request; a file is opened anew on SIGHUP",
+  ),
+  accessLogQuery: setting("BERTH_ACCESS_LOG_QUERY", flag(), false, "Queries are written there too; there may be secrets in them"),
   maxPackageMb: setting("BERTH_MAX_PACKAGE_MB", wholeNumber(1, 16_384, "megabytes"), 256, "Largest package that may be published"),
 
   // Containers

@@ -16,6 +16,9 @@ export type About = {
   login?: string;
   /** An image is pushed to the registry or pulled from it. */
   image?: "push" | "pull";
+  /** The names under which the request went on. */
+  requestId?: string;
+  traceparent?: string;
   /** Why berth answered by itself. */
   fault?: FaultCode;
 };

@@ -9,13 +9,13 @@ import { openHttpProxyEngine } from "./forward/http-proxy/open-http-proxy-engine
 import type { Reads } from "./forward/reads.ts";
 import { openSpliceEngine } from "./forward/splice/open-splice-engine.ts";
 import { type Metrics, openMetrics } from "../metrics/open-metrics.ts";
-import { countExchanges } from "./count-exchanges.ts";
 import type { Identity } from "./identity.ts";
 import { GATEWAY_LIMITS, type GatewayLimits } from "./limits.ts";
 import { openReadiness, type Readiness } from "./readiness.ts";
 import type { DatagrokServer } from "./server-behind.ts";
 import type { TlsKeys } from "./tls-keys.ts";
 import type { TrustedProxies } from "./trusted-proxies.ts";
+import { openWatch, type Watcher } from "./watch.ts";
 
 export type GatewayParts = {
   directory: Directory;
@@ -38,6 +38,7 @@ export type GatewayParts = {
   origins: readonly string[];
   /** Where it counts; for nobody where it is left out. */
   metrics?: Metrics;
+  watchers?: readonly Watcher[];
   clock: Clock;
   log: Log;
 };
@@ -55,13 +56,12 @@ export function openGateway(parts: GatewayParts): Engine {
   const hold = openHold({ directory, clock, limit: limits.holdLimit, counts: metrics });
   const leases = openLeases({ directory, hold, clock, doubtMs: limits.doubtMs });
   const decide = openDecide({ ...parts, readiness: parts.readiness ?? openReadiness("ready"), leases, limits });
-  const watch = { over: countExchanges(metrics), keepsHeads: false };
   return ENGINES[parts.forwarder ?? "splice"]({
     decide,
     limits,
     reads: parts.reads ?? "events",
     tls: parts.tls,
-    watch,
+    watch: openWatch(metrics, parts.watchers ?? []),
     counts: metrics,
     clock,
     log,

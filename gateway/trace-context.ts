@@ -2,8 +2,11 @@ import { randomFillSync } from "node:crypto";
 
 /** Makes and checks `traceparent` (W3C Trace Context), which ties together what several programs log of one request. */
 export type TraceContext = {
-  /** A new one. Not marked as sampled: whether anybody records it is not ours to say. */
-  next(): string;
+  /**
+   * What is sent on of a request that came with `theirs`, which is valid: that where nothing is recorded here. Without one a new one, not marked as
+   * sampled: whether anybody records it is not ours to say.
+   */
+  next(theirs: string | undefined): string;
 };
 
 /** Version, trace id, parent id, flags; the ids are not all zero. Later versions may have more at the end. */
@@ -25,7 +28,8 @@ export function openTraceContext(): TraceContext {
   let at = 0;
 
   return {
-    next: () => {
+    next: (theirs) => {
+      if (theirs !== undefined) return theirs;
       if (at === digits.length) {
         digits = randomFillSync(pool).toString("hex");
         at = 0;

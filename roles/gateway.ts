@@ -10,6 +10,7 @@ import { trustedProxies } from "../gateway/trusted-proxies.ts";
 import type { Log } from "../log.ts";
 import type { Metrics } from "../metrics/open-metrics.ts";
 import { type ListeningHandle, openListeningHandle } from "./listening-handle.ts";
+import { openAccess } from "./open-access.ts";
 import { openKeys } from "./open-keys.ts";
 import type { RuntimeFolder } from "./runtime-folder.ts";
 import type { Running } from "./until-told.ts";
@@ -34,6 +35,7 @@ export async function runGateway(options: {
   const tls = openKeys(settings, clock, log);
   const readiness = openReadiness("starting");
   const feed = openFeed({ socketPath: runtime.feedSocket, clock, log });
+  const accessLog = openAccess(settings, { metrics, clock, log });
   countFeed(metrics, feed, clock);
   const gateway = openGateway({
     directory: feed.directory,
@@ -49,6 +51,7 @@ export async function runGateway(options: {
     // A load balancer may show another Host than browsers do: a page of the public address is the stand's own all the same.
     origins: settings.webRoot === undefined ? settings.origins : [new URL(settings.webRoot).origin, ...settings.origins],
     metrics,
+    watchers: accessLog === undefined ? [] : [accessLog.write],
     clock,
     log,
   });
@@ -67,6 +70,7 @@ export async function runGateway(options: {
       await gateway.drain(settings.drainSeconds * 1_000);
       tls?.close();
       await feed.close();
+      accessLog?.close();
     },
   };
 }

@@ -25,7 +25,8 @@ export function findParent(): Parent | undefined {
   process.once("disconnect", () => process.exit(1));
   if (!process.connected) process.exit(1);
   // A service manager may signal every process at once; in which order they end is then still the parent's to say.
-  for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => undefined);
+  // What SIGHUP makes be read again, whoever has something of the kind listens for; to the others it is nothing.
+  for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, () => undefined);
   const handle = Promise.withResolvers<ListeningHandle>();
   const told = Promise.withResolvers<void>();
   let counted: () => Promise<Snapshot> = async () => [];

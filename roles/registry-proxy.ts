@@ -14,6 +14,7 @@ import type { PushedAsk } from "../gateway/wire.ts";
 import type { Log } from "../log.ts";
 import type { Metrics } from "../metrics/open-metrics.ts";
 import { type ListeningHandle, openListeningHandle } from "./listening-handle.ts";
+import { openAccess } from "./open-access.ts";
 import { openKeys } from "./open-keys.ts";
 import type { RuntimeFolder } from "./runtime-folder.ts";
 import type { Running } from "./until-told.ts";
@@ -50,6 +51,7 @@ export async function runRegistryProxy(options: {
   const control = runtime && openAskControl({ socketPath: runtime.feedSocket, clock });
   const counts = { done: metrics.tokenRefreshes.at("done"), failed: metrics.tokenRefreshes.at("failed") };
   const upstream = options.own?.upstream ?? (await openUpstream(upstreamSettings(settings), { clock, log, signal: stop.signal, counts }));
+  const accessLog = openAccess(settings, { metrics, clock, log });
   const readiness = openReadiness("ready");
   const proxy = openRegistryProxy({
     upstream,
@@ -71,6 +73,7 @@ export async function runRegistryProxy(options: {
       control?.ask("/pushed", pushed satisfies PushedAsk, stop.signal).catch((err: unknown) => log.debug({ err }, "control was not told of a push"));
     },
     metrics,
+    watchers: accessLog === undefined ? [] : [accessLog.write],
     clock,
     log,
   });
@@ -92,6 +95,7 @@ export async function runRegistryProxy(options: {
       control?.close();
       await upstream.close();
       await identity.close();
+      accessLog?.close();
     },
   };
 }

@@ -36,7 +36,6 @@ export type DecideParts = {
 };
 
 const HEALTH: About = { route: "health" };
-const API: About = { route: "api" };
 const NO_EDITS: HeaderEdits = { remove: [], add: [] };
 
 type Parts = DecideParts & { trusted: TrustedProxies; edits: ForwardedEdits; server: ServerBehind };
@@ -92,10 +91,12 @@ function checkPage({ origins }: Parts, head: Head, { from }: SignedIn): void {
 
 function toContainer(parts: Parts, asked: Asked, { route, who: { caller }, view, until }: Claimed): Decision {
   const { head, peer, tls } = asked;
-  const lease = parts.leases.open({ view, caller, kind: head.upgrade ? "websocket" : "http", until, asked });
   const own = head.header("x-user-api-key") === undefined ? (["x-user-api-key", caller.token] as const) : undefined;
-  const forward = new ToContainer(parts, head, lease, route.path, parts.edits(head, peer, tls, own));
-  const about: About = { route: route.kind, container: view.name, login: caller.login };
+  const edits = parts.edits(head, peer, tls, own);
+  const { requestId, traceparent } = edits;
+  const lease = parts.leases.open({ view, caller, kind: head.upgrade ? "websocket" : "http", until, asked });
+  const forward = new ToContainer(parts, head, lease, route.path, edits);
+  const about: About = { route: route.kind, container: view.name, login: caller.login, requestId, traceparent };
   return { kind: route.kind === "proxy-ws" ? "acceptWebSocket" : "forward", forward, lease, about };
 }
 
@@ -127,7 +128,7 @@ class ToContainer implements Forward {
 }
 
 function toServer({ server, edits, limits, origins }: Parts, { head, peer, tls }: Asked, target: string): Decision {
-  const { remove, add } = edits(head, peer, tls);
+  const { remove, add, requestId, traceparent } = edits(head, peer, tls);
   const more = server.edits(head, peer);
   const forward: Forward = {
     target: server.pathOf(target),
@@ -136,7 +137,7 @@ function toServer({ server, edits, limits, origins }: Parts, { head, peer, tls }
     response: () => NO_EDITS,
     answerTo: (fault) => readable(head, apiAnswer(server.faultOf(fault)), origins),
   };
-  return { kind: "forward", forward, lease: server.lease, about: API };
+  return { kind: "forward", forward, lease: server.lease, about: { route: "api", requestId, traceparent } };
 }
 
 /** What a WebSocket client gets is an accept and a close: an HTTP error shows its user nothing useful. */

@@ -1,7 +1,6 @@
 import type { Clock } from "../../clock.ts";
 import type { Log } from "../../log.ts";
 import { type Metrics, openMetrics } from "../../metrics/open-metrics.ts";
-import { countExchanges } from "../count-exchanges.ts";
 import type { Engine } from "../forward/engine.ts";
 import type { Reads } from "../forward/reads.ts";
 import { openSpliceEngine } from "../forward/splice/open-splice-engine.ts";
@@ -9,6 +8,7 @@ import { GATEWAY_LIMITS, type GatewayLimits } from "../limits.ts";
 import { openReadiness, type Readiness } from "../readiness.ts";
 import type { TlsKeys } from "../tls-keys.ts";
 import type { TrustedProxies } from "../trusted-proxies.ts";
+import { openWatch, type Watcher } from "../watch.ts";
 import { openRegistryDecide, type Pushed } from "./decide.ts";
 import type { IdentityServer } from "./identity-server.ts";
 import { openVerification } from "./open-verification.ts";
@@ -37,6 +37,7 @@ export type RegistryProxyParts = {
   onPushed?(pushed: Pushed): void;
   /** Where it counts; for nobody where it is left out. */
   metrics?: Metrics;
+  watchers?: readonly Watcher[];
   clock: Clock;
   log: Log;
 };
@@ -61,7 +62,7 @@ export function openRegistryProxy(parts: RegistryProxyParts): Engine {
     limits,
     reads: parts.reads ?? "events",
     tls: parts.tls,
-    watch: { over: countExchanges(metrics), keepsHeads: false },
+    watch: openWatch(metrics, parts.watchers ?? []),
     counts: metrics,
     clock,
     log,
