@@ -1,5 +1,6 @@
 import { runGateway } from "../roles/gateway.ts";
 import { untilOver } from "../roles/until-told.ts";
+import { VERSION } from "./version.ts";
 import { begin, countHere, type Here, runtimeHere } from "./here.ts";
 
 /** `berth gateway` */
@@ -8,5 +9,5 @@ export async function run(here: Here): Promise<void> {
   const { metrics } = await countHere(here, settings, "gateway", log);
   const runtime = runtimeHere(here, settings);
   const handle = await here.parent?.handle();
-  await untilOver(() => runGateway({ settings, runtime, handle, clock: here.clock, log, metrics }), here.parent);
+  await untilOver(() => runGateway({ settings, runtime, handle, clock: here.clock, log, metrics, version: VERSION }), here.parent);
 }

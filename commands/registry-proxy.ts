@@ -12,7 +12,7 @@ export async function run(here: Here): Promise<void> {
   // Beside a Datagrok server it needs no data folder: there is no control to find.
   const runtime = here.parent !== undefined || settings.datagrok.url === undefined ? runtimeHere(here, settings) : undefined;
   await untilOver(async () => {
-    const proxy = await runRegistryProxy({ settings, runtime, handle, clock: here.clock, log, metrics });
+    const proxy = await runRegistryProxy({ settings, runtime, handle, clock: here.clock, log, metrics, version: VERSION });
     if (proxy.port !== undefined)
       console.log(`berth ${VERSION} registry proxy at ${addressOf({ ...settings, edgeHost: settings.registryHost }, proxy.port)}`);
     return proxy;

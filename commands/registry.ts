@@ -56,6 +56,7 @@ async function runRole(here: Here): Promise<void> {
       clock: here.clock,
       log,
       metrics,
+      version: VERSION,
     });
     if (registry.port !== undefined)
       console.log(`berth ${VERSION} registry at ${addressOf({ ...settings, edgeHost: settings.registryHost }, registry.port)}`);

@@ -1,5 +1,6 @@
 import type { Clock } from "../clock.ts";
 import type { FaultCode } from "../fault.ts";
+import type { Traced } from "./trace-context.ts";
 
 /**
  * What requests are told apart by where they are counted: calls of containers, the API behind, questions about health, a registry's manifests, layers,
@@ -19,6 +20,7 @@ export type About = {
   /** The names under which the request went on. */
   requestId?: string;
   traceparent?: string;
+  traced?: Traced | undefined;
   /** Why berth answered by itself. */
   fault?: FaultCode;
 };

@@ -1,12 +1,13 @@
 import type { Head, HeaderEdits, HeaderLine, Peer } from "./decision.ts";
 import { requestIdOf } from "./request-id.ts";
-import { isTraceparent, type TraceContext } from "./trace-context.ts";
+import { isTraceparent, type TraceContext, type Traced } from "./trace-context.ts";
 import type { TrustedProxies } from "./trusted-proxies.ts";
 
 /** The edits of a request, and the names under which it goes on. */
 export type Forwarded = HeaderEdits & {
   requestId: string;
   traceparent: string;
+  traced: Traced | undefined;
 };
 
 /** Makes the edits of a request; `own` are lines to add beside them. */
@@ -48,7 +49,8 @@ export function forwardedEdits({ trusted, trace }: { trusted: TrustedProxies; tr
     if (host !== undefined && (!trusts || head.header("x-forwarded-host") === undefined)) add.push(["X-Forwarded-Host", host]);
     const said = head.header("traceparent");
     const theirs = said !== undefined && isTraceparent(said) ? said : undefined;
-    const traceparent = trace.next(theirs);
+    const traced = trace.begin?.(theirs);
+    const traceparent = traced === undefined ? trace.next(theirs) : traced.traceparent;
     if (traceparent !== theirs) add.push(["traceparent", traceparent]);
     const theirId = requestIdOf(head.header);
     const requestId = theirId ?? traceparent.slice(...TRACE_ID);
@@ -56,6 +58,6 @@ export function forwardedEdits({ trusted, trace }: { trusted: TrustedProxies; tr
     if (own !== undefined) add.push(own);
     const byTrace = trusts ? REMOVED.trusted : REMOVED.untrusted;
     const byId = theirs === undefined ? byTrace.ourTrace : traceparent === theirs ? byTrace.theirTrace : byTrace.inTheirTrace;
-    return { remove: theirId === undefined ? byId.ourId : byId.theirId, add, requestId, traceparent };
+    return { remove: theirId === undefined ? byId.ourId : byId.theirId, add, requestId, traceparent, traced };
   };
 }

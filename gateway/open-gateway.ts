@@ -14,6 +14,7 @@ import { GATEWAY_LIMITS, type GatewayLimits } from "./limits.ts";
 import { openReadiness, type Readiness } from "./readiness.ts";
 import type { DatagrokServer } from "./server-behind.ts";
 import type { TlsKeys } from "./tls-keys.ts";
+import type { TraceContext } from "./trace-context.ts";
 import type { TrustedProxies } from "./trusted-proxies.ts";
 import { openWatch, type Watcher } from "./watch.ts";
 
@@ -39,6 +40,8 @@ export type GatewayParts = {
   /** Where it counts; for nobody where it is left out. */
   metrics?: Metrics;
   watchers?: readonly Watcher[];
+  /** Where traces go on; they are passed on alone where it is left out. */
+  trace?: TraceContext | undefined;
   clock: Clock;
   log: Log;
 };

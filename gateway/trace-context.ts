@@ -1,4 +1,5 @@
 import { randomFillSync } from "node:crypto";
+import type { TracePlace } from "../traces/traces.ts";
 
 /** Makes and checks `traceparent` (W3C Trace Context), which ties together what several programs log of one request. */
 export type TraceContext = {
@@ -7,6 +8,18 @@ export type TraceContext = {
    * sampled: whether anybody records it is not ours to say.
    */
   next(theirs: string | undefined): string;
+  /** Where what happens here is recorded: the request's place in its trace, and undefined for one that is not recorded. */
+  begin?(theirs: string | undefined): Traced | undefined;
+};
+
+/** What is noted of a request whose trace is recorded: the ids of the spans that others hang theirs below. */
+export type Traced = TracePlace & {
+  forwardId: string;
+  /** What the container is sent. */
+  traceparent: string;
+  holdId: string;
+  /** What control is told that wakes the container. */
+  holdTraceparent: string;
 };
 
 /** Version, trace id, parent id, flags; the ids are not all zero. Later versions may have more at the end. */

@@ -14,6 +14,9 @@ import { openSigningKeys } from "../control/identity/signing-keys.ts";
 import { openLifecycle } from "../control/lifecycle/open-lifecycle.ts";
 import { openPublisher } from "../control/publish/open-publisher.ts";
 import { ZIP_LIMITS } from "../control/publish/unpack-zip.ts";
+import { traceWakes } from "../control/trace-wakes.ts";
+import { openTracesOf } from "./open-traces-of.ts";
+import { openAudit } from "../control/open-audit.ts";
 import { openStore } from "../control/store/open-store.ts";
 import { countedDriver } from "../drivers/counted.ts";
 import type { Log } from "../log.ts";
@@ -65,6 +68,8 @@ export async function runControl(options: {
     clock,
     log,
   });
+  const traces = await openTracesOf(settings, { version, role: "control" });
+  const audit = openAudit({ store, keepMs: settings.auditDays * DAY_MS, clock, metrics });
   const feed = await openFeed({
     socketPath: runtime.feedSocket,
     lifecycle,
@@ -72,6 +77,8 @@ export async function runControl(options: {
     watchSignOuts: identity.watchSignOuts,
     who: async (token) => identity.who(token),
     metrics,
+    audit,
+    traceWake: traces && traceWakes({ traces, watch: lifecycle.watch, clock }),
     clock,
     log,
   });
@@ -96,6 +103,7 @@ export async function runControl(options: {
     credentials,
     vault,
     signingKeys,
+    audit,
     driverLogs: (service, tail, signal) => driver.logs(service, { tail }, { signal }),
     settings: {
       webRoot: settings.webRoot,
@@ -119,6 +127,7 @@ export async function runControl(options: {
       await driver.close();
       await registry?.close();
       store.close();
+      await traces?.close();
     },
   };
 }

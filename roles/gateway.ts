@@ -10,6 +10,8 @@ import { trustedProxies } from "../gateway/trusted-proxies.ts";
 import type { Log } from "../log.ts";
 import type { Metrics } from "../metrics/open-metrics.ts";
 import { type ListeningHandle, openListeningHandle } from "./listening-handle.ts";
+import { traceExchanges } from "../gateway/trace-exchanges.ts";
+import { openTracesOf } from "./open-traces-of.ts";
 import { openAccess } from "./open-access.ts";
 import { openKeys } from "./open-keys.ts";
 import type { RuntimeFolder } from "./runtime-folder.ts";
@@ -28,14 +30,17 @@ export async function runGateway(options: {
   /** The shared socket to accept on; without one it opens its own. */
   handle: ListeningHandle | undefined;
   metrics: Metrics;
+  version: string;
   clock: Clock;
   log: Log;
 }): Promise<Running> {
-  const { settings, runtime, metrics, clock, log } = options;
+  const { settings, runtime, metrics, version, clock, log } = options;
   const tls = openKeys(settings, clock, log);
   const readiness = openReadiness("starting");
   const feed = openFeed({ socketPath: runtime.feedSocket, clock, log });
   const accessLog = openAccess(settings, { metrics, clock, log });
+  const traces = await openTracesOf(settings, { version, role: "gateway" });
+  const traced = traces && traceExchanges({ traces, clock });
   countFeed(metrics, feed, clock);
   const gateway = openGateway({
     directory: feed.directory,
@@ -51,7 +56,8 @@ export async function runGateway(options: {
     // A load balancer may show another Host than browsers do: a page of the public address is the stand's own all the same.
     origins: settings.webRoot === undefined ? settings.origins : [new URL(settings.webRoot).origin, ...settings.origins],
     metrics,
-    watchers: accessLog === undefined ? [] : [accessLog.write],
+    watchers: [...(accessLog ? [accessLog.write] : []), ...(traced ? [traced.over] : [])],
+    trace: traced?.context,
     clock,
     log,
   });
@@ -71,6 +77,7 @@ export async function runGateway(options: {
       tls?.close();
       await feed.close();
       accessLog?.close();
+      await traces?.close();
     },
   };
 }

@@ -14,6 +14,8 @@ import type { PushedAsk } from "../gateway/wire.ts";
 import type { Log } from "../log.ts";
 import type { Metrics } from "../metrics/open-metrics.ts";
 import { type ListeningHandle, openListeningHandle } from "./listening-handle.ts";
+import { traceExchanges } from "../gateway/trace-exchanges.ts";
+import { openTracesOf } from "./open-traces-of.ts";
 import { openAccess } from "./open-access.ts";
 import { openKeys } from "./open-keys.ts";
 import type { RuntimeFolder } from "./runtime-folder.ts";
@@ -37,10 +39,11 @@ export async function runRegistryProxy(options: {
   /** The socket to accept on; without one it opens its own. */
   handle: ListeningHandle | undefined;
   metrics: Metrics;
+  version: string;
   clock: Clock;
   log: Log;
 }): Promise<RegistryProxy> {
-  const { settings, runtime, metrics, clock, log } = options;
+  const { settings, runtime, metrics, version, clock, log } = options;
   const { registry, datagrok } = settings;
   const stop = new AbortController();
   const tls = openKeys(settings, clock, log);
@@ -52,6 +55,7 @@ export async function runRegistryProxy(options: {
   const counts = { done: metrics.tokenRefreshes.at("done"), failed: metrics.tokenRefreshes.at("failed") };
   const upstream = options.own?.upstream ?? (await openUpstream(upstreamSettings(settings), { clock, log, signal: stop.signal, counts }));
   const accessLog = openAccess(settings, { metrics, clock, log });
+  const traces = await openTracesOf(settings, { version, role: "registry-proxy" });
   const readiness = openReadiness("ready");
   const proxy = openRegistryProxy({
     upstream,
@@ -68,12 +72,12 @@ export async function runRegistryProxy(options: {
     reads: registry.reads,
     limits: { headersTimeoutMs: settings.headTimeout, idleTimeoutMs: settings.idleTimeout, totalTimeoutMs: settings.totalTimeout },
     onPushed: (pushed) => {
-      log.info(pushed, "an image was pushed");
+      log.info(pushed, pushed.deleted ? "an image was deleted" : "an image was pushed");
       // Only a hint: control looks by itself now and then.
       control?.ask("/pushed", pushed satisfies PushedAsk, stop.signal).catch((err: unknown) => log.debug({ err }, "control was not told of a push"));
     },
     metrics,
-    watchers: accessLog === undefined ? [] : [accessLog.write],
+    watchers: [...(accessLog ? [accessLog.write] : []), ...(traces ? [traceExchanges({ traces, clock }).over] : [])],
     clock,
     log,
   });
@@ -96,6 +100,7 @@ export async function runRegistryProxy(options: {
       await upstream.close();
       await identity.close();
       accessLog?.close();
+      await traces?.close();
     },
   };
 }

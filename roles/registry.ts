@@ -26,10 +26,11 @@ export async function runRegistry(options: {
   path: string;
   handle: ListeningHandle | undefined;
   metrics: Metrics;
+  version: string;
   clock: Clock;
   log: Log;
 }): Promise<RegistryProxy> {
-  const { settings, runtime, withControl, path, handle, metrics, clock, log } = options;
+  const { settings, runtime, withControl, path, handle, metrics, version, clock, log } = options;
   const own = await openDistribution({
     ...registryFolders(settings),
     socket: runtime.registrySocket,
@@ -42,7 +43,16 @@ export async function runRegistry(options: {
   try {
     const maintenance = await openMaintenance({ socket: runtime.registryAdminSocket, registry: own, log });
     const proxied = { upstream: ownUpstream(runtime.registrySocket), isReadOnly: own.isReadOnly };
-    const proxy = await runRegistryProxy({ settings, runtime: withControl ? runtime : undefined, own: proxied, handle, metrics, clock, log });
+    const proxy = await runRegistryProxy({
+      settings,
+      runtime: withControl ? runtime : undefined,
+      own: proxied,
+      handle,
+      metrics,
+      version,
+      clock,
+      log,
+    });
     return {
       port: proxy.port,
       close: async () => {

@@ -3,6 +3,7 @@ import type { Log } from "../../log.ts";
 import type { Metrics } from "../../metrics/open-metrics.ts";
 import type { Credentials } from "../credentials/open-credentials.ts";
 import type { Vault } from "../credentials/open-vault.ts";
+import type { AuditLog } from "../open-audit.ts";
 import type { ControlIdentity } from "../identity/open-identity.ts";
 import type { SigningKeys } from "../identity/signing-keys.ts";
 import type { Lifecycle } from "../lifecycle/open-lifecycle.ts";
@@ -35,6 +36,7 @@ export type ApiParts = {
   credentials: Credentials;
   vault: Pick<Vault, "rotate">;
   signingKeys: SigningKeys;
+  audit: AuditLog;
   /** A container's last `tail` lines, oldest first, as the orchestrator has them now. */
   driverLogs(service: string, tail: number, signal: AbortSignal): AsyncIterable<string>;
   settings: ApiSettings;

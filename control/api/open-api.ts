@@ -5,12 +5,14 @@ import { Fault } from "../../fault.ts";
 import { openAdmission } from "./admission.ts";
 import { answerError } from "./api-error.ts";
 import type { ApiParts } from "./api-parts.ts";
+import { auditRoutes } from "./audit-routes.ts";
 import { containerRoutes } from "./container-routes.ts";
 import { credentialRoutes } from "./credential-routes.ts";
 import { dockerTokenRoutes } from "./docker-token-routes.ts";
 import { historyRoutes } from "./history-routes.ts";
 import { imageRoutes } from "./image-routes.ts";
 import { imageUseRoutes } from "./image-use-routes.ts";
+import { keepAudit } from "./keep-audit.ts";
 import { orphanRoutes } from "./orphan-routes.ts";
 import { peopleRoutes } from "./people-routes.ts";
 import { permitPages } from "./permitted-pages.ts";
@@ -64,6 +66,7 @@ async function buildApi(parts: ApiParts): Promise<FastifyInstance> {
   app.addHook("onError", async (_request, _reply, error: unknown) => {
     if (error instanceof Fault && REFUSES.has(error.status)) parts.metrics?.authFailures.at("control", error.code).add();
   });
+  keepAudit(app, parts, admission);
   // A body that no route asked for is passed over, whatever it claims to be.
   app.addContentTypeParser("*", (_request, _payload, done) => done(null));
 
@@ -77,6 +80,7 @@ async function buildApi(parts: ApiParts): Promise<FastifyInstance> {
       imageRoutes(api, parts, admission);
       serviceRoutes(api, parts, admission);
       historyRoutes(api, parts, admission);
+      auditRoutes(api, parts);
       orphanRoutes(api, parts);
       imageUseRoutes(api, parts);
       signingKeyRoutes(api, parts);

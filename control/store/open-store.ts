@@ -3,6 +3,7 @@ import { randomUUID } from "node:crypto";
 import { statSync } from "node:fs";
 import type { Clock } from "../../clock.ts";
 import { type Metrics, openMetrics } from "../../metrics/open-metrics.ts";
+import { type Audit, auditIn } from "./audit.ts";
 import { type Containers, containersIn } from "./containers.ts";
 import { type Connections, connectionsIn } from "./connections.ts";
 import { type Credentials, credentialsIn } from "./credentials.ts";
@@ -38,6 +39,7 @@ export type Store = {
   tombstones: Tombstones;
   /** Written by the moves themselves. */
   history: Pick<History, "of">;
+  audit: Audit;
   /** All of `work`'s writes or none; `work` may not wait for anything. */
   transaction<R>(work: () => R): R;
   close(): void;
@@ -92,6 +94,7 @@ function storeOn(sql: Sql, database: Database, unlock: () => void): Store {
     containers: containersIn(sql),
     tombstones: tombstonesIn(sql),
     history: historyIn(sql),
+    audit: auditIn(sql),
     transaction: sql.transaction,
     close: () => {
       database.close();

@@ -110,4 +110,13 @@ export const SCHEMA_STEPS: readonly string[] = [
   ALTER TABLE containers ADD COLUMN deployed TEXT;
   UPDATE containers SET deployed = (SELECT json_object('ref', ref) FROM images WHERE id = image_id) WHERE running_generation IS NOT NULL;
   `,
+  // Who did what.
+  `
+  CREATE TABLE audit (
+    seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, action TEXT NOT NULL, target TEXT, user_id TEXT, login TEXT, via TEXT,
+    address TEXT, request_id TEXT, status INTEGER
+  ) STRICT;
+  CREATE INDEX audit_by_time ON audit (at);
+  CREATE INDEX audit_of_login ON audit (login, seq);
+  `,
 ];

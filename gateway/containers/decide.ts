@@ -9,7 +9,7 @@ import type { Identity } from "../identity.ts";
 import type { GatewayLimits } from "../limits.ts";
 import type { Readiness } from "../readiness.ts";
 import { controlBehind, datagrokBehind, type DatagrokServer, type ServerBehind } from "../server-behind.ts";
-import { openTraceContext } from "../trace-context.ts";
+import { openTraceContext, type TraceContext } from "../trace-context.ts";
 import { trustedProxies, type TrustedProxies } from "../trusted-proxies.ts";
 import { apiAnswer, containerAnswer, internalFault } from "./answers.ts";
 import { closeFor } from "./close-codes.ts";
@@ -30,6 +30,8 @@ export type DecideParts = {
   /** The load balancers in front; none where it is left out. */
   trusted?: TrustedProxies;
   origins: readonly string[];
+  /** Where traces go on; they are passed on alone where it is left out. */
+  trace?: TraceContext | undefined;
   limits: Pick<GatewayLimits, "proxyRequestTimeoutMs" | "apiTimeoutMs">;
   clock: Clock;
   log: Log;
@@ -44,7 +46,7 @@ type Parts = DecideParts & { trusted: TrustedProxies; edits: ForwardedEdits; ser
 export function openDecide(given: DecideParts): Decide {
   const trusted = given.trusted ?? trustedProxies([]);
   const server = given.datagrok === undefined ? controlBehind(given.apiSocket, trusted) : datagrokBehind(given.datagrok);
-  const parts: Parts = { ...given, trusted, edits: forwardedEdits({ trusted, trace: openTraceContext() }), server };
+  const parts: Parts = { ...given, trusted, edits: forwardedEdits({ trusted, trace: given.trace ?? openTraceContext() }), server };
   return (asked) => {
     const target = originForm(asked.head.target);
     const kind = routeKind(target);
@@ -93,10 +95,10 @@ function toContainer(parts: Parts, asked: Asked, { route, who: { caller }, view,
   const { head, peer, tls } = asked;
   const own = head.header("x-user-api-key") === undefined ? (["x-user-api-key", caller.token] as const) : undefined;
   const edits = parts.edits(head, peer, tls, own);
-  const { requestId, traceparent } = edits;
-  const lease = parts.leases.open({ view, caller, kind: head.upgrade ? "websocket" : "http", until, asked });
+  const { requestId, traceparent, traced } = edits;
+  const lease = parts.leases.open({ view, caller, kind: head.upgrade ? "websocket" : "http", until, asked, traceparent: traced?.holdTraceparent });
   const forward = new ToContainer(parts, head, lease, route.path, edits);
-  const about: About = { route: route.kind, container: view.name, login: caller.login, requestId, traceparent };
+  const about: About = { route: route.kind, container: view.name, login: caller.login, requestId, traceparent, traced };
   return { kind: route.kind === "proxy-ws" ? "acceptWebSocket" : "forward", forward, lease, about };
 }
 
@@ -128,7 +130,7 @@ class ToContainer implements Forward {
 }
 
 function toServer({ server, edits, limits, origins }: Parts, { head, peer, tls }: Asked, target: string): Decision {
-  const { remove, add, requestId, traceparent } = edits(head, peer, tls);
+  const { remove, add, requestId, traceparent, traced } = edits(head, peer, tls);
   const more = server.edits(head, peer);
   const forward: Forward = {
     target: server.pathOf(target),
@@ -137,7 +139,7 @@ function toServer({ server, edits, limits, origins }: Parts, { head, peer, tls }
     response: () => NO_EDITS,
     answerTo: (fault) => readable(head, apiAnswer(server.faultOf(fault)), origins),
   };
-  return { kind: "forward", forward, lease: server.lease, about: { route: "api", requestId, traceparent } };
+  return { kind: "forward", forward, lease: server.lease, about: { route: "api", requestId, traceparent, traced } };
 }
 
 /** What a WebSocket client gets is an accept and a close: an HTTP error shows its user nothing useful. */

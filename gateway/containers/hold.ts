@@ -18,6 +18,8 @@ export type Wait = {
   /** When waiting ends, on the clock's monotonic scale. */
   until: number;
   signal: AbortSignal;
+  /** What a wake for it is part of, where that is recorded. */
+  traceparent?: string | undefined;
 };
 
 export type Hold = {
@@ -56,7 +58,7 @@ export function openHold(parts: { directory: Directory; clock: Clock; limit: num
   counts?.held.look((family) => family.at().set([...queues.values()].reduce((sum, { waiters }) => sum + waiters.size, 0)));
 
   return {
-    wait: ({ view, caller, until, signal }) => {
+    wait: ({ view, caller, until, signal, traceparent }) => {
       const verdict = verdictOn(view, clock.now());
       if (verdict.kind === "go") return Promise.resolve({ address: verdict.address, held: false, start: view.start });
       if (verdict.kind === "refuse") return Promise.reject(verdict.fault);
@@ -66,7 +68,7 @@ export function openHold(parts: { directory: Directory; clock: Clock; limit: num
         return Promise.reject(new Fault("HOLD_FULL", `${limit} requests already wait for ${view.name}`, { retryAfterMs: RETRY_AFTER_MS }));
       }
       const waiting = join(view, queue, until, signal);
-      if (verdict.kind === "wake") wake(view.id, queue, caller);
+      if (verdict.kind === "wake") wake(view.id, queue, caller, traceparent);
       return waiting;
     },
   };
@@ -114,7 +116,7 @@ export function openHold(parts: { directory: Directory; clock: Clock; limit: num
     queue.unwatch();
   }
 
-  function wake(id: string, queue: Queue, caller: Caller): void {
+  function wake(id: string, queue: Queue, caller: Caller, traceparent?: string): void {
     if (queue.woken || queue.waiters.size === 0) return;
     queue.waking = true;
     queue.woken = true;
@@ -122,7 +124,7 @@ export function openHold(parts: { directory: Directory; clock: Clock; limit: num
     const over = new AbortController();
     const signal = clock.deadline(WAKE_TIMEOUT_MS, () => new Fault("CONTROL_AWAY", "The control plane did not answer in time"), over.signal);
     directory
-      .wake(id, caller, signal)
+      .wake(id, caller, signal, traceparent)
       .catch((error: unknown) => {
         for (const waiter of queue.waiters) waiter.reject(error);
       })

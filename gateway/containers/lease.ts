@@ -14,6 +14,8 @@ export type Claim = {
   until: number;
   /** Whose signal it is that the caller is gone. */
   asked: Pick<Asked, "signal">;
+  /** What a wake is part of, where that is recorded. */
+  traceparent?: string | undefined;
 };
 
 /** `woken` is defined once the exchange had to wait for its container: how long each part of that start took. */
@@ -114,9 +116,9 @@ class OpenLease implements ContainerLease {
   }
 
   async #reach(from: ContainerView): Promise<Target> {
-    const { caller, until } = this.#claim;
+    const { caller, until, traceparent } = this.#claim;
     this.#use(isAwake(from) ? 1 : 0);
-    const found: Found = await this.#parts.hold.wait({ view: from, caller, until, signal: this.#whileWanted() });
+    const found: Found = await this.#parts.hold.wait({ view: from, caller, until, signal: this.#whileWanted(), traceparent });
     this.#use(1);
     if (found.held) this.#woken = { start: found.start };
     return found.address;

@@ -96,8 +96,9 @@ export function openFeed(parts: { socketPath: string; clock: Clock; log: Log }):
       known: (id) => containers.find(id),
       find: (id) => (informed ? Promise.resolve(containers.find(id)) : Promise.reject(controlAway("has not been heard of yet"))),
       watch: (id, onChange) => containers.watch(id, onChange),
-      wake: async (id, caller, signal) => {
-        await control.ask("/wake", { id, userId: caller.userId } satisfies WakeAsk, signal);
+      wake: async (id, caller, signal, traceparent) => {
+        const trace = traceparent === undefined ? {} : { traceparent };
+        await control.ask("/wake", { id, userId: caller.userId, ...trace } satisfies WakeAsk, signal);
       },
       // A container that is awake is not about to be stopped, or control says so first; who waits for its end waits for this.
       used: (use) => reports.used(use, use.streams * use.open === 0 && containers.find(use.id)?.standing.kind !== "awake"),

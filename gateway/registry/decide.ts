@@ -20,8 +20,8 @@ import { internalAnswer, jsonAnswer, registryAnswer } from "./v2-answers.ts";
 import { readV2Path, splitTarget, type V2Path } from "./v2-path.ts";
 import type { Granted, VerifyToken } from "./verify-token.ts";
 
-/** An image whose manifest was pushed. */
-export type Pushed = { repository: string; reference: string };
+/** An image whose manifest was pushed, or deleted. */
+export type Pushed = { repository: string; reference: string; by?: string; deleted?: true };
 
 export type RegistryDecideParts = {
   upstream: Upstream;
@@ -36,7 +36,7 @@ export type RegistryDecideParts = {
   headTimeoutMs: number;
   /** The registry is berth's own: only a token that names it may delete, and now and then nothing can be written. */
   own?: { isReadOnly(): boolean } | undefined;
-  /** Told of each manifest that was pushed. */
+  /** Told of each manifest that was pushed or deleted. */
   onPushed(pushed: Pushed): void;
   clock: Clock;
   log: Log;
@@ -120,6 +120,7 @@ function onward(parts: Parts, asked: Asked, path: V2Path, query: string, login: 
   const sent = `${upstream.basePath}${"repository" in path ? `/v2/${upstream.nameOf(path.repository)}${path.tail}` : "/v2/_catalog"}${queryThere(parts, path, query)}`;
   const from = { upstream, repository: ask.repository, sent, seen: seenByClient(asked, parts.trusted) };
   const pushes = path.kind === "manifest" && method === "PUT";
+  const deletes = path.kind === "manifest" && method === "DELETE";
   const followable = path.kind === "blob" && (method === "GET" || method === "HEAD");
 
   const withCredential = (authorization: string | undefined): Decision => {
@@ -129,8 +130,14 @@ function onward(parts: Parts, asked: Asked, path: V2Path, query: string, login: 
       authorization,
       asked,
       followable,
-      ...(pushes
-        ? { onAnswer: ({ status }) => void (status < 300 && parts.onPushed({ repository: path.repository, reference: path.reference })) }
+      ...(pushes || deletes
+        ? {
+            onAnswer: ({ status }) => {
+              const by = login === undefined ? {} : { by: login };
+              const { repository, reference } = path;
+              if (status < 300) parts.onPushed({ repository, reference, ...by, ...(deletes ? { deleted: true } : {}) });
+            },
+          }
         : {}),
     });
     return { kind: "forward", forward, lease: fixedLease(upstream.target), about };

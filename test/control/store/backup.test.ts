@@ -176,8 +176,8 @@ t.test("a backup of an older schema comes to the newest one", async (t) => {
   const { base, folder, file } = stand(t);
   backUp({ folder, file, version, clock });
   const raw = new Sqlite(file);
-  raw.exec("ALTER TABLE images DROP COLUMN digest; ALTER TABLE containers DROP COLUMN deployed");
-  raw.pragma(`user_version = ${SCHEMA_STEPS.length - 1}`);
+  raw.exec("DROP TABLE audit; ALTER TABLE images DROP COLUMN digest; ALTER TABLE containers DROP COLUMN deployed");
+  raw.pragma(`user_version = ${SCHEMA_STEPS.findIndex((step) => step.includes("ADD COLUMN deployed"))}`);
   raw.close();
   restore({ folder: join(base, "other"), file, version, clock });
   const restored = openStore({ folder: join(base, "other"), clock });
