@@ -8,13 +8,13 @@ const CLASSES = ["left", "1xx", "2xx", "3xx", "4xx", "5xx"] as const;
 const IMAGES = { push: "pushes", pull: "pulls" } as const;
 const REFUSES = new Set([401, 403, 429]);
 
-type ByClass = readonly Count[];
+/** A cell for each class, in their order. */
+export type ByClass = readonly Count[];
 type OfRoute = { byClass: ByClass; total: Spread; first: Spread; in: Count; out: Count };
 
-/** Counts exchanges. What it adds to is found by route and container, once for each: a request costs additions, and no label is put together for it. */
+/** Counts exchanges. What it adds to is found once for each route, and comes with the container: a request costs additions, and no label is put together for it. */
 export function countExchanges(metrics: Metrics): (exchange: Exchanged) => void {
   const routes = new Map<RouteName, OfRoute>();
-  const containers = new Map<string, ByClass>();
 
   const ofRoute = (route: RouteName): OfRoute => {
     const cells: OfRoute = {
@@ -27,15 +27,10 @@ export function countExchanges(metrics: Metrics): (exchange: Exchanged) => void 
     routes.set(route, cells);
     return cells;
   };
-  const ofContainer = (name: string): ByClass => {
-    const cells = CLASSES.map((status) => metrics.containerRequests.at(name, status));
-    if (containers.size < MOST_CONTAINERS) containers.set(name, cells);
-    return cells;
-  };
 
   return (exchange) => {
     const { about, status, startedAt, firstByteAt } = exchange;
-    const { route, container } = about;
+    const { route, answers } = about;
     const cells = routes.get(route) ?? ofRoute(route);
     const nth = Math.trunc(status / 100);
     (cells.byClass[nth] ?? cells.byClass[0])?.add();
@@ -43,10 +38,9 @@ export function countExchanges(metrics: Metrics): (exchange: Exchanged) => void 
     if (firstByteAt !== 0) cells.first.observe((firstByteAt - startedAt) / 1_000);
     cells.in.value += exchange.bytesIn;
     cells.out.value += exchange.bytesOut;
-    if (container !== undefined) {
+    if (answers !== undefined) {
       if (exchange.holdMs > 0 && exchange.connectMs > 0) metrics.wakePhaseSeconds.at("connect").observe(exchange.connectMs / 1_000);
-      const own = containers.get(container) ?? ofContainer(container);
-      (own[nth] ?? own[0])?.add();
+      (answers[nth] ?? answers[0])?.add();
     }
     if (about.image !== undefined) metrics[IMAGES[about.image]].at(CLASSES[nth] ?? CLASSES[0]).add();
     const fault = exchange.fault ?? about.fault;
@@ -58,5 +52,7 @@ export function countExchanges(metrics: Metrics): (exchange: Exchanged) => void 
   };
 }
 
-/** Of more containers than this the cells are looked up anew, and those of the rarest counted together by their family. */
-const MOST_CONTAINERS = 1_000;
+/** The cells of a container's answers, by its name. */
+export function answersOf(metrics: Pick<Metrics, "containerRequests">, name: string): ByClass {
+  return CLASSES.map((status) => metrics.containerRequests.at(name, status));
+}

@@ -1,5 +1,6 @@
 import type { Clock } from "../clock.ts";
 import type { FaultCode } from "../fault.ts";
+import type { Count } from "../metrics/cells.ts";
 import type { Traced } from "./trace-context.ts";
 
 /**
@@ -13,6 +14,8 @@ export type About = {
   route: RouteName;
   /** The container's name. */
   container?: string;
+  /** Where its answers are counted, by the first digit of their status. */
+  answers?: readonly Count[] | undefined;
   /** Whose token it was. */
   login?: string;
   /** An image is pushed to the registry or pulled from it. */

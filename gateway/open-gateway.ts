@@ -3,6 +3,7 @@ import type { Log } from "../log.ts";
 import { openDecide } from "./containers/decide.ts";
 import { openHold } from "./containers/hold.ts";
 import { openLeases } from "./containers/lease.ts";
+import { answersOf } from "./count-exchanges.ts";
 import type { Directory } from "./directory.ts";
 import type { Engine, EngineParts, Forwarder } from "./forward/engine.ts";
 import { openHttpProxyEngine } from "./forward/http-proxy/open-http-proxy-engine.ts";
@@ -57,7 +58,7 @@ export function openGateway(parts: GatewayParts): Engine {
   const limits = { ...GATEWAY_LIMITS, ...parts.limits };
   const metrics = parts.metrics ?? openMetrics();
   const hold = openHold({ directory, clock, limit: limits.holdLimit, counts: metrics });
-  const leases = openLeases({ directory, hold, clock, doubtMs: limits.doubtMs });
+  const leases = openLeases({ directory, hold, clock, doubtMs: limits.doubtMs, answersOf: (name) => answersOf(metrics, name) });
   const decide = openDecide({ ...parts, readiness: parts.readiness ?? openReadiness("ready"), leases, limits });
   return ENGINES[parts.forwarder ?? "splice"]({
     decide,

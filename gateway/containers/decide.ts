@@ -98,7 +98,7 @@ function toContainer(parts: Parts, asked: Asked, { route, who: { caller }, view,
   const { requestId, traceparent, traced } = edits;
   const lease = parts.leases.open({ view, caller, kind: head.upgrade ? "websocket" : "http", until, asked, traceparent: traced?.holdTraceparent });
   const forward = new ToContainer(parts, head, lease, route.path, edits);
-  const about: About = { route: route.kind, container: view.name, login: caller.login, requestId, traceparent, traced };
+  const about: About = { route: route.kind, container: view.name, answers: lease.answers, login: caller.login, requestId, traceparent, traced };
   return { kind: route.kind === "proxy-ws" ? "acceptWebSocket" : "forward", forward, lease, about };
 }
 

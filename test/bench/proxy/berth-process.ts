@@ -2,20 +2,28 @@
 import { join } from "node:path";
 import { systemClock } from "../../../clock.ts";
 import { openFeed } from "../../../gateway/feed/open-feed.ts";
+import { openAccessLog } from "../../../gateway/access-log.ts";
 import { openGateway } from "../../../gateway/open-gateway.ts";
 import { openLog } from "../../../log.ts";
+import { openMetrics } from "../../../metrics/open-metrics.ts";
 
 const [folder = "", port = "", settings = "{}"] = process.argv.slice(2);
 const clock = systemClock();
 const log = openLog({ level: "warn", name: "bench" });
 const feed = openFeed({ socketPath: join(folder, "control.sock"), clock, log });
 // Which engine, and how it reads; a row whose setting this checkout does not know is left out before it comes here.
-const engine = JSON.parse(settings) as object;
+const { accessLog, ...engine } = JSON.parse(settings) as { accessLog?: string };
+const metrics = openMetrics();
+const writes =
+  accessLog &&
+  openAccessLog({ to: accessLog, query: false, dropped: metrics.accessLogDropped.at(), clock, onError: (error) => console.error(error) });
 const gateway = openGateway({
   directory: feed.directory,
   identity: feed.identity,
   apiSocket: join(folder, "no-api.sock"),
   origins: [],
+  metrics,
+  watchers: writes ? [writes.write] : [],
   clock,
   log,
   ...engine,
