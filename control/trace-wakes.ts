@@ -1,5 +1,5 @@
 import type { Clock } from "../clock.ts";
-import { type TracePlace, type Traces } from "../traces/traces.ts";
+import type { TracePlace, Traces } from "../traces/traces.ts";
 import type { Changes } from "./lifecycle/changes.ts";
 import type { ContainerState } from "./lifecycle/container-states.ts";
 import type { Container } from "./store/entities.ts";
@@ -7,6 +7,8 @@ import type { Container } from "./store/entities.ts";
 /** In the order in which they follow each other. */
 const PHASES = ["queue", "pull", "create", "boot"] as const;
 const COMING: readonly ContainerState[] = ["PENDING_START", "STARTING"];
+/** A wish moves its container at once. */
+const FRESH_MS = 1_000;
 /** A wake of which nothing came is forgotten when so many others were. */
 const MOST_WAKES = 1_000;
 
@@ -25,14 +27,19 @@ export function traceWakes(parts: { traces: Traces; watch: Changes["watch"]; clo
     const { container } = change;
     const wake = wakes.get(container.id);
     if (wake === undefined) return;
-    if (COMING.includes(container.state)) wake.coming = true;
-    else if (wake.coming) {
+    if (COMING.includes(container.state)) {
+      // What was asked for longer ago brought about nothing: this start is somebody else's.
+      if (!wake.coming && clock.now() - wake.from > FRESH_MS) wakes.delete(container.id);
+      wake.coming = true;
+    } else if (wake.coming) {
       wakes.delete(container.id);
       record(wake, container);
     }
   });
 
-  function record({ place, from }: Wake, { name, state, phases, fault }: Container): void {
+  function record({ place, ...wake }: Wake, { name, state, phases, fault, wishedOn }: Container): void {
+    // It may have been wished before, by somebody whose trace is not recorded.
+    const from = Math.min(wake.from, wishedOn);
     const { traceId, spanId, parentId } = place;
     const attributes = { "berth.container": name };
     const failed = state === "ERROR" ? (fault?.code ?? "INTERNAL") : undefined;

@@ -85,7 +85,8 @@ export async function runGateway(options: {
 function countFeed(metrics: Metrics, feed: Feed, clock: Clock): void {
   metrics.feedConnected.look((family) => family.at().set(feed.state().connected ? 1 : 0));
   metrics.feedSilentSeconds.look((family) => family.at().set((clock.monotonic() - feed.state().heardAt) / 1_000));
-  metrics.feedSeq.look((family) => family.at().set(feed.state().seq));
+  // Without a feed there is nothing to lag behind.
+  metrics.feedSeq.look((family) => feed.state().connected && family.at().set(feed.state().seq));
 }
 
 function limitsOf(settings: Settings): Partial<GatewayLimits> {

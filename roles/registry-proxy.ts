@@ -73,8 +73,8 @@ export async function runRegistryProxy(options: {
     limits: { headersTimeoutMs: settings.headTimeout, idleTimeoutMs: settings.idleTimeout, totalTimeoutMs: settings.totalTimeout },
     onPushed: (pushed) => {
       log.info(pushed, pushed.deleted ? "an image was deleted" : "an image was pushed");
-      // Only a hint: control looks by itself now and then.
-      control?.ask("/pushed", pushed satisfies PushedAsk, stop.signal).catch((err: unknown) => log.debug({ err }, "control was not told of a push"));
+      // To control only a hint, since it looks by itself now and then; but then its audit log lacks it.
+      control?.ask("/pushed", pushed satisfies PushedAsk, stop.signal).catch((err: unknown) => log.warn({ err, ...pushed }, "control was not told"));
     },
     metrics,
     watchers: [...(accessLog ? [accessLog.write] : []), ...(traces ? [traceExchanges({ traces, clock }).over] : [])],

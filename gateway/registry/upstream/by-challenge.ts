@@ -28,7 +28,7 @@ export function challengeUpstream(
   address: RegistryAddress,
   parts: { login: Login | undefined; http: AskHttp; file: TokenFile | undefined; counts?: AskCounts | undefined; clock: Clock },
 ): Upstream {
-  const { login, http, file, clock } = parts;
+  const { login, http, file, counts, clock } = parts;
   const basic = login && basicAuthorization(login);
   const place = placeOf(address);
   let way: Way | undefined;
@@ -65,7 +65,7 @@ export function challengeUpstream(
       return { kind: "refused", fault: new Fault("UPSTREAM_CREDENTIAL_FAILED", `The registry ${address.host} ${why}: ${so}.`) };
     }
     const server = { realm, service: parameters.get("service") };
-    return { kind: "bearer", server, tokens: openBearerTokens(server, { login, http, file: login && file, clock }) };
+    return { kind: "bearer", server, tokens: openBearerTokens(server, { login, http, file: login && file, counts, clock }) };
   };
 
   const learn = async (signal: AbortSignal): Promise<Way> => {
