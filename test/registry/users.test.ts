@@ -43,6 +43,7 @@ t.test("who is no administrator pushes what is hers, and not what another has pu
     return entries.length === 2 ? entries.map(({ target, login }) => `${login} ${target}`) : undefined;
   });
   t.same(kept, ["admin datagrok/chem-app:1", "anna datagrok/annas-own:1"]);
+  for (const path of ["/healthz", "/readyz"]) t.equal((await fetch(`http://${base}${path}`)).status, 200, path);
   const counted = await scrape(berth);
   t.equal(total(counted, "berth_registry_pushes_total", { outcome: "2xx" }), 2);
   t.ok(total(counted, "berth_requests_total", { route: "upload", status: "2xx" }) > 0);

@@ -13,7 +13,7 @@ export const caddy =
       `{
   admin off
   auto_https off
-${observed ? "  metrics" : ""}
+${observed ? "  servers {\n    metrics\n  }" : ""}
 }
 http://:${port} {
   bind 127.0.0.1

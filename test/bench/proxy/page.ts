@@ -82,7 +82,7 @@ export function observedSection(results: Results, workloads: readonly Workload[]
       ["", ...measured.map(({ name }) => name)],
       names.map((name) => [name, ...measured.map((workload) => costCell(results, workload, name))]),
     ),
-    ...[...results.left].map(([name, why]) => `\n- Left out: ${name}: ${why.split("\n")[0]}`),
+    ...[...results.left].map(([name, why]) => `- Left out: ${name}: ${why.split("\n")[0]}`),
     "",
     OBSERVED.end,
     "",
