@@ -56,14 +56,26 @@ export function openAdmission({ identity, store, attempts, pages }: Parts): Admi
     return caller;
   };
 
+  /** Before anything is done: who revokes the very key that is shown was its holder. */
+  const holderOf = (key: string): Actor | undefined => {
+    try {
+      const { id, login } = identity.userOfDevKey(key);
+      return { userId: id, login, by: "devKey" };
+    } catch (error) {
+      // Some take the token of a session in a key's place.
+      if (error instanceof Fault) return undefined;
+      throw error;
+    }
+  };
+
   const withKey: Admission["withKey"] = (request, key, use) => {
     const peer = peerOf(request);
     attempts.check(peer);
     try {
       if (key === undefined) throw new Fault("DEV_KEY_INVALID", "A developer key is needed: Authorization: Dev <key>.");
       const result = use(key);
-      const { id, login } = identity.userOfDevKey(key);
-      byKey.set(request, { userId: id, login, by: "devKey" });
+      const actor = holderOf(key);
+      if (actor) byKey.set(request, actor);
       return result;
     } catch (error) {
       if (key !== undefined && error instanceof Fault && error.code === "DEV_KEY_INVALID") attempts.failed(peer);
