@@ -27,8 +27,9 @@ export class Family<Labels extends readonly string[], Cell extends Count | Sprea
     const key = values.join("\0");
     const found = this.#cells.get(key);
     if (found !== undefined) return found.cell;
-    if (values.length > 0 && this.#cells.size >= MOST_CELLS && values.some((value) => value !== OTHERS))
-      return this.at(...(values.map(() => OTHERS) as Values<Labels>));
+    // What there may be many of comes first; the other labels have few values.
+    const [first, ...rest] = values as readonly string[];
+    if (first !== undefined && first !== OTHERS && this.#cells.size >= MOST_CELLS) return this.at(...([OTHERS, ...rest] as Values<Labels>));
     const labels = Object.fromEntries(this.#row.labels.map((name, at) => [name, (values as readonly string[])[at] ?? ""]));
     const cell = this.#make();
     this.#cells.set(key, { labels, cell });

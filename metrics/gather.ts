@@ -18,6 +18,18 @@ export const PAGE_TYPE: string = prometheusContentType;
 export function openGathering(): Gathering {
   const there = new Map<() => Promise<Snapshot>, Snapshot>();
   let gone: Snapshot = [];
+  let asking: Promise<string> | undefined;
+
+  const page = async () => {
+    await Promise.all(
+      [...there.keys()].map(async (ask) => {
+        const now = await ask().catch(() => undefined);
+        // It may have left meanwhile, with what it had before.
+        if (now !== undefined && there.has(ask)) there.set(ask, now.map(measured));
+      }),
+    );
+    return AggregatorRegistry.aggregate([gone, ...there.values()]).metrics();
+  };
 
   return {
     join: (ask) => {
@@ -29,16 +41,8 @@ export function openGathering(): Gathering {
         gone = added([gone, last.filter(isTotal)]);
       };
     },
-    page: async () => {
-      await Promise.all(
-        [...there.keys()].map(async (ask) => {
-          const now = await ask().catch(() => undefined);
-          // It may have left meanwhile, with what it had before.
-          if (now !== undefined && there.has(ask)) there.set(ask, now.map(measured));
-        }),
-      );
-      return AggregatorRegistry.aggregate([gone, ...there.values()]).metrics();
-    },
+    // However many ask at the same time, the processes are asked once.
+    page: () => (asking ??= page().finally(() => (asking = undefined))),
   };
 }
 
