@@ -51,11 +51,10 @@ export function keepChild(options: {
         else if (report.kind === "fault") cannot(Fault.from(report.fault));
       });
       if (starts++ > 0) metrics?.restarts.add();
-      if (metrics)
-        forked.once(
-          "exit",
-          metrics.gathering.join(() => askMetrics(forked, clock)),
-        );
+      const left = metrics?.gathering.join(() => askMetrics(forked, clock));
+      forked.once("exit", () => left?.());
+      // Of one that could not be started nothing ends.
+      forked.once("error", () => void (forked.pid === undefined && left?.()));
       // Without its handle it would wait for ever: its end is seen, and it is started again.
       const listen: ParentOrder = { kind: "listen" };
       if (options.handle) forked.send(listen, options.handle as never, (error) => void (error && forked.kill("SIGKILL")));
