@@ -6,8 +6,8 @@ import { controlOf } from "../roles/control-link.ts";
 import { runGateway } from "../roles/gateway.ts";
 import { serve } from "../roles/serve.ts";
 import { untilOver } from "../roles/until-told.ts";
-import { begin, type Here, runtimeHere } from "./here.ts";
-import { addressOf, reloadOnHangup, serveUntilTold } from "./serve.ts";
+import { begin, countHere, type Here, runtimeHere } from "./here.ts";
+import { addressOf, reloadOnHangup, serveUntilTold, tellMetricsPort } from "./serve.ts";
 import { verb, type Verbs } from "./verb.ts";
 import { VERSION } from "./version.ts";
 
@@ -45,9 +45,10 @@ async function runRole(here: Here, env: NodeJS.ProcessEnv): Promise<void> {
     );
   if ((elsewhere !== undefined || isBefore) && here.parent === undefined) return serveAll(here, env, settings, log);
   const link = elsewhere ?? controlHere(runtimeHere(here, settings));
+  const { metrics } = await countHere(here, settings, "gateway", log);
   const handle = await here.parent?.handle();
   await untilOver(async () => {
-    const gateway = await runGateway({ settings, link, version: VERSION, handle, clock: here.clock, log });
+    const gateway = await runGateway({ settings, link, version: VERSION, handle, metrics, clock: here.clock, log });
     if (gateway.port !== undefined) console.log(`berth ${VERSION} gateway at ${addressOf(settings, gateway.port)}`);
     return gateway;
   }, here.parent);
@@ -55,6 +56,7 @@ async function runRole(here: Here, env: NodeJS.ProcessEnv): Promise<void> {
 
 /** As many processes as are wanted, each of which asks for itself. */
 async function serveAll(here: Here, env: NodeJS.ProcessEnv, settings: Settings, log: Log): Promise<void> {
+  const counted = await countHere(here, settings, "serve", log);
   const start = async () => {
     const served = await serve({
       script: here.script,
@@ -64,6 +66,7 @@ async function serveAll(here: Here, env: NodeJS.ProcessEnv, settings: Settings, 
       workers: settings.workers,
       joins: true,
       registry: undefined,
+      metrics: counted.gathering && { gathering: counted.gathering, own: counted.metrics },
       drainMs: (settings.drainDelaySeconds + settings.drainSeconds) * 1_000,
       clock: here.clock,
       log,
@@ -72,5 +75,8 @@ async function serveAll(here: Here, env: NodeJS.ProcessEnv, settings: Settings, 
     return served;
   };
   const of = settings.control.url ?? settings.datagrok.url;
-  await serveUntilTold(here, log, start, ({ port }) => console.log(`berth ${VERSION} gateway at ${addressOf(settings, port)} of ${of}`));
+  await serveUntilTold(here, log, start, ({ port }) => {
+    console.log(`berth ${VERSION} gateway at ${addressOf(settings, port)} of ${of}`);
+    tellMetricsPort(settings, counted.port);
+  });
 }

@@ -6,9 +6,13 @@ import { type Settings, SETTINGS_FILE, SETTINGS_FILE_NAME } from "../conf/settin
 import { readAdminKey } from "../control/identity/admin-key.ts";
 import { Fault } from "../fault.ts";
 import { type Log, openLog } from "../log.ts";
+import { type Metrics, openMetrics } from "../metrics/open-metrics.ts";
+import { ownBuild } from "../own-files.ts";
 import type { Parent } from "../roles/parent.ts";
 import { openRuntimeFolder, type RuntimeFolder } from "../roles/runtime-folder.ts";
 import { type CallControl, openServer, type Server } from "./server/open-server.ts";
+import { type Told, tellMetrics } from "../roles/tell-metrics.ts";
+import { VERSION } from "./version.ts";
 
 /** Where a command runs: what it was started with, and what it makes of that. */
 export type Here = {
@@ -36,6 +40,19 @@ export function begin(here: Here, role: string): ReadSettings & { log: Log } {
   // One process of several says it; the others read the same.
   if (!here.parent) for (const warning of found.warnings) log.warn({}, warning);
   return { ...found, log };
+}
+
+/** What this process counts, and who gets to know it. Faults: ADDRESS_IN_USE. */
+export async function countHere(
+  here: Pick<Here, "parent">,
+  { metricsHost: host, metricsPort: port }: Settings,
+  role: string,
+  log: Log,
+): Promise<Told & { metrics: Metrics }> {
+  const metrics = openMetrics();
+  const program = { version: VERSION, commit: ownBuild()?.commit ?? "" };
+  const at = port === undefined ? undefined : { host, port };
+  return { metrics, ...(await tellMetrics({ role, metrics, program, at, log }, here.parent)) };
 }
 
 export function runtimeHere({ env }: Pick<Here, "env">, settings: Settings): RuntimeFolder {

@@ -2,9 +2,10 @@ import type { Settings } from "../conf/settings.ts";
 import { Fault } from "../fault.ts";
 import type { Log } from "../log.ts";
 import { type Served, serve } from "../roles/serve.ts";
+import { writesFile } from "../roles/open-access.ts";
 import { tellSystemd } from "../roles/tell-systemd.ts";
 import { untilTold } from "../roles/until-told.ts";
-import { begin, type Here } from "./here.ts";
+import { begin, countHere, type Here } from "./here.ts";
 import { VERSION } from "./version.ts";
 
 /** `berth serve` */
@@ -25,12 +26,13 @@ export async function run(here: Here): Promise<void> {
         console.log(`registry proxy at ${addressOf({ ...settings, edgeHost: settings.registryHost }, served.registryPort)}`);
       if (served.spawnerPort !== undefined)
         console.log(`spawner at ${addressOf({ edgeHost: settings.spawnerHost, tlsCert: undefined }, served.spawnerPort)}`);
+      tellMetricsPort(settings, served.metricsPort);
     },
   );
 }
 
 /** Starts the processes, says so once they are ready, and goes on until told to end, and ends them. */
-export async function serveUntilTold(here: Here, log: Log, start: () => Promise<Served>, announce: (served: Served) => void): Promise<void> {
+export async function serveUntilTold<S extends Served>(here: Here, log: Log, start: () => Promise<S>, announce: (served: S) => void): Promise<void> {
   const told = untilTold();
   const served = await start();
   const announced = served.ready.then(() => {
@@ -47,12 +49,19 @@ export async function serveUntilTold(here: Here, log: Log, start: () => Promise<
 }
 
 /** The processes of one berth, as they start; `more` is what their environment has beside ours. */
-export async function serveHere({ script, env, clock }: Here, settings: Settings, log: Log, more: NodeJS.ProcessEnv = {}): Promise<Served> {
+export async function serveHere(
+  here: Here,
+  settings: Settings,
+  log: Log,
+  more: NodeJS.ProcessEnv = {},
+): Promise<Served & { metricsPort: number | undefined }> {
   if (settings.datagrok.directory === "datagrok")
     throw new Fault(
       "SETTINGS_INVALID",
       "BERTH_DIRECTORY=datagrok is for `berth gateway`, which needs no control plane beside it: run that, or leave it out.",
     );
+  const { script, env, clock } = here;
+  const counted = await countHere(here, settings, "serve", log);
   const served = await serve({
     script,
     env: { ...env, ...more },
@@ -61,17 +70,18 @@ export async function serveHere({ script, env, clock }: Here, settings: Settings
     workers: settings.workers,
     registry: registryAt(settings),
     spawner: settings.spawner ? { host: settings.spawnerHost, port: settings.spawnerPort } : undefined,
+    metrics: counted.gathering && { gathering: counted.gathering, own: counted.metrics },
     drainMs: (settings.drainDelaySeconds + settings.drainSeconds) * 1_000,
     clock,
     log,
   });
   reloadOnHangup(settings, served);
-  return served;
+  return { ...served, metricsPort: counted.port };
 }
 
-/** Where there is nothing to read again, the signal ends the program, as it does others whose terminal is gone. */
-export function reloadOnHangup({ tlsCert }: Pick<Settings, "tlsCert">, served: Served): void {
-  if (tlsCert !== undefined) process.on("SIGHUP", served.reload);
+/** Where there is nothing to read or to open again, the signal ends the program, as it does others whose terminal is gone. */
+export function reloadOnHangup(settings: Settings, served: Served): void {
+  if (settings.tlsCert !== undefined || writesFile(settings)) process.on("SIGHUP", served.reload);
 }
 
 /** A registry is named, or is Amazon's, or berth brings its own. Faults: SETTINGS_INVALID for two of these. */
@@ -81,6 +91,10 @@ function registryAt({ registry, registryHost: host, registryPort: port }: Settin
   if (isNamed)
     throw new Fault("SETTINGS_INVALID", "BERTH_REGISTRY=embedded brings a registry, REGISTRY_URL or ECR_MODE names another: set one of them.");
   return { role: "registry", host, port };
+}
+
+export function tellMetricsPort({ metricsHost }: Settings, port: number | undefined): void {
+  if (port !== undefined) console.log(`metrics at ${addressOf({ edgeHost: metricsHost, tlsCert: undefined }, port)}/metrics`);
 }
 
 export function addressOf({ edgeHost, tlsCert }: Pick<Settings, "edgeHost" | "tlsCert">, port: number): string {

@@ -4,6 +4,7 @@ import { REACHES } from "../drivers/engine/reach.ts";
 import { FORWARDERS } from "../gateway/forward/engine.ts";
 import { READS } from "../gateway/forward/reads.ts";
 import { LOG_LEVELS } from "../log.ts";
+import { SAMPLER_NAMES } from "../traces/settings.ts";
 import { parameterName, spawnerNames } from "./names.ts";
 import { addressBlock, flag, host, list, oneOf, origin, port, quantity, text, url, wholeNumber } from "./parsers.ts";
 import { optional, setting, type Row, type Values } from "./row.ts";
@@ -23,6 +24,13 @@ export const SETTINGS = {
   spawnerPort: setting("BERTH_SPAWNER_PORT", port(), 8000, "Port of the spawner API"),
   registryHost: setting("BERTH_REGISTRY_HOST", host(), "127.0.0.1", "Address of the registry proxy", { sameAs: "host" }),
   registryPort: setting("BERTH_REGISTRY_PORT", port(), 5000, "Port of the registry proxy"),
+  metricsHost: setting(
+    "BERTH_METRICS_HOST",
+    host(),
+    "127.0.0.1",
+    "Address of the metrics, for Prometheus alone: they name containers, and how busy each is",
+  ),
+  metricsPort: optional("BERTH_METRICS_PORT", port(), "Port of the metrics, at `/metrics`; where unset, there are none"),
   webRoot: optional("BERTH_WEB_ROOT", url("an http or https URL", "http", "https"), "Public address, as browsers see it; told to clients that ask"),
   origins: setting(
     "BERTH_ORIGINS",
@@ -110,6 +118,45 @@ export const SETTINGS = {
     "How long berth, told to stop, still takes connections while `/readyz` answers 503, so that load balancers turn away first",
   ),
   logLevel: setting(["BERTH_LOG_LEVEL", "GROK_SPAWNER_LOG_LEVEL"], oneOf(...LOG_LEVELS), "info", "Least level that is logged"),
+  accessLog: setting(
+    "BERTH_ACCESS_LOG",
+    text("`off`, `stdout` or a path"),
+    "off",
+    "Where the edge and the registry proxy write a line of JSON for each request; a file is opened anew on SIGHUP",
+  ),
+  accessLogQuery: setting("BERTH_ACCESS_LOG_QUERY", flag(), false, "Queries are written there too; there may be secrets in them"),
+  auditDays: setting("BERTH_AUDIT_DAYS", quantity(1, 3_650, "days"), 365, "How long it is kept who did what (`GET /api/admin/audit`)"),
+  // OpenTelemetry's own names and meanings
+  traces: {
+    endpoint: optional(
+      "OTEL_EXPORTER_OTLP_ENDPOINT",
+      url("an http or https URL", "http", "https"),
+      "What collects traces, by OTLP over HTTP: `/v1/traces` is added. Where unset, none are made, and traces of others are passed on as they came",
+    ),
+    tracesEndpoint: optional(
+      "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+      url("an http or https URL", "http", "https"),
+      "The same with its path, for traces alone",
+    ),
+    headers: setting(
+      ["OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"],
+      list(text("key=value", /^[^=\s]+=.*$/)),
+      [],
+      "Header lines for it, such as a key",
+      { secret: true },
+    ),
+    serviceName: setting("OTEL_SERVICE_NAME", text(), "berth", "Name of this service in traces"),
+    resource: setting(
+      "OTEL_RESOURCE_ATTRIBUTES",
+      list(text("key=value", /^[^=\s]+=.*$/)),
+      [],
+      "What else is said of it, such as `deployment.environment.name=test`",
+    ),
+    sampler: setting("OTEL_TRACES_SAMPLER", oneOf(...SAMPLER_NAMES), "parentbased_always_on", "Which traces are recorded"),
+    samplerArg: setting("OTEL_TRACES_SAMPLER_ARG", quantity(0, 1, "of all traces"), 1, "The part that the samplers with `traceidratio` take"),
+    exporter: setting("OTEL_TRACES_EXPORTER", oneOf("otlp", "none"), "otlp", "`none`: no traces are sent"),
+    disabled: setting("OTEL_SDK_DISABLED", flag(), false, "No traces are made, whatever else is set"),
+  },
   maxPackageMb: setting("BERTH_MAX_PACKAGE_MB", wholeNumber(1, 16_384, "megabytes"), 256, "Largest package that may be published"),
 
   // What commands that talk to a server talk to

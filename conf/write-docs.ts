@@ -4,10 +4,12 @@ import { join } from "node:path";
 import { correctnessPage } from "../test/correctness/page.ts";
 import { driversPage } from "../test/drivers/conformance/page.ts";
 import { commandsPage } from "../commands/commands-page.ts";
+import { metricsPage } from "./metrics-docs.ts";
 import { settingsPage, settingsSchema } from "./settings-docs.ts";
 
 writeFileSync(join(import.meta.dirname, "settings.md"), settingsPage());
 writeFileSync(join(import.meta.dirname, "berth.schema.json"), settingsSchema());
+writeFileSync(join(import.meta.dirname, "metrics.md"), metricsPage());
 writeFileSync(join(import.meta.dirname, "../gateway/correctness.md"), correctnessPage());
 writeFileSync(join(import.meta.dirname, "../drivers/README.md"), driversPage());
 writeFileSync(join(import.meta.dirname, "../commands/README.md"), await commandsPage());

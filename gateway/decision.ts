@@ -1,5 +1,6 @@
 import type { Fault } from "../fault.ts";
 import type { Target } from "./directory.ts";
+import type { About } from "./exchanges.ts";
 
 /** The head of a request, as it came: no decoding, no collapsing. */
 export type Head = {
@@ -87,12 +88,16 @@ export type Instead = { forward: Forward; lease: Lease } | { answer: Answer };
  * What is to be done with a request. `decide` makes it from a head, a peer and a signal, never from a socket; an engine
  * executes it. `acceptWebSocket`: answer 101 at once, then say `CONNECTED` when the container has accepted, then splice.
  */
-export type Decision =
+export type Decision = {
+  /** For those who watch. */
+  about?: About;
+} & (
   | { kind: "answer"; answer: Answer }
   | { kind: "forward"; forward: Forward; lease: Lease }
   | { kind: "acceptWebSocket"; forward: Forward; lease: Lease }
   /** Accept, then close at once with a code and a reason: what a WebSocket client can show its user. */
-  | { kind: "refuseWebSocket"; code: number; reason: string };
+  | { kind: "refuseWebSocket"; code: number; reason: string }
+);
 
 export type Asked = {
   head: Head;

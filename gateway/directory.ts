@@ -74,11 +74,11 @@ export type Directory = {
   /** Calls `onChange` with each new view of the container, undefined once it is gone, until the returned function is called. */
   watch(id: string, onChange: (view: ContainerView | undefined) => void): () => void;
   /**
-   * Wishes the container awake; resolves once the wish is durable, or has come true. May be repeated. The outcome arrives by `watch`. It has
+   * Wishes the container awake, as a part of that trace; resolves once the wish is durable, or has come true. May be repeated. The outcome arrives by `watch`. It has
    * a time limit of its own. Faults: CONTROL_AWAY, DATAGROK_AWAY, and the cause where the container may not be woken; NOT_PERMITTED and
    * TOKEN_INVALID where this caller may not wake it.
    */
-  wake(id: string, caller: Caller, signal: AbortSignal): Promise<void>;
+  wake(id: string, caller: Caller, signal: AbortSignal, traceparent?: string): Promise<void>;
   /** Says how the container is used; cheap, and reported in batches. Of one container always the same object may come, which changes on. */
   used(use: Use): void;
   close(): Promise<void>;

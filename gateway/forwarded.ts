@@ -1,26 +1,42 @@
 import type { Head, HeaderEdits, HeaderLine, Peer } from "./decision.ts";
-import { isTraceparent, type TraceContext } from "./trace-context.ts";
+import { requestIdOf } from "./request-id.ts";
+import { isTraceparent, type TraceContext, type Traced } from "./trace-context.ts";
 import type { TrustedProxies } from "./trusted-proxies.ts";
 
+/** The edits of a request, and the names under which it goes on. */
+export type Forwarded = HeaderEdits & {
+  requestId: string;
+  traceparent: string;
+  traced: Traced | undefined;
+};
+
 /** Makes the edits of a request; `own` are lines to add beside them. */
-export type ForwardedEdits = (head: Head, peer: Peer, tls: boolean, own?: HeaderLine) => HeaderEdits;
+export type ForwardedEdits = (head: Head, peer: Peer, tls: boolean, own?: HeaderLine) => Forwarded;
 
 /** Where a sender says by whom and how it was asked. Who is not trusted says nothing in them. */
 const SAID_BY_PROXIES = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-real-ip", "forwarded"];
 const SAID_OF_TRACE = ["traceparent", "tracestate"];
 
-/** What goes, by who asks and whose trace it is: always the same lists, so that nobody has to look into them twice. */
+/** What goes, by who asks, whose trace it is and whose id: always the same lists, so that nobody has to look into them twice. */
 const REMOVED = {
-  trusted: { theirTrace: ["x-forwarded-for"], ourTrace: ["x-forwarded-for", ...SAID_OF_TRACE] },
-  untrusted: { theirTrace: SAID_BY_PROXIES, ourTrace: [...SAID_BY_PROXIES, ...SAID_OF_TRACE] },
+  trusted: removed(["x-forwarded-for"]),
+  untrusted: removed(SAID_BY_PROXIES),
 } as const;
+
+function removed(said: readonly string[]) {
+  const byTrace = (trace: readonly string[]) => ({ theirId: [...said, ...trace], ourId: [...said, ...trace, "x-request-id"] });
+  return { theirTrace: byTrace([]), inTheirTrace: byTrace(["traceparent"]), ourTrace: byTrace(SAID_OF_TRACE) } as const;
+}
 
 const PROTO_HTTP: HeaderLine = ["X-Forwarded-Proto", "http"];
 const PROTO_HTTPS: HeaderLine = ["X-Forwarded-Proto", "https"];
 
+/** Where the ids of a trace stand in a `traceparent`. */
+const TRACE_ID = [3, 35] as const;
+
 /**
- * The edits that tell a target whom it really talks to, and under which trace. A trusted proxy's word stands, with its own address
- * added to it; anybody else's is replaced by what is seen here. A valid trace goes on as it came.
+ * The edits that tell a target whom it really talks to, and under which trace and request id. A trusted proxy's word stands, with its own address
+ * added to it; anybody else's is replaced by what is seen here. A valid trace goes on as it came, unless what happens here is part of it.
  */
 export function forwardedEdits({ trusted, trace }: { trusted: TrustedProxies; trace: TraceContext }): ForwardedEdits {
   return (head, peer, tls, own) => {
@@ -31,11 +47,17 @@ export function forwardedEdits({ trusted, trace }: { trusted: TrustedProxies; tr
     if (!trusts || head.header("x-forwarded-proto") === undefined) add.push(tls ? PROTO_HTTPS : PROTO_HTTP);
     const host = head.header("host");
     if (host !== undefined && (!trusts || head.header("x-forwarded-host") === undefined)) add.push(["X-Forwarded-Host", host]);
-    const traceparent = head.header("traceparent");
-    const theirTrace = traceparent !== undefined && isTraceparent(traceparent);
-    if (!theirTrace) add.push(["traceparent", trace.next()]);
+    const said = head.header("traceparent");
+    const theirs = said !== undefined && isTraceparent(said) ? said : undefined;
+    const traced = trace.begin?.(theirs);
+    const traceparent = traced === undefined ? trace.next(theirs) : traced.traceparent;
+    if (traceparent !== theirs) add.push(["traceparent", traceparent]);
+    const theirId = requestIdOf(head.header);
+    const requestId = theirId ?? traceparent.slice(...TRACE_ID);
+    if (theirId === undefined) add.push(["X-Request-Id", requestId]);
     if (own !== undefined) add.push(own);
-    const removed = trusts ? REMOVED.trusted : REMOVED.untrusted;
-    return { remove: theirTrace ? removed.theirTrace : removed.ourTrace, add };
+    const byTrace = trusts ? REMOVED.trusted : REMOVED.untrusted;
+    const byId = theirs === undefined ? byTrace.ourTrace : traceparent === theirs ? byTrace.theirTrace : byTrace.inTheirTrace;
+    return { remove: theirId === undefined ? byId.ourId : byId.theirId, add, requestId, traceparent, traced };
   };
 }

@@ -3,18 +3,22 @@ import type { Log } from "../log.ts";
 import { openDecide } from "./containers/decide.ts";
 import { openHold } from "./containers/hold.ts";
 import { openLeases } from "./containers/lease.ts";
+import { answersOf } from "./count-exchanges.ts";
 import type { Directory } from "./directory.ts";
 import type { ControlApi } from "./feed/control-link.ts";
 import type { Engine, EngineParts, Forwarder } from "./forward/engine.ts";
 import { openHttpProxyEngine } from "./forward/http-proxy/open-http-proxy-engine.ts";
 import type { Reads } from "./forward/reads.ts";
 import { openSpliceEngine } from "./forward/splice/open-splice-engine.ts";
+import { type Metrics, openMetrics } from "../metrics/open-metrics.ts";
 import type { Identity } from "./identity.ts";
 import { GATEWAY_LIMITS, type GatewayLimits } from "./limits.ts";
 import { openReadiness, type Readiness } from "./readiness.ts";
 import type { DatagrokServer } from "./server-behind.ts";
 import type { TlsKeys } from "./tls-keys.ts";
+import type { TraceContext } from "./trace-context.ts";
 import type { TrustedProxies } from "./trusted-proxies.ts";
+import { openWatch, type Watcher } from "./watch.ts";
 
 export type GatewayParts = {
   directory: Directory;
@@ -35,6 +39,11 @@ export type GatewayParts = {
   limits?: Partial<GatewayLimits>;
   /** Origins of pages that may call with a cookie (`BERTH_ORIGINS`), e.g. `https://stand.example.com`. */
   origins: readonly string[];
+  /** Where it counts; for nobody where it is left out. */
+  metrics?: Metrics;
+  watchers?: readonly Watcher[];
+  /** Where traces go on; they are passed on alone where it is left out. */
+  trace?: TraceContext | undefined;
   clock: Clock;
   log: Log;
 };
@@ -48,10 +57,20 @@ const ENGINES: Record<Forwarder, (parts: EngineParts) => Engine> = {
 export function openGateway(parts: GatewayParts): Engine {
   const { directory, clock, log } = parts;
   const limits = { ...GATEWAY_LIMITS, ...parts.limits };
-  const hold = openHold({ directory, clock, limit: limits.holdLimit });
-  const leases = openLeases({ directory, hold, clock, doubtMs: limits.doubtMs });
+  const metrics = parts.metrics ?? openMetrics();
+  const hold = openHold({ directory, clock, limit: limits.holdLimit, counts: metrics });
+  const leases = openLeases({ directory, hold, clock, doubtMs: limits.doubtMs, answersOf: (name) => answersOf(metrics, name) });
   const decide = openDecide({ ...parts, readiness: parts.readiness ?? openReadiness("ready"), leases, limits });
-  return ENGINES[parts.forwarder ?? "splice"]({ decide, limits, reads: parts.reads ?? "events", tls: parts.tls, clock, log });
+  return ENGINES[parts.forwarder ?? "splice"]({
+    decide,
+    limits,
+    reads: parts.reads ?? "events",
+    tls: parts.tls,
+    watch: openWatch(metrics, parts.watchers ?? []),
+    counts: metrics,
+    clock,
+    log,
+  });
 }
 
 export type { Engine as Gateway };

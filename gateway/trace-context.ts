@@ -1,9 +1,25 @@
 import { randomFillSync } from "node:crypto";
+import type { TracePlace } from "../traces/traces.ts";
 
 /** Makes and checks `traceparent` (W3C Trace Context), which ties together what several programs log of one request. */
 export type TraceContext = {
-  /** A new one. Not marked as sampled: whether anybody records it is not ours to say. */
-  next(): string;
+  /**
+   * What is sent on of a request that came with `theirs`, which is valid: that where nothing is recorded here. Without one a new one, not marked as
+   * sampled: whether anybody records it is not ours to say.
+   */
+  next(theirs: string | undefined): string;
+  /** Where what happens here is recorded: the request's place in its trace, and undefined for one that is not recorded. */
+  begin?(theirs: string | undefined): Traced | undefined;
+};
+
+/** What is noted of a request whose trace is recorded: the ids of the spans that others hang theirs below. */
+export type Traced = TracePlace & {
+  forwardId: string;
+  /** What the container is sent. */
+  traceparent: string;
+  holdId: string;
+  /** What control is told that wakes the container. */
+  holdTraceparent: string;
 };
 
 /** Version, trace id, parent id, flags; the ids are not all zero. Later versions may have more at the end. */
@@ -25,7 +41,8 @@ export function openTraceContext(): TraceContext {
   let at = 0;
 
   return {
-    next: () => {
+    next: (theirs) => {
+      if (theirs !== undefined) return theirs;
       if (at === digits.length) {
         digits = randomFillSync(pool).toString("hex");
         at = 0;

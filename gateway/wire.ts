@@ -47,14 +47,15 @@ export const LOST_GATEWAY_MS = 60_000;
 /** The same where its connection was ended: mostly with its process, and one that lives is back within a few seconds. */
 export const ENDED_GATEWAY_MS = 10_000;
 
-export type WakeAsk = { id: string; userId: string };
+/** `traceparent`: the span that waits for it, where that is recorded. */
+export type WakeAsk = { id: string; userId: string; traceparent?: string };
 /**
  * All containers that this gateway uses now or used since its last report. `seq` is the last change it has seen: control may
  * take every request of before that change as counted, which is what makes a graceful stop safe. `last`: it ends, and this was all.
  */
 export type UseReport = { gateway: string; seq: number; uses: Use[]; last?: boolean };
-/** An image whose manifest was pushed to the registry: `datagrok/x` and a tag or a digest. */
-export type PushedAsk = { repository: string; reference: string };
+/** An image whose manifest was pushed to the registry, or deleted there: `datagrok/x` and a tag or a digest; `by` is the login that the token named. */
+export type PushedAsk = { repository: string; reference: string; by?: string; deleted?: true };
 export type WhoAsk = { tokens: readonly string[] };
 export type WhoAnswer = Omit<Caller, "token">;
 /** Of each token in turn who holds it; null: nobody. */

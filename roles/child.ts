@@ -1,17 +1,23 @@
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import type { Clock } from "../clock.ts";
 import { Fault, type FaultData } from "../fault.ts";
 import type { Log } from "../log.ts";
+import type { Count } from "../metrics/cells.ts";
+import type { Gathering } from "../metrics/gather.ts";
+import type { Snapshot } from "../metrics/snapshot.ts";
 import { type Child, keepRunning } from "./keep-running.ts";
 import type { ListeningHandle } from "./listening-handle.ts";
 
 export type { Child } from "./keep-running.ts";
 
 /** What a role process tells the process that forked it. */
-export type ChildReport = { kind: "ready" } | { kind: "fault"; fault: FaultData };
+export type ChildReport = { kind: "ready" } | { kind: "fault"; fault: FaultData } | { kind: "metrics"; metrics: Snapshot };
 
-/** What it is told: `listen` comes with the socket to accept on. */
-export type ParentOrder = { kind: "listen" } | { kind: "end" };
+/** What it is told: `listen` comes with the socket to accept on; `metrics` asks what it counted. */
+export type ParentOrder = { kind: "listen" } | { kind: "end" } | { kind: "metrics" };
+
+/** How long a process may take to say what it counted; one that is busy for longer counts as it was. */
+const METRICS_MS = 2_000;
 
 /** Keeps one role process running, as `keepRunning` does; it says itself that it is ready, or why it cannot be. */
 export function keepChild(options: {
@@ -21,10 +27,13 @@ export function keepChild(options: {
   env: NodeJS.ProcessEnv;
   /** Given to it once it is there; until then the process loads what it is made of, and does nothing. */
   handle?: Promise<ListeningHandle>;
+  /** Where what it counts is put together with what others do; `restarts` is how often it was started again. */
+  metrics?: { gathering: Gathering; restarts: Count } | undefined;
   clock: Clock;
   log: Log;
 }): Child {
-  const { role, clock } = options;
+  const { role, clock, metrics } = options;
+  let starts = 0;
   return keepRunning({
     name: role,
     clock,
@@ -40,8 +49,13 @@ export function keepChild(options: {
       const forked = spawn(process.execPath, args, { env: options.env, stdio: ["ignore", "inherit", "inherit", "ipc"], detached: true });
       forked.on("message", (report: ChildReport) => {
         if (report.kind === "ready") ready();
-        else cannot(Fault.from(report.fault));
+        else if (report.kind === "fault") cannot(Fault.from(report.fault));
       });
+      if (starts++ > 0) metrics?.restarts.add();
+      const left = metrics?.gathering.join(() => askMetrics(forked, clock));
+      forked.once("exit", () => left?.());
+      // Of one that could not be started nothing ends.
+      forked.once("error", () => void (forked.pid === undefined && left?.()));
       // Without its handle it would wait for ever: its end is seen, and it is started again.
       const listen: ParentOrder = { kind: "listen" };
       const give = (handle: ListeningHandle) => forked.send(listen, handle as never, (error) => void (error && forked.kill("SIGKILL")));
@@ -49,5 +63,23 @@ export function keepChild(options: {
       options.handle?.then(give, () => undefined);
       return forked;
     },
+  });
+}
+
+/** What it counted until now. Rejects where it does not say so in time, or cannot be asked. */
+function askMetrics(child: ChildProcess, clock: Clock): Promise<Snapshot> {
+  return new Promise((resolve, reject) => {
+    const settle = (act: () => void) => {
+      cancel();
+      child.off("message", onReport);
+      act();
+    };
+    const onReport = (report: ChildReport) => {
+      if (report.kind === "metrics") settle(() => resolve(report.metrics));
+    };
+    const cancel = clock.after(METRICS_MS, () => settle(() => reject(new Error("it did not say in time what it counted"))));
+    child.on("message", onReport);
+    const order: ParentOrder = { kind: "metrics" };
+    child.send(order, (error) => void (error && settle(() => reject(error))));
   });
 }

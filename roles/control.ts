@@ -19,10 +19,15 @@ import { openLifecycle } from "../control/lifecycle/open-lifecycle.ts";
 import { withAdopted } from "../control/lifecycle/with-adopted.ts";
 import { openPublisher } from "../control/publish/open-publisher.ts";
 import { ZIP_LIMITS } from "../control/publish/unpack-zip.ts";
+import { traceWakes } from "../control/trace-wakes.ts";
+import { openTracesOf } from "./open-traces-of.ts";
+import { openAudit } from "../control/open-audit.ts";
 import { openStore } from "../control/store/open-store.ts";
 import { Fault } from "../fault.ts";
 import { keepKeys } from "../gateway/tls-keys.ts";
+import { countedDriver } from "../drivers/counted.ts";
 import type { Log } from "../log.ts";
+import type { Metrics } from "../metrics/open-metrics.ts";
 import { openRegistry } from "./image-registry.ts";
 import { openListeningHandle } from "./listening-handle.ts";
 import { isLoopback } from "./loopback.ts";
@@ -36,10 +41,17 @@ const MEGABYTE = 1_048_576;
 const DAY_MS = 24 * 3_600_000;
 
 /** The control process: wishes and facts, the reconciler, the API and the gateways' feed. */
-export async function runControl(options: { settings: Settings; runtime: RuntimeFolder; version: string; clock: Clock; log: Log }): Promise<Running> {
-  const { settings, runtime, version, clock, log } = options;
+export async function runControl(options: {
+  settings: Settings;
+  runtime: RuntimeFolder;
+  version: string;
+  metrics: Metrics;
+  clock: Clock;
+  log: Log;
+}): Promise<Running> {
+  const { settings, runtime, version, metrics, clock, log } = options;
   // First of all the store: its lock is what keeps a second berth out, and the sockets are ours only under it.
-  const store = openStore({ folder: settings.data, clock });
+  const store = openStore({ folder: settings.data, clock, metrics });
   const entranceAt = await bindEntrance(settings, clock, log);
   const identity = openIdentity({ store, clock, sessionMs: settings.sessionDays * DAY_MS });
   const admin = adminKey({ dataFolder: settings.data, given: settings.adminKey });
@@ -50,7 +62,7 @@ export async function runControl(options: { settings: Settings; runtime: Runtime
   const driverName = driverOf(settings);
   const registry = openRegistry(settings, driverName, { clock, log });
   const chosen = await openChosenDriver(driverName, settings, registry, { clock, log }, spawnerTokens({ settings, signingKeys, clock }));
-  const driver = withAdopted(chosen, { store, environment: settings.environment });
+  const driver = withAdopted(countedDriver(chosen, { metrics, clock }), { store, environment: settings.environment });
   const lifecycle = openLifecycle({
     store,
     driver,
@@ -63,9 +75,12 @@ export async function runControl(options: { settings: Settings; runtime: Runtime
     },
     injectedEnv: containerEnvironment({ store, vault, credentials, stand: { apiUrl: settings.apiUrl, queue: settings.queueSettings } }),
     renderEnv: credentials.renderEnv,
+    metrics,
     clock,
     log,
   });
+  const traces = await openTracesOf(settings, { version, role: "control" });
+  const audit = openAudit({ store, keepMs: settings.auditDays * DAY_MS, clock, metrics });
   const feed = await openFeed({
     socketPath: runtime.feedSocket,
     lifecycle,
@@ -73,6 +88,9 @@ export async function runControl(options: { settings: Settings; runtime: Runtime
     watchSignOuts: identity.watchSignOuts,
     who: async (token) => identity.who(token),
     version,
+    metrics,
+    audit,
+    traceWake: traces && traceWakes({ traces, watch: lifecycle.watch, clock }),
     clock,
     log,
   });
@@ -98,6 +116,7 @@ export async function runControl(options: { settings: Settings; runtime: Runtime
     credentials,
     vault,
     signingKeys,
+    audit,
     driverLogs: (service, tail, signal) => driver.logs(service, { tail }, { signal }),
     settings: {
       webRoot: settings.webRoot,
@@ -106,6 +125,7 @@ export async function runControl(options: { settings: Settings; runtime: Runtime
       issuer: settings.datagrok.issuer,
       reservedAudiences: reservedAudiences(settings),
     },
+    metrics,
     clock,
     log,
   });
@@ -123,6 +143,7 @@ export async function runControl(options: { settings: Settings; runtime: Runtime
       await driver.close();
       await registry?.close();
       store.close();
+      await traces?.close();
     },
   };
 }

@@ -4,12 +4,17 @@ import type { Settings } from "../conf/settings.ts";
 import { Fault } from "../fault.ts";
 import type { GatewayLimits } from "../gateway/limits.ts";
 import type { ControlLink } from "../gateway/feed/control-link.ts";
+import type { Feed } from "../gateway/feed/open-feed.ts";
 import { openGateway } from "../gateway/open-gateway.ts";
 import { openReadiness } from "../gateway/readiness.ts";
 import { trustedProxies } from "../gateway/trusted-proxies.ts";
 import type { Log } from "../log.ts";
+import type { Metrics } from "../metrics/open-metrics.ts";
 import { type ListeningHandle, openListeningHandle } from "./listening-handle.ts";
 import { openDirectory } from "./open-directory.ts";
+import { traceExchanges } from "../gateway/trace-exchanges.ts";
+import { openTracesOf } from "./open-traces-of.ts";
+import { openAccess } from "./open-access.ts";
 import { openKeys } from "./open-keys.ts";
 import type { Running } from "./until-told.ts";
 
@@ -24,16 +29,21 @@ export async function runGateway(options: {
   settings: Settings;
   /** The control plane, of this machine or another. */
   link: ControlLink;
-  version: string;
   /** The shared socket to accept on; without one it opens its own. */
   handle: ListeningHandle | undefined;
+  metrics: Metrics;
+  version: string;
   clock: Clock;
   log: Log;
 }): Promise<Running & { port: number | undefined }> {
-  const { settings, link, version, clock, log } = options;
+  const { settings, link, metrics, version, clock, log } = options;
   const tls = openKeys(settings, clock, log);
   const readiness = openReadiness("starting");
   const feed = openDirectory({ settings, link, version, clock, log });
+  const accessLog = openAccess(settings, { metrics, clock, log });
+  const traces = await openTracesOf(settings, { version, role: "gateway" });
+  const traced = traces && traceExchanges({ traces, clock });
+  countFeed(metrics, feed, clock);
   const gateway = openGateway({
     directory: feed.directory,
     identity: feed.identity,
@@ -47,6 +57,9 @@ export async function runGateway(options: {
     trusted: trustedProxies(settings.trustedProxies),
     // A load balancer may show another Host than browsers do: a page of the public address is the stand's own all the same.
     origins: settings.webRoot === undefined ? settings.origins : [new URL(settings.webRoot).origin, ...settings.origins],
+    metrics,
+    watchers: [...(accessLog ? [accessLog.write] : []), ...(traced ? [traced.over] : [])],
+    trace: traced?.context,
     clock,
     log,
   });
@@ -69,8 +82,25 @@ export async function runGateway(options: {
       await gateway.drain(settings.drainSeconds * 1_000);
       tls?.close();
       await feed.close();
+      accessLog?.close();
+      await traces?.close();
     },
   };
+}
+
+/** Nothing of a directory that follows no feed. */
+function countFeed(metrics: Metrics, feed: Feed, clock: Clock): void {
+  type State = NonNullable<ReturnType<Feed["state"]>>;
+  const look = (family: Metrics["feedConnected"], value: (state: State) => number | undefined) =>
+    family.look((cells) => {
+      const state = feed.state();
+      const now = state && value(state);
+      if (now !== undefined) cells.at().set(now);
+    });
+  look(metrics.feedConnected, ({ connected }) => (connected ? 1 : 0));
+  look(metrics.feedSilentSeconds, ({ heardAt }) => (clock.monotonic() - heardAt) / 1_000);
+  // Without a feed there is nothing to lag behind.
+  look(metrics.feedSeq, ({ connected, seq }) => (connected ? seq : undefined));
 }
 
 function limitsOf(settings: Settings): Partial<GatewayLimits> {

@@ -14,5 +14,5 @@ export function openDirectory(parts: { settings: Settings; link: ControlLink; ve
   if (url === undefined) throw new Fault("SETTINGS_INVALID", "BERTH_DIRECTORY=datagrok asks the Datagrok server of DATAGROK_URL: set that too.");
   // It refuses callers, never a gateway.
   const refused = () => new Promise<never>(() => undefined);
-  return { ...openDatagrok({ url, key, runMs: settings.dockerSettings.proxyRequestTimeout, clock, log }), refused };
+  return { ...openDatagrok({ url, key, runMs: settings.dockerSettings.proxyRequestTimeout, clock, log }), refused, state: () => undefined };
 }

@@ -1,4 +1,5 @@
 import type { Fault } from "../fault.ts";
+import type { Snapshot } from "../metrics/snapshot.ts";
 import type { ChildReport, ParentOrder } from "./child.ts";
 import type { ListeningHandle } from "./listening-handle.ts";
 
@@ -11,6 +12,8 @@ export type Parent = {
   handle(): Promise<ListeningHandle>;
   /** Resolves when this process is to finish what is under way, and end. */
   told(): Promise<void>;
+  /** Says what is to be answered when it asks what this process counted: nothing before that. */
+  counts(snapshot: () => Promise<Snapshot>): void;
 };
 
 /**
@@ -22,15 +25,18 @@ export function findParent(): Parent | undefined {
   process.once("disconnect", () => process.exit(1));
   if (!process.connected) process.exit(1);
   // A service manager may signal every process at once; in which order they end is then still the parent's to say.
-  for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => undefined);
+  // What SIGHUP makes be read again, whoever has something of the kind listens for; to the others it is nothing.
+  for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, () => undefined);
   const handle = Promise.withResolvers<ListeningHandle>();
   const told = Promise.withResolvers<void>();
   let given = false;
+  let counted: () => Promise<Snapshot> = async () => [];
   process.on("message", (order: ParentOrder, sent) => {
     if (order.kind === "end") return told.resolve();
-    if (!sent) return;
+    if (order.kind === "metrics") return void counted().then((metrics) => tell({ kind: "metrics", metrics }));
+    if (!sent) return undefined;
     given = true;
-    handle.resolve(sent as unknown as ListeningHandle);
+    return handle.resolve(sent as unknown as ListeningHandle);
   });
   const tell = (report: ChildReport) => new Promise<void>((resolve) => process.send?.(report, () => resolve()));
   return {
@@ -42,5 +48,6 @@ export function findParent(): Parent | undefined {
       return handle.promise;
     },
     told: () => told.promise,
+    counts: (snapshot) => void (counted = snapshot),
   };
 }

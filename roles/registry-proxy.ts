@@ -13,7 +13,11 @@ import type { Upstream } from "../gateway/registry/upstream/upstream.ts";
 import { trustedProxies } from "../gateway/trusted-proxies.ts";
 import type { PushedAsk } from "../gateway/wire.ts";
 import type { Log } from "../log.ts";
+import type { Metrics } from "../metrics/open-metrics.ts";
 import { type ListeningHandle, openListeningHandle } from "./listening-handle.ts";
+import { traceExchanges } from "../gateway/trace-exchanges.ts";
+import { openTracesOf } from "./open-traces-of.ts";
+import { openAccess } from "./open-access.ts";
 import { openKeys } from "./open-keys.ts";
 import type { RuntimeFolder } from "./runtime-folder.ts";
 import type { Running } from "./until-told.ts";
@@ -35,10 +39,12 @@ export async function runRegistryProxy(options: {
   own?: { upstream: Upstream; isReadOnly(): boolean };
   /** The socket to accept on; without one it opens its own. */
   handle: ListeningHandle | undefined;
+  metrics: Metrics;
+  version: string;
   clock: Clock;
   log: Log;
 }): Promise<RegistryProxy> {
-  const { settings, runtime, clock, log } = options;
+  const { settings, runtime, metrics, version, clock, log } = options;
   const { registry, datagrok } = settings;
   const stop = new AbortController();
   const tls = openKeys(settings, clock, log);
@@ -47,7 +53,10 @@ export async function runRegistryProxy(options: {
     throw new Fault("SETTINGS_INVALID", "DATAGROK_URL is not set: it says which server knows the users.");
   const identity = datagrok.url === undefined ? controlIdentity(runtime?.apiSocket ?? "", trusted) : datagrokIdentity(datagrok.url);
   const control = runtime && openAskControl({ link: controlHere(runtime), clock });
-  const upstream = options.own?.upstream ?? (await openUpstream(upstreamSettings(settings), { clock, log, signal: stop.signal }));
+  const counts = { done: metrics.tokenRefreshes.at("done"), failed: metrics.tokenRefreshes.at("failed") };
+  const upstream = options.own?.upstream ?? (await openUpstream(upstreamSettings(settings), { clock, log, signal: stop.signal, counts }));
+  const accessLog = openAccess(settings, { metrics, clock, log });
+  const traces = await openTracesOf(settings, { version, role: "registry-proxy" });
   const readiness = openReadiness("ready");
   const proxy = openRegistryProxy({
     upstream,
@@ -69,10 +78,12 @@ export async function runRegistryProxy(options: {
       totalTimeoutMs: settings.totalTimeout,
     },
     onPushed: (pushed) => {
-      log.info(pushed, "an image was pushed");
-      // Only a hint: control looks by itself now and then.
-      control?.ask("/pushed", pushed satisfies PushedAsk, stop.signal).catch((err: unknown) => log.debug({ err }, "control was not told of a push"));
+      log.info(pushed, pushed.deleted ? "an image was deleted" : "an image was pushed");
+      // To control only a hint, since it looks by itself now and then; but then its audit log lacks it.
+      control?.ask("/pushed", pushed satisfies PushedAsk, stop.signal).catch((err: unknown) => log.warn({ err, ...pushed }, "control was not told"));
     },
+    metrics,
+    watchers: [...(accessLog ? [accessLog.write] : []), ...(traces ? [traceExchanges({ traces, clock }).over] : [])],
     clock,
     log,
   });
@@ -94,6 +105,8 @@ export async function runRegistryProxy(options: {
       control?.close();
       await upstream.close();
       await identity.close();
+      accessLog?.close();
+      await traces?.close();
     },
   };
 }

@@ -4,6 +4,7 @@ import type { Clock } from "../clock.ts";
 import type { Settings } from "../conf/settings.ts";
 import type { Upstream } from "../gateway/registry/upstream/upstream.ts";
 import type { Log } from "../log.ts";
+import type { Metrics } from "../metrics/open-metrics.ts";
 import { openMaintenance } from "./distribution/maintenance.ts";
 import { openDistribution, type RegistryImage } from "./distribution/open-distribution.ts";
 import type { ListeningHandle } from "./listening-handle.ts";
@@ -24,10 +25,12 @@ export async function runRegistry(options: {
   withControl: boolean;
   path: string;
   handle: ListeningHandle | undefined;
+  metrics: Metrics;
+  version: string;
   clock: Clock;
   log: Log;
 }): Promise<RegistryProxy> {
-  const { settings, runtime, withControl, path, handle, clock, log } = options;
+  const { settings, runtime, withControl, path, handle, metrics, version, clock, log } = options;
   const own = await openDistribution({
     ...registryFolders(settings),
     socket: runtime.registrySocket,
@@ -40,7 +43,16 @@ export async function runRegistry(options: {
   try {
     const maintenance = await openMaintenance({ socket: runtime.registryAdminSocket, registry: own, log });
     const proxied = { upstream: ownUpstream(runtime.registrySocket), isReadOnly: own.isReadOnly };
-    const proxy = await runRegistryProxy({ settings, runtime: withControl ? runtime : undefined, own: proxied, handle, clock, log });
+    const proxy = await runRegistryProxy({
+      settings,
+      runtime: withControl ? runtime : undefined,
+      own: proxied,
+      handle,
+      metrics,
+      version,
+      clock,
+      log,
+    });
     return {
       port: proxy.port,
       close: async () => {

@@ -1,6 +1,8 @@
 import type { Clock } from "../clock.ts";
 import { Fault } from "../fault.ts";
 import type { Log } from "../log.ts";
+import type { Gathering } from "../metrics/gather.ts";
+import type { Metrics } from "../metrics/open-metrics.ts";
 import { type Child, keepChild } from "./child.ts";
 import { DISTRIBUTION_ENDS_MS } from "./distribution/distribution-config.ts";
 import { type ListeningHandle, openListeningHandle } from "./listening-handle.ts";
@@ -46,6 +48,8 @@ export async function serve(options: {
   spawner?: { host: string; port: number } | undefined;
   /** How long the gateways take at most to turn load balancers away, and then to end what is open. */
   drainMs: number;
+  /** Where what the processes count is put together. */
+  metrics?: { gathering: Gathering; own: Metrics } | undefined;
   clock: Clock;
   log: Log;
 }): Promise<Served> {
@@ -53,14 +57,15 @@ export async function serve(options: {
   const { handle, port } = await openListeningHandle(options, clock);
   const registryAt = options.registry && (await openListeningHandle(options.registry, clock));
   const spawnerAt = options.spawner && (await openListeningHandle(options.spawner, clock));
-  const control = options.joins === true ? undefined : keepChild({ role: "control", script, env, clock, log });
+  const countedOf = (role: string) => options.metrics && { gathering: options.metrics.gathering, restarts: options.metrics.own.restarts.at(role) };
+  const control = options.joins === true ? undefined : keepChild({ role: "control", script, env, metrics: countedOf("control"), clock, log });
   const listeners: { child: Child; behindMs: number }[] = [];
   let stopping = false;
   const open = (role: string, at: ListeningHandle) => {
     // All load their code at the same time; but they connect to control's sockets, which it makes once it holds the data folder's lock.
     const given = (control?.ready ?? Promise.resolve()).then(() => at);
     given.catch(() => undefined);
-    const child = keepChild({ role, script, env, handle: given, clock, log });
+    const child = keepChild({ role, script, env, handle: given, metrics: countedOf(role), clock, log });
     listeners.push({ child, behindMs: BEHIND_MS[role] ?? 0 });
   };
   const unlessStopping = () => {

@@ -1,7 +1,9 @@
 import type { Clock } from "../clock.ts";
 import type { Settings } from "../conf/settings.ts";
 import { Fault } from "../fault.ts";
+import { countedDriver } from "../drivers/counted.ts";
 import type { Log } from "../log.ts";
+import type { Metrics } from "../metrics/open-metrics.ts";
 import { openCallers } from "../spawner/callers.ts";
 import { openSpawner } from "../spawner/open-spawner.ts";
 import { controlKeys, datagrokKeys, type KeyServer } from "../token-keys/key-server.ts";
@@ -28,16 +30,17 @@ export async function runSpawner(options: {
   runtime: RuntimeFolder | undefined;
   /** The socket to accept on; without one it opens its own. */
   handle: ListeningHandle | undefined;
+  metrics: Metrics;
   clock: Clock;
   log: Log;
 }): Promise<Spawner> {
-  const { settings, version, runtime, clock, log } = options;
+  const { settings, version, runtime, metrics, clock, log } = options;
   const driverName = driverOf(settings);
   if (driverName === "spawner")
     throw new Fault("SETTINGS_INVALID", "BERTH_DRIVER is spawner, which is another one: a spawner itself needs the driver of its own engine.");
   checkKey(settings, runtime !== undefined, log);
   const registry = openRegistry(settings, driverName, { clock, log });
-  const driver = await openDriverOfHosts(driverName, settings, registry, { clock, log });
+  const driver = countedDriver(await openDriverOfHosts(driverName, settings, registry, { clock, log }), { metrics, clock });
   const server = keyServer(settings, runtime);
   const signers = server && openSigners({ server, issuer: settings.datagrok.issuer, clock, log });
   const { spawnerApiKey: key, spawnerHost: host, spawnerPort: port } = settings;

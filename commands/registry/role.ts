@@ -1,7 +1,7 @@
 import { Fault } from "../../fault.ts";
 import { runRegistry } from "../../roles/registry.ts";
 import { untilOver } from "../../roles/until-told.ts";
-import { begin, type Here, runtimeHere } from "../here.ts";
+import { begin, countHere, type Here, runtimeHere } from "../here.ts";
 import { addressOf } from "../serve.ts";
 import { VERSION } from "../version.ts";
 
@@ -13,6 +13,7 @@ export async function runRole(here: Here): Promise<void> {
       "SETTINGS_INVALID",
       "berth registry brings a registry, REGISTRY_URL or ECR_MODE names another: unset these, or run berth registry-proxy in front of that one.",
     );
+  const { metrics } = await countHere(here, settings, "registry", log);
   const handle = await here.parent?.handle();
   await untilOver(async () => {
     const registry = await runRegistry({
@@ -23,6 +24,8 @@ export async function runRole(here: Here): Promise<void> {
       handle,
       clock: here.clock,
       log,
+      metrics,
+      version: VERSION,
     });
     if (registry.port !== undefined)
       console.log(`berth ${VERSION} registry at ${addressOf({ ...settings, edgeHost: settings.registryHost }, registry.port)}`);

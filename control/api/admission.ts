@@ -24,11 +24,15 @@ export type Admission = {
   admit(request: FastifyRequest): void;
   /** Who makes a request that was admitted with a session. */
   caller(request: FastifyRequest): SignedIn;
+  /** Who it was that did something, as far as the request has shown it until now; for the audit log. */
+  actor(request: FastifyRequest): Actor | undefined;
   /** Whom a developer key names, `key` from the address or the one in `Authorization: Dev`; without one, a session does. Faults: DEV_KEY_INVALID, TOO_MANY_ATTEMPTS too. */
   developer(request: FastifyRequest, key: string | undefined): User;
   /** `use` with the developer key that a request shows; who keeps showing wrong ones is not listened to for a while. Faults: DEV_KEY_INVALID, TOO_MANY_ATTEMPTS. */
   withKey<R>(request: FastifyRequest, key: string | undefined, use: (key: string) => R): R;
 };
+
+export type Actor = Pick<SignedIn, "userId" | "login" | "by">;
 
 type Parts = Pick<ApiParts, "identity" | "store" | "settings"> & { attempts: Attempts; pages: readonly string[] };
 
@@ -38,6 +42,7 @@ type Parts = Pick<ApiParts, "identity" | "store" | "settings"> & { attempts: Att
  */
 export function openAdmission({ identity, store, attempts, pages }: Parts): Admission {
   const callers = new WeakMap<FastifyRequest, SignedIn>();
+  const byKey = new WeakMap<FastifyRequest, Actor>();
 
   const admitSession = (request: FastifyRequest): SignedIn => {
     const header = headerOf(request.headers);
@@ -51,12 +56,27 @@ export function openAdmission({ identity, store, attempts, pages }: Parts): Admi
     return caller;
   };
 
+  /** Before anything is done: who revokes the very key that is shown was its holder. */
+  const holderOf = (key: string): Actor | undefined => {
+    try {
+      const { id, login } = identity.userOfDevKey(key);
+      return { userId: id, login, by: "devKey" };
+    } catch (error) {
+      // Some take the token of a session in a key's place.
+      if (error instanceof Fault) return undefined;
+      throw error;
+    }
+  };
+
   const withKey: Admission["withKey"] = (request, key, use) => {
     const peer = peerOf(request);
     attempts.check(peer);
     try {
       if (key === undefined) throw new Fault("DEV_KEY_INVALID", "A developer key is needed: Authorization: Dev <key>.");
-      return use(key);
+      const result = use(key);
+      const actor = holderOf(key);
+      if (actor) byKey.set(request, actor);
+      return result;
     } catch (error) {
       if (key !== undefined && error instanceof Fault && error.code === "DEV_KEY_INVALID") attempts.failed(peer);
       throw error;
@@ -80,6 +100,7 @@ export function openAdmission({ identity, store, attempts, pages }: Parts): Admi
       if (admits === "session") admitSession(request);
       if (admits === "admin") admitAdmin(request);
     },
+    actor: (request) => byKey.get(request) ?? callers.get(request),
     caller: (request) => callers.get(request) ?? admitSession(request),
     developer: (request, key) => {
       const shown = key ?? readDevKey(request.headers.authorization);

@@ -1,7 +1,9 @@
 import type { Clock } from "../../clock.ts";
 import type { Log } from "../../log.ts";
+import type { Metrics } from "../../metrics/open-metrics.ts";
 import type { Credentials } from "../credentials/open-credentials.ts";
 import type { Vault } from "../credentials/open-vault.ts";
+import type { AuditLog } from "../open-audit.ts";
 import type { ControlIdentity } from "../identity/open-identity.ts";
 import type { SigningKeys } from "../identity/signing-keys.ts";
 import type { Importer } from "../import/open-importer.ts";
@@ -36,9 +38,12 @@ export type ApiParts = {
   credentials: Credentials;
   vault: Pick<Vault, "rotate">;
   signingKeys: SigningKeys;
+  audit: AuditLog;
   /** A container's last `tail` lines, oldest first, as the orchestrator has them now. */
   driverLogs(service: string, tail: number, signal: AbortSignal): AsyncIterable<string>;
   settings: ApiSettings;
+  /** Where it counts; for nobody where it is left out. */
+  metrics?: Pick<Metrics, "authFailures">;
   clock: Clock;
   log: Log;
 };

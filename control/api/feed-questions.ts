@@ -22,9 +22,9 @@ export async function readQuestion(request: IncomingMessage): Promise<unknown> {
 }
 
 export function readWakeAsk(question: unknown): WakeAsk {
-  const { id, userId } = fieldsOf(question);
+  const { id, userId, traceparent } = fieldsOf(question);
   if (typeof id !== "string" || typeof userId !== "string") throw new Fault("REQUEST_INVALID", "A wake needs id and userId.");
-  return { id, userId };
+  return { id, userId, ...(typeof traceparent === "string" ? { traceparent } : {}) };
 }
 
 export function readWhoAsk(question: unknown): WhoAsk {
@@ -35,9 +35,9 @@ export function readWhoAsk(question: unknown): WhoAsk {
 }
 
 export function readPushedAsk(question: unknown): PushedAsk {
-  const { repository, reference } = fieldsOf(question);
+  const { repository, reference, by, deleted } = fieldsOf(question);
   if (typeof repository !== "string" || typeof reference !== "string") throw new Fault("REQUEST_INVALID", "A push needs repository and reference.");
-  return { repository, reference };
+  return { repository, reference, ...(typeof by === "string" ? { by } : {}), ...(deleted === true ? { deleted } : {}) };
 }
 
 export function readUseReport(question: unknown): UseReport {

@@ -15,9 +15,12 @@ import {
   WIRE_VERSION,
 } from "../../gateway/wire.ts";
 import type { Log } from "../../log.ts";
+import type { Metrics } from "../../metrics/open-metrics.ts";
 import type { Lifecycle } from "../lifecycle/open-lifecycle.ts";
 import { viewOf } from "../lifecycle/view-of.ts";
+import type { AuditLog } from "../open-audit.ts";
 import type { Store } from "../store/open-store.ts";
+import { IMAGE_ACTIONS } from "./audited.ts";
 import { readPushedAsk, readQuestion, readUseReport, readWakeAsk, readWhoAsk } from "./feed-questions.ts";
 
 export type FeedParts = {
@@ -30,6 +33,12 @@ export type FeedParts = {
   who(token: string): Promise<WhoAnswer | undefined>;
   /** That of this program, which gateways are told. */
   version: string;
+  /** Where it counts; for nobody where it is left out. */
+  metrics?: Pick<Metrics, "gateways">;
+  /** Where pushes and deletes of images are kept; nowhere where it is left out. */
+  audit?: AuditLog;
+  /** Told of what a wake is part of, before it is wished. */
+  traceWake?: ((id: string, traceparent: string) => void) | undefined;
   clock: Clock;
   log: Log;
 };
@@ -45,6 +54,9 @@ export type AnswerFeed = (request: IncomingMessage, response: ServerResponse, fr
 /** A gateway that reads so slowly that this much waits for it is cut off; it comes back and is given everything anew. */
 const LONGEST_BACKLOG = 8 * 1_048_576;
 
+/** What a registry proxy does not tell. */
+const UNKNOWN = { userId: undefined, address: undefined, requestId: undefined, status: undefined } as const;
+
 /**
  * Control's side of `gateway/wire.ts`. The socket is for this user only: whoever can open it is a gateway. The caller holds the
  * data folder's lock, so a socket that lies there is a dead process's. Faults: DATA_FOLDER_UNUSABLE.
@@ -52,9 +64,11 @@ const LONGEST_BACKLOG = 8 * 1_048_576;
 export async function openFeed(parts: FeedParts): Promise<{ answer: AnswerFeed; close(): Promise<void> }> {
   const { socketPath, log } = parts;
   const feeds: Feeds = new Map();
+  parts.metrics?.gateways.look((family) => family.at().set(feeds.size));
   const questions: Record<string, (question: unknown) => Promise<object | undefined>> = {
     "/wake": async (question) => {
-      const { id, userId } = readWakeAsk(question);
+      const { id, userId, traceparent } = readWakeAsk(question);
+      if (traceparent !== undefined) parts.traceWake?.(id, traceparent);
       parts.lifecycle.wake(id, userId);
       return undefined;
     },
@@ -65,7 +79,10 @@ export async function openFeed(parts: FeedParts): Promise<{ answer: AnswerFeed; 
       return undefined;
     },
     "/pushed": async (question) => {
-      parts.lifecycle.pushed(readPushedAsk(question));
+      const { by, deleted, ...pushed } = readPushedAsk(question);
+      if (!deleted) parts.lifecycle.pushed(pushed);
+      const target = `${pushed.repository}${pushed.reference.includes(":") ? "@" : ":"}${pushed.reference}`.slice(0, 300);
+      parts.audit?.append({ ...UNKNOWN, action: IMAGE_ACTIONS[deleted ? "deleted" : "pushed"], target, login: by, via: "registry" });
       return undefined;
     },
     "/who": async (question) => {

@@ -6,6 +6,7 @@ import { Fault } from "../../fault.ts";
 import { openAdmission } from "./admission.ts";
 import { answerError } from "./api-error.ts";
 import type { ApiParts } from "./api-parts.ts";
+import { auditRoutes } from "./audit-routes.ts";
 import { containerRoutes } from "./container-routes.ts";
 import { credentialRoutes } from "./credential-routes.ts";
 import { dockerTokenRoutes } from "./docker-token-routes.ts";
@@ -13,6 +14,7 @@ import { historyRoutes } from "./history-routes.ts";
 import { imageRoutes } from "./image-routes.ts";
 import { imageUseRoutes } from "./image-use-routes.ts";
 import { importRoutes } from "./import-routes.ts";
+import { keepAudit } from "./keep-audit.ts";
 import { orphanRoutes } from "./orphan-routes.ts";
 import { peopleRoutes } from "./people-routes.ts";
 import { permitPages } from "./permitted-pages.ts";
@@ -26,6 +28,9 @@ import { userRoutes } from "./user-routes.ts";
 const REQUEST_TIMEOUT_MS = 15 * 60_000;
 /** Keys and names stand in paths, and are longer than the router's own limit. */
 const LONGEST_PATH_PART = 512;
+
+/** Statuses that say that somebody may not. */
+const REFUSES = new Set([401, 403, 429]);
 
 /**
  * The Datagrok-compatible REST, on a Unix socket that only this user can open. It authenticates every request by itself. `socketPath`
@@ -60,6 +65,10 @@ async function buildApi(parts: ApiParts): Promise<FastifyInstance> {
     reply.header("cache-control", "no-store");
     admission.admit(request);
   });
+  app.addHook("onError", async (_request, _reply, error: unknown) => {
+    if (error instanceof Fault && REFUSES.has(error.status)) parts.metrics?.authFailures.at("control", error.code).add();
+  });
+  keepAudit(app, parts, admission);
   // A body that no route asked for is passed over, whatever it claims to be.
   app.addContentTypeParser("*", (_request, _payload, done) => done(null));
 
@@ -73,6 +82,7 @@ async function buildApi(parts: ApiParts): Promise<FastifyInstance> {
       imageRoutes(api, parts, admission);
       serviceRoutes(api, parts, admission);
       historyRoutes(api, parts, admission);
+      auditRoutes(api, parts);
       orphanRoutes(api, parts);
       importRoutes(api, parts, admission);
       imageUseRoutes(api, parts);

@@ -1,6 +1,8 @@
 import { Fault } from "../../fault.ts";
 import type { UseReport } from "../../gateway/wire.ts";
+import { type Metrics, openMetrics } from "../../metrics/open-metrics.ts";
 import { type Changes, openChanges } from "./changes.ts";
+import { countLifecycle, timed } from "./count-lifecycle.ts";
 import { openFlights } from "./flights.ts";
 import { hearEvents } from "./hear-events.ts";
 import { LIFECYCLE_LIMITS, type LifecycleLimits } from "./limits.ts";
@@ -42,7 +44,12 @@ export type Lifecycle = Wishes &
     close(): Promise<void>;
   };
 
-export type LifecycleOptions = Omit<LifecycleParts, "random"> & { limits?: Partial<LifecycleLimits>; random?: () => number };
+export type LifecycleOptions = Omit<LifecycleParts, "random"> & {
+  limits?: Partial<LifecycleLimits>;
+  random?: () => number;
+  /** Where it counts; for nobody where it is left out. */
+  metrics?: Metrics;
+};
 
 export function openLifecycle(options: LifecycleOptions): Lifecycle {
   const { store, clock, log } = options;
@@ -52,6 +59,7 @@ export function openLifecycle(options: LifecycleOptions): Lifecycle {
   const stop = new AbortController();
   const changes = openChanges(store.containers, Math.floor(openedAt()));
   const usage = openUsage(clock.now);
+  const metrics = options.metrics ?? openMetrics();
   let orphans: Orphan[] = [];
 
   const queue = openWorkQueue({
@@ -61,7 +69,7 @@ export function openLifecycle(options: LifecycleOptions): Lifecycle {
       if (kind === "image") return reconcileImage(rooms, id, signal);
       if (kind === "ahead") return pullAhead(rooms, id, signal);
       if (kind === "missing") return lookForMissing(rooms, id, signal);
-      return resync(signal);
+      return timed(metrics.reconcileSeconds, clock, () => resync(signal));
     },
     failed: (key, error, retryInMs) => {
       const known = error instanceof Fault;
@@ -132,6 +140,7 @@ export function openLifecycle(options: LifecycleOptions): Lifecycle {
     for (const id of rooms.draining) queue.add(containerKey(id));
   };
 
+  countLifecycle({ store, changes, queue, metrics });
   let events: Promise<void> | undefined;
   const wishes = wishesIn(rooms);
   return {

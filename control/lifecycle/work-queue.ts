@@ -9,6 +9,8 @@ export type WorkQueue = {
   add(key: string): void;
   /** The earliest of all pending times counts. */
   addAfter(key: string, ms: number): void;
+  /** Keys that wait for a worker, and those that have one. */
+  depth(): { waiting: number; running: number };
   /** Takes no more work, aborts what runs and resolves when it has ended. */
   close(): Promise<void>;
 };
@@ -104,6 +106,7 @@ export function openWorkQueue(options: {
   return {
     add,
     addAfter,
+    depth: () => ({ waiting: waiting.length, running: running.size }),
     close: async () => {
       stop.abort(new Error("the work queue is closed"));
       for (const entry of entries.values()) entry.timer?.cancel();

@@ -71,6 +71,7 @@ export function containersIn(sql: Sql) {
   const history = historyIn(sql);
   return {
     find: rows.find,
+    stateOfEach: () => sql.all<{ id: string; state: ContainerState }>("SELECT id, state FROM containers"),
     all: () => rows.where("TRUE ORDER BY name, id"),
     /** The next so many after this id, in the order of ids, which begins after "". */
     toView: (after: string, most: number) => viewed.where("id > ? ORDER BY id LIMIT ?", after, most),
@@ -93,6 +94,8 @@ export function containersIn(sql: Sql) {
     deployed: () => rows.where("deployed IS NOT NULL AND state NOT IN ('USER_STOPPED', 'SYSTEM_STOPPED')").flatMap(({ deployed }) => deployed ?? []),
     adopted: () => rows.where("adopted IS NOT NULL"),
     byService: (service: string) => rows.where("service = ?", service)[0],
+    /** How many are in each state. */
+    states: () => sql.all<{ state: ContainerState; count: number }>(`SELECT state, COUNT(*) AS count FROM containers WHERE ${LIVE} GROUP BY state`),
     insert: (container: Container) =>
       sql.transaction(() => {
         sql.run("DELETE FROM tombstones WHERE id = ?", container.id);

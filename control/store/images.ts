@@ -54,6 +54,8 @@ export function imagesIn(sql: Sql) {
     ofTheFuture: (now: number) => rows.where("since > ?", Math.trunc(now)),
     byPackage: (packageId: string) => rows.where("package_id = ? ORDER BY name, id", packageId),
     ...listingsOf(sql, "images", "TRUE", rows),
+    /** How many are in each state. */
+    states: () => sql.all<{ state: ImageState; count: number }>("SELECT state, COUNT(*) AS count FROM images GROUP BY state"),
     insert: rows.insert,
     /** For everything but `state`, which only moves. */
     update: (id: string, patch: Partial<Omit<Image, "id" | "state">>) => rows.update(id, patch),

@@ -1,6 +1,9 @@
 import Sqlite, { type Database } from "better-sqlite3";
 import { randomUUID } from "node:crypto";
+import { statSync } from "node:fs";
 import type { Clock } from "../../clock.ts";
+import { type Metrics, openMetrics } from "../../metrics/open-metrics.ts";
+import { type Audit, auditIn } from "./audit.ts";
 import { type Containers, containersIn } from "./containers.ts";
 import { type Connections, connectionsIn } from "./connections.ts";
 import { type Credentials, credentialsIn } from "./credentials.ts";
@@ -36,6 +39,7 @@ export type Store = {
   tombstones: Tombstones;
   /** Written by the moves themselves. */
   history: Pick<History, "of">;
+  audit: Audit;
   /** All of `work`'s writes or none; `work` may not wait for anything. */
   transaction<R>(work: () => R): R;
   close(): void;
@@ -45,7 +49,8 @@ export type Store = {
 const BUSY_TIMEOUT_MS = 5_000;
 
 /** Faults: DATA_FOLDER_UNUSABLE, DATA_FOLDER_IN_USE, STORE_READ_ONLY, STORE_FULL; the last two at any later write too. */
-export function openStore(options: { folder: string; clock: Clock }): Store {
+export function openStore(options: { folder: string; clock: Clock; metrics?: Pick<Metrics, "commitSeconds" | "storeBytes"> }): Store {
+  const { clock, metrics = openMetrics() } = options;
   const folder = openDataFolder(options.folder);
   let database: Database | undefined;
   try {
@@ -55,8 +60,15 @@ export function openStore(options: { folder: string; clock: Clock }): Store {
     database.pragma("synchronous = FULL");
     database.pragma("foreign_keys = ON");
     migrate(database);
-    const sql = sqlOn(database, options.folder);
-    sql.run("DELETE FROM sessions WHERE expires_on <= ?", Math.trunc(options.clock.now()));
+    const sql = sqlOn(database, options.folder, { clock, seconds: metrics.commitSeconds.at() });
+    sql.run("DELETE FROM sessions WHERE expires_on <= ?", Math.trunc(clock.now()));
+    metrics.storeBytes.look((family) => {
+      for (const [part, path] of [
+        ["database", folder.file],
+        ["log", `${folder.file}-wal`],
+      ] as const)
+        family.at(part).set(statSync(path, { throwIfNoEntry: false })?.size ?? 0);
+    });
     return storeOn(sql, database, folder.close);
   } catch (error) {
     database?.close();
@@ -82,6 +94,7 @@ function storeOn(sql: Sql, database: Database, unlock: () => void): Store {
     containers: containersIn(sql),
     tombstones: tombstonesIn(sql),
     history: historyIn(sql),
+    audit: auditIn(sql),
     transaction: sql.transaction,
     close: () => {
       database.close();

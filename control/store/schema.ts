@@ -122,4 +122,13 @@ export const SCHEMA_STEPS: readonly string[] = [
   ALTER TABLE containers ADD COLUMN adopted TEXT;
   ALTER TABLE tombstones ADD COLUMN adopted TEXT;
   `,
+  // Who did what.
+  `
+  CREATE TABLE audit (
+    seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, action TEXT NOT NULL, target TEXT, user_id TEXT, login TEXT, via TEXT,
+    address TEXT, request_id TEXT, status INTEGER
+  ) STRICT;
+  CREATE INDEX audit_by_time ON audit (at);
+  CREATE INDEX audit_of_login ON audit (login, seq);
+  `,
 ];

@@ -1,4 +1,6 @@
 import type { Database, Statement } from "better-sqlite3";
+import type { Clock } from "../../clock.ts";
+import type { Spread } from "../../metrics/cells.ts";
 import { storeFault } from "./store-fault.ts";
 
 type Value = string | number | null;
@@ -15,8 +17,11 @@ export type Sql = {
 /** Far more than there are texts in everyday use; filters can be combined in more ways than are worth keeping. */
 const MOST_PREPARED = 500;
 
+/** How long writes take until they are durable, in seconds. */
+export type Commits = { clock: Clock; seconds: Spread };
+
 /** Each text is prepared once; texts are put together from our own pieces, never from input. */
-export function sqlOn(database: Database, folder: string): Sql {
+export function sqlOn(database: Database, folder: string, commits: Commits): Sql {
   const prepared = new Map<string, Statement>();
   const statement = (text: string): Statement => {
     const known = prepared.get(text);
@@ -33,9 +38,17 @@ export function sqlOn(database: Database, folder: string): Sql {
       throw storeFault(error, folder);
     }
   };
+  /** What is part of a transaction is written with it. */
+  const written = <R>(work: () => R): R => {
+    if (database.inTransaction) return guarded(work);
+    const from = commits.clock.monotonic();
+    const result = guarded(work);
+    commits.seconds.observe((commits.clock.monotonic() - from) / 1_000);
+    return result;
+  };
   return {
     all: <R>(text: string, ...values: Value[]) => guarded(() => statement(text).all(...values) as R[]),
-    run: (text, ...values) => guarded(() => statement(text).run(...values).changes),
-    transaction: (work) => guarded(() => database.transaction(work)()),
+    run: (text, ...values) => written(() => statement(text).run(...values).changes),
+    transaction: (work) => written(() => database.transaction(work)()),
   };
 }

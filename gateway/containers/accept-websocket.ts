@@ -1,5 +1,5 @@
 import type { Clock } from "../../clock.ts";
-import { Fault } from "../../fault.ts";
+import { Fault, type FaultCode } from "../../fault.ts";
 import type { Log } from "../../log.ts";
 import type { Forward, Lease } from "../decision.ts";
 import type { AskContainer, UpgradeAsked } from "../forward/ask-upgrade.ts";
@@ -7,7 +7,7 @@ import type { Draining } from "../forward/draining.ts";
 import type { Link } from "../forward/link.ts";
 import { linger } from "../forward/linger.ts";
 import { sendRawAnswer } from "../forward/send-answer.ts";
-import { spliceUpgraded, type Upgraded } from "../forward/upgraded.ts";
+import { spliceUpgraded, type Told as Passed, type Upgraded } from "../forward/upgraded.ts";
 import type { GatewayLimits } from "../limits.ts";
 import { internalFault } from "./answers.ts";
 import { CLOSE, closeFor } from "./close-codes.ts";
@@ -15,6 +15,9 @@ import { OPCODE, shortFrame } from "./frames.ts";
 import { acceptUpgrade, isHandshake, upgradeContainer } from "./handshake.ts";
 import { notAHandshake } from "./refuse-websocket.ts";
 import { WaitingClient } from "./waiting-client.ts";
+
+/** What is told of it to those who watch. */
+export type Told = Passed & { status: number; fault: FaultCode | undefined };
 
 export type WebSocketExchange = {
   asked: UpgradeAsked;
@@ -26,6 +29,7 @@ export type WebSocketExchange = {
   lease: Lease;
   /** When it begins, the client is told to come again elsewhere. */
   draining: Draining;
+  told: Told;
 };
 
 export type AcceptParts = {
@@ -55,9 +59,11 @@ function spliceConnected(upgraded: Upgraded | undefined): Promise<void> | undefi
 
 /** Undefined where nothing came of it; the client has gone then. */
 async function connectWaiting({ askContainer, clock, log, limits }: AcceptParts, exchange: WebSocketExchange): Promise<Upgraded | undefined> {
-  const { asked, client, forward, lease, draining } = exchange;
+  const { asked, client, forward, lease, draining, told } = exchange;
   if (!isHandshake(asked)) {
-    sendRawAnswer(client.socket, forward.answerTo(notAHandshake()));
+    const answer = forward.answerTo(notAHandshake());
+    told.status = answer.status;
+    sendRawAnswer(client.socket, answer);
     return undefined;
   }
   acceptUpgrade(asked, client);
@@ -82,10 +88,12 @@ async function connectWaiting({ askContainer, clock, log, limits }: AcceptParts,
       throw signal.reason;
     }
     client.send(shortFrame(OPCODE.text, "CONNECTED"));
-    return { client, container, rest, ...waiting.handOver(), lease, draining, clock, limits };
+    return { client, container, rest, ...waiting.handOver(), lease, draining, clock, limits, told };
   } catch (error) {
     if (!signal.aborted) {
-      const { code, reason } = closeFor(error instanceof Fault ? error : internalFault(error));
+      const fault = error instanceof Fault ? error : internalFault(error);
+      told.fault = fault.code;
+      const { code, reason } = closeFor(fault);
       if (!(error instanceof Fault)) log.error({ err: error }, "A WebSocket could not be connected");
       waiting.close(code, reason);
     }

@@ -3,13 +3,14 @@ import { Fault } from "../../fault.ts";
 import type { Log } from "../../log.ts";
 import type { Answer, Asked, Decide, Decision, Forward, Head, HeaderEdits, HeaderLine, ResponseHead } from "../decision.ts";
 import type { ContainerView, Directory } from "../directory.ts";
+import type { About } from "../exchanges.ts";
 import type { ControlApi } from "../feed/control-link.ts";
 import { forwardedEdits, type ForwardedEdits } from "../forwarded.ts";
 import type { Identity } from "../identity.ts";
 import type { GatewayLimits } from "../limits.ts";
 import type { Readiness } from "../readiness.ts";
 import { controlBehind, datagrokBehind, type DatagrokServer, type ServerBehind } from "../server-behind.ts";
-import { openTraceContext } from "../trace-context.ts";
+import { openTraceContext, type TraceContext } from "../trace-context.ts";
 import { trustedProxies, type TrustedProxies } from "../trusted-proxies.ts";
 import { apiAnswer, containerAnswer, internalFault } from "./answers.ts";
 import { closeFor } from "./close-codes.ts";
@@ -30,11 +31,14 @@ export type DecideParts = {
   /** The load balancers in front; none where it is left out. */
   trusted?: TrustedProxies;
   origins: readonly string[];
+  /** Where traces go on; they are passed on alone where it is left out. */
+  trace?: TraceContext | undefined;
   limits: Pick<GatewayLimits, "proxyRequestTimeoutMs" | "apiTimeoutMs">;
   clock: Clock;
   log: Log;
 };
 
+const HEALTH: About = { route: "health" };
 const NO_EDITS: HeaderEdits = { remove: [], add: [] };
 
 type Parts = DecideParts & { trusted: TrustedProxies; edits: ForwardedEdits; server: ServerBehind };
@@ -43,19 +47,19 @@ type Parts = DecideParts & { trusted: TrustedProxies; edits: ForwardedEdits; ser
 export function openDecide(given: DecideParts): Decide {
   const trusted = given.trusted ?? trustedProxies([]);
   const server = given.datagrok === undefined ? controlBehind(given.api, trusted) : datagrokBehind(given.datagrok);
-  const parts: Parts = { ...given, trusted, edits: forwardedEdits({ trusted, trace: openTraceContext() }), server };
+  const parts: Parts = { ...given, trusted, edits: forwardedEdits({ trusted, trace: given.trace ?? openTraceContext() }), server };
   return (asked) => {
     const target = originForm(asked.head.target);
     const kind = routeKind(target);
     if (kind === undefined) {
       const health = parts.readiness.answer(asked.head, target);
-      return health === undefined ? toServer(parts, asked, target) : { kind: "answer", answer: health };
+      return health === undefined ? toServer(parts, asked, target) : { kind: "answer", answer: health, about: HEALTH };
     }
     const failed = (error: unknown) => refusal(asked.head, kind, error instanceof Fault ? error : logged(parts.log, error), parts.origins);
     try {
       const until = parts.clock.monotonic() + parts.limits.proxyRequestTimeoutMs;
       const answer = preflightAnswer(asked.head, parts.origins);
-      if (answer !== undefined) return { kind: "answer", answer };
+      if (answer !== undefined) return { kind: "answer", answer, about: { route: kind } };
       const route = readRoute(kind, target);
       if (kind === "proxy-ws" && !asked.head.upgrade) throw new Fault("REQUEST_INVALID", "This route takes WebSockets; HTTP requests go to /proxy/");
       const who = knownCaller(parts.identity, asked.head);
@@ -90,10 +94,13 @@ function checkPage({ origins }: Parts, head: Head, { from }: SignedIn): void {
 
 function toContainer(parts: Parts, asked: Asked, { route, who: { caller }, view, until }: Claimed): Decision {
   const { head, peer, tls } = asked;
-  const lease = parts.leases.open({ view, caller, kind: head.upgrade ? "websocket" : "http", until, asked });
   const own = head.header("x-user-api-key") === undefined ? (["x-user-api-key", caller.token] as const) : undefined;
-  const forward = new ToContainer(parts, head, lease, route.path, parts.edits(head, peer, tls, own));
-  return { kind: route.kind === "proxy-ws" ? "acceptWebSocket" : "forward", forward, lease };
+  const edits = parts.edits(head, peer, tls, own);
+  const { requestId, traceparent, traced } = edits;
+  const lease = parts.leases.open({ view, caller, kind: head.upgrade ? "websocket" : "http", until, asked, traceparent: traced?.holdTraceparent });
+  const forward = new ToContainer(parts, head, lease, route.path, edits);
+  const about: About = { route: route.kind, container: view.name, answers: lease.answers, login: caller.login, requestId, traceparent, traced };
+  return { kind: route.kind === "proxy-ws" ? "acceptWebSocket" : "forward", forward, lease, about };
 }
 
 /** One is made for every request: as an object of a class it costs less than one with functions of its own. */
@@ -124,7 +131,7 @@ class ToContainer implements Forward {
 }
 
 function toServer({ server, edits, limits, origins }: Parts, { head, peer, tls }: Asked, target: string): Decision {
-  const { remove, add } = edits(head, peer, tls);
+  const { remove, add, requestId, traceparent, traced } = edits(head, peer, tls);
   const more = server.edits(head, peer);
   const forward: Forward = {
     target: server.pathOf(target),
@@ -133,13 +140,14 @@ function toServer({ server, edits, limits, origins }: Parts, { head, peer, tls }
     response: () => NO_EDITS,
     answerTo: (fault) => readable(head, apiAnswer(server.faultOf(fault)), origins),
   };
-  return { kind: "forward", forward, lease: server.lease };
+  return { kind: "forward", forward, lease: server.lease, about: { route: "api", requestId, traceparent, traced } };
 }
 
 /** What a WebSocket client gets is an accept and a close: an HTTP error shows its user nothing useful. */
 function refusal(head: Head, kind: ContainerRoute["kind"], fault: Fault, origins: readonly string[]): Decision {
-  if (kind === "proxy-ws" && head.upgrade) return { kind: "refuseWebSocket", ...closeFor(fault) };
-  return { kind: "answer", answer: readable(head, containerAnswer(fault), origins) };
+  const about: About = { route: kind, fault: fault.code };
+  if (kind === "proxy-ws" && head.upgrade) return { kind: "refuseWebSocket", ...closeFor(fault), about };
+  return { kind: "answer", answer: readable(head, containerAnswer(fault), origins), about };
 }
 
 function responseEdits(head: Head, origins: readonly string[], lease: ContainerLease, received: ResponseHead, connectMs: number): HeaderEdits {

@@ -1,6 +1,7 @@
 import type { Clock } from "../../clock.ts";
 import { Fault, type FaultCode } from "../../fault.ts";
 import type { ContainerView, Directory, StartTimes } from "../directory.ts";
+import type { Metrics } from "../../metrics/open-metrics.ts";
 import type { Caller } from "../identity.ts";
 import { type Address, verdictOn } from "./verdict.ts";
 
@@ -17,6 +18,8 @@ export type Wait = {
   /** When waiting ends, on the clock's monotonic scale. */
   until: number;
   signal: AbortSignal;
+  /** What a wake for it is part of, where that is recorded. */
+  traceparent?: string | undefined;
 };
 
 export type Hold = {
@@ -29,6 +32,8 @@ export type Hold = {
    */
   wait(wait: Wait): Promise<Found>;
 };
+
+export type HoldCounts = Pick<Metrics, "held" | "holds" | "holdSeconds">;
 
 type Waiter = { caller: Caller; resolve(found: Found): void; reject(error: unknown): void };
 
@@ -47,21 +52,23 @@ const RETRY_AFTER_MS = 2_000;
 const ONE_CALLERS: ReadonlySet<FaultCode> = new Set(["NOT_PERMITTED", "TOKEN_INVALID"]);
 
 /** Requests that wait for containers: one bounded queue for each, one wake for any number of waiters, released by events. */
-export function openHold(parts: { directory: Directory; clock: Clock; limit: number }): Hold {
-  const { directory, clock, limit } = parts;
+export function openHold(parts: { directory: Directory; clock: Clock; limit: number; counts?: HoldCounts }): Hold {
+  const { directory, clock, limit, counts } = parts;
   const queues = new Map<string, Queue>();
+  counts?.held.look((family) => family.at().set([...queues.values()].reduce((sum, { waiters }) => sum + waiters.size, 0)));
 
   return {
-    wait: ({ view, caller, until, signal }) => {
+    wait: ({ view, caller, until, signal, traceparent }) => {
       const verdict = verdictOn(view, clock.now());
       if (verdict.kind === "go") return Promise.resolve({ address: verdict.address, held: false, start: view.start });
       if (verdict.kind === "refuse") return Promise.reject(verdict.fault);
       const queue = queues.get(view.id) ?? openQueue(view.id);
       if (queue.waiters.size >= limit) {
+        counts?.holds.at("HOLD_FULL").add();
         return Promise.reject(new Fault("HOLD_FULL", `${limit} requests already wait for ${view.name}`, { retryAfterMs: RETRY_AFTER_MS }));
       }
       const waiting = join(view, queue, caller, until, signal);
-      if (verdict.kind === "wake") void wake(view.id, queue, caller);
+      if (verdict.kind === "wake") void wake(view.id, queue, caller, traceparent);
       return waiting;
     },
   };
@@ -74,6 +81,7 @@ export function openHold(parts: { directory: Directory; clock: Clock; limit: num
   }
 
   function join(view: ContainerView, queue: Queue, caller: Caller, until: number, signal: AbortSignal): Promise<Found> {
+    const from = clock.monotonic();
     return new Promise((resolve, reject) => {
       const leave = () => {
         cancel();
@@ -85,10 +93,13 @@ export function openHold(parts: { directory: Directory; clock: Clock; limit: num
         caller,
         resolve: (found) => {
           leave();
+          counts?.holds.at("awake").add();
+          counts?.holdSeconds.at().observe((clock.monotonic() - from) / 1_000);
           resolve(found);
         },
         reject: (error) => {
           leave();
+          counts?.holds.at(error instanceof Fault ? error.code : "left").add();
           reject(error);
         },
       };
@@ -106,13 +117,13 @@ export function openHold(parts: { directory: Directory; clock: Clock; limit: num
     queue.unwatch();
   }
 
-  async function wake(id: string, queue: Queue, caller: Caller): Promise<void> {
+  async function wake(id: string, queue: Queue, caller: Caller, traceparent?: string): Promise<void> {
     if (queue.woken || queue.waiters.size === 0) return;
     queue.waking = true;
     queue.woken = true;
     try {
       // Not a waiter's own signal: the wake belongs to all of them, and the first may leave.
-      await directory.wake(id, caller, new AbortController().signal);
+      await directory.wake(id, caller, new AbortController().signal, traceparent);
       queue.waking = false;
     } catch (error) {
       queue.waking = false;

@@ -2,6 +2,7 @@ import type { Clock } from "../../clock.ts";
 import { Fault } from "../../fault.ts";
 import type { Asked, Lease } from "../decision.ts";
 import { keyOfTarget, type ContainerView, type Directory, type StartTimes, type Target, type Use } from "../directory.ts";
+import type { Count } from "../../metrics/cells.ts";
 import type { Caller } from "../identity.ts";
 import type { Found, Hold } from "./hold.ts";
 
@@ -14,19 +15,25 @@ export type Claim = {
   until: number;
   /** Whose signal it is that the caller is gone. */
   asked: Pick<Asked, "signal">;
+  /** What a wake is part of, where that is recorded. */
+  traceparent?: string | undefined;
 };
 
 /** `woken` is defined once the exchange had to wait for its container: how long each part of that start took. */
-export type ContainerLease = Lease & { woken(): { start: StartTimes | undefined } | undefined };
+export type ContainerLease = Lease & {
+  woken(): { start: StartTimes | undefined } | undefined;
+  /** Where its container's answers are counted. */
+  readonly answers: readonly Count[] | undefined;
+};
 
 export type Leases = { open(claim: Claim): ContainerLease };
 
 /** Bytes are reported as activity this often; a shutdown time-out counts in minutes. */
 const REPORT_EVERY_MS = 1_000;
 
-type Tally = Use & { reportedAt: number };
+type Tally = Use & { reportedAt: number; answers: readonly Count[] | undefined };
 
-type LeaseParts = { directory: Directory; hold: Hold; clock: Clock; doubtMs: number };
+type LeaseParts = { directory: Directory; hold: Hold; clock: Clock; doubtMs: number; answersOf?: (name: string) => readonly Count[] };
 
 /** More than this many containers out of use are not kept count of. */
 const MOST_TALLIES = 10_000;
@@ -34,15 +41,15 @@ const MOST_TALLIES = 10_000;
 /** Counts the exchanges that each container has open, and tells the directory. */
 export function openLeases(parts: LeaseParts): Leases {
   const tallies = new Map<string, Tally>();
-  const tallyOf = (id: string): Tally => {
+  const tallyOf = ({ id, name }: ContainerView): Tally => {
     const kept = tallies.get(id);
     if (kept !== undefined) return kept;
     if (tallies.size >= MOST_TALLIES) for (const [unused, { open, streams }] of tallies) if (open + streams === 0) tallies.delete(unused);
-    const tally = { id, open: 0, streams: 0, lastActive: 0, reportedAt: 0 };
+    const tally = { id, open: 0, streams: 0, lastActive: 0, reportedAt: 0, answers: parts.answersOf?.(name) };
     tallies.set(id, tally);
     return tally;
   };
-  return { open: (claim) => new OpenLease(parts, claim, tallyOf(claim.view.id)) };
+  return { open: (claim) => new OpenLease(parts, claim, tallyOf(claim.view)) };
 }
 
 class OpenLease implements ContainerLease {
@@ -110,14 +117,18 @@ class OpenLease implements ContainerLease {
     this.#count(-this.#open, -this.#streams);
   }
 
+  get answers(): readonly Count[] | undefined {
+    return this.#tally.answers;
+  }
+
   woken(): { start: StartTimes | undefined } | undefined {
     return this.#woken;
   }
 
   async #reach(from: ContainerView): Promise<Target> {
-    const { caller, until } = this.#claim;
+    const { caller, until, traceparent } = this.#claim;
     this.#use(isAwake(from) ? 1 : 0);
-    const found: Found = await this.#parts.hold.wait({ view: from, caller, until, signal: this.#whileWanted() });
+    const found: Found = await this.#parts.hold.wait({ view: from, caller, until, signal: this.#whileWanted(), traceparent });
     this.#use(1);
     if (found.held) this.#woken = { start: found.start };
     return found.address;

@@ -21,6 +21,11 @@ export type Feed = {
    * CONTROL_UNTRUSTED. Later that only makes it count as away, and is told to the log again and again.
    */
   refused(): Promise<Fault>;
+  /**
+   * Whether control is heard at the moment, when it last was (on the clock's monotonic scale), and the last change that was seen; undefined where
+   * nothing is followed.
+   */
+  state(): { connected: boolean; heardAt: number; seq: number } | undefined;
   close(): Promise<void>;
 };
 
@@ -49,6 +54,7 @@ export function openFeed({ link, version, clock, log }: { link: ControlLink; ver
   let closing = false;
   let seq = 0;
   let coming: ContainerView[] = [];
+  let heardAt = clock.monotonic();
 
   const reports = useReports({
     clock,
@@ -82,6 +88,7 @@ export function openFeed({ link, version, clock, log }: { link: ControlLink; ver
     reports.hurry();
   };
   const onLine = (line: FeedLine) => {
+    heardAt = clock.monotonic();
     switch (line.kind) {
       case "hello":
         checkVersion(line);
@@ -155,8 +162,9 @@ export function openFeed({ link, version, clock, log }: { link: ControlLink; ver
       known: (id) => containers.find(id),
       find: (id) => (informed ? Promise.resolve(containers.find(id)) : Promise.reject(controlAway("has not been heard of yet"))),
       watch: (id, onChange) => containers.watch(id, onChange),
-      wake: async (id, caller, signal) => {
-        await control.ask("/wake", { id, userId: caller.userId } satisfies WakeAsk, AbortSignal.any([signal, silent.signal]));
+      wake: async (id, caller, signal, traceparent) => {
+        const trace = traceparent === undefined ? {} : { traceparent };
+        await control.ask("/wake", { id, userId: caller.userId, ...trace } satisfies WakeAsk, AbortSignal.any([signal, silent.signal]));
       },
       // A container that is awake is not about to be stopped, or control says so first; who waits for its end waits for this.
       used: (use) => reports.used(use, use.streams * use.open === 0 && containers.find(use.id)?.standing.kind !== "awake"),
@@ -164,6 +172,7 @@ export function openFeed({ link, version, clock, log }: { link: ControlLink; ver
     },
     ready: () => known.promise,
     refused: () => refused.promise,
+    state: () => ({ connected: gateway !== undefined, heardAt, seq }),
     close,
   };
 }

@@ -2,6 +2,7 @@ import { Socket, type NetConnectOpts } from "node:net";
 import { connect as connectSecurely } from "node:tls";
 import type { Clock } from "../../clock.ts";
 import { Fault } from "../../fault.ts";
+import type { Count } from "../../metrics/cells.ts";
 import type { Lease } from "../decision.ts";
 import type { Secured, Target } from "../directory.ts";
 import type { GatewayLimits } from "../limits.ts";
@@ -15,12 +16,16 @@ export type Connection = { socket: Socket };
 
 export type Dialled<Made extends Connection> = { connection: Made; target: Target; connectMs: number };
 
+/** How connects went, and how many were second ones. */
+export type DialCounts = { made: Count; refused: Count; retries: Count };
+
 export type DialOptions<Made extends Connection> = {
   clock: Clock;
   limits: Pick<GatewayLimits, "connectTimeoutMs" | "probeAfterMs">;
   signal: AbortSignal;
   /** Where the lease leads, where that was asked already. */
   target?: Target;
+  dials?: DialCounts;
   /** Begins a connection; how that goes, its socket's own events tell. */
   connect(options: ConnectOptions): Made;
 };
@@ -62,6 +67,7 @@ export async function dialLease<Made extends Connection>(lease: Route, options: 
     if (!(error instanceof Refused)) throw error;
   }
   const better = await unlessAborted(lease.lost(target), signal);
+  options.dials?.retries.add();
   try {
     return await dial(lease, better, options);
   } catch (error) {
@@ -109,14 +115,21 @@ function dial<Made extends Connection>(lease: Route, target: Target, options: Di
         socket.destroy();
         reject(error);
       });
-    const onError = (cause: Error) => fail(new Refused("refused", { cause }));
+    const onError = (cause: Error) => {
+      options.dials?.refused.add();
+      fail(new Refused("refused", { cause }));
+    };
     const onAbort = () => fail(signal.reason as Error);
     const cancel = clock.after(limits.connectTimeoutMs, () => onError(Object.assign(new Error("connect timed out"), { code: "ETIMEDOUT" })));
     const unwatch = lease.whenGone(target, () => onError(new Error("it is gone")));
     socket.once("error", onError);
     socket.once("tls" in target ? "secureConnect" : "connect", () => {
       // Of an end that was not the right one, the error is on its way.
-      if (!socket.destroyed) settle(() => resolve({ connection, target, connectMs: clock.monotonic() - begun }));
+      if (socket.destroyed) return;
+      settle(() => {
+        options.dials?.made.add();
+        resolve({ connection, target, connectMs: clock.monotonic() - begun });
+      });
     });
     signal.addEventListener("abort", onAbort, { once: true });
     if (signal.aborted) onAbort();

@@ -3,7 +3,9 @@ import type { Clock } from "../../clock.ts";
 import type { Log } from "../../log.ts";
 import type { Fault } from "../../fault.ts";
 import type { Answer, Decide } from "../decision.ts";
+import type { Watch } from "../exchanges.ts";
 import type { GatewayLimits } from "../limits.ts";
+import type { Metrics } from "../../metrics/open-metrics.ts";
 import type { TlsKeys } from "../tls-keys.ts";
 import type { Reads } from "./reads.ts";
 
@@ -19,9 +21,14 @@ export type EngineParts = {
   reads: Reads;
   /** With them the server speaks TLS. */
   tls: TlsKeys | undefined;
+  watch: Watch;
+  /** What it counts of its connections. */
+  counts: EngineCounts;
   clock: Clock;
   log: Log;
 };
+
+export type EngineCounts = Pick<Metrics, "connections" | "webSockets" | "pooled" | "connects" | "retries">;
 
 /** Reads what clients send, asks `decide` what is to be done with it, and does it. */
 export type Engine = {

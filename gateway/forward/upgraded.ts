@@ -8,6 +8,9 @@ import { FrameBoundary } from "./frame-boundary.ts";
 import type { Link, LinkUser } from "./link.ts";
 import { linger } from "./linger.ts";
 
+/** How many bytes came from the client and the container. */
+export type Told = { bytesIn: number; bytesOut: number };
+
 /** Takes out of what the client sends the rest of an answer to us: undefined while all is of it, then what comes behind it, once. */
 export type Sieve = (chunk: Buffer) => Buffer | undefined;
 
@@ -19,6 +22,7 @@ export type Upgraded = {
   rest: Buffer;
   sieve?: Sieve | undefined;
   lease: Pick<Lease, "bytes">;
+  told: Told;
   draining: Draining;
   clock: Clock;
   limits: Pick<GatewayLimits, "lingerMs">;
@@ -38,6 +42,7 @@ class Splice {
   readonly client: Link;
   readonly container: Link;
   readonly lease: Pick<Lease, "bytes">;
+  readonly told: Told;
   readonly boundary = new FrameBoundary();
   sieve: Sieve | undefined;
   /** The client is to be told to come again elsewhere as soon as it may be. */
@@ -52,6 +57,7 @@ class Splice {
     this.client = upgraded.client;
     this.container = upgraded.container;
     this.lease = upgraded.lease;
+    this.told = upgraded.told;
     this.sieve = upgraded.sieve;
     this.#draining = upgraded.draining;
     this.#clock = upgraded.clock;
@@ -131,6 +137,7 @@ class FromClient implements LinkUser {
   onBytes(chunk: Buffer): void {
     const splice = this.#splice;
     splice.lease.bytes(chunk.length);
+    splice.told.bytesIn += chunk.length;
     if (splice.sieve !== undefined) return this.#sift(chunk, splice.sieve);
     if (!splice.container.send(chunk, splice.client)) splice.client.pause();
   }
@@ -167,6 +174,7 @@ class FromContainer implements LinkUser {
   onBytes(chunk: Buffer): void {
     const splice = this.#splice;
     splice.lease.bytes(chunk.length);
+    splice.told.bytesOut += chunk.length;
     splice.boundary.pass(chunk);
     if (!splice.client.send(chunk, splice.container)) splice.container.pause();
     if (splice.leaving && splice.boundary.open) splice.leave();

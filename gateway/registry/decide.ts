@@ -4,6 +4,7 @@ import type { Log } from "../../log.ts";
 import { originForm } from "../containers/route.ts";
 import type { Answer, Asked, Decide, Decision } from "../decision.ts";
 import { forwardedEdits } from "../forwarded.ts";
+import type { About, RouteName } from "../exchanges.ts";
 import type { Readiness } from "../readiness.ts";
 import { openTraceContext } from "../trace-context.ts";
 import type { TrustedProxies } from "../trusted-proxies.ts";
@@ -17,10 +18,10 @@ import { tokenRequest, type TokenParts } from "./token-request.ts";
 import type { RepositoryAsk, Upstream } from "./upstream/upstream.ts";
 import { internalAnswer, jsonAnswer, registryAnswer } from "./v2-answers.ts";
 import { readV2Path, splitTarget, type V2Path } from "./v2-path.ts";
-import type { VerifyToken } from "./verify-token.ts";
+import type { Granted, VerifyToken } from "./verify-token.ts";
 
-/** An image whose manifest was pushed. */
-export type Pushed = { repository: string; reference: string };
+/** An image whose manifest was pushed, or deleted. */
+export type Pushed = { repository: string; reference: string; by?: string; deleted?: true };
 
 export type RegistryDecideParts = {
   upstream: Upstream;
@@ -35,7 +36,7 @@ export type RegistryDecideParts = {
   headTimeoutMs: number;
   /** The registry is berth's own: only a token that names it may delete, and now and then nothing can be written. */
   own?: { isReadOnly(): boolean } | undefined;
-  /** Told of each manifest that was pushed. */
+  /** Told of each manifest that was pushed or deleted. */
   onPushed(pushed: Pushed): void;
   clock: Clock;
   log: Log;
@@ -60,27 +61,31 @@ export function openRegistryDecide(given: RegistryDecideParts): Decide {
   return (asked) => {
     const target = originForm(asked.head.target);
     const health = parts.readiness.answer(asked.head, target);
-    if (health !== undefined) return answered(health);
+    if (health !== undefined) return { ...answered(health), about: { route: "health" } };
     const { path, query } = splitTarget(target);
-    if (path === "/token") return tokenRequest(parts.token, asked, query);
+    if (path === "/token") return { ...tokenRequest(parts.token, asked, query), about: { route: "token" } };
+    let about: About = { route: "registry" };
     let scope = "";
     const failed = (error: unknown): Decision => {
       if (!(error instanceof Fault)) {
         parts.log.error({ err: error }, "A request of a registry's client could not be decided on");
-        return answered(internalAnswer(error));
+        return { ...answered(internalAnswer(error)), about: { ...about, fault: "INTERNAL" } };
       }
-      if (!CHALLENGED.has(error.code)) return answered(registryAnswer(error));
-      return answered(challenge(error, { seen: seenByClient(asked, trusted), service: parts.service, scope }));
+      const answer = CHALLENGED.has(error.code)
+        ? challenge(error, { seen: seenByClient(asked, trusted), service: parts.service, scope })
+        : registryAnswer(error);
+      return { ...answered(answer), about: { ...about, fault: error.code } };
     };
     try {
       const found = readV2Path(path);
       if (asked.head.upgrade) throw new Fault("REQUEST_INVALID", "A registry speaks no WebSocket");
       if (found === undefined) throw new Fault("ROUTE_NOT_FOUND", "There is no such path in a registry, or the repository's name is not valid");
+      about = aboutOf(found, asked.head.method);
       const needs: Needs = needsOf(found, asked.head.method, query, parts.anonymousPull);
       ({ scope } = needs);
       const permitted = permit(asked.head, needs, parts.verify, parts.own !== undefined);
-      const go = () => onward(parts, asked, found, query);
-      const decided = permitted === undefined ? go() : permitted.then(go);
+      const go = (granted: Granted | undefined) => onward(parts, asked, found, query, granted?.subject);
+      const decided = permitted instanceof Promise ? permitted.then(go) : go(permitted);
       return decided instanceof Promise ? decided.catch((error: unknown) => unlessLeft(asked, error, failed)) : decided;
     } catch (error) {
       return failed(error);
@@ -88,8 +93,25 @@ export function openRegistryDecide(given: RegistryDecideParts): Decide {
   };
 }
 
-function onward(parts: Parts, asked: Asked, path: V2Path, query: string): Decision | Promise<Decision> {
-  if (path.kind === "base") return answered(jsonAnswer({}));
+const ROUTE: Readonly<Record<V2Path["kind"], RouteName>> = {
+  base: "registry",
+  catalog: "registry",
+  manifest: "manifest",
+  tags: "registry",
+  referrers: "registry",
+  uploads: "upload",
+  upload: "upload",
+  blob: "blob",
+};
+
+function aboutOf({ kind }: V2Path, method: string, login?: string): About {
+  const image = kind !== "manifest" ? undefined : method === "PUT" ? "push" : method === "GET" ? "pull" : undefined;
+  return { route: ROUTE[kind], ...(image === undefined ? {} : { image }), ...(login === undefined ? {} : { login }) };
+}
+
+function onward(parts: Parts, asked: Asked, path: V2Path, query: string, login: string | undefined): Decision | Promise<Decision> {
+  const about = aboutOf(path, asked.head.method, login);
+  if (path.kind === "base") return { ...answered(jsonAnswer({})), about };
   const { upstream } = parts;
   const { method } = asked.head;
   if (method !== "GET" && method !== "HEAD" && parts.own?.isReadOnly())
@@ -98,6 +120,7 @@ function onward(parts: Parts, asked: Asked, path: V2Path, query: string): Decisi
   const sent = `${upstream.basePath}${"repository" in path ? `/v2/${upstream.nameOf(path.repository)}${path.tail}` : "/v2/_catalog"}${queryThere(parts, path, query)}`;
   const from = { upstream, repository: ask.repository, sent, seen: seenByClient(asked, parts.trusted) };
   const pushes = path.kind === "manifest" && method === "PUT";
+  const deletes = path.kind === "manifest" && method === "DELETE";
   const followable = path.kind === "blob" && (method === "GET" || method === "HEAD");
 
   const withCredential = (authorization: string | undefined): Decision => {
@@ -107,11 +130,17 @@ function onward(parts: Parts, asked: Asked, path: V2Path, query: string): Decisi
       authorization,
       asked,
       followable,
-      ...(pushes
-        ? { onAnswer: ({ status }) => void (status < 300 && parts.onPushed({ repository: path.repository, reference: path.reference })) }
+      ...(pushes || deletes
+        ? {
+            onAnswer: ({ status }) => {
+              const by = login === undefined ? {} : { by: login };
+              const { repository, reference } = path;
+              if (status < 300) parts.onPushed({ repository, reference, ...by, ...(deletes ? { deleted: true } : {}) });
+            },
+          }
         : {}),
     });
-    return { kind: "forward", forward, lease: fixedLease(upstream.target) };
+    return { kind: "forward", forward, lease: fixedLease(upstream.target), about };
   };
   const credential = () => {
     const authorization = upstream.authorization(ask, asked.signal);

@@ -1,5 +1,6 @@
 import type { Clock } from "../../clock.ts";
 import type { Log } from "../../log.ts";
+import { type Metrics, openMetrics } from "../../metrics/open-metrics.ts";
 import type { Engine } from "../forward/engine.ts";
 import type { Reads } from "../forward/reads.ts";
 import { openSpliceEngine } from "../forward/splice/open-splice-engine.ts";
@@ -7,6 +8,7 @@ import { GATEWAY_LIMITS, type GatewayLimits } from "../limits.ts";
 import { openReadiness, type Readiness } from "../readiness.ts";
 import type { TlsKeys } from "../tls-keys.ts";
 import type { TrustedProxies } from "../trusted-proxies.ts";
+import { openWatch, type Watcher } from "../watch.ts";
 import { openRegistryDecide, type Pushed } from "./decide.ts";
 import type { IdentityServer } from "./identity-server.ts";
 import { openVerification } from "./open-verification.ts";
@@ -33,6 +35,9 @@ export type RegistryProxyParts = {
   /** The registry is berth's own: only a token that names it may delete, and now and then nothing can be written. */
   own?: { isReadOnly(): boolean } | undefined;
   onPushed?(pushed: Pushed): void;
+  /** Where it counts; for nobody where it is left out. */
+  metrics?: Metrics;
+  watchers?: readonly Watcher[];
   clock: Clock;
   log: Log;
 };
@@ -41,6 +46,7 @@ export type RegistryProxyParts = {
 export function openRegistryProxy(parts: RegistryProxyParts): Engine {
   const { upstream, service, clock, log } = parts;
   const limits = { ...GATEWAY_LIMITS, ...parts.limits };
+  const metrics = parts.metrics ?? openMetrics();
   const verification = openVerification({ ...parts, issuer: parts.issuer, audience: service });
   const engine = openSpliceEngine({
     decide: openRegistryDecide({
@@ -56,6 +62,8 @@ export function openRegistryProxy(parts: RegistryProxyParts): Engine {
     limits,
     reads: parts.reads ?? "events",
     tls: parts.tls,
+    watch: openWatch(metrics, parts.watchers ?? []),
+    counts: metrics,
     clock,
     log,
   });

@@ -3,7 +3,7 @@ import type { Head } from "../decision.ts";
 import { scopeOf, CATALOG_SCOPE, type Need } from "./challenge.ts";
 import type { Action } from "./upstream/upstream.ts";
 import { isRepository, type V2Path } from "./v2-path.ts";
-import { allows, type VerifyToken } from "./verify-token.ts";
+import { allows, type Granted, type VerifyToken } from "./verify-token.ts";
 
 /** What a request needs: `open` where anybody may. */
 export type Needs = { open: boolean; of: readonly Need[]; scope: string };
@@ -56,13 +56,13 @@ export function mountedFrom(query: string): string | undefined {
 }
 
 /**
- * Undefined once the request is known to be allowed; a promise where that takes asking. Faults: TOKEN_MISSING, TOKEN_INVALID,
+ * What the request's token grants, undefined where none is needed; a promise where that takes asking. Faults: TOKEN_MISSING, TOKEN_INVALID,
  * SCOPE_INSUFFICIENT, and those of verifying. With `deletesAreNamed` only a token that names them allows deletes.
  */
-export function permit(head: Head, needs: Needs, verify: VerifyToken, deletesAreNamed: boolean): void | Promise<void> {
-  if (needs.open) return;
+export function permit(head: Head, needs: Needs, verify: VerifyToken, deletesAreNamed: boolean): Granted | undefined | Promise<Granted> {
+  if (needs.open) return undefined;
   const token = bearer(head.header("authorization"));
-  const check = (granted: Awaited<ReturnType<VerifyToken>>) => {
+  const check = (granted: Granted) => {
     for (const { repository, actions } of needs.of) {
       // Whoever may push may read what is there, whether or not that was asked for.
       const wanted = actions.includes("push") ? (["push"] as const) : actions;
@@ -71,6 +71,7 @@ export function permit(head: Head, needs: Needs, verify: VerifyToken, deletesAre
       const missing = wanted.find((action) => unnamed(action) || !allows(granted, repository, action));
       if (missing !== undefined) throw new Fault("SCOPE_INSUFFICIENT", `You may not ${WORDS[missing]} ${repository}`);
     }
+    return granted;
   };
   const granted = verify(token);
   return granted instanceof Promise ? granted.then(check) : check(granted);

@@ -4,7 +4,7 @@
  * happens on the machine meets all alike. Cost is processor time, user and system, of all the proxy's processes.
  */
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { availableParallelism, loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { wrongs } from "./proxy/check.ts";
@@ -14,7 +14,7 @@ import { measure, medians, startProxy, type At, type Cell, type Pass, type Runne
 import { fixedUpstream } from "./proxy/nginx.ts";
 import { readOptions } from "./proxy/options.ts";
 import { LOAD_CORE, openPinned } from "./proxy/pinned.ts";
-import { figuresPage } from "./proxy/page.ts";
+import { figuresPage, observedSection, withObserved } from "./proxy/page.ts";
 import { figuresPicture } from "./proxy/picture.ts";
 import { printIdle, printTargets, printWorkload } from "./proxy/print.ts";
 import { missingTools, proxies, type Proxy } from "./proxy/proxies.ts";
@@ -81,8 +81,12 @@ async function run(): Promise<void> {
 function writeFigures(results: Results, load: number): void {
   const root = join(import.meta.dirname, "../..");
   const page = join(root, "gateway/figures.md");
-  writeFileSync(page, figuresPage(results, WORKLOADS, options, load));
-  writeFileSync(join(root, "gateway/figures.svg"), figuresPicture(results, WORKLOADS));
+  const before = readFileSync(page, "utf8");
+  if (options.observed) writeFileSync(page, withObserved(before, before, observedSection(results, WORKLOADS, options, load)));
+  else {
+    writeFileSync(page, withObserved(figuresPage(results, WORKLOADS, options, load), before, undefined));
+    writeFileSync(join(root, "gateway/figures.svg"), figuresPicture(results, WORKLOADS));
+  }
   // Aligns the tables.
   spawnSync(join(root, "node_modules/.bin/oxfmt"), ["--write", page], { cwd: root, stdio: "inherit" });
 }

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import t from "tap";
 import { rowsOf } from "../../conf/row.ts";
 import { SETTINGS } from "../../conf/settings.ts";
+import { metricsPage } from "../../conf/metrics-docs.ts";
 import { settingsPage, settingsSchema } from "../../conf/settings-docs.ts";
 
 const conf = join(import.meta.dirname, "../../conf");
@@ -10,6 +11,7 @@ const conf = join(import.meta.dirname, "../../conf");
 t.test("what is generated from the table is in step with it (else: npm run docs)", async (t) => {
   t.equal(readFileSync(join(conf, "settings.md"), "utf8"), settingsPage());
   t.equal(readFileSync(join(conf, "berth.schema.json"), "utf8"), settingsSchema());
+  t.equal(readFileSync(join(conf, "metrics.md"), "utf8"), metricsPage());
 });
 
 t.test("no variable sets two settings", async (t) => {

@@ -30,6 +30,7 @@ t.test("each route of openapi.json is called", async (t) => {
     "get /info/server": () => call("GET", "/info/server", {}),
     "get /admin/health": () => call("GET", "/admin/health", {}),
     "get /admin/startup_data": () => call("GET", "/admin/startup_data", {}),
+    "get /admin/audit": () => call("GET", "/admin/audit"),
     "get /admin/orphans": () => call("GET", "/admin/orphans"),
     "delete /admin/orphans": () => call("DELETE", "/admin/orphans?service=nobody"),
     "get /docker/token": () => call("GET", "/docker/token?service=registry&scope=repository:datagrok/walk-app:pull", {}),

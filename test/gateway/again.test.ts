@@ -6,6 +6,7 @@ import type { Target } from "../../gateway/directory.ts";
 import { openSpliceEngine } from "../../gateway/forward/splice/open-splice-engine.ts";
 import { GATEWAY_LIMITS } from "../../gateway/limits.ts";
 import { openLog } from "../../log.ts";
+import { openMetrics } from "../../metrics/open-metrics.ts";
 import { bodyOf, exchange, openContainer } from "./stand.ts";
 
 const REFUSAL: Answer = { status: 502, reason: "Bad Gateway", headers: [["Content-Length", "0"]], body: "" };
@@ -38,6 +39,8 @@ async function openEdge(t: Test, forward: Forward, target: Target): Promise<numb
     limits: GATEWAY_LIMITS,
     reads: "events",
     tls: undefined,
+    watch: { over: () => undefined, keepsHeads: false },
+    counts: openMetrics(),
     clock: systemClock(),
     log: openLog({ level: "silent", name: "test" }),
   });

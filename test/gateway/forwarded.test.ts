@@ -94,7 +94,7 @@ t.test("what a traceparent is", async (t) => {
 
 t.test("no two traces are alike, over many fillings of the pool", async (t) => {
   const trace = openTraceContext();
-  const traces = Array.from({ length: 2_000 }, () => trace.next());
+  const traces = Array.from({ length: 2_000 }, () => trace.next(undefined));
   t.equal(new Set(traces).size, 2_000);
   t.equal(new Set(traces.map((one) => one.slice(36, 52))).size, 2_000);
   t.ok(traces.every(isTraceparent));
@@ -175,4 +175,13 @@ t.test("without a Host there is none to tell", async (t) => {
     ["X-Forwarded-Proto", "https"],
     ["traceparent", /^00-/],
   ]);
+});
+
+t.test("a request id that can be one goes on as it came; any other is replaced by the trace's", async (t) => {
+  const ask = await seenBehind(t, {});
+  t.same((await ask(["X-Request-Id: req-1.2_3:4"]))["x-request-id"], ["req-1.2_3:4"]);
+  for (const odd of [[], ["X-Request-Id: a b"], [`X-Request-Id: ${"x".repeat(129)}`], ["X-Request-Id: one", "X-Request-Id: two"]]) {
+    const seen = await ask([`traceparent: ${TRACE}`, ...odd]);
+    t.same(seen["x-request-id"], ["0af7651916cd43dd8448eb211c80319c"], odd.join());
+  }
 });

@@ -14,7 +14,9 @@ import type { Readiness } from "../../gateway/readiness.ts";
 import type { DatagrokServer } from "../../gateway/server-behind.ts";
 import type { TlsKeys } from "../../gateway/tls-keys.ts";
 import { trustedProxies } from "../../gateway/trusted-proxies.ts";
+import type { Watcher } from "../../gateway/watch.ts";
 import { openLog } from "../../log.ts";
+import type { Metrics } from "../../metrics/open-metrics.ts";
 import { openTestDirectory, type TestDirectory } from "../fixtures/directory.ts";
 
 export const ID = "1b9f4f0c-5c8e-4c53-9a52-3f0b8e0f2d11";
@@ -38,6 +40,8 @@ export async function openStand(
     reads?: Reads;
     admits?: ControlApi["admits"];
     clock?: Clock;
+    metrics?: Metrics;
+    watchers?: Watcher[];
   } = {},
 ): Promise<Stand> {
   const held = openTestDirectory();
@@ -53,6 +57,8 @@ export async function openStand(
     tls: options.tls,
     datagrok: options.datagrok,
     ...(options.readiness === undefined ? {} : { readiness: options.readiness }),
+    ...(options.metrics === undefined ? {} : { metrics: options.metrics }),
+    watchers: options.watchers ?? [],
     clock: options.clock ?? systemClock(),
     log: openLog({ level: "silent", name: "test" }),
   });

@@ -57,6 +57,7 @@ async function splice(t: Test, { reads, early = [], rest = Buffer.alloc(0), siev
     rest,
     sieve,
     lease: { bytes: (n) => void (count += n) },
+    told: { bytesIn: 0, bytesOut: 0 },
     draining,
     clock: systemClock(),
     limits: { lingerMs },

@@ -1,5 +1,6 @@
 import t from "tap";
 import { eventually, startBerth } from "../fixtures/berth.ts";
+import { scrape, total } from "../fixtures/metrics-page.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
 import { openDistribution } from "./distribution.ts";
 import { imageFolder } from "./image-folder.ts";
@@ -9,7 +10,7 @@ const COPY = ["--insecure-policy", "copy", "--dest-tls-verify=false"];
 
 t.test("who is no administrator pushes what is hers, and not what another has published", async (t) => {
   const registry = await openDistribution(t);
-  const env = { BERTH_DRIVER: "process", REGISTRY_URL: registry.host, BERTH_REGISTRY_PORT: "0" };
+  const env = { BERTH_DRIVER: "process", BERTH_METRICS_PORT: "0", REGISTRY_URL: registry.host, BERTH_REGISTRY_PORT: "0" };
   const berth = await startBerth({ data: tempFolder(t), env });
   t.teardown(() => berth.stop());
   const base = await eventually("the registry's address", 5_000, async () => /registry proxy at http:\/\/(\S+)/.exec(berth.output())?.[1]);
@@ -36,4 +37,15 @@ t.test("who is no administrator pushes what is hers, and not what another has pu
   t.same(repositories, [], "nothing of it came to the registry");
   t.match(await push("datagrok/annas-own"), { code: 0 });
   t.match(await push("datagrok/chem-app", berth.key), { code: 0 }, "its author does");
+
+  const kept = await eventually("both to be in the audit log", 5_000, async () => {
+    const entries = (await (await berth.call("/admin/audit?action=imagePushed")).json()) as { target: string; login: string }[];
+    return entries.length === 2 ? entries.map(({ target, login }) => `${login} ${target}`) : undefined;
+  });
+  t.same(kept, ["admin datagrok/chem-app:1", "anna datagrok/annas-own:1"]);
+  for (const path of ["/healthz", "/readyz"]) t.equal((await fetch(`http://${base}${path}`)).status, 200, path);
+  const counted = await scrape(berth);
+  t.equal(total(counted, "berth_registry_pushes_total", { outcome: "2xx" }), 2);
+  t.ok(total(counted, "berth_requests_total", { route: "upload", status: "2xx" }) > 0);
+  t.ok(total(counted, "berth_auth_failures_total", { where: "upload" }) + total(counted, "berth_auth_failures_total", { where: "blob" }) > 0);
 });

@@ -4,10 +4,10 @@ import type { Clock } from "../../../clock.ts";
 import { Fault } from "../../../fault.ts";
 import { MAX_HEAD_BYTES, type GatewayLimits } from "../../limits.ts";
 import type { AskContainer, UpgradeAsk } from "../ask-upgrade.ts";
-import { brokeOff, connectPlainly, dialLease } from "../dial.ts";
+import { brokeOff, connectPlainly, type DialCounts, dialLease } from "../dial.ts";
 import { linkOver } from "../link.ts";
 
-type Parts = { clock: Clock; limits: Pick<GatewayLimits, "connectTimeoutMs" | "probeAfterMs"> };
+type Parts = { clock: Clock; dials: DialCounts; limits: Pick<GatewayLimits, "connectTimeoutMs" | "probeAfterMs"> };
 
 /** `head`: what the container said right behind its 101. Of a refusal, `received` is still to be read. */
 export type NodeUpgradeAnswer = { socket: Socket; connectMs: number; switched: boolean; received: IncomingMessage; head: Buffer };
@@ -28,8 +28,11 @@ export function openAskContainer(parts: Parts): AskContainer {
 }
 
 /** The same, with the answer as Node has it, for whoever passes a refusal on. */
-export async function askUpgrade({ clock, limits }: Parts, { lease, target, lines, headTimeoutMs, signal }: UpgradeAsk): Promise<NodeUpgradeAnswer> {
-  const { connection, connectMs } = await dialLease(lease, { clock, limits, signal, connect: connectPlainly });
+export async function askUpgrade(
+  { clock, limits, dials }: Parts,
+  { lease, target, lines, headTimeoutMs, signal }: UpgradeAsk,
+): Promise<NodeUpgradeAnswer> {
+  const { connection, connectMs } = await dialLease(lease, { clock, limits, signal, dials, connect: connectPlainly });
   const { socket } = connection;
   socket.on("error", () => undefined);
   return new Promise((resolve, reject) => {

@@ -5,8 +5,9 @@ import type { Clock } from "../../../clock.ts";
 import { Fault } from "../../../fault.ts";
 import type { Forward, Lease } from "../../decision.ts";
 import type { Target } from "../../directory.ts";
+import type { Exchanged } from "../../exchanges.ts";
 import type { GatewayLimits } from "../../limits.ts";
-import { brokeOff, unreachable } from "../dial.ts";
+import { brokeOff, type DialCounts, unreachable } from "../dial.ts";
 import { travelling } from "../header-lines.ts";
 import { breakOff } from "../link.ts";
 import { openAgents } from "./agents.ts";
@@ -21,6 +22,7 @@ export type HttpExchange = {
   forward: Forward;
   lease: Lease;
   signal: AbortSignal;
+  told: Pick<Exchanged, "answered" | "holdMs" | "connectMs" | "fault">;
   /** Called once when the body is wanted: a client that sent `Expect: 100-continue` waits for it. */
   onBodyWanted(): void;
 };
@@ -42,8 +44,9 @@ type Outcome = { kind: "answered" } | { kind: "refused" | "stale" | "failed"; fa
 export function openForwardRequest(parts: {
   clock: Clock;
   limits: Pick<GatewayLimits, "connectTimeoutMs" | "upstreamIdleMs" | "idleTimeoutMs" | "totalTimeoutMs">;
+  dials: DialCounts;
 }): ForwardRequest {
-  const { clock, limits } = parts;
+  const { clock, limits, dials } = parts;
   const proxy = new ProxyServer({ selfHandleResponse: true, connectTimeout: limits.connectTimeoutMs });
   proxy.on("error", () => undefined);
   const agents = openAgents({ idleMs: limits.upstreamIdleMs });
@@ -58,18 +61,22 @@ export function openForwardRequest(parts: {
       late.promise.catch(() => undefined);
       within.onLate(late.reject);
       try {
+        const from = clock.monotonic();
         const target = await Promise.race([lease.target(), late.promise]);
+        exchange.told.holdMs = clock.monotonic() - from;
         const { pooled, fresh } = agents.of(target);
         let outcome = await attempt(limited, target, pooled);
         if (outcome.kind === "stale") outcome = await attempt(limited, target, fresh);
         if (outcome.kind === "refused") {
           within.onLate(late.reject);
+          dials.retries.add();
           outcome = await attempt(limited, await Promise.race([lease.lost(target), late.promise]), fresh);
         }
         if (outcome.kind !== "answered") throw outcome.fault;
       } catch (error) {
         if (exchange.signal.aborted) return;
         if (!(error instanceof Fault)) throw error;
+        exchange.told.fault = error.code;
         sendAnswer(response, forward.answerTo(error));
       } finally {
         within.stop();
@@ -80,7 +87,7 @@ export function openForwardRequest(parts: {
   };
 
   function attempt(exchange: HttpExchange & { within: ExchangeLimits }, target: Target, agent: Agent): Promise<Outcome> {
-    const { request, response, forward, lease, signal, within } = exchange;
+    const { request, response, forward, lease, signal, within, told } = exchange;
     if (signal.aborted) return Promise.reject(signal.reason as Error);
     return new Promise((resolve) => {
       const clocks: (() => void)[] = [];
@@ -98,12 +105,16 @@ export function openForwardRequest(parts: {
           if (answered) return;
           request.unpipe(sent);
           if (error instanceof Fault) settle({ kind: "failed", fault: error });
-          else if (!connected) settle({ kind: "refused", fault: unreachable(error) });
-          else settle({ kind: sent.reusedSocket && isRepeatable(request) ? "stale" : "failed", fault: brokeOff(error) });
+          else if (!connected) {
+            dials.refused.add();
+            settle({ kind: "refused", fault: unreachable(error) });
+          } else settle({ kind: sent.reusedSocket && isRepeatable(request) ? "stale" : "failed", fault: brokeOff(error) });
         };
         const begin = () => {
           connected = true;
           connectMs = sent.reusedSocket ? 0 : clock.monotonic() - begun;
+          told.connectMs = connectMs;
+          if (!sent.reusedSocket) dials.made.add();
           within.flows(true);
           sendBody(exchange, sent);
         };
@@ -134,6 +145,7 @@ export function openForwardRequest(parts: {
         sent.once("close", () => fail(new Error("closed without a response")));
         sent.once("response", (received: IncomingMessage) => {
           answered = true;
+          told.answered(received.statusCode ?? 502);
           within.flows(true);
           // The limit is on the head: what follows may take as long as it takes.
           for (const cancel of clocks.splice(0)) cancel();

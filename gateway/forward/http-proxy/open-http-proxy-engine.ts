@@ -6,6 +6,8 @@ import { acceptWebSocket } from "../../containers/accept-websocket.ts";
 import { apiAnswer, internalFault } from "../../containers/answers.ts";
 import { refuseWebSocket } from "../../containers/refuse-websocket.ts";
 import type { Answer, Decision } from "../../decision.ts";
+import { Exchanged } from "../../exchanges.ts";
+import type { Count } from "../../../metrics/cells.ts";
 import { MAX_HEAD_BYTES } from "../../limits.ts";
 import { keepKeys } from "../../tls-keys.ts";
 import { secured, watchHandshakes } from "../edge-server.ts";
@@ -29,13 +31,15 @@ const DRAIN_IDLE_MS = 1_000;
 const CHECK_EVERY_MS = 1_000;
 
 /** The engine on Node's own HTTP server and parser, and on `http-proxy` (http-proxy-3 under that name). */
-export function openHttpProxyEngine({ decide, limits, tls, clock, log }: EngineParts): Engine {
-  const proxy = openForwardRequest({ clock, limits });
-  const askContainer = openAskContainer({ clock, limits });
+export function openHttpProxyEngine({ decide, limits, tls, watch, counts, clock, log }: EngineParts): Engine {
+  const dials = { made: counts.connects.at("made"), refused: counts.connects.at("refused"), retries: counts.retries.at() };
+  const proxy = openForwardRequest({ clock, limits, dials });
+  const askContainer = openAskContainer({ clock, limits, dials });
   const draining = new Draining();
   const open = new Set<Promise<void>>();
   const answering = new Set<ServerResponse>();
   const upgraded = new Set<Socket>();
+  counts.connections.look((family) => family.at().set(answering.size));
 
   const options: ServerOptions = {
     // A body may take as long as it takes; only a head may not.
@@ -113,18 +117,25 @@ export function openHttpProxyEngine({ decide, limits, tls, clock, log }: EngineP
 
   async function serve(request: IncomingMessage, response: ServerResponse, onBodyWanted: () => void): Promise<void> {
     const { signal, forget } = watchClient(request.socket);
+    const told = tellOf(request, false);
+    const { bytesRead, bytesWritten } = request.socket;
     answering.add(response);
     response.once("close", () => {
       forget();
       answering.delete(response);
+      // What Node has of the head is read before anybody counts, and what it reads ahead of the next request counts as of this one.
+      told.bytesIn = request.socket.bytesRead - bytesRead;
+      told.bytesOut = request.socket.bytesWritten - bytesWritten;
+      told.status = response.headersSent ? response.statusCode : 0;
+      told.over(response.writableFinished ? "answered" : signal.aborted ? "left" : "cut");
     });
     response.once("finish", () => dropRest(request));
     if (draining.begun) response.shouldKeepAlive = false;
     try {
-      const decision = await decided(request, signal, false);
+      const decision = await decided(request, signal, false, told);
       if (decision.kind === "answer") sendAnswer(response, decision.answer);
       else if (decision.kind === "forward")
-        await proxy.forward({ request, response, forward: decision.forward, lease: decision.lease, signal, onBodyWanted });
+        await proxy.forward({ request, response, forward: decision.forward, lease: decision.lease, signal, onBodyWanted, told });
     } catch (error) {
       if (signal.aborted) return;
       log.error({ err: error }, "A request could not be forwarded");
@@ -135,21 +146,26 @@ export function openHttpProxyEngine({ decide, limits, tls, clock, log }: EngineP
 
   async function serveUpgrade(request: IncomingMessage, socket: Socket, head: Buffer): Promise<void> {
     const { signal } = watchClient(socket);
+    const told = tellOf(request, true);
+    let webSockets: Count | undefined;
     const client = linkOver(socket);
     const early = readEarly(client, head, limits.prebufferBytes);
     try {
-      const decision = await decided(request, signal, true);
+      const decision = await decided(request, signal, true, told);
+      if (decision.kind !== "answer") told.upgraded();
+      webSockets = counts.webSockets.at(told.about.route);
+      webSockets.add();
       if (decision.kind === "answer") sendRawAnswer(socket, decision.answer);
       else if (decision.kind === "refuseWebSocket") await refuseWebSocket({ clock, limits }, { asked: askedOf(request), client, ...decision });
       else if (decision.kind === "acceptWebSocket") {
         const { forward, lease } = decision;
         await acceptWebSocket(
           { askContainer, clock, log, limits },
-          { asked: askedOf(request), client, early: early.take(), forward, lease, draining },
+          { asked: askedOf(request), client, early: early.take(), forward, lease, draining, told },
         );
       } else {
         const { forward, lease } = decision;
-        await transparentUpgrade({ clock, limits }, { request, client, early, forward, lease, signal, draining });
+        await transparentUpgrade({ clock, limits, dials }, { request, client, early, forward, lease, signal, draining, told });
       }
     } catch (error) {
       if (signal.aborted) return;
@@ -157,15 +173,27 @@ export function openHttpProxyEngine({ decide, limits, tls, clock, log }: EngineP
       socket.destroy();
     } finally {
       linger(socket, clock, limits.lingerMs);
+      webSockets?.add(-1);
+      told.over(signal.aborted && told.status === 0 ? "left" : "answered");
     }
   }
 
-  async function decided(request: IncomingMessage, signal: AbortSignal, upgrade: boolean): Promise<Decision> {
+  function tellOf(request: IncomingMessage, upgrade: boolean): Exchanged {
+    return new Exchanged(watch, clock, headOf(request, upgrade), addressOf(request));
+  }
+
+  async function decided(request: IncomingMessage, signal: AbortSignal, upgrade: boolean, told: Exchanged): Promise<Decision> {
     if (limits.underscoreHeaders === "drop") dropUnderscores(request);
     const fault = admissionFault(request);
-    if (fault !== undefined) return { kind: "answer", answer: upgrade ? apiAnswer(fault) : closing(apiAnswer(fault)) };
-    const peer = { address: (request.socket.remoteAddress ?? "").replace(/^::ffff:/, "") };
-    return decide({ head: headOf(request, upgrade), peer, tls: request.socket instanceof TLSSocket, signal });
+    if (fault !== undefined) {
+      told.fault = fault.code;
+      return { kind: "answer", answer: upgrade ? apiAnswer(fault) : closing(apiAnswer(fault)) };
+    }
+    const peer = { address: addressOf(request) };
+    const decision = await decide({ head: headOf(request, upgrade), peer, tls: request.socket instanceof TLSSocket, signal });
+    if (decision.about !== undefined) told.about = decision.about;
+    told.identityMs = clock.monotonic() - told.startedAt;
+    return decision;
   }
 
   /** What remains of a body after its answer is read and thrown away for a while, so that the client gets to see the answer. */
@@ -175,6 +203,10 @@ export function openHttpProxyEngine({ decide, limits, tls, clock, log }: EngineP
     request.once("close", cancel);
     request.resume();
   }
+}
+
+function addressOf({ socket }: IncomingMessage): string {
+  return (socket.remoteAddress ?? "").replace(/^::ffff:/, "");
 }
 
 /** Where a message is ambiguous, nothing that follows on its connection can be trusted. */

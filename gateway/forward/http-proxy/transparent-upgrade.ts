@@ -4,12 +4,14 @@ import type { Clock } from "../../../clock.ts";
 import { Fault } from "../../../fault.ts";
 import type { Forward, HeaderLine, Lease } from "../../decision.ts";
 import type { GatewayLimits } from "../../limits.ts";
+import type { Exchanged } from "../../exchanges.ts";
+import type { DialCounts } from "../dial.ts";
 import type { Draining } from "../draining.ts";
 import type { EarlyBytes } from "../early-bytes.ts";
 import { travelling } from "../header-lines.ts";
 import { breakOff, linkOver, type Link } from "../link.ts";
 import { headText, sendRawAnswer } from "../send-answer.ts";
-import { spliceUpgraded } from "../upgraded.ts";
+import { spliceUpgraded, type Told } from "../upgraded.ts";
 import { askUpgrade } from "./ask-upgrade.ts";
 import { responseHeadOf } from "./request-head.ts";
 
@@ -22,9 +24,10 @@ export type UpgradeExchange = {
   lease: Lease;
   signal: AbortSignal;
   draining: Draining;
+  told: Told & Pick<Exchanged, "status" | "fault">;
 };
 
-type Parts = { clock: Clock; limits: Pick<GatewayLimits, "connectTimeoutMs" | "probeAfterMs" | "lingerMs"> };
+type Parts = { clock: Clock; dials: DialCounts; limits: Pick<GatewayLimits, "connectTimeoutMs" | "probeAfterMs" | "lingerMs"> };
 
 const SWITCH: readonly HeaderLine[] = [
   ["Connection", "Upgrade"],
@@ -36,7 +39,7 @@ const SWITCH: readonly HeaderLine[] = [
  * released; after a refusal the client's connection may still have to close.
  */
 export async function transparentUpgrade(parts: Parts, exchange: UpgradeExchange): Promise<void> {
-  const { request, client, early, forward, lease, signal, draining } = exchange;
+  const { request, client, early, forward, lease, signal, draining, told } = exchange;
   try {
     const lines = [...travelling(request.rawHeaders, forward.request), ...SWITCH];
     const { received, ...answer } = await askUpgrade(parts, {
@@ -47,6 +50,7 @@ export async function transparentUpgrade(parts: Parts, exchange: UpgradeExchange
       signal,
     });
     const { statusCode = 502, statusMessage = "", rawHeaders } = received;
+    told.status = statusCode;
     const own = travelling(rawHeaders, forward.response(responseHeadOf(received), answer.connectMs));
     client.sendText(headText(statusCode, statusMessage, [...(answer.switched ? SWITCH : [["Connection", "close"] as const]), ...own]));
     if (!answer.switched) return await passRefusal(received, client.socket, lease);
@@ -57,12 +61,16 @@ export async function transparentUpgrade(parts: Parts, exchange: UpgradeExchange
       rest: answer.head,
       lease,
       draining,
+      told,
       ...parts,
     });
   } catch (error) {
     if (signal.aborted) return;
     if (!(error instanceof Fault)) throw error;
-    sendRawAnswer(client.socket, forward.answerTo(error));
+    const answer = forward.answerTo(error);
+    told.status = answer.status;
+    told.fault = error.code;
+    sendRawAnswer(client.socket, answer);
   } finally {
     lease.release();
   }

@@ -6,7 +6,7 @@ import { brokeOff, dialLease } from "../dial.ts";
 import type { Link } from "../link.ts";
 import type { SpliceParts } from "./parts.ts";
 
-type Parts = Pick<SpliceParts, "clock" | "limits" | "http1" | "links">;
+type Parts = Pick<SpliceParts, "clock" | "limits" | "http1" | "links" | "dials">;
 
 /** Asks a container for a WebSocket, over a connection of its own. */
 export function openAskContainer(parts: Parts): AskContainer {

@@ -1,4 +1,5 @@
 import type { Answer, Peer } from "../../decision.ts";
+import { Exchanged } from "../../exchanges.ts";
 import { MessageRefused, type RequestReader } from "../../http1/open-http1.ts";
 import type { Link, LinkUser } from "../link.ts";
 import { isBroken } from "../write-now.ts";
@@ -116,6 +117,7 @@ export class ClientSide implements LinkUser, Ticking {
     const exchange = this.#exchange;
     this.#exchange = undefined;
     exchange?.onClientGone();
+    exchange?.told.over("left");
   }
 
   tick(now: number): void {
@@ -143,7 +145,13 @@ export class ClientSide implements LinkUser, Ticking {
     // can tell what its next bytes are.
     const unclear = head?.websocket === true || (this.#state === "body" && head?.expectsContinue === true);
     const closing = close || answer.close === true || unclear || this.closing(head?.persistent ?? false);
-    this.link.send(answerBytes(answer, { bodyless, connection: closing ? "close" : head?.minorVersion === 0 ? "keep-alive" : undefined }));
+    const bytes = answerBytes(answer, { bodyless, connection: closing ? "close" : head?.minorVersion === 0 ? "keep-alive" : undefined });
+    this.link.send(bytes);
+    // Bytes that were no request are answered too.
+    const told = this.#exchange?.told ?? new Exchanged(this.parts.watch, this.parts.clock, undefined, this.peer.address);
+    told.status = answer.status;
+    told.bytesOut += bytes.length;
+    if (this.#exchange === undefined) told.over("answered");
     this.exchangeOver(closing);
   }
 
@@ -154,6 +162,7 @@ export class ClientSide implements LinkUser, Ticking {
 
   /** The answer was sent as a whole. */
   exchangeOver(closing: boolean): void {
+    this.#exchange?.told.over("answered");
     this.#exchange = undefined;
     if (this.#state === "body") {
       this.#state = "drop";
@@ -173,6 +182,7 @@ export class ClientSide implements LinkUser, Ticking {
 
   /** Cuts the connection so that the client cannot take what it has for the whole. */
   cut(): void {
+    this.#exchange?.told.over("cut");
     this.#exchange = undefined;
     this.#state = "closing";
     this.link.reset();
@@ -180,6 +190,7 @@ export class ClientSide implements LinkUser, Ticking {
 
   /** Ends it where what is missing shows by itself: the announced length, or the last chunk. */
   breakOff(): void {
+    this.#exchange?.told.over("cut");
     this.#exchange = undefined;
     this.#close();
   }

@@ -2,6 +2,7 @@ import { Fault } from "../../../fault.ts";
 import { internalFault } from "../../containers/answers.ts";
 import type { Asked, Decision, Forward, Instead, Lease, Peer } from "../../decision.ts";
 import type { Target } from "../../directory.ts";
+import { Exchanged } from "../../exchanges.ts";
 import { MessageRefused, type RequestHead, type ResponseHead } from "../../http1/open-http1.ts";
 import { brokeOff, dialLease, type Dialled } from "../dial.ts";
 import type { Link } from "../link.ts";
@@ -38,6 +39,7 @@ export class Exchange implements Asked {
   container: ContainerSide | undefined;
   forward: Forward | undefined;
   lease: Lease | undefined;
+  readonly told: Exchanged;
   #target: Target | undefined;
   #held: Buffer[] = [];
   #heldBytes = 0;
@@ -52,7 +54,8 @@ export class Exchange implements Asked {
   constructor(client: ClientSide, head: RequestHead) {
     this.client = client;
     this.head = head;
-    const { limits, ticker } = client.parts;
+    const { limits, ticker, watch, clock } = client.parts;
+    this.told = new Exchanged(watch, clock, head, client.peer.address);
     this.#totalDeadline = limits.totalTimeoutMs === 0 ? NEVER : ticker.now + limits.totalTimeoutMs;
   }
 
@@ -74,7 +77,7 @@ export class Exchange implements Asked {
     const { client } = this;
     try {
       const decided = client.parts.decide(this);
-      if (decided instanceof Promise) decided.then((decision) => this.#execute(decision)).catch((error: unknown) => this.fail(error));
+      if (decided instanceof Promise) decided.then((decision) => this.#executeLate(decision)).catch((error: unknown) => this.fail(error));
       else this.#execute(decided);
     } catch (error) {
       this.fail(error);
@@ -93,6 +96,7 @@ export class Exchange implements Asked {
       return;
     }
     this.#bodySent = true;
+    this.told.bytesIn += bytes.length;
     this.lease?.bytes(bytes.length);
     if (!container.link.send(bytes, client.link)) client.link.pause();
   }
@@ -106,6 +110,7 @@ export class Exchange implements Asked {
   onAnswer(chunk: Buffer): void {
     this.#heard = true;
     this.client.lastByteAt = this.client.parts.ticker.now;
+    this.told.bytesOut += chunk.length;
     this.lease?.bytes(chunk.length);
     try {
       passAnswer(this, chunk);
@@ -203,6 +208,7 @@ export class Exchange implements Asked {
     if (!(error instanceof Fault)) client.parts.log.error({ err: error }, "A request could not be forwarded");
     if (this.answering) return client.cut();
     const fault = error instanceof Fault ? error : internalFault(error);
+    this.told.fault = fault.code;
     client.answer(forward === undefined ? client.parts.refusal(fault) : forward.answerTo(fault));
   }
 
@@ -215,7 +221,14 @@ export class Exchange implements Asked {
     return container;
   }
 
+  #executeLate(decision: Decision): void {
+    const { told } = this;
+    told.identityMs = this.client.parts.clock.monotonic() - told.startedAt;
+    this.#execute(decision);
+  }
+
   #execute(decision: Decision): void {
+    if (decision.about !== undefined) this.told.about = decision.about;
     if (this.#over) {
       if ("lease" in decision) decision.lease.release();
       return;
@@ -267,8 +280,15 @@ export class Exchange implements Asked {
 
   #reach(lease: Lease): void {
     const target = lease.target();
-    if (target instanceof Promise) target.then((found) => this.#go(found)).catch((error: unknown) => this.fail(error));
+    if (target instanceof Promise) this.#hold(target).catch((error: unknown) => this.fail(error));
     else this.#go(target);
+  }
+
+  async #hold(coming: Promise<Target>): Promise<void> {
+    const { clock } = this.client.parts;
+    const from = clock.monotonic();
+    const target = await coming.finally(() => (this.told.holdMs = clock.monotonic() - from));
+    this.#go(target);
   }
 
   #go(target: Target): void {
@@ -284,8 +304,8 @@ export class Exchange implements Asked {
     if (lease === undefined) return;
     const { parts, signal } = this.client;
     this.#tried = true;
-    const { clock, limits, links } = parts;
-    dialLease(lease, { clock, limits, signal, target, connect: links.connect })
+    const { clock, limits, links, dials } = parts;
+    dialLease(lease, { clock, limits, signal, target, dials, connect: links.connect })
       .then((dialled) => this.#reached(dialled))
       .catch((error: unknown) => this.fail(error));
   }
@@ -293,6 +313,7 @@ export class Exchange implements Asked {
   #reached({ connection, target, connectMs }: Dialled<Link>): void {
     if (this.#over) return connection.destroy();
     this.#target = target;
+    this.told.connectMs = connectMs;
     const { pool, http1 } = this.client.parts;
     this.#ask(new ContainerSide(connection, { reader: http1.responses(), connectMs, forget: pool.forget }));
   }
@@ -303,6 +324,7 @@ export class Exchange implements Asked {
     this.container = container;
     container.exchange = this;
     const text = head.write(forward.target, forward.request, head.websocket ? SWITCH_LINES : "");
+    this.told.bytesIn += text.length + this.#heldBytes;
     if (this.#heldBytes === 0) container.link.sendText(text);
     else {
       const bytes = Buffer.concat([Buffer.from(text, "latin1"), ...this.#held]);

@@ -11,7 +11,7 @@ import { openPool } from "./pool.ts";
 import { openTicker } from "./ticker.ts";
 
 /** The engine on sockets: reads heads strictly, rewrites what it must of them, and passes on everything else as the bytes that came. */
-export function openSpliceEngine({ decide, refusal = apiAnswer, limits, reads, tls, clock, log }: EngineParts): Engine {
+export function openSpliceEngine({ decide, refusal = apiAnswer, limits, reads, tls, watch, counts, clock, log }: EngineParts): Engine {
   const ticker = openTicker(clock);
   const pool = openPool({ ticker, idleMs: limits.upstreamIdleMs });
   const links = openLinks(reads);
@@ -31,11 +31,17 @@ export function openSpliceEngine({ decide, refusal = apiAnswer, limits, reads, t
     pool,
     ticker,
     draining,
-    upgraded: (link, over) => {
+    watch,
+    dials: { made: counts.connects.at("made"), refused: counts.connects.at("refused"), retries: counts.retries.at() },
+    upgraded: (link, over, exchanged) => {
+      const open = counts.webSockets.at(exchanged.about.route);
+      open.add();
       const done = over
         .catch((error: unknown) => log.error({ err: error }, "A WebSocket failed in a way that nobody foresaw"))
         .finally(() => {
           link.destroy();
+          open.add(-1);
+          exchanged.over("answered");
           upgraded.delete(link);
           left();
         });
@@ -63,6 +69,9 @@ export function openSpliceEngine({ decide, refusal = apiAnswer, limits, reads, t
       };
       left();
     });
+
+  counts.connections.look((family) => family.at().set(clients.size));
+  counts.pooled.look((family) => family.at().set(pool.size()));
 
   const options = {
     allowHalfOpen: true,

@@ -2,8 +2,10 @@ import type { Clock } from "../../../clock.ts";
 import type { Log } from "../../../log.ts";
 import type { Fault } from "../../../fault.ts";
 import type { Answer, Decide } from "../../decision.ts";
+import type { Exchanged, Watch } from "../../exchanges.ts";
 import type { Http1 } from "../../http1/open-http1.ts";
 import type { GatewayLimits } from "../../limits.ts";
+import type { DialCounts } from "../dial.ts";
 import type { Draining } from "../draining.ts";
 import type { Link } from "../link.ts";
 import type { OpenLinks } from "../reads.ts";
@@ -23,6 +25,8 @@ export type SpliceParts = {
   pool: Pool;
   ticker: Ticker;
   draining: Draining;
-  /** Keeps a connection that was upgraded among those that end with the engine, until `over` settles. */
-  upgraded(link: Link, over: Promise<void>): void;
+  watch: Watch;
+  dials: DialCounts;
+  /** Keeps a connection that was upgraded among those that end with the engine, until `over` settles; then its exchange is over. */
+  upgraded(link: Link, over: Promise<void>, exchanged: Exchanged): void;
 };

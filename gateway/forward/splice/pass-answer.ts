@@ -39,6 +39,7 @@ function beginAnswer(exchange: Exchange, container: ContainerSide, head: Respons
   const connection = exchange.closing ? CLOSE : asked.minorVersion === 0 ? KEEP : "";
   const edits = forward === undefined ? NO_EDITS : forward.response(head, container.connectMs);
   const text = head.write(edits, connection, dechunk);
+  exchange.told.answered(head.status);
   exchange.answerLeft = head.bodyLength;
   exchange.awaiting = kind === "none" ? "over" : kind;
   if (dechunk) {

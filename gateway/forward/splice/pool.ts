@@ -10,6 +10,8 @@ export type Pool = {
   put(side: ContainerSide, target: Target, lease: Pick<Lease, "whenGone">): void;
   /** It closed. */
   forget(side: ContainerSide): void;
+  /** How many it keeps. */
+  size(): number;
   close(): void;
 };
 
@@ -82,6 +84,7 @@ export function openPool(parts: { ticker: Ticker; idleMs: number }): Pool {
       if (at !== -1) shelf.sides.splice(at, 1);
       if (shelf.sides.length === 0) drop(shelf);
     },
+    size: () => [...shelves.values()].reduce((sum, { sides }) => sum + sides.length, 0),
     close: () => {
       for (const shelf of shelves.values()) {
         for (const side of shelf.sides) side.destroy();

@@ -2,7 +2,7 @@ import type { Clock } from "../../../clock.ts";
 import { Fault } from "../../../fault.ts";
 import type { AskHttp } from "./ask-http.ts";
 import type { Login } from "./basic.ts";
-import { openRenewed, type Renewed } from "./renewed.ts";
+import { type AskCounts, openRenewed, type Renewed } from "./renewed.ts";
 import type { TokenFile } from "./token-file.ts";
 import { askToken, type TokenServer } from "./token-server.ts";
 
@@ -22,9 +22,9 @@ export type BearerTokens = {
 /** The tokens of one token server, each asked for once however many want it at the same time. */
 export function openBearerTokens(
   server: TokenServer,
-  parts: { login: Login | undefined; http: AskHttp; file: TokenFile | undefined; clock: Clock },
+  parts: { login: Login | undefined; http: AskHttp; file: TokenFile | undefined; counts?: AskCounts | undefined; clock: Clock },
 ): BearerTokens {
-  const { login, http, file, clock } = parts;
+  const { login, http, file, counts, clock } = parts;
   const tokens = new Map<string, Renewed<string>>();
   /** By the `Authorization`, what was not of use yet: tokens for names that somebody made up would leave the file no room. */
   const untried = new Map<string, { scopes: string; until: number }>();
@@ -47,6 +47,7 @@ export function openBearerTokens(
       },
       askMs: ASK_MS,
       overdue,
+      counts,
       clock,
     });
     tokens.set(scopes, made);

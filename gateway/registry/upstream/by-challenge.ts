@@ -5,7 +5,7 @@ import { basicAuthorization, type Login } from "./basic.ts";
 import { openBearerTokens, type BearerTokens } from "./bearer-tokens.ts";
 import { readChallenges } from "./challenge.ts";
 import { placeOf, type RegistryAddress } from "./registry-address.ts";
-import { openRenewed } from "./renewed.ts";
+import { type AskCounts, openRenewed } from "./renewed.ts";
 import { scopeOf, withScopes } from "./scope.ts";
 import type { TokenFile } from "./token-file.ts";
 import type { TokenServer } from "./token-server.ts";
@@ -26,9 +26,9 @@ const REFUSED_FOR_MS = 10_000;
  */
 export function challengeUpstream(
   address: RegistryAddress,
-  parts: { login: Login | undefined; http: AskHttp; file: TokenFile | undefined; clock: Clock },
+  parts: { login: Login | undefined; http: AskHttp; file: TokenFile | undefined; counts?: AskCounts | undefined; clock: Clock },
 ): Upstream {
-  const { login, http, file, clock } = parts;
+  const { login, http, file, counts, clock } = parts;
   const basic = login && basicAuthorization(login);
   const place = placeOf(address);
   let way: Way | undefined;
@@ -65,7 +65,7 @@ export function challengeUpstream(
       return { kind: "refused", fault: new Fault("UPSTREAM_CREDENTIAL_FAILED", `The registry ${address.host} ${why}: ${so}.`) };
     }
     const server = { realm, service: parameters.get("service") };
-    return { kind: "bearer", server, tokens: openBearerTokens(server, { login, http, file: login && file, clock }) };
+    return { kind: "bearer", server, tokens: openBearerTokens(server, { login, http, file: login && file, counts, clock }) };
   };
 
   const learn = async (signal: AbortSignal): Promise<Way> => {

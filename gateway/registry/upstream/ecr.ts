@@ -5,7 +5,7 @@ import { unlessAborted } from "../../unless-aborted.ts";
 import { basicAuthorization } from "./basic.ts";
 import type { EcrApi, EcrToken } from "./ecr-api.ts";
 import { placeOf, readRegistryAddress, type RegistryAddress } from "./registry-address.ts";
-import { openRenewed, type Renewed } from "./renewed.ts";
+import { type AskCounts, openRenewed, type Renewed } from "./renewed.ts";
 import type { TokenFile } from "./token-file.ts";
 import type { Upstream } from "./upstream.ts";
 
@@ -21,7 +21,10 @@ const DENIED_FOR_MS = 60_000;
 const FAILED_FOR_MS = 5_000;
 
 /** The one token that opens all repositories of the account in ECR, renewed also where nobody asks for it. */
-export function openEcrToken(api: EcrApi, { file, clock, log }: { file: TokenFile | undefined; clock: Clock; log: Log }): Renewed<EcrToken> {
+export function openEcrToken(
+  api: EcrApi,
+  { file, counts, clock, log }: { file: TokenFile | undefined; counts?: AskCounts | undefined; clock: Clock; log: Log },
+): Renewed<EcrToken> {
   return openRenewed({
     ask: async (signal) => {
       const token = await api.token(signal);
@@ -33,6 +36,7 @@ export function openEcrToken(api: EcrApi, { file, clock, log }: { file: TokenFil
     overdue: () => new Fault("UPSTREAM_CREDENTIAL_FAILED", `AWS did not answer ecr:GetAuthorizationToken within ${ASK_MS / 1_000} s.`),
     clock,
     ahead: true,
+    counts,
     onFailed: (error) => log.warn({ err: error }, "AWS gave no ECR token; the one at hand, where there is one, serves on while it lasts."),
   });
 }
@@ -45,6 +49,7 @@ export async function ecrUpstream(parts: {
   address: RegistryAddress | undefined;
   api: EcrApi;
   file: TokenFile | undefined;
+  counts?: AskCounts | undefined;
   clock: Clock;
   log: Log;
   signal: AbortSignal;

@@ -7,6 +7,7 @@ import { challengeUpstream } from "./by-challenge.ts";
 import { openEcrApi } from "./ecr-api.ts";
 import { ecrUpstream } from "./ecr.ts";
 import { readRegistryAddress, type RegistryAddress } from "./registry-address.ts";
+import type { AskCounts } from "./renewed.ts";
 import { openTokenFile } from "./token-file.ts";
 import type { Upstream } from "./upstream.ts";
 
@@ -25,18 +26,21 @@ export type UpstreamSettings = {
  * The registry that the settings name. Only ECR without REGISTRY_URL is asked anything before this returns, since AWS has to say where it is.
  * Faults: SETTINGS_INVALID, UPSTREAM_CREDENTIAL_FAILED.
  */
-export async function openUpstream(settings: UpstreamSettings, tools: { clock: Clock; log: Log; signal: AbortSignal }): Promise<Upstream> {
-  const { clock, log, signal } = tools;
+export async function openUpstream(
+  settings: UpstreamSettings,
+  tools: { clock: Clock; log: Log; signal: AbortSignal; counts?: AskCounts },
+): Promise<Upstream> {
+  const { clock, log, signal, counts } = tools;
   const address = settings.url === undefined ? undefined : readRegistryAddress(settings.url);
   const login = readLogin(settings);
   const file = settings.tokenFile === undefined ? undefined : openTokenFile(settings.tokenFile, { clock, log });
   if (settings.ecrMode) {
     const api = await openEcrApi({ region: regionOf(address) ?? settings.awsRegion, clock });
-    return ecrUpstream({ address, api, file, clock, log, signal });
+    return ecrUpstream({ address, api, file, counts, clock, log, signal });
   }
   if (!address)
     throw new Fault("SETTINGS_INVALID", "REGISTRY_URL is not set: it says which registry stands behind the proxy. Only ECR_MODE does without.");
-  return challengeUpstream(address, { login, http: openAskHttp(), file, clock });
+  return challengeUpstream(address, { login, http: openAskHttp(), file, counts, clock });
 }
 
 /** Tokens are good in their own region, which the host of ECR names. */

@@ -1,5 +1,6 @@
 import type { Clock } from "../../../clock.ts";
 import { Fault } from "../../../fault.ts";
+import type { Count } from "../../../metrics/cells.ts";
 import { unlessAborted } from "../../unless-aborted.ts";
 
 /** `lifeMs`: how long it may be used; `renewMs`: when to look for the next one. Both count from when it was asked for. */
@@ -12,6 +13,8 @@ export type Renewed<T> = {
   renew(signal: AbortSignal): Promise<T>;
   close(): void;
 };
+
+export type AskCounts = { done: Count; failed: Count };
 
 /** All who were refused at the same time shall get the one credential that the first of them brought about. */
 const NEW_MS = 5_000;
@@ -29,6 +32,8 @@ export function openRenewed<T>(options: {
   overdue(): Fault;
   clock: Clock;
   ahead?: boolean;
+  /** How often it was asked for, by how that went. */
+  counts?: AskCounts | undefined;
   onFailed?(error: unknown): void;
 }): Renewed<T> {
   const { clock } = options;
@@ -56,12 +61,16 @@ export function openRenewed<T>(options: {
       const { value, lifeMs, renewMs } = await unlessAborted(options.ask(signal), signal);
       held = { value, from, renewAt: from + renewMs, until: from + lifeMs };
       failed = undefined;
+      options.counts?.done.add();
       plan(held.renewAt);
       return value;
     } catch (error) {
       const pauseMs = Math.min(failed ? failed.pauseMs * 2 : FIRST_PAUSE_MS, LONGEST_PAUSE_MS);
       failed = { error, until: clock.monotonic() + pauseMs, pauseMs };
-      if (!closing.signal.aborted) options.onFailed?.(error);
+      if (!closing.signal.aborted) {
+        options.counts?.failed.add();
+        options.onFailed?.(error);
+      }
       plan(failed.until + LONGEST_PAUSE_MS);
       throw error;
     } finally {

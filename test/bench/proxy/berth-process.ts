@@ -7,8 +7,10 @@ import { join } from "node:path";
 import { systemClock } from "../../../clock.ts";
 import { controlHere } from "../../../gateway/feed/control-link.ts";
 import { openFeed } from "../../../gateway/feed/open-feed.ts";
+import { openAccessLog } from "../../../gateway/access-log.ts";
 import { openGateway } from "../../../gateway/open-gateway.ts";
 import { openLog } from "../../../log.ts";
+import { openMetrics } from "../../../metrics/open-metrics.ts";
 
 const [folder = "", port = "", settings = "{}"] = process.argv.slice(2);
 const clock = systemClock();
@@ -17,12 +19,18 @@ const sockets = { feedSocket: join(folder, "control.sock"), apiSocket: join(fold
 const link = controlHere(sockets);
 const feed = openFeed({ link, version: "bench", clock, log });
 // Which engine, and how it reads; a row whose setting this checkout does not know is left out before it comes here.
-const engine = JSON.parse(settings) as object;
+const { accessLog, ...engine } = JSON.parse(settings) as { accessLog?: string };
+const metrics = openMetrics();
+const writes =
+  accessLog &&
+  openAccessLog({ to: accessLog, query: false, dropped: metrics.accessLogDropped.at(), clock, onError: (error) => console.error(error) });
 const gateway = openGateway({
   directory: feed.directory,
   identity: feed.identity,
   api: link.api,
   origins: [],
+  metrics,
+  watchers: writes ? [writes.write] : [],
   clock,
   log,
   ...engine,

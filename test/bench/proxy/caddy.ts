@@ -4,16 +4,20 @@ import type { Command } from "./pinned.ts";
 import { portOf, PREFIX, type World } from "./world.ts";
 
 /** Keys and ids as two `map`s, on one scheduler thread: it has one core. */
-export function caddy(world: World, port: number): Command {
-  const file = join(world.folder, `caddy-${port}.txt`);
-  writeFileSync(
-    file,
-    `{
+export const caddy =
+  (observed: boolean) =>
+  (world: World, port: number): Command => {
+    const file = join(world.folder, `caddy-${port}.txt`);
+    writeFileSync(
+      file,
+      `{
   admin off
   auto_https off
+${observed ? "  servers {\n    metrics\n  }" : ""}
 }
 http://:${port} {
   bind 127.0.0.1
+${observed ? "  log {\n    output file /dev/null {\n      roll_disabled\n    }\n    format json\n  }" : ""}
   @container path_regexp container ^${PREFIX}([0-9a-f-]+)(/.*)$
   route @container {
     map {http.request.header.Authorization} {caller} {
@@ -39,6 +43,6 @@ ${world.ids.map((id, index) => `      ${id} 127.0.0.1:${portOf(world, index)}`).
   }
 }
 `,
-  );
-  return { argv: ["caddy", "run", "--adapter", "caddyfile", "--config", file], env: { GOMAXPROCS: "1" } };
-}
+    );
+    return { argv: ["caddy", "run", "--adapter", "caddyfile", "--config", file], env: { GOMAXPROCS: "1" } };
+  };

@@ -4,29 +4,33 @@ import type { Command } from "./pinned.ts";
 import { portOf, PREFIX, type World } from "./world.ts";
 
 /** Keys and ids as map files, looked up with each request; long bodies may be spliced in the kernel. */
-export function haproxy(world: World, port: number): Command {
-  const file = (name: string, lines: string[]) => {
-    const path = join(world.folder, name);
-    writeFileSync(path, lines.join("\n") + "\n");
-    return path;
-  };
-  const keys = file(
-    "keys.map",
-    world.keys.map((key) => `${key} ${key}`),
-  );
-  const routes = file(
-    "routes.map",
-    world.ids.map((id, index) => `${id} ${portOf(world, index) === world.fixedPort ? "fixed" : "raw"}`),
-  );
-  const server = (name: string, to: number) => `backend ${name}
+export const haproxy =
+  (observed: boolean) =>
+  (world: World, port: number): Command => {
+    const file = (name: string, lines: string[]) => {
+      const path = join(world.folder, name);
+      writeFileSync(path, lines.join("\n") + "\n");
+      return path;
+    };
+    const keys = file(
+      "keys.map",
+      world.keys.map((key) => `${key} ${key}`),
+    );
+    const routes = file(
+      "routes.map",
+      world.ids.map((id, index) => `${id} ${portOf(world, index) === world.fixedPort ? "fixed" : "raw"}`),
+    );
+    const server = (name: string, to: number) => `backend ${name}
   http-reuse always
   server one 127.0.0.1:${to} pool-max-conn 256`;
-  const configuration = file(`haproxy-${port}.cfg`, [
-    `global
+    const configuration = file(`haproxy-${port}.cfg`, [
+      `global
   nbthread 1
   maxconn 12000
   no strict-limits
+${observed ? "  log stdout format raw local0" : ""}
 defaults
+${observed ? "  log global\n  option httplog" : ""}
   mode http
   option splice-auto
   timeout connect 5s
@@ -47,6 +51,7 @@ frontend edge
   use_backend %[var(txn.target)]
 ${server("fixed", world.fixedPort)}
 ${server("raw", world.rawPort)}`,
-  ]);
-  return { argv: ["haproxy", "-db", "-f", configuration] };
-}
+    ]);
+    // What it counts for its metrics, it always counts.
+    return { argv: observed ? ["sh", "-c", `exec haproxy -db -f ${configuration} >/dev/null`] : ["haproxy", "-db", "-f", configuration] };
+  };

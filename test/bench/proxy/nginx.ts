@@ -65,14 +65,16 @@ function upstreamOf(world: World, index: number): string {
 }
 
 /** Keys and ids as two maps, the prefix taken off by a pattern on the target as it came. */
-export function nginxMaps(world: World, port: number): Command {
-  const keys = world.keys.map((key) => `"${key}" "${key}";`).join("\n");
-  const routes = world.ids.map((id, index) => `"${id}" ${upstreamOf(world, index)};`).join("\n");
-  return nginx(
-    world,
-    `maps-${port}`,
-    "",
-    `map_hash_max_size 16384; map_hash_bucket_size 256; ${UPGRADING} ${upstreams(world)}
+export const nginxMaps =
+  (observed: boolean) =>
+  (world: World, port: number): Command => {
+    const keys = world.keys.map((key) => `"${key}" "${key}";`).join("\n");
+    const routes = world.ids.map((id, index) => `"${id}" ${upstreamOf(world, index)};`).join("\n");
+    return nginx(
+      world,
+      `maps-${port}`,
+      "",
+      `map_hash_max_size 16384; map_hash_bucket_size 256; ${UPGRADING} ${upstreams(world)}
     map $http_authorization $caller { default ""; ${keys} }
     map $id $target { default ""; ${routes} }
     ${servers(
@@ -85,22 +87,25 @@ export function nginxMaps(world: World, port: number): Command {
         proxy_pass http://$target$rest;
       }`,
     )}`,
-  );
-}
+      observed,
+    );
+  };
 
 /** The same decided in Lua, as a gateway of one's own on nginx would do it. */
-export function nginxLua(world: World, port: number): Command {
-  const lines = (values: string[], of: (value: string, index: number) => string) => values.map(of).join("\n");
-  const tables = `callers, routes = {}, {}
+export const nginxLua =
+  (observed: boolean) =>
+  (world: World, port: number): Command => {
+    const lines = (values: string[], of: (value: string, index: number) => string) => values.map(of).join("\n");
+    const tables = `callers, routes = {}, {}
 ${lines(world.keys, (key) => `callers["${key}"] = "${key}"`)}
 ${lines(world.ids.slice(0, CONTAINERS), (id, index) => `routes["${id}"] = "${upstreamOf(world, index)}"`)}`;
-  const file = join(world.folder, "tables.lua");
-  writeFileSync(file, tables);
-  return nginx(
-    world,
-    `lua-${port}`,
-    LUA_MODULES.map((name) => `load_module ${MODULES}/${name};`).join("\n"),
-    `init_by_lua_file ${file}; ${UPGRADING} ${upstreams(world)}
+    const file = join(world.folder, "tables.lua");
+    writeFileSync(file, tables);
+    return nginx(
+      world,
+      `lua-${port}`,
+      LUA_MODULES.map((name) => `load_module ${MODULES}/${name};`).join("\n"),
+      `init_by_lua_file ${file}; ${UPGRADING} ${upstreams(world)}
     ${servers(
       port,
       `location ${PREFIX} {
@@ -120,10 +125,16 @@ ${lines(world.ids.slice(0, CONTAINERS), (id, index) => `routes["${id}"] = "${ups
         proxy_pass http://$target$rest;
       }`,
     )}`,
-  );
-}
+      observed,
+    );
+  };
 
-function nginx(world: World, name: string, modules: string, http: string): Command {
+/** Lines of much the same as berth's, written as nginx's own documents advise: many at once. */
+const ACCESS_LOG = `log_format like_berth escape=json '{"time":"$time_iso8601","requestId":"$request_id","peer":"$remote_addr","method":"$request_method",'
+  '"path":"$uri","status":$status,"bytesIn":$request_length,"bytesOut":$bytes_sent,"connect":"$upstream_connect_time","firstByte":"$upstream_header_time","total":$request_time}';
+  access_log /dev/null like_berth buffer=64k flush=1s;`;
+
+function nginx(world: World, name: string, modules: string, http: string, observed = false): Command {
   const temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
     .map((kind) => `${kind}_temp_path ${world.folder}/${name}-${kind};`)
     .join("\n");
@@ -135,7 +146,7 @@ function nginx(world: World, name: string, modules: string, http: string): Comma
     daemon off; worker_processes 1; worker_rlimit_nofile 20000; pid ${world.folder}/${name}.pid; pcre_jit on;
     error_log ${world.folder}/${name}-error.log crit;
     events { worker_connections 20000; multi_accept on; }
-    http { access_log off; ${temporary} tcp_nodelay on; ${KEPT}
+    http { ${observed ? ACCESS_LOG : "access_log off;"} ${temporary} tcp_nodelay on; ${KEPT}
     ${http}
     }`,
   );

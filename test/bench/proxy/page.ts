@@ -29,7 +29,7 @@ export function figuresPage(results: Results, workloads: readonly Workload[], op
     `- Versions: ${versions().join(", ")}`,
     `- ${options.passes > 1 ? `Medians of ${options.passes} interleaved passes` : "One pass"} of ${options.seconds} s; long bodies have ${options.streamMb} MiB; of memory the most that any pass came to`,
     "- Before a pass of wrk comes a second that is not counted: who slept while the others had their turn is slower at first; other loads warm up by themselves",
-    "- Access log and metrics are off everywhere: berth has neither yet",
+    "- Access logs are off everywhere, and nobody asks for metrics; berth counts for them in any case. With logs: the last table",
     ...[...results.left].map(([name, why]) => `- Left out: ${name}: ${why.split("\n")[0]}`),
     "",
     "## Targets",
@@ -60,6 +60,40 @@ export function figuresPage(results: Results, workloads: readonly Workload[], op
     ...measured.flatMap((workload) => detail(results, workload)),
     ...idleSection(results),
   ].join("\n");
+}
+
+/** Where the table with access logs stands in the page; a run with them replaces that alone, and one without leaves it. */
+const OBSERVED = { begin: "<!-- observed: written by npm run bench:proxy -- --observed -->", end: "<!-- observed ends -->" };
+
+/** The same with access logs, as a section of its own. */
+export function observedSection(results: Results, workloads: readonly Workload[], options: Options, load: number): string {
+  const measured = workloads.filter(({ name }) => results.cells.has(name));
+  const names = [...new Set(measured.flatMap(({ name }) => [...(results.cells.get(name)?.keys() ?? [])]))].filter((name) => name !== "direct");
+  return [
+    OBSERVED.begin,
+    "",
+    "## With access log and metrics",
+    "",
+    "Each writes a line of JSON, or of its own format (HAProxy), for each request, to `/dev/null`: nginx through a buffer of 64 KiB, HAProxy and Caddy as they do",
+    "it, berth beside its event loop. Caddy's metrics are on; the others count in any case. Microseconds per request or message; in brackets × nginx.",
+    `Medians of ${options.passes} interleaved passes of ${options.seconds} s; load before the run ${load.toFixed(1)}. The libraries write no log.`,
+    "",
+    ...table(
+      ["", ...measured.map(({ name }) => name)],
+      names.map((name) => [name, ...measured.map((workload) => costCell(results, workload, name))]),
+    ),
+    ...[...results.left].map(([name, why]) => `- Left out: ${name}: ${why.split("\n")[0]}`),
+    "",
+    OBSERVED.end,
+    "",
+  ].join("\n");
+}
+
+/** `section` in the place of the one in `page`; the page's own where it is left out. */
+export function withObserved(page: string, before: string, section: string | undefined): string {
+  const pattern = new RegExp(`${OBSERVED.begin}[^]*${OBSERVED.end}\n`);
+  const [kept = ""] = pattern.exec(before) ?? [];
+  return `${page.replace(pattern, "").trimEnd()}\n\n${section ?? kept}`;
 }
 
 function costCell(results: Results, workload: Workload, name: string): string {

@@ -23,8 +23,14 @@ export type Proxy = {
 };
 
 /** A row each, in the order in which they are measured and shown; berth's are of the checkout that the options name. */
-export function proxies({ berth: root, profile }: Pick<Options, "berth" | "profile">): readonly Proxy[] {
-  const berth = (name: string, settings: Record<string, string>, missing: () => string | undefined = () => undefined, workers = 1): Proxy => ({
+export function proxies({ berth: own, beside, observed, profile }: Pick<Options, "berth" | "beside" | "observed" | "profile">): readonly Proxy[] {
+  const berth = (
+    name: string,
+    settings: Record<string, string>,
+    missing: () => string | undefined = () => undefined,
+    workers = 1,
+    root = own,
+  ): Proxy => ({
     name,
     command: (world, port) => ({
       argv: [
@@ -33,7 +39,7 @@ export function proxies({ berth: root, profile }: Pick<Options, "berth" | "profi
         join(root, "test/bench/proxy", workers === 1 ? "berth-process.ts" : "berth-workers.ts"),
         world.folder,
         String(port),
-        JSON.stringify(settings),
+        JSON.stringify(observed ? { ...settings, accessLog: "/dev/null" } : settings),
         String(workers),
       ],
     }),
@@ -41,25 +47,31 @@ export function proxies({ berth: root, profile }: Pick<Options, "berth" | "profi
   });
   /** A setting that another checkout's gateway does not have would be passed over in silence. */
   const unlessTaken = (setting: RegExp) => () =>
-    setting.test(readFileSync(join(root, "gateway/open-gateway.ts"), "utf8")) ? undefined : "the checkout's gateway has no such engine";
+    setting.test(readFileSync(join(own, "gateway/open-gateway.ts"), "utf8")) ? undefined : "the checkout's gateway has no such engine";
 
   return [
     berth("berth", { forwarder: "splice" }, unlessTaken(/openSpliceEngine/)),
     berth("berth, 2 workers", { forwarder: "splice" }, unlessTaken(/openSpliceEngine/), 2),
+    ...(beside === undefined ? [] : [berth("berth, beside", { forwarder: "splice" }, undefined, 1, beside)]),
     berth("berth, buffers", { forwarder: "splice", reads: "buffers" }, unlessTaken(/\breads\b/)),
     berth("berth, http-proxy", { forwarder: "http-proxy" }),
-    { name: "nginx", command: nginxMaps, missing: program("nginx"), streamsApart: true },
-    { name: "nginx-lua", command: nginxLua, missing: luaMissing, streamsApart: true },
-    { name: "haproxy", command: haproxy, missing: program("haproxy") },
-    { name: "caddy", command: caddy, missing: program("caddy") },
-    peer("httpxy"),
-    peer("fastify-http-proxy"),
-    peer("http-proxy"),
-    peer("http-proxy-3"),
-    peer("configurable-http-proxy", { noKeys: true }),
-    peer("ws-ended", { only: ["ws125", "ws16k"] }),
+    { name: "nginx", command: nginxMaps(observed), missing: program("nginx"), streamsApart: true },
+    { name: "nginx-lua", command: nginxLua(observed), missing: luaMissing, streamsApart: true },
+    { name: "haproxy", command: haproxy(observed), missing: program("haproxy") },
+    { name: "caddy", command: caddy(observed), missing: program("caddy") },
+    // Libraries: they write no access log.
+    ...(observed ? [] : LIBRARIES),
   ];
 }
+
+const LIBRARIES: readonly Proxy[] = [
+  peer("httpxy"),
+  peer("fastify-http-proxy"),
+  peer("http-proxy"),
+  peer("http-proxy-3"),
+  peer("configurable-http-proxy", { noKeys: true }),
+  peer("ws-ended", { only: ["ws125", "ws16k"] }),
+];
 
 /** A library, with a server around it in `peers/`. */
 function peer(name: string, more: Partial<Proxy> = {}): Proxy {

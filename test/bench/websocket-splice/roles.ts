@@ -31,7 +31,8 @@ function proxy(reads: Reads, port: number, upstream: number): void {
       passHead(container, client, () => {
         state = 1;
         const lease = { bytes: () => void state++ };
-        void spliceUpgraded({ client, container, early: [], rest: Buffer.alloc(0), lease, draining, clock, limits: { lingerMs: 5_000 } });
+        const told = { bytesIn: 0, bytesOut: 0 };
+        void spliceUpgraded({ client, container, early: [], rest: Buffer.alloc(0), lease, told, draining, clock, limits: { lingerMs: 5_000 } });
       });
     });
   }).listen(port, "127.0.0.1", 4_096);

@@ -14,6 +14,7 @@ import { openImporter } from "../../../control/import/open-importer.ts";
 import { openLifecycle } from "../../../control/lifecycle/open-lifecycle.ts";
 import { openPublisher } from "../../../control/publish/open-publisher.ts";
 import { ZIP_LIMITS } from "../../../control/publish/unpack-zip.ts";
+import { openAudit } from "../../../control/open-audit.ts";
 import { openStore } from "../../../control/store/open-store.ts";
 import type { Driver, Observed, Spec } from "../../../drivers/driver.ts";
 import { Fault } from "../../../fault.ts";
@@ -97,6 +98,7 @@ async function openControl(t: Test) {
     credentials,
     vault,
     signingKeys: openSigningKeys({ store, vault, clock, log }),
+    audit: openAudit({ store, keepMs: 86_400_000, clock }),
     driverLogs: (service, tail, signal) => driver.logs(service, { tail }, { signal }),
     settings: { webRoot: undefined, origins: [], version: "0.1.0" },
     clock,

@@ -7,6 +7,7 @@ import t, { type Test } from "tap";
 import { systemClock } from "../../../clock.ts";
 import { openUpstream, type UpstreamSettings } from "../../../gateway/registry/upstream/open-upstream.ts";
 import { openLog } from "../../../log.ts";
+import { Count } from "../../../metrics/cells.ts";
 import { rejectsWith } from "../../drivers/conformance.ts";
 import { stillClock } from "../../fixtures/still-clock.ts";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
@@ -17,9 +18,15 @@ import { openTokenServer } from "./token-server.ts";
 const log = openLog({ level: "silent", name: "test" });
 const PULL = { repository: "datagrok/x", actions: ["pull"] } as const;
 
-async function open(t: Test, url: string, more: Partial<UpstreamSettings> = {}, clock = systemClock()) {
+async function open(
+  t: Test,
+  url: string,
+  more: Partial<UpstreamSettings> = {},
+  clock = systemClock(),
+  counts = { done: new Count(), failed: new Count() },
+) {
   const settings = { url, username: undefined, password: undefined, ecrMode: false, awsRegion: undefined, ...more };
-  const upstream = await openUpstream(settings, { clock, log, signal: signal() });
+  const upstream = await openUpstream(settings, { clock, log, signal: signal(), counts });
   t.teardown(() => upstream.close());
   return upstream;
 }
@@ -38,7 +45,8 @@ t.test("in front of a registry that takes tokens", async (t) => {
   const tokens = await openTokenServer(t, LOGIN);
   const registry = await openDistribution(t, tokens.auth);
   const file = join(tempFolder(t), "below", "registry-token");
-  const upstream = await open(t, `http://${registry.host}`, { ...LOGIN, tokenFile: file });
+  const counts = { done: new Count(), failed: new Count() };
+  const upstream = await open(t, `http://${registry.host}`, { ...LOGIN, tokenFile: file }, systemClock(), counts);
 
   await t.test("a push and a pull find their tokens", async (t) => {
     const digest = await push(upstream, "datagrok/x", "1");
@@ -47,6 +55,7 @@ t.test("in front of a registry that takes tokens", async (t) => {
     t.equal(pulled.status, 200);
     t.strictSame([...new Set(tokens.asked.flatMap(({ scopes }) => scopes))], ["repository:datagrok/x:pull,push", "repository:datagrok/x:pull"]);
     t.equal(tokens.asked.length, 2, "one for each scope");
+    t.same([counts.done.value, counts.failed.value], [2, 0]);
   });
 
   await t.test("deletes and the catalogue have scopes of their own", async (t) => {

@@ -1,0 +1,70 @@
+import type { Clock } from "../../clock.ts";
+import type { Spread } from "../../metrics/cells.ts";
+import type { Metrics } from "../../metrics/open-metrics.ts";
+import type { Container } from "../store/entities.ts";
+import type { Store } from "../store/open-store.ts";
+import type { Changes } from "./changes.ts";
+import { CONTAINER_WIRE_STATES, type ContainerState } from "./container-states.ts";
+import type { WorkQueue } from "./work-queue.ts";
+
+/** States in which a container is on its way to be awake. */
+const COMING: readonly ContainerState[] = ["PENDING_START", "STARTING"];
+
+/**
+ * Counts what becomes of containers: by what everybody is told who watches them, so that nothing that moves them has to think of it. How a start ended
+ * shows by the state that follows it.
+ */
+export function countLifecycle(parts: {
+  store: Pick<Store, "containers" | "images">;
+  changes: Pick<Changes, "watch" | "seq">;
+  queue: Pick<WorkQueue, "depth">;
+  metrics: Metrics;
+}): void {
+  const { store, changes, queue, metrics } = parts;
+  const before = new Map<string, ContainerState>(store.containers.stateOfEach().map(({ id, state }) => [id, state]));
+
+  changes.watch((change) => {
+    if ("removed" in change) return void before.delete(change.removed);
+    const { container } = change;
+    const was = before.get(container.id);
+    before.set(container.id, container.state);
+    if (was === container.state) return;
+    metrics.moves.at(CONTAINER_WIRE_STATES[container.state]).add();
+    if (was !== undefined && COMING.includes(was) && !COMING.includes(container.state)) countStart(metrics, was, container);
+  });
+
+  metrics.controlSeq.look((family) => family.at().set(changes.seq()));
+  metrics.containers.look((family) => {
+    for (const state of Object.values(CONTAINER_WIRE_STATES)) family.at(state).set(0);
+    for (const { state, count } of store.containers.states()) family.at(CONTAINER_WIRE_STATES[state]).set(count);
+  });
+  metrics.images.look((family) => {
+    for (const { state, count } of store.images.states()) family.at(state.toLowerCase()).set(count);
+  });
+  metrics.queueDepth.look((family) => family.at().set(queue.depth().waiting));
+  metrics.queueRunning.look((family) => family.at().set(queue.depth().running));
+}
+
+function countStart(metrics: Metrics, was: ContainerState, { name, state, phases, fault }: Container): void {
+  if (state === "ERROR") return metrics.wakes.at(name, fault?.code ?? "INTERNAL").add();
+  if (state !== "STARTED") return metrics.wakes.at(name, "stopped").add();
+  metrics.wakes.at(name, "started").add();
+  // One that was found running all the same has none of its own.
+  if (was !== "STARTING" || phases === undefined) return;
+  for (const [phase, ms] of Object.entries(phases)) if (ms !== undefined) metrics.wakePhaseSeconds.at(phase).observe(ms / 1_000);
+  metrics.wakeSeconds.at().observe(Object.values(phases).reduce((sum, ms) => sum + ms, 0) / 1_000);
+}
+
+/** Measures how long something takes, by whether it could be done. */
+export async function timed<T>(family: { at(outcome: string): Spread }, clock: Clock, task: () => Promise<T>): Promise<T> {
+  const from = clock.monotonic();
+  const over = (outcome: string) => family.at(outcome).observe((clock.monotonic() - from) / 1_000);
+  try {
+    const result = await task();
+    over("done");
+    return result;
+  } catch (error) {
+    over("failed");
+    throw error;
+  }
+}

@@ -1,0 +1,98 @@
+import { pino } from "pino";
+import type { Clock } from "../clock.ts";
+import type { Count } from "../metrics/cells.ts";
+import type { Exchanged } from "./exchanges.ts";
+import { requestIdOf } from "./request-id.ts";
+
+export type AccessLog = {
+  /** Writes one line; never waits. */
+  write(exchange: Exchanged): void;
+  /** Goes on in a new file under the same name: the one before was moved away. */
+  reopen(): void;
+  close(): void;
+};
+
+export type AccessLogParts = {
+  /** `stdout`, or a file's path. */
+  to: string;
+  /** Whether the query of a target is written, in which there may be secrets. */
+  query: boolean;
+  dropped: Count;
+  clock: Clock;
+  onError(error: Error): void;
+};
+
+/** What waits to be written at most; beyond it lines are dropped, and counted. */
+const MOST_WAITING = 4 * 1_048_576;
+/** Of a pipe, several processes may write so much at once without one's line getting into another's (PIPE_BUF). */
+const AT_ONCE = 4_096;
+const ENOUGH = AT_ONCE / 2;
+const FLUSH_MS = 250;
+const LONGEST_PATH = 1_024;
+const LONGEST_NAME = 200;
+
+/** Older clients show a developer key in the path. */
+const KEYS_IN_PATHS = [/(\/users\/login\/dev\/)[^/]+/, /(\/packages\/dev\/)(?!@|%40)[^/]+(?=\/.)/i] as const;
+
+/** One line of JSON for each exchange that is over, written beside the event loop. No token, no key, and no query unless that is wished. */
+export function openAccessLog({ to, query, dropped, clock, onError }: AccessLogParts): AccessLog {
+  const sink = pino.destination({
+    dest: to === "stdout" ? 1 : to,
+    sync: false,
+    mode: 0o640,
+    minLength: ENOUGH,
+    maxWrite: AT_ONCE,
+    maxLength: MOST_WAITING,
+    periodicFlush: FLUSH_MS,
+  });
+  sink.on("drop", () => dropped.add());
+  sink.on("error", onError);
+  // What else a container writes to the same place is told from it by its first field.
+  const log = pino({ base: null, timestamp: false, formatters: { level: () => ({ log: "access" }) } }, sink);
+
+  return {
+    write: (exchange) => log.info(lineOf(exchange, query, clock)),
+    reopen: () => {
+      if (to !== "stdout") sink.reopen();
+    },
+    close: () => sink.end(),
+  };
+}
+
+function lineOf(exchange: Exchanged, query: boolean, clock: Clock): Record<string, unknown> {
+  const { about, head, startedAt, firstByteAt, overAt } = exchange;
+  const fault = exchange.fault ?? about.fault;
+  return {
+    time: new Date(clock.now()).toISOString(),
+    requestId: about.requestId ?? (head && requestIdOf(head.header)),
+    traceId: about.traceparent?.slice(3, 35),
+    peer: exchange.peer,
+    who: about.login?.slice(0, LONGEST_NAME),
+    method: head?.method,
+    route: about.route,
+    container: about.container?.slice(0, LONGEST_NAME),
+    path: head && shown(head.target, query),
+    status: exchange.status,
+    fault,
+    ending: exchange.ending,
+    bytesIn: exchange.bytesIn,
+    bytesOut: exchange.bytesOut,
+    identityMs: tenths(exchange.identityMs),
+    holdMs: tenths(exchange.holdMs),
+    connectMs: tenths(exchange.connectMs),
+    firstByteMs: firstByteAt === 0 ? undefined : tenths(firstByteAt - startedAt),
+    totalMs: tenths(overAt - startedAt),
+  };
+}
+
+function shown(target: string, query: boolean): string {
+  const [path = "", ...rest] = target.split("?");
+  let text = path;
+  for (const key of KEYS_IN_PATHS) text = text.replace(key, "$1***");
+  if (query && rest.length > 0) text += `?${rest.join("?")}`;
+  return text.length > LONGEST_PATH ? `${text.slice(0, LONGEST_PATH)}…` : text;
+}
+
+function tenths(ms: number): number {
+  return Math.round(ms * 10) / 10;
+}

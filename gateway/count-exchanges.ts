@@ -1,0 +1,58 @@
+import { FAULTS } from "../fault.ts";
+import type { Count, Spread } from "../metrics/cells.ts";
+import type { Metrics } from "../metrics/open-metrics.ts";
+import type { Exchanged, RouteName } from "./exchanges.ts";
+
+/** By the first digit of a status. */
+const CLASSES = ["left", "1xx", "2xx", "3xx", "4xx", "5xx"] as const;
+const IMAGES = { push: "pushes", pull: "pulls" } as const;
+const REFUSES = new Set([401, 403, 429]);
+
+/** A cell for each class, in their order. */
+export type ByClass = readonly Count[];
+type OfRoute = { byClass: ByClass; total: Spread; first: Spread; in: Count; out: Count };
+
+/** Counts exchanges. What it adds to is found once for each route, and comes with the container: a request costs additions, and no label is put together for it. */
+export function countExchanges(metrics: Metrics): (exchange: Exchanged) => void {
+  const routes = new Map<RouteName, OfRoute>();
+
+  const ofRoute = (route: RouteName): OfRoute => {
+    const cells: OfRoute = {
+      byClass: CLASSES.map((status) => metrics.requests.at(route, status)),
+      total: metrics.requestSeconds.at(route),
+      first: metrics.firstByteSeconds.at(route),
+      in: metrics.bytes.at(route, "in"),
+      out: metrics.bytes.at(route, "out"),
+    };
+    routes.set(route, cells);
+    return cells;
+  };
+
+  return (exchange) => {
+    const { about, status, startedAt, firstByteAt } = exchange;
+    const { route, answers } = about;
+    const cells = routes.get(route) ?? ofRoute(route);
+    const nth = Math.trunc(status / 100);
+    (cells.byClass[nth] ?? cells.byClass[0])?.add();
+    cells.total.observe((exchange.overAt - startedAt) / 1_000);
+    if (firstByteAt !== 0) cells.first.observe((firstByteAt - startedAt) / 1_000);
+    cells.in.value += exchange.bytesIn;
+    cells.out.value += exchange.bytesOut;
+    if (answers !== undefined) {
+      if (exchange.holdMs > 0 && exchange.connectMs > 0) metrics.wakePhaseSeconds.at("connect").observe(exchange.connectMs / 1_000);
+      (answers[nth] ?? answers[0])?.add();
+    }
+    if (about.image !== undefined) metrics[IMAGES[about.image]].at(CLASSES[nth] ?? CLASSES[0]).add();
+    const fault = exchange.fault ?? about.fault;
+    if (fault !== undefined) {
+      metrics.faults.at(route, fault).add();
+      if (REFUSES.has(FAULTS[fault][0])) metrics.authFailures.at(route, fault).add();
+    }
+    if (exchange.ending !== "answered" && status !== 0 && status !== 101) metrics.broken.at(route).add();
+  };
+}
+
+/** The cells of a container's answers, by its name. */
+export function answersOf(metrics: Pick<Metrics, "containerRequests">, name: string): ByClass {
+  return CLASSES.map((status) => metrics.containerRequests.at(name, status));
+}

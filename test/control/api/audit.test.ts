@@ -1,0 +1,109 @@
+import { fastify } from "fastify";
+import t from "tap";
+import { keepAudit } from "../../../control/api/keep-audit.ts";
+import { stillClock } from "../../fixtures/still-clock.ts";
+import { ADMIN_KEY, openStand, type Stand } from "./fixtures/api-stand.ts";
+import { until } from "./fixtures/until.ts";
+
+type Entry = { seq: number; action: string; target: string | null; login: string | null; via: string | null; status: number | null };
+
+const JSON_TYPE = { "content-type": "application/json" };
+const FILES = { "dockerfiles/app/Dockerfile": "FROM scratch\nEXPOSE 80\n" };
+
+async function entriesOf({ get }: Stand, query = ""): Promise<Entry[]> {
+  return (await get(`/admin/audit${query}`)).json as Entry[];
+}
+
+async function publishedId(stand: Stand): Promise<string> {
+  await stand.publish("pack", FILES);
+  return stand.store.containers.all()[0]?.id ?? "";
+}
+
+t.test("who did what to what is kept, with the client's address and the request's id, the newest first", async (t) => {
+  const stand = await openStand(t);
+  const { get, call } = stand;
+  const id = await publishedId(stand);
+  const headers = { ...JSON_TYPE, "x-berth-client": "203.0.113.9", "x-request-id": "req-1" };
+  await call("/users/login/dev", { method: "POST", headers: { authorization: `Dev ${ADMIN_KEY}` } });
+  await get("/users", { method: "POST", headers, body: JSON.stringify({ login: "anna" }) });
+  await get("/users/anna/keys", { method: "POST", headers: JSON_TYPE, body: "{}" });
+  await get(`/docker/containers/${id}/run`);
+  await get("/credentials/for/pack", { method: "POST", body: JSON.stringify({ PASSWORD: "hush" }) });
+  await get(`/docker/containers/${id}`, { method: "DELETE" });
+  const entries = await entriesOf(stand);
+  t.same(
+    entries.map(({ action, target, login, via }) => [action, target, login, via]),
+    [
+      ["containerDeleted", `pack-app (${id})`, "admin", "authorization"],
+      ["credentialsReplaced", "pack", "admin", "authorization"],
+      ["containerStarted", `pack-app (${id})`, "admin", "authorization"],
+      ["keyMade", "anna", "admin", "authorization"],
+      ["userAdded", "anna", "admin", "authorization"],
+      ["signedIn", null, "admin", "devKey"],
+      ["packagePublished", "pack", "admin", "devKey"],
+    ],
+  );
+  t.match(entries[4], { address: "203.0.113.9", requestId: "req-1", status: 200 });
+  t.notMatch(JSON.stringify(stand.store.audit.list({ limit: 100 })), /hush|admin-dev-key/);
+});
+
+t.test("what was refused, and what was only looked at, is not there; nor does anybody but an administrator see it", async (t) => {
+  const stand = await openStand(t);
+  const id = await publishedId(stand);
+  const { token } = stand.addUser("eve");
+  const asEve = { headers: { authorization: token } };
+  t.equal((await stand.call(`/docker/containers/${id}/run`, asEve)).status, 403);
+  t.equal((await stand.call("/users/login/dev", { method: "POST", headers: { authorization: "Dev wrong" } })).status, 401);
+  t.equal((await stand.call("/docker/containers", asEve)).status, 200);
+  t.equal((await stand.call("/admin/audit", asEve)).status, 403);
+  t.equal((await stand.call("/admin/audit")).status, 401);
+  t.same(
+    (await entriesOf(stand)).map(({ action }) => action),
+    ["packagePublished"],
+  );
+});
+
+t.test("who waits for a start and leaves has wished it all the same", async (t) => {
+  const stand = await openStand(t);
+  const id = await publishedId(stand);
+  const leaving = new AbortController();
+  const asked = stand.get(`/docker/containers/${id}/run?awaitStart=true`, { signal: leaving.signal }).catch(() => undefined);
+  await until(() => stand.waits.length === 1);
+  leaving.abort();
+  await asked;
+  await until(() => stand.store.audit.list({ limit: 1 })[0]?.action === "containerStarted");
+  t.match((await entriesOf(stand))[0], { action: "containerStarted", login: "admin", status: null });
+});
+
+t.test("entries are found by action, login, target and time, page by page, and forgotten when they are old", async (t) => {
+  const clock = stillClock();
+  const stand = await openStand(t, {}, clock);
+  const add = (login: string) => stand.get("/users", { method: "POST", headers: JSON_TYPE, body: JSON.stringify({ login }) });
+  for (const login of ["a1", "b2", "c3"]) {
+    await add(login);
+    await clock.advance(60_000);
+  }
+  const targets = async (query: string) => (await entriesOf(stand, query)).map(({ target }) => target);
+  const at = (minutes: number) => encodeURIComponent(new Date(clock.now() - minutes * 60_000).toISOString());
+  t.same(await targets("?limit=2"), ["c3", "b2"]);
+  t.same(await targets(`?limit=2&before=${(await entriesOf(stand))[1]?.seq}`), ["a1"]);
+  t.same(await targets("?target=b"), ["b2"]);
+  t.same(await targets("?action=userRemoved"), []);
+  t.same(await targets("?login=admin&action=userAdded"), ["c3", "b2", "a1"]);
+  t.same(await targets(`?from=${at(2)}&to=${at(1)}`), ["b2"]);
+  t.equal((await stand.get("/admin/audit?action=nonsense")).status, 400);
+  await clock.advance(86_400_000 - 90_000);
+  await add("d4");
+  t.same(await targets(""), ["d4", "c3"]);
+});
+
+t.test("a route that changes something and of which the table says nothing keeps berth from starting", async (t) => {
+  const stand = await openStand(t);
+  const audit = { append: () => undefined };
+  const app = fastify();
+  keepAudit(app, { store: stand.store, audit }, { actor: () => undefined });
+  t.throws(() => app.post("/api/something/new", () => ({})));
+  t.throws(() => app.get("/api/something/else", { config: { mutates: true } }, () => ({})));
+  app.get("/api/something/read", () => ({}));
+  t.equal((await app.inject("/api/something/read")).statusCode, 200);
+});

@@ -1,0 +1,158 @@
+import { execFileSync } from "node:child_process";
+import { constants, openSync, readFileSync, readSync, renameSync } from "node:fs";
+import { join } from "node:path";
+import t, { type Test } from "tap";
+import { WebSocket } from "ws";
+import { systemClock } from "../../clock.ts";
+import { openAccessLog } from "../../gateway/access-log.ts";
+import { Exchanged } from "../../gateway/exchanges.ts";
+import { FORWARDERS, type Forwarder } from "../../gateway/forward/engine.ts";
+import { Count } from "../../metrics/cells.ts";
+import { tempFolder } from "../fixtures/temp-folder.ts";
+import { exchange, get, ID, openContainer, openStand, PATH, type Stand, until, WS_PATH } from "./stand.ts";
+
+type Line = Record<string, unknown>;
+type Written = { stand: Stand; path: string; reopen(): void; lines(count: number): Promise<Line[]> };
+
+async function openWritten(t: Test, options: { query?: boolean; forwarder?: Forwarder } = {}): Promise<Written> {
+  const path = join(tempFolder(t), "access.log");
+  const clock = systemClock();
+  const log = openAccessLog({ to: path, query: options.query ?? false, dropped: new Count(), clock, onError: (error) => t.fail(error.message) });
+  t.teardown(() => log.close());
+  const stand = await openStand(t, { watchers: [log.write], ...(options.forwarder === undefined ? {} : { forwarder: options.forwarder }) });
+  const read = () => readFileSync(path, "utf8").split("\n").slice(0, -1);
+  return {
+    stand,
+    path,
+    reopen: log.reopen,
+    lines: async (count) => {
+      await until(`${count} lines`, () => read().length >= count);
+      return read().map((line) => JSON.parse(line) as Line);
+    },
+  };
+}
+
+for (const forwarder of FORWARDERS) {
+  t.test(`${forwarder}: a line says who asked what of whom, how it ended, what passed and where the time went; no query, no token`, async (t) => {
+    const { stand, lines, path } = await openWritten(t, { forwarder });
+    const { address } = await openContainer(t, (_request, response) => response.writeHead(201).end("x".repeat(1_000)));
+    stand.set(ID, { kind: "asleep" });
+    stand.onWake((id) => stand.set(id, { kind: "awake", address }));
+    await exchange(stand.port, get(`${PATH}/a/b?password=hush`, ["X-Request-Id: mine", "Connection: close"]));
+    await exchange(stand.port, get(PATH).replace("Authorization: token", "Authorization: sesame"));
+    const [first = {}, second = {}] = await lines(2);
+    t.match(first, {
+      requestId: "mine",
+      peer: "127.0.0.1",
+      who: "ada",
+      method: "GET",
+      route: "proxy",
+      container: "demo",
+      status: 201,
+      ending: "answered",
+    });
+    t.equal(first["path"], `${PATH}/a/b`);
+    t.match(first["traceId"], /^[0-9a-f]{32}$/);
+    t.ok(Number(first["bytesOut"]) > 1_000);
+    t.ok(Number(first["holdMs"]) <= Number(first["totalMs"]) && Number(first["firstByteMs"]) <= Number(first["totalMs"]));
+    t.match(second, { route: "proxy", status: 401, fault: "TOKEN_INVALID" });
+    t.notOk("who" in second);
+    t.notMatch(readFileSync(path, "utf8"), /hush|sesame|"token"/);
+  });
+}
+
+t.test("the query is written where that is wished; developer keys in paths are not, in any case", async (t) => {
+  const { stand, lines, path } = await openWritten(t, { query: true });
+  const { address } = await openContainer(t, (_request, response) => response.end());
+  stand.set(ID, { kind: "awake", address });
+  await exchange(stand.port, get(`${PATH}/a?b=c?d`));
+  for (const target of [
+    "/api/users/login/dev/sesame",
+    "/api/packages/dev/sesame/scope/name",
+    "/api/packages/dev/sesame/name",
+    "/api/packages/dev/@scope/name",
+  ])
+    await exchange(stand.port, get(target));
+  const paths = (await lines(5)).map((line) => line["path"]);
+  t.same(paths, [
+    `${PATH}/a?b=c?d`,
+    "/api/users/login/dev/***",
+    "/api/packages/dev/***/scope/name",
+    "/api/packages/dev/***/name",
+    "/api/packages/dev/@scope/name",
+  ]);
+  t.notMatch(readFileSync(path, "utf8"), /sesame/);
+});
+
+t.test("a client that leaves, bytes that are no request, and a WebSocket when it ends have their lines", async (t) => {
+  const { stand, lines } = await openWritten(t);
+  const left = Promise.withResolvers<void>();
+  const { address, server } = await openContainer(t, (_request, response) => response.once("close", left.resolve));
+  server.on("upgrade", (_request, socket) => {
+    socket.write("HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n");
+    socket.end();
+  });
+  stand.set(ID, { kind: "awake", address });
+  const gone = exchange(stand.port, get(PATH)).catch(() => undefined);
+  await until("the request to be there", () => (stand.uses.get(ID)?.open ?? 0) === 1);
+  const socket = new WebSocket(`ws://127.0.0.1:${stand.port}${WS_PATH}`, { headers: { authorization: "token" } });
+  socket.on("error", () => undefined);
+  await new Promise((resolve) => socket.once("close", resolve));
+  await exchange(stand.port, "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n");
+  await stand.gateway.close();
+  await Promise.all([gone, left.promise]);
+  const byStatus = new Map((await lines(3)).map((line) => [line["status"], line]));
+  t.match(byStatus.get(101), { route: "proxy-ws", container: "demo" });
+  t.match(byStatus.get(400), { route: "none" });
+  t.match(byStatus.get(0), { route: "proxy", ending: "left" });
+});
+
+t.test("a file that was moved away is left for a new one", async (t) => {
+  const { stand, path, reopen, lines } = await openWritten(t);
+  await exchange(stand.port, get("/healthz"));
+  await lines(1);
+  renameSync(path, `${path}.1`);
+  reopen();
+  await exchange(stand.port, get("/readyz"));
+  await until("the new file", () => {
+    try {
+      return readFileSync(path, "utf8").endsWith("\n");
+    } catch {
+      return false;
+    }
+  });
+  t.match(await lines(1), [{ path: "/readyz", route: "health" }]);
+});
+
+t.test("where nobody takes the lines, they are dropped and counted, and nobody waits", async (t) => {
+  const path = join(tempFolder(t), "pipe");
+  execFileSync("mkfifo", [path]);
+  const reader = openSync(path, constants.O_RDWR | constants.O_NONBLOCK);
+  const dropped = new Count();
+  const clock = systemClock();
+  const log = openAccessLog({ to: path, query: false, dropped, clock, onError: () => undefined });
+  t.teardown(() => {
+    // Its thread waits for somebody who reads.
+    const into = Buffer.alloc(65_536);
+    const drain = setInterval(() => {
+      try {
+        while (readSync(reader, into) > 0);
+      } catch {
+        // Nothing more, for now.
+      }
+    }, 5);
+    log.close();
+    drain.unref();
+  });
+  const told = new Exchanged(
+    { over: log.write, keepsHeads: true },
+    clock,
+    { method: "GET", target: `/${"x".repeat(900)}`, header: () => undefined },
+    "::1",
+  );
+  await until("a line to be dropped", () => {
+    for (let i = 0; i < 1_000; i++) told.over("answered");
+    return dropped.value > 0;
+  });
+  t.ok(dropped.value > 0);
+});
