@@ -8,6 +8,7 @@ import type { ApiParts } from "./api-parts.ts";
 import { containerRoutes } from "./container-routes.ts";
 import { credentialRoutes } from "./credential-routes.ts";
 import { dockerTokenRoutes } from "./docker-token-routes.ts";
+import { explainRoutes } from "./explain-routes.ts";
 import { historyRoutes } from "./history-routes.ts";
 import { imageRoutes } from "./image-routes.ts";
 import { imageUseRoutes } from "./image-use-routes.ts";
@@ -71,6 +72,7 @@ async function buildApi(parts: ApiParts): Promise<FastifyInstance> {
       imageRoutes(api, parts, admission);
       serviceRoutes(api, parts, admission);
       historyRoutes(api, parts, admission);
+      explainRoutes(api, parts, admission);
       orphanRoutes(api, parts);
       imageUseRoutes(api, parts);
       signingKeyRoutes(api, parts);

@@ -56,8 +56,8 @@ function rest(rooms: Rooms, row: Container): Outcome {
   return "moved";
 }
 
-/** Undefined: not as things are. Time since this process started counts at most, since use before that may not have been written. */
-function idleInMs(rooms: Rooms, row: Container): number | undefined {
+/** How long until it sleeps for idleness. Undefined: not as things are. Time since this process started counts at most, since use before that may not have been written. */
+export function idleInMs(rooms: Rooms, row: Container): number | undefined {
   const minutes = row.config.shutdownTimeoutMinutes;
   if (minutes === undefined || rooms.usage.open(row.id) > 0) return undefined;
   const usedOn = Math.max(enteredOn(rooms, row), row.lastActive, rooms.usage.lastActive(row.id));
