@@ -75,6 +75,8 @@ export type Directory = {
    * Faults: CONTROL_AWAY, and the cause where the container may not be woken.
    */
   wake(id: string, caller: Caller, signal: AbortSignal): Promise<void>;
+  /** The first request that waited for this start has reached the container; `connectMs`: how long the connect took. Nobody waits for it to be heard. */
+  reached(id: string, connectMs: number): void;
   /** Says how the container is used; cheap, and reported in batches. Of one container always the same object may come, which changes on. */
   used(use: Use): void;
   close(): Promise<void>;

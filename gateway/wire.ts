@@ -8,6 +8,7 @@ import type { Caller } from "./identity.ts";
  * - `GET /feed`: one line of JSON (`FeedLine`) after another for as long as the gateway lives. First `hello`, then `all`
  *   (every container), then changes; `beat` at least every `FEED_BEAT_MS`, so that silence means that control is away.
  * - `POST /wake` `WakeAsk` → 204 once the wish is durable.
+ * - `POST /reached` `ReachedReport` → 204.
  * - `POST /use` `UseReport` → 204.
  * - `POST /pushed` `PushedAsk` → 204; from a registry proxy.
  * - `POST /who` `WhoAsk` → 200 `WhoAnswers`.
@@ -29,6 +30,8 @@ export const FEED_BEAT_MS = 2_000;
 /** Silence after which a gateway takes control for gone and opens the feed anew. */
 export const FEED_SILENCE_MS = 3 * FEED_BEAT_MS;
 
+/** Who waited for a start has connected, which took so long. */
+export type ReachedReport = { id: string; connectMs: number };
 export type WakeAsk = { id: string; userId: string };
 /**
  * All containers that this gateway uses now or used since its last report. `seq` is the last change it has seen: control may

@@ -1,6 +1,6 @@
 import type { IncomingMessage } from "node:http";
 import { Fault } from "../../fault.ts";
-import type { PushedAsk, UseReport, WakeAsk, WhoAsk } from "../../gateway/wire.ts";
+import type { PushedAsk, ReachedReport, UseReport, WakeAsk, WhoAsk } from "../../gateway/wire.ts";
 
 // The other side is our own gateway, so only what would do harm is looked for. Faults throughout: REQUEST_INVALID.
 
@@ -25,6 +25,12 @@ export function readWakeAsk(question: unknown): WakeAsk {
   const { id, userId } = fieldsOf(question);
   if (typeof id !== "string" || typeof userId !== "string") throw new Fault("REQUEST_INVALID", "A wake needs id and userId.");
   return { id, userId };
+}
+
+export function readReachedReport(question: unknown): ReachedReport {
+  const { id, connectMs } = fieldsOf(question);
+  if (typeof id !== "string" || !isCount(connectMs)) throw new Fault("REQUEST_INVALID", "A report of a connect needs id and connectMs.");
+  return { id, connectMs };
 }
 
 export function readWhoAsk(question: unknown): WhoAsk {

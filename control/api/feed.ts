@@ -8,12 +8,12 @@ import type { Log } from "../../log.ts";
 import type { Lifecycle } from "../lifecycle/open-lifecycle.ts";
 import { viewOf } from "../lifecycle/view-of.ts";
 import type { Store } from "../store/open-store.ts";
-import { readPushedAsk, readQuestion, readUseReport, readWakeAsk, readWhoAsk } from "./feed-questions.ts";
+import { readPushedAsk, readQuestion, readReachedReport, readUseReport, readWakeAsk, readWhoAsk } from "./feed-questions.ts";
 
 export type FeedParts = {
   socketPath: string;
   lifecycle: Pick<Lifecycle, "watch" | "seq" | "wake" | "used" | "gatewayJoined" | "gatewayLeft" | "pushed">;
-  store: Pick<Store, "containers">;
+  store: Pick<Store, "containers" | "wakes">;
   /** Tells when sessions ended before their time. */
   watchSignOuts(listener: () => void): () => void;
   /** Who holds this token; undefined: nobody. */
@@ -35,6 +35,11 @@ export async function openFeed(parts: FeedParts): Promise<{ close(): Promise<voi
     "/wake": async (question) => {
       const { id, userId } = readWakeAsk(question);
       parts.lifecycle.wake(id, userId);
+      return undefined;
+    },
+    "/reached": async (question) => {
+      const { id, connectMs } = readReachedReport(question);
+      parts.store.wakes.connected(id, connectMs);
       return undefined;
     },
     "/use": async (question) => {

@@ -19,6 +19,7 @@ import { packageRoutes } from "./package-routes.ts";
 import { serverRoutes } from "./server-routes.ts";
 import { serviceRoutes } from "./service-routes.ts";
 import { signingKeyRoutes } from "./signing-key-routes.ts";
+import { wakeRoutes } from "./wake-routes.ts";
 import { userRoutes } from "./user-routes.ts";
 
 /** How long a client may take to send a request, its package included. */
@@ -73,6 +74,7 @@ async function buildApi(parts: ApiParts): Promise<FastifyInstance> {
       serviceRoutes(api, parts, admission);
       historyRoutes(api, parts, admission);
       explainRoutes(api, parts, admission);
+      wakeRoutes(api, parts, admission);
       orphanRoutes(api, parts);
       imageUseRoutes(api, parts);
       signingKeyRoutes(api, parts);

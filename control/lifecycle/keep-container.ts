@@ -44,7 +44,7 @@ export function sameAddress(one: Observed["address"], other: Observed["address"]
 
 /** Stop, then start the new definition: the wish stays. */
 export function redefine(rooms: Rooms, row: Container): Outcome {
-  return moveContainer(rooms, row, "redefined", { stopFor: "system", wishedOn: rooms.clock.now() }) ? "moved" : "rest";
+  return moveContainer(rooms, row, "redefined", { stopFor: "system", wishedOn: rooms.clock.now(), wishedFor: "redefinition" }) ? "moved" : "rest";
 }
 
 /** Sleeps where nobody has used it for as long as its definition says; an open request is use. */

@@ -16,8 +16,12 @@ export type Claim = {
   asked: Pick<Asked, "signal">;
 };
 
-/** `woken` is defined once the exchange had to wait for its container: how long each part of that start took. */
-export type ContainerLease = Lease & { woken(): { start: StartTimes | undefined } | undefined };
+export type ContainerLease = Lease & {
+  /** Defined once the exchange had to wait for its container: how long each part of that start took. */
+  woken(): { start: StartTimes | undefined } | undefined;
+  /** It was woken, and has connected: of each start, the first of those who waited tells it. */
+  reached(connectMs: number): void;
+};
 
 export type Leases = { open(claim: Claim): ContainerLease };
 
@@ -26,13 +30,21 @@ const REPORT_EVERY_MS = 1_000;
 
 type Tally = Use & { reportedAt: number };
 
-type LeaseParts = { directory: Directory; hold: Hold; clock: Clock; doubtMs: number };
+type LeaseParts = {
+  directory: Directory;
+  hold: Hold;
+  clock: Clock;
+  doubtMs: number;
+  /** Starts that have been told to be reached. */
+  told: WeakSet<StartTimes>;
+};
 
 /** More than this many containers out of use are not kept count of. */
 const MOST_TALLIES = 10_000;
 
 /** Counts the exchanges that each container has open, and tells the directory. */
-export function openLeases(parts: LeaseParts): Leases {
+export function openLeases(given: Omit<LeaseParts, "told">): Leases {
+  const parts: LeaseParts = { ...given, told: new WeakSet() };
   const tallies = new Map<string, Tally>();
   const tallyOf = (id: string): Tally => {
     const kept = tallies.get(id);
@@ -111,6 +123,14 @@ class OpenLease implements ContainerLease {
 
   woken(): { start: StartTimes | undefined } | undefined {
     return this.#woken;
+  }
+
+  reached(connectMs: number): void {
+    const { told, directory } = this.#parts;
+    const start = this.#woken?.start;
+    if (start === undefined || told.has(start)) return;
+    told.add(start);
+    directory.reached(this.#claim.view.id, connectMs);
   }
 
   async #reach(from: ContainerView): Promise<Target> {

@@ -31,6 +31,7 @@ const directory = {
   known: (id: string) => containers.find(id),
   watch: containers.watch,
   wake: () => Promise.resolve(),
+  reached: () => undefined,
   used: (use: Use) => reports.used(use, false),
   close: () => Promise.resolve(),
 };

@@ -96,6 +96,8 @@ t.test("a gateway is told its name, every container, then each change in order",
   t.match(lastView(lines, id), {
     container: { standing: { address: stand.row(id).address }, start: { create: Number, boot: Number, queue: Number } },
   });
+  t.equal((await ask(socketPath, "/reached", { id, connectMs: 3 })).status, 204);
+  t.match(stand.store().wakes.of(id), [{ askedFor: "request", byUser: USER, connectMs: 3 }]);
   const numbers = lines.flatMap((line) => ("seq" in line && line.seq !== undefined ? [line.seq] : []));
   t.same(
     numbers,
@@ -167,6 +169,7 @@ t.test("what is no question is refused, and harms nothing", async (t) => {
   t.match(await ask(socketPath, "/nothing", {}), { status: 404, body: { code: "ROUTE_NOT_FOUND" } });
   t.match(await ask(socketPath, "/who", null), { status: 400 });
   t.match(await ask(socketPath, "/who", { tokens: ["good", 7] }), { status: 400 });
+  t.match(await ask(socketPath, "/reached", { id: USER, connectMs: -1 }), { status: 400 });
   t.ok(stand.store().containers.all());
 });
 
