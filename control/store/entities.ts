@@ -83,7 +83,7 @@ export type Container = {
   /** When the start that runs or waits was wished; 0 where none ever was. */
   wishedOn: number;
   /** What that start is for. */
-  wishedFor?: WishedFor | undefined;
+  wishedFor: WishedFor | undefined;
   /** For whom the last stop was (or is being) made: it decides which of the two stopped states follows. */
   stopFor: "user" | "system" | undefined;
   state: ContainerState;
