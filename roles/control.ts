@@ -79,6 +79,7 @@ export async function runControl(options: { settings: Settings; runtime: Runtime
     store,
     lifecycle,
     orphans: lifecycle,
+    gateways: feed,
     identity,
     publisher,
     credentials,

@@ -3,6 +3,7 @@ import type { Log } from "../../log.ts";
 import type { Credentials } from "../credentials/open-credentials.ts";
 import type { Vault } from "../credentials/open-vault.ts";
 import type { ControlIdentity } from "../identity/open-identity.ts";
+import type { AskGateways } from "./ask-gateways.ts";
 import type { SigningKeys } from "../identity/signing-keys.ts";
 import type { Lifecycle } from "../lifecycle/open-lifecycle.ts";
 import type { Publisher } from "../publish/open-publisher.ts";
@@ -32,6 +33,8 @@ export type ApiParts = {
   identity: ControlIdentity;
   publisher: Publisher;
   credentials: Credentials;
+  /** What the gateways have open. */
+  gateways: Pick<AskGateways, "whatIsOpen">;
   vault: Pick<Vault, "rotate">;
   signingKeys: SigningKeys;
   /** A container's last `tail` lines, oldest first, as the orchestrator has them now. */

@@ -12,6 +12,7 @@ import { explainRoutes } from "./explain-routes.ts";
 import { historyRoutes } from "./history-routes.ts";
 import { imageRoutes } from "./image-routes.ts";
 import { imageUseRoutes } from "./image-use-routes.ts";
+import { openRoutes } from "./open-routes.ts";
 import { orphanRoutes } from "./orphan-routes.ts";
 import { peopleRoutes } from "./people-routes.ts";
 import { permitPages } from "./permitted-pages.ts";
@@ -75,6 +76,7 @@ async function buildApi(parts: ApiParts): Promise<FastifyInstance> {
       historyRoutes(api, parts, admission);
       explainRoutes(api, parts, admission);
       wakeRoutes(api, parts, admission);
+      openRoutes(api, parts, admission);
       orphanRoutes(api, parts);
       imageUseRoutes(api, parts);
       signingKeyRoutes(api, parts);

@@ -79,6 +79,7 @@ t.test("each route of openapi.json is called", async (t) => {
     "get /docker/containers/{id}/history": () => call("GET", `/docker/containers/${id}/history`),
     "get /docker/containers/{id}/explain": () => call("GET", `/docker/containers/${id}/explain`),
     "get /docker/containers/{id}/wakes": () => call("GET", `/docker/containers/${id}/wakes`),
+    "get /docker/containers/{id}/open": () => call("GET", `/docker/containers/${id}/open`),
     "get /docker/containers/{id}/logs": () => call("GET", `/docker/containers/${id}/logs?limit=10`),
     "get /docker/services": () => call("GET", "/docker/services"),
     "get /docker/services/{name}/logs": () => call("GET", `/docker/services/${serviceName}/logs?limit=10`),

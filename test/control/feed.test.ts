@@ -37,7 +37,7 @@ async function openTestFeed(t: Test) {
     });
   const feed = await open();
   t.teardown(() => feed.close());
-  return { stand, socketPath, open, left, identity };
+  return { stand, feed, socketPath, open, left, identity };
 }
 
 /** Opens the feed as a gateway does, and keeps what it is told. */
@@ -78,6 +78,9 @@ const ask = (socketPath: string, path: string, question: unknown) => post(socket
 function lastView(lines: FeedLine[], id: string): unknown {
   return lines.findLast((line) => line.kind === "changed" && line.container.id === id);
 }
+
+type Asked = Extract<FeedLine, { kind: "ask" }>;
+const asksIn = (lines: FeedLine[]) => lines.filter((line): line is Asked => line.kind === "ask");
 
 async function gatewayOf(lines: FeedLine[]): Promise<string> {
   await until("hello and all", () => lines.length >= 2);
@@ -150,6 +153,44 @@ t.test("what a gateway has open keeps a container awake, until the gateway is go
 async function passed(stand: Stand, ms: number): Promise<void> {
   for (let left = ms; left > 0; left -= 1_000) await stand.clock.advance(1_000);
 }
+
+t.test("gateways are asked what they have open, only when somebody wants to know, and nobody waits for long for one", async (t) => {
+  const { stand, feed, socketPath } = await openTestFeed(t);
+  t.same(await feed.whatIsOpen(USER), [], "nobody is there");
+  const [quick, mute, gone] = [listen(t, socketPath), listen(t, socketPath), listen(t, socketPath)];
+  const [one, other, third] = [await gatewayOf(quick.lines), await gatewayOf(mute.lines), await gatewayOf(gone.lines)];
+  t.same(asksIn(quick.lines), []);
+  const answers = Promise.all([feed.whatIsOpen(USER), feed.whatIsOpen(USER)]);
+  await until("all are asked", () => [quick, mute, gone].every(({ lines }) => asksIn(lines).length > 0));
+  t.match(asksIn(quick.lines), [{ id: USER }], "once for all who want to know the same");
+  const open = [{ kind: "http", login: "ada", since: 1, bytesIn: 2, bytesOut: 3, state: "held" }];
+  const number = asksIn(quick.lines)[0]?.ask;
+  t.equal((await ask(socketPath, "/open", { gateway: one, ask: number, count: 1, open })).status, 204);
+  gone.close();
+  await until("it has left", () => gone.ended());
+  await stand.clock.advance(1_000);
+  const [first, second] = await answers;
+  t.same(
+    new Set(first),
+    new Set([
+      { gateway: one, answer: { count: 1, open } },
+      { gateway: third, answer: { count: 0, open: [] } },
+      { gateway: other, answer: undefined },
+    ]),
+  );
+  t.equal(second, first);
+  t.equal((await ask(socketPath, "/open", { gateway: other, ask: number, count: 0, open: [] })).status, 204, "too late, and no harm");
+  t.match(await ask(socketPath, "/open", { gateway: other, ask: "x" }), { status: 400 });
+
+  const many = Array.from({ length: 40 }, (_, at) =>
+    feed.whatIsOpen(`id-${at}`).then(
+      () => "told",
+      ({ code }: { code: string }) => code,
+    ),
+  );
+  await stand.clock.advance(1_000);
+  t.same(new Set(await Promise.all(many)), new Set(["told", "GATEWAYS_BUSY"]));
+});
 
 t.test("silence is broken by a beat at least every two seconds", async (t) => {
   const { stand, socketPath } = await openTestFeed(t);

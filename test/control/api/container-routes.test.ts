@@ -99,6 +99,7 @@ t.test("an id that is unknown, or no id at all, is told in the way that the clie
     ["/docker/containers/nonsense", 400, "ID_INVALID"],
     [`/docker/containers/${UNKNOWN}/explain`, 404, "CONTAINER_NOT_FOUND"],
     [`/docker/containers/${UNKNOWN}/wakes`, 404, "CONTAINER_NOT_FOUND"],
+    [`/docker/containers/${UNKNOWN}/open`, 404, "CONTAINER_NOT_FOUND"],
     [`/docker/containers/${UNKNOWN}/run`, 400, "REQUEST_INVALID"],
     [`/docker/containers/${UNKNOWN}/stop`, 400, "REQUEST_INVALID"],
     [`/docker/containers/${UNKNOWN}/logs`, 400, "REQUEST_INVALID"],
