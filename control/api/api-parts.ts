@@ -33,12 +33,14 @@ export type ApiParts = {
   identity: ControlIdentity;
   publisher: Publisher;
   credentials: Credentials;
+  /** What becomes of containers and images. */
+  changes: Pick<Lifecycle, "watch" | "seq">;
   /** What the gateways have open. */
   gateways: Pick<AskGateways, "whatIsOpen">;
   vault: Pick<Vault, "rotate">;
   signingKeys: SigningKeys;
-  /** A container's last `tail` lines, oldest first, as the orchestrator has them now. */
-  driverLogs(service: string, tail: number, signal: AbortSignal): AsyncIterable<string>;
+  /** A container's last `tail` lines, oldest first, as the orchestrator has them now; followed, those that come, until it ends. */
+  driverLogs(service: string, options: { tail: number; follow?: boolean }, signal: AbortSignal): AsyncIterable<string>;
   settings: ApiSettings;
   clock: Clock;
   log: Log;
