@@ -100,6 +100,12 @@ export const SETTINGS = {
     url("an http or https URL", "http", "https"),
     "Where a container reaches the API (`DATAGROK_API_URL` in it), with `/api`",
   ),
+  busyMinutes: setting(
+    "BERTH_BUSY_MINUTES",
+    quantity(0, 10_080, "minutes"),
+    240,
+    "How long a container may say in one go that it is busy, which keeps it from its idle stop; 0: not at all",
+  ),
   holdLimit: setting(
     "BERTH_HOLD_LIMIT",
     wholeNumber(1, 1_000_000),

@@ -97,6 +97,8 @@ export type Directory = {
   wake(id: string, caller: Caller, signal: AbortSignal): Promise<void>;
   /** The first request that waited for this start has reached the container; `connectMs`: how long the connect took. Nobody waits for it to be heard. */
   reached(id: string, connectMs: number): void;
+  /** A container has said in an answer that it is busy for so many seconds. Nobody waits for it to be heard. */
+  busy(id: string, seconds: number): void;
   /** Who is asked what this gateway has open at a container, whenever somebody wants to know. */
   onAsk(answer: (id: string) => OpenNow): void;
   /** Says how the container is used; cheap, and reported in batches. Of one container always the same object may come, which changes on. */

@@ -9,6 +9,7 @@ import type { Caller } from "./identity.ts";
  *   (every container), then changes; `beat` at least every `FEED_BEAT_MS`, so that silence means that control is away.
  * - `POST /wake` `WakeAsk` → 204 once the wish is durable.
  * - `POST /reached` `ReachedReport` → 204.
+ * - `POST /busy` `BusyReport` → 204.
  * - `POST /open` `OpenAnswer` → 204; to an `ask`.
  * - `POST /use` `UseReport` → 204.
  * - `POST /pushed` `PushedAsk` → 204; from a registry proxy.
@@ -35,6 +36,8 @@ export const FEED_SILENCE_MS = 3 * FEED_BEAT_MS;
 
 /** Who waited for a start has connected, which took so long. */
 export type ReachedReport = { id: string; connectMs: number };
+/** A container has said in an answer that it is busy for so many seconds. */
+export type BusyReport = { id: string; seconds: number };
 export type OpenAnswer = OpenNow & { gateway: string; ask: number };
 export type WakeAsk = { id: string; userId: string };
 /**
@@ -49,6 +52,9 @@ export type WhoAnswer = Omit<Caller, "token">;
 /** Of each token in turn who holds it; null: nobody. */
 export type WhoAnswers = { callers: (WhoAnswer | null)[] };
 export type FeedRefusal = FaultData;
+
+/** The header of an answer in which a container says for how many seconds it is busy; its client does not see it. */
+export const BUSY_HEADER = "x-berth-busy";
 
 /** The header in which a gateway tells the API its client's own address; what anybody else writes into it does not reach the API. */
 export const CLIENT_ADDRESS_HEADER = "x-berth-client";

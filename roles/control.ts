@@ -47,6 +47,7 @@ export async function runControl(options: { settings: Settings; runtime: Runtime
     limits: {
       statusMs: settings.dockerSettings.containerStatusTimeoutMinutes * 60_000,
       holdMs: settings.dockerSettings.proxyRequestTimeout,
+      busyMs: settings.busyMinutes * 60_000,
       drainMs: settings.drainSeconds * 1_000,
     },
     injectedEnv: containerEnvironment({ store, vault, credentials, stand: { apiUrl: settings.apiUrl, queue: settings.queueSettings } }),

@@ -10,7 +10,7 @@ import type { Publisher } from "../publish/open-publisher.ts";
 import type { Store } from "../store/open-store.ts";
 
 /** What the API asks of the lifecycle. */
-export type ApiLifecycle = Pick<Lifecycle, "wishStart" | "wishStop" | "wishValidation" | "removed" | "settled" | "explain">;
+export type ApiLifecycle = Pick<Lifecycle, "wishStart" | "wishStop" | "wishValidation" | "removed" | "settled" | "explain" | "busy">;
 
 export type ApiSettings = {
   /** Where people reach this server, without a slash at the end; undefined: as each request says it. */

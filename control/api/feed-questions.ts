@@ -1,6 +1,6 @@
 import type { IncomingMessage } from "node:http";
 import { Fault } from "../../fault.ts";
-import type { OpenAnswer, PushedAsk, ReachedReport, UseReport, WakeAsk, WhoAsk } from "../../gateway/wire.ts";
+import type { BusyReport, OpenAnswer, PushedAsk, ReachedReport, UseReport, WakeAsk, WhoAsk } from "../../gateway/wire.ts";
 
 // The other side is our own gateway, so only what would do harm is looked for. Faults throughout: REQUEST_INVALID.
 
@@ -31,6 +31,12 @@ export function readReachedReport(question: unknown): ReachedReport {
   const { id, connectMs } = fieldsOf(question);
   if (typeof id !== "string" || !isCount(connectMs)) throw new Fault("REQUEST_INVALID", "A report of a connect needs id and connectMs.");
   return { id, connectMs };
+}
+
+export function readBusyReport(question: unknown): BusyReport {
+  const { id, seconds } = fieldsOf(question);
+  if (typeof id !== "string" || !isCount(seconds)) throw new Fault("REQUEST_INVALID", "A report of a busy container needs id and seconds.");
+  return { id, seconds };
 }
 
 export function readOpenAnswer(question: unknown): OpenAnswer {

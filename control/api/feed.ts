@@ -9,11 +9,20 @@ import type { Lifecycle } from "../lifecycle/open-lifecycle.ts";
 import { viewOf } from "../lifecycle/view-of.ts";
 import type { Store } from "../store/open-store.ts";
 import { type AskGateways, openAskGateways } from "./ask-gateways.ts";
-import { readOpenAnswer, readPushedAsk, readQuestion, readReachedReport, readUseReport, readWakeAsk, readWhoAsk } from "./feed-questions.ts";
+import {
+  readBusyReport,
+  readOpenAnswer,
+  readPushedAsk,
+  readQuestion,
+  readReachedReport,
+  readUseReport,
+  readWakeAsk,
+  readWhoAsk,
+} from "./feed-questions.ts";
 
 export type FeedParts = {
   socketPath: string;
-  lifecycle: Pick<Lifecycle, "watch" | "seq" | "wake" | "used" | "gatewayJoined" | "gatewayLeft" | "pushed">;
+  lifecycle: Pick<Lifecycle, "watch" | "seq" | "wake" | "busy" | "used" | "gatewayJoined" | "gatewayLeft" | "pushed">;
   store: Pick<Store, "containers" | "wakes">;
   /** Tells when sessions ended before their time. */
   watchSignOuts(listener: () => void): () => void;
@@ -44,6 +53,11 @@ export async function openFeed(parts: FeedParts): Promise<ControlFeed> {
     "/reached": async (question) => {
       const { id, connectMs } = readReachedReport(question);
       parts.store.wakes.connected(id, connectMs);
+      return undefined;
+    },
+    "/busy": async (question) => {
+      const { id, seconds } = readBusyReport(question);
+      parts.lifecycle.busy(id, seconds * 1_000);
       return undefined;
     },
     "/open": async (question) => {

@@ -13,6 +13,7 @@ import { explainRoutes } from "./explain-routes.ts";
 import { historyRoutes } from "./history-routes.ts";
 import { imageRoutes } from "./image-routes.ts";
 import { imageUseRoutes } from "./image-use-routes.ts";
+import { leaseRoutes } from "./lease-routes.ts";
 import { openLiveStreams } from "./live-streams.ts";
 import { openRoutes } from "./open-routes.ts";
 import { orphanRoutes } from "./orphan-routes.ts";
@@ -81,6 +82,7 @@ async function buildApi(parts: ApiParts): Promise<FastifyInstance> {
       historyRoutes(api, parts, admission);
       explainRoutes(api, parts, admission);
       wakeRoutes(api, parts, admission);
+      leaseRoutes(api, parts, admission);
       openRoutes(api, parts, admission);
       orphanRoutes(api, parts);
       imageUseRoutes(api, parts);

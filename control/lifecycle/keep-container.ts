@@ -56,10 +56,15 @@ function rest(rooms: Rooms, row: Container): Outcome {
   return "moved";
 }
 
+/** For how long it is busy yet, by its own word; of a clock that was set back since, no longer than it may be at all. */
+export function busyMs({ clock, limits }: Pick<Rooms, "clock" | "limits">, { busyUntil }: Pick<Container, "busyUntil">): number {
+  return Math.max(0, Math.min(busyUntil - clock.now(), limits.busyMs));
+}
+
 /** How long until it sleeps for idleness. Undefined: not as things are. Time since this process started counts at most, since use before that may not have been written. */
 export function idleInMs(rooms: Rooms, row: Container): number | undefined {
   const minutes = row.config.shutdownTimeoutMinutes;
   if (minutes === undefined || rooms.usage.open(row.id) > 0) return undefined;
   const usedOn = Math.max(enteredOn(rooms, row), row.lastActive, rooms.usage.lastActive(row.id));
-  return usedOn + minutes * 60_000 - rooms.clock.now();
+  return Math.max(usedOn + minutes * 60_000 - rooms.clock.now(), busyMs(rooms, row));
 }

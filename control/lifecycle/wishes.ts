@@ -1,5 +1,6 @@
 import { Fault } from "../../fault.ts";
 import type { Container, WishedFor } from "../store/entities.ts";
+import type { ContainerState } from "./container-states.ts";
 import { doubt } from "./doubt.ts";
 import { isReplaceable } from "./keep-container.ts";
 import { moveContainer, type ContainerPatch } from "./move-container.ts";
@@ -15,6 +16,8 @@ export type Wishes = {
   wishStop(id: string, userId: string): Container;
   /** A request; one for a container that counts as awake was refused by it, so that is verified. Faults: also the cause where it may not wake the container: CONTAINER_STOPPED, or that of the last start. */
   wake(id: string, userId: string): Container;
+  /** It says that it is busy for so long from now, at most as long as it may: until then it is not idle. 0 takes that back. Faults: CONTAINER_STOPPED for one that does not run. */
+  busy(id: string, ms: number): Container;
   /** Faults: IMAGE_ENTITY_NOT_FOUND. */
   wishValidation(imageId: string, userId?: string): void;
   /** The definition is new or changed: what runs of an older one is replaced once the image is READY and its open requests have ended. */
@@ -25,6 +28,9 @@ export type Wishes = {
 
 /** A wake that comes so soon after the start was sent before the gateway had heard of it. */
 const FRESH_MS = 100;
+
+/** In these something runs whose word counts. */
+const RUNNING: readonly ContainerState[] = ["STARTING", "STARTED", "CHECKING", "PENDING_SYSTEM_STOP", "PENDING_USER_STOP"];
 
 const STOPPED_BY_USER = new Fault("CONTAINER_STOPPED", "A user stopped the container.");
 const REPLACED = new Fault("CONTAINER_STOPPED", "A newer definition replaces this one.");
@@ -92,6 +98,13 @@ export function wishesIn(rooms: Rooms): Wishes {
       const waitMs = standing.retryAt - clock.now();
       if (!standing.wakeable || waitMs > 0) throw Fault.from({ ...standing.fault, ...(standing.wakeable ? { retryAfterMs: waitMs } : {}) });
       return wishStart(id, userId, "request");
+    },
+    busy: (id, ms) => {
+      const row = find(id);
+      if (!RUNNING.includes(row.state)) throw new Fault("CONTAINER_STOPPED", `The container ${row.name} does not run.`);
+      const busyUntil = ms <= 0 ? 0 : Math.trunc(clock.now() + Math.min(ms, limits.busyMs));
+      // No gateway need hear of it, but who follows does.
+      return look(note(row, { busyUntil }));
     },
     wishValidation: (imageId, userId) => {
       const image = store.images.find(imageId);

@@ -19,6 +19,7 @@ export function newContainer(environment: string, id: string, name: string, conf
     deployed: undefined,
     address: undefined,
     phases: undefined,
+    busyUntil: 0,
     attempts: 0,
     notBefore: 0,
     lastLogs: "",

@@ -44,6 +44,7 @@ export function containersIn(sql: Sql) {
     runningGeneration: optional(whole()),
     deployed: optional(json<Deployed>()),
     phases: optional(json<NonNullable<Container["phases"]>>()),
+    busyUntil: whole(),
     attempts: whole(),
     notBefore: whole(),
     lastLogs: text(),

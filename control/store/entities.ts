@@ -98,6 +98,8 @@ export type Container = {
   address: { host: string; port: number } | undefined;
   /** How long each part of the last start took. */
   phases: { queue: number; pull?: number; create: number; boot: number } | undefined;
+  /** It has said that it is busy until then; 0: it has not. */
+  busyUntil: number;
   /** Failed starts in a row. */
   attempts: number;
   /** No start is tried before this. */

@@ -110,8 +110,9 @@ export const SCHEMA_STEPS: readonly string[] = [
   ALTER TABLE containers ADD COLUMN deployed TEXT;
   UPDATE containers SET deployed = (SELECT json_object('ref', ref) FROM images WHERE id = image_id) WHERE running_generation IS NOT NULL;
   `,
-  // What the last start was for, and the last starts of each container with what each part of them took.
+  // How long a container has said that it is busy, what its last start was for, and the last starts of each container with what each part of them took.
   `
+  ALTER TABLE containers ADD COLUMN busy_until INTEGER NOT NULL DEFAULT 0;
   ALTER TABLE containers ADD COLUMN wished_for TEXT;
   CREATE TABLE wakes (
     seq INTEGER PRIMARY KEY, container TEXT NOT NULL, asked_on INTEGER NOT NULL, asked_for TEXT, by_user TEXT,

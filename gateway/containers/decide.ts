@@ -10,6 +10,7 @@ import type { Readiness } from "../readiness.ts";
 import { controlBehind, datagrokBehind, type DatagrokServer, type ServerBehind } from "../server-behind.ts";
 import { openTraceContext } from "../trace-context.ts";
 import { trustedProxies, type TrustedProxies } from "../trusted-proxies.ts";
+import { BUSY_HEADER } from "../wire.ts";
 import { apiAnswer, containerAnswer, internalFault } from "./answers.ts";
 import { closeFor } from "./close-codes.ts";
 import { authenticate, knownCaller, type SignedIn } from "./authenticate.ts";
@@ -144,10 +145,19 @@ function refusal(head: Head, kind: ContainerRoute["kind"], fault: Fault, origins
 function responseEdits(head: Head, origins: readonly string[], lease: ContainerLease, received: ResponseHead, connectMs: number): HeaderEdits {
   const woken = lease.woken();
   if (woken !== undefined) lease.reached(connectMs);
+  const busy = received.header(BUSY_HEADER);
+  if (busy !== undefined && /^\d{1,7}$/.test(busy)) lease.busy(Number(busy));
+  const remove = busy === undefined ? [] : [BUSY_HEADER];
   const own: HeaderLine[] = woken === undefined ? [] : [["Server-Timing", serverTiming(woken.start, connectMs)]];
   // Most callers are no page of another origin, and need no list of names.
-  if (head.header("origin") === undefined) return own.length === 0 ? NO_EDITS : { remove: [], add: own };
-  return { remove: [], add: [...own, ...originLines(head, [...received.names(), ...own.map(([name]) => name.toLowerCase())], origins)] };
+  if (head.header("origin") === undefined) return own.length === 0 && busy === undefined ? NO_EDITS : { remove, add: own };
+  return {
+    remove,
+    add: [
+      ...own,
+      ...originLines(head, [...received.names().filter((name) => name !== BUSY_HEADER), ...own.map(([name]) => name.toLowerCase())], origins),
+    ],
+  };
 }
 
 function logged(log: Log, error: unknown): Fault {

@@ -30,6 +30,8 @@ export type ContainerLease = Lease & {
   woken(): { start: StartTimes | undefined } | undefined;
   /** It was woken, and has connected: of each start, the first of those who waited tells it. */
   reached(connectMs: number): void;
+  /** Its container has said in an answer that it is busy. */
+  busy(seconds: number): void;
 };
 
 export type Leases = {
@@ -41,7 +43,7 @@ export type Leases = {
 /** Bytes are reported as activity this often; a shutdown time-out counts in minutes. */
 const REPORT_EVERY_MS = 1_000;
 
-type Tally = Use & { reportedAt: number; leases: Set<OpenLease> };
+type Tally = Use & { reportedAt: number; leases: Set<OpenLease>; busyUntil: number };
 
 type LeaseParts = {
   directory: Directory;
@@ -52,6 +54,8 @@ type LeaseParts = {
   told: WeakSet<StartTimes>;
 };
 
+/** That it is busy is told anew only where that ends this much later, or earlier, than was told: every answer may say it. */
+const BUSY_STEP_MS = 1_000;
 /** Of one container's exchanges, so many are told of: whoever asks looks for what holds it, and that is among the oldest. */
 const MOST_TOLD = 200;
 /** More than this many containers out of use are not kept count of. */
@@ -65,7 +69,7 @@ export function openLeases(given: Omit<LeaseParts, "told">): Leases {
     const kept = tallies.get(id);
     if (kept !== undefined) return kept;
     if (tallies.size >= MOST_TALLIES) for (const [unused, { leases }] of tallies) if (leases.size === 0) tallies.delete(unused);
-    const tally: Tally = { id, open: 0, streams: 0, lastActive: 0, reportedAt: 0, leases: new Set() };
+    const tally: Tally = { id, open: 0, streams: 0, lastActive: 0, reportedAt: 0, leases: new Set(), busyUntil: 0 };
     tallies.set(id, tally);
     return tally;
   };
@@ -166,6 +170,13 @@ class OpenLease implements ContainerLease {
     if (start === undefined || told.has(start)) return;
     told.add(start);
     directory.reached(this.#claim.view.id, connectMs);
+  }
+
+  busy(seconds: number): void {
+    const until = this.#parts.clock.now() + seconds * 1_000;
+    if (Math.abs(until - this.#tally.busyUntil) < BUSY_STEP_MS) return;
+    this.#tally.busyUntil = until;
+    this.#parts.directory.busy(this.#claim.view.id, seconds);
   }
 
   async #reach(from: ContainerView): Promise<Target> {

@@ -2,7 +2,7 @@ import type { Clock } from "../../clock.ts";
 import type { Log } from "../../log.ts";
 import type { Directory, OpenNow } from "../directory.ts";
 import type { Identity } from "../identity.ts";
-import type { FeedLine, OpenAnswer, ReachedReport, UseReport, WakeAsk, WhoAnswers, WhoAsk } from "../wire.ts";
+import type { BusyReport, FeedLine, OpenAnswer, ReachedReport, UseReport, WakeAsk, WhoAnswers, WhoAsk } from "../wire.ts";
 import { controlAway, openAskControl } from "./ask-control.ts";
 import { keepFeed } from "./keep-feed.ts";
 import { knownCallers } from "./known-callers.ts";
@@ -106,6 +106,8 @@ export function openFeed(parts: { socketPath: string; clock: Clock; log: Log }):
       },
       // A figure for people: where control is away, there is none.
       reached: (id, connectMs) => void control.ask("/reached", { id, connectMs } satisfies ReachedReport, closed.signal).catch(() => undefined),
+      // What is busy says so again.
+      busy: (id, seconds) => void control.ask("/busy", { id, seconds } satisfies BusyReport, closed.signal).catch(() => undefined),
       onAsk: (answer) => void (whatIsOpen = answer),
       // A container that is awake is not about to be stopped, or control says so first; who waits for its end waits for this.
       used: (use) => reports.used(use, use.streams * use.open === 0 && containers.find(use.id)?.standing.kind !== "awake"),

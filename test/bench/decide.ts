@@ -33,6 +33,7 @@ const directory = {
   wake: () => Promise.resolve(),
   reached: () => undefined,
   onAsk: () => undefined,
+  busy: () => undefined,
   used: (use: Use) => reports.used(use, false),
   close: () => Promise.resolve(),
 };

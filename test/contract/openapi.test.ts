@@ -86,6 +86,7 @@ t.test("each route of openapi.json is called", async (t) => {
       left.abort();
       return { status, text: "" };
     },
+    "post /docker/containers/{id}/lease": () => call("POST", `/docker/containers/${id}/lease`, json, body({ seconds: 60 })),
     "get /docker/containers/{id}/logs": () => call("GET", `/docker/containers/${id}/logs?limit=10`),
     "get /docker/services": () => call("GET", "/docker/services"),
     "get /docker/services/{name}/logs": () => call("GET", `/docker/services/${serviceName}/logs?limit=10`),

@@ -5,6 +5,32 @@ import { bodyOf, ID, openContainer, openStand, PATH, until, WS_PATH } from "./st
 
 const SIGNED_IN = { headers: { authorization: "token" } };
 
+t.test("an answer that says that its container is busy is told on, and the client is spared the word", async (t) => {
+  const stand = await openStand(t, { origins: ["https://good.example"] });
+  const said: (string | undefined)[] = ["300", "300", "7", undefined, "soon", "-1", "0"];
+  const { address } = await openContainer(t, (_, response) => {
+    const busy = said.shift();
+    if (busy !== undefined) response.setHeader("X-Berth-Busy", busy);
+    response.end("ok");
+  });
+  stand.set(ID, { kind: "awake", address });
+  while (said.length > 0) {
+    const headers = { authorization: "token", ...(said.length % 2 === 0 ? {} : { origin: "https://good.example" }) };
+    const answer = await fetch(stand.base + PATH, { headers });
+    t.equal(answer.headers.get("x-berth-busy"), null);
+    t.notMatch(answer.headers.get("access-control-expose-headers") ?? "", /busy/i);
+  }
+  t.same(
+    stand.busy,
+    [
+      [ID, 300],
+      [ID, 7],
+      [ID, 0],
+    ],
+    "once for what says the same, and nothing for what is no number",
+  );
+});
+
 t.test("what is open is told with its caller, its age and its bytes, and nothing of where it goes", async (t) => {
   const stand = await openStand(t);
   const waiting: ServerResponse[] = [];

@@ -177,6 +177,7 @@ export function newContainer(image: Image, config: ContainerConfig, now: number)
     deployed: undefined,
     address: undefined,
     phases: undefined,
+    busyUntil: 0,
     attempts: 0,
     notBefore: 0,
     lastLogs: "",

@@ -13,6 +13,8 @@ export type Model = {
   wishes: Map<Folder, Wish>;
   /** Whose last start may have failed, or may yet: an error of these is not berth's. */
   hindered: Set<Folder>;
+  /** Until when a container has said that it is busy, by its id. */
+  busy: Map<string, number>;
   /** Nothing has hindered anybody since all was last seen to be settled. */
   quiet: boolean;
   /** How many of the moves have been judged. */
@@ -20,7 +22,7 @@ export type Model = {
 };
 
 export function newModel(): Model {
-  return { published: {}, wishes: new Map(), hindered: new Set(), quiet: true, judged: 0 };
+  return { published: {}, wishes: new Map(), hindered: new Set(), busy: new Map(), quiet: true, judged: 0 };
 }
 
 /** From now on a container may end in an error that is nobody's fault here. */
@@ -67,6 +69,15 @@ function judgeMoves(model: Model, real: Real): void {
     if (!wish) continue;
     const shape: { onDemand: boolean; shutdownTimeoutMinutes?: number } = SHAPES[folder];
     if (move.event === "idled") assert.ok(shape.shutdownTimeoutMinutes, `${folder} may sleep when nobody uses it`);
+    if (move.event === "idled") {
+      const idledOn =
+        real
+          .store()
+          .history.of(move.entity)
+          .findLast(({ event }) => event === "idled")?.at ?? 0;
+      assert.ok(idledOn >= (model.busy.get(move.entity) ?? 0), `${folder} does not sleep while it is busy`);
+    }
+    if (move.toState === "STOPPING" || move.toState === "ERROR") model.busy.delete(move.entity);
     if (move.event === "lostAsleep") assert.ok(shape.onDemand && model.hindered.has(folder), `${folder} may sleep when it is lost, and was`);
     if (move.event === "idled" || move.event === "lostAsleep") model.wishes.set(folder, { runs: false, by: "system" });
     if (move.event === "usedAfterAll") model.wishes.set(folder, { ...wish, runs: true });
