@@ -38,6 +38,7 @@ export const FAULTS = {
 
   // Reaching a container
   CONTAINER_STOPPED: [400, "Container is not running"],
+  CONTAINER_ASLEEP: [503, "Container is asleep"],
   CONTAINER_HAS_NO_PORT: [400, "Container exposes no port"],
   CONTAINER_UNREACHABLE: [502, "Container unreachable"],
   CONTAINER_BROKE_OFF: [502, "Container broke the connection"],

@@ -106,6 +106,12 @@ export const SETTINGS = {
     240,
     "How long a container may say in one go that it is busy, which keeps it from its idle stop; 0: not at all",
   ),
+  noWake: setting(
+    "BERTH_NO_WAKE",
+    list(text("a header's name, or name:part of its value", /^[A-Za-z0-9-]+(:[^\0\r\n]+)?$/)),
+    ["X-Berth-No-Wake", "Sec-Purpose:prefetch"],
+    "Requests that neither wake a container nor keep it awake, such as health checks (`User-Agent:kube-probe`); one that sleeps answers them 503",
+  ),
   holdLimit: setting(
     "BERTH_HOLD_LIMIT",
     wholeNumber(1, 1_000_000),

@@ -74,6 +74,7 @@ function limitsOf(settings: Settings): Partial<GatewayLimits> {
     headersTimeoutMs: settings.headTimeout,
     idleTimeoutMs: settings.idleTimeout,
     totalTimeoutMs: settings.totalTimeout,
+    noWake: settings.noWake,
     underscoreHeaders: settings.underscoreHeaders,
   };
 }

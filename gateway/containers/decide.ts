@@ -16,6 +16,7 @@ import { closeFor } from "./close-codes.ts";
 import { authenticate, knownCaller, type SignedIn } from "./authenticate.ts";
 import type { ContainerLease, Leases } from "./lease.ts";
 import { checkOrigin, originLines, preflightAnswer, readable } from "./origins.ts";
+import { asleepFault, type NoWake, openNoWake } from "./no-wake.ts";
 import { originForm, readRoute, routeKind, type ContainerRoute } from "./route.ts";
 import { serverTiming } from "./server-timing.ts";
 
@@ -30,20 +31,26 @@ export type DecideParts = {
   /** The load balancers in front; none where it is left out. */
   trusted?: TrustedProxies;
   origins: readonly string[];
-  limits: Pick<GatewayLimits, "proxyRequestTimeoutMs" | "apiTimeoutMs">;
+  limits: Pick<GatewayLimits, "proxyRequestTimeoutMs" | "apiTimeoutMs" | "noWake">;
   clock: Clock;
   log: Log;
 };
 
 const NO_EDITS: HeaderEdits = { remove: [], add: [] };
 
-type Parts = DecideParts & { trusted: TrustedProxies; edits: ForwardedEdits; server: ServerBehind };
+type Parts = DecideParts & { noWake: NoWake; trusted: TrustedProxies; edits: ForwardedEdits; server: ServerBehind };
 
 /** Container routes are answered for here; everything else is for the server behind, which authenticates for itself. */
 export function openDecide(given: DecideParts): Decide {
   const trusted = given.trusted ?? trustedProxies([]);
   const server = given.datagrok === undefined ? controlBehind(given.apiSocket, trusted) : datagrokBehind(given.datagrok);
-  const parts: Parts = { ...given, trusted, edits: forwardedEdits({ trusted, trace: openTraceContext() }), server };
+  const parts: Parts = {
+    ...given,
+    noWake: openNoWake(given.limits.noWake),
+    trusted,
+    edits: forwardedEdits({ trusted, trace: openTraceContext() }),
+    server,
+  };
   return (asked) => {
     const target = originForm(asked.head.target);
     const kind = routeKind(target);
@@ -90,10 +97,17 @@ function checkPage({ origins }: Parts, head: Head, { from }: SignedIn): void {
 
 function toContainer(parts: Parts, asked: Asked, { route, who: { caller }, view, until }: Claimed): Decision {
   const { head, peer, tls } = asked;
-  const lease = parts.leases.open({ view, caller, kind: head.upgrade ? "websocket" : "http", until, asked });
+  const looksIn = parts.noWake(head);
+  if (looksIn && !isReachable(view)) throw asleepFault(view);
+  const lease = parts.leases.open({ view, caller, kind: head.upgrade ? "websocket" : "http", looksIn, until, asked });
   const own = head.header("x-user-api-key") === undefined ? (["x-user-api-key", caller.token] as const) : undefined;
   const forward = new ToContainer(parts, head, lease, route.path, parts.edits(head, peer, tls, own));
   return { kind: route.kind === "proxy-ws" ? "acceptWebSocket" : "forward", forward, lease };
+}
+
+/** Whoever only looks in is not held either. */
+function isReachable({ standing: { kind } }: ContainerView): boolean {
+  return kind === "awake" || kind === "portless" || kind === "stopped";
 }
 
 /** One is made for every request: as an object of a class it costs less than one with functions of its own. */

@@ -12,6 +12,7 @@ import {
   type Use,
 } from "../directory.ts";
 import type { Caller } from "../identity.ts";
+import { asleepFault } from "./no-wake.ts";
 import type { Found, Hold } from "./hold.ts";
 
 export type Claim = {
@@ -19,6 +20,8 @@ export type Claim = {
   caller: Caller;
   /** An open HTTP request keeps its container in use; a WebSocket only by the bytes that pass. */
   kind: OpenExchange["kind"];
+  /** It neither wakes its container nor counts as use of it. */
+  looksIn: boolean;
   /** When waiting for the container ends, on the clock's monotonic scale. */
   until: number;
   /** Whose signal it is that the caller is gone. */
@@ -100,10 +103,10 @@ class OpenLease implements ContainerLease {
     this.#parts = parts;
     this.#claim = claim;
     this.#tally = tally;
-    this.#open = claim.kind === "http" ? 1 : 0;
+    this.#open = claim.kind === "http" && !claim.looksIn ? 1 : 0;
     this.#streams = isAwake(claim.view) ? 1 : 0;
     this.#count(this.#open, this.#streams);
-    this.#since = tally.lastActive;
+    this.#since = parts.clock.now();
     tally.leases.add(this);
   }
 
@@ -114,11 +117,13 @@ class OpenLease implements ContainerLease {
 
   async lost(target: Target): Promise<Target> {
     const { directory, clock, doubtMs } = this.#parts;
-    const { view, caller } = this.#claim;
+    const { view, caller, looksIn } = this.#claim;
     const refused = keyOfTarget(target);
     const signal = this.#whileWanted();
     const now = await directory.find(view.id, caller, signal);
     if (now === undefined) throw new Fault("CONTAINER_NOT_FOUND", "The container was removed");
+    // What control finds out by itself is soon enough.
+    if (looksIn) throw asleepFault(view);
     if (isElsewhere(now, refused)) return this.#reach(now);
     const better = betterView(directory, clock, now, refused, doubtMs, signal);
     // It should be awake and is not: asking for it once more makes control look again.
@@ -141,6 +146,7 @@ class OpenLease implements ContainerLease {
     if (this.#released) return;
     if (from === "client") this.#bytesIn += n;
     else this.#bytesOut += n;
+    if (this.#claim.looksIn) return;
     const tally = this.#tally;
     tally.lastActive = this.#parts.clock.now();
     if (Math.abs(tally.lastActive - tally.reportedAt) >= REPORT_EVERY_MS) this.#report();
@@ -204,7 +210,7 @@ class OpenLease implements ContainerLease {
     const tally = this.#tally;
     tally.open += open;
     tally.streams += streams;
-    tally.lastActive = this.#parts.clock.now();
+    if (!this.#claim.looksIn) tally.lastActive = this.#parts.clock.now();
     this.#report();
   }
 

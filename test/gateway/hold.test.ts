@@ -128,6 +128,38 @@ t.test("a body is not read while its request is held, and arrives whole afterwar
   t.equal(received, size);
 });
 
+t.test("who only looks in neither wakes a container, nor waits for it, nor keeps it awake", async (t) => {
+  const stand = await openStand(t, { limits: { noWake: ["x-berth-no-wake", "user-agent:Probe"] } });
+  const { address } = await openContainer(t, (_, response) => void response.end("awake"));
+  const ask = (headers: Record<string, string>) => fetch(stand.base + PATH, { headers: { authorization: "token", ...headers } });
+  const looks = [{ "x-berth-no-wake": "1" }, { "user-agent": "kube-probe/1.2" }];
+  for (const standing of [
+    { kind: "asleep" },
+    { kind: "coming" },
+    { kind: "failed", fault: { code: "CONTAINER_CRASHED", message: "It crashed" }, wakeable: true, retryAt: 0 },
+  ] as const) {
+    stand.set(ID, standing);
+    for (const headers of looks) {
+      const answer = await ask(headers);
+      t.equal(answer.status, 503, standing.kind);
+      t.equal(answer.headers.get("retry-after"), "60");
+      t.match(await answer.json(), { "datagrok-error": /asleep/ });
+    }
+  }
+  stand.set(ID, { kind: "awake", address });
+  for (const headers of looks) t.equal(await (await ask(headers)).text(), "awake");
+  t.same(stand.wakes, []);
+  await until("all are counted out", () => stand.uses.get(ID)?.streams === 0);
+  t.match(stand.uses.get(ID), { open: 0, lastActive: 0 });
+  t.ok(stand.reports.every(({ open }) => open === 0));
+
+  stand.set(ID, { kind: "awake", address: { host: "127.0.0.1", port: 1 } });
+  t.equal((await ask({ "x-berth-no-wake": "" })).status, 503, "it is gone, and is not asked for");
+  t.same(stand.wakes, []);
+  t.equal((await ask({ "user-agent": "a browser" })).status, 502);
+  t.same(stand.wakes, [ID], "anybody else asks for it");
+});
+
 t.test("a woken response says where the time went, one from a container that was awake does not", async (t) => {
   const stand = await openStand(t);
   const { address } = await openContainer(t, (_, response) => void response.end("awake"));

@@ -184,7 +184,6 @@ export const COMMANDS: fc.Arbitrary<Command>[] = [
   endOfUse,
   busy,
   report,
-  busy,
   behindItsBack,
   engine,
   engine,
