@@ -3,6 +3,7 @@ import { Fault } from "../../fault.ts";
 import type { Container } from "../store/entities.ts";
 import { doubt } from "./doubt.ts";
 import { drive } from "./drive.ts";
+import { warmMs } from "./keep-warm.ts";
 import { loseAsFound } from "./lose-container.ts";
 import { moveContainer } from "./move-container.ts";
 import { enteredOn } from "./overdue.ts";
@@ -66,5 +67,5 @@ export function idleInMs(rooms: Rooms, row: Container): number | undefined {
   const minutes = row.config.shutdownTimeoutMinutes;
   if (minutes === undefined || rooms.usage.open(row.id) > 0) return undefined;
   const usedOn = Math.max(enteredOn(rooms, row), row.lastActive, rooms.usage.lastActive(row.id));
-  return Math.max(usedOn + minutes * 60_000 - rooms.clock.now(), busyMs(rooms, row));
+  return Math.max(usedOn + minutes * 60_000 - rooms.clock.now(), busyMs(rooms, row), warmMs(rooms, row));
 }

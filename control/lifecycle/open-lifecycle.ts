@@ -107,6 +107,8 @@ export function openLifecycle(options: LifecycleOptions): Lifecycle {
     for (const { id, state } of store.images.all()) if (state !== "READY" && state !== "DELETED") queue.add(imageKey(id));
     for (const { id, state, desiredInstances } of store.containers.briefs())
       if (desiredInstances === 1 || (state !== "USER_STOPPED" && state !== "SYSTEM_STOPPED")) queue.add(containerKey(id));
+    // Which are known to rest until their hours come, if somebody looks.
+    for (const id of store.containers.keptWarm()) queue.add(containerKey(id));
     queue.add(SWEEP);
   };
 

@@ -67,6 +67,11 @@ export function containersIn(sql: Sql) {
     services: () => sql.all<{ service: string }>(`SELECT service FROM containers WHERE ${LIVE} ORDER BY service`).map(({ service }) => service),
     /** What their containers run, or may: only of one that is stopped it is known that nothing does. */
     deployed: () => rows.where("deployed IS NOT NULL AND state NOT IN ('USER_STOPPED', 'SYSTEM_STOPPED')").flatMap(({ deployed }) => deployed ?? []),
+    /** Those that rest until their warm hours come. */
+    keptWarm: () =>
+      sql
+        .all<{ id: string }>("SELECT id FROM containers WHERE state = 'SYSTEM_STOPPED' AND json_extract(config, '$.keepWarm') IS NOT NULL")
+        .map(({ id }) => id),
     byService: (service: string) => rows.where("service = ?", service)[0],
     insert: (container: Container) =>
       sql.transaction(() => {

@@ -16,6 +16,8 @@ export type ContainerConfig = {
   onDemand: boolean;
   /** Minutes, may be a fraction; undefined: never stopped for idleness. */
   shutdownTimeoutMinutes?: number | undefined;
+  /** Lines of hours in which it is kept awake (`lifecycle/warm-hours.ts`), as they are written. */
+  keepWarm?: readonly string[] | undefined;
   /** `port` of container.json, else the Dockerfile's EXPOSE; undefined: the image decides. */
   port?: number | undefined;
 };
@@ -56,8 +58,8 @@ export type Image = {
   updatedOn: number;
 };
 
-/** What a start is for: a person's `run`, a request, a newer definition, or that it ran and was lost. */
-export const WISHED_FOR = ["run", "request", "redefinition", "loss"] as const;
+/** What a start is for: a person's `run`, a request, a newer definition, that it ran and was lost, or its warm hours. */
+export const WISHED_FOR = ["run", "request", "redefinition", "loss", "keepWarm"] as const;
 export type WishedFor = (typeof WISHED_FOR)[number];
 
 /** An image as a registry knows it: `ref` may be a tag that has moved since. */

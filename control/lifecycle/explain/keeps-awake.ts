@@ -1,8 +1,9 @@
 import { busyMs } from "../keep-container.ts";
+import { warmMs } from "../keep-warm.ts";
 import type { About } from "./about.ts";
 import { minutes } from "./why.ts";
 
-export const KEEPS_AWAKE = ["neverIdle", "requests", "sockets", "busy", "recentUse"] as const;
+export const KEEPS_AWAKE = ["neverIdle", "requests", "sockets", "busy", "warmHours", "recentUse"] as const;
 
 /** One thing that keeps a container from its idle stop. */
 export type KeepsAwake = { kind: (typeof KEEPS_AWAKE)[number]; says: string };
@@ -24,9 +25,13 @@ const ROWS: Record<KeepsAwake["kind"], (about: About) => string | undefined> = {
       : `${sockets === 1 ? "A WebSocket is" : `${sockets} WebSockets are`} open; only what passes over them counts as use.`;
   },
   busy: ({ row, rooms }) => (busyMs(rooms, row) > 0 ? `It has said that it is busy until ${new Date(row.busyUntil).toISOString()}.` : undefined),
+  warmHours: ({ row, rooms }) => {
+    const leftMs = warmMs(rooms, row);
+    return leftMs > 0 ? `Its keep_warm hours last until ${new Date(rooms.clock.now() + leftMs).toISOString()}.` : undefined;
+  },
   recentUse: ({ row, rooms }) => {
     const minutesIdle = row.config.shutdownTimeoutMinutes;
-    if (minutesIdle === undefined || rooms.usage.open(row.id) > 0 || busyMs(rooms, row) > 0) return undefined;
+    if (minutesIdle === undefined || rooms.usage.open(row.id) > 0 || busyMs(rooms, row) > 0 || warmMs(rooms, row) > 0) return undefined;
     return `It was used, or started, within ${minutesIdle === 1 ? "the last minute" : `the last ${minutes(minutesIdle)}`}.`;
   },
 };

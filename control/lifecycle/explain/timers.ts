@@ -2,9 +2,10 @@ import { isEngineTrouble } from "../engine-trouble.ts";
 import { idleInMs } from "../keep-container.ts";
 import { startLimit } from "../limits.ts";
 import { containerTimeLeft, enteredOn } from "../overdue.ts";
+import { nextWarm } from "../warm-hours.ts";
 import type { About } from "./about.ts";
 
-export const TIMERS = ["backOff", "idleStop", "startLimit", "drainLimit", "statusLimit"] as const;
+export const TIMERS = ["backOff", "idleStop", "warmHours", "startLimit", "drainLimit", "statusLimit"] as const;
 
 /** What happens by itself, and when (epoch ms), as things are. */
 export type Timer = { kind: (typeof TIMERS)[number]; at: number; says: string };
@@ -27,6 +28,13 @@ const ROWS: Record<Timer["kind"], Row> = {
       const leftMs = row.state === "STARTED" ? idleInMs(rooms, row) : undefined;
       return leftMs === undefined ? undefined : rooms.clock.now() + leftMs;
     },
+  },
+  warmHours: {
+    says: "Its keep_warm hours begin, and it is started.",
+    at: ({ row, rooms }) =>
+      row.state === "SYSTEM_STOPPED" && row.stopFor === "system" && row.config.keepWarm
+        ? nextWarm(row.config.keepWarm, rooms.clock.now())
+        : undefined,
   },
   startLimit: {
     says: "The start is given up, unless it answers or its image's pull makes progress.",

@@ -29,6 +29,7 @@ function askedBy({ row, history, nameOf }: About): string {
   const began = history.findLast(({ toState }) => toState === "PENDING_START");
   if (began?.event === "lost") return "It ran and was lost, and is started again.";
   if (began?.event === "redefined") return "Its definition changed while it started.";
+  if (row.wishedFor === "keepWarm") return "Its keep_warm hours have come.";
   return `${nameOf(row.wishedBy)} asked for it.`;
 }
 
@@ -42,13 +43,14 @@ function waitsFor({ rooms, row, image }: About): string {
 
 /** What may bring a container to STARTED. */
 const CAME_UP: Partial<Record<ContainerEvent, (about: About) => string>> = {
-  answered: ({ row, nameOf }) =>
-    row.address === undefined
-      ? `Started for ${nameOf(row.wishedBy)}, it runs; it exposes no port.`
-      : `Started for ${nameOf(row.wishedBy)}, it accepts connections.`,
+  answered: (about) => `Started ${startedFor(about)}, it ${about.row.address === undefined ? "runs; it exposes no port" : "accepts connections"}.`,
   foundRunning: () => "It was found running, and answers.",
   usedAfterAll: () => "It was about to sleep when somebody used it after all.",
 };
+
+function startedFor({ row, nameOf }: About): string {
+  return row.wishedFor === "keepWarm" ? "for its keep_warm hours" : `for ${nameOf(row.wishedBy)}`;
+}
 
 function cameUp(about: About): string {
   const event = about.history.at(-1)?.event as ContainerEvent | undefined;
