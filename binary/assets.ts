@@ -9,6 +9,7 @@ export function assets(root: string): Record<string, string> {
   return {
     ...Object.fromEntries(demo.map((path) => [path.slice(root.length + 1), path])),
     "lua-compat/requests.jsonl": join(root, "lua-compat/requests.jsonl"),
+    ...Object.fromEntries(["gateway/waiting/page.css", "gateway/waiting/page.js"].map((path) => [path, join(root, path)])),
     // Of glibc's: what Node itself is linked with.
     [ADDON_FILE]: join(root, `node_modules/better-sqlite3/prebuilds/${process.platform}-${process.arch}.node`),
   };

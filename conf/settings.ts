@@ -112,6 +112,12 @@ export const SETTINGS = {
     ["X-Berth-No-Wake", "Sec-Purpose:prefetch"],
     "Requests that neither wake a container nor keep it awake, such as health checks (`User-Agent:kube-probe`); one that sleeps answers them 503",
   ),
+  waitingPage: setting(
+    "BERTH_WAITING_PAGE",
+    flag(),
+    true,
+    "Whether a browser that goes to a sleeping container is shown how its start goes, in place of an empty window; other requests wait as ever",
+  ),
   holdLimit: setting(
     "BERTH_HOLD_LIMIT",
     wholeNumber(1, 1_000_000),

@@ -26,8 +26,8 @@ export type Standing =
   | { kind: "awake"; address: { host: string; port: number }; doubted?: boolean }
   /** It runs but exposes no port: 400. */
   | { kind: "portless" }
-  /** It will be awake without being asked again: hold. */
-  | { kind: "coming" }
+  /** It will be awake without being asked again: hold. `step`: whether it waits for its image and its turn, or starts. */
+  | { kind: "coming"; step?: "queue" | "start" }
   /** It sleeps and a request wakes it: wake, then hold. */
   | { kind: "asleep" }
   /** It is stopped and only a user may start it: 400. */

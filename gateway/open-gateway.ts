@@ -13,6 +13,8 @@ import { GATEWAY_LIMITS, type GatewayLimits } from "./limits.ts";
 import { openReadiness, type Readiness } from "./readiness.ts";
 import type { DatagrokServer } from "./server-behind.ts";
 import type { TlsKeys } from "./tls-keys.ts";
+import { openWaiting } from "./waiting/open-waiting.ts";
+import type { PageFiles } from "./waiting/waiting-page.ts";
 import type { TrustedProxies } from "./trusted-proxies.ts";
 
 export type GatewayParts = {
@@ -34,6 +36,8 @@ export type GatewayParts = {
   limits?: Partial<GatewayLimits>;
   /** Origins of pages that may call with a cookie (`BERTH_ORIGINS`), e.g. `https://stand.example.com`. */
   origins: readonly string[];
+  /** The page that browsers are shown while a container starts; without it, their requests are held like any other. */
+  waitingFiles?: PageFiles | undefined;
   clock: Clock;
   log: Log;
 };
@@ -50,7 +54,8 @@ export function openGateway(parts: GatewayParts): Engine {
   const hold = openHold({ directory, clock, limit: limits.holdLimit });
   const leases = openLeases({ directory, hold, clock, doubtMs: limits.doubtMs });
   directory.onAsk(leases.openAt);
-  const decide = openDecide({ ...parts, readiness: parts.readiness ?? openReadiness("ready"), leases, limits });
+  const waiting = parts.waitingFiles && openWaiting({ directory, clock, files: parts.waitingFiles });
+  const decide = openDecide({ ...parts, waiting, readiness: parts.readiness ?? openReadiness("ready"), leases, limits });
   return ENGINES[parts.forwarder ?? "splice"]({ decide, limits, reads: parts.reads ?? "events", tls: parts.tls, clock, log });
 }
 

@@ -11,6 +11,7 @@ import { controlBehind, datagrokBehind, type DatagrokServer, type ServerBehind }
 import { openTraceContext } from "../trace-context.ts";
 import { trustedProxies, type TrustedProxies } from "../trusted-proxies.ts";
 import { BUSY_HEADER } from "../wire.ts";
+import type { Waiting } from "../waiting/open-waiting.ts";
 import { apiAnswer, containerAnswer, internalFault } from "./answers.ts";
 import { closeFor } from "./close-codes.ts";
 import { authenticate, knownCaller, type SignedIn } from "./authenticate.ts";
@@ -31,6 +32,8 @@ export type DecideParts = {
   /** The load balancers in front; none where it is left out. */
   trusted?: TrustedProxies;
   origins: readonly string[];
+  /** What browsers are shown meanwhile; they wait as everybody else where it is left out. */
+  waiting?: Waiting | undefined;
   limits: Pick<GatewayLimits, "proxyRequestTimeoutMs" | "apiTimeoutMs" | "noWake">;
   clock: Clock;
   log: Log;
@@ -99,6 +102,8 @@ function toContainer(parts: Parts, asked: Asked, { route, who: { caller }, view,
   const { head, peer, tls } = asked;
   const looksIn = parts.noWake(head);
   if (looksIn && !isReachable(view)) throw asleepFault(view);
+  const page = looksIn || route.kind === "proxy-ws" ? undefined : parts.waiting?.(head, view, caller);
+  if (page !== undefined) return { kind: "answer", answer: page };
   const lease = parts.leases.open({ view, caller, kind: head.upgrade ? "websocket" : "http", looksIn, until, asked });
   const own = head.header("x-user-api-key") === undefined ? (["x-user-api-key", caller.token] as const) : undefined;
   const forward = new ToContainer(parts, head, lease, route.path, parts.edits(head, peer, tls, own));

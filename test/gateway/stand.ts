@@ -13,6 +13,7 @@ import type { Readiness } from "../../gateway/readiness.ts";
 import type { DatagrokServer } from "../../gateway/server-behind.ts";
 import type { TlsKeys } from "../../gateway/tls-keys.ts";
 import { trustedProxies } from "../../gateway/trusted-proxies.ts";
+import type { PageFiles } from "../../gateway/waiting/waiting-page.ts";
 import { openLog } from "../../log.ts";
 import { openTestDirectory, type TestDirectory } from "../fixtures/directory.ts";
 
@@ -36,6 +37,7 @@ export async function openStand(
     forwarder?: Forwarder;
     reads?: Reads;
     clock?: Clock;
+    waitingFiles?: PageFiles;
   } = {},
 ): Promise<Stand> {
   const held = openTestDirectory();
@@ -49,6 +51,7 @@ export async function openStand(
     origins: options.origins ?? [],
     trusted: trustedProxies(options.trusted ?? []),
     tls: options.tls,
+    waitingFiles: options.waitingFiles,
     datagrok: options.datagrok,
     ...(options.readiness === undefined ? {} : { readiness: options.readiness }),
     clock: options.clock ?? systemClock(),
