@@ -2,7 +2,7 @@ import { globSync } from "node:fs";
 import { join } from "node:path";
 import { ADDON_FILE } from "./sqlite-addon.ts";
 
-/** What the single executable carries beside its code: each file by the path under which `ownFile` is asked for it. */
+/** What the single executable carries beside its code: each file by the path under which `ownFile` or `ownText` is asked for it. */
 export function assets(root: string): Record<string, string> {
   const files = [...globSync("conf/demo/**/*", { cwd: root, withFileTypes: true })].filter((one) => one.isFile());
   const demo = files.map(({ parentPath, name }) => join(parentPath, name)).toSorted();

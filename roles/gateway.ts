@@ -1,5 +1,4 @@
 import { once } from "node:events";
-import { readFileSync } from "node:fs";
 import type { Clock } from "../clock.ts";
 import type { Settings } from "../conf/settings.ts";
 import { Fault } from "../fault.ts";
@@ -9,7 +8,7 @@ import { openGateway } from "../gateway/open-gateway.ts";
 import { openReadiness } from "../gateway/readiness.ts";
 import { trustedProxies } from "../gateway/trusted-proxies.ts";
 import type { Log } from "../log.ts";
-import { ownFile } from "../own-files.ts";
+import { ownText } from "../own-files.ts";
 import { type ListeningHandle, openListeningHandle } from "./listening-handle.ts";
 import { openKeys } from "./open-keys.ts";
 import type { RuntimeFolder } from "./runtime-folder.ts";
@@ -47,9 +46,7 @@ export async function runGateway(options: {
     trusted: trustedProxies(settings.trustedProxies),
     // A load balancer may show another Host than browsers do: a page of the public address is the stand's own all the same.
     origins: settings.webRoot === undefined ? settings.origins : [new URL(settings.webRoot).origin, ...settings.origins],
-    waitingFiles: settings.waitingPage
-      ? { css: readFileSync(ownFile("gateway/waiting/page.css"), "utf8"), js: readFileSync(ownFile("gateway/waiting/page.js"), "utf8") }
-      : undefined,
+    waitingFiles: settings.waitingPage ? { css: ownText("gateway/waiting/page.css"), js: ownText("gateway/waiting/page.js") } : undefined,
     clock,
     log,
   });
