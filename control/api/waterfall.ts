@@ -26,8 +26,13 @@ export function waterfall({ askedOn, begunOn, endedOn, phases, connectMs }: Wake
   let start = queue.duration;
   for (const [name, duration] of rest) {
     if (duration === undefined) continue;
-    bars.push({ name, start, duration });
+    bars.push({ name, start: rounded(start), duration: rounded(duration) });
     start += duration;
   }
   return bars;
+}
+
+/** To tenths: clocks count finer than anybody reads. */
+function rounded(ms: number): number {
+  return Math.round(ms * 10) / 10;
 }
