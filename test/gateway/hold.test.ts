@@ -14,6 +14,7 @@ t.test("a hundred requests wake a container once and are all answered", async (t
   const answers = Array.from({ length: 100 }, () => fetch(stand.base + PATH, SIGNED_IN).then((answer) => answer.text()));
   await until("all wait", () => stand.uses.get(ID)?.open === 100);
   t.equal(stand.watchers(ID), 1, "they share one watch");
+  t.match([stand.openAt(ID).count, stand.openAt(ID).open.length], [100, 100]);
   t.equal(stand.uses.get(ID)?.streams, 0, "a stop need not wait for who waits for its end");
   stand.set(ID, { kind: "awake", address });
   t.same(
@@ -23,6 +24,7 @@ t.test("a hundred requests wake a container once and are all answered", async (t
   t.same(stand.wakes, [ID]);
   await until("nobody is left in the queue, nor a connection that could be used again", () => stand.watchers(ID) === 0);
   await until("all are counted out", () => stand.uses.get(ID)?.open === 0);
+  t.same(stand.openAt(ID), { count: 0, open: [] });
 });
 
 t.test("a failed start answers everybody who waited, and the next request at once", async (t) => {

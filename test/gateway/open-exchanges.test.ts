@@ -1,6 +1,7 @@
 import type { ServerResponse } from "node:http";
 import t from "tap";
 import { WebSocket, WebSocketServer } from "ws";
+import { addTo, oldestOf, type OpenList, removeFrom } from "../../gateway/containers/open-list.ts";
 import { bodyOf, ID, openContainer, openStand, PATH, until, WS_PATH } from "./stand.ts";
 
 const SIGNED_IN = { headers: { authorization: "token" } };
@@ -69,4 +70,34 @@ t.test("what is open is told with its caller, its age and its bytes, and nothing
   t.equal((await (await answer).text()).length, 1_000);
   await until("nothing is left", () => stand.openAt(ID).count === 0);
   t.same(stand.openAt("another"), { count: 0, open: [] });
+});
+
+t.test("what ends leaves the list as it was without it, wherever it stood in it", async (t) => {
+  type Member = { name: string; before: Member | undefined; after: Member | undefined };
+  for (const [ended, left] of [
+    ["a", "bcd"],
+    ["b", "acd"],
+    ["d", "abc"],
+    ["bc", "ad"],
+    ["cb", "ad"],
+    ["ad", "bc"],
+    ["dcba", ""],
+    ["abcd", ""],
+  ] as const) {
+    const list: OpenList<Member> = { oldest: undefined, newest: undefined, size: 0 };
+    const made = (name: string): Member => ({ name, before: undefined, after: undefined });
+    const members: Record<string, Member> = { a: made("a"), b: made("b"), c: made("c"), d: made("d") };
+    for (const member of Object.values(members)) addTo(list, member);
+    for (const name of ended) removeFrom(list, members[name] ?? made("nobody"));
+    addTo(list, made("e"));
+    t.equal(
+      oldestOf(list, 9)
+        .map(({ name }) => name)
+        .join(""),
+      `${left}e`,
+      ended,
+    );
+    t.equal(list.size, left.length + 1);
+    t.equal(oldestOf(list, 1).length, 1);
+  }
 });
