@@ -38,6 +38,7 @@ export const FAULTS = {
 
   // Reaching a container
   CONTAINER_STOPPED: [400, "Container is not running"],
+  CONTAINER_ASLEEP: [503, "Container is asleep"],
   CONTAINER_HAS_NO_PORT: [400, "Container exposes no port"],
   CONTAINER_UNREACHABLE: [502, "Container unreachable"],
   CONTAINER_BROKE_OFF: [502, "Container broke the connection"],
@@ -54,6 +55,9 @@ export const FAULTS = {
   DATAGROK_AWAY: [503, "Datagrok server is away"],
   DATAGROK_BUSY: [503, "Datagrok server is asked too much"],
   DATAGROK_BROKE_OFF: [502, "Datagrok server broke the connection"],
+
+  STREAMS_FULL: [503, "Too many live streams"],
+  GATEWAYS_BUSY: [503, "Gateways are being asked too much"],
 
   // The registry
   SCOPE_INSUFFICIENT: [401, "Token does not allow it"],

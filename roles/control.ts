@@ -71,6 +71,7 @@ export async function runControl(options: {
     limits: {
       statusMs: settings.dockerSettings.containerStatusTimeoutMinutes * 60_000,
       holdMs: settings.dockerSettings.proxyRequestTimeout,
+      busyMs: settings.busyMinutes * 60_000,
       drainMs: settings.drainSeconds * 1_000,
     },
     injectedEnv: containerEnvironment({ store, vault, credentials, stand: { apiUrl: settings.apiUrl, queue: settings.queueSettings } }),
@@ -110,6 +111,8 @@ export async function runControl(options: {
     store,
     lifecycle,
     orphans: lifecycle,
+    changes: lifecycle,
+    gateways: feed,
     identity,
     publisher,
     importer: openImporter({ store, driver, lifecycle, environment: settings.environment, clock }),
@@ -117,7 +120,7 @@ export async function runControl(options: {
     vault,
     signingKeys,
     audit,
-    driverLogs: (service, tail, signal) => driver.logs(service, { tail }, { signal }),
+    driverLogs: (service, options, signal) => driver.logs(service, options, { signal }),
     settings: {
       webRoot: settings.webRoot,
       origins: settings.origins,

@@ -5,6 +5,7 @@ import type { Credentials } from "../credentials/open-credentials.ts";
 import type { Vault } from "../credentials/open-vault.ts";
 import type { AuditLog } from "../open-audit.ts";
 import type { ControlIdentity } from "../identity/open-identity.ts";
+import type { AskGateways } from "./ask-gateways.ts";
 import type { SigningKeys } from "../identity/signing-keys.ts";
 import type { Importer } from "../import/open-importer.ts";
 import type { Lifecycle } from "../lifecycle/open-lifecycle.ts";
@@ -12,7 +13,7 @@ import type { Publisher } from "../publish/open-publisher.ts";
 import type { Store } from "../store/open-store.ts";
 
 /** What the API asks of the lifecycle. */
-export type ApiLifecycle = Pick<Lifecycle, "wishStart" | "wishStop" | "wishValidation" | "removed" | "settled">;
+export type ApiLifecycle = Pick<Lifecycle, "wishStart" | "wishStop" | "wishValidation" | "removed" | "settled" | "explain" | "busy">;
 
 export type ApiSettings = {
   /** Where people reach this server, without a slash at the end; undefined: as each request says it. */
@@ -36,11 +37,15 @@ export type ApiParts = {
   publisher: Publisher;
   importer: Importer;
   credentials: Credentials;
+  /** What becomes of containers and images. */
+  changes: Pick<Lifecycle, "watch" | "seq">;
+  /** What the gateways have open. */
+  gateways: Pick<AskGateways, "whatIsOpen">;
   vault: Pick<Vault, "rotate">;
   signingKeys: SigningKeys;
   audit: AuditLog;
-  /** A container's last `tail` lines, oldest first, as the orchestrator has them now. */
-  driverLogs(service: string, tail: number, signal: AbortSignal): AsyncIterable<string>;
+  /** A container's last `tail` lines, oldest first, as the orchestrator has them now; followed, those that come, until it ends. */
+  driverLogs(service: string, options: { tail: number; follow?: boolean }, signal: AbortSignal): AsyncIterable<string>;
   settings: ApiSettings;
   /** Where it counts; for nobody where it is left out. */
   metrics?: Pick<Metrics, "authFailures">;

@@ -54,6 +54,8 @@ export const AUDITED: Readonly<Record<string, AuditedRoute | undefined>> = {
     action: "imported",
     of: (asked) => ((asked.body as { dryRun?: unknown } | null)?.dryRun === true ? "dry run" : undefined),
   },
+  // What a container says of itself, again and again.
+  "POST /api/docker/containers/:id/lease": undefined,
   // A token for the registry, which every pull asks for; what is pushed with one is kept.
   "POST /api/docker/token": undefined,
 };
