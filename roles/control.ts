@@ -30,7 +30,8 @@ export async function runControl(options: { settings: Settings; runtime: Runtime
   const { settings, runtime, version, clock, log } = options;
   // First of all the store: its lock is what keeps a second berth out, and the sockets are ours only under it.
   const store = openStore({ folder: settings.data, clock });
-  const identity = openIdentity({ store, clock, sessionMs: settings.sessionDays * DAY_MS });
+  const sessionMs = settings.sessionDays * DAY_MS;
+  const identity = openIdentity({ store, clock, sessionMs });
   const admin = adminKey({ dataFolder: settings.data, given: settings.adminKey });
   identity.ensureAdmin(admin.key);
   const vault = openVault({ store, keyFile: openKeyFile(settings.data), given: settings.credentialsKey, log });
@@ -89,6 +90,7 @@ export async function runControl(options: { settings: Settings; runtime: Runtime
       webRoot: settings.webRoot,
       origins: settings.origins,
       version,
+      sessionMs,
       issuer: settings.datagrok.issuer,
       reservedAudiences: reservedAudiences(settings),
     },

@@ -17,6 +17,8 @@ export type ApiSettings = {
   /** Origins beside its own from which a browser may change something. */
   origins: readonly string[];
   version: string;
+  /** How long a session lasts. */
+  sessionMs: number;
   /** Who docker tokens say they are from; undefined: the web root. */
   issuer?: string | undefined;
   /** For whom no user gets a token, whatever registry a client says it is. */

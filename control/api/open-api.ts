@@ -2,6 +2,7 @@ import swagger from "@fastify/swagger";
 import { fastify, type FastifyInstance } from "fastify";
 import { chmod, rm } from "node:fs/promises";
 import { Fault } from "../../fault.ts";
+import { consoleRoutes } from "../console/console-routes.ts";
 import { openAdmission } from "./admission.ts";
 import { answerError } from "./api-error.ts";
 import type { ApiParts } from "./api-parts.ts";
@@ -81,5 +82,6 @@ async function buildApi(parts: ApiParts): Promise<FastifyInstance> {
     },
     { prefix: "/api" },
   );
+  consoleRoutes(app, parts, admission);
   return app;
 }

@@ -96,7 +96,7 @@ async function openControl(t: Test) {
     vault,
     signingKeys: openSigningKeys({ store, vault, clock, log }),
     driverLogs: (service, tail, signal) => driver.logs(service, { tail }, { signal }),
-    settings: { webRoot: undefined, origins: [], version: "0.1.0" },
+    settings: { webRoot: undefined, origins: [], version: "0.1.0", sessionMs: 86_400_000 },
     clock,
     log,
   });
