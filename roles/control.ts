@@ -19,6 +19,7 @@ import type { Log } from "../log.ts";
 import { openRegistry } from "./image-registry.ts";
 import { driverOf, openChosenDriver } from "./open-driver.ts";
 import { spawnerTokens } from "./spawner-tokens.ts";
+import { registryBrowser } from "./registry-browser.ts";
 import type { Running } from "./until-told.ts";
 import type { RuntimeFolder } from "./runtime-folder.ts";
 
@@ -75,6 +76,7 @@ export async function runControl(options: { settings: Settings; runtime: Runtime
     limits: ZIP_LIMITS,
     clock,
   });
+  const browser = registryBrowser({ settings, runtime, clock, log });
   const api = await openApi({
     socketPath: runtime.apiSocket,
     store,
@@ -85,6 +87,7 @@ export async function runControl(options: { settings: Settings; runtime: Runtime
     credentials,
     vault,
     signingKeys,
+    registry: browser,
     driverLogs: (service, tail, signal) => driver.logs(service, { tail }, { signal }),
     settings: {
       webRoot: settings.webRoot,
@@ -107,6 +110,7 @@ export async function runControl(options: { settings: Settings; runtime: Runtime
       await lifecycle.close();
       await driver.close();
       await registry?.close();
+      await browser?.close();
       store.close();
     },
   };

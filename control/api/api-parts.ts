@@ -1,4 +1,5 @@
 import type { Clock } from "../../clock.ts";
+import type { RegistryBrowser } from "../../gateway/registry-browser.ts";
 import type { Log } from "../../log.ts";
 import type { Credentials } from "../credentials/open-credentials.ts";
 import type { Vault } from "../credentials/open-vault.ts";
@@ -38,6 +39,8 @@ export type ApiParts = {
   signingKeys: SigningKeys;
   /** A container's last `tail` lines, oldest first, as the orchestrator has them now. */
   driverLogs(service: string, tail: number, signal: AbortSignal): AsyncIterable<string>;
+  /** The registry that images are pushed to; undefined where none is set up. */
+  registry?: RegistryBrowser | undefined;
   settings: ApiSettings;
   clock: Clock;
   log: Log;

@@ -8,6 +8,8 @@ import { ImageList } from "./images/image-list.tsx";
 import { ImagePage } from "./images/image-page.tsx";
 import { Failure } from "./parts/failure.tsx";
 import { linkTo, type Place, usePlace } from "./place.ts";
+import { RepositoryList } from "./registry/repository-list.tsx";
+import { RepositoryPage } from "./registry/repository-page.tsx";
 import { SignIn } from "./sign-in.tsx";
 import { useAsked } from "./use-asked.ts";
 
@@ -15,6 +17,11 @@ import { useAsked } from "./use-asked.ts";
 const ROOMS: readonly { name: string; title: string; show(rest: Place, user: User): preact.JSX.Element }[] = [
   { name: "containers", title: "Containers", show: ([id]) => (id === undefined ? <ContainerList /> : <ContainerPage key={id} id={id} />) },
   { name: "images", title: "Images", show: ([id]) => (id === undefined ? <ImageList /> : <ImagePage key={id} id={id} />) },
+  {
+    name: "registry",
+    title: "Registry",
+    show: ([name], user) => (name === undefined ? <RepositoryList /> : <RepositoryPage key={name} name={name} user={user} />),
+  },
 ];
 
 export function App() {

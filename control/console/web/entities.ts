@@ -35,3 +35,18 @@ export type User = { id: string; login: string; friendlyName: string; admin: boo
 
 /** One move of a container or an image. */
 export type Move = { time: string; from: string; to: string; event: string; by: string; cause: { code: string; message: string } | null };
+
+export type Repository = { name: string; containers: number };
+
+/** What a tag points at in the registry; sizes are bytes. */
+export type StoredImage = {
+  tag: string;
+  digest: string;
+  size: number;
+  platform: string | null;
+  layers: { digest: string; size: number }[];
+  images: { digest: string; size: number; platform: string }[];
+  usedBy: string[];
+  pushedBy?: string | null;
+  pushedOn?: string | null;
+};
