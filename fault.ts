@@ -54,6 +54,8 @@ export const FAULTS = {
   DATAGROK_AWAY: [503, "Datagrok server is away"],
   DATAGROK_BROKE_OFF: [502, "Datagrok server broke the connection"],
 
+  GATEWAYS_BUSY: [503, "Gateways are being asked too much"],
+
   // The registry
   SCOPE_INSUFFICIENT: [401, "Token does not allow it"],
   METHOD_NOT_ALLOWED: [405, "Method not allowed"],

@@ -56,6 +56,26 @@ export type Use = {
   changed?: boolean;
 };
 
+export const EXCHANGE_KINDS = ["http", "websocket"] as const;
+export const EXCHANGE_STATES = ["held", "streaming"] as const;
+
+/** One request or socket that a container has open, for people who ask. Never a path: what stands in its query is the caller's own. */
+export type OpenExchange = {
+  kind: (typeof EXCHANGE_KINDS)[number];
+  /** Of the caller. */
+  login: string;
+  /** Epoch ms. */
+  since: number;
+  /** Towards the container, and from it. */
+  bytesIn: number;
+  bytesOut: number;
+  /** Held while it waits for the container. */
+  state: (typeof EXCHANGE_STATES)[number];
+};
+
+/** `count` is of all, of which `open` lists the oldest. */
+export type OpenNow = { count: number; open: OpenExchange[] };
+
 /**
  * The first seam: what a gateway asks about containers. The everyday form is the control plane's feed over a socket
  * (`gateway/feed/open-feed.ts`); tests may hand in one that lives in the same process.
@@ -75,6 +95,10 @@ export type Directory = {
    * Faults: CONTROL_AWAY, and the cause where the container may not be woken.
    */
   wake(id: string, caller: Caller, signal: AbortSignal): Promise<void>;
+  /** The first request that waited for this start has reached the container; `connectMs`: how long the connect took. Nobody waits for it to be heard. */
+  reached(id: string, connectMs: number): void;
+  /** Who is asked what this gateway has open at a container, whenever somebody wants to know. */
+  onAsk(answer: (id: string) => OpenNow): void;
   /** Says how the container is used; cheap, and reported in batches. Of one container always the same object may come, which changes on. */
   used(use: Use): void;
   close(): Promise<void>;

@@ -49,6 +49,7 @@ export function openGateway(parts: GatewayParts): Engine {
   const limits = { ...GATEWAY_LIMITS, ...parts.limits };
   const hold = openHold({ directory, clock, limit: limits.holdLimit });
   const leases = openLeases({ directory, hold, clock, doubtMs: limits.doubtMs });
+  directory.onAsk(leases.openAt);
   const decide = openDecide({ ...parts, readiness: parts.readiness ?? openReadiness("ready"), leases, limits });
   return ENGINES[parts.forwarder ?? "splice"]({ decide, limits, reads: parts.reads ?? "events", tls: parts.tls, clock, log });
 }

@@ -1,5 +1,5 @@
 import type { FaultData } from "../fault.ts";
-import type { ContainerView, Use } from "./directory.ts";
+import type { ContainerView, OpenNow, Use } from "./directory.ts";
 import type { Caller } from "./identity.ts";
 
 /**
@@ -8,6 +8,8 @@ import type { Caller } from "./identity.ts";
  * - `GET /feed`: one line of JSON (`FeedLine`) after another for as long as the gateway lives. First `hello`, then `all`
  *   (every container), then changes; `beat` at least every `FEED_BEAT_MS`, so that silence means that control is away.
  * - `POST /wake` `WakeAsk` → 204 once the wish is durable.
+ * - `POST /reached` `ReachedReport` → 204.
+ * - `POST /open` `OpenAnswer` → 204; to an `ask`.
  * - `POST /use` `UseReport` → 204.
  * - `POST /pushed` `PushedAsk` → 204; from a registry proxy.
  * - `POST /who` `WhoAsk` → 200 `WhoAnswers`.
@@ -21,6 +23,8 @@ export type FeedLine =
   | { kind: "all"; containers: ContainerView[]; seq?: number }
   | { kind: "changed"; container: ContainerView; seq: number }
   | { kind: "removed"; id: string; seq: number }
+  /** Somebody wants to know what this gateway has open at a container: it answers with `POST /open`. */
+  | { kind: "ask"; ask: number; id: string }
   /** Some session ended before its time: whoever is remembered must be asked about again. */
   | { kind: "signedOut" }
   | { kind: "beat" };
@@ -29,6 +33,9 @@ export const FEED_BEAT_MS = 2_000;
 /** Silence after which a gateway takes control for gone and opens the feed anew. */
 export const FEED_SILENCE_MS = 3 * FEED_BEAT_MS;
 
+/** Who waited for a start has connected, which took so long. */
+export type ReachedReport = { id: string; connectMs: number };
+export type OpenAnswer = OpenNow & { gateway: string; ask: number };
 export type WakeAsk = { id: string; userId: string };
 /**
  * All containers that this gateway uses now or used since its last report. `seq` is the last change it has seen: control may

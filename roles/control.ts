@@ -82,6 +82,7 @@ export async function runControl(options: { settings: Settings; runtime: Runtime
     store,
     lifecycle,
     orphans: lifecycle,
+    gateways: feed,
     identity,
     publisher,
     credentials,

@@ -4,13 +4,14 @@ import type { Log } from "../../log.ts";
 import type { Credentials } from "../credentials/open-credentials.ts";
 import type { Vault } from "../credentials/open-vault.ts";
 import type { ControlIdentity } from "../identity/open-identity.ts";
+import type { AskGateways } from "./ask-gateways.ts";
 import type { SigningKeys } from "../identity/signing-keys.ts";
 import type { Lifecycle } from "../lifecycle/open-lifecycle.ts";
 import type { Publisher } from "../publish/open-publisher.ts";
 import type { Store } from "../store/open-store.ts";
 
 /** What the API asks of the lifecycle. */
-export type ApiLifecycle = Pick<Lifecycle, "wishStart" | "wishStop" | "wishValidation" | "removed" | "settled">;
+export type ApiLifecycle = Pick<Lifecycle, "wishStart" | "wishStop" | "wishValidation" | "removed" | "settled" | "explain">;
 
 export type ApiSettings = {
   /** Where people reach this server, without a slash at the end; undefined: as each request says it. */
@@ -35,6 +36,8 @@ export type ApiParts = {
   identity: ControlIdentity;
   publisher: Publisher;
   credentials: Credentials;
+  /** What the gateways have open. */
+  gateways: Pick<AskGateways, "whatIsOpen">;
   vault: Pick<Vault, "rotate">;
   signingKeys: SigningKeys;
   /** A container's last `tail` lines, oldest first, as the orchestrator has them now. */

@@ -8,12 +8,13 @@ import type { Log } from "../../log.ts";
 import type { Lifecycle } from "../lifecycle/open-lifecycle.ts";
 import { viewOf } from "../lifecycle/view-of.ts";
 import type { Store } from "../store/open-store.ts";
-import { readPushedAsk, readQuestion, readUseReport, readWakeAsk, readWhoAsk } from "./feed-questions.ts";
+import { type AskGateways, openAskGateways } from "./ask-gateways.ts";
+import { readOpenAnswer, readPushedAsk, readQuestion, readReachedReport, readUseReport, readWakeAsk, readWhoAsk } from "./feed-questions.ts";
 
 export type FeedParts = {
   socketPath: string;
   lifecycle: Pick<Lifecycle, "watch" | "seq" | "wake" | "used" | "gatewayJoined" | "gatewayLeft" | "pushed">;
-  store: Pick<Store, "containers">;
+  store: Pick<Store, "containers" | "wakes">;
   /** Tells when sessions ended before their time. */
   watchSignOuts(listener: () => void): () => void;
   /** Who holds this token; undefined: nobody. */
@@ -22,6 +23,8 @@ export type FeedParts = {
   log: Log;
 };
 
+export type ControlFeed = Pick<AskGateways, "whatIsOpen"> & { close(): Promise<void> };
+
 /** A gateway that reads so slowly that this much waits for it is cut off; it comes back and is given everything anew. */
 const LONGEST_BACKLOG = 8 * 1_048_576;
 
@@ -29,12 +32,22 @@ const LONGEST_BACKLOG = 8 * 1_048_576;
  * Control's side of `gateway/wire.ts`. The socket is for this user only: whoever can open it is a gateway. The caller holds the
  * data folder's lock, so a socket that lies there is a dead process's. Faults: DATA_FOLDER_UNUSABLE.
  */
-export async function openFeed(parts: FeedParts): Promise<{ close(): Promise<void> }> {
-  const { socketPath, log } = parts;
+export async function openFeed(parts: FeedParts): Promise<ControlFeed> {
+  const { socketPath, clock, log } = parts;
+  const gateways = openAskGateways(clock);
   const questions: Record<string, (question: unknown) => Promise<object | undefined>> = {
     "/wake": async (question) => {
       const { id, userId } = readWakeAsk(question);
       parts.lifecycle.wake(id, userId);
+      return undefined;
+    },
+    "/reached": async (question) => {
+      const { id, connectMs } = readReachedReport(question);
+      parts.store.wakes.connected(id, connectMs);
+      return undefined;
+    },
+    "/open": async (question) => {
+      gateways.answered(readOpenAnswer(question));
       return undefined;
     },
     "/use": async (question) => {
@@ -52,7 +65,7 @@ export async function openFeed(parts: FeedParts): Promise<{ close(): Promise<voi
   };
 
   const server = createServer((request, response) => {
-    if (request.method === "GET" && request.url === "/feed") return tellChanges(parts, response);
+    if (request.method === "GET" && request.url === "/feed") return tellChanges(parts, gateways, response);
     const answer = request.method === "POST" ? questions[request.url ?? ""] : undefined;
     const said = answer ? readQuestion(request).then(answer) : Promise.reject(new Fault("ROUTE_NOT_FOUND", "The feed has no such route."));
     said.then(
@@ -75,6 +88,7 @@ export async function openFeed(parts: FeedParts): Promise<{ close(): Promise<voi
   });
   chmodSync(socketPath, 0o600);
   return {
+    whatIsOpen: gateways.whatIsOpen,
     close: async () => {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       server.closeAllConnections();
@@ -84,7 +98,7 @@ export async function openFeed(parts: FeedParts): Promise<{ close(): Promise<voi
 }
 
 /** One gateway's line to us, for as long as it lives. */
-function tellChanges({ lifecycle, store, watchSignOuts, clock, log }: FeedParts, response: ServerResponse): void {
+function tellChanges({ lifecycle, store, watchSignOuts, clock, log }: FeedParts, gateways: AskGateways, response: ServerResponse): void {
   const gateway = randomUUID();
   let cancelBeat = () => {};
   let allowed = LONGEST_BACKLOG;
@@ -107,6 +121,7 @@ function tellChanges({ lifecycle, store, watchSignOuts, clock, log }: FeedParts,
   say({ kind: "hello", gateway });
   // All of this within one turn, so that no change falls between the list and the changes that follow it.
   lifecycle.gatewayJoined(gateway, lifecycle.seq());
+  gateways.joined(gateway, say);
   say({ kind: "all", containers: store.containers.all().map(viewOf), seq: lifecycle.seq() });
   const unwatch = lifecycle.watch((change) => {
     if ("removed" in change) say({ kind: "removed", id: change.removed, seq: change.seq });
@@ -118,6 +133,7 @@ function tellChanges({ lifecycle, store, watchSignOuts, clock, log }: FeedParts,
     cancelBeat();
     unwatch();
     unwatchSignOuts();
+    gateways.left(gateway);
     lifecycle.gatewayLeft(gateway);
   });
 }

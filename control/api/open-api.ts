@@ -9,9 +9,11 @@ import type { ApiParts } from "./api-parts.ts";
 import { containerRoutes } from "./container-routes.ts";
 import { credentialRoutes } from "./credential-routes.ts";
 import { dockerTokenRoutes } from "./docker-token-routes.ts";
+import { explainRoutes } from "./explain-routes.ts";
 import { historyRoutes } from "./history-routes.ts";
 import { imageRoutes } from "./image-routes.ts";
 import { imageUseRoutes } from "./image-use-routes.ts";
+import { openRoutes } from "./open-routes.ts";
 import { orphanRoutes } from "./orphan-routes.ts";
 import { peopleRoutes } from "./people-routes.ts";
 import { permitPages } from "./permitted-pages.ts";
@@ -20,6 +22,7 @@ import { registryRoutes } from "./registry-routes.ts";
 import { serverRoutes } from "./server-routes.ts";
 import { serviceRoutes } from "./service-routes.ts";
 import { signingKeyRoutes } from "./signing-key-routes.ts";
+import { wakeRoutes } from "./wake-routes.ts";
 import { userRoutes } from "./user-routes.ts";
 
 /** How long a client may take to send a request, its package included. */
@@ -73,6 +76,9 @@ async function buildApi(parts: ApiParts): Promise<FastifyInstance> {
       imageRoutes(api, parts, admission);
       serviceRoutes(api, parts, admission);
       historyRoutes(api, parts, admission);
+      explainRoutes(api, parts, admission);
+      wakeRoutes(api, parts, admission);
+      openRoutes(api, parts, admission);
       orphanRoutes(api, parts);
       imageUseRoutes(api, parts);
       signingKeyRoutes(api, parts);

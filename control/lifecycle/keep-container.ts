@@ -44,7 +44,7 @@ export function sameAddress(one: Observed["address"], other: Observed["address"]
 
 /** Stop, then start the new definition: the wish stays. */
 export function redefine(rooms: Rooms, row: Container): Outcome {
-  return moveContainer(rooms, row, "redefined", { stopFor: "system", wishedOn: rooms.clock.now() }) ? "moved" : "rest";
+  return moveContainer(rooms, row, "redefined", { stopFor: "system", wishedOn: rooms.clock.now(), wishedFor: "redefinition" }) ? "moved" : "rest";
 }
 
 /** Sleeps where nobody has used it for as long as its definition says; an open request is use. */
@@ -56,8 +56,8 @@ function rest(rooms: Rooms, row: Container): Outcome {
   return "moved";
 }
 
-/** Undefined: not as things are. Time since this process started counts at most, since use before that may not have been written. */
-function idleInMs(rooms: Rooms, row: Container): number | undefined {
+/** How long until it sleeps for idleness. Undefined: not as things are. Time since this process started counts at most, since use before that may not have been written. */
+export function idleInMs(rooms: Rooms, row: Container): number | undefined {
   const minutes = row.config.shutdownTimeoutMinutes;
   if (minutes === undefined || rooms.usage.open(row.id) > 0) return undefined;
   const usedOn = Math.max(enteredOn(rooms, row), row.lastActive, rooms.usage.lastActive(row.id));

@@ -1,6 +1,7 @@
 import { Fault } from "../../fault.ts";
 import type { UseReport } from "../../gateway/wire.ts";
 import { type Changes, openChanges } from "./changes.ts";
+import { type Explanation, explainContainer } from "./explain/explain-container.ts";
 import { openFlights } from "./flights.ts";
 import { hearEvents } from "./hear-events.ts";
 import { LIFECYCLE_LIMITS, type LifecycleLimits } from "./limits.ts";
@@ -26,6 +27,8 @@ export type Lifecycle = Wishes &
     gatewayJoined(gateway: string, seq: number): void;
     gatewayLeft(gateway: string): void;
     used(report: UseReport): void;
+    /** Why a container is as it is. Faults: CONTAINER_NOT_FOUND. */
+    explain(id: string, signal: AbortSignal): Promise<Explanation>;
     /** An image has come to a registry. */
     pushed(pushed: Pushed): void;
     /** What runs with berth's labels and belongs to nothing here, as of the last sweep. */
@@ -147,6 +150,7 @@ export function openLifecycle(options: LifecycleOptions): Lifecycle {
     gatewayJoined: usage.joined,
     gatewayLeft: (gateway) => lookAtStops(usage.left(gateway)),
     used: (report) => lookAtStops(usage.report(report)),
+    explain: (id, signal) => explainContainer(rooms, id, signal),
     pushed: (pushed) => lookAtPushed(rooms, wishes, pushed),
     orphans: () => orphans,
     findOrphans: (signal) => findOrphans(rooms, signal),

@@ -1,5 +1,5 @@
 import { Fault } from "../../fault.ts";
-import type { Container } from "../store/entities.ts";
+import type { Container, WishedFor } from "../store/entities.ts";
 import { doubt } from "./doubt.ts";
 import { isReplaceable } from "./keep-container.ts";
 import { moveContainer, type ContainerPatch } from "./move-container.ts";
@@ -9,8 +9,8 @@ import { viewOf } from "./view-of.ts";
 
 /** What people and requests want. Each is durable when it returns, and may be repeated. Faults: CONTAINER_NOT_FOUND, and the store's. */
 export type Wishes = {
-  /** A user's `run`. After a failed start it is tried again once the back-off has passed. */
-  wishStart(id: string, userId: string): Container;
+  /** A user's `run`, unless it is for something else. After a failed start it is tried again once the back-off has passed. */
+  wishStart(id: string, userId: string, wishedFor?: WishedFor): Container;
   /** A user's `stop`. A start under way is broken off at once. */
   wishStop(id: string, userId: string): Container;
   /** A request; one for a container that counts as awake was refused by it, so that is verified. Faults: also the cause where it may not wake the container: CONTAINER_STOPPED, or that of the last start. */
@@ -61,9 +61,9 @@ export function wishesIn(rooms: Rooms): Wishes {
     return row;
   };
 
-  const wishStart: Wishes["wishStart"] = (id, userId) => {
+  const wishStart: Wishes["wishStart"] = (id, userId, wishedFor = "run") => {
     const row = find(id);
-    const patch = { desiredInstances: 1, wishedBy: userId, wishedOn: clock.now() } as const;
+    const patch = { desiredInstances: 1, wishedBy: userId, wishedOn: clock.now(), wishedFor } as const;
     const moved = moveContainer(rooms, row, "startWished", { ...patch, fault: undefined }, userId);
     if (moved) return look(moved);
     // Wished already: who came first keeps the wish.
@@ -86,12 +86,12 @@ export function wishesIn(rooms: Rooms): Wishes {
       const row = find(id);
       const { standing } = viewOf(row);
       if (standing.kind === "awake") return askAgain(row, userId);
-      if (standing.kind === "asleep") return wishStart(id, userId);
+      if (standing.kind === "asleep") return wishStart(id, userId, "request");
       if (standing.kind === "stopped") throw Fault.from(standing.fault);
       if (standing.kind !== "failed") return row;
       const waitMs = standing.retryAt - clock.now();
       if (!standing.wakeable || waitMs > 0) throw Fault.from({ ...standing.fault, ...(standing.wakeable ? { retryAfterMs: waitMs } : {}) });
-      return wishStart(id, userId);
+      return wishStart(id, userId, "request");
     },
     wishValidation: (imageId, userId) => {
       const image = store.images.find(imageId);
@@ -108,7 +108,10 @@ export function wishesIn(rooms: Rooms): Wishes {
       const older = row.state === "STARTING" ? flying !== undefined && flying !== row.generation : row.runningGeneration !== row.generation;
       const serves = row.state === "STARTED" || row.state === "CHECKING";
       const due = row.desiredInstances === 1 && (!serves || isReplaceable(rooms, row));
-      const moved = older && due ? moveContainer(rooms, row, "redefined", { stopFor: "system", wishedOn: clock.now() }, userId) : undefined;
+      const moved =
+        older && due
+          ? moveContainer(rooms, row, "redefined", { stopFor: "system", wishedOn: clock.now(), wishedFor: "redefinition" }, userId)
+          : undefined;
       if (moved) flights.abort(containerKey(id), REPLACED);
       else changes.publish(row);
       look(row);

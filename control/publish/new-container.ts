@@ -10,6 +10,7 @@ export function newContainer(environment: string, id: string, name: string, conf
     desiredInstances: 0,
     wishedBy: undefined,
     wishedOn: 0,
+    wishedFor: undefined,
     stopFor: config.onDemand ? "system" : "user",
     state: config.onDemand ? "SYSTEM_STOPPED" : "USER_STOPPED",
     since: now,

@@ -1,11 +1,12 @@
 import type { FaultData } from "../../fault.ts";
 import type { ContainerState } from "../lifecycle/container-states.ts";
 import { json, oneOf, optional, text, whole } from "./columns.ts";
-import type { Container, ContainerConfig, Deployed } from "./entities.ts";
+import type { Container, ContainerConfig, Deployed, WishedFor } from "./entities.ts";
 import { listingsOf } from "./listing.ts";
 import { causeOf, historyIn, type Reason } from "./history.ts";
 import { type Columns, rowsOf } from "./rows.ts";
 import type { Sql } from "./sql.ts";
+import { wakesIn } from "./wakes.ts";
 
 /** One whose folder its package no longer has is gone for clients, even where its row is not yet. */
 const LIVE = "image_id NOT IN (SELECT id FROM images WHERE state = 'DELETED')";
@@ -37,6 +38,7 @@ export function containersIn(sql: Sql) {
     env: json<Record<string, string>>(),
     wishedBy: optional(text()),
     wishedOn: whole(),
+    wishedFor: optional(text<WishedFor>()),
     stopFor: optional(text<"user" | "system">()),
     since: whole(),
     runningGeneration: optional(whole()),
@@ -50,6 +52,7 @@ export function containersIn(sql: Sql) {
     updatedOn: whole(),
   });
   const history = historyIn(sql);
+  const wakes = wakesIn(sql);
   return {
     find: rows.find,
     all: () => rows.where("TRUE ORDER BY name, id"),
@@ -93,7 +96,7 @@ export function containersIn(sql: Sql) {
           Math.trunc(now),
           id,
         );
-        if (kept > 0) history.forget(id);
+        if (kept > 0) for (const kind of [history, wakes]) kind.forget(id);
         return kept > 0 && rows.remove(id);
       }),
   };

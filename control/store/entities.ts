@@ -56,6 +56,10 @@ export type Image = {
   updatedOn: number;
 };
 
+/** What a start is for: a person's `run`, a request, a newer definition, or that it ran and was lost. */
+export const WISHED_FOR = ["run", "request", "redefinition", "loss"] as const;
+export type WishedFor = (typeof WISHED_FOR)[number];
+
 /** An image as a registry knows it: `ref` may be a tag that has moved since. */
 export type Deployed = { ref: string; digest?: string | undefined };
 
@@ -78,6 +82,8 @@ export type Container = {
   wishedBy: string | undefined;
   /** When the start that runs or waits was wished; 0 where none ever was. */
   wishedOn: number;
+  /** What that start is for. */
+  wishedFor: WishedFor | undefined;
   /** For whom the last stop was (or is being) made: it decides which of the two stopped states follows. */
   stopFor: "user" | "system" | undefined;
   state: ContainerState;

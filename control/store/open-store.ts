@@ -18,6 +18,7 @@ import { type Sql, sqlOn } from "./sql.ts";
 import { storeFault } from "./store-fault.ts";
 import { type Tombstones, tombstonesIn } from "./tombstones.ts";
 import { type Users, usersIn } from "./users.ts";
+import { type Wakes, wakesIn } from "./wakes.ts";
 
 /** Wishes and facts. Every write is durable when its call returns, or is not there at all. */
 export type Store = {
@@ -36,6 +37,7 @@ export type Store = {
   tombstones: Tombstones;
   /** Written by the moves themselves. */
   history: Pick<History, "of">;
+  wakes: Wakes;
   /** All of `work`'s writes or none; `work` may not wait for anything. */
   transaction<R>(work: () => R): R;
   close(): void;
@@ -82,6 +84,7 @@ function storeOn(sql: Sql, database: Database, unlock: () => void): Store {
     containers: containersIn(sql),
     tombstones: tombstonesIn(sql),
     history: historyIn(sql),
+    wakes: wakesIn(sql),
     transaction: sql.transaction,
     close: () => {
       database.close();

@@ -110,4 +110,13 @@ export const SCHEMA_STEPS: readonly string[] = [
   ALTER TABLE containers ADD COLUMN deployed TEXT;
   UPDATE containers SET deployed = (SELECT json_object('ref', ref) FROM images WHERE id = image_id) WHERE running_generation IS NOT NULL;
   `,
+  // What the last start was for, and the last starts of each container with what each part of them took.
+  `
+  ALTER TABLE containers ADD COLUMN wished_for TEXT;
+  CREATE TABLE wakes (
+    seq INTEGER PRIMARY KEY, container TEXT NOT NULL, asked_on INTEGER NOT NULL, asked_for TEXT, by_user TEXT,
+    begun_on INTEGER, ended_on INTEGER, outcome TEXT, phases TEXT, connect_ms INTEGER, fault TEXT
+  ) STRICT;
+  CREATE INDEX wakes_of_container ON wakes (container, seq);
+  `,
 ];

@@ -143,6 +143,7 @@ function refusal(head: Head, kind: ContainerRoute["kind"], fault: Fault, origins
 
 function responseEdits(head: Head, origins: readonly string[], lease: ContainerLease, received: ResponseHead, connectMs: number): HeaderEdits {
   const woken = lease.woken();
+  if (woken !== undefined) lease.reached(connectMs);
   const own: HeaderLine[] = woken === undefined ? [] : [["Server-Timing", serverTiming(woken.start, connectMs)]];
   // Most callers are no page of another origin, and need no list of names.
   if (head.header("origin") === undefined) return own.length === 0 ? NO_EDITS : { remove: [], add: own };

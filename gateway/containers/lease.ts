@@ -1,7 +1,16 @@
 import type { Clock } from "../../clock.ts";
 import { Fault } from "../../fault.ts";
-import type { Asked, Lease } from "../decision.ts";
-import { keyOfTarget, type ContainerView, type Directory, type StartTimes, type Target, type Use } from "../directory.ts";
+import type { Asked, Lease, Side } from "../decision.ts";
+import {
+  keyOfTarget,
+  type ContainerView,
+  type Directory,
+  type OpenExchange,
+  type OpenNow,
+  type StartTimes,
+  type Target,
+  type Use,
+} from "../directory.ts";
 import type { Caller } from "../identity.ts";
 import type { Found, Hold } from "./hold.ts";
 
@@ -9,40 +18,64 @@ export type Claim = {
   view: ContainerView;
   caller: Caller;
   /** An open HTTP request keeps its container in use; a WebSocket only by the bytes that pass. */
-  kind: "http" | "websocket";
+  kind: OpenExchange["kind"];
   /** When waiting for the container ends, on the clock's monotonic scale. */
   until: number;
   /** Whose signal it is that the caller is gone. */
   asked: Pick<Asked, "signal">;
 };
 
-/** `woken` is defined once the exchange had to wait for its container: how long each part of that start took. */
-export type ContainerLease = Lease & { woken(): { start: StartTimes | undefined } | undefined };
+export type ContainerLease = Lease & {
+  /** Defined once the exchange had to wait for its container: how long each part of that start took. */
+  woken(): { start: StartTimes | undefined } | undefined;
+  /** It was woken, and has connected: of each start, the first of those who waited tells it. */
+  reached(connectMs: number): void;
+};
 
-export type Leases = { open(claim: Claim): ContainerLease };
+export type Leases = {
+  open(claim: Claim): ContainerLease;
+  /** What is open at a container. */
+  openAt(id: string): OpenNow;
+};
 
 /** Bytes are reported as activity this often; a shutdown time-out counts in minutes. */
 const REPORT_EVERY_MS = 1_000;
 
-type Tally = Use & { reportedAt: number };
+type Tally = Use & { reportedAt: number; leases: Set<OpenLease> };
 
-type LeaseParts = { directory: Directory; hold: Hold; clock: Clock; doubtMs: number };
+type LeaseParts = {
+  directory: Directory;
+  hold: Hold;
+  clock: Clock;
+  doubtMs: number;
+  /** Starts that have been told to be reached. */
+  told: WeakSet<StartTimes>;
+};
 
+/** Of one container's exchanges, so many are told of: whoever asks looks for what holds it, and that is among the oldest. */
+const MOST_TOLD = 200;
 /** More than this many containers out of use are not kept count of. */
 const MOST_TALLIES = 10_000;
 
 /** Counts the exchanges that each container has open, and tells the directory. */
-export function openLeases(parts: LeaseParts): Leases {
+export function openLeases(given: Omit<LeaseParts, "told">): Leases {
+  const parts: LeaseParts = { ...given, told: new WeakSet() };
   const tallies = new Map<string, Tally>();
   const tallyOf = (id: string): Tally => {
     const kept = tallies.get(id);
     if (kept !== undefined) return kept;
-    if (tallies.size >= MOST_TALLIES) for (const [unused, { open, streams }] of tallies) if (open + streams === 0) tallies.delete(unused);
-    const tally = { id, open: 0, streams: 0, lastActive: 0, reportedAt: 0 };
+    if (tallies.size >= MOST_TALLIES) for (const [unused, { leases }] of tallies) if (leases.size === 0) tallies.delete(unused);
+    const tally: Tally = { id, open: 0, streams: 0, lastActive: 0, reportedAt: 0, leases: new Set() };
     tallies.set(id, tally);
     return tally;
   };
-  return { open: (claim) => new OpenLease(parts, claim, tallyOf(claim.view.id)) };
+  return {
+    open: (claim) => new OpenLease(parts, claim, tallyOf(claim.view.id)),
+    openAt: (id) => {
+      const leases = tallies.get(id)?.leases ?? new Set<OpenLease>();
+      return { count: leases.size, open: [...leases.values().take(MOST_TOLD)].map((lease) => lease.told()) };
+    },
+  };
 }
 
 class OpenLease implements ContainerLease {
@@ -52,6 +85,9 @@ class OpenLease implements ContainerLease {
   readonly #open: 0 | 1;
   #streams: 0 | 1;
   #released = false;
+  readonly #since: number;
+  #bytesIn = 0;
+  #bytesOut = 0;
   #woken: { start: StartTimes | undefined } | undefined;
   /** Made only where something is waited for: who has been released no longer waits. */
   #over: AbortController | undefined;
@@ -63,6 +99,8 @@ class OpenLease implements ContainerLease {
     this.#open = claim.kind === "http" ? 1 : 0;
     this.#streams = isAwake(claim.view) ? 1 : 0;
     this.#count(this.#open, this.#streams);
+    this.#since = tally.lastActive;
+    tally.leases.add(this);
   }
 
   target(): Target | Promise<Target> {
@@ -95,8 +133,10 @@ class OpenLease implements ContainerLease {
     return directory.watch(view.id, look);
   }
 
-  bytes(): void {
+  bytes(n: number, from: Side): void {
     if (this.#released) return;
+    if (from === "client") this.#bytesIn += n;
+    else this.#bytesOut += n;
     const tally = this.#tally;
     tally.lastActive = this.#parts.clock.now();
     if (Math.abs(tally.lastActive - tally.reportedAt) >= REPORT_EVERY_MS) this.#report();
@@ -106,11 +146,26 @@ class OpenLease implements ContainerLease {
     if (this.#released) return;
     this.#released = true;
     this.#over?.abort();
+    this.#tally.leases.delete(this);
     this.#count(-this.#open, -this.#streams);
   }
 
   woken(): { start: StartTimes | undefined } | undefined {
     return this.#woken;
+  }
+
+  told(): OpenExchange {
+    const { kind, caller } = this.#claim;
+    const state = this.#streams === 0 ? "held" : "streaming";
+    return { kind, login: caller.login, since: this.#since, bytesIn: this.#bytesIn, bytesOut: this.#bytesOut, state };
+  }
+
+  reached(connectMs: number): void {
+    const { told, directory } = this.#parts;
+    const start = this.#woken?.start;
+    if (start === undefined || told.has(start)) return;
+    told.add(start);
+    directory.reached(this.#claim.view.id, connectMs);
   }
 
   async #reach(from: ContainerView): Promise<Target> {

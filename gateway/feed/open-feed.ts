@@ -1,8 +1,8 @@
 import type { Clock } from "../../clock.ts";
 import type { Log } from "../../log.ts";
-import type { Directory } from "../directory.ts";
+import type { Directory, OpenNow } from "../directory.ts";
 import type { Identity } from "../identity.ts";
-import type { FeedLine, UseReport, WakeAsk, WhoAnswers, WhoAsk } from "../wire.ts";
+import type { FeedLine, OpenAnswer, ReachedReport, UseReport, WakeAsk, WhoAnswers, WhoAsk } from "../wire.ts";
 import { controlAway, openAskControl } from "./ask-control.ts";
 import { keepFeed } from "./keep-feed.ts";
 import { knownCallers } from "./known-callers.ts";
@@ -44,6 +44,13 @@ export function openFeed(parts: { socketPath: string; clock: Clock; log: Log }):
     },
   });
 
+  let whatIsOpen = (_id: string): OpenNow => ({ count: 0, open: [] });
+  const answerAsk = ({ ask, id }: { ask: number; id: string }) => {
+    if (gateway === undefined) return;
+    // Who asked has gone on without, should it not arrive.
+    control.ask("/open", { gateway, ask, ...whatIsOpen(id) } satisfies OpenAnswer, closed.signal).catch(() => undefined);
+  };
+
   const onLine = (line: FeedLine) => {
     switch (line.kind) {
       case "hello":
@@ -64,6 +71,8 @@ export function openFeed(parts: { socketPath: string; clock: Clock; log: Log }):
         seq = line.seq;
         containers.remove(line.id);
         return reports.hurry();
+      case "ask":
+        return answerAsk(line);
       case "signedOut":
         return identity.forget();
       case "beat":
@@ -95,6 +104,9 @@ export function openFeed(parts: { socketPath: string; clock: Clock; log: Log }):
       wake: async (id, caller, signal) => {
         await control.ask("/wake", { id, userId: caller.userId } satisfies WakeAsk, signal);
       },
+      // A figure for people: where control is away, there is none.
+      reached: (id, connectMs) => void control.ask("/reached", { id, connectMs } satisfies ReachedReport, closed.signal).catch(() => undefined),
+      onAsk: (answer) => void (whatIsOpen = answer),
       // A container that is awake is not about to be stopped, or control says so first; who waits for its end waits for this.
       used: (use) => reports.used(use, use.streams * use.open === 0 && containers.find(use.id)?.standing.kind !== "awake"),
       close,

@@ -130,7 +130,7 @@ class FromClient implements LinkUser {
 
   onBytes(chunk: Buffer): void {
     const splice = this.#splice;
-    splice.lease.bytes(chunk.length);
+    splice.lease.bytes(chunk.length, "client");
     if (splice.sieve !== undefined) return this.#sift(chunk, splice.sieve);
     if (!splice.container.send(chunk, splice.client)) splice.client.pause();
   }
@@ -166,7 +166,7 @@ class FromContainer implements LinkUser {
 
   onBytes(chunk: Buffer): void {
     const splice = this.#splice;
-    splice.lease.bytes(chunk.length);
+    splice.lease.bytes(chunk.length, "container");
     splice.boundary.pass(chunk);
     if (!splice.client.send(chunk, splice.container)) splice.container.pause();
     if (splice.leaving && splice.boundary.open) splice.leave();

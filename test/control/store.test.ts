@@ -150,8 +150,9 @@ t.test("what ran before berth remembered what it deployed is not taken for unuse
   store.containers.move(container.id, "SYSTEM_STOPPED", "STARTED", { runningGeneration: 1 });
   store.close();
   const raw = new Sqlite(join(folder, "berth.db"));
+  raw.exec("DROP TABLE wakes; ALTER TABLE containers DROP COLUMN wished_for");
   raw.exec("ALTER TABLE images DROP COLUMN digest; ALTER TABLE containers DROP COLUMN deployed");
-  raw.pragma(`user_version = ${SCHEMA_STEPS.length - 1}`);
+  raw.pragma(`user_version = ${SCHEMA_STEPS.findIndex((step) => step.includes("COLUMN deployed"))}`);
   raw.close();
   t.same(opened(t, folder).containers.deployed(), [{ ref: image.ref }]);
 });

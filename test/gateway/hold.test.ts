@@ -136,6 +136,7 @@ t.test("a woken response says where the time went, one from a container that was
   const woken = await fetch(stand.base + PATH, SIGNED_IN);
   t.match(woken.headers.get("server-timing"), /^queue;dur=1\.3, pull;dur=200\.0, create;dur=30\.0, boot;dur=400\.0, connect;dur=[\d.]+$/);
   t.equal((await fetch(stand.base + PATH, SIGNED_IN)).headers.get("server-timing"), null);
+  t.same(stand.reached, [ID], "the first of those who waited tells that it was reached");
 });
 
 t.test("a container that refuses the connection is asked for once more", async (t) => {

@@ -90,6 +90,7 @@ async function openControl(t: Test) {
     store,
     lifecycle,
     orphans: lifecycle,
+    gateways: { whatIsOpen: async () => [] },
     identity,
     publisher,
     credentials,

@@ -168,6 +168,7 @@ export function newContainer(image: Image, config: ContainerConfig, now: number)
     desiredInstances: 0 as const,
     wishedBy: undefined,
     wishedOn: 0,
+    wishedFor: undefined,
     stopFor: config.onDemand ? ("system" as const) : ("user" as const),
     state: config.onDemand ? ("SYSTEM_STOPPED" as const) : ("USER_STOPPED" as const),
     since: now,

@@ -176,7 +176,7 @@ t.test("a backup of an older schema comes to the newest one", async (t) => {
   const { base, folder, file } = stand(t);
   backUp({ folder, file, version, clock });
   const raw = new Sqlite(file);
-  raw.exec("ALTER TABLE images DROP COLUMN digest; ALTER TABLE containers DROP COLUMN deployed");
+  raw.exec("DROP TABLE wakes; ALTER TABLE containers DROP COLUMN wished_for");
   raw.pragma(`user_version = ${SCHEMA_STEPS.length - 1}`);
   raw.close();
   restore({ folder: join(base, "other"), file, version, clock });

@@ -1,0 +1,46 @@
+import type { ServerResponse } from "node:http";
+import t from "tap";
+import { WebSocket, WebSocketServer } from "ws";
+import { bodyOf, ID, openContainer, openStand, PATH, until, WS_PATH } from "./stand.ts";
+
+const SIGNED_IN = { headers: { authorization: "token" } };
+
+t.test("what is open is told with its caller, its age and its bytes, and nothing of where it goes", async (t) => {
+  const stand = await openStand(t);
+  const waiting: ServerResponse[] = [];
+  const { address, server } = await openContainer(t, async (request, response) => {
+    await bodyOf(request);
+    response.write("x".repeat(1_000));
+    waiting.push(response);
+  });
+  new WebSocketServer({ server }).on("connection", (socket) => socket.on("message", (said: Buffer) => socket.send(said)));
+  const before = Date.now();
+  stand.set(ID, { kind: "coming" });
+  const answer = fetch(`${stand.base}${PATH}/secret?key=secret`, { ...SIGNED_IN, method: "POST", body: "y".repeat(500) });
+  await until("it is held", () => stand.openAt(ID).count === 1);
+  const [held] = stand.openAt(ID).open;
+  t.match(held, { kind: "http", login: "ada", state: "held", bytesOut: 0 });
+  t.ok(held && held.since >= before && held.since <= Date.now());
+
+  stand.set(ID, { kind: "awake", address });
+  await until("it is answered", () => (stand.openAt(ID).open[0]?.bytesOut ?? 0) >= 1_000);
+  t.match(stand.openAt(ID), { count: 1, open: [{ state: "streaming", since: held?.since }] });
+  t.equal(stand.openAt(ID).open[0]?.bytesIn, 500);
+  t.notMatch(JSON.stringify(stand.openAt(ID)), /secret|token/);
+
+  const socket = new WebSocket(`ws://127.0.0.1:${stand.port}${WS_PATH}`, SIGNED_IN);
+  const heard: string[] = [];
+  socket.on("message", (said: Buffer) => heard.push(said.toString()));
+  await until("it is connected", () => heard.length === 1);
+  socket.send("hello");
+  await until("it is echoed", () => heard.length === 2);
+  const found = stand.openAt(ID).open[1];
+  t.match(found, { kind: "websocket", login: "ada", state: "streaming" });
+  t.ok((found?.bytesIn ?? 0) >= 5 && (found?.bytesOut ?? 0) >= 5);
+
+  socket.close();
+  for (const response of waiting) response.end();
+  t.equal((await (await answer).text()).length, 1_000);
+  await until("nothing is left", () => stand.openAt(ID).count === 0);
+  t.same(stand.openAt("another"), { count: 0, open: [] });
+});
