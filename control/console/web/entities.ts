@@ -50,3 +50,34 @@ export type StoredImage = {
   pushedBy?: string | null;
   pushedOn?: string | null;
 };
+
+/** Why a container is as it is; `says` and `why` are sentences. */
+export type Explanation = {
+  status: string;
+  since: string;
+  why: string;
+  wish: { instances: number; by: string | null; time: string | null };
+  next: { kind: string; time: string; says: string }[];
+  awake: { kind: string; says: string }[];
+  failure: { time: string; code: string; message: string; logs: string[] } | null;
+  engine: { says: string };
+};
+
+/** One start and its parts, one after the other; milliseconds since it was asked for. */
+export type Wake = {
+  asked: string;
+  for: string | null;
+  by: string | null;
+  ended: string | null;
+  outcome: string | null;
+  phases: { name: string; start: number; duration: number }[];
+  cause: { code: string; message: string } | null;
+};
+
+/** What one gateway has open to a container. */
+export type OpenAtGateway = {
+  gateway: string;
+  answered: boolean;
+  count: number;
+  open: { kind: string; login: string; since: string; bytesIn: number; bytesOut: number; state: string }[];
+};

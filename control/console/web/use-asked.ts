@@ -4,8 +4,8 @@ import { ask } from "./ask.ts";
 /** What was last asked for: an answer stays while a newer one is on its way, or fails. */
 export type Asked<T> = { value: T | undefined; error: Error | undefined; again(): void };
 
-/** Asks when it is first shown, when `path` changes, every `everyMs` where that is given, and when `again` is called. */
-export function useAsked<T>(path: string, everyMs?: number): Asked<T> {
+/** Asks when it is first shown, when `path` or `turn` changes, every `everyMs` where that is given, and when `again` is called. */
+export function useAsked<T>(path: string, { everyMs, turn: outer }: { everyMs?: number; turn?: string } = {}): Asked<T> {
   const [value, setValue] = useState<T>();
   const [error, setError] = useState<Error>();
   const [turn, setTurn] = useState(0);
@@ -23,7 +23,7 @@ export function useAsked<T>(path: string, everyMs?: number): Asked<T> {
       },
     );
     return () => gone.abort();
-  }, [path, turn]);
+  }, [path, turn, outer]);
   const again = useCallback(() => setTurn((last) => last + 1), []);
   useEffect(() => {
     if (everyMs === undefined) return undefined;

@@ -19,7 +19,7 @@ const GROUPS: readonly { word: string; holds(status: string): boolean }[] = [
 ];
 
 export function ContainerList() {
-  const { value: containers, error, again } = useAsked<Container[]>("/docker/containers?order=name&limit=1000", 3_000);
+  const { value: containers, error, again } = useAsked<Container[]>("/docker/containers?order=name&limit=1000", { everyMs: 3_000 });
   const [text, setText] = useState("");
   const [group, setGroup] = useState("all");
   const found = containers?.filter((one) => `${one.name} ${one.friendlyName} ${one.dockerImage}`.toLowerCase().includes(text.toLowerCase()));

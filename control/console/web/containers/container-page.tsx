@@ -8,12 +8,15 @@ import { Status } from "../parts/status.tsx";
 import { linkTo } from "../place.ts";
 import { useAsked } from "../use-asked.ts";
 import { Environment } from "./environment.tsx";
+import { HeldBy } from "./held-by.tsx";
 import { Logs } from "./logs.tsx";
 import { RunAndStop } from "./run-and-stop.tsx";
 import { TimeLine } from "./time-line.tsx";
+import { Wakes } from "./wakes.tsx";
+import { Why } from "./why.tsx";
 
 export function ContainerPage({ id }: { id: string }) {
-  const { value: container, error, again } = useAsked<Container>(`/docker/containers/${id}`, 2_000);
+  const { value: container, error, again } = useAsked<Container>(`/docker/containers/${id}`, { everyMs: 2_000 });
   if (!container) return error ? <Failure error={error} onRetry={again} /> : <p class="waiting">Asking…</p>;
   const { dockerfile: image } = container;
   return (
@@ -39,6 +42,9 @@ export function ContainerPage({ id }: { id: string }) {
           ["Id", <code>{container.id}</code>],
         ]}
       />
+      <Why id={id} turn={container.status} />
+      <HeldBy id={id} />
+      <Wakes id={id} turn={container.status} />
       <TimeLine path={`/docker/containers/${id}/history`} status={container.status} />
       <Logs id={id} name={container.name} />
       <Environment variables={container.environmentVars} config={container.config} />

@@ -1,4 +1,3 @@
-import { useEffect } from "preact/hooks";
 import type { Move } from "../entities.ts";
 import { Failure } from "../parts/failure.tsx";
 import { Moment } from "../parts/moment.tsx";
@@ -10,8 +9,7 @@ const SHOWN = 50;
 
 /** What became of a container or an image, newest first; asked again whenever its status is another. */
 export function TimeLine({ path, status }: { path: string; status: string }) {
-  const { value: moves, error, again } = useAsked<Move[]>(path);
-  useEffect(again, [again, status]);
+  const { value: moves, error, again } = useAsked<Move[]>(path, { turn: status });
   return (
     <section aria-labelledby="history">
       <h2 id="history">History</h2>

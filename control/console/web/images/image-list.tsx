@@ -8,7 +8,7 @@ import { linkTo } from "../place.ts";
 import { useAsked } from "../use-asked.ts";
 
 export function ImageList() {
-  const { value: images, error, again } = useAsked<Image[]>("/docker/images?order=name&limit=1000", 5_000);
+  const { value: images, error, again } = useAsked<Image[]>("/docker/images?order=name&limit=1000", { everyMs: 5_000 });
   const [text, setText] = useState("");
   const shown = images?.filter(({ name, imageRef, status }) => `${name} ${imageRef} ${status}`.toLowerCase().includes(text.toLowerCase()));
   return (

@@ -10,7 +10,7 @@ import { linkTo } from "../place.ts";
 import { useAsked } from "../use-asked.ts";
 
 export function ImagePage({ id }: { id: string }) {
-  const { value: image, error, again } = useAsked<Image>(`/docker/images/${id}`, 3_000);
+  const { value: image, error, again } = useAsked<Image>(`/docker/images/${id}`, { everyMs: 3_000 });
   const { value: containers } = useAsked<Container[]>("/docker/containers?order=name&limit=1000");
   if (!image) return error ? <Failure error={error} onRetry={again} /> : <p class="waiting">Asking…</p>;
   const users = containers?.filter(({ dockerfile }) => dockerfile.id === id);

@@ -8,14 +8,14 @@ const UNITS: readonly { unit: Intl.RelativeTimeFormatUnit; ms: number }[] = [
 ];
 const RELATIVE = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
 
-/** `5 minutes ago`, with the exact time as its tip. */
-export function Moment({ at }: { at: string | null | undefined }) {
+/** `5 minutes ago`, or `5 minutes` where it is `bare`, with the exact time as its tip. */
+export function Moment({ at, bare = false }: { at: string | null | undefined; bare?: boolean }) {
   const now = useNow();
   if (at === null || at === undefined) return <span class="quiet">never</span>;
   const time = new Date(at);
   return (
     <time dateTime={at} title={time.toLocaleString()}>
-      {relative(time.getTime() - now)}
+      {bare ? spanOf(Math.max(0, now - time.getTime())) : relative(time.getTime() - now)}
     </time>
   );
 }
