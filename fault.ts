@@ -54,6 +54,7 @@ export const FAULTS = {
   DATAGROK_AWAY: [503, "Datagrok server is away"],
   DATAGROK_BROKE_OFF: [502, "Datagrok server broke the connection"],
 
+  STREAMS_FULL: [503, "Too many live streams"],
   GATEWAYS_BUSY: [503, "Gateways are being asked too much"],
 
   // The registry

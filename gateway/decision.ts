@@ -50,7 +50,7 @@ export type Lease = {
    * nobody holds refuses no connection, it only never accepts one.
    */
   whenGone(target: Target, act: () => void): () => void;
-  /** `n` bytes of a body, or of an upgraded connection, came from one side and go to the other. */
+  /** `n` bytes came from one side and go to the other: of a request its body, of an answer all that comes. */
   bytes(n: number, from: Side): void;
   /** The exchange is over. May be repeated. */
   release(): void;

@@ -125,7 +125,7 @@ function tellChanges({ lifecycle, store, watchSignOuts, clock, log }: FeedParts,
   say({ kind: "all", containers: store.containers.all().map(viewOf), seq: lifecycle.seq() });
   const unwatch = lifecycle.watch((change) => {
     if ("removed" in change) say({ kind: "removed", id: change.removed, seq: change.seq });
-    else say({ kind: "changed", container: viewOf(change.container), seq: change.seq });
+    else if ("container" in change) say({ kind: "changed", container: viewOf(change.container), seq: change.seq });
   });
   const unwatchSignOuts = watchSignOuts(() => say({ kind: "signedOut" }));
   cancelBeat = clock.after(FEED_BEAT_MS / 2, beat);

@@ -9,10 +9,12 @@ import type { ApiParts } from "./api-parts.ts";
 import { containerRoutes } from "./container-routes.ts";
 import { credentialRoutes } from "./credential-routes.ts";
 import { dockerTokenRoutes } from "./docker-token-routes.ts";
+import { eventRoutes } from "./event-routes.ts";
 import { explainRoutes } from "./explain-routes.ts";
 import { historyRoutes } from "./history-routes.ts";
 import { imageRoutes } from "./image-routes.ts";
 import { imageUseRoutes } from "./image-use-routes.ts";
+import { openLiveStreams } from "./live-streams.ts";
 import { openRoutes } from "./open-routes.ts";
 import { orphanRoutes } from "./orphan-routes.ts";
 import { peopleRoutes } from "./people-routes.ts";
@@ -54,6 +56,8 @@ async function buildApi(parts: ApiParts): Promise<FastifyInstance> {
   const pages = settings.webRoot === undefined ? settings.origins : [new URL(settings.webRoot).origin, ...settings.origins];
   const admission = openAdmission({ ...parts, attempts: identity.attempts, pages });
 
+  const live = { admission, streams: openLiveStreams({ ...parts, admission }) };
+
   app.setErrorHandler(answerError(parts.log));
   app.setNotFoundHandler((request) => {
     throw new Fault("ROUTE_NOT_FOUND", `There is no ${request.method} ${request.url.split("?", 1)[0]?.slice(0, 200)}.`);
@@ -72,7 +76,8 @@ async function buildApi(parts: ApiParts): Promise<FastifyInstance> {
       serverRoutes(api, parts);
       userRoutes(api, parts, admission);
       peopleRoutes(api, identity, admission);
-      containerRoutes(api, parts, admission);
+      containerRoutes(api, parts, live);
+      eventRoutes(api, parts, live);
       imageRoutes(api, parts, admission);
       serviceRoutes(api, parts, admission);
       historyRoutes(api, parts, admission);

@@ -97,7 +97,7 @@ export function wishesIn(rooms: Rooms): Wishes {
       const image = store.images.find(imageId);
       if (!image) throw new Fault("IMAGE_ENTITY_NOT_FOUND", `There is no image ${imageId}.`);
       // Publishing may have moved the row already, in its own transaction.
-      moveImage(rooms, image, "validationWished", { fault: undefined }, userId);
+      if (!moveImage(rooms, image, "validationWished", { fault: undefined }, userId)) changes.publishImage(image);
       flights.abort(imageKey(imageId), new Fault("VALIDATION_TIMED_OUT", "Validation was asked for again."));
       queue.add(imageKey(imageId));
     },
@@ -117,8 +117,11 @@ export function wishesIn(rooms: Rooms): Wishes {
       look(row);
     },
     removed: (id) => {
+      const image = store.images.find(store.containers.find(id)?.imageId ?? "");
       if (store.containers.remove(id, clock.now())) {
         changes.publishRemoved(id);
+        // The folder that left its package took it along.
+        if (image?.state === "DELETED") changes.publishImage(image);
         usage.forget(id);
         rooms.draining.delete(id);
         doubtedOn.delete(id);

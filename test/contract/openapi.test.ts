@@ -80,6 +80,12 @@ t.test("each route of openapi.json is called", async (t) => {
     "get /docker/containers/{id}/explain": () => call("GET", `/docker/containers/${id}/explain`),
     "get /docker/containers/{id}/wakes": () => call("GET", `/docker/containers/${id}/wakes`),
     "get /docker/containers/{id}/open": () => call("GET", `/docker/containers/${id}/open`),
+    "get /docker/events": async () => {
+      const left = new AbortController();
+      const { status } = await stand.call("/docker/events", { signal: left.signal });
+      left.abort();
+      return { status, text: "" };
+    },
     "get /docker/containers/{id}/logs": () => call("GET", `/docker/containers/${id}/logs?limit=10`),
     "get /docker/services": () => call("GET", "/docker/services"),
     "get /docker/services/{name}/logs": () => call("GET", `/docker/services/${serviceName}/logs?limit=10`),
