@@ -89,12 +89,8 @@ export async function runControl(options: { settings: Settings; runtime: Runtime
     credentials,
     vault,
     signingKeys,
-<<<<<<< HEAD
     registry: browser,
-    driverLogs: (service, tail, signal) => driver.logs(service, { tail }, { signal }),
-=======
     driverLogs: (service, options, signal) => driver.logs(service, options, { signal }),
->>>>>>> explain
     settings: {
       webRoot: settings.webRoot,
       origins: settings.origins,

@@ -42,15 +42,10 @@ export type ApiParts = {
   gateways: Pick<AskGateways, "whatIsOpen">;
   vault: Pick<Vault, "rotate">;
   signingKeys: SigningKeys;
-<<<<<<< HEAD
-  /** A container's last `tail` lines, oldest first, as the orchestrator has them now. */
-  driverLogs(service: string, tail: number, signal: AbortSignal): AsyncIterable<string>;
   /** The registry that images are pushed to; undefined where none is set up. */
   registry?: RegistryBrowser | undefined;
-=======
   /** A container's last `tail` lines, oldest first, as the orchestrator has them now; followed, those that come, until it ends. */
   driverLogs(service: string, options: { tail: number; follow?: boolean }, signal: AbortSignal): AsyncIterable<string>;
->>>>>>> explain
   settings: ApiSettings;
   clock: Clock;
   log: Log;

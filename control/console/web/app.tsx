@@ -6,6 +6,7 @@ import { ContainerList } from "./containers/container-list.tsx";
 import type { User } from "./entities.ts";
 import { ImageList } from "./images/image-list.tsx";
 import { ImagePage } from "./images/image-page.tsx";
+import { LiveFeed } from "./live.tsx";
 import { Failure } from "./parts/failure.tsx";
 import { linkTo, type Place, usePlace } from "./place.ts";
 import { RepositoryList } from "./registry/repository-list.tsx";
@@ -42,7 +43,7 @@ export function App() {
   const room = ROOMS.find(({ name }) => name === place[0]) ?? ROOMS[0];
   const signOut = () => void send("/console/sign-out", { method: "POST" }).finally(() => setSignedOut(true));
   return (
-    <>
+    <LiveFeed>
       <a class="skip" href="#main" onClick={(event) => (event.preventDefault(), document.getElementById("main")?.focus())}>
         Skip to content
       </a>
@@ -65,6 +66,6 @@ export function App() {
       <main id="main" tabIndex={-1}>
         {room?.show(place.slice(1), user)}
       </main>
-    </>
+    </LiveFeed>
   );
 }

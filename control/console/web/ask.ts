@@ -17,17 +17,17 @@ export async function ask<T>(path: string, init: RequestInit = {}): Promise<T> {
   return (await answer.json()) as T;
 }
 
-export async function askText(path: string, init: RequestInit = {}): Promise<string> {
-  return (await send(`/api${path}`, init)).text();
-}
-
+/** The limit is for the head of the answer: what follows, such as lines of a log, may go on for as long as it likes. */
 export async function send(path: string, init: RequestInit = {}): Promise<Response> {
-  const timeout = AbortSignal.timeout(LONGEST_MS);
-  const signal = init.signal ? AbortSignal.any([init.signal, timeout]) : timeout;
-  const answer = await fetch(path, { ...init, signal }).catch((error: unknown) => {
-    if (init.signal?.aborted) throw error;
-    throw new Refused(timeout.aborted ? "berth did not answer in time." : "berth cannot be reached.", 0);
-  });
+  const late = new AbortController();
+  const timer = setTimeout(() => late.abort(), LONGEST_MS);
+  const signal = init.signal ? AbortSignal.any([init.signal, late.signal]) : late.signal;
+  const answer = await fetch(path, { ...init, signal })
+    .catch((error: unknown) => {
+      if (init.signal?.aborted) throw error;
+      throw new Refused(late.signal.aborted ? "berth did not answer in time." : "berth cannot be reached.", 0);
+    })
+    .finally(() => clearTimeout(timer));
   if (!answer.ok) throw new Refused(await reasonOf(answer), answer.status);
   return answer;
 }

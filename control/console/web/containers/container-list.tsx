@@ -1,12 +1,11 @@
 import { useState } from "preact/hooks";
-import type { Container } from "../entities.ts";
+import { useEntities } from "../live.tsx";
 import { Failure } from "../parts/failure.tsx";
 import { Filter } from "../parts/filter.tsx";
 import { Moment } from "../parts/moment.tsx";
 import { Search } from "../parts/search.tsx";
 import { Status } from "../parts/status.tsx";
 import { linkTo } from "../place.ts";
-import { useAsked } from "../use-asked.ts";
 import { RunAndStop } from "./run-and-stop.tsx";
 
 /** What people look for, as the beginnings of the statuses that are it; `pending` and the like are on their way. */
@@ -19,7 +18,7 @@ const GROUPS: readonly { word: string; holds(status: string): boolean }[] = [
 ];
 
 export function ContainerList() {
-  const { value: containers, error, again } = useAsked<Container[]>("/docker/containers?order=name&limit=1000", { everyMs: 3_000 });
+  const { all: containers, error, again } = useEntities("container");
   const [text, setText] = useState("");
   const [group, setGroup] = useState("all");
   const found = containers?.filter((one) => `${one.name} ${one.friendlyName} ${one.dockerImage}`.toLowerCase().includes(text.toLowerCase()));

@@ -1,12 +1,12 @@
 import { ask } from "../ask.ts";
 import type { Container } from "../entities.ts";
+import { useEntity } from "../live.tsx";
 import { Action } from "../parts/action.tsx";
 import { Facts } from "../parts/facts.tsx";
 import { Failure } from "../parts/failure.tsx";
 import { Moment } from "../parts/moment.tsx";
 import { Status } from "../parts/status.tsx";
 import { linkTo } from "../place.ts";
-import { useAsked } from "../use-asked.ts";
 import { Environment } from "./environment.tsx";
 import { HeldBy } from "./held-by.tsx";
 import { Logs } from "./logs.tsx";
@@ -16,7 +16,7 @@ import { Wakes } from "./wakes.tsx";
 import { Why } from "./why.tsx";
 
 export function ContainerPage({ id }: { id: string }) {
-  const { value: container, error, again } = useAsked<Container>(`/docker/containers/${id}`, { everyMs: 2_000 });
+  const { value: container, error, again } = useEntity<Container>("container", id);
   if (!container) return error ? <Failure error={error} onRetry={again} /> : <p class="waiting">Asking…</p>;
   const { dockerfile: image } = container;
   return (
@@ -46,7 +46,7 @@ export function ContainerPage({ id }: { id: string }) {
       <HeldBy id={id} />
       <Wakes id={id} turn={container.status} />
       <TimeLine path={`/docker/containers/${id}/history`} status={container.status} />
-      <Logs id={id} name={container.name} />
+      <Logs id={id} name={container.name} turn={container.status} />
       <Environment variables={container.environmentVars} config={container.config} />
     </>
   );

@@ -1,37 +1,13 @@
 import { useEffect, useRef, useState } from "preact/hooks";
-import { askText } from "../ask.ts";
 import { Failure } from "../parts/failure.tsx";
+import { useLogs } from "./use-logs.ts";
 
-const LINES = 2_000;
-const EVERY_MS = 2_000;
-
-/** The last lines of a container; followed, they stay at the end while one looks at the end. */
-export function Logs({ id, name }: { id: string; name: string }) {
-  const [text, setText] = useState("");
-  const [error, setError] = useState<Error>();
+/** The last lines of a container; followed, they stay at the end. */
+export function Logs({ id, name, turn }: { id: string; name: string; turn: string }) {
   const [follow, setFollow] = useState(true);
   const [wanted, setWanted] = useState("");
+  const { text, error } = useLogs(id, follow, turn);
   const box = useRef<HTMLPreElement>(null);
-
-  useEffect(() => {
-    const gone = new AbortController();
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    const look = () => {
-      askText(`/docker/containers/${id}/logs?limit=${LINES}`, { signal: gone.signal })
-        .then(
-          (lines) => (setText(lines), setError(undefined)),
-          (reason: unknown) => gone.signal.aborted || setError(reason as Error),
-        )
-        .finally(() => {
-          if (follow && !gone.signal.aborted) timer = setTimeout(look, EVERY_MS);
-        });
-    };
-    look();
-    return () => {
-      gone.abort();
-      clearTimeout(timer);
-    };
-  }, [id, follow]);
   useEffect(() => {
     if (follow && box.current) box.current.scrollTop = box.current.scrollHeight;
   }, [text, follow]);

@@ -1,14 +1,13 @@
 import { useState } from "preact/hooks";
-import type { Image } from "../entities.ts";
+import { useEntities } from "../live.tsx";
 import { Failure } from "../parts/failure.tsx";
 import { Moment } from "../parts/moment.tsx";
 import { Search } from "../parts/search.tsx";
 import { Status } from "../parts/status.tsx";
 import { linkTo } from "../place.ts";
-import { useAsked } from "../use-asked.ts";
 
 export function ImageList() {
-  const { value: images, error, again } = useAsked<Image[]>("/docker/images?order=name&limit=1000", { everyMs: 5_000 });
+  const { all: images, error, again } = useEntities("image");
   const [text, setText] = useState("");
   const shown = images?.filter(({ name, imageRef, status }) => `${name} ${imageRef} ${status}`.toLowerCase().includes(text.toLowerCase()));
   return (

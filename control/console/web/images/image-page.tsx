@@ -1,17 +1,17 @@
 import { ask } from "../ask.ts";
 import { TimeLine } from "../containers/time-line.tsx";
-import type { Container, Image } from "../entities.ts";
+import type { Image } from "../entities.ts";
+import { useEntities, useEntity } from "../live.tsx";
 import { Action } from "../parts/action.tsx";
 import { Facts } from "../parts/facts.tsx";
 import { Failure } from "../parts/failure.tsx";
 import { Moment } from "../parts/moment.tsx";
 import { Status } from "../parts/status.tsx";
 import { linkTo } from "../place.ts";
-import { useAsked } from "../use-asked.ts";
 
 export function ImagePage({ id }: { id: string }) {
-  const { value: image, error, again } = useAsked<Image>(`/docker/images/${id}`, { everyMs: 3_000 });
-  const { value: containers } = useAsked<Container[]>("/docker/containers?order=name&limit=1000");
+  const { value: image, error, again } = useEntity<Image>("image", id);
+  const { all: containers } = useEntities("container");
   if (!image) return error ? <Failure error={error} onRetry={again} /> : <p class="waiting">Asking…</p>;
   const users = containers?.filter(({ dockerfile }) => dockerfile.id === id);
   return (
