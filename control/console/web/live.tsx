@@ -29,7 +29,7 @@ export function LiveFeed({ children }: { children: ComponentChildren }) {
       for (const hear of listeners.current) hear(event);
     };
     for (const kind of ["container", "image", "removed"] as const)
-      source.addEventListener(kind, ({ data }: MessageEvent<string>) => tell({ kind, entity: JSON.parse(data) } as LiveEvent));
+      source.addEventListener(kind, ({ data }: MessageEvent<string>) => tell({ kind, entity: JSON.parse(data) }));
     source.addEventListener("resync", () => tell({ kind: "resync" }));
     source.addEventListener("open", () => setBroken(false));
     source.addEventListener("error", () => setBroken(true));
