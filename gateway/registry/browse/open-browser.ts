@@ -39,7 +39,8 @@ export function openBrowser(upstream: Upstream, http: AskHttp): RegistryBrowser 
     requireOk(said, upstream, repository);
     const config = async (digest: string) => {
       const found = await ask(repository, "pull", `${base}/blobs/${digest}`, signal);
-      return found.status === 200 ? readJson(found, upstream) : {};
+      // Not every artefact has one that is JSON.
+      return found.status === 200 ? (jsonIn(found) ?? {}) : {};
     };
     return readImage({ said, manifest: readJson(said, upstream), config });
   };
@@ -68,12 +69,17 @@ function requireOk({ status }: Said, { host }: Upstream, repository = "its list 
   throw new Fault("REGISTRY_UNREACHABLE", `The registry ${host} answered ${status} for ${repository}.`);
 }
 
-function readJson({ body }: Said, { host }: Upstream): Record<string, unknown> {
+function readJson(said: Said, { host }: Upstream): Record<string, unknown> {
+  const value = jsonIn(said);
+  if (value === undefined) throw new Fault("REGISTRY_UNREACHABLE", `The registry ${host} answered with what is no JSON.`);
+  return value;
+}
+
+function jsonIn({ body }: Said): Record<string, unknown> | undefined {
   try {
     const value: unknown = JSON.parse(body.toString("utf8"));
-    if (typeof value === "object" && value !== null) return value as Record<string, unknown>;
+    return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : undefined;
   } catch {
-    // Told below.
+    return undefined;
   }
-  throw new Fault("REGISTRY_UNREACHABLE", `The registry ${host} answered with what is no JSON.`);
 }
