@@ -1,4 +1,5 @@
 import type { Clock } from "../../clock.ts";
+import type { RegistryBrowser } from "../../gateway/registry-browser.ts";
 import type { Log } from "../../log.ts";
 import type { Metrics } from "../../metrics/open-metrics.ts";
 import type { Credentials } from "../credentials/open-credentials.ts";
@@ -21,6 +22,8 @@ export type ApiSettings = {
   /** Origins beside its own from which a browser may change something. */
   origins: readonly string[];
   version: string;
+  /** How long a session lasts. */
+  sessionMs: number;
   /** Who docker tokens say they are from; undefined: the web root. */
   issuer?: string | undefined;
   /** For whom no user gets a token, whatever registry a client says it is. */
@@ -44,6 +47,8 @@ export type ApiParts = {
   vault: Pick<Vault, "rotate">;
   signingKeys: SigningKeys;
   audit: AuditLog;
+  /** The registry that images are pushed to; undefined where none is set up. */
+  registry?: RegistryBrowser | undefined;
   /** A container's last `tail` lines, oldest first, as the orchestrator has them now; followed, those that come, until it ends. */
   driverLogs(service: string, options: { tail: number; follow?: boolean }, signal: AbortSignal): AsyncIterable<string>;
   settings: ApiSettings;

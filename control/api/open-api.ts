@@ -3,6 +3,7 @@ import { fastify, type FastifyInstance } from "fastify";
 import { chmod, rm } from "node:fs/promises";
 import type { RequestListener } from "node:http";
 import { Fault } from "../../fault.ts";
+import { consoleRoutes } from "../console/console-routes.ts";
 import { openAdmission } from "./admission.ts";
 import { answerError } from "./api-error.ts";
 import type { ApiParts } from "./api-parts.ts";
@@ -24,6 +25,7 @@ import { orphanRoutes } from "./orphan-routes.ts";
 import { peopleRoutes } from "./people-routes.ts";
 import { permitPages } from "./permitted-pages.ts";
 import { packageRoutes } from "./package-routes.ts";
+import { registryRoutes } from "./registry-routes.ts";
 import { serverRoutes } from "./server-routes.ts";
 import { serviceRoutes } from "./service-routes.ts";
 import { signingKeyRoutes } from "./signing-key-routes.ts";
@@ -100,6 +102,7 @@ async function buildApi(parts: ApiParts): Promise<FastifyInstance> {
       importRoutes(api, parts, admission);
       imageUseRoutes(api, parts);
       signingKeyRoutes(api, parts);
+      registryRoutes(api, parts);
       await api.register(async (registry) => dockerTokenRoutes(registry, parts, admission));
       await api.register(async (packages) => packageRoutes(packages, parts, admission));
       await api.register(async (credentials) => credentialRoutes(credentials, parts, admission));
@@ -107,5 +110,6 @@ async function buildApi(parts: ApiParts): Promise<FastifyInstance> {
     },
     { prefix: "/api" },
   );
+  consoleRoutes(app, parts, admission);
   return app;
 }

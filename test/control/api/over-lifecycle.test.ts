@@ -102,7 +102,7 @@ async function openControl(t: Test) {
     signingKeys: openSigningKeys({ store, vault, clock, log }),
     audit: openAudit({ store, keepMs: 86_400_000, clock }),
     driverLogs: (service, options, signal) => driver.logs(service, options, { signal }),
-    settings: { webRoot: undefined, origins: [], version: "0.1.0" },
+    settings: { webRoot: undefined, origins: [], version: "0.1.0", sessionMs: 86_400_000 },
     clock,
     log,
   });

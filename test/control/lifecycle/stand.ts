@@ -15,7 +15,7 @@ import { listening, type MemoryApp, type MemoryWorld, openMemoryWorld } from "..
 import { type StillClock, stillClock, turns } from "../../fixtures/still-clock.ts";
 
 export const USER = "22222222-2222-4222-8222-222222222222";
-const PACKAGE = "33333333-3333-4333-8333-333333333333";
+export const PACKAGE = "33333333-3333-4333-8333-333333333333";
 
 const CONFIG: ContainerConfig = { cpu: 0.5, memoryMb: 256, gpu: 0, shmMb: 64, storageGb: 21, onDemand: false };
 
