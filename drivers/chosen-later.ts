@@ -55,6 +55,7 @@ export function chosenLater({ choose, meanwhile, clock, log }: Choice): Driver {
     logs: async function* (service, options, call) {
       yield* (await get(call.signal)).logs(service, options, call);
     },
+    capacity: async (call) => (await get(call.signal)).capacity?.(call),
     foreign: async (call) => (await get(call.signal)).foreign?.(call),
     events: async function* (call) {
       const delays = backoff(RETRY_MS.first, RETRY_MS.longest);

@@ -17,13 +17,14 @@ export function countedDriver(driver: Driver, { metrics, clock }: { metrics: Pic
       metrics.driverSeconds.at(verb, outcome).observe((clock.monotonic() - from) / 1_000);
     }
   };
-  const { foreign } = driver;
+  const { capacity, foreign } = driver;
   return {
     get name() {
       return driver.name;
     },
     ...(driver.pulls ? { pulls: driver.pulls } : {}),
     ...(driver.linkLocal ? { linkLocal: driver.linkLocal } : {}),
+    ...(capacity ? { capacity: (call: Call) => counted("capacity", call, () => capacity(call)) } : {}),
     ...(foreign ? { foreign: (call: Call) => counted("foreign", call, () => foreign(call)) } : {}),
     resolve: (image, call) => counted("resolve", call, () => driver.resolve(image, call)),
     deploy: (spec, call) => counted("deploy", call, () => driver.deploy(spec, call)),

@@ -108,6 +108,9 @@ export type Foreign = {
 /** Only a hint to look again. `connected` follows every (re)connect: anything may have been missed, look at all. */
 export type DriverEvent = { kind: "connected" } | { kind: "changed"; service: string; container: string };
 
+/** What there is for containers, all machines together, whether or not it is in use. */
+export type Capacity = { machines: number; cpu: number; memoryMb: number };
+
 export type Call = { signal: AbortSignal };
 export type DeployCall = Call & {
   /** Called at least every few seconds while an image is pulled; `done` and `total` are bytes, 0 where unknown. */
@@ -150,6 +153,9 @@ export type Driver = {
 
   /** Standard output and error, oldest first, in pieces of text; `tail` is a number of lines. Empty for an unknown service. */
   logs(service: string, options: { tail: number; follow?: boolean }, call: Call): AsyncIterable<string>;
+
+  /** Undefined, or not there, where the orchestrator has as much as is wished, or does not tell. Faults: ENGINE_UNREACHABLE, ENGINE_FAILED. */
+  capacity?(call: Call): Promise<Capacity | undefined>;
 
   /** Undefined where the orchestrator's other services cannot be adopted. */
   foreign?(call: Call): Promise<Foreign | undefined>;

@@ -124,6 +124,11 @@ export async function runControl(options: {
     signingKeys,
     audit,
     registry: browser,
+    backend: {
+      driver: driverName,
+      environment: settings.environment,
+      capacity: async (signal) => driver.capacity?.({ signal }),
+    },
     driverLogs: (service, options, signal) => driver.logs(service, options, { signal }),
     settings: {
       webRoot: settings.webRoot,

@@ -1,4 +1,5 @@
 import type { Clock } from "../../clock.ts";
+import type { Capacity } from "../../drivers/driver.ts";
 import type { RegistryBrowser } from "../../gateway/registry-browser.ts";
 import type { Log } from "../../log.ts";
 import type { Metrics } from "../../metrics/open-metrics.ts";
@@ -14,7 +15,7 @@ import type { Publisher } from "../publish/open-publisher.ts";
 import type { Store } from "../store/open-store.ts";
 
 /** What the API asks of the lifecycle. */
-export type ApiLifecycle = Pick<Lifecycle, "wishStart" | "wishStop" | "wishValidation" | "removed" | "settled" | "explain" | "busy">;
+export type ApiLifecycle = Pick<Lifecycle, "depth" | "wishStart" | "wishStop" | "wishValidation" | "removed" | "settled" | "explain" | "busy">;
 
 export type ApiSettings = {
   /** Where people reach this server, without a slash at the end; undefined: as each request says it. */
@@ -30,6 +31,9 @@ export type ApiSettings = {
   reservedAudiences?: readonly string[];
 };
 
+/** `capacity`: undefined where the orchestrator has as much as is wished, or does not tell. */
+export type Backend = { driver: string; environment: string; capacity(signal: AbortSignal): Promise<Capacity | undefined> };
+
 /** Everything that the routes work with. */
 export type ApiParts = {
   store: Store;
@@ -43,7 +47,7 @@ export type ApiParts = {
   /** What becomes of containers and images. */
   changes: Pick<Lifecycle, "watch" | "seq">;
   /** What the gateways have open. */
-  gateways: Pick<AskGateways, "whatIsOpen">;
+  gateways: Pick<AskGateways, "whatIsOpen" | "count">;
   vault: Pick<Vault, "rotate">;
   signingKeys: SigningKeys;
   audit: AuditLog;
@@ -51,6 +55,8 @@ export type ApiParts = {
   registry?: RegistryBrowser | undefined;
   /** A container's last `tail` lines, oldest first, as the orchestrator has them now; followed, those that come, until it ends. */
   driverLogs(service: string, options: { tail: number; follow?: boolean }, signal: AbortSignal): AsyncIterable<string>;
+  /** What runs the containers. */
+  backend: Backend;
   settings: ApiSettings;
   /** Where it counts; for nobody where it is left out. */
   metrics?: Pick<Metrics, "authFailures">;

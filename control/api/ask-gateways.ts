@@ -8,6 +8,8 @@ export type OpenAt = { gateway: string; answer: Pick<OpenAnswer, "count" | "open
 export type AskGateways = {
   joined(gateway: string, say: (line: FeedLine) => void): void;
   left(gateway: string): void;
+  /** How many there are. */
+  count(): number;
   answered(answer: OpenAnswer): void;
   /** Asks every gateway what it has open at a container; those who ask for the same at a time share one question. Faults: GATEWAYS_BUSY. */
   whatIsOpen(id: string): Promise<OpenAt[]>;
@@ -57,6 +59,7 @@ export function openAskGateways(clock: Clock): AskGateways {
 
   return {
     joined: (gateway, say) => void gateways.set(gateway, say),
+    count: () => gateways.size,
     left: (gateway) => {
       gateways.delete(gateway);
       for (const ask of asks.values()) settle(ask, gateway, { count: 0, open: [] });

@@ -61,7 +61,7 @@ const AT_ONCE = 500;
 /** Answers a request of a gateway's: one of this machine, whose end the socket tells, or one behind a network, which may be silent and yet alive. */
 export type AnswerFeed = (request: IncomingMessage, response: ServerResponse, from: "here" | "elsewhere") => void;
 
-export type ControlFeed = Pick<AskGateways, "whatIsOpen"> & { answer: AnswerFeed; close(): Promise<void> };
+export type ControlFeed = Pick<AskGateways, "whatIsOpen" | "count"> & { answer: AnswerFeed; close(): Promise<void> };
 
 /** A gateway that reads so slowly that this much waits for it is cut off; it comes back and is given everything anew. */
 const LONGEST_BACKLOG = 8 * 1_048_576;
@@ -147,6 +147,7 @@ export async function openFeed(parts: FeedParts): Promise<ControlFeed> {
   return {
     answer,
     whatIsOpen: gateways.whatIsOpen,
+    count: gateways.count,
     close: async () => {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       server.closeAllConnections();

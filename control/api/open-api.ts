@@ -25,6 +25,7 @@ import { orphanRoutes } from "./orphan-routes.ts";
 import { peopleRoutes } from "./people-routes.ts";
 import { permitPages } from "./permitted-pages.ts";
 import { packageRoutes } from "./package-routes.ts";
+import { standRoutes } from "./stand-routes.ts";
 import { registryRoutes } from "./registry-routes.ts";
 import { serverRoutes } from "./server-routes.ts";
 import { serviceRoutes } from "./service-routes.ts";
@@ -103,6 +104,7 @@ async function buildApi(parts: ApiParts): Promise<FastifyInstance> {
       imageUseRoutes(api, parts);
       signingKeyRoutes(api, parts);
       registryRoutes(api, parts);
+      standRoutes(api, parts);
       await api.register(async (registry) => dockerTokenRoutes(registry, parts, admission));
       await api.register(async (packages) => packageRoutes(packages, parts, admission));
       await api.register(async (credentials) => credentialRoutes(credentials, parts, admission));

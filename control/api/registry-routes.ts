@@ -4,6 +4,7 @@ import type { StoredImage } from "../../gateway/registry-browser.ts";
 import type { ApiParts } from "./api-parts.ts";
 import { clientGone } from "./client-gone.ts";
 import { imageUsers } from "./image-users.ts";
+import { pushesOf } from "./pushes.ts";
 import { answers } from "./wire-schemas.ts";
 
 const text = { type: "string" } as const;
@@ -25,6 +26,8 @@ const IMAGE = {
     platform: textOrNull,
     layers: { type: "array", items: { type: "object", properties: { digest: text, size: bytes } } },
     images: { type: "array", items: { type: "object", properties: { digest: text, size: bytes, platform: text } }, description: "of an index" },
+    pushedBy: { ...textOrNull, description: "the login of who pushed this tag last, through this berth" },
+    pushedOn: { ...textOrNull, format: "date-time" },
     usedBy: { ...names, description: "names of containers" },
   },
 } as const;
@@ -79,14 +82,14 @@ export function registryRoutes(app: FastifyInstance, { registry, store }: Pick<A
       const found = await browser().tags(repository, signal);
       if (!found) throw new Fault("STORED_IMAGE_NOT_FOUND", `There is no repository ${repository} in the registry.`);
       const users = imageUsers(store);
+      const pushes = pushesOf(store, repository);
       const last = found.toSorted().slice(-MOST_TAGS).toReversed();
       const images: ReturnType<typeof onWire>[] = [];
       for (let at = 0; at < last.length; at += AT_ONCE) {
         const some = last.slice(at, at + AT_ONCE);
-        const stored = await Promise.all(some.map((tag) => browser().image(repository, tag, signal)));
-        images.push(
-          ...stored.flatMap((image, index) => (image ? [onWire(image, some[index] ?? "", users.of(repository, some[index], image.digest))] : [])),
-        );
+        const stored = await Promise.all(some.map(async (tag) => ({ tag, image: await browser().image(repository, tag, signal) })));
+        for (const { tag, image } of stored)
+          if (image) images.push(onWire(image, { tag, pushed: pushes.get(tag), usedBy: users.of(repository, tag, image.digest) }));
       }
       return images;
     },
@@ -130,6 +133,9 @@ export function registryRoutes(app: FastifyInstance, { registry, store }: Pick<A
   }
 }
 
-function onWire(image: StoredImage, tag: string, usedBy: string[]) {
-  return { ...image, tag, createdOn: image.createdOn ?? null, platform: image.platform ?? null, usedBy };
+type Tagged = { tag: string; pushed: { by: string | undefined; at: number } | undefined; usedBy: string[] };
+
+function onWire(image: StoredImage, { tag, pushed, usedBy }: Tagged) {
+  const pushedOn = pushed === undefined ? null : new Date(pushed.at).toISOString();
+  return { ...image, tag, createdOn: image.createdOn ?? null, platform: image.platform ?? null, pushedBy: pushed?.by ?? null, pushedOn, usedBy };
 }

@@ -18,7 +18,7 @@ import { steadySince } from "./steady-since.ts";
 import { sweep } from "./sweep.ts";
 import { openUsage } from "./usage.ts";
 import { type Wishes, wishesIn } from "./wishes.ts";
-import { openWorkQueue } from "./work-queue.ts";
+import { openWorkQueue, type WorkQueue } from "./work-queue.ts";
 
 /** Makes what runs be what is wished. Level-triggered: every call, event and timer only says "look at X again". */
 export type Lifecycle = Wishes &
@@ -30,6 +30,8 @@ export type Lifecycle = Wishes &
     /** It serves nothing any more, or may go on serving what it knows for as long as `lostMs`. */
     gatewayLeft(gateway: string, lostMs?: number): void;
     used(report: UseReport): void;
+    /** Keys that wait to be looked at, and those that are. */
+    depth: WorkQueue["depth"];
     /** Why a container is as it is. Faults: CONTAINER_NOT_FOUND. */
     explain(id: string, signal: AbortSignal): Promise<Explanation>;
     /** An image has come to a registry. */
@@ -169,6 +171,7 @@ export function openLifecycle(options: LifecycleOptions): Lifecycle {
       stop.signal.addEventListener("abort", cancel, { once: true });
     },
     used: (report) => lookAtStops(usage.report(report)),
+    depth: queue.depth,
     explain: (id, signal) => explainContainer(rooms, id, signal),
     pushed: (pushed) => lookAtPushed(rooms, wishes, pushed),
     orphans: () => orphans,

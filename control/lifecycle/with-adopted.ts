@@ -43,6 +43,7 @@ export function withAdopted(driver: Driver, { store, environment }: { store: Sto
     },
     events: driver.events,
     close: driver.close,
+    ...(driver.capacity ? { capacity: driver.capacity } : {}),
     ...(driver.foreign ? { foreign: driver.foreign } : {}),
     // Only what already runs: a start is berth's own, under a name of its own.
     deploy: async (spec, call) => {

@@ -103,6 +103,14 @@ export function containersIn(sql: Sql) {
         .all<{ id: string }>("SELECT id FROM containers WHERE state = 'SYSTEM_STOPPED' AND json_extract(config, '$.keepWarm') IS NOT NULL")
         .map(({ id }) => id),
     byService: (service: string) => rows.where("service = ?", service)[0],
+    /** What those that run, or are about to, were promised: cores and MiB. */
+    promised: () => {
+      const [sum] = sql.all<{ cpu: number | null; memoryMb: number | null }>(
+        `SELECT sum(json_extract(config, '$.cpu')) AS cpu, sum(json_extract(config, '$.memoryMb')) AS memoryMb FROM containers
+          WHERE ${LIVE} AND state IN ('STARTING', 'STARTED', 'CHECKING', 'PENDING_USER_STOP', 'PENDING_SYSTEM_STOP', 'STOPPING')`,
+      );
+      return { cpu: sum?.cpu ?? 0, memoryMb: sum?.memoryMb ?? 0 };
+    },
     /** How many are in each state. */
     states: () => sql.all<{ state: ContainerState; count: number }>(`SELECT state, COUNT(*) AS count FROM containers WHERE ${LIVE} GROUP BY state`),
     insert: (container: Container) =>

@@ -4,6 +4,7 @@ import type { Clock } from "../../clock.ts";
 import { Fault } from "../../fault.ts";
 import type { Log } from "../../log.ts";
 import type { Driver, Registry } from "../driver.ts";
+import { engineCapacity } from "../engine/capacity.ts";
 import { openEngine } from "../engine/engine.ts";
 import { joinNetwork } from "../engine/join-network.ts";
 import { chooseReach, engineMachine, type REACHES } from "../engine/reach.ts";
@@ -73,6 +74,7 @@ export function dockerDriver(options: DockerOptions & { clock: Clock; log: Log }
       return list(engine, view, call);
     },
     logs: (service, which, call) => logs(engine, view, service, which, call),
+    capacity: ({ signal }) => engineCapacity(engine, signal),
     foreign: async () => foreignContainers(engine, view),
     events: (call) => events(engine, log, call),
     close: async () => engine.close(),

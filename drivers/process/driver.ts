@@ -1,3 +1,4 @@
+import { availableParallelism, totalmem } from "node:os";
 import type { Clock } from "../../clock.ts";
 import { Fault } from "../../fault.ts";
 import type { Log } from "../../log.ts";
@@ -54,6 +55,7 @@ export function processDriver(options: ProcessOptions & { clock: Clock; log: Log
         signal,
       ),
     logs: (service, which, call) => logs(records, clock, service, which, call),
+    capacity: async () => ({ machines: 1, cpu: availableParallelism(), memoryMb: Math.floor(totalmem() / 1_048_576) }),
     events: (call) => events(records, clock, call),
     close: async () => {},
   };

@@ -1,4 +1,5 @@
 import { advisedFault } from "../advice.ts";
+import type { Capacity } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";
 
 export type SwarmNode = {
@@ -9,6 +10,8 @@ export type SwarmNode = {
   labels: Record<string, string>;
   /** Kinds of its generic resources, as its engine's `node-generic-resources` names them. */
   resources: string[];
+  cpu: number;
+  memoryMb: number;
 };
 
 export type Cluster = {
@@ -22,7 +25,13 @@ type Found = {
   ID: string;
   Spec?: { Labels?: Record<string, string> };
   Status?: { State?: string; Addr?: string };
-  Description?: { Resources?: { GenericResources?: { NamedResourceSpec?: { Kind: string }; DiscreteResourceSpec?: { Kind: string } }[] } };
+  Description?: {
+    Resources?: {
+      NanoCPUs?: number;
+      MemoryBytes?: number;
+      GenericResources?: { NamedResourceSpec?: { Kind: string }; DiscreteResourceSpec?: { Kind: string } }[];
+    };
+  };
 };
 
 /** True for an engine that manages a swarm. Faults: ENGINE_UNREACHABLE, ENGINE_FAILED. */
@@ -53,8 +62,17 @@ export async function listNodes(engine: Engine, signal: AbortSignal | undefined)
     address: Status?.Addr ?? "",
     ready: Status?.State === "ready",
     labels: Spec?.Labels ?? {},
+    cpu: (Description?.Resources?.NanoCPUs ?? 0) / 1e9,
+    memoryMb: Math.floor((Description?.Resources?.MemoryBytes ?? 0) / 1_048_576),
     resources: (Description?.Resources?.GenericResources ?? []).flatMap(
       ({ NamedResourceSpec, DiscreteResourceSpec }) => NamedResourceSpec?.Kind ?? DiscreteResourceSpec?.Kind ?? [],
     ),
   }));
+}
+
+/** Of the nodes that take containers now. Faults: ENGINE_UNREACHABLE, ENGINE_FAILED. */
+export async function swarmCapacity(engine: Engine, signal: AbortSignal): Promise<Capacity> {
+  const nodes = (await listNodes(engine, signal)).filter(({ ready }) => ready);
+  const sum = (of: (node: SwarmNode) => number) => nodes.reduce((all, node) => all + of(node), 0);
+  return { machines: nodes.length, cpu: sum(({ cpu }) => cpu), memoryMb: sum(({ memoryMb }) => memoryMb) };
 }

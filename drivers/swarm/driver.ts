@@ -6,6 +6,7 @@ import { openEngine } from "../engine/engine.ts";
 import { joinNetwork } from "../engine/join-network.ts";
 import { engineMachine, type REACHES } from "../engine/reach.ts";
 import { refuseBadName } from "../service-name.ts";
+import { swarmCapacity } from "./cluster.ts";
 import { deploy, type Start } from "./deploy.ts";
 import { events } from "./events.ts";
 import { logs } from "./logs.ts";
@@ -84,6 +85,7 @@ export function swarmDriver(options: SwarmOptions & { clock: Clock; log: Log }):
       return list(engine, view, call);
     },
     logs: (service, which, call) => logs(engine, service, which, call),
+    capacity: ({ signal }) => swarmCapacity(engine, signal),
     events: (call) => events(engine, log, call),
     close: async () => engine.close(),
   };

@@ -86,6 +86,7 @@ t.test("the registry is looked through, and an administrator deletes an image af
   await page.getByRole("link", { name: "Registry" }).click();
   await page.getByRole("link", { name: "datagrok/app" }).click();
   await page.getByRole("cell", { name: "2.0.0", exact: true }).waitFor();
+  t.match(await page.getByRole("row").filter({ hasText: "2.0.0" }).textContent(), /by admin/, "who pushed it");
   await picture("repository");
   const row = page.getByRole("row").filter({ hasText: "1.0.0" });
   page.once("dialog", (dialog) => void dialog.dismiss());
@@ -95,5 +96,9 @@ t.test("the registry is looked through, and an administrator deletes an image af
   await row.getByRole("button", { name: "Delete" }).click();
   await row.waitFor({ state: "detached" });
   t.same(await page.locator("tbody td:first-child").allTextContents(), ["2.0.0"]);
+  await page.getByRole("link", { name: "Stand" }).click();
+  await page.getByText("process, environment").waitFor();
+  t.match(await page.getByRole("region", { name: "Keys" }).textContent(), /signs docker tokens.*admin/, "keys and their age");
+  await picture("stand");
   t.same(troubles, []);
 });

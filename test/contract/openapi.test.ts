@@ -6,7 +6,12 @@ type Route = { method: string; path: string };
 type Sent = { status: number; text: string };
 
 /** What there is none of here is refused. */
-const REFUSED: Record<string, number> = { "delete /admin/orphans": 400 };
+const REFUSED: Record<string, number> = {
+  "delete /admin/orphans": 400,
+  "get /docker/registry/repositories": 404,
+  "get /docker/registry/images": 404,
+  "delete /docker/registry/images": 404,
+};
 
 const FORM = { "content-type": "application/x-www-form-urlencoded" };
 
@@ -31,6 +36,10 @@ t.test("each route of openapi.json is called", async (t) => {
     "get /admin/health": () => call("GET", "/admin/health", {}),
     "get /admin/startup_data": () => call("GET", "/admin/startup_data", {}),
     "get /admin/audit": () => call("GET", "/admin/audit"),
+    "get /admin/stand": () => call("GET", "/admin/stand"),
+    "get /docker/registry/repositories": () => call("GET", "/docker/registry/repositories"),
+    "get /docker/registry/images": () => call("GET", "/docker/registry/images?repository=datagrok/walk-app"),
+    "delete /docker/registry/images": () => call("DELETE", `/docker/registry/images?repository=datagrok/walk-app&digest=sha256:${"0".repeat(64)}`),
     "get /admin/orphans": () => call("GET", "/admin/orphans"),
     "delete /admin/orphans": () => call("DELETE", "/admin/orphans?service=nobody"),
     "get /docker/token": () => call("GET", "/docker/token?service=registry&scope=repository:datagrok/walk-app:pull", {}),

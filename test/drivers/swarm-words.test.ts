@@ -9,7 +9,16 @@ import { type Standpoint, wayFor, wayOf } from "../../drivers/swarm/way.ts";
 import { unplaced } from "../../drivers/swarm/why.ts";
 
 // One node is all that a test can have here: what depends on several is asked of the functions that decide it.
-const node = (id: string, more: object = {}) => ({ id, address: `10.0.0.${id}`, ready: true, labels: {}, resources: [], ...more });
+const node = (id: string, more: object = {}) => ({
+  id,
+  address: `10.0.0.${id}`,
+  ready: true,
+  labels: {},
+  resources: [],
+  cpu: 1,
+  memoryMb: 512,
+  ...more,
+});
 const one = { self: "1", nodes: [node("1")] };
 const three = {
   self: "1",

@@ -12,6 +12,7 @@ import { linkTo, type Place, usePlace } from "./place.ts";
 import { RepositoryList } from "./registry/repository-list.tsx";
 import { RepositoryPage } from "./registry/repository-page.tsx";
 import { SignIn } from "./sign-in.tsx";
+import { StandPage } from "./stand/stand-page.tsx";
 import { useAsked } from "./use-asked.ts";
 
 /** The rooms of the console: what stands in its navigation, and what each shows for the rest of the place. */
@@ -23,6 +24,7 @@ const ROOMS: readonly { name: string; title: string; show(rest: Place, user: Use
     title: "Registry",
     show: ([name], user) => (name === undefined ? <RepositoryList /> : <RepositoryPage key={name} name={name} user={user} />),
   },
+  { name: "stand", title: "Stand", show: () => <StandPage /> },
 ];
 
 export function App() {

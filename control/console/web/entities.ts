@@ -81,3 +81,19 @@ export type OpenAtGateway = {
   count: number;
   open: { kind: string; login: string; since: string; bytesIn: number; bytesOut: number; state: string }[];
 };
+
+/** The whole stand at a look; memory in MiB. */
+export type Stand = {
+  version: string;
+  node: string;
+  startedOn: string;
+  backend: { driver: string; environment: string };
+  capacity: { machines: number; cpu: number; memoryMb: number } | null;
+  promised: { cpu: number; memoryMb: number };
+  containers: Record<string, number>;
+  images: Record<string, number>;
+  queue: { waiting: number; running: number };
+  gateways: number;
+  signingKeys: { kid: string; createdOn: string; signs: boolean }[];
+  developerKeys: { login: string; id: string; label: string; createdOn: string }[];
+};

@@ -1,0 +1,81 @@
+import type { FastifyInstance } from "fastify";
+import { CONTAINER_WIRE_STATES } from "../lifecycle/container-states.ts";
+import { IMAGE_WIRE_STATES } from "../lifecycle/image-states.ts";
+import type { ApiParts } from "./api-parts.ts";
+import { clientGone } from "./client-gone.ts";
+import { answers } from "./wire-schemas.ts";
+
+const text = { type: "string" } as const;
+const count = { type: "integer" } as const;
+const date = { type: "string", format: "date-time" } as const;
+const byStatus = { type: "object", additionalProperties: count, description: "how many, by status" } as const;
+const room = { cpu: { type: "number", description: "cores" }, memoryMb: { type: "number", description: "MiB" } } as const;
+
+const STAND = {
+  type: "object",
+  properties: {
+    version: text,
+    node: text,
+    startedOn: { ...date, description: "the control process" },
+    backend: { type: "object", properties: { driver: text, environment: text } },
+    capacity: {
+      type: ["object", "null"],
+      properties: { machines: count, ...room },
+      description: "of what runs the containers; null where it has as much as is wished, or cannot be asked",
+    },
+    promised: { type: "object", properties: room, description: "to containers that run, by their container.json" },
+    containers: byStatus,
+    images: byStatus,
+    queue: { type: "object", properties: { waiting: count, running: count }, description: "what is to be looked at, and what is" },
+    gateways: { ...count, description: "processes that follow this control plane" },
+    signingKeys: { type: "array", items: { type: "object", properties: { kid: text, createdOn: date, signs: { type: "boolean" } } } },
+    developerKeys: { type: "array", items: { type: "object", properties: { login: text, id: text, label: text, createdOn: date } } },
+  },
+} as const;
+
+/** The whole stand at a look, for administrators. */
+export function standRoutes(app: FastifyInstance, parts: ApiParts): void {
+  const { store, lifecycle, gateways, backend, identity, signingKeys, settings, clock, log } = parts;
+  const startedOn = new Date(clock.now()).toISOString();
+  const byStates = <S extends string>(rows: readonly { state: S; count: number }[], words: Record<S, string>) =>
+    Object.fromEntries(rows.map((row) => [words[row.state], row.count]));
+
+  app.get(
+    "/admin/stand",
+    {
+      config: { admits: "admin" },
+      schema: { tags: ["server"], summary: "Backend, capacity, queue, versions, and keys with their age", response: answers(STAND) },
+    },
+    async (_request, reply) => {
+      // The rest of the page is worth having while the orchestrator is away.
+      const capacity = await backend.capacity(clientGone(reply)).catch((err: unknown) => {
+        log.debug({ err }, "The orchestrator did not tell its capacity");
+        return undefined;
+      });
+      return {
+        version: settings.version,
+        node: process.version,
+        startedOn,
+        backend: { driver: backend.driver, environment: backend.environment },
+        capacity: capacity ?? null,
+        promised: store.containers.promised(),
+        containers: byStates(store.containers.states(), CONTAINER_WIRE_STATES),
+        images: byStates(store.images.states(), IMAGE_WIRE_STATES),
+        queue: lifecycle.depth(),
+        gateways: gateways.count(),
+        signingKeys: signingKeys
+          .all()
+          .map(({ kid, createdOn, retiredOn }) => ({ kid, createdOn: dateOf(createdOn), signs: retiredOn === undefined })),
+        developerKeys: identity.people
+          .all()
+          .flatMap(({ user }) =>
+            identity.people.keys(user.login).map(({ id, label, createdOn }) => ({ login: user.login, id, label, createdOn: dateOf(createdOn) })),
+          ),
+      };
+    },
+  );
+}
+
+function dateOf(epochMs: number): string {
+  return new Date(epochMs).toISOString();
+}
