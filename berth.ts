@@ -32,6 +32,7 @@ const COMMANDS: Record<string, Command> = {
   install: { says: "make a service of systemd of this executable: its user, folders and unit", load: () => import("./commands/install.ts") },
   upgrade: { says: "put another executable in the place of the one that runs: --from <file>", load: () => import("./commands/upgrade.ts") },
   health: { says: "ask whether the berth of these settings takes requests", load: () => import("./commands/health.ts") },
+  doctor: { says: "look at every link from a browser to a container, and say which is broken", load: () => import("./commands/doctor.ts") },
   config: { says: "print the effective settings and where each came from", load: () => import("./commands/config.ts") },
   version: { says: "print the version, its commit and its build", load: () => import("./commands/version.ts") },
   help: { says: "print this", load: async () => ({ run: async () => console.log(help()) }) },
@@ -52,6 +53,7 @@ registry gc and registry retain talk to the berth that runs on the same data fol
 const INTERNAL: Record<string, Command> = {
   node: { says: "run a JavaScript file as Node does", load: () => import("./commands/node.ts") },
   running: { says: "print the version of the berth that runs", load: () => import("./commands/running.ts") },
+  "doctor-echo": { says: "the container that berth doctor starts", load: () => import("./commands/doctor-echo.ts") },
   "registry-image": { says: "run Distribution's image as if it were a program", load: () => import("./commands/registry-image.ts") },
 };
 

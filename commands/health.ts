@@ -25,11 +25,16 @@ const READY: Readonly<Record<string, (settings: Settings) => At>> = {
 
 /** `berth health`. Faults: CONTROL_AWAY. */
 export async function run(here: Here): Promise<void> {
+  await lookReady(here);
+  console.log("ready");
+}
+
+/** Resolves where the berth of these settings takes requests. Faults: CONTROL_AWAY. */
+export async function lookReady(here: Here): Promise<void> {
   const { settings } = settingsHere(here);
   const at = READY[settings.role ?? "serve"]?.(settings);
   if (at === undefined) await callHere(here)("GET", "/info/server");
   else await askReady(settings, at, here);
-  console.log("ready");
 }
 
 /** A listener on all interfaces is asked on this machine's own; whose certificate it is does not matter to itself. */

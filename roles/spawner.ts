@@ -64,7 +64,7 @@ function checkKey({ spawnerApiKey, spawnerHost }: Settings, inServe: boolean, lo
   log.warn({}, "X_API_KEY is the default, which everybody knows: set another one, here and where the spawner is called from.");
 }
 
-function isLoopback(host: string): boolean {
+export function isLoopback(host: string): boolean {
   return host === "localhost" || host === "::1" || (isIP(host) === 4 && host.startsWith("127."));
 }
 
