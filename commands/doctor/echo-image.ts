@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { closeSync, openSync, readFileSync, readSync, realpathSync } from "node:fs";
+import { closeSync, openSync, readSync, realpathSync } from "node:fs";
 import { isSea } from "node:sea";
 import { basename, dirname } from "node:path";
 import { Readable } from "node:stream";
@@ -50,7 +50,7 @@ export async function makeEchoImage(chain: Chain, signal: AbortSignal): Promise<
 
 /** Where its loader and libraries lie here, they lie there. */
 function contents(): { files: { path: string; from: string }[]; changes: string[] } {
-  const libraries = [...new Set([...readFileSync("/proc/self/maps", "utf8").matchAll(/ (\/\S+\.so(\.\d+)*)$/gm)].map(([, path = ""]) => path))];
+  const libraries = loadedLibraries();
   const loader = loaderOf(process.execPath);
   const files = [
     { path: "/program", from: process.execPath },
@@ -61,6 +61,14 @@ function contents(): { files: { path: string; from: string }[]; changes: string[
   const command = isSea() ? ["/program", "node", "/echo.mjs"] : ["/program", "/echo.mjs"];
   const changes = [`ENV LD_LIBRARY_PATH=/libraries:${dirname(loader)}`, `EXPOSE ${ECHO_PORT}`, `CMD ${JSON.stringify(command)}`];
   return { files, changes };
+}
+
+/** By the names under which they are looked for; files may have longer ones. */
+function loadedLibraries(): string[] {
+  // Else it asks the names of all who are connected.
+  Object.assign(process.report, { excludeNetwork: true });
+  const { sharedObjects } = process.report.getReport() as { sharedObjects: string[] };
+  return sharedObjects.filter((path) => path.startsWith("/") && /\.so(\.\d+)*$/.test(path));
 }
 
 /** The interpreter that a dynamic program names near its beginning. */

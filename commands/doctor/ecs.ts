@@ -22,14 +22,19 @@ export async function checkEcs({ settings, clock }: Chain, signal: AbortSignal):
     if (cluster === undefined) throw new Fault("SETTINGS_INVALID", "No cluster is set: GROK_SPAWNER_CVM_ECS__CLUSTER names it.");
     const aws = openAws({ cluster, region, logsRegion: undefined, rate: RATE, clock });
     const made = `arn:aws:ecs:${region ?? "us-east-1"}:000000000000:task/${randomUUID()}`;
+    let instances: string[] = [];
     const calls: [action: string, ask: () => Promise<unknown>][] = [
       ["ecs:ListServices", () => aws.listServices({ maxResults: 1 }, signal)],
       ["ecs:DescribeServices", () => aws.describeServices({ services: ["berth-doctor"] }, signal)],
       ["ecs:ListTasks", () => aws.listTasks({ maxResults: 1 }, signal)],
       ["ecs:DescribeTasks", () => aws.describeTasks({ tasks: [made] }, signal)],
       ["ecs:ListTaskDefinitions", () => aws.listTaskDefinitions({ maxResults: 1 })],
-      ["ecs:ListContainerInstances", () => aws.listContainerInstances({ maxResults: 1 }, signal)],
-      ["ecs:DescribeContainerInstances", () => aws.describeContainerInstances([made.replace(":task/", ":container-instance/")], signal)],
+      [
+        "ecs:ListContainerInstances",
+        async () => (instances = (await aws.listContainerInstances({ maxResults: 1 }, signal)).containerInstanceArns ?? []),
+      ],
+      // Without instances the driver never asks it either.
+      ["ecs:DescribeContainerInstances", async () => instances.length > 0 && aws.describeContainerInstances(instances, signal)],
       ...(logGroup === undefined
         ? []
         : [

@@ -1,0 +1,42 @@
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import t from "tap";
+import { tempFolder } from "../../fixtures/temp-folder.ts";
+import { CLUSTER, LOG_GROUP, openStand, REGION } from "../../drivers/ecs/stand.ts";
+import { NAMESPACE, openWorld, RBAC } from "../../drivers/kubernetes-world.ts";
+import { look } from "./look.ts";
+
+t.test("of ECS and ECR each reading call that the role is denied is named, and no other", async (t) => {
+  const stand = await openStand(t, []);
+  const env = {
+    BERTH_DRIVER: "ecs",
+    GROK_SPAWNER_CVM_ECS_CLUSTER: CLUSTER,
+    GROK_SPAWNER_CVM_ECS_CLUSTER_REGION: REGION,
+    GROK_SPAWNER_CVM_ECS_SUBNETS: JSON.stringify(stand.subnets),
+    GROK_SPAWNER_DATAGROK_ECS__LOG_GROUP: LOG_GROUP,
+  };
+  const lookNow = async () => (await look(t, ["driver"], env))["driver"];
+  const well = await lookNow();
+  t.match(well, { state: "ok", problems: [] }, { well });
+  const allows = stand.role.allows;
+  const denied = new Set(["ecs:ListTasks", "ecs:DescribeTasks", "logs:GetLogEvents", "ecr:ListImages"]);
+  stand.role.allows = (action, ...more) => !denied.has(action) && allows(action, ...more);
+  const found = await lookNow();
+  t.equal(found?.state, "wrong");
+  const named = (found?.problems ?? []).map(({ what }) => /\b(ecs|ecr|logs):\w+/.exec(what)?.[0]);
+  t.same(named.toSorted(), [...denied].toSorted());
+});
+
+t.test("of a Kubernetes cluster each list that the account is denied is told", async (t) => {
+  const state = async (rbac: string) => {
+    const { kubeconfig } = await openWorld(t, { rbac });
+    const env = { BERTH_DRIVER: "kubernetes", GROK_SPAWNER_KUBERNETES__KUBECONFIG: kubeconfig, GROK_SPAWNER_KUBERNETES__NAMESPACE: NAMESPACE };
+    return (await look(t, ["driver"], env))["driver"];
+  };
+  t.match(await state(RBAC), { state: "ok", problems: [] });
+  const cut = join(tempFolder(t), "rbac.yaml");
+  writeFileSync(cut, readFileSync(RBAC, "utf8").replaceAll('"list"', '"none"'));
+  const found = await state(cut);
+  t.equal(found?.state, "wrong");
+  t.equal(found?.problems.length, 2);
+});
