@@ -13,7 +13,7 @@ import { openDistribution } from "../../registry/distribution.ts";
 import { DEV_KEY, openTokenServer } from "../../registry/token-server.ts";
 import { doctor, look, type Rows, states } from "./look.ts";
 
-async function listen(t: Test, server: Server, at: string | undefined = undefined): Promise<number> {
+async function listen(t: Test, server: Server, at?: string): Promise<number> {
   if (at === undefined) server.listen(0, "127.0.0.1");
   else server.listen(at);
   await once(server, "listening");

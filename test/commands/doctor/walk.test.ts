@@ -100,7 +100,7 @@ t.test("a warning leaves its link well; colours are for terminals whose owner ha
     const lines = rows.map((row) => lineOf(row, painter({ isTty, noColor }))).join("\n");
     t.equal(lines.includes("\u001b["), paints);
     // Each word stands for itself, and so do the count's.
-    for (const word of ["ok", "wrong", "not looked at", "warning"]) t.ok(`${lines}`.includes(word));
+    for (const word of ["ok", "wrong", "not looked at", "warning"]) t.ok(lines.includes(word));
   }
   for (const word of ["1 ok", "1 wrong", "1 not looked at", "1 warning"]) t.ok(lastLine(rows).includes(word));
 });
