@@ -6,12 +6,21 @@ import { ask, readJson } from "./ask.ts";
 import { at, type Chain } from "./chain.ts";
 import { type Finding, type Problem, wrong } from "./finding.ts";
 
+const CONTROL = "control";
+const LOOK_AT_LOG = "See that berth runs (`systemctl status berth`), and what its log says.";
+const ADVICE: Partial<Record<Fault["code"], string>> = {
+  CONTROL_AWAY: "Start berth; run this as its user and with its variables (conf/install.md).",
+  DEV_KEY_INVALID: "Give this command berth's own variables, BERTH_ADMIN_KEY among them.",
+  CHAIN_BROKEN: "See what stands between: a load balancer, a firewall, or BERTH_WEB_ROOT naming another place.",
+};
+
 /** The berth that runs: control, the edge here, the API at the public address, and of which version they are. */
 export async function checkBerth(chain: Chain, signal: AbortSignal): Promise<Finding> {
   const { settings, server, here } = chain;
   const problems: Problem[] = [];
+  const seen: string[] = [];
   const parts = [
-    { name: "control", look: () => callHere(here)<{ Version: string }>("GET", "/info/server").then(({ Version }) => Version) },
+    { name: CONTROL, look: () => callHere(here)<{ Version: string }>("GET", "/info/server").then(({ Version }) => Version) },
     // Where the port is any, only the public address leads there.
     ...(settings.edgePort === 0 ? [] : [{ name: "the edge", look: () => lookReady(here) }]),
     // With a Datagrok server behind, that is who answers there.
@@ -20,6 +29,7 @@ export async function checkBerth(chain: Chain, signal: AbortSignal): Promise<Fin
   for (const { name, look } of parts) {
     try {
       const version = await look();
+      seen.push(name);
       if (version !== undefined && version !== VERSION)
         problems.push(
           wrong(
@@ -29,18 +39,13 @@ export async function checkBerth(chain: Chain, signal: AbortSignal): Promise<Fin
         );
     } catch (error) {
       if (signal.aborted || !(error instanceof Fault)) throw error;
+      // In front of a Datagrok server a berth may do without control.
+      if (name === CONTROL && settings.datagrok.url !== undefined && error.code === "CONTROL_AWAY") continue;
       problems.push(wrong(error.message, ADVICE[error.code] ?? LOOK_AT_LOG));
     }
   }
-  return { says: `${parts.map(({ name }) => name).join(", ")}: version ${VERSION}`, problems };
+  return { says: `${seen.join(", ")}: version ${VERSION}`, problems };
 }
-
-const LOOK_AT_LOG = "See that berth runs (`systemctl status berth`), and what its log says.";
-const ADVICE: Partial<Record<Fault["code"], string>> = {
-  CONTROL_AWAY: "Start berth; run this as its user and with its variables (conf/install.md).",
-  DEV_KEY_INVALID: "Give this command berth's own variables, BERTH_ADMIN_KEY among them.",
-  CHAIN_BROKEN: "See what stands between: a load balancer, a firewall, or BERTH_WEB_ROOT naming another place.",
-};
 
 /** Faults: CHAIN_BROKEN. */
 async function versionAt(url: string, signal: AbortSignal): Promise<string> {

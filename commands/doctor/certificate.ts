@@ -33,11 +33,16 @@ export async function checkCertificate(chain: Chain, signal: AbortSignal): Promi
   const { tlsCert, tlsKey } = settings;
   if (tlsCert === undefined && protocol !== "https:") return { unlooked: "no certificate is set, and the public address is no https" };
   const own = tlsCert === undefined || tlsKey === undefined ? undefined : readOwn(tlsCert, tlsKey);
-  const problems = own === undefined ? [] : judge(own, host, clock.now(), `The certificate in ${tlsCert}`);
+  // What is behind a load balancer may have a name of its own: only what clients see has to be theirs.
+  const problems = own === undefined ? [] : judgeDates(own, clock.now(), `The certificate in ${tlsCert}`);
   if (protocol !== "https:") return { says: `the files are good for ${daysLeft(own, clock.now())} days`, problems };
   const shown = await served(server.url, host, signal);
-  const sharesOwn = own !== undefined && own.raw.equals(shown.leaf.raw);
-  if (!sharesOwn) problems.push(...judge(shown.leaf, host, clock.now(), `The certificate that ${host} shows`));
+  const which = `The certificate that ${host} shows`;
+  if (own === undefined || !own.raw.equals(shown.leaf.raw)) problems.push(...judgeDates(shown.leaf, clock.now(), which));
+  if (!isFor(shown.leaf, host)) {
+    const names = shown.leaf.subjectAltName ?? shown.leaf.subject;
+    problems.push(wrong(`${which} is for ${names}, not for ${host}.`, "Take one that names it."));
+  }
   // An end that has come is told by its date, and better.
   const code = shown.fault === "CERT_HAS_EXPIRED" && problems.length > 0 ? undefined : shown.fault;
   if (code !== undefined) problems.push(CHAIN_FAULTS[code] ?? wrong(`The certificate that is served is not good: ${code}.`, COMPLETE));
@@ -56,21 +61,17 @@ function readOwn(cert: string, key: string): X509Certificate {
   }
 }
 
-function judge(certificate: X509Certificate, host: string, now: number, which: string): Problem[] {
+function judgeDates(certificate: X509Certificate, now: number, which: string): Problem[] {
+  const [begin, end] = [certificate.validFrom, certificate.validTo].map((date) => new Date(date));
+  const day = (date: Date | undefined) => date?.toISOString().slice(0, 10);
+  if (begin !== undefined && begin.getTime() > now) return [wrong(`${which} counts from ${day(begin)} on only.`, "Look at this machine's clock.")];
+  if (end !== undefined && end.getTime() <= now) return [wrong(`${which} ended on ${day(end)}.`, RENEW)];
   const days = daysLeft(certificate, now);
-  const names = certificate.subjectAltName ?? certificate.subject;
-  const isForHost = isIP(host) === 0 ? certificate.checkHost(host) : certificate.checkIP(host);
-  const end = new Date(certificate.validTo).toISOString().slice(0, 10);
-  return [
-    ...(new Date(certificate.validFrom).getTime() > now
-      ? [wrong(`${which} counts from ${certificate.validFrom} on only.`, "Look at this machine's clock.")]
-      : []),
-    ...(new Date(certificate.validTo).getTime() <= now ? [wrong(`${which} ended on ${end}.`, RENEW)] : []),
-    ...(days >= 0 && days < SOON_DAYS && new Date(certificate.validTo).getTime() > now
-      ? [warning(`${which} ends on ${end}, in ${days} days.`, RENEW)]
-      : []),
-    ...(isForHost === undefined ? [wrong(`${which} is for ${names}, not for ${host}.`, "Take one that names it.")] : []),
-  ];
+  return days < SOON_DAYS ? [warning(`${which} ends on ${day(end)}, in ${days} days.`, RENEW)] : [];
+}
+
+function isFor(certificate: X509Certificate, host: string): boolean {
+  return (isIP(host) === 0 ? certificate.checkHost(host) : certificate.checkIP(host)) !== undefined;
 }
 
 function daysLeft(certificate: X509Certificate | undefined, now: number): number {

@@ -6,7 +6,7 @@ import type { DriverName } from "../../drivers/driver.ts";
 import { Fault } from "../../fault.ts";
 import { type Here, settingsHere } from "../here.ts";
 import { addressOf } from "../serve.ts";
-import { ask, readJson } from "./ask.ts";
+import { ask, readJson, shown } from "./ask.ts";
 import { type Problem, warning } from "./finding.ts";
 
 /** What the command line asks for. */
@@ -36,6 +36,7 @@ export type Chain = {
   readonly settings: Settings;
   /** The public address without `/api`, and whether somebody named it. Faults: CHAIN_BROKEN where it cannot be known. */
   readonly server: { url: URL; named: boolean };
+  /** The developer key that is shown; undefined where there is none for the server that knows the users. */
   readonly key: string | undefined;
   /** A session's token, for the developer key; of the API at `base`. Faults: CHAIN_BROKEN. */
   signIn(base: string, key: string, signal: AbortSignal): Promise<string>;
@@ -65,13 +66,15 @@ export function openChain(here: Here, asked: Asked): Chain {
       return serverOf(settings(), asked.server);
     },
     get key() {
-      return asked.key ?? readAdminKey({ dataFolder: settings().data, given: settings().adminKey });
+      // Another server's business is not tried with a key of berth's own.
+      if (asked.key !== undefined || settings().datagrok.url !== undefined) return asked.key;
+      return readAdminKey({ dataFolder: settings().data, given: settings().adminKey });
     },
     signIn: async (base, key, signal) => {
       const { status, text } = await ask(`${base}/users/login/dev`, { method: "POST", headers: { authorization: `Dev ${key}` }, signal });
       const { token } = (readJson(text) ?? {}) as { token?: unknown };
       if (status < 300 && typeof token === "string") return token;
-      throw new Fault("CHAIN_BROKEN", `${base} does not take the developer key: it answers ${status}.`);
+      throw new Fault("CHAIN_BROKEN", `${shown(base)} does not take the developer key: it answers ${status}.`);
     },
     found: {},
     later: (what, undo) => void undoings.unshift({ what, undo }),

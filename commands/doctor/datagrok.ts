@@ -3,7 +3,7 @@ import { judgeToken } from "../../token-keys/judge-token.ts";
 import { openSigners } from "../../token-keys/open-signers.ts";
 import { Fault } from "../../fault.ts";
 import { openLog } from "../../log.ts";
-import { ask, readJson } from "./ask.ts";
+import { ask, readJson, shown } from "./ask.ts";
 import type { Chain } from "./chain.ts";
 import { askDockerToken } from "./docker-token.ts";
 import { type Finding, type Problem, wrong } from "./finding.ts";
@@ -18,7 +18,7 @@ export async function checkDatagrok({ settings, key, clock }: Chain, signal: Abo
   if (status !== 200 || typeof webRoot !== "string")
     throw new Fault(
       "CHAIN_BROKEN",
-      `${base}/admin/startup_data answers ${status}${status === 200 ? " without a webRoot" : ""}: it is no API of a Datagrok server.`,
+      `${shown(base)}/admin/startup_data answers ${status}${status === 200 ? " without a webRoot" : ""}: it is no API of a Datagrok server.`,
     );
   const problems: Problem[] = [];
   const server = datagrokKeys(base);
@@ -31,11 +31,11 @@ export async function checkDatagrok({ settings, key, clock }: Chain, signal: Abo
     if (token !== undefined) await judgeToken(token, { ...signers, audience: service, clock });
     else if (issuer !== undefined && bare(issuer) !== bare(webRoot)) problems.push(otherIssuer(issuer, webRoot));
     const seen = token === undefined ? "keys; no docker token was to be had" : "keys and a docker token of theirs";
-    return { says: `${base} answers, with ${seen}`, problems };
+    return { says: `${shown(base)} answers, with ${seen}`, problems };
   } catch (error) {
     if (!(error instanceof Fault) || error.code !== "TOKEN_INVALID") throw error;
     return {
-      says: `${base} answers`,
+      says: `${shown(base)} answers`,
       problems: [issuer !== undefined && bare(issuer) !== bare(webRoot) ? otherIssuer(issuer, webRoot) : notTaken(error)],
     };
   } finally {

@@ -1,3 +1,4 @@
+import { Fault } from "../../fault.ts";
 import { open } from "./ask.ts";
 import { at, type Chain } from "./chain.ts";
 import { type Finding, wrong } from "./finding.ts";
@@ -16,7 +17,8 @@ export async function checkEvents(chain: Chain, signal: AbortSignal): Promise<Fi
   const whole = EVERY_MS * (COUNT - 1);
   let widest = 0;
   for (let tried = 0; tried < TRIES; tried++) {
-    const spread = await open(url, { headers: { authorization: token, accept: "text/event-stream" }, signal }, async ({ body }) => {
+    const spread = await open(url, { headers: { authorization: token, accept: "text/event-stream" }, signal }, async ({ statusCode, body }) => {
+      if (statusCode !== 200) throw new Fault("CHAIN_BROKEN", `The container's events are answered ${statusCode}.`);
       const came: number[] = [];
       for await (const piece of body) if (String(piece).includes("data:")) came.push(clock.monotonic());
       return (came.at(-1) ?? 0) - (came[0] ?? 0);

@@ -1,3 +1,5 @@
+import type { Clock } from "../../clock.ts";
+import { Fault } from "../../fault.ts";
 import { open } from "./ask.ts";
 import { at, type Chain, type Echo } from "./chain.ts";
 import { openEchoSocket } from "./echo-socket.ts";
@@ -5,6 +7,11 @@ import { type Finding, type Problem, wrong } from "./finding.ts";
 
 /** Beside the silence: the time to open, and to be told of an end. */
 const BESIDE_MS = 20_000;
+const RAISE = "Raise the idle time-out of what stands in front: of nginx `proxy_read_timeout` and `proxy_send_timeout`, of a load balancer its own.";
+
+/** How long a connection was held, and why no longer; undefined: it was not cut. */
+type Cut = { ms: number; why: string } | undefined;
+type Hold = (chain: Chain, echo: Echo, ms: number, signal: AbortSignal) => Promise<Cut>;
 
 export function idleMs({ asked }: Chain): number {
   return asked.idleSeconds * 1_000 + BESIDE_MS;
@@ -12,53 +19,48 @@ export function idleMs({ asked }: Chain): number {
 
 /** Who cuts connections on which nothing is said: a WebSocket and a response, both held for as long as was asked for. */
 export async function checkIdle(chain: Chain, signal: AbortSignal): Promise<Finding> {
-  const { asked, found, clock, server } = chain;
+  const { asked, found } = chain;
+  const { echo } = found;
   const seconds = asked.idleSeconds;
   if (seconds === 0) return { unlooked: "it takes its time: --idle 70 holds silent connections for 70 s" };
-  if (found.echo === undefined) return { unlooked: "there is no container to hold them with" };
-  const held = await Promise.all([holdSocket(chain, found.echo, seconds * 1_000, signal), holdAnswer(found.echo)]);
-  const problems = held.flatMap(({ what, cutMs, why }): Problem[] => {
-    if (cutMs === undefined) return [];
-    const said = `A silent ${what} was cut after ${(cutMs / 1_000).toFixed(1)} s (${why}).`;
-    return [
-      wrong(
-        said,
-        "Raise the idle time-out of what stands in front: of nginx `proxy_read_timeout` and `proxy_send_timeout`, of a load balancer its own.",
-      ),
-    ];
-  });
-  return { says: `silent for ${seconds} s, and not cut`, problems };
-
-  async function holdAnswer({ id, token }: Echo): Promise<Held> {
-    const over = new AbortController();
-    const url = at(server, `/api/docker/containers/proxy/${id}/silent`);
-    const what = "response";
-    try {
-      return await open(url, { headers: { authorization: token }, signal: AbortSignal.any([signal, over.signal]) }, async ({ body }) => {
-        const pieces = body[Symbol.asyncIterator]();
-        await pieces.next();
-        const begun = clock.monotonic();
-        // The first word came; the next that comes is its end.
-        const cut = pieces.next().then(() => "it ended", (error: unknown) => (error as Error).message); // prettier-ignore
-        const why = await Promise.race([cut, clock.sleep(seconds * 1_000, signal).then(() => undefined)]);
-        return why === undefined ? { what } : { what, cutMs: clock.monotonic() - begun, why };
-      });
-    } finally {
-      over.abort();
-    }
-  }
+  if (echo === undefined) return { unlooked: "there is no container to hold them with" };
+  const held = await Promise.all(
+    Object.entries(HOLDS).map(async ([what, hold]): Promise<Problem[]> => {
+      const cut = await hold(chain, echo, seconds * 1_000, signal);
+      return cut === undefined ? [] : [wrong(`A silent ${what} was cut after ${(cut.ms / 1_000).toFixed(1)} s (${cut.why}).`, RAISE)];
+    }),
+  );
+  return { says: `silent for ${seconds} s, and not cut`, problems: held.flat() };
 }
 
-type Held = { what: string; cutMs?: number; why?: string };
+const HOLDS: Readonly<Record<string, Hold>> = {
+  WebSocket: async (chain, echo, ms, signal) => {
+    const socket = await openEchoSocket(chain, echo, signal);
+    return cutWithin(socket.ended, ms, chain.clock, signal).finally(socket.close);
+  },
+  response: async ({ server, clock }, { id, token }, ms, signal) => {
+    const url = at(server, `/api/docker/containers/proxy/${id}/silent`);
+    return open(url, { headers: { authorization: token }, signal }, async ({ statusCode, body }) => {
+      if (statusCode !== 200) throw new Fault("CHAIN_BROKEN", `The container's silence is answered ${statusCode}.`);
+      const pieces = body[Symbol.asyncIterator]();
+      await pieces.next();
+      // The first word came; the next that comes is its end.
+      const ended = pieces.next().then(
+        () => "it ended",
+        (error: unknown) => (error as Error).message,
+      );
+      return cutWithin(ended, ms, clock, signal);
+    });
+  },
+};
 
-async function holdSocket(chain: Chain, echo: Echo, ms: number, signal: AbortSignal): Promise<Held> {
-  const what = "WebSocket";
-  const socket = await openEchoSocket(chain, echo, signal);
-  const begun = chain.clock.monotonic();
+async function cutWithin(ended: Promise<string>, ms: number, clock: Clock, signal: AbortSignal): Promise<Cut> {
+  const begun = clock.monotonic();
+  const over = new AbortController();
   try {
-    const why = await Promise.race([socket.ended, chain.clock.sleep(ms, signal).then(() => undefined)]);
-    return why === undefined ? { what } : { what, cutMs: chain.clock.monotonic() - begun, why };
+    const why = await Promise.race([ended, clock.sleep(ms, AbortSignal.any([signal, over.signal])).then(() => undefined)]);
+    return why === undefined ? undefined : { ms: clock.monotonic() - begun, why };
   } finally {
-    socket.close();
+    over.abort();
   }
 }

@@ -1,4 +1,4 @@
-import { ask, readJson } from "./ask.ts";
+import { ask, readJson, shown } from "./ask.ts";
 import type { Chain } from "./chain.ts";
 import { type Finding, warning } from "./finding.ts";
 
@@ -10,15 +10,14 @@ const DEEPEST = 4;
  * that server can ask.
  */
 export async function checkSleepers(chain: Chain, signal: AbortSignal): Promise<Finding> {
-  const { settings, asked } = chain;
+  const { settings, key } = chain;
   const url = settings.datagrok.url?.replace(/\/+$/, "");
   if (url === undefined) return { unlooked: "DATAGROK_URL is not set" };
-  // The first user's key is berth's own, and another server's business is not tried with it.
-  if (asked.key === undefined) return { unlooked: "a developer key of that server is needed: --key-file" };
-  const token = await chain.signIn(url, asked.key, signal);
+  if (key === undefined) return { unlooked: "a developer key of that server is needed: --key-file" };
+  const token = await chain.signIn(url, key, signal);
   const { status, text } = await ask(`${url}/docker/containers`, { headers: { authorization: token }, signal });
   const listed = readJson(text);
-  if (status !== 200 || !Array.isArray(listed)) return { unlooked: `${url}/docker/containers answers ${status}, and no list` };
+  if (status !== 200 || !Array.isArray(listed)) return { unlooked: `${shown(url)}/docker/containers answers ${status}, and no list` };
   const found = listed.filter((one) => hasTimeout(one, DEEPEST)).map((one: { name?: string; id?: string }) => one.name ?? one.id ?? "?");
   const named = `${found.slice(0, MOST_NAMED).join(", ")}${found.length > MOST_NAMED ? " and others" : ""}`;
   const problems =
