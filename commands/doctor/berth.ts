@@ -44,7 +44,7 @@ export async function checkBerth(chain: Chain, signal: AbortSignal): Promise<Fin
       problems.push(wrong(error.message, ADVICE[error.code] ?? LOOK_AT_LOG));
     }
   }
-  return { says: `${seen.join(", ")}: version ${VERSION}`, problems };
+  return { says: seen.length === 0 ? "" : `${seen.join(", ")}: version ${VERSION}`, problems };
 }
 
 /** Faults: CHAIN_BROKEN. */

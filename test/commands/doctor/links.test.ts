@@ -130,7 +130,7 @@ t.test("a berth that does not run, and one that is not berth", async (t) => {
     t,
     createServer((_request, response) => response.end("hello")),
   );
-  t.same(states(await look(t, ["berth"], {}, { server: `http://127.0.0.1:${port}` })), { berth: "wrong" });
+  t.same(states(await look(t, ["berth"], { BERTH_EDGE_PORT: "1" }, { server: `http://127.0.0.1:${port}` })), { berth: "wrong" });
 });
 
 t.test("an engine whose socket is gone, nobody's, or not permitted", async (t) => {

@@ -1,3 +1,5 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import t from "tap";
 import { openChain } from "../../../commands/doctor/chain.ts";
 import { type Finding, warning, wrong } from "../../../commands/doctor/finding.ts";
@@ -26,6 +28,12 @@ t.test("each link needs only links before it, and no two have the same name", as
     t.notOk(before.has(name));
     before.add(name);
   }
+});
+
+t.test("the page tells of each link, in the order of the walk", async (t) => {
+  const page = readFileSync(join(import.meta.dirname, "../../../commands/doctor/README.md"), "utf8");
+  const [links = ""] = page.split("| driver ");
+  t.same([...links.matchAll(/^\| `([a-z ]+)`/gm)].map(([, name]) => name), LINKS.map(({ name }) => name)); // prettier-ignore
 });
 
 t.test("what rests on a broken link is not looked at, nor what rests on that; the rest is", async (t) => {
