@@ -25,21 +25,16 @@ export async function checkDriver(chain: Chain, signal: AbortSignal): Promise<Fi
 }
 
 /** By the driver itself: a list of all that berth runs there. Faults: those of a driver. */
-export async function listAll(name: DriverName, { settings, clock, here }: Chain, signal: AbortSignal): Promise<Finding> {
+async function listAll(name: DriverName, { settings, clock }: Chain, signal: AbortSignal): Promise<Finding> {
+  if (name === "spawner" && settings.dockerSettings.spawnerAuthMode === "jwt")
+    return { unlooked: "only control makes the tokens that the spawner knows it by; a container's start shows whether it takes them" };
   const { openDriverOfHosts } = await import("../../roles/open-hosts.ts");
   const log = openLog({ level: "silent", name: "doctor" });
-  const driver = name === "spawner" ? await spawnerAsControl() : await openDriverOfHosts(name, settings, undefined, { clock, log });
-  if (driver === undefined)
-    return { unlooked: "only control makes the tokens that the spawner knows it by; a container's start shows whether it is taken" };
+  const driver = await openDriverOfHosts(name, settings, undefined, { clock, log });
   try {
     const found = await driver.list({ signal });
     return { says: `${name}, ${found.length} services of berth's` };
   } finally {
     await driver.close();
-  }
-
-  async function spawnerAsControl() {
-    if (settings.dockerSettings.spawnerAuthMode === "jwt") return undefined;
-    return openDriverOfHosts(name, settings, undefined, { clock: here.clock, log });
   }
 }

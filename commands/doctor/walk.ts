@@ -23,8 +23,10 @@ export async function walk(links: readonly Link[], chain: Chain, signal: AbortSi
   for (const link of links) {
     const { name, needs } = link;
     const cause = needs.find((one) => broken.has(one));
-    const why = signal.aborted ? "interrupted" : cause === undefined ? undefined : `"${cause}" comes first`;
-    const row = why === undefined ? await lookAt(link, chain, signal) : { link: name, state: STATES[2], says: why, problems: [], ms: 0 };
+    const row: Row =
+      cause === undefined
+        ? await lookAt(link, chain, signal)
+        : { link: name, state: "not looked at", says: `"${cause}" comes first`, problems: [], ms: 0 };
     if (row.state === "wrong" || cause !== undefined) broken.add(name);
     add(row);
   }

@@ -10,7 +10,7 @@ import { type Certificate, type Differs, makeCertificate } from "../../fixtures/
 import { startBerthProcess } from "../../fixtures/berth-process.ts";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
 import { openDistribution } from "../../registry/distribution.ts";
-import { DEV_KEY, openTokenServer } from "../../registry/token-server.ts";
+import { DEV_KEY, jwkOf, makeSigner, openTokenServer } from "../../registry/token-server.ts";
 import { doctor, look, type Rows, states } from "./look.ts";
 
 async function listen(t: Test, server: Server, at?: string): Promise<number> {
@@ -120,6 +120,10 @@ t.test("a Datagrok server of another issuer, with other keys, that is none, or i
   t.equal(await state({ DATAGROK_URL: `${new URL(server.url).origin}/elsewhere` }), "wrong");
   server.publish = async () => "<html>";
   t.equal(await state(), "wrong");
+  t.equal(await state({}, "nobodys-key"), "wrong", "without a token too");
+  const other = JSON.stringify({ keys: [await jwkOf(await makeSigner("another"))] });
+  server.publish = async () => other;
+  t.equal(await state(), "wrong", "a token of theirs would be refused");
   server.publish = undefined;
   server.away = true;
   t.equal(await state(), "wrong");
