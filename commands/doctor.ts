@@ -15,7 +15,7 @@ export const usage = `Usage: berth doctor [--json] [--server <url>] [--registry 
   --server    the public address, where not BERTH_WEB_ROOT, or where that is not set the edge of this machine
   --registry  the registry proxy as docker reaches it, where not its listener on this machine
   --key-file  a file with a developer key of an administrator; where unset, the first user's is taken
-  --image     an image of berth that the orchestrator can pull, for its container; the drivers process and docker need none
+  --image     an image of berth that the orchestrator can pull, for its container; plain processes, Docker and a swarm of one node need none
   --idle      holds silent connections for so many seconds, to find who cuts them`;
 
 const MOST_IDLE = 3_600;
