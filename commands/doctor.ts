@@ -22,7 +22,10 @@ export const verbs: Verbs = {
         says: "a file with an administrator's developer key; else the first user's, or with DATAGROK_URL that of BERTH_DATAGROK_KEY",
         completes: "files",
       },
-      image: { takes: "<image>", says: "an image of berth that the orchestrator can pull, for its container; plain processes and Docker need none" },
+      image: {
+        takes: "<image>",
+        says: "an image of berth that the orchestrator can pull, for its container; plain processes, Docker and a swarm of one node need none",
+      },
       idle: { takes: "<seconds>", says: "hold silent connections for so long, to find who cuts them" },
     },
     run: async ({ here, given, screen, signal }) => {

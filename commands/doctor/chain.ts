@@ -40,7 +40,8 @@ export type Chain = {
   readonly key: string | undefined;
   /** A session's token, for the developer key; of the API at `base`. Faults: CHAIN_BROKEN. */
   signIn(base: string, key: string, signal: AbortSignal): Promise<string>;
-  found: { driver?: DriverName; echo?: Echo };
+  /** `nodes` are those of a swarm. */
+  found: { driver?: DriverName; nodes?: number; echo?: Echo };
   /** Removes something that is about to be made, in whatever state it is by then. */
   later(what: string, undo: (signal: AbortSignal) => Promise<void>): void;
   /** Removes all of it, the newest first; answers with what could not be. */

@@ -20,12 +20,17 @@ type Source = { image?: string; env?: Record<string, string> };
 /** Where the image is from, by driver; the others can only have one that is named. */
 const SOURCES: Partial<Record<DriverName, (chain: Chain, signal: AbortSignal) => Promise<Source | { cannot: string }>>> = {
   process: async () => ({}),
-  docker: async (chain, signal) => {
-    const { makeEchoImage } = await import("./echo-image.ts");
-    const made = await makeEchoImage(chain, signal);
-    return "ref" in made ? { image: made.ref } : made;
-  },
+  docker: ofThisProgram,
+  // An image that is on one node alone does for a swarm of one.
+  swarm: async (chain, signal) =>
+    chain.found.nodes === 1 ? ofThisProgram(chain, signal) : { cannot: "a swarm's nodes have no image in common without a registry" },
 };
+
+async function ofThisProgram(chain: Chain, signal: AbortSignal): Promise<Source | { cannot: string }> {
+  const { makeEchoImage } = await import("./echo-image.ts");
+  const made = await makeEchoImage(chain, signal);
+  return "ref" in made ? { image: made.ref } : made;
+}
 
 /** A cold start, as a plugin's: published over the edge, asleep, and woken by a request there. It is removed when all has been looked at. */
 export async function checkContainer(chain: Chain, signal: AbortSignal): Promise<Finding> {

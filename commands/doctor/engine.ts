@@ -25,6 +25,7 @@ export async function checkEngine(wished: "docker" | "swarm" | "ask", chain: Cha
     const driver = wished === "ask" ? chooseOnEngine({ managesSwarm }) : wished;
     found.driver = driver as "docker" | "swarm";
     const nodes = driver === "swarm" ? (await readCluster(engine, signal)).nodes : [];
+    found.nodes = nodes.length;
     const away = nodes.filter(({ ready }) => !ready);
     const { Version } = await engine.call({ doing: "Asking the engine for its version", signal, ms: ASK_MS }, (docker) => docker.version());
     const network = await lookAtNetwork(engine, driver === "swarm" ? settings.swarmNetwork : settings.dockerNetwork, driver === "swarm", signal);

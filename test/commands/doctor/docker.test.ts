@@ -6,6 +6,7 @@ import t from "tap";
 import { ADMIN_KEY, startBerth } from "../../fixtures/berth.ts";
 import { openEngine } from "../../fixtures/engine.ts";
 import { tarOf } from "../../../commands/doctor/tar.ts";
+import { openOwnSwarm } from "../../drivers/own-swarm.ts";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
 import { look, states } from "./look.ts";
 
@@ -50,4 +51,16 @@ t.test("a container that does not start is told with its last words, and what ne
 
 t.test("an engine that manages no swarm is none for the driver of one", async (t) => {
   t.same(states(await look(t, ["driver"], { ...env, BERTH_DRIVER: "swarm" })), { driver: "wrong" });
+});
+
+t.test("a swarm of one node gets that image too", async (t) => {
+  const { docker, host } = await openOwnSwarm(t);
+  const data = tempFolder(t);
+  const own = { BERTH_DRIVER: "swarm", DOCKER_HOST: host, XDG_RUNTIME_DIR: data };
+  const berth = await startBerth({ data, env: own });
+  t.teardown(() => berth.stop());
+  const env = { ...own, BERTH_DATA: join(data, "berth-data"), BERTH_ADMIN_KEY: ADMIN_KEY, BERTH_EDGE_PORT: new URL(berth.base).port };
+  const rows = await look(t, ["driver", "container", "websocket"], env);
+  t.same(states(rows), { driver: "ok", container: "ok", websocket: "ok" }, { rows });
+  t.same([await docker.listServices(), await docker.listImages()], [[], []]);
 });
