@@ -30,6 +30,9 @@ export const FAULTS = {
   CONTAINER_NOT_FOUND: [404, "Container not found"],
   IMAGE_ENTITY_NOT_FOUND: [404, "Image not found"],
   ROUTE_NOT_FOUND: [404, "No such route"],
+  REGISTRY_NOT_FOUND: [404, "No registry"],
+  STORED_IMAGE_NOT_FOUND: [404, "Image not in the registry"],
+  STORED_IMAGE_IN_USE: [409, "Image in use"],
   PACKAGE_NOT_FOUND: [404, "Package not found"],
   ENTITY_NOT_FOUND: [404, "Entity not found"],
   PACKAGE_INVALID: [400, "Package is not valid"],
@@ -38,6 +41,7 @@ export const FAULTS = {
 
   // Reaching a container
   CONTAINER_STOPPED: [400, "Container is not running"],
+  CONTAINER_ASLEEP: [503, "Container is asleep"],
   CONTAINER_HAS_NO_PORT: [400, "Container exposes no port"],
   CONTAINER_UNREACHABLE: [502, "Container unreachable"],
   CONTAINER_BROKE_OFF: [502, "Container broke the connection"],
@@ -54,6 +58,9 @@ export const FAULTS = {
   DATAGROK_AWAY: [503, "Datagrok server is away"],
   DATAGROK_BUSY: [503, "Datagrok server is asked too much"],
   DATAGROK_BROKE_OFF: [502, "Datagrok server broke the connection"],
+
+  STREAMS_FULL: [503, "Too many live streams"],
+  GATEWAYS_BUSY: [503, "Gateways are being asked too much"],
 
   // The registry
   SCOPE_INSUFFICIENT: [401, "Token does not allow it"],

@@ -1,6 +1,6 @@
 /** The files that come with berth: those of the source tree, or those that its single executable carries. */
 import { createHash } from "node:crypto";
-import { chmodSync, lstatSync, mkdirSync, renameSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, lstatSync, mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
 import { homedir, tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { getAsset, getAssetKeys, getRawAsset, isSea } from "node:sea";
@@ -20,6 +20,11 @@ const FOLDERS: readonly { name: string; find(): string }[] = [
 /** Where a file that comes with berth lies; `path` begins at the root of the source tree. Faults: PROGRAM_UNUSABLE. */
 export function ownFile(path: string): string {
   return join(isSea() ? unpacked() : import.meta.dirname, path);
+}
+
+/** What stands in a file that comes with berth; unlike `ownFile` it needs no folder to put it in. */
+export function ownText(path: string): string {
+  return isSea() ? getAsset(path, "utf8") : readFileSync(join(import.meta.dirname, path), "utf8");
 }
 
 /** A program that runs JavaScript as `node` does. The single executable has a Node in it, and nothing else may be there. Faults: PROGRAM_UNUSABLE. */

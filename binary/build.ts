@@ -15,6 +15,9 @@ const work = mkdtempSync(join(tmpdir(), "berth-build-"));
 try {
   const code = await bundle(root);
   writeFileSync(join(work, "berth.cjs"), code);
+  const page = join(work, "console");
+  const vite = ["build", "--config", "control/console/vite.config.ts", "--outDir", page, "--logLevel", "warn"];
+  execFileSync(join(root, "node_modules/.bin/vite"), vite, { cwd: root, stdio: ["ignore", "ignore", "inherit"] });
   // No time of the build: the same commit gives the same file.
   const build = {
     ...commit(),
@@ -32,7 +35,7 @@ try {
     // Compiled ahead: it halves the start of each process. The seed is for a cache that is the same each time; V8 takes it whatever its own seed is.
     useCodeCache: true,
     execArgv: ["--disable-warning=ExperimentalWarning"],
-    assets: { ...assets(root), [BUILD_FILE]: join(work, BUILD_FILE) },
+    assets: { ...assets(root, page), [BUILD_FILE]: join(work, BUILD_FILE) },
   };
   writeFileSync(join(work, "sea.json"), JSON.stringify(config));
   execFileSync(process.execPath, ["--random-seed=1", "--build-sea", join(work, "sea.json")], { cwd: work, stdio: ["ignore", "ignore", "inherit"] });

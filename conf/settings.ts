@@ -188,6 +188,24 @@ export const SETTINGS = {
     url("an http or https URL", "http", "https"),
     "Where a container reaches the API (`DATAGROK_API_URL` in it), with `/api`",
   ),
+  busyMinutes: setting(
+    "BERTH_BUSY_MINUTES",
+    quantity(0, 10_080, "minutes"),
+    240,
+    "How long a container may say in one go that it is busy, which keeps it from its idle stop; 0: not at all",
+  ),
+  noWake: setting(
+    "BERTH_NO_WAKE",
+    list(text("a header's name, or name:part of its value", /^[A-Za-z0-9-]+(:[^\0\r\n]+)?$/)),
+    ["X-Berth-No-Wake", "Sec-Purpose:prefetch"],
+    "Requests that neither wake a container nor keep it awake, such as health checks (`User-Agent:kube-probe`); one that sleeps answers them 503",
+  ),
+  waitingPage: setting(
+    "BERTH_WAITING_PAGE",
+    flag(),
+    true,
+    "Whether a browser that goes to a sleeping container is shown how its start goes, in place of an empty window; other requests wait as ever",
+  ),
   holdLimit: setting(
     "BERTH_HOLD_LIMIT",
     wholeNumber(1, 1_000_000),

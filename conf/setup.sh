@@ -21,6 +21,13 @@ if ! node_modules/.bin/node --version >/dev/null 2>&1; then
   fi
 fi
 
+# The console's page is made of its sources; without it berth runs, and says at / what is missing.
+page=control/console/dist/index.html
+if [ ! -e "$page" ] || [ -n "$(find control/console/web control/console/vite.config.ts -newer "$page")" ]; then
+  say "building the console"
+  node_modules/.bin/vite build --config control/console/vite.config.ts --logLevel error >&2
+fi
+
 [ "${1:-}" = test ] || exit 0
 
 # For test/conf/helm.test.ts.

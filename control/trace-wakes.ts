@@ -24,6 +24,7 @@ export function traceWakes(parts: { traces: Traces; watch: Changes["watch"]; clo
 
   parts.watch((change) => {
     if ("removed" in change) return void wakes.delete(change.removed);
+    if ("image" in change) return;
     const { container } = change;
     const wake = wakes.get(container.id);
     if (wake === undefined) return;

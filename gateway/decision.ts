@@ -34,6 +34,9 @@ export type Answer = {
   close?: true;
 };
 
+/** The two ends of an exchange. */
+export type Side = "client" | "container";
+
 /** The claim of one exchange on its target, from the decision until its last byte. */
 export type Lease = {
   /**
@@ -48,8 +51,8 @@ export type Lease = {
    * nobody holds refuses no connection, it only never accepts one.
    */
   whenGone(target: Target, act: () => void): () => void;
-  /** `n` bytes went either way. */
-  bytes(n: number): void;
+  /** `n` bytes came from one side and go to the other: of a request its body, of an answer all that comes. */
+  bytes(n: number, from: Side): void;
   /** The exchange is over. May be repeated. */
   release(): void;
 };

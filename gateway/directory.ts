@@ -29,8 +29,8 @@ export type Standing =
   | { kind: "awake"; address: { host: string; port: number }; doubted?: boolean }
   /** It runs but exposes no port: 400. */
   | { kind: "portless" }
-  /** It will be awake without being asked again: hold. */
-  | { kind: "coming" }
+  /** It will be awake without being asked again: hold. `step`: whether it waits for its image and its turn, or starts. */
+  | { kind: "coming"; step?: "queue" | "start" }
   /** It sleeps and a request wakes it: wake, then hold. */
   | { kind: "asleep" }
   /** It is stopped and only a user may start it: 400. */
@@ -59,6 +59,26 @@ export type Use = {
   changed?: boolean;
 };
 
+export const EXCHANGE_KINDS = ["http", "websocket"] as const;
+export const EXCHANGE_STATES = ["held", "streaming"] as const;
+
+/** One request or socket that a container has open, for people who ask. Never a path: what stands in its query is the caller's own. */
+export type OpenExchange = {
+  kind: (typeof EXCHANGE_KINDS)[number];
+  /** Of the caller. */
+  login: string;
+  /** Epoch ms. */
+  since: number;
+  /** Towards the container, and from it. */
+  bytesIn: number;
+  bytesOut: number;
+  /** Held while it waits for the container. */
+  state: (typeof EXCHANGE_STATES)[number];
+};
+
+/** `count` is of all, of which `open` lists the oldest. */
+export type OpenNow = { count: number; open: OpenExchange[] };
+
 /**
  * The first seam: what a gateway asks about containers. The everyday form is the control plane's feed over a socket
  * (`gateway/feed/open-feed.ts`); an existing Datagrok server may be asked instead (`gateway/datagrok/`); tests may hand in one that lives in the same process.
@@ -79,6 +99,12 @@ export type Directory = {
    * TOKEN_INVALID where this caller may not wake it.
    */
   wake(id: string, caller: Caller, signal: AbortSignal, traceparent?: string): Promise<void>;
+  /** The first request that waited for this start has reached the container; `connectMs`: how long the connect took. Nobody waits for it to be heard. */
+  reached(id: string, connectMs: number): void;
+  /** A container has said in an answer that it is busy for so many seconds. Nobody waits for it to be heard. */
+  busy(id: string, seconds: number): void;
+  /** Who is asked what this gateway has open at a container, whenever somebody wants to know. */
+  onAsk(answer: (id: string) => OpenNow): void;
   /** Says how the container is used; cheap, and reported in batches. Of one container always the same object may come, which changes on. */
   used(use: Use): void;
   close(): Promise<void>;

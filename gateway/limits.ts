@@ -26,6 +26,8 @@ export type GatewayLimits = {
   probeAfterMs: number;
   /** How long the rest of a request is read and thrown away after its answer, and a closing socket waited for. */
   lingerMs: number;
+  /** Requests that neither wake a container nor keep it awake: `header`, or `header:part of its value`. */
+  noWake: readonly string[];
   /** Request headers with `_` in their names: CGI-like servers take them for the same with `-`, and so for ours. */
   underscoreHeaders: "drop" | "pass";
 };
@@ -45,6 +47,7 @@ export const GATEWAY_LIMITS: GatewayLimits = {
   upstreamIdleMs: 4_000,
   probeAfterMs: 30_000,
   lingerMs: 5_000,
+  noWake: ["x-berth-no-wake", "sec-purpose:prefetch"],
   underscoreHeaders: "drop",
 };
 

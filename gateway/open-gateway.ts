@@ -17,6 +17,8 @@ import { openReadiness, type Readiness } from "./readiness.ts";
 import type { DatagrokServer } from "./server-behind.ts";
 import type { TlsKeys } from "./tls-keys.ts";
 import type { TraceContext } from "./trace-context.ts";
+import { openWaiting } from "./waiting/open-waiting.ts";
+import type { PageFiles } from "./waiting/waiting-page.ts";
 import type { TrustedProxies } from "./trusted-proxies.ts";
 import { openWatch, type Watcher } from "./watch.ts";
 
@@ -44,6 +46,8 @@ export type GatewayParts = {
   watchers?: readonly Watcher[];
   /** Where traces go on; they are passed on alone where it is left out. */
   trace?: TraceContext | undefined;
+  /** The page that browsers are shown while a container starts; without it, their requests are held like any other. */
+  waitingFiles?: PageFiles | undefined;
   clock: Clock;
   log: Log;
 };
@@ -60,7 +64,9 @@ export function openGateway(parts: GatewayParts): Engine {
   const metrics = parts.metrics ?? openMetrics();
   const hold = openHold({ directory, clock, limit: limits.holdLimit, counts: metrics });
   const leases = openLeases({ directory, hold, clock, doubtMs: limits.doubtMs, answersOf: (name) => answersOf(metrics, name) });
-  const decide = openDecide({ ...parts, readiness: parts.readiness ?? openReadiness("ready"), leases, limits });
+  directory.onAsk(leases.openAt);
+  const waiting = parts.waitingFiles && openWaiting({ directory, clock, files: parts.waitingFiles });
+  const decide = openDecide({ ...parts, waiting, readiness: parts.readiness ?? openReadiness("ready"), leases, limits });
   return ENGINES[parts.forwarder ?? "splice"]({
     decide,
     limits,

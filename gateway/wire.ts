@@ -1,5 +1,5 @@
 import type { FaultData } from "../fault.ts";
-import type { ContainerView, Use } from "./directory.ts";
+import type { ContainerView, OpenNow, Use } from "./directory.ts";
 import type { Caller } from "./identity.ts";
 
 /**
@@ -10,6 +10,9 @@ import type { Caller } from "./identity.ts";
  *   long as the gateway lives. First `hello`, then every container in one line `all` or several, then changes; `beat` at least every
  *   `FEED_BEAT_MS`, so that silence means that control is away.
  * - `POST /wake` `WakeAsk` → 204 once the wish is durable.
+ * - `POST /reached` `ReachedReport` → 204.
+ * - `POST /busy` `BusyReport` → 204.
+ * - `POST /open` `OpenAnswer` → 204; to an `ask`.
  * - `POST /use` `UseReport` → 204.
  * - `POST /pushed` `PushedAsk` → 204; from a registry proxy.
  * - `POST /who` `WhoAsk` → 200 `WhoAnswers`.
@@ -26,6 +29,8 @@ export type FeedLine =
   | { kind: "all"; containers: ContainerView[]; seq?: number; more?: true }
   | { kind: "changed"; container: ContainerView; seq: number }
   | { kind: "removed"; id: string; seq: number }
+  /** Somebody wants to know what this gateway has open at a container: it answers with `POST /open`. */
+  | { kind: "ask"; ask: number; id: string }
   /** Some session ended before its time: whoever is remembered must be asked about again. */
   | { kind: "signedOut" }
   | { kind: "beat" };
@@ -47,6 +52,11 @@ export const LOST_GATEWAY_MS = 60_000;
 /** The same where its connection was ended: mostly with its process, and one that lives is back within a few seconds. */
 export const ENDED_GATEWAY_MS = 10_000;
 
+/** Who waited for a start has connected, which took so long. */
+export type ReachedReport = { id: string; connectMs: number };
+/** A container has said in an answer that it is busy for so many seconds. */
+export type BusyReport = { id: string; seconds: number };
+export type OpenAnswer = OpenNow & { gateway: string; ask: number };
 /** `traceparent`: the span that waits for it, where that is recorded. */
 export type WakeAsk = { id: string; userId: string; traceparent?: string };
 /**
@@ -61,6 +71,9 @@ export type WhoAnswer = Omit<Caller, "token">;
 /** Of each token in turn who holds it; null: nobody. */
 export type WhoAnswers = { callers: (WhoAnswer | null)[] };
 export type FeedRefusal = FaultData;
+
+/** The header of an answer in which a container says for how many seconds it is busy; its client does not see it. */
+export const BUSY_HEADER = "x-berth-busy";
 
 /** The header in which a gateway tells the API its client's own address; what anybody else writes into it does not reach the API. */
 export const CLIENT_ADDRESS_HEADER = "x-berth-client";

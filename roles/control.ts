@@ -34,6 +34,7 @@ import { isLoopback } from "./loopback.ts";
 import { driverOf, openChosenDriver } from "./open-driver.ts";
 import { openKeysOf } from "./open-keys.ts";
 import { spawnerTokens } from "./spawner-tokens.ts";
+import { registryBrowser } from "./registry-browser.ts";
 import type { Running } from "./until-told.ts";
 import type { RuntimeFolder } from "./runtime-folder.ts";
 
@@ -53,7 +54,8 @@ export async function runControl(options: {
   // First of all the store: its lock is what keeps a second berth out, and the sockets are ours only under it.
   const store = openStore({ folder: settings.data, clock, metrics });
   const entranceAt = await bindEntrance(settings, clock, log);
-  const identity = openIdentity({ store, clock, sessionMs: settings.sessionDays * DAY_MS });
+  const sessionMs = settings.sessionDays * DAY_MS;
+  const identity = openIdentity({ store, clock, sessionMs });
   const admin = adminKey({ dataFolder: settings.data, given: settings.adminKey });
   identity.ensureAdmin(admin.key);
   const vault = openVault({ store, keyFile: openKeyFile(settings.data), given: settings.credentialsKey, log });
@@ -71,6 +73,7 @@ export async function runControl(options: {
     limits: {
       statusMs: settings.dockerSettings.containerStatusTimeoutMinutes * 60_000,
       holdMs: settings.dockerSettings.proxyRequestTimeout,
+      busyMs: settings.busyMinutes * 60_000,
       drainMs: settings.drainSeconds * 1_000,
     },
     injectedEnv: containerEnvironment({ store, vault, credentials, stand: { apiUrl: settings.apiUrl, queue: settings.queueSettings } }),
@@ -105,11 +108,14 @@ export async function runControl(options: {
     limits: ZIP_LIMITS,
     clock,
   });
+  const browser = registryBrowser({ settings, runtime, clock, log });
   const api = await openApi({
     socketPath: runtime.apiSocket,
     store,
     lifecycle,
     orphans: lifecycle,
+    changes: lifecycle,
+    gateways: feed,
     identity,
     publisher,
     importer: openImporter({ store, driver, lifecycle, environment: settings.environment, clock }),
@@ -117,11 +123,13 @@ export async function runControl(options: {
     vault,
     signingKeys,
     audit,
-    driverLogs: (service, tail, signal) => driver.logs(service, { tail }, { signal }),
+    registry: browser,
+    driverLogs: (service, options, signal) => driver.logs(service, options, { signal }),
     settings: {
       webRoot: settings.webRoot,
       origins: settings.origins,
       version,
+      sessionMs,
       issuer: settings.datagrok.issuer,
       reservedAudiences: reservedAudiences(settings),
     },
@@ -142,6 +150,7 @@ export async function runControl(options: {
       await lifecycle.close();
       await driver.close();
       await registry?.close();
+      await browser?.close();
       store.close();
       await traces?.close();
     },

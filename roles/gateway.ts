@@ -10,6 +10,7 @@ import { openReadiness } from "../gateway/readiness.ts";
 import { trustedProxies } from "../gateway/trusted-proxies.ts";
 import type { Log } from "../log.ts";
 import type { Metrics } from "../metrics/open-metrics.ts";
+import { ownText } from "../own-files.ts";
 import { type ListeningHandle, openListeningHandle } from "./listening-handle.ts";
 import { openDirectory } from "./open-directory.ts";
 import { traceExchanges } from "../gateway/trace-exchanges.ts";
@@ -60,6 +61,7 @@ export async function runGateway(options: {
     metrics,
     watchers: [...(accessLog ? [accessLog.write] : []), ...(traced ? [traced.over] : [])],
     trace: traced?.context,
+    waitingFiles: settings.waitingPage ? { css: ownText("gateway/waiting/page.css"), js: ownText("gateway/waiting/page.js") } : undefined,
     clock,
     log,
   });
@@ -111,6 +113,7 @@ function limitsOf(settings: Settings): Partial<GatewayLimits> {
     keepAliveTimeoutMs: settings.keepAliveTimeout,
     idleTimeoutMs: settings.idleTimeout,
     totalTimeoutMs: settings.totalTimeout,
+    noWake: settings.noWake,
     underscoreHeaders: settings.underscoreHeaders,
   };
 }

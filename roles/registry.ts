@@ -2,12 +2,12 @@ import { join, resolve } from "node:path";
 import { existsSync } from "node:fs";
 import type { Clock } from "../clock.ts";
 import type { Settings } from "../conf/settings.ts";
-import type { Upstream } from "../gateway/registry/upstream/upstream.ts";
 import type { Log } from "../log.ts";
 import type { Metrics } from "../metrics/open-metrics.ts";
 import { openMaintenance } from "./distribution/maintenance.ts";
 import { openDistribution, type RegistryImage } from "./distribution/open-distribution.ts";
 import type { ListeningHandle } from "./listening-handle.ts";
+import { ownUpstream } from "./own-upstream.ts";
 import { type RegistryProxy, runRegistryProxy } from "./registry-proxy.ts";
 import type { RuntimeFolder } from "./runtime-folder.ts";
 
@@ -80,17 +80,4 @@ export function registryImage(settings: Settings): RegistryImage | undefined {
   const { dockerHost: host, dockerTlsVerify, dockerCertPath } = settings;
   const tls = dockerTlsVerify && dockerCertPath !== undefined ? { folder: dockerCertPath } : undefined;
   return { image: settings.registry.image, engine: { host, tls } };
-}
-
-/** It asks nobody who they are: nobody else reaches its socket. */
-function ownUpstream(socketPath: string): Upstream {
-  return {
-    target: { socketPath },
-    host: "localhost",
-    basePath: "",
-    nameOf: (repository) => repository,
-    authorization: () => undefined,
-    refused: async () => undefined,
-    close: async () => {},
-  };
 }

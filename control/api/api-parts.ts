@@ -1,10 +1,12 @@
 import type { Clock } from "../../clock.ts";
+import type { RegistryBrowser } from "../../gateway/registry-browser.ts";
 import type { Log } from "../../log.ts";
 import type { Metrics } from "../../metrics/open-metrics.ts";
 import type { Credentials } from "../credentials/open-credentials.ts";
 import type { Vault } from "../credentials/open-vault.ts";
 import type { AuditLog } from "../open-audit.ts";
 import type { ControlIdentity } from "../identity/open-identity.ts";
+import type { AskGateways } from "./ask-gateways.ts";
 import type { SigningKeys } from "../identity/signing-keys.ts";
 import type { Importer } from "../import/open-importer.ts";
 import type { Lifecycle } from "../lifecycle/open-lifecycle.ts";
@@ -12,7 +14,7 @@ import type { Publisher } from "../publish/open-publisher.ts";
 import type { Store } from "../store/open-store.ts";
 
 /** What the API asks of the lifecycle. */
-export type ApiLifecycle = Pick<Lifecycle, "wishStart" | "wishStop" | "wishValidation" | "removed" | "settled">;
+export type ApiLifecycle = Pick<Lifecycle, "wishStart" | "wishStop" | "wishValidation" | "removed" | "settled" | "explain" | "busy">;
 
 export type ApiSettings = {
   /** Where people reach this server, without a slash at the end; undefined: as each request says it. */
@@ -20,6 +22,8 @@ export type ApiSettings = {
   /** Origins beside its own from which a browser may change something. */
   origins: readonly string[];
   version: string;
+  /** How long a session lasts. */
+  sessionMs: number;
   /** Who docker tokens say they are from; undefined: the web root. */
   issuer?: string | undefined;
   /** For whom no user gets a token, whatever registry a client says it is. */
@@ -36,11 +40,17 @@ export type ApiParts = {
   publisher: Publisher;
   importer: Importer;
   credentials: Credentials;
+  /** What becomes of containers and images. */
+  changes: Pick<Lifecycle, "watch" | "seq">;
+  /** What the gateways have open. */
+  gateways: Pick<AskGateways, "whatIsOpen">;
   vault: Pick<Vault, "rotate">;
   signingKeys: SigningKeys;
   audit: AuditLog;
-  /** A container's last `tail` lines, oldest first, as the orchestrator has them now. */
-  driverLogs(service: string, tail: number, signal: AbortSignal): AsyncIterable<string>;
+  /** The registry that images are pushed to; undefined where none is set up. */
+  registry?: RegistryBrowser | undefined;
+  /** A container's last `tail` lines, oldest first, as the orchestrator has them now; followed, those that come, until it ends. */
+  driverLogs(service: string, options: { tail: number; follow?: boolean }, signal: AbortSignal): AsyncIterable<string>;
   settings: ApiSettings;
   /** Where it counts; for nobody where it is left out. */
   metrics?: Pick<Metrics, "authFailures">;

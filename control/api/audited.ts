@@ -17,6 +17,10 @@ const login: AuditedRoute["of"] = (asked) => param(asked, "login");
 const container: AuditedRoute["of"] = (asked, store) => named(store.containers.find(param(asked, "id") ?? "")?.name, param(asked, "id"));
 const image: AuditedRoute["of"] = (asked, store) => named(store.images.find(param(asked, "id") ?? "")?.name, param(asked, "id"));
 const credentials: AuditedRoute["of"] = (asked) => [param(asked, "scope"), param(asked, "name")].filter(Boolean).join("/");
+const imageOf: AuditedRoute["of"] = (asked) => {
+  const { repository, digest } = asked.query as { repository?: string; digest?: string };
+  return `${repository}@${digest}`;
+};
 const pack: AuditedRoute["of"] = (asked) => readPackageAddress(asked.params as { name: string }).name;
 
 /**
@@ -27,6 +31,8 @@ export const AUDITED: Readonly<Record<string, AuditedRoute | undefined>> = {
   "POST /api/users/login/dev": { action: "signedIn" },
   "POST /api/users/login/dev/:key": { action: "signedIn" },
   "POST /api/users/logout": { action: "signedOut" },
+  "POST /console/sign-in": { action: "signedIn" },
+  "POST /console/sign-out": { action: "signedOut" },
   "POST /api/users": { action: "userAdded", of: (asked) => inBody(asked, "login") },
   "PATCH /api/users/:login": { action: "userChanged", of: login },
   "DELETE /api/users/:login": { action: "userRemoved", of: login },
@@ -50,10 +56,13 @@ export const AUDITED: Readonly<Record<string, AuditedRoute | undefined>> = {
   "POST /api/admin/keys/rotate": { action: "signingKeyRotated" },
   "DELETE /api/admin/keys/:kid": { action: "signingKeyRevoked", of: (asked) => param(asked, "kid") },
   "DELETE /api/admin/orphans": { action: "orphanRemoved", of: (asked) => (asked.query as { service?: string }).service },
+  "DELETE /api/docker/registry/images": { action: "imageDeleted", of: imageOf },
   "POST /api/admin/import": {
     action: "imported",
     of: (asked) => ((asked.body as { dryRun?: unknown } | null)?.dryRun === true ? "dry run" : undefined),
   },
+  // What a container says of itself, again and again.
+  "POST /api/docker/containers/:id/lease": undefined,
   // A token for the registry, which every pull asks for; what is pushed with one is kept.
   "POST /api/docker/token": undefined,
 };

@@ -13,7 +13,7 @@ const MOST_CHARACTERS = 8 * 1024 * 1024;
 export async function containerLogs(driverLogs: ApiParts["driverLogs"], container: Container, tail: number, signal: AbortSignal): Promise<string> {
   try {
     let text = "";
-    for await (const piece of driverLogs(container.service, tail, signal)) {
+    for await (const piece of driverLogs(container.service, { tail }, signal)) {
       text += piece;
       if (text.length > 2 * MOST_CHARACTERS) text = text.slice(-MOST_CHARACTERS);
     }
@@ -22,6 +22,26 @@ export async function containerLogs(driverLogs: ApiParts["driverLogs"], containe
     if (!(error instanceof Fault) || container.lastLogs === "") throw error;
   }
   return lastLines(container.lastLogs, tail);
+}
+
+/** The same, and what it writes from now on, until it ends. Of one that does not run there is nothing to follow: its last lines, and the end. */
+export async function* followedLogs(
+  driverLogs: ApiParts["driverLogs"],
+  container: Container,
+  tail: number,
+  signal: AbortSignal,
+): AsyncGenerator<string> {
+  let empty = true;
+  try {
+    for await (const piece of driverLogs(container.service, { tail, follow: true }, signal)) {
+      empty = false;
+      yield piece;
+    }
+  } catch (error) {
+    if (signal.aborted) return;
+    if (!empty || !(error instanceof Fault) || container.lastLogs === "") throw error;
+  }
+  if (empty) yield lastLines(container.lastLogs, tail);
 }
 
 function lastLines(text: string, count: number): string {

@@ -1,12 +1,14 @@
+import { Readable } from "node:stream";
 import type { FastifyInstance, FastifyReply } from "fastify";
 import { Fault } from "../../fault.ts";
 import type { Container } from "../store/entities.ts";
 import type { Admission } from "./admission.ts";
 import type { ApiParts } from "./api-parts.ts";
 import { clientGone } from "./client-gone.ts";
-import { containerLogs, LOG_LINES, MOST_LOG_LINES } from "./container-logs.ts";
+import { containerLogs, followedLogs, LOG_LINES, MOST_LOG_LINES } from "./container-logs.ts";
 import { type Fields, type ListQuery, momentOf, readListing, stateOf } from "./list-query.ts";
 import { findLive, type LiveContainer, someLive } from "./live-containers.ts";
+import type { LiveStreams } from "./live-streams.ts";
 import { mayManage, requireManage } from "./rights.ts";
 import { saveFor, type SavedBody } from "./save-for.ts";
 import { sendList } from "./send-list.ts";
@@ -36,10 +38,13 @@ const awaits = (name: string) => ({
 });
 const LOGS_QUERY = {
   type: "object",
-  properties: { limit: { type: "integer", minimum: 1, maximum: MOST_LOG_LINES, default: LOG_LINES, description: "lines" } },
+  properties: {
+    limit: { type: "integer", minimum: 1, maximum: MOST_LOG_LINES, default: LOG_LINES, description: "lines" },
+    follow: { type: "boolean", default: false, description: "go on with what it writes, as it writes it, until it ends" },
+  },
 };
 
-export function containerRoutes(app: FastifyInstance, parts: ApiParts, admission: Admission): void {
+export function containerRoutes(app: FastifyInstance, parts: ApiParts, { admission, streams }: { admission: Admission; streams: LiveStreams }): void {
   const { store, lifecycle } = parts;
   const tags = ["docker containers"];
 
@@ -156,7 +161,7 @@ export function containerRoutes(app: FastifyInstance, parts: ApiParts, admission
     },
   );
 
-  app.get<ById & { Querystring: { limit: number } }>(
+  app.get<ById & { Querystring: { limit: number; follow: boolean } }>(
     "/docker/containers/:id/logs",
     {
       schema: {
@@ -170,7 +175,12 @@ export function containerRoutes(app: FastifyInstance, parts: ApiParts, admission
     },
     async (request, reply) => {
       const { container } = findManaged(request.params.id, admission.caller(request));
-      const text = await containerLogs(parts.driverLogs, container, request.query.limit, clientGone(reply));
+      const { limit, follow } = request.query;
+      if (follow) {
+        const lines = Readable.from(followedLogs(parts.driverLogs, container, limit, streams.open(request, reply)));
+        return reply.type("text/plain; charset=utf-8").header("x-accel-buffering", "no").send(lines);
+      }
+      const text = await containerLogs(parts.driverLogs, container, limit, clientGone(reply));
       return reply.type("text/plain; charset=utf-8").serializer(String).send(text);
     },
   );

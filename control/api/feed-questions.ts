@@ -1,6 +1,6 @@
 import type { IncomingMessage } from "node:http";
 import { Fault } from "../../fault.ts";
-import type { PushedAsk, UseReport, WakeAsk, WhoAsk } from "../../gateway/wire.ts";
+import type { BusyReport, OpenAnswer, PushedAsk, ReachedReport, UseReport, WakeAsk, WhoAsk } from "../../gateway/wire.ts";
 
 // The other side is our own gateway, so only what would do harm is looked for. Faults throughout: REQUEST_INVALID.
 
@@ -25,6 +25,25 @@ export function readWakeAsk(question: unknown): WakeAsk {
   const { id, userId, traceparent } = fieldsOf(question);
   if (typeof id !== "string" || typeof userId !== "string") throw new Fault("REQUEST_INVALID", "A wake needs id and userId.");
   return { id, userId, ...(typeof traceparent === "string" ? { traceparent } : {}) };
+}
+
+export function readReachedReport(question: unknown): ReachedReport {
+  const { id, connectMs } = fieldsOf(question);
+  if (typeof id !== "string" || !isCount(connectMs)) throw new Fault("REQUEST_INVALID", "A report of a connect needs id and connectMs.");
+  return { id, connectMs };
+}
+
+export function readBusyReport(question: unknown): BusyReport {
+  const { id, seconds } = fieldsOf(question);
+  if (typeof id !== "string" || !isCount(seconds)) throw new Fault("REQUEST_INVALID", "A report of a busy container needs id and seconds.");
+  return { id, seconds };
+}
+
+export function readOpenAnswer(question: unknown): OpenAnswer {
+  const { gateway, ask, count, open } = fieldsOf(question);
+  if (typeof gateway !== "string" || !isCount(ask) || !isCount(count) || !Array.isArray(open))
+    throw new Fault("REQUEST_INVALID", "An answer about what is open needs gateway, ask, count and open.");
+  return { gateway, ask, count, open: open as OpenAnswer["open"] };
 }
 
 export function readWhoAsk(question: unknown): WhoAsk {

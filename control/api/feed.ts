@@ -21,12 +21,22 @@ import { viewOf } from "../lifecycle/view-of.ts";
 import type { AuditLog } from "../open-audit.ts";
 import type { Store } from "../store/open-store.ts";
 import { IMAGE_ACTIONS } from "./audited.ts";
-import { readPushedAsk, readQuestion, readUseReport, readWakeAsk, readWhoAsk } from "./feed-questions.ts";
+import { type AskGateways, openAskGateways } from "./ask-gateways.ts";
+import {
+  readBusyReport,
+  readOpenAnswer,
+  readPushedAsk,
+  readQuestion,
+  readReachedReport,
+  readUseReport,
+  readWakeAsk,
+  readWhoAsk,
+} from "./feed-questions.ts";
 
 export type FeedParts = {
   socketPath: string;
-  lifecycle: Pick<Lifecycle, "watch" | "seq" | "wake" | "used" | "gatewayJoined" | "gatewayLeft" | "pushed">;
-  store: Pick<Store, "containers">;
+  lifecycle: Pick<Lifecycle, "watch" | "seq" | "wake" | "busy" | "used" | "gatewayJoined" | "gatewayLeft" | "pushed">;
+  store: Pick<Store, "containers" | "wakes">;
   /** Tells when sessions ended before their time. */
   watchSignOuts(listener: () => void): () => void;
   /** Who holds this token; undefined: nobody. */
@@ -51,6 +61,8 @@ const AT_ONCE = 500;
 /** Answers a request of a gateway's: one of this machine, whose end the socket tells, or one behind a network, which may be silent and yet alive. */
 export type AnswerFeed = (request: IncomingMessage, response: ServerResponse, from: "here" | "elsewhere") => void;
 
+export type ControlFeed = Pick<AskGateways, "whatIsOpen"> & { answer: AnswerFeed; close(): Promise<void> };
+
 /** A gateway that reads so slowly that this much waits for it is cut off; it comes back and is given everything anew. */
 const LONGEST_BACKLOG = 8 * 1_048_576;
 
@@ -61,15 +73,30 @@ const UNKNOWN = { userId: undefined, address: undefined, requestId: undefined, s
  * Control's side of `gateway/wire.ts`. The socket is for this user only: whoever can open it is a gateway. The caller holds the
  * data folder's lock, so a socket that lies there is a dead process's. Faults: DATA_FOLDER_UNUSABLE.
  */
-export async function openFeed(parts: FeedParts): Promise<{ answer: AnswerFeed; close(): Promise<void> }> {
-  const { socketPath, log } = parts;
+export async function openFeed(parts: FeedParts): Promise<ControlFeed> {
+  const { socketPath, clock, log } = parts;
   const feeds: Feeds = new Map();
+  const gateways = openAskGateways(clock);
   parts.metrics?.gateways.look((family) => family.at().set(feeds.size));
   const questions: Record<string, (question: unknown) => Promise<object | undefined>> = {
     "/wake": async (question) => {
       const { id, userId, traceparent } = readWakeAsk(question);
       if (traceparent !== undefined) parts.traceWake?.(id, traceparent);
       parts.lifecycle.wake(id, userId);
+      return undefined;
+    },
+    "/reached": async (question) => {
+      const { id, connectMs } = readReachedReport(question);
+      parts.store.wakes.connected(id, connectMs);
+      return undefined;
+    },
+    "/busy": async (question) => {
+      const { id, seconds } = readBusyReport(question);
+      parts.lifecycle.busy(id, seconds * 1_000);
+      return undefined;
+    },
+    "/open": async (question) => {
+      gateways.answered(readOpenAnswer(question));
       return undefined;
     },
     "/use": async (question) => {
@@ -94,7 +121,7 @@ export async function openFeed(parts: FeedParts): Promise<{ answer: AnswerFeed; 
   const answer: AnswerFeed = (request, response, from) => {
     const [path = "", query] = (request.url ?? "").split("?", 2);
     if (request.method === "GET" && path === "/feed")
-      return tellChanges(parts, feeds, response, { from, was: new URLSearchParams(query).get("was") });
+      return tellChanges(parts, { feeds, gateways }, response, { from, was: new URLSearchParams(query).get("was") });
     const question = request.method === "POST" && Object.hasOwn(questions, path) ? questions[path] : undefined;
     const said = question ? readQuestion(request).then(question) : Promise.reject(new Fault("ROUTE_NOT_FOUND", "The feed has no such route."));
     said.then(
@@ -119,6 +146,7 @@ export async function openFeed(parts: FeedParts): Promise<{ answer: AnswerFeed; 
   chmodSync(socketPath, 0o600);
   return {
     answer,
+    whatIsOpen: gateways.whatIsOpen,
     close: async () => {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       server.closeAllConnections();
@@ -134,7 +162,12 @@ type Feeds = Map<string, { heard(last: boolean): void; end(): void }>;
  * One gateway's line to us, for as long as it lives. One elsewhere that leaves without a word, or says none for too long, may still serve what it
  * knows, so what it had open counts on for a while, or until it is there again.
  */
-function tellChanges(parts: FeedParts, feeds: Feeds, response: ServerResponse, asked: { from: "here" | "elsewhere"; was: string | null }): void {
+function tellChanges(
+  parts: FeedParts,
+  { feeds, gateways }: { feeds: Feeds; gateways: AskGateways },
+  response: ServerResponse,
+  asked: { from: "here" | "elsewhere"; was: string | null },
+): void {
   const { lifecycle, store, watchSignOuts, version, clock, log } = parts;
   const isElsewhere = asked.from === "elsewhere";
   const gateway = randomUUID();
@@ -172,6 +205,7 @@ function tellChanges(parts: FeedParts, feeds: Feeds, response: ServerResponse, a
   if (asked.was !== null) feeds.get(asked.was)?.end();
   const joinedAt = lifecycle.seq();
   lifecycle.gatewayJoined(gateway, joinedAt, asked.was ?? undefined);
+  gateways.joined(gateway, say);
   feeds.set(gateway, {
     heard: (last) => {
       if (last) lostMs = 0;
@@ -183,6 +217,7 @@ function tellChanges(parts: FeedParts, feeds: Feeds, response: ServerResponse, a
   // What changes while the list is told comes after it: of each container the newest, in their order.
   let meanwhile: Map<string, FeedLine> | undefined = new Map();
   const unwatch = lifecycle.watch((change) => {
+    if ("image" in change) return;
     const id = "removed" in change ? change.removed : change.container.id;
     const line: FeedLine =
       "removed" in change ? { kind: "removed", id, seq: change.seq } : { kind: "changed", container: viewOf(change.container), seq: change.seq };
@@ -210,6 +245,7 @@ function tellChanges(parts: FeedParts, feeds: Feeds, response: ServerResponse, a
     unwatch();
     unwatchSignOuts();
     cancelSilence();
+    gateways.left(gateway);
     feeds.delete(gateway);
     lifecycle.gatewayLeft(gateway, lostMs);
   });

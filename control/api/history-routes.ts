@@ -10,7 +10,7 @@ import { readUuid } from "./uuid.ts";
 import { answers, ID_PARAMS } from "./wire-schemas.ts";
 
 const text = { type: "string" } as const;
-const HISTORY = {
+export const HISTORY = {
   type: "array",
   items: {
     type: "object",
@@ -39,7 +39,7 @@ export function historyRoutes(app: FastifyInstance, { store }: ApiParts, admissi
       const container = store.containers.find(readUuid(request.params.id));
       if (!container) throw new Fault("CONTAINER_NOT_FOUND", `There is no container ${request.params.id}.`);
       requireManage(store, admission.caller(request), container.packageId);
-      return store.history.of(container.id).map((entry) => onWire(entry, CONTAINER_WIRE_STATES));
+      return store.history.of(container.id).map((entry) => moveOnWire(entry, CONTAINER_WIRE_STATES));
     },
   );
 
@@ -47,11 +47,12 @@ export function historyRoutes(app: FastifyInstance, { store }: ApiParts, admissi
     const image = store.images.find(readUuid(request.params.id));
     if (!image) throw new Fault("IMAGE_ENTITY_NOT_FOUND", `There is no image ${request.params.id}.`);
     requireManage(store, admission.caller(request), image.packageId);
-    return store.history.of(image.id).map((entry) => onWire(entry, IMAGE_WIRE_STATES));
+    return store.history.of(image.id).map((entry) => moveOnWire(entry, IMAGE_WIRE_STATES));
   });
 }
 
-function onWire({ at, fromState, toState, event, byUser, cause }: HistoryEntry, words: Record<string, string>) {
+/** A move in the words of the API; `words` are the states'. */
+export function moveOnWire({ at, fromState, toState, event, byUser, cause }: HistoryEntry, words: Record<string, string>) {
   return {
     time: new Date(at).toISOString(),
     from: words[fromState] ?? fromState,

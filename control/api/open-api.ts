@@ -3,6 +3,7 @@ import { fastify, type FastifyInstance } from "fastify";
 import { chmod, rm } from "node:fs/promises";
 import type { RequestListener } from "node:http";
 import { Fault } from "../../fault.ts";
+import { consoleRoutes } from "../console/console-routes.ts";
 import { openAdmission } from "./admission.ts";
 import { answerError } from "./api-error.ts";
 import type { ApiParts } from "./api-parts.ts";
@@ -10,18 +11,25 @@ import { auditRoutes } from "./audit-routes.ts";
 import { containerRoutes } from "./container-routes.ts";
 import { credentialRoutes } from "./credential-routes.ts";
 import { dockerTokenRoutes } from "./docker-token-routes.ts";
+import { eventRoutes } from "./event-routes.ts";
+import { explainRoutes } from "./explain-routes.ts";
 import { historyRoutes } from "./history-routes.ts";
 import { imageRoutes } from "./image-routes.ts";
 import { imageUseRoutes } from "./image-use-routes.ts";
 import { importRoutes } from "./import-routes.ts";
 import { keepAudit } from "./keep-audit.ts";
+import { leaseRoutes } from "./lease-routes.ts";
+import { openLiveStreams } from "./live-streams.ts";
+import { openRoutes } from "./open-routes.ts";
 import { orphanRoutes } from "./orphan-routes.ts";
 import { peopleRoutes } from "./people-routes.ts";
 import { permitPages } from "./permitted-pages.ts";
 import { packageRoutes } from "./package-routes.ts";
+import { registryRoutes } from "./registry-routes.ts";
 import { serverRoutes } from "./server-routes.ts";
 import { serviceRoutes } from "./service-routes.ts";
 import { signingKeyRoutes } from "./signing-key-routes.ts";
+import { wakeRoutes } from "./wake-routes.ts";
 import { userRoutes } from "./user-routes.ts";
 
 /** How long a client may take to send a request, its package included. */
@@ -56,6 +64,8 @@ async function buildApi(parts: ApiParts): Promise<FastifyInstance> {
   const pages = settings.webRoot === undefined ? settings.origins : [new URL(settings.webRoot).origin, ...settings.origins];
   const admission = openAdmission({ ...parts, attempts: identity.attempts, pages });
 
+  const live = { admission, streams: openLiveStreams({ ...parts, admission }) };
+
   app.setErrorHandler(answerError(parts.log));
   app.setNotFoundHandler((request) => {
     throw new Fault("ROUTE_NOT_FOUND", `There is no ${request.method} ${request.url.split("?", 1)[0]?.slice(0, 200)}.`);
@@ -78,15 +88,21 @@ async function buildApi(parts: ApiParts): Promise<FastifyInstance> {
       serverRoutes(api, parts);
       userRoutes(api, parts, admission);
       peopleRoutes(api, identity, admission);
-      containerRoutes(api, parts, admission);
+      containerRoutes(api, parts, live);
+      eventRoutes(api, parts, live);
       imageRoutes(api, parts, admission);
       serviceRoutes(api, parts, admission);
       historyRoutes(api, parts, admission);
       auditRoutes(api, parts);
+      explainRoutes(api, parts, admission);
+      wakeRoutes(api, parts, admission);
+      leaseRoutes(api, parts, admission);
+      openRoutes(api, parts, admission);
       orphanRoutes(api, parts);
       importRoutes(api, parts, admission);
       imageUseRoutes(api, parts);
       signingKeyRoutes(api, parts);
+      registryRoutes(api, parts);
       await api.register(async (registry) => dockerTokenRoutes(registry, parts, admission));
       await api.register(async (packages) => packageRoutes(packages, parts, admission));
       await api.register(async (credentials) => credentialRoutes(credentials, parts, admission));
@@ -94,5 +110,6 @@ async function buildApi(parts: ApiParts): Promise<FastifyInstance> {
     },
     { prefix: "/api" },
   );
+  consoleRoutes(app, parts, admission);
   return app;
 }

@@ -6,6 +6,7 @@ export function webRootOf({ webRoot }: Pick<ApiSettings, "webRoot">, request: Fa
   return webRoot ?? `${forwardedScheme(request)}://${request.headers.host ?? "localhost"}`;
 }
 
-function forwardedScheme(request: FastifyRequest): "http" | "https" {
+/** As the gateway says it, which says it of every request. */
+export function forwardedScheme(request: FastifyRequest): "http" | "https" {
   return request.headers["x-forwarded-proto"] === "https" ? "https" : "http";
 }

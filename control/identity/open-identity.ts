@@ -26,6 +26,8 @@ export type ControlIdentity = {
   endSession(token: string): void;
   /** Undefined for a token that nobody holds any more. */
   who(token: string): WhoAnswer | undefined;
+  /** The container that was given this token, where one was. */
+  containerOf(token: string): string | undefined;
   people: People;
   /** For who lets keys be shown: how often they were wrong. */
   attempts: Attempts;
@@ -93,6 +95,7 @@ export function openIdentity({ store, clock, sessionMs = SESSION_MS }: { store: 
       store.sessions.remove(digest(token));
       signedOut();
     },
+    containerOf: (token) => (token.length > LONGEST_SECRET ? undefined : store.sessions.byDigest(digest(token))?.containerId),
     who: (token) => {
       if (token.length > LONGEST_SECRET) return undefined;
       const session = store.sessions.byDigest(digest(token));

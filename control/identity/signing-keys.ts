@@ -45,10 +45,7 @@ export function openSigningKeys(parts: { store: Store; vault: Pick<Vault, "seal"
   const current = () => store.signingKeys.all().find(({ retiredOn }) => retiredOn === undefined);
 
   const make = async () => {
-    const pair = await generateKeyPair(SIGNING_ALGORITHM, { modulusLength: MODULUS_BITS, extractable: true });
-    const { n = "", e = "" } = await exportJWK(pair.publicKey);
-    const publicKey = { kty: "RSA", n, e } as const;
-    const kid = await calculateJwkThumbprint(publicKey, "sha256");
+    const { pair, publicKey, kid } = await newPair();
     const pem = await exportPKCS8(pair.privateKey);
     const key = await importPKCS8(pem, SIGNING_ALGORITHM);
     const sealed = vault.seal(aboutSigningKey(kid), pem);
@@ -108,5 +105,16 @@ function orUndefined<T>(work: () => T): T | undefined {
   } catch (error) {
     if (error instanceof Fault && error.code === "CREDENTIALS_UNREADABLE") return undefined;
     throw error;
+  }
+}
+
+/** One in 64 would be named by a word that begins with a dash, which at a command line is an option. */
+async function newPair() {
+  for (;;) {
+    const pair = await generateKeyPair(SIGNING_ALGORITHM, { modulusLength: MODULUS_BITS, extractable: true });
+    const { n = "", e = "" } = await exportJWK(pair.publicKey);
+    const publicKey = { kty: "RSA", n, e } as const;
+    const kid = await calculateJwkThumbprint(publicKey, "sha256");
+    if (!kid.startsWith("-")) return { pair, publicKey, kid };
   }
 }

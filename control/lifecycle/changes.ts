@@ -1,14 +1,15 @@
 import { Fault } from "../../fault.ts";
-import type { Container } from "../store/entities.ts";
+import type { Container, Image } from "../store/entities.ts";
 import type { Containers } from "../store/containers.ts";
 import { PASSING_CONTAINER_STATES } from "./container-states.ts";
 
-/** One change of one container, numbered in the order in which changes happened. */
-export type Change = { seq: number } & ({ container: Container } | { removed: string });
+/** One change of one container or image, numbered in the order in which changes happened; `removed` is a container's id. */
+export type Change = { seq: number } & ({ container: Container } | { removed: string } | { image: Image });
 
 export type Changes = {
   publish(container: Container): void;
   publishRemoved(id: string): void;
+  publishImage(image: Image): void;
   /** The number of the newest change. */
   seq(): number;
   /** The number of this container's newest change; where this process made none, what was true when it started. */
@@ -42,6 +43,7 @@ export function openChanges(containers: Pick<Containers, "find">, first: number)
       lastOf.delete(id);
       tell({ seq: ++seq, removed: id });
     },
+    publishImage: (image) => tell({ seq: ++seq, image }),
     seq: () => seq,
     seqOf: (id) => lastOf.get(id) ?? first,
     watch,
@@ -57,7 +59,7 @@ export function openChanges(containers: Pick<Containers, "find">, first: number)
         const unwatch = watch((change) => {
           if ("removed" in change) {
             if (change.removed === id) notFound();
-          } else if (change.container.id === id && isSettled(change.container)) finish(() => resolve(change.container));
+          } else if ("container" in change && change.container.id === id && isSettled(change.container)) finish(() => resolve(change.container));
         });
         signal.addEventListener("abort", onAbort, { once: true });
         if (signal.aborted) return onAbort();

@@ -25,6 +25,7 @@ export function countLifecycle(parts: {
 
   changes.watch((change) => {
     if ("removed" in change) return void before.delete(change.removed);
+    if ("image" in change) return;
     const { container } = change;
     const was = before.get(container.id);
     before.set(container.id, container.state);

@@ -3,6 +3,7 @@ import { Fault } from "../../fault.ts";
 import type { Container } from "../store/entities.ts";
 import { doubt } from "./doubt.ts";
 import { drive } from "./drive.ts";
+import { warmMs } from "./keep-warm.ts";
 import { loseAsFound } from "./lose-container.ts";
 import { moveContainer } from "./move-container.ts";
 import { enteredOn } from "./overdue.ts";
@@ -44,7 +45,7 @@ export function sameAddress(one: Observed["address"], other: Observed["address"]
 
 /** Stop, then start the new definition: the wish stays. */
 export function redefine(rooms: Rooms, row: Container): Outcome {
-  return moveContainer(rooms, row, "redefined", { stopFor: "system", wishedOn: rooms.clock.now() }) ? "moved" : "rest";
+  return moveContainer(rooms, row, "redefined", { stopFor: "system", wishedOn: rooms.clock.now(), wishedFor: "redefinition" }) ? "moved" : "rest";
 }
 
 /** Sleeps where nobody has used it for as long as its definition says; an open request is use. */
@@ -56,10 +57,16 @@ function rest(rooms: Rooms, row: Container): Outcome {
   return "moved";
 }
 
-/** Undefined: not as things are. Time since this process started counts at most, since use before that may not have been written. */
-function idleInMs(rooms: Rooms, row: Container): number | undefined {
+/** For how long it is busy yet, by its own word; of a clock that was set back since, no longer than it may be at all. */
+export function busyMs({ clock, limits }: Pick<Rooms, "clock" | "limits">, { busyUntil }: Pick<Container, "busyUntil">): number {
+  return Math.max(0, Math.min(busyUntil - clock.now(), limits.busyMs));
+}
+
+/** How long until it sleeps for idleness. Undefined: not as things are. Time since this process started counts at most, since use before that may not have been written. */
+export function idleInMs(rooms: Rooms, row: Container): number | undefined {
   const minutes = row.config.shutdownTimeoutMinutes;
   if (minutes === undefined || rooms.usage.open(row.id) > 0) return undefined;
   const usedOn = Math.max(enteredOn(rooms, row), row.lastActive, rooms.usage.lastActive(row.id));
-  return Math.max(usedOn + minutes * 60_000, rooms.usage.uncertainUntil()) - rooms.clock.now();
+  const { clock, usage } = rooms;
+  return Math.max(Math.max(usedOn + minutes * 60_000, usage.uncertainUntil()) - clock.now(), busyMs(rooms, row), warmMs(rooms, row));
 }

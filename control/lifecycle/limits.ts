@@ -6,6 +6,8 @@ export type LifecycleLimits = {
   statusMs: number;
   /** How long a gateway holds a request (`proxyRequestTimeout`). */
   holdMs: number;
+  /** How long a container may say in one go that it is busy. */
+  busyMs: number;
   /** How long a container without a port must have run to count as started. */
   graceMs: number;
   /** How long a stop waits for open exchanges: one that the system decided on, and one that a user waits for. */
@@ -40,6 +42,7 @@ export type LifecycleLimits = {
 export const LIFECYCLE_LIMITS: LifecycleLimits = {
   statusMs: 5 * 60_000,
   holdMs: 300_000,
+  busyMs: 4 * 3_600_000,
   graceMs: 3_000,
   drainMs: 10_000,
   userDrainMs: 2_000,

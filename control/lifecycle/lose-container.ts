@@ -21,7 +21,7 @@ export function lose(rooms: Rooms, row: Container, fault: Fault): Outcome {
     moveContainer(rooms, row, "lostAsleep", { ...patch, desiredInstances: 0, stopFor: "system" });
     return "moved";
   }
-  const pending = moveContainer(rooms, row, "lost", { ...patch, wishedOn: clock.now() });
+  const pending = moveContainer(rooms, row, "lost", { ...patch, wishedOn: clock.now(), wishedFor: "loss" });
   if (pending && attempts >= limits.lossesInARow) moveContainer(rooms, pending, "startFailed", { fault: fault.toJSON() });
   return "moved";
 }

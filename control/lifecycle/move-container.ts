@@ -1,6 +1,7 @@
 import type { FaultData } from "../../fault.ts";
 import type { Container } from "../store/entities.ts";
 import { CONTAINER_TABLE, type ContainerEvent } from "./container-states.ts";
+import { followWake } from "./follow-wake.ts";
 import { keptOf, toldOf } from "./last-logs.ts";
 import { retryDelay } from "./retry-delay.ts";
 import type { Rooms } from "./rooms.ts";
@@ -23,7 +24,11 @@ export function moveContainer(
   if (!to) return undefined;
   const at = rooms.clock.now();
   const told = patch.fault ? { fault: toldOf(patch.fault) } : {};
-  const moved = rooms.store.containers.move(row.id, row.state, to, { since: at, ...patch, ...told }, { at, event, byUser });
+  const moved = rooms.store.transaction(() => {
+    const written = rooms.store.containers.move(row.id, row.state, to, { since: at, ...patch, ...told }, { at, event, byUser });
+    if (written) followWake(rooms.store, { from: row.state, moved: written, event, at });
+    return written;
+  });
   if (!moved) return undefined;
   rooms.log.info(
     { container: row.id, name: row.name, from: row.state, to, event, ...(patch.fault ? { fault: patch.fault.code } : {}) },
@@ -40,4 +45,4 @@ export function failure(rooms: Pick<Rooms, "clock" | "limits" | "random">, attem
 }
 
 /** What a row says of a container that does not run. */
-export const NOT_RUNNING = { address: undefined, runningGeneration: undefined } as const satisfies ContainerPatch;
+export const NOT_RUNNING = { address: undefined, runningGeneration: undefined, busyUntil: 0 } as const satisfies ContainerPatch;

@@ -5,7 +5,7 @@ import { next } from "./table.ts";
 
 /** As for containers: along the table, and only from the state that was looked at. */
 export function moveImage(
-  rooms: Pick<Rooms, "store" | "clock" | "log">,
+  rooms: Pick<Rooms, "store" | "clock" | "log" | "changes">,
   image: Image,
   event: ImageEvent,
   patch: Partial<Omit<Image, "id" | "state">>,
@@ -19,6 +19,7 @@ export function moveImage(
       { image: image.id, name: image.name, from: image.state, to, event, ...(patch.fault ? { fault: patch.fault.code } : {}) },
       "image moved",
     );
+    rooms.changes.publishImage(moved);
   }
   return moved;
 }

@@ -3,6 +3,7 @@ import type { UseReport } from "../../gateway/wire.ts";
 import { type Metrics, openMetrics } from "../../metrics/open-metrics.ts";
 import { type Changes, openChanges } from "./changes.ts";
 import { countLifecycle, timed } from "./count-lifecycle.ts";
+import { type Explanation, explainContainer } from "./explain/explain-container.ts";
 import { openFlights } from "./flights.ts";
 import { hearEvents } from "./hear-events.ts";
 import { LIFECYCLE_LIMITS, type LifecycleLimits } from "./limits.ts";
@@ -29,6 +30,8 @@ export type Lifecycle = Wishes &
     /** It serves nothing any more, or may go on serving what it knows for as long as `lostMs`. */
     gatewayLeft(gateway: string, lostMs?: number): void;
     used(report: UseReport): void;
+    /** Why a container is as it is. Faults: CONTAINER_NOT_FOUND. */
+    explain(id: string, signal: AbortSignal): Promise<Explanation>;
     /** An image has come to a registry. */
     pushed(pushed: Pushed): void;
     /** What runs with berth's labels and belongs to nothing here, as of the last sweep. */
@@ -112,6 +115,8 @@ export function openLifecycle(options: LifecycleOptions): Lifecycle {
     // What rests as it is wished is for the sweep, which asks the engine once for all of them.
     for (const { id } of store.images.unready()) queue.add(imageKey(id));
     for (const { id } of store.containers.atWork()) queue.add(containerKey(id));
+    // Which are known to rest until their hours come, if somebody looks.
+    for (const id of store.containers.keptWarm()) queue.add(containerKey(id));
     queue.add(SWEEP);
   };
 
@@ -164,6 +169,7 @@ export function openLifecycle(options: LifecycleOptions): Lifecycle {
       stop.signal.addEventListener("abort", cancel, { once: true });
     },
     used: (report) => lookAtStops(usage.report(report)),
+    explain: (id, signal) => explainContainer(rooms, id, signal),
     pushed: (pushed) => lookAtPushed(rooms, wishes, pushed),
     orphans: () => orphans,
     findOrphans: (signal) => findOrphans(rooms, signal),

@@ -1,6 +1,7 @@
 import { Fault } from "../../fault.ts";
 import { isEngineTrouble } from "./engine-trouble.ts";
 import { keepingWish } from "./wish-again.ts";
+import { warmUp } from "./keep-warm.ts";
 import { observe } from "./keep-container.ts";
 import { moveContainer } from "./move-container.ts";
 import { deploy } from "./start-container.ts";
@@ -12,7 +13,7 @@ export const stayStopped: Step = async (rooms, row, signal) => {
   const fact = await observe(rooms, row, signal);
   const now = rooms.store.containers.find(row.id);
   if (now?.state !== row.state || now.desiredInstances === 1) return "moved";
-  if (!fact?.running) return "rest";
+  if (!fact?.running) return warmUp(rooms, now);
   // Running, it may have open requests: remembered as such, it is drained like any other.
   moveContainer(rooms, now, "foundRunning", { runningGeneration: fact.labels.generation });
   return "moved";

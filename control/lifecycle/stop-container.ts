@@ -1,6 +1,7 @@
 import { Fault } from "../../fault.ts";
 import type { Container } from "../store/entities.ts";
 import { drive } from "./drive.ts";
+import { busyMs } from "./keep-container.ts";
 import { readLastLogs } from "./last-logs.ts";
 import { moveContainer, NOT_RUNNING } from "./move-container.ts";
 import { containerTimeLeft, enteredOn } from "./overdue.ts";
@@ -13,7 +14,7 @@ import type { Step } from "./step.ts";
  */
 export const drain: Step = async (rooms, row) => {
   const { clock, limits, usage, changes } = rooms;
-  if (isForIdleness(row) && usage.reached(row.id)) {
+  if (isForIdleness(row) && (usage.reached(row.id) || busyMs(rooms, row) > 0)) {
     rooms.draining.delete(row.id);
     return moveContainer(rooms, row, "usedAfterAll", { desiredInstances: 1, attempts: 0 }) ? "moved" : "rest";
   }

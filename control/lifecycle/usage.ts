@@ -18,6 +18,8 @@ export type Usage = {
   uncertainUntil(): number;
   /** HTTP requests under way, at all gateways. */
   open(id: string): number;
+  /** WebSockets that have reached it; at least, since requests that are held hide one each. */
+  sockets(id: string): number;
   /** True where an HTTP request has reached it and is under way: one that is held for it counts as open, but has not. */
   reached(id: string): boolean;
   /** True once every gateway knows of change `seq` and none has an exchange with this container open. */
@@ -88,6 +90,7 @@ export function openUsage(now: () => number): Usage {
       return closed(before);
     },
     open,
+    sockets: (id) => sum(id, (use) => Math.max(0, use.streams - use.open)),
     reached: (id) => sum(id, (use) => Math.min(use.open, use.streams)) > 0,
     drained: (id, seq) => [...gateways.values()].every((gateway) => gateway.seq >= seq) && sum(id, (use) => use.streams) === 0,
     lastActive: (id) => lastActive.get(id) ?? 0,

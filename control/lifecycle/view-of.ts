@@ -3,13 +3,14 @@ import type { ContainerView, Standing } from "../../gateway/directory.ts";
 import type { ContainerToView as Container } from "../store/containers.ts";
 import type { ContainerState } from "./container-states.ts";
 
-const COMING: Standing = { kind: "coming" };
+const COMING: Standing = { kind: "coming", step: "queue" };
+const STARTING: Standing = { kind: "coming", step: "start" };
 const ASLEEP: Standing = { kind: "asleep" };
 
 /** What a gateway may do with a container in each state. */
 const STANDINGS: Record<ContainerState, (container: Container) => Standing> = {
   PENDING_START: () => COMING,
-  STARTING: () => COMING,
+  STARTING: () => STARTING,
   STARTED: awake,
   CHECKING: doubted,
   PENDING_USER_STOP: atRest,

@@ -1,5 +1,6 @@
 import { Fault } from "../../fault.ts";
-import type { Container } from "../store/entities.ts";
+import type { Container, WishedFor } from "../store/entities.ts";
+import type { ContainerState } from "./container-states.ts";
 import { doubt } from "./doubt.ts";
 import { isReplaceable } from "./keep-container.ts";
 import { moveContainer, type ContainerPatch } from "./move-container.ts";
@@ -9,12 +10,14 @@ import { viewOf } from "./view-of.ts";
 
 /** What people and requests want. Each is durable when it returns, and may be repeated. Faults: CONTAINER_NOT_FOUND, and the store's. */
 export type Wishes = {
-  /** A user's `run`. After a failed start it is tried again once the back-off has passed. */
-  wishStart(id: string, userId: string): Container;
+  /** A user's `run`, unless it is for something else. After a failed start it is tried again once the back-off has passed. */
+  wishStart(id: string, userId: string, wishedFor?: WishedFor): Container;
   /** A user's `stop`. A start under way is broken off at once. */
   wishStop(id: string, userId: string): Container;
   /** A request; one for a container that counts as awake was refused by it, so that is verified. Faults: also the cause where it may not wake the container: CONTAINER_STOPPED, or that of the last start. */
   wake(id: string, userId: string): Container;
+  /** It says that it is busy for so long from now, at most as long as it may: until then it is not idle. 0 takes that back. Faults: CONTAINER_STOPPED for one that does not run. */
+  busy(id: string, ms: number): Container;
   /** Faults: IMAGE_ENTITY_NOT_FOUND. */
   wishValidation(imageId: string, userId?: string): void;
   /** The definition is new or changed: what runs of an older one is replaced once the image is READY and its open requests have ended. */
@@ -25,6 +28,9 @@ export type Wishes = {
 
 /** A wake that comes so soon after the start was sent before the gateway had heard of it. */
 const FRESH_MS = 100;
+
+/** In these something runs whose word counts. */
+const RUNNING: readonly ContainerState[] = ["STARTING", "STARTED", "CHECKING", "PENDING_SYSTEM_STOP", "PENDING_USER_STOP"];
 
 const STOPPED_BY_USER = new Fault("CONTAINER_STOPPED", "A user stopped the container.");
 const REPLACED = new Fault("CONTAINER_STOPPED", "A newer definition replaces this one.");
@@ -61,9 +67,9 @@ export function wishesIn(rooms: Rooms): Wishes {
     return row;
   };
 
-  const wishStart: Wishes["wishStart"] = (id, userId) => {
+  const wishStart: Wishes["wishStart"] = (id, userId, wishedFor = "run") => {
     const row = find(id);
-    const patch = { desiredInstances: 1, wishedBy: userId, wishedOn: clock.now() } as const;
+    const patch = { desiredInstances: 1, wishedBy: userId, wishedOn: clock.now(), wishedFor } as const;
     const moved = moveContainer(rooms, row, "startWished", { ...patch, fault: undefined }, userId);
     if (moved) return look(moved);
     // Wished already: who came first keeps the wish.
@@ -86,18 +92,25 @@ export function wishesIn(rooms: Rooms): Wishes {
       const row = find(id);
       const { standing } = viewOf(row);
       if (standing.kind === "awake") return askAgain(row, userId);
-      if (standing.kind === "asleep") return wishStart(id, userId);
+      if (standing.kind === "asleep") return wishStart(id, userId, "request");
       if (standing.kind === "stopped") throw Fault.from(standing.fault);
       if (standing.kind !== "failed") return row;
       const waitMs = standing.retryAt - clock.now();
       if (!standing.wakeable || waitMs > 0) throw Fault.from({ ...standing.fault, ...(standing.wakeable ? { retryAfterMs: waitMs } : {}) });
-      return wishStart(id, userId);
+      return wishStart(id, userId, "request");
+    },
+    busy: (id, ms) => {
+      const row = find(id);
+      if (!RUNNING.includes(row.state)) throw new Fault("CONTAINER_STOPPED", `The container ${row.name} does not run.`);
+      const busyUntil = ms <= 0 ? 0 : Math.trunc(clock.now() + Math.min(ms, limits.busyMs));
+      // No gateway need hear of it, but who follows does.
+      return look(note(row, { busyUntil }));
     },
     wishValidation: (imageId, userId) => {
       const image = store.images.find(imageId);
       if (!image) throw new Fault("IMAGE_ENTITY_NOT_FOUND", `There is no image ${imageId}.`);
       // Publishing may have moved the row already, in its own transaction.
-      moveImage(rooms, image, "validationWished", { fault: undefined }, userId);
+      if (!moveImage(rooms, image, "validationWished", { fault: undefined }, userId)) changes.publishImage(image);
       flights.abort(imageKey(imageId), new Fault("VALIDATION_TIMED_OUT", "Validation was asked for again."));
       queue.add(imageKey(imageId));
     },
@@ -108,14 +121,20 @@ export function wishesIn(rooms: Rooms): Wishes {
       const older = row.state === "STARTING" ? flying !== undefined && flying !== row.generation : row.runningGeneration !== row.generation;
       const serves = row.state === "STARTED" || row.state === "CHECKING";
       const due = row.desiredInstances === 1 && (!serves || isReplaceable(rooms, row));
-      const moved = older && due ? moveContainer(rooms, row, "redefined", { stopFor: "system", wishedOn: clock.now() }, userId) : undefined;
+      const moved =
+        older && due
+          ? moveContainer(rooms, row, "redefined", { stopFor: "system", wishedOn: clock.now(), wishedFor: "redefinition" }, userId)
+          : undefined;
       if (moved) flights.abort(containerKey(id), REPLACED);
       else changes.publish(row);
       look(row);
     },
     removed: (id) => {
+      const image = store.images.find(store.containers.find(id)?.imageId ?? "");
       if (store.containers.remove(id, clock.now())) {
         changes.publishRemoved(id);
+        // The folder that left its package took it along.
+        if (image?.state === "DELETED") changes.publishImage(image);
         usage.forget(id);
         rooms.draining.delete(id);
         doubtedOn.delete(id);

@@ -1,5 +1,6 @@
 import { closest, distance } from "fastest-levenshtein";
 import { Fault } from "../../fault.ts";
+import { readWarmHours, WARM_HOURS_ALLOWED } from "../lifecycle/warm-hours.ts";
 import type { ContainerConfig } from "../store/entities.ts";
 
 export type ContainerJson = {
@@ -35,6 +36,12 @@ const KEYS: Readonly<Record<string, Key>> = {
     field: "shutdownTimeoutMinutes",
     allowed: "a number of minutes, or 0 or null for never",
     accepts: (value) => value === null || (isNumber(value) && value >= 0),
+  },
+  keep_warm: {
+    field: "keepWarm",
+    allowed: `up to 20 ${WARM_HOURS_ALLOWED}`,
+    accepts: (value) =>
+      Array.isArray(value) && value.length <= 20 && value.every((line) => typeof line === "string" && readWarmHours(line) !== undefined),
   },
   shm_size: { field: "shmMb", allowed: "a whole number of MB from 0", accepts: whole(0, 2 ** 31) },
   storage: { field: "storageGb", allowed: "a number of GB above 0", accepts: (value) => isNumber(value) && value > 0 },

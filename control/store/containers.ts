@@ -1,11 +1,12 @@
 import type { FaultData } from "../../fault.ts";
 import type { ContainerState } from "../lifecycle/container-states.ts";
 import { json, oneOf, optional, text, whole } from "./columns.ts";
-import type { Adopted, Container, ContainerConfig, Deployed } from "./entities.ts";
+import type { Adopted, Container, ContainerConfig, Deployed, WishedFor } from "./entities.ts";
 import { listingsOf } from "./listing.ts";
 import { causeOf, historyIn, type Reason } from "./history.ts";
 import { type Columns, rowsOf } from "./rows.ts";
 import type { Sql } from "./sql.ts";
+import { wakesIn } from "./wakes.ts";
 
 /** One whose folder its package no longer has is gone for clients, even where its row is not yet. */
 const LIVE = "image_id NOT IN (SELECT id FROM images WHERE state = 'DELETED')";
@@ -58,10 +59,12 @@ export function containersIn(sql: Sql) {
     env: json<Record<string, string>>(),
     wishedBy: optional(text()),
     wishedOn: whole(),
+    wishedFor: optional(text<WishedFor>()),
     since: whole(),
     runningGeneration: optional(whole()),
     deployed: optional(json<Deployed>()),
     adopted: optional(json<Adopted>()),
+    busyUntil: whole(),
     attempts: whole(),
     lastLogs: text(),
     lastActive: whole(),
@@ -69,6 +72,7 @@ export function containersIn(sql: Sql) {
     updatedOn: whole(),
   });
   const history = historyIn(sql);
+  const wakes = wakesIn(sql);
   return {
     find: rows.find,
     stateOfEach: () => sql.all<{ id: string; state: ContainerState }>("SELECT id, state FROM containers"),
@@ -93,6 +97,11 @@ export function containersIn(sql: Sql) {
     /** What their containers run, or may: only of one that is stopped it is known that nothing does. */
     deployed: () => rows.where("deployed IS NOT NULL AND state NOT IN ('USER_STOPPED', 'SYSTEM_STOPPED')").flatMap(({ deployed }) => deployed ?? []),
     adopted: () => rows.where("adopted IS NOT NULL"),
+    /** Those that rest until their warm hours come. */
+    keptWarm: () =>
+      sql
+        .all<{ id: string }>("SELECT id FROM containers WHERE state = 'SYSTEM_STOPPED' AND json_extract(config, '$.keepWarm') IS NOT NULL")
+        .map(({ id }) => id),
     byService: (service: string) => rows.where("service = ?", service)[0],
     /** How many are in each state. */
     states: () => sql.all<{ state: ContainerState; count: number }>(`SELECT state, COUNT(*) AS count FROM containers WHERE ${LIVE} GROUP BY state`),
@@ -125,7 +134,7 @@ export function containersIn(sql: Sql) {
           Math.trunc(now),
           id,
         );
-        if (kept > 0) history.forget(id);
+        if (kept > 0) for (const kind of [history, wakes]) kind.forget(id);
         return kept > 0 && rows.remove(id);
       }),
   };

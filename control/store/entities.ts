@@ -16,6 +16,8 @@ export type ContainerConfig = {
   onDemand: boolean;
   /** Minutes, may be a fraction; undefined: never stopped for idleness. */
   shutdownTimeoutMinutes?: number | undefined;
+  /** Lines of hours in which it is kept awake (`lifecycle/warm-hours.ts`), as they are written. */
+  keepWarm?: readonly string[] | undefined;
   /** `port` of container.json, else the Dockerfile's EXPOSE; undefined: the image decides. */
   port?: number | undefined;
 };
@@ -56,6 +58,10 @@ export type Image = {
   updatedOn: number;
 };
 
+/** What a start is for: a person's `run`, a request, a newer definition, that it ran and was lost, or its warm hours. */
+export const WISHED_FOR = ["run", "request", "redefinition", "loss", "keepWarm"] as const;
+export type WishedFor = (typeof WISHED_FOR)[number];
+
 /** An image as a registry knows it: `ref` may be a tag that has moved since. */
 export type Deployed = { ref: string; digest?: string | undefined };
 
@@ -81,6 +87,8 @@ export type Container = {
   wishedBy: string | undefined;
   /** When the start that runs or waits was wished; 0 where none ever was. */
   wishedOn: number;
+  /** What that start is for. */
+  wishedFor: WishedFor | undefined;
   /** For whom the last stop was (or is being) made: it decides which of the two stopped states follows. */
   stopFor: "user" | "system" | undefined;
   state: ContainerState;
@@ -97,6 +105,8 @@ export type Container = {
   adopted: Adopted | undefined;
   /** How long each part of the last start took. */
   phases: { queue: number; pull?: number; create: number; boot: number } | undefined;
+  /** It has said that it is busy until then; 0: it has not. */
+  busyUntil: number;
   /** Failed starts in a row. */
   attempts: number;
   /** No start is tried before this. */

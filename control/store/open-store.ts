@@ -21,6 +21,7 @@ import { type Sql, sqlOn } from "./sql.ts";
 import { storeFault } from "./store-fault.ts";
 import { type Tombstones, tombstonesIn } from "./tombstones.ts";
 import { type Users, usersIn } from "./users.ts";
+import { type Wakes, wakesIn } from "./wakes.ts";
 
 /** Wishes and facts. Every write is durable when its call returns, or is not there at all. */
 export type Store = {
@@ -40,6 +41,7 @@ export type Store = {
   /** Written by the moves themselves. */
   history: Pick<History, "of">;
   audit: Audit;
+  wakes: Wakes;
   /** All of `work`'s writes or none; `work` may not wait for anything. */
   transaction<R>(work: () => R): R;
   close(): void;
@@ -95,6 +97,7 @@ function storeOn(sql: Sql, database: Database, unlock: () => void): Store {
     tombstones: tombstonesIn(sql),
     history: historyIn(sql),
     audit: auditIn(sql),
+    wakes: wakesIn(sql),
     transaction: sql.transaction,
     close: () => {
       database.close();

@@ -131,4 +131,14 @@ export const SCHEMA_STEPS: readonly string[] = [
   CREATE INDEX audit_by_time ON audit (at);
   CREATE INDEX audit_of_login ON audit (login, seq);
   `,
+  // How long a container has said that it is busy, what its last start was for, and the last starts of each container with what each part of them took.
+  `
+  ALTER TABLE containers ADD COLUMN busy_until INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE containers ADD COLUMN wished_for TEXT;
+  CREATE TABLE wakes (
+    seq INTEGER PRIMARY KEY, container TEXT NOT NULL, asked_on INTEGER NOT NULL, asked_for TEXT, by_user TEXT,
+    begun_on INTEGER, ended_on INTEGER, outcome TEXT, phases TEXT, connect_ms INTEGER, fault TEXT
+  ) STRICT;
+  CREATE INDEX wakes_of_container ON wakes (container, seq);
+  `,
 ];

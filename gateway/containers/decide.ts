@@ -12,11 +12,14 @@ import type { Readiness } from "../readiness.ts";
 import { controlBehind, datagrokBehind, type DatagrokServer, type ServerBehind } from "../server-behind.ts";
 import { openTraceContext, type TraceContext } from "../trace-context.ts";
 import { trustedProxies, type TrustedProxies } from "../trusted-proxies.ts";
+import { BUSY_HEADER } from "../wire.ts";
+import type { Waiting } from "../waiting/open-waiting.ts";
 import { apiAnswer, containerAnswer, internalFault } from "./answers.ts";
 import { closeFor } from "./close-codes.ts";
 import { authenticate, knownCaller, type SignedIn } from "./authenticate.ts";
 import type { ContainerLease, Leases } from "./lease.ts";
 import { checkOrigin, originLines, preflightAnswer, readable } from "./origins.ts";
+import { asleepFault, type NoWake, openNoWake } from "./no-wake.ts";
 import { originForm, readRoute, routeKind, type ContainerRoute } from "./route.ts";
 import { serverTiming } from "./server-timing.ts";
 
@@ -33,7 +36,9 @@ export type DecideParts = {
   origins: readonly string[];
   /** Where traces go on; they are passed on alone where it is left out. */
   trace?: TraceContext | undefined;
-  limits: Pick<GatewayLimits, "proxyRequestTimeoutMs" | "apiTimeoutMs">;
+  /** What browsers are shown meanwhile; they wait as everybody else where it is left out. */
+  waiting?: Waiting | undefined;
+  limits: Pick<GatewayLimits, "proxyRequestTimeoutMs" | "apiTimeoutMs" | "noWake">;
   clock: Clock;
   log: Log;
 };
@@ -41,13 +46,19 @@ export type DecideParts = {
 const HEALTH: About = { route: "health" };
 const NO_EDITS: HeaderEdits = { remove: [], add: [] };
 
-type Parts = DecideParts & { trusted: TrustedProxies; edits: ForwardedEdits; server: ServerBehind };
+type Parts = DecideParts & { noWake: NoWake; trusted: TrustedProxies; edits: ForwardedEdits; server: ServerBehind };
 
 /** Container routes are answered for here; everything else is for the server behind, which authenticates for itself. */
 export function openDecide(given: DecideParts): Decide {
   const trusted = given.trusted ?? trustedProxies([]);
   const server = given.datagrok === undefined ? controlBehind(given.api, trusted) : datagrokBehind(given.datagrok);
-  const parts: Parts = { ...given, trusted, edits: forwardedEdits({ trusted, trace: given.trace ?? openTraceContext() }), server };
+  const parts: Parts = {
+    ...given,
+    noWake: openNoWake(given.limits.noWake),
+    trusted,
+    edits: forwardedEdits({ trusted, trace: given.trace ?? openTraceContext() }),
+    server,
+  };
   return (asked) => {
     const target = originForm(asked.head.target);
     const kind = routeKind(target);
@@ -94,13 +105,30 @@ function checkPage({ origins }: Parts, head: Head, { from }: SignedIn): void {
 
 function toContainer(parts: Parts, asked: Asked, { route, who: { caller }, view, until }: Claimed): Decision {
   const { head, peer, tls } = asked;
+  const looksIn = parts.noWake(head);
+  if (looksIn && !isReachable(view)) throw asleepFault(view);
+  const page = looksIn || route.kind === "proxy-ws" ? undefined : parts.waiting?.(head, view, caller);
+  if (page !== undefined) return { kind: "answer", answer: page };
   const own = head.header("x-user-api-key") === undefined ? (["x-user-api-key", caller.token] as const) : undefined;
   const edits = parts.edits(head, peer, tls, own);
   const { requestId, traceparent, traced } = edits;
-  const lease = parts.leases.open({ view, caller, kind: head.upgrade ? "websocket" : "http", until, asked, traceparent: traced?.holdTraceparent });
+  const lease = parts.leases.open({
+    view,
+    caller,
+    kind: head.upgrade ? "websocket" : "http",
+    looksIn,
+    until,
+    asked,
+    traceparent: traced?.holdTraceparent,
+  });
   const forward = new ToContainer(parts, head, lease, route.path, edits);
   const about: About = { route: route.kind, container: view.name, answers: lease.answers, login: caller.login, requestId, traceparent, traced };
   return { kind: route.kind === "proxy-ws" ? "acceptWebSocket" : "forward", forward, lease, about };
+}
+
+/** Whoever only looks in is not held either. */
+function isReachable({ standing: { kind } }: ContainerView): boolean {
+  return kind === "awake" || kind === "portless" || kind === "stopped";
 }
 
 /** One is made for every request: as an object of a class it costs less than one with functions of its own. */
@@ -152,10 +180,20 @@ function refusal(head: Head, kind: ContainerRoute["kind"], fault: Fault, origins
 
 function responseEdits(head: Head, origins: readonly string[], lease: ContainerLease, received: ResponseHead, connectMs: number): HeaderEdits {
   const woken = lease.woken();
+  if (woken !== undefined) lease.reached(connectMs);
+  const busy = received.header(BUSY_HEADER);
+  if (busy !== undefined && /^\d{1,7}$/.test(busy)) lease.busy(Number(busy));
+  const remove = busy === undefined ? [] : [BUSY_HEADER];
   const own: HeaderLine[] = woken === undefined ? [] : [["Server-Timing", serverTiming(woken.start, connectMs)]];
   // Most callers are no page of another origin, and need no list of names.
-  if (head.header("origin") === undefined) return own.length === 0 ? NO_EDITS : { remove: [], add: own };
-  return { remove: [], add: [...own, ...originLines(head, [...received.names(), ...own.map(([name]) => name.toLowerCase())], origins)] };
+  if (head.header("origin") === undefined) return own.length === 0 && busy === undefined ? NO_EDITS : { remove, add: own };
+  return {
+    remove,
+    add: [
+      ...own,
+      ...originLines(head, [...received.names().filter((name) => name !== BUSY_HEADER), ...own.map(([name]) => name.toLowerCase())], origins),
+    ],
+  };
 }
 
 function logged(log: Log, error: unknown): Fault {

@@ -1,16 +1,29 @@
 import type { Clock } from "../../clock.ts";
 import { Fault } from "../../fault.ts";
-import type { Asked, Lease } from "../decision.ts";
-import { keyOfTarget, type ContainerView, type Directory, type StartTimes, type Target, type Use } from "../directory.ts";
+import type { Asked, Lease, Side } from "../decision.ts";
+import {
+  keyOfTarget,
+  type ContainerView,
+  type Directory,
+  type OpenExchange,
+  type OpenNow,
+  type StartTimes,
+  type Target,
+  type Use,
+} from "../directory.ts";
 import type { Count } from "../../metrics/cells.ts";
 import type { Caller } from "../identity.ts";
+import { asleepFault } from "./no-wake.ts";
+import { addTo, type Linked, oldestOf, type OpenList, removeFrom } from "./open-list.ts";
 import type { Found, Hold } from "./hold.ts";
 
 export type Claim = {
   view: ContainerView;
   caller: Caller;
   /** An open HTTP request keeps its container in use; a WebSocket only by the bytes that pass. */
-  kind: "http" | "websocket";
+  kind: OpenExchange["kind"];
+  /** It neither wakes its container nor counts as use of it. */
+  looksIn: boolean;
   /** When waiting for the container ends, on the clock's monotonic scale. */
   until: number;
   /** Whose signal it is that the caller is gone. */
@@ -19,46 +32,87 @@ export type Claim = {
   traceparent?: string | undefined;
 };
 
-/** `woken` is defined once the exchange had to wait for its container: how long each part of that start took. */
 export type ContainerLease = Lease & {
+  /** Defined once the exchange had to wait for its container: how long each part of that start took. */
   woken(): { start: StartTimes | undefined } | undefined;
+  /** It was woken, and has connected: of each start, the first of those who waited tells it. */
+  reached(connectMs: number): void;
+  /** Its container has said in an answer that it is busy. */
+  busy(seconds: number): void;
   /** Where its container's answers are counted. */
   readonly answers: readonly Count[] | undefined;
 };
 
-export type Leases = { open(claim: Claim): ContainerLease };
+export type Leases = {
+  open(claim: Claim): ContainerLease;
+  /** What is open at a container. */
+  openAt(id: string): OpenNow;
+};
 
 /** Bytes are reported as activity this often; a shutdown time-out counts in minutes. */
 const REPORT_EVERY_MS = 1_000;
 
-type Tally = Use & { reportedAt: number; answers: readonly Count[] | undefined };
+type Tally = Use & { reportedAt: number; leases: OpenList<OpenLease>; busyUntil: number; answers: readonly Count[] | undefined };
 
-type LeaseParts = { directory: Directory; hold: Hold; clock: Clock; doubtMs: number; answersOf?: (name: string) => readonly Count[] };
+type LeaseParts = {
+  directory: Directory;
+  hold: Hold;
+  clock: Clock;
+  doubtMs: number;
+  answersOf?: (name: string) => readonly Count[];
+  /** Starts that have been told to be reached. */
+  told: WeakSet<StartTimes>;
+};
 
+/** That it is busy is told anew only where that ends this much later, or earlier, than was told: every answer may say it. */
+const BUSY_STEP_MS = 1_000;
+/** Of one container's exchanges, so many are told of: whoever asks looks for what holds it, and that is among the oldest. */
+const MOST_TOLD = 200;
 /** More than this many containers out of use are not kept count of. */
 const MOST_TALLIES = 10_000;
 
 /** Counts the exchanges that each container has open, and tells the directory. */
-export function openLeases(parts: LeaseParts): Leases {
+export function openLeases(given: Omit<LeaseParts, "told">): Leases {
+  const parts: LeaseParts = { ...given, told: new WeakSet() };
   const tallies = new Map<string, Tally>();
   const tallyOf = ({ id, name }: ContainerView): Tally => {
     const kept = tallies.get(id);
     if (kept !== undefined) return kept;
-    if (tallies.size >= MOST_TALLIES) for (const [unused, { open, streams }] of tallies) if (open + streams === 0) tallies.delete(unused);
-    const tally = { id, open: 0, streams: 0, lastActive: 0, reportedAt: 0, answers: parts.answersOf?.(name) };
+    if (tallies.size >= MOST_TALLIES) for (const [unused, { leases }] of tallies) if (leases.size === 0) tallies.delete(unused);
+    const tally: Tally = {
+      id,
+      open: 0,
+      streams: 0,
+      lastActive: 0,
+      reportedAt: 0,
+      leases: { oldest: undefined, newest: undefined, size: 0 },
+      busyUntil: 0,
+      answers: parts.answersOf?.(name),
+    };
     tallies.set(id, tally);
     return tally;
   };
-  return { open: (claim) => new OpenLease(parts, claim, tallyOf(claim.view)) };
+  return {
+    open: (claim) => new OpenLease(parts, claim, tallyOf(claim.view)),
+    openAt: (id) => {
+      const leases = tallies.get(id)?.leases;
+      return leases === undefined ? { count: 0, open: [] } : { count: leases.size, open: oldestOf(leases, MOST_TOLD).map((lease) => lease.told()) };
+    },
+  };
 }
 
-class OpenLease implements ContainerLease {
+class OpenLease implements ContainerLease, Linked<OpenLease> {
+  before: OpenLease | undefined = undefined;
+  after: OpenLease | undefined = undefined;
   readonly #parts: LeaseParts;
   readonly #claim: Claim;
   readonly #tally: Tally;
   readonly #open: 0 | 1;
   #streams: 0 | 1;
   #released = false;
+  readonly #since: number;
+  #bytesIn = 0;
+  #bytesOut = 0;
   #woken: { start: StartTimes | undefined } | undefined;
   /** Made only where something is waited for: who has been released no longer waits. */
   #over: AbortController | undefined;
@@ -67,9 +121,12 @@ class OpenLease implements ContainerLease {
     this.#parts = parts;
     this.#claim = claim;
     this.#tally = tally;
-    this.#open = claim.kind === "http" ? 1 : 0;
+    this.#open = claim.kind === "http" && !claim.looksIn ? 1 : 0;
     this.#streams = isAwake(claim.view) ? 1 : 0;
     this.#count(this.#open, this.#streams);
+    // Asking the clock twice for every request would be a tenth of what it costs.
+    this.#since = claim.looksIn ? parts.clock.now() : tally.lastActive;
+    addTo(tally.leases, this);
   }
 
   target(): Target | Promise<Target> {
@@ -79,11 +136,13 @@ class OpenLease implements ContainerLease {
 
   async lost(target: Target): Promise<Target> {
     const { directory, clock, doubtMs } = this.#parts;
-    const { view, caller } = this.#claim;
+    const { view, caller, looksIn } = this.#claim;
     const refused = keyOfTarget(target);
     const signal = this.#whileWanted();
     const now = await directory.find(view.id, caller, signal);
     if (now === undefined) throw new Fault("CONTAINER_NOT_FOUND", "The container was removed");
+    // What control finds out by itself is soon enough.
+    if (looksIn) throw asleepFault(view);
     if (isElsewhere(now, refused)) return this.#reach(now);
     const better = betterView(directory, clock, now, refused, doubtMs, signal);
     // It should be awake and is not: asking for it once more makes control look again.
@@ -103,8 +162,11 @@ class OpenLease implements ContainerLease {
     });
   }
 
-  bytes(): void {
+  bytes(n: number, from: Side): void {
     if (this.#released) return;
+    if (from === "client") this.#bytesIn += n;
+    else this.#bytesOut += n;
+    if (this.#claim.looksIn) return;
     const tally = this.#tally;
     tally.lastActive = this.#parts.clock.now();
     if (Math.abs(tally.lastActive - tally.reportedAt) >= REPORT_EVERY_MS) this.#report();
@@ -114,6 +176,7 @@ class OpenLease implements ContainerLease {
     if (this.#released) return;
     this.#released = true;
     this.#over?.abort();
+    removeFrom(this.#tally.leases, this);
     this.#count(-this.#open, -this.#streams);
   }
 
@@ -123,6 +186,27 @@ class OpenLease implements ContainerLease {
 
   woken(): { start: StartTimes | undefined } | undefined {
     return this.#woken;
+  }
+
+  told(): OpenExchange {
+    const { kind, caller } = this.#claim;
+    const state = this.#streams === 0 ? "held" : "streaming";
+    return { kind, login: caller.login, since: this.#since, bytesIn: this.#bytesIn, bytesOut: this.#bytesOut, state };
+  }
+
+  reached(connectMs: number): void {
+    const { told, directory } = this.#parts;
+    const start = this.#woken?.start;
+    if (start === undefined || told.has(start)) return;
+    told.add(start);
+    directory.reached(this.#claim.view.id, connectMs);
+  }
+
+  busy(seconds: number): void {
+    const until = this.#parts.clock.now() + seconds * 1_000;
+    if (Math.abs(until - this.#tally.busyUntil) < BUSY_STEP_MS) return;
+    this.#tally.busyUntil = until;
+    this.#parts.directory.busy(this.#claim.view.id, seconds);
   }
 
   async #reach(from: ContainerView): Promise<Target> {
@@ -150,7 +234,7 @@ class OpenLease implements ContainerLease {
     const tally = this.#tally;
     tally.open += open;
     tally.streams += streams;
-    tally.lastActive = this.#parts.clock.now();
+    if (!this.#claim.looksIn) tally.lastActive = this.#parts.clock.now();
     this.#report();
   }
 

@@ -45,7 +45,7 @@ export class WaitingClient implements LinkUser {
   }
 
   onBytes(chunk: Buffer): void {
-    this.#options.lease.bytes(chunk.length);
+    this.#options.lease.bytes(chunk.length, "client");
     if (this.#left) return;
     // Nothing of a buffer that is read into again may be kept.
     this.#walk(this.#link.volatile ? Buffer.from(chunk) : chunk);

@@ -144,8 +144,11 @@ export function openDatagrok(parts: { url: string; key: string | undefined; runM
         if (standing?.kind === "awake" && !wakes.isUnderWay(id)) return doubt(id, token, JSON.stringify(standing));
         await follow(id, token, true);
       },
-      // That server has no ear for it.
+      // That server has no ear for any of it, and asks nothing.
       used: () => undefined,
+      reached: () => undefined,
+      busy: () => undefined,
+      onAsk: () => undefined,
       close: () => Promise.resolve(),
     },
     ready: () => heard,

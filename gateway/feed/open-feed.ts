@@ -1,9 +1,19 @@
 import type { Clock } from "../../clock.ts";
 import { Fault } from "../../fault.ts";
 import type { Log } from "../../log.ts";
-import type { ContainerView, Directory } from "../directory.ts";
+import type { ContainerView, Directory, OpenNow } from "../directory.ts";
 import type { Identity } from "../identity.ts";
-import { type FeedLine, type UseReport, type WakeAsk, type WhoAnswers, type WhoAsk, WIRE_VERSION } from "../wire.ts";
+import {
+  type BusyReport,
+  type FeedLine,
+  type OpenAnswer,
+  type ReachedReport,
+  type UseReport,
+  type WakeAsk,
+  type WhoAnswers,
+  type WhoAsk,
+  WIRE_VERSION,
+} from "../wire.ts";
 import { controlAway, openAskControl } from "./ask-control.ts";
 import type { ControlLink } from "./control-link.ts";
 import { keepFeed } from "./keep-feed.ts";
@@ -87,6 +97,13 @@ export function openFeed({ link, version, clock, log }: { link: ControlLink; ver
     known.resolve();
     reports.hurry();
   };
+  let whatIsOpen = (_id: string): OpenNow => ({ count: 0, open: [] });
+  const answerAsk = ({ ask, id }: { ask: number; id: string }) => {
+    if (gateway === undefined) return;
+    // Who asked has gone on without, should it not arrive.
+    control.ask("/open", { gateway, ask, ...whatIsOpen(id) } satisfies OpenAnswer, closed.signal).catch(() => undefined);
+  };
+
   const onLine = (line: FeedLine) => {
     heardAt = clock.monotonic();
     switch (line.kind) {
@@ -105,6 +122,8 @@ export function openFeed({ link, version, clock, log }: { link: ControlLink; ver
         seq = line.seq;
         containers.remove(line.id);
         return reports.hurry();
+      case "ask":
+        return answerAsk(line);
       case "signedOut":
         return identity.forget();
       case "beat":
@@ -166,6 +185,11 @@ export function openFeed({ link, version, clock, log }: { link: ControlLink; ver
         const trace = traceparent === undefined ? {} : { traceparent };
         await control.ask("/wake", { id, userId: caller.userId, ...trace } satisfies WakeAsk, AbortSignal.any([signal, silent.signal]));
       },
+      // A figure for people: where control is away, there is none.
+      reached: (id, connectMs) => void control.ask("/reached", { id, connectMs } satisfies ReachedReport, closed.signal).catch(() => undefined),
+      // What is busy says so again.
+      busy: (id, seconds) => void control.ask("/busy", { id, seconds } satisfies BusyReport, closed.signal).catch(() => undefined),
+      onAsk: (answer) => void (whatIsOpen = answer),
       // A container that is awake is not about to be stopped, or control says so first; who waits for its end waits for this.
       used: (use) => reports.used(use, use.streams * use.open === 0 && containers.find(use.id)?.standing.kind !== "awake"),
       close,

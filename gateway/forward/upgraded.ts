@@ -136,7 +136,7 @@ class FromClient implements LinkUser {
 
   onBytes(chunk: Buffer): void {
     const splice = this.#splice;
-    splice.lease.bytes(chunk.length);
+    splice.lease.bytes(chunk.length, "client");
     splice.told.bytesIn += chunk.length;
     if (splice.sieve !== undefined) return this.#sift(chunk, splice.sieve);
     if (!splice.container.send(chunk, splice.client)) splice.client.pause();
@@ -173,7 +173,7 @@ class FromContainer implements LinkUser {
 
   onBytes(chunk: Buffer): void {
     const splice = this.#splice;
-    splice.lease.bytes(chunk.length);
+    splice.lease.bytes(chunk.length, "container");
     splice.told.bytesOut += chunk.length;
     splice.boundary.pass(chunk);
     if (!splice.client.send(chunk, splice.container)) splice.container.pause();

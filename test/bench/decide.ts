@@ -31,6 +31,9 @@ const directory = {
   known: (id: string) => containers.find(id),
   watch: containers.watch,
   wake: () => Promise.resolve(),
+  reached: () => undefined,
+  onAsk: () => undefined,
+  busy: () => undefined,
   used: (use: Use) => reports.used(use, false),
   close: () => Promise.resolve(),
 };
@@ -89,7 +92,7 @@ function execute(decision: Awaited<ReturnType<typeof decide>>): unknown {
   if (decision.kind !== "forward") throw new Error(decision.kind);
   const { lease, forward } = decision;
   const finish = () => {
-    lease.bytes(100);
+    lease.bytes(100, "client");
     forward.response({ status: 200, header: () => undefined, names: () => [] }, 0);
     lease.release();
   };

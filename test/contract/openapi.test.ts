@@ -78,6 +78,16 @@ t.test("each route of openapi.json is called", async (t) => {
     "get /docker/containers/{id}": () => call("GET", `/docker/containers/${id}`),
     "get /docker/containers/{id}/run": () => call("GET", `/docker/containers/${id}/run?awaitStart=true`),
     "get /docker/containers/{id}/history": () => call("GET", `/docker/containers/${id}/history`),
+    "get /docker/containers/{id}/explain": () => call("GET", `/docker/containers/${id}/explain`),
+    "get /docker/containers/{id}/wakes": () => call("GET", `/docker/containers/${id}/wakes`),
+    "get /docker/containers/{id}/open": () => call("GET", `/docker/containers/${id}/open`),
+    "get /docker/events": async () => {
+      const left = new AbortController();
+      const { status } = await stand.call("/docker/events", { signal: left.signal });
+      left.abort();
+      return { status, text: "" };
+    },
+    "post /docker/containers/{id}/lease": () => call("POST", `/docker/containers/${id}/lease`, json, body({ seconds: 60 })),
     "get /docker/containers/{id}/logs": () => call("GET", `/docker/containers/${id}/logs?limit=10`),
     "get /docker/services": () => call("GET", "/docker/services"),
     "get /docker/services/{name}/logs": () => call("GET", `/docker/services/${serviceName}/logs?limit=10`),

@@ -35,6 +35,7 @@ async function openTestFeed(t: Test, looked: (stand: Stand) => void = () => {}) 
       socketPath,
       lifecycle: { ...stand.lifecycle(), gatewayLeft },
       store: {
+        wakes: stand.store().wakes,
         containers: {
           ...stand.store().containers,
           toView: (after, most) => {
@@ -50,7 +51,7 @@ async function openTestFeed(t: Test, looked: (stand: Stand) => void = () => {}) 
     });
   const feed = await open();
   t.teardown(() => feed.close());
-  return { stand, socketPath, open, left, identity };
+  return { stand, feed, socketPath, open, left, identity };
 }
 
 /** Opens the feed as a gateway does, and keeps what it is told. */
@@ -100,6 +101,9 @@ function lastView(lines: FeedLine[], id: string): unknown {
   return lines.findLast((line) => line.kind === "changed" && line.container.id === id);
 }
 
+type Asked = Extract<FeedLine, { kind: "ask" }>;
+const asksIn = (lines: FeedLine[]) => lines.filter((line): line is Asked => line.kind === "ask");
+
 async function gatewayOf(lines: FeedLine[]): Promise<string> {
   await until("hello and all", () => lines.length >= 2);
   return lines[0]?.kind === "hello" ? lines[0].gateway : "";
@@ -117,6 +121,8 @@ t.test("a gateway is told its name, every container, then each change in order",
   t.match(lastView(lines, id), {
     container: { standing: { address: stand.row(id).address }, start: { create: Number, boot: Number, queue: Number } },
   });
+  t.equal((await ask(socketPath, "/reached", { id, connectMs: 3 })).status, 204);
+  t.match(stand.store().wakes.of(id), [{ askedFor: "request", byUser: USER, connectMs: 3 }]);
   const numbers = lines.flatMap((line) => ("seq" in line && line.seq !== undefined ? [line.seq] : []));
   t.same(
     numbers,
@@ -170,6 +176,44 @@ async function passed(stand: Stand, ms: number): Promise<void> {
   for (let left = ms; left > 0; left -= 1_000) await stand.clock.advance(1_000);
 }
 
+t.test("gateways are asked what they have open, only when somebody wants to know, and nobody waits for long for one", async (t) => {
+  const { stand, feed, socketPath } = await openTestFeed(t);
+  t.same(await feed.whatIsOpen(USER), [], "nobody is there");
+  const [quick, mute, gone] = [listen(t, socketPath), listen(t, socketPath), listen(t, socketPath)];
+  const [one, other, third] = [await gatewayOf(quick.lines), await gatewayOf(mute.lines), await gatewayOf(gone.lines)];
+  t.same(asksIn(quick.lines), []);
+  const answers = Promise.all([feed.whatIsOpen(USER), feed.whatIsOpen(USER)]);
+  await until("all are asked", () => [quick, mute, gone].every(({ lines }) => asksIn(lines).length > 0));
+  t.match(asksIn(quick.lines), [{ id: USER }], "once for all who want to know the same");
+  const open = [{ kind: "http", login: "ada", since: 1, bytesIn: 2, bytesOut: 3, state: "held" }];
+  const number = asksIn(quick.lines)[0]?.ask;
+  t.equal((await ask(socketPath, "/open", { gateway: one, ask: number, count: 1, open })).status, 204);
+  gone.close();
+  await until("it has left", () => gone.ended());
+  await stand.clock.advance(1_000);
+  const [first, second] = await answers;
+  t.same(
+    new Set(first),
+    new Set([
+      { gateway: one, answer: { count: 1, open } },
+      { gateway: third, answer: { count: 0, open: [] } },
+      { gateway: other, answer: undefined },
+    ]),
+  );
+  t.equal(second, first);
+  t.equal((await ask(socketPath, "/open", { gateway: other, ask: number, count: 0, open: [] })).status, 204, "too late, and no harm");
+  t.match(await ask(socketPath, "/open", { gateway: other, ask: "x" }), { status: 400 });
+
+  const many = Array.from({ length: 40 }, (_, at) =>
+    feed.whatIsOpen(`id-${at}`).then(
+      () => "told",
+      ({ code }: { code: string }) => code,
+    ),
+  );
+  await stand.clock.advance(1_000);
+  t.same(new Set(await Promise.all(many)), new Set(["told", "GATEWAYS_BUSY"]));
+});
+
 t.test("silence is broken by a beat at least every two seconds", async (t) => {
   const { stand, socketPath } = await openTestFeed(t);
   const { lines } = listen(t, socketPath);
@@ -188,6 +232,7 @@ t.test("what is no question is refused, and harms nothing", async (t) => {
   t.match(await ask(socketPath, "/nothing", {}), { status: 404, body: { code: "ROUTE_NOT_FOUND" } });
   t.match(await ask(socketPath, "/who", null), { status: 400 });
   t.match(await ask(socketPath, "/who", { tokens: ["good", 7] }), { status: 400 });
+  t.match(await ask(socketPath, "/reached", { id: USER, connectMs: -1 }), { status: 400 });
   t.ok(stand.store().containers.all());
 });
 

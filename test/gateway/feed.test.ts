@@ -9,7 +9,7 @@ import type { ContainerView, Standing } from "../../gateway/directory.ts";
 import { controlHere } from "../../gateway/feed/control-link.ts";
 import { openFeed } from "../../gateway/feed/open-feed.ts";
 import type { Caller } from "../../gateway/identity.ts";
-import { FEED_SILENCE_MS, type FeedLine, type UseReport, type WakeAsk, WIRE_VERSION } from "../../gateway/wire.ts";
+import { FEED_SILENCE_MS, type FeedLine, type OpenAnswer, type UseReport, type WakeAsk, WIRE_VERSION } from "../../gateway/wire.ts";
 import { type Log, openLog } from "../../log.ts";
 import { ADA } from "../fixtures/directory.ts";
 import { stillClock } from "../fixtures/still-clock.ts";
@@ -29,6 +29,7 @@ type Control = {
   say(...lines: FeedLine[]): void;
   wakes: WakeAsk[];
   reports: UseReport[];
+  opened: OpenAnswer[];
   questions: string[];
   /** Answers `/who` only when called. */
   answerWho: (() => void)[] | undefined;
@@ -52,6 +53,7 @@ async function openControl(
     asked: [],
     wakes: [],
     reports: [],
+    opened: [],
     questions: [],
     answerWho: undefined,
     deaf: false,
@@ -77,6 +79,7 @@ async function openControl(
     for await (const piece of request) text += String(piece);
     const asked = JSON.parse(text);
     if (request.url === "/use") control.reports.push(asked);
+    else if (request.url === "/open") control.opened.push(asked);
     else if (request.url === "/wake" && asked.id === "refused") {
       response.writeHead(400);
       return response.end(JSON.stringify({ code: "CONTAINER_STOPPED", message: "no" }));
@@ -141,6 +144,16 @@ t.test("changes are told to who watches, however their bytes are cut", async (t)
   control.say({ kind: "changed", container: ASLEEP, seq: 10 }, { kind: "beat" });
   await until("it is known", () => control.reports.at(-1)?.seq === 10);
   t.equal(seen.length, 2, "and to nobody else");
+});
+
+t.test("asked what it has open, it says so", async (t) => {
+  const { control, feed } = await openBoth(t);
+  await feed.ready();
+  const open = [{ kind: "http", login: "ada", since: 1, bytesIn: 2, bytesOut: 3, state: "held" }] as const;
+  feed.directory.onAsk((id) => ({ count: id === ID ? 5 : 0, open: [...open] }));
+  control.say({ kind: "ask", ask: 3, id: ID });
+  await until("the answer", () => control.opened.length === 1);
+  t.same(control.opened, [{ gateway: "g", ask: 3, count: 5, open }]);
 });
 
 t.test("a wake reaches control, and its refusal comes back as it is", async (t) => {

@@ -14,6 +14,7 @@ t.test("a hundred requests wake a container once and are all answered", async (t
   const answers = Array.from({ length: 100 }, () => fetch(stand.base + PATH, SIGNED_IN).then((answer) => answer.text()));
   await until("all wait", () => stand.uses.get(ID)?.open === 100);
   t.equal(stand.watchers(ID), 1, "they share one watch");
+  t.match([stand.openAt(ID).count, stand.openAt(ID).open.length], [100, 100]);
   t.equal(stand.uses.get(ID)?.streams, 0, "a stop need not wait for who waits for its end");
   stand.set(ID, { kind: "awake", address });
   t.same(
@@ -23,6 +24,7 @@ t.test("a hundred requests wake a container once and are all answered", async (t
   t.same(stand.wakes, [ID]);
   await until("nobody is left in the queue, nor a connection that could be used again", () => stand.watchers(ID) === 0);
   await until("all are counted out", () => stand.uses.get(ID)?.open === 0);
+  t.same(stand.openAt(ID), { count: 0, open: [] });
 });
 
 t.test("a failed start answers everybody who waited, and the next request at once", async (t) => {
@@ -128,6 +130,38 @@ t.test("a body is not read while its request is held, and arrives whole afterwar
   t.equal(received, size);
 });
 
+t.test("who only looks in neither wakes a container, nor waits for it, nor keeps it awake", async (t) => {
+  const stand = await openStand(t, { limits: { noWake: ["x-berth-no-wake", "user-agent:Probe"] } });
+  const { address } = await openContainer(t, (_, response) => void response.end("awake"));
+  const ask = (headers: Record<string, string>) => fetch(stand.base + PATH, { headers: { authorization: "token", ...headers } });
+  const looks = [{ "x-berth-no-wake": "1" }, { "user-agent": "kube-probe/1.2" }];
+  for (const standing of [
+    { kind: "asleep" },
+    { kind: "coming" },
+    { kind: "failed", fault: { code: "CONTAINER_CRASHED", message: "It crashed" }, wakeable: true, retryAt: 0 },
+  ] as const) {
+    stand.set(ID, standing);
+    for (const headers of looks) {
+      const answer = await ask(headers);
+      t.equal(answer.status, 503, standing.kind);
+      t.equal(answer.headers.get("retry-after"), "60");
+      t.match(await answer.json(), { "datagrok-error": /asleep/ });
+    }
+  }
+  stand.set(ID, { kind: "awake", address });
+  for (const headers of looks) t.equal(await (await ask(headers)).text(), "awake");
+  t.same(stand.wakes, []);
+  await until("all are counted out", () => stand.uses.get(ID)?.streams === 0);
+  t.match(stand.uses.get(ID), { open: 0, lastActive: 0 });
+  t.ok(stand.reports.every(({ open }) => open === 0));
+
+  stand.set(ID, { kind: "awake", address: { host: "127.0.0.1", port: 1 } });
+  t.equal((await ask({ "x-berth-no-wake": "" })).status, 503, "it is gone, and is not asked for");
+  t.same(stand.wakes, []);
+  t.equal((await ask({ "user-agent": "a browser" })).status, 502);
+  t.same(stand.wakes, [ID], "anybody else asks for it");
+});
+
 t.test("a woken response says where the time went, one from a container that was awake does not", async (t) => {
   const stand = await openStand(t);
   const { address } = await openContainer(t, (_, response) => void response.end("awake"));
@@ -136,6 +170,7 @@ t.test("a woken response says where the time went, one from a container that was
   const woken = await fetch(stand.base + PATH, SIGNED_IN);
   t.match(woken.headers.get("server-timing"), /^queue;dur=1\.3, pull;dur=200\.0, create;dur=30\.0, boot;dur=400\.0, connect;dur=[\d.]+$/);
   t.equal((await fetch(stand.base + PATH, SIGNED_IN)).headers.get("server-timing"), null);
+  t.same(stand.reached, [ID], "the first of those who waited tells that it was reached");
 });
 
 t.test("a container that refuses the connection is asked for once more", async (t) => {

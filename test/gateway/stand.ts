@@ -15,6 +15,7 @@ import type { DatagrokServer } from "../../gateway/server-behind.ts";
 import type { TlsKeys } from "../../gateway/tls-keys.ts";
 import { trustedProxies } from "../../gateway/trusted-proxies.ts";
 import type { Watcher } from "../../gateway/watch.ts";
+import type { PageFiles } from "../../gateway/waiting/waiting-page.ts";
 import { openLog } from "../../log.ts";
 import type { Metrics } from "../../metrics/open-metrics.ts";
 import { openTestDirectory, type TestDirectory } from "../fixtures/directory.ts";
@@ -42,6 +43,7 @@ export async function openStand(
     clock?: Clock;
     metrics?: Metrics;
     watchers?: Watcher[];
+    waitingFiles?: PageFiles;
   } = {},
 ): Promise<Stand> {
   const held = openTestDirectory();
@@ -55,6 +57,7 @@ export async function openStand(
     origins: options.origins ?? [],
     trusted: trustedProxies(options.trusted ?? []),
     tls: options.tls,
+    waitingFiles: options.waitingFiles,
     datagrok: options.datagrok,
     ...(options.readiness === undefined ? {} : { readiness: options.readiness }),
     ...(options.metrics === undefined ? {} : { metrics: options.metrics }),

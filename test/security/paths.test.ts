@@ -76,7 +76,8 @@ t.test("upper case is the same container, with the same rights", async (t) => {
   const upper = id.toUpperCase();
   t.equal((await ask(`${PROXY}/${upper}/square?number=3`, author.token)).status, 200);
   t.equal((await ask(`${PROXY}/${upper}/square?number=3`, undefined)).status, 401);
-  for (const what of ["run", "stop", "logs", "history"]) t.equal((await ask(`${CONTAINERS}/${upper}/${what}`, stranger.token)).status, 403, what);
+  for (const what of ["run", "stop", "logs", "history", "explain", "wakes", "open"])
+    t.equal((await ask(`${CONTAINERS}/${upper}/${what}`, stranger.token)).status, 403, what);
   t.equal((await ask(`${CONTAINERS}/${upper}`, stranger.token, "DELETE")).status, 403);
   t.equal((await ask(`${CONTAINERS}/${upper}/logs`, author.token)).status, 200);
 });

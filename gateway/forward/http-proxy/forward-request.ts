@@ -164,7 +164,7 @@ export function openForwardRequest(parts: {
           }
           // Sends the head now. `flushHeaders` would write it as UTF-8, and so change every byte beyond ASCII in it.
           response.write("", "latin1");
-          received.on("data", (chunk: Buffer) => lease.bytes(chunk.length));
+          received.on("data", (chunk: Buffer) => lease.bytes(chunk.length, "container"));
           // A client of HTTP/1.0 sees no chunks: to it, an end would make a body that was cut off look complete.
           if (request.httpVersion === "1.0") received.once("error", () => breakOff(request.socket));
           pipeline(received, response, () => {
@@ -191,9 +191,9 @@ function counted(lease: Lease, within: ExchangeLimits): Lease {
     lost: (target) => lease.lost(target),
     whenGone: (target, act) => lease.whenGone(target, act),
     release: () => lease.release(),
-    bytes: (n) => {
+    bytes: (n, from) => {
       within.alive();
-      lease.bytes(n);
+      lease.bytes(n, from);
     },
   };
 }

@@ -28,7 +28,7 @@ export function sendBody(
 ): void {
   if (!hasBody(request)) return void sent.end();
   onBodyWanted();
-  request.on("data", (chunk: Buffer) => lease.bytes(chunk.length));
+  request.on("data", (chunk: Buffer) => lease.bytes(chunk.length, "client"));
   request.pipe(sent);
 }
 

@@ -79,7 +79,7 @@ export async function transparentUpgrade(parts: Parts, exchange: UpgradeExchange
 /** The body ends with the connection where it has no length, so one that was cut off must not look like one that ended. */
 function passRefusal(received: IncomingMessage, socket: Socket, lease: Lease): Promise<void> {
   return new Promise((resolve) => {
-    received.on("data", (chunk: Buffer) => lease.bytes(chunk.length));
+    received.on("data", (chunk: Buffer) => lease.bytes(chunk.length, "container"));
     received.once("error", () => breakOff(socket));
     received.once("close", resolve);
     socket.once("close", () => received.destroy());

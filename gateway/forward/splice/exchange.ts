@@ -97,7 +97,7 @@ export class Exchange implements Asked {
     }
     this.#bodySent = true;
     this.told.bytesIn += bytes.length;
-    this.lease?.bytes(bytes.length);
+    this.lease?.bytes(bytes.length, "client");
     if (!container.link.send(bytes, client.link)) client.link.pause();
   }
 
@@ -111,7 +111,7 @@ export class Exchange implements Asked {
     this.#heard = true;
     this.client.lastByteAt = this.client.parts.ticker.now;
     this.told.bytesOut += chunk.length;
-    this.lease?.bytes(chunk.length);
+    this.lease?.bytes(chunk.length, "container");
     try {
       passAnswer(this, chunk);
     } catch (error) {
@@ -328,7 +328,7 @@ export class Exchange implements Asked {
     if (this.#heldBytes === 0) container.link.sendText(text);
     else {
       const bytes = Buffer.concat([Buffer.from(text, "latin1"), ...this.#held]);
-      this.lease?.bytes(this.#heldBytes);
+      this.lease?.bytes(this.#heldBytes, "client");
       this.#held = [];
       this.#heldBytes = 0;
       this.#bodySent = true;

@@ -1,7 +1,7 @@
 import { Agent, request } from "undici";
 import { Fault } from "../../../fault.ts";
 
-export type Asked = { method: "GET" | "HEAD"; url: string; headers: Record<string, string>; signal: AbortSignal };
+export type Asked = { method: "GET" | "HEAD" | "DELETE"; url: string; headers: Record<string, string>; signal: AbortSignal };
 export type Said = { status: number; header(name: string): string | undefined; body: Buffer };
 
 /** Small questions to registries and token servers. Follows no redirect, since one could lead credentials astray. */
@@ -17,8 +17,10 @@ const CONNECTIONS = 16;
 
 const MOST_BYTES = 4 * 1_048_576;
 
-export function openAskHttp(): AskHttp {
-  const agent = new Agent({ connect: { timeout: CONNECT_MS }, headersTimeout: SILENCE_MS, bodyTimeout: SILENCE_MS, connections: CONNECTIONS });
+/** With a `socketPath` every question goes there, whatever host it names. */
+export function openAskHttp(socketPath?: string): AskHttp {
+  const connect = { timeout: CONNECT_MS, ...(socketPath === undefined ? {} : { socketPath }) };
+  const agent = new Agent({ connect, headersTimeout: SILENCE_MS, bodyTimeout: SILENCE_MS, connections: CONNECTIONS });
   const ask = async ({ method, url, headers, signal }: Asked): Promise<Said> => {
     try {
       const answer = await request(url, { method, headers, signal, dispatcher: agent });

@@ -1,10 +1,11 @@
 import { createHash } from "node:crypto";
 import { Fault } from "../../../fault.ts";
 import type { AskHttp } from "./ask-http.ts";
+import { askUpstream } from "./ask-upstream.ts";
 import type { Upstream } from "./upstream.ts";
 
 /** Indexes first: their digest is the one that an engine knows an image by. */
-const MANIFESTS = [
+export const MANIFESTS = [
   "application/vnd.oci.image.index.v1+json",
   "application/vnd.docker.distribution.manifest.list.v2+json",
   "application/vnd.oci.image.manifest.v1+json",
@@ -21,20 +22,16 @@ export async function manifestDigest(
   { repository, version }: { repository: string; version: string },
   signal: AbortSignal,
 ): Promise<string | undefined> {
-  const ask = { repository, actions: ["pull"] as const };
-  const scheme = "tls" in upstream.target && upstream.target.tls !== undefined ? "https" : "http";
-  const url = `${scheme}://${upstream.host}${upstream.basePath}/v2/${upstream.nameOf(repository)}/manifests/${version}`;
-  let authorization = await upstream.authorization(ask, signal);
   const send = (method: "HEAD" | "GET") =>
-    http({ method, url, headers: { accept: MANIFESTS, ...(authorization === undefined ? {} : { authorization }) }, signal });
-  let said = await send("HEAD");
-  if (said.status === 401) {
-    const another = await upstream.refused(ask, said.header("www-authenticate"), signal);
-    if (another !== undefined) {
-      authorization = another;
-      said = await send("HEAD");
-    }
-  }
+    askUpstream(upstream, http, {
+      repository,
+      actions: ["pull"],
+      method,
+      path: `${upstream.nameOf(repository)}/manifests/${version}`,
+      accept: MANIFESTS,
+      signal,
+    });
+  const said = await send("HEAD");
   if (said.status === 404) return undefined;
   if (said.status === 401 || said.status === 403) {
     throw new Fault("PULL_DENIED", `The registry ${upstream.host} does not let ${repository} be read (${said.status}).`);

@@ -1,4 +1,5 @@
 import t from "tap";
+import { digest } from "../../../control/identity/digest.ts";
 import { Fault } from "../../../fault.ts";
 import { openStand, type Stand } from "./fixtures/api-stand.ts";
 import { until } from "./fixtures/until.ts";
@@ -97,6 +98,9 @@ t.test("an id that is unknown, or no id at all, is told in the way that the clie
     [`/docker/containers/${UNKNOWN}`, 404, "CONTAINER_NOT_FOUND"],
     [`/docker/containers/${ZERO}`, 404, "CONTAINER_NOT_FOUND"],
     ["/docker/containers/nonsense", 400, "ID_INVALID"],
+    [`/docker/containers/${UNKNOWN}/explain`, 404, "CONTAINER_NOT_FOUND"],
+    [`/docker/containers/${UNKNOWN}/wakes`, 404, "CONTAINER_NOT_FOUND"],
+    [`/docker/containers/${UNKNOWN}/open`, 404, "CONTAINER_NOT_FOUND"],
     [`/docker/containers/${UNKNOWN}/run`, 400, "REQUEST_INVALID"],
     [`/docker/containers/${UNKNOWN}/stop`, 400, "REQUEST_INVALID"],
     [`/docker/containers/${UNKNOWN}/logs`, 400, "REQUEST_INVALID"],
@@ -211,6 +215,38 @@ t.test("anybody signed in reads; author and admins act, and see what is inside",
     t.same((await as("/docker/containers?text=app")).json, [found], `${who}: the list says the same`);
     t.equal((await as(`/docker/images/${imageId}`)).status, 200);
   }
+});
+
+t.test("a container says that it is busy with its own token, of itself only; who may stop it may say so too", async (t) => {
+  const stand = await openStand(t);
+  const { app, db } = await walk(stand);
+  const other = stand.addUser("bert");
+  const token = "the-container's-own";
+  stand.store.containers.move(app, "SYSTEM_STOPPED", "STARTED", {});
+  const session = { digest: digest(token), userId: other.user.id, expiresOn: Number.MAX_SAFE_INTEGER, keyDigest: undefined, containerId: app };
+  stand.store.sessions.insert(session);
+  const say = (id: string, key: string, seconds: unknown = 60) =>
+    stand.call(`/docker/containers/${id}/lease`, {
+      method: "POST",
+      headers: { "x-user-api-key": key, "content-type": "application/json" },
+      body: JSON.stringify({ seconds }),
+    });
+  stand.wishes.length = 0;
+  for (const [id, key, status, code] of [
+    ["self", token, 200, undefined],
+    [app, token, 200, undefined],
+    [db, token, 403, "NOT_PERMITTED"],
+    ["self", stand.token, 400, "REQUEST_INVALID"],
+    [app, stand.token, 200, undefined],
+    [app, other.token, 403, "NOT_PERMITTED"],
+    [UNKNOWN, stand.token, 404, "CONTAINER_NOT_FOUND"],
+  ] as const) {
+    const answer = await say(id, key);
+    t.equal(answer.status, status, `${id} ${code}`);
+    if (code) t.equal(answer.json.code, code);
+  }
+  t.same(stand.wishes, Array(3).fill(`busy ${app}`));
+  for (const seconds of [-1, "soon"]) t.equal((await say(app, stand.token, seconds)).status, 400, String(seconds));
 });
 
 t.test("with a browser's cookie, only pages of the same or an allowed origin change anything", async (t) => {

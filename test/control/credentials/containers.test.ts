@@ -206,8 +206,8 @@ t.test("a container that outlives berth keeps its token, and is given no second 
     t.same(JSON.parse(rotated["CONN"] ?? "").credentials.parameters, { login: "abc", password: "x=y" });
   });
 
-  await t.test("what cannot be is one sentence, and ends with 1", async (t) => {
-    t.match(credentials(data, ["list", "cred-walk.nothing"]), { status: 1, said: /PostgresNorthwind/ });
-    t.match(credentials(data, ["list", "cred-walk"], "", { BERTH_DATA: join(data, "elsewhere") }), { status: 1, said: /No berth runs/ });
+  await t.test("what cannot be is one sentence, and ends with a number of its own", async (t) => {
+    t.match(credentials(data, ["list", "cred-walk.nothing"]), { status: 3, said: /PostgresNorthwind/ });
+    t.match(credentials(data, ["list", "cred-walk"], "", { BERTH_DATA: join(data, "elsewhere") }), { status: 5, said: /No berth runs/ });
   });
 });

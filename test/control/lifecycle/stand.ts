@@ -15,7 +15,7 @@ import { listening, type MemoryApp, type MemoryWorld, openMemoryWorld } from "..
 import { type StillClock, stillClock, turns } from "../../fixtures/still-clock.ts";
 
 export const USER = "22222222-2222-4222-8222-222222222222";
-const PACKAGE = "33333333-3333-4333-8333-333333333333";
+export const PACKAGE = "33333333-3333-4333-8333-333333333333";
 
 const CONFIG: ContainerConfig = { cpu: 0.5, memoryMb: 256, gpu: 0, shmMb: 64, storageGb: 21, onDemand: false };
 
@@ -168,6 +168,7 @@ export function newContainer(image: Image, config: ContainerConfig, now: number)
     desiredInstances: 0 as const,
     wishedBy: undefined,
     wishedOn: 0,
+    wishedFor: undefined,
     stopFor: config.onDemand ? ("system" as const) : ("user" as const),
     state: config.onDemand ? ("SYSTEM_STOPPED" as const) : ("USER_STOPPED" as const),
     since: now,
@@ -177,6 +178,7 @@ export function newContainer(image: Image, config: ContainerConfig, now: number)
     adopted: undefined,
     address: undefined,
     phases: undefined,
+    busyUntil: 0,
     attempts: 0,
     notBefore: 0,
     lastLogs: "",

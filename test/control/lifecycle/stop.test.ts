@@ -56,6 +56,45 @@ t.test("a stop waits until every gateway knows of it and nothing is open", async
   await stand.reaches(id, "USER_STOPPED");
 });
 
+t.test("a container that says that it is busy does not sleep until then, across a kill of berth too; nobody else has to wait for it", async (t) => {
+  const { stand, id } = await started(t, { onDemand: true, shutdownTimeoutMinutes: 1 }, { busyMs: 60 * MINUTE });
+  const limit = stand.clock.now() + 60 * MINUTE;
+  t.equal(stand.lifecycle().busy(id, 24 * 60 * MINUTE).busyUntil, limit, "no longer than it may");
+  stand.lifecycle().busy(id, 10 * MINUTE);
+  await pass(stand, 5 * MINUTE);
+  await stand.restart();
+  await pass(stand, 4 * MINUTE);
+  t.equal(stand.row(id).state, "STARTED");
+  const { awake, timers } = await stand.lifecycle().explain(id, new AbortController().signal);
+  t.match([awake.map(({ kind }) => kind), timers], [["busy"], [{ kind: "idleStop", at: stand.row(id).busyUntil }]]);
+  await pass(stand, MINUTE + 1_000);
+  t.match(await stand.reaches(id, "SYSTEM_STOPPED"), { busyUntil: 0 });
+  t.throws(() => stand.lifecycle().busy(id, MINUTE), { code: "CONTAINER_STOPPED" });
+
+  stand.lifecycle().wake(id, USER);
+  await stand.reaches(id, "STARTED");
+  stand.lifecycle().busy(id, 10 * MINUTE);
+  stand.lifecycle().busy(id, 0);
+  await pass(stand, 2 * MINUTE);
+  await stand.reaches(id, "SYSTEM_STOPPED");
+
+  stand.lifecycle().wake(id, USER);
+  await stand.reaches(id, "STARTED");
+  stand.lifecycle().busy(id, 10 * MINUTE);
+  stand.lifecycle().wishStop(id, USER);
+  await stand.reaches(id, "USER_STOPPED");
+});
+
+t.test("one that says that it is busy while it is being put to sleep stays awake", async (t) => {
+  const { stand, id, use, join } = await started(t, { onDemand: true, shutdownTimeoutMinutes: 1 });
+  join();
+  use(0, 1);
+  await pass(stand, MINUTE + 1_000);
+  await stand.reaches(id, "PENDING_SYSTEM_STOP");
+  stand.lifecycle().busy(id, 10 * MINUTE);
+  t.match(await stand.reaches(id, "STARTED"), { desiredInstances: 1 });
+});
+
 t.test("a gateway that never answers delays a user's stop by two seconds, and no more", async (t) => {
   const { stand, id, join } = await started(t);
   join();

@@ -81,6 +81,13 @@ const endOfUse = of("end of use", (folder, _model, real) => {
   real.open.delete(rowOf(real, folder).id);
   real.report();
 });
+/** It says that it is busy, and then nobody uses it for longer than it may be idle; one that does not run has no word. */
+const busy = of("busy", async (folder, model, real) => {
+  const { id, state } = rowOf(real, folder);
+  if (!["STARTED", "PENDING_SYSTEM_STOP"].includes(state)) return;
+  model.busy.set(id, real.lifecycle().busy(id, 150_000).busyUntil);
+  await real.clock().advance(65_000);
+});
 const validate = of("revalidate", (folder, _model, real) => real.lifecycle().wishValidation(rowOf(real, folder).imageId, USER.id));
 
 const behindItsBack = fc.oneof(
@@ -175,6 +182,7 @@ export const COMMANDS: fc.Arbitrary<Command>[] = [
   request,
   use,
   endOfUse,
+  busy,
   report,
   behindItsBack,
   engine,

@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import { CONTAINER_TABLE, type ContainerEvent, type ContainerState } from "../../../control/lifecycle/container-states.ts";
 import { IMAGE_TABLE, type ImageEvent, type ImageState } from "../../../control/lifecycle/image-states.ts";
+import { warmUntil } from "../../../control/lifecycle/warm-hours.ts";
 import { next } from "../../../control/lifecycle/table.ts";
+import type { ContainerConfig } from "../../../control/store/entities.ts";
 import { HISTORY_LENGTH } from "../../../control/store/history.ts";
 import { type App, type Folder, FOLDERS, type Moved, type Real, SHAPES } from "./real.ts";
 
@@ -13,6 +15,8 @@ export type Model = {
   wishes: Map<Folder, Wish>;
   /** Whose last start may have failed, or may yet: an error of these is not berth's. */
   hindered: Set<Folder>;
+  /** Until when a container has said that it is busy, by its id. */
+  busy: Map<string, number>;
   /** Nothing has hindered anybody since all was last seen to be settled. */
   quiet: boolean;
   /** How many of the moves have been judged. */
@@ -20,7 +24,7 @@ export type Model = {
 };
 
 export function newModel(): Model {
-  return { published: {}, wishes: new Map(), hindered: new Set(), quiet: true, judged: 0 };
+  return { published: {}, wishes: new Map(), hindered: new Set(), busy: new Map(), quiet: true, judged: 0 };
 }
 
 /** From now on a container may end in an error that is nobody's fault here. */
@@ -65,10 +69,31 @@ function judgeMoves(model: Model, real: Real): void {
     const folder = isImage ? undefined : FOLDERS.find((name) => real.row(name)?.id === move.entity);
     const wish = folder && model.wishes.get(folder);
     if (!wish) continue;
-    const shape: { onDemand: boolean; shutdownTimeoutMinutes?: number } = SHAPES[folder];
+    const shape: Partial<ContainerConfig> = SHAPES[folder];
     if (move.event === "idled") assert.ok(shape.shutdownTimeoutMinutes, `${folder} may sleep when nobody uses it`);
+    if (move.event === "idled") {
+      const idledOn =
+        real
+          .store()
+          .history.of(move.entity)
+          .findLast(({ event }) => event === "idled")?.at ?? 0;
+      assert.ok(idledOn >= (model.busy.get(move.entity) ?? 0), `${folder} does not sleep while it is busy`);
+      assert.ok(!shape.keepWarm || !warmUntil(shape.keepWarm, idledOn), `${folder} does not sleep within its hours`);
+    }
+    if (move.toState === "STOPPING" || move.toState === "ERROR") model.busy.delete(move.entity);
     if (move.event === "lostAsleep") assert.ok(shape.onDemand && model.hindered.has(folder), `${folder} may sleep when it is lost, and was`);
     if (move.event === "idled" || move.event === "lostAsleep") model.wishes.set(folder, { runs: false, by: "system" });
+    // Its hours have come, and no user had it stopped: that is a wish too.
+    if (move.event === "startWished" && !wish.runs && wish.by === "system" && shape.keepWarm) {
+      const startedOn =
+        real
+          .store()
+          .history.of(move.entity)
+          .findLast(({ event }) => event === "startWished")?.at ?? 0;
+      assert.ok(warmUntil(shape.keepWarm, startedOn), `${folder} is started by itself within its hours only`);
+      model.wishes.set(folder, { runs: true, by: "system" });
+      continue;
+    }
     if (move.event === "usedAfterAll") model.wishes.set(folder, { ...wish, runs: true });
     const starts = move.event === "startWished" || move.event === "startBegan" || move.event === "answered";
     assert.ok(!starts || wish.runs, `${folder} ${move.event} while it is wished to rest`);

@@ -24,6 +24,8 @@ export const SHAPES = {
   nap: { onDemand: false, shutdownTimeoutMinutes: 1 },
   lazy: { onDemand: true },
   doze: { onDemand: true, shutdownTimeoutMinutes: 1 },
+  // A life begins on a Tuesday at 22:13:20.
+  warm: { onDemand: true, shutdownTimeoutMinutes: 1, keepWarm: ["Tue,Wed 22:14-22:20", "Tue,Wed 22:30-23:00"] },
 } as const satisfies Record<string, Partial<ContainerConfig>>;
 export type Folder = keyof typeof SHAPES;
 export const FOLDERS = Object.keys(SHAPES) as Folder[];

@@ -25,11 +25,22 @@ t.test("every key arrives where it belongs", async (t) => {
     shutdown_timeout: 0.05,
     shm_size: 0,
     storage: 30,
+    keep_warm: ["Mon-Fri 08:00-18:00 Europe/Berlin", "sun 22:00-02:00"],
     env: { A: "1" },
     image: "ghcr.io/owner/name:1.0@sha256:00",
     port: 8080,
   });
-  t.strictSame(config, { cpu: 1.5, memoryMb: 1024, gpu: 1, onDemand: true, shutdownTimeoutMinutes: 0.05, shmMb: 0, storageGb: 30, port: 8080 });
+  t.strictSame(config, {
+    cpu: 1.5,
+    memoryMb: 1024,
+    gpu: 1,
+    onDemand: true,
+    shutdownTimeoutMinutes: 0.05,
+    shmMb: 0,
+    storageGb: 30,
+    keepWarm: ["Mon-Fri 08:00-18:00 Europe/Berlin", "sun 22:00-02:00"],
+    port: 8080,
+  });
   t.strictSame(env, { A: "1" });
   t.equal(image, "ghcr.io/owner/name:1.0@sha256:00");
   t.strictSame(warnings, []);
@@ -55,6 +66,16 @@ const WRONG: readonly (readonly [key: string, value: unknown])[] = [
   ["cpu", 0],
   ["cpu", "1"],
   ["cpu", -1],
+  ["keep_warm", "Mon-Fri 08:00-18:00"],
+  ["keep_warm", ["Mon-Fri 8-18"]],
+  ["keep_warm", ["Monday 08:00-18:00"]],
+  ["keep_warm", ["Mon-Fri 08:00-08:00"]],
+  ["keep_warm", ["Mon-Fri 24:00-08:00"]],
+  ["keep_warm", ["Mon-Fri 08:00-25:00"]],
+  ["keep_warm", ["Mon-Fri 08:60-18:00"]],
+  ["keep_warm", ["Mon-Fri 08:00-18:00 Europe/Atlantis"]],
+  ["keep_warm", ["Mon-Fri 08:00-18:00 Europe/Berlin please"]],
+  ["keep_warm", [7]],
   ["memory", 0.5],
   ["memory", "512"],
   ["memory", null],

@@ -1,0 +1,76 @@
+import type { Clock } from "../../clock.ts";
+import { Fault } from "../../fault.ts";
+import type { FeedLine, OpenAnswer } from "../../gateway/wire.ts";
+
+/** What one gateway has open; `answer` is undefined where it did not say so in time. */
+export type OpenAt = { gateway: string; answer: Pick<OpenAnswer, "count" | "open"> | undefined };
+
+export type AskGateways = {
+  joined(gateway: string, say: (line: FeedLine) => void): void;
+  left(gateway: string): void;
+  answered(answer: OpenAnswer): void;
+  /** Asks every gateway what it has open at a container; those who ask for the same at a time share one question. Faults: GATEWAYS_BUSY. */
+  whatIsOpen(id: string): Promise<OpenAt[]>;
+};
+
+/** A gateway only has to look into its own memory. */
+const PATIENCE_MS = 1_000;
+/** Questions under way at a time. */
+const MOST_ASKS = 32;
+
+type Ask = { missing: Set<string>; found: OpenAt[]; finish(): void };
+
+/** Control's questions to its gateways: over the feed, and only while somebody wants to know. */
+export function openAskGateways(clock: Clock): AskGateways {
+  const gateways = new Map<string, (line: FeedLine) => void>();
+  const asks = new Map<number, Ask>();
+  const sharing = new Map<string, Promise<OpenAt[]>>();
+  let last = 0;
+
+  const settle = (ask: Ask, gateway: string, answer: OpenAt["answer"]) => {
+    if (!ask.missing.delete(gateway)) return;
+    ask.found.push({ gateway, answer });
+    if (ask.missing.size === 0) ask.finish();
+  };
+  const begin = (id: string): Promise<OpenAt[]> => {
+    const number = ++last;
+    const { promise, resolve } = Promise.withResolvers<OpenAt[]>();
+    const ask: Ask = {
+      missing: new Set(gateways.keys()),
+      found: [],
+      finish: () => {
+        cancel();
+        asks.delete(number);
+        sharing.delete(id);
+        resolve(ask.found);
+      },
+    };
+    const cancel = clock.after(PATIENCE_MS, () => {
+      for (const gateway of ask.missing) settle(ask, gateway, undefined);
+    });
+    asks.set(number, ask);
+    sharing.set(id, promise);
+    if (ask.missing.size === 0) ask.finish();
+    for (const say of gateways.values()) say({ kind: "ask", ask: number, id });
+    return promise;
+  };
+
+  return {
+    joined: (gateway, say) => void gateways.set(gateway, say),
+    left: (gateway) => {
+      gateways.delete(gateway);
+      for (const ask of asks.values()) settle(ask, gateway, { count: 0, open: [] });
+    },
+    answered: ({ ask, gateway, count, open }) => {
+      const asked = asks.get(ask);
+      if (asked) settle(asked, gateway, { count, open });
+    },
+    whatIsOpen: async (id) => {
+      const shared = sharing.get(id);
+      if (shared) return shared;
+      if (asks.size >= MOST_ASKS)
+        throw new Fault("GATEWAYS_BUSY", "The gateways are being asked about many containers: try again in a moment.", { retryAfterMs: PATIENCE_MS });
+      return begin(id);
+    },
+  };
+}

@@ -1,0 +1,81 @@
+import { PassThrough } from "node:stream";
+import type { FastifyInstance } from "fastify";
+import type { Change } from "../lifecycle/changes.ts";
+import type { Admission } from "./admission.ts";
+import type { ApiParts } from "./api-parts.ts";
+import { findLive } from "./live-containers.ts";
+import type { LiveStreams } from "./live-streams.ts";
+import { recentChanges } from "./recent-changes.ts";
+import { mayManage } from "./rights.ts";
+import { containerOnWire, imageOnWire } from "./wire-entities.ts";
+import { API_ERROR } from "./wire-schemas.ts";
+
+/** A client that has not taken so much is cut off; it comes back and is told what it missed. */
+const LONGEST_BACKLOG = 1_048_576;
+/** When a client that was cut off comes back, in milliseconds. */
+const RETRY_MS = 2_000;
+
+const HEADERS = {
+  type: "object",
+  properties: { "last-event-id": { type: "string", description: "the `id` of the last event that was seen: what came since is told first" } },
+};
+const EVENTS = {
+  description:
+    "`container` and `image` with the entity as the other routes show it to the caller, `removed` with the `#type` and `id` of what is gone, `beat` every " +
+    "5 s. `resync` comes first unless the stream could be taken up where it broke off: what is listed after it is not older than the stream. " +
+    "`lastActive` alone is no change.",
+  content: { "text/event-stream": { schema: { type: "string" } } },
+};
+
+/** What becomes of containers and images, as it happens (server-sent events). */
+export function eventRoutes(
+  app: FastifyInstance,
+  { store, changes, clock }: ApiParts,
+  { admission, streams }: { admission: Admission; streams: LiveStreams },
+): void {
+  const recent = recentChanges(changes.seq());
+  const unwatch = changes.watch(recent.add);
+  app.addHook("onClose", async () => unwatch());
+
+  app.get<{ Headers: { "last-event-id"?: string } }>(
+    "/docker/events",
+    {
+      schema: {
+        tags: ["docker containers"],
+        summary: "Changes of containers and images, as they happen",
+        headers: HEADERS,
+        produces: ["text/event-stream"],
+        response: { 200: EVENTS, "4xx": API_ERROR, "5xx": API_ERROR },
+      },
+    },
+    (request, reply) => {
+      const caller = admission.caller(request);
+      const stream = new PassThrough();
+      const say = (name: string, data: object, seq?: number) => {
+        if (stream.destroyed) return;
+        stream.write(`event: ${name}\n${seq === undefined ? "" : `id: ${seq}\n`}data: ${JSON.stringify(data)}\n\n`);
+        if (stream.writableLength + stream.readableLength > LONGEST_BACKLOG) reply.raw.destroy();
+      };
+      const tell = (change: Change) => {
+        if ("removed" in change) return say("removed", { "#type": "DockerContainer", id: change.removed }, change.seq);
+        if ("image" in change) return say("image", imageOnWire(change.image), change.seq);
+        // As it is now, with the image as it is now: what comes later only tells the same again.
+        const live = findLive(store, change.container.id);
+        if (live) say("container", containerOnWire(live.container, live.image, mayManage(store, caller, live.container.packageId)), change.seq);
+      };
+      const signal = streams.open(request, reply, () => say("beat", { time: new Date(clock.now()).toISOString() }));
+      stream.write(`retry: ${RETRY_MS}\n\n`);
+      const missed = recent.since(Number(request.headers["last-event-id"] ?? Number.NaN));
+      // Within one turn with the watch: nothing falls in between.
+      if (missed) for (const change of missed) tell(change);
+      else say("resync", {}, changes.seq());
+      const stop = changes.watch(tell);
+      signal.addEventListener("abort", () => {
+        stop();
+        stream.end();
+      });
+      if (signal.aborted) stop();
+      return reply.type("text/event-stream; charset=utf-8").header("x-accel-buffering", "no").send(stream);
+    },
+  );
+}

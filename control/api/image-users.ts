@@ -1,0 +1,43 @@
+import type { Store } from "../store/open-store.ts";
+
+export type ImageUsers = {
+  /** Names of the containers that run an image or are to run it, in order; by its digest too, since a tag may point at something else by now. */
+  of(repository: string, tag: string | undefined, digest: string | undefined): string[];
+  /** How many containers use anything of a repository. */
+  count(repository: string): number;
+};
+
+/** Which containers use what of the registry. Made for one answer: it looks at every container once. */
+export function imageUsers(store: Store): ImageUsers {
+  const images = new Map(store.images.all().map((image) => [image.id, image]));
+  const uses = store.containers.all().flatMap((container) => {
+    const image = images.get(container.imageId);
+    if (!image || image.state === "DELETED") return [];
+    return [image, ...(container.deployed ? [container.deployed] : [])].map(({ ref, digest }) => ({
+      container: container.name,
+      ref: readRef(ref),
+      digest,
+    }));
+  });
+  const named = (names: readonly string[]) => [...new Set(names)].toSorted();
+  // A registry's host, where a reference has one, may be any name of this registry.
+  const isOf = (repository: string, name: string) => name === repository || name.endsWith(`/${repository}`);
+  return {
+    of: (repository, tag, digest) =>
+      named(
+        uses
+          .filter(
+            ({ ref, digest: used }) =>
+              isOf(repository, ref.name) && ((tag !== undefined && ref.tag === tag) || (digest !== undefined && used === digest)),
+          )
+          .map(({ container }) => container),
+      ),
+    count: (repository) => named(uses.filter(({ ref }) => isOf(repository, ref.name)).map(({ container }) => container)).length,
+  };
+}
+
+function readRef(ref: string): { name: string; tag: string } {
+  const [named = ""] = ref.split("@", 1);
+  const colon = named.lastIndexOf(":");
+  return colon > named.lastIndexOf("/") ? { name: named.slice(0, colon), tag: named.slice(colon + 1) } : { name: named, tag: "latest" };
+}

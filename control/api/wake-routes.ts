@@ -1,0 +1,71 @@
+import type { FastifyInstance } from "fastify";
+import { Fault } from "../../fault.ts";
+import { WISHED_FOR } from "../store/entities.ts";
+import { type Wake, WAKES_KEPT } from "../store/wakes.ts";
+import type { Admission } from "./admission.ts";
+import type { ApiParts } from "./api-parts.ts";
+import { requireManage } from "./rights.ts";
+import { readUuid } from "./uuid.ts";
+import { PHASES, waterfall } from "./waterfall.ts";
+import { answers, ID_PARAMS } from "./wire-schemas.ts";
+
+const text = { type: "string" } as const;
+const date = { type: "string", format: "date-time" } as const;
+
+const WAKE = {
+  type: "object",
+  properties: {
+    asked: date,
+    for: { type: ["string", "null"], enum: [...WISHED_FOR, null], description: "what the start was for" },
+    by: { type: ["string", "null"], description: "the login of the person who asked, where one did" },
+    ended: { type: ["string", "null"], format: "date-time", description: "null: it is under way" },
+    outcome: { type: ["string", "null"], description: "the event that ended it: `answered`, `startFailed`, `timedOut`, `stopWished`, …" },
+    phases: {
+      type: "array",
+      description: "one after the other; `start` stands for all that is not told apart, of a wake that failed or is under way",
+      items: {
+        type: "object",
+        properties: {
+          name: { type: "string", enum: PHASES },
+          start: { type: "number", description: "ms since it was asked for" },
+          duration: { type: "number", description: "ms" },
+        },
+      },
+    },
+    cause: { type: ["object", "null"], description: "of a failure", properties: { code: text, message: text } },
+  },
+} as const;
+
+/** How long each of a container's last starts took, and where that time went. For whoever may see its logs. */
+export function wakeRoutes(app: FastifyInstance, { store, clock }: ApiParts, admission: Admission): void {
+  app.get<{ Params: { id: string } }>(
+    "/docker/containers/:id/wakes",
+    {
+      schema: {
+        tags: ["docker containers"],
+        summary: `The last ${WAKES_KEPT} starts of a container and their parts, the newest first`,
+        params: ID_PARAMS,
+        response: answers({ type: "array", items: WAKE }),
+      },
+    },
+    (request) => {
+      const container = store.containers.find(readUuid(request.params.id));
+      if (!container) throw new Fault("CONTAINER_NOT_FOUND", `There is no container ${request.params.id}.`);
+      requireManage(store, admission.caller(request), container.packageId);
+      const loginOf = (id: string | undefined) => (id === undefined ? undefined : store.users.find(id)?.login);
+      return store.wakes.of(container.id).map((wake) => onWire(wake, loginOf(wake.byUser), clock.now()));
+    },
+  );
+}
+
+function onWire(wake: Wake, by: string | undefined, now: number) {
+  return {
+    asked: new Date(wake.askedOn).toISOString(),
+    for: wake.askedFor ?? null,
+    by: by ?? null,
+    ended: wake.endedOn === undefined ? null : new Date(wake.endedOn).toISOString(),
+    outcome: wake.outcome ?? null,
+    phases: waterfall(wake, now),
+    cause: wake.fault ?? null,
+  };
+}

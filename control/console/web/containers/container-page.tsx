@@ -1,0 +1,53 @@
+import { ask } from "../ask.ts";
+import type { Container } from "../entities.ts";
+import { useEntity } from "../live.tsx";
+import { Action } from "../parts/action.tsx";
+import { Facts } from "../parts/facts.tsx";
+import { Failure } from "../parts/failure.tsx";
+import { Moment } from "../parts/moment.tsx";
+import { Status } from "../parts/status.tsx";
+import { linkTo } from "../place.ts";
+import { Environment } from "./environment.tsx";
+import { HeldBy } from "./held-by.tsx";
+import { Logs } from "./logs.tsx";
+import { RunAndStop } from "./run-and-stop.tsx";
+import { TimeLine } from "./time-line.tsx";
+import { Wakes } from "./wakes.tsx";
+import { Why } from "./why.tsx";
+
+export function ContainerPage({ id }: { id: string }) {
+  const { value: container, error, again } = useEntity<Container>("container", id);
+  if (!container) return error ? <Failure error={error} onRetry={again} /> : <p class="waiting">Asking…</p>;
+  const { dockerfile: image } = container;
+  return (
+    <>
+      <p class="trail">
+        <a href={linkTo("containers")}>Containers</a> /
+      </p>
+      <h1>
+        {container.name} <Status status={container.status} />
+      </h1>
+      <Failure error={error} onRetry={again} />
+      <div class="tools">
+        <RunAndStop container={container} onDone={again} />
+        <Action act={() => ask(`/docker/images/${image.id}/revalidate`).then(again)}>Revalidate its image</Action>
+      </div>
+      <Facts
+        facts={[
+          ["Image", <a href={linkTo("images", image.id)}>{container.dockerImage}</a>],
+          ["Address", container.address === null ? "none while it sleeps" : `${container.address}:${container.port ?? "–"}`],
+          ["Service", <code>{container.serviceName}</code>],
+          ["Last used", <Moment at={container.lastActive} />],
+          ["Published", <Moment at={container.createdOn} />],
+          ["Id", <code>{container.id}</code>],
+        ]}
+      />
+      <Why id={id} turn={container.status} />
+      <HeldBy id={id} />
+      <Wakes id={id} turn={container.status} />
+      <TimeLine path={`/docker/containers/${id}/history`} status={container.status} />
+      <Logs id={id} name={container.name} turn={container.status} />
+      <Environment variables={container.environmentVars} config={container.config} />
+    </>
+  );
+}

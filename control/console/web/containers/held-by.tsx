@@ -1,0 +1,51 @@
+import type { OpenAtGateway } from "../entities.ts";
+import { Failure } from "../parts/failure.tsx";
+import { Moment } from "../parts/moment.tsx";
+import { sizeOf } from "../parts/size.ts";
+import { useAsked } from "../use-asked.ts";
+
+/** The requests and sockets that are open to it now, and so keep it from resting. */
+export function HeldBy({ id }: { id: string }) {
+  const { value: gateways, error, again } = useAsked<OpenAtGateway[]>(`/docker/containers/${id}/open`, { everyMs: 3_000 });
+  const open = gateways?.flatMap((one) => one.open) ?? [];
+  const count = gateways?.reduce((all, one) => all + one.count, 0) ?? 0;
+  const silent = gateways?.filter(({ answered }) => !answered) ?? [];
+  return (
+    <section aria-labelledby="held">
+      <h2 id="held">Open now</h2>
+      <Failure error={error} onRetry={again} />
+      {silent.length > 0 ? <p class="failure">{silent.map(({ gateway }) => gateway).join(", ")} did not say in time what it has open.</p> : null}
+      {gateways && count === 0 ? <p class="quiet">Nobody holds it awake.</p> : null}
+      {open.length === 0 ? null : (
+        <table>
+          <thead>
+            <tr>
+              <th scope="col">What</th>
+              <th scope="col">Who</th>
+              <th scope="col">Since</th>
+              <th scope="col">In</th>
+              <th scope="col">Out</th>
+            </tr>
+          </thead>
+          <tbody>
+            {open.map(({ kind, state, login, since, bytesIn, bytesOut }, index) => (
+              // oxlint-disable-next-line react/no-array-index-key
+              <tr key={`${since} ${login} ${index}`}>
+                <td data-label="What">
+                  {kind}, {state}
+                </td>
+                <td data-label="Who">{login}</td>
+                <td data-label="Since">
+                  <Moment at={since} />
+                </td>
+                <td data-label="In">{sizeOf(bytesIn)}</td>
+                <td data-label="Out">{sizeOf(bytesOut)}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      )}
+      {count > open.length ? <p class="quiet">{count - open.length} more.</p> : null}
+    </section>
+  );
+}

@@ -1,0 +1,58 @@
+import type { Wake } from "../entities.ts";
+import { Failure } from "../parts/failure.tsx";
+import { Moment, spanOf } from "../parts/moment.tsx";
+import { useAsked } from "../use-asked.ts";
+
+/** The last cold starts as a waterfall: on one scale, so that a slow one is seen beside the others. */
+export function Wakes({ id, turn }: { id: string; turn: string }) {
+  const { value: wakes, error, again } = useAsked<Wake[]>(`/docker/containers/${id}/wakes`, { turn });
+  const longest = Math.max(1, ...(wakes ?? []).map(lengthOf));
+  return (
+    <section aria-labelledby="wakes">
+      <h2 id="wakes">Cold starts</h2>
+      <Failure error={error} onRetry={again} />
+      {wakes?.length === 0 ? <p class="quiet">It was never started.</p> : null}
+      <ol class="wakes">
+        {wakes?.map((wake) => (
+          <li key={wake.asked}>
+            <p>
+              <Moment at={wake.asked} /> <span class="quiet">{[wake.for, wake.by].filter((part) => part !== null).join(" by ")}</span>{" "}
+              <strong>{spanOf(lengthOf(wake))}</strong> {wake.ended === null ? "so far" : wake.outcome === "answered" ? "" : (wake.outcome ?? "")}
+            </p>
+            <div class="waterfall" role="img" aria-label={wake.phases.map(({ name, duration }) => `${name} ${spanOf(duration)}`).join(", ")}>
+              {wake.phases.map(({ name, start, duration }) => (
+                <span
+                  key={name}
+                  class={`bar ${name}`}
+                  title={`${name} ${spanOf(duration)}`}
+                  style={{ left: `${(100 * start) / longest}%`, width: `${(100 * duration) / longest}%` }}
+                />
+              ))}
+            </div>
+            {wake.cause ? (
+              <p class="failure">
+                <code>{wake.cause.code}</code> {wake.cause.message}
+              </p>
+            ) : null}
+          </li>
+        ))}
+      </ol>
+      {wakes && wakes.length > 0 ? (
+        <p class="legend">
+          {PHASES.map((name) => (
+            <span key={name}>
+              <span class={`bar ${name}`} /> {name}
+            </span>
+          ))}
+        </p>
+      ) : null}
+    </section>
+  );
+}
+
+/** In the order in which a start meets them; `start` is a start of which more is not known. */
+const PHASES = ["queue", "pull", "create", "boot", "connect", "start"];
+
+function lengthOf({ phases }: Wake): number {
+  return Math.max(0, ...phases.map(({ start, duration }) => start + duration));
+}

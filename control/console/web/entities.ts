@@ -1,0 +1,83 @@
+/** What the API answers with, as far as the console shows it; /api/openapi.json describes all of it. */
+
+export type Image = {
+  id: string;
+  name: string;
+  friendlyName: string;
+  status: string;
+  version: string;
+  dockerfilePath: string;
+  imageRef: string;
+  logs: string;
+  createdOn: string;
+  updatedOn: string;
+};
+
+export type Container = {
+  id: string;
+  name: string;
+  friendlyName: string;
+  status: string;
+  serviceName: string;
+  dockerImage: string;
+  dockerfile: Image;
+  address: string | null;
+  port: number | null;
+  lastLogs: string;
+  lastActive: string | null;
+  environmentVars: Record<string, string>;
+  config: Record<string, unknown>;
+  createdOn: string;
+  updatedOn: string;
+};
+
+export type User = { id: string; login: string; friendlyName: string; admin: boolean };
+
+/** One move of a container or an image. */
+export type Move = { time: string; from: string; to: string; event: string; by: string; cause: { code: string; message: string } | null };
+
+export type Repository = { name: string; containers: number };
+
+/** What a tag points at in the registry; sizes are bytes. */
+export type StoredImage = {
+  tag: string;
+  digest: string;
+  size: number;
+  platform: string | null;
+  layers: { digest: string; size: number }[];
+  images: { digest: string; size: number; platform: string }[];
+  usedBy: string[];
+  pushedBy?: string | null;
+  pushedOn?: string | null;
+};
+
+/** Why a container is as it is; `says` and `why` are sentences. */
+export type Explanation = {
+  status: string;
+  since: string;
+  why: string;
+  wish: { instances: number; by: string | null; time: string | null };
+  next: { kind: string; time: string; says: string }[];
+  awake: { kind: string; says: string }[];
+  failure: { time: string; code: string; message: string; logs: string[] } | null;
+  engine: { says: string };
+};
+
+/** One start and its parts, one after the other; milliseconds since it was asked for. */
+export type Wake = {
+  asked: string;
+  for: string | null;
+  by: string | null;
+  ended: string | null;
+  outcome: string | null;
+  phases: { name: string; start: number; duration: number }[];
+  cause: { code: string; message: string } | null;
+};
+
+/** What one gateway has open to a container. */
+export type OpenAtGateway = {
+  gateway: string;
+  answered: boolean;
+  count: number;
+  open: { kind: string; login: string; since: string; bytesIn: number; bytesOut: number; state: string }[];
+};

@@ -1,0 +1,119 @@
+import { type ComponentChildren, createContext } from "preact";
+import { useContext, useEffect, useRef, useState } from "preact/hooks";
+import { ask, type Refused } from "./ask.ts";
+import type { Container, Image } from "./entities.ts";
+
+/** What the server says of changes, as they happen; after `resync` something may have been missed. */
+export type LiveEvent =
+  | { kind: "container"; entity: Container }
+  | { kind: "image"; entity: Image }
+  | { kind: "removed"; entity: { id: string } }
+  | { kind: "resync" };
+
+type Hear = (event: LiveEvent) => void;
+
+const Feed = createContext<(hear: Hear) => () => void>(() => () => undefined);
+
+/** One stream for the whole console; who is below it hears by `useLive`. Says so while it is broken: what is shown may be old then. */
+export function LiveFeed({ children }: { children: ComponentChildren }) {
+  const listeners = useRef(new Set<Hear>());
+  const [broken, setBroken] = useState(false);
+  const watch = useRef((hear: Hear) => {
+    listeners.current.add(hear);
+    return () => void listeners.current.delete(hear);
+  });
+
+  useEffect(() => {
+    const source = new EventSource("/api/docker/events");
+    const tell = (event: LiveEvent) => {
+      for (const hear of listeners.current) hear(event);
+    };
+    for (const kind of ["container", "image", "removed"] as const)
+      source.addEventListener(kind, ({ data }: MessageEvent<string>) => tell({ kind, entity: JSON.parse(data) }));
+    source.addEventListener("resync", () => tell({ kind: "resync" }));
+    source.addEventListener("open", () => setBroken(false));
+    source.addEventListener("error", () => setBroken(true));
+    return () => source.close();
+  }, []);
+
+  return (
+    <Feed.Provider value={watch.current}>
+      {broken ? (
+        <p class="broken" role="status">
+          berth cannot be heard at the moment: what is shown may be old.
+        </p>
+      ) : null}
+      {children}
+    </Feed.Provider>
+  );
+}
+
+/** `hear` may be another function each time. */
+export function useLive(hear: Hear): void {
+  const watch = useContext(Feed);
+  const latest = useRef(hear);
+  latest.current = hear;
+  useEffect(() => watch((event) => latest.current(event)), [watch]);
+}
+
+export type Entities<T> = { all: T[] | undefined; error: Refused | undefined; again(): void };
+
+/** All containers, or all images, in the order of their names, as they are now. */
+export function useEntities<K extends "container" | "image">(kind: K): Entities<K extends "container" ? Container : Image> {
+  type T = K extends "container" ? Container : Image;
+  const [known, setKnown] = useState<ReadonlyMap<string, T>>();
+  const [error, setError] = useState<Refused>();
+  const [turn, setTurn] = useState(0);
+
+  useEffect(() => {
+    const gone = new AbortController();
+    ask<T[]>(`/docker/${kind}s?limit=0`, { signal: gone.signal }).then(
+      (all) => {
+        setKnown(new Map(all.map((one) => [one.id, one])));
+        setError(undefined);
+      },
+      (reason: unknown) => {
+        if (!gone.signal.aborted) setError(reason as Refused);
+      },
+    );
+    return () => gone.abort();
+  }, [kind, turn]);
+  const again = () => setTurn((last) => last + 1);
+  useLive((event) => {
+    if (event.kind === "resync") return again();
+    if (event.kind !== kind && event.kind !== "removed") return undefined;
+    return setKnown((before) => {
+      if (before === undefined) return before;
+      const after = new Map(before);
+      if (event.kind === "removed") after.delete(event.entity.id);
+      else after.set(event.entity.id, event.entity as T);
+      return after;
+    });
+  });
+
+  const all = known && [...known.values()].toSorted((one, other) => one.name.localeCompare(other.name));
+  return { all, error, again };
+}
+
+/** One of them; undefined while it is asked for. */
+export function useEntity<T extends Container | Image>(kind: "container" | "image", id: string) {
+  const [value, setValue] = useState<T>();
+  const [error, setError] = useState<Refused>();
+  const [turn, setTurn] = useState(0);
+  useEffect(() => {
+    const gone = new AbortController();
+    ask<T>(`/docker/${kind}s/${id}`, { signal: gone.signal }).then(
+      (found) => (setValue(() => found), setError(undefined)),
+      (reason: unknown) => {
+        if (!gone.signal.aborted) setError(reason as Refused);
+      },
+    );
+    return () => gone.abort();
+  }, [kind, id, turn]);
+  const again = () => setTurn((last) => last + 1);
+  useLive((event) => {
+    if (event.kind === "resync" || (event.kind === "removed" && event.entity.id === id)) again();
+    else if (event.kind === kind && event.entity.id === id) setValue(() => event.entity as T);
+  });
+  return { value, error, again };
+}

@@ -1,0 +1,50 @@
+import { useState } from "preact/hooks";
+import icon from "./icon.svg";
+import { send } from "./ask.ts";
+
+export function SignIn({ onSignedIn }: { onSignedIn(): void }) {
+  const [key, setKey] = useState("");
+  const [error, setError] = useState<string>();
+  const [busy, setBusy] = useState(false);
+
+  const submit = (event: Event) => {
+    event.preventDefault();
+    setBusy(true);
+    setError(undefined);
+    send("/console/sign-in", { method: "POST", headers: { authorization: `Dev ${key.trim()}` } })
+      .then(onSignedIn, (reason: unknown) => setError((reason as Error).message))
+      .finally(() => setBusy(false));
+  };
+  return (
+    <main class="sign-in">
+      <h1>
+        <img src={icon} alt="" width="32" height="32" /> berth
+      </h1>
+      <form onSubmit={submit}>
+        <label for="key">Developer key</label>
+        <input
+          id="key"
+          type="password"
+          autocomplete="current-password"
+          required
+          value={key}
+          onInput={(event) => setKey(event.currentTarget.value)}
+          aria-describedby="hint"
+          // oxlint-disable-next-line jsx-a11y/no-autofocus
+          autofocus
+        />
+        <p id="hint" class="quiet">
+          The key that <code>grok publish</code> uses. The first user's stands in <code>admin.key</code> in berth's data folder.
+        </p>
+        {error === undefined ? null : (
+          <p class="failure" role="alert">
+            {error}
+          </p>
+        )}
+        <button type="submit" class="primary" disabled={busy || key.trim() === ""}>
+          {busy ? "Signing in…" : "Sign in"}
+        </button>
+      </form>
+    </main>
+  );
+}

@@ -1,0 +1,69 @@
+import type { FaultData } from "../../fault.ts";
+import { json, optional, text, whole } from "./columns.ts";
+import type { Container, WishedFor } from "./entities.ts";
+import { rowsOf } from "./rows.ts";
+import type { Sql } from "./sql.ts";
+
+/** One start of a container, from the wish to its outcome. Times are epoch ms. */
+export type Wake = {
+  container: string;
+  askedOn: number;
+  /** Undefined for what was wished before berth kept this. */
+  askedFor: WishedFor | undefined;
+  /** Who wished it, where a person did. */
+  byUser: string | undefined;
+  /** When the driver was asked; undefined: it never was, or not yet. */
+  begunOn: number | undefined;
+  /** Undefined: it is under way. */
+  endedOn: number | undefined;
+  /** The event that ended it. */
+  outcome: string | undefined;
+  /** Of a start that succeeded, as the driver measured them. */
+  phases: Container["phases"];
+  /** How long the first gateway took to connect, in milliseconds; undefined: none has. */
+  connectMs: number | undefined;
+  fault: Pick<FaultData, "code" | "message"> | undefined;
+};
+
+/** Older ones of the same container are forgotten. */
+export const WAKES_KEPT = 20;
+
+export type Wakes = ReturnType<typeof wakesIn>;
+
+export function wakesIn(sql: Sql) {
+  const rows = rowsOf<Wake>(sql, "wakes", "container", {
+    container: text(),
+    askedOn: whole(),
+    askedFor: optional(text<WishedFor>()),
+    byUser: optional(text()),
+    begunOn: optional(whole()),
+    endedOn: optional(whole()),
+    outcome: optional(text()),
+    phases: optional(json<NonNullable<Container["phases"]>>()),
+    connectMs: optional(whole()),
+    fault: optional(json<Pick<FaultData, "code" | "message">>()),
+  });
+  const newest = "seq = (SELECT max(seq) FROM wakes WHERE container = ?)";
+  return {
+    /** The newest first. */
+    of: (container: string) => rows.where("container = ? ORDER BY seq DESC", container),
+    /** Call these three in the transaction of the move that they follow. */
+    begin: (wake: Pick<Wake, "container" | "askedOn" | "askedFor" | "byUser">) => {
+      const untold = { begunOn: undefined, endedOn: undefined, outcome: undefined, phases: undefined, connectMs: undefined, fault: undefined };
+      rows.insert({ ...wake, ...untold });
+      sql.run(
+        "DELETE FROM wakes WHERE container = ? AND seq <= (SELECT seq FROM wakes WHERE container = ? ORDER BY seq DESC LIMIT 1 OFFSET ?)",
+        wake.container,
+        wake.container,
+        WAKES_KEPT,
+      );
+    },
+    begun: (container: string, at: number) => rows.updateWhere(container, { begunOn: at }, `ended_on IS NULL AND ${newest}`, container),
+    end: (container: string, ended: Pick<Wake, "outcome" | "phases" | "fault"> & { endedOn: number }) =>
+      rows.updateWhere(container, ended, `ended_on IS NULL AND ${newest}`, container),
+    /** Only the first word on it counts. */
+    connected: (container: string, connectMs: number) =>
+      rows.updateWhere(container, { connectMs }, `phases IS NOT NULL AND connect_ms IS NULL AND ${newest}`, container),
+    forget: (container: string) => rows.remove(container),
+  };
+}

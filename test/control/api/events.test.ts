@@ -1,0 +1,170 @@
+import { request, type IncomingMessage } from "node:http";
+import t, { type Test } from "tap";
+import { eventReader, type StreamEvent } from "../../fixtures/event-stream.ts";
+import { stillClock } from "../../fixtures/still-clock.ts";
+import { openStand, type Stand } from "./fixtures/api-stand.ts";
+import { until } from "./fixtures/until.ts";
+
+const APP = { "dockerfiles/app/container.json": '{"image":"app:1","port":80,"env":{"PASSWORD":"hidden"}}' };
+
+async function published(stand: Stand, key?: string) {
+  const { json } = await stand.publish("walk", APP, key === undefined ? {} : { key });
+  return { id: json.containers[0].id as string, imageId: json.images[0].id as string };
+}
+
+/** Follows the events, or with another path anything else. */
+async function follow(
+  t: Test,
+  stand: Stand,
+  { token = stand.token, last, path = "/docker/events" }: { token?: string; last?: string; path?: string } = {},
+) {
+  const events: StreamEvent[] = [];
+  let ended = false;
+  const headers = { host: "berth.example", authorization: token, ...(last === undefined ? {} : { "last-event-id": last }) };
+  const call = request({ socketPath: stand.socketPath, path: `/api${path}`, headers });
+  t.teardown(() => call.destroy());
+  call.on("error", () => undefined);
+  const response = await new Promise<IncomingMessage>((resolve) => {
+    call.once("response", resolve);
+    call.end();
+  });
+  response.once("close", () => (ended = true));
+  response.on("error", () => undefined);
+  response.on(
+    "data",
+    eventReader((event) => events.push(event)),
+  );
+  return { events, response, ended: () => ended, leave: () => call.destroy(), names: () => events.map(({ event }) => event) };
+}
+
+const row = (stand: Stand, id: string) => stand.store.containers.find(id) as NonNullable<ReturnType<Stand["store"]["containers"]["find"]>>;
+
+t.test("changes are told as they happen, each entity as the other routes show it to that caller", async (t) => {
+  const stand = await openStand(t);
+  const author = stand.addUser("anna");
+  const other = stand.addUser("bert");
+  const { id, imageId } = await published(stand, author.key);
+  const [mine, theirs] = [await follow(t, stand, { token: author.token }), await follow(t, stand, { token: other.token })];
+  t.match(mine.response.headers, { "content-type": "text/event-stream; charset=utf-8", "cache-control": "no-store" });
+  await until(() => mine.events.length === 1 && theirs.events.length === 1);
+  t.same(mine.names(), ["resync"]);
+  stand.changes.publish(row(stand, id));
+  stand.changes.publishImage(stand.store.images.find(imageId) as NonNullable<ReturnType<typeof stand.store.images.find>>);
+  await until(() => mine.events.length === 3 && theirs.events.length === 3);
+  t.same(mine.names(), ["resync", "container", "image"]);
+  for (const [who, { events }, token] of [
+    ["the author", mine, author.token],
+    ["somebody else", theirs, other.token],
+  ] as const) {
+    t.same(events[1]?.data, (await stand.call(`/docker/containers/${id}`, { headers: { authorization: token } })).json, who);
+    t.same(events[2]?.data, (await stand.call(`/docker/images/${imageId}`, { headers: { authorization: token } })).json, who);
+  }
+  stand.changes.publishRemoved(id);
+  await until(() => mine.events.length === 4);
+  t.match(mine.events[3], { event: "removed", data: { "#type": "DockerContainer", id } });
+});
+
+t.test("who comes back is told what was missed, once each; who was away for too long is told to read anew", async (t) => {
+  const stand = await openStand(t);
+  const { id } = await published(stand);
+  const first = await follow(t, stand);
+  await until(() => first.events.length === 1);
+  const last = first.events[0]?.id ?? "";
+  first.leave();
+  for (let round = 0; round < 3; round++) stand.changes.publish(row(stand, id));
+  const back = await follow(t, stand, { last });
+  await until(() => back.events.length === 1);
+  t.same(back.names(), ["container"]);
+  stand.changes.publish(row(stand, id));
+  await until(() => back.events.length === 2);
+  t.ok(Number(back.events[1]?.id) > Number(back.events[0]?.id));
+
+  for (let round = 0; round < 300; round++) stand.changes.publish(row(stand, id));
+  for (const unknown of [last, "nonsense", "99999999999999", ""]) {
+    const late = await follow(t, stand, { last: unknown });
+    await until(() => late.events.length === 1);
+    t.same(late.names(), ["resync"], unknown);
+  }
+});
+
+t.test("a client that does not read is cut off before it costs much memory", async (t) => {
+  const stand = await openStand(t);
+  const { id } = await published(stand);
+  const deaf = await follow(t, stand);
+  deaf.response.pause();
+  stand.store.containers.update(id, { lastLogs: "x".repeat(60_000) });
+  const before = process.memoryUsage().rss;
+  for (let round = 0; round < 1_000 && !deaf.ended(); round++) {
+    stand.changes.publish(row(stand, id));
+    await new Promise(setImmediate);
+  }
+  deaf.response.resume();
+  await until(deaf.ended);
+  t.ok(process.memoryUsage().rss - before < 60 * 1_048_576);
+});
+
+t.test("silence is broken by a beat, and a session that ends takes its streams along", async (t) => {
+  const clock = stillClock();
+  const stand = await openStand(t, {}, clock);
+  const { id } = await published(stand);
+  const token = stand.identity.openSession(stand.admin.id, 12_000);
+  const stream = await follow(t, stand, { token });
+  const outlived = await follow(t, stand);
+  await until(() => stream.events.length === 1 && outlived.events.length === 1);
+  await clock.advance(5_000);
+  await until(() => stream.events.length === 2);
+  t.same(stream.names(), ["resync", "beat"]);
+  await clock.advance(10_000);
+  await until(stream.ended);
+  t.equal(outlived.ended(), false);
+  const logs = await follow(t, stand, { path: `/docker/containers/${id}/logs?follow=true` });
+  await until(logs.ended);
+  stand.identity.endSession(stand.token);
+  await until(outlived.ended);
+});
+
+t.test("followed logs go on until their container ends, or their reader leaves", async (t) => {
+  const stand = await openStand(t);
+  const { id } = await published(stand);
+  const { service } = row(stand, id);
+  const path = `/docker/containers/${id}/logs?follow=true`;
+  stand.store.containers.update(id, { lastLogs: "one\ntwo\n" });
+  t.match(await stand.get(path), { status: 200, text: "one\ntwo\n", headers: { "content-type": "text/plain; charset=utf-8" } }, "nothing runs");
+
+  let followed: AbortSignal | undefined;
+  const more = Promise.withResolvers<void>();
+  stand.follows.set(service, async function* (signal) {
+    followed = signal;
+    yield "first\n";
+    await Promise.race([more.promise, new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason as Error)))]);
+    yield "second\n";
+  });
+  const read = await follow(t, stand, { path });
+  let text = "";
+  read.response.on("data", (piece: Buffer) => (text += piece.toString()));
+  await until(() => text === "first\n");
+  more.resolve();
+  await until(read.ended);
+  t.equal(text, "first\nsecond\n");
+
+  stand.follows.set(service, async function* (signal) {
+    followed = signal;
+    yield "first\n";
+    await new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason as Error)));
+  });
+  const left = await follow(t, stand, { path });
+  await until(() => followed !== undefined && !followed.aborted);
+  left.leave();
+  await until(() => followed?.aborted === true);
+});
+
+t.test("only so many follow at a time, and a place is free again when one leaves", async (t) => {
+  const stand = await openStand(t);
+  const all = await Promise.all(Array.from({ length: 256 }, () => follow(t, stand)));
+  t.match(await stand.get("/docker/events"), { status: 503, json: { code: "STREAMS_FULL" }, headers: { "retry-after": "5" } });
+  const [first] = all;
+  first?.leave();
+  let status = 0;
+  for (let round = 0; round < 100 && status !== 200; round++) status = (await follow(t, stand)).response.statusCode ?? 0;
+  t.equal(status, 200);
+});

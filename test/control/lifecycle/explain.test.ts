@@ -1,0 +1,95 @@
+import t from "tap";
+import type { MemoryApp } from "../../fixtures/memory-driver.ts";
+import { crashing, listening, mute } from "../../fixtures/memory-driver.ts";
+import { openStand, type Stand, USER } from "./stand.ts";
+
+const GATEWAY = "gateway-1";
+const MINUTE = 60_000;
+const signal = new AbortController().signal;
+
+const explain = (stand: Stand, id: string) => stand.lifecycle().explain(id, signal);
+const kinds = (timers: readonly { kind: string }[]) => timers.map(({ kind }) => kind);
+
+t.test("one that sleeps is said to be woken by a request, and that the engine has nothing of it", async (t) => {
+  const stand = await openStand(t);
+  const { id } = stand.publish({ config: { onDemand: true } });
+  t.match(await explain(stand, id), { why: /request wakes/, timers: [], awake: [], failure: undefined, history: [], engine: { fact: undefined } });
+});
+
+t.test("one that runs names who asked, what keeps it awake and when it sleeps", async (t) => {
+  const stand = await openStand(t);
+  const { id, service } = stand.publish({ config: { onDemand: true, shutdownTimeoutMinutes: 10 } });
+  stand.lifecycle().wake(id, USER);
+  await stand.reaches(id, "STARTED");
+  const asleepAt = stand.row(id).since + 10 * MINUTE;
+  const idle = await explain(stand, id);
+  t.match(idle, { why: /ada/, timers: [{ kind: "idleStop", at: asleepAt }], engine: { fact: { running: true, service } } });
+  t.same(kinds(idle.awake), ["recentUse"]);
+
+  stand.lifecycle().gatewayJoined(GATEWAY, stand.lifecycle().seq());
+  const uses = [{ id, open: 1, streams: 3, lastActive: stand.clock.now() }];
+  stand.lifecycle().used({ gateway: GATEWAY, seq: stand.lifecycle().seq(), uses });
+  const used = await explain(stand, id);
+  t.same(kinds(used.awake), ["requests", "sockets"]);
+  t.same(used.timers, [], "an open request keeps it for as long as it is open");
+});
+
+t.test("one that nothing puts to sleep says so", async (t) => {
+  const stand = await openStand(t);
+  const { id } = stand.publish();
+  stand.lifecycle().wishStart(id, USER);
+  await stand.reaches(id, "STARTED");
+  t.same(kinds((await explain(stand, id)).awake), ["neverIdle"]);
+});
+
+t.test("a start under way says what it waits for, and when it is given up", async (t) => {
+  const stand = await openStand(t);
+  const { id } = stand.publish({ app: mute, config: { onDemand: true } });
+  stand.lifecycle().wake(id, USER);
+  const { since } = await stand.reaches(id, "STARTING");
+  const { timers } = await explain(stand, id);
+  t.match(timers, [
+    { kind: "startLimit", at: since + 295_000 },
+    { kind: "statusLimit", at: since + 300_000 },
+  ]);
+});
+
+t.test("a start that failed is told with its cause, its last lines and when the next may be tried, also once it runs again", async (t) => {
+  const stand = await openStand(t);
+  const { id, service } = stand.publish({ app: crashing, config: { onDemand: true } });
+  stand.lifecycle().wake(id, USER);
+  const { notBefore, since } = await stand.reaches(id, "ERROR");
+  const failed = await explain(stand, id);
+  t.match(failed, { timers: [{ kind: "backOff", at: notBefore }], failure: { at: since, code: "CONTAINER_CRASHED", logs: ["crash: giving up"] } });
+  t.match(failed.history.at(-1), { event: "startFailed", toState: "ERROR" });
+
+  stand.world.apps.set(stand.image(stand.row(id).imageId).ref, listening);
+  await stand.clock.advance(notBefore - stand.clock.now());
+  stand.lifecycle().wake(id, USER);
+  await stand.reaches(id, "STARTED");
+  t.match(await explain(stand, id), { failure: { at: since, logs: ["crash: giving up"] }, engine: { fact: { service, running: true } } });
+});
+
+t.test("who stopped it is named, and idleness where nobody did", async (t) => {
+  const stand = await openStand(t);
+  const { id } = stand.publish({ config: { shutdownTimeoutMinutes: 1 } });
+  stand.lifecycle().wishStart(id, USER);
+  await stand.reaches(id, "STARTED");
+  await stand.clock.advance(2 * MINUTE);
+  await stand.reaches(id, "SYSTEM_STOPPED");
+  t.match((await explain(stand, id)).why, /had used it for a minute/);
+  stand.lifecycle().wishStart(id, USER);
+  await stand.reaches(id, "STARTED");
+  stand.lifecycle().wishStop(id, USER);
+  await stand.reaches(id, "USER_STOPPED");
+  t.match((await explain(stand, id)).why, /ada/);
+});
+
+t.test("an engine that is away is told in its place, and keeps nobody waiting", async (t) => {
+  const app: MemoryApp = listening;
+  const stand = await openStand(t);
+  const { id } = stand.publish({ app });
+  stand.world.away = true;
+  t.match(await explain(stand, id), { engine: { says: /away/, fact: undefined } });
+  await t.rejects(explain(stand, USER), { code: "CONTAINER_NOT_FOUND" });
+});

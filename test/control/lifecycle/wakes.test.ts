@@ -1,0 +1,109 @@
+import t from "tap";
+import { waterfall } from "../../../control/api/waterfall.ts";
+import { WAKES_KEPT } from "../../../control/store/wakes.ts";
+import { crashing, listening, mute } from "../../fixtures/memory-driver.ts";
+import { openStand, USER } from "./stand.ts";
+
+t.test("a wake is kept with who asked, what for, and what each part took", async (t) => {
+  const stand = await openStand(t);
+  const { id } = stand.publish({ config: { onDemand: true } });
+  const askedOn = stand.clock.now();
+  stand.lifecycle().wake(id, USER);
+  t.match(stand.store().wakes.of(id), [{ askedOn, askedFor: "request", byUser: USER, begunOn: undefined, endedOn: undefined }], "at once");
+  const { phases } = await stand.reaches(id, "STARTED");
+  t.match(stand.store().wakes.of(id), [{ outcome: "answered", phases, connectMs: undefined, fault: undefined }]);
+  stand.store().wakes.connected(id, 7);
+  stand.store().wakes.connected(id, 9);
+  t.match(stand.store().wakes.of(id), [{ connectMs: 7 }], "the first who connected is the one");
+});
+
+t.test("one that failed is kept with its cause, one that a user broke off without", async (t) => {
+  const stand = await openStand(t);
+  const { id } = stand.publish({ app: crashing });
+  stand.lifecycle().wishStart(id, USER);
+  await stand.reaches(id, "ERROR");
+  t.match(stand.store().wakes.of(id), [{ askedFor: "run", outcome: "startFailed", fault: { code: "CONTAINER_CRASHED" }, phases: undefined }]);
+  stand.world.apps.set(stand.image(stand.row(id).imageId).ref, mute);
+  stand.lifecycle().wishStart(id, USER);
+  await stand.clock.advance(2_000);
+  await stand.reaches(id, "STARTING");
+  stand.lifecycle().wishStop(id, USER);
+  await stand.reaches(id, "USER_STOPPED");
+  const [broken] = stand.store().wakes.of(id);
+  t.match(broken, { outcome: "stopWished", fault: undefined, begunOn: Number, endedOn: Number });
+});
+
+t.test("a crash of what ran is a wake of its own, and nobody's", async (t) => {
+  const stand = await openStand(t);
+  const { id, service } = stand.publish();
+  stand.lifecycle().wishStart(id, USER);
+  await stand.reaches(id, "STARTED");
+  await stand.world.kill(service);
+  await stand.clock.advance(1_000);
+  await stand.reaches(id, "STARTED");
+  t.match(stand.store().wakes.of(id), [
+    { askedFor: "loss", byUser: undefined, outcome: "answered" },
+    { askedFor: "run", byUser: USER, outcome: "answered" },
+  ]);
+});
+
+t.test("a start that a kill of berth interrupts goes on as the same wake", async (t) => {
+  const stand = await openStand(t);
+  const { id } = stand.publish({ app: mute });
+  stand.lifecycle().wishStart(id, USER);
+  await stand.reaches(id, "STARTING");
+  stand.world.forget();
+  await stand.restart();
+  stand.lifecycle().wishStop(id, USER);
+  await stand.reaches(id, "USER_STOPPED");
+  t.match(stand.store().wakes.of(id), [{ outcome: "stopWished" }]);
+  t.equal(stand.store().wakes.of(id).length, 1);
+});
+
+t.test("the last of them are kept, and go with their container", async (t) => {
+  const stand = await openStand(t);
+  const { id } = stand.publish({ app: listening });
+  for (let round = 0; round < WAKES_KEPT + 2; round++) {
+    stand.lifecycle().wishStart(id, USER);
+    await stand.reaches(id, "STARTED");
+    stand.lifecycle().wishStop(id, USER);
+    await stand.reaches(id, "USER_STOPPED");
+  }
+  t.equal(stand.store().wakes.of(id).length, WAKES_KEPT);
+  stand.lifecycle().removed(id);
+  t.same(stand.store().wakes.of(id), []);
+});
+
+t.test("its parts follow each other, as far as they are known", async (t) => {
+  const wake = { container: "c", askedOn: 1_000, askedFor: undefined, byUser: undefined, outcome: undefined, connectMs: undefined, fault: undefined };
+  const phases = { queue: 5, pull: 200, create: 30, boot: 400 };
+  for (const [what, more, bars] of [
+    ["waits", { begunOn: undefined, endedOn: undefined, phases: undefined }, [["queue", 0, 500]]],
+    [
+      "starts",
+      { begunOn: 1_100, endedOn: undefined, phases: undefined },
+      [
+        ["queue", 0, 100],
+        ["start", 100, 400],
+      ],
+    ],
+    [
+      "is reached",
+      { begunOn: 1_010, endedOn: 1_640, phases, connectMs: 2 },
+      [
+        ["queue", 0, 10],
+        ["pull", 10, 200],
+        ["create", 210, 30],
+        ["boot", 240, 400],
+        ["connect", 640, 2],
+      ],
+    ],
+    ["failed before it began", { begunOn: undefined, endedOn: 1_300, phases: undefined }, [["queue", 0, 300]]],
+  ] as const) {
+    t.same(
+      waterfall({ ...wake, ...more }, 1_500),
+      bars.map(([name, start, duration]) => ({ name, start, duration })),
+      what,
+    );
+  }
+});

@@ -1,0 +1,103 @@
+import type { ServerResponse } from "node:http";
+import t from "tap";
+import { WebSocket, WebSocketServer } from "ws";
+import { addTo, oldestOf, type OpenList, removeFrom } from "../../gateway/containers/open-list.ts";
+import { bodyOf, ID, openContainer, openStand, PATH, until, WS_PATH } from "./stand.ts";
+
+const SIGNED_IN = { headers: { authorization: "token" } };
+
+t.test("an answer that says that its container is busy is told on, and the client is spared the word", async (t) => {
+  const stand = await openStand(t, { origins: ["https://good.example"] });
+  const said: (string | undefined)[] = ["300", "300", "7", undefined, "soon", "-1", "0"];
+  const { address } = await openContainer(t, (_, response) => {
+    const busy = said.shift();
+    if (busy !== undefined) response.setHeader("X-Berth-Busy", busy);
+    response.end("ok");
+  });
+  stand.set(ID, { kind: "awake", address });
+  while (said.length > 0) {
+    const headers = { authorization: "token", ...(said.length % 2 === 0 ? {} : { origin: "https://good.example" }) };
+    const answer = await fetch(stand.base + PATH, { headers });
+    t.equal(answer.headers.get("x-berth-busy"), null);
+    t.notMatch(answer.headers.get("access-control-expose-headers") ?? "", /busy/i);
+  }
+  t.same(
+    stand.busy,
+    [
+      [ID, 300],
+      [ID, 7],
+      [ID, 0],
+    ],
+    "once for what says the same, and nothing for what is no number",
+  );
+});
+
+t.test("what is open is told with its caller, its age and its bytes, and nothing of where it goes", async (t) => {
+  const stand = await openStand(t);
+  const waiting: ServerResponse[] = [];
+  const { address, server } = await openContainer(t, async (request, response) => {
+    await bodyOf(request);
+    response.write("x".repeat(1_000));
+    waiting.push(response);
+  });
+  new WebSocketServer({ server }).on("connection", (socket) => socket.on("message", (said: Buffer) => socket.send(said)));
+  const before = Date.now();
+  stand.set(ID, { kind: "coming" });
+  const answer = fetch(`${stand.base}${PATH}/secret?key=secret`, { ...SIGNED_IN, method: "POST", body: "y".repeat(500) });
+  await until("it is held", () => stand.openAt(ID).count === 1);
+  const [held] = stand.openAt(ID).open;
+  t.match(held, { kind: "http", login: "ada", state: "held", bytesOut: 0 });
+  t.ok(held && held.since >= before && held.since <= Date.now());
+
+  stand.set(ID, { kind: "awake", address });
+  await until("it is answered", () => (stand.openAt(ID).open[0]?.bytesOut ?? 0) >= 1_000);
+  t.match(stand.openAt(ID), { count: 1, open: [{ state: "streaming", since: held?.since }] });
+  t.equal(stand.openAt(ID).open[0]?.bytesIn, 500);
+  t.notMatch(JSON.stringify(stand.openAt(ID)), /secret|token/);
+
+  const socket = new WebSocket(`ws://127.0.0.1:${stand.port}${WS_PATH}`, SIGNED_IN);
+  const heard: string[] = [];
+  socket.on("message", (said: Buffer) => heard.push(said.toString()));
+  await until("it is connected", () => heard.length === 1);
+  socket.send("hello");
+  await until("it is echoed", () => heard.length === 2);
+  const found = stand.openAt(ID).open[1];
+  t.match(found, { kind: "websocket", login: "ada", state: "streaming" });
+  t.ok((found?.bytesIn ?? 0) >= 5 && (found?.bytesOut ?? 0) >= 5);
+
+  socket.close();
+  for (const response of waiting) response.end();
+  t.equal((await (await answer).text()).length, 1_000);
+  await until("nothing is left", () => stand.openAt(ID).count === 0);
+  t.same(stand.openAt("another"), { count: 0, open: [] });
+});
+
+t.test("what ends leaves the list as it was without it, wherever it stood in it", async (t) => {
+  type Member = { name: string; before: Member | undefined; after: Member | undefined };
+  for (const [ended, left] of [
+    ["a", "bcd"],
+    ["b", "acd"],
+    ["d", "abc"],
+    ["bc", "ad"],
+    ["cb", "ad"],
+    ["ad", "bc"],
+    ["dcba", ""],
+    ["abcd", ""],
+  ] as const) {
+    const list: OpenList<Member> = { oldest: undefined, newest: undefined, size: 0 };
+    const made = (name: string): Member => ({ name, before: undefined, after: undefined });
+    const members: Record<string, Member> = { a: made("a"), b: made("b"), c: made("c"), d: made("d") };
+    for (const member of Object.values(members)) addTo(list, member);
+    for (const name of ended) removeFrom(list, members[name] ?? made("nobody"));
+    addTo(list, made("e"));
+    t.equal(
+      oldestOf(list, 9)
+        .map(({ name }) => name)
+        .join(""),
+      `${left}e`,
+      ended,
+    );
+    t.equal(list.size, left.length + 1);
+    t.equal(oldestOf(list, 1).length, 1);
+  }
+});

@@ -1,0 +1,114 @@
+import { readFileSync } from "node:fs";
+import { type IncomingHttpHeaders, request } from "node:http";
+import { text } from "node:stream/consumers";
+import t, { type Test } from "tap";
+import type { Standing } from "../../gateway/directory.ts";
+import { openSite, visit } from "../rights/fixtures/chromium.ts";
+import { ID, openContainer, openStand, PATH, until, WS_PATH } from "./stand.ts";
+
+const FILES = { css: readFileSync("gateway/waiting/page.css", "utf8"), js: readFileSync("gateway/waiting/page.js", "utf8") };
+const NAVIGATES = { authorization: "token", accept: "text/html,*/*;q=0.8", "sec-fetch-mode": "navigate" };
+const LAST_LINES = ["</pre><script>alert(1)</script>"];
+const failedUntil = (retryAt: number): Standing => ({
+  kind: "failed",
+  fault: { code: "CONTAINER_CRASHED", message: "It <crashed>", logs: [...LAST_LINES] },
+  wakeable: true,
+  retryAt,
+});
+
+const open = (t: Test) => openStand(t, { waitingFiles: FILES });
+
+/** `fetch` says of itself what it likes. */
+function ask(base: string, headers: Record<string, string>, method = "GET", path = PATH) {
+  return new Promise<{ status: number; headers: IncomingHttpHeaders; body: string }>((resolve, reject) => {
+    const call = request(base + path, { method, headers, agent: false }, (answer) => {
+      void text(answer).then((body) => resolve({ status: answer.statusCode ?? 0, headers: answer.headers, body }), reject);
+    });
+    call.once("error", reject);
+    call.end();
+  });
+}
+
+t.test("a browser that goes to a sleeping container is shown a page at once, which wakes it; it stays in no cache", async (t) => {
+  const stand = await open(t);
+  stand.set(ID, { kind: "asleep" });
+  const { status, headers } = await ask(stand.base, NAVIGATES);
+  t.equal(status, 503);
+  t.match(headers, { "content-type": "text/html; charset=utf-8", "cache-control": "no-store", "retry-after": "3" });
+  t.match(headers["content-security-policy"], /^default-src 'none'; style-src 'sha256-[^']+'; script-src 'sha256-[^']+'; connect-src 'self'/);
+  t.same(stand.wakes, [ID]);
+  stand.set(ID, { kind: "coming", step: "start" });
+  t.match((await ask(stand.base, NAVIGATES)).body, /aria-current="step">Starting/);
+  t.same(stand.wakes, [ID], "what is coming is not woken again");
+});
+
+t.test("what is no navigation is held as ever: fetch, forms, other readers, WebSockets, and all where the page is off", async (t) => {
+  const stand = await open(t);
+  const off = await openStand(t);
+  const { address } = await openContainer(t, (_, response) => void response.end("awake"));
+  for (const [what, { base, set, watchers }, headers, method] of [
+    ["fetch", stand, { ...NAVIGATES, "sec-fetch-mode": "cors" }, "GET"],
+    ["a program", stand, { authorization: "token" }, "GET"],
+    ["no reader of HTML", stand, { ...NAVIGATES, accept: "application/json" }, "GET"],
+    ["a form", stand, NAVIGATES, "POST"],
+    ["off", off, NAVIGATES, "GET"],
+  ] as const) {
+    set(ID, { kind: "asleep" });
+    const answer = ask(base, headers, method);
+    await until("it waits", () => watchers(ID) === 1);
+    set(ID, { kind: "awake", address });
+    t.equal((await answer).body, "awake", what);
+  }
+  stand.set(ID, { kind: "asleep" });
+  t.not((await ask(stand.base, NAVIGATES, "GET", WS_PATH)).status, 503);
+});
+
+t.test("how the start goes is told without waking, waiting or counting as use", async (t) => {
+  const stand = await open(t);
+  for (const [standing, state, step] of [
+    [{ kind: "asleep" }, "asleep", "queue"],
+    [{ kind: "coming", step: "queue" }, "waiting", "queue"],
+    [{ kind: "coming", step: "start" }, "waiting", "start"],
+    [{ kind: "awake", address: { host: "127.0.0.1", port: 1 } }, "ready", "start"],
+    [failedUntil(0), "failed", "start"],
+  ] as const) {
+    stand.set(ID, standing);
+    const { body } = await ask(stand.base, { authorization: "token", "x-berth-progress": "1" });
+    t.match(JSON.parse(body), { state, step, logs: state === "failed" ? LAST_LINES : [] });
+  }
+  t.same(stand.wakes, []);
+  t.equal(stand.uses.size, 0);
+});
+
+t.test("a failed start is told on the page, written so that nothing of its lines runs; once it may be, it is tried again", async (t) => {
+  const stand = await open(t);
+  stand.set(ID, failedUntil(Date.now() + 60_000));
+  const { status, headers, body } = await ask(stand.base, NAVIGATES);
+  t.equal(status, 500);
+  t.equal(headers["retry-after"], "60");
+  t.match(body, "It &#60;crashed&#62;");
+  t.notMatch(body, "<script>alert");
+  t.same(stand.wakes, []);
+  stand.set(ID, failedUntil(0));
+  t.equal((await ask(stand.base, NAVIGATES)).status, 503);
+  t.same(stand.wakes, [ID]);
+});
+
+t.test("in a browser, the page follows the start through a failure and goes on to the answer by itself", async (t) => {
+  const site = await openSite(t);
+  const stand = await open(t);
+  const script = `fetch(${JSON.stringify(`${site.origin}/report`)}, { method: "POST", mode: "no-cors", body: JSON.stringify(location.pathname + location.search) });`;
+  const { address } = await openContainer(t, (_, response) =>
+    response.setHeader("content-type", "text/html").end(`<!doctype html><script>${script}</script>`),
+  );
+  // Each later than the page looks: woken, starting, failed, started after all by somebody else.
+  const course: Standing[] = [{ kind: "coming", step: "start" }, failedUntil(Date.now() + 60_000), { kind: "awake", address }];
+  stand.onWake(() => {
+    stand.set(ID, { kind: "coming", step: "queue" });
+    for (const [at, standing] of course.entries()) setTimeout(() => stand.set(ID, standing), 1_500 * (at + 1));
+  });
+  stand.set(ID, { kind: "asleep" });
+  site.put("/", `await cookieStore.set("auth", "token"); location.href = ${JSON.stringify(`${stand.base}${PATH}/deep?a=1`)};`);
+  t.equal(await visit(`${site.origin}/`, site.reported()), `${PATH}/deep?a=1`);
+  t.same(stand.wakes, [ID]);
+});
