@@ -118,6 +118,7 @@ export const FAULTS = {
   REGISTRY_BUSY: [409, "Registry is busy"],
   REGISTRY_FAILED: [500, "Registry failed"],
   ANSWERS_DIFFER: [500, "Answers differ"],
+  CHAIN_BROKEN: [500, "A link of the chain is broken"],
   STORE_FULL: [507, "No space left for the store"],
   STORE_READ_ONLY: [500, "Store is read-only"],
   INTERNAL: [500, "Internal error"],

@@ -1,5 +1,6 @@
 import { globSync, readdirSync } from "node:fs";
 import { join } from "node:path";
+import { ECHO_FILE } from "../commands/doctor/echo-file.ts";
 import { ADDON_FILE } from "./sqlite-addon.ts";
 
 /**
@@ -11,6 +12,7 @@ export function assets(root: string, page: string): Record<string, string> {
   const demo = files.map(({ parentPath, name }) => join(parentPath, name)).toSorted();
   return {
     ...Object.fromEntries(demo.map((path) => [path.slice(root.length + 1), path])),
+    [ECHO_FILE]: join(root, ECHO_FILE),
     ...Object.fromEntries(
       readdirSync(page)
         .toSorted()

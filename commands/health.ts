@@ -27,14 +27,19 @@ export const verbs: Verbs = {
     more: "BERTH_ROLE says which of its listeners is asked.",
     options: {},
     run: async ({ here, screen }) => {
-      const { settings } = settingsHere(here);
-      const at = READY[settings.role ?? "serve"]?.(settings);
-      if (at === undefined) await callHere(here)("GET", "/info/server");
-      else await askReady(settings, at, here);
+      await lookReady(here);
       screen.print("ready");
     },
   }),
 };
+
+/** Resolves where the berth of these settings takes requests. Faults: CONTROL_AWAY. */
+export async function lookReady(here: Here): Promise<void> {
+  const { settings } = settingsHere(here);
+  const at = READY[settings.role ?? "serve"]?.(settings);
+  if (at === undefined) await callHere(here)("GET", "/info/server");
+  else await askReady(settings, at, here);
+}
 
 /** A listener on all interfaces is asked on this machine's own; whose certificate it is does not matter to itself. */
 function askReady(settings: Settings, { host, port, path = "/readyz", isPlain }: At, { clock }: Here): Promise<void> {

@@ -16,6 +16,7 @@ export const COMMANDS: Commands = {
     load: () => import("./containers/orphans.ts"),
   },
   health: { theme: "look", says: "ask whether the berth of these settings takes requests", load: () => import("./health.ts") },
+  doctor: { theme: "look", says: "say which link from a browser to a container is broken", load: () => import("./doctor.ts") },
   shadow: { theme: "look", says: "send the same requests to two registry proxies and print what differs", load: () => import("./shadow.ts") },
   publish: { theme: "publish", says: "build a package's images, push them, and publish it", load: () => import("./publish/publish.ts") },
   registry: {
@@ -52,6 +53,7 @@ export const COMMANDS: Commands = {
 export const INTERNAL: Commands = {
   node: { theme: "run", says: "run a JavaScript file as Node does", load: () => import("./node.ts") },
   running: { theme: "machine", says: "print the version of the berth that runs", load: () => import("./running.ts") },
+  "doctor-echo": { theme: "look", says: "the container that berth doctor starts", load: () => import("./doctor-echo.ts") },
   "registry-image": { theme: "run", says: "run Distribution's image as if it were a program", load: () => import("./registry-image.ts") },
   complete: { theme: "shell", says: "print how the last word may go on", load: () => import("./complete.ts") },
 };

@@ -25,17 +25,19 @@ export async function publishDemo(options: {
   folder: string;
   clock: Clock;
   signal: AbortSignal;
+  /** What to look at where its image cannot be used. */
+  hint?: string;
 }): Promise<{ id: string; name: string; token: string }> {
-  const { base, devKey, folder, clock, signal } = options;
+  const { base, devKey, folder, clock, signal, hint = "with Docker, build it first: README.md says how" } = options;
   const { name } = JSON.parse(readFileSync(join(folder, "package.json"), "utf8")) as { name: string };
   const call = async <T>(path: string, init: RequestInit): Promise<T> => {
     const late = new AbortController();
-    const overdue = new Fault("VALIDATION_TIMED_OUT", `The demo was not published: ${path} did not answer within ${CALL_MS / 1_000} s.`);
+    const overdue = new Fault("VALIDATION_TIMED_OUT", `${name} was not published: ${path} did not answer within ${CALL_MS / 1_000} s.`);
     const inTime = clock.after(CALL_MS, () => late.abort(overdue));
     try {
       const response = await fetch(`${base}/api${path}`, { ...init, signal: AbortSignal.any([signal, late.signal]) });
       const text = await response.text();
-      if (!response.ok) throw new Fault("PACKAGE_INVALID", `The demo was not published: ${path} answered ${response.status} ${text.slice(0, 500)}`);
+      if (!response.ok) throw new Fault("PACKAGE_INVALID", `${name} was not published: ${path} answered ${response.status} ${text.slice(0, 500)}`);
       return JSON.parse(text) as T;
     } finally {
       inTime();
@@ -56,10 +58,10 @@ export async function publishDemo(options: {
     if (found?.dockerfile.status === "error") {
       throw new Fault(
         "PACKAGE_INVALID",
-        `The image of the demo cannot be used (with Docker, build it first: README.md says how):\n${(found.dockerfile.logs ?? "").trim() || "no reason was given"}`,
+        `The image of ${name} cannot be used (${hint}):\n${(found.dockerfile.logs ?? "").trim() || "no reason was given"}`,
       );
     }
-    if (clock.monotonic() > giveUpAt) throw new Fault("VALIDATION_TIMED_OUT", "The image of the demo did not become ready.");
+    if (clock.monotonic() > giveUpAt) throw new Fault("VALIDATION_TIMED_OUT", `The image of ${name} did not become ready.`);
     await clock.sleep(LOOK_EVERY_MS, signal);
   }
 }
@@ -70,7 +72,8 @@ export function keepDemoToken(file: string, token: string): void {
   chmodSync(file, 0o600);
 }
 
-async function zipOf(folder: string): Promise<Uint8Array<ArrayBuffer>> {
+/** All of a folder. */
+export async function zipOf(folder: string): Promise<Uint8Array<ArrayBuffer>> {
   const zip = new ZipFile();
   const paths = readdirSync(folder, { recursive: true, encoding: "utf8" }).map((path) => join(folder, path));
   for (const path of paths.filter((one) => statSync(one).isFile()).toSorted()) zip.addFile(path, relative(folder, path));

@@ -73,7 +73,8 @@ async function askEngine(settings: Settings, { clock, log }: Tools, signal: Abor
   }
 }
 
-function engineAt({ dockerHost: host, dockerTlsVerify, dockerCertPath }: Settings) {
+/** The engine that the settings name. */
+export function engineAt({ dockerHost: host, dockerTlsVerify, dockerCertPath }: Settings) {
   return { host, tls: dockerTlsVerify && dockerCertPath !== undefined ? { folder: dockerCertPath } : undefined };
 }
 

@@ -6,7 +6,7 @@ import { within } from "../within.ts";
 import { readConfig, type ConfigAt } from "./config.ts";
 import { mayPass, refusedFault, Refusal, unreachable } from "./faults.ts";
 import { readRefusal, readText, send } from "./request.ts";
-import { pathOf, type Resource, type Verb, VERBS } from "./resources.ts";
+import { pathOf, type Question, type Resource, type Verb, VERBS } from "./resources.ts";
 
 /** Every call that is not a stream answers within this, or the cluster counts as failed. */
 const CALL_MS = 30_000;
@@ -21,7 +21,7 @@ export type Asked = {
   /** Begins the sentence of a fault, such as "Stopping x". */
   doing: string;
   verb: Verb;
-  resource: Resource;
+  resource: Resource | Question;
   name?: string;
   part?: "log";
   query?: Record<string, string>;

@@ -8,11 +8,19 @@ export const RESOURCES = {
 
 export type Resource = keyof typeof RESOURCES;
 
+/** What is asked by being made, in no namespace, and kept by nobody: what our account may do. */
+export const QUESTIONS = {
+  selfsubjectaccessreviews: { apiVersion: "authorization.k8s.io/v1", kind: "SelfSubjectAccessReview" },
+} as const;
+
+export type Question = keyof typeof QUESTIONS;
+
 /** The API's own verbs, as RBAC has them; `apply` is a patch, which also wants the right to create. */
 export const VERBS = {
   get: "GET",
   list: "GET",
   watch: "GET",
+  create: "POST",
   apply: "PATCH",
   delete: "DELETE",
 } as const;
@@ -20,13 +28,18 @@ export const VERBS = {
 export type Verb = keyof typeof VERBS;
 
 /** The path of a collection, or of one object in it; `part` is a subresource. */
-export function pathOf(namespace: string, resource: Resource, name?: string, part?: string): string {
-  const { apiVersion } = RESOURCES[resource];
+export function pathOf(namespace: string, resource: Resource | Question, name?: string, part?: string): string {
+  const isQuestion = isIn(QUESTIONS, resource);
+  const { apiVersion } = isQuestion ? QUESTIONS[resource] : RESOURCES[resource];
   const root = apiVersion.includes("/") ? `/apis/${apiVersion}` : `/api/${apiVersion}`;
-  return [root, "namespaces", namespace, resource, name, part]
+  return [root, ...(isQuestion ? [] : ["namespaces", namespace]), resource, name, part]
     .filter((step) => step !== undefined)
     .map(stepOf)
     .join("/");
+}
+
+function isIn<T extends object>(table: T, name: PropertyKey): name is keyof T {
+  return Object.hasOwn(table, name);
 }
 
 /** The first holds slashes of its own. */

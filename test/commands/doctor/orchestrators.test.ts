@@ -1,0 +1,48 @@
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import t from "tap";
+import { tempFolder } from "../../fixtures/temp-folder.ts";
+import { CLUSTER, LOG_GROUP, openStand, REGION } from "../../drivers/ecs/stand.ts";
+import { RIGHTS } from "../../../drivers/kubernetes/rights.ts";
+import { NAMESPACE, openWorld, RBAC } from "../../drivers/kubernetes-world.ts";
+import { look } from "./look.ts";
+
+t.test("of ECS and ECR each reading call that the role is denied is named, and no other", async (t) => {
+  const stand = await openStand(t, []);
+  const env = {
+    BERTH_DRIVER: "ecs",
+    GROK_SPAWNER_CVM_ECS_CLUSTER: CLUSTER,
+    GROK_SPAWNER_CVM_ECS_CLUSTER_REGION: REGION,
+    GROK_SPAWNER_CVM_ECS_SUBNETS: JSON.stringify(stand.subnets),
+    GROK_SPAWNER_DATAGROK_ECS__LOG_GROUP: LOG_GROUP,
+  };
+  const lookNow = async () => (await look(t, ["driver"], env))["driver"];
+  const well = await lookNow();
+  t.match(well, { state: "ok", problems: [] }, { well });
+  const allows = stand.role.allows;
+  const denied = new Set(["ecs:ListTasks", "ecs:DescribeTasks", "logs:GetLogEvents", "ecr:ListImages"]);
+  stand.role.allows = (action, ...more) => !denied.has(action) && allows(action, ...more);
+  const found = await lookNow();
+  t.equal(found?.state, "wrong");
+  const named = (found?.problems ?? []).map(({ what }) => /\b(ecs|ecr|logs):\w+/.exec(what)?.[0]);
+  t.same(new Set(named), denied);
+});
+
+t.test("of a Kubernetes cluster each right that the account lacks is named, and no other", async (t) => {
+  const found = async (rbac: string) => {
+    const world = await openWorld(t, { rbac });
+    const env = { BERTH_DRIVER: "kubernetes", GROK_SPAWNER_KUBERNETES__KUBECONFIG: world.kubeconfig, GROK_SPAWNER_KUBERNETES__NAMESPACE: NAMESPACE };
+    return { row: (await look(t, ["driver"], env))["driver"], granted: world.cluster.roles.granted() };
+  };
+  const well = await found(RBAC);
+  t.match(well.row, { state: "ok", problems: [] });
+  const wanted = RIGHTS.flatMap(({ resource, part, verbs }) =>
+    verbs.map((verb) => `${verb} ${part === undefined ? resource : `${resource}/${part}`}`),
+  );
+  t.same(new Set(wanted), well.granted);
+  const cut = join(tempFolder(t), "rbac.yaml");
+  writeFileSync(cut, readFileSync(RBAC, "utf8").replaceAll('"patch"', '"none"'));
+  const { row } = await found(cut);
+  t.equal(row?.state, "wrong");
+  t.equal(row?.problems.length, 3);
+});
