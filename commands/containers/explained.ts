@@ -35,8 +35,8 @@ const EVENTS: Readonly<Record<string, string>> = {
 
 /** Where the server explains nothing, its last move does. */
 export function fromHistory(moves: readonly MoveOnWire[], state: string): Explained {
-  const transitions = moves.map(({ time, from, to, event, by, cause }) => {
-    const wished = by === "system" || !event.endsWith("Wished") ? "" : ` by user ${by.slice(0, 8)}`;
+  const transitions = moves.map(({ time, from, to, event, by, login, cause }) => {
+    const wished = by === "system" || !event.endsWith("Wished") ? "" : ` by ${login ?? `user ${by.slice(0, 8)}`}`;
     return { at: time, from, to, cause: cause?.message ?? `${EVENTS[event] ?? event}${wished}` };
   });
   const failure = moves.findLast(({ cause }) => cause !== null)?.cause;

@@ -27,4 +27,12 @@ export type ContainerOnWire = {
 };
 
 /** One move of a container or an image. */
-export type MoveOnWire = { time: string; from: string; to: string; event: string; by: string; cause: { code: string; message: string } | null };
+export type MoveOnWire = {
+  time: string;
+  from: string;
+  to: string;
+  event: string;
+  by: string;
+  login?: string | null;
+  cause: { code: string; message: string } | null;
+};

@@ -74,12 +74,16 @@ export function explainRoutes(app: FastifyInstance, { store, lifecycle }: ApiPar
       requireManage(store, admission.caller(request), container.packageId);
       const explained = await lifecycle.explain(container.id, clientGone(reply));
       const { wishedBy } = explained.container;
-      return onWire(explained, wishedBy === undefined ? undefined : store.users.find(wishedBy)?.login);
+      return onWire(store, explained, wishedBy === undefined ? undefined : store.users.find(wishedBy)?.login);
     },
   );
 }
 
-function onWire({ container, why, history, timers, awake, failure, engine }: Explanation, by: string | undefined) {
+function onWire(
+  store: Pick<ApiParts["store"], "users">,
+  { container, why, history, timers, awake, failure, engine }: Explanation,
+  by: string | undefined,
+) {
   const { fact } = engine;
   return {
     id: container.id,
@@ -99,7 +103,7 @@ function onWire({ container, why, history, timers, awake, failure, engine }: Exp
       exitCode: fact?.exit?.code ?? null,
       outOfMemory: fact?.exit?.outOfMemory ?? null,
     },
-    history: history.map((entry) => moveOnWire(entry, CONTAINER_WIRE_STATES)),
+    history: history.map((entry) => moveOnWire(entry, CONTAINER_WIRE_STATES, store)),
   };
 }
 

@@ -20,6 +20,7 @@ export const HISTORY = {
       to: text,
       event: { type: "string", description: "what moved it, e.g. `startWished`, `answered`, `lost`" },
       by: { type: "string", description: "the id of the user who wished it, else `system`" },
+      login: { type: ["string", "null"], description: "of that user, while there is one" },
       cause: { type: ["object", "null"], description: "of a failure", properties: { code: text, message: text } },
     },
   },
@@ -39,7 +40,7 @@ export function historyRoutes(app: FastifyInstance, { store }: ApiParts, admissi
       const container = store.containers.find(readUuid(request.params.id));
       if (!container) throw new Fault("CONTAINER_NOT_FOUND", `There is no container ${request.params.id}.`);
       requireManage(store, admission.caller(request), container.packageId);
-      return store.history.of(container.id).map((entry) => moveOnWire(entry, CONTAINER_WIRE_STATES));
+      return store.history.of(container.id).map((entry) => moveOnWire(entry, CONTAINER_WIRE_STATES, store));
     },
   );
 
@@ -47,18 +48,23 @@ export function historyRoutes(app: FastifyInstance, { store }: ApiParts, admissi
     const image = store.images.find(readUuid(request.params.id));
     if (!image) throw new Fault("IMAGE_ENTITY_NOT_FOUND", `There is no image ${request.params.id}.`);
     requireManage(store, admission.caller(request), image.packageId);
-    return store.history.of(image.id).map((entry) => moveOnWire(entry, IMAGE_WIRE_STATES));
+    return store.history.of(image.id).map((entry) => moveOnWire(entry, IMAGE_WIRE_STATES, store));
   });
 }
 
 /** A move in the words of the API; `words` are the states'. */
-export function moveOnWire({ at, fromState, toState, event, byUser, cause }: HistoryEntry, words: Record<string, string>) {
+export function moveOnWire(
+  { at, fromState, toState, event, byUser, cause }: HistoryEntry,
+  words: Record<string, string>,
+  { users }: Pick<ApiParts["store"], "users">,
+) {
   return {
     time: new Date(at).toISOString(),
     from: words[fromState] ?? fromState,
     to: words[toState] ?? toState,
     event,
     by: byUser ?? "system",
+    login: (byUser === undefined ? undefined : users.find(byUser)?.login) ?? null,
     cause: cause ?? null,
   };
 }

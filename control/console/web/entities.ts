@@ -34,7 +34,15 @@ export type Container = {
 export type User = { id: string; login: string; friendlyName: string; admin: boolean };
 
 /** One move of a container or an image. */
-export type Move = { time: string; from: string; to: string; event: string; by: string; cause: { code: string; message: string } | null };
+export type Move = {
+  time: string;
+  from: string;
+  to: string;
+  event: string;
+  by: string;
+  login: string | null;
+  cause: { code: string; message: string } | null;
+};
 
 export type Repository = { name: string; containers: number };
 

@@ -19,9 +19,10 @@ export function TimeLine({ path, status }: { path: string; status: string }) {
         {moves
           ?.toReversed()
           .slice(0, SHOWN)
-          .map(({ time, to, event, by, cause }) => (
+          .map(({ time, to, event, by, login, cause }) => (
             <li key={`${time} ${event}`}>
-              <Moment at={time} /> <Status status={to} /> <code>{event}</code> <span class="quiet">{by === "system" ? "by berth" : "by a user"}</span>
+              <Moment at={time} /> <Status status={to} /> <code>{event}</code>{" "}
+              <span class="quiet">by {by === "system" ? "berth" : (login ?? "a user who is gone")}</span>
               {cause ? (
                 <p class="failure">
                   <code>{cause.code}</code> {cause.message}
