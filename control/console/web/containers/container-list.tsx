@@ -5,6 +5,7 @@ import { Filter } from "../parts/filter.tsx";
 import { Moment } from "../parts/moment.tsx";
 import { Search } from "../parts/search.tsx";
 import { Status } from "../parts/status.tsx";
+import { Table } from "../parts/table.tsx";
 import { linkTo } from "../place.ts";
 import { RunAndStop } from "./run-and-stop.tsx";
 
@@ -37,42 +38,24 @@ export function ContainerList() {
           choices={GROUPS.map((one) => ({ word: one.word, count: found?.filter(({ status }) => one.holds(status)).length ?? 0 }))}
         />
       </div>
-      <table>
-        <thead>
-          <tr>
-            <th scope="col">Name</th>
-            <th scope="col">Status</th>
-            <th scope="col">Image</th>
-            <th scope="col">Last used</th>
-            <th scope="col">
-              <span class="unseen">Do</span>
-            </th>
-          </tr>
-        </thead>
-        <tbody>
-          {shown?.map((container) => (
-            <tr key={container.id}>
-              <td data-label="Name">
-                <a href={linkTo("containers", container.id)}>{container.name}</a>
-              </td>
-              <td data-label="Status">
-                <Status status={container.status} />
-              </td>
-              <td data-label="Image">
-                <a href={linkTo("images", container.dockerfile.id)}>
-                  <code>{container.dockerImage}</code>
-                </a>
-              </td>
-              <td data-label="Last used">
-                <Moment at={container.lastActive} />
-              </td>
-              <td class="actions">
-                <RunAndStop container={container} onDone={again} />
-              </td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
+      <Table
+        rows={shown ?? []}
+        keyOf={({ id }) => id}
+        columns={[
+          { name: "Name", cell: ({ id, name }) => <a href={linkTo("containers", id)}>{name}</a> },
+          { name: "Status", cell: ({ status }) => <Status status={status} /> },
+          {
+            name: "Image",
+            cell: ({ dockerfile, dockerImage }) => (
+              <a href={linkTo("images", dockerfile.id)}>
+                <code>{dockerImage}</code>
+              </a>
+            ),
+          },
+          { name: "Last used", cell: ({ lastActive }) => <Moment at={lastActive} /> },
+          { name: "Do", does: true, cell: (container) => <RunAndStop container={container} onDone={again} /> },
+        ]}
+      />
       {shown?.length === 0 ? (
         <p class="quiet">{containers?.length === 0 ? "No package with a container has been published yet." : "No container is like that."}</p>
       ) : null}

@@ -2,6 +2,7 @@ import type { OpenAtGateway } from "../entities.ts";
 import { Failure } from "../parts/failure.tsx";
 import { Moment } from "../parts/moment.tsx";
 import { sizeOf } from "../parts/size.ts";
+import { Table } from "../parts/table.tsx";
 import { useAsked } from "../use-asked.ts";
 
 /** The requests and sockets that are open to it now, and so keep it from resting. */
@@ -17,33 +18,17 @@ export function HeldBy({ id }: { id: string }) {
       {silent.length > 0 ? <p class="failure">{silent.map(({ gateway }) => gateway).join(", ")} did not say in time what it has open.</p> : null}
       {gateways && count === 0 ? <p class="quiet">Nobody holds it awake.</p> : null}
       {open.length === 0 ? null : (
-        <table>
-          <thead>
-            <tr>
-              <th scope="col">What</th>
-              <th scope="col">Who</th>
-              <th scope="col">Since</th>
-              <th scope="col">In</th>
-              <th scope="col">Out</th>
-            </tr>
-          </thead>
-          <tbody>
-            {open.map(({ kind, state, login, since, bytesIn, bytesOut }, index) => (
-              // oxlint-disable-next-line react/no-array-index-key
-              <tr key={`${since} ${login} ${index}`}>
-                <td data-label="What">
-                  {kind}, {state}
-                </td>
-                <td data-label="Who">{login}</td>
-                <td data-label="Since">
-                  <Moment at={since} />
-                </td>
-                <td data-label="In">{sizeOf(bytesIn)}</td>
-                <td data-label="Out">{sizeOf(bytesOut)}</td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
+        <Table
+          rows={open.map((one, index) => ({ ...one, index }))}
+          keyOf={({ since, login, index }) => `${since} ${login} ${index}`}
+          columns={[
+            { name: "What", cell: ({ kind, state }) => `${kind}, ${state}` },
+            { name: "Who", cell: ({ login }) => login },
+            { name: "Since", cell: ({ since }) => <Moment at={since} /> },
+            { name: "In", cell: ({ bytesIn }) => sizeOf(bytesIn) },
+            { name: "Out", cell: ({ bytesOut }) => sizeOf(bytesOut) },
+          ]}
+        />
       )}
       {count > open.length ? <p class="quiet">{count - open.length} more.</p> : null}
     </section>

@@ -4,6 +4,7 @@ import { Failure } from "../parts/failure.tsx";
 import { Moment } from "../parts/moment.tsx";
 import { Search } from "../parts/search.tsx";
 import { Status } from "../parts/status.tsx";
+import { Table } from "../parts/table.tsx";
 import { linkTo } from "../place.ts";
 
 export function ImageList() {
@@ -17,34 +18,16 @@ export function ImageList() {
       <div class="tools">
         <Search label="Search images" value={text} onChange={setText} />
       </div>
-      <table>
-        <thead>
-          <tr>
-            <th scope="col">Name</th>
-            <th scope="col">Status</th>
-            <th scope="col">Reference</th>
-            <th scope="col">Changed</th>
-          </tr>
-        </thead>
-        <tbody>
-          {shown?.map(({ id, name, status, imageRef, updatedOn }) => (
-            <tr key={id}>
-              <td data-label="Name">
-                <a href={linkTo("images", id)}>{name}</a>
-              </td>
-              <td data-label="Status">
-                <Status status={status} />
-              </td>
-              <td data-label="Reference">
-                <code>{imageRef}</code>
-              </td>
-              <td data-label="Changed">
-                <Moment at={updatedOn} />
-              </td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
+      <Table
+        rows={shown ?? []}
+        keyOf={({ id }) => id}
+        columns={[
+          { name: "Name", cell: ({ id, name }) => <a href={linkTo("images", id)}>{name}</a> },
+          { name: "Status", cell: ({ status }) => <Status status={status} /> },
+          { name: "Reference", cell: ({ imageRef }) => <code>{imageRef}</code> },
+          { name: "Changed", cell: ({ updatedOn }) => <Moment at={updatedOn} /> },
+        ]}
+      />
       {shown?.length === 0 ? <p class="quiet">{images?.length === 0 ? "No package has been published yet." : "No image is like that."}</p> : null}
     </>
   );

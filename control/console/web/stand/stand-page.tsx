@@ -4,6 +4,7 @@ import { Failure } from "../parts/failure.tsx";
 import { Moment } from "../parts/moment.tsx";
 import { sizeOf } from "../parts/size.ts";
 import { Status } from "../parts/status.tsx";
+import { Table } from "../parts/table.tsx";
 import { useAsked } from "../use-asked.ts";
 
 const MEBIBYTE = 1_048_576;
@@ -32,41 +33,22 @@ export function StandPage() {
           <Counts title="Images" counts={stand.images} />
           <section aria-labelledby="keys">
             <h2 id="keys">Keys</h2>
-            <table>
-              <thead>
-                <tr>
-                  <th scope="col">Key</th>
-                  <th scope="col">For</th>
-                  <th scope="col">Made</th>
-                </tr>
-              </thead>
-              <tbody>
-                {stand.signingKeys.map(({ kid, signs, createdOn }) => (
-                  <tr key={kid}>
-                    <td data-label="Key">
-                      <code>{kid}</code>
-                    </td>
-                    <td data-label="For">{signs ? "signs docker tokens" : "signed docker tokens that may still be good"}</td>
-                    <td data-label="Made">
-                      <Moment at={createdOn} />
-                    </td>
-                  </tr>
-                ))}
-                {stand.developerKeys.map(({ login, id, label, createdOn }) => (
-                  <tr key={`${login} ${id}`}>
-                    <td data-label="Key">
-                      <code>{id}</code>
-                    </td>
-                    <td data-label="For">
-                      {login} {label === "" ? null : <span class="quiet">{label}</span>}
-                    </td>
-                    <td data-label="Made">
-                      <Moment at={createdOn} />
-                    </td>
-                  </tr>
-                ))}
-              </tbody>
-            </table>
+            <Table
+              rows={[
+                ...stand.signingKeys.map(({ kid, signs, createdOn }) => ({
+                  key: kid,
+                  use: signs ? "signs docker tokens" : "signed docker tokens that may still be good",
+                  createdOn,
+                })),
+                ...stand.developerKeys.map(({ login, id, label, createdOn }) => ({ key: id, use: [login, label].join(" "), createdOn })),
+              ]}
+              keyOf={({ key, use }) => `${key} ${use}`}
+              columns={[
+                { name: "Key", cell: ({ key }) => <code>{key}</code> },
+                { name: "For", cell: ({ use }) => use },
+                { name: "Made", cell: ({ createdOn }) => <Moment at={createdOn} /> },
+              ]}
+            />
           </section>
         </>
       ) : null}
