@@ -39,8 +39,10 @@ export function openFeed(parts: { socketPath: string; clock: Clock; log: Log }):
 
   const identity = knownCallers({
     clock,
-    ask: async (tokens) => {
-      const { callers } = (await control.ask("/who", { tokens } satisfies WhoAsk, closed.signal)) as WhoAnswers;
+    closed: closed.signal,
+    full: () => controlAway("is being asked of too many others who they are"),
+    ask: async (tokens, signal) => {
+      const { callers } = (await control.ask("/who", { tokens } satisfies WhoAsk, signal)) as WhoAnswers;
       return callers.map((caller) => caller ?? undefined);
     },
   });
