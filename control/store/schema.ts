@@ -122,4 +122,9 @@ export const SCHEMA_STEPS: readonly string[] = [
   ALTER TABLE containers ADD COLUMN adopted TEXT;
   ALTER TABLE tombstones ADD COLUMN adopted TEXT;
   `,
+  // Each period asks for these as well: few, or none, of all that are or ever were.
+  `
+  CREATE INDEX containers_adopted ON containers (id) WHERE adopted IS NOT NULL;
+  CREATE INDEX tombstones_open ON tombstones (service) WHERE cleared_on IS NULL;
+  `,
 ];

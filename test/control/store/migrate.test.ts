@@ -21,7 +21,7 @@ const ROWS = `
   INSERT INTO containers (id, package_id, image_id, folder, name, friendly_name, service, generation, config, env, desired_instances, wished_on, state,
     since, running_generation, attempts, not_before, last_logs, last_active, created_on, updated_on)
     VALUES ('c', 'p', 'i', 'web', 'demo-web', 'Web', 'berth-demo-web', 3, '{"cpu":1}', '{"A":"b"}', 1, 1, 'STARTED', 1, 3, 0, 0, '', 5, 1, 1);
-  INSERT INTO tombstones VALUES ('t', 'berth-gone', 1, NULL);
+  INSERT INTO tombstones (id, service, removed_on) VALUES ('t', 'berth-gone', 1);
 `;
 
 /** What each table and index is, and how each column is defined. */
