@@ -112,7 +112,8 @@ function tellChanges({ lifecycle, store, watchSignOuts, clock, log }: FeedParts,
   response.writeHead(200, { "content-type": "application/x-ndjson" });
   say({ kind: "hello", gateway });
   const joinedAt = lifecycle.seq();
-  lifecycle.gatewayJoined(gateway, joinedAt);
+  // What it knew before may be old until it has all of the list: until it has said so, nothing is stopped on its word.
+  lifecycle.gatewayJoined(gateway, 0);
   // What changes while the list is told comes after it: of each container the newest, in their order.
   let meanwhile: Map<string, FeedLine> | undefined = new Map();
   const unwatch = lifecycle.watch((change) => {
@@ -123,13 +124,22 @@ function tellChanges({ lifecycle, store, watchSignOuts, clock, log }: FeedParts,
     meanwhile.delete(id);
     meanwhile.set(id, line);
   });
+  const listNext = (after: string) => {
+    try {
+      list(after);
+    } catch (err) {
+      // It asks again, and hears why where it can be said.
+      log.error({ err, gateway }, "containers cannot be told");
+      response.destroy();
+    }
+  };
   const list = (after: string) => {
     if (response.destroyed) return;
     const rows = store.containers.toView(after, AT_ONCE);
     const last = rows.length < AT_ONCE ? undefined : rows.at(-1)?.id;
     const line = { kind: "all", containers: rows.map(viewOf), seq: joinedAt } as const;
     // Written or not, others have their turn before the next: what is written at once calls back within this one.
-    if (last !== undefined) return say({ ...line, more: true }, () => setImmediate(list, last));
+    if (last !== undefined) return say({ ...line, more: true }, () => setImmediate(listNext, last));
     say(line);
     const changed = meanwhile ?? new Map<string, FeedLine>();
     meanwhile = undefined;

@@ -22,7 +22,7 @@ export type Lifecycle = Wishes &
   Pick<Changes, "watch" | "seq" | "settled"> & {
     /** Adopts what runs, then looks at everything. Returns at once; where the engine is away, it goes on trying. */
     start(): void;
-    /** A gateway has been given every container as it was at change `seq`. */
+    /** A gateway is there that knows every change up to `seq`; 0: it says by its first report up to which. */
     gatewayJoined(gateway: string, seq: number): void;
     gatewayLeft(gateway: string): void;
     used(report: UseReport): void;

@@ -5,7 +5,7 @@ type Gateway = { seq: number; uses: Map<string, Use> };
 
 /** How the gateways use the containers, as far as they have said; nothing of it is lost with the process but a few seconds of `lastActive`. */
 export type Usage = {
-  /** `seq`: the newest change that the gateway's first `all` holds. */
+  /** `seq`: the newest change that the gateway is known to know of; 0: none. */
   joined(gateway: string, seq: number): void;
   /** Returns the containers that it had in use. */
   left(gateway: string): string[];
