@@ -14,7 +14,7 @@ const BOB = { userId: "2", login: "bob", admin: false, token: "of-bob" };
 const NEVER = new AbortController().signal;
 
 /** What a start is answered with, and what the container's state is after it. */
-type Run = { status: number; body: string; then: string };
+type Run = { status: number; body: string; after: string };
 
 async function open(t: Test) {
   const { port: behind } = await listen(t, createServer());
@@ -22,8 +22,8 @@ async function open(t: Test) {
   const runs = new Map<string, Run>();
   const server = createServer((asked, answer) => {
     const [, id = "", run] = /^\/api\/docker\/containers\/([^/?]+)(\/run)?/.exec(asked.url ?? "") ?? [];
-    const { status, body, then } = (run && runs.get(id)) || { status: 200, body: "", then: states.get(id) };
-    if (then !== undefined) states.set(id, then);
+    const { status, body, after } = (run && runs.get(id)) || { status: 200, body: "", after: states.get(id) };
+    if (after !== undefined) states.set(id, after);
     const entity = { id, name: id, status: states.get(id), address: "127.0.0.1", port: behind };
     answer.writeHead(id === "" ? 200 : status, { "content-type": "application/json" }).end(body || JSON.stringify(entity));
   });
@@ -48,8 +48,8 @@ async function open(t: Test) {
 
 t.test("a start whose answer a load balancer no longer waits for goes on, and keeps no other from starting", async (t) => {
   const { directory, states, runs, outcome } = await open(t);
-  runs.set(A, { status: 504, body: "<html>", then: "starting" });
-  runs.set(B, { status: 200, body: "", then: "started" });
+  runs.set(A, { status: 504, body: "<html>", after: "starting" });
+  runs.set(B, { status: 200, body: "", after: "started" });
   for (const id of [A, B]) {
     states.set(id, "stopped by system");
     await directory.find(id, ADA, NEVER);
