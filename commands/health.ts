@@ -3,7 +3,7 @@ import { request as httpsRequest } from "node:https";
 import type { Settings } from "../conf/settings.ts";
 import { Fault } from "../fault.ts";
 import { callHere, type Here, settingsHere } from "./here.ts";
-import { addressOf } from "./serve.ts";
+import { addressOf, registryAt } from "./serve.ts";
 import { verb, type Verbs } from "./verb.ts";
 
 const ASK_MS = 5_000;
@@ -11,13 +11,20 @@ const ASK_MS = 5_000;
 /** Where a role says whether it is ready. */
 type At = { host: string; port: number; path?: string; isPlain?: true };
 
+type Listener = (settings: Settings) => At;
+
+const edge: Listener = ({ edgeHost: host, edgePort: port }) => ({ host, port });
+const registry: Listener = ({ registryHost: host, registryPort: port }) => ({ host, port });
+const spawner: Listener = ({ spawnerHost: host, spawnerPort: port }) => ({ host, port, path: "/info", isPlain: true });
+
 /** By role; control has no listener of its own. */
-const READY: Readonly<Record<string, (settings: Settings) => At>> = {
-  serve: ({ edgeHost: host, edgePort: port }) => ({ host, port }),
-  gateway: ({ edgeHost: host, edgePort: port }) => ({ host, port }),
-  "registry-proxy": ({ registryHost: host, registryPort: port }) => ({ host, port }),
-  registry: ({ registryHost: host, registryPort: port }) => ({ host, port }),
-  spawner: ({ spawnerHost: host, spawnerPort: port }) => ({ host, port, path: "/info", isPlain: true }),
+const READY: Readonly<Record<string, (settings: Settings) => Listener[]>> = {
+  // Its edge is there first: who signs in to the registry right after would be cut off.
+  serve: (settings) => [edge, ...(registryAt(settings) ? [registry] : []), ...(settings.spawner ? [spawner] : [])],
+  gateway: () => [edge],
+  "registry-proxy": () => [registry],
+  registry: () => [registry],
+  spawner: () => [spawner],
 };
 
 export const verbs: Verbs = {
@@ -36,9 +43,9 @@ export const verbs: Verbs = {
 /** Resolves where the berth of these settings takes requests. Faults: CONTROL_AWAY. */
 export async function lookReady(here: Here): Promise<void> {
   const { settings } = settingsHere(here);
-  const at = READY[settings.role ?? "serve"]?.(settings);
-  if (at === undefined) await callHere(here)("GET", "/info/server");
-  else await askReady(settings, at, here);
+  const listeners = READY[settings.role ?? "serve"]?.(settings);
+  if (listeners === undefined) await callHere(here)("GET", "/info/server");
+  else await Promise.all(listeners.map((listener) => askReady(settings, listener(settings), here)));
 }
 
 /** A listener on all interfaces is asked on this machine's own; whose certificate it is does not matter to itself. */

@@ -84,8 +84,8 @@ export function reloadOnHangup(settings: Settings, served: Served): void {
   if (settings.tlsCert !== undefined || writesFile(settings)) process.on("SIGHUP", served.reload);
 }
 
-/** A registry is named, or is Amazon's, or berth brings its own. Faults: SETTINGS_INVALID for two of these. */
-function registryAt({ registry, registryHost: host, registryPort: port }: Settings): { role: string; host: string; port: number } | undefined {
+/** Where a berth of these settings has its registry's listener, and the role that opens it. A registry is named, or is Amazon's, or berth brings its own. Faults: SETTINGS_INVALID for two of these. */
+export function registryAt({ registry, registryHost: host, registryPort: port }: Settings): { role: string; host: string; port: number } | undefined {
   const isNamed = registry.url !== undefined || registry.ecrMode;
   if (registry.kind !== "embedded") return isNamed ? { role: "registry-proxy", host, port } : undefined;
   if (isNamed)

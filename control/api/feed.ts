@@ -205,7 +205,8 @@ function tellChanges(
   say({ kind: "hello", gateway, version, wire: WIRE_VERSION, ...(isElsewhere ? { reportMs: REPORT_MS } : {}) });
   if (asked.was !== null) feeds.get(asked.was)?.end();
   const joinedAt = lifecycle.seq();
-  lifecycle.gatewayJoined(gateway, joinedAt, asked.was ?? undefined);
+  // What it knew before may be old until it has all of the list: until it has said so, nothing is stopped on its word.
+  lifecycle.gatewayJoined(gateway, 0, asked.was ?? undefined);
   gateways.joined(gateway, say);
   feeds.set(gateway, {
     heard: (last) => {
@@ -226,13 +227,22 @@ function tellChanges(
     meanwhile.delete(id);
     meanwhile.set(id, line);
   });
+  const listNext = (after: string) => {
+    try {
+      list(after);
+    } catch (err) {
+      // It asks again, and hears why where it can be said.
+      log.error({ err, gateway }, "containers cannot be told");
+      response.destroy();
+    }
+  };
   const list = (after: string) => {
     if (response.destroyed) return;
     const rows = store.containers.toView(after, AT_ONCE);
     const last = rows.length < AT_ONCE ? undefined : rows.at(-1)?.id;
     const line = { kind: "all", containers: rows.map(viewOf), seq: joinedAt } as const;
     // Written or not, others have their turn before the next: what is written at once calls back within this one.
-    if (last !== undefined) return say({ ...line, more: true }, () => setImmediate(list, last));
+    if (last !== undefined) return say({ ...line, more: true }, () => setImmediate(listNext, last));
     say(line);
     const changed = meanwhile ?? new Map<string, FeedLine>();
     meanwhile = undefined;

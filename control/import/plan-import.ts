@@ -20,7 +20,9 @@ export function planImport(
   const usable = new Set(plannedImages.filter(({ fate }) => fate !== "left").map(({ image }) => image.id));
   const names = new Set<string>();
   const services = new Set<string>();
-  const isFree = (service = "") => !services.has(service) && store.containers.byService(service) === undefined;
+  // Of one that was adopted and removed the end is still to come, which would become this one's.
+  const isFree = (service = "") =>
+    !services.has(service) && store.containers.byService(service) === undefined && store.tombstones.adopted(service) === undefined;
   const plannedContainers = containers.map((container): PlannedContainer => {
     const { fate, why } = fateOf(store, container, usable, names);
     names.add(container.name.toLowerCase());

@@ -25,7 +25,7 @@ export type Lifecycle = Wishes &
   Pick<Changes, "watch" | "seq" | "settled"> & {
     /** Adopts what runs, then looks at everything. Returns at once; where the engine is away, it goes on trying. */
     start(): void;
-    /** A gateway has been given every container as it was at change `seq`; `was` is its name before it lost us. */
+    /** A gateway is there that knows every change up to `seq`; 0: it says by its first report up to which. `was` is its name before it lost us. */
     gatewayJoined(gateway: string, seq: number, was?: string): void;
     /** It serves nothing any more, or may go on serving what it knows for as long as `lostMs`. */
     gatewayLeft(gateway: string, lostMs?: number): void;

@@ -6,7 +6,7 @@ type Gateway = { seq: number; uses: Map<string, Use>; lostUntil?: number };
 
 /** How the gateways use the containers, as far as they have said; nothing of it is lost with the process but a few seconds of `lastActive`. */
 export type Usage = {
-  /** `seq`: the newest change that the gateway's first `all` holds. `was`: its name before it lost us; what it had open then counts until it reports. */
+  /** `seq`: the newest change that the gateway is known to know of; 0: none. `was`: its name before it lost us; what it had open then counts until it reports. */
   joined(gateway: string, seq: number, was?: string): void;
   /** Nobody hears of it any more, but what it had open counts until `left`, which is to come at `until` (epoch ms) unless it joins again. */
   lost(gateway: string, until: number): void;

@@ -13,7 +13,7 @@ export function withAdopted(driver: Driver, { store, environment }: { store: Sto
   const heldOf = (service: string): Held | undefined => {
     const row = store.containers.byService(service);
     if (row !== undefined) return row.adopted && { service, container: row.id, adopted: row.adopted };
-    const removed = store.tombstones.adopted().find((one) => one.service === service);
+    const removed = store.tombstones.adopted(service);
     return removed?.adopted && { service, container: removed.id, adopted: removed.adopted };
   };
 

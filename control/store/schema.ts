@@ -141,4 +141,9 @@ export const SCHEMA_STEPS: readonly string[] = [
   ) STRICT;
   CREATE INDEX wakes_of_container ON wakes (container, seq);
   `,
+  // Each period asks for these as well: few, or none, of all that are or ever were.
+  `
+  CREATE INDEX containers_adopted ON containers (id) WHERE adopted IS NOT NULL;
+  CREATE INDEX tombstones_open ON tombstones (service) WHERE cleared_on IS NULL;
+  `,
 ];

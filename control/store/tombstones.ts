@@ -15,7 +15,8 @@ export function tombstonesIn(sql: Sql) {
   });
   return {
     find: rows.find,
-    adopted: () => rows.where("adopted IS NOT NULL AND cleared_on IS NULL"),
+    /** The adopted instance of this service that is still to be ended. */
+    adopted: (service: string): Tombstone | undefined => rows.where("cleared_on IS NULL AND service = ? AND adopted IS NOT NULL", service)[0],
     /** Those whose service may still run. */
     open: () => rows.where("cleared_on IS NULL"),
     /** A service of it was seen after all, whatever its name. */

@@ -18,12 +18,14 @@ export type AskServer = {
   close(): Promise<void>;
 };
 
+/** Of one kind that may wait for an answer at a time, before more are refused. */
+export const MOST_QUESTIONS = 1_000;
 const CONNECT_MS = 5_000;
 /** An entity holds the last lines that a container wrote. */
 const LONGEST_ANSWER = 4 * 1_048_576;
 const FIRST_DELAY_MS = 250;
 const LONGEST_DELAY_MS = 5_000;
-/** What a load balancer answers where nobody is behind it. */
+/** What a load balancer answers where nobody is behind it; the last one also where it has waited for long enough. */
 const NOBODY_THERE: ReadonlySet<number> = new Set([502, 503, 504]);
 /** What a header can carry as one word: anything else is nobody's token, and must not become a scheme of its own (`Dev <key>`). */
 const ONE_WORD = /^[\x21-\x7e]+$/;
@@ -49,6 +51,7 @@ export function openAskServer(parts: { url: string; connections: number; clock: 
   const ask: AskServer["ask"] = async (method, path, authorization, { signal, limitMs, holds }) => {
     if (clock.monotonic() < askAgainAt) throw serverAway("cannot be reached");
     const over = new AbortController();
+    let gaveUp = false;
     const until = clock.deadline(limitMs, () => serverAway("did not answer in time"), AbortSignal.any([signal, over.signal]));
     try {
       const headers = { authorization, accept: "application/json" };
@@ -59,12 +62,14 @@ export function openAskServer(parts: { url: string; connections: number; clock: 
         if (text.length > LONGEST_ANSWER) throw serverAway("answered with more than can be meant");
       }
       const said = readJson(text);
+      gaveUp = holds === true && answer.statusCode === 504;
       if (NOBODY_THERE.has(answer.statusCode) && !isApiError(said)) throw serverAway(`is not behind its address (${answer.statusCode})`);
       heard();
       return { status: answer.statusCode, said };
     } catch (error) {
       if (signal.aborted) throw signal.reason;
-      if (!until.aborted || !holds) failed();
+      // Of an answer that is held back for long, the end says nothing of the server: others are not to wait for it.
+      if (!gaveUp && !(until.aborted && holds)) failed();
       if (until.aborted) throw until.reason;
       throw error instanceof Fault ? error : serverAway(`cannot be reached (${(error as { code?: string }).code ?? "no reason given"})`, error);
     } finally {
@@ -81,6 +86,10 @@ export function openAskServer(parts: { url: string; connections: number; clock: 
 
 export function serverAway(why: string, cause?: unknown): Fault {
   return new Fault("DATAGROK_AWAY", `The Datagrok server ${why}; it should be back in a moment`, { cause, retryAfterMs: 1_000 });
+}
+
+export function serverBusy(): Fault {
+  return new Fault("DATAGROK_BUSY", `The Datagrok server is being asked ${MOST_QUESTIONS} questions already`, { retryAfterMs: 1_000 });
 }
 
 /** The sentence of an error body, where it is one. */

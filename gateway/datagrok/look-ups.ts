@@ -1,9 +1,9 @@
 import type { Clock } from "../../clock.ts";
 import { Fault } from "../../fault.ts";
 import type { ContainerView } from "../directory.ts";
-import { type AskServer, serverAway } from "./ask-server.ts";
+import { sharedQuestions } from "../shared-questions.ts";
+import { type AskServer, MOST_QUESTIONS, serverAway, serverBusy } from "./ask-server.ts";
 import { readContainer, type Seen } from "./read-container.ts";
-import { sharedQuestions } from "./shared-questions.ts";
 
 /** As `Caller`'s: an answer is at most 10 s old, its own way here included. */
 const FRESH_MS = 8_000;
@@ -15,7 +15,6 @@ const AWAY_MS = 15 * 60_000;
 const ASK_AGAIN_MS = 2_000;
 const LOOK_MS = 5_000;
 const MOST_ANSWERS = 50_000;
-const MOST_QUESTIONS = 1_000;
 
 /** What the server answered to one caller about one container. `refusal`: instead of the container. */
 type Answer = { refusal: Fault | undefined; freshUntil: number; renewAt: number; keptUntil: number };
@@ -32,7 +31,7 @@ export type LookUps = ReturnType<typeof openLookUps>;
 export function openLookUps(parts: { server: AskServer; clock: Clock; closed: AbortSignal; changed(seen: Seen): void }) {
   const { server, clock, closed, changed } = parts;
   const known = new Map<string, Known>();
-  const questions = sharedQuestions<Seen | undefined>(MOST_QUESTIONS);
+  const questions = sharedQuestions<Seen | undefined>(MOST_QUESTIONS, serverBusy);
   let answers = 0;
 
   const keep = (id: string, token: string, answer: Answer) => {

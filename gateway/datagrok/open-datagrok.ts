@@ -7,7 +7,7 @@ import type { Identity } from "../identity.ts";
 import { watchers } from "../watchers.ts";
 import type { WhoAnswer } from "../wire.ts";
 import { accepts } from "./accepts.ts";
-import { type AskServer, openAskServer, serverAway } from "./ask-server.ts";
+import { type AskServer, openAskServer, serverAway, serverBusy } from "./ask-server.ts";
 import { openLookUps } from "./look-ups.ts";
 import { idleStopWarnings, warnOfAll } from "./idle-stops.ts";
 import { openWakes } from "./wakes.ts";
@@ -112,13 +112,20 @@ export function openDatagrok(parts: { url: string; key: string | undefined; runM
       await clock.sleep(ms, closed.signal);
       if (!watching.has(id)) return;
       const seen = await lookUps.look(id, token, closed.signal);
+      // Also where nothing is new: who came to wait just as it was seen to have started would otherwise hear nothing.
+      tell(id);
       if (JSON.stringify(seen?.view.standing) !== before) return;
     }
   };
 
   const heard = untilHeard(server, clock, closed.signal);
   if (key !== undefined) void heard.then(() => warnOfAll(server, key, warn, log, closed.signal));
-  const identity = knownCallers({ clock, ask: (tokens) => Promise.all(tokens.map((token) => who(server, token, closed.signal))) });
+  const identity = knownCallers({
+    clock,
+    closed: closed.signal,
+    full: serverBusy,
+    ask: (tokens, signal) => Promise.all(tokens.map((token) => who(server, token, signal))),
+  });
 
   return {
     identity,

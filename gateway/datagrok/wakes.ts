@@ -38,11 +38,12 @@ export function openWakes(parts: {
   const { server, lookUps, accepts, runMs, clock } = parts;
   const flights = new Map<string, Flight>();
 
-  const askRun = async (id: string, token: string, signal: AbortSignal): Promise<string | undefined> => {
+  const askRun = async (id: string, token: string, signal: AbortSignal): Promise<Fault | undefined> => {
     const { status, said } = await server.get(`/docker/containers/${id}/run?awaitStart=true`, token, { signal, limitMs: runMs, holds: true });
     if (status === 401) throw new Fault("TOKEN_INVALID", "The Datagrok server does not take the session token, or no longer: sign in again");
     if (status === 403) throw new Fault("NOT_PERMITTED", "The container is not running, and the Datagrok server does not let you start it");
-    return status < 400 ? undefined : (sentenceOf(said) ?? `The Datagrok server answered the start of a container with ${status}`);
+    if (status < 400) return undefined;
+    return new Fault("CONTAINER_NOT_READY", sentenceOf(said) ?? `The Datagrok server answered the start of a container with ${status}`);
   };
 
   const fly = async (id: string, token: string, run: boolean, signal: AbortSignal): Promise<void> => {
@@ -93,12 +94,14 @@ export function isOneCallers(error: unknown): boolean {
   return error instanceof Fault && (error.code === "NOT_PERMITTED" || error.code === "TOKEN_INVALID");
 }
 
-function ifAway(error: unknown, signal: AbortSignal): string {
+function ifAway(error: unknown, signal: AbortSignal): Fault {
   if (signal.aborted || !(error instanceof Fault) || error.code !== "DATAGROK_AWAY") throw error;
-  return error.message;
+  return error;
 }
 
-function whyNot({ view }: Seen, refused: string | undefined): Fault {
-  if (refused === undefined && view.standing.kind === "failed") return Fault.from(view.standing.fault);
-  return new Fault("CONTAINER_NOT_READY", refused ?? `The Datagrok server had ${view.name} run, and it did not start`);
+/** That the server was away says least: it is no failure of the container's. */
+function whyNot({ view: { name, standing } }: Seen, refused: Fault | undefined): Fault {
+  if (refused?.code === "CONTAINER_NOT_READY") return refused;
+  if (standing.kind === "failed") return Fault.from(standing.fault);
+  return refused ?? new Fault("CONTAINER_NOT_READY", `The Datagrok server had ${name} run, and it did not start`);
 }

@@ -3,7 +3,7 @@ import NodeCache from "node-cache";
 import type { Clock } from "../../clock.ts";
 import { Fault, type FaultCode } from "../../fault.ts";
 import type { Caller, Identity } from "../identity.ts";
-import { unlessAborted } from "../unless-aborted.ts";
+import { sharedQuestions } from "../shared-questions.ts";
 import type { WhoAnswer } from "../wire.ts";
 
 /** A session that ended is refused everywhere within 10 s, even if its news were lost: a sweep longer than this, and the answer's own way here. */
@@ -15,8 +15,10 @@ const UNKNOWN_SECONDS = 2;
 const AWAY_SECONDS = 15 * 60;
 /** How long an old answer counts before control is asked again whether it is back. */
 const ASK_AGAIN_MS = 2_000;
-const AWAY: ReadonlySet<FaultCode> = new Set(["CONTROL_AWAY", "DATAGROK_AWAY"]);
+const AWAY: ReadonlySet<FaultCode> = new Set(["CONTROL_AWAY", "DATAGROK_AWAY", "DATAGROK_BUSY"]);
 const MOST_CALLERS = 20_000;
+/** So many that nobody has heard of are asked about at a time: anybody may invent tokens. */
+const MOST_QUESTIONS = 1_000;
 /** So many are asked about at once. */
 const MOST_RENEWED = 256;
 
@@ -26,8 +28,11 @@ export type KnownCallers = Identity & {
 };
 
 export type KnownCallersParts = {
-  /** Who holds each of these tokens; undefined: nobody. */
-  ask(tokens: readonly string[]): Promise<readonly (WhoAnswer | undefined)[]>;
+  /** Who holds each of these tokens; undefined: nobody. Broken off by the signal, once nobody waits for it or `closed` is. */
+  ask(tokens: readonly string[], signal: AbortSignal): Promise<readonly (WhoAnswer | undefined)[]>;
+  /** What those hear who come while too many others are asked about already. */
+  full(): Fault;
+  closed: AbortSignal;
   /** Nobody is there to be asked, as far as is known: who was known before need not wait until that shows once more. */
   isAway?(): boolean;
   clock: Clock;
@@ -40,32 +45,30 @@ type Entry = { caller: Caller; renewAt: number; until: number; used: boolean };
  * Remembers who holds which token; those that nobody holds, and those held before, under their digests. Who goes on calling is asked about
  * again in good time, many at once, so that no request waits for that. Where control cannot be asked, the last answer counts on.
  */
-export function knownCallers({ ask, isAway = () => false, clock }: KnownCallersParts): KnownCallers {
+export function knownCallers({ ask, full, closed, isAway = () => false, clock }: KnownCallersParts): KnownCallers {
   // Looked into for every request, so by the token itself, and without a look at the clock: a digest, and a cache around it, cost more than
   // the rest of a decision.
   const valid = new Map<string, Entry>();
   // Apart, so that a flood of invented tokens cannot push out those of real callers.
   const earlier = new NodeCache({ useClones: false, stdTTL: AWAY_SECONDS, maxKeys: MOST_CALLERS });
   const unknown = new NodeCache({ useClones: false, stdTTL: UNKNOWN_SECONDS, maxKeys: MOST_CALLERS });
-  const asking = new Map<string, Promise<Caller | undefined>>();
+  const asking = sharedQuestions<Caller | undefined>(MOST_QUESTIONS, full);
 
   let signOuts = 0;
   let renewing = false;
-  let closed = false;
   let cancelSweep: (() => void) | undefined;
 
-  const learn = async (token: string, key: string): Promise<Caller | undefined> => {
+  const learn = async (token: string, key: string, signal: AbortSignal): Promise<Caller | undefined> => {
     const asked = { signOuts, at: clock.monotonic() };
-    try {
-      const [answer] = await ask([token]);
-      return take(token, key, answer, asked);
-    } catch (error) {
-      const before = error instanceof Fault && AWAY.has(error.code) ? earlier.get<Caller>(key) : undefined;
-      if (before === undefined) throw error;
-      return countOn(before);
-    } finally {
-      asking.delete(key);
-    }
+    const [answer] = await ask([token], signal);
+    return take(token, key, answer, asked);
+  };
+
+  /** Who it was before, where nobody can be asked now. */
+  const before = (key: string, error: unknown): Caller => {
+    const caller = error instanceof Fault && AWAY.has(error.code) ? earlier.get<Caller>(key) : undefined;
+    if (caller === undefined) throw error;
+    return countOn(caller);
   };
 
   const countOn = (caller: Caller): Caller => {
@@ -88,7 +91,7 @@ export function knownCallers({ ask, isAway = () => false, clock }: KnownCallersP
   };
 
   const count = (caller: Caller, from: number, ms: number) => {
-    if (closed) return;
+    if (closed.aborted) return;
     if (valid.size >= MOST_CALLERS) valid.clear();
     valid.set(caller.token, { caller, renewAt: from + ms / 2, until: from + ms, used: false });
     cancelSweep ??= clock.after(SWEEP_MS, sweep);
@@ -109,10 +112,10 @@ export function knownCallers({ ask, isAway = () => false, clock }: KnownCallersP
     renewing = true;
     try {
       for (let at = 0; at < tokens.length; at += MOST_RENEWED) {
-        if (closed) return;
+        if (closed.aborted) return;
         const some = tokens.slice(at, at + MOST_RENEWED);
         const asked = { signOuts, at: clock.monotonic() };
-        const answers = await ask(some);
+        const answers = await ask(some, closed);
         for (const [index, token] of some.entries()) take(token, digest(token), answers[index], asked);
       }
     } catch {
@@ -136,12 +139,10 @@ export function knownCallers({ ask, isAway = () => false, clock }: KnownCallersP
       if (caller !== undefined) return Promise.resolve(caller);
       const key = digest(token);
       if (unknown.has(key)) return Promise.resolve(undefined);
-      const before = isAway() ? earlier.get<Caller>(key) : undefined;
-      if (before !== undefined) return Promise.resolve(countOn(before));
-      const answer = asking.get(key) ?? learn(token, key);
-      if (!asking.has(key)) asking.set(key, answer);
-      // The question is shared: one caller who leaves does not take it from the others.
-      return unlessAborted(answer, signal);
+      const remembered = isAway() ? earlier.get<Caller>(key) : undefined;
+      if (remembered !== undefined) return Promise.resolve(countOn(remembered));
+      const answer = asking.ask(key, signal, (wanted) => learn(token, key, AbortSignal.any([wanted, closed])));
+      return answer.catch((error: unknown) => before(key, error));
     },
     forget: () => {
       signOuts++;
@@ -149,7 +150,6 @@ export function knownCallers({ ask, isAway = () => false, clock }: KnownCallersP
       earlier.flushAll();
     },
     close: () => {
-      closed = true;
       cancelSweep?.();
       valid.clear();
       earlier.close();

@@ -80,9 +80,11 @@ export function openFeed({ link, version, clock, log }: { link: ControlLink; ver
 
   const identity = knownCallers({
     clock,
+    closed: closed.signal,
+    full: () => controlAway("is being asked of too many others who they are"),
     isAway: () => informed && away,
-    ask: async (tokens) => {
-      const { callers } = (await control.ask("/who", { tokens } satisfies WhoAsk, AbortSignal.any([closed.signal, silent.signal]))) as WhoAnswers;
+    ask: async (tokens, signal) => {
+      const { callers } = (await control.ask("/who", { tokens } satisfies WhoAsk, AbortSignal.any([signal, silent.signal]))) as WhoAnswers;
       return callers.map((caller) => caller ?? undefined);
     },
   });

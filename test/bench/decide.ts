@@ -8,6 +8,7 @@ import { openDecide } from "../../gateway/containers/decide.ts";
 import { openHold } from "../../gateway/containers/hold.ts";
 import { openLeases } from "../../gateway/containers/lease.ts";
 import type { Head } from "../../gateway/decision.ts";
+import { Fault } from "../../fault.ts";
 import { knownCallers } from "../../gateway/feed/known-callers.ts";
 import { knownContainers } from "../../gateway/feed/known-containers.ts";
 import { useReports } from "../../gateway/feed/use-reports.ts";
@@ -25,7 +26,12 @@ const containers = knownContainers();
 const ids = Array.from({ length: CONTAINERS }, (_, at) => `1b9f4f0c-5c8e-4c53-9a52-${at.toString(16).padStart(12, "0")}`);
 for (const id of ids) containers.change({ id, name: "demo", standing: { kind: "awake", address: { host: "127.0.0.1", port: 9 } } });
 const reports = useReports({ clock, send: () => Promise.resolve() });
-const callers = knownCallers({ clock, ask: async () => [{ userId: "11111111-1111-4111-8111-111111111111", login: "ada", admin: false }] });
+const callers = knownCallers({
+  clock,
+  closed: new AbortController().signal,
+  full: () => new Fault("CONTROL_AWAY", "full"),
+  ask: async () => [{ userId: "11111111-1111-4111-8111-111111111111", login: "ada", admin: false }],
+});
 const directory = {
   find: (id: string) => Promise.resolve(containers.find(id)),
   known: (id: string) => containers.find(id),

@@ -1,54 +1,40 @@
-import { execFileSync } from "node:child_process";
-import { cpSync, statSync } from "node:fs";
-import { join } from "node:path";
+import { statSync } from "node:fs";
 import t from "tap";
 import { ADMIN_KEY, type Entity, eventually, zipOf } from "../fixtures/berth.ts";
 import { openEngine } from "../fixtures/engine.ts";
 import { buildTestImages } from "../fixtures/images.ts";
-import { tempFolder } from "../fixtures/temp-folder.ts";
-import { buildImage, debianImage, distributionImage } from "./fixtures/debian-image.ts";
+import { buildBerthImages, type Target } from "./fixtures/berth-images.ts";
 
 /** The images of conf/docker/Dockerfile on the real engine, each started as it is, in its role. */
+t.setTimeout(240_000);
+
 const engine = openEngine();
 const { onDemand } = await buildTestImages(engine.docker, ["onDemand"]);
-const source = join(import.meta.dirname, "../..");
 const socket = engine.host.replace("unix://", "");
 const name = `berth-image-${process.pid}`;
-const refs: string[] = [];
 const containers: string[] = [];
-const context = tempFolder(t);
-execFileSync(process.execPath, [join(source, "binary/build.ts"), join(context, "dist/berth")], { stdio: ["ignore", "ignore", "inherit"] });
-cpSync(join(source, "conf/docker/Dockerfile"), join(context, "Dockerfile"));
-const base = `${name}:debian`;
-await debianImage(engine.docker, base);
-const distribution = `${name}:distribution`;
-await distributionImage(engine.docker, distribution);
+const image = (target: Target) => `${name}:${target}`;
+const DROP_INS = ["grok_spawner", "grok_registry_proxy", "grok_registry"] as const;
 
 /** What the classic builder leaves of each stage: images without a name, which would fill the engine's disk run by run. */
 const unnamed = async () => (await engine.docker.listImages({ filters: { dangling: ["true"] } })).map(({ Id }) => Id);
 const unnamedBefore = await unnamed();
+const { bytes } = await buildBerthImages(engine.docker, image, DROP_INS);
 
 t.teardown(async () => {
   const left = await engine.docker.listContainers({ all: true, filters: { label: [`berth.environment=${name}`] } });
   await Promise.all([...containers, ...left.map(({ Id }) => Id)].map((id) => engine.docker.getContainer(id).remove({ force: true, v: true })));
   await engine.docker.getNetwork(name).remove().catch(() => undefined); // prettier-ignore
-  for (const ref of [...refs, base, distribution]) await engine.docker.getImage(ref).remove({ force: true });
+  for (const target of [...DROP_INS, "berth", "debian", "distribution"] as const) await engine.docker.getImage(image(target)).remove({ force: true });
   // Each holds those that it was made from: the newest first.
   for (const id of await unnamed()) if (!unnamedBefore.includes(id)) await engine.docker.getImage(id).remove({ force: true });
 });
-
-async function image(target: string): Promise<string> {
-  const ref = `${name}:${target}`;
-  await buildImage(engine.docker, context, { t: ref, target, buildargs: { BASE: base, DISTRIBUTION: distribution } });
-  refs.push(ref);
-  return ref;
-}
 
 async function start(ref: string, env: readonly string[], host: object = {}) {
   const container = await engine.docker.createContainer({
     Image: ref,
     Env: [...env],
-    HostConfig: { ReadonlyRootfs: true, Tmpfs: { "/tmp": "exec" }, ...host },
+    HostConfig: { ReadonlyRootfs: true, Tmpfs: { "/tmp": "" }, ...host },
   });
   containers.push(container.id);
   await container.start();
@@ -56,9 +42,9 @@ async function start(ref: string, env: readonly string[], host: object = {}) {
 }
 
 t.test("the image is small, has a user of its own and no shell, and says whether it is healthy", async (t) => {
-  const ref = await image("berth");
+  const ref = image("berth");
   const found = await engine.docker.getImage(ref).inspect();
-  t.ok(found.Size < 1.1 * statSync(join(context, "dist/berth")).size, `${found.Size} bytes`);
+  t.ok(found.Size < 1.1 * bytes, `${found.Size} bytes`);
   t.match(found.Config, { User: "10001:10001", Healthcheck: { Test: ["CMD", "berth", "health"] } });
 
   const berth = await start(
@@ -97,8 +83,7 @@ t.test("the image is small, has a user of its own and no shell, and says whether
 });
 
 t.test("in the place of grok_registry_proxy it listens on port 5000 in that role", async (t) => {
-  const ref = await image("grok_registry_proxy");
-  const proxy = await start(ref, ["DATAGROK_URL=http://127.0.0.1:1/api", "REGISTRY_URL=http://127.0.0.1:2"]);
+  const proxy = await start(image("grok_registry_proxy"), ["DATAGROK_URL=http://127.0.0.1:1/api", "REGISTRY_URL=http://127.0.0.1:2"]);
   const own = Object.values((await proxy.inspect()).NetworkSettings.Networks)[0]?.IPAddress;
   const answer = await eventually("a challenge", 20_000, () => fetch(`http://${own}:5000/v2/`).catch(() => undefined));
   t.equal(answer.status, 401);
@@ -106,8 +91,8 @@ t.test("in the place of grok_registry_proxy it listens on port 5000 in that role
 });
 
 t.test("in the place of grok_registry it brings a registry, on the volume that this had", async (t) => {
-  const ref = await image("grok_registry");
-  const registry = await start(ref, ["DATAGROK_URL=http://127.0.0.1:1/api"]);
+  // Root has no home there that it could write to, and the library of SQLite lies in a file.
+  const registry = await start(image("grok_registry"), ["DATAGROK_URL=http://127.0.0.1:1/api"], { Tmpfs: { "/tmp": "exec" } });
   const own = Object.values((await registry.inspect()).NetworkSettings.Networks)[0]?.IPAddress;
   await eventually("it to be ready", 30_000, async () =>
     (await fetch(`http://${own}:5000/readyz`).catch(() => undefined))?.ok ? true : undefined,
@@ -120,11 +105,14 @@ t.test("in the place of grok_registry it brings a registry, on the volume that t
 });
 
 t.test("in the place of grok_spawner it deploys on the engine whose socket it is given, with the key that grok_spawner has", async (t) => {
-  const ref = await image("grok_spawner");
-  const spawner = await start(ref, ["DOCKER_HOST=unix:///engine.sock", `BERTH_DOCKER_NETWORK=${name}`, `GROK_SPAWNER_ENVIRONMENT=${name}`], {
-    Binds: [`${socket}:/engine.sock`],
-    GroupAdd: [String(statSync(socket).gid)],
-  });
+  const spawner = await start(
+    image("grok_spawner"),
+    ["DOCKER_HOST=unix:///engine.sock", `BERTH_DOCKER_NETWORK=${name}`, `GROK_SPAWNER_ENVIRONMENT=${name}`],
+    {
+      Binds: [`${socket}:/engine.sock`],
+      GroupAdd: [String(statSync(socket).gid)],
+    },
+  );
   const own = Object.values((await spawner.inspect()).NetworkSettings.Networks)[0]?.IPAddress;
   const base = `http://${own}:8000`;
   await eventually("it to answer", 30_000, async () => ((await fetch(`${base}/info`).catch(() => undefined))?.ok ? true : undefined));

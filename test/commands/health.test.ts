@@ -30,5 +30,12 @@ t.test("the listener of its role is asked whether it takes requests", async (t) 
   status = 503;
   t.match(await health({ BERTH_EDGE_PORT: port }), { code: 1, said: /answers 503/ });
   t.match(await health({ BERTH_EDGE_PORT: "1" }), { code: 1, said: /cannot be reached/ });
+  status = 200;
+  // A registry and a spawner beside the edge are asked, too, each where it listens.
+  for (const beside of [
+    { BERTH_REGISTRY: "embedded", BERTH_REGISTRY_PORT: "1" },
+    { BERTH_SPAWNER: "on", BERTH_SPAWNER_PORT: "1" },
+  ])
+    t.match(await health({ BERTH_EDGE_PORT: port, X_API_KEY: "a-key-that-nobody-knows", ...beside }), { code: 1, said: /:1\/\w+ cannot be reached/ });
   t.match(await health({ BERTH_ROLE: "control" }), { code: 1, said: /^berth: No berth runs/ });
 });

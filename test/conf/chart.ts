@@ -55,8 +55,10 @@ export async function render(values: Values): Promise<{ objects: Rendered[] } | 
 }
 
 export async function lint(values: Values): Promise<string[]> {
-  const { code, out } = await helm(["lint", "--strict", CHART, "--values", "-"], values);
-  return code === 0 ? [] : out.split("\n").filter((line) => /^\[(?:ERROR|WARNING)\]/.test(line));
+  const { code, out, said } = await helm(["lint", "--strict", CHART, "--values", "-"], values);
+  if (code === 0) return [];
+  const complaints = out.split("\n").filter((line) => /^\[(?:ERROR|WARNING)\]/.test(line));
+  return complaints.length > 0 ? complaints : [`helm lint ended with ${code}: ${said}`];
 }
 
 function helm(args: string[], values: Values): Promise<{ code: number; out: string; said: string }> {

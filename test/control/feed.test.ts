@@ -172,6 +172,24 @@ t.test("what a gateway has open keeps a container awake, until the gateway is go
   await stand.reaches(id, "SYSTEM_STOPPED");
 });
 
+t.test("a stop that a gateway may not have heard of yet waits until it has said that it knows all", async (t) => {
+  const { stand, socketPath } = await openTestFeed(t);
+  const { id } = stand.publish({ config: { onDemand: true } });
+  stand.lifecycle().wake(id, USER);
+  await stand.reaches(id, "STARTED");
+  const first = await gatewayOf(listen(t, socketPath).lines);
+  const use = (open: 0 | 1) => [{ id, open, streams: open, lastActive: stand.clock.now() }];
+  await ask(socketPath, "/use", { gateway: first, seq: stand.lifecycle().seq(), uses: use(1) });
+  stand.lifecycle().wishStop(id, USER);
+  // One that comes back, and still believes what it knew before.
+  const second = await gatewayOf(listen(t, socketPath).lines);
+  await ask(socketPath, "/use", { gateway: first, seq: stand.lifecycle().seq(), uses: use(0) });
+  await stand.clock.advance(100);
+  t.equal(stand.row(id).state, "PENDING_USER_STOP");
+  await ask(socketPath, "/use", { gateway: second, seq: stand.lifecycle().seq(), uses: [] });
+  await stand.reaches(id, "USER_STOPPED");
+});
+
 async function passed(stand: Stand, ms: number): Promise<void> {
   for (let left = ms; left > 0; left -= 1_000) await stand.clock.advance(1_000);
 }

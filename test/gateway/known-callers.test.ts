@@ -14,10 +14,14 @@ const OLD_MS = 9_000;
 function callersOf(t: { teardown(act: () => unknown): unknown }, answers: (WhoAnswer | undefined | Fault | Promise<WhoAnswer>)[]) {
   const asked: string[] = [];
   const clock = stillClock();
+  let broken = 0;
   const callers = knownCallers({
     clock,
-    ask: async (tokens) => {
+    closed: NEVER,
+    full: () => new Fault("CONTROL_AWAY", "full"),
+    ask: async (tokens, signal) => {
       asked.push(tokens.join(" "));
+      signal.addEventListener("abort", () => broken++);
       const answer = await answers.shift();
       if (answer instanceof Fault) throw answer;
       return tokens.map(() => answer);
@@ -29,7 +33,7 @@ function callersOf(t: { teardown(act: () => unknown): unknown }, answers: (WhoAn
     await clock.advance(afterMs);
     return callers.who(token, NEVER);
   };
-  return { callers, clock, asked, who };
+  return { callers, clock, asked, who, broken: () => broken };
 }
 
 t.test("while control is away, who was known is known still", async (t) => {
@@ -40,6 +44,29 @@ t.test("while control is away, who was known is known still", async (t) => {
   t.equal((await who("token", 500))?.login, ADA.login, "and for a while nobody waits for control to say nothing");
   t.equal(asked.length, 2);
   await t.rejects(who("another", 0), { code: "CONTROL_AWAY" });
+});
+
+t.test("a question is broken off once the last who waits for its answer has left, and then asked anew", async (t) => {
+  const { callers, asked, broken } = callersOf(t, [new Promise<WhoAnswer>(() => undefined), ADA]);
+  const [first, second] = [new AbortController(), new AbortController()];
+  const both = [callers.who("token", first.signal), callers.who("token", second.signal)];
+  first.abort();
+  await t.rejects(async () => both[0]);
+  t.equal(broken(), 0);
+  second.abort();
+  await t.rejects(async () => both[1]);
+  t.equal(broken(), 1);
+  t.equal((await callers.who("token", NEVER))?.login, ADA.login);
+  t.equal(asked.length, 2);
+});
+
+t.test("so many invented tokens are asked about at a time, and who was known before is known still", async (t) => {
+  const { callers, who, asked } = callersOf(t, [ADA, ...Array.from({ length: 2_000 }, () => new Promise<WhoAnswer>(() => undefined))]);
+  await who();
+  const flood = Array.from({ length: 1_500 }, (_, at) => callers.who(`invented ${at}`, NEVER).catch((error: unknown) => error));
+  t.match(await flood.at(-1), { code: "CONTROL_AWAY" });
+  t.equal(asked.length, 1_001);
+  t.equal((await who())?.login, ADA.login);
 });
 
 t.test("a failure of another kind is no excuse", async (t) => {

@@ -152,6 +152,8 @@ t.test("with one gateway killed and one cut off for a minute, nobody else notice
 t.test("a control plane that is killed and started again is missed by no request of a container that runs", async (t) => {
   await (await berth.call(`/docker/containers/${asleep}/stop?awaitStop=true`)).text();
   const loads = gateways.map((gateway) => openLoad(at(gateway, warm), berth.token));
+  // Each has heard of the caller before: a session that control never told it of is nobody's while that is away.
+  await Promise.all(gateways.map((gateway) => ask(at(gateway, warm), berth.token)));
   await berth.kill();
   for (const gateway of gateways) {
     const { status, body } = await ask(at(gateway, asleep), berth.token);

@@ -137,8 +137,8 @@ t.test("WebSockets hear that the service restarts, once berth takes nobody new",
   for (const path of [app, app.replace("/proxy/", "/proxy-ws/")]) {
     const client = new WebSocket(berth.base.replace("http", "ws") + path, { headers: { authorization: berth.token } });
     t.teardown(() => client.terminate());
-    await once(client, "open");
-    if (path !== app) await once(client, "message");
+    // CONNECTED may come with the upgrade itself, and before anybody who waits for that goes on.
+    await Promise.all([once(client, "open"), ...(path === app ? [] : [once(client, "message")])]);
     sockets.push(once(client, "close") as Promise<[number]>);
   }
   process.kill(berth.pid, "SIGTERM");

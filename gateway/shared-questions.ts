@@ -1,9 +1,9 @@
-import { Fault } from "../../fault.ts";
-import { unlessAborted } from "../unless-aborted.ts";
+import type { Fault } from "../fault.ts";
+import { unlessAborted } from "./unless-aborted.ts";
 
 /** Questions of which each is asked once at a time, however many want the answer. */
 export type SharedQuestions<T> = {
-  /** The answer to the question of this key that is under way, or else to `question`, which is broken off once nobody waits any more. Faults: DATAGROK_BUSY. */
+  /** The answer to the question of this key that is under way, or else to `question`, which is broken off once nobody waits any more. Faults: `full`. */
   ask(key: string, signal: AbortSignal, question: (signal: AbortSignal) => Promise<T>): Promise<T>;
   has(key: string): boolean;
 };
@@ -12,12 +12,12 @@ type Flight<T> = { answer: Promise<T>; waiting: number; over: AbortController };
 
 const NOBODY_WAITS = new Error("nobody waits for the answer any more");
 
-export function sharedQuestions<T>(most: number): SharedQuestions<T> {
+/** `full`: what is thrown where `most` others are under way. */
+export function sharedQuestions<T>(most: number, full: () => Fault): SharedQuestions<T> {
   const asking = new Map<string, Flight<T>>();
 
   const begin = (key: string, question: (signal: AbortSignal) => Promise<T>): Flight<T> => {
-    if (asking.size >= most)
-      throw new Fault("DATAGROK_BUSY", `The Datagrok server is being asked ${most} questions already`, { retryAfterMs: 1_000 });
+    if (asking.size >= most) throw full();
     const over = new AbortController();
     const flight: Flight<T> = { answer: question(over.signal), waiting: 0, over };
     asking.set(key, flight);
