@@ -43,7 +43,7 @@ t.test("what is pushed can be pulled, also by who shows nothing", async (t) => {
   const manifest = JSON.stringify({ schemaVersion: 2, mediaType: MANIFEST, config, layers: [] });
   const tagged = await call("/v2/datagrok/a/manifests/1", { method: "PUT", scopes, body: manifest, headers: { "content-type": MANIFEST } });
   t.equal(tagged.status, 201);
-  t.same(pushed, [{ repository: "datagrok/a", reference: "1" }]);
+  t.same(pushed, [{ repository: "datagrok/a", reference: "1", by: "somebody" }]);
 
   t.equal(await (await call("/v2/datagrok/a/manifests/1", { headers: { accept: MANIFEST } })).text(), manifest);
   t.equal(await (await call(`/v2/datagrok/a/blobs/${digestOf(blob)}`)).text(), blob);
