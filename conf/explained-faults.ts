@@ -153,6 +153,7 @@ const OTHERS = {
   DEPLOY_SUPERSEDED: { means: "A newer deploy took its place, or it was called off.", todo: "None." },
   SPAWNER_BUSY: { means: "The spawner does as much as it does at once.", todo: "Ask again." },
 
+  CHAIN_BROKEN: { means: "`berth doctor` found a link that is broken, from a browser to a container.", todo: "It names it, and what to do." },
   SETTINGS_INVALID: {
     means: "A setting is wrong, misspelt or missing; all are named together.",
     todo: "Correct it; `berth config` prints what is in force.",
