@@ -1,15 +1,17 @@
-/** `npm run docs`: writes what is generated from the table of settings, and from what is asked of the gateway and of drivers; and the command line's pages. */
+/** `npm run docs`: writes what is generated from the tables of settings, metrics and faults, and from what is asked of the gateway and of drivers; and the command line's pages. */
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { correctnessPage } from "../test/correctness/page.ts";
 import { driversPage } from "../test/drivers/conformance/page.ts";
 import { commandsPage } from "../commands/commands-page.ts";
+import { faultsPage } from "./faults-docs.ts";
 import { metricsPage } from "./metrics-docs.ts";
 import { settingsPage, settingsSchema } from "./settings-docs.ts";
 
 writeFileSync(join(import.meta.dirname, "settings.md"), settingsPage());
 writeFileSync(join(import.meta.dirname, "berth.schema.json"), settingsSchema());
 writeFileSync(join(import.meta.dirname, "metrics.md"), metricsPage());
+writeFileSync(join(import.meta.dirname, "faults.md"), faultsPage());
 writeFileSync(join(import.meta.dirname, "../gateway/correctness.md"), correctnessPage());
 writeFileSync(join(import.meta.dirname, "../drivers/README.md"), driversPage());
 writeFileSync(join(import.meta.dirname, "../commands/README.md"), await commandsPage());

@@ -3,15 +3,17 @@ import { join } from "node:path";
 import t from "tap";
 import { rowsOf } from "../../conf/row.ts";
 import { SETTINGS } from "../../conf/settings.ts";
+import { faultsPage } from "../../conf/faults-docs.ts";
 import { metricsPage } from "../../conf/metrics-docs.ts";
 import { settingsPage, settingsSchema } from "../../conf/settings-docs.ts";
 
 const conf = join(import.meta.dirname, "../../conf");
 
-t.test("what is generated from the table is in step with it (else: npm run docs)", async (t) => {
+t.test("what is generated from tables is in step with them (else: npm run docs)", async (t) => {
   t.equal(readFileSync(join(conf, "settings.md"), "utf8"), settingsPage());
   t.equal(readFileSync(join(conf, "berth.schema.json"), "utf8"), settingsSchema());
   t.equal(readFileSync(join(conf, "metrics.md"), "utf8"), metricsPage());
+  t.equal(readFileSync(join(conf, "faults.md"), "utf8"), faultsPage());
 });
 
 t.test("no variable sets two settings", async (t) => {

@@ -1,0 +1,78 @@
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { dirname, join, relative, resolve } from "node:path";
+import t from "tap";
+import { rowsOf } from "../../conf/row.ts";
+import { SETTINGS } from "../../conf/settings.ts";
+
+const ROOT = resolve(import.meta.dirname, "../..");
+/** What is no source: hidden folders, what was installed or built. */
+const OUTSIDE = /^(\.|node_modules$|dist$)/;
+
+/** No rows of that table: where `berth.yaml` is, and what Compose reads itself. */
+const OTHERS_VARIABLES = ["BERTH_CONFIG", "BERTH_IMAGE"];
+
+const pages = pagesBelow(ROOT);
+
+t.test("every link between pages leads to a file, and to a heading in it", async (t) => {
+  const broken = pages.flatMap((page) => linksOf(page).flatMap((link) => (leads(page, link) ? [] : [`${relative(ROOT, page)}: ${link}`])));
+  t.same(broken, []);
+  t.ok(pages.length > 30, "pages were found at all");
+});
+
+t.test("every BERTH_ variable that a page names is a setting", async (t) => {
+  const known = new Set([...rowsOf(SETTINGS).flatMap(([, row]) => row.env), ...OTHERS_VARIABLES]);
+  const unknown = pages.flatMap((page) =>
+    [...textOf(page).matchAll(/\bBERTH_[A-Z][A-Z_]*[A-Z]\b(?![_…*<])/g)]
+      .map(([name]) => name)
+      .filter((name) => !known.has(name) && !known.has(name.replace(/_FILE$/, "")))
+      .map((name) => `${relative(ROOT, page)}: ${name}`),
+  );
+  t.same(unknown, []);
+});
+
+function pagesBelow(folder: string): string[] {
+  return readdirSync(folder, { withFileTypes: true }).flatMap((entry) => {
+    if (OUTSIDE.test(entry.name)) return [];
+    const path = join(folder, entry.name);
+    if (entry.isDirectory()) return pagesBelow(path);
+    return entry.name.endsWith(".md") ? [path] : [];
+  });
+}
+
+function textOf(page: string): string {
+  return readFileSync(page, "utf8");
+}
+
+/** Without fenced blocks, in which brackets are code and # begins a comment. */
+function prose(page: string): string {
+  return textOf(page).replaceAll(/^ *```[^]*?^ *```/gm, "");
+}
+
+function linksOf(page: string): string[] {
+  const targets = [
+    ...prose(page)
+      .replaceAll(/`[^`\n]*`/g, "code")
+      .matchAll(/\]\(([^)\s]+)\)/g),
+  ].map(([, target = ""]) => target);
+  return targets.filter((target) => !/^[a-z]+:/.test(target));
+}
+
+function leads(page: string, link: string): boolean {
+  const [path = "", heading] = link.split("#");
+  const to = path === "" ? page : join(dirname(page), path);
+  if (!existsSync(to)) return false;
+  return heading === undefined || (statSync(to).isFile() && anchorsOf(to).has(heading));
+}
+
+/** As GitHub makes them: lower case, without punctuation, hyphens for spaces; a second one of the same name is numbered. */
+function anchorsOf(page: string): Set<string> {
+  const anchors = new Set<string>();
+  for (const [, title = ""] of prose(page).matchAll(/^#{1,6} +(.+)$/gm)) {
+    const plain = title.replaceAll(/\[([^\]]*)\]\([^)]*\)/g, "$1").toLowerCase();
+    const anchor = plain.replaceAll(/[^\p{L}\p{N} _-]/gu, "").replaceAll(" ", "-");
+    let name = anchor;
+    for (let again = 1; anchors.has(name); again++) name = `${anchor}-${again}`;
+    anchors.add(name);
+  }
+  return anchors;
+}
