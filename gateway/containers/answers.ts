@@ -14,7 +14,7 @@ export function apiAnswer(fault: Fault): Answer {
 /** One sentence, and for a failed start the last log lines below it. */
 export function sentence(fault: Fault): string {
   if (fault.logs === undefined || fault.logs.length === 0) return fault.message;
-  return `${fault.message}. Last log lines:\n${fault.logs.join("\n")}`;
+  return `${fault.message.replace(/\.$/, "")}. Last log lines:\n${fault.logs.join("\n")}`;
 }
 
 function answer(fault: Fault, body: string): Answer {
