@@ -7,6 +7,9 @@ export type ImageUsers = {
   count(repository: string): number;
 };
 
+/** Where no containers are known. */
+export const NOBODY: ImageUsers = { of: () => [], count: () => 0 };
+
 /** Which containers use what of the registry. Made for one answer: it looks at every container once. */
 export function imageUsers(store: Store): ImageUsers {
   const images = new Map(store.images.all().map((image) => [image.id, image]));

@@ -16,6 +16,7 @@ import { explainRoutes } from "./explain-routes.ts";
 import { historyRoutes } from "./history-routes.ts";
 import { imageRoutes } from "./image-routes.ts";
 import { imageUseRoutes } from "./image-use-routes.ts";
+import { imageUsers } from "./image-users.ts";
 import { importRoutes } from "./import-routes.ts";
 import { keepAudit } from "./keep-audit.ts";
 import { leaseRoutes } from "./lease-routes.ts";
@@ -26,6 +27,7 @@ import { peopleRoutes } from "./people-routes.ts";
 import { permitPages } from "./permitted-pages.ts";
 import { packageRoutes } from "./package-routes.ts";
 import { standRoutes } from "./stand-routes.ts";
+import { pushesOf } from "./pushes.ts";
 import { registryRoutes } from "./registry-routes.ts";
 import { serverRoutes } from "./server-routes.ts";
 import { serviceRoutes } from "./service-routes.ts";
@@ -103,7 +105,14 @@ async function buildApi(parts: ApiParts): Promise<FastifyInstance> {
       importRoutes(api, parts, admission);
       imageUseRoutes(api, parts);
       signingKeyRoutes(api, parts);
-      registryRoutes(api, parts);
+      registryRoutes(api, {
+        registry: parts.registry,
+        users: () => imageUsers(parts.store),
+        pushes: (repository) => {
+          const pushes = pushesOf(parts.store, repository);
+          return (tag) => pushes.get(tag);
+        },
+      });
       standRoutes(api, parts);
       await api.register(async (registry) => dockerTokenRoutes(registry, parts, admission));
       await api.register(async (packages) => packageRoutes(packages, parts, admission));

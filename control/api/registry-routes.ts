@@ -1,10 +1,8 @@
 import type { FastifyInstance } from "fastify";
 import { Fault } from "../../fault.ts";
-import type { StoredImage } from "../../gateway/registry-browser.ts";
-import type { ApiParts } from "./api-parts.ts";
+import type { RegistryBrowser, StoredImage } from "../../gateway/registry-browser.ts";
 import { clientGone } from "./client-gone.ts";
-import { imageUsers } from "./image-users.ts";
-import { pushesOf } from "./pushes.ts";
+import type { ImageUsers } from "./image-users.ts";
 import { answers } from "./wire-schemas.ts";
 
 const text = { type: "string" } as const;
@@ -32,7 +30,9 @@ const IMAGE = {
   },
 } as const;
 const DONE = { type: "object", properties: { isSuccess: { type: "boolean" } } } as const;
-const NAMED = { type: "object", properties: { repository: { type: "string", pattern: "^[a-z0-9]+([._/-]+[a-z0-9]+)*$", maxLength: 255 } } } as const;
+/** As the OCI Distribution Specification has them: words between slashes, none of which is `..`. */
+const WORD = "[a-z0-9]+((\\.|_|__|-+)[a-z0-9]+)*";
+const NAMED = { type: "object", properties: { repository: { type: "string", pattern: `^${WORD}(/${WORD})*$`, maxLength: 255 } } } as const;
 const OF_REPOSITORY = { ...NAMED, required: ["repository"] } as const;
 const DELETED = {
   type: "object",
@@ -48,8 +48,20 @@ const DELETED = {
 const MOST_TAGS = 200;
 const AT_ONCE = 8;
 
+/** When a tag was pushed last, epoch ms, and by whom. */
+export type Push = { at: number | undefined; by: string | undefined };
+
+export type RegistryParts = {
+  /** Undefined where there is none. */
+  registry: RegistryBrowser | undefined;
+  /** As it is at this moment. */
+  users(): ImageUsers;
+  /** Of the tags of a repository, as far as pushes are known. */
+  pushes(repository: string): (tag: string) => Push | undefined | Promise<Push>;
+};
+
 /** What lies in the registry that images are pushed to, and who uses it; deleting is for administrators. */
-export function registryRoutes(app: FastifyInstance, { registry, store }: Pick<ApiParts, "registry" | "store">): void {
+export function registryRoutes(app: FastifyInstance, { registry, users: usersNow, pushes }: RegistryParts): void {
   const tags = ["registry"];
   const browser = () => {
     if (!registry)
@@ -61,7 +73,7 @@ export function registryRoutes(app: FastifyInstance, { registry, store }: Pick<A
     "/docker/registry/repositories",
     { schema: { tags, summary: "Lists repositories", response: answers({ type: "array", items: REPOSITORY }) } },
     async (_request, reply) => {
-      const users = imageUsers(store);
+      const users = usersNow();
       return (await browser().repositories(clientGone(reply))).map((name) => ({ name, containers: users.count(name) }));
     },
   );
@@ -81,15 +93,19 @@ export function registryRoutes(app: FastifyInstance, { registry, store }: Pick<A
       const signal = clientGone(reply);
       const found = await browser().tags(repository, signal);
       if (!found) throw new Fault("STORED_IMAGE_NOT_FOUND", `There is no repository ${repository} in the registry.`);
-      const users = imageUsers(store);
-      const pushes = pushesOf(store, repository);
+      const users = usersNow();
+      const pushOf = pushes(repository);
       const last = found.toSorted().slice(-MOST_TAGS).toReversed();
       const images: ReturnType<typeof onWire>[] = [];
       for (let at = 0; at < last.length; at += AT_ONCE) {
         const some = last.slice(at, at + AT_ONCE);
-        const stored = await Promise.all(some.map(async (tag) => ({ tag, image: await browser().image(repository, tag, signal) })));
-        for (const { tag, image } of stored)
-          if (image) images.push(onWire(image, { tag, pushed: pushes.get(tag), usedBy: users.of(repository, tag, image.digest) }));
+        const stored = await Promise.all(
+          some.map(async (tag) => {
+            const image = await browser().image(repository, tag, signal);
+            return image && onWire(image, { tag, push: await pushOf(tag), usedBy: users.of(repository, tag, image.digest) });
+          }),
+        );
+        images.push(...stored.filter((image) => image !== undefined));
       }
       return images;
     },
@@ -119,7 +135,7 @@ export function registryRoutes(app: FastifyInstance, { registry, store }: Pick<A
 
   /** By its digest, and by every tag that points at it: a start may ask for the tag. */
   async function requireUnused(repository: string, digest: string, signal: AbortSignal): Promise<void> {
-    const users = imageUsers(store);
+    const users = usersNow();
     const used = users.of(repository, undefined, digest);
     for (const tag of (await browser().tags(repository, signal)) ?? []) {
       const by = users.of(repository, tag, undefined);
@@ -133,9 +149,9 @@ export function registryRoutes(app: FastifyInstance, { registry, store }: Pick<A
   }
 }
 
-type Tagged = { tag: string; pushed: { by: string | undefined; at: number } | undefined; usedBy: string[] };
+type Tagged = { tag: string; push: Push | undefined; usedBy: string[] };
 
-function onWire(image: StoredImage, { tag, pushed, usedBy }: Tagged) {
-  const pushedOn = pushed === undefined ? null : new Date(pushed.at).toISOString();
-  return { ...image, tag, createdOn: image.createdOn ?? null, platform: image.platform ?? null, pushedBy: pushed?.by ?? null, pushedOn, usedBy };
+function onWire(image: StoredImage, { tag, push: { at, by } = { at: undefined, by: undefined }, usedBy }: Tagged) {
+  const pushedOn = at === undefined ? null : new Date(at).toISOString();
+  return { ...image, tag, createdOn: image.createdOn ?? null, platform: image.platform ?? null, pushedBy: by ?? null, pushedOn, usedBy };
 }
