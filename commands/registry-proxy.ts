@@ -1,7 +1,7 @@
 import { runRegistryProxy } from "../roles/registry-proxy.ts";
 import { untilOver } from "../roles/until-told.ts";
 import { begin, countHere, type Here, runtimeHere } from "./here.ts";
-import { addressOf } from "./serve.ts";
+import { addressOf, tellConsolePort } from "./serve.ts";
 import { VERSION } from "./version.ts";
 
 /** `berth registry-proxy`: alone in front of a registry, beside a Datagrok server; or one of the processes of `berth serve`. */
@@ -15,6 +15,7 @@ export async function run(here: Here): Promise<void> {
     const proxy = await runRegistryProxy({ settings, runtime, handle, clock: here.clock, log, metrics, version: VERSION });
     if (proxy.port !== undefined)
       console.log(`berth ${VERSION} registry proxy at ${addressOf({ ...settings, edgeHost: settings.registryHost }, proxy.port)}`);
+    tellConsolePort(settings, proxy.consolePort);
     return proxy;
   }, here.parent);
 }

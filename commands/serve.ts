@@ -97,6 +97,11 @@ export function tellMetricsPort({ metricsHost }: Settings, port: number | undefi
   if (port !== undefined) console.log(`metrics at ${addressOf({ edgeHost: metricsHost, tlsCert: undefined }, port)}/metrics`);
 }
 
+/** The console of a registry without a control plane. */
+export function tellConsolePort({ registryHost, tlsCert }: Settings, port: number | undefined): void {
+  if (port !== undefined) console.log(`console at ${addressOf({ edgeHost: registryHost, tlsCert }, port)}`);
+}
+
 export function addressOf({ edgeHost, tlsCert }: Pick<Settings, "edgeHost" | "tlsCert">, port: number): string {
   return `${tlsCert === undefined ? "http" : "https"}://${edgeHost.includes(":") ? `[${edgeHost}]` : edgeHost}:${port}`;
 }

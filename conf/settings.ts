@@ -24,6 +24,11 @@ export const SETTINGS = {
   spawnerPort: setting("BERTH_SPAWNER_PORT", port(), 8000, "Port of the spawner API"),
   registryHost: setting("BERTH_REGISTRY_HOST", host(), "127.0.0.1", "Address of the registry proxy", { sameAs: "host" }),
   registryPort: setting("BERTH_REGISTRY_PORT", port(), 5000, "Port of the registry proxy"),
+  registryConsolePort: optional(
+    "BERTH_REGISTRY_CONSOLE_PORT",
+    port(),
+    "Port of a console that shows the registry alone, at the address of the registry proxy, for `berth registry` and `berth registry-proxy` beside a Datagrok server; where unset, there is none. The console of `berth serve` is at the edge",
+  ),
   metricsHost: setting(
     "BERTH_METRICS_HOST",
     host(),

@@ -19,13 +19,14 @@ import { traceExchanges } from "../gateway/trace-exchanges.ts";
 import { openTracesOf } from "./open-traces-of.ts";
 import { openAccess } from "./open-access.ts";
 import { openKeys } from "./open-keys.ts";
+import { bindRegistryConsole, openConsoleOfRegistry } from "./registry-console.ts";
 import type { RuntimeFolder } from "./runtime-folder.ts";
 import type { Running } from "./until-told.ts";
 
 const BACKLOG = 4_096;
 
-/** The registry proxy: `port` is where it listens; undefined where that was somebody else's to choose. */
-export type RegistryProxy = Running & { port: number | undefined };
+/** The registry proxy: `port` is where it listens; undefined where that was somebody else's to choose. `consolePort`: where its console does, if it has one. */
+export type RegistryProxy = Running & { port: number | undefined; consolePort: number | undefined };
 
 /**
  * The registry proxy alone. It asks nobody for anything before the first token comes, so that what may be read is served whoever is away.
@@ -36,8 +37,8 @@ export async function runRegistryProxy(options: {
   /** Where control is, which makes the tokens unless a Datagrok server does, and is told of pushes; undefined where there is none. */
   runtime: RuntimeFolder | undefined;
   /** The registry behind where it is berth's own; without one the settings name it. */
-  own?: { upstream: Upstream; isReadOnly(): boolean };
-  /** The socket to accept on; without one it opens its own. */
+  own?: { upstream: Upstream; isReadOnly(): boolean; tagPushedAt(repository: string, tag: string): Promise<number | undefined> };
+  /** The socket to accept on, of one among the processes of a whole berth; without one it opens its own, and a console's where one is wished. */
   handle: ListeningHandle | undefined;
   metrics: Metrics;
   version: string;
@@ -51,12 +52,15 @@ export async function runRegistryProxy(options: {
   const trusted = trustedProxies(settings.trustedProxies);
   if (datagrok.url === undefined && runtime === undefined)
     throw new Fault("SETTINGS_INVALID", "DATAGROK_URL is not set: it says which server knows the users.");
+  const place = options.handle === undefined ? await bindRegistryConsole(settings, clock, log) : undefined;
   const identity = datagrok.url === undefined ? controlIdentity(runtime?.apiSocket ?? "", trusted) : datagrokIdentity(datagrok.url);
   const control = runtime && openAskControl({ link: controlHere(runtime), clock });
   const counts = { done: metrics.tokenRefreshes.at("done"), failed: metrics.tokenRefreshes.at("failed") };
   const upstream = options.own?.upstream ?? (await openUpstream(upstreamSettings(settings), { clock, log, signal: stop.signal, counts }));
   const accessLog = openAccess(settings, { metrics, clock, log });
   const traces = await openTracesOf(settings, { version, role: "registry-proxy" });
+  const { tagPushedAt } = options.own ?? {};
+  const console = place && (await openConsoleOfRegistry({ place, upstream, tagPushedAt, tls, trusted, clock, log }));
   const readiness = openReadiness("ready");
   const proxy = openRegistryProxy({
     upstream,
@@ -79,6 +83,7 @@ export async function runRegistryProxy(options: {
     },
     onPushed: (pushed) => {
       log.info(pushed, pushed.deleted ? "an image was deleted" : "an image was pushed");
+      console?.saw(pushed);
       // To control only a hint, since it looks by itself now and then; but then its audit log lacks it.
       control?.ask("/pushed", pushed satisfies PushedAsk, stop.signal).catch((err: unknown) => log.warn({ err, ...pushed }, "control was not told"));
     },
@@ -95,11 +100,13 @@ export async function runRegistryProxy(options: {
   });
   return {
     port: own?.port,
+    consolePort: place?.port,
     // Red first, for as long as load balancers take to see it; then no more connections; then the end of what is open.
     close: async () => {
       readiness.turn("draining");
       if (settings.drainDelaySeconds > 0) await clock.sleep(settings.drainDelaySeconds * 1_000);
       await proxy.drain(settings.drainSeconds * 1_000);
+      await console?.close();
       stop.abort(new Fault("INTERNAL", "The registry proxy has ended."));
       tls?.close();
       control?.close();

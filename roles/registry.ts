@@ -6,6 +6,7 @@ import type { Log } from "../log.ts";
 import type { Metrics } from "../metrics/open-metrics.ts";
 import { openMaintenance } from "./distribution/maintenance.ts";
 import { openDistribution, type RegistryImage } from "./distribution/open-distribution.ts";
+import { tagPushedAt } from "./distribution/stored-images.ts";
 import type { ListeningHandle } from "./listening-handle.ts";
 import { ownUpstream } from "./own-upstream.ts";
 import { type RegistryProxy, runRegistryProxy } from "./registry-proxy.ts";
@@ -42,7 +43,11 @@ export async function runRegistry(options: {
   });
   try {
     const maintenance = await openMaintenance({ socket: runtime.registryAdminSocket, registry: own, log });
-    const proxied = { upstream: ownUpstream(runtime.registrySocket), isReadOnly: own.isReadOnly };
+    const proxied = {
+      upstream: ownUpstream(runtime.registrySocket),
+      isReadOnly: own.isReadOnly,
+      tagPushedAt: (repository: string, tag: string) => tagPushedAt(own.storage, repository, tag),
+    };
     const proxy = await runRegistryProxy({
       settings,
       runtime: withControl ? runtime : undefined,
@@ -54,7 +59,7 @@ export async function runRegistry(options: {
       log,
     });
     return {
-      port: proxy.port,
+      ...proxy,
       close: async () => {
         await proxy.close();
         await maintenance.close();

@@ -2,7 +2,7 @@ import { Fault } from "../../fault.ts";
 import { runRegistry } from "../../roles/registry.ts";
 import { untilOver } from "../../roles/until-told.ts";
 import { begin, countHere, type Here, runtimeHere } from "../here.ts";
-import { addressOf } from "../serve.ts";
+import { addressOf, tellConsolePort } from "../serve.ts";
 import { VERSION } from "../version.ts";
 
 /** A registry of berth's own, with its proxy: alone, or one of the processes of `berth serve`. Faults: SETTINGS_INVALID, those of the registry. */
@@ -29,6 +29,7 @@ export async function runRole(here: Here): Promise<void> {
     });
     if (registry.port !== undefined)
       console.log(`berth ${VERSION} registry at ${addressOf({ ...settings, edgeHost: settings.registryHost }, registry.port)}`);
+    tellConsolePort(settings, registry.consolePort);
     return registry;
   }, here.parent);
 }

@@ -5,12 +5,12 @@ import type { ContainerView, Directory, Standing } from "../directory.ts";
 import { knownCallers } from "../feed/known-callers.ts";
 import type { Identity } from "../identity.ts";
 import { watchers } from "../watchers.ts";
-import type { WhoAnswer } from "../wire.ts";
 import { accepts } from "./accepts.ts";
 import { type AskServer, openAskServer, serverAway, serverBusy } from "./ask-server.ts";
 import { openLookUps } from "./look-ups.ts";
 import { idleStopWarnings, warnOfAll } from "./idle-stops.ts";
 import { openWakes } from "./wakes.ts";
+import { whoIs } from "./who-is.ts";
 
 export type DatagrokDirectory = {
   directory: Directory;
@@ -20,7 +20,7 @@ export type DatagrokDirectory = {
   close(): Promise<void>;
 };
 
-const WHO_MS = 5_000;
+const HEARD_MS = 5_000;
 /** Starts that the server may hold at a time; look-ups have connections of their own, so that none waits behind one. */
 const MOST_RUNS = 256;
 const MOST_LOOKS = 32;
@@ -124,7 +124,7 @@ export function openDatagrok(parts: { url: string; key: string | undefined; runM
     clock,
     closed: closed.signal,
     full: serverBusy,
-    ask: (tokens, signal) => Promise.all(tokens.map((token) => who(server, token, signal))),
+    ask: (tokens, signal) => Promise.all(tokens.map((token) => whoIs(server, token, signal))),
   });
 
   return {
@@ -167,19 +167,11 @@ export function openDatagrok(parts: { url: string; key: string | undefined; runM
   };
 }
 
-async function who(server: AskServer, token: string, signal: AbortSignal): Promise<WhoAnswer | undefined> {
-  const { status, said } = await server.get("/users/current", token, { signal, limitMs: WHO_MS });
-  if (status === 401 || status === 403 || (status === 200 && said === null)) return undefined;
-  const { id, login, admin } = (said ?? {}) as { id?: unknown; login?: unknown; admin?: unknown };
-  if (status !== 200 || typeof id !== "string" || typeof login !== "string") throw serverAway(`does not say who is signed in (${status})`);
-  return { userId: id, login, admin: admin === true };
-}
-
 async function untilHeard(server: AskServer, clock: Clock, signal: AbortSignal): Promise<void> {
   for (let delay = FIRST_ASK_MS; !signal.aborted; delay = Math.min(LONGEST_ASK_MS, delay * 2)) {
     try {
       // Nobody's token: that it is refused is an answer too.
-      await server.get("/info/server", "-", { signal, limitMs: WHO_MS });
+      await server.get("/info/server", "-", { signal, limitMs: HEARD_MS });
       return;
     } catch {
       await clock.sleep(delay, signal).catch(() => undefined);

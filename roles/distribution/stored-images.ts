@@ -1,4 +1,5 @@
 import { readdirSync, readFileSync, statSync } from "node:fs";
+import { stat } from "node:fs/promises";
 import { join } from "node:path";
 
 /** A tag as it lies on the disk: what it points to, and when it was last pushed, epoch ms. */
@@ -36,6 +37,15 @@ export function storedImages(storage: string): StoredRepository[] {
   };
   look(join(storage, ROOT, "repositories"), "");
   return found.toSorted((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+/** When a tag was pushed last, epoch ms; undefined where there is no such tag. Both names are valid ones, as the registry itself lists them. */
+export async function tagPushedAt(storage: string, repository: string, tag: string): Promise<number | undefined> {
+  const link = join(storage, ROOT, "repositories", repository, "_manifests/tags", tag, "current/link");
+  return stat(link).then(
+    ({ mtimeMs }) => mtimeMs,
+    () => undefined,
+  );
 }
 
 /** Of a plain image, and of one that is gone, none. */

@@ -6,7 +6,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import t from "tap";
 import { ADMIN_KEY, eventually, startBerth } from "../fixtures/berth.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
-import { digestOf, distributions, MANIFEST, openOwn } from "./own-registry.ts";
+import { distributions, openOwn } from "./own-registry.ts";
+import { digestOf, MANIFEST } from "./registry-client.ts";
 import { run } from "./run.ts";
 import { openTokenServer } from "./token-server.ts";
 

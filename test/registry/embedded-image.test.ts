@@ -4,7 +4,8 @@ import { eventually } from "../fixtures/berth.ts";
 import { openEngine } from "../fixtures/engine.ts";
 import { buildRegistryImage } from "../fixtures/images.ts";
 import { findDistribution } from "../../roles/distribution/find-distribution.ts";
-import { MANIFEST, openOwn } from "./own-registry.ts";
+import { openOwn } from "./own-registry.ts";
+import { MANIFEST } from "./registry-client.ts";
 
 /** A registry of berth's own where Distribution is no program on the PATH but an image of the engine. */
 

@@ -3,7 +3,8 @@ import { request } from "node:http";
 import { connect } from "node:net";
 import t from "tap";
 import { eventually } from "../fixtures/berth.ts";
-import { digestOf, distributions, openOwn } from "./own-registry.ts";
+import { distributions, openOwn } from "./own-registry.ts";
+import { digestOf } from "./registry-client.ts";
 
 t.test("a layer that is being pushed when berth is told to stop is taken to its end", async (t) => {
   const { berth, base, token, data } = await openOwn(t, { BERTH_DRAIN_SECONDS: "20" });

@@ -3,7 +3,7 @@ import icon from "./icon.svg";
 import { send, Refused } from "./ask.ts";
 import { ContainerPage } from "./containers/container-page.tsx";
 import { ContainerList } from "./containers/container-list.tsx";
-import type { User } from "./entities.ts";
+import type { Room, User } from "./entities.ts";
 import { ImageList } from "./images/image-list.tsx";
 import { ImagePage } from "./images/image-page.tsx";
 import { LiveFeed } from "./live.tsx";
@@ -14,38 +14,51 @@ import { RepositoryPage } from "./registry/repository-page.tsx";
 import { SignIn } from "./sign-in.tsx";
 import { StandPage } from "./stand/stand-page.tsx";
 import { useAsked } from "./use-asked.ts";
+import { useRooms } from "./use-rooms.ts";
 
 /** The rooms of the console: what stands in its navigation, and what each shows for the rest of the place. */
-const ROOMS: readonly { name: string; title: string; show(rest: Place, user: User): preact.JSX.Element }[] = [
+const ROOMS: readonly { name: Room; title: string; show(rest: Place, seen: Seen): preact.JSX.Element }[] = [
   { name: "containers", title: "Containers", show: ([id]) => (id === undefined ? <ContainerList /> : <ContainerPage key={id} id={id} />) },
   { name: "images", title: "Images", show: ([id]) => (id === undefined ? <ImageList /> : <ImagePage key={id} id={id} />) },
   {
     name: "registry",
     title: "Registry",
-    show: ([name], user) => (name === undefined ? <RepositoryList /> : <RepositoryPage key={name} name={name} user={user} />),
+    show: ([name], seen) => (name === undefined ? <RepositoryList {...seen} /> : <RepositoryPage key={name} name={name} {...seen} />),
   },
   { name: "stand", title: "Stand", show: () => <StandPage /> },
 ];
 
+/** By whom, and whether there are containers beside it. */
+type Seen = { user: User; withContainers: boolean };
+
 export function App() {
+  const { rooms, error, again } = useRooms();
+  if (error && !rooms) return <Failure error={error} onRetry={again} />;
+  if (!rooms) return <p class="waiting">Asking what there is…</p>;
+  return <Rooms of={rooms} />;
+}
+
+function Rooms({ of }: { of: readonly Room[] }) {
   const { value: user, error, again } = useAsked<User>("/users/current");
   const [signedOut, setSignedOut] = useState(false);
   const place = usePlace();
+  const withContainers = of.includes("containers");
 
   if (signedOut || (error instanceof Refused && error.status === 401)) {
     const entered = () => {
       setSignedOut(false);
       again();
     };
-    return <SignIn onSignedIn={entered} />;
+    return <SignIn usersAreHere={withContainers} onSignedIn={entered} />;
   }
   if (error && !user) return <Failure error={error} onRetry={again} />;
   if (!user) return <p class="waiting">Asking who you are…</p>;
 
-  const room = ROOMS.find(({ name }) => name === place[0]) ?? ROOMS[0];
+  const rooms = ROOMS.filter(({ name }) => of.includes(name));
+  const room = rooms.find(({ name }) => name === place[0]) ?? rooms[0];
   const signOut = () => void send("/console/sign-out", { method: "POST" }).finally(() => setSignedOut(true));
-  return (
-    <LiveFeed>
+  const page = (
+    <>
       <a class="skip" href="#main" onClick={(event) => (event.preventDefault(), document.getElementById("main")?.focus())}>
         Skip to content
       </a>
@@ -54,7 +67,7 @@ export function App() {
           <img src={icon} alt="" width="24" height="24" /> berth
         </a>
         <nav aria-label="Rooms">
-          {ROOMS.map(({ name, title }) => (
+          {rooms.map(({ name, title }) => (
             <a key={name} href={linkTo(name)} aria-current={room?.name === name ? "page" : undefined}>
               {title}
             </a>
@@ -66,8 +79,10 @@ export function App() {
         </button>
       </header>
       <main id="main" tabIndex={-1}>
-        {room?.show(place.slice(1), user)}
+        {room?.show(place.slice(1), { user, withContainers })}
       </main>
-    </LiveFeed>
+    </>
   );
+  // What happens to containers is all that it tells.
+  return withContainers ? <LiveFeed>{page}</LiveFeed> : page;
 }

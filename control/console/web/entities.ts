@@ -31,6 +31,8 @@ export type Container = {
   updatedOn: string;
 };
 
+export type Room = "containers" | "images" | "registry";
+
 export type User = { id: string; login: string; friendlyName: string; admin: boolean };
 
 /** One move of a container or an image. */
@@ -55,6 +57,7 @@ export type StoredImage = {
   layers: { digest: string; size: number }[];
   images: { digest: string; size: number; platform: string }[];
   usedBy: string[];
+  /** Missing where berth does not look at pushes; null where it did not see this one. */
   pushedBy?: string | null;
   pushedOn?: string | null;
 };

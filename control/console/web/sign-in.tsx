@@ -2,7 +2,8 @@ import { useState } from "preact/hooks";
 import icon from "./icon.svg";
 import { send } from "./ask.ts";
 
-export function SignIn({ onSignedIn }: { onSignedIn(): void }) {
+/** `usersAreHere`: berth knows them itself, and made the first one. */
+export function SignIn({ usersAreHere, onSignedIn }: { usersAreHere: boolean; onSignedIn(): void }) {
   const [key, setKey] = useState("");
   const [error, setError] = useState<string>();
   const [busy, setBusy] = useState(false);
@@ -34,7 +35,15 @@ export function SignIn({ onSignedIn }: { onSignedIn(): void }) {
           autofocus
         />
         <p id="hint" class="quiet">
-          The key that <code>grok publish</code> uses. The first user's stands in <code>admin.key</code> in berth's data folder.
+          {usersAreHere ? (
+            <>
+              The key that <code>grok publish</code> uses. The first user's stands in <code>admin.key</code> in berth's data folder.
+            </>
+          ) : (
+            <>
+              The key of your Datagrok server that <code>grok publish</code> and <code>docker login</code> take.
+            </>
+          )}
         </p>
         {error === undefined ? null : (
           <p class="failure" role="alert">

@@ -5,7 +5,7 @@ import { Search } from "../parts/search.tsx";
 import { linkTo } from "../place.ts";
 import { useAsked } from "../use-asked.ts";
 
-export function RepositoryList() {
+export function RepositoryList({ withContainers }: { withContainers: boolean }) {
   const { value: repositories, error, again } = useAsked<Repository[]>("/docker/registry/repositories");
   const [text, setText] = useState("");
   const shown = repositories?.filter(({ name }) => name.includes(text.toLowerCase()));
@@ -20,7 +20,7 @@ export function RepositoryList() {
         <thead>
           <tr>
             <th scope="col">Repository</th>
-            <th scope="col">Used by</th>
+            {withContainers ? <th scope="col">Used by</th> : null}
           </tr>
         </thead>
         <tbody>
@@ -29,7 +29,7 @@ export function RepositoryList() {
               <td data-label="Repository">
                 <a href={linkTo("registry", name)}>{name}</a>
               </td>
-              <td data-label="Used by">{containers === 1 ? "1 container" : `${containers} containers`}</td>
+              {withContainers ? <td data-label="Used by">{containers === 1 ? "1 container" : `${containers} containers`}</td> : null}
             </tr>
           ))}
         </tbody>

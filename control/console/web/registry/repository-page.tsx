@@ -10,9 +10,10 @@ import { useAsked } from "../use-asked.ts";
 /** `sha256:` and so many digits tell an image from another. */
 const SHOWN_DIGEST = "sha256:".length + 12;
 
-export function RepositoryPage({ name, user }: { name: string; user: User }) {
+export function RepositoryPage({ name, user, withContainers }: { name: string; user: User; withContainers: boolean }) {
   const path = `/docker/registry/images?repository=${encodeURIComponent(name)}`;
   const { value: images, error, again } = useAsked<StoredImage[]>(path);
+  const withPushes = images?.some(({ pushedOn }) => pushedOn !== undefined) ?? false;
   const remove = (digest: string) => ask(`${path}&digest=${digest}`, { method: "DELETE" }).then(again);
   return (
     <>
@@ -27,8 +28,8 @@ export function RepositoryPage({ name, user }: { name: string; user: User }) {
             <th scope="col">Tag</th>
             <th scope="col">Digest</th>
             <th scope="col">Size</th>
-            <th scope="col">Pushed</th>
-            <th scope="col">Used by</th>
+            {withPushes ? <th scope="col">Pushed</th> : null}
+            {withContainers ? <th scope="col">Used by</th> : null}
             <th scope="col">
               <span class="unseen">Do</span>
             </th>
@@ -44,16 +45,12 @@ export function RepositoryPage({ name, user }: { name: string; user: User }) {
               <td data-label="Size">
                 <Layers image={image} />
               </td>
-              <td data-label="Pushed">
-                {image.pushedOn ? (
-                  <>
-                    <Moment at={image.pushedOn} /> by {image.pushedBy ?? "somebody"}
-                  </>
-                ) : (
-                  <span class="quiet">not through this berth</span>
-                )}
-              </td>
-              <td data-label="Used by">{image.usedBy.join(", ") || "no container"}</td>
+              {withPushes ? (
+                <td data-label="Pushed">
+                  <Push image={image} />
+                </td>
+              ) : null}
+              {withContainers ? <td data-label="Used by">{image.usedBy.join(", ") || "no container"}</td> : null}
               <td class="actions">
                 {user.admin ? (
                   <Action act={() => remove(image.digest)} confirm={`Delete ${name}:${image.tag}, and every other tag of ${image.digest}?`}>
@@ -70,13 +67,27 @@ export function RepositoryPage({ name, user }: { name: string; user: User }) {
   );
 }
 
+/** As far as this berth saw it: who pushed it is nowhere else. */
+function Push({ image: { pushedOn, pushedBy } }: { image: StoredImage }) {
+  if (!pushedOn) return <span class="quiet">not seen since berth started</span>;
+  return (
+    <>
+      <Moment at={pushedOn} />
+      {pushedBy ? ` by ${pushedBy}` : null}
+    </>
+  );
+}
+
 /** What it is made of, behind its size. */
 function Layers({ image: { size, platform, layers, images } }: { image: StoredImage }) {
   const parts = images.length > 0 ? images : layers;
   return (
     <details>
       <summary>
-        {sizeOf(size)} <small>{images.length > 0 ? `${images.length} platforms` : `${platform ?? ""} ${layers.length} layers`}</small>
+        {sizeOf(size)}{" "}
+        <small>
+          {images.length > 0 ? `${images.length} platforms` : `${platform ?? ""} ${layers.length === 1 ? "1 layer" : `${layers.length} layers`}`}
+        </small>
       </summary>
       <ol class="layers">
         {parts.map((part) => (

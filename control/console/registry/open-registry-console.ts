@@ -1,0 +1,87 @@
+import { once } from "node:events";
+import { fastify, type FastifyInstance } from "fastify";
+import { createServer } from "node:http";
+import { createServer as createSecureServer, type Server as SecureServer } from "node:https";
+import { Fault } from "../../../fault.ts";
+import type { RegistryBrowser } from "../../../gateway/registry-browser.ts";
+import type { Log } from "../../../log.ts";
+import { answerError } from "../../api/api-error.ts";
+import type { EntranceTls } from "../../api/gateway-entrance.ts";
+import { NOBODY } from "../../api/image-users.ts";
+import { type Push, registryRoutes } from "../../api/registry-routes.ts";
+import { answers, USER } from "../../api/wire-schemas.ts";
+import { consolePages } from "../console-pages.ts";
+import { signInRoutes } from "../sign-in-routes.ts";
+import { COOKIE, openSignedIn, type SignedInParts } from "./signed-in.ts";
+
+export type RegistryConsoleParts = SignedInParts & {
+  /** A bound socket. */
+  handle: object;
+  /** With it, TLS is spoken. */
+  tls: EntranceTls | undefined;
+  registry: RegistryBrowser;
+  lastPush(repository: string, tag: string): Promise<Push>;
+  /** Whether the client came by https, here or to a load balancer in front. */
+  isSecure: Parameters<typeof signInRoutes>[1]["isSecure"];
+  log: Log;
+};
+
+/** Nothing longer than a key is sent here. */
+const LONGEST_BODY = 16 * 1_024;
+const REQUEST_MS = 30_000;
+const IDLE_MS = 75_000;
+const HANDSHAKE_MS = 10_000;
+/** A few people with a browser each. */
+const MOST_CONNECTIONS = 1_000;
+
+/** The console where there is a registry and no control plane: its pages with the one room, and of the API what that room asks. */
+export async function openRegistryConsole(parts: RegistryConsoleParts): Promise<{ close(): Promise<void> }> {
+  const { handle, tls } = parts;
+  const app = buildApp(parts);
+  await app.ready();
+  const limits = { requestTimeout: REQUEST_MS, headersTimeout: REQUEST_MS, keepAliveTimeout: IDLE_MS };
+  const server = tls
+    ? createSecureServer({ ...limits, ...tls.current(), handshakeTimeout: HANDSHAKE_MS, ALPNProtocols: ["http/1.1"] }, app.routing)
+    : createServer(limits, app.routing);
+  if (tls) tls.keep(server as SecureServer);
+  server.maxConnections = MOST_CONNECTIONS;
+  server.on("upgrade", (_request, socket) => socket.destroy());
+  server.listen(handle);
+  await once(server, "listening");
+  return {
+    close: async () => {
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      server.closeAllConnections();
+      await closed;
+      await app.close();
+    },
+  };
+}
+
+function buildApp(parts: RegistryConsoleParts): FastifyInstance {
+  const { registry, lastPush, isSecure, log } = parts;
+  const people = openSignedIn(parts);
+  const app = fastify({ exposeHeadRoutes: false, bodyLimit: LONGEST_BODY });
+  app.setErrorHandler(answerError(log));
+  app.setNotFoundHandler((request) => {
+    throw new Fault("ROUTE_NOT_FOUND", `There is no ${request.method} ${request.url.split("?", 1)[0]?.slice(0, 200)}.`);
+  });
+  app.addContentTypeParser("*", (_request, _payload, done) => done(null));
+  app.addHook("onRequest", async (request, reply) => {
+    reply.header("cache-control", "no-store");
+    await people.admit(request, reply);
+  });
+  app.addHook("onResponse", async (request, reply) => {
+    if (request.method !== "DELETE" || reply.statusCode !== 200) return;
+    const { repository, digest: reference } = request.query as { repository: string; digest: string };
+    log.info({ repository, reference, by: people.caller(request)?.login, deleted: true }, "an image was deleted");
+  });
+  consolePages(app, { rooms: ["registry"] });
+  signInRoutes(app, { cookie: COOKIE, sessionMs: people.sessionMs, isSecure, signIn: people.signIn, signOut: people.signOut });
+  app.get("/api/users/current", { schema: { response: answers(USER) } }, (request) => {
+    const { userId: id, login, admin } = people.caller(request) ?? {};
+    return { "#type": "User", id, login, friendlyName: login, admin };
+  });
+  app.register(async (api) => registryRoutes(api, { registry, users: () => NOBODY, lastPush }), { prefix: "/api" });
+  return app;
+}

@@ -1,0 +1,101 @@
+import type { FastifyReply, FastifyRequest } from "fastify";
+import { isSafe, pageOf } from "../../../browser-pages.ts";
+import type { Clock } from "../../../clock.ts";
+import { Fault } from "../../../fault.ts";
+import type { WhoAnswer } from "../../../gateway/wire.ts";
+import { clientGone } from "../../api/client-gone.ts";
+import { headerOf } from "../../api/sign-in.ts";
+import { type Attempts, openAttempts } from "../../identity/attempts.ts";
+import { openSessions, type SessionLimits, SESSION_LIMITS } from "./open-sessions.ts";
+
+/** The server that knows the users. Faults of both: DATAGROK_AWAY, DATAGROK_BROKE_OFF. */
+export type UserServer = {
+  /** A session's token there, for a developer key. Faults: DEV_KEY_INVALID. */
+  signIn(key: string, signal: AbortSignal): Promise<string>;
+  /** Who holds it now; undefined: nobody any more. */
+  who(token: string, signal: AbortSignal): Promise<WhoAnswer | undefined>;
+};
+
+/** Not `auth`: a browser sends a host's cookies to all of its ports, and that name is the Datagrok server's beside this. */
+export const COOKIE = "berth-registry";
+
+/** A wrong key counts once the server has said so: more guesses than these are never on their way there. */
+const MOST_AT_ONCE = 8;
+const RETRY_MS = 1_000;
+
+export type SignedInParts = {
+  users: UserServer;
+  /** The client's own address, where a load balancer in front may say it. */
+  addressOf(request: FastifyRequest): string;
+  attempts?: Attempts;
+  limits?: SessionLimits;
+  clock: Clock;
+};
+
+/** Who uses the registry's console: developer keys are proven at the server of the users, and what follows is a session of this process. */
+export function openSignedIn({ users, addressOf, clock, limits = SESSION_LIMITS, attempts = openAttempts({ clock }) }: SignedInParts) {
+  const sessions = openSessions({ clock, limits });
+  const callers = new WeakMap<FastifyRequest, WhoAnswer>();
+  let asking = 0;
+
+  const proven = async (key: string, signal: AbortSignal): Promise<string> => {
+    const token = await users.signIn(key, signal);
+    const user = await users.who(token, signal);
+    if (user === undefined) throw new Fault("DEV_KEY_INVALID", "The Datagrok server took the developer key, and does not say whose it is.");
+    return sessions.begin({ user, token });
+  };
+
+  /** Rights may be gone since the session began: of what cannot be taken back they are asked for anew. */
+  const stillAdmin = async (secret: string, token: string, signal: AbortSignal): Promise<void> => {
+    const user = await users.who(token, signal);
+    if (user === undefined) {
+      sessions.end(secret);
+      throw new Fault("TOKEN_INVALID", "Your session at the Datagrok server is over: sign in again.");
+    }
+    if (!user.admin) throw new Fault("NOT_PERMITTED", "Only administrators may do this.");
+  };
+
+  return {
+    sessionMs: limits.lifeMs,
+    /** For every request. Faults: TOKEN_MISSING, TOKEN_INVALID, ORIGIN_NOT_PERMITTED, NOT_PERMITTED; those of the server of the users. */
+    admit: async (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
+      const admits = request.routeOptions.config.admits ?? "session";
+      if (request.is404 || admits === "anyone") return;
+      const secret = secretOf(request);
+      if (secret === undefined) throw new Fault("TOKEN_MISSING", "Sign in first.");
+      const session = sessions.find(secret);
+      if (!session) throw new Fault("TOKEN_INVALID", "The session is over: sign in again.");
+      if (!isSafe(request.method) && pageOf(headerOf(request.headers), []) !== "own")
+        throw new Fault("ORIGIN_NOT_PERMITTED", "A page of another origin may not do this with the browser's cookie.");
+      if (admits === "admin") await stillAdmin(secret, session.token, clientGone(reply));
+      callers.set(request, session.user);
+    },
+    caller: (request: FastifyRequest): WhoAnswer | undefined => callers.get(request),
+    /** The secret of a new session. Faults: DEV_KEY_INVALID, TOO_MANY_ATTEMPTS, those of the server of the users. */
+    signIn: async (request: FastifyRequest, key: string | undefined, reply: FastifyReply): Promise<string> => {
+      const address = addressOf(request);
+      attempts.check(address);
+      if (key === undefined) throw new Fault("DEV_KEY_INVALID", "A developer key is needed: Authorization: Dev <key>.");
+      if (asking >= MOST_AT_ONCE)
+        throw new Fault("TOO_MANY_ATTEMPTS", "Too many are signing in at this moment; try again.", { retryAfterMs: RETRY_MS });
+      asking++;
+      try {
+        return await proven(key, clientGone(reply));
+      } catch (error) {
+        if (error instanceof Fault && error.code === "DEV_KEY_INVALID") attempts.failed(address);
+        throw error;
+      } finally {
+        asking--;
+      }
+    },
+    signOut: (request: FastifyRequest): void => {
+      const secret = secretOf(request);
+      if (secret !== undefined) sessions.end(secret);
+    },
+  };
+}
+
+function secretOf(request: FastifyRequest): string | undefined {
+  const pairs = (headerOf(request.headers)("cookie") ?? "").split(";").map((pair) => pair.trim());
+  return pairs.find((pair) => pair.startsWith(`${COOKIE}=`))?.slice(COOKIE.length + 1);
+}
