@@ -69,7 +69,7 @@ export async function openConsoleOfRegistry(parts: {
     handle: place.handle,
     tls: tls && { current: tls.current, keep: (of: Server) => keepKeys(of, tls) },
     registry,
-    lastPush: async (repository, tag) => {
+    pushOf: async (repository, tag) => {
       const seen = pushes.of(repository, tag);
       return { at: (await tagPushedAt?.(repository, tag)) ?? seen?.at, by: seen?.by };
     },

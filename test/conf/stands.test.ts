@@ -86,7 +86,11 @@ t.test("compose", async (t) => {
       name,
       ...service.ports.map(({ published, target }) => `${published}:${target}`),
     ]);
-    t.same(ports.map((line) => line.join(" ")).toSorted(), ["grok_registry 5000:5000", "grok_registry_proxy 5000:5000", "grok_spawner 8000:8000"]);
+    t.same(ports.map((line) => line.join(" ")).toSorted(), [
+      "grok_registry 5000:5000 8081:8080",
+      "grok_registry_proxy 5000:5000",
+      "grok_spawner 8000:8000",
+    ]);
     const without = await run("docker", ["compose", "-f", join(at, "compose.yaml"), "--env-file=/dev/null", "config"], { env });
     t.not(without.code, 0);
     t.match(without.output, /stat -c %g/);
@@ -146,7 +150,7 @@ t.test("compose", async (t) => {
   await t.test("in the place of grok_spawner and grok_registry it has their names, ports and key", async (t) => {
     writeFileSync(
       join(at, ".env"),
-      `${readFileSync(join(at, ".env"), "utf8")}DATAGROK_URL=http://berth:8080/api\nREGISTRY_PORT=5001\nGROK_SPAWNER_ADDRESS=0.0.0.0\n`,
+      `${readFileSync(join(at, ".env"), "utf8")}DATAGROK_URL=http://berth:8080/api\nREGISTRY_PORT=5001\nGROK_SPAWNER_ADDRESS=0.0.0.0\nREGISTRY_CONSOLE_ADDRESS=0.0.0.0\n`,
     );
     await compose(["compose.yaml", "drop-in.yaml"], "--profile=grok_spawner", "--profile=grok_registry", "up", "--detach", "--no-recreate");
     const spawner = `http://${there}:8000`;
@@ -164,6 +168,9 @@ t.test("compose", async (t) => {
     };
     t.equal((await fetch(`${registry}/v2/`)).status, 401);
     t.equal((await fetch(`${registry}/v2/`, { headers: { authorization: `Bearer ${token}` } })).status, 200);
+    const page = `http://${there}:8081`;
+    t.same(await (await fetch(`${page}/console/rooms`)).json(), { rooms: ["registry"] });
+    t.equal((await fetch(`${page}/console/sign-in`, { method: "POST", headers: { authorization: `Dev ${key}` } })).status, 200);
   });
 
   await t.test("taken away as its page says, nothing of it is left", async (t) => {

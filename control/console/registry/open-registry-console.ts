@@ -20,7 +20,7 @@ export type RegistryConsoleParts = SignedInParts & {
   /** With it, TLS is spoken. */
   tls: EntranceTls | undefined;
   registry: RegistryBrowser;
-  lastPush(repository: string, tag: string): Promise<Push>;
+  pushOf(repository: string, tag: string): Promise<Push>;
   /** Whether the client came by https, here or to a load balancer in front. */
   isSecure: Parameters<typeof signInRoutes>[1]["isSecure"];
   log: Log;
@@ -59,7 +59,7 @@ export async function openRegistryConsole(parts: RegistryConsoleParts): Promise<
 }
 
 function buildApp(parts: RegistryConsoleParts): FastifyInstance {
-  const { registry, lastPush, isSecure, log } = parts;
+  const { registry, pushOf, isSecure, log } = parts;
   const people = openSignedIn(parts);
   const app = fastify({ exposeHeadRoutes: false, bodyLimit: LONGEST_BODY });
   app.setErrorHandler(answerError(log));
@@ -82,6 +82,8 @@ function buildApp(parts: RegistryConsoleParts): FastifyInstance {
     const { userId: id, login, admin } = people.caller(request) ?? {};
     return { "#type": "User", id, login, friendlyName: login, admin };
   });
-  app.register(async (api) => registryRoutes(api, { registry, users: () => NOBODY, lastPush }), { prefix: "/api" });
+  app.register(async (api) => registryRoutes(api, { registry, users: () => NOBODY, pushes: (repository) => (tag) => pushOf(repository, tag) }), {
+    prefix: "/api",
+  });
   return app;
 }

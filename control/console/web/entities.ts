@@ -31,7 +31,7 @@ export type Container = {
   updatedOn: string;
 };
 
-export type Room = "containers" | "images" | "registry";
+export type Room = "containers" | "images" | "registry" | "stand";
 
 export type User = { id: string; login: string; friendlyName: string; admin: boolean };
 
@@ -57,9 +57,9 @@ export type StoredImage = {
   layers: { digest: string; size: number }[];
   images: { digest: string; size: number; platform: string }[];
   usedBy: string[];
-  /** Missing where berth does not look at pushes; null where it did not see this one. */
-  pushedBy?: string | null;
-  pushedOn?: string | null;
+  /** Null where berth does not know: it did not see the push, or that is too long ago. */
+  pushedBy: string | null;
+  pushedOn: string | null;
 };
 
 /** Why a container is as it is; `says` and `why` are sentences. */

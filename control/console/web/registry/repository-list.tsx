@@ -2,8 +2,12 @@ import { useState } from "preact/hooks";
 import type { Repository } from "../entities.ts";
 import { Failure } from "../parts/failure.tsx";
 import { Search } from "../parts/search.tsx";
+import { type Column, Table } from "../parts/table.tsx";
 import { linkTo } from "../place.ts";
 import { useAsked } from "../use-asked.ts";
+
+const NAME: Column<Repository> = { name: "Repository", cell: ({ name }) => <a href={linkTo("registry", name)}>{name}</a> };
+const USED: Column<Repository> = { name: "Used by", cell: ({ containers }) => (containers === 1 ? "1 container" : `${containers} containers`) };
 
 export function RepositoryList({ withContainers }: { withContainers: boolean }) {
   const { value: repositories, error, again } = useAsked<Repository[]>("/docker/registry/repositories");
@@ -16,24 +20,7 @@ export function RepositoryList({ withContainers }: { withContainers: boolean }) 
       <div class="tools">
         <Search label="Search repositories" value={text} onChange={setText} />
       </div>
-      <table>
-        <thead>
-          <tr>
-            <th scope="col">Repository</th>
-            {withContainers ? <th scope="col">Used by</th> : null}
-          </tr>
-        </thead>
-        <tbody>
-          {shown?.map(({ name, containers }) => (
-            <tr key={name}>
-              <td data-label="Repository">
-                <a href={linkTo("registry", name)}>{name}</a>
-              </td>
-              {withContainers ? <td data-label="Used by">{containers === 1 ? "1 container" : `${containers} containers`}</td> : null}
-            </tr>
-          ))}
-        </tbody>
-      </table>
+      <Table columns={withContainers ? [NAME, USED] : [NAME]} rows={shown ?? []} keyOf={({ name }) => name} />
       {shown?.length === 0 ? (
         <p class="quiet">{repositories?.length === 0 ? "Nothing has been pushed yet." : "No repository is like that."}</p>
       ) : null}

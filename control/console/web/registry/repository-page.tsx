@@ -4,17 +4,35 @@ import { Action } from "../parts/action.tsx";
 import { Failure } from "../parts/failure.tsx";
 import { Moment } from "../parts/moment.tsx";
 import { sizeOf } from "../parts/size.ts";
+import { type Column, Table } from "../parts/table.tsx";
 import { linkTo } from "../place.ts";
 import { useAsked } from "../use-asked.ts";
 
 /** `sha256:` and so many digits tell an image from another. */
 const SHOWN_DIGEST = "sha256:".length + 12;
 
+const COLUMNS: readonly Column<StoredImage>[] = [
+  { name: "Tag", cell: ({ tag }) => tag },
+  { name: "Digest", cell: ({ digest }) => <code title={digest}>{digest.slice(0, SHOWN_DIGEST)}</code> },
+  { name: "Size", cell: (image) => <Layers image={image} /> },
+  { name: "Pushed", cell: (image) => <Push image={image} /> },
+];
+const USED: Column<StoredImage> = { name: "Used by", cell: ({ usedBy }) => usedBy.join(", ") || "no container" };
+
 export function RepositoryPage({ name, user, withContainers }: { name: string; user: User; withContainers: boolean }) {
   const path = `/docker/registry/images?repository=${encodeURIComponent(name)}`;
   const { value: images, error, again } = useAsked<StoredImage[]>(path);
-  const withPushes = images?.some(({ pushedOn }) => pushedOn !== undefined) ?? false;
   const remove = (digest: string) => ask(`${path}&digest=${digest}`, { method: "DELETE" }).then(again);
+  const deletes: Column<StoredImage> = {
+    name: "Do",
+    does: true,
+    cell: ({ tag, digest }) =>
+      user.admin ? (
+        <Action act={() => remove(digest)} confirm={`Delete ${name}:${tag}, and every other tag of ${digest}?`}>
+          Delete<span class="unseen"> {tag}</span>
+        </Action>
+      ) : null,
+  };
   return (
     <>
       <p class="trail">
@@ -22,54 +40,15 @@ export function RepositoryPage({ name, user, withContainers }: { name: string; u
       </p>
       <h1>{name}</h1>
       <Failure error={error} onRetry={again} />
-      <table>
-        <thead>
-          <tr>
-            <th scope="col">Tag</th>
-            <th scope="col">Digest</th>
-            <th scope="col">Size</th>
-            {withPushes ? <th scope="col">Pushed</th> : null}
-            {withContainers ? <th scope="col">Used by</th> : null}
-            <th scope="col">
-              <span class="unseen">Do</span>
-            </th>
-          </tr>
-        </thead>
-        <tbody>
-          {images?.map((image) => (
-            <tr key={image.tag}>
-              <td data-label="Tag">{image.tag}</td>
-              <td data-label="Digest">
-                <code title={image.digest}>{image.digest.slice(0, SHOWN_DIGEST)}</code>
-              </td>
-              <td data-label="Size">
-                <Layers image={image} />
-              </td>
-              {withPushes ? (
-                <td data-label="Pushed">
-                  <Push image={image} />
-                </td>
-              ) : null}
-              {withContainers ? <td data-label="Used by">{image.usedBy.join(", ") || "no container"}</td> : null}
-              <td class="actions">
-                {user.admin ? (
-                  <Action act={() => remove(image.digest)} confirm={`Delete ${name}:${image.tag}, and every other tag of ${image.digest}?`}>
-                    Delete<span class="unseen"> {image.tag}</span>
-                  </Action>
-                ) : null}
-              </td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
+      <Table columns={[...COLUMNS, ...(withContainers ? [USED] : []), deletes]} rows={images ?? []} keyOf={({ tag }) => tag} />
       {images?.length === 0 ? <p class="quiet">It has no tags.</p> : null}
     </>
   );
 }
 
-/** As far as this berth saw it: who pushed it is nowhere else. */
+/** As far as it is known: a registry keeps neither. */
 function Push({ image: { pushedOn, pushedBy } }: { image: StoredImage }) {
-  if (!pushedOn) return <span class="quiet">not seen since berth started</span>;
+  if (!pushedOn) return <span class="quiet">not through this berth, or too long ago</span>;
   return (
     <>
       <Moment at={pushedOn} />
