@@ -100,7 +100,7 @@ t.test("in the place of grok_registry it brings a registry, on the volume that t
     throw new Error(`${String(error)}\n${String(await registry.logs({ stdout: true, stderr: true }))}`);
   });
   t.equal((await fetch(`http://${own}:5000/v2/no/such/manifests/image`)).status, 404, "whom it asks is there");
-  const found = await engine.docker.getImage(ref).inspect();
+  const found = await engine.docker.getImage(image("grok_registry")).inspect();
   t.ok("8080/tcp" in (found.Config.ExposedPorts ?? {}), "as that one, it has a page there");
   t.same(await (await fetch(`http://${own}:8080/console/rooms`)).json(), { rooms: ["registry"] });
   t.match(await (await fetch(`http://${own}:8080/`)).text(), /<script /);
