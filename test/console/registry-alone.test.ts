@@ -2,7 +2,9 @@ import { once } from "node:events";
 import { createServer, type AddressInfo } from "node:net";
 import { join } from "node:path";
 import t from "tap";
+import { Agent, request } from "undici";
 import { ADMIN_KEY } from "../fixtures/berth.ts";
+import { makeCertificate } from "../fixtures/certificates.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
 import { openDistribution } from "../registry/distribution.ts";
 import { MANIFEST, registryClient } from "../registry/registry-client.ts";
@@ -81,6 +83,22 @@ t.test("before another registry, the proxy's console knows the pushes that it sa
   ]);
   t.equal((await alone.ask(`${IMAGES}&digest=${digest}`, session, { method: "DELETE" })).status, 200);
   t.match(await images(), [{ tag: "past" }]);
+});
+
+t.test("with a certificate, keys come and cookies go by TLS alone", async (t) => {
+  const folder = tempFolder(t);
+  const { cert } = makeCertificate(folder, "registry");
+  const tls = { BERTH_TLS_CERT: join(folder, "registry.made.crt"), BERTH_TLS_KEY: join(folder, "registry.made.key") };
+  const alone = await openAlone(t, server, { role: "registry-proxy", REGISTRY_URL: "127.0.0.1:1", ...tls });
+  t.match(alone.console, /^https:/);
+  const dispatcher = new Agent({ connect: { ca: cert } });
+  t.teardown(() => dispatcher.destroy());
+  const headers = { authorization: `Dev ${ADMIN_KEY}` };
+  const answer = await request(`${alone.console}/console/sign-in`, { method: "POST", headers, dispatcher });
+  t.equal(answer.statusCode, 200);
+  t.match(answer.headers["set-cookie"], /; HttpOnly; SameSite=Lax; Secure$/);
+  await answer.body.dump();
+  await t.rejects(fetch(`${alone.console.replace("https", "http")}/`));
 });
 
 t.test("a port that is taken, as by another berth, is one sentence that names it", async (t) => {
