@@ -57,14 +57,18 @@ function refuseStranger(holder: ContainerInspectInfo, spec: Spec): void {
 
 /** Not cut off by a signal: an engine that no longer hears us may still create it. It takes milliseconds, or its time-out. */
 async function create(engine: Engine, spec: Spec, site: Site, log: Log): Promise<string> {
+  // Of several first ones at once each asked with it, and each is to ask again without.
+  const limited = site.storageLimit;
   const asked = { doing: `Creating ${spec.service}`, reading: "start" as const };
   try {
     return await engine.call(asked, (docker) => post(docker, spec.service, definition(spec, site), log));
   } catch (error) {
-    if (!site.storageLimit || !/storage-opt|StorageOpt|quota/i.test(String(error))) throw error;
+    if (!limited || !/storage-opt|StorageOpt|quota/i.test(String(error))) throw error;
     // Only some storage drivers can (overlay2 on xfs with pquota). Said once: it is so for every container.
+    const said = !site.storageLimit;
     site.storageLimit = false;
-    log.warn({ service: spec.service, err: error }, "This engine cannot limit a container's disk: `storage` of container.json is not honoured.");
+    if (!said)
+      log.warn({ service: spec.service, err: error }, "This engine cannot limit a container's disk: `storage` of container.json is not honoured.");
     return engine.call(asked, (docker) => post(docker, spec.service, definition(spec, site), log));
   }
 }
