@@ -17,7 +17,7 @@ export function countedDriver(driver: Driver, { metrics, clock }: { metrics: Pic
       metrics.driverSeconds.at(verb, outcome).observe((clock.monotonic() - from) / 1_000);
     }
   };
-  const { foreign } = driver;
+  const { foreign, pause } = driver;
   return {
     get name() {
       return driver.name;
@@ -25,6 +25,7 @@ export function countedDriver(driver: Driver, { metrics, clock }: { metrics: Pic
     ...(driver.pulls ? { pulls: driver.pulls } : {}),
     ...(driver.linkLocal ? { linkLocal: driver.linkLocal } : {}),
     ...(foreign ? { foreign: (call: Call) => counted("foreign", call, () => foreign(call)) } : {}),
+    ...(pause ? { pause: (service: string, call: Call) => counted("pause", call, () => pause(service, call)) } : {}),
     resolve: (image, call) => counted("resolve", call, () => driver.resolve(image, call)),
     deploy: (spec, call) => counted("deploy", call, () => driver.deploy(spec, call)),
     destroy: (service, call) => counted("destroy", call, () => driver.destroy(service, call)),
