@@ -141,4 +141,9 @@ export const SCHEMA_STEPS: readonly string[] = [
   ) STRICT;
   CREATE INDEX wakes_of_container ON wakes (container, seq);
   `,
+  // Who sleeps frozen instead of being ended; few of many, and each period asks for them.
+  `
+  ALTER TABLE containers ADD COLUMN paused_on INTEGER;
+  CREATE INDEX containers_paused ON containers (id) WHERE paused_on IS NOT NULL;
+  `,
 ];
