@@ -259,6 +259,12 @@ export const SETTINGS = {
     "drop",
     "Request headers with `_` in their names, which many servers take for the same with `-`, and so for ours",
   ),
+  pausedMinutes: setting(
+    "BERTH_PAUSED_MINUTES",
+    quantity(0, 525_600, "minutes"),
+    0,
+    "How long a container that went to sleep by its `shutdown_timeout` lies frozen (`docker pause`), with its memory, before it is ended: until then a request has it go on without a start, where it is to have the same credentials and user. 0: it is ended at once. Docker alone; a user's stop ends it always",
+  ),
   dockerHost: optional(
     "DOCKER_HOST",
     url("unix:///path, tcp://host:port, or http(s)://host:port", "unix", "tcp", "http", "https", "npipe"),

@@ -49,6 +49,7 @@ export function chosenLater({ choose, meanwhile, clock, log }: Choice): Driver {
     ...(meanwhile.pulls ? { pulls: meanwhile.pulls } : {}),
     resolve: async (image, call) => (await get(call.signal)).resolve(image, call),
     deploy: async (spec, call) => (await get(call.signal)).deploy(spec, call),
+    pause: async (service, call) => (await (await get(call.signal)).pause?.(service, call)) ?? false,
     destroy: async (service, call) => (await get(call.signal)).destroy(service, call),
     inspect: async (service, call) => (await get(call.signal)).inspect(service, call),
     list: async (call) => (await get(call.signal)).list(call),

@@ -17,7 +17,7 @@ export function countedDriver(driver: Driver, { metrics, clock }: { metrics: Pic
       metrics.driverSeconds.at(verb, outcome).observe((clock.monotonic() - from) / 1_000);
     }
   };
-  const { capacity, foreign } = driver;
+  const { capacity, foreign, pause } = driver;
   return {
     get name() {
       return driver.name;
@@ -26,6 +26,7 @@ export function countedDriver(driver: Driver, { metrics, clock }: { metrics: Pic
     ...(driver.linkLocal ? { linkLocal: driver.linkLocal } : {}),
     ...(capacity ? { capacity: (call: Call) => counted("capacity", call, () => capacity(call)) } : {}),
     ...(foreign ? { foreign: (call: Call) => counted("foreign", call, () => foreign(call)) } : {}),
+    ...(pause ? { pause: (service: string, call: Call) => counted("pause", call, () => pause(service, call)) } : {}),
     resolve: (image, call) => counted("resolve", call, () => driver.resolve(image, call)),
     deploy: (spec, call) => counted("deploy", call, () => driver.deploy(spec, call)),
     destroy: (service, call) => counted("destroy", call, () => driver.destroy(service, call)),

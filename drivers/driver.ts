@@ -76,7 +76,10 @@ export type Deployment = {
 export type Observed = {
   service: string;
   labels: Labels;
+  /** False for one that is paused: its kernel still accepts connections, and nobody answers. */
   running: boolean;
+  /** It is frozen, with its memory: it neither runs nor has ended. */
+  paused?: true | undefined;
   /** Where it would be reached; present when it runs and the spec had a port. */
   address?: Address | undefined;
   /** Why it ended, when it is known and not running. */
@@ -135,14 +138,20 @@ export type Driver = {
 
   /**
    * Makes the service run as specified and returns when it is ready: a connect to the very address was accepted, or
-   * without a port it ran through `graceMs`. A service of the same name and generation that already runs is adopted; one of
-   * an older generation, or one that has exited, is replaced. When it fails or is aborted, nothing of it is left running.
+   * without a port it ran through `graceMs`. A service of the same name and generation that already runs is adopted; so is one that is paused, where
+   * image and variables too are those that are asked for, and goes on. One of an older generation, or one that has exited, is replaced. When it fails or is aborted, nothing of it is left running.
    * Faults: those of `resolve`, and SPEC_REFUSED (also for a name that is another store's), NO_CAPACITY, CONTAINER_UNSCHEDULABLE,
    * CONTAINER_OUT_OF_MEMORY and CONTAINER_CRASHED (with its last log lines), CONTAINER_NOT_READY, ADDRESS_REFUSED, ENGINE_ACTION_DENIED. All are in `advice.ts`.
    */
   deploy(spec: Spec, call: DeployCall): Promise<Deployment>;
 
-  /** Stops and removes the service; one that does not exist is success. Faults: ENGINE_UNREACHABLE, ENGINE_FAILED. */
+  /**
+   * Freezes the service where it stands, until a `deploy` has it go on; one that is paused already is success. False where it does not run or cannot
+   * be frozen. Undefined for an orchestrator without such a thing. Faults: ENGINE_UNREACHABLE, ENGINE_FAILED.
+   */
+  pause?(service: string, call: Call): Promise<boolean>;
+
+  /** Stops and removes the service, paused or not; one that does not exist is success. Faults: ENGINE_UNREACHABLE, ENGINE_FAILED. */
   destroy(service: string, call: Call): Promise<void>;
 
   /** What is known of one service; undefined where there is none. */

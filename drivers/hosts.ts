@@ -11,13 +11,13 @@ import { strangerOf } from "./stranger.ts";
 export function hostsDriver({ cvm, datagrok, apart }: Record<Host, Driver> & { apart: boolean }): Driver {
   const places = apart ? [cvm, datagrok] : [cvm];
 
-  /** Who of them has the service, and what it knows of it; of two, the one where it runs. */
+  /** Who of them has the service, and what it knows of it; of two, the one where it runs, or would go on. */
   const find = async (among: readonly Driver[], service: string, call: Call) => {
     const asked = await Promise.allSettled(among.map(async (driver) => ({ driver, fact: await driver.inspect(service, call) })));
     const found = asked.flatMap((one) => (one.status === "fulfilled" && one.value.fact ? [{ driver: one.value.driver, fact: one.value.fact }] : []));
     // One that has it is answer enough; that there is none, both must say.
     if (found.length === 0) refuseFailed(asked);
-    return found.find(({ fact }) => fact.running) ?? found[0];
+    return found.find(({ fact }) => fact.running) ?? found.find(({ fact }) => fact.paused) ?? found[0];
   };
 
   return {
@@ -35,6 +35,7 @@ export function hostsDriver({ cvm, datagrok, apart }: Record<Host, Driver> & { a
       }
       return driver.deploy(spec, call);
     },
+    pause: async (service, call) => (await (await find(places, service, call))?.driver.pause?.(service, call)) ?? false,
     destroy: async (service, call) => refuseFailed(await Promise.allSettled(places.map((driver) => driver.destroy(service, call)))),
     inspect: async (service, call) => (await find(places, service, call))?.fact,
     list: async (call) => (await Promise.all(places.map((driver) => driver.list(call)))).flat(),

@@ -74,6 +74,7 @@ export async function runControl(options: {
       statusMs: settings.dockerSettings.containerStatusTimeoutMinutes * 60_000,
       holdMs: settings.dockerSettings.proxyRequestTimeout,
       busyMs: settings.busyMinutes * 60_000,
+      pausedMs: settings.pausedMinutes * 60_000,
       drainMs: settings.drainSeconds * 1_000,
     },
     injectedEnv: containerEnvironment({ store, vault, credentials, stand: { apiUrl: settings.apiUrl, queue: settings.queueSettings } }),

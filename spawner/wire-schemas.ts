@@ -75,6 +75,7 @@ export const SERVICE = {
   properties: {
     serviceName: text,
     running: { type: "boolean" },
+    paused: { type: "boolean", description: "frozen by somebody, with its memory: it neither runs nor has ended; else not there" },
     ...ADDRESS,
     labels: LABELS,
     exit: { type: "object", properties: { code: integer, outOfMemory: { type: "boolean" } } },

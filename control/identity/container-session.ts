@@ -53,10 +53,10 @@ export function containerToken({ store, vault }: { store: Store; vault: Vault },
   return token;
 }
 
-/** Forgets the sessions of containers that rest, now and whenever one comes to rest: the next start makes its own. */
+/** Forgets the sessions of containers that rest, now and whenever one comes to rest: the next start makes its own. What lies frozen keeps its, to go on with. */
 export function endAtRest(store: Store, lifecycle: Pick<Lifecycle, "watch">): () => void {
-  const end = ({ id, state }: Container) => {
-    if (state === "USER_STOPPED" || state === "SYSTEM_STOPPED") store.sessions.removeByContainer(id);
+  const end = ({ id, state, pausedOn }: Container) => {
+    if (state === "USER_STOPPED" || (state === "SYSTEM_STOPPED" && pausedOn === undefined)) store.sessions.removeByContainer(id);
   };
   for (const { containerId = "" } of store.sessions.ofContainers()) {
     const container = store.containers.find(containerId);

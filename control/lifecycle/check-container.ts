@@ -9,7 +9,8 @@ import type { Step } from "./step.ts";
 /** Its address is in doubt. Where it does not run, it is lost; where it does, deploying what already runs verifies the address. */
 export const check: Step = async (rooms, row, signal) => {
   const fact = await observe(rooms, row, signal);
-  if (!fact?.running) return loseAsFound(rooms, row, fact, signal);
+  const goesOn = fact?.running || (fact?.paused && fact.labels.generation === row.generation);
+  if (!fact || !goesOn) return loseAsFound(rooms, row, fact, signal);
   const now = rooms.store.containers.find(row.id);
   if (now?.state !== "CHECKING") return "moved";
   if (fact.labels.generation !== now.generation) {

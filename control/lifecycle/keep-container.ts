@@ -17,6 +17,8 @@ export const keep: Step = async (rooms, row, signal) => {
   if (now?.state !== "STARTED") return "moved";
   // Its definition was removed from its package.
   if (now.desiredInstances === 0) return moveContainer(rooms, now, "stopWished", { stopFor: "user" }) ? "moved" : "rest";
+  // Somebody else froze it: the check has it go on.
+  if (fact?.paused) return doubt(rooms, now, {}) ? "moved" : "rest";
   if (!fact?.running) return loseAsFound(rooms, now, fact, signal);
   if (fact.labels.generation !== now.generation && isReplaceable(rooms, now)) return redefine(rooms, now);
   if (now.address && !sameAddress(fact.address, now.address)) {

@@ -8,6 +8,8 @@ export type LifecycleLimits = {
   holdMs: number;
   /** How long a container may say in one go that it is busy. */
   busyMs: number;
+  /** How long an idle container lies frozen before it is ended; 0: it is ended at once. */
+  pausedMs: number;
   /** How long a container without a port must have run to count as started. */
   graceMs: number;
   /** How long a stop waits for open exchanges: one that the system decided on, and one that a user waits for. */
@@ -43,6 +45,7 @@ export const LIFECYCLE_LIMITS: LifecycleLimits = {
   statusMs: 5 * 60_000,
   holdMs: 300_000,
   busyMs: 4 * 3_600_000,
+  pausedMs: 0,
   graceMs: 3_000,
   drainMs: 10_000,
   userDrainMs: 2_000,

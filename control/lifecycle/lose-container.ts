@@ -40,7 +40,7 @@ async function whyLost(rooms: Rooms, row: Container, fact: Observed | undefined,
     const sentence = `The container ${row.name} ran out of memory and was killed. Raise \`memory\` in container.json.`;
     return new Fault("CONTAINER_OUT_OF_MEMORY", sentence, { logs });
   }
-  const how = `ended with code ${fact.exit?.code ?? "unknown"}`;
+  const how = fact.paused ? "was frozen by something other than berth" : `ended with code ${fact.exit?.code ?? "unknown"}`;
   return new Fault("CONTAINER_CRASHED", `The container ${row.name} ${how}.`, { logs });
 }
 

@@ -45,4 +45,4 @@ export function failure(rooms: Pick<Rooms, "clock" | "limits" | "random">, attem
 }
 
 /** What a row says of a container that does not run. */
-export const NOT_RUNNING = { address: undefined, runningGeneration: undefined, busyUntil: 0 } as const satisfies ContainerPatch;
+export const NOT_RUNNING = { address: undefined, runningGeneration: undefined, pausedOn: undefined, busyUntil: 0 } as const satisfies ContainerPatch;

@@ -4,16 +4,20 @@ import { keepingWish } from "./wish-again.ts";
 import { warmUp } from "./keep-warm.ts";
 import { observe } from "./keep-container.ts";
 import { moveContainer } from "./move-container.ts";
+import { endPaused, mayStayPaused } from "./pause-container.ts";
 import { deploy } from "./start-container.ts";
 import type { Step } from "./step.ts";
 
-/** A container that is stopped: wished meanwhile, it starts; found running, it is stopped again. */
+/** A container that is stopped: wished meanwhile, it starts; found running, it is stopped again; found frozen for no good reason, it is ended. */
 export const stayStopped: Step = async (rooms, row, signal) => {
   if (row.desiredInstances === 1) return keepingWish(rooms, row);
   const fact = await observe(rooms, row, signal);
   const now = rooms.store.containers.find(row.id);
   if (now?.state !== row.state || now.desiredInstances === 1) return "moved";
-  if (!fact?.running) return warmUp(rooms, now);
+  if (!fact?.running) {
+    if ((fact?.paused || now.pausedOn !== undefined) && !mayStayPaused(rooms, now, fact)) await endPaused(rooms, now, signal);
+    return warmUp(rooms, rooms.store.containers.find(row.id) ?? now);
+  }
   // Running, it may have open requests: remembered as such, it is drained like any other.
   moveContainer(rooms, now, "foundRunning", { runningGeneration: fact.labels.generation });
   return "moved";
@@ -32,6 +36,8 @@ export const heal: Step = async (rooms, row, signal) => {
   const fact = await observe(rooms, row, signal);
   const now = rooms.store.containers.find(row.id);
   if (now?.state !== "ERROR" || now.desiredInstances === 0) return "moved";
+  // What lay frozen, and whose start failed before it could go on, would hold its memory for as long as nobody asks again.
+  if (fact?.paused) await endPaused(rooms, now, signal);
   if (fact?.running && fact.labels.generation === now.generation) {
     try {
       const { address } = await deploy(rooms, { ...now, since: rooms.clock.now() }, signal);

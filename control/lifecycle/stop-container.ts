@@ -6,6 +6,7 @@ import { readLastLogs } from "./last-logs.ts";
 import { moveContainer, NOT_RUNNING } from "./move-container.ts";
 import { containerTimeLeft, enteredOn } from "./overdue.ts";
 import { released } from "./release.ts";
+import { mayPause, pause } from "./pause-container.ts";
 import type { Step } from "./step.ts";
 
 /**
@@ -27,7 +28,7 @@ export const drain: Step = async (rooms, row) => {
     return { lookInMs: leftMs };
   }
   rooms.draining.delete(row.id);
-  moveContainer(rooms, row, "stopBegan");
+  moveContainer(rooms, row, "stopBegan", { pausedOn: idle && mayPause(rooms, row) ? clock.now() : undefined });
   return "moved";
 };
 
@@ -39,14 +40,16 @@ function isForIdleness({ state, stopFor, address, desiredInstances, runningGener
 }
 
 export const stop: Step = async (rooms, row, signal) => {
-  const ms = Math.max(1, containerTimeLeft(rooms, row) ?? rooms.limits.callMs);
+  const leftMs = () => Math.max(1, containerTimeLeft(rooms, row) ?? rooms.limits.callMs);
   const overdue = () => new Fault("STOP_TIMED_OUT", `The engine did not stop ${row.name} in time.`);
   const lastLogs = await readLastLogs(rooms, row, signal);
-  await drive({ clock: rooms.clock, ms, overdue, signal }, (call) => rooms.driver.destroy(row.service, { signal: call }));
+  const paused = await pause(rooms, row, { ms: leftMs(), signal });
+  if (!paused) await drive({ clock: rooms.clock, ms: leftMs(), overdue, signal }, (call) => rooms.driver.destroy(row.service, { signal: call }));
   const now = rooms.store.containers.find(row.id);
   if (!now) return "rest";
   // A user may have asked for the same while the system was at it.
   const event = now.stopFor === "user" ? "stoppedForUser" : "stoppedForSystem";
-  moveContainer(rooms, now, event, { ...NOT_RUNNING, ...released(rooms, now), ...(lastLogs === "" ? {} : { lastLogs }), attempts: 0, notBefore: 0 });
+  const asleep = { ...NOT_RUNNING, pausedOn: paused ? rooms.clock.now() : undefined, attempts: 0, notBefore: 0 };
+  moveContainer(rooms, now, event, { ...asleep, ...released(rooms, now), ...(lastLogs === "" ? {} : { lastLogs }) });
   return "moved";
 };

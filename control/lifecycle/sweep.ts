@@ -5,6 +5,7 @@ import { drive } from "./drive.ts";
 import { isEngineTrouble } from "./engine-trouble.ts";
 import { sameAddress } from "./keep-container.ts";
 import { isPassing } from "./overdue.ts";
+import { mayStayPaused } from "./pause-container.ts";
 import { containerKey, imageKey, type Rooms } from "./rooms.ts";
 import { setBack } from "./set-back.ts";
 
@@ -22,9 +23,14 @@ export async function sweep(rooms: Rooms, signal: AbortSignal): Promise<Observed
     if (wantsLook(row, own.get(row.service))) rooms.queue.add(containerKey(row.id));
     own.delete(row.service);
   }
-  // Of those that rest, which are not read, one that runs all the same.
-  for (const { service, running } of own.values()) {
-    const row = running ? rooms.store.containers.byService(service) : undefined;
+  for (const row of rooms.store.containers.paused()) {
+    const fact = own.get(row.service);
+    if (mayStayPaused(rooms, row, fact)) own.delete(row.service);
+    else rooms.queue.add(containerKey(row.id));
+  }
+  // Of those that rest, which are not read, one that runs or lies frozen all the same.
+  for (const { service, running, paused } of own.values()) {
+    const row = running || paused ? rooms.store.containers.byService(service) : undefined;
     if (row) rooms.queue.add(containerKey(row.id));
   }
   return facts;
@@ -39,7 +45,7 @@ export function listAll({ clock, limits, driver }: Rooms, signal: AbortSignal): 
 /** True where the row is on its way, or says something else than the fact does. */
 function wantsLook(row: BriefContainer, fact: Observed | undefined): boolean {
   if (isPassing(row.state)) return true;
-  if (row.state === "ERROR") return fact?.running === true || row.desiredInstances === 0 || isEngineTrouble(row.fault?.code);
+  if (row.state === "ERROR") return fact?.running === true || fact?.paused === true || row.desiredInstances === 0 || isEngineTrouble(row.fault?.code);
   if (row.state !== "STARTED") return fact?.running === true || row.desiredInstances === 1;
   // Nobody was told that its definition left its package: the process died, or the store refused the next write.
   if (row.desiredInstances === 0) return true;

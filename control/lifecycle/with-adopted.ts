@@ -31,11 +31,14 @@ export function withAdopted(driver: Driver, { store, environment }: { store: Sto
     return { service, labels, running, ...(adopted.port === undefined ? {} : { address }), exit };
   };
 
+  const { pause } = driver;
   return {
     get name() {
       return driver.name;
     },
     ...(driver.pulls ? { pulls: driver.pulls } : {}),
+    // What berth did not make it cannot make anew, so it is not for berth to freeze.
+    ...(pause ? { pause: async (service: string, call: Call) => heldOf(service) === undefined && pause(service, call) } : {}),
     resolve: driver.resolve,
     logs: async function* (service, options, call) {
       const held = heldOf(service);

@@ -20,6 +20,7 @@ export function newContainer(environment: string, id: string, name: string, conf
     adopted: undefined,
     address: undefined,
     phases: undefined,
+    pausedOn: undefined,
     busyUntil: 0,
     attempts: 0,
     notBefore: 0,

@@ -23,6 +23,9 @@ export type ContainerToView = Pick<
   "id" | "name" | "state" | "config" | "desiredInstances" | "stopFor" | "fault" | "address" | "phases" | "notBefore"
 >;
 
+/** What a look at those that lie frozen needs of each. */
+type PausedContainer = Pick<Container, "id" | "service" | "generation" | "state" | "pausedOn">;
+
 export type Containers = ReturnType<typeof containersIn>;
 
 export function containersIn(sql: Sql) {
@@ -47,6 +50,13 @@ export function containersIn(sql: Sql) {
     fault: optional(json<FaultData>()),
     address: optional(json<{ host: string; port: number }>()),
   };
+  const paused = rowsOf<PausedContainer>(sql, "containers", "id", {
+    id: text(),
+    service: text(),
+    generation: whole(),
+    state: text<ContainerState>(),
+    pausedOn: optional(whole()),
+  });
   const briefs = rowsOf<BriefContainer>(sql, "containers", "id", brief);
   const viewed = rowsOf<ContainerToView>(sql, "containers", "id", toView);
   const rows = rowsOf<Container>(sql, "containers", "id", {
@@ -64,6 +74,7 @@ export function containersIn(sql: Sql) {
     runningGeneration: optional(whole()),
     deployed: optional(json<Deployed>()),
     adopted: optional(json<Adopted>()),
+    pausedOn: optional(whole()),
     busyUntil: whole(),
     attempts: whole(),
     lastLogs: text(),
@@ -94,9 +105,14 @@ export function containersIn(sql: Sql) {
     ...listingsOf(sql, "containers", LIVE, rows),
     /** Their names at the orchestrator. */
     services: () => sql.all<{ service: string }>(`SELECT service FROM containers WHERE ${LIVE} ORDER BY service`).map(({ service }) => service),
-    /** What their containers run, or may: only of one that is stopped it is known that nothing does. */
-    deployed: () => rows.where("deployed IS NOT NULL AND state NOT IN ('USER_STOPPED', 'SYSTEM_STOPPED')").flatMap(({ deployed }) => deployed ?? []),
+    /** What their containers run, or may: only of one that is stopped, and does not lie frozen, it is known that nothing does. */
+    deployed: () =>
+      rows
+        .where("deployed IS NOT NULL AND (state NOT IN ('USER_STOPPED', 'SYSTEM_STOPPED') OR paused_on IS NOT NULL)")
+        .flatMap(({ deployed }) => deployed ?? []),
     adopted: () => rows.where("adopted IS NOT NULL"),
+    /** Those at rest of which something may lie frozen at the orchestrator. */
+    paused: () => paused.where("paused_on IS NOT NULL AND state IN ('USER_STOPPED', 'SYSTEM_STOPPED')"),
     /** Those that rest until their warm hours come. */
     keptWarm: () =>
       sql

@@ -105,6 +105,8 @@ export type Container = {
   adopted: Adopted | undefined;
   /** How long each part of the last start took. */
   phases: { queue: number; pull?: number; create: number; boot: number } | undefined;
+  /** Since then it lies frozen at the orchestrator, for all that is known, or is to (STOPPING); undefined: it does not. */
+  pausedOn: number | undefined;
   /** It has said that it is busy until then; 0: it has not. */
   busyUntil: number;
   /** Failed starts in a row. */

@@ -146,4 +146,9 @@ export const SCHEMA_STEPS: readonly string[] = [
   CREATE INDEX containers_adopted ON containers (id) WHERE adopted IS NOT NULL;
   CREATE INDEX tombstones_open ON tombstones (service) WHERE cleared_on IS NULL;
   `,
+  // Who sleeps frozen instead of being ended; few of many, and each period asks for them.
+  `
+  ALTER TABLE containers ADD COLUMN paused_on INTEGER;
+  CREATE INDEX containers_paused ON containers (id) WHERE paused_on IS NOT NULL;
+  `,
 ];

@@ -10,6 +10,7 @@ import { definition, type Site } from "./definition.ts";
 import { halt, remove } from "./destroy.ts";
 import { look } from "./inspect.ts";
 import { observeOne, type View } from "./observe.ts";
+import { thaw } from "./pause.ts";
 import { strangerOf } from "../stranger.ts";
 
 /** The engine gives a name away before it shows the container that got it, and keeps it for a moment after removing one. */
@@ -32,7 +33,8 @@ export async function createOrAdopt(engine: Engine, view: View, spec: Spec, site
     const holder = await look(engine, spec.service, signal);
     if (!holder) continue;
     refuseStranger(holder, spec);
-    if (asGood(holder, spec, view)) return { id: holder.Id, adopted: true };
+    const goesOn = asGood(holder, spec, view) && (!holder.State.Paused || (await thaw(engine, holder.Id, spec.service)));
+    if (goesOn) return { id: holder.Id, adopted: true };
     log.info(
       { service: spec.service, generation: readLabels(holder.Config.Labels)?.generation, state: holder.State.Status },
       "Replacing the service's container.",
@@ -42,12 +44,20 @@ export async function createOrAdopt(engine: Engine, view: View, spec: Spec, site
   }
 }
 
-/** The same definition, and running, or made by someone who did not get to start it. */
+/** The same definition, and running, or made by someone who did not get to start it; or paused, and just what would be made now. */
 function asGood(holder: ContainerInspectInfo, spec: Spec, view: View): boolean {
-  const observed = observeOne(view, holder);
+  const { Paused: paused } = holder.State;
+  if (paused && !isJustSo(holder, spec)) return false;
+  const observed = observeOne(view, paused ? { ...holder, State: { ...holder.State, Paused: false } } : holder);
   if (observed?.labels.generation !== spec.labels.generation) return false;
   // A change of `reach` needs another container: one that publishes no port cannot be reached by one.
   return observed.running ? (observed.address !== undefined) === (spec.port !== undefined) : holder.State.Status === "created";
+}
+
+/** A tag that moved on while it slept, a credential that changed, or another user whose session it is to have: then it is made anew, as after a stop. */
+function isJustSo({ Config }: ContainerInspectInfo, { image, env }: Spec): boolean {
+  const has = new Set(Config.Env);
+  return Config.Image === image && Object.entries(env).every(([name, value]) => has.has(`${name}=${value}`));
 }
 
 function refuseStranger(holder: ContainerInspectInfo, spec: Spec): void {
@@ -57,14 +67,18 @@ function refuseStranger(holder: ContainerInspectInfo, spec: Spec): void {
 
 /** Not cut off by a signal: an engine that no longer hears us may still create it. It takes milliseconds, or its time-out. */
 async function create(engine: Engine, spec: Spec, site: Site, log: Log): Promise<string> {
+  // Of several first ones at once each asked with it, and each is to ask again without.
+  const limited = site.storageLimit;
   const asked = { doing: `Creating ${spec.service}`, reading: "start" as const };
   try {
     return await engine.call(asked, (docker) => post(docker, spec.service, definition(spec, site), log));
   } catch (error) {
-    if (!site.storageLimit || !/storage-opt|StorageOpt|quota/i.test(String(error))) throw error;
+    if (!limited || !/storage-opt|StorageOpt|quota/i.test(String(error))) throw error;
     // Only some storage drivers can (overlay2 on xfs with pquota). Said once: it is so for every container.
+    const said = !site.storageLimit;
     site.storageLimit = false;
-    log.warn({ service: spec.service, err: error }, "This engine cannot limit a container's disk: `storage` of container.json is not honoured.");
+    if (!said)
+      log.warn({ service: spec.service, err: error }, "This engine cannot limit a container's disk: `storage` of container.json is not honoured.");
     return engine.call(asked, (docker) => post(docker, spec.service, definition(spec, site), log));
   }
 }

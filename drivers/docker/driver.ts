@@ -17,6 +17,7 @@ import { foreignContainers } from "./foreign.ts";
 import { inspect } from "./inspect.ts";
 import { list } from "./list.ts";
 import { logs } from "./logs.ts";
+import { pause } from "./pause.ts";
 import { ensureNetwork } from "./network.ts";
 import type { View } from "./observe.ts";
 import { resolve } from "./resolve.ts";
@@ -67,6 +68,7 @@ export function dockerDriver(options: DockerOptions & { clock: Clock; log: Log }
       await join(call.signal);
       return deploy(engine, view, site, spec, call, log);
     },
+    pause: (service, call) => pause(engine, view, service, call),
     destroy: (service, call) => destroy(engine, view, service, call),
     inspect: (service, call) => inspect(engine, view, service, call),
     list: async (call) => {

@@ -12,7 +12,7 @@ export async function list(engine: Engine, view: View, { signal }: Call): Promis
   for (const line of lines) {
     const one = observeListed(view, line);
     // Only `inspect` knows why one ended; those that did are few. It may be gone by then.
-    const exact = one && !one.running ? await inspect(engine, view, one.service, { signal }) : one;
+    const exact = one && !one.running && !one.paused ? await inspect(engine, view, one.service, { signal }) : one;
     if (exact) observed.push(exact);
   }
   return observed;

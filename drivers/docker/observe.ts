@@ -13,13 +13,15 @@ export function observeOne(view: View, found: ContainerInspectInfo): Observed | 
   const service = found.Name.replace(/^\//, "");
   const port = readPort(found.Config.Labels);
   const published = port === undefined ? undefined : found.NetworkSettings.Ports?.[`${port}/tcp`]?.[0]?.HostPort;
-  const { Running: running, Status: status, ExitCode: code, OOMKilled: outOfMemory } = found.State;
+  const { Paused: paused, Status: status, ExitCode: code, OOMKilled: outOfMemory } = found.State;
+  const running = found.State.Running && !paused;
   return {
     service,
     labels,
     running,
+    ...(paused ? { paused } : {}),
     ...addressed(view, running, { service, port, ip: found.NetworkSettings.Networks?.[view.network]?.IPAddress, hostPort: Number(published) }),
-    ...(running || status === "created" ? {} : { exit: { code, outOfMemory } }),
+    ...(running || paused || status === "created" ? {} : { exit: { code, outOfMemory } }),
   };
 }
 
@@ -29,12 +31,13 @@ export function observeListed(view: View, found: ContainerInfo): Observed | unde
   const service = found.Names[0]?.replace(/^\//, "");
   if (!labels || service === undefined) return undefined;
   const port = readPort(found.Labels);
-  const running = ["running", "paused", "restarting"].includes(found.State);
+  const running = ["running", "restarting"].includes(found.State);
   const hostPort = found.Ports.find(({ PrivatePort, Type }) => PrivatePort === port && Type === "tcp")?.PublicPort;
   return {
     service,
     labels,
     running,
+    ...(found.State === "paused" ? { paused: true } : {}),
     ...addressed(view, running, { service, port, ip: found.NetworkSettings.Networks[view.network]?.IPAddress, hostPort }),
   };
 }

@@ -21,7 +21,13 @@ export type WireSpec = {
 
 export type WireAddress = { address?: string; port?: number };
 export type WireDeployment = WireAddress & { serviceName: string; phases: StartPhases };
-export type WireObserved = WireAddress & { serviceName: string; running: boolean; labels: Labels; exit?: { code: number; outOfMemory: boolean } };
+export type WireObserved = WireAddress & {
+  serviceName: string;
+  running: boolean;
+  paused?: true;
+  labels: Labels;
+  exit?: { code: number; outOfMemory: boolean };
+};
 
 /** The lines of an answer that takes its time; the last one is what came of it. Empty lines say only that it goes on. */
 export type WireLine = { pull: { done: number; total: number } } | { image: ResolvedImage } | { deployment: WireDeployment } | { fault: FaultData };
@@ -60,12 +66,12 @@ export function deploymentOff({ address, port, phases }: WireDeployment): Deploy
   return { ...addressOff({ address, port }), phases };
 }
 
-export function observedOnWire({ service, running, labels, address, exit }: Observed): WireObserved {
-  return { serviceName: service, running, labels, ...addressOnWire(address), ...(exit ? { exit } : {}) };
+export function observedOnWire({ service, running, paused, labels, address, exit }: Observed): WireObserved {
+  return { serviceName: service, running, ...(paused ? { paused } : {}), labels, ...addressOnWire(address), ...(exit ? { exit } : {}) };
 }
 
-export function observedOff({ serviceName, running, labels, address, port, exit }: WireObserved): Observed {
-  return { service: serviceName, labels, running, ...addressOff({ address, port }), ...(exit ? { exit } : {}) };
+export function observedOff({ serviceName, running, paused, labels, address, port, exit }: WireObserved): Observed {
+  return { service: serviceName, labels, running, ...(paused ? { paused } : {}), ...addressOff({ address, port }), ...(exit ? { exit } : {}) };
 }
 
 /** A fault as it came; undefined for anything else. */

@@ -39,9 +39,10 @@ export type Lived = {
 
 /**
  * One life of a small package over the real store, with an orchestrator in memory and time that stands still, killed at the given
- * place; then another process takes over the same folder and orchestrator, and what was acknowledged must come about.
+ * place; then another process takes over the same folder and orchestrator, and what was acknowledged must come about. What sleeps may lie frozen
+ * for `pausedMs`.
  */
-export async function live(killedAt?: number): Promise<Lived> {
+export async function live(killedAt?: number, pausedMs = 0): Promise<Lived> {
   const folder = mkdtempSync(join(tmpdir(), "berth-crash-"));
   const log = openLog({ level: "silent", name: "test" });
   let clock: StillClock = stillClock();
@@ -81,6 +82,7 @@ export async function live(killedAt?: number): Promise<Lived> {
       injectedEnv: containerEnvironment({ store, vault, credentials, stand: STAND }),
       filesFolder: folder,
       random: () => 0,
+      limits: { pausedMs },
     });
     const publisher = await openPublisher({
       store,
@@ -118,9 +120,11 @@ export async function live(killedAt?: number): Promise<Lived> {
       const spoken = now.store.sessions.byContainer(row.id).map((session) => session.digest);
       const known = now.store.images.find(row.imageId)?.ref ?? "";
       if (same && !spoken.includes(digest(tokens.get(known) ?? ""))) left.add("a token that does not count");
+      const frozen = row.state === "SYSTEM_STOPPED" && row.pausedOn !== undefined && fact?.paused === true && mine.length === 1;
+      if (frozen && !spoken.includes(digest(tokens.get(known) ?? ""))) left.add("a frozen one whose token is gone");
       if (!fact && spoken.length > 0) left.add("a token of nobody");
-      truth[row.folder] = same ? `runs ${version}` : fact ? `${row.state}, yet there is ${mine.length} of it` : row.state;
-      if (same) left.delete(fact.service);
+      truth[row.folder] = same ? `runs ${version}` : fact && !frozen ? `${row.state}, yet there is ${mine.length} of it` : row.state;
+      if (fact && (same || frozen)) left.delete(fact.service);
     }
     const images = now.store.images.all().filter(({ state }) => state !== "READY" && state !== "DELETED");
     return { ...truth, orphans: [...left], unsettled: images.map(({ name, state }) => `${name} ${state}`) };

@@ -7,27 +7,40 @@ import { live } from "./crash-life.ts";
  */
 const SAMPLE = 20;
 const { CRASH_PLACES: named, CRASH_SEED: seed = "1" } = process.env;
-const whole = await live();
+/** Longer than the life takes. */
+const PAUSED_MS = 24 * 3_600_000;
+/** With what sleeps ended, and with it frozen. */
+const LIVES = await Promise.all([0, PAUSED_MS].map(async (pausedMs) => ({ pausedMs, whole: await live(undefined, pausedMs) })));
 if (named === "all") t.setTimeout(0);
 
 t.test("a life that nobody cuts short comes to its end", async (t) => {
-  t.same(whole.trouble, []);
-  t.ok(whole.places > 100, `${whole.places} places to die at`);
+  for (const { whole } of LIVES) {
+    t.same(whole.trouble, []);
+    t.ok(whole.places > 100, `${whole.places} places to die at`);
+  }
+  t.same(
+    LIVES.map(({ whole }) => whole.starts["demo/lazy:1"]),
+    [2, 1],
+    "what lay frozen is not started again",
+  );
 });
 
-for (const place of chosen()) {
-  t.test(`killed at place ${place}, all that was acknowledged comes about, once, and nothing else is left running`, async (t) => {
-    const { diedAt, starts, trouble } = await live(place);
-    t.type(diedAt, "string", "it was killed");
-    t.same(trouble, [], `${diedAt}`);
-    t.same(starts, whole.starts, `nothing is started twice: ${diedAt}`);
-  });
+for (const { whole, pausedMs, place } of chosen()) {
+  t.test(
+    `killed at place ${place}${pausedMs > 0 ? " of a life with frozen sleep" : ""}, all that was acknowledged comes about, once, and nothing else is left running`,
+    async (t) => {
+      const { diedAt, starts, trouble } = await live(place, pausedMs);
+      t.type(diedAt, "string", "it was killed");
+      t.same(trouble, [], `${diedAt}`);
+      t.same(starts, whole.starts, `nothing is started twice: ${diedAt}`);
+    },
+  );
 }
 
-function chosen(): number[] {
-  const all = Array.from({ length: whole.places }, (_, index) => index + 1);
+function chosen() {
+  const all = LIVES.flatMap(({ whole, pausedMs }) => Array.from({ length: whole.places }, (_, index) => ({ whole, pausedMs, place: index + 1 })));
   if (named === "all") return all;
-  if (named !== undefined) return named.split(",").map(Number);
+  if (named !== undefined) return all.filter(({ place }) => named.split(",").map(Number).includes(place));
   const random = randomOf(Number(seed));
   const drawn = all.map((place) => ({ place, lot: random() })).toSorted((one, other) => one.lot - other.lot);
   return drawn.slice(0, SAMPLE).map(({ place }) => place);

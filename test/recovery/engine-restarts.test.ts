@@ -11,13 +11,22 @@ const images = await buildTestImages(engine.docker, ["plain", "onDemand"]);
 const stand = await openStand(
   t,
   "restarts",
-  { plain: { image: "plain" }, ondemand: { image: "onDemand", on_demand: true }, stopped: { image: "plain" } },
-  { dockerHost: engine.host, engine: { docker: engine.docker, images } },
+  {
+    plain: { image: "plain" },
+    ondemand: { image: "onDemand", on_demand: true },
+    stopped: { image: "plain" },
+    frozen: { image: "onDemand", on_demand: true, shutdown_timeout: 0.02 },
+  },
+  { dockerHost: engine.host, env: { BERTH_PAUSED_MINUTES: "60" }, engine: { docker: engine.docker, images } },
 );
 
 t.test("after a restart of the engine, its plain containers run again by themselves, and the others when they are asked", async (t) => {
   await stand.run("plain");
   await stand.ask("ondemand", "/");
+  await stand.ask("frozen", "/");
+  await stand.until("frozen", "stopped by system");
+  const [asleep = ""] = await stand.instances("frozen");
+  t.equal((await engine.docker.getContainer(asleep).inspect()).State.Paused, true);
   const before = await stand.instances("plain");
   await engine.stop();
   t.equal((await stand.entity("plain")).desiredInstances, 1, "the wish outlives the engine");
@@ -29,7 +38,10 @@ t.test("after a restart of the engine, its plain containers run again by themsel
   t.equal((await stand.until("plain", "started")).desiredInstances, 1);
   t.same(await (await stand.ask("plain", "/square?number=3")).json(), { result: 9 });
   t.same(await (await stand.ask("ondemand", "/square?number=4")).json(), { result: 16 });
-  for (const folder of ["plain", "ondemand"]) t.equal((await stand.instances(folder)).length, 1, folder);
+  t.equal((await stand.entity("frozen")).status, "stopped by system", "what lay frozen sleeps on");
+  t.same(await (await stand.ask("frozen", "/square?number=5")).json(), { result: 25 }, "and is started anew");
+  t.notSame(await stand.instances("frozen"), [asleep]);
+  for (const folder of ["plain", "ondemand", "frozen"]) t.equal((await stand.instances(folder)).length, 1, folder);
   t.equal((await stand.entity("stopped")).status, "stopped by user");
   t.same(await stand.instances("stopped"), [], "what a user stopped stays stopped");
 });

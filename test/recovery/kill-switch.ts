@@ -89,6 +89,7 @@ export function openKillSwitch(at = Infinity): KillSwitch {
       inspect: asking("inspect", driver.inspect),
       list: asking("list", driver.list),
       deploy: changing("deploy", driver.deploy),
+      ...(driver.pause ? { pause: changing("pause", driver.pause) } : {}),
       destroy: changing("destroy", driver.destroy),
     }),
   };

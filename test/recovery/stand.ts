@@ -37,7 +37,12 @@ export async function openStand(
   t: Test,
   name: string,
   folders: Record<string, { image: TestImage; [more: string]: unknown }>,
-  options: { dockerHost?: string; dockerSettings?: object; engine?: { docker: Docker; images: Partial<typeof images> } } = {},
+  options: {
+    dockerHost?: string;
+    dockerSettings?: object;
+    env?: Record<string, string>;
+    engine?: { docker: Docker; images: Partial<typeof images> };
+  } = {},
 ): Promise<Stand> {
   const { docker, images: refs } = options.engine ?? { docker: shared.docker, images };
   const environment = `${name}-${process.pid}`;
@@ -48,6 +53,7 @@ export async function openStand(
     GROK_SPAWNER_ENVIRONMENT: environment,
     GROK_PARAMETERS: JSON.stringify({ dockerSettings: { proxyRequestTimeout: 30_000, ...options.dockerSettings } }),
     ...(options.dockerHost === undefined ? {} : { DOCKER_HOST: options.dockerHost }),
+    ...options.env,
   };
   let berth = await startBerth({ data, env });
   t.teardown(async () => {

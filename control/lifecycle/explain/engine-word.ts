@@ -30,6 +30,7 @@ function inWords({ store }: Rooms, row: Container, fact: Observed | undefined): 
     labels.generation === row.generation ? "the newest definition" : `definition ${labels.generation}, where ${row.generation} is the newest`;
   if (fact.running)
     return `The engine runs ${row.service}${address ? ` at ${address.host} port ${address.port}` : ", without an address"}, of ${age}.`;
+  if (fact.paused) return `The engine has ${row.service} frozen, with its memory, of ${age}.`;
   if (exit?.outOfMemory) return `The engine says that ${row.service} ran out of memory and was killed.`;
   return `The engine has ${row.service}, of ${age}; it ${exit ? `ended with code ${exit.code}` : "does not run"}.`;
 }

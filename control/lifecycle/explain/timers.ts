@@ -5,7 +5,7 @@ import { containerTimeLeft, enteredOn } from "../overdue.ts";
 import { nextWarm } from "../warm-hours.ts";
 import type { About } from "./about.ts";
 
-export const TIMERS = ["backOff", "idleStop", "warmHours", "startLimit", "drainLimit", "statusLimit"] as const;
+export const TIMERS = ["backOff", "idleStop", "pausedEnd", "warmHours", "startLimit", "drainLimit", "statusLimit"] as const;
 
 /** What happens by itself, and when (epoch ms), as things are. */
 export type Timer = { kind: (typeof TIMERS)[number]; at: number; says: string };
@@ -28,6 +28,10 @@ const ROWS: Record<Timer["kind"], Row> = {
       const leftMs = row.state === "STARTED" ? idleInMs(rooms, row) : undefined;
       return leftMs === undefined ? undefined : rooms.clock.now() + leftMs;
     },
+  },
+  pausedEnd: {
+    says: "What lies frozen is ended, and its memory is free again; the next request then starts it anew.",
+    at: ({ row, rooms }) => (row.state === "SYSTEM_STOPPED" && row.pausedOn !== undefined ? row.pausedOn + rooms.limits.pausedMs : undefined),
   },
   warmHours: {
     says: "Its keep_warm hours begin, and it is started.",

@@ -21,7 +21,7 @@ const WHY: Record<ContainerState, (about: About) => string> = {
   PENDING_SYSTEM_STOP: (about) => `${wentDown(about)} What is open may end first.`,
   STOPPING: (about) => `${wentDown(about)} The engine is stopping it.`,
   USER_STOPPED: (about) => `${wentDown(about)} ${wakes(about)}`,
-  SYSTEM_STOPPED: (about) => `${wentDown(about)} ${wakes(about)}`,
+  SYSTEM_STOPPED: (about) => `${wentDown(about)} ${about.row.pausedOn === undefined ? "" : "It lies frozen, with its memory. "}${wakes(about)}`,
   ERROR: (about) => `${about.row.fault?.message ?? "It failed."} ${retries(about)}`,
 };
 

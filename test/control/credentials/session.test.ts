@@ -70,6 +70,12 @@ t.test("until it rests, each start of a definition for a user hands over the sam
     };
     endAtRest(store, { watch });
     t.equal(token({ wishedBy: OTHER }), next, "it runs");
+    enter("SYSTEM_STOPPED");
+    store.containers.update(container.id, { pausedOn: 1 });
+    tell({ seq: 1, container: store.containers.find(container.id) ?? container });
+    t.equal(identity.who(next), undefined, "it lies frozen, and nobody speaks for it");
+    endAtRest(store, { watch: () => () => {} });
+    t.equal(token(), next, "but it is to go on with what it has");
     enter("USER_STOPPED");
     tell({ seq: 1, container: store.containers.find(container.id) ?? container });
     t.same(store.sessions.ofContainers(), []);

@@ -178,6 +178,7 @@ export function newContainer(image: Image, config: ContainerConfig, now: number)
     adopted: undefined,
     address: undefined,
     phases: undefined,
+    pausedOn: undefined,
     busyUntil: 0,
     attempts: 0,
     notBefore: 0,

@@ -106,6 +106,14 @@ const behindItsBack = fc.oneof(
     hinder(model);
     real.world.vanish(rowOf(real, folder).service);
   }),
+  of("freeze", (folder, model, real) => {
+    hinder(model);
+    real.world.freeze(rowOf(real, folder).service, true);
+  }),
+  of("unfreeze", (folder, model, real) => {
+    hinder(model);
+    real.world.freeze(rowOf(real, folder).service, false);
+  }),
   of("move", (folder, model, real) => {
     hinder(model);
     return real.world.moveAway(rowOf(real, folder).service);

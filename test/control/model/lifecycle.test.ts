@@ -12,13 +12,16 @@ import { settle } from "./settle.ts";
  */
 const { MODEL_RUNS: runs = "80", MODEL_SEED: seed = "1", MODEL_PATH: path, MODEL_REPLAY: replayPath } = process.env;
 const LONGEST = 40;
+/** Longer than one passing of time, shorter than two. */
+const PAUSED_MS = 400_000;
 t.setTimeout(0);
 
 t.test("whatever befalls them, containers and images go along their tables to what was acknowledged", async (t) => {
   const property = fc.asyncProperty(
+    fc.constantFrom(0, PAUSED_MS),
     fc.commands(COMMANDS, { maxCommands: LONGEST, size: "max", ...(replayPath === undefined ? {} : { replayPath }) }),
-    async (commands) => {
-      const real = await openReal();
+    async (pausedMs, commands) => {
+      const real = await openReal({ pausedMs });
       const model = newModel();
       try {
         publishAll(model, real);

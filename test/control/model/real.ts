@@ -70,7 +70,8 @@ export type Real = {
   close(): Promise<void>;
 };
 
-export async function openReal(): Promise<Real> {
+/** `pausedMs`: for how long what sleeps lies frozen, 0 where it is ended at once. */
+export async function openReal({ pausedMs }: { pausedMs: number }): Promise<Real> {
   const folder = mkdtempSync(join(existsSync(MEMORY) ? MEMORY : tmpdir(), "berth-model-"));
   const log = openLog({ level: "silent", name: "test" });
   let clock = stillClock();
@@ -97,6 +98,7 @@ export async function openReal(): Promise<Real> {
       injectedEnv: () => ({}),
       filesFolder: folder,
       random: () => 0,
+      limits: { pausedMs },
     });
     if (!store.users.find(USER.id)) store.users.insert({ ...USER, login: "ada", friendlyName: "Ada", createdOn: 1 });
     lifecycle.start();

@@ -1,8 +1,8 @@
 import type { Driver } from "../../../drivers/driver.ts";
 import { Fault } from "../../../fault.ts";
 
-export type Asked = "resolve" | "deploy" | "destroy" | "inspect" | "list";
-export const ASKED: readonly Asked[] = ["resolve", "deploy", "destroy", "inspect", "list"];
+export type Asked = "resolve" | "deploy" | "pause" | "destroy" | "inspect" | "list";
+export const ASKED: readonly Asked[] = ["resolve", "deploy", "pause", "destroy", "inspect", "list"];
 
 /** How the next call of a kind goes wrong; `unheard` is carried out, and its answer lost. */
 export type Mishap = "refused" | "away" | "unheard" | "hangs";
@@ -50,12 +50,14 @@ export function openScript(): Script {
             throw error;
           }
         };
+      const { pause } = driver;
       return {
         kill: () => (dead = true),
         driver: {
           ...driver,
           resolve: scripted("resolve", driver.resolve),
           deploy: scripted("deploy", driver.deploy),
+          ...(pause ? { pause: scripted("pause", pause) } : {}),
           destroy: scripted("destroy", driver.destroy),
           inspect: scripted("inspect", driver.inspect),
           list: scripted("list", driver.list),

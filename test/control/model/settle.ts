@@ -48,6 +48,8 @@ function unsettled(model: Model, real: Real): string[] {
       const rest = model.wishes.get(folder)?.by === "user" ? "USER_STOPPED" : "SYSTEM_STOPPED";
       if (row.state !== rest) say(`is not ${rest}`);
       if (fact?.running) say("runs though it is to rest");
+      if (fact?.paused !== (row.pausedOn === undefined ? undefined : true)) say("does not know whether it lies frozen");
+      if (fact?.paused && (rest === "USER_STOPPED" || fact.labels.generation !== row.generation)) say("lies frozen for nothing");
     } else if (row.state === "ERROR") {
       if (!mayFail(model, folder)) say("failed though nothing hindered it");
       if (fact?.running && fact.labels.generation === row.generation) say("runs in spite of its error");
@@ -60,7 +62,7 @@ function unsettled(model: Model, real: Real): string[] {
       if (image?.state === "ERROR" && !mayFail(model, folder)) say("has a bad image");
     }
   }
-  for (const { service, labels, running } of facts) if (running && !mine.has(labels.container)) amiss.push(`${service} is an orphan`);
+  for (const { service, labels, exit } of facts) if (!exit && !mine.has(labels.container)) amiss.push(`${service} is an orphan`);
   return amiss;
 }
 
