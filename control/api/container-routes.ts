@@ -10,7 +10,7 @@ import { type Fields, type ListQuery, momentOf, readListing, stateOf } from "./l
 import { findLive, type LiveContainer, someLive } from "./live-containers.ts";
 import type { KeptAudit } from "./keep-audit.ts";
 import type { LiveStreams } from "./live-streams.ts";
-import { mayManage, requireManage } from "./rights.ts";
+import { mayManage, mayStillManage, requireManage } from "./rights.ts";
 import { saveFor, type SavedBody } from "./save-for.ts";
 import { sendList } from "./send-list.ts";
 import { readUuid } from "./uuid.ts";
@@ -177,10 +177,12 @@ export function containerRoutes(app: FastifyInstance, parts: ApiParts, { admissi
       },
     },
     async (request, reply) => {
-      const { container } = findManaged(request.params.id, admission.caller(request));
+      const caller = admission.caller(request);
+      const { container } = findManaged(request.params.id, caller);
       const { limit, follow } = request.query;
       if (follow) {
-        const lines = Readable.from(followedLogs(parts.driverLogs, container, limit, streams.open(request, reply)));
+        const look = () => void (mayStillManage(store, caller, container.packageId) || reply.raw.destroy());
+        const lines = Readable.from(followedLogs(parts.driverLogs, container, limit, streams.open(request, reply, look)));
         return reply.type("text/plain; charset=utf-8").header("x-accel-buffering", "no").send(lines);
       }
       const text = await containerLogs(parts.driverLogs, container, limit, clientGone(reply));
