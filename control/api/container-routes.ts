@@ -45,7 +45,11 @@ const LOGS_QUERY = {
   },
 };
 
-export function containerRoutes(app: FastifyInstance, parts: ApiParts, { admission, streams, audit }: { admission: Admission; streams: LiveStreams; audit: KeptAudit }): void {
+export function containerRoutes(
+  app: FastifyInstance,
+  parts: ApiParts,
+  { admission, streams, audit }: { admission: Admission; streams: LiveStreams; audit: KeptAudit },
+): void {
   const { store, lifecycle } = parts;
   const tags = ["docker containers"];
 

@@ -70,7 +70,8 @@ export function openBrowser({ upstream, http, clock }: { upstream: Upstream; htt
 
   return {
     repositories: (signal) => inTime(signal, async (limited) => (await list(undefined, `_catalog?n=${PAGE}`, "repositories", limited)) ?? []),
-    tags: (repository, signal) => inTime(signal, (limited) => list(repository, `${upstream.nameOf(repository)}/tags/list?n=${PAGE}`, "tags", limited)),
+    tags: (repository, signal) =>
+      inTime(signal, (limited) => list(repository, `${upstream.nameOf(repository)}/tags/list?n=${PAGE}`, "tags", limited)),
     image: (repository, reference, signal) => inTime(signal, (limited) => image(repository, reference, limited)),
     remove: (repository, digest, signal) => inTime(signal, (limited) => remove(repository, digest, limited)),
     close: async () => {
