@@ -146,4 +146,8 @@ export const SCHEMA_STEPS: readonly string[] = [
   CREATE INDEX containers_adopted ON containers (id) WHERE adopted IS NOT NULL;
   CREATE INDEX tombstones_open ON tombstones (service) WHERE cleared_on IS NULL;
   `,
+  // Who pushed what is looked for among all pushes whenever somebody looks at a repository, and not among all that was ever done.
+  `
+  CREATE INDEX audit_of_action ON audit (action, seq);
+  `,
 ];
