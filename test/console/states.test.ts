@@ -134,7 +134,7 @@ t.test("a console whose stream was refused, as while berth restarts, is live aga
   await broken.waitFor();
   await broken.waitFor({ state: "detached" });
   const container = stand.store.containers.all().find(({ state }) => state === "SYSTEM_STOPPED");
-  const moved = stand.store.containers.update(container?.id ?? "", { name: "moved", state: "STARTED" });
+  const moved = stand.store.containers.update(container?.id ?? "", { name: "moved" });
   if (moved) stand.changes.publish(moved);
   await page.getByRole("link", { name: "moved", exact: true }).waitFor();
 });
