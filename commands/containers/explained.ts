@@ -65,9 +65,7 @@ export function fromExplanation(told: Record<string, unknown>, status: string): 
     }),
     keepsAwake: wordsOf(told["awake"]),
     driver: wordsOf(told["engine"]),
-    lastFailure: failure
-      ? { code: wordsOf(failure["code"]), message: wordsOf(failure["message"]) ?? "", logs: linesOf(failure["logs"]) }
-      : null,
+    lastFailure: failure ? { code: wordsOf(failure["code"]), message: wordsOf(failure["message"]) ?? "", logs: linesOf(failure["logs"]) } : null,
   };
 }
 
