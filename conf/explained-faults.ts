@@ -99,7 +99,7 @@ const OTHERS = {
   },
   DATAGROK_BUSY: { means: "More questions to it are open than may be.", todo: "Try again; look at why it is slow." },
   DATAGROK_BROKE_OFF: { means: "It broke the connection before it answered.", todo: "Its own log; then try again." },
-  STREAMS_FULL: { means: "As many clients follow events and logs as may.", todo: "Close some." },
+  STREAMS_FULL: { means: "As many clients follow events and logs as may, in all or of this user.", todo: "Close some." },
   GATEWAYS_BUSY: { means: "Many ask at once who uses which container.", todo: "Try again." },
 
   SCOPE_INSUFFICIENT: {
@@ -107,7 +107,7 @@ const OTHERS = {
     todo: "Only the package's author, its groups and administrators push to its images.",
   },
   METHOD_NOT_ALLOWED: { means: "The registry has no such call.", todo: "None: it is no call of docker's." },
-  REGISTRY_TIMED_OUT: { means: "The registry behind began no answer in time.", todo: "Look at it; then push or pull again." },
+  REGISTRY_TIMED_OUT: { means: "The registry behind began no answer in time.", todo: "Look at it; then push, pull or look again." },
   REGISTRY_REFUSED: {
     means: "The registry behind refused berth's own credential: signing in again does not help.",
     todo: "REGISTRY_USERNAME and REGISTRY_PASSWORD, or the role on AWS.",

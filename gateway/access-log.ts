@@ -34,6 +34,8 @@ const LONGEST_NAME = 200;
 /** Older clients show a developer key in the path. */
 const KEYS_IN_PATHS = [/(\/users\/login\/dev\/)[^/]+/, /(\/packages\/dev\/)(?!@|%40)[^/]+(?=\/.)/i] as const;
 
+const ENCODED_LETTER = /%([46][1-9a-f]|[57][0-9a])/gi;
+
 /** One line of JSON for each exchange that is over, written beside the event loop. No token, no key, and no query unless that is wished. */
 export function openAccessLog({ to, query, dropped, clock, onError }: AccessLogParts): AccessLog {
   const sink = pino.destination({
@@ -87,10 +89,16 @@ function lineOf(exchange: Exchanged, query: boolean, clock: Clock): Record<strin
 
 function shown(target: string, query: boolean): string {
   const [path = "", ...rest] = target.split("?");
-  let text = path;
-  for (const key of KEYS_IN_PATHS) text = text.replace(key, "$1***");
+  let text = withoutKeys(path);
   if (query && rest.length > 0) text += `?${rest.join("?")}`;
   return text.length > LONGEST_PATH ? `${text.slice(0, LONGEST_PATH)}…` : text;
+}
+
+/** As it came, unless there is a key in it; who reads the path takes `%64` for a `d`. */
+function withoutKeys(path: string): string {
+  const plain = path.includes("%") ? path.replace(ENCODED_LETTER, (_, code: string) => String.fromCharCode(Number.parseInt(code, 16))) : path;
+  const masked = KEYS_IN_PATHS.reduce((text, key) => text.replace(key, "$1***"), plain);
+  return masked === plain ? path : masked;
 }
 
 function tenths(ms: number): number {

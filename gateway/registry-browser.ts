@@ -15,7 +15,7 @@ export type StoredImage = {
 
 /**
  * What lies in the registry behind, asked by the API that every registry has (OCI Distribution Specification).
- * Faults of each: PULL_DENIED, REGISTRY_UNREACHABLE, UPSTREAM_CREDENTIAL_FAILED.
+ * Faults of each: PULL_DENIED, REGISTRY_UNREACHABLE, REGISTRY_TIMED_OUT, UPSTREAM_CREDENTIAL_FAILED.
  */
 export type RegistryBrowser = {
   /** Names of repositories, at most ten thousand. */

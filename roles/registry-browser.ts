@@ -25,9 +25,9 @@ export function registryBrowser(parts: { settings: Settings; runtime: RuntimeFol
       import("../gateway/registry/upstream/open-upstream.ts"),
       import("../gateway/registry/browse/open-browser.ts"),
     ]);
-    if (isOwn) return openBrowser(ownUpstream(runtime.registrySocket), openAskHttp(runtime.registrySocket));
+    if (isOwn) return openBrowser({ upstream: ownUpstream(runtime.registrySocket), http: openAskHttp(runtime.registrySocket), clock });
     const asked = { ...settings.registry, awsRegion: settings.awsRegion, tokenFile: undefined };
-    return openBrowser(await openUpstream(asked, { clock, log, signal: closing.signal }), openAskHttp());
+    return openBrowser({ upstream: await openUpstream(asked, { clock, log, signal: closing.signal }), http: openAskHttp(), clock });
   };
   /** One that could not be opened is opened anew by the next question. */
   const opened = (signal: AbortSignal) => {

@@ -9,7 +9,8 @@ export type Explained = {
   keepsAwake: string | null;
   /** What the orchestrator says. */
   driver: string | null;
-  lastFailure: { message: string; logs: string } | null;
+  /** `code`: of fault.ts, for programs to go by. */
+  lastFailure: { code: string | null; message: string; logs: string } | null;
   transitions: { at: string; from: string; to: string; cause: string | null }[];
 };
 
@@ -46,7 +47,7 @@ export function fromHistory(moves: readonly MoveOnWire[], state: string): Explai
     next: [],
     keepsAwake: null,
     driver: null,
-    lastFailure: failure ? { message: failure.message, logs: "" } : null,
+    lastFailure: failure ? { code: failure.code, message: failure.message, logs: "" } : null,
     transitions,
   };
 }
@@ -64,7 +65,7 @@ export function fromExplanation(told: Record<string, unknown>, status: string): 
     }),
     keepsAwake: wordsOf(told["awake"]),
     driver: wordsOf(told["engine"]),
-    lastFailure: failure ? { message: wordsOf(failure["message"]) ?? "", logs: linesOf(failure["logs"]) } : null,
+    lastFailure: failure ? { code: wordsOf(failure["code"]), message: wordsOf(failure["message"]) ?? "", logs: linesOf(failure["logs"]) } : null,
   };
 }
 

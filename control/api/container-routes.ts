@@ -8,8 +8,9 @@ import { clientGone } from "./client-gone.ts";
 import { containerLogs, followedLogs, LOG_LINES, MOST_LOG_LINES } from "./container-logs.ts";
 import { type Fields, type ListQuery, momentOf, readListing, stateOf } from "./list-query.ts";
 import { findLive, type LiveContainer, someLive } from "./live-containers.ts";
+import type { KeptAudit } from "./keep-audit.ts";
 import type { LiveStreams } from "./live-streams.ts";
-import { mayManage, requireManage } from "./rights.ts";
+import { mayManage, mayStillManage, requireManage } from "./rights.ts";
 import { saveFor, type SavedBody } from "./save-for.ts";
 import { sendList } from "./send-list.ts";
 import { readUuid } from "./uuid.ts";
@@ -44,7 +45,11 @@ const LOGS_QUERY = {
   },
 };
 
-export function containerRoutes(app: FastifyInstance, parts: ApiParts, { admission, streams }: { admission: Admission; streams: LiveStreams }): void {
+export function containerRoutes(
+  app: FastifyInstance,
+  parts: ApiParts,
+  { admission, streams, audit }: { admission: Admission; streams: LiveStreams; audit: KeptAudit },
+): void {
   const { store, lifecycle } = parts;
   const tags = ["docker containers"];
 
@@ -141,6 +146,7 @@ export function containerRoutes(app: FastifyInstance, parts: ApiParts, { admissi
       const caller = admission.caller(request);
       const { container } = findManaged(request.params.id, caller);
       lifecycle.wishStart(container.id, caller.userId);
+      audit.wished(request);
       if (request.query.awaitStart) requireStarted(await settled(container.id, reply));
       return shown(find(container.id), caller);
     },
@@ -156,6 +162,7 @@ export function containerRoutes(app: FastifyInstance, parts: ApiParts, { admissi
       const caller = admission.caller(request);
       const { container } = findManaged(request.params.id, caller);
       lifecycle.wishStop(container.id, caller.userId);
+      audit.wished(request);
       if (request.query.awaitStop) requireNoError(await settled(container.id, reply));
       return shown(find(container.id), caller);
     },
@@ -174,10 +181,12 @@ export function containerRoutes(app: FastifyInstance, parts: ApiParts, { admissi
       },
     },
     async (request, reply) => {
-      const { container } = findManaged(request.params.id, admission.caller(request));
+      const caller = admission.caller(request);
+      const { container } = findManaged(request.params.id, caller);
       const { limit, follow } = request.query;
       if (follow) {
-        const lines = Readable.from(followedLogs(parts.driverLogs, container, limit, streams.open(request, reply)));
+        const look = () => void (mayStillManage(store, caller, container.packageId) || reply.raw.destroy());
+        const lines = Readable.from(followedLogs(parts.driverLogs, container, limit, streams.open(request, reply, look)));
         return reply.type("text/plain; charset=utf-8").header("x-accel-buffering", "no").send(lines);
       }
       const text = await containerLogs(parts.driverLogs, container, limit, clientGone(reply));

@@ -6,7 +6,7 @@ import type { ApiParts } from "./api-parts.ts";
 import { findLive } from "./live-containers.ts";
 import type { LiveStreams } from "./live-streams.ts";
 import { recentChanges } from "./recent-changes.ts";
-import { mayManage } from "./rights.ts";
+import { mayStillManage } from "./rights.ts";
 import { containerOnWire, imageOnWire } from "./wire-entities.ts";
 import { API_ERROR } from "./wire-schemas.ts";
 
@@ -61,7 +61,7 @@ export function eventRoutes(
         if ("image" in change) return say("image", imageOnWire(change.image), change.seq);
         // As it is now, with the image as it is now: what comes later only tells the same again.
         const live = findLive(store, change.container.id);
-        if (live) say("container", containerOnWire(live.container, live.image, mayManage(store, caller, live.container.packageId)), change.seq);
+        if (live) say("container", containerOnWire(live.container, live.image, mayStillManage(store, caller, live.container.packageId)), change.seq);
       };
       const signal = streams.open(request, reply, () => say("beat", { time: new Date(clock.now()).toISOString() }));
       stream.write(`retry: ${RETRY_MS}\n\n`);

@@ -3,6 +3,8 @@ import type { Store } from "../store/open-store.ts";
 export type ImageUsers = {
   /** Names of the containers that run an image or are to run it, in order; by its digest too, since a tag may point at something else by now. */
   of(repository: string, tag: string | undefined, digest: string | undefined): string[];
+  /** Digests of a repository that containers run or are to run. */
+  digests(repository: string): string[];
   /** How many containers use anything of a repository. */
   count(repository: string): number;
 };
@@ -35,6 +37,7 @@ export function imageUsers(store: Store): ImageUsers {
           )
           .map(({ container }) => container),
       ),
+    digests: (repository) => named(uses.flatMap(({ ref, digest }) => (digest !== undefined && isOf(repository, ref.name) ? [digest] : []))),
     count: (repository) => named(uses.filter(({ ref }) => isOf(repository, ref.name)).map(({ container }) => container)).length,
   };
 }

@@ -9,13 +9,19 @@ import { headerOf } from "./sign-in.ts";
 const LONGEST_TEXT = 300;
 const SANE_ID = /^[\w.:+/=@-]{1,128}$/;
 
+export type KeptAudit = {
+  /** What was asked for is wished from here on: it is kept even where its outcome, which the caller waits for, is a failure. */
+  wished(request: FastifyRequest): void;
+};
+
 /**
  * Writes down who did what, durably before the answer says that it is done: where it cannot be written, the caller hears of that in the answer's place. What was
  * refused did not happen, and is counted only.
  */
-export function keepAudit(app: FastifyInstance, parts: Pick<ApiParts, "store" | "audit">, admission: Pick<Admission, "actor">): void {
+export function keepAudit(app: FastifyInstance, parts: Pick<ApiParts, "store" | "audit">, admission: Pick<Admission, "actor">): KeptAudit {
   const { store, audit } = parts;
   const begun = new WeakMap<FastifyRequest, { row: AuditedRoute; target: string | undefined }>();
+  const wished = new WeakSet<FastifyRequest>();
 
   app.addHook("onRoute", ({ method, url, config }) => {
     for (const verb of [method].flat()) {
@@ -48,9 +54,10 @@ export function keepAudit(app: FastifyInstance, parts: Pick<ApiParts, "store" | 
   };
 
   app.addHook("onSend", async (request, reply) => {
-    if (reply.statusCode < 400) write(request, reply.statusCode);
+    if (reply.statusCode < 400 || wished.has(request)) write(request, reply.statusCode);
     else begun.delete(request);
   });
   // Who waits for a whole start may be gone before it is there; it was wished all the same.
   app.addHook("onRequestAbort", async (request) => write(request, undefined));
+  return { wished: (request) => void wished.add(request) };
 }

@@ -14,6 +14,8 @@ export type LiveStreams = {
 
 /** Each holds a connection and up to a megabyte of what its client has not taken yet. */
 const MOST_STREAMS = 256;
+/** Of one user: a page of the console has two at most. Nobody shall have all of them. */
+const MOST_OF_ONE = 64;
 /** Also how soon a session that ran out ends what it opened; one that is ended does so at once. */
 const BEAT_MS = 5_000;
 
@@ -23,12 +25,24 @@ export function openLiveStreams(parts: {
   clock: Clock;
 }): LiveStreams {
   const { admission, identity, clock } = parts;
-  let open = 0;
+  /** By user. */
+  const open = new Map<string, number>();
+  const count = (userId: string, more: number) => {
+    const left = (open.get(userId) ?? 0) + more;
+    if (left > 0) open.set(userId, left);
+    else open.delete(userId);
+  };
+  const requireRoom = (userId: string) => {
+    const retry = { retryAfterMs: BEAT_MS };
+    const all = [...open.values()].reduce((sum, of) => sum + of, 0);
+    if (all >= MOST_STREAMS) throw new Fault("STREAMS_FULL", `${MOST_STREAMS} clients already follow what happens.`, retry);
+    if ((open.get(userId) ?? 0) >= MOST_OF_ONE) throw new Fault("STREAMS_FULL", `You already follow ${MOST_OF_ONE} streams: close some.`, retry);
+  };
   return {
     open: (request, reply, beat = () => undefined) => {
-      const { token } = admission.caller(request);
-      if (open >= MOST_STREAMS) throw new Fault("STREAMS_FULL", `${MOST_STREAMS} clients already follow what happens.`, { retryAfterMs: BEAT_MS });
-      open++;
+      const { token, userId } = admission.caller(request);
+      requireRoom(userId);
+      count(userId, 1);
       const over = new AbortController();
       let cancel = () => {};
       const check = () => {
@@ -43,7 +57,7 @@ export function openLiveStreams(parts: {
       const unwatch = identity.watchSignOuts(check);
       const end = () => {
         if (over.signal.aborted) return;
-        open--;
+        count(userId, -1);
         cancel();
         unwatch();
         over.abort(new Error("The stream is over."));

@@ -81,7 +81,7 @@ async function buildApi(parts: ApiParts): Promise<FastifyInstance> {
   app.addHook("onError", async (_request, _reply, error: unknown) => {
     if (error instanceof Fault && REFUSES.has(error.status)) parts.metrics?.authFailures.at("control", error.code).add();
   });
-  keepAudit(app, parts, admission);
+  const audit = keepAudit(app, parts, admission);
   // A body that no route asked for is passed over, whatever it claims to be.
   app.addContentTypeParser("*", (_request, _payload, done) => done(null));
 
@@ -91,7 +91,7 @@ async function buildApi(parts: ApiParts): Promise<FastifyInstance> {
       serverRoutes(api, parts);
       userRoutes(api, parts, admission);
       peopleRoutes(api, identity, admission);
-      containerRoutes(api, parts, live);
+      containerRoutes(api, parts, { ...live, audit });
       eventRoutes(api, parts, live);
       imageRoutes(api, parts, admission);
       serviceRoutes(api, parts, admission);

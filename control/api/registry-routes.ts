@@ -133,14 +133,19 @@ export function registryRoutes(app: FastifyInstance, { registry, users: usersNow
     },
   );
 
-  /** By its digest, and by every tag that points at it: a start may ask for the tag. */
+  /** By its digest, and by every tag that points at it, or at an index with it in it: a start may ask for the tag, and gets no index of which a part is gone. */
   async function requireUnused(repository: string, digest: string, signal: AbortSignal): Promise<void> {
     const users = usersNow();
     const used = users.of(repository, undefined, digest);
+    const holds = async (reference: string) => {
+      const image = await browser().image(repository, reference, signal);
+      return image !== undefined && (image.digest === digest || image.images.some((part) => part.digest === digest));
+    };
     for (const tag of (await browser().tags(repository, signal)) ?? []) {
       const by = users.of(repository, tag, undefined);
-      if (by.length > 0 && (await browser().image(repository, tag, signal))?.digest === digest) used.push(...by);
+      if (by.length > 0 && (await holds(tag))) used.push(...by);
     }
+    for (const running of users.digests(repository)) if (await holds(running)) used.push(...users.of(repository, undefined, running));
     if (used.length === 0) return;
     throw new Fault(
       "STORED_IMAGE_IN_USE",

@@ -15,3 +15,9 @@ export function requireManage(store: Store, caller: Pick<WhoAnswer, "userId" | "
   if (mayManage(store, caller, packageId)) return;
   throw new Fault("NOT_PERMITTED", "Only the package's author, who shares a group with the author, and administrators may do this.");
 }
+
+/** The same of somebody who was let in a while ago: rights may have been taken away since. */
+export function mayStillManage(store: Store, { userId }: Pick<WhoAnswer, "userId">, packageId: string): boolean {
+  const user = store.users.find(userId);
+  return user !== undefined && mayManage(store, { userId, admin: user.admin }, packageId);
+}

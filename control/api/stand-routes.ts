@@ -1,4 +1,5 @@
 import type { FastifyInstance } from "fastify";
+import { Fault } from "../../fault.ts";
 import { CONTAINER_WIRE_STATES } from "../lifecycle/container-states.ts";
 import { IMAGE_WIRE_STATES } from "../lifecycle/image-states.ts";
 import type { ApiParts } from "./api-parts.ts";
@@ -33,6 +34,10 @@ const STAND = {
   },
 } as const;
 
+/** A driver's own limits are for starts: of an engine that is away, they are longer than anybody looks at an empty page. */
+const CAPACITY_MS = 5_000;
+const late = () => new Fault("ENGINE_UNREACHABLE", `The container engine did not tell its capacity within ${CAPACITY_MS / 1_000} s.`);
+
 /** The whole stand at a look, for administrators. */
 export function standRoutes(app: FastifyInstance, parts: ApiParts): void {
   const { store, lifecycle, gateways, backend, identity, signingKeys, settings, clock, log } = parts;
@@ -48,7 +53,8 @@ export function standRoutes(app: FastifyInstance, parts: ApiParts): void {
     },
     async (_request, reply) => {
       // The rest of the page is worth having while the orchestrator is away.
-      const capacity = await backend.capacity(clientGone(reply)).catch((err: unknown) => {
+      const soon = clock.deadline(CAPACITY_MS, late, clientGone(reply));
+      const capacity = await backend.capacity(soon).catch((err: unknown) => {
         log.debug({ err }, "The orchestrator did not tell its capacity");
         return undefined;
       });

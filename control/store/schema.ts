@@ -151,4 +151,8 @@ export const SCHEMA_STEPS: readonly string[] = [
   ALTER TABLE containers ADD COLUMN paused_on INTEGER;
   CREATE INDEX containers_paused ON containers (id) WHERE paused_on IS NOT NULL;
   `,
+  // Who pushed what is looked for among all pushes whenever somebody looks at a repository, and not among all that was ever done.
+  `
+  CREATE INDEX audit_of_action ON audit (action, seq);
+  `,
 ];

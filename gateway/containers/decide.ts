@@ -108,7 +108,8 @@ function toContainer(parts: Parts, asked: Asked, { route, who: { caller }, view,
   const looksIn = parts.noWake(head);
   if (looksIn && !isReachable(view)) throw asleepFault(view);
   const page = looksIn || route.kind === "proxy-ws" ? undefined : parts.waiting?.(head, view, caller);
-  if (page !== undefined) return { kind: "answer", answer: page };
+  // A page that waits is not counted as the container's answer.
+  if (page !== undefined) return { kind: "answer", answer: page, about: { route: route.kind, container: view.name, login: caller.login } };
   const own = head.header("x-user-api-key") === undefined ? (["x-user-api-key", caller.token] as const) : undefined;
   const edits = parts.edits(head, peer, tls, own);
   const { requestId, traceparent, traced } = edits;

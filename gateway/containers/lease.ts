@@ -52,7 +52,14 @@ export type Leases = {
 /** Bytes are reported as activity this often; a shutdown time-out counts in minutes. */
 const REPORT_EVERY_MS = 1_000;
 
-type Tally = Use & { reportedAt: number; leases: OpenList<OpenLease>; busyUntil: number; answers: readonly Count[] | undefined };
+type Tally = Use & {
+  reportedAt: number;
+  leases: OpenList<OpenLease>;
+  busyUntil: number;
+  /** A word on being busy was told a moment ago: the next one waits, and only the newest is told. */
+  busyTold: boolean;
+  answers: readonly Count[] | undefined;
+};
 
 type LeaseParts = {
   directory: Directory;
@@ -64,7 +71,7 @@ type LeaseParts = {
   told: WeakSet<StartTimes>;
 };
 
-/** That it is busy is told anew only where that ends this much later, or earlier, than was told: every answer may say it. */
+/** That it is busy is told anew only where that ends this much later, or earlier, than was told, and no sooner than after this: every answer may say it, and control writes it down. */
 const BUSY_STEP_MS = 1_000;
 /** Of one container's exchanges, so many are told of: whoever asks looks for what holds it, and that is among the oldest. */
 const MOST_TOLD = 200;
@@ -87,6 +94,7 @@ export function openLeases(given: Omit<LeaseParts, "told">): Leases {
       reportedAt: 0,
       leases: { oldest: undefined, newest: undefined, size: 0 },
       busyUntil: 0,
+      busyTold: false,
       answers: parts.answersOf?.(name),
     };
     tallies.set(id, tally);
@@ -203,10 +211,12 @@ class OpenLease implements ContainerLease, Linked<OpenLease> {
   }
 
   busy(seconds: number): void {
-    const until = this.#parts.clock.now() + seconds * 1_000;
-    if (Math.abs(until - this.#tally.busyUntil) < BUSY_STEP_MS) return;
-    this.#tally.busyUntil = until;
-    this.#parts.directory.busy(this.#claim.view.id, seconds);
+    const tally = this.#tally;
+    const now = this.#parts.clock.now();
+    const until = now + seconds * 1_000;
+    if (Math.abs(until - tally.busyUntil) < BUSY_STEP_MS) return;
+    tally.busyUntil = until;
+    if (!tally.busyTold) tellBusy(this.#parts, tally, now);
   }
 
   async #reach(from: ContainerView): Promise<Target> {
@@ -243,6 +253,17 @@ class OpenLease implements ContainerLease, Linked<OpenLease> {
     tally.reportedAt = tally.lastActive;
     this.#parts.directory.used(tally);
   }
+}
+
+function tellBusy(parts: Pick<LeaseParts, "directory" | "clock">, tally: Tally, now: number): void {
+  const { directory, clock } = parts;
+  const told = tally.busyUntil;
+  directory.busy(tally.id, Math.max(0, told - now) / 1_000);
+  tally.busyTold = true;
+  clock.after(BUSY_STEP_MS, () => {
+    tally.busyTold = false;
+    if (tally.busyUntil !== told) tellBusy(parts, tally, clock.now());
+  });
 }
 
 /** It may be sent to at once. */

@@ -73,7 +73,7 @@ t.test("containers are listed, named, started, stopped, read and explained at a 
     t.match(failed, { code: 1, stdout: "", stderr: /crash: giving up\n[^]*did not start/ });
     t.match(await type(["run", "typed-crash", "--json"]), { code: 1, stdout: /"ok": false/ });
     t.match(await type(["run", "typed-square", "--no-wait"]), { code: 0, stdout: /pending start|starting|started/ });
-    t.match(await json("explain", "typed-crash"), { state: "error", lastFailure: { message: /./ } });
+    t.match(await json("explain", "typed-crash"), { state: "error", lastFailure: { code: "CONTAINER_CRASHED", message: /./ } });
     t.match(await json("top", "squash"), [{ name: "typed-squash", status: "started", since: /^20/ }]);
   });
 

@@ -123,3 +123,18 @@ t.test("a container's page masks what looks secret, and what it shows of others 
   await picture("container-error");
   t.same(troubles, []);
 });
+
+t.test("a console whose stream was refused, as while berth restarts, is live again by itself", async (t) => {
+  const { base, stand } = await openStates(t);
+  const { page, signIn } = await openConsole(t, base);
+  let asked = 0;
+  await page.route("**/api/docker/events", (route) => (asked++ === 0 ? route.fulfill({ status: 503, body: "{}" }) : route.continue()));
+  await signIn(ADMIN_KEY);
+  const broken = page.getByText("berth cannot be heard at the moment");
+  await broken.waitFor();
+  await broken.waitFor({ state: "detached" });
+  const container = stand.store.containers.all().find(({ state }) => state === "SYSTEM_STOPPED");
+  const moved = stand.store.containers.update(container?.id ?? "", { name: "moved" });
+  if (moved) stand.changes.publish(moved);
+  await page.getByRole("link", { name: "moved", exact: true }).waitFor();
+});

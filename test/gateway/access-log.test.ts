@@ -7,6 +7,7 @@ import { systemClock } from "../../clock.ts";
 import { openAccessLog } from "../../gateway/access-log.ts";
 import { Exchanged } from "../../gateway/exchanges.ts";
 import { FORWARDERS, type Forwarder } from "../../gateway/forward/engine.ts";
+import type { PageFiles } from "../../gateway/waiting/waiting-page.ts";
 import { Count } from "../../metrics/cells.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
 import { exchange, get, ID, openContainer, openStand, PATH, type Stand, until, WS_PATH } from "./stand.ts";
@@ -14,12 +15,13 @@ import { exchange, get, ID, openContainer, openStand, PATH, type Stand, until, W
 type Line = Record<string, unknown>;
 type Written = { stand: Stand; path: string; reopen(): void; lines(count: number): Promise<Line[]> };
 
-async function openWritten(t: Test, options: { query?: boolean; forwarder?: Forwarder } = {}): Promise<Written> {
+async function openWritten(t: Test, options: { query?: boolean; forwarder?: Forwarder; waitingFiles?: PageFiles } = {}): Promise<Written> {
   const path = join(tempFolder(t), "access.log");
   const clock = systemClock();
   const log = openAccessLog({ to: path, query: options.query ?? false, dropped: new Count(), clock, onError: (error) => t.fail(error.message) });
   t.teardown(() => log.close());
-  const stand = await openStand(t, { watchers: [log.write], ...(options.forwarder === undefined ? {} : { forwarder: options.forwarder }) });
+  const { query: _, ...rest } = options;
+  const stand = await openStand(t, { watchers: [log.write], ...rest });
   const read = () => readFileSync(path, "utf8").split("\n").slice(0, -1);
   return {
     stand,
@@ -31,6 +33,13 @@ async function openWritten(t: Test, options: { query?: boolean; forwarder?: Forw
     },
   };
 }
+
+t.test("a page that is shown while a container starts has its route, container and caller in its line", async (t) => {
+  const { stand, lines } = await openWritten(t, { waitingFiles: { css: "", js: "" } });
+  stand.set(ID, { kind: "asleep" });
+  await exchange(stand.port, get(PATH, ["Accept: text/html", "Sec-Fetch-Mode: navigate", "Connection: close"]));
+  t.match((await lines(1))[0], { who: "ada", route: "proxy", container: "demo", status: 503, ending: "answered" });
+});
 
 for (const forwarder of FORWARDERS) {
   t.test(`${forwarder}: a line says who asked what of whom, how it ended, what passed and where the time went; no query, no token`, async (t) => {
@@ -71,15 +80,22 @@ t.test("the query is written where that is wished; developer keys in paths are n
     "/api/packages/dev/sesame/scope/name",
     "/api/packages/dev/sesame/name",
     "/api/packages/dev/@scope/name",
+    // The API reads these as it reads the first.
+    "/api/users/login/%64ev/sesame",
+    "/api/%75sers/login/de%76/sesame",
+    "/api/%75sers/%2Fa",
   ])
     await exchange(stand.port, get(target));
-  const paths = (await lines(5)).map((line) => line["path"]);
+  const paths = (await lines(8)).map((line) => line["path"]);
   t.same(paths, [
     `${PATH}/a?b=c?d`,
     "/api/users/login/dev/***",
     "/api/packages/dev/***/scope/name",
     "/api/packages/dev/***/name",
     "/api/packages/dev/@scope/name",
+    "/api/users/login/dev/***",
+    "/api/users/login/dev/***",
+    "/api/%75sers/%2Fa",
   ]);
   t.notMatch(readFileSync(path, "utf8"), /sesame/);
 });

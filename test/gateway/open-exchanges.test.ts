@@ -2,12 +2,14 @@ import type { ServerResponse } from "node:http";
 import t from "tap";
 import { WebSocket, WebSocketServer } from "ws";
 import { addTo, oldestOf, type OpenList, removeFrom } from "../../gateway/containers/open-list.ts";
+import { stillClock } from "../fixtures/still-clock.ts";
 import { bodyOf, ID, openContainer, openStand, PATH, until, WS_PATH } from "./stand.ts";
 
 const SIGNED_IN = { headers: { authorization: "token" } };
 
 t.test("an answer that says that its container is busy is told on, and the client is spared the word", async (t) => {
-  const stand = await openStand(t, { origins: ["https://good.example"] });
+  const clock = stillClock();
+  const stand = await openStand(t, { origins: ["https://good.example"], clock });
   const said: (string | undefined)[] = ["300", "300", "7", undefined, "soon", "-1", "0"];
   const { address } = await openContainer(t, (_, response) => {
     const busy = said.shift();
@@ -21,14 +23,14 @@ t.test("an answer that says that its container is busy is told on, and the clien
     t.equal(answer.headers.get("x-berth-busy"), null);
     t.notMatch(answer.headers.get("access-control-expose-headers") ?? "", /busy/i);
   }
+  await clock.advance(1_000);
   t.same(
     stand.busy,
     [
       [ID, 300],
-      [ID, 7],
       [ID, 0],
     ],
-    "once for what says the same, and nothing for what is no number",
+    "once for what says the same, nothing for what is no number, and of many words within a second the newest",
   );
 });
 

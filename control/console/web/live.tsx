@@ -10,6 +10,9 @@ export type LiveEvent =
   | { kind: "removed"; entity: { id: string } }
   | { kind: "resync" };
 
+/** When a stream that was refused is asked for again. */
+const AGAIN_MS = 2_000;
+
 type Hear = (event: LiveEvent) => void;
 
 const Feed = createContext<(hear: Hear) => () => void>(() => () => undefined);
@@ -24,16 +27,27 @@ export function LiveFeed({ children }: { children: ComponentChildren }) {
   });
 
   useEffect(() => {
-    const source = new EventSource("/api/docker/events");
+    let stop = () => {};
     const tell = (event: LiveEvent) => {
       for (const hear of listeners.current) hear(event);
     };
-    for (const kind of ["container", "image", "removed"] as const)
-      source.addEventListener(kind, ({ data }: MessageEvent<string>) => tell({ kind, entity: JSON.parse(data) }));
-    source.addEventListener("resync", () => tell({ kind: "resync" }));
-    source.addEventListener("open", () => setBroken(false));
-    source.addEventListener("error", () => setBroken(true));
-    return () => source.close();
+    const listen = () => {
+      const source = new EventSource("/api/docker/events");
+      for (const kind of ["container", "image", "removed"] as const)
+        source.addEventListener(kind, ({ data }: MessageEvent<string>) => tell({ kind, entity: JSON.parse(data) }));
+      source.addEventListener("resync", () => tell({ kind: "resync" }));
+      source.addEventListener("open", () => setBroken(false));
+      source.addEventListener("error", () => {
+        setBroken(true);
+        // A broken stream the browser takes up by itself; one that was refused, as while berth restarts, it gives up for good.
+        if (source.readyState !== EventSource.CLOSED) return;
+        const timer = setTimeout(listen, AGAIN_MS);
+        stop = () => clearTimeout(timer);
+      });
+      stop = () => source.close();
+    };
+    listen();
+    return () => stop();
   }, []);
 
   return (

@@ -1,3 +1,4 @@
+import type { Clock } from "../../../clock.ts";
 import { Fault } from "../../../fault.ts";
 import type { AskHttp, Said } from "../upstream/ask-http.ts";
 import { askUpstream } from "../upstream/ask-upstream.ts";
@@ -10,26 +11,40 @@ import { readImage } from "./read-image.ts";
 /** Nobody reads more on a page, and an endless list must end. */
 const MOST_NAMES = 10_000;
 const PAGE = 500;
+/** Some give fewer on a page than they are asked for; a list that leads back to its own beginning must end too. */
+const MOST_PAGES = 200;
+/** For all that one answer takes: a registry that says a word now and then is never silent for long enough. */
+const ANSWER_MS = 30_000;
 
 /** `http` and `upstream` are closed with it. */
-export function openBrowser(upstream: Upstream, http: AskHttp): RegistryBrowser {
+export function openBrowser({ upstream, http, clock }: { upstream: Upstream; http: AskHttp; clock: Clock }): RegistryBrowser {
+  const inTime = async <T>(signal: AbortSignal, question: (limited: AbortSignal) => Promise<T>): Promise<T> => {
+    const over = new AbortController();
+    const late = () => new Fault("REGISTRY_TIMED_OUT", `The registry ${upstream.host} did not answer within ${ANSWER_MS / 1_000} s.`);
+    try {
+      return await question(clock.deadline(ANSWER_MS, late, AbortSignal.any([signal, over.signal])));
+    } finally {
+      over.abort();
+    }
+  };
   const ask = (repository: string | undefined, action: Action, path: string, signal: AbortSignal, accept = "application/json") =>
     askUpstream(upstream, http, { repository, actions: [action], method: action === "delete" ? "DELETE" : "GET", path, accept, signal });
 
   /** All pages of a list; undefined where there is no such list. */
   const list = async (repository: string | undefined, first: string, field: "repositories" | "tags", signal: AbortSignal) => {
-    const names: string[] = [];
-    for (let path: string | undefined = first; path !== undefined && names.length < MOST_NAMES;) {
+    const names = new Set<string>();
+    let path: string | undefined = first;
+    for (let page = 0; path !== undefined && page < MOST_PAGES && names.size < MOST_NAMES; page++) {
       const said = await ask(repository, "pull", path, signal);
       if (said.status === 404) return undefined;
       requireOk(said, upstream, repository);
       const body = readJson(said, upstream);
       const more = body[field];
       // An empty list is null at some registries.
-      if (Array.isArray(more)) names.push(...more.filter((name) => typeof name === "string"));
+      for (const name of Array.isArray(more) ? more : []) if (typeof name === "string") names.add(name);
       path = nextPage(said.header("link"));
     }
-    return names.slice(0, MOST_NAMES);
+    return [...names].slice(0, MOST_NAMES);
   };
 
   const image = async (repository: string, reference: string, signal: AbortSignal) => {
@@ -45,17 +60,20 @@ export function openBrowser(upstream: Upstream, http: AskHttp): RegistryBrowser 
     return readImage({ said, manifest: readJson(said, upstream), config });
   };
 
+  const remove = async (repository: string, digest: string, signal: AbortSignal) => {
+    const said = await ask(repository, "delete", `${upstream.nameOf(repository)}/manifests/${digest}`, signal);
+    if (said.status === 404) return false;
+    if (said.status === 405) throw new Fault("REGISTRY_REFUSED", `The registry ${upstream.host} deletes nothing, or not now (405).`);
+    requireOk(said, upstream, repository);
+    return true;
+  };
+
   return {
-    repositories: async (signal) => (await list(undefined, `_catalog?n=${PAGE}`, "repositories", signal)) ?? [],
-    tags: (repository, signal) => list(repository, `${upstream.nameOf(repository)}/tags/list?n=${PAGE}`, "tags", signal),
-    image,
-    remove: async (repository, digest, signal) => {
-      const said = await ask(repository, "delete", `${upstream.nameOf(repository)}/manifests/${digest}`, signal);
-      if (said.status === 404) return false;
-      if (said.status === 405) throw new Fault("REGISTRY_REFUSED", `The registry ${upstream.host} deletes nothing, or not now (405).`);
-      requireOk(said, upstream, repository);
-      return true;
-    },
+    repositories: (signal) => inTime(signal, async (limited) => (await list(undefined, `_catalog?n=${PAGE}`, "repositories", limited)) ?? []),
+    tags: (repository, signal) =>
+      inTime(signal, (limited) => list(repository, `${upstream.nameOf(repository)}/tags/list?n=${PAGE}`, "tags", limited)),
+    image: (repository, reference, signal) => inTime(signal, (limited) => image(repository, reference, limited)),
+    remove: (repository, digest, signal) => inTime(signal, (limited) => remove(repository, digest, limited)),
     close: async () => {
       await upstream.close();
       await http.close();

@@ -2,8 +2,11 @@ import { createHash } from "node:crypto";
 import type { StoredImage } from "../../registry-browser.ts";
 import type { Said } from "../upstream/ask-http.ts";
 
-type Descriptor = { digest?: string; size?: number; platform?: { os?: string; architecture?: string; variant?: string } };
-type Manifest = { mediaType?: string; config?: Descriptor; layers?: Descriptor[]; manifests?: Descriptor[] };
+/** What a manifest says, once it has been looked at: anybody who may push writes one, and a registry need not read what it keeps. */
+type Descriptor = { digest: string; size: number; platform: string | undefined };
+
+/** As they stand in an address, with nothing that would lead elsewhere in the registry. */
+const DIGEST = /^[a-z0-9+._-]+:[0-9a-f]{32,128}$/;
 
 /** `config` fetches a configuration by its digest; `{}` where it is not to be had. */
 export async function readImage(parts: {
@@ -11,32 +14,45 @@ export async function readImage(parts: {
   manifest: Record<string, unknown>;
   config(digest: string): Promise<Record<string, unknown>>;
 }): Promise<StoredImage> {
-  const { said } = parts;
-  const manifest = parts.manifest as Manifest;
-  const layers = (manifest.layers ?? []).map(sized);
-  const images = (manifest.manifests ?? []).map((one) => ({ ...sized(one), platform: platformOf(one.platform) ?? "unknown" }));
-  const built: { created?: unknown; os?: string; architecture?: string } =
-    manifest.config?.digest === undefined ? {} : await parts.config(manifest.config.digest);
+  const { said, manifest } = parts;
+  const layers = listOf(manifest["layers"]).map(({ digest, size }) => ({ digest, size }));
+  const images = listOf(manifest["manifests"]).map(({ digest, size, platform }) => ({ digest, size, platform: platform ?? "unknown" }));
+  const config = descriptorOf(manifest["config"]);
+  const built = DIGEST.test(config.digest) ? await parts.config(config.digest) : {};
   return {
     digest: said.header("docker-content-digest") ?? `sha256:${createHash("sha256").update(said.body).digest("hex")}`,
-    mediaType: manifest.mediaType ?? said.header("content-type") ?? "",
-    size: sum(layers) + sum(images) + (manifest.config?.size ?? 0),
-    createdOn: typeof built.created === "string" ? built.created : undefined,
+    mediaType: textOf(manifest["mediaType"]) ?? said.header("content-type") ?? "",
+    size: sum(layers) + sum(images) + config.size,
+    createdOn: textOf(built["created"]),
     platform: platformOf(built),
     layers,
     images,
   };
 }
 
-function sized({ digest = "", size = 0 }: Descriptor): { digest: string; size: number } {
-  return { digest, size };
+function listOf(value: unknown): Descriptor[] {
+  return Array.isArray(value) ? value.map(descriptorOf) : [];
+}
+
+function descriptorOf(value: unknown): Descriptor {
+  const { digest, size, platform } = fieldsOf(value);
+  return { digest: textOf(digest) ?? "", size: Number.isSafeInteger(size) ? Math.max(0, Number(size)) : 0, platform: platformOf(fieldsOf(platform)) };
 }
 
 function sum(parts: readonly { size: number }[]): number {
   return parts.reduce((all, { size }) => all + size, 0);
 }
 
-function platformOf(of: Descriptor["platform"]): string | undefined {
-  if (of?.os === undefined || of.architecture === undefined) return undefined;
-  return [of.os, of.architecture, of.variant].filter((part) => part !== undefined && part !== "").join("/");
+function platformOf({ os, architecture, variant }: Record<string, unknown>): string | undefined {
+  const [system, processor, kind] = [textOf(os), textOf(architecture), textOf(variant)];
+  if (system === undefined || processor === undefined) return undefined;
+  return [system, processor, ...(kind === undefined || kind === "" ? [] : [kind])].join("/");
+}
+
+function textOf(value: unknown): string | undefined {
+  return typeof value === "string" ? value : undefined;
+}
+
+function fieldsOf(value: unknown): Record<string, unknown> {
+  return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : {};
 }

@@ -75,6 +75,21 @@ t.test("who waits for a start and leaves has wished it all the same", async (t) 
   t.match((await entriesOf(stand))[0], { action: "containerStarted", login: "admin", status: null });
 });
 
+t.test("who waits for a start that fails has wished it too, and the entry says how that was answered", async (t) => {
+  const stand = await openStand(t);
+  const id = await publishedId(stand);
+  for (const [wish, action] of [
+    ["run?awaitStart=true", "containerStarted"],
+    ["stop?awaitStop=true", "containerStopped"],
+  ] as const) {
+    const asked = stand.get(`/docker/containers/${id}/${wish}`);
+    await until(() => stand.waits.length === 1);
+    stand.waits.pop()?.settle({ state: "ERROR", fault: { code: "CONTAINER_CRASHED", message: "It ended." } });
+    t.equal((await asked).status, 500);
+    t.match((await entriesOf(stand))[0], { action, login: "admin", status: 500 });
+  }
+});
+
 t.test("entries are found by action, login, target and time, page by page, and forgotten when they are old", async (t) => {
   const clock = stillClock();
   const stand = await openStand(t, {}, clock);

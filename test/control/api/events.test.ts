@@ -123,6 +123,28 @@ t.test("silence is broken by a beat, and a session that ends takes its streams a
   await until(outlived.ended);
 });
 
+t.test("who is no administrator any more sees no more than others from then on, and logs that are followed end", async (t) => {
+  const clock = stillClock();
+  const stand = await openStand(t, {}, clock);
+  const { id } = await published(stand);
+  const { user, token } = stand.addUser("bert");
+  stand.store.users.update(user.id, { admin: true });
+  stand.follows.set(row(stand, id).service, async function* (signal) {
+    yield "first\n";
+    await new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason as Error)));
+  });
+  const logs = await follow(t, stand, { token, path: `/docker/containers/${id}/logs?follow=true` });
+  const { events } = await follow(t, stand, { token });
+  for (const [at, admin] of [true, false].entries()) {
+    stand.store.users.update(user.id, { admin });
+    stand.changes.publish(row(stand, id));
+    await until(() => events.length === at + 2);
+    t.equal(JSON.stringify(events[at + 1]?.data).includes("hidden"), admin);
+  }
+  await clock.advance(5_000);
+  await until(logs.ended);
+});
+
 t.test("followed logs go on until their container ends, or their reader leaves", async (t) => {
   const stand = await openStand(t);
   const { id } = await published(stand);
@@ -158,10 +180,16 @@ t.test("followed logs go on until their container ends, or their reader leaves",
   await until(() => followed?.aborted === true);
 });
 
-t.test("only so many follow at a time, and a place is free again when one leaves", async (t) => {
+t.test("only so many follow at a time, and of them one user a part; a place is free again when one leaves", async (t) => {
   const stand = await openStand(t);
-  const all = await Promise.all(Array.from({ length: 256 }, () => follow(t, stand)));
-  t.match(await stand.get("/docker/events"), { status: 503, json: { code: "STREAMS_FULL" }, headers: { "retry-after": "5" } });
+  const full = { status: 503, json: { code: "STREAMS_FULL" }, headers: { "retry-after": "5" } };
+  const others = ["anna", "bert", "cleo", "dora"].map((login) => stand.addUser(login).token);
+  const fill = (token: string) => Promise.all(Array.from({ length: 64 }, () => follow(t, stand, { token })));
+  const all = await fill(stand.token);
+  t.match(await stand.get("/docker/events"), full, "one user");
+  const [last = "", ...rest] = others;
+  for (const token of rest) await fill(token);
+  t.match(await stand.call("/docker/events", { headers: { authorization: last } }), full, "all");
   const [first] = all;
   first?.leave();
   let status = 0;

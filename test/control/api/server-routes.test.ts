@@ -1,5 +1,8 @@
 import t from "tap";
-import { openStand } from "./fixtures/api-stand.ts";
+import { digest } from "../../../control/identity/digest.ts";
+import { stillClock } from "../../fixtures/still-clock.ts";
+import { ADMIN_KEY, openStand } from "./fixtures/api-stand.ts";
+import { until } from "./fixtures/until.ts";
 
 t.test("what clients ask before they sign in is answered", async (t) => {
   const { call } = await openStand(t);
@@ -55,4 +58,24 @@ t.test("a store that fails is a plain 500 without detail", async (t) => {
   t.equal(status, 500);
   t.match(json, { "#type": "ApiError", code: "INTERNAL" });
   t.notMatch(text, /secret detail/);
+});
+
+t.test("the whole stand is for administrators, holds no key, and is told while the orchestrator is silent", async (t) => {
+  const clock = stillClock();
+  const stand = await openStand(t, {}, clock);
+  const { token, key } = stand.addUser("eve");
+  t.equal((await stand.call("/admin/stand", { headers: { authorization: token } })).status, 403);
+  t.match((await stand.get("/admin/stand")).json, { capacity: { machines: 1, cpu: 4 }, backend: { driver: "process" }, gateways: 1 });
+  let asked = false;
+  stand.backend.capacity = (signal) => {
+    asked = true;
+    return new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason as Error)));
+  };
+  const silent = stand.get("/admin/stand");
+  await until(() => asked);
+  await clock.advance(5_000);
+  const { status, text, json } = await silent;
+  t.equal(status, 200);
+  t.match(json, { capacity: null, developerKeys: [{ login: "admin" }, { login: "eve" }] });
+  for (const secret of [ADMIN_KEY, key, digest(key), token]) t.notMatch(text, secret);
 });
