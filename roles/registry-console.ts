@@ -62,7 +62,7 @@ export async function openConsoleOfRegistry(parts: {
       import("../gateway/datagrok/who-is.ts"),
     ]);
   const socket = "socketPath" in upstream.target ? upstream.target.socketPath : undefined;
-  const registry = openBrowser({ ...upstream, close: async () => {} }, openAskHttp(socket));
+  const registry = openBrowser({ upstream: { ...upstream, close: async () => {} }, http: openAskHttp(socket), clock });
   const server = openAskServer({ url: place.datagrokUrl, connections: CONNECTIONS, clock });
   const pushes = rememberPushes({ clock });
   const console = await openRegistryConsole({

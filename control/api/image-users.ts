@@ -10,7 +10,7 @@ export type ImageUsers = {
 };
 
 /** Where no containers are known. */
-export const NOBODY: ImageUsers = { of: () => [], count: () => 0 };
+export const NOBODY: ImageUsers = { of: () => [], digests: () => [], count: () => 0 };
 
 /** Which containers use what of the registry. Made for one answer: it looks at every container once. */
 export function imageUsers(store: Store): ImageUsers {

@@ -6,7 +6,15 @@ export function webRootOf({ webRoot }: Pick<ApiSettings, "webRoot">, request: Fa
   return webRoot ?? `${forwardedScheme(request)}://${request.headers.host ?? "localhost"}`;
 }
 
+/** Whether a browser came by https: as the gateway says it, or as this host is reached, which a load balancer that is not trusted cannot tell it. */
+export function cameByHttps({ webRoot }: Pick<ApiSettings, "webRoot">, request: FastifyRequest): boolean {
+  if (forwardedScheme(request) === "https") return true;
+  if (webRoot === undefined) return false;
+  const { protocol, host } = new URL(webRoot);
+  return protocol === "https:" && host === request.headers.host;
+}
+
 /** As the gateway says it, which says it of every request. */
-export function forwardedScheme(request: FastifyRequest): "http" | "https" {
+function forwardedScheme(request: FastifyRequest): "http" | "https" {
   return request.headers["x-forwarded-proto"] === "https" ? "https" : "http";
 }

@@ -1,7 +1,7 @@
 import type { FastifyInstance } from "fastify";
 import type { Admission } from "../api/admission.ts";
 import type { ApiParts } from "../api/api-parts.ts";
-import { forwardedScheme } from "../api/web-root.ts";
+import { cameByHttps } from "../api/web-root.ts";
 import { consolePages } from "./console-pages.ts";
 import { signInRoutes } from "./sign-in-routes.ts";
 
@@ -11,7 +11,7 @@ export function consoleRoutes(app: FastifyInstance, { identity, settings }: Pick
   signInRoutes(app, {
     cookie: "auth",
     sessionMs: settings.sessionMs,
-    isSecure: (request) => forwardedScheme(request) === "https",
+    isSecure: (request) => cameByHttps(settings, request),
     signIn: (request, key) => admission.withKey(request, key, identity.signIn),
     signOut: (request) => {
       const { token } = admission.caller(request);

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import t, { type Test } from "tap";
 import { systemClock } from "../../clock.ts";
 import { answerError } from "../../control/api/api-error.ts";
+import { imageUsers } from "../../control/api/image-users.ts";
 import { registryRoutes } from "../../control/api/registry-routes.ts";
 import { openBrowser } from "../../gateway/registry/browse/open-browser.ts";
 import { openAskHttp } from "../../gateway/registry/upstream/ask-http.ts";
@@ -83,7 +84,7 @@ t.test("a part of an index that a container uses is in use as well", async (t) =
   });
   const app = fastify();
   app.setErrorHandler(answerError(openLog({ level: "silent", name: "test" })));
-  registryRoutes(app, { registry: browser, store: stand.store });
+  registryRoutes(app, { registry: browser, users: () => imageUsers(stand.store), pushes: () => () => undefined });
   t.teardown(() => app.close());
   const remove = async () =>
     (await app.inject({ method: "DELETE", url: `/docker/registry/images?repository=datagrok/x&digest=${encodeURIComponent(PART)}` })).statusCode;

@@ -1,6 +1,7 @@
 import { statSync } from "node:fs";
 import t from "tap";
 import { ADMIN_KEY, openStand } from "./fixtures/api-stand.ts";
+import { callSocket } from "./fixtures/call-socket.ts";
 
 const UUID = /^[0-9a-f-]{36}$/;
 
@@ -104,4 +105,22 @@ t.test("signing out ends the session that was shown, and needs the own page wher
     [undefined, "admin"],
   );
   t.equal((await logout({ authorization: one })).status, 401);
+});
+
+t.test("the console's cookie is for https alone where the browser came by it, said by the gateway or by the public address", async (t) => {
+  const { socketPath } = await openStand(t, { webRoot: "https://berth.example" });
+  const attributes = async (host: string, headers: Record<string, string> = {}) => {
+    const asked = { method: "POST", headers: { host, authorization: `Dev ${ADMIN_KEY}`, ...headers } };
+    const [cookie = ""] = (await callSocket(socketPath, "/console/sign-in", asked)).headers["set-cookie"] ?? [];
+    return cookie.split("; ").slice(1);
+  };
+  const insecure = ["Path=/", "Max-Age=86400", "HttpOnly", "SameSite=Lax"];
+  t.same(await attributes("10.0.0.1:8080"), insecure);
+  t.same(await attributes("10.0.0.1:8080", { "x-forwarded-proto": "https" }), [...insecure, "Secure"]);
+  t.same(await attributes("berth.example"), [...insecure, "Secure"]);
+  const foreign = await callSocket(socketPath, "/console/sign-in", {
+    method: "POST",
+    headers: { authorization: `Dev ${ADMIN_KEY}`, origin: "https://evil.example" },
+  });
+  t.equal(foreign.status, 403, "another page signs nobody in");
 });
