@@ -13,6 +13,7 @@ import { makeCertificate } from "../fixtures/certificates.ts";
 import { layOutFolder, type TestImage } from "../fixtures/images.ts";
 import { driverFor, SPAWNER_KEY, spawnerWay, startSpawner } from "../fixtures/spawner.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
+import { BACKENDS } from "./conformance/backends.ts";
 import { call, conformance, get, rejectsWith, specOf, text, until } from "./conformance.ts";
 import { openGate, openSilence } from "./engine-gate.ts";
 
@@ -46,7 +47,7 @@ t.test("the spawner driver keeps the contract, over a spawner of plain processes
       records.remove(service);
     },
     way: (t) => spawnerWay(t, spawner),
-    cannot: { memory: "a plain process has no limit of its own", moved: "a process has its port as long as it lives" },
+    cannot: { ...BACKENDS.spawner.cannot, memory: BACKENDS.process.cannot.memory, moved: BACKENDS.process.cannot.moved },
   });
 });
 
