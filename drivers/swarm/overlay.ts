@@ -8,7 +8,8 @@ export async function ensureOverlay(engine: Engine, network: string, signal: Abo
   const doing = `Creating the overlay network ${network}`;
   try {
     const found = (await engine.call({ doing, signal }, (docker) => docker.getNetwork(network).inspect())) as { Driver?: string; Scope?: string };
-    if (found.Driver === "overlay" && found.Scope === "swarm") return;
+    // Another, who was first, is making it: the engine knows its name, and nothing more of it yet.
+    if ((found.Driver === "overlay" && found.Scope === "swarm") || found.Driver === "") return;
     const sentence = `The network ${network} is a ${found.Driver} network, and a swarm's services need an overlay: set BERTH_SWARM_NETWORK to another name`;
     throw advisedFault("SPEC_REFUSED", sentence);
   } catch (error) {

@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from "node:fs";
+import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
 import { eventually, startBerth } from "../fixtures/berth.ts";
@@ -35,7 +35,8 @@ const kill = async (pid: number) => {
 };
 const isDead = (pid: number) => {
   try {
-    return / [ZX] /.test(readFileSync(`/proc/${pid}/stat`, "utf8"));
+    // Its sockets are open until the last of its threads has ended, and the first one waits for them.
+    return / [ZX] /.test(readFileSync(`/proc/${pid}/stat`, "utf8")) && readdirSync(`/proc/${pid}/task`).length === 1;
   } catch {
     return true;
   }
