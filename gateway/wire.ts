@@ -1,4 +1,3 @@
-import type { FaultData } from "../fault.ts";
 import type { ContainerView, OpenNow, Use } from "./directory.ts";
 import type { Caller } from "./identity.ts";
 
@@ -70,7 +69,6 @@ export type WhoAsk = { tokens: readonly string[] };
 export type WhoAnswer = Omit<Caller, "token">;
 /** Of each token in turn who holds it; null: nobody. */
 export type WhoAnswers = { callers: (WhoAnswer | null)[] };
-export type FeedRefusal = FaultData;
 
 /** The header of an answer in which a container says for how many seconds it is busy; its client does not see it. */
 export const BUSY_HEADER = "x-berth-busy";

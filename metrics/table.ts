@@ -145,5 +145,3 @@ export const METRICS = {
   processes: gauge("berth_processes", ["process"], "Processes of this berth that answered this scrape"),
   restarts: counter("berth_process_restarts_total", ["process"], "Processes that died and were started again"),
 } as const satisfies Record<string, MetricRow>;
-
-export type MetricName = keyof typeof METRICS;

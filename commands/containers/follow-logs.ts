@@ -44,7 +44,7 @@ export async function followLogs(parts: {
 }
 
 /** What stands behind the part of a text that was known: both are the ends of one log, or the later one is of another run and new in all. */
-export function newIn(known: string, text: string): string {
+function newIn(known: string, text: string): string {
   for (let at = 0; at < known.length; at = known.indexOf("\n", at) + 1) {
     if (text.startsWith(known.slice(at))) return text.slice(known.length - at);
     if (!known.includes("\n", at)) break;

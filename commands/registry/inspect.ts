@@ -1,4 +1,5 @@
 import { Fault } from "../../fault.ts";
+import { MANIFESTS } from "../../gateway/registry/upstream/manifest-digest.ts";
 import type { V2 } from "./open-v2.ts";
 
 /** What is told of an image; of one for several platforms, the sizes of all and the configuration of none. */
@@ -29,16 +30,9 @@ type Config = {
   config?: { ExposedPorts?: object; Entrypoint?: string[]; Cmd?: string[]; Env?: string[] };
 };
 
-const ACCEPT = [
-  "application/vnd.oci.image.index.v1+json",
-  "application/vnd.docker.distribution.manifest.list.v2+json",
-  "application/vnd.oci.image.manifest.v1+json",
-  "application/vnd.docker.distribution.manifest.v2+json",
-].join(", ");
-
 /** Faults: ENTITY_NOT_FOUND, and those of the registry. */
 export async function imageOf(v2: V2, repository: string, reference: string): Promise<RegistryImage> {
-  const { said, digest = reference } = await v2.get<Manifest>(`/${repository}/manifests/${reference}`, ACCEPT);
+  const { said, digest = reference } = await v2.get<Manifest>(`/${repository}/manifests/${reference}`, MANIFESTS);
   if (!digest.startsWith("sha256:")) throw new Fault("REGISTRY_FAILED", `The registry does not say which digest ${repository}:${reference} has.`);
   const layers = (said.layers ?? []).map((layer) => ({ digest: layer.digest, bytes: layer.size }));
   const mediaType = said.mediaType ?? "";

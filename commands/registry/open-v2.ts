@@ -1,5 +1,6 @@
 import type { Clock } from "../../clock.ts";
 import { Fault, type FaultCode } from "../../fault.ts";
+import { nextPage } from "../../gateway/registry/browse/next-page.ts";
 import { exchange, readAll } from "../server/exchange.ts";
 import { isOnThisMachine } from "./registry-address.ts";
 import { buyToken, type Send } from "./registry-token.ts";
@@ -72,14 +73,12 @@ export function openV2({ host, key, clock }: { host: string; key: string; clock:
     },
     pages: async (path, field) => {
       const found: string[] = [];
-      let next: string | undefined = `/v2${path}?n=${PAGE}`;
+      let next: string | undefined = `${path.slice(1)}?n=${PAGE}`;
       for (let page = 0; next !== undefined && page < MOST_PAGES; page++) {
-        const { answer, text } = await ask("GET", next);
+        const { answer, text } = await ask("GET", `/v2/${next}`);
         const said = readJson(text) as Record<string, unknown> | undefined;
         if (Array.isArray(said?.[field])) found.push(...(said[field] as string[]));
-        const link = /<([^>]+)>;\s*rel="?next/.exec(String(answer.headers["link"] ?? ""))?.[1];
-        const url: URL | null = link === undefined ? null : URL.parse(link, `${origin.origin}${next}`);
-        next = url === null ? undefined : url.pathname + url.search;
+        next = nextPage(answer.headers["link"] as string | undefined, next);
       }
       return found;
     },

@@ -10,6 +10,7 @@ import { clientGone } from "./client-gone.ts";
 import { HISTORY, moveOnWire } from "./history-routes.ts";
 import { requireManage } from "./rights.ts";
 import { readUuid } from "./uuid.ts";
+import { dateOf } from "./wire-entities.ts";
 import { answers, ID_PARAMS } from "./wire-schemas.ts";
 
 const text = { type: "string" } as const;
@@ -105,8 +106,4 @@ function onWire(
     },
     history: history.map((entry) => moveOnWire(entry, CONTAINER_WIRE_STATES, store)),
   };
-}
-
-function dateOf(epochMs: number): string {
-  return new Date(epochMs).toISOString();
 }

@@ -1,18 +1,13 @@
-import { once } from "node:events";
-import { createServer, type IncomingMessage, type RequestListener, type ServerResponse } from "node:http";
-import { createServer as createSecureServer, type Server as SecureServer, type ServerOptions } from "node:https";
+import type { IncomingMessage, RequestListener, ServerResponse } from "node:http";
 import type { Clock } from "../../clock.ts";
 import { Fault } from "../../fault.ts";
 import { GATEWAY_TOKEN_HEADER } from "../../gateway/wire.ts";
 import type { Log } from "../../log.ts";
 import type { GatewayTokens } from "../identity/gateway-tokens.ts";
+import { type DoorParts, openDoor } from "../open-door.ts";
 import type { AnswerFeed } from "./feed.ts";
 
-export type EntranceParts = {
-  /** A bound socket. */
-  handle: object;
-  /** With it, TLS is spoken: a certificate with its key, and who gives the server those that take their place. */
-  tls: EntranceTls | undefined;
+export type EntranceParts = Pick<DoorParts, "handle" | "tls"> & {
   tokens: Pick<GatewayTokens, "accepts">;
   /** What those are let in to who show a token. */
   feed: AnswerFeed;
@@ -21,9 +16,6 @@ export type EntranceParts = {
   log: Log;
 };
 
-export type EntranceTls = { current(): { cert: string; key: string }; keep(server: SecureServer): void };
-
-const HANDSHAKE_MS = 10_000;
 /** A package of hundreds of megabytes may come through here. */
 const REQUEST_MS = 15 * 60_000;
 /** Longer than gateways keep a connection that they do not use. */
@@ -36,7 +28,7 @@ const REMARK_MS = 5_000;
  * Where gateways on other machines come in, to the feed and with their clients' requests to the API: every request shows a token and says which of the
  * two it is for. Who shows none gets one sentence, and nothing of what it sent is read. The API asks clients for their own credentials all the same.
  */
-export async function openGatewayEntrance({ handle, tls, tokens, feed, api, clock, log }: EntranceParts): Promise<{ close(): Promise<void> }> {
+export function openGatewayEntrance({ handle, tls, tokens, feed, api, clock, log }: EntranceParts): Promise<{ close(): Promise<void> }> {
   let remarkedAt: number | undefined;
   const admitted = (request: IncomingMessage): string | undefined => {
     const [, purpose, token = ""] = /^(feed|api) (\S+)$/.exec(String(request.headers[GATEWAY_TOKEN_HEADER] ?? "")) ?? [];
@@ -65,25 +57,12 @@ export async function openGatewayEntrance({ handle, tls, tokens, feed, api, cloc
     remarkedAt = clock.monotonic();
     log.warn({ from: socket.remoteAddress }, "a gateway without a valid token was refused");
   };
-  const limits = { requestTimeout: REQUEST_MS, keepAliveTimeout: IDLE_MS };
-  const server = tls ? openSecureServer({ ...limits, ...tls.current(), handshakeTimeout: HANDSHAKE_MS }, tls, answer) : createServer(limits, answer);
-  server.maxConnections = MOST_CONNECTIONS;
-  server.on("upgrade", (_request, socket) => socket.destroy());
-  server.listen(handle);
-  await once(server, "listening");
-  return {
-    close: async () => {
-      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-      server.closeAllConnections();
-      await closed;
-    },
-  };
-}
-
-function openSecureServer(options: ServerOptions, tls: EntranceTls, answer: RequestListener): SecureServer {
-  const server = createSecureServer({ ...options, ALPNProtocols: ["http/1.1"] }, answer);
-  tls.keep(server);
-  return server;
+  return openDoor({
+    handle,
+    tls,
+    limits: { requestTimeout: REQUEST_MS, keepAliveTimeout: IDLE_MS, connections: MOST_CONNECTIONS },
+    answer,
+  });
 }
 
 function refuse(response: ServerResponse, fault: Fault): void {

@@ -4,6 +4,7 @@ import { CONTAINER_WIRE_STATES } from "../lifecycle/container-states.ts";
 import { IMAGE_WIRE_STATES } from "../lifecycle/image-states.ts";
 import type { ApiParts } from "./api-parts.ts";
 import { clientGone } from "./client-gone.ts";
+import { dateOf } from "./wire-entities.ts";
 import { answers } from "./wire-schemas.ts";
 
 const text = { type: "string" } as const;
@@ -80,8 +81,4 @@ export function standRoutes(app: FastifyInstance, parts: ApiParts): void {
       };
     },
   );
-}
-
-function dateOf(epochMs: number): string {
-  return new Date(epochMs).toISOString();
 }

@@ -61,6 +61,6 @@ export function userOnWire(user: User) {
   };
 }
 
-function dateOf(epochMs: number): string {
+export function dateOf(epochMs: number): string {
   return new Date(epochMs).toISOString();
 }

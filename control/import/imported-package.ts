@@ -10,7 +10,7 @@ export function importedPackageName(login: string): string {
   return `imported (${login})`;
 }
 
-export function isImportedPackage({ name }: Pick<Package, "name">): boolean {
+function isImportedPackage({ name }: Pick<Package, "name">): boolean {
   return /^imported \(.+\)$/.test(name);
 }
 

@@ -90,7 +90,7 @@ export function openWakes(parts: {
 }
 
 /** Says something of who asked, nothing of the container. */
-export function isOneCallers(error: unknown): boolean {
+function isOneCallers(error: unknown): boolean {
   return error instanceof Fault && (error.code === "NOT_PERMITTED" || error.code === "TOKEN_INVALID");
 }
 

@@ -4,7 +4,8 @@ import { request as httpRequest, type IncomingMessage } from "node:http";
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import { openFeed } from "../../control/api/feed.ts";
-import { type EntranceTls, openGatewayEntrance } from "../../control/api/gateway-entrance.ts";
+import { openGatewayEntrance } from "../../control/api/gateway-entrance.ts";
+import type { DoorTls } from "../../control/open-door.ts";
 import type { Secured } from "../../gateway/directory.ts";
 import { controlElsewhere } from "../../gateway/feed/control-link.ts";
 import { openFeed as openGatewaysFeed } from "../../gateway/feed/open-feed.ts";
@@ -20,7 +21,7 @@ import { openStand, type Stand, until, USER } from "./lifecycle/stand.ts";
 const TOKEN = "the-token";
 const IDLE_MS = 60_000;
 
-async function openEntrance(t: Test, more: { tls?: EntranceTls; accepts?: (shown: string) => boolean } = {}) {
+async function openEntrance(t: Test, more: { tls?: DoorTls; accepts?: (shown: string) => boolean } = {}) {
   const stand = await openStand(t);
   const log = openLog({ level: "silent", name: "test" });
   const feed = await openFeed({

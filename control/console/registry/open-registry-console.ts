@@ -1,36 +1,29 @@
-import { once } from "node:events";
 import { fastify, type FastifyInstance } from "fastify";
-import { createServer } from "node:http";
-import { createServer as createSecureServer, type Server as SecureServer } from "node:https";
 import { Fault } from "../../../fault.ts";
 import type { RegistryBrowser } from "../../../gateway/registry-browser.ts";
 import type { Log } from "../../../log.ts";
 import { answerError } from "../../api/api-error.ts";
-import type { EntranceTls } from "../../api/gateway-entrance.ts";
 import { NOBODY } from "../../api/image-users.ts";
 import { type Push, registryRoutes } from "../../api/registry-routes.ts";
 import { answers, USER } from "../../api/wire-schemas.ts";
+import { type DoorParts, openDoor } from "../../open-door.ts";
 import { consolePages } from "../console-pages.ts";
 import { signInRoutes } from "../sign-in-routes.ts";
 import { COOKIE, openSignedIn, type SignedInParts } from "./signed-in.ts";
 
-export type RegistryConsoleParts = SignedInParts & {
-  /** A bound socket. */
-  handle: object;
-  /** With it, TLS is spoken. */
-  tls: EntranceTls | undefined;
-  registry: RegistryBrowser;
-  pushOf(repository: string, tag: string): Promise<Push>;
-  /** Whether the client came by https, here or to a load balancer in front. */
-  isSecure: Parameters<typeof signInRoutes>[1]["isSecure"];
-  log: Log;
-};
+export type RegistryConsoleParts = SignedInParts &
+  Pick<DoorParts, "handle" | "tls"> & {
+    registry: RegistryBrowser;
+    pushOf(repository: string, tag: string): Promise<Push>;
+    /** Whether the client came by https, here or to a load balancer in front. */
+    isSecure: Parameters<typeof signInRoutes>[1]["isSecure"];
+    log: Log;
+  };
 
 /** Nothing longer than a key is sent here. */
 const LONGEST_BODY = 16 * 1_024;
 const REQUEST_MS = 30_000;
 const IDLE_MS = 75_000;
-const HANDSHAKE_MS = 10_000;
 /** A few people with a browser each. */
 const MOST_CONNECTIONS = 1_000;
 
@@ -39,20 +32,15 @@ export async function openRegistryConsole(parts: RegistryConsoleParts): Promise<
   const { handle, tls } = parts;
   const app = buildApp(parts);
   await app.ready();
-  const limits = { requestTimeout: REQUEST_MS, headersTimeout: REQUEST_MS, keepAliveTimeout: IDLE_MS };
-  const server = tls
-    ? createSecureServer({ ...limits, ...tls.current(), handshakeTimeout: HANDSHAKE_MS, ALPNProtocols: ["http/1.1"] }, app.routing)
-    : createServer(limits, app.routing);
-  if (tls) tls.keep(server as SecureServer);
-  server.maxConnections = MOST_CONNECTIONS;
-  server.on("upgrade", (_request, socket) => socket.destroy());
-  server.listen(handle);
-  await once(server, "listening");
+  const door = await openDoor({
+    handle,
+    tls,
+    limits: { requestTimeout: REQUEST_MS, headersTimeout: REQUEST_MS, keepAliveTimeout: IDLE_MS, connections: MOST_CONNECTIONS },
+    answer: app.routing,
+  });
   return {
     close: async () => {
-      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-      server.closeAllConnections();
-      await closed;
+      await door.close();
       await app.close();
     },
   };

@@ -42,7 +42,7 @@ export function openBrowser({ upstream, http, clock }: { upstream: Upstream; htt
       const more = body[field];
       // An empty list is null at some registries.
       for (const name of Array.isArray(more) ? more : []) if (typeof name === "string") names.add(name);
-      path = nextPage(said.header("link"));
+      path = nextPage(said.header("link"), path);
     }
     return [...names].slice(0, MOST_NAMES);
   };
