@@ -1,4 +1,3 @@
-import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline/promises";
 import type { Clock } from "../clock.ts";
 import { Fault } from "../fault.ts";
@@ -7,6 +6,7 @@ import { listPages } from "../gateway/datagrok/list-pages.ts";
 import { signInWithKey } from "../gateway/datagrok/sign-in-with-key.ts";
 import { callHere, settingsHere } from "./here.ts";
 import type { CallControl } from "./server/open-server.ts";
+import { readKeyFile } from "./server/read-key-file.ts";
 import type { Screen } from "./show/screen.ts";
 import { textTable } from "./show/text-table.ts";
 import { verb, type Verbs } from "./verb.ts";
@@ -142,14 +142,4 @@ async function readInput(): Promise<string> {
   let text = "";
   for await (const piece of process.stdin) if (text.length < 10_000) text += String(piece);
   return text;
-}
-
-function readKeyFile(path: string): string {
-  try {
-    return readFileSync(path, "utf8");
-  } catch (cause) {
-    throw new Fault("SETTINGS_INVALID", `The key file ${path} cannot be read: ${(cause as NodeJS.ErrnoException).code ?? "no reason given"}.`, {
-      cause,
-    });
-  }
 }

@@ -1,8 +1,8 @@
-import { readFileSync } from "node:fs";
 import { suggestion } from "../../conf/nearest.ts";
 import type { Settings } from "../../conf/settings.ts";
 import { Fault } from "../../fault.ts";
 import type { ConfigFile, Known } from "./config-files.ts";
+import { readKeyFile } from "./read-key-file.ts";
 
 /** A server elsewhere; undefined where the berth of this machine is meant. `key` is that of this machine's berth where it is undefined. */
 export type Which = { elsewhere: { name: string; url: string; registry: string | undefined } | undefined; key: string | undefined };
@@ -17,12 +17,12 @@ type Address = Omit<Known, "alias"> & { alias?: string };
  * that is given beats that of an alias, which beats BERTH_KEY. Faults: SETTINGS_INVALID.
  */
 export function whichServer(said: Said, client: Settings["client"], files: readonly ConfigFile[]): Which {
-  const given = said["key-file"] === undefined ? said.key : readKey(said["key-file"]);
+  const given = said["key-file"] === undefined ? said.key : readKeyFile(said["key-file"]);
   if (said.key !== undefined && said["key-file"] !== undefined)
     throw new Fault("SETTINGS_INVALID", "--key and --key-file both give a key: leave one out.");
   const own = files.find((file) => file.own)?.default;
   const word = said.server ?? client.server ?? own;
-  const fromSettings = () => client.key ?? (client.keyFile === undefined ? undefined : readKey(client.keyFile));
+  const fromSettings = () => client.key ?? (client.keyFile === undefined ? undefined : readKeyFile(client.keyFile));
   if (word === undefined) return { elsewhere: undefined, key: given ?? fromSettings() };
   const { alias, url, key, registry } = addressOf(word, files);
   // What goes with BERTH_SERVER does not go with another that has a key of its own.
@@ -57,14 +57,4 @@ function addressOf(word: string, files: readonly ConfigFile[]): Address {
 function apiOf(address: string): string {
   const { origin, pathname } = new URL(address);
   return `${origin}${pathname === "/" ? "/api" : pathname.replace(/\/+$/, "")}`;
-}
-
-function readKey(file: string): string {
-  try {
-    const key = readFileSync(file, "utf8").trim();
-    if (/^[\x21-\x7e]+$/.test(key)) return key;
-  } catch (cause) {
-    throw new Fault("SETTINGS_INVALID", `The key file ${file} cannot be read: ${(cause as Error).message}.`, { cause });
-  }
-  throw new Fault("SETTINGS_INVALID", `The key file ${file} holds no developer key.`);
 }
