@@ -9,18 +9,24 @@ export type HeaderOf = (name: string) => string | undefined;
 /** Longer than any token, shorter than what would make hashing it worth an attack. */
 const LONGEST_TOKEN = 4_096;
 
+/** So many are tried of one request: each may be a question to the control plane, and 64 KiB of cookies hold thousands. */
+const MOST_CREDENTIALS = 4;
+
 /**
- * The credentials of a request in the order in which they are tried: `x-user-api-key`, `Authorization`, cookie. The first one
- * that somebody holds counts; the others are not ours to judge, and travel on. One rule for the gateway and the API, so that
- * nobody is somebody else there than here.
+ * The credentials of a request in the order in which they are tried: `x-user-api-key`, `Authorization`, then each cookie `auth`; four
+ * different ones at most. The first one that somebody holds counts; the others are not ours to judge, and travel on. One rule for the
+ * gateway and the API, so that nobody is somebody else there than here.
  */
 export function* credentials(header: HeaderOf): Generator<Credential, undefined> {
+  const tried: string[] = [];
+  const isNew = (token: string | undefined): token is string => isToken(token) && !tried.includes(token) && tried.push(token) > 0;
   const key = header("x-user-api-key")?.trim();
-  if (isToken(key)) yield { token: key, from: "key" };
+  if (isNew(key)) yield { token: key, from: "key" };
   const authorization = rawToken(header("authorization"));
-  if (isToken(authorization) && authorization !== key) yield { token: authorization, from: "authorization" };
-  for (const token of new Set(authCookies(header("cookie")))) {
-    if (isToken(token) && token !== key && token !== authorization) yield { token, from: "cookie" };
+  if (isNew(authorization)) yield { token: authorization, from: "authorization" };
+  for (const token of authCookies(header("cookie"))) {
+    if (tried.length === MOST_CREDENTIALS) return;
+    if (isNew(token)) yield { token, from: "cookie" };
   }
 }
 
@@ -39,7 +45,7 @@ function isToken(token: string | undefined): token is string {
 
 /** Why a request of which no credential is valid is refused: it showed none at all, or none that anybody holds. */
 export function notSignedIn(header: HeaderOf): Fault {
-  const shown = [header("x-user-api-key"), header("authorization"), ...authCookies(header("cookie"))].some(Boolean);
+  const shown = [header("x-user-api-key"), header("authorization")].some(Boolean) || authCookies(header("cookie")).some(Boolean);
   return shown
     ? new Fault("TOKEN_INVALID", "The session token is not valid, or no longer: sign in again")
     : new Fault("TOKEN_MISSING", "Sign in, or send a session token in Authorization or x-user-api-key");
@@ -51,13 +57,20 @@ function rawToken(value: string | undefined): string | undefined {
   return token === undefined || !/\s/.test(token) ? token : /^bearer\s+(\S+)$/i.exec(token)?.[1];
 }
 
-function authCookies(header: string | undefined): string[] {
-  if (header === undefined) return [];
-  return header
-    .split(";")
-    .map((pair) => pair.trim())
-    .filter((pair) => pair.startsWith("auth="))
-    .map((pair) => decoded(pair.slice("auth=".length).replace(/^"(.*)"$/, "$1")));
+/** The values of the cookies `auth`, in order. Read one after another: whoever has enough of them does not read the rest. */
+function* authCookies(header: string | undefined): Generator<string, undefined> {
+  if (header === undefined) return;
+  for (let at = 0; at < header.length;) {
+    const semicolon = header.indexOf(";", at);
+    const end = semicolon === -1 ? header.length : semicolon;
+    const pair = header.slice(at, end).trim();
+    if (pair.startsWith("auth=")) yield decoded(unquoted(pair.slice("auth=".length)));
+    at = end + 1;
+  }
+}
+
+function unquoted(value: string): string {
+  return value.length >= 2 && value.startsWith('"') && value.endsWith('"') ? value.slice(1, -1) : value;
 }
 
 function decoded(value: string): string {

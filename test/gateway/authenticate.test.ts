@@ -25,6 +25,9 @@ t.test("credentials count in the order key, Authorization, cookie", async (t) =>
     [{ cookie: "auth=first; auth=second" }, ["first", "second"]],
     [{ "x-user-api-key": "same", cookie: "auth=same" }, ["same"]],
     [{ "x-user-api-key": "x".repeat(5_000) }, []],
+    [{ cookie: "auth=a; auth=a;auth=b ;auth=c;auth=d;auth=e" }, ["a", "b", "c", "d"]],
+    [{ "x-user-api-key": "k", authorization: "k", cookie: "auth=a;auth=k;auth=b;auth=c;auth=d" }, ["k", "a", "b", "c"]],
+    [{ cookie: ';auth=";auth' }, ['"']],
   ];
   for (const [headers, tokens] of rows) {
     t.same(
@@ -47,6 +50,23 @@ t.test("the first valid credential wins, wherever it stands", async (t) => {
   t.equal(await code({ cookie: "other=1" }), "TOKEN_MISSING");
   t.equal(await code({ authorization: "Basic YTpi" }), "TOKEN_INVALID");
   t.equal(await code({ "x-user-api-key": "bad", cookie: "auth=worse" }), "TOKEN_INVALID");
+});
+
+t.test("a request with thousands of cookies is tried with four of them, and refused at once", async (t) => {
+  const stand = await openStand(t);
+  const { address } = await openContainer(t, (request, response) => void response.end(request.headers.authorization));
+  stand.set(ID, { kind: "awake", address });
+  const flood = Array.from({ length: 5_000 }, (_, at) => `auth=${at}`).join(";");
+  const ask = (lines: string[]) => exchange(stand.port, [`GET ${PATH} HTTP/1.1`, "Host: x", "Connection: close", ...lines, "", ""].join("\r\n"));
+  t.match(await ask([`Cookie: ${flood}`]), /^HTTP\/1\.1 401 /);
+  // The first one is looked up once more, to see whether it is known without asking.
+  t.same([...new Set(stand.questions)], ["0", "1", "2", "3"]);
+  stand.questions.length = 0;
+  t.match(await ask([`Cookie: ${flood};auth=token`]), /^HTTP\/1\.1 401 /, "a valid one behind them does not count");
+  t.equal(new Set(stand.questions).size, 4);
+  const passed = await ask(["Authorization: JupyterToken", "Cookie: auth=stale; auth=token; auth=more; auth=others"]);
+  t.match(passed, /^HTTP\/1\.1 200 /);
+  t.match(passed, /JupyterToken/, "what is not ours to judge reaches the container");
 });
 
 t.test("a route is read byte for byte", async (t) => {
