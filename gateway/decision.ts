@@ -73,6 +73,8 @@ export type Forward = {
   headTimeoutMs: number;
   /** What is changed in the request's header lines, beyond what is hop-by-hop. */
   request: HeaderEdits;
+  /** What is changed in those of informational (1xx) responses; nothing where it is left out. */
+  interim?: HeaderEdits;
   /** What is changed in the response's; asked when its head has come. `connectMs`: how long the connect took, 0 where there was none. */
   response(received: ResponseHead, connectMs: number): HeaderEdits;
   /**

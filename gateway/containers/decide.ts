@@ -22,6 +22,7 @@ import { checkOrigin, originLines, preflightAnswer, readable } from "./origins.t
 import { asleepFault, type NoWake, openNoWake } from "./no-wake.ts";
 import { originForm, readRoute, routeKind, type ContainerRoute } from "./route.ts";
 import { serverTiming } from "./server-timing.ts";
+import { OF_THE_ORIGIN, serviceWorkerAnswer } from "./service-worker.ts";
 
 export type DecideParts = {
   directory: Directory;
@@ -45,6 +46,9 @@ export type DecideParts = {
 
 const HEALTH: About = { route: "health" };
 const NO_EDITS: HeaderEdits = { remove: [], add: [] };
+/** Of a container's response that says nothing else of interest here, an informational one among them. */
+const CONTAINER_EDITS: HeaderEdits = { remove: OF_THE_ORIGIN, add: [] };
+const REMOVED_WITH_BUSY = [...OF_THE_ORIGIN, BUSY_HEADER];
 
 type Parts = DecideParts & { noWake: NoWake; trusted: TrustedProxies; edits: ForwardedEdits; server: ServerBehind };
 
@@ -69,7 +73,7 @@ export function openDecide(given: DecideParts): Decide {
     const failed = (error: unknown) => refusal(asked.head, kind, error instanceof Fault ? error : logged(parts.log, error), parts.origins);
     try {
       const until = parts.clock.monotonic() + parts.limits.proxyRequestTimeoutMs;
-      const answer = preflightAnswer(asked.head, parts.origins);
+      const answer = preflightAnswer(asked.head, parts.origins) ?? serviceWorkerAnswer(asked.head);
       if (answer !== undefined) return { kind: "answer", answer, about: { route: kind } };
       const route = readRoute(kind, target);
       if (kind === "proxy-ws" && !asked.head.upgrade) throw new Fault("REQUEST_INVALID", "This route takes WebSockets; HTTP requests go to /proxy/");
@@ -137,6 +141,7 @@ class ToContainer implements Forward {
   readonly target: string;
   readonly headTimeoutMs: number;
   readonly request: HeaderEdits;
+  readonly interim = CONTAINER_EDITS;
   readonly #head: Head;
   readonly #origins: readonly string[];
   readonly #lease: ContainerLease;
@@ -184,15 +189,15 @@ function responseEdits(head: Head, origins: readonly string[], lease: ContainerL
   if (woken !== undefined) lease.reached(connectMs);
   const busy = received.header(BUSY_HEADER);
   if (busy !== undefined && /^\d{1,7}$/.test(busy)) lease.busy(Number(busy));
-  const remove = busy === undefined ? [] : [BUSY_HEADER];
+  const remove = busy === undefined ? OF_THE_ORIGIN : REMOVED_WITH_BUSY;
   const own: HeaderLine[] = woken === undefined ? [] : [["Server-Timing", serverTiming(woken.start, connectMs)]];
   // Most callers are no page of another origin, and need no list of names.
-  if (head.header("origin") === undefined) return own.length === 0 && busy === undefined ? NO_EDITS : { remove, add: own };
+  if (head.header("origin") === undefined) return own.length === 0 && busy === undefined ? CONTAINER_EDITS : { remove, add: own };
   return {
     remove,
     add: [
       ...own,
-      ...originLines(head, [...received.names().filter((name) => name !== BUSY_HEADER), ...own.map(([name]) => name.toLowerCase())], origins),
+      ...originLines(head, [...received.names().filter((name) => !remove.includes(name)), ...own.map(([name]) => name.toLowerCase())], origins),
     ],
   };
 }

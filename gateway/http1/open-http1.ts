@@ -72,12 +72,20 @@ export function openHttp1({ underscoreHeaders, maxHeadBytes = MAX_HEAD_BYTES, ma
 
 /**
  * Many servers take trailers for header lines. So a request's may say nothing that a decision was made on or that this proxy
- * vouches for, which is what `Connection` may not name either; and none says where a message ends.
+ * vouches for, which is what `Connection` may not name either; and none says where a message ends. What a container may not say of the whole
+ * origin in its head, it may not say in a trailer either: a proxy in front might take that for a header line.
  */
 const REQUEST_TRAILERS: TrailerRules = { lines: 200, isForbidden: (name) => HOP_BY_HOP.has(name) || !mayBeNamed(name) };
+const NO_RESPONSE_TRAILERS: ReadonlySet<string> = new Set([
+  "content-length",
+  "transfer-encoding",
+  "host",
+  "service-worker-allowed",
+  "clear-site-data",
+]);
 const RESPONSE_TRAILERS: TrailerRules = {
   lines: Infinity,
-  isForbidden: (name) => HOP_BY_HOP.has(name) || name === "content-length" || name === "transfer-encoding" || name === "host",
+  isForbidden: (name) => HOP_BY_HOP.has(name) || NO_RESPONSE_TRAILERS.has(name),
 };
 
 class Reader<Head> implements MessageReader<Head> {

@@ -24,7 +24,7 @@ export function passAnswer(exchange: Exchange, chunk: Buffer): void {
     if (head.status >= 200) return exchange.asksAgain(head) ? undefined : beginAnswer(exchange, container, head, chunk, from, at);
     if (head.status === 101) return switched(exchange, head, Buffer.from(chunk.subarray(at)));
     // HTTP/1.0 knows no interim responses.
-    if (exchange.head.minorVersion === 1) room = exchange.client.link.sendText(head.write(NO_EDITS) ?? head.text);
+    if (exchange.head.minorVersion === 1) room = exchange.client.link.sendText(head.write(exchange.forward?.interim ?? NO_EDITS) ?? head.text);
   }
   // Not before: a connection that is kept for the next exchange is read.
   if (!room) exchange.container?.link.pause();
