@@ -23,6 +23,13 @@ const interrupted = () => {
   return pressed.signal;
 };
 
+/** Ends the program once both streams have taken all that was written. A pipe holds 64 KiB; `process.exit` alone loses what is still in memory. */
+async function exit(code: number): Promise<never> {
+  const flush = (stream: NodeJS.WriteStream) => new Promise<void>((done) => stream.write("", () => done()));
+  await Promise.all([flush(process.stdout), flush(process.stderr)]);
+  process.exit(code);
+}
+
 /**
  * A function, so that the whole file is on nobody's stack: where it is, V8 reads it again for the first stack that anybody asks for, and pino asks for
  * one. Of the single executable, 7 MB, that is 100 ms in each process.
@@ -32,8 +39,8 @@ async function main(): Promise<void> {
   try {
     const { env, argv } = process;
     const script = isSea() ? undefined : import.meta.filename;
-    await runCommand({ env, args: argv.slice(2), script, parent, clock: systemClock() }, { screen: screenOf(process), interrupted });
-    process.exit(0);
+    const here = { env, args: argv.slice(2), script, parent, clock: systemClock() };
+    await exit((await runCommand(here, { screen: screenOf(process), interrupted })) ?? 0);
   } catch (error) {
     // What is expected to go wrong is one sentence; anything else is a bug, with its trace.
     if (error instanceof Fault) {
@@ -43,7 +50,7 @@ async function main(): Promise<void> {
         for (const line of error.logs ?? []) console.error(`  ${oneLine(line)}`);
       }
     } else if (!(error instanceof Interrupted)) console.error(error);
-    process.exit(exitOf(error));
+    await exit(exitOf(error));
   }
 }
 

@@ -3,8 +3,8 @@ import { Fault } from "../fault.ts";
 import type { Here } from "./here.ts";
 import type { Verbs } from "./verb.ts";
 
-/** What a command's module has: its verbs; or `run`, which takes no words unless it has a `usage` and reads them itself. */
-export type CommandModule = { verbs: Verbs } | { run(here: Here): Promise<void>; usage?: string };
+/** What a command's module has: its verbs; or `run`, which takes no words unless it has a `usage` and reads them itself. A number is the exit code. */
+export type CommandModule = { verbs: Verbs } | { run(here: Here): Promise<number | void>; usage?: string };
 
 /** `says` is one sentence without its full stop. Each loads only the rooms that it runs. */
 export type Command = { theme: keyof typeof THEMES; says: string; load(): Promise<CommandModule> };

@@ -4,6 +4,6 @@ import type { Here } from "./here.ts";
 export const usage = "Usage: berth registry-image <argument>...";
 
 /** `berth registry-image`, which berth's own registry asks for. */
-export async function run({ args }: Here): Promise<void> {
-  process.exit(await runImage(args));
+export async function run({ args }: Here): Promise<number> {
+  return runImage(args);
 }

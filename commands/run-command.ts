@@ -10,9 +10,9 @@ const asksForHelp = (word: string) => word === "--help" || word === "-h";
 
 /**
  * Finds the command that the words begin with, and runs it, or prints its help. `here` has all words; `interrupted` is asked for only by what has something to
- * leave in order when Ctrl-C is pressed. Faults: SETTINGS_INVALID, and the command's own.
+ * leave in order when Ctrl-C is pressed. Answers with the command's exit code where it has one of its own. Faults: SETTINGS_INVALID, and the command's own.
  */
-export async function runCommand(here: Here, { screen, interrupted }: { screen: Screen; interrupted(): AbortSignal }): Promise<void> {
+export async function runCommand(here: Here, { screen, interrupted }: { screen: Screen; interrupted(): AbortSignal }): Promise<number | void> {
   const [first = here.env["BERTH_ROLE"] ?? "help", ...args] = here.args;
   if (asksForHelp(first)) return screen.print(overview(COMMANDS, screen.width));
   const name = first === "--version" ? "version" : first;
@@ -44,5 +44,5 @@ export async function runCommand(here: Here, { screen, interrupted }: { screen: 
   }
   if (command.usage === undefined && args.length > 0)
     throw new Fault("SETTINGS_INVALID", `There is no place for ${JSON.stringify(args[0])}.\nUsage: berth ${name}`);
-  await command.run({ ...here, args });
+  return command.run({ ...here, args });
 }

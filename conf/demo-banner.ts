@@ -16,13 +16,23 @@ export function demoBanner(demo: {
   idleMinutes: number;
   /** There is a Node here with `ws`, as there is in the source tree alone. */
   hasNode: boolean;
+  /** Where the edge speaks TLS: its certificate, and whether that is for the address in `base`. */
+  tls?: { certFile: string; isForHost: boolean } | undefined;
 }): string {
   const path = `/api/docker/containers/proxy/${demo.id}/square?number=4`;
   const socket = `${demo.base.replace(/^http/, "ws")}/api/docker/containers/proxy-ws/${demo.id}/ws`;
   const minutes = demo.idleMinutes === 1 ? "a minute" : `${demo.idleMinutes} minutes`;
+  const { tls } = demo;
+  const curlTls = tls === undefined ? "" : tls.isForHost ? `--cacert ${tls.certFile} ` : "--insecure ";
+  const socketTls =
+    tls === undefined
+      ? ""
+      : tls.isForHost
+        ? `, ca: require("fs").readFileSync("${tls.certFile}"), allowPartialTrustChain: true`
+        : ", rejectUnauthorized: false";
   // The package `ws` rather than Node's own WebSocket: the machine's Node may be too old to have one.
   const script = [
-    `const s = new (require("ws"))("${socket}", { headers: { authorization: require("fs").readFileSync("${demo.tokenFile}", "utf8").trim() } });`,
+    `const s = new (require("ws"))("${socket}", { headers: { authorization: require("fs").readFileSync("${demo.tokenFile}", "utf8").trim() }${socketTls} });`,
     `s.on("message", (m) => { console.log(String(m)); String(m) === "CONNECTED" ? s.send("hello") : s.close(1000); });`,
     `s.on("close", (code, why) => console.log("closed", code, String(why)));`,
   ].join(" ");
@@ -32,7 +42,7 @@ berth listens on ${demo.base} and keeps its data in ${demo.dataFolder}.
 The demo container "${demo.name}" is asleep; it is ${RUNS_IN[demo.driver] ?? `run by ${demo.driver}`}.
 The first request wakes it; this prints {"result":16}:
 
-  curl -H "Authorization: $(cat ${demo.tokenFile})" "${demo.base}${path}"
+  curl ${curlTls}-H "Authorization: $(cat ${demo.tokenFile})" "${demo.base}${path}"
 
 ${demo.hasNode ? `A WebSocket wakes it too; this prints CONNECTED, then hello:\n\n  node -e '${script}'\n\n` : ""}Left alone for ${minutes}, it is stopped again. Ctrl-C stops berth.
 `;

@@ -7,6 +7,9 @@ import { ownFile } from "../own-files.ts";
 
 /** What is published is what a plugin's author would write. */
 export const DEMO_FOLDER = ownFile("conf/demo");
+/** What the demo's first user, admin, publishes: a debug tag is the publisher's login. */
+export const DEMO_IMAGE = "datagrok/demo-square:admin";
+export const BUILD_DEMO_IMAGE = `docker build -t ${DEMO_IMAGE} ${relative(process.cwd(), join(DEMO_FOLDER, "dockerfiles/square"))}`;
 
 const CALL_MS = 15_000;
 const READY_MS = 120_000;
@@ -27,15 +30,17 @@ export async function publishDemo(options: {
   signal: AbortSignal;
   /** What to look at where its image cannot be used. */
   hint?: string;
+  /** Another `fetch`, for an edge whose certificate only that one trusts. */
+  send?: typeof fetch;
 }): Promise<{ id: string; name: string; token: string }> {
-  const { base, devKey, folder, clock, signal, hint = "with Docker, build it first: README.md says how" } = options;
+  const { base, devKey, folder, clock, signal, hint = `with Docker, build it first: ${BUILD_DEMO_IMAGE}`, send = fetch } = options;
   const { name } = JSON.parse(readFileSync(join(folder, "package.json"), "utf8")) as { name: string };
   const call = async <T>(path: string, init: RequestInit): Promise<T> => {
     const late = new AbortController();
     const overdue = new Fault("VALIDATION_TIMED_OUT", `${name} was not published: ${path} did not answer within ${CALL_MS / 1_000} s.`);
     const inTime = clock.after(CALL_MS, () => late.abort(overdue));
     try {
-      const response = await fetch(`${base}/api${path}`, { ...init, signal: AbortSignal.any([signal, late.signal]) });
+      const response = await send(`${base}/api${path}`, { ...init, signal: AbortSignal.any([signal, late.signal]) });
       const text = await response.text();
       if (!response.ok) throw new Fault("PACKAGE_INVALID", `${name} was not published: ${path} answered ${response.status} ${text.slice(0, 500)}`);
       return JSON.parse(text) as T;

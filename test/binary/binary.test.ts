@@ -68,6 +68,15 @@ t.test("a faulty command line is one sentence", async (t) => {
   t.match(stderr, /^berth: There is no command "no-such-command"[^\n]*\n$/);
 });
 
+t.test("a long message reaches a slow reader whole", async (t) => {
+  const word = "y".repeat(100_000);
+  const { stdout } = spawnSync("sh", ["-c", `"$@" 2>&1 >/dev/null | { sleep 1; wc -c; }`, "sh", ...command, "version", word], {
+    encoding: "utf8",
+    env,
+  });
+  t.ok(Number(stdout) > word.length, stdout);
+});
+
 t.test("what is loaded where it is used is in it", async (t) => {
   t.match(run("complete", "--", "users", "key", ""), { status: 0, stdout: /^list\t/ });
   t.match(run("publish", "no-such-folder", "--server", "http://127.0.0.1:1", "--key", "x"), { status: 2, stderr: /no package\.json/ });
