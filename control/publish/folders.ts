@@ -1,6 +1,8 @@
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
+import { MAX_DOCKERFILE_BYTES } from "../../dockerfile/parse-instructions.ts";
 import { Fault } from "../../fault.ts";
+import { capWarnings } from "./cap-warnings.ts";
 import { type ContainerJson, readContainerJson } from "./container-json.ts";
 import { readDockerfilePort } from "./dockerfile-port.ts";
 import { folderHash } from "./folder-hash.ts";
@@ -54,15 +56,17 @@ export async function findFolders(root: string, signal: AbortSignal): Promise<{ 
 
 async function readFolder(at: string, folder: string, signal: AbortSignal): Promise<{ folder?: PublishedFolder; warnings: string[] }> {
   const path = (file: string) => [DOCKERFILES, folder, file].filter((part) => part !== "").join("/");
-  const read = (file: string) => readText(join(at, file), path(file), signal);
+  const read = (file: string, maxBytes?: number) => readText(join(at, file), path(file), signal, maxBytes);
 
-  const dockerfile = await read("Dockerfile");
+  const dockerfile = await read("Dockerfile", MAX_DOCKERFILE_BYTES);
   const containerJson = await read("container.json");
   if (dockerfile === undefined && containerJson === undefined) return { warnings: [] };
   const container = readContainerJson(containerJson, path("container.json"));
   const warnings = [...container.warnings];
   if (dockerfile === undefined && container.image === undefined) {
-    return { warnings: [...warnings, `${path("container.json")} names no image, and there is no Dockerfile beside it: no container is made.`] };
+    return {
+      warnings: capWarnings([...warnings, `${path("container.json")} names no image, and there is no Dockerfile beside it: no container is made.`]),
+    };
   }
   if (dockerfile !== undefined && container.config.port === undefined && container.image === undefined) {
     const found = readDockerfilePort(dockerfile, path("Dockerfile"));
@@ -74,5 +78,8 @@ async function readFolder(at: string, folder: string, signal: AbortSignal): Prom
   const imageJson = readImageJson(await read("image.json"), path("image.json"));
   const hash = await folderHash(at, folder === "" ? "root" : "folder", signal);
   const dockerfilePath = dockerfile === undefined ? "" : path("Dockerfile");
-  return { folder: { folder, at, hash, dockerfile: dockerfile ?? "", dockerfilePath, imageJson, container, warnings }, warnings: [] };
+  return {
+    folder: { folder, at, hash, dockerfile: dockerfile ?? "", dockerfilePath, imageJson, container, warnings: capWarnings(warnings) },
+    warnings: [],
+  };
 }

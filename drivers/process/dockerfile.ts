@@ -1,4 +1,4 @@
-import { type Dockerfile, DockerfileParser, type Instruction } from "dockerfile-ast";
+import { readFinalStage } from "../../dockerfile/read-final-stage.ts";
 import { advisedFault } from "../advice.ts";
 
 /** What a Dockerfile says about running; how its image is built is passed over. */
@@ -8,84 +8,32 @@ export type Recipe = {
   env: Record<string, string>;
   /** Each WORKDIR as it stands, in order: a relative one is below those before it. */
   workdirs: string[];
-  /** Exposed TCP ports in the order in which they are named. */
+  /** Exposed TCP ports: those of the final stage first, in the order in which they are named. */
   exposed: number[];
 };
 
+/** Requests go to the first; the others are named in a warning. */
+const MAX_EXPOSED = 100;
+
 /** Reads the final stage, after the stages of the same file that it is made from. Faults: IMAGE_REFERENCE_INVALID. */
 export function readDockerfile(text: string): Recipe {
-  const dockerfile = DockerfileParser.parse(text);
-  const recipe = {
-    entrypoint: [] as string[],
-    cmd: [] as string[],
-    env: {} as Record<string, string>,
-    workdirs: [] as string[],
-    exposed: [] as number[],
-  };
-  for (const instruction of finalStage(dockerfile)) READ[instruction.getKeyword()]?.(instruction, recipe);
-  const { entrypoint, cmd, ...rest } = recipe;
+  const stage = readFinalStage(text);
+  const entrypoint = commandOf(stage.entrypoint);
   // A shell form of ENTRYPOINT takes no arguments: CMD is not for it.
-  const command = entrypoint[0] === SHELL[0] && entrypoint.length === 3 ? entrypoint : [...entrypoint, ...cmd];
+  const command = entrypoint[0] === SHELL[0] && entrypoint.length === 3 ? entrypoint : [...entrypoint, ...commandOf(stage.cmd)];
   if (command.length === 0)
     throw advisedFault("IMAGE_REFERENCE_INVALID", "The Dockerfile names neither CMD nor ENTRYPOINT, so there is nothing to run.");
-  return { command, ...rest };
+  const exposed = new Set<number>();
+  for (const { ports } of stage.exposed.flat()) {
+    if (ports?.protocol !== "tcp") continue;
+    for (let port = ports.first; port <= ports.last && exposed.size < MAX_EXPOSED; port++) exposed.add(port);
+  }
+  return { command, env: Object.fromEntries(stage.env), workdirs: stage.workdirs, exposed: [...exposed] };
 }
 
 const SHELL = ["/bin/sh", "-c"];
 
-type Draft = { entrypoint: string[]; cmd: string[]; env: Record<string, string>; workdirs: string[]; exposed: number[] };
-
-const READ: Partial<Record<string, (instruction: Instruction, draft: Draft) => void>> = {
-  ENTRYPOINT: (instruction, draft) => {
-    draft.entrypoint = commandOf(instruction);
-    draft.cmd = [];
-  },
-  CMD: (instruction, draft) => {
-    draft.cmd = commandOf(instruction);
-  },
-  WORKDIR: (instruction, draft) => {
-    draft.workdirs.push(expand((instruction.getArgumentsContent() ?? "").trim(), draft.env));
-  },
-  ENV: (instruction, draft) => {
-    for (const property of (instruction as unknown as { getProperties(): { getName(): string; getValue(): string | null }[] }).getProperties()) {
-      draft.env[property.getName()] = expand(property.getValue() ?? "", draft.env);
-    }
-  },
-  ARG: (instruction, draft) => {
-    const [, name, value] = /^([^=\s]+)=["']?(.*?)["']?$/.exec(instruction.getArgumentsContent() ?? "") ?? [];
-    if (name !== undefined && draft.env[name] === undefined) draft.env[name] = expand(value ?? "", draft.env);
-  },
-  EXPOSE: (instruction, draft) => {
-    for (const argument of expand(instruction.getArgumentsContent() ?? "", draft.env).split(/\s+/)) {
-      const [, first, last, protocol = "tcp"] = /^(\d{1,5})(?:-(\d{1,5}))?(?:\/(\w+))?$/.exec(argument) ?? [];
-      if (first === undefined || protocol.toLowerCase() !== "tcp") continue;
-      for (let port = Number(first); port <= Math.min(Number(last ?? first), 65_535); port++)
-        if (!draft.exposed.includes(port)) draft.exposed.push(port);
-    }
-  },
-};
-
-/** The instructions of the last stage, preceded by those of the stage that its FROM names, and so on. */
-function finalStage(dockerfile: Dockerfile): Instruction[] {
-  const stages: { name: string; from: string; instructions: Instruction[] }[] = [];
-  for (const instruction of dockerfile.getInstructions()) {
-    if (instruction.getKeyword() === "FROM") {
-      const words = instruction.getArguments().map((argument) => argument.getValue());
-      const [from = "", as = "", name = ""] = words.filter((word) => !word.startsWith("--"));
-      stages.push({ name: as.toLowerCase() === "as" ? name.toLowerCase() : "", from: from.toLowerCase(), instructions: [] });
-    } else stages.at(-1)?.instructions.push(instruction);
-  }
-  const chain: Instruction[] = [];
-  for (let at = stages.length - 1; at >= 0;) {
-    const stage = stages[at];
-    chain.unshift(...(stage?.instructions ?? []));
-    at = stages.slice(0, at).findLastIndex(({ name }) => name !== "" && name === stage?.from);
-  }
-  return chain;
-}
-
-function commandOf(instruction: Instruction): string[] {
-  const written = (instruction.getArgumentsContent() ?? "").trim();
+function commandOf(written = ""): string[] {
   if (written.startsWith("[")) {
     try {
       const words: unknown = JSON.parse(written);
@@ -95,12 +43,4 @@ function commandOf(instruction: Instruction): string[] {
     }
   }
   return written === "" ? [] : [...SHELL, written];
-}
-
-/** `$NAME`, `${NAME}` and `${NAME:-default}`, as far as a Dockerfile's own ENV and ARG give them. */
-function expand(value: string, env: Record<string, string>): string {
-  return value.replace(
-    /\$(?:(\w+)|\{(\w+)(?::-([^}]*))?\})/g,
-    (_, plain: string | undefined, braced = "", fallback = "") => env[plain ?? braced] || fallback,
-  );
 }

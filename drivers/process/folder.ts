@@ -1,7 +1,8 @@
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
-import { readdir, readFile } from "node:fs/promises";
+import { readdir, readFile, stat } from "node:fs/promises";
 import { join, posix, resolve as absolute } from "node:path";
+import { MAX_DOCKERFILE_BYTES } from "../../dockerfile/parse-instructions.ts";
 import { advisedFault } from "../advice.ts";
 import type { ImageSource, ResolvedImage } from "../driver.ts";
 import { readDockerfile, type Recipe } from "./dockerfile.ts";
@@ -11,9 +12,17 @@ export async function readRecipe(image: Pick<ImageSource, "folder"> & { ref: str
   const { ref, folder } = image;
   if (folder === undefined)
     throw advisedFault("IMAGE_NOT_FOUND", `"${ref}" was published without files; the process driver runs a package's own Dockerfile only.`);
-  const text = await readFile(join(folder, "Dockerfile"), "utf8").catch((cause: unknown) => {
+  const file = join(folder, "Dockerfile");
+  const unreadable = (cause: unknown) => {
     throw advisedFault("IMAGE_NOT_FOUND", `The published files of "${ref}" hold no Dockerfile that can be read.`, { cause });
-  });
+  };
+  const { size } = await stat(file).catch(unreadable);
+  if (size > MAX_DOCKERFILE_BYTES)
+    throw advisedFault(
+      "IMAGE_REFERENCE_INVALID",
+      `The Dockerfile of "${ref}" has ${size} bytes; ${MAX_DOCKERFILE_BYTES} are allowed. Make it smaller.`,
+    );
+  const text = await readFile(file, "utf8").catch(unreadable);
   return { ...readDockerfile(text), folder: absolute(folder) };
 }
 

@@ -26,7 +26,7 @@ CMD ["main.js", \\
     command: ["node", "main.js", "--verbose"],
     env: { HOME_PORT: "9000", MODE: "a b", NEXT: "90001" },
     workdirs: ["/app", "server"],
-    exposed: [9000, 8000, 8001],
+    exposed: [8000, 8001, 9000],
   });
 });
 

@@ -31,3 +31,23 @@ t.test("connections are read as long as all of them have room in memory", async 
   write("one-more");
   await t.rejects(findConnections(at, signal), { code: "PACKAGE_TOO_LARGE" });
 });
+
+t.test("a Dockerfile of more than 64 KiB is refused with its size", async (t) => {
+  const at = root(t);
+  mkdirSync(join(at, "dockerfiles", "app"), { recursive: true });
+  const write = (bytes: number) => writeFileSync(join(at, "dockerfiles", "app", "Dockerfile"), "FROM a\n#".padEnd(bytes, "x"));
+  write(65_536);
+  t.equal((await findFolders(at, signal)).folders.length, 1);
+  write(65_537);
+  await t.rejects(findFolders(at, signal), { code: "PACKAGE_INVALID", message: /has 65537 bytes; 65536 are allowed/ });
+});
+
+t.test("a thousand mistakes in a Dockerfile make 20 warnings, and the last line says how many more there are", async (t) => {
+  const at = root(t);
+  mkdirSync(join(at, "dockerfiles", "app"), { recursive: true });
+  const lines = Array.from({ length: 900 }, (_, index) => `EXPOSE x${index}`.padEnd(40, "y"));
+  writeFileSync(join(at, "dockerfiles", "app", "Dockerfile"), `FROM a\n${lines.join("\n")}\n`);
+  const { folders } = await findFolders(at, signal);
+  t.equal(folders[0]?.warnings.length, 21);
+  t.equal(folders[0]?.warnings.at(-1), "And 881 more.");
+});

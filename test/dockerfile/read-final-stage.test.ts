@@ -1,0 +1,96 @@
+import t from "tap";
+import { parseInstructions } from "../../dockerfile/parse-instructions.ts";
+import { readFinalStage } from "../../dockerfile/read-final-stage.ts";
+
+const ports = (text: string) => readFinalStage(text).exposed.flatMap((stage) => stage.map(({ ports: range }) => range?.first));
+const variable = (text: string, name = "X") => readFinalStage(`FROM a\n${text}`).env.get(name);
+
+t.test("instructions are split as Docker splits them", async (t) => {
+  const rows: readonly (readonly [what: string, text: string, instructions: readonly string[]])[] = [
+    ["a comment in a continued line", "RUN a \\\n# comment\n\n  b", ["RUN a   b"]],
+    ["an escape character before the last one", "RUN a \\\\\nEXPOSE 1", ["RUN a \\\\", "EXPOSE 1"]],
+    ["spaces behind the escape character", "EXPOSE 1 \\  \n2", ["EXPOSE 1 2"]],
+    ["the escape directive", "# escape=`\nRUN a \\\nEXPOSE 1 `\n2", ["RUN a \\", "EXPOSE 1 2"]],
+    ["a directive after a comment is a comment", "# hello\n# escape=`\nRUN a `\nEXPOSE 1", ["RUN a `", "EXPOSE 1"]],
+    ["a here-document", "RUN <<EOF cat\nEXPOSE 1\nEOF\nCMD x", ["RUN <<EOF cat", "CMD x"]],
+    ["two here-documents", "COPY <<A <<B /x/\nB\nA\nA\nB\nCMD x", ["COPY <<A <<B /x/", "CMD x"]],
+    ["a here-document whose end is indented", "RUN <<-'E F'\n\tx\n\tE F\nCMD x", ["RUN <<-'E F'", "CMD x"]],
+    ["a here-string is none", "RUN cat <<<EOF\nCMD x", ["RUN cat <<<EOF", "CMD x"]],
+    ["a byte order mark and CRLF", "\uFEFFFROM a\r\nRUN b \\\r\n c\r\n", ["FROM a", "RUN b  c"]],
+    ["an escape character at the end of the file", "RUN a \\", ["RUN a"]],
+  ];
+  for (const [what, text, expected] of rows) {
+    const { instructions } = parseInstructions(text);
+    t.same(
+      instructions.map(({ keyword, args }) => `${keyword} ${args}`.trim()),
+      expected,
+      what,
+    );
+  }
+});
+
+t.test("variables are expanded as Docker expands them", async (t) => {
+  const rows: readonly (readonly [text: string, value: string])[] = [
+    ["ENV X a b", "a b"],
+    ['ENV X="a b" Y=c', "a b"],
+    ["ENV X='$Y'", "$Y"],
+    ["ENV X=\\$Y", "$Y"],
+    ["ENV Y=1\nENV X=${Y}2$Y", "121"],
+    ["ENV X=${Y:-${Z:-3}}", "3"],
+    ['ENV X="${Y:-a b}"', "a b"],
+    ["ENV Y=\nENV X=${Y-3}${Y:-4}", "4"],
+    ["ENV Y=1\nENV X=${Y:+5}${Z+6}", "5"],
+    ["ENV Y=1\nENV X=${Y:?no}", "1"],
+    ["ENV Y=1\nENV Y=2 X=$Y", "1"],
+    ["ENV Y=1\nARG Y=2\nENV X=$Y", "1"],
+    ["ENV X=5$", "5$"],
+  ];
+  for (const [text, value] of rows) t.equal(variable(text), value, text);
+  t.equal(readFinalStage("ARG V=1\nFROM a\nARG V\nENV X=$V").env.get("X"), "1");
+  t.equal(readFinalStage("ARG V=1\nFROM a\nENV X=${V:-2}").env.get("X"), "2", "an ARG before FROM is known where it is declared again");
+});
+
+t.test("a stage is found by its name as it was at that line", async (t) => {
+  t.same(ports("FROM a AS x\nEXPOSE 1\nFROM x AS y\nEXPOSE 2\nFROM b AS x\nEXPOSE 3\nFROM y"), [2, 1]);
+  t.same(ports("ARG BASE=x\nFROM a AS x\nEXPOSE 1\nFROM $BASE\nEXPOSE 2"), [2, 1]);
+});
+
+t.test("CMD and ENTRYPOINT of a base", async (t) => {
+  t.match(readFinalStage('FROM a AS x\nCMD ["one"]\nFROM x\nENTRYPOINT ["two"]'), { cmd: undefined, entrypoint: '["two"]' });
+  t.match(readFinalStage('FROM a\nCMD ["one"]\nENTRYPOINT ["two"]'), { cmd: '["one"]', entrypoint: '["two"]' });
+});
+
+/** Inputs at the size limit that took seconds with other parsers. */
+const SIZE = 65_536;
+const fill = (line: string, head = "FROM a\n") => head + line.repeat(Math.floor((SIZE - head.length) / line.length));
+const HOSTILE: Readonly<Record<string, string>> = {
+  "variables and ports": fill("ENV A=1\nEXPOSE $A\n"),
+  "nested defaults": `FROM a\nEXPOSE ${"${a-".repeat(SIZE / 4 - 4)}`,
+  "nested defaults that end": `FROM a\nEXPOSE ${"${a-".repeat(SIZE / 5 - 4)}${"}".repeat(SIZE / 5 - 4)}`,
+  "values that double": fill("ENV A=$A$A\n", "FROM a\nENV A=12345678\n"),
+  "one long value many times": `FROM a\nENV A=${"x".repeat(SIZE / 2)}\nENV B=${"$A".repeat(SIZE / 4 - 20)}`,
+  "words that are no port": fill("EXPOSE x\n"),
+  "whole ranges": fill("EXPOSE 1-65535\n"),
+  stages: fill("FROM a AS a\n"),
+  "stages and variables": fill("FROM a AS a\nENV a=a\n"),
+  "here-documents": `RUN ${"<<a ".repeat(SIZE / 8 - 4)}\n${"a\n".repeat(SIZE / 4)}`,
+  "empty continued lines": fill("\\\n\n"),
+  "spaces before the end of a line": `RUN ${" ".repeat(SIZE - 10)}x`,
+  quotes: fill('ENV "a\n'),
+  "escape characters": `RUN ${"\\".repeat(SIZE - 10)}`,
+  "a directive of spaces": `#${" ".repeat(SIZE - 10)}x`,
+};
+
+t.test("no Dockerfile within the size limit takes long", async (t) => {
+  for (const [what, text] of Object.entries(HOSTILE)) {
+    t.ok(text.length <= SIZE, `${what}: ${text.length} characters`);
+    readFinalStage(text);
+    // The best of five: others use this machine too.
+    const times = Array.from({ length: 5 }, () => {
+      const start = performance.now();
+      readFinalStage(text);
+      return performance.now() - start;
+    });
+    t.ok(Math.min(...times) < 50, `${what}: ${Math.min(...times).toFixed(1)} ms`);
+  }
+});
