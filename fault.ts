@@ -52,6 +52,7 @@ export const FAULTS = {
   RESPONSE_TIMED_OUT: [504, "Container did not answer in time"],
   EXCHANGE_TIMED_OUT: [504, "Request took too long"],
   CONTROL_AWAY: [503, "Control plane is away"],
+  CONTROL_BUSY: [503, "Control plane is busy"],
   // Of a gateway on another machine; its callers are told CONTROL_AWAY.
   GATEWAY_REFUSED: [503, "Gateway not let in"],
   CONTROL_UNTRUSTED: [503, "Control plane not trusted"],

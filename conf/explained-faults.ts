@@ -88,6 +88,11 @@ const OTHERS = {
     means: "The gateway does not hear the control plane: what is awake is served, nothing is woken.",
     todo: "It is started again by itself; if it is not back in seconds, read its log.",
   },
+  CONTROL_BUSY: {
+    means:
+      "The control plane runs, and did not answer this gateway in time. Requests that wait for a container go on waiting; the gateway asks again.",
+    todo: "Try again; berth_event_loop_delay_seconds says whether control is overloaded.",
+  },
   GATEWAY_REFUSED: { means: "The control plane does not let this gateway in.", todo: "`berth gateways token`, and the same wire version." },
   CONTROL_UNTRUSTED: {
     means: "The control plane's certificate is not one that this gateway trusts.",

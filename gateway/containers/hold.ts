@@ -27,7 +27,7 @@ export type Hold = {
    * Where the container is reached, as soon as it is awake; at once where it is. Otherwise one of:
    * - CONTAINER_HAS_NO_PORT, CONTAINER_STOPPED, the cause of its failed start: it will not be reached by waiting;
    * - CONTAINER_NOT_FOUND: it was removed meanwhile;
-   * - HOLD_FULL, HOLD_TIMED_OUT, or what `wake` said (CONTROL_AWAY);
+   * - HOLD_FULL, HOLD_TIMED_OUT, or what `wake` said (CONTROL_AWAY where nobody was there to be asked; who is there and busy is asked again);
    * - the signal's reason: the caller left, and with it its place in the queue.
    */
   wait(wait: Wait): Promise<Found>;
@@ -43,11 +43,19 @@ type Queue = {
   waking: boolean;
   /** A wake was asked for, and nothing was heard of the container since. */
   woken: boolean;
+  /** Why control has not taken the wake yet, where it was asked in vain. */
+  trouble: string | undefined;
   unwatch(): void;
 };
 
 /** When a caller who found the queue full should come again, in milliseconds: about the start of a small container. */
 const RETRY_AFTER_MS = 2_000;
+/** Between two attempts to have a container woken. */
+const WAKE_RETRY = { firstMs: 100, longestMs: 2_000 };
+/** Who was asked is there, and has too much to do: the wake may be repeated. */
+const BUSY: ReadonlySet<FaultCode> = new Set(["CONTROL_BUSY", "DATAGROK_BUSY"]);
+/** Gone for the moment; after an attempt that met somebody, it will be back. */
+const AWAY: ReadonlySet<FaultCode> = new Set(["CONTROL_AWAY", "DATAGROK_AWAY"]);
 /** They say something of who asked, and nothing of the container: the next one may be let. */
 const ONE_CALLERS: ReadonlySet<FaultCode> = new Set(["NOT_PERMITTED", "TOKEN_INVALID"]);
 
@@ -74,7 +82,7 @@ export function openHold(parts: { directory: Directory; clock: Clock; limit: num
   };
 
   function openQueue(id: string): Queue {
-    const queue: Queue = { waiters: new Set(), waking: false, woken: false, unwatch: () => undefined };
+    const queue: Queue = { waiters: new Set(), waking: false, woken: false, trouble: undefined, unwatch: () => undefined };
     queues.set(id, queue);
     queue.unwatch = directory.watch(id, (view) => onView(id, queue, view));
     return queue;
@@ -104,7 +112,7 @@ export function openHold(parts: { directory: Directory; clock: Clock; limit: num
         },
       };
       const onAbort = () => waiter.reject(signal.reason);
-      const cancel = clock.after(Math.max(0, until - clock.monotonic()), () => waiter.reject(lateFault(view)));
+      const cancel = clock.after(Math.max(0, until - clock.monotonic()), () => waiter.reject(lateFault(view, queue.trouble)));
       signal.addEventListener("abort", onAbort, { once: true });
       queue.waiters.add(waiter);
       if (signal.aborted) onAbort();
@@ -123,7 +131,7 @@ export function openHold(parts: { directory: Directory; clock: Clock; limit: num
     queue.woken = true;
     try {
       // Not a waiter's own signal: the wake belongs to all of them, and the first may leave.
-      await directory.wake(id, caller, new AbortController().signal, traceparent);
+      await requestWake(id, queue, caller, traceparent);
       queue.waking = false;
     } catch (error) {
       queue.waking = false;
@@ -133,6 +141,23 @@ export function openHold(parts: { directory: Directory; clock: Clock; limit: num
       if (next === undefined) return;
       queue.woken = false;
       await wake(id, queue, next.caller);
+    }
+  }
+
+  /** Asks until somebody takes the wake or nobody waits for it any more: each waiter has its own limit. */
+  async function requestWake(id: string, queue: Queue, first: Caller, traceparent?: string): Promise<void> {
+    for (let caller: Caller | undefined = first, attempts = 1; caller !== undefined; attempts++) {
+      try {
+        await directory.wake(id, caller, new AbortController().signal, traceparent);
+        queue.trouble = undefined;
+        return;
+      } catch (error) {
+        if (!(error instanceof Fault) || !(BUSY.has(error.code) || (attempts > 1 && AWAY.has(error.code)))) throw error;
+        queue.trouble = error.message;
+      }
+      const delayMs = Math.min(WAKE_RETRY.longestMs, WAKE_RETRY.firstMs * 2 ** (attempts - 1));
+      await clock.sleep(delayMs * (1 - Math.random() / 4));
+      caller = queue.waiters.values().next().value?.caller;
     }
   }
 
@@ -154,6 +179,7 @@ export function openHold(parts: { directory: Directory; clock: Clock; limit: num
   }
 }
 
-function lateFault(view: ContainerView): Fault {
-  return new Fault("HOLD_TIMED_OUT", `${view.name} did not become ready in time; it may be on the next try`);
+function lateFault(view: ContainerView, trouble: string | undefined): Fault {
+  const why = trouble === undefined ? "" : `: ${trouble}`;
+  return new Fault("HOLD_TIMED_OUT", `${view.name} did not become ready in time${why}; it may be on the next try`);
 }

@@ -6,7 +6,8 @@ import { agentOf, type ControlLink } from "./control-link.ts";
 export type AskControl = {
   /**
    * Posts JSON to control and answers with what came back; undefined for an empty answer. Faults: what control refused with;
-   * CONTROL_AWAY where it cannot be reached, broke off, took too long, or lets this gateway in no more. An abort rejects with the signal's reason.
+   * CONTROL_AWAY where it cannot be reached, broke off, or lets this gateway in no more; CONTROL_BUSY where it took too long although it is there: it may be asked again.
+   * An abort rejects with the signal's reason.
    */
   ask(path: string, body: unknown, signal: AbortSignal): Promise<unknown>;
   close(): void;
@@ -17,11 +18,14 @@ const ASK_TIMEOUT_MS = 5_000;
 /** Of one that is thought to be away, an answer at once is a welcome surprise; behind a network that swallows everything there is none at all. */
 const ASK_AWAY_MS = 500;
 const LONGEST_ANSWER = 1_048_576;
+/** Wakes have connections of their own: with hundreds of them waiting for control's disk, nobody's token waits behind them. */
+const CONNECTIONS = { wakes: 16, others: 16 };
 
 /** `refused` is called where control lets this gateway in no more; `isAway` says whether it is thought to be away. */
 export function openAskControl(parts: { link: ControlLink; refused?: () => void; isAway?: () => boolean; clock: Clock }): AskControl {
   const { link, refused, isAway = () => false, clock } = parts;
-  const agent = agentOf(link, { keepAlive: true, maxSockets: 16, timeout: 4_000 });
+  const agentFor = (maxSockets: number) => agentOf(link, { keepAlive: true, maxSockets, timeout: 4_000 });
+  const [wakes, others] = [agentFor(CONNECTIONS.wakes), agentFor(CONNECTIONS.others)];
   const refusal = (said: unknown, status: number | undefined): Fault => {
     if (!isFaultData(said)) return controlAway(`answered ${status}`);
     if (said.code !== "GATEWAY_REFUSED") return Fault.from(said);
@@ -31,12 +35,17 @@ export function openAskControl(parts: { link: ControlLink; refused?: () => void;
   };
 
   return {
-    close: () => agent.destroy(),
+    close: () => {
+      wakes.destroy();
+      others.destroy();
+    },
     ask: (path, body, caller) =>
       new Promise((resolve, reject) => {
         const over = new AbortController();
-        const patienceMs = isAway() ? ASK_AWAY_MS : ASK_TIMEOUT_MS;
-        const signal = clock.deadline(patienceMs, () => controlAway("did not answer in time"), AbortSignal.any([caller, over.signal]));
+        const late = isAway()
+          ? { ms: ASK_AWAY_MS, fault: () => controlAway("did not answer in time") }
+          : { ms: ASK_TIMEOUT_MS, fault: () => controlBusy(`did not answer within ${ASK_TIMEOUT_MS / 1_000} s`) };
+        const signal = clock.deadline(late.ms, late.fault, AbortSignal.any([caller, over.signal]));
         const settle = (act: () => void) => {
           signal.removeEventListener("abort", onAbort);
           act();
@@ -45,7 +54,7 @@ export function openAskControl(parts: { link: ControlLink; refused?: () => void;
         const fail = (error: unknown) => settle(() => reject(error));
         const text = JSON.stringify(body);
         const headers = { ...link.headers(), "content-type": "application/json", "content-length": Buffer.byteLength(text) };
-        const sent = httpRequest({ path, method: "POST", agent, headers });
+        const sent = httpRequest({ path, method: "POST", agent: path === "/wake" ? wakes : others, headers });
         const onAbort = () => {
           fail(signal.reason);
           sent.destroy();
@@ -78,6 +87,11 @@ export function openAskControl(parts: { link: ControlLink; refused?: () => void;
 
 export function controlAway(why: string, cause?: unknown): Fault {
   return new Fault("CONTROL_AWAY", `The control plane ${why}; it should be back in a moment`, { cause, retryAfterMs: 1_000 });
+}
+
+/** Control is there, and has too much to do to answer now. */
+export function controlBusy(why: string): Fault {
+  return new Fault("CONTROL_BUSY", `The control plane ${why}; it has too much to do at the moment`, { retryAfterMs: 1_000 });
 }
 
 export function isFaultData(value: unknown): value is FaultData {

@@ -4,6 +4,7 @@ import type { Clock } from "../../clock.ts";
 import { Fault, type FaultCode } from "../../fault.ts";
 import type { Caller, Identity } from "../identity.ts";
 import { sharedQuestions } from "../shared-questions.ts";
+import { unlessAborted } from "../unless-aborted.ts";
 import type { WhoAnswer } from "../wire.ts";
 
 /** A session that ended is refused everywhere within 10 s, even if its news were lost: a sweep longer than this, and the answer's own way here. */
@@ -15,7 +16,9 @@ const UNKNOWN_SECONDS = 2;
 const AWAY_SECONDS = 15 * 60;
 /** How long an old answer counts before control is asked again whether it is back. */
 const ASK_AGAIN_MS = 2_000;
-const AWAY: ReadonlySet<FaultCode> = new Set(["CONTROL_AWAY", "DATAGROK_AWAY", "DATAGROK_BUSY"]);
+/** How long a known caller waits for a new answer; after that the old one counts, and the answer is used when it comes. */
+const SLOW_MS = 100;
+const AWAY: ReadonlySet<FaultCode> = new Set(["CONTROL_AWAY", "CONTROL_BUSY", "DATAGROK_AWAY", "DATAGROK_BUSY"]);
 const MOST_CALLERS = 20_000;
 /** So many that nobody has heard of are asked about at a time: anybody may invent tokens. */
 const MOST_QUESTIONS = 1_000;
@@ -70,6 +73,16 @@ export function knownCallers({ ask, full, closed, isAway = () => false, clock }:
     if (caller === undefined) throw error;
     return countOn(caller);
   };
+
+  /** The answer where it comes soon, else what `old` says; where that says nothing (any more), the answer whenever it comes. */
+  const soonOr = (answer: Promise<Caller | undefined>, signal: AbortSignal, old: () => Caller | undefined): Promise<Caller | undefined> =>
+    new Promise((resolve, reject) => {
+      const cancel = clock.after(SLOW_MS, () => {
+        const caller = old();
+        if (caller !== undefined) resolve(caller);
+      });
+      unlessAborted(answer, signal).finally(cancel).then(resolve, reject);
+    });
 
   const countOn = (caller: Caller): Caller => {
     count(caller, clock.monotonic(), ASK_AGAIN_MS);
@@ -141,8 +154,12 @@ export function knownCallers({ ask, full, closed, isAway = () => false, clock }:
       if (unknown.has(key)) return Promise.resolve(undefined);
       const remembered = isAway() ? earlier.get<Caller>(key) : undefined;
       if (remembered !== undefined) return Promise.resolve(countOn(remembered));
-      const answer = asking.ask(key, signal, (wanted) => learn(token, key, AbortSignal.any([wanted, closed])));
-      return answer.catch((error: unknown) => before(key, error));
+      const ask = (waits: AbortSignal) => asking.ask(key, waits, (wanted) => learn(token, key, AbortSignal.any([wanted, closed])));
+      const earlierCaller = earlier.get<Caller>(key);
+      if (earlierCaller === undefined) return ask(signal);
+      // Goes on when this caller has gone on with the old answer.
+      const answer = ask(closed).catch((error: unknown) => before(key, error));
+      return soonOr(answer, signal, () => (earlier.get<Caller>(key) === earlierCaller ? countOn(earlierCaller) : undefined));
     },
     forget: () => {
       signOuts++;

@@ -14,7 +14,7 @@ import {
   type WhoAsk,
   WIRE_VERSION,
 } from "../wire.ts";
-import { controlAway, openAskControl } from "./ask-control.ts";
+import { controlAway, controlBusy, openAskControl } from "./ask-control.ts";
 import type { ControlLink } from "./control-link.ts";
 import { keepFeed } from "./keep-feed.ts";
 import { knownCallers } from "./known-callers.ts";
@@ -41,6 +41,8 @@ export type Feed = {
 
 /** Control takes it at once or not at all: where it cannot be reached, nobody waits for that. */
 const GOODBYE_MS = 500;
+/** How long a caller whom this gateway does not know waits for a control that is there and busy. */
+const LONGEST_WHO_MS = 30_000;
 
 /**
  * The gateway's side of `gateway/wire.ts`, on this machine or another: goes on answering from what it knows while control is away. `version` is that
@@ -78,13 +80,27 @@ export function openFeed({ link, version, clock, log }: { link: ControlLink; ver
     },
   });
 
+  /** Asks again as long as control is there and only slow. */
+  const askWho = async (tokens: readonly string[], signal: AbortSignal): Promise<WhoAnswers> => {
+    const until = clock.monotonic() + LONGEST_WHO_MS;
+    for (;;) {
+      try {
+        return (await control.ask("/who", { tokens } satisfies WhoAsk, AbortSignal.any([signal, silent.signal]))) as WhoAnswers;
+      } catch (error) {
+        if (!(error instanceof Fault) || error.code !== "CONTROL_BUSY") throw error;
+        if (away) throw controlAway("has fallen silent", error);
+        if (clock.monotonic() >= until) throw error;
+      }
+    }
+  };
+
   const identity = knownCallers({
     clock,
     closed: closed.signal,
     full: () => controlAway("is being asked of too many others who they are"),
     isAway: () => informed && away,
     ask: async (tokens, signal) => {
-      const { callers } = (await control.ask("/who", { tokens } satisfies WhoAsk, AbortSignal.any([signal, silent.signal]))) as WhoAnswers;
+      const { callers } = await askWho(tokens, signal);
       return callers.map((caller) => caller ?? undefined);
     },
   });
@@ -145,7 +161,8 @@ export function openFeed({ link, version, clock, log }: { link: ControlLink; ver
     coming = [];
     away = true;
     if (!isSilent) return;
-    silent.abort(controlAway("has fallen silent"));
+    // A silence that began while it was asked: whoever waits for a container may ask again.
+    silent.abort(controlBusy("has fallen silent"));
     silent = new AbortController();
   };
   const onRefused = (fault: Fault) => {

@@ -33,6 +33,8 @@ type Control = {
   questions: string[];
   /** Answers `/who` only when called. */
   answerWho: (() => void)[] | undefined;
+  /** Answers `/wake` only when called. */
+  answerWake: (() => void)[] | undefined;
   /** Takes whoever asks for the feed, and says nothing. */
   deaf: boolean;
   close(): Promise<void>;
@@ -56,6 +58,7 @@ async function openControl(
     opened: [],
     questions: [],
     answerWho: undefined,
+    answerWake: undefined,
     deaf: false,
     say: (...lines) => {
       for (const line of lines) for (const feed of control.feeds) feed.write(`${JSON.stringify(line)}\n`);
@@ -83,8 +86,10 @@ async function openControl(
     else if (request.url === "/wake" && asked.id === "refused") {
       response.writeHead(400);
       return response.end(JSON.stringify({ code: "CONTAINER_STOPPED", message: "no" }));
-    } else if (request.url === "/wake") control.wakes.push(asked);
-    else {
+    } else if (request.url === "/wake") {
+      control.wakes.push(asked);
+      await new Promise<void>((resolve) => (control.answerWake === undefined ? resolve() : void control.answerWake.push(resolve)));
+    } else {
       control.questions.push(...asked.tokens);
       await new Promise<void>((resolve) => (control.answerWho === undefined ? resolve() : void control.answerWho.push(resolve)));
       return response.end(JSON.stringify({ callers: asked.tokens.map((token: string) => (token === "token" ? ADA : null)) }));
@@ -164,6 +169,30 @@ t.test("a wake reaches control, and its refusal comes back as it is", async (t) 
   const left = new AbortController();
   left.abort(new Error("left"));
   await t.rejects(feed.directory.wake(ID, CALLER, left.signal), { message: "left" });
+});
+
+t.test("a control that is there and slow is busy, not away; and a hundred wakes that wait for it keep nobody's token waiting", async (t) => {
+  const clock = stillClock();
+  const { control, feed } = await openBoth(t, clock);
+  await feed.ready();
+  control.answerWake = [];
+  const wakes = Array.from({ length: 100 }, () => codeOf(feed.directory.wake(ID, CALLER, NEVER)));
+  await until("as many are asked as may be", () => control.answerWake?.length === 16);
+  t.equal((await feed.identity.who("token", NEVER))?.login, "ada");
+  await clock.advance(3_000);
+  control.say({ kind: "changed", container: COMING, seq: 8 });
+  await until("it is heard of", () => feed.state()?.seq === 8);
+  await clock.advance(2_000);
+  t.same(new Set(await Promise.all(wakes)), new Set(["CONTROL_BUSY"]));
+  control.answerWho = [];
+  const who = feed.identity.who("another", NEVER);
+  await until("it is asked", () => control.answerWho?.length === 1);
+  control.say({ kind: "changed", container: COMING, seq: 9 });
+  await until("it is heard of", () => feed.state()?.seq === 9);
+  await clock.advance(5_000);
+  await until("it is asked once more", () => control.answerWho?.length === 2);
+  for (const answer of control.answerWho) answer();
+  t.equal(await who, undefined, "late, and answered");
 });
 
 t.test("what is known is served while control is away, and what was missed is told on return", async (t) => {

@@ -1,6 +1,7 @@
 import { request as httpRequest } from "node:http";
 import { connect } from "node:net";
 import t from "tap";
+import { Fault } from "../../fault.ts";
 import type { Standing } from "../../gateway/directory.ts";
 import { bodyOf, ID, openContainer, openStand, PATH, until } from "./stand.ts";
 
@@ -36,6 +37,47 @@ t.test("a failed start answers everybody who waited, and the next request at onc
   t.same(new Set(await Promise.all(answers)), new Set([500]));
   t.equal((await fetch(stand.base + PATH, SIGNED_IN)).status, 500);
   t.same(stand.wakes, [ID], "one start, not eleven");
+});
+
+t.test("a control plane that is too busy to take a wake is asked again, and its waiters go on waiting", async (t) => {
+  const stand = await openStand(t);
+  const { address } = await openContainer(t, (_, response) => void response.end("awake"));
+  stand.set(ID, { kind: "asleep" });
+  // Busy, then silent for so long that it counts as away, then there again.
+  const troubles = ["CONTROL_BUSY", "CONTROL_AWAY", "CONTROL_BUSY"] as const;
+  stand.onWake(() => {
+    const code = troubles[stand.wakes.length - 1];
+    if (code !== undefined) throw new Fault(code, "no answer");
+    stand.set(ID, { kind: "awake", address });
+  });
+  const answers = Array.from({ length: 20 }, () => fetch(stand.base + PATH, SIGNED_IN).then((answer) => answer.text()));
+  t.same(
+    await Promise.all(answers),
+    Array.from({ length: 20 }, () => "awake"),
+  );
+  t.equal(stand.wakes.length, 4);
+});
+
+t.test("who waits for a control plane that stays busy hears so at its own limit, and nobody is asked after that", async (t) => {
+  const stand = await openStand(t, { limits: { proxyRequestTimeoutMs: 700 } });
+  stand.set(ID, { kind: "asleep" });
+  stand.onWake(() => {
+    throw new Fault("CONTROL_BUSY", "no answer");
+  });
+  const answer = await fetch(stand.base + PATH, SIGNED_IN);
+  t.equal(answer.status, 504);
+  t.match(await answer.text(), /no answer/);
+  await until("the queue is empty", () => stand.watchers(ID) === 0);
+});
+
+t.test("a control plane that is away is said to be so at once", async (t) => {
+  const stand = await openStand(t);
+  stand.set(ID, { kind: "asleep" });
+  stand.onWake(() => {
+    throw new Fault("CONTROL_AWAY", "away");
+  });
+  t.equal((await fetch(stand.base + PATH, SIGNED_IN)).status, 503);
+  t.equal(stand.wakes.length, 1);
 });
 
 t.test("a failed container is woken again once its back-off is over", async (t) => {

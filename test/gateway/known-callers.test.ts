@@ -46,6 +46,33 @@ t.test("while control is away, who was known is known still", async (t) => {
   await t.rejects(who("another", 0), { code: "CONTROL_AWAY" });
 });
 
+t.test("who was known does not wait for a control plane that is slow to answer, and its answer counts when it comes", async (t) => {
+  const slow = Promise.withResolvers<WhoAnswer>();
+  const { callers, clock, asked, who } = callersOf(t, [ADA, slow.promise]);
+  t.equal((await who())?.login, ADA.login);
+  await clock.advance(OLD_MS);
+  const answer = callers.who("token", NEVER);
+  await clock.advance(100);
+  t.equal((await answer)?.login, ADA.login, "the old answer");
+  t.equal(asked.length, 2);
+  slow.resolve({ ...ADA, login: "renamed" });
+  await slow.promise;
+  await new Promise(setImmediate);
+  t.equal(callers.known("token")?.login, "renamed");
+});
+
+t.test("a sign-out that comes while control is slow to answer is not passed over", async (t) => {
+  const slow = Promise.withResolvers<WhoAnswer | undefined>();
+  const { callers, clock, who } = callersOf(t, [ADA, slow.promise as Promise<WhoAnswer>]);
+  t.equal((await who())?.login, ADA.login);
+  await clock.advance(OLD_MS);
+  const answer = callers.who("token", NEVER);
+  callers.forget();
+  await clock.advance(1_000);
+  slow.resolve(undefined);
+  t.equal(await answer, undefined);
+});
+
 t.test("a question is broken off once the last who waits for its answer has left, and then asked anew", async (t) => {
   const { callers, asked, broken } = callersOf(t, [new Promise<WhoAnswer>(() => undefined), ADA]);
   const [first, second] = [new AbortController(), new AbortController()];
