@@ -99,7 +99,8 @@ export type Decision = {
 } & (
   | { kind: "answer"; answer: Answer }
   | { kind: "forward"; forward: Forward; lease: Lease }
-  | { kind: "acceptWebSocket"; forward: Forward; lease: Lease }
+  /** `user`: whose part of the queues its frames take while it waits. */
+  | { kind: "acceptWebSocket"; forward: Forward; lease: Lease; user: string }
   /** Accept, then close at once with a code and a reason: what a WebSocket client can show its user. */
   | { kind: "refuseWebSocket"; code: number; reason: string }
 );

@@ -6,6 +6,9 @@ export type GatewayLimits = {
   holdLimit: number;
   /** What a WebSocket client may send before its container is there; beyond it, its socket is no longer read. */
   prebufferBytes: number;
+  /** The same of all waiting WebSockets of one user, and of a gateway process: memory that their queues take. */
+  prebufferUserBytes: number;
+  prebufferTotalBytes: number;
   /** How often a waiting WebSocket client is pinged, so that load balancers keep its socket. */
   wsPingMs: number;
   connectTimeoutMs: number;
@@ -36,6 +39,8 @@ export const GATEWAY_LIMITS: GatewayLimits = {
   proxyRequestTimeoutMs: 300_000,
   holdLimit: 1_000,
   prebufferBytes: 1_048_576,
+  prebufferUserBytes: 8_388_608,
+  prebufferTotalBytes: 67_108_864,
   wsPingMs: 15_000,
   connectTimeoutMs: 5_000,
   doubtMs: 1_500,

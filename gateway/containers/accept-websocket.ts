@@ -13,6 +13,7 @@ import { internalFault } from "./answers.ts";
 import { CLOSE, closeFor } from "./close-codes.ts";
 import { OPCODE, shortFrame } from "./frames.ts";
 import { acceptUpgrade, isHandshake, upgradeContainer } from "./handshake.ts";
+import type { QueueBudget } from "./queue-budget.ts";
 import { notAHandshake } from "./refuse-websocket.ts";
 import { WaitingClient } from "./waiting-client.ts";
 
@@ -27,6 +28,8 @@ export type WebSocketExchange = {
   early: Buffer;
   forward: Forward;
   lease: Lease;
+  /** Whose part of the queues its frames take while it waits. */
+  user: string;
   /** When it begins, the client is told to come again elsewhere. */
   draining: Draining;
   told: Told;
@@ -34,6 +37,7 @@ export type WebSocketExchange = {
 
 export type AcceptParts = {
   askContainer: AskContainer;
+  queues: QueueBudget;
   clock: Clock;
   log: Log;
   limits: Pick<GatewayLimits, "wsPingMs" | "prebufferBytes" | "lingerMs">;
@@ -58,8 +62,8 @@ function spliceConnected(upgraded: Upgraded | undefined): Promise<void> | undefi
 }
 
 /** Undefined where nothing came of it; the client has gone then. */
-async function connectWaiting({ askContainer, clock, log, limits }: AcceptParts, exchange: WebSocketExchange): Promise<Upgraded | undefined> {
-  const { asked, client, forward, lease, draining, told } = exchange;
+async function connectWaiting({ askContainer, queues, clock, log, limits }: AcceptParts, exchange: WebSocketExchange): Promise<Upgraded | undefined> {
+  const { asked, client, forward, lease, user, draining, told } = exchange;
   if (!isHandshake(asked)) {
     const answer = forward.answerTo(notAHandshake());
     told.status = answer.status;
@@ -74,6 +78,8 @@ async function connectWaiting({ askContainer, clock, log, limits }: AcceptParts,
     lease,
     pingMs: limits.wsPingMs,
     limit: limits.prebufferBytes,
+    budget: queues,
+    user,
     onLeave: () => left.abort(new Error("the client left")),
   });
   const drain = () => waiting.close(CLOSE.serviceRestart, "The gateway restarts");

@@ -128,7 +128,9 @@ function toContainer(parts: Parts, asked: Asked, { route, who: { caller }, view,
   });
   const forward = new ToContainer(parts, head, lease, route.path, edits);
   const about: About = { route: route.kind, container: view.name, answers: lease.answers, login: caller.login, requestId, traceparent, traced };
-  return { kind: route.kind === "proxy-ws" ? "acceptWebSocket" : "forward", forward, lease, about };
+  return route.kind === "proxy-ws"
+    ? { kind: "acceptWebSocket", forward, lease, user: caller.userId, about }
+    : { kind: "forward", forward, lease, about };
 }
 
 /** Whoever only looks in is not held either. */

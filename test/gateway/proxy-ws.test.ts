@@ -1,12 +1,14 @@
 import { createHash } from "node:crypto";
 import { createServer } from "node:http";
-import { connect } from "node:net";
+import { connect, type Socket } from "node:net";
+import { monitorEventLoopDelay } from "node:perf_hooks";
 import t, { type Test } from "tap";
 import { WebSocket, WebSocketServer } from "ws";
 import { Fault } from "../../fault.ts";
 import type { Standing } from "../../gateway/directory.ts";
+import { frame } from "../fixtures/frame.ts";
 import { turns } from "../fixtures/still-clock.ts";
-import { exchange, ID, listen, openContainer, openRawContainer, openStand, until, WS_PATH, type Address, type Stand } from "./stand.ts";
+import { exchange, get, ID, listen, openContainer, openRawContainer, openStand, PATH, until, WS_PATH, type Address, type Stand } from "./stand.ts";
 
 /** What a client saw, in order. */
 type Seen = { socket: WebSocket; frames: [data: Buffer, binary: boolean][]; pings: number; closed: { code: number; reason: string } | undefined };
@@ -356,6 +358,70 @@ t.test("a client that sends much while it waits feels it instead of filling the 
   await until("all come back", () => seen.frames.length === 33);
   t.ok(seen.frames.slice(1).every(([data]) => data.equals(body)));
   seen.socket.terminate();
+});
+
+/** An accepted WebSocket whose container is not there, as a socket. */
+async function openHeld(stand: Stand, id: string, authorization: string): Promise<Socket> {
+  const socket = connect(stand.port, "127.0.0.1");
+  socket.on("error", () => undefined);
+  const accepted = new Promise<void>((resolve) => socket.once("data", () => resolve()));
+  socket.write(HANDSHAKE.replace(ID, id).replace("Authorization: token", `Authorization: ${authorization}`));
+  await accepted;
+  return socket;
+}
+
+const EMPTY_PING = frame(9, Buffer.alloc(0));
+
+t.test("a flood of empty frames before CONNECTED neither fills the memory nor stands in the way of another user", async (t) => {
+  const stand = await openStand(t, { limits: { prebufferUserBytes: 4 * 1_048_576 } });
+  stand.tokens.set("mallory", { userId: "22222222-2222-4222-8222-222222222222", login: "mallory", admin: false });
+  const asleep = "1b9f4f0c-5c8e-4c53-9a52-3f0b8e0f2d12";
+  stand.set(asleep, { kind: "coming" });
+  const { address } = await openContainer(t, (_, response) => void response.end("here"));
+  stand.set(ID, { kind: "awake", address });
+  const flood = Buffer.concat(Array.from({ length: Math.ceil(1_048_576 / EMPTY_PING.length) }, () => EMPTY_PING));
+  const sockets = await Promise.all(Array.from({ length: 20 }, () => openHeld(stand, asleep, "mallory")));
+  t.teardown(() => sockets.forEach((socket) => socket.destroy()));
+  await until("all wait", () => stand.openAt(asleep).count === 20);
+  const used = () => process.memoryUsage().arrayBuffers + process.memoryUsage().heapUsed;
+  const before = used();
+  const delays = monitorEventLoopDelay({ resolution: 5 });
+  delays.enable();
+  for (const socket of sockets) socket.write(flood);
+  // Until no byte has moved for a while.
+  const moved = () => stand.openAt(asleep).open.reduce((sum, { bytesIn }) => sum + bytesIn, 0);
+  for (let last = -1, same = 0; same < 20; same = moved() === last ? same + 1 : 0, last = moved())
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  const from = performance.now();
+  t.match(await exchange(stand.port, get(PATH)), /here/);
+  t.ok(performance.now() - from < 2_000, `another user waited for ${Math.round(performance.now() - from)} ms`);
+  delays.disable();
+  t.ok(delays.max / 1e6 < 1_000, `the loop was held for ${Math.round(delays.max / 1e6)} ms`);
+  t.ok(used() - before < 64 * 1_048_576, `${Math.round((used() - before) / 1_048_576)} MiB were taken`);
+  t.ok(moved() < 4 * 1_048_576 + 20 * 131_072, `${moved()} bytes were read`);
+});
+
+t.test("what a user sent beyond the share arrives all the same, in order", async (t) => {
+  const stand = await openStand(t, { limits: { prebufferUserBytes: 131_072 } });
+  const address = await openEcho(t);
+  stand.set(ID, { kind: "coming" });
+  const all = Array.from({ length: 5 }, () => open(stand));
+  await until("they are accepted", () => all.every(({ socket }) => socket.readyState === WebSocket.OPEN));
+  const bodies = Array.from({ length: 10 }, (_, at) => Buffer.alloc(30_000, at));
+  for (const { socket } of all) for (const body of bodies) socket.send(body);
+  await until("they wait", () => stand.openAt(ID).count === 5);
+  stand.set(ID, { kind: "awake", address });
+  await until("all come back", () => all.every(({ frames }) => frames.length === 11));
+  for (const { frames } of all) t.ok(frames.slice(1).every(([data], at) => data.equals(bodies[at] as Buffer)));
+  for (const { socket } of all) socket.terminate();
+});
+
+t.test("a client that only sends pongs while it waits is closed with 1008", async (t) => {
+  const stand = await openStand(t);
+  stand.set(ID, { kind: "coming" });
+  const pongs = Buffer.concat(Array.from({ length: 20_000 }, () => frame(10, Buffer.alloc(0))));
+  const answer = await exchange(stand.port, Buffer.concat([Buffer.from(HANDSHAKE), pongs]), /\x88/);
+  t.equal(Buffer.from(answer.slice(answer.indexOf("\x88") + 2), "latin1").readUInt16BE(), 1008);
 });
 
 t.test("a client whose frames are not masked is closed with 1002", async (t) => {

@@ -4,6 +4,7 @@ import { Server as NetServer, type Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 import { acceptWebSocket } from "../../containers/accept-websocket.ts";
 import { apiAnswer, internalFault } from "../../containers/answers.ts";
+import { openQueueBudget } from "../../containers/queue-budget.ts";
 import { refuseWebSocket } from "../../containers/refuse-websocket.ts";
 import type { Answer, Decision } from "../../decision.ts";
 import { Exchanged } from "../../exchanges.ts";
@@ -27,6 +28,9 @@ import { watchClient } from "./watch-client.ts";
 /** How long a connection that is between two requests may stay so once this gateway is about to end: its next request may be on the way. */
 const DRAIN_IDLE_MS = 1_000;
 
+/** What a client may send behind the head of an upgrade while that is decided on, or waits; then its socket is not read. */
+const EARLY_BYTES = 65_536;
+
 /** How often Node looks for heads that are late. */
 const CHECK_EVERY_MS = 1_000;
 
@@ -36,6 +40,7 @@ export function openHttpProxyEngine({ decide, limits, tls, watch, counts, clock,
   const proxy = openForwardRequest({ clock, limits, dials });
   const askContainer = openAskContainer({ clock, limits, dials });
   const draining = new Draining();
+  const queues = openQueueBudget({ ofUser: limits.prebufferUserBytes, ofAll: limits.prebufferTotalBytes });
   const open = new Set<Promise<void>>();
   const answering = new Set<ServerResponse>();
   const upgraded = new Set<Socket>();
@@ -149,7 +154,7 @@ export function openHttpProxyEngine({ decide, limits, tls, watch, counts, clock,
     const told = tellOf(request, true);
     let webSockets: Count | undefined;
     const client = linkOver(socket);
-    const early = readEarly(client, head, limits.prebufferBytes);
+    const early = readEarly(client, head, EARLY_BYTES);
     try {
       const decision = await decided(request, signal, true, told);
       if (decision.kind !== "answer") told.upgraded();
@@ -158,10 +163,10 @@ export function openHttpProxyEngine({ decide, limits, tls, watch, counts, clock,
       if (decision.kind === "answer") sendRawAnswer(socket, decision.answer);
       else if (decision.kind === "refuseWebSocket") await refuseWebSocket({ clock, limits }, { asked: askedOf(request), client, ...decision });
       else if (decision.kind === "acceptWebSocket") {
-        const { forward, lease } = decision;
+        const { forward, lease, user } = decision;
         await acceptWebSocket(
-          { askContainer, clock, log, limits },
-          { asked: askedOf(request), client, early: early.take(), forward, lease, draining, told },
+          { askContainer, queues, clock, log, limits },
+          { asked: askedOf(request), client, early: early.take(), forward, lease, user, draining, told },
         );
       } else {
         const { forward, lease } = decision;

@@ -20,7 +20,7 @@ import type { Ticking } from "./ticker.ts";
  */
 type State = "head" | "body" | "wait" | "drop" | "closing" | "upgraded";
 
-/** How much of the next requests is kept while one is answered. */
+/** How much of the next requests is kept while one is answered, and of another protocol while its request is decided on or waits. */
 const KEPT_BYTES = 65_536;
 /** How much may wait to be taken by a client before its next request is read. */
 const MOST_BACKLOG = 262_144;
@@ -289,8 +289,7 @@ export class ClientSide implements LinkUser, Ticking {
     if (bytes.length === 0) return;
     this.#kept.push(this.link.volatile ? Buffer.from(bytes) : bytes);
     this.#keptBytes += bytes.length;
-    const most = this.#exchange?.head.websocket === true ? this.parts.limits.prebufferBytes : KEPT_BYTES;
-    if (this.#keptBytes >= most) this.link.pause();
+    if (this.#keptBytes >= KEPT_BYTES) this.link.pause();
   }
 
   #takeKept(): void {

@@ -1,4 +1,5 @@
 import { apiAnswer } from "../../containers/answers.ts";
+import { openQueueBudget } from "../../containers/queue-budget.ts";
 import { openHttp1 } from "../../http1/open-http1.ts";
 import { openEdgeServer, watchHandshakes } from "../edge-server.ts";
 import { Draining } from "../draining.ts";
@@ -31,6 +32,7 @@ export function openSpliceEngine({ decide, refusal = apiAnswer, limits, reads, t
     pool,
     ticker,
     draining,
+    queues: openQueueBudget({ ofUser: limits.prebufferUserBytes, ofAll: limits.prebufferTotalBytes }),
     watch,
     dials: { made: counts.connects.at("made"), refused: counts.connects.at("refused"), retries: counts.retries.at() },
     upgraded: (link, over, exchanged) => {

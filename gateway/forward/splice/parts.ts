@@ -1,6 +1,7 @@
 import type { Clock } from "../../../clock.ts";
 import type { Log } from "../../../log.ts";
 import type { Fault } from "../../../fault.ts";
+import type { QueueBudget } from "../../containers/queue-budget.ts";
 import type { Answer, Decide } from "../../decision.ts";
 import type { Exchanged, Watch } from "../../exchanges.ts";
 import type { Http1 } from "../../http1/open-http1.ts";
@@ -25,6 +26,8 @@ export type SpliceParts = {
   pool: Pool;
   ticker: Ticker;
   draining: Draining;
+  /** What waiting WebSockets have sent. */
+  queues: QueueBudget;
   watch: Watch;
   dials: DialCounts;
   /** Keeps a connection that was upgraded among those that end with the engine, until `over` settles; then its exchange is over. */

@@ -11,7 +11,7 @@ import type { Exchange } from "./exchange.ts";
 export const SWITCH_LINES = "Connection: Upgrade\r\nUpgrade: websocket\r\n";
 
 /** Becomes a WebSocket at once, and then reaches for the container. */
-export function acceptUpgrade(exchange: Exchange, { forward, lease }: Extract<Decision, { kind: "acceptWebSocket" }>): void {
+export function acceptUpgrade(exchange: Exchange, { forward, lease, user }: Extract<Decision, { kind: "acceptWebSocket" }>): void {
   const { client, head, told } = exchange;
   const { parts, link } = client;
   told.upgraded();
@@ -20,7 +20,7 @@ export function acceptUpgrade(exchange: Exchange, { forward, lease }: Extract<De
   const { draining } = parts;
   const accepted = acceptWebSocket(
     { ...parts, askContainer: openAskContainer(parts) },
-    { asked: head, client: link, early, forward, lease, draining, told },
+    { asked: head, client: link, early, forward, lease, user, draining, told },
   );
   parts.upgraded(link, accepted, told);
 }
