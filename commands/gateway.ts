@@ -7,7 +7,7 @@ import { runGateway } from "../roles/gateway.ts";
 import { serve } from "../roles/serve.ts";
 import { untilOver } from "../roles/until-told.ts";
 import { begin, countHere, type Here, runtimeHere } from "./here.ts";
-import { addressOf, reloadOnHangup, serveUntilTold, tellMetricsPort } from "./serve.ts";
+import { addressOf, reloadOnHangup, serveUntilTold, tellMetricsPort, watchdogMs } from "./serve.ts";
 import { verb, type Verbs } from "./verb.ts";
 import { VERSION } from "./version.ts";
 
@@ -67,6 +67,7 @@ async function serveAll(here: Here, env: NodeJS.ProcessEnv, settings: Settings, 
       joins: true,
       registry: undefined,
       metrics: counted.gathering && { gathering: counted.gathering, own: counted.metrics },
+      watchdogMs: watchdogMs(settings),
       drainMs: (settings.drainDelaySeconds + settings.drainSeconds) * 1_000,
       clock: here.clock,
       log,

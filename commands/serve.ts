@@ -3,7 +3,7 @@ import { Fault } from "../fault.ts";
 import type { Log } from "../log.ts";
 import { type Served, serve } from "../roles/serve.ts";
 import { writesFile } from "../roles/open-access.ts";
-import { tellSystemd } from "../roles/tell-systemd.ts";
+import { keepSystemdWatchdog, tellSystemd } from "../roles/tell-systemd.ts";
 import { untilTold } from "../roles/until-told.ts";
 import { begin, countHere, type Here } from "./here.ts";
 import { VERSION } from "./version.ts";
@@ -34,6 +34,7 @@ export async function run(here: Here): Promise<void> {
 /** Starts the processes, says so once they are ready, and goes on until told to end, and ends them. */
 export async function serveUntilTold<S extends Served>(here: Here, log: Log, start: () => Promise<S>, announce: (served: S) => void): Promise<void> {
   const told = untilTold();
+  const endWatchdog = keepSystemdWatchdog({ env: here.env, clock: here.clock, log });
   const served = await start();
   const announced = served.ready.then(() => {
     announce(served);
@@ -45,6 +46,7 @@ export async function serveUntilTold<S extends Served>(here: Here, log: Log, sta
   } finally {
     void tellSystemd("stopping", { env: here.env, log });
     await served.stop();
+    endWatchdog();
   }
 }
 
@@ -71,12 +73,18 @@ export async function serveHere(
     registry: registryAt(settings),
     spawner: settings.spawner ? { host: settings.spawnerHost, port: settings.spawnerPort } : undefined,
     metrics: counted.gathering && { gathering: counted.gathering, own: counted.metrics },
+    watchdogMs: watchdogMs(settings),
     drainMs: (settings.drainDelaySeconds + settings.drainSeconds) * 1_000,
     clock,
     log,
   });
   reloadOnHangup(settings, served);
   return { ...served, metricsPort: counted.port };
+}
+
+/** Undefined where nobody is to check. */
+export function watchdogMs({ watchdogSeconds }: Settings): number | undefined {
+  return watchdogSeconds === 0 ? undefined : watchdogSeconds * 1_000;
 }
 
 /** Where there is nothing to read or to open again, the signal ends the program, as it does others whose terminal is gone. */

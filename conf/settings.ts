@@ -122,6 +122,12 @@ export const SETTINGS = {
     0,
     "How long berth, told to stop, still takes connections while `/readyz` answers 503, so that load balancers turn away first",
   ),
+  watchdogSeconds: setting(
+    "BERTH_WATCHDOG_SECONDS",
+    wholeNumber(0, 3_600, "seconds"),
+    15,
+    "A process of berth whose event loop answers nothing for so long, asked three times, is killed and started again; 0: never, for debuggers",
+  ),
   logLevel: setting(["BERTH_LOG_LEVEL", "GROK_SPAWNER_LOG_LEVEL"], oneOf(...LOG_LEVELS), "info", "Least level that is logged"),
   accessLog: setting(
     "BERTH_ACCESS_LOG",

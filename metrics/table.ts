@@ -144,4 +144,5 @@ export const METRICS = {
   build: gauge("berth_build_info", ["version", "commit", "node"], "1; what runs is in the labels", "max"),
   processes: gauge("berth_processes", ["process"], "Processes of this berth that answered this scrape"),
   restarts: counter("berth_process_restarts_total", ["process"], "Processes that died and were started again"),
+  hangs: counter("berth_process_hangs_total", ["process"], "Processes that did not answer their parent, and were killed and started again"),
 } as const satisfies Record<string, MetricRow>;

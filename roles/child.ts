@@ -7,17 +7,20 @@ import type { Gathering } from "../metrics/gather.ts";
 import type { Snapshot } from "../metrics/snapshot.ts";
 import { type Child, keepRunning } from "./keep-running.ts";
 import type { ListeningHandle } from "./listening-handle.ts";
+import { MISSED_CHECKS, startWatchdog } from "./watchdog.ts";
 
 export type { Child } from "./keep-running.ts";
 
 /** What a role process tells the process that forked it. */
-export type ChildReport = { kind: "ready" } | { kind: "fault"; fault: FaultData } | { kind: "metrics"; metrics: Snapshot };
+export type ChildReport = { kind: "ready" } | { kind: "fault"; fault: FaultData } | { kind: "metrics"; metrics: Snapshot } | { kind: "pong" };
 
-/** What it is told: `listen` comes with the socket to accept on; `metrics` asks what it counted. */
-export type ParentOrder = { kind: "listen" } | { kind: "end" } | { kind: "metrics" };
+/** What it is told: `listen` comes with the socket to accept on; `metrics` asks what it counted; `ping` whether its event loop runs. */
+export type ParentOrder = { kind: "listen" } | { kind: "end" } | { kind: "metrics" } | { kind: "ping" };
 
 /** How long a process may take to say what it counted; one that is busy for longer counts as it was. */
 const METRICS_MS = 2_000;
+/** How long a process may be silent while it starts: it loads its code, and control checks and migrates the store, without a turn of its event loop. */
+const STARTING_MS = 300_000;
 
 /** Keeps one role process running, as `keepRunning` does; it says itself that it is ready, or why it cannot be. */
 export function keepChild(options: {
@@ -27,17 +30,47 @@ export function keepChild(options: {
   env: NodeJS.ProcessEnv;
   /** Given to it once it is there; until then the process loads what it is made of, and does nothing. */
   handle?: Promise<ListeningHandle>;
-  /** Where what it counts is put together with what others do; `restarts` is how often it was started again. */
-  metrics?: { gathering: Gathering; restarts: Count } | undefined;
+  /** Where what it counts is put together with what others do; `restarts` is how often it was started again, `hangs` how often it had hung. */
+  metrics?: { gathering: Gathering; restarts: Count; hangs: Count } | undefined;
+  /** A process that answers none of three checks within this time is killed, and started again; in milliseconds. Undefined: nobody checks. */
+  watchdogMs?: number | undefined;
   clock: Clock;
   log: Log;
 }): Child {
-  const { role, clock, metrics } = options;
+  const { role, clock, metrics, watchdogMs } = options;
+  const log = options.log.child({ role });
   let starts = 0;
+  const watch = (forked: ChildProcess, everyMs: number) => {
+    let isReady = false;
+    let answered = () => {};
+    forked.on("message", (report: ChildReport) => {
+      if (report.kind === "ready") isReady = true;
+      if (report.kind === "pong") answered();
+    });
+    const watchdog = startWatchdog({
+      everyMs,
+      limit: () => (isReady ? MISSED_CHECKS : Math.max(MISSED_CHECKS, Math.ceil(STARTING_MS / everyMs))),
+      ping: () =>
+        new Promise((resolve, reject) => {
+          answered = resolve;
+          const ping: ParentOrder = { kind: "ping" };
+          forked.send(ping, (error) => void (error && reject(error)));
+        }),
+      hung: (silentMs) => {
+        metrics?.hangs.add();
+        log.error({ pid: forked.pid, silentMs: Math.round(silentMs) }, "process does not answer and is killed");
+        // Of a stopped process this is the only signal that ends it.
+        forked.kill("SIGKILL");
+      },
+      clock,
+    });
+    forked.once("exit", watchdog.stop);
+    forked.once("error", () => void (forked.pid === undefined && watchdog.stop()));
+  };
   return keepRunning({
     name: role,
     clock,
-    log: options.log.child({ role }),
+    log,
     end: (forked) => {
       const end: ParentOrder = { kind: "end" };
       // One that no message reaches any more ends by itself: its parent is gone, as far as it can see.
@@ -56,6 +89,7 @@ export function keepChild(options: {
       forked.once("exit", () => left?.());
       // Of one that could not be started nothing ends.
       forked.once("error", () => void (forked.pid === undefined && left?.()));
+      if (watchdogMs !== undefined && forked.pid !== undefined) watch(forked, watchdogMs / MISSED_CHECKS);
       // Without its handle it would wait for ever: its end is seen, and it is started again.
       const listen: ParentOrder = { kind: "listen" };
       const give = (handle: ListeningHandle) => forked.send(listen, handle as never, (error) => void (error && forked.kill("SIGKILL")));

@@ -17,12 +17,15 @@ export type Started = { ready(): void; cannot(fault: Fault): void };
 
 const FIRST_RESTART_MS = 100;
 const LONGEST_RESTART_MS = 10_000;
-/** A process that stayed up for this long starts its back-off anew. */
-const STABLE_MS = 30_000;
+/** A process that was ready for this long starts its back-off anew: only a crash loop waits longer than `FIRST_RESTART_MS`. */
+const STABLE_MS = 10_000;
+/** So many deaths in a row before it was ever ready are no accident; `ready` rejects then, and the restarts go on. */
+const FIRST_TRIES = 5;
 
 /**
- * Keeps one process running: one that dies after it was ready is started again with back-off; one that cannot start the first time ends
- * the whole start. `launch` may throw where the machine has no room for it; `end` asks it to finish, as SIGTERM does.
+ * Keeps one process running: one that dies is started again with back-off, also while it starts, since somebody may have killed it. `ready`
+ * rejects where the process says itself why it cannot start the first time, where the machine cannot start it, or after five deaths.
+ * `launch` may throw where the machine has no room for it; `end` asks it to finish, as SIGTERM does.
  */
 export function keepRunning(options: {
   name: string;
@@ -35,17 +38,22 @@ export function keepRunning(options: {
   let child: ChildProcess | undefined;
   let stopping = false;
   let everReady = false;
+  /** The first start failed with a reason that another try does not change. */
+  let isRefused = false;
+  let deaths = 0;
+  let readyAt: number | undefined;
   let delay = FIRST_RESTART_MS;
   let cancelRestart = () => {};
   let whenGone: () => void = () => {};
   const first = Promise.withResolvers<void>();
 
-  const over = (startedAt: number, why: Record<string, unknown>, sentence: string, fault: Fault) => {
+  const over = (why: Record<string, unknown>, sentence: string, fault: Fault) => {
     child = undefined;
     whenGone();
-    if (!everReady) return first.reject(fault);
-    if (stopping) return;
-    if (clock.monotonic() - startedAt > STABLE_MS) delay = FIRST_RESTART_MS;
+    if (!everReady && (stopping || ++deaths >= FIRST_TRIES)) first.reject(fault);
+    if (stopping || isRefused) return;
+    if (readyAt !== undefined && clock.monotonic() - readyAt > STABLE_MS) delay = FIRST_RESTART_MS;
+    readyAt = undefined;
     log.error({ ...why, restartInMs: delay }, sentence);
     cancelRestart = clock.after(delay, start);
     delay = Math.min(delay * 2, LONGEST_RESTART_MS);
@@ -54,20 +62,25 @@ export function keepRunning(options: {
   const started: Started = {
     ready: () => {
       everReady = true;
+      readyAt = clock.monotonic();
       first.resolve();
     },
     cannot: (fault) => {
       if (everReady) log.error({ fault: fault.toJSON() }, "a process cannot start again");
+      else isRefused = true;
       first.reject(fault);
     },
   };
 
   const start = () => {
-    const startedAt = clock.monotonic();
     // The machine may have no memory or no process left; some of it is thrown, some told.
     const unable = (cause: unknown) => {
       const fault = new Fault("INTERNAL", `The ${name} process cannot be started.`, { cause });
-      over(startedAt, { err: cause }, "a process cannot be started, which is tried again", fault);
+      if (!everReady && deaths === 0) {
+        isRefused = true;
+        first.reject(fault);
+      }
+      over({ err: cause }, "a process cannot be started, which is tried again", fault);
     };
     let launched: ChildProcess;
     try {
@@ -82,7 +95,7 @@ export function keepRunning(options: {
     });
     launched.once("exit", (code, signal) => {
       const fault = new Fault("INTERNAL", `The ${name} process ended with ${signal ?? `code ${code}`} before it was ready.`);
-      over(startedAt, { code, signal }, "a process died and is started again", fault);
+      over({ code, signal }, "a process died and is started again", fault);
     });
   };
   start();

@@ -33,6 +33,7 @@ export function findParent(): Parent | undefined {
   let counted: () => Promise<Snapshot> = async () => [];
   process.on("message", (order: ParentOrder, sent) => {
     if (order.kind === "end") return told.resolve();
+    if (order.kind === "ping") return void tell({ kind: "pong" });
     if (order.kind === "metrics") return void counted().then((metrics) => tell({ kind: "metrics", metrics }));
     if (!sent) return undefined;
     given = true;

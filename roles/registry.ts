@@ -38,6 +38,7 @@ export async function runRegistry(options: {
     path,
     image: registryImage(settings),
     level: settings.logLevel,
+    watchdogMs: settings.watchdogSeconds === 0 ? undefined : settings.watchdogSeconds * 1_000,
     clock,
     log,
   });

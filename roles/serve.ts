@@ -46,6 +46,8 @@ export async function serve(options: {
   registry: { role: string; host: string; port: number } | undefined;
   /** Where the spawner API listens. */
   spawner?: { host: string; port: number } | undefined;
+  /** How long a process may be silent before it is replaced; undefined: nobody checks. */
+  watchdogMs: number | undefined;
   /** How long the gateways take at most to turn load balancers away, and then to end what is open. */
   drainMs: number;
   /** Where what the processes count is put together. */
@@ -53,20 +55,26 @@ export async function serve(options: {
   clock: Clock;
   log: Log;
 }): Promise<Served> {
-  const { script, env, clock, log, drainMs } = options;
+  const { script, env, clock, log, drainMs, watchdogMs } = options;
   const { handle, port } = await openListeningHandle(options, clock);
   const registryAt = options.registry && (await openListeningHandle(options.registry, clock));
   const spawnerAt = options.spawner && (await openListeningHandle(options.spawner, clock));
-  const countedOf = (role: string) => options.metrics && { gathering: options.metrics.gathering, restarts: options.metrics.own.restarts.at(role) };
-  const control = options.joins === true ? undefined : keepChild({ role: "control", script, env, metrics: countedOf("control"), clock, log });
-  const listeners: { child: Child; behindMs: number }[] = [];
+  const countedOf = (role: string) =>
+    options.metrics && {
+      gathering: options.metrics.gathering,
+      restarts: options.metrics.own.restarts.at(role),
+      hangs: options.metrics.own.hangs.at(role),
+    };
+  const control =
+    options.joins === true ? undefined : keepChild({ role: "control", script, env, metrics: countedOf("control"), watchdogMs, clock, log });
+  const listeners: { role: string; child: Child; behindMs: number }[] = [];
   let stopping = false;
   const open = (role: string, at: ListeningHandle) => {
     // All load their code at the same time; but they connect to control's sockets, which it makes once it holds the data folder's lock.
     const given = (control?.ready ?? Promise.resolve()).then(() => at);
     given.catch(() => undefined);
-    const child = keepChild({ role, script, env, handle: given, metrics: countedOf(role), clock, log });
-    listeners.push({ child, behindMs: BEHIND_MS[role] ?? 0 });
+    const child = keepChild({ role, script, env, handle: given, metrics: countedOf(role), watchdogMs, clock, log });
+    listeners.push({ role, child, behindMs: BEHIND_MS[role] ?? 0 });
   };
   const unlessStopping = () => {
     if (stopping) throw new Fault("INTERNAL", "berth was told to end while it started.");
@@ -77,7 +85,11 @@ export async function serve(options: {
   const start = async () => {
     await control?.ready;
     unlessStopping();
-    await Promise.all(listeners.map(({ child }) => child.ready));
+    await Promise.all(
+      Map.groupBy(listeners, ({ role }) => role)
+        .values()
+        .map((group) => oneReady(group.map(({ child }) => child))),
+    );
     unlessStopping();
   };
   const ready = start();
@@ -94,4 +106,18 @@ export async function serve(options: {
   };
   const reload = () => listeners.forEach(({ child }) => child.tell("SIGHUP"));
   return { port, registryPort: registryAt?.port, spawnerPort: spawnerAt?.port, ready, reload, stop };
+}
+
+/**
+ * Resolves when each of these processes of one role is ready or was given up, and one at least is ready: a crash loop of one gateway is no reason to
+ * end those that serve. Rejects at once with the fault that a process gives itself, such as a setting that is wrong.
+ */
+async function oneReady(children: readonly Child[]): Promise<void> {
+  const crashes: Fault[] = [];
+  const crashed = (error: unknown) => {
+    if (!(error instanceof Fault) || error.code !== "INTERNAL") throw error;
+    crashes.push(error);
+  };
+  await Promise.all(children.map(({ ready }) => ready.catch(crashed)));
+  if (crashes.length === children.length && crashes[0]) throw crashes[0];
 }

@@ -7,6 +7,8 @@ import type { Log } from "../../log.ts";
 import { type Child, keepRunning } from "../keep-running.ts";
 import type { Distribution } from "./find-distribution.ts";
 import { passOn } from "./distribution-log.ts";
+import { Fault } from "../../fault.ts";
+import { MISSED_CHECKS, startWatchdog } from "../watchdog.ts";
 import { rememberProcess } from "./leftover.ts";
 
 /** From its start to its first answer: 0.2 s on an idle machine. */
@@ -24,15 +26,17 @@ export function keepDistribution(options: {
   pidFile: string;
   listen: string;
   socket: string;
+  /** As in `keepChild`; asked over its socket. */
+  watchdogMs: number | undefined;
   clock: Clock;
   log: Log;
 }): Child {
-  const { distribution, configFile, pidFile, listen, socket, clock, log } = options;
+  const { distribution, configFile, pidFile, listen, socket, watchdogMs, clock, log } = options;
   return keepRunning({
     name: "registry",
     clock,
     log,
-    launch: ({ ready }) => {
+    launch: ({ ready, cannot }) => {
       rmSync(listen, { force: true });
       const { file, args, env, end } = distribution.command;
       const child = spawn(file, [...args, "serve", configFile], {
@@ -54,10 +58,28 @@ export function keepDistribution(options: {
         chmodSync(listen, 0o600);
         renameSync(listen, socket);
         ready();
+        if (watchdogMs !== undefined) watch(watchdogMs / MISSED_CHECKS);
+      };
+      /** Another one may have taken the socket over by then, and this one is to end: what answers there is asked all the same. */
+      const watch = (everyMs: number) => {
+        const watchdog = startWatchdog({
+          everyMs,
+          limit: () => MISSED_CHECKS,
+          ping: async () => {
+            if (!(await isHealthy(socket, everyMs))) throw new Fault("REGISTRY_FAILED", "The registry does not answer.");
+          },
+          hung: (silentMs) => {
+            log.error({ pid: child.pid, silentMs: Math.round(silentMs) }, "process does not answer and is killed");
+            child.kill("SIGKILL");
+          },
+          clock,
+        });
+        over.signal.addEventListener("abort", watchdog.stop, { once: true });
       };
       const isNot = (cause: unknown) => {
         if (over.signal.aborted) return;
         log.error({ err: cause }, "the registry does not become ready");
+        cannot(new Fault("REGISTRY_FAILED", "The registry does not become ready.", { cause }));
         child.kill(end);
       };
       void untilHealthy(listen, clock, over.signal).then(isReady).catch(isNot);
@@ -72,9 +94,9 @@ async function untilHealthy(socketPath: string, clock: Clock, over: AbortSignal)
   while (!(await isHealthy(socketPath))) await clock.sleep(LOOK_AGAIN_MS, signal);
 }
 
-function isHealthy(socketPath: string): Promise<boolean> {
+function isHealthy(socketPath: string, answerMs = ANSWER_MS): Promise<boolean> {
   return new Promise((resolve) => {
-    const asked = request({ socketPath, path: "/v2/", agent: false, timeout: ANSWER_MS }, (answer) => {
+    const asked = request({ socketPath, path: "/v2/", agent: false, timeout: answerMs }, (answer) => {
       answer.resume();
       resolve(answer.statusCode === 200);
     });

@@ -56,10 +56,12 @@ export async function openDistribution(options: {
   /** Where it is not there, this is run on this engine. */
   image?: RegistryImage | undefined;
   level: LogLevel;
+  /** After which silence Distribution is killed and started again; undefined: never. */
+  watchdogMs?: number | undefined;
   clock: Clock;
   log: Log;
 }): Promise<OwnRegistry> {
-  const { folder, storage, socket, level, clock, log } = options;
+  const { folder, storage, socket, level, watchdogMs, clock, log } = options;
   const unlock = ownFolders(folder, storage);
   const { path, image } = options;
   const distribution = await findDistribution(path, image && { ...image, owner: folder, mounts: [folder, storage, dirname(socket)] }).catch(
@@ -74,7 +76,7 @@ export async function openDistribution(options: {
     const configFile = join(folder, `${mode}.yml`);
     const config = distributionConfig({ storage, socket: listen, secret: secretOf(folder), readOnly: mode === "readonly", level });
     writeFileSync(configFile, config, { mode: 0o600 });
-    const child = keepDistribution({ distribution, configFile, pidFile: processFile(folder, mode), listen, socket, clock, log });
+    const child = keepDistribution({ distribution, configFile, pidFile: processFile(folder, mode), listen, socket, watchdogMs, clock, log });
     let ended: Promise<void> | undefined;
     const kept: Kept = { ready: child.ready, end: () => (ended ??= child.stop(DISTRIBUTION_ENDS_MS).then(() => void running.delete(kept))) };
     running.add(kept);

@@ -1,3 +1,5 @@
+import type { ChildProcess } from "node:child_process";
+import { EventEmitter } from "node:events";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t, { type Test } from "tap";
@@ -5,12 +7,15 @@ import { systemClock } from "../../clock.ts";
 import type { Log } from "../../log.ts";
 import { type Child, keepChild } from "../../roles/child.ts";
 import { type ListeningHandle, openListeningHandle } from "../../roles/listening-handle.ts";
+import { keepRunning, type Started } from "../../roles/keep-running.ts";
 import { eventually } from "../fixtures/berth.ts";
+import { stillClock } from "../fixtures/still-clock.ts";
 
 /** Writes down its process id, says that it is ready, or why it is not, and stays until it is told to end. */
 const SCRIPT = `
   const { appendFileSync } = require("node:fs");
   appendFileSync(process.env.PIDS, process.pid + "\\n");
+  if (process.env.DIES) process.kill(process.pid, "SIGKILL");
   if (process.env.FAULT) process.send({ kind: "fault", fault: { code: "STORE_FULL", message: "no room" } }, () => process.exit(1));
   else process.send({ kind: "ready" });
   process.on("message", ({ kind }) => { if (kind === "end") process.exit(0); });
@@ -18,14 +23,14 @@ const SCRIPT = `
 
 type Kept = Child & { env: NodeJS.ProcessEnv; pids(): number[]; said: string[] };
 
-function keep(t: Test): Kept {
+function keep(t: Test, more: NodeJS.ProcessEnv = {}): Kept {
   const folder = t.testdir({ "role.cjs": SCRIPT, pids: "" });
   const pids = join(folder, "pids");
   writeFileSync(pids, "");
   const said: string[] = [];
   const write = (fields: Record<string, unknown>, sentence: string) => void said.push(`${sentence} ${JSON.stringify(fields)}`);
   const log: Log = { debug: write, info: write, warn: write, error: write, child: () => log };
-  const env: NodeJS.ProcessEnv = { PIDS: pids };
+  const env: NodeJS.ProcessEnv = { PIDS: pids, ...more };
   const child = keepChild({ role: "role", script: join(folder, "role.cjs"), env, clock: systemClock(), log });
   t.teardown(() => child.stop(1_000));
   return { ...child, env, said, pids: () => readFileSync(pids, "utf8").split("\n").filter(Boolean).map(Number) };
@@ -69,6 +74,48 @@ t.test("a process that the machine cannot start the first time is a fault, and t
   process.execPath = execPath;
   await t.rejects(kept.ready, { code: "INTERNAL" });
   await kept.stop(100);
+});
+
+t.test("a process that is killed while it starts the first time is started again", async (t) => {
+  const kept = keep(t, { DIES: "yes" });
+  await started(kept, 1);
+  delete kept.env["DIES"];
+  await kept.ready;
+  t.match(await says(kept, /a process died and is started again/), /SIGKILL/);
+});
+
+t.test("a process that never gets ready is given up by whoever waits for it, while it is tried again", async (t) => {
+  const kept = keep(t, { DIES: "yes" });
+  await t.rejects(kept.ready, { code: "INTERNAL", message: /SIGKILL before it was ready/ });
+  t.ok(await started(kept, 6));
+});
+
+t.test("a process that says why it cannot start the first time is not tried again", async (t) => {
+  const kept = keep(t, { FAULT: "yes" });
+  await t.rejects(kept.ready, { code: "STORE_FULL" });
+  await kept.stop(100);
+  t.equal(kept.pids().length, 1);
+});
+
+t.test("a process that was ready for a while is started again at once, however often it died before", async (t) => {
+  const clock = stillClock();
+  const delays: unknown[] = [];
+  const log: Log = { debug: () => {}, info: () => {}, warn: () => {}, error: ({ restartInMs }) => void delays.push(restartInMs), child: () => log };
+  let current: EventEmitter | undefined;
+  const launch = ({ ready }: Started) => {
+    ready();
+    return Object.assign((current = new EventEmitter()), { pid: 1 }) as unknown as ChildProcess;
+  };
+  keepRunning({ name: "role", launch, clock, log });
+  const die = async (afterMs: number) => {
+    await clock.advance(afterMs);
+    current?.emit("exit", null, "SIGKILL");
+    await clock.advance(Number(delays.at(-1)));
+  };
+  for (let death = 0; death < 5; death++) await die(1);
+  t.strictSame(delays, [100, 200, 400, 800, 1_600], "a crash loop");
+  for (let death = 0; death < 12; death++) await die(11_000);
+  t.ok(delays.slice(5).every((delay) => delay === 100));
 });
 
 /** Notes when it runs, and when it has its socket, by what the roles of berth hear their parent with. */

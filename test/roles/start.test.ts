@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import { eventually, startBerth } from "../fixtures/berth.ts";
-import { startedWith } from "../fixtures/processes.ts";
+import { rolesBelow, startedWith } from "../fixtures/processes.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
 
 /** A berth that is ended while it starts; containers would be child processes, so that no engine is needed. */
@@ -26,6 +26,22 @@ async function starting(t: Test, command: string, more: number) {
     await new Promise((resolve) => setImmediate(resolve));
   }
   return { data, child, left, ended, printed: () => printed };
+}
+
+for (const [more, role] of [
+  [1, "control"],
+  [2, "gateway"],
+] as const) {
+  t.test(`a ${role} that is killed while it starts is started again, and berth gets ready`, async (t) => {
+    const { child, printed, ended } = await starting(t, "serve", more);
+    await eventually(`a ${role}`, 30_000, async () => {
+      const [pid] = rolesBelow(child.pid ?? 0)[role] ?? [];
+      return pid === undefined || printed().includes(" at http") ? pid : process.kill(pid, "SIGKILL");
+    });
+    await eventually("berth to be ready", 60_000, async () => (printed().includes(" at http") ? true : undefined));
+    child.kill("SIGTERM");
+    t.strictSame(await ended, [0, null]);
+  });
 }
 
 for (const [more, which] of [
