@@ -59,38 +59,3 @@ t.test("CMD and ENTRYPOINT of a base", async (t) => {
   t.match(readFinalStage('FROM a AS x\nCMD ["one"]\nFROM x\nENTRYPOINT ["two"]'), { cmd: undefined, entrypoint: '["two"]' });
   t.match(readFinalStage('FROM a\nCMD ["one"]\nENTRYPOINT ["two"]'), { cmd: '["one"]', entrypoint: '["two"]' });
 });
-
-/** Inputs at the size limit that took seconds with other parsers. */
-const SIZE = 65_536;
-const fill = (line: string, head = "FROM a\n") => head + line.repeat(Math.floor((SIZE - head.length) / line.length));
-const HOSTILE: Readonly<Record<string, string>> = {
-  "variables and ports": fill("ENV A=1\nEXPOSE $A\n"),
-  "nested defaults": `FROM a\nEXPOSE ${"${a-".repeat(SIZE / 4 - 4)}`,
-  "nested defaults that end": `FROM a\nEXPOSE ${"${a-".repeat(SIZE / 5 - 4)}${"}".repeat(SIZE / 5 - 4)}`,
-  "values that double": fill("ENV A=$A$A\n", "FROM a\nENV A=12345678\n"),
-  "one long value many times": `FROM a\nENV A=${"x".repeat(SIZE / 2)}\nENV B=${"$A".repeat(SIZE / 4 - 20)}`,
-  "words that are no port": fill("EXPOSE x\n"),
-  "whole ranges": fill("EXPOSE 1-65535\n"),
-  stages: fill("FROM a AS a\n"),
-  "stages and variables": fill("FROM a AS a\nENV a=a\n"),
-  "here-documents": `RUN ${"<<a ".repeat(SIZE / 8 - 4)}\n${"a\n".repeat(SIZE / 4)}`,
-  "empty continued lines": fill("\\\n\n"),
-  "spaces before the end of a line": `RUN ${" ".repeat(SIZE - 10)}x`,
-  quotes: fill('ENV "a\n'),
-  "escape characters": `RUN ${"\\".repeat(SIZE - 10)}`,
-  "a directive of spaces": `#${" ".repeat(SIZE - 10)}x`,
-};
-
-t.test("no Dockerfile within the size limit takes long", async (t) => {
-  for (const [what, text] of Object.entries(HOSTILE)) {
-    t.ok(text.length <= SIZE, `${what}: ${text.length} characters`);
-    readFinalStage(text);
-    // The best of five: others use this machine too.
-    const times = Array.from({ length: 5 }, () => {
-      const start = performance.now();
-      readFinalStage(text);
-      return performance.now() - start;
-    });
-    t.ok(Math.min(...times) < 50, `${what}: ${Math.min(...times).toFixed(1)} ms`);
-  }
-});
