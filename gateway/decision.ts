@@ -53,8 +53,15 @@ export type Lease = {
   whenGone(target: Target, act: () => void): () => void;
   /** `n` bytes came from one side and go to the other: of a request its body, of an answer all that comes. */
   bytes(n: number, from: Side): void;
+  /** Who is told, from now on and in place of the one before, that the exchange must end. Left out where that never happens. */
+  heldBy?(holder: LeaseHolder): void;
   /** The exchange is over. May be repeated. */
   release(): void;
+};
+
+export type LeaseHolder = {
+  /** The caller's session was revoked, or the right to the container: ends the exchange, and says so where that is still possible. */
+  revoke(fault: Fault): void;
 };
 
 /** The head of a response, as it came. */

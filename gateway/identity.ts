@@ -13,5 +13,9 @@ export type Identity = {
   known(token: string): Caller | undefined;
   /** Undefined for a token that nobody holds. Faults: CONTROL_AWAY where nobody can be asked and nothing is cached. */
   who(token: string, signal: AbortSignal): Promise<Caller | undefined>;
+  /** Those of these tokens that nobody holds any more; asked about many at once where that is not known. About whom nobody can be asked counts as before. */
+  ended(tokens: readonly string[]): Promise<readonly string[]>;
+  /** Calls `listener` after a session ended before its time, until the returned function is called. */
+  watchSignOuts(listener: () => void): () => void;
   close(): Promise<void>;
 };

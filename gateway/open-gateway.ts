@@ -1,6 +1,7 @@
 import type { Clock } from "../clock.ts";
 import type { Log } from "../log.ts";
 import { openDecide } from "./containers/decide.ts";
+import { endRevoked } from "./containers/end-revoked.ts";
 import { openHold } from "./containers/hold.ts";
 import { openLeases } from "./containers/lease.ts";
 import { answersOf } from "./count-exchanges.ts";
@@ -59,7 +60,7 @@ const ENGINES: Record<Forwarder, (parts: EngineParts) => Engine> = {
 
 /** Composes the edge: decide what to do with a request, then let an engine do it. The directory and the identity stay their opener's. */
 export function openGateway(parts: GatewayParts): Engine {
-  const { directory, clock, log } = parts;
+  const { directory, identity, clock, log } = parts;
   const limits = { ...GATEWAY_LIMITS, ...parts.limits };
   const metrics = parts.metrics ?? openMetrics();
   const hold = openHold({ directory, clock, limit: limits.holdLimit, counts: metrics });
@@ -67,7 +68,7 @@ export function openGateway(parts: GatewayParts): Engine {
   directory.onAsk(leases.openAt);
   const waiting = parts.waitingFiles && openWaiting({ directory, clock, files: parts.waitingFiles });
   const decide = openDecide({ ...parts, waiting, readiness: parts.readiness ?? openReadiness("ready"), leases, limits });
-  return ENGINES[parts.forwarder ?? "splice"]({
+  const engine = ENGINES[parts.forwarder ?? "splice"]({
     decide,
     limits,
     reads: parts.reads ?? "events",
@@ -77,6 +78,12 @@ export function openGateway(parts: GatewayParts): Engine {
     clock,
     log,
   });
+  const revoked = endRevoked({ leases, identity, directory, clock });
+  const close = () => {
+    revoked.close();
+    return engine.close();
+  };
+  return { server: engine.server, drain: (ms) => engine.drain(ms).finally(revoked.close), close };
 }
 
 export type { Engine as Gateway };

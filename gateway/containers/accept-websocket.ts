@@ -82,6 +82,12 @@ async function connectWaiting({ askContainer, queues, clock, log, limits }: Acce
     user,
     onLeave: () => left.abort(new Error("the client left")),
   });
+  lease.heldBy?.({
+    revoke: (fault) => {
+      const { code, reason } = closeFor(fault);
+      waiting.close(code, reason);
+    },
+  });
   const drain = () => waiting.close(CLOSE.serviceRestart, "The gateway restarts");
   draining.add(drain);
   if (exchange.early.length > 0) waiting.onBytes(exchange.early);

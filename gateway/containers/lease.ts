@@ -1,6 +1,6 @@
 import type { Clock } from "../../clock.ts";
 import { Fault } from "../../fault.ts";
-import type { Asked, Lease, Side } from "../decision.ts";
+import type { Asked, Lease, LeaseHolder, Side } from "../decision.ts";
 import {
   keyOfTarget,
   type ContainerView,
@@ -43,8 +43,13 @@ export type ContainerLease = Lease & {
   readonly answers: readonly Count[] | undefined;
 };
 
+/** What somebody has open at a container. */
+export type OpenClaim = LeaseHolder & { readonly caller: Caller; readonly containerId: string };
+
 export type Leases = {
   open(claim: Claim): ContainerLease;
+  /** All that is open at this moment. */
+  openClaims(): OpenClaim[];
   /** What is open at a container. */
   openAt(id: string): OpenNow;
 };
@@ -102,6 +107,7 @@ export function openLeases(given: Omit<LeaseParts, "told">): Leases {
   };
   return {
     open: (claim) => new OpenLease(parts, claim, tallyOf(claim.view)),
+    openClaims: () => [...tallies.values()].flatMap(({ leases }) => oldestOf(leases, leases.size)),
     openAt: (id) => {
       const leases = tallies.get(id)?.leases;
       return leases === undefined ? { count: 0, open: [] } : { count: leases.size, open: oldestOf(leases, MOST_TOLD).map((lease) => lease.told()) };
@@ -109,7 +115,7 @@ export function openLeases(given: Omit<LeaseParts, "told">): Leases {
   };
 }
 
-class OpenLease implements ContainerLease, Linked<OpenLease> {
+class OpenLease implements ContainerLease, OpenClaim, Linked<OpenLease> {
   before: OpenLease | undefined = undefined;
   after: OpenLease | undefined = undefined;
   readonly #parts: LeaseParts;
@@ -121,6 +127,7 @@ class OpenLease implements ContainerLease, Linked<OpenLease> {
   readonly #since: number;
   #bytesIn = 0;
   #bytesOut = 0;
+  #holder: LeaseHolder | undefined;
   #woken: { start: StartTimes | undefined } | undefined;
   /** Made only where something is waited for: who has been released no longer waits. */
   #over: AbortController | undefined;
@@ -180,9 +187,26 @@ class OpenLease implements ContainerLease, Linked<OpenLease> {
     if (Math.abs(tally.lastActive - tally.reportedAt) >= REPORT_EVERY_MS) this.#report();
   }
 
+  get caller(): Caller {
+    return this.#claim.caller;
+  }
+
+  get containerId(): string {
+    return this.#claim.view.id;
+  }
+
+  heldBy(holder: LeaseHolder): void {
+    this.#holder = holder;
+  }
+
+  revoke(fault: Fault): void {
+    if (!this.#released) this.#holder?.revoke(fault);
+  }
+
   release(): void {
     if (this.#released) return;
     this.#released = true;
+    this.#holder = undefined;
     this.#over?.abort();
     removeFrom(this.#tally.leases, this);
     this.#count(-this.#open, -this.#streams);

@@ -57,6 +57,7 @@ export function knownCallers({ ask, full, closed, isAway = () => false, clock }:
   const unknown = new NodeCache({ useClones: false, stdTTL: UNKNOWN_SECONDS, maxKeys: MOST_CALLERS });
   const asking = sharedQuestions<Caller | undefined>(MOST_QUESTIONS, full);
 
+  const listeners = new Set<() => void>();
   let signOuts = 0;
   let renewing = false;
   let cancelSweep: (() => void) | undefined;
@@ -121,16 +122,23 @@ export function knownCallers({ ask, full, closed, isAway = () => false, clock }:
     if (wanted.length > 0 && !renewing) void renew(wanted);
   };
 
+  /** Asks about all of these, many at once; resolves those that nobody holds. */
+  const askAgain = async (tokens: readonly string[]): Promise<string[]> => {
+    const ended: string[] = [];
+    for (let at = 0; at < tokens.length; at += MOST_RENEWED) {
+      if (closed.aborted) return ended;
+      const some = tokens.slice(at, at + MOST_RENEWED);
+      const asked = { signOuts, at: clock.monotonic() };
+      const answers = await ask(some, closed);
+      for (const [index, token] of some.entries()) if (take(token, digest(token), answers[index], asked) === undefined) ended.push(token);
+    }
+    return ended;
+  };
+
   const renew = async (tokens: readonly string[]) => {
     renewing = true;
     try {
-      for (let at = 0; at < tokens.length; at += MOST_RENEWED) {
-        if (closed.aborted) return;
-        const some = tokens.slice(at, at + MOST_RENEWED);
-        const asked = { signOuts, at: clock.monotonic() };
-        const answers = await ask(some, closed);
-        for (const [index, token] of some.entries()) take(token, digest(token), answers[index], asked);
-      }
+      await askAgain(tokens);
     } catch {
       // They count until their time is up; who asks then is told why.
     } finally {
@@ -161,10 +169,20 @@ export function knownCallers({ ask, full, closed, isAway = () => false, clock }:
       const answer = ask(closed).catch((error: unknown) => before(key, error));
       return soonOr(answer, signal, () => (earlier.get<Caller>(key) === earlierCaller ? countOn(earlierCaller) : undefined));
     },
+    // What is open goes on being asked about as long as somebody calls for it: to be known counts as use.
+    ended: (tokens) => {
+      const unsure = tokens.filter((token) => known(token) === undefined);
+      return askAgain(unsure).catch(() => unsure.filter((token) => unknown.has(digest(token))));
+    },
+    watchSignOuts: (listener) => {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
     forget: () => {
       signOuts++;
       valid.clear();
       earlier.flushAll();
+      for (const listener of listeners) listener();
     },
     close: () => {
       cancelSweep?.();

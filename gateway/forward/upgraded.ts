@@ -1,7 +1,8 @@
 import type { Clock } from "../../clock.ts";
-import { CLOSE } from "../containers/close-codes.ts";
+import type { Fault } from "../../fault.ts";
+import { CLOSE, closeFor } from "../containers/close-codes.ts";
 import { closeFrame } from "../containers/frames.ts";
-import type { Lease } from "../decision.ts";
+import type { Lease, LeaseHolder } from "../decision.ts";
 import type { GatewayLimits } from "../limits.ts";
 import type { Draining } from "./draining.ts";
 import { FrameBoundary } from "./frame-boundary.ts";
@@ -21,7 +22,7 @@ export type Upgraded = {
   early: readonly Buffer[];
   rest: Buffer;
   sieve?: Sieve | undefined;
-  lease: Pick<Lease, "bytes">;
+  lease: Pick<Lease, "bytes" | "heldBy">;
   told: Told;
   draining: Draining;
   clock: Clock;
@@ -31,22 +32,28 @@ export type Upgraded = {
 /**
  * Passes bytes both ways over two connections that have become a WebSocket, until both are closed; resolves then. A frame of our own is
  * put in between two of the container's only, and never after its close: 1012 when the gateway is about to end, 1011 when the
- * container has gone without a word. A WebSocket has no half-open state: once one side has ended, the other is to follow.
+ * container has gone without a word, 1008 when the caller's session was revoked. A WebSocket has no half-open state: once one side has ended, the other is to follow.
  */
 export function spliceUpgraded(upgraded: Upgraded): Promise<void> {
   return new Promise((resolve) => new Splice(upgraded, resolve).begin(upgraded));
 }
 
+/** How long a WebSocket whose caller's session was revoked may take to end the container's frame that is under way, so that the client can be told. */
+const REVOKED_MS = 1_000;
+
 /** Both directions of one WebSocket. What runs for every message makes nothing but what `send` makes. */
-class Splice {
+class Splice implements LeaseHolder {
   readonly client: Link;
   readonly container: Link;
-  readonly lease: Pick<Lease, "bytes">;
+  readonly lease: Pick<Lease, "bytes" | "heldBy">;
   readonly told: Told;
   readonly boundary = new FrameBoundary();
   sieve: Sieve | undefined;
-  /** The client is to be told to come again elsewhere as soon as it may be. */
-  leaving = false;
+  /** With what the client is to be closed as soon as it may be. */
+  leaving: { code: number; reason: string } | undefined;
+  /** Nothing more of the client's reaches the container. */
+  revoked = false;
+  #cancelRevoked = () => {};
   readonly #draining: Draining;
   readonly #clock: Clock;
   readonly #lingerMs: number;
@@ -71,6 +78,7 @@ class Splice {
     const fromContainer = new FromContainer(this);
     client.user = fromClient;
     container.user = fromContainer;
+    this.lease.heldBy?.(this);
     client.resume();
     container.resume();
     if (rest.length > 0) fromContainer.onBytes(rest);
@@ -84,13 +92,26 @@ class Splice {
   }
 
   readonly drain = (): void => {
-    this.leaving = true;
+    this.leaving ??= { code: CLOSE.serviceRestart, reason: "The gateway restarts" };
     if (this.boundary.open) this.leave();
   };
 
-  /** The client is told to come again elsewhere; its answer still reaches the container. */
+  revoke(fault: Fault): void {
+    if (this.revoked) return;
+    this.revoked = true;
+    this.leaving = closeFor(fault);
+    if (this.boundary.open) this.leave();
+    this.#cancelRevoked = this.#clock.after(REVOKED_MS, () => {
+      this.client.destroy();
+      this.container.destroy();
+    });
+  }
+
+  /** The client is told why it has to leave; unless it may not go on at all, its answer still reaches the container. */
   leave(): void {
-    this.endClient(CLOSE.serviceRestart, "The gateway restarts");
+    if (this.leaving === undefined) return;
+    this.endClient(this.leaving.code, this.leaving.reason);
+    if (this.revoked) this.clientEnded();
   }
 
   /** The container sends nothing more. */
@@ -115,6 +136,7 @@ class Splice {
 
   closed(): void {
     if (--this.#open > 0) return;
+    this.#cancelRevoked();
     this.#draining.delete(this.drain);
     this.#resolve();
   }
@@ -136,6 +158,7 @@ class FromClient implements LinkUser {
 
   onBytes(chunk: Buffer): void {
     const splice = this.#splice;
+    if (splice.revoked) return;
     splice.lease.bytes(chunk.length, "client");
     splice.told.bytesIn += chunk.length;
     if (splice.sieve !== undefined) return this.#sift(chunk, splice.sieve);
@@ -177,7 +200,7 @@ class FromContainer implements LinkUser {
     splice.told.bytesOut += chunk.length;
     splice.boundary.pass(chunk);
     if (!splice.client.send(chunk, splice.container)) splice.container.pause();
-    if (splice.leaving && splice.boundary.open) splice.leave();
+    if (splice.leaving !== undefined && splice.boundary.open) splice.leave();
   }
 
   onDrain(): void {

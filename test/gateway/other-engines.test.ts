@@ -13,6 +13,7 @@ const FILES = [
   "hold",
   "http-transparency",
   "proxy-ws",
+  "revoked",
   "service-worker",
   "transparent-upgrade",
 ].map((name) => `${name}.test.ts`);

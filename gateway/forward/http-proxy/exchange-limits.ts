@@ -10,6 +10,8 @@ export type ExchangeLimits = {
   flows(is: boolean): void;
   /** Some bytes came. */
   alive(): void;
+  /** The exchange must end for another reason. */
+  end(fault: Fault): void;
   stop(): void;
 };
 
@@ -20,10 +22,11 @@ export function startExchangeLimits(clock: Clock, limits: Pick<GatewayLimits, "i
   let lastAt = 0;
   let cancelIdle = () => {};
 
-  const end = (sentence: string) => {
-    late = new Fault("EXCHANGE_TIMED_OUT", sentence);
-    act(late);
+  const endWith = (fault: Fault) => {
+    late = fault;
+    act(fault);
   };
+  const end = (sentence: string) => endWith(new Fault("EXCHANGE_TIMED_OUT", sentence));
   const cancelTotal = totalTimeoutMs === 0 ? () => {} : clock.after(totalTimeoutMs, () => end("The request took longer than one may take here"));
   const look = () => {
     const left = lastAt + idleTimeoutMs - clock.monotonic();
@@ -44,6 +47,7 @@ export function startExchangeLimits(clock: Clock, limits: Pick<GatewayLimits, "i
     alive: () => {
       lastAt = clock.monotonic();
     },
+    end: endWith,
     stop: () => {
       cancelTotal();
       cancelIdle();

@@ -60,6 +60,7 @@ export function openForwardRequest(parts: {
       const late = Promise.withResolvers<never>();
       late.promise.catch(() => undefined);
       within.onLate(late.reject);
+      exchange.lease.heldBy?.({ revoke: within.end });
       try {
         const from = clock.monotonic();
         const target = await Promise.race([lease.target(), late.promise]);

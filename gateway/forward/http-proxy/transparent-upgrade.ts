@@ -40,6 +40,8 @@ const SWITCH: readonly HeaderLine[] = [
  */
 export async function transparentUpgrade(parts: Parts, exchange: UpgradeExchange): Promise<void> {
   const { request, client, early, forward, lease, signal, draining, told } = exchange;
+  const revoked = new AbortController();
+  lease.heldBy?.({ revoke: (fault) => revoked.abort(fault) });
   try {
     const lines = [...travelling(request.rawHeaders, forward.request), ...SWITCH];
     const { received, ...answer } = await askUpgrade(parts, {
@@ -47,7 +49,7 @@ export async function transparentUpgrade(parts: Parts, exchange: UpgradeExchange
       target: forward.target,
       lines,
       headTimeoutMs: forward.headTimeoutMs,
-      signal,
+      signal: AbortSignal.any([signal, revoked.signal]),
     });
     const { statusCode = 502, statusMessage = "", rawHeaders } = received;
     told.status = statusCode;

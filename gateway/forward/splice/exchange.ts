@@ -199,6 +199,11 @@ export class Exchange implements Asked {
       this.fail(new Fault("EXCHANGE_TIMED_OUT", "Nothing was sent either way for longer than may be"));
   }
 
+  /** As the holder of its lease. */
+  revoke(fault: Fault): void {
+    this.fail(fault);
+  }
+
   /** Ends the exchange for a reason that its caller is told, where there is still a way to. */
   fail(error: unknown): void {
     if (this.#over) return;
@@ -244,6 +249,7 @@ export class Exchange implements Asked {
       case "forward":
         this.forward = decision.forward;
         this.lease = decision.lease;
+        decision.lease.heldBy?.(this);
         return this.#reach(decision.lease);
     }
   }
