@@ -1,5 +1,6 @@
 import { DRIVERS } from "../drivers/driver.ts";
 import { LAUNCH_TYPES, REACHES as ECS_REACHES } from "../drivers/ecs/site.ts";
+import { DEFAULT_PIDS_LIMIT } from "../drivers/engine/pids-limit.ts";
 import { REACHES } from "../drivers/engine/reach.ts";
 import { FORWARDERS } from "../gateway/forward/engine.ts";
 import { READS } from "../gateway/forward/reads.ts";
@@ -295,6 +296,12 @@ export const SETTINGS = {
     oneOf(...REACHES),
     "auto",
     "How the gateway reaches a container, of a Swarm too: by its address, its name (berth in a container too), or a published port",
+  ),
+  pidsLimit: setting(
+    "BERTH_PIDS_LIMIT",
+    wholeNumber(16, 4_194_304),
+    DEFAULT_PIDS_LIMIT,
+    "Most processes and threads of one container, on Docker and in a Swarm",
   ),
   dockerPublishHost: optional(
     "BERTH_DOCKER_PUBLISH_HOST",

@@ -79,7 +79,7 @@ export function engineAt({ dockerHost: host, dockerTlsVerify, dockerCertPath }: 
 }
 
 function optionsOf(settings: Settings, registry: Registry | undefined): DriverSettings {
-  const engine = { ...engineAt(settings), reach: settings.dockerReach, registry };
+  const engine = { ...engineAt(settings), reach: settings.dockerReach, pidsLimit: settings.pidsLimit, registry };
   return {
     docker: { ...engine, network: settings.dockerNetwork, publishHost: settings.dockerPublishHost },
     swarm: { ...engine, network: settings.swarmNetwork, nodeRole: NODE_ROLE },

@@ -6,10 +6,10 @@ import { writeLabels } from "../labels.ts";
 const MB = 1024 * 1024;
 
 /**
- * Where the container goes. Ports are published on `hostIp`, or where that is empty on every address of the engine's machine. `storageLimit` is
- * false on an engine that was found unable to limit a container's disk.
+ * Where the container goes. Ports are published on `hostIp`, or where that is empty on every address of the engine's machine. `pidsLimit` bounds
+ * its processes and threads. `storageLimit` is false on an engine that was found unable to limit a container's disk.
  */
-export type Site = { network: string; reach: Reach; hostIp: string; storageLimit: boolean };
+export type Site = { network: string; reach: Reach; hostIp: string; pidsLimit: number; storageLimit: boolean };
 
 /** The body of the engine's create call. Control is the supervisor, so the engine restarts nothing by itself. */
 export function definition(spec: Spec, site: Site): ContainerCreateOptions {
@@ -27,6 +27,14 @@ export function definition(spec: Spec, site: Site): ContainerCreateOptions {
       // Equal to `Memory`: no swap on top, so that the limit means the same on every machine.
       MemorySwap: spec.memoryMb * MB,
       ShmSize: spec.shmMb * MB,
+      // A fork bomb would use up the machine's process ids, which all containers share.
+      PidsLimit: site.pidsLimit,
+      // Without setuid programs of the image becoming more than they were started as.
+      SecurityOpt: ["no-new-privileges"],
+      // With raw sockets a container answers ARP for its neighbours, and reads what gateways send them, tokens included.
+      CapDrop: ["NET_RAW"],
+      // The engine's machine, for APIs that listen there: on Linux the engine makes no such name by itself.
+      ExtraHosts: ["host.docker.internal:host-gateway"],
       RestartPolicy: { Name: "no" },
       ...(spec.gpu > 0 ? { DeviceRequests: [{ Driver: "", Count: spec.gpu, DeviceIDs: [], Capabilities: [["gpu"]], Options: {} }] } : {}),
       ...(publishes ? { PortBindings: { [port]: [{ HostIp: site.hostIp, HostPort: "" }] } } : {}),

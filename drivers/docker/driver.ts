@@ -7,6 +7,7 @@ import type { Driver, Registry } from "../driver.ts";
 import { engineCapacity } from "../engine/capacity.ts";
 import { openEngine } from "../engine/engine.ts";
 import { joinNetwork } from "../engine/join-network.ts";
+import { DEFAULT_PIDS_LIMIT } from "../engine/pids-limit.ts";
 import { chooseReach, engineMachine, type REACHES } from "../engine/reach.ts";
 import { refuseBadName } from "../service-name.ts";
 import type { Site } from "./definition.ts";
@@ -30,6 +31,8 @@ export type DockerOptions = {
   /** The bridge network that all containers share; made when it is missing. */
   network: string;
   reach: (typeof REACHES)[number];
+  /** Most processes and threads of one container; `DEFAULT_PIDS_LIMIT` where left out. */
+  pidsLimit?: number;
   /** At which gateways on other machines reach the engine's: ports are then published there. */
   publishHost?: string | undefined;
   /** Where names without a registry are looked for before the engine's own images, and what the engine signs in there with. */
@@ -47,7 +50,13 @@ export function dockerDriver(options: DockerOptions & { clock: Clock; log: Log }
   if (publishHost !== undefined && reach !== "published")
     throw new Fault("SETTINGS_INVALID", `BERTH_DOCKER_PUBLISH_HOST is for published ports, and BERTH_DOCKER_REACH is ${reach}: change one of them.`);
   const view: View = { network, reach, engineHost: publishHost ?? machine.host };
-  const site: Site = { network, reach, hostIp: hostIp(publishHost, !machine.elsewhere), storageLimit: true };
+  const site: Site = {
+    network,
+    reach,
+    hostIp: hostIp(publishHost, !machine.elsewhere),
+    pidsLimit: options.pidsLimit ?? DEFAULT_PIDS_LIMIT,
+    storageLimit: true,
+  };
   let joined = reach !== "name";
 
   /** Once per driver, when the first container is about to be reached. */

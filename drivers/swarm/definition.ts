@@ -11,8 +11,8 @@ const SECOND = 1_000_000_000;
 /** How long a container has between SIGTERM and SIGKILL. */
 export const STOP_GRACE_MS = 10_000;
 
-/** `nodeRole`: of the nodes that run what is for no host. */
-export type Site = { network: string; nodeRole: string };
+/** `nodeRole`: of the nodes that run what is for no host. `pidsLimit`: processes and threads of one container. */
+export type Site = { network: string; nodeRole: string; pidsLimit: number };
 
 /**
  * The body of the create call. Control is the supervisor: Swarm starts nothing anew by itself, and does not judge a container's health, which
@@ -36,9 +36,13 @@ export function definition(spec: Spec, site: Site, way: Reach, cluster: Cluster)
         Mounts: spec.shmMb > 0 ? [shm] : [],
         StopGracePeriod: (STOP_GRACE_MS / 1000) * SECOND,
         Healthcheck: { Test: ["NONE"] },
+        // With raw sockets a container answers ARP for its neighbours, and reads what gateways send them.
+        CapabilityDrop: ["CAP_NET_RAW"],
+        // Engines before API 1.44 pass over it.
+        Privileges: { NoNewPrivileges: true },
       },
       // Reserved as well as limited: the scheduler then knows which node has room, and says where none has.
-      Resources: { Limits: size, Reservations: { ...size, ...(gpus ? { GenericResources: gpus } : {}) } },
+      Resources: { Limits: { ...size, Pids: site.pidsLimit }, Reservations: { ...size, ...(gpus ? { GenericResources: gpus } : {}) } },
       RestartPolicy: { Condition: "none", MaxAttempts: 0 },
       Placement: { Constraints: constraintsFor(spec.image, spec.host ?? site.nodeRole, cluster) },
       Networks: [{ Target: site.network }],

@@ -4,6 +4,7 @@ import type { Log } from "../../log.ts";
 import type { Driver, Registry, Spec } from "../driver.ts";
 import { openEngine } from "../engine/engine.ts";
 import { joinNetwork } from "../engine/join-network.ts";
+import { DEFAULT_PIDS_LIMIT } from "../engine/pids-limit.ts";
 import { engineMachine, type REACHES } from "../engine/reach.ts";
 import { refuseBadName } from "../service-name.ts";
 import { swarmCapacity } from "./cluster.ts";
@@ -25,6 +26,8 @@ export type SwarmOptions = {
   network: string;
   /** The label `role` of the nodes that run containers which are for no host, where any node has it. */
   nodeRole: string;
+  /** Most processes and threads of one container; `DEFAULT_PIDS_LIMIT` where left out. */
+  pidsLimit?: number;
   reach: (typeof REACHES)[number];
   registry?: Registry | undefined;
   /** How long a task may wait for a node; others may be about to leave room. */
@@ -48,7 +51,7 @@ export function swarmDriver(options: SwarmOptions & { clock: Clock; log: Log }):
     },
     engineHost: machine.host,
   };
-  const site = { network, nodeRole: options.nodeRole };
+  const site = { network, nodeRole: options.nodeRole, pidsLimit: options.pidsLimit ?? DEFAULT_PIDS_LIMIT };
   const start: Start = { engine, view, site, registry, unplacedMs: options.unplacedMs ?? UNPLACED_MS, log };
   const byName = view.standpoint.wished === "name" || (view.standpoint.wished === "auto" && view.standpoint.inContainer);
   let joined = !byName;

@@ -4,7 +4,7 @@ import { clockFrom, systemClock } from "../../clock.ts";
 import { dockerDriver, type DockerOptions } from "../../drivers/docker/driver.ts";
 import { swarmDriver } from "../../drivers/swarm/driver.ts";
 import { openLog } from "../../log.ts";
-import { openEngine } from "../fixtures/engine.ts";
+import { openEngine, runIn } from "../fixtures/engine.ts";
 import { buildTestImages } from "../fixtures/images.ts";
 import { openRegistry } from "../fixtures/registry.ts";
 import { call, conformance, get, labelsFor, namer, rejectsWith, specOf, text } from "./conformance.ts";
@@ -76,6 +76,33 @@ t.test("what the spec asks for is set on the engine", async (t) => {
   t.strictSame(Object.keys(NetworkSettings.Networks), [network]);
   await driver.destroy(service, call());
 });
+
+t.test(
+  "a container cannot fork without end, use raw sockets or gain rights by setuid programs, and knows the engine's machine by name",
+  async (t) => {
+    const driver = open({ pidsLimit: 321 });
+    const service = name("confined");
+    await driver.deploy(await specOf(driver, service, { ref: images.worker }), call());
+    const { HostConfig } = await docker.getContainer(service).inspect();
+    t.match(HostConfig, { PidsLimit: 321, SecurityOpt: ["no-new-privileges"], CapDrop: [/^(CAP_)?NET_RAW$/] });
+    const script = String.raw`const fs = require("node:fs");
+      const read = (file) => { try { return fs.readFileSync(file, "utf8").trim(); } catch { return undefined; } };
+      const status = read("/proc/self/status");
+      console.log(JSON.stringify({
+        pids: read("/sys/fs/cgroup/pids.max") ?? read("/sys/fs/cgroup/pids/pids.max"),
+        noNewPrivileges: /NoNewPrivs:\s*(\d)/.exec(status)[1],
+        rawSockets: (BigInt("0x" + /CapBnd:\s*(\S+)/.exec(status)[1]) >> 13n & 1n) === 1n,
+        machine: /^(\S+)\s+host\.docker\.internal$/m.exec(read("/etc/hosts"))?.[1],
+      }))`;
+    t.match(JSON.parse(await runIn(docker, service, ["node", "-e", script])), {
+      pids: "321",
+      noNewPrivileges: "1",
+      rawSockets: false,
+      machine: /^\d+\.\d+\.\d+\.\d+$/,
+    });
+    await driver.destroy(service, call());
+  },
+);
 
 t.test("the shared network is made once, whoever comes first", async (t) => {
   const fresh = `${network}-fresh`;

@@ -87,6 +87,7 @@ t.test("what the spec asks for is set on the swarm, and nothing that fights with
   t.match(Config.Labels, labels);
   t.match(HostConfig, { NanoCpus: 250_000_000, Memory: 96 * 1024 * 1024, RestartPolicy: { Name: "no" } });
   t.match(Mounts.find(({ Destination }) => Destination === "/dev/shm") ?? HostConfig.Mounts?.[0], { Type: "tmpfs" });
+  t.match(HostConfig, { PidsLimit: 4_096, SecurityOpt: ["no-new-privileges"], CapDrop: [/^(CAP_)?NET_RAW$/] });
   t.match(Config, { Healthcheck: { Test: ["NONE"] } }, "an image's own check neither delays nor ends it");
   t.ok(Config.Env.includes("A=1") && Config.Env.includes("EMPTY="));
   t.ok(Config.Env.includes("DOCKER_RESOURCE_NVIDIA-GPU=made-up-1"), "the GPU that it was given");
