@@ -4,7 +4,7 @@ import type { Admission } from "./admission.ts";
 import type { ApiParts } from "./api-parts.ts";
 import { clientGone } from "./client-gone.ts";
 import { containerLogs, LOG_LINES, MOST_LOG_LINES } from "./container-logs.ts";
-import { requireManage } from "./rights.ts";
+import { mayManage, requireManage } from "./rights.ts";
 import { answers } from "./wire-schemas.ts";
 
 const NAME_PARAMS = { type: "object", properties: { name: { type: "string", description: "a container's `serviceName`" } }, required: ["name"] };
@@ -17,8 +17,23 @@ export function serviceRoutes(app: FastifyInstance, { store, driverLogs }: ApiPa
 
   app.get(
     "/docker/services",
-    { schema: { tags, summary: "Names of services", response: answers({ type: "array", items: { type: "string" } }) } },
-    () => store.containers.services(),
+    {
+      schema: {
+        tags,
+        summary: "Names of services",
+        description: "Of the containers that the caller may manage.",
+        response: answers({ type: "array", items: { type: "string" } }),
+      },
+    },
+    (request) => {
+      const caller = admission.caller(request);
+      const may = new Map<string, boolean>();
+      return store.containers.services().flatMap(({ service, packageId }) => {
+        const allowed = may.get(packageId) ?? mayManage(store, caller, packageId);
+        may.set(packageId, allowed);
+        return allowed ? [service] : [];
+      });
+    },
   );
 
   app.get<{ Params: { name: string }; Querystring: { limit?: string } }>(

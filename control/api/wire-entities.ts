@@ -25,7 +25,10 @@ export function imageOnWire(image: Image) {
   };
 }
 
-/** `inside` is false for a caller who may not look into the container: logs are left out, and values of variables masked. */
+/**
+ * `inside` is false for a caller who may not manage the container: logs are left out, values of variables masked, and where it runs is not told.
+ * Its address would be a way to it past berth, for whoever is on its network, as other containers are.
+ */
 export function containerOnWire(container: Container, image: Image, inside: boolean) {
   return {
     "#type": "DockerContainer",
@@ -34,11 +37,11 @@ export function containerOnWire(container: Container, image: Image, inside: bool
     friendlyName: container.friendlyName,
     dockerfile: imageOnWire(image),
     dockerImage: image.ref,
-    serviceName: container.service,
+    serviceName: inside ? container.service : "",
     status: CONTAINER_WIRE_STATES[container.state],
     desiredInstances: container.desiredInstances,
-    address: container.address?.host ?? null,
-    port: container.address?.port ?? container.config.port ?? null,
+    address: inside ? (container.address?.host ?? null) : null,
+    port: inside ? (container.address?.port ?? container.config.port ?? null) : null,
     lastLogs: inside ? container.lastLogs : "",
     lastActive: container.lastActive === 0 ? null : dateOf(container.lastActive),
     environmentVars: inside ? container.env : Object.fromEntries(Object.keys(container.env).map((name) => [name, MASK])),

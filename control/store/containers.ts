@@ -104,7 +104,8 @@ export function containersIn(sql: Sql) {
     byImage: (imageId: string) => rows.where("image_id = ? ORDER BY name, id", imageId),
     ...listingsOf(sql, "containers", LIVE, rows),
     /** Their names at the orchestrator. */
-    services: () => sql.all<{ service: string }>(`SELECT service FROM containers WHERE ${LIVE} ORDER BY service`).map(({ service }) => service),
+    services: () =>
+      sql.all<{ service: string; packageId: string }>(`SELECT service, package_id AS packageId FROM containers WHERE ${LIVE} ORDER BY service`),
     /** What their containers run, or may: only of one that is stopped, and does not lie frozen, it is known that nothing does. */
     deployed: () =>
       rows

@@ -201,3 +201,16 @@ t.test("GET info/server, admin/health and admin/startup_data need nobody to be s
   t.equal((await raw(stand, "GET", "/admin/health")).status, 200);
   t.match(JSON.parse((await raw(stand, "GET", "/admin/startup_data", { host })).text), { webRoot: stand.base });
 });
+
+t.test("where a container is, is told to those alone who may manage it", async (t) => {
+  const { token } = await stand.person("where");
+  const as = async <T = Json>(path: string) => (await (await call(path, { headers: { authorization: token } })).json()) as T;
+  t.equal((await call(`/docker/containers/${app.id}/run?awaitStart=true`)).status, 200);
+  const own = await json(`/docker/containers/${app.id}`);
+  t.match(own, { serviceName: app.serviceName, address: String, port: Number });
+  const nothing = { serviceName: "", address: null, port: null };
+  t.match(await as(`/docker/containers/${app.id}`), { id: app.id, status: "started", ...nothing });
+  for (const one of await as<Json[]>("/docker/containers")) t.match(one, nothing);
+  t.same(await as<string[]>("/docker/services"), []);
+  t.equal((await call(`/docker/containers/${app.id}/explain`, { headers: { authorization: token } })).status, 403);
+});

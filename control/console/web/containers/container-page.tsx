@@ -1,3 +1,4 @@
+import type { ComponentChildren } from "preact";
 import { ask } from "../ask.ts";
 import type { Container } from "../entities.ts";
 import { useEntity } from "../live.tsx";
@@ -35,8 +36,7 @@ export function ContainerPage({ id }: { id: string }) {
       <Facts
         facts={[
           ["Image", <a href={linkTo("images", image.id)}>{container.dockerImage}</a>],
-          ["Address", container.address === null ? "none while it sleeps" : `${container.address}:${container.port ?? "–"}`],
-          ["Service", <code>{container.serviceName}</code>],
+          ...where(container),
           ["Last used", <Moment at={container.lastActive} />],
           ["Published", <Moment at={container.createdOn} />],
           ["Id", <code>{container.id}</code>],
@@ -50,4 +50,13 @@ export function ContainerPage({ id }: { id: string }) {
       <Environment variables={container.environmentVars} config={container.config} />
     </>
   );
+}
+
+/** Only those who may manage it are told. */
+function where({ serviceName, address, port }: Container): [name: string, value: ComponentChildren][] {
+  if (serviceName === "") return [];
+  return [
+    ["Address", address === null ? "none while it sleeps" : `${address}:${port ?? "–"}`],
+    ["Service", <code>{serviceName}</code>],
+  ];
 }
