@@ -1,21 +1,30 @@
 /**
- * `npm test`: a Docker engine, the checks, then every test file, or those named on the command line. The last line is
- * `N passed, N failed`.
+ * `npm test`: a Docker engine, the checks, then every quick test file. `npm run test:slow`: the slow ones, without the checks. With files on the command
+ * line: those. The last line is `N passed, N failed`.
  */
 import { spawn } from "node:child_process";
-import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, globSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { countTap, type Count } from "./run/count.ts";
 import { openEngine, type Engine } from "./run/engine.ts";
+import { endLeftovers } from "./run/leftovers.ts";
 import { enterOwnNetwork } from "./run/own-network.ts";
+import { SLOW_FILES } from "./run/slow-files.ts";
 
 const named = process.env["DOCKER_HOST"] ?? "";
 if (named === "") enterOwnNetwork();
 
 const root = join(import.meta.dirname, "..");
 const folder = mkdtempSync(join(tmpdir(), "berth-test-run-"));
-const files = process.argv.slice(2);
+const words = process.argv.slice(2);
+const isSlow = words[0] === "--slow";
+const isNamed = words.length > 0 && !isSlow;
+const files = isNamed
+  ? words
+  : globSync("test/**/*.test.ts", { cwd: root })
+      .toSorted()
+      .filter((file) => SLOW_FILES.includes(file) === isSlow);
 const stop = new AbortController();
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => stop.abort());
 
@@ -49,19 +58,22 @@ function run(program: string, args: string[], env: NodeJS.ProcessEnv, hear?: (pi
 async function tests(engine: Engine): Promise<Count> {
   // The bare variables: what a developer has set for berth itself must not change what is tested.
   const bare = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(BERTH|GROK|TAP)_/.test(name)));
-  const env = { ...bare, DOCKER_HOST: engine.host };
+  const env = { ...bare, DOCKER_HOST: engine.host, TEST_RUN_FOLDER: folder };
   const tap = join(root, "node_modules/.bin/tap");
+  const args = ["--jobs=3", `--node-arg=--import=${join(root, "test/run/mark.ts")}`, ...files];
+  const leftovers = endLeftovers(folder);
+  using _ = { [Symbol.dispose]: () => leftovers.close() };
   let output = "";
   // A person gets tap's own display, and the plain text goes to a file; a machine gets the plain text.
   if (!process.stdout.isTTY) {
-    const well = await run(tap, ["run", "--reporter=tap", "--jobs=3", ...files], env, (piece) => {
+    const well = await run(tap, ["run", "--reporter=tap", ...args], env, (piece) => {
       output += piece;
       process.stdout.write(piece);
     });
     return countTap(output, well);
   }
   const file = join(folder, "output.tap");
-  const well = await run(tap, ["run", "--reporter=terse", `--output-file=${file}`, "--jobs=3", ...files], env);
+  const well = await run(tap, ["run", "--reporter=terse", `--output-file=${file}`, ...args], env);
   if (existsSync(file)) output = readFileSync(file, "utf8");
   return countTap(output, well);
 }
@@ -74,7 +86,7 @@ const add = (more: Count) => {
 let engine: Engine | undefined;
 try {
   engine = await openEngine(named);
-  if (files.length === 0) add((await run("sh", [join(root, "conf/check.sh")], process.env)) ? { passed: 1, failed: 0 } : { passed: 0, failed: 1 });
+  if (words.length === 0) add((await run("sh", [join(root, "conf/check.sh")], process.env)) ? { passed: 1, failed: 0 } : { passed: 0, failed: 1 });
   add(await tests(engine));
   if (count.failed > 0 && engine.logTail() !== "") console.error(`\nThe Docker engine's last lines:\n${engine.logTail()}`);
 } catch (error) {

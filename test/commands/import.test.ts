@@ -8,6 +8,7 @@ import { buildTestImages } from "../fixtures/images.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
 import { openBetween } from "../gateway/datagrok/stand.ts";
 import { openStand as openServer, packageOf } from "../rights/fixtures/stand.ts";
+import { PATIENCE_MS } from "../fixtures/patience.ts";
 
 /**
  * `berth import` on a real Docker engine. The server that is left is another berth, which test/contract holds against the clients' calls. What it believes
@@ -82,7 +83,7 @@ async function openHere(t: Test) {
   const run = (args: string[], more: Record<string, string> = {}, input = "") =>
     new Promise<{ code: number; stdout: string; stderr: string }>((resolve) => {
       const variables = { PATH: process.env["PATH"] ?? "", BERTH_DATA: join(data, "berth-data"), BERTH_ADMIN_KEY: ADMIN_KEY, ...more };
-      const options = { cwd: data, env: variables, timeout: 60_000 };
+      const options = { cwd: data, env: variables, timeout: PATIENCE_MS };
       const child = execFile(process.execPath, [join(ROOT, "berth.ts"), "import", ...args], options, (error, stdout, stderr) =>
         resolve({ code: error === null ? 0 : 1, stdout, stderr }),
       );

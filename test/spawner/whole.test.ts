@@ -10,6 +10,7 @@ import { type Berth, eventually, startBerth } from "../fixtures/berth.ts";
 import { rolesBelow } from "../fixtures/processes.ts";
 import { askSpawner, SPAWNER_KEY, startSpawner } from "../fixtures/spawner.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
+import { PATIENCE_MS } from "../fixtures/patience.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
 
@@ -42,7 +43,7 @@ async function openPair(t: Test, auth: "password" | "jwt") {
     grokSpawnerHost: "127.0.0.1",
     grokSpawnerPort: spawner.port,
     spawnerAuthMode: auth,
-    proxyRequestTimeout: 30_000,
+    proxyRequestTimeout: PATIENCE_MS,
     ...(auth === "password" ? { grokSpawnerApiKey: SPAWNER_KEY } : {}),
   };
   const env = {
@@ -70,7 +71,7 @@ async function openPair(t: Test, auth: "password" | "jwt") {
 async function endAll(folder: string) {
   const tools = { clock: systemClock(), log: openLog({ level: "silent", name: "test" }) };
   const driver = await openDriver("process", { process: { folder, nodePath: process.execPath } }, tools);
-  const call = { signal: AbortSignal.timeout(30_000) };
+  const call = { signal: AbortSignal.timeout(PATIENCE_MS) };
   for (const { service } of await driver.list(call)) await driver.destroy(service, call);
 }
 
@@ -176,7 +177,7 @@ t.test("while the spawner is away what runs is served; what is to be woken fails
   t.ok(refused.status >= 500, String(refused.status));
   const second = await startSpawner({ data: at, port, env: { BERTH_DRIVER: "process" } });
   t.teardown(() => second.stop());
-  await eventually("it to be woken", 30_000, async () => ((await ask("far-down")).status === 200 ? true : undefined));
+  await eventually("it to be woken", PATIENCE_MS, async () => ((await ask("far-down")).status === 200 ? true : undefined));
   t.equal(records.all().length, 2);
 });
 
@@ -221,7 +222,7 @@ function refused(role: string, data: string, env: Record<string, string>) {
   return spawnSync(process.execPath, [join(ROOT, "berth.ts"), role], {
     cwd: data,
     encoding: "utf8",
-    timeout: 30_000,
+    timeout: PATIENCE_MS,
     env: { PATH: process.env["PATH"] ?? "", BERTH_EDGE_PORT: "0", BERTH_SPAWNER_PORT: "0", BERTH_DATA: join(data, "data"), ...env },
   });
 }

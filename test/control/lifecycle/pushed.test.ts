@@ -2,6 +2,7 @@ import t from "tap";
 import { listening } from "../../fixtures/memory-driver.ts";
 import { turns } from "../../fixtures/still-clock.ts";
 import { openStand, until } from "./stand.ts";
+import { PATIENCE_MS } from "../../fixtures/patience.ts";
 
 t.test("an image that was missed is validated as soon as it is pushed, and its container starts", async (t) => {
   const stand = await openStand(t);
@@ -19,7 +20,7 @@ t.test("an image that was missed is validated as soon as it is pushed, and its c
   t.not(stand.image(imageId).state, "ERROR");
   await stand
     .lifecycle()
-    .settled(id, AbortSignal.timeout(5_000))
+    .settled(id, AbortSignal.timeout(PATIENCE_MS))
     .catch(() => undefined);
 });
 

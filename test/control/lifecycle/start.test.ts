@@ -1,6 +1,7 @@
 import t from "tap";
 import { crashing, listening, type MemoryApp, mute } from "../../fixtures/memory-driver.ts";
 import { openStand, until, USER } from "./stand.ts";
+import { PATIENCE_MS } from "../../fixtures/patience.ts";
 
 const ON_DEMAND = { onDemand: true };
 
@@ -159,7 +160,7 @@ t.test("a start that is wished during a stop follows it", async (t) => {
   stand.lifecycle().wishStop(id, USER);
   await stand.reaches(id, "STOPPING");
   stand.lifecycle().wishStart(id, USER);
-  const settled = stand.lifecycle().settled(id, AbortSignal.timeout(10_000));
+  const settled = stand.lifecycle().settled(id, AbortSignal.timeout(PATIENCE_MS));
   gate.resolve();
   t.equal((await settled).state, "STARTED", "whoever waits does not take the stop between for the end");
   t.equal(stand.world.asked(`deploy ${service}`), 2);
@@ -182,7 +183,7 @@ t.test("whoever waits for a container that goes away is told", async (t) => {
   const { id, service } = stand.publish({ app: mute });
   stand.lifecycle().wishStart(id, USER);
   await until("it runs", () => stand.world.running().includes(service));
-  const waiting = stand.lifecycle().settled(id, AbortSignal.timeout(10_000));
+  const waiting = stand.lifecycle().settled(id, AbortSignal.timeout(PATIENCE_MS));
   stand.lifecycle().removed(id);
   await t.rejects(waiting, { code: "CONTAINER_NOT_FOUND" });
   await until("its service is gone", () => stand.world.left(service).length === 0 && stand.store().tombstones.open().length === 0);

@@ -27,6 +27,7 @@ import { CLUSTER, nameOf, openEcsLayer, REGION, type Definition } from "./ecs-la
 import { openRole, type Context } from "./iam.ts";
 import { publish, type Published } from "./images.ts";
 import { openScheduler, type Fate } from "./scheduler.ts";
+import { PATIENCE_MS } from "../../fixtures/patience.ts";
 
 export { CLUSTER, REGION };
 export const EXEC_ROLE = "arn:aws:iam::123456789012:role/tasks";
@@ -208,7 +209,7 @@ export async function openStand(t: Test, names: readonly TestImage[], options: {
   process.env["AWS_ENDPOINT_URL"] = stand.url;
 
   const tools = { clock: systemClock(), log: openLog({ level: "silent", name: "test" }) };
-  const ecr = await ecrSource(await openEcrApi({ region: REGION, clock: tools.clock }), { ...tools, signal: AbortSignal.timeout(30_000) });
+  const ecr = await ecrSource(await openEcrApi({ region: REGION, clock: tools.clock }), { ...tools, signal: AbortSignal.timeout(PATIENCE_MS) });
   const known = openImageRegistry([ecr]);
   t.teardown(() => known.close());
   function openDriver(more: Partial<EcsOptions> & { log?: Log }) {

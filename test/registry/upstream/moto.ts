@@ -7,6 +7,7 @@ import { connect, createServer as listen, type AddressInfo } from "node:net";
 import { text } from "node:stream/consumers";
 import type { Test } from "tap";
 import { LOGIN } from "./distribution.ts";
+import { PATIENCE_MS } from "../../fixtures/patience.ts";
 
 type Answer = { status: number; body: Record<string, unknown> };
 type Asked = { action: string; body: Record<string, unknown> };
@@ -81,7 +82,7 @@ export async function openMoto(t: Test): Promise<number> {
     const ended = once(child, "exit");
     if (child.exitCode === null && child.kill()) await ended;
   });
-  for (const end = Date.now() + 30_000; Date.now() < end; await new Promise((resolve) => setTimeout(resolve, 50))) {
+  for (const end = Date.now() + PATIENCE_MS; Date.now() < end; await new Promise((resolve) => setTimeout(resolve, 50))) {
     const socket = connect({ host: "127.0.0.1", port });
     const accepted = await Promise.race([once(socket, "connect").then(() => true), once(socket, "error").then(() => false)]).catch(() => false);
     socket.destroy();

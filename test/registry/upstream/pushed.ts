@@ -1,7 +1,8 @@
 import { createHash } from "node:crypto";
 import type { RepositoryAsk, Upstream } from "../../../gateway/registry/upstream/upstream.ts";
+import { PATIENCE_MS } from "../../fixtures/patience.ts";
 
-export const signal = () => AbortSignal.timeout(30_000);
+export const signal = () => AbortSignal.timeout(PATIENCE_MS);
 
 /** Without it, Debian's version makes an image of the first format of it. */
 const MANIFEST = "application/vnd.docker.distribution.manifest.v2+json";
