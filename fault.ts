@@ -16,6 +16,7 @@ export const FAULTS = {
   KEY_NOT_FOUND: [404, "Developer key not found"],
   SIGNING_KEY_NOT_FOUND: [404, "Signing key not found"],
   LOGIN_TAKEN: [409, "Login taken"],
+  NAME_TAKEN: [409, "Name taken"],
 
   // What was asked for
   REQUEST_INVALID: [400, "Bad request"],

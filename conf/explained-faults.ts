@@ -26,6 +26,10 @@ const OTHERS = {
   USER_NOT_FOUND: { means: "There is no such login.", todo: "`berth users list`." },
   KEY_NOT_FOUND: { means: "The user has no key with that id.", todo: "`berth users key list <login>`." },
   SIGNING_KEY_NOT_FOUND: { means: "No such key signs docker tokens.", todo: "`berth keys list`." },
+  NAME_TAKEN: {
+    means: "A container, image or package of that name belongs to somebody else, or to another package; the message says which.",
+    todo: "Take another name. [Who owns which name](../control/identity/README.md#who-owns-a-name); an administrator can assign a repository.",
+  },
   LOGIN_TAKEN: { means: "There is a user of that name.", todo: "Take another, or change that one." },
 
   REQUEST_INVALID: { means: "The request is not one that this route takes.", todo: "Do as the message says; `/api/openapi.json` has every route." },

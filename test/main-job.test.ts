@@ -1,7 +1,7 @@
 import t from "tap";
 import { type Berth, eventually, startBerth } from "./fixtures/berth.ts";
 import { openEngine, startsOf } from "./fixtures/engine.ts";
-import { buildTestImages } from "./fixtures/images.ts";
+import { buildTestImages, tagOwnImage } from "./fixtures/images.ts";
 import { talkTo } from "./fixtures/talk.ts";
 import { tempFolder } from "./fixtures/temp-folder.ts";
 
@@ -11,6 +11,7 @@ import { tempFolder } from "./fixtures/temp-folder.ts";
  */
 const engine = openEngine();
 const images = await buildTestImages(engine.docker);
+const own = await tagOwnImage(engine.docker, images.onDemand, "walk-ondemand");
 const data = tempFolder(t);
 // One network and one environment of its own, so that berths in other tests do not meet.
 const env = {
@@ -26,7 +27,7 @@ const SHORT_TIMEOUT = 0.05;
 const FILES = {
   "package.json": JSON.stringify({ name: "@datagrok/Walk", version: "1.0.0", friendlyName: "Walk" }),
   "dockerfiles/ondemand/Dockerfile": "FROM scratch\nEXPOSE 15353\n",
-  "dockerfiles/ondemand/image.json": JSON.stringify({ image: images.onDemand, fallback: false }),
+  "dockerfiles/ondemand/image.json": JSON.stringify({ image: own, fallback: false }),
   "dockerfiles/ondemand/container.json": JSON.stringify({ on_demand: true, shutdown_timeout: SHORT_TIMEOUT, cpu: 0.5, memory: 256 }),
   "dockerfiles/plain/container.json": JSON.stringify({ image: images.plain, port: 5353 }),
   "dockerfiles/postgres/container.json": JSON.stringify({ image: images.tcpOnly }),

@@ -1,5 +1,5 @@
 import type { Definition } from "../../control/publish/definitions.ts";
-import { imageName } from "../../control/publish/names.ts";
+import { imageName, imageRepository, isOfRepository } from "../../control/publish/names.ts";
 import { Fault } from "../../fault.ts";
 import { isOnThisMachine } from "../registry/registry-address.ts";
 import type { Server } from "../server/open-server.ts";
@@ -43,6 +43,12 @@ export async function bringImage(
   const name = imageName(parts.packageName, folder);
   progress.says(`${name}: is it published already?`);
   const same = parts.rebuild ? undefined : await compatible(server, name, parts.version, hash);
+  if (same && !isOfRepository(same.image, imageRepository(name)))
+    throw new Fault(
+      "IMAGE_NOT_FOUND",
+      `The server offers ${JSON.stringify(same.image).slice(0, 200)} in place of an image of ${imageRepository(name)}: it is not used. ` +
+        "Build the image with --rebuild, and tell an administrator.",
+    );
   if (same?.hashMatch)
     return { folder, image: same.image, how: "unchanged", imageJson: { image: same.image, fallback: same.image !== ref, hashMatch: true } };
   const docker = await parts.docker();

@@ -57,6 +57,7 @@ export const AUDITED: Readonly<Record<string, AuditedRoute | undefined>> = {
   "DELETE /api/admin/keys/:kid": { action: "signingKeyRevoked", of: (asked) => param(asked, "kid") },
   "DELETE /api/admin/orphans": { action: "orphanRemoved", of: (asked) => (asked.query as { service?: string }).service },
   "DELETE /api/docker/registry/images": { action: "imageDeleted", of: imageOf },
+  "PUT /api/docker/registry/owner": { action: "repositoryAssigned", of: (asked) => named(inBody(asked, "repository"), inBody(asked, "login")) },
   "POST /api/admin/import": {
     action: "imported",
     of: (asked) => ((asked.body as { dryRun?: unknown } | null)?.dryRun === true ? "dry run" : undefined),

@@ -17,6 +17,7 @@ import {
 import type { Log } from "../../log.ts";
 import type { Metrics } from "../../metrics/open-metrics.ts";
 import type { Lifecycle } from "../lifecycle/open-lifecycle.ts";
+import { claimPushed } from "../identity/may-push.ts";
 import { viewOf } from "../lifecycle/view-of.ts";
 import type { AuditLog } from "../open-audit.ts";
 import type { Store } from "../store/open-store.ts";
@@ -36,7 +37,7 @@ import {
 export type FeedParts = {
   socketPath: string;
   lifecycle: Pick<Lifecycle, "watch" | "seq" | "wake" | "busy" | "used" | "gatewayJoined" | "gatewayLeft" | "pushed">;
-  store: Pick<Store, "containers" | "wakes">;
+  store: Pick<Store, "containers" | "wakes" | "repositories" | "packages" | "groups" | "users">;
   /** Tells when sessions ended before their time. */
   watchSignOuts(listener: () => void): () => void;
   /** Who holds this token; undefined: nobody. */
@@ -107,7 +108,10 @@ export async function openFeed(parts: FeedParts): Promise<ControlFeed> {
     },
     "/pushed": async (question) => {
       const { by, deleted, ...pushed } = readPushedAsk(question);
-      if (!deleted) parts.lifecycle.pushed(pushed);
+      if (!deleted) {
+        claimPushed(parts.store, by, pushed.repository, parts.clock.now());
+        parts.lifecycle.pushed(pushed);
+      }
       const target = `${pushed.repository}${pushed.reference.includes(":") ? "@" : ":"}${pushed.reference}`.slice(0, 300);
       parts.audit?.append({ ...UNKNOWN, action: IMAGE_ACTIONS[deleted ? "deleted" : "pushed"], target, login: by, via: "registry" });
       return undefined;

@@ -4,7 +4,7 @@ import { IMAGE_WIRE_STATES } from "../lifecycle/image-states.ts";
 import type { Image } from "../store/entities.ts";
 import type { Admission } from "./admission.ts";
 import type { ApiParts } from "./api-parts.ts";
-import { type Asked, latestCompatible } from "./latest-compatible.ts";
+import { type Asked, latestCompatible, offeredImages } from "./latest-compatible.ts";
 import { type Fields, type ListQuery, momentOf, readListing, stateOf } from "./list-query.ts";
 import { requireManage } from "./rights.ts";
 import { sendList } from "./send-list.ts";
@@ -63,15 +63,16 @@ export function imageRoutes(app: FastifyInstance, { store, lifecycle }: ApiParts
         summary: "A published image that can be run instead of building one",
         description:
           "An image that was built from the same content, whichever its version; else one of the same version, else the newest earlier one of the " +
-          "same major and minor version. A release is never answered with a developer's own, mutable tag. 404 where there is none.",
+          "same major and minor version. A release is never answered with a developer's own, mutable tag. 404 where there is none, or none in " +
+          "`datagrok/{name}` of a package that the caller may manage.",
         params: COMPATIBLE_PARAMS,
         querystring: COMPATIBLE_QUERY,
         response: answers(IMAGE_COMPATIBLE),
       },
     },
     (request) => {
-      const where = [{ columns: ["name"], holds: "is", value: request.params.name }] as const;
-      const found = latestCompatible(store.images.some(store.images.ids({ where })), request.query);
+      const images = offeredImages(store, admission.caller(request), request.params.name);
+      const found = latestCompatible(images, request.query);
       if (!found) throw new Fault("IMAGE_ENTITY_NOT_FOUND", "There is no image that could be run instead.");
       return found;
     },

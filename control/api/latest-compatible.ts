@@ -1,7 +1,24 @@
+import { mayUseImage } from "../identity/repository-owner.ts";
+import { imageRepository, isOfRepository } from "../publish/names.ts";
 import type { Image } from "../store/entities.ts";
+import type { Store } from "../store/open-store.ts";
+import { mayManage } from "./rights.ts";
 
 export type Asked = { version?: string | undefined; contentHash?: string | undefined };
 export type Compatible = { image: string; hashMatch: boolean };
+
+/**
+ * The images of this name that a caller can be offered: in the image's own repository, of packages that the caller may manage and whose author owns that
+ * repository. Any other one would run somebody else's program in the caller's container.
+ */
+export function offeredImages(store: Store, caller: { userId: string; admin: boolean }, name: string): Image[] {
+  const where = [{ columns: ["name"], holds: "is", value: name }] as const;
+  return store.images.some(store.images.ids({ where })).filter(({ packageId, name: image, ref }) => {
+    const authorId = store.packages.find(packageId)?.authorId;
+    const isOwners = authorId !== undefined && mayUseImage(store, { id: authorId, admin: false }, image);
+    return isOwners && mayManage(store, caller, packageId) && isOfRepository(ref, imageRepository(image));
+  });
+}
 
 /**
  * Which of an image's published versions a package can run instead of building it, so that an unchanged folder is not built again and a

@@ -29,6 +29,7 @@ import { packageRoutes } from "./package-routes.ts";
 import { standRoutes } from "./stand-routes.ts";
 import { pushesOf } from "./pushes.ts";
 import { registryRoutes } from "./registry-routes.ts";
+import { repositoryOwnerRoutes } from "./repository-owner-routes.ts";
 import { serverRoutes } from "./server-routes.ts";
 import { serviceRoutes } from "./service-routes.ts";
 import { signingKeyRoutes } from "./signing-key-routes.ts";
@@ -113,6 +114,7 @@ async function buildApi(parts: ApiParts): Promise<FastifyInstance> {
           return (tag) => pushes.get(tag);
         },
       });
+      repositoryOwnerRoutes(api, parts);
       standRoutes(api, parts);
       await api.register(async (registry) => dockerTokenRoutes(registry, parts, admission));
       await api.register(async (packages) => packageRoutes(packages, parts, admission));

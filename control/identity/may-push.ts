@@ -1,21 +1,22 @@
-import { imageName, imageRepository, isRepositoryPart } from "../publish/names.ts";
 import type { User } from "../store/entities.ts";
 import type { Store } from "../store/open-store.ts";
-import { mayManageOf } from "./may-manage.ts";
+import { claimImage, imageOfRepository, mayUseImage } from "./repository-owner.ts";
+
+type PushStore = Pick<Store, "repositories" | "packages" | "groups" | "users">;
 
 /**
- * Whether a user may push to a repository: any that a package of this user has or could have. A package owns the images it has, those it had
- * before (an older version may be published again), and the one with just its own name. An image is pushed before its package is published, so
- * what nobody owns is free.
+ * Whether a user may push to a repository: one below `datagrok/` that the user, somebody in a group with the user, or nobody owns. An image is pushed
+ * before its package is published, so what nobody owns is free. Administrators push anywhere.
  */
-export function mayPush(store: Pick<Store, "images" | "packages" | "groups">, user: Pick<User, "id" | "admin">, repository: string): boolean {
+export function mayPush(store: PushStore, user: Pick<User, "id" | "admin">, repository: string): boolean {
   if (user.admin) return true;
-  const image = repository.slice(imageRepository("").length);
-  if (imageRepository(image) !== repository || !isRepositoryPart(image)) return false;
-  const having = store.images.some(store.images.ids({ where: [{ columns: ["name"], holds: "is", value: image }] }));
-  const owners = new Set(having.map(({ packageId }) => packageId));
-  return store.packages
-    .all()
-    .filter(({ id, name }) => owners.has(id) || imageName(name, "") === image)
-    .every(({ authorId }) => mayManageOf(store, { userId: user.id, admin: user.admin }, authorId));
+  const image = imageOfRepository(repository);
+  return image !== undefined && mayUseImage(store, user, image);
+}
+
+/** A repository that nobody owned belongs to the user who pushed to it. */
+export function claimPushed(store: PushStore, login: string | undefined, repository: string, now: number): void {
+  const user = login === undefined ? undefined : store.users.byLogin(login);
+  const image = imageOfRepository(repository);
+  if (user && image !== undefined) claimImage(store, image, { userId: user.id }, now);
 }

@@ -75,6 +75,7 @@ export function openPeople({ store, clock, signedOut }: { store: Store; clock: C
         if (user.id === heir.id) throw new Fault("REQUEST_INVALID", "Nobody can remove themselves; another administrator can.");
         const packages = store.packages.all().filter(({ authorId }) => authorId === user.id);
         for (const { id } of packages) store.packages.update(id, { authorId: heir.id });
+        store.repositories.passOn(user.id, heir.id);
         // What starts again from now on has no session of somebody who is gone.
         for (const { id, wishedBy } of store.containers.all()) if (wishedBy === user.id) store.containers.update(id, { wishedBy: undefined });
         store.users.remove(user.id);

@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import { claimImage, imageOfRef } from "../identity/repository-owner.ts";
 import { newContainer } from "../publish/new-container.ts";
 import { followerFolder } from "../publish/record-package.ts";
 import type { Container, User } from "../store/entities.ts";
@@ -21,9 +22,11 @@ export function ownerOf({ store, importer }: Pick<Rooms, "store" | "importer">, 
 
 function recordImage(rooms: Rooms, { author, status: _status, ...image }: PlannedImage["image"]): void {
   const { store, now } = rooms;
+  const packageId = packageOf(rooms, author);
+  for (const name of [image.name, imageOfRef(image.ref)]) if (name !== undefined) claimImage(store, name, { packageId }, now);
   store.images.insert({
     ...image,
-    packageId: packageOf(rooms, author),
+    packageId,
     // Nothing that a package's folder could be named: each stays apart until its package is published.
     folder: image.id,
     files: "",

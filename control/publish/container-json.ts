@@ -2,6 +2,7 @@ import { closest, distance } from "fastest-levenshtein";
 import { Fault } from "../../fault.ts";
 import { readWarmHours, WARM_HOURS_ALLOWED } from "../lifecycle/warm-hours.ts";
 import type { ContainerConfig } from "../store/entities.ts";
+import { isImageRef } from "./names.ts";
 
 export type ContainerJson = {
   config: ContainerConfig;
@@ -50,7 +51,7 @@ const KEYS: Readonly<Record<string, Key>> = {
   image: {
     field: "image",
     allowed: "an image reference, e.g. ghcr.io/owner/name:1.0",
-    accepts: (value) => typeof value === "string" && /^[\w][\w./:@-]{0,511}$/.test(value),
+    accepts: (value) => typeof value === "string" && isImageRef(value),
   },
   port: { field: "port", allowed: "a port from 1 to 65535", accepts: whole(1, 65_535) },
 };

@@ -1,6 +1,6 @@
 import { Fault } from "../../fault.ts";
 import type { PublishedFolder } from "./folders.ts";
-import { containerName, debugTag, imageName, imageRepository, isRepositoryPart, releaseTag } from "./names.ts";
+import { containerName, debugTag, imageName, imageRepository, isOfRepository, isRepositoryPart, releaseTag } from "./names.ts";
 import type { PackageJson } from "./package-json.ts";
 
 /** What a folder says of its image and its container, before it meets what is already stored. */
@@ -30,6 +30,7 @@ export function defineContainers(
         `dockerfiles/${folder.folder} makes the image name ${JSON.stringify(image)}; allowed: letters and digits, with . _ - between them.`,
       );
     }
+    requireOwnImage(folder, image);
     const warnings = folder.container.image === undefined ? [...folder.warnings, ...fallbackWarnings(folder, own)] : folder.warnings;
     const ref = folder.container.image ?? folder.imageJson?.image ?? own;
     const debug = debugLogin !== undefined;
@@ -38,6 +39,18 @@ export function defineContainers(
   });
   refuseTwins(definitions);
   return { definitions, warnings: definitions.flatMap(({ warnings }) => warnings) };
+}
+
+/** What `image.json` names was built from the folder: an image of another repository would run under this package's name. */
+function requireOwnImage({ folder, container, imageJson }: PublishedFolder, image: string): void {
+  const repository = imageRepository(image);
+  if (container.image !== undefined || imageJson?.image === undefined || isOfRepository(imageJson.image, repository)) return;
+  const path = ["dockerfiles", folder, "image.json"].filter((part) => part !== "").join("/");
+  throw new Fault(
+    "PACKAGE_INVALID",
+    `${path}: image is ${JSON.stringify(imageJson.image.slice(0, 200))}; allowed: ${repository} with a tag. ` +
+      "To run an image of another repository, name it as image in container.json.",
+  );
 }
 
 /** Only a digest never moves. A release's tags are taken at their word, but for `latest`, which is also what no tag means. */

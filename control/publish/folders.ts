@@ -31,6 +31,7 @@ export const DOCKERFILES = "dockerfiles";
 
 /** All of a package's are recorded in one turn, in which nothing else is done. */
 const MOST_FOLDERS = 500;
+const LONGEST_FOLDER_NAME = 100;
 
 /**
  * Finds the folders of an unpacked package that make containers: `dockerfiles/` itself and those directly in it, where they have a Dockerfile
@@ -54,6 +55,16 @@ export async function findFolders(root: string, signal: AbortSignal): Promise<{ 
   return { folders, warnings };
 }
 
+/** It becomes a part of a container's name and of an image's, which pages, logs and command lines show. */
+function requireFolderName(name: string): void {
+  if (name.length <= LONGEST_FOLDER_NAME && /^[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?$/.test(name)) return;
+  throw new Fault(
+    "PACKAGE_INVALID",
+    `dockerfiles/ has a folder ${JSON.stringify(name.slice(0, 100))}. A folder's name is a part of its container's: ` +
+      `use 1 to ${LONGEST_FOLDER_NAME} letters and digits, with . _ - between them.`,
+  );
+}
+
 async function readFolder(at: string, folder: string, signal: AbortSignal): Promise<{ folder?: PublishedFolder; warnings: string[] }> {
   const path = (file: string) => [DOCKERFILES, folder, file].filter((part) => part !== "").join("/");
   const read = (file: string, maxBytes?: number) => readText(join(at, file), path(file), signal, maxBytes);
@@ -61,6 +72,7 @@ async function readFolder(at: string, folder: string, signal: AbortSignal): Prom
   const dockerfile = await read("Dockerfile", MAX_DOCKERFILE_BYTES);
   const containerJson = await read("container.json");
   if (dockerfile === undefined && containerJson === undefined) return { warnings: [] };
+  if (folder !== "") requireFolderName(folder);
   const container = readContainerJson(containerJson, path("container.json"));
   const warnings = [...container.warnings];
   if (dockerfile === undefined && container.image === undefined) {

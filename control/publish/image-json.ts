@@ -1,4 +1,5 @@
 import { Fault } from "../../fault.ts";
+import { isImageRef } from "./names.ts";
 
 /** What the publishing client says of the image that it built and pushed for a folder, or found instead. */
 export type ImageJson = {
@@ -21,7 +22,7 @@ export function readImageJson(text: string | undefined, path: string): ImageJson
   }
   if (typeof json !== "object" || json === null || Array.isArray(json)) throw new Fault("PACKAGE_INVALID", `${path} is not an object.`);
   const { image, fallback, hashMatch } = json as Record<string, unknown>;
-  if (image !== null && image !== undefined && (typeof image !== "string" || image === "")) {
+  if (image !== null && image !== undefined && (typeof image !== "string" || !isImageRef(image))) {
     throw new Fault("PACKAGE_INVALID", `${path}: image is ${JSON.stringify(image).slice(0, 100)}; allowed: an image reference or null.`);
   }
   return { image: image ?? undefined, fallback: fallback === true, hashMatch: typeof hashMatch === "boolean" ? hashMatch : undefined };

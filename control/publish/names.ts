@@ -25,6 +25,16 @@ export function isRepositoryPart(name: string): boolean {
   return /^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*$/.test(name) && name.length <= 200;
 }
 
+/** The characters and the length that references of images have. */
+export function isImageRef(text: string): boolean {
+  return /^[\w][\w./:@-]{0,511}$/.test(text);
+}
+
+/** Whether a reference is of this very repository, in whatever registry the server's images are. */
+export function isOfRepository(ref: string, repository: string): boolean {
+  return ref.startsWith(repository) && /^(?::[\w][\w.-]{0,127})?(?:@sha256:[0-9a-f]{64})?$/.test(ref.slice(repository.length));
+}
+
 /** Of a release: a tag that changes with the folder's content. */
 export function releaseTag(version: string, folderHash: string): string {
   return tag(`${version}.${folderHash.slice(0, 8)}`);

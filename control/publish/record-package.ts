@@ -11,6 +11,7 @@ import { containerIdOf } from "./container-id.ts";
 import type { Definition } from "./definitions.ts";
 import { newContainer } from "./new-container.ts";
 import type { PackageJson } from "./package-json.ts";
+import { claimNames, requireFreeNames, requireFreePackageName } from "./require-free-names.ts";
 
 export type Recorded = {
   package: Package;
@@ -33,19 +34,9 @@ export function refuseForeignAuthor(store: Store, name: string, user: Pick<User,
     throw new Fault("NOT_PERMITTED", `The package ${name} has another author.`);
 }
 
-/** Plugins find containers by name and send their users' tokens along. Faults: NOT_PERMITTED where one of an author whose packages this user may not manage has it. */
-function refuseForeignName({ store }: Rooms, user: Pick<User, "id" | "admin">, owner: Package, name: string): void {
-  const where = [{ columns: ["name"], holds: "is", value: name }] as const;
-  for (const { packageId } of store.containers.some(store.containers.ids({ where }))) {
-    const holder = packageId === owner.id ? undefined : store.packages.find(packageId);
-    if (holder && !mayManageOf(store, { userId: user.id, admin: user.admin }, holder.authorId))
-      throw new Fault("NOT_PERMITTED", `There is a container ${name} already, of the package ${holder.name}, which has another author.`);
-  }
-}
-
 /**
  * Writes what a package says into the store; call it in a transaction. Ids stay with (package, folder), also when it is published again. A container
- * whose definition changed gets a new generation; nothing is started here.
+ * whose definition changed gets a new generation; nothing is started here. Faults: NOT_PERMITTED, NAME_TAKEN.
  */
 export function recordPackage(
   rooms: Rooms,
@@ -63,7 +54,7 @@ export function recordPackage(
   const recorded: Recorded = { package: owner, images: [], containers: [], followers: [], removed: [] };
   for (const definition of defined) {
     const before = images.get(definition.folder);
-    if (containers.get(definition.folder)?.name !== definition.name) refuseForeignName(rooms, user, owner, definition.name);
+    requireFreeNames(rooms.store, owner, definition, containers.get(definition.folder));
     const image = recordImage({ ...rooms, byUser: user.id }, owner, definition, place(owner.id, definition), before);
     recorded.images.push(image);
     const changed = before === undefined || before.ref !== image.ref || before.files !== image.files;
@@ -76,6 +67,7 @@ export function recordPackage(
     images.delete(definition.folder);
     containers.delete(definition.folder);
   }
+  claimNames(rooms.store, owner, defined, rooms.now);
   for (const image of images.values()) removeImage({ ...rooms, byUser: user.id }, image);
   for (const container of containers.values()) {
     rooms.store.containers.update(container.id, { desiredInstances: 0, stopFor: "user", updatedOn: rooms.now });
@@ -100,6 +92,7 @@ function redefined({ store, now }: Rooms, { id, generation }: Container): Contai
 function recordPackageRow({ store, now }: Rooms, json: PackageJson, authorId: string): Package {
   const known = store.packages.byName(json.name);
   if (known) return store.packages.update(known.id, { version: json.version, updatedOn: now }) ?? known;
+  requireFreePackageName(store, json.name, authorId);
   return store.packages.insert({ id: randomUUID(), name: json.name, version: json.version, authorId, createdOn: now, updatedOn: now });
 }
 

@@ -13,6 +13,7 @@ import { type Groups, groupsIn } from "./groups.ts";
 import { type History, historyIn } from "./history.ts";
 import { type Images, imagesIn } from "./images.ts";
 import { refuseDamaged } from "./refuse-damaged.ts";
+import { type Repositories, repositoriesIn } from "./repositories.ts";
 import { migrate } from "./migrate.ts";
 import { type Packages, packagesIn } from "./packages.ts";
 import { type Sessions, sessionsIn } from "./sessions.ts";
@@ -32,6 +33,7 @@ export type Store = {
   devKeys: DevKeys;
   groups: Groups;
   packages: Packages;
+  repositories: Repositories;
   connections: Connections;
   credentials: Credentials;
   signingKeys: SigningKeys;
@@ -89,6 +91,7 @@ function storeOn(sql: Sql, database: Database, unlock: () => void): Store {
     devKeys: devKeysIn(sql),
     groups: groupsIn(sql),
     packages: packagesIn(sql),
+    repositories: repositoriesIn(sql),
     connections: connectionsIn(sql),
     credentials: credentialsIn(sql),
     signingKeys: signingKeysIn(sql),

@@ -155,4 +155,37 @@ export const SCHEMA_STEPS: readonly string[] = [
   `
   CREATE INDEX audit_of_action ON audit (action, seq);
   `,
+  // Each repository has one owner. Of those that several packages used until now, the first published one is the owner; then comes who pushed first,
+  // then the package that names it first in its container.json. An image's name counts without case and separators.
+  `
+  CREATE TABLE repositories (
+    key TEXT PRIMARY KEY, name TEXT NOT NULL, package_id TEXT REFERENCES packages ON DELETE CASCADE,
+    user_id TEXT REFERENCES users ON DELETE CASCADE, since INTEGER NOT NULL
+  ) STRICT;
+  CREATE INDEX repositories_of_package ON repositories (package_id);
+  CREATE INDEX repositories_of_user ON repositories (user_id);
+  INSERT OR IGNORE INTO repositories
+    SELECT replace(replace(replace(lower(name), '-', ''), '_', ''), '.', ''), 'datagrok/' || name, package_id, NULL, created_on
+    FROM images ORDER BY created_on, id;
+  INSERT OR IGNORE INTO repositories
+    SELECT replace(replace(replace(lower(own), '-', ''), '_', ''), '.', ''), 'datagrok/' || lower(own), id, NULL, created_on
+    FROM (SELECT id, created_on, CASE WHEN name LIKE '@%/%' THEN substr(name, instr(name, '/') + 1) ELSE name END AS own FROM packages)
+    ORDER BY created_on, id;
+  INSERT OR IGNORE INTO repositories
+    SELECT replace(replace(replace(lower(own), '-', ''), '_', ''), '.', ''), 'datagrok/' || own, NULL, user_id, at
+    FROM (
+      SELECT audit.seq, audit.at, users.id AS user_id,
+        substr(target, 10, instr(replace(substr(target, 10), '@', ':') || ':', ':') - 1) AS own
+      FROM audit JOIN users ON users.login = audit.login WHERE action = 'imagePushed' AND target LIKE 'datagrok/%'
+    )
+    WHERE own <> '' AND instr(own, '/') = 0 ORDER BY seq;
+  INSERT OR IGNORE INTO repositories
+    SELECT replace(replace(replace(lower(own), '-', ''), '_', ''), '.', ''), 'datagrok/' || own, package_id, NULL, created_on
+    FROM (
+      SELECT id, package_id, created_on,
+        substr(ref, instr(ref, 'datagrok/') + 9, instr(replace(substr(ref, instr(ref, 'datagrok/') + 9), '@', ':') || ':', ':') - 1) AS own
+      FROM images WHERE ref LIKE 'datagrok/%' OR ref LIKE '%/datagrok/%'
+    )
+    WHERE own <> '' AND instr(own, '/') = 0 ORDER BY created_on, id;
+  `,
 ];

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import t, { type Test } from "tap";
 import { ADMIN_KEY, type Berth, type Entity, eventually, startBerth, zipOf } from "../fixtures/berth.ts";
 import { openEngine } from "../fixtures/engine.ts";
-import { buildTestImages } from "../fixtures/images.ts";
+import { buildTestImages, tagOwnImage } from "../fixtures/images.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
 import { openBetween } from "../gateway/datagrok/stand.ts";
 import { openStand as openServer, packageOf } from "../rights/fixtures/stand.ts";
@@ -21,6 +21,9 @@ type Told = Record<string, unknown>;
 
 const engine = openEngine();
 const images = await buildTestImages(engine.docker, ["onDemand"]);
+const own = Object.fromEntries(
+  await Promise.all(FOLDERS.map(async (folder) => [folder, await tagOwnImage(engine.docker, images.onDemand, `plugin-${folder}`)] as const)),
+);
 const network = `berth-import-${process.pid}`;
 const env = { BERTH_DRIVER: "docker", BERTH_DOCKER_NETWORK: network, GROK_SPAWNER_ENVIRONMENT: `import-${process.pid}` };
 
@@ -28,7 +31,7 @@ const env = { BERTH_DRIVER: "docker", BERTH_DOCKER_NETWORK: network, GROK_SPAWNE
 function files(): Record<string, string> {
   const all = packageOf("plugin", FOLDERS);
   for (const folder of FOLDERS) {
-    all[`dockerfiles/${folder}/image.json`] = JSON.stringify({ image: images.onDemand, fallback: false });
+    all[`dockerfiles/${folder}/image.json`] = JSON.stringify({ image: own[folder], fallback: false });
     all[`dockerfiles/${folder}/container.json`] = JSON.stringify({ on_demand: folder !== "asleep", port: 15353 });
   }
   return all;

@@ -40,6 +40,8 @@ t.test("each route of openapi.json is called", async (t) => {
     "get /docker/registry/repositories": () => call("GET", "/docker/registry/repositories"),
     "get /docker/registry/images": () => call("GET", "/docker/registry/images?repository=datagrok/walk-app"),
     "delete /docker/registry/images": () => call("DELETE", `/docker/registry/images?repository=datagrok/walk-app&digest=sha256:${"0".repeat(64)}`),
+    "get /docker/registry/owner": () => call("GET", "/docker/registry/owner?repository=datagrok/walk-app"),
+    "put /docker/registry/owner": () => call("PUT", "/docker/registry/owner", json, body({ repository: "datagrok/given", login: "admin" })),
     "get /admin/orphans": () => call("GET", "/admin/orphans"),
     "delete /admin/orphans": () => call("DELETE", "/admin/orphans?service=nobody"),
     "get /docker/token": () => call("GET", "/docker/token?service=registry&scope=repository:datagrok/walk-app:pull", {}),

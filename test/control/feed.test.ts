@@ -35,7 +35,7 @@ async function openTestFeed(t: Test, looked: (stand: Stand) => void = () => {}) 
       socketPath,
       lifecycle: { ...stand.lifecycle(), gatewayLeft },
       store: {
-        wakes: stand.store().wakes,
+        ...stand.store(),
         containers: {
           ...stand.store().containers,
           toView: (after, most) => {
@@ -240,6 +240,19 @@ t.test("silence is broken by a beat at least every two seconds", async (t) => {
     await stand.clock.advance(2_000);
     await until("a beat", () => lines.filter(({ kind }) => kind === "beat").length >= beats);
   }
+});
+
+t.test("who pushes first to a repository that nobody owns has it from then on", async (t) => {
+  const { stand, socketPath } = await openTestFeed(t);
+  const store = stand.store();
+  for (const login of ["bob", "eve"]) store.users.insert({ id: `u-${login}`, login, friendlyName: login, admin: false, createdOn: 0 });
+  const pushed = (repository: string, by?: string) => ask(socketPath, "/pushed", { repository, reference: "1", ...(by === undefined ? {} : { by }) });
+  for (const by of ["bob", "eve"]) t.equal((await pushed("datagrok/shared-worker", by)).status, 204);
+  for (const repository of ["library/debian", "datagrok/a/b"]) await pushed(repository, "eve");
+  await pushed("datagrok/unknown");
+  await pushed("datagrok/gone", "nobody");
+  t.match(store.repositories.find("sharedworker"), { userId: "u-bob", name: "datagrok/shared-worker" });
+  for (const key of ["librarydebian", "debian", "ab", "unknown", "gone"]) t.equal(store.repositories.find(key), undefined, key);
 });
 
 t.test("what is no question is refused, and harms nothing", async (t) => {

@@ -363,15 +363,3 @@ t.test("a folder that is named as versions are is refused: it would be taken for
   });
   nothingLeft(t, stand);
 });
-
-t.test("nobody publishes a container under the name of another author's: plugins find them by name, and send their users' tokens", async (t) => {
-  const { publish, addUser, store } = await openStand(t);
-  const [ada, eve] = [addUser("ada"), addUser("eve")];
-  const files = { "dockerfiles/app/Dockerfile": DOCKERFILE };
-  t.equal((await publish("@ada/walk", files, { key: ada.key })).status, 200);
-  for (const name of ["@eve/walk", "walk", "Walk", "@eve/WALK"])
-    t.match(await publish(name, files, { key: eve.key }), { status: 403, json: { code: "NOT_PERMITTED" } }, name);
-  t.equal(store.packages.all().length, 1);
-  t.equal((await publish("@eve/walk", { "dockerfiles/other/Dockerfile": DOCKERFILE }, { key: eve.key })).status, 200, "any other name will do");
-  t.equal((await publish("@ada2/walk", files, { key: ada.key })).status, 200, "an author's own may move from package to package");
-});

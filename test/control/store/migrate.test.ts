@@ -64,6 +64,50 @@ for (const from of SCHEMA_STEPS.keys()) {
   });
 }
 
+t.test("repositories of an older store belong to who had them first: by publishing, by pushing, by naming them", (t) => {
+  const old = new Sqlite(":memory:");
+  t.teardown(() => old.close());
+  const before = SCHEMA_STEPS.findIndex((step) => step.includes("CREATE TABLE repositories"));
+  migrate(old, SCHEMA_STEPS.slice(0, before));
+  old.exec(ROWS);
+  const images = [
+    ["late", "p", "power-grid", "datagrok/power-grid:1", 30],
+    ["first", "q", "powergrid", "datagrok/powergrid:1", 20],
+    ["names", "p", "demo-worker", "registry.example:5000/datagrok/shared_worker@sha256:00", 10],
+    ["later", "q", "powergrid-x", "datagrok/shared-worker:1", 40],
+    ["outside", "q", "powergrid-y", "ghcr.io/other/datagrok/deep/er:1", 50],
+  ] as const;
+  old.exec("INSERT INTO users VALUES ('v', 'eve', 'Eve', 0, 1)");
+  old.exec("INSERT INTO packages (id, name, version, author_id, created_on, updated_on) VALUES ('q', '@scope/PowerGrid', '1.0.0', 'v', 1, 1)");
+  const insert = old.prepare(
+    `INSERT INTO images (id, package_id, folder, name, friendly_name, description, version, ref, dockerfile, dockerfile_path, files, state, since,
+      exposed, logs, created_on, updated_on) VALUES (?, ?, ?, ?, '', '', '1', ?, '', '', '', 'READY', 1, '[]', '', ?, 1)`,
+  );
+  for (const [id, owner, name, ref, at] of images) insert.run(id, owner, id, name, ref, at);
+  const push = old.prepare("INSERT INTO audit (seq, at, action, target, login) VALUES (?, ?, 'imagePushed', ?, ?)");
+  for (const [seq, target, login] of [
+    [1, "datagrok/powergrid:evil", "ada"],
+    [2, "datagrok/base@sha256:00", "eve"],
+    [3, "datagrok/base:1", "ada"],
+    [4, "datagrok/gone:1", "nobody"],
+    [5, "library/debian:1", "ada"],
+  ] as const)
+    push.run(seq, seq, target, login);
+  migrate(old);
+  const rows = old.prepare("SELECT key, package_id, user_id FROM repositories ORDER BY key").raw().all();
+  t.strictSame(rows, [
+    ["base", null, "v"],
+    ["demo", "p", null],
+    ["demoweb", "p", null],
+    ["demoworker", "p", null],
+    ["powergrid", "q", null],
+    ["powergridx", "q", null],
+    ["powergridy", "q", null],
+    ["sharedworker", "p", null],
+  ]);
+  t.end();
+});
+
 t.test("a step that fails leaves the store at the one before it", async (t) => {
   const database = new Sqlite(":memory:");
   t.throws(() => migrate(database, ["CREATE TABLE one (a)", "CREATE TABLE two (a); CREATE TABLE one (a)"]));

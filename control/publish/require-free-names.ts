@@ -1,0 +1,54 @@
+import { Fault } from "../../fault.ts";
+import { nameKey } from "../credentials/names.ts";
+import { mayManageOf } from "../identity/may-manage.ts";
+import { claimImage, imageOfRef, mayUseImage, repositoryOwner } from "../identity/repository-owner.ts";
+import type { Container, Package } from "../store/entities.ts";
+import type { Store } from "../store/open-store.ts";
+import type { Definition } from "./definitions.ts";
+import { imageName, imageRepository } from "./names.ts";
+
+/**
+ * Names that a package may not have: images of another author's package, and names of other packages' containers, whoever published them. Plugins find
+ * containers by name and send their users' tokens along. What another author's package had first stays that author's, also where an earlier version of
+ * berth let both have it. Faults: NAME_TAKEN.
+ */
+export function requireFreeNames(store: Store, owner: Package, { image, name, folder }: Definition, known: Container | undefined): void {
+  const author = { id: owner.authorId, admin: false };
+  if (!mayUseImage(store, author, image)) {
+    const { packageName, userId } = repositoryOwner(store, image) as { packageName: string | undefined; userId: string };
+    const holder = packageName === undefined ? `the user ${store.users.find(userId)?.login}, who pushed to it first` : `the package ${packageName}`;
+    throw taken(`The image ${imageRepository(image)} of ${where(folder)} belongs to ${holder}.`);
+  }
+  const condition = [{ columns: ["name"], holds: "is", value: name }] as const;
+  for (const other of store.containers.some(store.containers.ids({ where: condition }))) {
+    if (other.packageId === owner.id) continue;
+    const holder = store.packages.find(other.packageId);
+    const isForeign = holder !== undefined && !mayManageOf(store, { userId: owner.authorId, admin: false }, holder.authorId);
+    const hadItFirst = known?.name === name && (!isForeign || known.createdOn <= other.createdOn);
+    if (!hadItFirst) throw taken(`The container name ${name} of ${where(folder)} is taken by a container of the package ${holder?.name}.`);
+  }
+}
+
+/** Call it with what was published, in the same transaction. */
+export function claimNames(store: Store, owner: Package, definitions: readonly Definition[], now: number): void {
+  const refs = definitions.flatMap(({ ref }) => imageOfRef(ref) ?? []);
+  for (const image of [...definitions.map(({ image }) => image), imageName(owner.name, ""), ...refs])
+    claimImage(store, image, { packageId: owner.id }, now);
+}
+
+/** Another author's package of nearly the same name would be taken for this one. Faults: NAME_TAKEN. */
+export function requireFreePackageName(store: Store, name: string, authorId: string): void {
+  const scoped = (text: string) => text.split("/").map(nameKey).join("/");
+  const key = scoped(name);
+  const twin = store.packages.all().find((other) => scoped(other.name) === key);
+  if (twin && !mayManageOf(store, { userId: authorId, admin: false }, twin.authorId))
+    throw taken(`The package name ${name} differs from ${twin.name}, which another author published, only in case and separators.`);
+}
+
+function taken(sentence: string): Fault {
+  return new Fault("NAME_TAKEN", `${sentence} Rename the package or the folder.`);
+}
+
+function where(folder: string): string {
+  return ["dockerfiles", folder].filter((part) => part !== "").join("/");
+}
