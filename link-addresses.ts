@@ -37,6 +37,6 @@ const NUMERIC = /^(?:.*\.)?(?:0x[0-9a-f]*|[0-9]+)$/i;
 /** Whether users' tokens may not be sent there, whoever says that a container is: a link-local address, a cloud's metadata, or what may hide one. */
 export function isRefusedHost(host: string): boolean {
   // A zone only says on which link it is.
-  const bare = host.replace(/%.*$/, "").replace(/\.$/, "").toLowerCase();
+  const bare = (host.split("%", 1)[0] ?? "").replace(/\.$/, "").toLowerCase();
   return isIP(bare) === 0 ? METADATA_NAMES.has(bare) || NUMERIC.test(bare) : isOfTheLink(bare);
 }

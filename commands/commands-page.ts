@@ -95,5 +95,5 @@ function cell(text: string): string {
 }
 
 function escaped(text: string): string {
-  return text.replaceAll(/<([^>]+)>/g, "\\<$1\\>");
+  return text.replaceAll(/<([^<>]+)>/g, "\\<$1\\>");
 }

@@ -82,7 +82,7 @@ export function readAsked(command: string, name: string, verb: Verb, args: strin
     ]),
   );
   const { values, positionals } = readWords({ args, options, allowPositionals: true }, usage, Object.keys(options));
-  const least = verb.words.replaceAll(/\[.*?\]/g, "").split("<").length - 1;
+  const least = verb.words.replaceAll(/\[[^[\]]*\]/g, "").split("<").length - 1;
   const most = verb.words.includes("...") ? Number.POSITIVE_INFINITY : verb.words.split("<").length - 1;
   if (positionals.length >= least && positionals.length <= most && !positionals.slice(0, least).includes(""))
     return { words: positionals, given: values as Given<Options> };

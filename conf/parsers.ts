@@ -69,7 +69,7 @@ export function port(): Parser<number> {
 
 /** A name or an IP address, IPv6 without brackets. */
 export function host(): Parser<string> {
-  return text("a host name or an IP address", /^[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?$|^[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(%[A-Za-z0-9_.-]+)?$/);
+  return text("a host name or an IP address", /^[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?$|^[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*(%[A-Za-z0-9_.-]+)?$/);
 }
 
 export function url(allowed: string, ...schemes: string[]): Parser<string> {

@@ -1,4 +1,5 @@
 import { Fault, type FaultCode } from "../fault.ts";
+import { trimTrailing } from "../trim-trailing.ts";
 
 /**
  * What may go wrong between a wish and a container that answers, whichever driver is in use: what it means, and what to do. A driver throws none
@@ -71,5 +72,5 @@ export function advisedFault(
   sentence: string,
   { todo = ADVICE[code].todo, ...more }: ConstructorParameters<typeof Fault>[2] & { todo?: string | undefined } = {},
 ): Fault {
-  return new Fault(code, `${sentence.replace(/[\s.]*$/, "")}. ${todo}`, more);
+  return new Fault(code, `${trimTrailing(sentence, " \t\r\n.")}. ${todo}`, more);
 }

@@ -4,13 +4,10 @@ import type { ResolvedImage } from "./driver.ts";
  * Exposed TCP ports, the one to use first: the first `EXPOSE` of the history, oldest layer first, else the lowest as a guess. The configuration says which ports there are; it is a set without an order.
  */
 export function exposedPorts(configured: string[], createdBy: string[]): Pick<ResolvedImage, "exposed" | "guessed"> {
-  const ports = configured
-    .flatMap(tcpPort)
-    .filter((port, at, all) => all.indexOf(port) === at)
-    .toSorted((a, b) => a - b);
+  const ports = [...new Set(configured.flatMap(tcpPort))].toSorted((a, b) => a - b);
   if (ports.length < 2) return { exposed: ports };
   for (const line of createdBy) {
-    const written = /\bEXPOSE\s+(.+)$/.exec(line)?.[1];
+    const written = /\bEXPOSE\s(.+)/.exec(line)?.[1];
     if (written === undefined) continue;
     const named = [...written.matchAll(/\b(\d{1,5})(?:\/(tcp|udp|sctp))?\b/g)]
       .filter(([, , protocol]) => protocol === undefined || protocol === "tcp")

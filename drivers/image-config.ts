@@ -52,7 +52,7 @@ export async function readImageConfig(at: At): Promise<ImageConfig> {
 /** Where to ask for a full name, which loses its tag or digest. */
 export function placeOf(reference: string): Pick<At, "host" | "repository"> {
   const slash = reference.indexOf("/");
-  return { host: reference.slice(0, slash), repository: reference.slice(slash + 1).replace(/(:[\w.-]+)?(@.*)?$/, "") };
+  return { host: reference.slice(0, slash), repository: (reference.slice(slash + 1).split("@", 1)[0] ?? "").replace(/:[\w.-]+$/, "") };
 }
 
 /** Signs in as the registry wants: by name and password, or with a token that it sends for. */
@@ -91,7 +91,7 @@ export function mayLead(from: URL, to: URL): boolean {
 /** https://distribution.github.io/distribution/spec/auth/token/. The login goes to the registry's own host only. */
 async function tokenFor(challenge: string, root: URL, at: At): Promise<string | undefined> {
   if (!/^bearer /i.test(challenge)) return undefined;
-  const asked = Object.fromEntries([...challenge.matchAll(/(\w+)="([^"]*)"/g)].map(([, name = "", value = ""]) => [name, value]));
+  const asked = Object.fromEntries([...challenge.matchAll(/\b(\w+)="([^"]*)"/g)].map(([, name = "", value = ""]) => [name, value]));
   const realm = URL.parse(asked["realm"] ?? "");
   if (!realm || !mayLead(root, realm)) return undefined;
   if (asked["service"] !== undefined) realm.searchParams.set("service", asked["service"]);

@@ -5,6 +5,7 @@ import type { Target } from "./directory.ts";
 import type { ControlApi } from "./feed/control-link.ts";
 import type { TrustedProxies } from "./trusted-proxies.ts";
 import { CLIENT_ADDRESS_HEADER, GATEWAY_TOKEN_HEADER } from "./wire.ts";
+import { trimTrailing } from "../trim-trailing.ts";
 
 /** Where every request goes that is for no container. */
 export type ServerBehind = {
@@ -46,7 +47,7 @@ export function datagrokBehind({ url, keepHost }: DatagrokServer): ServerBehind 
   const bare = hostname.replace(/^\[|\]$/g, "");
   const secure = protocol === "https:";
   const address = { host: bare, port: Number(port) || (secure ? 443 : 80) };
-  const base = pathname.replace(/\/+$/, "").replace(/\/api$/, "");
+  const base = trimTrailing(pathname, "/").replace(/\/api$/, "");
   const edits: HeaderEdits = keepHost ? { remove: [], add: [] } : { remove: ["host"], add: [["Host", host]] };
   return {
     lease: leaseOf(secure ? { ...address, tls: { servername: isIP(bare) === 0 ? bare : "" } } : address),

@@ -1,6 +1,7 @@
 import { hash } from "node:crypto";
 import { isServiceName } from "../drivers/service-name.ts";
 import { Fault } from "../fault.ts";
+import { trimTrailing } from "../trim-trailing.ts";
 
 const LONGEST_LABEL = 63;
 const HASH_LENGTH = 8;
@@ -20,12 +21,13 @@ export function foreignName(environment: string, name: string): string {
   const whole = name.startsWith(prefix) ? name : prefix + name;
   if (isServiceName(whole)) return whole;
   const room = LONGEST_LABEL - HASH_LENGTH - 1;
-  return `${slug(whole).slice(0, room).replace(/-+$/, "")}-${hash("sha256", name).slice(0, HASH_LENGTH)}`;
+  return `${trimTrailing(slug(whole).slice(0, room), "-")}-${hash("sha256", name).slice(0, HASH_LENGTH)}`;
 }
 
 function slug(text: string): string {
-  return text
+  const parts = text
     .toLowerCase()
     .replace(/[^a-z0-9]+/g, "-")
-    .replace(/^-+|-+$/g, "");
+    .replace(/^-/, "");
+  return trimTrailing(parts, "-");
 }

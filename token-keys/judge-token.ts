@@ -2,6 +2,7 @@ import { errors, type JWTPayload, jwtVerify } from "jose";
 import type { Clock } from "../clock.ts";
 import { Fault } from "../fault.ts";
 import type { Signers } from "./open-signers.ts";
+import { trimTrailing } from "../trim-trailing.ts";
 
 const LEEWAY_SECONDS = 60;
 
@@ -36,7 +37,7 @@ function keyOf<Key>(found: Key | undefined): Key {
 
 /** And without: people write both. */
 function withSlash(issuer: string): string[] {
-  const bare = issuer.replace(/\/+$/, "");
+  const bare = trimTrailing(issuer, "/");
   return [bare, `${bare}/`];
 }
 

@@ -1,6 +1,7 @@
 import { Agent, request } from "undici";
 import { Fault } from "../fault.ts";
 import type { KeyHabits } from "./key-set.ts";
+import { trimTrailing } from "../trim-trailing.ts";
 
 /** Who signs tokens, as far as verifying them goes: control over its private socket, or a Datagrok server. */
 export type KeyServer = {
@@ -32,7 +33,7 @@ export function controlKeys(socketPath: string): KeyServer {
 export function datagrokKeys(url: string): KeyServer {
   const agent = new Agent({ connect: { timeout: TIMEOUT_MS }, headersTimeout: TIMEOUT_MS, bodyTimeout: TIMEOUT_MS });
   const { origin, pathname } = new URL(url);
-  const base = pathname.replace(/\/+$/, "").replace(/\/api$/, "");
+  const base = trimTrailing(pathname, "/").replace(/\/api$/, "");
   return { keys: DATAGROK_KEYS, anyIssuer: false, ...asking(agent, origin + base, "The Datagrok server") };
 }
 

@@ -1,3 +1,5 @@
+import { trimTrailing } from "../trim-trailing.ts";
+
 /** As OpenTelemetry names them. */
 export const SAMPLER_NAMES = [
   "always_on",
@@ -32,7 +34,7 @@ export function traceSettings(given: {
   sampler: SamplerName;
   samplerArg: number;
 }): TraceSettings | undefined {
-  const url = given.tracesEndpoint ?? (given.endpoint === undefined ? undefined : `${given.endpoint.replace(/\/+$/, "")}/v1/traces`);
+  const url = given.tracesEndpoint ?? (given.endpoint === undefined ? undefined : `${trimTrailing(given.endpoint, "/")}/v1/traces`);
   if (url === undefined || given.disabled || given.exporter === "none") return undefined;
   const { serviceName, sampler } = given;
   return { url, headers: pairs(given.headers), serviceName, resource: pairs(given.resource), sampler, ratio: given.samplerArg };

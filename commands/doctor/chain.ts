@@ -8,6 +8,7 @@ import { type Here, settingsHere } from "../here.ts";
 import { addressOf } from "../serve.ts";
 import { ask, readJson, shown } from "./ask.ts";
 import { type Problem, warning } from "./finding.ts";
+import { trimTrailing } from "../../trim-trailing.ts";
 
 /** What the command line asks for. */
 export type Asked = {
@@ -97,7 +98,7 @@ export function openChain(here: Here, asked: Asked): Chain {
 /** A listener on all interfaces is reached on this machine's own. */
 function serverOf(settings: Settings, given: string | undefined): Chain["server"] {
   const named = given ?? settings.webRoot;
-  if (named !== undefined) return { url: new URL(named.replace(/\/+$/, "").replace(/\/api$/, "")), named: true };
+  if (named !== undefined) return { url: new URL(trimTrailing(named, "/").replace(/\/api$/, "")), named: true };
   if (settings.edgePort === 0) throw new Fault("CHAIN_BROKEN", "BERTH_EDGE_PORT is 0, so that nobody knows where the edge is.");
   if (settings.tlsCert !== undefined) throw new Fault("CHAIN_BROKEN", "The edge speaks TLS, and the name that its clients use is not known.");
   return { url: new URL(addressOf({ ...settings, edgeHost: ownHost(settings.edgeHost) }, settings.edgePort)), named: false };
@@ -110,5 +111,5 @@ export function ownHost(host: string): string {
 
 /** Below the public address; `path` begins with `/`. */
 export function at({ url }: Chain["server"], path: string): string {
-  return `${url.origin}${url.pathname.replace(/\/+$/, "")}${path}`;
+  return `${url.origin}${trimTrailing(url.pathname, "/")}${path}`;
 }

@@ -7,12 +7,13 @@ import { ask, readJson, shown } from "./ask.ts";
 import type { Chain } from "./chain.ts";
 import { askDockerToken } from "./docker-token.ts";
 import { type Finding, type Problem, wrong } from "./finding.ts";
+import { trimTrailing } from "../../trim-trailing.ts";
 
 /** The server behind: its API, its keys, and whether the tokens that it makes are those that berth takes. */
 export async function checkDatagrok({ settings, key, clock }: Chain, signal: AbortSignal): Promise<Finding> {
   const { url, issuer } = settings.datagrok;
   if (url === undefined) return { unlooked: "DATAGROK_URL is not set" };
-  const base = url.replace(/\/+$/, "");
+  const base = trimTrailing(url, "/");
   const { status, text } = await ask(`${base}/admin/startup_data`, { signal });
   const { webRoot } = (readJson(text) ?? {}) as { webRoot?: unknown };
   if (status !== 200 || typeof webRoot !== "string")
@@ -58,5 +59,5 @@ function notTaken({ message }: Fault): Problem {
 }
 
 function bare(address: string): string {
-  return address.replace(/\/+$/, "");
+  return trimTrailing(address, "/");
 }

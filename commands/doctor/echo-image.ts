@@ -77,6 +77,7 @@ function loaderOf(program: string): string {
   const open = openSync(program, "r");
   readSync(open, start);
   closeSync(open);
+  // oxlint-disable-next-line berth/linear-regexp -- the beginning of a program of this machine
   const found = /\/[\w./-]*\/ld-[\w.-]+/.exec(start.toString("latin1"))?.[0];
   if (found === undefined) throw new Fault("CHAIN_BROKEN", `${program} names no loader, so no image can be made of it.`);
   return found;

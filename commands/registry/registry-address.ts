@@ -1,6 +1,7 @@
 import { Fault } from "../../fault.ts";
 import { type Here, settingsHere } from "../here.ts";
 import type { Chosen } from "../server/server-here.ts";
+import { trimTrailing } from "../../trim-trailing.ts";
 
 /** Of verbs that talk to a registry. */
 export const REGISTRY_OPTION = {
@@ -25,7 +26,7 @@ export function registryOf(here: Here, server: Chosen, said: string | undefined)
 
 /** A scheme is no part of it, as docker has it. Faults: SETTINGS_INVALID. */
 function readHost(word: string): string {
-  const host = word.replace(/^https?:\/\//, "").replace(/\/+$/, "");
+  const host = trimTrailing(word.replace(/^https?:\/\//, ""), "/");
   if (/^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9][A-Za-z0-9.-]*)(:\d{1,5})?$/.test(host)) return host;
   throw new Fault(
     "SETTINGS_INVALID",

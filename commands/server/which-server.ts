@@ -3,6 +3,7 @@ import type { Settings } from "../../conf/settings.ts";
 import { Fault } from "../../fault.ts";
 import type { ConfigFile, Known } from "./config-files.ts";
 import { readKeyFile } from "./read-key-file.ts";
+import { trimTrailing } from "../../trim-trailing.ts";
 
 /** A server elsewhere; undefined where the berth of this machine is meant. `key` is that of this machine's berth where it is undefined. */
 export type Which = { elsewhere: { name: string; url: string; registry: string | undefined } | undefined; key: string | undefined };
@@ -56,5 +57,5 @@ function addressOf(word: string, files: readonly ConfigFile[]): Address {
 /** An address without a path is that of the whole server. */
 function apiOf(address: string): string {
   const { origin, pathname } = new URL(address);
-  return `${origin}${pathname === "/" ? "/api" : pathname.replace(/\/+$/, "")}`;
+  return `${origin}${pathname === "/" ? "/api" : trimTrailing(pathname, "/")}`;
 }

@@ -3,6 +3,7 @@ import { request as httpsRequest } from "node:https";
 import type { Clock } from "../../clock.ts";
 import { Fault } from "../../fault.ts";
 import { filledIn, type Recorded } from "./requests.ts";
+import { trimTrailing } from "../../trim-trailing.ts";
 
 /** What came back: `headers` by their lower-case names, in the order in which they came. */
 export type Came = { status: number; headers: [name: string, value: string][]; body: string };
@@ -19,7 +20,7 @@ const LONGEST_BODY = 1_048_576;
 
 /** `key`: the developer key, for the requests that sign in. Faults of `play`: REGISTRY_UNREACHABLE; SETTINGS_INVALID where a key is missing. */
 export function openPlayer(at: { base: string; repository: string; key: string | undefined; clock: Clock }): Player {
-  const base = at.base.replace(/\/+$/, "");
+  const base = trimTrailing(at.base, "/");
   const kept = new Map<string, string>([["repository", at.repository]]);
   if (at.key !== undefined) kept.set("key", encodeURIComponent(at.key));
   const tokens = new Map<string, string>();

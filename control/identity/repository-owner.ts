@@ -1,3 +1,4 @@
+import { withoutHost } from "../image-reference.ts";
 import { nameKey } from "../credentials/names.ts";
 import { imageRepository, isRepositoryPart } from "../publish/names.ts";
 import type { User } from "../store/entities.ts";
@@ -18,7 +19,7 @@ export function imageOfRepository(repository: string): string | undefined {
 
 /** The image's own name in a reference such as `registry.example:5000/datagrok/<image>:1.0`, whatever the registry is called. */
 export function imageOfRef(ref: string): string | undefined {
-  const [, repository = ""] = /^(?:(?:localhost|[^/]*[.:][^/]*)\/)?([^:@]+)/.exec(ref) ?? [];
+  const [, repository = ""] = /^([^:@]+)/.exec(withoutHost(ref)) ?? [];
   return imageOfRepository(repository);
 }
 

@@ -54,7 +54,7 @@ export function readImage(said: unknown): ImportedImage {
     version,
     ref,
     // Another's tags are taken at their word where they name a version; a developer's own moves.
-    mutable: !ref.includes("@sha256:") && !/:v?\d+\.\d+[^/:]*$/.test(ref),
+    mutable: !ref.includes("@sha256:") && !/:v?\d+\.\d[^/:]*$/.test(ref),
     dockerfile: optionalText("dockerfile") ?? "",
     dockerfilePath: optionalText("dockerfilePath") ?? "",
     status: (optionalText("status") ?? "").toLowerCase(),

@@ -1,3 +1,4 @@
+import { withoutHost } from "../image-reference.ts";
 import type { Image } from "../store/entities.ts";
 import { aheadKey, imageKey, type Rooms } from "./rooms.ts";
 import type { Wishes } from "./wishes.ts";
@@ -24,6 +25,6 @@ export function lookAtPushed(
 
 /** A host before the name is how a client or the engine reaches the registry, which may be under several names. */
 function isOf({ ref }: Pick<Image, "ref">, { repository, reference }: Pushed): boolean {
-  const [, name = "", tag = "latest", digest] = /^(?:(?:localhost|[^/]*[.:][^/]*)\/)?([^:@]+)(?::([^@]+))?(?:@(.+))?$/.exec(ref) ?? [];
+  const [, name = "", tag = "latest", digest] = /^([^:@]+)(?::([^@]+))?(?:@(.+))?$/.exec(withoutHost(ref)) ?? [];
   return name === repository && (digest ?? tag) === reference;
 }

@@ -1,3 +1,5 @@
+import { trimTrailing } from "../../trim-trailing.ts";
+
 /** Names that follow from a package's own; the publishing client makes the same ones, so they are part of the wire contract. */
 
 /** What comes after the scope: `chem` of `@datagrok/chem`. */
@@ -58,7 +60,7 @@ export function serviceName(environment: string, name: string, id: string): stri
     .replace(/[^a-z0-9]+/g, "-")
     .replace(/^[-0-9]+/, "");
   const room = LONGEST_LABEL - ID_LENGTH - 1;
-  const cut = label.slice(0, room).replace(/-+$/, "");
+  const cut = trimTrailing(label.slice(0, room), "-");
   return `${cut === "" ? "container" : cut}-${id.replaceAll("-", "").slice(0, ID_LENGTH).toLowerCase()}`;
 }
 
@@ -68,12 +70,12 @@ function joined(first: string, second: string): string {
 
 /** `MyPackage`, `my_package`, `My package` and `HTTPPackage2` become `my-package`, `my-package`, `my-package`, `http-package2`. */
 function kebabCase(name: string): string {
-  return name
+  const parts = name
     .replace(/([a-z0-9])([A-Z])/g, "$1-$2")
-    .replace(/([A-Z]+)([A-Z][a-z])/g, "$1-$2")
+    .replace(/([A-Z])([A-Z][a-z])/g, "$1-$2")
     .replace(/[^A-Za-z0-9]+/g, "-")
-    .replace(/^-+|-+$/g, "")
-    .toLowerCase();
+    .replace(/^-/, "");
+  return trimTrailing(parts, "-").toLowerCase();
 }
 
 /** A tag may hold letters, digits, `_`, `.` and `-`, and begins with none of the last two. */

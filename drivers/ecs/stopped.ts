@@ -96,9 +96,13 @@ const ROWS: readonly Row[] = [
   },
 ];
 
+const MAX_MATCHED = 4_096;
+
 /** What is wrong, from a sentence of ECS, which the message holds; undefined where no row knows it. */
 export function faultOf(service: string, said: string, logs?: string[]): Fault | undefined {
-  const row = ROWS.find(({ text }) => text.test(said));
+  // ECS cuts its reasons at some hundred characters; on far longer ones the patterns would take quadratic time.
+  const beginning = said.slice(0, MAX_MATCHED);
+  const row = ROWS.find(({ text }) => text.test(beginning));
   if (!row) return undefined;
   const sentence = `${service} did not start: ${row.is(said)}. ECS said: ${said.slice(0, MOST_SAID)}`;
   return advisedFault(row.code, sentence, { todo: row.todo?.(said), logs });

@@ -1,5 +1,6 @@
 import type { V1Pod } from "@kubernetes/client-node";
 import { Fault, type FaultCode } from "../../fault.ts";
+import { trimTrailing } from "../../trim-trailing.ts";
 
 /** What to do about a start that the cluster could not make, where its own sentence does not say. */
 const TODO: Partial<Record<FaultCode, string>> = {
@@ -17,5 +18,5 @@ export function startFault(service: string, pod: V1Pod | undefined, { code, says
   const whose = secrets.length === 0 ? "no credentials but the node's own" : `those of ${secrets.join(" and ")}`;
   const sentence = code === "PULL_DENIED" ? `${says} (asked with ${whose})` : says;
   const todo = TODO[code];
-  return new Fault(code, `${service}: ${sentence.replace(/[\s.]*$/, "")}.${todo === undefined ? "" : ` ${todo}`}`);
+  return new Fault(code, `${service}: ${trimTrailing(sentence, " \t\r\n.")}.${todo === undefined ? "" : ` ${todo}`}`);
 }

@@ -1,6 +1,7 @@
 import { Agent, request } from "undici";
 import type { Clock } from "../../clock.ts";
 import { Fault } from "../../fault.ts";
+import { trimTrailing } from "../../trim-trailing.ts";
 
 export type Said = { status: number; /** Undefined where it is no JSON. */ said: unknown };
 
@@ -100,7 +101,7 @@ export function sentenceOf(said: unknown): string | undefined {
 /** Without a slash at the end, and always with `/api`. */
 export function apiOf(url: string): string {
   const { origin, pathname } = new URL(url);
-  return `${origin}${pathname.replace(/\/+$/, "").replace(/\/api$/, "")}/api`;
+  return `${origin}${trimTrailing(pathname, "/").replace(/\/api$/, "")}/api`;
 }
 
 function isApiError(said: unknown): said is { message: string } {

@@ -78,8 +78,8 @@ function configs(said: Told): Told[] {
 function addressOf(said: Told): Address | undefined {
   const told = typeof said["address"] === "string" ? said["address"].trim() : "";
   if (told === "") return undefined;
-  const [, bracketed, bare, after] = /^(?:\[([^\]]+)\]|([^:]+|.*:.*:.*))(?::(\d+))?$/.exec(told) ?? [];
-  const host = bracketed ?? bare;
+  const [, bracketed, one, after] = /^(?:\[([^\]]+)\]|([^:]+))(?::(\d+))?$/.exec(told) ?? [];
+  const host = bracketed ?? one ?? (told.indexOf(":") < told.lastIndexOf(":") ? told : undefined);
   const port = Number(after ?? said["port"]);
   if (host === undefined || !Number.isInteger(port) || port < 1 || port > 65_535) return undefined;
   return { host, port };

@@ -2,6 +2,7 @@ import { isIP } from "node:net";
 import { Fault } from "../../../fault.ts";
 import type { Target } from "../../directory.ts";
 import type { Upstream } from "./upstream.ts";
+import { trimTrailing } from "../../../trim-trailing.ts";
 
 /** Where a registry is. */
 export type RegistryAddress = {
@@ -39,7 +40,7 @@ export function readRegistryAddress(given: string): RegistryAddress {
   const hostname = url.hostname.replace(/^\[|\]$/g, "").toLowerCase();
   const hub = isHub(hostname);
   const secure = schemed ? url.protocol === "https:" : !isLocal(hostname) && url.port !== "5000";
-  const basePath = hub ? "" : url.pathname.replace(/\/+$/, "").replace(/\/v[12]$/, "");
+  const basePath = hub ? "" : trimTrailing(url.pathname, "/").replace(/\/v[12]$/, "");
   const name = hub ? HUB : hostname;
   const implied = secure ? 443 : 80;
   // The URL dropped the port that https implies.
