@@ -467,7 +467,7 @@ export const SETTINGS = {
       "BERTH_REGISTRY_REDIRECT_HOSTS",
       list(text("a host, host:port or *.domain", /^(\*\.)?[A-Za-z0-9._-]+(:\d{1,5})?$/)),
       [],
-      "Where to it may follow, beside the registry's own domain (of ECR: *.amazonaws.com); this machine and its link only where listed here",
+      "Where to it may follow, beside the registry's own domain and the stores of well-known registries (of ECR: *.amazonaws.com); this machine and its link only where listed here. On ECS and Kubernetes, registries that packages name, too",
     ),
   },
   awsRegion: optional("AWS_REGION", text("a region such as eu-west-1", /^[a-z0-9-]+$/), "Region of ECR, and with the ECS driver of ECS"),

@@ -83,8 +83,8 @@ function optionsOf(settings: Settings, registry: Registry | undefined): DriverSe
   return {
     docker: { ...engine, network: settings.dockerNetwork, publishHost: settings.dockerPublishHost },
     swarm: { ...engine, network: settings.swarmNetwork, nodeRole: NODE_ROLE },
-    ecs: { ...ecsOptions(settings), registry },
-    kubernetes: { ...settings.kubernetes, registry },
+    ecs: { ...ecsOptions(settings), registry, registryHosts: settings.registry.redirectHosts },
+    kubernetes: { ...settings.kubernetes, registry, registryHosts: settings.registry.redirectHosts },
     process: { folder: join(settings.data, PROCESS_FOLDER), nodePath: nodeProgram() },
   };
 }

@@ -19,6 +19,11 @@ export async function openDriverOfHosts(
 ): Promise<Driver> {
   const hosts = name === "ecs" ? ecsHosts(settings) : undefined;
   if (!hosts) return openChosenDriver(name, settings, registry, tools);
-  const open = (host: Host) => openDriver("ecs", { ecs: { ...hosts[host], registry } }, { ...tools, log: tools.log.child({ host }) });
+  const open = (host: Host) =>
+    openDriver(
+      "ecs",
+      { ecs: { ...hosts[host], registry, registryHosts: settings.registry.redirectHosts } },
+      { ...tools, log: tools.log.child({ host }) },
+    );
   return hostsDriver({ cvm: await open("cvm"), datagrok: await open("datagrok"), apart: hosts.apart });
 }

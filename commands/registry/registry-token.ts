@@ -1,7 +1,7 @@
 import type { IncomingMessage } from "node:http";
 import { Fault } from "../../fault.ts";
 import { readChallenges } from "../../gateway/registry/upstream/challenge.ts";
-import { trustIn } from "../../gateway/registry/upstream/trusted-realm.ts";
+import { trustIn } from "../../registry-trust/trusted-realm.ts";
 
 /** One question to wherever it is. */
 export type Send = (url: string, method: string, headers: Record<string, string>) => Promise<{ answer: IncomingMessage; text: string }>;

@@ -1,4 +1,3 @@
-import { Agent } from "undici";
 import type { Clock } from "../../clock.ts";
 import { Fault } from "../../fault.ts";
 import type { Log } from "../../log.ts";
@@ -28,6 +27,8 @@ export type EcsOptions = {
   launchType: LaunchType | undefined;
   reach: Reach;
   registry?: Registry | undefined;
+  /** Hosts at which a registry that a package names may be, whatever their addresses. */
+  registryHosts?: readonly string[];
   looks?: EveryLook | undefined;
   /** For so long AWS may be away before a start that it is asked about is given up. */
   blindMs?: number | undefined;
@@ -37,9 +38,6 @@ export type EcsOptions = {
 
 const LOOKS = { start: { first: 500, longest: 3_000 }, retry: { first: 250, longest: 4_000 }, events: { first: 2_000, longest: 10_000 } };
 const BLIND_MS = 60_000;
-/** Of registries that are asked for the ports of images. */
-const CONNECT_MS = 5_000;
-const CONNECTIONS = 16;
 /** AWS counts the calls of a whole account in a region, so one berth leaves room for others. */
 const RATE = { perSecond: 15, burst: 60 };
 
@@ -51,7 +49,6 @@ export function ecsDriver(options: EcsOptions & { clock: Clock; log: Log }): Dri
   const logGroup = options.logGroup === undefined ? undefined : readLogGroup(options.logGroup);
   if (!logGroup) log.warn({}, "GROK_SPAWNER_DATAGROK_ECS__LOG_GROUP is not set: containers run without logs.");
   const aws = openAws({ cluster, region: options.region, logsRegion: logGroup?.region, rate: options.rate ?? RATE, clock });
-  const http = new Agent({ connect: { timeout: CONNECT_MS }, connections: CONNECTIONS });
   const site: Site = {
     aws,
     clock,
@@ -63,7 +60,7 @@ export function ecsDriver(options: EcsOptions & { clock: Clock; log: Log }): Dri
     launchType: options.launchType,
     reach: options.reach,
     registry: options.registry,
-    http,
+    registryHosts: options.registryHosts ?? [],
     looks: options.looks ?? LOOKS,
     blindMs: options.blindMs ?? BLIND_MS,
     countingBreaker: true,
@@ -81,10 +78,7 @@ export function ecsDriver(options: EcsOptions & { clock: Clock; log: Log }): Dri
     list: (call) => list(site, call),
     logs: (service, which, call) => logs(site, service, which, call),
     events: (call) => events(site, call),
-    close: async () => {
-      aws.close();
-      await http.destroy();
-    },
+    close: async () => aws.close(),
   };
 }
 

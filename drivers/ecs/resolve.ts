@@ -19,14 +19,14 @@ export async function resolve(site: Site, { ref }: ImageSource, { signal }: Call
   const found = await site.registry?.resolve(ref, { signal });
   if (found) {
     const { host, repository } = placeOf(found.reference);
-    const config = await configOf(site, { host, repository, version: found.digest }, signal);
+    const config = await configOf(site, { host, repository, version: found.digest, trusted: true }, signal);
     return { id: `${host}/${repository}@${found.digest}`, digest: found.digest, ...portsOf(config) };
   }
   if (named.registry === undefined || (site.registry?.fullNames(ref).length ?? 0) > 0) {
     throw advisedFault("IMAGE_NOT_FOUND", `No registry that is set up has the image ${ref}`);
   }
   const { host, repository } = placeOf(named.name);
-  const config = await configOf(site, { host, repository, version: named.tag }, signal);
+  const config = await configOf(site, { host, repository, version: named.tag, trusted: false }, signal);
   if (config === "missing") throw advisedFault("IMAGE_NOT_FOUND", `The registry ${host} has no image ${ref}`);
   const digest = named.digest ?? config?.digest;
   return {
@@ -39,13 +39,13 @@ export async function resolve(site: Site, { ref }: ImageSource, { signal }: Call
 /** Undefined where the registry cannot be asked by us; that says nothing of whether ECS can. */
 async function configOf(
   site: Site,
-  image: { host: string; repository: string; version: string },
+  image: { host: string; repository: string; version: string; trusted: boolean },
   signal: AbortSignal,
 ): Promise<ImageConfig | "missing" | undefined> {
   const overdue = () => advisedFault("REGISTRY_UNREACHABLE", `${image.host} did not answer within ${ASK_MS / 1_000} s`);
   try {
     return await within({ clock: site.clock, ms: ASK_MS, overdue, signal }, async (own) =>
-      readImageConfig({ ...image, http: site.http, login: await site.registry?.login(image.host, { signal: own }), signal: own }),
+      readImageConfig({ ...image, listed: site.registryHosts, login: await site.registry?.login(image.host, { signal: own }), signal: own }),
     );
   } catch (error) {
     signal.throwIfAborted();

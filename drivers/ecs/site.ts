@@ -1,4 +1,3 @@
-import type { Agent } from "undici";
 import type { Clock } from "../../clock.ts";
 import type { Log } from "../../log.ts";
 import type { Registry } from "../driver.ts";
@@ -32,8 +31,8 @@ export type Site = {
   launchType: LaunchType | undefined;
   reach: Reach;
   registry: Registry | undefined;
-  /** What registries are asked through for the ports of images. */
-  http: Agent;
+  /** Hosts at which a registry that a package names may be, whatever their addresses. */
+  registryHosts: readonly string[];
   looks: EveryLook;
   /** A start goes on, looked at or not, so looks that fail for less than this do not end it. */
   blindMs: number;

@@ -11,7 +11,7 @@ import { currentPod } from "./observe.ts";
 import { type DockerAuth, pullWith } from "./pull-with.ts";
 import { verdictOf } from "./verdict.ts";
 
-export type Tools = { log: Log; registry: Registry | undefined; auth: DockerAuth };
+export type Tools = { log: Log; registry: Registry | undefined; registryHosts: readonly string[]; auth: DockerAuth };
 
 /** Times that somebody else may get the name first. */
 const ATTEMPTS = 5;

@@ -24,6 +24,8 @@ export type KubernetesOptions = {
   dockerAuth?: string | undefined;
   /** Where images are looked for, and what nodes sign in there with. */
   registry?: Registry | undefined;
+  /** Hosts at which a registry that a package names may be, whatever their addresses. */
+  registryHosts?: readonly string[];
   /** How long the cluster may go on trying what it says it cannot do yet. */
   patienceMs?: number;
   /** Put before the path of the service account's files. */
@@ -34,7 +36,7 @@ export type KubernetesOptions = {
 export function kubernetesDriver(options: KubernetesOptions & { clock: Clock; log: Log }): Driver {
   const { clock, log, registry, patienceMs = PATIENCE_MS } = options;
   const cluster = openCluster(options, clock);
-  const tools = { log, registry, patienceMs, auth: readDockerAuth(options.dockerAuth) };
+  const tools = { log, registry, registryHosts: options.registryHosts ?? [], patienceMs, auth: readDockerAuth(options.dockerAuth) };
   return {
     name: "kubernetes",
     resolve: (image, call) => resolve(cluster, image, tools, call),

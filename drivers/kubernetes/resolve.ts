@@ -23,23 +23,23 @@ export async function resolve(cluster: Cluster, { ref }: ImageSource, tools: Too
   const found = await tools.registry?.resolve(ref, { signal });
   if (found) {
     const place = placeOf(found.reference);
-    const ports = await portsOf(cluster, { ...place, version: found.digest }, tools, signal);
+    const ports = await portsOf(cluster, { ...place, version: found.digest, trusted: true }, tools, signal);
     return { id: `${place.host}/${place.repository}@${found.digest}`, digest: found.digest, ...ports };
   }
   if (named.registry === undefined || (tools.registry?.fullNames(ref).length ?? 0) > 0) {
     throw new Fault("IMAGE_NOT_FOUND", `No registry that is set up has the image ${ref}. Push it to one, or set REGISTRY_URL.`);
   }
-  const { digest, ...ports } = await ask(cluster, { ...placeOf(named.name), version: named.tag }, tools, signal);
+  const { digest, ...ports } = await ask(cluster, { ...placeOf(named.name), version: named.tag, trusted: false }, tools, signal);
   if (digest === undefined) throw new Fault("IMAGE_NOT_FOUND", `The registry ${named.registry} does not say which digest ${ref} has.`);
   return { id: `${named.name}@${digest}`, digest, ...ports };
 }
 
-type Image = { host: string; repository: string; version: string };
+type Image = { host: string; repository: string; version: string; trusted: boolean };
 
-async function ask({ clock }: Cluster, image: Image, { registry, auth }: Tools, signal: AbortSignal): Promise<ImageConfig> {
+async function ask({ clock }: Cluster, image: Image, { registry, auth, registryHosts }: Tools, signal: AbortSignal): Promise<ImageConfig> {
   const overdue = () => new Fault("REGISTRY_UNREACHABLE", `${image.host} did not answer within ${ASK_MS / 1_000} s.`);
   return within({ clock, ms: ASK_MS, overdue, signal }, async (own) =>
-    readImageConfig({ ...image, login: await loginAt(image.host, auth, registry, { signal: own }), signal: own }),
+    readImageConfig({ ...image, listed: registryHosts, login: await loginAt(image.host, auth, registry, { signal: own }), signal: own }),
   );
 }
 

@@ -12,7 +12,7 @@ import { openWatch, type Watcher } from "../watch.ts";
 import { openRegistryDecide, type Pushed } from "./decide.ts";
 import type { IdentityServer } from "./identity-server.ts";
 import { openVerification } from "./open-verification.ts";
-import { redirectRules } from "./redirect-rules.ts";
+import { redirectRules } from "../../registry-trust/redirect-rules.ts";
 import { registryAnswer } from "./v2-answers.ts";
 import type { Upstream } from "./upstream/upstream.ts";
 

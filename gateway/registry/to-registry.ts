@@ -2,7 +2,7 @@ import { Fault } from "../../fault.ts";
 import type { Answer, Asked, Forward, HeaderEdits, HeaderLine, Instead, Lease, ResponseHead } from "../decision.ts";
 import type { Target } from "../directory.ts";
 import { isRedirect, locationEdits, originOf, type AnsweredFrom } from "./locations.ts";
-import type { RedirectRules } from "./redirect-rules.ts";
+import type { RedirectRules } from "../../registry-trust/redirect-rules.ts";
 import type { RepositoryAsk, Upstream } from "./upstream/upstream.ts";
 import { registryAnswer } from "./v2-answers.ts";
 

@@ -48,7 +48,14 @@ export async function openWorld(t: Test, more: { rbac?: string } = {}) {
     login: async () => undefined,
   };
   const open = (options: Partial<KubernetesOptions & { clock: Clock }> = {}) =>
-    kubernetesDriver({ kubeconfig, registry, clock: systemClock(), log: openLog({ level: "silent", name: "test" }), ...options });
+    kubernetesDriver({
+      kubeconfig,
+      registry,
+      registryHosts: ["127.0.0.1"],
+      clock: systemClock(),
+      log: openLog({ level: "silent", name: "test" }),
+      ...options,
+    });
 
   const podOf = (service: string) => cluster.objects.all("pods").find(({ metadata }) => metadata.labels?.["berth.service"] === service);
   return {

@@ -9,7 +9,7 @@ import { type AskCounts, openRenewed } from "./renewed.ts";
 import { scopeOf, withScopes } from "./scope.ts";
 import type { TokenFile } from "./token-file.ts";
 import type { TokenServer } from "./token-server.ts";
-import { trustIn } from "./trusted-realm.ts";
+import { trustIn } from "../../../registry-trust/trusted-realm.ts";
 import type { Upstream } from "./upstream.ts";
 
 /** How the registry wants to be signed in to. */

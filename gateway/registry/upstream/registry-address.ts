@@ -1,5 +1,6 @@
 import { isIP } from "node:net";
 import { Fault } from "../../../fault.ts";
+import { isLocal } from "../../../registry-trust/trusted-realm.ts";
 import type { Target } from "../../directory.ts";
 import type { Upstream } from "./upstream.ts";
 import { trimTrailing } from "../../../trim-trailing.ts";
@@ -60,11 +61,6 @@ export function readRegistryAddress(given: string): RegistryAddress {
 /** Whether it is one of Docker Hub's names. */
 export function isHub(hostname: string): boolean {
   return HUB_NAMES.includes(hostname);
-}
-
-/** The machine itself: by its name or by an address of its own. */
-export function isLocal(hostname: string): boolean {
-  return hostname === "localhost" || hostname.endsWith(".localhost") || hostname === "::1" || (isIP(hostname) === 4 && hostname.startsWith("127."));
 }
 
 /** What an upstream says of where it is. */

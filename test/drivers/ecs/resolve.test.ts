@@ -3,7 +3,6 @@ import { once } from "node:events";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import t, { type Test } from "tap";
-import { mayLead } from "../../../drivers/image-config.ts";
 import { call, rejectsWith } from "../conformance.ts";
 import { denied } from "./answer.ts";
 import { openStand } from "./stand.ts";
@@ -43,14 +42,6 @@ async function openOddRegistry(t: Test) {
   });
   return { host, seen, digest: sha(index) };
 }
-
-t.test("a registry over TLS leads nowhere without it", async (t) => {
-  const leads = (from: string, to: string) => mayLead(new URL(from), new URL(to));
-  t.equal(leads("https://r", "https://s3.amazonaws.com/x"), true);
-  t.equal(leads("https://r", "http://169.254.169.254/latest"), false);
-  t.equal(leads("https://r", "file:///etc/passwd"), false);
-  t.equal(leads("http://127.0.0.1:5000", "http://127.0.0.1:5001"), true);
-});
 
 t.test("images", async (t) => {
   const stand = await openStand(t, ["onDemand", "severalPorts", "worker"]);

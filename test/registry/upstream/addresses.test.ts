@@ -8,7 +8,7 @@ import { readChallenges } from "../../../gateway/registry/upstream/challenge.ts"
 import { readImageName } from "../../../gateway/registry/upstream/image-name.ts";
 import { readRegistryAddress, placeOf } from "../../../gateway/registry/upstream/registry-address.ts";
 import { scopeOf, withScopes } from "../../../gateway/registry/upstream/scope.ts";
-import { trustIn } from "../../../gateway/registry/upstream/trusted-realm.ts";
+import { trustIn } from "../../../registry-trust/trusted-realm.ts";
 import { Fault } from "../../../fault.ts";
 
 const faultOf = (act: () => unknown) => {

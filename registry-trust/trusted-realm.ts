@@ -1,6 +1,5 @@
 import { isIP } from "node:net";
 import { getDomain } from "tldts";
-import { isLocal, type RegistryAddress } from "./registry-address.ts";
 
 /** What a registry's token server may be told: the name and password for the registry, nothing but the question, or not even that. */
 export type Trust = "credentials" | "question" | "nothing";
@@ -11,7 +10,7 @@ export type Trust = "credentials" | "question" | "nothing";
  * https down to http. Addresses and localhost have no domain: there only the very same host counts. Others may be asked without credentials
  * where they are public names and speak https; what stands inside a network is not asked at a stranger's wish.
  */
-export function trustIn(realm: URL, registry: Pick<RegistryAddress, "hostname" | "secure">): Trust {
+export function trustIn(realm: URL, registry: { hostname: string; secure: boolean }): Trust {
   if (!/^https?:$/.test(realm.protocol) || realm.username !== "" || realm.password !== "") return "nothing";
   if (registry.secure && realm.protocol !== "https:") return "nothing";
   const hostname = realm.hostname.replace(/^\[|\]$/g, "").toLowerCase();
@@ -22,8 +21,13 @@ export function trustIn(realm: URL, registry: Pick<RegistryAddress, "hostname" |
   return realm.protocol === "https:" ? "question" : "nothing";
 }
 
-/** Private suffixes count too: two customers of one cloud below the same domain are strangers. */
-function registrable(hostname: string): string | undefined {
+/** The machine itself: by its name or by an address of its own. */
+export function isLocal(hostname: string): boolean {
+  return hostname === "localhost" || hostname.endsWith(".localhost") || hostname === "::1" || (isIP(hostname) === 4 && hostname.startsWith("127."));
+}
+
+/** The domain that one owner has; undefined for addresses and this machine. Private suffixes count too: two customers of one cloud below the same domain are strangers. */
+export function registrable(hostname: string): string | undefined {
   if (isIP(hostname) !== 0 || isLocal(hostname)) return undefined;
   return getDomain(hostname, { allowPrivateDomains: true, validateHostname: true }) ?? undefined;
 }

@@ -1,18 +1,32 @@
 import { lookup } from "node:dns/promises";
 import { isIP } from "node:net";
 import { getDomain } from "tldts";
-import { Fault } from "../../fault.ts";
-import { blockListOf, LINK_AND_METADATA } from "../../link-addresses.ts";
-import type { Target } from "../directory.ts";
+import { Fault } from "../fault.ts";
+import { blockListOf, LINK_AND_METADATA } from "../link-addresses.ts";
+import { registrable } from "./trusted-realm.ts";
 
-/** Where redirects of a registry may be followed to. */
+/** Where to connect to: an address that was judged, or a host that an administrator named. `servername` is empty for an address. */
+export type RegistryTarget = { host: string; port: number; tls?: { servername: string } };
+
+/** Where a registry, and redirects of it, may be followed to. */
 export type RedirectRules = {
   /** Where to connect to for it. Faults: REDIRECT_REFUSED. */
-  targetOf(url: URL): Promise<Target>;
+  targetOf(url: URL): Promise<RegistryTarget>;
 };
 
 /** Stores of layers that registries lead to although they are in another domain, by the registry's own. */
-const STORES: Readonly<Record<string, readonly string[]>> = { "amazonaws.com": ["*.amazonaws.com"], "amazonaws.com.cn": ["*.amazonaws.com.cn"] };
+const STORES: Readonly<Record<string, readonly string[]>> = {
+  "amazonaws.com": ["*.amazonaws.com"],
+  "amazonaws.com.cn": ["*.amazonaws.com.cn"],
+  "azurecr.io": ["*.blob.core.windows.net"],
+  "docker.io": ["*.docker.com", "*.r2.cloudflarestorage.com"],
+  "gcr.io": ["storage.googleapis.com"],
+  "ghcr.io": ["pkg-containers.githubusercontent.com"],
+  "gitlab.com": ["storage.googleapis.com", "*.gitlab-static.net"],
+  "k8s.io": ["*.pkg.dev", "*.amazonaws.com", "storage.googleapis.com"],
+  "pkg.dev": ["storage.googleapis.com"],
+  "quay.io": ["*.amazonaws.com"],
+};
 
 /** This machine and every group of others; and what no container may be at either. */
 const isForbidden = blockListOf(LINK_AND_METADATA, {
@@ -29,9 +43,14 @@ const isForbidden = blockListOf(LINK_AND_METADATA, {
 
 /**
  * `listed` are hosts, `host:port` or `*.domain`; beside them the registry's own domain is allowed. A name that is not listed is looked up
- * first, and what it was found to be is what is connected to: no name becomes another address in between.
+ * first, and what it was found to be is what is connected to: no name becomes another address in between. A registry that the settings name may be
+ * anywhere; with `named: "by author"`, one that a package names is judged like any other host.
  */
-export function redirectRules(registry: { hostname: string; port: number }, listed: readonly string[]): RedirectRules {
+export function redirectRules(
+  registry: { hostname: string; port: number },
+  listed: readonly string[],
+  named: "by settings" | "by author" = "by settings",
+): RedirectRules {
   const domain = registrable(registry.hostname);
   const suffix = getDomain(registry.hostname) ?? "";
   const allowed = STORES[suffix] ?? [];
@@ -42,10 +61,10 @@ export function redirectRules(registry: { hostname: string; port: number }, list
       const secure = url.protocol === "https:";
       const port = Number(url.port) || (secure ? 443 : 80);
       const tls = secure ? { tls: { servername: isIP(host) === 0 ? host : "" } } : {};
-      const refused = (why: string) => new Fault("REDIRECT_REFUSED", `The registry behind leads to ${host}, ${why}`);
+      const refused = (why: string) => new Fault("REDIRECT_REFUSED", `The registry leads to ${host}, ${why}`);
       if (!secure && url.protocol !== "http:") throw refused("but not by http or https");
       if (listed.some((rule) => matches(rule, host, port))) return { host, port, ...tls };
-      if (host === registry.hostname && port === registry.port) return { host, port, ...tls };
+      if (named === "by settings" && host === registry.hostname && port === registry.port) return { host, port, ...tls };
       const own = host === registry.hostname || (domain !== undefined && registrable(host) === domain);
       if (!own && !allowed.some((rule) => matches(rule, host, port))) throw refused("which is not allowed: BERTH_REGISTRY_REDIRECT_HOSTS");
       const address = await addressOf(host).catch(() => undefined);
@@ -60,10 +79,6 @@ function matches(rule: string, host: string, port: number): boolean {
   const [, name = "", at] = /^(.*?)(?::(\d+))?$/.exec(rule.toLowerCase()) ?? [];
   if (at !== undefined && Number(at) !== port) return false;
   return name.startsWith("*.") ? host.endsWith(name.slice(1)) : host === name;
-}
-
-function registrable(host: string): string | undefined {
-  return isIP(host) === 0 ? (getDomain(host, { allowPrivateDomains: true, validateHostname: true }) ?? undefined) : undefined;
 }
 
 async function addressOf(host: string): Promise<string> {

@@ -1,0 +1,90 @@
+import { once } from "node:events";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import t, { type Test } from "tap";
+import { mayLead, readImageConfig } from "../../drivers/image-config.ts";
+import { call, rejectsWith } from "./conformance.ts";
+import { openWorld } from "./kubernetes-world.ts";
+
+/** A server that remembers what was asked of it. */
+async function listen(t: Test, host: string, answer: (request: IncomingMessage, response: ServerResponse) => void) {
+  const asked: { path: string; authorization: string | undefined }[] = [];
+  const server = createServer((request, response) => {
+    asked.push({ path: request.url ?? "", authorization: request.headers.authorization });
+    answer(request, response);
+  }).listen(0, host);
+  await once(server, "listening");
+  t.teardown(() => server.close());
+  return { at: `${host}:${(server.address() as AddressInfo).port}`, asked };
+}
+
+/** Something that is for this network alone, and that answers a secret as a token server answers a token. */
+const openInternal = (t: Test) => listen(t, "127.0.0.9", (_, response) => void response.end(JSON.stringify({ access_token: "of-the-inside" })));
+
+const challenging = (realm: string) => (_: IncomingMessage, response: ServerResponse) =>
+  void response.writeHead(401, { "www-authenticate": `Bearer realm="${realm}",service="x"` }).end();
+const leading = (location: string) => (_: IncomingMessage, response: ServerResponse) => void response.writeHead(307, { location }).end();
+
+const read = (host: string, more: { trusted?: boolean; listed?: string[]; login?: { username: string; password: string } } = {}) =>
+  readImageConfig({
+    host,
+    repository: "evil/x",
+    version: "1",
+    login: undefined,
+    trusted: false,
+    listed: ["127.0.0.1"],
+    signal: AbortSignal.timeout(20_000),
+    ...more,
+  });
+
+t.test("a registry over TLS leads nowhere without it", async (t) => {
+  const leads = (from: string, to: string) => mayLead(new URL(from), new URL(to));
+  t.equal(leads("https://r", "https://s3.amazonaws.com/x"), true);
+  t.equal(leads("https://r", "http://169.254.169.254/latest"), false);
+  t.equal(leads("https://r", "file:///etc/passwd"), false);
+  t.equal(leads("http://127.0.0.1:5000", "http://127.0.0.1:5001"), true);
+});
+
+t.test("a registry that a package names cannot have control fetch a token from inside its network, and get it", async (t) => {
+  const internal = await openInternal(t);
+  const evil = await listen(t, "127.0.0.1", challenging(`http://${internal.at}/internal/secret`));
+  for (const trusted of [false, true]) await rejectsWith(t, "REGISTRY_UNREACHABLE", read(evil.at, { trusted }));
+  t.same(internal.asked, []);
+  t.notOk(evil.asked.some(({ authorization }) => authorization?.includes("of-the-inside")));
+});
+
+t.test("nor lead it there by a redirect", async (t) => {
+  const internal = await openInternal(t);
+  for (const location of [`http://${internal.at}/internal`, "http://169.254.169.254/latest/meta-data", "http://[::ffff:127.0.0.9]:1/x"]) {
+    const evil = await listen(t, "127.0.0.1", leading(location));
+    await rejectsWith(t, "REGISTRY_UNREACHABLE", read(evil.at));
+  }
+  t.same(internal.asked, []);
+});
+
+t.test("nor be something of this machine itself", async (t) => {
+  const internal = await openInternal(t);
+  const localhost = `localhost:${internal.at.split(":")[1]}`;
+  for (const host of [internal.at, localhost, "169.254.169.254", "[::1]:5000"]) await rejectsWith(t, "REGISTRY_UNREACHABLE", read(host));
+  t.same(internal.asked, []);
+  await read(internal.at, { trusted: true });
+  t.equal(internal.asked.length, 1, "one that the settings name may be anywhere");
+});
+
+t.test("a login goes to no other port of the registry's host", async (t) => {
+  const tokens = await listen(t, "127.0.0.1", (_, response) => void response.end(JSON.stringify({ token: "given" })));
+  const registry = await listen(t, "127.0.0.1", challenging(`http://${tokens.at}/token`));
+  await rejectsWith(t, "PULL_DENIED", read(registry.at, { login: { username: "me", password: "secret" } }));
+  t.match(tokens.asked, [{ path: "/token?service=x&scope=repository%3Aevil%2Fx%3Apull", authorization: undefined }]);
+  t.equal(registry.asked.at(-1)?.authorization, "Bearer given");
+});
+
+t.test("an image of such a registry is refused by a driver, which sends nothing there", async (t) => {
+  const internal = await openInternal(t);
+  const evil = await listen(t, "127.0.0.1", challenging(`http://${internal.at}/internal/secret`));
+  const { open } = await openWorld(t);
+  const driver = open();
+  await rejectsWith(t, "REGISTRY_UNREACHABLE", driver.resolve({ ref: `${evil.at}/evil/x:1` }, call()));
+  await rejectsWith(t, "REGISTRY_UNREACHABLE", driver.resolve({ ref: `${internal.at}/evil/x:1` }, call()));
+  t.same(internal.asked, []);
+});
