@@ -159,6 +159,7 @@ t.test("looks", async (t) => {
     const spec = await specOf(driver, service, WORKER);
     await driver.deploy(spec, call());
     await until(t, "ECS is content", () => stand.services.get(service)?.rolloutState === "COMPLETED");
+    await until(t, "its first line is written", async () => (await text(driver.logs(service, { tail: 100 }, call()))).startsWith("worker began\n"));
     stand.fates.set(service, { pending: true });
     stand.restartMs = 0;
     stand.scheduler.kill(service);
