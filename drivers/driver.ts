@@ -108,8 +108,11 @@ export type Foreign = {
   logs(instance: string, options: { tail: number; follow?: boolean }, call: Call): AsyncIterable<string>;
 };
 
-/** Only a hint to look again. `connected` follows every (re)connect: anything may have been missed, look at all. */
-export type DriverEvent = { kind: "connected" } | { kind: "changed"; service: string; container: string };
+/**
+ * Only a hint to look again. `connected` follows every (re)connect: anything may have been missed, look at all. `disconnected`, from a driver that notices: what ends from
+ * shortly before it until the next `connected` may have ended with the orchestrator.
+ */
+export type DriverEvent = { kind: "connected" } | { kind: "disconnected" } | { kind: "changed"; service: string; container: string };
 
 /** What there is for containers, all machines together, whether or not it is in use. */
 export type Capacity = { machines: number; cpu: number; memoryMb: number };

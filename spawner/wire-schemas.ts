@@ -90,7 +90,7 @@ export const NAME_PARAMS = {
 
 export const EVENT = {
   type: "object",
-  properties: { kind: { type: "string", enum: ["connected", "changed"] }, service: text, container: text },
+  properties: { kind: { type: "string", enum: ["connected", "disconnected", "changed"] }, service: text, container: text },
 } as const;
 
 /** A path's `/` inside a part is written `%2F`. */

@@ -1,3 +1,4 @@
+import { forgive } from "./outages.ts";
 import { containerKey, SWEEP, type Rooms } from "./rooms.ts";
 import { retryDelay } from "./retry-delay.ts";
 
@@ -7,8 +8,12 @@ export async function hearEvents(rooms: Rooms, signal: AbortSignal): Promise<voi
     try {
       for await (const event of rooms.driver.events({ signal })) {
         failures = 0;
-        if (event.kind === "connected") rooms.queue.add(SWEEP);
-        else if (rooms.store.containers.find(event.container)) rooms.queue.add(containerKey(event.container));
+        if (event.kind === "disconnected") rooms.outages.began();
+        else if (event.kind === "connected") {
+          rooms.outages.ended();
+          forgive(rooms);
+          rooms.queue.add(SWEEP);
+        } else if (rooms.store.containers.find(event.container)) rooms.queue.add(containerKey(event.container));
       }
     } catch (error) {
       if (!signal.aborted) rooms.log.warn({ err: error }, "the driver's events broke off");

@@ -10,12 +10,12 @@ import type { Outcome } from "./step.ts";
 /**
  * It should run and does not. An on-demand one sleeps until the next request, unless one asks for it already; any other is started
  * again: at once the first time, since it had run, then more slowly each time, and given up after several losses in a row that
- * each came soon after a start.
+ * each came soon after a start. What may have ended with the engine does not count.
  */
 export function lose(rooms: Rooms, row: Container, fault: Fault): Outcome {
   const { clock, limits, random } = rooms;
-  const attempts = isStable(rooms, row) ? 1 : row.attempts + 1;
-  const notBefore = clock.now() + (attempts === 1 ? 0 : retryDelay(limits.startRetry, attempts - 1, random));
+  const attempts = rooms.outages.mayHaveEnded(row.since) ? 0 : isStable(rooms, row) ? 1 : row.attempts + 1;
+  const notBefore = clock.now() + (attempts <= 1 ? 0 : retryDelay(limits.startRetry, attempts - 1, random));
   const patch = { ...failure(rooms, attempts, fault.toJSON()), ...NOT_RUNNING, notBefore };
   if (row.config.onDemand && !isAskedFor(row)) {
     moveContainer(rooms, row, "lostAsleep", { ...patch, desiredInstances: 0, stopFor: "system" });
@@ -40,8 +40,9 @@ async function whyLost(rooms: Rooms, row: Container, fact: Observed | undefined,
     const sentence = `The container ${row.name} ran out of memory and was killed. Raise \`memory\` in container.json.`;
     return new Fault("CONTAINER_OUT_OF_MEMORY", sentence, { logs });
   }
+  const withEngine = rooms.outages.mayHaveEnded(row.since) ? " while the container engine was away or restarted" : "";
   const how = fact.paused ? "was frozen by something other than berth" : `ended with code ${fact.exit?.code ?? "unknown"}`;
-  return new Fault("CONTAINER_CRASHED", `The container ${row.name} ${how}.`, { logs });
+  return new Fault("CONTAINER_CRASHED", `The container ${row.name} ${how}${withEngine}.`, { logs });
 }
 
 /** It has run for so long that it owes nothing to earlier failures. */

@@ -10,6 +10,7 @@ import { LIFECYCLE_LIMITS, type LifecycleLimits } from "./limits.ts";
 import { lookForMissing } from "./look-for-missing.ts";
 import { clearOrphans, findOrphans, type Orphan, orphansAmong, removeOrphan } from "./orphans.ts";
 import { pullAhead } from "./pull-ahead.ts";
+import { openOutages } from "./outages.ts";
 import { lookAtPushed, type Pushed } from "./pushed.ts";
 import { reconcileContainer } from "./reconcile-container.ts";
 import { reconcileImage } from "./reconcile-image.ts";
@@ -95,6 +96,7 @@ export function openLifecycle(options: LifecycleOptions): Lifecycle {
     changes,
     usage,
     flights: openFlights(),
+    outages: openOutages(clock, clock.now()),
     draining: new Set(),
     queue,
     get openedAt() {

@@ -25,7 +25,7 @@ export const stayStopped: Step = async (rooms, row, signal) => {
 
 /**
  * A container in ERROR keeps its wish. Not wished, it is a stop that failed, and tried again after back-off. Wished, a healthy
- * fact ends the error; a new start is for a user or a request to ask, except that an engine's trouble was nobody's fault.
+ * fact ends the error; a new start is for a user or a request to ask, except that an engine's trouble was nobody's fault, nor what failed while it was away.
  */
 export const heal: Step = async (rooms, row, signal) => {
   const waitMs = row.notBefore - rooms.clock.now();
@@ -49,6 +49,6 @@ export const heal: Step = async (rooms, row, signal) => {
       return rooms.store.containers.find(row.id)?.state === "ERROR" ? "rest" : "moved";
     }
   }
-  if (now.config.onDemand || !isEngineTrouble(now.fault?.code)) return "rest";
+  if (now.config.onDemand || !(isEngineTrouble(now.fault?.code) || rooms.outages.explains(now.since))) return "rest";
   return waitMs > 0 ? { lookInMs: waitMs } : keepingWish(rooms, now);
 };

@@ -6,6 +6,7 @@ import type { Store } from "../store/open-store.ts";
 import type { Changes } from "./changes.ts";
 import type { Flights } from "./flights.ts";
 import type { LifecycleLimits } from "./limits.ts";
+import type { Outages } from "./outages.ts";
 import type { Usage } from "./usage.ts";
 import type { WorkQueue } from "./work-queue.ts";
 
@@ -34,6 +35,7 @@ export type Rooms = LifecycleParts & {
   changes: Changes;
   usage: Usage;
   flights: Flights;
+  outages: Outages;
   /** Containers whose stop waits for what gateways report. */
   draining: Set<string>;
   queue: Pick<WorkQueue, "add" | "addAfter">;

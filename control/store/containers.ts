@@ -26,6 +26,9 @@ export type ContainerToView = Pick<
 /** What a look at those that lie frozen needs of each. */
 type PausedContainer = Pick<Container, "id" | "service" | "generation" | "state" | "pausedOn">;
 
+/** What is asked of each that failed, when the engine is there again. */
+type TriedContainer = Pick<Container, "id" | "since" | "fault">;
+
 export type Containers = ReturnType<typeof containersIn>;
 
 export function containersIn(sql: Sql) {
@@ -57,6 +60,7 @@ export function containersIn(sql: Sql) {
     state: text<ContainerState>(),
     pausedOn: optional(whole()),
   });
+  const tried = rowsOf<TriedContainer>(sql, "containers", "id", { id: text(), since: whole(), fault: optional(json<FaultData>()) });
   const briefs = rowsOf<BriefContainer>(sql, "containers", "id", brief);
   const viewed = rowsOf<ContainerToView>(sql, "containers", "id", toView);
   const rows = rowsOf<Container>(sql, "containers", "id", {
@@ -100,6 +104,8 @@ export function containersIn(sql: Sql) {
         Math.trunc(now),
         Math.trunc(latest),
       ),
+    /** Those of which a start failed, or that were lost: what the next one waits for. */
+    triedLater: () => tried.where("not_before > 0 AND attempts > 0"),
     byPackage: (packageId: string) => rows.where("package_id = ? ORDER BY name, id", packageId),
     byImage: (imageId: string) => rows.where("image_id = ? ORDER BY name, id", imageId),
     ...listingsOf(sql, "containers", LIVE, rows),

@@ -7,8 +7,8 @@ import { OURS } from "../labels.ts";
 /** Ends only when the signal aborts. */
 export async function* events(engine: Engine, log: Log, call: Call): AsyncGenerator<DriverEvent> {
   for await (const event of eventStream(engine, { type: ["container"], label: [OURS], event: TELLING }, log, call)) {
-    if (event === "connected") {
-      yield { kind: "connected" };
+    if (event === "connected" || event === "disconnected") {
+      yield { kind: event };
       continue;
     }
     const { name, [OURS]: container } = event.Actor?.Attributes ?? {};

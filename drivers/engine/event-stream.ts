@@ -6,7 +6,7 @@ import type { Call } from "../driver.ts";
 import type { Engine } from "./engine.ts";
 import { jsonLines } from "../json-lines.ts";
 
-const RETRY_MS = { first: 250, longest: 10_000 };
+const RETRY_MS = { first: 250, longest: 3_000 };
 /** A connection that lasted this long was a good one: the next failure starts again with the shortest delay. */
 const SETTLED_MS = 10_000;
 
@@ -15,23 +15,25 @@ export const TELLING = ["create", "start", "die", "oom", "destroy", "pause", "un
 
 export type EngineEvent = { Type?: string; Action?: string; Actor?: { ID?: string; Attributes?: Record<string, string> } };
 
-/** The engine's events, with "connected" before the first and after each break. Ends only when the signal aborts. */
+/** The engine's events, with "connected" before the first and after each break, and "disconnected" at each. Ends only when the signal aborts. */
 export async function* eventStream(
   engine: Engine,
   filters: Record<string, string[]>,
   log: Log,
   { signal }: Call,
-): AsyncGenerator<"connected" | EngineEvent> {
+): AsyncGenerator<"connected" | "disconnected" | EngineEvent> {
   const delays = backoff(RETRY_MS.first, RETRY_MS.longest);
   // Its loss and its return are told once each, however often it is tried in between.
   let lost = false;
   while (!signal.aborted) {
     let stream: Readable | undefined;
+    let heard = false;
     const opened = engine.clock.monotonic();
     try {
       stream = await open(engine, filters, signal);
       if (lost) log.info({}, "The container engine is there again.");
       lost = false;
+      heard = true;
       yield "connected";
       yield* jsonLines<EngineEvent>(stream);
     } catch (error) {
@@ -44,6 +46,7 @@ export async function* eventStream(
     } finally {
       stream?.destroy();
     }
+    if (heard && !signal.aborted) yield "disconnected";
     if (engine.clock.monotonic() - opened > SETTLED_MS) delays.reset();
     await engine.clock.sleep(delays.next(), signal).catch(() => {});
   }

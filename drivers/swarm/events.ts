@@ -18,6 +18,10 @@ export async function* events(engine: Engine, log: Log, call: Call): AsyncGenera
   // Without a filter by label, which would drop the services' own events.
   const filters = { type: ["container", "service"], event: [...TELLING, "update", "remove"] };
   for await (const event of eventStream(engine, filters, log, call)) {
+    if (event === "disconnected") {
+      yield { kind: "disconnected" };
+      continue;
+    }
     if (event === "connected") {
       await remember(engine, owners, call).catch(() => {});
       yield { kind: "connected" };

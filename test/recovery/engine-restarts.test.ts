@@ -20,6 +20,26 @@ const stand = await openStand(
   { dockerHost: engine.host, env: { BERTH_PAUSED_MINUTES: "60" }, engine: { docker: engine.docker, images } },
 );
 
+t.test("five restarts of the engine in a row count for no container: the always-on one runs, and the others answer at once", async (t) => {
+  await stand.run("plain");
+  await stand.ask("ondemand", "/");
+  for (let restart = 1; restart <= 5; restart++) {
+    const [before] = await stand.instances("plain");
+    await engine.stop();
+    await engine.start();
+    await eventually(`another instance that runs, after restart ${restart}`, 60_000, async () => {
+      const [now] = await stand.instances("plain");
+      return now !== undefined && now !== before && (await stand.entity("plain")).status === "started" ? true : undefined;
+    });
+    const asked = await stand.ask("ondemand", `/square?number=${restart}`);
+    t.same([asked.status, await asked.json()], [200, { result: restart ** 2 }]);
+  }
+  const failed = (await stand.history("plain")).filter(({ to }) => to === "error");
+  t.same(failed, [], "never in error");
+  await stand.berth().call(`/docker/containers/${(await stand.entity("plain")).id}/stop`);
+  await stand.until("plain", "stopped by user");
+});
+
 t.test("after a restart of the engine, its plain containers run again by themselves, and the others when they are asked", async (t) => {
   await stand.run("plain");
   await stand.ask("ondemand", "/");

@@ -1,0 +1,54 @@
+import type { Clock } from "../../clock.ts";
+import type { Rooms } from "./rooms.ts";
+import { containerKey } from "./rooms.ts";
+import { isEngineTrouble } from "./engine-trouble.ts";
+
+/** An engine that ends stops its containers first, for up to 15 s each: what fails so shortly before its events break off failed with it. */
+const SHUTDOWN_MS = 20_000;
+
+/** When the engine was last away, restarted or out of sight. What ended with it says nothing of the containers. */
+export type Outages = {
+  /** The engine's events broke off. */
+  began(): void;
+  /** They are heard again; for a driver that does not tell breaks, this is all that there is. */
+  ended(): void;
+  /** True for what was started at `since` (epoch ms), ran until the last outage, and may have ended with it. */
+  mayHaveEnded(since: number): boolean;
+  /** True for a failure at `at` (epoch ms) that the last outage explains. */
+  explains(at: number): boolean;
+};
+
+/** Before the first `ended`, control itself was away since `openedAt`. */
+export function openOutages(clock: Pick<Clock, "now">, openedAt: number): Outages {
+  let from = openedAt;
+  let broke = openedAt;
+  let until: number | undefined;
+  const began = () => {
+    if (until === undefined) return;
+    broke = clock.now();
+    from = broke - SHUTDOWN_MS;
+    until = undefined;
+  };
+  return {
+    began,
+    ended: () => {
+      began();
+      until = clock.now();
+    },
+    // What was started while nobody was heard is judged as ever: else it could be started without end, and without a pause.
+    mayHaveEnded: (since) => since < (until ?? broke),
+    explains: (at) => at >= from && (until === undefined || at < until),
+  };
+}
+
+/** The engine is there again: what failed with it may be tried at once, and owes nothing to that. */
+export function forgive(rooms: Pick<Rooms, "store" | "changes" | "queue" | "outages">): void {
+  const { store, changes, queue, outages } = rooms;
+  for (const { id, since, fault } of store.containers.triedLater()) {
+    if (!isEngineTrouble(fault?.code) && !outages.explains(since)) continue;
+    const forgiven = store.containers.update(id, { attempts: 0, notBefore: 0 });
+    if (!forgiven) continue;
+    changes.publish(forgiven);
+    queue.add(containerKey(id));
+  }
+}
