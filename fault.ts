@@ -39,6 +39,7 @@ export const FAULTS = {
   PACKAGE_INVALID: [400, "Package is not valid"],
   PACKAGE_TOO_LARGE: [413, "Package too large"],
   UPLOADS_FULL: [503, "Too many packages at once"],
+  UPLOAD_TOO_SLOW: [408, "Package sent too slowly"],
 
   // Reaching a container
   CONTAINER_STOPPED: [400, "Container is not running"],

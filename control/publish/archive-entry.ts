@@ -6,6 +6,8 @@ export type EntryKind = "file" | "folder";
 
 const LONGEST_PATH = 1_024;
 const LONGEST_NAME = 255;
+/** Folders are made one by one, each below the one before. */
+const MAX_DEPTH = 32;
 /** The type bits of a Unix mode. Archives that were not made on Unix say 0. */
 const FILE_TYPES: Readonly<Record<number, EntryKind>> = { 0: "file", 0o100000: "file", 0o040000: "folder" };
 
@@ -23,6 +25,7 @@ export function judgeEntry(entry: Entry): EntryKind {
   if (/[\u0000-\u001f\u007f]/.test(path)) throw refuse("whose name holds a control character");
   if (Buffer.byteLength(path) > LONGEST_PATH || path.split("/").some((name) => Buffer.byteLength(name) > LONGEST_NAME))
     throw refuse("whose name is too long");
+  if (path.split("/").length > MAX_DEPTH) throw refuse(`which lies more than ${MAX_DEPTH} folders deep`);
   if (path.split("/").some((name) => name === "" || name === "." || name === "..")) throw refuse("whose path has an empty, `.` or `..` part");
   return folder ? "folder" : "file";
 }

@@ -1,14 +1,13 @@
-import { createWriteStream } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
-import { pipeline } from "node:stream/promises";
 import type { Clock } from "../../clock.ts";
 import { Fault } from "../../fault.ts";
 import type { Container, User } from "../store/entities.ts";
 import type { Store } from "../store/open-store.ts";
-import { storeFault } from "../store/store-fault.ts";
 import type { Credentials } from "../credentials/open-credentials.ts";
 import { unresolvedTemplates } from "../credentials/unresolved.ts";
+import { createFairSlots } from "../fair-slots.ts";
+import { capWarnings } from "./cap-warnings.ts";
 import { findConnections, isConnection } from "./connections.ts";
 import { defineContainers, type Definition } from "./definitions.ts";
 import { DOCKERFILES, findFolders } from "./folders.ts";
@@ -16,10 +15,10 @@ import { unscoped } from "./names.ts";
 import { openPackageFiles } from "./package-files.ts";
 import { readPackageJson } from "./package-json.ts";
 import { readText } from "./read-text.ts";
+import { receiveUpload } from "./receive-upload.ts";
 import { type Recorded, recordPackage, refuseForeignAuthor } from "./record-package.ts";
 import { saveContainer, type Saving } from "./save-container.ts";
 import type { Told } from "./told.ts";
-import { openTurns } from "./turns.ts";
 import { unpackZip, type ZipLimits } from "./unpack-zip.ts";
 
 export type Publishing = {
@@ -37,16 +36,24 @@ export type Published = Recorded & { warnings: string[] };
 export type Publisher = {
   /**
    * Takes a package in: all of it is stored when this returns, or nothing of it. The lifecycle has been told.
-   * Faults: PACKAGE_INVALID, PACKAGE_TOO_LARGE, UPLOADS_FULL, NOT_PERMITTED, STORE_FULL, STORE_READ_ONLY.
+   * Faults: PACKAGE_INVALID, PACKAGE_TOO_LARGE, UPLOADS_FULL, UPLOAD_TOO_SLOW, NOT_PERMITTED, STORE_FULL, STORE_READ_ONLY.
    */
   publish(asked: Publishing): Promise<Published>;
   /** Changes a container, or makes one of an image that was published. Faults: REQUEST_INVALID, NOT_PERMITTED. */
   save(asked: Saving): Container;
 };
 
-/** Each takes disk for its ZIP and for what is in it, and time of two cores; the others' bytes wait in their sockets. */
-const UPLOADS_AT_ONCE = 4;
-const UPLOADS_WAITING = 32;
+/** The name of the upload in its incoming folder. */
+const ZIP = "package.zip";
+/** Packages that are being received: each takes disk for its ZIP. The bytes of those that wait stay in their sockets. */
+const UPLOADS = { slots: 32, slotsPerUser: 8, waiting: 64, waitingPerUser: 16 };
+/** Packages that are unpacked and recorded, once they were received: each takes disk and time of two cores. */
+const PUBLISHES = { slots: 4, slotsPerUser: 2, waiting: 64, waitingPerUser: 16 };
+/** A package that takes longer than this keeps the others of its author waiting. */
+const PUBLISH_MS = 120_000;
+const RETRY_MS = 10_000;
+/** Of one answer. Each folder has at most 20. */
+const MAX_WARNINGS_IN_ALL = 200;
 
 export async function openPublisher(parts: {
   store: Store;
@@ -64,14 +71,9 @@ export async function openPublisher(parts: {
   const files = await openPackageFiles(parts.dataFolder, (id) => store.packages.find(id) !== undefined);
 
   const readPackage = async (folder: string, asked: Publishing) => {
-    const zip = join(folder, "package.zip");
     const into = join(folder, "unpacked");
-    const body = bounded(asked.body, parts.maxPackageBytes);
-    await pipeline(body, createWriteStream(zip, { flags: "wx" }), { signal: asked.signal }).catch((error: unknown) => {
-      throw storeFault(error, parts.dataFolder);
-    });
     await mkdir(into);
-    await unpackZip({ zip, into, wanted: isWanted, limits: parts.limits, signal: asked.signal });
+    await unpackZip({ zip: join(folder, ZIP), into, wanted: isWanted, limits: parts.limits, signal: asked.signal });
     const json = readPackageJson(await readText(join(into, "package.json"), "package.json", asked.signal));
     if (!isSamePackage(json.name, asked.name)) {
       throw new Fault("PACKAGE_INVALID", `package.json names the package ${json.name}; it was published as ${asked.name}.`);
@@ -112,14 +114,32 @@ export async function openPublisher(parts: {
       if (runsOlder(recorded.containers[index])) continue;
       files.prune(recorded.package.id, image.folder, [image.files, before.get(image.folder) ?? image.files]);
     }
-    return { ...recorded, warnings: [...found.warnings, ...warnings, ...unread, ...kept, ...unresolved] };
+    const all = [...found.warnings, ...warnings, ...unread, ...kept, ...unresolved];
+    return { ...recorded, warnings: capWarnings(all, MAX_WARNINGS_IN_ALL) };
   };
+
+  const full = (of: string) => (ofUser: boolean) =>
+    new Fault("UPLOADS_FULL", `${ofUser ? "You are" : "Others are"} ${of} as many packages as may be at once; try again soon.`, {
+      retryAfterMs: RETRY_MS,
+    });
+  const uploads = createFairSlots({ ...UPLOADS, full: full("sending") });
+  const publishes = createFairSlots({ ...PUBLISHES, full: full("publishing") });
 
   const publish = async (asked: Publishing): Promise<Published> => {
     refuseForeignAuthor(store, asked.name, asked.user);
     const folder = await files.incoming();
+    const { body, signal } = asked;
+    const user = asked.user.id;
     try {
-      const published = await publishFrom(folder, asked);
+      // A publish slot is for work, not for waiting for a client's bytes.
+      await uploads.run(user, signal, () => receiveUpload({ body, to: join(folder, ZIP), maxBytes: parts.maxPackageBytes, clock, signal }));
+      const published = await publishes.run(user, signal, async () => {
+        const over = new AbortController();
+        const tooLong = () =>
+          new Fault("PACKAGE_TOO_LARGE", `The package was not unpacked within ${PUBLISH_MS / 1_000} s: publish fewer or smaller files.`);
+        const inTime = clock.deadline(PUBLISH_MS, tooLong, AbortSignal.any([signal, over.signal]));
+        return publishFrom(folder, { ...asked, signal: inTime }).finally(() => over.abort());
+      });
       for (const image of published.images) parts.lifecycle.wishValidation(image.id, asked.user.id);
       for (const container of [...published.containers, ...published.followers]) parts.lifecycle.defined(container.id, asked.user.id);
       for (const container of published.removed) parts.lifecycle.removed(container.id);
@@ -128,10 +148,9 @@ export async function openPublisher(parts: {
       await files.discard(folder);
     }
   };
-  const turns = openTurns({ atOnce: UPLOADS_AT_ONCE, waiting: UPLOADS_WAITING });
 
   return {
-    publish: (asked) => turns.take(asked.signal, () => publish(asked)),
+    publish,
     save: (asked) => saveContainer({ store, lifecycle: parts.lifecycle, environment: parts.environment, now: clock.now() }, asked),
   };
 }
@@ -162,13 +181,4 @@ async function stage(
   const to = join(folder, "root");
   await copy(root.at, to);
   return staged.set("", to);
-}
-
-async function* bounded(body: AsyncIterable<Buffer>, most: number): AsyncIterable<Buffer> {
-  let bytes = 0;
-  for await (const chunk of body) {
-    bytes += chunk.length;
-    if (bytes > most) throw new Fault("PACKAGE_TOO_LARGE", `The package is larger than ${most} bytes.`);
-    yield chunk;
-  }
 }

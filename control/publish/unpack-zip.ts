@@ -15,8 +15,12 @@ export type ZipLimits = {
   inflatedBytes: number;
 };
 
-/** Generous for a package with its build output and a model file or two, far below what hurts. */
-export const ZIP_LIMITS: ZipLimits = { entries: 50_000, inflatedBytes: 2 * 1024 ** 3 };
+/** Generous for a package with its build output and a model file or two. Each file that is unpacked is flushed to the disk: 50,000 empty ones took minutes. */
+export const ZIP_LIMITS: ZipLimits = { entries: 10_000, inflatedBytes: 2 * 1024 ** 3 };
+/** Text and tables become 3 to 30 times as large; ZIP's deflate ends at 1,032. */
+const MAX_RATIO = 200;
+/** Small files of one repeated letter hurt nobody. */
+const RATIO_FROM_BYTES = 16 * 1024 ** 2;
 
 /**
  * Unpacks the files whose path `wanted` accepts below `into`, flushed to the disk, and returns their paths. Entries that are not wanted
@@ -56,6 +60,12 @@ async function unpack(archive: ZipFile, options: Parameters<typeof unpackZip>[0]
     declared += entry.uncompressedSize;
     if (declared > limits.inflatedBytes) {
       throw new Fault("PACKAGE_TOO_LARGE", `The package is larger than ${limits.inflatedBytes} bytes when unpacked.`);
+    }
+    if (entry.uncompressedSize > RATIO_FROM_BYTES && entry.uncompressedSize > MAX_RATIO * entry.compressedSize) {
+      throw new Fault(
+        "PACKAGE_TOO_LARGE",
+        `The package holds ${JSON.stringify(entry.fileName.slice(0, 200))}, which becomes more than ${MAX_RATIO} times as large.`,
+      );
     }
     if (kind === "folder" || !options.wanted(entry.fileName)) continue;
     if (files.has(entry.fileName)) throw new Fault("PACKAGE_INVALID", `The package holds ${JSON.stringify(entry.fileName)} twice.`);

@@ -3,6 +3,7 @@ import { request } from "node:http";
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import { openPackageFiles } from "../../../control/publish/package-files.ts";
+import { stillClock } from "../../fixtures/still-clock.ts";
 import { makeZip, renamed } from "../publish/fixtures/make-zip.ts";
 import { until } from "./fixtures/until.ts";
 import { ADMIN_KEY, MAX_PACKAGE_BYTES, openStand, type Stand } from "./fixtures/api-stand.ts";
@@ -285,6 +286,44 @@ t.test("a client that goes away in the middle of its package leaves nothing", as
   client.abort();
   await gone;
   await until(() => incoming() === 0);
+  nothingLeft(t, stand);
+});
+
+t.test("uploads that drip keep nobody else from publishing", async (t) => {
+  const stand = await openStand(t);
+  const { key } = stand.addUser("mallory");
+  const client = new AbortController();
+  const headers = { authorization: `Dev ${key}`, "content-length": "1000" };
+  for (let number = 0; number < 12; number++) {
+    const upload = request({ socketPath: stand.socketPath, path: `/api/packages/dev/drip${number}`, method: "POST", headers, signal: client.signal });
+    upload.once("error", () => {});
+    upload.write(whole.subarray(0, 100));
+  }
+  t.teardown(() => client.abort());
+  const incoming = () => readdirSync(join(stand.folder, "incoming")).length;
+  await until(() => incoming() === 12);
+  t.equal((await stand.publish("walk", { "dockerfiles/app/Dockerfile": DOCKERFILE })).status, 200);
+  client.abort();
+  await until(() => incoming() === 0);
+});
+
+t.test("a client that sends a package too slowly is told so", async (t) => {
+  const clock = stillClock();
+  const stand = await openStand(t, {}, clock);
+  const upload = request({
+    socketPath: stand.socketPath,
+    path: "/api/packages/dev/walk",
+    method: "POST",
+    headers: { ...dev, "content-length": "1000" },
+  });
+  const answered = new Promise<number>((resolve) => upload.once("response", (response) => resolve(response.resume().statusCode ?? 0)));
+  upload.write(whole.subarray(0, 100));
+  await until(() => existsSync(join(stand.folder, "incoming")) && readdirSync(join(stand.folder, "incoming")).length === 1);
+  const [folder = ""] = readdirSync(join(stand.folder, "incoming"));
+  await until(() => existsSync(join(stand.folder, "incoming", folder, "package.zip")));
+  await clock.advance(60_000);
+  t.equal(await answered, 408);
+  upload.destroy();
   nothingLeft(t, stand);
 });
 

@@ -56,6 +56,13 @@ const REFUSED: readonly (readonly [what: string, zip: Buffer, code: FaultCode, l
   ["a device", await makeZip({ "dockerfiles/null": "" }, 0o020666), "PACKAGE_INVALID"],
   ["one name twice", twice, "PACKAGE_INVALID"],
   ["a file that is a folder too", await makeZip({ "dockerfiles/a": "1", "dockerfiles/a/b": "2" }), "PACKAGE_INVALID"],
+  ["a file far down", await makeZip({ [`dockerfiles/${"a/".repeat(40)}b`]: "" }), "PACKAGE_INVALID"],
+  [
+    "a file that becomes a thousand times as large",
+    await makeZip({ "dist/zeros": Buffer.alloc(20_000_000) }),
+    "PACKAGE_TOO_LARGE",
+    { inflatedBytes: 2 ** 30 },
+  ],
   ["too many entries", plain, "PACKAGE_TOO_LARGE", { entries: 1 }],
   ["a bomb", bomb, "PACKAGE_TOO_LARGE"],
   ["a bomb that lies about its size", lyingBomb, "PACKAGE_INVALID"],
