@@ -63,10 +63,10 @@ export function redirectRules(
       const tls = secure ? { tls: { servername: isIP(host) === 0 ? host : "" } } : {};
       const refused = (why: string) => new Fault("REDIRECT_REFUSED", `The registry leads to ${host}, ${why}`);
       if (!secure && url.protocol !== "http:") throw refused("but not by http or https");
-      if (listed.some((rule) => matches(rule, host, port))) return { host, port, ...tls };
+      if (listed.some((rule) => matchesHost(rule, host, port))) return { host, port, ...tls };
       if (named === "by settings" && host === registry.hostname && port === registry.port) return { host, port, ...tls };
       const own = host === registry.hostname || (domain !== undefined && registrable(host) === domain);
-      if (!own && !allowed.some((rule) => matches(rule, host, port))) throw refused("which is not allowed: BERTH_REGISTRY_REDIRECT_HOSTS");
+      if (!own && !allowed.some((rule) => matchesHost(rule, host, port))) throw refused("which is not allowed: BERTH_REGISTRY_REDIRECT_HOSTS");
       const address = await addressOf(host).catch(() => undefined);
       if (address === undefined) throw refused("which has no address");
       if (isForbidden(address)) throw refused("which is an address of this machine or of its link: only BERTH_REGISTRY_REDIRECT_HOSTS may allow it");
@@ -75,7 +75,8 @@ export function redirectRules(
   };
 }
 
-function matches(rule: string, host: string, port: number): boolean {
+/** Whether a host is what a rule names: a host, `host:port` or `*.domain`. */
+export function matchesHost(rule: string, host: string, port: number): boolean {
   const [, name = "", at] = /^(.*?)(?::(\d+))?$/.exec(rule.toLowerCase()) ?? [];
   if (at !== undefined && Number(at) !== port) return false;
   return name.startsWith("*.") ? host.endsWith(name.slice(1)) : host === name;

@@ -22,6 +22,8 @@ const DATAGROK_KEYS: KeyHabits = { freshMs: 10 * 60_000, keptMs: 30 * 60_000 };
 /** What control is asked as over its own socket. Where no public address is set, tokens bear this name as their issuer, whatever address a client has used. */
 export const CONTROL_HOST = "berth";
 const TIMEOUT_MS = 10_000;
+/** A server that sends a byte now and then is never silent, and would keep its keys from ever being fetched anew. */
+const WHOLE_ANSWER_MS = 30_000;
 const LONGEST_ANSWER = 1_048_576;
 
 export function controlKeys(socketPath: string): KeyServer {
@@ -29,19 +31,23 @@ export function controlKeys(socketPath: string): KeyServer {
   return { keys: CONTROL_KEYS, anyIssuer: true, ...asking(agent, `http://${CONTROL_HOST}`, "The control plane") };
 }
 
-/** `url` is its API, with `/api`. */
-export function datagrokKeys(url: string): KeyServer {
+/** `url` is its API, with `/api`. `wholeMs`: how long an answer may take in all. */
+export function datagrokKeys(url: string, wholeMs = WHOLE_ANSWER_MS): KeyServer {
   const agent = new Agent({ connect: { timeout: TIMEOUT_MS }, headersTimeout: TIMEOUT_MS, bodyTimeout: TIMEOUT_MS });
   const { origin, pathname } = new URL(url);
   const base = trimTrailing(pathname, "/").replace(/\/api$/, "");
-  return { keys: DATAGROK_KEYS, anyIssuer: false, ...asking(agent, origin + base, "The Datagrok server") };
+  return { keys: DATAGROK_KEYS, anyIssuer: false, ...asking(agent, origin + base, "The Datagrok server", wholeMs) };
 }
 
-function asking(dispatcher: Agent, base: string, name: string): Pick<KeyServer, "get" | "close"> {
+function asking(dispatcher: Agent, base: string, name: string, wholeMs = WHOLE_ANSWER_MS): Pick<KeyServer, "get" | "close"> {
   return {
     get: async (path) => {
       try {
-        const { statusCode, body } = await request(base + path, { dispatcher, headers: { accept: "application/json" } });
+        const { statusCode, body } = await request(base + path, {
+          dispatcher,
+          headers: { accept: "application/json" },
+          signal: AbortSignal.timeout(wholeMs),
+        });
         let text = "";
         for await (const piece of body.setEncoding("utf8")) {
           text += String(piece);

@@ -31,6 +31,8 @@ export type RegistryDecideParts = {
   service: string;
   anonymousPull: boolean;
   follow: RedirectRules | undefined;
+  /** Where uploads may go on beside the registry's own domain. */
+  redirectHosts: readonly string[];
   trusted: TrustedProxies;
   readiness: Readiness;
   headTimeoutMs: number;
@@ -114,14 +116,15 @@ function onward(parts: Parts, asked: Asked, path: V2Path, query: string, login: 
   if (path.kind === "base") return { ...answered(jsonAnswer({})), about };
   const { upstream } = parts;
   const { method } = asked.head;
-  if (method !== "GET" && method !== "HEAD" && parts.own?.isReadOnly())
+  const writes = method !== "GET" && method !== "HEAD";
+  if (writes && parts.own?.isReadOnly())
     throw new Fault("REGISTRY_READ_ONLY", "Garbage is being collected; try again in a minute", { retryAfterMs: COLLECTED_MS });
   const ask: RepositoryAsk = { repository: "repository" in path ? path.repository : undefined, actions: askedBehind(path, method) };
   const sent = `${upstream.basePath}${"repository" in path ? `/v2/${upstream.nameOf(path.repository)}${path.tail}` : "/v2/_catalog"}${queryThere(parts, path, query)}`;
-  const from = { upstream, repository: ask.repository, sent, seen: seenByClient(asked, parts.trusted) };
+  const from = { upstream, repository: ask.repository, sent, seen: seenByClient(asked, parts.trusted), writes, elsewhere: parts.redirectHosts };
   const pushes = path.kind === "manifest" && method === "PUT";
   const deletes = path.kind === "manifest" && method === "DELETE";
-  const followable = path.kind === "blob" && (method === "GET" || method === "HEAD");
+  const followable = path.kind === "blob" && !writes;
 
   const withCredential = (authorization: string | undefined): Decision => {
     const forward = new ToRegistry(parts.registry, {

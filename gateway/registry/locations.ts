@@ -1,5 +1,7 @@
 import type { HeaderEdits, HeaderLine, ResponseHead } from "../decision.ts";
 import type { Upstream } from "./upstream/upstream.ts";
+import { matchesHost } from "../../registry-trust/redirect-rules.ts";
+import { registrable } from "../../registry-trust/trusted-realm.ts";
 import { readV2Path } from "./v2-path.ts";
 
 /** Where a request was sent, and from whom it came: what an address in its answer is read against. */
@@ -11,6 +13,10 @@ export type AnsweredFrom = {
   sent: string;
   /** The proxy's own address as the client sees it. */
   seen: string;
+  /** The request changes something: whoever follows its answer sends a layer there, and a token. */
+  writes?: boolean;
+  /** Hosts, `host:port` or `*.domain`, at which an upload may go on beside the registry's own domain. */
+  elsewhere?: readonly string[];
 };
 
 /** `http://registry.example`, as the registry itself would name itself. */
@@ -23,8 +29,10 @@ export function locationEdits(from: AnsweredFrom, received: ResponseHead): Heade
   const remove: string[] = [];
   const add: HeaderLine[] = [];
   const location = received.header("location");
-  const led = location === undefined ? undefined : leadBack(from, location, isRedirect(received.status));
-  if (led !== undefined && led !== location) {
+  const led = location === undefined ? undefined : leadBack(from, location, isRedirect(received.status) && from.writes !== true);
+  // A client takes the rest of its layer there, and its token. Without the header its push fails, and nothing goes astray.
+  if (location !== undefined && from.writes === true && leadsAway(from, led ?? location)) remove.push("location");
+  else if (led !== undefined && led !== location) {
     remove.push("location");
     add.push(["Location", led]);
   }
@@ -59,6 +67,19 @@ function leadBack(from: AnsweredFrom, address: string, elsewhereIsMeant: boolean
   // The query byte for byte: it may be signed.
   const at = address.indexOf("?");
   return `${relative ? "" : from.seen}${path}${at === -1 ? "" : address.slice(at)}`;
+}
+
+/** Whether it is neither here nor at the registry's own domain, nor listed. */
+function leadsAway(from: AnsweredFrom, address: string): boolean {
+  const own = new URL(originOf(from));
+  const url = URL.parse(address, from.seen);
+  if (url === null) return true;
+  const hostname = url.hostname.replace(/^\[|\]$/g, "").toLowerCase();
+  const registry = own.hostname.replace(/^\[|\]$/g, "");
+  const domain = registrable(hostname);
+  if (url.origin === new URL(from.seen).origin || hostname === registry || (domain !== undefined && domain === registrable(registry))) return false;
+  const port = Number(url.port) || (url.protocol === "https:" ? 443 : 80);
+  return from.elsewhere?.some((rule) => matchesHost(rule, hostname, port)) !== true;
 }
 
 /** The path under which this proxy has what the registry has under `path`; undefined for what is none of a registry's. */

@@ -1,8 +1,12 @@
+import { createServer } from "node:http";
+import { once } from "node:events";
+import type { AddressInfo } from "node:net";
 import { exportJWK, exportSPKI } from "jose";
 import t from "tap";
 import { controlIdentity } from "../../gateway/registry/identity-server.ts";
 import { trustedProxies } from "../../gateway/trusted-proxies.ts";
 import { stillClock } from "../fixtures/still-clock.ts";
+import { datagrokKeys } from "../../token-keys/key-server.ts";
 import { openRecorder, openStand, type Stand } from "./stand.ts";
 
 const MINUTE_MS = 60_000;
@@ -170,3 +174,15 @@ async function until(look: () => Promise<boolean>): Promise<void> {
   }
   throw new Error("waited in vain");
 }
+
+t.test("a server of keys that sends a byte now and then is given up all the same", async (t) => {
+  const dripping = createServer((_, response) => {
+    const timer = setInterval(() => response.write(" "), 20);
+    response.on("close", () => clearInterval(timer));
+  }).listen(0, "127.0.0.1");
+  await once(dripping, "listening");
+  t.teardown(() => dripping.close());
+  const server = datagrokKeys(`http://127.0.0.1:${(dripping.address() as AddressInfo).port}/api`, 200);
+  await t.rejects(server.get("/api/docker/keys"), { code: "TOKEN_KEYS_UNKNOWN" });
+  await server.close();
+});

@@ -55,6 +55,22 @@ t.test("a repository keeps the name by which its client called it, and a path be
   );
 });
 
+t.test("an upload goes on nowhere but here and at the registry's own domain, and takes no layer and no token to others", async (t) => {
+  const from = { upstream: { ...FROM.upstream, host: "registry.corp.example", target: { host: "registry.corp.example", port: 443 } }, writes: true };
+  const led = (location: string, status = 202, more: Partial<AnsweredFrom> = {}) => {
+    const header = (asked: string) => (asked === "location" ? location : undefined);
+    const { remove, add } = locationEdits({ ...FROM, ...from, ...more }, { status, header, names: () => ["location"] });
+    return add[0]?.[1] ?? (remove.includes("location") ? undefined : location);
+  };
+  for (const status of [201, 202, 307]) {
+    t.equal(led("https://evil.example.net/take?layer", status), undefined, `${status}`);
+    t.equal(led("http://169.254.169.254/x", status), undefined, `${status}`);
+  }
+  t.equal(led("https://uploads.corp.example/take?x=1"), "https://uploads.corp.example/take?x=1");
+  t.equal(led("https://store.example.net/x", 202, { elsewhere: ["*.example.net"] }), "https://store.example.net/x");
+  t.equal(led("https://evil.example.net/v2/datagrok/a/blobs/uploads/1"), "https://registry.example/v2/datagrok/a/blobs/uploads/1");
+});
+
 t.test("a redirect elsewhere stays one, and one within the registry leads here", async (t) => {
   const store = "https://bucket.s3.amazonaws.com/docker/blob?X-Amz-Signature=a%2Bb";
   t.equal(seen("location", store, 307), store);
