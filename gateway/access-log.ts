@@ -1,7 +1,8 @@
 import { pino } from "pino";
 import type { Clock } from "../clock.ts";
 import type { Count } from "../metrics/cells.ts";
-import type { Exchanged } from "./exchanges.ts";
+import { maskedPath } from "../masked-path.ts";
+import type { About, Exchanged } from "./exchanges.ts";
 import { requestIdOf } from "./request-id.ts";
 
 export type AccessLog = {
@@ -30,11 +31,6 @@ const ENOUGH = AT_ONCE / 2;
 const FLUSH_MS = 250;
 const LONGEST_PATH = 1_024;
 const LONGEST_NAME = 200;
-
-/** Older clients show a developer key in the path. */
-const KEYS_IN_PATHS = [/(\/users\/login\/dev\/)[^/]+/, /(\/packages\/dev\/)(?!@|%40)[^/]+(?=\/.)/i] as const;
-
-const ENCODED_LETTER = /%([46][1-9a-f]|[57][0-9a])/gi;
 
 /** One line of JSON for each exchange that is over, written beside the event loop. No token, no key, and no query unless that is wished. */
 export function openAccessLog({ to, query, dropped, clock, onError }: AccessLogParts): AccessLog {
@@ -73,7 +69,7 @@ function lineOf(exchange: Exchanged, query: boolean, clock: Clock): Record<strin
     method: head?.method,
     route: about.route,
     container: about.container?.slice(0, LONGEST_NAME),
-    path: head && shown(head.target, query),
+    path: shown(exchange, query),
     status: exchange.status,
     fault,
     ending: exchange.ending,
@@ -87,18 +83,19 @@ function lineOf(exchange: Exchanged, query: boolean, clock: Clock): Record<strin
   };
 }
 
-function shown(target: string, query: boolean): string {
-  const [path = "", ...rest] = target.split("?");
-  let text = withoutKeys(path);
-  if (query && rest.length > 0) text += `?${rest.join("?")}`;
+/** A query goes with the path that it is masked with: a key may hold a `?`. */
+function shown({ about, head, status }: Exchanged, query: boolean): string | undefined {
+  if (head === undefined) return undefined;
+  const [path = "", ...rest] = head.target.split("?");
+  const published = head.method === "POST" && status >= 200 && status < 300;
+  let text = maskedPath(path, { container: about.container !== undefined || isOfRegistry(about, path), published });
+  if (query && rest.length > 0) text += text.endsWith("***") ? "?***" : `?${rest.join("?")}`;
   return text.length > LONGEST_PATH ? `${text.slice(0, LONGEST_PATH)}…` : text;
 }
 
-/** As it came, unless there is a key in it; who reads the path takes `%64` for a `d`. */
-function withoutKeys(path: string): string {
-  const plain = path.includes("%") ? path.replace(ENCODED_LETTER, (_, code: string) => String.fromCharCode(Number.parseInt(code, 16))) : path;
-  const masked = KEYS_IN_PATHS.reduce((text, key) => text.replace(key, "$1***"), plain);
-  return masked === plain ? path : masked;
+/** Repositories may have any word in their names, and no key is in such a path. */
+function isOfRegistry({ route }: About, path: string): boolean {
+  return route !== "none" && route !== "api" && path.startsWith("/v2/");
 }
 
 function tenths(ms: number): number {

@@ -4,6 +4,7 @@ import { fastify, type FastifyInstance } from "fastify";
 import type { Clock } from "../clock.ts";
 import type { Driver } from "../drivers/driver.ts";
 import { Fault } from "../fault.ts";
+import { maskedPath } from "../masked-path.ts";
 import type { Log } from "../log.ts";
 import { answerFault, sendFault, toFault } from "./answer-fault.ts";
 import type { Callers } from "./callers.ts";
@@ -100,7 +101,7 @@ async function buildApp(
   });
   app.setErrorHandler(answerFault(log));
   app.setNotFoundHandler((request) => {
-    throw new Fault("ROUTE_NOT_FOUND", `There is no ${request.method} ${request.url.split("?", 1)[0]?.slice(0, 200)}.`);
+    throw new Fault("ROUTE_NOT_FOUND", `There is no ${request.method} ${maskedPath(request.url.split("?", 1)[0] ?? "").slice(0, 200)}.`);
   });
   app.addHook("onRequest", async (request, reply) => {
     reply.header("cache-control", "no-store");

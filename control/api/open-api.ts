@@ -3,6 +3,7 @@ import { fastify, type FastifyInstance } from "fastify";
 import { chmod, rm } from "node:fs/promises";
 import type { RequestListener } from "node:http";
 import { Fault } from "../../fault.ts";
+import { maskedPath } from "../../masked-path.ts";
 import { consoleRoutes } from "../console/console-routes.ts";
 import { openAdmission } from "./admission.ts";
 import { answerError } from "./api-error.ts";
@@ -72,7 +73,7 @@ async function buildApi(parts: ApiParts): Promise<FastifyInstance> {
 
   app.setErrorHandler(answerError(parts.log));
   app.setNotFoundHandler((request) => {
-    throw new Fault("ROUTE_NOT_FOUND", `There is no ${request.method} ${request.url.split("?", 1)[0]?.slice(0, 200)}.`);
+    throw new Fault("ROUTE_NOT_FOUND", `There is no ${request.method} ${maskedPath(request.url.split("?", 1)[0] ?? "").slice(0, 200)}.`);
   });
   permitPages(app, pages);
   app.addHook("onRequest", async (request, reply) => {

@@ -76,26 +76,53 @@ t.test("the query is written where that is wished; developer keys in paths are n
   stand.set(ID, { kind: "awake", address });
   await exchange(stand.port, get(`${PATH}/a?b=c?d`));
   for (const target of [
+    "/api/users/login/dev",
     "/api/users/login/dev/sesame",
+    "/api/users/login/DEV/sesame",
+    "/api/users/login/dev%2fsesame",
+    "/api/users/login%2fdev/sesame",
+    "/api/users/login/dev;/sesame",
+    "/api/users/login/dev/ses?ame",
+    "/api/users/login//dev/./sesame",
+    "/api/users/login/%2564ev/sesame",
     "/api/packages/dev/sesame/scope/name",
     "/api/packages/dev/sesame/name",
-    "/api/packages/dev/@scope/name",
+    "/api/packages/dev/x/sesame/timestamps",
     // The API reads these as it reads the first.
     "/api/users/login/%64ev/sesame",
     "/api/%75sers/login/de%76/sesame",
     "/api/%75sers/%2Fa",
+    "/api/docker/images/dev-tools/latest-compatible",
+    "/api/docker/containers/aB3456789012345678901234567890-_",
+    `${PATH}/login/page`,
+    `${PATH}/users/login/dev/sesame`,
+    "http://any:sesame@berth.example/api/info/server",
   ])
     await exchange(stand.port, get(target));
-  const paths = (await lines(8)).map((line) => line["path"]);
+  const paths = (await lines(21)).map((line) => line["path"]);
   t.same(paths, [
     `${PATH}/a?b=c?d`,
-    "/api/users/login/dev/***",
-    "/api/packages/dev/***/scope/name",
-    "/api/packages/dev/***/name",
-    "/api/packages/dev/@scope/name",
-    "/api/users/login/dev/***",
-    "/api/users/login/dev/***",
+    "/api/users/login/dev",
+    "/api/users/login/***",
+    "/api/users/login/***",
+    "/api/users/login/***",
+    "/api/users/login/***",
+    "/api/users/login/***",
+    "/api/users/login/***?***",
+    "/api/users/login/***",
+    "/api/users/login/***",
+    "/api/packages/dev/***",
+    "/api/packages/dev/***",
+    "/api/packages/dev/***",
+    "/api/users/login/***",
+    "/api/users/login/***",
     "/api/%75sers/%2Fa",
+    "/api/docker/images/dev/***",
+    "/api/docker/containers/***",
+    `${PATH}/login/page`,
+    `${PATH}/users/login/dev/***`,
+    // Refused before it is a request.
+    undefined,
   ]);
   t.notMatch(readFileSync(path, "utf8"), /sesame/);
 });

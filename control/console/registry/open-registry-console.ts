@@ -1,5 +1,6 @@
 import { fastify, type FastifyInstance } from "fastify";
 import { Fault } from "../../../fault.ts";
+import { maskedPath } from "../../../masked-path.ts";
 import type { RegistryBrowser } from "../../../gateway/registry-browser.ts";
 import type { Log } from "../../../log.ts";
 import { answerError } from "../../api/api-error.ts";
@@ -52,7 +53,7 @@ function buildApp(parts: RegistryConsoleParts): FastifyInstance {
   const app = fastify({ exposeHeadRoutes: false, bodyLimit: LONGEST_BODY });
   app.setErrorHandler(answerError(log));
   app.setNotFoundHandler((request) => {
-    throw new Fault("ROUTE_NOT_FOUND", `There is no ${request.method} ${request.url.split("?", 1)[0]?.slice(0, 200)}.`);
+    throw new Fault("ROUTE_NOT_FOUND", `There is no ${request.method} ${maskedPath(request.url.split("?", 1)[0] ?? "").slice(0, 200)}.`);
   });
   app.addContentTypeParser("*", (_request, _payload, done) => done(null));
   app.addHook("onRequest", async (request, reply) => {

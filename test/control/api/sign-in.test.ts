@@ -36,6 +36,15 @@ t.test("a wrong developer key is an ApiError that does not repeat it", async (t)
   }
 });
 
+t.test("a path that is no route is answered without the key that stands in it", async (t) => {
+  const { call } = await openStand(t);
+  for (const path of ["/users/login/DEV/sesame", "/users/login%2fdev/sesame", "/users/login/dev;/sesame", "/packages/dev/x/y/z/sesame"]) {
+    const { status, json, text } = await call(path, { method: "POST" });
+    t.match([status, json], [404, { code: "ROUTE_NOT_FOUND" }], path);
+    t.notMatch(text, /sesame/, path);
+  }
+});
+
 t.test("the first valid credential counts, wherever it is", async (t) => {
   const { call, token } = await openStand(t);
   const accepted: Record<string, string>[] = [
