@@ -9,12 +9,12 @@ export const verbs: Verbs = {
   "": verb({
     words: "<file>",
     says: "writes the store and the published files, as they are at this moment, to a file that is not there yet; berth may run meanwhile",
-    more: "Not in it: the key of the credentials, the first user's key, images of a registry of berth's own.",
-    options: {},
+    more: "In it, too: keys that sign docker tokens (sealed), the token of gateways on other machines. Not in it: the key of the credentials, the first user's key, settings, certificates, images of a registry of berth's own.",
+    options: { damaged: { says: "also where SQLite finds the store damaged, to rescue what is left of it" } },
     completes: "files",
-    run: async ({ here, words: [file = ""], screen }) => {
+    run: async ({ here, words: [file = ""], given: { damaged = false }, screen }) => {
       const { settings } = settingsHere(here);
-      const made = backUp({ folder: settings.data, file, version: VERSION, clock: here.clock });
+      const made = backUp({ folder: settings.data, file, isDamaged: damaged, version: VERSION, clock: here.clock });
       screen.print(
         `${made.file}: ${(made.bytes / 1_000_000).toFixed(1)} MB. Without the key of the credentials, which is ${keyPlace(settings)}: keep a copy elsewhere.`,
       );

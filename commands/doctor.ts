@@ -26,12 +26,13 @@ export const verbs: Verbs = {
         takes: "<image>",
         says: "an image of berth that the orchestrator can pull, for its container; plain processes, Docker and a swarm of one node need none",
       },
+      store: { says: "have SQLite check the whole store on this machine; some seconds for a large one, and berth may run meanwhile" },
       idle: { takes: "<seconds>", says: "hold silent connections for so long, to find who cuts them" },
     },
     run: async ({ here, given, screen, signal }) => {
-      const { server, registry, image, idle = "0", "key-file": file, json = false } = given;
+      const { server, registry, image, idle = "0", store = false, "key-file": file, json = false } = given;
       const key = file === undefined ? undefined : readKey(file);
-      const asked: Asked = { server: readUrl(server), registry: readUrl(registry), image, key, idleSeconds: readIdle(idle) };
+      const asked: Asked = { server: readUrl(server), registry: readUrl(registry), image, key, store, idleSeconds: readIdle(idle) };
       const rows = await walk(LINKS, openChain(here, asked), signal, (row) => {
         if (!json) screen.print(lineOf(row, screen.paint));
       });

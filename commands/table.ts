@@ -55,5 +55,6 @@ export const INTERNAL: Commands = {
   running: { theme: "machine", says: "print the version of the berth that runs", load: () => import("./running.ts") },
   "doctor-echo": { theme: "look", says: "the container that berth doctor starts", load: () => import("./doctor-echo.ts") },
   "registry-image": { theme: "run", says: "run Distribution's image as if it were a program", load: () => import("./registry-image.ts") },
+  "check-store": { theme: "machine", says: "check the store's integrity for berth doctor", load: () => import("./check-store.ts") },
   complete: { theme: "shell", says: "print how the last word may go on", load: () => import("./complete.ts") },
 };

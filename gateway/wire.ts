@@ -5,7 +5,8 @@ import type { Caller } from "./identity.ts";
  * The feed between a gateway and control: HTTP, on a Unix socket that only the two can open, or from another machine at control's entrance for
  * gateways, where each request shows a token.
  *
- * - `GET /feed`, or `GET /feed?was=<name>` of a gateway that had this name when it lost control: one line of JSON (`FeedLine`) after another for as
+ * - `GET /feed`, or `GET /feed?was=<name>&store=<id>&revision=<n>` of a gateway that had this name when it lost control, and had seen that
+ *   revision of that store: one line of JSON (`FeedLine`) after another for as
  *   long as the gateway lives. First `hello`, then every container in one line `all` or several, then changes; `beat` at least every
  *   `FEED_BEAT_MS`, so that silence means that control is away.
  * - `POST /wake` `WakeAsk` → 204 once the wish is durable.
@@ -21,9 +22,9 @@ import type { Caller } from "./identity.ts";
 export type FeedLine =
   /**
    * `gateway` is the name under which this gateway reports use; where `reportMs` is there, it does so that often even where there is nothing to
-   * say, since a network may fail in silence. `version` is berth's, `wire` that of this page: the one thing here that is for ever.
+   * say, since a network may fail in silence. `store` and `revision` are those of control's store. `version` is berth's, `wire` that of this page: the one thing here that is for ever.
    */
-  | { kind: "hello"; gateway: string; version?: string; wire?: number; reportMs?: number }
+  | { kind: "hello"; gateway: string; version?: string; wire?: number; reportMs?: number; store?: string | undefined; revision?: number | undefined }
   /** `seq` is the last change that is already in it. With `more`, another `all` follows at once, and only all of them together are every container. */
   | { kind: "all"; containers: ContainerView[]; seq?: number; more?: true }
   | { kind: "changed"; container: ContainerView; seq: number }
@@ -32,7 +33,8 @@ export type FeedLine =
   | { kind: "ask"; ask: number; id: string }
   /** Some session ended before its time: whoever is remembered must be asked about again. */
   | { kind: "signedOut" }
-  | { kind: "beat" };
+  /** `revision` as in `hello`: what it is by now. */
+  | { kind: "beat"; revision?: number | undefined };
 
 /** Counts what gateways and control of different versions could not understand of each other. */
 export const WIRE_VERSION = 1;

@@ -128,6 +128,11 @@ export const METRICS = {
 
   // The store
   commitSeconds: histogram("berth_store_commit_seconds", [], "Writes to the store, until they are on the disk", SHORT_SECONDS),
+  storeRollbacks: counter(
+    "berth_store_rollbacks_total",
+    [],
+    "Gateways that had seen later changes than control's store has: its log was cut, or an old backup restored",
+  ),
   storeBytes: gauge("berth_store_bytes", ["part"], "Size of the store's files: `database`, and `log` for what is written ahead"),
   audited: counter("berth_audited_total", ["action"], "Entries of the audit log"),
 

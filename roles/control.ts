@@ -22,6 +22,7 @@ import { ZIP_LIMITS } from "../control/publish/unpack-zip.ts";
 import { traceWakes } from "../control/trace-wakes.ts";
 import { openTracesOf } from "./open-traces-of.ts";
 import { openAudit } from "../control/open-audit.ts";
+import { noteRollback } from "../control/store/rollback-note.ts";
 import { openStore } from "../control/store/open-store.ts";
 import { Fault } from "../fault.ts";
 import { keepKeys } from "../gateway/tls-keys.ts";
@@ -94,6 +95,11 @@ export async function runControl(options: {
     version,
     metrics,
     audit,
+    storeWentBack: ({ seen, found }) => {
+      metrics.storeRollbacks.at().add();
+      log.error({ seen, found, data: settings.data }, "the store is older than what a gateway has seen: changes are lost");
+      noteRollback(settings.data, { at: clock.now(), seen, found });
+    },
     traceWake: traces && traceWakes({ traces, watch: lifecycle.watch, clock }),
     clock,
     log,

@@ -20,6 +20,8 @@ export type Asked = {
   key: string | undefined;
   /** An image of berth that the orchestrator can have. */
   image: string | undefined;
+  /** Have SQLite check the whole store. */
+  store: boolean;
   /** For so long nothing is said, to find who cuts silent connections; 0: not tried. */
   idleSeconds: number;
 };

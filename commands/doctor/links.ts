@@ -11,6 +11,7 @@ import { checkName } from "./names.ts";
 import { checkClock } from "./own-clock.ts";
 import { checkRegistry } from "./registry.ts";
 import { checkSettings } from "./settings.ts";
+import { checkStore } from "./store.ts";
 import { checkSleepers } from "./sleepers.ts";
 import { checkWebSocket } from "./websocket.ts";
 
@@ -82,8 +83,8 @@ export const LINKS: readonly Link[] = [
   {
     name: "store",
     needs: ["settings"],
-    ms: 1_000,
-    check: async () => ({ unlooked: "a berth that runs has no call for it; each start of berth checks the whole store" }),
+    ms: 600_000,
+    check: checkStore,
     advice: "Restore a backup: conf/install.md.",
   },
   { name: "backup", needs: ["settings"], ms: 10_000, check: checkBackup, advice: "Run `berth backup <file>`." },

@@ -37,7 +37,9 @@ import {
 export type FeedParts = {
   socketPath: string;
   lifecycle: Pick<Lifecycle, "watch" | "seq" | "wake" | "busy" | "used" | "gatewayJoined" | "gatewayLeft" | "pushed">;
-  store: Pick<Store, "containers" | "wakes" | "repositories" | "packages" | "groups" | "users">;
+  store: Pick<Store, "containers" | "wakes" | "repositories" | "packages" | "groups" | "users"> & Partial<Pick<Store, "id" | "revision">>;
+  /** Called where a gateway has seen a later revision of this store than there is: changes that were acknowledged are lost. */
+  storeWentBack?: (revisions: { seen: number; found: number }) => void;
   /** Tells when sessions ended before their time. */
   watchSignOuts(listener: () => void): () => void;
   /** Who holds this token; undefined: nobody. */
@@ -125,7 +127,7 @@ export async function openFeed(parts: FeedParts): Promise<ControlFeed> {
   const answer: AnswerFeed = (request, response, from) => {
     const [path = "", query] = (request.url ?? "").split("?", 2);
     if (request.method === "GET" && path === "/feed")
-      return tellChanges(parts, { feeds, gateways }, response, { from, was: new URLSearchParams(query).get("was") });
+      return tellChanges(parts, { feeds, gateways }, response, { from, query: new URLSearchParams(query) });
     const question = request.method === "POST" && Object.hasOwn(questions, path) ? questions[path] : undefined;
     const said = question ? readQuestion(request).then(question) : Promise.reject(new Fault("ROUTE_NOT_FOUND", "The feed has no such route."));
     said.then(
@@ -171,10 +173,11 @@ function tellChanges(
   parts: FeedParts,
   { feeds, gateways }: { feeds: Feeds; gateways: AskGateways },
   response: ServerResponse,
-  asked: { from: "here" | "elsewhere"; was: string | null },
+  asked: { from: "here" | "elsewhere"; query: URLSearchParams },
 ): void {
   const { lifecycle, store, watchSignOuts, version, clock, log } = parts;
   const isElsewhere = asked.from === "elsewhere";
+  const was = asked.query.get("was");
   const gateway = randomUUID();
   /** How long it may be serving after this line is over. */
   let lostMs = isElsewhere ? ENDED_GATEWAY_MS : 0;
@@ -202,15 +205,24 @@ function tellChanges(
     }
   };
   const beat = () => {
-    say({ kind: "beat" });
+    say({ kind: "beat", revision: store.revision?.() });
     cancelBeat = clock.after(FEED_BEAT_MS / 2, beat);
   };
   response.writeHead(200, { "content-type": "application/x-ndjson" });
-  say({ kind: "hello", gateway, version, wire: WIRE_VERSION, ...(isElsewhere ? { reportMs: REPORT_MS } : {}) });
-  if (asked.was !== null) feeds.get(asked.was)?.end();
+  say({
+    kind: "hello",
+    gateway,
+    version,
+    wire: WIRE_VERSION,
+    store: store.id,
+    revision: store.revision?.(),
+    ...(isElsewhere ? { reportMs: REPORT_MS } : {}),
+  });
+  compareRevision(parts, asked.query);
+  if (was !== null) feeds.get(was)?.end();
   const joinedAt = lifecycle.seq();
   // What it knew before may be old until it has all of the list: until it has said so, nothing is stopped on its word.
-  lifecycle.gatewayJoined(gateway, 0, asked.was ?? undefined);
+  lifecycle.gatewayJoined(gateway, 0, was ?? undefined);
   gateways.joined(gateway, say);
   feeds.set(gateway, {
     heard: (last) => {
@@ -264,6 +276,13 @@ function tellChanges(
     feeds.delete(gateway);
     lifecycle.gatewayLeft(gateway, lostMs);
   });
+}
+
+/** What it says of another store says nothing of this one. */
+function compareRevision({ store, storeWentBack }: FeedParts, query: URLSearchParams): void {
+  const [seen, found] = [Number(query.get("revision") ?? 0), store.revision?.()];
+  if (store.id === undefined || query.get("store") !== store.id || found === undefined || !(seen > found)) return;
+  storeWentBack?.({ seen, found });
 }
 
 function send(response: ServerResponse, status: number, body?: object): void {

@@ -15,7 +15,7 @@ export type GatewayTokens = {
   accepts(shown: string): boolean;
 };
 
-const FILE = "gateways.token";
+export const GATEWAY_TOKEN_FILE = "gateways.token";
 const HEAD = "# Which gateways on other machines are let in, the newest first: berth gateways token\n";
 /** How long a token that was replaced stays good: the time to bring the new one to all gateways. */
 export const REPLACED_TOKEN_MS = 3_600_000;
@@ -26,7 +26,7 @@ type Kept = { token: string; /** Epoch ms. */ until: number | undefined };
 
 /** Faults, in its methods: DATA_FOLDER_UNUSABLE, STORE_FULL, STORE_READ_ONLY. */
 export function openGatewayTokens({ dataFolder, clock }: { dataFolder: string; clock: Clock }): GatewayTokens {
-  const path = join(dataFolder, FILE);
+  const path = join(dataFolder, GATEWAY_TOKEN_FILE);
   let known: Kept[] = [];
   let readAt: number | undefined;
 

@@ -16,12 +16,15 @@ import {
 import { dirname, join, relative, resolve } from "node:path";
 import type { Clock } from "../../clock.ts";
 import { Fault } from "../../fault.ts";
+import { GATEWAY_TOKEN_FILE } from "../identity/gateway-tokens.ts";
+import { checkIntegrity } from "./check-integrity.ts";
 import { privateFile } from "./data-folder.ts";
 import { storeFault } from "./store-fault.ts";
 
 /**
  * A backup is a database: the store's tables as they were at one moment, and with them, in tables that `restore` takes out again, what else belongs
- * to it. `sqlite3` opens it. No key is in it: not that of the credentials, which are sealed, nor the first user's.
+ * to it. `sqlite3` opens it. No key is in it: not that of the credentials, which are sealed, nor the first user's. The token of gateways on other
+ * machines is, since each of them would need a new one else.
  */
 export const BACKUP_TABLES = ["backup_about", "backup_files"] as const;
 
@@ -38,15 +41,20 @@ const ATTEMPTS = 3;
 
 type From = { folder: string; version: string; clock: Clock };
 
+/** `isDamaged`: also of a store in which SQLite finds damage, for whoever wants to rescue what is left. */
+type Into = { file: string; isNewest?: boolean; isDamaged?: boolean };
+
 /**
  * Writes all of the store in `folder` to `file`, which must not be there, while its berth runs or does not. One that is there is whole, for this
- * user only, and on the disk. Faults: BACKUP_UNUSABLE where it cannot be written; DATA_FOLDER_UNUSABLE where there is no store, or a damaged one.
+ * user only, and on the disk. Faults: BACKUP_UNUSABLE where it cannot be written; DATA_FOLDER_UNUSABLE where there is no store, or a damaged one, with the newest backup: it is
+ * checked first, since a copy would carry the damage on or hide it.
  */
-export function backUp(from: From & { file: string; isNewest?: boolean }): { file: string; bytes: number } {
+export function backUp(from: From & Into): { file: string; bytes: number } {
   const file = resolve(from.file);
   if (existsSync(file)) throw new Fault("BACKUP_UNUSABLE", `${file} is there already: a backup replaces nothing.`);
   const source = join(from.folder, "berth.db");
   if (!existsSync(source)) throw new Fault("DATA_FOLDER_UNUSABLE", `There is no store in ${from.folder}: BERTH_DATA names the data folder.`);
+  if (from.isDamaged !== true) refuseDamage(from.folder);
   const aside = `${file}.${randomUUID()}`;
   try {
     for (let left = ATTEMPTS; !copyOnce(from, source, aside); left--) {
@@ -60,8 +68,17 @@ export function backUp(from: From & { file: string; isNewest?: boolean }): { fil
   } finally {
     for (const end of ["", "-journal"]) rmSync(aside + end, { force: true });
   }
-  if (from.isNewest ?? true) remember(from.folder, file);
+  if (from.isNewest ?? from.isDamaged !== true) remember(from.folder, file);
   return { file, bytes: statSync(file).size };
+}
+
+function refuseDamage(folder: string): void {
+  const damage = checkIntegrity(folder);
+  if (damage.length === 0) return;
+  const newest = newestBackup(folder);
+  const next =
+    newest === undefined ? "No backup of it is known." : `Its newest backup is ${newest}: stop berth, and \`berth restore ${newest}\` takes it.`;
+  throw new Fault("DATA_FOLDER_UNUSABLE", `The store is damaged, so it is not backed up (${folder}, ${damage.join("; ")}). ${next}`);
 }
 
 /** False where files went away that the copied tables name. Files never change, so that those which are there are the right ones. */
@@ -111,6 +128,8 @@ function addFiles(copy: Database, folder: string): boolean {
       throw error;
     }
   }
+  const token = join(folder, GATEWAY_TOKEN_FILE);
+  if (existsSync(token)) insert.run(GATEWAY_TOKEN_FILE, 0o600, readFileSync(token));
   return true;
 }
 

@@ -28,6 +28,8 @@ import { type Wakes, wakesIn } from "./wakes.ts";
 export type Store = {
   /** Random, made once: what runs with another store's id is none of our business. */
   readonly id: string;
+  /** Grows with each change of a container or an image, over the life of the store: a smaller one than before means that changes were lost. */
+  revision(): number;
   users: Users;
   sessions: Sessions;
   devKeys: DevKeys;
@@ -86,6 +88,7 @@ function storeOn(sql: Sql, database: Database, unlock: () => void): Store {
   const [own] = sql.all<{ id: string }>("SELECT id FROM store");
   return {
     id: (own as { id: string }).id,
+    revision: () => sql.all<{ revision: number }>("SELECT revision FROM store")[0]?.revision ?? 0,
     users: usersIn(sql),
     sessions: sessionsIn(sql),
     devKeys: devKeysIn(sql),

@@ -4,6 +4,7 @@ import { copyFileSync, existsSync, linkSync, mkdirSync, renameSync, rmSync, stat
 import { dirname, join, resolve, sep } from "node:path";
 import type { Clock } from "../../clock.ts";
 import { Fault } from "../../fault.ts";
+import { GATEWAY_TOKEN_FILE } from "../identity/gateway-tokens.ts";
 import { BACKUP_TABLES, backUp, flush } from "./backup.ts";
 import { openDataFolder, privateFile } from "./data-folder.ts";
 import { knownVersion, migrate } from "./migrate.ts";
@@ -96,12 +97,12 @@ function filesIn(database: Database): IterableIterator<Packed> {
   return database.prepare("SELECT path, mode, bytes FROM backup_files ORDER BY path").iterate() as IterableIterator<Packed>;
 }
 
-/** A backup may have been in other hands: nothing of it goes anywhere else than where published files lie. */
+/** A backup may have been in other hands: nothing of it goes anywhere else than where published files and the gateways' token lie. */
 function place(folder: string, path: string, mode: number, bytes: Buffer): void {
   const target = resolve(folder, path);
-  if (!target.startsWith(resolve(folder, "packages") + sep))
+  if (path !== GATEWAY_TOKEN_FILE && !target.startsWith(resolve(folder, "packages") + sep))
     throw new Fault("BACKUP_UNUSABLE", `The backup holds a file that is no published one: ${path}.`);
-  // The path names the content.
+  // The path names the content; a token that is there is newer than that of the backup.
   if (existsSync(target)) return;
   mkdirSync(dirname(target), { recursive: true, mode: 0o700 });
   writeFileSync(`${target}.restoring`, bytes, { mode: mode & 0o700, flush: true });

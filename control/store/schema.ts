@@ -188,4 +188,14 @@ export const SCHEMA_STEPS: readonly string[] = [
     )
     WHERE own <> '' AND instr(own, '/') = 0 ORDER BY created_on, id;
   `,
+  // Counts the changes of containers and images, so that who remembers the number notices a store that went back: a log that was cut, an old backup.
+  `
+  ALTER TABLE store ADD COLUMN revision INTEGER NOT NULL DEFAULT 0;
+  CREATE TRIGGER revision_of_new_container AFTER INSERT ON containers BEGIN UPDATE store SET revision = revision + 1; END;
+  CREATE TRIGGER revision_of_container AFTER UPDATE ON containers BEGIN UPDATE store SET revision = revision + 1; END;
+  CREATE TRIGGER revision_of_old_container AFTER DELETE ON containers BEGIN UPDATE store SET revision = revision + 1; END;
+  CREATE TRIGGER revision_of_new_image AFTER INSERT ON images BEGIN UPDATE store SET revision = revision + 1; END;
+  CREATE TRIGGER revision_of_image AFTER UPDATE ON images BEGIN UPDATE store SET revision = revision + 1; END;
+  CREATE TRIGGER revision_of_old_image AFTER DELETE ON images BEGIN UPDATE store SET revision = revision + 1; END;
+  `,
 ];

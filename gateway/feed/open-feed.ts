@@ -58,6 +58,8 @@ export function openFeed({ link, version, clock, log }: { link: ControlLink; ver
   let gateway: string | undefined;
   /** Its name before it lost control, under which that may still know of its requests. */
   let was: string | undefined;
+  /** The newest revision of control's store that was seen. */
+  let revision: { store: string; seen: number } | undefined;
   let otherVersion: string | undefined;
   let away = true;
   /** Ends questions that a control that fell silent would leave open. */
@@ -127,6 +129,7 @@ export function openFeed({ link, version, clock, log }: { link: ControlLink; ver
     switch (line.kind) {
       case "hello":
         checkVersion(line);
+        checkRevision(line);
         gateway = line.gateway;
         return reports.every(line.reportMs);
       case "all":
@@ -145,7 +148,18 @@ export function openFeed({ link, version, clock, log }: { link: ControlLink; ver
       case "signedOut":
         return identity.forget();
       case "beat":
+        if (revision && line.revision !== undefined) revision.seen = line.revision;
     }
+  };
+  /** Its state is taken all the same: it is the only one there is. */
+  const checkRevision = ({ store, revision: found }: Extract<FeedLine, { kind: "hello" }>) => {
+    if (store === undefined || found === undefined) return;
+    if (revision && (revision.store !== store || revision.seen > found))
+      log.error(
+        { control: link.name, seen: revision.seen, found, sameStore: revision.store === store },
+        "The control plane came back with an older store: changes are lost",
+      );
+    revision = { store, seen: found };
   };
   const checkVersion = ({ version: theirs = "", wire = WIRE_VERSION }: Extract<FeedLine, { kind: "hello" }>) => {
     if (wire !== WIRE_VERSION)
@@ -172,7 +186,10 @@ export function openFeed({ link, version, clock, log }: { link: ControlLink; ver
   };
   const kept = keepFeed({
     link,
-    path: () => (was === undefined ? "/feed" : `/feed?was=${encodeURIComponent(was)}`),
+    path: () =>
+      was === undefined
+        ? "/feed"
+        : `/feed?${new URLSearchParams({ was, ...(revision && { store: revision.store, revision: String(revision.seen) }) }).toString()}`,
     onLine,
     onLost,
     onRefused,

@@ -16,7 +16,11 @@ import { newContainer, openStand, type Stand, until, USER } from "./lifecycle/st
 const ADA = { userId: USER, login: "ada", admin: false };
 
 /** `looked`: called whenever some of the list was read, before it is told. */
-async function openTestFeed(t: Test, looked: (stand: Stand) => void = () => {}) {
+async function openTestFeed(
+  t: Test,
+  looked: (stand: Stand) => void = () => {},
+  storeWentBack: (revisions: { seen: number; found: number }) => void = () => {},
+) {
   const stand = await openStand(t);
   // A socket's path may have 107 bytes only.
   const folder = mkdtempSync(join(tmpdir(), "berth-feed-"));
@@ -34,6 +38,7 @@ async function openTestFeed(t: Test, looked: (stand: Stand) => void = () => {}) 
       watchSignOuts: identity.watchSignOuts,
       socketPath,
       lifecycle: { ...stand.lifecycle(), gatewayLeft },
+      storeWentBack,
       store: {
         ...stand.store(),
         containers: {
@@ -59,10 +64,11 @@ function listen(
   t: Test,
   socketPath: string,
   onLine: (line: FeedLine) => void = () => {},
+  query = "",
 ): { lines: FeedLine[]; close(): void; ended: () => boolean } {
   const lines: FeedLine[] = [];
   let ended = false;
-  const asked = httpRequest({ socketPath, path: "/feed" }, (response: IncomingMessage) => {
+  const asked = httpRequest({ socketPath, path: `/feed${query}` }, (response: IncomingMessage) => {
     let rest = "";
     response.setEncoding("utf8");
     response.on("data", (piece: string) => {
@@ -365,4 +371,28 @@ t.test("a gateway is given a long list whole, however much that is, in lines of 
   t.ok(held() === kept(), "what was told is what is");
   t.ok(all().length >= 3 && all().every(({ containers }) => containers.length <= 500));
   t.equal(all().filter(({ more }) => !more).length, 1, "and only the last says that it is");
+});
+
+t.test("a store that is older than what a gateway has seen of it is reported, and the gateway is told its state", async (t) => {
+  const reported: { seen: number; found: number }[] = [];
+  const { stand, socketPath } = await openTestFeed(t, undefined, (revisions) => reported.push(revisions));
+  stand.publish({ config: { onDemand: true } });
+  const { id } = stand.store();
+  const found = stand.store().revision();
+  t.ok(found > 0);
+  const join = async (query: string) => {
+    const { lines } = listen(t, socketPath, undefined, query);
+    await gatewayOf(lines);
+    return lines;
+  };
+  await join("");
+  await join(`?was=g&store=${id}&revision=${found}`);
+  await join(`?was=g&store=${randomUUID()}&revision=1000`);
+  t.strictSame(reported, [], "what it knew, or knew of another store");
+  const lines = await join(`?was=g&store=${id}&revision=1000`);
+  t.match(lines, [{ kind: "hello", store: id, revision: reported[0]?.found }, { kind: "all" }]);
+  t.match(reported, [{ seen: 1_000 }]);
+  stand.publish({ config: { onDemand: true } });
+  await stand.clock.advance(2_000);
+  await until("a beat", () => lines.some((line) => line.kind === "beat" && (line.revision ?? 0) > found));
 });

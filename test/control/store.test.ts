@@ -5,6 +5,8 @@ import { closeSync, mkdirSync, openSync, readdirSync, statSync, writeFileSync, w
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import { beforeStep } from "./store/fixtures/before-step.ts";
+import { backUp } from "../../control/store/backup.ts";
+import { restore } from "../../control/store/restore.ts";
 import { openStore, type Store } from "../../control/store/open-store.ts";
 import { remount, smallDisk } from "../fixtures/small-disk.ts";
 import { stillClock } from "../fixtures/still-clock.ts";
@@ -206,4 +208,19 @@ t.test("a read-only data folder is refused", async (t) => {
   openStore({ folder: join(disk, "data"), clock }).close();
   remount(disk, "ro");
   t.throws(() => openStore({ folder: join(disk, "data"), clock }), { code: "STORE_READ_ONLY" });
+});
+
+t.test("the revision grows with each change of a container or an image, and is that of the copy that is put back", async (t) => {
+  const { store, image, container, folder } = filled(t);
+  const before = store.revision();
+  const copy = join(folder, "../copy.db");
+  backUp({ folder, file: copy, version: "0.0.0-test", clock });
+  store.containers.remove(container.id, 9);
+  const after = store.revision();
+  t.ok(after > before);
+  store.images.insert({ ...newImage("other", 8), packageId: image.packageId });
+  t.ok(store.revision() > after);
+  store.close();
+  restore({ folder, file: copy, version: "0.0.0-test", clock });
+  t.equal(opened(t, folder).revision(), before);
 });

@@ -376,3 +376,23 @@ t.test("where control wants to hear of a gateway now and then, it reports what h
   await feed.close();
   t.match(control.reports.at(-1), { last: true });
 });
+
+t.test("a gateway tells control which revision of its store it has seen, and its log says when control comes back with an older one", async (t) => {
+  const socketPath = join(await shortFolder(t), "feed.sock");
+  const all: FeedLine = { kind: "all", containers: [ASLEEP], seq: 7 };
+  const first = await openControl(t, socketPath, [{ kind: "hello", gateway: "g", store: "s", revision: 10 }, all]);
+  const said: unknown[] = [];
+  const write = (fields: Record<string, unknown>, message: string) => void said.push([message, fields["seen"], fields["found"]]);
+  const log: Log = { debug: () => {}, info: () => {}, warn: () => {}, error: write, child: () => log };
+  const feed = openFeed({ link: linkTo(socketPath), version: "0.0.0-test", clock: systemClock(), log });
+  t.teardown(() => feed.close());
+  await feed.ready();
+  first.say({ kind: "beat", revision: 12 });
+  first.say({ kind: "changed", container: COMING, seq: 8 });
+  await until("the change after the beat", () => feed.directory.known(ID, CALLER)?.standing.kind === "coming");
+  await first.close();
+  const second = await openControl(t, socketPath, [{ kind: "hello", gateway: "h", store: "s", revision: 11 }, all]);
+  await until("control's state", () => feed.directory.known(ID, CALLER)?.standing.kind === "asleep");
+  t.strictSame(second.asked, ["/feed?was=g&store=s&revision=12"]);
+  t.strictSame(said, [["The control plane came back with an older store: changes are lost", 12, 11]]);
+});

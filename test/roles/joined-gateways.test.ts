@@ -1,5 +1,5 @@
 import { X509Certificate } from "node:crypto";
-import { writeFileSync } from "node:fs";
+import { readdirSync, rmSync, writeFileSync } from "node:fs";
 import { get } from "node:http";
 import { join } from "node:path";
 import t, { type Test } from "tap";
@@ -132,4 +132,27 @@ t.test("a token that is replaced reaches a gateway by its file, without an end; 
   t.match((await stand.command(["gateways", "token"])).stdout.trim(), next);
   for (const args of [[], ["frob"], ["token", "--at-once"], ["token", "x"]])
     t.equal((await stand.command(["gateways", ...args])).code, 2, args.join(" "));
+});
+
+t.test("after a backup, the loss of everything and a restore, a gateway joins again with the token that it has", async (t) => {
+  const { stand, joins, start } = await openJoinable(t, { plain: true });
+  const gateway = await start();
+  t.equal(await statusOf(`${gateway.base}/api/users/current`, stand.berth.token), 200);
+  const backup = join(tempFolder(t), "kept.db");
+  t.match(await stand.command(["backup", backup]), { stderr: "" });
+  await stand.berth.kill();
+  const data = join(stand.data, "berth-data");
+  for (const name of readdirSync(data)) rmSync(join(data, name), { recursive: true });
+  t.match((await stand.command(["restore", backup])).stdout, /Missing here:\n- the key of the credentials/);
+  const control = await startBerthProcess({
+    role: "serve",
+    cwd: stand.data,
+    env: { BERTH_DRIVER: "process", BERTH_EDGE_PORT: "0", BERTH_DATA: data, BERTH_GATEWAYS_PORT: new URL(joins.BERTH_CONTROL).port },
+    announces: /http:\/\/\S+?:\d+/,
+  });
+  t.teardown(() => control.end("SIGTERM"));
+  await eventually("the gateway to be let in", 30_000, async () =>
+    (await statusOf(`${gateway.base}/api/users/current`, "nobody's")) === 401 ? true : undefined,
+  );
+  t.notMatch(gateway.output(), /GATEWAY_REFUSED/);
 });

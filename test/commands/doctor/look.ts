@@ -21,7 +21,7 @@ export async function look(t: Test, names: readonly string[] | "all", env: Recor
     parent: undefined,
     clock: systemClock(),
   };
-  const asked: Asked = { server: undefined, registry: undefined, key: undefined, image: undefined, idleSeconds: 0, ...more };
+  const asked: Asked = { server: undefined, registry: undefined, key: undefined, image: undefined, store: false, idleSeconds: 0, ...more };
   const links = LINKS.filter(({ name }) => names === "all" || names.includes(name));
   return byName(await walk(links, openChain(here, asked), new AbortController().signal));
 }

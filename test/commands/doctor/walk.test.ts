@@ -14,7 +14,7 @@ const clock = stillClock();
 const open = () =>
   openChain(
     { env: {}, args: [], script: undefined, parent: undefined, clock },
-    { server: undefined, registry: undefined, key: undefined, image: undefined, idleSeconds: 0 },
+    { server: undefined, registry: undefined, key: undefined, image: undefined, store: false, idleSeconds: 0 },
   );
 const link = (name: string, needs: string[], check: Link["check"], ms = 1_000): Link => ({ name, needs, ms, check, advice: "advice" });
 const good = async (): Promise<Finding> => ({ says: "good" });

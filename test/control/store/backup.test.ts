@@ -15,7 +15,8 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import t, { type Test } from "tap";
-import { backUp } from "../../../control/store/backup.ts";
+import { checkIntegrity } from "../../../control/store/check-integrity.ts";
+import { backUp, newestBackup } from "../../../control/store/backup.ts";
 import { openStore } from "../../../control/store/open-store.ts";
 import { restore } from "../../../control/store/restore.ts";
 import { SCHEMA_STEPS } from "../../../control/store/schema.ts";
@@ -183,4 +184,34 @@ t.test("a backup of an older schema comes to the newest one", async (t) => {
   const restored = openStore({ folder: join(base, "other"), clock });
   t.teardown(() => restored.close());
   t.match(restored.users.find(USER), { login: "ada" });
+});
+
+t.test("a damaged store is not backed up unless somebody asks for it, and its newest good backup is named", async (t) => {
+  const { folder, store, file, base } = stand(t);
+  backUp({ folder, file, version, clock });
+  store.close();
+  // The table goes on as it was, and its index lacks a row: nothing that a copy would notice, since that makes indexes anew.
+  const raw = new Sqlite(join(folder, "berth.db"));
+  raw.unsafeMode(true);
+  raw.pragma("writable_schema = ON");
+  raw.exec("CREATE TABLE scratch (n INTEGER); CREATE INDEX scratch_n ON scratch (n); INSERT INTO scratch VALUES (1)");
+  raw.exec("UPDATE sqlite_schema SET rootpage = (SELECT rootpage FROM sqlite_schema WHERE name = 'audit_by_time') WHERE name = 'scratch_n'");
+  raw.close();
+  t.not(checkIntegrity(folder).length, 0);
+  const other = join(base, "other.db");
+  t.throws(() => backUp({ folder, file: other, version, clock }), { code: "DATA_FOLDER_UNUSABLE", message: new RegExp(`berth restore ${file}`) });
+  t.notOk(existsSync(other));
+  backUp({ folder, file: other, version, clock, isDamaged: true });
+  t.ok(existsSync(other));
+  t.equal(newestBackup(folder), file, "which is not the newest good one");
+});
+
+t.test("a value that was altered within its row is not found: SQLite has no checksums", async (t) => {
+  const { folder, store } = stand(t);
+  store.close();
+  const path = join(folder, "berth.db");
+  const bytes = readFileSync(path);
+  bytes.write("Adb", bytes.indexOf("Ada"));
+  writeFileSync(path, bytes);
+  t.same(checkIntegrity(folder), []);
 });

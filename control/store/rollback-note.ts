@@ -1,0 +1,27 @@
+import { readFileSync, renameSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+
+/** A store that lost what a gateway had seen already: revisions of both, and when control noticed it, in epoch ms. */
+export type StoreRollback = { at: number; seen: number; found: number };
+
+/** Below the data folder. It stays until somebody who has looked into it removes it. */
+export const ROLLBACK_FILE = "store-rollback.json";
+
+/** Only a note for `berth doctor`: the log has said it, and a folder that cannot be written has other problems. */
+export function noteRollback(folder: string, rollback: StoreRollback): void {
+  const note = join(folder, ROLLBACK_FILE);
+  try {
+    writeFileSync(`${note}.new`, `${JSON.stringify(rollback)}\n`, { mode: 0o600 });
+    renameSync(`${note}.new`, note);
+  } catch {
+    // As above.
+  }
+}
+
+export function readRollback(folder: string): StoreRollback | undefined {
+  try {
+    return JSON.parse(readFileSync(join(folder, ROLLBACK_FILE), "utf8")) as StoreRollback;
+  } catch {
+    return undefined;
+  }
+}

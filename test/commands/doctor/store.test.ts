@@ -1,0 +1,40 @@
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import t from "tap";
+import { backUp } from "../../../control/store/backup.ts";
+import { openStore } from "../../../control/store/open-store.ts";
+import { noteRollback } from "../../../control/store/rollback-note.ts";
+import { stillClock } from "../../fixtures/still-clock.ts";
+import { tempFolder } from "../../fixtures/temp-folder.ts";
+import { look } from "./look.ts";
+
+const clock = stillClock();
+
+t.test("a store that SQLite finds damaged is wrong, with the backup to restore; without --store nobody looks", async (t) => {
+  const folder = join(tempFolder(t), "data");
+  mkdirSync(folder);
+  const env = { BERTH_DATA: folder };
+  t.match(await look(t, ["settings", "store"], env), { store: { state: "not looked at" } }, "where there is none");
+  const store = openStore({ folder, clock });
+  store.users.insert({ id: "ada", login: "ada", friendlyName: "Ada", admin: true, createdOn: 1 });
+  store.close();
+  t.match(await look(t, ["settings", "store"], env), { store: { state: "not looked at" } });
+  t.match(await look(t, ["settings", "store"], env, { store: true }), { store: { state: "ok" } });
+  const file = join(folder, "../backup.db");
+  backUp({ folder, file, version: "0.0.0-test", clock });
+  const bytes = readFileSync(join(folder, "berth.db"));
+  bytes.fill(0x5a, Math.ceil(bytes.length / 2));
+  writeFileSync(join(folder, "berth.db"), bytes);
+  const { store: row } = await look(t, ["settings", "store"], env, { store: true });
+  t.match(row, { state: "wrong" });
+  t.match(JSON.stringify(row), `berth restore ${file}`);
+});
+
+t.test("a store that lost changes is wrong until somebody has looked", async (t) => {
+  const folder = join(tempFolder(t), "data");
+  openStore({ folder, clock }).close();
+  noteRollback(folder, { at: clock.now(), seen: 12, found: 11 });
+  const { store: row } = await look(t, ["settings", "store"], { BERTH_DATA: folder });
+  t.match(row, { state: "wrong" });
+  t.match(JSON.stringify(row), /seen revision 12, and the store was at 11.*store-rollback\.json/);
+});
