@@ -11,8 +11,11 @@ export type Caller = {
 export type Identity = {
   /** Who holds it, where that is known without asking; undefined says nothing. */
   known(token: string): Caller | undefined;
-  /** Undefined for a token that nobody holds. Faults: CONTROL_AWAY where nobody can be asked and nothing is cached. */
-  who(token: string, signal: AbortSignal): Promise<Caller | undefined>;
+  /**
+   * Undefined for a token that nobody holds. `client` is the address of who shows it, by which questions are shared out. Faults: CONTROL_AWAY
+   * where nobody can be asked and nothing is cached.
+   */
+  who(token: string, signal: AbortSignal, client?: string): Promise<Caller | undefined>;
   /** Those of these tokens that nobody holds any more; asked about many at once where that is not known. About whom nobody can be asked counts as before. */
   ended(tokens: readonly string[]): Promise<readonly string[]>;
   /** Calls `listener` after a session ended before its time, until the returned function is called. */

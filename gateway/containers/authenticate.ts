@@ -13,12 +13,12 @@ export function knownCaller(identity: Identity, head: Head): SignedIn | undefine
   return caller && { caller, from: first.from };
 }
 
-/** The caller whom the first valid credential names. Faults: TOKEN_MISSING, TOKEN_INVALID, CONTROL_AWAY. */
-export async function authenticate(identity: Identity, head: Head, signal: AbortSignal): Promise<SignedIn> {
+/** The caller whom the first valid credential names; `client` is the address of who sent the request. Faults: TOKEN_MISSING, TOKEN_INVALID, CONTROL_AWAY. */
+export async function authenticate(identity: Identity, head: Head, signal: AbortSignal, client?: string): Promise<SignedIn> {
   let away: unknown;
   for (const { token, from } of credentials(head.header)) {
     try {
-      const caller = await identity.who(token, signal);
+      const caller = await identity.who(token, signal, client);
       if (caller !== undefined) return { caller, from };
     } catch (error) {
       if (!(error instanceof Fault)) throw error;

@@ -93,8 +93,9 @@ export function openDecide(given: DecideParts): Decide {
   };
 }
 
-async function lookUp(parts: Parts, { head, signal }: Asked, { id }: ContainerRoute): Promise<{ who: SignedIn; view: ContainerView }> {
-  const who = await authenticate(parts.identity, head, signal);
+async function lookUp(parts: Parts, { head, peer, signal }: Asked, { id }: ContainerRoute): Promise<{ who: SignedIn; view: ContainerView }> {
+  const client = parts.trusted.clientOf(head.header("x-forwarded-for"), peer.address);
+  const who = await authenticate(parts.identity, head, signal, client);
   checkPage(parts, head, who);
   const view = await parts.directory.find(id, who.caller, signal);
   if (view === undefined) throw new Fault("CONTAINER_NOT_FOUND", `There is no container with the id ${id}`);

@@ -2,7 +2,7 @@ import type { Clock } from "../../clock.ts";
 import { Fault, type FaultData } from "../../fault.ts";
 import type { Log } from "../../log.ts";
 import type { ContainerView, Directory, Standing } from "../directory.ts";
-import { knownCallers } from "../feed/known-callers.ts";
+import { knownCallers, QUESTIONS } from "../feed/known-callers.ts";
 import type { Identity } from "../identity.ts";
 import { watchers } from "../watchers.ts";
 import { accepts } from "./accepts.ts";
@@ -124,6 +124,7 @@ export function openDatagrok(parts: { url: string; key: string | undefined; runM
     clock,
     closed: closed.signal,
     full: serverBusy,
+    questions: { ...QUESTIONS, atOnce: MOST_LOOKS, ofOne: (MOST_LOOKS * 3) / 4 },
     ask: (tokens, signal) => Promise.all(tokens.map((token) => whoIs(server, token, signal))),
   });
 

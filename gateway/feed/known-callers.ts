@@ -1,7 +1,9 @@
 import { hash } from "node:crypto";
 import NodeCache from "node-cache";
 import type { Clock } from "../../clock.ts";
+import { addressBlock } from "../../address-block.ts";
 import { Fault, type FaultCode } from "../../fault.ts";
+import { fairTurns, type FairTurnsLimits } from "../fair-turns.ts";
 import type { Caller, Identity } from "../identity.ts";
 import { sharedQuestions } from "../shared-questions.ts";
 import { unlessAborted } from "../unless-aborted.ts";
@@ -20,8 +22,11 @@ const ASK_AGAIN_MS = 2_000;
 const SLOW_MS = 100;
 const AWAY: ReadonlySet<FaultCode> = new Set(["CONTROL_AWAY", "CONTROL_BUSY", "DATAGROK_AWAY", "DATAGROK_BUSY"]);
 const MOST_CALLERS = 20_000;
-/** So many that nobody has heard of are asked about at a time: anybody may invent tokens. */
-const MOST_QUESTIONS = 1_000;
+/**
+ * Tokens that nobody has heard of, which anybody may invent: how many are asked about at a time, and of one client address. Each address
+ * has its turn after every other one's, so that a flood from some holds nobody else up.
+ */
+export const QUESTIONS: FairTurnsLimits = { atOnce: 8, ofOne: 6, waiting: 4_000, waitingOfOne: 1_000, waitMs: 5_000 };
 /** So many are asked about at once. */
 const MOST_RENEWED = 256;
 
@@ -36,6 +41,9 @@ export type KnownCallersParts = {
   /** What those hear who come while too many others are asked about already. */
   full(): Fault;
   closed: AbortSignal;
+  /** What is no token by its looks alone is nobody's, and nobody is asked about it; where left out, anything may be one. */
+  isToken?(token: string): boolean;
+  questions?: FairTurnsLimits;
   /** Nobody is there to be asked, as far as is known: who was known before need not wait until that shows once more. */
   isAway?(): boolean;
   clock: Clock;
@@ -48,24 +56,32 @@ type Entry = { caller: Caller; renewAt: number; until: number; used: boolean };
  * Remembers who holds which token; those that nobody holds, and those held before, under their digests. Who goes on calling is asked about
  * again in good time, many at once, so that no request waits for that. Where control cannot be asked, the last answer counts on.
  */
-export function knownCallers({ ask, full, closed, isAway = () => false, clock }: KnownCallersParts): KnownCallers {
+export function knownCallers(parts: KnownCallersParts): KnownCallers {
+  const { ask, full, closed, isAway = () => false, isToken = () => true, questions = QUESTIONS, clock } = parts;
   // Looked into for every request, so by the token itself, and without a look at the clock: a digest, and a cache around it, cost more than
   // the rest of a decision.
   const valid = new Map<string, Entry>();
   // Apart, so that a flood of invented tokens cannot push out those of real callers.
   const earlier = new NodeCache({ useClones: false, stdTTL: AWAY_SECONDS, maxKeys: MOST_CALLERS });
   const unknown = new NodeCache({ useClones: false, stdTTL: UNKNOWN_SECONDS, maxKeys: MOST_CALLERS });
-  const asking = sharedQuestions<Caller | undefined>(MOST_QUESTIONS, full);
+  // Each waits for its turn, and those bound how many there are.
+  const asking = sharedQuestions<Caller | undefined>(Number.POSITIVE_INFINITY, full);
+  const turns = fairTurns(questions, full, clock);
 
   const listeners = new Set<() => void>();
   let signOuts = 0;
   let renewing = false;
   let cancelSweep: (() => void) | undefined;
 
-  const learn = async (token: string, key: string, signal: AbortSignal): Promise<Caller | undefined> => {
-    const asked = { signOuts, at: clock.monotonic() };
-    const [answer] = await ask([token], signal);
-    return take(token, key, answer, asked);
+  const learn = async (token: string, key: string, client: string, signal: AbortSignal): Promise<Caller | undefined> => {
+    const over = await turns.take(client, signal);
+    try {
+      const asked = { signOuts, at: clock.monotonic() };
+      const [answer] = await ask([token], signal);
+      return take(token, key, answer, asked);
+    } finally {
+      over();
+    }
   };
 
   /** Who it was before, where nobody can be asked now. */
@@ -155,14 +171,16 @@ export function knownCallers({ ask, full, closed, isAway = () => false, clock }:
 
   return {
     known,
-    who: (token, signal) => {
+    who: (token, signal, client = "") => {
       const caller = known(token);
       if (caller !== undefined) return Promise.resolve(caller);
+      if (!isToken(token)) return Promise.resolve(undefined);
       const key = digest(token);
       if (unknown.has(key)) return Promise.resolve(undefined);
       const remembered = isAway() ? earlier.get<Caller>(key) : undefined;
       if (remembered !== undefined) return Promise.resolve(countOn(remembered));
-      const ask = (waits: AbortSignal) => asking.ask(key, waits, (wanted) => learn(token, key, AbortSignal.any([wanted, closed])));
+      const ask = (waits: AbortSignal) =>
+        asking.ask(key, waits, (wanted) => learn(token, key, addressBlock(client), AbortSignal.any([wanted, closed])));
       const earlierCaller = earlier.get<Caller>(key);
       if (earlierCaller === undefined) return ask(signal);
       // Goes on when this caller has gone on with the old answer.

@@ -46,9 +46,10 @@ const LONGEST_WHO_MS = 30_000;
 
 /**
  * The gateway's side of `gateway/wire.ts`, on this machine or another: goes on answering from what it knows while control is away. `version` is that
- * of this program.
+ * of this program; `isToken` says what may be a session's token by its looks, anything where it is left out.
  */
-export function openFeed({ link, version, clock, log }: { link: ControlLink; version: string; clock: Clock; log: Log }): Feed {
+export function openFeed(parts: { link: ControlLink; version: string; isToken?: (token: string) => boolean; clock: Clock; log: Log }): Feed {
+  const { link, version, isToken, clock, log } = parts;
   const control = openAskControl({ link, refused: () => kept.renew("this gateway is let in no more"), isAway: () => informed && away, clock });
   const containers = knownContainers();
   const closed = new AbortController();
@@ -99,6 +100,7 @@ export function openFeed({ link, version, clock, log }: { link: ControlLink; ver
   const identity = knownCallers({
     clock,
     closed: closed.signal,
+    ...(isToken === undefined ? {} : { isToken }),
     full: () => controlAway("is being asked of too many others who they are"),
     isAway: () => informed && away,
     ask: async (tokens, signal) => {

@@ -1,9 +1,9 @@
 import t from "tap";
 import { Fault } from "../../fault.ts";
-import { knownCallers } from "../../gateway/feed/known-callers.ts";
+import { knownCallers, QUESTIONS } from "../../gateway/feed/known-callers.ts";
 import type { WhoAnswer } from "../../gateway/wire.ts";
 import { ADA } from "../fixtures/directory.ts";
-import { stillClock } from "../fixtures/still-clock.ts";
+import { stillClock, turns } from "../fixtures/still-clock.ts";
 
 const NEVER = new AbortController().signal;
 const AWAY = new Fault("CONTROL_AWAY", "away");
@@ -11,13 +11,18 @@ const AWAY = new Fault("CONTROL_AWAY", "away");
 const OLD_MS = 9_000;
 
 /** Control's answers, one after the other, to whatever it is asked. */
-function callersOf(t: { teardown(act: () => unknown): unknown }, answers: (WhoAnswer | undefined | Fault | Promise<WhoAnswer>)[]) {
+function callersOf(
+  t: { teardown(act: () => unknown): unknown },
+  answers: (WhoAnswer | undefined | Fault | Promise<WhoAnswer>)[],
+  isToken: (token: string) => boolean = () => true,
+) {
   const asked: string[] = [];
   const clock = stillClock();
   let broken = 0;
   const callers = knownCallers({
     clock,
     closed: NEVER,
+    isToken,
     full: () => new Fault("CONTROL_AWAY", "full"),
     ask: async (tokens, signal) => {
       asked.push(tokens.join(" "));
@@ -87,13 +92,35 @@ t.test("a question is broken off once the last who waits for its answer has left
   t.equal(asked.length, 2);
 });
 
-t.test("so many invented tokens are asked about at a time, and who was known before is known still", async (t) => {
-  const { callers, who, asked } = callersOf(t, [ADA, ...Array.from({ length: 2_000 }, () => new Promise<WhoAnswer>(() => undefined))]);
+t.test("invented tokens of one address hold up neither another address nor who was known before", async (t) => {
+  const silent = Array.from({ length: QUESTIONS.ofOne + 1 }, () => new Promise<WhoAnswer>(() => undefined));
+  const answers = [ADA, ...silent, ADA];
+  const { callers, who, asked } = callersOf(t, answers);
   await who();
-  const flood = Array.from({ length: 1_500 }, (_, at) => callers.who(`invented ${at}`, NEVER).catch((error: unknown) => error));
-  t.match(await flood.at(-1), { code: "CONTROL_AWAY" });
-  t.equal(asked.length, 1_001);
+  const flood = Array.from({ length: 1_500 }, (_, at) => callers.who(`invented ${at}`, NEVER, "192.0.2.1").catch((error: unknown) => error));
+  t.match(await flood.at(-1), { code: "CONTROL_AWAY" }, "only so many of one address wait");
+  t.equal(asked.length, 1 + QUESTIONS.ofOne);
+  void callers.who("of another address", NEVER, "192.0.2.2").catch(() => undefined);
+  await turns();
+  t.equal(asked.at(-1), "of another address");
   t.equal((await who())?.login, ADA.login);
+});
+
+t.test("addresses of one IPv6 network have the turns of one", async (t) => {
+  const { callers, asked } = callersOf(
+    t,
+    Array.from({ length: 100 }, () => new Promise<WhoAnswer>(() => undefined)),
+  );
+  for (let at = 0; at < 50; at++) void callers.who(`invented ${at}`, NEVER, `2001:db8::${at}`).catch(() => undefined);
+  await turns();
+  t.equal(asked.length, QUESTIONS.ofOne);
+});
+
+t.test("what is no token by its looks is asked of nobody", async (t) => {
+  const { callers, asked } = callersOf(t, [ADA], (token) => token.length > 3);
+  t.equal(await callers.who("abc", NEVER), undefined);
+  t.equal((await callers.who("abcd", NEVER))?.login, ADA.login);
+  t.same(asked, ["abcd"]);
 });
 
 t.test("a failure of another kind is no excuse", async (t) => {
@@ -152,6 +179,7 @@ t.test("of an answer that was long on its way, that time counts, too", async (t)
   const late = Promise.withResolvers<WhoAnswer>();
   const { callers, clock } = callersOf(t, [late.promise, ...Array.from({ length: 20 }, () => AWAY)]);
   const first = callers.who("token", NEVER);
+  await turns();
   await clock.advance(4_900);
   late.resolve(ADA);
   t.ok(await first);

@@ -8,6 +8,7 @@ import { systemClock, type Clock } from "../../clock.ts";
 import type { ControlApi } from "../../gateway/feed/control-link.ts";
 import { FORWARDERS, type Forwarder } from "../../gateway/forward/engine.ts";
 import { READS, type Reads } from "../../gateway/forward/reads.ts";
+import type { Identity } from "../../gateway/identity.ts";
 import type { GatewayLimits } from "../../gateway/limits.ts";
 import { openGateway, type Gateway } from "../../gateway/open-gateway.ts";
 import type { Readiness } from "../../gateway/readiness.ts";
@@ -41,6 +42,8 @@ export async function openStand(
     forwarder?: Forwarder;
     reads?: Reads;
     admits?: ControlApi["admits"];
+    /** In place of the one that the test holds. */
+    identity?: Identity;
     clock?: Clock;
     metrics?: Metrics;
     watchers?: Watcher[];
@@ -51,7 +54,7 @@ export async function openStand(
   const apiSocket = join(await shortFolder(t), "api.sock");
   const gateway = openGateway({
     directory: held.directory,
-    identity: held.identity,
+    identity: options.identity ?? held.identity,
     api: { target: { socketPath: apiSocket }, ...(options.admits === undefined ? {} : { admits: options.admits }) },
     ...engine(options),
     limits: { doubtMs: 50, lingerMs: 500, ...options.limits },

@@ -1,0 +1,87 @@
+import t from "tap";
+import { Fault } from "../../fault.ts";
+import { fairTurns, type FairTurnsLimits } from "../../gateway/fair-turns.ts";
+import { stillClock, turns } from "../fixtures/still-clock.ts";
+
+const NEVER = new AbortController().signal;
+const LIMITS: FairTurnsLimits = { atOnce: 2, ofOne: 2, waiting: 6, waitingOfOne: 5, waitMs: 1_000 };
+
+function openTurns(limits: Partial<FairTurnsLimits> = {}) {
+  const clock = stillClock();
+  const fair = fairTurns({ ...LIMITS, ...limits }, () => new Fault("CONTROL_AWAY", "full"), clock);
+  /** Who has a turn or is refused, in the order in which that happened. */
+  const begun: string[] = [];
+  const refused: string[] = [];
+  const ends = new Map<string, () => void>();
+  const ask = (owner: string, name: string, signal = NEVER) => {
+    const onTurn = (over: () => void) => {
+      begun.push(name);
+      ends.set(name, over);
+    };
+    fair.take(owner, signal).then(onTurn, () => void refused.push(name));
+    return turns(1);
+  };
+  const end = async (name: string) => {
+    ends.get(name)?.();
+    await turns(1);
+  };
+  return { clock, begun, refused, ask, end };
+}
+
+t.test("who asks for many turns waits behind each other owner's next one", async (t) => {
+  const { begun, ask, end } = openTurns();
+  for (const name of ["a1", "a2", "a3", "a4", "a5"]) await ask("a", name);
+  for (const name of ["b1", "b2", "c1"]) await ask(name.slice(0, 1), name);
+  t.same(begun, ["a1", "a2"]);
+  for (const name of ["a1", "a2", "b1", "a3", "c1", "b2"]) await end(name);
+  t.same(begun, ["a1", "a2", "b1", "a3", "c1", "b2", "a4", "a5"]);
+  await end("a1");
+  await ask("d", "d1");
+  t.same(begun.length, 8, "a turn ends once");
+});
+
+t.test("an owner that has all its turns leaves the others free", async (t) => {
+  const { begun, ask, end } = openTurns({ atOnce: 3, ofOne: 2 });
+  for (const name of ["a1", "a2", "a3", "b1", "b2"]) await ask(name.slice(0, 1), name);
+  t.same(begun, ["a1", "a2", "b1"]);
+  await end("b1");
+  t.same(begun.at(-1), "b2");
+  await end("b2");
+  t.same(begun.at(-1), "b2", "a3 is not begun while two of a are under way");
+  await end("a1");
+  t.same(begun.at(-1), "a3");
+});
+
+t.test("where nobody else may wait, who has few waiting takes the place of who has most", async (t) => {
+  const { begun, refused, ask, end } = openTurns();
+  for (let at = 0; at < 8; at++) await ask("a", `a${at}`);
+  t.same(refused, ["a7"], "five of one owner may wait");
+  await ask("b", "b0");
+  t.same(refused, ["a7"]);
+  await ask("c", "c0");
+  t.same(refused, ["a7", "a6"], "the last of who has most");
+  for (const name of ["a0", "a1", "b0"]) await end(name);
+  t.same(begun.slice(2).toSorted(), ["a2", "b0", "c0"]);
+});
+
+t.test("a place is given back by who leaves, and by who waited for too long", async (t) => {
+  const { clock, begun, refused, ask, end } = openTurns();
+  const left = new AbortController();
+  await ask("a", "a0");
+  await ask("a", "a1");
+  await ask("a", "a2", left.signal);
+  await ask("a", "a3");
+  left.abort(new Error("left"));
+  await turns(1);
+  t.same(refused, ["a2"]);
+  await clock.advance(1_000);
+  t.same(refused, ["a2", "a3"]);
+  t.equal(clock.pending(), 0);
+  await end("a0");
+  await end("a1");
+  await ask("b", "b0");
+  t.same(begun, ["a0", "a1", "b0"]);
+  left.abort();
+  await ask("b", "b1", left.signal);
+  t.same(refused.at(-1), "b1", "who has left already does not begin");
+});

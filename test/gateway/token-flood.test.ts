@@ -1,0 +1,53 @@
+import { connect } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
+import t from "tap";
+import { systemClock } from "../../clock.ts";
+import { Fault } from "../../fault.ts";
+import { knownCallers } from "../../gateway/feed/known-callers.ts";
+import { ADA } from "../fixtures/directory.ts";
+import { exchange, get, ID, openContainer, openStand, PATH, until } from "./stand.ts";
+
+/** What each question to the control plane takes here. */
+const ASK_MS = 25;
+const CONNECTIONS = 600;
+
+t.test("invented tokens from other addresses do not keep a fresh session out", async (t) => {
+  const asked = { good: 0, bad: 0 };
+  const identity = knownCallers({
+    clock: systemClock(),
+    closed: new AbortController().signal,
+    full: () => new Fault("CONTROL_AWAY", "full"),
+    ask: async (tokens) => {
+      await sleep(ASK_MS);
+      const isGood = tokens.every((token) => token === "token");
+      asked[isGood ? "good" : "bad"]++;
+      return tokens.map(() => (isGood ? ADA : undefined));
+    },
+  });
+  const stand = await openStand(t, { identity });
+  t.teardown(() => identity.close());
+  const { address } = await openContainer(t, (_, response) => void response.end("here"));
+  stand.set(ID, { kind: "awake", address });
+
+  let sent = 0;
+  const request = () => {
+    const cookies = Array.from({ length: 1_500 }, (_, at) => `auth=${sent}-${at}`).join(";");
+    sent++;
+    return `GET ${PATH} HTTP/1.1\r\nHost: x\r\nCookie: ${cookies}\r\n\r\n`;
+  };
+  const flood = Array.from({ length: CONNECTIONS }, (_, at) => {
+    const socket = connect({ port: stand.port, host: "127.0.0.1", localAddress: `127.0.0.${2 + (at % 3)}` }, () => socket.write(request()));
+    // Each asks again as soon as it is answered.
+    socket.on("data", () => socket.write(request()));
+    socket.on("error", () => undefined);
+    return socket;
+  });
+  t.teardown(() => flood.forEach((socket) => socket.destroy()));
+  await until("the flood is there", () => sent > CONNECTIONS && asked.bad > 50);
+  const { bad } = asked;
+  t.match(await exchange(stand.port, get(PATH)), /^HTTP\/1\.1 200 /);
+  // Hundreds wait: in the order in which they came, the session would be behind all of them. Counted, since this machine may be busy.
+  t.ok(asked.bad - bad < CONNECTIONS / 6, `${asked.bad - bad} questions of the flood were before it`);
+  t.equal(asked.good, 1);
+  t.ok(sent - CONNECTIONS < asked.bad, "a request is four questions, and none is answered before");
+});
