@@ -121,6 +121,8 @@ export type Call = { signal: AbortSignal };
 export type DeployCall = Call & {
   /** Called at least every few seconds while an image is pulled; `done` and `total` are bytes, 0 where unknown. */
   onPull?: (progress: { done: number; total: number }) => void;
+  /** Called once the orchestrator has done its part of a deploy, and only the container's boot is waited for. Whoever bounds the orchestrator's work may begin another deploy. */
+  onLaunched?: () => void;
 };
 
 export type Driver = {

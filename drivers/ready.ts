@@ -2,8 +2,9 @@ import { connect } from "node:net";
 import type { Clock } from "../clock.ts";
 import type { Address } from "./driver.ts";
 
-/** How often a connect is tried; what a woken request waits for in vain is half of this on average. */
+/** How often a connect is tried; what a woken request waits for in vain is half of this on average. After 1 s it grows to a fortieth of the time passed: hundreds that never listen cost little. */
 const TRY_EVERY_MS = 25;
+const LONGEST_TRY_MS = 500;
 /** A connect that is neither accepted nor refused by then (an address that nobody holds yet) is given up and tried anew. */
 const CONNECT_MS = 1_000;
 /** A host's port proxy accepts before the container does, and hangs up when it cannot get through. */
@@ -18,13 +19,14 @@ export type Proof = "accepted" | "held";
 /** Resolves once the address takes connections; tries until the signal aborts, then rejects with its reason. */
 export async function awaitReady(address: Address, proof: Proof, options: { clock: Clock; signal: AbortSignal }): Promise<void> {
   const { clock, signal } = options;
+  const began = clock.monotonic();
   const needed = proof === "held" ? HELD.times : 1;
   for (let times = 0; ;) {
     signal.throwIfAborted();
     const holdMs = proof === "held" ? HELD.ms : 0;
     times = (await takesConnection(address, holdMs, clock, signal)) ? times + 1 : 0;
     if (times >= needed) return;
-    if (times === 0) await clock.sleep(TRY_EVERY_MS, signal);
+    if (times === 0) await clock.sleep(Math.min(LONGEST_TRY_MS, Math.max(TRY_EVERY_MS, (clock.monotonic() - began) / 40)), signal);
   }
 }
 

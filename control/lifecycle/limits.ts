@@ -1,3 +1,5 @@
+import type { Bounds } from "./fair-lane.ts";
+import type { LaneBounds } from "./lanes.ts";
 import type { Retry } from "./retry-delay.ts";
 
 /** All in milliseconds, unless named otherwise. */
@@ -37,8 +39,10 @@ export type LifecycleLimits = {
   lookRetry: Retry;
   /** Between looks for an image that no registry had. */
   missingRetry: Retry;
-  /** Keys worked on at the same time; most of a start is waiting, so this bounds the engine's load rather than ours. */
-  concurrency: number;
+  /** How much is worked on at the same time. */
+  lanes: LaneBounds;
+  /** How many starts have the engine create their containers at the same time. A machine's engine starts no more of them a second with 64 at once than with 8, it only answers everybody later. */
+  startSlots: Bounds;
 };
 
 export const LIFECYCLE_LIMITS: LifecycleLimits = {
@@ -60,7 +64,15 @@ export const LIFECYCLE_LIMITS: LifecycleLimits = {
   startRetry: { firstMs: 1_000, longestMs: 60_000 },
   lookRetry: { firstMs: 250, longestMs: 60_000 },
   missingRetry: { firstMs: 60_000, longestMs: 10 * 60_000 },
-  concurrency: 64,
+  // Most of a start is waiting for the container's own boot, which costs nobody anything.
+  lanes: {
+    start: { total: 512, perUser: 128 },
+    stop: { total: 64, perUser: 32 },
+    look: { total: 64, perUser: 48 },
+    image: { total: 16, perUser: 8 },
+    sweep: { total: 1, perUser: 1 },
+  },
+  startSlots: { total: 8, perUser: 6 },
 };
 
 /**

@@ -6,6 +6,7 @@ import { countLifecycle, timed } from "./count-lifecycle.ts";
 import { type Explanation, explainContainer } from "./explain/explain-container.ts";
 import { openFlights } from "./flights.ts";
 import { hearEvents } from "./hear-events.ts";
+import { placeOf } from "./lanes.ts";
 import { LIFECYCLE_LIMITS, type LifecycleLimits } from "./limits.ts";
 import { lookForMissing } from "./look-for-missing.ts";
 import { clearOrphans, findOrphans, type Orphan, orphansAmong, removeOrphan } from "./orphans.ts";
@@ -15,6 +16,7 @@ import { lookAtPushed, type Pushed } from "./pushed.ts";
 import { reconcileContainer } from "./reconcile-container.ts";
 import { reconcileImage } from "./reconcile-image.ts";
 import { containerKey, imageKey, type LifecycleParts, type Rooms, SWEEP } from "./rooms.ts";
+import { createStartSlots } from "./start-slots.ts";
 import { steadySince } from "./steady-since.ts";
 import { sweep } from "./sweep.ts";
 import { openUsage } from "./usage.ts";
@@ -69,14 +71,15 @@ export function openLifecycle(options: LifecycleOptions): Lifecycle {
   let orphans: Orphan[] = [];
 
   const queue = openWorkQueue({
-    work: (key, signal) => {
+    work: (key, signal, lane) => {
       const [kind, id = ""] = key.split(":");
-      if (kind === "container") return reconcileContainer(rooms, id, signal);
+      if (kind === "container") return reconcileContainer(rooms, id, signal, lane);
       if (kind === "image") return reconcileImage(rooms, id, signal);
       if (kind === "ahead") return pullAhead(rooms, id, signal);
       if (kind === "missing") return lookForMissing(rooms, id, signal);
       return timed(metrics.reconcileSeconds, clock, () => resync(signal));
     },
+    place: (key) => placeOf(rooms, key),
     failed: (key, error, retryInMs) => {
       const known = error instanceof Fault;
       log[known ? "warn" : "error"](
@@ -85,7 +88,7 @@ export function openLifecycle(options: LifecycleOptions): Lifecycle {
       );
     },
     clock,
-    concurrency: limits.concurrency,
+    lanes: limits.lanes,
     retry: limits.lookRetry,
     random,
   });
@@ -96,6 +99,7 @@ export function openLifecycle(options: LifecycleOptions): Lifecycle {
     changes,
     usage,
     flights: openFlights(),
+    slots: createStartSlots(limits.startSlots),
     outages: openOutages(clock, clock.now()),
     draining: new Set(),
     queue,

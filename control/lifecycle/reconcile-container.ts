@@ -5,6 +5,7 @@ import { drive } from "./drive.ts";
 import { isEngineTrouble } from "./engine-trouble.ts";
 import { keep } from "./keep-container.ts";
 import { check } from "./check-container.ts";
+import { type Lane, laneOf } from "./lanes.ts";
 import { failure, moveContainer } from "./move-container.ts";
 import { containerTimeLeft, containerTimeOut, isPassing } from "./overdue.ts";
 import { heal, stayStopped } from "./rest-container.ts";
@@ -28,14 +29,23 @@ const STEPS: Record<ContainerState, Step> = {
 };
 
 /**
- * Brings one container as far as it comes now. May be called at any time, and again after a crash at any line.
+ * Brings one container as far as it comes now in this lane; what is next in another waits for a worker there. May be called at any time, and again after a crash at any line.
  * Faults: ENGINE_UNREACHABLE, ENGINE_FAILED, and the store's; the queue tries again.
  */
-export async function reconcileContainer(rooms: Rooms, id: string, signal: AbortSignal): Promise<void> {
+export async function reconcileContainer(rooms: Rooms, id: string, signal: AbortSignal, lane: Lane): Promise<void> {
+  try {
+    await reconcile(rooms, id, signal, lane);
+  } finally {
+    rooms.slots.leave(id);
+  }
+}
+
+async function reconcile(rooms: Rooms, id: string, signal: AbortSignal, lane: Lane): Promise<void> {
   for (;;) {
     signal.throwIfAborted();
     const row = rooms.store.containers.find(id);
     if (!row) return bury(rooms, id, signal);
+    if (laneOf(row) !== lane) return rooms.queue.add(containerKey(id));
     const leftMs = containerTimeLeft(rooms, row);
     if (leftMs !== undefined && leftMs <= 0) {
       timeOut(rooms, row);

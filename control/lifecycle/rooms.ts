@@ -7,6 +7,7 @@ import type { Changes } from "./changes.ts";
 import type { Flights } from "./flights.ts";
 import type { LifecycleLimits } from "./limits.ts";
 import type { Outages } from "./outages.ts";
+import type { StartSlots } from "./start-slots.ts";
 import type { Usage } from "./usage.ts";
 import type { WorkQueue } from "./work-queue.ts";
 
@@ -36,6 +37,7 @@ export type Rooms = LifecycleParts & {
   usage: Usage;
   flights: Flights;
   outages: Outages;
+  slots: StartSlots;
   /** Containers whose stop waits for what gateways report. */
   draining: Set<string>;
   queue: Pick<WorkQueue, "add" | "addAfter">;

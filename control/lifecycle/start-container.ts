@@ -33,6 +33,9 @@ export const beginStart: Step = async (rooms, row, signal) => {
   if (waitMs > 0) return { lookInMs: waitMs };
   // Only now that its successor can be made: what is left of an adopted instance goes, and with it the name.
   if (row.adopted) return (await release(rooms, row, signal)) ? "moved" : "rest";
+  if (!(await awaitSlot(rooms, row, signal))) return "moved";
+  const now = rooms.store.containers.find(row.id);
+  if (now?.state !== "PENDING_START" || now.generation !== row.generation || now.desiredInstances === 0) return "moved";
   moveContainer(rooms, row, "startBegan", NOT_RUNNING);
   return "moved";
 };
@@ -41,6 +44,7 @@ export const beginStart: Step = async (rooms, row, signal) => {
 export const start: Step = async (rooms, row, signal) => {
   // Published again since it began: what is to run now waits for its image, as any start does.
   if (rooms.store.images.find(row.imageId)?.state !== "READY") return moveContainer(rooms, row, "redefined") ? "moved" : "rest";
+  if (!(await awaitSlot(rooms, row, signal)) || rooms.store.containers.find(row.id)?.state !== "STARTING") return "moved";
   const queueMs = Math.max(0, row.since - row.wishedOn);
   try {
     const { address, phases } = await deploy(rooms, row, signal);
@@ -56,6 +60,17 @@ export const start: Step = async (rooms, row, signal) => {
   }
   return "moved";
 };
+
+/** Waits until the engine may be asked for one more start. False where the start was called off meanwhile. */
+async function awaitSlot({ flights, slots }: Rooms, row: Container, signal: AbortSignal): Promise<boolean> {
+  try {
+    await flights.run(containerKey(row.id), row.generation, signal, (flight) => slots.enter(row.id, row.wishedBy ?? "", flight));
+    return true;
+  } catch {
+    signal.throwIfAborted();
+    return false;
+  }
+}
 
 /** Makes the row's service run and answer, whether or not it does already. Faults: those of the driver, START_TIMED_OUT. */
 export async function deploy(rooms: Rooms, row: Container, signal: AbortSignal, limitMs = startLimit(rooms.limits)): Promise<Deployment> {
@@ -76,13 +91,16 @@ export async function deploy(rooms: Rooms, row: Container, signal: AbortSignal, 
       stop.throwIfAborted();
       rememberImage(rooms, row, image);
       let renewedOn = row.since;
+      const onLaunched = () => rooms.slots.leave(row.id);
       const onPull = () => {
         progressed();
+        // A pull may take half an hour, and is the network's work rather than the engine's.
+        onLaunched();
         if (clock.now() - Math.max(renewedOn, rooms.openedAt) < limits.flushMs || clock.now() - row.since > limits.pullCapMs) return;
         renewedOn = clock.now();
         rooms.store.containers.move(row.id, "STARTING", "STARTING", { since: renewedOn });
       };
-      return rooms.driver.deploy(spec, { signal: stop, onPull });
+      return rooms.driver.deploy(spec, { signal: stop, onPull, onLaunched });
     }),
   );
 }

@@ -1,11 +1,14 @@
 import type { Clock } from "../../clock.ts";
+import { createFairLane } from "./fair-lane.ts";
+import { type Lane, type LaneBounds, LANES } from "./lanes.ts";
 import { type Retry, retryDelay } from "./retry-delay.ts";
 
 /**
  * Says "look at X again": however often a key is added, it is worked on once, by one worker at a time. A key that is added while
- * it is worked on is worked on once more; one whose work fails comes back with back-off.
+ * it is worked on is worked on once more; one whose work fails comes back with back-off. Keys wait in lanes, which have workers of their own, and in a lane users take turns.
  */
 export type WorkQueue = {
+  /** One that waits already is placed anew: it may belong to another lane by now. */
   add(key: string): void;
   /** The earliest of all pending times counts. */
   addAfter(key: string, ms: number): void;
@@ -16,7 +19,8 @@ export type WorkQueue = {
 };
 
 type Entry = {
-  queued: boolean;
+  /** Where it waits for a worker. */
+  lane: Lane | undefined;
   running: boolean;
   /** Added while running. */
   again: boolean;
@@ -25,23 +29,28 @@ type Entry = {
 };
 
 export function openWorkQueue(options: {
-  work: (key: string, signal: AbortSignal) => Promise<void>;
+  /** `lane`: the one that it has a worker of. */
+  work: (key: string, signal: AbortSignal, lane: Lane) => Promise<void>;
+  /** Where a key belongs now. */
+  place: (key: string) => { lane: Lane; user: string };
   failed: (key: string, error: unknown, retryInMs: number) => void;
   clock: Clock;
-  concurrency: number;
+  lanes: LaneBounds;
   retry: Retry;
   random: () => number;
 }): WorkQueue {
   const { clock } = options;
   const entries = new Map<string, Entry>();
-  const waiting: string[] = [];
+  const lanes = new Map(LANES.map((lane) => [lane, createFairLane(options.lanes[lane])] as const));
+  const unplaced = new Set<string>();
   const running = new Set<Promise<void>>();
   const stop = new AbortController();
+  let placing = false;
 
   const entryOf = (key: string): Entry => {
     const known = entries.get(key);
     if (known) return known;
-    const fresh: Entry = { queued: false, running: false, again: false, failures: 0, timer: undefined };
+    const fresh: Entry = { lane: undefined, running: false, again: false, failures: 0, timer: undefined };
     entries.set(key, fresh);
     return fresh;
   };
@@ -51,44 +60,67 @@ export function openWorkQueue(options: {
     const entry = entryOf(key);
     entry.timer?.cancel();
     entry.timer = undefined;
-    if (entry.running) entry.again = true;
-    else if (!entry.queued) {
-      entry.queued = true;
-      waiting.push(key);
-      // Never within the caller's own turn: that may be inside a transaction.
-      queueMicrotask(pump);
+    if (entry.running) {
+      entry.again = true;
+      return;
     }
+    unplaced.add(key);
+    if (placing) return;
+    placing = true;
+    // Never within the caller's own turn: that may be inside a transaction.
+    queueMicrotask(placeAll);
   };
 
   const addAfter = (key: string, ms: number) => {
     if (stop.signal.aborted) return;
     const entry = entryOf(key);
     const at = clock.monotonic() + ms;
-    if (entry.queued || (entry.timer && entry.timer.at <= at)) return;
+    if (entry.lane !== undefined || unplaced.has(key) || (entry.timer && entry.timer.at <= at)) return;
     entry.timer?.cancel();
     entry.timer = { at, cancel: clock.after(ms, () => add(key)) };
   };
 
-  const pump = () => {
-    while (running.size < options.concurrency && !stop.signal.aborted) {
-      const key = waiting.shift();
-      if (key === undefined) return;
-      const run = work(key).finally(() => {
+  const placeAll = () => {
+    placing = false;
+    if (stop.signal.aborted) return;
+    for (const key of unplaced) {
+      const entry = entryOf(key);
+      // Begun meanwhile, as a worker of its lane became free.
+      if (entry.running) {
+        entry.again = true;
+        continue;
+      }
+      const { lane, user } = options.place(key);
+      if (entry.lane !== undefined && entry.lane !== lane) lanes.get(entry.lane)?.remove(key);
+      entry.lane = lane;
+      lanes.get(lane)?.put(key, user);
+    }
+    unplaced.clear();
+    for (const lane of LANES) pump(lane);
+  };
+
+  const pump = (lane: Lane) => {
+    const turns = lanes.get(lane);
+    for (let next = stop.signal.aborted ? undefined : turns?.begin(); next !== undefined; next = turns?.begin()) {
+      const { item, user } = next;
+      const run = work(item, lane).finally(() => {
         running.delete(run);
-        pump();
+        turns?.end(user);
+        pump(lane);
       });
       running.add(run);
+      if (stop.signal.aborted) return;
     }
   };
 
-  const work = async (key: string) => {
+  const work = async (key: string, lane: Lane) => {
     const entry = entryOf(key);
-    entry.queued = false;
+    entry.lane = undefined;
     entry.running = true;
     entry.again = false;
     let retryInMs: number | undefined;
     try {
-      await options.work(key, stop.signal);
+      await options.work(key, stop.signal, lane);
       entry.failures = 0;
     } catch (error) {
       if (stop.signal.aborted) return;
@@ -106,7 +138,7 @@ export function openWorkQueue(options: {
   return {
     add,
     addAfter,
-    depth: () => ({ waiting: waiting.length, running: running.size }),
+    depth: () => ({ waiting: unplaced.size + [...lanes.values()].reduce((sum, lane) => sum + lane.waiting(), 0), running: running.size }),
     close: async () => {
       stop.abort(new Error("the work queue is closed"));
       for (const entry of entries.values()) entry.timer?.cancel();

@@ -29,6 +29,8 @@ type PausedContainer = Pick<Container, "id" | "service" | "generation" | "state"
 /** What is asked of each that failed, when the engine is there again. */
 type TriedContainer = Pick<Container, "id" | "since" | "fault">;
 
+type PlacedContainer = Pick<Container, "id" | "state" | "wishedBy">;
+
 export type Containers = ReturnType<typeof containersIn>;
 
 export function containersIn(sql: Sql) {
@@ -61,6 +63,7 @@ export function containersIn(sql: Sql) {
     pausedOn: optional(whole()),
   });
   const tried = rowsOf<TriedContainer>(sql, "containers", "id", { id: text(), since: whole(), fault: optional(json<FaultData>()) });
+  const placed = rowsOf<PlacedContainer>(sql, "containers", "id", { id: text(), state: text<ContainerState>(), wishedBy: optional(text()) });
   const briefs = rowsOf<BriefContainer>(sql, "containers", "id", brief);
   const viewed = rowsOf<ContainerToView>(sql, "containers", "id", toView);
   const rows = rowsOf<Container>(sql, "containers", "id", {
@@ -106,6 +109,8 @@ export function containersIn(sql: Sql) {
       ),
     /** Those of which a start failed, or that were lost: what the next one waits for. */
     triedLater: () => tried.where("not_before > 0 AND attempts > 0"),
+    /** What decides where its work waits. */
+    place: (id: string) => placed.find(id),
     byPackage: (packageId: string) => rows.where("package_id = ? ORDER BY name, id", packageId),
     byImage: (imageId: string) => rows.where("image_id = ? ORDER BY name, id", imageId),
     ...listingsOf(sql, "containers", LIVE, rows),

@@ -56,6 +56,12 @@ export function imagesIn(sql: Sql) {
     ...listingsOf(sql, "images", "TRUE", rows),
     /** How many are in each state. */
     states: () => sql.all<{ state: ImageState; count: number }>("SELECT state, COUNT(*) AS count FROM images GROUP BY state"),
+    /** Who published it. */
+    author: (id: string) =>
+      sql.all<{ author: string }>(
+        "SELECT packages.author_id AS author FROM images JOIN packages ON packages.id = images.package_id WHERE images.id = ?",
+        id,
+      )[0]?.author,
     insert: rows.insert,
     /** For everything but `state`, which only moves. */
     update: (id: string, patch: Partial<Omit<Image, "id" | "state">>) => rows.update(id, patch),

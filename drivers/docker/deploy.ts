@@ -28,6 +28,7 @@ export async function deploy(engine: Engine, view: View, site: Site, spec: Spec,
     signal.throwIfAborted();
     // Not cut off by the signal, for the same reason as create; starting what runs already is a 304, which is fine.
     await start(engine, spec, made.id);
+    call.onLaunched?.();
     const started = clock.monotonic();
     const address = await alive(engine, view, spec, made.id, signal);
     const phases: StartPhases = { ...pulling, create: started - began - (pulling.pull ?? 0), boot: clock.monotonic() - started };

@@ -11,6 +11,7 @@ export async function deploy(site: Site, spec: Spec, call: DeployCall): Promise<
   const begun = await createOrAdopt(site, spec, call.signal);
   try {
     call.signal.throwIfAborted();
+    call.onLaunched?.();
     const { task, address, startedAt } = await awaitRollout(site, spec, begun, call);
     const pull = begun.adopted ? 0 : pullMs(task);
     const phases: StartPhases = {

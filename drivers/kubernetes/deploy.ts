@@ -15,6 +15,7 @@ export async function deploy(cluster: Cluster, spec: Spec, tools: Tools & { pati
   const { adopted } = await createOrAdopt(cluster, spec, tools, call);
   try {
     signal.throwIfAborted();
+    call.onLaunched?.();
     const { address, startedOn } = await alive(cluster, spec, { adopted, patienceMs: tools.patienceMs, onPull: call.onPull }, signal);
     const phases = { create: startedOn - began, boot: clock.monotonic() - startedOn };
     tools.log.debug({ service: spec.service, adopted, phases }, "Ready.");

@@ -20,11 +20,12 @@ const LAST_LINES = 20;
 
 export type Host = { records: Records; clock: Clock; nodePath: string };
 
-export async function deploy(host: Host, spec: Spec, { signal }: DeployCall): Promise<Deployment> {
+export async function deploy(host: Host, spec: Spec, { signal, onLaunched }: DeployCall): Promise<Deployment> {
   const { records, clock } = host;
   const began = clock.monotonic();
   const port = await startOrAdopt(host, spec, signal);
   try {
+    onLaunched?.();
     const started = clock.monotonic();
     const address: Address | undefined = port === undefined ? undefined : { host: "127.0.0.1", port };
     await alive(host, spec, address, signal);

@@ -27,6 +27,8 @@ export async function deploy(ask: Ask, clock: Clock, log: Log, spec: Spec, call:
   const id = randomUUID();
   const path = `/deploy/${spec.host ?? HOST}/${encodeURIComponent(spec.service)}/1?call=${id}`;
   try {
+    // The spawner does not say when; its own machine's work is its own to bound.
+    call.onLaunched?.();
     const line = await awaitWork(ask, clock, { method: "POST", path, body: specOnWire(spec), signal, doing }, call);
     if ("deployment" in line) return deploymentOff(line.deployment);
     throw new Fault("ENGINE_FAILED", `${doing}: ${ask.name} answered with no deployment; is it a berth spawner?`);

@@ -35,6 +35,7 @@ export async function deploy(start: Start, spec: Spec, call: DeployCall): Promis
   const made = await createOrAdopt(engine, spec, way, definition(spec, site, way, cluster), login, log, signal);
   try {
     signal.throwIfAborted();
+    call.onLaunched?.();
     await untilRunning(start, spec, made.id, call);
     const started = clock.monotonic();
     const address = await alive(start, spec, made.id, way, signal);

@@ -2,7 +2,10 @@ import t from "tap";
 import type { Driver } from "../../../drivers/driver.ts";
 import { LIFECYCLE_LIMITS } from "../../../control/lifecycle/limits.ts";
 import { turns } from "../../fixtures/still-clock.ts";
+import { mute } from "../../fixtures/memory-driver.ts";
 import { openStand, until, USER } from "./stand.ts";
+
+const OTHER = "66666666-6666-4666-8666-666666666666";
 
 const COUNT = 200;
 
@@ -37,7 +40,8 @@ t.test(
     await until("all images are ready", () => all.every(({ imageId }) => stand.image(imageId).state === "READY"));
     for (const { id } of all) stand.lifecycle().wishStart(id, USER);
     await until("all have started", () => all.every(({ id }) => stand.row(id).state === "STARTED"));
-    t.ok(seen.most > 8 && seen.most <= LIFECYCLE_LIMITS.concurrency, `${seen.most} calls at a time`);
+    const { start, look, sweep } = LIFECYCLE_LIMITS.lanes;
+    t.ok(seen.most > 8 && seen.most <= start.total + look.total + sweep.total, `${seen.most} calls at a time`);
     t.ok(
       all.every(({ service }) => stand.world.asked(`deploy ${service}`) === 1),
       "each was started once",
@@ -54,3 +58,63 @@ t.test(
     t.equal(stand.world.running().length, COUNT);
   },
 );
+
+t.test("two hundred starts that never listen keep neither another user's wake waiting nor a stop", async (t) => {
+  const stand = await openStand(t);
+  const never = Array.from({ length: 200 }, (_, n) => stand.publish({ name: `mute-${n}`, app: mute, config: { onDemand: true } }));
+  const other = stand.publish({ name: "other", config: { onDemand: true } });
+  const running = stand.publish({ name: "running" });
+  await until("all images are ready", () => [...never, other, running].every(({ imageId }) => stand.image(imageId).state === "READY"));
+  stand.lifecycle().wishStart(running.id, USER);
+  await stand.reaches(running.id, "STARTED");
+  const from = stand.clock.now();
+  for (const { id } of never) stand.lifecycle().wake(id, USER);
+  await until("as many wait for their boot as one user may have", () => {
+    const starting = never.filter(({ id }) => stand.row(id).state === "STARTING").length;
+    return starting === LIFECYCLE_LIMITS.lanes.start.perUser;
+  });
+  stand.lifecycle().wake(other.id, OTHER);
+  await stand.reaches(other.id, "STARTED");
+  stand.lifecycle().wishStop(running.id, USER);
+  const [first, last] = [never[0]?.id ?? "", never.at(-1)?.id ?? ""];
+  stand.lifecycle().wishStop(first, USER);
+  stand.lifecycle().wishStop(last, USER);
+  for (const id of [first, last]) await stand.reaches(id, "USER_STOPPED");
+  t.equal(stand.clock.now() - from, 0, "no time passed");
+  await stand.clock.advance(LIFECYCLE_LIMITS.userDrainMs);
+  await stand.reaches(running.id, "USER_STOPPED");
+});
+
+t.test("the engine creates a bounded number of containers at a time, of several users in turns", async (t) => {
+  const creating = new Set<string>();
+  const order: string[] = [];
+  let most = 0;
+  const releases: (() => void)[] = [];
+  const stand = await openStand(t, {
+    driver: (driver) => ({
+      ...driver,
+      deploy: async (spec, call) => {
+        creating.add(spec.service);
+        order.push(spec.service);
+        most = Math.max(most, creating.size);
+        await new Promise<void>((resolve) => releases.push(resolve));
+        creating.delete(spec.service);
+        return driver.deploy(spec, call);
+      },
+    }),
+  });
+  const { total, perUser } = LIFECYCLE_LIMITS.startSlots;
+  const mine = Array.from({ length: 20 }, (_, n) => stand.publish({ name: `mine-${n}`, config: { onDemand: true } }));
+  const others = stand.publish({ name: "others", config: { onDemand: true } });
+  await until("all images are ready", () => [...mine, others].every(({ imageId }) => stand.image(imageId).state === "READY"));
+  for (const { id } of mine) stand.lifecycle().wake(id, USER);
+  await until("one user has all that he may have", () => creating.size === perUser);
+  stand.lifecycle().wake(others.id, OTHER);
+  await until("another finds a place", () => creating.has(others.service));
+  while (!mine.every(({ id }) => stand.row(id).state === "STARTED")) {
+    releases.splice(0).forEach((release) => release());
+    await turns(5);
+  }
+  t.ok(most <= total, `${most} at a time`);
+  t.equal(new Set(order).size, order.length, "each once");
+});

@@ -1,9 +1,11 @@
 import t, { type Test } from "tap";
+import type { Place } from "../../../control/lifecycle/lanes.ts";
+import { LIFECYCLE_LIMITS } from "../../../control/lifecycle/limits.ts";
 import { openWorkQueue } from "../../../control/lifecycle/work-queue.ts";
 import { stillClock, turns } from "../../fixtures/still-clock.ts";
 
 /** A queue whose work a test ends by hand. */
-function openTestQueue(t: Test, options: { concurrency?: number; failing?: () => boolean } = {}) {
+function openTestQueue(t: Test, options: { concurrency?: number; perUser?: number; place?: (key: string) => Place; failing?: () => boolean } = {}) {
   const clock = stillClock();
   const began: string[] = [];
   const ends = new Map<string, () => void>();
@@ -23,9 +25,10 @@ function openTestQueue(t: Test, options: { concurrency?: number; failing?: () =>
       });
       ends.delete(key);
     },
+    place: options.place ?? (() => ({ lane: "look", user: "" })),
     failed: () => {},
     clock,
-    concurrency: options.concurrency ?? 8,
+    lanes: { ...LIFECYCLE_LIMITS.lanes, look: { total: options.concurrency ?? 8, perUser: options.perUser ?? 8 } },
     retry: { firstMs: 250, longestMs: 1_000 },
     random: () => 0,
   });
@@ -65,6 +68,40 @@ t.test("many keys are worked on at once, but no more than allowed", async (t) =>
   for (const key of "abcdefg") await end(key);
   t.same(began.join(""), "abcdefg");
   t.equal(most(), 3);
+});
+
+t.test("users take turns: who comes last with one key is not behind a hundred of another's", async (t) => {
+  const { queue, began, end } = openTestQueue(t, { concurrency: 2, perUser: 1, place: (key) => ({ lane: "look", user: key.slice(0, 1) }) });
+  for (let n = 0; n < 100; n++) queue.add(`a${n}`);
+  await turns();
+  t.same(began, ["a0"], "one of each at a time");
+  queue.add("b0");
+  queue.add("b1");
+  queue.add("c0");
+  await turns();
+  t.same(began, ["a0", "b0"]);
+  await end("a0");
+  await end("b0");
+  t.same(began, ["a0", "b0", "a1", "c0"]);
+  await end("c0");
+  t.same(began.at(-1), "b1");
+});
+
+t.test("a full lane keeps no other waiting, and a key that changes its lane leaves the queue of the old one", async (t) => {
+  const lanes = new Map<string, "look" | "stop">();
+  const { queue, began, end } = openTestQueue(t, { concurrency: 1, place: (key) => ({ lane: lanes.get(key) ?? "look", user: "" }) });
+  for (const key of ["a", "b", "c"]) queue.add(key);
+  await turns();
+  t.same(began, ["a"]);
+  lanes.set("c", "stop");
+  queue.add("c");
+  await turns();
+  t.same(began, ["a", "c"]);
+  await end("c");
+  await end("a");
+  await end("b");
+  t.same(began, ["a", "c", "b"], "and is worked on once");
+  t.same(queue.depth(), { waiting: 0, running: 0 });
 });
 
 t.test("work that fails comes back later and later, and at once when something new is said", async (t) => {

@@ -18,6 +18,10 @@ const GATEWAY = "gateway";
 /** What a disk keeps is tested elsewhere; here it would take nine tenths of the time. */
 const MEMORY = "/dev/shm";
 
+/** So few workers that five containers have to wait for each other, and not so few that one call that hangs keeps all of them waiting. */
+const TWO = { total: 2, perUser: 2 };
+const FEW = { startSlots: TWO, lanes: { start: { total: 3, perUser: 3 }, stop: TWO, look: TWO, image: TWO, sweep: { total: 1, perUser: 1 } } };
+
 /** One of each kind: without and with sleep, woken by whom. */
 export const SHAPES = {
   web: { onDemand: false },
@@ -98,7 +102,7 @@ export async function openReal({ pausedMs }: { pausedMs: number }): Promise<Real
       injectedEnv: () => ({}),
       filesFolder: folder,
       random: () => 0,
-      limits: { pausedMs },
+      limits: { pausedMs, ...FEW },
     });
     if (!store.users.find(USER.id)) store.users.insert({ ...USER, login: "ada", friendlyName: "Ada", createdOn: 1 });
     lifecycle.start();

@@ -1,0 +1,65 @@
+/** How much may be under way at a time, in all and of one user. */
+export type Bounds = { total: number; perUser: number };
+
+/**
+ * Whose turn it is: users take turns, and each gets what he asked for first, first. Who asked for a hundred things waits for ninety-nine turns of his own, and keeps
+ * nobody else waiting. An item is in it once.
+ */
+export type FairLane = {
+  put(item: string, user: string): void;
+  /** True where it was waiting. */
+  remove(item: string): boolean;
+  /** The next one that may begin, which then counts as under way until `end`; undefined where nothing waits or may begin. */
+  begin(): { item: string; user: string } | undefined;
+  end(user: string): void;
+  waiting(): number;
+};
+
+export function createFairLane(bounds: Bounds): FairLane {
+  // In the order of turns: who had one goes to the end.
+  const queues = new Map<string, Set<string>>();
+  const userOf = new Map<string, string>();
+  const underWay = new Map<string, number>();
+  let total = 0;
+  return {
+    put: (item, user) => {
+      if (userOf.has(item)) return;
+      userOf.set(item, user);
+      const queue = queues.get(user);
+      if (queue) queue.add(item);
+      else queues.set(user, new Set([item]));
+    },
+    remove: (item) => {
+      const user = userOf.get(item);
+      if (user === undefined) return false;
+      userOf.delete(item);
+      const queue = queues.get(user);
+      queue?.delete(item);
+      if (queue?.size === 0) queues.delete(user);
+      return true;
+    },
+    begin: () => {
+      if (total >= bounds.total) return undefined;
+      for (const [user, queue] of queues) {
+        const count = underWay.get(user) ?? 0;
+        const [item] = queue;
+        if (item === undefined || count >= bounds.perUser) continue;
+        queue.delete(item);
+        userOf.delete(item);
+        queues.delete(user);
+        if (queue.size > 0) queues.set(user, queue);
+        underWay.set(user, count + 1);
+        total++;
+        return { item, user };
+      }
+      return undefined;
+    },
+    end: (user) => {
+      const left = (underWay.get(user) ?? 0) - 1;
+      if (left > 0) underWay.set(user, left);
+      else underWay.delete(user);
+      total--;
+    },
+    waiting: () => userOf.size,
+  };
+}

@@ -1,0 +1,52 @@
+import type { Bounds } from "./fair-lane.ts";
+import type { ContainerState } from "./container-states.ts";
+import type { Rooms } from "./rooms.ts";
+
+/**
+ * What work is of: nothing in one lane waits for anything in another. A start may wait minutes for its container's boot, a stop 10 s for its container's end, an image
+ * half an hour for its pull.
+ */
+export const LANES = ["start", "stop", "look", "image", "sweep"] as const;
+export type Lane = (typeof LANES)[number];
+export type LaneBounds = Record<Lane, Bounds>;
+
+/** Which lane a container's next step belongs to. */
+const LANE_OF_STATE: Record<ContainerState, Lane> = {
+  PENDING_START: "start",
+  STARTING: "start",
+  STARTED: "look",
+  CHECKING: "look",
+  PENDING_USER_STOP: "stop",
+  PENDING_SYSTEM_STOP: "stop",
+  STOPPING: "stop",
+  USER_STOPPED: "look",
+  SYSTEM_STOPPED: "look",
+  ERROR: "look",
+};
+
+export function laneOf({ state }: { state: ContainerState }): Lane {
+  return LANE_OF_STATE[state];
+}
+
+export type Place = { lane: Lane; user: string };
+
+/** The lane of a queue's key, and the user who has to share it: who wished the container, or published the image. */
+export function placeOf(rooms: Pick<Rooms, "store">, key: string): Place {
+  try {
+    return findPlace(rooms, key);
+  } catch {
+    // A store that cannot be read: the work itself says so.
+    return { lane: "look", user: "" };
+  }
+}
+
+function findPlace({ store }: Pick<Rooms, "store">, key: string): Place {
+  const [kind, id = ""] = key.split(":");
+  if (kind === "container") {
+    const row = store.containers.place(id);
+    // What is left of one that was removed is ended.
+    return row ? { lane: laneOf(row), user: row.wishedBy ?? "" } : { lane: "stop", user: "" };
+  }
+  if (id === "") return { lane: "sweep", user: "" };
+  return { lane: "image", user: store.images.author(id) ?? "" };
+}
