@@ -14,7 +14,9 @@ t.test("the check refuses a regular expression that can take more than linear ti
   const lint = (source: string) => {
     const file = join(folder, "source.ts");
     writeFileSync(file, source);
-    return spawnSync(join(ROOT, "node_modules/.bin/oxlint"), ["-c", config, file], { encoding: "utf8", env: { PATH: process.env["PATH"] } });
+    // The linter is a program of Node, and does not start with the hooks that tap puts into every child's NODE_OPTIONS.
+    const linter = ["-u", "NODE_OPTIONS", join(ROOT, "node_modules/.bin/oxlint")];
+    return spawnSync("env", [...linter, "-c", config, file], { encoding: "utf8" });
   };
   for (const source of ["/\\s+$/", "/(a+)+b/", "/a*a*$/", 'new RegExp("(x+x+)+y")']) {
     const { status, stdout } = lint(`export const found = ${source}.test("x");\n`);
