@@ -12,6 +12,9 @@ const KINDS = {
 type Entities = { containers: ContainerOnWire; images: ImageOnWire };
 export type Kind = keyof typeof KINDS;
 
+/** As much of an id as people copy. */
+const ID_START = /^[0-9a-f]{8}(-|$)/i;
+
 /** Of candidates, so many are told. */
 const MOST_TOLD = 8;
 
@@ -23,7 +26,8 @@ export async function listOf<K extends Kind>(server: Pick<Server, "call">, kind:
 
 /** The one with this name or id, or the only one whose name or id begins so. Faults: CONTAINER_NOT_FOUND, IMAGE_ENTITY_NOT_FOUND, SETTINGS_INVALID for several. */
 export async function named<K extends Kind>(server: Pick<Server, "call">, kind: K, word: string): Promise<Entities[K]> {
-  const exact = word.includes('"') ? [] : await listOf(server, kind, `name = "${word}"`);
+  // A name in the form of an id would be taken for that of another one.
+  const exact = word.includes('"') || ID_START.test(word) ? [] : await listOf(server, kind, `name = "${word}"`);
   return pick(kind, exact.length === 1 ? exact : await listOf(server, kind), word);
 }
 
@@ -33,7 +37,8 @@ export function pick<K extends Kind>(kind: K, all: readonly Entities[K][], word:
   const low = word.toLowerCase();
   const found =
     [
-      all.filter(({ id, name }) => name === word || id.toLowerCase() === low),
+      all.filter(({ id }) => id.toLowerCase() === low),
+      all.filter(({ id, name }) => name === word || (ID_START.test(word) && id.toLowerCase().startsWith(low))),
       all.filter(({ id, name }) => name.toLowerCase().startsWith(low) || id.toLowerCase().startsWith(low)),
     ].find((some) => some.length > 0) ?? [];
   const [only] = found;

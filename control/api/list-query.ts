@@ -15,8 +15,10 @@ const MOST_CONDITIONS = 10;
 /** What of a list was asked for. Faults: REQUEST_INVALID for a field that the list does not have. */
 export function readListing(query: ListQuery, fields: Fields): Listing {
   const { limit, page, order } = query;
+  const where = readText(query.text ?? "", fields);
   return {
-    where: readText(query.text ?? "", fields),
+    where,
+    nameFirst: where.find(({ holds }) => holds === "contains")?.value.toString(),
     ...(order ? { order: readOrder(order, fields) } : {}),
     // Pages count from 1, and clients send 1 for their page 0 too.
     ...(limit ? { limit, offset: (Math.max(page ?? 1, 1) - 1) * limit } : {}),

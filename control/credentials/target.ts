@@ -1,7 +1,7 @@
 import { Fault } from "../../fault.ts";
 import type { Package } from "../store/entities.ts";
 import type { Store } from "../store/open-store.ts";
-import { isPackageName, nameKey } from "./names.ts";
+import { nameKey } from "./names.ts";
 
 /** What credentials belong to: a package, or one of its connections. */
 export type Target = {
@@ -13,29 +13,46 @@ export type Target = {
 };
 
 /**
- * Reads `package` or `package.entity`. Both may hold dots, and a package may have a scope, so the longest beginning that is a package counts.
- * `permit` refuses whoever may not look into the package, before anything is told of it.
- * Faults: those of `permit`, PACKAGE_NOT_FOUND, ENTITY_NOT_FOUND; REQUEST_INVALID where several packages are meant.
+ * Reads `package` or `package.entity`; the package is named whole, with its scope: of a part of the name somebody else may publish a package first. Both may hold
+ * dots, so a text may mean several packages; one of those that `permit` does not refuse is meant.
+ * Faults: those of `permit`, before anything is told of the package; PACKAGE_NOT_FOUND, ENTITY_NOT_FOUND; REQUEST_INVALID where several packages are meant.
  */
 export function findTarget(store: Store, text: string, permit: (owner: Package) => void): Target {
   const packages = store.packages.all();
+  const found: { owner: Package; entity: string; refusal: unknown }[] = [];
   for (let end = text.length; end > 0; end = text.lastIndexOf(".", end - 1)) {
-    const found = findPackage(packages, text.slice(0, end));
-    if (!found) continue;
-    permit(found);
-    const said = text.slice(end + 1);
-    return said === "" ? { package: found, entity: "", name: found.name } : findEntity(store, found, said);
+    const owner = findPackage(packages, text.slice(0, end));
+    if (owner) found.push({ owner, entity: text.slice(end + 1), refusal: refusalOf(() => permit(owner)) });
   }
-  throw new Fault("PACKAGE_NOT_FOUND", `There is no package of the name ${JSON.stringify(text.slice(0, 200))} here.`);
+  const permitted = found.filter(({ refusal }) => refusal === undefined);
+  const [meant, ...others] = permitted;
+  if (!meant) {
+    if (found[0]) throw found[0].refusal;
+    throw new Fault(
+      "PACKAGE_NOT_FOUND",
+      `There is no package of the name ${JSON.stringify(text.slice(0, 200))} here. Use its whole name, with its scope.`,
+    );
+  }
+  if (others.some(({ owner }) => owner.authorId !== meant.owner.authorId)) {
+    const names = permitted.map(({ owner }) => owner.name).join(" and ");
+    throw new Fault("REQUEST_INVALID", `${JSON.stringify(text.slice(0, 200))} may be of any of the packages ${names}, which have different authors.`);
+  }
+  return meant.entity === "" ? { package: meant.owner, entity: "", name: meant.owner.name } : findEntity(store, meant.owner, meant.entity);
 }
 
+function refusalOf(work: () => void): unknown {
+  try {
+    work();
+    return undefined;
+  } catch (error) {
+    return error;
+  }
+}
+
+/** In whatever case; where several names differ in that alone, as it is written. */
 function findPackage(packages: readonly Package[], said: string): Package | undefined {
-  const exact = packages.find(({ name }) => name === said);
-  if (exact) return exact;
-  const [first, ...others] = packages.filter(({ name }) => isPackageName(name, said));
-  if (others.length === 0) return first;
-  const names = [first, ...others].map((one) => one?.name).join(", ");
-  throw new Fault("REQUEST_INVALID", `${said} may be any of the packages ${names}: use the whole name.`);
+  const alike = packages.filter(({ name }) => name.toLowerCase() === said.toLowerCase());
+  return alike.find(({ name }) => name === said) ?? (alike.length === 1 ? alike[0] : undefined);
 }
 
 function findEntity(store: Store, owner: Package, said: string): Target {

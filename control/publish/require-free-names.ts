@@ -5,7 +5,7 @@ import { claimImage, imageOfRef, mayUseImage, repositoryOwner } from "../identit
 import type { Container, Package } from "../store/entities.ts";
 import type { Store } from "../store/open-store.ts";
 import type { Definition } from "./definitions.ts";
-import { imageName, imageRepository } from "./names.ts";
+import { imageName, imageRepository, unscoped } from "./names.ts";
 
 /**
  * Names that a package may not have: images of another author's package, and names of other packages' containers, whoever published them. Plugins find
@@ -43,6 +43,28 @@ export function requireFreePackageName(store: Store, name: string, authorId: str
   const twin = store.packages.all().find((other) => scoped(other.name) === key);
   if (twin && !mayManageOf(store, { userId: authorId, admin: false }, twin.authorId))
     throw taken(`The package name ${name} differs from ${twin.name}, which another author published, only in case and separators.`);
+}
+
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
+
+/**
+ * A name, or a name for people, that somebody gives to a container of this package. People and programs look containers up by both: neither may be the name of
+ * another author's container, image or package, nor have the form of an id. Faults: REQUEST_INVALID, NAME_TAKEN.
+ */
+export function requireFreeName(store: Store, packageId: string, name: string): void {
+  if (UUID.test(name)) throw new Fault("REQUEST_INVALID", `${name} has the form of an id: choose another name.`);
+  const key = nameKey(name);
+  const where = [{ columns: ["name"], holds: "is", value: name }] as const;
+  const packages = store.packages.all();
+  const authorOf = (id: string) => packages.find((one) => one.id === id)?.authorId;
+  const owners = [
+    key === "" ? undefined : repositoryOwner(store, name)?.userId,
+    ...store.containers.some(store.containers.ids({ where })).map((container) => authorOf(container.packageId)),
+    ...packages.filter((one) => nameKey(one.name) === key || nameKey(unscoped(one.name)) === key).map(({ authorId }) => authorId),
+  ];
+  const author = { userId: authorOf(packageId) ?? "", admin: false };
+  if (owners.some((owner) => owner !== undefined && !mayManageOf(store, author, owner)))
+    throw new Fault("NAME_TAKEN", `The name ${JSON.stringify(name)} belongs to another author: choose another name.`);
 }
 
 function taken(sentence: string): Fault {

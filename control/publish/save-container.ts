@@ -6,6 +6,7 @@ import type { Store } from "../store/open-store.ts";
 import { containerKeysOf, readContainerKeys } from "./container-json.ts";
 import { newContainer } from "./new-container.ts";
 import { followerFolder } from "./record-package.ts";
+import { requireFreeName } from "./require-free-names.ts";
 import type { Told } from "./told.ts";
 
 /** What stands in place of a value that is not shown. Sent back, it means the value that is there already. */
@@ -35,14 +36,14 @@ export function saveContainer(rooms: { store: Store; lifecycle: Told; environmen
 }
 
 function change({ store, now }: { store: Store; now: number }, known: Container, asked: SavedContainer): Container {
-  const said = { ...readNames(store, asked, known), ...readDefinition(asked, known) };
+  const said = { ...readNames(store, asked, known, known.packageId), ...readDefinition(asked, known) };
   const changed = !isDeepStrictEqual([known.config, known.env], [said.config, said.env]);
   const fresh = changed ? { generation: known.generation + 1, attempts: 0, notBefore: 0 } : {};
   return store.containers.update(known.id, { ...said, ...fresh, updatedOn: now }) ?? known;
 }
 
 function make(rooms: { store: Store; environment: string; now: number }, image: Image, given: string | undefined, asked: SavedContainer): Container {
-  const { name, friendlyName } = readNames(rooms.store, asked, undefined);
+  const { name, friendlyName } = readNames(rooms.store, asked, undefined, image.packageId);
   if (name === undefined) throw new Fault("REQUEST_INVALID", "A new container needs a name.");
   const { config, env } = readDefinition(asked, undefined);
   // Its id is that of a package's container, or one that others may still call: neither is for somebody else to take.
@@ -63,7 +64,7 @@ function make(rooms: { store: Store; environment: string; now: number }, image: 
 }
 
 /** Plugins find containers by name, so no two may share one. */
-function readNames(store: Store, { name, friendlyName }: SavedContainer, known: Container | undefined) {
+function readNames(store: Store, { name, friendlyName }: SavedContainer, known: Container | undefined, packageId: string) {
   if (name !== undefined && name !== known?.name) {
     if (!NAME.test(name)) throw new Fault("REQUEST_INVALID", `${JSON.stringify(name.slice(0, 100))} is no name: letters, digits, _ . and - only.`);
     const where = [{ columns: ["name"], holds: "is", value: name }] as const;
@@ -72,6 +73,8 @@ function readNames(store: Store, { name, friendlyName }: SavedContainer, known: 
   if (friendlyName !== undefined && friendlyName.length > LONGEST_FRIENDLY_NAME) {
     throw new Fault("REQUEST_INVALID", `A friendly name has at most ${LONGEST_FRIENDLY_NAME} characters.`);
   }
+  const changed = [name, friendlyName].filter((one) => one !== undefined && one !== known?.name && one !== known?.friendlyName);
+  for (const one of changed) requireFreeName(store, packageId, one ?? "");
   return { ...(name === undefined ? {} : { name }), ...(friendlyName === undefined ? {} : { friendlyName }) };
 }
 

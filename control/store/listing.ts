@@ -10,6 +10,8 @@ export type Listing = {
   where: readonly Condition[];
   /** By name where it says nothing; the id decides between equals. */
   order?: { column: string; descending: boolean };
+  /** Rows of exactly this name, in whatever case, come before all others: who looks a name up takes the first row. */
+  nameFirst?: string | undefined;
   /** Undefined: all from `offset` on. */
   limit?: number;
   offset?: number;
@@ -31,12 +33,14 @@ export function listingsOf<T extends { id: string }>(
   rows: { where(condition: string, ...values: Value[]): T[] },
 ): Listings<T> {
   return {
-    ids: ({ where, order, limit, offset }) => {
+    ids: ({ where, order, nameFirst, limit, offset }) => {
       const { text, values } = conditions(where);
+      const first = nameFirst === undefined ? "" : "name = ? COLLATE NOCASE DESC, ";
       const by = order ? `${order.column} COLLATE NOCASE ${order.descending ? "DESC" : "ASC"}, id` : "name COLLATE NOCASE, id";
       const found = sql.all<{ id: string }>(
-        `SELECT id FROM ${table} WHERE ${within}${text} ORDER BY ${by} LIMIT ? OFFSET ?`,
+        `SELECT id FROM ${table} WHERE ${within}${text} ORDER BY ${first}${by} LIMIT ? OFFSET ?`,
         ...values,
+        ...(nameFirst === undefined ? [] : [nameFirst]),
         limit ?? -1,
         offset ?? 0,
       );

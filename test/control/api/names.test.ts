@@ -170,3 +170,50 @@ t.test("what a removed user had pushed to goes to who removes the user", async (
   t.equal((await stand.get("/users/mallory", { method: "DELETE" })).status, 200);
   t.match((await stand.get("/docker/registry/owner?repository=datagrok/chem-app")).json, { login: "admin" });
 });
+
+t.test("a look-up by a bare word finds the exact name first, in whatever order and on the first page", async (t) => {
+  const stand = await openStand(t);
+  const [alice, mallory] = [stand.addUser("alice"), stand.addUser("mallory")];
+  await stand.publish("chem-chem", { "dockerfiles/x/Dockerfile": "FROM a\n" }, { key: alice.key });
+  for (const name of ["aaa-chem-chem", "zzz-chem-chem"])
+    await stand.publish(name, { "dockerfiles/x/Dockerfile": "FROM a\n", "dockerfiles/xx/Dockerfile": "FROM a\n" }, { key: mallory.key });
+  for (const kind of ["containers", "images"])
+    for (const order of ["", "&order=name", "&order=!name", "&order=createdOn", "&order=!createdOn"])
+      for (const text of ["chem-chem-x", "CHEM-chem-x"]) {
+        const found = async (page: string) => (await stand.get(`/docker/${kind}?text=${text}${order}${page}`)).json.map(({ name }) => String(name));
+        const all = await found("");
+        t.equal(all[0], "chem-chem-x", `${kind} ${text} ${order}`);
+        t.equal(all.length, 5);
+        const pages = [await found("&limit=2&page=1"), await found("&limit=2&page=2"), await found("&limit=2&page=3")];
+        t.same(pages.flat(), all, "the pages are the list");
+        const rest = all.slice(1);
+        if (order === "&order=!name") t.same(rest, rest.toSorted().toReversed());
+        if (order === "&order=name" || order === "") t.same(rest, rest.toSorted());
+      }
+});
+
+t.test("a container's name and its name for people are neither another author's nor an id", async (t) => {
+  const stand = await openStand(t);
+  const [alice, mallory, max] = [stand.addUser("alice"), stand.addUser("mallory"), stand.addUser("max")];
+  for (const { user } of [alice, max]) stand.store.groups.put(user.id, ["lab"]);
+  const [own] = (await stand.publish("@alice/PowerGrid", APP, { key: alice.key })).json["containers"];
+  const [theirs] = (await stand.publish("other", APP, { key: mallory.key })).json["containers"];
+  const [mates] = (await stand.publish("mates", APP, { key: max.key })).json["containers"];
+  const save = (token: string, body: object) =>
+    stand.call("/docker/containers", {
+      method: "POST",
+      headers: { authorization: token, "content-type": "application/json" },
+      body: JSON.stringify(body),
+    });
+  for (const name of ["power-grid-app", "Power-Grid-App", "powergrid_app", "PowerGrid", "power-grid", "alice-powergrid", "PowerGrid App"]) {
+    t.match(await save(mallory.token, { id: theirs.id, friendlyName: name }), TAKEN, name);
+    if (!name.includes(" "))
+      t.match(await save(mallory.token, { name, dockerfile: theirs.dockerfile }), { json: { "#type": "ApiError" }, status: /^4/ }, name);
+  }
+  t.match(await save(mallory.token, { id: theirs.id, friendlyName: own.id }), { status: 400, json: { code: "REQUEST_INVALID" } });
+  t.match(await save(mallory.token, { name: own.id, dockerfile: theirs.dockerfile }), { status: 400, json: { code: "REQUEST_INVALID" } });
+  t.equal((await save(mallory.token, { id: theirs.id, friendlyName: "Power grids of mine" })).status, 200);
+  t.equal((await save(alice.token, { id: own.id, friendlyName: "PowerGrid" })).status, 200, "the author's own");
+  t.equal((await save(max.token, { id: mates.id, friendlyName: "power-grid" })).status, 200, "who shares a group with the author");
+  t.match(await save(stand.token, { id: theirs.id, friendlyName: "PowerGrid" }), TAKEN, "an administrator gives away nobody's name either");
+});

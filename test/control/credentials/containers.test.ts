@@ -105,7 +105,7 @@ t.test("a container is given its stand, its package's credentials and its own ma
   });
 
   const body = JSON.stringify({ password: CONNECTION_SECRET });
-  t.equal(await call("/credentials/for/CredWalk.PostgresNorthwind", { method: "POST", body }), 200);
+  t.equal(await call(`/credentials/for/${PACKAGE}.PostgresNorthwind`, { method: "POST", body }), 200);
   const own = credentials(data, ["set", PACKAGE], JSON.stringify({ LOGIN: "package", API_SECRET: PACKAGE_SECRET, DATAGROK_PIPE_HOST: "mine" }));
   t.equal(own.status, 0, own.said);
   shown.push(own.said, credentials(data, ["list", "cred-walk"]).said, credentials(data, ["list", `${PACKAGE}.PostgresNorthwind`]).said);
@@ -168,8 +168,8 @@ t.test("a container is given its stand, its package's credentials and its own ma
     t.equal(sessions(data), 0);
   });
 
-  t.equal(await call("/credentials/for/CredWalk.PostgresNorthwind", { method: "PATCH", body: `{"password": ${PACKAGE_SECRET}` }), 400);
-  t.equal(await call("/credentials/for/CredWalk.PostgresNorthwind", { method: "PATCH", body: `{"a=b": "${PACKAGE_SECRET}"}` }), 400);
+  t.equal(await call(`/credentials/for/${PACKAGE}.PostgresNorthwind`, { method: "PATCH", body: `{"password": ${PACKAGE_SECRET}` }), 400);
+  t.equal(await call(`/credentials/for/${PACKAGE}.PostgresNorthwind`, { method: "PATCH", body: `{"a=b": "${PACKAGE_SECRET}"}` }), 400);
   for (const path of ["/docker/containers", `/docker/containers/${id}`, "/docker/images", `/docker/containers/${id}/logs`]) await call(path);
   shown.push(execFileSync(process.execPath, [join(ROOT, "berth.ts"), "config"], { env: { BERTH_DATA: data }, encoding: "utf8" }));
   await berth.call(`/docker/containers/${id}/stop?awaitStop=true`);
@@ -199,7 +199,7 @@ t.test("a container that outlives berth keeps its token, and is given no second 
 
   await t.test("credentials typed into a command line, and sealed with a new key, reach its next start", async (t) => {
     const lines = ["login=abc", "password=x=y"].join("\n");
-    t.match(credentials(data, ["set", "cred-walk.PostgresNorthwind", "-"], lines), { status: 0, said: /password = \*\*\*/ });
+    t.match(credentials(data, ["set", `${PACKAGE}.PostgresNorthwind`, "-"], lines), { status: 0, said: /password = \*\*\*/ });
     t.match(credentials(data, ["rotate"]), { status: 0, said: /2 credentials/ });
     await second.call(`/docker/containers/${first.id}/stop?awaitStop=true`);
     const rotated = (await (await second.call(`/docker/containers/proxy/${first.id}/`)).json()) as Record<string, string>;

@@ -16,12 +16,12 @@ function given({ store, credentials }: Stand, packageName: string): unknown {
   return JSON.parse(credentials.renderEnv({ packageId, env: { CONN: "#{x.Chembl}" } })["CONN"] ?? "");
 }
 
-t.test("a package and its connections are found however they are spelled", async (t) => {
+t.test("a package is found by its whole name alone, in any case, and its connections however they are spelled", async (t) => {
   const stand = await openStand(t);
   await stand.publish("@datagrok/sequence-translator", files());
   for (const [said, name] of [
-    ["SequenceTranslator", "@datagrok/sequence-translator"],
-    ["sequence-translator.chembl", "@datagrok/sequence-translator.Chembl"],
+    ["@Datagrok/Sequence-Translator", "@datagrok/sequence-translator"],
+    ["@datagrok/sequence-translator.chembl", "@datagrok/sequence-translator.Chembl"],
     ["@datagrok/sequence-translator", "@datagrok/sequence-translator"],
     ["@datagrok/sequence-translator.CHEMBL", "@datagrok/sequence-translator.Chembl"],
     ["%40datagrok%2Fsequence-translator.Chembl", "@datagrok/sequence-translator.Chembl"],
@@ -36,11 +36,37 @@ t.test("a package and its connections are found however they are spelled", async
   for (const [said, status, code] of [
     ["nobody", 404, "PACKAGE_NOT_FOUND"],
     ["other.nothing", 404, "ENTITY_NOT_FOUND"],
-    ["twin.chembl", 400, "REQUEST_INVALID"],
+    ["twin.chembl", 404, "PACKAGE_NOT_FOUND"],
+    ["sequence-translator", 404, "PACKAGE_NOT_FOUND"],
+    ["@datagrok/SequenceTranslator", 404, "PACKAGE_NOT_FOUND"],
   ] as const) {
     const answer = await stand.get(`/credentials/for/${said}`, post({ login: "a" }));
     t.match(answer, { status, json: { "#type": "ApiError", code } }, said);
   }
+});
+
+t.test("credentials for a package that is not yet published never reach somebody else's of nearly the same name", async (t) => {
+  const stand = await openStand(t);
+  const mallory = stand.addUser("mallory");
+  await stand.publish("@evil/futurepkg", files(), { key: mallory.key });
+  for (const said of ["futurepkg", "futurepkg.Chembl", "FuturePkg", "@datagrok/futurepkg", "@datagrok/futurepkg.Chembl"])
+    t.match(await stand.get(`/credentials/for/${said}`, post({ password: "hunter2" })), { status: 404, json: { code: "PACKAGE_NOT_FOUND" } }, said);
+  const { json } = await stand.call("/credentials/for/@evil/futurepkg", { headers: { authorization: mallory.token } });
+  t.same(json["parameters"], {});
+});
+
+t.test("where a text may mean the packages of two authors, an administrator is asked which, and each author has their own", async (t) => {
+  const stand = await openStand(t);
+  const [alice, mallory] = [stand.addUser("alice"), stand.addUser("mallory")];
+  await stand.publish("chem", files(), { key: alice.key });
+  await stand.publish("chem.Chembl", files(), { key: mallory.key });
+  const asked = "/credentials/for/chem.Chembl";
+  t.match(await stand.get(asked, post({ password: "x" })), { status: 400, json: { code: "REQUEST_INVALID" } });
+  const as = async ({ token }: { token: string }) =>
+    (await stand.call(asked, { ...post({ a: "b" }), headers: { authorization: token } })).json["name"];
+  t.same([await as(alice), await as(mallory)], ["chem.Chembl", "chem.Chembl"]);
+  t.same(stand.store.credentials.of(stand.store.packages.byName("chem")?.id ?? "", "chembl").length, 1);
+  t.same(stand.store.credentials.of(stand.store.packages.byName("chem.Chembl")?.id ?? "", "").length, 1);
 });
 
 t.test("only the author and administrators set, see and remove them; a session or a developer key will do", async (t) => {
