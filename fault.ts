@@ -38,6 +38,7 @@ export const FAULTS = {
   ENTITY_NOT_FOUND: [404, "Entity not found"],
   PACKAGE_INVALID: [400, "Package is not valid"],
   PACKAGE_TOO_LARGE: [413, "Package too large"],
+  LISTS_FULL: [503, "Too many lists at once"],
   UPLOADS_FULL: [503, "Too many packages at once"],
   UPLOAD_TOO_SLOW: [408, "Package sent too slowly"],
 

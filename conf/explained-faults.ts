@@ -57,6 +57,7 @@ const OTHERS = {
   ENTITY_NOT_FOUND: { means: "The package has no such connection.", todo: "Correct the name: Package.Connection." },
   PACKAGE_INVALID: { means: "The package cannot be taken; the message names the file and what is allowed.", todo: "Correct it, and publish again." },
   PACKAGE_TOO_LARGE: { means: "The ZIP, or what it unpacks to, is too large.", todo: "Leave out what is not needed, or raise BERTH_MAX_PACKAGE_MB." },
+  LISTS_FULL: { means: "You, or all users together, are reading many whole lists at this moment.", todo: "Ask for pages: limit and page." },
   UPLOADS_FULL: { means: "Many packages are being published at this moment, by you or by others.", todo: "Try again." },
   UPLOAD_TOO_SLOW: {
     means: "Less than 64 KiB of the package came within 30 s.",

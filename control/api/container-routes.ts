@@ -6,15 +6,15 @@ import type { Admission } from "./admission.ts";
 import type { ApiParts } from "./api-parts.ts";
 import { clientGone } from "./client-gone.ts";
 import { containerLogs, followedLogs, LOG_LINES, MOST_LOG_LINES } from "./container-logs.ts";
-import { type Fields, type ListQuery, momentOf, readListing, stateOf } from "./list-query.ts";
+import { detailOf, type Fields, type ListQuery, momentOf, readListing, stateOf } from "./list-query.ts";
 import { findLive, type LiveContainer, someLive } from "./live-containers.ts";
 import type { KeptAudit } from "./keep-audit.ts";
 import type { LiveStreams } from "./live-streams.ts";
 import { mayManage, mayStillManage, requireManage } from "./rights.ts";
 import { saveFor, type SavedBody } from "./save-for.ts";
-import { sendList } from "./send-list.ts";
+import type { SendList } from "./send-list.ts";
 import { readUuid } from "./uuid.ts";
-import { containerOnWire } from "./wire-entities.ts";
+import { containerOnWire, type Detail } from "./wire-entities.ts";
 import { answers, CONTAINER, ID_PARAMS, LIST_QUERY, SAVED_CONTAINER } from "./wire-schemas.ts";
 import { CONTAINER_WIRE_STATES } from "../lifecycle/container-states.ts";
 
@@ -48,7 +48,7 @@ const LOGS_QUERY = {
 export function containerRoutes(
   app: FastifyInstance,
   parts: ApiParts,
-  { admission, streams, audit }: { admission: Admission; streams: LiveStreams; audit: KeptAudit },
+  { admission, streams, audit, sendList }: { admission: Admission; streams: LiveStreams; audit: KeptAudit; sendList: SendList },
 ): void {
   const { store, lifecycle } = parts;
   const tags = ["docker containers"];
@@ -76,12 +76,12 @@ export function containerRoutes(
     });
 
   /** Of one package there are often many. */
-  const shownOnes = (ids: readonly string[], caller: Signed) => {
+  const shownOnes = (ids: readonly string[], caller: Signed, detail: Detail) => {
     const inside = new Map<string, boolean>();
     return someLive(store, ids).map(({ container, image }) => {
       const may = inside.get(container.packageId) ?? mayManage(store, caller, container.packageId);
       inside.set(container.packageId, may);
-      return containerOnWire(container, image, may);
+      return containerOnWire(container, image, may, detail);
     });
   };
 
@@ -90,7 +90,14 @@ export function containerRoutes(
     { schema: { tags, summary: "Lists containers", querystring: LIST_QUERY, response: answers({ type: "array", items: CONTAINER }) } },
     (request, reply) => {
       const caller = admission.caller(request);
-      return sendList(reply, store.containers.ids(readListing(request.query, FIELDS)), (ids) => shownOnes(ids, caller));
+      const listing = readListing(request.query, FIELDS);
+      const detail = detailOf(request.query);
+      return sendList(reply, {
+        userId: caller.userId,
+        limit: listing.limit,
+        ids: () => store.containers.ids(listing),
+        rows: (ids) => shownOnes(ids, caller, detail),
+      });
     },
   );
 

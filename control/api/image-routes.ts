@@ -5,9 +5,9 @@ import type { Image } from "../store/entities.ts";
 import type { Admission } from "./admission.ts";
 import type { ApiParts } from "./api-parts.ts";
 import { type Asked, latestCompatible, offeredImages } from "./latest-compatible.ts";
-import { type Fields, type ListQuery, momentOf, readListing, stateOf } from "./list-query.ts";
+import { detailOf, type Fields, type ListQuery, momentOf, readListing, stateOf } from "./list-query.ts";
 import { requireManage } from "./rights.ts";
-import { sendList } from "./send-list.ts";
+import type { SendList } from "./send-list.ts";
 import { readUuid } from "./uuid.ts";
 import { imageOnWire } from "./wire-entities.ts";
 import { answers, ID_PARAMS, IMAGE, IMAGE_COMPATIBLE, LIST_QUERY } from "./wire-schemas.ts";
@@ -35,7 +35,7 @@ const COMPATIBLE_QUERY = {
   },
 };
 
-export function imageRoutes(app: FastifyInstance, { store, lifecycle }: ApiParts, admission: Admission): void {
+export function imageRoutes(app: FastifyInstance, { store, lifecycle }: ApiParts, admission: Admission, sendList: SendList): void {
   const tags = ["docker images"];
   const find = (id: string): Image => {
     const image = store.images.find(readUuid(id));
@@ -46,7 +46,16 @@ export function imageRoutes(app: FastifyInstance, { store, lifecycle }: ApiParts
   app.get<{ Querystring: ListQuery }>(
     "/docker/images",
     { schema: { tags, summary: "Lists images", querystring: LIST_QUERY, response: answers({ type: "array", items: IMAGE }) } },
-    (request, reply) => sendList(reply, store.images.ids(readListing(request.query, FIELDS)), (ids) => store.images.some(ids).map(imageOnWire)),
+    (request, reply) => {
+      const listing = readListing(request.query, FIELDS);
+      const detail = detailOf(request.query);
+      return sendList(reply, {
+        userId: admission.caller(request).userId,
+        limit: listing.limit,
+        ids: () => store.images.ids(listing),
+        rows: (ids) => store.images.some(ids).map((image) => imageOnWire(image, detail)),
+      });
+    },
   );
 
   app.get<{ Querystring: ListQuery }>(

@@ -1,7 +1,13 @@
 import { Fault } from "../../fault.ts";
 import type { Condition, Listing } from "../store/listing.ts";
+import type { Detail } from "./wire-entities.ts";
 
 export type ListQuery = { text?: string; limit?: number; page?: number; order?: string; include?: string };
+
+/** `include=short` is ours; what clients send there otherwise asks for more, and everything is included. */
+export function detailOf({ include }: ListQuery): Detail {
+  return include === "short" ? "short" : "cut";
+}
 
 /** A field by which a list can be filtered and ordered: its column, and how a client's word for a value is stored, undefined where it is none. */
 export type Field = { column: string; stored?: (word: string) => string | number | undefined };

@@ -27,6 +27,7 @@ import { orphanRoutes } from "./orphan-routes.ts";
 import { peopleRoutes } from "./people-routes.ts";
 import { permitPages } from "./permitted-pages.ts";
 import { packageRoutes } from "./package-routes.ts";
+import { createSendList } from "./send-list.ts";
 import { standRoutes } from "./stand-routes.ts";
 import { pushesOf } from "./pushes.ts";
 import { registryRoutes } from "./registry-routes.ts";
@@ -71,6 +72,8 @@ async function buildApi(parts: ApiParts): Promise<FastifyInstance> {
 
   const live = { admission, streams: openLiveStreams({ ...parts, admission }) };
 
+  const sendList = createSendList();
+
   app.setErrorHandler(answerError(parts.log));
   app.setNotFoundHandler((request) => {
     throw new Fault("ROUTE_NOT_FOUND", `There is no ${request.method} ${maskedPath(request.url.split("?", 1)[0] ?? "").slice(0, 200)}.`);
@@ -93,9 +96,9 @@ async function buildApi(parts: ApiParts): Promise<FastifyInstance> {
       serverRoutes(api, parts);
       userRoutes(api, parts, admission);
       peopleRoutes(api, identity, admission);
-      containerRoutes(api, parts, { ...live, audit });
+      containerRoutes(api, parts, { ...live, audit, sendList });
       eventRoutes(api, parts, live);
-      imageRoutes(api, parts, admission);
+      imageRoutes(api, parts, admission, sendList);
       serviceRoutes(api, parts, admission);
       historyRoutes(api, parts, admission);
       auditRoutes(api, parts);

@@ -100,10 +100,10 @@ export function packageRoutes(app: FastifyInstance, { store, publisher }: ApiPar
             id: published.package.id,
             name: published.package.name,
             version: published.package.version,
-            images: published.images.map((image) => imageOnWire(store.images.find(image.id) ?? image)),
+            images: published.images.map((image) => imageOnWire(store.images.find(image.id) ?? image, "cut")),
             containers: published.containers.flatMap(({ id }) => {
               const live = findLive(store, id);
-              return live ? [containerOnWire(live.container, live.image, true)] : [];
+              return live ? [containerOnWire(live.container, live.image, true, "cut")] : [];
             }),
             warnings: published.warnings,
           };

@@ -6,19 +6,40 @@ import type { Container, Image, User } from "../store/entities.ts";
 
 /** Entities under the names and in the words that clients know. */
 
-export function imageOnWire(image: Image) {
+/**
+ * How much of long texts an entity holds. In lists each is cut to 4 KiB, since there may be ten thousand of them; `short` leaves them out, with
+ * the variables, for clients that show a table.
+ */
+export type Detail = "whole" | "cut" | "short";
+
+const LONGEST_IN_LISTS = 4_096;
+const CUT_MARK = "\n# The rest is left out of lists.\n";
+
+/** A Dockerfile begins with what tells most. */
+function beginningOf(text: string, detail: Detail): string {
+  if (detail === "short") return "";
+  return detail === "whole" || text.length <= LONGEST_IN_LISTS ? text : text.slice(0, LONGEST_IN_LISTS - CUT_MARK.length) + CUT_MARK;
+}
+
+/** Logs end with it. */
+function endOf(text: string, detail: Detail): string {
+  if (detail === "short") return "";
+  return detail === "whole" || text.length <= LONGEST_IN_LISTS ? text : text.slice(-LONGEST_IN_LISTS);
+}
+
+export function imageOnWire(image: Image, detail: Detail = "whole") {
   return {
     "#type": "DockerImage",
     id: image.id,
     name: image.name,
     friendlyName: image.friendlyName,
     description: image.description,
-    dockerfile: image.dockerfile,
+    dockerfile: beginningOf(image.dockerfile, detail),
     status: IMAGE_WIRE_STATES[image.state],
     dockerName: image.name,
     version: image.version,
     dockerfilePath: image.dockerfilePath,
-    logs: image.warnings.map((warning) => `warning: ${warning}\n`).join("") + image.logs,
+    logs: endOf(image.warnings.map((warning) => `warning: ${warning}\n`).join("") + image.logs, detail),
     imageRef: image.ref,
     createdOn: dateOf(image.createdOn),
     updatedOn: dateOf(image.updatedOn),
@@ -29,22 +50,22 @@ export function imageOnWire(image: Image) {
  * `inside` is false for a caller who may not manage the container: logs are left out, values of variables masked, and where it runs is not told.
  * Its address would be a way to it past berth, for whoever is on its network, as other containers are.
  */
-export function containerOnWire(container: Container, image: Image, inside: boolean) {
+export function containerOnWire(container: Container, image: Image, inside: boolean, detail: Detail = "whole") {
   return {
     "#type": "DockerContainer",
     id: container.id,
     name: container.name,
     friendlyName: container.friendlyName,
-    dockerfile: imageOnWire(image),
+    dockerfile: imageOnWire(image, detail),
     dockerImage: image.ref,
     serviceName: inside ? container.service : "",
     status: CONTAINER_WIRE_STATES[container.state],
     desiredInstances: container.desiredInstances,
     address: inside ? (container.address?.host ?? null) : null,
     port: inside ? (container.address?.port ?? container.config.port ?? null) : null,
-    lastLogs: inside ? container.lastLogs : "",
+    lastLogs: inside ? endOf(container.lastLogs, detail) : "",
     lastActive: container.lastActive === 0 ? null : dateOf(container.lastActive),
-    environmentVars: inside ? container.env : Object.fromEntries(Object.keys(container.env).map((name) => [name, MASK])),
+    environmentVars: detail === "short" ? {} : inside ? container.env : Object.fromEntries(Object.keys(container.env).map((name) => [name, MASK])),
     config: containerKeysOf(container.config),
     createdOn: dateOf(container.createdOn),
     updatedOn: dateOf(container.updatedOn),

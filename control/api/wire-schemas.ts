@@ -76,7 +76,7 @@ export const LIST_QUERY = {
     limit: { type: "integer", minimum: 0, maximum: 1_000_000, description: "0: all" },
     page: { type: "integer", minimum: 0, maximum: 1_000_000, description: "counts from 1; 0 is the first too" },
     order: { type: "string", description: "a field's name; with `!` in front, backwards" },
-    include: { type: "string", description: "accepted; everything is always included" },
+    include: { type: "string", description: "`short`: without long texts and variables; else everything is included, with long texts cut to 4 KiB" },
   },
 } as const;
 

@@ -72,6 +72,8 @@ export function useLive(hear: Hear): void {
 
 export type Entities<T> = { all: T[] | undefined; error: Refused | undefined; again(): void };
 
+const PAGE = 200;
+
 /** All containers, or all images, in the order of their names, as they are now. */
 export function useEntities<K extends "container" | "image">(kind: K): Entities<K extends "container" ? Container : Image> {
   type T = K extends "container" ? Container : Image;
@@ -79,28 +81,40 @@ export function useEntities<K extends "container" | "image">(kind: K): Entities<
   const [error, setError] = useState<Refused>();
   const [turn, setTurn] = useState(0);
 
+  /** What is known while pages are read, and whom events told of meanwhile: a page may be older than they are. */
+  const reading = useRef({ found: new Map<string, T>(), told: new Set<string>() });
+
   useEffect(() => {
     const gone = new AbortController();
-    ask<T[]>(`/docker/${kind}s?limit=0`, { signal: gone.signal }).then(
-      (all) => {
-        setKnown(new Map(all.map((one) => [one.id, one])));
+    const { found, told } = (reading.current = { found: new Map<string, T>(), told: new Set<string>() });
+    const read = async () => {
+      for (let page = 1; ; page++) {
+        const some = await ask<T[]>(`/docker/${kind}s?include=short&order=name&limit=${PAGE}&page=${page}`, { signal: gone.signal });
+        for (const one of some) if (!told.has(one.id)) found.set(one.id, one);
+        const whole = some.length < PAGE;
+        // On a slow line a whole list takes long, so the first one is shown page by page; a later one replaces it at once.
+        setKnown((before) => (whole || before === undefined || before.size < found.size ? new Map(found) : before));
         setError(undefined);
-      },
-      (reason: unknown) => {
-        if (!gone.signal.aborted) setError(reason as Refused);
-      },
-    );
+        if (whole) return;
+      }
+    };
+    read().catch((reason: unknown) => {
+      if (!gone.signal.aborted) setError(reason as Refused);
+    });
     return () => gone.abort();
   }, [kind, turn]);
   const again = () => setTurn((last) => last + 1);
   useLive((event) => {
     if (event.kind === "resync") return again();
     if (event.kind !== kind && event.kind !== "removed") return undefined;
+    const change = (map: Map<string, T>) =>
+      event.kind === "removed" ? void map.delete(event.entity.id) : void map.set(event.entity.id, event.entity as T);
+    reading.current.told.add(event.entity.id);
+    change(reading.current.found);
     return setKnown((before) => {
       if (before === undefined) return before;
       const after = new Map(before);
-      if (event.kind === "removed") after.delete(event.entity.id);
-      else after.set(event.entity.id, event.entity as T);
+      change(after);
       return after;
     });
   });
