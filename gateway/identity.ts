@@ -1,11 +1,24 @@
 /** Someone who holds a valid token. */
 export type Caller = {
-  /** The session token itself; a container receives it as `x-user-api-key`. Never logged. */
+  /** The session token itself. Never logged. */
   token: string;
   userId: string;
   login: string;
   admin: boolean;
+  /**
+   * What a container is given in place of the token: it names the same user, without administration, and ends with the session. Undefined where a Datagrok
+   * server knows the sessions: there the token itself goes on.
+   */
+  derivedToken?: string;
+  /** What a start for this caller ends with; only control reads it. */
+  ref?: SessionRef;
 };
+
+/**
+ * With what it ends that somebody started: a session, and the developer key that opened it, by their digests. `own` is the session that was shown, where that
+ * is another one.
+ */
+export type SessionRef = { own?: string; session?: string; key?: string };
 
 /** The second seam: who holds this token. An answer may be up to 10 s old, so a revoked session ends within that. */
 export type Identity = {

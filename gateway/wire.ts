@@ -1,5 +1,5 @@
 import type { ContainerView, OpenNow, Use } from "./directory.ts";
-import type { Caller } from "./identity.ts";
+import type { Caller, SessionRef } from "./identity.ts";
 
 /**
  * The feed between a gateway and control: HTTP, on a Unix socket that only the two can open, or from another machine at control's entrance for
@@ -58,8 +58,8 @@ export type ReachedReport = { id: string; connectMs: number };
 /** A container has said in an answer that it is busy for so many seconds. */
 export type BusyReport = { id: string; seconds: number };
 export type OpenAnswer = OpenNow & { gateway: string; ask: number };
-/** `traceparent`: the span that waits for it, where that is recorded. */
-export type WakeAsk = { id: string; userId: string; traceparent?: string };
+/** `ref`: with what the start ends, as control said of the caller. `traceparent`: the span that waits for it, where that is recorded. */
+export type WakeAsk = { id: string; userId: string; ref?: SessionRef; traceparent?: string };
 /**
  * All containers that this gateway uses now or used since its last report. `seq` is the last change it has seen: control may
  * take every request of before that change as counted, which is what makes a graceful stop safe. `last`: it ends, and this was all.

@@ -37,7 +37,7 @@ const own = Object.values((await berth.inspect()).NetworkSettings.Networks)[0]?.
 const api = `http://${own}:8080/api`;
 const headers = { authorization: `Dev ${ADMIN_KEY}` };
 const token = await eventually("berth to answer", 30_000, async () => {
-  const answer = await fetch(`${api}/users/login/dev`, { method: "POST", headers }).catch(() => undefined);
+  const answer = await fetch(`${api}/users/login/dev?administration=true`, { method: "POST", headers }).catch(() => undefined);
   return answer?.ok ? ((await answer.json()) as { token: string }).token : undefined;
 });
 

@@ -85,7 +85,7 @@ export function openServer(parts: {
 
   let token: Promise<string> | undefined;
   const signIn = async () => {
-    const said = await ask({ method: "POST", path: "/users/login/dev", headers: { authorization: dev } }, CALL_MS, readAll);
+    const said = await ask({ method: "POST", path: "/users/login/dev?administration=true", headers: { authorization: dev } }, CALL_MS, readAll);
     const { token: given } = (readAnswer(said) ?? {}) as { token?: unknown };
     if (typeof given === "string") return given;
     throw new Fault("DEV_KEY_INVALID", `${capital(name)} does not take this developer key. ${hints.key}`);

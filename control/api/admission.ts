@@ -10,8 +10,8 @@ import { headerOf, readDevKey, signIn, type SignedIn } from "./sign-in.ts";
 declare module "fastify" {
   interface FastifyContextConfig {
     /**
-     * Who comes in: `session` (where a route says nothing) is anybody who is signed in; `admin` an administrator, who may show a
-     * developer key instead; of `itself` the handler takes care.
+     * Who comes in: `session` (where a route says nothing) is anybody who is signed in, or shows a developer key; `admin` an administrator, by a developer key or a
+     * session with administration; of `itself` the handler takes care.
      */
     admits?: "anyone" | "session" | "admin" | "itself";
     /** A GET that changes something all the same. */
@@ -22,11 +22,16 @@ declare module "fastify" {
 export type Admission = {
   /** For every request: refuses who may not come in. Faults: TOKEN_MISSING, TOKEN_INVALID, ORIGIN_NOT_PERMITTED, NOT_PERMITTED. */
   admit(request: FastifyRequest): void;
-  /** Who makes a request that was admitted with a session. */
+  /** Who makes a request that was admitted. */
   caller(request: FastifyRequest): SignedIn;
+  /** Whether what the request showed would still be admitted. */
+  isStillSignedIn(request: FastifyRequest): boolean;
   /** Who it was that did something, as far as the request has shown it until now; for the audit log. */
   actor(request: FastifyRequest): Actor | undefined;
-  /** Whom a developer key names, `key` from the address or the one in `Authorization: Dev`; without one, a session does. Faults: DEV_KEY_INVALID, TOO_MANY_ATTEMPTS too. */
+  /**
+   * Whom a developer key names, `key` from the address or the one in `Authorization: Dev`; without one, a session does, and `admin` says whether that has
+   * administration. Faults: DEV_KEY_INVALID, TOO_MANY_ATTEMPTS too.
+   */
   developer(request: FastifyRequest, key: string | undefined): User;
   /** `use` with the developer key that a request shows; who keeps showing wrong ones is not listened to for a while. Faults: DEV_KEY_INVALID, TOO_MANY_ATTEMPTS. */
   withKey<R>(request: FastifyRequest, key: string | undefined, use: (key: string) => R): R;
@@ -45,6 +50,8 @@ export function openAdmission({ identity, store, attempts, pages }: Parts): Admi
   const byKey = new WeakMap<FastifyRequest, Actor>();
 
   const admitSession = (request: FastifyRequest): SignedIn => {
+    const key = readDevKey(request.headers.authorization);
+    if (key !== undefined) return admitKey(request, key);
     const header = headerOf(request.headers);
     const caller = signIn(header, identity.who);
     const mutates = request.routeOptions.config.mutates ?? !isSafe(request.method);
@@ -52,6 +59,13 @@ export function openAdmission({ identity, store, attempts, pages }: Parts): Admi
     if (caller.by === "cookie" && mutates && !["own", "permitted"].includes(pageOf(header, pages))) {
       throw new Fault("ORIGIN_NOT_PERMITTED", "A page of another origin may not do this with the browser's cookie.");
     }
+    callers.set(request, caller);
+    return caller;
+  };
+
+  const admitKey = (request: FastifyRequest, key: string): SignedIn => {
+    const { id, login, admin } = withKey(request, key, identity.userOfDevKey);
+    const caller = { userId: id, login, admin, ref: identity.refOfDevKey(key), by: "devKey", token: undefined } as const;
     callers.set(request, caller);
     return caller;
   };
@@ -84,13 +98,13 @@ export function openAdmission({ identity, store, attempts, pages }: Parts): Admi
   };
 
   const admitAdmin = (request: FastifyRequest): void => {
-    const key = readDevKey(request.headers.authorization);
-    if (key !== undefined) {
-      const { id, login, admin } = withKey(request, key, identity.userOfDevKey);
-      callers.set(request, { userId: id, login, admin, by: "devKey", token: undefined });
-    }
-    const caller = callers.get(request) ?? admitSession(request);
-    if (!caller.admin) throw new Fault("NOT_PERMITTED", "Only administrators may do this.");
+    const { admin, userId } = callers.get(request) ?? admitSession(request);
+    if (admin) return;
+    if (store.users.find(userId)?.admin !== true) throw new Fault("NOT_PERMITTED", "Only administrators may do this.");
+    throw new Fault(
+      "NOT_PERMITTED",
+      "This session has no administration: show the developer key itself (Authorization: Dev <key>), or sign in with users/login/dev?administration=true.",
+    );
   };
 
   return {
@@ -102,12 +116,18 @@ export function openAdmission({ identity, store, attempts, pages }: Parts): Admi
     },
     actor: (request) => byKey.get(request) ?? callers.get(request),
     caller: (request) => callers.get(request) ?? admitSession(request),
+    isStillSignedIn: (request) => {
+      const { by, token } = callers.get(request) ?? {};
+      if (by === "devKey") return holderOf(readDevKey(request.headers.authorization) ?? "") !== undefined;
+      return token !== undefined && identity.who(token) !== undefined;
+    },
     developer: (request, key) => {
       const shown = key ?? readDevKey(request.headers.authorization);
       if (shown !== undefined) return withKey(request, shown, identity.userOfDevKey);
-      const user = store.users.find(admitSession(request).userId);
+      const { userId, admin } = admitSession(request);
+      const user = store.users.find(userId);
       if (!user) throw new Fault("TOKEN_INVALID", "The session's user is gone.");
-      return user;
+      return { ...user, admin };
     },
     withKey,
   };

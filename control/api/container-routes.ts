@@ -152,7 +152,7 @@ export function containerRoutes(
     async (request, reply) => {
       const caller = admission.caller(request);
       const { container } = findManaged(request.params.id, caller);
-      lifecycle.wishStart(container.id, caller.userId);
+      lifecycle.wishStart(container.id, caller.userId, "run", caller.ref);
       audit.wished(request);
       if (request.query.awaitStart) requireStarted(await settled(container.id, reply));
       return shown(find(container.id), caller);

@@ -77,7 +77,7 @@ export function dockerTokenRoutes(app: FastifyInstance, parts: ApiParts, admissi
       const session = identity.who(key);
       const user = session && store.users.find(session.userId);
       if (!user) throw error;
-      return user;
+      return { ...user, admin: session.admin };
     }
   };
   /** Undefined where the request shows no credential at all. */

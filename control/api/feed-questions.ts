@@ -22,9 +22,15 @@ export async function readQuestion(request: IncomingMessage): Promise<unknown> {
 }
 
 export function readWakeAsk(question: unknown): WakeAsk {
-  const { id, userId, traceparent } = fieldsOf(question);
+  const { id, userId, ref, traceparent } = fieldsOf(question);
   if (typeof id !== "string" || typeof userId !== "string") throw new Fault("REQUEST_INVALID", "A wake needs id and userId.");
-  return { id, userId, ...(typeof traceparent === "string" ? { traceparent } : {}) };
+  const { own, session, key } = fieldsOf(ref);
+  const by = {
+    ...(typeof own === "string" ? { own } : {}),
+    ...(typeof session === "string" ? { session } : {}),
+    ...(typeof key === "string" ? { key } : {}),
+  };
+  return { id, userId, ...(ref === undefined ? {} : { ref: by }), ...(typeof traceparent === "string" ? { traceparent } : {}) };
 }
 
 export function readReachedReport(question: unknown): ReachedReport {

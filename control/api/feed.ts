@@ -37,7 +37,8 @@ import {
 export type FeedParts = {
   socketPath: string;
   lifecycle: Pick<Lifecycle, "watch" | "seq" | "wake" | "busy" | "used" | "gatewayJoined" | "gatewayLeft" | "pushed">;
-  store: Pick<Store, "containers" | "wakes" | "repositories" | "packages" | "groups" | "users"> & Partial<Pick<Store, "id" | "revision">>;
+  store: Pick<Store, "containers" | "wakes" | "sessions" | "repositories" | "packages" | "groups" | "users"> &
+    Partial<Pick<Store, "id" | "revision">>;
   /** Called where a gateway has seen a later revision of this store than there is: changes that were acknowledged are lost. */
   storeWentBack?: (revisions: { seen: number; found: number }) => void;
   /** Tells when sessions ended before their time. */
@@ -83,9 +84,12 @@ export async function openFeed(parts: FeedParts): Promise<ControlFeed> {
   parts.metrics?.gateways.look((family) => family.at().set(feeds.size));
   const questions: Record<string, (question: unknown) => Promise<object | undefined>> = {
     "/wake": async (question) => {
-      const { id, userId, traceparent } = readWakeAsk(question);
+      const { id, userId, ref, traceparent } = readWakeAsk(question);
+      const shown = ref?.own ?? ref?.session;
+      // The gateway may not have heard of it yet; nothing is started that nobody could end.
+      if (shown !== undefined && !parts.store.sessions.byDigest(shown)) throw new Fault("TOKEN_INVALID", "The session has ended: sign in again.");
       if (traceparent !== undefined) parts.traceWake?.(id, traceparent);
-      parts.lifecycle.wake(id, userId);
+      parts.lifecycle.wake(id, userId, ref);
       return undefined;
     },
     "/reached": async (question) => {

@@ -19,11 +19,7 @@ const MOST_OF_ONE = 64;
 /** Also how soon a session that ran out ends what it opened; one that is ended does so at once. */
 const BEAT_MS = 5_000;
 
-export function openLiveStreams(parts: {
-  admission: Admission;
-  identity: Pick<ControlIdentity, "who" | "watchSignOuts">;
-  clock: Clock;
-}): LiveStreams {
+export function openLiveStreams(parts: { admission: Admission; identity: Pick<ControlIdentity, "watchSignOuts">; clock: Clock }): LiveStreams {
   const { admission, identity, clock } = parts;
   /** By user. */
   const open = new Map<string, number>();
@@ -40,13 +36,13 @@ export function openLiveStreams(parts: {
   };
   return {
     open: (request, reply, beat = () => undefined) => {
-      const { token, userId } = admission.caller(request);
+      const { userId } = admission.caller(request);
       requireRoom(userId);
       count(userId, 1);
       const over = new AbortController();
       let cancel = () => {};
       const check = () => {
-        if (token === undefined || !identity.who(token)) end();
+        if (!admission.isStillSignedIn(request)) end();
       };
       const tick = () => {
         check();

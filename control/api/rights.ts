@@ -17,7 +17,7 @@ export function requireManage(store: Store, caller: Pick<WhoAnswer, "userId" | "
 }
 
 /** The same of somebody who was let in a while ago: rights may have been taken away since. */
-export function mayStillManage(store: Store, { userId }: Pick<WhoAnswer, "userId">, packageId: string): boolean {
+export function mayStillManage(store: Store, { userId, admin }: Pick<WhoAnswer, "userId" | "admin">, packageId: string): boolean {
   const user = store.users.find(userId);
-  return user !== undefined && mayManage(store, { userId, admin: user.admin }, packageId);
+  return user !== undefined && mayManage(store, { userId, admin: admin && user.admin }, packageId);
 }

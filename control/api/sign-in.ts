@@ -2,7 +2,10 @@ import type { IncomingHttpHeaders } from "node:http";
 import { credentials, type Credential, type HeaderOf, notSignedIn } from "../../sign-in.ts";
 import type { WhoAnswer } from "../../gateway/wire.ts";
 
-/** Someone who is signed in, and by which credential; `token` is that of the session, and undefined for a bare developer key. */
+/**
+ * Someone who is signed in, and by which credential; `token` is that of the session, and undefined for a bare developer key. `admin`: whether this credential
+ * has administration, which a plain session of an administrator has not.
+ */
 export type SignedIn = WhoAnswer & { by: Credential["from"] | "devKey"; token: string | undefined };
 
 /** The headers as the rules that the gateway shares read them. */

@@ -10,22 +10,52 @@ const SIGNED_IN = { type: "object", properties: { isSuccess: { type: "boolean" }
 const SIGNED_OUT = { type: "object", properties: { isSuccess: { type: "boolean" } } } as const;
 const KEY_PARAMS = { type: "object", properties: { key: { type: "string" } }, required: ["key"] } as const;
 
+const LOGIN_QUERY = {
+  type: "object",
+  properties: {
+    administration: {
+      type: "boolean",
+      default: false,
+      description: "true: an administrator's session has the rights of one. Ask for it in command line tools; a page or a plugin does not need it",
+    },
+  },
+} as const;
+
+type Login = { administration: boolean };
+
 /** Signing in and out; what admins do with users stands in people-routes.ts. */
 export function userRoutes(app: FastifyInstance, { identity, store }: ApiParts, admission: Admission): void {
   const tags = ["users"];
   const config = { admits: "anyone" } as const;
   const signedIn = (token: string) => ({ isSuccess: true, token });
+  const signIn =
+    ({ query: { administration } }: { query: Login }) =>
+    (key: string) =>
+      identity.signIn(key, administration ? "administration" : "plain");
 
-  app.post(
+  app.post<{ Querystring: Login }>(
     "/users/login/dev",
-    { config, schema: { tags, summary: "Signs in with a developer key: Authorization: Dev <key>", response: answers(SIGNED_IN) } },
-    (request) => signedIn(admission.withKey(request, readDevKey(request.headers.authorization), identity.signIn)),
+    {
+      config,
+      schema: { tags, summary: "Signs in with a developer key: Authorization: Dev <key>", querystring: LOGIN_QUERY, response: answers(SIGNED_IN) },
+    },
+    (request) => signedIn(admission.withKey(request, readDevKey(request.headers.authorization), signIn(request))),
   );
 
-  app.post<{ Params: { key: string } }>(
+  app.post<{ Params: { key: string }; Querystring: Login }>(
     "/users/login/dev/:key",
-    { config, schema: { tags, summary: "The same, for older clients", deprecated: true, params: KEY_PARAMS, response: answers(SIGNED_IN) } },
-    (request) => signedIn(admission.withKey(request, request.params.key, identity.signIn)),
+    {
+      config,
+      schema: {
+        tags,
+        summary: "The same, for older clients",
+        deprecated: true,
+        params: KEY_PARAMS,
+        querystring: LOGIN_QUERY,
+        response: answers(SIGNED_IN),
+      },
+    },
+    (request) => signedIn(admission.withKey(request, request.params.key, signIn(request))),
   );
 
   app.post(

@@ -12,7 +12,7 @@ export function consoleRoutes(app: FastifyInstance, { identity, settings }: Pick
     cookie: "auth",
     sessionMs: settings.sessionMs,
     isSecure: (request) => cameByHttps(settings, request),
-    signIn: (request, key) => admission.withKey(request, key, identity.signIn),
+    signIn: (request, key) => admission.withKey(request, key, (shown) => identity.signIn(shown, "administration")),
     signOut: (request) => {
       const { token } = admission.caller(request);
       if (token !== undefined) identity.endSession(token);

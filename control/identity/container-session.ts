@@ -5,6 +5,7 @@ import type { ContainerState } from "../lifecycle/container-states.ts";
 import type { Lifecycle } from "../lifecycle/open-lifecycle.ts";
 import type { Container } from "../store/entities.ts";
 import type { Store } from "../store/open-store.ts";
+import { derivedDigest } from "./derived-token.ts";
 import { digest } from "./digest.ts";
 
 /** Its end is that of the container, so it has none of its own. */
@@ -22,16 +23,18 @@ export function containerSpeaks(container: Container | undefined): boolean {
 }
 
 /**
- * The token that a start gives its container: a session of the user whose action it was. Until the container is known to rest, every
+ * The token that a start gives its container: a session of the user whose action it was, which ends with that user's key and session. Until the container is known to rest, every
  * start of the same definition for that user hands over the same one: what runs may have been started before a crash or a failure, and
- * knows no other. Undefined where no user is behind it.
+ * knows no other. Undefined where no user is behind it, or none any more.
  */
 export function containerToken({ store, vault }: { store: Store; vault: Vault }, container: Container): string | undefined {
-  const { id, generation, wishedBy } = container;
+  const { id, generation, wishedBy, wishedKey, wishedSession } = container;
   if (wishedBy === undefined || !store.users.find(wishedBy)) return undefined;
+  if (wishedKey !== undefined && store.devKeys.byDigest(wishedKey)?.userId !== wishedBy) return undefined;
   const before = store.sessions.byContainer(id);
-  for (const { digest: known, userId, start } of before) {
-    const sealed = start?.generation === generation && userId === wishedBy ? start.sealed : undefined;
+  for (const { digest: known, userId, keyDigest, start } of before) {
+    const isSame = start?.generation === generation && userId === wishedBy && keyDigest === wishedKey;
+    const sealed = isSame ? start.sealed : undefined;
     const token = sealed && orUndefined(() => vault.open(aboutSession(known), sealed, "The container's session"));
     if (token !== undefined) return token;
   }
@@ -45,7 +48,9 @@ export function containerToken({ store, vault }: { store: Store; vault: Vault },
       digest: made,
       userId: wishedBy,
       expiresOn: NEVER,
-      keyDigest: undefined,
+      keyDigest: wishedKey,
+      parent: wishedSession,
+      derivedDigest: derivedDigest(token),
       containerId: id,
       start: { generation, sealed },
     });

@@ -1,12 +1,15 @@
 import { randomBytes, randomUUID } from "node:crypto";
 import type { Clock } from "../../clock.ts";
 import { Fault } from "../../fault.ts";
+import type { SessionRef } from "../../gateway/identity.ts";
 import type { WhoAnswer } from "../../gateway/wire.ts";
-import type { User } from "../store/entities.ts";
+import type { Session, SessionKind, User } from "../store/entities.ts";
 import type { Store } from "../store/open-store.ts";
 import { type Attempts, openAttempts } from "./attempts.ts";
 import { containerSpeaks } from "./container-session.ts";
+import { derivedDigest, derivedToken } from "./derived-token.ts";
 import { digest } from "./digest.ts";
+import { endKey, endSession } from "./end-sessions.ts";
 import { keyId } from "./key-id.ts";
 import { ADMIN_LOGIN, openPeople, type People } from "./open-people.ts";
 
@@ -16,16 +19,20 @@ export type ControlIdentity = {
   ensureAdmin(key: string): User;
   /** Who holds a developer key. Faults: DEV_KEY_INVALID. */
   userOfDevKey(key: string): User;
+  /** A developer key as `SessionRef` has it. */
+  refOfDevKey(key: string): SessionRef;
   /** A new session's token, for whoever holds the developer key; it ends with the key. Faults: DEV_KEY_INVALID. */
-  signIn(key: string): string;
+  signIn(key: string, kind?: SessionKind): string;
   /** A new session's token; only its digest is kept. */
-  openSession(userId: string, lifetimeMs?: number): string;
+  openSession(userId: string, lifetimeMs?: number, kind?: SessionKind): string;
+  /** A plain session's token for the holder of another session, with which it ends. Faults: TOKEN_INVALID. */
+  openSessionFrom(token: string): string;
   /** Calls `listener` after sessions ended before their time, until the returned function is called. */
   watchSignOuts(listener: () => void): () => void;
-  /** Ends it; an unknown one is success. */
+  /** Ends it, with what came from it; an unknown one is success. */
   endSession(token: string): void;
-  /** Undefined for a token that nobody holds any more. */
-  who(token: string): WhoAnswer | undefined;
+  /** Undefined for a token that nobody holds any more. One of the console's is nobody's but `at` the console. */
+  who(token: string, at?: "edge" | "console"): WhoAnswer | undefined;
   /** The container that was given this token, where one was. */
   containerOf(token: string): string | undefined;
   people: People;
@@ -47,7 +54,7 @@ export function openIdentity({ store, clock, sessionMs = SESSION_MS }: { store: 
       const admin = known ?? store.users.insert({ id: randomUUID(), login: ADMIN_LOGIN, friendlyName: "Admin", admin: true, createdOn: clock.now() });
       const wanted = digest(key);
       // The setting is how the key is changed, so one that leaked must end with it.
-      for (const held of store.devKeys.byUser(admin.id)) if (held.fromSetting && held.digest !== wanted) store.devKeys.remove(held.digest);
+      for (const held of store.devKeys.byUser(admin.id)) if (held.fromSetting && held.digest !== wanted) endKey(store, held);
       if (store.devKeys.byDigest(wanted)?.userId !== admin.id) {
         store.devKeys.remove(wanted);
         store.devKeys.insert({ digest: wanted, userId: admin.id, id: keyId(), label: "", createdOn: clock.now(), fromSetting: true });
@@ -62,14 +69,44 @@ export function openIdentity({ store, clock, sessionMs = SESSION_MS }: { store: 
     return { user, keyDigest: held.digest };
   };
 
-  const open = (userId: string, lifetimeMs: number, keyDigest: string | undefined): string => {
+  const open = ({ lifetimeMs, ...session }: Omit<Session, "digest" | "expiresOn"> & { lifetimeMs: number }): string => {
     const token = randomBytes(32).toString("base64url");
+    const { keyDigest } = session;
+    // Nothing of a session of the console goes to containers.
+    const derived = session.kind === "console" ? undefined : derivedDigest(token);
     store.transaction(() => {
       store.sessions.removeExpired(clock.now());
-      store.sessions.insert({ digest: digest(token), userId, expiresOn: clock.now() + lifetimeMs, keyDigest });
+      store.sessions.insert({ ...session, digest: digest(token), expiresOn: clock.now() + lifetimeMs, derivedDigest: derived });
       if (keyDigest !== undefined) store.sessions.removeOldest(keyDigest, MOST_SESSIONS_OF_KEY);
     });
     return token;
+  };
+
+  /** The session of a token, or of one that was derived from it, where it still counts. */
+  const sessionOf = (token: string): { session: Session; isDerived: boolean } | undefined => {
+    if (token.length > LONGEST_SECRET) return undefined;
+    const shown = digest(token);
+    const own = store.sessions.byDigest(shown);
+    const session = own ?? store.sessions.byDerived(shown);
+    if (!session || session.expiresOn <= clock.now()) return undefined;
+    if (session.containerId !== undefined && !containerSpeaks(store.containers.find(session.containerId))) return undefined;
+    return { session, isDerived: own === undefined };
+  };
+
+  /** Of a session that began before such were kept, its digest is kept now. */
+  const derivedOf = (token: string, session: Session): string => {
+    if (session.derivedDigest === undefined) store.sessions.updateDerived(session.digest, derivedDigest(token));
+    return derivedToken(token);
+  };
+
+  const refOf = ({ digest: session, keyDigest, containerId, parent }: Session): SessionRef => {
+    // What a container starts ends with the session that started the container: its own ends whenever it is stopped.
+    const root = containerId === undefined ? session : parent;
+    return {
+      ...(root === session ? {} : { own: session }),
+      ...(root === undefined ? {} : { session: root }),
+      ...(keyDigest === undefined ? {} : { key: keyDigest }),
+    };
   };
 
   const listeners = new Set<() => void>();
@@ -86,23 +123,31 @@ export function openIdentity({ store, clock, sessionMs = SESSION_MS }: { store: 
     attempts: openAttempts({ clock }),
     ensureAdmin,
     userOfDevKey: (key) => holder(key).user,
-    signIn: (key) => {
+    refOfDevKey: (key) => ({ key: digest(key) }),
+    signIn: (key, kind = "plain") => {
       const { user, keyDigest } = holder(key);
-      return open(user.id, sessionMs, keyDigest);
+      return open({ userId: user.id, lifetimeMs: sessionMs, keyDigest, kind });
     },
-    openSession: (userId, lifetimeMs = sessionMs) => open(userId, lifetimeMs, undefined),
+    openSession: (userId, lifetimeMs = sessionMs, kind = "plain") => open({ userId, lifetimeMs, keyDigest: undefined, kind }),
+    openSessionFrom: (token) => {
+      const { session } = sessionOf(token) ?? {};
+      if (!session) throw new Fault("TOKEN_INVALID", "The session is over: sign in again.");
+      const { userId, keyDigest, expiresOn, digest: parent } = session;
+      return open({ userId, lifetimeMs: expiresOn - clock.now(), keyDigest, kind: "plain", parent });
+    },
     endSession: (token) => {
-      store.sessions.remove(digest(token));
+      endSession(store, digest(token));
       signedOut();
     },
     containerOf: (token) => (token.length > LONGEST_SECRET ? undefined : store.sessions.byDigest(digest(token))?.containerId),
-    who: (token) => {
-      if (token.length > LONGEST_SECRET) return undefined;
-      const session = store.sessions.byDigest(digest(token));
-      if (!session || session.expiresOn <= clock.now()) return undefined;
-      if (session.containerId !== undefined && !containerSpeaks(store.containers.find(session.containerId))) return undefined;
+    who: (token, at = "edge") => {
+      const { session, isDerived } = sessionOf(token) ?? {};
+      if (session === undefined || (session.kind === "console" && at !== "console")) return undefined;
       const user = store.users.find(session.userId);
-      return user && { userId: user.id, login: user.login, admin: user.admin };
+      if (!user) return undefined;
+      const admin = user.admin && !isDerived && (session.kind === "administration" || session.kind === "console");
+      const derived = session.kind === "console" ? {} : { derivedToken: isDerived ? token : derivedOf(token, session) };
+      return { userId: user.id, login: user.login, admin, ref: refOf(session), ...derived };
     },
   };
 }

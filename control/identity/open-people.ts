@@ -4,6 +4,7 @@ import { Fault } from "../../fault.ts";
 import type { DevKey, User } from "../store/entities.ts";
 import type { Store } from "../store/open-store.ts";
 import { digest } from "./digest.ts";
+import { endKey } from "./end-sessions.ts";
 import { keyId } from "./key-id.ts";
 
 export type Person = { user: User; groups: string[]; keys: number };
@@ -61,13 +62,17 @@ export function openPeople({ store, clock, signedOut }: { store: Store; clock: C
         store.groups.put(user.id, groups);
         return person(user);
       }),
-    change: (login, { groups, ...wish }) =>
-      store.transaction(() => {
+    change: (login, { groups, ...wish }) => {
+      const changed = store.transaction(() => {
         const user = find(login);
         if (login === ADMIN_LOGIN && wish.admin === false) throw new Fault("REQUEST_INVALID", "The first user stays an administrator.");
         if (groups) store.groups.put(user.id, groups);
         return person(store.users.update(user.id, wish) ?? user);
-      }),
+      });
+      // Rights may be fewer now: whoever is remembered, or has something open, is looked at again.
+      if (groups !== undefined || wish.admin === false) signedOut();
+      return changed;
+    },
     remove: (login, heir) => {
       const left = store.transaction(() => {
         const user = find(login);
@@ -100,7 +105,7 @@ export function openPeople({ store, clock, signedOut }: { store: Store; clock: C
         if (!key) throw new Fault("KEY_NOT_FOUND", `${login} has no key ${id}.`);
         if (key.fromSetting)
           throw new Fault("REQUEST_INVALID", "This key comes from the settings: it ends when berth starts with another BERTH_ADMIN_KEY.");
-        store.devKeys.remove(key.digest);
+        endKey(store, key);
       });
       signedOut();
     },

@@ -1,4 +1,5 @@
 import { Fault } from "../../fault.ts";
+import type { SessionRef } from "../../gateway/identity.ts";
 import type { Container, WishedFor } from "../store/entities.ts";
 import type { ContainerState } from "./container-states.ts";
 import { doubt } from "./doubt.ts";
@@ -10,12 +11,12 @@ import { viewOf } from "./view-of.ts";
 
 /** What people and requests want. Each is durable when it returns, and may be repeated. Faults: CONTAINER_NOT_FOUND, and the store's. */
 export type Wishes = {
-  /** A user's `run`, unless it is for something else. After a failed start it is tried again once the back-off has passed. */
-  wishStart(id: string, userId: string, wishedFor?: WishedFor): Container;
+  /** A user's `run`, unless it is for something else. `ref`: with what its token ends. After a failed start it is tried again once the back-off has passed. */
+  wishStart(id: string, userId: string, wishedFor?: WishedFor, ref?: SessionRef): Container;
   /** A user's `stop`. A start under way is broken off at once. */
   wishStop(id: string, userId: string): Container;
   /** A request; one for a container that counts as awake was refused by it, so that is verified. Faults: also the cause where it may not wake the container: CONTAINER_STOPPED, or that of the last start. */
-  wake(id: string, userId: string): Container;
+  wake(id: string, userId: string, ref?: SessionRef): Container;
   /** It says that it is busy for so long from now, at most as long as it may: until then it is not idle. 0 takes that back. Faults: CONTAINER_STOPPED for one that does not run. */
   busy(id: string, ms: number): Container;
   /** Faults: IMAGE_ENTITY_NOT_FOUND. */
@@ -67,9 +68,10 @@ export function wishesIn(rooms: Rooms): Wishes {
     return row;
   };
 
-  const wishStart: Wishes["wishStart"] = (id, userId, wishedFor = "run") => {
+  const wishStart: Wishes["wishStart"] = (id, userId, wishedFor = "run", ref = {}) => {
     const row = find(id);
-    const patch = { desiredInstances: 1, wishedBy: userId, wishedOn: clock.now(), wishedFor } as const;
+    const by = { wishedBy: userId, wishedKey: ref.key, wishedSession: ref.session };
+    const patch = { desiredInstances: 1, ...by, wishedOn: clock.now(), wishedFor } as const;
     const moved = moveContainer(rooms, row, "startWished", { ...patch, fault: undefined }, userId);
     if (moved) return look(moved);
     // Wished already: who came first keeps the wish.
@@ -88,16 +90,16 @@ export function wishesIn(rooms: Rooms): Wishes {
       }
       return row.desiredInstances === 0 && row.stopFor === "user" ? row : look(note(row, patch));
     },
-    wake: (id, userId) => {
+    wake: (id, userId, ref) => {
       const row = find(id);
       const { standing } = viewOf(row);
       if (standing.kind === "awake") return askAgain(row, userId);
-      if (standing.kind === "asleep") return wishStart(id, userId, "request");
+      if (standing.kind === "asleep") return wishStart(id, userId, "request", ref);
       if (standing.kind === "stopped") throw Fault.from(standing.fault);
       if (standing.kind !== "failed") return row;
       const waitMs = standing.retryAt - clock.now();
       if (!standing.wakeable || waitMs > 0) throw Fault.from({ ...standing.fault, ...(standing.wakeable ? { retryAfterMs: waitMs } : {}) });
-      return wishStart(id, userId, "request");
+      return wishStart(id, userId, "request", ref);
     },
     busy: (id, ms) => {
       const row = find(id);

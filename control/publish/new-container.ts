@@ -9,6 +9,8 @@ export function newContainer(environment: string, id: string, name: string, conf
     generation: 1,
     desiredInstances: 0,
     wishedBy: undefined,
+    wishedKey: undefined,
+    wishedSession: undefined,
     wishedOn: 0,
     wishedFor: undefined,
     stopFor: config.onDemand ? "system" : "user",

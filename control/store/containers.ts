@@ -75,6 +75,8 @@ export function containersIn(sql: Sql) {
     friendlyName: text(),
     env: json<Record<string, string>>(),
     wishedBy: optional(text()),
+    wishedKey: optional(text()),
+    wishedSession: optional(text()),
     wishedOn: whole(),
     wishedFor: optional(text<WishedFor>()),
     since: whole(),
@@ -148,6 +150,10 @@ export function containersIn(sql: Sql) {
       }),
     /** For everything but `state`, which only moves. */
     update: (id: string, patch: Partial<Omit<Container, "id" | "state">>) => rows.update(id, patch),
+    /** What was started with this session is given no token of it any more; likewise with a developer key. */
+    endStartsOfSession: (session: string) =>
+      sql.run("UPDATE containers SET wished_key = '', wished_session = NULL WHERE wished_session = ?", session),
+    endStartsOfKey: (key: string) => sql.run("UPDATE containers SET wished_key = '', wished_session = NULL WHERE wished_key = ?", key),
     /** Compare-and-set: undefined where the container is no longer in `from`. With a reason, its history tells of it. */
     move: (id: string, from: ContainerState, to: ContainerState, patch: Partial<Omit<Container, "id" | "state">>, reason?: Reason) =>
       sql.transaction(() => {

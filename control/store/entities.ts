@@ -85,6 +85,9 @@ export type Container = {
   desiredInstances: 0 | 1;
   /** Who wished it last; the injected token is that user's. */
   wishedBy: string | undefined;
+  /** The developer key and the session behind that, by their digests: what was started with them ends with them. An empty key: they have ended. */
+  wishedKey: string | undefined;
+  wishedSession: string | undefined;
   /** When the start that runs or waits was wished; 0 where none ever was. */
   wishedOn: number;
   /** What that start is for. */
@@ -125,6 +128,12 @@ export type User = { id: string; login: string; friendlyName: string; admin: boo
 /** What a session of a container was made for. The token is kept sealed, so that a start that is repeated hands over the same one. */
 export type ContainerStart = { generation: number; sealed: { keyId: string; box: string } | undefined };
 
+/**
+ * `plain`: its user's rights without administration. `administration`: with it, where it was asked for. `console`: with it, and good at the console's own
+ * listener alone.
+ */
+export type SessionKind = "plain" | "administration" | "console";
+
 export type Session = {
   digest: string;
   userId: string;
@@ -134,6 +143,11 @@ export type Session = {
   /** The container that was given it, and with which it ends. */
   containerId?: string | undefined;
   start?: ContainerStart | undefined;
+  kind?: SessionKind | undefined;
+  /** Of the token that containers are given in place of the session's own. */
+  derivedDigest?: string | undefined;
+  /** The session that it came from, by its digest: who ends that one ends this one. */
+  parent?: string | undefined;
 };
 
 export type DevKey = {

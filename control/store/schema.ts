@@ -198,4 +198,16 @@ export const SCHEMA_STEPS: readonly string[] = [
   CREATE TRIGGER revision_of_image AFTER UPDATE ON images BEGIN UPDATE store SET revision = revision + 1; END;
   CREATE TRIGGER revision_of_old_image AFTER DELETE ON images BEGIN UPDATE store SET revision = revision + 1; END;
   `,
+  // Which sessions have administration; the tokens that containers are given in their place; and what was started with a session or a key, which ends with them.
+  `
+  ALTER TABLE sessions ADD COLUMN kind TEXT;
+  ALTER TABLE sessions ADD COLUMN derived_digest TEXT;
+  ALTER TABLE sessions ADD COLUMN parent TEXT;
+  CREATE UNIQUE INDEX sessions_by_derived ON sessions (derived_digest) WHERE derived_digest IS NOT NULL;
+  CREATE INDEX sessions_of_parent ON sessions (parent) WHERE parent IS NOT NULL;
+  ALTER TABLE containers ADD COLUMN wished_key TEXT;
+  ALTER TABLE containers ADD COLUMN wished_session TEXT;
+  CREATE INDEX containers_wished_key ON containers (wished_key) WHERE wished_key IS NOT NULL;
+  CREATE INDEX containers_wished_session ON containers (wished_session) WHERE wished_session IS NOT NULL;
+  `,
 ];

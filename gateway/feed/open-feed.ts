@@ -220,8 +220,9 @@ export function openFeed(parts: { link: ControlLink; version: string; isToken?: 
       find: (id) => (informed ? Promise.resolve(containers.find(id)) : Promise.reject(controlAway("has not been heard of yet"))),
       watch: (id, onChange) => containers.watch(id, onChange),
       wake: async (id, caller, signal, traceparent) => {
+        const by = caller.ref === undefined ? {} : { ref: caller.ref };
         const trace = traceparent === undefined ? {} : { traceparent };
-        await control.ask("/wake", { id, userId: caller.userId, ...trace } satisfies WakeAsk, AbortSignal.any([signal, silent.signal]));
+        await control.ask("/wake", { id, userId: caller.userId, ...by, ...trace } satisfies WakeAsk, AbortSignal.any([signal, silent.signal]));
       },
       // A figure for people: where control is away, there is none.
       reached: (id, connectMs) => void control.ask("/reached", { id, connectMs } satisfies ReachedReport, closed.signal).catch(() => undefined),

@@ -65,7 +65,7 @@ t.test("the image is small, has a user of its own and no shell, and says whether
   const own = Object.values((await berth.inspect()).NetworkSettings.Networks)[0]?.IPAddress;
   const api = `http://${own}:8080/api`;
   const headers = { authorization: `Dev ${ADMIN_KEY}` };
-  const { token } = (await (await fetch(`${api}/users/login/dev`, { method: "POST", headers })).json()) as { token: string };
+  const { token } = (await (await fetch(`${api}/users/login/dev?administration=true`, { method: "POST", headers })).json()) as { token: string };
   const body = await zipOf({
     "package.json": JSON.stringify({ name: "inside", version: "1.0.0" }),
     "dockerfiles/app/container.json": JSON.stringify({ image: onDemand, on_demand: true }),

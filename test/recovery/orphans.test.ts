@@ -79,7 +79,7 @@ t.test("only administrators are shown them", async (t) => {
   const body = (value: object) => ({ method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(value) });
   await berth().call("/users", body({ login: "eve" }));
   const { key } = (await (await berth().call("/users/eve/keys", body({}))).json()) as { key: string };
-  const login = await fetch(`${berth().api}/users/login/dev`, { method: "POST", headers: { authorization: `Dev ${key}` } });
+  const login = await fetch(`${berth().api}/users/login/dev?administration=true`, { method: "POST", headers: { authorization: `Dev ${key}` } });
   const { token } = (await login.json()) as { token: string };
   for (const method of ["GET", "DELETE"]) {
     const answer = await berth().call("/admin/orphans?service=any", { method, headers: { authorization: token } });

@@ -127,8 +127,9 @@ t.test("who is no administrator any more sees no more than others from then on, 
   const clock = stillClock();
   const stand = await openStand(t, {}, clock);
   const { id } = await published(stand);
-  const { user, token } = stand.addUser("bert");
+  const { user } = stand.addUser("bert");
   stand.store.users.update(user.id, { admin: true });
+  const token = stand.identity.openSession(user.id, undefined, "administration");
   stand.follows.set(row(stand, id).service, async function* (signal) {
     yield "first\n";
     await new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason as Error)));

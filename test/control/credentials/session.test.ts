@@ -134,3 +134,53 @@ t.test("a token lies in the store neither as it is nor with its key, and stays t
   openVault({ store, keyFile, given: [], log }).rotate();
   t.equal(token(), first);
 });
+
+t.test("a container's token ends with the key and with the session of whoever started it, and the next start has none", async (t) => {
+  const { identity, store, container, token } = openStand(t);
+  const start = (shown: string) => {
+    const { ref = {} } = identity.who(shown) ?? {};
+    return token({ wishedKey: ref.key, wishedSession: ref.session, generation: (store.containers.find(container.id)?.generation ?? 0) + 1 });
+  };
+  const addKey = () => identity.people.addKey("ada", "");
+
+  const ofSession = identity.signIn(addKey().key);
+  const first = start(ofSession);
+  t.match(identity.who(first), { login: "ada", admin: false });
+  let told = 0;
+  identity.watchSignOuts(() => told++);
+  identity.endSession(ofSession);
+  t.equal(identity.who(first), undefined, "signed out");
+  t.equal(told, 1, "and gateways are told");
+  t.equal(token({ generation: 20 }), "", "it starts again without one");
+
+  const revoked = addKey();
+  const second = start(identity.signIn(revoked.key));
+  const derived = identity.who(second)?.derivedToken ?? "";
+  t.match(identity.who(derived), { login: "ada" });
+  identity.people.revokeKey("ada", revoked.kept.id);
+  t.same([identity.who(second), identity.who(derived)], [undefined, undefined], "the key was revoked");
+  t.equal(token({ generation: 30 }), "");
+
+  const third = token({ wishedKey: undefined, wishedSession: undefined, generation: 40 });
+  t.ok(identity.who(third), "with which key this was started is not known");
+  identity.people.revokeKey("ada", identity.people.keys("ada")[0]?.id ?? "");
+  t.equal(identity.who(third), undefined, "so it ends with any of the user's");
+});
+
+t.test("a container's token outlives a session that only ran out", async (t) => {
+  const { identity, store, token } = openStand(t);
+  const { key } = identity.people.addKey("ada", "");
+  const { ref = {} } = identity.who(identity.signIn(key)) ?? {};
+  const given = token({ wishedKey: ref.key, wishedSession: ref.session });
+  store.sessions.remove(ref.session ?? "");
+  t.match(identity.who(given), { login: "ada" });
+});
+
+t.test("what a container starts ends with the session that started the container, not with the container", async (t) => {
+  const { identity, token } = openStand(t);
+  const session = identity.signIn(identity.people.addKey("ada", "").key);
+  const { ref = {} } = identity.who(session) ?? {};
+  const given = token({ wishedKey: ref.key, wishedSession: ref.session });
+  t.match(identity.who(given)?.ref, { session: ref.session, key: ref.key });
+  t.ok(identity.who(given)?.ref?.own, "its own is told as well: the wake that it asks for is refused once that has ended");
+});

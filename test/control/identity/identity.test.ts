@@ -74,7 +74,7 @@ t.test("a session says who holds it until it ends or is ended", async (t) => {
   const { identity, store, advance } = open(t);
   const { id } = identity.ensureAdmin("key");
   const token = identity.openSession(id, 1_000);
-  t.same(identity.who(token), { userId: id, login: "admin", admin: true });
+  t.match(identity.who(token), { userId: id, login: "admin", admin: false });
   advance(999);
   t.ok(identity.who(token));
   advance(1);
@@ -85,6 +85,46 @@ t.test("a session says who holds it until it ends or is ended", async (t) => {
   identity.endSession(other);
   identity.endSession(other);
   t.equal(identity.who(other), undefined, "it was ended");
+});
+
+t.test("a session has administration only where it was asked for, and what is derived of one never", async (t) => {
+  const { identity } = open(t);
+  const { id } = identity.ensureAdmin("key");
+  const [plain, administration, fromConsole] = [identity.signIn("key"), identity.signIn("key", "administration"), identity.signIn("key", "console")];
+  t.match(identity.who(plain), { login: "admin", admin: false });
+  t.match(identity.who(administration), { login: "admin", admin: true });
+  t.equal(identity.who(fromConsole), undefined, "the console's is good at the console alone");
+  t.match(identity.who(fromConsole, "console"), { login: "admin", admin: true });
+  t.notOk(identity.who(fromConsole, "console")?.derivedToken, "and nothing of it goes to containers");
+  t.match(identity.who(identity.openSessionFrom(fromConsole)), { userId: id, admin: false }, "what comes from it is a plain session");
+  for (const token of [plain, administration]) {
+    const { derivedToken = "" } = identity.who(token) ?? {};
+    t.not(derivedToken, token);
+    t.match(identity.who(derivedToken), { userId: id, login: "admin", admin: false, derivedToken }, "of a derived token the derived one is itself");
+    t.equal(identity.who(token)?.derivedToken, derivedToken, "every gateway is told the same one");
+    identity.endSession(token);
+    t.equal(identity.who(derivedToken), undefined, "it ends with its session");
+  }
+});
+
+t.test("a session that began before derived tokens were kept has one, too", async (t) => {
+  const { identity, store } = open(t);
+  const token = identity.openSession(identity.ensureAdmin("key").id);
+  const [session] = store.sessions.byUser(store.users.byLogin("admin")?.id ?? "");
+  store.sessions.remove(session?.digest ?? "");
+  store.sessions.insert({ digest: session?.digest ?? "", userId: session?.userId ?? "", expiresOn: session?.expiresOn ?? 0, keyDigest: undefined });
+  const { derivedToken = "" } = identity.who(token) ?? {};
+  t.match(identity.who(derivedToken), { login: "admin", admin: false });
+});
+
+t.test("who ends a session ends those that came from it", async (t) => {
+  const { identity } = open(t);
+  identity.ensureAdmin("key");
+  const fromConsole = identity.signIn("key", "console");
+  const handed = identity.openSessionFrom(fromConsole);
+  identity.endSession(fromConsole);
+  t.equal(identity.who(handed), undefined);
+  t.throws(() => identity.openSessionFrom(fromConsole), { code: "TOKEN_INVALID" });
 });
 
 t.test("tokens are long, differ, and are not in the store", async (t) => {

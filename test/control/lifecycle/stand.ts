@@ -167,6 +167,8 @@ export function newContainer(image: Image, config: ContainerConfig, now: number)
     env: { OWN: "yes" },
     desiredInstances: 0 as const,
     wishedBy: undefined,
+    wishedKey: undefined,
+    wishedSession: undefined,
     wishedOn: 0,
     wishedFor: undefined,
     stopFor: config.onDemand ? ("system" as const) : ("user" as const),
