@@ -148,6 +148,12 @@ export const METRICS = {
   // The program
   build: gauge("berth_build_info", ["version", "commit", "node"], "1; what runs is in the labels", "max"),
   processes: gauge("berth_processes", ["process"], "Processes of this berth that answered this scrape"),
+  eventLoopDelay: gauge(
+    "berth_event_loop_delay_seconds",
+    ["process", "part"],
+    "How late a process came to work that was due, since the last scrape: `p50`, `p99`, `max`; of several gateways that of the slowest",
+    "max",
+  ),
   restarts: counter("berth_process_restarts_total", ["process"], "Processes that died and were started again"),
   hangs: counter("berth_process_hangs_total", ["process"], "Processes that did not answer their parent, and were killed and started again"),
 } as const satisfies Record<string, MetricRow>;

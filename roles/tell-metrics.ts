@@ -27,7 +27,11 @@ export type Told = Running & {
 export async function tellMetrics({ role, metrics, program, at, log }: TellMetrics, parent: Parent | undefined): Promise<Told> {
   if (at === undefined) return { gathering: undefined, port: undefined, close: async () => {} };
   // Costs some tens of milliseconds, and a timer that watches the event loop.
-  const { openNodeMetrics } = await import("../metrics/node-metrics.ts");
+  const [{ openNodeMetrics }, { measureEventLoopDelay }] = await Promise.all([
+    import("../metrics/node-metrics.ts"),
+    import("../metrics/event-loop-delay.ts"),
+  ]);
+  measureEventLoopDelay(metrics, role);
   const node = openNodeMetrics(role);
   metrics.build.at(program.version, program.commit, process.versions.node).set(1);
   metrics.processes.at(role).set(1);

@@ -50,6 +50,9 @@ t.test("one page tells what all processes counted: requests, a wake with its pha
   t.ok(total(seen, "berth_reconcile_seconds_count", { outcome: "done" }) > 0);
   t.ok(total(seen, "berth_upstream_connects_total", { outcome: "made" }) > 0);
   for (const process of ["serve", "control", "gateway"]) t.ok(total(seen, "process_cpu_seconds_total", { process }) > 0, process);
+  for (const process of ["control", "gateway"])
+    for (const part of ["p50", "p99", "max"])
+      t.ok(Number.isFinite(total(seen, "berth_event_loop_delay_seconds", { process, part })), `${process} ${part}`);
 
   const [victim] = rolesBelow(berth.pid)["gateway"] ?? [];
   process.kill(victim ?? 0, "SIGKILL");

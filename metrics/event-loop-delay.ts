@@ -1,0 +1,25 @@
+import { monitorEventLoopDelay } from "node:perf_hooks";
+import type { Metrics } from "./open-metrics.ts";
+
+/** The loop is looked at so often: finer would wake a process that does nothing a hundred times a second. */
+const EVERY_MS = 50;
+const NS_PER_S = 1e9;
+
+/**
+ * Measures how late this process's event loop is: how long whatever is due waits for other work of the process. Each look begins anew. `process` is the process's role.
+ */
+export function measureEventLoopDelay({ eventLoopDelay }: Pick<Metrics, "eventLoopDelay">, process: string): void {
+  const histogram = monitorEventLoopDelay({ resolution: EVERY_MS });
+  histogram.enable();
+  // Node's figures hold the interval itself.
+  const seconds = (ns: number) => Math.max(0, ns / NS_PER_S - EVERY_MS / 1_000);
+  eventLoopDelay.look((family) => {
+    // Asked again so soon that nothing was measured yet.
+    const { p50, p99, max } =
+      histogram.count === 0 ? { p50: 0, p99: 0, max: 0 } : { p50: histogram.percentile(50), p99: histogram.percentile(99), max: histogram.max };
+    family.at(process, "p50").set(seconds(p50));
+    family.at(process, "p99").set(seconds(p99));
+    family.at(process, "max").set(seconds(max));
+    histogram.reset();
+  });
+}
