@@ -83,7 +83,10 @@ const OTHERS = {
     todo: "See that the path is its WebSocket's; the message has its status.",
   },
   WEBSOCKET_MISMATCH: { means: "It agreed to a subprotocol or extension that nobody offered.", todo: "Correct the container's handshake." },
-  HOLD_FULL: { means: "More requests wait for this container than may.", todo: "Clients should wait for Retry-After; or raise BERTH_HOLD_LIMIT." },
+  HOLD_FULL: {
+    means: "More requests wait for this container than may, or more of this user.",
+    todo: "Clients should wait for Retry-After; or raise BERTH_HOLD_LIMIT, and BERTH_HOLD_USER_LIMIT where one user has most of the requests.",
+  },
   HOLD_TIMED_OUT: {
     means: "It was not ready within proxyRequestTimeout.",
     todo: "`berth explain`: which part of the start is slow? Then keep it warm, or raise the limit.",
@@ -92,7 +95,10 @@ const OTHERS = {
     means: "It has the request, and began no answer within proxyRequestTimeout.",
     todo: "Answer sooner (202, events, a WebSocket), or raise proxyRequestTimeout.",
   },
-  EXCHANGE_TIMED_OUT: { means: "The exchange was silent for too long, or took too long.", todo: "BERTH_IDLE_TIMEOUT, BERTH_TOTAL_TIMEOUT." },
+  EXCHANGE_TIMED_OUT: {
+    means: "The exchange was silent for too long, took too long, or the request's body made no progress.",
+    todo: "The container should read the body as it comes; or raise BERTH_BODY_TIMEOUT, BERTH_IDLE_TIMEOUT, BERTH_TOTAL_TIMEOUT.",
+  },
   CONTROL_AWAY: {
     means: "The gateway does not hear the control plane: what is awake is served, nothing is woken.",
     todo: "It is started again by itself; if it is not back in seconds, read its log.",

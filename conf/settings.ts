@@ -224,6 +224,12 @@ export const SETTINGS = {
     10_000,
     "Requests of one gateway process that may wait for one container; one more is answered 503",
   ),
+  holdUserLimit: setting(
+    "BERTH_HOLD_USER_LIMIT",
+    wholeNumber(1, 1_000_000),
+    1_000,
+    "Of those, requests of one user: at most half of BERTH_HOLD_LIMIT. For all containers together, four times as many of one user may wait",
+  ),
   forwarder: setting(
     "BERTH_FORWARDER",
     oneOf(...FORWARDERS),
@@ -253,6 +259,12 @@ export const SETTINGS = {
     wholeNumber(0, 604_800_000, "milliseconds"),
     3_600_000,
     "How long no byte may pass either way within a request and its response; 0 for ever. Silent WebSockets end with their container, by its `shutdown_timeout`",
+  ),
+  bodyTimeout: setting(
+    "BERTH_BODY_TIMEOUT",
+    wholeNumber(0, 604_800_000, "milliseconds"),
+    300_000,
+    "How long the body of a request that is not answered yet may make no progress, since its container does not read it or its client sends no more; 0 for ever",
   ),
   totalTimeout: setting(
     "BERTH_TOTAL_TIMEOUT",

@@ -4,6 +4,9 @@ export type GatewayLimits = {
   proxyRequestTimeoutMs: number;
   /** Requests that may wait for one container at a time; the next one is told to come again. */
   holdLimit: number;
+  /** Of those, one user's: half of `holdLimit` at most; and of all containers' together. */
+  holdUserLimit: number;
+  holdUserTotal: number;
   /** What a WebSocket client may send before its container is there; beyond it, its socket is no longer read. */
   prebufferBytes: number;
   /** The same of all waiting WebSockets of one user, and of a gateway process: memory that their queues take. */
@@ -20,6 +23,8 @@ export type GatewayLimits = {
   headersTimeoutMs: number;
   /** How long no byte may pass either way within an exchange; 0: for ever. Not for WebSockets: their container's own time-out ends silent ones. */
   idleTimeoutMs: number;
+  /** How long the body of a request that is not answered yet may make no progress: its container does not read it, or its client sends no more; 0: for ever. */
+  bodyTimeoutMs: number;
   /** How long an exchange may take in all; 0: for ever. Not for WebSockets. */
   totalTimeoutMs: number;
   keepAliveTimeoutMs: number;
@@ -38,6 +43,8 @@ export type GatewayLimits = {
 export const GATEWAY_LIMITS: GatewayLimits = {
   proxyRequestTimeoutMs: 300_000,
   holdLimit: 1_000,
+  holdUserLimit: 1_000,
+  holdUserTotal: 4_000,
   prebufferBytes: 1_048_576,
   prebufferUserBytes: 8_388_608,
   prebufferTotalBytes: 67_108_864,
@@ -47,6 +54,7 @@ export const GATEWAY_LIMITS: GatewayLimits = {
   apiTimeoutMs: 900_000,
   headersTimeoutMs: 30_000,
   idleTimeoutMs: 3_600_000,
+  bodyTimeoutMs: 300_000,
   totalTimeoutMs: 0,
   keepAliveTimeoutMs: 75_000,
   upstreamIdleMs: 4_000,

@@ -63,7 +63,13 @@ export function openGateway(parts: GatewayParts): Engine {
   const { directory, identity, clock, log } = parts;
   const limits = { ...GATEWAY_LIMITS, ...parts.limits };
   const metrics = parts.metrics ?? openMetrics();
-  const hold = openHold({ directory, clock, limit: limits.holdLimit, counts: metrics });
+  const hold = openHold({
+    directory,
+    clock,
+    limit: limits.holdLimit,
+    ofUser: { ofContainer: limits.holdUserLimit, ofAll: limits.holdUserTotal },
+    counts: metrics,
+  });
   const leases = openLeases({ directory, hold, clock, doubtMs: limits.doubtMs, answersOf: (name) => answersOf(metrics, name) });
   directory.onAsk(leases.openAt);
   const waiting = parts.waitingFiles && openWaiting({ directory, clock, files: parts.waitingFiles });

@@ -109,9 +109,12 @@ function limitsOf(settings: Settings): Partial<GatewayLimits> {
   return {
     proxyRequestTimeoutMs: settings.dockerSettings.proxyRequestTimeout,
     holdLimit: settings.holdLimit,
+    holdUserLimit: settings.holdUserLimit,
+    holdUserTotal: settings.holdUserLimit * 4,
     headersTimeoutMs: settings.headTimeout,
     keepAliveTimeoutMs: settings.keepAliveTimeout,
     idleTimeoutMs: settings.idleTimeout,
+    bodyTimeoutMs: settings.bodyTimeout,
     totalTimeoutMs: settings.totalTimeout,
     noWake: settings.noWake,
     underscoreHeaders: settings.underscoreHeaders,

@@ -79,6 +79,7 @@ export async function runRegistryProxy(options: {
       headersTimeoutMs: settings.headTimeout,
       keepAliveTimeoutMs: settings.keepAliveTimeout,
       idleTimeoutMs: settings.idleTimeout,
+      bodyTimeoutMs: settings.bodyTimeout,
       totalTimeoutMs: settings.totalTimeout,
     },
     onPushed: (pushed) => {

@@ -3,6 +3,7 @@ import { Fault, type FaultCode } from "../../fault.ts";
 import type { ContainerView, Directory, StartTimes } from "../directory.ts";
 import type { Metrics } from "../../metrics/open-metrics.ts";
 import type { Caller } from "../identity.ts";
+import { type HoldShareLimits, openHoldShares } from "./hold-shares.ts";
 import { type Address, verdictOn } from "./verdict.ts";
 
 export type Found = {
@@ -59,9 +60,14 @@ const AWAY: ReadonlySet<FaultCode> = new Set(["CONTROL_AWAY", "DATAGROK_AWAY"]);
 /** They say something of who asked, and nothing of the container: the next one may be let. */
 const ONE_CALLERS: ReadonlySet<FaultCode> = new Set(["NOT_PERMITTED", "TOKEN_INVALID"]);
 
-/** Requests that wait for containers: one bounded queue for each, one wake for any number of waiters, released by events. */
-export function openHold(parts: { directory: Directory; clock: Clock; limit: number; counts?: HoldCounts }): Hold {
+/**
+ * Requests that wait for containers: one bounded queue for each, one wake for any number of waiters, released by events. `limit` is of one
+ * queue, of which one user has half at most.
+ */
+export function openHold(parts: { directory: Directory; clock: Clock; limit: number; ofUser: HoldShareLimits; counts?: HoldCounts }): Hold {
   const { directory, clock, limit, counts } = parts;
+  const ofUser = { ...parts.ofUser, ofContainer: Math.min(parts.ofUser.ofContainer, Math.ceil(limit / 2)) };
+  const shares = openHoldShares(ofUser);
   const queues = new Map<string, Queue>();
   counts?.held.look((family) => family.at().set([...queues.values()].reduce((sum, { waiters }) => sum + waiters.size, 0)));
 
@@ -70,16 +76,21 @@ export function openHold(parts: { directory: Directory; clock: Clock; limit: num
       const verdict = verdictOn(view, clock.now());
       if (verdict.kind === "go") return Promise.resolve({ address: verdict.address, held: false, start: view.start });
       if (verdict.kind === "refuse") return Promise.reject(verdict.fault);
+      if ((queues.get(view.id)?.waiters.size ?? 0) >= limit) return refuse(`${limit} requests already wait for ${view.name}`);
+      const leaveShare = shares.take(caller.userId, view.id);
+      if (leaveShare === "ofContainer") return refuse(`${ofUser.ofContainer} requests of yours already wait for ${view.name}`);
+      if (leaveShare === "ofAll") return refuse(`${ofUser.ofAll} requests of yours already wait for containers`);
       const queue = queues.get(view.id) ?? openQueue(view.id);
-      if (queue.waiters.size >= limit) {
-        counts?.holds.at("HOLD_FULL").add();
-        return Promise.reject(new Fault("HOLD_FULL", `${limit} requests already wait for ${view.name}`, { retryAfterMs: RETRY_AFTER_MS }));
-      }
-      const waiting = join(view, queue, caller, until, signal);
+      const waiting = join(view, queue, caller, until, signal, leaveShare);
       if (verdict.kind === "wake") void wake(view.id, queue, caller, traceparent);
       return waiting;
     },
   };
+
+  function refuse(why: string): Promise<never> {
+    counts?.holds.at("HOLD_FULL").add();
+    return Promise.reject(new Fault("HOLD_FULL", why, { retryAfterMs: RETRY_AFTER_MS }));
+  }
 
   function openQueue(id: string): Queue {
     const queue: Queue = { waiters: new Set(), waking: false, woken: false, trouble: undefined, unwatch: () => undefined };
@@ -88,13 +99,13 @@ export function openHold(parts: { directory: Directory; clock: Clock; limit: num
     return queue;
   }
 
-  function join(view: ContainerView, queue: Queue, caller: Caller, until: number, signal: AbortSignal): Promise<Found> {
+  function join(view: ContainerView, queue: Queue, caller: Caller, until: number, signal: AbortSignal, leaveShare: () => void): Promise<Found> {
     const from = clock.monotonic();
     return new Promise((resolve, reject) => {
       const leave = () => {
         cancel();
         signal.removeEventListener("abort", onAbort);
-        queue.waiters.delete(waiter);
+        if (queue.waiters.delete(waiter)) leaveShare();
         if (queue.waiters.size === 0) closeQueue(view.id, queue);
       };
       const waiter: Waiter = {

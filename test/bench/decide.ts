@@ -43,7 +43,7 @@ const directory = {
   used: (use: Use) => reports.used(use, false),
   close: () => Promise.resolve(),
 };
-const hold = openHold({ directory, clock, limit: 10 });
+const hold = openHold({ directory, clock, limit: 10, ofUser: { ofContainer: 10, ofAll: 10 } });
 const leases = openLeases({ directory, hold, clock, doubtMs: 1_000 });
 const readiness = openReadiness("ready");
 const decide = openDecide({

@@ -139,6 +139,41 @@ t.test("a client that leaves gives its place in the queue back at once", async (
   }
 });
 
+t.test("one user fills neither a container's queue nor the places of other users", async (t) => {
+  const stand = await openStand(t, { limits: { holdLimit: 20, holdUserTotal: 12 } });
+  const other = "1b9f4f0c-5c8e-4c53-9a52-3f0b8e0f2d12";
+  stand.tokens.set("mallory", { userId: "22222222-2222-4222-8222-222222222222", login: "mallory", admin: false });
+  stand.set(ID, { kind: "coming" });
+  stand.set(other, { kind: "coming" });
+  const { address } = await openContainer(t, (_, response) => void response.end("awake"));
+  const ask = (authorization: string, id = ID) => fetch(stand.base + PATH.replace(ID, id), { headers: { authorization } });
+  const mallory = Array.from({ length: 30 }, () => ask("mallory"));
+  await until("half of the queue is hers", () => stand.openAt(ID).count === 10);
+  const bob = Array.from({ length: 10 }, () => ask("token"));
+  await until("the other half is his", () => stand.openAt(ID).count === 20);
+  const elsewhere = Array.from({ length: 5 }, () => ask("mallory", other));
+  await until("she waits for two more elsewhere", () => stand.openAt(other).count === 2);
+  const statuses = async (answers: Promise<Response>[]) => (await Promise.all(answers)).map(({ status }) => status).toSorted();
+  stand.set(ID, { kind: "awake", address });
+  stand.set(other, { kind: "awake", address });
+  t.same(
+    await statuses(bob),
+    Array.from({ length: 10 }, () => 200),
+  );
+  const refused = (await Promise.all(mallory)).filter(({ status }) => status === 503);
+  t.equal(refused.length, 20);
+  t.ok(refused.every(({ headers }) => headers.get("retry-after") !== null));
+  t.same(await statuses(elsewhere), [200, 200, 503, 503, 503]);
+  stand.set(ID, { kind: "coming" });
+  const again = Array.from({ length: 10 }, () => ask("mallory"));
+  await until("her places were given back", () => stand.openAt(ID).count === 10);
+  stand.set(ID, { kind: "awake", address });
+  t.same(
+    await statuses(again),
+    Array.from({ length: 10 }, () => 200),
+  );
+});
+
 t.test("a body is not read while its request is held, and arrives whole afterwards", async (t) => {
   const stand = await openStand(t);
   let received = 0;

@@ -69,6 +69,36 @@ for (const forwarder of FORWARDERS) {
     t.match(await answerTo(other), { status: 200, body: "x".repeat(10) });
   });
 
+  t.test(`${forwarder}: an upload that its container does not read ends; one that it reads slowly does not`, async (t) => {
+    const chunk = Buffer.alloc(1_048_576);
+    const stand = await openLimited(t, forwarder, { bodyTimeoutMs: 1_000 }, (request, response) => {
+      if (request.url !== "/slow") return;
+      let got = 0;
+      request.on("data", (piece: Buffer) => {
+        const before = got;
+        got += piece.length;
+        if (Math.floor(before / chunk.length) === Math.floor(got / chunk.length)) return;
+        request.pause();
+        setTimeout(() => request.resume(), 100);
+      });
+      request.once("end", () => response.end("all"));
+    });
+    const unread = post(stand.port);
+    for (let at = 0; at < 32; at++) unread.write(chunk);
+    const answer = await answerTo(unread);
+    t.match(answer, { status: 504, body: /no progress for 1 s/ });
+    unread.destroy();
+    const headers = { authorization: "token", "content-length": 16 * chunk.length };
+    const slow = request({ port: stand.port, host: "127.0.0.1", path: `${PATH}/slow`, method: "POST", headers, agent: false });
+    for (let at = 0; at < 16; at++) slow.write(chunk);
+    slow.end();
+    t.match(await answerTo(slow), { status: 200, body: "all" });
+    const stopped = post(stand.port);
+    stopped.write("begun");
+    t.match(await answerTo(stopped), { status: 504, body: /no progress/ });
+    stopped.destroy();
+  });
+
   t.test(`${forwarder}: a container that thinks is not idle: it has its own limit`, async (t) => {
     const stand = await openLimited(
       t,

@@ -1,13 +1,17 @@
 import type { Clock } from "../../../clock.ts";
 import { Fault } from "../../../fault.ts";
 import type { GatewayLimits } from "../../limits.ts";
+import { stalledBody } from "../stalled-body.ts";
 
 /** The time limits of one exchange as a whole. */
 export type ExchangeLimits = {
   /** Calls `act` with why the exchange must end, once it must, even if that was before; the last one given counts. */
   onLate(act: (fault: Fault) => void): void;
-  /** Says whether bytes are to be expected now; from the next time on that they are, silence counts anew. */
-  flows(is: boolean): void;
+  /**
+   * Says whether bytes are to be expected now, and whether those are a request's body that nothing was answered to; from the next time on that
+   * they are, silence counts anew.
+   */
+  flows(is: boolean, isBody?: boolean): void;
   /** Some bytes came. */
   alive(): void;
   /** The exchange must end for another reason. */
@@ -15,8 +19,8 @@ export type ExchangeLimits = {
   stop(): void;
 };
 
-export function startExchangeLimits(clock: Clock, limits: Pick<GatewayLimits, "idleTimeoutMs" | "totalTimeoutMs">): ExchangeLimits {
-  const { idleTimeoutMs, totalTimeoutMs } = limits;
+export function startExchangeLimits(clock: Clock, limits: Pick<GatewayLimits, "idleTimeoutMs" | "bodyTimeoutMs" | "totalTimeoutMs">): ExchangeLimits {
+  const { idleTimeoutMs, bodyTimeoutMs, totalTimeoutMs } = limits;
   let act = (_fault: Fault): void => undefined;
   let late: Fault | undefined;
   let lastAt = 0;
@@ -28,21 +32,26 @@ export function startExchangeLimits(clock: Clock, limits: Pick<GatewayLimits, "i
   };
   const end = (sentence: string) => endWith(new Fault("EXCHANGE_TIMED_OUT", sentence));
   const cancelTotal = totalTimeoutMs === 0 ? () => {} : clock.after(totalTimeoutMs, () => end("The request took longer than one may take here"));
-  const look = () => {
-    const left = lastAt + idleTimeoutMs - clock.monotonic();
-    if (left > 0) cancelIdle = clock.after(left, look);
-    else end("Nothing was sent either way for longer than may be");
+  const watch = (ms: number, late: () => void): void => {
+    const left = lastAt + ms - clock.monotonic();
+    if (left > 0) cancelIdle = clock.after(left, () => watch(ms, late));
+    else late();
   };
+  const silent = () => end("Nothing was sent either way for longer than may be");
 
   return {
     onLate: (next) => {
       act = next;
       if (late !== undefined) act(late);
     },
-    flows: (is) => {
+    flows: (is, isBody = false) => {
       cancelIdle();
       lastAt = clock.monotonic();
-      cancelIdle = is && idleTimeoutMs > 0 ? clock.after(idleTimeoutMs, look) : () => {};
+      cancelIdle = () => {};
+      if (!is) return;
+      if (isBody && bodyTimeoutMs > 0 && (idleTimeoutMs === 0 || bodyTimeoutMs < idleTimeoutMs))
+        watch(bodyTimeoutMs, () => endWith(stalledBody(bodyTimeoutMs)));
+      else if (idleTimeoutMs > 0) watch(idleTimeoutMs, silent);
     },
     alive: () => {
       lastAt = clock.monotonic();

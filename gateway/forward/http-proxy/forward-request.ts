@@ -43,7 +43,7 @@ type Outcome = { kind: "answered" } | { kind: "refused" | "stale" | "failed"; fa
  */
 export function openForwardRequest(parts: {
   clock: Clock;
-  limits: Pick<GatewayLimits, "connectTimeoutMs" | "upstreamIdleMs" | "idleTimeoutMs" | "totalTimeoutMs">;
+  limits: Pick<GatewayLimits, "connectTimeoutMs" | "upstreamIdleMs" | "idleTimeoutMs" | "bodyTimeoutMs" | "totalTimeoutMs">;
   dials: DialCounts;
 }): ForwardRequest {
   const { clock, limits, dials } = parts;
@@ -116,7 +116,7 @@ export function openForwardRequest(parts: {
           connectMs = sent.reusedSocket ? 0 : clock.monotonic() - begun;
           told.connectMs = connectMs;
           if (!sent.reusedSocket) dials.made.add();
-          within.flows(true);
+          within.flows(true, true);
           sendBody(exchange, sent);
         };
         within.onLate((fault) => {

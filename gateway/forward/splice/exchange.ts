@@ -5,6 +5,7 @@ import type { Target } from "../../directory.ts";
 import { Exchanged } from "../../exchanges.ts";
 import { MessageRefused, type RequestHead, type ResponseHead } from "../../http1/open-http1.ts";
 import { brokeOff, dialLease, type Dialled } from "../dial.ts";
+import { stalledBody } from "../stalled-body.ts";
 import type { Link } from "../link.ts";
 import type { ClientSide } from "./client-side.ts";
 import { ContainerSide } from "./container-side.ts";
@@ -195,6 +196,8 @@ export class Exchange implements Asked {
     const { limits } = this.client.parts;
     if (now >= this.#headDeadline && this.awaiting === "head") this.fail(new Fault("RESPONSE_TIMED_OUT", "The container did not answer in time"));
     else if (now >= this.#totalDeadline) this.fail(new Fault("EXCHANGE_TIMED_OUT", "The request took longer than one may take here"));
+    else if (limits.bodyTimeoutMs > 0 && this.#sendsBody() && now - this.client.lastByteAt >= limits.bodyTimeoutMs)
+      this.fail(stalledBody(limits.bodyTimeoutMs, this.client.link.paused));
     else if (limits.idleTimeoutMs > 0 && this.#flows() && now - this.client.lastByteAt >= limits.idleTimeoutMs)
       this.fail(new Fault("EXCHANGE_TIMED_OUT", "Nothing was sent either way for longer than may be"));
   }
@@ -329,6 +332,8 @@ export class Exchange implements Asked {
     if (forward === undefined) return;
     this.container = container;
     container.exchange = this;
+    // Until now nobody was there to take the body.
+    client.lastByteAt = client.parts.ticker.now;
     const text = head.write(forward.target, forward.request, head.websocket ? SWITCH_LINES : "");
     this.told.bytesIn += text.length + this.#heldBytes;
     if (this.#heldBytes === 0) container.link.sendText(text);
@@ -367,6 +372,11 @@ export class Exchange implements Asked {
 
   #startHeadClock(): void {
     if (this.awaiting === "head" && this.forward !== undefined) this.#headDeadline = this.client.parts.ticker.now + this.forward.headTimeoutMs;
+  }
+
+  /** The request's body is on its way, and nothing is answered yet. */
+  #sendsBody(): boolean {
+    return this.container !== undefined && !this.requestOver && !this.answering;
   }
 
   /** The wait for the head of a response has a limit of its own, and so has the hold. */
