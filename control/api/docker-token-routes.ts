@@ -106,7 +106,7 @@ export function dockerTokenRoutes(app: FastifyInstance, parts: ApiParts, admissi
   app.get<{ Querystring: Asked }>(
     "/docker/token",
     {
-      config,
+      config: { ...config, uncompressed: true },
       schema: {
         tags,
         summary: "A token for the registry: Authorization: Basic any:<developer key>; pulling needs none",

@@ -9,6 +9,7 @@ import { openAdmission } from "./admission.ts";
 import { answerError } from "./api-error.ts";
 import type { ApiParts } from "./api-parts.ts";
 import { auditRoutes } from "./audit-routes.ts";
+import { compressAnswers } from "./compress-answers.ts";
 import { containerRoutes } from "./container-routes.ts";
 import { credentialRoutes } from "./credential-routes.ts";
 import { dockerTokenRoutes } from "./docker-token-routes.ts";
@@ -22,6 +23,7 @@ import { importRoutes } from "./import-routes.ts";
 import { keepAudit } from "./keep-audit.ts";
 import { leaseRoutes } from "./lease-routes.ts";
 import { openLiveStreams } from "./live-streams.ts";
+import { openapiRoute } from "./openapi-route.ts";
 import { openRoutes } from "./open-routes.ts";
 import { orphanRoutes } from "./orphan-routes.ts";
 import { peopleRoutes } from "./people-routes.ts";
@@ -83,6 +85,7 @@ async function buildApi(parts: ApiParts): Promise<FastifyInstance> {
     reply.header("cache-control", "no-store");
     admission.admit(request);
   });
+  compressAnswers(app);
   app.addHook("onError", async (_request, _reply, error: unknown) => {
     if (error instanceof Fault && REFUSES.has(error.status)) parts.metrics?.authFailures.at("control", error.code).add();
   });
@@ -123,7 +126,7 @@ async function buildApi(parts: ApiParts): Promise<FastifyInstance> {
       await api.register(async (registry) => dockerTokenRoutes(registry, parts, admission));
       await api.register(async (packages) => packageRoutes(packages, parts, admission));
       await api.register(async (credentials) => credentialRoutes(credentials, parts, admission));
-      api.get("/openapi.json", { config: { admits: "anyone" }, schema: { hide: true } }, () => app.swagger());
+      openapiRoute(api);
     },
     { prefix: "/api" },
   );

@@ -1,0 +1,84 @@
+import { connect } from "node:net";
+import { request } from "node:http";
+import { buffer } from "node:stream/consumers";
+import t from "tap";
+import { gunzipSync } from "node:zlib";
+import { ADMIN_KEY, openStand, type Stand } from "./fixtures/api-stand.ts";
+
+function raw({ socketPath }: Stand, path: string, headers: Record<string, string>) {
+  const { promise, resolve, reject } = Promise.withResolvers<{ status: number; headers: NodeJS.Dict<string | string[]>; body: Buffer }>();
+  const call = request({ socketPath, path: `/api${path}`, headers: { host: "berth.example", ...headers } }, (response) => {
+    buffer(response).then((body) => resolve({ status: response.statusCode ?? 0, headers: response.headers, body }), reject);
+  });
+  call.on("error", reject);
+  call.end();
+  return promise;
+}
+
+const gzip = { "accept-encoding": "br, gzip;q=0.8" };
+
+t.test("long JSON is compressed for who accepts it, and is the same", async (t) => {
+  const stand = await openStand(t);
+  for (let index = 0; index < 12; index++)
+    await stand.publish(`p${index}`, { "dockerfiles/app/Dockerfile": "FROM a\nEXPOSE 80\n".padEnd(500, "# x\n") });
+  const signed = { authorization: stand.token };
+  const plain = await raw(stand, "/docker/containers", signed);
+  const packed = await raw(stand, "/docker/containers", { ...signed, ...gzip });
+  t.equal(plain.headers["content-encoding"], undefined);
+  t.equal(plain.headers["vary"], "Accept-Encoding");
+  t.match(packed.headers, { "content-encoding": "gzip", vary: "Accept-Encoding" });
+  t.ok(packed.body.length < plain.body.length / 4, `${packed.body.length} of ${plain.body.length} bytes`);
+  t.equal(gunzipSync(packed.body).toString(), plain.body.toString());
+  t.equal((await raw(stand, "/docker/containers", { ...signed, "accept-encoding": "gzip;q=0" })).headers["content-encoding"], undefined);
+  t.equal((await raw(stand, "/users/current", { ...signed, ...gzip })).headers["content-encoding"], undefined, "what is short stays as it is");
+});
+
+t.test("a long list is compressed as it is sent", async (t) => {
+  const stand = await openStand(t);
+  const files = Object.fromEntries(Array.from({ length: 60 }, (_, index) => [`dockerfiles/app${index}/Dockerfile`, "FROM a\nEXPOSE 80\n"]));
+  await stand.publish("many", files);
+  const { headers, body } = await raw(stand, "/docker/containers", { authorization: stand.token, ...gzip });
+  t.equal(headers["content-encoding"], "gzip");
+  t.equal(JSON.parse(gunzipSync(body).toString()).length, 60);
+});
+
+t.test("nothing is compressed that another page could have a browser ask for, nor an answer with a token", async (t) => {
+  const stand = await openStand(t);
+  for (let index = 0; index < 12; index++)
+    await stand.publish(`p${index}`, { "dockerfiles/app/Dockerfile": "FROM a\nEXPOSE 80\n".padEnd(500, "# x\n") });
+  const cookie = { cookie: `auth=${encodeURIComponent(stand.token)}`, ...gzip };
+  t.equal((await raw(stand, "/docker/containers", cookie)).headers["content-encoding"], undefined);
+  t.equal((await raw(stand, "/docker/containers", { ...cookie, "sec-fetch-site": "same-site" })).headers["content-encoding"], undefined);
+  t.equal((await raw(stand, "/docker/containers", { ...cookie, "sec-fetch-site": "same-origin" })).headers["content-encoding"], "gzip");
+  const basic = `Basic ${Buffer.from(`any:${ADMIN_KEY}`).toString("base64")}`;
+  const token = await raw(stand, `/docker/token?service=r&scope=${"repository:datagrok/x:pull%20".repeat(40)}`, { authorization: basic, ...gzip });
+  t.match(token, { status: 200, headers: { "content-encoding": undefined } });
+});
+
+t.test("openapi.json is made once and need not be sent again", async (t) => {
+  const stand = await openStand(t);
+  const first = await raw(stand, "/openapi.json", gzip);
+  t.match(first, { status: 200, headers: { "content-encoding": "gzip", "cache-control": "no-cache" } });
+  t.ok(JSON.parse(gunzipSync(first.body).toString()).paths);
+  const again = await raw(stand, "/openapi.json", { ...gzip, "if-none-match": String(first.headers["etag"]) });
+  t.match(again, { status: 304, body: { length: 0 } });
+});
+
+t.test("clients that ask for openapi.json and read nothing hold up nobody", async (t) => {
+  const stand = await openStand(t);
+  const asked = `GET /api/openapi.json HTTP/1.1\r\nhost: x\r\n\r\n`.repeat(300);
+  const idle = Array.from({ length: 50 }, () => {
+    const socket = connect(stand.socketPath);
+    socket.on("error", () => {});
+    socket.pause();
+    socket.write(asked);
+    return socket;
+  });
+  t.teardown(() => idle.forEach((socket) => socket.destroy()));
+  await new Promise((resolve) => idle.at(-1)?.once("connect", resolve));
+  const before = process.cpuUsage();
+  t.equal((await stand.get("/users/current")).status, 200);
+  const { user, system } = process.cpuUsage(before);
+  const ms = (user + system) / 1_000;
+  t.ok(ms < 2_000, `${ms.toFixed(0)} ms of work until the answer`);
+});
