@@ -1,3 +1,4 @@
+import { unquotedCookie } from "./cookies.ts";
 import { Fault } from "./fault.ts";
 
 /** What says who is calling. A browser sends a cookie unasked, whoever wrote the page, so that kind alone proves less. */
@@ -28,6 +29,14 @@ export function* credentials(header: HeaderOf): Generator<Credential, undefined>
     if (tried.length === MOST_CREDENTIALS) return;
     if (isNew(token)) yield { token, from: "cookie" };
   }
+}
+
+/** Whether there is, or may be, another credential than the one that `firstCredential` found in `from`. */
+export function hasMoreCredentials(header: HeaderOf, from: Credential["from"]): boolean {
+  const cookie = header("cookie");
+  const first = cookie === undefined ? -1 : cookie.indexOf("auth=");
+  if (from === "cookie") return cookie !== undefined && cookie.indexOf("auth=", first + 1) !== -1;
+  return first !== -1 || (from === "key" && header("authorization") !== undefined);
 }
 
 /** The first of them alone: for most requests that is all there is to look at. */
@@ -64,19 +73,7 @@ function* authCookies(header: string | undefined): Generator<string, undefined> 
     const semicolon = header.indexOf(";", at);
     const end = semicolon === -1 ? header.length : semicolon;
     const pair = header.slice(at, end).trim();
-    if (pair.startsWith("auth=")) yield decoded(unquoted(pair.slice("auth=".length)));
+    if (pair.startsWith("auth=")) yield unquotedCookie(pair.slice("auth=".length));
     at = end + 1;
-  }
-}
-
-function unquoted(value: string): string {
-  return value.length >= 2 && value.startsWith('"') && value.endsWith('"') ? value.slice(1, -1) : value;
-}
-
-function decoded(value: string): string {
-  try {
-    return decodeURIComponent(value);
-  } catch {
-    return value;
   }
 }

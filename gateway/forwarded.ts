@@ -10,8 +10,8 @@ export type Forwarded = HeaderEdits & {
   traced: Traced | undefined;
 };
 
-/** Makes the edits of a request; `own` are lines to add beside them. */
-export type ForwardedEdits = (head: Head, peer: Peer, tls: boolean, own?: HeaderLine) => Forwarded;
+/** Makes the edits of a request, `own` among them. */
+export type ForwardedEdits = (head: Head, peer: Peer, tls: boolean, own?: HeaderEdits) => Forwarded;
 
 /** Where a sender says by whom and how it was asked. Who is not trusted says nothing in them. */
 const SAID_BY_PROXIES = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-real-ip", "forwarded"];
@@ -55,9 +55,11 @@ export function forwardedEdits({ trusted, trace }: { trusted: TrustedProxies; tr
     const theirId = requestIdOf(head.header);
     const requestId = theirId ?? traceparent.slice(...TRACE_ID);
     if (theirId === undefined) add.push(["X-Request-Id", requestId]);
-    if (own !== undefined) add.push(own);
+    if (own !== undefined) add.push(...own.add);
     const byTrace = trusts ? REMOVED.trusted : REMOVED.untrusted;
     const byId = theirs === undefined ? byTrace.ourTrace : traceparent === theirs ? byTrace.theirTrace : byTrace.inTheirTrace;
-    return { remove: theirId === undefined ? byId.ourId : byId.theirId, add, requestId, traceparent, traced };
+    const remove = theirId === undefined ? byId.ourId : byId.theirId;
+    const all = own === undefined || own.remove.length === 0 ? remove : [...remove, ...own.remove];
+    return { remove: all, add, requestId, traceparent, traced };
   };
 }

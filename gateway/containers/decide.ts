@@ -18,6 +18,7 @@ import { apiAnswer, containerAnswer, internalFault } from "./answers.ts";
 import { closeFor } from "./close-codes.ts";
 import { authenticate, knownCaller, type SignedIn } from "./authenticate.ts";
 import type { ContainerLease, Leases } from "./lease.ts";
+import { credentialEdits, withoutConsoleCookies } from "./credential-edits.ts";
 import { checkOrigin, originLines, preflightAnswer, readable } from "./origins.ts";
 import { asleepFault, type NoWake, openNoWake } from "./no-wake.ts";
 import { originForm, readRoute, routeKind, type ContainerRoute } from "./route.ts";
@@ -108,15 +109,15 @@ function checkPage({ origins }: Parts, head: Head, { from }: SignedIn): void {
   if (from === "cookie") checkOrigin(head, origins);
 }
 
-function toContainer(parts: Parts, asked: Asked, { route, who: { caller }, view, until }: Claimed): Decision {
+function toContainer(parts: Parts, asked: Asked, { route, who, view, until }: Claimed): Decision {
+  const { caller } = who;
   const { head, peer, tls } = asked;
   const looksIn = parts.noWake(head);
   if (looksIn && !isReachable(view)) throw asleepFault(view);
   const page = looksIn || route.kind === "proxy-ws" ? undefined : parts.waiting?.(head, view, caller);
   // A page that waits is not counted as the container's answer.
   if (page !== undefined) return { kind: "answer", answer: page, about: { route: route.kind, container: view.name, login: caller.login } };
-  const own = head.header("x-user-api-key") === undefined ? (["x-user-api-key", caller.token] as const) : undefined;
-  const edits = parts.edits(head, peer, tls, own);
+  const edits = parts.edits(head, peer, tls, credentialEdits(head, who));
   const { requestId, traceparent, traced } = edits;
   const lease = parts.leases.open({
     view,
@@ -168,7 +169,7 @@ class ToContainer implements Forward {
 }
 
 function toServer({ server, edits, limits, origins }: Parts, { head, peer, tls }: Asked, target: string): Decision {
-  const { remove, add, requestId, traceparent, traced } = edits(head, peer, tls);
+  const { remove, add, requestId, traceparent, traced } = edits(head, peer, tls, consoleEdits(head));
   const more = server.edits(head, peer);
   const forward: Forward = {
     target: server.pathOf(target),
@@ -178,6 +179,14 @@ function toServer({ server, edits, limits, origins }: Parts, { head, peer, tls }
     answerTo: (fault) => readable(head, apiAnswer(server.faultOf(fault)), origins),
   };
   return { kind: "forward", forward, lease: server.lease, about: { route: "api", requestId, traceparent, traced } };
+}
+
+/** No server behind is sent the cookies of berth's consoles. */
+function consoleEdits({ header }: Head): HeaderEdits | undefined {
+  const cookie = header("cookie");
+  const kept = cookie === undefined ? undefined : withoutConsoleCookies(cookie);
+  if (cookie === undefined || kept === undefined || kept === cookie) return undefined;
+  return { remove: ["cookie"], add: kept === "" ? [] : [["Cookie", kept]] };
 }
 
 /** What a WebSocket client gets is an accept and a close: an HTTP error shows its user nothing useful. */

@@ -7,6 +7,7 @@ const FILES = [
   "aborts",
   "again",
   "authenticate",
+  "derived-token",
   "doubt",
   "error-table",
   "forwarded",
