@@ -10,6 +10,7 @@ import { controlIdentity, datagrokIdentity } from "../gateway/registry/identity-
 import { openRegistryProxy } from "../gateway/registry/open-registry-proxy.ts";
 import { openUpstream, type UpstreamSettings } from "../gateway/registry/upstream/open-upstream.ts";
 import type { Upstream } from "../gateway/registry/upstream/upstream.ts";
+import { openAttempts, PROXY_ATTEMPT_LIMITS } from "../control/identity/attempts.ts";
 import { trustedProxies } from "../gateway/trusted-proxies.ts";
 import type { PushedAsk } from "../gateway/wire.ts";
 import type { Log } from "../log.ts";
@@ -66,6 +67,7 @@ export async function runRegistryProxy(options: {
     upstream,
     own: options.own,
     identity,
+    attempts: datagrok.url === undefined ? undefined : openAttempts({ clock, limits: PROXY_ATTEMPT_LIMITS }),
     issuer: datagrok.issuer,
     service: registry.service,
     anonymousPull: registry.anonymousPull,

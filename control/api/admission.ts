@@ -84,10 +84,11 @@ export function openAdmission({ identity, store, attempts, pages }: Parts): Admi
 
   const withKey: Admission["withKey"] = (request, key, use) => {
     const peer = peerOf(request);
-    attempts.check(peer);
+    attempts.check(peer, key);
     try {
       if (key === undefined) throw new Fault("DEV_KEY_INVALID", "A developer key is needed: Authorization: Dev <key>.");
       const result = use(key);
+      attempts.succeeded(peer, key);
       const actor = holderOf(key);
       if (actor) byKey.set(request, actor);
       return result;

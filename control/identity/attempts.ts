@@ -1,10 +1,15 @@
+import { isIP } from "node:net";
 import type { Clock } from "../../clock.ts";
 import { Fault } from "../../fault.ts";
+import { digest } from "./digest.ts";
 
+/** `peer` is a client's address as the gateway says it; undefined for who came through this user's own socket. */
 export type Attempts = {
-  /** Faults: TOO_MANY_ATTEMPTS, whatever is shown: otherwise an answer would still tell a right guess from a wrong one. */
-  check(peer: string | undefined): void;
+  /** Before a key is looked at. Faults: TOO_MANY_ATTEMPTS, whatever the key is: otherwise an answer would still tell a right guess from a wrong one. */
+  check(peer: string | undefined, key?: string): void;
   failed(peer: string | undefined): void;
+  /** The key was right. */
+  succeeded(peer: string | undefined, key: string): void;
 };
 
 /** So many failures at once, then one each `everyMs`. */
@@ -13,42 +18,102 @@ type Allowance = { burst: number; everyMs: number };
 export type AttemptLimits = {
   /** Somebody with a wrong key in a script is slowed down; nobody else notices. */
   ofAPeer: Allowance;
-  /** From however many addresses: still hopeless against the shortest key, far beyond honest mistakes. */
+  /**
+   * From however many addresses. Beyond it, only an address that has failed before is refused, and only until its own failures are forgotten: a right key from
+   * any other address is taken, so that nobody can keep all the others out.
+   */
   ofAll: Allowance;
-  /** Addresses that are remembered; with more, the one that failed longest ago is forgotten. */
+  /** How long an address, and a key from it, counts as known after a success. */
+  knownMs: number;
+  /** Addresses, and keys from addresses, that are remembered; with more, the one that was seen longest ago is forgotten. */
   mostPeers: number;
 };
 
-export const ATTEMPT_LIMITS: AttemptLimits = { ofAPeer: { burst: 10, everyMs: 5_000 }, ofAll: { burst: 500, everyMs: 20 }, mostPeers: 5_000 };
+export const ATTEMPT_LIMITS: AttemptLimits = {
+  ofAPeer: { burst: 10, everyMs: 5_000 },
+  ofAll: { burst: 500, everyMs: 20 },
+  knownMs: 24 * 3_600_000,
+  mostPeers: 5_000,
+};
 
 /**
- * Slows down who guesses developer keys. Each failure moves a mark ahead of the clock; while the mark is further ahead than the
- * burst allows, nothing is even looked at. Kept in memory: a restart forgives.
+ * At a registry proxy in front of another server, below what that server takes from one address: guesses of one client, or of few, are refused here before the server
+ * refuses all who come through the proxy.
+ */
+export const PROXY_ATTEMPT_LIMITS: AttemptLimits = { ...ATTEMPT_LIMITS, ofAPeer: { burst: 5, everyMs: 10_000 }, ofAll: { burst: 8, everyMs: 6_000 } };
+
+/**
+ * Slows down who guesses developer keys. Each failure moves a mark ahead of the clock; while the mark is further ahead than the burst allows, nothing is even looked
+ * at. Looking at a key is a digest and one look-up in an index, so what the limits bound is guessing, not work. Three rules keep them from shutting out others:
+ *
+ * - An address of IPv6 counts by its /64, which one client has all of.
+ * - A key that was right from an address a while ago is looked at there whatever its neighbours do: many users may be behind one proxy.
+ * - The limit of all together holds for addresses that have failed, and not for those that had a success lately.
+ *
+ * Kept in memory: a restart forgives.
  */
 export function openAttempts({ clock, limits = ATTEMPT_LIMITS }: { clock: Clock; limits?: AttemptLimits }): Attempts {
   const marks = new Map<string, number>();
+  const known = new Map<string, number>();
+  const knownKeys = new Map<string, number>();
   let markOfAll = 0;
 
+  const now = () => clock.monotonic();
   const require = (mark: number, { burst, everyMs }: Allowance) => {
-    const retryAfterMs = mark - clock.monotonic() - (burst - 1) * everyMs;
-    if (retryAfterMs > 0) throw new Fault("TOO_MANY_ATTEMPTS", "Too many wrong developer keys were tried; wait a little.", { retryAfterMs });
+    const retryAfterMs = mark - now() - (burst - 1) * everyMs;
+    if (retryAfterMs > 0) throw new Fault("TOO_MANY_ATTEMPTS", "Too many wrong developer keys were tried. Wait, then try again.", { retryAfterMs });
   };
-  const moved = (mark: number, { everyMs }: Allowance) => Math.max(mark, clock.monotonic()) + everyMs;
+  const moved = (mark: number, { everyMs }: Allowance) => Math.max(mark, now()) + everyMs;
+  /** Last in the map is who was seen last. */
+  const remember = (map: Map<string, number>, name: string, value: number) => {
+    map.delete(name);
+    map.set(name, value);
+    const [oldest] = map.keys();
+    if (map.size > limits.mostPeers && oldest !== undefined) map.delete(oldest);
+  };
+  const isKnown = (map: Map<string, number>, name: string) => (map.get(name) ?? Number.NEGATIVE_INFINITY) > now();
 
   return {
-    check: (peer) => {
-      require(markOfAll, limits.ofAll);
-      if (peer !== undefined) require(marks.get(peer) ?? 0, limits.ofAPeer);
+    check: (peer, key) => {
+      if (peer === undefined) return;
+      const client = clientOf(peer);
+      const mark = marks.get(client) ?? 0;
+      const hasFailed = mark > now();
+      if (!hasFailed || (key !== undefined && isKnown(knownKeys, keyOf(client, key)))) return;
+      require(mark, limits.ofAPeer);
+      if (!isKnown(known, client)) require(markOfAll, limits.ofAll);
     },
     failed: (peer) => {
       markOfAll = moved(markOfAll, limits.ofAll);
       if (peer === undefined) return;
-      const mark = moved(marks.get(peer) ?? 0, limits.ofAPeer);
-      // Last in the map is who failed last.
-      marks.delete(peer);
-      marks.set(peer, mark);
-      const [oldest] = marks.keys();
-      if (marks.size > limits.mostPeers && oldest !== undefined) marks.delete(oldest);
+      const client = clientOf(peer);
+      remember(marks, client, moved(marks.get(client) ?? 0, limits.ofAPeer));
+    },
+    succeeded: (peer, key) => {
+      if (peer === undefined) return;
+      const client = clientOf(peer);
+      remember(known, client, now() + limits.knownMs);
+      remember(knownKeys, keyOf(client, key), now() + limits.knownMs);
     },
   };
+}
+
+/** Only its digest is kept. */
+function keyOf(client: string, key: string): string {
+  return `${client} ${digest(key).slice(0, 32)}`;
+}
+
+/** The part of an address that one client has: an IPv4 address, or the first 64 bits of an IPv6 one. */
+function clientOf(peer: string): string {
+  const [address = ""] = peer.split("%", 1);
+  if (isIP(address) !== 6) return address;
+  const tail = address.slice(address.lastIndexOf(":") + 1);
+  const [before = "", after] = (tail.includes(".") ? `${address.slice(0, -tail.length)}0:0` : address).split("::");
+  const first = before === "" ? [] : before.split(":");
+  const last = after === undefined || after === "" ? [] : after.split(":");
+  const missing = after === undefined ? 0 : 8 - first.length - last.length;
+  const groups = [...first, ...Array<string>(missing).fill("0"), ...last].map((group) => Number.parseInt(group, 16).toString(16));
+  // An IPv4 address as a socket of both families shows it.
+  if (tail.includes(".") && groups.slice(0, 6).join(":") === "0:0:0:0:0:ffff") return tail;
+  return `${groups.slice(0, 4).join(":")}::/64`;
 }

@@ -14,7 +14,7 @@ import { askedBehind, mountedFrom, needsOf, permit, type Needs } from "./permit.
 import type { RedirectRules } from "../../registry-trust/redirect-rules.ts";
 import { seenByClient } from "./seen-by-client.ts";
 import { fixedLease, ToRegistry, type RegistryParts } from "./to-registry.ts";
-import { tokenRequest, type TokenParts } from "./token-request.ts";
+import { type TokenAttempts, tokenRequest, type TokenParts } from "./token-request.ts";
 import type { RepositoryAsk, Upstream } from "./upstream/upstream.ts";
 import { internalAnswer, jsonAnswer, registryAnswer } from "./v2-answers.ts";
 import { readV2Path, splitTarget, type V2Path } from "./v2-path.ts";
@@ -38,6 +38,8 @@ export type RegistryDecideParts = {
   headTimeoutMs: number;
   /** The registry is berth's own: only a token that names it may delete, and now and then nothing can be written. */
   own?: { isReadOnly(): boolean } | undefined;
+  /** Of wrong keys; undefined where who judges the keys counts them by client. */
+  attempts?: TokenAttempts | undefined;
   /** Told of each manifest that was pushed or deleted. */
   onPushed(pushed: Pushed): void;
   clock: Clock;
@@ -58,7 +60,7 @@ export function openRegistryDecide(given: RegistryDecideParts): Decide {
   const parts: Parts = {
     ...given,
     registry: { upstream, follow, headTimeoutMs },
-    token: { ...given, edits: forwardedEdits({ trusted, trace: openTraceContext() }) },
+    token: { ...given, attempts: given.attempts, edits: forwardedEdits({ trusted, trace: openTraceContext() }) },
   };
   return (asked) => {
     const target = originForm(asked.head.target);

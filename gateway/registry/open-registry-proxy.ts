@@ -13,6 +13,7 @@ import { openRegistryDecide, type Pushed } from "./decide.ts";
 import type { IdentityServer } from "./identity-server.ts";
 import { openVerification } from "./open-verification.ts";
 import { redirectRules } from "../../registry-trust/redirect-rules.ts";
+import type { TokenAttempts } from "./token-request.ts";
 import { registryAnswer } from "./v2-answers.ts";
 import type { Upstream } from "./upstream/upstream.ts";
 
@@ -34,6 +35,8 @@ export type RegistryProxyParts = {
   reads?: Reads;
   /** The registry is berth's own: only a token that names it may delete, and now and then nothing can be written. */
   own?: { isReadOnly(): boolean } | undefined;
+  /** Of wrong keys; undefined where who judges the keys counts them by client. */
+  attempts?: TokenAttempts | undefined;
   onPushed?(pushed: Pushed): void;
   /** Where it counts; for nobody where it is left out. */
   metrics?: Metrics;

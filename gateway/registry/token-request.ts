@@ -2,6 +2,7 @@ import type { Clock } from "../../clock.ts";
 import { Fault } from "../../fault.ts";
 import type { Answer, Asked, Decision, Forward, HeaderEdits, Instead, ResponseHead } from "../decision.ts";
 import type { ForwardedEdits } from "../forwarded.ts";
+import type { TrustedProxies } from "../trusted-proxies.ts";
 import type { IdentityServer } from "./identity-server.ts";
 import { jsonAnswer, registryAnswer } from "./v2-answers.ts";
 
@@ -10,7 +11,18 @@ export type TokenParts = {
   edits: ForwardedEdits;
   service: string;
   anonymousPull: boolean;
+  trusted: TrustedProxies;
+  /** Of wrong keys, by client; undefined where who judges the keys sees each client's own address. */
+  attempts: TokenAttempts | undefined;
   clock: Clock;
+};
+
+/** Keeps one client's guesses from being held against all clients of this proxy, which a server that does not trust it takes for one. */
+export type TokenAttempts = {
+  /** Faults: TOO_MANY_ATTEMPTS. */
+  check(client: string, credential?: string): void;
+  failed(client: string): void;
+  succeeded(client: string, credential: string): void;
 };
 
 /** For clients that insist on a token where none is needed. It is no JWT, and grants nothing. */
@@ -40,15 +52,32 @@ function anonymousToken(clock: Clock): object {
   return { token: ANONYMOUS, access_token: ANONYMOUS, expires_in: ANONYMOUS_SECONDS, issued_at: new Date(clock.now()).toISOString() };
 }
 
-function toIdentity({ identity, edits, service }: TokenParts, asked: Asked, query: string): Decision {
+function toIdentity({ identity, edits, service, attempts, trusted }: TokenParts, asked: Asked, query: string): Decision {
   const { head, peer, tls } = asked;
+  const client = trusted.clientOf(head.header("x-forwarded-for"), peer.address);
+  const credential = head.header("authorization");
+  try {
+    attempts?.check(client, credential);
+  } catch (error) {
+    if (error instanceof Fault) return refusal(error);
+    throw error;
+  }
+  const onStatus = (status: number) => {
+    if (status === 401) attempts?.failed(client);
+    else if (status < 300 && credential !== undefined) attempts?.succeeded(client, credential);
+  };
   const { remove, add } = edits(head, peer, tls);
   const more = identity.behind.edits(head, peer);
   const dropped = [...remove, ...more.remove];
-  const forward = new ToIdentity(identity, `/api/docker/token${withService(query, service)}`, {
-    remove: [...dropped, "cookie"],
-    add: [...add.filter(([name]) => !more.remove.includes(name.toLowerCase())), ...more.add],
-  });
+  const forward = new ToIdentity(
+    identity,
+    `/api/docker/token${withService(query, service)}`,
+    {
+      remove: [...dropped, "cookie"],
+      add: [...add.filter(([name]) => !more.remove.includes(name.toLowerCase())), ...more.add],
+    },
+    onStatus,
+  );
   return { kind: "forward", forward, lease: identity.behind.lease };
 }
 
@@ -65,20 +94,24 @@ class ToIdentity implements Forward {
   readonly headTimeoutMs = TIMEOUT_MS;
   readonly request: HeaderEdits;
   readonly #identity: IdentityServer;
+  readonly #onStatus: (status: number) => void;
 
-  constructor(identity: IdentityServer, path: string, request: HeaderEdits) {
+  constructor(identity: IdentityServer, path: string, request: HeaderEdits, onStatus: (status: number) => void) {
+    this.#onStatus = onStatus;
     this.target = identity.behind.pathOf(path);
     this.request = request;
     this.#identity = identity;
   }
 
   /** Its challenge names another way to sign in than ours. */
-  response(): HeaderEdits {
+  response(received: ResponseHead): HeaderEdits {
+    this.#onStatus(received.status);
     return { remove: ["www-authenticate", "set-cookie"], add: [] };
   }
 
   again(received: ResponseHead): Instead | undefined {
     if (received.status !== 401) return undefined;
+    this.#onStatus(received.status);
     return { answer: registryAnswer(new Fault("DEV_KEY_INVALID", "The developer key is not valid: it is the password of docker login")) };
   }
 

@@ -74,13 +74,15 @@ export function openSignedIn({ users, addressOf, clock, limits = SESSION_LIMITS,
     /** The secret of a new session. Faults: DEV_KEY_INVALID, TOO_MANY_ATTEMPTS, those of the server of the users. */
     signIn: async (request: FastifyRequest, key: string | undefined, reply: FastifyReply): Promise<string> => {
       const address = addressOf(request);
-      attempts.check(address);
+      attempts.check(address, key);
       if (key === undefined) throw new Fault("DEV_KEY_INVALID", "A developer key is needed: Authorization: Dev <key>.");
       if (asking >= MOST_AT_ONCE)
         throw new Fault("TOO_MANY_ATTEMPTS", "Too many are signing in at this moment; try again.", { retryAfterMs: RETRY_MS });
       asking++;
       try {
-        return await proven(key, clientGone(reply));
+        const secret = await proven(key, clientGone(reply));
+        attempts.succeeded(address, key);
+        return secret;
       } catch (error) {
         if (error instanceof Fault && error.code === "DEV_KEY_INVALID") attempts.failed(address);
         throw error;

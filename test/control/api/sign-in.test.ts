@@ -1,5 +1,6 @@
 import { statSync } from "node:fs";
 import t from "tap";
+import { stillClock } from "../../fixtures/still-clock.ts";
 import { ADMIN_KEY, openStand } from "./fixtures/api-stand.ts";
 import { callSocket } from "./fixtures/call-socket.ts";
 
@@ -101,6 +102,33 @@ t.test("who keeps guessing keys is told to wait, even when one is right, and can
   t.equal((await call("/packages/dev/app", publishing)).status, 429, "wherever a key is shown");
   t.equal((await call("/users", { headers: { authorization: `Dev ${ADMIN_KEY}`, "x-berth-client": "9.9.9.9" } })).status, 429);
   t.equal((await guess(ADMIN_KEY, "9.9.9.8")).status, 200);
+});
+
+t.test("guesses from many addresses keep nobody out: a right key from a fresh address is taken, by docker login too", async (t) => {
+  const { call, addUser } = await openStand(t, {}, stillClock());
+  const { key } = addUser("bob");
+  const from = (peer: string) => ({ "x-berth-client": peer });
+  const signIn = (shown: string, peer: string) =>
+    call("/users/login/dev", { method: "POST", headers: { authorization: `Dev ${shown}`, ...from(peer) } });
+  const login = (shown: string, peer: string) =>
+    call("/docker/token?service=r", { headers: { authorization: `Basic ${Buffer.from(`any:${shown}`).toString("base64")}`, ...from(peer) } });
+  const statuses: number[] = [];
+  for (let tried = 0; tried < 600; tried++) statuses.push((await signIn("wrong", `9.9.9.${tried % 60}`)).status);
+  t.equal(statuses.filter((status) => status === 401).length, 500, "all together are slowed down");
+  t.equal(statuses.at(-1), 429);
+  t.equal((await signIn(key, "7.7.7.7")).status, 200);
+  t.equal((await login(key, "2001:db8::1")).status, 200);
+  t.equal((await login("wrong", "2001:db8::2")).status, 401);
+  t.equal((await signIn(key, "9.9.9.1")).status, 429, "an address that has guessed waits");
+});
+
+t.test("guesses from one /64 are those of one client", async (t) => {
+  const { call } = await openStand(t);
+  const guess = (shown: string, peer: string) =>
+    call("/users/login/dev", { method: "POST", headers: { authorization: `Dev ${shown}`, "x-berth-client": peer } });
+  for (let tried = 0; tried < 10; tried++) t.equal((await guess("wrong", `2001:db8:1:2::${tried}`)).status, 401);
+  t.equal((await guess(ADMIN_KEY, "2001:db8:1:2:ffff::1")).status, 429);
+  t.equal((await guess(ADMIN_KEY, "2001:db8:1:3::1")).status, 200);
 });
 
 t.test("signing out ends the session that was shown, and needs the own page where a cookie shows it", async (t) => {

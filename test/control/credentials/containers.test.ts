@@ -108,7 +108,7 @@ t.test("a container is given its stand, its package's credentials and its own ma
   t.equal(await call(`/credentials/for/${PACKAGE}.PostgresNorthwind`, { method: "POST", body }), 200);
   const own = credentials(data, ["set", PACKAGE], JSON.stringify({ LOGIN: "package", API_SECRET: PACKAGE_SECRET, DATAGROK_PIPE_HOST: "mine" }));
   t.equal(own.status, 0, own.said);
-  shown.push(own.said, credentials(data, ["list", "cred-walk"]).said, credentials(data, ["list", `${PACKAGE}.PostgresNorthwind`]).said);
+  shown.push(own.said, credentials(data, ["list", PACKAGE]).said, credentials(data, ["list", `${PACKAGE}.PostgresNorthwind`]).said);
   t.equal(await call(`/credentials/for/${PACKAGE}`), 200);
   t.equal(await call("/credentials/for/%40scope%2Fcred-walk.PostgresNorthwind"), 200);
 
@@ -207,7 +207,7 @@ t.test("a container that outlives berth keeps its token, and is given no second 
   });
 
   await t.test("what cannot be is one sentence, and ends with a number of its own", async (t) => {
-    t.match(credentials(data, ["list", "cred-walk.nothing"]), { status: 3, said: /PostgresNorthwind/ });
-    t.match(credentials(data, ["list", "cred-walk"], "", { BERTH_DATA: join(data, "elsewhere") }), { status: 5, said: /elsewhere/ });
+    t.match(credentials(data, ["list", `${PACKAGE}.nothing`]), { status: 3, said: /PostgresNorthwind/ });
+    t.match(credentials(data, ["list", PACKAGE], "", { BERTH_DATA: join(data, "elsewhere") }), { status: 5, said: /elsewhere/ });
   });
 });
