@@ -69,6 +69,8 @@ export type StartPhases = { pull?: number; create: number; boot: number };
 export type Deployment = {
   /** Undefined where the spec has no port. A connect to it was accepted just now. */
   address?: Address | undefined;
+  /** As `Observed.instance`. */
+  instance?: string | undefined;
   phases: StartPhases;
 };
 
@@ -82,6 +84,8 @@ export type Observed = {
   paused?: true | undefined;
   /** Where it would be reached; present when it runs and the spec had a port. */
   address?: Address | undefined;
+  /** Which instance of the service it is: another one has another. Each driver's `events` says what it takes for that. Undefined where it cannot be told. */
+  instance?: string | undefined;
   /** Why it ended, when it is known and not running. */
   exit?: { code: number; outOfMemory: boolean } | undefined;
 };
@@ -109,10 +113,14 @@ export type Foreign = {
 };
 
 /**
- * Only a hint to look again. `connected` follows every (re)connect: anything may have been missed, look at all. `disconnected`, from a driver that notices: what ends from
- * shortly before it until the next `connected` may have ended with the orchestrator.
+ * A hint to look again. `connected` follows every (re)connect: anything may have been missed, look at all. `disconnected`, from a driver that notices: what ends from
+ * shortly before it until the next `connected` may have ended with the orchestrator. With `ended`, that instance (any, where it is not named) has ended or is
+ * about to, and its address may be given to another container: told as early as the orchestrator tells it.
  */
-export type DriverEvent = { kind: "connected" } | { kind: "disconnected" } | { kind: "changed"; service: string; container: string };
+export type DriverEvent =
+  | { kind: "connected" }
+  | { kind: "disconnected" }
+  | { kind: "changed"; service: string; container: string; ended?: { instance?: string | undefined } };
 
 /** What there is for containers, all machines together, whether or not it is in use. */
 export type Capacity = { machines: number; cpu: number; memoryMb: number };
@@ -123,6 +131,8 @@ export type DeployCall = Call & {
   onPull?: (progress: { done: number; total: number }) => void;
   /** Called once the orchestrator has done its part of a deploy, and only the container's boot is waited for. Whoever bounds the orchestrator's work may begin another deploy. */
   onLaunched?: () => void;
+  /** Called as soon as it is known which address the orchestrator has given to the service, before anything answers there. */
+  onAddress?: (address: Address, instance?: string) => void;
 };
 
 export type Driver = {

@@ -13,7 +13,9 @@ export function guardAddresses(driver: Driver): Driver {
   return {
     ...driver,
     deploy: async (spec, call) => {
-      const deployment = await driver.deploy(spec, call);
+      const { onAddress } = call;
+      const guarded = onAddress && { onAddress: (at: Address, instance?: string) => (isRefused(at) ? undefined : onAddress(at, instance)) };
+      const deployment = await driver.deploy(spec, { ...call, ...guarded });
       const { address } = deployment;
       if (!address || !isRefused(address)) return deployment;
       // What failed leaves nothing behind.

@@ -39,6 +39,8 @@ export type Side = "client" | "container";
 
 /** The claim of one exchange on its target, from the decision until its last byte. */
 export type Lease = {
+  /** Whose connections these are: one that was made for another owner is never used, even where the address is the same. */
+  readonly owner: string;
   /**
    * Where to send it: at once where that is known, else once the container is awake. Rejects with the `Fault` to answer, or with the
    * signal's reason; never throws.
@@ -47,8 +49,8 @@ export type Lease = {
   /** The target refused the connection before any byte was sent: asks once for a better one, or rejects with the `Fault`. */
   lost(target: Target): Promise<Target>;
   /**
-   * Calls `act` once it is known that nobody is at the target any more, at once where that is so already, until the returned function is called: an address that
-   * nobody holds refuses no connection, it only never accepts one.
+   * Calls `act` once the target is no longer the container's, at once where that is so already, until the returned function is called: an address that
+   * nobody holds refuses no connection, it only never accepts one, and one that another container was given accepts it.
    */
   whenGone(target: Target, act: () => void): () => void;
   /** `n` bytes came from one side and go to the other: of a request its body, of an answer all that comes. */

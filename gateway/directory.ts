@@ -10,6 +10,9 @@ export type Target = { host: string; port: number; tls?: Secured } | { socketPat
  */
 export type Secured = { servername: string; ca?: string | undefined; fingerprint?: string | undefined };
 
+/** Where a container takes connections, as reachable from gateways. */
+export type ContainerAddress = { host: string; port: number };
+
 /** Equal for targets that a connection may serve alike. */
 export function keyOfTarget(target: Target): string {
   if ("socketPath" in target) return target.socketPath;
@@ -25,12 +28,15 @@ export type StartTimes = { queue: number; pull?: number; create: number; boot: n
  * needs to know no state at all.
  */
 export type Standing =
-  /** It accepts connections: forward. `doubted` while control verifies that, because somebody was refused. */
-  | { kind: "awake"; address: { host: string; port: number }; doubted?: boolean }
+  /** It accepts connections at each of these addresses, which are its own and no other container's: forward to one of them. Never empty. */
+  | { kind: "awake"; addresses: readonly ContainerAddress[] }
   /** It runs but exposes no port: 400. */
   | { kind: "portless" }
-  /** It will be awake without being asked again: hold. `step`: whether it waits for its image and its turn, or starts. */
-  | { kind: "coming"; step?: "queue" | "start" }
+  /**
+   * It will be awake without being asked again: hold. `step`: it waits for its image and its turn, or starts, or it runs and its address is verified,
+   * since it may be another container's by now.
+   */
+  | { kind: "coming"; step?: "queue" | "start" | "check" }
   /** It sleeps and a request wakes it: wake, then hold. */
   | { kind: "asleep" }
   /** It is stopped and only a user may start it: 400. */

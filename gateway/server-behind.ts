@@ -70,6 +70,7 @@ export function datagrokBehind({ url, keepHost }: DatagrokServer): ServerBehind 
 /** The server does not move: a connection that was refused is tried once more. */
 function leaseOf(target: Target): Lease {
   return {
+    owner: "",
     target: () => target,
     lost: () => Promise.resolve(target),
     whenGone: () => () => undefined,

@@ -1,4 +1,4 @@
-import type { ContainerView, OpenNow, Use } from "./directory.ts";
+import type { ContainerAddress, ContainerView, OpenNow, Standing, Use } from "./directory.ts";
 import type { Caller, SessionRef } from "./identity.ts";
 
 /**
@@ -26,8 +26,8 @@ export type FeedLine =
    */
   | { kind: "hello"; gateway: string; version?: string; wire?: number; reportMs?: number; store?: string | undefined; revision?: number | undefined }
   /** `seq` is the last change that is already in it. With `more`, another `all` follows at once, and only all of them together are every container. */
-  | { kind: "all"; containers: ContainerView[]; seq?: number; more?: true }
-  | { kind: "changed"; container: ContainerView; seq: number }
+  | { kind: "all"; containers: WireView[]; seq?: number; more?: true }
+  | { kind: "changed"; container: WireView; seq: number }
   | { kind: "removed"; id: string; seq: number }
   /** Somebody wants to know what this gateway has open at a container: it answers with `POST /open`. */
   | { kind: "ask"; ask: number; id: string }
@@ -35,6 +35,32 @@ export type FeedLine =
   | { kind: "signedOut" }
   /** `revision` as in `hello`: what it is by now. */
   | { kind: "beat"; revision?: number | undefined };
+
+/**
+ * A view as it travels. Gateways and control of berth 0.1 know one address alone, and say `doubted` of one that is being checked: the first stands beside
+ * the list for as long as both speak this wire.
+ */
+export type WireView = Omit<ContainerView, "standing"> & {
+  standing:
+    | Exclude<Standing, { kind: "awake" }>
+    | { kind: "awake"; addresses?: readonly ContainerAddress[]; address?: ContainerAddress; doubted?: boolean };
+};
+
+export function viewOnWire(view: ContainerView): WireView {
+  const { standing } = view;
+  if (standing.kind !== "awake") return { ...view, standing };
+  const [address] = standing.addresses;
+  return { ...view, standing: { ...standing, ...(address === undefined ? {} : { address }) } };
+}
+
+export function viewOffWire(view: WireView): ContainerView {
+  const { standing } = view;
+  if (standing.kind !== "awake") return { ...view, standing };
+  const { addresses, address, doubted } = standing;
+  const all = addresses ?? (address === undefined ? [] : [address]);
+  if (doubted === true || all.length === 0) return { ...view, standing: { kind: "coming", step: "check" } };
+  return { ...view, standing: { kind: "awake", addresses: all } };
+}
 
 /** Counts what gateways and control of different versions could not understand of each other. */
 export const WIRE_VERSION = 1;

@@ -59,7 +59,12 @@ const ADDRESS = { address: { ...text, description: "the host; left out where it 
 export const DEPLOYMENT = {
   type: "object",
   required: ["serviceName", "phases"],
-  properties: { serviceName: text, ...ADDRESS, phases: { type: "object", properties: { pull: number, create: number, boot: number } } },
+  properties: {
+    serviceName: text,
+    instance: text,
+    ...ADDRESS,
+    phases: { type: "object", properties: { pull: number, create: number, boot: number } },
+  },
 } as const;
 
 export const DESTROYED = {
@@ -75,6 +80,7 @@ export const SERVICE = {
   properties: {
     serviceName: text,
     running: { type: "boolean" },
+    instance: { ...text, description: "another instance of the service has another" },
     paused: { type: "boolean", description: "frozen by somebody, with its memory: it neither runs nor has ended; else not there" },
     ...ADDRESS,
     labels: LABELS,
@@ -90,7 +96,16 @@ export const NAME_PARAMS = {
 
 export const EVENT = {
   type: "object",
-  properties: { kind: { type: "string", enum: ["connected", "disconnected", "changed"] }, service: text, container: text },
+  properties: {
+    kind: { type: "string", enum: ["connected", "disconnected", "changed"] },
+    service: text,
+    container: text,
+    ended: {
+      type: "object",
+      description: "that instance has ended or is about to, any where it is not named: its address may be given to another",
+      properties: { instance: text },
+    },
+  },
 } as const;
 
 /** A path's `/` inside a part is written `%2F`. */

@@ -7,6 +7,7 @@ import {
   ENDED_GATEWAY_MS,
   FEED_BEAT_MS,
   type FeedLine,
+  viewOnWire,
   GATEWAY_SILENCE_MS,
   LOST_GATEWAY_MS,
   REPORT_MS,
@@ -242,7 +243,9 @@ function tellChanges(
     if ("image" in change) return;
     const id = "removed" in change ? change.removed : change.container.id;
     const line: FeedLine =
-      "removed" in change ? { kind: "removed", id, seq: change.seq } : { kind: "changed", container: viewOf(change.container), seq: change.seq };
+      "removed" in change
+        ? { kind: "removed", id, seq: change.seq }
+        : { kind: "changed", container: viewOnWire(viewOf(change.container)), seq: change.seq };
     if (meanwhile === undefined) return say(line);
     meanwhile.delete(id);
     meanwhile.set(id, line);
@@ -260,7 +263,7 @@ function tellChanges(
     if (response.destroyed) return;
     const rows = store.containers.toView(after, AT_ONCE);
     const last = rows.length < AT_ONCE ? undefined : rows.at(-1)?.id;
-    const line = { kind: "all", containers: rows.map(viewOf), seq: joinedAt } as const;
+    const line = { kind: "all", containers: rows.map((row) => viewOnWire(viewOf(row))), seq: joinedAt } as const;
     // Written or not, others have their turn before the next: what is written at once calls back within this one.
     if (last !== undefined) return say({ ...line, more: true }, () => setImmediate(listNext, last));
     say(line);

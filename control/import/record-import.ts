@@ -52,6 +52,9 @@ function recordContainer(rooms: Rooms, { container, adoptable }: PlannedContaine
   const isFirst = store.containers.byImage(imageId).every(({ folder }) => folder !== image.folder);
   const rest: Partial<Container> = status.startsWith("stopped by system") ? { state: "SYSTEM_STOPPED", stopFor: "system" } : {};
   const port = config.port ?? adoptable?.port;
+  const { address } = adoptable ?? {};
+  // An address that another container has is verified first: the orchestrator says whose it is.
+  const isShared = address !== undefined && store.containers.atAddress(address) !== undefined;
   store.containers.insert({
     ...newContainer(environment, id, name, config, now),
     ...rest,
@@ -59,13 +62,13 @@ function recordContainer(rooms: Rooms, { container, adoptable }: PlannedContaine
       ? {}
       : {
           service: service ?? "",
-          state: "STARTED" as const,
+          state: isShared ? ("CHECKING" as const) : ("STARTED" as const),
           desiredInstances: 1 as const,
           wishedBy: importer.id,
           wishedOn: now,
           runningGeneration: 1,
           deployed: { ref: image.ref },
-          address: adoptable.address,
+          address: isShared || !address ? undefined : { ...address, instance: adoptable.instance },
           adopted: { instance: adoptable.instance, generation: 1, port: adoptable.port },
           // Used until now, for all that is known.
           lastActive: now,

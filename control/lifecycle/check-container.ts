@@ -1,4 +1,6 @@
+import type { Deployment } from "../../drivers/driver.ts";
 import { Fault } from "../../fault.ts";
+import { ownedAddress, refuseShared } from "./confirm-address.ts";
 import { isReplaceable, observe, redefine } from "./keep-container.ts";
 import { startLimit } from "./limits.ts";
 import { lose, loseAsFound } from "./lose-container.ts";
@@ -8,6 +10,7 @@ import type { Step } from "./step.ts";
 
 /** Its address is in doubt. Where it does not run, it is lost; where it does, deploying what already runs verifies the address. */
 export const check: Step = async (rooms, row, signal) => {
+  const ends = rooms.endings.count(row.id);
   const fact = await observe(rooms, row, signal);
   const goesOn = fact?.running || (fact?.paused && fact.labels.generation === row.generation);
   if (!fact || !goesOn) return loseAsFound(rooms, row, fact, signal);
@@ -16,15 +19,16 @@ export const check: Step = async (rooms, row, signal) => {
   if (fact.labels.generation !== now.generation) {
     if (isReplaceable(rooms, now)) return redefine(rooms, now);
     // Deploying would replace what may not be replaced yet, so the engine's word is taken for its address.
-    moveContainer(rooms, now, "foundRunning", { address: fact.address, fault: undefined });
+    await refuseShared(rooms, now, fact.address, signal);
+    if (rooms.endings.count(row.id) === ends)
+      moveContainer(rooms, now, "foundRunning", { address: ownedAddress(fact.address, fact.instance), fault: undefined });
+    else return "moved";
     return "rest";
   }
+  let deployment: Deployment;
   try {
     // From now on, not from the doubt: a deploy that is late takes away what runs, and the engine may have been away until now.
-    const { address } = await deploy(rooms, { ...now, since: rooms.clock.now() }, signal, Math.min(rooms.limits.checkMs, startLimit(rooms.limits)));
-    moveContainer(rooms, now, "foundRunning", { address, runningGeneration: now.generation, fault: undefined });
-    // Not at once: a driver that names one address at a deploy and another at an inspect would have us turn in circles.
-    return { lookInMs: rooms.limits.sweepMs };
+    deployment = await deploy(rooms, { ...now, since: rooms.clock.now() }, signal, Math.min(rooms.limits.checkMs, startLimit(rooms.limits)));
   } catch (error) {
     signal.throwIfAborted();
     const then = rooms.store.containers.find(row.id);
@@ -32,4 +36,11 @@ export const check: Step = async (rooms, row, signal) => {
     if (!(error instanceof Fault) || error.code === "ENGINE_UNREACHABLE") throw error;
     return lose(rooms, then, error);
   }
+  await refuseShared(rooms, now, deployment.address, signal);
+  // An end that was reported meanwhile is of what was found here: it is looked at again.
+  if (rooms.endings.count(row.id) !== ends) return "moved";
+  const address = ownedAddress(deployment.address, deployment.instance);
+  moveContainer(rooms, now, "foundRunning", { address, runningGeneration: now.generation, fault: undefined });
+  // Not at once: a driver that names one address at a deploy and another at an inspect would have us turn in circles.
+  return { lookInMs: rooms.limits.sweepMs };
 };

@@ -1,8 +1,12 @@
+import { reportEnd } from "./doubt.ts";
 import { forgive } from "./outages.ts";
 import { containerKey, SWEEP, type Rooms } from "./rooms.ts";
 import { retryDelay } from "./retry-delay.ts";
 
-/** Turns the driver's events into looks for as long as the signal lasts. They are hints only: whatever is missed, the sweep finds. */
+/**
+ * Turns the driver's events into looks for as long as the signal lasts. They are hints only: whatever is missed, the sweep finds. But an end takes the
+ * container's address away before it is looked at.
+ */
 export async function hearEvents(rooms: Rooms, signal: AbortSignal): Promise<void> {
   for (let failures = 1; !signal.aborted; failures++) {
     try {
@@ -13,7 +17,10 @@ export async function hearEvents(rooms: Rooms, signal: AbortSignal): Promise<voi
           rooms.outages.ended();
           forgive(rooms);
           rooms.queue.add(SWEEP);
-        } else if (rooms.store.containers.find(event.container)) rooms.queue.add(containerKey(event.container));
+        } else if (rooms.store.containers.find(event.container)) {
+          if (event.ended) reportEnd(rooms, event.container, event.ended.instance);
+          rooms.queue.add(containerKey(event.container));
+        }
       }
     } catch (error) {
       if (!signal.aborted) rooms.log.warn({ err: error }, "the driver's events broke off");

@@ -1,6 +1,6 @@
 import type { Observed } from "../../drivers/driver.ts";
 import { Fault } from "../../fault.ts";
-import type { Container } from "../store/entities.ts";
+import type { Container, OwnedAddress } from "../store/entities.ts";
 import { doubt } from "./doubt.ts";
 import { drive } from "./drive.ts";
 import { warmMs } from "./keep-warm.ts";
@@ -21,10 +21,7 @@ export const keep: Step = async (rooms, row, signal) => {
   if (fact?.paused) return doubt(rooms, now, {}) ? "moved" : "rest";
   if (!fact?.running) return loseAsFound(rooms, now, fact, signal);
   if (fact.labels.generation !== now.generation && isReplaceable(rooms, now)) return redefine(rooms, now);
-  if (now.address && !sameAddress(fact.address, now.address)) {
-    doubt(rooms, now, fact.address ? { address: fact.address } : {});
-    return "moved";
-  }
+  if (now.address && !isWhere(fact, now.address)) return doubt(rooms, now, {}) ? "moved" : "rest";
   return rest(rooms, now);
 };
 
@@ -39,6 +36,11 @@ export async function observe(rooms: Rooms, row: Container, signal: AbortSignal)
   const overdue = () => new Fault("ENGINE_UNREACHABLE", `The container engine did not answer within ${limits.callMs / 1000} s.`);
   const fact = await drive({ clock, ms: limits.callMs, overdue, signal }, (call) => driver.inspect(row.service, { signal: call }));
   return fact && fact.labels.store === store.id && fact.labels.container === row.id ? fact : undefined;
+}
+
+/** It is the same instance, at the same address; what either does not tell is taken to be the same. */
+export function isWhere({ address, instance }: Pick<Observed, "address" | "instance">, known: OwnedAddress): boolean {
+  return sameAddress(address, known) && (instance === undefined || known.instance === undefined || instance === known.instance);
 }
 
 export function sameAddress(one: Observed["address"], other: Observed["address"]): boolean {

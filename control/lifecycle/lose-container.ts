@@ -14,7 +14,7 @@ import type { Outcome } from "./step.ts";
  */
 export function lose(rooms: Rooms, row: Container, fault: Fault): Outcome {
   const { clock, limits, random } = rooms;
-  const attempts = rooms.outages.mayHaveEnded(row.since) ? 0 : isStable(rooms, row) ? 1 : row.attempts + 1;
+  const attempts = rooms.outages.mayHaveEnded(startedOn(rooms, row)) ? 0 : isStable(rooms, row) ? 1 : row.attempts + 1;
   const notBefore = clock.now() + (attempts <= 1 ? 0 : retryDelay(limits.startRetry, attempts - 1, random));
   const patch = { ...failure(rooms, attempts, fault.toJSON()), ...NOT_RUNNING, notBefore };
   if (row.config.onDemand && !isAskedFor(row)) {
@@ -40,7 +40,7 @@ async function whyLost(rooms: Rooms, row: Container, fact: Observed | undefined,
     const sentence = `The container ${row.name} ran out of memory and was killed. Raise \`memory\` in container.json.`;
     return new Fault("CONTAINER_OUT_OF_MEMORY", sentence, { logs });
   }
-  const withEngine = rooms.outages.mayHaveEnded(row.since) ? " while the container engine was away or restarted" : "";
+  const withEngine = rooms.outages.mayHaveEnded(startedOn(rooms, row)) ? " while the container engine was away or restarted" : "";
   const how = fact.paused ? "was frozen by something other than berth" : `ended with code ${fact.exit?.code ?? "unknown"}`;
   return new Fault("CONTAINER_CRASHED", `The container ${row.name} ${how}${withEngine}.`, { logs });
 }
@@ -48,6 +48,12 @@ async function whyLost(rooms: Rooms, row: Container, fact: Observed | undefined,
 /** It has run for so long that it owes nothing to earlier failures. */
 export function isStable({ clock, limits }: Pick<Rooms, "clock" | "limits">, row: Container): boolean {
   return row.state === "STARTED" && clock.now() - row.since >= limits.stableMs;
+}
+
+/** When it was last known to run: before its address was put in doubt. Epoch ms. */
+function startedOn({ store }: Pick<Rooms, "store">, row: Container): number {
+  if (row.state === "STARTED") return row.since;
+  return store.history.of(row.id).findLast(({ toState }) => toState === "STARTED")?.at ?? row.since;
 }
 
 /** A request met nobody at its address, which is why it is being checked. */

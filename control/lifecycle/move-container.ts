@@ -6,15 +6,17 @@ import { keptOf, toldOf } from "./last-logs.ts";
 import { retryDelay } from "./retry-delay.ts";
 import type { Rooms } from "./rooms.ts";
 import { next } from "./table.ts";
+import { takeAddress, tellTaken } from "./take-address.ts";
 
 export type ContainerPatch = Partial<Omit<Container, "id" | "state">>;
 
 /**
  * The only way from one state to another: along the table, and only where the row is still in the state that was looked at.
- * Undefined where either says no. Everybody who watches hears of it. `byUser` is who wished it, where somebody did.
+ * Undefined where either says no. Everybody who watches hears of it. `byUser` is who wished it, where somebody did. An address that comes with
+ * the patch is taken from whoever has it, in the same transaction.
  */
 export function moveContainer(
-  rooms: Pick<Rooms, "store" | "clock" | "log" | "changes">,
+  rooms: Pick<Rooms, "store" | "clock" | "log" | "changes" | "queue">,
   row: Container,
   event: ContainerEvent,
   patch: ContainerPatch = {},
@@ -24,7 +26,10 @@ export function moveContainer(
   if (!to) return undefined;
   const at = rooms.clock.now();
   const told = patch.fault ? { fault: toldOf(patch.fault) } : {};
+  let taken: Container | undefined;
   const moved = rooms.store.transaction(() => {
+    if (patch.address !== undefined && rooms.store.containers.find(row.id)?.state === row.state)
+      taken = takeAddress(rooms.store, row.id, patch.address, at);
     const written = rooms.store.containers.move(row.id, row.state, to, { since: at, ...patch, ...told }, { at, event, byUser });
     if (written) followWake(rooms.store, { from: row.state, moved: written, event, at });
     return written;
@@ -34,6 +39,7 @@ export function moveContainer(
     { container: row.id, name: row.name, from: row.state, to, event, ...(patch.fault ? { fault: patch.fault.code } : {}) },
     "container moved",
   );
+  if (taken) tellTaken(rooms, taken, moved);
   rooms.changes.publish(moved);
   return moved;
 }

@@ -4,6 +4,7 @@ import { type Metrics, openMetrics } from "../../metrics/open-metrics.ts";
 import { type Changes, openChanges } from "./changes.ts";
 import { countLifecycle, timed } from "./count-lifecycle.ts";
 import { type Explanation, explainContainer } from "./explain/explain-container.ts";
+import { openEndings } from "./endings.ts";
 import { openFlights } from "./flights.ts";
 import { hearEvents } from "./hear-events.ts";
 import { placeOf } from "./lanes.ts";
@@ -101,6 +102,7 @@ export function openLifecycle(options: LifecycleOptions): Lifecycle {
     flights: openFlights(),
     slots: createStartSlots(limits.startSlots),
     outages: openOutages(clock, clock.now()),
+    endings: openEndings(),
     draining: new Set(),
     queue,
     get openedAt() {

@@ -1,4 +1,5 @@
 import { Fault } from "../../fault.ts";
+import { confirmDeployment, ownedAddress, refuseShared } from "./confirm-address.ts";
 import { isEngineTrouble } from "./engine-trouble.ts";
 import { keepingWish } from "./wish-again.ts";
 import { warmUp } from "./keep-warm.ts";
@@ -39,8 +40,12 @@ export const heal: Step = async (rooms, row, signal) => {
   // What lay frozen, and whose start failed before it could go on, would hold its memory for as long as nobody asks again.
   if (fact?.paused) await endPaused(rooms, now, signal);
   if (fact?.running && fact.labels.generation === now.generation) {
+    const ends = rooms.endings.count(row.id);
     try {
-      const { address } = await deploy(rooms, { ...now, since: rooms.clock.now() }, signal);
+      const deployment = await deploy(rooms, { ...now, since: rooms.clock.now() }, signal);
+      await refuseShared(rooms, now, deployment.address, signal);
+      await confirmDeployment(rooms, now, deployment, ends, signal);
+      const address = ownedAddress(deployment.address, deployment.instance);
       moveContainer(rooms, now, "foundRunning", { address, runningGeneration: now.generation, fault: undefined });
       return "moved";
     } catch (error) {

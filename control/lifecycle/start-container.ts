@@ -1,8 +1,9 @@
 import { join } from "node:path";
-import type { Deployment, Spec } from "../../drivers/driver.ts";
+import type { Address, Deployment, Spec } from "../../drivers/driver.ts";
 import { Fault } from "../../fault.ts";
 import type { Container, Image } from "../store/entities.ts";
 import { asFault } from "./as-fault.ts";
+import { confirmDeployment, ownedAddress } from "./confirm-address.ts";
 import { drive } from "./drive.ts";
 import { readLastLines } from "./last-logs.ts";
 import { startLimit } from "./limits.ts";
@@ -12,6 +13,7 @@ import { enteredOn } from "./overdue.ts";
 import { containerKey, imageKey, type Rooms } from "./rooms.ts";
 import { release } from "./release.ts";
 import type { Step } from "./step.ts";
+import { claimAddress } from "./take-address.ts";
 
 /** A container that is wished: waits for its image and for its back-off to pass, then begins. */
 export const beginStart: Step = async (rooms, row, signal) => {
@@ -46,9 +48,17 @@ export const start: Step = async (rooms, row, signal) => {
   if (rooms.store.images.find(row.imageId)?.state !== "READY") return moveContainer(rooms, row, "redefined") ? "moved" : "rest";
   if (!(await awaitSlot(rooms, row, signal)) || rooms.store.containers.find(row.id)?.state !== "STARTING") return "moved";
   const queueMs = Math.max(0, row.since - row.wishedOn);
+  const ends = rooms.endings.count(row.id);
   try {
-    const { address, phases } = await deploy(rooms, row, signal);
-    const patch = { address, phases: { queue: queueMs, ...phases }, runningGeneration: row.generation, fault: undefined };
+    const deployment = await deploy(rooms, row, signal);
+    await confirmDeployment(rooms, row, deployment, ends, signal);
+    const { address, instance, phases } = deployment;
+    const patch = {
+      address: ownedAddress(address, instance),
+      phases: { queue: queueMs, ...phases },
+      runningGeneration: row.generation,
+      fault: undefined,
+    };
     moveContainer(rooms, row, "answered", patch);
   } catch (error) {
     signal.throwIfAborted();
@@ -100,7 +110,10 @@ export async function deploy(rooms: Rooms, row: Container, signal: AbortSignal, 
         renewedOn = clock.now();
         rooms.store.containers.move(row.id, "STARTING", "STARTING", { since: renewedOn });
       };
-      return rooms.driver.deploy(spec, { signal: stop, onPull, onLaunched });
+      const onAddress = (address: Address, instance?: string) => {
+        if (!stop.aborted) claimAddress(rooms, row.id, ownedAddress(address, instance) ?? address);
+      };
+      return rooms.driver.deploy(spec, { signal: stop, onPull, onLaunched, onAddress });
     }),
   );
 }

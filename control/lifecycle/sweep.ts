@@ -1,26 +1,32 @@
 import type { Observed } from "../../drivers/driver.ts";
 import { Fault } from "../../fault.ts";
 import type { BriefContainer } from "../store/containers.ts";
+import { doubt } from "./doubt.ts";
 import { drive } from "./drive.ts";
 import { isEngineTrouble } from "./engine-trouble.ts";
-import { sameAddress } from "./keep-container.ts";
+import { isWhere } from "./keep-container.ts";
 import { isPassing } from "./overdue.ts";
 import { mayStayPaused } from "./pause-container.ts";
 import { containerKey, imageKey, type Rooms } from "./rooms.ts";
 import { setBack } from "./set-back.ts";
 
 /**
- * The resync: one list of what runs, held against every row. But for a clock that was set back it changes nothing itself, it only says where to look, so a lost
+ * The resync: one list of what runs, held against every row. But for a clock that was set back, and addresses that are not where they were, it changes nothing itself, it only says where to look, so a lost
  * event costs at most the time between two of these. Faults: ENGINE_UNREACHABLE, ENGINE_FAILED.
  */
 export async function sweep(rooms: Rooms, signal: AbortSignal): Promise<Observed[]> {
   setBack(rooms);
   for (const { id } of rooms.store.images.unsettled()) rooms.queue.add(imageKey(id));
   for (const { id } of rooms.store.tombstones.open()) rooms.queue.add(containerKey(id));
+  const listedOn = rooms.clock.now();
   const facts = await listAll(rooms, signal);
   const own = new Map(facts.filter(({ labels }) => labels.store === rooms.store.id).map((fact) => [fact.service, fact]));
   for (const row of rooms.store.containers.atWork()) {
-    if (wantsLook(row, own.get(row.service))) rooms.queue.add(containerKey(row.id));
+    const fact = own.get(row.service);
+    if (wantsLook(row, fact)) {
+      withdraw(rooms, row, fact, listedOn);
+      rooms.queue.add(containerKey(row.id));
+    }
     own.delete(row.service);
   }
   for (const row of rooms.store.containers.paused()) {
@@ -42,6 +48,14 @@ export function listAll({ clock, limits, driver }: Rooms, signal: AbortSignal): 
   return drive({ clock, ms: limits.callMs, overdue, signal }, (call) => driver.list({ signal: call }));
 }
 
+/** Of one that the list does not have where the row has it, the address may be another's: it is sent nothing until it was looked at. */
+function withdraw(rooms: Rooms, { id, state, since, address }: BriefContainer, fact: Observed | undefined, listedOn: number): void {
+  // What started while the list was on its way is not in it yet.
+  if (state !== "STARTED" || address === undefined || since >= listedOn || (fact?.running && isWhere(fact, address))) return;
+  const row = rooms.store.containers.find(id);
+  if (row?.state === "STARTED") doubt(rooms, row, {});
+}
+
 /** True where the row is on its way, or says something else than the fact does. */
 function wantsLook(row: BriefContainer, fact: Observed | undefined): boolean {
   if (isPassing(row.state)) return true;
@@ -50,5 +64,5 @@ function wantsLook(row: BriefContainer, fact: Observed | undefined): boolean {
   // Nobody was told that its definition left its package: the process died, or the store refused the next write.
   if (row.desiredInstances === 0) return true;
   if (!fact?.running || fact.labels.generation !== row.generation) return true;
-  return row.address !== undefined && !sameAddress(fact.address, row.address);
+  return row.address !== undefined && !isWhere(fact, row.address);
 }

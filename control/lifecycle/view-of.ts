@@ -4,6 +4,7 @@ import type { ContainerToView as Container } from "../store/containers.ts";
 import type { ContainerState } from "./container-states.ts";
 
 const COMING: Standing = { kind: "coming", step: "queue" };
+const CHECKED: Standing = { kind: "coming", step: "check" };
 const STARTING: Standing = { kind: "coming", step: "start" };
 const ASLEEP: Standing = { kind: "asleep" };
 
@@ -12,7 +13,7 @@ const STANDINGS: Record<ContainerState, (container: Container) => Standing> = {
   PENDING_START: () => COMING,
   STARTING: () => STARTING,
   STARTED: awake,
-  CHECKING: doubted,
+  CHECKING: () => CHECKED,
   PENDING_USER_STOP: atRest,
   PENDING_SYSTEM_STOP: atRest,
   STOPPING: atRest,
@@ -27,13 +28,7 @@ export function viewOf(container: Container): ContainerView {
 }
 
 function awake({ address }: Container): Standing {
-  return address ? { kind: "awake", address } : { kind: "portless" };
-}
-
-/** Still sent requests, since most doubts are unfounded; one that is refused waits for what the check finds. */
-function doubted(container: Container): Standing {
-  const standing = awake(container);
-  return standing.kind === "awake" ? { ...standing, doubted: true } : standing;
+  return address ? { kind: "awake", addresses: [{ host: address.host, port: address.port }] } : { kind: "portless" };
 }
 
 /** Stopped or about to be: a request wakes it where it is on-demand, even after a user's stop, or where it went to sleep by itself. */

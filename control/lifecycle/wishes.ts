@@ -37,7 +37,7 @@ const STOPPED_BY_USER = new Fault("CONTAINER_STOPPED", "A user stopped the conta
 const REPLACED = new Fault("CONTAINER_STOPPED", "A newer definition replaces this one.");
 
 export function wishesIn(rooms: Rooms): Wishes {
-  const { store, clock, changes, flights, limits, queue, usage } = rooms;
+  const { store, clock, changes, endings, flights, limits, queue, usage } = rooms;
 
   const find = (id: string): Container => {
     const row = store.containers.find(id);
@@ -93,7 +93,7 @@ export function wishesIn(rooms: Rooms): Wishes {
     wake: (id, userId, ref) => {
       const row = find(id);
       const { standing } = viewOf(row);
-      if (standing.kind === "awake") return askAgain(row, userId);
+      if (standing.kind === "awake" || row.state === "CHECKING") return askAgain(row, userId);
       if (standing.kind === "asleep") return wishStart(id, userId, "request", ref);
       if (standing.kind === "stopped") throw Fault.from(standing.fault);
       if (standing.kind !== "failed") return row;
@@ -140,6 +140,7 @@ export function wishesIn(rooms: Rooms): Wishes {
         usage.forget(id);
         rooms.draining.delete(id);
         doubtedOn.delete(id);
+        endings.forget(id);
         flights.abort(containerKey(id), STOPPED_BY_USER);
       }
       queue.add(containerKey(id));

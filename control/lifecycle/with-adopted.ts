@@ -28,7 +28,7 @@ export function withAdopted(driver: Driver, { store, environment }: { store: Sto
     if (found === undefined || found.instance !== adopted.instance) return undefined;
     const { running, address, exit } = found;
     const labels = { store: store.id, environment, container, generation: adopted.generation };
-    return { service, labels, running, ...(adopted.port === undefined ? {} : { address }), exit };
+    return { service, labels, running, instance: adopted.instance, ...(adopted.port === undefined ? {} : { address }), exit };
   };
 
   const { pause } = driver;
@@ -55,7 +55,7 @@ export function withAdopted(driver: Driver, { store, environment }: { store: Sto
       const fact = await observe(held, call);
       if (!fact?.running) throw new Fault("CONTAINER_CRASHED", `${spec.service}, which was adopted, no longer runs.`);
       if (fact.address) await (await foreignOf(call)).reached(fact.address, call);
-      return { address: fact.address, phases: { create: 0, boot: 0 } };
+      return { address: fact.address, instance: fact.instance, phases: { create: 0, boot: 0 } };
     },
     destroy: async (service, call) => {
       const held = heldOf(service);

@@ -1,7 +1,7 @@
 import type { FaultData } from "../../fault.ts";
 import type { ContainerState } from "../lifecycle/container-states.ts";
 import { json, oneOf, optional, text, whole } from "./columns.ts";
-import type { Adopted, Container, ContainerConfig, Deployed, WishedFor } from "./entities.ts";
+import type { Adopted, Container, ContainerConfig, Deployed, OwnedAddress, WishedFor } from "./entities.ts";
 import { listingsOf } from "./listing.ts";
 import { causeOf, historyIn, type Reason } from "./history.ts";
 import { type Columns, rowsOf } from "./rows.ts";
@@ -15,7 +15,7 @@ const LIVE = "image_id NOT IN (SELECT id FROM images WHERE state = 'DELETED')";
 const AT_WORK = "NOT (state IN ('USER_STOPPED', 'SYSTEM_STOPPED') AND desired_instances = 0)";
 
 /** What a look at many containers needs of each, without the logs and texts that make up most of a row. */
-export type BriefContainer = Pick<Container, "id" | "service" | "generation" | "desiredInstances" | "state" | "fault" | "address">;
+export type BriefContainer = Pick<Container, "id" | "service" | "generation" | "desiredInstances" | "state" | "since" | "fault" | "address">;
 
 /** What gateways are told of each. */
 export type ContainerToView = Pick<
@@ -42,7 +42,7 @@ export function containersIn(sql: Sql) {
     desiredInstances: oneOf<0 | 1>(),
     stopFor: optional(text<"user" | "system">()),
     fault: optional(json<FaultData>()),
-    address: optional(json<{ host: string; port: number }>()),
+    address: optional(json<OwnedAddress>()),
     phases: optional(json<NonNullable<Container["phases"]>>()),
     notBefore: whole(),
   };
@@ -52,8 +52,9 @@ export function containersIn(sql: Sql) {
     generation: whole(),
     desiredInstances: oneOf<0 | 1>(),
     state: text<ContainerState>(),
+    since: whole(),
     fault: optional(json<FaultData>()),
-    address: optional(json<{ host: string; port: number }>()),
+    address: optional(json<OwnedAddress>()),
   };
   const paused = rowsOf<PausedContainer>(sql, "containers", "id", {
     id: text(),
@@ -79,7 +80,6 @@ export function containersIn(sql: Sql) {
     wishedSession: optional(text()),
     wishedOn: whole(),
     wishedFor: optional(text<WishedFor>()),
-    since: whole(),
     runningGeneration: optional(whole()),
     deployed: optional(json<Deployed>()),
     adopted: optional(json<Adopted>()),
@@ -132,6 +132,9 @@ export function containersIn(sql: Sql) {
       sql
         .all<{ id: string }>("SELECT id FROM containers WHERE state = 'SYSTEM_STOPPED' AND json_extract(config, '$.keepWarm') IS NOT NULL")
         .map(({ id }) => id),
+    /** Whose the address is; the index lets it be one container's at most. */
+    atAddress: ({ host, port }: Pick<OwnedAddress, "host" | "port">) =>
+      rows.where("address IS NOT NULL AND json_extract(address, '$.host') = ? AND json_extract(address, '$.port') = ?", host, port)[0],
     byService: (service: string) => rows.where("service = ?", service)[0],
     /** What those that run, or are about to, were promised: cores and MiB. */
     promised: () => {

@@ -65,6 +65,9 @@ export type WishedFor = (typeof WISHED_FOR)[number];
 /** An image as a registry knows it: `ref` may be a tag that has moved since. */
 export type Deployed = { ref: string; digest?: string | undefined };
 
+/** Where a container takes connections, and by which instance of it, in the orchestrator's own words; undefined: it tells none. No two containers have the same host and port. */
+export type OwnedAddress = { host: string; port: number; instance?: string | undefined };
+
 /** An instance that another program made. `port`: where it listens; undefined: nowhere. */
 export type Adopted = { instance: string; generation: number; port: number | undefined };
 
@@ -103,7 +106,8 @@ export type Container = {
   runningGeneration: number | undefined;
   /** What was deployed last, which its image's row may no longer say: it is what runs, where anything does. */
   deployed: Deployed | undefined;
-  address: { host: string; port: number } | undefined;
+  /** Taken away as soon as it may be another container's: then it is not sent to until the orchestrator has confirmed it. */
+  address: OwnedAddress | undefined;
   /** What runs under `service` was not made by berth, and is ours by an administrator's word: that instance, and no other of the name. */
   adopted: Adopted | undefined;
   /** How long each part of the last start took. */

@@ -30,10 +30,10 @@ export async function deploy(engine: Engine, view: View, site: Site, spec: Spec,
     await start(engine, spec, made.id);
     call.onLaunched?.();
     const started = clock.monotonic();
-    const address = await alive(engine, view, spec, made.id, signal);
+    const address = await alive(engine, view, spec, made.id, call);
     const phases: StartPhases = { ...pulling, create: started - began - (pulling.pull ?? 0), boot: clock.monotonic() - started };
     log.debug({ service: spec.service, adopted: made.adopted, phases }, "Ready.");
-    return { ...(address ? { address } : {}), phases };
+    return { ...(address ? { address } : {}), instance: made.id, phases };
   } catch (error) {
     await remove(engine, made.id).catch((err: unknown) =>
       log.warn({ service: spec.service, err }, "Could not remove what is left of a failed start."),
@@ -60,17 +60,17 @@ async function start(engine: Engine, spec: Spec, id: string): Promise<void> {
 }
 
 /** Resolves when the container is ready, rejects as soon as it has died; whichever loses is called off. */
-async function alive(engine: Engine, view: View, spec: Spec, id: string, signal: AbortSignal): Promise<Deployment["address"]> {
+async function alive(engine: Engine, view: View, spec: Spec, id: string, call: DeployCall): Promise<Deployment["address"]> {
   const over = new AbortController();
-  const either = AbortSignal.any([signal, over.signal]);
+  const either = AbortSignal.any([call.signal, over.signal]);
   try {
-    return await Promise.race([death(engine, spec, id, either), ready(engine, view, spec, id, either)]);
+    return await Promise.race([death(engine, spec, id, either), ready(engine, view, spec, id, { ...call, signal: either })]);
   } finally {
     over.abort(new Error("The start is decided."));
   }
 }
 
-async function ready(engine: Engine, view: View, spec: Spec, id: string, signal: AbortSignal): Promise<Deployment["address"]> {
+async function ready(engine: Engine, view: View, spec: Spec, id: string, { signal, onAddress }: DeployCall): Promise<Deployment["address"]> {
   const { clock } = engine;
   if (spec.port === undefined) {
     await clock.sleep(spec.graceMs, signal);
@@ -81,7 +81,14 @@ async function ready(engine: Engine, view: View, spec: Spec, id: string, signal:
   // It has died already: `death` knows more.
   if (!address && !found?.State.Running) return new Promise(() => {});
   if (!address) throw advisedFault("CONTAINER_NOT_READY", `${spec.service} has no address on the network ${view.network}.`);
+  onAddress?.(address, id);
   await awaitReady(address, WAYS[view.reach].proof, { clock, signal });
+  // Something else may have answered: a process that the engine forgot, or who was given the address since.
+  const now = await look(engine, id, signal);
+  const still = now && observeOne(view, now);
+  if (!now?.State.Running) return new Promise(() => {});
+  if (still?.address?.host !== address.host || still.address.port !== address.port)
+    throw advisedFault("CONTAINER_NOT_READY", `${spec.service} is no longer at ${address.host} port ${address.port}, where a connect was accepted.`);
   return address;
 }
 

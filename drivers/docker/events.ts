@@ -4,14 +4,19 @@ import type { Engine } from "../engine/engine.ts";
 import { eventStream, TELLING } from "../engine/event-stream.ts";
 import { OURS } from "../labels.ts";
 
-/** Ends only when the signal aborts. */
+/** Told of a container that ends, or is told to: after these its address may be another's. */
+const ENDING: ReadonlySet<string | undefined> = new Set(["kill", "stop", "die", "destroy"]);
+
+/** An instance is a container of the engine, by its id. Ends only when the signal aborts. */
 export async function* events(engine: Engine, log: Log, call: Call): AsyncGenerator<DriverEvent> {
-  for await (const event of eventStream(engine, { type: ["container"], label: [OURS], event: TELLING }, log, call)) {
+  for await (const event of eventStream(engine, { type: ["container"], label: [OURS], event: [...TELLING, "kill", "stop"] }, log, call)) {
     if (event === "connected" || event === "disconnected") {
       yield { kind: event };
       continue;
     }
     const { name, [OURS]: container } = event.Actor?.Attributes ?? {};
-    if (name !== undefined && container !== undefined) yield { kind: "changed", service: name, container };
+    if (name === undefined || container === undefined) continue;
+    const ended = ENDING.has(event.Action) ? { ended: { instance: event.Actor?.ID } } : {};
+    yield { kind: "changed", service: name, container, ...ended };
   }
 }

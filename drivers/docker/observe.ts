@@ -19,6 +19,7 @@ export function observeOne(view: View, found: ContainerInspectInfo): Observed | 
     service,
     labels,
     running,
+    instance: found.Id,
     ...(paused ? { paused } : {}),
     ...addressed(view, running, { service, port, ip: found.NetworkSettings.Networks?.[view.network]?.IPAddress, hostPort: Number(published) }),
     ...(running || paused || status === "created" ? {} : { exit: { code, outOfMemory } }),
@@ -37,6 +38,7 @@ export function observeListed(view: View, found: ContainerInfo): Observed | unde
     service,
     labels,
     running,
+    instance: found.Id,
     ...(found.State === "paused" ? { paused: true } : {}),
     ...addressed(view, running, { service, port, ip: found.NetworkSettings.Networks[view.network]?.IPAddress, hostPort }),
   };

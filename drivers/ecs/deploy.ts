@@ -1,6 +1,7 @@
 import type { DeployCall, Deployment, Spec, StartPhases } from "../driver.ts";
 import { createOrAdopt } from "./create.ts";
 import { remove } from "./destroy.ts";
+import { taskId } from "./observe.ts";
 import { awaitRollout } from "./rollout.ts";
 import type { Site } from "./site.ts";
 
@@ -20,7 +21,7 @@ export async function deploy(site: Site, spec: Spec, call: DeployCall): Promise<
       boot: clock.monotonic() - startedAt,
     };
     log.debug({ service: spec.service, adopted: begun.adopted, phases }, "Ready.");
-    return { ...(address ? { address } : {}), phases };
+    return { ...(address ? { address } : {}), instance: taskId(task), phases };
   } catch (error) {
     await remove(site, spec.service).catch((err: unknown) =>
       log.warn({ service: spec.service, err }, "Could not remove what is left of a failed start."),

@@ -1,11 +1,14 @@
 import { backoff } from "../backoff.ts";
 import type { Call, DriverEvent } from "../driver.ts";
 import { allServices, liveTasks, ofService } from "./look.ts";
-import { taskId } from "./observe.ts";
+import { runs, taskId } from "./observe.ts";
 import type { Site } from "./site.ts";
 import { readTags } from "./tags.ts";
 
-/** ECS tells nobody by itself without a queue of EventBridge's, so all is looked at, less often the longer nothing changes. Ends when the signal aborts. */
+/**
+ * ECS tells nobody by itself without a queue of EventBridge's, so all is looked at, less often the longer nothing changes. An instance is a task, by its id;
+ * its end is seen at the next look only. Ends when the signal aborts.
+ */
 export async function* events(site: Site, { signal }: Call): AsyncGenerator<DriverEvent> {
   const { first, longest } = site.looks.events;
   const delays = backoff(first, longest);
@@ -21,7 +24,10 @@ export async function* events(site: Site, { signal }: Call): AsyncGenerator<Driv
       lost = false;
       before = now;
       if (changed.length > 0) delays.reset();
-      for (const { service, container } of changed) yield { kind: "changed", service, container };
+      for (const { service, container, ended } of changed) {
+        for (const instance of ended) yield { kind: "changed", service, container, ended: { instance } };
+        if (ended.length === 0) yield { kind: "changed", service, container };
+      }
     } catch (error) {
       if (signal.aborted) return;
       site.log[lost ? "debug" : "warn"](
@@ -34,7 +40,7 @@ export async function* events(site: Site, { signal }: Call): AsyncGenerator<Driv
   }
 }
 
-type Fact = { service: string; container: string; fact: string };
+type Fact = { service: string; container: string; fact: string; running: readonly string[] };
 
 /** What changes what `inspect` would say: the service's state and its live tasks. */
 async function facts({ aws }: Site, signal: AbortSignal): Promise<Map<string, Fact>> {
@@ -48,15 +54,19 @@ async function facts({ aws }: Site, signal: AbortSignal): Promise<Map<string, Fa
     ours.map(({ service, container }) => {
       const name = service.serviceName ?? "";
       const rollouts = (service.deployments ?? []).map(({ id, rolloutState }) => `${id} ${rolloutState}`);
-      const tasks = ofService(service, live).map((task) => `${taskId(task)} ${task.lastStatus}`);
-      return [name, { service: name, container, fact: [service.status, ...rollouts, ...tasks].join() }];
+      const own = ofService(service, live);
+      const tasks = own.map((task) => `${taskId(task)} ${task.lastStatus}`);
+      return [name, { service: name, container, fact: [service.status, ...rollouts, ...tasks].join(), running: own.filter(runs).map(taskId) }];
     }),
   );
 }
 
-function differing(before: Map<string, Fact>, now: Map<string, Fact>): Fact[] {
+/** `ended`: the tasks that ran and do no more. */
+function differing(before: Map<string, Fact>, now: Map<string, Fact>): (Fact & { ended: string[] })[] {
   return [...new Set([...before.keys(), ...now.keys()])].flatMap((service) => {
     const [old, one] = [before.get(service), now.get(service)];
-    return old?.fact === one?.fact ? [] : [one ?? old].filter((fact) => fact !== undefined);
+    const known = one ?? old;
+    if (known === undefined || old?.fact === one?.fact) return [];
+    return [{ ...known, ended: (old?.running ?? []).filter((id) => one?.running.includes(id) !== true) }];
   });
 }

@@ -13,7 +13,7 @@ export function observe(service: Service, tasks: readonly Task[], reach: Reach):
   const task = tasks.find(runs);
   if (task) {
     const address = port === undefined ? undefined : addressOf(task, port, reach);
-    return { service: name, labels, running: true, ...(address ? { address } : {}) };
+    return { service: name, labels, running: true, instance: taskId(task), ...(address ? { address } : {}) };
   }
   const ended = tasks.find((one) => isEnding(one) && mainContainer(one, name)?.exitCode !== undefined);
   const exit = ended && exitOf(mainContainer(ended, name));

@@ -16,10 +16,10 @@ export async function deploy(cluster: Cluster, spec: Spec, tools: Tools & { pati
   try {
     signal.throwIfAborted();
     call.onLaunched?.();
-    const { address, startedOn } = await alive(cluster, spec, { adopted, patienceMs: tools.patienceMs, onPull: call.onPull }, signal);
+    const { address, instance, startedOn } = await alive(cluster, spec, { adopted, patienceMs: tools.patienceMs, onPull: call.onPull }, call);
     const phases = { create: startedOn - began, boot: clock.monotonic() - startedOn };
     tools.log.debug({ service: spec.service, adopted, phases }, "Ready.");
-    return { ...(address ? { address } : {}), phases };
+    return { ...(address ? { address } : {}), instance, phases };
   } catch (error) {
     await destroy(cluster, spec.service).catch((err: unknown) =>
       tools.log.warn({ service: spec.service, err }, "Could not remove what is left of a failed start."),
@@ -28,27 +28,30 @@ export async function deploy(cluster: Cluster, spec: Spec, tools: Tools & { pati
   }
 }
 
-type Alive = { address: Deployment["address"]; startedOn: number };
+type Alive = Pick<Deployment, "address" | "instance"> & { startedOn: number };
 
 /** Resolves when the service is ready, rejects as soon as that is hopeless; whichever loses is called off. */
-async function alive(cluster: Cluster, spec: Spec, start: Omit<Start, "started">, caller: AbortSignal): Promise<Alive> {
+async function alive(cluster: Cluster, spec: Spec, start: Omit<Start, "started">, call: DeployCall): Promise<Alive> {
   const over = new AbortController();
-  const signal = AbortSignal.any([caller, over.signal]);
+  const signal = AbortSignal.any([call.signal, over.signal]);
   const starts = Promise.withResolvers<{ pod: V1Pod; startedOn: number }>();
   try {
     return await Promise.race([
       watchStart(cluster, spec, { ...start, started: starts.resolve }, signal),
-      starts.promise.then((found) => ready(cluster, spec, found, signal)),
+      starts.promise.then((found) => ready(cluster, spec, found, { ...call, signal })),
     ]);
   } finally {
     over.abort(new Error("The start is decided."));
   }
 }
 
-async function ready(cluster: Cluster, spec: Spec, { pod, startedOn }: { pod: V1Pod; startedOn: number }, signal: AbortSignal): Promise<Alive> {
+async function ready(cluster: Cluster, spec: Spec, { pod, startedOn }: { pod: V1Pod; startedOn: number }, call: DeployCall): Promise<Alive> {
   const { clock } = cluster;
+  const { signal, onAddress } = call;
   const address = addressOf(cluster, spec.service, spec.port, pod);
+  const instance = pod.metadata?.uid;
+  if (address) onAddress?.(address, instance);
   if (address) await awaitReady(address, "accepted", { clock, signal });
   else await clock.sleep(spec.graceMs, signal);
-  return { address, startedOn };
+  return { address, instance, startedOn };
 }

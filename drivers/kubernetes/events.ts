@@ -2,9 +2,13 @@ import type { Log } from "../../log.ts";
 import type { Call, DriverEvent } from "../driver.ts";
 import type { Cluster } from "./cluster.ts";
 import { readLabels, SELECT_OURS, serviceOf } from "./labels.ts";
+import { verdictOf } from "./verdict.ts";
 import { watchPods } from "./watch.ts";
 
-/** Ends only when the signal aborts. */
+/**
+ * An instance is a pod, by its uid. Its address may be another pod's once it has gone, or is on its way out; the same pod keeps it while the cluster starts its
+ * container again. Ends only when the signal aborts.
+ */
 export async function* events(cluster: Cluster, log: Log, { signal }: Call): AsyncGenerator<DriverEvent> {
   // Its loss and its return are told once each, however often it is tried in between.
   let lost = false;
@@ -13,12 +17,15 @@ export async function* events(cluster: Cluster, log: Log, { signal }: Call): Asy
     log[lost ? "debug" : "warn"]({ reason }, "The cluster's events broke off; watching again.");
     lost = true;
   };
-  for await (const { changed } of watchPods(cluster, SELECT_OURS, signal, trouble)) {
+  for await (const { pods, changed } of watchPods(cluster, SELECT_OURS, signal, trouble)) {
     if (lost) log.info({}, "The cluster's events go on.");
     if (lost || !changed) yield { kind: "connected" };
     lost = false;
     const service = serviceOf(changed?.metadata);
     const labels = readLabels(changed?.metadata);
-    if (service !== undefined && labels) yield { kind: "changed", service, container: labels.container };
+    if (service === undefined || !labels) continue;
+    const instance = changed?.metadata?.uid;
+    const over = changed?.metadata?.deletionTimestamp !== undefined || !pods.has(instance ?? "") || (changed && verdictOf(changed).is === "ended");
+    yield { kind: "changed", service, container: labels.container, ...(over ? { ended: { instance } } : {}) };
   }
 }

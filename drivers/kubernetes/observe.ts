@@ -33,7 +33,7 @@ export function observed(cluster: Cluster, deployment: V1Deployment, pods: reado
   if (verdict?.is === "ended") return { service, labels, running: false, exit: verdict.exit };
   if (verdict?.is !== "running") return { service, labels, running: false };
   const address = addressOf(cluster, service, readPort(deployment.metadata), pod);
-  return { service, labels, running: true, ...(address ? { address } : {}) };
+  return { service, labels, running: true, instance: pod?.metadata?.uid, ...(address ? { address } : {}) };
 }
 
 /** From within the cluster a service has a name, which outlives its pods; from outside only the pod's own address leads to it. */

@@ -7,7 +7,7 @@ import { destroy } from "./destroy.ts";
 import { localise, readRecipe } from "./folder.ts";
 import { freePort } from "./free-port.ts";
 import { lastLog } from "./logs.ts";
-import type { Records } from "./records.ts";
+import { instanceOf, type Records } from "./records.ts";
 import { launch } from "./spawn.ts";
 import { strangerOf } from "../stranger.ts";
 
@@ -20,7 +20,7 @@ const LAST_LINES = 20;
 
 export type Host = { records: Records; clock: Clock; nodePath: string };
 
-export async function deploy(host: Host, spec: Spec, { signal, onLaunched }: DeployCall): Promise<Deployment> {
+export async function deploy(host: Host, spec: Spec, { signal, onLaunched, onAddress }: DeployCall): Promise<Deployment> {
   const { records, clock } = host;
   const began = clock.monotonic();
   const port = await startOrAdopt(host, spec, signal);
@@ -28,8 +28,11 @@ export async function deploy(host: Host, spec: Spec, { signal, onLaunched }: Dep
     onLaunched?.();
     const started = clock.monotonic();
     const address: Address | undefined = port === undefined ? undefined : { host: "127.0.0.1", port };
+    const found = records.find(spec.service);
+    const instance = found && instanceOf(found);
+    if (address) onAddress?.(address, instance);
     await alive(host, spec, address, signal);
-    return { ...(address ? { address } : {}), phases: { create: started - began, boot: clock.monotonic() - started } };
+    return { ...(address ? { address } : {}), instance, phases: { create: started - began, boot: clock.monotonic() - started } };
   } catch (error) {
     await destroy(records, clock, spec.service);
     throw error;

@@ -9,7 +9,7 @@ import { destroy } from "./destroy.ts";
 import { events } from "./events.ts";
 import { resolve } from "./folder.ts";
 import { logs } from "./logs.ts";
-import { type Found, openRecords } from "./records.ts";
+import { type Found, instanceOf, openRecords } from "./records.ts";
 
 export type ProcessOptions = {
   /** Where the records and logs of services lie; of this driver alone. */
@@ -61,11 +61,13 @@ export function processDriver(options: ProcessOptions & { clock: Clock; log: Log
   };
 }
 
-function observed({ service, labels, port, running, exitCode }: Found): Observed {
+function observed(found: Found): Observed {
+  const { service, labels, port, running, exitCode } = found;
   return {
     service,
     labels,
     running,
+    instance: instanceOf(found),
     ...(running && port !== undefined ? { address: { host: "127.0.0.1", port } } : {}),
     ...(exitCode === undefined ? {} : { exit: { code: exitCode, outOfMemory: false } }),
   };

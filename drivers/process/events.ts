@@ -1,7 +1,7 @@
 import type { Clock } from "../../clock.ts";
 import type { Call, DriverEvent } from "../driver.ts";
 import { cutLog } from "./cut-log.ts";
-import type { Records } from "./records.ts";
+import { instanceOf, type Records } from "./records.ts";
 
 /** Nobody tells of the end of a process that another berth started, so all are looked at: a read of a few small files. */
 const LOOK_EVERY_MS = 250;
@@ -9,7 +9,7 @@ const LOOK_EVERY_MS = 250;
 /** Logs are looked at once in so many looks: five seconds. */
 const CUT_EVERY = 20;
 
-/** Ends only when the signal aborts. */
+/** An instance is a process (`instanceOf`). Ends only when the signal aborts. */
 export async function* events(records: Records, clock: Clock, { signal }: Call): AsyncGenerator<DriverEvent> {
   if (signal.aborted) return;
   let before = look(records);
@@ -19,20 +19,23 @@ export async function* events(records: Records, clock: Clock, { signal }: Call):
     const now = look(records);
     for (const service of new Set([...before.keys(), ...now.keys()])) {
       const [old, one] = [before.get(service), now.get(service)];
-      if (old?.fact !== one?.fact) yield { kind: "changed", service, container: (one ?? old)?.container ?? "" };
+      if (old?.fact === one?.fact) continue;
+      const over = old?.instance !== undefined && (one?.running !== true || one.instance !== old.instance);
+      yield { kind: "changed", service, container: (one ?? old)?.container ?? "", ...(over ? { ended: { instance: old.instance } } : {}) };
     }
     before = now;
     await clock.sleep(LOOK_EVERY_MS, signal).catch(() => {});
   }
 }
 
-function look(records: Records): Map<string, { container: string; fact: string }> {
+type Look = { container: string; running: boolean; instance: string | undefined; fact: string };
+
+function look(records: Records): Map<string, Look> {
   return new Map(
-    records
-      .all()
-      .map(({ service, labels, running, process, exitCode }) => [
-        service,
-        { container: labels.container, fact: `${running} ${process?.pid} ${exitCode}` },
-      ]),
+    records.all().map((found) => {
+      const { service, labels, running, exitCode } = found;
+      const instance = instanceOf(found);
+      return [service, { container: labels.container, running, instance, fact: `${running} ${instance} ${exitCode}` }];
+    }),
   );
 }

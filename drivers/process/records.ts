@@ -17,6 +17,11 @@ export type Record = {
 /** A record as it stands now. */
 export type Found = Record & { process: Identity | undefined; running: boolean };
 
+/** A process by its id and its start, which no later one has in common with it; a port of this machine is given to no other service while its record is there. */
+export function instanceOf({ process }: Pick<Found, "process">): string | undefined {
+  return process && `${process.pid} ${process.startTime}`;
+}
+
 export type Records = ReturnType<typeof openRecords>;
 
 /** A folder with three files per service: its record, its process's identity, its log. */

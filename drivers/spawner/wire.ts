@@ -20,11 +20,13 @@ export type WireSpec = {
 };
 
 export type WireAddress = { address?: string; port?: number };
-export type WireDeployment = WireAddress & { serviceName: string; phases: StartPhases };
+export type WireDeployment = WireAddress & { serviceName: string; instance?: string; phases: StartPhases };
 export type WireObserved = WireAddress & {
   serviceName: string;
   running: boolean;
   paused?: true;
+  /** Another instance of the service has another. */
+  instance?: string;
   labels: Labels;
   exit?: { code: number; outOfMemory: boolean };
 };
@@ -58,20 +60,36 @@ export function folderOnWire(folder: string | undefined): Pick<WireSpec, "folder
   return folder === undefined ? {} : { folder: resolve(folder) };
 }
 
-export function deploymentOnWire(serviceName: string, { address, phases }: Deployment): WireDeployment {
-  return { serviceName, ...addressOnWire(address), phases };
+export function deploymentOnWire(serviceName: string, { address, instance, phases }: Deployment): WireDeployment {
+  return { serviceName, ...addressOnWire(address), ...(instance === undefined ? {} : { instance }), phases };
 }
 
-export function deploymentOff({ address, port, phases }: WireDeployment): Deployment {
-  return { ...addressOff({ address, port }), phases };
+export function deploymentOff({ address, port, instance, phases }: WireDeployment): Deployment {
+  return { ...addressOff({ address, port }), ...(typeof instance === "string" ? { instance } : {}), phases };
 }
 
-export function observedOnWire({ service, running, paused, labels, address, exit }: Observed): WireObserved {
-  return { serviceName: service, running, ...(paused ? { paused } : {}), labels, ...addressOnWire(address), ...(exit ? { exit } : {}) };
+export function observedOnWire({ service, running, paused, instance, labels, address, exit }: Observed): WireObserved {
+  return {
+    serviceName: service,
+    running,
+    ...(paused ? { paused } : {}),
+    ...(instance === undefined ? {} : { instance }),
+    labels,
+    ...addressOnWire(address),
+    ...(exit ? { exit } : {}),
+  };
 }
 
-export function observedOff({ serviceName, running, paused, labels, address, port, exit }: WireObserved): Observed {
-  return { service: serviceName, labels, running, ...(paused ? { paused } : {}), ...addressOff({ address, port }), ...(exit ? { exit } : {}) };
+export function observedOff({ serviceName, running, paused, instance, labels, address, port, exit }: WireObserved): Observed {
+  return {
+    service: serviceName,
+    labels,
+    running,
+    ...(paused ? { paused } : {}),
+    ...(typeof instance === "string" ? { instance } : {}),
+    ...addressOff({ address, port }),
+    ...(exit ? { exit } : {}),
+  };
 }
 
 /** A fault as it came; undefined for anything else. */

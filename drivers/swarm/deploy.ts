@@ -38,10 +38,10 @@ export async function deploy(start: Start, spec: Spec, call: DeployCall): Promis
     call.onLaunched?.();
     await untilRunning(start, spec, made.id, call);
     const started = clock.monotonic();
-    const address = await alive(start, spec, made.id, way, signal);
+    const { address, instance } = await alive(start, spec, made.id, way, call);
     const phases: StartPhases = { create: started - began, boot: clock.monotonic() - started };
     log.debug({ service: spec.service, adopted: made.adopted, phases }, "Ready.");
-    return { ...(address ? { address } : {}), phases };
+    return { ...(address ? { address } : {}), instance, phases };
   } catch (error) {
     await remove(engine, { id: made.id, name: spec.service }, "ended").catch((err: unknown) =>
       log.warn({ service: spec.service, err }, "Could not remove what is left of a failed start."),
@@ -87,11 +87,11 @@ async function taskOf({ engine, registry }: Start, spec: Spec, id: string, signa
 }
 
 /** Resolves when the task is ready, rejects as soon as it has died; whichever loses is called off. */
-async function alive(start: Start, spec: Spec, id: string, way: Reach, signal: AbortSignal): Promise<Deployment["address"]> {
+async function alive(start: Start, spec: Spec, id: string, way: Reach, call: DeployCall): Promise<Where> {
   const over = new AbortController();
-  const either = AbortSignal.any([signal, over.signal]);
+  const either = AbortSignal.any([call.signal, over.signal]);
   try {
-    return await Promise.race([death(start, spec, id, either), ready(start, spec, way, either)]);
+    return await Promise.race([death(start, spec, id, either), ready(start, spec, way, { ...call, signal: either })]);
   } finally {
     over.abort(new Error("The start is decided."));
   }
@@ -104,11 +104,13 @@ async function death(start: Start, spec: Spec, id: string, signal: AbortSignal):
   }
 }
 
-async function ready({ engine, view, site }: Start, spec: Spec, way: Reach, signal: AbortSignal): Promise<Deployment["address"]> {
+type Where = Pick<Deployment, "address" | "instance">;
+
+async function ready({ engine, view, site }: Start, spec: Spec, way: Reach, { signal, onAddress }: DeployCall): Promise<Where> {
   const { clock } = engine;
   if (spec.port === undefined) {
     await clock.sleep(spec.graceMs, signal);
-    return undefined;
+    return {};
   }
   const service = await findService(engine, spec.service, signal);
   const task = service && currentTask((await tasksOf(engine, service.ID, signal)) ?? []);
@@ -121,6 +123,7 @@ async function ready({ engine, view, site }: Start, spec: Spec, way: Reach, sign
     const sentence = `${spec.service} runs on node ${task?.NodeID}, and berth cannot reach it by "${way}". A task's address leads to its own machine's containers only, and through an overlay (${site.network}) that is not internal`;
     throw advisedFault("CONTAINER_NOT_READY", sentence);
   }
+  onAddress?.(address, task?.ID);
   await awaitReady(address, WAYS[way].proof, { clock, signal });
-  return address;
+  return { address, instance: task?.ID };
 }

@@ -7,16 +7,20 @@ import { findService } from "./task.ts";
 
 /** The label that the engine gives to a service's containers. */
 const SERVICE_NAME = "com.docker.swarm.service.name";
+const TASK_ID = "com.docker.swarm.task.id";
+
+/** Told of a container, or of a service, that ends or is told to: after these its address may be another's. */
+const ENDING: ReadonlySet<string | undefined> = new Set(["kill", "stop", "die", "destroy", "remove"]);
 
 /**
  * What the manager tells: services that come, change and go, and containers of its own machine. Of a container that ends on another node it says
- * nothing; that is found when it is next looked for. Ends only when the signal aborts.
+ * nothing; that is found when it is next looked for. An instance is a task, by its id. Ends only when the signal aborts.
  */
 export async function* events(engine: Engine, log: Log, call: Call): AsyncGenerator<DriverEvent> {
   // A service's event does not say whose it is, and one that is gone cannot be asked: remembered while the stream is heard, as long as it exists.
   const owners = new Map<string, string>();
   // Without a filter by label, which would drop the services' own events.
-  const filters = { type: ["container", "service"], event: [...TELLING, "update", "remove"] };
+  const filters = { type: ["container", "service"], event: [...TELLING, "kill", "stop", "update", "remove"] };
   for await (const event of eventStream(engine, filters, log, call)) {
     if (event === "disconnected") {
       yield { kind: "disconnected" };
@@ -28,7 +32,8 @@ export async function* events(engine: Engine, log: Log, call: Call): AsyncGenera
       continue;
     }
     const named = event.Type === "service" ? await ofService(engine, owners, event, call).catch(() => undefined) : ofContainer(event);
-    if (named) yield { kind: "changed", ...named };
+    const instance = event.Actor?.Attributes?.[TASK_ID];
+    if (named) yield { kind: "changed", ...named, ...(ENDING.has(event.Action) ? { ended: { instance } } : {}) };
   }
 }
 

@@ -34,6 +34,7 @@ export function observe(view: View, seen: Seen): Observed | undefined {
     service: name,
     labels,
     running,
+    ...(task ? { instance: task.ID } : {}),
     ...(address ? { address } : {}),
     ...(ended ? { exit: { code, outOfMemory: local?.outOfMemory ?? false } } : {}),
   };

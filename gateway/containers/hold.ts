@@ -1,13 +1,14 @@
 import type { Clock } from "../../clock.ts";
 import { Fault, type FaultCode } from "../../fault.ts";
-import type { ContainerView, Directory, StartTimes } from "../directory.ts";
+import type { ContainerAddress, ContainerView, Directory, StartTimes } from "../directory.ts";
 import type { Metrics } from "../../metrics/open-metrics.ts";
 import type { Caller } from "../identity.ts";
 import { type HoldShareLimits, openHoldShares } from "./hold-shares.ts";
-import { type Address, verdictOn } from "./verdict.ts";
+import { verdictOn } from "./verdict.ts";
 
 export type Found = {
-  address: Address;
+  /** Any of them; never empty. */
+  addresses: readonly ContainerAddress[];
   /** True where the request had to wait for the container. */
   held: boolean;
   start?: StartTimes | undefined;
@@ -74,7 +75,7 @@ export function openHold(parts: { directory: Directory; clock: Clock; limit: num
   return {
     wait: ({ view, caller, until, signal, traceparent }) => {
       const verdict = verdictOn(view, clock.now());
-      if (verdict.kind === "go") return Promise.resolve({ address: verdict.address, held: false, start: view.start });
+      if (verdict.kind === "go") return Promise.resolve({ addresses: verdict.addresses, held: false, start: view.start });
       if (verdict.kind === "refuse") return Promise.reject(verdict.fault);
       if ((queues.get(view.id)?.waiters.size ?? 0) >= limit) return refuse(`${limit} requests already wait for ${view.name}`);
       const leaveShare = shares.take(caller.userId, view.id);
@@ -182,7 +183,7 @@ export function openHold(parts: { directory: Directory; clock: Clock; limit: num
     // What it was before the wake, told once more.
     if (queue.waking && verdict.kind === "wake") return;
     queue.woken = false;
-    if (verdict.kind === "go") for (const waiter of waiters) waiter.resolve({ address: verdict.address, held: true, start: view.start });
+    if (verdict.kind === "go") for (const waiter of waiters) waiter.resolve({ addresses: verdict.addresses, held: true, start: view.start });
     else if (verdict.kind === "refuse") for (const waiter of waiters) waiter.reject(verdict.fault);
     // A failure after the wake is its outcome, whatever its back-off says.
     else if (view.standing.kind === "failed") for (const waiter of waiters) waiter.reject(Fault.from(view.standing.fault));

@@ -2,6 +2,7 @@ import type { Clock } from "../../clock.ts";
 import { Fault } from "../../fault.ts";
 import type { Asked, Lease, LeaseHolder, Side } from "../decision.ts";
 import {
+  type ContainerAddress,
   keyOfTarget,
   type ContainerView,
   type Directory,
@@ -63,6 +64,8 @@ type Tally = Use & {
   busyUntil: number;
   /** A word on being busy was told a moment ago: the next one waits, and only the newest is told. */
   busyTold: boolean;
+  /** Counts up, so that of several addresses each has its turn. */
+  turn: number;
   answers: readonly Count[] | undefined;
 };
 
@@ -100,6 +103,7 @@ export function openLeases(given: Omit<LeaseParts, "told">): Leases {
       leases: { oldest: undefined, newest: undefined, size: 0 },
       busyUntil: 0,
       busyTold: false,
+      turn: 0,
       answers: parts.answersOf?.(name),
     };
     tallies.set(id, tally);
@@ -144,9 +148,16 @@ class OpenLease implements ContainerLease, OpenClaim, Linked<OpenLease> {
     addTo(tally.leases, this);
   }
 
+  get owner(): string {
+    return this.#tally.id;
+  }
+
   target(): Target | Promise<Target> {
-    const { view } = this.#claim;
-    return view.standing.kind === "awake" ? view.standing.address : this.#reach(view);
+    const { view: claimed, caller, looksIn } = this.#claim;
+    // What was so when the request was decided on may be over: who asks may have been asked about in between.
+    const view = this.#parts.directory.known(claimed.id, caller) ?? claimed;
+    if (view.standing.kind === "awake") return this.#pick(view.standing.addresses);
+    return looksIn && view.standing.kind !== "portless" ? Promise.reject(asleepFault(view)) : this.#reach(view);
   }
 
   async lost(target: Target): Promise<Target> {
@@ -158,11 +169,11 @@ class OpenLease implements ContainerLease, OpenClaim, Linked<OpenLease> {
     if (now === undefined) throw new Fault("CONTAINER_NOT_FOUND", "The container was removed");
     // What control finds out by itself is soon enough.
     if (looksIn) throw asleepFault(view);
-    if (isElsewhere(now, refused)) return this.#reach(now);
+    if (isElsewhere(now, refused)) return this.#reach(now, refused);
     const better = betterView(directory, clock, now, refused, doubtMs, signal);
     // It should be awake and is not: asking for it once more makes control look again.
     directory.wake(view.id, caller, signal).catch(() => undefined);
-    return this.#reach(await better);
+    return this.#reach(await better, refused);
   }
 
   whenGone(target: Target, act: () => void): () => void {
@@ -171,9 +182,9 @@ class OpenLease implements ContainerLease, OpenClaim, Linked<OpenLease> {
     const { view, caller } = this.#claim;
     const known = directory.known(view.id, caller);
     // Not known says nothing; being told of nothing says that it is gone.
-    if (known !== undefined && isElsewhere(known, dialled)) act();
+    if (known !== undefined && !isAt(known, dialled)) act();
     return directory.watch(view.id, (now) => {
-      if (now === undefined || isElsewhere(now, dialled)) act();
+      if (now === undefined || !isAt(now, dialled)) act();
     });
   }
 
@@ -243,13 +254,22 @@ class OpenLease implements ContainerLease, OpenClaim, Linked<OpenLease> {
     if (!tally.busyTold) tellBusy(this.#parts, tally, now);
   }
 
-  async #reach(from: ContainerView): Promise<Target> {
+  /** Not the one that refused just now, where there is another. */
+  #pick(addresses: readonly ContainerAddress[], refused?: string): Target {
+    const [first] = addresses;
+    if (first === undefined) throw new Error("A container that is awake has an address");
+    if (addresses.length === 1) return first;
+    const others = refused === undefined ? addresses : addresses.filter((address) => keyOfTarget(address) !== refused);
+    return others[this.#tally.turn++ % others.length] ?? first;
+  }
+
+  async #reach(from: ContainerView, refused?: string): Promise<Target> {
     const { caller, until, traceparent } = this.#claim;
     this.#use(isAwake(from) ? 1 : 0);
     const found: Found = await this.#parts.hold.wait({ view: from, caller, until, signal: this.#whileWanted(), traceparent });
     this.#use(1);
     if (found.held) this.#woken = { start: found.start };
-    return found.address;
+    return this.#pick(found.addresses, refused);
   }
 
   /** What waits for a container does not use it: a stop that waited for those who wait for its end would never end. */
@@ -295,16 +315,18 @@ function isAwake({ standing }: ContainerView): boolean {
   return standing.kind === "awake" || standing.kind === "portless";
 }
 
-function isElsewhere({ standing }: ContainerView, refused: string): boolean {
-  return standing.kind !== "awake" || `${standing.address.host}:${standing.address.port}` !== refused;
+/** The address is one of the container's, as far as is known now. */
+function isAt({ standing }: ContainerView, key: string): boolean {
+  return standing.kind === "awake" && standing.addresses.some((address) => keyOfTarget(address) === key);
 }
 
-function isDoubted({ standing }: ContainerView): boolean {
-  return standing.kind === "awake" && standing.doubted === true;
+/** There is something better to do than to try the address that refused: wait for its check, or another address. */
+function isElsewhere({ standing }: ContainerView, refused: string): boolean {
+  return standing.kind !== "awake" || standing.addresses.some((address) => keyOfTarget(address) !== refused);
 }
 
 /**
- * The next view that does not point at the address that refused, or the one after a doubt: that address was verified just now.
+ * The next view that does not lead to the address that refused alone; mostly the one that says that it is being checked.
  * Faults: CONTAINER_UNREACHABLE where none comes in time.
  */
 function betterView(
@@ -326,11 +348,9 @@ function betterView(
     const cancel = clock.after(ms, () =>
       settle(() => reject(new Fault("CONTAINER_UNREACHABLE", `${before.name} refused the connection at ${refused}`))),
     );
-    let doubted = isDoubted(before);
     const unwatch = directory.watch(before.id, (view) => {
       if (view === undefined) settle(() => reject(new Fault("CONTAINER_NOT_FOUND", "The container was removed")));
-      else if (isElsewhere(view, refused) || (doubted && !isDoubted(view))) settle(() => resolve(view));
-      else doubted = isDoubted(view);
+      else if (isElsewhere(view, refused)) settle(() => resolve(view));
     });
     signal.addEventListener("abort", onAbort, { once: true });
   });

@@ -1,17 +1,15 @@
 import { Fault } from "../../fault.ts";
-import type { ContainerView } from "../directory.ts";
-
-export type Address = { host: string; port: number };
+import type { ContainerAddress, ContainerView } from "../directory.ts";
 
 /** What a request for a container does next. */
-export type Verdict = { kind: "go"; address: Address } | { kind: "hold" } | { kind: "wake" } | { kind: "refuse"; fault: Fault };
+export type Verdict = { kind: "go"; addresses: readonly ContainerAddress[] } | { kind: "hold" } | { kind: "wake" } | { kind: "refuse"; fault: Fault };
 
 /** `now` is epoch milliseconds: a failed start is tried again from its `retryAt` on, and answered at once before that. */
 export function verdictOn(view: ContainerView, now: number): Verdict {
   const { standing } = view;
   switch (standing.kind) {
     case "awake":
-      return { kind: "go", address: standing.address };
+      return { kind: "go", addresses: standing.addresses };
     case "coming":
       return { kind: "hold" };
     case "asleep":

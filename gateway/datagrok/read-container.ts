@@ -86,7 +86,7 @@ function addressOf(said: Told): Address | undefined {
 }
 
 function standingAt(address: Address): Standing {
-  if (!isRefusedHost(address.host)) return { kind: "awake", address };
+  if (!isRefusedHost(address.host)) return { kind: "awake", addresses: [address] };
   const message = `The Datagrok server says that the container is at ${address.host}, which is a link-local address or a cloud's metadata.`;
   return { kind: "failed", fault: { code: "ADDRESS_REFUSED", message }, wakeable: false, retryAt: 0 };
 }

@@ -54,7 +54,7 @@ export function openWakes(parts: {
       const seen = await lookUps.look(id, token, signal);
       if (seen === undefined) throw new Fault("CONTAINER_NOT_FOUND", "The container was removed while the request waited for it");
       const { standing } = seen.view;
-      if (standing.kind === "awake") return accepts(standing.address, signal);
+      if (standing.kind === "awake") return Promise.any(standing.addresses.map((address) => accepts(address, signal)));
       if (standing.kind === "portless") return;
       if (!seen.passing && !run) return;
       if (!seen.passing && (refused !== undefined || standing.kind === "failed" || clock.monotonic() >= settleUntil)) throw whyNot(seen, refused);

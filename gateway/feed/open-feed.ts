@@ -9,6 +9,7 @@ import {
   type OpenAnswer,
   type ReachedReport,
   type UseReport,
+  viewOffWire,
   type WakeAsk,
   type WhoAnswers,
   type WhoAsk,
@@ -135,11 +136,11 @@ export function openFeed(parts: { link: ControlLink; version: string; isToken?: 
         gateway = line.gateway;
         return reports.every(line.reportMs);
       case "all":
-        coming.push(...line.containers);
+        coming.push(...line.containers.map(viewOffWire));
         return line.more ? undefined : takeAll(line.seq ?? 0);
       case "changed":
         seq = line.seq;
-        containers.change(line.container);
+        containers.change(viewOffWire(line.container));
         return reports.hurry();
       case "removed":
         seq = line.seq;

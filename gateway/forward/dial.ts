@@ -11,6 +11,12 @@ import { unlessAborted } from "../unless-aborted.ts";
 /** A connection that could not be made: no byte was sent, so another target may be tried. */
 export class Refused extends Error {}
 
+/** The target is no longer the container's: nothing may be sent there, however well it takes connections. */
+export class Removed extends Refused {}
+
+/** How often an exchange may find that its target was taken away before anything was sent; each time it waits for the next one. */
+export const MOST_REMOVALS = 10;
+
 /** Whatever an engine makes of a connection: a link, or the socket alone. */
 export type Connection = { socket: Socket };
 
@@ -57,21 +63,23 @@ export function openSecured({ keepAliveInitialDelay, ...options }: ConnectOption
   return socket.setNoDelay(true).setKeepAlive(true, keepAliveInitialDelay);
 }
 
-/** Connects to where the lease leads, asking it once for a better target. Faults: CONTAINER_UNREACHABLE, and the lease's own. */
+/**
+ * Connects to where the lease leads. Of a target that refuses, a better one is asked for once; of one that is removed before anything was sent, again and
+ * again: then the exchange waits, and is never sent there. Faults: CONTAINER_UNREACHABLE, and the lease's own.
+ */
 export async function dialLease<Made extends Connection>(lease: Route, options: DialOptions<Made>): Promise<Dialled<Made>> {
   const { signal } = options;
-  const target = options.target ?? (await unlessAborted(Promise.resolve(lease.target()), signal));
-  try {
-    return await dial(lease, target, options);
-  } catch (error) {
-    if (!(error instanceof Refused)) throw error;
-  }
-  const better = await unlessAborted(lease.lost(target), signal);
-  options.dials?.retries.add();
-  try {
-    return await dial(lease, better, options);
-  } catch (error) {
-    throw error instanceof Refused ? unreachable(error) : error;
+  let target = options.target ?? (await unlessAborted(Promise.resolve(lease.target()), signal));
+  for (let refusals = 0, removals = 0; ;) {
+    try {
+      return await dial(lease, target, options);
+    } catch (error) {
+      if (!(error instanceof Refused)) throw error;
+      const isLast = error instanceof Removed ? ++removals > MOST_REMOVALS : ++refusals > 1;
+      if (isLast) throw unreachable(error);
+    }
+    target = await unlessAborted(lease.lost(target), signal);
+    options.dials?.retries.add();
   }
 }
 
@@ -93,6 +101,13 @@ function dial<Made extends Connection>(lease: Route, target: Target, options: Di
   const { clock, limits, signal } = options;
   const begun = clock.monotonic();
   return new Promise((resolve, reject) => {
+    let onRemoved = (): void => void (removed = true);
+    let removed = false;
+    const unwatch = lease.whenGone(target, () => onRemoved());
+    if (removed) {
+      unwatch();
+      return reject(new Removed("removed"));
+    }
     // Half-open: each side of an upgraded connection ends when it has said all it had to say.
     const connection = options.connect({
       ...("socketPath" in target ? { path: target.socketPath } : target),
@@ -121,7 +136,7 @@ function dial<Made extends Connection>(lease: Route, target: Target, options: Di
     };
     const onAbort = () => fail(signal.reason as Error);
     const cancel = clock.after(limits.connectTimeoutMs, () => onError(Object.assign(new Error("connect timed out"), { code: "ETIMEDOUT" })));
-    const unwatch = lease.whenGone(target, () => onError(new Error("it is gone")));
+    onRemoved = () => fail(new Removed("removed"));
     socket.once("error", onError);
     socket.once("tls" in target ? "secureConnect" : "connect", () => {
       // Of an end that was not the right one, the error is on its way.

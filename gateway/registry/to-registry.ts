@@ -128,6 +128,7 @@ export class ToRegistry implements Forward {
 /** The registry does not move: a connection that was refused is tried once more. */
 export function fixedLease(target: Target | Promise<Target>): Lease {
   return {
+    owner: "",
     target: () => target,
     lost: (lost) => Promise.resolve(lost),
     whenGone: () => () => undefined,

@@ -20,6 +20,8 @@ export function openWaiting({ directory, clock, files }: { directory: Directory;
     if (head.method !== "GET" || head.upgrade) return undefined;
     if (head.header(PROGRESS_HEADER) !== undefined) return progressAnswer(view, clock.now());
     const { kind } = view.standing;
+    // It runs, and is mostly found to be where it was within a moment.
+    if (kind === "coming" && view.standing.step === "check") return undefined;
     if ((kind !== "asleep" && kind !== "coming" && kind !== "failed") || !isNavigation(head)) return undefined;
     const progress = progressOf(view, clock.now());
     if (kind === "asleep" || (progress.state === "failed" && progress.fault === undefined)) {

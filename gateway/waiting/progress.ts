@@ -3,7 +3,7 @@ import { verdictOn } from "../containers/verdict.ts";
 import type { ContainerView } from "../directory.ts";
 
 /** In the order in which they come. */
-export const STEPS = { queue: "Waiting for its image and its turn", start: "Starting" } as const;
+export const STEPS = { queue: "Waiting for its image and its turn", start: "Starting", check: "Checking its address" } as const;
 export type Step = keyof typeof STEPS;
 
 /** How a start goes, for the page that waits for it. `ready`: asking again no longer meets that page. */

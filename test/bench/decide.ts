@@ -24,7 +24,7 @@ const clock = systemClock();
 const log = openLog({ level: "silent", name: "bench" });
 const containers = knownContainers();
 const ids = Array.from({ length: CONTAINERS }, (_, at) => `1b9f4f0c-5c8e-4c53-9a52-${at.toString(16).padStart(12, "0")}`);
-for (const id of ids) containers.change({ id, name: "demo", standing: { kind: "awake", address: { host: "127.0.0.1", port: 9 } } });
+for (const id of ids) containers.change({ id, name: "demo", standing: { kind: "awake", addresses: [{ host: "127.0.0.1", port: 9 }] } });
 const reports = useReports({ clock, send: () => Promise.resolve() });
 const callers = knownCallers({
   clock,

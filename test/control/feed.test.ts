@@ -7,7 +7,7 @@ import { join } from "node:path";
 import t, { type Test } from "tap";
 import { openFeed } from "../../control/api/feed.ts";
 import type { ContainerView } from "../../gateway/directory.ts";
-import type { FeedLine } from "../../gateway/wire.ts";
+import { type FeedLine, viewOffWire } from "../../gateway/wire.ts";
 import { openIdentity } from "../../control/identity/open-identity.ts";
 import { openLog } from "../../log.ts";
 import { viewOf } from "../../control/lifecycle/view-of.ts";
@@ -125,7 +125,10 @@ t.test("a gateway is told its name, every container, then each change in order",
   t.equal((await ask(socketPath, "/wake", { id, userId: USER })).status, 204);
   await until("awake", () => lines.some((line) => line.kind === "changed" && line.container.standing.kind === "awake"));
   t.match(lastView(lines, id), {
-    container: { standing: { address: stand.row(id).address }, start: { create: Number, boot: Number, queue: Number } },
+    container: {
+      standing: { addresses: [{ host: "127.0.0.1", port: stand.row(id).address?.port }] },
+      start: { create: Number, boot: Number, queue: Number },
+    },
   });
   t.equal((await ask(socketPath, "/reached", { id, connectMs: 3 })).status, 204);
   t.match(stand.store().wakes.of(id), [{ askedFor: "request", byUser: USER, connectMs: 3 }]);
@@ -356,10 +359,10 @@ t.test("a gateway is given a long list whole, however much that is, in lines of 
   const coming: ContainerView[] = [];
   let left = new Map<string, ContainerView>();
   const { lines, ended } = listen(t, socketPath, (line) => {
-    if (line.kind === "changed") left.set(line.container.id, line.container);
+    if (line.kind === "changed") left.set(line.container.id, viewOffWire(line.container));
     if (line.kind === "removed") left.delete(line.id);
     if (line.kind !== "all") return;
-    coming.push(...line.containers);
+    coming.push(...line.containers.map(viewOffWire));
     // As gateways do: the list takes the place of all that was told before.
     if (!line.more) left = new Map(coming.map((view) => [view.id, view]));
   });

@@ -14,6 +14,7 @@ let released = 0;
 
 function leaseOf(target: Target): Lease {
   return {
+    owner: "",
     target: () => target,
     lost: () => Promise.resolve(target),
     whenGone: () => () => undefined,

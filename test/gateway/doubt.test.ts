@@ -6,6 +6,8 @@ import { exchange, ID, listen, openStand, PATH, until } from "./stand.ts";
 
 const SIGNED_IN = { headers: { authorization: "token" } };
 
+const CHECKED = { kind: "coming", step: "check" } as const;
+
 /** A port that refuses now, and a server that may take it later. */
 async function refusing(t: Test) {
   const probe = createServer();
@@ -21,7 +23,7 @@ t.test("a refused request waits for what control finds, and succeeds where the s
   const { address, accept } = await refusing(t);
   stand.set(ID, { kind: "awake", address });
   stand.onWake(async () => {
-    stand.set(ID, { kind: "awake", address, doubted: true });
+    stand.set(ID, CHECKED);
     await accept();
     stand.set(ID, { kind: "awake", address });
   });
@@ -29,15 +31,20 @@ t.test("a refused request waits for what control finds, and succeeds where the s
   t.equal(stand.wakes.length, 1);
 });
 
-t.test("one that meets a doubt already has the same way out", async (t) => {
-  const stand = await openStand(t, { limits: { doubtMs: 2_000 } });
-  const { address, accept } = await refusing(t);
-  stand.set(ID, { kind: "awake", address, doubted: true });
-  stand.onWake(async () => {
-    await accept();
-    stand.set(ID, { kind: "awake", address });
-  });
+t.test("a request for a container whose address is checked waits, and is sent nowhere before", async (t) => {
+  const stand = await openStand(t);
+  const asked: string[] = [];
+  const address = await listen(t, createServer((_, response) => (asked.push("asked"), void response.end("back")))); // prettier-ignore
+  stand.set(ID, { kind: "awake", address });
   t.equal(await (await fetch(stand.base + PATH, SIGNED_IN)).text(), "back");
+  asked.length = 0;
+  stand.set(ID, CHECKED);
+  const answer = fetch(stand.base + PATH, SIGNED_IN);
+  await until("it waits", () => stand.watchers(ID) > 0);
+  t.same(asked, []);
+  t.same(stand.wakes, [], "it is looked at already");
+  stand.set(ID, { kind: "awake", address });
+  t.equal(await (await answer).text(), "back");
 });
 
 t.test("a lost container is held for until it is there again, somewhere else", async (t) => {
@@ -46,20 +53,20 @@ t.test("a lost container is held for until it is there again, somewhere else", a
   const elsewhere = await listen(t, createServer((_, response) => void response.end("elsewhere"))); // prettier-ignore
   stand.set(ID, { kind: "awake", address });
   stand.onWake(() => {
-    stand.set(ID, { kind: "awake", address, doubted: true });
+    stand.set(ID, CHECKED);
     stand.set(ID, { kind: "coming" });
     setImmediate(() => stand.set(ID, { kind: "awake", address: elsewhere }));
   });
   t.equal(await (await fetch(stand.base + PATH, SIGNED_IN)).text(), "elsewhere");
 });
 
-t.test("a doubt that lasts is a 502, not a wait for ever", async (t) => {
+t.test("a refusal that nobody looks at is a 502, not a wait for ever", async (t) => {
   const stand = await openStand(t, { limits: { doubtMs: 50 } });
   const { address } = await refusing(t);
   await t.rejects(new Promise((resolve, reject) => connect(address.port).once("connect", resolve).once("error", reject)));
   stand.set(ID, { kind: "awake", address });
-  stand.onWake(() => stand.set(ID, { kind: "awake", address, doubted: true }));
   t.equal((await fetch(stand.base + PATH, SIGNED_IN)).status, 502);
+  t.equal(stand.wakes.length, 1);
 });
 
 t.test("a connection that is never accepted is given up as soon as the container is known to be gone", async (t) => {
@@ -88,4 +95,36 @@ t.test("a connection that is never accepted is given up as soon as the container
     t.match(await answer, /elsewhere|Teapot/, kind);
     await until("nothing is left of it", () => stand.watchers(ID) === 0);
   }
+});
+
+t.test("a target that is removed while it is dialled again and again is waited for each time", async (t) => {
+  const stand = await openStand(t, { limits: { connectTimeoutMs: 30_000 } });
+  const elsewhere = await listen(t, createServer((_, response) => void response.end("elsewhere"))); // prettier-ignore
+  const address = await openFullQueue(t);
+  stand.set(ID, { kind: "awake", address });
+  const answer = fetch(stand.base + PATH, SIGNED_IN);
+  for (let time = 0; time < 4; time++) {
+    await until("it dials", () => stand.watchers(ID) > 0);
+    stand.set(ID, CHECKED);
+    await until("it waits", () => stand.watchers(ID) > 0);
+    stand.set(ID, { kind: "awake", address });
+  }
+  await until("it dials", () => stand.watchers(ID) > 0);
+  stand.set(ID, CHECKED);
+  await until("it waits", () => stand.watchers(ID) > 0);
+  stand.set(ID, { kind: "awake", address: elsewhere });
+  t.equal(await (await answer).text(), "elsewhere");
+});
+
+t.test("of several addresses each has its turn, and one that refuses is passed over", async (t) => {
+  const stand = await openStand(t);
+  const { address: refused } = await refusing(t);
+  const [one, other] = await Promise.all(
+    ["one", "other"].map((name) => listen(t, createServer((_, response) => void response.end(name)))), // prettier-ignore
+  );
+  stand.set(ID, { kind: "awake", addresses: [one, other] as never });
+  const ask = async () => (await fetch(stand.base + PATH, SIGNED_IN)).text();
+  t.same(new Set([await ask(), await ask()]), new Set(["one", "other"]));
+  stand.set(ID, { kind: "awake", addresses: [refused, other] as never });
+  t.same([await ask(), await ask()], ["other", "other"]);
 });

@@ -56,12 +56,12 @@ t.test("every failure of the system has its status, reason, exact content type a
     },
     { name: "portless", standing: { kind: "portless" }, status: 400, reason: "Container exposes no port" },
     { name: "its start failed", standing: failed, status: 500, reason: "Container crashed" },
-    { name: "it refuses the connection", standing: { kind: "awake", address: refusing }, status: 502, reason: "Container unreachable" },
-    { name: "it breaks the connection", standing: { kind: "awake", address: rude }, status: 502, reason: "Container broke the connection" },
-    { name: "it speaks no HTTP", standing: { kind: "awake", address: babbling }, status: 502, reason: "Container broke the connection" },
-    { name: "its status is none", standing: { kind: "awake", address: odd }, status: 502, reason: "Container broke the connection" },
+    { name: "it refuses the connection", standing: { kind: "awake", addresses: [refusing] }, status: 502, reason: "Container unreachable" },
+    { name: "it breaks the connection", standing: { kind: "awake", addresses: [rude] }, status: 502, reason: "Container broke the connection" },
+    { name: "it speaks no HTTP", standing: { kind: "awake", addresses: [babbling] }, status: 502, reason: "Container broke the connection" },
+    { name: "its status is none", standing: { kind: "awake", addresses: [odd] }, status: 502, reason: "Container broke the connection" },
     { name: "not ready in time", standing: { kind: "coming" }, status: 504, reason: "Container not ready in time" },
-    { name: "no response head in time", standing: { kind: "awake", address: mute }, status: 504, reason: "Container did not answer in time" },
+    { name: "no response head in time", standing: { kind: "awake", addresses: [mute] }, status: 504, reason: "Container did not answer in time" },
   ];
   for (const { name, standing, path = PATH, headers = SIGNED_IN, status, reason } of rows) {
     if (standing !== undefined) stand.set(ID, standing);

@@ -232,9 +232,9 @@ t.test("every refusal is an accept and a close that says why", async (t) => {
       code: 1011,
     },
     { name: "queue full", standing: { kind: "coming" }, code: 1013 },
-    { name: "refused", standing: { kind: "awake", address: { host: "127.0.0.1", port: 1 } }, code: 1011 },
-    { name: "not a WebSocket", standing: { kind: "awake", address: plain }, code: 1011 },
-    { name: "no answer", standing: { kind: "awake", address: mute }, code: 1011 },
+    { name: "refused", standing: { kind: "awake", addresses: [{ host: "127.0.0.1", port: 1 }] }, code: 1011 },
+    { name: "not a WebSocket", standing: { kind: "awake", addresses: [plain] }, code: 1011 },
+    { name: "no answer", standing: { kind: "awake", addresses: [mute] }, code: 1011 },
   ];
   for (const { name, code, headers, path, standing } of rows) {
     if (standing !== undefined) stand.set(ID, standing);

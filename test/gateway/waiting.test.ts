@@ -69,7 +69,7 @@ t.test("how the start goes is told without waking, waiting or counting as use", 
     [{ kind: "asleep" }, "asleep", "queue"],
     [{ kind: "coming", step: "queue" }, "waiting", "queue"],
     [{ kind: "coming", step: "start" }, "waiting", "start"],
-    [{ kind: "awake", address: { host: "127.0.0.1", port: 1 } }, "ready", "start"],
+    [{ kind: "awake", addresses: [{ host: "127.0.0.1", port: 1 }] }, "ready", "start"],
     [failedUntil(0), "failed", "start"],
   ] as const) {
     stand.set(ID, standing);
@@ -102,7 +102,7 @@ t.test("in a browser, the page follows the start through a failure and goes on t
     response.setHeader("content-type", "text/html").end(`<!doctype html><script>${script}</script>`),
   );
   // Each later than the page looks: woken, starting, failed, started after all by somebody else.
-  const course: Standing[] = [{ kind: "coming", step: "start" }, failedUntil(Date.now() + 60_000), { kind: "awake", address }];
+  const course: Standing[] = [{ kind: "coming", step: "start" }, failedUntil(Date.now() + 60_000), { kind: "awake", addresses: [address] }];
   stand.onWake(() => {
     stand.set(ID, { kind: "coming", step: "queue" });
     for (const [at, standing] of course.entries()) setTimeout(() => stand.set(ID, standing), 1_500 * (at + 1));

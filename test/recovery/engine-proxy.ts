@@ -15,6 +15,10 @@ export type EngineProxy = {
   mendEvents(): void;
   /** A request whose line (`POST /containers/x/stop …`) matches is taken and gets no answer, until `answer`. */
   hang(requests: RegExp): void;
+  /** From now on a request whose line matches reaches the engine so many milliseconds later. */
+  slow(requests: RegExp, ms: number): void;
+  /** From now on the engine's events are told so many milliseconds later; 0: at once. */
+  slowEvents(ms: number): void;
   /** Whoever has not given up meanwhile is answered after all. */
   answer(): void;
   close(): Promise<void>;
@@ -29,6 +33,16 @@ export async function openEngineProxy(engine: string): Promise<EngineProxy> {
   const lines = new Set<Line>();
   let deaf = false;
   let hung: RegExp | undefined;
+  let slowed: { requests: RegExp; ms: number } | undefined;
+  let eventsMs = 0;
+  const timers = new Set<NodeJS.Timeout>();
+  const later = (ms: number, task: () => void) => {
+    const timer = setTimeout(() => {
+      timers.delete(timer);
+      task();
+    }, ms);
+    timers.add(timer);
+  };
   const drop = ({ near, far }: Line) => {
     near.destroy();
     far.destroy();
@@ -56,11 +70,20 @@ export async function openEngineProxy(engine: string): Promise<EngineProxy> {
         near.pipe(line.far);
         delete line.go;
       };
-      if (!hung?.test(request)) return line.go();
+      if (!hung?.test(request)) {
+        if (slowed?.requests.test(request) !== true) return line.go();
+        near.on("data", keep);
+        return later(slowed.ms, () => line.go?.());
+      }
       // Read on, so that one who gives up is noticed.
       near.on("data", keep);
     });
-    line.far.pipe(near);
+    line.far.on("data", (piece: Buffer) => {
+      const write = () => void (near.writable && near.write(piece));
+      if (line.events && eventsMs > 0) return later(eventsMs, write);
+      write();
+    });
+    line.far.once("end", () => near.end());
   });
   const listen = () => new Promise<void>((resolve) => void server.listen(path, resolve));
   const cut = () => {
@@ -78,12 +101,15 @@ export async function openEngineProxy(engine: string): Promise<EngineProxy> {
       for (const line of lines) if (line.events) drop(line);
     },
     mendEvents: () => (deaf = false),
+    slow: (requests, ms) => (slowed = { requests, ms }),
+    slowEvents: (ms) => (eventsMs = ms),
     hang: (requests) => (hung = requests),
     answer: () => {
       hung = undefined;
       for (const line of lines) line.go?.();
     },
     close: async () => {
+      for (const timer of timers) clearTimeout(timer);
       if (server.listening) await cut();
       rmSync(folder, { recursive: true, force: true });
     },

@@ -36,9 +36,9 @@ export async function openWorld(reads: Reads): Promise<World> {
   const containers = fork(join(import.meta.dirname, "containers.ts"));
   const { port: there } = (await told(containers)) as { port: number };
   const views: Record<string, Standing> = {
-    ...Object.fromEntries(LIVE.map(({ id, host }) => [id, { kind: "awake", address: { host, port: there } } as const])),
+    ...Object.fromEntries(LIVE.map(({ id, host }) => [id, { kind: "awake", addresses: [{ host, port: there }] } as const])),
     // Nobody listens at a port this low.
-    [DEAD_ID]: { kind: "awake", address: { host: "127.0.1.100", port: 1 } },
+    [DEAD_ID]: { kind: "awake", addresses: [{ host: "127.0.1.100", port: 1 }] },
     [COMING_ID]: { kind: "coming" },
     [STOPPED_ID]: { kind: "stopped", fault: { code: "CONTAINER_STOPPED", message: "Stopped" } },
   };

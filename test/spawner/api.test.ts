@@ -69,7 +69,9 @@ t.test("a service is deployed, seen, listened to and destroyed", async (t) => {
   t.match(deployed, { serviceName: "web", address: "127.0.0.1", phases: { create: Number, boot: Number } });
   const seen = JSON.parse((await ask("GET", "/services/web")).text) as unknown;
   const labels = { store: "a-store", environment: "test", container: "web", generation: 1 };
-  t.strictSame(seen, { serviceName: "web", running: true, address: "127.0.0.1", port: deployed["port"], labels });
+  const { instance } = deployed;
+  t.type(instance, "string");
+  t.strictSame(seen, { serviceName: "web", running: true, instance, address: "127.0.0.1", port: deployed["port"], labels });
   t.strictSame(JSON.parse((await ask("GET", "/services")).text), [seen]);
   t.strictSame(JSON.parse((await ask("POST", "/deploy/datagrok/web/0")).text), { serviceName: "web", isSuccess: true });
   t.equal((await ask("GET", "/services/web")).status, 404);

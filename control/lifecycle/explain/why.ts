@@ -15,8 +15,8 @@ const WHY: Record<ContainerState, (about: About) => string> = {
   STARTED: (about) => `${cameUp(about)}${outdated(about)}`,
   CHECKING: (about) =>
     about.history.at(-1)?.byUser === undefined
-      ? "The engine tells another address than before: it is verified."
-      : "A request was refused at its address: whether it still answers there is verified.",
+      ? "The engine reported its end, or another address than before. Requests wait until the address is verified."
+      : "A request was refused at its address. Requests wait until the address is verified.",
   PENDING_USER_STOP: (about) => `${wentDown(about)} What is open may end first.`,
   PENDING_SYSTEM_STOP: (about) => `${wentDown(about)} What is open may end first.`,
   STOPPING: (about) => `${wentDown(about)} The engine is stopping it.`,

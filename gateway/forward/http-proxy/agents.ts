@@ -1,20 +1,38 @@
 import { Agent } from "node:http";
 import { Agent as SecureAgent } from "node:https";
-import type { Target } from "../../directory.ts";
+import type { Lease } from "../../decision.ts";
+import { keyOfTarget, type Target } from "../../directory.ts";
 import { openSecured } from "../dial.ts";
 
-/** Node's pools of connections, with and without their keeping, for one kind of target. */
+/** Node's pools of connections, with and without their keeping. */
 export type Agents = { pooled: Agent; fresh: Agent };
 
-/** Those of plain targets, and of each server that speaks TLS. */
-export function openAgents({ idleMs }: { idleMs: number }): { of(target: Target): Agents; close(): void } {
+/** Those of one owner at one plain target, which end once it is no longer the owner's; and of each server that speaks TLS. */
+export function openAgents({ idleMs }: { idleMs: number }): { of(target: Target, lease: Pick<Lease, "owner" | "whenGone">): Agents; close(): void } {
   const kept = { keepAlive: true, scheduling: "lifo", timeout: idleMs, maxFreeSockets: 64 } as const;
-  const plain: Agents = { pooled: new Agent(kept), fresh: new Agent({ keepAlive: false }) };
+  const fresh = new Agent({ keepAlive: false });
+  const plain = new Map<string, { pooled: Agent; unwatch(): void }>();
   const secured = new Map<string, Agents>();
 
+  const pooledOf = (target: Target, lease: Pick<Lease, "owner" | "whenGone">): Agent => {
+    const key = `${lease.owner} ${keyOfTarget(target)}`;
+    const known = plain.get(key);
+    if (known !== undefined) return known.pooled;
+    const made = { pooled: new Agent(kept), unwatch: () => undefined as void };
+    plain.set(key, made);
+    made.unwatch = lease.whenGone(target, () => {
+      if (plain.get(key) === made) plain.delete(key);
+      made.unwatch();
+      // What is still in use is closed at its end.
+      made.pooled.maxFreeSockets = 0;
+      for (const idle of Object.values(made.pooled.freeSockets)) for (const socket of idle ?? []) socket.destroy();
+    });
+    return made.pooled;
+  };
+
   return {
-    of: (target) => {
-      if ("socketPath" in target || target.tls === undefined) return plain;
+    of: (target, lease) => {
+      if ("socketPath" in target || target.tls === undefined) return { pooled: pooledOf(target, lease), fresh };
       const { tls } = target;
       const key = [tls.servername, tls.fingerprint, tls.ca].join(" ");
       const known = secured.get(key);
@@ -27,9 +45,14 @@ export function openAgents({ idleMs }: { idleMs: number }): { of(target: Target)
       return made;
     },
     close: () => {
-      for (const { pooled, fresh } of [plain, ...secured.values()]) {
+      for (const { pooled, unwatch } of plain.values()) {
+        unwatch();
         pooled.destroy();
-        fresh.destroy();
+      }
+      fresh.destroy();
+      for (const of of secured.values()) {
+        of.pooled.destroy();
+        of.fresh.destroy();
       }
     },
   };

@@ -7,7 +7,7 @@ import type { Forward, Lease } from "../../decision.ts";
 import type { Target } from "../../directory.ts";
 import type { Exchanged } from "../../exchanges.ts";
 import type { GatewayLimits } from "../../limits.ts";
-import { brokeOff, type DialCounts, unreachable } from "../dial.ts";
+import { brokeOff, type DialCounts, MOST_REMOVALS, Removed, unreachable } from "../dial.ts";
 import { travelling } from "../header-lines.ts";
 import { breakOff } from "../link.ts";
 import { openAgents } from "./agents.ts";
@@ -33,8 +33,8 @@ export type ForwardRequest = {
   close(): void;
 };
 
-/** How one try went. `refused`: no connection; `stale`: a pooled connection had died unnoticed; neither sent anything. */
-type Outcome = { kind: "answered" } | { kind: "refused" | "stale" | "failed"; fault: Fault };
+/** How one try went. `refused`: no connection; `removed`: the target is no longer the container's; `stale`: a pooled connection had died unnoticed; none sent anything. */
+type Outcome = { kind: "answered" } | { kind: "refused" | "removed" | "stale" | "failed"; fault: Fault };
 
 /**
  * Executes decisions with `http-proxy` (http-proxy-3 under that name). The library makes the connection, ties its end to the
@@ -63,15 +63,17 @@ export function openForwardRequest(parts: {
       exchange.lease.heldBy?.({ revoke: within.end });
       try {
         const from = clock.monotonic();
-        const target = await Promise.race([lease.target(), late.promise]);
+        let target = await Promise.race([lease.target(), late.promise]);
         exchange.told.holdMs = clock.monotonic() - from;
-        const { pooled, fresh } = agents.of(target);
+        const { pooled, fresh } = agents.of(target, lease);
         let outcome = await attempt(limited, target, pooled);
         if (outcome.kind === "stale") outcome = await attempt(limited, target, fresh);
-        if (outcome.kind === "refused") {
+        for (let refusals = 0, removals = 0; outcome.kind === "refused" || outcome.kind === "removed";) {
+          if (outcome.kind === "removed" ? ++removals > MOST_REMOVALS : ++refusals > 1) break;
           within.onLate(late.reject);
           dials.retries.add();
-          outcome = await attempt(limited, await Promise.race([lease.lost(target), late.promise]), fresh);
+          target = await Promise.race([lease.lost(target), late.promise]);
+          outcome = await attempt(limited, target, fresh);
         }
         if (outcome.kind !== "answered") throw outcome.fault;
       } catch (error) {
@@ -90,6 +92,9 @@ export function openForwardRequest(parts: {
   function attempt(exchange: HttpExchange & { within: ExchangeLimits }, target: Target, agent: Agent): Promise<Outcome> {
     const { request, response, forward, lease, signal, within, told } = exchange;
     if (signal.aborted) return Promise.reject(signal.reason as Error);
+    let removed = false;
+    lease.whenGone(target, () => void (removed = true))();
+    if (removed) return Promise.resolve({ kind: "removed", fault: unreachable(new Removed("removed")) });
     return new Promise((resolve) => {
       const clocks: (() => void)[] = [];
       const settle = (outcome: Outcome) => {
@@ -106,6 +111,7 @@ export function openForwardRequest(parts: {
           if (answered) return;
           request.unpipe(sent);
           if (error instanceof Fault) settle({ kind: "failed", fault: error });
+          else if (error instanceof Removed) settle({ kind: "removed", fault: unreachable(error) });
           else if (!connected) {
             dials.refused.add();
             settle({ kind: "refused", fault: unreachable(error) });
@@ -127,7 +133,7 @@ export function openForwardRequest(parts: {
         writeHead(sent, request, forward);
         sent.once("socket", (socket) => {
           if (!socket.connecting) return begin();
-          const unwatch = lease.whenGone(target, () => void (connected || sent.destroy(new Error("it is gone"))));
+          const unwatch = lease.whenGone(target, () => void (connected || sent.destroy(new Removed("removed"))));
           clocks.push(unwatch);
           socket.once("tls" in target ? "secureConnect" : "connect", () => {
             unwatch();
@@ -188,6 +194,7 @@ export function openForwardRequest(parts: {
 /** The same lease, whose bytes keep the exchange from counting as idle. */
 function counted(lease: Lease, within: ExchangeLimits): Lease {
   return {
+    owner: lease.owner,
     target: () => lease.target(),
     lost: (target) => lease.lost(target),
     whenGone: (target, act) => lease.whenGone(target, act),

@@ -301,8 +301,9 @@ export class Exchange implements Asked {
   }
 
   #go(target: Target): void {
-    if (this.#over) return;
-    const idle = this.client.parts.pool.take(target);
+    const { lease } = this;
+    if (this.#over || lease === undefined) return;
+    const idle = this.client.parts.pool.take(target, lease);
     this.#target = target;
     if (idle === undefined) this.#dial(target);
     else this.#ask(idle);

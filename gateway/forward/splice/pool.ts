@@ -3,11 +3,11 @@ import { keyOfTarget, type Target } from "../../directory.ts";
 import type { ContainerSide } from "./container-side.ts";
 import type { Ticker } from "./ticker.ts";
 
-/** Connections to containers that are in no use at the moment, by address: the one used last is taken first. */
+/** Connections to containers that are in no use at the moment, by container and address: the one used last is taken first. */
 export type Pool = {
-  take(target: Target): ContainerSide | undefined;
+  take(target: Target, lease: Pick<Lease, "owner">): ContainerSide | undefined;
   /** Keeps a connection for the next exchange with its target; `lease` is how the pool learns that nobody is there any more. */
-  put(side: ContainerSide, target: Target, lease: Pick<Lease, "whenGone">): void;
+  put(side: ContainerSide, target: Target, lease: Pick<Lease, "owner" | "whenGone">): void;
   /** It closed. */
   forget(side: ContainerSide): void;
   /** How many it keeps. */
@@ -18,18 +18,20 @@ export type Pool = {
 /** More of one container than this are not worth keeping: so many exchanges at once are rare. */
 const MOST_OF_ONE = 256;
 
-/** Those of one address; empty while all of them are in use, dropped once none is left. `gone`: nobody is there any more. */
+/** Those of one container at one address; empty while all of them are in use, dropped once none is left. `gone`: nobody is there any more. */
 export type Shelf = { readonly key: string; readonly sides: ContainerSide[]; gone: boolean; unwatch(): void };
 
 export function openPool(parts: { ticker: Ticker; idleMs: number }): Pool {
   const { ticker, idleMs } = parts;
   const shelves = new Map<string, Shelf>();
-  /** An address mostly comes as the same object as before: then there is no key to be made. */
+  /** A container's address mostly comes as the same object as before, which is its alone: then there is no key to be made. */
   const known = new WeakMap<Target, Shelf>();
 
-  const shelfOf = (target: Target): Shelf | undefined => known.get(target) ?? shelves.get(keyOfTarget(target));
-  const openShelf = (target: Target, lease: Pick<Lease, "whenGone">): Shelf => {
-    const shelf: Shelf = { key: keyOfTarget(target), sides: [], gone: false, unwatch: () => undefined };
+  /** An address that another container had may still have its connections: they lead to that one, or to nobody. */
+  const keyOf = (target: Target, { owner }: Pick<Lease, "owner">) => `${owner} ${keyOfTarget(target)}`;
+  const shelfOf = (target: Target, lease: Pick<Lease, "owner">): Shelf | undefined => known.get(target) ?? shelves.get(keyOf(target, lease));
+  const openShelf = (target: Target, lease: Pick<Lease, "owner" | "whenGone">): Shelf => {
+    const shelf: Shelf = { key: keyOf(target, lease), sides: [], gone: false, unwatch: () => undefined };
     shelf.unwatch = lease.whenGone(target, () => {
       shelf.gone = true;
       for (const idle of shelf.sides) idle.destroy();
@@ -53,16 +55,16 @@ export function openPool(parts: { ticker: Ticker; idleMs: number }): Pool {
   };
 
   return {
-    take: (target) => {
-      const shelf = shelfOf(target);
+    take: (target, lease) => {
+      const shelf = shelfOf(target, lease);
       let side = shelf?.sides.pop();
       while (side !== undefined && !side.link.writable) side = shelf?.sides.pop();
       return side;
     },
     put: (side, target, lease) => {
       // Not one that was dropped: nobody watches its address any more.
-      const kept = shelfOf(target);
-      const shelf = kept !== undefined && shelves.get(kept.key) === kept ? kept : (shelves.get(keyOfTarget(target)) ?? openShelf(target, lease));
+      const kept = shelfOf(target, lease);
+      const shelf = kept !== undefined && shelves.get(kept.key) === kept ? kept : (shelves.get(keyOf(target, lease)) ?? openShelf(target, lease));
       if (shelf !== kept || side.shelf !== shelf) known.set(target, shelf);
       if (shelf.sides.length >= MOST_OF_ONE) return side.destroy();
       if (shelf.gone) {

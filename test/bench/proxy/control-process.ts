@@ -14,7 +14,7 @@ const holders = new Map(
   world.keys.map((key, index): [string, WhoAnswer] => [key, { userId: world.ids[index] ?? "", login: `user${index}`, admin: false }]),
 );
 const containers = world.ids.map((id, index) => {
-  return { id, name: `container${index}`, standing: { kind: "awake" as const, address: { host: "127.0.0.1", port: portOf(world, index) } } };
+  return { id, name: `container${index}`, standing: { kind: "awake" as const, addresses: [{ host: "127.0.0.1", port: portOf(world, index) }] } };
 });
 
 createServer((request, response) => {

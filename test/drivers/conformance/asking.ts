@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { connect } from "node:net";
 import { type Test } from "tap";
 import { systemClock } from "../../../clock.ts";
-import type { Address, Driver, Labels, Spec } from "../../../drivers/driver.ts";
+import type { Address, Driver, Labels, Observed, Spec } from "../../../drivers/driver.ts";
 import { Fault, type FaultCode } from "../../../fault.ts";
 import type { TestSource } from "./harness.ts";
 import { PATIENCE_MS } from "../../fixtures/patience.ts";
@@ -82,4 +82,11 @@ export function accepted({ host, port }: Address): Promise<boolean> {
 export function addressOf(deployment: { address?: Address | undefined }): Address {
   if (!deployment.address) throw new Error("The deployment has no address.");
   return deployment.address;
+}
+
+/** What else is told of a service, where which instance it is does not matter. */
+export function withoutInstance(fact: Observed | undefined): Observed | undefined {
+  if (fact === undefined) return undefined;
+  const { instance: _, ...rest } = fact;
+  return rest;
 }

@@ -1,4 +1,4 @@
-import { accepted, addressOf, call, get, labelsFor, rejectsWith, specOf, text } from "./asking.ts";
+import { accepted, addressOf, call, get, labelsFor, rejectsWith, specOf, text, withoutInstance } from "./asking.ts";
 import type { Theme } from "./harness.ts";
 
 /** From the first deploy to the last destroy. */
@@ -16,13 +16,16 @@ export const LIFE: Theme = {
         t.strictSame(await get(address, "/square?number=4"), { result: 16 });
         t.match(await get(address, "/env"), { GREETING: "hello = there" });
         t.ok(deployment.phases.create > 0 && deployment.phases.boot > 0, "the phases are measured");
-        t.strictSame(await driver.inspect(service, call()), { service, labels: spec.labels, running: true, address });
+        const { instance } = deployment;
+        t.type(instance, "string", "which instance it is can be told");
+        t.strictSame(await driver.inspect(service, call()), { service, labels: spec.labels, running: true, instance, address });
         t.strictSame(
           (await driver.list(call())).find((one) => one.service === service),
-          { service, labels: spec.labels, running: true, address },
+          { service, labels: spec.labels, running: true, instance, address },
         );
         await t.test("deployed again, it is adopted", async (t) => {
-          t.strictSame((await driver.deploy(spec, call())).address, address);
+          const again = await driver.deploy(spec, call());
+          t.strictSame([again.address, again.instance], [address, instance]);
           t.strictSame(await harness.left(service), [service]);
         });
         await t.test("a berth that was started again adopts it too", async (t) => {
@@ -36,6 +39,7 @@ export const LIFE: Theme = {
           const newer = { ...spec, labels: labelsFor(service, 2), env: { GREETING: "newer" } };
           t.match(await get(addressOf(await driver.deploy(newer, call())), "/env"), { GREETING: "newer" });
           t.equal((await driver.inspect(service, call()))?.labels.generation, 2);
+          t.not((await driver.inspect(service, call()))?.instance, instance, "which is another instance");
           t.strictSame(await harness.left(service), [service]);
         });
         await t.test("destroyed, nothing of it is left, and destroying it again is fine", async (t) => {
@@ -59,10 +63,10 @@ export const LIFE: Theme = {
         t.not(second.port, first.port);
         const address = addressOf(await driver.deploy(second, call()));
         t.match(await get(address, "/env"), { SECOND: "yes" });
-        t.strictSame(await driver.inspect(service, call()), { service, labels: second.labels, running: true, address });
+        t.strictSame(withoutInstance(await driver.inspect(service, call())), { service, labels: second.labels, running: true, address });
         const third = await specOf(driver, service, await harness.image("worker"), { labels: labelsFor(service, 3) });
         t.equal((await driver.deploy(third, call())).address, undefined, "without a port now");
-        t.strictSame(await driver.inspect(service, call()), { service, labels: third.labels, running: true });
+        t.strictSame(withoutInstance(await driver.inspect(service, call())), { service, labels: third.labels, running: true });
         t.strictSame(await harness.left(service), [service]);
         await driver.destroy(service, call());
       },
@@ -113,7 +117,7 @@ export const LIFE: Theme = {
         const deployment = await driver.deploy(spec, call());
         t.equal(deployment.address, undefined);
         t.ok(deployment.phases.boot >= spec.graceMs - 1);
-        t.strictSame(await driver.inspect(service, call()), { service, labels: spec.labels, running: true });
+        t.strictSame(withoutInstance(await driver.inspect(service, call())), { service, labels: spec.labels, running: true });
         await driver.destroy(service, call());
       },
     },
@@ -152,12 +156,9 @@ export const LIFE: Theme = {
         const spec = await specOf(driver, service, await harness.image("worker"));
         const labels = { ...spec.labels, store: "another-store", container: "its-container" };
         await driver.deploy({ ...spec, labels }, call());
-        t.strictSame(
-          (await driver.list(call())).find((one) => one.service === service),
-          { service, labels, running: true },
-        );
+        t.strictSame(withoutInstance((await driver.list(call())).find((one) => one.service === service)), { service, labels, running: true });
         await rejectsWith(t, "SPEC_REFUSED", driver.deploy(spec, call()));
-        t.strictSame(await driver.inspect(service, call()), { service, labels, running: true });
+        t.strictSame(withoutInstance(await driver.inspect(service, call())), { service, labels, running: true });
         await driver.destroy(service, call());
         t.strictSame(await harness.left(service), []);
       },

@@ -1,6 +1,6 @@
 import type { Test } from "tap";
 import type { Driver, DriverEvent } from "../../../drivers/driver.ts";
-import { addressOf, call, get, rejectsWith, specOf, text, until } from "./asking.ts";
+import { addressOf, call, get, rejectsWith, specOf, text, until, withoutInstance } from "./asking.ts";
 import type { Harness, Theme, Way } from "./harness.ts";
 
 /** What happens past the driver: deaths, removals, moves, an orchestrator that is away. */
@@ -50,15 +50,16 @@ export const OUTSIDE: Theme = {
         const service = name("death");
         const heard = await hear(t, driver);
         const spec = await specOf(driver, service, await harness.image("onDemand"));
-        await driver.deploy(spec, call());
+        const { instance } = await driver.deploy(spec, call());
         const told = () => heard.changes(service, spec.labels.container);
         await until(t, "the start was told", () => told() > 0);
         const before = told();
         await harness.kill(service);
         await until(t, "the death was told", () => told() > before);
+        await until(t, "as the end of this very instance", () => heard.ends(service, instance) > 0);
         await until(t, "its end is known", async () => (await driver.inspect(service, call()))?.exit?.code === 137);
         const observed = (await driver.list(call())).find((one) => one.service === service);
-        t.strictSame(observed, { service, labels: spec.labels, running: false, exit: { code: 137, outOfMemory: false } });
+        t.strictSame(withoutInstance(observed), { service, labels: spec.labels, running: false, exit: { code: 137, outOfMemory: false } });
         const again = await driver.deploy(spec, call());
         t.strictSame(await get(addressOf(again), "/square?number=3"), { result: 9 });
         await driver.destroy(service, call());
@@ -75,7 +76,7 @@ export const OUTSIDE: Theme = {
         await fetch(`http://${address.host}:${address.port}/exit?code=42`).catch(() => {});
         await until(t, "its end is known", async () => (await driver.inspect(service, call()))?.exit !== undefined);
         const end = { service, labels: spec.labels, running: false, exit: { code: 42, outOfMemory: false } };
-        t.strictSame(await driver.inspect(service, call()), end);
+        t.strictSame(withoutInstance(await driver.inspect(service, call())), end);
         await driver.destroy(service, call());
       },
     },
@@ -216,6 +217,8 @@ async function hear(t: Test, driver: Driver) {
     connects: () => seen.filter(({ kind }) => kind === "connected").length,
     changes: (service: string, container: string) =>
       seen.filter((event) => event.kind === "changed" && event.service === service && event.container === container).length,
+    ends: (service: string, instance: string | undefined) =>
+      seen.filter((event) => event.kind === "changed" && event.service === service && event.ended?.instance === instance).length,
     end: async () => {
       caller.abort();
       await listening;

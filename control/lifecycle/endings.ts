@@ -1,0 +1,16 @@
+/** How many ends of its instances were reported of each container since this process began. */
+export type Endings = {
+  heard(id: string): void;
+  /** What the orchestrator was asked before this number changed may be what was so before the end. */
+  count(id: string): number;
+  forget(id: string): void;
+};
+
+export function openEndings(): Endings {
+  const counts = new Map<string, number>();
+  return {
+    heard: (id) => void counts.set(id, (counts.get(id) ?? 0) + 1),
+    count: (id) => counts.get(id) ?? 0,
+    forget: (id) => void counts.delete(id),
+  };
+}

@@ -1,0 +1,47 @@
+import type { Container, OwnedAddress } from "../store/entities.ts";
+import type { Store } from "../store/open-store.ts";
+import { followWake } from "./follow-wake.ts";
+import { containerKey, type Rooms } from "./rooms.ts";
+
+/**
+ * Takes an address from the container that has it, whatever state that is in; to be called in the transaction that gives it to another. One that runs is checked
+ * then: until the orchestrator has said where it is, nothing is sent to it. Returns whom it was taken from.
+ */
+export function takeAddress(store: Store, to: string, address: OwnedAddress, at: number): Container | undefined {
+  const holder = store.containers.atAddress(address);
+  if (holder === undefined || holder.id === to) return undefined;
+  if (holder.state !== "STARTED") return store.containers.update(holder.id, { address: undefined });
+  const moved = store.containers.move(
+    holder.id,
+    "STARTED",
+    "CHECKING",
+    { since: at, address: undefined },
+    { at, event: "doubted", byUser: undefined },
+  );
+  if (moved) followWake(store, { from: "STARTED", moved, event: "doubted", at });
+  return moved;
+}
+
+/** Tells everybody of one whose address was taken; before its new owner is told of, so that no gateway ever has both. */
+export function tellTaken(
+  { changes, queue, log }: Pick<Rooms, "changes" | "queue" | "log">,
+  taken: Container,
+  by: { id: string; name: string },
+): void {
+  log.warn({ container: taken.id, name: taken.name, by: by.id, byName: by.name }, "address given to another container");
+  changes.publish(taken);
+  queue.add(containerKey(taken.id));
+}
+
+/** The engine has given an address to a container that is being started: from now on it is nobody else's, and not only once that one answers. */
+export function claimAddress(rooms: Pick<Rooms, "store" | "clock" | "changes" | "queue" | "log">, id: string, address: OwnedAddress): void {
+  const { store, clock } = rooms;
+  const claimed = store.transaction(() => {
+    const row = store.containers.find(id);
+    if (row?.state !== "STARTING") return undefined;
+    const taken = takeAddress(store, id, address, clock.now());
+    store.containers.update(id, { address });
+    return { row, taken };
+  });
+  if (claimed?.taken) tellTaken(rooms, claimed.taken, claimed.row);
+}

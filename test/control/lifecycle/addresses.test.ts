@@ -1,0 +1,180 @@
+import t, { type Test } from "tap";
+import { viewOf } from "../../../control/lifecycle/view-of.ts";
+import type { Driver, Observed } from "../../../drivers/driver.ts";
+import type { ContainerView } from "../../../gateway/directory.ts";
+import { type MemoryApp, listening } from "../../fixtures/memory-driver.ts";
+import { turns } from "../../fixtures/still-clock.ts";
+import { openStand, type Stand, until, USER } from "./stand.ts";
+
+/** An engine whose looks can be held up, and whose answers can be other ones than what is so. */
+async function openHeldStand(t: Test, options: { driver?: (driver: Driver) => Driver } = {}) {
+  let hold: Promise<void> | undefined;
+  let release = () => {};
+  const told = new Map<string, Partial<Observed>>();
+  const heard: ContainerView[] = [];
+  const stand = await openStand(t, {
+    driver: (driver) => ({
+      ...(options.driver?.(driver) ?? driver),
+      inspect: async (service, call) => {
+        await hold;
+        const fact = await driver.inspect(service, call);
+        return fact && { ...fact, ...told.get(service) };
+      },
+    }),
+  });
+  const held = {
+    ...stand,
+    heard,
+    told,
+    holdLooks: () => void (hold = new Promise((resolve) => (release = resolve))),
+    letLook: () => {
+      hold = undefined;
+      release();
+    },
+    addresses: (id: string) => {
+      const { standing } = viewOf(stand.row(id));
+      return standing.kind === "awake" ? standing.addresses.map(({ port }) => port) : standing.kind;
+    },
+  };
+  stand.lifecycle().watch((change) => void ("container" in change && heard.push(viewOf(change.container))));
+  t.teardown(held.letLook);
+  return held;
+}
+
+async function started(stand: Stand, name: string, options: { app?: MemoryApp; onDemand?: boolean } = {}) {
+  const { id, service } = stand.publish({ name, config: { onDemand: options.onDemand ?? true }, ...(options.app ? { app: options.app } : {}) });
+  stand.lifecycle().wishStart(id, USER);
+  await stand.reaches(id, "STARTED");
+  await stand.clock.advance(1_000);
+  return { id, service };
+}
+
+const portOf = (stand: Stand, id: string) => stand.row(id).address?.port;
+
+t.test("an end that is reported takes the address away before anybody is asked how the container is", async (t) => {
+  const stand = await openHeldStand(t);
+  const { id, service } = await started(stand, "web");
+  stand.holdLooks();
+  await stand.world.kill(service);
+  await until("it is withdrawn", () => stand.addresses(id) === "coming");
+  t.equal(stand.row(id).address, undefined, "also for who comes after a kill");
+  t.match(stand.heard.at(-1), { id, standing: { kind: "coming", step: "check" } }, "and gateways are told");
+  stand.letLook();
+  await stand.reaches(id, "SYSTEM_STOPPED");
+});
+
+t.test("an end that is none is found to be none, and the container is where it was", async (t) => {
+  const stand = await openHeldStand(t);
+  const { id, service } = await started(stand, "web");
+  const port = portOf(stand, id);
+  stand.world.tellEnd(service);
+  await until("it is back", () => stand.store().history.of(id).at(-1)?.event === "foundRunning");
+  t.match(stand.heard.slice(-2), [{ standing: { kind: "coming" } }, { standing: { kind: "awake" } }]);
+  t.same(stand.addresses(id), [port]);
+  t.equal(stand.world.asked(`deploy ${service}`), 2, "which found what runs");
+});
+
+t.test("the end of an earlier instance says nothing of the one that runs", async (t) => {
+  const stand = await openHeldStand(t);
+  const { id, service } = await started(stand, "web");
+  const moves = stand.store().history.of(id).length;
+  stand.world.tellEnd(service, "instance 0");
+  await turns(20);
+  t.equal(stand.store().history.of(id).length, moves);
+});
+
+t.test("an address that is given to a container is taken from whoever has it, before the new one answers", async (t) => {
+  const stand = await openHeldStand(t);
+  const { id, service } = await started(stand, "web");
+  const port = portOf(stand, id) as number;
+  // Its end is heard by nobody, and nobody can be asked.
+  stand.world.deaf = true;
+  await stand.world.kill(service);
+  stand.holdLooks();
+  let answer = () => {};
+  const slow: MemoryApp = { ...listening, run: ({ listen }) => void (answer = () => listen(undefined, port)) };
+  const other = stand.publish({ name: "other", app: slow, config: { onDemand: true } });
+  stand.world.assigns.set(other.service, port);
+  stand.lifecycle().wishStart(other.id, USER);
+  await until("taken", () => stand.addresses(id) === "coming");
+  t.equal(stand.row(other.id).state, "STARTING", "which is still booting");
+  t.equal(portOf(stand, other.id), port);
+  answer();
+  await stand.clock.advance(100);
+  await stand.reaches(other.id, "STARTED");
+  t.same([stand.addresses(id), stand.addresses(other.id)], ["coming", [port]]);
+  stand.letLook();
+  await stand.reaches(id, "SYSTEM_STOPPED");
+  const order = stand.heard.map(({ id: one, standing }) => `${one === id ? "web" : "other"} ${standing.kind}`);
+  t.ok(order.lastIndexOf("web coming") < order.indexOf("other awake"), "no gateway ever has both");
+});
+
+t.test("one that is being stopped loses its address as well, and cannot come back with it", async (t) => {
+  const stand = await openHeldStand(t);
+  const { id, service } = await started(stand, "web");
+  stand.lifecycle().gatewayJoined("gateway", stand.lifecycle().seq());
+  stand.lifecycle().used({ gateway: "gateway", seq: stand.lifecycle().seq(), uses: [{ id, open: 1, streams: 1, lastActive: stand.clock.now() }] });
+  stand.lifecycle().wishStop(id, USER);
+  t.equal(stand.row(id).state, "PENDING_USER_STOP");
+  t.ok(stand.row(id).address);
+  await stand.world.kill(service);
+  await until("taken", () => stand.row(id).address === undefined);
+});
+
+t.test("an end that is reported while the engine says that a container runs is asked about again", async (t) => {
+  let ended = () => {};
+  const driver = (real: Driver): Driver => ({
+    ...real,
+    deploy: async (spec, call) => {
+      const deployment = await real.deploy(spec, call);
+      // The answer is on its way, and with it the end.
+      ended();
+      await turns(3);
+      return deployment;
+    },
+  });
+  const stand = await openHeldStand(t, { driver });
+  const { id, service } = stand.publish({ name: "web", config: { onDemand: true } });
+  ended = () => void stand.world.kill(service);
+  stand.lifecycle().wishStart(id, USER);
+  t.match(await stand.reaches(id, "ERROR"), { fault: { code: "CONTAINER_CRASHED" }, address: undefined });
+  t.notOk(stand.heard.some(({ standing }) => standing.kind === "awake"), "it never counted as awake"); // prettier-ignore
+});
+
+t.test("what the list does not have is withdrawn before it is looked at", async (t) => {
+  const stand = await openHeldStand(t);
+  const { id, service } = await started(stand, "web");
+  stand.world.deaf = true;
+  await stand.world.kill(service);
+  stand.holdLooks();
+  t.not(stand.addresses(id), "coming");
+  await stand.clock.advance(10_000);
+  await until("withdrawn", () => stand.addresses(id) === "coming");
+});
+
+t.test("of two that the engine says are at one address, the one that had it lost gets it back from nobody", async (t) => {
+  const stand = await openHeldStand(t);
+  const one = await started(stand, "one");
+  const other = await started(stand, "other");
+  const address = { host: "127.0.0.1", port: portOf(stand, other.id) as number };
+  stand.told.set(one.service, { address });
+  const driver = stand.world.claims;
+  driver.set(one.service, address.port);
+  stand.world.tellEnd(one.service);
+  await until("checked", () => stand.row(one.id).fault?.code === "ENGINE_FAILED");
+  t.equal(stand.row(one.id).state, "CHECKING");
+  t.same(stand.addresses(other.id), [address.port]);
+  driver.delete(one.service);
+  stand.told.delete(one.service);
+  await stand.clock.advance(60_000);
+  await stand.reaches(one.id, "STARTED");
+});
+
+t.test("no two rows can have one address", async (t) => {
+  const stand = await openHeldStand(t);
+  const one = await started(stand, "one");
+  const other = await started(stand, "other");
+  const { address } = stand.row(one.id);
+  t.throws(() => stand.store().containers.update(other.id, { address }));
+  t.notOk(stand.row(other.id).address?.port === address?.port);
+});
