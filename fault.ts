@@ -86,6 +86,7 @@ export const FAULTS = {
   IMAGE_NOT_FOUND: [500, "Image not found"],
   IMAGE_REFERENCE_INVALID: [500, "Image reference is not valid"],
   CREDENTIAL_NOT_FOUND: [500, "Credential not found"],
+  VARIABLES_TOO_LARGE: [500, "Variables too large"],
   CREDENTIALS_UNREADABLE: [500, "Credentials cannot be read"],
   PULL_DENIED: [500, "Pull denied"],
   NO_CAPACITY: [500, "No capacity"],

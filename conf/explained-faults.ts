@@ -155,6 +155,10 @@ const OTHERS = {
     means: "`env` names a connection or credential that its package does not have.",
     todo: "Correct `#{x.Name}`, or `berth credentials set`.",
   },
+  VARIABLES_TOO_LARGE: {
+    means: "`#{x.Name}` in a container's variables becomes more than 1 MiB.",
+    todo: "Use an entity fewer times, or make it smaller.",
+  },
   CREDENTIALS_UNREADABLE: {
     means: "The key that credentials were sealed with is missing or another one.",
     todo: "Put credentials.key, or BERTH_CREDENTIALS_KEY, back; nothing is lost.",

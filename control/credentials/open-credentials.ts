@@ -11,6 +11,9 @@ import { requireValues, type Values } from "./values.ts";
 import { findTarget, type Target } from "./target.ts";
 import { renderTemplates, type Template } from "./templates.ts";
 
+/** Linux starts no program whose variables and arguments are larger than some 2 MB together. */
+const MAX_RENDERED_CHARACTERS = 1_048_576;
+
 /** The secrets of packages and of their connections. What is set now, a container gets at its next start. */
 export type Credentials = {
   /** `permit` throws for whoever may not look into the package. Faults: its own, PACKAGE_NOT_FOUND, ENTITY_NOT_FOUND, REQUEST_INVALID. */
@@ -99,7 +102,19 @@ export function openCredentials({ store, vault, clock }: { store: Store; vault: 
     renderEnv: ({ packageId, env }) => {
       const owner = store.packages.find(packageId);
       if (!owner) return env;
-      return Object.fromEntries(Object.entries(env).map(([name, value]) => [name, renderTemplates(value, (found) => render(owner, name, found))]));
+      const rendered = new Map<string, string>();
+      let left = MAX_RENDERED_CHARACTERS;
+      const once = (variable: string, template: Template): string => {
+        const text = rendered.get(template.text) ?? render(owner, variable, template);
+        rendered.set(template.text, text);
+        left -= text.length;
+        if (left < 0) {
+          const sentence = `The entities in the variables of a container have more than ${MAX_RENDERED_CHARACTERS} characters together, at ${variable}.`;
+          throw new Fault("VARIABLES_TOO_LARGE", sentence);
+        }
+        return text;
+      };
+      return Object.fromEntries(Object.entries(env).map(([name, value]) => [name, renderTemplates(value, (found) => once(name, found))]));
     },
   };
 }

@@ -12,6 +12,8 @@ export type Pusher = {
 
 /** A push names its own repository and a few that it mounts layers from. */
 const MOST_SCOPES = 20;
+/** Of one repository: there are four. More are passed over. */
+const MOST_ACTIONS = 20;
 /** The longest that registries take. */
 const LONGEST_REPOSITORY = 255;
 
@@ -20,16 +22,16 @@ const LONGEST_REPOSITORY = 255;
  * The class of a type, `repository(plugin)`, is left out: nothing follows from it. What is no scope is passed over: fewer rights than asked is no error. Faults: REQUEST_INVALID for more than a token can carry.
  */
 export function readScopes(texts: readonly string[]): Scope[] {
-  const scopes = new Map<string, Scope>();
+  const scopes = new Map<string, { type: string; name: string; actions: Set<string> }>();
   for (const text of texts.flatMap((one) => one.split(/\s+/))) {
     const [, type, name, listed = ""] = /^([^:()]+)(?:\([^:()]*\))?:(.+):([^:]*)$/.exec(text) ?? [];
     if (type === undefined || name === undefined) continue;
-    const actions = listed.split(",").filter((action) => action !== "");
-    const known = scopes.get(`${type}:${name}`);
-    scopes.set(`${type}:${name}`, { type, name, actions: [...new Set([...(known?.actions ?? []), ...actions])] });
+    const scope = scopes.get(`${type}:${name}`) ?? { type, name, actions: new Set() };
+    scopes.set(`${type}:${name}`, scope);
+    for (const action of listed.split(",")) if (action !== "" && scope.actions.size < MOST_ACTIONS) scope.actions.add(action);
   }
   if (scopes.size > MOST_SCOPES) throw new Fault("REQUEST_INVALID", `${scopes.size} scopes were asked for; a token takes ${MOST_SCOPES}.`);
-  return [...scopes.values()];
+  return [...scopes.values()].map(({ actions, ...scope }) => ({ ...scope, actions: [...actions] }));
 }
 
 export function writeScopes(scopes: readonly Scope[]): string {

@@ -2,6 +2,7 @@ import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { Fault } from "../../fault.ts";
 import { nameKey } from "../credentials/names.ts";
+import { isTooDeep } from "./parse-json.ts";
 
 /** An entity of a package's `connections/` folder. */
 export type PublishedConnection = {
@@ -64,6 +65,7 @@ async function readConnection(file: string, baseName: string, signal: AbortSigna
 }
 
 function parse(text: string): Record<string, unknown> | undefined {
+  if (isTooDeep(text)) return undefined;
   try {
     const json: unknown = JSON.parse(text.replace(/^\uFEFF/, ""));
     return isRecord(json) ? json : undefined;

@@ -2,7 +2,9 @@ import { closest, distance } from "fastest-levenshtein";
 import { Fault } from "../../fault.ts";
 import { readWarmHours, WARM_HOURS_ALLOWED } from "../lifecycle/warm-hours.ts";
 import type { ContainerConfig } from "../store/entities.ts";
+import { MAX_WARNINGS } from "./cap-warnings.ts";
 import { isImageRef } from "./names.ts";
+import { parseJson, shownValue } from "./parse-json.ts";
 
 export type ContainerJson = {
   config: ContainerConfig;
@@ -24,8 +26,14 @@ const isNumber = (value: unknown): value is number => typeof value === "number" 
 const whole = (least: number, most: number) => (value: unknown) => Number.isInteger(value) && (value as number) >= least && (value as number) <= most;
 const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === "object" && value !== null && !Array.isArray(value);
 const isScalar = (value: unknown) => ["string", "number", "boolean"].includes(typeof value);
-const isEnv: Key["accepts"] = (value) => isRecord(value) && Object.entries(value).every(([name, of]) => /^[^\s=\0]+$/.test(name) && isScalar(of));
-const ENV = "an object of variable names and strings, numbers or booleans";
+/** Linux starts no program with a variable of more than 128 KiB. */
+const MAX_VARIABLES = 500;
+const LONGEST_VARIABLE_NAME = 255;
+const LONGEST_VARIABLE = 32_768;
+const isVariable = ([name, of]: [string, unknown]) =>
+  name.length <= LONGEST_VARIABLE_NAME && /^[^\s=\0]+$/.test(name) && isScalar(of) && String(of).length <= LONGEST_VARIABLE;
+const isEnv: Key["accepts"] = (value) => isRecord(value) && Object.keys(value).length <= MAX_VARIABLES && Object.entries(value).every(isVariable);
+const ENV = `an object of at most ${MAX_VARIABLES} variable names and strings of at most ${LONGEST_VARIABLE} characters, numbers or booleans`;
 
 /** Every key of `container.json`. Sizes are in MB but for `storage`, which is in GB; `shutdown_timeout` is in minutes. */
 const KEYS: Readonly<Record<string, Key>> = {
@@ -56,6 +64,8 @@ const KEYS: Readonly<Record<string, Key>> = {
   port: { field: "port", allowed: "a port from 1 to 65535", accepts: whole(1, 65_535) },
 };
 
+const LONGEST_KEY = 40;
+
 const DEFAULTS: ContainerConfig = { cpu: 0.25, memoryMb: 512, gpu: 0, shmMb: 64, storageGb: 21, onDemand: false };
 
 /**
@@ -63,7 +73,7 @@ const DEFAULTS: ContainerConfig = { cpu: 0.25, memoryMb: 512, gpu: 0, shmMb: 64,
  * unknown key is a warning. Faults: PACKAGE_INVALID.
  */
 export function readContainerJson(text: string | undefined, path: string): ContainerJson {
-  return readContainerKeys(text === undefined ? {} : parse(text, path), path);
+  return readContainerKeys(text === undefined ? {} : parseJson(text, path), path);
 }
 
 /** What `container.json` says of a configuration; the other way round of `readContainerKeys`. */
@@ -76,31 +86,30 @@ export function containerKeysOf(config: ContainerConfig): Record<string, unknown
 export function readContainerKeys(json: Record<string, unknown>, path: string): ContainerJson {
   const read: ContainerJson = { config: { ...DEFAULTS }, env: {}, image: undefined, warnings: [] };
   const wrong: string[] = [];
+  let unknown = 0;
   const config: Record<string, unknown> = read.config;
   for (const [name, value] of Object.entries(json)) {
     const key = Object.hasOwn(KEYS, name) ? KEYS[name] : undefined;
-    if (key === undefined) read.warnings.push(`${path}: unknown key ${JSON.stringify(name)} is ignored${suggestion(name)}.`);
-    else if (!key.accepts(value)) wrong.push(`${path}: ${name} is ${JSON.stringify(value).slice(0, 100)}; allowed: ${key.allowed}`);
+    if (key === undefined) {
+      if (++unknown <= MAX_WARNINGS) read.warnings.push(`${path}: unknown key ${shownValue(name)} is ignored${suggestion(name)}.`);
+    } else if (!key.accepts(value)) wrong.push(`${path}: ${name} is ${shownValue(value)}; allowed: ${key.allowed}`);
     else if (key.field === "image") read.image = value as string;
     else if (key.field !== "env") config[key.field] = value;
   }
   if (wrong.length > 0) throw new Fault("PACKAGE_INVALID", `${wrong.join("; ")}.`);
   if (!read.config.shutdownTimeoutMinutes) delete read.config.shutdownTimeoutMinutes;
-  read.env = { ...asStrings(json["environmentVars"]), ...asStrings(json["env"]) };
-  const twice = Object.keys(asStrings(json["env"])).filter((name) => name in asStrings(json["environmentVars"]));
-  if (twice.length > 0) read.warnings.push(`${path}: ${twice.join(", ")} stand in env and in environmentVars; env is taken.`);
+  if (unknown > MAX_WARNINGS) read.warnings.push(`${path}: ${unknown - MAX_WARNINGS} more unknown keys are ignored.`);
+  const [env, environmentVars] = [asStrings(json["env"]), asStrings(json["environmentVars"])];
+  read.env = { ...environmentVars, ...env };
+  const twice = Object.keys(env).filter((name) => Object.hasOwn(environmentVars, name));
+  if (twice.length > 0) read.warnings.push(`${path}: ${listed(twice)} stand in env and in environmentVars; env is taken.`);
   return read;
 }
 
-function parse(text: string, path: string): Record<string, unknown> {
-  let json: unknown;
-  try {
-    json = JSON.parse(text.replace(/^\uFEFF/, ""));
-  } catch (error) {
-    throw new Fault("PACKAGE_INVALID", `${path} is not JSON: ${(error as Error).message}.`, { cause: error });
-  }
-  if (!isRecord(json)) throw new Fault("PACKAGE_INVALID", `${path} is not an object.`);
-  return json;
+/** The first of them, and how many more there are. */
+function listed(names: readonly string[]): string {
+  const more = names.length > 10 ? ` and ${names.length - 10} more` : "";
+  return names.slice(0, 10).join(", ") + more;
 }
 
 function asStrings(value: unknown): Record<string, string> {
@@ -109,6 +118,7 @@ function asStrings(value: unknown): Record<string, string> {
 
 /** Two slips at most, or a hyphen for an underscore; anything further away is not what was meant. */
 function suggestion(name: string): string {
+  if (name.length > LONGEST_KEY) return "";
   const nearest = closest(name.toLowerCase().replaceAll("-", "_"), Object.keys(KEYS));
   return distance(name.toLowerCase().replaceAll("-", "_"), nearest) <= 2 ? ` (did you mean ${nearest}?)` : "";
 }

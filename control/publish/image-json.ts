@@ -1,5 +1,6 @@
 import { Fault } from "../../fault.ts";
 import { isImageRef } from "./names.ts";
+import { parseJson, shownValue } from "./parse-json.ts";
 
 /** What the publishing client says of the image that it built and pushed for a folder, or found instead. */
 export type ImageJson = {
@@ -14,16 +15,9 @@ export type ImageJson = {
 /** `text` is undefined where the folder has none: published by other means. Faults: PACKAGE_INVALID. */
 export function readImageJson(text: string | undefined, path: string): ImageJson | undefined {
   if (text === undefined) return undefined;
-  let json: unknown;
-  try {
-    json = JSON.parse(text);
-  } catch (error) {
-    throw new Fault("PACKAGE_INVALID", `${path} is not JSON: ${(error as Error).message}.`, { cause: error });
-  }
-  if (typeof json !== "object" || json === null || Array.isArray(json)) throw new Fault("PACKAGE_INVALID", `${path} is not an object.`);
-  const { image, fallback, hashMatch } = json as Record<string, unknown>;
+  const { image, fallback, hashMatch } = parseJson(text, path);
   if (image !== null && image !== undefined && (typeof image !== "string" || !isImageRef(image))) {
-    throw new Fault("PACKAGE_INVALID", `${path}: image is ${JSON.stringify(image).slice(0, 100)}; allowed: an image reference or null.`);
+    throw new Fault("PACKAGE_INVALID", `${path}: image is ${shownValue(image)}; allowed: an image reference or null.`);
   }
   return { image: image ?? undefined, fallback: fallback === true, hashMatch: typeof hashMatch === "boolean" ? hashMatch : undefined };
 }

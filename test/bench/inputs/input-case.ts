@@ -3,6 +3,10 @@ import * as fc from "fast-check";
 /** The worst input within its size limit for something that a client can reach. */
 export type InputCase = {
   name: string;
+  /** It takes seconds, though not of the event loop: `npm test` leaves it out. */
+  slow?: boolean;
+  /** Makes the input, which is not measured. */
+  prepare?: () => void | Promise<void>;
   /** Reads it once, from the first byte to the result. It may fail as it does for a client: with a Fault. */
   run: () => void | Promise<void>;
   /** Looks for slower inputs than the one of `run`. Returns the longest block it saw and describes the input, which fast-check made as short as it could. */
@@ -22,7 +26,8 @@ function threadMs(): number {
 }
 
 /** The longest processor time in ms for which the event loop did nothing else while `run` ran. */
-export async function longestBlock(run: InputCase["run"]): Promise<number> {
+export async function longestBlock({ prepare, run }: Pick<InputCase, "prepare" | "run">): Promise<number> {
+  await prepare?.();
   let best = Number.POSITIVE_INFINITY;
   for (let left = REPETITIONS; left > 0 && best > MAX_BLOCK_MS / 10; left--) best = Math.min(best, await measure(run));
   return best;

@@ -1,0 +1,128 @@
+import { readListing } from "../../../control/api/list-query.ts";
+import { readPackageAddress } from "../../../control/api/package-address.ts";
+import { headerOf, readDevKey } from "../../../control/api/sign-in.ts";
+import { findTemplates } from "../../../control/credentials/templates.ts";
+import { readScopes } from "../../../control/identity/docker-scopes.ts";
+import { imageOfRef } from "../../../control/identity/repository-owner.ts";
+import { readContainerJson } from "../../../control/publish/container-json.ts";
+import { readImageJson } from "../../../control/publish/image-json.ts";
+import { containerName, imageName, isImageRef, isRepositoryPart, serviceName } from "../../../control/publish/names.ts";
+import { readPackageJson } from "../../../control/publish/package-json.ts";
+import { LONGEST_TEXT_BYTES } from "../../../control/publish/read-text.ts";
+import { readReference } from "../../../drivers/reference.ts";
+import { readV2Path } from "../../../gateway/registry/v2-path.ts";
+import { nextPage } from "../../../gateway/registry/browse/next-page.ts";
+import { Fault } from "../../../fault.ts";
+import { credentials, notSignedIn } from "../../../sign-in.ts";
+import { type InputCase, pumped } from "./input-case.ts";
+
+/** What a request's head may have; the gateway refuses larger ones. */
+const HEAD = 65_536;
+
+/** A refusal is a result. */
+const refusable = (read: (text: string) => unknown) => (text: string) => {
+  try {
+    read(text);
+  } catch (error) {
+    if (!(error instanceof Fault)) throw error;
+  }
+};
+
+const JSON_PIECES = ["{", "}", "[", "]", '"', ":", ",", "\\", "a", "1", " ", '"a":1,', '"env":{', '"A":"#{x.a}",', "null"];
+const NAME_PIECES = ["a", "A", "-", "_", ".", "/", "@", ":", " ", "9", "é", "sha256"];
+const FIELDS = { name: { column: "name" }, status: { column: "state" } };
+
+const many = (count: number, entry: (index: number) => string) => Array.from({ length: count }, (_, index) => entry(index)).join(",");
+const variables = (name: string) => `"${name}":{${many(5_000, (index) => `"V${index}":1`)}}`;
+
+const readers: Readonly<Record<string, { limit: number; pieces: readonly string[]; worst: string; read(text: string): unknown }>> = {
+  "container.json: unknown keys": {
+    limit: LONGEST_TEXT_BYTES,
+    pieces: JSON_PIECES,
+    worst: `{${many(10_000, (index) => `"memory${index}":1`)}}`.slice(0, LONGEST_TEXT_BYTES),
+    read: (text) => readContainerJson(text, "container.json"),
+  },
+  "container.json: the same variables twice": {
+    limit: LONGEST_TEXT_BYTES,
+    pieces: JSON_PIECES,
+    worst: `{${variables("env")},${variables("environmentVars")}}`,
+    read: (text) => readContainerJson(text, "container.json"),
+  },
+  "package.json: levels": {
+    limit: LONGEST_TEXT_BYTES,
+    pieces: JSON_PIECES,
+    worst: `{"name":${"[".repeat(60_000)}${"]".repeat(60_000)}}`,
+    read: readPackageJson,
+  },
+  "image.json: a long text": {
+    limit: LONGEST_TEXT_BYTES,
+    pieces: JSON_PIECES,
+    worst: `{"image":"${"a/".repeat(60_000)}"}`,
+    read: (text) => readImageJson(text, "image.json"),
+  },
+  "templates: many": { limit: LONGEST_TEXT_BYTES, pieces: ["#{x.", "}", "{", "a", ":", "#"], worst: "#{x.a}".repeat(20_000), read: findTemplates },
+  "list filter: comparisons": {
+    limit: HEAD,
+    pieces: ["name", "=", "!=", '"', "'", " ", "and ", "a", "%20", "%2520", "%", "\t"],
+    worst: 'name="a" and '.repeat(5_000),
+    read: (text) => readListing({ text }, FIELDS),
+  },
+  "list filter: spaces": { limit: HEAD, pieces: [" "], worst: " ".repeat(HEAD), read: (text) => readListing({ text }, FIELDS) },
+  "docker scopes: actions of one repository": {
+    limit: HEAD,
+    pieces: ["repository:", "a", "/", ":", "pull", ",", "push", " ", "(plugin)"],
+    worst: Array.from({ length: 5_000 }, (_, index) => `repository:a:${index}`).join(" "),
+    read: (text) => readScopes([text]),
+  },
+  "cookies: many": {
+    limit: HEAD,
+    pieces: ["auth=", "a", ";", " ", '"', "%", "%41", "=", ","],
+    worst: "auth=a; ".repeat(8_000),
+    read: (text) => {
+      const header = headerOf({ cookie: text });
+      notSignedIn(header);
+      return [...credentials(header)];
+    },
+  },
+  "Authorization: words": {
+    limit: HEAD,
+    pieces: ["Bearer ", "Dev ", "Basic ", " ", "\t", "a", "=", "YTpi"],
+    worst: `Bearer${" ".repeat(HEAD - 10)}`,
+    read: (text) => {
+      readDevKey(text);
+      return [...credentials(headerOf({ authorization: text, "x-user-api-key": text }))];
+    },
+  },
+  "image references": {
+    limit: HEAD,
+    pieces: NAME_PIECES,
+    worst: "a:".repeat(HEAD / 2),
+    read: (text) => [isImageRef(text), imageOfRef(text), refusable(readReference)(text)],
+  },
+  names: {
+    limit: HEAD,
+    pieces: NAME_PIECES,
+    worst: "-".repeat(HEAD),
+    read: (text) => [containerName(text, text), imageName(text, text), isRepositoryPart(text), serviceName("berth", text, crypto.randomUUID())],
+  },
+  "package addresses": {
+    limit: HEAD,
+    pieces: NAME_PIECES,
+    worst: "@".repeat(HEAD),
+    read: (text) => readPackageAddress({ first: text, name: text }),
+  },
+  "registry paths": {
+    limit: HEAD,
+    pieces: ["/v2/", "a", "/", "blobs", "manifests", "uploads", "tags/list", "sha256:", ".", "-", "_"],
+    worst: `/v2/${"a/".repeat(30_000)}manifests/x`,
+    read: readV2Path,
+  },
+  "Link of a registry": {
+    limit: HEAD,
+    pieces: ["<", ">", ";", ",", " ", 'rel="next"', "a", "/v2/"],
+    worst: "<a>;".repeat(16_000),
+    read: (text) => nextPage(text, "a/tags/list"),
+  },
+};
+
+export const cases: InputCase[] = Object.entries(readers).map(([name, { read, ...options }]) => pumped(name, { ...options, read: refusable(read) }));
