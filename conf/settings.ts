@@ -242,6 +242,12 @@ export const SETTINGS = {
     "events",
     "How `splice` reads and writes its clients' connections: by Node's `events`, or by `buffers` that are used again, past its streams, which costs an eighth less and a third for uploads, but leans on Node's insides",
   ),
+  connectionsPerAddress: setting(
+    "BERTH_CONNECTIONS_PER_ADDRESS",
+    wholeNumber(1, 1_000_000),
+    2_048,
+    "Connections that a process keeps open of one client address, of IPv6 of a /64, loopback included; one more is closed at once. Trusted proxies and Unix sockets are exempt. In all it keeps half as many as it may have descriptors, 65536 at most",
+  ),
   headTimeout: setting(
     "BERTH_HEAD_TIMEOUT",
     wholeNumber(100, 3_600_000, "milliseconds"),

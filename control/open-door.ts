@@ -1,5 +1,8 @@
 import { once } from "node:events";
 import { createServer, type RequestListener, type Server } from "node:http";
+import type { Clock } from "../clock.ts";
+import { boundServer, connectionBounds } from "../connection-bounds.ts";
+import type { Log } from "../log.ts";
 import { createServer as createSecureServer, type Server as SecureServer, type ServerOptions } from "node:https";
 
 /** A certificate with its key, and who gives the server those that take their place. */
@@ -13,14 +16,19 @@ export type DoorParts = {
   /** Times in milliseconds. */
   limits: Pick<ServerOptions, "requestTimeout" | "headersTimeout" | "keepAliveTimeout"> & { connections: number };
   answer: RequestListener;
+  clock: Clock;
+  log: Log;
 };
 
 const HANDSHAKE_MS = 10_000;
 
 /** A listener of control's own beside its Unix sockets: bounded, HTTP/1.1 alone, no upgrades. `close` ends what is open as well. */
-export async function openDoor({ handle, tls, limits: { connections, ...limits }, answer }: DoorParts): Promise<{ close(): Promise<void> }> {
+export async function openDoor(parts: DoorParts): Promise<{ close(): Promise<void> }> {
+  const { handle, tls, answer, clock, log } = parts;
+  const { connections, ...limits } = parts.limits;
   const server = tls ? openSecureServer({ ...limits, ...tls.current() }, tls, answer) : createServer(limits, answer);
-  server.maxConnections = connections;
+  // One address has half of them at most: these listeners have few clients, and none of them needs more.
+  boundServer(server, connectionBounds({ perAddress: Math.ceil(connections / 2), total: connections, clock, log }));
   server.on("upgrade", (_request, socket) => socket.destroy());
   server.listen(handle);
   await once(server, "listening");

@@ -1,5 +1,8 @@
 /** How long, how much and what a gateway puts up with. Times are milliseconds. */
 export type GatewayLimits = {
+  /** Connections of one client address (IPv6: of a /64) that a process keeps open, and of all clients. */
+  connectionsPerAddress: number;
+  connectionsTotal: number;
   /** How long a request may wait for its container, and then how long for the head of the response. */
   proxyRequestTimeoutMs: number;
   /** Requests that may wait for one container at a time; the next one is told to come again. */
@@ -41,6 +44,8 @@ export type GatewayLimits = {
 };
 
 export const GATEWAY_LIMITS: GatewayLimits = {
+  connectionsPerAddress: 2_048,
+  connectionsTotal: 65_536,
   proxyRequestTimeoutMs: 300_000,
   holdLimit: 1_000,
   holdUserLimit: 1_000,

@@ -1,4 +1,5 @@
 import type { Clock } from "../clock.ts";
+import { connectionBounds } from "../connection-bounds.ts";
 import type { Log } from "../log.ts";
 import { openDecide } from "./containers/decide.ts";
 import { endRevoked } from "./containers/end-revoked.ts";
@@ -79,6 +80,14 @@ export function openGateway(parts: GatewayParts): Engine {
     limits,
     reads: parts.reads ?? "events",
     tls: parts.tls,
+    bounds: connectionBounds({
+      perAddress: limits.connectionsPerAddress,
+      total: limits.connectionsTotal,
+      isExempt: (address) => parts.trusted?.trusts(address) === true,
+      refused: metrics.refusedConnections,
+      clock,
+      log,
+    }),
     watch: openWatch(metrics, parts.watchers ?? []),
     counts: metrics,
     clock,

@@ -70,6 +70,11 @@ export const METRICS = {
     "Credentials and rights that were refused: 401, 403 and 429; `where` is a route, or `control` for the API itself",
   ),
   webSockets: gauge("berth_websockets_open", ["route"], "WebSockets that are open"),
+  refusedConnections: counter(
+    "berth_client_connections_refused_total",
+    ["why"],
+    "Connections of clients that were closed at once: `address`: too many of one address are open; `total`: too many in all",
+  ),
   connections: gauge("berth_client_connections_open", [], "Connections of clients that are open, WebSockets apart"),
   held: gauge("berth_held_requests", [], "Requests that wait for a container"),
   holds: counter(

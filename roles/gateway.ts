@@ -1,8 +1,9 @@
 import { once } from "node:events";
 import type { Clock } from "../clock.ts";
+import { connectionsFor, descriptorLimit } from "../connection-bounds.ts";
 import type { Settings } from "../conf/settings.ts";
 import { Fault } from "../fault.ts";
-import type { GatewayLimits } from "../gateway/limits.ts";
+import { GATEWAY_LIMITS, type GatewayLimits } from "../gateway/limits.ts";
 import type { ControlLink } from "../gateway/feed/control-link.ts";
 import type { Feed } from "../gateway/feed/open-feed.ts";
 import { openGateway } from "../gateway/open-gateway.ts";
@@ -111,6 +112,8 @@ function limitsOf(settings: Settings): Partial<GatewayLimits> {
     holdLimit: settings.holdLimit,
     holdUserLimit: settings.holdUserLimit,
     holdUserTotal: settings.holdUserLimit * 4,
+    connectionsPerAddress: settings.connectionsPerAddress,
+    connectionsTotal: connectionsFor(descriptorLimit(), GATEWAY_LIMITS.connectionsTotal),
     headersTimeoutMs: settings.headTimeout,
     keepAliveTimeoutMs: settings.keepAliveTimeout,
     idleTimeoutMs: settings.idleTimeout,

@@ -1,10 +1,12 @@
 import { once } from "node:events";
 import { join } from "node:path";
 import type { Clock } from "../clock.ts";
+import { connectionsFor, descriptorLimit } from "../connection-bounds.ts";
 import type { Settings } from "../conf/settings.ts";
 import { Fault } from "../fault.ts";
 import { openAskControl } from "../gateway/feed/ask-control.ts";
 import { controlHere } from "../gateway/feed/control-link.ts";
+import { GATEWAY_LIMITS } from "../gateway/limits.ts";
 import { openReadiness } from "../gateway/readiness.ts";
 import { controlIdentity, datagrokIdentity } from "../gateway/registry/identity-server.ts";
 import { openRegistryProxy } from "../gateway/registry/open-registry-proxy.ts";
@@ -78,6 +80,8 @@ export async function runRegistryProxy(options: {
     tls,
     reads: registry.reads,
     limits: {
+      connectionsPerAddress: settings.connectionsPerAddress,
+      connectionsTotal: connectionsFor(descriptorLimit(), GATEWAY_LIMITS.connectionsTotal),
       headersTimeoutMs: settings.headTimeout,
       keepAliveTimeoutMs: settings.keepAliveTimeout,
       idleTimeoutMs: settings.idleTimeout,

@@ -62,6 +62,8 @@ export function openGatewayEntrance({ handle, tls, tokens, feed, api, clock, log
     tls,
     limits: { requestTimeout: REQUEST_MS, keepAliveTimeout: IDLE_MS, connections: MOST_CONNECTIONS },
     answer,
+    clock,
+    log,
   });
 }
 

@@ -1,27 +1,45 @@
 import { createServer, type Server, type ServerOpts, type Socket } from "node:net";
 import { createServer as createSecureServer, type Server as SecureServer } from "node:tls";
+import type { Admission, ConnectionBounds } from "../../connection-bounds.ts";
 import { keepKeys, type TlsKeys } from "../tls-keys.ts";
 
 /**
- * A server of plain or, with `tls`, of TLS connections. `onConnection` gets each once bytes of a request may come from it, and of a TLS one
- * the TCP connection under it.
+ * A server of plain or, with `tls`, of TLS connections. `onConnection` gets each that `bounds` admits once bytes of a request may come from it, and
+ * of a TLS one the TCP connection under it; of a plain one, the admission is to be released at its end.
  */
 export function openEdgeServer(
   options: ServerOpts,
-  { tls, handshakeMs }: { tls: TlsKeys | undefined; handshakeMs: number },
-  onConnection: (socket: Socket, under?: Socket) => void,
+  { tls, handshakeMs, bounds }: { tls: TlsKeys | undefined; handshakeMs: number; bounds: ConnectionBounds },
+  onConnection: (socket: Socket, admission: Admission, under?: Socket) => void,
 ): Server {
-  if (tls === undefined) return createServer(options, (socket) => onConnection(socket));
-  const under = new Map<string, Socket>();
+  /** One that is not admitted is closed, and nobody hears of it. */
+  const admit = (socket: Socket): Admission | undefined => {
+    const admission = bounds.admit(socket.remoteAddress);
+    if (admission === undefined) socket.destroy();
+    return admission;
+  };
+  if (tls === undefined)
+    return createServer(options, (socket) => {
+      const admission = admit(socket);
+      if (admission !== undefined) onConnection(socket, admission);
+    });
+  const under = new Map<string, { socket: Socket; admission: Admission }>();
   // Half-open only from then on: a client that leaves within the handshake would else be waited for until its time is up.
   const server = createSecureServer({ ...options, ...secured(tls, handshakeMs), allowHalfOpen: false }, (socket) => {
     socket.allowHalfOpen = options.allowHalfOpen ?? false;
-    onConnection(socket, under.get(nameOf(socket)));
+    const below = under.get(nameOf(socket));
+    if (below === undefined) socket.destroy();
+    else onConnection(socket, below.admission, below.socket);
   });
   server.on("connection", (socket: Socket) => {
     const name = nameOf(socket);
-    under.set(name, socket);
-    socket.once("close", () => under.get(name) === socket && under.delete(name));
+    const admission = admit(socket);
+    if (admission === undefined) return;
+    under.set(name, { socket, admission });
+    socket.once("close", () => {
+      admission.release();
+      if (under.get(name)?.socket === socket) under.delete(name);
+    });
   });
   keepKeys(server, tls);
   return server;

@@ -1,5 +1,6 @@
 import type { Server } from "node:net";
 import type { Clock } from "../../clock.ts";
+import type { ConnectionBounds } from "../../connection-bounds.ts";
 import type { Log } from "../../log.ts";
 import type { Fault } from "../../fault.ts";
 import type { Answer, Decide } from "../decision.ts";
@@ -21,6 +22,8 @@ export type EngineParts = {
   reads: Reads;
   /** With them the server speaks TLS. */
   tls: TlsKeys | undefined;
+  /** Which connections are taken. */
+  bounds: ConnectionBounds;
   watch: Watch;
   /** What it counts of its connections. */
   counts: EngineCounts;

@@ -1,4 +1,5 @@
 import type { Clock } from "../../clock.ts";
+import { connectionBounds } from "../../connection-bounds.ts";
 import type { Log } from "../../log.ts";
 import { type Metrics, openMetrics } from "../../metrics/open-metrics.ts";
 import type { Engine } from "../forward/engine.ts";
@@ -65,6 +66,14 @@ export function openRegistryProxy(parts: RegistryProxyParts): Engine {
     limits,
     reads: parts.reads ?? "events",
     tls: parts.tls,
+    bounds: connectionBounds({
+      perAddress: limits.connectionsPerAddress,
+      total: limits.connectionsTotal,
+      isExempt: (address) => parts.trusted.trusts(address),
+      refused: metrics.refusedConnections,
+      clock,
+      log,
+    }),
     watch: openWatch(metrics, parts.watchers ?? []),
     counts: metrics,
     clock,

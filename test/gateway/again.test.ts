@@ -1,6 +1,7 @@
 import type { AddressInfo } from "node:net";
 import t, { type Test } from "tap";
 import { systemClock } from "../../clock.ts";
+import { connectionBounds } from "../../connection-bounds.ts";
 import type { Answer, Forward, Instead, Lease, ResponseHead } from "../../gateway/decision.ts";
 import type { Target } from "../../gateway/directory.ts";
 import { openSpliceEngine } from "../../gateway/forward/splice/open-splice-engine.ts";
@@ -40,6 +41,7 @@ async function openEdge(t: Test, forward: Forward, target: Target): Promise<numb
     limits: GATEWAY_LIMITS,
     reads: "events",
     tls: undefined,
+    bounds: connectionBounds({ perAddress: 100, total: 100, clock: systemClock(), log: openLog({ level: "silent", name: "test" }) }),
     watch: { over: () => undefined, keepsHeads: false },
     counts: openMetrics(),
     clock: systemClock(),

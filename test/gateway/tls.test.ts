@@ -86,6 +86,27 @@ for (const forwarder of FORWARDERS) {
     t.equal(still.by, "first");
   });
 
+  t.test(`${forwarder}: connections of one address count from the first byte of their handshake on`, async (t) => {
+    const stand = await openStand(t, { tls: keysOf(t, filesIn(t, FIRST)), forwarder, limits: { connectionsPerAddress: 5 } });
+    const silent = Array.from({ length: 10 }, () =>
+      connectPlainly(stand.port, "127.0.0.1")
+        .on("error", () => undefined)
+        .resume(),
+    );
+    t.teardown(() => silent.forEach((socket) => socket.destroy()));
+    await until("five are refused", () => silent.filter(({ closed }) => closed).length === 5);
+    await t.rejects(shownBy(stand.port));
+    for (const socket of silent) socket.destroy();
+    let shown = "";
+    await until("their places to be given back", () => {
+      shownBy(stand.port).then(
+        (by) => (shown = by),
+        () => undefined,
+      );
+      return shown === "first";
+    });
+  });
+
   t.test(`${forwarder}: bytes that are no TLS, and a client that hangs up, harm nobody else`, async (t) => {
     const stand = await openStand(t, { tls: keysOf(t, filesIn(t, FIRST)), forwarder });
     await t.rejects(fetch(`http://127.0.0.1:${stand.port}/`));

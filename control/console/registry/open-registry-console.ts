@@ -30,7 +30,7 @@ const MOST_CONNECTIONS = 1_000;
 
 /** The console where there is a registry and no control plane: its pages with the one room, and of the API what that room asks. */
 export async function openRegistryConsole(parts: RegistryConsoleParts): Promise<{ close(): Promise<void> }> {
-  const { handle, tls } = parts;
+  const { handle, tls, clock, log } = parts;
   const app = buildApp(parts);
   await app.ready();
   const door = await openDoor({
@@ -38,6 +38,8 @@ export async function openRegistryConsole(parts: RegistryConsoleParts): Promise<
     tls,
     limits: { requestTimeout: REQUEST_MS, headersTimeout: REQUEST_MS, keepAliveTimeout: IDLE_MS, connections: MOST_CONNECTIONS },
     answer: app.routing,
+    clock,
+    log,
   });
   return {
     close: async () => {

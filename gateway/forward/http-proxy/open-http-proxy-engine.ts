@@ -2,6 +2,7 @@ import { createServer, type IncomingMessage, type ServerOptions, type ServerResp
 import { createServer as createSecureServer, type Server as SecureServer } from "node:https";
 import { Server as NetServer, type Socket } from "node:net";
 import { TLSSocket } from "node:tls";
+import { boundServer } from "../../../connection-bounds.ts";
 import { acceptWebSocket } from "../../containers/accept-websocket.ts";
 import { apiAnswer, internalFault } from "../../containers/answers.ts";
 import { openQueueBudget } from "../../containers/queue-budget.ts";
@@ -35,7 +36,7 @@ const EARLY_BYTES = 65_536;
 const CHECK_EVERY_MS = 1_000;
 
 /** The engine on Node's own HTTP server and parser, and on `http-proxy` (http-proxy-3 under that name). */
-export function openHttpProxyEngine({ decide, limits, tls, watch, counts, clock, log }: EngineParts): Engine {
+export function openHttpProxyEngine({ decide, limits, tls, bounds, watch, counts, clock, log }: EngineParts): Engine {
   const dials = { made: counts.connects.at("made"), refused: counts.connects.at("refused"), retries: counts.retries.at() };
   const proxy = openForwardRequest({ clock, limits, dials });
   const askContainer = openAskContainer({ clock, limits, dials });
@@ -63,6 +64,7 @@ export function openHttpProxyEngine({ decide, limits, tls, watch, counts, clock,
   };
   const server = tls === undefined ? createServer(options) : createSecureServer({ ...options, ...secured(tls, limits.headersTimeoutMs) });
   if (tls !== undefined) keepKeys(server as SecureServer, tls);
+  boundServer(server, bounds);
   const handshakes = watchHandshakes(server, tls, () => undefined);
   server.maxHeadersCount = 0;
   server.on("request", (request, response) => track(serve(request, response, () => undefined)));

@@ -1,3 +1,4 @@
+import type { Admission } from "../../../connection-bounds.ts";
 import type { Answer, Peer } from "../../decision.ts";
 import { Exchanged } from "../../exchanges.ts";
 import { MessageRefused, type RequestReader } from "../../http1/open-http1.ts";
@@ -40,6 +41,7 @@ export class ClientSide implements LinkUser, Ticking {
   lastByteAt: number;
   readonly #reader: RequestReader;
   readonly #forget: (side: ClientSide) => void;
+  readonly #admission: Pick<Admission, "crowded">;
   #left: AbortController | undefined;
   #state: State = "head";
   #exchange: Exchange | undefined;
@@ -55,10 +57,11 @@ export class ClientSide implements LinkUser, Ticking {
   #closeAfterDrop = false;
   #backlogSeen = 0;
 
-  constructor(link: Link, parts: SpliceParts, forget: (side: ClientSide) => void) {
+  constructor(link: Link, parts: SpliceParts, { admission, forget }: { admission: Pick<Admission, "crowded">; forget: (side: ClientSide) => void }) {
     this.link = link;
     this.parts = parts;
     this.#forget = forget;
+    this.#admission = admission;
     this.#reader = parts.http1.requests();
     const { socket } = link;
     this.peer = { address: (socket.remoteAddress ?? "").replace(/^::ffff:/, "") };
@@ -122,6 +125,9 @@ export class ClientSide implements LinkUser, Ticking {
 
   tick(now: number): void {
     if (now >= this.#deadline) return this.#late();
+    // Who is between two requests makes room for who has one.
+    if (this.#state === "head" && !this.#headClock && now - this.lastByteAt >= DRAIN_IDLE_MS && this.link.backlog === 0 && this.#admission.crowded)
+      return this.#close();
     // Who is not read for a while, since nobody takes what it sends, is not heard to leave.
     if (this.#exchange !== undefined && this.link.paused && isBroken(this.link.socket)) return this.link.destroy();
     this.#exchange?.tick(now);
@@ -157,7 +163,7 @@ export class ClientSide implements LinkUser, Ticking {
 
   /** Whether the connection ends with the answer that is about to begin. */
   closing(persistent: boolean): boolean {
-    return !persistent || this.#saidAll || this.parts.draining.begun;
+    return !persistent || this.#saidAll || this.parts.draining.begun || this.#admission.crowded;
   }
 
   /** The answer was sent as a whole. */

@@ -12,7 +12,7 @@ import { openPool } from "./pool.ts";
 import { openTicker } from "./ticker.ts";
 
 /** The engine on sockets: reads heads strictly, rewrites what it must of them, and passes on everything else as the bytes that came. */
-export function openSpliceEngine({ decide, refusal = apiAnswer, limits, reads, tls, watch, counts, clock, log }: EngineParts): Engine {
+export function openSpliceEngine({ decide, refusal = apiAnswer, limits, reads, tls, bounds, watch, counts, clock, log }: EngineParts): Engine {
   const ticker = openTicker(clock);
   const pool = openPool({ ticker, idleMs: limits.upstreamIdleMs });
   const links = openLinks(reads);
@@ -84,8 +84,11 @@ export function openSpliceEngine({ decide, refusal = apiAnswer, limits, reads, t
     keepAlive: true,
     keepAliveInitialDelay: limits.probeAfterMs,
   };
-  const server = openEdgeServer(options, { tls, handshakeMs: limits.headersTimeoutMs }, (socket, under) => {
-    const side = new ClientSide(links.accept(socket, under), parts, forget);
+  const server = openEdgeServer(options, { tls, handshakeMs: limits.headersTimeoutMs, bounds }, (socket, admission, under) => {
+    const link = links.accept(socket, under);
+    // Not that of the server's own socket, whose connection others may have taken over.
+    link.socket.once("close", admission.release);
+    const side = new ClientSide(link, parts, { admission, forget });
     clients.add(side);
     ticker.add(side);
   });

@@ -33,6 +33,8 @@ const gateway = openGateway({
   watchers: writes ? [writes.write] : [],
   clock,
   log,
+  // All load comes from one address.
+  limits: { connectionsPerAddress: 65_536 },
   ...engine,
 });
 await feed.ready();
