@@ -22,6 +22,9 @@ export type Report = {
 };
 
 /** What a server says of what it took; a Datagrok server says less. */
+/** Each asks about its image several times a second. */
+const LOOKS_AT_ONCE = 8;
+
 type Published = { images?: ImageOnWire[]; containers?: { name: string; id: string }[]; warnings?: string[] } | undefined;
 
 type Parts = {
@@ -70,7 +73,7 @@ export async function publishPackage(parts: Parts): Promise<{ report: Report; un
   const told = (published?.warnings ?? []).filter((warning) => !warnings.includes(warning));
   for (const warning of told) step(`Note: ${warning}`);
   const hear = ({ name, status }: ImageOnWire) => progress.says(`${name}: ${status}`);
-  const seen = parts.wait ? await Promise.all(taken.map((image) => untilValidated({ server, hear, clock, signal }, image))) : taken;
+  const seen = parts.wait ? await atOnce(LOOKS_AT_ONCE, taken, (image) => untilValidated({ server, hear, clock, signal }, image)) : taken;
 
   const report: Report = {
     name: json.name,
@@ -107,4 +110,15 @@ async function openDockerFor({ server, registry, env, temp, progress, clock, sig
 function once<T>(open: () => Promise<T>): () => Promise<T> {
   let opened: Promise<T> | undefined;
   return () => (opened ??= open());
+}
+
+/** Does the work for each item, for so many at once; the results in the items' order. */
+async function atOnce<T, R>(count: number, items: readonly T[], work: (item: T) => Promise<R>): Promise<R[]> {
+  const results: R[] = [];
+  let next = 0;
+  const worker = async () => {
+    for (let at = next++; at < items.length; at = next++) results[at] = await work(items[at] as T);
+  };
+  await Promise.all(Array.from({ length: Math.min(count, items.length) }, worker));
+  return results;
 }

@@ -15,6 +15,8 @@ A debug publish tags images with your login, and each one replaces the one befor
 docker login is done in a folder of its own: who you are signed in as elsewhere stays as it is.
 Without a registry, images are built and tagged on this machine's engine, for a berth that runs on it.`;
 
+const MAX_NAMED = 10;
+
 export const verbs: Verbs = {
   "": verb({
     words: "[<folder>]",
@@ -49,7 +51,7 @@ export const verbs: Verbs = {
         const { report, unusable } = await publishPackage({ ...what, temp, env, progress, step, clock, signal });
         progress.clear();
         if (json) screen.json(report);
-        else screen.print(`Published ${report.name} ${report.version} to ${server.name}: ${report.containers.map(({ name }) => name).join(", ")}.`);
+        else screen.print(`Published ${report.name} ${report.version} to ${server.name}: ${namesOf(report.containers)}.`);
         if (unusable.length > 0) throw new Fault("IMAGE_NOT_FOUND", unusable.map(whyUnusable).join("\n"));
       } finally {
         progress.clear();
@@ -58,3 +60,10 @@ export const verbs: Verbs = {
     },
   }),
 };
+
+/** All of a few; of many their number and the first three. */
+function namesOf(containers: readonly { name: string }[]): string {
+  const names = containers.map(({ name }) => name);
+  if (names.length <= MAX_NAMED) return names.join(", ");
+  return `${names.length} containers: ${names.slice(0, 3).join(", ")} and ${names.length - 3} more`;
+}

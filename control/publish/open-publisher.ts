@@ -52,6 +52,7 @@ const PUBLISHES = { slots: 4, slotsPerUser: 2, waiting: 64, waitingPerUser: 16 }
 /** A package that takes longer than this keeps the others of its author waiting. */
 const PUBLISH_MS = 120_000;
 const RETRY_MS = 10_000;
+const SLICE = 10;
 /** Of one answer. Each folder has at most 20. */
 const MAX_WARNINGS_IN_ALL = 200;
 
@@ -140,9 +141,16 @@ export async function openPublisher(parts: {
         const inTime = clock.deadline(PUBLISH_MS, tooLong, AbortSignal.any([signal, over.signal]));
         return publishFrom(folder, { ...asked, signal: inTime }).finally(() => over.abort());
       });
-      for (const image of published.images) parts.lifecycle.wishValidation(image.id, asked.user.id);
-      for (const container of [...published.containers, ...published.followers]) parts.lifecycle.defined(container.id, asked.user.id);
-      for (const container of published.removed) parts.lifecycle.removed(container.id);
+      // All of it is stored; whatever of this is not done when berth ends follows from what is stored at the next start.
+      await inSlices(published.images, (image) => parts.lifecycle.wishValidation(image.id, asked.user.id));
+      await inSlices([...published.containers, ...published.followers], (container) => parts.lifecycle.defined(container.id, asked.user.id));
+      // Meanwhile another publish may have brought the folder back.
+      const publishedOn = published.package.updatedOn;
+      const isBack = ({ imageId, packageId }: Container) =>
+        store.packages.find(packageId)?.updatedOn !== publishedOn && store.images.find(imageId)?.state !== "DELETED";
+      await inSlices(published.removed, (container) => {
+        if (!isBack(container)) parts.lifecycle.removed(container.id);
+      });
       return published;
     } finally {
       await files.discard(folder);
@@ -181,4 +189,12 @@ async function stage(
   const to = join(folder, "root");
   await copy(root.at, to);
   return staged.set("", to);
+}
+
+/** Each may be a write to the disk: other requests are answered between slices. */
+async function inSlices<T>(items: readonly T[], work: (item: T) => void): Promise<void> {
+  for (const [index, item] of items.entries()) {
+    if (index > 0 && index % SLICE === 0) await new Promise(setImmediate);
+    work(item);
+  }
 }

@@ -402,3 +402,14 @@ t.test("a folder that is named as versions are is refused: it would be taken for
   });
   nothingLeft(t, stand);
 });
+
+t.test("a package of 30 long Dockerfiles is told whole, and its answer stays below 1 MB", async (t) => {
+  const stand = await openStand(t);
+  const long = "FROM a\nEXPOSE 80\n".padEnd(60_000, "# long\n");
+  const files = Object.fromEntries(Array.from({ length: 30 }, (_, index) => [`dockerfiles/app${index}/Dockerfile`, long]));
+  const { status, text, json } = await stand.publish("many", files);
+  t.equal(status, 200);
+  t.equal(json.containers.length, 30);
+  t.ok(text.length < 1_000_000, `${text.length} characters`);
+  t.equal(stand.wishes.length, 60);
+});
