@@ -1,3 +1,4 @@
+import { availableParallelism } from "node:os";
 import type { Bounds } from "./fair-lane.ts";
 import type { LaneBounds } from "./lanes.ts";
 import type { Retry } from "./retry-delay.ts";
@@ -41,7 +42,7 @@ export type LifecycleLimits = {
   missingRetry: Retry;
   /** How much is worked on at the same time. */
   lanes: LaneBounds;
-  /** How many starts have the engine create their containers at the same time. A machine's engine starts no more of them a second with 64 at once than with 8, it only answers everybody later. */
+  /** How many starts have the engine create their containers at the same time. */
   startSlots: Bounds;
 };
 
@@ -69,11 +70,20 @@ export const LIFECYCLE_LIMITS: LifecycleLimits = {
     start: { total: 512, perUser: 128 },
     stop: { total: 64, perUser: 32 },
     look: { total: 64, perUser: 48 },
-    image: { total: 16, perUser: 8 },
+    image: { total: 16, perUser: 4 },
     sweep: { total: 1, perUser: 1 },
   },
-  startSlots: { total: 8, perUser: 6 },
+  startSlots: startSlotsFor(availableParallelism()),
 };
+
+/**
+ * Creating a container is the processors' work: an engine with two of them starts as many a second with 3 at a time as with 64, and answers everybody else sooner. One more than
+ * there are processors, at least 3 and at most 8, of which one is always free for somebody else. The engine is taken to be on a machine like this one.
+ */
+export function startSlotsFor(processors: number): Bounds {
+  const total = Math.min(8, Math.max(3, processors + 1));
+  return { total, perUser: total - 1 };
+}
 
 /**
  * How long one start may take: 5 s less than the shorter of the status limit and the hold, so that its waiters get

@@ -45,6 +45,7 @@ export function openWorkQueue(options: {
   const unplaced = new Set<string>();
   const running = new Set<Promise<void>>();
   const stop = new AbortController();
+  const pumping = new Set<Lane>();
   let placing = false;
 
   const entryOf = (key: string): Entry => {
@@ -99,18 +100,22 @@ export function openWorkQueue(options: {
     for (const lane of LANES) pump(lane);
   };
 
+  /** One key in a turn of the event loop: each begins with a commit, and hundreds of them in one turn would keep every request waiting. */
   const pump = (lane: Lane) => {
     const turns = lanes.get(lane);
-    for (let next = stop.signal.aborted ? undefined : turns?.begin(); next !== undefined; next = turns?.begin()) {
-      const { item, user } = next;
-      const run = work(item, lane).finally(() => {
-        running.delete(run);
-        turns?.end(user);
-        pump(lane);
-      });
-      running.add(run);
-      if (stop.signal.aborted) return;
-    }
+    const next = stop.signal.aborted || pumping.has(lane) ? undefined : turns?.begin();
+    if (next === undefined) return;
+    const run = work(next.item, lane).finally(() => {
+      running.delete(run);
+      turns?.end(next.user);
+      pump(lane);
+    });
+    running.add(run);
+    pumping.add(lane);
+    setImmediate(() => {
+      pumping.delete(lane);
+      pump(lane);
+    });
   };
 
   const work = async (key: string, lane: Lane) => {

