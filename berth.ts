@@ -8,6 +8,7 @@ import { oneLine } from "./commands/show/one-line.ts";
 import { screenOf } from "./commands/show/screen.ts";
 import { Fault } from "./fault.ts";
 import { findParent } from "./roles/parent.ts";
+import { HANDOVER_NAME } from "./roles/predecessor.ts";
 
 // Who reads what is printed may have had enough of it, as `head` has.
 for (const stream of [process.stdout, process.stderr])
@@ -35,7 +36,8 @@ async function exit(code: number): Promise<never> {
  * one. Of the single executable, 7 MB, that is 100 ms in each process.
  */
 async function main(): Promise<void> {
-  const parent = findParent();
+  // Whoever hands over to this process is no parent of it: it ends before.
+  const parent = process.env[HANDOVER_NAME] === undefined ? findParent() : undefined;
   try {
     const { env, argv } = process;
     const script = isSea() ? undefined : import.meta.filename;

@@ -8,5 +8,6 @@ export async function run(here: Here): Promise<void> {
   const { settings, log } = begin(here, "control");
   const { metrics } = await countHere(here, settings, "control", log);
   const runtime = runtimeHere(here, settings);
+  await here.parent?.released();
   await untilOver(() => runControl({ settings, runtime, version: VERSION, clock: here.clock, log, metrics }), here.parent);
 }

@@ -48,10 +48,11 @@ export async function countHere(
   { metricsHost: host, metricsPort: port }: Settings,
   role: string,
   log: Log,
+  handle?: object,
 ): Promise<Told & { metrics: Metrics }> {
   const metrics = openMetrics();
   const program = { version: VERSION, commit: ownBuild()?.commit ?? "" };
-  const at = port === undefined ? undefined : { host, port };
+  const at = port === undefined ? undefined : { host, port, handle };
   return { metrics, ...(await tellMetrics({ role, metrics, program, at, log }, here.parent)) };
 }
 

@@ -1,53 +1,145 @@
 import type { Settings } from "../conf/settings.ts";
 import { Fault } from "../fault.ts";
 import type { Log } from "../log.ts";
+import type { ListeningHandle } from "../roles/listening-handle.ts";
+import { openParentSocket } from "../roles/parent-socket.ts";
+import { findPredecessor, HANDOVER_NAME, type Predecessor } from "../roles/predecessor.ts";
 import { type Served, serve } from "../roles/serve.ts";
+import { startSuccessor } from "../roles/successor.ts";
 import { writesFile } from "../roles/open-access.ts";
 import { keepSystemdWatchdog, tellSystemd } from "../roles/tell-systemd.ts";
 import { untilTold } from "../roles/until-told.ts";
-import { begin, countHere, type Here } from "./here.ts";
+import { begin, countHere, type Here, runtimeHere } from "./here.ts";
 import { VERSION } from "./version.ts";
 
-/** `berth serve` */
-export async function run(here: Here): Promise<void> {
-  const { settings, log } = begin(here, "serve");
-  if (settings.control.url !== undefined)
-    throw new Fault(
-      "SETTINGS_INVALID",
-      "BERTH_CONTROL names another berth's control plane, which `berth gateway` joins: `berth serve` brings its own.",
+/** How long a berth that could not hand over waits for the old program to be put back, before it starts its control again. */
+const RESUME_MS = 10_000;
+
+/** `berth serve`, started by itself or by a berth that hands over to it. */
+export async function run(given: Here): Promise<void> {
+  const predecessor = await findPredecessor(given.env);
+  const { [HANDOVER_NAME]: _, ...env } = given.env;
+  const here = { ...given, env };
+  try {
+    const { settings, log } = begin(here, "serve");
+    if (settings.control.url !== undefined)
+      throw new Fault(
+        "SETTINGS_INVALID",
+        "BERTH_CONTROL names another berth's control plane, which `berth gateway` joins: `berth serve` brings its own.",
+      );
+    const start = async () => {
+      const served = await serveHere(here, settings, log, {}, predecessor);
+      void predecessor?.tell({ kind: "prepared" });
+      return served;
+    };
+    await serveUntilTold(
+      { ...here, mainPid: predecessor && process.pid },
+      log,
+      start,
+      (served) => {
+        void predecessor?.tell({ kind: "ready", version: VERSION });
+        console.log(`berth ${VERSION} at ${addressOf(settings, served.port)}`);
+        if (served.registryPort !== undefined)
+          console.log(`registry proxy at ${addressOf({ ...settings, edgeHost: settings.registryHost }, served.registryPort)}`);
+        if (served.spawnerPort !== undefined)
+          console.log(`spawner at ${addressOf({ edgeHost: settings.spawnerHost, tlsCert: undefined }, served.spawnerPort)}`);
+        tellMetricsPort(settings, served.metricsPort);
+      },
+      (served) => untilHandedOver(here, served, runtimeHere(here, settings).parentSocket, log),
     );
-  await serveUntilTold(
-    here,
-    log,
-    () => serveHere(here, settings, log),
-    (served) => {
-      console.log(`berth ${VERSION} at ${addressOf(settings, served.port)}`);
-      if (served.registryPort !== undefined)
-        console.log(`registry proxy at ${addressOf({ ...settings, edgeHost: settings.registryHost }, served.registryPort)}`);
-      if (served.spawnerPort !== undefined)
-        console.log(`spawner at ${addressOf({ edgeHost: settings.spawnerHost, tlsCert: undefined }, served.spawnerPort)}`);
-      tellMetricsPort(settings, served.metricsPort);
-    },
-  );
+  } catch (error) {
+    await predecessor?.tell({ kind: "fault", message: error instanceof Fault ? error.message : "The new program failed; its log says why." });
+    throw error;
+  }
 }
 
-/** Starts the processes, says so once they are ready, and goes on until told to end, and ends them. */
-export async function serveUntilTold<S extends Served>(here: Here, log: Log, start: () => Promise<S>, announce: (served: S) => void): Promise<void> {
+/**
+ * Starts the processes, says so once they are ready, and goes on until told to end, and ends them; or until `handedOver` resolves, which is asked once
+ * they are ready: then another berth accepts in their place.
+ */
+export async function serveUntilTold<S extends Served>(
+  here: Here & { mainPid?: number | undefined },
+  log: Log,
+  start: () => Promise<S>,
+  announce: (served: S) => void,
+  handedOver: (served: S) => Promise<void> = () => new Promise(() => {}),
+): Promise<void> {
   const told = untilTold();
   const endWatchdog = keepSystemdWatchdog({ env: here.env, clock: here.clock, log });
   const served = await start();
-  const announced = served.ready.then(() => {
+  let isHandedOver = false;
+  const goOn = async () => {
+    await served.ready;
     announce(served);
-    void tellSystemd("ready", { env: here.env, log });
-    return told;
-  });
+    void tellSystemd("ready", { env: here.env, mainPid: here.mainPid, log });
+    await Promise.race([told, handedOver(served).then(() => (isHandedOver = true))]);
+  };
   try {
-    await Promise.race([announced, told]);
+    await Promise.race([goOn(), told]);
   } finally {
-    void tellSystemd("stopping", { env: here.env, log });
-    await served.stop();
+    if (!isHandedOver) void tellSystemd("stopping", { env: here.env, log });
+    await served.stop(isHandedOver);
     endWatchdog();
   }
+}
+
+/** Resolves once the program that lies where this one was started from has taken over, which `berth upgrade` asks for. */
+async function untilHandedOver(here: Here, served: Served & { metricsHandle: object | undefined }, path: string, log: Log): Promise<void> {
+  const over = Promise.withResolvers<void>();
+  let handing: Promise<string> | undefined;
+  const handOver = async (program: string | undefined) => {
+    const { script, env, clock } = here;
+    const listeners = new Map([
+      ...served.listeners,
+      ...(served.metricsHandle ? ([["metrics", served.metricsHandle as ListeningHandle]] as const) : []),
+    ]);
+    const successor = await startSuccessor({ program, script, env, listeners, clock });
+    log.info({}, "handing over: control ends, gateways go on");
+    void served.release(successor.release);
+    try {
+      const version = await successor.ready;
+      log.info({ version }, "handed over");
+      return version;
+    } catch (error) {
+      successor.kill();
+      throw error;
+    }
+  };
+  /** At the same path the next berth has its own by then. */
+  const open = () =>
+    openParentSocket(
+      path,
+      {
+        handOver: async (program) => {
+          // Two programs at once would both want control's data.
+          if (handing) throw new Fault("PROGRAM_UNUSABLE", "Another upgrade is under way.");
+          socket.close();
+          handing = handOver(program);
+          try {
+            const version = await handing;
+            // After the answer.
+            setImmediate(over.resolve);
+            return version;
+          } catch (error) {
+            log.error({ err: error }, "handing over failed");
+            socket = await open();
+            resumeLater();
+            throw error;
+          } finally {
+            handing = undefined;
+          }
+        },
+        resume: served.resume,
+      },
+      log,
+    );
+  // Whoever asked puts the old program back first; where nobody does, this berth goes on all the same.
+  const resumeLater = () =>
+    here.clock.after(RESUME_MS, () => {
+      served.resume().catch((error: unknown) => log.error({ err: error }, "control does not start again"));
+    });
+  let socket = await open();
+  return over.promise;
 }
 
 /** The processes of one berth, as they start; `more` is what their environment has beside ours. */
@@ -56,15 +148,17 @@ export async function serveHere(
   settings: Settings,
   log: Log,
   more: NodeJS.ProcessEnv = {},
-): Promise<Served & { metricsPort: number | undefined }> {
+  inherited?: Pick<Predecessor, "listeners" | "released">,
+): Promise<Served & { metricsPort: number | undefined; metricsHandle: object | undefined }> {
   if (settings.datagrok.directory === "datagrok")
     throw new Fault(
       "SETTINGS_INVALID",
       "BERTH_DIRECTORY=datagrok is for `berth gateway`, which needs no control plane beside it: run that, or leave it out.",
     );
   const { script, env, clock } = here;
-  const counted = await countHere(here, settings, "serve", log);
+  const counted = await countHere(here, settings, "serve", log, inherited?.listeners.get("metrics"));
   const served = await serve({
+    ...(inherited && { inherited }),
     script,
     env: { ...env, ...more },
     host: settings.edgeHost,
@@ -79,7 +173,7 @@ export async function serveHere(
     log,
   });
   reloadOnHangup(settings, served);
-  return { ...served, metricsPort: counted.port };
+  return { ...served, metricsPort: counted.port, metricsHandle: counted.handle };
 }
 
 /** Undefined where nobody is to check. */

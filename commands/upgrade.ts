@@ -1,11 +1,14 @@
 import { execFile, execFileSync } from "node:child_process";
 import { chownSync, existsSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { promisify } from "node:util";
 import type { Settings } from "../conf/settings.ts";
 import { backUp } from "../control/store/backup.ts";
 import { Fault } from "../fault.ts";
 import { type Here, settingsHere } from "./here.ts";
+import { parentSocketOf } from "../roles/runtime-folder.ts";
+import { askParent } from "./install/ask-parent.ts";
 import { type Machine, swap } from "./install/swap.ts";
 import { PLACES, UNIT_NAME } from "./install/unit.ts";
 import { VERSION } from "./version.ts";
@@ -27,34 +30,61 @@ const asked = promisify(execFile);
 export const verbs: Verbs = {
   "": verb({
     words: "",
-    says: "puts an executable in the place of the one that is installed, lets the berth that runs finish its requests, starts the new one, and puts the old one back where that does not take requests",
-    more: "A backup of the store comes first.",
+    says: "puts an executable in the place of the one that is installed, has the berth that runs hand its listening sockets over to it, so that no connection is refused, and puts the old one back where the new one does not take requests",
+    more: "A backup of the store comes first. The new program runs with the environment of the old one: restart berth for other settings.",
     options: {
-      from: { takes: "<file>", says: "the new executable", completes: "files" },
+      from: {
+        takes: "<file>",
+        says: "the new executable; where left out, what berth was started from was replaced already, as by `git pull`",
+        completes: "files",
+      },
       program: { takes: "<file>", says: `the one that is installed, where it is not ${PLACES.program}`, completes: "files" },
       restart: {
         takes: "<command>",
-        says: `how berth is ended and started, where not by \`systemctl restart ${UNIT_NAME}\`; it may be told of both at once, and returns when both is done`,
+        says: `end and start berth by this command, which returns when both is done, in place of handing its listening sockets over; where no berth of this user answers, \`systemctl restart ${UNIT_NAME}\` is the default`,
       },
     },
-    run: async ({ here, given: { from, program = PLACES.program, restart = `systemctl restart ${UNIT_NAME}` }, screen }) => {
-      if (from === undefined) throw new Fault("SETTINGS_INVALID", "Usage: berth upgrade --from <file> [options]");
+    run: async ({ here, given: { from, program = PLACES.program, restart }, screen }) => {
       const { settings } = settingsHere(here);
+      if (from === undefined) {
+        const version = await handOverInPlace(here, settings);
+        return screen.print(`berth ${version} has taken over.`);
+      }
       const machine = machineHere(here, settings, resolve(program), restart);
       const { was, is, backup } = await swap({ program: resolve(program), from: resolve(from), machine });
-      screen.print(
+      return screen.print(
         `berth ${is} runs in the place of berth ${was}.${backup === undefined ? "" : ` The store as it was before is kept in ${backup}.`}`,
       );
     },
   }),
 };
 
-function machineHere(here: Here, settings: Settings, program: string, command: string): Machine {
+/** Of a source tree, which is replaced by other means. Faults: CONTROL_AWAY where no berth of this user runs; PROGRAM_UNUSABLE. */
+async function handOverInPlace({ env }: Here, { data }: Settings): Promise<string> {
+  const path = parentSocketOf({ data, base: env["XDG_RUNTIME_DIR"] ?? tmpdir(), uid: process.getuid?.() ?? 0 });
+  const answer = await askParent(path, "hand-over").catch(async (error: unknown) => {
+    await askParent(path, "resume");
+    throw error;
+  });
+  if (answer?.version !== undefined) return answer.version;
+  throw new Fault("CONTROL_AWAY", `No berth of this user runs on the data folder ${data}: name the new executable by --from, or start berth.`);
+}
+
+function machineHere(here: Here, settings: Settings, program: string, command: string | undefined): Machine {
   const { env, clock } = here;
   const data = resolve(settings.data);
   /** Whoever the store belongs to: root makes no file there that berth could not read. */
   const owner = existsSync(data) ? statSync(data) : undefined;
   const asOwner = owner && process.getuid?.() === 0 ? { uid: owner.uid, gid: owner.gid } : {};
+  const parentSocket = parentSocketOf({ data, base: env["XDG_RUNTIME_DIR"] ?? tmpdir(), uid: owner?.uid ?? process.getuid?.() ?? 0 });
+  let isHandedOver = false;
+  /** The first time the new program takes over; where that failed, the next ones have the berth that is still there go on. */
+  const replace = async () => {
+    const action = isHandedOver ? "resume" : "hand-over";
+    if (command === undefined && (await askParent(parentSocket, action, { program }).finally(() => (isHandedOver = true))) !== undefined) return;
+    const drainMs = (settings.drainSeconds + settings.drainDelaySeconds) * 1_000;
+    await asked("/bin/sh", ["-c", command ?? `systemctl restart ${UNIT_NAME}`], { env, timeout: drainMs + RESTART_MS });
+  };
   return {
     versionOf: (file) => {
       const said = ask(file);
@@ -71,8 +101,7 @@ function machineHere(here: Here, settings: Settings, program: string, command: s
       return file;
     },
     restart: async (version) => {
-      const drainMs = (settings.drainSeconds + settings.drainDelaySeconds) * 1_000;
-      await asked("/bin/sh", ["-c", command], { env, timeout: drainMs + RESTART_MS });
+      await replace();
       const giveUpAt = clock.monotonic() + ANSWERS_MS;
       for (;;) {
         // Its sockets are its user's, and root would look for those of a berth of root's.

@@ -9,9 +9,10 @@ const MOST_CONNECTIONS = 64;
 
 /** `GET /metrics` on a listener of its own: what it tells is not for the world. Faults: ADDRESS_IN_USE. */
 export async function serveMetrics(
-  at: { host: string; port: number },
+  /** `handle`: a listening socket that is open already. */
+  at: { host: string; port: number; handle?: object | undefined },
   { gathering, log }: { gathering: Pick<Gathering, "page">; log: Log },
-): Promise<{ port: number; close(): Promise<void> }> {
+): Promise<{ port: number; handle: object; close(): Promise<void> }> {
   const server = createServer({ headersTimeout: LONGEST_HEAD_MS, requestTimeout: LONGEST_HEAD_MS }, (request, response) => {
     const [path] = (request.url ?? "").split("?", 1);
     if (path !== "/metrics") return void response.writeHead(404).end();
@@ -25,14 +26,17 @@ export async function serveMetrics(
     );
   });
   server.maxConnections = MOST_CONNECTIONS;
-  server.listen(at);
+  server.listen(at.handle ?? { host: at.host, port: at.port });
   await once(server, "listening").catch((cause: unknown) => {
     throw new Fault("ADDRESS_IN_USE", `Cannot serve metrics on ${at.host} port ${at.port}: it is in use, or not an address of this machine.`, {
       cause,
     });
   });
   const bound = server.address();
+  const { _handle: handle } = server as unknown as { _handle: object };
   return {
+    // The next berth gets it; it has no public name.
+    handle,
     port: typeof bound === "object" && bound !== null ? bound.port : at.port,
     close: async () => {
       const closed = once(server, "close");

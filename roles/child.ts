@@ -14,8 +14,8 @@ export type { Child } from "./keep-running.ts";
 /** What a role process tells the process that forked it. */
 export type ChildReport = { kind: "ready" } | { kind: "fault"; fault: FaultData } | { kind: "metrics"; metrics: Snapshot } | { kind: "pong" };
 
-/** What it is told: `listen` comes with the socket to accept on; `metrics` asks what it counted; `ping` whether its event loop runs. */
-export type ParentOrder = { kind: "listen" } | { kind: "end" } | { kind: "metrics" } | { kind: "ping" };
+/** What it is told: `listen` comes with the socket to accept on; `released` that its data is its own now; `metrics` asks what it counted; `ping` whether its event loop runs. */
+export type ParentOrder = { kind: "listen" } | { kind: "released" } | { kind: "end"; handedOver?: boolean } | { kind: "metrics" } | { kind: "ping" };
 
 /** How long a process may take to say what it counted; one that is busy for longer counts as it was. */
 const METRICS_MS = 2_000;
@@ -30,6 +30,8 @@ export function keepChild(options: {
   env: NodeJS.ProcessEnv;
   /** Given to it once it is there; until then the process loads what it is made of, and does nothing. */
   handle?: Promise<ListeningHandle>;
+  /** It is told when this resolves: until then another process has its data. */
+  released?: Promise<void>;
   /** Where what it counts is put together with what others do; `restarts` is how often it was started again, `hangs` how often it had hung. */
   metrics?: { gathering: Gathering; restarts: Count; hangs: Count } | undefined;
   /** A process that answers none of three checks within this time is killed, and started again; in milliseconds. Undefined: nobody checks. */
@@ -71,8 +73,8 @@ export function keepChild(options: {
     name: role,
     clock,
     log,
-    end: (forked) => {
-      const end: ParentOrder = { kind: "end" };
+    end: (forked, handedOver) => {
+      const end: ParentOrder = { kind: "end", handedOver };
       // One that no message reaches any more ends by itself: its parent is gone, as far as it can see.
       forked.send(end, () => undefined);
     },
@@ -93,6 +95,10 @@ export function keepChild(options: {
       // Without its handle it would wait for ever: its end is seen, and it is started again.
       const listen: ParentOrder = { kind: "listen" };
       const give = (handle: ListeningHandle) => forked.send(listen, handle as never, (error) => void (error && forked.kill("SIGKILL")));
+      const released: ParentOrder = { kind: "released" };
+      const release = () => void forked.send(released, (error) => void (error && forked.kill("SIGKILL")));
+      // The data of most is nobody else's.
+      void (options.released ?? Promise.resolve()).then(release, () => undefined);
       // Where it never comes, the whole start failed, and ends this one.
       options.handle?.then(give, () => undefined);
       return forked;

@@ -79,9 +79,10 @@ export async function runGateway(options: {
     /** Where it opened its own listener. */
     port: own?.port,
     // Red first, and for as long as load balancers take to see it; then no more connections; then the end of what is open.
-    close: async () => {
-      readiness.turn("draining");
-      if (settings.drainDelaySeconds > 0) await clock.sleep(settings.drainDelaySeconds * 1_000);
+    close: async (handedOver = false) => {
+      // Whose listener others have taken over goes on answering with 200.
+      if (!handedOver) readiness.turn("draining");
+      if (!handedOver && settings.drainDelaySeconds > 0) await clock.sleep(settings.drainDelaySeconds * 1_000);
       await gateway.drain(settings.drainSeconds * 1_000);
       tls?.close();
       await feed.close();

@@ -8,8 +8,11 @@ export type Child = {
   tell(signal: NodeJS.Signals): void;
   /** Resolves when it is ready for the first time; rejects with the fault that kept it from starting. */
   ready: Promise<void>;
-  /** Asks it to finish, and resolves once it is gone: by force after `graceMs`. Where it is not ready yet, it never will be. */
-  stop(graceMs: number): Promise<void>;
+  /**
+   * Asks it to finish, and resolves once it is gone: by force after `graceMs`. Where it is not ready yet, it never will be. `handedOver`: others
+   * accept connections in its place already.
+   */
+  stop(graceMs: number, handedOver?: boolean): Promise<void>;
 };
 
 /** What a start tells about the process that it made. */
@@ -30,7 +33,7 @@ const FIRST_TRIES = 5;
 export function keepRunning(options: {
   name: string;
   launch(started: Started): ChildProcess;
-  end?(child: ChildProcess): void;
+  end?(child: ChildProcess, handedOver: boolean): void;
   clock: Clock;
   log: Log;
 }): Child {
@@ -104,13 +107,13 @@ export function keepRunning(options: {
   return {
     tell: (signal) => void child?.kill(signal),
     ready: first.promise,
-    stop: async (graceMs) => {
+    stop: async (graceMs, handedOver = false) => {
       stopping = true;
       cancelRestart();
       const running = child;
       if (!running) return;
       const gone = new Promise<void>((resolve) => (whenGone = resolve));
-      end(running);
+      end(running, handedOver);
       const cancelKill = clock.after(graceMs, () => running.kill("SIGKILL"));
       await gone;
       cancelKill();

@@ -14,6 +14,13 @@ const { _createServerHandle: createServerHandle } = net as unknown as {
   _createServerHandle(host: string, port: number, family: 4 | 6): ListeningHandle | number;
 };
 
+/** The port of a socket that is bound. */
+export function portOf(handle: ListeningHandle): number {
+  const bound: { port?: number } = {};
+  handle.getsockname(bound);
+  return bound.port ?? 0;
+}
+
 /** How long a predecessor that was just killed may take to let go of the port. */
 const PATIENCE_MS = 3_000;
 const RETRY_MS = 50;

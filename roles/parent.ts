@@ -10,8 +10,10 @@ export type Parent = {
   fault(fault: Fault): Promise<void>;
   /** The socket to accept on; it comes once what this process connects to is there. Told to end while it waits, the process ends. */
   handle(): Promise<ListeningHandle>;
-  /** Resolves when this process is to finish what is under way, and end. */
-  told(): Promise<void>;
+  /** Resolves once whatever held this process's data before has let go of it. Told to end while it waits, the process ends. */
+  released(): Promise<void>;
+  /** Resolves when this process is to finish what is under way, and end; `handedOver`: others accept in its place already. */
+  told(): Promise<{ handedOver: boolean }>;
   /** Says what is to be answered when it asks what this process counted: nothing before that. */
   counts(snapshot: () => Promise<Snapshot>): void;
 };
@@ -28,11 +30,17 @@ export function findParent(): Parent | undefined {
   // What SIGHUP makes be read again, whoever has something of the kind listens for; to the others it is nothing.
   for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, () => undefined);
   const handle = Promise.withResolvers<ListeningHandle>();
-  const told = Promise.withResolvers<void>();
+  const released = Promise.withResolvers<void>();
+  const told = Promise.withResolvers<{ handedOver: boolean }>();
   let given = false;
+  let isReleased = false;
   let counted: () => Promise<Snapshot> = async () => [];
   process.on("message", (order: ParentOrder, sent) => {
-    if (order.kind === "end") return told.resolve();
+    if (order.kind === "end") return told.resolve({ handedOver: order.handedOver ?? false });
+    if (order.kind === "released") {
+      isReleased = true;
+      return released.resolve();
+    }
     if (order.kind === "ping") return void tell({ kind: "pong" });
     if (order.kind === "metrics") return void counted().then((metrics) => tell({ kind: "metrics", metrics }));
     if (!sent) return undefined;
@@ -47,6 +55,10 @@ export function findParent(): Parent | undefined {
       // Told to end before that, it has nothing to finish, and what it waits for never comes.
       void told.promise.then(() => given || process.exit(0));
       return handle.promise;
+    },
+    released: () => {
+      void told.promise.then(() => isReleased || process.exit(0));
+      return released.promise;
     },
     told: () => told.promise,
     counts: (snapshot) => void (counted = snapshot),

@@ -109,9 +109,10 @@ export async function runRegistryProxy(options: {
     port: own?.port,
     consolePort: place?.port,
     // Red first, for as long as load balancers take to see it; then no more connections; then the end of what is open.
-    close: async () => {
-      readiness.turn("draining");
-      if (settings.drainDelaySeconds > 0) await clock.sleep(settings.drainDelaySeconds * 1_000);
+    close: async (handedOver = false) => {
+      // Whose listener others have taken over goes on answering with 200.
+      if (!handedOver) readiness.turn("draining");
+      if (!handedOver && settings.drainDelaySeconds > 0) await clock.sleep(settings.drainDelaySeconds * 1_000);
       await proxy.drain(settings.drainSeconds * 1_000);
       await console?.close();
       stop.abort(new Fault("INTERNAL", "The registry proxy has ended."));

@@ -9,15 +9,28 @@ export type RuntimeFolder = {
   /** Where berth's own registry answers, and where it takes what an operator wants of it. */
   registrySocket: string;
   registryAdminSocket: string;
+  /** Where the first process takes what `berth upgrade` wants of it. */
+  parentSocket: string;
 };
+
+const PARENT_SOCKET = "parent.sock";
+
+/** Where the first process of another user's berth is asked; nothing is made, and nothing may be there. */
+export function parentSocketOf(options: { data: string; base: string; uid: number }): string {
+  return join(runtimeFolderOf(options), PARENT_SOCKET);
+}
+
+function runtimeFolderOf(options: { data: string; base: string; uid: number }): string {
+  const name = createHash("sha256").update(resolve(options.data)).digest("hex").slice(0, 12);
+  return join(options.base, `berth-${options.uid}-${name}`);
+}
 
 /**
  * The folder of the Unix sockets between the processes of one berth: short, since a socket's path may have 107 bytes only;
  * named by the data folder, so that all processes of one berth find it; for this user only.
  */
 export function openRuntimeFolder(options: { data: string; base: string; uid: number }): RuntimeFolder {
-  const name = createHash("sha256").update(resolve(options.data)).digest("hex").slice(0, 12);
-  const folder = join(options.base, `berth-${options.uid}-${name}`);
+  const folder = runtimeFolderOf(options);
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   const found = lstatSync(folder);
   // In a folder that everybody may write to, somebody else may have made it first.
@@ -29,5 +42,6 @@ export function openRuntimeFolder(options: { data: string; base: string; uid: nu
     feedSocket: join(folder, "feed.sock"),
     registrySocket: join(folder, "registry.sock"),
     registryAdminSocket: join(folder, "registry-admin.sock"),
+    parentSocket: join(folder, PARENT_SOCKET),
   };
 }

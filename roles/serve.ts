@@ -5,7 +5,7 @@ import type { Gathering } from "../metrics/gather.ts";
 import type { Metrics } from "../metrics/open-metrics.ts";
 import { type Child, keepChild } from "./child.ts";
 import { DISTRIBUTION_ENDS_MS } from "./distribution/distribution-config.ts";
-import { type ListeningHandle, openListeningHandle } from "./listening-handle.ts";
+import { type ListeningHandle, openListeningHandle, portOf } from "./listening-handle.ts";
 
 /** How long the gateways may finish open exchanges, and control its own work, before they are ended by force. */
 const CONTROL_GRACE_MS = 10_000;
@@ -24,8 +24,14 @@ export type Served = {
   ready: Promise<void>;
   /** Makes the gateways read again what may have changed: certificates. */
   reload(): void;
-  /** At any time; to be called also of one that could not start. */
-  stop(): Promise<void>;
+  /** The listening sockets, by name. */
+  listeners: ReadonlyMap<string, ListeningHandle>;
+  /** Ends what may run only once, control and a registry of berth's own, and tells which has ended: the next berth starts its own. */
+  release(ended: (role: string) => void): Promise<void>;
+  /** Starts again what that ended, where the next berth did not come to take requests. May be repeated. */
+  resume(): Promise<void>;
+  /** At any time; to be called also of one that could not start. `handedOver`: another berth accepts in its place. */
+  stop(handedOver?: boolean): Promise<void>;
 };
 
 /**
@@ -40,6 +46,8 @@ export async function serve(options: {
   host: string;
   port: number;
   workers: number;
+  /** Listening sockets that are open already, by name; and when the berth that had them has let go of what a role needs for itself. */
+  inherited?: { listeners: ReadonlyMap<string, ListeningHandle>; released(role: string): Promise<void> };
   /** The control plane is on another machine, and the gateways' environment says where: none is started here. */
   joins?: boolean;
   /** Where the registry proxy listens, and the role that runs it. */
@@ -56,25 +64,35 @@ export async function serve(options: {
   log: Log;
 }): Promise<Served> {
   const { script, env, clock, log, drainMs, watchdogMs } = options;
-  const { handle, port } = await openListeningHandle(options, clock);
-  const registryAt = options.registry && (await openListeningHandle(options.registry, clock));
-  const spawnerAt = options.spawner && (await openListeningHandle(options.spawner, clock));
+  const sockets = new Map<string, ListeningHandle>();
+  const listenAt = async (name: string, at: { host: string; port: number }) => {
+    const inherited = options.inherited?.listeners.get(name);
+    const bound = inherited ? { handle: inherited, port: portOf(inherited) } : await openListeningHandle(at, clock);
+    sockets.set(name, bound.handle);
+    return bound;
+  };
+  const { handle, port } = await listenAt("edge", options);
+  const registryAt = options.registry && (await listenAt("registry", options.registry));
+  const spawnerAt = options.spawner && (await listenAt("spawner", options.spawner));
+  const released = async (role: string) => options.inherited?.released(role);
   const countedOf = (role: string) =>
     options.metrics && {
       gathering: options.metrics.gathering,
       restarts: options.metrics.own.restarts.at(role),
       hangs: options.metrics.own.hangs.at(role),
     };
-  const control =
-    options.joins === true ? undefined : keepChild({ role: "control", script, env, metrics: countedOf("control"), watchdogMs, clock, log });
-  const listeners: { role: string; child: Child; behindMs: number }[] = [];
+  const keepControl = (after: Promise<void>) =>
+    keepChild({ role: "control", script, env, released: after, metrics: countedOf("control"), watchdogMs, clock, log });
+  let control = options.joins === true ? undefined : keepControl(released("control"));
+  let listeners: { role: string; child: Child; at: ListeningHandle; behindMs: number }[] = [];
   let stopping = false;
   const open = (role: string, at: ListeningHandle) => {
     // All load their code at the same time; but they connect to control's sockets, which it makes once it holds the data folder's lock.
-    const given = (control?.ready ?? Promise.resolve()).then(() => at);
+    const mayHave = Promise.all([control?.ready, isSingle(role) ? released(role) : undefined]);
+    const given = mayHave.then(() => at);
     given.catch(() => undefined);
     const child = keepChild({ role, script, env, handle: given, metrics: countedOf(role), watchdogMs, clock, log });
-    listeners.push({ role, child, behindMs: BEHIND_MS[role] ?? 0 });
+    listeners.push({ role, child, at, behindMs: BEHIND_MS[role] ?? 0 });
   };
   const unlessStopping = () => {
     if (stopping) throw new Fault("INTERNAL", "berth was told to end while it started.");
@@ -94,18 +112,51 @@ export async function serve(options: {
   };
   const ready = start();
   ready.catch(() => undefined);
-  const stop = async () => {
+  const stop = async (handedOver = false) => {
     stopping = true;
-    const ended = Promise.all(listeners.map(({ child, behindMs }) => child.stop(drainMs + END_MS + behindMs)));
+    const ended = Promise.all(listeners.map(({ child, behindMs }) => child.stop(drainMs + END_MS + behindMs, handedOver)));
     // With ours open, who connects once the gateways take nobody any more would wait for them rather than be refused.
-    handle.close();
-    registryAt?.handle.close();
-    spawnerAt?.handle.close();
+    for (const socket of sockets.values()) socket.close();
     await ended;
     await control?.stop(CONTROL_GRACE_MS);
   };
+  let isReleased = false;
+  let releasing: Promise<unknown> = Promise.resolve();
+  const release = async (over: (role: string) => void) => {
+    isReleased = true;
+    const endControl = async () => {
+      await control?.stop(CONTROL_GRACE_MS);
+      over("control");
+    };
+    const endSingle = async ({ role, child, behindMs }: (typeof listeners)[number]) => {
+      await child.stop(drainMs + END_MS + behindMs, true);
+      over(role);
+    };
+    await (releasing = Promise.all([endControl(), ...listeners.filter(({ role }) => isSingle(role)).map(endSingle)]));
+  };
+  const resume = async () => {
+    if (!isReleased || stopping) return;
+    isReleased = false;
+    await releasing;
+    control = options.joins === true ? undefined : keepControl(Promise.resolve());
+    const singles = listeners.filter(({ role }) => isSingle(role));
+    listeners = listeners.filter(({ role }) => !isSingle(role));
+    await Promise.all(singles.map(({ child }) => child.stop(0)));
+    for (const { role, at } of singles) open(role, at);
+    try {
+      await control?.ready;
+    } catch (error) {
+      isReleased = true;
+      throw error;
+    }
+  };
   const reload = () => listeners.forEach(({ child }) => child.tell("SIGHUP"));
-  return { port, registryPort: registryAt?.port, spawnerPort: spawnerAt?.port, ready, reload, stop };
+  return { port, registryPort: registryAt?.port, spawnerPort: spawnerAt?.port, ready, reload, listeners: sockets, release, resume, stop };
+}
+
+/** Two registries of berth's own cannot have the same images; of all other listeners two may run for a while. */
+function isSingle(role: string): boolean {
+  return role === "registry";
 }
 
 /**

@@ -10,7 +10,7 @@ export type TellMetrics = {
   metrics: Metrics;
   program: { version: string; commit: string };
   /** Where to serve them; undefined: nowhere. */
-  at: { host: string; port: number } | undefined;
+  at: { host: string; port: number; handle?: object | undefined } | undefined;
   log: Log;
 };
 
@@ -18,6 +18,8 @@ export type Told = Running & {
   /** Where others of this berth are put to it; undefined where nobody asks. */
   gathering: Gathering | undefined;
   port: number | undefined;
+  /** The socket of their listener, where it has one of its own. */
+  handle?: object | undefined;
 };
 
 /**
@@ -44,5 +46,5 @@ export async function tellMetrics({ role, metrics, program, at, log }: TellMetri
   const gathering = openGathering();
   gathering.join(snapshot);
   const served = await serveMetrics(at, { gathering, log });
-  return { gathering, port: served.port, close: served.close };
+  return { gathering, port: served.port, handle: served.handle, close: served.close };
 }

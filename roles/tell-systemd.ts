@@ -9,13 +9,17 @@ const TELL_MS = 5_000;
  * Tells systemd of a unit with `Type=notify` how far berth is; nothing where it was started by something else. By systemd's program, since Node has no
  * datagrams on Unix sockets; the unit needs `NotifyAccess=all` for that. Source: sd_notify(3), systemd-notify(1).
  */
-export function tellSystemd(state: "ready" | "stopping" | "alive", { env, log }: { env: NodeJS.ProcessEnv; log: Log }): Promise<void> {
+export function tellSystemd(
+  state: "ready" | "stopping" | "alive",
+  /** `mainPid`: of which process systemd is to take the service to be from now on. */
+  { env, mainPid, log }: { env: NodeJS.ProcessEnv; mainPid?: number | undefined; log: Log },
+): Promise<void> {
   const { NOTIFY_SOCKET, PATH = "/usr/bin:/bin" } = env;
   if (NOTIFY_SOCKET === undefined) return Promise.resolve();
   return new Promise((resolve) => {
     execFile(
       "systemd-notify",
-      [state === "alive" ? "WATCHDOG=1" : `--${state}`],
+      [state === "alive" ? "WATCHDOG=1" : `--${state}`, ...(mainPid === undefined ? [] : [`--pid=${mainPid}`])],
       { env: { NOTIFY_SOCKET, PATH }, timeout: TELL_MS, killSignal: "SIGKILL" },
       (err) => {
         // Systemd ends what does not get ready, and says only that it was late.

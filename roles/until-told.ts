@@ -1,7 +1,10 @@
 import type { Parent } from "./parent.ts";
 
 /** What goes on until it is told to end. */
-export type Running = { close(): Promise<void> };
+export type Running = {
+  /** `handedOver`: others accept connections in its place already, so nobody has to be turned away. */
+  close(handedOver?: boolean): Promise<void>;
+};
 
 const ENDS = ["SIGTERM", "SIGINT"] as const;
 
@@ -23,6 +26,6 @@ export async function untilOver(start: () => Promise<Running>, parent: Parent | 
   const told = parent?.told() ?? untilTold();
   const role = await start();
   parent?.ready();
-  await told;
-  await role.close();
+  const end = await told;
+  await role.close(end?.handedOver ?? false);
 }
