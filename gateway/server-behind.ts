@@ -1,10 +1,10 @@
 import { isIP } from "node:net";
 import { Fault } from "../fault.ts";
-import type { Head, HeaderEdits, Lease, Peer } from "./decision.ts";
+import type { Head, HeaderEdits, HeaderLine, Lease, Peer } from "./decision.ts";
 import type { Target } from "./directory.ts";
 import type { ControlApi } from "./feed/control-link.ts";
 import type { TrustedProxies } from "./trusted-proxies.ts";
-import { CLIENT_ADDRESS_HEADER, GATEWAY_TOKEN_HEADER } from "./wire.ts";
+import { CLIENT_ADDRESS_HEADER, GATEWAY_TOKEN_HEADER, UNTRUSTED_PROXY_HEADER } from "./wire.ts";
 import { trimTrailing } from "../trim-trailing.ts";
 
 /** Where every request goes that is for no container. */
@@ -27,6 +27,8 @@ export type DatagrokServer = {
 };
 
 const SOON_MS = 1_000;
+/** What the API hears from us alone. */
+const OWN_HEADERS = [CLIENT_ADDRESS_HEADER, UNTRUSTED_PROXY_HEADER, GATEWAY_TOKEN_HEADER];
 
 /** The control plane's API. The client's address is told to it by us alone. */
 export function controlBehind({ target, admits }: ControlApi, trusted: TrustedProxies): ServerBehind {
@@ -34,10 +36,13 @@ export function controlBehind({ target, admits }: ControlApi, trusted: TrustedPr
   return {
     lease: { ...leaseOf(target), lost: () => Promise.reject(away()) },
     pathOf: (target) => target,
-    edits: (head, peer) => ({
-      remove: [CLIENT_ADDRESS_HEADER, GATEWAY_TOKEN_HEADER],
-      add: [[CLIENT_ADDRESS_HEADER, trusted.clientOf(head.header("x-forwarded-for"), peer.address)], ...(admits === undefined ? [] : [admits()])],
-    }),
+    edits: (head, peer) => {
+      const said = head.header("x-forwarded-for");
+      const add: HeaderLine[] = [[CLIENT_ADDRESS_HEADER, trusted.clientOf(said, peer.address)]];
+      if (said !== undefined && !trusted.trusts(peer.address)) add.push([UNTRUSTED_PROXY_HEADER, peer.address]);
+      if (admits !== undefined) add.push(admits());
+      return { remove: OWN_HEADERS, add };
+    },
     faultOf: (fault) => (fault.status === 502 ? away() : fault),
   };
 }

@@ -104,6 +104,9 @@ export const BUSY_HEADER = "x-berth-busy";
 /** The header in which a gateway tells the API its client's own address; what anybody else writes into it does not reach the API. */
 export const CLIENT_ADDRESS_HEADER = "x-berth-client";
 
+/** The header in which a gateway tells the API of a peer that says for whom it speaks, and is no trusted proxy: its address. */
+export const UNTRUSTED_PROXY_HEADER = "x-berth-untrusted-proxy";
+
 /**
  * The header in which a gateway on another machine shows its token, behind the word that says what it asks: `feed`, or `api` for a request that a client
  * sent. A client's own never travels on, so nobody but a gateway gets to the feed.

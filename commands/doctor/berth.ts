@@ -4,7 +4,7 @@ import { lookReady } from "../health.ts";
 import { VERSION } from "../version.ts";
 import { ask, readJson } from "./ask.ts";
 import { at, type Chain } from "./chain.ts";
-import { type Finding, type Problem, wrong } from "./finding.ts";
+import { type Finding, type Problem, warning, wrong } from "./finding.ts";
 
 const CONTROL = "control";
 const LOOK_AT_LOG = "See that berth runs (`systemctl status berth`), and what its log says.";
@@ -44,7 +44,23 @@ export async function checkBerth(chain: Chain, signal: AbortSignal): Promise<Fin
       problems.push(wrong(error.message, ADVICE[error.code] ?? LOOK_AT_LOG));
     }
   }
+  // Last: what was asked at the public address came through what stands in front.
+  if (seen.includes(CONTROL)) problems.push(...(await untrustedProxies(here)));
   return { says: seen.length === 0 ? "" : `${seen.join(", ")}: version ${VERSION}`, problems };
+}
+
+/** What control does not tell, for want of the right key, is no warning. */
+async function untrustedProxies(here: Chain["here"]): Promise<Problem[]> {
+  const stand = await callHere(here)<{ untrustedProxies?: string[] }>("GET", "/admin/stand").catch((error: unknown) => {
+    if (error instanceof Fault) return undefined;
+    throw error;
+  });
+  return (stand?.untrustedProxies ?? []).map((address) =>
+    warning(
+      `${address} sends X-Forwarded-For and is not trusted: if it is a proxy, all clients behind it count as one address.`,
+      "Name it in BERTH_TRUSTED_PROXIES if it is a proxy of yours; a client that sends the header by itself needs nothing.",
+    ),
+  );
 }
 
 /** Faults: CHAIN_BROKEN. */

@@ -58,7 +58,7 @@ export function eventRoutes(
       };
       const tell = (change: Change) => {
         if ("removed" in change) return say("removed", { "#type": "DockerContainer", id: change.removed }, change.seq);
-        if ("image" in change) return say("image", imageOnWire(change.image), change.seq);
+        if ("image" in change) return say("image", imageOnWire(change.image, mayStillManage(store, caller, change.image.packageId)), change.seq);
         // As it is now, with the image as it is now: what comes later only tells the same again.
         const live = findLive(store, change.container.id);
         if (live) say("container", containerOnWire(live.container, live.image, mayStillManage(store, caller, live.container.packageId)), change.seq);

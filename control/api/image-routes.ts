@@ -6,7 +6,7 @@ import type { Admission } from "./admission.ts";
 import type { ApiParts } from "./api-parts.ts";
 import { type Asked, latestCompatible, offeredImages } from "./latest-compatible.ts";
 import { detailOf, type Fields, type ListQuery, momentOf, readListing, stateOf } from "./list-query.ts";
-import { requireManage } from "./rights.ts";
+import { managedBy, mayManage, requireManage } from "./rights.ts";
 import type { SendList } from "./send-list.ts";
 import { readUuid } from "./uuid.ts";
 import { imageOnWire } from "./wire-entities.ts";
@@ -49,11 +49,13 @@ export function imageRoutes(app: FastifyInstance, { store, lifecycle }: ApiParts
     (request, reply) => {
       const listing = readListing(request.query, FIELDS);
       const detail = detailOf(request.query);
+      const caller = admission.caller(request);
+      const may = managedBy(store, caller);
       return sendList(reply, {
-        userId: admission.caller(request).userId,
+        userId: caller.userId,
         limit: listing.limit,
         ids: () => store.images.ids(listing),
-        rows: (ids) => store.images.some(ids).map((image) => imageOnWire(image, detail)),
+        rows: (ids) => store.images.some(ids).map((image) => imageOnWire(image, may(image.packageId), detail)),
       });
     },
   );
@@ -87,9 +89,10 @@ export function imageRoutes(app: FastifyInstance, { store, lifecycle }: ApiParts
     },
   );
 
-  app.get<ById>("/docker/images/:id", { schema: { tags, summary: "Finds an image", params: ID_PARAMS, response: answers(IMAGE) } }, (request) =>
-    imageOnWire(find(request.params.id)),
-  );
+  app.get<ById>("/docker/images/:id", { schema: { tags, summary: "Finds an image", params: ID_PARAMS, response: answers(IMAGE) } }, (request) => {
+    const image = find(request.params.id);
+    return imageOnWire(image, mayManage(store, admission.caller(request), image.packageId));
+  });
 
   app.get<ById>(
     "/docker/images/:id/revalidate",
@@ -100,7 +103,7 @@ export function imageRoutes(app: FastifyInstance, { store, lifecycle }: ApiParts
       requireManage(store, caller, image.packageId);
       if (image.state === "DELETED") throw new Fault("REQUEST_INVALID", "The image was deleted: its package no longer has the folder.");
       lifecycle.wishValidation(image.id, caller.userId);
-      return imageOnWire(find(image.id));
+      return imageOnWire(find(image.id), true);
     },
   );
 }

@@ -37,6 +37,7 @@ import { repositoryOwnerRoutes } from "./repository-owner-routes.ts";
 import { serverRoutes } from "./server-routes.ts";
 import { serviceRoutes } from "./service-routes.ts";
 import { signingKeyRoutes } from "./signing-key-routes.ts";
+import { watchUntrustedProxies } from "./untrusted-proxies.ts";
 import { wakeRoutes } from "./wake-routes.ts";
 import { userRoutes } from "./user-routes.ts";
 
@@ -80,6 +81,7 @@ async function buildApi(parts: ApiParts): Promise<FastifyInstance> {
   app.setNotFoundHandler((request) => {
     throw new Fault("ROUTE_NOT_FOUND", `There is no ${request.method} ${maskedPath(request.url.split("?", 1)[0] ?? "").slice(0, 200)}.`);
   });
+  const proxies = watchUntrustedProxies(app, parts.clock);
   permitPages(app, pages);
   app.addHook("onRequest", async (request, reply) => {
     reply.header("cache-control", "no-store");
@@ -122,7 +124,7 @@ async function buildApi(parts: ApiParts): Promise<FastifyInstance> {
         },
       });
       repositoryOwnerRoutes(api, parts);
-      standRoutes(api, parts);
+      standRoutes(api, parts, proxies);
       await api.register(async (registry) => dockerTokenRoutes(registry, parts, admission));
       await api.register(async (packages) => packageRoutes(packages, parts, admission));
       await api.register(async (credentials) => credentialRoutes(credentials, parts, admission));

@@ -100,7 +100,7 @@ export function packageRoutes(app: FastifyInstance, { store, publisher }: ApiPar
             id: published.package.id,
             name: published.package.name,
             version: published.package.version,
-            images: published.images.map((image) => imageOnWire(store.images.find(image.id) ?? image, "cut")),
+            images: published.images.map((image) => imageOnWire(store.images.find(image.id) ?? image, true, "cut")),
             containers: published.containers.flatMap(({ id }) => {
               const live = findLive(store, id);
               return live ? [containerOnWire(live.container, live.image, true, "cut")] : [];

@@ -10,6 +10,16 @@ export function mayManage(store: Store, caller: Pick<WhoAnswer, "userId" | "admi
   return authorId !== undefined && mayManageOf(store, caller, authorId);
 }
 
+/** The same for many things of a few packages, each of which is looked up once. */
+export function managedBy(store: Store, caller: Pick<WhoAnswer, "userId" | "admin">): (packageId: string) => boolean {
+  const known = new Map<string, boolean>();
+  return (packageId) => {
+    const may = known.get(packageId) ?? mayManage(store, caller, packageId);
+    known.set(packageId, may);
+    return may;
+  };
+}
+
 /** Faults: NOT_PERMITTED. */
 export function requireManage(store: Store, caller: Pick<WhoAnswer, "userId" | "admin">, packageId: string): void {
   if (mayManage(store, caller, packageId)) return;

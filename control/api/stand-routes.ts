@@ -4,6 +4,7 @@ import { CONTAINER_WIRE_STATES } from "../lifecycle/container-states.ts";
 import { IMAGE_WIRE_STATES } from "../lifecycle/image-states.ts";
 import type { ApiParts } from "./api-parts.ts";
 import { clientGone } from "./client-gone.ts";
+import type { UntrustedProxies } from "./untrusted-proxies.ts";
 import { dateOf } from "./wire-entities.ts";
 import { answers } from "./wire-schemas.ts";
 
@@ -30,6 +31,7 @@ const STAND = {
     images: byStatus,
     queue: { type: "object", properties: { waiting: count, running: count }, description: "what is to be looked at, and what is" },
     gateways: { ...count, description: "processes that follow this control plane" },
+    untrustedProxies: { type: "array", items: text, description: "peers that sent X-Forwarded-For and are not in BERTH_TRUSTED_PROXIES" },
     signingKeys: { type: "array", items: { type: "object", properties: { kid: text, createdOn: date, signs: { type: "boolean" } } } },
     developerKeys: { type: "array", items: { type: "object", properties: { login: text, id: text, label: text, createdOn: date } } },
   },
@@ -40,7 +42,7 @@ const CAPACITY_MS = 5_000;
 const late = () => new Fault("ENGINE_UNREACHABLE", `The container engine did not tell its capacity within ${CAPACITY_MS / 1_000} s.`);
 
 /** The whole stand at a look, for administrators. */
-export function standRoutes(app: FastifyInstance, parts: ApiParts): void {
+export function standRoutes(app: FastifyInstance, parts: ApiParts, proxies: UntrustedProxies): void {
   const { store, lifecycle, gateways, backend, identity, signingKeys, settings, clock, log } = parts;
   const startedOn = new Date(clock.now()).toISOString();
   const byStates = <S extends string>(rows: readonly { state: S; count: number }[], words: Record<S, string>) =>
@@ -70,6 +72,7 @@ export function standRoutes(app: FastifyInstance, parts: ApiParts): void {
         images: byStates(store.images.states(), IMAGE_WIRE_STATES),
         queue: lifecycle.depth(),
         gateways: gateways.count(),
+        untrustedProxies: proxies.addresses(),
         signingKeys: signingKeys
           .all()
           .map(({ kid, createdOn, retiredOn }) => ({ kid, createdOn: dateOf(createdOn), signs: retiredOn === undefined })),

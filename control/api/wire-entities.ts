@@ -27,7 +27,8 @@ function endOf(text: string, detail: Detail): string {
   return detail === "whole" || text.length <= LONGEST_IN_LISTS ? text : text.slice(-LONGEST_IN_LISTS);
 }
 
-export function imageOnWire(image: Image, detail: Detail = "whole") {
+/** `inside` is false for a caller who may not manage its package: what its author was told, and what its validation said, are left out. */
+export function imageOnWire(image: Image, inside: boolean, detail: Detail = "whole") {
   return {
     "#type": "DockerImage",
     id: image.id,
@@ -39,7 +40,7 @@ export function imageOnWire(image: Image, detail: Detail = "whole") {
     dockerName: image.name,
     version: image.version,
     dockerfilePath: image.dockerfilePath,
-    logs: endOf(image.warnings.map((warning) => `warning: ${warning}\n`).join("") + image.logs, detail),
+    logs: inside ? endOf(image.warnings.map((warning) => `warning: ${warning}\n`).join("") + image.logs, detail) : "",
     imageRef: image.ref,
     createdOn: dateOf(image.createdOn),
     updatedOn: dateOf(image.updatedOn),
@@ -56,7 +57,7 @@ export function containerOnWire(container: Container, image: Image, inside: bool
     id: container.id,
     name: container.name,
     friendlyName: container.friendlyName,
-    dockerfile: imageOnWire(image, detail),
+    dockerfile: imageOnWire(image, inside, detail),
     dockerImage: image.ref,
     serviceName: inside ? container.service : "",
     status: CONTAINER_WIRE_STATES[container.state],

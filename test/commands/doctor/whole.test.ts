@@ -1,8 +1,8 @@
 import { once } from "node:events";
-import { createServer } from "node:http";
+import { createServer, request } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
-import t from "tap";
+import t, { type Test } from "tap";
 import { LINKS } from "../../../commands/doctor/links.ts";
 import { VERSION } from "../../../commands/version.ts";
 import { ADMIN_KEY } from "../../fixtures/berth.ts";
@@ -10,6 +10,23 @@ import { openNginx } from "../../lua-compat/nginx.ts";
 import { freePort } from "../../registry/distribution.ts";
 import { openOwn } from "../../registry/own-registry.ts";
 import { byName, doctor, look, type Rows, states } from "./look.ts";
+
+/** A load balancer as simple as can be: it says for whom it speaks. */
+async function openForwarder(t: Test, base: string): Promise<{ port: number }> {
+  const server = createServer((asked, answer) => {
+    const headers = { ...asked.headers, "x-forwarded-for": asked.socket.remoteAddress ?? "" };
+    const sent = request(new URL(asked.url ?? "/", base), { method: asked.method, headers }, (said) => {
+      answer.writeHead(said.statusCode ?? 500, said.headers);
+      said.pipe(answer);
+    });
+    sent.once("error", () => answer.destroy());
+    asked.pipe(sent);
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  t.teardown(() => server.close());
+  return server.address() as AddressInfo;
+}
 
 /** A whole berth with plain processes and a registry of its own, and what `berth doctor` finds with it and with what may stand in front. */
 const { berth, base: registry, data } = await openOwn(t);
@@ -49,6 +66,12 @@ t.test("a proxy in front that passes no WebSocket and keeps events back, and one
   t.same(await through(buffering), { driver: "ok", container: "ok", websocket: "wrong", events: "wrong", idle: "not looked at" });
   t.same(await through(hasty), { driver: "ok", container: "ok", websocket: "ok", events: "ok", idle: "wrong" });
   t.same(await left(), []);
+});
+
+t.test("a proxy in front that is not trusted is warned of: all clients behind it are one address", async (t) => {
+  const { port } = await openForwarder(t, berth.base);
+  const found = (await look(t, ["berth"], env, { server: `http://127.0.0.1:${port}` }))["berth"]?.problems;
+  t.match(found, [{ kind: "warning", what: /^127\.0\.0\.1 sends X-Forwarded-For and is not trusted/ }]);
 });
 
 t.test("a berth of another version than this program", async (t) => {

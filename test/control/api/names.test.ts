@@ -217,3 +217,23 @@ t.test("a container's name and its name for people are neither another author's 
   t.equal((await save(max.token, { id: mates.id, friendlyName: "power-grid" })).status, 200, "who shares a group with the author");
   t.match(await save(stand.token, { id: theirs.id, friendlyName: "PowerGrid" }), TAKEN, "an administrator gives away nobody's name either");
 });
+
+t.test("what an image's author was told, and names of services, are for who may manage the package", async (t) => {
+  const stand = await openStand(t);
+  const [alice, mallory] = [stand.addUser("alice"), stand.addUser("mallory")];
+  const made = await stand.publish("chem", { "dockerfiles/app/Dockerfile": "FROM a\n" }, { key: alice.key });
+  const [image] = made.json["images"];
+  const [container] = made.json["containers"];
+  t.match(image.logs, /warning: /);
+  const as = async (path: string, token: string) => (await stand.call(path, { headers: { authorization: token } })).json;
+  for (const [token, logs, services] of [
+    [alice.token, image.logs, [container.serviceName]],
+    [stand.token, image.logs, [container.serviceName]],
+    [mallory.token, "", []],
+  ] as const) {
+    t.equal((await as(`/docker/images/${image.id}`, token))["logs"], logs);
+    t.equal((await as("/docker/images", token))[0].logs, logs);
+    t.equal((await as(`/docker/containers/${container.id}`, token))["dockerfile"].logs, logs);
+    t.same(await as("/docker/services", token), services);
+  }
+});
