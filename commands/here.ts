@@ -1,3 +1,4 @@
+import { privateListenersOf } from "../roles/private-listeners-of.ts";
 import { existsSync, readFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import type { Clock } from "../clock.ts";
@@ -45,15 +46,16 @@ export function begin(here: Here, role: string): ReadSettings & { log: Log } {
 /** What this process counts, and who gets to know it. Faults: ADDRESS_IN_USE. */
 export async function countHere(
   here: Pick<Here, "parent">,
-  { metricsHost: host, metricsPort: port }: Settings,
+  settings: Settings,
   role: string,
   log: Log,
   handle?: object,
 ): Promise<Told & { metrics: Metrics }> {
+  const { metricsHost: host, metricsPort: port } = settings;
   const metrics = openMetrics();
   const program = { version: VERSION, commit: ownBuild()?.commit ?? "" };
   const at = port === undefined ? undefined : { host, port, handle };
-  return { metrics, ...(await tellMetrics({ role, metrics, program, at, log }, here.parent)) };
+  return { metrics, ...(await tellMetrics({ role, metrics, program, at, listeners: privateListenersOf(settings, log), log }, here.parent)) };
 }
 
 export function runtimeHere({ env }: Pick<Here, "env">, settings: Settings): RuntimeFolder {

@@ -114,6 +114,32 @@ export function addressBlock(): Parser<string> {
   };
 }
 
+/** An IPv4 network that others are cut from. */
+export function subnet(): Parser<string> {
+  return {
+    allowed: "an IPv4 network from /8 to /20, such as 10.201.0.0/16",
+    read: (raw) => {
+      const value = scalar(raw) ?? "";
+      const [address = "", bits = ""] = value.split("/");
+      return isIP(address) === 4 && /^\d{1,2}$/.test(bits) && Number(bits) >= 8 && Number(bits) <= 20 ? value : undefined;
+    },
+    schema: { type: "string" },
+  };
+}
+
+/** The first and the last port. */
+export function portRange(): Parser<string> {
+  return {
+    allowed: "two ports, such as 32768-60999",
+    read: (raw) => {
+      const value = scalar(raw) ?? "";
+      const [, first, last] = /^(\d{1,5})-(\d{1,5})$/.exec(value) ?? [];
+      return Number(first) >= 1 && Number(first) <= Number(last) && Number(last) <= 65_535 ? value : undefined;
+    },
+    schema: { type: "string" },
+  };
+}
+
 /** Scheme, host and port as a browser sends them in `Origin`, normalised. */
 export function origin(): Parser<string> {
   return {

@@ -1,13 +1,14 @@
 import { DRIVERS } from "../drivers/driver.ts";
 import { LAUNCH_TYPES, REACHES as ECS_REACHES } from "../drivers/ecs/site.ts";
 import { DEFAULT_PIDS_LIMIT } from "../drivers/engine/pids-limit.ts";
+import { DEFAULT_SUBNETS } from "../drivers/docker/subnets.ts";
 import { REACHES } from "../drivers/engine/reach.ts";
 import { FORWARDERS } from "../gateway/forward/engine.ts";
 import { READS } from "../gateway/forward/reads.ts";
 import { LOG_LEVELS } from "../log.ts";
 import { SAMPLER_NAMES } from "../traces/settings.ts";
 import { parameterName, spawnerNames } from "./names.ts";
-import { addressBlock, flag, host, list, oneOf, origin, port, quantity, text, url, wholeNumber } from "./parsers.ts";
+import { addressBlock, flag, host, list, oneOf, origin, port, portRange, quantity, subnet, text, url, wholeNumber } from "./parsers.ts";
 import { optional, setting, type Row, type Values } from "./row.ts";
 
 const QUEUE_JWT = "tokens for the queue and the pipe";
@@ -35,6 +36,12 @@ export const SETTINGS = {
     host(),
     "127.0.0.1",
     "Address of the metrics, for Prometheus alone: they name containers, and how busy each is",
+  ),
+  privateFromContainers: setting(
+    "BERTH_PRIVATE_FROM_CONTAINERS",
+    flag(),
+    false,
+    "The metrics, the spawner API and the gateways' entrance also answer containers on Docker networks that berth made; off, those are hung up on",
   ),
   metricsPort: optional("BERTH_METRICS_PORT", port(), "Port of the metrics, at `/metrics`; where unset, there are none"),
   webRoot: optional("BERTH_WEB_ROOT", url("an http or https URL", "http", "https"), "Public address, as browsers see it; told to clients that ask"),
@@ -301,7 +308,7 @@ export const SETTINGS = {
     "BERTH_DOCKER_NETWORK",
     text("a network's name", /^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/),
     "berth",
-    "Bridge network that containers share; made where it is missing",
+    "Bridge network that containers are on; where berth reaches them by name, the first part of the names of their packages' networks. Made where it is missing. On one that berth did not make, containers reach each other",
   ),
   swarmNetwork: setting(
     "BERTH_SWARM_NETWORK",
@@ -314,6 +321,30 @@ export const SETTINGS = {
     oneOf(...REACHES),
     "auto",
     "How the gateway reaches a container, of a Swarm too: by its address, its name (berth in a container too), or a published port",
+  ),
+  dockerSubnets: setting(
+    "BERTH_DOCKER_SUBNETS",
+    list(subnet()),
+    DEFAULT_SUBNETS,
+    "Private networks that berth's Docker networks get their addresses from: 4 096 for the one that containers share, 16 for that of a package. What the engine's other networks or this machine's routes have is passed over",
+  ),
+  sharedServices: setting(
+    "BERTH_SHARED_SERVICES",
+    list(text("a container's name, or alias=name", /^[A-Za-z0-9][A-Za-z0-9_.-]*(=[A-Za-z0-9][A-Za-z0-9_.-]*)?$/)),
+    [],
+    "Docker containers, such as the queue and the pipe, that berth puts on the network of every package, where it reaches containers by name: `rabbitmq`, or `rabbitmq=stand-rabbitmq-1` to be found by another name",
+  ),
+  addressRestSeconds: setting(
+    "BERTH_ADDRESS_REST_SECONDS",
+    quantity(0, 3_600, "seconds"),
+    60,
+    "How long the address, or the published port, of a Docker container that ended is given to no other",
+  ),
+  dockerPublishPorts: setting(
+    "BERTH_DOCKER_PUBLISH_PORTS",
+    portRange(),
+    "32768-60999",
+    "Ports of the engine's machine that containers are published on, where that is how they are reached",
   ),
   pidsLimit: setting(
     "BERTH_PIDS_LIMIT",

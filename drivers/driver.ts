@@ -51,6 +51,8 @@ export type Spec = {
   host?: Host | undefined;
   image: string;
   folder?: string | undefined;
+  /** The package that it is of: containers of one package may reach each other, where the driver keeps those of others apart. */
+  package?: string | undefined;
   env: Record<string, string>;
   /** Cores, may be a fraction. */
   cpu: number;

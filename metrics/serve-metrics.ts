@@ -1,5 +1,6 @@
 import { once } from "node:events";
 import { createServer } from "node:http";
+import type { PrivateListeners } from "../container-peers.ts";
 import { Fault } from "../fault.ts";
 import type { Log } from "../log.ts";
 import { type Gathering, PAGE_TYPE } from "./gather.ts";
@@ -11,7 +12,7 @@ const MOST_CONNECTIONS = 64;
 export async function serveMetrics(
   /** `handle`: a listening socket that is open already. */
   at: { host: string; port: number; handle?: object | undefined },
-  { gathering, log }: { gathering: Pick<Gathering, "page">; log: Log },
+  { gathering, listeners, log }: { gathering: Pick<Gathering, "page">; listeners?: PrivateListeners | undefined; log: Log },
 ): Promise<{ port: number; handle: object; close(): Promise<void> }> {
   const server = createServer({ headersTimeout: LONGEST_HEAD_MS, requestTimeout: LONGEST_HEAD_MS }, (request, response) => {
     const [path] = (request.url ?? "").split("?", 1);
@@ -26,6 +27,7 @@ export async function serveMetrics(
     );
   });
   server.maxConnections = MOST_CONNECTIONS;
+  listeners?.guard(server);
   server.listen(at.handle ?? { host: at.host, port: at.port });
   await once(server, "listening").catch((cause: unknown) => {
     throw new Fault("ADDRESS_IN_USE", `Cannot serve metrics on ${at.host} port ${at.port}: it is in use, or not an address of this machine.`, {

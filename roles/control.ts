@@ -29,6 +29,7 @@ import { keepKeys } from "../gateway/tls-keys.ts";
 import { countedDriver } from "../drivers/counted.ts";
 import type { Log } from "../log.ts";
 import type { Metrics } from "../metrics/open-metrics.ts";
+import { privateListenersOf } from "./private-listeners-of.ts";
 import { openRegistry } from "./image-registry.ts";
 import { openListeningHandle } from "./listening-handle.ts";
 import { isLoopback } from "./loopback.ts";
@@ -149,7 +150,9 @@ export async function runControl(options: {
     clock,
     log,
   });
-  const entrance = entranceAt && (await openGatewayEntrance({ ...entranceAt, feed: feed.answer, api: api.answer, clock, log }));
+  const entrance =
+    entranceAt &&
+    (await openGatewayEntrance({ ...entranceAt, listeners: privateListenersOf(settings, log), feed: feed.answer, api: api.answer, clock, log }));
   lifecycle.start();
   if (admin.made)
     console.log(`The first user is "admin". Its developer key, shown this once and kept in ${join(settings.data, "admin.key")}:\n  ${admin.key}`);

@@ -81,12 +81,25 @@ export function engineAt({ dockerHost: host, dockerTlsVerify, dockerCertPath }: 
 function optionsOf(settings: Settings, registry: Registry | undefined): DriverSettings {
   const engine = { ...engineAt(settings), reach: settings.dockerReach, pidsLimit: settings.pidsLimit, registry };
   return {
-    docker: { ...engine, network: settings.dockerNetwork, publishHost: settings.dockerPublishHost },
+    docker: {
+      ...engine,
+      network: settings.dockerNetwork,
+      publishHost: settings.dockerPublishHost,
+      subnets: settings.dockerSubnets,
+      sharedServices: settings.sharedServices,
+      addressRestMs: settings.addressRestSeconds * 1_000,
+      publishPorts: portRangeOf(settings.dockerPublishPorts),
+    },
     swarm: { ...engine, network: settings.swarmNetwork, nodeRole: NODE_ROLE },
     ecs: { ...ecsOptions(settings), registry, registryHosts: settings.registry.redirectHosts },
     kubernetes: { ...settings.kubernetes, registry, registryHosts: settings.registry.redirectHosts },
     process: { folder: join(settings.data, PROCESS_FOLDER), nodePath: nodeProgram() },
   };
+}
+
+function portRangeOf(range: string): { first: number; last: number } {
+  const [first, last] = range.split("-").map(Number) as [number, number];
+  return { first, last };
 }
 
 function spawnerOptions({ dockerSettings: given }: Settings, token: (() => Promise<string>) | undefined, log: Log): SpawnerOptions {

@@ -5,6 +5,7 @@ import { countedDriver } from "../drivers/counted.ts";
 import type { Log } from "../log.ts";
 import type { Metrics } from "../metrics/open-metrics.ts";
 import { openCallers } from "../spawner/callers.ts";
+import { privateListenersOf } from "./private-listeners-of.ts";
 import { openSpawner } from "../spawner/open-spawner.ts";
 import { controlKeys, datagrokKeys, type KeyServer } from "../token-keys/key-server.ts";
 import { openSigners } from "../token-keys/open-signers.ts";
@@ -48,7 +49,17 @@ export async function runSpawner(options: {
   const own = options.handle === undefined ? await openListeningHandle({ host, port }, clock) : undefined;
   const at = options.handle ?? (own as { handle: ListeningHandle }).handle;
   const { environment, keepAliveTimeout: keepAliveTimeoutMs } = settings;
-  const api = await openSpawner({ driver, callers, environment, version, keepAliveTimeoutMs, at, clock, log });
+  const api = await openSpawner({
+    driver,
+    callers,
+    environment,
+    version,
+    keepAliveTimeoutMs,
+    at,
+    listeners: privateListenersOf(settings, log),
+    clock,
+    log,
+  });
   return {
     port: own?.port,
     close: async () => {

@@ -1,3 +1,4 @@
+import type { PrivateListeners } from "../container-peers.ts";
 import type { Log } from "../log.ts";
 import type { Gathering } from "../metrics/gather.ts";
 import type { Metrics } from "../metrics/open-metrics.ts";
@@ -11,6 +12,8 @@ export type TellMetrics = {
   program: { version: string; commit: string };
   /** Where to serve them; undefined: nowhere. */
   at: { host: string; port: number; handle?: object | undefined } | undefined;
+  /** Keeps containers from it. */
+  listeners?: PrivateListeners | undefined;
   log: Log;
 };
 
@@ -26,7 +29,7 @@ export type Told = Running & {
  * Lets what this process counts be known: to its parent, which asks all of its processes, or where there is none on a listener of its own. Where nothing is
  * to be served, nothing is loaded for it either. Faults: ADDRESS_IN_USE.
  */
-export async function tellMetrics({ role, metrics, program, at, log }: TellMetrics, parent: Parent | undefined): Promise<Told> {
+export async function tellMetrics({ role, metrics, program, at, listeners, log }: TellMetrics, parent: Parent | undefined): Promise<Told> {
   if (at === undefined) return { gathering: undefined, port: undefined, close: async () => {} };
   // Costs some tens of milliseconds, and a timer that watches the event loop.
   const [{ openNodeMetrics }, { measureEventLoopDelay }] = await Promise.all([
@@ -45,6 +48,6 @@ export async function tellMetrics({ role, metrics, program, at, log }: TellMetri
   const [{ openGathering }, { serveMetrics }] = await Promise.all([import("../metrics/gather.ts"), import("../metrics/serve-metrics.ts")]);
   const gathering = openGathering();
   gathering.join(snapshot);
-  const served = await serveMetrics(at, { gathering, log });
+  const served = await serveMetrics(at, { gathering, listeners, log });
   return { gathering, port: served.port, handle: served.handle, close: served.close };
 }

@@ -4,6 +4,7 @@ import { fastify, type FastifyInstance } from "fastify";
 import type { Clock } from "../clock.ts";
 import type { Driver } from "../drivers/driver.ts";
 import { Fault } from "../fault.ts";
+import type { PrivateListeners } from "../container-peers.ts";
 import { maskedPath } from "../masked-path.ts";
 import type { Log } from "../log.ts";
 import { answerFault, sendFault, toFault } from "./answer-fault.ts";
@@ -50,6 +51,8 @@ export async function openSpawner(parts: {
   /** How long a connection without a request is kept. */
   keepAliveTimeoutMs: number;
   at: SpawnerAt;
+  /** Keeps containers from it. */
+  listeners?: PrivateListeners | undefined;
   limits?: Partial<DeployLimits & { streams: number }>;
   clock: Clock;
   log: Log;
@@ -67,6 +70,7 @@ export async function openSpawner(parts: {
   });
   const { server } = app;
   server.maxConnections = MOST_CONNECTIONS;
+  parts.listeners?.guard(server);
   // By hand, since it may be a socket that another process has bound.
   if ("port" in parts.at) server.listen({ ...parts.at, backlog: BACKLOG });
   else server.listen(parts.at, BACKLOG);

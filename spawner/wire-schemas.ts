@@ -40,6 +40,7 @@ export const SPEC_BODY = {
     storage: { ...number, description: "GB; 21 where left out" },
     port: { ...integer, description: "the image's own where left out, and there are no labels" },
     graceMs: { ...number, description: "how long one without a port must have run to be ready" },
+    package: { ...text, description: "whose container it is: those of one package may reach each other, where the driver keeps others apart" },
     labels: LABELS,
   },
 } as const;

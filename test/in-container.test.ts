@@ -29,7 +29,8 @@ const berth = await engine.docker.createContainer({
 t.teardown(async () => {
   const left = await engine.docker.listContainers({ all: true, filters: { label: [`berth.environment=${name}`] } });
   await Promise.all([berth.id, ...left.map(({ Id }) => Id)].map((id) => engine.docker.getContainer(id).remove({ force: true })));
-  await engine.docker.getNetwork(name).remove();
+  for (const { Id } of await engine.docker.listNetworks({ filters: { label: [`berth.network=${name}`] } }))
+    await engine.docker.getNetwork(Id).remove();
 });
 await berth.start();
 

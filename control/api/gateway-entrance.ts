@@ -7,7 +7,7 @@ import type { GatewayTokens } from "../identity/gateway-tokens.ts";
 import { type DoorParts, openDoor } from "../open-door.ts";
 import type { AnswerFeed } from "./feed.ts";
 
-export type EntranceParts = Pick<DoorParts, "handle" | "tls"> & {
+export type EntranceParts = Pick<DoorParts, "handle" | "tls" | "listeners"> & {
   tokens: Pick<GatewayTokens, "accepts">;
   /** What those are let in to who show a token. */
   feed: AnswerFeed;
@@ -28,7 +28,7 @@ const REMARK_MS = 5_000;
  * Where gateways on other machines come in, to the feed and with their clients' requests to the API: every request shows a token and says which of the
  * two it is for. Who shows none gets one sentence, and nothing of what it sent is read. The API asks clients for their own credentials all the same.
  */
-export function openGatewayEntrance({ handle, tls, tokens, feed, api, clock, log }: EntranceParts): Promise<{ close(): Promise<void> }> {
+export function openGatewayEntrance({ handle, tls, listeners, tokens, feed, api, clock, log }: EntranceParts): Promise<{ close(): Promise<void> }> {
   let remarkedAt: number | undefined;
   const admitted = (request: IncomingMessage): string | undefined => {
     const [, purpose, token = ""] = /^(feed|api) (\S+)$/.exec(String(request.headers[GATEWAY_TOKEN_HEADER] ?? "")) ?? [];
@@ -60,6 +60,7 @@ export function openGatewayEntrance({ handle, tls, tokens, feed, api, clock, log
   return openDoor({
     handle,
     tls,
+    listeners,
     limits: { requestTimeout: REQUEST_MS, keepAliveTimeout: IDLE_MS, connections: MOST_CONNECTIONS },
     answer,
     clock,

@@ -6,7 +6,7 @@ import type { Spec } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";
 import { answered } from "../engine/faults.ts";
 import { readLabels } from "../labels.ts";
-import { definition, type Site } from "./definition.ts";
+import { definition, type Endpoint, type Site } from "./definition.ts";
 import { halt, remove } from "./destroy.ts";
 import { look } from "./inspect.ts";
 import { observeOne, type View } from "./observe.ts";
@@ -21,11 +21,19 @@ const ATTEMPTS = 40;
 export type Created = { id: string; adopted: boolean };
 
 /** Creates the service's container, or finds the one that is as good; its holder of any other generation goes first. */
-export async function createOrAdopt(engine: Engine, view: View, spec: Spec, site: Site, log: Log, signal: AbortSignal): Promise<Created> {
+export async function createOrAdopt(
+  engine: Engine,
+  view: View,
+  spec: Spec,
+  site: Site,
+  endpoint: Endpoint,
+  log: Log,
+  signal: AbortSignal,
+): Promise<Created> {
   for (let attempt = 1; ; attempt++) {
     signal.throwIfAborted();
     try {
-      return { id: await create(engine, spec, site, log), adopted: false };
+      return { id: await create(engine, spec, site, endpoint, log), adopted: false };
     } catch (error) {
       if (!answered(error, 409) || attempt === ATTEMPTS) throw error;
     }
@@ -66,12 +74,12 @@ function refuseStranger(holder: ContainerInspectInfo, spec: Spec): void {
 }
 
 /** Not cut off by a signal: an engine that no longer hears us may still create it. It takes milliseconds, or its time-out. */
-async function create(engine: Engine, spec: Spec, site: Site, log: Log): Promise<string> {
+async function create(engine: Engine, spec: Spec, site: Site, endpoint: Endpoint, log: Log): Promise<string> {
   // Of several first ones at once each asked with it, and each is to ask again without.
   const limited = site.storageLimit;
   const asked = { doing: `Creating ${spec.service}`, reading: "start" as const };
   try {
-    return await engine.call(asked, (docker) => post(docker, spec.service, definition(spec, site), log));
+    return await engine.call(asked, (docker) => post(docker, spec.service, definition(spec, site, endpoint), log));
   } catch (error) {
     if (!limited || !/storage-opt|StorageOpt|quota/i.test(String(error))) throw error;
     // Only some storage drivers can (overlay2 on xfs with pquota). Said once: it is so for every container.
@@ -79,7 +87,7 @@ async function create(engine: Engine, spec: Spec, site: Site, log: Log): Promise
     site.storageLimit = false;
     if (!said)
       log.warn({ service: spec.service, err: error }, "This engine cannot limit a container's disk: `storage` of container.json is not honoured.");
-    return engine.call(asked, (docker) => post(docker, spec.service, definition(spec, site), log));
+    return engine.call(asked, (docker) => post(docker, spec.service, definition(spec, site, endpoint), log));
   }
 }
 

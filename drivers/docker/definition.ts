@@ -9,10 +9,13 @@ const MB = 1024 * 1024;
  * Where the container goes. Ports are published on `hostIp`, or where that is empty on every address of the engine's machine. `pidsLimit` bounds
  * its processes and threads. `storageLimit` is false on an engine that was found unable to limit a container's disk.
  */
-export type Site = { network: string; reach: Reach; hostIp: string; pidsLimit: number; storageLimit: boolean };
+export type Site = { reach: Reach; hostIp: string; pidsLimit: number; storageLimit: boolean };
+
+/** What this container has: its network, and the address and the published port that berth gives to it, or the engine where left out. */
+export type Endpoint = { network: string; address: string | undefined; hostPort: number | undefined };
 
 /** The body of the engine's create call. Control is the supervisor, so the engine restarts nothing by itself. */
-export function definition(spec: Spec, site: Site): ContainerCreateOptions {
+export function definition(spec: Spec, site: Site, { network, address, hostPort }: Endpoint): ContainerCreateOptions {
   const port = spec.port === undefined ? undefined : `${spec.port}/tcp`;
   const publishes = port !== undefined && WAYS[site.reach].publishes;
   return {
@@ -20,8 +23,9 @@ export function definition(spec: Spec, site: Site): ContainerCreateOptions {
     Env: Object.entries(spec.env).map(([name, value]) => `${name}=${value}`),
     Labels: writeLabels(spec.labels, spec.port),
     ...(port === undefined ? {} : { ExposedPorts: { [port]: {} } }),
+    ...(address === undefined ? {} : { NetworkingConfig: { EndpointsConfig: { [network]: { IPAMConfig: { IPv4Address: address } } } } }),
     HostConfig: {
-      NetworkMode: site.network,
+      NetworkMode: network,
       NanoCpus: Math.round(spec.cpu * 1e9),
       Memory: spec.memoryMb * MB,
       // Equal to `Memory`: no swap on top, so that the limit means the same on every machine.
@@ -37,7 +41,7 @@ export function definition(spec: Spec, site: Site): ContainerCreateOptions {
       ExtraHosts: ["host.docker.internal:host-gateway"],
       RestartPolicy: { Name: "no" },
       ...(spec.gpu > 0 ? { DeviceRequests: [{ Driver: "", Count: spec.gpu, DeviceIDs: [], Capabilities: [["gpu"]], Options: {} }] } : {}),
-      ...(publishes ? { PortBindings: { [port]: [{ HostIp: site.hostIp, HostPort: "" }] } } : {}),
+      ...(publishes ? { PortBindings: { [port]: [{ HostIp: site.hostIp, HostPort: hostPort === undefined ? "" : String(hostPort) }] } } : {}),
       ...(site.storageLimit && spec.storageGb > 0 ? { StorageOpt: { size: `${spec.storageGb}G` } } : {}),
     },
   };

@@ -13,32 +13,88 @@ import { createOrAdopt } from "./create.ts";
 import type { Site } from "./definition.ts";
 import { remove } from "./destroy.ts";
 import { look } from "./inspect.ts";
-import { ensureNetwork } from "./network.ts";
+import type { Place } from "./networks.ts";
 import { observeOne, type View } from "./observe.ts";
+import type { Rotation } from "./rotation.ts";
+
+/** Addresses or ports of ours that turned out to be somebody else's: another berth's on this engine, a program's, or what a lost sandbox still holds. */
+const TAKEN = /address already in use|port is already allocated/i;
+const ATTEMPTS = 20;
+
+/** Ports of the engine's machine that berth publishes on, beginning with `first`. */
+export type PublishedPorts = { first: number; rotation: Rotation };
+
+export type DeployDeps = {
+  engine: Engine;
+  view: View;
+  site: Site;
+  ports: PublishedPorts;
+  log: Log;
+  place(spec: Spec, signal: AbortSignal): Promise<Place>;
+  /** Learns from the engine which addresses and ports are in use. */
+  look(signal: AbortSignal): Promise<unknown>;
+};
 
 /** Pull if the image went missing, create or adopt, start, and wait until it answers or dies. */
-export async function deploy(engine: Engine, view: View, site: Site, spec: Spec, call: DeployCall, log: Log): Promise<Deployment> {
+export async function deploy(deps: DeployDeps, spec: Spec, call: DeployCall): Promise<Deployment> {
+  const { engine, view, log } = deps;
   const { signal } = call;
   const { clock } = engine;
   const began = clock.monotonic();
-  await ensureNetwork(engine, site.network, signal);
+  const place = await deps.place(spec, signal);
   const pulling = await pullIfMissing(engine, spec, call);
-  const made = await createOrAdopt(engine, view, spec, site, log, signal);
+  const made = await createAndStart(deps, place, spec, signal);
   try {
-    signal.throwIfAborted();
-    // Not cut off by the signal, for the same reason as create; starting what runs already is a 304, which is fine.
-    await start(engine, spec, made.id);
     call.onLaunched?.();
     const started = clock.monotonic();
-    const address = await alive(engine, view, spec, made.id, call);
+    const address = await alive(engine, view, spec, made.id, place.joined, call);
     const phases: StartPhases = { ...pulling, create: started - began - (pulling.pull ?? 0), boot: clock.monotonic() - started };
     log.debug({ service: spec.service, adopted: made.adopted, phases }, "Ready.");
     return { ...(address ? { address } : {}), instance: made.id, phases };
   } catch (error) {
-    await remove(engine, made.id).catch((err: unknown) =>
-      log.warn({ service: spec.service, err }, "Could not remove what is left of a failed start."),
-    );
+    await made.takeAway();
     throw error;
+  }
+}
+
+type Started = { id: string; adopted: boolean; takeAway(): Promise<void> };
+
+/** Another address and port each time that the engine says that one is taken: it looks only when a container is started. */
+async function createAndStart(deps: DeployDeps, place: Place, spec: Spec, signal: AbortSignal): Promise<Started> {
+  const { engine, view, site, ports, log } = deps;
+  for (let attempt = 1; ; attempt++) {
+    // All in use, as far as is known: nobody may have listed containers for long.
+    if (place.isFull()) await deps.look(signal);
+    const address = place.takeAddress();
+    const port = spec.port !== undefined && WAYS[site.reach].publishes ? ports.rotation.take() : undefined;
+    const giveBack = () => {
+      if (address !== undefined) place.releaseAddress(address);
+      if (port !== undefined) ports.rotation.release(port);
+    };
+    const endpoint = { network: place.network, address, hostPort: port === undefined ? undefined : ports.first + port };
+    const made = await createOrAdopt(engine, view, spec, site, endpoint, log, signal).catch((error: unknown) => {
+      giveBack();
+      throw error;
+    });
+    // It has its own.
+    if (made.adopted) giveBack();
+    const takeAway = async () => {
+      await remove(engine, made.id).catch((err: unknown) =>
+        log.warn({ service: spec.service, err }, "Could not remove what is left of a failed start."),
+      );
+      if (!made.adopted) giveBack();
+    };
+    try {
+      signal.throwIfAborted();
+      // Not cut off by the signal, for the same reason as create; starting what runs already is a 304, which is fine.
+      await start(engine, spec, made.id);
+      return { ...made, takeAway };
+    } catch (error) {
+      await takeAway();
+      const taken = error instanceof Error && TAKEN.test(error.message) && (address !== undefined || port !== undefined);
+      if (!taken || attempt === ATTEMPTS) throw error;
+      log.debug({ service: spec.service, address, port: endpoint.hostPort }, "This address or port is taken: the next one.");
+    }
   }
 }
 
@@ -60,11 +116,11 @@ async function start(engine: Engine, spec: Spec, id: string): Promise<void> {
 }
 
 /** Resolves when the container is ready, rejects as soon as it has died; whichever loses is called off. */
-async function alive(engine: Engine, view: View, spec: Spec, id: string, call: DeployCall): Promise<Deployment["address"]> {
+async function alive(engine: Engine, view: View, spec: Spec, id: string, joined: Promise<void>, call: DeployCall): Promise<Deployment["address"]> {
   const over = new AbortController();
   const either = AbortSignal.any([call.signal, over.signal]);
   try {
-    return await Promise.race([death(engine, spec, id, either), ready(engine, view, spec, id, { ...call, signal: either })]);
+    return await Promise.race([death(engine, spec, id, either), joined.then(() => ready(engine, view, spec, id, { ...call, signal: either }))]);
   } finally {
     over.abort(new Error("The start is decided."));
   }

@@ -1,19 +1,23 @@
+import type { ContainerInspectInfo } from "dockerode";
 import type { Call } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";
 import { answered } from "../engine/faults.ts";
-import { inspect } from "./inspect.ts";
-import type { View } from "./observe.ts";
+import { isServiceName } from "../service-name.ts";
+import { look } from "./inspect.ts";
+import { observeOne, type View } from "./observe.ts";
 
 /** How long a container has between SIGTERM and SIGKILL. */
 const STOP_GRACE_MS = 10_000;
 const STOP_CALL_MS = STOP_GRACE_MS + 20_000;
 const GONE_CALL_MS = 10_000;
 
-/** Stops and removes it; whoever else is doing the same, or already did, is welcome. */
-export async function destroy(engine: Engine, view: View, service: string, { signal }: Call): Promise<void> {
-  if (!(await inspect(engine, view, service, { signal }))) return;
+/** Stops and removes it; whoever else is doing the same, or already did, is welcome. Answers with what there was of it. */
+export async function destroy(engine: Engine, view: View, service: string, { signal }: Call): Promise<ContainerInspectInfo | undefined> {
+  const found = isServiceName(service) ? await look(engine, service, signal) : undefined;
+  if (!found || found.Name !== `/${service}` || !observeOne(view, found)) return undefined;
   await halt(engine, service, service, signal);
   await remove(engine, service, signal);
+  return found;
 }
 
 /** Stops a container, politely first; one that does not run or does not exist is fine. `id` may be its name. */

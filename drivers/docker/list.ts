@@ -1,13 +1,18 @@
+import type { ContainerInfo } from "dockerode";
 import type { Call, Observed } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";
 import { OURS } from "../labels.ts";
 import { inspect } from "./inspect.ts";
 import { observeListed, type View } from "./observe.ts";
 
-export async function list(engine: Engine, view: View, { signal }: Call): Promise<Observed[]> {
-  const lines = await engine.call({ doing: "Listing containers", signal }, (docker, abortSignal) =>
+/** The engine's own lines of all containers of berth's, of whichever store. */
+export function listLines(engine: Engine, signal: AbortSignal | undefined): Promise<ContainerInfo[]> {
+  return engine.call({ doing: "Listing containers", signal }, (docker, abortSignal) =>
     docker.listContainers({ all: true, filters: { label: [OURS] }, abortSignal }),
   );
+}
+
+export async function list(engine: Engine, view: View, lines: readonly ContainerInfo[], { signal }: Call): Promise<Observed[]> {
   const observed: Observed[] = [];
   for (const line of lines) {
     const one = observeListed(view, line);

@@ -2,6 +2,7 @@ import type { ContainerInfo, ContainerInspectInfo } from "dockerode";
 import type { Observed } from "../driver.ts";
 import { WAYS, type Reach } from "../engine/reach.ts";
 import { readLabels, readPort } from "../labels.ts";
+import { ownEndpoint } from "./package-network.ts";
 
 /** How this driver sees containers: through which network, and by which way. */
 export type View = { network: string; reach: Reach; engineHost: string };
@@ -21,7 +22,12 @@ export function observeOne(view: View, found: ContainerInspectInfo): Observed | 
     running,
     instance: found.Id,
     ...(paused ? { paused } : {}),
-    ...addressed(view, running, { service, port, ip: found.NetworkSettings.Networks?.[view.network]?.IPAddress, hostPort: Number(published) }),
+    ...addressed(view, running, {
+      service,
+      port,
+      ip: ownEndpoint(view.network, found.NetworkSettings.Networks)?.IPAddress,
+      hostPort: Number(published),
+    }),
     ...(running || paused || status === "created" ? {} : { exit: { code, outOfMemory } }),
   };
 }
@@ -40,7 +46,7 @@ export function observeListed(view: View, found: ContainerInfo): Observed | unde
     running,
     instance: found.Id,
     ...(found.State === "paused" ? { paused: true } : {}),
-    ...addressed(view, running, { service, port, ip: found.NetworkSettings.Networks[view.network]?.IPAddress, hostPort }),
+    ...addressed(view, running, { service, port, ip: ownEndpoint(view.network, found.NetworkSettings.Networks)?.IPAddress, hostPort }),
   };
 }
 

@@ -16,6 +16,7 @@ export type WireSpec = {
   port?: number;
   /** Milliseconds. */
   graceMs: number;
+  package?: string;
   labels: Labels;
 };
 
@@ -39,7 +40,7 @@ export const LINES = "application/x-ndjson";
 /** An answer in lines is never silent for longer, in milliseconds; twice that is a connection that is no more. */
 export const BEAT_MS = 10_000;
 
-export function specOnWire({ image, folder, env, cpu, memoryMb, shmMb, storageGb, gpu, port, graceMs, labels }: Spec): WireSpec {
+export function specOnWire({ image, folder, env, cpu, memoryMb, shmMb, storageGb, gpu, port, graceMs, labels, package: of }: Spec): WireSpec {
   return {
     image,
     ...folderOnWire(folder),
@@ -51,6 +52,7 @@ export function specOnWire({ image, folder, env, cpu, memoryMb, shmMb, storageGb
     gpu,
     ...(port === undefined ? {} : { port }),
     graceMs,
+    ...(of === undefined ? {} : { package: of }),
     labels,
   };
 }

@@ -29,7 +29,7 @@ t.teardown(async () => {
   for (const { Id, RepoDigests } of await docker.listImages()) {
     if (RepoDigests?.some((digest) => digest.startsWith(registry.host))) await docker.getImage(Id).remove({ force: true });
   }
-  await docker.getNetwork(network).remove();
+  for (const { Id } of await docker.listNetworks({ filters: { label: [`berth.network=${network}`] } })) await docker.getNetwork(Id).remove();
 });
 
 t.test("the docker driver keeps the contract", async (t) => {
