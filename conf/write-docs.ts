@@ -4,12 +4,14 @@ import { join } from "node:path";
 import { correctnessPage } from "../test/correctness/page.ts";
 import { driversPage } from "../test/drivers/conformance/page.ts";
 import { commandsPage } from "../commands/commands-page.ts";
+import { containerSchema } from "../control/publish/container-json.ts";
 import { faultsPage } from "./faults-docs.ts";
 import { metricsPage } from "./metrics-docs.ts";
 import { settingsPage, settingsSchema } from "./settings-docs.ts";
 
 writeFileSync(join(import.meta.dirname, "settings.md"), settingsPage());
 writeFileSync(join(import.meta.dirname, "berth.schema.json"), settingsSchema());
+writeFileSync(join(import.meta.dirname, "container.schema.json"), `${JSON.stringify(containerSchema(), null, 2)}\n`);
 writeFileSync(join(import.meta.dirname, "metrics.md"), metricsPage());
 writeFileSync(join(import.meta.dirname, "faults.md"), faultsPage());
 writeFileSync(join(import.meta.dirname, "../gateway/correctness.md"), correctnessPage());

@@ -20,6 +20,8 @@ type Key = {
   /** For the author of a wrong value. */
   allowed: string;
   accepts: (value: unknown) => boolean;
+  /** The same for editors, as a JSON schema; `accepts` decides. */
+  schema: Readonly<Record<string, unknown>>;
 };
 
 const isNumber = (value: unknown): value is number => typeof value === "number" && Number.isFinite(value);
@@ -35,34 +37,71 @@ const isVariable = ([name, of]: [string, unknown]) =>
 const isEnv: Key["accepts"] = (value) => isRecord(value) && Object.keys(value).length <= MAX_VARIABLES && Object.entries(value).every(isVariable);
 const ENV = `an object of at most ${MAX_VARIABLES} variable names and strings of at most ${LONGEST_VARIABLE} characters, numbers or booleans`;
 
+const ENV_SCHEMA = {
+  type: "object",
+  maxProperties: MAX_VARIABLES,
+  additionalProperties: { type: ["string", "number", "boolean"], maxLength: LONGEST_VARIABLE },
+};
+
 /** Every key of `container.json`. Sizes are in MB but for `storage`, which is in GB; `shutdown_timeout` is in minutes. */
 const KEYS: Readonly<Record<string, Key>> = {
-  cpu: { field: "cpu", allowed: "a number of cores above 0, e.g. 0.25", accepts: (value) => isNumber(value) && value > 0 && value <= 1_024 },
-  memory: { field: "memoryMb", allowed: "a whole number of MB from 6", accepts: whole(6, 2 ** 31) },
-  gpu: { field: "gpu", allowed: "a whole number from 0", accepts: whole(0, 64) },
-  on_demand: { field: "onDemand", allowed: "true or false", accepts: (value) => typeof value === "boolean" },
+  cpu: {
+    field: "cpu",
+    allowed: "a number of cores above 0, e.g. 0.25",
+    accepts: (value) => isNumber(value) && value > 0 && value <= 1_024,
+    schema: { type: "number", exclusiveMinimum: 0, maximum: 1_024, default: 0.25 },
+  },
+  memory: {
+    field: "memoryMb",
+    allowed: "a whole number of MB from 6",
+    accepts: whole(6, 2 ** 31),
+    schema: { type: "integer", minimum: 6, default: 512 },
+  },
+  gpu: { field: "gpu", allowed: "a whole number from 0", accepts: whole(0, 64), schema: { type: "integer", minimum: 0, maximum: 64, default: 0 } },
+  on_demand: {
+    field: "onDemand",
+    allowed: "true or false",
+    accepts: (value) => typeof value === "boolean",
+    schema: { type: "boolean", default: false },
+  },
   shutdown_timeout: {
     field: "shutdownTimeoutMinutes",
     allowed: "a number of minutes, or 0 or null for never",
     accepts: (value) => value === null || (isNumber(value) && value >= 0),
+    schema: { type: ["number", "null"], minimum: 0 },
   },
   keep_warm: {
     field: "keepWarm",
     allowed: `up to 20 ${WARM_HOURS_ALLOWED}`,
     accepts: (value) =>
       Array.isArray(value) && value.length <= 20 && value.every((line) => typeof line === "string" && readWarmHours(line) !== undefined),
+    schema: { type: "array", maxItems: 20, items: { type: "string" } },
   },
-  shm_size: { field: "shmMb", allowed: "a whole number of MB from 0", accepts: whole(0, 2 ** 31) },
-  storage: { field: "storageGb", allowed: "a number of GB above 0", accepts: (value) => isNumber(value) && value > 0 },
-  env: { field: "env", allowed: ENV, accepts: isEnv },
-  environmentVars: { field: "env", allowed: ENV, accepts: isEnv },
+  shm_size: {
+    field: "shmMb",
+    allowed: "a whole number of MB from 0",
+    accepts: whole(0, 2 ** 31),
+    schema: { type: "integer", minimum: 0, default: 64 },
+  },
+  storage: {
+    field: "storageGb",
+    allowed: "a number of GB above 0",
+    accepts: (value) => isNumber(value) && value > 0,
+    schema: { type: "number", exclusiveMinimum: 0, default: 21 },
+  },
+  env: { field: "env", allowed: ENV, accepts: isEnv, schema: ENV_SCHEMA },
+  environmentVars: { field: "env", allowed: ENV, accepts: isEnv, schema: ENV_SCHEMA },
   image: {
     field: "image",
     allowed: "an image reference, e.g. ghcr.io/owner/name:1.0",
     accepts: (value) => typeof value === "string" && isImageRef(value),
+    schema: { type: "string", maxLength: 512 },
   },
-  port: { field: "port", allowed: "a port from 1 to 65535", accepts: whole(1, 65_535) },
+  port: { field: "port", allowed: "a port from 1 to 65535", accepts: whole(1, 65_535), schema: { type: "integer", minimum: 1, maximum: 65_535 } },
 };
+
+/** Keys of several words may be written as JavaScript does, too: `onDemand`. */
+const CAMEL_CASE = new Map(Object.keys(KEYS).map((name) => [name.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase()), name]));
 
 const LONGEST_KEY = 40;
 
@@ -83,10 +122,17 @@ export function containerKeysOf(config: ContainerConfig): Record<string, unknown
 }
 
 /** The same of what was parsed already. */
-export function readContainerKeys(json: Record<string, unknown>, path: string): ContainerJson {
+export function readContainerKeys(written: Record<string, unknown>, path: string): ContainerJson {
   const read: ContainerJson = { config: { ...DEFAULTS }, env: {}, image: undefined, warnings: [] };
   const wrong: string[] = [];
   let unknown = 0;
+  const json: Record<string, unknown> = {};
+  for (const [name, value] of Object.entries(written)) {
+    const key = CAMEL_CASE.get(name) ?? name;
+    if (key !== name && Object.hasOwn(written, key)) read.warnings.push(`${path}: ${name} and ${key} mean the same; ${key} is taken.`);
+    // Editors find the schema by it.
+    else if (name !== "$schema") Object.defineProperty(json, key, { value, enumerable: true });
+  }
   const config: Record<string, unknown> = read.config;
   for (const [name, value] of Object.entries(json)) {
     const key = Object.hasOwn(KEYS, name) ? KEYS[name] : undefined;
@@ -121,4 +167,19 @@ function suggestion(name: string): string {
   if (name.length > LONGEST_KEY) return "";
   const nearest = closest(name.toLowerCase().replaceAll("-", "_"), Object.keys(KEYS));
   return distance(name.toLowerCase().replaceAll("-", "_"), nearest) <= 2 ? ` (did you mean ${nearest}?)` : "";
+}
+
+/** For editors: `"$schema"` in a `container.json` names it. Both spellings of each key are in it. */
+export function containerSchema(): object {
+  const spelled = Object.entries(KEYS).flatMap(([name, { allowed, schema }]) => {
+    const spellings = [name, ...[...CAMEL_CASE].filter(([camel, key]) => key === name && camel !== name).map(([camel]) => camel)];
+    return spellings.map((spelling) => [spelling, { description: allowed, ...schema }] as const);
+  });
+  return {
+    $schema: "https://json-schema.org/draft/2020-12/schema",
+    title: "container.json of a package's folder in dockerfiles/",
+    type: "object",
+    properties: Object.fromEntries([["$schema", { type: "string" }], ...spelled]),
+    additionalProperties: false,
+  };
 }

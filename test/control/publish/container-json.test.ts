@@ -1,5 +1,7 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import t from "tap";
-import { readContainerJson } from "../../../control/publish/container-json.ts";
+import { containerSchema, readContainerJson } from "../../../control/publish/container-json.ts";
 
 const read = (json: unknown) => readContainerJson(JSON.stringify(json), "dockerfiles/x/container.json");
 
@@ -114,4 +116,17 @@ t.test("all wrong values are said at once", async (t) => {
 t.test("what is no JSON object is refused", async (t) => {
   for (const text of ["", "{", "[]", "null", '"x"']) t.throws(() => readContainerJson(text, "x"), { code: "PACKAGE_INVALID" }, text);
   t.equal(readContainerJson('\uFEFF{"cpu":1}', "x").config.cpu, 1, "a byte order mark is no mistake");
+});
+
+t.test("keys of several words may be written as JavaScript does, and the schema has both spellings", async (t) => {
+  const { config, warnings } = readContainerJson('{"$schema":"x","onDemand":true,"shmSize":128}', "container.json");
+  t.match(config, { onDemand: true, shmMb: 128 });
+  t.same(warnings, []);
+  const both = readContainerJson('{"onDemand":true,"on_demand":false}', "container.json");
+  t.equal(both.config.onDemand, false);
+  t.match(both.warnings, [/onDemand and on_demand mean the same/]);
+  const { properties } = containerSchema() as { properties: object };
+  for (const key of ["on_demand", "onDemand", "env", "environmentVars", "shutdown_timeout", "shutdownTimeout", "port"]) t.ok(key in properties, key);
+  const written = readFileSync(join(import.meta.dirname, "../../../conf/container.schema.json"), "utf8");
+  t.same(JSON.parse(written), containerSchema(), "npm run docs writes it");
 });
