@@ -55,6 +55,7 @@ export const FAULTS = {
   RESPONSE_TIMED_OUT: [504, "Container did not answer in time"],
   EXCHANGE_TIMED_OUT: [504, "Request took too long"],
   CONTROL_AWAY: [503, "Control plane is away"],
+  DESCRIPTORS_EXHAUSTED: [503, "No file descriptor left"],
   CONTROL_BUSY: [503, "Control plane is busy"],
   // Of a gateway on another machine; its callers are told CONTROL_AWAY.
   GATEWAY_REFUSED: [503, "Gateway not let in"],

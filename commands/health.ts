@@ -30,7 +30,7 @@ const READY: Readonly<Record<string, (settings: Settings) => Listener[]>> = {
 export const verbs: Verbs = {
   "": verb({
     words: "",
-    says: "asks the berth of these settings on this machine whether it takes requests, and ends with 0 where it does; for health checks of containers",
+    says: 'asks the berth of these settings on this machine whether it takes requests, and ends with 0 where it does; with 1 also where its gateways serve without control, and then says "degraded"; for health checks of containers',
     more: "BERTH_ROLE says which of its listeners is asked.",
     options: {},
     run: async ({ here, screen }) => {
@@ -48,6 +48,17 @@ export async function lookReady(here: Here): Promise<void> {
   else await Promise.all(listeners.map((listener) => askReady(settings, listener(settings), here)));
 }
 
+const LONGEST_BODY = 4_096;
+
+/** What a gateway that is ready says of a control that it does not hear. */
+function controlIn(body: string): string | undefined {
+  try {
+    return (JSON.parse(body) as { control?: string }).control;
+  } catch {
+    return undefined;
+  }
+}
+
 /** A listener on all interfaces is asked on this machine's own; whose certificate it is does not matter to itself. */
 function askReady(settings: Settings, { host, port, path = "/readyz", isPlain }: At, { clock }: Here): Promise<void> {
   const edgeHost = host === "0.0.0.0" ? "127.0.0.1" : host === "::" ? "::1" : host;
@@ -57,9 +68,15 @@ function askReady(settings: Settings, { host, port, path = "/readyz", isPlain }:
   return new Promise<void>((resolve, reject) => {
     const options = { signal, rejectUnauthorized: false };
     const sent = (url.startsWith("https") ? httpsRequest : httpRequest)(url, options, (answer) => {
-      answer.resume();
-      if (answer.statusCode === 200) resolve();
-      else reject(new Fault("CONTROL_AWAY", `${url} answers ${answer.statusCode}: it takes no requests now.`));
+      let body = "";
+      answer.setEncoding("utf8");
+      answer.on("data", (piece: string) => void (body.length < LONGEST_BODY && (body += piece)));
+      answer.once("end", () => {
+        const control = answer.statusCode === 200 ? controlIn(body) : undefined;
+        if (control === undefined) return resolve();
+        return reject(new Fault("CONTROL_AWAY", `degraded: control is ${control}. Containers that run are served; nothing is started.`));
+      });
+      if (answer.statusCode !== 200) reject(new Fault("CONTROL_AWAY", `${url} answers ${answer.statusCode}: it takes no requests now.`));
     });
     sent.once("error", (cause) =>
       reject(signal.aborted ? signal.reason : new Fault("CONTROL_AWAY", `${url} cannot be reached: ${cause.message}.`, { cause })),

@@ -1,4 +1,5 @@
 import type { Settings } from "../conf/settings.ts";
+import { descriptorLimit } from "../connection-bounds.ts";
 import { Fault } from "../fault.ts";
 import type { Log } from "../log.ts";
 import type { ListeningHandle } from "../roles/listening-handle.ts";
@@ -12,6 +13,8 @@ import { untilTold } from "../roles/until-told.ts";
 import { begin, countHere, type Here, runtimeHere } from "./here.ts";
 import { VERSION } from "./version.ts";
 
+/** Each call takes two descriptors, and each WebSocket. */
+const FEW_DESCRIPTORS = 8_192;
 /** How long a berth that could not hand over waits for the old program to be put back, before it starts its control again. */
 const RESUME_MS = 10_000;
 
@@ -22,6 +25,9 @@ export async function run(given: Here): Promise<void> {
   const here = { ...given, env };
   try {
     const { settings, log } = begin(here, "serve");
+    const descriptors = descriptorLimit();
+    if (descriptors !== undefined && descriptors < FEW_DESCRIPTORS)
+      log.warn({ limit: descriptors, recommended: FEW_DESCRIPTORS }, "few file descriptors: raise the limit of open files (nofile)");
     if (settings.control.url !== undefined)
       throw new Fault(
         "SETTINGS_INVALID",

@@ -103,6 +103,10 @@ const OTHERS = {
     means: "The gateway does not hear the control plane: what is awake is served, nothing is woken.",
     todo: "It is started again by itself; if it is not back in seconds, read its log.",
   },
+  DESCRIPTORS_EXHAUSTED: {
+    means: "A gateway has no file descriptor left to connect to a container, which is not the container's fault.",
+    todo: "Raise the limit of open files: LimitNOFILE in the unit, ulimits in Compose, `ulimit -n`. Each call takes two, each idle client one.",
+  },
   CONTROL_BUSY: {
     means:
       "The control plane runs, and did not answer this gateway in time. Requests that wait for a container go on waiting; the gateway asks again.",

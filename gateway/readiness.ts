@@ -12,7 +12,7 @@ export type Readiness = {
 /** Load balancers send no more where this is not 200. */
 const READY_PATH = "/readyz";
 /** Whoever watches processes starts this one anew where this is not 200. */
-const ALIVE_PATH = "/healthz";
+const ALIVE_PATHS: readonly string[] = ["/healthz", "/livez"];
 
 const STATUS: Record<ReadyState, readonly [status: number, reason: string]> = {
   starting: [503, "Starting"],
@@ -20,8 +20,11 @@ const STATUS: Record<ReadyState, readonly [status: number, reason: string]> = {
   draining: [503, "Draining"],
 };
 
-/** What load balancers ask the gateway itself, without a key; once told that it drains, it stays so. */
-export function openReadiness(first: ReadyState): Readiness {
+/**
+ * What load balancers ask the gateway itself, without a key; once told that it drains, it stays so. `controlAwaySince`: since when, in epoch ms, control
+ * is not heard. A gateway serves containers that run without it, so that it stays ready; what it answers says so.
+ */
+export function openReadiness(first: ReadyState, controlAwaySince: () => number | undefined = () => undefined): Readiness {
   let state = first;
   return {
     turn: (next) => {
@@ -30,17 +33,19 @@ export function openReadiness(first: ReadyState): Readiness {
     answer: ({ method }, target) => {
       if (method !== "GET" && method !== "HEAD") return undefined;
       const [path] = target.split("?", 1);
-      if (path === ALIVE_PATH) return answer(200, "OK", "alive");
+      if (path !== undefined && ALIVE_PATHS.includes(path)) return answer(200, "OK", "alive");
       if (path !== READY_PATH) return undefined;
       const [status, reason] = STATUS[state];
       // Who keeps asking over a connection that is to end would keep it open.
-      return { ...answer(status, reason, state), ...(state === "draining" ? { close: true as const } : {}) };
+      const away = state === "ready" ? controlAwaySince() : undefined;
+      const control = away === undefined ? {} : { control: `unavailable since ${new Date(away).toISOString()}` };
+      return { ...answer(status, reason, state, control), ...(state === "draining" ? { close: true as const } : {}) };
     },
   };
 }
 
-function answer(status: number, reason: string, state: string): Answer {
-  const body = JSON.stringify({ status: state });
+function answer(status: number, reason: string, state: string, more: { control?: string } = {}): Answer {
+  const body = JSON.stringify({ status: state, ...more });
   return {
     status,
     reason,

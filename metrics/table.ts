@@ -83,7 +83,11 @@ export const METRICS = {
     "Requests that had to wait for a container, by how that ended: `awake`, `left`, or a fault's code such as HOLD_FULL",
   ),
   holdSeconds: histogram("berth_hold_seconds", [], "How long those waited that got to their container", LONG_SECONDS),
-  connects: counter("berth_upstream_connects_total", ["outcome"], "Connections to containers and servers behind: `made`, or `refused` in any way"),
+  connects: counter(
+    "berth_upstream_connects_total",
+    ["outcome"],
+    "Connections to containers and servers behind: `made`, `refused` in any way, or `noDescriptor` left for one",
+  ),
   retries: counter("berth_upstream_retries_total", [], "Connects that were tried again, at a better address where there was one"),
   pooled: gauge("berth_upstream_idle_connections", [], "Connections to containers that are kept for the next request"),
   accessLogDropped: counter("berth_access_log_dropped_total", [], "Lines of the access log that were dropped, since what takes them was too slow"),

@@ -23,6 +23,9 @@ import type { Running } from "./until-told.ts";
 /** How long to wait for the first news from control before listening without: those who call then hear that it is away. */
 const FIRST_NEWS_MS = 5_000;
 
+/** Control says something every second. */
+const SILENT_MS = 5_000;
+
 /** A crowd that arrives at once waits here rather than being told to try again by TCP; the kernel may allow less. */
 const BACKLOG = 4_096;
 
@@ -40,7 +43,11 @@ export async function runGateway(options: {
 }): Promise<Running & { port: number | undefined }> {
   const { settings, link, metrics, version, clock, log } = options;
   const tls = openKeys(settings, clock, log);
-  const readiness = openReadiness("starting");
+  const readiness = openReadiness("starting", () => {
+    const state = feed.state();
+    if (state === undefined || (state.connected && clock.monotonic() - state.heardAt < SILENT_MS)) return undefined;
+    return clock.now() - (clock.monotonic() - state.heardAt);
+  });
   const feed = openDirectory({ settings, link, version, clock, log });
   const accessLog = openAccess(settings, { metrics, clock, log });
   const traces = await openTracesOf(settings, { version, role: "gateway" });

@@ -23,7 +23,17 @@ export type Connection = { socket: Socket };
 export type Dialled<Made extends Connection> = { connection: Made; target: Target; connectMs: number };
 
 /** How connects went, and how many were second ones. */
-export type DialCounts = { made: Count; refused: Count; retries: Count };
+export type DialCounts = {
+  made: Count;
+  refused: Count;
+  retries: Count;
+  /** This process, or the machine, has no descriptor left for a connection. */
+  exhausted?(code: string): void;
+};
+
+/** What says that this machine cannot connect anywhere, and nothing about the container. */
+const EXHAUSTED: readonly string[] = ["EMFILE", "ENFILE"];
+const RETRY_MS = 1_000;
 
 export type DialOptions<Made extends Connection> = {
   clock: Clock;
@@ -65,7 +75,7 @@ export function openSecured({ keepAliveInitialDelay, ...options }: ConnectOption
 
 /**
  * Connects to where the lease leads. Of a target that refuses, a better one is asked for once; of one that is removed before anything was sent, again and
- * again: then the exchange waits, and is never sent there. Faults: CONTAINER_UNREACHABLE, and the lease's own.
+ * again: then the exchange waits, and is never sent there. Faults: CONTAINER_UNREACHABLE, DESCRIPTORS_EXHAUSTED, and the lease's own.
  */
 export async function dialLease<Made extends Connection>(lease: Route, options: DialOptions<Made>): Promise<Dialled<Made>> {
   const { signal } = options;
@@ -131,6 +141,12 @@ function dial<Made extends Connection>(lease: Route, target: Target, options: Di
         reject(error);
       });
     const onError = (cause: Error) => {
+      const code = codeOf(cause);
+      if (EXHAUSTED.includes(code)) {
+        options.dials?.exhausted?.(code);
+        const why = `berth has no file descriptor left to connect to the container (${code}): raise the limit of open files (nofile)`;
+        return fail(new Fault("DESCRIPTORS_EXHAUSTED", why, { cause, retryAfterMs: RETRY_MS }));
+      }
       options.dials?.refused.add();
       fail(new Refused("refused", { cause }));
     };

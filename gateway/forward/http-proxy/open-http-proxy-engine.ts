@@ -1,3 +1,4 @@
+import { dialCounts } from "../dial-counts.ts";
 import { createServer, type IncomingMessage, type ServerOptions, type ServerResponse } from "node:http";
 import { createServer as createSecureServer, type Server as SecureServer } from "node:https";
 import { Server as NetServer, type Socket } from "node:net";
@@ -37,7 +38,7 @@ const CHECK_EVERY_MS = 1_000;
 
 /** The engine on Node's own HTTP server and parser, and on `http-proxy` (http-proxy-3 under that name). */
 export function openHttpProxyEngine({ decide, limits, tls, bounds, watch, counts, clock, log }: EngineParts): Engine {
-  const dials = { made: counts.connects.at("made"), refused: counts.connects.at("refused"), retries: counts.retries.at() };
+  const dials = dialCounts(counts, { clock, log });
   const proxy = openForwardRequest({ clock, limits, dials });
   const askContainer = openAskContainer({ clock, limits, dials });
   const draining = new Draining();

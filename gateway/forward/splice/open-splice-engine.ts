@@ -1,3 +1,4 @@
+import { dialCounts } from "../dial-counts.ts";
 import { apiAnswer } from "../../containers/answers.ts";
 import { openQueueBudget } from "../../containers/queue-budget.ts";
 import { openHttp1 } from "../../http1/open-http1.ts";
@@ -34,7 +35,7 @@ export function openSpliceEngine({ decide, refusal = apiAnswer, limits, reads, t
     draining,
     queues: openQueueBudget({ ofUser: limits.prebufferUserBytes, ofAll: limits.prebufferTotalBytes }),
     watch,
-    dials: { made: counts.connects.at("made"), refused: counts.connects.at("refused"), retries: counts.retries.at() },
+    dials: dialCounts(counts, { clock, log }),
     upgraded: (link, over, exchanged) => {
       const open = counts.webSockets.at(exchanged.about.route);
       open.add();

@@ -1,0 +1,35 @@
+import { execFileSync } from "node:child_process";
+import { createServer } from "node:net";
+import { once } from "node:events";
+import type { AddressInfo } from "node:net";
+import { join } from "node:path";
+import t from "tap";
+
+/** Has no descriptor left, and dials a port that listens; prints what it fails with, and what was counted. */
+const DIALLER = `
+  import { openSync } from "node:fs";
+  import { systemClock } from ${JSON.stringify(join(import.meta.dirname, "../../clock.ts"))};
+  import { connectPlainly, dialLease } from ${JSON.stringify(join(import.meta.dirname, "../../gateway/forward/dial.ts"))};
+  const target = { host: "127.0.0.1", port: Number(process.argv[2]) };
+  const counts = { refused: 0, exhausted: [] };
+  const dials = { made: { add() {} }, refused: { add: () => counts.refused++ }, retries: { add() {} }, exhausted: (code) => counts.exhausted.push(code) };
+  const lease = { target: () => target, lost: () => { counts.lost = true; return target; }, whenGone: () => () => {} };
+  const options = { clock: systemClock(), limits: { connectTimeoutMs: 5_000, probeAfterMs: 1_000 }, signal: new AbortController().signal, dials, connect: connectPlainly };
+  try { for (;;) openSync("/dev/null"); } catch {}
+  const { code, status, retryAfterMs } = await dialLease(lease, options).catch((error) => error);
+  console.log(JSON.stringify({ code, status, retryAfterMs, ...counts }));
+  process.exit(0);
+`;
+
+t.test("a gateway without a descriptor left says so itself, with a time to try again, and does not blame the container", async (t) => {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  t.teardown(() => server.close());
+  const script = join(t.testdir({ "dialler.ts": DIALLER }), "dialler.ts");
+  const port = String((server.address() as AddressInfo).port);
+  const printed = execFileSync("/bin/sh", ["-c", 'ulimit -n 64; exec "$0" "$@"', process.execPath, script, port], {
+    encoding: "utf8",
+    timeout: 60_000,
+  });
+  t.strictSame(JSON.parse(printed), { code: "DESCRIPTORS_EXHAUSTED", status: 503, retryAfterMs: 1_000, refused: 0, exhausted: ["EMFILE"] });
+});
