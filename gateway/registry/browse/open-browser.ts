@@ -10,6 +10,8 @@ import { readImage } from "./read-image.ts";
 
 /** Nobody reads more on a page, and an endless list must end. */
 const MOST_NAMES = 10_000;
+/** Whoever may push writes manifests and configurations; those of images have some kilobytes. */
+const MAX_MANIFEST_BYTES = 1_048_576;
 const PAGE = 500;
 /** Some give fewer on a page than they are asked for; a list that leads back to its own beginning must end too. */
 const MOST_PAGES = 200;
@@ -52,10 +54,14 @@ export function openBrowser({ upstream, http, clock }: { upstream: Upstream; htt
     const said = await ask(repository, "pull", `${base}/manifests/${encodeURIComponent(reference)}`, signal, MANIFESTS);
     if (said.status === 404) return undefined;
     requireOk(said, upstream, repository);
+    if (said.body.length > MAX_MANIFEST_BYTES) {
+      const sentence = `The manifest ${repository}:${reference} has ${said.body.length} bytes; ${MAX_MANIFEST_BYTES} are read.`;
+      throw new Fault("REGISTRY_UNREACHABLE", sentence);
+    }
     const config = async (digest: string) => {
       const found = await ask(repository, "pull", `${base}/blobs/${digest}`, signal);
       // Not every artefact has one that is JSON.
-      return found.status === 200 ? (jsonIn(found) ?? {}) : {};
+      return found.status === 200 && found.body.length <= MAX_MANIFEST_BYTES ? (jsonIn(found) ?? {}) : {};
     };
     return readImage({ said, manifest: readJson(said, upstream), config });
   };

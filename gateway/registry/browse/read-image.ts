@@ -5,6 +5,9 @@ import type { Said } from "../upstream/ask-http.ts";
 /** What a manifest says, once it has been looked at: anybody who may push writes one, and a registry need not read what it keeps. */
 type Descriptor = { digest: string; size: number; platform: string | undefined };
 
+/** Layers of an image, or images of an index; engines take 127 layers. */
+const MAX_DESCRIPTORS = 1_000;
+
 /** As they stand in an address, with nothing that would lead elsewhere in the registry. */
 const DIGEST = /^[a-z0-9+._-]+:[0-9a-f]{32,128}$/;
 
@@ -31,7 +34,7 @@ export async function readImage(parts: {
 }
 
 function listOf(value: unknown): Descriptor[] {
-  return Array.isArray(value) ? value.map(descriptorOf) : [];
+  return Array.isArray(value) ? value.slice(0, MAX_DESCRIPTORS).map(descriptorOf) : [];
 }
 
 function descriptorOf(value: unknown): Descriptor {

@@ -11,6 +11,7 @@ import { readPackageJson } from "../../../control/publish/package-json.ts";
 import { LONGEST_TEXT_BYTES } from "../../../control/publish/read-text.ts";
 import { readReference } from "../../../drivers/reference.ts";
 import { readV2Path } from "../../../gateway/registry/v2-path.ts";
+import { readImage } from "../../../gateway/registry/browse/read-image.ts";
 import { nextPage } from "../../../gateway/registry/browse/next-page.ts";
 import { Fault } from "../../../fault.ts";
 import { credentials, notSignedIn } from "../../../sign-in.ts";
@@ -125,4 +126,17 @@ const readers: Readonly<Record<string, { limit: number; pieces: readonly string[
   },
 };
 
-export const cases: InputCase[] = Object.entries(readers).map(([name, { read, ...options }]) => pumped(name, { ...options, read: refusable(read) }));
+/** Whoever may push writes manifests; this is the largest one that is read. */
+const MANIFEST = `{"layers":[${"{},".repeat(345_000)}{}]}`;
+const manifest: InputCase = {
+  name: "manifest: layers",
+  run: async () => {
+    const said = { status: 200, header: () => undefined, body: Buffer.from(MANIFEST) };
+    await readImage({ said, manifest: JSON.parse(MANIFEST), config: async () => ({}) });
+  },
+};
+
+export const cases: InputCase[] = [
+  manifest,
+  ...Object.entries(readers).map(([name, { read, ...options }]) => pumped(name, { ...options, read: refusable(read) })),
+];
