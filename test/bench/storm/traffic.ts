@@ -11,7 +11,7 @@ export function startTraffic(call: () => Promise<Response>, { clients, pauseMs }
   const client = async () => {
     while (!over.signal.aborted) {
       const began = performance.now();
-      const answer = await call().catch((error: unknown) => String(error));
+      const answer = await call().catch((error: unknown) => String(error instanceof Error ? (error.cause ?? error) : error));
       const body = typeof answer === "string" ? answer : await answer.text();
       times.push(performance.now() - began);
       if (typeof answer === "string" || answer.status !== 200) failed.push(body.slice(0, 200));
