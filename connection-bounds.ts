@@ -44,14 +44,15 @@ export function connectionBounds(parts: ConnectionBoundsParts): ConnectionBounds
   let unlogged = 0;
   let loggedAt = Number.NEGATIVE_INFINITY;
 
-  const refuse = (why: "address" | "total", address: string | undefined) => {
+  const refuse = (why: "address" | "total", address: string | undefined): undefined => {
     refused?.at(why).add();
     unlogged++;
     const now = clock.monotonic();
-    if (now - loggedAt < LOG_EVERY_MS) return;
+    if (now - loggedAt < LOG_EVERY_MS) return undefined;
     loggedAt = now;
     log.warn({ why, address, refused: unlogged, open: all.open, perAddress, total }, "connections refused");
     unlogged = 0;
+    return undefined;
   };
 
   return {
@@ -59,8 +60,8 @@ export function connectionBounds(parts: ConnectionBoundsParts): ConnectionBounds
       const plain = address?.replace(/^::ffff:/, "") ?? "";
       const counted = plain === "" || isExempt(plain) ? undefined : addressBlock(plain);
       const own = counted === undefined ? undefined : (addresses.get(counted) ?? { open: 0 });
-      if (own !== undefined && own.open >= perAddress) return void refuse("address", address);
-      if (all.open >= total) return void refuse("total", address);
+      if (own !== undefined && own.open >= perAddress) return refuse("address", address);
+      if (all.open >= total) return refuse("total", address);
       all.open++;
       if (own !== undefined && counted !== undefined) {
         own.open++;

@@ -66,14 +66,20 @@ function rawToken(value: string | undefined): string | undefined {
   return token === undefined || !/\s/.test(token) ? token : /^bearer\s+(\S+)$/i.exec(token)?.[1];
 }
 
+/** So many cookies `auth` are read, empty ones and the same ones too; a browser has one for each path and domain. */
+const MOST_COOKIES = 16;
+
 /** The values of the cookies `auth`, in order. Read one after another: whoever has enough of them does not read the rest. */
 function* authCookies(header: string | undefined): Generator<string, undefined> {
   if (header === undefined) return;
-  for (let at = 0; at < header.length;) {
+  for (let at = 0, read = 0; at < header.length && read < MOST_COOKIES;) {
     const semicolon = header.indexOf(";", at);
     const end = semicolon === -1 ? header.length : semicolon;
     const pair = header.slice(at, end).trim();
-    if (pair.startsWith("auth=")) yield unquotedCookie(pair.slice("auth=".length));
+    if (pair.startsWith("auth=")) {
+      read++;
+      yield unquotedCookie(pair.slice("auth=".length));
+    }
     at = end + 1;
   }
 }

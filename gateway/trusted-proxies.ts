@@ -16,6 +16,9 @@ const WORDS: Record<string, readonly string[]> = {
   private: ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"],
 };
 
+/** Proxies that one request may have passed; what is named before them is not looked at. A header of 64 KiB names thousands. */
+const MOST_HOPS = 32;
+
 /** Peers whose verdict is remembered; the list behind it costs a microsecond to ask. */
 const MOST_REMEMBERED = 1_000;
 
@@ -43,13 +46,16 @@ export function trustedProxies(blocks: readonly string[]): TrustedProxies {
 
   return {
     trusts,
-    clientOf: (chain, peer) => {
+    clientOf: (forwardedFor, peer) => {
       let client = peer;
-      for (const said of chain?.split(",").toReversed() ?? []) {
-        if (!trusts(client)) return client;
-        const address = addressIn(said.trim());
+      const chain = forwardedFor ?? "";
+      let end = forwardedFor === undefined ? -1 : chain.length;
+      for (let hop = 0; end >= 0 && hop < MOST_HOPS && trusts(client); hop++) {
+        const comma = end === 0 ? -1 : chain.lastIndexOf(",", end - 1);
+        const address = addressIn(chain.slice(comma + 1, end).trim());
         if (address === undefined) return client;
         client = address;
+        end = comma;
       }
       return client;
     },

@@ -28,6 +28,7 @@ t.test("credentials count in the order key, Authorization, cookie", async (t) =>
     [{ cookie: "auth=a; auth=a;auth=b ;auth=c;auth=d;auth=e" }, ["a", "b", "c", "d"]],
     [{ "x-user-api-key": "k", authorization: "k", cookie: "auth=a;auth=k;auth=b;auth=c;auth=d" }, ["k", "a", "b", "c"]],
     [{ cookie: ';auth=";auth' }, ['"']],
+    [{ cookie: `${"auth=;".repeat(15)}auth=a;auth=b` }, ["a"]],
   ];
   for (const [headers, tokens] of rows) {
     t.same(

@@ -138,6 +138,9 @@ t.test("the client is the last in the chain that is no trusted proxy", async (t)
     ["[2001:db8::1]:4711", "10.0.0.1", "2001:db8::1"],
     ["2001:db8::1", "10.0.0.1", "2001:db8::1"],
     ["", "10.0.0.1", "10.0.0.1"],
+    [",", "10.0.0.1", "10.0.0.1"],
+    [`6.6.6.6,${"10.0.0.3,".repeat(30)}10.0.0.2`, "10.0.0.1", "6.6.6.6"],
+    [`6.6.6.6,${"10.0.0.3,".repeat(7_000)}10.0.0.2`, "10.0.0.1", "10.0.0.3"],
   ];
   for (const [chain, peer, client] of rows) t.equal(clientOf(chain, peer), client, `${chain} from ${peer}`);
   t.equal(trustedProxies([]).clientOf("6.6.6.6", "10.0.0.1"), "10.0.0.1");
