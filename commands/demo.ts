@@ -40,7 +40,14 @@ export async function run(here: Here): Promise<void> {
     const demo = await publishDemo({ base, devKey: key, folder: DEMO_FOLDER, clock: here.clock, signal: stopped.signal, send });
     const tokenFile = join(settings.data, "demo.token");
     keepDemoToken(tokenFile, demo.token);
-    const about = { base, id: demo.id, name: demo.name, driver: driver === "auto" ? "docker" : driver } as const;
+    const shown = new URL(base);
+    const about = {
+      base,
+      console: consoleUrl(settings, shown),
+      id: demo.id,
+      name: demo.name,
+      driver: driver === "auto" ? "docker" : driver,
+    } as const;
     console.log(
       demoBanner({
         ...about,
@@ -58,6 +65,13 @@ export async function run(here: Here): Promise<void> {
   } finally {
     await served.stop();
   }
+}
+
+function consoleUrl({ consoleUrl: url, consoleName, consolePort }: Settings, edge: URL): string {
+  if (url !== undefined) return new URL(url).origin;
+  if (consoleName !== undefined) return `${edge.protocol}//${consoleName}:${edge.port}`;
+  // A port that is chosen at the start is told by the edge, which redirects there.
+  return consolePort === 0 ? edge.origin : `${edge.protocol}//${edge.hostname}:${consolePort}`;
 }
 
 /** Fails at once where the demo would wait for an image that nobody has built. Faults: PACKAGE_INVALID, and the engine's own. */

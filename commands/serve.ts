@@ -5,6 +5,7 @@ import type { Log } from "../log.ts";
 import type { ListeningHandle } from "../roles/listening-handle.ts";
 import { openParentSocket } from "../roles/parent-socket.ts";
 import { findPredecessor, HANDOVER_NAME, type Predecessor } from "../roles/predecessor.ts";
+import { hasConsoleListener } from "../roles/console-listener.ts";
 import { type Served, serve } from "../roles/serve.ts";
 import { startSuccessor } from "../roles/successor.ts";
 import { writesFile } from "../roles/open-access.ts";
@@ -45,6 +46,7 @@ export async function run(given: Here): Promise<void> {
       (served) => {
         void predecessor?.tell({ kind: "ready", version: VERSION });
         console.log(`berth ${VERSION} at ${addressOf(settings, served.port)}`);
+        tellConsole(settings);
         if (served.registryPort !== undefined)
           console.log(`registry proxy at ${addressOf({ ...settings, edgeHost: settings.registryHost }, served.registryPort)}`);
         if (served.spawnerPort !== undefined)
@@ -180,6 +182,12 @@ export async function serveHere(
   });
   reloadOnHangup(settings, served);
   return { ...served, metricsPort: counted.port, metricsHandle: counted.handle };
+}
+
+/** A port that control is to choose is told by the edge alone, which redirects there. */
+function tellConsole(settings: Settings): void {
+  const { edgeHost, consolePort } = settings;
+  if (hasConsoleListener(settings) && consolePort !== 0) console.log(`console at ${addressOf({ ...settings, edgeHost }, consolePort)}`);
 }
 
 /** Undefined where nobody is to check. */

@@ -8,6 +8,8 @@ const RUNS_IN: Partial<Record<DriverName, string>> = {
 /** What `npm start` prints: what there is, and commands to paste. `tokenFile` and `dataFolder` are as the user would type them. */
 export function demoBanner(demo: {
   base: string;
+  /** Where the console is. */
+  console: string;
   id: string;
   name: string;
   driver: DriverName;
@@ -38,6 +40,7 @@ export function demoBanner(demo: {
   ].join(" ");
   return `
 berth listens on ${demo.base} and keeps its data in ${demo.dataFolder}.
+Its console is at ${demo.console}/
 
 The demo container "${demo.name}" is asleep; it is ${RUNS_IN[demo.driver] ?? `run by ${demo.driver}`}.
 The first request wakes it; this prints {"result":16}:

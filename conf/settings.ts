@@ -22,6 +22,22 @@ export const SETTINGS = {
   host: setting("BERTH_HOST", host(), "127.0.0.1", "Address that all listeners bind to; 0.0.0.0 for all interfaces"),
   edgeHost: setting("BERTH_EDGE_HOST", host(), "127.0.0.1", "Address of the edge, which plugins and browsers call", { sameAs: "host" }),
   edgePort: setting("BERTH_EDGE_PORT", port(), 8080, "Port of the edge; 0 takes any free one"),
+  consolePort: setting(
+    "BERTH_CONSOLE_PORT",
+    port(),
+    8081,
+    "Port of the console, at the address of the edge, which redirects there: an origin of its own keeps containers' pages out of it; 0 takes any free one",
+  ),
+  consoleName: optional(
+    "BERTH_CONSOLE_HOST",
+    text("a host name"),
+    "Name of a host of its own, such as console.example.com: the edge serves the console there, by the request's Host, and there is no port for it",
+  ),
+  consoleUrl: optional(
+    "BERTH_CONSOLE_URL",
+    url("an http or https URL", "http", "https"),
+    "Public address of the console, as browsers see it, where that is another than the edge's host and BERTH_CONSOLE_PORT",
+  ),
   spawnerHost: setting("BERTH_SPAWNER_HOST", host(), "127.0.0.1", "Address of the spawner API", { sameAs: "host" }),
   spawnerPort: setting("BERTH_SPAWNER_PORT", port(), 8000, "Port of the spawner API"),
   registryHost: setting("BERTH_REGISTRY_HOST", host(), "127.0.0.1", "Address of the registry proxy", { sameAs: "host" }),
@@ -29,7 +45,7 @@ export const SETTINGS = {
   registryConsolePort: optional(
     "BERTH_REGISTRY_CONSOLE_PORT",
     port(),
-    "Port of a console that shows the registry alone, at the address of the registry proxy, for `berth registry` and `berth registry-proxy` beside a Datagrok server; where unset, there is none. The console of `berth serve` is at the edge",
+    "Port of a console that shows the registry alone, at the address of the registry proxy, for `berth registry` and `berth registry-proxy` beside a Datagrok server; where unset, there is none. The console of `berth serve` is at BERTH_CONSOLE_PORT",
   ),
   metricsHost: setting(
     "BERTH_METRICS_HOST",

@@ -43,6 +43,8 @@ export type GatewayParts = {
   limits?: Partial<GatewayLimits>;
   /** Origins of pages that may call with a cookie (`BERTH_ORIGINS`), e.g. `https://stand.example.com`. */
   origins: readonly string[];
+  /** The host name under which the edge serves the console (`BERTH_CONSOLE_HOST`). */
+  consoleName?: string | undefined;
   /** Where it counts; for nobody where it is left out. */
   metrics?: Metrics;
   watchers?: readonly Watcher[];

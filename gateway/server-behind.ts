@@ -4,7 +4,7 @@ import type { Head, HeaderEdits, HeaderLine, Lease, Peer } from "./decision.ts";
 import type { Target } from "./directory.ts";
 import type { ControlApi } from "./feed/control-link.ts";
 import type { TrustedProxies } from "./trusted-proxies.ts";
-import { CLIENT_ADDRESS_HEADER, GATEWAY_TOKEN_HEADER, UNTRUSTED_PROXY_HEADER } from "./wire.ts";
+import { CLIENT_ADDRESS_HEADER, CONSOLE_HEADER, GATEWAY_TOKEN_HEADER, UNTRUSTED_PROXY_HEADER } from "./wire.ts";
 import { trimTrailing } from "../trim-trailing.ts";
 
 /** Where every request goes that is for no container. */
@@ -28,7 +28,7 @@ export type DatagrokServer = {
 
 const SOON_MS = 1_000;
 /** What the API hears from us alone. */
-const OWN_HEADERS = [CLIENT_ADDRESS_HEADER, UNTRUSTED_PROXY_HEADER, GATEWAY_TOKEN_HEADER];
+const OWN_HEADERS = [CLIENT_ADDRESS_HEADER, CONSOLE_HEADER, UNTRUSTED_PROXY_HEADER, GATEWAY_TOKEN_HEADER];
 
 /** The control plane's API. The client's address is told to it by us alone. */
 export function controlBehind({ target, admits }: ControlApi, trusted: TrustedProxies): ServerBehind {

@@ -107,6 +107,9 @@ export const CLIENT_ADDRESS_HEADER = "x-berth-client";
 /** The header in which a gateway tells the API of a peer that says for whom it speaks, and is no trusted proxy: its address. */
 export const UNTRUSTED_PROXY_HEADER = "x-berth-untrusted-proxy";
 
+/** The header of a request that came in at the console's own listener, or under its own host name; what anybody else writes into it does not reach the API. */
+export const CONSOLE_HEADER = "x-berth-console";
+
 /**
  * The header in which a gateway on another machine shows its token, behind the word that says what it asks: `feed`, or `api` for a request that a client
  * sent. A client's own never travels on, so nobody but a gateway gets to the feed.

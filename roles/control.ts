@@ -25,16 +25,19 @@ import { openAudit } from "../control/open-audit.ts";
 import { noteRollback } from "../control/store/rollback-note.ts";
 import { openStore } from "../control/store/open-store.ts";
 import { Fault } from "../fault.ts";
+import { openConsoleListener } from "../control/console/open-console-listener.ts";
 import { keepKeys } from "../gateway/tls-keys.ts";
+import { trustedProxies } from "../gateway/trusted-proxies.ts";
 import { countedDriver } from "../drivers/counted.ts";
 import type { Log } from "../log.ts";
 import type { Metrics } from "../metrics/open-metrics.ts";
 import { privateListenersOf } from "./private-listeners-of.ts";
 import { openRegistry } from "./image-registry.ts";
 import { openListeningHandle } from "./listening-handle.ts";
+import { bindConsole } from "./console-listener.ts";
 import { isLoopback } from "./loopback.ts";
 import { driverOf, openChosenDriver } from "./open-driver.ts";
-import { openKeysOf } from "./open-keys.ts";
+import { openKeys, openKeysOf } from "./open-keys.ts";
 import { spawnerTokens } from "./spawner-tokens.ts";
 import { registryBrowser } from "./registry-browser.ts";
 import type { Running } from "./until-told.ts";
@@ -56,6 +59,7 @@ export async function runControl(options: {
   // First of all the store: its lock is what keeps a second berth out, and the sockets are ours only under it.
   const store = openStore({ folder: settings.data, clock, metrics });
   const entranceAt = await bindEntrance(settings, clock, log);
+  const consoleAt = await bindConsole(settings, clock);
   const sessionMs = settings.sessionDays * DAY_MS;
   const identity = openIdentity({ store, clock, sessionMs });
   const admin = adminKey({ dataFolder: settings.data, given: settings.adminKey });
@@ -141,6 +145,12 @@ export async function runControl(options: {
     settings: {
       webRoot: settings.webRoot,
       origins: settings.origins,
+      console: {
+        url: settings.consoleUrl,
+        name: settings.consoleName,
+        port: consoleAt?.port ?? settings.consolePort,
+        edgePort: settings.edgePort,
+      },
       version,
       sessionMs,
       issuer: settings.datagrok.issuer,
@@ -153,11 +163,27 @@ export async function runControl(options: {
   const entrance =
     entranceAt &&
     (await openGatewayEntrance({ ...entranceAt, listeners: privateListenersOf(settings, log), feed: feed.answer, api: api.answer, clock, log }));
+  const consoleKeys = consoleAt && openKeys(settings, clock, log);
+  const trusted = trustedProxies(settings.trustedProxies);
+  const consoleListener =
+    consoleAt &&
+    (await openConsoleListener({
+      handle: consoleAt.handle,
+      tls: consoleKeys && { current: consoleKeys.current, keep: (server: Server) => keepKeys(server, consoleKeys) },
+      answer: api.answer,
+      clock,
+      log,
+      addressOf: ({ headers, socket }) =>
+        trusted.clientOf(headers["x-forwarded-for"]?.toString(), (socket.remoteAddress ?? "").replace(/^::ffff:/, "")),
+      trusts: (peer) => trusted.trusts(peer.replace(/^::ffff:/, "")),
+    }));
   lifecycle.start();
   if (admin.made)
     console.log(`The first user is "admin". Its developer key, shown this once and kept in ${join(settings.data, "admin.key")}:\n  ${admin.key}`);
   return {
     close: async () => {
+      await consoleListener?.close();
+      consoleKeys?.close();
       await entrance?.close();
       entranceAt?.keys?.close();
       await api.close();

@@ -66,6 +66,7 @@ export async function runGateway(options: {
     trusted: trustedProxies(settings.trustedProxies),
     // A load balancer may show another Host than browsers do: a page of the public address is the stand's own all the same.
     origins: settings.webRoot === undefined ? settings.origins : [new URL(settings.webRoot).origin, ...settings.origins],
+    consoleName: settings.consoleName,
     metrics,
     watchers: [...(accessLog ? [accessLog.write] : []), ...(traced ? [traced.over] : [])],
     trace: traced?.context,

@@ -82,7 +82,17 @@ export async function serve(options: {
       hangs: options.metrics.own.hangs.at(role),
     };
   const keepControl = (after: Promise<void>) =>
-    keepChild({ role: "control", script, env, released: after, metrics: countedOf("control"), watchdogMs, clock, log });
+    // Which port the edge has, control tells browsers.
+    keepChild({
+      role: "control",
+      script,
+      env: { ...env, BERTH_EDGE_PORT: String(port) },
+      released: after,
+      metrics: countedOf("control"),
+      watchdogMs,
+      clock,
+      log,
+    });
   let control = options.joins === true ? undefined : keepControl(released("control"));
   let listeners: { role: string; child: Child; at: ListeningHandle; behindMs: number }[] = [];
   let stopping = false;

@@ -1,7 +1,9 @@
 import type { FastifyRequest } from "fastify";
 import { isSafe, pageOf } from "../../browser-pages.ts";
+import { mapCookies, unquotedCookie } from "../../cookies.ts";
 import { Fault } from "../../fault.ts";
-import { CLIENT_ADDRESS_HEADER } from "../../gateway/wire.ts";
+import type { HeaderOf } from "../../sign-in.ts";
+import { CLIENT_ADDRESS_HEADER, CONSOLE_HEADER } from "../../gateway/wire.ts";
 import type { Attempts } from "../identity/attempts.ts";
 import type { User } from "../store/entities.ts";
 import type { ApiParts } from "./api-parts.ts";
@@ -45,7 +47,8 @@ type Parts = Pick<ApiParts, "identity" | "store" | "settings"> & { attempts: Att
  * Nothing that a proxy in front says about the caller is believed; each request shows its own credential. `pages` are the origins beside
  * its own whose pages may change something with a cookie.
  */
-export function openAdmission({ identity, store, attempts, pages }: Parts): Admission {
+export function openAdmission({ identity, store, attempts, pages, settings }: Parts): Admission {
+  const consolePages = settings.console?.url === undefined ? [] : [new URL(settings.console.url).origin];
   const callers = new WeakMap<FastifyRequest, SignedIn>();
   const byKey = new WeakMap<FastifyRequest, Actor>();
 
@@ -53,14 +56,26 @@ export function openAdmission({ identity, store, attempts, pages }: Parts): Admi
     const key = readDevKey(request.headers.authorization);
     if (key !== undefined) return admitKey(request, key);
     const header = headerOf(request.headers);
-    const caller = signIn(header, identity.who);
+    const caller = isAtConsole(request) ? admitAtConsole(header) : signIn(header, identity.who);
     const mutates = request.routeOptions.config.mutates ?? !isSafe(request.method);
     // A browser may leave a GET without any word about the page, so here silence is no proof.
-    if (caller.by === "cookie" && mutates && !["own", "permitted"].includes(pageOf(header, pages))) {
+    if (!isAtConsole(request) && caller.by === "cookie" && mutates && !["own", "permitted"].includes(pageOf(header, pages))) {
       throw new Fault("ORIGIN_NOT_PERMITTED", "A page of another origin may not do this with the browser's cookie.");
     }
     callers.set(request, caller);
     return caller;
+  };
+
+  /** There a cookie is good for pages of the console's own alone, whatever they ask; the edge's cookie is not. */
+  const admitAtConsole = (header: HeaderOf): SignedIn => {
+    const token = consoleToken(header);
+    const caller = token === undefined ? undefined : identity.who(token, "console");
+    // Only a session of the console's is given no token for containers.
+    if (token === undefined || caller === undefined || caller.derivedToken !== undefined)
+      return signIn((name) => (name === "cookie" ? undefined : header(name)), identity.who);
+    if (!["own", "permitted"].includes(pageOf(header, consolePages)))
+      throw new Fault("ORIGIN_NOT_PERMITTED", "Only the console's own pages may use its cookie; BERTH_CONSOLE_URL names its public address.");
+    return { ...caller, by: "cookie", token };
   };
 
   const admitKey = (request: FastifyRequest, key: string): SignedIn => {
@@ -120,7 +135,7 @@ export function openAdmission({ identity, store, attempts, pages }: Parts): Admi
     isStillSignedIn: (request) => {
       const { by, token } = callers.get(request) ?? {};
       if (by === "devKey") return holderOf(readDevKey(request.headers.authorization) ?? "") !== undefined;
-      return token !== undefined && identity.who(token) !== undefined;
+      return token !== undefined && identity.who(token, isAtConsole(request) ? "console" : "edge") !== undefined;
     },
     developer: (request, key) => {
       const shown = key ?? readDevKey(request.headers.authorization);
@@ -132,6 +147,24 @@ export function openAdmission({ identity, store, attempts, pages }: Parts): Admi
     },
     withKey,
   };
+}
+
+/** The cookie of the console's session. Not `auth`: a browser sends a host's cookies to all of its ports, and that one is the edge's. */
+export const CONSOLE_COOKIE = "berth-console";
+
+/** Whether it came in at the console's own listener, or under its own host name. */
+export function isAtConsole({ headers }: FastifyRequest): boolean {
+  return headers[CONSOLE_HEADER] !== undefined;
+}
+
+/** Undefined where there is none, or more than one: another port's page may have added its own. */
+function consoleToken(header: HeaderOf): string | undefined {
+  const found: string[] = [];
+  mapCookies(header("cookie") ?? "", (name, value) => {
+    if (name === CONSOLE_COOKIE) found.push(unquotedCookie(value));
+    return value;
+  });
+  return found.length === 1 ? found[0] : undefined;
 }
 
 /** The client's address, as the gateway tells it; undefined for who came without one, through the socket of this user. */

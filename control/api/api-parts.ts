@@ -17,11 +17,16 @@ import type { Store } from "../store/open-store.ts";
 /** What the API asks of the lifecycle. */
 export type ApiLifecycle = Pick<Lifecycle, "depth" | "wishStart" | "wishStop" | "wishValidation" | "removed" | "settled" | "explain" | "busy">;
 
+/** `url` is its public address, where one is set; `name` its host of its own at the edge's port; else it is at `port` of the host that a browser uses. */
+export type ConsoleSettings = { url: string | undefined; name: string | undefined; port: number; edgePort: number };
+
 export type ApiSettings = {
   /** Where people reach this server, without a slash at the end; undefined: as each request says it. */
   webRoot: string | undefined;
   /** Origins beside its own from which a browser may change something. */
   origins: readonly string[];
+  /** Where browsers find the console and the edge; no console where it is left out. */
+  console?: ConsoleSettings | undefined;
   version: string;
   /** How long a session lasts. */
   sessionMs: number;

@@ -7,13 +7,14 @@ import { ownFile } from "../../own-files.ts";
 /** What the console can show; a page of the web application each. */
 export type Room = "containers" | "images" | "registry" | "stand";
 
-/** Nothing but what berth itself serves, no frame around it, no form that leads elsewhere. */
+/** Nothing but what berth itself serves, no frame around it, no form that leads elsewhere but to `formAction`. */
 const POLICY =
-  "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+  "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'";
 const SAFE = {
   "content-security-policy": POLICY,
   "x-content-type-options": "nosniff",
-  "referrer-policy": "no-referrer",
+  // Of a GET over plain http, `Referer` is all that says that it comes from the console's own page.
+  "referrer-policy": "strict-origin-when-cross-origin",
   "cross-origin-opener-policy": "same-origin",
 };
 const TYPES: Record<string, string> = {
@@ -24,15 +25,21 @@ const TYPES: Record<string, string> = {
 };
 const UNBUILT = "<!doctype html><title>berth</title><p>The console has not been built: <code>npm run build:console</code> does it.";
 
-/** The console's page, what it loads, and which rooms it may show: those that what serves it has an API for. */
-export function consolePages(app: FastifyInstance, { rooms }: { rooms: readonly Room[] }): void {
+/**
+ * The console's page, what it loads, and which rooms it may show: those that what serves it has an API for. `formAction` is the origin that its forms may be posted to
+ * beside its own.
+ */
+export function consolePages(
+  app: FastifyInstance,
+  { rooms, formAction = () => undefined }: { rooms: readonly Room[]; formAction?: (request: FastifyRequest) => string | undefined },
+): void {
   const config = { admits: "anyone" } as const;
   const schema = { hide: true };
   const files = readConsole();
 
-  const page = (_request: FastifyRequest, reply: FastifyReply) =>
+  const page = (request: FastifyRequest, reply: FastifyReply) =>
     reply
-      .headers({ ...SAFE, "cache-control": "no-cache" })
+      .headers({ ...SAFE, "content-security-policy": [POLICY, formAction(request) ?? ""].join(" ").trim(), "cache-control": "no-cache" })
       .type(TYPES[".html"] ?? "")
       .send(files.get("index.html") ?? UNBUILT);
   app.get("/", { config, schema, exposeHeadRoute: true }, page);

@@ -1,21 +1,38 @@
 import type { FastifyInstance } from "fastify";
-import type { Admission } from "../api/admission.ts";
+import { Fault } from "../../fault.ts";
+import { type Admission, CONSOLE_COOKIE, isAtConsole } from "../api/admission.ts";
 import type { ApiParts } from "../api/api-parts.ts";
 import { cameByHttps } from "../api/web-root.ts";
 import { consolePages } from "./console-pages.ts";
+import { handOverRoutes } from "./hand-over.ts";
+import { consoleOrigin, edgeOrigin } from "./origins.ts";
 import { signInRoutes } from "./sign-in-routes.ts";
 
-/** The console of a whole berth: all of its rooms, and its sign-in, whose session is one of the API's. */
-export function consoleRoutes(app: FastifyInstance, { identity, settings }: Pick<ApiParts, "identity" | "settings">, admission: Admission): void {
-  consolePages(app, { rooms: ["containers", "images", "registry", "stand"] });
-  signInRoutes(app, {
-    cookie: "auth",
-    sessionMs: settings.sessionMs,
-    isSecure: (request) => cameByHttps(settings, request),
-    signIn: (request, key) => admission.withKey(request, key, (shown) => identity.signIn(shown, "administration")),
-    signOut: (request) => {
-      const { token } = admission.caller(request);
-      if (token !== undefined) identity.endSession(token);
-    },
+/**
+ * The console of a whole berth: all of its rooms, and its sign-in. All of it is at the console's own origin alone, since containers' pages share the edge's; the edge
+ * sends browsers there.
+ */
+export function consoleRoutes(app: FastifyInstance, parts: Pick<ApiParts, "identity" | "settings" | "clock">, admission: Admission): void {
+  const { identity, settings } = parts;
+  app.register(async (console) => {
+    console.addHook("onRequest", async (request, reply) => {
+      if (isAtConsole(request)) return;
+      const origin = consoleOrigin(settings, request);
+      const path = request.url.split("?", 1)[0];
+      if (origin !== undefined && (path === "/" || path === "/console")) return reply.redirect(`${origin}/`, 302);
+      throw new Fault("ROUTE_NOT_FOUND", `The console is not at the edge${origin === undefined ? "" : ` but at ${origin}`}.`);
+    });
+    consolePages(console, { rooms: ["containers", "images", "registry", "stand"], formAction: (request) => edgeOrigin(settings, request) });
+    signInRoutes(console, {
+      cookie: CONSOLE_COOKIE,
+      sessionMs: settings.sessionMs,
+      isSecure: (request) => cameByHttps({ webRoot: settings.console?.url }, request),
+      signIn: (request, key) => admission.withKey(request, key, (shown) => identity.signIn(shown, "console")),
+      signOut: (request) => {
+        const { token } = admission.caller(request);
+        if (token !== undefined) identity.endSession(token);
+      },
+    });
   });
+  handOverRoutes(app, parts, admission);
 }

@@ -19,9 +19,9 @@ export type SignInParts = {
 /** Signing in and out of the console: the session is kept in a cookie that no script can read. */
 export function signInRoutes(app: FastifyInstance, { cookie, sessionMs, isSecure, signIn, signOut }: SignInParts): void {
   const schema = { hide: true };
-  /** `Lax`, so that a link into the console finds one signed in; what changes something asks whose page it is besides. */
+  /** `Strict`: the page itself needs no cookie, so a link into the console finds one signed in all the same. */
   const lines = (request: FastifyRequest, token: string, seconds: number) =>
-    `${cookie}=${encodeURIComponent(token)}; Path=/; Max-Age=${seconds}; HttpOnly; SameSite=Lax${isSecure(request) ? "; Secure" : ""}`;
+    `${cookie}=${encodeURIComponent(token)}; Path=/; Max-Age=${seconds}; HttpOnly; SameSite=Strict${isSecure(request) ? "; Secure" : ""}`;
 
   app.post("/console/sign-in", { config: { admits: "anyone" }, schema }, async (request, reply) => {
     requireOwnPage(request);

@@ -12,7 +12,7 @@ import type { Readiness } from "../readiness.ts";
 import { controlBehind, datagrokBehind, type DatagrokServer, type ServerBehind } from "../server-behind.ts";
 import { openTraceContext, type TraceContext } from "../trace-context.ts";
 import { trustedProxies, type TrustedProxies } from "../trusted-proxies.ts";
-import { BUSY_HEADER } from "../wire.ts";
+import { BUSY_HEADER, CONSOLE_HEADER } from "../wire.ts";
 import type { Waiting } from "../waiting/open-waiting.ts";
 import { apiAnswer, containerAnswer, internalFault } from "./answers.ts";
 import { closeFor } from "./close-codes.ts";
@@ -36,6 +36,8 @@ export type DecideParts = {
   /** The load balancers in front; none where it is left out. */
   trusted?: TrustedProxies;
   origins: readonly string[];
+  /** The host name under which the console is served here; no container is reached under it. */
+  consoleName?: string | undefined;
   /** Where traces go on; they are passed on alone where it is left out. */
   trace?: TraceContext | undefined;
   /** What browsers are shown meanwhile; they wait as everybody else where it is left out. */
@@ -66,6 +68,7 @@ export function openDecide(given: DecideParts): Decide {
   };
   return (asked) => {
     const target = originForm(asked.head.target);
+    if (given.consoleName !== undefined && isFor(asked.head, given.consoleName)) return toServer(parts, asked, target, TO_CONSOLE);
     const kind = routeKind(target);
     if (kind === undefined) {
       const health = parts.readiness.answer(asked.head, target);
@@ -168,13 +171,20 @@ class ToContainer implements Forward {
   }
 }
 
-function toServer({ server, edits, limits, origins }: Parts, { head, peer, tls }: Asked, target: string): Decision {
-  const { remove, add, requestId, traceparent, traced } = edits(head, peer, tls, consoleEdits(head));
+const TO_CONSOLE: HeaderLine = [CONSOLE_HEADER, "1"];
+
+function isFor({ header }: Head, name: string): boolean {
+  return header("host")?.toLowerCase().replace(/:\d+$/, "") === name.toLowerCase();
+}
+
+function toServer({ server, edits, limits, origins }: Parts, { head, peer, tls }: Asked, target: string, toConsole?: HeaderLine): Decision {
+  const own = toConsole === undefined ? consoleEdits(head) : undefined;
+  const { remove, add, requestId, traceparent, traced } = edits(head, peer, tls, own);
   const more = server.edits(head, peer);
   const forward: Forward = {
     target: server.pathOf(target),
     headTimeoutMs: limits.apiTimeoutMs,
-    request: { remove: [...remove, ...more.remove], add: [...add, ...more.add] },
+    request: { remove: [...remove, ...more.remove], add: [...add, ...more.add, ...(toConsole === undefined ? [] : [toConsole])] },
     response: () => NO_EDITS,
     answerTo: (fault) => readable(head, apiAnswer(server.faultOf(fault)), origins),
   };

@@ -91,6 +91,7 @@ t.test("the commands of the banner can be pasted into a shell, and show no token
   const { asked, base } = await stand(t, ["ready"]);
   const tokenFile = join(folder, "demo.token");
   const banner = demoBanner({
+    console: "http://127.0.0.1:8081",
     base,
     id: "an-id",
     name: "demo-square",

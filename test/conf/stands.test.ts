@@ -87,7 +87,7 @@ t.test("compose", async (t) => {
       ...service.ports.map(({ published, target }) => `${published}:${target}`),
     ]);
     t.same(ports.map((line) => line.join(" ")).toSorted(), [
-      "grok_registry 5000:5000 8081:8080",
+      "grok_registry 5000:5000 8082:8080",
       "grok_registry_proxy 5000:5000",
       "grok_spawner 8000:8000",
     ]);
@@ -168,7 +168,7 @@ t.test("compose", async (t) => {
     };
     t.equal((await fetch(`${registry}/v2/`)).status, 401);
     t.equal((await fetch(`${registry}/v2/`, { headers: { authorization: `Bearer ${token}` } })).status, 200);
-    const page = `http://${there}:8081`;
+    const page = `http://${there}:8082`;
     t.same(await (await fetch(`${page}/console/rooms`)).json(), { rooms: ["registry"] });
     t.equal((await fetch(`${page}/console/sign-in`, { method: "POST", headers: { authorization: `Dev ${key}` } })).status, 200);
   });

@@ -57,7 +57,7 @@ t.test("where there is a registry and no control plane, its console shows that a
   t.match(alone.output(), new RegExp(`"reference":"${digest}","by":"admin","deleted":true`));
 
   const [kept] = await page.context().cookies();
-  t.match(kept, { httpOnly: true, sameSite: "Lax", secure: false });
+  t.match(kept, { httpOnly: true, sameSite: "Strict", secure: false });
   t.not(kept?.name, "auth", "that of a Datagrok server on the same host stays its own");
   await page.getByRole("button", { name: "Sign out" }).click();
   await page.getByLabel("Developer key").waitFor();
@@ -96,7 +96,7 @@ t.test("with a certificate, keys come and cookies go by TLS alone", async (t) =>
   const headers = { authorization: `Dev ${ADMIN_KEY}` };
   const answer = await request(`${alone.console}/console/sign-in`, { method: "POST", headers, dispatcher });
   t.equal(answer.statusCode, 200);
-  t.match(answer.headers["set-cookie"], /; HttpOnly; SameSite=Lax; Secure$/);
+  t.match(answer.headers["set-cookie"], /; HttpOnly; SameSite=Strict; Secure$/);
   await answer.body.dump();
   await t.rejects(fetch(`${alone.console.replace("https", "http")}/`));
 });
@@ -136,7 +136,7 @@ t.test("who may what is asked of the Datagrok server: wrong keys, foreign pages,
   t.same(await codeOf(await alone.ask("/api/docker/containers", session)), [404, "ROUTE_NOT_FOUND"]);
 
   const annas = await alone.signIn(anna, { "x-forwarded-proto": "https" });
-  t.match(annas.headers.get("set-cookie"), /; HttpOnly; SameSite=Lax; Secure$/);
+  t.match(annas.headers.get("set-cookie"), /; HttpOnly; SameSite=Strict; Secure$/);
   for (const origin of ["https://elsewhere.example", "null"])
     t.same(await codeOf(await alone.ask(one, cookieOf(annas), { ...deletes, headers: { origin } })), [403, "ORIGIN_NOT_PERMITTED"], origin);
   t.same(await codeOf(await alone.signIn(anna, { origin: "https://elsewhere.example" })), [403, "ORIGIN_NOT_PERMITTED"]);

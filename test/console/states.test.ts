@@ -1,5 +1,7 @@
-import { connect, createServer, type AddressInfo } from "node:net";
+import { createServer, request } from "node:http";
+import type { AddressInfo } from "node:net";
 import t, { type Test } from "tap";
+import { CONSOLE_HEADER } from "../../gateway/wire.ts";
 import { CONTAINER_WIRE_STATES, type ContainerState } from "../../control/lifecycle/container-states.ts";
 import { IMAGE_WIRE_STATES, type ImageState } from "../../control/lifecycle/image-states.ts";
 import { ADMIN_KEY, openStand, type Stand } from "../control/api/fixtures/api-stand.ts";
@@ -38,13 +40,22 @@ const BUTTONS: Record<ContainerState, string[]> = {
 
 /** The API's own socket, for a browser, which only knows ports. */
 async function reached(t: Test, { socketPath }: Stand): Promise<string> {
-  const server = createServer((client) => {
-    const api = connect(socketPath);
-    client.pipe(api).pipe(client);
-    for (const side of [client, api]) side.on("error", () => (client.destroy(), api.destroy()));
+  const server = createServer((asked, answer) => {
+    const headers = { ...asked.headers, [CONSOLE_HEADER]: "1" };
+    const sent = request({ socketPath, method: asked.method, path: asked.url, headers }, (received) => {
+      answer.writeHead(received.statusCode ?? 502, received.headers);
+      answer.flushHeaders();
+      received.pipe(answer);
+    });
+    sent.on("error", () => answer.destroy());
+    answer.once("close", () => sent.destroy());
+    asked.pipe(sent);
   });
   await new Promise<void>((resolve) => void server.listen(0, "127.0.0.1", resolve));
-  t.teardown(() => void server.close());
+  t.teardown(() => {
+    server.closeAllConnections();
+    server.close();
+  });
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
 

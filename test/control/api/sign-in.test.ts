@@ -1,6 +1,7 @@
 import { statSync } from "node:fs";
 import t from "tap";
 import { stillClock } from "../../fixtures/still-clock.ts";
+import { CONSOLE_HEADER } from "../../../gateway/wire.ts";
 import { ADMIN_KEY, openStand } from "./fixtures/api-stand.ts";
 import { callSocket } from "./fixtures/call-socket.ts";
 
@@ -145,19 +146,21 @@ t.test("signing out ends the session that was shown, and needs the own page wher
 });
 
 t.test("the console's cookie is for https alone where the browser came by it, said by the gateway or by the public address", async (t) => {
-  const { socketPath } = await openStand(t, { webRoot: "https://berth.example" });
+  const { socketPath } = await openStand(t, { console: { url: "https://berth.example", name: undefined, port: 8081, edgePort: 8080 } });
   const attributes = async (host: string, headers: Record<string, string> = {}) => {
-    const asked = { method: "POST", headers: { host, authorization: `Dev ${ADMIN_KEY}`, ...headers } };
+    const asked = { method: "POST", headers: { host, [CONSOLE_HEADER]: "1", authorization: `Dev ${ADMIN_KEY}`, ...headers } };
     const [cookie = ""] = (await callSocket(socketPath, "/console/sign-in", asked)).headers["set-cookie"] ?? [];
     return cookie.split("; ").slice(1);
   };
-  const insecure = ["Path=/", "Max-Age=86400", "HttpOnly", "SameSite=Lax"];
+  const insecure = ["Path=/", "Max-Age=86400", "HttpOnly", "SameSite=Strict"];
   t.same(await attributes("10.0.0.1:8080"), insecure);
   t.same(await attributes("10.0.0.1:8080", { "x-forwarded-proto": "https" }), [...insecure, "Secure"]);
   t.same(await attributes("berth.example"), [...insecure, "Secure"]);
   const foreign = await callSocket(socketPath, "/console/sign-in", {
     method: "POST",
-    headers: { authorization: `Dev ${ADMIN_KEY}`, origin: "https://evil.example" },
+    headers: { [CONSOLE_HEADER]: "1", authorization: `Dev ${ADMIN_KEY}`, origin: "https://evil.example" },
   });
   t.equal(foreign.status, 403, "another page signs nobody in");
+  const atTheEdge = await callSocket(socketPath, "/console/sign-in", { method: "POST", headers: { authorization: `Dev ${ADMIN_KEY}` } });
+  t.equal(atTheEdge.status, 404, "and at the edge nobody does");
 });

@@ -11,6 +11,7 @@ import { linkTo } from "../place.ts";
 import { Environment } from "./environment.tsx";
 import { HeldBy } from "./held-by.tsx";
 import { Logs } from "./logs.tsx";
+import { OpenPage } from "./open-page.tsx";
 import { RunAndStop } from "./run-and-stop.tsx";
 import { TimeLine } from "./time-line.tsx";
 import { Wakes } from "./wakes.tsx";
@@ -31,6 +32,7 @@ export function ContainerPage({ id }: { id: string }) {
       <Failure error={error} onRetry={again} />
       <div class="tools">
         <RunAndStop container={container} onDone={again} />
+        <OpenPage container={container} />
         <Action act={() => ask(`/docker/images/${image.id}/revalidate`).then(again)}>Revalidate its image</Action>
       </div>
       <Facts

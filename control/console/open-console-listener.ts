@@ -1,0 +1,47 @@
+import type { IncomingMessage, RequestListener } from "node:http";
+import { CLIENT_ADDRESS_HEADER, CONSOLE_HEADER, GATEWAY_TOKEN_HEADER } from "../../gateway/wire.ts";
+import { type DoorParts, openDoor } from "../open-door.ts";
+
+export type ConsoleListenerDeps = Pick<DoorParts, "handle" | "tls" | "clock" | "log"> & {
+  /** The API, which serves the console to what comes in here. */
+  answer: RequestListener;
+  /** The client's own address, where a load balancer in front may say it. */
+  addressOf(request: IncomingMessage): string;
+  /** Whether what this peer says of how the browser came is believed. */
+  trusts(peer: string): boolean;
+};
+
+/** A package may be published here as well. */
+const REQUEST_MS = 15 * 60_000;
+const HEADERS_MS = 30_000;
+const IDLE_MS = 75_000;
+/** Some dozens of people with a browser each. */
+const MOST_CONNECTIONS = 1_000;
+
+/** The console's own listener: an origin that no container's page shares. What a request says that only gateways may say is replaced. */
+export function openConsoleListener({
+  handle,
+  tls,
+  answer,
+  addressOf,
+  trusts,
+  clock,
+  log,
+}: ConsoleListenerDeps): Promise<{ close(): Promise<void> }> {
+  return openDoor({
+    handle,
+    tls,
+    clock,
+    log,
+    limits: { requestTimeout: REQUEST_MS, headersTimeout: HEADERS_MS, keepAliveTimeout: IDLE_MS, connections: MOST_CONNECTIONS },
+    answer: (request, response) => {
+      const { headers } = request;
+      const peer = request.socket.remoteAddress ?? "";
+      if (!trusts(peer) || headers["x-forwarded-proto"] === undefined) headers["x-forwarded-proto"] = tls === undefined ? "http" : "https";
+      headers[CLIENT_ADDRESS_HEADER] = addressOf(request);
+      headers[CONSOLE_HEADER] = "1";
+      delete headers[GATEWAY_TOKEN_HEADER];
+      answer(request, response);
+    },
+  });
+}

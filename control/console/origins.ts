@@ -1,0 +1,31 @@
+import type { FastifyRequest } from "fastify";
+import type { ApiSettings } from "../api/api-parts.ts";
+import { schemeOf } from "../api/web-root.ts";
+
+type OriginSettings = Pick<ApiSettings, "webRoot" | "console">;
+
+/** Where the browser that made a request of the edge finds the console: its origin. Undefined where that cannot be said. */
+export function consoleOrigin({ console }: OriginSettings, request: FastifyRequest): string | undefined {
+  if (console === undefined) return undefined;
+  if (console.url !== undefined) return new URL(console.url).origin;
+  const asked = hostOf(request);
+  if (console.name !== undefined) return asked && withHost(request, console.name, asked.port);
+  return asked && withHost(request, asked.hostname, String(console.port));
+}
+
+/** Where the browser that made a request of the console finds the edge: its origin. Undefined where that cannot be said. */
+export function edgeOrigin({ webRoot, console }: OriginSettings, request: FastifyRequest): string | undefined {
+  if (webRoot !== undefined) return new URL(webRoot).origin;
+  // Under a name of its own, only the setting tells the edge's.
+  if (console === undefined || console.name !== undefined) return undefined;
+  const asked = hostOf(request);
+  return asked && withHost(request, asked.hostname, String(console.edgePort));
+}
+
+function hostOf({ headers: { host = "" } }: FastifyRequest): URL | undefined {
+  return host !== "" && URL.canParse(`http://${host}`) ? new URL(`http://${host}`) : undefined;
+}
+
+function withHost(request: FastifyRequest, hostname: string, port: string): string {
+  return new URL(`${schemeOf(request)}://${hostname}${port === "" ? "" : `:${port}`}`).origin;
+}

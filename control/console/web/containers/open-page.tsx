@@ -1,0 +1,23 @@
+import { send } from "../ask.ts";
+import type { Container } from "../entities.ts";
+import { Action } from "../parts/action.tsx";
+
+/** Opens the container's page at the edge, which is another origin: the browser is signed in there first, without administration. */
+export function OpenPage({ container }: { container: Container }) {
+  return <Action act={() => openAtEdge(container.id)}>Open</Action>;
+}
+
+async function openAtEdge(id: string): Promise<void> {
+  const answer = await send("/console/hand-over", { method: "POST" });
+  const { code, action } = (await answer.json()) as { code: string; action: string };
+  const form = document.createElement("form");
+  Object.assign(form, { method: "post", action, target: "_blank", rel: "noopener" });
+  for (const [name, value] of Object.entries({ code, to: `/api/docker/containers/proxy/${id}/` })) {
+    const field = document.createElement("input");
+    Object.assign(field, { type: "hidden", name, value });
+    form.append(field);
+  }
+  document.body.append(form);
+  form.submit();
+  form.remove();
+}
