@@ -11,7 +11,7 @@ const clock = stillClock();
 
 /** In the columns of the very first schema, which every later one still has. */
 const ROWS = `
-  INSERT INTO store VALUES ('the-store');
+  INSERT INTO store (id) VALUES ('the-store');
   INSERT INTO users VALUES ('u', 'ada', 'Ada', 1, 1);
   INSERT INTO dev_keys (digest, user_id) VALUES ('k', 'u');
   INSERT INTO sessions (digest, user_id, expires_on) VALUES ('s', 'u', 9007199254740991);
