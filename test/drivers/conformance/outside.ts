@@ -35,6 +35,7 @@ export const OUTSIDE: Theme = {
         const service = name("words");
         await driver.deploy(await specOf(driver, service, await harness.image("worker")), call());
         const followed = text(driver.logs(service, { tail: 1000, follow: true }, call()));
+        await until(t, "it wrote its first line", async () => (await text(driver.logs(service, { tail: 1000 }, call()))).includes("worker began\n"));
         await harness.kill(service);
         await until(t, "it is dead", async () => (await driver.inspect(service, call()))?.running === false);
         t.match(await followed, /^worker began\n/);
