@@ -37,7 +37,6 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- $alone := not .Values.server.enabled -}}
 {{- if .Values.server.enabled }}
 - { value: server, port: 8080, name: edge, service: {{ include "berth.name" . }}, component: server, from: edgeFrom }
-- { value: server, port: 8081, name: console, service: {{ include "berth.name" . }}, component: server, from: edgeFrom }
 {{- end }}
 {{- if .Values.spawner.enabled }}
 - { value: spawner, port: 8000, name: spawner, service: {{ include "berth.name" . }}-spawner, component: {{ ternary "spawner" "server" $alone }}, from: spawnerFrom }
