@@ -49,6 +49,15 @@ t.test("a container that does not start is told with its last words, and what ne
   t.same(await left(), { images: [], containers: [] });
 });
 
+t.test("a network on which berth does not keep containers apart is warned of", async (t) => {
+  const theirs = `${network}-theirs`;
+  await docker.createNetwork({ Name: theirs, Driver: "bridge" });
+  t.teardown(() => docker.getNetwork(theirs).remove());
+  const { driver } = await look(t, ["driver"], { ...env, BERTH_DOCKER_NETWORK: theirs });
+  t.match(driver, { state: "ok", problems: [{ kind: "warning", what: /did not make/, todo: /BERTH_DOCKER_NETWORK/ }] });
+  t.match((await look(t, ["driver"], env))["driver"], { state: "ok", problems: [] });
+});
+
 t.test("an engine that manages no swarm is none for the driver of one", async (t) => {
   t.same(states(await look(t, ["driver"], { ...env, BERTH_DRIVER: "swarm" })), { driver: "wrong" });
 });
