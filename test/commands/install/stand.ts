@@ -3,7 +3,7 @@ import { chmodSync, chownSync, mkdirSync, readFileSync, writeFileSync } from "no
 import { join } from "node:path";
 import type { Test } from "tap";
 import { ADMIN_KEY, eventually } from "../../fixtures/berth.ts";
-import { startedWith } from "../../fixtures/processes.ts";
+import { startedWith, workingIn } from "../../fixtures/processes.ts";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
 
 export const ROOT = join(import.meta.dirname, "../../..");
@@ -60,6 +60,8 @@ export async function openInstalled(t: Test, user = 0) {
   t.teardown(async () => {
     for (const one of startedWith(`BERTH_DATA=${env.BERTH_DATA}`)) process.kill(one);
     await eventually("its end", 20_000, async () => startedWith(`BERTH_DATA=${env.BERTH_DATA}`).length === 0 || undefined);
+    // Services of the process driver outlive berth on purpose.
+    for (const one of workingIn(folder)) process.kill(one, "SIGKILL");
   });
   const restart = ["--restart", "sh manager"];
   const upgrade = (from: string, how = restart) =>
