@@ -133,8 +133,8 @@ export type DeployCall = Call & {
   onPull?: (progress: { done: number; total: number }) => void;
   /** Called once the orchestrator has done its part of a deploy, and only the container's boot is waited for. Whoever bounds the orchestrator's work may begin another deploy. */
   onLaunched?: () => void;
-  /** Called as soon as it is known which address the orchestrator has given to the service, before anything answers there. */
-  onAddress?: (address: Address, instance?: string) => void;
+  /** Called as soon as it is known which address the orchestrator has given to the service, before it is waited for to answer there. `isNew`: to an instance that this call started. */
+  onAddress?: (address: Address, instance: string | undefined, isNew: boolean) => void;
 };
 
 export type Driver = {

@@ -14,7 +14,9 @@ export function guardAddresses(driver: Driver): Driver {
     ...driver,
     deploy: async (spec, call) => {
       const { onAddress } = call;
-      const guarded = onAddress && { onAddress: (at: Address, instance?: string) => (isRefused(at) ? undefined : onAddress(at, instance)) };
+      const guarded = onAddress && {
+        onAddress: (at: Address, instance: string | undefined, isNew: boolean) => (isRefused(at) ? undefined : onAddress(at, instance, isNew)),
+      };
       const deployment = await driver.deploy(spec, { ...call, ...guarded });
       const { address } = deployment;
       if (!address || !isRefused(address)) return deployment;

@@ -1,6 +1,6 @@
 import type { Deployment } from "../../drivers/driver.ts";
 import { Fault } from "../../fault.ts";
-import { ownedAddress, refuseShared } from "./confirm-address.ts";
+import { confirmDeployment, ownedAddress } from "./confirm-address.ts";
 import { isReplaceable, observe, redefine } from "./keep-container.ts";
 import { startLimit } from "./limits.ts";
 import { lose, loseAsFound } from "./lose-container.ts";
@@ -19,10 +19,8 @@ export const check: Step = async (rooms, row, signal) => {
   if (fact.labels.generation !== now.generation) {
     if (isReplaceable(rooms, now)) return redefine(rooms, now);
     // Deploying would replace what may not be replaced yet, so the engine's word is taken for its address.
-    await refuseShared(rooms, now, fact.address, signal);
-    if (rooms.endings.count(row.id) === ends)
-      moveContainer(rooms, now, "foundRunning", { address: ownedAddress(fact.address, fact.instance), fault: undefined });
-    else return "moved";
+    await confirmDeployment(rooms, now, fact, { ends, isNew: false, signal });
+    moveContainer(rooms, now, "foundRunning", { address: ownedAddress(fact.address, fact.instance), fault: undefined });
     return "rest";
   }
   let deployment: Deployment;
@@ -36,9 +34,13 @@ export const check: Step = async (rooms, row, signal) => {
     if (!(error instanceof Fault) || error.code === "ENGINE_UNREACHABLE") throw error;
     return lose(rooms, then, error);
   }
-  await refuseShared(rooms, now, deployment.address, signal);
-  // An end that was reported meanwhile is of what was found here: it is looked at again.
-  if (rooms.endings.count(row.id) !== ends) return "moved";
+  try {
+    await confirmDeployment(rooms, now, deployment, { ends, isNew: false, signal });
+  } catch (error) {
+    // Looked at again: what was found a moment ago has ended.
+    if (error instanceof Fault && error.code === "CONTAINER_CRASHED") return "moved";
+    throw error;
+  }
   const address = ownedAddress(deployment.address, deployment.instance);
   moveContainer(rooms, now, "foundRunning", { address, runningGeneration: now.generation, fault: undefined });
   // Not at once: a driver that names one address at a deploy and another at an inspect would have us turn in circles.

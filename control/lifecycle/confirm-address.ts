@@ -10,31 +10,51 @@ export function ownedAddress(address: Address | undefined, instance: string | un
   return { host: address.host, port: address.port, ...(instance === undefined ? {} : { instance }) };
 }
 
+type Confirming = {
+  /** How many ends were known when the orchestrator was asked. */
+  ends: number;
+  /** The call started it: then it is at its address, and whoever had that before is not. */
+  isNew: boolean;
+  signal: AbortSignal;
+};
+
 /**
- * What a deploy answered counts only where no end was reported since it was asked (`asked` ends were known then): else the orchestrator is asked once more.
- * Faults: CONTAINER_CRASHED where it is not the same any more, ENGINE_UNREACHABLE, ENGINE_FAILED.
+ * What a deploy answered counts only where no end was reported since it was asked, nor the address given to another container; else the orchestrator is asked
+ * once more. Of one that ran already, an address that another container has is taken only where the orchestrator says that this one is not there. Nothing may be waited
+ * for between this and the move. Faults: CONTAINER_CRASHED where it is not the same any more, ENGINE_FAILED where two are at one address, ENGINE_UNREACHABLE.
  */
-export async function confirmDeployment(rooms: Rooms, row: Container, deployment: Deployment, asked: number, signal: AbortSignal): Promise<void> {
-  for (let known = asked; rooms.endings.count(row.id) !== known;) {
-    known = rooms.endings.count(row.id);
+export async function confirmDeployment(
+  rooms: Rooms,
+  row: Container,
+  said: Pick<Deployment, "address" | "instance">,
+  confirming: Confirming,
+): Promise<void> {
+  const { endings } = rooms;
+  const { isNew, signal } = confirming;
+  for (let { ends } = confirming, asked: string | undefined; ;) {
+    const holder = otherAt(rooms, row, said.address);
+    if (endings.count(row.id) === ends && (holder === undefined || isNew || holder.id === asked)) return;
+    ends = endings.count(row.id);
     const fact = await observe(rooms, row, signal);
-    const isSame = deployment.instance === undefined || fact?.instance === undefined || deployment.instance === fact.instance;
-    if (!fact?.running || !isSame || !sameAddress(fact.address, deployment.address))
+    const isSame = said.instance === undefined || fact?.instance === undefined || said.instance === fact.instance;
+    if (!fact?.running || !isSame || !sameAddress(fact.address, said.address))
       throw new Fault("CONTAINER_CRASHED", `The container ${row.name} ended as soon as it had started.`);
+    if (holder === undefined || isNew) continue;
+    const other = await observe(rooms, holder, signal);
+    if (other?.running && sameAddress(other.address, said.address)) throw shared(row, holder, other.address);
+    asked = holder.id;
   }
 }
 
-/**
- * Of a container that runs already: the address that the orchestrator tells may be taken from the container that has it only where that one is not there.
- * Faults: ENGINE_FAILED where it is, since then nobody knows whose it is; ENGINE_UNREACHABLE.
- */
-export async function refuseShared(rooms: Rooms, row: Container, address: Address | undefined, signal: AbortSignal): Promise<void> {
-  const holder = address && rooms.store.containers.atAddress(address);
-  if (address === undefined || holder === undefined || holder.id === row.id) return;
-  const fact = await observe(rooms, holder, signal);
-  if (!fact?.running || !sameAddress(fact.address, address)) return;
-  throw new Fault(
+function otherAt({ store }: Pick<Rooms, "store">, { id }: Container, address: Address | undefined): Container | undefined {
+  const holder = address && store.containers.atAddress(address);
+  return holder?.id === id ? undefined : holder;
+}
+
+function shared(row: Container, holder: Container, address: Address | undefined): Fault {
+  const at = `${address?.host} port ${address?.port}`;
+  return new Fault(
     "ENGINE_FAILED",
-    `The engine says that both ${row.name} and ${holder.name} are at ${address.host} port ${address.port}: ${row.name} is sent nothing. Restart one of them.`,
+    `The engine says that both ${row.name} and ${holder.name} are at ${at}: ${row.name} is sent nothing. Restart one of them.`,
   );
 }

@@ -1,5 +1,5 @@
 import { Fault } from "../../fault.ts";
-import { confirmDeployment, ownedAddress, refuseShared } from "./confirm-address.ts";
+import { confirmDeployment, ownedAddress } from "./confirm-address.ts";
 import { isEngineTrouble } from "./engine-trouble.ts";
 import { keepingWish } from "./wish-again.ts";
 import { warmUp } from "./keep-warm.ts";
@@ -43,8 +43,7 @@ export const heal: Step = async (rooms, row, signal) => {
     const ends = rooms.endings.count(row.id);
     try {
       const deployment = await deploy(rooms, { ...now, since: rooms.clock.now() }, signal);
-      await refuseShared(rooms, now, deployment.address, signal);
-      await confirmDeployment(rooms, now, deployment, ends, signal);
+      await confirmDeployment(rooms, now, deployment, { ends, isNew: false, signal });
       const address = ownedAddress(deployment.address, deployment.instance);
       moveContainer(rooms, now, "foundRunning", { address, runningGeneration: now.generation, fault: undefined });
       return "moved";

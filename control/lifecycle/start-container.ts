@@ -51,7 +51,7 @@ export const start: Step = async (rooms, row, signal) => {
   const ends = rooms.endings.count(row.id);
   try {
     const deployment = await deploy(rooms, row, signal);
-    await confirmDeployment(rooms, row, deployment, ends, signal);
+    await confirmDeployment(rooms, row, deployment, { ends, isNew: true, signal });
     const { address, instance, phases } = deployment;
     const patch = {
       address: ownedAddress(address, instance),
@@ -110,8 +110,8 @@ export async function deploy(rooms: Rooms, row: Container, signal: AbortSignal, 
         renewedOn = clock.now();
         rooms.store.containers.move(row.id, "STARTING", "STARTING", { since: renewedOn });
       };
-      const onAddress = (address: Address, instance?: string) => {
-        if (!stop.aborted) claimAddress(rooms, row.id, ownedAddress(address, instance) ?? address);
+      const onAddress = (address: Address, instance: string | undefined, isNew: boolean) => {
+        if (!stop.aborted) claimAddress(rooms, row, { ...address, instance }, isNew);
       };
       return rooms.driver.deploy(spec, { signal: stop, onPull, onLaunched, onAddress });
     }),

@@ -22,23 +22,28 @@ export function takeAddress(store: Store, to: string, address: OwnedAddress, at:
   return moved;
 }
 
-/** Tells everybody of one whose address was taken; before its new owner is told of, so that no gateway ever has both. */
-export function tellTaken(
-  { changes, queue, log }: Pick<Rooms, "changes" | "queue" | "log">,
-  taken: Container,
-  by: { id: string; name: string },
-): void {
+type Telling = Pick<Rooms, "changes" | "queue" | "log" | "endings">;
+
+/**
+ * Tells everybody of one whose address was taken; before its new owner is told of, so that no gateway ever has both. For what the orchestrator was asked of it
+ * before, that is as good as an end.
+ */
+export function tellTaken({ changes, queue, log, endings }: Telling, taken: Container, by: Pick<Container, "id" | "name">): void {
   log.warn({ container: taken.id, name: taken.name, by: by.id, byName: by.name }, "address given to another container");
+  endings.heard(taken.id);
   changes.publish(taken);
   queue.add(containerKey(taken.id));
 }
 
-/** The engine has given an address to a container that is being started: from now on it is nobody else's, and not only once that one answers. */
-export function claimAddress(rooms: Pick<Rooms, "store" | "clock" | "changes" | "queue" | "log">, id: string, address: OwnedAddress): void {
+/**
+ * The orchestrator has given an address to a container that is being started: from now on it is nobody else's, and not only once that one answers. Of one that
+ * was found to run, in a check, that is decided later.
+ */
+export function claimAddress(rooms: Telling & Pick<Rooms, "store" | "clock">, { id, state }: Container, address: OwnedAddress, isNew: boolean): void {
   const { store, clock } = rooms;
   const claimed = store.transaction(() => {
     const row = store.containers.find(id);
-    if (row?.state !== "STARTING") return undefined;
+    if (row?.state !== state || (state !== "STARTING" && !isNew)) return undefined;
     const taken = takeAddress(store, id, address, clock.now());
     store.containers.update(id, { address });
     return { row, taken };

@@ -47,7 +47,7 @@ export async function deploy(deps: DeployDeps, spec: Spec, call: DeployCall): Pr
   try {
     call.onLaunched?.();
     const started = clock.monotonic();
-    const address = await alive(engine, view, spec, made.id, place.joined, call);
+    const address = await alive(engine, view, spec, made, place.joined, call);
     const phases: StartPhases = { ...pulling, create: started - began - (pulling.pull ?? 0), boot: clock.monotonic() - started };
     log.debug({ service: spec.service, adopted: made.adopted, phases }, "Ready.");
     return { ...(address ? { address } : {}), instance: made.id, phases };
@@ -116,17 +116,28 @@ async function start(engine: Engine, spec: Spec, id: string): Promise<void> {
 }
 
 /** Resolves when the container is ready, rejects as soon as it has died; whichever loses is called off. */
-async function alive(engine: Engine, view: View, spec: Spec, id: string, joined: Promise<void>, call: DeployCall): Promise<Deployment["address"]> {
+async function alive(engine: Engine, view: View, spec: Spec, made: Made, joined: Promise<void>, call: DeployCall): Promise<Deployment["address"]> {
   const over = new AbortController();
   const either = AbortSignal.any([call.signal, over.signal]);
   try {
-    return await Promise.race([death(engine, spec, id, either), joined.then(() => ready(engine, view, spec, id, { ...call, signal: either }))]);
+    return await Promise.race([
+      death(engine, spec, made.id, either),
+      joined.then(() => ready(engine, view, spec, made, { ...call, signal: either })),
+    ]);
   } finally {
     over.abort(new Error("The start is decided."));
   }
 }
 
-async function ready(engine: Engine, view: View, spec: Spec, id: string, { signal, onAddress }: DeployCall): Promise<Deployment["address"]> {
+type Made = { id: string; adopted: boolean };
+
+async function ready(
+  engine: Engine,
+  view: View,
+  spec: Spec,
+  { id, adopted }: Made,
+  { signal, onAddress }: DeployCall,
+): Promise<Deployment["address"]> {
   const { clock } = engine;
   if (spec.port === undefined) {
     await clock.sleep(spec.graceMs, signal);
@@ -137,7 +148,7 @@ async function ready(engine: Engine, view: View, spec: Spec, id: string, { signa
   // It has died already: `death` knows more.
   if (!address && !found?.State.Running) return new Promise(() => {});
   if (!address) throw advisedFault("CONTAINER_NOT_READY", `${spec.service} has no address on the network ${view.network}.`);
-  onAddress?.(address, id);
+  onAddress?.(address, id, !adopted);
   await awaitReady(address, WAYS[view.reach].proof, { clock, signal });
   // Something else may have answered: a process that the engine forgot, or who was given the address since.
   const now = await look(engine, id, signal);

@@ -38,19 +38,24 @@ async function alive(cluster: Cluster, spec: Spec, start: Omit<Start, "started">
   try {
     return await Promise.race([
       watchStart(cluster, spec, { ...start, started: starts.resolve }, signal),
-      starts.promise.then((found) => ready(cluster, spec, found, { ...call, signal })),
+      starts.promise.then((found) => ready(cluster, spec, found, { ...call, signal, adopted: start.adopted })),
     ]);
   } finally {
     over.abort(new Error("The start is decided."));
   }
 }
 
-async function ready(cluster: Cluster, spec: Spec, { pod, startedOn }: { pod: V1Pod; startedOn: number }, call: DeployCall): Promise<Alive> {
+async function ready(
+  cluster: Cluster,
+  spec: Spec,
+  { pod, startedOn }: { pod: V1Pod; startedOn: number },
+  call: DeployCall & { adopted: boolean },
+): Promise<Alive> {
   const { clock } = cluster;
-  const { signal, onAddress } = call;
+  const { signal, onAddress, adopted } = call;
   const address = addressOf(cluster, spec.service, spec.port, pod);
   const instance = pod.metadata?.uid;
-  if (address) onAddress?.(address, instance);
+  if (address) onAddress?.(address, instance, !adopted);
   if (address) await awaitReady(address, "accepted", { clock, signal });
   else await clock.sleep(spec.graceMs, signal);
   return { address, instance, startedOn };

@@ -30,7 +30,8 @@ export async function deploy(host: Host, spec: Spec, { signal, onLaunched, onAdd
     const address: Address | undefined = port === undefined ? undefined : { host: "127.0.0.1", port };
     const found = records.find(spec.service);
     const instance = found && instanceOf(found);
-    if (address) onAddress?.(address, instance);
+    // Its own record is held before it starts: no other service here has its port.
+    if (address) onAddress?.(address, instance, true);
     await alive(host, spec, address, signal);
     return { ...(address ? { address } : {}), instance, phases: { create: started - began, boot: clock.monotonic() - started } };
   } catch (error) {

@@ -38,7 +38,7 @@ export async function deploy(start: Start, spec: Spec, call: DeployCall): Promis
     call.onLaunched?.();
     await untilRunning(start, spec, made.id, call);
     const started = clock.monotonic();
-    const { address, instance } = await alive(start, spec, made.id, way, call);
+    const { address, instance } = await alive(start, spec, made, way, call);
     const phases: StartPhases = { create: started - began, boot: clock.monotonic() - started };
     log.debug({ service: spec.service, adopted: made.adopted, phases }, "Ready.");
     return { ...(address ? { address } : {}), instance, phases };
@@ -87,11 +87,11 @@ async function taskOf({ engine, registry }: Start, spec: Spec, id: string, signa
 }
 
 /** Resolves when the task is ready, rejects as soon as it has died; whichever loses is called off. */
-async function alive(start: Start, spec: Spec, id: string, way: Reach, call: DeployCall): Promise<Where> {
+async function alive(start: Start, spec: Spec, { id, adopted }: { id: string; adopted: boolean }, way: Reach, call: DeployCall): Promise<Where> {
   const over = new AbortController();
   const either = AbortSignal.any([call.signal, over.signal]);
   try {
-    return await Promise.race([death(start, spec, id, either), ready(start, spec, way, { ...call, signal: either })]);
+    return await Promise.race([death(start, spec, id, either), ready(start, spec, way, { ...call, signal: either, adopted })]);
   } finally {
     over.abort(new Error("The start is decided."));
   }
@@ -106,7 +106,12 @@ async function death(start: Start, spec: Spec, id: string, signal: AbortSignal):
 
 type Where = Pick<Deployment, "address" | "instance">;
 
-async function ready({ engine, view, site }: Start, spec: Spec, way: Reach, { signal, onAddress }: DeployCall): Promise<Where> {
+async function ready(
+  { engine, view, site }: Start,
+  spec: Spec,
+  way: Reach,
+  { signal, onAddress, adopted }: DeployCall & { adopted: boolean },
+): Promise<Where> {
   const { clock } = engine;
   if (spec.port === undefined) {
     await clock.sleep(spec.graceMs, signal);
@@ -123,7 +128,7 @@ async function ready({ engine, view, site }: Start, spec: Spec, way: Reach, { si
     const sentence = `${spec.service} runs on node ${task?.NodeID}, and berth cannot reach it by "${way}". A task's address leads to its own machine's containers only, and through an overlay (${site.network}) that is not internal`;
     throw advisedFault("CONTAINER_NOT_READY", sentence);
   }
-  onAddress?.(address, task?.ID);
+  onAddress?.(address, task?.ID, !adopted);
   await awaitReady(address, WAYS[way].proof, { clock, signal });
   return { address, instance: task?.ID };
 }

@@ -1,0 +1,158 @@
+import type { Driver, DriverEvent, Labels, Observed } from "../../../drivers/driver.ts";
+import { Fault } from "../../../fault.ts";
+import { turns } from "../../fixtures/still-clock.ts";
+
+type Instance = { id: string; service: string; labels: Labels; port: number; listens: boolean };
+
+/** An engine that gives the lowest address that is free, as Docker does, tells of ends when a test lets it, and answers as late as a test lets it. */
+export type AddressWorld = {
+  /** Between one process and the engine, until `kill`. */
+  open(): { driver: Driver; kill(): void };
+  /** Ends what runs under this name; its event waits to be told. */
+  end(service: string): void;
+  /** Tells one of the events that wait, or loses it. */
+  tell(nth: number): void;
+  lose(nth: number): void;
+  /** The stream of events broke off and is there again: those that wait are lost. */
+  reconnect(): void;
+  /** Answers to questions are held from now on, as they were when it was asked; or all are let go. */
+  hold(held: boolean): void;
+  /** Lets the oldest answer go. */
+  letOne(): void;
+  /** What boots begins to listen. */
+  boot(): void;
+  /** Whose instance takes connections there. */
+  listenerAt(port: number): string | undefined;
+  instances(): readonly Instance[];
+};
+
+const FIRST_PORT = 1;
+
+export function openAddressWorld(): AddressWorld {
+  const running = new Map<string, Instance>();
+  const waiting: DriverEvent[] = [];
+  const answers: (() => void)[] = [];
+  const streams = new Set<(event: DriverEvent) => void>();
+  let count = 0;
+  let held = false;
+
+  const factOf = ({ id, service, labels, port }: Instance): Observed => ({
+    service,
+    labels,
+    running: true,
+    instance: id,
+    address: { host: "10.0.0.1", port },
+  });
+  const end = (service: string) => {
+    const one = running.get(service);
+    if (!one) return;
+    running.delete(service);
+    waiting.push({ kind: "changed", service, container: one.labels.container, ended: { instance: one.id } });
+  };
+  const lowestFree = () => {
+    const taken = new Set([...running.values()].map(({ port }) => port));
+    let port = FIRST_PORT;
+    while (taken.has(port)) port++;
+    return port;
+  };
+  /** An answer is what was so when it was asked. */
+  const later = async <T>(answer: T): Promise<T> => {
+    if (held) await new Promise<void>((resolve) => answers.push(resolve));
+    return answer;
+  };
+  const tellAll = (event: DriverEvent) => {
+    for (const stream of streams) stream(event);
+  };
+
+  const open: AddressWorld["open"] = () => {
+    let dead = false;
+    const silence = new Promise<never>(() => {});
+    const ask = async <T>(answer: () => T | Promise<T>): Promise<T> => {
+      if (dead) return silence;
+      const came = await answer();
+      return dead ? silence : came;
+    };
+    const driver: Driver = {
+      name: "process",
+      resolve: async ({ ref }) => ({ id: ref, exposed: [80] }),
+      deploy: (spec, { signal, onAddress }) =>
+        ask(async () => {
+          signal.throwIfAborted();
+          const before = running.get(spec.service);
+          const good = before?.labels.generation === spec.labels.generation;
+          if (before && !good) end(spec.service);
+          const one = before && good ? before : { id: `i${++count}`, service: spec.service, labels: spec.labels, port: lowestFree(), listens: false };
+          running.set(spec.service, one);
+          const address = { host: "10.0.0.1", port: one.port };
+          onAddress?.(address, one.id, one !== before);
+          while (!one.listens && !dead) {
+            signal.throwIfAborted();
+            if (running.get(spec.service) !== one) throw new Fault("CONTAINER_CRASHED", "It ended.");
+            await turns(1);
+          }
+          return later({ address, instance: one.id, phases: { create: 1, boot: 1 } });
+        }),
+      destroy: (service) => ask(() => end(service)),
+      inspect: (service) => {
+        const one = running.get(service);
+        return ask(() => later(one && factOf(one)));
+      },
+      list: () => {
+        const all = [...running.values()].map(factOf);
+        return ask(() => later(all));
+      },
+      logs: async function* () {},
+      events: async function* ({ signal }) {
+        const heard: DriverEvent[] = [{ kind: "connected" }];
+        let wake = () => {};
+        const stream = (event: DriverEvent) => {
+          heard.push(event);
+          wake();
+        };
+        streams.add(stream);
+        signal.addEventListener("abort", () => wake(), { once: true });
+        while (!signal.aborted && !dead) {
+          const event = heard.shift();
+          if (event) yield event;
+          else await new Promise<void>((resolve) => (wake = resolve));
+        }
+        streams.delete(stream);
+      },
+      close: async () => {},
+    };
+    return {
+      driver,
+      kill: () => {
+        dead = true;
+        streams.clear();
+        // Nobody hears the answers any more.
+        for (const answer of answers.splice(0)) answer();
+      },
+    };
+  };
+
+  return {
+    open,
+    end,
+    tell: (nth) => {
+      const [event] = waiting.splice(nth % Math.max(1, waiting.length), 1);
+      if (event) tellAll(event);
+    },
+    lose: (nth) => void waiting.splice(nth % Math.max(1, waiting.length), 1),
+    reconnect: () => {
+      waiting.length = 0;
+      tellAll({ kind: "disconnected" });
+      tellAll({ kind: "connected" });
+    },
+    hold: (now) => {
+      held = now;
+      if (!held) for (const answer of answers.splice(0)) answer();
+    },
+    letOne: () => answers.shift()?.(),
+    boot: () => {
+      for (const one of running.values()) one.listens = true;
+    },
+    listenerAt: (port) => [...running.values()].find((one) => one.port === port && one.listens)?.labels.container,
+    instances: () => [...running.values()],
+  };
+}

@@ -1,0 +1,215 @@
+import assert from "node:assert/strict";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import * as fc from "fast-check";
+import t from "tap";
+import { openLifecycle } from "../../../control/lifecycle/open-lifecycle.ts";
+import { viewOf } from "../../../control/lifecycle/view-of.ts";
+import { openStore } from "../../../control/store/open-store.ts";
+import { knownContainers } from "../../../gateway/feed/known-containers.ts";
+import { openLog } from "../../../log.ts";
+import { stillClock, turns } from "../../fixtures/still-clock.ts";
+import { newContainer, newImage, PACKAGE, USER } from "../lifecycle/stand.ts";
+import { openAddressWorld } from "./address-world.ts";
+
+/**
+ * Containers that start, die and are given each other's addresses, while events come late, in any order or never, and answers are as old as they may be. A request
+ * is sent where a gateway's own cache says, the control plane killed or not: never to an address at which another container takes connections.
+ * `npm run model` lives thousands of lives; a failure says how to live it again.
+ */
+const { MODEL_RUNS: runs = "150", MODEL_SEED: seed = "1", MODEL_PATH: path } = process.env;
+const LONGEST = 60;
+const NAMES = ["a", "b", "c", "d"] as const;
+const MEMORY = "/dev/shm";
+t.setTimeout(0);
+
+type Real = Awaited<ReturnType<typeof openReal>>;
+type Command = fc.AsyncCommand<object, Real>;
+
+async function openReal() {
+  const folder = mkdtempSync(join(existsSync(MEMORY) ? MEMORY : tmpdir(), "berth-addresses-"));
+  const log = openLog({ level: "silent", name: "test" });
+  const world = openAddressWorld();
+  let clock = stillClock();
+  /** What a gateway knows; it outlives control. */
+  const cache = knownContainers();
+  const begin = () => {
+    const store = openStore({ folder, clock });
+    const { driver, kill } = world.open();
+    const lifecycle = openLifecycle({
+      store,
+      driver,
+      clock,
+      log,
+      environment: "test",
+      injectedEnv: () => ({}),
+      filesFolder: folder,
+      random: () => 0,
+    });
+    const follow = () => {
+      cache.replace(store.containers.all().map(viewOf));
+      lifecycle.watch((change) => void ("container" in change && cache.change(viewOf(change.container))));
+      lifecycle.gatewayJoined("gateway", lifecycle.seq());
+    };
+    return { store, lifecycle, kill, follow };
+  };
+  let now = begin();
+  now.store.users.insert({ id: USER, login: "ada", friendlyName: "Ada", admin: false, createdOn: 1 });
+  now.store.packages.insert({ id: PACKAGE, name: "demo", version: "1.0.0", authorId: USER, createdOn: 1, updatedOn: 1 });
+  const config = { cpu: 1, memoryMb: 1, gpu: 0, shmMb: 1, storageGb: 1, onDemand: true, port: 80 };
+  const ids = NAMES.map((name) => {
+    const image = { ...newImage(name, 1), state: "READY" as const, exposed: [80], resolvedId: name };
+    now.store.images.insert(image);
+    return now.store.containers.insert(newContainer(image, config, 1)).id;
+  });
+  now.lifecycle.start();
+  now.follow();
+  const real = {
+    world,
+    clock: () => clock,
+    lifecycle: () => now.lifecycle,
+    row: (nth: number) => {
+      const row = now.store.containers.find(ids[nth] ?? "");
+      assert.ok(row);
+      return row;
+    },
+    rows: () => now.store.containers.all(),
+    sent: { served: 0, refused: 0, held: 0 },
+    /** Where a request would be sent now, by what the gateway knows: to its own container, or to nobody. */
+    send: (nth: number): "served" | "refused" | "held" => {
+      const id = ids[nth] ?? "";
+      const view = cache.find(id);
+      if (view?.standing.kind !== "awake") return "held";
+      const [address] = view.standing.addresses;
+      const met = address && world.listenerAt(address.port);
+      assert.ok(met === undefined || met === id, `a request for ${NAMES[nth]} met ${NAMES[ids.indexOf(met ?? "")]}`);
+      return met === undefined ? "refused" : "served";
+    },
+    request: (nth: number) => {
+      const id = ids[nth] ?? "";
+      const outcome = real.send(nth);
+      real.sent[outcome]++;
+      if (outcome === "served") return;
+      try {
+        now.lifecycle.wake(id, USER);
+      } catch {
+        // Refused, with the cause of its last start.
+      }
+    },
+    judge: () => {
+      const held = real.rows().flatMap(({ address }) => (address ? [address.port] : []));
+      assert.equal(new Set(held).size, held.length, "no address is two containers'");
+      const known = ids.flatMap((id) => {
+        const standing = cache.find(id)?.standing;
+        return standing?.kind === "awake" ? standing.addresses.map(({ port }) => port) : [];
+      });
+      assert.equal(new Set(known).size, known.length, "nor for a gateway");
+    },
+    restart: async (downMs: number, meanwhile: () => void) => {
+      now.kill();
+      now.store.close();
+      meanwhile();
+      clock = stillClock(clock.now() + downMs);
+      now = begin();
+      now.lifecycle.start();
+      now.follow();
+      await turns();
+    },
+    close: async () => {
+      world.hold(false);
+      world.boot();
+      await now.lifecycle.close();
+      now.kill();
+      now.store.close();
+      rmSync(folder, { recursive: true, force: true });
+    },
+  };
+  return real;
+}
+
+function command(name: string, run: (real: Real) => unknown): Command {
+  return {
+    check: () => true,
+    run: async (_, real) => {
+      await run(real);
+      real.judge();
+      for (const nth of NAMES.keys()) real.send(nth);
+    },
+    toString: () => name,
+  };
+}
+
+const which = fc.nat({ max: NAMES.length - 1 });
+const of = (name: string, run: (nth: number, real: Real) => unknown) =>
+  which.map((nth) => command(`${name} ${NAMES[nth]}`, (real) => run(nth, real)));
+const plain = (name: string, run: (real: Real) => unknown) => fc.constant(command(name, run));
+
+const COMMANDS: fc.Arbitrary<Command>[] = [
+  of("request", (nth, real) => real.request(nth)),
+  of("request", (nth, real) => real.request(nth)),
+  of("dies", (nth, real) => real.world.end(real.row(nth).service)),
+  of("dies", (nth, real) => real.world.end(real.row(nth).service)),
+  of("stop", (nth, real) => real.lifecycle().wishStop(real.row(nth).id, USER)),
+  fc.nat({ max: 5 }).map((nth) => command(`event ${nth}`, (real) => real.world.tell(nth))),
+  fc.nat({ max: 5 }).map((nth) => command(`event ${nth} lost`, (real) => real.world.lose(nth))),
+  plain("events break off", (real) => real.world.reconnect()),
+  plain("answers are late", (real) => real.world.hold(true)),
+  plain("answers come", (real) => real.world.hold(false)),
+  plain("one answer comes", (real) => real.world.letOne()),
+  plain("what starts listens", (real) => real.world.boot()),
+  plain("what starts listens", (real) => real.world.boot()),
+  fc.integer({ min: 1, max: 8 }).map((count) => command(`${count} turns`, () => turns(count))),
+  fc.constantFrom(100, 1_000, 11_000).map((ms) => command(`${ms} ms`, (real) => real.clock().advance(ms))),
+  fc.tuple(which, fc.boolean(), fc.constantFrom(1, 20_000)).map(([nth, dies, downMs]) =>
+    command(`control is killed for ${downMs} ms${dies ? `, ${NAMES[nth]} dies` : ""}`, (real) => {
+      const { service } = real.row(nth);
+      return real.restart(downMs, () => {
+        if (dies) real.world.end(service);
+        // While nobody controls anything, the gateway serves what it knows.
+        for (const each of NAMES.keys()) real.send(each);
+      });
+    }),
+  ),
+];
+
+t.test("no request reaches another container, whatever the engine tells and when", async (t) => {
+  let served = 0;
+  const property = fc.asyncProperty(fc.commands(COMMANDS, { maxCommands: LONGEST, size: "max" }), async (commands) => {
+    const real = await openReal();
+    try {
+      await fc.asyncModelRun(() => ({ model: {}, real }), commands);
+      await settles(real);
+      served += real.sent.served;
+    } finally {
+      await real.close();
+    }
+  });
+  const lived = await fc.check(property, {
+    numRuns: Number(runs),
+    seed: Number(seed),
+    ...(path === undefined ? {} : { path }),
+    endOnFailure: path !== undefined,
+  });
+  if (lived.failed)
+    t.comment(`MODEL_SEED=${lived.seed} MODEL_PATH=${lived.counterexamplePath}\n${String(lived.counterexample)}\n${String(lived.errorInstance)}`);
+  t.notOk(lived.failed, "every life");
+  t.ok(served > 0, `${lived.numRuns} lives, ${served} requests served`);
+});
+
+/** With nothing in the way any more, each container that is asked for answers in the end. */
+async function settles(real: Real): Promise<void> {
+  real.world.hold(false);
+  for (const nth of NAMES.keys()) {
+    const before = real.sent.served;
+    for (let passed = 0; passed < 200 && real.sent.served === before; passed++) {
+      real.world.boot();
+      real.request(nth);
+      await turns(3);
+      real.judge();
+      real.world.tell(0);
+      await real.clock().advance(1_000);
+    }
+    assert.ok(real.sent.served > before, `${NAMES[nth]} answers: ${JSON.stringify(real.row(nth))}`);
+  }
+}
