@@ -23,6 +23,7 @@ export function countedDriver(driver: Driver, { metrics, clock }: { metrics: Pic
       return driver.name;
     },
     ...(driver.pulls ? { pulls: driver.pulls } : {}),
+    ...(driver.watchedAddresses ? { watchedAddresses: driver.watchedAddresses } : {}),
     ...(driver.linkLocal ? { linkLocal: driver.linkLocal } : {}),
     ...(capacity ? { capacity: (call: Call) => counted("capacity", call, () => capacity(call)) } : {}),
     ...(foreign ? { foreign: (call: Call) => counted("foreign", call, () => foreign(call)) } : {}),

@@ -147,6 +147,12 @@ export type Driver = {
   readonly linkLocal?: true;
 
   /**
+   * That the orchestrator may give a container's address to somebody else without being asked to by control: an address counts only while `events` are heard, from
+   * `connected` to `disconnected`.
+   */
+  readonly watchedAddresses?: true;
+
+  /**
    * Turns a reference into something immutable: the registries that are set up first, for names without one, then the engine's own image,
    * then the engine's registry; a mutable tag is resolved again at each call. With `pulls`, the image is on the engine afterwards.
    * Faults: IMAGE_NOT_FOUND, IMAGE_REFERENCE_INVALID, PULL_DENIED, REGISTRY_UNREACHABLE, ENGINE_UNREACHABLE, ENGINE_FAILED.

@@ -23,6 +23,7 @@ export function hostsDriver({ cvm, datagrok, apart }: Record<Host, Driver> & { a
   return {
     // No `pulls`: the engine that has resolved an image need not be the one that runs it.
     name: cvm.name,
+    ...(cvm.watchedAddresses || datagrok.watchedAddresses ? { watchedAddresses: true } : {}),
     resolve: (image, call) => cvm.resolve(image, call),
     deploy: async (spec, call) => {
       const driver = spec.host === "datagrok" ? datagrok : cvm;

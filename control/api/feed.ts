@@ -19,7 +19,6 @@ import type { Log } from "../../log.ts";
 import type { Metrics } from "../../metrics/open-metrics.ts";
 import type { Lifecycle } from "../lifecycle/open-lifecycle.ts";
 import { claimPushed } from "../identity/may-push.ts";
-import { viewOf } from "../lifecycle/view-of.ts";
 import type { AuditLog } from "../open-audit.ts";
 import type { Store } from "../store/open-store.ts";
 import { IMAGE_ACTIONS } from "./audited.ts";
@@ -37,7 +36,7 @@ import {
 
 export type FeedParts = {
   socketPath: string;
-  lifecycle: Pick<Lifecycle, "watch" | "seq" | "wake" | "busy" | "used" | "gatewayJoined" | "gatewayLeft" | "pushed">;
+  lifecycle: Pick<Lifecycle, "viewOf" | "watch" | "seq" | "wake" | "busy" | "used" | "gatewayJoined" | "gatewayLeft" | "pushed">;
   store: Pick<Store, "containers" | "wakes" | "sessions" | "repositories" | "packages" | "groups" | "users"> &
     Partial<Pick<Store, "id" | "revision">>;
   /** Called where a gateway has seen a later revision of this store than there is: changes that were acknowledged are lost. */
@@ -245,7 +244,7 @@ function tellChanges(
     const line: FeedLine =
       "removed" in change
         ? { kind: "removed", id, seq: change.seq }
-        : { kind: "changed", container: viewOnWire(viewOf(change.container)), seq: change.seq };
+        : { kind: "changed", container: viewOnWire(lifecycle.viewOf(change.container)), seq: change.seq };
     if (meanwhile === undefined) return say(line);
     meanwhile.delete(id);
     meanwhile.set(id, line);
@@ -263,7 +262,7 @@ function tellChanges(
     if (response.destroyed) return;
     const rows = store.containers.toView(after, AT_ONCE);
     const last = rows.length < AT_ONCE ? undefined : rows.at(-1)?.id;
-    const line = { kind: "all", containers: rows.map((row) => viewOnWire(viewOf(row))), seq: joinedAt } as const;
+    const line = { kind: "all", containers: rows.map((row) => viewOnWire(lifecycle.viewOf(row))), seq: joinedAt } as const;
     // Written or not, others have their turn before the next: what is written at once calls back within this one.
     if (last !== undefined) return say({ ...line, more: true }, () => setImmediate(listNext, last));
     say(line);

@@ -12,9 +12,12 @@ export async function hearEvents(rooms: Rooms, signal: AbortSignal): Promise<voi
     try {
       for await (const event of rooms.driver.events({ signal })) {
         failures = 0;
-        if (event.kind === "disconnected") rooms.outages.began();
-        else if (event.kind === "connected") {
+        if (event.kind === "disconnected") {
+          rooms.outages.began();
+          rooms.watched.disconnected();
+        } else if (event.kind === "connected") {
           rooms.outages.ended();
+          rooms.watched.connected();
           forgive(rooms);
           rooms.queue.add(SWEEP);
         } else if (rooms.store.containers.find(event.container)) {

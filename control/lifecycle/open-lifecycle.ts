@@ -1,5 +1,7 @@
 import { Fault } from "../../fault.ts";
+import type { ContainerView } from "../../gateway/directory.ts";
 import type { UseReport } from "../../gateway/wire.ts";
+import type { ContainerToView } from "../store/containers.ts";
 import { type Metrics, openMetrics } from "../../metrics/open-metrics.ts";
 import { type Changes, openChanges } from "./changes.ts";
 import { countLifecycle, timed } from "./count-lifecycle.ts";
@@ -22,11 +24,14 @@ import { steadySince } from "./steady-since.ts";
 import { sweep } from "./sweep.ts";
 import { openUsage } from "./usage.ts";
 import { type Wishes, wishesIn } from "./wishes.ts";
+import { openWatchedAddresses, tellAddressed, viewNow } from "./watched-addresses.ts";
 import { openWorkQueue, type WorkQueue } from "./work-queue.ts";
 
 /** Makes what runs be what is wished. Level-triggered: every call, event and timer only says "look at X again". */
 export type Lifecycle = Wishes &
   Pick<Changes, "watch" | "seq" | "settled"> & {
+    /** What gateways are told of it now. */
+    viewOf(container: ContainerToView): ContainerView;
     /** Adopts what runs, then looks at everything. Returns at once; where the engine is away, it goes on trying. */
     start(): void;
     /** A gateway is there that knows every change up to `seq`; 0: it says by its first report up to which. `was` is its name before it lost us. */
@@ -103,6 +108,7 @@ export function openLifecycle(options: LifecycleOptions): Lifecycle {
     slots: createStartSlots(limits.startSlots),
     outages: openOutages(clock, clock.now()),
     endings: openEndings(),
+    watched: openWatchedAddresses({ clock, watched: options.driver.watchedAddresses === true, changed: () => tellAddressed(rooms) }),
     draining: new Set(),
     queue,
     get openedAt() {
@@ -111,7 +117,10 @@ export function openLifecycle(options: LifecycleOptions): Lifecycle {
   };
 
   const resync = async (signal: AbortSignal) => {
-    const found = clearOrphans(rooms, orphansAmong(rooms, await sweep(rooms, signal)));
+    const verified = rooms.watched.verifying();
+    const facts = await sweep(rooms, signal);
+    verified();
+    const found = clearOrphans(rooms, orphansAmong(rooms, facts));
     const known = new Set(orphans.map(({ fact }) => fact.service));
     for (const { fact, why } of found) {
       if (!known.has(fact.service))
@@ -162,6 +171,7 @@ export function openLifecycle(options: LifecycleOptions): Lifecycle {
     ...wishes,
     watch: changes.watch,
     seq: changes.seq,
+    viewOf: (container) => viewNow(rooms, container),
     settled: changes.settled,
     start: () => {
       lookAtAll();
@@ -188,6 +198,7 @@ export function openLifecycle(options: LifecycleOptions): Lifecycle {
     close: async () => {
       // 1. Nothing new. 2. What is under way ends. 3. What is known only here is written.
       cancelFlush();
+      rooms.watched.close();
       stop.abort(new Error("the lifecycle is closed"));
       await queue.close();
       await events;

@@ -10,6 +10,7 @@ import type { LifecycleLimits } from "./limits.ts";
 import type { Outages } from "./outages.ts";
 import type { StartSlots } from "./start-slots.ts";
 import type { Usage } from "./usage.ts";
+import type { WatchedAddresses } from "./watched-addresses.ts";
 import type { WorkQueue } from "./work-queue.ts";
 
 /** What the lifecycle is given. */
@@ -40,6 +41,7 @@ export type Rooms = LifecycleParts & {
   outages: Outages;
   slots: StartSlots;
   endings: Endings;
+  watched: WatchedAddresses;
   /** Containers whose stop waits for what gateways report. */
   draining: Set<string>;
   queue: Pick<WorkQueue, "add" | "addAfter">;

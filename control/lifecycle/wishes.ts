@@ -7,7 +7,7 @@ import { isReplaceable } from "./keep-container.ts";
 import { moveContainer, type ContainerPatch } from "./move-container.ts";
 import { moveImage } from "./move-image.ts";
 import { containerKey, imageKey, type Rooms } from "./rooms.ts";
-import { viewOf } from "./view-of.ts";
+import { viewNow } from "./watched-addresses.ts";
 
 /** What people and requests want. Each is durable when it returns, and may be repeated. Faults: CONTAINER_NOT_FOUND, and the store's. */
 export type Wishes = {
@@ -92,7 +92,7 @@ export function wishesIn(rooms: Rooms): Wishes {
     },
     wake: (id, userId, ref) => {
       const row = find(id);
-      const { standing } = viewOf(row);
+      const { standing } = viewNow(rooms, row);
       if (standing.kind === "awake" || row.state === "CHECKING") return askAgain(row, userId);
       if (standing.kind === "asleep") return wishStart(id, userId, "request", ref);
       if (standing.kind === "stopped") throw Fault.from(standing.fault);

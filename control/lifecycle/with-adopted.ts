@@ -36,6 +36,7 @@ export function withAdopted(driver: Driver, { store, environment }: { store: Sto
     get name() {
       return driver.name;
     },
+    ...(driver.watchedAddresses ? { watchedAddresses: driver.watchedAddresses } : {}),
     ...(driver.pulls ? { pulls: driver.pulls } : {}),
     // What berth did not make it cannot make anew, so it is not for berth to freeze.
     ...(pause ? { pause: async (service: string, call: Call) => heldOf(service) === undefined && pause(service, call) } : {}),

@@ -39,6 +39,8 @@ export function kubernetesDriver(options: KubernetesOptions & { clock: Clock; lo
   const tools = { log, registry, registryHosts: options.registryHosts ?? [], patienceMs, auth: readDockerAuth(options.dockerAuth) };
   return {
     name: "kubernetes",
+    // The name of a Service leads to its own pods alone, whatever address they have; a pod's address may be any other pod's once it has gone.
+    ...(cluster.inside ? {} : { watchedAddresses: true }),
     resolve: (image, call) => resolve(cluster, image, tools, call),
     deploy: async (spec, call) => {
       call.signal.throwIfAborted();

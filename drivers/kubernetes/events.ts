@@ -17,7 +17,11 @@ export async function* events(cluster: Cluster, log: Log, { signal }: Call): Asy
     log[lost ? "debug" : "warn"]({ reason }, "The cluster's events broke off; watching again.");
     lost = true;
   };
-  for await (const { pods, changed } of watchPods(cluster, SELECT_OURS, signal, trouble)) {
+  for await (const { pods, changed, broken } of watchPods(cluster, SELECT_OURS, signal, trouble)) {
+    if (broken) {
+      yield { kind: "disconnected" };
+      continue;
+    }
     if (lost) log.info({}, "The cluster's events go on.");
     if (lost || !changed) yield { kind: "connected" };
     lost = false;

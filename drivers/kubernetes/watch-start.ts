@@ -60,7 +60,8 @@ async function followPod(
   const { clock } = cluster;
   let restarts: number | undefined;
   let runs: V1Pod | undefined;
-  for await (const { pods } of watchPods(cluster, selectService(spec.service), signal, passOver)) {
+  for await (const { pods, broken } of watchPods(cluster, selectService(spec.service), signal, passOver)) {
+    if (broken) continue;
     const pod = currentPod(ofGeneration(pods.values(), spec));
     seen.pod = pod;
     if (runs && pod?.metadata?.uid !== runs.metadata?.uid)

@@ -16,8 +16,8 @@ const WATCH_S = 240;
 const LATE_MS = 30_000;
 const DOING = "Watching pods";
 
-/** The pods that there are, by uid. `changed` is the one that differs from before; without it they were all looked at anew, or the watch began again. */
-export type Seen = { pods: ReadonlyMap<string, V1Pod>; changed?: V1Pod };
+/** The pods that there are, by uid. `changed` is the one that differs from before; without it they were all looked at anew, or the watch began again; or, with `broken`, it broke off. */
+export type Seen = { pods: ReadonlyMap<string, V1Pod>; changed?: V1Pod; broken?: true };
 
 /** `OPENED` is ours: the server has granted the watch. */
 type Line = { type: "OPENED"; object?: undefined } | Told;
@@ -65,10 +65,14 @@ export async function* watchPods(cluster: Cluster, selector: string, signal: Abo
       }
     } catch (error) {
       if (signal.aborted) return;
+      const isFirst = !broken;
       broken = true;
       // Gone: what happened since that version is no longer known.
       if (answered(error, 410)) version = undefined;
-      else trouble(error);
+      else {
+        trouble(error);
+        if (isFirst) yield { pods, broken };
+      }
       if (clock.monotonic() - began > SETTLED_MS) delays.reset();
     }
     await clock.sleep(delays.next(), signal).catch(() => {});

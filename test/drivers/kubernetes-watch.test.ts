@@ -56,8 +56,8 @@ t.test("a watch that falls silent for longer than it may last is begun anew", as
   const system = systemClock();
   const hasty = clockFrom({ ...system, after: (ms, task) => system.after(ms > 200_000 ? 100 : ms, task) });
   const { seen, end } = await listen(t, open({ clock: hasty }), cluster);
-  await until(t, "connected again", () => seen.length === 2);
-  t.strictSame(seen, [{ kind: "connected" }, { kind: "connected" }]);
+  await until(t, "connected again", () => seen.length >= 3);
+  t.strictSame(seen.slice(0, 3), [{ kind: "connected" }, { kind: "disconnected" }, { kind: "connected" }], "and that it broke off was told before");
   await end();
 });
 
@@ -77,4 +77,19 @@ t.test("lists of many are read page by page", async (t) => {
   }
   const all = await open().list(call());
   t.equal(new Set(all.map(({ service }) => service)).size, 1_201);
+});
+
+t.test("a pod that goes is told as the end of that very pod, as soon as it is on its way out", async (t) => {
+  const { cluster, open, image } = await openWorld(t);
+  const driver = open();
+  t.equal(driver.watchedAddresses, true, "from outside a pod is reached at its own address, which others are given later");
+  const { seen, end } = await listen(t, driver, cluster);
+  const spec = await specOf(driver, "goes", await image("onDemand"));
+  const { instance } = await driver.deploy(spec, call());
+  t.equal((await driver.inspect("goes", call()))?.instance, instance);
+  const ends = () => seen.filter((event) => event.kind === "changed" && event.ended?.instance === instance).length;
+  t.equal(ends(), 0);
+  await driver.destroy("goes", call());
+  await until(t, "its end is told", () => ends() > 0);
+  await end();
 });

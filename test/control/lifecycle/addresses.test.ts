@@ -170,6 +170,33 @@ t.test("of two that the engine says are at one address, the one that had it lost
   await stand.reaches(one.id, "STARTED");
 });
 
+t.test("where an orchestrator gives addresses to others by itself, they count only while its events are heard", async (t) => {
+  const stand = await openHeldStand(t, { driver: (driver) => ({ ...driver, watchedAddresses: true }) });
+  const { id, service } = await started(stand, "web");
+  const told = () => {
+    const { standing } = stand.lifecycle().viewOf(stand.row(id));
+    return standing.kind === "awake" ? standing.addresses[0]?.port : standing.kind;
+  };
+  const port = portOf(stand, id);
+  await stand.clock.advance(10_000);
+  t.equal(told(), port);
+  stand.world.tell({ kind: "disconnected" });
+  await turns();
+  await stand.clock.advance(4_000);
+  t.equal(told(), port, "a watch that begins anew within a moment is none that broke");
+  await stand.clock.advance(1_000);
+  t.equal(told(), "coming");
+  t.equal(stand.heard.at(-1)?.id, id, "and it is told");
+  t.equal(stand.lifecycle().wake(id, USER).state, "STARTED", "a request waits, and asks for nothing");
+  await stand.clock.advance(30_000);
+  t.equal(told(), "coming", "a list alone does not do");
+  stand.world.tell({ kind: "connected" });
+  await until("it is verified", () => told() === port);
+  t.equal(stand.world.asked(`deploy ${service}`), 1, "by one list for all");
+  await stand.restart();
+  await until("it is verified anew", () => told() === port);
+});
+
 t.test("no two rows can have one address", async (t) => {
   const stand = await openHeldStand(t);
   const one = await started(stand, "one");
