@@ -65,12 +65,12 @@ export function openAddressWorld(): AddressWorld {
   };
 
   const open: AddressWorld["open"] = () => {
-    let dead = false;
+    const dead = new AbortController();
     const silence = new Promise<never>(() => {});
     const ask = async <T>(answer: () => T | Promise<T>): Promise<T> => {
-      if (dead) return silence;
+      if (dead.signal.aborted) return silence;
       const came = await answer();
-      return dead ? silence : came;
+      return dead.signal.aborted ? silence : came;
     };
     const driver: Driver = {
       name: "process",
@@ -85,7 +85,7 @@ export function openAddressWorld(): AddressWorld {
           running.set(spec.service, one);
           const address = { host: "10.0.0.1", port: one.port };
           onAddress?.(address, one.id, one !== before);
-          while (!one.listens && !dead) {
+          while (!one.listens && !dead.signal.aborted) {
             signal.throwIfAborted();
             if (running.get(spec.service) !== one) throw new Fault("CONTAINER_CRASHED", "It ended.");
             await turns(1);
@@ -111,7 +111,7 @@ export function openAddressWorld(): AddressWorld {
         };
         streams.add(stream);
         signal.addEventListener("abort", () => wake(), { once: true });
-        while (!signal.aborted && !dead) {
+        while (!signal.aborted && !dead.signal.aborted) {
           const event = heard.shift();
           if (event) yield event;
           else await new Promise<void>((resolve) => (wake = resolve));
@@ -123,7 +123,7 @@ export function openAddressWorld(): AddressWorld {
     return {
       driver,
       kill: () => {
-        dead = true;
+        dead.abort();
         streams.clear();
         // Nobody hears the answers any more.
         for (const answer of answers.splice(0)) answer();
