@@ -6,7 +6,7 @@ import type { Log } from "./log.ts";
 import type { Count } from "./metrics/cells.ts";
 
 /** One connection that counts. */
-export type Admission = {
+export type AdmittedConnection = {
   /** The connection is closed. May be repeated. */
   release(): void;
   /** Few are left, of its address or in all: a connection without a request should make room. */
@@ -15,7 +15,7 @@ export type Admission = {
 
 export type ConnectionBounds = {
   /** Counts a connection from that address, undefined for one of a Unix socket; where it is one too many, undefined: whoever asks closes it. */
-  admit(address: string | undefined): Admission | undefined;
+  admit(address: string | undefined): AdmittedConnection | undefined;
 };
 
 export type ConnectionBoundsParts = {

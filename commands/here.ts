@@ -1,4 +1,4 @@
-import { privateListenersOf } from "../roles/private-listeners-of.ts";
+import { privateListenersOf } from "../roles/private-listeners.ts";
 import { existsSync, readFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import type { Clock } from "../clock.ts";

@@ -16,21 +16,21 @@ export type FairSlotLimits = {
   full(ofUser: boolean): Error;
 };
 
-type Waiter = { user: string; enter(): void };
+type SlotWaiter = { user: string; enter(): void };
 
 export function createFairSlots(limits: FairSlotLimits): FairSlots {
   let used = 0;
   /** By user. */
   const held = new Map<string, number>();
-  const queue: Waiter[] = [];
+  const queue: SlotWaiter[] = [];
   const heldBy = (user: string) => held.get(user) ?? 0;
 
   const enter = (user: string) => {
     used++;
     held.set(user, heldBy(user) + 1);
   };
-  const nextWaiter = (): Waiter | undefined => {
-    let next: Waiter | undefined;
+  const nextWaiter = (): SlotWaiter | undefined => {
+    let next: SlotWaiter | undefined;
     for (const waiter of queue) {
       const mine = heldBy(waiter.user);
       if (mine < limits.slotsPerUser && (next === undefined || mine < heldBy(next.user))) next = waiter;
@@ -55,7 +55,7 @@ export function createFairSlots(limits: FairSlotLimits): FairSlots {
         queue.splice(queue.indexOf(waiter), 1);
         reject(signal.reason as Error);
       };
-      const waiter: Waiter = {
+      const waiter: SlotWaiter = {
         user,
         enter: () => {
           signal.removeEventListener("abort", onAbort);

@@ -19,10 +19,10 @@ export type FairTurns = {
   take(owner: string, signal: AbortSignal): Promise<() => void>;
 };
 
-type Waiter = { begin(): void; refuse(): void };
+type TurnWaiter = { begin(): void; refuse(): void };
 
 /** `waiters`: in the order in which they came. */
-type Owner = { running: number; waiters: Set<Waiter> };
+type Owner = { running: number; waiters: Set<TurnWaiter> };
 
 /**
  * Turns that owners take one after another: next is who has the fewest under way, so that who asks for many does not hold the others up. Where all places to wait are
@@ -80,7 +80,7 @@ export function fairTurns(limits: FairTurnsLimits, full: () => Fault, clock: Clo
   return {
     take: (name, signal) => {
       if (signal.aborted) return Promise.reject(signal.reason as Error);
-      const owner = owners.get(name) ?? { running: 0, waiters: new Set<Waiter>() };
+      const owner = owners.get(name) ?? { running: 0, waiters: new Set<TurnWaiter>() };
       owners.set(name, owner);
       // Nobody waits while a turn is free, but for owners that have all of theirs.
       if (running < limits.atOnce && owner.running < limits.ofOne) return Promise.resolve(begin(name, owner));
@@ -99,7 +99,7 @@ export function fairTurns(limits: FairTurnsLimits, full: () => Fault, clock: Clo
           forget(name, owner);
           reject(reason);
         };
-        const waiter: Waiter = {
+        const waiter: TurnWaiter = {
           begin: () => {
             leave();
             resolve(begin(name, owner));

@@ -2,7 +2,7 @@ import type { Clock } from "../clock.ts";
 import { connectionBounds } from "../connection-bounds.ts";
 import type { Log } from "../log.ts";
 import { openDecide } from "./containers/decide.ts";
-import { endRevoked } from "./containers/end-revoked.ts";
+import { endRevokedExchanges } from "./containers/end-revoked-exchanges.ts";
 import { openHold } from "./containers/hold.ts";
 import { openLeases } from "./containers/lease.ts";
 import { answersOf } from "./count-exchanges.ts";
@@ -95,7 +95,7 @@ export function openGateway(parts: GatewayParts): Engine {
     clock,
     log,
   });
-  const revoked = endRevoked({ leases, identity, directory, clock });
+  const revoked = endRevokedExchanges({ leases, identity, directory, clock });
   const close = () => {
     revoked.close();
     return engine.close();

@@ -31,7 +31,7 @@ import { trustedProxies } from "../gateway/trusted-proxies.ts";
 import { countedDriver } from "../drivers/counted.ts";
 import type { Log } from "../log.ts";
 import type { Metrics } from "../metrics/open-metrics.ts";
-import { privateListenersOf } from "./private-listeners-of.ts";
+import { privateListenersOf } from "./private-listeners.ts";
 import { openRegistry } from "./image-registry.ts";
 import { openListeningHandle } from "./listening-handle.ts";
 import { bindConsole } from "./console-listener.ts";

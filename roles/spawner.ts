@@ -5,7 +5,7 @@ import { countedDriver } from "../drivers/counted.ts";
 import type { Log } from "../log.ts";
 import type { Metrics } from "../metrics/open-metrics.ts";
 import { openCallers } from "../spawner/callers.ts";
-import { privateListenersOf } from "./private-listeners-of.ts";
+import { privateListenersOf } from "./private-listeners.ts";
 import { openSpawner } from "../spawner/open-spawner.ts";
 import { controlKeys, datagrokKeys, type KeyServer } from "../token-keys/key-server.ts";
 import { openSigners } from "../token-keys/open-signers.ts";

@@ -50,12 +50,12 @@ export async function checkEngine(wished: "docker" | "swarm" | "ask", chain: Cha
   }
 }
 
-type Look = { says: string; problems: Problem[] };
+type NetworkFinding = { says: string; problems: Problem[] };
 
 const APART = "Whoever publishes a package can call the containers of all others past berth";
 
 /** A swarm's services share one overlay, whoever published them. */
-async function lookAtOverlay(engine: Engine, name: string, signal: AbortSignal): Promise<Look> {
+async function lookAtOverlay(engine: Engine, name: string, signal: AbortSignal): Promise<NetworkFinding> {
   const together = warning(
     `Containers on the overlay ${name} reach each other. ${APART}.`,
     "Let only people publish who trust each other: drivers/swarm/README.md.",
@@ -73,7 +73,7 @@ async function lookAtOverlay(engine: Engine, name: string, signal: AbortSignal):
 }
 
 /** Whether containers are kept apart; those on another network of their own are, by berth's own doing. */
-async function lookAtBridge(engine: Engine, settings: Chain["settings"], signal: AbortSignal): Promise<Look> {
+async function lookAtBridge(engine: Engine, settings: Chain["settings"], signal: AbortSignal): Promise<NetworkFinding> {
   const name = settings.dockerNetwork;
   const found = await findNetwork(engine, name, signal);
   const problems: Problem[] = [];

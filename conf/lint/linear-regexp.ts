@@ -5,7 +5,7 @@ import { analyse } from "scslre";
  * Where every input has a small limit, a comment beside the expression says so and switches the rule off.
  */
 
-type Context = { report(problem: { node: unknown; message: string }): void };
+type RuleContext = { report(problem: { node: unknown; message: string }): void };
 type RegExpNode = { regex?: { pattern: string; flags: string }; value?: unknown };
 type CallNode = { callee: { type: string; name?: string }; arguments: { type: string; value?: unknown }[] };
 
@@ -24,12 +24,12 @@ function problemOf(source: string, flags: string): string | undefined {
   }
 }
 
-const check = (context: Context, node: unknown, source: string, flags: string) => {
+const check = (context: RuleContext, node: unknown, source: string, flags: string) => {
   const message = problemOf(source, flags);
   if (message !== undefined) context.report({ node, message });
 };
 
-const constructed = (context: Context) => (node: CallNode) => {
+const constructed = (context: RuleContext) => (node: CallNode) => {
   const [source, flags] = node.arguments;
   if (node.callee.type !== "Identifier" || node.callee.name !== "RegExp" || typeof source?.value !== "string") return;
   check(context, node, source.value, typeof flags?.value === "string" ? flags.value : "");
@@ -39,7 +39,7 @@ const plugin = {
   meta: { name: "berth" },
   rules: {
     "linear-regexp": {
-      create: (context: Context) => ({
+      create: (context: RuleContext) => ({
         Literal: (node: RegExpNode) => {
           if (node.regex) check(context, node, node.regex.pattern, node.regex.flags);
         },

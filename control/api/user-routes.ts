@@ -21,7 +21,7 @@ const LOGIN_QUERY = {
   },
 } as const;
 
-type Login = { administration: boolean };
+type LoginQuery = { administration: boolean };
 
 /** Signing in and out; what admins do with users stands in people-routes.ts. */
 export function userRoutes(app: FastifyInstance, { identity, store }: ApiParts, admission: Admission): void {
@@ -29,11 +29,11 @@ export function userRoutes(app: FastifyInstance, { identity, store }: ApiParts, 
   const config = { admits: "anyone" } as const;
   const signedIn = (token: string) => ({ isSuccess: true, token });
   const signIn =
-    ({ query: { administration } }: { query: Login }) =>
+    ({ query: { administration } }: { query: LoginQuery }) =>
     (key: string) =>
       identity.signIn(key, administration ? "administration" : "plain");
 
-  app.post<{ Querystring: Login }>(
+  app.post<{ Querystring: LoginQuery }>(
     "/users/login/dev",
     {
       config,
@@ -42,7 +42,7 @@ export function userRoutes(app: FastifyInstance, { identity, store }: ApiParts, 
     (request) => signedIn(admission.withKey(request, readDevKey(request.headers.authorization), signIn(request))),
   );
 
-  app.post<{ Params: { key: string }; Querystring: Login }>(
+  app.post<{ Params: { key: string }; Querystring: LoginQuery }>(
     "/users/login/dev/:key",
     {
       config,

@@ -10,7 +10,7 @@ import type { Step } from "./step.ts";
 
 /** Its address is in doubt. Where it does not run, it is lost; where it does, deploying what already runs verifies the address. */
 export const check: Step = async (rooms, row, signal) => {
-  const ends = rooms.endings.count(row.id);
+  const ends = rooms.endCounts.count(row.id);
   const fact = await observe(rooms, row, signal);
   const goesOn = fact?.running || (fact?.paused && fact.labels.generation === row.generation);
   if (!fact || !goesOn) return loseAsFound(rooms, row, fact, signal);

@@ -29,12 +29,12 @@ export async function confirmDeployment(
   said: Pick<Deployment, "address" | "instance">,
   confirming: Confirming,
 ): Promise<void> {
-  const { endings } = rooms;
+  const { endCounts } = rooms;
   const { isNew, signal } = confirming;
   for (let { ends } = confirming, asked: string | undefined; ;) {
     const holder = otherAt(rooms, row, said.address);
-    if (endings.count(row.id) === ends && (holder === undefined || isNew || holder.id === asked)) return;
-    ends = endings.count(row.id);
+    if (endCounts.count(row.id) === ends && (holder === undefined || isNew || holder.id === asked)) return;
+    ends = endCounts.count(row.id);
     const fact = await observe(rooms, row, signal);
     const isSame = said.instance === undefined || fact?.instance === undefined || said.instance === fact.instance;
     if (!fact?.running || !isSame || !sameAddress(fact.address, said.address))

@@ -21,8 +21,8 @@ export function doubt(rooms: Rooms, row: Container, patch: ContainerPatch, byUse
  * anybody is asked how it is. The end of an earlier instance says nothing of the one that runs.
  */
 export function reportEnd(rooms: Rooms, id: string, instance: string | undefined): void {
-  const { store, changes, log, endings } = rooms;
-  endings.heard(id);
+  const { store, changes, log, endCounts } = rooms;
+  endCounts.record(id);
   const row = store.containers.find(id);
   if (row?.address === undefined) return;
   if (instance !== undefined && row.address.instance !== undefined && row.address.instance !== instance) return;

@@ -28,10 +28,10 @@ export function laneOf({ state }: { state: ContainerState }): Lane {
   return LANE_OF_STATE[state];
 }
 
-export type Place = { lane: Lane; user: string };
+export type LanePlace = { lane: Lane; user: string };
 
 /** The lane of a queue's key, and the user who has to share it: who wished the container, or published the image. */
-export function placeOf(rooms: Pick<Rooms, "store">, key: string): Place {
+export function placeOf(rooms: Pick<Rooms, "store">, key: string): LanePlace {
   try {
     return findPlace(rooms, key);
   } catch {
@@ -40,7 +40,7 @@ export function placeOf(rooms: Pick<Rooms, "store">, key: string): Place {
   }
 }
 
-function findPlace({ store }: Pick<Rooms, "store">, key: string): Place {
+function findPlace({ store }: Pick<Rooms, "store">, key: string): LanePlace {
   const [kind, id = ""] = key.split(":");
   if (kind === "container") {
     const row = store.containers.place(id);

@@ -16,7 +16,7 @@ export type ContainerPatch = Partial<Omit<Container, "id" | "state">>;
  * the patch is taken from whoever has it, in the same transaction.
  */
 export function moveContainer(
-  rooms: Pick<Rooms, "store" | "clock" | "log" | "changes" | "queue" | "endings">,
+  rooms: Pick<Rooms, "store" | "clock" | "log" | "changes" | "queue" | "endCounts">,
   row: Container,
   event: ContainerEvent,
   patch: ContainerPatch = {},

@@ -6,7 +6,7 @@ import { type Metrics, openMetrics } from "../../metrics/open-metrics.ts";
 import { type Changes, openChanges } from "./changes.ts";
 import { countLifecycle, timed } from "./count-lifecycle.ts";
 import { type Explanation, explainContainer } from "./explain/explain-container.ts";
-import { openEndings } from "./endings.ts";
+import { createEndCounts } from "./end-counts.ts";
 import { openFlights } from "./flights.ts";
 import { hearEvents } from "./hear-events.ts";
 import { placeOf } from "./lanes.ts";
@@ -107,7 +107,7 @@ export function openLifecycle(options: LifecycleOptions): Lifecycle {
     flights: openFlights(),
     slots: createStartSlots(limits.startSlots),
     outages: openOutages(clock, clock.now()),
-    endings: openEndings(),
+    endCounts: createEndCounts(),
     watched: openWatchedAddresses({ clock, watched: options.driver.watchedAddresses === true, changed: () => tellAddressed(rooms) }),
     draining: new Set(),
     queue,

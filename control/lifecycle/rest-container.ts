@@ -40,7 +40,7 @@ export const heal: Step = async (rooms, row, signal) => {
   // What lay frozen, and whose start failed before it could go on, would hold its memory for as long as nobody asks again.
   if (fact?.paused) await endPaused(rooms, now, signal);
   if (fact?.running && fact.labels.generation === now.generation) {
-    const ends = rooms.endings.count(row.id);
+    const ends = rooms.endCounts.count(row.id);
     try {
       const deployment = await deploy(rooms, { ...now, since: rooms.clock.now() }, signal);
       await confirmDeployment(rooms, now, deployment, { ends, isNew: false, signal });

@@ -4,7 +4,7 @@ import type { Log } from "../../log.ts";
 import type { Container, Image } from "../store/entities.ts";
 import type { Store } from "../store/open-store.ts";
 import type { Changes } from "./changes.ts";
-import type { Endings } from "./endings.ts";
+import type { EndCounts } from "./end-counts.ts";
 import type { Flights } from "./flights.ts";
 import type { LifecycleLimits } from "./limits.ts";
 import type { Outages } from "./outages.ts";
@@ -40,7 +40,7 @@ export type Rooms = LifecycleParts & {
   flights: Flights;
   outages: Outages;
   slots: StartSlots;
-  endings: Endings;
+  endCounts: EndCounts;
   watched: WatchedAddresses;
   /** Containers whose stop waits for what gateways report. */
   draining: Set<string>;

@@ -48,7 +48,7 @@ export const start: Step = async (rooms, row, signal) => {
   if (rooms.store.images.find(row.imageId)?.state !== "READY") return moveContainer(rooms, row, "redefined") ? "moved" : "rest";
   if (!(await awaitSlot(rooms, row, signal)) || rooms.store.containers.find(row.id)?.state !== "STARTING") return "moved";
   const queueMs = Math.max(0, row.since - row.wishedOn);
-  const ends = rooms.endings.count(row.id);
+  const ends = rooms.endCounts.count(row.id);
   try {
     const deployment = await deploy(rooms, row, signal);
     await confirmDeployment(rooms, row, deployment, { ends, isNew: true, signal });

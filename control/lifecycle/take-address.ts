@@ -22,15 +22,15 @@ export function takeAddress(store: Store, to: string, address: OwnedAddress, at:
   return moved;
 }
 
-type Telling = Pick<Rooms, "changes" | "queue" | "log" | "endings">;
+type TakenAddressDeps = Pick<Rooms, "changes" | "queue" | "log" | "endCounts">;
 
 /**
  * Tells everybody of one whose address was taken; before its new owner is told of, so that no gateway ever has both. For what the orchestrator was asked of it
  * before, that is as good as an end.
  */
-export function tellTaken({ changes, queue, log, endings }: Telling, taken: Container, by: Pick<Container, "id" | "name">): void {
+export function tellTaken({ changes, queue, log, endCounts }: TakenAddressDeps, taken: Container, by: Pick<Container, "id" | "name">): void {
   log.warn({ container: taken.id, name: taken.name, by: by.id, byName: by.name }, "address given to another container");
-  endings.heard(taken.id);
+  endCounts.record(taken.id);
   changes.publish(taken);
   queue.add(containerKey(taken.id));
 }
@@ -39,7 +39,12 @@ export function tellTaken({ changes, queue, log, endings }: Telling, taken: Cont
  * The orchestrator has given an address to a container that is being started: from now on it is nobody else's, and not only once that one answers. Of one that
  * was found to run, in a check, that is decided later.
  */
-export function claimAddress(rooms: Telling & Pick<Rooms, "store" | "clock">, { id, state }: Container, address: OwnedAddress, isNew: boolean): void {
+export function claimAddress(
+  rooms: TakenAddressDeps & Pick<Rooms, "store" | "clock">,
+  { id, state }: Container,
+  address: OwnedAddress,
+  isNew: boolean,
+): void {
   const { store, clock } = rooms;
   const claimed = store.transaction(() => {
     const row = store.containers.find(id);

@@ -37,7 +37,7 @@ const STOPPED_BY_USER = new Fault("CONTAINER_STOPPED", "A user stopped the conta
 const REPLACED = new Fault("CONTAINER_STOPPED", "A newer definition replaces this one.");
 
 export function wishesIn(rooms: Rooms): Wishes {
-  const { store, clock, changes, endings, flights, limits, queue, usage } = rooms;
+  const { store, clock, changes, endCounts, flights, limits, queue, usage } = rooms;
 
   const find = (id: string): Container => {
     const row = store.containers.find(id);
@@ -140,7 +140,7 @@ export function wishesIn(rooms: Rooms): Wishes {
         usage.forget(id);
         rooms.draining.delete(id);
         doubtedOn.delete(id);
-        endings.forget(id);
+        endCounts.forget(id);
         flights.abort(containerKey(id), STOPPED_BY_USER);
       }
       queue.add(containerKey(id));

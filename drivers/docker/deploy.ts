@@ -13,7 +13,7 @@ import { createOrAdopt } from "./create.ts";
 import type { Site } from "./definition.ts";
 import { remove } from "./destroy.ts";
 import { look } from "./inspect.ts";
-import type { Place } from "./networks.ts";
+import type { NetworkPlace } from "./networks.ts";
 import { observeOne, type View } from "./observe.ts";
 import type { Rotation } from "./rotation.ts";
 
@@ -30,7 +30,7 @@ export type DeployDeps = {
   site: Site;
   ports: PublishedPorts;
   log: Log;
-  place(spec: Spec, signal: AbortSignal): Promise<Place>;
+  place(spec: Spec, signal: AbortSignal): Promise<NetworkPlace>;
   /** Learns from the engine which addresses and ports are in use. */
   look(signal: AbortSignal): Promise<unknown>;
 };
@@ -57,10 +57,10 @@ export async function deploy(deps: DeployDeps, spec: Spec, call: DeployCall): Pr
   }
 }
 
-type Started = { id: string; adopted: boolean; takeAway(): Promise<void> };
+type StartedContainer = { id: string; adopted: boolean; takeAway(): Promise<void> };
 
 /** Another address and port each time that the engine says that one is taken: it looks only when a container is started. */
-async function createAndStart(deps: DeployDeps, place: Place, spec: Spec, signal: AbortSignal): Promise<Started> {
+async function createAndStart(deps: DeployDeps, place: NetworkPlace, spec: Spec, signal: AbortSignal): Promise<StartedContainer> {
   const { engine, view, site, ports, log } = deps;
   for (let attempt = 1; ; attempt++) {
     // All in use, as far as is known: nobody may have listed containers for long.

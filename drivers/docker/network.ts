@@ -26,7 +26,7 @@ export type NetworkPlan = { name: string; labels: Record<string, string>; isolat
 /** Subnets that were refused as in use before the engine is let choose one. */
 const ATTEMPTS = 64;
 
-type Found = {
+type NetworkDescription = {
   Id: string;
   Name: string;
   Labels?: Record<string, string> | null;
@@ -39,14 +39,14 @@ type Found = {
 export async function findNetwork(engine: Engine, name: string, signal: AbortSignal | undefined): Promise<BridgeNetwork | undefined> {
   try {
     const doing = `Inspecting the network ${name}`;
-    return read((await engine.call({ doing, signal }, (docker) => docker.getNetwork(name).inspect())) as Found);
+    return read((await engine.call({ doing, signal }, (docker) => docker.getNetwork(name).inspect())) as NetworkDescription);
   } catch (error) {
     if (answered(error, 404)) return undefined;
     throw error;
   }
 }
 
-function read({ Id, Name, Labels, Options, IPAM, Containers }: Found): BridgeNetwork {
+function read({ Id, Name, Labels, Options, IPAM, Containers }: NetworkDescription): BridgeNetwork {
   const [config] = IPAM?.Config ?? [];
   const subnet = readSubnet(config?.Subnet ?? "");
   const range = readSubnet(config?.IPRange ?? "");
@@ -101,7 +101,9 @@ async function create(engine: Engine, { name, labels, isolated }: NetworkPlan, s
 }
 
 async function usedSubnets(engine: Engine, signal: AbortSignal): Promise<Subnet[]> {
-  const all = (await engine.call({ doing: "Listing networks", signal }, (docker, abortSignal) => docker.listNetworks({ abortSignal }))) as Found[];
+  const all = (await engine.call({ doing: "Listing networks", signal }, (docker, abortSignal) =>
+    docker.listNetworks({ abortSignal }),
+  )) as NetworkDescription[];
   return all.flatMap(({ IPAM }) => (IPAM?.Config ?? []).flatMap(({ Subnet: cidr }) => readSubnet(cidr ?? "") ?? []));
 }
 

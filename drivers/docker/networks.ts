@@ -11,7 +11,7 @@ import { createRotation, type Rotation } from "./rotation.ts";
 import { contains, readAddress, type Subnet, writeAddress } from "./subnets.ts";
 
 /** Where one container goes. */
-export type Place = {
+export type NetworkPlace = {
   network: string;
   /** Every address of berth's own is in use, as far as is known. */
   isFull(): boolean;
@@ -23,7 +23,7 @@ export type Place = {
 };
 
 export type Networks = {
-  placeFor(spec: Spec, signal: AbortSignal): Promise<Place>;
+  placeFor(spec: Spec, signal: AbortSignal): Promise<NetworkPlace>;
   /** What a list of the engine's containers shows, which began at `since` (monotonic). */
   seen(containers: readonly ContainerInfo[], since: number): void;
   /** Puts berth's own container and the shared services where they have to be, and removes what is empty; bounded, and never more often than every 10 s. */
@@ -78,7 +78,7 @@ export function openNetworks(deps: NetworksDeps): Networks {
     log.warn({ network, ...fields }, sentence);
   };
 
-  const placeOn = (found: BridgeNetwork, joined: Promise<void>): Place => {
+  const placeOn = (found: BridgeNetwork, joined: Promise<void>): NetworkPlace => {
     const range = found.assigned && rangeOf(found.id, found.name, found.assigned);
     return {
       network: found.name,

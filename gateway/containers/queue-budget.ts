@@ -13,24 +13,24 @@ export type QueueBudget = {
   join(user: string, reader: QueueReader): QueueShare;
 };
 
-type Member = { reader: QueueReader; bytes: number; pools: readonly [Pool, Pool] };
+type QueueMember = { reader: QueueReader; bytes: number; pools: readonly [BytePool, BytePool] };
 
 /** Queues that share so many bytes. */
-type Pool = { limit: number; used: number; full: boolean; members: Set<Member> };
+type BytePool = { limit: number; used: number; full: boolean; members: Set<QueueMember> };
 
 /**
  * How much memory the queues of waiting WebSockets take together, of one user and of the process. Where that is spent, none of those
  * queues is read until half of it is free again: what their clients send waits in the system's own buffers, and nothing is lost.
  */
 export function openQueueBudget({ ofUser, ofAll }: { ofUser: number; ofAll: number }): QueueBudget {
-  const all: Pool = { limit: ofAll, used: 0, full: false, members: new Set() };
-  const users = new Map<string, Pool>();
+  const all: BytePool = { limit: ofAll, used: 0, full: false, members: new Set() };
+  const users = new Map<string, BytePool>();
 
   return {
     join: (user, reader) => {
-      const own = users.get(user) ?? { limit: ofUser, used: 0, full: false, members: new Set<Member>() };
+      const own = users.get(user) ?? { limit: ofUser, used: 0, full: false, members: new Set<QueueMember>() };
       users.set(user, own);
-      const member: Member = { reader, bytes: 0, pools: [own, all] };
+      const member: QueueMember = { reader, bytes: 0, pools: [own, all] };
       for (const pool of member.pools) pool.members.add(member);
       if (mustWait(member)) reader.pause();
       return {
@@ -55,16 +55,16 @@ export function openQueueBudget({ ofUser, ofAll }: { ofUser: number; ofAll: numb
   };
 }
 
-function fill(pool: Pool): void {
+function fill(pool: BytePool): void {
   pool.full = true;
   for (const { reader } of pool.members) reader.pause();
 }
 
-function drain(pool: Pool): void {
+function drain(pool: BytePool): void {
   pool.full = false;
   for (const member of pool.members) if (!mustWait(member)) member.reader.resume();
 }
 
-function mustWait({ pools: [own, all] }: Member): boolean {
+function mustWait({ pools: [own, all] }: QueueMember): boolean {
   return own.full || all.full;
 }

@@ -4,7 +4,7 @@ import { FrameError, OPCODE } from "./frames.ts";
 const KEPT = 0;
 const PONG = 1;
 const CLOSE = 2;
-type Kind = typeof KEPT | typeof PONG | typeof CLOSE;
+type FrameKind = typeof KEPT | typeof PONG | typeof CLOSE;
 
 /** The longest head of a frame; and of a control frame, all of it. */
 const HEAD_BYTES = 14;
@@ -27,7 +27,7 @@ export class QueuedFrames {
   #size = 0;
   #close = EMPTY;
   #closeSize = 0;
-  #kind: Kind = KEPT;
+  #kind: FrameKind = KEPT;
   /** Of a head that came in pieces: what is there, and how much of it. */
   #head = EMPTY;
   #have = 0;
@@ -170,7 +170,7 @@ export class QueuedFrames {
   }
 }
 
-function kindOf(first: number): Kind {
+function kindOf(first: number): FrameKind {
   const opcode = first & 0x0f;
   return opcode === OPCODE.pong ? PONG : opcode === OPCODE.close ? CLOSE : KEPT;
 }

@@ -1,6 +1,6 @@
 import { createServer, type Server, type ServerOpts, type Socket } from "node:net";
 import { createServer as createSecureServer, type Server as SecureServer } from "node:tls";
-import type { Admission, ConnectionBounds } from "../../connection-bounds.ts";
+import type { AdmittedConnection, ConnectionBounds } from "../../connection-bounds.ts";
 import { keepKeys, type TlsKeys } from "../tls-keys.ts";
 
 /**
@@ -10,10 +10,10 @@ import { keepKeys, type TlsKeys } from "../tls-keys.ts";
 export function openEdgeServer(
   options: ServerOpts,
   { tls, handshakeMs, bounds }: { tls: TlsKeys | undefined; handshakeMs: number; bounds: ConnectionBounds },
-  onConnection: (socket: Socket, admission: Admission, under?: Socket) => void,
+  onConnection: (socket: Socket, admission: AdmittedConnection, under?: Socket) => void,
 ): Server {
   /** One that is not admitted is closed, and nobody hears of it. */
-  const admit = (socket: Socket): Admission | undefined => {
+  const admit = (socket: Socket): AdmittedConnection | undefined => {
     const admission = bounds.admit(socket.remoteAddress);
     if (admission === undefined) socket.destroy();
     return admission;
@@ -23,7 +23,7 @@ export function openEdgeServer(
       const admission = admit(socket);
       if (admission !== undefined) onConnection(socket, admission);
     });
-  const under = new Map<string, { socket: Socket; admission: Admission }>();
+  const under = new Map<string, { socket: Socket; admission: AdmittedConnection }>();
   // Half-open only from then on: a client that leaves within the handshake would else be waited for until its time is up.
   const server = createSecureServer({ ...options, ...secured(tls, handshakeMs), allowHalfOpen: false }, (socket) => {
     socket.allowHalfOpen = options.allowHalfOpen ?? false;

@@ -11,7 +11,7 @@ const TELLS = `
     .listen(Number(process.env.PORT ?? 8080));
   process.on("SIGTERM", () => process.exit(0));`;
 
-type Given = { headers: Record<string, string>; own: string };
+type EchoedRequest = { headers: Record<string, string>; own: string };
 
 t.test("what a container is given names its caller without administration, and ends within 10 s of a revocation", async (t) => {
   const stand = await openStand(t, { BERTH_WORKERS: "2" });
@@ -22,7 +22,7 @@ t.test("what a container is given names its caller without administration, and e
   await stand.publish("app", packageOf("app", ["square"]), { authorization: `Dev ${boss.key}` });
   const [id, square] = [await stand.ready("tells-tell"), await stand.ready("app-square")];
   const proxied = `${berth.api}/docker/containers/proxy/${id}/`;
-  const ask = async (headers: Record<string, string>) => (await (await fetch(proxied, { headers })).json()) as Given;
+  const ask = async (headers: Record<string, string>) => (await (await fetch(proxied, { headers })).json()) as EchoedRequest;
 
   const { headers, own } = await ask({ authorization: administration, cookie: `auth=${administration}` });
   const given = headers["x-user-api-key"] ?? "";

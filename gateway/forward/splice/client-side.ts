@@ -1,4 +1,4 @@
-import type { Admission } from "../../../connection-bounds.ts";
+import type { AdmittedConnection } from "../../../connection-bounds.ts";
 import type { Answer, Peer } from "../../decision.ts";
 import { Exchanged } from "../../exchanges.ts";
 import { MessageRefused, type RequestReader } from "../../http1/open-http1.ts";
@@ -41,7 +41,7 @@ export class ClientSide implements LinkUser, Ticking {
   lastByteAt: number;
   readonly #reader: RequestReader;
   readonly #forget: (side: ClientSide) => void;
-  readonly #admission: Pick<Admission, "crowded">;
+  readonly #admission: Pick<AdmittedConnection, "crowded">;
   #left: AbortController | undefined;
   #state: State = "head";
   #exchange: Exchange | undefined;
@@ -57,7 +57,11 @@ export class ClientSide implements LinkUser, Ticking {
   #closeAfterDrop = false;
   #backlogSeen = 0;
 
-  constructor(link: Link, parts: SpliceParts, { admission, forget }: { admission: Pick<Admission, "crowded">; forget: (side: ClientSide) => void }) {
+  constructor(
+    link: Link,
+    parts: SpliceParts,
+    { admission, forget }: { admission: Pick<AdmittedConnection, "crowded">; forget: (side: ClientSide) => void },
+  ) {
     this.link = link;
     this.parts = parts;
     this.#forget = forget;

@@ -5,7 +5,7 @@ import t from "tap";
 import { ADMIN_KEY, eventually, openClient } from "../../fixtures/berth.ts";
 import { isAlive } from "../../fixtures/processes.ts";
 import { packageOf } from "../../rights/fixtures/stand.ts";
-import { openInstalled } from "./stand.ts";
+import { openInstallation } from "./installation.ts";
 
 /** Asks over a connection of its own, again and again, until it is told to end; answers with what came, each with how often. */
 function asking(url: string, authorization: string) {
@@ -36,7 +36,7 @@ function asking(url: string, authorization: string) {
   };
 }
 
-async function warm(stand: Awaited<ReturnType<typeof openInstalled>>) {
+async function warm(stand: Awaited<ReturnType<typeof openInstallation>>) {
   const client = await openClient({ base: stand.base(), key: ADMIN_KEY, output: () => readFileSync(join(stand.folder, "log"), "utf8") });
   t.equal((await client.publish("app", packageOf("app", ["square"]))).status, 200);
   const { id } = await client.until("app-square", ["stopped by system", "started"], 60_000);
@@ -46,7 +46,7 @@ async function warm(stand: Awaited<ReturnType<typeof openInstalled>>) {
 }
 
 t.test("a berth that hands over refuses no connection and fails no call, and the new one serves what the old one did", async (t) => {
-  const opened = await openInstalled(t);
+  const opened = await openInstallation(t);
   const { client, asked } = await warm(opened);
   const before = opened.pid();
   const { code, said } = await opened.upgrade(opened.program("new", "true"), []);
@@ -67,7 +67,7 @@ for (const [what, serve] of [
   ["is killed when control has ended", "while ! grep -q 'handing over' log; do sleep 0.05; done && kill -9 $$ & true"],
 ] as const) {
   t.test(`where the new program ${what}, the old one serves on, nothing is refused, and upgrade says so soon`, async (t) => {
-    const opened = await openInstalled(t);
+    const opened = await openInstallation(t);
     const { client, asked } = await warm(opened);
     const before = opened.pid();
     const { code, said } = await opened.upgrade(opened.program("new", serve), []);

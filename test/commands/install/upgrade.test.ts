@@ -3,10 +3,10 @@ import { join } from "node:path";
 import Sqlite from "better-sqlite3";
 import t from "tap";
 import { isAlive } from "../../fixtures/processes.ts";
-import { NOBODY, openInstalled, ROOT } from "./stand.ts";
+import { NOBODY_UID, openInstallation, ROOT } from "./installation.ts";
 
 t.test("the new program runs in the place of the old one, with all that was there", async (t) => {
-  const { folder, program, run, pid, upgrade, users } = await openInstalled(t);
+  const { folder, program, run, pid, upgrade, users } = await openInstallation(t);
   t.equal((await run(process.execPath, [join(ROOT, "berth.ts"), "users", "add", "ada"])).code, 0);
   const before = pid();
   const { code, said } = await upgrade(program("new", "true"));
@@ -24,17 +24,17 @@ t.test("the new program runs in the place of the old one, with all that was ther
 });
 
 t.test("root upgrades the berth of another user, and leaves nothing that this one could not read", async (t) => {
-  const { folder, program, upgrade } = await openInstalled(t, NOBODY);
+  const { folder, program, upgrade } = await openInstallation(t, NOBODY_UID);
   const { code, said } = await upgrade(program("new", "true"));
   t.equal(code, 0, said);
   t.same(
-    readdirSync(join(folder, "data")).filter((name) => statSync(join(folder, "data", name)).uid !== NOBODY),
+    readdirSync(join(folder, "data")).filter((name) => statSync(join(folder, "data", name)).uid !== NOBODY_UID),
     [],
   );
 });
 
 t.test("where the new one does not start, the old one does", async (t) => {
-  const { folder, program, pid, upgrade, users } = await openInstalled(t);
+  const { folder, program, pid, upgrade, users } = await openInstallation(t);
   const { code, said } = await upgrade(program("new", "echo 'berth: no.' >&2; exit 1"));
   t.equal(code, 1);
   t.match(said, /^berth: berth \S+ did not start: .* runs again/s);
@@ -44,7 +44,7 @@ t.test("where the new one does not start, the old one does", async (t) => {
 });
 
 t.test("where the new one changed the store before it failed, the old one has it as it was", async (t) => {
-  const { folder, program, run, pid, upgrade, users } = await openInstalled(t);
+  const { folder, program, run, pid, upgrade, users } = await openInstallation(t);
   t.equal((await run(process.execPath, [join(ROOT, "berth.ts"), "users", "add", "ada"])).code, 0);
   const spoil = "new (require('better-sqlite3'))('data/berth.db').exec('DELETE FROM users; PRAGMA user_version = 99')";
   writeFileSync(join(folder, "spoil.cjs"), spoil.replace("better-sqlite3", join(ROOT, "node_modules/better-sqlite3")));
@@ -59,7 +59,7 @@ t.test("where the new one changed the store before it failed, the old one has it
 });
 
 t.test("what is no berth is refused before anything is touched", async (t) => {
-  const { folder, pid, upgrade } = await openInstalled(t);
+  const { folder, pid, upgrade } = await openInstallation(t);
   const before = pid();
   writeFileSync(join(folder, "text"), "no program");
   writeFileSync(join(folder, "other"), "#!/bin/sh\necho something else 1.2.3\n", { mode: 0o755 });

@@ -1,11 +1,14 @@
 import t, { type Test } from "tap";
-import type { Place } from "../../../control/lifecycle/lanes.ts";
+import type { LanePlace } from "../../../control/lifecycle/lanes.ts";
 import { LIFECYCLE_LIMITS } from "../../../control/lifecycle/limits.ts";
 import { openWorkQueue } from "../../../control/lifecycle/work-queue.ts";
 import { stillClock, turns } from "../../fixtures/still-clock.ts";
 
 /** A queue whose work a test ends by hand. */
-function openTestQueue(t: Test, options: { concurrency?: number; perUser?: number; place?: (key: string) => Place; failing?: () => boolean } = {}) {
+function openTestQueue(
+  t: Test,
+  options: { concurrency?: number; perUser?: number; place?: (key: string) => LanePlace; failing?: () => boolean } = {},
+) {
   const clock = stillClock();
   const began: string[] = [];
   const ends = new Map<string, () => void>();

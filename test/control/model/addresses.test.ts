@@ -24,8 +24,8 @@ const NAMES = ["a", "b", "c", "d"] as const;
 const MEMORY = "/dev/shm";
 t.setTimeout(0);
 
-type Real = Awaited<ReturnType<typeof openReal>>;
-type Command = fc.AsyncCommand<object, Real>;
+type AddressFixture = Awaited<ReturnType<typeof openReal>>;
+type AddressCommand = fc.AsyncCommand<object, AddressFixture>;
 
 async function openReal() {
   const folder = mkdtempSync(join(existsSync(MEMORY) ? MEMORY : tmpdir(), "berth-addresses-"));
@@ -128,7 +128,7 @@ async function openReal() {
   return real;
 }
 
-function command(name: string, run: (real: Real) => unknown): Command {
+function command(name: string, run: (real: AddressFixture) => unknown): AddressCommand {
   return {
     check: () => true,
     run: async (_, real) => {
@@ -141,11 +141,11 @@ function command(name: string, run: (real: Real) => unknown): Command {
 }
 
 const which = fc.nat({ max: NAMES.length - 1 });
-const of = (name: string, run: (nth: number, real: Real) => unknown) =>
+const of = (name: string, run: (nth: number, real: AddressFixture) => unknown) =>
   which.map((nth) => command(`${name} ${NAMES[nth]}`, (real) => run(nth, real)));
-const plain = (name: string, run: (real: Real) => unknown) => fc.constant(command(name, run));
+const plain = (name: string, run: (real: AddressFixture) => unknown) => fc.constant(command(name, run));
 
-const COMMANDS: fc.Arbitrary<Command>[] = [
+const COMMANDS: fc.Arbitrary<AddressCommand>[] = [
   of("request", (nth, real) => real.request(nth)),
   of("request", (nth, real) => real.request(nth)),
   of("dies", (nth, real) => real.world.end(real.row(nth).service)),
@@ -198,7 +198,7 @@ t.test("no request reaches another container, whatever the engine tells and when
 });
 
 /** With nothing in the way any more, each container that is asked for answers in the end. */
-async function settles(real: Real): Promise<void> {
+async function settles(real: AddressFixture): Promise<void> {
   real.world.hold(false);
   for (const nth of NAMES.keys()) {
     const before = real.sent.served;

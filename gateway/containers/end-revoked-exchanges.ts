@@ -11,13 +11,13 @@ const PAUSE_MS = 250;
 /** So many of a Datagrok server's rights are looked up at a time. */
 const LOOK_UPS = 16;
 
-export type EndRevokedDeps = { leases: Pick<Leases, "openClaims">; identity: Identity; directory: Directory; clock: Clock };
+export type EndRevokedExchangesDeps = { leases: Pick<Leases, "openClaims">; identity: Identity; directory: Directory; clock: Clock };
 
 /**
  * Ends requests and WebSockets whose caller's session was revoked, or who lost the right to their container, while they are open. Where nobody can be asked,
  * they go on. `close` stops looking.
  */
-export function endRevoked({ leases, identity, directory, clock }: EndRevokedDeps): { close(): void } {
+export function endRevokedExchanges({ leases, identity, directory, clock }: EndRevokedExchangesDeps): { close(): void } {
   const closed = new AbortController();
   let cancel = clock.after(CHECK_EVERY_MS, () => void check());
   let checking = false;

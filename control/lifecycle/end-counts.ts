@@ -1,15 +1,15 @@
 /** How many ends of its instances were reported of each container since this process began. */
-export type Endings = {
-  heard(id: string): void;
+export type EndCounts = {
+  record(id: string): void;
   /** What the orchestrator was asked before this number changed may be what was so before the end. */
   count(id: string): number;
   forget(id: string): void;
 };
 
-export function openEndings(): Endings {
+export function createEndCounts(): EndCounts {
   const counts = new Map<string, number>();
   return {
-    heard: (id) => void counts.set(id, (counts.get(id) ?? 0) + 1),
+    record: (id) => void counts.set(id, (counts.get(id) ?? 0) + 1),
     count: (id) => counts.get(id) ?? 0,
     forget: (id) => void counts.delete(id),
   };

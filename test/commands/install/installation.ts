@@ -8,7 +8,7 @@ import { tempFolder } from "../../fixtures/temp-folder.ts";
 
 export const ROOT = join(import.meta.dirname, "../../..");
 /** Debian's user `nobody`. */
-export const NOBODY = 65_534;
+export const NOBODY_UID = 65_534;
 const BERTH = `${process.execPath} ${join(ROOT, "berth.ts")}`;
 
 /**
@@ -31,7 +31,7 @@ done
 `;
 
 /** An installed berth under that manager; each program is a script that runs the source tree, or spoils something first. */
-export async function openInstalled(t: Test, user = 0) {
+export async function openInstallation(t: Test, user = 0) {
   const folder = tempFolder(t);
   mkdirSync(join(folder, "data"), { mode: 0o700 });
   for (const one of [folder, join(folder, "data")]) chownSync(one, user, user);
