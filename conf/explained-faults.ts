@@ -20,7 +20,7 @@ const OTHERS = {
     todo: "List the page's origin in BERTH_ORIGINS, if it is yours.",
   },
   TOO_MANY_ATTEMPTS: {
-    means: "Too many wrong developer keys came from one address, or from all.",
+    means: "Too many wrong developer keys or session tokens came from one address, or wrong keys from all.",
     todo: "Wait as Retry-After says. Behind a load balancer set BERTH_TRUSTED_PROXIES, else all clients are one address.",
   },
   USER_NOT_FOUND: { means: "There is no such login.", todo: "`berth users list`." },

@@ -26,7 +26,7 @@ export type Identity = {
   known(token: string): Caller | undefined;
   /**
    * Undefined for a token that nobody holds. `client` is the address of who shows it, by which questions are shared out. Faults: CONTROL_AWAY
-   * where nobody can be asked and nothing is cached.
+   * where nobody can be asked and nothing is cached; TOO_MANY_ATTEMPTS where that client has sent many wrong tokens.
    */
   who(token: string, signal: AbortSignal, client?: string): Promise<Caller | undefined>;
   /** Those of these tokens that nobody holds any more; asked about many at once where that is not known. About whom nobody can be asked counts as before. */

@@ -36,7 +36,7 @@ export function knownCaller(identity: Identity, head: Head): SignedIn | undefine
 
 /**
  * The caller whom the first valid credential names; `client` is the address of who sent the request. Whoever holds the others is asked as well where they may be
- * sessions: no container is to have the token of one. Faults: TOKEN_MISSING, TOKEN_INVALID, CONTROL_AWAY.
+ * sessions: no container is to have the token of one. Faults: TOKEN_MISSING, TOKEN_INVALID, TOO_MANY_ATTEMPTS, CONTROL_AWAY.
  */
 export async function authenticate(identity: Identity, head: Head, signal: AbortSignal, client?: string): Promise<SignedIn> {
   let found: Pick<SignedIn, "caller" | "from"> | undefined;

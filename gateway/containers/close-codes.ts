@@ -13,7 +13,7 @@ export function closeFor(fault: Fault): { code: number; reason: string } {
 
 function codeFor(fault: Fault): number {
   if (fault.code === "WEBSOCKET_MISMATCH") return CLOSE.protocolError;
-  if (fault.status === 503) return CLOSE.tryLater;
+  if (fault.status === 503 || fault.status === 429) return CLOSE.tryLater;
   return fault.status < 500 ? CLOSE.policy : CLOSE.failed;
 }
 

@@ -3,6 +3,7 @@ import { Fault, type FaultData } from "../../fault.ts";
 import type { Log } from "../../log.ts";
 import type { ContainerView, Directory, Standing } from "../directory.ts";
 import { knownCallers, QUESTIONS } from "../feed/known-callers.ts";
+import { WRONG_TOKENS } from "../feed/wrong-tokens.ts";
 import type { Identity } from "../identity.ts";
 import { watchers } from "../watchers.ts";
 import { accepts } from "./accepts.ts";
@@ -24,6 +25,8 @@ const HEARD_MS = 5_000;
 /** Starts that the server may hold at a time; look-ups have connections of their own, so that none waits behind one. */
 const MOST_RUNS = 256;
 const MOST_LOOKS = 32;
+/** Nothing says that a token which that server does not know yet cannot become valid. */
+const WRONG_MS = 2_000;
 /** A start that failed is tried again by a request after this, which doubles up to the longest. */
 const FIRST_RETRY_MS = 1_000;
 const LONGEST_RETRY_MS = 60_000;
@@ -124,6 +127,7 @@ export function openDatagrok(parts: { url: string; key: string | undefined; runM
     clock,
     closed: closed.signal,
     full: serverBusy,
+    wrongTokens: { ...WRONG_TOKENS, rememberMs: WRONG_MS },
     questions: { ...QUESTIONS, atOnce: MOST_LOOKS, ofOne: (MOST_LOOKS * 3) / 4 },
     ask: (tokens, signal) => Promise.all(tokens.map((token) => whoIs(server, token, signal))),
   });

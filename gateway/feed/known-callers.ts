@@ -8,12 +8,11 @@ import type { Caller, Identity } from "../identity.ts";
 import { sharedQuestions } from "../shared-questions.ts";
 import { unlessAborted } from "../unless-aborted.ts";
 import type { WhoAnswer } from "../wire.ts";
+import { createWrongTokens, WRONG_TOKENS, type WrongTokenLimits } from "./wrong-tokens.ts";
 
 /** A session that ended is refused everywhere within 10 s, even if its news were lost: a sweep longer than this, and the answer's own way here. */
 const VALID_MS = 8_000;
 const SWEEP_MS = 1_000;
-/** Short, so that somebody who has just signed in is not told otherwise for long. */
-const UNKNOWN_SECONDS = 2;
 /** While control is away nobody can sign out either, so who was known then still is; for so long, not for ever. */
 const AWAY_SECONDS = 15 * 60;
 /** How long an old answer counts before control is asked again whether it is back. */
@@ -44,6 +43,7 @@ export type KnownCallersParts = {
   /** What is no token by its looks alone is nobody's, and nobody is asked about it; where left out, anything may be one. */
   isToken?(token: string): boolean;
   questions?: FairTurnsLimits;
+  wrongTokens?: WrongTokenLimits;
   /** Nobody is there to be asked, as far as is known: who was known before need not wait until that shows once more. */
   isAway?(): boolean;
   clock: Clock;
@@ -57,13 +57,13 @@ type Entry = { caller: Caller; renewAt: number; until: number; used: boolean };
  * again in good time, many at once, so that no request waits for that. Where control cannot be asked, the last answer counts on.
  */
 export function knownCallers(parts: KnownCallersParts): KnownCallers {
-  const { ask, full, closed, isAway = () => false, isToken = () => true, questions = QUESTIONS, clock } = parts;
+  const { ask, full, closed, isAway = () => false, isToken = () => true, questions = QUESTIONS, wrongTokens = WRONG_TOKENS, clock } = parts;
   // Looked into for every request, so by the token itself, and without a look at the clock: a digest, and a cache around it, cost more than
   // the rest of a decision.
   const valid = new Map<string, Entry>();
   // Apart, so that a flood of invented tokens cannot push out those of real callers.
   const earlier = new NodeCache({ useClones: false, stdTTL: AWAY_SECONDS, maxKeys: MOST_CALLERS });
-  const unknown = new NodeCache({ useClones: false, stdTTL: UNKNOWN_SECONDS, maxKeys: MOST_CALLERS });
+  const wrong = createWrongTokens(wrongTokens, clock);
   // Each waits for its turn, and those bound how many there are.
   const asking = sharedQuestions<Caller | undefined>(Number.POSITIVE_INFINITY, full);
   const turns = fairTurns(questions, full, clock);
@@ -74,11 +74,16 @@ export function knownCallers(parts: KnownCallersParts): KnownCallers {
   let cancelSweep: (() => void) | undefined;
 
   const learn = async (token: string, key: string, client: string, signal: AbortSignal): Promise<Caller | undefined> => {
+    wrong.check(key, client);
     const over = await turns.take(client, signal);
     try {
+      // Those before it in the line may have been wrong.
+      wrong.check(key, client);
       const asked = { signOuts, at: clock.monotonic() };
       const [answer] = await ask([token], signal);
-      return take(token, key, answer, asked);
+      const caller = take(token, key, answer, asked);
+      if (caller === undefined) wrong.charge(client);
+      return caller;
     } finally {
       over();
     }
@@ -112,10 +117,11 @@ export function knownCallers(parts: KnownCallersParts): KnownCallers {
     if (caller === undefined) {
       valid.delete(token);
       earlier.del(key);
-      remember(unknown, key, true);
+      wrong.rejected(key);
     } else if (asked.signOuts === signOuts) {
       count(caller, asked.at, VALID_MS);
       remember(earlier, key, caller);
+      wrong.accepted(key);
     }
     return caller;
   };
@@ -176,7 +182,7 @@ export function knownCallers(parts: KnownCallersParts): KnownCallers {
       if (caller !== undefined) return Promise.resolve(caller);
       if (!isToken(token)) return Promise.resolve(undefined);
       const key = digest(token);
-      if (unknown.has(key)) return Promise.resolve(undefined);
+      if (wrong.has(key)) return Promise.resolve(undefined);
       const remembered = isAway() ? earlier.get<Caller>(key) : undefined;
       if (remembered !== undefined) return Promise.resolve(countOn(remembered));
       const ask = (waits: AbortSignal) =>
@@ -190,7 +196,7 @@ export function knownCallers(parts: KnownCallersParts): KnownCallers {
     // What is open goes on being asked about as long as somebody calls for it: to be known counts as use.
     ended: (tokens) => {
       const unsure = tokens.filter((token) => known(token) === undefined);
-      return askAgain(unsure).catch(() => unsure.filter((token) => unknown.has(digest(token))));
+      return askAgain(unsure).catch(() => unsure.filter((token) => wrong.has(digest(token))));
     },
     watchSignOuts: (listener) => {
       listeners.add(listener);
@@ -206,7 +212,7 @@ export function knownCallers(parts: KnownCallersParts): KnownCallers {
       cancelSweep?.();
       valid.clear();
       earlier.close();
-      unknown.close();
+      wrong.clear();
       return Promise.resolve();
     },
   };

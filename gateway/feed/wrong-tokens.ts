@@ -1,0 +1,71 @@
+import type { Clock } from "../../clock.ts";
+import { Fault } from "../../fault.ts";
+import { createRecentSet } from "./recent-set.ts";
+
+export type WrongTokenLimits = {
+  /** How long a wrong token is refused without a question, in milliseconds, and how many are remembered. */
+  rememberMs: number;
+  most: number;
+  /** Wrong tokens of one client address at once, and then one each `everyMs`. */
+  burst: number;
+  everyMs: number;
+};
+
+/**
+ * berth's own tokens are 256 random bits: a wrong one never becomes right. The burst is that of an office behind one address whose sessions
+ * have all ended.
+ */
+export const WRONG_TOKENS: WrongTokenLimits = { rememberMs: 30_000, most: 8_192, burst: 200, everyMs: 50 };
+
+export type WrongTokens = {
+  /** The token with this digest was refused lately. */
+  has(key: string): boolean;
+  /** Before a question. Faults: TOO_MANY_ATTEMPTS for a client that sent too many wrong tokens, unless this one was valid lately. */
+  check(key: string, client: string): void;
+  rejected(key: string): void;
+  accepted(key: string): void;
+  /** Charges a question whose token was wrong to the client. */
+  charge(client: string): void;
+  clear(): void;
+};
+
+const MOST_CLIENTS = 10_000;
+const ACCEPTED_MS = 15 * 60_000;
+const MOST_ACCEPTED = 20_000;
+
+/** Remembers wrong tokens by their digests, and bounds by client address how many others are asked about. */
+export function createWrongTokens({ rememberMs, most, burst, everyMs }: WrongTokenLimits, clock: Clock): WrongTokens {
+  const wrong = createRecentSet({ ms: rememberMs, most, clock });
+  // A flood does not lock out its neighbours behind the same address. Who was valid is asked about, also after a sign-out.
+  const right = createRecentSet({ ms: ACCEPTED_MS, most: MOST_ACCEPTED, clock });
+  // Each wrong token moves its client's mark ahead of the clock.
+  const marks = new Map<string, number>();
+  return {
+    has: wrong.has,
+    check: (key, client) => {
+      const mark = marks.get(client);
+      if (mark === undefined || right.has(key)) return;
+      const retryAfterMs = mark - clock.monotonic() - (burst - 1) * everyMs;
+      if (retryAfterMs <= 0) return;
+      const message = `Session tokens of ${client} are not checked at the moment: more than ${burst} wrong ones came from there. Wait, then sign in again.`;
+      throw new Fault("TOO_MANY_ATTEMPTS", message, { retryAfterMs });
+    },
+    rejected: (key) => {
+      right.delete(key);
+      wrong.add(key);
+    },
+    accepted: right.add,
+    charge: (client) => {
+      const mark = Math.max(marks.get(client) ?? 0, clock.monotonic()) + everyMs;
+      marks.delete(client);
+      marks.set(client, mark);
+      const [oldest] = marks.keys();
+      if (marks.size > MOST_CLIENTS && oldest !== undefined) marks.delete(oldest);
+    },
+    clear: () => {
+      wrong.clear();
+      right.clear();
+      marks.clear();
+    },
+  };
+}

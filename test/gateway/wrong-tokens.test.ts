@@ -1,0 +1,116 @@
+import { connect } from "node:net";
+import t from "tap";
+import { systemClock } from "../../clock.ts";
+import { Fault } from "../../fault.ts";
+import { knownCallers } from "../../gateway/feed/known-callers.ts";
+import { createRecentSet } from "../../gateway/feed/recent-set.ts";
+import { createWrongTokens, WRONG_TOKENS } from "../../gateway/feed/wrong-tokens.ts";
+import { ADA } from "../fixtures/directory.ts";
+import { stillClock } from "../fixtures/still-clock.ts";
+import { exchange, get, ID, openContainer, openStand, PATH, until } from "./stand.ts";
+
+const NEVER = new AbortController().signal;
+
+/** `tokens`: who holds which now. */
+function openCallers(t: { teardown(act: () => unknown): unknown }, tokens: Set<string>, clock = stillClock()) {
+  const asked: string[] = [];
+  const callers = knownCallers({
+    clock,
+    closed: NEVER,
+    full: () => new Fault("CONTROL_AWAY", "full"),
+    ask: (some) => {
+      asked.push(...some);
+      return Promise.resolve(some.map((token) => (tokens.has(token) ? ADA : undefined)));
+    },
+  });
+  t.teardown(() => callers.close());
+  return { callers, asked, clock };
+}
+
+t.test("a wrong token is asked about once in half a minute, and a token made meanwhile works at once", async (t) => {
+  const tokens = new Set<string>();
+  const { callers, asked, clock } = openCallers(t, tokens);
+  for (let second = 0; second < 29; second++) {
+    t.equal(await callers.who("wrong", NEVER, "192.0.2.1"), undefined);
+    await clock.advance(1_000);
+  }
+  t.same(asked, ["wrong"]);
+  tokens.add("new");
+  t.equal((await callers.who("new", NEVER, "192.0.2.1"))?.login, ADA.login);
+  await clock.advance(2_000);
+  await callers.who("wrong", NEVER, "192.0.2.1");
+  t.same(asked, ["wrong", "new", "wrong"]);
+});
+
+t.test("wrong tokens of one address are asked about at a bounded rate", async (t) => {
+  const { callers, asked, clock } = openCallers(t, new Set(["fresh", "old"]));
+  const { burst, everyMs } = WRONG_TOKENS;
+  t.ok(await callers.who("old", NEVER, "192.0.2.1"));
+  const flood = async (count: number, from: string) => {
+    const results = await Promise.all(
+      Array.from({ length: count }, (_, at) => callers.who(`${from}-${at}`, NEVER, "192.0.2.1").catch((error: unknown) => error)),
+    );
+    return results.filter((result) => result instanceof Fault);
+  };
+  t.same(await flood(burst - 10, "a"), [], "a burst of normal use passes");
+  const refused = await flood(1_000, "b");
+  t.ok(asked.length <= 1 + burst + 6, `${asked.length} questions`);
+  t.match(refused[0], { code: "TOO_MANY_ATTEMPTS", status: 429 });
+  t.ok(((refused[0] as Fault).retryAfterMs ?? 0) > 0);
+  t.ok(await callers.who("fresh", NEVER, "192.0.2.2"), "another address is not concerned");
+  callers.forget();
+  t.ok(await callers.who("old", NEVER, "192.0.2.1"), "who was valid behind the same address is not either, also after somebody signed out");
+  const before = asked.length;
+  await clock.advance(10_000);
+  await flood(1_000, "c");
+  t.ok(asked.length - before <= 10_000 / everyMs + 7, `${asked.length - before} more in 10 s`);
+  await clock.advance(burst * everyMs + 1_000);
+  t.same(await flood(burst - 10, "d"), [], "and all is forgotten");
+});
+
+t.test("what is remembered of wrong tokens and their clients is bounded", async (t) => {
+  const clock = stillClock();
+  const set = createRecentSet({ ms: 1_000, most: 3, clock });
+  for (const key of ["a", "b", "c", "a", "d"]) set.add(key);
+  t.same(
+    ["a", "b", "c", "d"].map((key) => set.has(key)),
+    [true, false, true, true],
+    "the oldest gives way",
+  );
+  set.delete("c");
+  t.notOk(set.has("c"));
+  await clock.advance(1_000);
+  t.notOk(set.has("d"));
+  const wrong = createWrongTokens({ ...WRONG_TOKENS, burst: 1 }, clock);
+  for (let client = 0; client < 10_001; client++) for (let times = 0; times < 2; times++) wrong.charge(`client ${client}`);
+  t.doesNotThrow(() => wrong.check("key", "client 0"), "forgotten for a later one");
+  t.throws(() => wrong.check("key", "client 1"), { code: "TOO_MANY_ATTEMPTS" });
+});
+
+t.test("a flood of wrong tokens from one address costs control little, and a fresh session of another is answered", async (t) => {
+  const { callers: identity, asked } = openCallers(t, new Set(["token"]), systemClock() as never);
+  const stand = await openStand(t, { identity });
+  const { address } = await openContainer(t, (_, response) => void response.end("here"));
+  stand.set(ID, { kind: "awake", address });
+  let sent = 0;
+  let refused = 0;
+  const request = () => `GET ${PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: invented-${sent++}\r\n\r\n`;
+  const since = performance.now();
+  const flood = Array.from({ length: 50 }, () => {
+    const socket = connect({ port: stand.port, host: "127.0.0.1", localAddress: "127.0.0.2" }, () => socket.write(request()));
+    socket.on("data", (bytes: Buffer) => {
+      const text = bytes.toString("latin1");
+      if (text.startsWith("HTTP/1.1 429 ") && /\r\nretry-after: [1-9]/i.test(text)) refused++;
+      socket.write(request());
+    });
+    socket.on("error", () => undefined);
+    return socket;
+  });
+  t.teardown(() => flood.forEach((socket) => socket.destroy()));
+  await until("most of the flood is refused", () => refused > 2_000);
+  const started = performance.now();
+  t.match(await exchange(stand.port, get(PATH)), /^HTTP\/1\.1 200 /);
+  t.ok(performance.now() - started < 1_000, `${Math.round(performance.now() - started)} ms`);
+  const bound = WRONG_TOKENS.burst + (performance.now() - since) / WRONG_TOKENS.everyMs + 8;
+  t.ok(asked.length <= bound, `${asked.length} questions of ${sent} wrong tokens, ${Math.round(bound)} allowed`);
+});
