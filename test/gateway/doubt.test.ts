@@ -60,6 +60,19 @@ t.test("a lost container is held for until it is there again, somewhere else", a
   t.equal(await (await fetch(stand.base + PATH, SIGNED_IN)).text(), "elsewhere");
 });
 
+t.test("a lost container that is there again in the very next word of control's is not waited for", async (t) => {
+  const stand = await openStand(t, { limits: { doubtMs: 2_000, proxyRequestTimeoutMs: 10_000 } });
+  const { address } = await refusing(t);
+  const elsewhere = await listen(t, createServer((_, response) => void response.end("elsewhere"))); // prettier-ignore
+  stand.set(ID, { kind: "awake", address });
+  // As where the feed was not read for a moment: both lines come in one chunk.
+  stand.onWake(() => {
+    stand.set(ID, CHECKED);
+    stand.set(ID, { kind: "awake", address: elsewhere });
+  });
+  t.equal(await (await fetch(stand.base + PATH, SIGNED_IN)).text(), "elsewhere");
+});
+
 t.test("a refusal that nobody looks at is a 502, not a wait for ever", async (t) => {
   const stand = await openStand(t, { limits: { doubtMs: 50 } });
   const { address } = await refusing(t);
