@@ -36,7 +36,7 @@ async function exit(code: number): Promise<never> {
  * one. Of the single executable, 7 MB, that is 100 ms in each process.
  */
 async function main(): Promise<void> {
-  // Whoever hands over to this process is no parent of it: it ends before.
+  // The process that hands over to this one is not its parent: it ends before.
   const parent = process.env[HANDOVER_NAME] === undefined ? findParent() : undefined;
   try {
     const { env, argv } = process;

@@ -14,7 +14,7 @@ export type AdmittedConnection = {
 };
 
 export type ConnectionBounds = {
-  /** Counts a connection from that address, undefined for one of a Unix socket; where it is one too many, undefined: whoever asks closes it. */
+  /** Counts a connection from that address, undefined for one of a Unix socket; where it is one too many, undefined: the caller closes it. */
   admit(address: string | undefined): AdmittedConnection | undefined;
 };
 

@@ -51,7 +51,7 @@ function withoutUserinfo(target: string): string {
   return target.slice(0, from) + target.slice(from + authority.lastIndexOf("@") + 1);
 }
 
-/** As whoever decodes it once, or again, may read it. */
+/** As a reader that decodes it once, or twice, may read it. */
 function decoded(path: string): string {
   let text = path;
   for (let round = 0; round < MOST_DECODED && /%[0-9a-f]{2}/i.test(text); round++)

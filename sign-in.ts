@@ -16,7 +16,7 @@ const MOST_CREDENTIALS = 4;
 /**
  * The credentials of a request in the order in which they are tried: `x-user-api-key`, `Authorization`, then each cookie `auth`; four
  * different ones at most. The first one that somebody holds counts; the others are not ours to judge, and travel on. One rule for the
- * gateway and the API, so that nobody is somebody else there than here.
+ * gateway and the API, so that a request has the same caller at both.
  */
 export function* credentials(header: HeaderOf): Generator<Credential, undefined> {
   const tried: string[] = [];
@@ -69,7 +69,7 @@ function rawToken(value: string | undefined): string | undefined {
 /** So many cookies `auth` are read, empty ones and the same ones too; a browser has one for each path and domain. */
 const MOST_COOKIES = 16;
 
-/** The values of the cookies `auth`, in order. Read one after another: whoever has enough of them does not read the rest. */
+/** The values of the cookies `auth`, in order. Read one after another: a caller that has enough of them does not read the rest. */
 function* authCookies(header: string | undefined): Generator<string, undefined> {
   if (header === undefined) return;
   for (let at = 0, read = 0; at < header.length && read < MOST_COOKIES;) {

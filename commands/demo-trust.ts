@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { X509Certificate } from "node:crypto";
 import { Fault } from "../fault.ts";
 
-/** How the demo reaches its own edge over TLS: this certificate and no other, whoever signed it and whatever name it is for. */
+/** How the demo reaches its own edge over TLS: this certificate and no other, with any issuer and any name. */
 export type DemoTrust = { certificate: string; isForHost: boolean };
 
 /** The edge's certificate, from the file that the setting names. `host` is the address that the demo calls. Faults: SETTINGS_INVALID. */

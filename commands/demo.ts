@@ -70,11 +70,11 @@ export async function run(here: Here): Promise<void> {
 function consoleUrl({ consoleUrl: url, consoleName, consolePort }: Settings, edge: URL): string {
   if (url !== undefined) return new URL(url).origin;
   if (consoleName !== undefined) return `${edge.protocol}//${consoleName}:${edge.port}`;
-  // A port that is chosen at the start is told by the edge, which redirects there.
+  // Only the edge knows a port that is chosen at the start: it redirects there.
   return consolePort === 0 ? edge.origin : `${edge.protocol}//${edge.hostname}:${consolePort}`;
 }
 
-/** Fails at once where the demo would wait for an image that nobody has built. Faults: PACKAGE_INVALID, and the engine's own. */
+/** Fails at once where the demo would wait for an image that was never built. Faults: PACKAGE_INVALID, and the engine's own. */
 async function requireDemoImage(settings: Settings, clock: Clock): Promise<void> {
   const { openEngine } = await import("../drivers/engine/engine.ts");
   const { localImage } = await import("../drivers/engine/images.ts");

@@ -30,7 +30,7 @@ const READY: Readonly<Record<string, (settings: Settings) => Listener[]>> = {
 export const verbs: Verbs = {
   "": verb({
     words: "",
-    says: 'asks the berth of these settings on this machine whether it takes requests, and ends with 0 where it does; with 1 also where its gateways serve without control, and then says "degraded"; for health checks of containers',
+    says: 'asks the berth of these settings on this machine whether it takes requests, and ends with 0 where it does; with 1 also where its gateways serve without control, and then prints "degraded"; for health checks of containers',
     more: "BERTH_ROLE says which of its listeners is asked.",
     options: {},
     run: async ({ here, screen }) => {
@@ -50,7 +50,7 @@ export async function lookReady(here: Here): Promise<void> {
 
 const LONGEST_BODY = 4_096;
 
-/** What a gateway that is ready says of a control that it does not hear. */
+/** What a gateway that is ready reports about a control that it does not reach. */
 function controlIn(body: string): string | undefined {
   try {
     return (JSON.parse(body) as { control?: string }).control;

@@ -56,13 +56,13 @@ export async function run(given: Here): Promise<void> {
       (served) => untilHandedOver(here, served, runtimeHere(here, settings).parentSocket, log),
     );
   } catch (error) {
-    await predecessor?.tell({ kind: "fault", message: error instanceof Fault ? error.message : "The new program failed; its log says why." });
+    await predecessor?.tell({ kind: "fault", message: error instanceof Fault ? error.message : "The new program failed; its log has the reason." });
     throw error;
   }
 }
 
 /**
- * Starts the processes, says so once they are ready, and goes on until told to end, and ends them; or until `handedOver` resolves, which is asked once
+ * Starts the processes, prints that they are ready, runs until a signal ends them, and ends them; or until `handedOver` resolves, which is called once
  * they are ready: then another berth accepts in their place.
  */
 export async function serveUntilTold<S extends Served>(
@@ -141,7 +141,7 @@ async function untilHandedOver(here: Here, served: Served & { metricsHandle: obj
       },
       log,
     );
-  // Whoever asked puts the old program back first; where nobody does, this berth goes on all the same.
+  // The caller puts the old program back first; where it does not, this berth goes on all the same.
   const resumeLater = () =>
     here.clock.after(RESUME_MS, () => {
       served.resume().catch((error: unknown) => log.error({ err: error }, "control does not start again"));
@@ -184,13 +184,13 @@ export async function serveHere(
   return { ...served, metricsPort: counted.port, metricsHandle: counted.handle };
 }
 
-/** A port that control is to choose is told by the edge alone, which redirects there. */
+/** Only the edge knows a port that control chooses: it redirects there. */
 function tellConsole(settings: Settings): void {
   const { edgeHost, consolePort } = settings;
   if (hasConsoleListener(settings) && consolePort !== 0) console.log(`console at ${addressOf({ ...settings, edgeHost }, consolePort)}`);
 }
 
-/** Undefined where nobody is to check. */
+/** Undefined: no check. */
 export function watchdogMs({ watchdogSeconds }: Settings): number | undefined {
   return watchdogSeconds === 0 ? undefined : watchdogSeconds * 1_000;
 }

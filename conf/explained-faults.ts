@@ -27,7 +27,7 @@ const OTHERS = {
   KEY_NOT_FOUND: { means: "The user has no key with that id.", todo: "`berth users key list <login>`." },
   SIGNING_KEY_NOT_FOUND: { means: "No such key signs docker tokens.", todo: "`berth keys list`." },
   NAME_TAKEN: {
-    means: "A container, image or package of that name belongs to somebody else, or to another package; the message says which.",
+    means: "A container, image or package of that name belongs to somebody else, or to another package; the message names it.",
     todo: "Take another name. [Who owns which name](../control/identity/README.md#who-owns-a-name); an administrator can assign a repository.",
   },
   LOGIN_TAKEN: { means: "There is a user of that name.", todo: "Take another, or change that one." },
@@ -110,7 +110,7 @@ const OTHERS = {
   CONTROL_BUSY: {
     means:
       "The control plane runs, and did not answer this gateway in time. Requests that wait for a container go on waiting; the gateway asks again.",
-    todo: "Try again; berth_event_loop_delay_seconds says whether control is overloaded.",
+    todo: "Try again; berth_event_loop_delay_seconds shows whether control is overloaded.",
   },
   GATEWAY_REFUSED: { means: "The control plane does not let this gateway in.", todo: "`berth gateways token`, and the same wire version." },
   CONTROL_UNTRUSTED: {

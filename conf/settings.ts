@@ -150,7 +150,7 @@ export const SETTINGS = {
     "BERTH_WATCHDOG_SECONDS",
     wholeNumber(0, 3_600, "seconds"),
     15,
-    "A process of berth whose event loop answers nothing for so long, asked three times, is killed and started again; 0: never, for debuggers",
+    "A process of berth whose event loop leaves three checks in this time unanswered is killed and started again; 0: never, for debuggers",
   ),
   logLevel: setting(["BERTH_LOG_LEVEL", "GROK_SPAWNER_LOG_LEVEL"], oneOf(...LOG_LEVELS), "info", "Least level that is logged"),
   accessLog: setting(

@@ -44,7 +44,7 @@ export function createFairSlots(limits: FairSlotLimits): FairSlots {
     const next = used < limits.slots ? nextWaiter() : undefined;
     if (!next) return;
     queue.splice(queue.indexOf(next), 1);
-    // Taken before the waiter continues, so that nobody gets in between.
+    // Taken before the waiter continues, so that no other request takes it.
     enter(next.user);
     next.enter();
   };

@@ -60,8 +60,8 @@ export function readFinalStage(text: string): FinalStage {
     },
     EXPOSE: (written) => {
       for (const argument of words(written)) {
-        const { text: said, complete } = expand(argument, value);
-        for (const word of complete ? words(said) : [""]) {
+        const { text: expanded, complete } = expand(argument, value);
+        for (const word of complete ? words(expanded) : [""]) {
           if (count++ < MAX_PORTS) stage.exposed[0]?.push(parseExposedPort(argument, word));
           else stage.unreadPorts++;
         }

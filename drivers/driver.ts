@@ -86,7 +86,7 @@ export type Observed = {
   paused?: true | undefined;
   /** Where it would be reached; present when it runs and the spec had a port. */
   address?: Address | undefined;
-  /** Which instance of the service it is: another one has another. Each driver's `events` says what it takes for that. Undefined where it cannot be told. */
+  /** Which instance of the service it is: another one has another. Each driver's `events` documents what it takes for that. Undefined where it is unknown. */
   instance?: string | undefined;
   /** Why it ended, when it is known and not running. */
   exit?: { code: number; outOfMemory: boolean } | undefined;
@@ -117,7 +117,7 @@ export type Foreign = {
 /**
  * A hint to look again. `connected` follows every (re)connect: anything may have been missed, look at all. `disconnected`, from a driver that notices: what ends from
  * shortly before it until the next `connected` may have ended with the orchestrator. With `ended`, that instance (any, where it is not named) has ended or is
- * about to, and its address may be given to another container: told as early as the orchestrator tells it.
+ * about to, and its address may be given to another container: sent as early as the orchestrator reports it.
  */
 export type DriverEvent =
   | { kind: "connected" }
@@ -131,7 +131,7 @@ export type Call = { signal: AbortSignal };
 export type DeployCall = Call & {
   /** Called at least every few seconds while an image is pulled; `done` and `total` are bytes, 0 where unknown. */
   onPull?: (progress: { done: number; total: number }) => void;
-  /** Called once the orchestrator has done its part of a deploy, and only the container's boot is waited for. Whoever bounds the orchestrator's work may begin another deploy. */
+  /** Called once the orchestrator has done its part of a deploy, and only the container's boot is waited for. A bound on the orchestrator's work may begin another deploy. */
   onLaunched?: () => void;
   /** Called as soon as it is known which address the orchestrator has given to the service, before it is waited for to answer there. `isNew`: to an instance that this call started. */
   onAddress?: (address: Address, instance: string | undefined, isNew: boolean) => void;
@@ -147,7 +147,7 @@ export type Driver = {
   readonly linkLocal?: true;
 
   /**
-   * That the orchestrator may give a container's address to somebody else without being asked to by control: an address counts only while `events` are heard, from
+   * That the orchestrator may give a container's address to something else without control's doing: an address counts only while `events` arrive, from
    * `connected` to `disconnected`.
    */
   readonly watchedAddresses?: true;

@@ -121,15 +121,15 @@ export function mayLead(from: URL, to: URL): boolean {
  */
 async function tokenFor(challenge: string, root: URL, at: At, rules: RedirectRules): Promise<string | undefined> {
   if (!/^bearer /i.test(challenge)) return undefined;
-  const asked = Object.fromEntries([...challenge.matchAll(/\b(\w+)="([^"]*)"/g)].map(([, name = "", value = ""]) => [name, value]));
-  const realm = URL.parse(asked["realm"] ?? "");
+  const parameters = Object.fromEntries([...challenge.matchAll(/\b(\w+)="([^"]*)"/g)].map(([, name = "", value = ""]) => [name, value]));
+  const realm = URL.parse(parameters["realm"] ?? "");
   const hostname = root.hostname.replace(/^\[|\]$/g, "").toLowerCase();
   if (!realm || trustIn(realm, { hostname, secure: root.protocol === "https:" }) !== "credentials") {
     const where = realm?.host ?? "no URL";
     const why = `The registry of ${nameOf(at)} sends for a token to ${where}, which is not of its own domain. Name the image in a registry that signs in at its own domain.`;
     throw new Fault("REGISTRY_UNREACHABLE", why);
   }
-  if (asked["service"] !== undefined) realm.searchParams.set("service", asked["service"]);
+  if (parameters["service"] !== undefined) realm.searchParams.set("service", parameters["service"]);
   realm.searchParams.set("scope", `repository:${at.repository}:pull`);
   const authorization = at.login && realm.host === root.host ? basic(at.login) : undefined;
   const answer = await get(realm, { accept: "application/json", authorization }, at, rules);

@@ -50,19 +50,19 @@ export type Lease = {
   lost(target: Target): Promise<Target>;
   /**
    * Calls `act` once the target is no longer the container's, at once where that is so already, until the returned function is called: an address that
-   * nobody holds refuses no connection, it only never accepts one, and one that another container was given accepts it.
+   * without an owner refuses no connection, it only never accepts one, and one that another container was given accepts it.
    */
   whenGone(target: Target, act: () => void): () => void;
   /** `n` bytes came from one side and go to the other: of a request its body, of an answer all that comes. */
   bytes(n: number, from: Side): void;
-  /** Who is told, from now on and in place of the one before, that the exchange must end. Left out where that never happens. */
+  /** Sets the listener, in place of the one before, for the event that the exchange must end. Left out where that never happens. */
   heldBy?(holder: LeaseHolder): void;
   /** The exchange is over. May be repeated. */
   release(): void;
 };
 
 export type LeaseHolder = {
-  /** The caller's session was revoked, or the right to the container: ends the exchange, and says so where that is still possible. */
+  /** The caller's session was revoked, or the right to the container: ends the exchange, with the reason where that is still possible. */
   revoke(fault: Fault): void;
 };
 

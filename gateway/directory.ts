@@ -33,7 +33,7 @@ export type Standing =
   /** It runs but exposes no port: 400. */
   | { kind: "portless" }
   /**
-   * It will be awake without being asked again: hold. `step`: it waits for its image and its turn, or starts, or it runs and its address is verified,
+   * It will be awake without another wake: hold. `step`: it waits for its image and its turn, or starts, or it runs and its address is verified,
    * since it may be another container's by now.
    */
   | { kind: "coming"; step?: "queue" | "start" | "check" }

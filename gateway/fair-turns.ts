@@ -66,7 +66,7 @@ export function fairTurns(limits: FairTurnsLimits, full: () => Fault, clock: Clo
     waiter?.begin();
   };
 
-  /** False where there is none, and nobody has more waiting. */
+  /** False where there is none, and no other owner has more waiting. */
   const makeRoom = (owner: Owner): boolean => {
     if (owner.waiters.size >= limits.waitingOfOne) return false;
     if (waiting < limits.waiting) return true;
@@ -82,7 +82,7 @@ export function fairTurns(limits: FairTurnsLimits, full: () => Fault, clock: Clo
       if (signal.aborted) return Promise.reject(signal.reason as Error);
       const owner = owners.get(name) ?? { running: 0, waiters: new Set<TurnWaiter>() };
       owners.set(name, owner);
-      // Nobody waits while a turn is free, but for owners that have all of theirs.
+      // No owner waits while a turn is free, except one that has all of its own.
       if (running < limits.atOnce && owner.running < limits.ofOne) return Promise.resolve(begin(name, owner));
       if (!makeRoom(owner)) {
         forget(name, owner);

@@ -25,11 +25,11 @@ export type Identity = {
   /** Who holds it, where that is known without asking; undefined says nothing. */
   known(token: string): Caller | undefined;
   /**
-   * Undefined for a token that nobody holds. `client` is the address of who shows it, by which questions are shared out. Faults: CONTROL_AWAY
-   * where nobody can be asked and nothing is cached; TOO_MANY_ATTEMPTS where that client has sent many wrong tokens.
+   * Undefined for a token that is not valid. `client` is the address of the client that shows it, by which look-ups are shared out. Faults: CONTROL_AWAY
+   * where control is unavailable and nothing is cached; TOO_MANY_ATTEMPTS where that client has sent many wrong tokens.
    */
   who(token: string, signal: AbortSignal, client?: string): Promise<Caller | undefined>;
-  /** Those of these tokens that nobody holds any more; asked about many at once where that is not known. About whom nobody can be asked counts as before. */
+  /** Those of these tokens that are not valid any more; looked up many at once where that is not known. A token that cannot be looked up counts as before. */
   ended(tokens: readonly string[]): Promise<readonly string[]>;
   /** Calls `listener` after a session ended before its time, until the returned function is called. */
   watchSignOuts(listener: () => void): () => void;

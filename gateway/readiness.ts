@@ -21,8 +21,8 @@ const STATUS: Record<ReadyState, readonly [status: number, reason: string]> = {
 };
 
 /**
- * What load balancers ask the gateway itself, without a key; once told that it drains, it stays so. `controlAwaySince`: since when, in epoch ms, control
- * is not heard. A gateway serves containers that run without it, so that it stays ready; what it answers says so.
+ * What load balancers request of the gateway itself, without a key; once it drains, it stays so. `controlAwaySince`: since when, in epoch ms, control
+ * is unavailable. A gateway serves containers that run without it, so that it stays ready; the body names it.
  */
 export function openReadiness(first: ReadyState, controlAwaySince: () => number | undefined = () => undefined): Readiness {
   let state = first;

@@ -27,7 +27,7 @@ export type DatagrokServer = {
 };
 
 const SOON_MS = 1_000;
-/** What the API hears from us alone. */
+/** Headers that only the gateway may set for the API. */
 const OWN_HEADERS = [CLIENT_ADDRESS_HEADER, CONSOLE_HEADER, UNTRUSTED_PROXY_HEADER, GATEWAY_TOKEN_HEADER];
 
 /** The control plane's API. The client's address is told to it by us alone. */
@@ -37,9 +37,9 @@ export function controlBehind({ target, admits }: ControlApi, trusted: TrustedPr
     lease: { ...leaseOf(target), lost: () => Promise.reject(away()) },
     pathOf: (target) => target,
     edits: (head, peer) => {
-      const said = head.header("x-forwarded-for");
-      const add: HeaderLine[] = [[CLIENT_ADDRESS_HEADER, trusted.clientOf(said, peer.address)]];
-      if (said !== undefined && !trusted.trusts(peer.address)) add.push([UNTRUSTED_PROXY_HEADER, peer.address]);
+      const forwarded = head.header("x-forwarded-for");
+      const add: HeaderLine[] = [[CLIENT_ADDRESS_HEADER, trusted.clientOf(forwarded, peer.address)]];
+      if (forwarded !== undefined && !trusted.trusts(peer.address)) add.push([UNTRUSTED_PROXY_HEADER, peer.address]);
       if (admits !== undefined) add.push(admits());
       return { remove: OWN_HEADERS, add };
     },

@@ -84,7 +84,7 @@ export type ReachedReport = { id: string; connectMs: number };
 /** A container has said in an answer that it is busy for so many seconds. */
 export type BusyReport = { id: string; seconds: number };
 export type OpenAnswer = OpenNow & { gateway: string; ask: number };
-/** `ref`: with what the start ends, as control said of the caller. `traceparent`: the span that waits for it, where that is recorded. */
+/** `ref`: with what the start ends, as control described the caller. `traceparent`: the span that waits for it, where that is recorded. */
 export type WakeAsk = { id: string; userId: string; ref?: SessionRef; traceparent?: string };
 /**
  * All containers that this gateway uses now or used since its last report. `seq` is the last change it has seen: control may
@@ -104,7 +104,7 @@ export const BUSY_HEADER = "x-berth-busy";
 /** The header in which a gateway tells the API its client's own address; what anybody else writes into it does not reach the API. */
 export const CLIENT_ADDRESS_HEADER = "x-berth-client";
 
-/** The header in which a gateway tells the API of a peer that says for whom it speaks, and is no trusted proxy: its address. */
+/** The header in which a gateway sends the API the address of a peer that sets forwarding headers and is no trusted proxy. */
 export const UNTRUSTED_PROXY_HEADER = "x-berth-untrusted-proxy";
 
 /** The header of a request that came in at the console's own listener, or under its own host name; what anybody else writes into it does not reach the API. */

@@ -14,7 +14,7 @@ export function measureEventLoopDelay({ eventLoopDelay }: Pick<Metrics, "eventLo
   // Node's figures hold the interval itself.
   const seconds = (ns: number) => Math.max(0, ns / NS_PER_S - EVERY_MS / 1_000);
   eventLoopDelay.look((family) => {
-    // Asked again so soon that nothing was measured yet.
+    // Read again so soon that nothing was measured yet.
     const { p50, p99, max } =
       histogram.count === 0 ? { p50: 0, p99: 0, max: 0 } : { p50: histogram.percentile(50), p99: histogram.percentile(99), max: histogram.max };
     family.at(process, "p50").set(seconds(p50));

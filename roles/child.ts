@@ -14,7 +14,7 @@ export type { Child } from "./keep-running.ts";
 /** What a role process tells the process that forked it. */
 export type ChildReport = { kind: "ready" } | { kind: "fault"; fault: FaultData } | { kind: "metrics"; metrics: Snapshot } | { kind: "pong" };
 
-/** What it is told: `listen` comes with the socket to accept on; `released` that its data is its own now; `metrics` asks what it counted; `ping` whether its event loop runs. */
+/** Messages to it: `listen` comes with the socket to accept on; `released` that its data is its own now; `metrics` asks what it counted; `ping` whether its event loop runs. */
 export type ParentOrder = { kind: "listen" } | { kind: "released" } | { kind: "end"; handedOver?: boolean } | { kind: "metrics" } | { kind: "ping" };
 
 /** How long a process may take to say what it counted; one that is busy for longer counts as it was. */
@@ -30,11 +30,11 @@ export function keepChild(options: {
   env: NodeJS.ProcessEnv;
   /** Given to it once it is there; until then the process loads what it is made of, and does nothing. */
   handle?: Promise<ListeningHandle>;
-  /** It is told when this resolves: until then another process has its data. */
+  /** It gets `released` when this resolves: until then another process has its data. */
   released?: Promise<void>;
   /** Where what it counts is put together with what others do; `restarts` is how often it was started again, `hangs` how often it had hung. */
   metrics?: { gathering: Gathering; restarts: Count; hangs: Count } | undefined;
-  /** A process that answers none of three checks within this time is killed, and started again; in milliseconds. Undefined: nobody checks. */
+  /** A process that answers none of three checks within this time is killed, and started again; in milliseconds. Undefined: no check. */
   watchdogMs?: number | undefined;
   clock: Clock;
   log: Log;
@@ -97,7 +97,7 @@ export function keepChild(options: {
       const give = (handle: ListeningHandle) => forked.send(listen, handle as never, (error) => void (error && forked.kill("SIGKILL")));
       const released: ParentOrder = { kind: "released" };
       const release = () => void forked.send(released, (error) => void (error && forked.kill("SIGKILL")));
-      // The data of most is nobody else's.
+      // The data of most has no other user.
       void (options.released ?? Promise.resolve()).then(release, () => undefined);
       // Where it never comes, the whole start failed, and ends this one.
       options.handle?.then(give, () => undefined);

@@ -23,7 +23,7 @@ import type { Running } from "./until-told.ts";
 /** How long to wait for the first news from control before listening without: those who call then hear that it is away. */
 const FIRST_NEWS_MS = 5_000;
 
-/** Control says something every second. */
+/** Control sends something every second. */
 const SILENT_MS = 5_000;
 
 /** A crowd that arrives at once waits here rather than being told to try again by TCP; the kernel may allow less. */

@@ -27,7 +27,7 @@ const FIRST_TRIES = 5;
 
 /**
  * Keeps one process running: one that dies is started again with back-off, also while it starts, since somebody may have killed it. `ready`
- * rejects where the process says itself why it cannot start the first time, where the machine cannot start it, or after five deaths.
+ * rejects where the process reports itself why it cannot start the first time, where the machine cannot start it, or after five deaths.
  * `launch` may throw where the machine has no room for it; `end` asks it to finish, as SIGTERM does.
  */
 export function keepRunning(options: {

@@ -50,7 +50,7 @@ export async function openParentSocket(path: string, { handOver, resume }: Paren
 
 const LONGEST_BODY = 65_536;
 
-/** Who can open the socket is this user, or root: beyond being JSON, what it says is trusted. */
+/** Who can open the socket is this user, or root: beyond being JSON, its messages are trusted. */
 async function readBody(request: IncomingMessage): Promise<{ program?: string }> {
   let text = "";
   for await (const piece of request) {

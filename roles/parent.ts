@@ -10,7 +10,7 @@ export type Parent = {
   fault(fault: Fault): Promise<void>;
   /** The socket to accept on; it comes once what this process connects to is there. Told to end while it waits, the process ends. */
   handle(): Promise<ListeningHandle>;
-  /** Resolves once whatever held this process's data before has let go of it. Told to end while it waits, the process ends. */
+  /** Resolves once whatever held this process's data before has let go of it. An order to end while it waits ends the process. */
   released(): Promise<void>;
   /** Resolves when this process is to finish what is under way, and end; `handedOver`: others accept in its place already. */
   told(): Promise<{ handedOver: boolean }>;

@@ -22,7 +22,7 @@ export type Predecessor = {
   tell(report: SuccessorReport): Promise<void>;
 };
 
-/** Undefined where nobody hands over. Sockets come over the channel, since those that are inherited would be inherited by containers, too. */
+/** Undefined where no process hands over. Sockets come over the channel, since those that are inherited would be inherited by containers, too. */
 export async function findPredecessor(env: NodeJS.ProcessEnv): Promise<Predecessor | undefined> {
   if (env[HANDOVER_NAME] === undefined || !process.send) return undefined;
   const listeners = new Map<string, ListeningHandle>();

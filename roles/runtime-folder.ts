@@ -15,7 +15,7 @@ export type RuntimeFolder = {
 
 const PARENT_SOCKET = "parent.sock";
 
-/** Where the first process of another user's berth is asked; nothing is made, and nothing may be there. */
+/** The runtime folder of another user's berth; nothing is made, and nothing may be there. */
 export function parentSocketOf(options: { data: string; base: string; uid: number }): string {
   return join(runtimeFolderOf(options), PARENT_SOCKET);
 }

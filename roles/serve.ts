@@ -54,7 +54,7 @@ export async function serve(options: {
   registry: { role: string; host: string; port: number } | undefined;
   /** Where the spawner API listens. */
   spawner?: { host: string; port: number } | undefined;
-  /** How long a process may be silent before it is replaced; undefined: nobody checks. */
+  /** How long a process may be silent before it is replaced; undefined: no check. */
   watchdogMs: number | undefined;
   /** How long the gateways take at most to turn load balancers away, and then to end what is open. */
   drainMs: number;

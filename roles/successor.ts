@@ -13,7 +13,7 @@ const LAST_REPORT_MS = 200;
 
 /** A berth that was started to take over the listening sockets of this one. */
 export type Successor = {
-  /** Says that the old process of this role has ended. */
+  /** Reports that the old process of this role has ended. */
   release(role: string): void;
   /** Resolves with its version once it takes requests. Faults: PROGRAM_UNUSABLE, at once where it ends before that. */
   ready: Promise<string>;
@@ -53,7 +53,7 @@ export async function startSuccessor(options: {
   child.once("error", (cause) => fail(`The new program cannot be started: ${cause.message}.`, cause));
   child.once("exit", (code, signal) => {
     const why = `The new program ended with ${signal ?? `code ${code}`} before it took requests: see the log.`;
-    // What it said last may still be on its way.
+    // Its last message may still be on its way.
     clock.after(LAST_REPORT_MS, () => fail(why));
   });
   child.on("message", (report: SuccessorReport) => {

@@ -22,8 +22,8 @@ export function tellSystemd(
       [state === "alive" ? "WATCHDOG=1" : `--${state}`, ...(mainPid === undefined ? [] : [`--pid=${mainPid}`])],
       { env: { NOTIFY_SOCKET, PATH }, timeout: TELL_MS, killSignal: "SIGKILL" },
       (err) => {
-        // Systemd ends what does not get ready, and says only that it was late.
-        if (err) log.warn({ err }, `systemd was not told that berth is ${state}: is systemd-notify on the PATH?`);
+        // Systemd ends what does not get ready, and logs only that it was late.
+        if (err) log.warn({ err }, `systemd was not notified that berth is ${state}: is systemd-notify on the PATH?`);
         resolve();
       },
     );

@@ -2,7 +2,7 @@ import type { Parent } from "./parent.ts";
 
 /** What goes on until it is told to end. */
 export type Running = {
-  /** `handedOver`: others accept connections in its place already, so nobody has to be turned away. */
+  /** `handedOver`: others accept connections in its place already, so no client has to be turned away. */
   close(handedOver?: boolean): Promise<void>;
 };
 

@@ -8,7 +8,7 @@ export type WatchdogOptions = {
   everyMs: number;
   /** The unanswered checks after which the process counts as hung. */
   limit(): number;
-  /** Resolves when the process answers; rejects where it cannot be asked. At most one is pending. */
+  /** Resolves when the process answers; rejects where it cannot be reached. At most one is pending. */
   ping(): Promise<void>;
   /** Called once, with the milliseconds since the last answer. */
   hung(silentMs: number): void;

@@ -44,7 +44,7 @@ export async function checkBerth(chain: Chain, signal: AbortSignal): Promise<Fin
       problems.push(wrong(error.message, ADVICE[error.code] ?? LOOK_AT_LOG));
     }
   }
-  // Last: what was asked at the public address came through what stands in front.
+  // Last: only requests to the public address pass what stands in front.
   if (seen.includes(CONTROL)) problems.push(...(await untrustedProxies(here)));
   return { says: seen.length === 0 ? "" : `${seen.join(", ")}: version ${VERSION}`, problems };
 }

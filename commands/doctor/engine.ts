@@ -52,9 +52,9 @@ export async function checkEngine(wished: "docker" | "swarm" | "ask", chain: Cha
 
 type NetworkFinding = { says: string; problems: Problem[] };
 
-const APART = "Whoever publishes a package can call the containers of all others past berth";
+const APART = "Every author of a package can call the containers of all others past berth";
 
-/** A swarm's services share one overlay, whoever published them. */
+/** Services of a swarm share one overlay, also those of different authors. */
 async function lookAtOverlay(engine: Engine, name: string, signal: AbortSignal): Promise<NetworkFinding> {
   const together = warning(
     `Containers on the overlay ${name} reach each other. ${APART}.`,

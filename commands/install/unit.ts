@@ -40,7 +40,7 @@ RuntimeDirectory=berth
 RuntimeDirectoryMode=0700
 UMask=0077
 LimitNOFILE=1048576
-# The first process says three times in it that its event loop runs; it watches the others itself (BERTH_WATCHDOG_SECONDS).
+# The first process notifies systemd three times in it that its event loop runs; it watches the others itself (BERTH_WATCHDOG_SECONDS).
 WatchdogSec=60
 
 # The first process tells the others in order, and is waited for: BERTH_DRAIN_SECONDS and what comes after. Then all are killed.

@@ -2,7 +2,7 @@ import { analyse } from "scslre";
 
 /**
  * A rule for oxlint: no regular expression takes more than linear time. scslre finds those that take polynomial or exponential time on some input.
- * Where every input has a small limit, a comment beside the expression says so and switches the rule off.
+ * Where every input has a small limit, a comment beside the expression gives it and switches the rule off.
  */
 
 type RuleContext = { report(problem: { node: unknown; message: string }): void };

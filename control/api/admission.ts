@@ -12,7 +12,7 @@ import { headerOf, readDevKey, signIn, type SignedIn } from "./sign-in.ts";
 declare module "fastify" {
   interface FastifyContextConfig {
     /**
-     * Who comes in: `session` (where a route says nothing) is anybody who is signed in, or shows a developer key; `admin` an administrator, by a developer key or a
+     * Who comes in: `session` (the default of a route) is any user who is signed in, or shows a developer key; `admin` an administrator, by a developer key or a
      * session with administration; of `itself` the handler takes care.
      */
     admits?: "anyone" | "session" | "admin" | "itself";
@@ -31,7 +31,7 @@ export type Admission = {
   /** Who it was that did something, as far as the request has shown it until now; for the audit log. */
   actor(request: FastifyRequest): Actor | undefined;
   /**
-   * Whom a developer key names, `key` from the address or the one in `Authorization: Dev`; without one, a session does, and `admin` says whether that has
+   * The user of a developer key, `key` from the address or the one in `Authorization: Dev`; without one, a session does, and `admin` requires that it has
    * administration. Faults: DEV_KEY_INVALID, TOO_MANY_ATTEMPTS too.
    */
   developer(request: FastifyRequest, key: string | undefined): User;

@@ -62,7 +62,7 @@ export const AUDITED: Readonly<Record<string, AuditedRoute | undefined>> = {
     action: "imported",
     of: (asked) => ((asked.body as { dryRun?: unknown } | null)?.dryRun === true ? "dry run" : undefined),
   },
-  // Whoever opens a container's page from the console is signed in already.
+  // Users who open a container's page from the console are signed in already.
   "POST /console/hand-over": undefined,
   "POST /api/users/login/hand-over": undefined,
   // What a container says of itself, again and again.

@@ -86,7 +86,7 @@ export async function openFeed(parts: FeedParts): Promise<ControlFeed> {
     "/wake": async (question) => {
       const { id, userId, ref, traceparent } = readWakeAsk(question);
       const shown = ref?.own ?? ref?.session;
-      // The gateway may not have heard of it yet; nothing is started that nobody could end.
+      // The gateway may not know it yet; nothing is started that could not be ended.
       if (shown !== undefined && !parts.store.sessions.byDigest(shown)) throw new Fault("TOKEN_INVALID", "The session has ended: sign in again.");
       if (traceparent !== undefined) parts.traceWake?.(id, traceparent);
       parts.lifecycle.wake(id, userId, ref);
@@ -284,7 +284,7 @@ function tellChanges(
   });
 }
 
-/** What it says of another store says nothing of this one. */
+/** A revision of another store proves nothing about this one. */
 function compareRevision({ store, storeWentBack }: FeedParts, query: URLSearchParams): void {
   const [seen, found] = [Number(query.get("revision") ?? 0), store.revision?.()];
   if (store.id === undefined || query.get("store") !== store.id || found === undefined || !(seen > found)) return;

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import type { FastifyInstance } from "fastify";
 
-/** The description of the API, for anybody. It is made once: making it takes some milliseconds, and nobody has to sign in to ask for it. */
+/** The description of the API, for anybody. It is made once: making it takes some milliseconds, and requests for it need no sign-in. */
 export function openapiRoute(app: FastifyInstance): void {
   let made: { bytes: Buffer; etag: string } | undefined;
   app.get("/openapi.json", { config: { admits: "anyone" }, schema: { hide: true } }, (request, reply) => {

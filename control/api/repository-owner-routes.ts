@@ -11,7 +11,7 @@ const OWNER = {
   type: "object",
   properties: {
     repository: { type: "string" },
-    login: { ...orNull, description: "who answers for it: the package's author, or who pushed to it first; null: nobody owns it" },
+    login: { ...orNull, description: "its owner: the package's author, or who pushed to it first; null: no owner" },
     package: { ...orNull, description: "the package that owns it, where one does" },
   },
 } as const;
@@ -49,7 +49,7 @@ export function repositoryOwnerRoutes(app: FastifyInstance, { store, clock }: Pi
       config,
       schema: {
         tags,
-        summary: "Assigns a repository to a user, whose packages may have the image from then on; whoever had it may not",
+        summary: "Assigns a repository to a user, whose packages may have the image from then on; those of its owner before may not",
         body: ASSIGNED,
         response: answers(OWNER),
       },

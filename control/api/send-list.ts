@@ -7,7 +7,7 @@ import { clientGone } from "./client-gone.ts";
 /** What a list route answers. */
 export type ListSource = {
   userId: string;
-  /** How many rows were asked for; undefined or 0: all. */
+  /** The requested number of rows; undefined or 0: all. */
   limit: number | undefined;
   /** The rows' ids, in order. */
   ids(): string[];

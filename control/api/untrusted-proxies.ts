@@ -13,7 +13,7 @@ const KEPT_MS = 24 * 3_600_000;
 const LONGEST_ADDRESS = 64;
 
 /**
- * Remembers which peers say for whom they speak and are not listed in `BERTH_TRUSTED_PROXIES`. Where such a peer is a load balancer, all clients behind it are one
+ * Remembers which peers send forwarding headers and are not listed in `BERTH_TRUSTED_PROXIES`. Where such a peer is a load balancer, all clients behind it are one
  * address to the limits of sign-in, the audit log and the access log. In memory, of the last day.
  */
 export function watchUntrustedProxies(app: FastifyInstance, clock: Clock): UntrustedProxies {

@@ -27,7 +27,7 @@ function endOf(text: string, detail: Detail): string {
   return detail === "whole" || text.length <= LONGEST_IN_LISTS ? text : text.slice(-LONGEST_IN_LISTS);
 }
 
-/** `inside` is false for a caller who may not manage its package: what its author was told, and what its validation said, are left out. */
+/** `inside` is false for a caller who may not manage its package: its warnings and its validation log are left out. */
 export function imageOnWire(image: Image, inside: boolean, detail: Detail = "whole") {
   return {
     "#type": "DockerImage",
@@ -48,8 +48,8 @@ export function imageOnWire(image: Image, inside: boolean, detail: Detail = "who
 }
 
 /**
- * `inside` is false for a caller who may not manage the container: logs are left out, values of variables masked, and where it runs is not told.
- * Its address would be a way to it past berth, for whoever is on its network, as other containers are.
+ * `inside` is false for a caller who may not manage the container: logs and addresses are left out, values of variables are masked.
+ * Its address would be a way to it past berth, for everything on its network, as other containers are.
  */
 export function containerOnWire(container: Container, image: Image, inside: boolean, detail: Detail = "whole") {
   return {

@@ -13,7 +13,7 @@ const POLICY =
 const SAFE = {
   "content-security-policy": POLICY,
   "x-content-type-options": "nosniff",
-  // Of a GET over plain http, `Referer` is all that says that it comes from the console's own page.
+  // In a GET over plain http, only `Referer` shows that it comes from the console's own page.
   "referrer-policy": "strict-origin-when-cross-origin",
   "cross-origin-opener-policy": "same-origin",
 };

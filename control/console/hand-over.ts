@@ -32,7 +32,7 @@ export function handOverRoutes(app: FastifyInstance, { identity, settings, clock
     if (!isAtConsole(request) || by !== "cookie" || token === undefined)
       throw new Fault("ROUTE_NOT_FOUND", "Only the console hands its session over.");
     if (edge === undefined)
-      throw new Fault("REQUEST_INVALID", "Where the edge is cannot be told from here: set BERTH_WEB_ROOT to its public address.");
+      throw new Fault("REQUEST_INVALID", "The console does not know the edge's address: set BERTH_WEB_ROOT to its public address.");
     const [oldest] = codes.size >= MOST_CODES ? codes.keys() : [];
     if (oldest !== undefined) codes.delete(oldest);
     const code = randomBytes(32).toString("base64url");
@@ -46,7 +46,7 @@ export function handOverRoutes(app: FastifyInstance, { identity, settings, clock
       done(null, Object.fromEntries(new URLSearchParams(String(body)))),
     );
     form.post<{ Body: { code?: string; to?: string } }>(PATH, { config: { admits: "anyone" }, schema }, (request, reply) => {
-      // Nobody else's page signs a browser in here, as whom it likes.
+      // No other page may sign a browser in here, as another user.
       if (isAtConsole(request) || request.headers.origin === undefined || request.headers.origin !== consoleOrigin(settings, request))
         throw new Fault(
           "ORIGIN_NOT_PERMITTED",

@@ -7,7 +7,7 @@ export type ConsoleListenerDeps = Pick<DoorParts, "handle" | "tls" | "clock" | "
   answer: RequestListener;
   /** The client's own address, where a load balancer in front may say it. */
   addressOf(request: IncomingMessage): string;
-  /** Whether what this peer says of how the browser came is believed. */
+  /** Whether this peer is trusted to describe the browser's connection. */
   trusts(peer: string): boolean;
 };
 
@@ -18,7 +18,7 @@ const IDLE_MS = 75_000;
 /** Some dozens of people with a browser each. */
 const MOST_CONNECTIONS = 1_000;
 
-/** The console's own listener: an origin that no container's page shares. What a request says that only gateways may say is replaced. */
+/** The console's own listener: an origin that no container's page shares. Headers that only gateways may set are replaced. */
 export function openConsoleListener({
   handle,
   tls,

@@ -4,22 +4,22 @@ import { schemeOf } from "../api/web-root.ts";
 
 type OriginSettings = Pick<ApiSettings, "webRoot" | "console">;
 
-/** Where the browser that made a request of the edge finds the console: its origin. Undefined where that cannot be said. */
+/** Where the browser that made a request of the edge finds the console: its origin. Undefined where it is unknown. */
 export function consoleOrigin({ console }: OriginSettings, request: FastifyRequest): string | undefined {
   if (console === undefined) return undefined;
   if (console.url !== undefined) return new URL(console.url).origin;
-  const asked = hostOf(request);
-  if (console.name !== undefined) return asked && withHost(request, console.name, asked.port);
-  return asked && withHost(request, asked.hostname, String(console.port));
+  const edge = hostOf(request);
+  if (console.name !== undefined) return edge && withHost(request, console.name, edge.port);
+  return edge && withHost(request, edge.hostname, String(console.port));
 }
 
-/** Where the browser that made a request of the console finds the edge: its origin. Undefined where that cannot be said. */
+/** Where the browser that made a request of the console finds the edge: its origin. Undefined where it is unknown. */
 export function edgeOrigin({ webRoot, console }: OriginSettings, request: FastifyRequest): string | undefined {
   if (webRoot !== undefined) return new URL(webRoot).origin;
   // Under a name of its own, only the setting tells the edge's.
   if (console === undefined || console.name !== undefined) return undefined;
-  const asked = hostOf(request);
-  return asked && withHost(request, asked.hostname, String(console.edgePort));
+  const edge = hostOf(request);
+  return edge && withHost(request, edge.hostname, String(console.edgePort));
 }
 
 function hostOf({ headers: { host = "" } }: FastifyRequest): URL | undefined {

@@ -15,7 +15,7 @@ export type Target = {
 /**
  * Reads `package` or `package.entity`; the package is named whole, with its scope: of a part of the name somebody else may publish a package first. Both may hold
  * dots, so a text may mean several packages; one of those that `permit` does not refuse is meant.
- * Faults: those of `permit`, before anything is told of the package; PACKAGE_NOT_FOUND, ENTITY_NOT_FOUND; REQUEST_INVALID where several packages are meant.
+ * Faults: those of `permit`, before the response depends on the package; PACKAGE_NOT_FOUND, ENTITY_NOT_FOUND; REQUEST_INVALID where several packages are meant.
  */
 export function findTarget(store: Store, text: string, permit: (owner: Package) => void): Target {
   const packages = store.packages.all();

@@ -3,7 +3,7 @@ import type { Clock } from "../../clock.ts";
 import { Fault } from "../../fault.ts";
 import { digest } from "./digest.ts";
 
-/** `peer` is a client's address as the gateway says it; undefined for who came through this user's own socket. */
+/** `peer` is a client's address as the gateway reports it; undefined for clients that came through this user's own socket. */
 export type Attempts = {
   /** Before a key is looked at. Faults: TOO_MANY_ATTEMPTS, whatever the key is: otherwise an answer would still tell a right guess from a wrong one. */
   check(peer: string | undefined, key?: string): void;
@@ -20,7 +20,7 @@ export type AttemptLimits = {
   ofAPeer: Allowance;
   /**
    * From however many addresses. Beyond it, only an address that has failed before is refused, and only until its own failures are forgotten: a right key from
-   * any other address is taken, so that nobody can keep all the others out.
+   * any other address is taken, so that no client can keep all the others out.
    */
   ofAll: Allowance;
   /** How long an address, and a key from it, counts as known after a success. */

@@ -5,8 +5,8 @@ import { claimImage, imageOfRepository, mayUseImage } from "./repository-owner.t
 type PushStore = Pick<Store, "repositories" | "packages" | "groups" | "users">;
 
 /**
- * Whether a user may push to a repository: one below `datagrok/` that the user, somebody in a group with the user, or nobody owns. An image is pushed
- * before its package is published, so what nobody owns is free. Administrators push anywhere.
+ * Whether a user may push to a repository: one below `datagrok/` that the user or somebody in a group with the user owns, or that has no owner. An image is pushed
+ * before its package is published, so a repository without an owner is free. Administrators push anywhere.
  */
 export function mayPush(store: PushStore, user: Pick<User, "id" | "admin">, repository: string): boolean {
   if (user.admin) return true;
@@ -14,7 +14,7 @@ export function mayPush(store: PushStore, user: Pick<User, "id" | "admin">, repo
   return image !== undefined && mayUseImage(store, user, image);
 }
 
-/** A repository that nobody owned belongs to the user who pushed to it. */
+/** A repository without an owner belongs to the user who pushed to it. */
 export function claimPushed(store: PushStore, login: string | undefined, repository: string, now: number): void {
   const user = login === undefined ? undefined : store.users.byLogin(login);
   const image = imageOfRepository(repository);

@@ -31,7 +31,7 @@ export type ControlIdentity = {
   watchSignOuts(listener: () => void): () => void;
   /** Ends it, with what came from it; an unknown one is success. */
   endSession(token: string): void;
-  /** Undefined for a token that nobody holds any more. One of the console's is nobody's but `at` the console. */
+  /** Undefined for a token that is not valid any more. A token of the console is valid only `at` the console. */
   who(token: string, at?: "edge" | "console"): WhoAnswer | undefined;
   /** The container that was given this token, where one was. */
   containerOf(token: string): string | undefined;

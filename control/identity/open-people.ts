@@ -69,7 +69,7 @@ export function openPeople({ store, clock, signedOut }: { store: Store; clock: C
         if (groups) store.groups.put(user.id, groups);
         return person(store.users.update(user.id, wish) ?? user);
       });
-      // Rights may be fewer now: whoever is remembered, or has something open, is looked at again.
+      // Rights may be fewer now: cached callers, and those with open requests, are verified again.
       if (groups !== undefined || wish.admin === false) signedOut();
       return changed;
     },

@@ -23,7 +23,7 @@ export function imageOfRef(ref: string): string | undefined {
   return imageOfRepository(repository);
 }
 
-/** Who owns `datagrok/<image>`; undefined where nobody does. Names that differ only in case and separators have one owner. */
+/** Who owns `datagrok/<image>`; undefined: no owner. Names that differ only in case and separators have one owner. */
 export function repositoryOwner(store: OwnerStore, image: string): RepositoryOwner | undefined {
   const owned = store.repositories.find(nameKey(image));
   const owner = owned?.packageId === undefined ? undefined : store.packages.find(owned.packageId);
@@ -31,7 +31,7 @@ export function repositoryOwner(store: OwnerStore, image: string): RepositoryOwn
   return owned?.userId === undefined ? undefined : { userId: owned.userId, packageName: undefined };
 }
 
-/** Whether packages of this user may have the image, and this user may push it: nobody owns it, or somebody whose packages the user may manage. */
+/** Whether packages of this user may have the image, and this user may push it: it has no owner, or one whose packages the user may manage. */
 export function mayUseImage(store: OwnerStore, user: Pick<User, "id" | "admin">, image: string): boolean {
   const owner = repositoryOwner(store, image);
   return owner === undefined || mayManageOf(store, { userId: user.id, admin: user.admin }, owner.userId);
@@ -45,7 +45,7 @@ export function claimImage(store: Pick<Store, "repositories">, image: string, ow
   store.repositories.claim({ key, name: imageRepository(image), ...ids, since: now });
 }
 
-/** Whoever had it may no longer use it. */
+/** Its owner before may no longer use it. */
 export function assignImage(store: Pick<Store, "repositories">, image: string, userId: string, now: number): void {
   store.repositories.assign({ key: nameKey(image), name: imageRepository(image), packageId: undefined, userId, since: now });
 }

@@ -53,7 +53,7 @@ function recordContainer(rooms: Rooms, { container, adoptable }: PlannedContaine
   const rest: Partial<Container> = status.startsWith("stopped by system") ? { state: "SYSTEM_STOPPED", stopFor: "system" } : {};
   const port = config.port ?? adoptable?.port;
   const { address } = adoptable ?? {};
-  // An address that another container has is verified first: the orchestrator says whose it is.
+  // An address that another container has is verified first, with the orchestrator.
   const isShared = address !== undefined && store.containers.atAddress(address) !== undefined;
   store.containers.insert({
     ...newContainer(environment, id, name, config, now),

@@ -11,14 +11,14 @@ import type { Rooms } from "./rooms.ts";
 export function doubt(rooms: Rooms, row: Container, patch: ContainerPatch, byUser?: string): Container | undefined {
   const now = rooms.clock.now();
   const owesNothing = isStable(rooms, row) || rooms.outages.mayHaveEnded(row.since);
-  // A wish of this very moment was not made because of it, unless it says so.
+  // A start requested at this very moment has another cause, unless the event is its cause.
   const since = row.wishedOn === now && patch.wishedOn === undefined ? now + 1 : now;
   return moveContainer(rooms, row, "doubted", { since, ...patch, address: undefined, ...(owesNothing ? { attempts: 0 } : {}) }, byUser);
 }
 
 /**
  * The orchestrator has reported that an instance of the container ended: from then on its address may be another's, so it is taken away at once, before
- * anybody is asked how it is. The end of an earlier instance says nothing of the one that runs.
+ * any inspection. The end of an earlier instance does not concern the one that runs.
  */
 export function reportEnd(rooms: Rooms, id: string, instance: string | undefined): void {
   const { store, changes, log, endCounts } = rooms;

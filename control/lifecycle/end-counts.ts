@@ -1,7 +1,7 @@
 /** How many ends of its instances were reported of each container since this process began. */
 export type EndCounts = {
   record(id: string): void;
-  /** What the orchestrator was asked before this number changed may be what was so before the end. */
+  /** A response to a query from before this number changed may describe the time before the end. */
   count(id: string): number;
   forget(id: string): void;
 };

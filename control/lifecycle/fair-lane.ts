@@ -2,8 +2,8 @@
 export type Bounds = { total: number; perUser: number };
 
 /**
- * Whose turn it is: users take turns, and each gets what he asked for first, first. Who asked for a hundred things waits for ninety-nine turns of his own, and keeps
- * nobody else waiting. An item is in it once.
+ * Whose turn it is: users take turns, each user's items in their order. A user with a hundred items waits for a hundred turns, and keeps
+ * no other user waiting. An item is in it once.
  */
 export type FairLane = {
   put(item: string, user: string): void;

@@ -30,12 +30,12 @@ export function laneOf({ state }: { state: ContainerState }): Lane {
 
 export type LanePlace = { lane: Lane; user: string };
 
-/** The lane of a queue's key, and the user who has to share it: who wished the container, or published the image. */
+/** The lane of a queue's key, and the user who has to share it: who requested the start, or published the image. */
 export function placeOf(rooms: Pick<Rooms, "store">, key: string): LanePlace {
   try {
     return findPlace(rooms, key);
   } catch {
-    // A store that cannot be read: the work itself says so.
+    // A store that cannot be read: the work itself reports it.
     return { lane: "look", user: "" };
   }
 }

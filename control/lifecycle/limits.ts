@@ -65,7 +65,7 @@ export const LIFECYCLE_LIMITS: LifecycleLimits = {
   startRetry: { firstMs: 1_000, longestMs: 60_000 },
   lookRetry: { firstMs: 250, longestMs: 60_000 },
   missingRetry: { firstMs: 60_000, longestMs: 10 * 60_000 },
-  // Most of a start is waiting for the container's own boot, which costs nobody anything.
+  // Most of a start is waiting for the container's own boot, which costs nothing.
   lanes: {
     start: { total: 512, perUser: 128 },
     stop: { total: 64, perUser: 32 },

@@ -12,8 +12,8 @@ export type ContainerPatch = Partial<Omit<Container, "id" | "state">>;
 
 /**
  * The only way from one state to another: along the table, and only where the row is still in the state that was looked at.
- * Undefined where either says no. Everybody who watches hears of it. `byUser` is who wished it, where somebody did. An address that comes with
- * the patch is taken from whoever has it, in the same transaction.
+ * Undefined where either refuses. All watchers get the change. `byUser` is the user who requested it, where there is one. An address that comes with
+ * the patch is taken from the container that has it, in the same transaction.
  */
 export function moveContainer(
   rooms: Pick<Rooms, "store" | "clock" | "log" | "changes" | "queue" | "endCounts">,

@@ -30,7 +30,7 @@ import { openWorkQueue, type WorkQueue } from "./work-queue.ts";
 /** Makes what runs be what is wished. Level-triggered: every call, event and timer only says "look at X again". */
 export type Lifecycle = Wishes &
   Pick<Changes, "watch" | "seq" | "settled"> & {
-    /** What gateways are told of it now. */
+    /** Its view in the gateways' feed now. */
     viewOf(container: ContainerToView): ContainerView;
     /** Adopts what runs, then looks at everything. Returns at once; where the engine is away, it goes on trying. */
     start(): void;

@@ -6,11 +6,11 @@ import { isEngineTrouble } from "./engine-trouble.ts";
 /** An engine that ends stops its containers first, for up to 15 s each: what fails so shortly before its events break off failed with it. */
 const SHUTDOWN_MS = 20_000;
 
-/** When the engine was last away, restarted or out of sight. What ended with it says nothing of the containers. */
+/** When the engine was last away, restarted or out of sight. An end with it does not count against a container. */
 export type Outages = {
   /** The engine's events broke off. */
   began(): void;
-  /** They are heard again; for a driver that does not tell breaks, this is all that there is. */
+  /** Events arrive again; for a driver that reports no breaks, this is the only signal. */
   ended(): void;
   /** True for what was started at `since` (epoch ms), ran until the last outage, and may have ended with it. */
   mayHaveEnded(since: number): boolean;
@@ -35,7 +35,7 @@ export function openOutages(clock: Pick<Clock, "now">, openedAt: number): Outage
       began();
       until = clock.now();
     },
-    // What was started while nobody was heard is judged as ever: else it could be started without end, and without a pause.
+    // What was started without events is judged as ever: else it could be started without end, and without a pause.
     mayHaveEnded: (since) => since < (until ?? broke),
     explains: (at) => at >= from && (until === undefined || at < until),
   };

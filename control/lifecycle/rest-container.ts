@@ -26,7 +26,7 @@ export const stayStopped: Step = async (rooms, row, signal) => {
 
 /**
  * A container in ERROR keeps its wish. Not wished, it is a stop that failed, and tried again after back-off. Wished, a healthy
- * fact ends the error; a new start is for a user or a request to ask, except that an engine's trouble was nobody's fault, nor what failed while it was away.
+ * fact ends the error; a new start is for a user or a request to ask, except that an engine's trouble counts for no container, nor a failure while the engine was away.
  */
 export const heal: Step = async (rooms, row, signal) => {
   const waitMs = row.notBefore - rooms.clock.now();

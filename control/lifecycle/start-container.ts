@@ -71,7 +71,7 @@ export const start: Step = async (rooms, row, signal) => {
   return "moved";
 };
 
-/** Waits until the engine may be asked for one more start. False where the start was called off meanwhile. */
+/** Waits until the engine has a place for one more start. False where the start was called off meanwhile. */
 async function awaitSlot({ flights, slots }: Rooms, row: Container, signal: AbortSignal): Promise<boolean> {
   try {
     await flights.run(containerKey(row.id), row.generation, signal, (flight) => slots.enter(row.id, row.wishedBy ?? "", flight));

@@ -11,7 +11,7 @@ import { containerKey, imageKey, type Rooms } from "./rooms.ts";
 import { setBack } from "./set-back.ts";
 
 /**
- * The resync: one list of what runs, held against every row. But for a clock that was set back, and addresses that are not where they were, it changes nothing itself, it only says where to look, so a lost
+ * The resync: one list of what runs, held against every row. But for a clock that was set back, and addresses that are not where they were, it changes nothing itself, it only queues what has to be inspected, so a lost
  * event costs at most the time between two of these. Faults: ENGINE_UNREACHABLE, ENGINE_FAILED.
  */
 export async function sweep(rooms: Rooms, signal: AbortSignal): Promise<Observed[]> {

@@ -5,7 +5,7 @@ import { containerKey, type Rooms } from "./rooms.ts";
 
 /**
  * Takes an address from the container that has it, whatever state that is in; to be called in the transaction that gives it to another. One that runs is checked
- * then: until the orchestrator has said where it is, nothing is sent to it. Returns whom it was taken from.
+ * then: until the orchestrator has reported its address, nothing is sent to it. Returns the container that had it.
  */
 export function takeAddress(store: Store, to: string, address: OwnedAddress, at: number): Container | undefined {
   const holder = store.containers.atAddress(address);
@@ -25,8 +25,8 @@ export function takeAddress(store: Store, to: string, address: OwnedAddress, at:
 type TakenAddressDeps = Pick<Rooms, "changes" | "queue" | "log" | "endCounts">;
 
 /**
- * Tells everybody of one whose address was taken; before its new owner is told of, so that no gateway ever has both. For what the orchestrator was asked of it
- * before, that is as good as an end.
+ * Publishes a container whose address was taken, before its new owner is published, so that no gateway ever has both. For queries to the orchestrator that began
+ * before, it counts as an end.
  */
 export function tellTaken({ changes, queue, log, endCounts }: TakenAddressDeps, taken: Container, by: Pick<Container, "id" | "name">): void {
   log.warn({ container: taken.id, name: taken.name, by: by.id, byName: by.name }, "address given to another container");
@@ -36,7 +36,7 @@ export function tellTaken({ changes, queue, log, endCounts }: TakenAddressDeps, 
 }
 
 /**
- * The orchestrator has given an address to a container that is being started: from now on it is nobody else's, and not only once that one answers. Of one that
+ * The orchestrator has given an address to a container that is being started: from now on it is this container's alone, not only once it answers. Of one that
  * was found to run, in a check, that is decided later.
  */
 export function claimAddress(

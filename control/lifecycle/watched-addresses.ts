@@ -4,18 +4,18 @@ import type { ContainerToView } from "../store/containers.ts";
 import type { Rooms } from "./rooms.ts";
 import { viewOf } from "./view-of.ts";
 
-/** A watch that breaks off is mostly there again within a moment; an address that was in use is given to nobody else so soon. */
+/** A watch that breaks off is mostly there again within a moment; an address that was in use is not given to another pod so soon. */
 const GRACE_MS = 5_000;
 
 /**
  * Whether stored addresses may be sent to. Where the orchestrator gives them to others without control's doing (`Driver.watchedAddresses`), they count only
- * while its events are heard, and after a break once a list has shown that they are what they were.
+ * while its events arrive, and after a break once a list has shown that they are what they were.
  */
 export type WatchedAddresses = {
   current(): boolean;
   connected(): void;
   disconnected(): void;
-  /** To be called before the list is asked for; what it returns, once every row was held against it. */
+  /** To be called before the list is requested; what it returns, once every row was held against it. */
   verifying(): () => void;
   close(): void;
 };
@@ -24,18 +24,18 @@ export type WatchedAddresses = {
 export function openWatchedAddresses(parts: { clock: Pick<Clock, "after">; watched: boolean; changed(): void }): WatchedAddresses {
   const { clock, watched, changed } = parts;
   let current = !watched;
-  let heard = false;
+  let isConnected = false;
   let breaks = 0;
   let cancel = () => {};
   return {
     current: () => current,
     connected: () => {
-      heard = true;
+      isConnected = true;
       cancel();
     },
     disconnected: () => {
       if (!watched) return;
-      heard = false;
+      isConnected = false;
       breaks++;
       cancel();
       cancel = clock.after(GRACE_MS, () => {
@@ -46,7 +46,7 @@ export function openWatchedAddresses(parts: { clock: Pick<Clock, "after">; watch
     },
     verifying: () => {
       const then = breaks;
-      const begun = heard;
+      const begun = isConnected;
       return () => {
         if (current || !begun || then !== breaks) return;
         current = true;
@@ -57,7 +57,7 @@ export function openWatchedAddresses(parts: { clock: Pick<Clock, "after">; watch
   };
 }
 
-/** What gateways are told of a container now. */
+/** A container's view in the gateways' feed now. */
 export function viewNow({ watched }: Pick<Rooms, "watched">, container: ContainerToView): ContainerView {
   const view = viewOf(container);
   return view.standing.kind !== "awake" || watched.current() ? view : { ...view, standing: { kind: "coming", step: "check" } };

@@ -2,7 +2,7 @@
 export const MAX_WARNINGS = 20;
 const MAX_WARNING_CHARACTERS = 500;
 
-/** At most `most` warnings, each cut to 500 characters; the last line says how many were left out. */
+/** At most `most` warnings, each cut to 500 characters; the last line counts those left out. */
 export function capWarnings(warnings: readonly string[], most = MAX_WARNINGS): string[] {
   const kept = warnings
     .slice(0, most)

@@ -14,7 +14,7 @@ export function readDockerfilePort(text: string, path: string): DockerfilePort {
   const nearest = exposed.find((stage) => stage.length > 0) ?? [];
   const warnings: string[] = [];
   const unknown = new Set(nearest.filter(({ ports }) => ports === undefined).map(({ written }) => written.slice(0, MAX_ARGUMENT_CHARACTERS)));
-  for (const written of unknown) warnings.push(`${path}: EXPOSE ${written} is not a port that can be told here; it is passed over.`);
+  for (const written of unknown) warnings.push(`${path}: EXPOSE ${written} is no known port: name a port by its number. It is ignored.`);
   if (unreadPorts > 0) warnings.push(`${path}: EXPOSE has too many arguments; the last ${unreadPorts} are passed over.`);
   // A range is taken for its first port.
   const several = [...new Set(nearest.flatMap(({ ports }) => (ports?.protocol === "tcp" ? ports.first : [])))];

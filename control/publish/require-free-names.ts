@@ -8,7 +8,7 @@ import type { Definition } from "./definitions.ts";
 import { imageName, imageRepository, unscoped } from "./names.ts";
 
 /**
- * Names that a package may not have: images of another author's package, and names of other packages' containers, whoever published them. Plugins find
+ * Names that a package may not have: images of another author's package, and names of other packages' containers, of any author. Plugins find
  * containers by name and send their users' tokens along. What another author's package had first stays that author's, also where an earlier version of
  * berth let both have it. Faults: NAME_TAKEN.
  */

@@ -19,7 +19,7 @@ export type ZipLimits = {
 export const ZIP_LIMITS: ZipLimits = { entries: 10_000, inflatedBytes: 2 * 1024 ** 3 };
 /** Text and tables become 3 to 30 times as large; ZIP's deflate ends at 1,032. */
 const MAX_RATIO = 200;
-/** Small files of one repeated letter hurt nobody. */
+/** Small files of one repeated letter do no harm. */
 const RATIO_FROM_BYTES = 16 * 1024 ** 2;
 
 /**

@@ -41,7 +41,7 @@ const ATTEMPTS = 3;
 
 type From = { folder: string; version: string; clock: Clock };
 
-/** `isDamaged`: also of a store in which SQLite finds damage, for whoever wants to rescue what is left. */
+/** `isDamaged`: also of a store in which SQLite finds damage, to rescue what is left. */
 type Into = { file: string; isNewest?: boolean; isDamaged?: boolean };
 
 /**

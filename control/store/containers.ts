@@ -26,7 +26,7 @@ export type ContainerToView = Pick<
 /** What a look at those that lie frozen needs of each. */
 type PausedContainer = Pick<Container, "id" | "service" | "generation" | "state" | "pausedOn">;
 
-/** What is asked of each that failed, when the engine is there again. */
+/** Read for each that failed, when the engine is there again. */
 type TriedContainer = Pick<Container, "id" | "since" | "fault">;
 
 type PlacedContainer = Pick<Container, "id" | "state" | "wishedBy">;

@@ -133,7 +133,7 @@ export type User = { id: string; login: string; friendlyName: string; admin: boo
 export type ContainerStart = { generation: number; sealed: { keyId: string; box: string } | undefined };
 
 /**
- * `plain`: its user's rights without administration. `administration`: with it, where it was asked for. `console`: with it, and good at the console's own
+ * `plain`: its user's rights without administration. `administration`: with it, where it was requested. `console`: with it, and good at the console's own
  * listener alone.
  */
 export type SessionKind = "plain" | "administration" | "console";

@@ -36,7 +36,7 @@ export function repositoriesIn(sql: Sql) {
         Math.trunc(since),
       );
     },
-    /** Gives it to this owner, whoever had it. */
+    /** Gives it to this owner, whatever owner it had. */
     assign: (owned: OwnedRepository) =>
       sql.transaction(() => {
         rows.remove(owned.key);

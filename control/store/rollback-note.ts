@@ -7,7 +7,7 @@ export type StoreRollback = { at: number; seen: number; found: number };
 /** Below the data folder. It stays until somebody who has looked into it removes it. */
 export const ROLLBACK_FILE = "store-rollback.json";
 
-/** Only a note for `berth doctor`: the log has said it, and a folder that cannot be written has other problems. */
+/** Only a note for `berth doctor`: the log has it, and a folder that cannot be written has other problems. */
 export function noteRollback(folder: string, rollback: StoreRollback): void {
   const note = join(folder, ROLLBACK_FILE);
   try {

@@ -210,7 +210,7 @@ export const SCHEMA_STEPS: readonly string[] = [
   CREATE INDEX containers_wished_key ON containers (wished_key) WHERE wished_key IS NOT NULL;
   CREATE INDEX containers_wished_session ON containers (wished_session) WHERE wished_session IS NOT NULL;
   `,
-  // An address is one container's. Of those that share one, nobody knows which of them it belongs to: each is verified.
+  // An address is one container's. Of those that share one, the owner is unknown: each is verified.
   `
   UPDATE containers SET address = NULL, state = CASE state WHEN 'STARTED' THEN 'CHECKING' ELSE state END
     WHERE (json_extract(address, '$.host'), json_extract(address, '$.port')) IN (

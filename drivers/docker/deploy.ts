@@ -59,11 +59,11 @@ export async function deploy(deps: DeployDeps, spec: Spec, call: DeployCall): Pr
 
 type StartedContainer = { id: string; adopted: boolean; takeAway(): Promise<void> };
 
-/** Another address and port each time that the engine says that one is taken: it looks only when a container is started. */
+/** Another address and port each time that the engine reports one as taken: it checks only when a container is started. */
 async function createAndStart(deps: DeployDeps, place: NetworkPlace, spec: Spec, signal: AbortSignal): Promise<StartedContainer> {
   const { engine, view, site, ports, log } = deps;
   for (let attempt = 1; ; attempt++) {
-    // All in use, as far as is known: nobody may have listed containers for long.
+    // All in use, as far as is known: the last list of containers may be old.
     if (place.isFull()) await deps.look(signal);
     const address = place.takeAddress();
     const port = spec.port !== undefined && WAYS[site.reach].publishes ? ports.rotation.take() : undefined;

@@ -11,7 +11,7 @@ const STOP_GRACE_MS = 10_000;
 const STOP_CALL_MS = STOP_GRACE_MS + 20_000;
 const GONE_CALL_MS = 10_000;
 
-/** Stops and removes it; whoever else is doing the same, or already did, is welcome. Answers with what there was of it. */
+/** Stops and removes it, also where another call is doing or did the same. Returns what there was of it. */
 export async function destroy(engine: Engine, view: View, service: string, { signal }: Call): Promise<ContainerInspectInfo | undefined> {
   const found = isServiceName(service) ? await look(engine, service, signal) : undefined;
   if (!found || found.Name !== `/${service}` || !observeOne(view, found)) return undefined;

@@ -52,7 +52,7 @@ export type DockerOptions = {
 };
 
 const ADDRESS_REST_MS = 60_000;
-/** Linux gives these to whoever asks for any. */
+/** Linux gives these to programs that listen on port 0. */
 const PUBLISH_PORTS = { first: 32_768, last: 60_999 };
 /** Long enough for a package that sleeps between two uses not to have it made anew with each wake. */
 const EMPTY_NETWORK_MS = 3_600_000;

@@ -4,7 +4,7 @@ import type { Engine } from "../engine/engine.ts";
 import { eventStream, TELLING } from "../engine/event-stream.ts";
 import { OURS } from "../labels.ts";
 
-/** Told of a container that ends, or is told to: after these its address may be another's. */
+/** Events of a container that ends or is stopped: after these its address may be another's. */
 const ENDING: ReadonlySet<string | undefined> = new Set(["kill", "stop", "die", "destroy"]);
 
 /** An instance is a container of the engine, by its id. Ends only when the signal aborts. */

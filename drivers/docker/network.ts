@@ -61,7 +61,7 @@ function read({ Id, Name, Labels, Options, IPAM, Containers }: NetworkDescriptio
 }
 
 /**
- * Makes a bridge network with a subnet that neither the engine's other networks nor this machine's routes have; whoever else makes it at the same
+ * Makes a bridge network with a subnet that neither the engine's other networks nor this machine's routes have; another process that makes it at the same
  * time is welcome. Where no subnet of the pools is free the engine chooses one, and assigns addresses itself.
  */
 export async function createNetwork(engine: Engine, plan: NetworkPlan, log: Log, signal: AbortSignal): Promise<void> {
@@ -107,7 +107,7 @@ async function usedSubnets(engine: Engine, signal: AbortSignal): Promise<Subnet[
   return all.flatMap(({ IPAM }) => (IPAM?.Config ?? []).flatMap(({ Subnet: cidr }) => readSubnet(cidr ?? "") ?? []));
 }
 
-/** Of this machine, which is the engine's own where nothing else is said. */
+/** Of this machine, which is the engine's own unless set otherwise. */
 function routes(engine: Engine): Subnet[] {
   if (engine.remote !== undefined) return [];
   try {

@@ -161,10 +161,10 @@ export function openNetworks(deps: NetworksDeps): Networks {
     );
   };
 
-  /** Tried again with the next start or look; what hinders it is said once. */
+  /** Tried again with the next start or look; the reason of a failure is logged once. */
   const joinOnce = async ({ id, name }: Pick<BridgeNetwork, "id" | "name">, signal: AbortSignal) => {
-    const heard = warned.has(`join ${id}`) ? { ...log, warn: log.debug } : log;
-    if (await joinNetwork(engine, name, heard, signal, [OWN_ALIAS]).catch(() => false)) return;
+    const quiet = warned.has(`join ${id}`) ? { ...log, warn: log.debug } : log;
+    if (await joinNetwork(engine, name, quiet, signal, [OWN_ALIAS]).catch(() => false)) return;
     warned.add(`join ${id}`);
     joins.delete(id);
   };
@@ -223,9 +223,9 @@ export function openNetworks(deps: NetworksDeps): Networks {
     const others = [...found.members].filter(([member, name]) => !member.startsWith(self) && !guests.has(name) && name !== self);
     if (others.length > 0) return;
     for (const member of found.members.keys()) {
-      const asked = { doing: `Leaving the network ${found.name}`, signal };
+      const call = { doing: `Leaving the network ${found.name}`, signal };
       await engine
-        .call(asked, (docker) => docker.getNetwork(id).disconnect({ Container: member, Force: true }))
+        .call(call, (docker) => docker.getNetwork(id).disconnect({ Container: member, Force: true }))
         .catch((error: unknown) => {
           if (!answered(error, 403, 404)) throw error;
         });

@@ -3,7 +3,7 @@ import type { Clock } from "../../clock.ts";
 /** Numbers from 0 on that are given to containers, the one that was longest unused first. */
 export type Rotation = {
   isFull(): boolean;
-  /** One that nobody has; undefined where all are in use. It counts as in use until `release`, or until a list shows that it is not. */
+  /** A free one; undefined where all are in use. It counts as in use until `release`, or until a list shows that it is not. */
   take(): number | undefined;
   /** It rests before it is given again. */
   release(number: number): void;
@@ -16,7 +16,7 @@ const STEP_MS = 250;
 
 /**
  * A number that was in use is not given again for `restMs`, so that a request, or a kept connection, that is still on its way to the container before
- * never reaches the one after. The rest is kept in memory, and lost when the process ends. So the rotation begins where the wall clock says: a
+ * never reaches the one after. The rest is kept in memory, and lost when the process ends. So the rotation begins at the wall clock's place: a
  * process that was started anew begins behind nearly all that the one before gave in its last minutes, since that one went the same way, at least
  * as fast as the clock. What it began with and is still there, the engine's list shows. What remains is a container that lived for a whole turn,
  * ended within `restMs` before the restart, and whose number is the very next: one case in `size` for each such container.

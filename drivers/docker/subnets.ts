@@ -36,7 +36,7 @@ export function contains({ first, size }: Subnet, address: number): boolean {
   return address >= first && address < first + size;
 }
 
-/** The part of a network that the engine gives to whom berth gives no address: gateways, and containers that people put there. The rest is berth's. */
+/** The part of a network that the engine assigns where berth assigns none: gateways, and containers that people put there. The rest is berth's. */
 export function enginePart({ first, size }: Subnet): Subnet {
   return { first, size: size >= 256 ? size / 16 : size / 2 };
 }
@@ -58,7 +58,7 @@ export function* candidates(pools: readonly Subnet[], size: number, from = 0): G
   }
 }
 
-/** Networks that a machine has routes to, of Linux's `/proc/net/route`; the default route is to everywhere, and says nothing. */
+/** Networks that a machine has routes to, of Linux's `/proc/net/route`; the default route leads everywhere, and is left out. */
 export function readRoutes(table: string): Subnet[] {
   const reversed = (hex: string) => Buffer.from(hex, "hex").readUInt32LE();
   return table

@@ -6,7 +6,7 @@ import type { Site } from "./site.ts";
 import { readTags } from "./tags.ts";
 
 /**
- * ECS tells nobody by itself without a queue of EventBridge's, so all is looked at, less often the longer nothing changes. An instance is a task, by its id;
+ * ECS sends no events without a queue of EventBridge's, so all is polled, less often the longer nothing changes. An instance is a task, by its id;
  * its end is seen at the next look only. Ends when the signal aborts.
  */
 export async function* events(site: Site, { signal }: Call): AsyncGenerator<DriverEvent> {

@@ -38,7 +38,7 @@ export function openEngine(at: EngineAt, clock: Clock): Engine {
   const where = readHost(at);
   // No keep-alive: a kept connection that the engine closes while it is being reused looks like an engine that is away.
   const agent = where.protocol === "https" ? new TlsAgent({ keepAlive: false }) : new Agent({ keepAlive: false });
-  // docker-modem prints its options, this agent with them, at every call for a debug line that nobody reads. Printed whole, the agent has every open socket: 100 starts
+  // docker-modem prints its options, this agent with them, at every call for a debug line that is switched off. Printed whole, the agent has every open socket: 100 starts
   // at once kept control busy for minutes.
   Object.defineProperty(agent, inspect.custom, { value: () => "Agent" });
   const docker = new Docker({ ...where, agent } as unknown as Docker.DockerOptions);

@@ -27,13 +27,13 @@ export async function* eventStream(
   let lost = false;
   while (!signal.aborted) {
     let stream: Readable | undefined;
-    let heard = false;
+    let isConnected = false;
     const opened = engine.clock.monotonic();
     try {
       stream = await open(engine, filters, signal);
       if (lost) log.info({}, "The container engine is there again.");
       lost = false;
-      heard = true;
+      isConnected = true;
       yield "connected";
       yield* jsonLines<EngineEvent>(stream);
     } catch (error) {
@@ -46,7 +46,7 @@ export async function* eventStream(
     } finally {
       stream?.destroy();
     }
-    if (heard && !signal.aborted) yield "disconnected";
+    if (isConnected && !signal.aborted) yield "disconnected";
     if (engine.clock.monotonic() - opened > SETTLED_MS) delays.reset();
     await engine.clock.sleep(delays.next(), signal).catch(() => {});
   }

@@ -15,13 +15,13 @@ export async function* events(ask: Ask, clock: Clock, log: Log, { signal }: Call
   // Its loss and its return are told once each, however often it is tried in between.
   let lost = false;
   while (!signal.aborted) {
-    let heard = false;
+    let isConnected = false;
     const opened = clock.monotonic();
     try {
       for await (const event of lines<DriverEvent>(ask, clock, { method: "GET", path: "/events", signal, doing: "Listening to the spawner" })) {
         if (lost) log.info({}, "The spawner is there again.");
         lost = false;
-        heard = true;
+        isConnected = true;
         yield event;
       }
     } catch (error) {
@@ -32,7 +32,7 @@ export async function* events(ask: Ask, clock: Clock, log: Log, { signal }: Call
         );
       lost = true;
     }
-    if (heard && !signal.aborted) yield { kind: "disconnected" };
+    if (isConnected && !signal.aborted) yield { kind: "disconnected" };
     if (clock.monotonic() - opened > SETTLED_MS) delays.reset();
     await clock.sleep(delays.next(), signal).catch(() => {});
   }

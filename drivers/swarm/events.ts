@@ -9,7 +9,7 @@ import { findService } from "./task.ts";
 const SERVICE_NAME = "com.docker.swarm.service.name";
 const TASK_ID = "com.docker.swarm.task.id";
 
-/** Told of a container, or of a service, that ends or is told to: after these its address may be another's. */
+/** Events of a container or a service that ends or is stopped: after these its address may be another's. */
 const ENDING: ReadonlySet<string | undefined> = new Set(["kill", "stop", "die", "destroy", "remove"]);
 
 /**

@@ -6,7 +6,7 @@ import type { Caller, Identity } from "../identity.ts";
 /** `others`: who holds the request's further credentials, which are sessions as well. `judged`: all of its credentials that were looked at. */
 export type SignedIn = { caller: Caller; from: Credential["from"]; others: readonly Caller[]; judged: readonly string[] };
 
-const NOBODY: readonly Caller[] = [];
+const NO_CALLERS: readonly Caller[] = [];
 const NONE: readonly string[] = [];
 
 /** Whether it may be the token of a session of berth's: 256 bits in base64url. */
@@ -14,14 +14,14 @@ export function isSessionShaped(token: string): boolean {
   return token.length === 43 && /^[\w-]+$/.test(token);
 }
 
-/** The caller whom the first credential names, where all that matters is known without asking; undefined says nothing. */
+/** The caller of the first credential, where all that matters is cached; undefined: unknown. */
 export function knownCaller(identity: Identity, head: Head): SignedIn | undefined {
   const first = firstCredential(head.header);
   if (first === undefined) return undefined;
   const caller = identity.known(first.token);
   if (caller === undefined) return undefined;
   if (caller.derivedToken === undefined || !hasMoreCredentials(head.header, first.from))
-    return { caller, from: first.from, others: NOBODY, judged: NONE };
+    return { caller, from: first.from, others: NO_CALLERS, judged: NONE };
   const others: Caller[] = [];
   const judged: string[] = [];
   for (const { token } of credentials(head.header)) {
@@ -35,7 +35,7 @@ export function knownCaller(identity: Identity, head: Head): SignedIn | undefine
 }
 
 /**
- * The caller whom the first valid credential names; `client` is the address of who sent the request. Whoever holds the others is asked as well where they may be
+ * The caller of the first valid credential; `client` is the sender's address. The callers of the others are looked up as well where they may be
  * sessions: no container is to have the token of one. Faults: TOKEN_MISSING, TOKEN_INVALID, TOO_MANY_ATTEMPTS, CONTROL_AWAY.
  */
 export async function authenticate(identity: Identity, head: Head, signal: AbortSignal, client?: string): Promise<SignedIn> {

@@ -47,7 +47,7 @@ function cookiesToSend(cookie: string, { caller, others, judged }: Pick<SignedIn
     const token = unquotedCookie(value);
     const holder = token === caller.token ? caller : others.find((other) => other.token === token);
     if (holder !== undefined) return holder.derivedToken ?? value;
-    // There are more than are looked at, and this may be a session's token: nobody has asked.
+    // There are more than are looked at, and this may be a session's token: it was not looked up.
     return isSessionShaped(token) && !judged.includes(token) ? undefined : value;
   });
 }

@@ -49,7 +49,7 @@ export type DecideParts = {
 
 const HEALTH: About = { route: "health" };
 const NO_EDITS: HeaderEdits = { remove: [], add: [] };
-/** Of a container's response that says nothing else of interest here, an informational one among them. */
+/** Of a container's response without other headers of interest, an informational one among them. */
 const CONTAINER_EDITS: HeaderEdits = { remove: OF_THE_ORIGIN, add: [] };
 const REMOVED_WITH_BUSY = [...OF_THE_ORIGIN, BUSY_HEADER];
 

@@ -6,7 +6,7 @@ import type { OpenClaim, Leases } from "./lease.ts";
 
 /** With the age that an answer about a caller may have (5 s), what is open ends within 10 s of a revocation, even if the news of it is lost. */
 const CHECK_EVERY_MS = 2_000;
-/** After a sign-out everybody who has something open is asked about; many sign-outs in a row are one. */
+/** After a sign-out all callers with open exchanges are looked up; many sign-outs in a row are one. */
 const PAUSE_MS = 250;
 /** So many of a Datagrok server's rights are looked up at a time. */
 const LOOK_UPS = 16;
@@ -14,7 +14,7 @@ const LOOK_UPS = 16;
 export type EndRevokedExchangesDeps = { leases: Pick<Leases, "openClaims">; identity: Identity; directory: Directory; clock: Clock };
 
 /**
- * Ends requests and WebSockets whose caller's session was revoked, or who lost the right to their container, while they are open. Where nobody can be asked,
+ * Ends requests and WebSockets whose caller's session was revoked, or who lost the right to their container, while they are open. Where the look-up is unavailable,
  * they go on. `close` stops looking.
  */
 export function endRevokedExchanges({ leases, identity, directory, clock }: EndRevokedExchangesDeps): { close(): void } {

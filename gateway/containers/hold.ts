@@ -29,7 +29,7 @@ export type Hold = {
    * Where the container is reached, as soon as it is awake; at once where it is. Otherwise one of:
    * - CONTAINER_HAS_NO_PORT, CONTAINER_STOPPED, the cause of its failed start: it will not be reached by waiting;
    * - CONTAINER_NOT_FOUND: it was removed meanwhile;
-   * - HOLD_FULL, HOLD_TIMED_OUT, or what `wake` said (CONTROL_AWAY where nobody was there to be asked; who is there and busy is asked again);
+   * - HOLD_FULL, HOLD_TIMED_OUT, or the fault of `wake` (CONTROL_AWAY where control is unavailable; a busy one gets the wake again);
    * - the signal's reason: the caller left, and with it its place in the queue.
    */
   wait(wait: Wait): Promise<Found>;
@@ -45,7 +45,7 @@ type Queue = {
   waking: boolean;
   /** A wake was asked for, and nothing was heard of the container since. */
   woken: boolean;
-  /** Why control has not taken the wake yet, where it was asked in vain. */
+  /** Why control has not taken the wake yet, after a failed attempt. */
   trouble: string | undefined;
   unwatch(): void;
 };
@@ -54,7 +54,7 @@ type Queue = {
 const RETRY_AFTER_MS = 2_000;
 /** Between two attempts to have a container woken. */
 const WAKE_RETRY = { firstMs: 100, longestMs: 2_000 };
-/** Who was asked is there, and has too much to do: the wake may be repeated. */
+/** Control is there, and has too much to do: the wake may be repeated. */
 const BUSY: ReadonlySet<FaultCode> = new Set(["CONTROL_BUSY", "DATAGROK_BUSY"]);
 /** Gone for the moment; after an attempt that met somebody, it will be back. */
 const AWAY: ReadonlySet<FaultCode> = new Set(["CONTROL_AWAY", "DATAGROK_AWAY"]);
@@ -156,7 +156,7 @@ export function openHold(parts: { directory: Directory; clock: Clock; limit: num
     }
   }
 
-  /** Asks until somebody takes the wake or nobody waits for it any more: each waiter has its own limit. */
+  /** Repeats the wake until it is taken or no waiter is left: each waiter has its own limit. */
   async function requestWake(id: string, queue: Queue, first: Caller, traceparent?: string): Promise<void> {
     for (let caller: Caller | undefined = first, attempts = 1; caller !== undefined; attempts++) {
       try {

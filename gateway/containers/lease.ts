@@ -154,7 +154,7 @@ class OpenLease implements ContainerLease, OpenClaim, Linked<OpenLease> {
 
   target(): Target | Promise<Target> {
     const { view: claimed, caller, looksIn } = this.#claim;
-    // What was so when the request was decided on may be over: who asks may have been asked about in between.
+    // What was so when the request was decided on may be over: the caller may have been looked up in between.
     const view = this.#parts.directory.known(claimed.id, caller) ?? claimed;
     if (view.standing.kind === "awake") return this.#pick(view.standing.addresses);
     return looksIn && view.standing.kind !== "portless" ? Promise.reject(asleepFault(view)) : this.#reach(view);
@@ -328,7 +328,7 @@ function isElsewhere({ standing }: ContainerView, refused: string): boolean {
 }
 
 /**
- * The next view that does not lead to the address that refused alone; mostly the one that says that it is being checked.
+ * The next view that does not lead to the address that refused alone; mostly the one of a check.
  * Faults: CONTAINER_UNREACHABLE where none comes in time.
  */
 function betterView(

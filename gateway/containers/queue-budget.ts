@@ -1,4 +1,4 @@
-/** Whoever reads a client's frames into a queue. */
+/** Reads a client's frames into a queue. */
 export type QueueReader = { pause(): void; resume(): void };
 
 export type QueueShare = {
@@ -9,7 +9,7 @@ export type QueueShare = {
 };
 
 export type QueueBudget = {
-  /** `user`: whose part of the budget the queue counts against. A reader that may not read now is told to pause before this returns. */
+  /** `user`: whose part of the budget the queue counts against. A reader that may not read now gets `pause` before this returns. */
   join(user: string, reader: QueueReader): QueueShare;
 };
 

@@ -24,7 +24,7 @@ const ANSWER: Answer = {
 };
 
 /**
- * The answer to a browser that asks for the script of a service worker (it says `Service-Worker: script`, which a page cannot prevent). A worker of one
+ * The answer to a browser that asks for the script of a service worker (it sends `Service-Worker: script`, which a page cannot prevent). A worker of one
  * container would see every later request of its scope. No credential is needed: the answer is the same for everybody.
  */
 export function serviceWorkerAnswer(head: Head): Answer | undefined {

@@ -6,7 +6,7 @@ import { agentOf, type ControlLink } from "./control-link.ts";
 export type AskControl = {
   /**
    * Posts JSON to control and answers with what came back; undefined for an empty answer. Faults: what control refused with;
-   * CONTROL_AWAY where it cannot be reached, broke off, or lets this gateway in no more; CONTROL_BUSY where it took too long although it is there: it may be asked again.
+   * CONTROL_AWAY where it cannot be reached, broke off, or lets this gateway in no more; CONTROL_BUSY where it took too long although it is there: the request may be repeated.
    * An abort rejects with the signal's reason.
    */
   ask(path: string, body: unknown, signal: AbortSignal): Promise<unknown>;
@@ -18,7 +18,7 @@ const ASK_TIMEOUT_MS = 5_000;
 /** Of one that is thought to be away, an answer at once is a welcome surprise; behind a network that swallows everything there is none at all. */
 const ASK_AWAY_MS = 500;
 const LONGEST_ANSWER = 1_048_576;
-/** Wakes have connections of their own: with hundreds of them waiting for control's disk, nobody's token waits behind them. Few, since control writes one after the other in any case. */
+/** Wakes have connections of their own: with hundreds of them waiting for control's disk, no token waits behind them. Few, since control writes one after the other in any case. */
 const CONNECTIONS = { wakes: 4, others: 16 };
 
 /** `refused` is called where control lets this gateway in no more; `isAway` says whether it is thought to be away. */

@@ -22,8 +22,8 @@ const SLOW_MS = 100;
 const AWAY: ReadonlySet<FaultCode> = new Set(["CONTROL_AWAY", "CONTROL_BUSY", "DATAGROK_AWAY", "DATAGROK_BUSY"]);
 const MOST_CALLERS = 20_000;
 /**
- * Tokens that nobody has heard of, which anybody may invent: how many are asked about at a time, and of one client address. Each address
- * has its turn after every other one's, so that a flood from some holds nobody else up.
+ * Unknown tokens, which any client may invent: how many are looked up at a time, and of one client address. Each address
+ * has its turn after every other one's, so that a flood from some delays no other address.
  */
 export const QUESTIONS: FairTurnsLimits = { atOnce: 8, ofOne: 6, waiting: 4_000, waitingOfOne: 1_000, waitMs: 5_000 };
 /** So many are asked about at once. */
@@ -40,7 +40,7 @@ export type KnownCallersParts = {
   /** What those hear who come while too many others are asked about already. */
   full(): Fault;
   closed: AbortSignal;
-  /** What is no token by its looks alone is nobody's, and nobody is asked about it; where left out, anything may be one. */
+  /** A text that cannot be a token by its form is never looked up; where left out, anything may be one. */
   isToken?(token: string): boolean;
   questions?: FairTurnsLimits;
   wrongTokens?: WrongTokenLimits;
@@ -96,7 +96,7 @@ export function knownCallers(parts: KnownCallersParts): KnownCallers {
     return countOn(caller);
   };
 
-  /** The answer where it comes soon, else what `old` says; where that says nothing (any more), the answer whenever it comes. */
+  /** The answer where it comes soon, else `old`; where that does not count (any more), the answer whenever it comes. */
   const soonOr = (answer: Promise<Caller | undefined>, signal: AbortSignal, old: () => Caller | undefined): Promise<Caller | undefined> =>
     new Promise((resolve, reject) => {
       const cancel = clock.after(SLOW_MS, () => {
@@ -144,7 +144,7 @@ export function knownCallers(parts: KnownCallersParts): KnownCallers {
     if (wanted.length > 0 && !renewing) void renew(wanted);
   };
 
-  /** Asks about all of these, many at once; resolves those that nobody holds. */
+  /** Looks all of these up, many at once; resolves those that are not valid. */
   const askAgain = async (tokens: readonly string[]): Promise<string[]> => {
     const ended: string[] = [];
     for (let at = 0; at < tokens.length; at += MOST_RENEWED) {
@@ -193,7 +193,7 @@ export function knownCallers(parts: KnownCallersParts): KnownCallers {
       const answer = ask(closed).catch((error: unknown) => before(key, error));
       return soonOr(answer, signal, () => (earlier.get<Caller>(key) === earlierCaller ? countOn(earlierCaller) : undefined));
     },
-    // What is open goes on being asked about as long as somebody calls for it: to be known counts as use.
+    // Open exchanges are looked up as long as they last: a look-up counts as use.
     ended: (tokens) => {
       const unsure = tokens.filter((token) => known(token) === undefined);
       return askAgain(unsure).catch(() => unsure.filter((token) => wrong.has(digest(token))));

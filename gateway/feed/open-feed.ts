@@ -42,12 +42,12 @@ export type Feed = {
 
 /** Control takes it at once or not at all: where it cannot be reached, nobody waits for that. */
 const GOODBYE_MS = 500;
-/** How long a caller whom this gateway does not know waits for a control that is there and busy. */
+/** How long a caller that is unknown to this gateway waits for a control that is there and busy. */
 const LONGEST_WHO_MS = 30_000;
 
 /**
  * The gateway's side of `gateway/wire.ts`, on this machine or another: goes on answering from what it knows while control is away. `version` is that
- * of this program; `isToken` says what may be a session's token by its looks, anything where it is left out.
+ * of this program; `isToken`: whether a text may be a session's token by its form; anything where it is left out.
  */
 export function openFeed(parts: { link: ControlLink; version: string; isToken?: (token: string) => boolean; clock: Clock; log: Log }): Feed {
   const { link, version, isToken, clock, log } = parts;
@@ -178,7 +178,7 @@ export function openFeed(parts: { link: ControlLink; version: string; isToken?: 
     coming = [];
     away = true;
     if (!isSilent) return;
-    // A silence that began while it was asked: whoever waits for a container may ask again.
+    // A silence that began during the request: a request that waits for a container may repeat it.
     silent.abort(controlBusy("has fallen silent"));
     silent = new AbortController();
   };

@@ -31,7 +31,7 @@ export type DialCounts = {
   exhausted?(code: string): void;
 };
 
-/** What says that this machine cannot connect anywhere, and nothing about the container. */
+/** Errors of this machine, which cannot connect anywhere, and not of the container. */
 const EXHAUSTED: readonly string[] = ["EMFILE", "ENFILE"];
 const RETRY_MS = 1_000;
 
@@ -74,7 +74,7 @@ export function openSecured({ keepAliveInitialDelay, ...options }: ConnectOption
 }
 
 /**
- * Connects to where the lease leads. Of a target that refuses, a better one is asked for once; of one that is removed before anything was sent, again and
+ * Connects to where the lease leads. Of a target that refuses, a better one is requested once; of one that is removed before anything was sent, again and
  * again: then the exchange waits, and is never sent there. Faults: CONTAINER_UNREACHABLE, DESCRIPTORS_EXHAUSTED, and the lease's own.
  */
 export async function dialLease<Made extends Connection>(lease: Route, options: DialOptions<Made>): Promise<Dialled<Made>> {

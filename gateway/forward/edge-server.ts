@@ -12,7 +12,7 @@ export function openEdgeServer(
   { tls, handshakeMs, bounds }: { tls: TlsKeys | undefined; handshakeMs: number; bounds: ConnectionBounds },
   onConnection: (socket: Socket, admission: AdmittedConnection, under?: Socket) => void,
 ): Server {
-  /** One that is not admitted is closed, and nobody hears of it. */
+  /** One that is not admitted is closed, without an event. */
   const admit = (socket: Socket): AdmittedConnection | undefined => {
     const admission = bounds.admit(socket.remoteAddress);
     if (admission === undefined) socket.destroy();

@@ -1,6 +1,6 @@
 import { Fault } from "../../fault.ts";
 
-/** Why a request ends whose body did not move for `ms`. `untaken`: its container does not take what has come; undefined where nobody knows. */
+/** Why a request ends whose body did not move for `ms`. `untaken`: its container does not take what has come; undefined: unknown. */
 export function stalledBody(ms: number, untaken?: boolean): Fault {
   const unread = "the container does not read it";
   const unsent = "the client does not send the rest";

@@ -38,7 +38,7 @@ export function spliceUpgraded(upgraded: Upgraded): Promise<void> {
   return new Promise((resolve) => new Splice(upgraded, resolve).begin(upgraded));
 }
 
-/** How long a WebSocket whose caller's session was revoked may take to end the container's frame that is under way, so that the client can be told. */
+/** How long a WebSocket whose caller's session was revoked may take to end the container's frame that is under way, so that the client gets the reason. */
 const REVOKED_MS = 1_000;
 
 /** Both directions of one WebSocket. What runs for every message makes nothing but what `send` makes. */
@@ -107,7 +107,7 @@ class Splice implements LeaseHolder {
     });
   }
 
-  /** The client is told why it has to leave; unless it may not go on at all, its answer still reaches the container. */
+  /** Sends the client the reason of the close; unless it may not go on at all, its answer still reaches the container. */
   leave(): void {
     if (this.leaving === undefined) return;
     this.endClient(this.leaving.code, this.leaving.reason);

@@ -72,7 +72,7 @@ export function openHttp1({ underscoreHeaders, maxHeadBytes = MAX_HEAD_BYTES, ma
 
 /**
  * Many servers take trailers for header lines. So a request's may say nothing that a decision was made on or that this proxy
- * vouches for, which is what `Connection` may not name either; and none says where a message ends. What a container may not say of the whole
+ * vouches for, which is what `Connection` may not name either; and none describes where a message ends. What a container may not set for the whole
  * origin in its head, it may not say in a trailer either: a proxy in front might take that for a header line.
  */
 const REQUEST_TRAILERS: TrailerRules = { lines: 200, isForbidden: (name) => HOP_BY_HOP.has(name) || !mayBeNamed(name) };

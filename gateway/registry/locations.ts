@@ -13,7 +13,7 @@ export type AnsweredFrom = {
   sent: string;
   /** The proxy's own address as the client sees it. */
   seen: string;
-  /** The request changes something: whoever follows its answer sends a layer there, and a token. */
+  /** The request changes something: a client that follows its answer sends a layer there, and a token. */
   writes?: boolean;
   /** Hosts, `host:port` or `*.domain`, at which an upload may go on beside the registry's own domain. */
   elsewhere?: readonly string[];

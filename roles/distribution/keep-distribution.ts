@@ -26,7 +26,7 @@ export function keepDistribution(options: {
   pidFile: string;
   listen: string;
   socket: string;
-  /** As in `keepChild`; asked over its socket. */
+  /** As in `keepChild`; checked over its socket. */
   watchdogMs: number | undefined;
   clock: Clock;
   log: Log;
@@ -60,7 +60,7 @@ export function keepDistribution(options: {
         ready();
         if (watchdogMs !== undefined) watch(watchdogMs / MISSED_CHECKS);
       };
-      /** Another one may have taken the socket over by then, and this one is to end: what answers there is asked all the same. */
+      /** Another one may have taken the socket over by then, and this one is to end: what answers there is checked all the same. */
       const watch = (everyMs: number) => {
         const watchdog = startWatchdog({
           everyMs,
@@ -96,12 +96,12 @@ async function untilHealthy(socketPath: string, clock: Clock, over: AbortSignal)
 
 function isHealthy(socketPath: string, answerMs = ANSWER_MS): Promise<boolean> {
   return new Promise((resolve) => {
-    const asked = request({ socketPath, path: "/v2/", agent: false, timeout: answerMs }, (answer) => {
+    const check = request({ socketPath, path: "/v2/", agent: false, timeout: answerMs }, (answer) => {
       answer.resume();
       resolve(answer.statusCode === 200);
     });
-    asked.on("timeout", () => asked.destroy());
-    asked.on("error", () => resolve(false));
-    asked.end();
+    check.on("timeout", () => check.destroy());
+    check.on("error", () => resolve(false));
+    check.end();
   });
 }

@@ -40,16 +40,16 @@ const BUTTONS: Record<ContainerState, string[]> = {
 
 /** The API's own socket, for a browser, which only knows ports. */
 async function reached(t: Test, { socketPath }: Stand): Promise<string> {
-  const server = createServer((asked, answer) => {
-    const headers = { ...asked.headers, [CONSOLE_HEADER]: "1" };
-    const sent = request({ socketPath, method: asked.method, path: asked.url, headers }, (received) => {
+  const server = createServer((incoming, answer) => {
+    const headers = { ...incoming.headers, [CONSOLE_HEADER]: "1" };
+    const sent = request({ socketPath, method: incoming.method, path: incoming.url, headers }, (received) => {
       answer.writeHead(received.statusCode ?? 502, received.headers);
       answer.flushHeaders();
       received.pipe(answer);
     });
     sent.on("error", () => answer.destroy());
     answer.once("close", () => sent.destroy());
-    asked.pipe(sent);
+    incoming.pipe(sent);
   });
   await new Promise<void>((resolve) => void server.listen(0, "127.0.0.1", resolve));
   t.teardown(() => {

@@ -202,7 +202,7 @@ t.test("GET info/server, admin/health and admin/startup_data need nobody to be s
   t.match(JSON.parse((await raw(stand, "GET", "/admin/startup_data", { host })).text), { webRoot: stand.base });
 });
 
-t.test("where a container is, is told to those alone who may manage it", async (t) => {
+t.test("only users who may manage a container see its address", async (t) => {
   const { token } = await stand.person("where");
   const as = async <T = Json>(path: string) => (await (await call(path, { headers: { authorization: token } })).json()) as T;
   t.equal((await call(`/docker/containers/${app.id}/run?awaitStart=true`)).status, 200);

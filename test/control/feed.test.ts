@@ -68,7 +68,7 @@ function listen(
 ): { lines: FeedLine[]; close(): void; ended: () => boolean } {
   const lines: FeedLine[] = [];
   let ended = false;
-  const asked = httpRequest({ socketPath, path: `/feed${query}` }, (response: IncomingMessage) => {
+  const request = httpRequest({ socketPath, path: `/feed${query}` }, (response: IncomingMessage) => {
     let rest = "";
     response.setEncoding("utf8");
     response.on("data", (piece: string) => {
@@ -83,10 +83,10 @@ function listen(
     response.on("close", () => (ended = true));
     response.on("error", () => {});
   });
-  asked.on("error", () => {});
-  asked.end();
-  t.teardown(() => asked.destroy());
-  return { lines, close: () => asked.destroy(), ended: () => ended };
+  request.on("error", () => {});
+  request.end();
+  t.teardown(() => request.destroy());
+  return { lines, close: () => request.destroy(), ended: () => ended };
 }
 
 function post(socketPath: string, path: string, body: string): Promise<{ status: number; body: unknown }> {
@@ -251,7 +251,7 @@ t.test("silence is broken by a beat at least every two seconds", async (t) => {
   }
 });
 
-t.test("who pushes first to a repository that nobody owns has it from then on", async (t) => {
+t.test("who pushes first to a repository without an owner has it from then on", async (t) => {
   const { stand, socketPath } = await openTestFeed(t);
   const store = stand.store();
   for (const login of ["bob", "eve"]) store.users.insert({ id: `u-${login}`, login, friendlyName: login, admin: false, createdOn: 0 });
@@ -259,7 +259,7 @@ t.test("who pushes first to a repository that nobody owns has it from then on", 
   for (const by of ["bob", "eve"]) t.equal((await pushed("datagrok/shared-worker", by)).status, 204);
   for (const repository of ["library/debian", "datagrok/a/b"]) await pushed(repository, "eve");
   await pushed("datagrok/unknown");
-  await pushed("datagrok/gone", "nobody");
+  await pushed("datagrok/gone", "unknown");
   t.match(store.repositories.find("sharedworker"), { userId: "u-bob", name: "datagrok/shared-worker" });
   for (const key of ["librarydebian", "debian", "ab", "unknown", "gone"]) t.equal(store.repositories.find(key), undefined, key);
 });
@@ -376,7 +376,7 @@ t.test("a gateway is given a long list whole, however much that is, in lines of 
   t.equal(all().filter(({ more }) => !more).length, 1, "and only the last says that it is");
 });
 
-t.test("a store that is older than what a gateway has seen of it is reported, and the gateway is told its state", async (t) => {
+t.test("a store that is older than what a gateway has seen of it is reported, and the gateway gets its state", async (t) => {
   const reported: { seen: number; found: number }[] = [];
   const { stand, socketPath } = await openTestFeed(t, undefined, (revisions) => reported.push(revisions));
   stand.publish({ config: { onDemand: true } });

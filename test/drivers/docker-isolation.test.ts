@@ -116,7 +116,7 @@ t.test("reached by name, a package's containers reach each other, berth and the 
   const spec = async (each: string, of: string) => ({ ...(await specOf(program, each, { ref: images.onDemand })), package: of });
   const specs = [await spec(one, "@scope/Mine"), await spec(sibling, "@scope/Mine"), await spec(other, "theirs")];
   await (await docker.createContainer({ name: queue, Image: images.onDemand })).start();
-  // berth itself, as in its image: an API on all interfaces, and what answers it when it is asked for its containers.
+  // berth itself, as in its image: an API on all interfaces, and its own list of containers.
   const script = `
     const { dockerDriver } = await import("/berth/drivers/docker/driver.ts");
     const { systemClock } = await import("/berth/clock.ts");
@@ -143,8 +143,8 @@ t.test("reached by name, a package's containers reach each other, berth and the 
     HostConfig: { Binds: [`${import.meta.dirname}/../..:/berth:ro`, `${host.replace("unix://", "")}:/engine.sock`] },
   });
   await inside.start();
-  const said = async () => (await inside.logs({ stdout: true, stderr: true })).toString();
-  const line = await eventually("berth's containers", 60_000, async () => /\{"deployed".*\}/.exec(await said())?.[0]);
+  const output = async () => (await inside.logs({ stdout: true, stderr: true })).toString();
+  const line = await eventually("berth's containers", 60_000, async () => /\{"deployed".*\}/.exec(await output())?.[0]);
   t.strictSame(JSON.parse(line), {
     deployed: [one, sibling, other].map((each) => ({ host: each, port: 15353 })),
     answers: [{ result: 49 }, { result: 49 }, { result: 49 }],
@@ -197,7 +197,7 @@ t.test("an address is berth's to give, and rests before another container has it
   await Promise.all([first.close(), second.close()]);
 });
 
-t.test("a network of an older berth is made anew once it is empty, and until then it is told what to do", async (t) => {
+t.test("a network of an older berth is made anew once it is empty, and until then doctor names the remedy", async (t) => {
   const old = `${network}-old`;
   await docker.createNetwork({ Name: old, Driver: "bridge", Labels: { [NETWORK_LABEL]: old } });
   const squatter = service("old-squatter");

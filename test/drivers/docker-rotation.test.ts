@@ -29,7 +29,7 @@ t.test("what a list shows is in use, and what it no longer shows rests", async (
   t.equal(rotation.take(), 2);
   void clock.advance(10);
   rotation.seen(new Set([1]), clock.monotonic() - 20);
-  t.equal(rotation.take(), undefined, "a list from before it was taken says nothing of it");
+  t.equal(rotation.take(), undefined, "a list from before it was taken does not free it");
   rotation.seen(new Set([1]), clock.monotonic());
   t.equal(rotation.take(), 0, "the one that rested longest");
   t.equal(rotation.take(), 2);

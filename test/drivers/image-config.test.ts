@@ -6,16 +6,16 @@ import { mayLead, readImageConfig } from "../../drivers/image-config.ts";
 import { call, rejectsWith } from "./conformance.ts";
 import { openWorld } from "./kubernetes-world.ts";
 
-/** A server that remembers what was asked of it. */
+/** A server that records its requests. */
 async function listen(t: Test, host: string, answer: (request: IncomingMessage, response: ServerResponse) => void) {
-  const asked: { path: string; authorization: string | undefined }[] = [];
+  const requests: { path: string; authorization: string | undefined }[] = [];
   const server = createServer((request, response) => {
-    asked.push({ path: request.url ?? "", authorization: request.headers.authorization });
+    requests.push({ path: request.url ?? "", authorization: request.headers.authorization });
     answer(request, response);
   }).listen(0, host);
   await once(server, "listening");
   t.teardown(() => server.close());
-  return { at: `${host}:${(server.address() as AddressInfo).port}`, asked };
+  return { at: `${host}:${(server.address() as AddressInfo).port}`, requests };
 }
 
 /** Something that is for this network alone, and that answers a secret as a token server answers a token. */
@@ -49,8 +49,8 @@ t.test("a registry that a package names cannot have control fetch a token from i
   const internal = await openInternal(t);
   const evil = await listen(t, "127.0.0.1", challenging(`http://${internal.at}/internal/secret`));
   for (const trusted of [false, true]) await rejectsWith(t, "REGISTRY_UNREACHABLE", read(evil.at, { trusted }));
-  t.same(internal.asked, []);
-  t.notOk(evil.asked.some(({ authorization }) => authorization?.includes("of-the-inside")));
+  t.same(internal.requests, []);
+  t.notOk(evil.requests.some(({ authorization }) => authorization?.includes("of-the-inside")));
 });
 
 t.test("nor lead it there by a redirect", async (t) => {
@@ -59,24 +59,24 @@ t.test("nor lead it there by a redirect", async (t) => {
     const evil = await listen(t, "127.0.0.1", leading(location));
     await rejectsWith(t, "REGISTRY_UNREACHABLE", read(evil.at));
   }
-  t.same(internal.asked, []);
+  t.same(internal.requests, []);
 });
 
 t.test("nor be something of this machine itself", async (t) => {
   const internal = await openInternal(t);
   const localhost = `localhost:${internal.at.split(":")[1]}`;
   for (const host of [internal.at, localhost, "169.254.169.254", "[::1]:5000"]) await rejectsWith(t, "REGISTRY_UNREACHABLE", read(host));
-  t.same(internal.asked, []);
+  t.same(internal.requests, []);
   await read(internal.at, { trusted: true });
-  t.equal(internal.asked.length, 1, "one that the settings name may be anywhere");
+  t.equal(internal.requests.length, 1, "one that the settings name may be anywhere");
 });
 
 t.test("a login goes to no other port of the registry's host", async (t) => {
   const tokens = await listen(t, "127.0.0.1", (_, response) => void response.end(JSON.stringify({ token: "given" })));
   const registry = await listen(t, "127.0.0.1", challenging(`http://${tokens.at}/token`));
   await rejectsWith(t, "PULL_DENIED", read(registry.at, { login: { username: "me", password: "secret" } }));
-  t.match(tokens.asked, [{ path: "/token?service=x&scope=repository%3Aevil%2Fx%3Apull", authorization: undefined }]);
-  t.equal(registry.asked.at(-1)?.authorization, "Bearer given");
+  t.match(tokens.requests, [{ path: "/token?service=x&scope=repository%3Aevil%2Fx%3Apull", authorization: undefined }]);
+  t.equal(registry.requests.at(-1)?.authorization, "Bearer given");
 });
 
 t.test("an image of such a registry is refused by a driver, which sends nothing there", async (t) => {
@@ -86,5 +86,5 @@ t.test("an image of such a registry is refused by a driver, which sends nothing 
   const driver = open();
   await rejectsWith(t, "REGISTRY_UNREACHABLE", driver.resolve({ ref: `${evil.at}/evil/x:1` }, call()));
   await rejectsWith(t, "REGISTRY_UNREACHABLE", driver.resolve({ ref: `${internal.at}/evil/x:1` }, call()));
-  t.same(internal.asked, []);
+  t.same(internal.requests, []);
 });

@@ -57,7 +57,7 @@ t.test("a watch that falls silent for longer than it may last is begun anew", as
   const hasty = clockFrom({ ...system, after: (ms, task) => system.after(ms > 200_000 ? 100 : ms, task) });
   const { seen, end } = await listen(t, open({ clock: hasty }), cluster);
   await until(t, "connected again", () => seen.length >= 3);
-  t.strictSame(seen.slice(0, 3), [{ kind: "connected" }, { kind: "disconnected" }, { kind: "connected" }], "and that it broke off was told before");
+  t.strictSame(seen.slice(0, 3), [{ kind: "connected" }, { kind: "disconnected" }, { kind: "connected" }], "and the break was reported before");
   await end();
 });
 
@@ -79,7 +79,7 @@ t.test("lists of many are read page by page", async (t) => {
   t.equal(new Set(all.map(({ service }) => service)).size, 1_201);
 });
 
-t.test("a pod that goes is told as the end of that very pod, as soon as it is on its way out", async (t) => {
+t.test("a pod that terminates is reported as the end of that very pod, as soon as it begins to", async (t) => {
   const { cluster, open, image } = await openWorld(t);
   const driver = open();
   t.equal(driver.watchedAddresses, true, "from outside a pod is reached at its own address, which others are given later");
@@ -90,6 +90,6 @@ t.test("a pod that goes is told as the end of that very pod, as soon as it is on
   const ends = () => seen.filter((event) => event.kind === "changed" && event.ended?.instance === instance).length;
   t.equal(ends(), 0);
   await driver.destroy("goes", call());
-  await until(t, "its end is told", () => ends() > 0);
+  await until(t, "its end is reported", () => ends() > 0);
   await end();
 });

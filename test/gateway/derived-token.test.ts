@@ -66,7 +66,7 @@ t.test("a container is given a token that is derived of the session's, wherever 
       [`x-user-api-key: ${ADA}`, `Authorization: Bearer ${BOB}`],
       [`Authorization: Bearer ${BOBS_DERIVED}`, KEY],
     ],
-    // What is nobody's token is the container's business.
+    // A text that is no token is the container's business.
     [
       ["x-user-api-key: their own", `Authorization: ${ADA}`],
       [`Authorization: ${ADAS_DERIVED}`, "x-user-api-key: their own"],
@@ -84,7 +84,7 @@ t.test("a container is given a token that is derived of the session's, wherever 
     [[`Authorization: ${ADAS_DERIVED}`], [`Authorization: ${ADAS_DERIVED}`, KEY]],
     // More than are looked at: what may be a session's goes no further.
     [[`Cookie: auth=${ADA}; auth=1; auth=2; auth=3; auth=${BOB}; auth=5`], [`Cookie: auth=${ADAS_DERIVED}; auth=1; auth=2; auth=3; auth=5`, KEY]],
-    // The consoles' cookies are for nobody behind the edge.
+    // The consoles' cookies never pass the edge.
     [
       [`Authorization: ${ADA}`, "Cookie: x=1; berth-console=secret; y=2"],
       [`Authorization: ${ADAS_DERIVED}`, "Cookie: x=1; y=2", KEY],
@@ -99,7 +99,7 @@ t.test("a container is given a token that is derived of the session's, wherever 
   t.match(
     await seen([`Authorization: ${ADA}`, `Cookie: auth=${FOREIGN}`]),
     "HTTP/1.1 503",
-    "what may be a session, and cannot be asked about, goes nowhere",
+    "what may be a session, and cannot be looked up, goes nowhere",
   );
 });
 

@@ -21,7 +21,7 @@ const DIALLER = `
   process.exit(0);
 `;
 
-t.test("a gateway without a descriptor left says so itself, with a time to try again, and does not blame the container", async (t) => {
+t.test("a gateway without a descriptor left answers for itself, with a time to try again, and does not blame the container", async (t) => {
   const server = createServer().listen(0, "127.0.0.1");
   await once(server, "listening");
   t.teardown(() => server.close());

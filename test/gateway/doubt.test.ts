@@ -33,15 +33,15 @@ t.test("a refused request waits for what control finds, and succeeds where the s
 
 t.test("a request for a container whose address is checked waits, and is sent nowhere before", async (t) => {
   const stand = await openStand(t);
-  const asked: string[] = [];
-  const address = await listen(t, createServer((_, response) => (asked.push("asked"), void response.end("back")))); // prettier-ignore
+  const requests: string[] = [];
+  const address = await listen(t, createServer((_, response) => (requests.push("request"), void response.end("back")))); // prettier-ignore
   stand.set(ID, { kind: "awake", address });
   t.equal(await (await fetch(stand.base + PATH, SIGNED_IN)).text(), "back");
-  asked.length = 0;
+  requests.length = 0;
   stand.set(ID, CHECKED);
   const answer = fetch(stand.base + PATH, SIGNED_IN);
   await until("it waits", () => stand.watchers(ID) > 0);
-  t.same(asked, []);
+  t.same(requests, []);
   t.same(stand.wakes, [], "it is looked at already");
   stand.set(ID, { kind: "awake", address });
   t.equal(await (await answer).text(), "back");
@@ -60,7 +60,7 @@ t.test("a lost container is held for until it is there again, somewhere else", a
   t.equal(await (await fetch(stand.base + PATH, SIGNED_IN)).text(), "elsewhere");
 });
 
-t.test("a lost container that is there again in the very next word of control's is not waited for", async (t) => {
+t.test("a lost container that is there again in the very next line of control's feed is not waited for", async (t) => {
   const stand = await openStand(t, { limits: { doubtMs: 2_000, proxyRequestTimeoutMs: 10_000 } });
   const { address } = await refusing(t);
   const elsewhere = await listen(t, createServer((_, response) => void response.end("elsewhere"))); // prettier-ignore
@@ -73,7 +73,7 @@ t.test("a lost container that is there again in the very next word of control's 
   t.equal(await (await fetch(stand.base + PATH, SIGNED_IN)).text(), "elsewhere");
 });
 
-t.test("a refusal that nobody looks at is a 502, not a wait for ever", async (t) => {
+t.test("a refusal that is never checked is a 502, not a wait for ever", async (t) => {
   const stand = await openStand(t, { limits: { doubtMs: 50 } });
   const { address } = await refusing(t);
   await t.rejects(new Promise((resolve, reject) => connect(address.port).once("connect", resolve).once("error", reject)));

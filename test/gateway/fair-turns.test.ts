@@ -52,7 +52,7 @@ t.test("an owner that has all its turns leaves the others free", async (t) => {
   t.same(begun.at(-1), "a3");
 });
 
-t.test("where nobody else may wait, who has few waiting takes the place of who has most", async (t) => {
+t.test("where the queue is full, an owner with few waiting takes the place of the one with most", async (t) => {
   const { begun, refused, ask, end } = openTurns();
   for (let at = 0; at < 8; at++) await ask("a", `a${at}`);
   t.same(refused, ["a7"], "five of one owner may wait");

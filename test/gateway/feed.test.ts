@@ -171,26 +171,26 @@ t.test("a wake reaches control, and its refusal comes back as it is", async (t) 
   await t.rejects(feed.directory.wake(ID, CALLER, left.signal), { message: "left" });
 });
 
-t.test("a control that is there and slow is busy, not away; and a hundred wakes that wait for it keep nobody's token waiting", async (t) => {
+t.test("a control that is there and slow is busy, not away; and a hundred wakes that wait for it keep no token waiting", async (t) => {
   const clock = stillClock();
   const { control, feed } = await openBoth(t, clock);
   await feed.ready();
   control.answerWake = [];
   const wakes = Array.from({ length: 100 }, () => codeOf(feed.directory.wake(ID, CALLER, NEVER)));
-  await until("as many are asked as may be", () => control.answerWake?.length === 4);
+  await until("as many are sent as may be", () => control.answerWake?.length === 4);
   t.equal((await feed.identity.who("token", NEVER))?.login, "ada");
   await clock.advance(3_000);
   control.say({ kind: "changed", container: COMING, seq: 8 });
-  await until("it is heard of", () => feed.state()?.seq === 8);
+  await until("its event has arrived", () => feed.state()?.seq === 8);
   await clock.advance(2_000);
   t.same(new Set(await Promise.all(wakes)), new Set(["CONTROL_BUSY"]));
   control.answerWho = [];
   const who = feed.identity.who("another", NEVER);
-  await until("it is asked", () => control.answerWho?.length === 1);
+  await until("it is sent", () => control.answerWho?.length === 1);
   control.say({ kind: "changed", container: COMING, seq: 9 });
-  await until("it is heard of", () => feed.state()?.seq === 9);
+  await until("its event has arrived", () => feed.state()?.seq === 9);
   await clock.advance(5_000);
-  await until("it is asked once more", () => control.answerWho?.length === 2);
+  await until("it is sent once more", () => control.answerWho?.length === 2);
   for (const answer of control.answerWho) answer();
   t.equal(await who, undefined, "late, and answered");
 });
@@ -301,7 +301,7 @@ t.test("a token is asked for once by any number of callers, and then remembered"
   const left = new AbortController();
   const first = feed.identity.who("token", left.signal);
   const others = Array.from({ length: 20 }, () => feed.identity.who("token", NEVER));
-  await until("it is asked", () => control.answerWho?.length === 1);
+  await until("it is sent", () => control.answerWho?.length === 1);
   left.abort(new Error("left"));
   await t.rejects(first, { message: "left" });
   control.answerWho[0]?.();
@@ -348,7 +348,7 @@ t.test("whom a network keeps control from is told so without a wait, and who was
   await clock.advance(FEED_SILENCE_MS - 1_000);
   let code = "";
   void codeOf(feed.identity.who("another", NEVER)).then((found) => (code = found));
-  await until("it is asked", () => control.answerWho?.length === 1);
+  await until("it is sent", () => control.answerWho?.length === 1);
   // Nothing comes any more, and nothing is refused either.
   await clock.advance(2_000);
   await until("what was asked to be given up with it", () => code === "CONTROL_AWAY");
@@ -377,12 +377,12 @@ t.test("where control wants to hear of a gateway now and then, it reports what h
   t.match(control.reports.at(-1), { last: true });
 });
 
-t.test("a gateway tells control which revision of its store it has seen, and its log says when control comes back with an older one", async (t) => {
+t.test("a gateway tells control which revision of its store it has seen, and its log has when control comes back with an older one", async (t) => {
   const socketPath = join(await shortFolder(t), "feed.sock");
   const all: FeedLine = { kind: "all", containers: [ASLEEP], seq: 7 };
   const first = await openControl(t, socketPath, [{ kind: "hello", gateway: "g", store: "s", revision: 10 }, all]);
-  const said: unknown[] = [];
-  const write = (fields: Record<string, unknown>, message: string) => void said.push([message, fields["seen"], fields["found"]]);
+  const logged: unknown[] = [];
+  const write = (fields: Record<string, unknown>, message: string) => void logged.push([message, fields["seen"], fields["found"]]);
   const log: Log = { debug: () => {}, info: () => {}, warn: () => {}, error: write, child: () => log };
   const feed = openFeed({ link: linkTo(socketPath), version: "0.0.0-test", clock: systemClock(), log });
   t.teardown(() => feed.close());
@@ -394,5 +394,5 @@ t.test("a gateway tells control which revision of its store it has seen, and its
   const second = await openControl(t, socketPath, [{ kind: "hello", gateway: "h", store: "s", revision: 11 }, all]);
   await until("control's state", () => feed.directory.known(ID, CALLER)?.standing.kind === "asleep");
   t.strictSame(second.asked, ["/feed?was=g&store=s&revision=12"]);
-  t.strictSame(said, [["The control plane came back with an older store: changes are lost", 12, 11]]);
+  t.strictSame(logged, [["The control plane came back with an older store: changes are lost", 12, 11]]);
 });

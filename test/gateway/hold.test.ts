@@ -39,7 +39,7 @@ t.test("a failed start answers everybody who waited, and the next request at onc
   t.same(stand.wakes, [ID], "one start, not eleven");
 });
 
-t.test("a control plane that is too busy to take a wake is asked again, and its waiters go on waiting", async (t) => {
+t.test("a control plane that is too busy to take a wake gets it again, and its waiters go on waiting", async (t) => {
   const stand = await openStand(t);
   const { address } = await openContainer(t, (_, response) => void response.end("awake"));
   stand.set(ID, { kind: "asleep" });
@@ -58,7 +58,7 @@ t.test("a control plane that is too busy to take a wake is asked again, and its 
   t.equal(stand.wakes.length, 4);
 });
 
-t.test("who waits for a control plane that stays busy hears so at its own limit, and nobody is asked after that", async (t) => {
+t.test("a request that waits for a control plane that stays busy ends at its own limit, and no wake is sent after that", async (t) => {
   const stand = await openStand(t, { limits: { proxyRequestTimeoutMs: 700 } });
   stand.set(ID, { kind: "asleep" });
   stand.onWake(() => {
@@ -70,7 +70,7 @@ t.test("who waits for a control plane that stays busy hears so at its own limit,
   await until("the queue is empty", () => stand.watchers(ID) === 0);
 });
 
-t.test("a control plane that is away is said to be so at once", async (t) => {
+t.test("a control plane that is away is reported at once", async (t) => {
   const stand = await openStand(t);
   stand.set(ID, { kind: "asleep" });
   stand.onWake(() => {

@@ -116,7 +116,7 @@ t.test("addresses of one IPv6 network have the turns of one", async (t) => {
   t.equal(asked.length, QUESTIONS.ofOne);
 });
 
-t.test("what is no token by its looks is asked of nobody", async (t) => {
+t.test("what is no token by its form is never looked up", async (t) => {
   const { callers, asked } = callersOf(t, [ADA], (token) => token.length > 3);
   t.equal(await callers.who("abc", NEVER), undefined);
   t.equal((await callers.who("abcd", NEVER))?.login, ADA.login);

@@ -317,7 +317,7 @@ t.test("a connection serves on after an early answer, even where the end of its 
   for (let turn = 0; turn < 3; turn++) {
     const { client, sent } = await early(measured.sent);
     for (const socket of containers) socket.resume();
-    // The client may be told to wait a little earlier than before.
+    // The client may have to wait a little earlier than before.
     client.socket.write(Buffer.alloc(measured.sent - sent, "x"));
     client.socket.write(head("GET", "/"));
     await until("the next answer", () => client.came.split("ok").length === 3);

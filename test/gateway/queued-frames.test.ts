@@ -24,7 +24,7 @@ t.test("however the bytes are cut, every frame is kept in order but the pongs", 
   }
 });
 
-t.test("of a frame that has come in part that part is kept, and the rest of a pong is told from what follows it", async (t) => {
+t.test("of a frame that has come in part that part is kept, and the rest of a pong is distinguished from what follows it", async (t) => {
   const text = frame(1, Buffer.from("text"));
   const pong = frame(PONG, Buffer.from("pong"));
   for (let cut = 1; cut < text.length; cut++) t.ok(Buffer.concat(pushed(text.subarray(0, cut)).take()).equals(text.subarray(0, cut)));
@@ -39,7 +39,7 @@ t.test("of a frame that has come in part that part is kept, and the rest of a po
 
 t.test("a close is seen once it has come as a whole, and nothing behind it is read", async (t) => {
   const payload = Buffer.from("\x03\xe8bye", "latin1");
-  // The fixture says a key and does not use it.
+  // The fixture sets a key and does not use it.
   const close = frame(8, Buffer.from(payload.map((byte, at) => byte ^ ((at % 4) + 1))));
   for (let cut = 1; cut < close.length; cut++) t.notOk(pushed(close.subarray(0, cut)).closed);
   for (const cut of [1, 5, 100]) {

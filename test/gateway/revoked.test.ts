@@ -22,10 +22,10 @@ async function closeOf(socket: WebSocket): Promise<[number, string]> {
 }
 
 async function connected(socket: WebSocket, say: string): Promise<void> {
-  const heard = hears(socket, say);
+  const received = receives(socket, say);
   await once(socket, "open");
   socket.send(say);
-  await heard;
+  await received;
 }
 
 t.test("open WebSockets are closed with 1008 once their caller's session is revoked, through both routes", async (t) => {
@@ -113,7 +113,7 @@ t.test("news that were lost are made up for: a revoked session's WebSocket still
   t.ok(performance.now() - since < 10_000);
 });
 
-t.test("whoever loses the right to a container, where the server behind has such, loses what is open at it", async (t) => {
+t.test("a caller who loses the right to a container, where the server behind has such, loses what is open at it", async (t) => {
   const stand = await openStand(t);
   const { address } = await openEcho(t);
   stand.set(ID, { kind: "awake", address });
@@ -127,7 +127,7 @@ t.test("whoever loses the right to a container, where the server behind has such
   t.same(await closed, [1008, "You may not see this container"]);
 });
 
-t.test("sessions of others, and what nobody can be asked about, go on", async (t) => {
+t.test("sessions of others, and what cannot be looked up, go on", async (t) => {
   const stand = await openStand(t);
   const { address } = await openEcho(t);
   stand.set(ID, { kind: "awake", address });
@@ -135,15 +135,15 @@ t.test("sessions of others, and what nobody can be asked about, go on", async (t
   const socket = new WebSocket(`${stand.base.replace("http", "ws")}${WS_PATH}/ws`, { headers: { authorization: "other" } });
   await connected(socket, "hello");
   stand.signOut("token");
-  const heard = hears(socket, "still here");
+  const received = receives(socket, "still here");
   socket.send("still here");
-  await heard;
+  await received;
   const closed = closeOf(socket);
   socket.close(1000);
   t.equal((await closed)[0], 1000);
 });
 
-function hears(socket: WebSocket, say: string): Promise<void> {
+function receives(socket: WebSocket, say: string): Promise<void> {
   return new Promise((resolve) => socket.on("message", (message) => String(message) === say && resolve()));
 }
 

@@ -41,11 +41,11 @@ t.test("nor in a trailer, nor with the answer to an upgrade", async (t) => {
   t.notMatch(answer, /service-worker-allowed|clear-site-data/i);
 });
 
-t.test("a browser that asks for a service worker's script is given one that unregisters itself, and the container is not asked", async (t) => {
+t.test("a browser that asks for a service worker's script is given one that unregisters itself, and the container gets no request", async (t) => {
   const stand = await openStand(t);
-  let asked = 0;
+  let requests = 0;
   const { address } = await openContainer(t, (_, response) => {
-    asked++;
+    requests++;
     response.end();
   });
   stand.set(ID, { kind: "awake", address });
@@ -58,5 +58,5 @@ t.test("a browser that asks for a service worker's script is given one that unre
     t.match(answer, /\r\nCache-Control: no-store\r\n/);
     t.match(answer, "registration.unregister()");
   }
-  t.equal(asked, 0);
+  t.equal(requests, 0);
 });

@@ -13,7 +13,7 @@ const ASK_MS = 25;
 const CONNECTIONS = 600;
 
 t.test("invented tokens from other addresses do not keep a fresh session out", async (t) => {
-  const asked = { good: 0, bad: 0 };
+  const lookUps = { good: 0, bad: 0 };
   const identity = knownCallers({
     clock: systemClock(),
     closed: new AbortController().signal,
@@ -23,7 +23,7 @@ t.test("invented tokens from other addresses do not keep a fresh session out", a
     ask: async (tokens) => {
       await sleep(ASK_MS);
       const isGood = tokens.every((token) => token === "token");
-      asked[isGood ? "good" : "bad"]++;
+      lookUps[isGood ? "good" : "bad"]++;
       return tokens.map(() => (isGood ? ADA : undefined));
     },
   });
@@ -46,11 +46,11 @@ t.test("invented tokens from other addresses do not keep a fresh session out", a
     return socket;
   });
   t.teardown(() => flood.forEach((socket) => socket.destroy()));
-  await until("the flood is there", () => sent > CONNECTIONS && asked.bad > 50);
-  const { bad } = asked;
+  await until("the flood is there", () => sent > CONNECTIONS && lookUps.bad > 50);
+  const { bad } = lookUps;
   t.match(await exchange(stand.port, get(PATH)), /^HTTP\/1\.1 200 /);
   // Hundreds wait: in the order in which they came, the session would be behind all of them. Counted, since this machine may be busy.
-  t.ok(asked.bad - bad < CONNECTIONS / 2, `${asked.bad - bad} questions of the flood were before it`);
-  t.equal(asked.good, 1);
-  t.ok(sent - CONNECTIONS < asked.bad, "a request is four questions, and none is answered before");
+  t.ok(lookUps.bad - bad < CONNECTIONS / 2, `${lookUps.bad - bad} questions of the flood were before it`);
+  t.equal(lookUps.good, 1);
+  t.ok(sent - CONNECTIONS < lookUps.bad, "a request is four questions, and none is answered before");
 });

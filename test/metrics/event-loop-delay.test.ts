@@ -3,7 +3,7 @@ import { measureEventLoopDelay } from "../../metrics/event-loop-delay.ts";
 import { openMetrics } from "../../metrics/open-metrics.ts";
 import { eventually } from "../fixtures/berth.ts";
 
-t.test("a process whose event loop stood still says for how long, until it was asked", async (t) => {
+t.test("a process whose event loop stood still reports for how long, until it is read", async (t) => {
   const metrics = openMetrics();
   measureEventLoopDelay(metrics, "control");
   const delay = (part: string) => {
@@ -19,5 +19,5 @@ t.test("a process whose event loop stood still says for how long, until it was a
   await new Promise((resolve) => setTimeout(resolve, 200));
   const most = delay("max");
   t.ok(most > 0.4 && most < 60, `${most} s`);
-  await eventually("it to be told once", 10_000, async () => (delay("max") < 0.4 ? true : undefined));
+  await eventually("it to be reported once", 10_000, async () => (delay("max") < 0.4 ? true : undefined));
 });

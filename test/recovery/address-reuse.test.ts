@@ -8,7 +8,7 @@ import { engineHost, openStand } from "./stand.ts";
 
 /**
  * A container dies, and the engine gives its address to the next one that starts, while it is slow to say how the first one is. Every answer is held against
- * who was asked. The network is one that berth did not make, so that the engine chooses addresses by itself: the lowest that is free.
+ * the name of the container in the request. The network is one that berth did not make, so that the engine chooses addresses by itself: the lowest that is free.
  */
 const proxy = await openEngineProxy(engineHost);
 const network = `berth-given-${process.pid}`;
@@ -28,10 +28,10 @@ const SLOW_MS = 4_000;
 
 const who = async (folder: string) => (await (await stand.ask(folder, "/env")).json() as { WHO: string }).WHO; // prettier-ignore
 
-/** Asks one container over and over, until told to end: who answered, or the status. */
-function askOn(id: string): { heard: Map<string, number>; end(): Promise<void> } {
-  const heard = new Map<string, number>();
-  const hear = (answer: string) => void heard.set(answer, (heard.get(answer) ?? 0) + 1);
+/** Sends requests to one container until `end`: counts which one answered, or the status. */
+function askOn(id: string): { answers: Map<string, number>; end(): Promise<void> } {
+  const answers = new Map<string, number>();
+  const hear = (answer: string) => void answers.set(answer, (answers.get(answer) ?? 0) + 1);
   const over = new AbortController();
   const { api, token } = stand.berth();
   const http = async () => {
@@ -59,7 +59,7 @@ function askOn(id: string): { heard: Map<string, number>; end(): Promise<void> }
   };
   const askers = [...Array.from({ length: ASKERS }, http), ...Array.from({ length: ASKERS }, webSocket)];
   return {
-    heard,
+    answers,
     end: async () => {
       over.abort();
       await Promise.all(askers);
@@ -71,7 +71,7 @@ async function reuse(t: Test): Promise<void> {
   const [instance = ""] = await stand.instances("victim");
   const { id, address: before } = await stand.entity("victim");
   const asking = askOn(id);
-  await eventually("it is asked", 30_000, async () => ([...asking.heard.values()].some((count) => count > 3) ? true : undefined));
+  await eventually("it gets requests", 30_000, async () => ([...asking.answers.values()].some((count) => count > 3) ? true : undefined));
   await docker.getContainer(instance).kill();
   const next = who("next");
   await eventually("another one has its address", 60_000, async () => ((await stand.entity("next")).address === before ? true : undefined));
@@ -80,9 +80,9 @@ async function reuse(t: Test): Promise<void> {
   const after = await stand.entity("victim");
   t.not(after.address, before, "somewhere else");
   await asking.end();
-  const answers = [...asking.heard.keys()].toSorted();
-  t.comment(JSON.stringify(Object.fromEntries(asking.heard)));
-  t.same(answers.filter((answer) => answer.endsWith(" next")), [], "nobody was answered by the other one"); // prettier-ignore
+  const answers = [...asking.answers.keys()].toSorted();
+  t.comment(JSON.stringify(Object.fromEntries(asking.answers)));
+  t.same(answers.filter((answer) => answer.endsWith(" next")), [], "the other one answered no request"); // prettier-ignore
   t.ok(answers.includes("http victim") && answers.includes("ws victim"));
 }
 
@@ -95,7 +95,7 @@ async function rest(): Promise<void> {
   }
 }
 
-t.test("a container's requests are answered by no other one, however slowly the engine says how it is", async (t) => {
+t.test("a container's requests are answered by no other one, however slowly the engine answers an inspection", async (t) => {
   t.equal(await who("victim"), "victim");
   const { serviceName } = await stand.entity("victim");
   proxy.slow(new RegExp(`^GET \\S*/containers/${serviceName}/json`), SLOW_MS);

@@ -17,7 +17,7 @@ export type EngineProxy = {
   hang(requests: RegExp): void;
   /** From now on a request whose line matches reaches the engine so many milliseconds later. */
   slow(requests: RegExp, ms: number): void;
-  /** From now on the engine's events are told so many milliseconds later; 0: at once. */
+  /** From now on the engine's events come so many milliseconds later; 0: at once. */
   slowEvents(ms: number): void;
   /** Whoever has not given up meanwhile is answered after all. */
   answer(): void;

@@ -31,8 +31,8 @@ t.test("five restarts of the engine in a row count for no container: the always-
       const [now] = await stand.instances("plain");
       return now !== undefined && now !== before && (await stand.entity("plain")).status === "started" ? true : undefined;
     });
-    const asked = await stand.ask("ondemand", `/square?number=${restart}`);
-    t.same([asked.status, await asked.json()], [200, { result: restart ** 2 }]);
+    const response = await stand.ask("ondemand", `/square?number=${restart}`);
+    t.same([response.status, await response.json()], [200, { result: restart ** 2 }]);
   }
   const failed = (await stand.history("plain")).filter(({ to }) => to === "error");
   t.same(failed, [], "never in error");

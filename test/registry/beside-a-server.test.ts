@@ -24,10 +24,10 @@ async function openBeside(t: Test, trusted?: string) {
   return (key: string, localAddress: string) =>
     new Promise<number>((resolve, reject) => {
       const headers = { authorization: basic(key), connection: "close" };
-      const asked = request(`${base}/token?service=docker-registry&account=any`, { localAddress, headers }, (answer) => {
+      const sent = request(`${base}/token?service=docker-registry&account=any`, { localAddress, headers }, (answer) => {
         answer.resume().once("end", () => resolve(answer.statusCode ?? 0));
       });
-      asked.once("error", reject).end();
+      sent.once("error", reject).end();
     });
 }
 

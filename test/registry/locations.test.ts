@@ -58,7 +58,7 @@ t.test("a repository keeps the name by which its client called it, and a path be
 t.test("an upload goes on nowhere but here and at the registry's own domain, and takes no layer and no token to others", async (t) => {
   const from = { upstream: { ...FROM.upstream, host: "registry.corp.example", target: { host: "registry.corp.example", port: 443 } }, writes: true };
   const led = (location: string, status = 202, more: Partial<AnsweredFrom> = {}) => {
-    const header = (asked: string) => (asked === "location" ? location : undefined);
+    const header = (name: string) => (name === "location" ? location : undefined);
     const { remove, add } = locationEdits({ ...FROM, ...from, ...more }, { status, header, names: () => ["location"] });
     return add[0]?.[1] ?? (remove.includes("location") ? undefined : location);
   };

@@ -1,7 +1,7 @@
 import t from "tap";
 import { openStand, packageOf } from "./fixtures/stand.ts";
 
-t.test("an administrator's plain session has the rights of a user; administration takes the key, or a session that asked for it", async (t) => {
+t.test("an administrator's plain session has the rights of a user; administration takes the key, or a session that requested it", async (t) => {
   const stand = await openStand(t);
   const { berth } = stand;
   const ada = await stand.addPerson("ada");
@@ -30,10 +30,10 @@ t.test("an administrator's plain session has the rights of a user; administratio
     };
     t.equal(await status(boss.token), 403, `${method} ${path} with a plain session`);
     t.equal(await status(path === "/users" && method === "POST" ? administration : `Dev ${boss.key}`), 200, `${method} ${path} with the key`);
-    if (method === "GET") t.equal(await status(administration), 200, `${method} ${path} with administration asked for`);
+    if (method === "GET") t.equal(await status(administration), 200, `${method} ${path} with administration requested`);
   }
-  const asked = await fetch(`${berth.api}/users`, { headers: { authorization: await stand.signIn(ada.key, { administration: true }) } });
-  t.equal(asked.status, 403, "asking for administration makes nobody an administrator");
+  const response = await fetch(`${berth.api}/users`, { headers: { authorization: await stand.signIn(ada.key, { administration: true }) } });
+  t.equal(response.status, 403, "a request for administration makes no user an administrator");
   const refused = await fetch(`${berth.api}/users`, { headers: { authorization: boss.token } });
-  t.match(await refused.json(), { code: "NOT_PERMITTED", message: /Authorization: Dev/ }, "and the refusal says what to do");
+  t.match(await refused.json(), { code: "NOT_PERMITTED", message: /Authorization: Dev/ }, "and the refusal names the remedy");
 });

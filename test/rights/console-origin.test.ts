@@ -92,15 +92,15 @@ t.test("a plugin's page can neither take over the console, nor read or use its c
 
   const consoles = cookies.find(({ name }) => name === "berth-console")?.value ?? "";
   for (const headers of [{ authorization: consoles }, { cookie: `auth=${consoles}` }, { cookie: `berth-console=${consoles}` }])
-    t.equal((await fetch(`${berth.api}/users/current`, { headers })).status, 401, "the console's session is nobody's at the edge");
-  const asked = (headers: Record<string, string>) => fetch(`${origin}/api/users/current`, { headers }).then(({ status }) => status);
-  t.equal(await asked({ cookie: `berth-console=${consoles}`, "sec-fetch-site": "same-origin" }), 200);
+    t.equal((await fetch(`${berth.api}/users/current`, { headers })).status, 401, "the console's session is not valid at the edge");
+  const statusWith = (headers: Record<string, string>) => fetch(`${origin}/api/users/current`, { headers }).then(({ status }) => status);
+  t.equal(await statusWith({ cookie: `berth-console=${consoles}`, "sec-fetch-site": "same-origin" }), 200);
   for (const headers of [{}, { "sec-fetch-site": "same-site" }, { referer: `${berth.base}/x` }, { origin: "null" }])
-    t.equal(await asked({ cookie: `berth-console=${consoles}`, ...headers }), 403, JSON.stringify(headers));
+    t.equal(await statusWith({ cookie: `berth-console=${consoles}`, ...headers }), 403, JSON.stringify(headers));
   const [auth] = cookies.filter(({ name }) => name === "auth");
-  t.equal(await asked({ cookie: `auth=${auth?.value}`, "sec-fetch-site": "same-origin" }), 401, "the edge's cookie is nobody's at the console");
+  t.equal(await statusWith({ cookie: `auth=${auth?.value}`, "sec-fetch-site": "same-origin" }), 401, "the edge's cookie is not valid at the console");
   t.equal(
-    await asked({ cookie: `berth-console=${consoles}; berth-console=${consoles}x`, "sec-fetch-site": "same-origin" }),
+    await statusWith({ cookie: `berth-console=${consoles}; berth-console=${consoles}x`, "sec-fetch-site": "same-origin" }),
     401,
     "of two cookies, one is another port's",
   );
@@ -160,7 +160,7 @@ t.test("under a host name of its own, the console is at the edge's port, and no 
   t.same(await ask("berth.example", "/"), { status: 302, location: "http://console.example/" });
   t.match(await ask("console.example", "/"), { status: 200 });
   t.match(await ask(`Console.Example:${port}`, "/console/rooms"), { status: 200 });
-  t.match(await ask("berth.example", "/console/rooms", { "x-berth-console": "1" }), { status: 404 }, "nobody says so but a gateway");
+  t.match(await ask("berth.example", "/console/rooms", { "x-berth-console": "1" }), { status: 404 }, "only a gateway may set that header");
   const authorization = berth.token;
   const proxied = "/api/docker/containers/proxy/1b9f4f0c-5c8e-4c53-9a52-3f0b8e0f2d11/";
   t.match(await ask("berth.example", proxied, { authorization }), { status: 404 });

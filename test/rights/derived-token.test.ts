@@ -4,7 +4,7 @@ import { WebSocket } from "ws";
 import { eventually } from "../fixtures/berth.ts";
 import { openStand, packageOf } from "./fixtures/stand.ts";
 
-/** A container that tells whoever asks what it was given. */
+/** A container that echoes what it was given. */
 const TELLS = `
   import { createServer } from "node:http";
   createServer(({ headers }, response) => response.end(JSON.stringify({ headers, own: process.env.USER_API_KEY })))

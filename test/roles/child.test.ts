@@ -84,13 +84,13 @@ t.test("a process that is killed while it starts the first time is started again
   t.match(await says(kept, /a process died and is started again/), /SIGKILL/);
 });
 
-t.test("a process that never gets ready is given up by whoever waits for it, while it is tried again", async (t) => {
+t.test("the first wait for a process that never gets ready is given up, while it is tried again", async (t) => {
   const kept = keep(t, { DIES: "yes" });
   await t.rejects(kept.ready, { code: "INTERNAL", message: /SIGKILL before it was ready/ });
   t.ok(await started(kept, 6));
 });
 
-t.test("a process that says why it cannot start the first time is not tried again", async (t) => {
+t.test("a process that reports why it cannot start the first time is not tried again", async (t) => {
   const kept = keep(t, { FAULT: "yes" });
   await t.rejects(kept.ready, { code: "STORE_FULL" });
   await kept.stop(100);

@@ -52,7 +52,7 @@ t.test("a gateway that joins serves containers, wakes them, and passes everythin
   const gateway = await start({ BERTH_WORKERS: "2", BERTH_CONTROL_CA: "", BERTH_CONTROL_FINGERPRINT: fingerprint });
   t.equal(await statusOf(gateway.base + path, stand.berth.token), 200);
   t.equal(await statusOf(`${gateway.base}/api/users/current`, stand.berth.token), 200);
-  t.equal(await statusOf(`${gateway.base}/api/users/current`, "nobody's"), 401);
+  t.equal(await statusOf(`${gateway.base}/api/users/current`, "unknown"), 401);
 
   const [victim] = rolesBelow(gateway.pid)["gateway"] ?? [];
   process.kill(victim ?? 0, "SIGKILL");
@@ -151,8 +151,8 @@ t.test("after a backup, the loss of everything and a restore, a gateway joins ag
     announces: /http:\/\/\S+?:\d+/,
   });
   t.teardown(() => control.end("SIGTERM"));
-  await eventually("the gateway to be let in", 30_000, async () =>
-    (await statusOf(`${gateway.base}/api/users/current`, "nobody's")) === 401 ? true : undefined,
+  await eventually("the gateway to be authorized", 30_000, async () =>
+    (await statusOf(`${gateway.base}/api/users/current`, "unknown")) === 401 ? true : undefined,
   );
   t.notMatch(gateway.output(), /GATEWAY_REFUSED/);
 });

@@ -45,7 +45,7 @@ t.test("systemd hears that berth is ready once it is, and that it is ending", as
   t.match(await last, /STOPPING=1/);
 });
 
-t.test("systemd hears again and again that berth is alive, where its unit has a watchdog", async (t) => {
+t.test("systemd is notified again and again that berth is alive, where its unit has a watchdog", async (t) => {
   const { socket, heard } = await listener(t);
   const alive = (async () => {
     for (let left = 3; left > 0;) if ((await heard()).includes("WATCHDOG=1")) left--;
@@ -60,5 +60,5 @@ t.test("a berth that cannot tell systemd says so, and goes on", async (t) => {
   const berth = await startBerth({ data: tempFolder(t), env: { BERTH_DRIVER: "process", NOTIFY_SOCKET: "/no/such/socket" } });
   t.equal((await berth.call("/users/current")).status, 200);
   await berth.stop();
-  t.match(berth.output(), /systemd was not told that berth is ready/);
+  t.match(berth.output(), /systemd was not notified that berth is ready/);
 });

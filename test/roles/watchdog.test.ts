@@ -10,7 +10,7 @@ import { isAlive, rolesBelow } from "../fixtures/processes.ts";
 import { stillClock } from "../fixtures/still-clock.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
 
-/** A watchdog on time that stands still; `answers` says whether the process answers. */
+/** A watchdog on time that stands still; `answers`: whether the process answers. */
 function watched() {
   const clock = stillClock();
   const found = { answers: true, hung: [] as number[] };
@@ -25,7 +25,7 @@ t.test("a process that answers is left alone, one that misses three checks is re
   t.strictSame(found.hung, []);
   found.answers = false;
   await clock.advance(15_000);
-  t.strictSame(found.hung, [], "the first of the three was asked 15 s ago at most");
+  t.strictSame(found.hung, [], "the first of the three was sent 15 s ago at most");
   await clock.advance(5_000);
   t.strictSame(found.hung, [20_000]);
   await clock.advance(60_000);
@@ -85,12 +85,12 @@ for (const [signal, what] of [
   ["SIGSTOP", "is stopped"],
   ["SIGUSR2", "does not get out of a loop"],
 ] as const) {
-  t.test(`a process that ${what} is killed and replaced, and the log says how long it was silent`, async (t) => {
+  t.test(`a process that ${what} is killed and replaced, and the log has how long it was silent`, async (t) => {
     const folder = t.testdir({ "role.ts": ROLE });
     const pids = join(folder, "pids");
     writeFileSync(pids, "");
-    const said: string[] = [];
-    const write = (fields: Record<string, unknown>, message: string) => void said.push(`${message} ${JSON.stringify(fields)}`);
+    const logged: string[] = [];
+    const write = (fields: Record<string, unknown>, message: string) => void logged.push(`${message} ${JSON.stringify(fields)}`);
     const log: Log = {
       debug: write,
       info: write,
@@ -107,7 +107,7 @@ for (const [signal, what] of [
     await started(2);
     t.notOk(isAlive(first));
     t.match(
-      said.find((line) => line.includes(`"pid":${first}`)),
+      logged.find((line) => line.includes(`"pid":${first}`)),
       /process does not answer and is killed \{"role":"gateway","pid":\d+,"silentMs":\d+\}/,
     );
   });

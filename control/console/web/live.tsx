@@ -81,16 +81,16 @@ export function useEntities<K extends "container" | "image">(kind: K): Entities<
   const [error, setError] = useState<Refused>();
   const [turn, setTurn] = useState(0);
 
-  /** What is known while pages are read, and whom events told of meanwhile: a page may be older than they are. */
-  const reading = useRef({ found: new Map<string, T>(), told: new Set<string>() });
+  /** The rows of the pages read so far, and the ids that events changed meanwhile: a page may be older than they are. */
+  const reading = useRef({ found: new Map<string, T>(), changed: new Set<string>() });
 
   useEffect(() => {
     const gone = new AbortController();
-    const { found, told } = (reading.current = { found: new Map<string, T>(), told: new Set<string>() });
+    const { found, changed } = (reading.current = { found: new Map<string, T>(), changed: new Set<string>() });
     const read = async () => {
       for (let page = 1; ; page++) {
         const some = await ask<T[]>(`/docker/${kind}s?include=short&order=name&limit=${PAGE}&page=${page}`, { signal: gone.signal });
-        for (const one of some) if (!told.has(one.id)) found.set(one.id, one);
+        for (const one of some) if (!changed.has(one.id)) found.set(one.id, one);
         const whole = some.length < PAGE;
         // On a slow line a whole list takes long, so the first one is shown page by page; a later one replaces it at once.
         setKnown((before) => (whole || before === undefined || before.size < found.size ? new Map(found) : before));
@@ -109,7 +109,7 @@ export function useEntities<K extends "container" | "image">(kind: K): Entities<
     if (event.kind !== kind && event.kind !== "removed") return undefined;
     const change = (map: Map<string, T>) =>
       event.kind === "removed" ? void map.delete(event.entity.id) : void map.set(event.entity.id, event.entity as T);
-    reading.current.told.add(event.entity.id);
+    reading.current.changed.add(event.entity.id);
     change(reading.current.found);
     return setKnown((before) => {
       if (before === undefined) return before;

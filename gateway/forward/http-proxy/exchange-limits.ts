@@ -8,7 +8,7 @@ export type ExchangeLimits = {
   /** Calls `act` with why the exchange must end, once it must, even if that was before; the last one given counts. */
   onLate(act: (fault: Fault) => void): void;
   /**
-   * Says whether bytes are to be expected now, and whether those are a request's body that nothing was answered to; from the next time on that
+   * Whether bytes are to be expected now, and whether those are a request's body without a response so far; from the next time on that
    * they are, silence counts anew.
    */
   flows(is: boolean, isBody?: boolean): void;

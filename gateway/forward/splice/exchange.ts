@@ -333,7 +333,7 @@ export class Exchange implements Asked {
     if (forward === undefined) return;
     this.container = container;
     container.exchange = this;
-    // Until now nobody was there to take the body.
+    // Until now the body had no receiver.
     client.lastByteAt = client.parts.ticker.now;
     const text = head.write(forward.target, forward.request, head.websocket ? SWITCH_LINES : "");
     this.told.bytesIn += text.length + this.#heldBytes;

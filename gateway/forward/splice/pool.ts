@@ -18,7 +18,7 @@ export type Pool = {
 /** More of one container than this are not worth keeping: so many exchanges at once are rare. */
 const MOST_OF_ONE = 256;
 
-/** Those of one container at one address; empty while all of them are in use, dropped once none is left. `gone`: nobody is there any more. */
+/** Those of one container at one address; empty while all of them are in use, dropped once none is left. `gone`: the container is not there any more. */
 export type Shelf = { readonly key: string; readonly sides: ContainerSide[]; gone: boolean; unwatch(): void };
 
 export function openPool(parts: { ticker: Ticker; idleMs: number }): Pool {
@@ -27,7 +27,7 @@ export function openPool(parts: { ticker: Ticker; idleMs: number }): Pool {
   /** A container's address mostly comes as the same object as before, which is its alone: then there is no key to be made. */
   const known = new WeakMap<Target, Shelf>();
 
-  /** An address that another container had may still have its connections: they lead to that one, or to nobody. */
+  /** An address that another container had may still have its connections: they lead to that one, or nowhere. */
   const keyOf = (target: Target, { owner }: Pick<Lease, "owner">) => `${owner} ${keyOfTarget(target)}`;
   const shelfOf = (target: Target, lease: Pick<Lease, "owner">): Shelf | undefined => known.get(target) ?? shelves.get(keyOf(target, lease));
   const openShelf = (target: Target, lease: Pick<Lease, "owner" | "whenGone">): Shelf => {

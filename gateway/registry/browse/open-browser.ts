@@ -10,7 +10,7 @@ import { readImage } from "./read-image.ts";
 
 /** Nobody reads more on a page, and an endless list must end. */
 const MOST_NAMES = 10_000;
-/** Whoever may push writes manifests and configurations; those of images have some kilobytes. */
+/** Users who may push write manifests and configurations; those of images have some kilobytes. */
 const MAX_MANIFEST_BYTES = 1_048_576;
 const PAGE = 500;
 /** Some give fewer on a page than they are asked for; a list that leads back to its own beginning must end too. */

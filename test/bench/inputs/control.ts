@@ -126,7 +126,7 @@ const readers: Readonly<Record<string, { limit: number; pieces: readonly string[
   },
 };
 
-/** Whoever may push writes manifests; this is the largest one that is read. */
+/** Users who may push write manifests; this is the largest one that is read. */
 const MANIFEST = `{"layers":[${"{},".repeat(345_000)}{}]}`;
 const manifest: InputCase = {
   name: "manifest: layers",

@@ -10,7 +10,7 @@ import { look } from "./look.ts";
 
 const clock = stillClock();
 
-t.test("a store that SQLite finds damaged is wrong, with the backup to restore; without --store nobody looks", async (t) => {
+t.test("a store that SQLite finds damaged is wrong, with the backup to restore; without --store it is not checked", async (t) => {
   const folder = join(tempFolder(t), "data");
   mkdirSync(folder);
   const env = { BERTH_DATA: folder };

@@ -11,16 +11,16 @@ import { freePort } from "../../registry/distribution.ts";
 import { openOwn } from "../../registry/own-registry.ts";
 import { byName, doctor, look, type Rows, states } from "./look.ts";
 
-/** A load balancer as simple as can be: it says for whom it speaks. */
+/** A load balancer as simple as can be: it sets forwarding headers. */
 async function openForwarder(t: Test, base: string): Promise<{ port: number }> {
-  const server = createServer((asked, answer) => {
-    const headers = { ...asked.headers, "x-forwarded-for": asked.socket.remoteAddress ?? "" };
-    const sent = request(new URL(asked.url ?? "/", base), { method: asked.method, headers }, (said) => {
-      answer.writeHead(said.statusCode ?? 500, said.headers);
-      said.pipe(answer);
+  const server = createServer((incoming, answer) => {
+    const headers = { ...incoming.headers, "x-forwarded-for": incoming.socket.remoteAddress ?? "" };
+    const sent = request(new URL(incoming.url ?? "/", base), { method: incoming.method, headers }, (response) => {
+      answer.writeHead(response.statusCode ?? 500, response.headers);
+      response.pipe(answer);
     });
     sent.once("error", () => answer.destroy());
-    asked.pipe(sent);
+    incoming.pipe(sent);
   });
   server.listen(0, "127.0.0.1");
   await once(server, "listening");

@@ -7,7 +7,7 @@ import { isAlive } from "../../fixtures/processes.ts";
 import { packageOf } from "../../rights/fixtures/stand.ts";
 import { openInstallation } from "./installation.ts";
 
-/** Asks over a connection of its own, again and again, until it is told to end; answers with what came, each with how often. */
+/** Sends requests over new connections, again and again, until `end`; which resolves with the outcomes, each with how often. */
 function asking(url: string, authorization: string) {
   const came: Record<string, number> = {};
   const over = new AbortController();
@@ -42,40 +42,40 @@ async function warm(stand: Awaited<ReturnType<typeof openInstallation>>) {
   const { id } = await client.until("app-square", ["stopped by system", "started"], 60_000);
   const path = `/docker/containers/proxy/${id}/square?number=4`;
   t.equal((await client.call(path)).status, 200);
-  return { client, asked: asking(`${client.api}${path}`, client.token) };
+  return { client, calls: asking(`${client.api}${path}`, client.token) };
 }
 
 t.test("a berth that hands over refuses no connection and fails no call, and the new one serves what the old one did", async (t) => {
   const opened = await openInstallation(t);
-  const { client, asked } = await warm(opened);
+  const { client, calls } = await warm(opened);
   const before = opened.pid();
-  const { code, said } = await opened.upgrade(opened.program("new", "true"), []);
-  t.equal(code, 0, said);
+  const { code, output } = await opened.upgrade(opened.program("new", "true"), []);
+  t.equal(code, 0, output);
   await eventually("the old berth to be gone", 60_000, async () => (isAlive(before) ? undefined : true));
-  const came = await asked.end();
+  const came = await calls.end();
   t.comment(came);
   t.strictSame(Object.keys(came), ["200"]);
   t.match(readFileSync(join(opened.folder, "installed"), "utf8"), /^# new$/m);
   t.equal((await client.call("/users/current")).status, 200, "with control");
   t.match(await opened.users(), /\badmin\b/);
   const again = await opened.upgrade(opened.program("newer", "true"), []);
-  t.equal(again.code, 0, `and it can be done again: ${again.said}`);
+  t.equal(again.code, 0, `and it can be done again: ${again.output}`);
 });
 
 for (const [what, serve] of [
   ["ends at once", "echo 'berth: no.' >&2; exit 1"],
   ["is killed when control has ended", "while ! grep -q 'handing over' log; do sleep 0.05; done && kill -9 $$ & true"],
 ] as const) {
-  t.test(`where the new program ${what}, the old one serves on, nothing is refused, and upgrade says so soon`, async (t) => {
+  t.test(`where the new program ${what}, the old one serves on, nothing is refused, and upgrade reports it soon`, async (t) => {
     const opened = await openInstallation(t);
-    const { client, asked } = await warm(opened);
+    const { client, calls } = await warm(opened);
     const before = opened.pid();
-    const { code, said } = await opened.upgrade(opened.program("new", serve), []);
+    const { code, output } = await opened.upgrade(opened.program("new", serve), []);
     t.equal(code, 1);
-    t.match(said, /^berth: berth \S+ did not start: The new program ended with .* runs again/s);
+    t.match(output, /^berth: berth \S+ did not start: The new program ended with .* runs again/s);
     t.ok(isAlive(before));
     t.match(readFileSync(join(opened.folder, "installed"), "utf8"), /^# installed$/m);
     t.equal((await client.call("/users/current")).status, 200);
-    t.strictSame(Object.keys(await asked.end()), ["200"]);
+    t.strictSame(Object.keys(await calls.end()), ["200"]);
   });
 }

@@ -7,7 +7,7 @@ import { startedWith, workingIn } from "../../fixtures/processes.ts";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
 
 export const ROOT = join(import.meta.dirname, "../../..");
-/** Debian's user `nobody`. */
+/** The id of Debian's user without rights. */
 export const NOBODY_UID = 65_534;
 const BERTH = `${process.execPath} ${join(ROOT, "berth.ts")}`;
 
@@ -49,14 +49,14 @@ export async function openInstallation(t: Test, user = 0) {
     BERTH_EDGE_PORT: "0",
   };
   const run = (file: string, args: string[]) =>
-    new Promise<{ code: number; said: string }>((resolve) => {
-      execFile(file, args, { env, cwd: folder }, (error, stdout, stderr) => resolve({ code: error ? 1 : 0, said: stdout + stderr }));
+    new Promise<{ code: number; output: string }>((resolve) => {
+      execFile(file, args, { env, cwd: folder }, (error, stdout, stderr) => resolve({ code: error ? 1 : 0, output: stdout + stderr }));
     });
   const pid = () => Number(readFileSync(join(folder, "pid"), "utf8"));
   program("installed", "true");
   writeFileSync(join(folder, "manager"), MANAGER.replace("./installed", `setpriv --reuid=${user} --regid=${user} --clear-groups ./installed`));
   const started = await run("/bin/sh", ["manager"]);
-  t.equal(started.code, 0, started.said);
+  t.equal(started.code, 0, started.output);
   t.teardown(async () => {
     for (const one of startedWith(`BERTH_DATA=${env.BERTH_DATA}`)) process.kill(one);
     await eventually("its end", 20_000, async () => startedWith(`BERTH_DATA=${env.BERTH_DATA}`).length === 0 || undefined);
@@ -75,6 +75,6 @@ export async function openInstallation(t: Test, user = 0) {
     upgrade,
     base,
     data: env.BERTH_DATA,
-    users: async () => (await run(process.execPath, [join(ROOT, "berth.ts"), "users", "list"])).said,
+    users: async () => (await run(process.execPath, [join(ROOT, "berth.ts"), "users", "list"])).output,
   };
 }

@@ -9,14 +9,14 @@ t.test("the new program runs in the place of the old one, with all that was ther
   const { folder, program, run, pid, upgrade, users } = await openInstallation(t);
   t.equal((await run(process.execPath, [join(ROOT, "berth.ts"), "users", "add", "ada"])).code, 0);
   const before = pid();
-  const { code, said } = await upgrade(program("new", "true"));
-  t.equal(code, 0, said);
+  const { code, output } = await upgrade(program("new", "true"));
+  t.equal(code, 0, output);
   t.match(readFileSync(join(folder, "installed"), "utf8"), /^# new$/m);
   t.not(pid(), before);
   t.notOk(isAlive(before));
   t.match(await users(), /\bada\b/);
   const [kept = ""] = readdirSync(join(folder, "data")).filter((name) => name.startsWith("before-upgrade-"));
-  t.match(said, kept);
+  t.match(output, kept);
   t.notOk(
     readdirSync(folder).some((name) => /^installed\.[0-9a-f]{8}-/.test(name)),
     "nothing half is left",
@@ -25,8 +25,8 @@ t.test("the new program runs in the place of the old one, with all that was ther
 
 t.test("root upgrades the berth of another user, and leaves nothing that this one could not read", async (t) => {
   const { folder, program, upgrade } = await openInstallation(t, NOBODY_UID);
-  const { code, said } = await upgrade(program("new", "true"));
-  t.equal(code, 0, said);
+  const { code, output } = await upgrade(program("new", "true"));
+  t.equal(code, 0, output);
   t.same(
     readdirSync(join(folder, "data")).filter((name) => statSync(join(folder, "data", name)).uid !== NOBODY_UID),
     [],
@@ -35,9 +35,9 @@ t.test("root upgrades the berth of another user, and leaves nothing that this on
 
 t.test("where the new one does not start, the old one does", async (t) => {
   const { folder, program, pid, upgrade, users } = await openInstallation(t);
-  const { code, said } = await upgrade(program("new", "echo 'berth: no.' >&2; exit 1"));
+  const { code, output } = await upgrade(program("new", "echo 'berth: no.' >&2; exit 1"));
   t.equal(code, 1);
-  t.match(said, /^berth: berth \S+ did not start: .* runs again/s);
+  t.match(output, /^berth: berth \S+ did not start: .* runs again/s);
   t.match(readFileSync(join(folder, "installed"), "utf8"), /^# installed$/m);
   t.ok(isAlive(pid()));
   t.match(await users(), /\badmin\b/);
@@ -48,9 +48,9 @@ t.test("where the new one changed the store before it failed, the old one has it
   t.equal((await run(process.execPath, [join(ROOT, "berth.ts"), "users", "add", "ada"])).code, 0);
   const spoil = "new (require('better-sqlite3'))('data/berth.db').exec('DELETE FROM users; PRAGMA user_version = 99')";
   writeFileSync(join(folder, "spoil.cjs"), spoil.replace("better-sqlite3", join(ROOT, "node_modules/better-sqlite3")));
-  const { code, said } = await upgrade(program("new", `${process.execPath} spoil.cjs; exit 1`));
+  const { code, output } = await upgrade(program("new", `${process.execPath} spoil.cjs; exit 1`));
   t.equal(code, 1);
-  t.match(said, /runs again, with all that was in its store/);
+  t.match(output, /runs again, with all that was in its store/);
   t.ok(isAlive(pid()));
   t.match(await users(), /\bada\b/);
   const store = new Sqlite(join(folder, "data/berth.db"), { readonly: true });
@@ -64,7 +64,7 @@ t.test("what is no berth is refused before anything is touched", async (t) => {
   writeFileSync(join(folder, "text"), "no program");
   writeFileSync(join(folder, "other"), "#!/bin/sh\necho something else 1.2.3\n", { mode: 0o755 });
   for (const from of ["text", "other", "not-there"])
-    t.match(await upgrade(from), { code: 1, said: /^berth: .* is no berth that runs on this machine/ });
+    t.match(await upgrade(from), { code: 1, output: /^berth: .* is no berth that runs on this machine/ });
   t.equal(pid(), before);
   t.ok(isAlive(before));
   t.notOk(existsSync(join(folder, "installed.before-upgrade")));

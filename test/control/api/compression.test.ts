@@ -64,14 +64,14 @@ t.test("openapi.json is made once and need not be sent again", async (t) => {
   t.match(again, { status: 304, body: { length: 0 } });
 });
 
-t.test("clients that ask for openapi.json and read nothing hold up nobody", async (t) => {
+t.test("clients that request openapi.json and read nothing delay no other client", async (t) => {
   const stand = await openStand(t);
-  const asked = `GET /api/openapi.json HTTP/1.1\r\nhost: x\r\n\r\n`.repeat(300);
+  const requests = `GET /api/openapi.json HTTP/1.1\r\nhost: x\r\n\r\n`.repeat(300);
   const idle = Array.from({ length: 50 }, () => {
     const socket = connect(stand.socketPath);
     socket.on("error", () => {});
     socket.pause();
-    socket.write(asked);
+    socket.write(requests);
     return socket;
   });
   t.teardown(() => idle.forEach((socket) => socket.destroy()));

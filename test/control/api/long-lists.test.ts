@@ -78,7 +78,7 @@ t.test("eight whole lists of one user at once delay another user's call by less 
     work.push((user + system) / 1_000);
   }
   for (const { json: listed } of await all) t.equal(listed.length, rows);
-  // The clients of this test run in the same process, which parses 12 MB for each of them: the median says what the server does.
+  // The clients of this test run in the same process, which parses 12 MB for each of them: the median shows what the server does.
   const median = work.toSorted((one, other) => one - other)[Math.floor(work.length / 2)] ?? 0;
   t.ok(median < 100, `${work.length} calls meanwhile, each after ${median.toFixed(1)} ms of work at most by half`);
 });

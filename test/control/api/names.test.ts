@@ -38,14 +38,14 @@ t.test("an image name of another author's package is refused, also where it diff
     "nothing of a refused package is kept",
   );
   const refused = await stand.publish("@mallory/powergrid", APP, { key: mallory.key });
-  t.match(refused.json["message"], /datagrok\/powergrid-app.*PowerGrid/, "the reason is told");
+  t.match(refused.json["message"], /datagrok\/powergrid-app.*PowerGrid/, "with the reason");
   t.match(await stand.publish("@other/PowerGrid", APP), TAKEN, "an administrator's package of that name is another author's too");
   t.equal((await stand.publish("PowerGrid", APP)).status, 200, "an administrator may publish the author's own");
   t.equal((await stand.publish("@mallory/powergrid", { "dockerfiles/x/Dockerfile": "FROM a\n" }, { key: mallory.key })).status, 200, "other images");
   t.match(await stand.publish("PowerGrid", { ...APP, "dockerfiles/X/Dockerfile": "FROM a\n" }, { key: alice.key }), TAKEN, "the first one owns it");
 });
 
-t.test("two packages never have a container of one name, whoever published them", async (t) => {
+t.test("two packages never have a container of one name, also those of one author", async (t) => {
   const stand = await openStand(t);
   const [ada, max, eve] = [stand.addUser("ada"), stand.addUser("max"), stand.addUser("eve")];
   for (const { user } of [ada, max]) stand.store.groups.put(user.id, ["lab"]);
@@ -129,7 +129,7 @@ t.test("an author keeps push on the package's repositories when others publish p
   t.equal(await actions(stand, mallory.key, "datagrok/mychem-x"), "pull,push");
 });
 
-t.test("nobody pushes over what another author's container runs by its image key", async (t) => {
+t.test("an image that another author's container runs by its image key cannot be pushed over", async (t) => {
   const stand = await openStand(t);
   const [bob, mallory, max] = [stand.addUser("bob"), stand.addUser("mallory"), stand.addUser("max")];
   for (const { user } of [bob, max]) stand.store.groups.put(user.id, ["lab"]);
@@ -148,14 +148,14 @@ t.test("an administrator assigns a repository; what another user pushed to first
   stand.store.repositories.claim({ key: "chemapp", name: "datagrok/chem-app", packageId: undefined, userId: mallory.user.id, since: 1 });
   t.match(await stand.publish("chem", APP, { key: anna.key }), { ...TAKEN, json: { message: /mallory, who pushed to it first/ } });
   const owner = "/docker/registry/owner";
-  const asked = `${owner}?repository=datagrok/chem-app`;
-  t.same((await stand.get(asked)).json, { repository: "datagrok/chem-app", login: "mallory", package: null });
+  const lookUp = `${owner}?repository=datagrok/chem-app`;
+  t.same((await stand.get(lookUp)).json, { repository: "datagrok/chem-app", login: "mallory", package: null });
   const assign = (body: object, token = stand.token) =>
     stand.call(owner, { method: "PUT", headers: { authorization: token, "content-type": "application/json" }, body: JSON.stringify(body) });
   t.equal((await assign({ repository: "datagrok/chem-app", login: "mallory" }, mallory.token)).status, 403);
-  t.equal((await stand.call(asked, { headers: { authorization: anna.token } })).status, 403);
+  t.equal((await stand.call(lookUp, { headers: { authorization: anna.token } })).status, 403);
   t.match(await assign({ repository: "library/chem", login: "anna" }), { status: 400, json: { code: "REQUEST_INVALID" } });
-  t.match(await assign({ repository: "datagrok/chem-app", login: "nobody" }), { status: 404, json: { code: "USER_NOT_FOUND" } });
+  t.match(await assign({ repository: "datagrok/chem-app", login: "unknown" }), { status: 404, json: { code: "USER_NOT_FOUND" } });
   t.match((await assign({ repository: "datagrok/chem-app", login: "anna" })).json, { login: "anna" });
   t.equal((await stand.publish("chem", APP, { key: anna.key })).status, 200);
   t.equal(await actions(stand, mallory.key, "datagrok/chem-app"), "pull");
@@ -215,10 +215,10 @@ t.test("a container's name and its name for people are neither another author's 
   t.equal((await save(mallory.token, { id: theirs.id, friendlyName: "Power grids of mine" })).status, 200);
   t.equal((await save(alice.token, { id: own.id, friendlyName: "PowerGrid" })).status, 200, "the author's own");
   t.equal((await save(max.token, { id: mates.id, friendlyName: "power-grid" })).status, 200, "who shares a group with the author");
-  t.match(await save(stand.token, { id: theirs.id, friendlyName: "PowerGrid" }), TAKEN, "an administrator gives away nobody's name either");
+  t.match(await save(stand.token, { id: theirs.id, friendlyName: "PowerGrid" }), TAKEN, "an administrator cannot give a taken name away either");
 });
 
-t.test("what an image's author was told, and names of services, are for who may manage the package", async (t) => {
+t.test("warnings of images and names of services are for users who may manage the package", async (t) => {
   const stand = await openStand(t);
   const [alice, mallory] = [stand.addUser("alice"), stand.addUser("mallory")];
   const made = await stand.publish("chem", { "dockerfiles/app/Dockerfile": "FROM a\n" }, { key: alice.key });

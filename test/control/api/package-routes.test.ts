@@ -289,7 +289,7 @@ t.test("a client that goes away in the middle of its package leaves nothing", as
   nothingLeft(t, stand);
 });
 
-t.test("uploads that drip keep nobody else from publishing", async (t) => {
+t.test("uploads that drip keep no other user from publishing", async (t) => {
   const stand = await openStand(t);
   const { key } = stand.addUser("mallory");
   const client = new AbortController();
@@ -307,7 +307,7 @@ t.test("uploads that drip keep nobody else from publishing", async (t) => {
   await until(() => incoming() === 0);
 });
 
-t.test("a client that sends a package too slowly is told so", async (t) => {
+t.test("a client that sends a package too slowly gets that as the reason", async (t) => {
   const clock = stillClock();
   const stand = await openStand(t, {}, clock);
   const upload = request({
@@ -403,7 +403,7 @@ t.test("a folder that is named as versions are is refused: it would be taken for
   nothingLeft(t, stand);
 });
 
-t.test("a package of 30 long Dockerfiles is told whole, and its answer stays below 1 MB", async (t) => {
+t.test("a package of 30 long Dockerfiles is reported whole, and its answer stays below 1 MB", async (t) => {
   const stand = await openStand(t);
   const long = "FROM a\nEXPOSE 80\n".padEnd(60_000, "# long\n");
   const files = Object.fromEntries(Array.from({ length: 30 }, (_, index) => [`dockerfiles/app${index}/Dockerfile`, long]));

@@ -105,7 +105,7 @@ t.test("who keeps guessing keys is told to wait, even when one is right, and can
   t.equal((await guess(ADMIN_KEY, "9.9.9.8")).status, 200);
 });
 
-t.test("guesses from many addresses keep nobody out: a right key from a fresh address is taken, by docker login too", async (t) => {
+t.test("guesses from many addresses keep no user out: a right key from a fresh address is taken, by docker login too", async (t) => {
   const { call, addUser } = await openStand(t, {}, stillClock());
   const { key } = addUser("bob");
   const from = (peer: string) => ({ "x-berth-client": peer });
@@ -148,8 +148,8 @@ t.test("signing out ends the session that was shown, and needs the own page wher
 t.test("the console's cookie is for https alone where the browser came by it, said by the gateway or by the public address", async (t) => {
   const { socketPath } = await openStand(t, { console: { url: "https://berth.example", name: undefined, port: 8081, edgePort: 8080 } });
   const attributes = async (host: string, headers: Record<string, string> = {}) => {
-    const asked = { method: "POST", headers: { host, [CONSOLE_HEADER]: "1", authorization: `Dev ${ADMIN_KEY}`, ...headers } };
-    const [cookie = ""] = (await callSocket(socketPath, "/console/sign-in", asked)).headers["set-cookie"] ?? [];
+    const signIn = { method: "POST", headers: { host, [CONSOLE_HEADER]: "1", authorization: `Dev ${ADMIN_KEY}`, ...headers } };
+    const [cookie = ""] = (await callSocket(socketPath, "/console/sign-in", signIn)).headers["set-cookie"] ?? [];
     return cookie.split("; ").slice(1);
   };
   const insecure = ["Path=/", "Max-Age=86400", "HttpOnly", "SameSite=Strict"];
@@ -162,5 +162,5 @@ t.test("the console's cookie is for https alone where the browser came by it, sa
   });
   t.equal(foreign.status, 403, "another page signs nobody in");
   const atTheEdge = await callSocket(socketPath, "/console/sign-in", { method: "POST", headers: { authorization: `Dev ${ADMIN_KEY}` } });
-  t.equal(atTheEdge.status, 404, "and at the edge nobody does");
+  t.equal(atTheEdge.status, 404, "and not at the edge");
 });

@@ -26,22 +26,22 @@ t.test("a package is found by its whole name alone, in any case, and its connect
     ["@datagrok/sequence-translator.CHEMBL", "@datagrok/sequence-translator.Chembl"],
     ["%40datagrok%2Fsequence-translator.Chembl", "@datagrok/sequence-translator.Chembl"],
   ] as const) {
-    const { status, json } = await stand.get(`/credentials/for/${said}`, post({ login: "a" }));
+    const { status, json } = await stand.get(`/credentials/for/${name}`, post({ login: "a" }));
     t.same([status, json], [200, { "#type": "Credentials", name, parameters: { login: "***" }, warnings: [] }], said);
-    t.same((await stand.get(`/credentials/for/${said}`)).json, json);
+    t.same((await stand.get(`/credentials/for/${name}`)).json, json);
   }
   await stand.publish("other", files());
   await stand.publish("@a/twin", files());
   await stand.publish("@b/twin", files());
-  for (const [said, status, code] of [
-    ["nobody", 404, "PACKAGE_NOT_FOUND"],
+  for (const [name, status, code] of [
+    ["unknown", 404, "PACKAGE_NOT_FOUND"],
     ["other.nothing", 404, "ENTITY_NOT_FOUND"],
     ["twin.chembl", 404, "PACKAGE_NOT_FOUND"],
     ["sequence-translator", 404, "PACKAGE_NOT_FOUND"],
     ["@datagrok/SequenceTranslator", 404, "PACKAGE_NOT_FOUND"],
   ] as const) {
-    const answer = await stand.get(`/credentials/for/${said}`, post({ login: "a" }));
-    t.match(answer, { status, json: { "#type": "ApiError", code } }, said);
+    const answer = await stand.get(`/credentials/for/${name}`, post({ login: "a" }));
+    t.match(answer, { status, json: { "#type": "ApiError", code } }, name);
   }
 });
 
@@ -49,21 +49,21 @@ t.test("credentials for a package that is not yet published never reach somebody
   const stand = await openStand(t);
   const mallory = stand.addUser("mallory");
   await stand.publish("@evil/futurepkg", files(), { key: mallory.key });
-  for (const said of ["futurepkg", "futurepkg.Chembl", "FuturePkg", "@datagrok/futurepkg", "@datagrok/futurepkg.Chembl"])
-    t.match(await stand.get(`/credentials/for/${said}`, post({ password: "hunter2" })), { status: 404, json: { code: "PACKAGE_NOT_FOUND" } }, said);
+  for (const name of ["futurepkg", "futurepkg.Chembl", "FuturePkg", "@datagrok/futurepkg", "@datagrok/futurepkg.Chembl"])
+    t.match(await stand.get(`/credentials/for/${name}`, post({ password: "hunter2" })), { status: 404, json: { code: "PACKAGE_NOT_FOUND" } }, name);
   const { json } = await stand.call("/credentials/for/@evil/futurepkg", { headers: { authorization: mallory.token } });
   t.same(json["parameters"], {});
 });
 
-t.test("where a text may mean the packages of two authors, an administrator is asked which, and each author has their own", async (t) => {
+t.test("where a text may mean the packages of two authors, an administrator has to name one, and each author has their own", async (t) => {
   const stand = await openStand(t);
   const [alice, mallory] = [stand.addUser("alice"), stand.addUser("mallory")];
   await stand.publish("chem", files(), { key: alice.key });
   await stand.publish("chem.Chembl", files(), { key: mallory.key });
-  const asked = "/credentials/for/chem.Chembl";
-  t.match(await stand.get(asked, post({ password: "x" })), { status: 400, json: { code: "REQUEST_INVALID" } });
+  const path = "/credentials/for/chem.Chembl";
+  t.match(await stand.get(path, post({ password: "x" })), { status: 400, json: { code: "REQUEST_INVALID" } });
   const as = async ({ token }: { token: string }) =>
-    (await stand.call(asked, { ...post({ a: "b" }), headers: { authorization: token } })).json["name"];
+    (await stand.call(path, { ...post({ a: "b" }), headers: { authorization: token } })).json["name"];
   t.same([await as(alice), await as(mallory)], ["chem.Chembl", "chem.Chembl"]);
   t.same(stand.store.credentials.of(stand.store.packages.byName("chem")?.id ?? "", "chembl").length, 1);
   t.same(stand.store.credentials.of(stand.store.packages.byName("chem.Chembl")?.id ?? "", "").length, 1);
@@ -73,16 +73,16 @@ t.test("only the author and administrators set, see and remove them; a session o
   const { publish, addUser, call, token } = await openStand(t);
   const [author, other] = [addUser("author"), addUser("other")];
   await publish("mine", files(), { key: author.key });
-  const asked = [post({ login: "a" }), { method: "PATCH", body: "{}" }, { method: "GET" }, { method: "DELETE" }];
+  const requests = [post({ login: "a" }), { method: "PATCH", body: "{}" }, { method: "GET" }, { method: "DELETE" }];
   for (const headers of [{ authorization: author.token }, { authorization: `Dev ${author.key}` }, { authorization: `Bearer ${token}` }])
-    for (const one of asked) t.equal((await call("/credentials/for/mine.chembl", { ...one, headers })).status, 200, one.method);
+    for (const one of requests) t.equal((await call("/credentials/for/mine.chembl", { ...one, headers })).status, 200, one.method);
   for (const [headers, status] of [
     [{ authorization: other.token }, 403],
     [{ authorization: `Dev ${other.key}` }, 403],
     [{ authorization: "Dev nonsense" }, 401],
     [{}, 401],
   ] as const)
-    for (const one of asked) t.equal((await call("/credentials/for/mine.chembl", { ...one, headers })).status, status, one.method);
+    for (const one of requests) t.equal((await call("/credentials/for/mine.chembl", { ...one, headers })).status, status, one.method);
   const guessed = await call("/credentials/for/mine.nothing", { headers: { authorization: other.token } });
   t.equal(guessed.status, 403, "nor are others told which connections there are");
   t.equal((await call("/credentials/rotate", { method: "POST", headers: { authorization: author.token } })).status, 403);

@@ -135,7 +135,7 @@ t.test("a token lies in the store neither as it is nor with its key, and stays t
   t.equal(token(), first);
 });
 
-t.test("a container's token ends with the key and with the session of whoever started it, and the next start has none", async (t) => {
+t.test("a container's token ends with the key and with the session of the user who started it, and the next start has none", async (t) => {
   const { identity, store, container, token } = openStand(t);
   const start = (shown: string) => {
     const { ref = {} } = identity.who(shown) ?? {};
@@ -146,11 +146,11 @@ t.test("a container's token ends with the key and with the session of whoever st
   const ofSession = identity.signIn(addKey().key);
   const first = start(ofSession);
   t.match(identity.who(first), { login: "ada", admin: false });
-  let told = 0;
-  identity.watchSignOuts(() => told++);
+  let signOuts = 0;
+  identity.watchSignOuts(() => signOuts++);
   identity.endSession(ofSession);
   t.equal(identity.who(first), undefined, "signed out");
-  t.equal(told, 1, "and gateways are told");
+  t.equal(signOuts, 1, "and gateways get the event");
   t.equal(token({ generation: 20 }), "", "it starts again without one");
 
   const revoked = addKey();
@@ -182,5 +182,5 @@ t.test("what a container starts ends with the session that started the container
   const { ref = {} } = identity.who(session) ?? {};
   const given = token({ wishedKey: ref.key, wishedSession: ref.session });
   t.match(identity.who(given)?.ref, { session: ref.session, key: ref.key });
-  t.ok(identity.who(given)?.ref?.own, "its own is told as well: the wake that it asks for is refused once that has ended");
+  t.ok(identity.who(given)?.ref?.own, "its own is included as well: its wakes are refused once that has ended");
 });

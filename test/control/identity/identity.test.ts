@@ -87,7 +87,7 @@ t.test("a session says who holds it until it ends or is ended", async (t) => {
   t.equal(identity.who(other), undefined, "it was ended");
 });
 
-t.test("a session has administration only where it was asked for, and what is derived of one never", async (t) => {
+t.test("a session has administration only where it was requested, and what is derived of one never", async (t) => {
   const { identity } = open(t);
   const { id } = identity.ensureAdmin("key");
   const [plain, administration, fromConsole] = [identity.signIn("key"), identity.signIn("key", "administration"), identity.signIn("key", "console")];
@@ -101,7 +101,7 @@ t.test("a session has administration only where it was asked for, and what is de
     const { derivedToken = "" } = identity.who(token) ?? {};
     t.not(derivedToken, token);
     t.match(identity.who(derivedToken), { userId: id, login: "admin", admin: false, derivedToken }, "of a derived token the derived one is itself");
-    t.equal(identity.who(token)?.derivedToken, derivedToken, "every gateway is told the same one");
+    t.equal(identity.who(token)?.derivedToken, derivedToken, "every gateway gets the same one");
     identity.endSession(token);
     t.equal(identity.who(derivedToken), undefined, "it ends with its session");
   }

@@ -10,22 +10,22 @@ import { openStand, type Stand, until, USER } from "./stand.ts";
 async function openHeldStand(t: Test, options: { driver?: (driver: Driver) => Driver } = {}) {
   let hold: Promise<void> | undefined;
   let release = () => {};
-  const told = new Map<string, Partial<Observed>>();
-  const heard: ContainerView[] = [];
+  const overrides = new Map<string, Partial<Observed>>();
+  const views: ContainerView[] = [];
   const stand = await openStand(t, {
     driver: (driver) => ({
       ...(options.driver?.(driver) ?? driver),
       inspect: async (service, call) => {
         await hold;
         const fact = await driver.inspect(service, call);
-        return fact && { ...fact, ...told.get(service) };
+        return fact && { ...fact, ...overrides.get(service) };
       },
     }),
   });
   const held = {
     ...stand,
-    heard,
-    told,
+    views,
+    overrides,
     holdLooks: () => void (hold = new Promise((resolve) => (release = resolve))),
     letLook: () => {
       hold = undefined;
@@ -36,7 +36,7 @@ async function openHeldStand(t: Test, options: { driver?: (driver: Driver) => Dr
       return standing.kind === "awake" ? standing.addresses.map(({ port }) => port) : standing.kind;
     },
   };
-  stand.lifecycle().watch((change) => void ("container" in change && heard.push(viewOf(change.container))));
+  stand.lifecycle().watch((change) => void ("container" in change && views.push(viewOf(change.container))));
   t.teardown(held.letLook);
   return held;
 }
@@ -51,14 +51,14 @@ async function started(stand: Stand, name: string, options: { app?: MemoryApp; o
 
 const portOf = (stand: Stand, id: string) => stand.row(id).address?.port;
 
-t.test("an end that is reported takes the address away before anybody is asked how the container is", async (t) => {
+t.test("an end that is reported takes the address away before any inspection", async (t) => {
   const stand = await openHeldStand(t);
   const { id, service } = await started(stand, "web");
   stand.holdLooks();
   await stand.world.kill(service);
   await until("it is withdrawn", () => stand.addresses(id) === "coming");
   t.equal(stand.row(id).address, undefined, "also for who comes after a kill");
-  t.match(stand.heard.at(-1), { id, standing: { kind: "coming", step: "check" } }, "and gateways are told");
+  t.match(stand.views.at(-1), { id, standing: { kind: "coming", step: "check" } }, "and gateways get it");
   stand.letLook();
   await stand.reaches(id, "SYSTEM_STOPPED");
 });
@@ -69,12 +69,12 @@ t.test("an end that is none is found to be none, and the container is where it w
   const port = portOf(stand, id);
   stand.world.tellEnd(service);
   await until("it is back", () => stand.store().history.of(id).at(-1)?.event === "foundRunning");
-  t.match(stand.heard.slice(-2), [{ standing: { kind: "coming" } }, { standing: { kind: "awake" } }]);
+  t.match(stand.views.slice(-2), [{ standing: { kind: "coming" } }, { standing: { kind: "awake" } }]);
   t.same(stand.addresses(id), [port]);
   t.equal(stand.world.asked(`deploy ${service}`), 2, "which found what runs");
 });
 
-t.test("the end of an earlier instance says nothing of the one that runs", async (t) => {
+t.test("the end of an earlier instance does not concern the one that runs", async (t) => {
   const stand = await openHeldStand(t);
   const { id, service } = await started(stand, "web");
   const moves = stand.store().history.of(id).length;
@@ -83,11 +83,11 @@ t.test("the end of an earlier instance says nothing of the one that runs", async
   t.equal(stand.store().history.of(id).length, moves);
 });
 
-t.test("an address that is given to a container is taken from whoever has it, before the new one answers", async (t) => {
+t.test("an address that is given to a container is taken from the container that has it, before the new one answers", async (t) => {
   const stand = await openHeldStand(t);
   const { id, service } = await started(stand, "web");
   const port = portOf(stand, id) as number;
-  // Its end is heard by nobody, and nobody can be asked.
+  // Its end makes no event, and the engine does not answer.
   stand.world.deaf = true;
   await stand.world.kill(service);
   stand.holdLooks();
@@ -105,7 +105,7 @@ t.test("an address that is given to a container is taken from whoever has it, be
   t.same([stand.addresses(id), stand.addresses(other.id)], ["coming", [port]]);
   stand.letLook();
   await stand.reaches(id, "SYSTEM_STOPPED");
-  const order = stand.heard.map(({ id: one, standing }) => `${one === id ? "web" : "other"} ${standing.kind}`);
+  const order = stand.views.map(({ id: one, standing }) => `${one === id ? "web" : "other"} ${standing.kind}`);
   t.ok(order.lastIndexOf("web coming") < order.indexOf("other awake"), "no gateway ever has both");
 });
 
@@ -121,7 +121,7 @@ t.test("one that is being stopped loses its address as well, and cannot come bac
   await until("taken", () => stand.row(id).address === undefined);
 });
 
-t.test("an end that is reported while the engine says that a container runs is asked about again", async (t) => {
+t.test("an end that is reported while the engine shows the container as running is inspected again", async (t) => {
   let ended = () => {};
   const driver = (real: Driver): Driver => ({
     ...real,
@@ -138,7 +138,7 @@ t.test("an end that is reported while the engine says that a container runs is a
   ended = () => void stand.world.kill(service);
   stand.lifecycle().wishStart(id, USER);
   t.match(await stand.reaches(id, "ERROR"), { fault: { code: "CONTAINER_CRASHED" }, address: undefined });
-  t.notOk(stand.heard.some(({ standing }) => standing.kind === "awake"), "it never counted as awake"); // prettier-ignore
+  t.notOk(stand.views.some(({ standing }) => standing.kind === "awake"), "it never counted as awake"); // prettier-ignore
 });
 
 t.test("what the list does not have is withdrawn before it is looked at", async (t) => {
@@ -152,12 +152,12 @@ t.test("what the list does not have is withdrawn before it is looked at", async 
   await until("withdrawn", () => stand.addresses(id) === "coming");
 });
 
-t.test("of two that the engine says are at one address, the one that had it lost gets it back from nobody", async (t) => {
+t.test("of two that the engine reports at one address, the one that lost it gets it back only by itself", async (t) => {
   const stand = await openHeldStand(t);
   const one = await started(stand, "one");
   const other = await started(stand, "other");
   const address = { host: "127.0.0.1", port: portOf(stand, other.id) as number };
-  stand.told.set(one.service, { address });
+  stand.overrides.set(one.service, { address });
   const driver = stand.world.claims;
   driver.set(one.service, address.port);
   stand.world.tellEnd(one.service);
@@ -165,36 +165,36 @@ t.test("of two that the engine says are at one address, the one that had it lost
   t.equal(stand.row(one.id).state, "CHECKING");
   t.same(stand.addresses(other.id), [address.port]);
   driver.delete(one.service);
-  stand.told.delete(one.service);
+  stand.overrides.delete(one.service);
   await stand.clock.advance(60_000);
   await stand.reaches(one.id, "STARTED");
 });
 
-t.test("where an orchestrator gives addresses to others by itself, they count only while its events are heard", async (t) => {
+t.test("where an orchestrator gives addresses to others by itself, they count only while its events arrive", async (t) => {
   const stand = await openHeldStand(t, { driver: (driver) => ({ ...driver, watchedAddresses: true }) });
   const { id, service } = await started(stand, "web");
-  const told = () => {
+  const shown = () => {
     const { standing } = stand.lifecycle().viewOf(stand.row(id));
     return standing.kind === "awake" ? standing.addresses[0]?.port : standing.kind;
   };
   const port = portOf(stand, id);
   await stand.clock.advance(10_000);
-  t.equal(told(), port);
+  t.equal(shown(), port);
   stand.world.tell({ kind: "disconnected" });
   await turns();
   await stand.clock.advance(4_000);
-  t.equal(told(), port, "a watch that begins anew within a moment is none that broke");
+  t.equal(shown(), port, "a watch that begins anew within a moment is none that broke");
   await stand.clock.advance(1_000);
-  t.equal(told(), "coming");
-  t.equal(stand.heard.at(-1)?.id, id, "and it is told");
+  t.equal(shown(), "coming");
+  t.equal(stand.views.at(-1)?.id, id, "and it is published");
   t.equal(stand.lifecycle().wake(id, USER).state, "STARTED", "a request waits, and asks for nothing");
   await stand.clock.advance(30_000);
-  t.equal(told(), "coming", "a list alone does not do");
+  t.equal(shown(), "coming", "a list alone does not do");
   stand.world.tell({ kind: "connected" });
-  await until("it is verified", () => told() === port);
+  await until("it is verified", () => shown() === port);
   t.equal(stand.world.asked(`deploy ${service}`), 1, "by one list for all");
   await stand.restart();
-  await until("it is verified anew", () => told() === port);
+  await until("it is verified anew", () => shown() === port);
 });
 
 t.test("no two rows can have one address", async (t) => {

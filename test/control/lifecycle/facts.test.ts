@@ -113,7 +113,7 @@ t.test("an engine that is away changes no state, and what died meanwhile is foun
   stand.world.away = true;
   await stand.clock.advance(120_000);
   t.equal(stand.row(id).state, "STARTED");
-  // Whoever is away tells of nothing either.
+  // An engine that is away sends no event either.
   stand.world.deaf = true;
   await stand.world.kill(service);
   await stand.clock.advance(10_000);

@@ -44,7 +44,7 @@ t.test("an on-demand container that ended with the engine is woken without a del
 t.test("losses that are seen while the engine ends are forgiven once it is back", async (t) => {
   const { stand, id, service } = await started(t);
   for (let restart = 1; restart <= 8; restart++) {
-    // It ends its containers first, and says so.
+    // It ends its containers first, with events.
     await stand.clock.advance(1_000);
     await stand.world.kill(service);
     await until("the loss is seen", () => stand.world.asked(`deploy ${service}`) === restart + 1);
@@ -68,12 +68,12 @@ t.test("a start that failed while the engine ended is tried again once it is bac
     await stand.reaches(id, "ERROR");
     stand.world.apps.set("datagrok/web:1.0.0", listening);
     await stand.clock.advance(pauseMs);
-    const asked = stand.world.asked(`deploy ${service}`);
+    const deploys = stand.world.asked(`deploy ${service}`);
     stand.world.tell({ kind: "disconnected" });
     stand.world.tell({ kind: "connected" });
     await stand.clock.advance(20_000);
     t.equal(stand.row(id).state, state);
-    t.equal(stand.world.asked(`deploy ${service}`), asked + (state === "STARTED" ? 1 : 0));
+    t.equal(stand.world.asked(`deploy ${service}`), deploys + (state === "STARTED" ? 1 : 0));
   }
 });
 

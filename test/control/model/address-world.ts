@@ -8,14 +8,14 @@ type Instance = { id: string; service: string; labels: Labels; port: number; lis
 export type AddressWorld = {
   /** Between one process and the engine, until `kill`. */
   open(): { driver: Driver; kill(): void };
-  /** Ends what runs under this name; its event waits to be told. */
+  /** Ends what runs under this name; its event waits to be sent. */
   end(service: string): void;
   /** Tells one of the events that wait, or loses it. */
   tell(nth: number): void;
   lose(nth: number): void;
   /** The stream of events broke off and is there again: those that wait are lost. */
   reconnect(): void;
-  /** Answers to questions are held from now on, as they were when it was asked; or all are let go. */
+  /** Answers are held from now on, as they were at the time of the call; or all are released. */
   hold(held: boolean): void;
   /** Lets the oldest answer go. */
   letOne(): void;
@@ -55,7 +55,7 @@ export function openAddressWorld(): AddressWorld {
     while (taken.has(port)) port++;
     return port;
   };
-  /** An answer is what was so when it was asked. */
+  /** An answer describes the time of the call. */
   const later = async <T>(answer: T): Promise<T> => {
     if (held) await new Promise<void>((resolve) => answers.push(resolve));
     return answer;
@@ -103,16 +103,16 @@ export function openAddressWorld(): AddressWorld {
       },
       logs: async function* () {},
       events: async function* ({ signal }) {
-        const heard: DriverEvent[] = [{ kind: "connected" }];
+        const events: DriverEvent[] = [{ kind: "connected" }];
         let wake = () => {};
         const stream = (event: DriverEvent) => {
-          heard.push(event);
+          events.push(event);
           wake();
         };
         streams.add(stream);
         signal.addEventListener("abort", () => wake(), { once: true });
         while (!signal.aborted && !dead.signal.aborted) {
-          const event = heard.shift();
+          const event = events.shift();
           if (event) yield event;
           else await new Promise<void>((resolve) => (wake = resolve));
         }
@@ -125,7 +125,7 @@ export function openAddressWorld(): AddressWorld {
       kill: () => {
         dead.abort();
         streams.clear();
-        // Nobody hears the answers any more.
+        // No caller is left for the answers.
         for (const answer of answers.splice(0)) answer();
       },
     };

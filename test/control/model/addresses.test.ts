@@ -15,8 +15,8 @@ import { openAddressWorld } from "./address-world.ts";
 
 /**
  * Containers that start, die and are given each other's addresses, while events come late, in any order or never, and answers are as old as they may be. A request
- * is sent where a gateway's own cache says, the control plane killed or not: never to an address at which another container takes connections.
- * `npm run model` lives thousands of lives; a failure says how to live it again.
+ * is sent where a gateway's own cache leads, the control plane killed or not: never to an address at which another container takes connections.
+ * `npm run model` lives thousands of lives; a failure prints how to live it again.
  */
 const { MODEL_RUNS: runs = "150", MODEL_SEED: seed = "1", MODEL_PATH: path } = process.env;
 const LONGEST = 60;
@@ -76,7 +76,7 @@ async function openReal() {
     },
     rows: () => now.store.containers.all(),
     sent: { served: 0, refused: 0, held: 0 },
-    /** Where a request would be sent now, by what the gateway knows: to its own container, or to nobody. */
+    /** Where a request would be sent now, by what the gateway knows: to its own container, or nowhere. */
     send: (nth: number): "served" | "refused" | "held" => {
       const id = ids[nth] ?? "";
       const view = cache.find(id);
@@ -166,7 +166,7 @@ const COMMANDS: fc.Arbitrary<AddressCommand>[] = [
       const { service } = real.row(nth);
       return real.restart(downMs, () => {
         if (dies) real.world.end(service);
-        // While nobody controls anything, the gateway serves what it knows.
+        // Without control, the gateway serves what it knows.
         for (const each of NAMES.keys()) real.send(each);
       });
     }),
@@ -197,7 +197,7 @@ t.test("no request reaches another container, whatever the engine tells and when
   t.ok(served > 0, `${lived.numRuns} lives, ${served} requests served`);
 });
 
-/** With nothing in the way any more, each container that is asked for answers in the end. */
+/** With nothing in the way any more, each container that gets requests answers in the end. */
 async function settles(real: AddressFixture): Promise<void> {
   real.world.hold(false);
   for (const nth of NAMES.keys()) {

@@ -42,7 +42,7 @@ t.test("a Dockerfile of more than 64 KiB is refused with its size", async (t) =>
   await t.rejects(findFolders(at, signal), { code: "PACKAGE_INVALID", message: /has 65537 bytes; 65536 are allowed/ });
 });
 
-t.test("a thousand mistakes in a Dockerfile make 20 warnings, and the last line says how many more there are", async (t) => {
+t.test("a thousand mistakes in a Dockerfile make 20 warnings, and the last line counts the others", async (t) => {
   const at = root(t);
   mkdirSync(join(at, "dockerfiles", "app"), { recursive: true });
   const lines = Array.from({ length: 900 }, (_, index) => `EXPOSE x${index}`.padEnd(40, "y"));

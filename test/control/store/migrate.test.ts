@@ -89,7 +89,7 @@ t.test("repositories of an older store belong to who had them first: by publishi
     [1, "datagrok/powergrid:evil", "ada"],
     [2, "datagrok/base@sha256:00", "eve"],
     [3, "datagrok/base:1", "ada"],
-    [4, "datagrok/gone:1", "nobody"],
+    [4, "datagrok/gone:1", "unknown"],
     [5, "library/debian:1", "ada"],
   ] as const)
     push.run(seq, seq, target, login);

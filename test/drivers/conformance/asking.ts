@@ -84,7 +84,7 @@ export function addressOf(deployment: { address?: Address | undefined }): Addres
   return deployment.address;
 }
 
-/** What else is told of a service, where which instance it is does not matter. */
+/** All other fields of a service, where the instance does not matter. */
 export function withoutInstance(fact: Observed | undefined): Observed | undefined {
   if (fact === undefined) return undefined;
   const { instance: _, ...rest } = fact;

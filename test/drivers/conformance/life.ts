@@ -17,7 +17,7 @@ export const LIFE: Theme = {
         t.match(await get(address, "/env"), { GREETING: "hello = there" });
         t.ok(deployment.phases.create > 0 && deployment.phases.boot > 0, "the phases are measured");
         const { instance } = deployment;
-        t.type(instance, "string", "which instance it is can be told");
+        t.type(instance, "string", "the instance is named");
         t.strictSame(await driver.inspect(service, call()), { service, labels: spec.labels, running: true, instance, address });
         t.strictSame(
           (await driver.list(call())).find((one) => one.service === service),

@@ -54,7 +54,7 @@ export function ContainerPage({ id }: { id: string }) {
   );
 }
 
-/** Only those who may manage it are told. */
+/** Present only for users who may manage it. */
 function where({ serviceName, address, port }: Container): [name: string, value: ComponentChildren][] {
   if (serviceName === "") return [];
   return [
