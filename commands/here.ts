@@ -45,7 +45,7 @@ export function begin(here: Here, role: string): ReadSettings & { log: Log } {
 
 /** What this process counts, and who gets to know it. Faults: ADDRESS_IN_USE. */
 export async function countHere(
-  here: Pick<Here, "parent">,
+  here: Pick<Here, "parent" | "clock">,
   settings: Settings,
   role: string,
   log: Log,
@@ -55,7 +55,8 @@ export async function countHere(
   const metrics = openMetrics();
   const program = { version: VERSION, commit: ownBuild()?.commit ?? "" };
   const at = port === undefined ? undefined : { host, port, handle };
-  return { metrics, ...(await tellMetrics({ role, metrics, program, at, listeners: privateListenersOf(settings, log), log }, here.parent)) };
+  const listeners = privateListenersOf(settings, log);
+  return { metrics, ...(await tellMetrics({ role, metrics, program, at, listeners, clock: here.clock, log }, here.parent)) };
 }
 
 export function runtimeHere({ env }: Pick<Here, "env">, settings: Settings): RuntimeFolder {

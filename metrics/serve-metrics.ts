@@ -1,5 +1,7 @@
 import { once } from "node:events";
 import { createServer } from "node:http";
+import type { Clock } from "../clock.ts";
+import { boundServer, connectionBounds, type ConnectionBoundsParts } from "../connection-bounds.ts";
 import type { PrivateListeners } from "../container-peers.ts";
 import { Fault } from "../fault.ts";
 import type { Log } from "../log.ts";
@@ -7,12 +9,26 @@ import { type Gathering, PAGE_TYPE } from "./gather.ts";
 
 const LONGEST_HEAD_MS = 5_000;
 const MOST_CONNECTIONS = 64;
+/** So that one client leaves room for the others. */
+const MOST_OF_ONE_ADDRESS = MOST_CONNECTIONS / 2;
 
 /** `GET /metrics` on a listener of its own: what it tells is not for the world. Faults: ADDRESS_IN_USE. */
 export async function serveMetrics(
   /** `handle`: a listening socket that is open already. */
   at: { host: string; port: number; handle?: object | undefined },
-  { gathering, listeners, log }: { gathering: Pick<Gathering, "page">; listeners?: PrivateListeners | undefined; log: Log },
+  {
+    gathering,
+    listeners,
+    refused,
+    clock,
+    log,
+  }: {
+    gathering: Pick<Gathering, "page">;
+    listeners?: PrivateListeners | undefined;
+    refused?: ConnectionBoundsParts["refused"];
+    clock: Clock;
+    log: Log;
+  },
 ): Promise<{ port: number; handle: object; close(): Promise<void> }> {
   const server = createServer({ headersTimeout: LONGEST_HEAD_MS, requestTimeout: LONGEST_HEAD_MS }, (request, response) => {
     const [path] = (request.url ?? "").split("?", 1);
@@ -26,7 +42,7 @@ export async function serveMetrics(
       },
     );
   });
-  server.maxConnections = MOST_CONNECTIONS;
+  boundServer(server, connectionBounds({ perAddress: MOST_OF_ONE_ADDRESS, total: MOST_CONNECTIONS, ...(refused && { refused }), clock, log }));
   listeners?.guard(server);
   server.listen(at.handle ?? { host: at.host, port: at.port });
   await once(server, "listening").catch((cause: unknown) => {

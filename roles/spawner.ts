@@ -57,6 +57,7 @@ export async function runSpawner(options: {
     keepAliveTimeoutMs,
     at,
     listeners: privateListenersOf(settings, log),
+    refused: metrics.refusedConnections,
     clock,
     log,
   });

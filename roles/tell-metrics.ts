@@ -1,3 +1,4 @@
+import type { Clock } from "../clock.ts";
 import type { PrivateListeners } from "../container-peers.ts";
 import type { Log } from "../log.ts";
 import type { Gathering } from "../metrics/gather.ts";
@@ -14,6 +15,7 @@ export type TellMetrics = {
   at: { host: string; port: number; handle?: object | undefined } | undefined;
   /** Keeps containers from it. */
   listeners?: PrivateListeners | undefined;
+  clock: Clock;
   log: Log;
 };
 
@@ -29,7 +31,7 @@ export type Told = Running & {
  * Lets what this process counts be known: to its parent, which asks all of its processes, or where there is none on a listener of its own. Where nothing is
  * to be served, nothing is loaded for it either. Faults: ADDRESS_IN_USE.
  */
-export async function tellMetrics({ role, metrics, program, at, listeners, log }: TellMetrics, parent: Parent | undefined): Promise<Told> {
+export async function tellMetrics({ role, metrics, program, at, listeners, clock, log }: TellMetrics, parent: Parent | undefined): Promise<Told> {
   if (at === undefined) return { gathering: undefined, port: undefined, close: async () => {} };
   // Costs some tens of milliseconds, and a timer that watches the event loop.
   const [{ openNodeMetrics }, { measureEventLoopDelay }] = await Promise.all([
@@ -48,6 +50,6 @@ export async function tellMetrics({ role, metrics, program, at, listeners, log }
   const [{ openGathering }, { serveMetrics }] = await Promise.all([import("../metrics/gather.ts"), import("../metrics/serve-metrics.ts")]);
   const gathering = openGathering();
   gathering.join(snapshot);
-  const served = await serveMetrics(at, { gathering, listeners, log });
+  const served = await serveMetrics(at, { gathering, listeners, refused: metrics.refusedConnections, clock, log });
   return { gathering, port: served.port, handle: served.handle, close: served.close };
 }

@@ -2,6 +2,7 @@ import swagger from "@fastify/swagger";
 import { once } from "node:events";
 import { fastify, type FastifyInstance } from "fastify";
 import type { Clock } from "../clock.ts";
+import { boundServer, connectionBounds, type ConnectionBoundsParts } from "../connection-bounds.ts";
 import type { Driver } from "../drivers/driver.ts";
 import { Fault } from "../fault.ts";
 import type { PrivateListeners } from "../container-peers.ts";
@@ -25,6 +26,8 @@ const PROBE_AFTER_MS = 30_000;
 const LARGEST_BODY = 1_048_576;
 const LONGEST_PATH_PART = 512;
 const MOST_CONNECTIONS = 2_048;
+/** So that one client leaves room for the others. */
+const MOST_OF_ONE_ADDRESS = MOST_CONNECTIONS / 2;
 const MOST_STREAMS = 512;
 const MOST_VALIDATIONS = 64;
 const BACKLOG = 1_024;
@@ -53,7 +56,9 @@ export async function openSpawner(parts: {
   at: SpawnerAt;
   /** Keeps containers from it. */
   listeners?: PrivateListeners | undefined;
-  limits?: Partial<DeployLimits & { streams: number }>;
+  limits?: Partial<DeployLimits & { streams: number; connections: number; connectionsPerAddress: number }>;
+  /** Counts connections that were refused. */
+  refused?: ConnectionBoundsParts["refused"];
   clock: Clock;
   log: Log;
 }): Promise<{ address(): ReturnType<FastifyInstance["server"]["address"]>; close(): Promise<void> }> {
@@ -69,7 +74,8 @@ export async function openSpawner(parts: {
     log,
   });
   const { server } = app;
-  server.maxConnections = MOST_CONNECTIONS;
+  const { connections: total = MOST_CONNECTIONS, connectionsPerAddress: perAddress = MOST_OF_ONE_ADDRESS } = parts.limits ?? {};
+  boundServer(server, connectionBounds({ perAddress, total, ...(parts.refused && { refused: parts.refused }), clock, log }));
   parts.listeners?.guard(server);
   // By hand, since it may be a socket that another process has bound.
   if ("port" in parts.at) server.listen({ ...parts.at, backlog: BACKLOG });

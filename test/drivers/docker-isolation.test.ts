@@ -77,7 +77,7 @@ for (const reach of ["address", "published"] as const) {
     const gateway = (await docker.getContainer(one).inspect()).NetworkSettings.Networks[`${network}-${reach}`]?.Gateway;
     const metrics = async (allowed: boolean) => {
       const listeners = privateListeners({ subnets: DEFAULT_SUBNETS, allowed, log });
-      const served = await serveMetrics({ host: "0.0.0.0", port: 0 }, { gathering: { page: async () => "" }, listeners, log });
+      const served = await serveMetrics({ host: "0.0.0.0", port: 0 }, { gathering: { page: async () => "" }, listeners, clock: systemClock(), log });
       t.teardown(() => served.close());
       t.ok((await fetch(`http://127.0.0.1:${served.port}/metrics`)).ok, "this machine gets them");
       return served.port;

@@ -4,7 +4,6 @@ import { type Clock, systemClock } from "../../clock.ts";
 import { openLog, type Log } from "../../log.ts";
 import { openCallers } from "../../spawner/callers.ts";
 import { openSpawner } from "../../spawner/open-spawner.ts";
-import type { DeployLimits } from "../../spawner/deploys.ts";
 import type { Driver } from "../../drivers/driver.ts";
 import { hostsDriver } from "../../drivers/hosts.ts";
 import type { Signers } from "../../token-keys/open-signers.ts";
@@ -25,7 +24,7 @@ export type Stand = {
 /** The API on a port of its own, over services in memory: what is asked of the driver can be counted and held up. */
 export async function openStand(
   t: Test,
-  options: { limits?: Partial<DeployLimits & { streams: number }>; signers?: Signers; environment?: string; clock?: Clock; hosts?: boolean } = {},
+  options: { limits?: Parameters<typeof openSpawner>[0]["limits"]; signers?: Signers; environment?: string; clock?: Clock; hosts?: boolean } = {},
 ): Promise<Stand> {
   const clock = options.clock ?? systemClock();
   const world = openMemoryWorld(systemClock());
