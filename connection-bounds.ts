@@ -35,6 +35,8 @@ const CROWDED = 0.9;
 const LOG_EVERY_MS = 1_000;
 /** Descriptors for what is no connection: files, sockets to control, pipes. */
 const KEPT_DESCRIPTORS = 256;
+/** Below so many, operators are warned: each call takes two descriptors, and each WebSocket. */
+export const FEW_DESCRIPTORS = 8_192;
 
 /** Counts the connections of a listener by their client's address, and refuses those beyond the bounds: each costs a descriptor and memory. */
 export function connectionBounds(parts: ConnectionBoundsParts): ConnectionBounds {

@@ -1,5 +1,5 @@
 import type { Settings } from "../conf/settings.ts";
-import { descriptorLimit } from "../connection-bounds.ts";
+import { descriptorLimit, FEW_DESCRIPTORS } from "../connection-bounds.ts";
 import { Fault } from "../fault.ts";
 import type { Log } from "../log.ts";
 import type { ListeningHandle } from "../roles/listening-handle.ts";
@@ -14,8 +14,6 @@ import { untilTold } from "../roles/until-told.ts";
 import { begin, countHere, type Here, runtimeHere } from "./here.ts";
 import { VERSION } from "./version.ts";
 
-/** Each call takes two descriptors, and each WebSocket. */
-const FEW_DESCRIPTORS = 8_192;
 /** How long a berth that could not hand over waits for the old program to be put back, before it starts its control again. */
 const RESUME_MS = 10_000;
 
@@ -138,6 +136,7 @@ async function untilHandedOver(here: Here, served: Served & { metricsHandle: obj
           }
         },
         resume: served.resume,
+        limits: () => ({ pid: process.pid, openFiles: descriptorLimit() }),
       },
       log,
     );

@@ -4,28 +4,34 @@ import { createServer, type IncomingMessage } from "node:http";
 import { Fault } from "../fault.ts";
 import type { Log } from "../log.ts";
 
-/** What `berth upgrade` asks of the first process of the berth that runs, over a Unix socket that only its user can open. */
+/** What `berth upgrade` and `berth doctor` ask of the first process of the berth that runs, over a Unix socket that only its user can open. */
 export type ParentActions = {
   /** Hands over to `program`, or to what lies where this one was started from; resolves with its version once that takes requests. */
   handOver(program: string | undefined): Promise<string>;
   /** Goes on as before after that failed: starts what was ended for it. May be repeated. */
   resume(): Promise<void>;
+  /** The limits of the process itself, which its children inherit. */
+  limits(): ParentLimits;
 };
 
+/** `openFiles`: undefined where that is not limited, or not known. */
+export type ParentLimits = { pid: number; openFiles?: number | undefined };
+
 /**
- * Answers `POST /hand-over` and `POST /resume`. What lies at `path` is a dead process's, or that of a berth that has handed over. `close` ends the
+ * Answers `POST /hand-over`, `POST /resume` and `GET /limits`. What lies at `path` is a dead process's, or that of a berth that has handed over. `close` ends the
  * listener, and not the request that is being answered.
  */
-export async function openParentSocket(path: string, { handOver, resume }: ParentActions, log: Log): Promise<{ close(): void }> {
+export async function openParentSocket(path: string, { handOver, resume, limits }: ParentActions, log: Log): Promise<{ close(): void }> {
   const actions: Record<string, (body: { program?: string }) => Promise<object>> = {
-    "/hand-over": async ({ program }) => ({ version: await handOver(program) }),
-    "/resume": async () => {
+    "POST /hand-over": async ({ program }) => ({ version: await handOver(program) }),
+    "POST /resume": async () => {
       await resume();
       return {};
     },
+    "GET /limits": async () => limits(),
   };
   const server = createServer((request, response) => {
-    const action = request.method === "POST" ? actions[request.url ?? ""] : undefined;
+    const action = actions[`${request.method} ${request.url}`];
     const answer = (status: number, body: object) =>
       response.writeHead(status, { "content-type": "application/json", connection: "close" }).end(JSON.stringify(body));
     if (!action) return void answer(404, {});

@@ -8,6 +8,7 @@ import { checkEvents } from "./events.ts";
 import { checkIdle, idleMs } from "./idle.ts";
 import type { Link } from "./link.ts";
 import { checkName } from "./names.ts";
+import { checkOpenFiles } from "./open-files.ts";
 import { checkClock } from "./own-clock.ts";
 import { checkRegistry } from "./registry.ts";
 import { checkSettings } from "./settings.ts";
@@ -79,6 +80,13 @@ export const LINKS: readonly Link[] = [
   },
   { name: "events", needs: ["container"], ms: 20_000, check: checkEvents, advice: "Switch off the response buffering of what stands in front." },
   { name: "idle", needs: ["websocket"], ms: idleMs, check: checkIdle, advice: "Raise the idle time-out of what stands in front." },
+  {
+    name: "open files",
+    needs: ["settings"],
+    ms: 10_000,
+    check: checkOpenFiles,
+    advice: "See that berth runs, and run this as its user and with its variables (conf/install.md).",
+  },
   { name: "disk", needs: ["settings"], ms: 10_000, check: checkDisk, advice: "See that the data folder's disk answers." },
   {
     name: "store",
