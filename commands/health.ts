@@ -30,22 +30,30 @@ const READY: Readonly<Record<string, (settings: Settings) => Listener[]>> = {
 export const verbs: Verbs = {
   "": verb({
     words: "",
-    says: 'asks the berth of these settings on this machine whether it takes requests, and ends with 0 where it does; with 1 also where its gateways serve without control, and then prints "degraded"; for health checks of containers',
+    says: 'asks the berth of these settings on this machine whether it takes requests, and ends with 0 where it does; where gateways serve without control it prints "degraded", and ends with another code unless it is a gateway whose control is elsewhere; for health checks of containers',
     more: "BERTH_ROLE says which of its listeners is asked.",
     options: {},
     run: async ({ here, screen }) => {
-      await lookReady(here);
-      screen.print("ready");
+      const degraded = await lookReady(here);
+      // Where control is elsewhere, whoever starts this one anew ends what it serves, and brings nothing back.
+      if (degraded !== undefined && settingsHere(here).settings.role !== "gateway") throw degraded;
+      screen.print(degraded?.message ?? "ready");
     },
   }),
 };
 
-/** Resolves where the berth of these settings takes requests. Faults: CONTROL_AWAY. */
-export async function lookReady(here: Here): Promise<void> {
+/** Resolves where the berth of these settings takes requests, with what is missing where it serves without control. Faults: CONTROL_AWAY. */
+export async function lookReady(here: Here): Promise<Fault | undefined> {
   const { settings } = settingsHere(here);
   const listeners = READY[settings.role ?? "serve"]?.(settings);
-  if (listeners === undefined) await callHere(here)("GET", "/info/server");
-  else await Promise.all(listeners.map((listener) => askReady(settings, listener(settings), here)));
+  if (listeners === undefined) {
+    await callHere(here)("GET", "/info/server");
+    return undefined;
+  }
+  const controls = await Promise.all(listeners.map((listener) => askReady(settings, listener(settings), here)));
+  const control = controls.find((said) => said !== undefined);
+  if (control === undefined) return undefined;
+  return new Fault("CONTROL_AWAY", `degraded: control is ${control}. Containers that run are served; nothing is started.`);
 }
 
 const LONGEST_BODY = 4_096;
@@ -59,23 +67,19 @@ function controlIn(body: string): string | undefined {
   }
 }
 
-/** A listener on all interfaces is asked on this machine's own; whose certificate it is does not matter to itself. */
-function askReady(settings: Settings, { host, port, path = "/readyz", isPlain }: At, { clock }: Here): Promise<void> {
+/** Resolves with what it reports about a control that it does not reach. A listener on all interfaces is asked on this machine's own; whose certificate it is does not matter to itself. */
+function askReady(settings: Settings, { host, port, path = "/readyz", isPlain }: At, { clock }: Here): Promise<string | undefined> {
   const edgeHost = host === "0.0.0.0" ? "127.0.0.1" : host === "::" ? "::1" : host;
   const url = `${addressOf({ edgeHost, tlsCert: isPlain ? undefined : settings.tlsCert }, port)}${path}`;
   const over = new AbortController();
   const signal = clock.deadline(ASK_MS, () => new Fault("CONTROL_AWAY", `${url} did not answer within ${ASK_MS / 1_000} s.`), over.signal);
-  return new Promise<void>((resolve, reject) => {
+  return new Promise<string | undefined>((resolve, reject) => {
     const options = { signal, rejectUnauthorized: false };
     const sent = (url.startsWith("https") ? httpsRequest : httpRequest)(url, options, (answer) => {
       let body = "";
       answer.setEncoding("utf8");
       answer.on("data", (piece: string) => void (body.length < LONGEST_BODY && (body += piece)));
-      answer.once("end", () => {
-        const control = answer.statusCode === 200 ? controlIn(body) : undefined;
-        if (control === undefined) return resolve();
-        return reject(new Fault("CONTROL_AWAY", `degraded: control is ${control}. Containers that run are served; nothing is started.`));
-      });
+      answer.once("end", () => resolve(controlIn(body)));
       if (answer.statusCode !== 200) reject(new Fault("CONTROL_AWAY", `${url} answers ${answer.statusCode}: it takes no requests now.`));
     });
     sent.once("error", (cause) =>

@@ -1,5 +1,5 @@
 import { Fault } from "../../fault.ts";
-import { callHere } from "../here.ts";
+import { callHere, type Here } from "../here.ts";
 import { lookReady } from "../health.ts";
 import { VERSION } from "../version.ts";
 import { ask, readJson } from "./ask.ts";
@@ -14,6 +14,12 @@ const ADVICE: Partial<Record<Fault["code"], string>> = {
   CHAIN_BROKEN: "See what stands between: a load balancer, a firewall, or BERTH_WEB_ROOT naming another place.",
 };
 
+/** Faults: CONTROL_AWAY, also where it serves without control. */
+async function edgeOf(here: Here): Promise<undefined> {
+  const degraded = await lookReady(here);
+  if (degraded !== undefined) throw degraded;
+}
+
 /** The berth that runs: control, the edge here, the API at the public address, and of which version they are. */
 export async function checkBerth(chain: Chain, signal: AbortSignal): Promise<Finding> {
   const { settings, server, here } = chain;
@@ -22,7 +28,7 @@ export async function checkBerth(chain: Chain, signal: AbortSignal): Promise<Fin
   const parts = [
     { name: CONTROL, look: () => callHere(here)<{ Version: string }>("GET", "/info/server").then(({ Version }) => Version) },
     // Where the port is any, only the public address leads there.
-    ...(settings.edgePort === 0 ? [] : [{ name: "the edge", look: () => lookReady(here) }]),
+    ...(settings.edgePort === 0 ? [] : [{ name: "the edge", look: () => edgeOf(here) }]),
     // With a Datagrok server behind, that is who answers there.
     ...(settings.datagrok.url === undefined ? [{ name: "the API", look: () => versionAt(at(server, "/api/info/server"), signal) }] : []),
   ];

@@ -10,8 +10,9 @@ const program = join(import.meta.dirname, "../../berth.ts");
 /** Of a spawner, its drop-in's path; of all others, the edge's. */
 const ANSWERING = new Set(["/readyz", "/info"]);
 /** A berth's listener, as far as it is asked. */
-const server = createServer((request, response) => response.writeHead(ANSWERING.has(request.url ?? "") ? status : 404).end());
+const server = createServer((request, response) => response.writeHead(ANSWERING.has(request.url ?? "") ? status : 404).end(body));
 let status = 200;
+let body = "";
 server.listen(0, "127.0.0.1");
 await once(server, "listening");
 t.teardown(() => server.close());
@@ -38,4 +39,13 @@ t.test("the listener of its role is asked whether it takes requests", async (t) 
   ])
     t.match(await health({ BERTH_EDGE_PORT: port, X_API_KEY: "a-key-that-nobody-knows", ...beside }), { code: 1, said: /:1\/\w+ cannot be reached/ });
   t.match(await health({ BERTH_ROLE: "control" }), { code: 1, said: /^berth: No berth runs/ });
+});
+
+t.test("a gateway whose control elsewhere is away stays healthy, since it serves what runs", async (t) => {
+  body = JSON.stringify({ status: "ready", control: "unavailable since 2026-01-31T12:00:00.000Z" });
+  t.match(await health({ BERTH_EDGE_PORT: port }), { code: 1, said: /degraded: control is unavailable since/ });
+  t.match(await health({ BERTH_ROLE: "gateway", BERTH_CONTROL: "http://127.0.0.1:1", BERTH_EDGE_PORT: port }), {
+    code: 0,
+    said: /^degraded: control is unavailable since/,
+  });
 });
