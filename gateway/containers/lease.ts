@@ -173,9 +173,9 @@ class OpenLease implements ContainerLease, OpenClaim, Linked<OpenLease> {
     const better = betterView(directory, clock, now, refused, doubtMs, signal);
     // It should be awake and is not: asking for it once more makes control look again.
     directory.wake(view.id, caller, signal).catch(() => undefined);
-    const told = await better;
-    // Of several changes that came at once, it is the first: whoever waited for what the last one said already would wait for ever.
-    return this.#reach(directory.known(view.id, caller) ?? told, refused);
+    const first = await better;
+    // Of several changes in one chunk it is the first: a wait for the last one, which has come already, would never end.
+    return this.#reach(directory.known(view.id, caller) ?? first, refused);
   }
 
   whenGone(target: Target, act: () => void): () => void {

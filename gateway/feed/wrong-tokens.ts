@@ -33,10 +33,10 @@ const MOST_CLIENTS = 10_000;
 const ACCEPTED_MS = 15 * 60_000;
 const MOST_ACCEPTED = 20_000;
 
-/** Remembers wrong tokens by their digests, and bounds by client address how many others are asked about. */
+/** Remembers wrong tokens by their digests, and bounds by client address how many others are looked up. */
 export function createWrongTokens({ rememberMs, most, burst, everyMs }: WrongTokenLimits, clock: Clock): WrongTokens {
   const wrong = createRecentSet({ ms: rememberMs, most, clock });
-  // A flood does not lock out its neighbours behind the same address. Who was valid is asked about, also after a sign-out.
+  // A flood does not lock out its neighbours behind the same address. A token that was valid is looked up, also after a sign-out.
   const right = createRecentSet({ ms: ACCEPTED_MS, most: MOST_ACCEPTED, clock });
   // Each wrong token moves its client's mark ahead of the clock.
   const marks = new Map<string, number>();

@@ -4,21 +4,20 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import * as fc from "fast-check";
 import t from "tap";
-import { openLifecycle } from "../../../control/lifecycle/open-lifecycle.ts";
 import { viewOf } from "../../../control/lifecycle/view-of.ts";
 import { openStore } from "../../../control/store/open-store.ts";
 import { knownContainers } from "../../../gateway/feed/known-containers.ts";
-import { openLog } from "../../../log.ts";
 import { stillClock, turns } from "../../fixtures/still-clock.ts";
 import { newContainer, newImage, PACKAGE, USER } from "../lifecycle/stand.ts";
 import { openAddressWorld } from "./address-world.ts";
+import { checkLives, REPLAY } from "./check-lives.ts";
+import { openModelLifecycle } from "./open-model-lifecycle.ts";
 
 /**
  * Containers that start, die and are given each other's addresses, while events come late, in any order or never, and answers are as old as they may be. A request
  * is sent where a gateway's own cache leads, the control plane killed or not: never to an address at which another container takes connections.
- * `npm run model` lives thousands of lives; a failure prints how to live it again.
+ * `npm run model` lives thousands of lives.
  */
-const { MODEL_RUNS: runs = "150", MODEL_SEED: seed = "1", MODEL_PATH: path } = process.env;
 const LONGEST = 60;
 const NAMES = ["a", "b", "c", "d"] as const;
 const MEMORY = "/dev/shm";
@@ -29,7 +28,6 @@ type AddressCommand = fc.AsyncCommand<object, AddressFixture>;
 
 async function openReal() {
   const folder = mkdtempSync(join(existsSync(MEMORY) ? MEMORY : tmpdir(), "berth-addresses-"));
-  const log = openLog({ level: "silent", name: "test" });
   const world = openAddressWorld();
   let clock = stillClock();
   /** What a gateway knows; it outlives control. */
@@ -37,16 +35,7 @@ async function openReal() {
   const begin = () => {
     const store = openStore({ folder, clock });
     const { driver, kill } = world.open();
-    const lifecycle = openLifecycle({
-      store,
-      driver,
-      clock,
-      log,
-      environment: "test",
-      injectedEnv: () => ({}),
-      filesFolder: folder,
-      random: () => 0,
-    });
+    const lifecycle = openModelLifecycle({ store, driver, clock, filesFolder: folder });
     const follow = () => {
       cache.replace(store.containers.all().map(viewOf));
       lifecycle.watch((change) => void ("container" in change && cache.change(viewOf(change.container))));
@@ -175,7 +164,7 @@ const COMMANDS: fc.Arbitrary<AddressCommand>[] = [
 
 t.test("no request reaches another container, whatever the engine tells and when", async (t) => {
   let served = 0;
-  const property = fc.asyncProperty(fc.commands(COMMANDS, { maxCommands: LONGEST, size: "max" }), async (commands) => {
+  const property = fc.asyncProperty(fc.commands(COMMANDS, { maxCommands: LONGEST, size: "max", ...REPLAY }), async (commands) => {
     const real = await openReal();
     try {
       await fc.asyncModelRun(() => ({ model: {}, real }), commands);
@@ -185,16 +174,8 @@ t.test("no request reaches another container, whatever the engine tells and when
       await real.close();
     }
   });
-  const lived = await fc.check(property, {
-    numRuns: Number(runs),
-    seed: Number(seed),
-    ...(path === undefined ? {} : { path }),
-    endOnFailure: path !== undefined,
-  });
-  if (lived.failed)
-    t.comment(`MODEL_SEED=${lived.seed} MODEL_PATH=${lived.counterexamplePath}\n${String(lived.counterexample)}\n${String(lived.errorInstance)}`);
-  t.notOk(lived.failed, "every life");
-  t.ok(served > 0, `${lived.numRuns} lives, ${served} requests served`);
+  await checkLives(t, property, { file: "test/control/model/addresses.test.ts", usual: 150 });
+  t.ok(served > 0, `${served} requests served`);
 });
 
 /** With nothing in the way any more, each container that gets requests answers in the end. */

@@ -1,5 +1,6 @@
 import * as fc from "fast-check";
 import t from "tap";
+import { checkLives, REPLAY } from "./check-lives.ts";
 import { COMMANDS } from "./commands.ts";
 import { judge, type Model, newModel } from "./model.ts";
 import { FOLDERS, openReal, type Real, SHAPES, USER } from "./real.ts";
@@ -7,10 +8,8 @@ import { settle } from "./settle.ts";
 
 /**
  * Both lifecycles under random commands, held against their tables and against what was acknowledged. By default the same few lives in every run;
- * `npm run model` lives thousands of others. A failure prints the shortest life that shows it, and how to live it again:
- * `MODEL_SEED=… MODEL_PATH=… MODEL_REPLAY=… npm run model`.
+ * `npm run model` lives thousands of others. A failure prints the shortest life that shows it, and the command that repeats it.
  */
-const { MODEL_RUNS: runs = "80", MODEL_SEED: seed = "1", MODEL_PATH: path, MODEL_REPLAY: replayPath } = process.env;
 const LONGEST = 40;
 /** Longer than one passing of time, shorter than two. */
 const PAUSED_MS = 400_000;
@@ -19,7 +18,7 @@ t.setTimeout(0);
 t.test("whatever befalls them, containers and images go along their tables to what was acknowledged", async (t) => {
   const property = fc.asyncProperty(
     fc.constantFrom(0, PAUSED_MS),
-    fc.commands(COMMANDS, { maxCommands: LONGEST, size: "max", ...(replayPath === undefined ? {} : { replayPath }) }),
+    fc.commands(COMMANDS, { maxCommands: LONGEST, size: "max", ...REPLAY }),
     async (pausedMs, commands) => {
       const real = await openReal({ pausedMs });
       const model = newModel();
@@ -32,17 +31,7 @@ t.test("whatever befalls them, containers and images go along their tables to wh
       }
     },
   );
-  const lived = await fc.check(property, {
-    numRuns: Number(runs),
-    seed: Number(seed),
-    ...(path === undefined ? {} : { path }),
-    endOnFailure: path !== undefined,
-  });
-  const replay = /replayPath="([^"]*)"/.exec(String(lived.counterexample))?.[1];
-  const why = `MODEL_SEED=${lived.seed} MODEL_PATH=${lived.counterexamplePath} MODEL_REPLAY=${replay}\n${String(lived.counterexample)}\n${String(lived.errorInstance)}`;
-  if (lived.failed) t.comment(why);
-  t.notOk(lived.failed, lived.failed ? why.replace(/\n.*/s, "") : "every life");
-  t.ok(path !== undefined || lived.numRuns === Number(runs), `${lived.numRuns} lives`);
+  await checkLives(t, property, { file: "test/control/model/lifecycle.test.ts", usual: 80 });
 });
 
 function publishAll(model: Model, real: Real): void {

@@ -1,16 +1,16 @@
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type Lifecycle, openLifecycle } from "../../../control/lifecycle/open-lifecycle.ts";
+import type { Lifecycle } from "../../../control/lifecycle/open-lifecycle.ts";
 import { recordPackage } from "../../../control/publish/record-package.ts";
 import type { Definition } from "../../../control/publish/definitions.ts";
 import type { Container, ContainerConfig } from "../../../control/store/entities.ts";
 import type { HistoryEntry } from "../../../control/store/history.ts";
 import type { Labels } from "../../../drivers/driver.ts";
 import { openStore, type Store } from "../../../control/store/open-store.ts";
-import { openLog } from "../../../log.ts";
 import { crashing, listening, type MemoryApp, type MemoryWorld, mute, openMemoryWorld } from "../../fixtures/memory-driver.ts";
 import { type StillClock, stillClock, turns } from "../../fixtures/still-clock.ts";
+import { openModelLifecycle } from "./open-model-lifecycle.ts";
 import { openScript, type Script } from "./scripted-driver.ts";
 
 export const USER = { id: "22222222-2222-4222-8222-222222222222", admin: false };
@@ -77,7 +77,6 @@ export type Real = {
 /** `pausedMs`: for how long what sleeps lies frozen, 0 where it is ended at once. */
 export async function openReal({ pausedMs }: { pausedMs: number }): Promise<Real> {
   const folder = mkdtempSync(join(existsSync(MEMORY) ? MEMORY : tmpdir(), "berth-model-"));
-  const log = openLog({ level: "silent", name: "test" });
   let clock = stillClock();
   const following = { ...clock, now: () => clock.now(), monotonic: () => clock.monotonic() };
   const world = openMemoryWorld({ ...following, sleep: (ms, signal) => clock.sleep(ms, signal) }, { sockets: false });
@@ -93,17 +92,7 @@ export async function openReal({ pausedMs }: { pausedMs: number }): Promise<Real
   const begin = () => {
     const store = telling(openStore({ folder, clock }), moves);
     const { driver, kill } = script.over(world.open());
-    const lifecycle = openLifecycle({
-      store,
-      driver,
-      clock,
-      log,
-      environment: "test",
-      injectedEnv: () => ({}),
-      filesFolder: folder,
-      random: () => 0,
-      limits: { pausedMs, ...FEW },
-    });
+    const lifecycle = openModelLifecycle({ store, driver, clock, filesFolder: folder, limits: { pausedMs, ...FEW } });
     if (!store.users.find(USER.id)) store.users.insert({ ...USER, login: "ada", friendlyName: "Ada", createdOn: 1 });
     lifecycle.start();
     lifecycle.gatewayJoined(GATEWAY, lifecycle.seq());

@@ -1,0 +1,27 @@
+import * as fc from "fast-check";
+import type { Test } from "tap";
+
+const { MODEL_RUNS: runs, MODEL_SEED: seed = "1", MODEL_PATH: path, MODEL_REPLAY: replayPath } = process.env;
+
+/** For `fc.commands`: which of the commands of a shrunk life ran, where one is replayed. */
+export const REPLAY = replayPath === undefined ? {} : { replayPath };
+
+/**
+ * Checks a property over random lives: by default `usual` of them, the same in every run; `npm run model` takes other seeds and thousands of lives. A failure prints
+ * the shortest life that shows it, and the variables that repeat it, for `node <file>`. Returns how many lives there were.
+ */
+export async function checkLives<T>(t: Test, property: fc.IAsyncProperty<T>, { file, usual }: { file: string; usual: number }): Promise<number> {
+  const count = Number(runs ?? usual);
+  const result = await fc.check(property, {
+    numRuns: count,
+    seed: Number(seed),
+    ...(path === undefined ? {} : { path }),
+    endOnFailure: path !== undefined,
+  });
+  const replay = /replayPath="([^"]*)"/.exec(String(result.counterexample))?.[1];
+  const repeat = `MODEL_SEED=${result.seed} MODEL_PATH=${result.counterexamplePath} MODEL_REPLAY=${replay} node ${file}`;
+  if (result.failed) t.comment(`${repeat}\n${String(result.counterexample)}\n${String(result.errorInstance)}`);
+  t.notOk(result.failed, result.failed ? repeat : "every life");
+  t.ok(path !== undefined || result.numRuns === count, `${result.numRuns} lives`);
+  return result.numRuns;
+}
