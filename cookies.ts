@@ -18,6 +18,16 @@ export function mapCookies(header: string, of: (name: string, value: string) => 
   return kept.join(";").trimStart();
 }
 
+/**
+ * Whether a `Set-Cookie` line with this value makes a browser send a cookie of one of these names. A line without a name counts by its value: of
+ * `=name=x`, browsers send `name=x`.
+ */
+export function setsCookie(line: string, names: readonly string[]): boolean {
+  const [pair = ""] = line.split(";", 1);
+  const named = pair.replace(/^[\t =]+/, "");
+  return names.some((name) => named.startsWith(name) && /^[\t ]*(?:=|$)/.test(named.slice(name.length)));
+}
+
 /** A cookie's value without quotes and percent-encoding, where it has them. */
 export function unquotedCookie(value: string): string {
   const bare = value.length >= 2 && value.startsWith('"') && value.endsWith('"') ? value.slice(1, -1) : value;

@@ -21,8 +21,8 @@ export type Peer = {
 /** Header lines as they are written: name and value, in order; a name may repeat. */
 export type HeaderLine = readonly [name: string, value: string];
 
-/** Lines to drop (lower-case names), then lines to add at the end. */
-export type HeaderEdits = { remove: readonly string[]; add: readonly HeaderLine[] };
+/** Lines to drop (lower-case names), then lines to add at the end. `removeCookies`: of a response, the cookies whose `Set-Cookie` lines are dropped as well. */
+export type HeaderEdits = { remove: readonly string[]; add: readonly HeaderLine[]; removeCookies?: readonly string[] };
 
 /** An answer that the system makes by itself. */
 export type Answer = {

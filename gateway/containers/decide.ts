@@ -18,7 +18,7 @@ import { apiAnswer, containerAnswer, internalFault } from "./answers.ts";
 import { closeFor } from "./close-codes.ts";
 import { authenticate, knownCaller, type SignedIn } from "./authenticate.ts";
 import type { ContainerLease, Leases } from "./lease.ts";
-import { credentialEdits, withoutConsoleCookies } from "./credential-edits.ts";
+import { CONSOLE_COOKIES, credentialEdits, withoutConsoleCookies } from "./credential-edits.ts";
 import { checkOrigin, originLines, preflightAnswer, readable } from "./origins.ts";
 import { asleepFault, type NoWake, openNoWake } from "./no-wake.ts";
 import { originForm, readRoute, routeKind, type ContainerRoute } from "./route.ts";
@@ -50,7 +50,7 @@ export type DecideParts = {
 const HEALTH: About = { route: "health" };
 const NO_EDITS: HeaderEdits = { remove: [], add: [] };
 /** Of a container's response without other headers of interest, an informational one among them. */
-const CONTAINER_EDITS: HeaderEdits = { remove: OF_THE_ORIGIN, add: [] };
+const CONTAINER_EDITS: HeaderEdits = { remove: OF_THE_ORIGIN, add: [], removeCookies: CONSOLE_COOKIES };
 const REMOVED_WITH_BUSY = [...OF_THE_ORIGIN, BUSY_HEADER];
 
 type Parts = DecideParts & { noWake: NoWake; trusted: TrustedProxies; edits: ForwardedEdits; server: ServerBehind };
@@ -214,8 +214,9 @@ function responseEdits(head: Head, origins: readonly string[], lease: ContainerL
   const remove = busy === undefined ? OF_THE_ORIGIN : REMOVED_WITH_BUSY;
   const own: HeaderLine[] = woken === undefined ? [] : [["Server-Timing", serverTiming(woken.start, connectMs)]];
   // Most callers are no page of another origin, and need no list of names.
-  if (head.header("origin") === undefined) return own.length === 0 && busy === undefined ? CONTAINER_EDITS : { remove, add: own };
+  if (head.header("origin") === undefined) return own.length === 0 && busy === undefined ? CONTAINER_EDITS : { ...CONTAINER_EDITS, remove, add: own };
   return {
+    ...CONTAINER_EDITS,
     remove,
     add: [
       ...own,

@@ -1,3 +1,4 @@
+import { setsCookie } from "../../cookies.ts";
 import type { HeaderEdits, HeaderLine } from "../decision.ts";
 import { HOP_BY_HOP, mayBeNamed } from "../hop-by-hop.ts";
 
@@ -25,10 +26,18 @@ export function travelling(rawHeaders: readonly string[], edits: HeaderEdits): H
     for (const named of value.toLowerCase().split(",")) if (mayBeNamed(named.trim())) dropped.add(named.trim());
   }
   const kept = lines.filter(
-    ([name]) => !HOP_BY_HOP.has(name.toLowerCase()) && !OF_THE_BODY.has(name.toLowerCase()) && !dropped.has(name.toLowerCase()),
+    ([name, value]) =>
+      !HOP_BY_HOP.has(name.toLowerCase()) && !OF_THE_BODY.has(name.toLowerCase()) && !dropped.has(name.toLowerCase()) && !plants(edits, name, value),
   );
   return [...kept, ...edits.add];
 }
+
+/** Whether this line sets a cookie that the edits remove. */
+export function plants({ removeCookies }: HeaderEdits, name: string, value: string): boolean {
+  return removeCookies !== undefined && name.length === SET_COOKIE.length && name.toLowerCase() === SET_COOKIE && setsCookie(value, removeCookies);
+}
+
+const SET_COOKIE = "set-cookie";
 
 /** Lines grouped by name, as Node's `setHeader` wants repeated ones; the first spelling of a name wins. */
 export function grouped(lines: readonly HeaderLine[]): [name: string, values: string[]][] {

@@ -1,3 +1,4 @@
+import { setsCookie } from "../../cookies.ts";
 import type { HeaderEdits, HeaderLine } from "../decision.ts";
 import { mayBeNamed } from "../hop-by-hop.ts";
 import { readFraming } from "./framing.ts";
@@ -127,20 +128,20 @@ export class HeaderBlock {
   /** The lines that travel on, and those that `edits` add; `alsoDropped` are ids of names. */
   lines(edits: HeaderEdits, alsoDropped: readonly number[] = NO_IDS): HeaderLine[] {
     const lines: HeaderLine[] = [];
-    for (let at = 0; at < this.#lines.length; at += 3)
-      if (!this.#isDropped(at, edits.remove, alsoDropped)) lines.push([this.#name(at), this.#value(at)]);
+    for (let at = 0; at < this.#lines.length; at += 3) if (!this.#isDropped(at, edits, alsoDropped)) lines.push([this.#name(at), this.#value(at)]);
     return [...lines, ...edits.add];
   }
 
   /** Their very bytes, up to the empty line and without it. */
-  protected kept(remove: readonly string[], alsoDropped: readonly number[] = NO_IDS): string {
+  protected kept(edits: HeaderEdits, alsoDropped: readonly number[] = NO_IDS): string {
     const end = this.text.length - 2;
-    if (!this.#drops && remove.length === 0 && alsoDropped.length === 0) return this.text.slice(this.lineEnd, end);
+    if (!this.#drops && edits.remove.length === 0 && edits.removeCookies === undefined && alsoDropped.length === 0)
+      return this.text.slice(this.lineEnd, end);
     let kept = "";
     let run = this.lineEnd;
     const lines = this.#lines;
     for (let at = 0; at < lines.length; at += 3) {
-      if (!this.#isDropped(at, remove, alsoDropped)) continue;
+      if (!this.#isDropped(at, edits, alsoDropped)) continue;
       const start = lines[at] ?? 0;
       if (start > run) kept += this.text.slice(run, start);
       run = lines[at + 3] ?? end;
@@ -149,18 +150,23 @@ export class HeaderBlock {
   }
 
   /** Whether `kept` would leave any line out. */
-  protected leavesOut(remove: readonly string[]): boolean {
+  protected leavesOut(edits: HeaderEdits): boolean {
     if (this.#drops) return true;
-    if (remove.length === 0) return false;
-    for (let at = 0; at < this.#lines.length; at += 3) if (this.#isOneOf(at, remove)) return true;
+    if (edits.remove.length === 0 && edits.removeCookies === undefined) return false;
+    for (let at = 0; at < this.#lines.length; at += 3) if (this.#isRemoved(at, edits)) return true;
     return false;
   }
 
-  #isDropped(at: number, remove: readonly string[], alsoDropped: readonly number[]): boolean {
+  #isRemoved(at: number, { remove, removeCookies }: HeaderEdits): boolean {
+    if (remove.length > 0 && this.#isOneOf(at, remove)) return true;
+    return removeCookies !== undefined && this.#isOneOf(at, SET_COOKIE) && setsCookie(this.#value(at), removeCookies);
+  }
+
+  #isDropped(at: number, edits: HeaderEdits, alsoDropped: readonly number[]): boolean {
     const mark = this.#lines[at + 2] ?? 0;
     return (
       mark >= DROPPED ||
-      (remove.length > 0 && this.#isOneOf(at, remove)) ||
+      this.#isRemoved(at, edits) ||
       this.#named?.has(this.#name(at).toLowerCase()) === true ||
       (alsoDropped.length > 0 && alsoDropped.includes(mark))
     );
@@ -190,6 +196,7 @@ export class HeaderBlock {
 
 const NONE: readonly string[] = [];
 const NO_IDS: readonly number[] = [];
+const SET_COOKIE: readonly string[] = ["set-cookie"];
 
 /** Without the spaces and tabs around it, and no other: a value may begin with a byte that JavaScript takes for a space. */
 export function trimmed(text: string, from: number, to: number): string {

@@ -82,6 +82,7 @@ const NO_RESPONSE_TRAILERS: ReadonlySet<string> = new Set([
   "host",
   "service-worker-allowed",
   "clear-site-data",
+  "set-cookie",
 ]);
 const RESPONSE_TRAILERS: TrailerRules = {
   lines: Infinity,

@@ -57,7 +57,7 @@ export class RequestHead extends HeaderBlock {
    * then those that are added, then `more`, which is ready-made lines.
    */
   write(target: string, edits: HeaderEdits, more = ""): string {
-    return `${this.method} ${writeTarget(target)} HTTP/1.1\r\n${this.kept(edits.remove)}${writeLines(edits.add)}${more}\r\n`;
+    return `${this.method} ${writeTarget(target)} HTTP/1.1\r\n${this.kept(edits)}${writeLines(edits.add)}${more}\r\n`;
   }
 }
 

@@ -63,9 +63,8 @@ export class ResponseHead extends HeaderBlock {
    */
   write(edits: HeaderEdits, more = "", dechunk = false): string | undefined {
     const coding = dechunk && (this.count(NAME.coding) > 0 || this.count(NAME.trailer) > 0);
-    if (!coding && !this.#stray && more === "" && edits.add.length === 0 && this.minorVersion === 1 && !this.leavesOut(edits.remove))
-      return undefined;
-    const kept = this.kept(edits.remove, this.#stray ? FRAMING : coding ? CODING : NOTHING);
+    if (!coding && !this.#stray && more === "" && edits.add.length === 0 && this.minorVersion === 1 && !this.leavesOut(edits)) return undefined;
+    const kept = this.kept(edits, this.#stray ? FRAMING : coding ? CODING : NOTHING);
     return `HTTP/1.1${this.text.slice(8, this.lineEnd)}${kept}${writeLines(edits.add)}${more}\r\n`;
   }
 }
