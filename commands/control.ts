@@ -1,4 +1,6 @@
+import { consoleListenerAt } from "../roles/console-listener.ts";
 import { runControl } from "../roles/control.ts";
+import { openListeningHandle } from "../roles/listening-handle.ts";
 import { untilOver } from "../roles/until-told.ts";
 import { begin, countHere, type Here, runtimeHere } from "./here.ts";
 import { VERSION } from "./version.ts";
@@ -9,5 +11,7 @@ export async function run(here: Here): Promise<void> {
   const { metrics } = await countHere(here, settings, "control", log);
   const runtime = runtimeHere(here, settings);
   await here.parent?.released();
-  await untilOver(() => runControl({ settings, runtime, version: VERSION, clock: here.clock, log, metrics }), here.parent);
+  const at = consoleListenerAt(settings);
+  const consoleHandle = at && (here.parent ? await here.parent.handle() : (await openListeningHandle(at, here.clock)).handle);
+  await untilOver(() => runControl({ settings, runtime, consoleHandle, version: VERSION, clock: here.clock, log, metrics }), here.parent);
 }

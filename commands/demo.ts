@@ -43,7 +43,7 @@ export async function run(here: Here): Promise<void> {
     const shown = new URL(base);
     const about = {
       base,
-      console: consoleUrl(settings, shown),
+      console: consoleUrl(settings, shown, served.consolePort),
       id: demo.id,
       name: demo.name,
       driver: driver === "auto" ? "docker" : driver,
@@ -67,11 +67,10 @@ export async function run(here: Here): Promise<void> {
   }
 }
 
-function consoleUrl({ consoleUrl: url, consoleName, consolePort }: Settings, edge: URL): string {
+function consoleUrl({ consoleUrl: url, consoleName }: Settings, edge: URL, port: number | undefined): string {
   if (url !== undefined) return new URL(url).origin;
   if (consoleName !== undefined) return `${edge.protocol}//${consoleName}:${edge.port}`;
-  // Only the edge knows a port that is chosen at the start: it redirects there.
-  return consolePort === 0 ? edge.origin : `${edge.protocol}//${edge.hostname}:${consolePort}`;
+  return port === undefined ? edge.origin : `${edge.protocol}//${edge.hostname}:${port}`;
 }
 
 /** Fails at once where the demo would wait for an image that was never built. Faults: PACKAGE_INVALID, and the engine's own. */

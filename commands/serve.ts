@@ -5,7 +5,7 @@ import type { Log } from "../log.ts";
 import type { ListeningHandle } from "../roles/listening-handle.ts";
 import { openParentSocket } from "../roles/parent-socket.ts";
 import { findPredecessor, HANDOVER_NAME, type Predecessor } from "../roles/predecessor.ts";
-import { hasConsoleListener } from "../roles/console-listener.ts";
+import { consoleListenerAt } from "../roles/console-listener.ts";
 import { type Served, serve } from "../roles/serve.ts";
 import { startSuccessor } from "../roles/successor.ts";
 import { writesFile } from "../roles/open-access.ts";
@@ -44,7 +44,7 @@ export async function run(given: Here): Promise<void> {
       (served) => {
         void predecessor?.tell({ kind: "ready", version: VERSION });
         console.log(`berth ${VERSION} at ${addressOf(settings, served.port)}`);
-        tellConsole(settings);
+        if (served.consolePort !== undefined) console.log(`console at ${addressOf(settings, served.consolePort)}`);
         if (served.registryPort !== undefined)
           console.log(`registry proxy at ${addressOf({ ...settings, edgeHost: settings.registryHost }, served.registryPort)}`);
         if (served.spawnerPort !== undefined)
@@ -173,6 +173,7 @@ export async function serveHere(
     workers: settings.workers,
     registry: registryAt(settings),
     spawner: settings.spawner ? { host: settings.spawnerHost, port: settings.spawnerPort } : undefined,
+    console: consoleListenerAt(settings),
     metrics: counted.gathering && { gathering: counted.gathering, own: counted.metrics },
     watchdogMs: watchdogMs(settings),
     drainMs: (settings.drainDelaySeconds + settings.drainSeconds) * 1_000,
@@ -181,12 +182,6 @@ export async function serveHere(
   });
   reloadOnHangup(settings, served);
   return { ...served, metricsPort: counted.port, metricsHandle: counted.handle };
-}
-
-/** Only the edge knows a port that control chooses: it redirects there. */
-function tellConsole(settings: Settings): void {
-  const { edgeHost, consolePort } = settings;
-  if (hasConsoleListener(settings) && consolePort !== 0) console.log(`console at ${addressOf({ ...settings, edgeHost }, consolePort)}`);
 }
 
 /** Undefined: no check. */

@@ -33,8 +33,7 @@ import type { Log } from "../log.ts";
 import type { Metrics } from "../metrics/open-metrics.ts";
 import { privateListenersOf } from "./private-listeners.ts";
 import { openRegistry } from "./image-registry.ts";
-import { openListeningHandle } from "./listening-handle.ts";
-import { bindConsole } from "./console-listener.ts";
+import { type ListeningHandle, openListeningHandle, portOf } from "./listening-handle.ts";
 import { isLoopback } from "./loopback.ts";
 import { driverOf, openChosenDriver } from "./open-driver.ts";
 import { openKeys, openKeysOf } from "./open-keys.ts";
@@ -50,16 +49,17 @@ const DAY_MS = 24 * 3_600_000;
 export async function runControl(options: {
   settings: Settings;
   runtime: RuntimeFolder;
+  /** The socket of the console's own listener, where it has one. */
+  consoleHandle: ListeningHandle | undefined;
   version: string;
   metrics: Metrics;
   clock: Clock;
   log: Log;
 }): Promise<Running> {
-  const { settings, runtime, version, metrics, clock, log } = options;
+  const { settings, runtime, consoleHandle, version, metrics, clock, log } = options;
   // First of all the store: its lock is what keeps a second berth out, and the sockets are ours only under it.
   const store = openStore({ folder: settings.data, clock, metrics });
   const entranceAt = await bindEntrance(settings, clock, log);
-  const consoleAt = await bindConsole(settings, clock);
   const sessionMs = settings.sessionDays * DAY_MS;
   const identity = openIdentity({ store, clock, sessionMs });
   const admin = adminKey({ dataFolder: settings.data, given: settings.adminKey });
@@ -148,7 +148,7 @@ export async function runControl(options: {
       console: {
         url: settings.consoleUrl,
         name: settings.consoleName,
-        port: consoleAt?.port ?? settings.consolePort,
+        port: consoleHandle === undefined ? settings.consolePort : portOf(consoleHandle),
         edgePort: settings.edgePort,
       },
       version,
@@ -163,12 +163,12 @@ export async function runControl(options: {
   const entrance =
     entranceAt &&
     (await openGatewayEntrance({ ...entranceAt, listeners: privateListenersOf(settings, log), feed: feed.answer, api: api.answer, clock, log }));
-  const consoleKeys = consoleAt && openKeys(settings, clock, log);
+  const consoleKeys = consoleHandle && openKeys(settings, clock, log);
   const trusted = trustedProxies(settings.trustedProxies);
   const consoleListener =
-    consoleAt &&
+    consoleHandle &&
     (await openConsoleListener({
-      handle: consoleAt.handle,
+      handle: consoleHandle,
       tls: consoleKeys && { current: consoleKeys.current, keep: (server: Server) => keepKeys(server, consoleKeys) },
       answer: api.answer,
       clock,

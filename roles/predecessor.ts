@@ -14,7 +14,7 @@ export const HANDOVER_NAME = "HANDOVER_FROM";
 
 /** The berth that hands over to this one. */
 export type Predecessor = {
-  /** Its listening sockets: `edge`, `registry`, `spawner`, `metrics`. */
+  /** Its listening sockets: `edge`, `registry`, `spawner`, `console`, `metrics`. */
   listeners: ReadonlyMap<string, ListeningHandle>;
   /** Resolves once the old process of this role has ended. */
   released(role: string): Promise<void>;

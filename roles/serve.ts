@@ -5,6 +5,7 @@ import type { Gathering } from "../metrics/gather.ts";
 import type { Metrics } from "../metrics/open-metrics.ts";
 import { type Child, keepChild } from "./child.ts";
 import { DISTRIBUTION_ENDS_MS } from "./distribution/distribution-config.ts";
+import { explainConsolePort } from "./console-listener.ts";
 import { type ListeningHandle, openListeningHandle, portOf } from "./listening-handle.ts";
 
 /** How long the gateways may finish open exchanges, and control its own work, before they are ended by force. */
@@ -20,9 +21,11 @@ export type Served = {
   registryPort: number | undefined;
   /** The spawner API's, where it is opened. */
   spawnerPort: number | undefined;
+  /** The console's, where it has a listener of its own. */
+  consolePort: number | undefined;
   /** Resolves when all of it takes requests; rejects with the fault that keeps it from that, or because it was stopped first. */
   ready: Promise<void>;
-  /** Makes the gateways read again what may have changed: certificates. */
+  /** Makes the processes read again what may have changed: certificates. */
   reload(): void;
   /** The listening sockets, by name. */
   listeners: ReadonlyMap<string, ListeningHandle>;
@@ -54,6 +57,8 @@ export async function serve(options: {
   registry: { role: string; host: string; port: number } | undefined;
   /** Where the spawner API listens. */
   spawner?: { host: string; port: number } | undefined;
+  /** Where control serves the console. The socket is opened here, so that connections wait in its queue while control is replaced. */
+  console?: { host: string; port: number } | undefined;
   /** How long a process may be silent before it is replaced; undefined: no check. */
   watchdogMs: number | undefined;
   /** How long the gateways take at most to turn load balancers away, and then to end what is open. */
@@ -74,6 +79,7 @@ export async function serve(options: {
   const { handle, port } = await listenAt("edge", options);
   const registryAt = options.registry && (await listenAt("registry", options.registry));
   const spawnerAt = options.spawner && (await listenAt("spawner", options.spawner));
+  const consoleAt = options.console && (await listenAt("console", options.console).catch(explainConsolePort));
   const released = async (role: string) => options.inherited?.released(role);
   const countedOf = (role: string) =>
     options.metrics && {
@@ -88,6 +94,7 @@ export async function serve(options: {
       script,
       env: { ...env, BERTH_EDGE_PORT: String(port) },
       released: after,
+      ...(consoleAt && { handle: Promise.resolve(consoleAt.handle) }),
       metrics: countedOf("control"),
       watchdogMs,
       clock,
@@ -160,8 +167,12 @@ export async function serve(options: {
       throw error;
     }
   };
-  const reload = () => listeners.forEach(({ child }) => child.tell("SIGHUP"));
-  return { port, registryPort: registryAt?.port, spawnerPort: spawnerAt?.port, ready, reload, listeners: sockets, release, resume, stop };
+  const reload = () => {
+    listeners.forEach(({ child }) => child.tell("SIGHUP"));
+    control?.tell("SIGHUP");
+  };
+  const ports = { port, registryPort: registryAt?.port, spawnerPort: spawnerAt?.port, consolePort: consoleAt?.port };
+  return { ...ports, ready, reload, listeners: sockets, release, resume, stop };
 }
 
 /** Two registries of berth's own cannot have the same images; of all other listeners two may run for a while. */

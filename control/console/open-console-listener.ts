@@ -15,6 +15,8 @@ export type ConsoleListenerDeps = Pick<DoorParts, "handle" | "tls" | "clock" | "
 const REQUEST_MS = 15 * 60_000;
 const HEADERS_MS = 30_000;
 const IDLE_MS = 75_000;
+/** While control is replaced, new connections wait in the socket's queue; those that are answered may finish. */
+const GRACE_MS = 2_000;
 /** Some dozens of people with a browser each. */
 const MOST_CONNECTIONS = 1_000;
 
@@ -33,6 +35,7 @@ export function openConsoleListener({
     tls,
     clock,
     log,
+    graceMs: GRACE_MS,
     limits: { requestTimeout: REQUEST_MS, headersTimeout: HEADERS_MS, keepAliveTimeout: IDLE_MS, connections: MOST_CONNECTIONS },
     answer: (request, response) => {
       const { headers } = request;

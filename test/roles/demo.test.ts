@@ -11,7 +11,7 @@ import { tempFolder } from "../fixtures/temp-folder.ts";
 const ROOT = join(import.meta.dirname, "../..");
 
 function startDemo(t: Test, data: string, more: NodeJS.ProcessEnv = {}) {
-  const env = { PATH: process.env["PATH"] ?? "", BERTH_EDGE_PORT: "0", BERTH_DATA: data, ...more };
+  const env = { PATH: process.env["PATH"] ?? "", BERTH_EDGE_PORT: "0", BERTH_CONSOLE_PORT: "0", BERTH_DATA: data, ...more };
   const demo = spawn(process.execPath, [join(ROOT, "berth.ts"), "demo"], { cwd: ROOT, env, stdio: ["ignore", "pipe", "pipe"] });
   t.teardown(() => demo.kill("SIGKILL"));
   let printed = "";

@@ -39,7 +39,7 @@ function refused(data: string, more: Record<string, string>) {
     cwd: data,
     encoding: "utf8",
     timeout: PATIENCE_MS,
-    env: { PATH: process.env["PATH"] ?? "", BERTH_EDGE_PORT: "0", BERTH_DATA: join(data, "berth-data"), ...env, ...more },
+    env: { PATH: process.env["PATH"] ?? "", BERTH_EDGE_PORT: "0", BERTH_CONSOLE_PORT: "0", BERTH_DATA: join(data, "berth-data"), ...env, ...more },
   });
 }
 

@@ -12,7 +12,13 @@ const BERTH = join(import.meta.dirname, "../../berth.ts");
 /** Starts `berth <command>`, and returns as soon as there is more of it than the first process: `more` so many. */
 async function starting(t: Test, command: string, more: number) {
   const data = tempFolder(t);
-  const env = { PATH: process.env["PATH"] ?? "", BERTH_EDGE_PORT: "0", BERTH_DATA: join(data, "berth-data"), BERTH_DRIVER: "process" };
+  const env = {
+    PATH: process.env["PATH"] ?? "",
+    BERTH_EDGE_PORT: "0",
+    BERTH_CONSOLE_PORT: "0",
+    BERTH_DATA: join(data, "berth-data"),
+    BERTH_DRIVER: "process",
+  };
   const child = spawn(process.execPath, [BERTH, command], { cwd: data, env, stdio: ["ignore", "pipe", "inherit"] });
   let printed = "";
   child.stdout.on("data", (piece: Buffer) => (printed += piece.toString()));

@@ -21,7 +21,7 @@ function nameShown(port: number): Promise<string> {
   });
 }
 
-t.test("a berth that is told SIGHUP shows its new certificate from every gateway, and its connections go on", async (t) => {
+t.test("a berth that is told SIGHUP shows its new certificate from every gateway and the console, and its connections go on", async (t) => {
   const data = tempFolder(t);
   const [cert, key] = [join(data, "edge.crt"), join(data, "edge.key")];
   const put = (name: string) => {
@@ -33,6 +33,7 @@ t.test("a berth that is told SIGHUP shows its new certificate from every gateway
   const env = {
     PATH: process.env["PATH"] ?? "",
     BERTH_EDGE_PORT: "0",
+    BERTH_CONSOLE_PORT: "0",
     BERTH_DATA: join(data, "berth-data"),
     BERTH_DRIVER: "process",
     BERTH_WORKERS: "2",
@@ -45,12 +46,15 @@ t.test("a berth that is told SIGHUP shows its new certificate from every gateway
     stdio: ["ignore", "pipe", "inherit"],
   });
   t.teardown(() => berth.kill("SIGKILL"));
-  let port = 0;
+  const ports: Record<string, number> = {};
   for await (const line of createInterface({ input: berth.stdout })) {
-    port = Number(/^berth .* at https:\/\/127\.0\.0\.1:(\d+)$/.exec(line)?.[1] ?? 0);
-    if (port !== 0) break;
+    const [, what = "", port] = /^(berth|console) .*at https:\/\/127\.0\.0\.1:(\d+)$/.exec(line) ?? [];
+    ports[what] = Number(port);
+    if (what === "console") break;
   }
+  const { berth: port = 0, console: consolePort = 0 } = ports;
   t.equal(await nameShown(port), "before");
+  t.equal(await nameShown(consolePort), "before");
   const open = connect({ port, host: "127.0.0.1", rejectUnauthorized: false });
   await once(open, "secureConnect");
 
@@ -60,6 +64,7 @@ t.test("a berth that is told SIGHUP shows its new certificate from every gateway
     const shown = await Promise.all(Array.from({ length: 8 }, () => nameShown(port)));
     return shown.every((name) => name === "after") ? true : undefined;
   });
+  await eventually("the console to show it", 10_000, async () => ((await nameShown(consolePort)) === "after" ? true : undefined));
   open.write("GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
   t.match(String((await once(open, "data"))[0]), /^HTTP\/1\.1 200 /);
   const ended = once(berth, "exit");

@@ -42,12 +42,14 @@ async function warm(stand: Awaited<ReturnType<typeof openInstallation>>) {
   const { id } = await client.until("app-square", ["stopped by system", "started"], 60_000);
   const path = `/docker/containers/proxy/${id}/square?number=4`;
   t.equal((await client.call(path)).status, 200);
-  return { client, calls: asking(`${client.api}${path}`, client.token) };
+  // Announced after the edge.
+  const console = await eventually("the console's address", 10_000, async () => stand.consoleBase() || undefined);
+  return { client, calls: asking(`${client.api}${path}`, client.token), consoleCalls: asking(`${console}/api/users/current`, client.token) };
 }
 
 t.test("a berth that hands over refuses no connection and fails no call, and the new one serves what the old one did", async (t) => {
   const opened = await openInstallation(t);
-  const { client, calls } = await warm(opened);
+  const { client, calls, consoleCalls } = await warm(opened);
   const before = opened.pid();
   const { code, output } = await opened.upgrade(opened.program("new", "true"), []);
   t.equal(code, 0, output);
@@ -55,6 +57,7 @@ t.test("a berth that hands over refuses no connection and fails no call, and the
   const came = await calls.end();
   t.comment(came);
   t.strictSame(Object.keys(came), ["200"]);
+  t.strictSame(Object.keys(await consoleCalls.end()), ["200"], "nor does the console, whose connections wait meanwhile");
   t.match(readFileSync(join(opened.folder, "installed"), "utf8"), /^# new$/m);
   t.equal((await client.call("/users/current")).status, 200, "with control");
   t.match(await opened.users(), /\badmin\b/);
@@ -68,7 +71,7 @@ for (const [what, serve] of [
 ] as const) {
   t.test(`where the new program ${what}, the old one serves on, nothing is refused, and upgrade reports it soon`, async (t) => {
     const opened = await openInstallation(t);
-    const { client, calls } = await warm(opened);
+    const { client, calls, consoleCalls } = await warm(opened);
     const before = opened.pid();
     const { code, output } = await opened.upgrade(opened.program("new", serve), []);
     t.equal(code, 1);
@@ -77,5 +80,6 @@ for (const [what, serve] of [
     t.match(readFileSync(join(opened.folder, "installed"), "utf8"), /^# installed$/m);
     t.equal((await client.call("/users/current")).status, 200);
     t.strictSame(Object.keys(await calls.end()), ["200"]);
+    t.strictSame(Object.keys(await consoleCalls.end()), ["200"]);
   });
 }

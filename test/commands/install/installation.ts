@@ -47,6 +47,7 @@ export async function openInstallation(t: Test, user = 0) {
     BERTH_ADMIN_KEY: ADMIN_KEY,
     BERTH_DRIVER: "process",
     BERTH_EDGE_PORT: "0",
+    BERTH_CONSOLE_PORT: "0",
   };
   const run = (file: string, args: string[]) =>
     new Promise<{ code: number; output: string }>((resolve) => {
@@ -67,7 +68,9 @@ export async function openInstallation(t: Test, user = 0) {
   const upgrade = (from: string, how = restart) =>
     run(process.execPath, [join(ROOT, "berth.ts"), "upgrade", "--from", from, "--program", "installed", ...how]);
   const base = () => /http:\/\/\S+?:\d+/.exec(readFileSync(join(folder, "log"), "utf8"))?.[0] ?? "";
+  const consoleBase = () => /^console at (http:\S+)$/m.exec(readFileSync(join(folder, "log"), "utf8"))?.[1] ?? "";
   return {
+    consoleBase,
     folder,
     program,
     run,
