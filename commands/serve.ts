@@ -5,7 +5,7 @@ import type { Log } from "../log.ts";
 import type { ListeningHandle } from "../roles/listening-handle.ts";
 import { openParentSocket } from "../roles/parent-socket.ts";
 import { findPredecessor, HANDOVER_NAME, type Predecessor } from "../roles/predecessor.ts";
-import { consoleListenerAt } from "../roles/console-listener.ts";
+import { consoleListenerAt, consoleSettingsFault } from "../roles/console-listener.ts";
 import { type Served, serve } from "../roles/serve.ts";
 import { startSuccessor } from "../roles/successor.ts";
 import { writesFile } from "../roles/open-access.ts";
@@ -162,6 +162,8 @@ export async function serveHere(
       "SETTINGS_INVALID",
       "BERTH_DIRECTORY=datagrok is for `berth gateway`, which needs no control plane beside it: run that, or leave it out.",
     );
+  const fault = consoleSettingsFault(settings);
+  if (fault !== undefined) throw fault;
   const { script, env, clock } = here;
   const counted = await countHere(here, settings, "serve", log, inherited?.listeners.get("metrics"));
   const served = await serve({

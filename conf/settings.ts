@@ -31,7 +31,7 @@ export const SETTINGS = {
   consoleName: optional(
     "BERTH_CONSOLE_HOST",
     text("a host name"),
-    "Name of a host of its own, such as console.example.com: the edge serves the console there, by the request's Host, and there is no port for it",
+    "Name of a host of its own, such as console.example.com: the edge serves the console there, by the request's Host, and there is no port for it. It needs BERTH_WEB_ROOT, the public address of the edge",
   ),
   consoleUrl: optional(
     "BERTH_CONSOLE_URL",

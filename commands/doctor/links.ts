@@ -1,5 +1,6 @@
 import { checkBerth } from "./berth.ts";
 import { checkCertificate } from "./certificate.ts";
+import { checkConsole } from "./console.ts";
 import { checkContainer } from "./container.ts";
 import { checkBackup, checkDisk } from "./data-folder.ts";
 import { checkDatagrok } from "./datagrok.ts";
@@ -56,6 +57,13 @@ export const LINKS: readonly Link[] = [
     advice: "Set DATAGROK_URL to that server's API, with /api, as this machine reaches it.",
   },
   { name: "berth", needs: ["certificate"], ms: 30_000, check: checkBerth, advice: "See that berth runs, and what its log says." },
+  {
+    name: "console",
+    needs: ["berth"],
+    ms: 20_000,
+    check: checkConsole,
+    advice: "See that the edge's / leads to the console: BERTH_CONSOLE_PORT, BERTH_CONSOLE_HOST, BERTH_CONSOLE_URL in conf/settings.md.",
+  },
   { name: "driver", needs: ["settings"], ms: 60_000, check: checkDriver, advice: "See drivers/README.md for what this driver needs." },
   {
     name: "registry",

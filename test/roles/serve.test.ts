@@ -91,6 +91,9 @@ t.test("a second berth on the same data folder, or the same port, is refused in 
   const samePort = refused(tempFolder(t), { BERTH_EDGE_PORT: new URL(berth.base).port });
   t.not(samePort.status, 0);
   t.match(samePort.stderr, /in use/);
+  const sameConsole = refused(tempFolder(t), { BERTH_CONSOLE_PORT: new URL(berth.base).port });
+  t.not(sameConsole.status, 0);
+  t.match(sameConsole.stderr, /in use.*BERTH_CONSOLE_PORT/);
   t.equal((await berth.call("/docker/containers")).status, 200);
 });
 
@@ -109,6 +112,16 @@ t.test("without an engine, `auto` waits for one instead of running plain process
   t.match(berth.output(), `unix://${data}/none.sock`, "the engine that was looked for is named");
   t.match(berth.output(), /"entity":"(sweep|container:|image:)/, "and what waits for it");
   t.notMatch(berth.output(), /\bat .*\.ts:\d+/, "without a stack trace");
+});
+
+t.test("a console with a host name of its own is refused where its button Open could not find the edge", async (t) => {
+  const data = tempFolder(t);
+  for (const more of [{}, { BERTH_WEB_ROOT: "https://Console.example" }]) {
+    const answer = refused(data, { BERTH_CONSOLE_HOST: "console.example", ...more });
+    t.not(answer.status, 0);
+    t.match(answer.stderr, /^berth: BERTH_CONSOLE_HOST .*BERTH_WEB_ROOT/m);
+    t.equal(answer.stderr.trim().split("\n").length, 1, "one sentence");
+  }
 });
 
 t.test("settings that are wrong stop the start with a line for each", async (t) => {

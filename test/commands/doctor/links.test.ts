@@ -137,6 +137,39 @@ t.test("a berth that does not run, and one that is not berth", async (t) => {
   t.same(states(await look(t, ["berth"], { BERTH_EDGE_PORT: "1" }, { server: `http://127.0.0.1:${port}` })), { berth: "wrong" });
 });
 
+t.test("a console that the edge sends browsers to, and that does not answer, or leads back elsewhere", async (t) => {
+  const [answers, leads] = [{ rooms: JSON.stringify({ rooms: ["containers"] }) }, { to: "" }];
+  const console = await listen(
+    t,
+    createServer((asked, response) => {
+      response.setHeader("content-security-policy", `form-action 'self' ${leads.to}`);
+      response.end(asked.url === "/console/rooms" ? answers.rooms : "");
+    }),
+  );
+  let location = `http://127.0.0.1:${console}/`;
+  const edge = await listen(
+    t,
+    createServer((_asked, response) => response.writeHead(302, location === "" ? {} : { location }).end()),
+  );
+  const server = `http://127.0.0.1:${edge}`;
+  leads.to = server;
+  const row = async (env: Record<string, string> = {}) => (await look(t, ["console"], env, { server }))["console"];
+  t.match(await row(), { state: "ok", problems: [] });
+  t.equal((await row({ BERTH_CONSOLE_HOST: "console.example" }))?.state, "wrong", "without BERTH_WEB_ROOT");
+  t.equal((await row({ BERTH_CONSOLE_HOST: "a.example", BERTH_WEB_ROOT: "http://a.example" }))?.state, "wrong", "which is another name");
+  t.equal((await row({ DATAGROK_URL: "http://127.0.0.1:1/api" }))?.state, "not looked at");
+  leads.to = "http://edge.example";
+  t.match(await row(), { state: "ok", problems: [{ kind: "warning" }] });
+  leads.to = "";
+  t.equal((await row())?.state, "wrong");
+  answers.rooms = "<html>";
+  t.equal((await row())?.state, "wrong");
+  location = "http://127.0.0.1:1/";
+  t.match(await row(), { state: "wrong", problems: [{ what: /sends browsers to http:\/\/127\.0\.0\.1:1\. .* cannot be reached/ }] });
+  location = "";
+  t.equal((await row())?.state, "wrong");
+});
+
 t.test("an engine whose socket is gone, nobody's, or not permitted", async (t) => {
   const folder = tempFolder(t);
   const state = async (host: string) => (await look(t, ["driver"], { BERTH_DRIVER: "docker", DOCKER_HOST: host }))["driver"]?.state;
