@@ -20,6 +20,19 @@ export function openAgents({ idleMs }: { idleMs: number }): { of(target: Target,
     if (known !== undefined) return known.pooled;
     const made = { pooled: new Agent(kept), unwatch: () => undefined as void };
     plain.set(key, made);
+    // The container is watched for as long as there is a connection to it.
+    const connect = made.pooled.createConnection.bind(made.pooled);
+    made.pooled.createConnection = (options, done) => {
+      const socket = connect(options, done);
+      socket?.once("close", () => setImmediate(forgetUnused));
+      return socket;
+    };
+    const forgetUnused = () => {
+      if (plain.get(key) !== made || [made.pooled.sockets, made.pooled.freeSockets, made.pooled.requests].some((of) => Object.keys(of).length > 0))
+        return;
+      plain.delete(key);
+      made.unwatch();
+    };
     made.unwatch = lease.whenGone(target, () => {
       if (plain.get(key) === made) plain.delete(key);
       made.unwatch();

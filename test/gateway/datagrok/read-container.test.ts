@@ -42,7 +42,7 @@ t.test("an address may bring its port, and one that hides the machine's own link
     ["[fd00::7]:5353", null, "fd00::7", 5353],
   ];
   for (const [address, port, host, at] of rows)
-    t.same(read({ address, port }).view.standing, { kind: "awake", address: { host, port: at } }, String(address));
+    t.same(read({ address, port }).view.standing, { kind: "awake", addresses: [{ host, port: at }] }, String(address));
   for (const address of [null, "", "10.0.0.7:99999"]) t.equal(kind({ address, port: null }), "portless", String(address));
   for (const address of ["169.254.169.254:80", "metadata.google.internal:80", "2852039166:80", "[fe80::1%eth0]:80"])
     t.match(read({ address }).view.standing, { kind: "failed", fault: { code: "ADDRESS_REFUSED" }, wakeable: false }, address);
