@@ -221,7 +221,8 @@ export function openNetworks(deps: NetworksDeps): Networks {
     const self = ownContainer();
     const guests = new Set(services.map(({ container }) => container));
     const others = [...found.members].filter(([member, name]) => !member.startsWith(self) && !guests.has(name) && name !== self);
-    if (others.length > 0) return;
+    // A start that began meanwhile is about to put its container there.
+    if (others.length > 0 || !emptySince.has(id)) return;
     for (const member of found.members.keys()) {
       const call = { doing: `Leaving the network ${found.name}`, signal };
       await engine
@@ -230,6 +231,8 @@ export function openNetworks(deps: NetworksDeps): Networks {
           if (!answered(error, 403, 404)) throw error;
         });
     }
+    // Berth's own container has left it, and joins it anew where it stays.
+    joins.delete(id);
     if (!(await removeNetwork(engine, id, signal))) return;
     for (const map of [ranges, joins, emptySince]) map.delete(id);
     log.info({ network: found.name }, "Removed the network of a package that has no containers.");
