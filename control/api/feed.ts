@@ -33,6 +33,7 @@ import {
   readWakeAsk,
   readWhoAsk,
 } from "./feed-questions.ts";
+import { spaced } from "./spaced.ts";
 
 export type FeedParts = {
   socketPath: string;
@@ -69,6 +70,12 @@ export type ControlFeed = Pick<AskGateways, "whatIsOpen" | "count"> & { answer: 
 
 /** A gateway that reads so slowly that this much waits for it is cut off; it comes back and is given everything anew. */
 const LONGEST_BACKLOG = 8 * 1_048_576;
+
+/**
+ * After a sign-out every caller is asked about anew. Users sign in and out as often as they like, so several sign-outs within this time are told as one: else
+ * one user could have no request of anybody's served without a question to control.
+ */
+const SIGN_OUTS_MS = 500;
 
 /** What a registry proxy does not tell. */
 const UNKNOWN = { userId: undefined, address: undefined, requestId: undefined, status: undefined } as const;
@@ -271,12 +278,14 @@ function tellChanges(
     for (const one of changed.values()) say(one);
   };
   list("");
-  const unwatchSignOuts = watchSignOuts(() => say({ kind: "signedOut" }));
+  const signOuts = spaced(clock, SIGN_OUTS_MS, () => say({ kind: "signedOut" }));
+  const unwatchSignOuts = watchSignOuts(signOuts.call);
   cancelBeat = clock.after(FEED_BEAT_MS / 2, beat);
   response.once("close", () => {
     cancelBeat();
     unwatch();
     unwatchSignOuts();
+    signOuts.cancel();
     cancelSilence();
     gateways.left(gateway);
     feeds.delete(gateway);

@@ -312,6 +312,24 @@ t.test("gateways are told at once when a session ends before its time", async (t
   t.equal(told.lines.filter(({ kind }) => kind === "signedOut").length, 1);
 });
 
+t.test("a user who signs in and out all the time has callers asked about twice a second at most", async (t) => {
+  const { stand, socketPath, identity } = await openTestFeed(t);
+  const told = listen(t, socketPath);
+  const signOuts = () => told.lines.filter(({ kind }) => kind === "signedOut").length;
+  await until("the feed is open", () => told.lines.length > 1);
+  identity.ensureAdmin("a-developer-key");
+  for (let time = 0; time < 100; time++) identity.endSession(identity.signIn("a-developer-key"));
+  await until("the first is told at once", () => signOuts() === 1);
+  await stand.clock.advance(500);
+  await until("the others are told together", () => signOuts() === 2);
+  await stand.clock.advance(5_000);
+  const container = stand.publish({});
+  await until("the feed goes on", () => told.lines.some((line) => line.kind === "changed" && line.container.id === container.id));
+  t.equal(signOuts(), 2, "and nothing more");
+  identity.endSession(identity.signIn("a-developer-key"));
+  await until("a later one is told at once", () => signOuts() === 3);
+});
+
 t.test("a crash with endless last lines costs no gateway its feed", async (t) => {
   const { stand, socketPath } = await openTestFeed(t);
   const { lines, ended } = listen(t, socketPath);
