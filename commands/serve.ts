@@ -6,6 +6,7 @@ import type { ListeningHandle } from "../roles/listening-handle.ts";
 import { openParentSocket } from "../roles/parent-socket.ts";
 import { findPredecessor, HANDOVER_NAME, type Predecessor } from "../roles/predecessor.ts";
 import { consoleListenerAt, consoleSettingsFault } from "../roles/console-listener.ts";
+import { resumeLater } from "../roles/resume-later.ts";
 import { type Served, serve } from "../roles/serve.ts";
 import { startSuccessor } from "../roles/successor.ts";
 import { writesFile } from "../roles/open-access.ts";
@@ -13,9 +14,6 @@ import { keepSystemdWatchdog, tellSystemd } from "../roles/tell-systemd.ts";
 import { untilTold } from "../roles/until-told.ts";
 import { begin, countHere, type Here, runtimeHere } from "./here.ts";
 import { VERSION } from "./version.ts";
-
-/** How long a berth that could not hand over waits for the old program to be put back, before it starts its control again. */
-const RESUME_MS = 10_000;
 
 /** `berth serve`, started by itself or by a berth that hands over to it. */
 export async function run(given: Here): Promise<void> {
@@ -129,7 +127,8 @@ async function untilHandedOver(here: Here, served: Served & { metricsHandle: obj
           } catch (error) {
             log.error({ err: error }, "handing over failed");
             socket = await open();
-            resumeLater();
+            // The caller puts the old program back first; where it does not, this berth goes on all the same.
+            resumeLater({ resume: served.resume, isHandingOver: () => handing !== undefined, clock: here.clock, log });
             throw error;
           } finally {
             handing = undefined;
@@ -140,11 +139,6 @@ async function untilHandedOver(here: Here, served: Served & { metricsHandle: obj
       },
       log,
     );
-  // The caller puts the old program back first; where it does not, this berth goes on all the same.
-  const resumeLater = () =>
-    here.clock.after(RESUME_MS, () => {
-      served.resume().catch((error: unknown) => log.error({ err: error }, "control does not start again"));
-    });
   let socket = await open();
   return over.promise;
 }
