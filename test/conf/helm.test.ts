@@ -14,11 +14,11 @@ import { CHART, faultsOf, lint, ofKind, podsOf, render, type Values } from "./ch
 const ROOT = join(import.meta.dirname, "../..");
 const KEY = "a-key-that-nobody-knows";
 const SECRET = { data: { X_API_KEY: KEY, REGISTRY_PASSWORD: "of-the-registry" } };
-const NAMES = { host: "stand.example", registryHost: "registry.stand.example" };
+const NAMES = { host: "stand.example", consoleHost: "console.stand.example", registryHost: "registry.stand.example" };
 
 /** What people set; `roles` are the processes that come of it, `ports` what can be reached. */
 const SETS: Record<string, { values: Values; roles: string[]; ports: number[] }> = {
-  "nothing but defaults": { values: {}, roles: ["serve"], ports: [8080] },
+  "nothing but defaults": { values: {}, roles: ["serve"], ports: [8080, 8081] },
   "all in one pod, opened to the outside": {
     values: {
       spawner: { enabled: true },
@@ -36,7 +36,7 @@ const SETS: Record<string, { values: Values; roles: string[]; ports: number[] }>
       networkPolicy: { enabled: true, spawnerFrom: [{ podSelector: { matchLabels: { app: "datagrok" } } }] },
     },
     roles: ["serve"],
-    ports: [5000, 8000, 8080],
+    ports: [5000, 8000, 8080, 8081],
   },
   "in grok_spawner's place alone": {
     values: {
@@ -90,9 +90,18 @@ const SETS: Record<string, { values: Values; roles: string[]; ports: number[] }>
       networkPolicy: { enabled: true },
     },
     roles: ["serve"],
-    ports: [8080],
+    ports: [8080, 8081],
   },
 };
+
+t.test("in front of a Datagrok server, which has the pages, there is no console", async (t) => {
+  const rendered = await render({ server: { env: { DATAGROK_URL: "http://datagrok:8080/api" } } });
+  const objects = "objects" in rendered ? rendered.objects : [];
+  t.strictSame(
+    ofKind(objects, "Service").map(({ metadata }) => metadata.name),
+    ["stand"],
+  );
+});
 
 const rules = parseAllDocuments(readFileSync(join(ROOT, "conf/kubernetes/rbac.yaml"), "utf8"))
   .map((document) => document.toJS() as { kind: string; rules: unknown })
@@ -115,7 +124,9 @@ for (const [name, { values, roles, ports }] of Object.entries(SETS)) {
         t.strictSame(warnings, []);
         if (settings.role !== "registry-proxy") t.equal(driverOf(settings), (values["driver"] as string | undefined) ?? "kubernetes");
         t.equal(settings.spawner, settings.role === "serve" && ports.includes(8000));
-        const listens = { 8080: settings.edgePort, 8000: settings.spawnerPort, 5000: settings.registryPort };
+        const listens = { 8080: settings.edgePort, 8081: settings.consolePort, 8000: settings.spawnerPort, 5000: settings.registryPort };
+        const { consoleHost } = (values["ingress"] ?? {}) as Partial<typeof NAMES>;
+        t.equal(settings.consoleUrl, consoleHost === undefined ? undefined : `https://${consoleHost}`);
         const idle = /\d+$/.exec(ofKind(objects, "Ingress")[0]?.metadata.annotations?.["alb.ingress.kubernetes.io/load-balancer-attributes"] ?? "0");
         if (settings.role !== "spawner") t.ok(settings.keepAliveTimeout > Number(idle) * 1_000, "a load balancer lets go first");
         for (const { containerPort } of container.ports) t.equal(listens[containerPort as keyof typeof listens], containerPort);
@@ -144,10 +155,10 @@ for (const [name, { values, roles, ports }] of Object.entries(SETS)) {
           t.match(service?.spec, { ports: [{ name: port.name }] });
           return host;
         });
-        const { host, registryHost } = (values["ingress"] ?? {}) as Partial<typeof NAMES>;
+        const { host, consoleHost, registryHost } = (values["ingress"] ?? {}) as Partial<typeof NAMES>;
         t.strictSame(
           hosts,
-          [host, registryHost].filter((one) => one !== undefined),
+          [host, consoleHost, registryHost].filter((one) => one !== undefined),
         );
         t.match(metadata.annotations, {
           "nginx.ingress.kubernetes.io/proxy-read-timeout": "3600",
@@ -244,6 +255,7 @@ const REFUSED: Record<string, Values> = {
   "a secret among the settings": { server: { env: { X_API_KEY: KEY } } },
   "keys of AWS among the settings": { grokRegistryProxy: { env: { AWS_SECRET_ACCESS_KEY: KEY } } },
   "a setting that the chart's ports hang on": { server: { env: { BERTH_EDGE_PORT: "80" } } },
+  "a port of the console that its Service does not lead to": { server: { env: { BERTH_CONSOLE_PORT: "9000" } } },
   "a spawner with the key that everybody knows": { spawner: { enabled: true } },
   "a registry proxy without a registry": { grokRegistryProxy: { enabled: true } },
   "a registry proxy that knows no users": { server: { enabled: false }, grokRegistryProxy: { enabled: true, env: { REGISTRY_URL: "x" } } },

@@ -37,6 +37,10 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- $alone := not .Values.server.enabled -}}
 {{- if .Values.server.enabled }}
 - { value: server, port: 8080, name: edge, service: {{ include "berth.name" . }}, component: server, from: edgeFrom }
+{{- /* In front of a Datagrok server berth has no console. */}}
+{{- if not (hasKey .Values.server.env "DATAGROK_URL") }}
+- { value: console, port: 8081, name: console, service: {{ include "berth.name" . }}-console, component: server, from: consoleFrom }
+{{- end }}
 {{- end }}
 {{- if .Values.spawner.enabled }}
 - { value: spawner, port: 8000, name: spawner, service: {{ include "berth.name" . }}-spawner, component: {{ ternary "spawner" "server" $alone }}, from: spawnerFrom }
@@ -84,6 +88,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
   {{- $_ := set $env "GROK_SPAWNER_DATAGROK_API_URL" (printf "http://%s.%s.svc:8080/api" ($v.server.service.name | default (include "berth.name" $root)) $root.Release.Namespace) -}}
   {{- if $v.spawner.enabled }}{{ $_ := set $env "BERTH_SPAWNER" "on" }}{{ end -}}
   {{- if and $v.ingress.enabled $v.ingress.host }}{{ $_ := set $env "BERTH_WEB_ROOT" (printf "%s://%s" (ternary "https" "http" (gt (len $v.ingress.tls) 0)) $v.ingress.host) }}{{ end -}}
+  {{- if and $v.ingress.enabled $v.ingress.consoleHost }}{{ $_ := set $env "BERTH_CONSOLE_URL" (printf "%s://%s" (ternary "https" "http" (gt (len $v.ingress.tls) 0)) $v.ingress.consoleHost) }}{{ end -}}
 {{- end -}}
 {{- if and $v.ingress.enabled (ne .pod.role "spawner") -}}
   {{- $_ := set $env "BERTH_TRUSTED_PROXIES" $v.ingress.trustedProxies -}}
@@ -91,7 +96,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
   {{- $_ := set $env "BERTH_KEEP_ALIVE_TIMEOUT" (printf "%d000" (add 10 (min (int $v.ingress.timeoutSeconds) 4000))) -}}
 {{- end -}}
 {{- range include "berth.ports" $root | fromYamlArray -}}
-  {{- if eq .component $.pod.component }}{{ $env = mergeOverwrite $env (get $v .value).env }}{{ end -}}
+  {{- if eq .component $.pod.component }}{{ $env = mergeOverwrite $env ((get $v .value).env | default dict) }}{{ end -}}
 {{- end -}}
 {{- range $name := keys $env | sortAlpha }}
 - name: {{ $name }}
