@@ -5,6 +5,7 @@ import { openFetched } from "./fetched.ts";
 import type { KeyServer } from "./key-server.ts";
 import { type KeySet, openKeySet } from "./key-set.ts";
 import { readKeys } from "./read-keys.ts";
+import { parseReply } from "../parse-reply.ts";
 
 const ISSUER_FRESH_MS = 10 * 60_000;
 /** What is wrong there may be mended. */
@@ -46,12 +47,7 @@ export function openSigners(parts: {
 
 /** Faults: TOKEN_KEYS_UNKNOWN. */
 function readWebRoot(text: string): string {
-  let data: unknown;
-  try {
-    data = JSON.parse(text);
-  } catch {
-    // Said below.
-  }
+  const data = parseReply(text);
   if (typeof data === "object" && data !== null && "webRoot" in data && typeof data.webRoot === "string" && data.webRoot !== "") return data.webRoot;
   throw new Fault(
     "TOKEN_KEYS_UNKNOWN",

@@ -1,3 +1,4 @@
+import { parseReply } from "../parse-reply.ts";
 import { createPublicKey, type KeyObject, type webcrypto } from "node:crypto";
 
 /** Public keys by their ids; under the empty id those that came without one. */
@@ -6,6 +7,8 @@ export type Keys = ReadonlyMap<string, KeyObject>;
 /** Shorter ones can be broken; NIST has forbidden them since 2014. */
 const FEWEST_BITS = 2_048;
 const MOST_KEYS = 100;
+/** In a set of keys, each of which has some ten. */
+const MOST_VALUES = 10_000;
 
 /**
  * The RSA keys in what a server publishes: a JWKS, a single JWK, `{kid: pem}` or a bare PEM. What is no key for verifying RS256 is passed
@@ -24,12 +27,8 @@ export function readKeys(text: string): Keys | undefined {
 function parse(text: string): unknown {
   const trimmed = text.trim();
   if (isPem(trimmed)) return trimmed;
-  try {
-    const value: unknown = JSON.parse(trimmed);
-    return typeof value === "string" && !isPem(value) ? undefined : value;
-  } catch {
-    return undefined;
-  }
+  const value = parseReply(trimmed, MOST_VALUES);
+  return typeof value === "string" && !isPem(value) ? undefined : value;
 }
 
 function setOf(given: [kid: string, key: unknown][]): Keys {

@@ -1,9 +1,10 @@
 import { Agent, request } from "undici";
 import type { Clock } from "../../clock.ts";
 import { Fault } from "../../fault.ts";
+import { parseReply } from "../../parse-reply.ts";
 import { trimTrailing } from "../../trim-trailing.ts";
 
-export type Said = { status: number; /** Undefined where it is no JSON. */ said: unknown };
+export type Said = { status: number; /** Undefined where it is no JSON, or too much of it. */ said: unknown };
 
 /** `holds`: the server may hold the answer back for longer than that, which says nothing of it. */
 export type Asked = { signal: AbortSignal; limitMs: number; holds?: true };
@@ -62,7 +63,7 @@ export function openAskServer(parts: { url: string; connections: number; clock: 
         text += String(piece);
         if (text.length > LONGEST_ANSWER) throw serverAway("answered with more than can be meant");
       }
-      const said = readJson(text);
+      const said = parseReply(text);
       gaveUp = holds === true && answer.statusCode === 504;
       if (NOBODY_THERE.has(answer.statusCode) && !isApiError(said)) throw serverAway(`is not behind its address (${answer.statusCode})`);
       heard();
@@ -106,12 +107,4 @@ export function apiOf(url: string): string {
 
 function isApiError(said: unknown): said is { message: string } {
   return typeof said === "object" && said !== null && "message" in said && typeof said.message === "string";
-}
-
-function readJson(text: string): unknown {
-  try {
-    return JSON.parse(text) as unknown;
-  } catch {
-    return undefined;
-  }
 }

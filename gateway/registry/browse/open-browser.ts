@@ -5,6 +5,7 @@ import { askUpstream } from "../upstream/ask-upstream.ts";
 import { MANIFESTS } from "../upstream/manifest-digest.ts";
 import type { RegistryBrowser } from "../../registry-browser.ts";
 import type { Action, Upstream } from "../upstream/upstream.ts";
+import { parseReply } from "../../../parse-reply.ts";
 import { nextPage } from "./next-page.ts";
 import { readImage } from "./read-image.ts";
 
@@ -95,15 +96,11 @@ function requireOk({ status }: Said, { host }: Upstream, repository = "its list 
 
 function readJson(said: Said, { host }: Upstream): Record<string, unknown> {
   const value = jsonIn(said);
-  if (value === undefined) throw new Fault("REGISTRY_UNREACHABLE", `The registry ${host} answered with what is no JSON.`);
+  if (value === undefined) throw new Fault("REGISTRY_UNREACHABLE", `The registry ${host} answered with what is no JSON, or with more than can be meant.`);
   return value;
 }
 
 function jsonIn({ body }: Said): Record<string, unknown> | undefined {
-  try {
-    const value: unknown = JSON.parse(body.toString("utf8"));
-    return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : undefined;
-  } catch {
-    return undefined;
-  }
+  const value = parseReply(body.toString("utf8"));
+  return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : undefined;
 }

@@ -1,5 +1,6 @@
 import type { Clock } from "../../../clock.ts";
 import { Fault } from "../../../fault.ts";
+import { parseReply } from "../../../parse-reply.ts";
 import type { AskHttp, Said } from "./ask-http.ts";
 import { basicAuthorization, type Login } from "./basic.ts";
 import type { Lasting } from "./renewed.ts";
@@ -44,16 +45,12 @@ export async function askToken(
 
 function readToken(said: Said, server: string): Lasting<string> {
   const failed = (what: string) => new Fault("UPSTREAM_CREDENTIAL_FAILED", `The registry's token server ${server} answered without ${what}.`);
-  let answer: { token?: unknown; access_token?: unknown; expires_in?: unknown };
-  try {
-    answer = JSON.parse(said.body.toString()) as typeof answer;
-  } catch {
-    throw failed("JSON");
-  }
+  const answer = parseReply(said.body.toString()) as { token?: unknown; access_token?: unknown; expires_in?: unknown } | null | undefined;
+  if (answer === undefined) throw failed("JSON");
   const token = answer?.token ?? answer?.access_token;
   // It becomes a header line.
   if (typeof token !== "string" || !/^[\x21-\x7e]{1,32768}$/.test(token)) throw failed("a token");
-  const told = Number(answer.expires_in ?? USUAL_SECONDS);
+  const told = Number(answer?.expires_in ?? USUAL_SECONDS);
   const lifeMs = (told > 0 ? Math.min(told, LONGEST_SECONDS) : USUAL_SECONDS) * 1_000;
   // The rest is for its way there and back, and for clocks that differ a little.
   return { value: `Bearer ${token}`, lifeMs: lifeMs * 0.9, renewMs: lifeMs * 0.75 };
