@@ -96,7 +96,8 @@ function requireOk({ status }: Said, { host }: Upstream, repository = "its list 
 
 function readJson(said: Said, { host }: Upstream): Record<string, unknown> {
   const value = jsonIn(said);
-  if (value === undefined) throw new Fault("REGISTRY_UNREACHABLE", `The registry ${host} answered with what is no JSON, or with more than can be meant.`);
+  if (value === undefined)
+    throw new Fault("REGISTRY_UNREACHABLE", `The registry ${host} answered with what is no JSON, or with more than can be meant.`);
   return value;
 }
 
