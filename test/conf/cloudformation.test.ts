@@ -129,6 +129,7 @@ for (const [name, { parameters, on, services }] of Object.entries(STACKS)) {
         }
         if (settings.role === "serve") {
           t.equal(driverOf(settings), "spawner");
+          t.match(settings, { webRoot: "https://stand.example", consoleName: "console.stand.example" });
           t.match(settings.dockerSettings, { grokSpawnerPort: 8000, spawnerAuthMode: "password", grokSpawnerHost: /InternalLoadB/ });
         }
         if (settings.role === "registry-proxy") t.match(settings, { registry: { ecrMode: true }, awsRegion: REGION, datagrok: { url: /\/api$/ } });
@@ -172,13 +173,17 @@ for (const [name, { parameters, on, services }] of Object.entries(STACKS)) {
       if (!on.includes("HasRegistryProxy")) return;
       const outer = on.includes("MakesListener") ? stack.id("DatagrokTCP443Listener") : await listenerBefore(aws);
       const { Rules = [] } = await aws.elb.send(new DescribeRulesCommand({ ListenerArn: outer }));
-      const led = Rules.filter(({ IsDefault }) => IsDefault !== true).map(({ Conditions, Actions }) => {
+      const led = Rules.filter(({ IsDefault }) => IsDefault !== true).flatMap(({ Conditions, Actions }) => {
         t.ok(targets.includes(Actions?.[0]?.TargetGroupArn ?? ""));
-        return Conditions?.[0]?.HostHeaderConfig?.Values?.[0];
+        return Conditions?.[0]?.HostHeaderConfig?.Values ?? [];
       });
       t.strictSame(
         led.toSorted((a, b) => String(a).localeCompare(String(b))),
-        ["registry.stand.example", ...(on.includes("HasBerth") ? ["stand.example"] : [])],
+        [
+          ...(on.includes("HasBerth") ? ["console.stand.example"] : []),
+          "registry.stand.example",
+          ...(on.includes("HasBerth") ? ["stand.example"] : []),
+        ],
       );
     });
 
