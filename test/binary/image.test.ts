@@ -24,7 +24,8 @@ const { bytes } = await buildBerthImages(engine.docker, image, DROP_INS);
 t.teardown(async () => {
   const left = await engine.docker.listContainers({ all: true, filters: { label: [`berth.environment=${name}`] } });
   await Promise.all([...containers, ...left.map(({ Id }) => Id)].map((id) => engine.docker.getContainer(id).remove({ force: true, v: true })));
-  await engine.docker.getNetwork(name).remove().catch(() => undefined); // prettier-ignore
+  const networks = (await engine.docker.listNetworks()).filter((one) => one.Name.startsWith(name));
+  await Promise.all(networks.map(({ Id }) => engine.docker.getNetwork(Id).remove()));
   for (const target of [...DROP_INS, "berth", "debian", "distribution"] as const) await engine.docker.getImage(image(target)).remove({ force: true });
   // Each holds those that it was made from: the newest first.
   for (const id of await unnamed()) if (!unnamedBefore.includes(id)) await engine.docker.getImage(id).remove({ force: true });
@@ -127,7 +128,8 @@ t.test("in the place of grok_spawner it deploys on the engine whose socket it is
   const { address, port } = (await deployed.json()) as { address: string; port: number };
   t.equal(deployed.status, 200);
   const { NetworkSettings } = await engine.docker.getContainer(address).inspect();
-  const at = NetworkSettings.Networks[name]?.IPAddress;
+  // Each package has a network of its own on one that berth made.
+  const [at] = Object.values(NetworkSettings.Networks).map(({ IPAddress }) => IPAddress);
   t.same(await (await fetch(`http://${at}:${port}/square?number=5`)).json(), { result: 25 });
   t.equal((await post("/deploy/cvm/spawned/0", {})).status, 200);
   t.notMatch(await (await fetch(`${base}/services`, { headers })).text(), /spawned/);

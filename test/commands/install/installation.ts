@@ -30,6 +30,15 @@ while ! grep -q 'berth .* at http' log; do
 done
 `;
 
+/** It may have ended by itself, as a berth does that handed over. */
+function end(pid: number, signal: NodeJS.Signals = "SIGTERM"): void {
+  try {
+    process.kill(pid, signal);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
+  }
+}
+
 /** An installed berth under that manager; each program is a script that runs the source tree, or spoils something first. */
 export async function openInstallation(t: Test, user = 0) {
   const folder = tempFolder(t);
@@ -59,10 +68,10 @@ export async function openInstallation(t: Test, user = 0) {
   const started = await run("/bin/sh", ["manager"]);
   t.equal(started.code, 0, started.output);
   t.teardown(async () => {
-    for (const one of startedWith(`BERTH_DATA=${env.BERTH_DATA}`)) process.kill(one);
+    for (const one of startedWith(`BERTH_DATA=${env.BERTH_DATA}`)) end(one);
     await eventually("its end", 20_000, async () => startedWith(`BERTH_DATA=${env.BERTH_DATA}`).length === 0 || undefined);
     // Services of the process driver outlive berth on purpose.
-    for (const one of workingIn(folder)) process.kill(one, "SIGKILL");
+    for (const one of workingIn(folder)) end(one, "SIGKILL");
   });
   const restart = ["--restart", "sh manager"];
   const upgrade = (from: string, how = restart) =>
