@@ -35,7 +35,7 @@ export const verbs: Verbs = {
     options: {},
     run: async ({ here, screen }) => {
       const degraded = await lookReady(here);
-      // Where control is elsewhere, whoever starts this one anew ends what it serves, and brings nothing back.
+      // Where control is elsewhere, a restart of this one ends what it serves, and brings nothing back.
       if (degraded !== undefined && settingsHere(here).settings.role !== "gateway") throw degraded;
       screen.print(degraded?.message ?? "ready");
     },
@@ -51,7 +51,7 @@ export async function lookReady(here: Here): Promise<Fault | undefined> {
     return undefined;
   }
   const controls = await Promise.all(listeners.map((listener) => askReady(settings, listener(settings), here)));
-  const control = controls.find((said) => said !== undefined);
+  const control = controls.find((state) => state !== undefined);
   if (control === undefined) return undefined;
   return new Fault("CONTROL_AWAY", `degraded: control is ${control}. Containers that run are served; nothing is started.`);
 }
@@ -67,7 +67,7 @@ function controlIn(body: string): string | undefined {
   }
 }
 
-/** Resolves with what it reports about a control that it does not reach. A listener on all interfaces is asked on this machine's own; whose certificate it is does not matter to itself. */
+/** Resolves with what it reports about a control that it does not reach. A listener on all interfaces is called on this machine's own; whose certificate it is does not matter to itself. */
 function askReady(settings: Settings, { host, port, path = "/readyz", isPlain }: At, { clock }: Here): Promise<string | undefined> {
   const edgeHost = host === "0.0.0.0" ? "127.0.0.1" : host === "::" ? "::1" : host;
   const url = `${addressOf({ edgeHost, tlsCert: isPlain ? undefined : settings.tlsCert }, port)}${path}`;

@@ -46,7 +46,11 @@ function send<Answer extends object>(
 }
 
 function broken(cause: Error): Fault {
-  return new Fault("PROGRAM_UNUSABLE", `The first process of the berth that runs did not complete its answer: ${cause.message}. Its log says why.`, {
-    cause,
-  });
+  return new Fault(
+    "PROGRAM_UNUSABLE",
+    `The first process of the berth that runs did not complete its answer: ${cause.message}. Its log has the reason.`,
+    {
+      cause,
+    },
+  );
 }

@@ -33,7 +33,7 @@ import {
   readWakeAsk,
   readWhoAsk,
 } from "./feed-questions.ts";
-import { spaced } from "./spaced.ts";
+import { openThrottle } from "./throttle.ts";
 
 export type FeedParts = {
   socketPath: string;
@@ -72,8 +72,8 @@ export type ControlFeed = Pick<AskGateways, "whatIsOpen" | "count"> & { answer: 
 const LONGEST_BACKLOG = 8 * 1_048_576;
 
 /**
- * After a sign-out every caller is asked about anew. Users sign in and out as often as they like, so several sign-outs within this time are told as one: else
- * one user could have no request of anybody's served without a question to control.
+ * After a sign-out every caller is looked up anew. Users sign in and out as often as they like, so several sign-outs within this time make one event: else
+ * one user could make every request of all users cost a look-up at control.
  */
 const SIGN_OUTS_MS = 500;
 
@@ -278,7 +278,7 @@ function tellChanges(
     for (const one of changed.values()) say(one);
   };
   list("");
-  const signOuts = spaced(clock, SIGN_OUTS_MS, () => say({ kind: "signedOut" }));
+  const signOuts = openThrottle(clock, SIGN_OUTS_MS, () => say({ kind: "signedOut" }));
   const unwatchSignOuts = watchSignOuts(signOuts.call);
   cancelBeat = clock.after(FEED_BEAT_MS / 2, beat);
   response.once("close", () => {

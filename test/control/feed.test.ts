@@ -304,30 +304,30 @@ t.test("a gateway that does not read is cut off before it costs much memory", as
 
 t.test("gateways are told at once when a session ends before its time", async (t) => {
   const { socketPath, identity } = await openTestFeed(t);
-  const told = listen(t, socketPath);
-  await until("the feed is open", () => told.lines.length > 1);
+  const feed = listen(t, socketPath);
+  await until("the feed is open", () => feed.lines.length > 1);
   identity.ensureAdmin("a-developer-key");
   identity.endSession(identity.signIn("a-developer-key"));
-  await until("the sign-out is told", () => told.lines.some(({ kind }) => kind === "signedOut"));
-  t.equal(told.lines.filter(({ kind }) => kind === "signedOut").length, 1);
+  await until("the sign-out is told", () => feed.lines.some(({ kind }) => kind === "signedOut"));
+  t.equal(feed.lines.filter(({ kind }) => kind === "signedOut").length, 1);
 });
 
-t.test("a user who signs in and out all the time has callers asked about twice a second at most", async (t) => {
+t.test("a user who signs in and out all the time causes two look-ups of callers a second at most", async (t) => {
   const { stand, socketPath, identity } = await openTestFeed(t);
-  const told = listen(t, socketPath);
-  const signOuts = () => told.lines.filter(({ kind }) => kind === "signedOut").length;
-  await until("the feed is open", () => told.lines.length > 1);
+  const feed = listen(t, socketPath);
+  const signOuts = () => feed.lines.filter(({ kind }) => kind === "signedOut").length;
+  await until("the feed is open", () => feed.lines.length > 1);
   identity.ensureAdmin("a-developer-key");
   for (let time = 0; time < 100; time++) identity.endSession(identity.signIn("a-developer-key"));
-  await until("the first is told at once", () => signOuts() === 1);
+  await until("the first is sent at once", () => signOuts() === 1);
   await stand.clock.advance(500);
-  await until("the others are told together", () => signOuts() === 2);
+  await until("the others are sent together", () => signOuts() === 2);
   await stand.clock.advance(5_000);
   const container = stand.publish({});
-  await until("the feed goes on", () => told.lines.some((line) => line.kind === "changed" && line.container.id === container.id));
+  await until("the feed goes on", () => feed.lines.some((line) => line.kind === "changed" && line.container.id === container.id));
   t.equal(signOuts(), 2, "and nothing more");
   identity.endSession(identity.signIn("a-developer-key"));
-  await until("a later one is told at once", () => signOuts() === 3);
+  await until("a later one is sent at once", () => signOuts() === 3);
 });
 
 t.test("a crash with endless last lines costs no gateway its feed", async (t) => {

@@ -21,7 +21,7 @@ function nameShown(port: number): Promise<string> {
   });
 }
 
-t.test("a berth that is told SIGHUP shows its new certificate from every gateway and the console, and its connections go on", async (t) => {
+t.test("a berth that gets SIGHUP shows its new certificate from every gateway and the console, and its connections go on", async (t) => {
   const data = tempFolder(t);
   const [cert, key] = [join(data, "edge.crt"), join(data, "edge.key")];
   const put = (name: string) => {

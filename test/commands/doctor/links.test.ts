@@ -141,9 +141,9 @@ t.test("a console that the edge sends browsers to, and that does not answer, or 
   const [answers, leads] = [{ rooms: JSON.stringify({ rooms: ["containers"] }) }, { to: "" }];
   const console = await listen(
     t,
-    createServer((asked, response) => {
+    createServer((request, response) => {
       response.setHeader("content-security-policy", `form-action 'self' ${leads.to}`);
-      response.end(asked.url === "/console/rooms" ? answers.rooms : "");
+      response.end(request.url === "/console/rooms" ? answers.rooms : "");
     }),
   );
   let location = `http://127.0.0.1:${console}/`;

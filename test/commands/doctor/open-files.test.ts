@@ -27,7 +27,7 @@ t.test("where no berth runs, its limit is not looked at; a high one is well", as
   mkdirSync(data);
   t.match(await look(t, ["settings", "open files"], env), { "open files": { state: "not looked at" } });
   const { parentSocket } = openRuntimeFolder({ data, base: folder, uid: process.getuid?.() ?? 0 });
-  const refuse = () => Promise.reject(new Error("not asked"));
+  const refuse = () => Promise.reject(new Error("not called"));
   const actions = { handOver: refuse, resume: refuse, limits: () => ({ pid: 1, openFiles: 1_048_576 }) };
   const socket = await openParentSocket(parentSocket, actions, openLog({ level: "silent", name: "test" }));
   t.teardown(() => socket.close());

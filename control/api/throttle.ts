@@ -1,23 +1,23 @@
 import type { Clock } from "../../clock.ts";
 
-export type Spaced = {
+export type Throttle = {
   /** Does it at once, or where it was done less than `ms` ago, once when that is over. */
   call(): void;
   cancel(): void;
 };
 
-/** Has something done at most once in `ms`, however often it is asked for. */
-export function spaced(clock: Pick<Clock, "after">, ms: number, act: () => void): Spaced {
+/** Has something done at most once in `ms`, however often it is called. */
+export function openThrottle(clock: Pick<Clock, "after">, ms: number, act: () => void): Throttle {
   let isWaiting = false;
-  let isAsked = false;
+  let isRequested = false;
   let cancel = () => {};
   const call = () => {
-    isAsked = isWaiting;
+    isRequested = isWaiting;
     if (isWaiting) return;
     isWaiting = true;
     cancel = clock.after(ms, () => {
       isWaiting = false;
-      if (isAsked) call();
+      if (isRequested) call();
     });
     act();
   };
