@@ -14,6 +14,13 @@ function isImportedPackage({ name }: Pick<Package, "name">): boolean {
   return /^imported \(.+\)$/.test(name);
 }
 
+/** Which of these names are of images that `claimImported` may find. */
+export function importedAmong(store: Store, names: readonly string[], packageId: string): Set<string> {
+  const found = Map.groupBy(store.images.named(names, packageId), (image) => image.packageId);
+  const imported = [...found].filter(([id]) => isImportedPackage(store.packages.find(id) ?? { name: "" }));
+  return new Set(imported.flatMap(([, images]) => images.map(({ name }) => name.toLowerCase())));
+}
+
 /**
  * Takes an imported image of this name, with its containers, into the package that publishes it, so that their ids stay; call it in a transaction. It has
  * to be one that the user may manage.

@@ -1,11 +1,11 @@
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 
 /**
  * A container's id follows from its image's, whose row stays when its folder leaves the package: a folder that comes back has its container
  * under the id that plugins may have kept. A UUID of version 8, which is what RFC 9562 calls one made in a way of one's own.
  */
 export function containerIdOf(imageId: string): string {
-  const bytes = createHash("sha256").update(`container of ${imageId}`).digest().subarray(0, 16);
+  const bytes = hash("sha256", `container of ${imageId}`, "buffer").subarray(0, 16);
   bytes.writeUInt8((bytes.readUInt8(6) & 0x0f) | 0x80, 6);
   bytes.writeUInt8((bytes.readUInt8(8) & 0x3f) | 0x80, 8);
   return bytes.toString("hex").replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");

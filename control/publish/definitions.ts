@@ -14,7 +14,10 @@ export type Definition = PublishedFolder & {
   contentHash: string | undefined;
 };
 
-/** `debugLogin` is the developer's login for a debug publish, undefined for a release. Faults: PACKAGE_INVALID. */
+/** Of all Dockerfiles, variables and warnings of a package together: they are written in one turn of the event loop, which takes longer the more they are. */
+export const MAX_TEXT_BYTES = 2 * 1_048_576;
+
+/** `debugLogin` is the developer's login for a debug publish, undefined for a release. Faults: PACKAGE_INVALID, PACKAGE_TOO_LARGE. */
 export function defineContainers(
   json: PackageJson,
   folders: readonly PublishedFolder[],
@@ -38,6 +41,7 @@ export function defineContainers(
     return { ...folder, image, ref, mutable, contentHash: builtFrom(folder, debug), name: containerName(json.name, folder.folder), warnings };
   });
   refuseTwins(definitions);
+  refuseLongTexts(definitions);
   return { definitions, warnings: definitions.flatMap(({ warnings }) => warnings) };
 }
 
@@ -73,6 +77,16 @@ function fallbackWarnings({ folder, imageJson }: PublishedFolder, own: string): 
   if (imageJson.image === undefined) return [`${where}: no image was published with the package; ${own} is looked for.`];
   if (imageJson.fallback && imageJson.hashMatch !== true) return [`${where}: falls back to ${imageJson.image}, which was built from other content.`];
   return [];
+}
+
+function refuseLongTexts(definitions: readonly Definition[]): void {
+  let bytes = 0;
+  for (const { dockerfile, warnings, container } of definitions) {
+    for (const text of [dockerfile, ...warnings, ...Object.entries(container.env).flat()]) bytes += Buffer.byteLength(text);
+    if (bytes <= MAX_TEXT_BYTES) continue;
+    const sentence = `The Dockerfiles and variables of the package have more than ${MAX_TEXT_BYTES} bytes together: shorten them, or publish some folders as another package.`;
+    throw new Fault("PACKAGE_TOO_LARGE", sentence);
+  }
 }
 
 /** Folders whose names differ in case alone would share an image. */

@@ -29,7 +29,7 @@ export type PublishedFolder = {
 /** The part of a package that is about containers. */
 export const DOCKERFILES = "dockerfiles";
 
-/** All of a package's are recorded in one turn, in which nothing else is done. */
+/** All of a package's rows are written in one turn, in which nothing else is done. */
 const MOST_FOLDERS = 500;
 const LONGEST_FOLDER_NAME = 100;
 

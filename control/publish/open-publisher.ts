@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { Clock } from "../../clock.ts";
@@ -8,12 +9,13 @@ import type { Credentials } from "../credentials/open-credentials.ts";
 import { unresolvedTemplates } from "../credentials/unresolved.ts";
 import { createFairSlots } from "../fair-slots.ts";
 import { capWarnings } from "./cap-warnings.ts";
-import { findConnections, isConnection } from "./connections.ts";
+import { findConnections, isConnection, type PublishedConnection } from "./connections.ts";
 import { defineContainers, type Definition } from "./definitions.ts";
 import { DOCKERFILES, findFolders } from "./folders.ts";
 import { unscoped } from "./names.ts";
-import { openPackageFiles } from "./package-files.ts";
-import { readPackageJson } from "./package-json.ts";
+import { openPackageFiles, versionPath } from "./package-files.ts";
+import { createPackageLocks } from "./package-locks.ts";
+import { type PackageJson, readPackageJson } from "./package-json.ts";
 import { readText } from "./read-text.ts";
 import { receiveUpload } from "./receive-upload.ts";
 import { type Recorded, recordPackage, refuseForeignAuthor } from "./record-package.ts";
@@ -70,6 +72,7 @@ export async function openPublisher(parts: {
 }): Promise<Publisher> {
   const { store, clock } = parts;
   const files = await openPackageFiles(parts.dataFolder, (id) => store.packages.find(id) !== undefined);
+  const locked = createPackageLocks();
 
   const readPackage = async (folder: string, asked: Publishing) => {
     const into = join(folder, "unpacked");
@@ -82,6 +85,36 @@ export async function openPublisher(parts: {
     return { into, json };
   };
 
+  /** The files first, then all rows in one transaction, which is the moment of publishing; then what no container runs from is pruned. */
+  const place = async (
+    asked: Publishing,
+    json: PackageJson,
+    definitions: readonly Definition[],
+    connections: readonly PublishedConnection[],
+    staged: ReadonlyMap<string, string>,
+  ): Promise<{ recorded: Recorded; kept: string[] }> => {
+    refuseForeignAuthor(store, json.name, asked.user);
+    // Nobody else makes a package of this name meanwhile.
+    const packageId = store.packages.byName(json.name)?.id ?? randomUUID();
+    const folders = definitions.map(({ folder, at, hash }) => ({ from: staged.get(folder) ?? at, folder, hash }));
+    const done = await files.placing(packageId, folders, asked.signal, () =>
+      store.transaction(() => {
+        const rooms = { store, environment: parts.environment, now: Math.trunc(clock.now()) };
+        const recorded = recordPackage(rooms, json, asked.user, definitions, (id, definition) => versionPath(id, definition), packageId);
+        return { recorded, kept: parts.credentials.record(recorded.package, connections) };
+      }),
+    );
+    const { images, containers, filesBefore } = done.recorded;
+    const defined = new Set(definitions.map(({ folder }) => folder));
+    for (const folder of filesBefore.keys()) if (!defined.has(folder)) await files.prune(packageId, folder, []);
+    for (const [index, image] of images.entries()) {
+      // What still runs may run from the version before this one; what waits for its successor's image, from one before that.
+      if (runsOlder(containers[index])) continue;
+      await files.prune(packageId, image.folder, [image.files, filesBefore.get(image.folder) ?? image.files]);
+    }
+    return done;
+  };
+
   const publishFrom = async (folder: string, asked: Publishing): Promise<Published> => {
     const { into, json } = await readPackage(folder, asked);
     const found = await findFolders(into, asked.signal);
@@ -92,29 +125,8 @@ export async function openPublisher(parts: {
       definitions.map(({ name, container }) => ({ name, env: container.env })),
       connections,
     );
-    const kept: string[] = [];
     const staged = await stage(definitions, folder, files.copy);
-    // From here on nothing is waited for: the files are in place and the rows durable together.
-    const rooms = { store, environment: parts.environment, now: clock.now() };
-    const before = new Map<string, string>();
-    const recorded = files.placing((place) =>
-      store.transaction(() => {
-        const known = store.packages.byName(json.name);
-        for (const image of known ? store.images.byPackage(known.id) : []) before.set(image.folder, image.files);
-        const recorded = recordPackage(rooms, json, asked.user, definitions, (packageId, definition) =>
-          place(staged.get(definition.folder) ?? definition.at, packageId, definition.folder, definition.hash),
-        );
-        kept.push(...parts.credentials.record(recorded.package, connections));
-        return recorded;
-      }),
-    );
-    const left = [...before.keys()].filter((folder) => !definitions.some((definition) => definition.folder === folder));
-    for (const folder of left) files.prune(recorded.package.id, folder, []);
-    for (const [index, image] of recorded.images.entries()) {
-      // What still runs may run from the version before this one; what waits for its successor's image, from one before that.
-      if (runsOlder(recorded.containers[index])) continue;
-      files.prune(recorded.package.id, image.folder, [image.files, before.get(image.folder) ?? image.files]);
-    }
+    const { recorded, kept } = await locked(json.name, asked.signal, () => place(asked, json, definitions, connections, staged));
     const all = [...found.warnings, ...warnings, ...unread, ...kept, ...unresolved];
     return { ...recorded, warnings: capWarnings(all, MAX_WARNINGS_IN_ALL) };
   };

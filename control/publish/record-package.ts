@@ -1,11 +1,12 @@
 import { randomUUID } from "node:crypto";
 import { isDeepStrictEqual } from "node:util";
 import { Fault } from "../../fault.ts";
-import { claimImported } from "../import/imported-package.ts";
+import { claimImported, importedAmong } from "../import/imported-package.ts";
 import { mayManageOf } from "../identity/may-manage.ts";
 import { IMAGE_TABLE } from "../lifecycle/image-states.ts";
 import { next } from "../lifecycle/table.ts";
 import type { Container, Image, Package, User } from "../store/entities.ts";
+import type { LeavingImage } from "../store/images.ts";
 import type { Store } from "../store/open-store.ts";
 import { containerIdOf } from "./container-id.ts";
 import type { Definition } from "./definitions.ts";
@@ -21,6 +22,8 @@ export type Recorded = {
   followers: Container[];
   /** Of folders that the package no longer has: wished to rest, and for the caller to have removed once this is durable. */
   removed: Container[];
+  /** Where the files of its folders lay until now. */
+  filesBefore: Map<string, string>;
 };
 
 type Rooms = { store: Store; environment: string; now: number };
@@ -36,44 +39,71 @@ export function refuseForeignAuthor(store: Store, name: string, user: Pick<User,
 
 /**
  * Writes what a package says into the store; call it in a transaction. Ids stay with (package, folder), also when it is published again. A container
- * whose definition changed gets a new generation; nothing is started here. Faults: NOT_PERMITTED, NAME_TAKEN.
+ * whose definition changed gets a new generation; nothing is started here. `filesOf` tells where the files lie. Faults: NOT_PERMITTED, NAME_TAKEN.
  */
 export function recordPackage(
   rooms: Rooms,
   json: PackageJson,
   user: Pick<User, "id" | "admin">,
   defined: readonly Definition[],
-  place: (packageId: string, definition: Definition) => string,
+  filesOf: (packageId: string, definition: Definition) => string,
+  newPackageId: string = randomUUID(),
 ): Recorded {
   refuseForeignAuthor(rooms.store, json.name, user);
-  const owner = recordPackageRow(rooms, json, user.id);
-  const known = new Set(rooms.store.images.byPackage(owner.id).map(({ folder }) => folder));
-  for (const { image, folder } of defined) if (!known.has(folder)) claimImported(rooms.store, image, user, { packageId: owner.id, folder });
-  const images = new Map(rooms.store.images.byPackage(owner.id).map((image) => [image.folder, image]));
-  const containers = new Map(rooms.store.containers.byPackage(owner.id).map((container) => [container.folder, container]));
-  const recorded: Recorded = { package: owner, images: [], containers: [], followers: [], removed: [] };
+  const owner = recordPackageRow(rooms, json, user.id, newPackageId);
+  const { store } = rooms;
+  const images = imagesBefore(store, owner, user, defined);
+  const leaving = store.images.ofOtherFolders(
+    owner.id,
+    defined.map(({ folder }) => folder),
+  );
+  const containers = new Map(store.containers.byPackage(owner.id).map((container) => [container.folder, container]));
+  const followers = Map.groupBy([...containers.values()].filter(isFollower), ({ imageId }) => imageId);
+  requireFreeNames(store, owner, defined, containers);
+  const recorded: Recorded = { package: owner, images: [], containers: [], followers: [], removed: [], filesBefore: new Map() };
+  for (const { folder, files } of [...images.values(), ...leaving]) recorded.filesBefore.set(folder, files);
+  const fresh: Container[] = [];
   for (const definition of defined) {
-    const before = images.get(definition.folder);
-    requireFreeNames(rooms.store, owner, definition, containers.get(definition.folder));
-    const image = recordImage({ ...rooms, byUser: user.id }, owner, definition, place(owner.id, definition), before);
+    const known = images.get(definition.folder);
+    const image = recordImage({ ...rooms, byUser: user.id }, owner, definition, filesOf(owner.id, definition), known);
     recorded.images.push(image);
-    const changed = before === undefined || before.ref !== image.ref || before.files !== image.files;
-    recorded.containers.push(recordContainer(rooms, owner, definition, image, changed, containers.get(definition.folder)));
-    for (const follower of containers.values()) {
-      if (!isFollower(follower) || follower.imageId !== image.id) continue;
+    const changed = known === undefined || known.ref !== image.ref || known.files !== image.files;
+    const container = recordContainer(rooms, owner, definition, image, changed, containers.get(definition.folder));
+    if (!containers.has(definition.folder)) fresh.push(container);
+    recorded.containers.push(container);
+    for (const follower of followers.get(image.id) ?? []) {
       recorded.followers.push(changed ? redefined(rooms, follower) : follower);
       containers.delete(follower.folder);
     }
-    images.delete(definition.folder);
     containers.delete(definition.folder);
   }
+  const inserted = new Map(stopLeftovers(store, fresh).map((container) => [container.id, container]));
+  store.containers.insertAll([...inserted.values()]);
+  recorded.containers = recorded.containers.map((container) => inserted.get(container.id) ?? container);
   claimNames(rooms.store, owner, defined, rooms.now);
-  for (const image of images.values()) removeImage({ ...rooms, byUser: user.id }, image);
-  for (const container of containers.values()) {
-    rooms.store.containers.update(container.id, { desiredInstances: 0, stopFor: "user", updatedOn: rooms.now });
-    recorded.removed.push(container);
-  }
+  removeImages({ ...rooms, byUser: user.id }, leaving);
+  recorded.removed.push(...containers.values());
+  store.containers.stopAll(
+    recorded.removed.map(({ id }) => id),
+    rooms.now,
+  );
   return recorded;
+}
+
+/** By folder. Imported ones are taken into the package first. */
+function imagesBefore(store: Store, owner: Package, user: Pick<User, "id" | "admin">, defined: readonly Definition[]): Map<string, Image> {
+  const folders = defined.map(({ folder }) => folder);
+  const read = () => new Map(store.images.ofFolders(owner.id, folders).map((image) => [image.folder, image]));
+  const known = read();
+  const fresh = defined.filter(({ folder }) => !known.has(folder));
+  const imported = importedAmong(
+    store,
+    fresh.map(({ image }) => image),
+    owner.id,
+  );
+  const claimed = fresh.filter(({ image }) => imported.has(image.toLowerCase()));
+  for (const { image, folder } of claimed) claimImported(store, image, user, { packageId: owner.id, folder });
+  return claimed.length === 0 ? known : read();
 }
 
 /** A folder of `dockerfiles/` has no `/` in its name, so this one is nobody's and stays apart. */
@@ -89,11 +119,11 @@ function redefined({ store, now }: Rooms, { id, generation }: Container): Contai
   return store.containers.update(id, { generation: generation + 1, attempts: 0, notBefore: 0, updatedOn: now }) as Container;
 }
 
-function recordPackageRow({ store, now }: Rooms, json: PackageJson, authorId: string): Package {
+function recordPackageRow({ store, now }: Rooms, json: PackageJson, authorId: string, newId: string): Package {
   const known = store.packages.byName(json.name);
   if (known) return store.packages.update(known.id, { version: json.version, updatedOn: now }) ?? known;
   requireFreePackageName(store, json.name, authorId);
-  return store.packages.insert({ id: randomUUID(), name: json.name, version: json.version, authorId, createdOn: now, updatedOn: now });
+  return store.packages.insert({ id: newId, name: json.name, version: json.version, authorId, createdOn: now, updatedOn: now });
 }
 
 function recordImage({ store, now, byUser }: Publishing, owner: Package, definition: Definition, files: string, known: Image | undefined): Image {
@@ -115,9 +145,8 @@ function recordImage({ store, now, byUser }: Publishing, owner: Package, definit
   if (known) {
     const state = next(IMAGE_TABLE, known.state, "validationWished") ?? known.state;
     const resolved = known.ref === definition.ref ? {} : { resolvedId: undefined, digest: undefined, exposed: [] };
-    return (
-      store.images.move(known.id, known.state, state, { ...said, ...fresh, ...resolved }, { at: now, event: "validationWished", byUser }) ?? known
-    );
+    const patch = { ...rewritten(said, known, "name"), ...fresh, ...resolved };
+    return store.images.republish(known, { ...patch, state }, { at: now, event: "validationWished", byUser });
   }
   const ids = { id: randomUUID(), packageId: owner.id, folder: definition.folder };
   return store.images.insert({
@@ -133,6 +162,7 @@ function recordImage({ store, now, byUser }: Publishing, owner: Package, definit
   });
 }
 
+/** A new one is inserted with all others. */
 function recordContainer(
   { store, environment, now }: Rooms,
   owner: Package,
@@ -146,16 +176,26 @@ function recordContainer(
     const changed = imageChanged || !isDeepStrictEqual([known.config, known.env], [config, env]);
     // A new definition owes nothing to the failures of the old one.
     const redefined = changed ? { generation: known.generation + 1, attempts: 0, notBefore: 0 } : {};
-    return store.containers.update(known.id, { ...said, ...redefined }) ?? known;
+    return store.containers.redefine(known, { ...rewritten(rewritten(said, known, "name"), known, "imageId"), ...redefined });
   }
-  const id = containerIdOf(image.id);
-  // What ran under this id before it was removed may still run, and is not what is defined now: it goes first.
-  const before = store.tombstones.find(id);
-  const left = before !== undefined && before.clearedOn === undefined ? ({ state: "STOPPING" } as const) : {};
-  return store.containers.insert({ ...newContainer(environment, id, name, config, now), ...left, ...said, packageId: owner.id, folder });
+  return { ...newContainer(environment, containerIdOf(image.id), name, config, now), ...said, packageId: owner.id, folder };
 }
 
-function removeImage({ store, now, byUser }: Publishing, image: Image): void {
-  const state = next(IMAGE_TABLE, image.state, "removed");
-  if (state) store.images.move(image.id, image.state, state, { since: now, updatedOn: now }, { at: now, event: "removed", byUser });
+/** What ran under such an id before it was removed may still run, and is not what is defined now: it goes first. */
+function stopLeftovers(store: Store, containers: readonly Container[]): Container[] {
+  const tombstones = store.tombstones.some(containers.map(({ id }) => id));
+  const open = new Set(tombstones.flatMap(({ id, clearedOn }) => (clearedOn === undefined ? id : [])));
+  return containers.map((container) => (open.has(container.id) ? { ...container, state: "STOPPING" } : container));
+}
+
+/** Without a field that stays as it is: SQLite would write its index anew. */
+function rewritten<P extends object, K extends keyof P>(patch: P, known: Pick<P, K>, field: K): Omit<P, K> | P {
+  if (patch[field] !== known[field]) return patch;
+  const { [field]: _same, ...rest } = patch;
+  return rest;
+}
+
+function removeImages({ store, now, byUser }: Publishing, images: readonly LeavingImage[]): void {
+  const left = images.filter(({ state }) => next(IMAGE_TABLE, state, "removed") === "DELETED").map(({ id }) => id);
+  store.images.removeAll(left, now, { at: now, event: "removed", byUser });
 }

@@ -4,36 +4,49 @@ import { mayManageOf } from "../identity/may-manage.ts";
 import { claimImage, imageOfRef, mayUseImage, repositoryOwner } from "../identity/repository-owner.ts";
 import type { Container, Package } from "../store/entities.ts";
 import type { Store } from "../store/open-store.ts";
+import type { OwnedRepository } from "../store/repositories.ts";
 import type { Definition } from "./definitions.ts";
 import { imageName, imageRepository, unscoped } from "./names.ts";
 
 /**
  * Names that a package may not have: images of another author's package, and names of other packages' containers, of any author. Plugins find
  * containers by name and send their users' tokens along. What another author's package had first stays that author's, also where an earlier version of
- * berth let both have it. Faults: NAME_TAKEN.
+ * berth let both have it. All are looked up in a few queries; only what somebody else has is judged one by one. Faults: NAME_TAKEN.
  */
-export function requireFreeNames(store: Store, owner: Package, { image, name, folder }: Definition, known: Container | undefined): void {
+export function requireFreeNames(store: Store, owner: Package, definitions: readonly Definition[], known: ReadonlyMap<string, Container>): void {
   const author = { id: owner.authorId, admin: false };
-  if (!mayUseImage(store, author, image)) {
-    const { packageName, userId } = repositoryOwner(store, image) as { packageName: string | undefined; userId: string };
-    const holder = packageName === undefined ? `the user ${store.users.find(userId)?.login}, who pushed to it first` : `the package ${packageName}`;
-    throw taken(`The image ${imageRepository(image)} of ${where(folder)} belongs to ${holder}.`);
-  }
-  const condition = [{ columns: ["name"], holds: "is", value: name }] as const;
-  for (const other of store.containers.some(store.containers.ids({ where: condition }))) {
-    if (other.packageId === owner.id) continue;
-    const holder = store.packages.find(other.packageId);
-    const isForeign = holder !== undefined && !mayManageOf(store, { userId: owner.authorId, admin: false }, holder.authorId);
-    const hadItFirst = known?.name === name && (!isForeign || known.createdOn <= other.createdOn);
-    if (!hadItFirst) throw taken(`The container name ${name} of ${where(folder)} is taken by a container of the package ${holder?.name}.`);
+  const keys = definitions.map(({ image }) => nameKey(image));
+  const isOwn = ({ packageId, userId }: OwnedRepository) => (packageId === undefined ? userId === owner.authorId : packageId === owner.id);
+  const foreign = new Set(store.repositories.some(keys).flatMap((one) => (isOwn(one) ? [] : one.key)));
+  const names = definitions.map(({ name }) => name);
+  const others = store.containers.named(names, owner.id).map(({ id }) => id);
+  const byName = Map.groupBy(store.containers.some(others), ({ name }) => name.toLowerCase());
+  for (const [index, { image, name, folder }] of definitions.entries()) {
+    if (foreign.has(keys[index] ?? "") && !mayUseImage(store, author, image)) {
+      const { packageName, userId } = repositoryOwner(store, image) as { packageName: string | undefined; userId: string };
+      const holder = packageName === undefined ? `the user ${store.users.find(userId)?.login}, who pushed to it first` : `the package ${packageName}`;
+      throw taken(`The image ${imageRepository(image)} of ${where(folder)} belongs to ${holder}.`);
+    }
+    for (const other of byName.get(name.toLowerCase()) ?? []) {
+      const holder = store.packages.find(other.packageId);
+      const isForeign = holder !== undefined && !mayManageOf(store, { userId: owner.authorId, admin: false }, holder.authorId);
+      const mine = known.get(folder);
+      const hadItFirst = mine?.name === name && (!isForeign || mine.createdOn <= other.createdOn);
+      if (!hadItFirst) throw taken(`The container name ${name} of ${where(folder)} is taken by a container of the package ${holder?.name}.`);
+    }
   }
 }
 
 /** Call it with what was published, in the same transaction. */
 export function claimNames(store: Store, owner: Package, definitions: readonly Definition[], now: number): void {
   const refs = definitions.flatMap(({ ref }) => imageOfRef(ref) ?? []);
-  for (const image of [...definitions.map(({ image }) => image), imageName(owner.name, ""), ...refs])
+  const images = [...definitions.map(({ image }) => image), imageName(owner.name, ""), ...refs].map((image) => ({ image, key: nameKey(image) }));
+  const owned = new Set(store.repositories.some([...new Set(images.map(({ key }) => key))]).map(({ key }) => key));
+  for (const { image, key } of images) {
+    if (owned.has(key)) continue;
+    owned.add(key);
     claimImage(store, image, { packageId: owner.id }, now);
+  }
 }
 
 /** Another author's package of nearly the same name would be taken for this one. Faults: NAME_TAKEN. */

@@ -147,19 +147,34 @@ export function containersIn(sql: Sql) {
     /** How many are in each state. */
     states: () => sql.all<{ state: ContainerState; count: number }>(`SELECT state, COUNT(*) AS count FROM containers WHERE ${LIVE} GROUP BY state`),
     insert: (container: Container) =>
-      sql.transaction(() => {
+      sql.together(() => {
         sql.run("DELETE FROM tombstones WHERE id = ?", container.id);
         return rows.insert(container);
       }),
+    /** The same for many, with few statements more. */
+    insertAll: (containers: readonly Container[]) =>
+      sql.together(() => {
+        sql.run("DELETE FROM tombstones WHERE id IN (SELECT value FROM json_each(?))", JSON.stringify(containers.map(({ id }) => id)));
+        for (const container of containers) rows.insert(container);
+      }),
+    /** As `update`, for a row that was read in this transaction. */
+    redefine: (container: Container, patch: Partial<Omit<Container, "id" | "state">>) => rows.change(container, patch),
     /** For everything but `state`, which only moves. */
     update: (id: string, patch: Partial<Omit<Container, "id" | "state">>) => rows.update(id, patch),
+    /** Wishes that all of these rest, in one statement. */
+    stopAll: (ids: readonly string[], now: number) =>
+      sql.run(
+        "UPDATE containers SET desired_instances = 0, stop_for = 'user', updated_on = ? WHERE id IN (SELECT value FROM json_each(?))",
+        Math.trunc(now),
+        JSON.stringify(ids),
+      ),
     /** What was started with this session is given no token of it any more; likewise with a developer key. */
     endStartsOfSession: (session: string) =>
       sql.run("UPDATE containers SET wished_key = '', wished_session = NULL WHERE wished_session = ?", session),
     endStartsOfKey: (key: string) => sql.run("UPDATE containers SET wished_key = '', wished_session = NULL WHERE wished_key = ?", key),
     /** Compare-and-set: undefined where the container is no longer in `from`. With a reason, its history tells of it. */
     move: (id: string, from: ContainerState, to: ContainerState, patch: Partial<Omit<Container, "id" | "state">>, reason?: Reason) =>
-      sql.transaction(() => {
+      sql.together(() => {
         const moved = rows.updateWhere(id, { ...patch, state: to }, "state = ?", from);
         if (moved && reason) history.append({ entity: id, fromState: from, toState: to, cause: causeOf(patch.fault), ...reason });
         return moved;

@@ -49,6 +49,22 @@ export function historyIn(sql: Sql) {
         HISTORY_LENGTH,
       );
     },
+    /** For what moves again soon, as what was published does: none is forgotten here. */
+    appendOnly: rows.insert,
+    /**
+     * Of images that all enter this state now; call it in their transaction, before they do. None is forgotten here: the next move of each does that.
+     */
+    appendToImages: (ids: string, toState: string, { at, event, byUser }: Reason) => {
+      sql.run(
+        `INSERT INTO history (entity, at, from_state, to_state, event, cause, by_user)
+          SELECT id, ?, state, ?, ?, NULL, ? FROM images WHERE id IN (SELECT value FROM json_each(?))`,
+        Math.trunc(at),
+        toState,
+        event,
+        byUser ?? null,
+        ids,
+      );
+    },
     forget: (entity: string) => rows.remove(entity),
   };
 }

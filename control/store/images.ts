@@ -10,6 +10,9 @@ import type { Sql } from "./sql.ts";
 /** All but those that are as they are to be. In the words of its index: for others SQLite reads every row. */
 const AT_WORK = "(state NOT IN ('READY', 'DELETED') OR fault IS NOT NULL)";
 
+/** What a publish needs of an image that leaves its package, without the texts. */
+export type LeavingImage = Pick<Image, "id" | "folder" | "files" | "state">;
+
 export type Images = ReturnType<typeof imagesIn>;
 
 export function imagesIn(sql: Sql) {
@@ -38,6 +41,7 @@ export function imagesIn(sql: Sql) {
     createdOn: whole(),
     updatedOn: whole(),
   });
+  const leaving = rowsOf<LeavingImage>(sql, "images", "id", { id: text(), folder: text(), files: text(), state: text<ImageState>() });
   const history = historyIn(sql);
   return {
     /** Deleted ones too: an image's row is its own tombstone. */
@@ -52,6 +56,11 @@ export function imagesIn(sql: Sql) {
       ),
     /** Their state was entered after `now`, as the clock says it. */
     ofTheFuture: (now: number) => rows.where("since > ?", Math.trunc(now)),
+    ofFolders: (packageId: string, folders: readonly string[]) =>
+      rows.where("package_id = ? AND folder IN (SELECT value FROM json_each(?))", packageId, JSON.stringify(folders)),
+    /** What a package of these folders alone no longer has. Those deleted before, which a package collects over time, are left out. */
+    ofOtherFolders: (packageId: string, folders: readonly string[]) =>
+      leaving.where("package_id = ? AND state <> 'DELETED' AND folder NOT IN (SELECT value FROM json_each(?))", packageId, JSON.stringify(folders)),
     byPackage: (packageId: string) => rows.where("package_id = ? ORDER BY name, id", packageId),
     ...listingsOf(sql, "images", "TRUE", rows),
     /** How many are in each state. */
@@ -65,9 +74,28 @@ export function imagesIn(sql: Sql) {
     insert: rows.insert,
     /** For everything but `state`, which only moves. */
     update: (id: string, patch: Partial<Omit<Image, "id" | "state">>) => rows.update(id, patch),
+    /** Published again; call it in the transaction that read the row. */
+    republish: (image: Image, patch: Partial<Omit<Image, "id">>, reason: Reason) =>
+      sql.together(() => {
+        const moved = rows.change(image, patch);
+        history.appendOnly({ entity: image.id, fromState: image.state, toState: moved.state, cause: undefined, ...reason });
+        return moved;
+      }),
+    /** In two statements, however many there are; call it in the transaction that read their states, all of which may be left for DELETED. */
+    removeAll: (ids: readonly string[], now: number, reason: Reason) =>
+      sql.together(() => {
+        const all = JSON.stringify(ids);
+        history.appendToImages(all, "DELETED", reason);
+        sql.run(
+          "UPDATE images SET state = 'DELETED', since = ?, updated_on = ? WHERE id IN (SELECT value FROM json_each(?))",
+          Math.trunc(now),
+          Math.trunc(now),
+          all,
+        );
+      }),
     /** Compare-and-set: undefined where the image is no longer in `from`. With a reason, its history tells of it. */
     move: (id: string, from: ImageState, to: ImageState, patch: Partial<Omit<Image, "id" | "state">>, reason?: Reason) =>
-      sql.transaction(() => {
+      sql.together(() => {
         const moved = rows.updateWhere(id, { ...patch, state: to }, "state = ?", from);
         if (moved && reason) history.append({ entity: id, fromState: from, toState: to, cause: causeOf(patch.fault), ...reason });
         return moved;

@@ -21,6 +21,8 @@ export type Listing = {
 export type Listings<T> = {
   ids(listing: Listing): string[];
   count(listing: Pick<Listing, "where">): number;
+  /** All of these names, in whatever case, but those of this package. One query, however many names there are. */
+  named(names: readonly string[], butOfPackage: string): { id: string; name: string; packageId: string }[];
   /** In the order of the ids; those that are gone meanwhile are left out. */
   some(ids: readonly string[]): T[];
 };
@@ -51,6 +53,13 @@ export function listingsOf<T extends { id: string }>(
       const [found] = sql.all<{ count: number }>(`SELECT count(*) AS count FROM ${table} WHERE ${within}${text}`, ...values);
       return found?.count ?? 0;
     },
+    named: (names, butOfPackage) =>
+      sql.all(
+        `SELECT id, name, package_id AS packageId FROM ${table}
+          WHERE name COLLATE NOCASE IN (SELECT value FROM json_each(?)) AND package_id <> ? AND ${within} ORDER BY name COLLATE NOCASE, id`,
+        JSON.stringify(names),
+        butOfPackage,
+      ),
     some: (ids) => {
       const found = new Map(rows.where("id IN (SELECT value FROM json_each(?))", JSON.stringify(ids)).map((row) => [row.id, row]));
       return ids.flatMap((id) => found.get(id) ?? []);

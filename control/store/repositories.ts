@@ -25,6 +25,8 @@ export function repositoriesIn(sql: Sql) {
   });
   return {
     find: rows.find,
+    /** In one query, however many keys there are. */
+    some: (keys: readonly string[]) => rows.where("key IN (SELECT value FROM json_each(?))", JSON.stringify(keys)),
     /** Changes nothing where the key has an owner already. */
     claim: ({ key, name, packageId, userId, since }: OwnedRepository) => {
       sql.run(

@@ -12,6 +12,8 @@ export type Sql = {
   run(text: string, ...values: Value[]): number;
   /** All of it or nothing; may be nested. Durable when it returns. */
   transaction<R>(work: () => R): R;
+  /** The same in a transaction of its own. In one that is open already it is a part of that, without a savepoint of its own: do not catch what it throws. */
+  together<R>(work: () => R): R;
 };
 
 /** Far more than there are texts in everyday use; filters can be combined in more ways than are worth keeping. */
@@ -49,6 +51,7 @@ export function sqlOn(database: Database, folder: string, commits: Commits): Sql
   return {
     all: <R>(text: string, ...values: Value[]) => guarded(() => statement(text).all(...values) as R[]),
     run: (text, ...values) => written(() => statement(text).run(...values).changes),
+    together: (work) => (database.inTransaction ? work() : written(() => database.transaction(work)())),
     transaction: (work) => written(() => database.transaction(work)()),
   };
 }

@@ -15,6 +15,7 @@ export function tombstonesIn(sql: Sql) {
   });
   return {
     find: rows.find,
+    some: (ids: readonly string[]) => rows.where("id IN (SELECT value FROM json_each(?))", JSON.stringify(ids)),
     /** The adopted instance of this service that is still to be ended. */
     adopted: (service: string): Tombstone | undefined => rows.where("cleared_on IS NULL AND service = ? AND adopted IS NOT NULL", service)[0],
     /** Those whose service may still run. */

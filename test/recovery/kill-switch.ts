@@ -70,8 +70,8 @@ export function openKillSwitch(at = Infinity): KillSwitch {
     diedAt: () => diedAt,
     store: (store) => ({
       ...store,
-      containers: mortal(store.containers, "containers", ["insert", "update", "move", "remove", "touch"]),
-      images: mortal(store.images, "images", ["insert", "update", "move"]),
+      containers: mortal(store.containers, "containers", ["insert", "insertAll", "update", "redefine", "stopAll", "move", "remove", "touch"]),
+      images: mortal(store.images, "images", ["insert", "update", "republish", "removeAll", "move"]),
       packages: mortal(store.packages, "packages", ["insert", "update"]),
       sessions: mortal(store.sessions, "sessions", ["insert", "remove", "removeByContainer"]),
       tombstones: mortal(store.tombstones, "tombstones", ["reopen", "clear"]),

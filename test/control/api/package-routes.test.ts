@@ -329,17 +329,17 @@ t.test("a client that sends a package too slowly gets that as the reason", async
 
 t.test("a store that cannot be written to leaves nothing half-published", async (t) => {
   const stand = await openStand(t);
-  const { insert } = stand.store.containers;
+  const { insert } = stand.store.images;
   let calls = 0;
-  stand.store.containers.insert = (container) => {
+  stand.store.images.insert = (image) => {
     if (++calls === 2) throw new Error("the disk is gone");
-    return insert(container);
+    return insert(image);
   };
   const files = { "dockerfiles/a/Dockerfile": DOCKERFILE, "dockerfiles/b/Dockerfile": DOCKERFILE };
   t.equal((await stand.publish("walk", files)).status, 500);
   t.same([stand.store.packages.all(), stand.store.images.all(), stand.store.containers.all()], [[], [], []]);
   t.same(stand.wishes, []);
-  stand.store.containers.insert = insert;
+  stand.store.images.insert = insert;
   t.equal((await stand.publish("walk", files)).json.containers.length, 2);
 });
 

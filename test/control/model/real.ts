@@ -195,5 +195,18 @@ function telling(store: Store, moves: Moved[]): Store {
       return moved;
     },
   });
-  return { ...store, containers: watched(store.containers), images: watched(store.images) };
+  const images: Store["images"] = {
+    ...watched(store.images),
+    republish: (image, patch, reason) => {
+      const moved = store.images.republish(image, patch, reason);
+      moves.push({ entity: image.id, fromState: image.state, toState: moved.state, event: reason.event });
+      return moved;
+    },
+    removeAll: (ids, now, reason) => {
+      const before = ids.map((id) => ({ entity: id, fromState: store.images.find(id)?.state ?? "" }));
+      store.images.removeAll(ids, now, reason);
+      moves.push(...before.map((one) => ({ ...one, toState: "DELETED", event: reason.event })));
+    },
+  };
+  return { ...store, containers: watched(store.containers), images };
 }

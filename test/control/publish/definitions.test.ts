@@ -108,3 +108,10 @@ t.test("folders that cannot be told apart, or make no image name, are refused", 
     await t.test(what, async (t) => t.rejects(define(t, dockerfiles), { code: "PACKAGE_INVALID" }));
   }
 });
+
+t.test("a package whose Dockerfiles have more than 2 MiB together is refused", async (t) => {
+  const long = DOCKERFILE.padEnd(60_000, "# long\n");
+  const folders = (count: number): Folder => Object.fromEntries(Array.from({ length: count }, (_, index) => [`app${index}`, { Dockerfile: long }]));
+  t.equal((await define(t, folders(34))).definitions.length, 34);
+  await t.rejects(define(t, folders(35)), { code: "PACKAGE_TOO_LARGE" });
+});
