@@ -8,7 +8,7 @@ type PassingContainerState = (typeof PASSING_CONTAINER_STATES)[number];
 
 /** What a container that stays too long in a passing state has been waiting for. */
 const WAITED_FOR: Record<PassingContainerState, readonly [code: FaultCode, what: string]> = {
-  PENDING_START: ["START_TIMED_OUT", "its image to be ready or its turn to start"],
+  PENDING_START: ["START_TIMED_OUT", "its image to be ready"],
   STARTING: ["START_TIMED_OUT", "the container to accept connections"],
   CHECKING: ["START_TIMED_OUT", "its address to be verified"],
   PENDING_USER_STOP: ["STOP_TIMED_OUT", "open requests to end"],
@@ -32,6 +32,8 @@ export function containerTimeLeft(rooms: Rooms, row: Container): number | undefi
   if (row.state === "PENDING_START") {
     // Neither back-off nor an image that is being pulled is the container's own delay.
     const image = rooms.store.images.find(row.imageId);
+    // All that is left is its turn, which comes: each start before it has a limit. Of a thousand that a restart of the machine ended, most wait for longer than that.
+    if (image?.state === "READY") return undefined;
     from = Math.max(from, row.notBefore, image && isPassingImage(image) ? image.since : 0);
   }
   return from + rooms.limits.statusMs - rooms.clock.now();

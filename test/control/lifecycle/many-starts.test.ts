@@ -85,6 +85,30 @@ t.test("two hundred starts that never listen keep neither another user's wake wa
   await stand.reaches(running.id, "USER_STOPPED");
 });
 
+t.test("a start that waits for its turn for longer than a start may take is no failure", async (t) => {
+  const stand = await openStand(t, {
+    limits: { statusMs: 60_000, holdMs: 60_000, lanes: { ...LIFECYCLE_LIMITS.lanes, start: { total: 1, perUser: 1 } } },
+    driver: (driver) => ({
+      ...driver,
+      deploy: async (spec, call) => {
+        await stand.clock.sleep(40_000, call.signal);
+        return driver.deploy(spec, call);
+      },
+    }),
+  });
+  const all = Array.from({ length: 4 }, (_, n) => stand.publish({ name: `turn-${n}` }));
+  await until("all images are ready", () => all.every(({ imageId }) => stand.image(imageId).state === "READY"));
+  for (const { id } of all) stand.lifecycle().wishStart(id, USER);
+  for (let second = 0; second < 200; second++) {
+    await stand.clock.advance(1_000);
+    await turns(5);
+  }
+  t.strictSame(
+    all.map(({ id }) => stand.row(id).state),
+    all.map(() => "STARTED"),
+  );
+});
+
 t.test("the engine creates a bounded number of containers at a time, of several users in turns", async (t) => {
   const creating = new Set<string>();
   const order: string[] = [];
