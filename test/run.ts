@@ -20,11 +20,11 @@ const folder = mkdtempSync(join(tmpdir(), "berth-test-run-"));
 const words = process.argv.slice(2);
 const isSlow = words[0] === "--slow";
 const isNamed = words.length > 0 && !isSlow;
-const files = isNamed
-  ? words
-  : globSync("test/**/*.test.ts", { cwd: root })
-      .toSorted()
-      .filter((file) => SLOW_FILES.includes(file) === isSlow);
+const quickFiles = () =>
+  globSync("test/**/*.test.ts", { cwd: root })
+    .toSorted()
+    .filter((file) => !SLOW_FILES.includes(file));
+const files = isNamed ? words : isSlow ? SLOW_FILES : quickFiles();
 const stop = new AbortController();
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => stop.abort());
 
