@@ -21,7 +21,7 @@ const OTHERS = {
   },
   TOO_MANY_ATTEMPTS: {
     means: "Too many wrong developer keys or session tokens came from one address, or wrong keys from all.",
-    todo: "Wait as Retry-After says. Behind a load balancer set BERTH_TRUSTED_PROXIES, else all clients are one address.",
+    todo: "Wait for the time in Retry-After. Behind a load balancer set BERTH_TRUSTED_PROXIES, else all clients are one address.",
   },
   USER_NOT_FOUND: { means: "There is no such login.", todo: "`berth users list`." },
   KEY_NOT_FOUND: { means: "The user has no key with that id.", todo: "`berth users key list <login>`." },

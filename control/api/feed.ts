@@ -285,7 +285,7 @@ function tellChanges(
     cancelBeat();
     unwatch();
     unwatchSignOuts();
-    signOuts.cancel();
+    signOuts.close();
     cancelSilence();
     gateways.left(gateway);
     feeds.delete(gateway);

@@ -3,7 +3,7 @@ import type { Clock } from "../../clock.ts";
 export type Throttle = {
   /** Does it at once, or where it was done less than `ms` ago, once when that is over. */
   call(): void;
-  cancel(): void;
+  close(): void;
 };
 
 /** Has something done at most once in `ms`, however often it is called. */
@@ -21,5 +21,5 @@ export function openThrottle(clock: Pick<Clock, "after">, ms: number, act: () =>
     });
     act();
   };
-  return { call, cancel: () => cancel() };
+  return { call, close: () => cancel() };
 }

@@ -25,7 +25,7 @@ const HEARD_MS = 5_000;
 /** Starts that the server may hold at a time; look-ups have connections of their own, so that none waits behind one. */
 const MOST_RUNS = 256;
 const MOST_LOOKS = 32;
-/** Nothing says that a token which that server does not know yet cannot become valid. */
+/** A token that is unknown to that server may become valid later. */
 const WRONG_MS = 2_000;
 /** A start that failed is tried again by a request after this, which doubles up to the longest. */
 const FIRST_RETRY_MS = 1_000;

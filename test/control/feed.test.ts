@@ -308,7 +308,7 @@ t.test("gateways are told at once when a session ends before its time", async (t
   await until("the feed is open", () => feed.lines.length > 1);
   identity.ensureAdmin("a-developer-key");
   identity.endSession(identity.signIn("a-developer-key"));
-  await until("the sign-out is told", () => feed.lines.some(({ kind }) => kind === "signedOut"));
+  await until("the sign-out is sent", () => feed.lines.some(({ kind }) => kind === "signedOut"));
   t.equal(feed.lines.filter(({ kind }) => kind === "signedOut").length, 1);
 });
 

@@ -20,7 +20,7 @@ function memoryMb(pid: number): number {
   return [pid, ...children(pid)].reduce((sum, one) => sum + kb(one), 0) / 1_024;
 }
 
-t.test("clients that pipeline requests and read no response cost little memory and hold nobody up", async (t) => {
+t.test("clients that pipeline requests and read no response cost little memory and delay no other client", async (t) => {
   const folder = tempFolder(t);
   const berth = await startBerth({ data: folder, env: { BERTH_DRIVER: "process", XDG_RUNTIME_DIR: folder } });
   t.teardown(() => berth.stop());

@@ -13,37 +13,37 @@ const NEVER = new AbortController().signal;
 
 /** `tokens`: who holds which now. */
 function openCallers(t: { teardown(act: () => unknown): unknown }, tokens: Set<string>, clock = stillClock()) {
-  const asked: string[] = [];
+  const lookUps: string[] = [];
   const callers = knownCallers({
     clock,
     closed: NEVER,
     full: () => new Fault("CONTROL_AWAY", "full"),
     ask: (some) => {
-      asked.push(...some);
+      lookUps.push(...some);
       return Promise.resolve(some.map((token) => (tokens.has(token) ? ADA : undefined)));
     },
   });
   t.teardown(() => callers.close());
-  return { callers, asked, clock };
+  return { callers, lookUps, clock };
 }
 
-t.test("a wrong token is asked about once in half a minute, and a token made meanwhile works at once", async (t) => {
+t.test("a wrong token is looked up once in half a minute, and a token made meanwhile works at once", async (t) => {
   const tokens = new Set<string>();
-  const { callers, asked, clock } = openCallers(t, tokens);
+  const { callers, lookUps, clock } = openCallers(t, tokens);
   for (let second = 0; second < 29; second++) {
     t.equal(await callers.who("wrong", NEVER, "192.0.2.1"), undefined);
     await clock.advance(1_000);
   }
-  t.same(asked, ["wrong"]);
+  t.same(lookUps, ["wrong"]);
   tokens.add("new");
   t.equal((await callers.who("new", NEVER, "192.0.2.1"))?.login, ADA.login);
   await clock.advance(2_000);
   await callers.who("wrong", NEVER, "192.0.2.1");
-  t.same(asked, ["wrong", "new", "wrong"]);
+  t.same(lookUps, ["wrong", "new", "wrong"]);
 });
 
-t.test("wrong tokens of one address are asked about at a bounded rate", async (t) => {
-  const { callers, asked, clock } = openCallers(t, new Set(["fresh", "old"]));
+t.test("wrong tokens of one address are looked up at a bounded rate", async (t) => {
+  const { callers, lookUps, clock } = openCallers(t, new Set(["fresh", "old"]));
   const { burst, everyMs } = WRONG_TOKENS;
   t.ok(await callers.who("old", NEVER, "192.0.2.1"));
   const flood = async (count: number, from: string) => {
@@ -54,16 +54,16 @@ t.test("wrong tokens of one address are asked about at a bounded rate", async (t
   };
   t.same(await flood(burst - 10, "a"), [], "a burst of normal use passes");
   const refused = await flood(1_000, "b");
-  t.ok(asked.length <= 1 + burst + 6, `${asked.length} questions`);
+  t.ok(lookUps.length <= 1 + burst + 6, `${lookUps.length} questions`);
   t.match(refused[0], { code: "TOO_MANY_ATTEMPTS", status: 429 });
   t.ok(((refused[0] as Fault).retryAfterMs ?? 0) > 0);
   t.ok(await callers.who("fresh", NEVER, "192.0.2.2"), "another address is not concerned");
   callers.forget();
   t.ok(await callers.who("old", NEVER, "192.0.2.1"), "who was valid behind the same address is not either, also after somebody signed out");
-  const before = asked.length;
+  const before = lookUps.length;
   await clock.advance(10_000);
   await flood(1_000, "c");
-  t.ok(asked.length - before <= 10_000 / everyMs + 7, `${asked.length - before} more in 10 s`);
+  t.ok(lookUps.length - before <= 10_000 / everyMs + 7, `${lookUps.length - before} more in 10 s`);
   await clock.advance(burst * everyMs + 1_000);
   t.same(await flood(burst - 10, "d"), [], "and all is forgotten");
 });
@@ -88,7 +88,7 @@ t.test("what is remembered of wrong tokens and their clients is bounded", async 
 });
 
 t.test("a flood of wrong tokens from one address costs control little, and a fresh session of another is answered", async (t) => {
-  const { callers: identity, asked } = openCallers(t, new Set(["token"]), systemClock() as never);
+  const { callers: identity, lookUps } = openCallers(t, new Set(["token"]), systemClock() as never);
   const stand = await openStand(t, { identity });
   const { address } = await openContainer(t, (_, response) => void response.end("here"));
   stand.set(ID, { kind: "awake", address });
@@ -112,5 +112,5 @@ t.test("a flood of wrong tokens from one address costs control little, and a fre
   t.match(await exchange(stand.port, get(PATH)), /^HTTP\/1\.1 200 /);
   t.ok(performance.now() - started < 1_000, `${Math.round(performance.now() - started)} ms`);
   const bound = WRONG_TOKENS.burst + (performance.now() - since) / WRONG_TOKENS.everyMs + 8;
-  t.ok(asked.length <= bound, `${asked.length} questions of ${sent} wrong tokens, ${Math.round(bound)} allowed`);
+  t.ok(lookUps.length <= bound, `${lookUps.length} questions of ${sent} wrong tokens, ${Math.round(bound)} allowed`);
 });
