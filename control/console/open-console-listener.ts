@@ -1,5 +1,5 @@
 import type { IncomingMessage, RequestListener } from "node:http";
-import { CLIENT_ADDRESS_HEADER, CONSOLE_HEADER, GATEWAY_TOKEN_HEADER } from "../../gateway/wire.ts";
+import { CLIENT_ADDRESS_HEADER, CONSOLE_HEADER, GATEWAY_TOKEN_HEADER, UNTRUSTED_PROXY_HEADER } from "../../gateway/wire.ts";
 import { type DoorParts, openDoor } from "../open-door.ts";
 
 export type ConsoleListenerDeps = Pick<DoorParts, "handle" | "tls" | "clock" | "log"> & {
@@ -44,6 +44,7 @@ export function openConsoleListener({
       headers[CLIENT_ADDRESS_HEADER] = addressOf(request);
       headers[CONSOLE_HEADER] = "1";
       delete headers[GATEWAY_TOKEN_HEADER];
+      delete headers[UNTRUSTED_PROXY_HEADER];
       answer(request, response);
     },
   });
