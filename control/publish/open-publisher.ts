@@ -94,7 +94,7 @@ export async function openPublisher(parts: {
     staged: ReadonlyMap<string, string>,
   ): Promise<{ recorded: Recorded; kept: string[] }> => {
     refuseForeignAuthor(store, json.name, asked.user);
-    // Nobody else makes a package of this name meanwhile.
+    // No other publish makes a package of this name meanwhile.
     const packageId = store.packages.byName(json.name)?.id ?? randomUUID();
     const folders = definitions.map(({ folder, at, hash }) => ({ from: staged.get(folder) ?? at, folder, hash }));
     const done = await files.placing(packageId, folders, asked.signal, () =>

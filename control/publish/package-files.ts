@@ -47,7 +47,7 @@ export async function openPackageFiles(dataFolder: string, isKnown: (packageId: 
 
   const discard = (folder: string) => rm(folder, { recursive: true, force: true });
 
-  /** Renamed first, so that nobody takes for whole what is being removed; a rest goes at the next start. */
+  /** Renamed first, so that a folder in removal is never taken for a whole one; a rest goes at the next start. */
   const doom = async (folder: string): Promise<void> => {
     const doomed = join(incoming, randomUUID());
     await rename(folder, doomed);

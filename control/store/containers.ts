@@ -161,7 +161,7 @@ export function containersIn(sql: Sql) {
     redefine: (container: Container, patch: Partial<Omit<Container, "id" | "state">>) => rows.change(container, patch),
     /** For everything but `state`, which only moves. */
     update: (id: string, patch: Partial<Omit<Container, "id" | "state">>) => rows.update(id, patch),
-    /** Wishes that all of these rest, in one statement. */
+    /** Requests the stop of all of these, in one statement. */
     stopAll: (ids: readonly string[], now: number) =>
       sql.run(
         "UPDATE containers SET desired_instances = 0, stop_for = 'user', updated_on = ? WHERE id IN (SELECT value FROM json_each(?))",

@@ -14,7 +14,7 @@ export type Rows<T> = {
   insert(row: T): T;
   /** The row as it is now, or undefined where none has this key. */
   update(key: string, patch: Partial<T>): T | undefined;
-  /** As `update`, for a row that was read in this transaction: says how it is now without reading it again. */
+  /** As `update`, for a row that was read in this transaction: returns it as it is now without reading it again. */
   change<K extends T>(row: K, patch: Partial<T>): K;
   /** Compare-and-set: as `update`, but only where the row still satisfies the condition. */
   updateWhere(key: string, patch: Partial<T>, condition: string, ...values: Stored[]): T | undefined;
