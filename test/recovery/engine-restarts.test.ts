@@ -17,7 +17,12 @@ const stand = await openStand(
     stopped: { image: "plain" },
     frozen: { image: "onDemand", on_demand: true, shutdown_timeout: 0.02 },
   },
-  { dockerHost: engine.host, env: { BERTH_PAUSED_MINUTES: "60" }, engine: { docker: engine.docker, images } },
+  // Only the engine's own subnet is routed to its network.
+  {
+    dockerHost: engine.host,
+    env: { BERTH_PAUSED_MINUTES: "60", BERTH_DOCKER_SUBNETS: engine.network.subnet },
+    engine: { docker: engine.docker, images },
+  },
 );
 
 t.test("five restarts of the engine in a row count for no container: the always-on one runs, and the others answer at once", async (t) => {

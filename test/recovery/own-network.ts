@@ -42,7 +42,8 @@ export async function openOwnNetwork(nth = 0): Promise<OwnNetwork> {
     await eventually("the network to be there", 5_000, async () => (readlinkSync(`/proc/${pid}/ns/net`) === ours ? undefined : true));
     // No two runs on one machine take the same addresses.
     const block = (process.pid + nth * 83) % 250;
-    const subnet = `10.213.${block}.0/24`;
+    // A /20, the smallest that berth takes for its networks; none of those that it takes by default.
+    const subnet = `10.${160 + (block >> 4)}.${(block & 15) << 4}.0/20`;
     const [near, far] = [`berth${process.pid}${nth === 0 ? "" : `n${nth}`}`, "outside"];
     ip("link", "add", near, "type", "veth", "peer", "name", far, "netns", pid);
     const [here, there] = [`10.212.${block}.1`, `10.212.${block}.2`];
