@@ -178,7 +178,7 @@ for (const [name, { parameters, on, services }] of Object.entries(STACKS)) {
         return Conditions?.[0]?.HostHeaderConfig?.Values ?? [];
       });
       t.strictSame(
-        led.toSorted((a, b) => String(a).localeCompare(String(b))),
+        led.toSorted((a, b) => a.localeCompare(b)),
         [
           ...(on.includes("HasBerth") ? ["console.stand.example"] : []),
           "registry.stand.example",
