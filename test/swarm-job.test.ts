@@ -94,11 +94,7 @@ t.test("one that dies is started again, and answers", async (t) => {
   });
   await berth.until(NAMES.plain, ["started"], 30_000);
   t.same(await (await ask(NAMES.plain, "/square?number=5")).json(), { result: 25 });
-  // Its end is in the history. Where the swarm runs another task before berth inspects the service, nothing was lost.
-  const ended = (await history(NAMES.plain)).filter(
-    ({ event, cause }) => event === "doubted" || (event === "lost" && cause?.code === "CONTAINER_CRASHED"),
-  );
-  t.not(ended.length, 0);
+  t.ok((await history(NAMES.plain)).some(({ event, cause }) => event === "lost" && cause?.code === "CONTAINER_CRASHED"));
 });
 
 t.test("one that somebody removed is woken anew by the next request, and its row says why", async (t) => {
