@@ -1,5 +1,6 @@
-import type { Deployment } from "../../drivers/driver.ts";
+import type { Deployment, Observed } from "../../drivers/driver.ts";
 import { Fault } from "../../fault.ts";
+import type { Container } from "../store/entities.ts";
 import { confirmDeployment, ownedAddress } from "./confirm-address.ts";
 import { isReplaceable, observe, redefine } from "./keep-container.ts";
 import { startLimit } from "./limits.ts";
@@ -41,8 +42,21 @@ export const check: Step = async (rooms, row, signal) => {
     if (error instanceof Fault && error.code === "CONTAINER_CRASHED") return "moved";
     throw error;
   }
+  if (fact.running && isReplaced(fact, deployment)) {
+    const latest = rooms.store.containers.find(row.id);
+    // An orchestrator may report an instance as running for a moment after its end; the deploy replaced it.
+    return latest?.state === "CHECKING" ? lose(rooms, latest, replaced(row)) : "moved";
+  }
   const address = ownedAddress(deployment.address, deployment.instance);
   moveContainer(rooms, now, "foundRunning", { address, runningGeneration: now.generation, fault: undefined });
   // Not at once: a driver that names one address at a deploy and another at an inspect would have us turn in circles.
   return { lookInMs: rooms.limits.sweepMs };
 };
+
+function isReplaced(before: Observed, { instance }: Deployment): boolean {
+  return before.instance !== undefined && instance !== undefined && before.instance !== instance;
+}
+
+function replaced({ name }: Container): Fault {
+  return new Fault("CONTAINER_CRASHED", `The container ${name} ended. The engine reported it as running until it was replaced.`);
+}

@@ -1,6 +1,7 @@
 import { createServer } from "node:net";
 import t, { type Test } from "tap";
 import type { ContainerConfig } from "../../../control/store/entities.ts";
+import type { Observed } from "../../../drivers/driver.ts";
 import { listening, type MemoryApp } from "../../fixtures/memory-driver.ts";
 import { openStand, type Stand, until, USER } from "./stand.ts";
 
@@ -70,6 +71,53 @@ t.test("a death within that second is found at its end", async (t) => {
   await stand.reaches(id, "SYSTEM_STOPPED");
   stand.lifecycle().wake(id, USER);
   await stand.reaches(id, "STARTED");
+});
+
+/** Once `stale` is set, the driver reports the container as running until it is deployed anew, as a swarm may do of a task that has just died. */
+async function startedBehindStaleReports(t: Test, config: Partial<ContainerConfig>) {
+  const reports: { stale: boolean; last?: Observed | undefined } = { stale: false };
+  const stand = await openStand(t, {
+    driver: (driver) => ({
+      ...driver,
+      inspect: async (service, call) => (reports.stale ? reports.last : (reports.last = await driver.inspect(service, call))),
+      deploy: (spec, call) => {
+        reports.stale = false;
+        return driver.deploy(spec, call);
+      },
+    }),
+  });
+  const { id, service } = stand.publish({ config, app: listening });
+  stand.lifecycle().wishStart(id, USER);
+  await stand.reaches(id, "STARTED");
+  await until("an inspection", () => reports.last?.running === true);
+  const dies = async () => {
+    reports.stale = true;
+    await stand.world.kill(service);
+  };
+  return { stand, id, service, dies };
+}
+
+t.test("a death that the orchestrator reports late is a loss all the same, and the container is started again", async (t) => {
+  const { stand, id, service, dies } = await startedBehindStaleReports(t, {});
+  await dies();
+  await until("a loss", () => eventsOf(stand, id).includes("lost"));
+  t.match(await stand.reaches(id, "STARTED"), { desiredInstances: 1, attempts: 1, fault: undefined });
+  t.match(
+    stand
+      .store()
+      .history.of(id)
+      .findLast(({ event }) => event === "lost")?.cause,
+    { code: "CONTAINER_CRASHED" },
+  );
+  t.same(stand.world.running(), [service]);
+});
+
+t.test("one on demand whose death is reported late sleeps, and nothing of it runs", async (t) => {
+  const { stand, id, dies } = await startedBehindStaleReports(t, { onDemand: true });
+  await dies();
+  await until("a loss", () => eventsOf(stand, id).includes("lostAsleep"));
+  await until("nothing runs", () => stand.world.running().length === 0);
+  await stand.reaches(id, "SYSTEM_STOPPED");
 });
 
 t.test("a container that runs and refuses connections is started again after half a minute", async (t) => {
