@@ -1,14 +1,14 @@
 #!/usr/bin/env node
-/** The root that everything is composed from: the only file that reads the environment. What commands there are stands in commands/table.ts. */
+/** The root that everything is composed from: the only file that reads the environment. What commands there are stands in cli/table.ts. */
 import { isSea } from "node:sea";
-import { systemClock } from "./clock.ts";
-import { exitOf, Interrupted } from "./commands/exits.ts";
-import { runCommand } from "./commands/run-command.ts";
-import { oneLine } from "./commands/show/one-line.ts";
-import { screenOf } from "./commands/show/screen.ts";
-import { Fault } from "./fault.ts";
-import { findParent } from "./roles/parent.ts";
-import { HANDOVER_NAME } from "./roles/predecessor.ts";
+import { systemClock } from "./lib/clock.ts";
+import { exitOf, Interrupted } from "./cli/exits.ts";
+import { runCommand } from "./cli/run-command.ts";
+import { oneLine } from "./cli/show/one-line.ts";
+import { screenOf } from "./cli/show/screen.ts";
+import { Fault } from "./lib/fault.ts";
+import { findParent } from "./processes/parent.ts";
+import { HANDOVER_NAME } from "./processes/predecessor.ts";
 
 // Who reads what is printed may have had enough of it, as `head` has.
 for (const stream of [process.stdout, process.stderr])

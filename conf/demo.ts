@@ -1,9 +1,9 @@
 import { chmodSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join, relative } from "node:path";
 import { ZipFile } from "yazl";
-import type { Clock } from "../clock.ts";
-import { Fault } from "../fault.ts";
-import { ownFile } from "../own-files.ts";
+import type { Clock } from "../lib/clock.ts";
+import { Fault } from "../lib/fault.ts";
+import { ownFile } from "../lib/own-files.ts";
 
 /** What is published is what a plugin's author would write. */
 export const DEMO_FOLDER = ownFile("conf/demo");

@@ -1,9 +1,9 @@
 import { ADVICE, type DriverFaultCode } from "../drivers/advice.ts";
-import type { FaultCode } from "../fault.ts";
+import type { FaultCode } from "../lib/fault.ts";
 
 type Explained = { means: string; todo: string };
 
-/** What each fault means to the person who meets it, and what to do; those that drivers throw have theirs in drivers/advice.ts. For conf/troubleshooting.md. */
+/** What each fault means to the person who meets it, and what to do; those that drivers throw have theirs in drivers/advice.ts. For docs/troubleshooting.md. */
 const OTHERS = {
   TOKEN_MISSING: { means: "Nobody said who is calling.", todo: "Sign in, or send a session token (below `docker login`: a developer key)." },
   TOKEN_INVALID: {

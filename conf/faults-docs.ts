@@ -1,4 +1,4 @@
-import { FAULTS, type FaultCode } from "../fault.ts";
+import { FAULTS, type FaultCode } from "../lib/fault.ts";
 import { EXPLAINED } from "./explained-faults.ts";
 
 const INTRO = `# Every fault
@@ -15,7 +15,7 @@ The code stands in the access log (\`fault\`) and in \`berth_faults_total\`. Wha
 | --- | --- | --- | --- |
 `;
 
-/** The page conf/faults.md. */
+/** The page docs/reference/faults.md. */
 export function faultsPage(): string {
   const codes = (Object.keys(FAULTS) as FaultCode[]).toSorted((one, other) => FAULTS[one][0] - FAULTS[other][0]);
   return INTRO + codes.map(row).join("");

@@ -1,8 +1,8 @@
-import { METRICS, type MetricRow } from "../metrics/table.ts";
+import { METRICS, type MetricRow } from "../lib/metrics/table.ts";
 
 const INTRO = `# Metrics
 
-<!-- Written by \`npm run docs\` from metrics/table.ts; a test notices when it differs. -->
+<!-- Written by \`npm run docs\` from lib/metrics/table.ts; a test notices when it differs. -->
 
 \`BERTH_METRICS_PORT=9464\` opens \`http://127.0.0.1:9464/metrics\` for Prometheus. It is a listener of its own, and asks nobody who they are: leave it where
 only Prometheus reaches it, or open it with \`BERTH_METRICS_HOST=0.0.0.0\` inside a private network. The images listen so, on port 9464. How to set Prometheus
@@ -23,7 +23,7 @@ Beside these there are those of every Node process, with the label \`process\` (
 | --- | --- | --- | --- |
 `;
 
-/** The page conf/metrics.md. */
+/** The page docs/reference/metrics.md. */
 export function metricsPage(): string {
   const rows = Object.values<MetricRow>(METRICS).map(
     ({ name, type, labels, says }) => `| ${[`\`${name}\``, type, labels.map((label) => `\`${label}\``).join(", "), says].join(" | ")} |\n`,

@@ -1,4 +1,4 @@
-import { Fault } from "../fault.ts";
+import { Fault } from "../lib/fault.ts";
 import { isDeepStrictEqual } from "node:util";
 import { type Found, shown, type Source } from "./found.ts";
 import { readEnv } from "./read-env.ts";

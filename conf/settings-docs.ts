@@ -27,7 +27,7 @@ A secret may also be given as a file, as Docker and Kubernetes mount theirs: its
 | --- | --- | --- | --- | --- |
 `;
 
-/** The page conf/settings.md. */
+/** The page docs/reference/settings.md. */
 export function settingsPage(): string {
   return (
     INTRO +

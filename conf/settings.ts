@@ -3,10 +3,10 @@ import { LAUNCH_TYPES, REACHES as ECS_REACHES } from "../drivers/ecs/site.ts";
 import { DEFAULT_PIDS_LIMIT } from "../drivers/engine/pids-limit.ts";
 import { DEFAULT_SUBNETS } from "../drivers/docker/subnets.ts";
 import { REACHES } from "../drivers/engine/reach.ts";
-import { FORWARDERS } from "../gateway/forward/engine.ts";
-import { READS } from "../gateway/forward/reads.ts";
-import { LOG_LEVELS } from "../log.ts";
-import { SAMPLER_NAMES } from "../traces/settings.ts";
+import { FORWARDERS } from "../gateway/connections/engine.ts";
+import { READS } from "../gateway/connections/reads.ts";
+import { LOG_LEVELS } from "../lib/log.ts";
+import { SAMPLER_NAMES } from "../lib/traces/settings.ts";
 import { parameterName, spawnerNames } from "./names.ts";
 import { addressBlock, flag, host, list, oneOf, origin, port, portRange, quantity, subnet, text, url, wholeNumber } from "./parsers.ts";
 import { optional, setting, type Row, type Values } from "./row.ts";
@@ -14,7 +14,7 @@ import { optional, setting, type Row, type Values } from "./row.ts";
 const QUEUE_JWT = "tokens for the queue and the pipe";
 
 /**
- * Every setting there is, once. A row is its type, its parser and its line in conf/settings.md at the same time; keys are
+ * Every setting there is, once. A row is its type, its parser and its line in docs/reference/settings.md at the same time; keys are
  * those of berth.yaml.
  */
 export const SETTINGS = {

@@ -54,27 +54,27 @@ need nginx nginx "test/lua-compat"
 need /usr/share/nginx/modules/ngx_http_lua_module.so libnginx-mod-http-lua "test/lua-compat"
 need /usr/share/lua/5.1/openssl/pkey.lua lua-luaossl "test/lua-compat"
 need "$(echo /usr/lib/*/lua/5.1/cjson.so)" lua-cjson "test/lua-compat"
-need chromium chromium "test/rights/browser.test.ts"
-need ps procps "test/roles/serve.test.ts"
+need chromium chromium "test/program/rights/browser.test.ts"
+need ps procps "test/processes/serve.test.ts"
 # Even where DOCKER_HOST names an engine: one test stops and starts its own.
-need dockerd docker.io "every test on the real engine (test/main-job.test.ts, test/recovery, test/drivers/docker*)"
+need dockerd docker.io "every test on the real engine (test/program/main-job.test.ts, test/recovery, test/drivers/docker*)"
 # Debian 13 has the command apart from the engine, which only recommends it.
-need docker docker-cli "test/registry/docker.test.ts, test/registry/embedded-whole.test.ts"
+need docker docker-cli "test/gateway/registry/docker.test.ts, test/gateway/registry/embedded-whole.test.ts"
 need /usr/libexec/docker/cli-plugins/docker-compose docker-compose "test/conf/stands.test.ts"
-need /usr/bin/moto_server python3-moto "test/registry/upstream"
+need /usr/bin/moto_server python3-moto "test/gateway/registry/upstream"
 # Its package only suggests what its server cannot do without.
-need /usr/lib/python3/dist-packages/flask_cors python3-flask-cors "test/registry/upstream"
+need /usr/lib/python3/dist-packages/flask_cors python3-flask-cors "test/gateway/registry/upstream"
 # Only recommended, and asked for by what makes stacks.
 need /usr/lib/python3/dist-packages/openapi_spec_validator python3-openapi-spec-validator "test/conf/cloudformation.test.ts"
 need docker-registry docker-registry "test/registry, test/lua-compat"
-need skopeo skopeo "test/registry/skopeo.test.ts"
+need skopeo skopeo "test/gateway/registry/skopeo.test.ts"
 need ip iproute2 "the tests' own Docker engine"
-need systemd-analyze systemd "test/commands/install/install.test.ts"
-need systemd-notify systemd "test/roles/tell-systemd.test.ts"
-need unshare util-linux "test/binary/binary.test.ts"
+need systemd-analyze systemd "test/cli/install/install.test.ts"
+need systemd-notify systemd "test/processes/tell-systemd.test.ts"
+need unshare util-linux "test/conf/binary/binary.test.ts"
 need openssl openssl "test/gateway/tls.test.ts, test/gateway/edge.test.ts"
-need nsenter util-linux "test/recovery/engine-restarts.test.ts"
-need setpriv util-linux "test/recovery/engine-restarts.test.ts"
+need nsenter util-linux "test/program/recovery/engine-restarts.test.ts"
+need setpriv util-linux "test/program/recovery/engine-restarts.test.ts"
 # A module of the system's own Python, which another one on the PATH would not have.
 if ! /usr/bin/python3 -c 'import h11' 2>/dev/null; then
   packages="$packages python3-h11"
@@ -89,7 +89,7 @@ if [ "$(id -u)" != 0 ]; then
     say "as root: apt-get install --no-install-recommends$packages"
   fi
   if [ -z "${DOCKER_HOST:-}" ]; then
-    say "every test on the real engine (test/main-job.test.ts, test/recovery, test/drivers/docker*): only root may start one, and"
+    say "every test on the real engine (test/program/main-job.test.ts, test/recovery, test/drivers/docker*): only root may start one, and"
     say "DOCKER_HOST names none"
   fi
   say "the full disk and the read-only disk of test/control/store.test.ts: only root may mount one"

@@ -1,9 +1,9 @@
-import { Fault, type FaultCode } from "../fault.ts";
-import { trimTrailing } from "../trim-trailing.ts";
+import { Fault, type FaultCode } from "../lib/fault.ts";
+import { trimTrailing } from "../lib/trim-trailing.ts";
 
 /**
  * What may go wrong between a wish and a container that answers, whichever driver is in use: what it means, and what to do. A driver throws none
- * but these. The table in drivers/README.md is made of it.
+ * but these. The table in docs/reference/drivers.md is made of it.
  */
 export const ADVICE = {
   IMAGE_REFERENCE_INVALID: {

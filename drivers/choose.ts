@@ -1,4 +1,4 @@
-import { Fault } from "../fault.ts";
+import { Fault } from "../lib/fault.ts";
 import type { DriverName } from "./driver.ts";
 
 /** What of the settings decides which orchestrator is meant. */

@@ -1,9 +1,9 @@
-import type { Clock } from "../clock.ts";
-import { Fault } from "../fault.ts";
-import type { Log } from "../log.ts";
-import { backoff } from "./backoff.ts";
+import type { Clock } from "../lib/clock.ts";
+import { Fault } from "../lib/fault.ts";
+import type { Log } from "../lib/log.ts";
+import { backoff } from "../lib/backoff.ts";
 import type { Driver, DriverName } from "./driver.ts";
-import { within } from "./within.ts";
+import { within } from "../lib/with-timeout.ts";
 
 const RETRY_MS = { first: 250, longest: 10_000 };
 const CHOICE_MS = 60_000;

@@ -1,6 +1,6 @@
-import type { Clock } from "../clock.ts";
-import { Fault } from "../fault.ts";
-import type { Metrics } from "../metrics/open-metrics.ts";
+import type { Clock } from "../lib/clock.ts";
+import { Fault } from "../lib/fault.ts";
+import type { Metrics } from "../lib/metrics/open-metrics.ts";
 import type { Call, Driver } from "./driver.ts";
 
 /** The same driver, whose calls are counted: how long each took, and how it ended. Logs and events go on for as long as somebody listens, and are left out. */

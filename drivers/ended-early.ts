@@ -1,4 +1,4 @@
-import type { Fault } from "../fault.ts";
+import type { Fault } from "../lib/fault.ts";
 import { advisedFault } from "./advice.ts";
 import type { Spec } from "./driver.ts";
 

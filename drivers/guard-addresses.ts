@@ -1,5 +1,5 @@
-import { Fault } from "../fault.ts";
-import { isRefusedHost } from "../link-addresses.ts";
+import { Fault } from "../lib/fault.ts";
+import { isRefusedHost } from "../lib/forbidden-addresses.ts";
 import type { Address, Driver, Observed } from "./driver.ts";
 
 /**

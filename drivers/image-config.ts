@@ -1,8 +1,8 @@
 import { isIP } from "node:net";
 import { Agent, request } from "undici";
-import { Fault } from "../fault.ts";
-import { type RedirectRules, redirectRules } from "../registry-trust/redirect-rules.ts";
-import { isLocal, trustIn } from "../registry-trust/trusted-realm.ts";
+import { Fault } from "../lib/fault.ts";
+import { type RedirectRules, redirectRules } from "../lib/registry-trust/redirect-rules.ts";
+import { isLocal, trustIn } from "../lib/registry-trust/trusted-realm.ts";
 import type { ResolvedImage } from "./driver.ts";
 import { exposedPorts } from "./exposed.ts";
 

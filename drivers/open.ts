@@ -1,6 +1,6 @@
-import type { Clock } from "../clock.ts";
-import { Fault } from "../fault.ts";
-import type { Log } from "../log.ts";
+import type { Clock } from "../lib/clock.ts";
+import { Fault } from "../lib/fault.ts";
+import type { Log } from "../lib/log.ts";
 import type { DockerOptions } from "./docker/driver.ts";
 import type { Driver, DriverName } from "./driver.ts";
 import type { EcsOptions } from "./ecs/driver.ts";

@@ -1,5 +1,5 @@
 import { connect } from "node:net";
-import type { Clock } from "../clock.ts";
+import type { Clock } from "../lib/clock.ts";
 import type { Address } from "./driver.ts";
 
 /** How often a connect is tried; what a woken request waits for in vain is half of this on average. After 1 s it grows to a fortieth of the time passed: hundreds that never listen cost little. */

@@ -1,7 +1,7 @@
 import { pino } from "pino";
-import type { Clock } from "../clock.ts";
-import type { Count } from "../metrics/cells.ts";
-import { maskedPath } from "../masked-path.ts";
+import type { Clock } from "../lib/clock.ts";
+import type { Count } from "../lib/metrics/cells.ts";
+import { maskedPath } from "../lib/masked-path.ts";
 import type { About, Exchanged } from "./exchanges.ts";
 import { requestIdOf } from "./request-id.ts";
 

@@ -1,6 +1,6 @@
-import { FAULTS } from "../fault.ts";
-import type { Count, Spread } from "../metrics/cells.ts";
-import type { Metrics } from "../metrics/open-metrics.ts";
+import { FAULTS } from "../lib/fault.ts";
+import type { Count, Spread } from "../lib/metrics/cells.ts";
+import type { Metrics } from "../lib/metrics/open-metrics.ts";
 import type { Exchanged, RouteName } from "./exchanges.ts";
 
 /** By the first digit of a status. */

@@ -1,5 +1,5 @@
-import type { Fault } from "../fault.ts";
-import type { Target } from "./directory.ts";
+import type { Fault } from "../lib/fault.ts";
+import type { Target } from "./contract.ts";
 import type { About } from "./exchanges.ts";
 
 /** The head of a request, as it came: no decoding, no collapsing. */

@@ -1,6 +1,6 @@
-import type { Clock } from "../clock.ts";
-import type { FaultCode } from "../fault.ts";
-import type { Count } from "../metrics/cells.ts";
+import type { Clock } from "../lib/clock.ts";
+import type { FaultCode } from "../lib/fault.ts";
+import type { Count } from "../lib/metrics/cells.ts";
 import type { Traced } from "./trace-context.ts";
 
 /**

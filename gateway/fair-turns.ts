@@ -1,5 +1,5 @@
-import type { Clock } from "../clock.ts";
-import type { Fault } from "../fault.ts";
+import type { Clock } from "../lib/clock.ts";
+import type { Fault } from "../lib/fault.ts";
 
 export type FairTurnsLimits = {
   /** Turns that are under way at a time, and of those of one owner. */

@@ -1,11 +1,10 @@
 import { isIP } from "node:net";
-import { Fault } from "../fault.ts";
+import { Fault } from "../lib/fault.ts";
 import type { Head, HeaderEdits, HeaderLine, Lease, Peer } from "./decision.ts";
-import type { Target } from "./directory.ts";
+import { type Target, CLIENT_ADDRESS_HEADER, CONSOLE_HEADER, GATEWAY_TOKEN_HEADER, UNTRUSTED_PROXY_HEADER } from "./contract.ts";
 import type { ControlApi } from "./feed/control-link.ts";
 import type { TrustedProxies } from "./trusted-proxies.ts";
-import { CLIENT_ADDRESS_HEADER, CONSOLE_HEADER, GATEWAY_TOKEN_HEADER, UNTRUSTED_PROXY_HEADER } from "./wire.ts";
-import { trimTrailing } from "../trim-trailing.ts";
+import { trimTrailing } from "../lib/trim-trailing.ts";
 
 /** Where every request goes that is for no container. */
 export type ServerBehind = {

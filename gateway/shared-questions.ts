@@ -1,4 +1,4 @@
-import type { Fault } from "../fault.ts";
+import type { Fault } from "../lib/fault.ts";
 import { unlessAborted } from "./unless-aborted.ts";
 
 /** Questions of which each is asked once at a time, however many want the answer. */

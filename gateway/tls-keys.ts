@@ -2,9 +2,9 @@ import { createPrivateKey, X509Certificate } from "node:crypto";
 import { readFileSync, watch } from "node:fs";
 import { dirname } from "node:path";
 import { createSecureContext, type Server } from "node:tls";
-import type { Clock } from "../clock.ts";
-import { Fault } from "../fault.ts";
-import type { Log } from "../log.ts";
+import type { Clock } from "../lib/clock.ts";
+import { Fault } from "../lib/fault.ts";
+import type { Log } from "../lib/log.ts";
 
 /** A certificate with its chain, and its key, as they are now. */
 export type TlsKeys = {

@@ -1,5 +1,5 @@
 import { randomFillSync } from "node:crypto";
-import type { TracePlace } from "../traces/traces.ts";
+import type { TracePlace } from "../lib/traces/traces.ts";
 
 /** Makes and checks `traceparent` (W3C Trace Context), which ties together what several programs log of one request. */
 export type TraceContext = {

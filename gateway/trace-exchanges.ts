@@ -1,5 +1,5 @@
-import type { Clock } from "../clock.ts";
-import { type Traces, traceparentOf } from "../traces/traces.ts";
+import type { Clock } from "../lib/clock.ts";
+import { type Traces, traceparentOf } from "../lib/traces/traces.ts";
 import type { Exchanged } from "./exchanges.ts";
 import { isTraceparent, openTraceContext, type TraceContext, type Traced } from "./trace-context.ts";
 

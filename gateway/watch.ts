@@ -1,4 +1,4 @@
-import type { Metrics } from "../metrics/open-metrics.ts";
+import type { Metrics } from "../lib/metrics/open-metrics.ts";
 import { countExchanges } from "./count-exchanges.ts";
 import type { Exchanged, Watch } from "./exchanges.ts";
 

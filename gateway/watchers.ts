@@ -1,4 +1,4 @@
-import type { ContainerView } from "./directory.ts";
+import type { ContainerView } from "./contract.ts";
 
 type OnChange = (view: ContainerView | undefined) => void;
 

@@ -1,11 +1,11 @@
 import type { FastifyRequest } from "fastify";
-import { isSafe, pageOf } from "../../browser-pages.ts";
-import { mapCookies, unquotedCookie } from "../../cookies.ts";
-import { Fault } from "../../fault.ts";
-import type { HeaderOf } from "../../sign-in.ts";
-import { CLIENT_ADDRESS_HEADER, CONSOLE_HEADER } from "../../gateway/wire.ts";
+import { isSafe, pageOf } from "../../lib/browser-requests.ts";
+import { mapCookies, unquotedCookie } from "../../lib/cookies.ts";
+import { Fault } from "../../lib/fault.ts";
+import type { HeaderOf } from "../../lib/sign-in.ts";
+import { CLIENT_ADDRESS_HEADER, CONSOLE_HEADER } from "../../gateway/contract.ts";
 import type { Attempts } from "../identity/attempts.ts";
-import type { User } from "../store/entities.ts";
+import type { User } from "../model/entities.ts";
 import type { ApiParts } from "./api-parts.ts";
 import { headerOf, readDevKey, signIn, type SignedIn } from "./sign-in.ts";
 

@@ -1,6 +1,6 @@
 import type { FastifyError, FastifyReply, FastifyRequest } from "fastify";
-import { Fault } from "../../fault.ts";
-import type { Log } from "../../log.ts";
+import { Fault } from "../../lib/fault.ts";
+import type { Log } from "../../lib/log.ts";
 
 /** The only error body that clients can show. */
 export type ApiError = { "#type": "ApiError"; code: string; message: string; innerMessage: string };

@@ -1,17 +1,17 @@
-import type { Clock } from "../../clock.ts";
+import type { Clock } from "../../lib/clock.ts";
 import type { Capacity } from "../../drivers/driver.ts";
-import type { RegistryBrowser } from "../../gateway/registry-browser.ts";
-import type { Log } from "../../log.ts";
-import type { Metrics } from "../../metrics/open-metrics.ts";
-import type { Credentials } from "../credentials/open-credentials.ts";
-import type { Vault } from "../credentials/open-vault.ts";
-import type { AuditLog } from "../open-audit.ts";
+import type { RegistryBrowser } from "../../gateway/contract.ts";
+import type { Log } from "../../lib/log.ts";
+import type { Metrics } from "../../lib/metrics/open-metrics.ts";
+import type { Credentials } from "../packages/credentials/open-credentials.ts";
+import type { Vault } from "../packages/credentials/open-vault.ts";
+import type { AuditLog } from "../store/open-audit.ts";
 import type { ControlIdentity } from "../identity/open-identity.ts";
 import type { AskGateways } from "./ask-gateways.ts";
 import type { SigningKeys } from "../identity/signing-keys.ts";
-import type { Importer } from "../import/open-importer.ts";
+import type { Importer } from "../packages/import/open-importer.ts";
 import type { Lifecycle } from "../lifecycle/open-lifecycle.ts";
-import type { Publisher } from "../publish/open-publisher.ts";
+import type { Publisher } from "../packages/publish/open-publisher.ts";
 import type { Store } from "../store/open-store.ts";
 
 /** What the API asks of the lifecycle. */

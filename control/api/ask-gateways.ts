@@ -1,6 +1,6 @@
-import type { Clock } from "../../clock.ts";
-import { Fault } from "../../fault.ts";
-import type { FeedLine, OpenAnswer } from "../../gateway/wire.ts";
+import type { Clock } from "../../lib/clock.ts";
+import { Fault } from "../../lib/fault.ts";
+import type { FeedLine, OpenAnswer } from "../../gateway/contract.ts";
 
 /** What one gateway has open; `answer` is undefined where it did not say so in time. */
 export type OpenAt = { gateway: string; answer: Pick<OpenAnswer, "count" | "open"> | undefined };

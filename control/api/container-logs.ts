@@ -1,5 +1,5 @@
-import { Fault } from "../../fault.ts";
-import type { Container } from "../store/entities.ts";
+import { Fault } from "../../lib/fault.ts";
+import type { Container } from "../model/entities.ts";
 import type { ApiParts } from "./api-parts.ts";
 
 /** Where a client does not say how many, and the most that it may say. */

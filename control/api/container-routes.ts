@@ -1,7 +1,7 @@
 import { Readable } from "node:stream";
 import type { FastifyInstance, FastifyReply } from "fastify";
-import { Fault } from "../../fault.ts";
-import type { Container } from "../store/entities.ts";
+import { Fault } from "../../lib/fault.ts";
+import type { Container } from "../model/entities.ts";
 import type { Admission } from "./admission.ts";
 import type { ApiParts } from "./api-parts.ts";
 import { clientGone } from "./client-gone.ts";
@@ -16,7 +16,7 @@ import type { SendList } from "./send-list.ts";
 import { readUuid } from "./uuid.ts";
 import { containerOnWire, type Detail } from "./wire-entities.ts";
 import { answers, CONTAINER, ID_PARAMS, LIST_QUERY, SAVED_CONTAINER } from "./wire-schemas.ts";
-import { CONTAINER_WIRE_STATES } from "../lifecycle/container-states.ts";
+import { CONTAINER_WIRE_STATES } from "../model/container-states.ts";
 
 type ById = { Params: { id: string } };
 type Signed = { userId: string; admin: boolean };

@@ -1,8 +1,8 @@
 import type { FastifyInstance, FastifyRequest } from "fastify";
-import { Fault } from "../../fault.ts";
-import { VARIABLE } from "../credentials/open-credentials.ts";
-import type { Target } from "../credentials/target.ts";
-import { requireValues, type Values } from "../credentials/values.ts";
+import { Fault } from "../../lib/fault.ts";
+import { VARIABLE } from "../packages/credentials/open-credentials.ts";
+import type { Target } from "../packages/credentials/target.ts";
+import { requireValues, type Values } from "../packages/credentials/values.ts";
 import type { Admission } from "./admission.ts";
 import type { ApiParts } from "./api-parts.ts";
 import { requireManage } from "./rights.ts";

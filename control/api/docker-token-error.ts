@@ -1,4 +1,4 @@
-import type { Fault } from "../../fault.ts";
+import type { Fault } from "../../lib/fault.ts";
 import { type ApiError, apiError } from "./api-error.ts";
 import { API_ERROR } from "./wire-schemas.ts";
 

@@ -1,9 +1,9 @@
 import type { FastifyInstance, FastifyRequest } from "fastify";
-import { Fault } from "../../fault.ts";
+import { Fault } from "../../lib/fault.ts";
 import { grantedScopes, onlyPull, readScopes, writeScopes } from "../identity/docker-scopes.ts";
 import { anonymousToken, dockerToken } from "../identity/docker-token.ts";
 import { mayPush } from "../identity/may-push.ts";
-import type { User } from "../store/entities.ts";
+import type { User } from "../model/entities.ts";
 import type { Admission } from "./admission.ts";
 import { answerError } from "./api-error.ts";
 import type { ApiParts } from "./api-parts.ts";

@@ -1,6 +1,6 @@
 import type { IncomingMessage } from "node:http";
-import { Fault } from "../../fault.ts";
-import type { BusyReport, OpenAnswer, PushedAsk, ReachedReport, UseReport, WakeAsk, WhoAsk } from "../../gateway/wire.ts";
+import { Fault } from "../../lib/fault.ts";
+import type { BusyReport, OpenAnswer, PushedAsk, ReachedReport, UseReport, WakeAsk, WhoAsk } from "../../gateway/contract.ts";
 
 // The other side is our own gateway, so only what would do harm is looked for. Faults throughout: REQUEST_INVALID.
 

@@ -1,8 +1,8 @@
 import { randomUUID } from "node:crypto";
 import { chmodSync, rmSync } from "node:fs";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
-import type { Clock } from "../../clock.ts";
-import { Fault } from "../../fault.ts";
+import type { Clock } from "../../lib/clock.ts";
+import { Fault } from "../../lib/fault.ts";
 import {
   ENDED_GATEWAY_MS,
   FEED_BEAT_MS,
@@ -14,12 +14,12 @@ import {
   type WhoAnswer,
   type WhoAnswers,
   WIRE_VERSION,
-} from "../../gateway/wire.ts";
-import type { Log } from "../../log.ts";
-import type { Metrics } from "../../metrics/open-metrics.ts";
+} from "../../gateway/contract.ts";
+import type { Log } from "../../lib/log.ts";
+import type { Metrics } from "../../lib/metrics/open-metrics.ts";
 import type { Lifecycle } from "../lifecycle/open-lifecycle.ts";
 import { claimPushed } from "../identity/may-push.ts";
-import type { AuditLog } from "../open-audit.ts";
+import type { AuditLog } from "../store/open-audit.ts";
 import type { Store } from "../store/open-store.ts";
 import { IMAGE_ACTIONS } from "./audited.ts";
 import { type AskGateways, openAskGateways } from "./ask-gateways.ts";
@@ -81,7 +81,7 @@ const SIGN_OUTS_MS = 500;
 const UNKNOWN = { userId: undefined, address: undefined, requestId: undefined, status: undefined } as const;
 
 /**
- * Control's side of `gateway/wire.ts`. The socket is for this user only: whoever can open it is a gateway. The caller holds the
+ * Control's side of `gateway/contract.ts`. The socket is for this user only: whoever can open it is a gateway. The caller holds the
  * data folder's lock, so a socket that lies there is a dead process's. Faults: DATA_FOLDER_UNUSABLE.
  */
 export async function openFeed(parts: FeedParts): Promise<ControlFeed> {

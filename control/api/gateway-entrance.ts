@@ -1,10 +1,10 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from "node:http";
-import type { Clock } from "../../clock.ts";
-import { Fault } from "../../fault.ts";
-import { GATEWAY_TOKEN_HEADER } from "../../gateway/wire.ts";
-import type { Log } from "../../log.ts";
+import type { Clock } from "../../lib/clock.ts";
+import { Fault } from "../../lib/fault.ts";
+import { GATEWAY_TOKEN_HEADER } from "../../gateway/contract.ts";
+import type { Log } from "../../lib/log.ts";
 import type { GatewayTokens } from "../identity/gateway-tokens.ts";
-import { type DoorParts, openDoor } from "../open-door.ts";
+import { type DoorParts, openDoor } from "./control-listener.ts";
 import type { AnswerFeed } from "./feed.ts";
 
 export type EntranceParts = Pick<DoorParts, "handle" | "tls" | "listeners"> & {

@@ -1,7 +1,7 @@
 import type { FastifyInstance } from "fastify";
-import { Fault } from "../../fault.ts";
-import { CONTAINER_WIRE_STATES } from "../lifecycle/container-states.ts";
-import { IMAGE_WIRE_STATES } from "../lifecycle/image-states.ts";
+import { Fault } from "../../lib/fault.ts";
+import { CONTAINER_WIRE_STATES } from "../model/container-states.ts";
+import { IMAGE_WIRE_STATES } from "../model/image-states.ts";
 import { HISTORY_LENGTH, type HistoryEntry } from "../store/history.ts";
 import type { Admission } from "./admission.ts";
 import type { ApiParts } from "./api-parts.ts";

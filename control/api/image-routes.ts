@@ -1,7 +1,7 @@
 import type { FastifyInstance } from "fastify";
-import { Fault } from "../../fault.ts";
-import { IMAGE_WIRE_STATES } from "../lifecycle/image-states.ts";
-import type { Image } from "../store/entities.ts";
+import { Fault } from "../../lib/fault.ts";
+import { IMAGE_WIRE_STATES } from "../model/image-states.ts";
+import type { Image } from "../model/entities.ts";
 import type { Admission } from "./admission.ts";
 import type { ApiParts } from "./api-parts.ts";
 import { type Asked, latestCompatible, offeredImages } from "./latest-compatible.ts";

@@ -1,5 +1,5 @@
 import type { FastifyInstance } from "fastify";
-import type { Deployed } from "../store/entities.ts";
+import type { Deployed } from "../model/entities.ts";
 import type { ApiParts } from "./api-parts.ts";
 import { answers } from "./wire-schemas.ts";
 

@@ -1,7 +1,7 @@
 import type { FastifyInstance } from "fastify";
-import type { Import } from "../import/open-importer.ts";
-import type { Plan } from "../import/plan-import.ts";
-import { ownerOf } from "../import/record-import.ts";
+import type { Import } from "../packages/import/open-importer.ts";
+import type { Plan } from "../packages/import/plan-import.ts";
+import { ownerOf } from "../packages/import/record-import.ts";
 import type { Store } from "../store/open-store.ts";
 import type { Admission } from "./admission.ts";
 import type { ApiParts } from "./api-parts.ts";

@@ -1,6 +1,6 @@
 import type { FastifyInstance, FastifyRequest } from "fastify";
-import { isSafe } from "../../browser-pages.ts";
-import { CLIENT_ADDRESS_HEADER } from "../../gateway/wire.ts";
+import { isSafe } from "../../lib/browser-requests.ts";
+import { CLIENT_ADDRESS_HEADER } from "../../gateway/contract.ts";
 import type { Admission } from "./admission.ts";
 import type { ApiParts } from "./api-parts.ts";
 import { AUDITED, type AuditedRoute } from "./audited.ts";

@@ -1,6 +1,6 @@
 import { mayUseImage } from "../identity/repository-owner.ts";
-import { imageRepository, isOfRepository } from "../publish/names.ts";
-import type { Image } from "../store/entities.ts";
+import { imageRepository, isOfRepository } from "../packages/publish/names.ts";
+import type { Image } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
 import { mayManage } from "./rights.ts";
 

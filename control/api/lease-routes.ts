@@ -1,5 +1,5 @@
 import type { FastifyInstance } from "fastify";
-import { Fault } from "../../fault.ts";
+import { Fault } from "../../lib/fault.ts";
 import type { Admission } from "./admission.ts";
 import type { ApiParts } from "./api-parts.ts";
 import { requireManage } from "./rights.ts";

@@ -1,4 +1,4 @@
-import { Fault } from "../../fault.ts";
+import { Fault } from "../../lib/fault.ts";
 import type { Condition, Listing } from "../store/listing.ts";
 import type { Detail } from "./wire-entities.ts";
 

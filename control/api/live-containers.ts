@@ -1,4 +1,4 @@
-import type { Container, Image } from "../store/entities.ts";
+import type { Container, Image } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
 
 /** A container and its image. One whose folder its package no longer has is gone for clients, even where its row is not yet. */

@@ -1,6 +1,6 @@
 import type { FastifyReply, FastifyRequest } from "fastify";
-import type { Clock } from "../../clock.ts";
-import { Fault } from "../../fault.ts";
+import type { Clock } from "../../lib/clock.ts";
+import { Fault } from "../../lib/fault.ts";
 import type { ControlIdentity } from "../identity/open-identity.ts";
 import type { Admission } from "./admission.ts";
 

@@ -1,6 +1,6 @@
 import type { FastifyInstance } from "fastify";
-import { Fault } from "../../fault.ts";
-import { EXCHANGE_KINDS, EXCHANGE_STATES } from "../../gateway/directory.ts";
+import { Fault } from "../../lib/fault.ts";
+import { EXCHANGE_KINDS, EXCHANGE_STATES } from "../../gateway/contract.ts";
 import type { Admission } from "./admission.ts";
 import type { ApiParts } from "./api-parts.ts";
 import type { OpenAt } from "./ask-gateways.ts";

@@ -1,7 +1,7 @@
 import type { FastifyInstance } from "fastify";
 import { Readable } from "node:stream";
-import { Fault } from "../../fault.ts";
-import { refuseForeignAuthor } from "../publish/record-package.ts";
+import { Fault } from "../../lib/fault.ts";
+import { refuseForeignAuthor } from "../packages/publish/record-package.ts";
 import type { Admission } from "./admission.ts";
 import type { ApiParts } from "./api-parts.ts";
 import { clientGone } from "./client-gone.ts";

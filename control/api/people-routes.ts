@@ -1,6 +1,6 @@
 import type { FastifyInstance } from "fastify";
 import { LOGIN, type People, type Person, type PersonWish } from "../identity/open-people.ts";
-import type { DevKey } from "../store/entities.ts";
+import type { DevKey } from "../model/entities.ts";
 import type { Admission } from "./admission.ts";
 import { userOnWire } from "./wire-entities.ts";
 import { answers, USER } from "./wire-schemas.ts";

@@ -1,5 +1,5 @@
 import type { FastifyInstance } from "fastify";
-import { permissionLines, preflightLines } from "../../browser-pages.ts";
+import { permissionLines, preflightLines } from "../../lib/browser-requests.ts";
 import { headerOf } from "./sign-in.ts";
 
 /** Lets pages of these origins call the API and read its answers; their preflights, which show no credential, are answered before anybody asks for one. */

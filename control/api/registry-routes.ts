@@ -1,6 +1,6 @@
 import type { FastifyInstance } from "fastify";
-import { Fault } from "../../fault.ts";
-import type { RegistryBrowser, StoredImage } from "../../gateway/registry-browser.ts";
+import { Fault } from "../../lib/fault.ts";
+import type { RegistryBrowser, StoredImage } from "../../gateway/contract.ts";
 import { clientGone } from "./client-gone.ts";
 import type { ImageUsers } from "./image-users.ts";
 import { answers } from "./wire-schemas.ts";

@@ -1,5 +1,5 @@
 import type { FastifyInstance } from "fastify";
-import { Fault } from "../../fault.ts";
+import { Fault } from "../../lib/fault.ts";
 import { assignImage, imageOfRepository, repositoryOwner } from "../identity/repository-owner.ts";
 import type { ApiParts } from "./api-parts.ts";
 import { answers } from "./wire-schemas.ts";

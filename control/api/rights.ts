@@ -1,5 +1,5 @@
-import { Fault } from "../../fault.ts";
-import type { WhoAnswer } from "../../gateway/wire.ts";
+import { Fault } from "../../lib/fault.ts";
+import type { WhoAnswer } from "../../gateway/contract.ts";
 import { mayManageOf } from "../identity/may-manage.ts";
 import type { Store } from "../store/open-store.ts";
 

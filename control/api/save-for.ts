@@ -1,4 +1,4 @@
-import { Fault } from "../../fault.ts";
+import { Fault } from "../../lib/fault.ts";
 import type { ApiParts } from "./api-parts.ts";
 import { findLive, type LiveContainer } from "./live-containers.ts";
 import { requireManage } from "./rights.ts";

@@ -1,7 +1,7 @@
 import { Readable } from "node:stream";
 import type { FastifyReply } from "fastify";
-import { Fault } from "../../fault.ts";
-import { createFairSlots } from "../fair-slots.ts";
+import { Fault } from "../../lib/fault.ts";
+import { createFairSlots } from "../../lib/fair-slots.ts";
 import { clientGone } from "./client-gone.ts";
 
 /** What a list route answers. */

@@ -1,6 +1,6 @@
 import type { IncomingHttpHeaders } from "node:http";
-import { credentials, type Credential, type HeaderOf, notSignedIn } from "../../sign-in.ts";
-import type { WhoAnswer } from "../../gateway/wire.ts";
+import { credentials, type Credential, type HeaderOf, notSignedIn } from "../../lib/sign-in.ts";
+import type { WhoAnswer } from "../../gateway/contract.ts";
 
 /**
  * Someone who is signed in, and by which credential; `token` is that of the session, and undefined for a bare developer key. `admin`: whether this credential

@@ -1,7 +1,7 @@
 import type { FastifyInstance } from "fastify";
-import { Fault } from "../../fault.ts";
-import { CONTAINER_WIRE_STATES } from "../lifecycle/container-states.ts";
-import { IMAGE_WIRE_STATES } from "../lifecycle/image-states.ts";
+import { Fault } from "../../lib/fault.ts";
+import { CONTAINER_WIRE_STATES } from "../model/container-states.ts";
+import { IMAGE_WIRE_STATES } from "../model/image-states.ts";
 import type { ApiParts } from "./api-parts.ts";
 import { clientGone } from "./client-gone.ts";
 import type { UntrustedProxies } from "./untrusted-proxies.ts";

@@ -1,4 +1,4 @@
-import type { Clock } from "../../clock.ts";
+import type { Clock } from "../../lib/clock.ts";
 
 export type Throttle = {
   /** Does it at once, or where it was done less than `ms` ago, once when that is over. */

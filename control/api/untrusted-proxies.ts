@@ -1,6 +1,6 @@
 import type { FastifyInstance } from "fastify";
-import type { Clock } from "../../clock.ts";
-import { UNTRUSTED_PROXY_HEADER } from "../../gateway/wire.ts";
+import type { Clock } from "../../lib/clock.ts";
+import { UNTRUSTED_PROXY_HEADER } from "../../gateway/contract.ts";
 import { headerOf } from "./sign-in.ts";
 
 export type UntrustedProxies = {

@@ -1,6 +1,6 @@
 import type { FastifyInstance } from "fastify";
-import { Fault } from "../../fault.ts";
-import { WISHED_FOR } from "../store/entities.ts";
+import { Fault } from "../../lib/fault.ts";
+import { WISHED_FOR } from "../model/entities.ts";
 import { type Wake, WAKES_KEPT } from "../store/wakes.ts";
 import type { Admission } from "./admission.ts";
 import type { ApiParts } from "./api-parts.ts";

@@ -1,8 +1,8 @@
-import { CONTAINER_WIRE_STATES } from "../lifecycle/container-states.ts";
-import { IMAGE_WIRE_STATES } from "../lifecycle/image-states.ts";
-import { containerKeysOf } from "../publish/container-json.ts";
-import { MASK } from "../publish/save-container.ts";
-import type { Container, Image, User } from "../store/entities.ts";
+import { CONTAINER_WIRE_STATES } from "../model/container-states.ts";
+import { IMAGE_WIRE_STATES } from "../model/image-states.ts";
+import { containerKeysOf } from "../packages/publish/container-json.ts";
+import { MASK } from "../packages/publish/save-container.ts";
+import type { Container, Image, User } from "../model/entities.ts";
 
 /** Entities under the names and in the words that clients know. */
 

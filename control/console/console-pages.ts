@@ -1,8 +1,8 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { extname, join } from "node:path";
-import { Fault } from "../../fault.ts";
-import { ownFile } from "../../own-files.ts";
+import { Fault } from "../../lib/fault.ts";
+import { ownFile } from "../../lib/own-files.ts";
 
 /** What the console can show; a page of the web application each. */
 export type Room = "containers" | "images" | "registry" | "stand";

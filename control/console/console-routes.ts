@@ -1,5 +1,5 @@
 import type { FastifyInstance } from "fastify";
-import { Fault } from "../../fault.ts";
+import { Fault } from "../../lib/fault.ts";
 import { type Admission, CONSOLE_COOKIE, isAtConsole } from "../api/admission.ts";
 import type { ApiParts } from "../api/api-parts.ts";
 import { cameByHttps } from "../api/web-root.ts";

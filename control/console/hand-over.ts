@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import type { FastifyInstance } from "fastify";
-import { Fault } from "../../fault.ts";
+import { Fault } from "../../lib/fault.ts";
 import { type Admission, isAtConsole } from "../api/admission.ts";
 import type { ApiParts } from "../api/api-parts.ts";
 import { cameByHttps } from "../api/web-root.ts";

@@ -1,6 +1,6 @@
 import type { IncomingMessage, RequestListener } from "node:http";
-import { CLIENT_ADDRESS_HEADER, CONSOLE_HEADER, GATEWAY_TOKEN_HEADER, UNTRUSTED_PROXY_HEADER } from "../../gateway/wire.ts";
-import { type DoorParts, openDoor } from "../open-door.ts";
+import { CLIENT_ADDRESS_HEADER, CONSOLE_HEADER, GATEWAY_TOKEN_HEADER, UNTRUSTED_PROXY_HEADER } from "../../gateway/contract.ts";
+import { type DoorParts, openDoor } from "../api/control-listener.ts";
 
 export type ConsoleListenerDeps = Pick<DoorParts, "handle" | "tls" | "clock" | "log"> & {
   /** The API, which serves the console to what comes in here. */

@@ -1,6 +1,6 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
-import { pageOf } from "../../browser-pages.ts";
-import { Fault } from "../../fault.ts";
+import { pageOf } from "../../lib/browser-requests.ts";
+import { Fault } from "../../lib/fault.ts";
 import { headerOf, readDevKey } from "../api/sign-in.ts";
 
 export type SignInParts = {

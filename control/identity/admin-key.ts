@@ -1,7 +1,7 @@
 import { randomBytes, randomUUID } from "node:crypto";
 import { readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { Fault } from "../../fault.ts";
+import { Fault } from "../../lib/fault.ts";
 import { storeFault } from "../store/store-fault.ts";
 
 export const ADMIN_KEY_FILE = "admin.key";

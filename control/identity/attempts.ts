@@ -1,6 +1,6 @@
 import { isIP } from "node:net";
-import type { Clock } from "../../clock.ts";
-import { Fault } from "../../fault.ts";
+import type { Clock } from "../../lib/clock.ts";
+import { Fault } from "../../lib/fault.ts";
 import { digest } from "./digest.ts";
 
 /** `peer` is a client's address as the gateway reports it; undefined for clients that came through this user's own socket. */

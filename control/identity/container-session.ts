@@ -1,9 +1,9 @@
 import { randomBytes } from "node:crypto";
-import { aboutSession, type Vault } from "../credentials/open-vault.ts";
-import { Fault } from "../../fault.ts";
-import type { ContainerState } from "../lifecycle/container-states.ts";
+import { aboutSession, type Vault } from "../packages/credentials/open-vault.ts";
+import { Fault } from "../../lib/fault.ts";
+import type { ContainerState } from "../model/container-states.ts";
 import type { Lifecycle } from "../lifecycle/open-lifecycle.ts";
-import type { Container } from "../store/entities.ts";
+import type { Container } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
 import { derivedDigest } from "./derived-token.ts";
 import { digest } from "./digest.ts";

@@ -1,6 +1,6 @@
 import { SignJWT } from "jose";
 import { randomUUID } from "node:crypto";
-import type { Clock } from "../../clock.ts";
+import type { Clock } from "../../lib/clock.ts";
 import type { Scope } from "./docker-scopes.ts";
 import { SIGNING_ALGORITHM, type SigningKeys, TOKEN_SECONDS } from "./signing-keys.ts";
 

@@ -1,4 +1,4 @@
-import type { User } from "../store/entities.ts";
+import type { User } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
 import { claimImage, imageOfRepository, mayUseImage } from "./repository-owner.ts";
 

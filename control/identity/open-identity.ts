@@ -1,9 +1,8 @@
 import { randomBytes, randomUUID } from "node:crypto";
-import type { Clock } from "../../clock.ts";
-import { Fault } from "../../fault.ts";
-import type { SessionRef } from "../../gateway/identity.ts";
-import type { WhoAnswer } from "../../gateway/wire.ts";
-import type { Session, SessionKind, User } from "../store/entities.ts";
+import type { Clock } from "../../lib/clock.ts";
+import { Fault } from "../../lib/fault.ts";
+import type { SessionRef, WhoAnswer } from "../../gateway/contract.ts";
+import type { Session, SessionKind, User } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
 import { type Attempts, openAttempts } from "./attempts.ts";
 import { containerSpeaks } from "./container-session.ts";

@@ -1,7 +1,7 @@
 import { randomBytes, randomUUID } from "node:crypto";
-import type { Clock } from "../../clock.ts";
-import { Fault } from "../../fault.ts";
-import type { DevKey, User } from "../store/entities.ts";
+import type { Clock } from "../../lib/clock.ts";
+import { Fault } from "../../lib/fault.ts";
+import type { DevKey, User } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
 import { digest } from "./digest.ts";
 import { endKey } from "./end-sessions.ts";

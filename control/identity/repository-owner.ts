@@ -1,7 +1,7 @@
-import { withoutHost } from "../image-reference.ts";
-import { nameKey } from "../credentials/names.ts";
-import { imageRepository, isRepositoryPart } from "../publish/names.ts";
-import type { User } from "../store/entities.ts";
+import { withoutHost } from "../model/image-reference.ts";
+import { nameKey } from "../packages/credentials/names.ts";
+import { imageRepository, isRepositoryPart } from "../packages/publish/names.ts";
+import type { User } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
 import { mayManageOf } from "./may-manage.ts";
 

@@ -1,8 +1,8 @@
 import { calculateJwkThumbprint, exportJWK, exportPKCS8, generateKeyPair, importPKCS8 } from "jose";
-import type { Clock } from "../../clock.ts";
-import { Fault } from "../../fault.ts";
-import type { Log } from "../../log.ts";
-import { aboutSigningKey, type Vault } from "../credentials/open-vault.ts";
+import type { Clock } from "../../lib/clock.ts";
+import { Fault } from "../../lib/fault.ts";
+import type { Log } from "../../lib/log.ts";
+import { aboutSigningKey, type Vault } from "../packages/credentials/open-vault.ts";
 import type { Store } from "../store/open-store.ts";
 import type { SigningKey } from "../store/signing-keys.ts";
 

@@ -1,6 +1,6 @@
 import { SignJWT } from "jose";
 import { randomUUID } from "node:crypto";
-import type { Clock } from "../../clock.ts";
+import type { Clock } from "../../lib/clock.ts";
 import { SIGNING_ALGORITHM, type SigningKeys } from "./signing-keys.ts";
 
 /** Each call to a spawner has a token of its own; long enough for clocks that differ, and for a retry. */

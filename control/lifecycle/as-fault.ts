@@ -1,5 +1,5 @@
-import { Fault } from "../../fault.ts";
-import type { Log } from "../../log.ts";
+import { Fault } from "../../lib/fault.ts";
+import type { Log } from "../../lib/log.ts";
 
 /** What is stored of an error: a fault as it is; anything else is a bug, which is logged here and told without detail. */
 export function asFault(error: unknown, log: Log): Fault {

@@ -1,6 +1,6 @@
 import type { Deployment, Observed } from "../../drivers/driver.ts";
-import { Fault } from "../../fault.ts";
-import type { Container } from "../store/entities.ts";
+import { Fault } from "../../lib/fault.ts";
+import type { Container } from "../model/entities.ts";
 import { confirmDeployment, ownedAddress } from "./confirm-address.ts";
 import { isReplaceable, observe, redefine } from "./keep-container.ts";
 import { startLimit } from "./limits.ts";

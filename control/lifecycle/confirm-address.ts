@@ -1,6 +1,6 @@
 import type { Address, Deployment } from "../../drivers/driver.ts";
-import { Fault } from "../../fault.ts";
-import type { Container, OwnedAddress } from "../store/entities.ts";
+import { Fault } from "../../lib/fault.ts";
+import type { Container, OwnedAddress } from "../model/entities.ts";
 import { observe, sameAddress } from "./keep-container.ts";
 import type { Rooms } from "./rooms.ts";
 

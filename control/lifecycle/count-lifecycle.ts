@@ -1,10 +1,10 @@
-import type { Clock } from "../../clock.ts";
-import type { Spread } from "../../metrics/cells.ts";
-import type { Metrics } from "../../metrics/open-metrics.ts";
-import type { Container } from "../store/entities.ts";
+import type { Clock } from "../../lib/clock.ts";
+import type { Spread } from "../../lib/metrics/cells.ts";
+import type { Metrics } from "../../lib/metrics/open-metrics.ts";
+import type { Container } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
 import type { Changes } from "./changes.ts";
-import { CONTAINER_WIRE_STATES, type ContainerState } from "./container-states.ts";
+import { CONTAINER_WIRE_STATES, type ContainerState } from "../model/container-states.ts";
 import type { WorkQueue } from "./work-queue.ts";
 
 /** States in which a container is on its way to be awake. */

@@ -1,5 +1,5 @@
-import { Fault } from "../../fault.ts";
-import type { Container } from "../store/entities.ts";
+import { Fault } from "../../lib/fault.ts";
+import type { Container } from "../model/entities.ts";
 import { isStable } from "./lose-container.ts";
 import { type ContainerPatch, moveContainer } from "./move-container.ts";
 import type { Rooms } from "./rooms.ts";

@@ -1,4 +1,4 @@
-import type { Clock } from "../../clock.ts";
+import type { Clock } from "../../lib/clock.ts";
 import { progressDeadline } from "./progress-deadline.ts";
 
 /** How long a driver that was told to stop may take to clean up, before its call is left behind. */

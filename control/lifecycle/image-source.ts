@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import type { ImageSource } from "../../drivers/driver.ts";
-import type { Image } from "../store/entities.ts";
+import type { Image } from "../model/entities.ts";
 import type { Rooms } from "./rooms.ts";
 
 /** What a driver is given to find an image by. */

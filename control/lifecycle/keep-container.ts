@@ -1,6 +1,6 @@
 import type { Observed } from "../../drivers/driver.ts";
-import { Fault } from "../../fault.ts";
-import type { Container, OwnedAddress } from "../store/entities.ts";
+import { Fault } from "../../lib/fault.ts";
+import type { Container, OwnedAddress } from "../model/entities.ts";
 import { doubt } from "./doubt.ts";
 import { drive } from "./drive.ts";
 import { warmMs } from "./keep-warm.ts";

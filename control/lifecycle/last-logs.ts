@@ -1,5 +1,5 @@
-import type { Container } from "../store/entities.ts";
-import { Fault, type FaultData } from "../../fault.ts";
+import type { Container } from "../model/entities.ts";
+import { Fault, type FaultData } from "../../lib/fault.ts";
 import { drive } from "./drive.ts";
 import type { Rooms } from "./rooms.ts";
 

@@ -1,4 +1,4 @@
-import type { Image } from "../store/entities.ts";
+import type { Image } from "../model/entities.ts";
 import { asFault } from "./as-fault.ts";
 import { moveImage } from "./move-image.ts";
 import { resolveAside } from "./resolve-aside.ts";

@@ -1,6 +1,6 @@
 import type { Observed } from "../../drivers/driver.ts";
-import { Fault } from "../../fault.ts";
-import type { Container } from "../store/entities.ts";
+import { Fault } from "../../lib/fault.ts";
+import type { Container } from "../model/entities.ts";
 import { readLastLines } from "./last-logs.ts";
 import { failure, moveContainer, NOT_RUNNING } from "./move-container.ts";
 import { retryDelay } from "./retry-delay.ts";

@@ -1,11 +1,11 @@
-import type { FaultData } from "../../fault.ts";
-import type { Container } from "../store/entities.ts";
-import { CONTAINER_TABLE, type ContainerEvent } from "./container-states.ts";
+import type { FaultData } from "../../lib/fault.ts";
+import type { Container } from "../model/entities.ts";
+import { CONTAINER_TABLE, type ContainerEvent } from "../model/container-states.ts";
 import { followWake } from "./follow-wake.ts";
 import { keptOf, toldOf } from "./last-logs.ts";
 import { retryDelay } from "./retry-delay.ts";
 import type { Rooms } from "./rooms.ts";
-import { next } from "./table.ts";
+import { next } from "../model/transition-table.ts";
 import { takeAddress, tellTaken } from "./take-address.ts";
 
 export type ContainerPatch = Partial<Omit<Container, "id" | "state">>;

@@ -1,7 +1,7 @@
-import type { Image } from "../store/entities.ts";
-import { IMAGE_TABLE, type ImageEvent } from "./image-states.ts";
+import type { Image } from "../model/entities.ts";
+import { IMAGE_TABLE, type ImageEvent } from "../model/image-states.ts";
 import type { Rooms } from "./rooms.ts";
-import { next } from "./table.ts";
+import { next } from "../model/transition-table.ts";
 
 /** As for containers: along the table, and only from the state that was looked at. */
 export function moveImage(

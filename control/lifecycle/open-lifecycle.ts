@@ -1,8 +1,7 @@
-import { Fault } from "../../fault.ts";
-import type { ContainerView } from "../../gateway/directory.ts";
-import type { UseReport } from "../../gateway/wire.ts";
+import { Fault } from "../../lib/fault.ts";
+import type { ContainerView, UseReport } from "../../gateway/contract.ts";
 import type { ContainerToView } from "../store/containers.ts";
-import { type Metrics, openMetrics } from "../../metrics/open-metrics.ts";
+import { type Metrics, openMetrics } from "../../lib/metrics/open-metrics.ts";
 import { type Changes, openChanges } from "./changes.ts";
 import { countLifecycle, timed } from "./count-lifecycle.ts";
 import { type Explanation, explainContainer } from "./explain/explain-container.ts";

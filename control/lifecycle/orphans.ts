@@ -1,5 +1,5 @@
 import type { Observed } from "../../drivers/driver.ts";
-import { Fault } from "../../fault.ts";
+import { Fault } from "../../lib/fault.ts";
 import { drive } from "./drive.ts";
 import { containerKey, type Rooms } from "./rooms.ts";
 import { listAll } from "./sweep.ts";

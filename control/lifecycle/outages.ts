@@ -1,4 +1,4 @@
-import type { Clock } from "../../clock.ts";
+import type { Clock } from "../../lib/clock.ts";
 import type { Rooms } from "./rooms.ts";
 import { containerKey } from "./rooms.ts";
 import { isEngineTrouble } from "./engine-trouble.ts";

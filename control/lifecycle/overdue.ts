@@ -1,7 +1,7 @@
-import { Fault, type FaultCode } from "../../fault.ts";
-import type { Container, Image } from "../store/entities.ts";
-import { PASSING_CONTAINER_STATES, type ContainerState } from "./container-states.ts";
-import { PASSING_IMAGE_STATES } from "./image-states.ts";
+import { Fault, type FaultCode } from "../../lib/fault.ts";
+import type { Container, Image } from "../model/entities.ts";
+import { PASSING_CONTAINER_STATES, type ContainerState } from "../model/container-states.ts";
+import { PASSING_IMAGE_STATES } from "../model/image-states.ts";
 import type { Rooms } from "./rooms.ts";
 
 type PassingContainerState = (typeof PASSING_CONTAINER_STATES)[number];

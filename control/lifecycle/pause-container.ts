@@ -1,6 +1,6 @@
 import type { Observed } from "../../drivers/driver.ts";
-import { Fault } from "../../fault.ts";
-import type { Container } from "../store/entities.ts";
+import { Fault } from "../../lib/fault.ts";
+import type { Container } from "../model/entities.ts";
 import { drive } from "./drive.ts";
 import type { Rooms } from "./rooms.ts";
 

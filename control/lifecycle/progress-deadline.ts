@@ -1,4 +1,4 @@
-import type { Clock } from "../../clock.ts";
+import type { Clock } from "../../lib/clock.ts";
 
 /** A limit that progress pushes back, up to a cap. */
 export type ProgressDeadline = {

@@ -1,5 +1,5 @@
-import { withoutHost } from "../image-reference.ts";
-import type { Image } from "../store/entities.ts";
+import { withoutHost } from "../model/image-reference.ts";
+import type { Image } from "../model/entities.ts";
 import { aheadKey, imageKey, type Rooms } from "./rooms.ts";
 import type { Wishes } from "./wishes.ts";
 

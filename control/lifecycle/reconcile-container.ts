@@ -1,6 +1,6 @@
-import { Fault } from "../../fault.ts";
-import type { Container } from "../store/entities.ts";
-import type { ContainerState } from "./container-states.ts";
+import { Fault } from "../../lib/fault.ts";
+import type { Container } from "../model/entities.ts";
+import type { ContainerState } from "../model/container-states.ts";
 import { drive } from "./drive.ts";
 import { isEngineTrouble } from "./engine-trouble.ts";
 import { keep } from "./keep-container.ts";

@@ -1,6 +1,6 @@
 import type { ResolvedImage } from "../../drivers/driver.ts";
-import { Fault, type FaultCode } from "../../fault.ts";
-import type { Image } from "../store/entities.ts";
+import { Fault, type FaultCode } from "../../lib/fault.ts";
+import type { Image } from "../model/entities.ts";
 import { asFault } from "./as-fault.ts";
 import { drive } from "./drive.ts";
 import { isEngineTrouble } from "./engine-trouble.ts";

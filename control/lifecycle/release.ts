@@ -1,6 +1,6 @@
-import { Fault } from "../../fault.ts";
-import { serviceName } from "../publish/names.ts";
-import type { Container } from "../store/entities.ts";
+import { Fault } from "../../lib/fault.ts";
+import { serviceName } from "../packages/publish/names.ts";
+import type { Container } from "../model/entities.ts";
 import { drive } from "./drive.ts";
 import type { ContainerPatch } from "./move-container.ts";
 import type { Rooms } from "./rooms.ts";

@@ -1,6 +1,6 @@
 import type { ResolvedImage } from "../../drivers/driver.ts";
-import { Fault } from "../../fault.ts";
-import type { Image } from "../store/entities.ts";
+import { Fault } from "../../lib/fault.ts";
+import type { Image } from "../model/entities.ts";
 import { drive } from "./drive.ts";
 import { imageSource } from "./image-source.ts";
 import type { Rooms } from "./rooms.ts";

@@ -1,4 +1,4 @@
-import { Fault } from "../../fault.ts";
+import { Fault } from "../../lib/fault.ts";
 import { confirmDeployment, ownedAddress } from "./confirm-address.ts";
 import { isEngineTrouble } from "./engine-trouble.ts";
 import { keepingWish } from "./wish-again.ts";

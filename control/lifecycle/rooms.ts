@@ -1,7 +1,7 @@
-import type { Clock } from "../../clock.ts";
+import type { Clock } from "../../lib/clock.ts";
 import type { Driver } from "../../drivers/driver.ts";
-import type { Log } from "../../log.ts";
-import type { Container, Image } from "../store/entities.ts";
+import type { Log } from "../../lib/log.ts";
+import type { Container, Image } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
 import type { Changes } from "./changes.ts";
 import type { EndCounts } from "./end-counts.ts";

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import type { Address, Deployment, Spec } from "../../drivers/driver.ts";
-import { Fault } from "../../fault.ts";
-import type { Container, Image } from "../store/entities.ts";
+import { Fault } from "../../lib/fault.ts";
+import type { Container, Image } from "../model/entities.ts";
 import { asFault } from "./as-fault.ts";
 import { confirmDeployment, ownedAddress } from "./confirm-address.ts";
 import { drive } from "./drive.ts";

@@ -1,4 +1,4 @@
-import type { Clock } from "../../clock.ts";
+import type { Clock } from "../../lib/clock.ts";
 
 /** What the two clocks may differ by between two looks without having been set; slewing makes far less of it. */
 const JUMP_MS = 1_000;

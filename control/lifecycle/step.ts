@@ -1,4 +1,4 @@
-import type { Container } from "../store/entities.ts";
+import type { Container } from "../model/entities.ts";
 import type { Rooms } from "./rooms.ts";
 
 /** `moved`: look again at once. `rest`: something else will say when to look. */

@@ -1,5 +1,5 @@
-import { Fault } from "../../fault.ts";
-import type { Container } from "../store/entities.ts";
+import { Fault } from "../../lib/fault.ts";
+import type { Container } from "../model/entities.ts";
 import { drive } from "./drive.ts";
 import { busyMs } from "./keep-container.ts";
 import { readLastLogs } from "./last-logs.ts";

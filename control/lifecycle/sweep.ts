@@ -1,5 +1,5 @@
 import type { Observed } from "../../drivers/driver.ts";
-import { Fault } from "../../fault.ts";
+import { Fault } from "../../lib/fault.ts";
 import type { BriefContainer } from "../store/containers.ts";
 import { doubt } from "./doubt.ts";
 import { drive } from "./drive.ts";

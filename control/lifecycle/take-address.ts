@@ -1,4 +1,4 @@
-import type { Container, OwnedAddress } from "../store/entities.ts";
+import type { Container, OwnedAddress } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
 import { followWake } from "./follow-wake.ts";
 import { containerKey, type Rooms } from "./rooms.ts";

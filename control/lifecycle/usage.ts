@@ -1,5 +1,4 @@
-import type { Use } from "../../gateway/directory.ts";
-import type { UseReport } from "../../gateway/wire.ts";
+import type { Use, UseReport } from "../../gateway/contract.ts";
 
 /** `lostUntil`: contact with it was lost, and until then (epoch ms) it may be serving all the same. */
 type Gateway = { seq: number; uses: Map<string, Use>; lostUntil?: number };

@@ -1,5 +1,5 @@
-import type { Clock } from "../../clock.ts";
-import type { ContainerView } from "../../gateway/directory.ts";
+import type { Clock } from "../../lib/clock.ts";
+import type { ContainerView } from "../../gateway/contract.ts";
 import type { ContainerToView } from "../store/containers.ts";
 import type { Rooms } from "./rooms.ts";
 import { viewOf } from "./view-of.ts";

@@ -1,4 +1,4 @@
-import type { Container } from "../store/entities.ts";
+import type { Container } from "../model/entities.ts";
 import { moveContainer } from "./move-container.ts";
 import type { Rooms } from "./rooms.ts";
 import type { Outcome } from "./step.ts";

@@ -1,7 +1,7 @@
-import { Fault } from "../../fault.ts";
-import type { SessionRef } from "../../gateway/identity.ts";
-import type { Container, WishedFor } from "../store/entities.ts";
-import type { ContainerState } from "./container-states.ts";
+import { Fault } from "../../lib/fault.ts";
+import type { SessionRef } from "../../gateway/contract.ts";
+import type { Container, WishedFor } from "../model/entities.ts";
+import type { ContainerState } from "../model/container-states.ts";
 import { doubt } from "./doubt.ts";
 import { isReplaceable } from "./keep-container.ts";
 import { moveContainer, type ContainerPatch } from "./move-container.ts";

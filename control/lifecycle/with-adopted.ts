@@ -1,6 +1,6 @@
 import type { Call, Driver, Foreign, Observed } from "../../drivers/driver.ts";
-import { Fault } from "../../fault.ts";
-import type { Adopted } from "../store/entities.ts";
+import { Fault } from "../../lib/fault.ts";
+import type { Adopted } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
 
 type Held = { service: string; container: string; adopted: Adopted };

@@ -1,4 +1,4 @@
-import type { Clock } from "../../clock.ts";
+import type { Clock } from "../../lib/clock.ts";
 import { createFairLane } from "./fair-lane.ts";
 import { type Lane, type LaneBounds, LANES } from "./lanes.ts";
 import { type Retry, retryDelay } from "./retry-delay.ts";

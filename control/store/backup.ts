@@ -14,8 +14,8 @@ import {
   writeFileSync,
 } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
-import type { Clock } from "../../clock.ts";
-import { Fault } from "../../fault.ts";
+import type { Clock } from "../../lib/clock.ts";
+import { Fault } from "../../lib/fault.ts";
 import { GATEWAY_TOKEN_FILE } from "../identity/gateway-tokens.ts";
 import { checkIntegrity } from "./check-integrity.ts";
 import { privateFile } from "./data-folder.ts";

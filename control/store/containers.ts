@@ -1,7 +1,7 @@
-import type { FaultData } from "../../fault.ts";
-import type { ContainerState } from "../lifecycle/container-states.ts";
+import type { FaultData } from "../../lib/fault.ts";
+import type { ContainerState } from "../model/container-states.ts";
 import { json, oneOf, optional, text, whole } from "./columns.ts";
-import type { Adopted, Container, ContainerConfig, Deployed, OwnedAddress, WishedFor } from "./entities.ts";
+import type { Adopted, Container, ContainerConfig, Deployed, OwnedAddress, WishedFor } from "../model/entities.ts";
 import { listingsOf } from "./listing.ts";
 import { causeOf, historyIn, type Reason } from "./history.ts";
 import { type Columns, rowsOf } from "./rows.ts";

@@ -1,7 +1,7 @@
 import Sqlite from "better-sqlite3";
 import { chmodSync, closeSync, existsSync, mkdirSync, openSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { Fault } from "../../fault.ts";
+import { Fault } from "../../lib/fault.ts";
 import { storeFault } from "./store-fault.ts";
 
 export type DataFolder = { file: string; close(): void };

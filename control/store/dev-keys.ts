@@ -1,5 +1,5 @@
 import { flag, text, whole } from "./columns.ts";
-import type { DevKey } from "./entities.ts";
+import type { DevKey } from "../model/entities.ts";
 import { rowsOf } from "./rows.ts";
 import type { Sql } from "./sql.ts";
 

@@ -1,4 +1,4 @@
-import type { FaultData } from "../../fault.ts";
+import type { FaultData } from "../../lib/fault.ts";
 import { json, optional, text, whole } from "./columns.ts";
 import { rowsOf } from "./rows.ts";
 import type { Sql } from "./sql.ts";

@@ -1,7 +1,7 @@
-import type { FaultData } from "../../fault.ts";
-import type { ImageState } from "../lifecycle/image-states.ts";
+import type { FaultData } from "../../lib/fault.ts";
+import type { ImageState } from "../model/image-states.ts";
 import { flag, json, optional, text, whole } from "./columns.ts";
-import type { Image } from "./entities.ts";
+import type { Image } from "../model/entities.ts";
 import { listingsOf } from "./listing.ts";
 import { causeOf, historyIn, type Reason } from "./history.ts";
 import { rowsOf } from "./rows.ts";

@@ -1,5 +1,5 @@
 import type { Database } from "better-sqlite3";
-import { Fault } from "../../fault.ts";
+import { Fault } from "../../lib/fault.ts";
 import { SCHEMA_STEPS } from "./schema.ts";
 
 /** How many steps a store has seen. Faults: DATA_FOLDER_UNUSABLE for more than there are, of which nobody knows what they did. */

@@ -1,8 +1,8 @@
 import Sqlite, { type Database } from "better-sqlite3";
 import { randomUUID } from "node:crypto";
 import { statSync } from "node:fs";
-import type { Clock } from "../../clock.ts";
-import { type Metrics, openMetrics } from "../../metrics/open-metrics.ts";
+import type { Clock } from "../../lib/clock.ts";
+import { type Metrics, openMetrics } from "../../lib/metrics/open-metrics.ts";
 import { type Audit, auditIn } from "./audit.ts";
 import { type Containers, containersIn } from "./containers.ts";
 import { type Connections, connectionsIn } from "./connections.ts";

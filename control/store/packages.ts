@@ -1,5 +1,5 @@
 import { text, whole } from "./columns.ts";
-import type { Package } from "./entities.ts";
+import type { Package } from "../model/entities.ts";
 import { rowsOf } from "./rows.ts";
 import type { Sql } from "./sql.ts";
 

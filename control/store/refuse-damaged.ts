@@ -1,5 +1,5 @@
 import type { Database } from "better-sqlite3";
-import { Fault } from "../../fault.ts";
+import { Fault } from "../../lib/fault.ts";
 import { newestBackup } from "./backup.ts";
 import { storeFault } from "./store-fault.ts";
 

@@ -1,5 +1,5 @@
 import { json, optional, text, whole } from "./columns.ts";
-import type { ContainerStart, Session, SessionKind } from "./entities.ts";
+import type { ContainerStart, Session, SessionKind } from "../model/entities.ts";
 import { rowsOf } from "./rows.ts";
 import type { Sql } from "./sql.ts";
 

@@ -1,6 +1,6 @@
 import type { Database, Statement } from "better-sqlite3";
-import type { Clock } from "../../clock.ts";
-import type { Spread } from "../../metrics/cells.ts";
+import type { Clock } from "../../lib/clock.ts";
+import type { Spread } from "../../lib/metrics/cells.ts";
 import { storeFault } from "./store-fault.ts";
 
 type Value = string | number | null;

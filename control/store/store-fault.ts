@@ -1,4 +1,4 @@
-import { Fault, type FaultCode } from "../../fault.ts";
+import { Fault, type FaultCode } from "../../lib/fault.ts";
 
 /** SQLite's result codes, and Node's for the folder itself, that say something about the machine rather than about berth. */
 const MEANINGS: readonly (readonly [prefix: string, code: FaultCode, sentence: string])[] = [

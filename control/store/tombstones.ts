@@ -1,5 +1,5 @@
 import { json, optional, text, whole } from "./columns.ts";
-import type { Adopted, Tombstone } from "./entities.ts";
+import type { Adopted, Tombstone } from "../model/entities.ts";
 import { rowsOf } from "./rows.ts";
 import type { Sql } from "./sql.ts";
 

@@ -1,5 +1,5 @@
 import { flag, text, whole } from "./columns.ts";
-import type { User } from "./entities.ts";
+import type { User } from "../model/entities.ts";
 import { rowsOf } from "./rows.ts";
 import type { Sql } from "./sql.ts";
 

@@ -1,6 +1,6 @@
-import type { FaultData } from "../../fault.ts";
+import type { FaultData } from "../../lib/fault.ts";
 import { json, optional, text, whole } from "./columns.ts";
-import type { Container, WishedFor } from "./entities.ts";
+import type { Container, WishedFor } from "../model/entities.ts";
 import { rowsOf } from "./rows.ts";
 import type { Sql } from "./sql.ts";
 

@@ -1,4 +1,4 @@
-import { Fault } from "../../fault.ts";
+import { Fault } from "../../lib/fault.ts";
 import type { Spec } from "../driver.ts";
 import { endedEarly, LAST_LINES, lastLines } from "../ended-early.ts";
 import type { Engine } from "../engine/engine.ts";

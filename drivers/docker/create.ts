@@ -1,6 +1,6 @@
 import type Docker from "dockerode";
 import type { ContainerCreateOptions, ContainerInspectInfo } from "dockerode";
-import type { Log } from "../../log.ts";
+import type { Log } from "../../lib/log.ts";
 import { advisedFault } from "../advice.ts";
 import type { Spec } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";

@@ -1,4 +1,4 @@
-import type { Log } from "../../log.ts";
+import type { Log } from "../../lib/log.ts";
 import { advisedFault } from "../advice.ts";
 import type { DeployCall, Deployment, Spec, StartPhases } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";

@@ -1,9 +1,9 @@
 import { existsSync } from "node:fs";
 import { isIP } from "node:net";
 import type { ContainerInfo } from "dockerode";
-import type { Clock } from "../../clock.ts";
-import { Fault } from "../../fault.ts";
-import type { Log } from "../../log.ts";
+import type { Clock } from "../../lib/clock.ts";
+import { Fault } from "../../lib/fault.ts";
+import type { Log } from "../../lib/log.ts";
 import type { Driver, Registry } from "../driver.ts";
 import { engineCapacity } from "../engine/capacity.ts";
 import { openEngine } from "../engine/engine.ts";

@@ -1,4 +1,4 @@
-import type { Log } from "../../log.ts";
+import type { Log } from "../../lib/log.ts";
 import type { Call, DriverEvent } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";
 import { eventStream, TELLING } from "../engine/event-stream.ts";

@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import type { Log } from "../../log.ts";
+import type { Log } from "../../lib/log.ts";
 import type { Engine } from "../engine/engine.ts";
 import { answered } from "../engine/faults.ts";
 import { candidates, enginePart, overlaps, readRoutes, readSubnet, type Subnet, writeAddress, writeSubnet } from "./subnets.ts";

@@ -1,5 +1,5 @@
 import type { ContainerInfo } from "dockerode";
-import type { Log } from "../../log.ts";
+import type { Log } from "../../lib/log.ts";
 import type { Spec } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";
 import { answered } from "../engine/faults.ts";

@@ -1,5 +1,5 @@
-import { Fault } from "../../fault.ts";
-import type { Log } from "../../log.ts";
+import { Fault } from "../../lib/fault.ts";
+import type { Log } from "../../lib/log.ts";
 import { advisedFault } from "../advice.ts";
 import type { DeployCall, ImageSource, Registry, ResolvedImage } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";

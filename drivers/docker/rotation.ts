@@ -1,4 +1,4 @@
-import type { Clock } from "../../clock.ts";
+import type { Clock } from "../../lib/clock.ts";
 
 /** Numbers from 0 on that are given to containers, the one that was longest unused first. */
 export type Rotation = {

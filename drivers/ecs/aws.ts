@@ -23,8 +23,8 @@ import {
   type ListTasksCommandInput,
   type RegisterTaskDefinitionCommandInput,
 } from "@aws-sdk/client-ecs";
-import type { Clock } from "../../clock.ts";
-import { within } from "../within.ts";
+import type { Clock } from "../../lib/clock.ts";
+import { within } from "../../lib/with-timeout.ts";
 import { awsFault, unreachable } from "./faults.ts";
 import { gather } from "./gather.ts";
 import { pace } from "./pace.ts";

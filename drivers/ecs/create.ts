@@ -1,6 +1,6 @@
 import type { Service } from "@aws-sdk/client-ecs";
 import { advisedFault } from "../advice.ts";
-import { backoff } from "../backoff.ts";
+import { backoff } from "../../lib/backoff.ts";
 import type { Spec } from "../driver.ts";
 import { notHonoured, service, taskDefinition } from "./definition.ts";
 import { deregister, remove } from "./destroy.ts";

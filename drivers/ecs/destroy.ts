@@ -1,8 +1,8 @@
 import { advisedFault } from "../advice.ts";
-import { backoff } from "../backoff.ts";
+import { backoff } from "../../lib/backoff.ts";
 import type { Call } from "../driver.ts";
 import { isServiceName } from "../service-name.ts";
-import { within } from "../within.ts";
+import { within } from "../../lib/with-timeout.ts";
 import { isNamed } from "./faults.ts";
 import { findService, findTasks, tasksOf } from "./look.ts";
 import type { Site } from "./site.ts";

@@ -1,6 +1,6 @@
-import type { Clock } from "../../clock.ts";
-import { Fault } from "../../fault.ts";
-import type { Log } from "../../log.ts";
+import type { Clock } from "../../lib/clock.ts";
+import { Fault } from "../../lib/fault.ts";
+import type { Log } from "../../lib/log.ts";
 import type { Driver, Registry } from "../driver.ts";
 import { openAws } from "./aws.ts";
 import { deploy } from "./deploy.ts";

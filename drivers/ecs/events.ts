@@ -1,4 +1,4 @@
-import { backoff } from "../backoff.ts";
+import { backoff } from "../../lib/backoff.ts";
 import type { Call, DriverEvent } from "../driver.ts";
 import { allServices, liveTasks, ofService } from "./look.ts";
 import { runs, taskId } from "./observe.ts";

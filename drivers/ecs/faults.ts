@@ -1,4 +1,4 @@
-import { Fault } from "../../fault.ts";
+import { Fault } from "../../lib/fault.ts";
 import { advisedFault, type DriverFaultCode } from "../advice.ts";
 
 /** The first row that fits names the fault; one without `names`, `text` or `of` does not ask for it. `todo`: where the code alone does not say. */

@@ -1,4 +1,4 @@
-import type { Clock } from "../../clock.ts";
+import type { Clock } from "../../lib/clock.ts";
 
 type Waiting<V> = { resolve(value: V | undefined): void; reject(error: unknown): void };
 

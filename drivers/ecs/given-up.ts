@@ -1,5 +1,5 @@
 import type { Service } from "@aws-sdk/client-ecs";
-import type { Fault } from "../../fault.ts";
+import type { Fault } from "../../lib/fault.ts";
 import { advisedFault } from "../advice.ts";
 import { faultOf } from "./stopped.ts";
 

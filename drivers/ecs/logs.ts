@@ -1,6 +1,6 @@
 import type { OutputLogEvent } from "@aws-sdk/client-cloudwatch-logs";
 import type { Task } from "@aws-sdk/client-ecs";
-import { backoff } from "../backoff.ts";
+import { backoff } from "../../lib/backoff.ts";
 import type { Call } from "../driver.ts";
 import { logStream } from "./definition.ts";
 import { LAST_LINES } from "../ended-early.ts";

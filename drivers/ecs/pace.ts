@@ -1,4 +1,4 @@
-import type { Clock } from "../../clock.ts";
+import type { Clock } from "../../lib/clock.ts";
 
 /** Lets calls pass at most so fast: each waits for its turn, in the order in which they came, or rejects with the signal's reason. */
 export type Pace = (signal?: AbortSignal) => Promise<void>;

@@ -1,6 +1,6 @@
 import type { Service, Task } from "@aws-sdk/client-ecs";
 import { advisedFault } from "../advice.ts";
-import { backoff } from "../backoff.ts";
+import { backoff } from "../../lib/backoff.ts";
 import type { Address, DeployCall, Spec } from "../driver.ts";
 import { awaitReady } from "../ready.ts";
 import type { Begun } from "./create.ts";

@@ -1,5 +1,5 @@
 import type { Task } from "@aws-sdk/client-ecs";
-import type { Fault } from "../../fault.ts";
+import type { Fault } from "../../lib/fault.ts";
 import { advisedFault, type DriverFaultCode } from "../advice.ts";
 import type { Spec } from "../driver.ts";
 import { endedEarly } from "../ended-early.ts";

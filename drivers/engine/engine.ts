@@ -4,10 +4,10 @@ import { Agent as TlsAgent } from "node:https";
 import { join } from "node:path";
 import { inspect } from "node:util";
 import Docker from "dockerode";
-import type { Clock } from "../../clock.ts";
-import { Fault } from "../../fault.ts";
+import type { Clock } from "../../lib/clock.ts";
+import { Fault } from "../../lib/fault.ts";
 import { advisedFault } from "../advice.ts";
-import { within } from "../within.ts";
+import { within } from "../../lib/with-timeout.ts";
 import { engineFault, type Reading } from "./faults.ts";
 
 /** Every call that is not a stream answers within this, or the engine counts as failed. */

@@ -1,10 +1,10 @@
 import type { Socket } from "node:net";
 import type { Readable } from "node:stream";
-import type { Log } from "../../log.ts";
-import { backoff } from "../backoff.ts";
+import type { Log } from "../../lib/log.ts";
+import { backoff } from "../../lib/backoff.ts";
 import type { Call } from "../driver.ts";
 import type { Engine } from "./engine.ts";
-import { jsonLines } from "../json-lines.ts";
+import { jsonLines } from "../../lib/json-lines.ts";
 
 const RETRY_MS = { first: 250, longest: 3_000 };
 /** A connection that lasted this long was a good one: the next failure starts again with the shortest delay. */

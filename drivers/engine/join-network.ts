@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { hostname } from "node:os";
 import type { NetworkConnectOptions } from "dockerode";
-import type { Log } from "../../log.ts";
+import type { Log } from "../../lib/log.ts";
 import type { Engine } from "./engine.ts";
 import { answered } from "./faults.ts";
 

@@ -1,10 +1,10 @@
-import type { Clock } from "../../clock.ts";
+import type { Clock } from "../../lib/clock.ts";
 import { advisedFault } from "../advice.ts";
 import type { DeployCall, Registry } from "../driver.ts";
 import type { Reference } from "../reference.ts";
 import type { Engine } from "./engine.ts";
 import { engineFault } from "./faults.ts";
-import { jsonLines } from "../json-lines.ts";
+import { jsonLines } from "../../lib/json-lines.ts";
 
 /** The engine is silent for this long only when the registry is, or the disk. */
 export const PULL_IDLE_MS = 120_000;

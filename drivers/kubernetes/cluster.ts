@@ -1,8 +1,8 @@
 import type { IncomingMessage } from "node:http";
 import type { RequestOptions } from "node:https";
-import type { Clock } from "../../clock.ts";
-import { Fault } from "../../fault.ts";
-import { within } from "../within.ts";
+import type { Clock } from "../../lib/clock.ts";
+import { Fault } from "../../lib/fault.ts";
+import { within } from "../../lib/with-timeout.ts";
 import { readConfig, type ConfigAt } from "./config.ts";
 import { mayPass, refusedFault, Refusal, unreachable } from "./faults.ts";
 import { readRefusal, readText, send } from "./request.ts";

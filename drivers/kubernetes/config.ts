@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { KubeConfig } from "@kubernetes/client-node";
-import { Fault } from "../../fault.ts";
+import { Fault } from "../../lib/fault.ts";
 
 /** What the kubelet puts into every pod that has a service account. */
 const SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount";

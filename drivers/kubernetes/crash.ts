@@ -1,5 +1,5 @@
 import type { V1Pod } from "@kubernetes/client-node";
-import { Fault } from "../../fault.ts";
+import { Fault } from "../../lib/fault.ts";
 import type { Spec } from "../driver.ts";
 import { linesOf } from "../ended-early.ts";
 import type { Cluster } from "./cluster.ts";

@@ -1,6 +1,6 @@
 import type { V1Deployment, V1OwnerReference, V1Pod } from "@kubernetes/client-node";
-import { Fault } from "../../fault.ts";
-import type { Log } from "../../log.ts";
+import { Fault } from "../../lib/fault.ts";
+import type { Log } from "../../lib/log.ts";
 import type { Call, Registry, Spec } from "../driver.ts";
 import type { Cluster } from "./cluster.ts";
 import { definition, type Definition, ownerOf } from "./definition.ts";

@@ -1,6 +1,6 @@
-import { Fault } from "../../fault.ts";
-import { backoff } from "../backoff.ts";
-import { within } from "../within.ts";
+import { Fault } from "../../lib/fault.ts";
+import { backoff } from "../../lib/backoff.ts";
+import { within } from "../../lib/with-timeout.ts";
 import type { Cluster } from "./cluster.ts";
 import { find, discard, isOf } from "./objects.ts";
 import { NAMES } from "./names.ts";

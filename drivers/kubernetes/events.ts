@@ -1,4 +1,4 @@
-import type { Log } from "../../log.ts";
+import type { Log } from "../../lib/log.ts";
 import type { Call, DriverEvent } from "../driver.ts";
 import type { Cluster } from "./cluster.ts";
 import { readLabels, SELECT_OURS, serviceOf } from "./labels.ts";

@@ -1,4 +1,4 @@
-import { Fault, type FaultCode } from "../../fault.ts";
+import { Fault, type FaultCode } from "../../lib/fault.ts";
 
 /** What the API server said no with (`Status` in its reference): the cause of a fault. It holds nothing of what was sent. */
 export class Refusal extends Error {

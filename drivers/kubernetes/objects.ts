@@ -1,5 +1,5 @@
 import type { V1Deployment, V1ObjectMeta, V1Pod, V1Secret, V1Service } from "@kubernetes/client-node";
-import { Fault } from "../../fault.ts";
+import { Fault } from "../../lib/fault.ts";
 import type { Cluster } from "./cluster.ts";
 import { answered } from "./faults.ts";
 import { readLabels, serviceOf } from "./labels.ts";

@@ -1,4 +1,4 @@
-import { Fault } from "../../fault.ts";
+import { Fault } from "../../lib/fault.ts";
 import type { Call, Registry } from "../driver.ts";
 import { readReference } from "../reference.ts";
 import type { PullWith } from "./definition.ts";

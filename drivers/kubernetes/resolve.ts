@@ -1,8 +1,8 @@
-import { Fault } from "../../fault.ts";
+import { Fault } from "../../lib/fault.ts";
 import { readReference } from "../reference.ts";
 import type { Call, ImageSource, ResolvedImage } from "../driver.ts";
 import { type ImageConfig, placeOf, readImageConfig } from "../image-config.ts";
-import { within } from "../within.ts";
+import { within } from "../../lib/with-timeout.ts";
 import type { Cluster } from "./cluster.ts";
 import type { Tools } from "./create.ts";
 import { loginAt } from "./pull-with.ts";

@@ -1,6 +1,6 @@
 import type { V1Pod } from "@kubernetes/client-node";
-import { Fault, type FaultCode } from "../../fault.ts";
-import { trimTrailing } from "../../trim-trailing.ts";
+import { Fault, type FaultCode } from "../../lib/fault.ts";
+import { trimTrailing } from "../../lib/trim-trailing.ts";
 
 /** What to do about a start that the cluster could not make, where its own sentence does not say. */
 const TODO: Partial<Record<FaultCode, string>> = {

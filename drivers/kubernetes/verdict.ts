@@ -1,5 +1,5 @@
 import type { V1ContainerStateTerminated, V1Pod } from "@kubernetes/client-node";
-import type { FaultCode } from "../../fault.ts";
+import type { FaultCode } from "../../lib/fault.ts";
 import { cut } from "./faults.ts";
 import { CONTAINER } from "./pod-spec.ts";
 

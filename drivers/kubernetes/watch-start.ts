@@ -1,5 +1,5 @@
 import type { V1Pod } from "@kubernetes/client-node";
-import { Fault } from "../../fault.ts";
+import { Fault } from "../../lib/fault.ts";
 import type { DeployCall, Spec } from "../driver.ts";
 import type { Cluster } from "./cluster.ts";
 import { crashed } from "./crash.ts";

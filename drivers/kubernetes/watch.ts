@@ -1,8 +1,8 @@
 import type { IncomingMessage } from "node:http";
 import type { V1Pod } from "@kubernetes/client-node";
-import { Fault } from "../../fault.ts";
-import { backoff } from "../backoff.ts";
-import { jsonLines } from "../json-lines.ts";
+import { Fault } from "../../lib/fault.ts";
+import { backoff } from "../../lib/backoff.ts";
+import { jsonLines } from "../../lib/json-lines.ts";
 import type { Cluster } from "./cluster.ts";
 import { answered, refusedFault, Refusal, unreachable } from "./faults.ts";
 import { listAll } from "./objects.ts";

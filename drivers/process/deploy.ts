@@ -1,4 +1,4 @@
-import type { Clock } from "../../clock.ts";
+import type { Clock } from "../../lib/clock.ts";
 import { advisedFault } from "../advice.ts";
 import type { Address, DeployCall, Deployment, Labels, Spec } from "../driver.ts";
 import { endedEarly } from "../ended-early.ts";

@@ -1,4 +1,4 @@
-import type { Clock } from "../../clock.ts";
+import type { Clock } from "../../lib/clock.ts";
 import { groupIsLeft, isAlive, signalGroup } from "./alive.ts";
 import type { Records } from "./records.ts";
 

@@ -1,4 +1,4 @@
-import { readFinalStage } from "../../dockerfile/read-final-stage.ts";
+import { readFinalStage } from "../../lib/dockerfile/read-final-stage.ts";
 import { advisedFault } from "../advice.ts";
 
 /** What a Dockerfile says about running; how its image is built is passed over. */

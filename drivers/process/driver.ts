@@ -1,7 +1,7 @@
 import { availableParallelism, totalmem } from "node:os";
-import type { Clock } from "../../clock.ts";
-import { Fault } from "../../fault.ts";
-import type { Log } from "../../log.ts";
+import type { Clock } from "../../lib/clock.ts";
+import { Fault } from "../../lib/fault.ts";
+import type { Log } from "../../lib/log.ts";
 import { advisedFault } from "../advice.ts";
 import type { Driver, Observed } from "../driver.ts";
 import { deploy } from "./deploy.ts";

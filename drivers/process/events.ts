@@ -1,4 +1,4 @@
-import type { Clock } from "../../clock.ts";
+import type { Clock } from "../../lib/clock.ts";
 import type { Call, DriverEvent } from "../driver.ts";
 import { cutLog } from "./cut-log.ts";
 import { instanceOf, type Records } from "./records.ts";

@@ -1,6 +1,6 @@
 import { open, type FileHandle } from "node:fs/promises";
 import { StringDecoder } from "node:string_decoder";
-import type { Clock } from "../../clock.ts";
+import type { Clock } from "../../lib/clock.ts";
 import type { Call } from "../driver.ts";
 import { LOG_BYTES } from "./cut-log.ts";
 import type { Records } from "./records.ts";

@@ -1,7 +1,7 @@
 import { Agent, type Dispatcher, request } from "undici";
-import type { Clock } from "../../clock.ts";
-import { Fault } from "../../fault.ts";
-import { within } from "../within.ts";
+import type { Clock } from "../../lib/clock.ts";
+import { Fault } from "../../lib/fault.ts";
+import { within } from "../../lib/with-timeout.ts";
 import { answerFault, brokenOff, isFault } from "./faults.ts";
 import { LINES } from "./wire.ts";
 

@@ -1,6 +1,6 @@
-import type { Clock } from "../../clock.ts";
-import { Fault } from "../../fault.ts";
-import { backoff } from "../backoff.ts";
+import type { Clock } from "../../lib/clock.ts";
+import { Fault } from "../../lib/fault.ts";
+import { backoff } from "../../lib/backoff.ts";
 import type { DeployCall } from "../driver.ts";
 import type { Ask, Question } from "./ask.ts";
 import { brokenOff, brokeOffAfterConnect, saidFault } from "./faults.ts";

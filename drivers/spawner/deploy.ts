@@ -1,10 +1,10 @@
 import { randomUUID } from "node:crypto";
-import type { Clock } from "../../clock.ts";
-import { Fault } from "../../fault.ts";
-import type { Log } from "../../log.ts";
-import { backoff } from "../backoff.ts";
+import type { Clock } from "../../lib/clock.ts";
+import { Fault } from "../../lib/fault.ts";
+import type { Log } from "../../lib/log.ts";
+import { backoff } from "../../lib/backoff.ts";
 import type { DeployCall, Deployment, Spec } from "../driver.ts";
-import { within } from "../within.ts";
+import { within } from "../../lib/with-timeout.ts";
 import type { Ask } from "./ask.ts";
 import { awaitWork } from "./await-work.ts";
 import { HOST } from "./resolve.ts";

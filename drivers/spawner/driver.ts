@@ -1,6 +1,6 @@
-import type { Clock } from "../../clock.ts";
-import { Fault } from "../../fault.ts";
-import type { Log } from "../../log.ts";
+import type { Clock } from "../../lib/clock.ts";
+import { Fault } from "../../lib/fault.ts";
+import type { Log } from "../../lib/log.ts";
 import type { Driver } from "../driver.ts";
 import { openAsk, type SpawnerAt } from "./ask.ts";
 import { deploy } from "./deploy.ts";

@@ -1,6 +1,6 @@
-import type { Clock } from "../../clock.ts";
-import type { Log } from "../../log.ts";
-import { backoff } from "../backoff.ts";
+import type { Clock } from "../../lib/clock.ts";
+import type { Log } from "../../lib/log.ts";
+import { backoff } from "../../lib/backoff.ts";
 import type { Call, DriverEvent } from "../driver.ts";
 import type { Ask } from "./ask.ts";
 import { lines } from "./lines.ts";

@@ -1,4 +1,4 @@
-import { Fault, type FaultCode } from "../../fault.ts";
+import { Fault, type FaultCode } from "../../lib/fault.ts";
 import { faultOff } from "./wire.ts";
 
 /** What the spawner says of us rather than of a container, in the words of who runs this side. */

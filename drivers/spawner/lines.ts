@@ -1,6 +1,6 @@
 import { StringDecoder } from "node:string_decoder";
-import type { Clock } from "../../clock.ts";
-import { Fault } from "../../fault.ts";
+import type { Clock } from "../../lib/clock.ts";
+import { Fault } from "../../lib/fault.ts";
 import type { Ask, Question } from "./ask.ts";
 import { brokenOff, isFault } from "./faults.ts";
 import { BEAT_MS } from "./wire.ts";

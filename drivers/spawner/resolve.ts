@@ -1,5 +1,5 @@
-import type { Clock } from "../../clock.ts";
-import { Fault } from "../../fault.ts";
+import type { Clock } from "../../lib/clock.ts";
+import { Fault } from "../../lib/fault.ts";
 import type { DeployCall, Host, ImageSource, ResolvedImage } from "../driver.ts";
 import type { Ask } from "./ask.ts";
 import { awaitWork } from "./await-work.ts";

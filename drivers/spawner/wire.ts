@@ -1,5 +1,5 @@
 import { resolve } from "node:path";
-import { Fault, type FaultData, FAULTS } from "../../fault.ts";
+import { Fault, type FaultData, FAULTS } from "../../lib/fault.ts";
 import type { Deployment, Labels, Observed, ResolvedImage, Spec, StartPhases } from "../driver.ts";
 
 /** What goes over the wire to a spawner and back. Names are those of `container.json` and of the container entity where these have one. */

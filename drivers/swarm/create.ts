@@ -1,5 +1,5 @@
 import type { AuthConfig, CreateServiceOptions } from "dockerode";
-import type { Log } from "../../log.ts";
+import type { Log } from "../../lib/log.ts";
 import { advisedFault } from "../advice.ts";
 import type { Spec } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";

@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs";
-import type { Clock } from "../../clock.ts";
-import type { Log } from "../../log.ts";
+import type { Clock } from "../../lib/clock.ts";
+import type { Log } from "../../lib/log.ts";
 import type { Driver, Registry, Spec } from "../driver.ts";
 import { openEngine } from "../engine/engine.ts";
 import { joinNetwork } from "../engine/join-network.ts";

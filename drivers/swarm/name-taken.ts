@@ -1,4 +1,4 @@
-import { Fault } from "../../fault.ts";
+import { Fault } from "../../lib/fault.ts";
 import { answered } from "../engine/faults.ts";
 
 /** That somebody has made one of this name: 409, or where two were at it in the same moment, the store's own words in a 500. */

@@ -1,4 +1,4 @@
-import { Fault } from "../../fault.ts";
+import { Fault } from "../../lib/fault.ts";
 import { advisedFault } from "../advice.ts";
 import type { Call, Registry, Spec } from "../driver.ts";
 import { endedEarly, LAST_LINES, lastLines } from "../ended-early.ts";

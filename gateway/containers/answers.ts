@@ -1,4 +1,4 @@
-import { Fault } from "../../fault.ts";
+import { Fault } from "../../lib/fault.ts";
 import type { Answer, HeaderLine } from "../decision.ts";
 
 /** A failure as the published plugins read it: they compare the content type with `===`, so it has no charset. */

@@ -1,7 +1,7 @@
-import { credentials, firstCredential, hasMoreCredentials, notSignedIn, type Credential } from "../../sign-in.ts";
-import { Fault } from "../../fault.ts";
+import { credentials, firstCredential, hasMoreCredentials, notSignedIn, type Credential } from "../../lib/sign-in.ts";
+import { Fault } from "../../lib/fault.ts";
 import type { Head } from "../decision.ts";
-import type { Caller, Identity } from "../identity.ts";
+import type { Caller, Identity } from "../contract.ts";
 
 /** `others`: who holds the request's further credentials, which are sessions as well. `judged`: all of its credentials that were looked at. */
 export type SignedIn = { caller: Caller; from: Credential["from"]; others: readonly Caller[]; judged: readonly string[] };

@@ -1,4 +1,4 @@
-import type { Fault } from "../../fault.ts";
+import type { Fault } from "../../lib/fault.ts";
 
 /** Close codes of RFC 6455 §7.4.1 and of its registry, as far as a gateway sends them. */
 export const CLOSE = { protocolError: 1002, policy: 1008, failed: 1011, serviceRestart: 1012, tryLater: 1013 } as const;

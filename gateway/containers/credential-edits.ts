@@ -1,6 +1,6 @@
-import { mapCookies, unquotedCookie } from "../../cookies.ts";
+import { mapCookies, unquotedCookie } from "../../lib/cookies.ts";
 import type { Head, HeaderEdits, HeaderLine } from "../decision.ts";
-import type { Caller } from "../identity.ts";
+import type { Caller } from "../contract.ts";
 import { isSessionShaped, type SignedIn } from "./authenticate.ts";
 
 /** Cookies of berth's own consoles. A browser sends a host's cookies to all of its ports; nothing behind the edge is to have them. */

@@ -1,7 +1,6 @@
-import type { Clock } from "../../clock.ts";
-import { Fault } from "../../fault.ts";
-import type { Directory } from "../directory.ts";
-import type { Identity } from "../identity.ts";
+import type { Clock } from "../../lib/clock.ts";
+import { Fault } from "../../lib/fault.ts";
+import type { Directory, Identity } from "../contract.ts";
 import type { OpenClaim, Leases } from "./lease.ts";
 
 /** With the age that an answer about a caller may have (5 s), what is open ends within 10 s of a revocation, even if the news of it is lost. */

@@ -1,9 +1,9 @@
 import { createHash, randomBytes } from "node:crypto";
-import { Fault } from "../../fault.ts";
+import { Fault } from "../../lib/fault.ts";
 import type { Forward, HeaderLine, Lease } from "../decision.ts";
-import type { AskContainer, UpgradeAnswer, UpgradeAsked } from "../forward/ask-upgrade.ts";
-import type { Link } from "../forward/link.ts";
-import { headText } from "../forward/send-answer.ts";
+import type { AskContainer, UpgradeAnswer, UpgradeAsked } from "../connections/ask-upgrade.ts";
+import type { Link } from "../connections/link.ts";
+import { headText } from "../connections/send-answer.ts";
 
 /** RFC 6455 §4.2.2: what proves that the other side speaks WebSocket. */
 const GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";

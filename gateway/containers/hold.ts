@@ -1,8 +1,7 @@
-import type { Clock } from "../../clock.ts";
-import { Fault, type FaultCode } from "../../fault.ts";
-import type { ContainerAddress, ContainerView, Directory, StartTimes } from "../directory.ts";
-import type { Metrics } from "../../metrics/open-metrics.ts";
-import type { Caller } from "../identity.ts";
+import type { Clock } from "../../lib/clock.ts";
+import { Fault, type FaultCode } from "../../lib/fault.ts";
+import type { ContainerAddress, ContainerView, Directory, StartTimes, Caller } from "../contract.ts";
+import type { Metrics } from "../../lib/metrics/open-metrics.ts";
 import { type HoldShareLimits, openHoldShares } from "./hold-shares.ts";
 import { verdictOn } from "./verdict.ts";
 

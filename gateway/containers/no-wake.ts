@@ -1,6 +1,6 @@
-import { Fault } from "../../fault.ts";
+import { Fault } from "../../lib/fault.ts";
 import type { Head } from "../decision.ts";
-import type { ContainerView } from "../directory.ts";
+import type { ContainerView } from "../contract.ts";
 
 /** Requests that neither wake a container nor keep it awake, as the setting names them: `header`, or `header:part of its value`, in any case. */
 export type NoWake = (head: Pick<Head, "header">) => boolean;

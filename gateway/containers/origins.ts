@@ -1,5 +1,5 @@
-import { isSafe, pageOf, permissionLines, preflightLines } from "../../browser-pages.ts";
-import { Fault } from "../../fault.ts";
+import { isSafe, pageOf, permissionLines, preflightLines } from "../../lib/browser-requests.ts";
+import { Fault } from "../../lib/fault.ts";
 import type { Answer, Head, HeaderLine } from "../decision.ts";
 
 /**

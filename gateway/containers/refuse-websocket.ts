@@ -1,9 +1,9 @@
-import type { Clock } from "../../clock.ts";
-import { Fault } from "../../fault.ts";
-import type { UpgradeAsked } from "../forward/ask-upgrade.ts";
-import type { Link } from "../forward/link.ts";
-import { linger } from "../forward/linger.ts";
-import { sendRawAnswer } from "../forward/send-answer.ts";
+import type { Clock } from "../../lib/clock.ts";
+import { Fault } from "../../lib/fault.ts";
+import type { UpgradeAsked } from "../connections/ask-upgrade.ts";
+import type { Link } from "../connections/link.ts";
+import { linger } from "../connections/linger.ts";
+import { sendRawAnswer } from "../connections/send-answer.ts";
 import { containerAnswer } from "./answers.ts";
 import { closeReason } from "./close-codes.ts";
 import { closeFrame } from "./frames.ts";

@@ -1,4 +1,4 @@
-import { Fault } from "../../fault.ts";
+import { Fault } from "../../lib/fault.ts";
 
 /** A call to a container. `path` is what the container sees, query included, byte for byte as the client wrote it. */
 export type ContainerRoute = { kind: "proxy" | "proxy-ws"; id: string; path: string };

@@ -1,4 +1,4 @@
-import type { StartTimes } from "../directory.ts";
+import type { StartTimes } from "../contract.ts";
 
 /** Says where the time of a wake-up went (W3C Server Timing); a part that the start did not have is left out. */
 export function serverTiming(start: StartTimes | undefined, connectMs: number): string {

@@ -1,5 +1,5 @@
-import { Fault } from "../../fault.ts";
-import type { ContainerAddress, ContainerView } from "../directory.ts";
+import { Fault } from "../../lib/fault.ts";
+import type { ContainerAddress, ContainerView } from "../contract.ts";
 
 /** What a request for a container does next. */
 export type Verdict = { kind: "go"; addresses: readonly ContainerAddress[] } | { kind: "hold" } | { kind: "wake" } | { kind: "refuse"; fault: Fault };

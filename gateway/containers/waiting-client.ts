@@ -1,7 +1,7 @@
-import type { Clock } from "../../clock.ts";
+import type { Clock } from "../../lib/clock.ts";
 import type { Lease } from "../decision.ts";
-import type { Link, LinkUser } from "../forward/link.ts";
-import type { Sieve } from "../forward/upgraded.ts";
+import type { Link, LinkUser } from "../connections/link.ts";
+import type { Sieve } from "../connections/upgraded.ts";
 import { CLOSE } from "./close-codes.ts";
 import { closeFrame, FrameError, OPCODE, shortFrame } from "./frames.ts";
 import type { QueueBudget, QueueShare } from "./queue-budget.ts";

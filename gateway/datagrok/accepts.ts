@@ -1,5 +1,5 @@
 import { connect } from "node:net";
-import type { Clock } from "../../clock.ts";
+import type { Clock } from "../../lib/clock.ts";
 
 const CONNECT_MS = 2_000;
 const FIRST_DELAY_MS = 50;

@@ -1,8 +1,8 @@
 import { Agent, request } from "undici";
-import type { Clock } from "../../clock.ts";
-import { Fault } from "../../fault.ts";
-import { parseReply } from "../../parse-reply.ts";
-import { trimTrailing } from "../../trim-trailing.ts";
+import type { Clock } from "../../lib/clock.ts";
+import { Fault } from "../../lib/fault.ts";
+import { parseReply } from "../../lib/parse-reply.ts";
+import { trimTrailing } from "../../lib/trim-trailing.ts";
 
 export type Said = { status: number; /** Undefined where it is no JSON, or too much of it. */ said: unknown };
 

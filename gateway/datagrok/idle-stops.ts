@@ -1,5 +1,5 @@
-import { Fault } from "../../fault.ts";
-import type { Log } from "../../log.ts";
+import { Fault } from "../../lib/fault.ts";
+import type { Log } from "../../lib/log.ts";
 import type { AskServer } from "./ask-server.ts";
 import { listPages } from "./list-pages.ts";
 import { readContainer, type Seen } from "./read-container.ts";

@@ -1,4 +1,4 @@
-import { Fault } from "../../fault.ts";
+import { Fault } from "../../lib/fault.ts";
 import { type AskServer, sentenceOf } from "./ask-server.ts";
 
 const PAGE = 100;

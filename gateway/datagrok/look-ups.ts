@@ -1,6 +1,6 @@
-import type { Clock } from "../../clock.ts";
-import { Fault } from "../../fault.ts";
-import type { ContainerView } from "../directory.ts";
+import type { Clock } from "../../lib/clock.ts";
+import { Fault } from "../../lib/fault.ts";
+import type { ContainerView } from "../contract.ts";
 import { sharedQuestions } from "../shared-questions.ts";
 import { type AskServer, MOST_QUESTIONS, serverAway, serverBusy } from "./ask-server.ts";
 import { readContainer, type Seen } from "./read-container.ts";

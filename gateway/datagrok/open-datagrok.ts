@@ -1,10 +1,9 @@
-import type { Clock } from "../../clock.ts";
-import { Fault, type FaultData } from "../../fault.ts";
-import type { Log } from "../../log.ts";
-import type { ContainerView, Directory, Standing } from "../directory.ts";
+import type { Clock } from "../../lib/clock.ts";
+import { Fault, type FaultData } from "../../lib/fault.ts";
+import type { Log } from "../../lib/log.ts";
+import type { ContainerView, Directory, Standing, Identity } from "../contract.ts";
 import { knownCallers, QUESTIONS } from "../feed/known-callers.ts";
 import { WRONG_TOKENS } from "../feed/wrong-tokens.ts";
-import type { Identity } from "../identity.ts";
 import { watchers } from "../watchers.ts";
 import { accepts } from "./accepts.ts";
 import { type AskServer, openAskServer, serverAway, serverBusy } from "./ask-server.ts";

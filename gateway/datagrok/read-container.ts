@@ -1,6 +1,6 @@
-import { Fault } from "../../fault.ts";
-import { isRefusedHost } from "../../link-addresses.ts";
-import type { ContainerView, Standing } from "../directory.ts";
+import { Fault } from "../../lib/fault.ts";
+import { isRefusedHost } from "../../lib/forbidden-addresses.ts";
+import type { ContainerView, Standing } from "../contract.ts";
 
 /** A container as a Datagrok server tells it. */
 export type Seen = {

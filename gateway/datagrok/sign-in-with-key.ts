@@ -1,4 +1,4 @@
-import { Fault } from "../../fault.ts";
+import { Fault } from "../../lib/fault.ts";
 import { type AskServer, serverAway } from "./ask-server.ts";
 
 const LIMIT_MS = 10_000;

@@ -1,5 +1,5 @@
-import type { Clock } from "../../clock.ts";
-import { Fault } from "../../fault.ts";
+import type { Clock } from "../../lib/clock.ts";
+import { Fault } from "../../lib/fault.ts";
 import { type AskServer, sentenceOf } from "./ask-server.ts";
 import type { LookUps } from "./look-ups.ts";
 import type { Seen } from "./read-container.ts";

@@ -1,4 +1,4 @@
-import type { WhoAnswer } from "../wire.ts";
+import type { WhoAnswer } from "../contract.ts";
 import { type AskServer, serverAway } from "./ask-server.ts";
 
 const LIMIT_MS = 5_000;

@@ -1,6 +1,6 @@
 import { request as httpRequest } from "node:http";
-import type { Clock } from "../../clock.ts";
-import { Fault, type FaultData } from "../../fault.ts";
+import type { Clock } from "../../lib/clock.ts";
+import { Fault, type FaultData } from "../../lib/fault.ts";
 import { agentOf, type ControlLink } from "./control-link.ts";
 
 export type AskControl = {

@@ -1,10 +1,9 @@
 import { Agent, type AgentOptions } from "node:http";
 import { connect, type Socket } from "node:net";
-import { Fault } from "../../fault.ts";
+import { Fault } from "../../lib/fault.ts";
 import type { HeaderLine } from "../decision.ts";
-import type { Secured, Target } from "../directory.ts";
-import { CertificateDiffers, openSecured } from "../forward/dial.ts";
-import { GATEWAY_TOKEN_HEADER } from "../wire.ts";
+import { type Secured, type Target, GATEWAY_TOKEN_HEADER } from "../contract.ts";
+import { CertificateDiffers, openSecured } from "../connections/dial.ts";
 
 /** How a gateway reaches control: what differs between this machine's Unix sockets and a network. */
 export type ControlLink = {

@@ -1,8 +1,8 @@
 import { request as httpRequest, type ClientRequest, type IncomingMessage } from "node:http";
-import type { Clock } from "../../clock.ts";
-import { Fault } from "../../fault.ts";
-import type { Log } from "../../log.ts";
-import { FEED_SILENCE_MS, type FeedLine } from "../wire.ts";
+import type { Clock } from "../../lib/clock.ts";
+import { Fault } from "../../lib/fault.ts";
+import type { Log } from "../../lib/log.ts";
+import { FEED_SILENCE_MS, type FeedLine } from "../contract.ts";
 import { isFaultData } from "./ask-control.ts";
 import { agentOf, type ControlLink, distrust } from "./control-link.ts";
 import { readLines } from "./read-lines.ts";

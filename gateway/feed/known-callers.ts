@@ -1,13 +1,12 @@
 import { hash } from "node:crypto";
 import NodeCache from "node-cache";
-import type { Clock } from "../../clock.ts";
-import { addressBlock } from "../../address-block.ts";
-import { Fault, type FaultCode } from "../../fault.ts";
+import type { Clock } from "../../lib/clock.ts";
+import { addressBlock } from "../../lib/client-address-block.ts";
+import { Fault, type FaultCode } from "../../lib/fault.ts";
 import { fairTurns, type FairTurnsLimits } from "../fair-turns.ts";
-import type { Caller, Identity } from "../identity.ts";
+import type { Caller, Identity, WhoAnswer } from "../contract.ts";
 import { sharedQuestions } from "../shared-questions.ts";
 import { unlessAborted } from "../unless-aborted.ts";
-import type { WhoAnswer } from "../wire.ts";
 import { createWrongTokens, WRONG_TOKENS, type WrongTokenLimits } from "./wrong-tokens.ts";
 
 /** A session that ended is refused everywhere within 10 s, even if its news were lost: a sweep longer than this, and the answer's own way here. */

@@ -1,20 +1,7 @@
-import type { Clock } from "../../clock.ts";
-import { Fault } from "../../fault.ts";
-import type { Log } from "../../log.ts";
-import type { ContainerView, Directory, OpenNow } from "../directory.ts";
-import type { Identity } from "../identity.ts";
-import {
-  type BusyReport,
-  type FeedLine,
-  type OpenAnswer,
-  type ReachedReport,
-  type UseReport,
-  viewOffWire,
-  type WakeAsk,
-  type WhoAnswers,
-  type WhoAsk,
-  WIRE_VERSION,
-} from "../wire.ts";
+import type { Clock } from "../../lib/clock.ts";
+import { Fault } from "../../lib/fault.ts";
+import type { Log } from "../../lib/log.ts";
+import { type ContainerView, type Directory, type OpenNow, type Identity, type BusyReport, type FeedLine, type OpenAnswer, type ReachedReport, type UseReport, viewOffWire, type WakeAsk, type WhoAnswers, type WhoAsk, WIRE_VERSION } from "../contract.ts";
 import { controlAway, controlBusy, openAskControl } from "./ask-control.ts";
 import type { ControlLink } from "./control-link.ts";
 import { keepFeed } from "./keep-feed.ts";
@@ -46,7 +33,7 @@ const GOODBYE_MS = 500;
 const LONGEST_WHO_MS = 30_000;
 
 /**
- * The gateway's side of `gateway/wire.ts`, on this machine or another: goes on answering from what it knows while control is away. `version` is that
+ * The gateway's side of `gateway/contract.ts`, on this machine or another: goes on answering from what it knows while control is away. `version` is that
  * of this program; `isToken`: whether a text may be a session's token by its form; anything where it is left out.
  */
 export function openFeed(parts: { link: ControlLink; version: string; isToken?: (token: string) => boolean; clock: Clock; log: Log }): Feed {

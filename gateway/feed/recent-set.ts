@@ -1,4 +1,4 @@
-import type { Clock } from "../../clock.ts";
+import type { Clock } from "../../lib/clock.ts";
 
 /** Keys that were added within the last `ms`, at most `most`: one more takes the place of the oldest. */
 export type RecentSet = { has(key: string): boolean; add(key: string): void; delete(key: string): void; clear(): void };

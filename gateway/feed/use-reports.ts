@@ -1,5 +1,5 @@
-import type { Clock } from "../../clock.ts";
-import type { Use } from "../directory.ts";
+import type { Clock } from "../../lib/clock.ts";
+import type { Use } from "../contract.ts";
 
 export type UseReports = {
   /** The object may change on after this call; what it is when the report goes out is what counts. `soon`: somebody may wait for it. */

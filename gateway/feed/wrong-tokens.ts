@@ -1,5 +1,5 @@
-import type { Clock } from "../../clock.ts";
-import { Fault } from "../../fault.ts";
+import type { Clock } from "../../lib/clock.ts";
+import { Fault } from "../../lib/fault.ts";
 import { createRecentSet } from "./recent-set.ts";
 
 export type WrongTokenLimits = {

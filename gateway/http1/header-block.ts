@@ -1,4 +1,4 @@
-import { setsCookie } from "../../cookies.ts";
+import { setsCookie } from "../../lib/cookies.ts";
 import type { HeaderEdits, HeaderLine } from "../decision.ts";
 import { mayBeNamed } from "../hop-by-hop.ts";
 import { readFraming } from "./framing.ts";

@@ -1,4 +1,4 @@
-import type { Fault, FaultCode } from "../../fault.ts";
+import type { Fault, FaultCode } from "../../lib/fault.ts";
 import type { Answer } from "../decision.ts";
 import type { Action } from "./upstream/upstream.ts";
 import { registryAnswer } from "./v2-answers.ts";

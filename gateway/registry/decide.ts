@@ -1,6 +1,6 @@
-import type { Clock } from "../../clock.ts";
-import { Fault, type FaultCode } from "../../fault.ts";
-import type { Log } from "../../log.ts";
+import type { Clock } from "../../lib/clock.ts";
+import { Fault, type FaultCode } from "../../lib/fault.ts";
+import type { Log } from "../../lib/log.ts";
 import { originForm } from "../containers/route.ts";
 import type { Answer, Asked, Decide, Decision } from "../decision.ts";
 import { forwardedEdits } from "../forwarded.ts";
@@ -11,7 +11,7 @@ import type { TrustedProxies } from "../trusted-proxies.ts";
 import { challenge } from "./challenge.ts";
 import type { IdentityServer } from "./identity-server.ts";
 import { askedBehind, mountedFrom, needsOf, permit, type Needs } from "./permit.ts";
-import type { RedirectRules } from "../../registry-trust/redirect-rules.ts";
+import type { RedirectRules } from "../../lib/registry-trust/redirect-rules.ts";
 import { seenByClient } from "./seen-by-client.ts";
 import { fixedLease, ToRegistry, type RegistryParts } from "./to-registry.ts";
 import { type TokenAttempts, tokenRequest, type TokenParts } from "./token-request.ts";

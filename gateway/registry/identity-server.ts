@@ -1,6 +1,6 @@
 import type { Head, HeaderEdits, Peer } from "../decision.ts";
 import { controlBehind, datagrokBehind, type ServerBehind } from "../server-behind.ts";
-import { CONTROL_HOST, controlKeys, datagrokKeys, type KeyServer } from "../../token-keys/key-server.ts";
+import { CONTROL_HOST, controlKeys, datagrokKeys, type KeyServer } from "../../lib/jwks/key-server.ts";
 import type { TrustedProxies } from "../trusted-proxies.ts";
 
 /** Who makes the tokens, and says how they are verified: control over its private socket, or a Datagrok server. */

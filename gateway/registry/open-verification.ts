@@ -1,6 +1,6 @@
-import type { Clock } from "../../clock.ts";
-import type { Log } from "../../log.ts";
-import { openSigners } from "../../token-keys/open-signers.ts";
+import type { Clock } from "../../lib/clock.ts";
+import type { Log } from "../../lib/log.ts";
+import { openSigners } from "../../lib/jwks/open-signers.ts";
 import type { IdentityServer } from "./identity-server.ts";
 import { openVerifyToken, type VerifyToken } from "./verify-token.ts";
 

@@ -1,4 +1,4 @@
-import { Fault } from "../../fault.ts";
+import { Fault } from "../../lib/fault.ts";
 import type { Head } from "../decision.ts";
 import { scopeOf, CATALOG_SCOPE, type Need } from "./challenge.ts";
 import type { Action } from "./upstream/upstream.ts";

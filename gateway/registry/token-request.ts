@@ -1,5 +1,5 @@
-import type { Clock } from "../../clock.ts";
-import { Fault } from "../../fault.ts";
+import type { Clock } from "../../lib/clock.ts";
+import { Fault } from "../../lib/fault.ts";
 import type { Answer, Asked, Decision, Forward, HeaderEdits, Instead, ResponseHead } from "../decision.ts";
 import type { ForwardedEdits } from "../forwarded.ts";
 import type { TrustedProxies } from "../trusted-proxies.ts";

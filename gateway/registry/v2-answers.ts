@@ -1,4 +1,4 @@
-import type { Fault, FaultCode } from "../../fault.ts";
+import type { Fault, FaultCode } from "../../lib/fault.ts";
 import { internalFault, sentence } from "../containers/answers.ts";
 import type { Answer, HeaderLine } from "../decision.ts";
 

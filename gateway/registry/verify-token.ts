@@ -1,9 +1,9 @@
 import { hash } from "node:crypto";
 import NodeCache from "node-cache";
-import type { Clock } from "../../clock.ts";
-import { Fault } from "../../fault.ts";
-import { judgeToken, LONGEST_TOKEN } from "../../token-keys/judge-token.ts";
-import type { Signers } from "../../token-keys/open-signers.ts";
+import type { Clock } from "../../lib/clock.ts";
+import { Fault } from "../../lib/fault.ts";
+import { judgeToken, LONGEST_TOKEN } from "../../lib/jwks/judge-token.ts";
+import type { Signers } from "../../lib/jwks/open-signers.ts";
 
 /** One entry of a token's `access`: what may be done with one thing. */
 export type Access = { type: string; name: string; actions: readonly string[] };

@@ -1,7 +1,6 @@
-import type { Clock } from "../../clock.ts";
+import type { Clock } from "../../lib/clock.ts";
 import type { Answer, Head } from "../decision.ts";
-import type { ContainerView, Directory } from "../directory.ts";
-import type { Caller } from "../identity.ts";
+import type { ContainerView, Directory, Caller } from "../contract.ts";
 import { progressOf } from "./progress.ts";
 import { type PageFiles, waitingPage } from "./waiting-page.ts";
 

@@ -1,6 +1,6 @@
-import type { Fault } from "../../fault.ts";
+import type { Fault } from "../../lib/fault.ts";
 import { verdictOn } from "../containers/verdict.ts";
-import type { ContainerView } from "../directory.ts";
+import type { ContainerView } from "../contract.ts";
 
 /** In the order in which they come. */
 export const STEPS = { queue: "Waiting for its image and its turn", start: "Starting", check: "Checking its address" } as const;

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
-import { FAULTS } from "../../fault.ts";
+import { FAULTS } from "../../lib/fault.ts";
 import type { Answer, HeaderLine } from "../decision.ts";
-import type { ContainerView } from "../directory.ts";
+import type { ContainerView } from "../contract.ts";
 import { type Progress, STEPS } from "./progress.ts";
 
 /** Its style and its script, as they stand in the page. */

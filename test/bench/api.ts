@@ -7,8 +7,8 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { Agent, get } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { systemClock } from "../../clock.ts";
-import { newContainer } from "../../control/publish/new-container.ts";
+import { systemClock } from "../../lib/clock.ts";
+import { newContainer } from "../../control/packages/publish/new-container.ts";
 import { openStore } from "../../control/store/open-store.ts";
 import { startBerth } from "../fixtures/berth.ts";
 

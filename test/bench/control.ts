@@ -1,7 +1,7 @@
 /**
  * Where one control process ends: `npm run bench:control -- [1000,10000,100000]`. Berth with so many containers asleep in its store: its processes are
  * those of `berth serve`, and a gateway that comes new is a process too. Waking is measured with the tests' orchestrator in memory, whose own time is
- * not in it. The figures stand in control/limits.md.
+ * not in it. The figures stand in docs/limits.md.
  */
 import { fork, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
@@ -9,7 +9,7 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { openRuntimeFolder } from "../../roles/runtime-folder.ts";
+import { openRuntimeFolder } from "../../processes/runtime-folder.ts";
 import { startBerthProcess } from "../fixtures/berth-process.ts";
 import type { EndReport, WakeOrder } from "./control/feed-end.ts";
 import { fill } from "./control/fill.ts";

@@ -2,19 +2,19 @@
  * What a decision costs: a warm, authenticated GET from its head to its lease's end, over the real cache of callers and the real
  * counting of use, without any socket. Prints nanoseconds of CPU per request, the median of several passes.
  */
-import type { Use } from "../../gateway/directory.ts";
-import { systemClock } from "../../clock.ts";
+import type { Use } from "../../gateway/contract.ts";
+import { systemClock } from "../../lib/clock.ts";
 import { openDecide } from "../../gateway/containers/decide.ts";
 import { openHold } from "../../gateway/containers/hold.ts";
 import { openLeases } from "../../gateway/containers/lease.ts";
 import type { Head } from "../../gateway/decision.ts";
-import { Fault } from "../../fault.ts";
+import { Fault } from "../../lib/fault.ts";
 import { knownCallers } from "../../gateway/feed/known-callers.ts";
 import { knownContainers } from "../../gateway/feed/known-containers.ts";
 import { useReports } from "../../gateway/feed/use-reports.ts";
 import { GATEWAY_LIMITS } from "../../gateway/limits.ts";
 import { openReadiness } from "../../gateway/readiness.ts";
-import { openLog } from "../../log.ts";
+import { openLog } from "../../lib/log.ts";
 
 const CALLS = Number(process.env["CALLS"] ?? 300_000);
 const PASSES = 5;

@@ -80,7 +80,7 @@ async function run(): Promise<void> {
 
 function writeFigures(results: Results, load: number): void {
   const root = join(import.meta.dirname, "../..");
-  const page = join(root, "gateway/figures.md");
+  const page = join(root, "docs/reference/figures.md");
   const before = readFileSync(page, "utf8");
   if (options.observed) writeFileSync(page, withObserved(before, before, observedSection(results, WORKLOADS, options, load)));
   else {

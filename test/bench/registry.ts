@@ -10,9 +10,9 @@ import { closeSync, ftruncateSync, mkdtempSync, openSync, readFileSync, rmSync, 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { eventually } from "../fixtures/berth.ts";
-import { freePort, openDistribution } from "../registry/distribution.ts";
-import { basic } from "../registry/stand.ts";
-import { DEV_KEY, openTokenServer } from "../registry/token-server.ts";
+import { freePort, openDistribution } from "../gateway/registry/distribution.ts";
+import { basic } from "../gateway/registry/stand.ts";
+import { DEV_KEY, openTokenServer } from "../gateway/registry/token-server.ts";
 
 const MEGABYTE = 1_048_576;
 const SIZE = Number(process.argv[2] ?? 2_048) * MEGABYTE;

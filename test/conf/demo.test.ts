@@ -5,10 +5,10 @@ import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import { fromBuffer } from "yauzl";
-import { systemClock } from "../../clock.ts";
+import { systemClock } from "../../lib/clock.ts";
 import { DEMO_FOLDER, keepDemoToken, publishDemo } from "../../conf/demo.ts";
 import { demoBanner } from "../../conf/demo-banner.ts";
-import { Fault } from "../../fault.ts";
+import { Fault } from "../../lib/fault.ts";
 
 const clock = systemClock();
 const signal = new AbortController().signal;

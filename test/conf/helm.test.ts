@@ -6,7 +6,7 @@ import { readSettings } from "../../conf/read-settings.ts";
 import { rowsOf } from "../../conf/row.ts";
 import { SETTINGS } from "../../conf/settings.ts";
 import { OURS } from "../../drivers/kubernetes/labels.ts";
-import { driverOf } from "../../roles/open-driver.ts";
+import { driverOf } from "../../processes/open-driver.ts";
 import { startBerthProcess } from "../fixtures/berth-process.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
 import { CHART, faultsOf, lint, ofKind, podsOf, render, type Values } from "./chart.ts";

@@ -1,5 +1,5 @@
 import t from "tap";
-import { Fault } from "../../fault.ts";
+import { Fault } from "../../lib/fault.ts";
 import { readSettings } from "../../conf/read-settings.ts";
 
 /** The lines of the fault that these variables and this file are refused with. */

@@ -7,7 +7,7 @@ import { ElasticLoadBalancingV2Client } from "@aws-sdk/client-elastic-load-balan
 import { GetPolicyCommand, GetPolicyVersionCommand, IAMClient } from "@aws-sdk/client-iam";
 import type { Test } from "tap";
 import { parse, type CollectionTag, type ScalarTag } from "yaml";
-import { openMoto } from "../registry/upstream/moto.ts";
+import { openMoto } from "../gateway/registry/upstream/moto.ts";
 
 export const TEMPLATE = join(import.meta.dirname, "../../conf/cloudformation/template.yaml");
 export const REGION = "eu-west-1";

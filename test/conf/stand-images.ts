@@ -1,8 +1,8 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type Docker from "dockerode";
-import { buildBerthImages } from "../binary/fixtures/berth-images.ts";
-import { buildImage } from "../binary/fixtures/debian-image.ts";
+import { buildBerthImages } from "./binary/fixtures/berth-images.ts";
+import { buildImage } from "./binary/fixtures/debian-image.ts";
 import { layOutFolder } from "../fixtures/images.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
 

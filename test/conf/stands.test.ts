@@ -5,8 +5,8 @@ import t from "tap";
 import { type BerthClient, eventually, openClient } from "../fixtures/berth.ts";
 import { talkTo } from "../fixtures/talk.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
-import { openOwnEngine } from "../recovery/own-engine.ts";
-import { run } from "../registry/run.ts";
+import { openOwnEngine } from "../program/recovery/own-engine.ts";
+import { run } from "../gateway/registry/run.ts";
 import { PLUGIN, standImages } from "./stand-images.ts";
 
 /**
@@ -248,7 +248,7 @@ t.test("swarm", async (t) => {
   });
 
   await t.test("taken away as its page says, no service is left", async (t) => {
-    const removal = takeAway(join(SOURCE, "conf/swarm/README.md"));
+    const removal = takeAway(join(SOURCE, "docs/deploy/swarm.md"));
     // As the page says: while containers are about to end the network may be in use, and the last line is for once more.
     const again = removal.trim().split("\n").at(-1) ?? "";
     const well = (lines: string) => shell(lines).then(() => true, () => undefined); // prettier-ignore

@@ -6,10 +6,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import { openFeed } from "../../control/api/feed.ts";
-import type { ContainerView } from "../../gateway/directory.ts";
-import { type FeedLine, viewOffWire } from "../../gateway/wire.ts";
+import { type ContainerView, type FeedLine, viewOffWire } from "../../gateway/contract.ts";
 import { openIdentity } from "../../control/identity/open-identity.ts";
-import { openLog } from "../../log.ts";
+import { openLog } from "../../lib/log.ts";
 import { viewOf } from "../../control/lifecycle/view-of.ts";
 import { newContainer, openStand, type Stand, until, USER } from "./lifecycle/stand.ts";
 

@@ -123,7 +123,7 @@ t.test("a second berth on the same folder is refused, and let in once the first 
   const folder = join(t.testdir(), "data");
   const script = `
     import { openStore } from ${JSON.stringify(join(import.meta.dirname, "../../control/store/open-store.ts"))};
-    import { systemClock } from ${JSON.stringify(join(import.meta.dirname, "../../clock.ts"))};
+    import { systemClock } from ${JSON.stringify(join(import.meta.dirname, "../../lib/clock.ts"))};
     const store = openStore({ folder: ${JSON.stringify(folder)}, clock: systemClock() });
     store.users.insert({ id: "killed", login: "killed", friendlyName: "", admin: false, createdOn: 1 });
     console.log("open");

@@ -1,4 +1,4 @@
-import type { Forwarder } from "../../gateway/forward/engine.ts";
+import type { Forwarder } from "../../gateway/connections/engine.ts";
 
 /** One of berth's engines, and the rows that it does not pass, each with the reason. */
 export type ProbedEngine = { forwarder: Forwarder; cannot: Readonly<Record<string, string>> };

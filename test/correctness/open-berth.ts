@@ -1,7 +1,7 @@
 import { makeCertificate } from "../fixtures/certificates.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
-import type { Reads } from "../../gateway/forward/reads.ts";
-import type { Forwarder } from "../../gateway/forward/engine.ts";
+import type { Reads } from "../../gateway/connections/reads.ts";
+import type { Forwarder } from "../../gateway/connections/engine.ts";
 import type { TlsKeys } from "../../gateway/tls-keys.ts";
 import { ID, openStand, PATH, WS_PATH } from "../gateway/stand.ts";
 import type { Scope } from "./probe-row.ts";

@@ -7,7 +7,7 @@ import { PEER_ROWS } from "./peers/by-hand.ts";
 import { ROWS } from "./rows.ts";
 
 t.test("the page of what the gateway does is in step with its rows (else: npm run docs)", async (t) => {
-  t.equal(readFileSync(join(import.meta.dirname, "../../gateway/correctness.md"), "utf8"), correctnessPage());
+  t.equal(readFileSync(join(import.meta.dirname, "../../docs/reference/correctness.md"), "utf8"), correctnessPage());
 });
 
 t.test("whatever others were asked is asked of berth", async (t) => {

@@ -4,7 +4,7 @@ import { readMeasured } from "./peers/measured.ts";
 import type { Row } from "./row.ts";
 import { ROWS, THEMES, type Theme } from "./rows.ts";
 
-/** The page gateway/correctness.md. */
+/** The page docs/reference/correctness.md. */
 export function correctnessPage(): string {
   return [intro(), ...THEMES.map(themed), measured(), peers()].join("\n");
 }

@@ -1,5 +1,5 @@
 import t from "tap";
-import { READS } from "../../gateway/forward/reads.ts";
+import { READS } from "../../gateway/connections/reads.ts";
 import { testEngine } from "./test-engine.ts";
 
 for (const reads of READS) {

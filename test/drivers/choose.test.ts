@@ -1,9 +1,9 @@
 import t from "tap";
-import { systemClock } from "../../clock.ts";
+import { systemClock } from "../../lib/clock.ts";
 import { chooseDriver, chooseOnEngine, type Given } from "../../drivers/choose.ts";
 import { chosenLater } from "../../drivers/chosen-later.ts";
-import { Fault } from "../../fault.ts";
-import { openLog } from "../../log.ts";
+import { Fault } from "../../lib/fault.ts";
+import { openLog } from "../../lib/log.ts";
 import { listening, openMemoryWorld } from "../fixtures/memory-driver.ts";
 import { call, rejectsWith } from "./conformance.ts";
 

@@ -3,14 +3,14 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { ContainerInfo } from "dockerode";
 import t from "tap";
-import { systemClock } from "../../clock.ts";
+import { systemClock } from "../../lib/clock.ts";
 import { NETWORK_LABEL } from "../../drivers/docker/network.ts";
 import { openNetworks } from "../../drivers/docker/networks.ts";
 import { PACKAGE_LABEL } from "../../drivers/docker/package-network.ts";
 import type { Spec } from "../../drivers/driver.ts";
 import { openEngine, type Engine } from "../../drivers/engine/engine.ts";
 import { ownContainer } from "../../drivers/engine/join-network.ts";
-import { openLog } from "../../log.ts";
+import { openLog } from "../../lib/log.ts";
 
 const ID = "a".repeat(64);
 const SPEC = {

@@ -4,7 +4,7 @@ import { exposedPorts } from "../../drivers/exposed.ts";
 import { engineFault } from "../../drivers/engine/faults.ts";
 import { chooseReach } from "../../drivers/engine/reach.ts";
 import { readReference } from "../../drivers/reference.ts";
-import { Fault } from "../../fault.ts";
+import { Fault } from "../../lib/fault.ts";
 
 t.test("the order of ports is the history's, and a guess says that it is one", async (t) => {
   const both = ["5353/tcp", "80/tcp", "53/udp"];

@@ -1,9 +1,9 @@
 import { randomUUID } from "node:crypto";
 import t from "tap";
-import { clockFrom, systemClock } from "../../clock.ts";
+import { clockFrom, systemClock } from "../../lib/clock.ts";
 import { dockerDriver, type DockerOptions } from "../../drivers/docker/driver.ts";
 import { swarmDriver } from "../../drivers/swarm/driver.ts";
-import { openLog } from "../../log.ts";
+import { openLog } from "../../lib/log.ts";
 import { openEngine, runIn } from "../fixtures/engine.ts";
 import { buildTestImages } from "../fixtures/images.ts";
 import { openRegistry } from "../fixtures/registry.ts";

@@ -1,5 +1,5 @@
 import t, { type Test } from "tap";
-import { systemClock } from "../../clock.ts";
+import { systemClock } from "../../lib/clock.ts";
 import type { Driver, DriverEvent, Host, Spec } from "../../drivers/driver.ts";
 import { hostsDriver } from "../../drivers/hosts.ts";
 import { MEMORY_APPS } from "../fixtures/memory-apps.ts";

@@ -1,5 +1,5 @@
 import t from "tap";
-import { clockFrom, systemClock } from "../../clock.ts";
+import { clockFrom, systemClock } from "../../lib/clock.ts";
 import { ApiError } from "../fixtures/kubernetes/status.ts";
 import { call, specOf, until } from "./conformance.ts";
 import { NAMESPACE, openWorld, faster, listen } from "./kubernetes-world.ts";

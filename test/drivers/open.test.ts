@@ -1,10 +1,10 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
-import { systemClock } from "../../clock.ts";
+import { systemClock } from "../../lib/clock.ts";
 import type { DriverName } from "../../drivers/driver.ts";
 import { AVAILABLE_DRIVERS, openDriver } from "../../drivers/open.ts";
-import { openLog } from "../../log.ts";
+import { openLog } from "../../lib/log.ts";
 
 const tools = { clock: systemClock(), log: openLog({ level: "silent", name: "test" }) };
 

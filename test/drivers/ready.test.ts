@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import { type AddressInfo, createServer, type Server } from "node:net";
 import t, { type Test } from "tap";
-import { systemClock } from "../../clock.ts";
+import { systemClock } from "../../lib/clock.ts";
 import { awaitReady } from "../../drivers/ready.ts";
 import { PATIENCE_MS } from "../fixtures/patience.ts";
 

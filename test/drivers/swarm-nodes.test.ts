@@ -1,7 +1,7 @@
 import t from "tap";
-import { systemClock } from "../../clock.ts";
+import { systemClock } from "../../lib/clock.ts";
 import { swarmDriver } from "../../drivers/swarm/driver.ts";
-import { openLog } from "../../log.ts";
+import { openLog } from "../../lib/log.ts";
 import { eventually } from "../fixtures/berth.ts";
 import { buildTestImages } from "../fixtures/images.ts";
 import { openRegistry } from "../fixtures/registry.ts";

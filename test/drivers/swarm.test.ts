@@ -1,11 +1,11 @@
 import type { Service } from "dockerode";
 import t from "tap";
-import { systemClock } from "../../clock.ts";
+import { systemClock } from "../../lib/clock.ts";
 import type { Registry } from "../../drivers/driver.ts";
 import { openEngine } from "../../drivers/engine/engine.ts";
 import { ensureOverlay } from "../../drivers/swarm/overlay.ts";
 import { swarmDriver, type SwarmOptions } from "../../drivers/swarm/driver.ts";
-import { openLog } from "../../log.ts";
+import { openLog } from "../../lib/log.ts";
 import { buildTestImages } from "../fixtures/images.ts";
 import { openRegistry } from "../fixtures/registry.ts";
 import { call, conformance, get, labelsFor, namer, rejectsWith, specOf, text, until } from "./conformance.ts";

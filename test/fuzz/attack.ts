@@ -1,7 +1,7 @@
 import * as fc from "fast-check";
 import type { Http1 } from "../../gateway/http1/open-http1.ts";
 import { smuggling } from "../fixtures/smuggling.ts";
-import { cut, readRequests, readResponses, type Outcome } from "../http1/read-stream.ts";
+import { cut, readRequests, readResponses, type Outcome } from "../gateway/http1/read-stream.ts";
 import { written, type Judge, type Stream } from "./judge.ts";
 import { mutate } from "./mutate.ts";
 import { numbers } from "./numbers.ts";

@@ -2,7 +2,7 @@ import { createServer } from "node:http";
 import * as fc from "fast-check";
 import t, { type Test } from "tap";
 import { openHttp1 } from "../../gateway/http1/open-http1.ts";
-import { readRequests } from "../http1/read-stream.ts";
+import { readRequests } from "../gateway/http1/read-stream.ts";
 import { exchange, listen, openStand } from "../gateway/stand.ts";
 import { mutate } from "./mutate.ts";
 import { numbers } from "./numbers.ts";

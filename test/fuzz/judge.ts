@@ -2,7 +2,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
 import type { HeaderLine } from "../../gateway/decision.ts";
-import type { Seen } from "../http1/read-stream.ts";
+import type { Seen } from "../gateway/http1/read-stream.ts";
 
 export type Stream = { kind: "requests" | "responses" | "responsesThatEnd"; methods: readonly string[]; sent: Buffer };
 

@@ -3,12 +3,12 @@ import { constants, openSync, readFileSync, readSync, renameSync } from "node:fs
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import { WebSocket } from "ws";
-import { systemClock } from "../../clock.ts";
+import { systemClock } from "../../lib/clock.ts";
 import { openAccessLog } from "../../gateway/access-log.ts";
 import { Exchanged } from "../../gateway/exchanges.ts";
-import { FORWARDERS, type Forwarder } from "../../gateway/forward/engine.ts";
+import { FORWARDERS, type Forwarder } from "../../gateway/connections/engine.ts";
 import type { PageFiles } from "../../gateway/waiting/waiting-page.ts";
-import { Count } from "../../metrics/cells.ts";
+import { Count } from "../../lib/metrics/cells.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
 import { exchange, get, ID, openContainer, openStand, PATH, type Stand, until, WS_PATH } from "./stand.ts";
 

@@ -1,13 +1,13 @@
 import type { AddressInfo } from "node:net";
 import t, { type Test } from "tap";
-import { systemClock } from "../../clock.ts";
-import { connectionBounds } from "../../connection-bounds.ts";
+import { systemClock } from "../../lib/clock.ts";
+import { connectionBounds } from "../../lib/connection-limits.ts";
 import type { Answer, Forward, Instead, Lease, ResponseHead } from "../../gateway/decision.ts";
-import type { Target } from "../../gateway/directory.ts";
-import { openSpliceEngine } from "../../gateway/forward/splice/open-splice-engine.ts";
+import type { Target } from "../../gateway/contract.ts";
+import { openSpliceEngine } from "../../gateway/exchange/open-splice-engine.ts";
 import { GATEWAY_LIMITS } from "../../gateway/limits.ts";
-import { openLog } from "../../log.ts";
-import { openMetrics } from "../../metrics/open-metrics.ts";
+import { openLog } from "../../lib/log.ts";
+import { openMetrics } from "../../lib/metrics/open-metrics.ts";
 import { bodyOf, exchange, openContainer } from "./stand.ts";
 
 const REFUSAL: Answer = { status: 502, reason: "Bad Gateway", headers: [["Content-Length", "0"]], body: "" };

@@ -1,6 +1,6 @@
 import t from "tap";
-import { credentials } from "../../sign-in.ts";
-import type { Fault } from "../../fault.ts";
+import { credentials } from "../../lib/sign-in.ts";
+import type { Fault } from "../../lib/fault.ts";
 import { authenticate } from "../../gateway/containers/authenticate.ts";
 import { checkOrigin, preflightAnswer, originLines } from "../../gateway/containers/origins.ts";
 import { originForm, readRoute, routeKind } from "../../gateway/containers/route.ts";

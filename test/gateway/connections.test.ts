@@ -1,8 +1,8 @@
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import t, { type Test } from "tap";
-import { READS } from "../../gateway/forward/reads.ts";
-import { openMetrics } from "../../metrics/open-metrics.ts";
+import { READS } from "../../gateway/connections/reads.ts";
+import { openMetrics } from "../../lib/metrics/open-metrics.ts";
 import { exchange, get, ID, openContainer, openStand, PATH, until } from "./stand.ts";
 
 const KEPT = get(PATH).replace("Connection: close\r\n", "");

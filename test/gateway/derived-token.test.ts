@@ -2,8 +2,8 @@ import { once } from "node:events";
 import type { IncomingMessage } from "node:http";
 import t, { type Test } from "tap";
 import { WebSocket, WebSocketServer } from "ws";
-import { mapCookies } from "../../cookies.ts";
-import { Fault } from "../../fault.ts";
+import { mapCookies } from "../../lib/cookies.ts";
+import { Fault } from "../../lib/fault.ts";
 import { echoHead, exchange, ID, openContainer, openStand, PATH, WS_PATH } from "./stand.ts";
 
 /** Tokens of the shape that berth gives them. */

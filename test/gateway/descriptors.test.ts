@@ -8,8 +8,8 @@ import t from "tap";
 /** Has no descriptor left, and dials a port that listens; prints what it fails with, and what was counted. */
 const DIALLER = `
   import { openSync } from "node:fs";
-  import { systemClock } from ${JSON.stringify(join(import.meta.dirname, "../../clock.ts"))};
-  import { connectPlainly, dialLease } from ${JSON.stringify(join(import.meta.dirname, "../../gateway/forward/dial.ts"))};
+  import { systemClock } from ${JSON.stringify(join(import.meta.dirname, "../../lib/clock.ts"))};
+  import { connectPlainly, dialLease } from ${JSON.stringify(join(import.meta.dirname, "../../gateway/connections/dial.ts"))};
   const target = { host: "127.0.0.1", port: Number(process.argv[2]) };
   const counts = { refused: 0, exhausted: [] };
   const dials = { made: { add() {} }, refused: { add: () => counts.refused++ }, retries: { add() {} }, exhausted: (code) => counts.exhausted.push(code) };

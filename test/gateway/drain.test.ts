@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { Agent, createServer, request, type IncomingMessage } from "node:http";
 import t, { type Test } from "tap";
 import WebSocket, { WebSocketServer } from "ws";
-import { FORWARDERS, type Forwarder } from "../../gateway/forward/engine.ts";
+import { FORWARDERS, type Forwarder } from "../../gateway/connections/engine.ts";
 import { openReadiness, type Readiness } from "../../gateway/readiness.ts";
 import { bodyOf, exchange, get, ID, listen, openContainer, openStand, PATH, until, WS_PATH, type Stand } from "./stand.ts";
 

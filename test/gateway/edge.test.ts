@@ -5,7 +5,7 @@ import type { AddressInfo } from "node:net";
 import { getCACertificates, setDefaultCACertificates } from "node:tls";
 import t, { type Test } from "tap";
 import WebSocket, { WebSocketServer } from "ws";
-import { FORWARDERS, type Forwarder } from "../../gateway/forward/engine.ts";
+import { FORWARDERS, type Forwarder } from "../../gateway/connections/engine.ts";
 import { makeCertificate } from "../fixtures/certificates.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
 import { bodyOf, echoHead, exchange, get, ID, listen, openContainer, openRawContainer, openStand, PATH } from "./stand.ts";

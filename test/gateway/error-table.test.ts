@@ -1,7 +1,7 @@
 import { createServer, request as httpRequest, type IncomingMessage } from "node:http";
 import t from "tap";
-import { Fault } from "../../fault.ts";
-import type { Standing } from "../../gateway/directory.ts";
+import { Fault } from "../../lib/fault.ts";
+import type { Standing } from "../../gateway/contract.ts";
 import { bodyOf, exchange, get, ID, listen, openContainer, openRawContainer, openStand, PATH, WS_PATH } from "./stand.ts";
 
 type Answered = { status: number; reason: string; type: string | undefined; sentence: unknown; headers: IncomingMessage["headers"] };

@@ -1,5 +1,5 @@
 import t from "tap";
-import { Fault } from "../../fault.ts";
+import { Fault } from "../../lib/fault.ts";
 import { fairTurns, type FairTurnsLimits } from "../../gateway/fair-turns.ts";
 import { stillClock, turns } from "../fixtures/still-clock.ts";
 

@@ -1,7 +1,7 @@
 import t from "tap";
 import { CLOSE, closeFor, closeReason } from "../../gateway/containers/close-codes.ts";
 import { closeFrame, shortFrame } from "../../gateway/containers/frames.ts";
-import { Fault } from "../../fault.ts";
+import { Fault } from "../../lib/fault.ts";
 import { frame } from "../fixtures/frame.ts";
 
 t.test("frames of our own are frames", async (t) => {

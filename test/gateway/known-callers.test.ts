@@ -1,7 +1,7 @@
 import t from "tap";
-import { Fault } from "../../fault.ts";
+import { Fault } from "../../lib/fault.ts";
 import { knownCallers, QUESTIONS } from "../../gateway/feed/known-callers.ts";
-import type { WhoAnswer } from "../../gateway/wire.ts";
+import type { WhoAnswer } from "../../gateway/contract.ts";
 import { ADA } from "../fixtures/directory.ts";
 import { stillClock, turns } from "../fixtures/still-clock.ts";
 

@@ -1,6 +1,6 @@
 import t from "tap";
-import { setsCookie } from "../../cookies.ts";
-import { FORWARDERS } from "../../gateway/forward/engine.ts";
+import { setsCookie } from "../../lib/cookies.ts";
+import { FORWARDERS } from "../../gateway/connections/engine.ts";
 import { exchange, get, ID, openRawContainer, openStand, PATH } from "./stand.ts";
 
 const PLANTED = [

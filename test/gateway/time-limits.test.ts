@@ -2,7 +2,7 @@ import { request, type ClientRequest, type IncomingMessage, type RequestListener
 import { once } from "node:events";
 import { connect } from "node:net";
 import t, { type Test } from "tap";
-import { FORWARDERS, type Forwarder } from "../../gateway/forward/engine.ts";
+import { FORWARDERS, type Forwarder } from "../../gateway/connections/engine.ts";
 import type { GatewayLimits } from "../../gateway/limits.ts";
 import { bodyOf, exchange, get, ID, openContainer, openStand, PATH } from "./stand.ts";
 

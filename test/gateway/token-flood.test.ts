@@ -1,8 +1,8 @@
 import { connect } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import t from "tap";
-import { systemClock } from "../../clock.ts";
-import { Fault } from "../../fault.ts";
+import { systemClock } from "../../lib/clock.ts";
+import { Fault } from "../../lib/fault.ts";
 import { knownCallers } from "../../gateway/feed/known-callers.ts";
 import { WRONG_TOKENS } from "../../gateway/feed/wrong-tokens.ts";
 import { ADA } from "../fixtures/directory.ts";

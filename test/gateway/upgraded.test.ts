@@ -1,12 +1,12 @@
 import { createHash, randomBytes } from "node:crypto";
 import { connect, createServer, type AddressInfo, type Socket } from "node:net";
 import t, { type Test } from "tap";
-import { systemClock } from "../../clock.ts";
+import { systemClock } from "../../lib/clock.ts";
 import { closeFrame, shortFrame } from "../../gateway/containers/frames.ts";
-import { Draining } from "../../gateway/forward/draining.ts";
-import type { Link } from "../../gateway/forward/link.ts";
-import { openLinks, READS, type Reads } from "../../gateway/forward/reads.ts";
-import { spliceUpgraded, type Sieve } from "../../gateway/forward/upgraded.ts";
+import { Draining } from "../../gateway/connections/draining.ts";
+import type { Link } from "../../gateway/connections/link.ts";
+import { openLinks, READS, type Reads } from "../../gateway/connections/reads.ts";
+import { spliceUpgraded, type Sieve } from "../../gateway/connections/upgraded.ts";
 import { until } from "./stand.ts";
 
 type Spliced = {

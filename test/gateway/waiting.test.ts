@@ -2,8 +2,8 @@ import { readFileSync } from "node:fs";
 import { type IncomingHttpHeaders, request } from "node:http";
 import { text } from "node:stream/consumers";
 import t, { type Test } from "tap";
-import type { Standing } from "../../gateway/directory.ts";
-import { openSite, visit } from "../rights/fixtures/chromium.ts";
+import type { Standing } from "../../gateway/contract.ts";
+import { openSite, visit } from "../program/rights/fixtures/chromium.ts";
 import { ID, openContainer, openStand, PATH, until, WS_PATH } from "./stand.ts";
 
 const FILES = { css: readFileSync("gateway/waiting/page.css", "utf8"), js: readFileSync("gateway/waiting/page.js", "utf8") };

@@ -1,7 +1,7 @@
 import { connect } from "node:net";
 import t from "tap";
-import { systemClock } from "../../clock.ts";
-import { Fault } from "../../fault.ts";
+import { systemClock } from "../../lib/clock.ts";
+import { Fault } from "../../lib/fault.ts";
 import { knownCallers } from "../../gateway/feed/known-callers.ts";
 import { createRecentSet } from "../../gateway/feed/recent-set.ts";
 import { createWrongTokens, WRONG_TOKENS } from "../../gateway/feed/wrong-tokens.ts";

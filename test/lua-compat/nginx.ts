@@ -5,7 +5,7 @@ import { join } from "node:path";
 import type { Test } from "tap";
 import { eventually } from "../fixtures/berth.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
-import { freePort } from "../registry/distribution.ts";
+import { freePort } from "../gateway/registry/distribution.ts";
 
 export const LUA_COMPAT = join(import.meta.dirname, "../../lua-compat");
 const MODULES = "/usr/share/nginx/modules";

@@ -2,18 +2,18 @@ import { createHmac } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { exportSPKI } from "jose";
-import { systemClock } from "../../clock.ts";
+import { systemClock } from "../../lib/clock.ts";
 import { openUpstream } from "../../gateway/registry/upstream/open-upstream.ts";
-import { openLog } from "../../log.ts";
-import { openEcr } from "../registry/upstream/moto.ts";
+import { openLog } from "../../lib/log.ts";
+import { openEcr } from "../gateway/registry/upstream/moto.ts";
 import t, { type Test } from "tap";
 import { tempFolder } from "../fixtures/temp-folder.ts";
-import { openDistribution } from "../registry/distribution.ts";
-import { htpasswd, LOGIN } from "../registry/upstream/distribution.ts";
-import { openStand } from "../registry/stand.ts";
-import { imageFolder } from "../registry/image-folder.ts";
-import { run } from "../registry/run.ts";
-import { DEV_KEY, openTokenServer, type TokenServer } from "../registry/token-server.ts";
+import { openDistribution } from "../gateway/registry/distribution.ts";
+import { htpasswd, LOGIN } from "../gateway/registry/upstream/distribution.ts";
+import { openStand } from "../gateway/registry/stand.ts";
+import { imageFolder } from "../gateway/registry/image-folder.ts";
+import { run } from "../gateway/registry/run.ts";
+import { DEV_KEY, openTokenServer, type TokenServer } from "../gateway/registry/token-server.ts";
 import { openLuaProxy, openNginx } from "./nginx.ts";
 
 /** nginx with Lua in the place of grok_registry_proxy, and nginx in front of berth's registry, on the very files of lua-compat. */

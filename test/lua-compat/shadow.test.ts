@@ -2,15 +2,15 @@ import { spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
-import { systemClock } from "../../clock.ts";
-import { SAMPLE, shadow } from "../../commands/shadow.ts";
-import { compare } from "../../commands/shadow/compare.ts";
-import { readKnown } from "../../commands/shadow/known.ts";
-import { openPlayer, type Player } from "../../commands/shadow/play.ts";
-import { readRequests } from "../../commands/shadow/requests.ts";
-import { openDistribution } from "../registry/distribution.ts";
-import { openRecorder, openStand } from "../registry/stand.ts";
-import { DEV_KEY } from "../registry/token-server.ts";
+import { systemClock } from "../../lib/clock.ts";
+import { SAMPLE, shadow } from "../../cli/shadow.ts";
+import { compare } from "../../cli/shadow/compare.ts";
+import { readKnown } from "../../cli/shadow/known.ts";
+import { openPlayer, type Player } from "../../cli/shadow/play.ts";
+import { readRequests } from "../../cli/shadow/requests.ts";
+import { openDistribution } from "../gateway/registry/distribution.ts";
+import { openRecorder, openStand } from "../gateway/registry/stand.ts";
+import { DEV_KEY } from "../gateway/registry/token-server.ts";
 import { LUA_COMPAT, openLuaProxy } from "./nginx.ts";
 
 /** The Lua proxy and berth's, in front of the same Distribution, with the same server that knows the users. */

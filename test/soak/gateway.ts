@@ -1,15 +1,15 @@
 /** A gateway in a process of its own, which says what it holds: `node --expose-gc gateway.ts READS VIEWS`. */
 import { Socket, type AddressInfo } from "node:net";
 import { queryObjects } from "node:v8";
-import { clockFrom, systemClock } from "../../clock.ts";
-import type { Standing } from "../../gateway/directory.ts";
-import { Link } from "../../gateway/forward/link.ts";
-import type { Reads } from "../../gateway/forward/reads.ts";
-import { ClientSide } from "../../gateway/forward/splice/client-side.ts";
-import { ContainerSide } from "../../gateway/forward/splice/container-side.ts";
-import { Exchange } from "../../gateway/forward/splice/exchange.ts";
+import { clockFrom, systemClock } from "../../lib/clock.ts";
+import type { Standing } from "../../gateway/contract.ts";
+import { Link } from "../../gateway/connections/link.ts";
+import type { Reads } from "../../gateway/connections/reads.ts";
+import { ClientSide } from "../../gateway/exchange/client-side.ts";
+import { ContainerSide } from "../../gateway/exchange/container-side.ts";
+import { Exchange } from "../../gateway/exchange/exchange.ts";
 import { openGateway } from "../../gateway/open-gateway.ts";
-import { openLog } from "../../log.ts";
+import { openLog } from "../../lib/log.ts";
 import { openTestDirectory } from "../fixtures/directory.ts";
 
 /** What the process holds after everything that is garbage was collected. */

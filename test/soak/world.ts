@@ -2,8 +2,8 @@ import { fork, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
-import type { Standing } from "../../gateway/directory.ts";
-import type { Reads } from "../../gateway/forward/reads.ts";
+import type { Standing } from "../../gateway/contract.ts";
+import type { Reads } from "../../gateway/connections/reads.ts";
 import type { Held } from "./gateway.ts";
 
 /** A gateway and its containers, each in a process of its own. */

@@ -1,13 +1,13 @@
 import { fastify, type FastifyInstance } from "fastify";
-import { Fault } from "../../../fault.ts";
-import { maskedPath } from "../../../masked-path.ts";
-import type { RegistryBrowser } from "../../../gateway/registry-browser.ts";
-import type { Log } from "../../../log.ts";
+import { Fault } from "../../../lib/fault.ts";
+import { maskedPath } from "../../../lib/masked-path.ts";
+import type { RegistryBrowser } from "../../../gateway/contract.ts";
+import type { Log } from "../../../lib/log.ts";
 import { answerError } from "../../api/api-error.ts";
 import { NOBODY } from "../../api/image-users.ts";
 import { type Push, registryRoutes } from "../../api/registry-routes.ts";
 import { answers, USER } from "../../api/wire-schemas.ts";
-import { type DoorParts, openDoor } from "../../open-door.ts";
+import { type DoorParts, openDoor } from "../../api/control-listener.ts";
 import { consolePages } from "../console-pages.ts";
 import { signInRoutes } from "../sign-in-routes.ts";
 import { COOKIE, openSignedIn, type SignedInParts } from "./signed-in.ts";

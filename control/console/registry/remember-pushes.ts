@@ -1,4 +1,4 @@
-import type { Clock } from "../../../clock.ts";
+import type { Clock } from "../../../lib/clock.ts";
 import type { Push } from "../../api/registry-routes.ts";
 
 /** As the registry proxy sees them go by; `reference` is a tag or a digest. */

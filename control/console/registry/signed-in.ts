@@ -1,8 +1,8 @@
 import type { FastifyReply, FastifyRequest } from "fastify";
-import { isSafe, pageOf } from "../../../browser-pages.ts";
-import type { Clock } from "../../../clock.ts";
-import { Fault } from "../../../fault.ts";
-import type { WhoAnswer } from "../../../gateway/wire.ts";
+import { isSafe, pageOf } from "../../../lib/browser-requests.ts";
+import type { Clock } from "../../../lib/clock.ts";
+import { Fault } from "../../../lib/fault.ts";
+import type { WhoAnswer } from "../../../gateway/contract.ts";
 import { clientGone } from "../../api/client-gone.ts";
 import { headerOf } from "../../api/sign-in.ts";
 import { type Attempts, openAttempts } from "../../identity/attempts.ts";

@@ -1,4 +1,4 @@
-import type { Container, Image } from "../../store/entities.ts";
+import type { Container, Image } from "../../model/entities.ts";
 import type { HistoryEntry } from "../../store/history.ts";
 import type { Rooms } from "../rooms.ts";
 

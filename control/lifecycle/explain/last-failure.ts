@@ -1,4 +1,4 @@
-import type { FaultCode } from "../../../fault.ts";
+import type { FaultCode } from "../../../lib/fault.ts";
 import type { About } from "./about.ts";
 
 /** `logs`: its last lines, oldest first; empty where they were not had, or where another run's have taken their place since. */

@@ -1,5 +1,5 @@
 import type { HistoryEntry } from "../../store/history.ts";
-import type { ContainerEvent, ContainerState } from "../container-states.ts";
+import type { ContainerEvent, ContainerState } from "../../model/container-states.ts";
 import { isEngineTrouble } from "../engine-trouble.ts";
 import { isPassingImage } from "../overdue.ts";
 import type { About } from "./about.ts";

@@ -1,11 +1,11 @@
-import type { Clock } from "../../../clock.ts";
-import { Fault } from "../../../fault.ts";
+import type { Clock } from "../../../lib/clock.ts";
+import { Fault } from "../../../lib/fault.ts";
 import type { AskHttp, Said } from "../upstream/ask-http.ts";
 import { askUpstream } from "../upstream/ask-upstream.ts";
 import { MANIFESTS } from "../upstream/manifest-digest.ts";
-import type { RegistryBrowser } from "../../registry-browser.ts";
+import type { RegistryBrowser } from "../../contract.ts";
 import type { Action, Upstream } from "../upstream/upstream.ts";
-import { parseReply } from "../../../parse-reply.ts";
+import { parseReply } from "../../../lib/parse-reply.ts";
 import { nextPage } from "./next-page.ts";
 import { readImage } from "./read-image.ts";
 

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import type { StoredImage } from "../../registry-browser.ts";
+import type { StoredImage } from "../../contract.ts";
 import type { Said } from "../upstream/ask-http.ts";
 
 /** What a manifest says, once it has been looked at: anybody who may push writes one, and a registry need not read what it keeps. */

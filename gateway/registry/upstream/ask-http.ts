@@ -1,5 +1,5 @@
 import { Agent, request } from "undici";
-import { Fault } from "../../../fault.ts";
+import { Fault } from "../../../lib/fault.ts";
 
 export type Asked = { method: "GET" | "HEAD" | "DELETE"; url: string; headers: Record<string, string>; signal: AbortSignal };
 export type Said = { status: number; header(name: string): string | undefined; body: Buffer };

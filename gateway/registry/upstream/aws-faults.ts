@@ -1,4 +1,4 @@
-import { Fault, type FaultCode } from "../../../fault.ts";
+import { Fault, type FaultCode } from "../../../lib/fault.ts";
 
 type Row = { names: readonly string[]; says: (doing: string, said: string) => string };
 

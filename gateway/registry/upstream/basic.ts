@@ -1,4 +1,4 @@
-import { Fault } from "../../../fault.ts";
+import { Fault } from "../../../lib/fault.ts";
 
 /** A name and password for a registry. */
 export type Login = { username: string; password: string };

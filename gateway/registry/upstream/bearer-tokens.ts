@@ -1,5 +1,5 @@
-import type { Clock } from "../../../clock.ts";
-import { Fault } from "../../../fault.ts";
+import type { Clock } from "../../../lib/clock.ts";
+import { Fault } from "../../../lib/fault.ts";
 import type { AskHttp } from "./ask-http.ts";
 import type { Login } from "./basic.ts";
 import { type AskCounts, openRenewed, type Renewed } from "./renewed.ts";

@@ -1,5 +1,5 @@
-import type { Clock } from "../../../clock.ts";
-import { Fault } from "../../../fault.ts";
+import type { Clock } from "../../../lib/clock.ts";
+import { Fault } from "../../../lib/fault.ts";
 import type { AskHttp } from "./ask-http.ts";
 import { basicAuthorization, type Login } from "./basic.ts";
 import { openBearerTokens, type BearerTokens } from "./bearer-tokens.ts";
@@ -9,7 +9,7 @@ import { type AskCounts, openRenewed } from "./renewed.ts";
 import { scopeOf, withScopes } from "./scope.ts";
 import type { TokenFile } from "./token-file.ts";
 import type { TokenServer } from "./token-server.ts";
-import { trustIn } from "../../../registry-trust/trusted-realm.ts";
+import { trustIn } from "../../../lib/registry-trust/trusted-realm.ts";
 import type { Upstream } from "./upstream.ts";
 
 /** How the registry wants to be signed in to. */

@@ -1,6 +1,6 @@
 import type { ECRClient } from "@aws-sdk/client-ecr";
-import type { Clock } from "../../../clock.ts";
-import { Fault } from "../../../fault.ts";
+import type { Clock } from "../../../lib/clock.ts";
+import { Fault } from "../../../lib/fault.ts";
 import { unlessAborted } from "../../unless-aborted.ts";
 import { awsFault, isDenied, isNamed } from "./aws-faults.ts";
 

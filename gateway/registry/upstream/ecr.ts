@@ -1,6 +1,6 @@
-import type { Clock } from "../../../clock.ts";
-import { Fault } from "../../../fault.ts";
-import type { Log } from "../../../log.ts";
+import type { Clock } from "../../../lib/clock.ts";
+import { Fault } from "../../../lib/fault.ts";
+import type { Log } from "../../../lib/log.ts";
 import { unlessAborted } from "../../unless-aborted.ts";
 import { basicAuthorization } from "./basic.ts";
 import type { EcrApi, EcrToken } from "./ecr-api.ts";

@@ -1,4 +1,4 @@
-import { Fault } from "../../../fault.ts";
+import { Fault } from "../../../lib/fault.ts";
 
 /** A container image's name taken apart. */
 export type ImageName = {

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { Fault } from "../../../fault.ts";
+import { Fault } from "../../../lib/fault.ts";
 import type { AskHttp } from "./ask-http.ts";
 import { askUpstream } from "./ask-upstream.ts";
 import type { Upstream } from "./upstream.ts";

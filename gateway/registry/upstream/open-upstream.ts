@@ -1,6 +1,6 @@
-import type { Clock } from "../../../clock.ts";
-import { Fault } from "../../../fault.ts";
-import type { Log } from "../../../log.ts";
+import type { Clock } from "../../../lib/clock.ts";
+import { Fault } from "../../../lib/fault.ts";
+import type { Log } from "../../../lib/log.ts";
 import { openAskHttp } from "./ask-http.ts";
 import { readLogin } from "./basic.ts";
 import { challengeUpstream } from "./by-challenge.ts";

@@ -1,9 +1,9 @@
 import { isIP } from "node:net";
-import { Fault } from "../../../fault.ts";
-import { isLocal } from "../../../registry-trust/trusted-realm.ts";
-import type { Target } from "../../directory.ts";
+import { Fault } from "../../../lib/fault.ts";
+import { isLocal } from "../../../lib/registry-trust/trusted-realm.ts";
+import type { Target } from "../../contract.ts";
 import type { Upstream } from "./upstream.ts";
-import { trimTrailing } from "../../../trim-trailing.ts";
+import { trimTrailing } from "../../../lib/trim-trailing.ts";
 
 /** Where a registry is. */
 export type RegistryAddress = {

@@ -1,6 +1,6 @@
-import type { Clock } from "../../../clock.ts";
-import { Fault } from "../../../fault.ts";
-import type { Count } from "../../../metrics/cells.ts";
+import type { Clock } from "../../../lib/clock.ts";
+import { Fault } from "../../../lib/fault.ts";
+import type { Count } from "../../../lib/metrics/cells.ts";
 import { unlessAborted } from "../../unless-aborted.ts";
 
 /** `lifeMs`: how long it may be used; `renewMs`: when to look for the next one. Both count from when it was asked for. */

@@ -1,8 +1,8 @@
 import { randomUUID } from "node:crypto";
 import { mkdir, open, readFile, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
-import type { Clock } from "../../../clock.ts";
-import type { Log } from "../../../log.ts";
+import type { Clock } from "../../../lib/clock.ts";
+import type { Log } from "../../../lib/log.ts";
 
 /**
  * The file through which programs beside berth, such as OpenResty's Lua, use the credentials that it holds for the backing registry.

@@ -1,6 +1,6 @@
-import type { Clock } from "../../../clock.ts";
-import { Fault } from "../../../fault.ts";
-import { parseReply } from "../../../parse-reply.ts";
+import type { Clock } from "../../../lib/clock.ts";
+import { Fault } from "../../../lib/fault.ts";
+import { parseReply } from "../../../lib/parse-reply.ts";
 import type { AskHttp, Said } from "./ask-http.ts";
 import { basicAuthorization, type Login } from "./basic.ts";
 import type { Lasting } from "./renewed.ts";

@@ -1,5 +1,5 @@
-import type { Fault } from "../../../fault.ts";
-import type { Target } from "../../directory.ts";
+import type { Fault } from "../../../lib/fault.ts";
+import type { Target } from "../../contract.ts";
 
 export type Action = "pull" | "push" | "delete";
 

@@ -2,10 +2,10 @@
  * A gateway's end of the feed as a process of its own: `node feed-end.ts SOCKET`. It tells its parent how long it took until it knew every container, and
  * then wakes those it is told to.
  */
-import { systemClock } from "../../../clock.ts";
+import { systemClock } from "../../../lib/clock.ts";
 import { controlHere } from "../../../gateway/feed/control-link.ts";
 import { openFeed } from "../../../gateway/feed/open-feed.ts";
-import { openLog } from "../../../log.ts";
+import { openLog } from "../../../lib/log.ts";
 import { CALLER } from "./fill.ts";
 
 /** `one`: each in turn, and when it was known here. `all`: so many at a time. */

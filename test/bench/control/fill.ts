@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { systemClock } from "../../../clock.ts";
+import { systemClock } from "../../../lib/clock.ts";
 import { openStore } from "../../../control/store/open-store.ts";
 import { newContainer, newImage } from "../../control/lifecycle/stand.ts";
 

@@ -2,11 +2,11 @@
  * Control's store, lifecycle and feed as a process of its own, whose containers run in the tests' orchestrator in memory: `node waking.ts FOLDER SOCKET`.
  * Asked, it tells its parent when it told the gateways of each container first.
  */
-import { systemClock } from "../../../clock.ts";
+import { systemClock } from "../../../lib/clock.ts";
 import { openFeed } from "../../../control/api/feed.ts";
 import { openLifecycle } from "../../../control/lifecycle/open-lifecycle.ts";
 import { openStore } from "../../../control/store/open-store.ts";
-import { openLog } from "../../../log.ts";
+import { openLog } from "../../../lib/log.ts";
 import { openMemoryWorld } from "../../fixtures/memory-driver.ts";
 
 const [folder = "", socketPath = ""] = process.argv.slice(2);

@@ -1,20 +1,20 @@
 import { readListing } from "../../../control/api/list-query.ts";
 import { readPackageAddress } from "../../../control/api/package-address.ts";
 import { headerOf, readDevKey } from "../../../control/api/sign-in.ts";
-import { findTemplates } from "../../../control/credentials/templates.ts";
+import { findTemplates } from "../../../control/packages/credentials/templates.ts";
 import { readScopes } from "../../../control/identity/docker-scopes.ts";
 import { imageOfRef } from "../../../control/identity/repository-owner.ts";
-import { readContainerJson } from "../../../control/publish/container-json.ts";
-import { readImageJson } from "../../../control/publish/image-json.ts";
-import { containerName, imageName, isImageRef, isRepositoryPart, serviceName } from "../../../control/publish/names.ts";
-import { readPackageJson } from "../../../control/publish/package-json.ts";
-import { LONGEST_TEXT_BYTES } from "../../../control/publish/read-text.ts";
+import { readContainerJson } from "../../../control/packages/publish/container-json.ts";
+import { readImageJson } from "../../../control/packages/publish/image-json.ts";
+import { containerName, imageName, isImageRef, isRepositoryPart, serviceName } from "../../../control/packages/publish/names.ts";
+import { readPackageJson } from "../../../control/packages/publish/package-json.ts";
+import { LONGEST_TEXT_BYTES } from "../../../control/packages/publish/read-text.ts";
 import { readReference } from "../../../drivers/reference.ts";
 import { readV2Path } from "../../../gateway/registry/v2-path.ts";
 import { readImage } from "../../../gateway/registry/browse/read-image.ts";
 import { nextPage } from "../../../gateway/registry/browse/next-page.ts";
-import { Fault } from "../../../fault.ts";
-import { credentials, notSignedIn } from "../../../sign-in.ts";
+import { Fault } from "../../../lib/fault.ts";
+import { credentials, notSignedIn } from "../../../lib/sign-in.ts";
 import { type InputCase, pumped } from "./input-case.ts";
 
 /** What a request's head may have; the gateway refuses larger ones. */

@@ -1,7 +1,7 @@
-import { readDockerfilePort } from "../../../control/publish/dockerfile-port.ts";
-import { MAX_DOCKERFILE_BYTES } from "../../../dockerfile/parse-instructions.ts";
+import { readDockerfilePort } from "../../../control/packages/publish/dockerfile-port.ts";
+import { MAX_DOCKERFILE_BYTES } from "../../../lib/dockerfile/parse-instructions.ts";
 import { readDockerfile } from "../../../drivers/process/dockerfile.ts";
-import { Fault } from "../../../fault.ts";
+import { Fault } from "../../../lib/fault.ts";
 import { type InputCase, pumped } from "./input-case.ts";
 
 const PIECES = [

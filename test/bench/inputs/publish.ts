@@ -1,12 +1,12 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { systemClock } from "../../../clock.ts";
-import { MAX_TEXT_BYTES } from "../../../control/publish/definitions.ts";
-import { openPublisher } from "../../../control/publish/open-publisher.ts";
-import { ZIP_LIMITS } from "../../../control/publish/unpack-zip.ts";
+import { systemClock } from "../../../lib/clock.ts";
+import { MAX_TEXT_BYTES } from "../../../control/packages/publish/definitions.ts";
+import { openPublisher } from "../../../control/packages/publish/open-publisher.ts";
+import { ZIP_LIMITS } from "../../../control/packages/publish/unpack-zip.ts";
 import { openStore } from "../../../control/store/open-store.ts";
-import { makeZip } from "../../control/publish/fixtures/make-zip.ts";
+import { makeZip } from "../../control/packages/publish/fixtures/make-zip.ts";
 import type { InputCase } from "./input-case.ts";
 
 const AUTHOR = { id: "11111111-1111-4111-8111-111111111111", login: "ada", friendlyName: "Ada", admin: false, createdOn: 1 };

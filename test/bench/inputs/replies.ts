@@ -1,7 +1,7 @@
 import { generateKeyPairSync } from "node:crypto";
 import { SignJWT } from "jose";
-import { systemClock } from "../../../clock.ts";
-import { Fault } from "../../../fault.ts";
+import { systemClock } from "../../../lib/clock.ts";
+import { Fault } from "../../../lib/fault.ts";
 import { listPages } from "../../../gateway/datagrok/list-pages.ts";
 import { readContainer } from "../../../gateway/datagrok/read-container.ts";
 import { openBrowser } from "../../../gateway/registry/browse/open-browser.ts";
@@ -10,9 +10,9 @@ import { readChallenges } from "../../../gateway/registry/upstream/challenge.ts"
 import { askToken } from "../../../gateway/registry/upstream/token-server.ts";
 import type { Upstream } from "../../../gateway/registry/upstream/upstream.ts";
 import { openVerifyToken } from "../../../gateway/registry/verify-token.ts";
-import { MOST_REPLY_VALUES, parseReply } from "../../../parse-reply.ts";
-import { LONGEST_TOKEN } from "../../../token-keys/judge-token.ts";
-import { readKeys } from "../../../token-keys/read-keys.ts";
+import { MOST_REPLY_VALUES, parseReply } from "../../../lib/parse-reply.ts";
+import { LONGEST_TOKEN } from "../../../lib/jwks/judge-token.ts";
+import { readKeys } from "../../../lib/jwks/read-keys.ts";
 import { type InputCase, pumped } from "./input-case.ts";
 
 /** What berth reads of one reply: of a Datagrok server or a registry, and of keys. */

@@ -1,10 +1,10 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { findFolders } from "../../../control/publish/folders.ts";
-import { unpackZip, ZIP_LIMITS } from "../../../control/publish/unpack-zip.ts";
-import { Fault } from "../../../fault.ts";
-import { makeZip } from "../../control/publish/fixtures/make-zip.ts";
+import { findFolders } from "../../../control/packages/publish/folders.ts";
+import { unpackZip, ZIP_LIMITS } from "../../../control/packages/publish/unpack-zip.ts";
+import { Fault } from "../../../lib/fault.ts";
+import { makeZip } from "../../control/packages/publish/fixtures/make-zip.ts";
 import type { InputCase } from "./input-case.ts";
 
 const { signal } = new AbortController();

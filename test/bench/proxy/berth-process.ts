@@ -4,13 +4,13 @@
  */
 import { once } from "node:events";
 import { join } from "node:path";
-import { systemClock } from "../../../clock.ts";
+import { systemClock } from "../../../lib/clock.ts";
 import { controlHere } from "../../../gateway/feed/control-link.ts";
 import { openFeed } from "../../../gateway/feed/open-feed.ts";
 import { openAccessLog } from "../../../gateway/access-log.ts";
 import { openGateway } from "../../../gateway/open-gateway.ts";
-import { openLog } from "../../../log.ts";
-import { openMetrics } from "../../../metrics/open-metrics.ts";
+import { openLog } from "../../../lib/log.ts";
+import { openMetrics } from "../../../lib/metrics/open-metrics.ts";
 
 const [folder = "", port = "", settings = "{}"] = process.argv.slice(2);
 const clock = systemClock();

@@ -1,8 +1,8 @@
 /** Several of `berth-process.ts` on one listening socket, as `berth serve` with BERTH_WORKERS: `node berth-workers.ts FOLDER PORT SETTINGS WORKERS`. */
 import { fork } from "node:child_process";
 import { join } from "node:path";
-import { systemClock } from "../../../clock.ts";
-import { openListeningHandle } from "../../../roles/listening-handle.ts";
+import { systemClock } from "../../../lib/clock.ts";
+import { openListeningHandle } from "../../../processes/listening-handle.ts";
 
 const [folder = "", port = "", settings = "{}", workers = "2"] = process.argv.slice(2);
 const { handle } = await openListeningHandle({ host: "127.0.0.1", port: Number(port) }, systemClock());

@@ -1,11 +1,11 @@
 /**
- * What a gateway asks, in place of the control plane: `node control-process.ts FOLDER`. It says over `gateway/wire.ts` that every container is
+ * What a gateway asks, in place of the control plane: `node control-process.ts FOLDER`. It says over `gateway/contract.ts` that every container is
  * awake and who holds which key, so that the gateway under test runs with its own feed and caches as it does behind a whole berth.
  */
 import { readFileSync } from "node:fs";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { join } from "node:path";
-import { FEED_BEAT_MS, type FeedLine, type WhoAnswer, type WhoAnswers, type WhoAsk } from "../../../gateway/wire.ts";
+import { FEED_BEAT_MS, type FeedLine, type WhoAnswer, type WhoAnswers, type WhoAsk } from "../../../gateway/contract.ts";
 import { portOf, type World } from "./world.ts";
 
 const [folder = ""] = process.argv.slice(2);

@@ -1,6 +1,6 @@
 import t from "tap";
 import { digest } from "../../../control/identity/digest.ts";
-import { Fault } from "../../../fault.ts";
+import { Fault } from "../../../lib/fault.ts";
 import { openStand, type Stand } from "./fixtures/api-stand.ts";
 import { until } from "./fixtures/until.ts";
 

@@ -1,5 +1,5 @@
 import t from "tap";
-import { newContainer } from "../../../control/publish/new-container.ts";
+import { newContainer } from "../../../control/packages/publish/new-container.ts";
 import { openStand } from "./fixtures/api-stand.ts";
 
 const MANY = 700;

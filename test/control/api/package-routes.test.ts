@@ -2,9 +2,9 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync
 import { request } from "node:http";
 import { join } from "node:path";
 import t, { type Test } from "tap";
-import { openPackageFiles } from "../../../control/publish/package-files.ts";
+import { openPackageFiles } from "../../../control/packages/publish/package-files.ts";
 import { stillClock } from "../../fixtures/still-clock.ts";
-import { makeZip, renamed } from "../publish/fixtures/make-zip.ts";
+import { makeZip, renamed } from "../packages/publish/fixtures/make-zip.ts";
 import { until } from "./fixtures/until.ts";
 import { ADMIN_KEY, MAX_PACKAGE_BYTES, openStand, type Stand } from "./fixtures/api-stand.ts";
 

@@ -1,7 +1,7 @@
 import { statSync } from "node:fs";
 import t from "tap";
 import { stillClock } from "../../fixtures/still-clock.ts";
-import { CONSOLE_HEADER } from "../../../gateway/wire.ts";
+import { CONSOLE_HEADER } from "../../../gateway/contract.ts";
 import { ADMIN_KEY, openStand } from "./fixtures/api-stand.ts";
 import { callSocket } from "./fixtures/call-socket.ts";
 

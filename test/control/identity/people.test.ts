@@ -1,5 +1,5 @@
 import t, { type Test } from "tap";
-import { systemClock } from "../../../clock.ts";
+import { systemClock } from "../../../lib/clock.ts";
 import { mayManageOf } from "../../../control/identity/may-manage.ts";
 import { openIdentity } from "../../../control/identity/open-identity.ts";
 import { openStore } from "../../../control/store/open-store.ts";

@@ -2,10 +2,10 @@ import { createLocalJWKSet, decodeProtectedHeader, jwtVerify, type JSONWebKeySet
 import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import t, { type Test } from "tap";
-import { openKeyFile } from "../../../control/credentials/key-file.ts";
-import { openVault } from "../../../control/credentials/open-vault.ts";
+import { openKeyFile } from "../../../control/packages/credentials/key-file.ts";
+import { openVault } from "../../../control/packages/credentials/open-vault.ts";
 import { openSigningKeys } from "../../../control/identity/signing-keys.ts";
-import { openLog } from "../../../log.ts";
+import { openLog } from "../../../lib/log.ts";
 import { stillClock } from "../../fixtures/still-clock.ts";
 import { ADMIN_KEY, openStand } from "../api/fixtures/api-stand.ts";
 

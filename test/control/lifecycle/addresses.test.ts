@@ -1,7 +1,7 @@
 import t, { type Test } from "tap";
 import { viewOf } from "../../../control/lifecycle/view-of.ts";
 import type { Driver, Observed } from "../../../drivers/driver.ts";
-import type { ContainerView } from "../../../gateway/directory.ts";
+import type { ContainerView } from "../../../gateway/contract.ts";
 import { type MemoryApp, listening } from "../../fixtures/memory-driver.ts";
 import { turns } from "../../fixtures/still-clock.ts";
 import { openStand, type Stand, until, USER } from "./stand.ts";

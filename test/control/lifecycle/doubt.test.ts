@@ -1,6 +1,6 @@
 import { createServer } from "node:net";
 import t, { type Test } from "tap";
-import type { ContainerConfig } from "../../../control/store/entities.ts";
+import type { ContainerConfig } from "../../../control/model/entities.ts";
 import type { Observed } from "../../../drivers/driver.ts";
 import { listening, type MemoryApp } from "../../fixtures/memory-driver.ts";
 import { openStand, type Stand, until, USER } from "./stand.ts";

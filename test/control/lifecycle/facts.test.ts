@@ -1,7 +1,7 @@
 import { connect } from "node:net";
 import t, { type Test } from "tap";
 import type { Labels, Spec } from "../../../drivers/driver.ts";
-import type { ContainerConfig } from "../../../control/store/entities.ts";
+import type { ContainerConfig } from "../../../control/model/entities.ts";
 import { crashing, listening, type MemoryApp, mute } from "../../fixtures/memory-driver.ts";
 import { openStand, type Stand, until, USER } from "./stand.ts";
 

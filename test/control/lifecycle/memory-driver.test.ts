@@ -1,5 +1,5 @@
 import t from "tap";
-import { systemClock } from "../../../clock.ts";
+import { systemClock } from "../../../lib/clock.ts";
 import { conformance } from "../../drivers/conformance.ts";
 import { BACKENDS } from "../../drivers/conformance/backends.ts";
 import { MEMORY_APPS } from "../../fixtures/memory-apps.ts";

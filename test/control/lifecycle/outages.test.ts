@@ -1,5 +1,5 @@
 import t, { type Test } from "tap";
-import type { ContainerConfig } from "../../../control/store/entities.ts";
+import type { ContainerConfig } from "../../../control/model/entities.ts";
 import { crashing, listening, type MemoryApp } from "../../fixtures/memory-driver.ts";
 import { openStand, type Stand, until, USER } from "./stand.ts";
 

@@ -1,7 +1,7 @@
 import t, { type Test } from "tap";
 import type { Driver } from "../../../drivers/driver.ts";
 import type { MemoryApp } from "../../fixtures/memory-driver.ts";
-import { Fault } from "../../../fault.ts";
+import { Fault } from "../../../lib/fault.ts";
 import { turns } from "../../fixtures/still-clock.ts";
 import { newImage, openStand, type Stand, until, USER } from "./stand.ts";
 

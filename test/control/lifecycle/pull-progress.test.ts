@@ -1,5 +1,5 @@
 import t, { type Test } from "tap";
-import type { Clock } from "../../../clock.ts";
+import type { Clock } from "../../../lib/clock.ts";
 import { startLimit } from "../../../control/lifecycle/limits.ts";
 import type { DeployCall, Driver } from "../../../drivers/driver.ts";
 import { listening, type MemoryApp } from "../../fixtures/memory-driver.ts";

@@ -1,5 +1,5 @@
 import t, { type Test } from "tap";
-import { Fault } from "../../../fault.ts";
+import { Fault } from "../../../lib/fault.ts";
 import { listening } from "../../fixtures/memory-driver.ts";
 import { turns } from "../../fixtures/still-clock.ts";
 import { openStand, type Stand, until, USER } from "./stand.ts";

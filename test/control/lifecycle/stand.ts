@@ -3,14 +3,14 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Test } from "tap";
-import type { Clock } from "../../../clock.ts";
+import type { Clock } from "../../../lib/clock.ts";
 import type { LifecycleLimits } from "../../../control/lifecycle/limits.ts";
 import { type Lifecycle, type LifecycleOptions, openLifecycle } from "../../../control/lifecycle/open-lifecycle.ts";
-import type { ContainerState } from "../../../control/lifecycle/container-states.ts";
-import type { Container, ContainerConfig, Image } from "../../../control/store/entities.ts";
+import type { ContainerState } from "../../../control/model/container-states.ts";
+import type { Container, ContainerConfig, Image } from "../../../control/model/entities.ts";
 import { openStore, type Store } from "../../../control/store/open-store.ts";
 import type { Driver } from "../../../drivers/driver.ts";
-import { openLog } from "../../../log.ts";
+import { openLog } from "../../../lib/log.ts";
 import { listening, type MemoryApp, type MemoryWorld, openMemoryWorld } from "../../fixtures/memory-driver.ts";
 import { type StillClock, stillClock, turns } from "../../fixtures/still-clock.ts";
 

@@ -1,7 +1,7 @@
 import t from "tap";
-import { CONTAINER_TABLE, CONTAINER_WIRE_STATES, PASSING_CONTAINER_STATES } from "../../../control/lifecycle/container-states.ts";
-import { IMAGE_TABLE, IMAGE_WIRE_STATES, PASSING_IMAGE_STATES } from "../../../control/lifecycle/image-states.ts";
-import { next, type Table } from "../../../control/lifecycle/table.ts";
+import { CONTAINER_TABLE, CONTAINER_WIRE_STATES, PASSING_CONTAINER_STATES } from "../../../control/model/container-states.ts";
+import { IMAGE_TABLE, IMAGE_WIRE_STATES, PASSING_IMAGE_STATES } from "../../../control/model/image-states.ts";
+import { next, type Table } from "../../../control/model/transition-table.ts";
 
 function reachable(table: Table<string, string>, firsts: readonly string[]): Set<string> {
   const seen = new Set(firsts);

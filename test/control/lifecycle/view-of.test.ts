@@ -1,7 +1,7 @@
 import t from "tap";
-import type { Standing } from "../../../gateway/directory.ts";
+import type { Standing } from "../../../gateway/contract.ts";
 import { viewOf } from "../../../control/lifecycle/view-of.ts";
-import type { Container } from "../../../control/store/entities.ts";
+import type { Container } from "../../../control/model/entities.ts";
 import { newContainer, newImage } from "./stand.ts";
 
 const ADDRESS = { host: "127.0.0.1", port: 5353 };

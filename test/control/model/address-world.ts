@@ -1,5 +1,5 @@
 import type { Driver, DriverEvent, Labels, Observed } from "../../../drivers/driver.ts";
-import { Fault } from "../../../fault.ts";
+import { Fault } from "../../../lib/fault.ts";
 import { turns } from "../../fixtures/still-clock.ts";
 
 type Instance = { id: string; service: string; labels: Labels; port: number; listens: boolean };

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import * as fc from "fast-check";
-import { CONTAINER_TABLE, type ContainerEvent } from "../../../control/lifecycle/container-states.ts";
-import { next } from "../../../control/lifecycle/table.ts";
-import type { Container } from "../../../control/store/entities.ts";
-import { Fault } from "../../../fault.ts";
+import { CONTAINER_TABLE, type ContainerEvent } from "../../../control/model/container-states.ts";
+import { next } from "../../../control/model/transition-table.ts";
+import type { Container } from "../../../control/model/entities.ts";
+import { Fault } from "../../../lib/fault.ts";
 import { turns } from "../../fixtures/still-clock.ts";
 import { hinder, judge, type Model, unhinder } from "./model.ts";
 import { type App, APP_NAMES, type Folder, FOLDERS, type Left, type Real, SHAPES, USER } from "./real.ts";

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
-import { CONTAINER_TABLE, type ContainerEvent, type ContainerState } from "../../../control/lifecycle/container-states.ts";
-import { IMAGE_TABLE, type ImageEvent, type ImageState } from "../../../control/lifecycle/image-states.ts";
+import { CONTAINER_TABLE, type ContainerEvent, type ContainerState } from "../../../control/model/container-states.ts";
+import { IMAGE_TABLE, type ImageEvent, type ImageState } from "../../../control/model/image-states.ts";
 import { warmUntil } from "../../../control/lifecycle/warm-hours.ts";
-import { next } from "../../../control/lifecycle/table.ts";
-import type { ContainerConfig } from "../../../control/store/entities.ts";
+import { next } from "../../../control/model/transition-table.ts";
+import type { ContainerConfig } from "../../../control/model/entities.ts";
 import { HISTORY_LENGTH } from "../../../control/store/history.ts";
 import { type App, type Folder, FOLDERS, type Moved, type Real, SHAPES } from "./real.ts";
 

@@ -1,5 +1,5 @@
 import { type Lifecycle, type LifecycleOptions, openLifecycle } from "../../../control/lifecycle/open-lifecycle.ts";
-import { openLog } from "../../../log.ts";
+import { openLog } from "../../../lib/log.ts";
 
 const log = openLog({ level: "silent", name: "test" });
 

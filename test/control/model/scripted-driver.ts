@@ -1,5 +1,5 @@
 import type { Driver } from "../../../drivers/driver.ts";
-import { Fault } from "../../../fault.ts";
+import { Fault } from "../../../lib/fault.ts";
 
 export type Asked = "resolve" | "deploy" | "pause" | "destroy" | "inspect" | "list";
 export const ASKED: readonly Asked[] = ["resolve", "deploy", "pause", "destroy", "inspect", "list"];

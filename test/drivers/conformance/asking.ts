@@ -1,9 +1,9 @@
 import { randomUUID } from "node:crypto";
 import { connect } from "node:net";
 import { type Test } from "tap";
-import { systemClock } from "../../../clock.ts";
+import { systemClock } from "../../../lib/clock.ts";
 import type { Address, Driver, Labels, Observed, Spec } from "../../../drivers/driver.ts";
-import { Fault, type FaultCode } from "../../../fault.ts";
+import { Fault, type FaultCode } from "../../../lib/fault.ts";
 import type { TestSource } from "./harness.ts";
 import { PATIENCE_MS } from "../../fixtures/patience.ts";
 

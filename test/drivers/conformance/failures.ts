@@ -1,4 +1,4 @@
-import { systemClock } from "../../../clock.ts";
+import { systemClock } from "../../../lib/clock.ts";
 import { call, rejectsWith, specOf, text, until } from "./asking.ts";
 import type { Theme } from "./harness.ts";
 

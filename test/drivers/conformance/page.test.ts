@@ -2,7 +2,7 @@ import { globSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
 import { ADVICE } from "../../../drivers/advice.ts";
-import { FAULTS } from "../../../fault.ts";
+import { FAULTS } from "../../../lib/fault.ts";
 import { BACKENDS, type Backend } from "./backends.ts";
 import { conformanceLines, driversPage } from "./page.ts";
 import { CASES } from "./themes.ts";

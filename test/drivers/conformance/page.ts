@@ -1,19 +1,19 @@
 import { ADVICE } from "../../../drivers/advice.ts";
-import { FAULTS, type FaultCode } from "../../../fault.ts";
+import { FAULTS, type FaultCode } from "../../../lib/fault.ts";
 import { BACKENDS, type Backend } from "./backends.ts";
 import type { Theme } from "./harness.ts";
 import { CASES, THEMES } from "./themes.ts";
 
 const ALL: readonly Backend[] = Object.values(BACKENDS);
 
-/** The page drivers/README.md. */
+/** The page docs/reference/drivers.md. */
 export function driversPage(): string {
   return `# Drivers
 
 <!-- Written by \`npm run docs\` from test/drivers/conformance and drivers/advice.ts; a test notices when it differs. -->
 
 A driver runs containers on an orchestrator. [driver.ts](driver.ts) is the contract; a folder for each holds the rest, and what an administrator has
-to set: [swarm/](swarm/README.md), [ecs/](ecs/README.md), [kubernetes/](kubernetes/README.md), [spawner/](spawner/README.md). What speaks to a Docker engine, for several of them, is in engine/.
+to set: [swarm/](swarm/README.md), [ecs/](ecs/README.md), [kubernetes/](kubernetes/README.md), [drivers/spawner/server/](docs/spawner.md). What speaks to a Docker engine, for several of them, is in engine/.
 
 ## Which one is taken
 

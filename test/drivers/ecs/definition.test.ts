@@ -5,9 +5,9 @@ import { observe } from "../../../drivers/ecs/observe.ts";
 import { readTags, writeTags } from "../../../drivers/ecs/tags.ts";
 import type { Spec } from "../../../drivers/driver.ts";
 import { readSettings } from "../../../conf/read-settings.ts";
-import { openLog } from "../../../log.ts";
-import { systemClock } from "../../../clock.ts";
-import { ecsHosts, ecsOptions } from "../../../roles/ecs-options.ts";
+import { openLog } from "../../../lib/log.ts";
+import { systemClock } from "../../../lib/clock.ts";
+import { ecsHosts, ecsOptions } from "../../../processes/ecs-options.ts";
 import { openApiModel } from "./api-model.ts";
 import { refusal } from "./fargate-rules.ts";
 

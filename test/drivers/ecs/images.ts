@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { CreateRepositoryCommand, PutImageCommand, type ECRClient } from "@aws-sdk/client-ecr";
 import { layOutFolder, type TestImage } from "../../fixtures/images.ts";
-import { LOGIN } from "../../registry/upstream/distribution.ts";
+import { LOGIN } from "../../gateway/registry/upstream/distribution.ts";
 
 const MANIFEST = "application/vnd.docker.distribution.manifest.v2+json";
 const CONFIG = "application/vnd.docker.container.image.v1+json";

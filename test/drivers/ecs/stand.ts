@@ -11,14 +11,14 @@ import { DescribeSecurityGroupsCommand, DescribeSubnetsCommand, EC2Client } from
 import { ECRClient } from "@aws-sdk/client-ecr";
 import { CreateClusterCommand, DeleteServiceCommand, ECSClient } from "@aws-sdk/client-ecs";
 import type { Test } from "tap";
-import { systemClock } from "../../../clock.ts";
+import { systemClock } from "../../../lib/clock.ts";
 import { ecsDriver, type EcsOptions } from "../../../drivers/ecs/driver.ts";
 import { openEcrApi } from "../../../gateway/registry/upstream/ecr-api.ts";
 import { ecrSource } from "../../../gateway/registry/upstream/image-sources.ts";
 import { openImageRegistry } from "../../../gateway/registry/upstream/open-image-registry.ts";
-import { openLog, type Log } from "../../../log.ts";
-import { htpasswd, LOGIN, openDistribution } from "../../registry/upstream/distribution.ts";
-import { openMoto } from "../../registry/upstream/moto.ts";
+import { openLog, type Log } from "../../../lib/log.ts";
+import { htpasswd, LOGIN, openDistribution } from "../../gateway/registry/upstream/distribution.ts";
+import { openMoto } from "../../gateway/registry/upstream/moto.ts";
 import type { TestImage } from "../../fixtures/images.ts";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
 import { denied, failure, type Answer, type Asked, type Body, type Pass } from "./answer.ts";

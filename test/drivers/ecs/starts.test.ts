@@ -2,7 +2,7 @@ import { RegisterContainerInstanceCommand } from "@aws-sdk/client-ecs";
 import { RunInstancesCommand } from "@aws-sdk/client-ec2";
 import t, { type Test } from "tap";
 import type { Driver, Spec } from "../../../drivers/driver.ts";
-import type { Log } from "../../../log.ts";
+import type { Log } from "../../../lib/log.ts";
 import { call, get, namer, rejectsWith, specOf, text, until } from "../conformance.ts";
 import { denied, failure, throttled } from "./answer.ts";
 import { CLUSTER, openStand, type Stand } from "./stand.ts";

@@ -2,7 +2,7 @@ import type { Task } from "@aws-sdk/client-ecs";
 import t from "tap";
 import { awsFault } from "../../../drivers/ecs/faults.ts";
 import { faultOf, stoppedFault } from "../../../drivers/ecs/stopped.ts";
-import { Fault, type FaultCode } from "../../../fault.ts";
+import { Fault, type FaultCode } from "../../../lib/fault.ts";
 
 const SPEC = { service: "x", memoryMb: 100 };
 const ECR = "123456789012.dkr.ecr.us-east-1.amazonaws.com/api";

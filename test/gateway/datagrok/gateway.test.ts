@@ -3,7 +3,7 @@ import { createServer } from "node:http";
 import t, { type Test } from "tap";
 import WebSocket from "ws";
 import { eventually, startBerth } from "../../fixtures/berth.ts";
-import { openStand as openServer, packageOf } from "../../rights/fixtures/stand.ts";
+import { openStand as openServer, packageOf } from "../../program/rights/fixtures/stand.ts";
 import { listen } from "../stand.ts";
 import { openBetween, startGateway } from "./stand.ts";
 

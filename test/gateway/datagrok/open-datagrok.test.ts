@@ -1,9 +1,9 @@
 import { createServer } from "node:http";
 import t, { type Test } from "tap";
-import { systemClock } from "../../../clock.ts";
+import { systemClock } from "../../../lib/clock.ts";
 import { openDatagrok } from "../../../gateway/datagrok/open-datagrok.ts";
-import type { ContainerView } from "../../../gateway/directory.ts";
-import { openLog } from "../../../log.ts";
+import type { ContainerView } from "../../../gateway/contract.ts";
+import { openLog } from "../../../lib/log.ts";
 import { listen } from "../stand.ts";
 
 /** The directory alone, in front of a server that says what each test has it say: it knows everybody, and no rights. */

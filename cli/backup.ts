@@ -1,0 +1,28 @@
+import { KEY_FILE } from "../control/packages/credentials/key-file.ts";
+import { backUp } from "../control/store/backup.ts";
+import { join, resolve } from "node:path";
+import { settingsHere } from "./here.ts";
+import { verb, type Verbs } from "./verb.ts";
+import { VERSION } from "./version.ts";
+
+export const verbs: Verbs = {
+  "": verb({
+    words: "<file>",
+    says: "writes the store and the published files, as they are at this moment, to a file that is not there yet; berth may run meanwhile",
+    more: "In it, too: keys that sign docker tokens (sealed), the token of gateways on other machines. Not in it: the key of the credentials, the first user's key, settings, certificates, images of a registry of berth's own.",
+    options: { damaged: { says: "also where SQLite finds the store damaged, to rescue what is left of it" } },
+    completes: "files",
+    run: async ({ here, words: [file = ""], given: { damaged = false }, screen }) => {
+      const { settings } = settingsHere(here);
+      const made = backUp({ folder: settings.data, file, isDamaged: damaged, version: VERSION, clock: here.clock });
+      screen.print(
+        `${made.file}: ${(made.bytes / 1_000_000).toFixed(1)} MB. Without the key of the credentials, which is ${keyPlace(settings)}: keep a copy elsewhere.`,
+      );
+    },
+  }),
+};
+
+/** Where the key is that opens the credentials of a store. */
+export function keyPlace({ data, credentialsKey }: { data: string; credentialsKey: readonly string[] }): string {
+  return credentialsKey.length > 0 ? "in BERTH_CREDENTIALS_KEY" : `in ${join(resolve(data), KEY_FILE)}`;
+}

@@ -1,0 +1,72 @@
+import type { Clock } from "../../lib/clock.ts";
+import { Fault } from "../../lib/fault.ts";
+import type { ContainerOnWire, MoveOnWire } from "../server/entities.ts";
+import type { Server } from "../server/open-server.ts";
+
+/** The two that a person may wish for. */
+export const MOVES = {
+  run: { path: "run?awaitStart=false", reached: "started", done: "runs", doing: "starting", failed: "did not start" },
+  stop: { path: "stop?awaitStop=false", reached: "stopped", done: "has stopped", doing: "stopping", failed: "did not stop" },
+} as const;
+
+export type Move = keyof typeof MOVES;
+
+/** What became of it; `cause` where it failed, with the last lines that the container wrote. */
+export type Outcome = { container: ContainerOnWire; ok: boolean; ms: number; cause?: { code: string; message: string }; logs?: string };
+
+const LOOK_EVERY_MS = 300;
+/** Beyond the longest start that a server lets go on. */
+const LONGEST_MS = 3_600_000;
+const LOG_LINES = 20;
+
+/**
+ * Wishes a container started or stopped and, with `wait`, looks until it is: with small questions, since something between us and the server may end
+ * one that stays open for minutes. `hear` is told of each state on the way. Faults: those of the calls; a start that fails is an outcome.
+ */
+export async function move(parts: {
+  server: Pick<Server, "call" | "text">;
+  container: ContainerOnWire;
+  move: Move;
+  wait: boolean;
+  hear(status: string): void;
+  clock: Clock;
+  signal: AbortSignal;
+}): Promise<Outcome> {
+  const { server, clock, signal, hear } = parts;
+  const { path, reached, doing } = MOVES[parts.move];
+  const begun = clock.monotonic();
+  const spent = () => Math.round(clock.monotonic() - begun);
+  const at = `/docker/containers/${parts.container.id}`;
+  let container = await server.call<ContainerOnWire>("GET", `${at}/${path}`);
+  // Some servers answer with no more than that it was heard.
+  if (typeof container?.status !== "string") container = await server.call<ContainerOnWire>("GET", at);
+  if (!parts.wait) return { container, ok: true, ms: spent() };
+  while (!isSettled(container)) {
+    hear(container.status);
+    if (spent() > LONGEST_MS) throw new Fault("START_TIMED_OUT", `${container.name} is still ${container.status}: it is no longer waited for.`);
+    await clock.sleep(LOOK_EVERY_MS, signal);
+    container = await server.call<ContainerOnWire>("GET", at);
+  }
+  if (container.status.startsWith(reached)) return { container, ok: true, ms: spent() };
+  const cause = container.status === "error" ? await causeOf(server, at) : undefined;
+  const instead = { code: "CONTAINER_STOPPED", message: `It is ${container.status}: somebody wished something else while it was ${doing}.` };
+  return { container, ok: false, ms: spent(), cause: cause ?? instead, logs: await lastLogs(server, at, container) };
+}
+
+/** It neither changes by itself nor is about to: one that is stopped but wished to run will start. */
+function isSettled({ status, desiredInstances }: ContainerOnWire): boolean {
+  if (status === "started" || status === "error") return true;
+  return status.startsWith("stopped") && desiredInstances !== 1;
+}
+
+/** A server that keeps no history says why in the logs alone. */
+async function causeOf(server: Pick<Server, "call">, at: string): Promise<{ code: string; message: string }> {
+  const moves = await server.call<MoveOnWire[]>("GET", `${at}/history`).catch(() => []);
+  const found = Array.isArray(moves) ? moves.findLast(({ cause }) => cause !== null)?.cause : undefined;
+  return found ?? { code: "ENGINE_FAILED", message: "The server does not say why." };
+}
+
+async function lastLogs(server: Pick<Server, "text">, at: string, container: ContainerOnWire): Promise<string> {
+  const text = await server.text(`${at}/logs?limit=${LOG_LINES}`).catch(() => container.lastLogs ?? "");
+  return text.trimEnd().split("\n").slice(-LOG_LINES).join("\n");
+}

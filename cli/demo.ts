@@ -1,0 +1,109 @@
+import { readFileSync } from "node:fs";
+import { join, relative, resolve } from "node:path";
+import type { Clock } from "../lib/clock.ts";
+import { demoBanner } from "../conf/demo-banner.ts";
+import { BUILD_DEMO_IMAGE, DEMO_FOLDER, DEMO_IMAGE, keepDemoToken, publishDemo } from "../conf/demo.ts";
+import type { Settings } from "../conf/settings.ts";
+import { adminKey } from "../control/identity/admin-key.ts";
+import { Fault } from "../lib/fault.ts";
+import { engineAt } from "../processes/open-driver.ts";
+import { untilTold } from "../processes/until-told.ts";
+import { demoTrust, fetchTrusting } from "./demo-trust.ts";
+import { begin, type Here } from "./here.ts";
+import { addressOf, serveHere } from "./serve.ts";
+
+/** How long stopping the demo container may take when the person has had enough. */
+const STOP_MS = 15_000;
+const ENGINE_ANSWERS_MS = 10_000;
+
+/** `berth demo`: a whole berth, and in it a plugin that is published over its edge as an author would. */
+export async function run(here: Here): Promise<void> {
+  const { settings, sources, log } = begin(here, "demo");
+  // A newcomer's machine may have no container engine; who names one gets it.
+  const driver = sources["driver"] === "default" ? "process" : settings.driver;
+  // What a newcomer reads is the page that the demo prints.
+  if (driver === "docker") await requireDemoImage(settings, here.clock);
+  const quiet = sources["logLevel"] === "default" ? { BERTH_LOG_LEVEL: "error" } : {};
+  // Whoever closes the terminal has had enough as well.
+  const told = untilTold(["SIGTERM", "SIGINT", "SIGHUP"]);
+  const served = await serveHere(here, settings, log, { BERTH_DRIVER: driver, ...quiet });
+  const stopped = new AbortController();
+  void told.then(() => stopped.abort());
+  // Whoever listens on every interface is reached on this one too.
+  const base = addressOf({ ...settings, edgeHost: /^(0\.0\.0\.0|::)$/.test(settings.edgeHost) ? "127.0.0.1" : settings.edgeHost }, served.port);
+  const trust = settings.tlsCert === undefined ? undefined : demoTrust(settings.tlsCert, new URL(base).hostname);
+  const send = trust === undefined ? fetch : await fetchTrusting(trust);
+  try {
+    await Promise.race([served.ready, told]);
+    stopped.signal.throwIfAborted();
+    const { key } = adminKey({ dataFolder: settings.data, given: settings.adminKey });
+    const demo = await publishDemo({ base, devKey: key, folder: DEMO_FOLDER, clock: here.clock, signal: stopped.signal, send });
+    const tokenFile = join(settings.data, "demo.token");
+    keepDemoToken(tokenFile, demo.token);
+    const shown = new URL(base);
+    const about = {
+      base,
+      console: consoleUrl(settings, shown, served.consolePort),
+      id: demo.id,
+      name: demo.name,
+      driver: driver === "auto" ? "docker" : driver,
+    } as const;
+    console.log(
+      demoBanner({
+        ...about,
+        tokenFile: typed(tokenFile),
+        dataFolder: typed(settings.data),
+        idleMinutes: idleMinutes(),
+        hasNode: here.script !== undefined,
+        tls: trust && { certFile: typed(settings.tlsCert ?? ""), isForHost: trust.isForHost },
+      }),
+    );
+    await told;
+    await rest(`${base}/api/docker/containers/${demo.id}/stop?awaitStop=true`, demo.token, here.clock, send);
+  } catch (error) {
+    if (!stopped.signal.aborted) throw error;
+  } finally {
+    await served.stop();
+  }
+}
+
+function consoleUrl({ consoleUrl: url, consoleName }: Settings, edge: URL, port: number | undefined): string {
+  if (url !== undefined) return new URL(url).origin;
+  if (consoleName !== undefined) return `${edge.protocol}//${consoleName}:${edge.port}`;
+  return port === undefined ? edge.origin : `${edge.protocol}//${edge.hostname}:${port}`;
+}
+
+/** Fails at once where the demo would wait for an image that was never built. Faults: PACKAGE_INVALID, and the engine's own. */
+async function requireDemoImage(settings: Settings, clock: Clock): Promise<void> {
+  const { openEngine } = await import("../drivers/engine/engine.ts");
+  const { localImage } = await import("../drivers/engine/images.ts");
+  const engine = openEngine(engineAt(settings), clock);
+  try {
+    const late = () => new Fault("ENGINE_UNREACHABLE", `The Docker engine did not answer within ${ENGINE_ANSWERS_MS / 1_000} s.`);
+    if (await localImage(engine, DEMO_IMAGE, clock.deadline(ENGINE_ANSWERS_MS, late))) return;
+  } finally {
+    engine.close();
+  }
+  if (settings.registry.url !== undefined || settings.registry.ecrMode) return;
+  throw new Fault("PACKAGE_INVALID", `Docker has no image ${DEMO_IMAGE}. Build it, then start again:\n  ${BUILD_DEMO_IMAGE}`);
+}
+
+/** As a person here would type it. */
+function typed(path: string): string {
+  const near = relative(process.cwd(), path);
+  return near.startsWith("..") ? resolve(path) : near;
+}
+
+function idleMinutes(): number {
+  const config = readFileSync(join(DEMO_FOLDER, "dockerfiles/square/container.json"), "utf8");
+  return (JSON.parse(config) as { shutdown_timeout: number }).shutdown_timeout;
+}
+
+/** What a trial started ends with it. */
+async function rest(stop: string, token: string, clock: Clock, send: typeof fetch): Promise<void> {
+  const late = new AbortController();
+  const cancel = clock.after(STOP_MS, () => late.abort());
+  const answer = await send(stop, { headers: { authorization: token }, signal: late.signal });
+  await answer.text();
+  cancel();
+}

@@ -1,0 +1,64 @@
+import { readFileSync } from "node:fs";
+import { Fault } from "../lib/fault.ts";
+import { type Asked, openChain } from "./doctor/chain.ts";
+import { LINKS } from "./doctor/links.ts";
+import { countOf, documentOf, lastLine, lineOf } from "./doctor/print.ts";
+import { walk } from "./doctor/walk.ts";
+import { verb, type Verbs } from "./verb.ts";
+
+const MOST_IDLE = 3_600;
+
+export const verbs: Verbs = {
+  "": verb({
+    words: "",
+    says: "looks at each link from a browser to a container, with a container of its own that it removes again, and says which is wrong and what to do",
+    more: "Ends with 0 where nothing is wrong. Run it as berth's user and with its variables, where berth runs.",
+    options: {
+      json: { says: "one JSON document in place of lines" },
+      server: { takes: "<url>", says: "the public address, where not BERTH_WEB_ROOT, or where that is not set the edge of this machine" },
+      registry: { takes: "<url>", says: "the registry proxy as docker reaches it, where not its listener on this machine" },
+      "key-file": {
+        takes: "<file>",
+        says: "a file with an administrator's developer key; else the first user's, or with DATAGROK_URL that of BERTH_DATAGROK_KEY",
+        completes: "files",
+      },
+      image: {
+        takes: "<image>",
+        says: "an image of berth that the orchestrator can pull, for its container; plain processes, Docker and a swarm of one node need none",
+      },
+      store: { says: "have SQLite check the whole store on this machine; some seconds for a large one, and berth may run meanwhile" },
+      idle: { takes: "<seconds>", says: "hold silent connections for so long, to find who cuts them" },
+    },
+    run: async ({ here, given, screen, signal }) => {
+      const { server, registry, image, idle = "0", store = false, "key-file": file, json = false } = given;
+      const key = file === undefined ? undefined : readKey(file);
+      const asked: Asked = { server: readUrl(server), registry: readUrl(registry), image, key, store, idleSeconds: readIdle(idle) };
+      const rows = await walk(LINKS, openChain(here, asked), signal, (row) => {
+        if (!json) screen.print(lineOf(row, screen.paint));
+      });
+      if (json) screen.json(documentOf(rows));
+      else screen.print(`\n${lastLine(rows)}`);
+      signal.throwIfAborted();
+      const wrong = rows.filter(({ state }) => state === "wrong").map(({ link }) => link);
+      if (countOf(rows).wrong > 0) throw new Fault("CHAIN_BROKEN", `Wrong: ${wrong.join(", ")}.`);
+    },
+  }),
+};
+
+function readUrl(url: string | undefined): string | undefined {
+  if (url === undefined || (/^https?:\/\//.test(url) && URL.canParse(url))) return url;
+  throw new Fault("SETTINGS_INVALID", `${JSON.stringify(url)} is no http or https address.`);
+}
+
+function readIdle(text: string): number {
+  if (/^\d{1,4}$/.test(text) && Number(text) <= MOST_IDLE) return Number(text);
+  throw new Fault("SETTINGS_INVALID", `--idle takes seconds from 0 to ${MOST_IDLE}.`);
+}
+
+function readKey(file: string): string {
+  try {
+    return readFileSync(file, "utf8").trim();
+  } catch (cause) {
+    throw new Fault("SETTINGS_INVALID", `${file} cannot be read: ${(cause as Error).message}.`, { cause });
+  }
+}

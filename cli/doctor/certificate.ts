@@ -1,0 +1,105 @@
+import { X509Certificate } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { isIP } from "node:net";
+import { connect, createSecureContext, type DetailedPeerCertificate } from "node:tls";
+import { Fault } from "../../lib/fault.ts";
+import { reasonOf } from "./ask.ts";
+import type { Chain } from "./chain.ts";
+import { type Finding, type Problem, warning, wrong } from "./finding.ts";
+
+const DAY_MS = 86_400_000;
+/** Whoever renews by hand needs some working days. */
+const SOON_DAYS = 21;
+const RENEW = "Renew it. berth reads its files again when they change.";
+const COMPLETE = "Put the certificates of those who signed it behind it, in the same file. A CA of one's own: NODE_EXTRA_CA_CERTS.";
+
+/** What OpenSSL says of a chain: https://docs.openssl.org/master/man1/openssl-verification-options/ */
+const CHAIN_FAULTS: Readonly<Record<string, Problem>> = {
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: wrong("The certificate that is served comes without those who signed it.", COMPLETE),
+  UNABLE_TO_GET_ISSUER_CERT: wrong("The chain that is served has a gap.", COMPLETE),
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: wrong("The chain that is served ends with nobody whom this machine trusts.", COMPLETE),
+  DEPTH_ZERO_SELF_SIGNED_CERT: wrong("The certificate that is served is signed by itself alone.", "Take one of a CA that browsers trust."),
+  SELF_SIGNED_CERT_IN_CHAIN: wrong(
+    "The certificate that is served is of a CA that this machine does not trust.",
+    "NODE_EXTRA_CA_CERTS names a CA of one's own.",
+  ),
+};
+
+/** The edge's own certificate files, and what clients get at the public address. */
+export async function checkCertificate(chain: Chain, signal: AbortSignal): Promise<Finding> {
+  const { settings, server, clock } = chain;
+  const { hostname, protocol } = server.url;
+  const host = hostname.replace(/^\[|\]$/g, "");
+  const { tlsCert, tlsKey } = settings;
+  if (tlsCert === undefined && protocol !== "https:") return { unlooked: "no certificate is set, and the public address is no https" };
+  const own = tlsCert === undefined || tlsKey === undefined ? undefined : readOwn(tlsCert, tlsKey);
+  // What is behind a load balancer may have a name of its own: only what clients see has to be theirs.
+  const problems = own === undefined ? [] : judgeDates(own, clock.now(), `The certificate in ${tlsCert}`);
+  if (protocol !== "https:") return { says: `the files are good for ${daysLeft(own, clock.now())} days`, problems };
+  const shown = await served(server.url, host, signal);
+  const which = `The certificate that ${host} shows`;
+  if (own === undefined || !own.raw.equals(shown.leaf.raw)) problems.push(...judgeDates(shown.leaf, clock.now(), which));
+  if (!isFor(shown.leaf, host)) {
+    const names = shown.leaf.subjectAltName ?? shown.leaf.subject;
+    problems.push(wrong(`${which} is for ${names}, not for ${host}.`, "Take one that names it."));
+  }
+  // An end that has come is told by its date, and better.
+  const code = shown.fault === "CERT_HAS_EXPIRED" && problems.length > 0 ? undefined : shown.fault;
+  if (code !== undefined) problems.push(CHAIN_FAULTS[code] ?? wrong(`The certificate that is served is not good: ${code}.`, COMPLETE));
+  return { says: `${shown.length} in the chain, ${daysLeft(shown.leaf, clock.now())} days left`, problems };
+}
+
+/** Faults: CHAIN_BROKEN. */
+function readOwn(cert: string, key: string): X509Certificate {
+  try {
+    const pem = readFileSync(cert);
+    // Which refuses a key that is not the certificate's.
+    createSecureContext({ cert: pem, key: readFileSync(key) });
+    return new X509Certificate(pem);
+  } catch (cause) {
+    throw new Fault("CHAIN_BROKEN", `${cert} and ${key} cannot be used: ${(cause as Error).message}.`, { cause });
+  }
+}
+
+function judgeDates(certificate: X509Certificate, now: number, which: string): Problem[] {
+  const [begin, end] = [certificate.validFrom, certificate.validTo].map((date) => new Date(date));
+  const day = (date: Date | undefined) => date?.toISOString().slice(0, 10);
+  if (begin !== undefined && begin.getTime() > now) return [wrong(`${which} counts from ${day(begin)} on only.`, "Look at this machine's clock.")];
+  if (end !== undefined && end.getTime() <= now) return [wrong(`${which} ended on ${day(end)}.`, RENEW)];
+  const days = daysLeft(certificate, now);
+  return days < SOON_DAYS ? [warning(`${which} ends on ${day(end)}, in ${days} days.`, RENEW)] : [];
+}
+
+function isFor(certificate: X509Certificate, host: string): boolean {
+  return (isIP(host) === 0 ? certificate.checkHost(host) : certificate.checkIP(host)) !== undefined;
+}
+
+function daysLeft(certificate: X509Certificate | undefined, now: number): number {
+  return certificate === undefined ? 0 : Math.floor((new Date(certificate.validTo).getTime() - now) / DAY_MS);
+}
+
+/** What a client gets there, whether or not it is good. Faults: CHAIN_BROKEN. */
+function served(url: URL, host: string, signal: AbortSignal): Promise<{ leaf: X509Certificate; length: number; fault: string | undefined }> {
+  return new Promise((resolve, reject) => {
+    const port = Number(url.port) || 443;
+    const names = isIP(host) === 0 ? { servername: host } : {};
+    // Looked at, not trusted: nothing is said on this connection.
+    const socket = connect({ host, port, ...names, rejectUnauthorized: false, checkServerIdentity: () => undefined }, () => {
+      const chain = chainOf(socket.getPeerCertificate(true));
+      const leaf = socket.getPeerX509Certificate();
+      const code = socket.authorized ? undefined : (socket.authorizationError as unknown as string | undefined);
+      socket.destroy();
+      if (leaf === undefined) return reject(new Fault("CHAIN_BROKEN", `${url.host} shows no certificate.`));
+      resolve({ leaf, length: chain, fault: code });
+    });
+    signal.addEventListener("abort", () => socket.destroy(), { once: true });
+    socket.once("error", (cause) => reject(new Fault("CHAIN_BROKEN", `No TLS can be spoken with ${url.host}: ${reasonOf(cause)}.`, { cause })));
+  });
+}
+
+/** How many there are; the root is its own issuer. */
+function chainOf(certificate: DetailedPeerCertificate): number {
+  let length = 0;
+  for (let one: DetailedPeerCertificate | undefined = certificate, before; one && one !== before; before = one, one = one.issuerCertificate) length++;
+  return length;
+}

@@ -1,0 +1,117 @@
+import type { Clock } from "../../lib/clock.ts";
+import type { ReadSettings } from "../../conf/read-settings.ts";
+import type { Settings } from "../../conf/settings.ts";
+import { readAdminKey } from "../../control/identity/admin-key.ts";
+import type { DriverName } from "../../drivers/driver.ts";
+import { Fault } from "../../lib/fault.ts";
+import { type Here, settingsHere } from "../here.ts";
+import { addressOf } from "../serve.ts";
+import { ask, readJson, shown } from "./ask.ts";
+import { type Problem, warning } from "./finding.ts";
+import { trimTrailing } from "../../lib/trim-trailing.ts";
+
+/** What the command line asks for. */
+export type Asked = {
+  /** The public address; where undefined, the settings say. */
+  server: string | undefined;
+  /** The registry proxy as its clients reach it; where undefined, its own listener. */
+  registry: string | undefined;
+  /** A developer key; where undefined, the first user's. */
+  key: string | undefined;
+  /** An image of berth that the orchestrator can have. */
+  image: string | undefined;
+  /** Have SQLite check the whole store. */
+  store: boolean;
+  /** For so long nothing is said, to find who cuts silent connections; 0: not tried. */
+  idleSeconds: number;
+};
+
+/** The container that answers while the chain is looked at. */
+export type Echo = { id: string; token: string };
+
+/** What all looks share: where they are, what is asked of them, and what those before have found. */
+export type Chain = {
+  here: Here;
+  clock: Clock;
+  asked: Asked;
+  /** Faults: SETTINGS_INVALID. */
+  read(): ReadSettings;
+  readonly settings: Settings;
+  /** The public address without `/api`, and whether somebody named it. Faults: CHAIN_BROKEN where it cannot be known. */
+  readonly server: { url: URL; named: boolean };
+  /** The developer key that is shown; undefined where there is none for the server that knows the users. */
+  readonly key: string | undefined;
+  /** A session's token, for the developer key; of the API at `base`. Faults: CHAIN_BROKEN. */
+  signIn(base: string, key: string, signal: AbortSignal): Promise<string>;
+  /** `nodes` are those of a swarm. */
+  found: { driver?: DriverName; nodes?: number; echo?: Echo };
+  /** Removes something that is about to be made, in whatever state it is by then. */
+  later(what: string, undo: (signal: AbortSignal) => Promise<void>): void;
+  /** Removes all of it, the newest first; answers with what could not be. */
+  close(): Promise<Problem[]>;
+};
+
+const UNDO_MS = 45_000;
+
+export function openChain(here: Here, asked: Asked): Chain {
+  const { clock } = here;
+  const undoings: { what: string; undo(signal: AbortSignal): Promise<void> }[] = [];
+  let read: ReadSettings | undefined;
+  const settings = () => (read ??= settingsHere(here)).settings;
+  return {
+    here,
+    clock,
+    asked,
+    read: () => (read ??= settingsHere(here)),
+    get settings() {
+      return settings();
+    },
+    get server() {
+      return serverOf(settings(), asked.server);
+    },
+    get key() {
+      // Another server's business is not tried with a key of berth's own.
+      if (asked.key !== undefined || settings().datagrok.url !== undefined) return asked.key ?? settings().datagrok.key;
+      return readAdminKey({ dataFolder: settings().data, given: settings().adminKey });
+    },
+    signIn: async (base, key, signal) => {
+      const { status, text } = await ask(`${base}/users/login/dev`, { method: "POST", headers: { authorization: `Dev ${key}` }, signal });
+      const { token } = (readJson(text) ?? {}) as { token?: unknown };
+      if (status < 300 && typeof token === "string") return token;
+      throw new Fault("CHAIN_BROKEN", `${shown(base)} does not take the developer key: it answers ${status}.`);
+    },
+    found: {},
+    later: (what, undo) => void undoings.unshift({ what, undo }),
+    close: async () => {
+      const left: Problem[] = [];
+      for (const { what, undo } of undoings.splice(0)) {
+        const late = () => new Fault("CHAIN_BROKEN", `it took longer than ${UNDO_MS / 1_000} s`);
+        const over = new AbortController();
+        await undo(clock.deadline(UNDO_MS, late, over.signal)).catch((error: unknown) => {
+          left.push(warning(`${what} could not be removed: ${(error as Error).message}`, "Remove it by hand, or run berth doctor again."));
+        });
+        over.abort();
+      }
+      return left;
+    },
+  };
+}
+
+/** A listener on all interfaces is reached on this machine's own. */
+function serverOf(settings: Settings, given: string | undefined): Chain["server"] {
+  const named = given ?? settings.webRoot;
+  if (named !== undefined) return { url: new URL(trimTrailing(named, "/").replace(/\/api$/, "")), named: true };
+  if (settings.edgePort === 0) throw new Fault("CHAIN_BROKEN", "BERTH_EDGE_PORT is 0, so that nobody knows where the edge is.");
+  if (settings.tlsCert !== undefined) throw new Fault("CHAIN_BROKEN", "The edge speaks TLS, and the name that its clients use is not known.");
+  return { url: new URL(addressOf({ ...settings, edgeHost: ownHost(settings.edgeHost) }, settings.edgePort)), named: false };
+}
+
+/** Where this machine itself reaches a listener. */
+export function ownHost(host: string): string {
+  return host === "0.0.0.0" ? "127.0.0.1" : host === "::" ? "::1" : host;
+}
+
+/** Below the public address; `path` begins with `/`. */
+export function at({ url }: Chain["server"], path: string): string {
+  return `${url.origin}${trimTrailing(url.pathname, "/")}${path}`;
+}

@@ -1,0 +1,63 @@
+import { datagrokKeys } from "../../lib/jwks/key-server.ts";
+import { judgeToken } from "../../lib/jwks/judge-token.ts";
+import { openSigners } from "../../lib/jwks/open-signers.ts";
+import { Fault } from "../../lib/fault.ts";
+import { openLog } from "../../lib/log.ts";
+import { ask, readJson, shown } from "./ask.ts";
+import type { Chain } from "./chain.ts";
+import { askDockerToken } from "./docker-token.ts";
+import { type Finding, type Problem, wrong } from "./finding.ts";
+import { trimTrailing } from "../../lib/trim-trailing.ts";
+
+/** The server behind: its API, its keys, and whether the tokens that it makes are those that berth takes. */
+export async function checkDatagrok({ settings, key, clock }: Chain, signal: AbortSignal): Promise<Finding> {
+  const { url, issuer } = settings.datagrok;
+  if (url === undefined) return { unlooked: "DATAGROK_URL is not set" };
+  const base = trimTrailing(url, "/");
+  const { status, text } = await ask(`${base}/admin/startup_data`, { signal });
+  const { webRoot } = (readJson(text) ?? {}) as { webRoot?: unknown };
+  if (status !== 200 || typeof webRoot !== "string")
+    throw new Fault(
+      "CHAIN_BROKEN",
+      `${shown(base)}/admin/startup_data answers ${status}${status === 200 ? " without a webRoot" : ""}: it is no API of a Datagrok server.`,
+    );
+  const problems: Problem[] = [];
+  const server = datagrokKeys(base);
+  try {
+    const log = openLog({ level: "silent", name: "doctor" });
+    const signers = openSigners({ server, issuer, clock, log });
+    await signers.keys.find(undefined);
+    const { service } = settings.registry;
+    const token = key === undefined ? undefined : await askDockerToken(`${base}/docker/token`, { key, service, signal });
+    if (token !== undefined) await judgeToken(token, { ...signers, audience: service, clock });
+    else if (issuer !== undefined && bare(issuer) !== bare(webRoot)) problems.push(otherIssuer(issuer, webRoot));
+    const seen = token === undefined ? "keys; no docker token was to be had" : "keys and a docker token of theirs";
+    return { says: `${shown(base)} answers, with ${seen}`, problems };
+  } catch (error) {
+    if (!(error instanceof Fault) || error.code !== "TOKEN_INVALID") throw error;
+    return {
+      says: `${shown(base)} answers`,
+      problems: [issuer !== undefined && bare(issuer) !== bare(webRoot) ? otherIssuer(issuer, webRoot) : notTaken(error)],
+    };
+  } finally {
+    await server.close();
+  }
+}
+
+function otherIssuer(issuer: string, webRoot: string): Problem {
+  return wrong(
+    `DATAGROK_ISSUER is ${issuer}, and the server is ${webRoot} by its own account.`,
+    "Unset DATAGROK_ISSUER, or set it to what the server's tokens name (iss).",
+  );
+}
+
+function notTaken({ message }: Fault): Problem {
+  return wrong(
+    `A docker token of that server would be refused: ${message}.`,
+    "Compare DATAGROK_ISSUER and BERTH_REGISTRY_SERVICE with its claims iss and aud, and the server's /docker/keys with its kid.",
+  );
+}
+
+function bare(address: string): string {
+  return trimTrailing(address, "/");
+}

@@ -1,0 +1,98 @@
+import { randomBytes } from "node:crypto";
+import { closeSync, openSync, readSync, realpathSync } from "node:fs";
+import { isSea } from "node:sea";
+import { basename, dirname } from "node:path";
+import { Readable } from "node:stream";
+import { type Engine, openEngine } from "../../drivers/engine/engine.ts";
+import { answered } from "../../drivers/engine/faults.ts";
+import { Fault } from "../../lib/fault.ts";
+import { ownFile } from "../../lib/own-files.ts";
+import { engineAt } from "../../processes/open-driver.ts";
+import type { Chain } from "./chain.ts";
+import { ECHO_FILE, ECHO_PORT } from "./echo-file.ts";
+import { tarOf } from "./tar.ts";
+
+/** Docker's words for processors. */
+const ARCHITECTURES: Readonly<Record<string, string>> = { x64: "amd64", arm64: "arm64" };
+const IMPORT_MS = 90_000;
+const REMOVE_TRIES = 20;
+const REMOVE_AGAIN_MS = 500;
+
+/**
+ * Makes an image on the engine out of the program that runs this, the libraries that it has loaded, and the file that answers: no registry is needed.
+ * Answers with its name, or with why it cannot be made; the chain removes it.
+ */
+export async function makeEchoImage(chain: Chain, signal: AbortSignal): Promise<{ ref: string } | { cannot: string }> {
+  if (process.platform !== "linux") return { cannot: "this program's own image runs on Linux alone" };
+  const engine = openEngine(engineAt(chain.settings), chain.clock);
+  const { Arch, Os } = await engine.call({ doing: "Asking the engine for its version", signal }, (docker) => docker.version());
+  if (Os !== "linux" || Arch !== ARCHITECTURES[process.arch]) {
+    engine.close();
+    return { cannot: `the engine runs ${Os} on ${Arch}, this program linux on ${process.arch}` };
+  }
+  const tag = randomBytes(6).toString("hex");
+  const ref = `berth-doctor:${tag}`;
+  chain.later(`The image ${ref}`, async (ending) => {
+    await remove(engine, ref, ending, chain);
+    engine.close();
+  });
+  const { files, changes } = contents();
+  // The client's types know files by their names alone.
+  type Import = (tar: Readable, options: object) => Promise<AsyncIterable<Buffer>>;
+  await engine.call({ doing: `Importing ${ref}`, signal, ms: IMPORT_MS }, async (docker, abortSignal) => {
+    const importImage = docker.importImage.bind(docker) as unknown as Import;
+    const told = await importImage(Readable.from(tarOf(files)), { repo: "berth-doctor", tag, changes, abortSignal });
+    for await (const piece of told)
+      if (String(piece).includes('"error"')) throw new Fault("ENGINE_FAILED", `Importing ${ref}: ${String(piece).slice(0, 300)}`);
+  });
+  return { ref };
+}
+
+/** Where its loader and libraries lie here, they lie there. */
+function contents(): { files: { path: string; from: string }[]; changes: string[] } {
+  const libraries = loadedLibraries();
+  const loader = loaderOf(process.execPath);
+  const files = [
+    { path: "/program", from: process.execPath },
+    { path: "/echo.mjs", from: ownFile(ECHO_FILE) },
+    { path: loader, from: realpathSync(loader) },
+    ...libraries.map((from) => ({ path: `/libraries/${basename(from)}`, from })),
+  ];
+  const command = isSea() ? ["/program", "node", "/echo.mjs"] : ["/program", "/echo.mjs"];
+  const changes = [`ENV LD_LIBRARY_PATH=/libraries:${dirname(loader)}`, `EXPOSE ${ECHO_PORT}`, `CMD ${JSON.stringify(command)}`];
+  return { files, changes };
+}
+
+/** By the names under which they are looked for; files may have longer ones. */
+function loadedLibraries(): string[] {
+  // Else it asks the names of all who are connected.
+  Object.assign(process.report, { excludeNetwork: true });
+  const { sharedObjects } = process.report.getReport() as { sharedObjects: string[] };
+  return sharedObjects.filter((path) => path.startsWith("/") && /\.so(\.\d+)*$/.test(path));
+}
+
+/** The interpreter that a dynamic program names near its beginning. */
+function loaderOf(program: string): string {
+  const start = Buffer.alloc(8_192);
+  const open = openSync(program, "r");
+  readSync(open, start);
+  closeSync(open);
+  // oxlint-disable-next-line berth/linear-regexp -- the beginning of a program of this machine
+  const found = /\/[\w./-]*\/ld-[\w.-]+/.exec(start.toString("latin1"))?.[0];
+  if (found === undefined) throw new Fault("CHAIN_BROKEN", `${program} names no loader, so no image can be made of it.`);
+  return found;
+}
+
+/** A container of it may just be ending. */
+async function remove(engine: Engine, ref: string, signal: AbortSignal, { clock }: Chain): Promise<void> {
+  for (let left = REMOVE_TRIES; ; left--) {
+    try {
+      await engine.call({ doing: `Removing ${ref}`, signal }, (docker) => docker.getImage(ref).remove({ force: true }));
+      return;
+    } catch (error) {
+      if (answered(error, 404)) return;
+      if (left === 1 || !answered(error, 409)) throw error;
+      await clock.sleep(REMOVE_AGAIN_MS, signal);
+    }
+  }
+}

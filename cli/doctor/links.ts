@@ -1,0 +1,114 @@
+import { checkBerth } from "./berth.ts";
+import { checkCertificate } from "./certificate.ts";
+import { checkConsole } from "./console.ts";
+import { checkContainer } from "./container.ts";
+import { checkBackup, checkDisk } from "./data-folder.ts";
+import { checkDatagrok } from "./datagrok.ts";
+import { checkDriver } from "./driver.ts";
+import { checkEvents } from "./events.ts";
+import { checkIdle, idleMs } from "./idle.ts";
+import type { Link } from "./link.ts";
+import { checkName } from "./names.ts";
+import { checkOpenFiles } from "./open-files.ts";
+import { checkClock } from "./own-clock.ts";
+import { checkRegistry } from "./registry.ts";
+import { checkSettings } from "./settings.ts";
+import { checkStore } from "./store.ts";
+import { checkSleepers } from "./sleepers.ts";
+import { checkWebSocket } from "./websocket.ts";
+
+/** From a browser to a container, in the order in which each rests on those before it. */
+export const LINKS: readonly Link[] = [
+  { name: "settings", needs: [], ms: 5_000, check: checkSettings, advice: "Correct them; docs/reference/settings.md has every setting." },
+  {
+    name: "address",
+    needs: ["settings"],
+    ms: 10_000,
+    check: checkName("server"),
+    advice: "Set BERTH_WEB_ROOT to the address that browsers use, or give --server; its name must be in DNS.",
+  },
+  {
+    name: "datagrok name",
+    needs: ["settings"],
+    ms: 10_000,
+    check: checkName("DATAGROK_URL"),
+    advice: "Correct DATAGROK_URL, or the name server that this machine asks.",
+  },
+  {
+    name: "registry name",
+    needs: ["settings"],
+    ms: 10_000,
+    check: checkName("REGISTRY_URL"),
+    advice: "Correct REGISTRY_URL, or the name server that this machine asks.",
+  },
+  {
+    name: "certificate",
+    needs: ["address"],
+    ms: 10_000,
+    check: checkCertificate,
+    advice: "See that something speaks TLS there, and that BERTH_TLS_CERT and BERTH_TLS_KEY are PEM files of one pair.",
+  },
+  { name: "clock", needs: ["address"], ms: 15_000, check: checkClock, advice: "See `timedatectl status`." },
+  {
+    name: "datagrok",
+    needs: ["datagrok name"],
+    ms: 15_000,
+    check: checkDatagrok,
+    advice: "Set DATAGROK_URL to that server's API, with /api, as this machine reaches it.",
+  },
+  { name: "berth", needs: ["certificate"], ms: 30_000, check: checkBerth, advice: "See that berth runs, and what its log says." },
+  {
+    name: "console",
+    needs: ["berth"],
+    ms: 20_000,
+    check: checkConsole,
+    advice: "See that the edge's / leads to the console: BERTH_CONSOLE_PORT, BERTH_CONSOLE_HOST, BERTH_CONSOLE_URL in docs/reference/settings.md.",
+  },
+  { name: "driver", needs: ["settings"], ms: 60_000, check: checkDriver, advice: "See docs/reference/drivers.md for what this driver needs." },
+  {
+    name: "registry",
+    needs: ["berth", "registry name"],
+    ms: 60_000,
+    check: checkRegistry,
+    advice: "See that the registry behind runs and takes REGISTRY_USERNAME, and that the developer key is good: docs/registry.md.",
+  },
+  {
+    name: "container",
+    needs: ["berth", "driver"],
+    ms: 180_000,
+    check: checkContainer,
+    advice: "The sentence above is the driver's; docs/reference/drivers.md says what each means.",
+  },
+  {
+    name: "websocket",
+    needs: ["container"],
+    ms: 20_000,
+    check: checkWebSocket,
+    advice: "What stands in front must pass Upgrade and Connection on, and speak HTTP/1.1 to berth: lua-compat/README.md has an nginx that does.",
+  },
+  { name: "events", needs: ["container"], ms: 20_000, check: checkEvents, advice: "Switch off the response buffering of what stands in front." },
+  { name: "idle", needs: ["websocket"], ms: idleMs, check: checkIdle, advice: "Raise the idle time-out of what stands in front." },
+  {
+    name: "open files",
+    needs: ["settings"],
+    ms: 10_000,
+    check: checkOpenFiles,
+    advice: "See that berth runs, and run this as its user and with its variables (docs/install.md).",
+  },
+  { name: "disk", needs: ["settings"], ms: 10_000, check: checkDisk, advice: "See that the data folder's disk answers." },
+  {
+    name: "store",
+    needs: ["settings"],
+    ms: 600_000,
+    check: checkStore,
+    advice: "Restore a backup: docs/install.md.",
+  },
+  { name: "backup", needs: ["settings"], ms: 10_000, check: checkBackup, advice: "Run `berth backup <file>`." },
+  {
+    name: "sleepers",
+    needs: ["datagrok"],
+    ms: 20_000,
+    check: checkSleepers,
+    advice: "Give --key-file or BERTH_DATAGROK_KEY a developer key of the Datagrok server.",
+  },
+];

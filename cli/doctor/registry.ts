@@ -1,0 +1,102 @@
+import { createHash, randomBytes } from "node:crypto";
+import { Fault } from "../../lib/fault.ts";
+import { addressOf } from "../serve.ts";
+import { ask, type Question, reasonOf } from "./ask.ts";
+import { type Chain, ownHost } from "./chain.ts";
+import { askDockerToken } from "./docker-token.ts";
+import { deniedEcr, REPOSITORY } from "./ecr.ts";
+import type { Finding, Problem } from "./finding.ts";
+
+const MANIFEST = "application/vnd.oci.image.manifest.v1+json";
+const OCTETS = "application/octet-stream";
+
+/** The registry proxy as docker uses it: login, push and pull of an image of some bytes, which is deleted again where the registry lets it. */
+export async function checkRegistry(chain: Chain, signal: AbortSignal): Promise<Finding> {
+  const { settings, asked, key, clock } = chain;
+  const { registry, registryPort } = settings;
+  if (registry.kind !== "embedded" && registry.url === undefined && !registry.ecrMode && asked.registry === undefined)
+    return { unlooked: "no registry is set" };
+  if (key === undefined) return { unlooked: "there is no developer key to sign in with: --key-file" };
+  if (registryPort === 0 && asked.registry === undefined)
+    return { unlooked: "BERTH_REGISTRY_PORT is 0, so that nobody knows where the proxy is: --registry" };
+  const problems: Problem[] = [];
+  if (registry.ecrMode) {
+    const { openEcrApi } = await import("../../gateway/registry/upstream/ecr-api.ts");
+    const ecr = await openEcrApi({ region: settings.awsRegion, clock });
+    problems.push(...(await deniedEcr(ecr, signal).finally(ecr.close)));
+  }
+  if (problems.length > 0) return { says: "", problems };
+  const proxy = placeOf(chain);
+  const token = await login(proxy, key, registry.service, signal);
+  const image = tinyImage();
+  const call = async (doing: string, path: string, expected: readonly number[], question: Omit<Question, "signal"> = {}) => {
+    const headers = { authorization: `Bearer ${token}`, ...question.headers };
+    const answer = await ask(new URL(path, proxy.base), { ...question, headers, certificate: proxy.certificate, signal });
+    if (expected.includes(answer.status)) return answer;
+    throw new Fault(
+      "CHAIN_BROKEN",
+      `${doing} is answered ${answer.status}: ${answer.text.replace(/\s+/g, " ").slice(0, 300) || "no reason is given"}`,
+    );
+  };
+  for (const [digest, bytes] of image.blobs) {
+    const { headers } = await call("Beginning a push", `/v2/${REPOSITORY}/blobs/uploads/`, [202], { method: "POST" });
+    const to = new URL(String(headers["location"]), proxy.base);
+    to.searchParams.set("digest", digest);
+    await call("Pushing a layer", `${to.pathname}${to.search}`, [201], { method: "PUT", body: bytes, headers: { "content-type": OCTETS } });
+  }
+  const path = `/v2/${REPOSITORY}/manifests/`;
+  let left = "";
+  await call("Pushing a manifest", `${path}${image.tag}`, [201], { method: "PUT", body: image.manifest, headers: { "content-type": MANIFEST } });
+  const pulled = await call("Pulling a manifest", `${path}${image.tag}`, [200], { headers: { accept: MANIFEST } });
+  if (pulled.text !== image.manifest) throw new Fault("CHAIN_BROKEN", "What is pulled is another manifest than was pushed.");
+  for (const [digest] of image.blobs) await call("Pulling a layer", `/v2/${REPOSITORY}/blobs/${digest}`, [200, 307, 302]);
+  await call("Deleting the image", `${path}${image.digest}`, [200, 202], { method: "DELETE" }).catch((error: unknown) => {
+    if (!(error instanceof Fault)) throw error;
+    left = `; the registry deletes nothing, so ${REPOSITORY}:${image.tag} stays`;
+  });
+  return { says: `${proxy.base.host}: login, push and pull of ${REPOSITORY}${left}` };
+}
+
+/** On this machine the proxy shows the certificate of the public address. */
+function placeOf({ settings, asked, server }: Chain): { base: URL; certificate: string | undefined } {
+  if (asked.registry !== undefined) return { base: new URL(asked.registry), certificate: undefined };
+  const base = new URL(addressOf({ ...settings, edgeHost: ownHost(settings.registryHost) }, settings.registryPort));
+  return { base, certificate: base.protocol === "https:" ? server.url.hostname : undefined };
+}
+
+/** Faults: CHAIN_BROKEN. */
+async function login({ base, certificate }: ReturnType<typeof placeOf>, key: string, service: string, signal: AbortSignal): Promise<string> {
+  const { status, headers } = await ask(new URL("/v2/", base), { certificate, signal });
+  const challenge = String(headers["www-authenticate"]);
+  if (status !== 401 || !challenge.startsWith("Bearer "))
+    throw new Fault("CHAIN_BROKEN", `${base.host} answers /v2/ with ${status} and no challenge: it is not berth's registry proxy.`);
+  const scope = `repository:${REPOSITORY}:pull,push,delete`;
+  const token = await askDockerToken(new URL("/token", base).href, { key, service, scope, certificate, signal }).catch((error: unknown) => {
+    throw error instanceof Fault ? error : new Fault("CHAIN_BROKEN", `No token could be asked for: ${reasonOf(error)}.`, { cause: error });
+  });
+  if (token === undefined) throw new Fault("CHAIN_BROKEN", `${base.host} makes no token for the developer key: docker login would fail.`);
+  return token;
+}
+
+/** An image of one layer with nothing in it, which no other image shares: what was pushed is what is pulled. */
+function tinyImage() {
+  // What a tar of no files is.
+  const layer = Buffer.alloc(1_024);
+  const created = { "berth.doctor": randomBytes(8).toString("hex") };
+  const config = Buffer.from(
+    JSON.stringify({ architecture: "amd64", os: "linux", config: { Labels: created }, rootfs: { type: "layers", diff_ids: [digestOf(layer)] } }),
+  );
+  const describe = (mediaType: string, bytes: Buffer) => ({ mediaType, size: bytes.length, digest: digestOf(bytes) });
+  const manifest = JSON.stringify({
+    schemaVersion: 2,
+    mediaType: MANIFEST,
+    config: describe("application/vnd.oci.image.config.v1+json", config),
+    layers: [describe("application/vnd.oci.image.layer.v1.tar", layer)],
+  });
+  const blobs = [layer, config].map((bytes): [string, Buffer] => [digestOf(bytes), bytes]);
+  return { tag: `doctor-${created["berth.doctor"]}`, blobs, manifest, digest: digestOf(manifest) };
+}
+
+function digestOf(bytes: string | Buffer): string {
+  return `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
+}

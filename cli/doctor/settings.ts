@@ -1,0 +1,59 @@
+import type { Settings } from "../../conf/settings.ts";
+import { Fault } from "../../lib/fault.ts";
+import { DEFAULT_SPAWNER_KEY } from "../../processes/open-driver.ts";
+import { isLoopback } from "../../processes/loopback.ts";
+import type { Chain } from "./chain.ts";
+import { type Finding, type Problem, warning, wrong } from "./finding.ts";
+
+type Rule = { broken(settings: Settings): boolean; is: Problem };
+
+/** What is allowed and still not meant. */
+const RULES: readonly Rule[] = [
+  {
+    broken: ({ spawner, spawnerHost, spawnerApiKey }) => spawner && spawnerApiKey === DEFAULT_SPAWNER_KEY && !isLoopback(spawnerHost),
+    is: wrong("The spawner API listens beyond this machine with the key that everybody knows.", "Set X_API_KEY, here and where it is called from."),
+  },
+  {
+    broken: ({ driver, dockerSettings: { spawnerAuthMode, grokSpawnerApiKey } }) =>
+      driver === "spawner" && spawnerAuthMode === "password" && grokSpawnerApiKey === DEFAULT_SPAWNER_KEY,
+    is: wrong("dockerSettings.grokSpawnerApiKey is the key that everybody knows.", "Give the spawner a key of its own, and set it here."),
+  },
+  {
+    broken: ({ tlsCert, tlsKey }) => (tlsCert === undefined) !== (tlsKey === undefined),
+    is: wrong("Of BERTH_TLS_CERT and BERTH_TLS_KEY one is set.", "Set both, or neither."),
+  },
+  {
+    broken: ({ registry }) => registry.kind === "embedded" && (registry.url !== undefined || registry.ecrMode),
+    is: wrong("BERTH_REGISTRY=embedded brings a registry, and REGISTRY_URL or ECR_MODE names another.", "Set one of them."),
+  },
+  {
+    broken: ({ edgeHost, webRoot }) => !isLoopback(edgeHost) && webRoot === undefined,
+    is: warning("The edge is open to others, and its public address is not set.", "Set BERTH_WEB_ROOT to what browsers call."),
+  },
+  {
+    broken: ({ edgeHost, webRoot, tlsCert, trustedProxies }) =>
+      !isLoopback(edgeHost) && tlsCert === undefined && trustedProxies.length === 0 && !webRoot?.startsWith("https:"),
+    is: warning(
+      "The edge is open to others without TLS.",
+      "Set BERTH_TLS_CERT and BERTH_TLS_KEY, or put TLS in front and name it in BERTH_TRUSTED_PROXIES.",
+    ),
+  },
+];
+
+/** Whether the settings can be read and are what somebody would want. */
+export async function checkSettings(chain: Chain): Promise<Finding> {
+  try {
+    const { settings, sources, warnings } = chain.read();
+    const given = Object.values(sources).filter((source) => source !== "default").length;
+    return {
+      says: `readable, ${given} of them set`,
+      problems: [
+        ...RULES.filter(({ broken }) => broken(settings)).map(({ is }) => is),
+        ...warnings.map((said) => warning(said, "Look at its name in docs/reference/settings.md.")),
+      ],
+    };
+  } catch (error) {
+    if (!(error instanceof Fault)) throw error;
+    return { says: "", problems: error.message.split("\n").map((line) => wrong(line, "Correct it; docs/reference/settings.md has every setting.")) };
+  }
+}

@@ -1,0 +1,145 @@
+import { createInterface } from "node:readline/promises";
+import type { Clock } from "../lib/clock.ts";
+import { Fault } from "../lib/fault.ts";
+import { openAskServer } from "../gateway/datagrok/ask-server.ts";
+import { listPages } from "../gateway/datagrok/list-pages.ts";
+import { signInWithKey } from "../gateway/datagrok/sign-in-with-key.ts";
+import { callHere, settingsHere } from "./here.ts";
+import type { CallControl } from "./server/open-server.ts";
+import { readKeyFile } from "./server/read-key-file.ts";
+import type { Screen } from "./show/screen.ts";
+import { textTable } from "./show/text-table.ts";
+import { verb, type Verbs } from "./verb.ts";
+
+type ImportRow = {
+  kind: string;
+  id: string;
+  name: string;
+  status: string;
+  fate: "import" | "adopt" | "here" | "left";
+  why: string;
+  author: string;
+};
+
+type Asked = { url: string; adopt: boolean; dryRun: boolean; yes: boolean };
+
+type Parts = {
+  call: CallControl;
+  /** The server's developer key. */
+  key: string;
+  /** Asks a person; undefined where none is there. */
+  confirm: ((question: string) => Promise<boolean>) | undefined;
+  screen: Screen;
+  clock: Clock;
+};
+
+const WHAT: Record<ImportRow["fate"], string> = { import: "import", adopt: "adopt", here: "is here already", left: "leave" };
+const READ_MS = 300_000;
+/** Each that is to be adopted is tried to be reached. */
+const TAKE_MS = 300_000;
+
+export const verbs: Verbs = {
+  "": verb({
+    words: "<url>",
+    says: "take images and containers of a Datagrok server, with their ids, into the berth that runs on the same data folder",
+    more: "What is here already stays as it is. The server's developer key comes from a file, from standard input, or from BERTH_DATAGROK_KEY.",
+    options: {
+      "key-file": { takes: "<file>", says: "file with a developer key of that server; - is standard input", completes: "files" },
+      adopt: { says: "take over what runs on this machine's engine, without stopping it" },
+      "dry-run": { says: "only print what would be done" },
+      yes: { says: "do it without asking" },
+    },
+    run: async ({ here, words: [url = ""], given, screen }) => {
+      requireAddress(url);
+      const { datagrok } = settingsHere(here).settings;
+      const key = await readKey(given["key-file"], datagrok.key);
+      const asked = { url, adopt: given.adopt ?? false, dryRun: given["dry-run"] ?? false, yes: given.yes ?? false };
+      const isPerson = process.stdin.isTTY && process.stdout.isTTY;
+      await runImport(asked, { call: callHere(here), key, confirm: isPerson ? confirm : undefined, screen, clock: here.clock });
+    },
+  }),
+};
+
+/** Faults: those of the server that is read, and of `call`. */
+async function runImport(asked: Asked, parts: Parts): Promise<void> {
+  const { print } = parts.screen;
+  const entities = await readServer(asked, parts.key, parts.clock);
+  const take = (dryRun: boolean) => parts.call<ImportRow[]>("POST", "/admin/import", { ...entities, adopt: asked.adopt, dryRun }, TAKE_MS);
+  const planned = await take(true);
+  print(tableOf(planned, parts.screen));
+  const count = numbersOf(planned);
+  if (count.taken === 0) return print("\nThere is nothing to import.");
+  if (asked.dryRun) return print(`\nNothing was imported: ${count.said} would be.`);
+  if (!asked.yes) {
+    if (parts.confirm === undefined) throw new Fault("SETTINGS_INVALID", "Nothing was imported yet: say --yes to import this.");
+    print("");
+    if (!(await parts.confirm(`Import ${count.said}? [y/N] `))) return print("Nothing was imported.");
+  }
+  const done = await take(false);
+  // Something may have come between.
+  if (JSON.stringify(done) !== JSON.stringify(planned)) print(`\n${tableOf(done, parts.screen)}`);
+  print(`\nImported ${numbersOf(done).said}.`);
+}
+
+function requireAddress(url: string): void {
+  if (URL.canParse(url) && /^https?:$/.test(new URL(url).protocol)) return;
+  throw new Fault("SETTINGS_INVALID", `${JSON.stringify(url)} is no address of a server: https://stand.example.com, say.`);
+}
+
+async function readKey(keyFile: string | undefined, set: string | undefined): Promise<string> {
+  const key = keyFile === undefined ? set : keyFile === "-" ? await readInput() : readKeyFile(keyFile);
+  if (key !== undefined && key.trim() !== "") return key.trim();
+  throw new Fault(
+    "SETTINGS_INVALID",
+    "A developer key of that server is needed: --key-file <file>, --key-file - for standard input, or BERTH_DATAGROK_KEY.",
+  );
+}
+
+async function readServer({ url }: Asked, key: string, clock: Clock): Promise<{ images: unknown[]; containers: unknown[] }> {
+  const server = openAskServer({ url, connections: 1, clock });
+  const over = new AbortController();
+  const late = () => new Fault("DATAGROK_AWAY", `${new URL(url).host} did not tell its images and containers within ${READ_MS / 60_000} minutes.`);
+  const signal = clock.deadline(READ_MS, late, over.signal);
+  try {
+    const token = await signInWithKey(server, key, signal);
+    return {
+      images: await listPages(server, "/docker/images", token, signal),
+      containers: await listPages(server, "/docker/containers", token, signal),
+    };
+  } finally {
+    over.abort();
+    await server.close();
+  }
+}
+
+function tableOf(rows: readonly ImportRow[], screen: Screen): string {
+  return textTable(
+    ["WHAT", "KIND", "NAME", "ID", "STATUS", "OWNER", "NOTE"],
+    rows.map(({ kind, id, name, status, fate, why, author }) => [WHAT[fate], kind, name, id, status, author, why]),
+    screen,
+  );
+}
+
+function numbersOf(rows: readonly ImportRow[]): { taken: number; said: string } {
+  const taken = rows.filter(({ fate }) => fate === "import" || fate === "adopt");
+  const images = taken.filter(({ kind }) => kind === "image").length;
+  const adopted = taken.filter(({ fate }) => fate === "adopt").length;
+  const containers = taken.length - images;
+  const said = [`${images} ${images === 1 ? "image" : "images"}`, `${containers} ${containers === 1 ? "container" : "containers"}`];
+  return { taken: taken.length, said: `${said.join(" and ")}${adopted === 0 ? "" : ` (${adopted} of them running)`}` };
+}
+
+async function confirm(question: string): Promise<boolean> {
+  const asking = createInterface({ input: process.stdin, output: process.stdout });
+  try {
+    return /^y(es)?$/i.test((await asking.question(question)).trim());
+  } finally {
+    asking.close();
+  }
+}
+
+async function readInput(): Promise<string> {
+  let text = "";
+  for await (const piece of process.stdin) if (text.length < 10_000) text += String(piece);
+  return text;
+}

@@ -1,0 +1,48 @@
+import { execFileSync } from "node:child_process";
+import { existsSync } from "node:fs";
+import { Fault } from "../lib/fault.ts";
+import { installFiles } from "./install/install-files.ts";
+import { PLACES, SERVICE_USER, UNIT_NAME } from "./install/unit.ts";
+import { verb, type Verbs } from "./verb.ts";
+
+const MAKE_USER_MS = 30_000;
+
+/** `berth install`: what a package would do. */
+export const verbs: Verbs = {
+  "": verb({
+    words: "",
+    says: `copies this executable to ${PLACES.program}, makes the user ${SERVICE_USER}, writes ${PLACES.unit} and, where there is none, ${PLACES.settings}`,
+    more: "Starts nothing. It takes root, and may be repeated.",
+    options: { root: { takes: "<folder>", says: "of another system that is to be, in an image: there no user is made", completes: "folders" } },
+    run: async ({ here, given: { root = "/" }, screen }) => {
+      if (!existsSync(root)) throw new Fault("SETTINGS_INVALID", "The folder that --root names is not there.");
+      if (here.script !== undefined)
+        throw new Fault(
+          "PROGRAM_UNUSABLE",
+          "berth runs from its source tree here: make the executable by `npm run build:binary`, and run its install.",
+        );
+      if (process.getuid?.() !== 0) throw new Fault("PROGRAM_UNUSABLE", "Only root can install a service: run this with sudo.");
+      if (root === "/") makeUser();
+      const { hasEngineGroup } = installFiles({ root, program: process.execPath });
+      screen.print(`Written: ${PLACES.program}, ${PLACES.unit}, ${PLACES.settings}.`);
+      if (!hasEngineGroup)
+        screen.print("There is no group docker, so it will reach no Docker engine of this machine: install that, then run this again.");
+      screen.print(`Put settings in ${PLACES.settings}, then:\n  systemctl daemon-reload && systemctl enable --now ${UNIT_NAME}`);
+    },
+  }),
+};
+
+/** Without a home that it could write, a shell or a password. */
+function makeUser(): void {
+  const words = ["--system", "--user-group", "--home-dir", PLACES.data, "--no-create-home", "--shell", "/usr/sbin/nologin", SERVICE_USER];
+  try {
+    execFileSync("getent", ["passwd", SERVICE_USER], { stdio: "ignore", timeout: MAKE_USER_MS });
+  } catch {
+    try {
+      execFileSync("useradd", words, { stdio: ["ignore", "ignore", "pipe"], timeout: MAKE_USER_MS, encoding: "utf8" });
+    } catch (cause) {
+      const said = (cause as { stderr?: string }).stderr?.trim();
+      throw new Fault("PROGRAM_UNUSABLE", `The user ${SERVICE_USER} cannot be made: ${said || (cause as Error).message}`, { cause });
+    }
+  }
+}

@@ -1,0 +1,81 @@
+import type { Definition } from "../../control/packages/publish/definitions.ts";
+import { imageName, imageRepository, isOfRepository } from "../../control/packages/publish/names.ts";
+import { Fault } from "../../lib/fault.ts";
+import { isOnThisMachine } from "../registry/registry-address.ts";
+import type { Server } from "../server/open-server.ts";
+import type { Progress } from "../show/progress.ts";
+import { buildPart, pushParts } from "./docker-progress.ts";
+import type { Docker } from "./open-docker.ts";
+
+/** What became of one folder's image, and what its `image.json` says of it. */
+export type Brought = {
+  folder: string;
+  image: string;
+  how: "built" | "unchanged";
+  imageJson: { image: string; fallback: boolean; hashMatch?: boolean };
+};
+
+/** Servers of plugins are amd64; only an engine beside this one may be something else, as this machine is. */
+const PLATFORM = "linux/amd64";
+
+type Compatible = { image: string; hashMatch: boolean };
+
+/**
+ * Sees to it that the image of a folder can be run: one that was built from the same content is taken as it is, unless `rebuild` is asked for; else it is built, and
+ * pushed where there is a registry. Faults: those of docker and of the server.
+ */
+export async function bringImage(
+  definition: Definition,
+  parts: {
+    packageName: string;
+    /** Of the package; of a debug publish, the developer's login. */
+    version: string;
+    rebuild: boolean;
+    registry: string | undefined;
+    server: Pick<Server, "call">;
+    /** Asked for only where something is to be built. */
+    docker: () => Promise<Docker>;
+    progress: Progress;
+  },
+): Promise<Brought> {
+  const { folder, hash, at, ref } = definition;
+  const { server, registry, progress } = parts;
+  const name = imageName(parts.packageName, folder);
+  progress.says(`${name}: is it published already?`);
+  const same = parts.rebuild ? undefined : await compatible(server, name, parts.version, hash);
+  if (same && !isOfRepository(same.image, imageRepository(name)))
+    throw new Fault(
+      "IMAGE_NOT_FOUND",
+      `The server offers ${JSON.stringify(same.image).slice(0, 200)} in place of an image of ${imageRepository(name)}: it is not used. ` +
+        "Build the image with --rebuild, and tell an administrator.",
+    );
+  if (same?.hashMatch)
+    return { folder, image: same.image, how: "unchanged", imageJson: { image: same.image, fallback: same.image !== ref, hashMatch: true } };
+  const docker = await parts.docker();
+  const platform = registry === undefined || isOnThisMachine(registry) ? undefined : PLATFORM;
+  // Under the name that it runs by, an engine beside the server would find this one before the registry's.
+  const built = ref.slice(ref.indexOf("/") + 1);
+  let part = 0;
+  progress.says(`building ${built}`, part);
+  await docker.build(at, built, platform, (line) => progress.says(`building ${built}`, (part = buildPart(line) ?? part)));
+  const target = registry === undefined ? ref : `${registry}/${ref}`;
+  await docker.tag(built, target);
+  if (registry !== undefined) {
+    const pushed = pushParts();
+    part = 0;
+    progress.says(`pushing ${target}`, part);
+    await docker.push(target, (line) => progress.says(`pushing ${target}`, (part = pushed(line) ?? part)));
+  }
+  return { folder, image: ref, how: "built", imageJson: { image: ref, fallback: false } };
+}
+
+/** A server that knows of none says 404. */
+async function compatible(server: Pick<Server, "call">, name: string, version: string, hash: string): Promise<Compatible | undefined> {
+  const query = new URLSearchParams({ version, contentHash: hash });
+  try {
+    return await server.call<Compatible>("GET", `/docker/images/${encodeURIComponent(name)}/latest-compatible?${query.toString()}`);
+  } catch (error) {
+    if (error instanceof Fault && error.status === 404) return undefined;
+    throw error;
+  }
+}

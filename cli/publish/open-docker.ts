@@ -1,0 +1,101 @@
+import { spawn } from "node:child_process";
+import { mkdirSync } from "node:fs";
+import type { Clock } from "../../lib/clock.ts";
+import { Fault, type FaultCode } from "../../lib/fault.ts";
+
+/** The `docker` command, as far as publishing needs it; what it prints goes to `hear`, line by line. */
+export type Docker = {
+  /** Faults: NOT_PERMITTED, REGISTRY_UNREACHABLE. */
+  login(registry: string, key: string): Promise<void>;
+  /** Faults: IMAGE_BUILD_FAILED with its last lines. */
+  build(folder: string, tag: string, platform: string | undefined, hear: Hear): Promise<void>;
+  tag(from: string, to: string): Promise<void>;
+  /** Faults: IMAGE_PUSH_FAILED with its last lines. */
+  push(tag: string, hear: Hear): Promise<void>;
+};
+
+type Hear = (line: string) => void;
+
+const ASK_MS = 60_000;
+/** Large models are built in, and pushed over slow lines. */
+const WORK_MS = 2 * 3_600_000;
+const LAST_LINES = 20;
+
+/**
+ * Signs in within `config`, a folder of its own, so that what the person is signed in to stays theirs; builds as the person, whose private base images may need that.
+ * `env` is theirs without our own secrets. Faults: ENGINE_UNREACHABLE where there is no command or no engine.
+ */
+export async function openDocker(parts: { env: NodeJS.ProcessEnv; config: string; clock: Clock; signal: AbortSignal }): Promise<Docker> {
+  const { clock, signal } = parts;
+  const env = Object.fromEntries(Object.entries(parts.env).filter(([name]) => !name.startsWith("BERTH_")));
+  mkdirSync(parts.config, { recursive: true, mode: 0o700 });
+
+  const run = (args: string[], how: { env?: NodeJS.ProcessEnv; input?: string; hear?: Hear; ms?: number; code: FaultCode; failed: string }) =>
+    new Promise<string>((resolve, reject) => {
+      const { ms = ASK_MS, hear, failed, code } = how;
+      const over = new AbortController();
+      const late = () => new Fault(code, `${failed}: docker did not end within ${ms / 1_000} s.`);
+      const until = clock.deadline(ms, late, AbortSignal.any([over.signal, signal]));
+      const child = spawn("docker", args, { env: { ...env, ...how.env }, stdio: ["pipe", "pipe", "pipe"], signal: until });
+      const last: string[] = [];
+      let out = "";
+      for (const stream of [child.stdout, child.stderr]) {
+        let rest = "";
+        stream.setEncoding("utf8").on("data", (piece: string) => {
+          if (stream === child.stdout && hear === undefined) out += piece;
+          const lines = (rest + piece).split(/[\r\n]+/);
+          rest = lines.pop() ?? "";
+          for (const line of lines.filter((one) => one.trim() !== "")) {
+            last.push(line);
+            if (last.length > LAST_LINES) last.shift();
+            hear?.(line);
+          }
+        });
+      }
+      const end = (act: () => void) => {
+        act();
+        over.abort();
+      };
+      // The end of the deadline is told so too, of a program that could not be started.
+      child.on("error", (cause: NodeJS.ErrnoException) =>
+        end(() => {
+          if (until.aborted && signal.aborted) reject(signal.reason as Error);
+          else if (until.aborted) reject(until.reason as Error);
+          else if (cause.code === "ENOENT")
+            reject(new Fault("ENGINE_UNREACHABLE", "There is no docker command on the PATH: images are built by Docker.", { cause }));
+          else reject(new Fault(code, `${failed}: ${cause.message}.`, { cause }));
+        }),
+      );
+      child.once("close", (status) =>
+        end(() => (status === 0 ? resolve(out) : reject(new Fault(code, `${failed}; docker's last words:`, { logs: last })))),
+      );
+      child.stdin.on("error", () => undefined).end(how.input ?? "");
+    });
+
+  const unreachable = { code: "ENGINE_UNREACHABLE", failed: "The Docker engine cannot be used" } as const;
+  await run(["version", "--format", "{{.Server.Version}}"], unreachable);
+  // The engine of the person's own context, which a configuration of our own does not know.
+  const engine = env["DOCKER_HOST"] ?? (await run(["context", "inspect", "--format", "{{.Endpoints.docker.Host}}"], unreachable)).trim();
+  const own = { DOCKER_CONFIG: parts.config, ...(engine === "" ? {} : { DOCKER_HOST: engine }) };
+
+  return {
+    login: async (registry, key) => {
+      const failed = `The registry ${registry} cannot be signed in to`;
+      const login = run(["login", registry, "-u", "any", "--password-stdin"], { env: own, input: key, code: "REGISTRY_UNREACHABLE", failed });
+      await login.catch((error: unknown) => {
+        if (error instanceof Fault && /unauthorized|denied|incorrect username/i.test(error.logs?.join("\n") ?? ""))
+          throw new Fault("NOT_PERMITTED", `The registry ${registry} does not take this developer key.`, { cause: error });
+        throw error;
+      });
+    },
+    build: async (folder, tag, platform, hear) => {
+      const failed = `${tag} cannot be built`;
+      const args = ["build", ...(platform === undefined ? [] : ["--platform", platform]), "-t", tag, folder];
+      await run(args, { hear, ms: WORK_MS, code: "IMAGE_BUILD_FAILED", failed });
+    },
+    tag: async (from, to) => void (await run(["tag", from, to], { code: "IMAGE_BUILD_FAILED", failed: `${from} cannot be tagged` })),
+    push: async (tag, hear) => {
+      await run(["push", tag], { env: own, hear, ms: WORK_MS, code: "IMAGE_PUSH_FAILED", failed: `${tag} cannot be pushed` });
+    },
+  };
+}

@@ -1,0 +1,124 @@
+import { join } from "node:path";
+import type { Clock } from "../../lib/clock.ts";
+import { Fault } from "../../lib/fault.ts";
+import { untilValidated } from "../containers/revalidate.ts";
+import type { ImageOnWire } from "../server/entities.ts";
+import type { Server } from "../server/open-server.ts";
+import type { Chosen } from "../server/server-here.ts";
+import type { Progress } from "../show/progress.ts";
+import { type Brought, bringImage } from "./bring-image.ts";
+import { type Docker, openDocker } from "./open-docker.ts";
+import { isBuilt, readPackage } from "./read-package.ts";
+import { uploadPackage } from "./upload-package.ts";
+
+/** What became of a package: for programs as it is. `how` is `named` of an image that is published elsewhere. */
+export type Report = {
+  name: string;
+  version: string;
+  release: boolean;
+  images: { folder: string; name: string; image: string; how: Brought["how"] | "named"; status: string | null }[];
+  containers: { name: string; id: string }[];
+  warnings: string[];
+};
+
+/** What a server says of what it took; a Datagrok server says less. */
+/** Each asks about its image several times a second. */
+const LOOKS_AT_ONCE = 8;
+
+type Published = { images?: ImageOnWire[]; containers?: { name: string; id: string }[]; warnings?: string[] } | undefined;
+
+type Parts = {
+  folder: string;
+  release: boolean;
+  suffix: string | undefined;
+  rebuild: boolean;
+  wait: boolean;
+  server: Chosen;
+  registry: string | undefined;
+  /** Of this publish alone. */
+  temp: string;
+  env: NodeJS.ProcessEnv;
+  progress: Progress;
+  /** Told of each thing that is done, and of each warning. */
+  step(sentence: string): void;
+  clock: Clock;
+  signal: AbortSignal;
+};
+
+/**
+ * Builds, pushes and uploads, as the publishing client of a Datagrok server does. `unusable` are images that the server cannot run: the package is published all
+ * the same. Faults: PACKAGE_INVALID and SETTINGS_INVALID before anything was done; those of docker, the registry and the server.
+ */
+export async function publishPackage(parts: Parts): Promise<{ report: Report; unusable: ImageOnWire[] }> {
+  const { folder, release, server, registry, progress, step, clock, signal } = parts;
+  await readPackage(folder, undefined, signal);
+  progress.says(`signing in to ${server.name}`);
+  const login = await loginOf(server);
+  const { json, definitions, warnings } = await readPackage(folder, release ? undefined : login, signal);
+  for (const warning of warnings) step(`Note: ${warning}`);
+  // Whose package it is, before anything is built for it.
+  await server.asDeveloper("GET", `/packages/dev/${json.name}/timestamps`);
+
+  const docker = once(() => openDockerFor(parts));
+  const images: Brought[] = [];
+  const about = { packageName: json.name, version: release ? json.version : login, rebuild: parts.rebuild, registry, server, docker, progress };
+  for (const definition of definitions.filter(isBuilt)) {
+    const brought = await bringImage(definition, about);
+    images.push(brought);
+    step(brought.how === "built" ? `Built ${registry === undefined ? "" : "and pushed "}${brought.image}.` : `${brought.image} has not changed.`);
+  }
+  const zip = join(parts.temp, "package.zip");
+  const published = await uploadPackage<Published>({ ...parts, name: json.name, images, zip });
+  const taken = published?.images ?? [];
+  const told = (published?.warnings ?? []).filter((warning) => !warnings.includes(warning));
+  for (const warning of told) step(`Note: ${warning}`);
+  const hear = ({ name, status }: ImageOnWire) => progress.says(`${name}: ${status}`);
+  const seen = parts.wait ? await atOnce(LOOKS_AT_ONCE, taken, (image) => untilValidated({ server, hear, clock, signal }, image)) : taken;
+
+  const report: Report = {
+    name: json.name,
+    version: json.version,
+    release,
+    images: definitions.map((definition) => {
+      const brought = images.find((one) => one.folder === definition.folder);
+      const status = seen.find(({ name }) => name === definition.image)?.status ?? null;
+      return { folder: definition.folder, name: definition.image, image: brought?.image ?? definition.ref, how: brought?.how ?? "named", status };
+    }),
+    containers: (published?.containers ?? definitions.map(({ name }) => ({ name, id: "" }))).map(({ name, id }) => ({ name, id })),
+    warnings: [...warnings, ...told],
+  };
+  return { report, unusable: seen.filter(({ status }) => status === "error") };
+}
+
+async function loginOf(server: Pick<Server, "call">): Promise<string> {
+  const { login } = await server.call<{ login?: string }>("GET", "/users/current");
+  if (login !== undefined) return login;
+  throw new Fault("INTERNAL", "The server does not say who is signed in.");
+}
+
+/** Elsewhere an image without a registry could not be had. Faults: SETTINGS_INVALID, ENGINE_UNREACHABLE, those of signing in to the registry. */
+async function openDockerFor({ server, registry, env, temp, progress, clock, signal }: Parts): Promise<Docker> {
+  if (registry === undefined && !server.isHere)
+    throw new Fault("SETTINGS_INVALID", `No registry is known for ${server.name}: name it by --registry, or as registry in the config file.`);
+  const docker = await openDocker({ env, config: join(temp, "docker"), clock, signal });
+  if (registry === undefined) return docker;
+  progress.says(`signing in to ${registry}`);
+  await docker.login(registry, server.key);
+  return docker;
+}
+
+function once<T>(open: () => Promise<T>): () => Promise<T> {
+  let opened: Promise<T> | undefined;
+  return () => (opened ??= open());
+}
+
+/** Does the work for each item, for so many at once; the results in the items' order. */
+async function atOnce<T, R>(count: number, items: readonly T[], work: (item: T) => Promise<R>): Promise<R[]> {
+  const results: R[] = [];
+  let next = 0;
+  const worker = async () => {
+    for (let at = next++; at < items.length; at = next++) results[at] = await work(items[at] as T);
+  };
+  await Promise.all(Array.from({ length: Math.min(count, items.length) }, worker));
+  return results;
+}

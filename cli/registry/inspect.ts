@@ -1,0 +1,68 @@
+import { Fault } from "../../lib/fault.ts";
+import { MANIFESTS } from "../../gateway/registry/upstream/manifest-digest.ts";
+import type { V2 } from "./open-v2.ts";
+
+/** What is told of an image; of one for several platforms, the sizes of all and the configuration of none. */
+export type RegistryImage = {
+  digest: string;
+  mediaType: string;
+  bytes: number;
+  platforms: string[];
+  layers: { digest: string; bytes: number }[];
+  created: string | null;
+  ports: string[];
+  command: string[];
+  /** Names alone: values may be secrets. */
+  variables: string[];
+};
+
+type Described = { digest: string; size: number; mediaType?: string };
+type Manifest = {
+  mediaType?: string;
+  config?: Described;
+  layers?: Described[];
+  manifests?: (Described & { platform?: { os?: string; architecture?: string } })[];
+};
+type Config = {
+  os?: string;
+  architecture?: string;
+  created?: string;
+  config?: { ExposedPorts?: object; Entrypoint?: string[]; Cmd?: string[]; Env?: string[] };
+};
+
+/** Faults: ENTITY_NOT_FOUND, and those of the registry. */
+export async function imageOf(v2: V2, repository: string, reference: string): Promise<RegistryImage> {
+  const { said, digest = reference } = await v2.get<Manifest>(`/${repository}/manifests/${reference}`, MANIFESTS);
+  if (!digest.startsWith("sha256:")) throw new Fault("REGISTRY_FAILED", `The registry does not say which digest ${repository}:${reference} has.`);
+  const layers = (said.layers ?? []).map((layer) => ({ digest: layer.digest, bytes: layer.size }));
+  const mediaType = said.mediaType ?? "";
+  const nothing = { created: null, ports: [], command: [], variables: [] };
+  if (said.manifests) {
+    const platforms = said.manifests.map(({ platform }) => platformOf(platform ?? {})).filter((one) => one !== "");
+    return { digest, mediaType, bytes: sizeOf(said.manifests), platforms, layers, ...nothing };
+  }
+  const bytes = sizeOf(said.layers ?? []) + (said.config?.size ?? 0);
+  // Of something that is no image, the configuration is of another kind, or missing.
+  const config = said.config && (await v2.get<Config | undefined>(`/${repository}/blobs/${said.config.digest}`).catch(() => undefined))?.said;
+  if (!config) return { digest, mediaType, bytes, platforms: [], layers, ...nothing };
+  const { ExposedPorts = {}, Entrypoint, Cmd, Env } = config.config ?? {};
+  return {
+    digest,
+    mediaType,
+    bytes,
+    platforms: [platformOf(config)].filter((one) => one !== ""),
+    layers,
+    created: config.created ?? null,
+    ports: Object.keys(ExposedPorts ?? {}),
+    command: [...(Entrypoint ?? []), ...(Cmd ?? [])],
+    variables: (Env ?? []).map((pair) => pair.split("=", 1)[0] ?? ""),
+  };
+}
+
+function platformOf({ os, architecture }: { os?: string; architecture?: string }): string {
+  return os === undefined || architecture === undefined ? "" : `${os}/${architecture}`;
+}
+
+function sizeOf(described: readonly Described[]): number {
+  return described.reduce((sum, { size }) => sum + size, 0);
+}

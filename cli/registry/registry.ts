@@ -1,0 +1,60 @@
+import { Fault } from "../../lib/fault.ts";
+import { JSON_OPTION } from "../server/server-here.ts";
+import { textTable } from "../show/text-table.ts";
+import { verb, type Verbs } from "../verb.ts";
+import { collect } from "./collect.ts";
+import { CONTENTS } from "./contents.ts";
+import { retainHere } from "./retain.ts";
+import { runRole } from "./role.ts";
+
+const DRY_RUN = { "dry-run": { says: "only say what would go" } } as const;
+
+export const verbs: Verbs = {
+  "": verb({
+    words: "",
+    says: "a registry of berth's own, with its proxy in front",
+    options: {},
+    run: ({ here }) => runRole(here),
+  }),
+  ...CONTENTS,
+  gc: verb({
+    words: "",
+    says: "removes layers that no image has any more, of the registry of berth's own on this machine; nothing can be pushed meanwhile",
+    options: { ...JSON_OPTION, ...DRY_RUN },
+    run: async ({ here, given, screen }) => {
+      const dryRun = given["dry-run"] ?? false;
+      const { blobs, bytes } = await collect(here, dryRun);
+      if (given.json) return screen.json({ removed: !dryRun, blobs: blobs.length, bytes });
+      if (blobs.length === 0) return screen.print("There is no garbage.");
+      screen.print(`${dryRun ? "Would remove" : "Removed"} ${blobs.length} layers and manifests, ${(bytes / 1_000_000).toFixed(1)} MB.`);
+    },
+  }),
+  retain: verb({
+    words: "",
+    says: "keeps the tags of each repository that were pushed last, and what containers use; images that no tag points to any more go a day after they were pushed",
+    options: {
+      ...JSON_OPTION,
+      keep: { takes: "<number>", says: "so many tags" },
+      ...DRY_RUN,
+      "without-control": { says: "where no berth runs here: nothing is kept for containers" },
+    },
+    run: async ({ here, given, screen }) => {
+      if (given.keep === undefined || !/^[1-9]\d{0,5}$/.test(given.keep))
+        throw new Fault("SETTINGS_INVALID", "--keep takes a number from 1 on.\nUsage: berth registry retain --keep <number> [options]");
+      const dryRun = given["dry-run"] ?? false;
+      const images = await retainHere(here, { keep: Number(given.keep), dryRun, withoutControl: given["without-control"] ?? false });
+      if (given.json) return screen.json(images.map((image) => ({ ...image, removed: image.removed && !dryRun })));
+      if (images.length === 0) return screen.print("There are no images.");
+      const rows = images.map(({ repository, tags, digest, removed, why }) => {
+        return [
+          repository,
+          tags.join(" ") || "-",
+          digest.slice(0, "sha256:".length + 12),
+          removed ? (dryRun ? "would go" : "removed") : `kept: ${why}`,
+        ];
+      });
+      screen.print(textTable(["REPOSITORY", "TAGS", "DIGEST", ""], rows, screen));
+      if (!dryRun && images.some(({ removed }) => removed)) screen.print("\nThe disk gets its room back by: berth registry gc");
+    },
+  }),
+};

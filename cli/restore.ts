@@ -1,0 +1,54 @@
+import { restore } from "../control/store/restore.ts";
+import { existsSync } from "node:fs";
+import { join, resolve } from "node:path";
+import type { Settings } from "../conf/settings.ts";
+import { KEY_FILE } from "../control/packages/credentials/key-file.ts";
+import { ADMIN_KEY_FILE } from "../control/identity/admin-key.ts";
+import { GATEWAY_TOKEN_FILE } from "../control/identity/gateway-tokens.ts";
+import { registryFolders } from "../processes/registry.ts";
+import { keyPlace } from "./backup.ts";
+import { settingsHere } from "./here.ts";
+import { verb, type Verbs } from "./verb.ts";
+import { VERSION } from "./version.ts";
+
+export const verbs: Verbs = {
+  "": verb({
+    words: "<file>",
+    says: "makes the store that `berth backup` wrote the one of the data folder, whose berth must not run; what was there is kept as a backup",
+    more: "It is as its user that it is to be run.",
+    options: {},
+    completes: "files",
+    run: async ({ here, words: [file = ""], screen }) => {
+      const { settings } = settingsHere(here);
+      const { madeOn, kept } = restore({ folder: settings.data, file, version: VERSION, clock: here.clock });
+      screen.print(
+        `${settings.data} is as it was on ${new Date(madeOn).toISOString()}.${kept === undefined ? "" : ` What was there is kept in ${kept}.`}`,
+      );
+      screen.print("Users who had signed in sign in again.");
+      const missing = missingFor(settings);
+      screen.print(
+        missing.length === 0 ? "Nothing is missing here: start berth." : `Missing here:\n${missing.map((line) => `- ${line}`).join("\n")}`,
+      );
+    },
+  }),
+};
+
+/** What a berth on this data folder needs, and no backup has, with what to do about it. */
+function missingFor(settings: Settings): string[] {
+  const { data, credentialsKey, adminKey, gateways, registry } = settings;
+  const lacks = (file: string) => !existsSync(join(resolve(data), file));
+  const missing: string[] = [];
+  if (credentialsKey.length === 0 && lacks(KEY_FILE))
+    missing.push(
+      `the key of the credentials, which belongs ${keyPlace(settings)}: put your copy there before you start berth. Without it, stored credentials and the keys that sign docker tokens stay sealed.`,
+    );
+  if (adminKey === undefined && lacks(ADMIN_KEY_FILE))
+    missing.push(`the first user's key, ${join(resolve(data), ADMIN_KEY_FILE)}: put it back, or the next start makes a new one and prints it.`);
+  if (gateways.port !== undefined && lacks(GATEWAY_TOKEN_FILE))
+    missing.push(
+      "the token of gateways on other machines, which this older backup does not hold: give each of them what `berth gateways token` prints.",
+    );
+  if (registry.kind === "embedded" && !existsSync(registryFolders(settings).storage))
+    missing.push(`the images of berth's own registry, ${registryFolders(settings).storage}: copy them back, or push them again.`);
+  return missing;
+}

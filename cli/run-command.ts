@@ -1,0 +1,48 @@
+import { Fault } from "../lib/fault.ts";
+import { findCommand } from "./command.ts";
+import { helpOf, overview } from "./help-pages.ts";
+import type { Here } from "./here.ts";
+import type { Screen } from "./show/screen.ts";
+import { COMMANDS, INTERNAL } from "./table.ts";
+import { findVerb, readAsked } from "./verb.ts";
+
+const asksForHelp = (word: string) => word === "--help" || word === "-h";
+
+/**
+ * Finds the command that the words begin with, and runs it, or prints its help. `here` has all words; `interrupted` is asked for only by what has something to
+ * leave in order when Ctrl-C is pressed. Answers with the command's exit code where it has one of its own. Faults: SETTINGS_INVALID, and the command's own.
+ */
+export async function runCommand(here: Here, { screen, interrupted }: { screen: Screen; interrupted(): AbortSignal }): Promise<number | void> {
+  const [first = here.env["BERTH_ROLE"] ?? "help", ...args] = here.args;
+  if (asksForHelp(first)) return screen.print(overview(COMMANDS, screen.width));
+  const name = first === "--version" ? "version" : first;
+  const found = findCommand(name, COMMANDS, INTERNAL);
+  // What stands behind `--`, and behind another program's name, is not ours.
+  const own = name === "node" ? [] : args.slice(0, args.includes("--") ? args.indexOf("--") : undefined);
+  if (own.some(asksForHelp)) {
+    const words = args.filter((word) => !asksForHelp(word));
+    return screen.print(await helpOf(name, found, words, screen.width));
+  }
+  const command = await found.load();
+  if ("verbs" in command) {
+    const asked = findVerb(name, command.verbs, args);
+    const read = readAsked(name, asked.name, asked.verb, asked.args);
+    let signal: AbortSignal | undefined;
+    const given = {
+      here: { ...here, args },
+      ...read,
+      commands: COMMANDS,
+      screen,
+      // Whoever does not ask for it is ended by Ctrl-C at once.
+      get signal() {
+        return (signal ??= interrupted());
+      },
+    };
+    return asked.verb.run(given).catch((error: unknown) => {
+      throw signal?.aborted ? signal.reason : error;
+    });
+  }
+  if (command.usage === undefined && args.length > 0)
+    throw new Fault("SETTINGS_INVALID", `There is no place for ${JSON.stringify(args[0])}.\nUsage: berth ${name}`);
+  return command.run({ ...here, args });
+}

@@ -1,0 +1,213 @@
+import type { Settings } from "../conf/settings.ts";
+import { descriptorLimit, FEW_DESCRIPTORS } from "../lib/connection-limits.ts";
+import { Fault } from "../lib/fault.ts";
+import type { Log } from "../lib/log.ts";
+import type { ListeningHandle } from "../processes/listening-handle.ts";
+import { openParentSocket } from "../processes/parent-socket.ts";
+import { findPredecessor, HANDOVER_NAME, type Predecessor } from "../processes/predecessor.ts";
+import { consoleListenerAt, consoleSettingsFault } from "../processes/console-listener.ts";
+import { resumeLater } from "../processes/resume-later.ts";
+import { type Served, serve } from "../processes/serve.ts";
+import { startSuccessor } from "../processes/successor.ts";
+import { writesFile } from "../processes/open-access.ts";
+import { keepSystemdWatchdog, tellSystemd } from "../processes/tell-systemd.ts";
+import { untilTold } from "../processes/until-told.ts";
+import { begin, countHere, type Here, runtimeHere } from "./here.ts";
+import { VERSION } from "./version.ts";
+
+/** `berth serve`, started by itself or by a berth that hands over to it. */
+export async function run(given: Here): Promise<void> {
+  const predecessor = await findPredecessor(given.env);
+  const { [HANDOVER_NAME]: _, ...env } = given.env;
+  const here = { ...given, env };
+  try {
+    const { settings, log } = begin(here, "serve");
+    const descriptors = descriptorLimit();
+    if (descriptors !== undefined && descriptors < FEW_DESCRIPTORS)
+      log.warn({ limit: descriptors, recommended: FEW_DESCRIPTORS }, "few file descriptors: raise the limit of open files (nofile)");
+    if (settings.control.url !== undefined)
+      throw new Fault(
+        "SETTINGS_INVALID",
+        "BERTH_CONTROL names another berth's control plane, which `berth gateway` joins: `berth serve` brings its own.",
+      );
+    const start = async () => {
+      const served = await serveHere(here, settings, log, {}, predecessor);
+      void predecessor?.tell({ kind: "prepared" });
+      return served;
+    };
+    await serveUntilTold(
+      { ...here, mainPid: predecessor && process.pid },
+      log,
+      start,
+      (served) => {
+        void predecessor?.tell({ kind: "ready", version: VERSION });
+        console.log(`berth ${VERSION} at ${addressOf(settings, served.port)}`);
+        if (served.consolePort !== undefined) console.log(`console at ${addressOf(settings, served.consolePort)}`);
+        if (served.registryPort !== undefined)
+          console.log(`registry proxy at ${addressOf({ ...settings, edgeHost: settings.registryHost }, served.registryPort)}`);
+        if (served.spawnerPort !== undefined)
+          console.log(`spawner at ${addressOf({ edgeHost: settings.spawnerHost, tlsCert: undefined }, served.spawnerPort)}`);
+        tellMetricsPort(settings, served.metricsPort);
+      },
+      (served) => untilHandedOver(here, served, runtimeHere(here, settings).parentSocket, log),
+    );
+  } catch (error) {
+    await predecessor?.tell({ kind: "fault", message: error instanceof Fault ? error.message : "The new program failed; its log has the reason." });
+    throw error;
+  }
+}
+
+/**
+ * Starts the processes, prints that they are ready, runs until a signal ends them, and ends them; or until `handedOver` resolves, which is called once
+ * they are ready: then another berth accepts in their place.
+ */
+export async function serveUntilTold<S extends Served>(
+  here: Here & { mainPid?: number | undefined },
+  log: Log,
+  start: () => Promise<S>,
+  announce: (served: S) => void,
+  handedOver: (served: S) => Promise<void> = () => new Promise(() => {}),
+): Promise<void> {
+  const told = untilTold();
+  const endWatchdog = keepSystemdWatchdog({ env: here.env, clock: here.clock, log });
+  const served = await start();
+  let isHandedOver = false;
+  const goOn = async () => {
+    await served.ready;
+    announce(served);
+    void tellSystemd("ready", { env: here.env, mainPid: here.mainPid, log });
+    await Promise.race([told, handedOver(served).then(() => (isHandedOver = true))]);
+  };
+  try {
+    await Promise.race([goOn(), told]);
+  } finally {
+    if (!isHandedOver) void tellSystemd("stopping", { env: here.env, log });
+    await served.stop(isHandedOver);
+    endWatchdog();
+  }
+}
+
+/** Resolves once the program that lies where this one was started from has taken over, which `berth upgrade` asks for. */
+async function untilHandedOver(here: Here, served: Served & { metricsHandle: object | undefined }, path: string, log: Log): Promise<void> {
+  const over = Promise.withResolvers<void>();
+  let handing: Promise<string> | undefined;
+  const handOver = async (program: string | undefined) => {
+    const { script, env, clock } = here;
+    const listeners = new Map([
+      ...served.listeners,
+      ...(served.metricsHandle ? ([["metrics", served.metricsHandle as ListeningHandle]] as const) : []),
+    ]);
+    const successor = await startSuccessor({ program, script, env, listeners, clock });
+    log.info({}, "handing over: control ends, gateways go on");
+    void served.release(successor.release);
+    try {
+      const version = await successor.ready;
+      log.info({ version }, "handed over");
+      return version;
+    } catch (error) {
+      successor.kill();
+      throw error;
+    }
+  };
+  /** At the same path the next berth has its own by then. */
+  const open = () =>
+    openParentSocket(
+      path,
+      {
+        handOver: async (program) => {
+          // Two programs at once would both want control's data.
+          if (handing) throw new Fault("PROGRAM_UNUSABLE", "Another upgrade is under way.");
+          socket.close();
+          handing = handOver(program);
+          try {
+            const version = await handing;
+            // After the answer.
+            setImmediate(over.resolve);
+            return version;
+          } catch (error) {
+            log.error({ err: error }, "handing over failed");
+            socket = await open();
+            // The caller puts the old program back first; where it does not, this berth goes on all the same.
+            resumeLater({ resume: served.resume, isHandingOver: () => handing !== undefined, clock: here.clock, log });
+            throw error;
+          } finally {
+            handing = undefined;
+          }
+        },
+        resume: served.resume,
+        limits: () => ({ pid: process.pid, openFiles: descriptorLimit() }),
+      },
+      log,
+    );
+  let socket = await open();
+  return over.promise;
+}
+
+/** The processes of one berth, as they start; `more` is what their environment has beside ours. */
+export async function serveHere(
+  here: Here,
+  settings: Settings,
+  log: Log,
+  more: NodeJS.ProcessEnv = {},
+  inherited?: Pick<Predecessor, "listeners" | "released">,
+): Promise<Served & { metricsPort: number | undefined; metricsHandle: object | undefined }> {
+  if (settings.datagrok.directory === "datagrok")
+    throw new Fault(
+      "SETTINGS_INVALID",
+      "BERTH_DIRECTORY=datagrok is for `berth gateway`, which needs no control plane beside it: run that, or leave it out.",
+    );
+  const fault = consoleSettingsFault(settings);
+  if (fault !== undefined) throw fault;
+  const { script, env, clock } = here;
+  const counted = await countHere(here, settings, "serve", log, inherited?.listeners.get("metrics"));
+  const served = await serve({
+    ...(inherited && { inherited }),
+    script,
+    env: { ...env, ...more },
+    host: settings.edgeHost,
+    port: settings.edgePort,
+    workers: settings.workers,
+    registry: registryAt(settings),
+    spawner: settings.spawner ? { host: settings.spawnerHost, port: settings.spawnerPort } : undefined,
+    console: consoleListenerAt(settings),
+    metrics: counted.gathering && { gathering: counted.gathering, own: counted.metrics },
+    watchdogMs: watchdogMs(settings),
+    drainMs: (settings.drainDelaySeconds + settings.drainSeconds) * 1_000,
+    clock,
+    log,
+  });
+  reloadOnHangup(settings, served);
+  return { ...served, metricsPort: counted.port, metricsHandle: counted.handle };
+}
+
+/** Undefined: no check. */
+export function watchdogMs({ watchdogSeconds }: Settings): number | undefined {
+  return watchdogSeconds === 0 ? undefined : watchdogSeconds * 1_000;
+}
+
+/** Where there is nothing to read or to open again, the signal ends the program, as it does others whose terminal is gone. */
+export function reloadOnHangup(settings: Settings, served: Served): void {
+  if (settings.tlsCert !== undefined || writesFile(settings)) process.on("SIGHUP", served.reload);
+}
+
+/** Where a berth of these settings has its registry's listener, and the role that opens it. A registry is named, or is Amazon's, or berth brings its own. Faults: SETTINGS_INVALID for two of these. */
+export function registryAt({ registry, registryHost: host, registryPort: port }: Settings): { role: string; host: string; port: number } | undefined {
+  const isNamed = registry.url !== undefined || registry.ecrMode;
+  if (registry.kind !== "embedded") return isNamed ? { role: "registry-proxy", host, port } : undefined;
+  if (isNamed)
+    throw new Fault("SETTINGS_INVALID", "BERTH_REGISTRY=embedded brings a registry, REGISTRY_URL or ECR_MODE names another: set one of them.");
+  return { role: "registry", host, port };
+}
+
+export function tellMetricsPort({ metricsHost }: Settings, port: number | undefined): void {
+  if (port !== undefined) console.log(`metrics at ${addressOf({ edgeHost: metricsHost, tlsCert: undefined }, port)}/metrics`);
+}
+
+/** The console of a registry without a control plane. */
+export function tellConsolePort({ registryHost, tlsCert }: Settings, port: number | undefined): void {
+  if (port !== undefined) console.log(`console at ${addressOf({ edgeHost: registryHost, tlsCert }, port)}`);
+}
+
+export function addressOf({ edgeHost, tlsCert }: Pick<Settings, "edgeHost" | "tlsCert">, port: number): string {
+  return `${tlsCert === undefined ? "http" : "https"}://${edgeHost.includes(":") ? `[${edgeHost}]` : edgeHost}:${port}`;
+}

@@ -1,0 +1,51 @@
+import { suggestion } from "../../conf/nearest.ts";
+import { Fault } from "../../lib/fault.ts";
+import type { ContainerOnWire, ImageOnWire } from "./entities.ts";
+import type { Server } from "./open-server.ts";
+
+/** What can be named, and how that is called. */
+const KINDS = {
+  containers: { one: "container", missing: "CONTAINER_NOT_FOUND" },
+  images: { one: "image", missing: "IMAGE_ENTITY_NOT_FOUND" },
+} as const;
+
+type Entities = { containers: ContainerOnWire; images: ImageOnWire };
+export type Kind = keyof typeof KINDS;
+
+/** As much of an id as people copy. */
+const ID_START = /^[0-9a-f]{8}(-|$)/i;
+
+/** Of candidates, so many are told. */
+const MOST_TOLD = 8;
+
+/** `text` is a word to be found in names, or comparisons; the API wants it encoded twice. */
+export async function listOf<K extends Kind>(server: Pick<Server, "call">, kind: K, text = ""): Promise<Entities[K][]> {
+  const query = text === "" ? "" : `?text=${encodeURIComponent(encodeURIComponent(text))}`;
+  return (await server.call<Entities[K][] | null>("GET", `/docker/${kind}${query}`)) ?? [];
+}
+
+/** The one with this name or id, or the only one whose name or id begins so. Faults: CONTAINER_NOT_FOUND, IMAGE_ENTITY_NOT_FOUND, SETTINGS_INVALID for several. */
+export async function named<K extends Kind>(server: Pick<Server, "call">, kind: K, word: string): Promise<Entities[K]> {
+  // A name in the form of an id would be taken for that of another one.
+  const exact = word.includes('"') || ID_START.test(word) ? [] : await listOf(server, kind, `name = "${word}"`);
+  return pick(kind, exact.length === 1 ? exact : await listOf(server, kind), word);
+}
+
+/** The same among those that were listed. */
+export function pick<K extends Kind>(kind: K, all: readonly Entities[K][], word: string): Entities[K] {
+  const { one, missing } = KINDS[kind];
+  const low = word.toLowerCase();
+  const found =
+    [
+      all.filter(({ id }) => id.toLowerCase() === low),
+      all.filter(({ id, name }) => name === word || (ID_START.test(word) && id.toLowerCase().startsWith(low))),
+      all.filter(({ id, name }) => name.toLowerCase().startsWith(low) || id.toLowerCase().startsWith(low)),
+    ].find((some) => some.length > 0) ?? [];
+  const [only] = found;
+  if (only && found.length === 1) return only;
+  const names = all.map(({ name }) => name);
+  if (!only) throw new Fault(missing, `There is no ${one} ${JSON.stringify(word)}${suggestion(word, names)}.`);
+  const told = found.slice(0, MOST_TOLD).map(({ name, id }) => (names.filter((other) => other === name).length > 1 ? `${name} (${id})` : name));
+  const more = found.length > told.length ? ` and ${found.length - told.length} more` : "";
+  throw new Fault("SETTINGS_INVALID", `${JSON.stringify(word)} may be any of ${found.length} ${kind}: ${told.join(", ")}${more}.`);
+}

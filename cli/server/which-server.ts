@@ -1,0 +1,61 @@
+import { suggestion } from "../../conf/nearest.ts";
+import type { Settings } from "../../conf/settings.ts";
+import { Fault } from "../../lib/fault.ts";
+import type { ConfigFile, Known } from "./config-files.ts";
+import { readKeyFile } from "./read-key-file.ts";
+import { trimTrailing } from "../../lib/trim-trailing.ts";
+
+/** A server elsewhere; undefined where the berth of this machine is meant. `key` is that of this machine's berth where it is undefined. */
+export type Which = { elsewhere: { name: string; url: string; registry: string | undefined } | undefined; key: string | undefined };
+
+/** What was said at the command line. */
+export type Said = { server?: string; key?: string; "key-file"?: string };
+
+type Address = Omit<Known, "alias"> & { alias?: string };
+
+/**
+ * Which server is meant and with whose key: `--server`, else BERTH_SERVER, else the `default` of berth's own file, else the berth of this machine. A key
+ * that is given beats that of an alias, which beats BERTH_KEY. Faults: SETTINGS_INVALID.
+ */
+export function whichServer(said: Said, client: Settings["client"], files: readonly ConfigFile[]): Which {
+  const given = said["key-file"] === undefined ? said.key : readKeyFile(said["key-file"]);
+  if (said.key !== undefined && said["key-file"] !== undefined)
+    throw new Fault("SETTINGS_INVALID", "--key and --key-file both give a key: leave one out.");
+  const own = files.find((file) => file.own)?.default;
+  const word = said.server ?? client.server ?? own;
+  const fromSettings = () => client.key ?? (client.keyFile === undefined ? undefined : readKeyFile(client.keyFile));
+  if (word === undefined) return { elsewhere: undefined, key: given ?? fromSettings() };
+  const { alias, url, key, registry } = addressOf(word, files);
+  // What goes with BERTH_SERVER does not go with another that has a key of its own.
+  const found = given ?? (alias === undefined ? (fromSettings() ?? key) : (key ?? fromSettings()));
+  if (found !== undefined) return { elsewhere: { name: url, url, registry }, key: found };
+  throw new Fault(
+    "SETTINGS_INVALID",
+    `There is no developer key for ${word}: give it by --key-file or BERTH_KEY, or write it down in ${files[0]?.path ?? "~/.config/berth/config.yaml"}.`,
+  );
+}
+
+/** An address, whose key may be written down beside the same address, or an alias. */
+function addressOf(word: string, files: readonly ConfigFile[]): Address {
+  const known = files.flatMap(({ servers }) => servers);
+  if (/^https?:\/\//i.test(word)) {
+    if (!URL.canParse(word)) throw new Fault("SETTINGS_INVALID", `${JSON.stringify(word)} is no address of a server.`);
+    const url = apiOf(word);
+    const same = known.find((one) => apiOf(one.url) === url);
+    return { url, key: same?.key, registry: same?.registry };
+  }
+  const found = known.find(({ alias }) => alias === word);
+  if (found) return { ...found, url: apiOf(found.url) };
+  const names = known.map(({ alias }) => alias);
+  const there = names.length === 0 ? "no config file names any" : `there are: ${[...new Set(names)].join(", ")}`;
+  throw new Fault(
+    "SETTINGS_INVALID",
+    `No server is called ${JSON.stringify(word)}${suggestion(word, names)}; ${there}. An address begins with http:// or https://.`,
+  );
+}
+
+/** An address without a path is that of the whole server. */
+function apiOf(address: string): string {
+  const { origin, pathname } = new URL(address);
+  return `${origin}${pathname === "/" ? "/api" : trimTrailing(pathname, "/")}`;
+}

@@ -1,0 +1,142 @@
+import { execFile, execFileSync } from "node:child_process";
+import { chownSync, existsSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { promisify } from "node:util";
+import type { Settings } from "../conf/settings.ts";
+import { backUp } from "../control/store/backup.ts";
+import { Fault } from "../lib/fault.ts";
+import { type Here, settingsHere } from "./here.ts";
+import { parentSocketOf } from "../processes/runtime-folder.ts";
+import { askParent } from "./install/ask-parent.ts";
+import { type Machine, swap } from "./install/swap.ts";
+import { PLACES, UNIT_NAME } from "./install/unit.ts";
+import { VERSION } from "./version.ts";
+import { verb, type Verbs } from "./verb.ts";
+
+const VERSION_MS = 15_000;
+const RESTORE_MS = 600_000;
+const RESTORE_TRIES = 10;
+const RESTORE_AGAIN_MS = 700;
+/** Beyond what open requests may take. */
+const RESTART_MS = 120_000;
+/** Until it answers, from when it was started. */
+const ANSWERS_MS = 30_000;
+const LOOK_EVERY_MS = 100;
+const RUNNING_MS = 20_000;
+
+const asked = promisify(execFile);
+
+export const verbs: Verbs = {
+  "": verb({
+    words: "",
+    says: "puts an executable in the place of the one that is installed, has the berth that runs hand its listening sockets over to it, so that no connection is refused, and puts the old one back where the new one does not take requests",
+    more: "A backup of the store comes first. The new program runs with the environment of the old one: restart berth for other settings.",
+    options: {
+      from: {
+        takes: "<file>",
+        says: "the new executable; where left out, what berth was started from was replaced already, as by `git pull`",
+        completes: "files",
+      },
+      program: { takes: "<file>", says: `the one that is installed, where it is not ${PLACES.program}`, completes: "files" },
+      restart: {
+        takes: "<command>",
+        says: `end and start berth by this command, which returns when both is done, in place of handing its listening sockets over; where no berth of this user answers, \`systemctl restart ${UNIT_NAME}\` is the default`,
+      },
+    },
+    run: async ({ here, given: { from, program = PLACES.program, restart }, screen }) => {
+      const { settings } = settingsHere(here);
+      if (from === undefined) {
+        const version = await handOverInPlace(here, settings);
+        return screen.print(`berth ${version} has taken over.`);
+      }
+      const machine = machineHere(here, settings, resolve(program), restart);
+      const { was, is, backup } = await swap({ program: resolve(program), from: resolve(from), machine });
+      return screen.print(
+        `berth ${is} runs in the place of berth ${was}.${backup === undefined ? "" : ` The store as it was before is kept in ${backup}.`}`,
+      );
+    },
+  }),
+};
+
+/** Of a source tree, which is replaced by other means. Faults: CONTROL_AWAY where no berth of this user runs; PROGRAM_UNUSABLE. */
+async function handOverInPlace({ env }: Here, { data }: Settings): Promise<string> {
+  const path = parentSocketOf({ data, base: env["XDG_RUNTIME_DIR"] ?? tmpdir(), uid: process.getuid?.() ?? 0 });
+  const answer = await askParent(path, "hand-over").catch(async (error: unknown) => {
+    await askParent(path, "resume");
+    throw error;
+  });
+  if (answer?.version !== undefined) return answer.version;
+  throw new Fault("CONTROL_AWAY", `No berth of this user runs on the data folder ${data}: name the new executable by --from, or start berth.`);
+}
+
+function machineHere(here: Here, settings: Settings, program: string, command: string | undefined): Machine {
+  const { env, clock } = here;
+  const data = resolve(settings.data);
+  /** Whoever the store belongs to: root makes no file there that berth could not read. */
+  const owner = existsSync(data) ? statSync(data) : undefined;
+  const asOwner = owner && process.getuid?.() === 0 ? { uid: owner.uid, gid: owner.gid } : {};
+  const parentSocket = parentSocketOf({ data, base: env["XDG_RUNTIME_DIR"] ?? tmpdir(), uid: owner?.uid ?? process.getuid?.() ?? 0 });
+  let isHandedOver = false;
+  /** The first time the new program takes over; where that failed, the next ones have the berth that is still there go on. */
+  const replace = async () => {
+    const action = isHandedOver ? "resume" : "hand-over";
+    if (command === undefined && (await askParent(parentSocket, action, { program }).finally(() => (isHandedOver = true))) !== undefined) return;
+    const drainMs = (settings.drainSeconds + settings.drainDelaySeconds) * 1_000;
+    await asked("/bin/sh", ["-c", command ?? `systemctl restart ${UNIT_NAME}`], { env, timeout: drainMs + RESTART_MS });
+  };
+  return {
+    versionOf: (file) => {
+      const said = ask(file);
+      const version = /^berth (\d\S*) /.exec(said)?.[1];
+      if (version === undefined)
+        throw new Fault("PROGRAM_UNUSABLE", `${file} is no berth that runs on this machine: ${said.trim().slice(0, 300) || "it says nothing"}.`);
+      return version;
+    },
+    backUp: () => {
+      if (!owner || !existsSync(join(data, "berth.db"))) return undefined;
+      const at = new Date(clock.now()).toISOString().replaceAll(/[:.]/g, "-");
+      const { file } = backUp({ folder: data, file: join(data, `before-upgrade-${at}.db`), version: VERSION, clock });
+      if (process.getuid?.() === 0) chownSync(file, owner.uid, owner.gid);
+      return file;
+    },
+    restart: async (version) => {
+      await replace();
+      const giveUpAt = clock.monotonic() + ANSWERS_MS;
+      for (;;) {
+        // Its sockets are its user's, and root would look for those of a berth of root's.
+        const found = await asked(program, ["running"], { env, ...asOwner, timeout: RUNNING_MS }).then(
+          ({ stdout }) => `berth ${stdout.trim()}`,
+          (error: unknown) => (error as { stderr?: string }).stderr?.trim() || (error as Error).message,
+        );
+        if (found === `berth ${version}`) return;
+        if (clock.monotonic() > giveUpAt) {
+          throw new Fault("PROGRAM_UNUSABLE", `it did not answer within ${ANSWERS_MS / 1_000} s (${found}).`);
+        }
+        await clock.sleep(LOOK_EVERY_MS);
+      }
+    },
+    restore: async (backup) => {
+      const options = { env, ...asOwner, timeout: RESTORE_MS };
+      // A service manager may be starting the old one again and again meanwhile, which has the store for a moment each time.
+      for (let left = RESTORE_TRIES; ; left--) {
+        const failed = await asked(program, ["restore", backup], options).then(
+          () => undefined,
+          (error: unknown) => error,
+        );
+        if (failed === undefined) return;
+        if (left === 1) throw failed;
+        await clock.sleep(RESTORE_AGAIN_MS);
+      }
+    },
+  };
+}
+
+function ask(file: string): string {
+  try {
+    return execFileSync(file, ["version"], { env: {}, encoding: "utf8", timeout: VERSION_MS, stdio: ["ignore", "pipe", "pipe"] });
+  } catch (error) {
+    const { stderr, message } = error as { stderr?: string; message: string };
+    return stderr?.trim() || message;
+  }
+}

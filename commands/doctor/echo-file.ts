@@ -1,4 +1,0 @@
-/** The program of the container that answers, by its path in the source tree. */
-export const ECHO_FILE = "commands/doctor/echo.mjs";
-/** Where it listens, where nobody says otherwise. */
-export const ECHO_PORT = 8080;

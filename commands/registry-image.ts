@@ -1,9 +1,0 @@
-import { runImage } from "../roles/distribution/image-run.ts";
-import type { Here } from "./here.ts";
-
-export const usage = "Usage: berth registry-image <argument>...";
-
-/** `berth registry-image`, which berth's own registry asks for. */
-export async function run({ args }: Here): Promise<number> {
-  return runImage(args);
-}

@@ -1,0 +1,68 @@
+import { build, type Plugin } from "esbuild";
+import { readFileSync } from "node:fs";
+import { join, relative } from "node:path";
+
+/** better-sqlite3 looks for its addon in its own folder, which is not there any more. */
+const SQLITE_ADDON: Plugin = {
+  name: "sqlite-addon",
+  setup: (build) => {
+    build.onResolve({ filter: /^\.\/binding$/ }, ({ importer }) =>
+      importer.includes("/better-sqlite3/") ? { path: join(import.meta.dirname, "sqlite-addon.ts") } : undefined,
+    );
+    // ssh2 does without its own, for engines over SSH, which berth has not.
+    build.onResolve({ filter: /\.node$|^cpu-features$/ }, ({ path }) => ({ path, external: true }));
+  },
+};
+
+/** They ask whether there is a source tree first. */
+const OWN_PLACE = ["berth.ts", "own-files.ts", "processes/distribution/find-distribution.ts"];
+
+/** A file that looks beside itself finds nothing there, and would be noticed by whoever needs it first. */
+const NO_OWN_PLACE = (root: string): Plugin => ({
+  name: "no-own-place",
+  setup: (build) => {
+    build.onLoad({ filter: /\.ts$/ }, ({ path }) => {
+      const file = relative(root, path);
+      if (OWN_PLACE.includes(file) || !/import\.meta\.(dirname|filename|url)/.test(readFileSync(path, "utf8"))) return undefined;
+      return {
+        errors: [
+          { text: `${file} asks where it lies, which is nowhere in the single executable: ask ownFile, and list its files in conf/binary/assets.ts.` },
+        ],
+      };
+    });
+  },
+});
+
+/**
+ * All of berth as one file, what is loaded where used included: that is run when it is asked for. Nothing in it tells where or when it was made.
+ */
+export async function bundle(root: string): Promise<Uint8Array> {
+  const { outputFiles } = await build({
+    absWorkingDir: root,
+    entryPoints: ["berth.ts"],
+    bundle: true,
+    write: false,
+    outfile: "berth.cjs",
+    platform: "node",
+    target: "node26",
+    // A module that imports node:http is given each export of it, which loads all of `fetch` and WebSocket: 20 ms in each process.
+    format: "cjs",
+    // They ask whether there is a source tree first, and go on where it is none.
+    logOverride: { "empty-import-meta": "silent" },
+    legalComments: "inline",
+    // Names stay as they are: they are in stack traces, and some packages look at them.
+    minifySyntax: true,
+    minifyWhitespace: true,
+    plugins: [SQLITE_ADDON, NO_OWN_PLACE(root)],
+    logLevel: "warning",
+  });
+  return ascii((outputFiles[0] as { text: string }).text);
+}
+
+/** Of code esbuild leaves ASCII alone, of licences' comments not: and of a text with one other letter in it V8 makes two bytes for each, in every process. */
+function ascii(text: string): Uint8Array {
+  return Buffer.from(
+    text.replaceAll(/[\u0080-\uffff]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`),
+    "latin1",
+  );
+}

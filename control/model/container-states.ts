@@ -1,0 +1,93 @@
+import type { Table } from "./transition-table.ts";
+
+export type ContainerState =
+  | "PENDING_START"
+  | "STARTING"
+  | "STARTED"
+  | "CHECKING"
+  | "PENDING_USER_STOP"
+  | "PENDING_SYSTEM_STOP"
+  | "STOPPING"
+  | "USER_STOPPED"
+  | "SYSTEM_STOPPED"
+  | "ERROR";
+
+export type ContainerEvent =
+  /** A user's `run` or a request to an on-demand container. */
+  | "startWished"
+  | "stopWished"
+  /** No use for `shutdown_timeout` minutes. */
+  | "idled"
+  /** Somebody used it after all, whose request was on its way when it idled. */
+  | "usedAfterAll"
+  /** The definition changed: stop, then start the new one. */
+  | "redefined"
+  | "startBegan"
+  /** It accepted a connection (or, without a port, ran through its grace time). */
+  | "answered"
+  | "startFailed"
+  /** A fact: it runs and answers, whoever started it. */
+  | "foundRunning"
+  /** A fact: it should run and does not; a plain container is started again. */
+  | "lost"
+  /** The same of an on-demand container, which the next request wakes. */
+  | "lostAsleep"
+  /** Its address is in doubt and is verified again. */
+  | "doubted"
+  | "stopBegan"
+  | "stoppedForUser"
+  | "stoppedForSystem"
+  /** It stayed in a passing state for longer than `containerStatusTimeoutMinutes`. */
+  | "timedOut";
+
+/** Rows are states, columns are events; an empty cell is an event that the state does not allow. */
+export const CONTAINER_TABLE: Table<ContainerState, ContainerEvent> = {
+  PENDING_START: { startBegan: "STARTING", startFailed: "ERROR", foundRunning: "STARTED", stopWished: "PENDING_USER_STOP", timedOut: "ERROR" },
+  STARTING: { answered: "STARTED", startFailed: "ERROR", stopWished: "PENDING_USER_STOP", redefined: "PENDING_START", timedOut: "ERROR" },
+  STARTED: {
+    stopWished: "PENDING_USER_STOP",
+    idled: "PENDING_SYSTEM_STOP",
+    redefined: "PENDING_SYSTEM_STOP",
+    lost: "PENDING_START",
+    lostAsleep: "SYSTEM_STOPPED",
+    doubted: "CHECKING",
+  },
+  CHECKING: {
+    foundRunning: "STARTED",
+    lost: "PENDING_START",
+    lostAsleep: "SYSTEM_STOPPED",
+    stopWished: "PENDING_USER_STOP",
+    redefined: "PENDING_SYSTEM_STOP",
+    timedOut: "ERROR",
+  },
+  PENDING_USER_STOP: { stopBegan: "STOPPING", timedOut: "ERROR" },
+  PENDING_SYSTEM_STOP: { stopBegan: "STOPPING", usedAfterAll: "STARTED", stopWished: "PENDING_USER_STOP", timedOut: "ERROR" },
+  STOPPING: { stoppedForUser: "USER_STOPPED", stoppedForSystem: "SYSTEM_STOPPED", timedOut: "ERROR" },
+  USER_STOPPED: { startWished: "PENDING_START", foundRunning: "PENDING_USER_STOP" },
+  SYSTEM_STOPPED: { startWished: "PENDING_START", stopWished: "USER_STOPPED", foundRunning: "PENDING_SYSTEM_STOP" },
+  ERROR: { startWished: "PENDING_START", stopWished: "PENDING_USER_STOP", foundRunning: "STARTED" },
+};
+
+/** States that end by themselves; in each, a clock runs. */
+export const PASSING_CONTAINER_STATES = [
+  "PENDING_START",
+  "STARTING",
+  "CHECKING",
+  "PENDING_USER_STOP",
+  "PENDING_SYSTEM_STOP",
+  "STOPPING",
+] as const satisfies ContainerState[];
+
+/** The words that clients compare; plugins test prefixes of them. */
+export const CONTAINER_WIRE_STATES: Record<ContainerState, string> = {
+  PENDING_START: "pending start",
+  STARTING: "starting",
+  STARTED: "started",
+  CHECKING: "checking",
+  PENDING_USER_STOP: "pending user stop",
+  PENDING_SYSTEM_STOP: "pending system stop",
+  STOPPING: "stopping",
+  USER_STOPPED: "stopped by user",
+  SYSTEM_STOPPED: "stopped by system",
+  ERROR: "error",
+};

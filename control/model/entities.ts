@@ -1,0 +1,178 @@
+import type { FaultData } from "../../lib/fault.ts";
+import type { ContainerState } from "./container-states.ts";
+import type { ImageState } from "./image-states.ts";
+
+/** Times are epoch milliseconds throughout. */
+
+export type Package = { id: string; name: string; version: string; authorId: string; createdOn: number; updatedOn: number };
+
+/** What `container.json` says, with its defaults filled in. */
+export type ContainerConfig = {
+  cpu: number;
+  memoryMb: number;
+  gpu: number;
+  shmMb: number;
+  storageGb: number;
+  onDemand: boolean;
+  /** Minutes, may be a fraction; undefined: never stopped for idleness. */
+  shutdownTimeoutMinutes?: number | undefined;
+  /** Lines of hours in which it is kept awake (`lifecycle/warm-hours.ts`), as they are written. */
+  keepWarm?: readonly string[] | undefined;
+  /** `port` of container.json, else the Dockerfile's EXPOSE; undefined: the image decides. */
+  port?: number | undefined;
+};
+
+export type Image = {
+  id: string;
+  packageId: string;
+  /** The folder below `dockerfiles/`; empty for a Dockerfile directly in it. */
+  folder: string;
+  name: string;
+  friendlyName: string;
+  description: string;
+  version: string;
+  /** The reference that is resolved, e.g. `datagrok/x:1.0.0.abcdef01`. */
+  ref: string;
+  dockerfile: string;
+  dockerfilePath: string;
+  /** Where the published files lie, relative to the data folder. */
+  files: string;
+  state: ImageState;
+  /** When `state` was entered. */
+  since: number;
+  fault: FaultData | undefined;
+  /** What `ref` was resolved to. */
+  resolvedId: string | undefined;
+  /** By which a registry knows that, where one does. */
+  digest: string | undefined;
+  exposed: number[];
+  /** The reference may come to point at something else, so each start resolves it anew. */
+  mutable: boolean;
+  /** The hash of the folder that the image was built from, where that is known; a fallback's is not the folder's own. */
+  contentHash: string | undefined;
+  /** What its author was told when it was published. */
+  warnings: string[];
+  /** The validation's own log, newest last. */
+  logs: string;
+  createdOn: number;
+  updatedOn: number;
+};
+
+/** What a start is for: a person's `run`, a request, a newer definition, that it ran and was lost, or its warm hours. */
+export const WISHED_FOR = ["run", "request", "redefinition", "loss", "keepWarm"] as const;
+export type WishedFor = (typeof WISHED_FOR)[number];
+
+/** An image as a registry knows it: `ref` may be a tag that has moved since. */
+export type Deployed = { ref: string; digest?: string | undefined };
+
+/** Where a container takes connections, and by which instance of it, in the orchestrator's own words; undefined: it tells none. No two containers have the same host and port. */
+export type OwnedAddress = { host: string; port: number; instance?: string | undefined };
+
+/** An instance that another program made. `port`: where it listens; undefined: nowhere. */
+export type Adopted = { instance: string; generation: number; port: number | undefined };
+
+export type Container = {
+  id: string;
+  packageId: string;
+  imageId: string;
+  folder: string;
+  name: string;
+  friendlyName: string;
+  /** Its name at the orchestrator. */
+  service: string;
+  /** Counts definitions (image, configuration, environment). */
+  generation: number;
+  config: ContainerConfig;
+  env: Record<string, string>;
+  /** The wish: how many instances should run. */
+  desiredInstances: 0 | 1;
+  /** Who wished it last; the injected token is that user's. */
+  wishedBy: string | undefined;
+  /** The developer key and the session behind that, by their digests: what was started with them ends with them. An empty key: they have ended. */
+  wishedKey: string | undefined;
+  wishedSession: string | undefined;
+  /** When the start that runs or waits was wished; 0 where none ever was. */
+  wishedOn: number;
+  /** What that start is for. */
+  wishedFor: WishedFor | undefined;
+  /** For whom the last stop was (or is being) made: it decides which of the two stopped states follows. */
+  stopFor: "user" | "system" | undefined;
+  state: ContainerState;
+  /** When `state` was entered, or pull progress last renewed it. */
+  since: number;
+  /** Why it is in ERROR, or why it was lost. */
+  fault: FaultData | undefined;
+  /** The generation that runs, where one does. */
+  runningGeneration: number | undefined;
+  /** What was deployed last, which its image's row may no longer say: it is what runs, where anything does. */
+  deployed: Deployed | undefined;
+  /** Taken away as soon as it may be another container's: then it is not sent to until the orchestrator has confirmed it. */
+  address: OwnedAddress | undefined;
+  /** What runs under `service` was not made by berth, and is ours by an administrator's word: that instance, and no other of the name. */
+  adopted: Adopted | undefined;
+  /** How long each part of the last start took. */
+  phases: { queue: number; pull?: number; create: number; boot: number } | undefined;
+  /** Since then it lies frozen at the orchestrator, for all that is known, or is to (STOPPING); undefined: it does not. */
+  pausedOn: number | undefined;
+  /** It has said that it is busy until then; 0: it has not. */
+  busyUntil: number;
+  /** Failed starts in a row. */
+  attempts: number;
+  /** No start is tried before this. */
+  notBefore: number;
+  lastLogs: string;
+  lastActive: number;
+  createdOn: number;
+  updatedOn: number;
+};
+
+export type User = { id: string; login: string; friendlyName: string; admin: boolean; createdOn: number };
+
+/** Tokens and keys are stored as SHA-256 digests only. */
+/** What a session of a container was made for. The token is kept sealed, so that a start that is repeated hands over the same one. */
+export type ContainerStart = { generation: number; sealed: { keyId: string; box: string } | undefined };
+
+/**
+ * `plain`: its user's rights without administration. `administration`: with it, where it was requested. `console`: with it, and good at the console's own
+ * listener alone.
+ */
+export type SessionKind = "plain" | "administration" | "console";
+
+export type Session = {
+  digest: string;
+  userId: string;
+  expiresOn: number;
+  /** The developer key that opened it, and with which it ends. */
+  keyDigest: string | undefined;
+  /** The container that was given it, and with which it ends. */
+  containerId?: string | undefined;
+  start?: ContainerStart | undefined;
+  kind?: SessionKind | undefined;
+  /** Of the token that containers are given in place of the session's own. */
+  derivedDigest?: string | undefined;
+  /** The session that it came from, by its digest: who ends that one ends this one. */
+  parent?: string | undefined;
+};
+
+export type DevKey = {
+  digest: string;
+  userId: string;
+  /** Short and random: what people name it by. */
+  id: string;
+  /** What it is for, in its maker's words. */
+  label: string;
+  createdOn: number;
+  /** It is the one in the settings, which changes with them; not one that somebody had made. */
+  fromSetting: boolean;
+};
+
+/** A container that was removed. Its id was issued by this store, so what still runs under it may be taken away. */
+export type Tombstone = {
+  id: string;
+  service: string;
+  removedOn: number;
+  /** As the container's. */
+  adopted?: Adopted | undefined;
+  /** When its service was seen to be gone; undefined: that is still to be done. */
+  clearedOn: number | undefined;
+};

@@ -1,0 +1,78 @@
+import { randomUUID } from "node:crypto";
+import { chmodSync, closeSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { Fault } from "../../../lib/fault.ts";
+import { storeFault } from "../../store/store-fault.ts";
+import { type Key, readKey, writeKey } from "./key-ring.ts";
+
+/** The keys of an installation, in a file of its own: whoever copies the database copies no key. */
+export type KeyFile = {
+  readonly path: string;
+  /** The first one seals; the others only open what they sealed. Empty where there is no file. */
+  read(): Key[];
+  /** All of it or nothing, durable when it returns. */
+  write(keys: readonly Key[]): void;
+};
+
+export const KEY_FILE = "credentials.key";
+const HEAD = "# The key of the credentials in berth.db. Keep a copy of it, but not where you keep copies of the database.\n";
+
+/** Faults, in its methods: DATA_FOLDER_UNUSABLE, STORE_FULL, STORE_READ_ONLY. */
+export function openKeyFile(dataFolder: string): KeyFile {
+  const path = join(dataFolder, KEY_FILE);
+  const guarded = <R>(work: () => R): R => {
+    try {
+      return work();
+    } catch (error) {
+      const known = storeFault(error, dataFolder);
+      if (known instanceof Fault) throw known;
+      throw new Fault("DATA_FOLDER_UNUSABLE", `The key file ${path} cannot be used: ${(error as Error).message}.`, { cause: error });
+    }
+  };
+  return {
+    path,
+    read: () => guarded(() => parse(readText(path), path)),
+    write: (keys) =>
+      guarded(() => {
+        const aside = `${path}.${randomUUID()}`;
+        try {
+          writeFileSync(aside, `${HEAD}${keys.map((key) => `${writeKey(key)}\n`).join("")}`, { mode: 0o600, flag: "wx", flush: true });
+          renameSync(aside, path);
+        } catch (error) {
+          rmSync(aside, { force: true });
+          throw error;
+        }
+        flushFolder(dataFolder);
+      }),
+  };
+}
+
+function readText(path: string): string {
+  try {
+    chmodSync(path, 0o600);
+    return readFileSync(path, "utf8");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return "";
+    throw error;
+  }
+}
+
+function parse(text: string, path: string): Key[] {
+  const lines = text.split("\n").map((line) => line.trim());
+  return lines.flatMap((line, index) => {
+    if (line === "" || line.startsWith("#")) return [];
+    const key = readKey(line);
+    if (!key) throw new Fault("DATA_FOLDER_UNUSABLE", `Line ${index + 1} of the key file ${path} is no key: 32 bytes in base64 or hexadecimal.`);
+    return [key];
+  });
+}
+
+/** A name in a folder is durable only once the folder is. */
+function flushFolder(folder: string): void {
+  const open = openSync(folder, "r");
+  try {
+    fsyncSync(open);
+  } finally {
+    closeSync(open);
+  }
+}

@@ -1,0 +1,137 @@
+import { Fault } from "../../../lib/fault.ts";
+import type { Log } from "../../../lib/log.ts";
+import type { Credential, Sealed } from "../../store/credentials.ts";
+import type { Store } from "../../store/open-store.ts";
+import type { KeyFile } from "./key-file.ts";
+import { type Key, newKey, readKey } from "./key-ring.ts";
+import { type About, seal, unseal } from "./seal.ts";
+
+/** Seals and opens secrets with the installation's key, which lies outside the database. */
+export type Vault = {
+  /** Makes the key where there is none yet. Faults: CREDENTIALS_UNREADABLE while something lies sealed under a key that is missing. */
+  seal(about: About, text: string): Sealed;
+  /** `what` names it for people. Faults: CREDENTIALS_UNREADABLE. */
+  open(about: About, sealed: Sealed, what: string): string;
+  /**
+   * Makes a new key and seals everything anew with it. May be killed at any line: the old key stays until the new rows are durable, and
+   * the next start finishes. Faults: REQUEST_INVALID where a setting gives the key, CREDENTIALS_UNREADABLE.
+   */
+  rotate(): { keyId: string; resealed: number };
+};
+
+/** What a credential is sealed about. */
+export function aboutCredential({ packageId, entity, name }: Pick<Credential, "packageId" | "entity" | "name">): About {
+  return ["credential", packageId, entity, name];
+}
+
+/** What the token of a container's session is sealed about. */
+export function aboutSession(digest: string): About {
+  return ["session", digest];
+}
+
+/** What the private part of a key that signs tokens is sealed about. */
+export function aboutSigningKey(kid: string): About {
+  return ["signing key", kid];
+}
+
+const SETTING = "BERTH_CREDENTIALS_KEY";
+
+/** `given` are the keys of the setting, newest first; with them, the file's only open. Faults: DATA_FOLDER_UNUSABLE. */
+export function openVault(parts: { store: Store; keyFile: KeyFile; given: readonly string[]; log: Log }): Vault {
+  const { store, keyFile, log } = parts;
+  const given = parts.given.flatMap((text) => readKey(text) ?? []);
+  let kept = keyFile.read();
+
+  const ring = (): Key[] => [...given, ...kept];
+  const find = (id: string) => {
+    const known = ring().find((key) => key.id === id);
+    if (known) return known;
+    // It may have been put back meanwhile.
+    kept = keyFile.read();
+    return ring().find((key) => key.id === id);
+  };
+  const where = given.length > 0 ? `${SETTING} or ${keyFile.path}` : `${keyFile.path} (or ${SETTING})`;
+  const missing = (id: string, what: string) =>
+    new Fault("CREDENTIALS_UNREADABLE", `${what} need the key ${id}, which is missing. Put it back into ${where}; nothing is lost.`);
+
+  const requireAll = () => {
+    for (const id of store.credentials.keyIds()) if (!find(id)) throw missing(id, "The credentials");
+  };
+  const current = (): Key => {
+    requireAll();
+    if (ring().length === 0) kept = keyFile.read();
+    const [first] = ring();
+    if (first) return first;
+    const made = newKey();
+    // Durable before the first row that needs it.
+    keyFile.write([made]);
+    kept = [made];
+    log.info({ keyId: made.id }, `made the key of the credentials: ${keyFile.path}`);
+    return made;
+  };
+  const open: Vault["open"] = (about, sealed, what) => {
+    const key = find(sealed.keyId);
+    if (!key) throw missing(sealed.keyId, what);
+    const text = unseal(key, about, sealed);
+    if (text === undefined) throw new Fault("CREDENTIALS_UNREADABLE", `${what} were changed outside berth and cannot be read. Set them again.`);
+    return text;
+  };
+
+  /** Everything under the current key, in one transaction; only then are the others dropped. */
+  const finish = (): number => {
+    const key = current();
+    const resealed = store.transaction(() => {
+      const rows = store.credentials.all().filter(({ keyId }) => keyId !== key.id);
+      for (const row of rows) {
+        const about = aboutCredential(row);
+        store.credentials.update(row.id, seal(key, about, open(about, row, "Credentials")));
+      }
+      for (const { digest, start } of store.sessions.ofContainers()) {
+        if (!start?.sealed || start.sealed.keyId === key.id) continue;
+        const old = find(start.sealed.keyId);
+        const token = old && unseal(old, aboutSession(digest), start.sealed);
+        store.sessions.updateStart(digest, { ...start, sealed: token === undefined ? undefined : seal(key, aboutSession(digest), token) });
+      }
+      for (const row of store.signingKeys.all()) {
+        if (row.keyId === key.id) continue;
+        const old = find(row.keyId);
+        const pem = old && unseal(old, aboutSigningKey(row.kid), row);
+        // One that cannot be opened signs nothing any more, and is replaced when it should.
+        if (pem !== undefined) store.signingKeys.reseal(row.kid, seal(key, aboutSigningKey(row.kid), pem));
+      }
+      return rows.length;
+    });
+    if (given.length === 0 && kept.length > 1) {
+      keyFile.write([key]);
+      kept = [key];
+    }
+    return resealed;
+  };
+
+  try {
+    // A rotation that was cut short, or a setting with a new key in front of the old one.
+    if (ring().length > 1) {
+      const resealed = finish();
+      if (resealed > 0) log.info({ resealed }, "sealed the credentials with the newest key");
+    } else requireAll();
+  } catch (error) {
+    // All that needs no credentials works without them.
+    if (!(error instanceof Fault)) throw error;
+    log.error({ fault: error.code }, error.message);
+  }
+
+  return {
+    seal: (about, text) => seal(current(), about, text),
+    open,
+    rotate: () => {
+      if (given.length > 0) {
+        throw new Fault("REQUEST_INVALID", `The key comes from ${SETTING}: set that to the new key, a comma and the old one, and start berth again.`);
+      }
+      requireAll();
+      const made = newKey();
+      keyFile.write([made, ...kept]);
+      kept = [made, ...kept];
+      return { keyId: made.id, resealed: finish() };
+    },
+  };
+}

@@ -1,0 +1,67 @@
+import { Fault } from "../../../lib/fault.ts";
+import type { Package } from "../../model/entities.ts";
+import type { Store } from "../../store/open-store.ts";
+import { nameKey } from "./names.ts";
+
+/** What credentials belong to: a package, or one of its connections. */
+export type Target = {
+  package: Package;
+  /** The connection's key; empty for the package itself. */
+  entity: string;
+  /** For people: `chem` or `chem.Chembl`. */
+  name: string;
+};
+
+/**
+ * Reads `package` or `package.entity`; the package is named whole, with its scope: of a part of the name somebody else may publish a package first. Both may hold
+ * dots, so a text may mean several packages; one of those that `permit` does not refuse is meant.
+ * Faults: those of `permit`, before the response depends on the package; PACKAGE_NOT_FOUND, ENTITY_NOT_FOUND; REQUEST_INVALID where several packages are meant.
+ */
+export function findTarget(store: Store, text: string, permit: (owner: Package) => void): Target {
+  const packages = store.packages.all();
+  const found: { owner: Package; entity: string; refusal: unknown }[] = [];
+  for (let end = text.length; end > 0; end = text.lastIndexOf(".", end - 1)) {
+    const owner = findPackage(packages, text.slice(0, end));
+    if (owner) found.push({ owner, entity: text.slice(end + 1), refusal: refusalOf(() => permit(owner)) });
+  }
+  const permitted = found.filter(({ refusal }) => refusal === undefined);
+  const [meant, ...others] = permitted;
+  if (!meant) {
+    if (found[0]) throw found[0].refusal;
+    throw new Fault(
+      "PACKAGE_NOT_FOUND",
+      `There is no package of the name ${JSON.stringify(text.slice(0, 200))} here. Use its whole name, with its scope.`,
+    );
+  }
+  if (others.some(({ owner }) => owner.authorId !== meant.owner.authorId)) {
+    const names = permitted.map(({ owner }) => owner.name).join(" and ");
+    throw new Fault("REQUEST_INVALID", `${JSON.stringify(text.slice(0, 200))} may be of any of the packages ${names}, which have different authors.`);
+  }
+  return meant.entity === "" ? { package: meant.owner, entity: "", name: meant.owner.name } : findEntity(store, meant.owner, meant.entity);
+}
+
+function refusalOf(work: () => void): unknown {
+  try {
+    work();
+    return undefined;
+  } catch (error) {
+    return error;
+  }
+}
+
+/** In whatever case; where several names differ in that alone, as it is written. */
+function findPackage(packages: readonly Package[], said: string): Package | undefined {
+  const alike = packages.filter(({ name }) => name.toLowerCase() === said.toLowerCase());
+  return alike.find(({ name }) => name === said) ?? (alike.length === 1 ? alike[0] : undefined);
+}
+
+function findEntity(store: Store, owner: Package, said: string): Target {
+  const key = nameKey(said);
+  const known = key === "" ? undefined : store.connections.find(owner.id, key);
+  if (known) return { package: owner, entity: key, name: `${owner.name}.${known.name}` };
+  // One that its package no longer has may still have credentials, which somebody may want to see and remove.
+  if (key !== "" && store.credentials.of(owner.id, key).length > 0) return { package: owner, entity: key, name: `${owner.name}.${said}` };
+  const names = store.connections.byPackage(owner.id).map(({ name }) => name);
+  const there = names.length === 0 ? "it has no connections" : `it has ${names.join(", ")}`;
+  throw new Fault("ENTITY_NOT_FOUND", `The package ${owner.name} has no connection ${JSON.stringify(said.slice(0, 200))}: ${there}.`);
+}

@@ -1,0 +1,94 @@
+import { randomUUID } from "node:crypto";
+import { claimImage, imageOfRef } from "../../identity/repository-owner.ts";
+import { newContainer } from "../publish/new-container.ts";
+import { followerFolder } from "../publish/record-package.ts";
+import type { Container, User } from "../../model/entities.ts";
+import type { Store } from "../../store/open-store.ts";
+import { importedPackageName } from "./imported-package.ts";
+import type { Plan, PlannedContainer, PlannedImage } from "./plan-import.ts";
+
+type Rooms = { store: Store; environment: string; now: number; importer: Pick<User, "id" | "login"> };
+
+/** Writes all that is planned, with the ids that it has; call it in a transaction. */
+export function recordImport(rooms: Rooms, { images, containers }: Plan): void {
+  for (const { image, fate } of images) if (fate === "import") recordImage(rooms, image);
+  for (const planned of containers) if (planned.fate === "import" || planned.fate === "adopt") recordContainer(rooms, planned);
+}
+
+/** Whose it will be: the author, where somebody has that login here too. */
+export function ownerOf({ store, importer }: Pick<Rooms, "store" | "importer">, author: string | undefined): Pick<User, "id" | "login"> {
+  return (author === undefined ? undefined : store.users.byLogin(author)) ?? importer;
+}
+
+function recordImage(rooms: Rooms, { author, status: _status, ...image }: PlannedImage["image"]): void {
+  const { store, now } = rooms;
+  const packageId = packageOf(rooms, author);
+  for (const name of [image.name, imageOfRef(image.ref)]) if (name !== undefined) claimImage(store, name, { packageId }, now);
+  store.images.insert({
+    ...image,
+    packageId,
+    // Nothing that a package's folder could be named: each stays apart until its package is published.
+    folder: image.id,
+    files: "",
+    state: "PENDING_VALIDATION",
+    since: now,
+    fault: undefined,
+    resolvedId: undefined,
+    digest: undefined,
+    exposed: [],
+    contentHash: undefined,
+    warnings: [],
+    logs: "",
+    createdOn: now,
+    updatedOn: now,
+  });
+}
+
+function recordContainer(rooms: Rooms, { container, adoptable }: PlannedContainer): void {
+  const { store, environment, now, importer } = rooms;
+  const { id, name, friendlyName, imageId, config, env, status, service } = container;
+  const image = store.images.find(imageId);
+  if (image === undefined) return;
+  const isFirst = store.containers.byImage(imageId).every(({ folder }) => folder !== image.folder);
+  const rest: Partial<Container> = status.startsWith("stopped by system") ? { state: "SYSTEM_STOPPED", stopFor: "system" } : {};
+  const port = config.port ?? adoptable?.port;
+  const { address } = adoptable ?? {};
+  // An address that another container has is verified first, with the orchestrator.
+  const isShared = address !== undefined && store.containers.atAddress(address) !== undefined;
+  store.containers.insert({
+    ...newContainer(environment, id, name, config, now),
+    ...rest,
+    ...(adoptable === undefined
+      ? {}
+      : {
+          service: service ?? "",
+          state: isShared ? ("CHECKING" as const) : ("STARTED" as const),
+          desiredInstances: 1 as const,
+          wishedBy: importer.id,
+          wishedOn: now,
+          runningGeneration: 1,
+          deployed: { ref: image.ref },
+          address: isShared || !address ? undefined : { ...address, instance: adoptable.instance },
+          adopted: { instance: adoptable.instance, generation: 1, port: adoptable.port },
+          // Used until now, for all that is known.
+          lastActive: now,
+        }),
+    packageId: image.packageId,
+    imageId,
+    folder: isFirst ? image.folder : followerFolder(image, id),
+    name,
+    friendlyName,
+    config: port === undefined ? config : { ...config, port },
+    env,
+    updatedOn: now,
+  });
+}
+
+function packageOf(rooms: Rooms, author: string | undefined): string {
+  const { store, now } = rooms;
+  const { id: authorId, login } = ownerOf(rooms, author);
+  const name = importedPackageName(login);
+  return (
+    store.packages.byName(name) ?? store.packages.insert({ id: randomUUID(), name, version: "0.0.0", authorId, createdOn: now, updatedOn: now })
+  ).id;
+}

@@ -1,0 +1,79 @@
+import { readdir, readFile, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { Fault } from "../../../lib/fault.ts";
+import { nameKey } from "../credentials/names.ts";
+import { isTooDeep } from "./parse-json.ts";
+
+/** An entity of a package's `connections/` folder. */
+export type PublishedConnection = {
+  name: string;
+  key: string;
+  /** What the file says, without its credentials. */
+  entity: Record<string, unknown>;
+  /** `credentials.parameters` of the file: they are sealed, and never written as they are. */
+  secrets: Record<string, unknown>;
+};
+
+const CONNECTIONS = "connections";
+
+const LARGEST_BYTES = 1_048_576;
+/** Of all of a package's together: they are in memory at once, and written in one transaction. */
+const LARGEST_TOTAL_BYTES = 16 * LARGEST_BYTES;
+
+/** Whether a path in a package is one of these files. */
+export function isConnection(path: string): boolean {
+  return /^connections\/[^/]+\.json$/i.test(path);
+}
+
+/**
+ * Reads the connections of an unpacked package. They are made for more than containers, so one that cannot be read stops no publish: it
+ * is a warning, which says nothing of the file's text, since that may be a secret. Faults: PACKAGE_TOO_LARGE.
+ */
+export async function findConnections(root: string, signal: AbortSignal): Promise<{ connections: PublishedConnection[]; warnings: string[] }> {
+  const folder = join(root, CONNECTIONS);
+  const names = (await readdir(folder).catch(() => [])).filter((name) => isConnection(`${CONNECTIONS}/${name}`)).toSorted();
+  const found = new Map<string, PublishedConnection>();
+  const warnings: string[] = [];
+  let bytes = 0;
+  for (const name of names) {
+    const path = `${CONNECTIONS}/${name}`;
+    bytes += (await stat(join(folder, name))).size;
+    if (bytes > LARGEST_TOTAL_BYTES) throw new Fault("PACKAGE_TOO_LARGE", `connections/ is larger than ${LARGEST_TOTAL_BYTES} bytes.`);
+    const read = await readConnection(join(folder, name), name.slice(0, -".json".length), signal);
+    const twin = typeof read === "string" ? undefined : found.get(read.key);
+    if (typeof read === "string") warnings.push(`${path} ${read}: it is no entity that a container can be given.`);
+    else if (twin) warnings.push(`${path}: the name ${read.name} is taken already, by ${twin.name}; this one is ignored.`);
+    else found.set(read.key, read);
+  }
+  return { connections: [...found.values()], warnings };
+}
+
+/** Or what is wrong with it. */
+async function readConnection(file: string, baseName: string, signal: AbortSignal): Promise<PublishedConnection | string> {
+  const { size } = await stat(file);
+  if (size > LARGEST_BYTES) return `is larger than ${LARGEST_BYTES} bytes`;
+  const json = parse(await readFile(file, { encoding: "utf8", signal }));
+  if (!json) return "is not a JSON object";
+  const name = typeof json["name"] === "string" ? json["name"] : baseName;
+  const key = nameKey(name);
+  if (key === "") return "has no name";
+  const { credentials, ...entity } = json;
+  if (!isRecord(credentials)) return { name, key, entity, secrets: {} };
+  const { parameters, ...about } = credentials;
+  const rest = Object.keys(about).length === 0 ? entity : { ...entity, credentials: about };
+  return { name, key, entity: rest, secrets: isRecord(parameters) ? parameters : {} };
+}
+
+function parse(text: string): Record<string, unknown> | undefined {
+  if (isTooDeep(text)) return undefined;
+  try {
+    const json: unknown = JSON.parse(text.replace(/^\uFEFF/, ""));
+    return isRecord(json) ? json : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}

@@ -1,0 +1,185 @@
+import { closest, distance } from "fastest-levenshtein";
+import { Fault } from "../../../lib/fault.ts";
+import { readWarmHours, WARM_HOURS_ALLOWED } from "../../lifecycle/warm-hours.ts";
+import type { ContainerConfig } from "../../model/entities.ts";
+import { MAX_WARNINGS } from "./cap-warnings.ts";
+import { isImageRef } from "./names.ts";
+import { parseJson, shownValue } from "./parse-json.ts";
+
+export type ContainerJson = {
+  config: ContainerConfig;
+  env: Record<string, string>;
+  /** A published image to run, in place of a Dockerfile. */
+  image: string | undefined;
+  warnings: string[];
+};
+
+type Key = {
+  /** Where the value goes. */
+  field: keyof ContainerConfig | "env" | "image";
+  /** For the author of a wrong value. */
+  allowed: string;
+  accepts: (value: unknown) => boolean;
+  /** The same for editors, as a JSON schema; `accepts` decides. */
+  schema: Readonly<Record<string, unknown>>;
+};
+
+const isNumber = (value: unknown): value is number => typeof value === "number" && Number.isFinite(value);
+const whole = (least: number, most: number) => (value: unknown) => Number.isInteger(value) && (value as number) >= least && (value as number) <= most;
+const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === "object" && value !== null && !Array.isArray(value);
+const isScalar = (value: unknown) => ["string", "number", "boolean"].includes(typeof value);
+/** Linux starts no program with a variable of more than 128 KiB. */
+const MAX_VARIABLES = 500;
+const LONGEST_VARIABLE_NAME = 255;
+const LONGEST_VARIABLE = 32_768;
+const isVariable = ([name, of]: [string, unknown]) =>
+  name.length <= LONGEST_VARIABLE_NAME && /^[^\s=\0]+$/.test(name) && isScalar(of) && String(of).length <= LONGEST_VARIABLE;
+const isEnv: Key["accepts"] = (value) => isRecord(value) && Object.keys(value).length <= MAX_VARIABLES && Object.entries(value).every(isVariable);
+const ENV = `an object of at most ${MAX_VARIABLES} variable names and strings of at most ${LONGEST_VARIABLE} characters, numbers or booleans`;
+
+const ENV_SCHEMA = {
+  type: "object",
+  maxProperties: MAX_VARIABLES,
+  additionalProperties: { type: ["string", "number", "boolean"], maxLength: LONGEST_VARIABLE },
+};
+
+/** Every key of `container.json`. Sizes are in MB but for `storage`, which is in GB; `shutdown_timeout` is in minutes. */
+const KEYS: Readonly<Record<string, Key>> = {
+  cpu: {
+    field: "cpu",
+    allowed: "a number of cores above 0, e.g. 0.25",
+    accepts: (value) => isNumber(value) && value > 0 && value <= 1_024,
+    schema: { type: "number", exclusiveMinimum: 0, maximum: 1_024, default: 0.25 },
+  },
+  memory: {
+    field: "memoryMb",
+    allowed: "a whole number of MB from 6",
+    accepts: whole(6, 2 ** 31),
+    schema: { type: "integer", minimum: 6, default: 512 },
+  },
+  gpu: { field: "gpu", allowed: "a whole number from 0", accepts: whole(0, 64), schema: { type: "integer", minimum: 0, maximum: 64, default: 0 } },
+  on_demand: {
+    field: "onDemand",
+    allowed: "true or false",
+    accepts: (value) => typeof value === "boolean",
+    schema: { type: "boolean", default: false },
+  },
+  shutdown_timeout: {
+    field: "shutdownTimeoutMinutes",
+    allowed: "a number of minutes, or 0 or null for never",
+    accepts: (value) => value === null || (isNumber(value) && value >= 0),
+    schema: { type: ["number", "null"], minimum: 0 },
+  },
+  keep_warm: {
+    field: "keepWarm",
+    allowed: `up to 20 ${WARM_HOURS_ALLOWED}`,
+    accepts: (value) =>
+      Array.isArray(value) && value.length <= 20 && value.every((line) => typeof line === "string" && readWarmHours(line) !== undefined),
+    schema: { type: "array", maxItems: 20, items: { type: "string" } },
+  },
+  shm_size: {
+    field: "shmMb",
+    allowed: "a whole number of MB from 0",
+    accepts: whole(0, 2 ** 31),
+    schema: { type: "integer", minimum: 0, default: 64 },
+  },
+  storage: {
+    field: "storageGb",
+    allowed: "a number of GB above 0",
+    accepts: (value) => isNumber(value) && value > 0,
+    schema: { type: "number", exclusiveMinimum: 0, default: 21 },
+  },
+  env: { field: "env", allowed: ENV, accepts: isEnv, schema: ENV_SCHEMA },
+  environmentVars: { field: "env", allowed: ENV, accepts: isEnv, schema: ENV_SCHEMA },
+  image: {
+    field: "image",
+    allowed: "an image reference, e.g. ghcr.io/owner/name:1.0",
+    accepts: (value) => typeof value === "string" && isImageRef(value),
+    schema: { type: "string", maxLength: 512 },
+  },
+  port: { field: "port", allowed: "a port from 1 to 65535", accepts: whole(1, 65_535), schema: { type: "integer", minimum: 1, maximum: 65_535 } },
+};
+
+/** Keys of several words may be written as JavaScript does, too: `onDemand`. */
+const CAMEL_CASE = new Map(Object.keys(KEYS).map((name) => [name.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase()), name]));
+
+const LONGEST_KEY = 40;
+
+const DEFAULTS: ContainerConfig = { cpu: 0.25, memoryMb: 512, gpu: 0, shmMb: 64, storageGb: 21, onDemand: false };
+
+/**
+ * Reads a folder's `container.json`; `text` is undefined where it has none. All wrong values are reported together; an
+ * unknown key is a warning. Faults: PACKAGE_INVALID.
+ */
+export function readContainerJson(text: string | undefined, path: string): ContainerJson {
+  return readContainerKeys(text === undefined ? {} : parseJson(text, path), path);
+}
+
+/** What `container.json` says of a configuration; the other way round of `readContainerKeys`. */
+export function containerKeysOf(config: ContainerConfig): Record<string, unknown> {
+  const said = Object.entries(KEYS).filter(([, { field }]) => field in config);
+  return Object.fromEntries(said.map(([name, { field }]) => [name, config[field as keyof ContainerConfig]]));
+}
+
+/** The same of what was parsed already. */
+export function readContainerKeys(written: Record<string, unknown>, path: string): ContainerJson {
+  const read: ContainerJson = { config: { ...DEFAULTS }, env: {}, image: undefined, warnings: [] };
+  const wrong: string[] = [];
+  let unknown = 0;
+  const json: Record<string, unknown> = {};
+  for (const [name, value] of Object.entries(written)) {
+    const key = CAMEL_CASE.get(name) ?? name;
+    if (key !== name && Object.hasOwn(written, key)) read.warnings.push(`${path}: ${name} and ${key} mean the same; ${key} is taken.`);
+    // Editors find the schema by it.
+    else if (name !== "$schema") Object.defineProperty(json, key, { value, enumerable: true });
+  }
+  const config: Record<string, unknown> = read.config;
+  for (const [name, value] of Object.entries(json)) {
+    const key = Object.hasOwn(KEYS, name) ? KEYS[name] : undefined;
+    if (key === undefined) {
+      if (++unknown <= MAX_WARNINGS) read.warnings.push(`${path}: unknown key ${shownValue(name)} is ignored${suggestion(name)}.`);
+    } else if (!key.accepts(value)) wrong.push(`${path}: ${name} is ${shownValue(value)}; allowed: ${key.allowed}`);
+    else if (key.field === "image") read.image = value as string;
+    else if (key.field !== "env") config[key.field] = value;
+  }
+  if (wrong.length > 0) throw new Fault("PACKAGE_INVALID", `${wrong.join("; ")}.`);
+  if (!read.config.shutdownTimeoutMinutes) delete read.config.shutdownTimeoutMinutes;
+  if (unknown > MAX_WARNINGS) read.warnings.push(`${path}: ${unknown - MAX_WARNINGS} more unknown keys are ignored.`);
+  const [env, environmentVars] = [asStrings(json["env"]), asStrings(json["environmentVars"])];
+  read.env = { ...environmentVars, ...env };
+  const twice = Object.keys(env).filter((name) => Object.hasOwn(environmentVars, name));
+  if (twice.length > 0) read.warnings.push(`${path}: ${listed(twice)} stand in env and in environmentVars; env is taken.`);
+  return read;
+}
+
+/** The first of them, and how many more there are. */
+function listed(names: readonly string[]): string {
+  const more = names.length > 10 ? ` and ${names.length - 10} more` : "";
+  return names.slice(0, 10).join(", ") + more;
+}
+
+function asStrings(value: unknown): Record<string, string> {
+  return isRecord(value) ? Object.fromEntries(Object.entries(value).map(([name, of]) => [name, String(of)])) : {};
+}
+
+/** Two slips at most, or a hyphen for an underscore; anything further away is not what was meant. */
+function suggestion(name: string): string {
+  if (name.length > LONGEST_KEY) return "";
+  const nearest = closest(name.toLowerCase().replaceAll("-", "_"), Object.keys(KEYS));
+  return distance(name.toLowerCase().replaceAll("-", "_"), nearest) <= 2 ? ` (did you mean ${nearest}?)` : "";
+}
+
+/** For editors: `"$schema"` in a `container.json` names it. Both spellings of each key are in it. */
+export function containerSchema(): object {
+  const spelled = Object.entries(KEYS).flatMap(([name, { allowed, schema }]) => {
+    const spellings = [name, ...[...CAMEL_CASE].filter(([camel, key]) => key === name && camel !== name).map(([camel]) => camel)];
+    return spellings.map((spelling) => [spelling, { description: allowed, ...schema }] as const);
+  });
+  return {
+    $schema: "https://json-schema.org/draft/2020-12/schema",
+    title: "container.json of a package's folder in dockerfiles/",
+    type: "object",
+    properties: Object.fromEntries([["$schema", { type: "string" }], ...spelled]),
+    additionalProperties: false,
+  };
+}

@@ -1,0 +1,100 @@
+import { Fault } from "../../../lib/fault.ts";
+import type { PublishedFolder } from "./folders.ts";
+import { containerName, debugTag, imageName, imageRepository, isOfRepository, isRepositoryPart, releaseTag } from "./names.ts";
+import type { PackageJson } from "./package-json.ts";
+
+/** What a folder says of its image and its container, before it meets what is already stored. */
+export type Definition = PublishedFolder & {
+  image: string;
+  name: string;
+  ref: string;
+  /** What `ref` points at may change, so each start resolves it anew. */
+  mutable: boolean;
+  /** What the image was built from, as far as can be told. */
+  contentHash: string | undefined;
+};
+
+/** Of all Dockerfiles, variables and warnings of a package together: they are written in one turn of the event loop, which takes longer the more they are. */
+export const MAX_TEXT_BYTES = 2 * 1_048_576;
+
+/** `debugLogin` is the developer's login for a debug publish, undefined for a release. Faults: PACKAGE_INVALID, PACKAGE_TOO_LARGE. */
+export function defineContainers(
+  json: PackageJson,
+  folders: readonly PublishedFolder[],
+  debugLogin: string | undefined,
+): { definitions: Definition[]; warnings: string[] } {
+  const definitions = folders.map((folder) => {
+    const image = imageName(json.name, folder.folder);
+    const tag = debugLogin === undefined ? releaseTag(json.version, folder.hash) : debugTag(debugLogin);
+    const own = `${imageRepository(image)}:${tag}`;
+    if (folder.container.image === undefined && !isRepositoryPart(image)) {
+      throw new Fault(
+        "PACKAGE_INVALID",
+        `dockerfiles/${folder.folder} makes the image name ${JSON.stringify(image)}; allowed: letters and digits, with . _ - between them.`,
+      );
+    }
+    requireOwnImage(folder, image);
+    const warnings = folder.container.image === undefined ? [...folder.warnings, ...fallbackWarnings(folder, own)] : folder.warnings;
+    const ref = folder.container.image ?? folder.imageJson?.image ?? own;
+    const debug = debugLogin !== undefined;
+    const mutable = isMutable(ref, debug);
+    return { ...folder, image, ref, mutable, contentHash: builtFrom(folder, debug), name: containerName(json.name, folder.folder), warnings };
+  });
+  refuseTwins(definitions);
+  refuseLongTexts(definitions);
+  return { definitions, warnings: definitions.flatMap(({ warnings }) => warnings) };
+}
+
+/** What `image.json` names was built from the folder: an image of another repository would run under this package's name. */
+function requireOwnImage({ folder, container, imageJson }: PublishedFolder, image: string): void {
+  const repository = imageRepository(image);
+  if (container.image !== undefined || imageJson?.image === undefined || isOfRepository(imageJson.image, repository)) return;
+  const path = ["dockerfiles", folder, "image.json"].filter((part) => part !== "").join("/");
+  throw new Fault(
+    "PACKAGE_INVALID",
+    `${path}: image is ${JSON.stringify(imageJson.image.slice(0, 200))}; allowed: ${repository} with a tag. ` +
+      "To run an image of another repository, name it as image in container.json.",
+  );
+}
+
+/** Only a digest never moves. A release's tags are taken at their word, but for `latest`, which is also what no tag means. */
+function isMutable(ref: string, debug: boolean): boolean {
+  if (ref.includes("@sha256:")) return false;
+  const [, named] = /:([^/:]*)$/.exec(ref) ?? [];
+  return debug || named === undefined || named === "latest";
+}
+
+function builtFrom({ container, imageJson, hash }: PublishedFolder, debug: boolean): string | undefined {
+  if (container.image !== undefined) return undefined;
+  // Nothing is said of an image: a release's own tag holds the hash, a developer's own tag may be of any day.
+  if (imageJson?.image === undefined) return debug ? undefined : hash;
+  return !imageJson.fallback || imageJson.hashMatch === true ? hash : undefined;
+}
+
+function fallbackWarnings({ folder, imageJson }: PublishedFolder, own: string): string[] {
+  const where = ["dockerfiles", folder].filter((part) => part !== "").join("/");
+  if (imageJson === undefined) return [];
+  if (imageJson.image === undefined) return [`${where}: no image was published with the package; ${own} is looked for.`];
+  if (imageJson.fallback && imageJson.hashMatch !== true) return [`${where}: falls back to ${imageJson.image}, which was built from other content.`];
+  return [];
+}
+
+function refuseLongTexts(definitions: readonly Definition[]): void {
+  let bytes = 0;
+  for (const { dockerfile, warnings, container } of definitions) {
+    for (const text of [dockerfile, ...warnings, ...Object.entries(container.env).flat()]) bytes += Buffer.byteLength(text);
+    if (bytes <= MAX_TEXT_BYTES) continue;
+    const sentence = `The Dockerfiles and variables of the package have more than ${MAX_TEXT_BYTES} bytes together: shorten them, or publish some folders as another package.`;
+    throw new Fault("PACKAGE_TOO_LARGE", sentence);
+  }
+}
+
+/** Folders whose names differ in case alone would share an image. */
+function refuseTwins(definitions: readonly Definition[]): void {
+  const seen = new Map<string, string>();
+  for (const { image, folder } of definitions) {
+    const twin = seen.get(image);
+    if (twin !== undefined) throw new Fault("PACKAGE_INVALID", `dockerfiles/${twin} and dockerfiles/${folder} make the same image name, ${image}.`);
+    seen.set(image, folder);
+  }
+}

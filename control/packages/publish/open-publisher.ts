@@ -1,0 +1,212 @@
+import { randomUUID } from "node:crypto";
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import type { Clock } from "../../../lib/clock.ts";
+import { Fault } from "../../../lib/fault.ts";
+import type { Container, User } from "../../model/entities.ts";
+import type { Store } from "../../store/open-store.ts";
+import type { Credentials } from "../credentials/open-credentials.ts";
+import { unresolvedTemplates } from "../credentials/unresolved.ts";
+import { createFairSlots } from "../../../lib/fair-slots.ts";
+import { capWarnings } from "./cap-warnings.ts";
+import { findConnections, isConnection, type PublishedConnection } from "./connections.ts";
+import { defineContainers, type Definition } from "./definitions.ts";
+import { DOCKERFILES, findFolders } from "./folders.ts";
+import { unscoped } from "./names.ts";
+import { openPackageFiles, versionPath } from "./package-files.ts";
+import { createPackageLocks } from "./package-locks.ts";
+import { type PackageJson, readPackageJson } from "./package-json.ts";
+import { readText } from "./read-text.ts";
+import { receiveUpload } from "./receive-upload.ts";
+import { type Recorded, recordPackage, refuseForeignAuthor } from "./record-package.ts";
+import { saveContainer, type Saving } from "./save-container.ts";
+import type { Told } from "./told.ts";
+import { unpackZip, type ZipLimits } from "./unpack-zip.ts";
+
+export type Publishing = {
+  /** The package's name as the address says it. */
+  name: string;
+  user: Pick<User, "id" | "login" | "admin">;
+  debug: boolean;
+  /** The ZIP. */
+  body: AsyncIterable<Buffer>;
+  signal: AbortSignal;
+};
+
+export type Published = Recorded & { warnings: string[] };
+
+export type Publisher = {
+  /**
+   * Takes a package in: all of it is stored when this returns, or nothing of it. The lifecycle has been told.
+   * Faults: PACKAGE_INVALID, PACKAGE_TOO_LARGE, UPLOADS_FULL, UPLOAD_TOO_SLOW, NOT_PERMITTED, STORE_FULL, STORE_READ_ONLY.
+   */
+  publish(asked: Publishing): Promise<Published>;
+  /** Changes a container, or makes one of an image that was published. Faults: REQUEST_INVALID, NOT_PERMITTED. */
+  save(asked: Saving): Container;
+};
+
+/** The name of the upload in its incoming folder. */
+const ZIP = "package.zip";
+/** Packages that are being received: each takes disk for its ZIP. The bytes of those that wait stay in their sockets. */
+const UPLOADS = { slots: 32, slotsPerUser: 8, waiting: 64, waitingPerUser: 16 };
+/** Packages that are unpacked and recorded, once they were received: each takes disk and time of two cores. */
+const PUBLISHES = { slots: 4, slotsPerUser: 2, waiting: 64, waitingPerUser: 16 };
+/** A package that takes longer than this keeps the others of its author waiting. */
+const PUBLISH_MS = 120_000;
+const RETRY_MS = 10_000;
+const SLICE = 10;
+/** Of one answer. Each folder has at most 20. */
+const MAX_WARNINGS_IN_ALL = 200;
+
+export async function openPublisher(parts: {
+  store: Store;
+  lifecycle: Told;
+  /** Takes in the package's connections and what they bring of secrets. */
+  credentials: Pick<Credentials, "record">;
+  dataFolder: string;
+  /** Goes into the services' names. */
+  environment: string;
+  clock: Clock;
+  maxPackageBytes: number;
+  limits: ZipLimits;
+}): Promise<Publisher> {
+  const { store, clock } = parts;
+  const files = await openPackageFiles(parts.dataFolder, (id) => store.packages.find(id) !== undefined);
+  const locked = createPackageLocks();
+
+  const readPackage = async (folder: string, asked: Publishing) => {
+    const into = join(folder, "unpacked");
+    await mkdir(into);
+    await unpackZip({ zip: join(folder, ZIP), into, wanted: isWanted, limits: parts.limits, signal: asked.signal });
+    const json = readPackageJson(await readText(join(into, "package.json"), "package.json", asked.signal));
+    if (!isSamePackage(json.name, asked.name)) {
+      throw new Fault("PACKAGE_INVALID", `package.json names the package ${json.name}; it was published as ${asked.name}.`);
+    }
+    return { into, json };
+  };
+
+  /** The files first, then all rows in one transaction, which is the moment of publishing; then what no container runs from is pruned. */
+  const place = async (
+    asked: Publishing,
+    json: PackageJson,
+    definitions: readonly Definition[],
+    connections: readonly PublishedConnection[],
+    staged: ReadonlyMap<string, string>,
+  ): Promise<{ recorded: Recorded; kept: string[] }> => {
+    refuseForeignAuthor(store, json.name, asked.user);
+    // No other publish makes a package of this name meanwhile.
+    const packageId = store.packages.byName(json.name)?.id ?? randomUUID();
+    const folders = definitions.map(({ folder, at, hash }) => ({ from: staged.get(folder) ?? at, folder, hash }));
+    const done = await files.placing(packageId, folders, asked.signal, () =>
+      store.transaction(() => {
+        const rooms = { store, environment: parts.environment, now: Math.trunc(clock.now()) };
+        const recorded = recordPackage(rooms, json, asked.user, definitions, (id, definition) => versionPath(id, definition), packageId);
+        return { recorded, kept: parts.credentials.record(recorded.package, connections) };
+      }),
+    );
+    const { images, containers, filesBefore } = done.recorded;
+    const defined = new Set(definitions.map(({ folder }) => folder));
+    for (const folder of filesBefore.keys()) if (!defined.has(folder)) await files.prune(packageId, folder, []);
+    for (const [index, image] of images.entries()) {
+      // What still runs may run from the version before this one; what waits for its successor's image, from one before that.
+      if (runsOlder(containers[index])) continue;
+      await files.prune(packageId, image.folder, [image.files, filesBefore.get(image.folder) ?? image.files]);
+    }
+    return done;
+  };
+
+  const publishFrom = async (folder: string, asked: Publishing): Promise<Published> => {
+    const { into, json } = await readPackage(folder, asked);
+    const found = await findFolders(into, asked.signal);
+    const { definitions, warnings } = defineContainers(json, found.folders, asked.debug ? asked.user.login : undefined);
+    const { connections, warnings: unread } = await findConnections(into, asked.signal);
+    const unresolved = unresolvedTemplates(
+      json.name,
+      definitions.map(({ name, container }) => ({ name, env: container.env })),
+      connections,
+    );
+    const staged = await stage(definitions, folder, files.copy);
+    const { recorded, kept } = await locked(json.name, asked.signal, () => place(asked, json, definitions, connections, staged));
+    const all = [...found.warnings, ...warnings, ...unread, ...kept, ...unresolved];
+    return { ...recorded, warnings: capWarnings(all, MAX_WARNINGS_IN_ALL) };
+  };
+
+  const full = (of: string) => (ofUser: boolean) =>
+    new Fault("UPLOADS_FULL", `${ofUser ? "You are" : "Others are"} ${of} as many packages as may be at once; try again soon.`, {
+      retryAfterMs: RETRY_MS,
+    });
+  const uploads = createFairSlots({ ...UPLOADS, full: full("sending") });
+  const publishes = createFairSlots({ ...PUBLISHES, full: full("publishing") });
+
+  const publish = async (asked: Publishing): Promise<Published> => {
+    refuseForeignAuthor(store, asked.name, asked.user);
+    const folder = await files.incoming();
+    const { body, signal } = asked;
+    const user = asked.user.id;
+    try {
+      // A publish slot is for work, not for waiting for a client's bytes.
+      await uploads.run(user, signal, () => receiveUpload({ body, to: join(folder, ZIP), maxBytes: parts.maxPackageBytes, clock, signal }));
+      const published = await publishes.run(user, signal, async () => {
+        const over = new AbortController();
+        const tooLong = () =>
+          new Fault("PACKAGE_TOO_LARGE", `The package was not unpacked within ${PUBLISH_MS / 1_000} s: publish fewer or smaller files.`);
+        const inTime = clock.deadline(PUBLISH_MS, tooLong, AbortSignal.any([signal, over.signal]));
+        return publishFrom(folder, { ...asked, signal: inTime }).finally(() => over.abort());
+      });
+      // All of it is stored; whatever of this is not done when berth ends follows from what is stored at the next start.
+      await inSlices(published.images, (image) => parts.lifecycle.wishValidation(image.id, asked.user.id));
+      await inSlices([...published.containers, ...published.followers], (container) => parts.lifecycle.defined(container.id, asked.user.id));
+      // Meanwhile another publish may have brought the folder back.
+      const publishedOn = published.package.updatedOn;
+      const isBack = ({ imageId, packageId }: Container) =>
+        store.packages.find(packageId)?.updatedOn !== publishedOn && store.images.find(imageId)?.state !== "DELETED";
+      await inSlices(published.removed, (container) => {
+        if (!isBack(container)) parts.lifecycle.removed(container.id);
+      });
+      return published;
+    } finally {
+      await files.discard(folder);
+    }
+  };
+
+  return {
+    publish,
+    save: (asked) => saveContainer({ store, lifecycle: parts.lifecycle, environment: parts.environment, now: clock.now() }, asked),
+  };
+}
+
+function runsOlder(container: Container | undefined): boolean {
+  return container?.runningGeneration !== undefined && container.runningGeneration < container.generation - 1;
+}
+
+/** Only what makes containers is kept; scripts, styles and the package's own code are somebody else's. */
+function isWanted(path: string): boolean {
+  return path === "package.json" || path.startsWith(`${DOCKERFILES}/`) || isConnection(path);
+}
+
+/** Some clients leave the scope out of the address. */
+function isSamePackage(name: string, asked: string): boolean {
+  return name.toLowerCase() === asked.toLowerCase() || unscoped(name).toLowerCase() === asked.toLowerCase();
+}
+
+/** `dockerfiles/` itself holds the other folders, so it is copied before they are moved out of it. */
+async function stage(
+  definitions: readonly Definition[],
+  folder: string,
+  copy: (from: string, to: string) => Promise<void>,
+): Promise<Map<string, string>> {
+  const staged = new Map<string, string>();
+  const root = definitions.find((definition) => definition.folder === "");
+  if (root === undefined || definitions.length === 1) return staged;
+  const to = join(folder, "root");
+  await copy(root.at, to);
+  return staged.set("", to);
+}
+
+/** Each may be a write to the disk: other requests are answered between slices. */
+async function inSlices<T>(items: readonly T[], work: (item: T) => void): Promise<void> {
+  for (const [index, item] of items.entries()) {
+    if (index > 0 && index % SLICE === 0) await new Promise(setImmediate);
+    work(item);
+  }
+}

@@ -1,0 +1,137 @@
+import { cp, lstat, mkdir, readdir, rename, rm, rmdir } from "node:fs/promises";
+import { randomUUID } from "node:crypto";
+import { dirname, join } from "node:path";
+import { storeFault } from "../../store/store-fault.ts";
+
+/**
+ * Where the published files of folders lie: `packages/<package id>/<folder>/<folder hash>/` below the data folder, written once
+ * and never changed. What is under way lies in `incoming/`, and is thrown away at the next start. Of one package, only one caller at a time may place and prune.
+ */
+export type PackageFiles = {
+  /** A new empty folder; `discard` it in the end. */
+  incoming(): Promise<string>;
+  /** A copy of a folder that `place` can take; `from` and `to` lie in the same incoming folder. */
+  copy(from: string, to: string): Promise<void>;
+  /** Moves the package's folders to their places, then does `work`; where either fails, none of them stays there. */
+  placing<R>(packageId: string, folders: readonly FolderToPlace[], signal: AbortSignal, work: () => R): Promise<R>;
+  /** Throws away the folder's versions but those in `kept` (relative to the data folder). */
+  prune(packageId: string, folder: string, kept: readonly string[]): Promise<void>;
+  discard(folder: string): Promise<void>;
+};
+
+export type FolderToPlace = { from: string; folder: string; hash: string };
+
+const PACKAGES = "packages";
+/** A failed publish removes the folders that it leaves empty, also those that another package needs at this moment. */
+const PLACE_ATTEMPTS = 5;
+
+/** Where a version of a folder lies, relative to the data folder. */
+export function versionPath(packageId: string, { folder, hash }: Pick<FolderToPlace, "folder" | "hash">): string {
+  return join(PACKAGES, packageId, folder, hash);
+}
+
+/** A folder's versions are named by its hash. */
+export function isVersionName(name: string): boolean {
+  return /^[0-9a-f]{64}$/.test(name);
+}
+
+/** `isKnown` tells whether there is a package of an id. Faults, here and in its methods: STORE_FULL, STORE_READ_ONLY, DATA_FOLDER_UNUSABLE. */
+export async function openPackageFiles(dataFolder: string, isKnown: (packageId: string) => boolean): Promise<PackageFiles> {
+  const incoming = join(dataFolder, "incoming");
+  const translated = async <R>(work: Promise<R>): Promise<R> =>
+    work.catch((error: unknown) => {
+      throw storeFault(error, dataFolder);
+    });
+  await translated(rm(incoming, { recursive: true, force: true }));
+  await translated(mkdir(incoming, { recursive: true, mode: 0o700 }));
+
+  const discard = (folder: string) => rm(folder, { recursive: true, force: true });
+
+  /** Renamed first, so that a folder in removal is never taken for a whole one; a rest goes at the next start. */
+  const doom = async (folder: string): Promise<void> => {
+    const doomed = join(incoming, randomUUID());
+    await rename(folder, doomed);
+    void discard(doomed).catch(() => undefined);
+  };
+
+  const place = async (from: string, to: string): Promise<void> => {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        await mkdir(dirname(to), { recursive: true, mode: 0o700 });
+        return await rename(from, to);
+      } catch (error) {
+        if (attempt === PLACE_ATTEMPTS || !isMissing(error)) throw storeFault(error, dataFolder);
+      }
+    }
+  };
+
+  const placing: PackageFiles["placing"] = async (packageId, folders, signal, work) => {
+    const placed: string[] = [];
+    try {
+      for (const one of folders) {
+        signal.throwIfAborted();
+        const to = join(dataFolder, versionPath(packageId, one));
+        // The same hash is the same content: what lies there may be in use, and stays.
+        if (await exists(to)) continue;
+        await place(one.from, to);
+        placed.push(to);
+      }
+      return work();
+    } catch (error) {
+      for (const folder of placed)
+        await doom(folder).then(
+          () => removeEmpty(dirname(folder), dataFolder),
+          () => undefined,
+        );
+      throw error;
+    }
+  };
+
+  // What was placed by a process that died before it wrote the package's rows.
+  for (const id of await readdir(join(dataFolder, PACKAGES)).catch(() => []))
+    if (!isKnown(id)) await translated(doom(join(dataFolder, PACKAGES, id)));
+
+  return {
+    incoming: async () => {
+      const folder = join(incoming, randomUUID());
+      await translated(mkdir(folder, { mode: 0o700 }));
+      return folder;
+    },
+    copy: (from, to) => translated(cp(from, to, { recursive: true, errorOnExist: true })),
+    placing,
+    prune: async (packageId, folder, kept) => {
+      const base = join(PACKAGES, packageId, folder);
+      const left = (await versions(join(dataFolder, base))).map((name) => join(base, name)).filter((path) => !kept.includes(path));
+      // What cannot be removed now is left to the next publish: this one is stored.
+      for (const path of left) await doom(join(dataFolder, path)).catch(() => undefined);
+    },
+    discard,
+  };
+}
+
+/** Beside the versions of `dockerfiles/` itself lie the folders of its sub folders, whose names are no hash. */
+async function versions(folder: string): Promise<string[]> {
+  return (await readdir(folder).catch(() => [])).filter(isVersionName);
+}
+
+async function exists(path: string): Promise<boolean> {
+  return lstat(path).then(
+    () => true,
+    () => false,
+  );
+}
+
+function isMissing(error: unknown): boolean {
+  return error instanceof Error && "code" in error && error.code === "ENOENT";
+}
+
+/** A folder and those that it lies in, for as long as they are empty, up to `top`. */
+async function removeEmpty(folder: string, top: string): Promise<void> {
+  for (let at = folder; at !== top; at = dirname(at)) {
+    try {
+      await rmdir(at);
+    } catch {
+      return;
+    }
+  }
+}

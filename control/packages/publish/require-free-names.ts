@@ -1,0 +1,89 @@
+import { Fault } from "../../../lib/fault.ts";
+import { nameKey } from "../credentials/names.ts";
+import { mayManageOf } from "../../identity/may-manage.ts";
+import { claimImage, imageOfRef, mayUseImage, repositoryOwner } from "../../identity/repository-owner.ts";
+import type { Container, Package } from "../../model/entities.ts";
+import type { Store } from "../../store/open-store.ts";
+import type { OwnedRepository } from "../../store/repositories.ts";
+import type { Definition } from "./definitions.ts";
+import { imageName, imageRepository, unscoped } from "./names.ts";
+
+/**
+ * Names that a package may not have: images of another author's package, and names of other packages' containers, of any author. Plugins find
+ * containers by name and send their users' tokens along. What another author's package had first stays that author's, also where an earlier version of
+ * berth let both have it. All are looked up in a few queries; only what somebody else has is judged one by one. Faults: NAME_TAKEN.
+ */
+export function requireFreeNames(store: Store, owner: Package, definitions: readonly Definition[], known: ReadonlyMap<string, Container>): void {
+  const author = { id: owner.authorId, admin: false };
+  const keys = definitions.map(({ image }) => nameKey(image));
+  const isOwn = ({ packageId, userId }: OwnedRepository) => (packageId === undefined ? userId === owner.authorId : packageId === owner.id);
+  const foreign = new Set(store.repositories.some(keys).flatMap((one) => (isOwn(one) ? [] : one.key)));
+  const names = definitions.map(({ name }) => name);
+  const others = store.containers.named(names, owner.id).map(({ id }) => id);
+  const byName = Map.groupBy(store.containers.some(others), ({ name }) => name.toLowerCase());
+  for (const [index, { image, name, folder }] of definitions.entries()) {
+    if (foreign.has(keys[index] ?? "") && !mayUseImage(store, author, image)) {
+      const { packageName, userId } = repositoryOwner(store, image) as { packageName: string | undefined; userId: string };
+      const holder = packageName === undefined ? `the user ${store.users.find(userId)?.login}, who pushed to it first` : `the package ${packageName}`;
+      throw taken(`The image ${imageRepository(image)} of ${where(folder)} belongs to ${holder}.`);
+    }
+    for (const other of byName.get(name.toLowerCase()) ?? []) {
+      const holder = store.packages.find(other.packageId);
+      const isForeign = holder !== undefined && !mayManageOf(store, { userId: owner.authorId, admin: false }, holder.authorId);
+      const mine = known.get(folder);
+      const hadItFirst = mine?.name === name && (!isForeign || mine.createdOn <= other.createdOn);
+      if (!hadItFirst) throw taken(`The container name ${name} of ${where(folder)} is taken by a container of the package ${holder?.name}.`);
+    }
+  }
+}
+
+/** Call it with what was published, in the same transaction. */
+export function claimNames(store: Store, owner: Package, definitions: readonly Definition[], now: number): void {
+  const refs = definitions.flatMap(({ ref }) => imageOfRef(ref) ?? []);
+  const images = [...definitions.map(({ image }) => image), imageName(owner.name, ""), ...refs].map((image) => ({ image, key: nameKey(image) }));
+  const owned = new Set(store.repositories.some([...new Set(images.map(({ key }) => key))]).map(({ key }) => key));
+  for (const { image, key } of images) {
+    if (owned.has(key)) continue;
+    owned.add(key);
+    claimImage(store, image, { packageId: owner.id }, now);
+  }
+}
+
+/** Another author's package of nearly the same name would be taken for this one. Faults: NAME_TAKEN. */
+export function requireFreePackageName(store: Store, name: string, authorId: string): void {
+  const scoped = (text: string) => text.split("/").map(nameKey).join("/");
+  const key = scoped(name);
+  const twin = store.packages.all().find((other) => scoped(other.name) === key);
+  if (twin && !mayManageOf(store, { userId: authorId, admin: false }, twin.authorId))
+    throw taken(`The package name ${name} differs from ${twin.name}, which another author published, only in case and separators.`);
+}
+
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
+
+/**
+ * A name, or a name for people, that somebody gives to a container of this package. People and programs look containers up by both: neither may be the name of
+ * another author's container, image or package, nor have the form of an id. Faults: REQUEST_INVALID, NAME_TAKEN.
+ */
+export function requireFreeName(store: Store, packageId: string, name: string): void {
+  if (UUID.test(name)) throw new Fault("REQUEST_INVALID", `${name} has the form of an id: choose another name.`);
+  const key = nameKey(name);
+  const where = [{ columns: ["name"], holds: "is", value: name }] as const;
+  const packages = store.packages.all();
+  const authorOf = (id: string) => packages.find((one) => one.id === id)?.authorId;
+  const owners = [
+    key === "" ? undefined : repositoryOwner(store, name)?.userId,
+    ...store.containers.some(store.containers.ids({ where })).map((container) => authorOf(container.packageId)),
+    ...packages.filter((one) => nameKey(one.name) === key || nameKey(unscoped(one.name)) === key).map(({ authorId }) => authorId),
+  ];
+  const author = { userId: authorOf(packageId) ?? "", admin: false };
+  if (owners.some((owner) => owner !== undefined && !mayManageOf(store, author, owner)))
+    throw new Fault("NAME_TAKEN", `The name ${JSON.stringify(name)} belongs to another author: choose another name.`);
+}
+
+function taken(sentence: string): Fault {
+  return new Fault("NAME_TAKEN", `${sentence} Rename the package or the folder.`);
+}
+
+function where(folder: string): string {
+  return ["dockerfiles", folder].filter((part) => part !== "").join("/");
+}

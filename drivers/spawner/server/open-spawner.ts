@@ -1,0 +1,160 @@
+import swagger from "@fastify/swagger";
+import { once } from "node:events";
+import { fastify, type FastifyInstance } from "fastify";
+import type { Clock } from "../../../lib/clock.ts";
+import { boundServer, connectionBounds, type ConnectionBoundsParts } from "../../../lib/connection-limits.ts";
+import type { Driver } from "../../driver.ts";
+import { Fault } from "../../../lib/fault.ts";
+import type { PrivateListeners } from "../../../lib/container-peers.ts";
+import { maskedPath } from "../../../lib/masked-path.ts";
+import type { Log } from "../../../lib/log.ts";
+import { answerFault, sendFault, toFault } from "./answer-fault.ts";
+import type { Callers } from "./callers.ts";
+import { DEPLOY_LIMITS, type DeployLimits, openDeploys } from "./deploys.ts";
+import { deployRoutes } from "./deploy-routes.ts";
+import { eventRoutes } from "./event-routes.ts";
+import { openLimit } from "./limit.ts";
+import { serviceRoutes } from "./service-routes.ts";
+import type { SpawnerParts } from "./spawner-parts.ts";
+import { openStreams } from "./streams.ts";
+import { answers, INFO } from "./wire-schemas.ts";
+
+/** How long a client may take to send a request. */
+const REQUEST_TIMEOUT_MS = 60_000;
+const PROBE_AFTER_MS = 30_000;
+/** A spec's variables hold credentials and the like, and nothing larger. */
+const LARGEST_BODY = 1_048_576;
+const LONGEST_PATH_PART = 512;
+const MOST_CONNECTIONS = 2_048;
+/** So that one client leaves room for the others. */
+const MOST_OF_ONE_ADDRESS = MOST_CONNECTIONS / 2;
+const MOST_STREAMS = 512;
+const MOST_VALIDATIONS = 64;
+const BACKLOG = 1_024;
+
+declare module "fastify" {
+  interface FastifyContextConfig {
+    /** Who asks need not say who they are. */
+    open?: boolean;
+  }
+}
+
+/** What it listens on: as `server.listen` takes it. */
+export type SpawnerAt = { host: string; port: number } | object;
+
+/**
+ * The spawner's REST over one driver. It keeps nothing: what runs, the driver's orchestrator knows. `close` ends connections and waits for
+ * nothing: a deploy under way is neither undone nor finished, and found again by the next that asks for it.
+ */
+export async function openSpawner(parts: {
+  driver: Driver;
+  callers: Callers;
+  environment: string;
+  version: string;
+  /** How long a connection without a request is kept. */
+  keepAliveTimeoutMs: number;
+  at: SpawnerAt;
+  /** Keeps containers from it. */
+  listeners?: PrivateListeners | undefined;
+  limits?: Partial<DeployLimits & { streams: number; connections: number; connectionsPerAddress: number }>;
+  /** Counts connections that were refused. */
+  refused?: ConnectionBoundsParts["refused"];
+  clock: Clock;
+  log: Log;
+}): Promise<{ address(): ReturnType<FastifyInstance["server"]["address"]>; close(): Promise<void> }> {
+  const { driver, environment, version, clock, log } = parts;
+  const app = await buildApp(parts, {
+    driver,
+    environment,
+    version,
+    deploys: openDeploys({ driver, limits: { ...DEPLOY_LIMITS, ...parts.limits }, clock, log }),
+    validations: openLimit(MOST_VALIDATIONS, "validations"),
+    streams: openStreams({ most: parts.limits?.streams ?? MOST_STREAMS, clock, log }),
+    clock,
+    log,
+  });
+  const { server } = app;
+  const { connections: total = MOST_CONNECTIONS, connectionsPerAddress: perAddress = MOST_OF_ONE_ADDRESS } = parts.limits ?? {};
+  boundServer(server, connectionBounds({ perAddress, total, ...(parts.refused && { refused: parts.refused }), clock, log }));
+  parts.listeners?.guard(server);
+  // By hand, since it may be a socket that another process has bound.
+  if ("port" in parts.at) server.listen({ ...parts.at, backlog: BACKLOG });
+  else server.listen(parts.at, BACKLOG);
+  await once(server, "listening");
+  return {
+    address: () => server.address(),
+    close: async () => {
+      const closed = once(server, "close");
+      server.close();
+      server.closeAllConnections();
+      await closed;
+      await app.close();
+    },
+  };
+}
+
+async function buildApp(
+  { callers, keepAliveTimeoutMs }: { callers: Callers; keepAliveTimeoutMs: number },
+  parts: SpawnerParts,
+): Promise<FastifyInstance> {
+  const { driver, environment, version, log } = parts;
+  const app = fastify({
+    bodyLimit: LARGEST_BODY,
+    exposeHeadRoutes: false,
+    // Who follows a silent log and vanishes without a word would otherwise be waited for as long as the service lives.
+    http: { keepAlive: true, keepAliveInitialDelay: PROBE_AFTER_MS },
+    keepAliveTimeout: keepAliveTimeoutMs,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    routerOptions: { maxParamLength: LONGEST_PATH_PART },
+    // A path that is none reaches no route, and so no hook either.
+    frameworkErrors: (error, _request, reply) => sendFault(reply, toFault(error, log, {})),
+  });
+  app.setErrorHandler(answerFault(log));
+  app.setNotFoundHandler((request) => {
+    throw new Fault("ROUTE_NOT_FOUND", `There is no ${request.method} ${maskedPath(request.url.split("?", 1)[0] ?? "").slice(0, 200)}.`);
+  });
+  app.addHook("onRequest", async (request, reply) => {
+    reply.header("cache-control", "no-store");
+    if (request.routeOptions.config.open !== true) await callers.admit(request.headers);
+  });
+  // What comes in is read by the routes, whose sentences are for people; whatever it claims to be, a body is JSON or nothing.
+  app.setValidatorCompiler(() => () => true);
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser("*", { parseAs: "string" }, (_request, body, done) => {
+    try {
+      done(null, body === "" ? undefined : JSON.parse(String(body)));
+    } catch (cause) {
+      done(new Fault("REQUEST_INVALID", "The body is not JSON.", { cause }));
+    }
+  });
+  await app.register(swagger, {
+    openapi: {
+      info: { title: "berth spawner", version },
+      components: {
+        securitySchemes: {
+          key: { type: "apiKey", in: "header", name: "X-Api-Key" },
+          token: { type: "http", scheme: "bearer", bearerFormat: "JWT" },
+        },
+      },
+      security: [{ key: [] }, { token: [] }],
+    },
+  });
+  await app.register(async (api) => {
+    const config = { open: true };
+    api.get(
+      "/info",
+      {
+        config,
+        exposeHeadRoute: true,
+        schema: { tags: ["server"], summary: "Who this is; for health checks", security: [], response: answers(INFO) },
+      },
+      () => ({ name: "berth", version, driver: driver.name, environment }),
+    );
+    deployRoutes(api, parts);
+    serviceRoutes(api, parts);
+    eventRoutes(api, parts);
+    api.get("/openapi.json", { config, schema: { hide: true } }, () => app.swagger());
+  });
+  await app.ready();
+  return app;
+}

@@ -1,0 +1,90 @@
+import { isAbsolute } from "node:path";
+import type { Labels } from "../../driver.ts";
+import { Fault } from "../../../lib/fault.ts";
+
+/** One thing that a body may say: the name that berth gives it, and what others do; `read` answers undefined for what is not allowed. */
+type Field<T> = { names: readonly string[]; allowed: string; read(value: unknown): T | undefined };
+
+const field = <T>(names: readonly string[], allowed: string, read: (value: unknown) => T | undefined): Field<T> => ({ names, allowed, read });
+
+const FIELDS = {
+  image: field(["image", "imageRef", "dockerImage"], "an image's name or id", (value) => readText(value, /^[\w][\w./:@-]{0,511}$/)),
+  folder: field(["folder"], "an absolute path", (value) =>
+    typeof value === "string" && !value.includes("\0") && isAbsolute(value) ? value : undefined,
+  ),
+  env: field(["environmentVars", "env"], "an object of variable names and strings, numbers or booleans", readEnvironment),
+  cpu: field(["cpu"], "a number of cores above 0", (value) => readNumber(value, 0.001, 1_024)),
+  memoryMb: field(["memory"], "a whole number of MB from 1", (value) => readWhole(value, 1, 2 ** 31)),
+  shmMb: field(["shm_size"], "a whole number of MB from 0", (value) => readWhole(value, 0, 2 ** 31)),
+  storageGb: field(["storage"], "a number of GB above 0", (value) => readNumber(value, 0.001, 2 ** 31)),
+  gpu: field(["gpu"], "a whole number from 0", (value) => readWhole(value, 0, 64)),
+  port: field(["port"], "a port from 1 to 65535", (value) => readWhole(value, 1, 65_535)),
+  graceMs: field(["graceMs"], "a number of milliseconds from 0", (value) => readNumber(value, 0, 600_000)),
+  package: field(["package"], "a package's name of at most 214 characters", (value) => readText(value, /^[\w@./-]{1,214}$/)),
+  labels: field(["labels"], "an object with store, environment, container and generation", readLabels),
+};
+
+type Fields = typeof FIELDS;
+export type Body = { [Name in keyof Fields]?: NonNullable<ReturnType<Fields[Name]["read"]>> };
+
+/** A container entity has what stands in `container.json` one level down. */
+const NESTED = "config";
+
+/**
+ * What a body says, whoever's it is: each thing by any of its names, at the top or in `config`; null counts as left out. `unknown` are the
+ * names of what was passed over. Faults: REQUEST_INVALID, which names all that is wrong, and no value.
+ */
+export function readBody(sent: unknown): { body: Body; unknown: string[] } {
+  const said = sent ?? {};
+  if (!isObject(said)) throw new Fault("REQUEST_INVALID", "The body must be a JSON object.");
+  const nested = said[NESTED] ?? {};
+  if (!isObject(nested)) throw new Fault("REQUEST_INVALID", `The body's ${NESTED} must be an object.`);
+  const all = new Map([...Object.entries(nested), ...Object.entries(said).filter(([name]) => name !== NESTED)].filter(([, value]) => value !== null));
+  const body: Record<string, unknown> = {};
+  const wrong: string[] = [];
+  for (const [name, { names, allowed, read }] of Object.entries<Field<unknown>>(FIELDS)) {
+    const given = names.find((one) => all.has(one));
+    if (given === undefined) continue;
+    const value = read(all.get(given));
+    if (value === undefined) wrong.push(`${given} must be ${allowed}`);
+    else body[name] = value;
+  }
+  if (wrong.length > 0) throw new Fault("REQUEST_INVALID", `The body's ${wrong.join("; ")}.`);
+  const known = new Set(Object.values<Field<unknown>>(FIELDS).flatMap(({ names }) => names));
+  return { body, unknown: [...all.keys()].filter((name) => !known.has(name)) };
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function readText(value: unknown, pattern: RegExp): string | undefined {
+  return typeof value === "string" && pattern.test(value) ? value : undefined;
+}
+
+/** Others write numbers as text. */
+function readNumber(value: unknown, least: number, most: number): number | undefined {
+  const number = typeof value === "string" && /^\d{1,15}(\.\d{1,9})?$/.test(value) ? Number(value) : value;
+  return typeof number === "number" && number >= least && number <= most ? number : undefined;
+}
+
+function readWhole(value: unknown, least: number, most: number): number | undefined {
+  const number = readNumber(value, least, most);
+  return Number.isInteger(number) ? number : undefined;
+}
+
+function readEnvironment(value: unknown): Record<string, string> | undefined {
+  if (!isObject(value)) return undefined;
+  const entries = Object.entries(value);
+  const isVariable = ([name, of]: [string, unknown]) =>
+    /^[^\s=\0]{1,1000}$/.test(name) && ["string", "number", "boolean"].includes(typeof of) && !String(of).includes("\0");
+  return entries.every(isVariable) ? Object.fromEntries(entries.map(([name, of]) => [name, String(of)])) : undefined;
+}
+
+function readLabels(value: unknown): Labels | undefined {
+  if (!isObject(value)) return undefined;
+  const [store, environment, container] = [value["store"], value["environment"], value["container"]].map((one) => readText(one, /^[\w.:-]{1,200}$/));
+  const generation = readWhole(value["generation"], 0, Number.MAX_SAFE_INTEGER);
+  if (store === undefined || environment === undefined || container === undefined || generation === undefined) return undefined;
+  return { store, environment, container, generation };
+}

@@ -1,0 +1,19 @@
+import type { Clock } from "../../../lib/clock.ts";
+import type { Driver } from "../../driver.ts";
+import type { Log } from "../../../lib/log.ts";
+import type { Deploys } from "./deploys.ts";
+import type { Limit } from "./limit.ts";
+import type { Streams } from "./streams.ts";
+
+/** Everything that the routes work with. */
+export type SpawnerParts = {
+  driver: Driver;
+  /** The installation's name, in front of what foreign servers name. */
+  environment: string;
+  version: string;
+  deploys: Deploys;
+  validations: Limit;
+  streams: Streams;
+  clock: Clock;
+  log: Log;
+};

@@ -1,0 +1,91 @@
+import { once } from "node:events";
+import type { ServerResponse } from "node:http";
+import type { FastifyReply } from "fastify";
+import type { Clock } from "../../../lib/clock.ts";
+import { BEAT_MS, LINES } from "../wire.ts";
+import { within } from "../../../lib/with-timeout.ts";
+import type { Log } from "../../../lib/log.ts";
+import { openLimit } from "./limit.ts";
+
+/** What fails within this is still answered with its status. */
+const HEAD_MS = 300;
+/** A client that takes nothing for so long is gone, whatever its connection says. */
+const DRAIN_MS = 30_000;
+
+/** Answers that go on: a bounded number of them, each as fast as its client takes it. */
+export type Streams = {
+  /** Text as it comes. Where it breaks off, so does the answer. Faults: SPAWNER_BUSY; what `open` fails with at once. */
+  text(reply: FastifyReply, open: (signal: AbortSignal) => AsyncIterable<string>): Promise<void>;
+  /** A JSON value in each line, and an empty line where there is none for a while. */
+  lines(reply: FastifyReply, open: (signal: AbortSignal) => AsyncIterable<object>): Promise<void>;
+};
+
+export function openStreams({ most, clock, log }: { most: number; clock: Clock; log: Log }): Streams {
+  const places = openLimit(most, "streams");
+  return {
+    text: (reply, open) => send(reply, "text/plain; charset=utf-8", undefined, open),
+    lines: (reply, open) =>
+      send(reply, LINES, "\n", async function* (signal) {
+        for await (const value of open(signal)) yield `${JSON.stringify(value)}\n`;
+      }),
+  };
+
+  async function send(reply: FastifyReply, type: string, beat: string | undefined, open: (signal: AbortSignal) => AsyncIterable<string>) {
+    const leave = places.enter();
+    const { raw } = reply;
+    const over = new AbortController();
+    raw.once("close", () => over.abort(new Error("The client went away.")));
+    const pieces = open(over.signal)[Symbol.asyncIterator]();
+    let stopBeating = () => {};
+    const beats = () => {
+      if (beat === undefined) return;
+      stopBeating();
+      stopBeating = clock.after(BEAT_MS, () => {
+        if (!raw.writableNeedDrain) raw.write(beat);
+        beats();
+      });
+    };
+    try {
+      const first = pieces.next();
+      await atOnce(first, over.signal);
+      reply.hijack();
+      raw.writeHead(200, { "content-type": type, "cache-control": "no-store", "x-accel-buffering": "no" });
+      raw.flushHeaders();
+      beats();
+      for (let next = await first; !next.done; next = await pieces.next()) {
+        await write(raw, next.value, over.signal);
+        beats();
+      }
+      raw.end();
+    } catch (error) {
+      if (!raw.headersSent && !over.signal.aborted) throw error;
+      log.debug({ err: error }, "An answer broke off.");
+      reply.hijack();
+      raw.destroy();
+    } finally {
+      stopBeating();
+      over.abort(new Error("The answer is over."));
+      pieces.return?.().catch(() => undefined);
+      leave();
+    }
+  }
+
+  /** Waits a moment for what may fail. */
+  async function atOnce(first: Promise<unknown>, signal: AbortSignal): Promise<void> {
+    const settled = new AbortController();
+    const late = clock.sleep(HEAD_MS, AbortSignal.any([signal, settled.signal])).catch(() => undefined);
+    try {
+      await Promise.race([first, late]);
+    } finally {
+      settled.abort(new Error("It is there."));
+    }
+    first.catch(() => undefined);
+    signal.throwIfAborted();
+  }
+
+  async function write(raw: ServerResponse, piece: string, signal: AbortSignal): Promise<void> {
+    if (raw.write(piece)) return;
+    const overdue = () => new Error("The client takes nothing any more.");
+    await within({ clock, ms: DRAIN_MS, overdue, signal }, (own) => once(raw, "drain", { signal: own }));
+  }
+}

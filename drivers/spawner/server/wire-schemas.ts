@@ -1,0 +1,130 @@
+import { HOSTS } from "../../driver.ts";
+import { LINES } from "../wire.ts";
+import { SPAWNER_ERROR } from "./answer-fault.ts";
+
+/** JSON schemas of what goes over the wire: the OpenAPI description. What comes in is read by `read-body.ts` and `read-path.ts`, in whose words it is refused. */
+
+const text = { type: "string" } as const;
+const number = { type: "number" } as const;
+const integer = { type: "integer" } as const;
+
+export const INFO = { type: "object", properties: { name: text, version: text, driver: text, environment: text } } as const;
+
+const LABELS = {
+  type: "object",
+  description: "berth's own; without them the spawner names and labels the service by itself",
+  required: ["store", "environment", "container", "generation"],
+  properties: { store: text, environment: text, container: text, generation: integer },
+} as const;
+
+export const IMAGE_BODY = {
+  type: "object",
+  nullable: true,
+  properties: {
+    image: { ...text, description: "the image in full, where service and tag do not name it" },
+    folder: { ...text, description: "where its published files lie, for the driver `process`" },
+  },
+} as const;
+
+export const SPEC_BODY = {
+  type: "object",
+  nullable: true,
+  description: "Names as in container.json. Other names are passed over, and logged once.",
+  properties: {
+    ...IMAGE_BODY.properties,
+    environmentVars: { type: "object", additionalProperties: text },
+    cpu: { ...number, description: "cores; 0.25 where left out" },
+    memory: { ...integer, description: "MB; 512 where left out" },
+    gpu: integer,
+    shm_size: { ...integer, description: "MB; 64 where left out" },
+    storage: { ...number, description: "GB; 21 where left out" },
+    port: { ...integer, description: "the image's own where left out, and there are no labels" },
+    graceMs: { ...number, description: "how long one without a port must have run to be ready" },
+    package: { ...text, description: "whose container it is: those of one package may reach each other, where the driver keeps others apart" },
+    labels: LABELS,
+  },
+} as const;
+
+export const IMAGE = {
+  type: "object",
+  properties: {
+    id: text,
+    digest: text,
+    exposed: { type: "array", items: integer },
+    guessed: { type: "boolean", description: "the order of `exposed` is one" },
+  },
+} as const;
+
+const ADDRESS = { address: { ...text, description: "the host; left out where it has no port" }, port: integer } as const;
+
+export const DEPLOYMENT = {
+  type: "object",
+  required: ["serviceName", "phases"],
+  properties: {
+    serviceName: text,
+    instance: text,
+    ...ADDRESS,
+    phases: { type: "object", properties: { pull: number, create: number, boot: number } },
+  },
+} as const;
+
+export const DESTROYED = {
+  type: "object",
+  required: ["serviceName", "isSuccess"],
+  properties: { serviceName: text, isSuccess: { type: "boolean" } },
+} as const;
+
+export const CALL = { ...text, description: "any id of this very call, by which it may be called off; also before it has come" } as const;
+
+export const SERVICE = {
+  type: "object",
+  properties: {
+    serviceName: text,
+    running: { type: "boolean" },
+    instance: { ...text, description: "another instance of the service has another" },
+    paused: { type: "boolean", description: "frozen by somebody, with its memory: it neither runs nor has ended; else not there" },
+    ...ADDRESS,
+    labels: LABELS,
+    exit: { type: "object", properties: { code: integer, outOfMemory: { type: "boolean" } } },
+  },
+} as const;
+
+export const NAME_PARAMS = {
+  type: "object",
+  required: ["service"],
+  properties: { service: { ...text, description: "its name at the orchestrator, as answers tell it" } },
+} as const;
+
+export const EVENT = {
+  type: "object",
+  properties: {
+    kind: { type: "string", enum: ["connected", "disconnected", "changed"] },
+    service: text,
+    container: text,
+    ended: {
+      type: "object",
+      description: "that instance has ended or is about to, any where it is not named: its address may be given to another",
+      properties: { instance: text },
+    },
+  },
+} as const;
+
+/** A path's `/` inside a part is written `%2F`. */
+export function pathParams(last: "tag" | "n") {
+  const host = { type: "string", enum: HOSTS, description: "which of the installation's two hosts it is for" } as const;
+  const service = { ...text, description: "a name; `/` in it is written %2F" };
+  const tag = last === "tag" ? text : { ...integer, description: "1 deploys, 0 destroys" };
+  return { type: "object", required: ["host", "service", last], properties: { host, service, [last]: tag } } as const;
+}
+
+/** A route's answers: what it says on success, and the one error body. */
+export function answers(success: object): Record<string, object> {
+  return { 200: success, "4xx": SPAWNER_ERROR, "5xx": SPAWNER_ERROR };
+}
+
+/** The same, and with `Accept: application/x-ndjson` as lines while it takes its time. */
+export function answersInLines(success: object, name: string): Record<string, object> {
+  const pull = { type: "object", properties: { done: integer, total: integer } };
+  const line = { type: "object", properties: { pull, [name]: success, fault: SPAWNER_ERROR } };
+  return answers({ description: "Done", content: { "application/json": { schema: success }, [LINES]: { schema: line } } });
+}

@@ -1,0 +1,391 @@
+import { Fault } from "../../lib/fault.ts";
+import { internalFault } from "../containers/answers.ts";
+import type { Asked, Decision, Forward, Instead, Lease, Peer } from "../decision.ts";
+import type { Target } from "../contract.ts";
+import { Exchanged } from "../exchanges.ts";
+import { MessageRefused, type RequestHead, type ResponseHead } from "../http1/open-http1.ts";
+import { brokeOff, dialLease, type Dialled } from "../connections/dial.ts";
+import { stalledBody } from "../connections/stalled-body.ts";
+import type { Link } from "../connections/link.ts";
+import type { ClientSide } from "./client-side.ts";
+import { ContainerSide } from "./container-side.ts";
+import { passAnswer } from "./pass-answer.ts";
+import { acceptUpgrade, refuseUpgrade, SWITCH_LINES } from "./upgrade.ts";
+
+/** Repeating one of these changes nothing (RFC 9110 §9.2.2). */
+const IDEMPOTENT = new Set(["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"]);
+
+/** What of a request's body is kept while its container is not there yet; beyond it, it stays in the client's own socket. */
+const HELD_BYTES = 65_536;
+/** How often an answer may be given up for another one. */
+const MOST_TIMES = 4;
+const NEVER = Number.POSITIVE_INFINITY;
+
+/**
+ * One request and its answer: decided on, sent to its container, and answered from there. It ends by one of `client.answer` (an answer of our
+ * own), `client.exchangeOver` (the container's was passed on), `client.cut` or `client.breakOff` (of that, something is missing).
+ */
+export class Exchange implements Asked {
+  readonly client: ClientSide;
+  readonly head: RequestHead;
+  /** The request has come as a whole. */
+  requestOver = false;
+  /** The final response has begun: nothing else can be said any more. */
+  answering = false;
+  /** What of the answer comes next; `over` while the request is still coming. */
+  awaiting: "head" | "length" | "chunked" | "close" | "over" = "head";
+  answerLeft = 0;
+  /** The client's connection ends with this answer. */
+  closing = false;
+  container: ContainerSide | undefined;
+  forward: Forward | undefined;
+  lease: Lease | undefined;
+  readonly told: Exchanged;
+  #target: Target | undefined;
+  #held: Buffer[] = [];
+  #heldBytes = 0;
+  #bodySent = false;
+  #heard = false;
+  #tried = false;
+  #again = 0;
+  #over = false;
+  #headDeadline = NEVER;
+  #totalDeadline: number;
+
+  constructor(client: ClientSide, head: RequestHead) {
+    this.client = client;
+    this.head = head;
+    const { limits, ticker, watch, clock } = client.parts;
+    this.told = new Exchanged(watch, clock, head, client.peer.address);
+    this.#totalDeadline = limits.totalTimeoutMs === 0 ? NEVER : ticker.now + limits.totalTimeoutMs;
+  }
+
+  // What `decide` asks for.
+
+  get peer(): Peer {
+    return this.client.peer;
+  }
+
+  get tls(): boolean {
+    return this.client.tls;
+  }
+
+  get signal(): AbortSignal {
+    return this.client.signal;
+  }
+
+  begin(): void {
+    const { client } = this;
+    try {
+      const decided = client.parts.decide(this);
+      if (decided instanceof Promise) decided.then((decision) => this.#executeLate(decision)).catch((error: unknown) => this.fail(error));
+      else this.#execute(decided);
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  /** A piece of the request's body; the caller's memory. */
+  sendBody(bytes: Buffer): void {
+    const { container, client } = this;
+    if (container === undefined) {
+      // Either on its way, or gone before the body's end: then nobody wants it any more.
+      if (this.awaiting === "over" || this.#bodySent) return;
+      this.#held.push(client.link.volatile ? Buffer.from(bytes) : bytes);
+      this.#heldBytes += bytes.length;
+      if (this.#heldBytes >= HELD_BYTES) client.link.pause();
+      return;
+    }
+    this.#bodySent = true;
+    this.told.bytesIn += bytes.length;
+    this.lease?.bytes(bytes.length, "client");
+    if (!container.link.send(bytes, client.link)) client.link.pause();
+  }
+
+  bodyOver(): void {
+    this.requestOver = true;
+    if (this.awaiting === "over") return this.#finish();
+    if (this.container !== undefined) this.#startHeadClock();
+  }
+
+  onAnswer(chunk: Buffer): void {
+    this.#heard = true;
+    this.client.lastByteAt = this.client.parts.ticker.now;
+    this.told.bytesOut += chunk.length;
+    this.lease?.bytes(chunk.length, "container");
+    try {
+      passAnswer(this, chunk);
+    } catch (error) {
+      const unfit =
+        error instanceof MessageRefused ? new Fault("CONTAINER_BROKE_OFF", `The container's response cannot be passed on: ${error.message}`) : error;
+      this.fail(unfit);
+    }
+  }
+
+  /** True where another answer is wanted instead of the one whose head has come: that is on its way then. */
+  asksAgain(head: ResponseHead): boolean {
+    const { forward } = this;
+    if (forward?.again === undefined || this.#again === MOST_TIMES) return false;
+    const instead = forward.again(head, this.#bodySent);
+    if (instead === undefined) return false;
+    if (this.#bodySent && "lease" in instead) {
+      instead.lease.release();
+      return false;
+    }
+    this.#again++;
+    this.#leaveContainer();
+    if (instead instanceof Promise) instead.then((found) => this.#askInstead(found)).catch((error: unknown) => this.fail(error));
+    else this.#askInstead(instead);
+    return true;
+  }
+
+  onContainerDrain(): void {
+    this.client.resume();
+  }
+
+  onClientDrain(): void {
+    this.container?.link.resume();
+  }
+
+  onContainerEnd(): void {
+    // A body without a length ends with its connection.
+    if (this.awaiting === "close") this.answerOver(false);
+    else this.container?.destroy();
+  }
+
+  onContainerClose(error: Error | undefined): void {
+    const died = this.container;
+    this.container = undefined;
+    if (this.#over || died === undefined) return;
+    const unheard = this.awaiting === "head" && !this.#heard;
+    if (this.awaiting === "over") this.#finish();
+    else if (unheard && died.reused && this.#repeatable() && !this.#tried && this.#target !== undefined) this.#dial(this.#target);
+    else if (!this.answering) this.fail(brokeOff(error));
+    else {
+      this.#end();
+      // To HTTP/1.0 a body in chunks goes without them, and then its end is the connection's.
+      if (this.awaiting === "close" || (this.awaiting === "chunked" && this.head.minorVersion === 0)) this.client.cut();
+      else this.client.breakOff();
+    }
+  }
+
+  onClientGone(): void {
+    this.abandon();
+  }
+
+  /** Forgets the container, and whatever it was about to say. */
+  abandon(): void {
+    this.#end();
+    this.#leaveContainer();
+  }
+
+  /** The answer has come as a whole, and is on its way to the client; `reusable` where its connection can carry another exchange. */
+  answerOver(reusable: boolean): void {
+    this.awaiting = "over";
+    const { container } = this;
+    if (!reusable && container !== undefined) {
+      container.exchange = undefined;
+      this.container = undefined;
+      container.destroy();
+    }
+    // A container may answer early and still want the rest of the request.
+    if (this.requestOver || this.container === undefined) this.#finish();
+  }
+
+  tick(now: number): void {
+    const { limits } = this.client.parts;
+    if (now >= this.#headDeadline && this.awaiting === "head") this.fail(new Fault("RESPONSE_TIMED_OUT", "The container did not answer in time"));
+    else if (now >= this.#totalDeadline) this.fail(new Fault("EXCHANGE_TIMED_OUT", "The request took longer than one may take here"));
+    else if (limits.bodyTimeoutMs > 0 && this.#sendsBody() && now - this.client.lastByteAt >= limits.bodyTimeoutMs)
+      this.fail(stalledBody(limits.bodyTimeoutMs, this.client.link.paused));
+    else if (limits.idleTimeoutMs > 0 && this.#flows() && now - this.client.lastByteAt >= limits.idleTimeoutMs)
+      this.fail(new Fault("EXCHANGE_TIMED_OUT", "Nothing was sent either way for longer than may be"));
+  }
+
+  /** As the holder of its lease. */
+  revoke(fault: Fault): void {
+    this.fail(fault);
+  }
+
+  /** Ends the exchange for a reason that its caller is told, where there is still a way to. */
+  fail(error: unknown): void {
+    if (this.#over) return;
+    const { client, forward } = this;
+    this.abandon();
+    if (client.gone) return;
+    if (!(error instanceof Fault)) client.parts.log.error({ err: error }, "A request could not be forwarded");
+    if (this.answering) return client.cut();
+    const fault = error instanceof Fault ? error : internalFault(error);
+    this.told.fault = fault.code;
+    client.answer(forward === undefined ? client.parts.refusal(fault) : forward.answerTo(fault));
+  }
+
+  /** The exchange goes on elsewhere, and its lease with it; resolves the container's side, which is nobody's now. */
+  handOver(): ContainerSide | undefined {
+    const { container } = this;
+    this.container = undefined;
+    this.#over = true;
+    if (container !== undefined) container.exchange = undefined;
+    return container;
+  }
+
+  #executeLate(decision: Decision): void {
+    const { told } = this;
+    told.identityMs = this.client.parts.clock.monotonic() - told.startedAt;
+    this.#execute(decision);
+  }
+
+  #execute(decision: Decision): void {
+    if (decision.about !== undefined) this.told.about = decision.about;
+    if (this.#over) {
+      if ("lease" in decision) decision.lease.release();
+      return;
+    }
+    switch (decision.kind) {
+      case "answer":
+        this.#over = true;
+        return this.client.answer(decision.answer);
+      case "refuseWebSocket":
+        return refuseUpgrade(this, decision);
+      case "acceptWebSocket":
+        return acceptUpgrade(this, decision);
+      case "forward":
+        this.forward = decision.forward;
+        this.lease = decision.lease;
+        decision.lease.heldBy?.(this);
+        return this.#reach(decision.lease);
+    }
+  }
+
+  #leaveContainer(): void {
+    const { container } = this;
+    this.container = undefined;
+    if (container === undefined) return;
+    container.exchange = undefined;
+    container.destroy();
+  }
+
+  #askInstead(instead: Instead): void {
+    if (this.#over) {
+      if ("lease" in instead) instead.lease.release();
+      return;
+    }
+    if ("answer" in instead) {
+      this.#end();
+      return this.client.answer(instead.answer);
+    }
+    if (this.#bodySent) {
+      instead.lease.release();
+      return this.fail(new Error("A request whose body was sent cannot be sent again"));
+    }
+    if (this.lease !== instead.lease) this.lease?.release();
+    this.forward = instead.forward;
+    this.lease = instead.lease;
+    this.#heard = false;
+    this.#tried = false;
+    this.#headDeadline = NEVER;
+    this.#reach(instead.lease);
+  }
+
+  #reach(lease: Lease): void {
+    const target = lease.target();
+    if (target instanceof Promise) this.#hold(target).catch((error: unknown) => this.fail(error));
+    else this.#go(target);
+  }
+
+  async #hold(coming: Promise<Target>): Promise<void> {
+    const { clock } = this.client.parts;
+    const from = clock.monotonic();
+    const target = await coming.finally(() => (this.told.holdMs = clock.monotonic() - from));
+    this.#go(target);
+  }
+
+  #go(target: Target): void {
+    const { lease } = this;
+    if (this.#over || lease === undefined) return;
+    const idle = this.client.parts.pool.take(target, lease);
+    this.#target = target;
+    if (idle === undefined) this.#dial(target);
+    else this.#ask(idle);
+  }
+
+  #dial(target: Target): void {
+    const { lease } = this;
+    if (lease === undefined) return;
+    const { parts, signal } = this.client;
+    this.#tried = true;
+    const { clock, limits, links, dials } = parts;
+    dialLease(lease, { clock, limits, signal, target, dials, connect: links.connect })
+      .then((dialled) => this.#reached(dialled))
+      .catch((error: unknown) => this.fail(error));
+  }
+
+  #reached({ connection, target, connectMs }: Dialled<Link>): void {
+    if (this.#over) return connection.destroy();
+    this.#target = target;
+    this.told.connectMs = connectMs;
+    const { pool, http1 } = this.client.parts;
+    this.#ask(new ContainerSide(connection, { reader: http1.responses(), connectMs, forget: pool.forget }));
+  }
+
+  #ask(container: ContainerSide): void {
+    const { head, forward, client } = this;
+    if (forward === undefined) return;
+    this.container = container;
+    container.exchange = this;
+    // Until now the body had no receiver.
+    client.lastByteAt = client.parts.ticker.now;
+    const text = head.write(forward.target, forward.request, head.websocket ? SWITCH_LINES : "");
+    this.told.bytesIn += text.length + this.#heldBytes;
+    if (this.#heldBytes === 0) container.link.sendText(text);
+    else {
+      const bytes = Buffer.concat([Buffer.from(text, "latin1"), ...this.#held]);
+      this.lease?.bytes(this.#heldBytes, "client");
+      this.#held = [];
+      this.#heldBytes = 0;
+      this.#bodySent = true;
+      if (container.link.send(bytes)) client.resume();
+    }
+    if (this.requestOver) this.#startHeadClock();
+  }
+
+  #finish(): void {
+    const { container, lease, client } = this;
+    this.container = undefined;
+    this.#end();
+    if (container !== undefined) {
+      container.exchange = undefined;
+      if (container.link.backlog > 0) {
+        // It answered before it took the whole request, and nobody knows when it will: no other has to wait for that, and neither has the client.
+        container.destroy();
+        client.resume();
+      } else if (this.#target !== undefined && lease !== undefined) client.parts.pool.put(container, this.#target, lease);
+    }
+    client.exchangeOver(this.closing);
+  }
+
+  #end(): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#held = [];
+    this.lease?.release();
+  }
+
+  #startHeadClock(): void {
+    if (this.awaiting === "head" && this.forward !== undefined) this.#headDeadline = this.client.parts.ticker.now + this.forward.headTimeoutMs;
+  }
+
+  /** The request's body is on its way, and nothing is answered yet. */
+  #sendsBody(): boolean {
+    return this.container !== undefined && !this.requestOver && !this.answering;
+  }
+
+  /** The wait for the head of a response has a limit of its own, and so has the hold. */
+  #flows(): boolean {
+    return this.container !== undefined && (this.answering || !this.requestOver);
+  }
+
+  #repeatable(): boolean {
+    return IDEMPOTENT.has(this.head.method) && this.head.bodyKind === "none";
+  }
+}

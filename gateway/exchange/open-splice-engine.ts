@@ -1,0 +1,123 @@
+import { dialCounts } from "../connections/dial-counts.ts";
+import { apiAnswer } from "../containers/answers.ts";
+import { openQueueBudget } from "../containers/queue-budget.ts";
+import { openHttp1 } from "../http1/open-http1.ts";
+import { openEdgeServer, watchHandshakes } from "../connections/edge-server.ts";
+import { Draining } from "../connections/draining.ts";
+import type { Engine, EngineParts } from "../connections/engine.ts";
+import type { Link } from "../connections/link.ts";
+import { openLinks } from "../connections/reads.ts";
+import { ClientSide, DRAIN_IDLE_MS } from "./client-side.ts";
+import type { SpliceParts } from "./parts.ts";
+import { openPool } from "./pool.ts";
+import { openTicker } from "./ticker.ts";
+
+/** The engine on sockets: reads heads strictly, rewrites what it must of them, and passes on everything else as the bytes that came. */
+export function openSpliceEngine({ decide, refusal = apiAnswer, limits, reads, tls, bounds, watch, counts, clock, log }: EngineParts): Engine {
+  const ticker = openTicker(clock);
+  const pool = openPool({ ticker, idleMs: limits.upstreamIdleMs });
+  const links = openLinks(reads);
+  const draining = new Draining();
+  const clients = new Set<ClientSide>();
+  const upgraded = new Map<Link, Promise<void>>();
+  let whenEmpty = () => {};
+
+  const parts: SpliceParts = {
+    decide,
+    refusal,
+    limits,
+    clock,
+    log,
+    http1: openHttp1({ underscoreHeaders: limits.underscoreHeaders }),
+    links,
+    pool,
+    ticker,
+    draining,
+    queues: openQueueBudget({ ofUser: limits.prebufferUserBytes, ofAll: limits.prebufferTotalBytes }),
+    watch,
+    dials: dialCounts(counts, { clock, log }),
+    upgraded: (link, over, exchanged) => {
+      const open = counts.webSockets.at(exchanged.about.route);
+      open.add();
+      const done = over
+        .catch((error: unknown) => log.error({ err: error }, "A WebSocket failed in a way that nobody foresaw"))
+        .finally(() => {
+          link.destroy();
+          open.add(-1);
+          exchanged.over("answered");
+          upgraded.delete(link);
+          left();
+        });
+      upgraded.set(link, done);
+    },
+  };
+
+  const forget = (side: ClientSide) => {
+    clients.delete(side);
+    ticker.delete(side);
+    left();
+  };
+  // A moment later: a connection that was upgraded leaves the clients before it is counted among the others.
+  const left = () =>
+    queueMicrotask(() => {
+      if (clients.size + upgraded.size + handshakes.count() === 0) whenEmpty();
+    });
+
+  const allGone = () =>
+    new Promise<void>((resolve) => {
+      const before = whenEmpty;
+      whenEmpty = () => {
+        before();
+        resolve();
+      };
+      left();
+    });
+
+  counts.connections.look((family) => family.at().set(clients.size));
+  counts.pooled.look((family) => family.at().set(pool.size()));
+
+  const options = {
+    allowHalfOpen: true,
+    // Who reads it is decided first.
+    pauseOnConnect: true,
+    noDelay: true,
+    // The system's own two hours would keep a container awake for a client that vanished.
+    keepAlive: true,
+    keepAliveInitialDelay: limits.probeAfterMs,
+  };
+  const server = openEdgeServer(options, { tls, handshakeMs: limits.headersTimeoutMs, bounds }, (socket, admission, under) => {
+    const link = links.accept(socket, under);
+    // Not that of the server's own socket, whose connection others may have taken over.
+    link.socket.once("close", admission.release);
+    const side = new ClientSide(link, parts, { admission, forget });
+    clients.add(side);
+    ticker.add(side);
+  });
+  const handshakes = watchHandshakes(server, tls, left);
+
+  const close = async () => {
+    draining.begin();
+    const closed = server.listening ? new Promise<void>((resolve) => void server.close(() => resolve())) : Promise.resolve();
+    for (const { link } of clients) link.destroy();
+    for (const link of upgraded.keys()) link.destroy();
+    handshakes.destroy();
+    pool.close();
+    await Promise.allSettled(upgraded.values());
+    await Promise.all([closed, allGone()]);
+  };
+
+  return {
+    server,
+    drain: async (ms) => {
+      if (server.listening) server.close();
+      draining.begin();
+      for (const side of clients) side.drain();
+      const cancel = clock.after(DRAIN_IDLE_MS, handshakes.destroy);
+      const enough = new AbortController();
+      await Promise.race([allGone().then(() => enough.abort()), clock.sleep(ms, enough.signal).catch(() => undefined)]);
+      cancel();
+      await close();
+    },
+    close,
+  };
+}

@@ -1,0 +1,72 @@
+import { Agent } from "node:http";
+import { Agent as SecureAgent } from "node:https";
+import type { Lease } from "../decision.ts";
+import { keyOfTarget, type Target } from "../contract.ts";
+import { openSecured } from "../connections/dial.ts";
+
+/** Node's pools of connections, with and without their keeping. */
+export type Agents = { pooled: Agent; fresh: Agent };
+
+/** Those of one owner at one plain target, which end once it is no longer the owner's; and of each server that speaks TLS. */
+export function openAgents({ idleMs }: { idleMs: number }): { of(target: Target, lease: Pick<Lease, "owner" | "whenGone">): Agents; close(): void } {
+  const kept = { keepAlive: true, scheduling: "lifo", timeout: idleMs, maxFreeSockets: 64 } as const;
+  const fresh = new Agent({ keepAlive: false });
+  const plain = new Map<string, { pooled: Agent; unwatch(): void }>();
+  const secured = new Map<string, Agents>();
+
+  const pooledOf = (target: Target, lease: Pick<Lease, "owner" | "whenGone">): Agent => {
+    const key = `${lease.owner} ${keyOfTarget(target)}`;
+    const known = plain.get(key);
+    if (known !== undefined) return known.pooled;
+    const made = { pooled: new Agent(kept), unwatch: () => undefined as void };
+    plain.set(key, made);
+    // The container is watched for as long as there is a connection to it.
+    const connect = made.pooled.createConnection.bind(made.pooled);
+    made.pooled.createConnection = (options, done) => {
+      const socket = connect(options, done);
+      socket?.once("close", () => setImmediate(forgetUnused));
+      return socket;
+    };
+    const forgetUnused = () => {
+      if (plain.get(key) !== made || [made.pooled.sockets, made.pooled.freeSockets, made.pooled.requests].some((of) => Object.keys(of).length > 0))
+        return;
+      plain.delete(key);
+      made.unwatch();
+    };
+    made.unwatch = lease.whenGone(target, () => {
+      if (plain.get(key) === made) plain.delete(key);
+      made.unwatch();
+      // What is still in use is closed at its end.
+      made.pooled.maxFreeSockets = 0;
+      for (const idle of Object.values(made.pooled.freeSockets)) for (const socket of idle ?? []) socket.destroy();
+    });
+    return made.pooled;
+  };
+
+  return {
+    of: (target, lease) => {
+      if ("socketPath" in target || target.tls === undefined) return { pooled: pooledOf(target, lease), fresh };
+      const { tls } = target;
+      const key = [tls.servername, tls.fingerprint, tls.ca].join(" ");
+      const known = secured.get(key);
+      if (known !== undefined) return known;
+      const made = { pooled: new SecureAgent(kept), fresh: new SecureAgent({ keepAlive: false }) };
+      // Node would else take the name from the Host of a request, which is the client's.
+      for (const agent of [made.pooled, made.fresh])
+        agent.createConnection = ({ host, port }) => openSecured({ host: String(host), port: Number(port) }, tls);
+      secured.set(key, made);
+      return made;
+    },
+    close: () => {
+      for (const { pooled, unwatch } of plain.values()) {
+        unwatch();
+        pooled.destroy();
+      }
+      fresh.destroy();
+      for (const of of secured.values()) {
+        of.pooled.destroy();
+        of.fresh.destroy();
+      }
+    },
+  };
+}

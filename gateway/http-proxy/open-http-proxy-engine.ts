@@ -1,0 +1,223 @@
+import { dialCounts } from "../connections/dial-counts.ts";
+import { createServer, type IncomingMessage, type ServerOptions, type ServerResponse } from "node:http";
+import { createServer as createSecureServer, type Server as SecureServer } from "node:https";
+import { Server as NetServer, type Socket } from "node:net";
+import { TLSSocket } from "node:tls";
+import { boundServer } from "../../lib/connection-limits.ts";
+import { acceptWebSocket } from "../containers/accept-websocket.ts";
+import { apiAnswer, internalFault } from "../containers/answers.ts";
+import { openQueueBudget } from "../containers/queue-budget.ts";
+import { refuseWebSocket } from "../containers/refuse-websocket.ts";
+import type { Answer, Decision } from "../decision.ts";
+import { Exchanged } from "../exchanges.ts";
+import type { Count } from "../../lib/metrics/cells.ts";
+import { MAX_HEAD_BYTES } from "../limits.ts";
+import { keepKeys } from "../tls-keys.ts";
+import { secured, watchHandshakes } from "../connections/edge-server.ts";
+import { Draining } from "../connections/draining.ts";
+import type { Engine, EngineParts } from "../connections/engine.ts";
+import { readEarly } from "../connections/early-bytes.ts";
+import { linkOver } from "../connections/link.ts";
+import { linger } from "../connections/linger.ts";
+import { sendAnswer, sendRawAnswer } from "../connections/send-answer.ts";
+import { admissionFault } from "./admission.ts";
+import { openAskContainer } from "./ask-upgrade.ts";
+import { openForwardRequest } from "./forward-request.ts";
+import { askedOf, dropUnderscores, headOf, isWebSocket } from "./request-head.ts";
+import { transparentUpgrade } from "./transparent-upgrade.ts";
+import { watchClient } from "./watch-client.ts";
+
+/** How long a connection that is between two requests may stay so once this gateway is about to end: its next request may be on the way. */
+const DRAIN_IDLE_MS = 1_000;
+
+/** What a client may send behind the head of an upgrade while that is decided on, or waits; then its socket is not read. */
+const EARLY_BYTES = 65_536;
+
+/** How often Node looks for heads that are late. */
+const CHECK_EVERY_MS = 1_000;
+
+/** The engine on Node's own HTTP server and parser, and on `http-proxy` (http-proxy-3 under that name). */
+export function openHttpProxyEngine({ decide, limits, tls, bounds, watch, counts, clock, log }: EngineParts): Engine {
+  const dials = dialCounts(counts, { clock, log });
+  const proxy = openForwardRequest({ clock, limits, dials });
+  const askContainer = openAskContainer({ clock, limits, dials });
+  const draining = new Draining();
+  const queues = openQueueBudget({ ofUser: limits.prebufferUserBytes, ofAll: limits.prebufferTotalBytes });
+  const open = new Set<Promise<void>>();
+  const answering = new Set<ServerResponse>();
+  const upgraded = new Set<Socket>();
+  counts.connections.look((family) => family.at().set(answering.size));
+
+  const options: ServerOptions = {
+    // A body may take as long as it takes; only a head may not.
+    requestTimeout: 0,
+    headersTimeout: limits.headersTimeoutMs,
+    // By itself Node looks every 30 s.
+    connectionsCheckingInterval: Math.min(limits.headersTimeoutMs, CHECK_EVERY_MS),
+    keepAliveTimeout: limits.keepAliveTimeoutMs,
+    maxHeaderSize: MAX_HEAD_BYTES,
+    insecureHTTPParser: false,
+    noDelay: true,
+    // The system's own two hours would keep a container awake for a client that vanished.
+    keepAlive: true,
+    keepAliveInitialDelay: limits.probeAfterMs,
+    shouldUpgradeCallback: isWebSocket,
+  };
+  const server = tls === undefined ? createServer(options) : createSecureServer({ ...options, ...secured(tls, limits.headersTimeoutMs) });
+  if (tls !== undefined) keepKeys(server as SecureServer, tls);
+  boundServer(server, bounds);
+  const handshakes = watchHandshakes(server, tls, () => undefined);
+  server.maxHeadersCount = 0;
+  server.on("request", (request, response) => track(serve(request, response, () => undefined)));
+  server.on("checkContinue", (request: IncomingMessage, response: ServerResponse) => track(serve(request, response, () => response.writeContinue())));
+  server.on("upgrade", (request: IncomingMessage, socket: Socket, head: Buffer) => {
+    upgraded.add(socket);
+    socket.once("close", () => upgraded.delete(socket));
+    socket.on("error", () => undefined);
+    track(serveUpgrade(request, socket, head));
+  });
+
+  const close = async () => {
+    draining.begin();
+    const closed = new Promise<void>((resolve) => void server.close(() => resolve()));
+    server.closeAllConnections();
+    handshakes.destroy();
+    for (const socket of upgraded) socket.destroy();
+    proxy.close();
+    await Promise.allSettled(open);
+    await closed;
+  };
+
+  return {
+    server,
+    drain: async (ms) => {
+      // The listener alone: Node's own would cut off whoever is between two requests, and may be sending the next.
+      if (server.listening) NetServer.prototype.close.call(server);
+      draining.begin();
+      for (const response of answering) response.shouldKeepAlive = false;
+      const enough = new AbortController();
+      const over = lastRequests(Math.min(ms, DRAIN_IDLE_MS), enough.signal).then(() => enough.abort());
+      await Promise.race([over, clock.sleep(ms, enough.signal)]).catch(() => undefined);
+      enough.abort();
+      await close();
+    },
+    close,
+  };
+
+  async function lastRequests(idleMs: number, signal: AbortSignal): Promise<void> {
+    const connections = await new Promise<number>((resolve) => server.getConnections((_error, count) => resolve(count)));
+    if (connections > 0) await clock.sleep(idleMs, signal).catch(() => undefined);
+    server.closeIdleConnections();
+    await allOver();
+  }
+
+  /** A connection whose head was already sent, with leave to go on, may still bring a request. */
+  async function allOver(): Promise<void> {
+    while (open.size > 0) await Promise.allSettled(open);
+  }
+
+  function track(exchange: Promise<void>): void {
+    const done = exchange
+      .catch((error: unknown) => log.error({ err: error }, "A request failed in a way that nobody foresaw"))
+      .finally(() => open.delete(done));
+    open.add(done);
+  }
+
+  async function serve(request: IncomingMessage, response: ServerResponse, onBodyWanted: () => void): Promise<void> {
+    const { signal, forget } = watchClient(request.socket);
+    const told = tellOf(request, false);
+    const { bytesRead, bytesWritten } = request.socket;
+    answering.add(response);
+    response.once("close", () => {
+      forget();
+      answering.delete(response);
+      // What Node has of the head is read before anybody counts, and what it reads ahead of the next request counts as of this one.
+      told.bytesIn = request.socket.bytesRead - bytesRead;
+      told.bytesOut = request.socket.bytesWritten - bytesWritten;
+      told.status = response.headersSent ? response.statusCode : 0;
+      told.over(response.writableFinished ? "answered" : signal.aborted ? "left" : "cut");
+    });
+    response.once("finish", () => dropRest(request));
+    if (draining.begun) response.shouldKeepAlive = false;
+    try {
+      const decision = await decided(request, signal, false, told);
+      if (decision.kind === "answer") sendAnswer(response, decision.answer);
+      else if (decision.kind === "forward")
+        await proxy.forward({ request, response, forward: decision.forward, lease: decision.lease, signal, onBodyWanted, told });
+    } catch (error) {
+      if (signal.aborted) return;
+      log.error({ err: error }, "A request could not be forwarded");
+      if (response.headersSent) response.destroy();
+      else sendAnswer(response, apiAnswer(internalFault(error)));
+    }
+  }
+
+  async function serveUpgrade(request: IncomingMessage, socket: Socket, head: Buffer): Promise<void> {
+    const { signal } = watchClient(socket);
+    const told = tellOf(request, true);
+    let webSockets: Count | undefined;
+    const client = linkOver(socket);
+    const early = readEarly(client, head, EARLY_BYTES);
+    try {
+      const decision = await decided(request, signal, true, told);
+      if (decision.kind !== "answer") told.upgraded();
+      webSockets = counts.webSockets.at(told.about.route);
+      webSockets.add();
+      if (decision.kind === "answer") sendRawAnswer(socket, decision.answer);
+      else if (decision.kind === "refuseWebSocket") await refuseWebSocket({ clock, limits }, { asked: askedOf(request), client, ...decision });
+      else if (decision.kind === "acceptWebSocket") {
+        const { forward, lease, user } = decision;
+        await acceptWebSocket(
+          { askContainer, queues, clock, log, limits },
+          { asked: askedOf(request), client, early: early.take(), forward, lease, user, draining, told },
+        );
+      } else {
+        const { forward, lease } = decision;
+        await transparentUpgrade({ clock, limits, dials }, { request, client, early, forward, lease, signal, draining, told });
+      }
+    } catch (error) {
+      if (signal.aborted) return;
+      log.error({ err: error }, "An upgrade could not be forwarded");
+      socket.destroy();
+    } finally {
+      linger(socket, clock, limits.lingerMs);
+      webSockets?.add(-1);
+      told.over(signal.aborted && told.status === 0 ? "left" : "answered");
+    }
+  }
+
+  function tellOf(request: IncomingMessage, upgrade: boolean): Exchanged {
+    return new Exchanged(watch, clock, headOf(request, upgrade), addressOf(request));
+  }
+
+  async function decided(request: IncomingMessage, signal: AbortSignal, upgrade: boolean, told: Exchanged): Promise<Decision> {
+    if (limits.underscoreHeaders === "drop") dropUnderscores(request);
+    const fault = admissionFault(request);
+    if (fault !== undefined) {
+      told.fault = fault.code;
+      return { kind: "answer", answer: upgrade ? apiAnswer(fault) : closing(apiAnswer(fault)) };
+    }
+    const peer = { address: addressOf(request) };
+    const decision = await decide({ head: headOf(request, upgrade), peer, tls: request.socket instanceof TLSSocket, signal });
+    if (decision.about !== undefined) told.about = decision.about;
+    told.identityMs = clock.monotonic() - told.startedAt;
+    return decision;
+  }
+
+  /** What remains of a body after its answer is read and thrown away for a while, so that the client gets to see the answer. */
+  function dropRest(request: IncomingMessage): void {
+    if (request.complete) return;
+    const cancel = clock.after(limits.lingerMs, () => request.socket.destroy());
+    request.once("close", cancel);
+    request.resume();
+  }
+}
+
+function addressOf({ socket }: IncomingMessage): string {
+  return (socket.remoteAddress ?? "").replace(/^::ffff:/, "");
+}
+
+/** Where a message is ambiguous, nothing that follows on its connection can be trusted. */
+function closing(answer: Answer): Answer {
+  return { ...answer, close: true };
+}

@@ -1,0 +1,115 @@
+import { readFileSync } from "node:fs";
+import type { Server, Socket } from "node:net";
+import { addressBlock } from "./client-address-block.ts";
+import type { Clock } from "./clock.ts";
+import type { Log } from "./log.ts";
+import type { Count } from "./metrics/cells.ts";
+
+/** One connection that counts. */
+export type AdmittedConnection = {
+  /** The connection is closed. May be repeated. */
+  release(): void;
+  /** Few are left, of its address or in all: a connection without a request should make room. */
+  readonly crowded: boolean;
+};
+
+export type ConnectionBounds = {
+  /** Counts a connection from that address, undefined for one of a Unix socket; where it is one too many, undefined: the caller closes it. */
+  admit(address: string | undefined): AdmittedConnection | undefined;
+};
+
+export type ConnectionBoundsParts = {
+  /** How many may be open of one client address (IPv6: of a /64), and in all. */
+  perAddress: number;
+  total: number;
+  /** Addresses of which only the total counts: load balancers in front. */
+  isExempt?(address: string): boolean;
+  /** How many were refused for each of the two. */
+  refused?: { at(why: "address" | "total"): Count };
+  clock: Clock;
+  log: Log;
+};
+
+/** Where connections are scarce, as a part of a bound. */
+const CROWDED = 0.9;
+const LOG_EVERY_MS = 1_000;
+/** Descriptors for what is no connection: files, sockets to control, pipes. */
+const KEPT_DESCRIPTORS = 256;
+/** Below so many, operators are warned: each call takes two descriptors, and each WebSocket. */
+export const FEW_DESCRIPTORS = 8_192;
+
+/** Counts the connections of a listener by their client's address, and refuses those beyond the bounds: each costs a descriptor and memory. */
+export function connectionBounds(parts: ConnectionBoundsParts): ConnectionBounds {
+  const { perAddress, total, isExempt = () => false, refused, clock, log } = parts;
+  const addresses = new Map<string, { open: number }>();
+  const all = { open: 0 };
+  let unlogged = 0;
+  let loggedAt = Number.NEGATIVE_INFINITY;
+
+  const refuse = (why: "address" | "total", address: string | undefined): undefined => {
+    refused?.at(why).add();
+    unlogged++;
+    const now = clock.monotonic();
+    if (now - loggedAt < LOG_EVERY_MS) return undefined;
+    loggedAt = now;
+    log.warn({ why, address, refused: unlogged, open: all.open, perAddress, total }, "connections refused");
+    unlogged = 0;
+    return undefined;
+  };
+
+  return {
+    admit: (address) => {
+      const plain = address?.replace(/^::ffff:/, "") ?? "";
+      const counted = plain === "" || isExempt(plain) ? undefined : addressBlock(plain);
+      const own = counted === undefined ? undefined : (addresses.get(counted) ?? { open: 0 });
+      if (own !== undefined && own.open >= perAddress) return refuse("address", address);
+      if (all.open >= total) return refuse("total", address);
+      all.open++;
+      if (own !== undefined && counted !== undefined) {
+        own.open++;
+        addresses.set(counted, own);
+      }
+      let released = false;
+      return {
+        release: () => {
+          if (released) return;
+          released = true;
+          all.open--;
+          if (own !== undefined && counted !== undefined && --own.open === 0) addresses.delete(counted);
+        },
+        get crowded() {
+          return all.open >= total * CROWDED || (own !== undefined && own.open >= perAddress * CROWDED);
+        },
+      };
+    },
+  };
+}
+
+/** Holds a server whose sockets live as long as their connections to `bounds`: of one that speaks TLS, from the first byte on. */
+export function boundServer(server: Server, bounds: ConnectionBounds): void {
+  server.on("connection", (socket: Socket) => {
+    const admission = bounds.admit(socket.remoteAddress);
+    if (admission === undefined) socket.destroy();
+    else socket.once("close", admission.release);
+  });
+}
+
+/**
+ * How many clients may be connected to this process so that each can have a connection to a container as well: half of the descriptors that
+ * the system grants, less some for itself; at most `most`.
+ */
+export function connectionsFor(descriptors: number | undefined, most: number): number {
+  if (descriptors === undefined) return most;
+  return Math.max(16, Math.min(most, Math.floor((descriptors - KEPT_DESCRIPTORS) / 2)));
+}
+
+/** How many descriptors this process may have open; undefined where that is not limited, or not known. */
+export function descriptorLimit(): number | undefined {
+  try {
+    // Node has raised the soft limit to the hard one by now.
+    const soft = /^Max open files +(\d+)/m.exec(readFileSync("/proc/self/limits", "utf8"))?.[1];
+    return soft === undefined ? undefined : Number(soft);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,87 @@
+import { lookup } from "node:dns/promises";
+import { isIP } from "node:net";
+import { getDomain } from "tldts";
+import { Fault } from "../fault.ts";
+import { blockListOf, LINK_AND_METADATA } from "../forbidden-addresses.ts";
+import { registrable } from "./trusted-realm.ts";
+
+/** Where to connect to: an address that was judged, or a host that an administrator named. `servername` is empty for an address. */
+export type RegistryTarget = { host: string; port: number; tls?: { servername: string } };
+
+/** Where a registry, and redirects of it, may be followed to. */
+export type RedirectRules = {
+  /** Where to connect to for it. Faults: REDIRECT_REFUSED. */
+  targetOf(url: URL): Promise<RegistryTarget>;
+};
+
+/** Stores of layers that registries lead to although they are in another domain, by the registry's own. */
+const STORES: Readonly<Record<string, readonly string[]>> = {
+  "amazonaws.com": ["*.amazonaws.com"],
+  "amazonaws.com.cn": ["*.amazonaws.com.cn"],
+  "azurecr.io": ["*.blob.core.windows.net"],
+  "docker.io": ["*.docker.com", "*.r2.cloudflarestorage.com"],
+  "gcr.io": ["storage.googleapis.com"],
+  "ghcr.io": ["pkg-containers.githubusercontent.com"],
+  "gitlab.com": ["storage.googleapis.com", "*.gitlab-static.net"],
+  "k8s.io": ["*.pkg.dev", "*.amazonaws.com", "storage.googleapis.com"],
+  "pkg.dev": ["storage.googleapis.com"],
+  "quay.io": ["*.amazonaws.com"],
+};
+
+/** This machine and every group of others; and what no container may be at either. */
+const isForbidden = blockListOf(LINK_AND_METADATA, {
+  ipv4: [
+    ["0.0.0.0", 8],
+    ["127.0.0.0", 8],
+    ["224.0.0.0", 3],
+  ],
+  ipv6: [
+    ["::", 127],
+    ["ff00::", 8],
+  ],
+});
+
+/**
+ * `listed` are hosts, `host:port` or `*.domain`; beside them the registry's own domain is allowed. A name that is not listed is looked up
+ * first, and what it was found to be is what is connected to: no name becomes another address in between. A registry that the settings name may be
+ * anywhere; with `named: "by author"`, one that a package names is judged like any other host.
+ */
+export function redirectRules(
+  registry: { hostname: string; port: number },
+  listed: readonly string[],
+  named: "by settings" | "by author" = "by settings",
+): RedirectRules {
+  const domain = registrable(registry.hostname);
+  const suffix = getDomain(registry.hostname) ?? "";
+  const allowed = STORES[suffix] ?? [];
+
+  return {
+    targetOf: async (url) => {
+      const host = url.hostname.replace(/^\[|\]$/g, "").toLowerCase();
+      const secure = url.protocol === "https:";
+      const port = Number(url.port) || (secure ? 443 : 80);
+      const tls = secure ? { tls: { servername: isIP(host) === 0 ? host : "" } } : {};
+      const refused = (why: string) => new Fault("REDIRECT_REFUSED", `The registry leads to ${host}, ${why}`);
+      if (!secure && url.protocol !== "http:") throw refused("but not by http or https");
+      if (listed.some((rule) => matchesHost(rule, host, port))) return { host, port, ...tls };
+      if (named === "by settings" && host === registry.hostname && port === registry.port) return { host, port, ...tls };
+      const own = host === registry.hostname || (domain !== undefined && registrable(host) === domain);
+      if (!own && !allowed.some((rule) => matchesHost(rule, host, port))) throw refused("which is not allowed: BERTH_REGISTRY_REDIRECT_HOSTS");
+      const address = await addressOf(host).catch(() => undefined);
+      if (address === undefined) throw refused("which has no address");
+      if (isForbidden(address)) throw refused("which is an address of this machine or of its link: only BERTH_REGISTRY_REDIRECT_HOSTS may allow it");
+      return { host: address, port, ...tls };
+    },
+  };
+}
+
+/** Whether a host is what a rule names: a host, `host:port` or `*.domain`. */
+export function matchesHost(rule: string, host: string, port: number): boolean {
+  const [, name = "", at] = /^(.*?)(?::(\d+))?$/.exec(rule.toLowerCase()) ?? [];
+  if (at !== undefined && Number(at) !== port) return false;
+  return name.startsWith("*.") ? host.endsWith(name.slice(1)) : host === name;
+}
+
+async function addressOf(host: string): Promise<string> {
+  return isIP(host) === 0 ? (await lookup(host)).address : host;
+}

@@ -1,0 +1,223 @@
+import { join } from "node:path";
+import type { Server } from "node:tls";
+import type { Clock } from "../lib/clock.ts";
+import type { Settings } from "../conf/settings.ts";
+import { openApi } from "../control/api/open-api.ts";
+import { openFeed } from "../control/api/feed.ts";
+import { openGatewayEntrance } from "../control/api/gateway-entrance.ts";
+import { containerEnvironment } from "../control/packages/credentials/container-environment.ts";
+import { openKeyFile } from "../control/packages/credentials/key-file.ts";
+import { openCredentials } from "../control/packages/credentials/open-credentials.ts";
+import { openVault } from "../control/packages/credentials/open-vault.ts";
+import { endAtRest } from "../control/identity/container-session.ts";
+import { adminKey } from "../control/identity/admin-key.ts";
+import { openGatewayTokens } from "../control/identity/gateway-tokens.ts";
+import { openIdentity } from "../control/identity/open-identity.ts";
+import { openSigningKeys } from "../control/identity/signing-keys.ts";
+import { openImporter } from "../control/packages/import/open-importer.ts";
+import { openLifecycle } from "../control/lifecycle/open-lifecycle.ts";
+import { withAdopted } from "../control/lifecycle/with-adopted.ts";
+import { openPublisher } from "../control/packages/publish/open-publisher.ts";
+import { ZIP_LIMITS } from "../control/packages/publish/unpack-zip.ts";
+import { traceWakes } from "../control/lifecycle/trace-wakes.ts";
+import { openTracesOf } from "./open-traces-of.ts";
+import { openAudit } from "../control/store/open-audit.ts";
+import { noteRollback } from "../control/store/rollback-note.ts";
+import { openStore } from "../control/store/open-store.ts";
+import { Fault } from "../lib/fault.ts";
+import { openConsoleListener } from "../control/console/open-console-listener.ts";
+import { keepKeys } from "../gateway/tls-keys.ts";
+import { trustedProxies } from "../gateway/trusted-proxies.ts";
+import { countedDriver } from "../drivers/counted.ts";
+import type { Log } from "../lib/log.ts";
+import type { Metrics } from "../lib/metrics/open-metrics.ts";
+import { privateListenersOf } from "./private-listeners.ts";
+import { openRegistry } from "./image-registry.ts";
+import { type ListeningHandle, openListeningHandle, portOf } from "./listening-handle.ts";
+import { isLoopback } from "./loopback.ts";
+import { driverOf, openChosenDriver } from "./open-driver.ts";
+import { openKeys, openKeysOf } from "./open-keys.ts";
+import { spawnerTokens } from "./spawner-tokens.ts";
+import { registryBrowser } from "./registry-browser.ts";
+import type { Running } from "./until-told.ts";
+import type { RuntimeFolder } from "./runtime-folder.ts";
+
+const MEGABYTE = 1_048_576;
+const DAY_MS = 24 * 3_600_000;
+
+/** The control process: wishes and facts, the reconciler, the API and the gateways' feed. */
+export async function runControl(options: {
+  settings: Settings;
+  runtime: RuntimeFolder;
+  /** The socket of the console's own listener, where it has one. */
+  consoleHandle: ListeningHandle | undefined;
+  version: string;
+  metrics: Metrics;
+  clock: Clock;
+  log: Log;
+}): Promise<Running> {
+  const { settings, runtime, consoleHandle, version, metrics, clock, log } = options;
+  // First of all the store: its lock is what keeps a second berth out, and the sockets are ours only under it.
+  const store = openStore({ folder: settings.data, clock, metrics });
+  const entranceAt = await bindEntrance(settings, clock, log);
+  const sessionMs = settings.sessionDays * DAY_MS;
+  const identity = openIdentity({ store, clock, sessionMs });
+  const admin = adminKey({ dataFolder: settings.data, given: settings.adminKey });
+  identity.ensureAdmin(admin.key);
+  const vault = openVault({ store, keyFile: openKeyFile(settings.data), given: settings.credentialsKey, log });
+  const credentials = openCredentials({ store, vault, clock });
+  const signingKeys = openSigningKeys({ store, vault, clock, log });
+  const driverName = driverOf(settings);
+  const registry = openRegistry(settings, driverName, { clock, log });
+  const chosen = await openChosenDriver(driverName, settings, registry, { clock, log }, spawnerTokens({ settings, signingKeys, clock }));
+  const driver = withAdopted(countedDriver(chosen, { metrics, clock }), { store, environment: settings.environment });
+  const lifecycle = openLifecycle({
+    store,
+    driver,
+    environment: settings.environment,
+    filesFolder: settings.data,
+    limits: {
+      statusMs: settings.dockerSettings.containerStatusTimeoutMinutes * 60_000,
+      holdMs: settings.dockerSettings.proxyRequestTimeout,
+      busyMs: settings.busyMinutes * 60_000,
+      pausedMs: settings.pausedMinutes * 60_000,
+      drainMs: settings.drainSeconds * 1_000,
+    },
+    injectedEnv: containerEnvironment({ store, vault, credentials, stand: { apiUrl: settings.apiUrl, queue: settings.queueSettings } }),
+    renderEnv: credentials.renderEnv,
+    metrics,
+    clock,
+    log,
+  });
+  const traces = await openTracesOf(settings, { version, role: "control" });
+  const audit = openAudit({ store, keepMs: settings.auditDays * DAY_MS, clock, metrics });
+  const feed = await openFeed({
+    socketPath: runtime.feedSocket,
+    lifecycle,
+    store,
+    watchSignOuts: identity.watchSignOuts,
+    who: async (token) => identity.who(token),
+    version,
+    metrics,
+    audit,
+    storeWentBack: ({ seen, found }) => {
+      metrics.storeRollbacks.at().add();
+      log.error({ seen, found, data: settings.data }, "the store is older than what a gateway has seen: changes are lost");
+      noteRollback(settings.data, { at: clock.now(), seen, found });
+    },
+    traceWake: traces && traceWakes({ traces, watch: lifecycle.watch, clock }),
+    clock,
+    log,
+  });
+  endAtRest(store, lifecycle);
+  const publisher = await openPublisher({
+    store,
+    lifecycle,
+    credentials,
+    dataFolder: settings.data,
+    environment: settings.environment,
+    maxPackageBytes: settings.maxPackageMb * MEGABYTE,
+    limits: ZIP_LIMITS,
+    clock,
+  });
+  const browser = registryBrowser({ settings, runtime, clock, log });
+  const api = await openApi({
+    socketPath: runtime.apiSocket,
+    store,
+    lifecycle,
+    orphans: lifecycle,
+    changes: lifecycle,
+    gateways: feed,
+    identity,
+    publisher,
+    importer: openImporter({ store, driver, lifecycle, environment: settings.environment, clock }),
+    credentials,
+    vault,
+    signingKeys,
+    audit,
+    registry: browser,
+    backend: {
+      driver: driverName,
+      environment: settings.environment,
+      capacity: async (signal) => driver.capacity?.({ signal }),
+    },
+    driverLogs: (service, options, signal) => driver.logs(service, options, { signal }),
+    settings: {
+      webRoot: settings.webRoot,
+      origins: settings.origins,
+      console: {
+        url: settings.consoleUrl,
+        name: settings.consoleName,
+        port: consoleHandle === undefined ? settings.consolePort : portOf(consoleHandle),
+        edgePort: settings.edgePort,
+      },
+      version,
+      sessionMs,
+      issuer: settings.datagrok.issuer,
+      reservedAudiences: reservedAudiences(settings),
+    },
+    metrics,
+    clock,
+    log,
+  });
+  const entrance =
+    entranceAt &&
+    (await openGatewayEntrance({ ...entranceAt, listeners: privateListenersOf(settings, log), feed: feed.answer, api: api.answer, clock, log }));
+  const consoleKeys = consoleHandle && openKeys(settings, clock, log);
+  const trusted = trustedProxies(settings.trustedProxies);
+  const consoleListener =
+    consoleHandle &&
+    (await openConsoleListener({
+      handle: consoleHandle,
+      tls: consoleKeys && { current: consoleKeys.current, keep: (server: Server) => keepKeys(server, consoleKeys) },
+      answer: api.answer,
+      clock,
+      log,
+      addressOf: ({ headers, socket }) =>
+        trusted.clientOf(headers["x-forwarded-for"]?.toString(), (socket.remoteAddress ?? "").replace(/^::ffff:/, "")),
+      trusts: (peer) => trusted.trusts(peer.replace(/^::ffff:/, "")),
+    }));
+  lifecycle.start();
+  if (admin.made)
+    console.log(`The first user is "admin". Its developer key, shown this once and kept in ${join(settings.data, "admin.key")}:\n  ${admin.key}`);
+  return {
+    close: async () => {
+      await consoleListener?.close();
+      consoleKeys?.close();
+      await entrance?.close();
+      entranceAt?.keys?.close();
+      await api.close();
+      await feed.close();
+      await lifecycle.close();
+      await driver.close();
+      await registry?.close();
+      await browser?.close();
+      store.close();
+      await traces?.close();
+    },
+  };
+}
+
+/** Where gateways on other machines are to come in; undefined where none are. Faults: SETTINGS_INVALID, ADDRESS_IN_USE, DATA_FOLDER_UNUSABLE. */
+async function bindEntrance({ data, gateways }: Settings, clock: Clock, log: Log) {
+  const { host, port, tlsCert, tlsKey, plain } = gateways;
+  if (port === undefined) return undefined;
+  const names = { cert: "BERTH_GATEWAYS_TLS_CERT", key: "BERTH_GATEWAYS_TLS_KEY" };
+  const keys = openKeysOf({ cert: tlsCert, key: tlsKey }, { names, whose: "The gateways' entrance", clock, log });
+  if (!keys && !plain && !isLoopback(host))
+    throw new Fault(
+      "SETTINGS_INVALID",
+      `Gateways would come in at ${host} without TLS: set ${names.cert} and ${names.key}, or BERTH_GATEWAYS_PLAIN=on.`,
+    );
+  const tokens = openGatewayTokens({ dataFolder: data, clock });
+  tokens.current();
+  const { handle, port: taken } = await openListeningHandle({ host, port }, clock);
+  log.info({ host, port: taken, tls: keys !== undefined }, "Gateways on other machines may join");
+  const tls = keys && { current: keys.current, keep: (server: Server) => keepKeys(server, keys) };
+  return { handle, tls, keys, tokens };
+}
+
+/** What takes tokens of these may do more than their holder: they are not for users to have. */
+function reservedAudiences({ dockerSettings, queueSettings }: Settings): string[] {
+  return [dockerSettings.spawnerAudience, queueSettings.mqAudience, queueSettings.pipeAudience];
+}

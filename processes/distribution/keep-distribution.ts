@@ -1,0 +1,107 @@
+import { spawn } from "node:child_process";
+import { chmodSync, renameSync, rmSync } from "node:fs";
+import { request } from "node:http";
+import { createInterface } from "node:readline";
+import type { Clock } from "../../lib/clock.ts";
+import type { Log } from "../../lib/log.ts";
+import { type Child, keepRunning } from "../keep-running.ts";
+import type { Distribution } from "./find-distribution.ts";
+import { passOn } from "./distribution-log.ts";
+import { Fault } from "../../lib/fault.ts";
+import { MISSED_CHECKS, startWatchdog } from "../watchdog.ts";
+import { rememberProcess } from "./leftover.ts";
+
+/** From its start to its first answer: 0.2 s on an idle machine. */
+const HEALTHY_MS = 20_000;
+const LOOK_AGAIN_MS = 25;
+const ANSWER_MS = 2_000;
+
+/**
+ * Keeps one Distribution running. It listens on `listen`, and once it answers there its socket is moved to `socket`, in one step: who
+ * connects meets one that is ready, or nobody, and another one can take over without a gap.
+ */
+export function keepDistribution(options: {
+  distribution: Distribution;
+  configFile: string;
+  pidFile: string;
+  listen: string;
+  socket: string;
+  /** As in `keepChild`; checked over its socket. */
+  watchdogMs: number | undefined;
+  clock: Clock;
+  log: Log;
+}): Child {
+  const { distribution, configFile, pidFile, listen, socket, watchdogMs, clock, log } = options;
+  return keepRunning({
+    name: "registry",
+    clock,
+    log,
+    launch: ({ ready, cannot }) => {
+      rmSync(listen, { force: true });
+      const { file, args, env, end } = distribution.command;
+      const child = spawn(file, [...args, "serve", configFile], {
+        env,
+        stdio: ["ignore", "pipe", "pipe"],
+        detached: true,
+      });
+      for (const output of [child.stdout, child.stderr]) createInterface({ input: output }).on("line", (line) => passOn(line, log));
+      const over = new AbortController();
+      child.once("exit", () => over.abort());
+      child.once("error", () => over.abort());
+      if (child.pid === undefined) return child;
+      // Whatever ends this process, short of a kill, it does not outlive it.
+      const endIt = () => void child.kill(end);
+      process.once("exit", endIt);
+      child.once("exit", () => process.off("exit", endIt));
+      rememberProcess(pidFile, child.pid);
+      const isReady = () => {
+        chmodSync(listen, 0o600);
+        renameSync(listen, socket);
+        ready();
+        if (watchdogMs !== undefined) watch(watchdogMs / MISSED_CHECKS);
+      };
+      /** Another one may have taken the socket over by then, and this one is to end: what answers there is checked all the same. */
+      const watch = (everyMs: number) => {
+        const watchdog = startWatchdog({
+          everyMs,
+          limit: () => MISSED_CHECKS,
+          ping: async () => {
+            if (!(await isHealthy(socket, everyMs))) throw new Fault("REGISTRY_FAILED", "The registry does not answer.");
+          },
+          hung: (silentMs) => {
+            log.error({ pid: child.pid, silentMs: Math.round(silentMs) }, "process does not answer and is killed");
+            child.kill("SIGKILL");
+          },
+          clock,
+        });
+        over.signal.addEventListener("abort", watchdog.stop, { once: true });
+      };
+      const isNot = (cause: unknown) => {
+        if (over.signal.aborted) return;
+        log.error({ err: cause }, "the registry does not become ready");
+        cannot(new Fault("REGISTRY_FAILED", "The registry does not become ready.", { cause }));
+        child.kill(end);
+      };
+      void untilHealthy(listen, clock, over.signal).then(isReady).catch(isNot);
+      return child;
+    },
+  });
+}
+
+/** Rejects once `over` aborts, or when it took too long. */
+async function untilHealthy(socketPath: string, clock: Clock, over: AbortSignal): Promise<void> {
+  const signal = clock.deadline(HEALTHY_MS, () => new Error(`no answer within ${HEALTHY_MS / 1_000} s`), over);
+  while (!(await isHealthy(socketPath))) await clock.sleep(LOOK_AGAIN_MS, signal);
+}
+
+function isHealthy(socketPath: string, answerMs = ANSWER_MS): Promise<boolean> {
+  return new Promise((resolve) => {
+    const check = request({ socketPath, path: "/v2/", agent: false, timeout: answerMs }, (answer) => {
+      answer.resume();
+      resolve(answer.statusCode === 200);
+    });
+    check.on("timeout", () => check.destroy());
+    check.on("error", () => resolve(false));
+    check.end();
+  });
+}

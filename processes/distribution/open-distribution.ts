@@ -1,0 +1,182 @@
+import { randomBytes } from "node:crypto";
+import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import type { Clock } from "../../lib/clock.ts";
+import { lock, makeFolder, privateFile } from "../../control/store/data-folder.ts";
+import { Fault } from "../../lib/fault.ts";
+import { unlessAborted } from "../../gateway/unless-aborted.ts";
+import type { Log, LogLevel } from "../../lib/log.ts";
+import { DISTRIBUTION_ENDS_MS, distributionConfig } from "./distribution-config.ts";
+import { type Distribution, findDistribution } from "./find-distribution.ts";
+import { keepDistribution } from "./keep-distribution.ts";
+import { endLeftovers, processFile } from "./leftover.ts";
+import type { ImageRun } from "./image-run.ts";
+
+export type RegistryImage = Pick<ImageRun, "image" | "engine">;
+
+/** A registry of berth's own: Distribution, kept running on a Unix socket. */
+export type OwnRegistry = {
+  distribution: Distribution;
+  folder: string;
+  storage: string;
+  /**
+   * Runs `work` while reads go on and nothing can be pushed or deleted (405): what was being written has ended by then. Faults: those of
+   * `work`, and REGISTRY_BUSY where this is going on already.
+   */
+  whileReadOnly<R>(work: () => Promise<R>): Promise<R>;
+  /** True from before the first write is refused until after the last. */
+  isReadOnly(): boolean;
+  /** Lets it finish what is open; last of all, once nobody is sent to it any more. */
+  close(): Promise<void>;
+};
+
+/** Who connected just before another one took over waits to be accepted by the one that was there, and would be reset with its socket. */
+const ACCEPTED_MS = 250;
+/** How soon it is tried again to take pushes, where that failed after garbage was collected. */
+const FIRST_RETRY_MS = 1_000;
+const LONGEST_RETRY_MS = 60_000;
+
+type Mode = "writable" | "readonly";
+/** One that is kept running until it is told to finish what is open and end. */
+type Kept = { ready: Promise<void>; end(): Promise<void> };
+
+/**
+ * Faults: REGISTRY_PROGRAM_MISSING; DATA_FOLDER_IN_USE where another berth's registry has the storage; DATA_FOLDER_UNUSABLE;
+ * REGISTRY_FAILED where Distribution does not start, and then its log says why.
+ */
+export async function openDistribution(options: {
+  /** For its configuration. */
+  folder: string;
+  /** For the images. */
+  storage: string;
+  /** Where it answers. */
+  socket: string;
+  /** PATH. */
+  path: string;
+  /** Where it is not there, this is run on this engine. */
+  image?: RegistryImage | undefined;
+  level: LogLevel;
+  /** After which silence Distribution is killed and started again; undefined: never. */
+  watchdogMs?: number | undefined;
+  clock: Clock;
+  log: Log;
+}): Promise<OwnRegistry> {
+  const { folder, storage, socket, level, watchdogMs, clock, log } = options;
+  const unlock = ownFolders(folder, storage);
+  const { path, image } = options;
+  const distribution = await findDistribution(path, image && { ...image, owner: folder, mounts: [folder, storage, dirname(socket)] }).catch(
+    (error: unknown) => {
+      unlock();
+      throw error;
+    },
+  );
+  const running = new Set<Kept>();
+  const keep = (mode: Mode): Kept => {
+    const listen = `${socket}.${mode}`;
+    const configFile = join(folder, `${mode}.yml`);
+    const config = distributionConfig({ storage, socket: listen, secret: secretOf(folder), readOnly: mode === "readonly", level });
+    writeFileSync(configFile, config, { mode: 0o600 });
+    const child = keepDistribution({ distribution, configFile, pidFile: processFile(folder, mode), listen, socket, watchdogMs, clock, log });
+    let ended: Promise<void> | undefined;
+    const kept: Kept = { ready: child.ready, end: () => (ended ??= child.stop(DISTRIBUTION_ENDS_MS).then(() => void running.delete(kept))) };
+    running.add(kept);
+    return kept;
+  };
+  for (const pid of endLeftovers(folder)) log.warn({ pid }, "ended a registry process that a killed berth left behind");
+  await distribution.command.clear();
+  let current = keep("writable");
+  const closing = new AbortController();
+  const close = async () => {
+    closing.abort(new Fault("REGISTRY_FAILED", "The registry ends."));
+    await Promise.all([...running].map((one) => one.end()));
+    for (const mode of ["writable", "readonly"] as const) rmSync(processFile(folder, mode), { force: true });
+    rmSync(socket, { force: true });
+    unlock();
+  };
+  /** The other takes over in one step; then the one that was there ends, with its last request. Where it cannot, the one that was there stays. */
+  const turn = async (mode: Mode) => {
+    closing.signal.throwIfAborted();
+    const next = keep(mode);
+    try {
+      await unlessAborted(next.ready, closing.signal);
+    } catch (cause) {
+      await next.end();
+      throw cause;
+    }
+    const last = current;
+    current = next;
+    await clock.sleep(ACCEPTED_MS);
+    await last.end();
+  };
+  /** Nobody else will: until it succeeds, every push is refused. */
+  const turnBack = async () => {
+    for (let delay = FIRST_RETRY_MS; ; delay = Math.min(delay * 2, LONGEST_RETRY_MS)) {
+      try {
+        return await turn("writable");
+      } catch (err) {
+        closing.signal.throwIfAborted();
+        log.error({ err, retryInMs: delay }, "the registry cannot be made writable again: pushes are refused until it can");
+        await clock.sleep(delay, closing.signal);
+      }
+    }
+  };
+  try {
+    await current.ready;
+  } catch (cause) {
+    await close();
+    throw new Fault("REGISTRY_FAILED", `The registry (${distribution.program} ${distribution.version}) does not start: its log says why.`, { cause });
+  }
+  const { program, version, lacks } = distribution;
+  log.info(
+    { program, version, storage, ...(lacks.length === 0 ? {} : { lacks }) },
+    `the registry is Distribution ${version}${lackingIn(distribution)}`,
+  );
+
+  let isReadOnly = false;
+  return {
+    distribution,
+    folder,
+    storage,
+    whileReadOnly: async (work) => {
+      if (isReadOnly) throw new Fault("REGISTRY_BUSY", "Somebody is collecting garbage already.");
+      isReadOnly = true;
+      try {
+        await turn("readonly");
+        try {
+          return await work();
+        } finally {
+          await turnBack();
+        }
+      } finally {
+        isReadOnly = false;
+      }
+    },
+    isReadOnly: () => isReadOnly,
+    close,
+  };
+}
+
+export function lackingIn({ lacks }: Distribution): string {
+  return lacks.length === 0 ? "" : `, which knows no ${lacks.join(" and no ")}; version 3 does, and is taken where it is on the PATH`;
+}
+
+/**
+ * Makes the folders, for this user only, and locks the storage, so that nobody collects garbage while another takes pushes.
+ * Faults: DATA_FOLDER_IN_USE, DATA_FOLDER_UNUSABLE.
+ */
+export function ownFolders(folder: string, storage: string): () => void {
+  try {
+    makeFolder(folder);
+    makeFolder(storage);
+    return lock(privateFile(join(storage, "berth.lock")), storage);
+  } catch (error) {
+    if (error instanceof Fault) throw error;
+    throw new Fault("DATA_FOLDER_UNUSABLE", `The registry's folder ${storage} cannot be used: ${(error as Error).message}.`, { cause: error });
+  }
+}
+
+function secretOf(folder: string): string {
+  const file = join(folder, "secret");
+  if (!existsSync(file)) writeFileSync(file, randomBytes(32).toString("base64url"), { mode: 0o600 });
+  return readFileSync(file, "utf8");
+}

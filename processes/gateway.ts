@@ -1,0 +1,134 @@
+import { once } from "node:events";
+import type { Clock } from "../lib/clock.ts";
+import { connectionsFor, descriptorLimit } from "../lib/connection-limits.ts";
+import type { Settings } from "../conf/settings.ts";
+import { Fault } from "../lib/fault.ts";
+import { GATEWAY_LIMITS, type GatewayLimits } from "../gateway/limits.ts";
+import type { ControlLink } from "../gateway/feed/control-link.ts";
+import type { Feed } from "../gateway/feed/open-feed.ts";
+import { openGateway } from "../gateway/open-gateway.ts";
+import { openReadiness } from "../gateway/readiness.ts";
+import { trustedProxies } from "../gateway/trusted-proxies.ts";
+import type { Log } from "../lib/log.ts";
+import type { Metrics } from "../lib/metrics/open-metrics.ts";
+import { ownText } from "../lib/own-files.ts";
+import { type ListeningHandle, openListeningHandle } from "./listening-handle.ts";
+import { openDirectory } from "./open-directory.ts";
+import { traceExchanges } from "../gateway/trace-exchanges.ts";
+import { openTracesOf } from "./open-traces-of.ts";
+import { openAccess } from "./open-access.ts";
+import { openKeys } from "./open-keys.ts";
+import type { Running } from "./until-told.ts";
+
+/** How long to wait for the first news from control before listening without: those who call then hear that it is away. */
+const FIRST_NEWS_MS = 5_000;
+
+/** Control sends something every second. */
+const SILENT_MS = 5_000;
+
+/** A crowd that arrives at once waits here rather than being told to try again by TCP; the kernel may allow less. */
+const BACKLOG = 4_096;
+
+/** One gateway process: everything a request touches. Faults: SETTINGS_INVALID, ADDRESS_IN_USE; GATEWAY_REFUSED, CONTROL_UNTRUSTED at once. */
+export async function runGateway(options: {
+  settings: Settings;
+  /** The control plane, of this machine or another. */
+  link: ControlLink;
+  /** The shared socket to accept on; without one it opens its own. */
+  handle: ListeningHandle | undefined;
+  metrics: Metrics;
+  version: string;
+  clock: Clock;
+  log: Log;
+}): Promise<Running & { port: number | undefined }> {
+  const { settings, link, metrics, version, clock, log } = options;
+  const tls = openKeys(settings, clock, log);
+  const readiness = openReadiness("starting", () => {
+    const state = feed.state();
+    if (state === undefined || (state.connected && clock.monotonic() - state.heardAt < SILENT_MS)) return undefined;
+    return clock.now() - (clock.monotonic() - state.heardAt);
+  });
+  const feed = openDirectory({ settings, link, version, clock, log });
+  const accessLog = openAccess(settings, { metrics, clock, log });
+  const traces = await openTracesOf(settings, { version, role: "gateway" });
+  const traced = traces && traceExchanges({ traces, clock });
+  countFeed(metrics, feed, clock);
+  const gateway = openGateway({
+    directory: feed.directory,
+    identity: feed.identity,
+    api: link.api,
+    datagrok: settings.datagrok.url === undefined ? undefined : { url: settings.datagrok.url, keepHost: settings.datagrok.keepHost },
+    readiness,
+    forwarder: settings.forwarder,
+    reads: settings.reads,
+    limits: limitsOf(settings),
+    tls,
+    trusted: trustedProxies(settings.trustedProxies),
+    // A load balancer may show another Host than browsers do: a page of the public address is the stand's own all the same.
+    origins: settings.webRoot === undefined ? settings.origins : [new URL(settings.webRoot).origin, ...settings.origins],
+    consoleName: settings.consoleName,
+    metrics,
+    watchers: [...(accessLog ? [accessLog.write] : []), ...(traced ? [traced.over] : [])],
+    trace: traced?.context,
+    waitingFiles: settings.waitingPage ? { css: ownText("gateway/waiting/page.css"), js: ownText("gateway/waiting/page.js") } : undefined,
+    clock,
+    log,
+  });
+  void feed.ready().then(() => readiness.turn("ready"));
+  const refused = await Promise.race([feed.ready(), feed.refused(), clock.sleep(FIRST_NEWS_MS)]);
+  if (refused) throw refused;
+  void feed.refused().then((fault) => log.error({ fault: fault.code, control: link.name }, fault.message));
+  const own = options.handle === undefined ? await openListeningHandle({ host: settings.edgeHost, port: settings.edgePort }, clock) : undefined;
+  gateway.server.listen(options.handle ?? own?.handle, BACKLOG);
+  await once(gateway.server, "listening").catch((cause: unknown) => {
+    throw new Fault("ADDRESS_IN_USE", `Cannot listen on ${settings.edgeHost} port ${settings.edgePort}: it is in use.`, { cause });
+  });
+  return {
+    /** Where it opened its own listener. */
+    port: own?.port,
+    // Red first, and for as long as load balancers take to see it; then no more connections; then the end of what is open.
+    close: async (handedOver = false) => {
+      // Whose listener others have taken over goes on answering with 200.
+      if (!handedOver) readiness.turn("draining");
+      if (!handedOver && settings.drainDelaySeconds > 0) await clock.sleep(settings.drainDelaySeconds * 1_000);
+      await gateway.drain(settings.drainSeconds * 1_000);
+      tls?.close();
+      await feed.close();
+      accessLog?.close();
+      await traces?.close();
+    },
+  };
+}
+
+/** Nothing of a directory that follows no feed. */
+function countFeed(metrics: Metrics, feed: Feed, clock: Clock): void {
+  type State = NonNullable<ReturnType<Feed["state"]>>;
+  const look = (family: Metrics["feedConnected"], value: (state: State) => number | undefined) =>
+    family.look((cells) => {
+      const state = feed.state();
+      const now = state && value(state);
+      if (now !== undefined) cells.at().set(now);
+    });
+  look(metrics.feedConnected, ({ connected }) => (connected ? 1 : 0));
+  look(metrics.feedSilentSeconds, ({ heardAt }) => (clock.monotonic() - heardAt) / 1_000);
+  // Without a feed there is nothing to lag behind.
+  look(metrics.feedSeq, ({ connected, seq }) => (connected ? seq : undefined));
+}
+
+function limitsOf(settings: Settings): Partial<GatewayLimits> {
+  return {
+    proxyRequestTimeoutMs: settings.dockerSettings.proxyRequestTimeout,
+    holdLimit: settings.holdLimit,
+    holdUserLimit: settings.holdUserLimit,
+    holdUserTotal: settings.holdUserLimit * 4,
+    connectionsPerAddress: settings.connectionsPerAddress,
+    connectionsTotal: connectionsFor(descriptorLimit(), GATEWAY_LIMITS.connectionsTotal),
+    headersTimeoutMs: settings.headTimeout,
+    keepAliveTimeoutMs: settings.keepAliveTimeout,
+    idleTimeoutMs: settings.idleTimeout,
+    bodyTimeoutMs: settings.bodyTimeout,
+    totalTimeoutMs: settings.totalTimeout,
+    noWake: settings.noWake,
+    underscoreHeaders: settings.underscoreHeaders,
+  };
+}

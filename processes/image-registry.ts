@@ -1,0 +1,104 @@
+import type { Clock } from "../lib/clock.ts";
+import type { Settings } from "../conf/settings.ts";
+import type { Call, DriverName, Registry } from "../drivers/driver.ts";
+import { readBasic, readLogin } from "../gateway/registry/upstream/basic.ts";
+import type { ImageSource } from "../gateway/registry/upstream/image-sources.ts";
+import { openImageRegistry, type ImageRegistry } from "../gateway/registry/upstream/open-image-registry.ts";
+import { readRegistryAddress } from "../gateway/registry/upstream/registry-address.ts";
+import { unlessAborted } from "../gateway/unless-aborted.ts";
+import type { Log } from "../lib/log.ts";
+import { ecsOptions } from "./ecs-options.ts";
+
+type Tools = { clock: Clock; log: Log };
+type Opening = Tools & { signal: AbortSignal };
+
+/** These ask Docker Hub by themselves, or nobody: after the engine's own images. "ask" is one of the first two. */
+const WITHOUT_HUB: readonly (DriverName | "ask")[] = ["docker", "swarm", "ask", "process"];
+
+/**
+ * Where control looks images up: ECR through Amazon's API on ECS, then the registry that is set up, then Docker Hub. Undefined where nothing is set
+ * up for this driver. Opened when first asked, and tried again where that fails: control starts while the registry or AWS is away.
+ * Faults, at once: SETTINGS_INVALID.
+ */
+export function openRegistry(settings: Settings, driver: DriverName | "ask", tools: Tools): (Registry & { close(): Promise<void> }) | undefined {
+  if (settings.registry.url !== undefined) readRegistryAddress(settings.registry.url);
+  readLogin(settings.registry);
+  const opens = opensFor(settings, driver);
+  if (opens.length === 0) return undefined;
+  let opened: ImageRegistry | undefined;
+  let opening: Promise<ImageRegistry> | undefined;
+  const closing = new AbortController();
+
+  const openAll = async () => {
+    const sources: ImageSource[] = [];
+    try {
+      for (const open of opens) sources.push(await open({ ...tools, signal: closing.signal }));
+    } catch (error) {
+      await Promise.all(sources.map((source) => source.close()));
+      throw error;
+    }
+    return (opened = openImageRegistry(sources));
+  };
+  /** What opens them may take long, or nobody wait for it any more. */
+  const open = async ({ signal }: Call) =>
+    opened ??
+    unlessAborted(
+      (opening ??= openAll().finally(() => {
+        opening = undefined;
+      })),
+      signal,
+    );
+
+  return {
+    resolve: async (ref, call) => (await open(call)).resolve(ref, call),
+    fullNames: (ref) => opened?.fullNames(ref) ?? [],
+    login: async (host, call) => (await open(call)).login(host, call),
+    close: async () => {
+      closing.abort(new Error("Closing."));
+      await opening?.catch(() => {});
+      await opened?.close();
+    },
+  };
+}
+
+/** Their clients cost a tenth of a second and tens of megabytes: who asks no registry does without. */
+const load = async () => {
+  const [{ openAskHttp }, { openEcrApi }, sources, { openUpstream }] = await Promise.all([
+    import("../gateway/registry/upstream/ask-http.ts"),
+    import("../gateway/registry/upstream/ecr-api.ts"),
+    import("../gateway/registry/upstream/image-sources.ts"),
+    import("../gateway/registry/upstream/open-upstream.ts"),
+  ]);
+  return { openAskHttp, openEcrApi, openUpstream, ...sources };
+};
+
+function opensFor(settings: Settings, driver: DriverName | "ask"): ((opening: Opening) => Promise<ImageSource>)[] {
+  const { url, ecrMode } = settings.registry;
+  const { registryProxyHost: host, registryProxyPort: port } = settings.dockerSettings;
+  const namedAs = host === "" ? ownProxy(settings) : host.includes(":") ? host : `${host}:${port}`;
+  const configured = async (opening: Opening) => {
+    // Only the proxy is known: it lets everybody pull.
+    const asked = url === undefined && !ecrMode ? { url: namedAs, username: undefined, password: undefined, ecrMode } : settings.registry;
+    const { openAskHttp, openUpstream, upstreamSource } = await load();
+    const upstream = await openUpstream({ ...asked, url: asked.url, awsRegion: settings.awsRegion }, opening);
+    const login = async (signal: AbortSignal) =>
+      ecrMode ? readBasic(await upstream.authorization({ repository: undefined, actions: [] }, signal)) : readLogin(asked);
+    return upstreamSource(upstream, { http: openAskHttp(), namedAs, login });
+  };
+  const ecr = async (opening: Opening) => {
+    const { ecrSource, openEcrApi } = await load();
+    return ecrSource(await openEcrApi({ region: settings.awsRegion ?? ecsOptions(settings).region, clock: opening.clock }), opening);
+  };
+  const ecs = driver === "ecs";
+  return [
+    ...(ecs ? [ecr] : []),
+    // On ECS it would be the same ECR, asked in a way that the roles there may not.
+    ...((url !== undefined || ecrMode || namedAs !== undefined) && !(ecs && ecrMode) ? [configured] : []),
+    ...(WITHOUT_HUB.includes(driver) ? [] : [async (opening: Opening) => (await load()).hubSource(opening)]),
+  ];
+}
+
+/** Of a registry of berth's own, images are asked for where engines of this machine trust one without TLS. */
+function ownProxy({ registry, registryPort, tlsCert }: Settings): string | undefined {
+  return registry.kind === "embedded" && registryPort !== 0 && tlsCert === undefined ? `127.0.0.1:${registryPort}` : undefined;
+}

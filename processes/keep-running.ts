@@ -1,0 +1,122 @@
+import type { ChildProcess } from "node:child_process";
+import type { Clock } from "../lib/clock.ts";
+import { Fault } from "../lib/fault.ts";
+import type { Log } from "../lib/log.ts";
+
+export type Child = {
+  /** Sends it a signal, where it runs. */
+  tell(signal: NodeJS.Signals): void;
+  /** Resolves when it is ready for the first time; rejects with the fault that kept it from starting. */
+  ready: Promise<void>;
+  /**
+   * Asks it to finish, and resolves once it is gone: by force after `graceMs`. Where it is not ready yet, it never will be. `handedOver`: others
+   * accept connections in its place already.
+   */
+  stop(graceMs: number, handedOver?: boolean): Promise<void>;
+};
+
+/** What a start tells about the process that it made. */
+export type Started = { ready(): void; cannot(fault: Fault): void };
+
+const FIRST_RESTART_MS = 100;
+const LONGEST_RESTART_MS = 10_000;
+/** A process that was ready for this long starts its back-off anew: only a crash loop waits longer than `FIRST_RESTART_MS`. */
+const STABLE_MS = 10_000;
+/** So many deaths in a row before it was ever ready are no accident; `ready` rejects then, and the restarts go on. */
+const FIRST_TRIES = 5;
+
+/**
+ * Keeps one process running: one that dies is started again with back-off, also while it starts, since somebody may have killed it. `ready`
+ * rejects where the process reports itself why it cannot start the first time, where the machine cannot start it, or after five deaths.
+ * `launch` may throw where the machine has no room for it; `end` asks it to finish, as SIGTERM does.
+ */
+export function keepRunning(options: {
+  name: string;
+  launch(started: Started): ChildProcess;
+  end?(child: ChildProcess, handedOver: boolean): void;
+  clock: Clock;
+  log: Log;
+}): Child {
+  const { name, launch, end = (child) => void child.kill("SIGTERM"), clock, log } = options;
+  let child: ChildProcess | undefined;
+  let stopping = false;
+  let everReady = false;
+  /** The first start failed with a reason that another try does not change. */
+  let isRefused = false;
+  let deaths = 0;
+  let readyAt: number | undefined;
+  let delay = FIRST_RESTART_MS;
+  let cancelRestart = () => {};
+  let whenGone: () => void = () => {};
+  const first = Promise.withResolvers<void>();
+
+  const over = (why: Record<string, unknown>, sentence: string, fault: Fault) => {
+    child = undefined;
+    whenGone();
+    if (!everReady && (stopping || ++deaths >= FIRST_TRIES)) first.reject(fault);
+    if (stopping || isRefused) return;
+    if (readyAt !== undefined && clock.monotonic() - readyAt > STABLE_MS) delay = FIRST_RESTART_MS;
+    readyAt = undefined;
+    log.error({ ...why, restartInMs: delay }, sentence);
+    cancelRestart = clock.after(delay, start);
+    delay = Math.min(delay * 2, LONGEST_RESTART_MS);
+  };
+
+  const started: Started = {
+    ready: () => {
+      everReady = true;
+      readyAt = clock.monotonic();
+      first.resolve();
+    },
+    cannot: (fault) => {
+      if (everReady) log.error({ fault: fault.toJSON() }, "a process cannot start again");
+      else isRefused = true;
+      first.reject(fault);
+    },
+  };
+
+  const start = () => {
+    // The machine may have no memory or no process left; some of it is thrown, some told.
+    const unable = (cause: unknown) => {
+      const fault = new Fault("INTERNAL", `The ${name} process cannot be started.`, { cause });
+      if (!everReady && deaths === 0) {
+        isRefused = true;
+        first.reject(fault);
+      }
+      over({ err: cause }, "a process cannot be started, which is tried again", fault);
+    };
+    let launched: ChildProcess;
+    try {
+      launched = launch(started);
+    } catch (cause) {
+      return unable(cause);
+    }
+    child = launched;
+    // Of a process that runs, it says that a message did not reach it; then it ends, or did already.
+    launched.on("error", (cause) => {
+      if (launched.pid === undefined) unable(cause);
+    });
+    launched.once("exit", (code, signal) => {
+      const fault = new Fault("INTERNAL", `The ${name} process ended with ${signal ?? `code ${code}`} before it was ready.`);
+      over({ code, signal }, "a process died and is started again", fault);
+    });
+  };
+  start();
+  first.promise.catch(() => {});
+
+  return {
+    tell: (signal) => void child?.kill(signal),
+    ready: first.promise,
+    stop: async (graceMs, handedOver = false) => {
+      stopping = true;
+      cancelRestart();
+      const running = child;
+      if (!running) return;
+      const gone = new Promise<void>((resolve) => (whenGone = resolve));
+      end(running, handedOver);
+      const cancelKill = clock.after(graceMs, () => running.kill("SIGKILL"));
+      await gone;
+      cancelKill();
+    },
+  };
+}

@@ -1,0 +1,45 @@
+import { closeSync, openSync } from "node:fs";
+import type { Clock } from "../lib/clock.ts";
+import type { Settings } from "../conf/settings.ts";
+import { Fault } from "../lib/fault.ts";
+import { type AccessLog, openAccessLog } from "../gateway/access-log.ts";
+import type { Log } from "../lib/log.ts";
+import type { Metrics } from "../lib/metrics/open-metrics.ts";
+
+/** Of a sink that stays broken nobody wants to hear with each line. */
+const TOLD_EVERY_MS = 60_000;
+
+/** Whether there is a file that may be moved away. */
+export function writesFile({ accessLog }: Settings): boolean {
+  return accessLog !== "off" && accessLog !== "stdout";
+}
+
+/** The access log that the settings wish. Faults: SETTINGS_INVALID for a file that cannot be written. */
+export function openAccess(settings: Settings, parts: { metrics: Metrics; clock: Clock; log: Log }): AccessLog | undefined {
+  const { metrics, clock, log } = parts;
+  const { accessLog: to, accessLogQuery: query } = settings;
+  if (to === "off") return undefined;
+  if (writesFile(settings)) requireWritable(to);
+  let toldAt = Number.NEGATIVE_INFINITY;
+  const opened = openAccessLog({
+    to,
+    query,
+    dropped: metrics.accessLogDropped.at(),
+    clock,
+    onError: (error) => {
+      if (clock.monotonic() - toldAt < TOLD_EVERY_MS) return;
+      toldAt = clock.monotonic();
+      log.error({ err: error }, "The access log cannot be written");
+    },
+  });
+  if (writesFile(settings)) process.on("SIGHUP", opened.reopen);
+  return opened;
+}
+
+function requireWritable(path: string): void {
+  try {
+    closeSync(openSync(path, "a", 0o640));
+  } catch (cause) {
+    throw new Fault("SETTINGS_INVALID", `BERTH_ACCESS_LOG cannot be written at ${path}: ${(cause as Error).message}.`, { cause });
+  }
+}

@@ -1,0 +1,66 @@
+import type { Fault } from "../lib/fault.ts";
+import type { Snapshot } from "../lib/metrics/snapshot.ts";
+import type { ChildReport, ParentOrder } from "./child.ts";
+import type { ListeningHandle } from "./listening-handle.ts";
+
+/** The process that forked this one, seen from here. */
+export type Parent = {
+  ready(): void;
+  /** Hands over why this process cannot start; resolves once it was sent. */
+  fault(fault: Fault): Promise<void>;
+  /** The socket to accept on; it comes once what this process connects to is there. Told to end while it waits, the process ends. */
+  handle(): Promise<ListeningHandle>;
+  /** Resolves once whatever held this process's data before has let go of it. An order to end while it waits ends the process. */
+  released(): Promise<void>;
+  /** Resolves when this process is to finish what is under way, and end; `handedOver`: others accept in its place already. */
+  told(): Promise<{ handedOver: boolean }>;
+  /** Says what is to be answered when it asks what this process counted: nothing before that. */
+  counts(snapshot: () => Promise<Snapshot>): void;
+};
+
+/**
+ * Undefined where this process was started by itself. Call it first thing: a message that nobody listens for is lost.
+ * Nobody goes on, or even starts, without a parent, which was killed perhaps: the next berth would find the port and the data taken.
+ */
+export function findParent(): Parent | undefined {
+  if (!process.send) return undefined;
+  process.once("disconnect", () => process.exit(1));
+  if (!process.connected) process.exit(1);
+  // A service manager may signal every process at once; in which order they end is then still the parent's to say.
+  // What SIGHUP makes be read again, whoever has something of the kind listens for; to the others it is nothing.
+  for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, () => undefined);
+  const handle = Promise.withResolvers<ListeningHandle>();
+  const released = Promise.withResolvers<void>();
+  const told = Promise.withResolvers<{ handedOver: boolean }>();
+  let given = false;
+  let isReleased = false;
+  let counted: () => Promise<Snapshot> = async () => [];
+  process.on("message", (order: ParentOrder, sent) => {
+    if (order.kind === "end") return told.resolve({ handedOver: order.handedOver ?? false });
+    if (order.kind === "released") {
+      isReleased = true;
+      return released.resolve();
+    }
+    if (order.kind === "ping") return void tell({ kind: "pong" });
+    if (order.kind === "metrics") return void counted().then((metrics) => tell({ kind: "metrics", metrics }));
+    if (!sent) return undefined;
+    given = true;
+    return handle.resolve(sent as unknown as ListeningHandle);
+  });
+  const tell = (report: ChildReport) => new Promise<void>((resolve) => process.send?.(report, () => resolve()));
+  return {
+    ready: () => void tell({ kind: "ready" }),
+    fault: (fault) => tell({ kind: "fault", fault: fault.toJSON() }),
+    handle: () => {
+      // Told to end before that, it has nothing to finish, and what it waits for never comes.
+      void told.promise.then(() => given || process.exit(0));
+      return handle.promise;
+    },
+    released: () => {
+      void told.promise.then(() => isReleased || process.exit(0));
+      return released.promise;
+    },
+    told: () => told.promise,
+    counts: (snapshot) => void (counted = snapshot),
+  };
+}

@@ -1,0 +1,89 @@
+import { join, resolve } from "node:path";
+import { existsSync } from "node:fs";
+import type { Clock } from "../lib/clock.ts";
+import type { Settings } from "../conf/settings.ts";
+import type { Log } from "../lib/log.ts";
+import type { Metrics } from "../lib/metrics/open-metrics.ts";
+import { openMaintenance } from "./distribution/maintenance.ts";
+import { openDistribution, type RegistryImage } from "./distribution/open-distribution.ts";
+import { tagPushedAt } from "./distribution/stored-images.ts";
+import type { ListeningHandle } from "./listening-handle.ts";
+import { ownUpstream } from "./own-upstream.ts";
+import { type RegistryProxy, runRegistryProxy } from "./registry-proxy.ts";
+import type { RuntimeFolder } from "./runtime-folder.ts";
+
+/** Where grok_registry has its images, as a volume. */
+const GROK_REGISTRY = "/var/lib/registry";
+
+/**
+ * A registry of berth's own: Distribution on a Unix socket, and the registry proxy in front, which alone reaches it.
+ * Faults: those of either.
+ */
+export async function runRegistry(options: {
+  settings: Settings;
+  runtime: RuntimeFolder;
+  /** There is a control beside it, which makes the tokens and hears of pushes. */
+  withControl: boolean;
+  path: string;
+  handle: ListeningHandle | undefined;
+  metrics: Metrics;
+  version: string;
+  clock: Clock;
+  log: Log;
+}): Promise<RegistryProxy> {
+  const { settings, runtime, withControl, path, handle, metrics, version, clock, log } = options;
+  const own = await openDistribution({
+    ...registryFolders(settings),
+    socket: runtime.registrySocket,
+    path,
+    image: registryImage(settings),
+    level: settings.logLevel,
+    watchdogMs: settings.watchdogSeconds === 0 ? undefined : settings.watchdogSeconds * 1_000,
+    clock,
+    log,
+  });
+  try {
+    const maintenance = await openMaintenance({ socket: runtime.registryAdminSocket, registry: own, log });
+    const proxied = {
+      upstream: ownUpstream(runtime.registrySocket),
+      isReadOnly: own.isReadOnly,
+      tagPushedAt: (repository: string, tag: string) => tagPushedAt(own.storage, repository, tag),
+    };
+    const proxy = await runRegistryProxy({
+      settings,
+      runtime: withControl ? runtime : undefined,
+      own: proxied,
+      handle,
+      metrics,
+      version,
+      clock,
+      log,
+    });
+    return {
+      ...proxy,
+      close: async () => {
+        await proxy.close();
+        await maintenance.close();
+        await own.close();
+      },
+    };
+  } catch (error) {
+    await own.close();
+    throw error;
+  }
+}
+
+/** Where it keeps its images; the volume of a grok_registry that it replaces, where there is one and it is not told otherwise. */
+export function registryFolders({ data, registry }: Settings, volume = GROK_REGISTRY): { folder: string; storage: string } {
+  const folder = resolve(data, "registry");
+  const found = registry.kind === "embedded" || !existsSync(volume) ? join(folder, "images") : volume;
+  return { folder, storage: resolve(registry.folder ?? found) };
+}
+
+/** What is run where Distribution is no program on the PATH: only where berth runs containers on an engine anyway. */
+export function registryImage(settings: Settings): RegistryImage | undefined {
+  if (settings.driver !== "docker") return undefined;
+  const { dockerHost: host, dockerTlsVerify, dockerCertPath } = settings;
+  const tls = dockerTlsVerify && dockerCertPath !== undefined ? { folder: dockerCertPath } : undefined;
+  return { image: settings.registry.image, engine: { host, tls } };
+}

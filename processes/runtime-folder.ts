@@ -1,0 +1,47 @@
+import { createHash } from "node:crypto";
+import { lstatSync, mkdirSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { Fault } from "../lib/fault.ts";
+
+export type RuntimeFolder = {
+  apiSocket: string;
+  feedSocket: string;
+  /** Where berth's own registry answers, and where it takes what an operator wants of it. */
+  registrySocket: string;
+  registryAdminSocket: string;
+  /** Where the first process takes what `berth upgrade` wants of it. */
+  parentSocket: string;
+};
+
+const PARENT_SOCKET = "parent.sock";
+
+/** The runtime folder of another user's berth; nothing is made, and nothing may be there. */
+export function parentSocketOf(options: { data: string; base: string; uid: number }): string {
+  return join(runtimeFolderOf(options), PARENT_SOCKET);
+}
+
+function runtimeFolderOf(options: { data: string; base: string; uid: number }): string {
+  const name = createHash("sha256").update(resolve(options.data)).digest("hex").slice(0, 12);
+  return join(options.base, `berth-${options.uid}-${name}`);
+}
+
+/**
+ * The folder of the Unix sockets between the processes of one berth: short, since a socket's path may have 107 bytes only;
+ * named by the data folder, so that all processes of one berth find it; for this user only.
+ */
+export function openRuntimeFolder(options: { data: string; base: string; uid: number }): RuntimeFolder {
+  const folder = runtimeFolderOf(options);
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const found = lstatSync(folder);
+  // In a folder that everybody may write to, somebody else may have made it first.
+  if (!found.isDirectory() || found.uid !== options.uid || (found.mode & 0o077) !== 0) {
+    throw new Fault("DATA_FOLDER_UNUSABLE", `The runtime folder ${folder} must be a folder of this user that nobody else may enter (mode 0700).`);
+  }
+  return {
+    apiSocket: join(folder, "api.sock"),
+    feedSocket: join(folder, "feed.sock"),
+    registrySocket: join(folder, "registry.sock"),
+    registryAdminSocket: join(folder, "registry-admin.sock"),
+    parentSocket: join(folder, PARENT_SOCKET),
+  };
+}

@@ -1,0 +1,88 @@
+import type { Clock } from "../lib/clock.ts";
+import type { Settings } from "../conf/settings.ts";
+import { Fault } from "../lib/fault.ts";
+import { countedDriver } from "../drivers/counted.ts";
+import type { Log } from "../lib/log.ts";
+import type { Metrics } from "../lib/metrics/open-metrics.ts";
+import { openCallers } from "../drivers/spawner/server/callers.ts";
+import { privateListenersOf } from "./private-listeners.ts";
+import { openSpawner } from "../drivers/spawner/server/open-spawner.ts";
+import { controlKeys, datagrokKeys, type KeyServer } from "../lib/jwks/key-server.ts";
+import { openSigners } from "../lib/jwks/open-signers.ts";
+import { openRegistry } from "./image-registry.ts";
+import { type ListeningHandle, openListeningHandle } from "./listening-handle.ts";
+import { isLoopback } from "./loopback.ts";
+import { DEFAULT_SPAWNER_KEY, driverOf } from "./open-driver.ts";
+import { openDriverOfHosts } from "./open-hosts.ts";
+import type { RuntimeFolder } from "./runtime-folder.ts";
+import type { Running } from "./until-told.ts";
+
+/** The spawner: `port` is where it listens; undefined where that was somebody else's to choose. */
+export type Spawner = Running & { port: number | undefined };
+
+/**
+ * The spawner's API over the driver of this machine. It asks nobody for anything before the first call.
+ * Faults: SETTINGS_INVALID, ADDRESS_IN_USE; those of the driver.
+ */
+export async function runSpawner(options: {
+  settings: Settings;
+  version: string;
+  /** The control beside it, whose tokens it takes unless a Datagrok server is set; undefined where there is none. */
+  runtime: RuntimeFolder | undefined;
+  /** The socket to accept on; without one it opens its own. */
+  handle: ListeningHandle | undefined;
+  metrics: Metrics;
+  clock: Clock;
+  log: Log;
+}): Promise<Spawner> {
+  const { settings, version, runtime, metrics, clock, log } = options;
+  const driverName = driverOf(settings);
+  if (driverName === "spawner")
+    throw new Fault("SETTINGS_INVALID", "BERTH_DRIVER is spawner, which is another one: a spawner itself needs the driver of its own engine.");
+  checkKey(settings, runtime !== undefined, log);
+  const registry = openRegistry(settings, driverName, { clock, log });
+  const driver = countedDriver(await openDriverOfHosts(driverName, settings, registry, { clock, log }), { metrics, clock });
+  const server = keyServer(settings, runtime);
+  const signers = server && openSigners({ server, issuer: settings.datagrok.issuer, clock, log });
+  const { spawnerApiKey: key, spawnerHost: host, spawnerPort: port } = settings;
+  const callers = openCallers({ key, audience: settings.dockerSettings.spawnerAudience, signers, clock });
+  const own = options.handle === undefined ? await openListeningHandle({ host, port }, clock) : undefined;
+  const at = options.handle ?? (own as { handle: ListeningHandle }).handle;
+  const { environment, keepAliveTimeout: keepAliveTimeoutMs } = settings;
+  const api = await openSpawner({
+    driver,
+    callers,
+    environment,
+    version,
+    keepAliveTimeoutMs,
+    at,
+    listeners: privateListenersOf(settings, log),
+    refused: metrics.refusedConnections,
+    clock,
+    log,
+  });
+  return {
+    port: own?.port,
+    close: async () => {
+      await api.close();
+      await driver.close();
+      await registry?.close();
+      await server?.close();
+    },
+  };
+}
+
+/** A key that everybody knows lets everybody run containers. Who replaces a grok_spawner may have it all the same. Faults: SETTINGS_INVALID. */
+function checkKey({ spawnerApiKey, spawnerHost }: Settings, inServe: boolean, log: Log): void {
+  if (spawnerApiKey !== DEFAULT_SPAWNER_KEY) return;
+  if (inServe && !isLoopback(spawnerHost))
+    throw new Fault("SETTINGS_INVALID", `The spawner API would listen on ${spawnerHost} with the key that everybody knows: set X_API_KEY.`);
+  log.warn({}, "X_API_KEY is the default, which everybody knows: set another one, here and where the spawner is called from.");
+}
+
+/** Who signs the tokens of callers. grok_spawner is told the server's address under a name of its own. */
+function keyServer({ datagrok, apiUrl }: Settings, runtime: RuntimeFolder | undefined): KeyServer | undefined {
+  if (datagrok.url !== undefined) return datagrokKeys(datagrok.url);
+  if (runtime !== undefined) return controlKeys(runtime.apiSocket);
+  return apiUrl === undefined ? undefined : datagrokKeys(apiUrl);
+}

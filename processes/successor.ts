@@ -1,0 +1,82 @@
+import { spawn } from "node:child_process";
+import type { Clock } from "../lib/clock.ts";
+import { Fault } from "../lib/fault.ts";
+import type { ListeningHandle } from "./listening-handle.ts";
+import { HANDOVER_NAME, type PredecessorOrder, type SuccessorReport } from "./predecessor.ts";
+
+/** From the start of the new program until its settings are read. */
+const PREPARED_MS = 60_000;
+/** From the end of the old control process until the new berth takes requests: it may have a store to migrate. */
+const READY_MS = 300_000;
+/** From its end until its last report was read. */
+const LAST_REPORT_MS = 200;
+
+/** A berth that was started to take over the listening sockets of this one. */
+export type Successor = {
+  /** Reports that the old process of this role has ended. */
+  release(role: string): void;
+  /** Resolves with its version once it takes requests. Faults: PROGRAM_UNUSABLE, at once where it ends before that. */
+  ready: Promise<string>;
+  kill(): void;
+};
+
+/**
+ * Starts the new program with the environment of this one, and passes the listening sockets on: both
+ * berths accept from the same queues, so that no connection is refused in between. Resolves once it has read its settings; nothing of this berth has
+ * changed until then. Faults: PROGRAM_UNUSABLE.
+ */
+export async function startSuccessor(options: {
+  /** The new program; where undefined, what lies where this one was started from. */
+  program: string | undefined;
+  script: string | undefined;
+  env: NodeJS.ProcessEnv;
+  listeners: ReadonlyMap<string, ListeningHandle>;
+  clock: Clock;
+}): Promise<Successor> {
+  const { program, script, env, listeners, clock } = options;
+  const own = script === undefined ? ["serve"] : [...process.execArgv, script, "serve"];
+  const child = spawn(program ?? process.execPath, program === undefined ? own : ["serve"], {
+    env: { ...env, [HANDOVER_NAME]: String(process.pid) },
+    stdio: ["ignore", "inherit", "inherit", "ipc"],
+    // Signals to this one's process group are not for it.
+    detached: true,
+  });
+  const prepared = Promise.withResolvers<void>();
+  const ready = Promise.withResolvers<string>();
+  const fail = (why: string, cause?: unknown) => {
+    const fault = new Fault("PROGRAM_UNUSABLE", why, { cause });
+    prepared.reject(fault);
+    ready.reject(fault);
+  };
+  prepared.promise.catch(() => undefined);
+  ready.promise.catch(() => undefined);
+  child.once("error", (cause) => fail(`The new program cannot be started: ${cause.message}.`, cause));
+  child.once("exit", (code, signal) => {
+    const why = `The new program ended with ${signal ?? `code ${code}`} before it took requests: see the log.`;
+    // Its last message may still be on its way.
+    clock.after(LAST_REPORT_MS, () => fail(why));
+  });
+  child.on("message", (report: SuccessorReport) => {
+    if (report.kind === "prepared") prepared.resolve();
+    else if (report.kind === "ready") ready.resolve(report.version);
+    else fail(`The new program does not start: ${report.message}`);
+  });
+  const tell = (order: PredecessorOrder, handle?: ListeningHandle) => void child.send(order, handle as never, () => undefined);
+  if (child.pid !== undefined) {
+    for (const [name, handle] of listeners) tell({ kind: "listener", name }, handle);
+    tell({ kind: "listeners" });
+  }
+  const within = async <T>(promise: Promise<T>, ms: number, what: string): Promise<T> => {
+    const cancel = clock.after(ms, () => {
+      fail(`The new program did not ${what} within ${ms / 1_000} s.`);
+      child.kill("SIGKILL");
+    });
+    return promise.finally(cancel);
+  };
+  await within(prepared.promise, PREPARED_MS, "read its settings");
+  return {
+    release: (role) => tell({ kind: "released", role }),
+    ready: within(ready.promise, READY_MS, "take requests"),
+    kill: () => void child.kill("SIGKILL"),
+  };
+}

@@ -1,0 +1,57 @@
+import { join } from "node:path";
+import { spawn } from "node:child_process";
+import { createInterface } from "node:readline";
+import type { Test } from "tap";
+import { systemClock } from "../../../lib/clock.ts";
+import { type Asked, openChain } from "../../../cli/doctor/chain.ts";
+import { LINKS } from "../../../cli/doctor/links.ts";
+import { type Row, walk } from "../../../cli/doctor/walk.ts";
+import { tempFolder } from "../../fixtures/temp-folder.ts";
+
+export const PROGRAM = join(import.meta.dirname, "../../../berth.ts");
+export type Rows = Record<string, Row>;
+
+/** Looks at the links of these names alone, of the settings that these variables are. */
+export async function look(t: Test, names: readonly string[] | "all", env: Record<string, string>, more: Partial<Asked> = {}): Promise<Rows> {
+  const folder = tempFolder(t);
+  const here = {
+    env: { BERTH_DATA: join(folder, "none"), XDG_RUNTIME_DIR: folder, ...env },
+    args: [],
+    script: PROGRAM,
+    parent: undefined,
+    clock: systemClock(),
+  };
+  const asked: Asked = { server: undefined, registry: undefined, key: undefined, image: undefined, store: false, idleSeconds: 0, ...more };
+  const links = LINKS.filter(({ name }) => names === "all" || names.includes(name));
+  return byName(await walk(links, openChain(here, asked), new AbortController().signal));
+}
+
+export function byName(rows: readonly Row[]): Rows {
+  return Object.fromEntries(rows.map((row) => [row.link, row]));
+}
+
+/** The state of each, so that a whole look is one line. */
+export function states(rows: Rows): Record<string, Row["state"]> {
+  return Object.fromEntries(Object.entries(rows).map(([name, { state }]) => [name, state]));
+}
+
+/** `berth doctor` as a program; `hear` gets each line that it prints. */
+export function doctor(
+  args: string[],
+  env: NodeJS.ProcessEnv,
+  hear: (line: string, interrupt: () => void) => void = () => {},
+  wrapper: string[] = [],
+) {
+  return new Promise<{ code: number | null; out: string; err: string }>((resolve, reject) => {
+    const [file = "", ...words] = [...wrapper, process.execPath, PROGRAM, "doctor", ...args];
+    const child = spawn(file, words, { env: { PATH: process.env["PATH"], ...env }, stdio: ["ignore", "pipe", "pipe"] });
+    let [out, err] = ["", ""];
+    child.stderr.on("data", (piece: Buffer) => (err += piece.toString()));
+    createInterface({ input: child.stdout }).on("line", (line) => {
+      out += `${line}\n`;
+      hear(line, () => child.kill("SIGINT"));
+    });
+    child.once("error", reject);
+    child.once("close", (code) => resolve({ code, out, err }));
+  });
+}

@@ -1,0 +1,85 @@
+import { get } from "node:http";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import t from "tap";
+import { ADMIN_KEY, eventually, openClient } from "../../fixtures/berth.ts";
+import { isAlive } from "../../fixtures/processes.ts";
+import { packageOf } from "../../program/rights/fixtures/stand.ts";
+import { openInstallation } from "./installation.ts";
+
+/** Sends requests over new connections, again and again, until `end`; which resolves with the outcomes, each with how often. */
+function asking(url: string, authorization: string) {
+  const came: Record<string, number> = {};
+  const over = new AbortController();
+  const one = () =>
+    new Promise<string>((resolve) => {
+      get(url, { agent: false, headers: { authorization } }, (response) => {
+        response.resume();
+        response.once("end", () => resolve(String(response.statusCode)));
+        response.once("error", (error) => resolve(error.message));
+      }).once("error", (error: NodeJS.ErrnoException) => resolve(error.code ?? error.message));
+    });
+  const loop = async () => {
+    while (!over.signal.aborted) {
+      const result = await one();
+      came[result] = (came[result] ?? 0) + 1;
+    }
+  };
+  const all = Promise.all([loop(), loop(), loop(), loop()]);
+  return {
+    came,
+    end: async () => {
+      over.abort();
+      await all;
+      return came;
+    },
+  };
+}
+
+async function warm(stand: Awaited<ReturnType<typeof openInstallation>>) {
+  const client = await openClient({ base: stand.base(), key: ADMIN_KEY, output: () => readFileSync(join(stand.folder, "log"), "utf8") });
+  t.equal((await client.publish("app", packageOf("app", ["square"]))).status, 200);
+  const { id } = await client.until("app-square", ["stopped by system", "started"], 60_000);
+  const path = `/docker/containers/proxy/${id}/square?number=4`;
+  t.equal((await client.call(path)).status, 200);
+  // Announced after the edge.
+  const console = await eventually("the console's address", 10_000, async () => stand.consoleBase() || undefined);
+  return { client, calls: asking(`${client.api}${path}`, client.token), consoleCalls: asking(`${console}/api/users/current`, client.token) };
+}
+
+t.test("a berth that hands over refuses no connection and fails no call, and the new one serves what the old one did", async (t) => {
+  const opened = await openInstallation(t);
+  const { client, calls, consoleCalls } = await warm(opened);
+  const before = opened.pid();
+  const { code, output } = await opened.upgrade(opened.program("new", "true"), []);
+  t.equal(code, 0, output);
+  await eventually("the old berth to be gone", 60_000, async () => (isAlive(before) ? undefined : true));
+  const came = await calls.end();
+  t.comment(came);
+  t.strictSame(Object.keys(came), ["200"]);
+  t.strictSame(Object.keys(await consoleCalls.end()), ["200"], "nor does the console, whose connections wait meanwhile");
+  t.match(readFileSync(join(opened.folder, "installed"), "utf8"), /^# new$/m);
+  t.equal((await client.call("/users/current")).status, 200, "with control");
+  t.match(await opened.users(), /\badmin\b/);
+  const again = await opened.upgrade(opened.program("newer", "true"), []);
+  t.equal(again.code, 0, `and it can be done again: ${again.output}`);
+});
+
+for (const [what, serve] of [
+  ["ends at once", "echo 'berth: no.' >&2; exit 1"],
+  ["is killed when control has ended", "while ! grep -q 'handing over' log; do sleep 0.05; done && kill -9 $$ & true"],
+] as const) {
+  t.test(`where the new program ${what}, the old one serves on, nothing is refused, and upgrade reports it soon`, async (t) => {
+    const opened = await openInstallation(t);
+    const { client, calls, consoleCalls } = await warm(opened);
+    const before = opened.pid();
+    const { code, output } = await opened.upgrade(opened.program("new", serve), []);
+    t.equal(code, 1);
+    t.match(output, /^berth: berth \S+ did not start: The new program ended with .* runs again/s);
+    t.ok(isAlive(before));
+    t.match(readFileSync(join(opened.folder, "installed"), "utf8"), /^# installed$/m);
+    t.equal((await client.call("/users/current")).status, 200);
+    t.strictSame(Object.keys(await calls.end()), ["200"]);
+    t.strictSame(Object.keys(await consoleCalls.end()), ["200"]);
+  });
+}

@@ -1,0 +1,136 @@
+import { statSync } from "node:fs";
+import t from "tap";
+import { ADMIN_KEY, type Entity, eventually, zipOf } from "../../fixtures/berth.ts";
+import { openEngine } from "../../fixtures/engine.ts";
+import { buildTestImages } from "../../fixtures/images.ts";
+import { buildBerthImages, type Target } from "./fixtures/berth-images.ts";
+
+/** The images of conf/docker/Dockerfile on the real engine, each started as it is, in its role. */
+t.setTimeout(240_000);
+
+const engine = openEngine();
+const { onDemand } = await buildTestImages(engine.docker, ["onDemand"]);
+const socket = engine.host.replace("unix://", "");
+const name = `berth-image-${process.pid}`;
+const containers: string[] = [];
+const image = (target: Target) => `${name}:${target}`;
+const DROP_INS = ["grok_spawner", "grok_registry_proxy", "grok_registry"] as const;
+
+/** What the classic builder leaves of each stage: images without a name, which would fill the engine's disk run by run. */
+const unnamed = async () => (await engine.docker.listImages({ filters: { dangling: ["true"] } })).map(({ Id }) => Id);
+const unnamedBefore = await unnamed();
+const { bytes } = await buildBerthImages(engine.docker, image, DROP_INS);
+
+t.teardown(async () => {
+  const left = await engine.docker.listContainers({ all: true, filters: { label: [`berth.environment=${name}`] } });
+  await Promise.all([...containers, ...left.map(({ Id }) => Id)].map((id) => engine.docker.getContainer(id).remove({ force: true, v: true })));
+  const networks = (await engine.docker.listNetworks()).filter((one) => one.Name.startsWith(name));
+  await Promise.all(networks.map(({ Id }) => engine.docker.getNetwork(Id).remove()));
+  for (const target of [...DROP_INS, "berth", "debian", "distribution"] as const) await engine.docker.getImage(image(target)).remove({ force: true });
+  // Each holds those that it was made from: the newest first.
+  for (const id of await unnamed()) if (!unnamedBefore.includes(id)) await engine.docker.getImage(id).remove({ force: true });
+});
+
+async function start(ref: string, env: readonly string[], host: object = {}) {
+  const container = await engine.docker.createContainer({
+    Image: ref,
+    Env: [...env],
+    HostConfig: { ReadonlyRootfs: true, Tmpfs: { "/tmp": "" }, ...host },
+  });
+  containers.push(container.id);
+  await container.start();
+  return container;
+}
+
+t.test("the image is small, has a user of its own and no shell, and says whether it is healthy", async (t) => {
+  const ref = image("berth");
+  const found = await engine.docker.getImage(ref).inspect();
+  t.ok(found.Size < 1.1 * bytes, `${found.Size} bytes`);
+  t.match(found.Config, { User: "10001:10001", Healthcheck: { Test: ["CMD", "berth", "health"] } });
+
+  const berth = await start(
+    ref,
+    ["DOCKER_HOST=unix:///engine.sock", `BERTH_ADMIN_KEY=${ADMIN_KEY}`, `BERTH_DOCKER_NETWORK=${name}`, `GROK_SPAWNER_ENVIRONMENT=${name}`],
+    { Binds: [`${socket}:/engine.sock`], GroupAdd: [String(statSync(socket).gid)] },
+  );
+  const healthy = async () => ((await berth.inspect()).State.Health?.Status === "healthy" ? true : undefined);
+  await eventually("it to be healthy", 40_000, healthy).catch(async (error: unknown) => {
+    throw new Error(`${String(error)}\n${String(await berth.logs({ stdout: true, stderr: true }))}`);
+  });
+
+  const shell = await berth.getArchive({ path: "/bin/sh" }).then(
+    () => 200,
+    (error: { statusCode: number }) => error.statusCode,
+  );
+  t.equal(shell, 404);
+  const own = Object.values((await berth.inspect()).NetworkSettings.Networks)[0]?.IPAddress;
+  const api = `http://${own}:8080/api`;
+  const headers = { authorization: `Dev ${ADMIN_KEY}` };
+  const { token } = (await (await fetch(`${api}/users/login/dev?administration=true`, { method: "POST", headers })).json()) as { token: string };
+  const body = await zipOf({
+    "package.json": JSON.stringify({ name: "inside", version: "1.0.0" }),
+    "dockerfiles/app/container.json": JSON.stringify({ image: onDemand, on_demand: true }),
+  });
+  t.equal((await fetch(`${api}/packages/dev/inside`, { method: "POST", headers, body })).status, 200);
+  const { id } = await eventually("the image to be ready", 20_000, async () => {
+    const [entity] = (await (await fetch(`${api}/docker/containers`, { headers: { authorization: token } })).json()) as Entity[];
+    return entity?.dockerfile.status === "ready" ? entity : undefined;
+  });
+  const answer = await fetch(`${api}/docker/containers/proxy/${id}/square?number=4`, { headers: { authorization: token } });
+  t.same(await answer.json(), { result: 16 });
+
+  await berth.stop({ t: 20 });
+  t.equal((await berth.inspect()).State.ExitCode, 0, "told to stop, it ends in order");
+});
+
+t.test("in the place of grok_registry_proxy it listens on port 5000 in that role", async (t) => {
+  const proxy = await start(image("grok_registry_proxy"), ["DATAGROK_URL=http://127.0.0.1:1/api", "REGISTRY_URL=http://127.0.0.1:2"]);
+  const own = Object.values((await proxy.inspect()).NetworkSettings.Networks)[0]?.IPAddress;
+  const answer = await eventually("a challenge", 20_000, () => fetch(`http://${own}:5000/v2/`).catch(() => undefined));
+  t.equal(answer.status, 401);
+  t.match(answer.headers.get("www-authenticate"), /^Bearer realm=/);
+});
+
+t.test("in the place of grok_registry it brings a registry, on the volume that this had", async (t) => {
+  // Root has no home there that it could write to, and the library of SQLite lies in a file.
+  const registry = await start(image("grok_registry"), ["DATAGROK_URL=http://127.0.0.1:1/api"], { Tmpfs: { "/tmp": "exec" } });
+  const own = Object.values((await registry.inspect()).NetworkSettings.Networks)[0]?.IPAddress;
+  await eventually("it to be ready", 30_000, async () =>
+    (await fetch(`http://${own}:5000/readyz`).catch(() => undefined))?.ok ? true : undefined,
+  ).catch(async (error: unknown) => {
+    throw new Error(`${String(error)}\n${String(await registry.logs({ stdout: true, stderr: true }))}`);
+  });
+  t.equal((await fetch(`http://${own}:5000/v2/no/such/manifests/image`)).status, 404, "whom it asks is there");
+  const found = await engine.docker.getImage(image("grok_registry")).inspect();
+  t.ok("8080/tcp" in (found.Config.ExposedPorts ?? {}), "as that one, it has a page there");
+  t.same(await (await fetch(`http://${own}:8080/console/rooms`)).json(), { rooms: ["registry"] });
+  t.match(await (await fetch(`http://${own}:8080/`)).text(), /<script /);
+  const mounts = (await registry.inspect()).Mounts.map(({ Destination }) => Destination);
+  t.ok(mounts.includes("/var/lib/registry"));
+});
+
+t.test("in the place of grok_spawner it deploys on the engine whose socket it is given, with the key that grok_spawner has", async (t) => {
+  const spawner = await start(
+    image("grok_spawner"),
+    ["DOCKER_HOST=unix:///engine.sock", `BERTH_DOCKER_NETWORK=${name}`, `GROK_SPAWNER_ENVIRONMENT=${name}`],
+    {
+      Binds: [`${socket}:/engine.sock`],
+      GroupAdd: [String(statSync(socket).gid)],
+    },
+  );
+  const own = Object.values((await spawner.inspect()).NetworkSettings.Networks)[0]?.IPAddress;
+  const base = `http://${own}:8000`;
+  await eventually("it to answer", 30_000, async () => ((await fetch(`${base}/info`).catch(() => undefined))?.ok ? true : undefined));
+  const headers = { "x-api-key": "test-x-api-key", "content-type": "application/json" };
+  const post = async (path: string, body: object) => fetch(`${base}${path}`, { method: "POST", headers, body: JSON.stringify(body) });
+  t.equal((await fetch(`${base}/services`)).status, 401);
+  const deployed = await post("/deploy/cvm/spawned/1", { image: onDemand });
+  const { address, port } = (await deployed.json()) as { address: string; port: number };
+  t.equal(deployed.status, 200);
+  const { NetworkSettings } = await engine.docker.getContainer(address).inspect();
+  // Each package has a network of its own on one that berth made.
+  const [at] = Object.values(NetworkSettings.Networks).map(({ IPAddress }) => IPAddress);
+  t.same(await (await fetch(`http://${at}:${port}/square?number=5`)).json(), { result: 25 });
+  t.equal((await post("/deploy/cvm/spawned/0", {})).status, 200);
+  t.notMatch(await (await fetch(`${base}/services`, { headers })).text(), /spawned/);
+});

@@ -1,0 +1,151 @@
+import { createServer, request } from "node:http";
+import type { AddressInfo } from "node:net";
+import t, { type Test } from "tap";
+import { CONSOLE_HEADER } from "../../../gateway/contract.ts";
+import { CONTAINER_WIRE_STATES, type ContainerState } from "../../../control/model/container-states.ts";
+import { IMAGE_WIRE_STATES, type ImageState } from "../../../control/model/image-states.ts";
+import { ADMIN_KEY, openStand, type Stand } from "../api/fixtures/api-stand.ts";
+import { newContainer, newImage, PACKAGE } from "../lifecycle/stand.ts";
+import { openConsole } from "./fixtures/open-console.ts";
+
+const CONFIG = { cpu: 1, memoryMb: 128, gpu: 0, shmMb: 1, storageGb: 1, onDemand: true };
+const CONTAINER_STATES = Object.keys(CONTAINER_WIRE_STATES) as ContainerState[];
+const IMAGE_STATES = Object.keys(IMAGE_WIRE_STATES) as ImageState[];
+/** How each looks: a word, not a colour. */
+const LOOKS: Record<ContainerState, string> = {
+  PENDING_START: "moving",
+  STARTING: "moving",
+  STARTED: "good",
+  CHECKING: "moving",
+  PENDING_USER_STOP: "moving",
+  PENDING_SYSTEM_STOP: "moving",
+  STOPPING: "moving",
+  USER_STOPPED: "resting",
+  SYSTEM_STOPPED: "resting",
+  ERROR: "bad",
+};
+/** What a person may do with a container in each of them. */
+const BUTTONS: Record<ContainerState, string[]> = {
+  PENDING_START: ["Stop"],
+  STARTING: ["Stop"],
+  STARTED: ["Stop"],
+  CHECKING: ["Stop"],
+  PENDING_USER_STOP: [],
+  PENDING_SYSTEM_STOP: [],
+  STOPPING: [],
+  USER_STOPPED: ["Run"],
+  SYSTEM_STOPPED: ["Run"],
+  ERROR: ["Run"],
+};
+
+/** The API's own socket, for a browser, which only knows ports. */
+async function reached(t: Test, { socketPath }: Stand): Promise<string> {
+  const server = createServer((incoming, answer) => {
+    const headers = { ...incoming.headers, [CONSOLE_HEADER]: "1" };
+    const sent = request({ socketPath, method: incoming.method, path: incoming.url, headers }, (received) => {
+      answer.writeHead(received.statusCode ?? 502, received.headers);
+      answer.flushHeaders();
+      received.pipe(answer);
+    });
+    sent.on("error", () => answer.destroy());
+    answer.once("close", () => sent.destroy());
+    incoming.pipe(sent);
+  });
+  await new Promise<void>((resolve) => void server.listen(0, "127.0.0.1", resolve));
+  t.teardown(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+}
+
+async function openStates(t: Test) {
+  const stand = await openStand(t);
+  const now = Date.now();
+  stand.store.packages.insert({ id: PACKAGE, name: "states", version: "1.0.0", authorId: stand.admin.id, createdOn: now, updatedOn: now });
+  const kept = stand.store.images.insert({ ...newImage("kept", now), state: "READY" });
+  for (const state of CONTAINER_STATES) {
+    const fault =
+      state === "ERROR" ? ({ code: "CONTAINER_CRASHED", message: "It ended with code 1.", logs: ["<b>no such file</b>"] } as const) : undefined;
+    stand.store.containers.insert({
+      ...newContainer(kept, CONFIG, now),
+      name: CONTAINER_WIRE_STATES[state],
+      state,
+      fault: fault && { ...fault, logs: [...fault.logs] },
+      env: { PLAIN: "shown", API_KEY: "never-shown" },
+    });
+  }
+  for (const state of IMAGE_STATES) stand.store.images.insert({ ...newImage(`of-${IMAGE_WIRE_STATES[state].replace(" ", "-")}`, now), state });
+  return { stand, base: await reached(t, stand) };
+}
+
+t.test(
+  "every state of a container and of an image is shown in its own words, with what can be done in it, light and dark, wide and narrow",
+  async (t) => {
+    const { base } = await openStates(t);
+    for (const [name, options] of [
+      ["light", {}],
+      ["dark", { dark: true }],
+      ["phone", { phone: true }],
+    ] as const) {
+      const { page, troubles, signIn, picture } = await openConsole(t, base, options);
+      await signIn(ADMIN_KEY);
+      for (const state of CONTAINER_STATES) {
+        const row = page.getByRole("row").filter({ has: page.getByRole("link", { name: CONTAINER_WIRE_STATES[state], exact: true }) });
+        const status = row.locator(".status");
+        t.equal(await status.textContent(), CONTAINER_WIRE_STATES[state]);
+        t.match(await status.getAttribute("class"), LOOKS[state], state);
+        const buttons = await row.getByRole("button").allTextContents();
+        t.same(
+          buttons.map((text) =>
+            text
+              .split(/(?=\s)| /)[0]
+              ?.replace(CONTAINER_WIRE_STATES[state], "")
+              .trim(),
+          ),
+          BUTTONS[state],
+          state,
+        );
+      }
+      const wide = await page.evaluate<boolean>("document.documentElement.scrollWidth <= document.documentElement.clientWidth");
+      t.ok(wide, `${name}: nothing sticks out to the side`);
+      await picture(`containers-${name}`);
+      await page.getByRole("link", { name: "Images" }).click();
+      await page.getByRole("heading", { name: "Images" }).waitFor();
+      for (const state of IMAGE_STATES) await page.locator(".status", { hasText: IMAGE_WIRE_STATES[state] }).first().waitFor();
+      await picture(`images-${name}`);
+      t.same(troubles, []);
+    }
+  },
+);
+
+t.test("a container's page masks what looks secret, and what it shows of others is text, never markup", async (t) => {
+  const { base, stand } = await openStates(t);
+  const { page, signIn, picture, troubles } = await openConsole(t, base);
+  await signIn(ADMIN_KEY);
+  const container = stand.store.containers.all().find(({ state }) => state === "ERROR");
+  stand.logs.set(container?.service ?? "", ["<img src=x onerror=alert(1)>\n"]);
+  await page.getByRole("link", { name: "error", exact: true }).click();
+  await page.getByText("<img src=x onerror=alert(1)>").waitFor();
+  const environment = page.getByRole("region", { name: "Environment" });
+  await environment.getByText("shown", { exact: true }).waitFor();
+  t.equal(await page.getByText("never-shown").count(), 0);
+  t.match(await environment.textContent(), /API_KEY\*\*\*/);
+  await picture("container-error");
+  t.same(troubles, []);
+});
+
+t.test("a console whose stream was refused, as while berth restarts, is live again by itself", async (t) => {
+  const { base, stand } = await openStates(t);
+  const { page, signIn } = await openConsole(t, base);
+  let asked = 0;
+  await page.route("**/api/docker/events", (route) => (asked++ === 0 ? route.fulfill({ status: 503, body: "{}" }) : route.continue()));
+  await signIn(ADMIN_KEY);
+  const broken = page.getByText("berth cannot be heard at the moment");
+  await broken.waitFor();
+  await broken.waitFor({ state: "detached" });
+  const container = stand.store.containers.all().find(({ state }) => state === "SYSTEM_STOPPED");
+  const moved = stand.store.containers.update(container?.id ?? "", { name: "moved" });
+  if (moved) stand.changes.publish(moved);
+  await page.getByRole("link", { name: "moved", exact: true }).waitFor();
+});

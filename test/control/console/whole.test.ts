@@ -1,0 +1,104 @@
+import t from "tap";
+import { appFiles, openStand } from "../../program/contract/stand.ts";
+import { openOwn } from "../../gateway/registry/own-registry.ts";
+import { openConsole } from "./fixtures/open-console.ts";
+
+/** Says a line, answers at once, and of `/hold` only the head. */
+const HOLDS = {
+  ...appFiles("web", "one", { on_demand: true }),
+  "dockerfiles/web/server.cjs": `console.log("version one speaks");
+require("node:http").createServer((request, response) => {
+  if (request.url === "/hold") return response.write("and so on");
+  response.end();
+}).listen(Number(process.env.PORT), "127.0.0.1");`,
+};
+const CRASHES = { ...appFiles("broken", "1"), "dockerfiles/broken/server.cjs": 'console.error("no licence found"); process.exit(3);' };
+
+t.test("a person signs in, watches a container wake, sees who holds it, stops it, and is out after signing out", async (t) => {
+  const stand = await openStand(t);
+  await stand.published("app", { ...HOLDS, ...CRASHES });
+  const { page, signIn, picture, troubles } = await openConsole(t, stand.base);
+
+  await signIn("wrong");
+  t.match(await page.getByRole("alert").textContent(), /key/i);
+  await picture("sign-in");
+  await signIn(stand.key);
+  await page.getByRole("heading", { name: "Containers" }).waitFor();
+  t.equal(await page.evaluate("document.cookie"), "", "no script reads the session");
+
+  await page.getByRole("link", { name: "app-broken", exact: true }).waitFor();
+  await page.keyboard.press("/");
+  await page.keyboard.type("web");
+  await page.getByRole("link", { name: "app-broken", exact: true }).waitFor({ state: "detached" });
+  await page.getByRole("link", { name: "app-web", exact: true }).focus();
+  await page.keyboard.press("Enter");
+  await page.locator("h1 .status", { hasText: "stopped" }).waitFor();
+  await page.getByRole("button", { name: "Run" }).click();
+  await page.locator("h1 .status.good", { hasText: "started" }).waitFor();
+  await page.getByText("version one speaks").waitFor();
+  await page.locator(".waterfall .bar.boot").waitFor();
+  t.match(await page.getByRole("region", { name: "Why" }).textContent(), /admin/);
+
+  const { id } = await stand.container("app-web");
+  const over = new AbortController();
+  const held = await stand.call(`/docker/containers/proxy/${id}/hold`, { signal: over.signal });
+  t.equal(held.status, 200);
+  await page.getByRole("region", { name: "Open now" }).getByRole("cell", { name: "admin" }).waitFor();
+  await picture("container-started");
+  over.abort();
+
+  await page.getByRole("button", { name: "Stop" }).click();
+  await page.locator("h1 .status", { hasText: "stopped by user" }).waitFor();
+
+  await page.goto(`${stand.base}/#/containers/${(await stand.container("app-broken")).id}`);
+  await page.getByRole("button", { name: "Run" }).click();
+  await page.locator("h1 .status.bad").waitFor();
+  await page.getByRole("note", { name: "Last failure" }).getByText("no licence found").waitFor();
+  await picture("container-failed");
+
+  const [cookie] = await page.context().cookies();
+  await page.getByRole("button", { name: "Sign out" }).click();
+  await page.getByLabel("Developer key").waitFor();
+  const ended = await fetch(`${stand.api}/users/current`, { headers: { authorization: decodeURIComponent(cookie?.value ?? "") } });
+  t.equal(ended.status, 401);
+  t.same(troubles, []);
+});
+
+t.test("who may not look into a container is told so, and sees no value of its environment", async (t) => {
+  const stand = await openStand(t);
+  await stand.published("app", appFiles("web", "one", { env: { PLAIN: "not-for-bert" } }));
+  const { key } = await stand.person("bert");
+  const { page, signIn, troubles } = await openConsole(t, stand.base);
+  await signIn(key);
+  await page.getByRole("link", { name: "app-web", exact: true }).click();
+  await page.getByText("PLAIN").waitFor();
+  await page.getByRole("region", { name: "Logs" }).getByRole("alert").waitFor();
+  t.equal(await page.getByText("not-for-bert").count(), 0);
+  t.same(troubles, []);
+});
+
+t.test("the registry is looked through, and an administrator deletes an image after a question", async (t) => {
+  const { berth, push } = await openOwn(t);
+  await push("datagrok/app", "1.0.0", "a layer");
+  await push("datagrok/app", "2.0.0", "another layer");
+  const { page, signIn, picture, troubles } = await openConsole(t, berth.base);
+  await signIn(berth.key);
+  await page.getByRole("link", { name: "Registry" }).click();
+  await page.getByRole("link", { name: "datagrok/app" }).click();
+  await page.getByRole("cell", { name: "2.0.0", exact: true }).waitFor();
+  t.match(await page.getByRole("row").filter({ hasText: "2.0.0" }).textContent(), /by admin/, "who pushed it");
+  await picture("repository");
+  const row = page.getByRole("row").filter({ hasText: "1.0.0" });
+  page.once("dialog", (dialog) => void dialog.dismiss());
+  await row.getByRole("button", { name: "Delete" }).click();
+  t.equal(await row.count(), 1, "nothing is deleted without a yes");
+  page.once("dialog", (dialog) => void dialog.accept());
+  await row.getByRole("button", { name: "Delete" }).click();
+  await row.waitFor({ state: "detached" });
+  t.same(await page.locator("tbody td:first-child").allTextContents(), ["2.0.0"]);
+  await page.getByRole("link", { name: "Stand" }).click();
+  await page.getByText("process, environment").waitFor();
+  t.match(await page.getByRole("region", { name: "Keys" }).textContent(), /signs docker tokens.*admin/, "keys and their age");
+  await picture("stand");
+  t.same(troubles, []);
+});

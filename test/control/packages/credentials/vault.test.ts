@@ -1,0 +1,180 @@
+import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import t, { type Test } from "tap";
+import { type KeyFile, openKeyFile } from "../../../../control/packages/credentials/key-file.ts";
+import { newKey, readKey, writeKey } from "../../../../control/packages/credentials/key-ring.ts";
+import { openCredentials } from "../../../../control/packages/credentials/open-credentials.ts";
+import { openVault } from "../../../../control/packages/credentials/open-vault.ts";
+import { openStore, type Store } from "../../../../control/store/open-store.ts";
+import { openLog } from "../../../../lib/log.ts";
+import { stillClock } from "../../../fixtures/still-clock.ts";
+
+const clock = stillClock();
+const log = openLog({ level: "silent", name: "test" });
+const PACKAGE = { id: "p1", name: "demo", version: "1.0.0", authorId: "u1", createdOn: 1, updatedOn: 1 };
+const VALUES = { LOGIN: "reader", PASSWORD: "s3cr3t", PORT: 5432 };
+const SEEN = { LOGIN: "reader", PASSWORD: "s3cr3t", PORT: "5432" };
+
+/** A package with credentials, and as many processes on its data folder as are opened one after the other. */
+function openStand(t: Test) {
+  const folder = mkdtempSync(join(tmpdir(), "berth-vault-"));
+  const store = openStore({ folder, clock });
+  t.teardown(() => {
+    store.close();
+    rmSync(folder, { recursive: true });
+  });
+  store.users.insert({ id: "u1", login: "ada", friendlyName: "Ada", admin: false, createdOn: 1 });
+  store.packages.insert(PACKAGE);
+  const keyFile = openKeyFile(folder);
+  const open = (more: { store?: Store; keyFile?: KeyFile; given?: string[] } = {}) => {
+    const parts = { store, keyFile, given: [], log, ...more };
+    const vault = openVault(parts);
+    return { vault, credentials: openCredentials({ store: parts.store, vault, clock }) };
+  };
+  const seen = (given: string[] = []) => open({ given }).credentials.packageEnv("p1");
+  return { folder, store, keyFile, open, seen };
+}
+
+const target = { package: PACKAGE, entity: "", name: "demo" };
+
+t.test("what is set is read back by the next process, with a key that is no part of the database", async (t) => {
+  const { folder, store, keyFile, open, seen } = openStand(t);
+  t.same(keyFile.read(), [], "there is no key before it is needed");
+  open().credentials.replace(target, VALUES);
+  t.same(seen(), SEEN);
+  t.equal(statSync(keyFile.path).mode & 0o777, 0o600);
+  const [key] = keyFile.read();
+  t.same(store.credentials.keyIds(), [key?.id]);
+  for (const file of ["berth.db", "berth.db-wal"]) {
+    const bytes = readFileSync(join(folder, file));
+    t.notOk(bytes.includes("s3cr3t") || bytes.includes(key?.bytes ?? "") || bytes.includes(key ? writeKey(key) : ""), file);
+  }
+  chmodSync(keyFile.path, 0o644);
+  t.same(seen(), SEEN);
+  t.equal(statSync(keyFile.path).mode & 0o777, 0o600, "others' eyes are shut out again");
+});
+
+t.test("a sealed value opens nowhere but where it belongs, and not after a change", async (t) => {
+  const { store, open } = openStand(t);
+  store.packages.insert({ ...PACKAGE, id: "p2", name: "other" });
+  const { credentials } = open();
+  credentials.replace(target, VALUES);
+  const [one, two] = store.credentials.of("p1", "");
+  if (!one || !two) throw new Error("nothing was stored");
+  for (const [what, swap] of [
+    ["another name", () => store.credentials.update(one.id, two)],
+    ["another package", () => store.credentials.insert({ ...one, id: "copied", packageId: "p2" })],
+    ["a flipped bit", () => store.credentials.update(two.id, { ...two, box: two.box.replace(/^./, (first) => (first === "A" ? "B" : "A")) })],
+  ] as const) {
+    swap();
+    const owner = what === "another package" ? "p2" : "p1";
+    t.throws(() => credentials.packageEnv(owner), { code: "CREDENTIALS_UNREADABLE" }, what);
+    store.credentials.update(one.id, one);
+  }
+});
+
+t.test("a missing or wrong key is a fault that says where the key belongs, and nothing is lost", async (t) => {
+  const { store, keyFile, open, seen } = openStand(t);
+  open().credentials.replace(target, VALUES);
+  const text = readFileSync(keyFile.path);
+  for (const [what, spoil] of [
+    ["missing", () => rmSync(keyFile.path)],
+    ["wrong", () => keyFile.write([newKey()])],
+  ] as const) {
+    spoil();
+    const before = store.credentials.all();
+    const { credentials, vault } = open();
+    const fault = { code: "CREDENTIALS_UNREADABLE", message: new RegExp(`${keyFile.path.replaceAll(".", "\\.")}.*nothing is lost`) };
+    t.throws(() => credentials.packageEnv("p1"), fault, what);
+    t.throws(() => credentials.merge(target, { NEW: "1" }), fault, `${what}: nothing is sealed beside it under another key`);
+    t.throws(() => vault.rotate(), fault);
+    t.same(store.credentials.all(), before);
+    writeFileSync(keyFile.path, text);
+    t.same(seen(), SEEN);
+  }
+  rmSync(keyFile.path);
+  const { credentials } = open();
+  credentials.remove(target);
+  credentials.replace(target, { LOGIN: "anew" });
+  t.same(seen(), { LOGIN: "anew" }, "once what was lost is removed, a new key is made");
+  writeFileSync(keyFile.path, "no key\n");
+  t.throws(() => open(), { code: "DATA_FOLDER_UNUSABLE" });
+});
+
+t.test("a rotation that is cut short at any of its writes leaves everything readable, and is finished by the next start", async (t) => {
+  const cuts: [string, (store: Store, keyFile: KeyFile) => { store?: Store; keyFile?: KeyFile }][] = [
+    ["before the first write of the file", (_, file) => ({ keyFile: failing(file, 1, false) })],
+    ["after it", (_, file) => ({ keyFile: failing(file, 1, true) })],
+    ["before the commit", (store) => ({ store: cutShort(store, false) })],
+    ["after the commit", (store) => ({ store: cutShort(store, true) })],
+    ["before the last write of the file", (_, file) => ({ keyFile: failing(file, 2, false) })],
+    ["after it", (_, file) => ({ keyFile: failing(file, 2, true) })],
+  ];
+  for (const [when, cut] of cuts) {
+    const { store, keyFile, open, seen } = openStand(t);
+    open().credentials.replace(target, VALUES);
+    const { vault } = open(cut(store, keyFile));
+    t.throws(() => vault.rotate(), { message: "killed" }, when);
+    t.same(seen(), SEEN, when);
+    const keys = keyFile.read();
+    t.equal(keys.length, 1, "one key is left");
+    t.same(store.credentials.keyIds(), [keys[0]?.id], "and it is the one that all is sealed with");
+  }
+});
+
+t.test("a rotation leaves the old key without anything to open", async (t) => {
+  const { store, keyFile, open, seen } = openStand(t);
+  const { credentials, vault } = open();
+  credentials.replace(target, VALUES);
+  const [old] = keyFile.read();
+  t.match(vault.rotate(), { resealed: 3 });
+  t.not(keyFile.read()[0]?.id, old?.id);
+  t.notOk(store.credentials.keyIds().includes(old?.id ?? ""));
+  t.same(credentials.packageEnv("p1"), SEEN, "for the process that did it");
+  t.same(seen(), SEEN, "and for the next");
+});
+
+t.test("a key in a setting is rotated by a new one in front of it, and takes over from the file", async (t) => {
+  const { store, keyFile, open, seen } = openStand(t);
+  const [first, second] = [newKey(), newKey()];
+  open().credentials.replace(target, VALUES);
+  t.same(seen([writeKey(first)]), SEEN, "what the file's key sealed is sealed anew");
+  t.same(store.credentials.keyIds(), [first.id]);
+  rmSync(keyFile.path);
+  t.same(seen([second.bytes.toString("hex"), writeKey(first)]), SEEN);
+  t.same(store.credentials.keyIds(), [second.id]);
+  t.same(seen([second.bytes.toString("base64url")]), SEEN, "the old one can go");
+  t.throws(() => open({ given: [writeKey(second)] }).vault.rotate(), { code: "REQUEST_INVALID" });
+  t.throws(() => seen([writeKey(first)]), { code: "CREDENTIALS_UNREADABLE" });
+  t.equal(readKey("c2hvcnQ="), undefined);
+});
+
+/** A file whose `nth` write is the last thing its process does. */
+function failing(file: KeyFile, nth: number, written: boolean): KeyFile {
+  let writes = 0;
+  const write: KeyFile["write"] = (keys) => {
+    const last = ++writes === nth;
+    if (!last || written) file.write(keys);
+    if (last) throw new Error("killed");
+  };
+  return { path: file.path, read: file.read, write };
+}
+
+/** A store whose next transaction is the last thing its process does. */
+function cutShort(store: Store, committed: boolean): Store {
+  return {
+    ...store,
+    transaction: (work) =>
+      committed
+        ? (store.transaction(work), killed())
+        : store.transaction(() => {
+            work();
+            return killed();
+          }),
+  };
+}
+
+function killed(): never {
+  throw new Error("killed");
+}

@@ -1,0 +1,33 @@
+import { join } from "node:path";
+import t from "tap";
+import { planImport } from "../../../../control/packages/import/plan-import.ts";
+import { readContainer } from "../../../../control/packages/import/read-imported.ts";
+import { recordImport } from "../../../../control/packages/import/record-import.ts";
+import { openStore } from "../../../../control/store/open-store.ts";
+import { stillClock } from "../../../fixtures/still-clock.ts";
+import { USER } from "../../lifecycle/stand.ts";
+
+const IMAGE = { id: "33333333-3333-4333-8333-333333333333", name: "app", imageRef: "app:1.0" };
+
+/** As another server tells of a container that runs under this name. */
+const told = (nth: number, serviceName: string) =>
+  readContainer({ id: `44444444-4444-4444-8444-44444444444${nth}`, name: `app-${nth}`, status: "started", serviceName, dockerfile: IMAGE });
+
+t.test("a name whose adopted instance is still to be ended is adopted for nobody else: that end would be the new one's", (t) => {
+  const store = openStore({ folder: join(t.testdir(), "data"), clock: stillClock() });
+  t.teardown(() => store.close());
+  const importer = store.users.insert({ id: USER, login: "ada", friendlyName: "Ada", admin: true, createdOn: 1 });
+  const plan = (nth: number) => {
+    const container = told(nth, "spawned");
+    const adoptable = new Map([[container.id, { instance: String(nth).repeat(64), address: undefined, port: undefined }]]);
+    return planImport(store, container.image ? [container.image] : [], [container], adoptable);
+  };
+  const fate = (nth: number) => plan(nth).containers[0]?.fate;
+  recordImport({ store, environment: "test", now: 1, importer }, plan(1));
+  t.equal(store.containers.byService("spawned")?.adopted?.instance, "1".repeat(64));
+  store.containers.remove(told(1, "spawned").id, 2);
+  t.equal(fate(2), "import");
+  store.tombstones.clear(told(1, "spawned").id, 3);
+  t.equal(fate(2), "adopt");
+  t.end();
+});

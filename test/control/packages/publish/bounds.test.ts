@@ -1,0 +1,53 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import t, { type Test } from "tap";
+import { findConnections } from "../../../../control/packages/publish/connections.ts";
+import { findFolders } from "../../../../control/packages/publish/folders.ts";
+
+const signal = AbortSignal.timeout(60_000);
+
+function root(t: Test): string {
+  const folder = mkdtempSync(join(tmpdir(), "berth-bounds-"));
+  t.teardown(() => rmSync(folder, { recursive: true }));
+  return folder;
+}
+
+t.test("a package has as many folders as are recorded without holding others up, and no more", async (t) => {
+  const at = root(t);
+  for (let number = 0; number < 500; number++) mkdirSync(join(at, "dockerfiles", `app${number}`), { recursive: true });
+  t.same((await findFolders(at, signal)).folders, []);
+  mkdirSync(join(at, "dockerfiles", "one-more"));
+  await t.rejects(findFolders(at, signal), { code: "PACKAGE_TOO_LARGE" });
+});
+
+t.test("connections are read as long as all of them have room in memory", async (t) => {
+  const at = root(t);
+  mkdirSync(join(at, "connections"));
+  const text = JSON.stringify({ name: "", of: "x".repeat(1_000_000) });
+  const write = (name: string) => writeFileSync(join(at, "connections", `${name}.json`), text.replace('"name":""', `"name":"${name}"`));
+  for (let number = 0; number < 16; number++) write(`c${number}`);
+  t.equal((await findConnections(at, signal)).connections.length, 16);
+  write("one-more");
+  await t.rejects(findConnections(at, signal), { code: "PACKAGE_TOO_LARGE" });
+});
+
+t.test("a Dockerfile of more than 64 KiB is refused with its size", async (t) => {
+  const at = root(t);
+  mkdirSync(join(at, "dockerfiles", "app"), { recursive: true });
+  const write = (bytes: number) => writeFileSync(join(at, "dockerfiles", "app", "Dockerfile"), "FROM a\n#".padEnd(bytes, "x"));
+  write(65_536);
+  t.equal((await findFolders(at, signal)).folders.length, 1);
+  write(65_537);
+  await t.rejects(findFolders(at, signal), { code: "PACKAGE_INVALID", message: /has 65537 bytes; 65536 are allowed/ });
+});
+
+t.test("a thousand mistakes in a Dockerfile make 20 warnings, and the last line counts the others", async (t) => {
+  const at = root(t);
+  mkdirSync(join(at, "dockerfiles", "app"), { recursive: true });
+  const lines = Array.from({ length: 900 }, (_, index) => `EXPOSE x${index}`.padEnd(40, "y"));
+  writeFileSync(join(at, "dockerfiles", "app", "Dockerfile"), `FROM a\n${lines.join("\n")}\n`);
+  const { folders } = await findFolders(at, signal);
+  t.equal(folders[0]?.warnings.length, 21);
+  t.equal(folders[0]?.warnings.at(-1), "And 881 more.");
+});

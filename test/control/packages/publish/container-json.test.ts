@@ -1,0 +1,132 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import t from "tap";
+import { containerSchema, readContainerJson } from "../../../../control/packages/publish/container-json.ts";
+
+const read = (json: unknown) => readContainerJson(JSON.stringify(json), "dockerfiles/x/container.json");
+
+t.test("a folder without container.json gets the documented defaults", async (t) => {
+  const { config, env, image, warnings } = readContainerJson(undefined, "");
+  t.strictSame(
+    { config, env, image, warnings },
+    {
+      config: { cpu: 0.25, memoryMb: 512, gpu: 0, shmMb: 64, storageGb: 21, onDemand: false },
+      env: {},
+      image: undefined,
+      warnings: [],
+    },
+  );
+});
+
+t.test("every key arrives where it belongs", async (t) => {
+  const { config, env, image, warnings } = read({
+    cpu: 1.5,
+    memory: 1024,
+    gpu: 1,
+    on_demand: true,
+    shutdown_timeout: 0.05,
+    shm_size: 0,
+    storage: 30,
+    keep_warm: ["Mon-Fri 08:00-18:00 Europe/Berlin", "sun 22:00-02:00"],
+    env: { A: "1" },
+    image: "ghcr.io/owner/name:1.0@sha256:00",
+    port: 8080,
+  });
+  t.strictSame(config, {
+    cpu: 1.5,
+    memoryMb: 1024,
+    gpu: 1,
+    onDemand: true,
+    shutdownTimeoutMinutes: 0.05,
+    shmMb: 0,
+    storageGb: 30,
+    keepWarm: ["Mon-Fri 08:00-18:00 Europe/Berlin", "sun 22:00-02:00"],
+    port: 8080,
+  });
+  t.strictSame(env, { A: "1" });
+  t.equal(image, "ghcr.io/owner/name:1.0@sha256:00");
+  t.strictSame(warnings, []);
+});
+
+t.test("no time-out, in whichever way it is said, is none", async (t) => {
+  for (const shutdown_timeout of [null, 0]) t.notOk("shutdownTimeoutMinutes" in read({ shutdown_timeout }).config);
+});
+
+t.test("both spellings of env are taken, and the documented one wins", async (t) => {
+  const { env, warnings } = read({ environmentVars: { A: "old", B: 2, C: true }, env: { A: "new" } });
+  t.strictSame(env, { A: "new", B: "2", C: "true" });
+  t.match(warnings, [/\bA\b/]);
+});
+
+t.test("unknown keys are named, with what was probably meant", async (t) => {
+  const { warnings } = read({ memmory: 1, "on-demand": true, constructor: 1, whatever: 1 });
+  t.match(warnings, [/"memmory".*memory/, /"on-demand".*on_demand/, /"constructor"/, /"whatever"/]);
+  t.notMatch(warnings[3], /mean/);
+});
+
+const WRONG: readonly (readonly [key: string, value: unknown])[] = [
+  ["cpu", 0],
+  ["cpu", "1"],
+  ["cpu", -1],
+  ["keep_warm", "Mon-Fri 08:00-18:00"],
+  ["keep_warm", ["Mon-Fri 8-18"]],
+  ["keep_warm", ["Monday 08:00-18:00"]],
+  ["keep_warm", ["Mon-Fri 08:00-08:00"]],
+  ["keep_warm", ["Mon-Fri 24:00-08:00"]],
+  ["keep_warm", ["Mon-Fri 08:00-25:00"]],
+  ["keep_warm", ["Mon-Fri 08:60-18:00"]],
+  ["keep_warm", ["Mon-Fri 08:00-18:00 Europe/Atlantis"]],
+  ["keep_warm", ["Mon-Fri 08:00-18:00 Europe/Berlin please"]],
+  ["keep_warm", [7]],
+  ["memory", 0.5],
+  ["memory", "512"],
+  ["memory", null],
+  ["gpu", -1],
+  ["on_demand", "true"],
+  ["shutdown_timeout", -1],
+  ["shm_size", 1.5],
+  ["storage", 0],
+  ["env", ["A=1"]],
+  ["env", { A: null }],
+  ["env", { A: {} }],
+  ["env", { "A=B": "1" }],
+  ["environmentVars", "A=1"],
+  ["image", ""],
+  ["image", "has space"],
+  ["image", 1],
+  ["port", 0],
+  ["port", 65_536],
+  ["port", "80"],
+];
+
+t.test("a wrong value is refused, and the sentence names the file and the key", async (t) => {
+  for (const [key, value] of WRONG) {
+    t.throws(
+      () => read({ [key]: value }),
+      { code: "PACKAGE_INVALID", message: new RegExp(`dockerfiles/x/container.json: ${key} is`) },
+      `${key} ${JSON.stringify(value)}`,
+    );
+  }
+});
+
+t.test("all wrong values are said at once", async (t) => {
+  t.throws(() => read({ cpu: 0, port: 0 }), { code: "PACKAGE_INVALID", message: /cpu is 0.*port is 0/ });
+});
+
+t.test("what is no JSON object is refused", async (t) => {
+  for (const text of ["", "{", "[]", "null", '"x"']) t.throws(() => readContainerJson(text, "x"), { code: "PACKAGE_INVALID" }, text);
+  t.equal(readContainerJson('\uFEFF{"cpu":1}', "x").config.cpu, 1, "a byte order mark is no mistake");
+});
+
+t.test("keys of several words may be written as JavaScript does, and the schema has both spellings", async (t) => {
+  const { config, warnings } = readContainerJson('{"$schema":"x","onDemand":true,"shmSize":128}', "container.json");
+  t.match(config, { onDemand: true, shmMb: 128 });
+  t.same(warnings, []);
+  const both = readContainerJson('{"onDemand":true,"on_demand":false}', "container.json");
+  t.equal(both.config.onDemand, false);
+  t.match(both.warnings, [/onDemand and on_demand mean the same/]);
+  const { properties } = containerSchema() as { properties: object };
+  for (const key of ["on_demand", "onDemand", "env", "environmentVars", "shutdown_timeout", "shutdownTimeout", "port"]) t.ok(key in properties, key);
+  const written = readFileSync(join(import.meta.dirname, "../../../../conf/container.schema.json"), "utf8");
+  t.same(JSON.parse(written), containerSchema(), "npm run docs writes it");
+});

@@ -1,0 +1,41 @@
+import t from "tap";
+import { readDockerfilePort } from "../../../../control/packages/publish/dockerfile-port.ts";
+
+const PORTS: readonly (readonly [what: string, text: string, port: number | undefined, warnings: number])[] = [
+  ["one EXPOSE", "FROM a\nEXPOSE 5353\n", 5353, 0],
+  ["lower case", "from a\nexpose 80/tcp\n", 80, 0],
+  ["the same port twice", "FROM a\nEXPOSE 80\nEXPOSE 80/tcp", 80, 0],
+  ["several, in one line", "FROM a\nEXPOSE 8080 80", 8080, 1],
+  ["several, in lines of their own", "FROM a\nEXPOSE 9000\nEXPOSE 80", 9000, 1],
+  ["UDP is no port for requests", "FROM a\nEXPOSE 53/udp 80", 80, 0],
+  ["UDP alone", "FROM a\nEXPOSE 53/udp", undefined, 1],
+  ["a range", "FROM a\nEXPOSE 7000-7002", 7000, 0],
+  ["none", "FROM a\n", undefined, 1],
+  ["nothing at all", "", undefined, 1],
+  ["only the final stage counts", "FROM a AS build\nEXPOSE 1\nFROM b\nEXPOSE 2", 2, 0],
+  ["an earlier stage that is copied from is no base", "FROM a AS build\nEXPOSE 1\nFROM b\nCOPY --from=build /x /x", undefined, 1],
+  ["the final stage inherits from the stage that it is built from", "FROM a AS Base\nEXPOSE 1\nFROM base AS mid\nFROM mid\nCMD x", 1, 0],
+  ["a stage by its number", "FROM a\nEXPOSE 4\nFROM 0", 4, 0],
+  ["a stage that is named like its own base", "FROM a AS a", undefined, 1],
+  ["an ARG", "FROM a\nARG PORT=8080\nEXPOSE $PORT", 8080, 0],
+  ["an ARG from before FROM", "ARG PORT=8081\nFROM a\nARG PORT\nEXPOSE ${PORT}/tcp", 8081, 0],
+  ["an ENV", "FROM a\nENV PORT 8082\nEXPOSE ${PORT}", 8082, 0],
+  ["a default", "FROM a\nEXPOSE ${PORT:-8083}", 8083, 0],
+  ["a variable that is given only at the build", "FROM a\nARG PORT\nEXPOSE $PORT\nEXPOSE 80", 80, 1],
+  ["a number that is no port", "FROM a\nEXPOSE 70000 80", 80, 1],
+  ["a comment and a heredoc", "FROM a\n# EXPOSE 1\nRUN <<X\nEXPOSE 2\nX\nEXPOSE 3", 3, 0],
+  ["a line that goes on", "FROM a\nEXPOSE \\\n  4000", 4000, 0],
+  ["CRLF", "FROM a\r\nEXPOSE 5353\r\n", 5353, 0],
+];
+
+t.test("the port is the first TCP one that the final stage exposes", async (t) => {
+  for (const [what, text, port, warnings] of PORTS) {
+    const found = readDockerfilePort(text, "dockerfiles/x/Dockerfile");
+    t.equal(found.port, port, what);
+    t.equal(found.warnings.length, warnings, `${what}: ${warnings} warnings`);
+  }
+});
+
+t.test("the warning about several ports names the one that is taken", async (t) => {
+  t.match(readDockerfilePort("FROM a\nEXPOSE 9000 80", "f").warnings, [/go to 9000/]);
+});

@@ -1,0 +1,271 @@
+import { spawnSync } from "node:child_process";
+import { connect, createServer } from "node:net";
+import { join } from "node:path";
+import t, { type Test } from "tap";
+import { openDriver } from "../../../../drivers/open.ts";
+import { openRecords } from "../../../../drivers/process/records.ts";
+import { systemClock } from "../../../../lib/clock.ts";
+import { openLog } from "../../../../lib/log.ts";
+import { type Berth, eventually, startBerth } from "../../../fixtures/berth.ts";
+import { rolesBelow } from "../../../fixtures/processes.ts";
+import { askSpawner, SPAWNER_KEY, startSpawner } from "../../../fixtures/spawner.ts";
+import { tempFolder } from "../../../fixtures/temp-folder.ts";
+import { PATIENCE_MS } from "../../../fixtures/patience.ts";
+
+const ROOT = join(import.meta.dirname, "../../../..");
+
+/** Answers its own process id, after as long as it takes to boot. */
+const SERVER = `console.log("the app began");
+setTimeout(() => require("node:http").createServer((request, response) => {
+  if (request.url === "/exit") process.exit(3);
+  response.end(String(process.pid));
+}).listen(Number(process.env.PORT), "127.0.0.1"), Number(process.env.BOOT_MS || 0));`;
+
+const files = (folder: string, container: object) => ({
+  [`dockerfiles/${folder}/Dockerfile`]: 'FROM node\nEXPOSE 8080\nCMD ["node", "server.cjs"]\n',
+  [`dockerfiles/${folder}/server.cjs`]: SERVER,
+  [`dockerfiles/${folder}/container.json`]: JSON.stringify(container),
+});
+
+/** 3 s of idleness, in the minutes of container.json. */
+const SHORT_TIMEOUT = 0.05;
+
+/** A control here, and a spawner elsewhere that runs what it wishes. */
+async function openPair(t: Test, auth: "password" | "jwt") {
+  const data = tempFolder(t);
+  const at = tempFolder(t);
+  const free = await freePort();
+  const origin = `http://127.0.0.1:${free}`;
+  const own: Record<string, string> = auth === "jwt" ? { DATAGROK_URL: `${origin}/api` } : {};
+  const spawnerEnv = { BERTH_DRIVER: "process", ...own };
+  let spawner = await startSpawner({ data: at, env: spawnerEnv });
+  const dockerSettings = {
+    grokSpawnerHost: "127.0.0.1",
+    grokSpawnerPort: spawner.port,
+    spawnerAuthMode: auth,
+    proxyRequestTimeout: PATIENCE_MS,
+    ...(auth === "password" ? { grokSpawnerApiKey: SPAWNER_KEY } : {}),
+  };
+  const env = {
+    BERTH_DRIVER: "spawner",
+    BERTH_EDGE_PORT: String(free),
+    GROK_PARAMETERS: JSON.stringify({ dockerSettings }),
+    ...(auth === "jwt" ? { BERTH_WEB_ROOT: origin } : {}),
+  };
+  const berth = await startBerth({ data, env });
+  const records = openRecords(join(at, "spawner-data/processes"));
+  t.teardown(async () => {
+    await berth.stop();
+    await spawner.stop();
+    await endAll(join(at, "spawner-data/processes"));
+  });
+  const ask = async (name: string, path = "/") => berth.call(`/docker/containers/proxy/${(await berth.container(name)).id}${path}`);
+  const restart = async () => {
+    await spawner.kill();
+    spawner = await startSpawner({ data: at, port: spawner.port, env: spawnerEnv });
+  };
+  return { berth, env, data, at, records, ask, restart, spawner: () => spawner };
+}
+
+/** Services outlive the spawner on purpose; what a test started ends with it. */
+async function endAll(folder: string) {
+  const tools = { clock: systemClock(), log: openLog({ level: "silent", name: "test" }) };
+  const driver = await openDriver("process", { process: { folder, nodePath: process.execPath } }, tools);
+  const call = { signal: AbortSignal.timeout(PATIENCE_MS) };
+  for (const { service } of await driver.list(call)) await driver.destroy(service, call);
+}
+
+function isRefused(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(port, "127.0.0.1");
+    socket.once("connect", () => resolve(false)).once("error", () => resolve(true));
+    socket.once("connect", () => socket.destroy());
+  });
+}
+
+async function freePort(): Promise<number> {
+  const probe = createServer();
+  await new Promise<void>((resolve) => probe.listen(0, "127.0.0.1", resolve));
+  const { port } = probe.address() as { port: number };
+  await new Promise((resolve) => probe.close(resolve));
+  return port;
+}
+
+async function publish(berth: Berth, folders: Record<string, object>): Promise<void> {
+  const packageJson = { "package.json": JSON.stringify({ name: "far", version: "1.0.0" }) };
+  const answer = await berth.publish(
+    "far",
+    Object.assign(packageJson, ...Object.entries(folders).map(([name, json]) => files(name, json))) as Record<string, string>,
+  );
+  if (answer.status !== 200) throw new Error(await answer.text());
+  for (const folder of Object.keys(folders)) {
+    await eventually(`the image of ${folder} to be ready`, 20_000, async () => {
+      const { dockerfile } = await berth.container(`far-${folder}`);
+      if (dockerfile.status === "error") throw new Error(await (await berth.call(`/docker/images/${dockerfile.id}`)).text());
+      return dockerfile.status === "ready" ? true : undefined;
+    });
+  }
+}
+
+for (const auth of ["password", "jwt"] as const) {
+  t.test(`published, woken, used, idle, crashed and recovered, through a spawner that knows us by ${auth}`, async (t) => {
+    const { berth, records, ask } = await openPair(t, auth);
+    await publish(berth, { lazy: { on_demand: true, shutdown_timeout: SHORT_TIMEOUT }, steady: { on_demand: true } });
+    const pids = () => records.all().flatMap(({ running, process }) => (running ? [process?.pid] : []));
+    t.strictSame(pids(), [], "nothing runs before it is asked for");
+
+    const first = await ask("far-lazy");
+    t.equal(first.status, 200);
+    t.equal(Number(await first.text()), pids()[0]);
+    const { id, serviceName } = await berth.container("far-lazy");
+    t.match(records.find(serviceName)?.labels, { container: id, environment: "berth" });
+    t.match(await (await berth.call(`/docker/containers/${id}/logs`)).text(), /the app began/);
+
+    await berth.until("far-lazy", ["stopped by system"]);
+    t.strictSame(pids(), [], "idle, it is gone");
+
+    const steady = Number(await (await ask("far-steady")).text());
+    const port = records.find((await berth.container("far-steady")).serviceName)?.port ?? 0;
+    t.notOk(await isRefused(port), "it listens there");
+    await ask("far-steady", "/exit");
+    // Who is accepted while it dies is cut off, as anybody would be; its sockets may outlive its first thread.
+    await eventually("nobody to listen there", 5_000, async () => ((await isRefused(port)) ? true : undefined));
+    const again = await ask("far-steady");
+    const said = await again.text();
+    t.equal(again.status, 200, said);
+    t.not(Number(said), steady, "crashed, it is another one");
+    t.strictSame(pids().length, 1);
+
+    await berth.call(`/docker/containers/${(await berth.container("far-steady")).id}/stop?awaitStop=true`);
+    t.strictSame(records.all(), [], "nothing is left");
+  });
+}
+
+t.test("the spawner killed in the middle of a start, the request that waits is answered by what was starting", async (t) => {
+  const { berth, records, ask, restart } = await openPair(t, "password");
+  await publish(berth, { slow: { on_demand: true, environmentVars: { BOOT_MS: 4_000 } } });
+  const waiting = ask("far-slow");
+  const { serviceName } = await berth.container("far-slow");
+  const pid = await eventually("it to boot", 10_000, async () => records.find(serviceName)?.process?.pid);
+  await restart();
+  const answer = await waiting;
+  t.equal(answer.status, 200);
+  t.equal(Number(await answer.text()), pid);
+  t.equal((await berth.container("far-slow")).status, "started");
+  t.equal(records.all().length, 1);
+});
+
+t.test("a start that a user calls off leaves nothing at the spawner, though that goes on with what nobody waits for", async (t) => {
+  const { berth, records } = await openPair(t, "password");
+  await publish(berth, { slow: { environmentVars: { BOOT_MS: 60_000 } } });
+  const { id, serviceName } = await berth.container("far-slow");
+  await berth.call(`/docker/containers/${id}/run`);
+  await eventually("it to boot", 10_000, async () => records.find(serviceName)?.process?.pid);
+  await berth.call(`/docker/containers/${id}/stop?awaitStop=true`);
+  t.equal((await berth.container("far-slow")).status, "stopped by user");
+  t.strictSame(records.all(), []);
+});
+
+t.test("while the spawner is away what runs is served; what is to be woken fails with the cause, and starts once it is back", async (t) => {
+  const { berth, ask, at, spawner, records } = await openPair(t, "password");
+  await publish(berth, { up: { on_demand: true }, down: { on_demand: true } });
+  t.equal((await ask("far-up")).status, 200);
+  const { port } = spawner();
+  await spawner().kill();
+  t.equal((await ask("far-up")).status, 200);
+  const refused = await ask("far-down");
+  t.ok(refused.status >= 500, String(refused.status));
+  const second = await startSpawner({ data: at, port, env: { BERTH_DRIVER: "process" } });
+  t.teardown(() => second.stop());
+  await eventually("it to be woken", PATIENCE_MS, async () => ((await ask("far-down")).status === 200 ? true : undefined));
+  t.equal(records.all().length, 2);
+});
+
+t.test("a berth that opens its own spawner takes deploys beside its own, by its key and by no user's docker token", async (t) => {
+  const data = tempFolder(t);
+  const env = { BERTH_DRIVER: "process", BERTH_SPAWNER: "on", BERTH_SPAWNER_PORT: "0", X_API_KEY: SPAWNER_KEY };
+  const berth = await startBerth({ data, env });
+  t.teardown(() => berth.stop());
+  const port = await eventually("the spawner's address", 5_000, async () => Number(/spawner at \S+:(\d+)/.exec(berth.output())?.[1]) || undefined);
+  await publish(berth, { app: { on_demand: true } });
+  const called = await berth.call(`/docker/containers/proxy/${(await berth.container("far-app")).id}/`);
+  t.equal(called.status, 200);
+  const services = JSON.parse((await askSpawner(port, "GET", "/services")).text) as { serviceName: string }[];
+  t.strictSame(
+    services.map(({ serviceName }) => serviceName),
+    [(await berth.container("far-app")).serviceName],
+  );
+  const basic = { authorization: `Basic ${Buffer.from(`any:${berth.key}`).toString("base64")}` };
+  const asked = await fetch(`${berth.api}/docker/token?service=datagrok-spawner`, { headers: basic });
+  t.equal(asked.status, 400, "nobody gets a token for it");
+  const docker = (await (await fetch(`${berth.api}/docker/token?service=docker-registry`, { headers: basic })).json()) as { token: string };
+  t.equal((await askSpawner(port, "GET", "/services", { headers: { authorization: `Bearer ${docker.token}` } })).status, 401);
+});
+
+t.test("a berth's own spawner that is killed is there again, on the same port, while the rest goes on", async (t) => {
+  const env = { BERTH_DRIVER: "process", BERTH_SPAWNER: "on", BERTH_SPAWNER_PORT: "0", X_API_KEY: SPAWNER_KEY };
+  const berth = await startBerth({ data: tempFolder(t), env });
+  t.teardown(() => berth.stop());
+  const port = await eventually("the spawner's address", 5_000, async () => Number(/spawner at \S+:(\d+)/.exec(berth.output())?.[1]) || undefined);
+  const before = rolesBelow(berth.pid);
+  process.kill(before["spawner"]?.[0] ?? 0, "SIGKILL");
+  await eventually("another one", 10_000, async () => {
+    const now = rolesBelow(berth.pid)["spawner"]?.[0];
+    return now !== undefined && now !== before["spawner"]?.[0] ? true : undefined;
+  });
+  t.equal((await askSpawner(port, "GET", "/services")).status, 200);
+  t.strictSame({ ...rolesBelow(berth.pid), spawner: undefined }, { ...before, spawner: undefined });
+});
+
+/** Runs a role that is expected to refuse to start. */
+function refused(role: string, data: string, env: Record<string, string>) {
+  return spawnSync(process.execPath, [join(ROOT, "berth.ts"), role], {
+    cwd: data,
+    encoding: "utf8",
+    timeout: PATIENCE_MS,
+    env: { PATH: process.env["PATH"] ?? "", BERTH_EDGE_PORT: "0", BERTH_SPAWNER_PORT: "0", BERTH_DATA: join(data, "data"), ...env },
+  });
+}
+
+t.test("the key that everybody knows is refused beyond loopback, and only warned of in grok_spawner's place", async (t) => {
+  const open = { BERTH_DRIVER: "process", BERTH_SPAWNER_HOST: "0.0.0.0" };
+  const serve = refused("serve", tempFolder(t), { ...open, BERTH_SPAWNER: "on" });
+  t.not(serve.status, 0);
+  t.match(serve.stderr, /X_API_KEY/);
+  const spawner = await startSpawner({ data: tempFolder(t), env: { ...open, X_API_KEY: "" } });
+  t.teardown(() => spawner.stop());
+  t.match(spawner.output(), /X_API_KEY is the default/);
+  t.equal((await askSpawner(spawner.port, "GET", "/services", { headers: { "x-api-key": "test-x-api-key" } })).status, 200);
+});
+
+t.test("settings that contradict each other stop the start", async (t) => {
+  const cases: [string, Record<string, string>, RegExp][] = [
+    ["spawner", { BERTH_DRIVER: "spawner" }, /another one/],
+    ["serve", { BERTH_DRIVER: "spawner" }, /BERTH_WEB_ROOT/],
+    ["serve", { BERTH_DRIVER: "spawner", GROK_PARAMETERS_DOCKER_SETTINGS__USE_GROK_SPAWNER: "false" }, /useGrokSpawner/],
+  ];
+  for (const [role, env, said] of cases) {
+    const answer = refused(role, tempFolder(t), env);
+    t.not(answer.status, 0);
+    t.match(answer.stderr, said);
+    t.notMatch(answer.stderr, /\bat .*\.ts:\d+/);
+  }
+});
+
+t.test("the names that grok_spawner has are taken", async (t) => {
+  const spawner = await startSpawner({
+    data: tempFolder(t),
+    env: {
+      BERTH_DRIVER: "process",
+      X_API_KEY: "",
+      GROK_SPAWNER_X_API_KEY: "old-name",
+      GROK_SPAWNER_ENVIRONMENT: "stand",
+      GROK_SPAWNER_CORE_MODE: "false",
+      GROK_SPAWNER_DATAGROK_API_URL: "http://datagrok:8080/api",
+    },
+  });
+  t.teardown(() => spawner.stop());
+  t.match(JSON.parse((await askSpawner(spawner.port, "GET", "/info", { headers: {} })).text), { environment: "stand" });
+  t.equal((await askSpawner(spawner.port, "GET", "/services", { headers: { "x-api-key": "old-name" } })).status, 200);
+  t.notMatch(spawner.output(), "old-name");
+});

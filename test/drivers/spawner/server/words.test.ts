@@ -1,0 +1,87 @@
+import * as fc from "fast-check";
+import t from "tap";
+import type { Host } from "../../../../drivers/driver.ts";
+import { Fault } from "../../../../lib/fault.ts";
+import { readBody } from "../../../../drivers/spawner/server/read-body.ts";
+import { readSpec } from "../../../../drivers/spawner/server/read-spec.ts";
+import { foreignName, readServiceName } from "../../../../drivers/spawner/server/service-name.ts";
+
+const image = { id: "sha256:1", exposed: [8080, 9090] };
+
+t.test("whatever JSON a body is, it is read or refused in a sentence", (t) => {
+  const near = fc.record(
+    {
+      image: fc.oneof(fc.constant("a/b:1"), fc.jsonValue()),
+      env: fc.oneof(fc.dictionary(fc.string(), fc.oneof(fc.string(), fc.integer())), fc.jsonValue()),
+      cpu: fc.oneof(fc.double(), fc.string(), fc.jsonValue()),
+      port: fc.oneof(fc.integer(), fc.jsonValue()),
+      labels: fc.oneof(fc.record({ store: fc.string(), environment: fc.string(), container: fc.string(), generation: fc.integer() }), fc.jsonValue()),
+      config: fc.jsonValue(),
+      __proto__: fc.jsonValue(),
+    },
+    { requiredKeys: [] },
+  );
+  const refused = (error: unknown) => error instanceof Fault && error.code === "REQUEST_INVALID" && /^[^\n]+\.$/.test(error.message);
+  fc.assert(
+    fc.property(fc.oneof(near, fc.jsonValue()), fc.string(), (sent, service) => {
+      try {
+        const { spec } = readSpec({ host: "cvm", service }, readBody(JSON.parse(JSON.stringify(sent))).body, "env");
+        const made = spec(image);
+        return readServiceName(made.service) === made.service && Object.values(made.env).every((value) => typeof value === "string");
+      } catch (error) {
+        return refused(error);
+      }
+    }),
+    { numRuns: 2_000 },
+  );
+  t.end();
+});
+
+t.test("a foreign name is a DNS label, always the same, and another for another", (t) => {
+  fc.assert(
+    fc.property(
+      fc.string({ maxLength: 200 }),
+      fc.string({ maxLength: 200 }),
+      fc.string({ minLength: 1, maxLength: 63 }),
+      (one, other, environment) => {
+        const [name, again, different] = [one, one, other].map((each) => foreignName(environment, each));
+        return readServiceName(name ?? "") === name && /^[a-z]/.test(name) && again === name && (one === other || different !== name);
+      },
+    ),
+    { numRuns: 2_000 },
+  );
+  t.equal(foreignName("stand", "chem"), "stand-chem");
+  t.equal(foreignName("stand", "stand-chem"), "stand-chem", "the one that answers tell");
+  t.end();
+});
+
+t.test("of a foreign body, what is left out is filled in, and any change makes another generation", (t) => {
+  const specOf = (body: object, host: Host = "cvm") => readSpec({ host, service: "chem" }, readBody(body).body, "stand").spec(image);
+  const plain = specOf({ image: "a", environmentVars: { A: "1", B: "2" } });
+  t.match(plain, { image: "sha256:1", port: 8080, cpu: 0.25, memoryMb: 512, shmMb: 64, storageGb: 21, gpu: 0 });
+  t.ok(Number.isSafeInteger(plain.labels.generation));
+  t.equal(specOf({ environmentVars: { B: "2", A: "1" }, image: "a" }).labels.generation, plain.labels.generation, "in whatever order");
+  for (const other of [
+    { image: "a" },
+    { image: "a", environmentVars: { A: "1", B: "3" } },
+    { image: "a", environmentVars: { A: "1", B: "2" }, memory: 513 },
+  ])
+    t.not(specOf(other).labels.generation, plain.labels.generation);
+  const moved = specOf({ image: "a", environmentVars: { A: "1", B: "2" } }, "datagrok");
+  t.not(moved.labels.generation, plain.labels.generation, "the other host is a change too");
+  t.end();
+});
+
+t.test("of berth's own body nothing is filled in that would change it", (t) => {
+  const labels = { store: "s", environment: "e", container: "c", generation: 3 };
+  const { spec, unresolved } = readSpec(
+    { host: "datagrok", service: "own" },
+    readBody({ image: "sha256:9", labels, environmentVars: {} }).body,
+    "stand",
+  );
+  const made = spec({ id: "sha256:9", exposed: [] });
+  t.notOk(unresolved);
+  t.match(made, { service: "own", host: "datagrok", labels, image: "sha256:9" });
+  t.equal(made.port, undefined, "it exposes none");
+  t.end();
+});

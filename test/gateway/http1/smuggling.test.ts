@@ -1,0 +1,24 @@
+import t from "tap";
+import { openHttp1 } from "../../../gateway/http1/open-http1.ts";
+import { smuggling } from "../../fixtures/smuggling.ts";
+import { cut, readRequests } from "./read-stream.ts";
+import { numbers } from "../../fuzz/numbers.ts";
+
+const http1 = openHttp1({ underscoreHeaders: "drop" });
+const next = numbers(1);
+
+for (const { name, stream, requests, refused } of smuggling("/p", "Host: berth\r\n")) {
+  const bytes = Buffer.from(stream, "latin1");
+  const ways: Record<string, Buffer[]> = {
+    whole: [bytes],
+    "byte by byte": cut(bytes, Array.from(bytes.keys()).slice(1)),
+    "in pieces": cut(bytes, [next(bytes.length), next(bytes.length), next(bytes.length)]),
+  };
+  const wanted = requests.map(([method, target, body]) => `${method} ${target} ${body}`);
+  for (const [way, pieces] of Object.entries(ways)) {
+    const { seen, end } = readRequests(http1, pieces);
+    // A body that is refused on its way may have been passed up to there.
+    const found = seen.map(({ method, target, body, complete }) => `${method} ${target} ${complete ? body : "…"}`);
+    t.same([found, end], [wanted, refused ?? "done"], `${name}, ${way}`);
+  }
+}

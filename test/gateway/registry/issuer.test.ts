@@ -1,0 +1,39 @@
+import t from "tap";
+import { datagrokIdentity } from "../../../gateway/registry/identity-server.ts";
+import { ADMIN_KEY, eventually, startBerth } from "../../fixtures/berth.ts";
+import { tempFolder } from "../../fixtures/temp-folder.ts";
+import { basic, openRecorder, openStand } from "./stand.ts";
+
+t.test("a Datagrok server that names itself as it is asked makes tokens that are taken, wherever the proxy was asked", async (t) => {
+  // Another berth, or any server that believes the load balancer before it.
+  const server = await openRecorder(t);
+  const identity = datagrokIdentity(`http://127.0.0.1:${server.port}/api`);
+  t.teardown(identity.close);
+  const { call } = await openStand(t, await openRecorder(t), { identity, trusted: ["loopback"] });
+  const seen = {
+    "x-forwarded-host": "registry.example",
+    "x-forwarded-proto": "https",
+    "x-forwarded-port": "443",
+    forwarded: "host=registry.example;proto=https",
+  };
+  await call("/token?service=x", { headers: { authorization: basic("key"), "x-forwarded-for": "192.0.2.7", ...seen } });
+  const [asked] = server.asked;
+  t.equal(asked?.headers.host, `127.0.0.1:${server.port}`);
+  for (const name of Object.keys(seen)) t.notOk(asked?.headers[name], name);
+  t.match(asked?.headers["x-forwarded-for"], /^192\.0\.2\.7, /, "who asks is told");
+});
+
+t.test("a token of berth's own API is taken by its registry proxy, by whatever address it was had", async (t) => {
+  const registry = await openRecorder(t);
+  const env = { BERTH_DRIVER: "process", REGISTRY_URL: `127.0.0.1:${registry.port}`, BERTH_REGISTRY_PORT: "0" };
+  const berth = await startBerth({ data: tempFolder(t), env });
+  t.teardown(() => berth.stop());
+  const base = await eventually("the registry's address", 5_000, async () => /registry proxy at (\S+)/.exec(berth.output())?.[1]);
+  for (const from of [`${berth.api}/docker/token`, `${base}/token`]) {
+    const query = "?service=docker-registry&scope=repository:datagrok/a:pull,push";
+    const answer = await fetch(from + query, { headers: { authorization: basic(ADMIN_KEY) } });
+    const { token } = (await answer.json()) as { token: string };
+    const begun = await fetch(`${base}/v2/datagrok/a/blobs/uploads/`, { method: "POST", headers: { authorization: `Bearer ${token}` } });
+    t.equal(begun.status, 200, from);
+  }
+});

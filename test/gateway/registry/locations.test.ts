@@ -1,0 +1,100 @@
+import t from "tap";
+import { locationEdits, type AnsweredFrom } from "../../../gateway/registry/locations.ts";
+
+const FROM: AnsweredFrom = {
+  upstream: {
+    host: "registry.internal:5001",
+    target: { host: "registry.internal", port: 5001 },
+    basePath: "",
+    nameOf: (repository) => (repository.includes("/") ? repository : `library/${repository}`),
+  },
+  repository: "datagrok/a",
+  sent: "/v2/datagrok/a/blobs/uploads/",
+  seen: "https://registry.example",
+};
+
+/** What a client gets where the registry says this. */
+function seen(name: "location" | "link", value: string, status = 202, from: Partial<AnsweredFrom> = {}): string {
+  const header = (asked: string) => (asked === name ? value : undefined);
+  const { remove, add } = locationEdits({ ...FROM, ...from }, { status, header, names: () => [name] });
+  t.same(
+    remove,
+    add.map(([added]) => added.toLowerCase()),
+  );
+  return add[0]?.[1] ?? value;
+}
+
+const HUB = { ...FROM.upstream, host: "registry-1.docker.io", basePath: "" };
+const BELOW = { ...FROM.upstream, basePath: "/artifactory" };
+
+t.test("where an upload goes on is always here", async (t) => {
+  const rows: [said: string, seen: string][] = [
+    // Absolute, under its own name, that of another port, and one that only it knows.
+    [
+      "http://registry.internal:5001/v2/datagrok/a/blobs/uploads/1?_state=a%2Fb%3D&x=",
+      "https://registry.example/v2/datagrok/a/blobs/uploads/1?_state=a%2Fb%3D&x=",
+    ],
+    ["https://registry.internal/v2/datagrok/a/blobs/uploads/1?_state=x", "https://registry.example/v2/datagrok/a/blobs/uploads/1?_state=x"],
+    ["http://10.1.2.3:80/v2/datagrok/a/blobs/uploads/1", "https://registry.example/v2/datagrok/a/blobs/uploads/1"],
+    ["//registry.internal:5001/v2/datagrok/a/blobs/uploads/1", "https://registry.example/v2/datagrok/a/blobs/uploads/1"],
+    // Relative: to the host, to the path.
+    ["/v2/datagrok/a/blobs/uploads/1?_state=x", "/v2/datagrok/a/blobs/uploads/1?_state=x"],
+    ["1?_state=x", "/v2/datagrok/a/blobs/uploads/1?_state=x"],
+  ];
+  for (const [said, expected] of rows) t.equal(seen("location", said), expected, said);
+  t.equal(seen("location", "/v2/datagrok/a/blobs/sha256:ab", 201), "/v2/datagrok/a/blobs/sha256:ab");
+});
+
+t.test("a repository keeps the name by which its client called it, and a path before the registry's is not seen", async (t) => {
+  const hub = { upstream: HUB, repository: "busybox", sent: "/v2/library/busybox/blobs/uploads/" };
+  t.equal(seen("location", "/v2/library/busybox/blobs/uploads/1", 202, hub), "/v2/busybox/blobs/uploads/1");
+  const below = { upstream: BELOW, sent: "/artifactory/v2/datagrok/a/blobs/uploads/" };
+  t.equal(
+    seen("location", "http://registry.internal:5001/artifactory/v2/datagrok/a/blobs/uploads/1?x", 202, below),
+    "https://registry.example/v2/datagrok/a/blobs/uploads/1?x",
+  );
+});
+
+t.test("an upload goes on nowhere but here and at the registry's own domain, and takes no layer and no token to others", async (t) => {
+  const from = { upstream: { ...FROM.upstream, host: "registry.corp.example", target: { host: "registry.corp.example", port: 443 } }, writes: true };
+  const led = (location: string, status = 202, more: Partial<AnsweredFrom> = {}) => {
+    const header = (name: string) => (name === "location" ? location : undefined);
+    const { remove, add } = locationEdits({ ...FROM, ...from, ...more }, { status, header, names: () => ["location"] });
+    return add[0]?.[1] ?? (remove.includes("location") ? undefined : location);
+  };
+  for (const status of [201, 202, 307]) {
+    t.equal(led("https://evil.example.net/take?layer", status), undefined, `${status}`);
+    t.equal(led("http://169.254.169.254/x", status), undefined, `${status}`);
+  }
+  t.equal(led("https://uploads.corp.example/take?x=1"), "https://uploads.corp.example/take?x=1");
+  t.equal(led("https://store.example.net/x", 202, { elsewhere: ["*.example.net"] }), "https://store.example.net/x");
+  t.equal(led("https://evil.example.net/v2/datagrok/a/blobs/uploads/1"), "https://registry.example/v2/datagrok/a/blobs/uploads/1");
+});
+
+t.test("a redirect elsewhere stays one, and one within the registry leads here", async (t) => {
+  const store = "https://bucket.s3.amazonaws.com/docker/blob?X-Amz-Signature=a%2Bb";
+  t.equal(seen("location", store, 307), store);
+  const mirror = "https://mirror.example/v2/datagrok/a/blobs/sha256:ab";
+  t.equal(seen("location", mirror, 307), mirror);
+  t.equal(
+    seen("location", "http://registry.internal:5001/v2/datagrok/b/blobs/sha256:ab", 307),
+    "https://registry.example/v2/datagrok/b/blobs/sha256:ab",
+  );
+  // What this proxy does not have is fetched from the registry itself.
+  t.equal(seen("location", "/store/ab?token=x", 302), "http://registry.internal:5001/store/ab?token=x");
+});
+
+t.test("the next page is here", async (t) => {
+  const tags = { sent: "/v2/datagrok/a/tags/list?n=1" };
+  t.equal(seen("link", '</v2/datagrok/a/tags/list?last=1&n=1>; rel="next"', 200, tags), '</v2/datagrok/a/tags/list?last=1&n=1>; rel="next"');
+  t.equal(
+    seen("link", '<http://registry.internal:5001/v2/datagrok/a/tags/list?last=a%2Bb&n=1>; rel="next"', 200, tags),
+    '<https://registry.example/v2/datagrok/a/tags/list?last=a%2Bb&n=1>; rel="next"',
+  );
+  const catalog = { sent: "/artifactory/v2/_catalog?n=1", repository: undefined, upstream: BELOW };
+  t.equal(seen("link", '</artifactory/v2/_catalog?last=b&n=1>; rel="next"', 200, catalog), '</v2/_catalog?last=b&n=1>; rel="next"');
+});
+
+t.test("what is no address stays as it is", async (t) => {
+  for (const odd of ["http://[", "mailto:somebody@example.org"]) t.equal(seen("location", odd, 307), odd);
+});

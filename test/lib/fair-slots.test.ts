@@ -1,0 +1,63 @@
+import t from "tap";
+import { createFairSlots } from "../../lib/fair-slots.ts";
+
+const { signal } = new AbortController();
+const settle = () => new Promise(setImmediate);
+const full = (ofUser: boolean) => new Error(ofUser ? "full for the user" : "full for all");
+
+function work() {
+  const { promise, resolve, reject } = Promise.withResolvers<string>();
+  let begun = false;
+  return { run: () => ((begun = true), promise), begun: () => begun, end: resolve, fail: reject };
+}
+
+t.test("a user who has many waiting does not keep another from the next slot", async (t) => {
+  const slots = createFairSlots({ slots: 2, slotsPerUser: 2, waiting: 10, waitingPerUser: 10, full });
+  const greedy = Array.from({ length: 5 }, work);
+  const done = greedy.map((one) => slots.run("mallory", signal, one.run));
+  const alice = work();
+  const hers = slots.run("alice", signal, alice.run);
+  t.same([...greedy.map((one) => one.begun()), alice.begun()], [true, true, false, false, false, false]);
+  greedy[1]?.fail(new Error("no good"));
+  await t.rejects(done[1] ?? Promise.resolve(""), /no good/);
+  await settle();
+  t.equal(alice.begun(), true, "alice came last and is next");
+  t.equal(greedy[2]?.begun(), false);
+  alice.end("alice");
+  t.equal(await hers, "alice");
+  for (const one of greedy) one.end("done");
+  await Promise.all(done.toSpliced(1, 1));
+});
+
+t.test("a user has at most as many slots as one may have, though others are free", async (t) => {
+  const slots = createFairSlots({ slots: 4, slotsPerUser: 1, waiting: 2, waitingPerUser: 1, full });
+  const [a, b, c] = [work(), work(), work()];
+  const first = slots.run("mallory", signal, a.run);
+  const second = slots.run("mallory", signal, b.run);
+  t.same([a.begun(), b.begun()], [true, false]);
+  await t.rejects(slots.run("mallory", signal, c.run), /full for the user/);
+  const other = slots.run("alice", signal, c.run);
+  t.equal(c.begun(), true);
+  a.end("a");
+  b.end("b");
+  c.end("c");
+  t.same(await Promise.all([first, second, other]), ["a", "b", "c"]);
+});
+
+t.test("who stops waiting gives the place in the queue back", async (t) => {
+  const slots = createFairSlots({ slots: 1, slotsPerUser: 1, waiting: 1, waitingPerUser: 1, full });
+  const a = work();
+  const first = slots.run("a", signal, a.run);
+  const leaving = new AbortController();
+  const reason = new Error("gone");
+  const waiting = slots.run("b", leaving.signal, async () => "never");
+  await t.rejects(
+    slots.run("c", signal, async () => "never"),
+    /full for all/,
+  );
+  leaving.abort(reason);
+  await t.rejects(waiting, reason);
+  const next = slots.run("c", signal, async () => "next");
+  a.end("a");
+  t.same(await Promise.all([first, next]), ["a", "next"]);
+});

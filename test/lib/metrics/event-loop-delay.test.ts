@@ -1,0 +1,23 @@
+import t from "tap";
+import { measureEventLoopDelay } from "../../../lib/metrics/event-loop-delay.ts";
+import { openMetrics } from "../../../lib/metrics/open-metrics.ts";
+import { eventually } from "../../fixtures/berth.ts";
+
+t.test("a process whose event loop stood still reports for how long, until it is read", async (t) => {
+  const metrics = openMetrics();
+  measureEventLoopDelay(metrics, "control");
+  const delay = (part: string) => {
+    const found = metrics.snapshot().find(({ name }) => name === "berth_event_loop_delay_seconds");
+    return found?.values.find(({ labels }) => labels["part"] === part && labels["process"] === "control")?.value ?? Number.NaN;
+  };
+  t.equal(delay("max"), 0, "nothing was measured yet");
+  // A figure needs two looks of the process's own, 50 ms apart.
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  const until = performance.now() + 700;
+  while (performance.now() < until);
+  // Who asks comes by the loop too, after what was due.
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  const most = delay("max");
+  t.ok(most > 0.4 && most < 60, `${most} s`);
+  await eventually("it to be reported once", 10_000, async () => (delay("max") < 0.4 ? true : undefined));
+});

@@ -1,0 +1,134 @@
+import t from "tap";
+import { zipOf } from "../../fixtures/berth.ts";
+import { appFiles, openStand, raw, UNKNOWN } from "./stand.ts";
+
+type Route = { method: string; path: string };
+type Sent = { status: number; text: string };
+
+/** What there is none of here is refused. */
+const REFUSED: Record<string, number> = {
+  "delete /admin/orphans": 400,
+  "get /docker/registry/repositories": 404,
+  "get /docker/registry/images": 404,
+  "delete /docker/registry/images": 404,
+};
+
+const FORM = { "content-type": "application/x-www-form-urlencoded" };
+
+/** Every route of the description is called here, and answers as it should. A new route needs a new line. */
+t.test("each route of openapi.json is called", async (t) => {
+  const stand = await openStand(t);
+  await stand.published("walk", appFiles("app", "one"));
+  const { id, serviceName, dockerfile } = await stand.container("walk-app");
+  const session = { authorization: stand.token };
+  const dev = { authorization: `Dev ${stand.key}` };
+  const json = { ...session, "content-type": "application/json" };
+  const zip = async (name: string) => zipOf({ "package.json": JSON.stringify({ name, version: "1.0.0" }) });
+  const body = (said: object) => new TextEncoder().encode(JSON.stringify(said));
+  const call = (method: string, path: string, headers: Record<string, string> = session, sent?: Uint8Array) =>
+    raw(stand, method, path, headers, sent);
+  const keyId = async () => (JSON.parse((await call("GET", "/users/anna/keys")).text) as { id: string }[])[0]?.id ?? "";
+  const kid = async () => (JSON.parse((await call("GET", "/admin/keys")).text) as { kid: string }[])[0]?.kid ?? "";
+
+  /** In the order in which they can follow each other. */
+  const calls: Record<string, () => Promise<Sent>> = {
+    "get /info/server": () => call("GET", "/info/server", {}),
+    "get /admin/health": () => call("GET", "/admin/health", {}),
+    "get /admin/startup_data": () => call("GET", "/admin/startup_data", {}),
+    "get /admin/audit": () => call("GET", "/admin/audit"),
+    "get /admin/stand": () => call("GET", "/admin/stand"),
+    "get /docker/registry/repositories": () => call("GET", "/docker/registry/repositories"),
+    "get /docker/registry/images": () => call("GET", "/docker/registry/images?repository=datagrok/walk-app"),
+    "delete /docker/registry/images": () => call("DELETE", `/docker/registry/images?repository=datagrok/walk-app&digest=sha256:${"0".repeat(64)}`),
+    "get /docker/registry/owner": () => call("GET", "/docker/registry/owner?repository=datagrok/walk-app"),
+    "put /docker/registry/owner": () => call("PUT", "/docker/registry/owner", json, body({ repository: "datagrok/given", login: "admin" })),
+    "get /admin/orphans": () => call("GET", "/admin/orphans"),
+    "delete /admin/orphans": () => call("DELETE", "/admin/orphans?service=nobody"),
+    "get /docker/token": () => call("GET", "/docker/token?service=registry&scope=repository:datagrok/walk-app:pull", {}),
+    "post /docker/token": () => call("POST", "/docker/token", FORM, Buffer.from(`grant_type=password&username=any&password=${stand.key}`)),
+    "get /docker/keys": () => call("GET", "/docker/keys", {}),
+    "get /.well-known/jwks.json": () => call("GET", "/.well-known/jwks.json", {}),
+    "get /admin/keys": () => call("GET", "/admin/keys"),
+    "get /admin/images-in-use": () => call("GET", "/admin/images-in-use"),
+    "post /admin/keys/rotate": () => call("POST", "/admin/keys/rotate"),
+    "delete /admin/keys/{kid}": async () => call("DELETE", `/admin/keys/${await kid()}`),
+    "post /users/login/dev": () => call("POST", "/users/login/dev", dev),
+    "post /users/login/dev/{key}": () => call("POST", `/users/login/dev/${stand.key}`, {}),
+    "get /users/current": () => call("GET", "/users/current"),
+    "get /users": () => call("GET", "/users"),
+    "post /users": () => call("POST", "/users", json, body({ login: "anna" })),
+    "patch /users/{login}": () => call("PATCH", "/users/anna", json, body({ friendlyName: "Anna" })),
+    "post /users/{login}/keys": () => call("POST", "/users/anna/keys", json, body({ label: "laptop" })),
+    "get /users/{login}/keys": () => call("GET", "/users/anna/keys"),
+    "delete /users/{login}/keys/{id}": async () => call("DELETE", `/users/anna/keys/${await keyId()}`),
+    "delete /users/{login}": () => call("DELETE", "/users/anna"),
+    "get /packages/dev/{name}/timestamps": () => call("GET", "/packages/dev/walk/timestamps", dev),
+    "get /packages/dev/{first}/{name}/timestamps": () => call("GET", "/packages/dev/@scope/walk/timestamps", dev),
+    "get /packages/dev/{key}/{scope}/{name}/timestamps": () => call("GET", `/packages/dev/${stand.key}/@scope/walk/timestamps`, {}),
+    "post /packages/dev/{name}": async () => call("POST", "/packages/dev/other", dev, await zip("other")),
+    "post /packages/dev/{first}/{name}": async () => call("POST", "/packages/dev/@scope/other", dev, await zip("@scope/other")),
+    "post /packages/dev/{key}/{scope}/{name}": async () => call("POST", `/packages/dev/${stand.key}/@scope/other`, {}, await zip("@scope/other")),
+    "post /credentials/for/{name}": () => call("POST", "/credentials/for/walk", json, body({ password: "x" })),
+    "patch /credentials/for/{name}": () => call("PATCH", "/credentials/for/walk", json, body({ user: "x" })),
+    "get /credentials/for/{name}": () => call("GET", "/credentials/for/walk"),
+    "delete /credentials/for/{name}": () => call("DELETE", "/credentials/for/walk"),
+    "post /credentials/for/{scope}/{name}": () => call("POST", "/credentials/for/@scope/other", json, body({ password: "x" })),
+    "patch /credentials/for/{scope}/{name}": () => call("PATCH", "/credentials/for/@scope/other", json, body({ user: "x" })),
+    "get /credentials/for/{scope}/{name}": () => call("GET", "/credentials/for/@scope/other"),
+    "delete /credentials/for/{scope}/{name}": () => call("DELETE", "/credentials/for/@scope/other"),
+    "post /credentials/rotate": () => call("POST", "/credentials/rotate"),
+    "get /docker/images": () => call("GET", "/docker/images"),
+    "get /docker/images/count": () => call("GET", "/docker/images/count"),
+    "get /docker/images/{name}/latest-compatible": () => call("GET", "/docker/images/walk-app/latest-compatible?version=1.0.0"),
+    "get /docker/images/{id}": () => call("GET", `/docker/images/${dockerfile.id}`),
+    "get /docker/images/{id}/history": () => call("GET", `/docker/images/${dockerfile.id}/history`),
+    "get /docker/images/{id}/revalidate": () => call("GET", `/docker/images/${dockerfile.id}/revalidate`),
+    "get /docker/containers": () => call("GET", "/docker/containers"),
+    "get /docker/containers/count": () => call("GET", "/docker/containers/count"),
+    "post /docker/containers": () => call("POST", "/docker/containers", json, body({ id, friendlyName: "Walk" })),
+    "get /docker/containers/{id}": () => call("GET", `/docker/containers/${id}`),
+    "get /docker/containers/{id}/run": () => call("GET", `/docker/containers/${id}/run?awaitStart=true`),
+    "get /docker/containers/{id}/history": () => call("GET", `/docker/containers/${id}/history`),
+    "get /docker/containers/{id}/explain": () => call("GET", `/docker/containers/${id}/explain`),
+    "get /docker/containers/{id}/wakes": () => call("GET", `/docker/containers/${id}/wakes`),
+    "get /docker/containers/{id}/open": () => call("GET", `/docker/containers/${id}/open`),
+    "get /docker/events": async () => {
+      const left = new AbortController();
+      const { status } = await stand.call("/docker/events", { signal: left.signal });
+      left.abort();
+      return { status, text: "" };
+    },
+    "post /docker/containers/{id}/lease": () => call("POST", `/docker/containers/${id}/lease`, json, body({ seconds: 60 })),
+    "get /docker/containers/{id}/logs": () => call("GET", `/docker/containers/${id}/logs?limit=10`),
+    "get /docker/services": () => call("GET", "/docker/services"),
+    "get /docker/services/{name}/logs": () => call("GET", `/docker/services/${serviceName}/logs?limit=10`),
+    "post /admin/import": () => call("POST", "/admin/import", json, body({ images: [], containers: [] })),
+    "get /docker/containers/{id}/stop": () => call("GET", `/docker/containers/${id}/stop?awaitStop=true`),
+    "delete /docker/containers/{id}": () => call("DELETE", `/docker/containers/${id}`),
+    "post /users/logout": async () => {
+      const { token } = JSON.parse((await call("POST", "/users/login/dev", dev)).text) as { token: string };
+      return call("POST", "/users/logout", { authorization: token });
+    },
+  };
+
+  const { paths } = JSON.parse((await call("GET", "/openapi.json", {})).text) as { paths: Record<string, Record<string, object>> };
+  const routes: Route[] = Object.entries(paths).flatMap(([path, methods]) => Object.keys(methods).map((method) => ({ method, path })));
+  t.same(routes.map(({ method, path }) => `${method} ${path.replace(/^\/api/, "")}`).toSorted(), Object.keys(calls).toSorted());
+  for (const [route, run] of Object.entries(calls)) {
+    const { status, text } = await run();
+    t.equal(status, REFUSED[route] ?? 200, `${route}: ${text.slice(0, 200)}`);
+  }
+});
+
+t.test("what is no route is told so in the words that clients can show", async (t) => {
+  const stand = await openStand(t);
+  for (const [method, path] of [
+    ["GET", "/nonsense"],
+    ["PUT", `/docker/containers/${UNKNOWN}`],
+    ["HEAD", "/docker/containers"],
+  ] as const) {
+    const { status, text } = await raw(stand, method, path, { authorization: stand.token });
+    t.equal(status, 404, `${method} ${path}`);
+    if (method !== "HEAD") t.match(JSON.parse(text), { "#type": "ApiError", code: "ROUTE_NOT_FOUND" });
+  }
+});

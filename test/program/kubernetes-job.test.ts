@@ -1,0 +1,114 @@
+import { join } from "node:path";
+import t from "tap";
+import { eventually, startBerth } from "../fixtures/berth.ts";
+import { layOutFolder, type TestImage } from "../fixtures/images.ts";
+import { openRegistry } from "../fixtures/registry.ts";
+import { NAMESPACE, openWorld } from "../drivers/kubernetes-world.ts";
+import { tempFolder } from "../fixtures/temp-folder.ts";
+
+/**
+ * The walk of a plugin's containers over a cluster, seen from outside: publish, wake, use, asleep again, a crash, `kill -9` of berth. The cluster is
+ * the double of `fixtures/kubernetes`; the registry, from which images get their digests, answers over HTTP.
+ */
+const { cluster, images, kubeconfig, podOf, kill, vanish } = await openWorld(t);
+const registry = await openRegistry();
+t.teardown(() => registry.close());
+const data = tempFolder(t);
+
+const put = (name: TestImage): string => {
+  const digest = registry.put(`datagrok/${name.toLowerCase()}`, "1", name);
+  images.set(`${registry.host}/datagrok/${name.toLowerCase()}@${digest}`, { folder: layOutFolder(join(data, "images", name), name) });
+  return `datagrok/${name.toLowerCase()}:1`;
+};
+
+const env = {
+  BERTH_DRIVER: "kubernetes",
+  GROK_SPAWNER_KUBERNETES__KUBECONFIG: kubeconfig,
+  GROK_SPAWNER_KUBERNETES__NAMESPACE: NAMESPACE,
+  GROK_SPAWNER_ENVIRONMENT: "walk",
+  REGISTRY_URL: `http://${registry.host}`,
+  BERTH_REGISTRY_PORT: "0",
+  GROK_PARAMETERS: JSON.stringify({ dockerSettings: { proxyRequestTimeout: 30_000 } }),
+};
+
+/** 2 s of idleness, in the minutes of container.json. */
+const SHORT_TIMEOUT = 0.034;
+const FILES = {
+  "package.json": JSON.stringify({ name: "@datagrok/Walk", version: "1.0.0", friendlyName: "Walk" }),
+  "dockerfiles/sleeper/container.json": JSON.stringify({
+    image: put("onDemand"),
+    port: 15353,
+    on_demand: true,
+    shutdown_timeout: SHORT_TIMEOUT,
+    memory: 256,
+  }),
+  "dockerfiles/steady/container.json": JSON.stringify({ image: put("plain"), port: 5353, on_demand: true, memory: 256 }),
+  "dockerfiles/crash/container.json": JSON.stringify({ image: put("crashing"), port: 8080, on_demand: true }),
+  "dockerfiles/missing/container.json": JSON.stringify({ image: `${registry.host}/datagrok/missing:1`, on_demand: true }),
+};
+
+let berth = await startBerth({ data, env });
+t.teardown(() => berth.stop());
+
+const ask = async (name: string, path: string) => berth.call(`/docker/containers/proxy/${(await berth.container(name)).id}${path}`);
+const serviceOf = async (name: string) => (await berth.container(name)).serviceName;
+
+t.test("a published package's images are looked up and pinned, and one that nobody has is told", async (t) => {
+  const answer = await berth.publish("@datagrok/Walk", FILES);
+  t.equal(answer.status, 200, await answer.clone().text());
+  for (const [name, status] of [
+    ["walk-sleeper", "ready"],
+    ["walk-steady", "ready"],
+    ["walk-crash", "ready"],
+    ["walk-missing", "error"],
+  ]) {
+    await eventually(`${name}'s image to be ${status}`, 20_000, async () =>
+      (await berth.container(name ?? "")).dockerfile.status === status ? true : undefined,
+    );
+  }
+  t.match((await berth.container("walk-steady")).dockerfile.logs, /exposes port 8080/, "what the registry says; container.json names another");
+  t.strictSame(cluster.objects.all("deployments"), [], "nothing is made before it is asked for");
+});
+
+t.test("the first request wakes a container, and left alone it is gone from the cluster", async (t) => {
+  const answer = await ask("walk-sleeper", "/square?number=4");
+  t.equal(answer.status, 200, await answer.clone().text());
+  t.same(await answer.json(), { result: 16 });
+  t.ok(podOf(await serviceOf("walk-sleeper")));
+  await berth.until("walk-sleeper", ["stopped by system"]);
+  t.strictSame(
+    [...cluster.objects.all("deployments"), ...cluster.objects.all("secrets"), ...cluster.objects.all("services"), ...cluster.objects.all("pods")],
+    [],
+  );
+});
+
+t.test("one that crashes at start answers with its last lines", async (t) => {
+  const answer = await ask("walk-crash", "/");
+  t.equal(answer.status, 500);
+  t.match(await answer.text(), /exit code 7/);
+  t.equal(cluster.objects.all("pods").length, 0);
+});
+
+t.test("one that dies is woken by the next request, whatever the cluster does meanwhile", async (t) => {
+  t.same(await (await ask("walk-steady", "/square?number=2")).json(), { result: 4 });
+  await kill(await serviceOf("walk-steady"));
+  await berth.until("walk-steady", ["stopped by system", "stopped by user", "error", "pending", "started"]);
+  t.same(await (await ask("walk-steady", "/square?number=3")).json(), { result: 9 });
+});
+
+t.test("what somebody removed by hand is made anew for the next request", async (t) => {
+  const service = await serviceOf("walk-steady");
+  t.same(await (await ask("walk-steady", "/square?number=5")).json(), { result: 25 });
+  await vanish(service);
+  await eventually("its pod to be gone", 20_000, async () => (podOf(service) ? undefined : true));
+  t.same(await (await ask("walk-steady", "/square?number=6")).json(), { result: 36 });
+});
+
+t.test("a berth that was killed finds what it left, and starts nothing twice", async (t) => {
+  const pod = podOf(await serviceOf("walk-steady"))?.metadata.uid;
+  await berth.kill();
+  berth = await startBerth({ data, env });
+  t.same(await (await ask("walk-steady", "/square?number=7")).json(), { result: 49 });
+  t.equal(podOf(await serviceOf("walk-steady"))?.metadata.uid, pod);
+  t.notMatch(berth.output(), /may not/, "with the rights of the manifest alone");
+});
