@@ -4,7 +4,7 @@ import { join, resolve } from "node:path";
 import type { Settings } from "../conf/settings.ts";
 import { KEY_FILE } from "../control/packages/credentials/key-file.ts";
 import { ADMIN_KEY_FILE } from "../control/identity/admin-key.ts";
-import { GATEWAY_TOKEN_FILE } from "../control/identity/gateway-tokens.ts";
+import { GATEWAY_TOKEN_FILE } from "../control/store/data-folder.ts";
 import { registryFolders } from "../processes/registry.ts";
 import { keyPlace } from "./backup.ts";
 import { settingsHere } from "./here.ts";

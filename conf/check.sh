@@ -7,6 +7,6 @@ failed=0
 tsc --noEmit || failed=1
 tsc --noEmit -p control/console/web || failed=1
 # Named one by one: given the root, the linter would walk the data folders too.
-oxlint --type-aware --deny-warnings ./*.ts binary commands conf control dockerfile drivers gateway metrics registry-trust roles spawner test token-keys traces || failed=1
+oxlint --type-aware --deny-warnings ./*.ts cli conf control drivers gateway lib processes test || failed=1
 oxfmt --check . || failed=1
 exit "$failed"

@@ -13,7 +13,7 @@ const OTHERS = {
   DEV_KEY_INVALID: { means: "No user has this developer key, or it was revoked.", todo: "Ask an administrator for another: `berth users key add`." },
   NOT_PERMITTED: {
     means: "The caller is known, and may not do this.",
-    todo: "[Who may what](../control/identity/README.md); a shared group gives an author's rights.",
+    todo: "[Who may what](../identity.md); a shared group gives an author's rights.",
   },
   ORIGIN_NOT_PERMITTED: {
     means: "A page of another origin used the browser's cookie.",
@@ -28,7 +28,7 @@ const OTHERS = {
   SIGNING_KEY_NOT_FOUND: { means: "No such key signs docker tokens.", todo: "`berth keys list`." },
   NAME_TAKEN: {
     means: "A container, image or package of that name belongs to somebody else, or to another package; the message names it.",
-    todo: "Take another name. [Who owns which name](../control/identity/README.md#who-owns-a-name); an administrator can assign a repository.",
+    todo: "Take another name. [Who owns which name](../identity.md#who-owns-a-name); an administrator can assign a repository.",
   },
   LOGIN_TAKEN: { means: "There is a user of that name.", todo: "Take another, or change that one." },
 

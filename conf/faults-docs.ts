@@ -7,7 +7,7 @@ const INTRO = `# Every fault
 
 What berth itself answers when something goes wrong, by the status line that a client sees. A container's own answers pass as they are: the body of one of
 berth's has \`datagrok-error\`, or below the API \`"#type":"ApiError"\`, with one sentence of what was wrong. A WebSocket on \`proxy-ws\` is closed with that sentence.
-By symptom, and what to look at first: [troubleshooting.md](troubleshooting.md).
+By symptom, and what to look at first: [troubleshooting.md](../troubleshooting.md).
 
 The code stands in the access log (\`fault\`) and in \`berth_faults_total\`. What only a command line meets has a status, too, which nobody is sent.
 

@@ -6,7 +6,7 @@ const INTRO = `# Metrics
 
 \`BERTH_METRICS_PORT=9464\` opens \`http://127.0.0.1:9464/metrics\` for Prometheus. It is a listener of its own, and asks nobody who they are: leave it where
 only Prometheus reaches it, or open it with \`BERTH_METRICS_HOST=0.0.0.0\` inside a private network. The images listen so, on port 9464. How to set Prometheus
-and Grafana up: [grafana/](grafana/README.md).
+and Grafana up: [grafana/](../deploy/grafana.md).
 
 Of \`berth serve\` one page tells what all of its processes counted. A role that runs alone (\`berth gateway\`, \`berth control\`, \`berth registry-proxy\`,
 \`berth registry\`, \`berth spawner\`) has a page of its own; on one machine each needs its own port. When a process dies, what it had counted at the last

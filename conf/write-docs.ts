@@ -9,11 +9,11 @@ import { faultsPage } from "./faults-docs.ts";
 import { metricsPage } from "./metrics-docs.ts";
 import { settingsPage, settingsSchema } from "./settings-docs.ts";
 
-writeFileSync(join(import.meta.dirname, "settings.md"), settingsPage());
+writeFileSync(join(import.meta.dirname, "../docs/reference/settings.md"), settingsPage());
 writeFileSync(join(import.meta.dirname, "berth.schema.json"), settingsSchema());
 writeFileSync(join(import.meta.dirname, "container.schema.json"), `${JSON.stringify(containerSchema(), null, 2)}\n`);
-writeFileSync(join(import.meta.dirname, "metrics.md"), metricsPage());
-writeFileSync(join(import.meta.dirname, "faults.md"), faultsPage());
+writeFileSync(join(import.meta.dirname, "../docs/reference/metrics.md"), metricsPage());
+writeFileSync(join(import.meta.dirname, "../docs/reference/faults.md"), faultsPage());
 writeFileSync(join(import.meta.dirname, "../docs/reference/correctness.md"), correctnessPage());
 writeFileSync(join(import.meta.dirname, "../docs/reference/drivers.md"), driversPage());
 writeFileSync(join(import.meta.dirname, "../docs/reference/cli.md"), await commandsPage());

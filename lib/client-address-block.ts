@@ -15,7 +15,7 @@ export function addressBlock(address: string): string {
   if (after !== undefined) {
     const behind = after === "" ? [] : after.split(":");
     // A dotted quad at the end stands for two groups.
-    const count = groups.length + behind.length + (after.includes("..") ? 1 : 0);
+    const count = groups.length + behind.length + (after.includes(".") ? 1 : 0);
     groups.push(...Array.from({ length: 8 - count }, () => "0"), ...behind);
   }
   const network = groups.slice(0, 4).map((group) => Number.parseInt(group, 16).toString(16));

@@ -9,6 +9,9 @@ import { Fault } from "./fault.ts";
 /** The single executable's own description of itself. */
 export const BUILD_FILE = "build.json";
 
+/** The root of the source tree; in the single executable, where files have no place of their own, it is never read. */
+const SOURCE = join(import.meta.dirname ?? "", "..");
+
 /** Each throws where it is not to be had; a user without a home, or with one that is read only, is not rare. */
 const FOLDERS: readonly { name: string; find(): string }[] = [
   // Systemd makes it for the unit that `berth install` writes.
@@ -19,12 +22,12 @@ const FOLDERS: readonly { name: string; find(): string }[] = [
 
 /** Where a file that comes with berth lies; `path` begins at the root of the source tree. Faults: PROGRAM_UNUSABLE. */
 export function ownFile(path: string): string {
-  return join(isSea() ? unpacked() : import.meta.dirname, path);
+  return join(isSea() ? unpacked() : SOURCE, path);
 }
 
 /** What stands in a file that comes with berth; unlike `ownFile` it needs no folder to put it in. */
 export function ownText(path: string): string {
-  return isSea() ? getAsset(path, "utf8") : readFileSync(join(import.meta.dirname, path), "utf8");
+  return isSea() ? getAsset(path, "utf8") : readFileSync(join(SOURCE, path), "utf8");
 }
 
 /** A program that runs JavaScript as `node` does. The single executable has a Node in it, and nothing else may be there. Faults: PROGRAM_UNUSABLE. */

@@ -2,6 +2,7 @@ import { join } from "node:path";
 import type { Server } from "node:tls";
 import type { Clock } from "../lib/clock.ts";
 import type { Settings } from "../conf/settings.ts";
+import { consoleRoutes } from "../control/console/console-routes.ts";
 import { openApi } from "../control/api/open-api.ts";
 import { openFeed } from "../control/api/feed.ts";
 import { openGatewayEntrance } from "../control/api/gateway-entrance.ts";
@@ -121,45 +122,48 @@ export async function runControl(options: {
     clock,
   });
   const browser = registryBrowser({ settings, runtime, clock, log });
-  const api = await openApi({
-    socketPath: runtime.apiSocket,
-    store,
-    lifecycle,
-    orphans: lifecycle,
-    changes: lifecycle,
-    gateways: feed,
-    identity,
-    publisher,
-    importer: openImporter({ store, driver, lifecycle, environment: settings.environment, clock }),
-    credentials,
-    vault,
-    signingKeys,
-    audit,
-    registry: browser,
-    backend: {
-      driver: driverName,
-      environment: settings.environment,
-      capacity: async (signal) => driver.capacity?.({ signal }),
-    },
-    driverLogs: (service, options, signal) => driver.logs(service, options, { signal }),
-    settings: {
-      webRoot: settings.webRoot,
-      origins: settings.origins,
-      console: {
-        url: settings.consoleUrl,
-        name: settings.consoleName,
-        port: consoleHandle === undefined ? settings.consolePort : portOf(consoleHandle),
-        edgePort: settings.edgePort,
+  const api = await openApi(
+    {
+      socketPath: runtime.apiSocket,
+      store,
+      lifecycle,
+      orphans: lifecycle,
+      changes: lifecycle,
+      gateways: feed,
+      identity,
+      publisher,
+      importer: openImporter({ store, driver, lifecycle, environment: settings.environment, clock }),
+      credentials,
+      vault,
+      signingKeys,
+      audit,
+      registry: browser,
+      backend: {
+        driver: driverName,
+        environment: settings.environment,
+        capacity: async (signal) => driver.capacity?.({ signal }),
       },
-      version,
-      sessionMs,
-      issuer: settings.datagrok.issuer,
-      reservedAudiences: reservedAudiences(settings),
+      driverLogs: (service, options, signal) => driver.logs(service, options, { signal }),
+      settings: {
+        webRoot: settings.webRoot,
+        origins: settings.origins,
+        console: {
+          url: settings.consoleUrl,
+          name: settings.consoleName,
+          port: consoleHandle === undefined ? settings.consolePort : portOf(consoleHandle),
+          edgePort: settings.edgePort,
+        },
+        version,
+        sessionMs,
+        issuer: settings.datagrok.issuer,
+        reservedAudiences: reservedAudiences(settings),
+      },
+      metrics,
+      clock,
+      log,
     },
-    metrics,
-    clock,
-    log,
-  });
+    consoleRoutes,
+  );
   const entrance =
     entranceAt &&
     (await openGatewayEntrance({ ...entranceAt, listeners: privateListenersOf(settings, log), feed: feed.answer, api: api.answer, clock, log }));

@@ -1,5 +1,5 @@
 import type { Definition } from "../../control/packages/publish/definitions.ts";
-import { imageName, imageRepository, isOfRepository } from "../../control/packages/publish/names.ts";
+import { imageName, imageRepository, isOfRepository } from "../../control/model/names.ts";
 import { Fault } from "../../lib/fault.ts";
 import { isOnThisMachine } from "../registry/registry-address.ts";
 import type { Server } from "../server/open-server.ts";

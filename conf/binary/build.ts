@@ -41,7 +41,7 @@ try {
   execFileSync(process.execPath, ["--random-seed=1", "--build-sea", join(work, "sea.json")], { cwd: work, stdio: ["ignore", "ignore", "inherit"] });
   const file = readFileSync(output);
   if (withoutLibatomic(file)) writeFileSync(output, file);
-  mkdirSync(join(target, "../.."), { recursive: true });
+  mkdirSync(join(target, ".."), { recursive: true });
   renameSync(output, target);
   console.log(`${target}: commit ${build.commit}, bundle ${build.bundle.slice(0, 12)}`);
 } finally {

@@ -15,7 +15,7 @@ const SQLITE_ADDON: Plugin = {
 };
 
 /** They ask whether there is a source tree first. */
-const OWN_PLACE = ["berth.ts", "own-files.ts", "processes/distribution/find-distribution.ts"];
+const OWN_PLACE = ["berth.ts", "lib/own-files.ts", "processes/distribution/find-distribution.ts"];
 
 /** A file that looks beside itself finds nothing there, and would be noticed by whoever needs it first. */
 const NO_OWN_PLACE = (root: string): Plugin => ({
@@ -26,7 +26,9 @@ const NO_OWN_PLACE = (root: string): Plugin => ({
       if (OWN_PLACE.includes(file) || !/import\.meta\.(dirname|filename|url)/.test(readFileSync(path, "utf8"))) return undefined;
       return {
         errors: [
-          { text: `${file} asks where it lies, which is nowhere in the single executable: ask ownFile, and list its files in conf/binary/assets.ts.` },
+          {
+            text: `${file} asks where it lies, which is nowhere in the single executable: ask ownFile, and list its files in conf/binary/assets.ts.`,
+          },
         ],
       };
     });

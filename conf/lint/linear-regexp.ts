@@ -35,19 +35,12 @@ const constructed = (context: RuleContext) => (node: CallNode) => {
   check(context, node, source.value, typeof flags?.value === "string" ? flags.value : "");
 };
 
-const plugin = {
-  meta: { name: "berth" },
-  rules: {
-    "linear-regexp": {
-      create: (context: RuleContext) => ({
-        Literal: (node: RegExpNode) => {
-          if (node.regex) check(context, node, node.regex.pattern, node.regex.flags);
-        },
-        NewExpression: constructed(context),
-        CallExpression: constructed(context),
-      }),
+export const linearRegexp = {
+  create: (context: RuleContext) => ({
+    Literal: (node: RegExpNode) => {
+      if (node.regex) check(context, node, node.regex.pattern, node.regex.flags);
     },
-  },
+    NewExpression: constructed(context),
+    CallExpression: constructed(context),
+  }),
 };
-
-export default plugin;

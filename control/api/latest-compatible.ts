@@ -1,5 +1,5 @@
 import { mayUseImage } from "../identity/repository-owner.ts";
-import { imageRepository, isOfRepository } from "../packages/publish/names.ts";
+import { imageRepository, isOfRepository } from "../model/names.ts";
 import type { Image } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
 import { mayManage } from "./rights.ts";

@@ -4,8 +4,7 @@ import { chmod, rm } from "node:fs/promises";
 import type { RequestListener } from "node:http";
 import { Fault } from "../../lib/fault.ts";
 import { maskedPath } from "../../lib/masked-path.ts";
-import { consoleRoutes } from "../console/console-routes.ts";
-import { openAdmission } from "./admission.ts";
+import { type Admission, openAdmission } from "./admission.ts";
 import { answerError } from "./api-error.ts";
 import type { ApiParts } from "./api-parts.ts";
 import { auditRoutes } from "./audit-routes.ts";
@@ -46,6 +45,9 @@ const REQUEST_TIMEOUT_MS = 15 * 60_000;
 /** Keys and names stand in paths, and are longer than the router's own limit. */
 const LONGEST_PATH_PART = 512;
 
+/** Adds the console's pages and sign-in to the same server. */
+export type AddConsole = (app: FastifyInstance, parts: ApiParts, admission: Admission) => void;
+
 /** Statuses that say that somebody may not. */
 const REFUSES = new Set([401, 403, 429]);
 
@@ -53,15 +55,18 @@ const REFUSES = new Set([401, 403, 429]);
  * The Datagrok-compatible REST, on a Unix socket that only this user can open. It authenticates every request by itself. `socketPath`
  * is taken over: whatever an earlier process left there is gone. `answer` is for requests that came in by another door; `close` ends waiting calls too.
  */
-export async function openApi(parts: ApiParts & { socketPath: string }): Promise<{ answer: RequestListener; close(): Promise<void> }> {
-  const app = await buildApi(parts);
+export async function openApi(
+  parts: ApiParts & { socketPath: string },
+  addConsole: AddConsole,
+): Promise<{ answer: RequestListener; close(): Promise<void> }> {
+  const app = await buildApi(parts, addConsole);
   await rm(parts.socketPath, { force: true });
   await app.listen({ path: parts.socketPath });
   await chmod(parts.socketPath, 0o600);
   return { answer: app.routing, close: () => app.close() };
 }
 
-async function buildApi(parts: ApiParts): Promise<FastifyInstance> {
+async function buildApi(parts: ApiParts, addConsole: AddConsole): Promise<FastifyInstance> {
   const app = fastify({
     exposeHeadRoutes: false,
     forceCloseConnections: true,
@@ -132,6 +137,6 @@ async function buildApi(parts: ApiParts): Promise<FastifyInstance> {
     },
     { prefix: "/api" },
   );
-  consoleRoutes(app, parts, admission);
+  addConsole(app, parts, admission);
   return app;
 }

@@ -1,5 +1,5 @@
 import { Fault } from "../../lib/fault.ts";
-import { isRepositoryPart } from "../packages/publish/names.ts";
+import { isRepositoryPart } from "../model/names.ts";
 
 /** What somebody asks to do, or may do, at the registry: as clients write it (`repository:datagrok/x:pull,push`), and as a token's `access` says it. */
 export type Scope = { type: string; name: string; actions: string[] };

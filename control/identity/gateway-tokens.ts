@@ -1,3 +1,4 @@
+import { GATEWAY_TOKEN_FILE } from "../store/data-folder.ts";
 import { randomBytes, randomUUID, timingSafeEqual } from "node:crypto";
 import { chownSync, linkSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -15,7 +16,6 @@ export type GatewayTokens = {
   accepts(shown: string): boolean;
 };
 
-export const GATEWAY_TOKEN_FILE = "gateways.token";
 const HEAD = "# Which gateways on other machines are let in, the newest first: berth gateways token\n";
 /** How long a token that was replaced stays good: the time to bring the new one to all gateways. */
 export const REPLACED_TOKEN_MS = 3_600_000;

@@ -1,6 +1,6 @@
 import { withoutHost } from "../model/image-reference.ts";
 import { nameKey } from "../packages/credentials/names.ts";
-import { imageRepository, isRepositoryPart } from "../packages/publish/names.ts";
+import { imageRepository, isRepositoryPart } from "../model/names.ts";
 import type { User } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
 import { mayManageOf } from "./may-manage.ts";

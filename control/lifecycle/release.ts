@@ -1,5 +1,5 @@
 import { Fault } from "../../lib/fault.ts";
-import { serviceName } from "../packages/publish/names.ts";
+import { serviceName } from "../model/names.ts";
 import type { Container } from "../model/entities.ts";
 import { drive } from "./drive.ts";
 import type { ContainerPatch } from "./move-container.ts";

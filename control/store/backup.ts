@@ -16,7 +16,7 @@ import {
 import { dirname, join, relative, resolve } from "node:path";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
-import { GATEWAY_TOKEN_FILE } from "../identity/gateway-tokens.ts";
+import { GATEWAY_TOKEN_FILE } from "./data-folder.ts";
 import { checkIntegrity } from "./check-integrity.ts";
 import { privateFile } from "./data-folder.ts";
 import { storeFault } from "./store-fault.ts";

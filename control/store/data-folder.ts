@@ -4,6 +4,9 @@ import { dirname, join } from "node:path";
 import { Fault } from "../../lib/fault.ts";
 import { storeFault } from "./store-fault.ts";
 
+/** The file with the tokens by which gateways on other machines join. */
+export const GATEWAY_TOKEN_FILE = "gateways.token";
+
 export type DataFolder = { file: string; close(): void };
 
 /**

@@ -4,7 +4,7 @@ import { copyFileSync, existsSync, linkSync, mkdirSync, renameSync, rmSync, stat
 import { dirname, join, resolve, sep } from "node:path";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
-import { GATEWAY_TOKEN_FILE } from "../identity/gateway-tokens.ts";
+import { GATEWAY_TOKEN_FILE } from "./data-folder.ts";
 import { BACKUP_TABLES, backUp, flush } from "./backup.ts";
 import { openDataFolder, privateFile } from "./data-folder.ts";
 import { knownVersion, migrate } from "./migrate.ts";

@@ -1,7 +1,18 @@
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Asked, Lease, LeaseHolder, Side } from "../decision.ts";
-import { type ContainerAddress, keyOfTarget, type ContainerView, type Directory, type OpenExchange, type OpenNow, type StartTimes, type Target, type Use, type Caller } from "../contract.ts";
+import {
+  type ContainerAddress,
+  keyOfTarget,
+  type ContainerView,
+  type Directory,
+  type OpenExchange,
+  type OpenNow,
+  type StartTimes,
+  type Target,
+  type Use,
+  type Caller,
+} from "../contract.ts";
 import type { Count } from "../../lib/metrics/cells.ts";
 import { asleepFault } from "./no-wake.ts";
 import { addTo, type Linked, oldestOf, type OpenList, removeFrom } from "./open-list.ts";

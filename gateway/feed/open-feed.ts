@@ -1,7 +1,22 @@
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
-import { type ContainerView, type Directory, type OpenNow, type Identity, type BusyReport, type FeedLine, type OpenAnswer, type ReachedReport, type UseReport, viewOffWire, type WakeAsk, type WhoAnswers, type WhoAsk, WIRE_VERSION } from "../contract.ts";
+import {
+  type ContainerView,
+  type Directory,
+  type OpenNow,
+  type Identity,
+  type BusyReport,
+  type FeedLine,
+  type OpenAnswer,
+  type ReachedReport,
+  type UseReport,
+  viewOffWire,
+  type WakeAsk,
+  type WhoAnswers,
+  type WhoAsk,
+  WIRE_VERSION,
+} from "../contract.ts";
 import { controlAway, controlBusy, openAskControl } from "./ask-control.ts";
 import type { ControlLink } from "./control-link.ts";
 import { keepFeed } from "./keep-feed.ts";

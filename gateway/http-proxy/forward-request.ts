@@ -38,7 +38,7 @@ type Outcome = { kind: "answered" } | { kind: "refused" | "removed" | "stale" | 
 
 /**
  * Executes decisions with `http-proxy` (http-proxy-3 under that name). The library makes the connection, ties its end to the
- * client's, and reports failures; what travels is written here, because the library resolves `../connections` in a path, passes hop-by-hop
+ * client's, and reports failures; what travels is written here, because the library resolves `..` in a path, passes hop-by-hop
  * headers on and leaves a client hanging when the container dies within a body.
  */
 export function openForwardRequest(parts: {

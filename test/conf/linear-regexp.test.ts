@@ -10,7 +10,7 @@ t.test("the check refuses a regular expression that can take more than linear ti
   const folder = mkdtempSync(join(tmpdir(), "berth-lint-"));
   t.teardown(() => rmSync(folder, { recursive: true }));
   const config = join(folder, "oxlintrc.json");
-  writeFileSync(config, JSON.stringify({ jsPlugins: [join(ROOT, "conf/lint/linear-regexp.ts")], rules: { "berth/linear-regexp": "error" } }));
+  writeFileSync(config, JSON.stringify({ jsPlugins: [join(ROOT, "conf/lint/plugin.ts")], rules: { "berth/linear-regexp": "error" } }));
   const lint = (source: string) => {
     const file = join(folder, "source.ts");
     writeFileSync(file, source);

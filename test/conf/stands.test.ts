@@ -176,7 +176,7 @@ t.test("compose", async (t) => {
   await t.test("taken away as its page says, nothing of it is left", async (t) => {
     const files = "COMPOSE_FILE=compose.yaml:registry.yaml:drop-in.yaml\nCOMPOSE_PROFILES=grok_spawner,grok_registry\n";
     writeFileSync(join(at, ".env"), `${readFileSync(join(at, ".env"), "utf8")}${files}`);
-    await shell(`cd ${at}\n${takeAway(join(at, "README.md"))}`);
+    await shell(`cd ${at}\n${takeAway(join(SOURCE, "docs/deploy/compose.md"))}`);
     t.same(
       (await docker.listContainers({ all: true })).flatMap(({ Names }) => Names),
       [],

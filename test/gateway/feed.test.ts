@@ -5,7 +5,17 @@ import { join } from "node:path";
 import t, { type Test } from "tap";
 import { systemClock } from "../../lib/clock.ts";
 import type { Fault } from "../../lib/fault.ts";
-import { type ContainerView, type Standing, type Caller, FEED_SILENCE_MS, type FeedLine, type OpenAnswer, type UseReport, type WakeAsk, WIRE_VERSION } from "../../gateway/contract.ts";
+import {
+  type ContainerView,
+  type Standing,
+  type Caller,
+  FEED_SILENCE_MS,
+  type FeedLine,
+  type OpenAnswer,
+  type UseReport,
+  type WakeAsk,
+  WIRE_VERSION,
+} from "../../gateway/contract.ts";
 import { controlHere } from "../../gateway/feed/control-link.ts";
 import { openFeed } from "../../gateway/feed/open-feed.ts";
 import { type Log, openLog } from "../../lib/log.ts";

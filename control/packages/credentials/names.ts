@@ -1,4 +1,4 @@
-import { unscoped } from "../publish/names.ts";
+import { unscoped } from "../../model/names.ts";
 
 /** Entities and packages are found however their name is spelled: `sequence-translator` is `SequenceTranslator`. */
 export function nameKey(name: string): string {

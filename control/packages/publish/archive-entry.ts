@@ -26,7 +26,7 @@ export function judgeEntry(entry: Entry): EntryKind {
   if (Buffer.byteLength(path) > LONGEST_PATH || path.split("/").some((name) => Buffer.byteLength(name) > LONGEST_NAME))
     throw refuse("whose name is too long");
   if (path.split("/").length > MAX_DEPTH) throw refuse(`which lies more than ${MAX_DEPTH} folders deep`);
-  if (path.split("/").some((name) => name === "" || name === "." || name === "../..")) throw refuse("whose path has an empty, `.` or `../..` part");
+  if (path.split("/").some((name) => name === "" || name === "." || name === "..")) throw refuse("whose path has an empty, `.` or `..` part");
   return folder ? "folder" : "file";
 }
 

@@ -3,7 +3,7 @@ import { Fault } from "../../../lib/fault.ts";
 import { readWarmHours, WARM_HOURS_ALLOWED } from "../../lifecycle/warm-hours.ts";
 import type { ContainerConfig } from "../../model/entities.ts";
 import { MAX_WARNINGS } from "./cap-warnings.ts";
-import { isImageRef } from "./names.ts";
+import { isImageRef } from "../../model/names.ts";
 import { parseJson, shownValue } from "./parse-json.ts";
 
 export type ContainerJson = {

@@ -1,6 +1,6 @@
 import { Fault } from "../../../lib/fault.ts";
 import type { PublishedFolder } from "./folders.ts";
-import { containerName, debugTag, imageName, imageRepository, isOfRepository, isRepositoryPart, releaseTag } from "./names.ts";
+import { containerName, debugTag, imageName, imageRepository, isOfRepository, isRepositoryPart, releaseTag } from "../../model/names.ts";
 import type { PackageJson } from "./package-json.ts";
 
 /** What a folder says of its image and its container, before it meets what is already stored. */

@@ -1,5 +1,5 @@
 import { Fault } from "../../../lib/fault.ts";
-import { isImageRef } from "./names.ts";
+import { isImageRef } from "../../model/names.ts";
 import { parseJson, shownValue } from "./parse-json.ts";
 
 /** What the publishing client says of the image that it built and pushed for a folder, or found instead. */

@@ -1,4 +1,4 @@
-import { unscoped } from "./names.ts";
+import { unscoped } from "../../model/names.ts";
 
 /** What containers are told of the stand around them. */
 export type StandSettings = {

@@ -1,5 +1,5 @@
 import type { Container, ContainerConfig } from "../../model/entities.ts";
-import { serviceName } from "./names.ts";
+import { serviceName } from "../../model/names.ts";
 
 /** A container that nobody has started yet: an on-demand one sleeps, any other waits for a user's start. */
 export function newContainer(environment: string, id: string, name: string, config: ContainerConfig, now: number) {

@@ -12,7 +12,7 @@ import { capWarnings } from "./cap-warnings.ts";
 import { findConnections, isConnection, type PublishedConnection } from "./connections.ts";
 import { defineContainers, type Definition } from "./definitions.ts";
 import { DOCKERFILES, findFolders } from "./folders.ts";
-import { unscoped } from "./names.ts";
+import { unscoped } from "../../model/names.ts";
 import { openPackageFiles, versionPath } from "./package-files.ts";
 import { createPackageLocks } from "./package-locks.ts";
 import { type PackageJson, readPackageJson } from "./package-json.ts";

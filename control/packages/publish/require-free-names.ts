@@ -6,7 +6,7 @@ import type { Container, Package } from "../../model/entities.ts";
 import type { Store } from "../../store/open-store.ts";
 import type { OwnedRepository } from "../../store/repositories.ts";
 import type { Definition } from "./definitions.ts";
-import { imageName, imageRepository, unscoped } from "./names.ts";
+import { imageName, imageRepository, unscoped } from "../../model/names.ts";
 
 /**
  * Names that a package may not have: images of another author's package, and names of other packages' containers, of any author. Plugins find

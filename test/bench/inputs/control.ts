@@ -6,7 +6,7 @@ import { readScopes } from "../../../control/identity/docker-scopes.ts";
 import { imageOfRef } from "../../../control/identity/repository-owner.ts";
 import { readContainerJson } from "../../../control/packages/publish/container-json.ts";
 import { readImageJson } from "../../../control/packages/publish/image-json.ts";
-import { containerName, imageName, isImageRef, isRepositoryPart, serviceName } from "../../../control/packages/publish/names.ts";
+import { containerName, imageName, isImageRef, isRepositoryPart, serviceName } from "../../../control/model/names.ts";
 import { readPackageJson } from "../../../control/packages/publish/package-json.ts";
 import { LONGEST_TEXT_BYTES } from "../../../control/packages/publish/read-text.ts";
 import { readReference } from "../../../drivers/reference.ts";

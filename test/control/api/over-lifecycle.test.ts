@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import { systemClock } from "../../../lib/clock.ts";
+import { consoleRoutes } from "../../../control/console/console-routes.ts";
 import { openApi } from "../../../control/api/open-api.ts";
 import { openKeyFile } from "../../../control/packages/credentials/key-file.ts";
 import { openCredentials } from "../../../control/packages/credentials/open-credentials.ts";
@@ -87,26 +88,29 @@ async function openControl(t: Test) {
     limits: ZIP_LIMITS,
   });
   const socketPath = join(folder, "api.sock");
-  const api = await openApi({
-    socketPath,
-    store,
-    lifecycle,
-    orphans: lifecycle,
-    changes: lifecycle,
-    gateways: { whatIsOpen: async () => [], count: () => 0 },
-    backend: { driver: "memory", environment, capacity: async () => undefined },
-    identity,
-    publisher,
-    importer: openImporter({ store, driver, lifecycle, environment, clock }),
-    credentials,
-    vault,
-    signingKeys: openSigningKeys({ store, vault, clock, log }),
-    audit: openAudit({ store, keepMs: 86_400_000, clock }),
-    driverLogs: (service, options, signal) => driver.logs(service, options, { signal }),
-    settings: { webRoot: undefined, origins: [], version: "0.1.0", sessionMs: 86_400_000 },
-    clock,
-    log,
-  });
+  const api = await openApi(
+    {
+      socketPath,
+      store,
+      lifecycle,
+      orphans: lifecycle,
+      changes: lifecycle,
+      gateways: { whatIsOpen: async () => [], count: () => 0 },
+      backend: { driver: "memory", environment, capacity: async () => undefined },
+      identity,
+      publisher,
+      importer: openImporter({ store, driver, lifecycle, environment, clock }),
+      credentials,
+      vault,
+      signingKeys: openSigningKeys({ store, vault, clock, log }),
+      audit: openAudit({ store, keepMs: 86_400_000, clock }),
+      driverLogs: (service, options, signal) => driver.logs(service, options, { signal }),
+      settings: { webRoot: undefined, origins: [], version: "0.1.0", sessionMs: 86_400_000 },
+      clock,
+      log,
+    },
+    consoleRoutes,
+  );
   lifecycle.start();
   t.teardown(async () => {
     await api.close();

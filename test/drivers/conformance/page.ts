@@ -12,8 +12,8 @@ export function driversPage(): string {
 
 <!-- Written by \`npm run docs\` from test/drivers/conformance and drivers/advice.ts; a test notices when it differs. -->
 
-A driver runs containers on an orchestrator. [driver.ts](driver.ts) is the contract; a folder for each holds the rest, and what an administrator has
-to set: [swarm/](swarm/README.md), [ecs/](ecs/README.md), [kubernetes/](kubernetes/README.md), [drivers/spawner/server/](docs/spawner.md). What speaks to a Docker engine, for several of them, is in engine/.
+A driver runs containers on an orchestrator. [driver.ts](../../drivers/driver.ts) is the contract; a folder for each holds the rest, and what an administrator has
+to set: [swarm](../drivers/swarm.md), [ecs](../drivers/ecs.md), [kubernetes](../drivers/kubernetes.md), [spawner](../spawner.md). What speaks to a Docker engine, for several of them, is in engine/.
 
 ## Which one is taken
 

@@ -1,4 +1,4 @@
-import { trimTrailing } from "../../../lib/trim-trailing.ts";
+import { trimTrailing } from "../../lib/trim-trailing.ts";
 
 /** Names that follow from a package's own; the publishing client makes the same ones, so they are part of the wire contract. */
 
@@ -78,7 +78,7 @@ function kebabCase(name: string): string {
   return trimTrailing(parts, "-").toLowerCase();
 }
 
-/** A tag may hold letters, digits, `_`, `.` and `-`, and begins with none of the last two. */
+/** A tag may hold letters, digits, `_`, `../packages/publish` and `-`, and begins with none of the last two. */
 function tag(text: string): string {
   return (
     text
