@@ -55,11 +55,10 @@ export function forwardedEdits({ trusted, trace }: { trusted: TrustedProxies; tr
     const theirId = requestIdOf(head.header);
     const requestId = theirId ?? traceparent.slice(...TRACE_ID);
     if (theirId === undefined) add.push(["X-Request-Id", requestId]);
-    if (own !== undefined) add.push(...own.add);
+    if (own !== undefined) for (const line of own.add) add.push(line);
     const byTrace = trusts ? REMOVED.trusted : REMOVED.untrusted;
     const byId = theirs === undefined ? byTrace.ourTrace : traceparent === theirs ? byTrace.theirTrace : byTrace.inTheirTrace;
     const remove = theirId === undefined ? byId.ourId : byId.theirId;
-    const all = own === undefined || own.remove.length === 0 ? remove : [...remove, ...own.remove];
-    return { remove: all, add, requestId, traceparent, traced };
+    return { remove: own === undefined || own.remove.length === 0 ? remove : remove.concat(own.remove), add, requestId, traceparent, traced };
   };
 }

@@ -11,27 +11,38 @@ export const CONSOLE_COOKIES: readonly string[] = ["berth-console", "berth-regis
  * first of them is added as `x-user-api-key` where the caller set none. What is no session's token stays as it is, but for the consoles' cookies. Without derived
  * tokens (in front of a Datagrok server) the caller's own token goes on.
  */
-export function credentialEdits({ header }: Head, { caller, others, judged }: SignedIn): HeaderEdits {
-  const remove: string[] = [];
-  const add: HeaderLine[] = [];
-  const replace = (name: string, written: string, value: string | undefined) => {
-    const changed = value === undefined ? undefined : withDerived(withDerived(value, caller), others);
-    if (changed === value) return;
-    remove.push(name);
-    if (changed !== undefined) add.push([written, changed]);
-  };
+export function credentialEdits({ header }: Head, who: SignedIn): HeaderEdits {
+  const { caller, others } = who;
   const key = header("x-user-api-key");
-  replace("authorization", "Authorization", header("authorization"));
+  const authorization = header("authorization");
   const cookie = header("cookie");
-  const kept = cookie === undefined ? undefined : cookiesToSend(cookie, { caller, others, judged });
+  const add: HeaderLine[] = [];
+  let removed = 0;
+  const authorizationToSend = authorization && withAllDerived(authorization, caller, others);
+  if (authorization !== undefined && authorizationToSend !== authorization) {
+    removed += REMOVED.authorization;
+    add.push(["Authorization", authorizationToSend ?? ""]);
+  }
+  const kept = cookie && cookiesToSend(cookie, who);
   if (kept !== cookie) {
-    remove.push("cookie");
+    removed += REMOVED.cookie;
     if (kept !== undefined && kept !== "") add.push(["Cookie", kept]);
   }
-  if (key === undefined) add.push(["x-user-api-key", caller.derivedToken ?? caller.token]);
-  else replace("x-user-api-key", "x-user-api-key", key);
-  return { remove, add };
+  const keyToSend = key === undefined ? (caller.derivedToken ?? caller.token) : withAllDerived(key, caller, others);
+  if (keyToSend !== key) {
+    if (key !== undefined) removed += REMOVED.key;
+    add.push(["x-user-api-key", keyToSend]);
+  }
+  return { remove: REMOVED_NAMES[removed] ?? [], add };
 }
+
+const REMOVED = { authorization: 1, cookie: 2, key: 4 } as const;
+/** By the sum of `REMOVED`. */
+const REMOVED_NAMES: readonly (readonly string[])[] = Array.from({ length: 8 }, (_, sum) => [
+  ...(sum & REMOVED.authorization ? ["authorization"] : []),
+  ...(sum & REMOVED.cookie ? ["cookie"] : []),
+  ...(sum & REMOVED.key ? ["x-user-api-key"] : []),
+]);
 
 /** The cookies without those of berth's consoles. */
 export function withoutConsoleCookies(cookie: string): string {
@@ -52,9 +63,15 @@ function cookiesToSend(cookie: string, { caller, others, judged }: Pick<SignedIn
   });
 }
 
-function withDerived(value: string, holders: Caller | readonly Caller[]): string {
-  let changed = value;
-  for (const { token, derivedToken } of "token" in holders ? [holders] : holders)
-    if (derivedToken !== undefined && changed.includes(token)) changed = changed.replaceAll(token, derivedToken);
+function withAllDerived(value: string, caller: Caller, others: readonly Caller[]): string {
+  let changed = withDerived(value, caller);
+  for (const other of others) changed = withDerived(changed, other);
   return changed;
+}
+
+function withDerived(value: string, { token, derivedToken }: Caller): string {
+  const at = derivedToken === undefined ? -1 : value.indexOf(token);
+  if (derivedToken === undefined || at === -1) return value;
+  // Mostly the token is the end of the value.
+  return at + token.length === value.length ? value.slice(0, at) + derivedToken : value.replaceAll(token, derivedToken);
 }

@@ -258,7 +258,7 @@ class OpenLease implements ContainerLease, OpenClaim, Linked<OpenLease> {
 
   /** Not the one that refused just now, where there is another. */
   #pick(addresses: readonly ContainerAddress[], refused?: string): Target {
-    const [first] = addresses;
+    const first = addresses[0];
     if (first === undefined) throw new Error("A container that is awake has an address");
     if (addresses.length === 1) return first;
     const others = refused === undefined ? addresses : addresses.filter((address) => keyOfTarget(address) !== refused);

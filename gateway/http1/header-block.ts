@@ -32,8 +32,10 @@ export class HeaderBlock {
   /** Where the first line ends. */
   protected readonly lineEnd: number;
   /** How many lines there are of each that matters, and where the last one is in `#lines`. */
-  readonly #counts = [0, 0, 0, 0, 0, 0, 0, 0];
-  readonly #last = [0, 0, 0, 0, 0, 0, 0, 0];
+  readonly #counts = [0, 0, 0, 0, 0, 0, 0, 0, 0];
+  readonly #last = [0, 0, 0, 0, 0, 0, 0, 0, 0];
+  /** A bit for each length of a name, modulo 32: most names that are looked up or removed are ruled out by it, without a look at the lines. */
+  readonly #lengths: number;
   /** The members of `Connection`, in lower case. */
   protected readonly connection: readonly string[];
   readonly #named: ReadonlySet<string> | undefined;
@@ -41,6 +43,7 @@ export class HeaderBlock {
 
   /** May be handed on by itself: those who ask for headers take a function. */
   readonly header = (name: string): string | undefined => {
+    if (!this.#mayHave(name)) return undefined;
     let found: string | undefined;
     const lines = this.#lines;
     for (let at = 0; at < lines.length; at += 3) {
@@ -58,6 +61,7 @@ export class HeaderBlock {
     this.lineEnd = at;
     const end = text.length - 2;
     let drops = false;
+    let lengths = 0;
     let underscore = dropUnderscores ? text.indexOf("_", at) : -1;
     let lineStart = at;
     for (let next = 0; next < spans.length; next += 3) {
@@ -80,6 +84,7 @@ export class HeaderBlock {
         if (underscore !== -1 && underscore < nameEnd) mark |= DROPPED | UNSEEN;
       }
       drops ||= mark >= DROPPED;
+      lengths |= 1 << (nameEnd - start);
       const id = mark & (DROPPED - 1);
       if (id !== NAME.other) {
         this.#counts[id] = (this.#counts[id] ?? 0) + 1;
@@ -89,6 +94,7 @@ export class HeaderBlock {
     }
     if (lineStart !== end || text.charCodeAt(end) !== CR || text.charCodeAt(end + 1) !== LF)
       throw new MessageRefused(400, "The head does not end with an empty line");
+    this.#lengths = lengths;
     this.connection = this.#counts[NAME.connection] === 0 ? NONE : membersOf(this.header("connection") ?? "");
     this.#named = namedIn(this.connection);
     this.#drops = drops || this.#named !== undefined;
@@ -135,8 +141,7 @@ export class HeaderBlock {
   /** Their very bytes, up to the empty line and without it. */
   protected kept(edits: HeaderEdits, alsoDropped: readonly number[] = NO_IDS): string {
     const end = this.text.length - 2;
-    if (!this.#drops && edits.remove.length === 0 && edits.removeCookies === undefined && alsoDropped.length === 0)
-      return this.text.slice(this.lineEnd, end);
+    if (!this.#drops && alsoDropped.length === 0 && !this.#mayRemove(edits)) return this.text.slice(this.lineEnd, end);
     let kept = "";
     let run = this.lineEnd;
     const lines = this.#lines;
@@ -152,14 +157,27 @@ export class HeaderBlock {
   /** Whether `kept` would leave any line out. */
   protected leavesOut(edits: HeaderEdits): boolean {
     if (this.#drops) return true;
-    if (edits.remove.length === 0 && edits.removeCookies === undefined) return false;
+    if (!this.#mayRemove(edits)) return false;
     for (let at = 0; at < this.#lines.length; at += 3) if (this.#isRemoved(at, edits)) return true;
+    return false;
+  }
+
+  /** False where no line has this name. */
+  #mayHave(name: string): boolean {
+    return (this.#lengths & (1 << name.length)) !== 0;
+  }
+
+  /** False where these edits remove no line. */
+  #mayRemove({ remove, removeCookies }: HeaderEdits): boolean {
+    if (removeCookies !== undefined && this.count(NAME.setCookie) > 0) return true;
+    for (const name of remove) if (this.#mayHave(name)) return true;
     return false;
   }
 
   #isRemoved(at: number, { remove, removeCookies }: HeaderEdits): boolean {
     if (remove.length > 0 && this.#isOneOf(at, remove)) return true;
-    return removeCookies !== undefined && this.#isOneOf(at, SET_COOKIE) && setsCookie(this.#value(at), removeCookies);
+    if (removeCookies === undefined || ((this.#lines[at + 2] ?? 0) & (DROPPED - 1)) !== NAME.setCookie) return false;
+    return setsCookie(this.#value(at), removeCookies);
   }
 
   #isDropped(at: number, edits: HeaderEdits, alsoDropped: readonly number[]): boolean {
@@ -196,7 +214,6 @@ export class HeaderBlock {
 
 const NONE: readonly string[] = [];
 const NO_IDS: readonly number[] = [];
-const SET_COOKIE: readonly string[] = ["set-cookie"];
 
 /** Without the spaces and tabs around it, and no other: a value may begin with a byte that JavaScript takes for a space. */
 export function trimmed(text: string, from: number, to: number): string {

@@ -1,7 +1,7 @@
 import { HOP_BY_HOP } from "../hop-by-hop.ts";
 
 /** What a header line is to this room: a number per name that matters, and the flags below. */
-export const NAME = { other: 0, host: 1, length: 2, coding: 3, connection: 4, upgrade: 5, trailer: 6, expect: 7 } as const;
+export const NAME = { other: 0, host: 1, length: 2, coding: 3, connection: 4, upgrade: 5, trailer: 6, expect: 7, setCookie: 8 } as const;
 
 /** Does not travel on. */
 export const DROPPED = 16;
@@ -16,6 +16,7 @@ const IDS: ReadonlyMap<string, number> = new Map([
   ["upgrade", NAME.upgrade],
   ["trailer", NAME.trailer],
   ["expect", NAME.expect],
+  ["set-cookie", NAME.setCookie],
 ]);
 
 type Known = { name: string; first: number; mark: number };

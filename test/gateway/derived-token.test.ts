@@ -82,6 +82,11 @@ t.test("a container is given a token that is derived of the session's, wherever 
     [[`x-other-key: ${FOREIGN}`, `Authorization: ${ADA}`], [`Authorization: ${ADAS_DERIVED}`, `x-other-key: ${FOREIGN}`, KEY].toSorted()],
     // Of a derived token, the derived one is itself.
     [[`Authorization: ${ADAS_DERIVED}`], [`Authorization: ${ADAS_DERIVED}`, KEY]],
+    // Wherever it stands in a value, and however often.
+    [
+      [`x-user-api-key: ${ADA}`, `Authorization: Custom a="${ADA}", b=${ADA}`],
+      [`Authorization: Custom a="${ADAS_DERIVED}", b=${ADAS_DERIVED}`, KEY],
+    ],
     // More than are looked at: what may be a session's goes no further.
     [[`Cookie: auth=${ADA}; auth=1; auth=2; auth=3; auth=${BOB}; auth=5`], [`Cookie: auth=${ADAS_DERIVED}; auth=1; auth=2; auth=3; auth=5`, KEY]],
     // The consoles' cookies never pass the edge.

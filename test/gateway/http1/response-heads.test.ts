@@ -104,3 +104,26 @@ t.test("a switch of protocols names the protocol", async (t) => {
   t.equal(response(["Upgrade: h2c"]).upgrade, undefined, "which another response does not");
   t.same(response(["A: b", "Set-Cookie: c", "SET-COOKIE: d"]).names(), ["a", "set-cookie", "set-cookie"]);
 });
+
+t.test("a line is found and removed by its whole name, however long it and its neighbours are", (t) => {
+  const lines = Array.from({ length: 70 }, (_, at) => `${"x".repeat(at + 1)}: ${at}`);
+  const head = response(lines);
+  for (const length of [1, 2, 31, 32, 33, 64, 65, 70]) {
+    const name = "x".repeat(length);
+    t.equal(head.header(name), String(length - 1), `${length}`);
+    t.equal(head.header(`y${name.slice(1)}`), undefined, `another name of ${length}`);
+    const rest = lines.filter((_, at) => at !== length - 1);
+    t.equal(head.write({ remove: [name], add: [] }), ["HTTP/1.1 200 OK", ...rest, "", ""].join("\r\n"), `without that of ${length}`);
+  }
+  t.equal(response(["xx: 1"]).write({ remove: ["x".repeat(34)], add: [] }), undefined, "a name of 34 is not one of 2");
+  t.end();
+});
+
+t.test("cookies are removed by the names that they set, and other lines of the same length stay", (t) => {
+  const edits = { remove: [], add: [], removeCookies: ["theirs"] };
+  const written = (lines: string[]) => response(lines).write(edits);
+  t.equal(written(["Connection: close", "Server: x"]), "HTTP/1.1 200 OK\r\nServer: x\r\n\r\n");
+  t.equal(written(["X-Ten-Long: theirs=1", "SET-cookie: ours=1"]), undefined, "nothing to remove");
+  t.equal(written(["Set-Cookie: ours=1", "set-cookie: theirs=1; Path=/", "A: b"]), "HTTP/1.1 200 OK\r\nSet-Cookie: ours=1\r\nA: b\r\n\r\n");
+  t.end();
+});
