@@ -1,5 +1,5 @@
 #!/bin/sh
-# Types, lint and format as one command; all three run even where an earlier one finds something.
+# Types, lint, format and words as one command; each runs even if an earlier one fails.
 set -u
 cd "$(dirname "$0")/.."
 PATH="$PWD/node_modules/.bin:$PATH"
@@ -9,4 +9,5 @@ tsc --noEmit -p control/console/web || failed=1
 # Named one by one: given the root, the linter would walk the data folders too.
 oxlint --type-aware --deny-warnings ./*.ts cli conf control drivers gateway lib processes test || failed=1
 oxfmt --check . || failed=1
+node conf/lint/check-words.ts || failed=1
 exit "$failed"
