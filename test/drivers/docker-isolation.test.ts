@@ -119,7 +119,7 @@ t.test("reached by name, a package's containers reach each other, berth and the 
   // berth itself, as in its image: an API on all interfaces, and its own list of containers.
   const script = `
     const { dockerDriver } = await import("/berth/drivers/docker/driver.ts");
-    const { systemClock } = await import("/berth/clock.ts");
+    const { systemClock } = await import("/berth/lib/clock.ts");
     const { createServer } = await import("node:http");
     createServer((_, response) => response.end("api")).listen(8080, "0.0.0.0");
     const { privateListeners } = await import("/berth/container-peers.ts");

@@ -158,7 +158,7 @@ t.test("berth in a container joins the network and reaches services by name", as
   const spec = await specOf(open(), service, { ref: images.onDemand });
   const script = `
     const { dockerDriver } = await import("/berth/drivers/docker/driver.ts");
-    const { systemClock } = await import("/berth/clock.ts");
+    const { systemClock } = await import("/berth/lib/clock.ts");
     const write = () => {};
     const log = { debug: write, info: write, warn: write, error: write };
     const driver = dockerDriver({ host: "unix:///engine.sock", network: ${JSON.stringify(network)}, reach: "auto", clock: systemClock(), log });

@@ -87,7 +87,7 @@ t.test("berth in a container beside the manager reaches a task on another node b
   const spec = { ...(await specOf(driver, service, { ref: images.onDemand })), image: images.onDemand };
   const script = `
     const { swarmDriver } = await import("/berth/drivers/swarm/driver.ts");
-    const { systemClock } = await import("/berth/clock.ts");
+    const { systemClock } = await import("/berth/lib/clock.ts");
     const write = () => {};
     const log = { debug: write, info: write, warn: write, error: write };
     const options = { host: "unix:///engine.sock", network: "berth-swarm-nodes", nodeRole: "cvm", reach: "auto" };

@@ -234,7 +234,7 @@ t.test("berth in a container joins the overlay and reaches services by name", as
   const spec = await specOf(open(), service, { ref: images.onDemand });
   const script = `
     const { swarmDriver } = await import("/berth/drivers/swarm/driver.ts");
-    const { systemClock } = await import("/berth/clock.ts");
+    const { systemClock } = await import("/berth/lib/clock.ts");
     const write = () => {};
     const log = { debug: write, info: write, warn: write, error: write };
     const options = { host: "unix:///engine.sock", network: ${JSON.stringify(network)}, nodeRole: "cvm", reach: "auto" };

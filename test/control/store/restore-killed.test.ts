@@ -16,7 +16,7 @@ const KILLS = 14;
 /** Restores, and says in one line when it begins and when it is done. */
 const SCRIPT = (folder: string, file: string) => `
   import { restore } from ${JSON.stringify(join(ROOM, "restore.ts"))};
-  import { systemClock } from ${JSON.stringify(join(ROOM, "../../clock.ts"))};
+  import { systemClock } from ${JSON.stringify(join(ROOM, "../../lib/clock.ts"))};
   console.log("begun");
   restore({ folder: ${JSON.stringify(folder)}, file: ${JSON.stringify(file)}, version: "1", clock: systemClock() });
   console.log("done");`;
