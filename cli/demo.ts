@@ -5,6 +5,7 @@ import { demoBanner } from "../conf/demo-banner.ts";
 import { BUILD_DEMO_IMAGE, DEMO_FOLDER, DEMO_IMAGE, keepDemoToken, publishDemo } from "../conf/demo.ts";
 import type { Settings } from "../conf/settings.ts";
 import { adminKey } from "../control/identity/admin-key.ts";
+import { withTimeout } from "../lib/deadline.ts";
 import { Fault } from "../lib/fault.ts";
 import { engineAt } from "../processes/open-driver.ts";
 import { untilTold } from "../processes/until-told.ts";
@@ -79,8 +80,8 @@ async function requireDemoImage(settings: Settings, clock: Clock): Promise<void>
   const { localImage } = await import("../drivers/engine/images.ts");
   const engine = openEngine(engineAt(settings), clock);
   try {
-    const late = () => new Fault("ENGINE_UNREACHABLE", `The Docker engine did not answer within ${ENGINE_ANSWERS_MS / 1_000} s.`);
-    if (await localImage(engine, DEMO_IMAGE, clock.deadline(ENGINE_ANSWERS_MS, late))) return;
+    const overdue = () => new Fault("ENGINE_UNREACHABLE", `The Docker engine did not answer within ${ENGINE_ANSWERS_MS / 1_000} s.`);
+    if (await withTimeout({ clock, ms: ENGINE_ANSWERS_MS, overdue }, (signal) => localImage(engine, DEMO_IMAGE, signal))) return;
   } finally {
     engine.close();
   }

@@ -1,5 +1,6 @@
 import { createInterface } from "node:readline/promises";
 import type { Clock } from "../lib/clock.ts";
+import { withTimeout } from "../lib/deadline.ts";
 import { Fault } from "../lib/fault.ts";
 import { openAskServer } from "../gateway/datagrok/ask-server.ts";
 import { listPages } from "../gateway/datagrok/list-pages.ts";
@@ -97,17 +98,16 @@ async function readKey(keyFile: string | undefined, set: string | undefined): Pr
 
 async function readServer({ url }: Asked, key: string, clock: Clock): Promise<{ images: unknown[]; containers: unknown[] }> {
   const server = openAskServer({ url, connections: 1, clock });
-  const over = new AbortController();
-  const late = () => new Fault("DATAGROK_AWAY", `${new URL(url).host} did not tell its images and containers within ${READ_MS / 60_000} minutes.`);
-  const signal = clock.deadline(READ_MS, late, over.signal);
+  const overdue = () => new Fault("DATAGROK_AWAY", `${new URL(url).host} did not tell its images and containers within ${READ_MS / 60_000} minutes.`);
   try {
-    const token = await signInWithKey(server, key, signal);
-    return {
-      images: await listPages(server, "/docker/images", token, signal),
-      containers: await listPages(server, "/docker/containers", token, signal),
-    };
+    return await withTimeout({ clock, ms: READ_MS, overdue }, async (signal) => {
+      const token = await signInWithKey(server, key, signal);
+      return {
+        images: await listPages(server, "/docker/images", token, signal),
+        containers: await listPages(server, "/docker/containers", token, signal),
+      };
+    });
   } finally {
-    over.abort();
     await server.close();
   }
 }

@@ -3,7 +3,7 @@ import { Fault } from "../lib/fault.ts";
 import type { Log } from "../lib/log.ts";
 import { backoff } from "../lib/backoff.ts";
 import type { Driver, DriverName } from "./driver.ts";
-import { within } from "../lib/with-timeout.ts";
+import { withTimeout } from "../lib/deadline.ts";
 
 const RETRY_MS = { first: 250, longest: 10_000 };
 const CHOICE_MS = 60_000;
@@ -40,7 +40,7 @@ export function chosenLater({ choose, meanwhile, clock, log }: Choice): Driver {
     asked.catch(() => {});
     const overdue = () => new Fault("ENGINE_UNREACHABLE", `The container engine did not say within ${CHOICE_MS / 1000} s what it is.`);
     // Whoever gives up waiting leaves the question to others.
-    return within({ clock, ms: CHOICE_MS, overdue, signal }, () => asked);
+    return withTimeout({ clock, ms: CHOICE_MS, overdue, signal }, () => asked);
   };
   return {
     get name(): DriverName {

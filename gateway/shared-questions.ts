@@ -1,5 +1,5 @@
 import type { Fault } from "../lib/fault.ts";
-import { unlessAborted } from "./unless-aborted.ts";
+import { raceAbort } from "../lib/deadline.ts";
 
 /** Questions of which each is asked once at a time, however many want the answer. */
 export type SharedQuestions<T> = {
@@ -35,7 +35,7 @@ export function sharedQuestions<T>(most: number, full: () => Fault): SharedQuest
       const flight = asking.get(key) ?? begin(key, question);
       flight.waiting++;
       try {
-        return await unlessAborted(flight.answer, signal);
+        return await raceAbort(flight.answer, signal);
       } finally {
         flight.waiting--;
         if (flight.waiting === 0 && asking.get(key) === flight) {

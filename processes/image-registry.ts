@@ -5,7 +5,7 @@ import { readBasic, readLogin } from "../gateway/registry/upstream/basic.ts";
 import type { ImageSource } from "../gateway/registry/upstream/image-sources.ts";
 import { openImageRegistry, type ImageRegistry } from "../gateway/registry/upstream/open-image-registry.ts";
 import { readRegistryAddress } from "../gateway/registry/upstream/registry-address.ts";
-import { unlessAborted } from "../gateway/unless-aborted.ts";
+import { raceAbort } from "../lib/deadline.ts";
 import type { Log } from "../lib/log.ts";
 import { ecsOptions } from "./ecs-options.ts";
 
@@ -42,7 +42,7 @@ export function openRegistry(settings: Settings, driver: DriverName | "ask", too
   /** What opens them may take long, or nobody wait for it any more. */
   const open = async ({ signal }: Call) =>
     opened ??
-    unlessAborted(
+    raceAbort(
       (opening ??= openAll().finally(() => {
         opening = undefined;
       })),

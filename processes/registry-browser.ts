@@ -2,7 +2,7 @@ import type { Clock } from "../lib/clock.ts";
 import type { Settings } from "../conf/settings.ts";
 import { Fault } from "../lib/fault.ts";
 import type { RegistryBrowser } from "../gateway/contract.ts";
-import { unlessAborted } from "../gateway/unless-aborted.ts";
+import { raceAbort } from "../lib/deadline.ts";
 import type { Log } from "../lib/log.ts";
 import { ownUpstream } from "./own-upstream.ts";
 import type { RuntimeFolder } from "./runtime-folder.ts";
@@ -35,7 +35,7 @@ export function registryBrowser(parts: { settings: Settings; runtime: RuntimeFol
       opening = undefined;
       throw error;
     });
-    return unlessAborted(opening, signal);
+    return raceAbort(opening, signal);
   };
   return {
     repositories: async (signal) => (await opened(signal)).repositories(signal),

@@ -3,6 +3,7 @@ import type { ReadSettings } from "../../conf/read-settings.ts";
 import type { Settings } from "../../conf/settings.ts";
 import { readAdminKey } from "../../control/identity/admin-key.ts";
 import type { DriverName } from "../../drivers/driver.ts";
+import { withTimeout } from "../../lib/deadline.ts";
 import { Fault } from "../../lib/fault.ts";
 import { type Here, settingsHere } from "../here.ts";
 import { addressOf } from "../serve.ts";
@@ -85,12 +86,10 @@ export function openChain(here: Here, asked: Asked): Chain {
     close: async () => {
       const left: Problem[] = [];
       for (const { what, undo } of undoings.splice(0)) {
-        const late = () => new Fault("CHAIN_BROKEN", `it took longer than ${UNDO_MS / 1_000} s`);
-        const over = new AbortController();
-        await undo(clock.deadline(UNDO_MS, late, over.signal)).catch((error: unknown) => {
+        const overdue = () => new Fault("CHAIN_BROKEN", `it took longer than ${UNDO_MS / 1_000} s`);
+        await withTimeout({ clock, ms: UNDO_MS, overdue }, undo).catch((error: unknown) => {
           left.push(warning(`${what} could not be removed: ${(error as Error).message}`, "Remove it by hand, or run berth doctor again."));
         });
-        over.abort();
       }
       return left;
     },

@@ -1,4 +1,4 @@
-import { within } from "../../lib/with-timeout.ts";
+import { withTimeout } from "../../lib/deadline.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Chain } from "./chain.ts";
 import { type Problem, problemOf } from "./finding.ts";
@@ -44,7 +44,7 @@ async function lookAt(link: Link, chain: Chain, signal: AbortSignal): Promise<Ro
   try {
     const ms = typeof link.ms === "number" ? link.ms : link.ms(chain);
     const overdue = () => new Fault("CHAIN_BROKEN", `It hangs: nothing was heard within ${ms / 1_000} s.`);
-    const found = await within({ clock, ms, overdue, signal }, (own) => link.check(chain, own));
+    const found = await withTimeout({ clock, ms, overdue, signal }, (own) => link.check(chain, own));
     if ("unlooked" in found) return row("not looked at", found.unlooked);
     const { says, problems = [] } = found;
     return row(problems.some(({ kind }) => kind === "wrong") ? "wrong" : "ok", says, problems);

@@ -1,6 +1,7 @@
 import { spawn } from "node:child_process";
 import { mkdirSync } from "node:fs";
 import type { Clock } from "../../lib/clock.ts";
+import { openDeadline } from "../../lib/deadline.ts";
 import { Fault, type FaultCode } from "../../lib/fault.ts";
 
 /** The `docker` command, as far as publishing needs it; what it prints goes to `hear`, line by line. */
@@ -33,9 +34,9 @@ export async function openDocker(parts: { env: NodeJS.ProcessEnv; config: string
   const run = (args: string[], how: { env?: NodeJS.ProcessEnv; input?: string; hear?: Hear; ms?: number; code: FaultCode; failed: string }) =>
     new Promise<string>((resolve, reject) => {
       const { ms = ASK_MS, hear, failed, code } = how;
-      const over = new AbortController();
-      const late = () => new Fault(code, `${failed}: docker did not end within ${ms / 1_000} s.`);
-      const until = clock.deadline(ms, late, AbortSignal.any([over.signal, signal]));
+      const overdue = () => new Fault(code, `${failed}: docker did not end within ${ms / 1_000} s.`);
+      const deadline = openDeadline({ clock, ms, overdue, signal });
+      const { signal: until } = deadline;
       const child = spawn("docker", args, { env: { ...env, ...how.env }, stdio: ["pipe", "pipe", "pipe"], signal: until });
       const last: string[] = [];
       let out = "";
@@ -54,7 +55,7 @@ export async function openDocker(parts: { env: NodeJS.ProcessEnv; config: string
       }
       const end = (act: () => void) => {
         act();
-        over.abort();
+        deadline.close();
       };
       // The end of the deadline is told so too, of a program that could not be started.
       child.on("error", (cause: NodeJS.ErrnoException) =>

@@ -1,4 +1,5 @@
 import type { FastifyInstance } from "fastify";
+import { withTimeout } from "../../lib/deadline.ts";
 import { Fault } from "../../lib/fault.ts";
 import { CONTAINER_WIRE_STATES } from "../model/container-states.ts";
 import { IMAGE_WIRE_STATES } from "../model/image-states.ts";
@@ -39,7 +40,7 @@ const STAND = {
 
 /** A driver's own limits are for starts: of an engine that is away, they are longer than anybody looks at an empty page. */
 const CAPACITY_MS = 5_000;
-const late = () => new Fault("ENGINE_UNREACHABLE", `The container engine did not tell its capacity within ${CAPACITY_MS / 1_000} s.`);
+const overdue = () => new Fault("ENGINE_UNREACHABLE", `The container engine did not tell its capacity within ${CAPACITY_MS / 1_000} s.`);
 
 /** The whole stand at a look, for administrators. */
 export function standRoutes(app: FastifyInstance, parts: ApiParts, proxies: UntrustedProxies): void {
@@ -56,8 +57,8 @@ export function standRoutes(app: FastifyInstance, parts: ApiParts, proxies: Untr
     },
     async (_request, reply) => {
       // The rest of the page is worth having while the orchestrator is away.
-      const soon = clock.deadline(CAPACITY_MS, late, clientGone(reply));
-      const capacity = await backend.capacity(soon).catch((err: unknown) => {
+      const limit = { clock, ms: CAPACITY_MS, overdue, signal: clientGone(reply) };
+      const capacity = await withTimeout(limit, (signal) => backend.capacity(signal)).catch((err: unknown) => {
         log.debug({ err }, "The orchestrator did not tell its capacity");
         return undefined;
       });

@@ -1,5 +1,5 @@
 import type { Clock } from "../../lib/clock.ts";
-import { progressDeadline } from "./progress-deadline.ts";
+import { openDeadline } from "../../lib/deadline.ts";
 
 /** How long a driver that was told to stop may take to clean up, before its call is left behind. */
 const CLEAN_UP_MS = 10_000;
@@ -20,14 +20,7 @@ export type DriveLimit = {
  * the same service does not meet the last one; then it rejects with the abort's reason, whatever the driver says.
  */
 export async function drive<T>(limit: DriveLimit, task: (signal: AbortSignal, progressed: () => void) => Promise<T>): Promise<T> {
-  const deadline = progressDeadline({
-    clock: limit.clock,
-    ms: limit.ms,
-    capMs: limit.capMs ?? 0,
-    reason: limit.overdue,
-    lastWords: limit.lastWords,
-    parent: limit.signal,
-  });
+  const deadline = openDeadline({ ...limit, beforeAbort: limit.lastWords });
   let cancelPatience = () => {};
   const abandoned = new Promise<never>((_, reject) => {
     const onAbort = () => (cancelPatience = limit.clock.after(CLEAN_UP_MS, () => reject(deadline.signal.reason as Error)));
@@ -36,12 +29,12 @@ export async function drive<T>(limit: DriveLimit, task: (signal: AbortSignal, pr
   });
   try {
     deadline.signal.throwIfAborted();
-    return await Promise.race([task(deadline.signal, deadline.renew), abandoned]);
+    return await Promise.race([task(deadline.signal, deadline.extend), abandoned]);
   } catch (error) {
     deadline.signal.throwIfAborted();
     throw error;
   } finally {
     cancelPatience();
-    deadline.end();
+    deadline.close();
   }
 }

@@ -24,7 +24,7 @@ import {
   type RegisterTaskDefinitionCommandInput,
 } from "@aws-sdk/client-ecs";
 import type { Clock } from "../../lib/clock.ts";
-import { within } from "../../lib/with-timeout.ts";
+import { withTimeout } from "../../lib/deadline.ts";
 import { awsFault, unreachable } from "./faults.ts";
 import { gather } from "./gather.ts";
 import { pace } from "./pace.ts";
@@ -89,7 +89,7 @@ export function openAws(at: {
     try {
       await turn(signal);
       // The chain of credentials cannot be cancelled, so nobody waits for it longer than for the rest.
-      return await within({ clock, ms: CALL_MS, overdue, signal }, (abortSignal) => send({ abortSignal }));
+      return await withTimeout({ clock, ms: CALL_MS, overdue, signal }, (abortSignal) => send({ abortSignal }));
     } catch (error) {
       signal?.throwIfAborted();
       throw awsFault(error, action);

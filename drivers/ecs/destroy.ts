@@ -2,7 +2,7 @@ import { advisedFault } from "../advice.ts";
 import { backoff } from "../../lib/backoff.ts";
 import type { Call } from "../driver.ts";
 import { isServiceName } from "../service-name.ts";
-import { within } from "../../lib/with-timeout.ts";
+import { withTimeout } from "../../lib/deadline.ts";
 import { isNamed } from "./faults.ts";
 import { findService, findTasks, tasksOf } from "./look.ts";
 import type { Site } from "./site.ts";
@@ -34,7 +34,7 @@ export async function remove(site: Site, service: string, signal?: AbortSignal):
     const todo = "Look at its tasks in AWS's console.";
     return advisedFault("ENGINE_FAILED", `ECS did not stop the tasks of ${service} within ${GONE_MS / 1_000} s of deleting it`, { todo });
   };
-  const successor = await within({ clock: site.clock, ms: GONE_MS, overdue, signal }, (own) => gone(site, service, { created, known }, own));
+  const successor = await withTimeout({ clock: site.clock, ms: GONE_MS, overdue, signal }, (own) => gone(site, service, { created, known }, own));
   if (!successor) await deregisterAll(site, service);
 }
 

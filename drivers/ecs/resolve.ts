@@ -2,7 +2,7 @@ import { Fault } from "../../lib/fault.ts";
 import { advisedFault } from "../advice.ts";
 import { readReference } from "../reference.ts";
 import type { Call, ImageSource, ResolvedImage } from "../driver.ts";
-import { within } from "../../lib/with-timeout.ts";
+import { withTimeout } from "../../lib/deadline.ts";
 import { type ImageConfig, placeOf, readImageConfig } from "../image-config.ts";
 import type { Site } from "./site.ts";
 
@@ -44,7 +44,7 @@ async function configOf(
 ): Promise<ImageConfig | "missing" | undefined> {
   const overdue = () => advisedFault("REGISTRY_UNREACHABLE", `${image.host} did not answer within ${ASK_MS / 1_000} s`);
   try {
-    return await within({ clock: site.clock, ms: ASK_MS, overdue, signal }, async (own) =>
+    return await withTimeout({ clock: site.clock, ms: ASK_MS, overdue, signal }, async (own) =>
       readImageConfig({ ...image, listed: site.registryHosts, login: await site.registry?.login(image.host, { signal: own }), signal: own }),
     );
   } catch (error) {

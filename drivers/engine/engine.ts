@@ -7,7 +7,7 @@ import Docker from "dockerode";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import { advisedFault } from "../advice.ts";
-import { within } from "../../lib/with-timeout.ts";
+import { withTimeout } from "../../lib/deadline.ts";
 import { engineFault, type Reading } from "./faults.ts";
 
 /** Every call that is not a stream answers within this, or the engine counts as failed. */
@@ -49,7 +49,7 @@ export function openEngine(at: EngineAt, clock: Clock): Engine {
     call: async ({ doing, signal, reading = "control", ms = CALL_MS }, task) => {
       const overdue = () => advisedFault("ENGINE_FAILED", `${doing}: the container engine did not answer within ${ms / 1000} s.`);
       try {
-        return await within({ clock, ms, overdue, signal }, (own) => task(docker, own));
+        return await withTimeout({ clock, ms, overdue, signal }, (own) => task(docker, own));
       } catch (error) {
         if (signal?.aborted) throw signal.reason;
         throw engineFault(error, reading, doing, at.host ?? USUAL_HOST);

@@ -2,7 +2,7 @@ import type { IncomingMessage } from "node:http";
 import type { RequestOptions } from "node:https";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
-import { within } from "../../lib/with-timeout.ts";
+import { withTimeout } from "../../lib/deadline.ts";
 import { readConfig, type ConfigAt } from "./config.ts";
 import { mayPass, refusedFault, Refusal, unreachable } from "./faults.ts";
 import { readRefusal, readText, send } from "./request.ts";
@@ -89,7 +89,7 @@ export function openCluster(at: ConfigAt & { namespace?: string | undefined }, c
     const { doing, verb, resource, part, signal } = asked;
     const overdue = () => new Fault("ENGINE_FAILED", `${doing}: the Kubernetes API did not answer within ${CALL_MS / 1_000} s.`);
     try {
-      return await within({ clock, ms: CALL_MS, overdue, signal }, task);
+      return await withTimeout({ clock, ms: CALL_MS, overdue, signal }, task);
     } catch (error) {
       if (signal?.aborted) throw signal.reason;
       if (error instanceof Fault) throw error;

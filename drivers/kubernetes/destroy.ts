@@ -1,6 +1,6 @@
 import { Fault } from "../../lib/fault.ts";
 import { backoff } from "../../lib/backoff.ts";
-import { within } from "../../lib/with-timeout.ts";
+import { withTimeout } from "../../lib/deadline.ts";
 import type { Cluster } from "./cluster.ts";
 import { find, discard, isOf } from "./objects.ts";
 import { NAMES } from "./names.ts";
@@ -25,7 +25,7 @@ export async function destroy(cluster: Cluster, service: string, signal?: AbortS
   ]);
   const overdue = () =>
     new Fault("ENGINE_FAILED", `Removing ${service}: its pod has not ended within ${GONE_MS / 1_000} s. Is its node down? It is looked for again.`);
-  await within({ clock: cluster.clock, ms: GONE_MS, overdue, signal }, (own) => gone(cluster, service, own));
+  await withTimeout({ clock: cluster.clock, ms: GONE_MS, overdue, signal }, (own) => gone(cluster, service, own));
 }
 
 async function gone(cluster: Cluster, service: string, signal: AbortSignal): Promise<void> {

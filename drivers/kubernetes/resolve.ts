@@ -2,7 +2,7 @@ import { Fault } from "../../lib/fault.ts";
 import { readReference } from "../reference.ts";
 import type { Call, ImageSource, ResolvedImage } from "../driver.ts";
 import { type ImageConfig, placeOf, readImageConfig } from "../image-config.ts";
-import { within } from "../../lib/with-timeout.ts";
+import { withTimeout } from "../../lib/deadline.ts";
 import type { Cluster } from "./cluster.ts";
 import type { Tools } from "./create.ts";
 import { loginAt } from "./pull-with.ts";
@@ -38,7 +38,7 @@ type Image = { host: string; repository: string; version: string; trusted: boole
 
 async function ask({ clock }: Cluster, image: Image, { registry, auth, registryHosts }: Tools, signal: AbortSignal): Promise<ImageConfig> {
   const overdue = () => new Fault("REGISTRY_UNREACHABLE", `${image.host} did not answer within ${ASK_MS / 1_000} s.`);
-  return within({ clock, ms: ASK_MS, overdue, signal }, async (own) =>
+  return withTimeout({ clock, ms: ASK_MS, overdue, signal }, async (own) =>
     readImageConfig({ ...image, listed: registryHosts, login: await loginAt(image.host, auth, registry, { signal: own }), signal: own }),
   );
 }

@@ -1,7 +1,7 @@
 import { Agent, type Dispatcher, request } from "undici";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
-import { within } from "../../lib/with-timeout.ts";
+import { withTimeout } from "../../lib/deadline.ts";
 import { answerFault, brokenOff, isFault } from "./faults.ts";
 import { LINES } from "./wire.ts";
 
@@ -59,7 +59,7 @@ export function openAsk({ host, port, tls, auth }: SpawnerAt, clock: Clock): Ask
       const headers = { ...credential, accept: `${LINES}, application/json, text/plain`, ...(body && { "content-type": "application/json" }) };
       const answered = request(name + path, { dispatcher, method, headers, ...json, signal: call });
       answered.catch(() => undefined);
-      return await within({ clock, ms, overdue, signal }, () => answered);
+      return await withTimeout({ clock, ms, overdue, signal }, () => answered);
     } catch (error) {
       own.abort(error);
       signal.throwIfAborted();
@@ -78,7 +78,7 @@ export function openAsk({ host, port, tls, auth }: SpawnerAt, clock: Clock): Ask
       return whole;
     };
     try {
-      return await within({ clock, ms: ANSWER_MS, overdue, signal }, read);
+      return await withTimeout({ clock, ms: ANSWER_MS, overdue, signal }, read);
     } catch (error) {
       body.destroy();
       signal.throwIfAborted();

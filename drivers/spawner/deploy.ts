@@ -4,7 +4,7 @@ import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
 import { backoff } from "../../lib/backoff.ts";
 import type { DeployCall, Deployment, Spec } from "../driver.ts";
-import { within } from "../../lib/with-timeout.ts";
+import { withTimeout } from "../../lib/deadline.ts";
 import type { Ask } from "./ask.ts";
 import { awaitWork } from "./await-work.ts";
 import { HOST } from "./resolve.ts";
@@ -46,7 +46,7 @@ async function undo(ask: Ask, clock: Clock, { service, labels }: Spec, id: strin
   const doing = `Undoing the start of ${service}`;
   const path = `${servicePath(service)}?generation=${labels.generation}&call=${id}`;
   const overdue = () => new Fault("ENGINE_FAILED", `${doing}: the spawner at ${ask.name} did not do it within ${UNDO_MS / 1_000} s.`);
-  await within({ clock, ms: UNDO_MS, overdue }, async (signal) => {
+  await withTimeout({ clock, ms: UNDO_MS, overdue }, async (signal) => {
     for (const delays = backoff(RETRY_MS.first, RETRY_MS.longest); ;) {
       try {
         return await ask.value({ method: "DELETE", path, signal, doing });

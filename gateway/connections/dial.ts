@@ -6,7 +6,7 @@ import type { Count } from "../../lib/metrics/cells.ts";
 import type { Lease } from "../decision.ts";
 import type { Secured, Target } from "../contract.ts";
 import type { GatewayLimits } from "../limits.ts";
-import { unlessAborted } from "../unless-aborted.ts";
+import { raceAbort } from "../../lib/deadline.ts";
 
 /** A connection that could not be made: no byte was sent, so another target may be tried. */
 export class Refused extends Error {}
@@ -79,7 +79,7 @@ export function openSecured({ keepAliveInitialDelay, ...options }: ConnectOption
  */
 export async function dialLease<Made extends Connection>(lease: Route, options: DialOptions<Made>): Promise<Dialled<Made>> {
   const { signal } = options;
-  let target = options.target ?? (await unlessAborted(Promise.resolve(lease.target()), signal));
+  let target = options.target ?? (await raceAbort(Promise.resolve(lease.target()), signal));
   for (let refusals = 0, removals = 0; ;) {
     try {
       return await dial(lease, target, options);
@@ -88,7 +88,7 @@ export async function dialLease<Made extends Connection>(lease: Route, options: 
       const isLast = error instanceof Removed ? ++removals > MOST_REMOVALS : ++refusals > 1;
       if (isLast) throw unreachable(error);
     }
-    target = await unlessAborted(lease.lost(target), signal);
+    target = await raceAbort(lease.lost(target), signal);
     options.dials?.retries.add();
   }
 }

@@ -6,7 +6,7 @@ import { Fault, type FaultCode } from "../../lib/fault.ts";
 import { fairTurns, type FairTurnsLimits } from "../fair-turns.ts";
 import type { Caller, Identity, WhoAnswer } from "../contract.ts";
 import { sharedQuestions } from "../shared-questions.ts";
-import { unlessAborted } from "../unless-aborted.ts";
+import { raceAbort } from "../../lib/deadline.ts";
 import { createWrongTokens, WRONG_TOKENS, type WrongTokenLimits } from "./wrong-tokens.ts";
 
 /** A session that ended is refused everywhere within 10 s, even if its news were lost: a sweep longer than this, and the answer's own way here. */
@@ -102,7 +102,7 @@ export function knownCallers(parts: KnownCallersParts): KnownCallers {
         const caller = old();
         if (caller !== undefined) resolve(caller);
       });
-      unlessAborted(answer, signal).finally(cancel).then(resolve, reject);
+      raceAbort(answer, signal).finally(cancel).then(resolve, reject);
     });
 
   const countOn = (caller: Caller): Caller => {

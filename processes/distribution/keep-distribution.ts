@@ -7,6 +7,7 @@ import type { Log } from "../../lib/log.ts";
 import { type Child, keepRunning } from "../keep-running.ts";
 import type { Distribution } from "./find-distribution.ts";
 import { passOn } from "./distribution-log.ts";
+import { withTimeout } from "../../lib/deadline.ts";
 import { Fault } from "../../lib/fault.ts";
 import { MISSED_CHECKS, startWatchdog } from "../watchdog.ts";
 import { rememberProcess } from "./leftover.ts";
@@ -90,8 +91,10 @@ export function keepDistribution(options: {
 
 /** Rejects once `over` aborts, or when it took too long. */
 async function untilHealthy(socketPath: string, clock: Clock, over: AbortSignal): Promise<void> {
-  const signal = clock.deadline(HEALTHY_MS, () => new Error(`no answer within ${HEALTHY_MS / 1_000} s`), over);
-  while (!(await isHealthy(socketPath))) await clock.sleep(LOOK_AGAIN_MS, signal);
+  const overdue = () => new Error(`no answer within ${HEALTHY_MS / 1_000} s`);
+  await withTimeout({ clock, ms: HEALTHY_MS, overdue, signal: over }, async (signal) => {
+    while (!(await isHealthy(socketPath))) await clock.sleep(LOOK_AGAIN_MS, signal);
+  });
 }
 
 function isHealthy(socketPath: string, answerMs = ANSWER_MS): Promise<boolean> {

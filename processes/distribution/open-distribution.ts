@@ -4,7 +4,7 @@ import { dirname, join } from "node:path";
 import type { Clock } from "../../lib/clock.ts";
 import { lock, makeFolder, privateFile } from "../../control/store/data-folder.ts";
 import { Fault } from "../../lib/fault.ts";
-import { unlessAborted } from "../../gateway/unless-aborted.ts";
+import { raceAbort } from "../../lib/deadline.ts";
 import type { Log, LogLevel } from "../../lib/log.ts";
 import { DISTRIBUTION_ENDS_MS, distributionConfig } from "./distribution-config.ts";
 import { type Distribution, findDistribution } from "./find-distribution.ts";
@@ -98,7 +98,7 @@ export async function openDistribution(options: {
     closing.signal.throwIfAborted();
     const next = keep(mode);
     try {
-      await unlessAborted(next.ready, closing.signal);
+      await raceAbort(next.ready, closing.signal);
     } catch (cause) {
       await next.end();
       throw cause;

@@ -1,5 +1,6 @@
 import type { Address, Driver } from "../../../drivers/driver.ts";
 import type { Clock } from "../../../lib/clock.ts";
+import { withTimeout } from "../../../lib/deadline.ts";
 import { Fault } from "../../../lib/fault.ts";
 import type { ImportedContainer } from "./read-imported.ts";
 
@@ -29,17 +30,14 @@ export async function findAdoptable(
     if (port === undefined) return { instance, address, port };
     return `${service} has no address at which berth can reach its port ${port}`;
   }
-  const over = new AbortController();
-  const late = () => new Fault("CONTAINER_NOT_READY", `${name} accepted no connection at ${address.host} port ${address.port}`);
+  const overdue = () => new Fault("CONTAINER_NOT_READY", `${name} accepted no connection at ${address.host} port ${address.port}`);
   try {
-    await foreign.reached(address, { signal: clock.deadline(REACH_MS, late, AbortSignal.any([signal, over.signal])) });
+    await withTimeout({ clock, ms: REACH_MS, overdue, signal }, (limited) => foreign.reached(address, { signal: limited }));
     return { instance, address, port: port ?? address.port };
   } catch (error) {
     signal.throwIfAborted();
     if (error instanceof Fault && error.code === "CONTAINER_NOT_READY")
       return `${service} accepts no connection at ${address.host} port ${address.port}`;
     throw error;
-  } finally {
-    over.abort();
   }
 }

@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { Clock } from "../../../lib/clock.ts";
+import { openDeadline } from "../../../lib/deadline.ts";
 import { Fault } from "../../../lib/fault.ts";
 import type { Container, User } from "../../model/entities.ts";
 import type { Store } from "../../store/open-store.ts";
@@ -147,11 +148,11 @@ export async function openPublisher(parts: {
       // A publish slot is for work, not for waiting for a client's bytes.
       await uploads.run(user, signal, () => receiveUpload({ body, to: join(folder, ZIP), maxBytes: parts.maxPackageBytes, clock, signal }));
       const published = await publishes.run(user, signal, async () => {
-        const over = new AbortController();
-        const tooLong = () =>
+        const overdue = () =>
           new Fault("PACKAGE_TOO_LARGE", `The package was not unpacked within ${PUBLISH_MS / 1_000} s: publish fewer or smaller files.`);
-        const inTime = clock.deadline(PUBLISH_MS, tooLong, AbortSignal.any([signal, over.signal]));
-        return publishFrom(folder, { ...asked, signal: inTime }).finally(() => over.abort());
+        // The folder is discarded after this, so it waits for the work to end.
+        const deadline = openDeadline({ clock, ms: PUBLISH_MS, overdue, signal });
+        return publishFrom(folder, { ...asked, signal: deadline.signal }).finally(deadline.close);
       });
       // All of it is stored; whatever of this is not done when berth ends follows from what is stored at the next start.
       await inSlices(published.images, (image) => parts.lifecycle.wishValidation(image.id, asked.user.id));

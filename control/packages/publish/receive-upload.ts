@@ -1,6 +1,7 @@
 import { createWriteStream } from "node:fs";
 import { pipeline } from "node:stream/promises";
 import type { Clock } from "../../../lib/clock.ts";
+import { raceAbort } from "../../../lib/deadline.ts";
 import { Fault } from "../../../lib/fault.ts";
 import { storeFault } from "../../store/store-fault.ts";
 
@@ -33,7 +34,8 @@ export async function receiveUpload(options: {
   async function* counted(): AsyncIterable<Buffer> {
     const chunks = body[Symbol.asyncIterator]();
     for (;;) {
-      const { value, done } = await unlessAborted(chunks.next(), ended);
+      // The client's next bytes may never come.
+      const { value, done } = await raceAbort(chunks.next(), ended);
       if (done === true) return;
       bytes += value.length;
       if (bytes > maxBytes) throw new Fault("PACKAGE_TOO_LARGE", `The package is larger than ${maxBytes} bytes.`);
@@ -48,14 +50,4 @@ export async function receiveUpload(options: {
   } finally {
     cancel();
   }
-}
-
-/** A stream's iterator waits for its client's next bytes, which may never come. */
-function unlessAborted<R>(promise: Promise<R>, signal: AbortSignal): Promise<R> {
-  return new Promise((resolve, reject) => {
-    const onAbort = () => reject(signal.reason as Error);
-    if (signal.aborted) return onAbort();
-    signal.addEventListener("abort", onAbort, { once: true });
-    void promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", onAbort));
-  });
 }

@@ -1,7 +1,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { DeployCall, ResolvedImage } from "../../driver.ts";
 import { deploymentOnWire, LINES, type WireLine } from "../wire.ts";
-import { within } from "../../../lib/with-timeout.ts";
+import { withTimeout } from "../../../lib/deadline.ts";
 import { Fault } from "../../../lib/fault.ts";
 import { toFault } from "./answer-fault.ts";
 import { clientGone } from "./client-gone.ts";
@@ -116,7 +116,7 @@ export function deployRoutes(app: FastifyInstance, parts: SpawnerParts): void {
       return streams.lines(reply, () => workLines(work, { line, fault }));
     }
     const overdue = () => new Fault("START_TIMED_OUT", `${waiting}, ${WAIT_MS / 1_000} s after it was asked for; it goes on: ask again.`);
-    const result = await within({ clock, ms: WAIT_MS, overdue, signal: clientGone(reply) }, () => work.result);
+    const result = await withTimeout({ clock, ms: WAIT_MS, overdue, signal: clientGone(reply) }, () => work.result);
     return Object.values(line(result))[0] as object;
   }
 }

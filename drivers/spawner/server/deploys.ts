@@ -1,6 +1,6 @@
 import type { Clock } from "../../../lib/clock.ts";
 import type { DeployCall, Deployment, Driver } from "../../driver.ts";
-import { within } from "../../../lib/with-timeout.ts";
+import { withTimeout } from "../../../lib/deadline.ts";
 import { Fault } from "../../../lib/fault.ts";
 import type { Log } from "../../../lib/log.ts";
 import { openCalledOff } from "./called-off.ts";
@@ -110,7 +110,7 @@ export function openDeploys(parts: { driver: Driver; limits: DeployLimits; clock
       current?.stop.abort(new Fault("DEPLOY_SUPERSEDED", `${service} was destroyed while it was deployed.`));
       const overdue = () => new Fault("STOP_TIMED_OUT", `${service} was not destroyed within ${DESTROY_MS / 1_000} s.`);
       await inTurn(service, () =>
-        within({ clock, ms: DESTROY_MS, overdue }, async (signal) => {
+        withTimeout({ clock, ms: DESTROY_MS, overdue }, async (signal) => {
           if (generation !== undefined && (await driver.inspect(service, { signal }))?.labels.generation !== generation) return;
           await driver.destroy(service, { signal });
         }),

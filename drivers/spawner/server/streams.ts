@@ -3,7 +3,7 @@ import type { ServerResponse } from "node:http";
 import type { FastifyReply } from "fastify";
 import type { Clock } from "../../../lib/clock.ts";
 import { BEAT_MS, LINES } from "../wire.ts";
-import { within } from "../../../lib/with-timeout.ts";
+import { withTimeout } from "../../../lib/deadline.ts";
 import type { Log } from "../../../lib/log.ts";
 import { openLimit } from "./limit.ts";
 
@@ -86,6 +86,6 @@ export function openStreams({ most, clock, log }: { most: number; clock: Clock; 
   async function write(raw: ServerResponse, piece: string, signal: AbortSignal): Promise<void> {
     if (raw.write(piece)) return;
     const overdue = () => new Error("The client takes nothing any more.");
-    await within({ clock, ms: DRAIN_MS, overdue, signal }, (own) => once(raw, "drain", { signal: own }));
+    await withTimeout({ clock, ms: DRAIN_MS, overdue, signal }, (own) => once(raw, "drain", { signal: own }));
   }
 }

@@ -1,6 +1,6 @@
 import type { Clock } from "../../../lib/clock.ts";
 import type { DeployCall, Deployment, Driver } from "../../driver.ts";
-import { within } from "../../../lib/with-timeout.ts";
+import { withTimeout } from "../../../lib/deadline.ts";
 import { Fault } from "../../../lib/fault.ts";
 import type { Progress } from "./work.ts";
 
@@ -44,6 +44,6 @@ async function lastLines(driver: Pick<Driver, "logs">, service: string, clock: C
   const read = async (signal: AbortSignal) => {
     for await (const piece of driver.logs(service, { tail: LAST_LINES }, { signal })) text += piece;
   };
-  await within({ clock, ms: LAST_LINES_MS, overdue: () => new Error("Enough of it.") }, read).catch(() => undefined);
+  await withTimeout({ clock, ms: LAST_LINES_MS, overdue: () => new Error("Enough of it.") }, read).catch(() => undefined);
   return text.split(/\r?\n/).filter((line) => line !== "");
 }

@@ -1,4 +1,5 @@
 import type { Clock } from "../../../lib/clock.ts";
+import { withTimeout } from "../../../lib/deadline.ts";
 import { Fault } from "../../../lib/fault.ts";
 import type { AskHttp, Said } from "../upstream/ask-http.ts";
 import { askUpstream } from "../upstream/ask-upstream.ts";
@@ -22,13 +23,8 @@ const ANSWER_MS = 30_000;
 /** `http` and `upstream` are closed with it. */
 export function openBrowser({ upstream, http, clock }: { upstream: Upstream; http: AskHttp; clock: Clock }): RegistryBrowser {
   const inTime = async <T>(signal: AbortSignal, question: (limited: AbortSignal) => Promise<T>): Promise<T> => {
-    const over = new AbortController();
-    const late = () => new Fault("REGISTRY_TIMED_OUT", `The registry ${upstream.host} did not answer within ${ANSWER_MS / 1_000} s.`);
-    try {
-      return await question(clock.deadline(ANSWER_MS, late, AbortSignal.any([signal, over.signal])));
-    } finally {
-      over.abort();
-    }
+    const overdue = () => new Fault("REGISTRY_TIMED_OUT", `The registry ${upstream.host} did not answer within ${ANSWER_MS / 1_000} s.`);
+    return withTimeout({ clock, ms: ANSWER_MS, overdue, signal }, question);
   };
   const ask = (repository: string | undefined, action: Action, path: string, signal: AbortSignal, accept = "application/json") =>
     askUpstream(upstream, http, { repository, actions: [action], method: action === "delete" ? "DELETE" : "GET", path, accept, signal });

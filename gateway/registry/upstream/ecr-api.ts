@@ -1,7 +1,7 @@
 import type { ECRClient } from "@aws-sdk/client-ecr";
 import type { Clock } from "../../../lib/clock.ts";
 import { Fault } from "../../../lib/fault.ts";
-import { unlessAborted } from "../../unless-aborted.ts";
+import { withTimeout } from "../../../lib/deadline.ts";
 import { awsFault, isDenied, isNamed } from "./aws-faults.ts";
 
 /** The tag without which the policies in the field deny the making of a repository. */
@@ -38,17 +38,8 @@ export async function openEcrApi({ region, clock }: { region: string | undefined
 
   /** The chain of credentials cannot be cancelled, so nobody waits for it longer than for the rest. */
   const call = async <T>(action: string, signal: AbortSignal, ask: (options: { abortSignal: AbortSignal }) => Promise<T>): Promise<T> => {
-    const ended = new AbortController();
     const overdue = () => new Fault("UPSTREAM_CREDENTIAL_FAILED", `AWS did not answer ${action} within ${CALL_MS / 1_000} s.`);
-    const own = clock.deadline(CALL_MS, overdue, AbortSignal.any([signal, ended.signal]));
-    try {
-      return await unlessAborted(ask({ abortSignal: own }), own);
-    } catch (error) {
-      if (own.aborted) throw own.reason;
-      throw error;
-    } finally {
-      ended.abort();
-    }
+    return withTimeout({ clock, ms: CALL_MS, overdue, signal }, (abortSignal) => ask({ abortSignal }));
   };
 
   return {

@@ -1,7 +1,7 @@
 import type { Clock } from "../../../lib/clock.ts";
 import { Fault } from "../../../lib/fault.ts";
 import type { Log } from "../../../lib/log.ts";
-import { unlessAborted } from "../../unless-aborted.ts";
+import { raceAbort } from "../../../lib/deadline.ts";
 import { basicAuthorization } from "./basic.ts";
 import type { EcrApi, EcrToken } from "./ecr-api.ts";
 import { placeOf, readRegistryAddress, type RegistryAddress } from "./registry-address.ts";
@@ -108,7 +108,7 @@ export async function ecrUpstream(parts: {
       if (there.has(repository) || clock.monotonic() < (unmade.get(repository)?.until ?? 0)) return;
       const made = making.get(repository) ?? make(repository).finally(() => making.delete(repository));
       making.set(repository, made);
-      await unlessAborted(made, asked);
+      await raceAbort(made, asked);
     },
     whyUnknown: (repository) => {
       // Somebody removed it behind our back: the next push makes it again.

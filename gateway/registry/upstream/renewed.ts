@@ -1,7 +1,7 @@
 import type { Clock } from "../../../lib/clock.ts";
 import { Fault } from "../../../lib/fault.ts";
 import type { Count } from "../../../lib/metrics/cells.ts";
-import { unlessAborted } from "../../unless-aborted.ts";
+import { raceAbort, withTimeout } from "../../../lib/deadline.ts";
 
 /** `lifeMs`: how long it may be used; `renewMs`: when to look for the next one. Both count from when it was asked for. */
 export type Lasting<T> = { value: T; lifeMs: number; renewMs: number };
@@ -55,10 +55,9 @@ export function openRenewed<T>(options: {
 
   const askOnce = async (): Promise<T> => {
     const from = clock.monotonic();
-    const ended = new AbortController();
-    const signal = clock.deadline(options.askMs, options.overdue, AbortSignal.any([closing.signal, ended.signal]));
+    const { askMs: ms, overdue } = options;
     try {
-      const { value, lifeMs, renewMs } = await unlessAborted(options.ask(signal), signal);
+      const { value, lifeMs, renewMs } = await withTimeout({ clock, ms, overdue, signal: closing.signal }, options.ask);
       held = { value, from, renewAt: from + renewMs, until: from + lifeMs };
       failed = undefined;
       options.counts?.done.add();
@@ -73,8 +72,6 @@ export function openRenewed<T>(options: {
       }
       plan(failed.until + LONGEST_PAUSE_MS);
       throw error;
-    } finally {
-      ended.abort();
     }
   };
 
@@ -90,11 +87,11 @@ export function openRenewed<T>(options: {
         if (now >= held.renewAt) ask().catch(() => {});
         return held.value;
       }
-      return unlessAborted(ask(), signal);
+      return raceAbort(ask(), signal);
     },
     renew: async (signal) => {
       if (held && clock.monotonic() - held.from < NEW_MS) return held.value;
-      return unlessAborted(ask(), signal);
+      return raceAbort(ask(), signal);
     },
     close: () => {
       cancelTimer();
