@@ -1,0 +1,44 @@
+/** `npm run screenshot`: writes docs/console.png, the picture in README.md: the page of a container with its starts, log and open requests. */
+import { statSync } from "node:fs";
+import { join } from "node:path";
+import t from "tap";
+import { appFiles, openStand } from "../../program/contract/stand.ts";
+import { openConsole } from "./fixtures/open-console.ts";
+
+const PICTURE = join(import.meta.dirname, "../../../docs/console.png");
+const MAX_BYTES = 200_000;
+
+/** Boots for half a second, as a model that loads its weights; keeps `/stream` open. */
+const SERVER = `const { createServer } = require("node:http");
+console.log("loading weights/solubility-v3.onnx");
+const server = createServer((request, response) => {
+  console.log(request.method, request.url);
+  if (request.url === "/stream") return response.write("event: progress\\n\\n");
+  response.end('{"logS": -2.71}');
+});
+setTimeout(() => server.listen(Number(process.env.PORT), "127.0.0.1", () => console.log("model ready")), 500);`;
+const FILES = {
+  ...appFiles("model", "1", { on_demand: true, shutdown_timeout: 5, cpu: 2, memory: 2048 }),
+  "dockerfiles/model/server.cjs": SERVER,
+  ...appFiles("converter", "1", { on_demand: true }),
+};
+
+t.test("the picture of the console", async (t) => {
+  const berth = await openStand(t);
+  await berth.published("chem", FILES);
+  const { id } = await berth.container("chem-model");
+  const { page, signIn, troubles } = await openConsole(t, berth.base);
+  await signIn(berth.key);
+  await page.getByRole("link", { name: "chem-model", exact: true }).click();
+  await berth.call(`/docker/containers/proxy/${id}/predict`);
+  const controller = new AbortController();
+  await berth.call(`/docker/containers/proxy/${id}/stream`, { signal: controller.signal });
+  await page.locator("h1 .status.good", { hasText: "started" }).waitFor();
+  await page.locator(".waterfall .bar.boot").waitFor();
+  await page.getByText("GET /stream").waitFor();
+  await page.getByRole("region", { name: "Open now" }).getByRole("cell", { name: "admin" }).waitFor();
+  await page.screenshot({ path: PICTURE });
+  controller.abort();
+  t.same(troubles, []);
+  t.ok(statSync(PICTURE).size < MAX_BYTES, "small enough for the repository");
+});
