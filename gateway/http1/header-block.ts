@@ -12,8 +12,8 @@ const COLON = 58;
 export type HeadText = {
   /** The whole head as latin1, its empty line included. */
   text: string;
-  /** Of each line: where its name begins and ends, and where its value ends, spaces behind it included. */
-  spans: readonly number[];
+  /** Of each line: where its name begins and ends, and where its value ends, spaces behind it included. Whoever makes a block of it keeps the list. */
+  spans: number[];
   /** Where the first header line begins. */
   at: number;
 };
@@ -28,7 +28,7 @@ export type ReadOptions = {
 export class HeaderBlock {
   readonly text: string;
   /** Of each line: where its name begins, where it ends, and its mark. */
-  readonly #lines: number[] = [];
+  readonly #lines: readonly number[];
   /** Where the first line ends. */
   protected readonly lineEnd: number;
   /** How many lines there are of each that matters, and where the last one is in `#lines`. */
@@ -90,8 +90,10 @@ export class HeaderBlock {
         this.#counts[id] = (this.#counts[id] ?? 0) + 1;
         this.#last[id] = next;
       }
-      this.#lines.push(start, nameEnd, mark);
+      // A value ends where its line does, which is known now: no second list has to be made.
+      spans[next + 2] = mark;
     }
+    this.#lines = spans;
     if (lineStart !== end || text.charCodeAt(end) !== CR || text.charCodeAt(end + 1) !== LF)
       throw new MessageRefused(400, "The head does not end with an empty line");
     this.#lengths = lengths;

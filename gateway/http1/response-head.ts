@@ -27,12 +27,11 @@ export class ResponseHead extends HeaderBlock {
   readonly #stray: boolean;
 
   constructor({ text, spans }: ResponseText, options: ReadOptions) {
-    const line = STATUS_LINE.exec(text);
-    if (line === null) throw new MessageRefused(400, "The status line is malformed");
-    super({ text, spans, at: line[0].length }, options);
-    this.minorVersion = line[1] === "1" ? 1 : 0;
-    this.status = Number(line[2]);
-    this.reason = line[3] ?? "";
+    const line = text.startsWith(USUAL_LINE) ? USUAL : readStatusLine(text);
+    super({ text, spans, at: line.end }, options);
+    this.minorVersion = line.minorVersion;
+    this.status = line.status;
+    this.reason = line.reason;
     this.length = text.length;
     this.#framing = this.framing(this.minorVersion);
     const bodiless = this.status < 200 || this.status === 204;
@@ -69,6 +68,17 @@ export class ResponseHead extends HeaderBlock {
   }
 }
 
+type StatusLine = { minorVersion: 0 | 1; status: number; reason: string; /** Where the header lines begin. */ end: number };
+
+function readStatusLine(text: string): StatusLine {
+  const line = STATUS_LINE.exec(text);
+  if (line === null) throw new MessageRefused(400, "The status line is malformed");
+  return { minorVersion: line[1] === "1" ? 1 : 0, status: Number(line[2]), reason: line[3] ?? "", end: line[0].length };
+}
+
+/** Most responses begin with it: a comparison costs less than the expression. */
+const USUAL_LINE = "HTTP/1.1 200 OK\r\n";
+const USUAL: StatusLine = { minorVersion: 1, status: 200, reason: "OK", end: USUAL_LINE.length };
 const STATUS_LINE = /^HTTP\/1\.([01]) ([1-9]\d\d)(?: ([\t\x20-\x7e\x80-\xff]*))?\r\n/;
 const CODING = [NAME.coding, NAME.trailer];
 const FRAMING = [...CODING, NAME.length];
