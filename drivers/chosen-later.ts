@@ -2,7 +2,7 @@ import type { Clock } from "../lib/clock.ts";
 import { Fault } from "../lib/fault.ts";
 import type { Log } from "../lib/log.ts";
 import { backoff } from "../lib/backoff.ts";
-import type { Driver, DriverName } from "./driver.ts";
+import { type Call, type Driver, DRIVER_VERBS, type DriverName, type DriverVerb } from "./driver.ts";
 import { withTimeout } from "../lib/deadline.ts";
 
 const RETRY_MS = { first: 250, longest: 10_000 };
@@ -42,22 +42,25 @@ export function chosenLater({ choose, meanwhile, clock, log }: Choice): Driver {
     // Whoever gives up waiting leaves the question to others.
     return withTimeout({ clock, ms: CHOICE_MS, overdue, signal }, () => asked);
   };
+  const calls = Object.fromEntries(
+    DRIVER_VERBS.map((verb) => [
+      verb,
+      async (...args: never[]) => {
+        const driver = (await get((args.at(-1) as unknown as Call).signal)) as Partial<Record<DriverVerb, (...args: never[]) => Promise<unknown>>>;
+        // A driver without `pause` pauses nothing.
+        return (await driver[verb]?.(...args)) ?? (verb === "pause" ? false : undefined);
+      },
+    ]),
+  ) as unknown as Required<Pick<Driver, DriverVerb>>;
   return {
     get name(): DriverName {
       return (chosen ?? meanwhile).name;
     },
     ...(meanwhile.pulls ? { pulls: meanwhile.pulls } : {}),
-    resolve: async (image, call) => (await get(call.signal)).resolve(image, call),
-    deploy: async (spec, call) => (await get(call.signal)).deploy(spec, call),
-    pause: async (service, call) => (await (await get(call.signal)).pause?.(service, call)) ?? false,
-    destroy: async (service, call) => (await get(call.signal)).destroy(service, call),
-    inspect: async (service, call) => (await get(call.signal)).inspect(service, call),
-    list: async (call) => (await get(call.signal)).list(call),
+    ...calls,
     logs: async function* (service, options, call) {
       yield* (await get(call.signal)).logs(service, options, call);
     },
-    capacity: async (call) => (await get(call.signal)).capacity?.(call),
-    foreign: async (call) => (await get(call.signal)).foreign?.(call),
     events: async function* (call) {
       const delays = backoff(RETRY_MS.first, RETRY_MS.longest);
       for (let told = false; !call.signal.aborted; told = true) {

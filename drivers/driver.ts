@@ -198,6 +198,27 @@ export type Driver = {
   close(): Promise<void>;
 };
 
+/** The calls that return a result; `logs` and `events` are streams. */
+export const DRIVER_VERBS = ["resolve", "deploy", "pause", "destroy", "inspect", "list", "capacity", "foreign"] as const;
+export type DriverVerb = (typeof DRIVER_VERBS)[number];
+
+/** Runs around each call of `DRIVER_VERBS`; `next` makes the call. */
+export type DriverMiddleware = <T>(verb: DriverVerb, call: Call, next: () => Promise<T>) => Promise<T>;
+
+/** The same driver with `overrides` in place of its own members, and `around` around every call. A verb that neither has stays absent. */
+export function wrapDriver(driver: Driver, overrides: Partial<Omit<Driver, "name">>, around?: DriverMiddleware): Driver {
+  const wrapped = { ...driver, ...overrides };
+  // The name may be known only later.
+  Object.defineProperty(wrapped, "name", { get: () => driver.name, enumerable: true });
+  if (around === undefined) return wrapped;
+  const calls = wrapped as Partial<Record<DriverVerb, (...args: unknown[]) => Promise<unknown>>>;
+  for (const verb of DRIVER_VERBS) {
+    const method = calls[verb];
+    if (method) calls[verb] = (...args) => around(verb, args.at(-1) as Call, () => method(...args));
+  }
+  return wrapped;
+}
+
 /** The image registries that are set up, asked without an engine: the registry's upstream code implements it. */
 export type Registry = {
   /**

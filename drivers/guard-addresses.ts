@@ -1,6 +1,6 @@
 import { Fault } from "../lib/fault.ts";
 import { isRefusedHost } from "../lib/forbidden-addresses.ts";
-import type { Address, Driver, Observed } from "./driver.ts";
+import { type Address, type Driver, type Observed, wrapDriver } from "./driver.ts";
 
 /**
  * Gateways send users' tokens to whatever address a driver tells, and an orchestrator, or who answers in its place, may be wrong or hostile: a link-local
@@ -10,8 +10,7 @@ export function guardAddresses(driver: Driver): Driver {
   if (driver.linkLocal) return driver;
   const known = <T extends Pick<Observed, "address">>(fact: T): T =>
     fact.address && isRefused(fact.address) ? { ...fact, address: undefined } : fact;
-  return {
-    ...driver,
+  return wrapDriver(driver, {
     deploy: async (spec, call) => {
       const { onAddress } = call;
       const guarded = onAddress && {
@@ -43,7 +42,7 @@ export function guardAddresses(driver: Driver): Driver {
       };
     },
     list: async (call) => (await driver.list(call)).map(known),
-  };
+  });
 }
 
 function isRefused({ host }: Address): boolean {

@@ -29,7 +29,7 @@ import { Fault } from "../lib/fault.ts";
 import { openConsoleListener } from "../control/console/open-console-listener.ts";
 import { keepKeys } from "../gateway/tls-keys.ts";
 import { trustedProxies } from "../gateway/trusted-proxies.ts";
-import { countedDriver } from "../drivers/counted.ts";
+import { countCalls } from "../drivers/count-calls.ts";
 import type { Log } from "../lib/log.ts";
 import type { Metrics } from "../lib/metrics/open-metrics.ts";
 import { privateListenersOf } from "./private-listeners.ts";
@@ -71,7 +71,7 @@ export async function runControl(options: {
   const driverName = driverOf(settings);
   const registry = openRegistry(settings, driverName, { clock, log });
   const chosen = await openChosenDriver(driverName, settings, registry, { clock, log }, spawnerTokens({ settings, signingKeys, clock }));
-  const driver = withAdopted(countedDriver(chosen, { metrics, clock }), { store, environment: settings.environment });
+  const driver = withAdopted(countCalls(chosen, { metrics, clock }), { store, environment: settings.environment });
   const lifecycle = openLifecycle({
     store,
     driver,

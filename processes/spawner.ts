@@ -1,7 +1,7 @@
 import type { Clock } from "../lib/clock.ts";
 import type { Settings } from "../conf/settings.ts";
 import { Fault } from "../lib/fault.ts";
-import { countedDriver } from "../drivers/counted.ts";
+import { countCalls } from "../drivers/count-calls.ts";
 import type { Log } from "../lib/log.ts";
 import type { Metrics } from "../lib/metrics/open-metrics.ts";
 import { openCallers } from "../drivers/spawner/server/callers.ts";
@@ -41,7 +41,7 @@ export async function runSpawner(options: {
     throw new Fault("SETTINGS_INVALID", "BERTH_DRIVER is spawner, which is another one: a spawner itself needs the driver of its own engine.");
   checkKey(settings, runtime !== undefined, log);
   const registry = openRegistry(settings, driverName, { clock, log });
-  const driver = countedDriver(await openDriverOfHosts(driverName, settings, registry, { clock, log }), { metrics, clock });
+  const driver = countCalls(await openDriverOfHosts(driverName, settings, registry, { clock, log }), { metrics, clock });
   const server = keyServer(settings, runtime);
   const signers = server && openSigners({ server, issuer: settings.datagrok.issuer, clock, log });
   const { spawnerApiKey: key, spawnerHost: host, spawnerPort: port } = settings;

@@ -1,4 +1,4 @@
-import type { Call, Driver, Foreign, Observed } from "../../drivers/driver.ts";
+import { type Call, type Driver, type Foreign, type Observed, wrapDriver } from "../../drivers/driver.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Adopted } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
@@ -32,23 +32,13 @@ export function withAdopted(driver: Driver, { store, environment }: { store: Sto
   };
 
   const { pause } = driver;
-  return {
-    get name() {
-      return driver.name;
-    },
-    ...(driver.watchedAddresses ? { watchedAddresses: driver.watchedAddresses } : {}),
-    ...(driver.pulls ? { pulls: driver.pulls } : {}),
+  return wrapDriver(driver, {
     // What berth did not make it cannot make anew, so it is not for berth to freeze.
     ...(pause ? { pause: async (service: string, call: Call) => heldOf(service) === undefined && pause(service, call) } : {}),
-    resolve: driver.resolve,
     logs: async function* (service, options, call) {
       const held = heldOf(service);
       yield* held === undefined ? driver.logs(service, options, call) : (await foreignOf(call)).logs(held.adopted.instance, options, call);
     },
-    events: driver.events,
-    close: driver.close,
-    ...(driver.capacity ? { capacity: driver.capacity } : {}),
-    ...(driver.foreign ? { foreign: driver.foreign } : {}),
     // Only what already runs: a start is berth's own, under a name of its own.
     deploy: async (spec, call) => {
       const held = heldOf(spec.service);
@@ -75,5 +65,5 @@ export function withAdopted(driver: Driver, { store, environment }: { store: Sto
       }
       return facts;
     },
-  };
+  });
 }
