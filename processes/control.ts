@@ -17,7 +17,7 @@ import { openIdentity } from "../control/identity/open-identity.ts";
 import { openSigningKeys } from "../control/identity/signing-keys.ts";
 import { openImporter } from "../control/packages/import/open-importer.ts";
 import { openLifecycle } from "../control/lifecycle/open-lifecycle.ts";
-import { withAdopted } from "../control/lifecycle/with-adopted.ts";
+import { withAdopted } from "../control/lifecycle/adopted-services.ts";
 import { openPublisher } from "../control/packages/publish/open-publisher.ts";
 import { ZIP_LIMITS } from "../control/packages/publish/unpack-zip.ts";
 import { traceWakes } from "../control/lifecycle/trace-wakes.ts";

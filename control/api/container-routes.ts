@@ -16,7 +16,7 @@ import type { SendList } from "./send-list.ts";
 import { readUuid } from "./uuid.ts";
 import { containerOnWire, type Detail } from "./wire-entities.ts";
 import { answers, CONTAINER, ID_PARAMS, LIST_QUERY, SAVED_CONTAINER } from "./wire-schemas.ts";
-import { CONTAINER_WIRE_STATES } from "../model/container-states.ts";
+import { CONTAINER_WIRE_STATES } from "../model/states.ts";
 
 type ById = { Params: { id: string } };
 type Signed = { userId: string; admin: boolean };

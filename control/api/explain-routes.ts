@@ -1,6 +1,6 @@
 import type { FastifyInstance } from "fastify";
 import { Fault } from "../../lib/fault.ts";
-import { CONTAINER_WIRE_STATES } from "../model/container-states.ts";
+import { CONTAINER_WIRE_STATES } from "../model/states.ts";
 import { KEEPS_AWAKE } from "../lifecycle/explain/keeps-awake.ts";
 import type { Explanation } from "../lifecycle/explain/explain-container.ts";
 import { TIMERS } from "../lifecycle/explain/timers.ts";

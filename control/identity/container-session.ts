@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { aboutSession, type Vault } from "../packages/credentials/open-vault.ts";
 import { Fault } from "../../lib/fault.ts";
-import type { ContainerState } from "../model/container-states.ts";
+import type { ContainerState } from "../model/states.ts";
 import type { Lifecycle } from "../lifecycle/open-lifecycle.ts";
 import type { Container } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";

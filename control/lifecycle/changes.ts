@@ -1,7 +1,7 @@
 import { Fault } from "../../lib/fault.ts";
 import type { Container, Image } from "../model/entities.ts";
 import type { Containers } from "../store/containers.ts";
-import { PASSING_CONTAINER_STATES } from "../model/container-states.ts";
+import { PASSING_CONTAINER_STATES } from "../model/states.ts";
 
 /** One change of one container or image, numbered in the order in which changes happened; `removed` is a container's id. */
 export type Change = { seq: number } & ({ container: Container } | { removed: string } | { image: Image });

@@ -1,7 +1,7 @@
 import type { Container } from "../model/entities.ts";
 import { causeOf } from "../store/history.ts";
 import type { Store } from "../store/open-store.ts";
-import type { ContainerEvent, ContainerState } from "../model/container-states.ts";
+import type { ContainerEvent, ContainerState } from "../model/states.ts";
 
 /** Who is in one of these is being woken. */
 const WAKING: readonly ContainerState[] = ["PENDING_START", "STARTING"];

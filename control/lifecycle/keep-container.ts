@@ -1,12 +1,12 @@
 import type { Observed } from "../../drivers/driver.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Container, OwnedAddress } from "../model/entities.ts";
-import { doubt } from "./doubt.ts";
-import { drive } from "./drive.ts";
-import { warmMs } from "./keep-warm.ts";
-import { loseAsFound } from "./lose-container.ts";
-import { moveContainer } from "./move-container.ts";
-import { enteredOn } from "./overdue.ts";
+import { doubt } from "./suspect-address.ts";
+import { drive } from "./call-driver.ts";
+import { warmMs } from "./idle-policy.ts";
+import { loseAsFound } from "./mark-lost.ts";
+import { moveContainer } from "./moves.ts";
+import { enteredOn } from "./deadlines.ts";
 import type { Rooms } from "./rooms.ts";
 import type { Outcome, Step } from "./step.ts";
 

@@ -1,5 +1,5 @@
 import type { Bounds } from "./fair-lane.ts";
-import type { ContainerState } from "../model/container-states.ts";
+import type { ContainerState } from "../model/states.ts";
 import type { Rooms } from "./rooms.ts";
 
 /**

@@ -1,6 +1,6 @@
 import type { Observed } from "../../drivers/driver.ts";
 import { Fault } from "../../lib/fault.ts";
-import { drive } from "./drive.ts";
+import { drive } from "./call-driver.ts";
 import { containerKey, type Rooms } from "./rooms.ts";
 import { listAll } from "./sweep.ts";
 

@@ -1,7 +1,7 @@
 import type { Clock } from "../../lib/clock.ts";
 import type { Rooms } from "./rooms.ts";
 import { containerKey } from "./rooms.ts";
-import { isEngineTrouble } from "./engine-trouble.ts";
+import { isEngineTrouble } from "./failures.ts";
 
 /** An engine that ends stops its containers first, for up to 15 s each: what fails so shortly before its events break off failed with it. */
 const SHUTDOWN_MS = 20_000;

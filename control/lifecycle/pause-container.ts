@@ -1,7 +1,7 @@
 import type { Observed } from "../../drivers/driver.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Container } from "../model/entities.ts";
-import { drive } from "./drive.ts";
+import { drive } from "./call-driver.ts";
 import type { Rooms } from "./rooms.ts";
 
 /**

@@ -1,7 +1,7 @@
 import { withoutHost } from "../model/image-reference.ts";
 import type { Image } from "../model/entities.ts";
 import { aheadKey, imageKey, type Rooms } from "./rooms.ts";
-import type { Wishes } from "./wishes.ts";
+import type { Wishes } from "./desired-state.ts";
 
 /** An image as a registry names it: `datagrok/x` and a tag or a digest. */
 export type Pushed = { repository: string; reference: string };

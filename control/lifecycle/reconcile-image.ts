@@ -2,12 +2,12 @@ import type { ResolvedImage } from "../../drivers/driver.ts";
 import { Fault, type FaultCode } from "../../lib/fault.ts";
 import type { Image } from "../model/entities.ts";
 import { asFault } from "./as-fault.ts";
-import { drive } from "./drive.ts";
-import { isEngineTrouble } from "./engine-trouble.ts";
+import { drive } from "./call-driver.ts";
+import { isEngineTrouble } from "./failures.ts";
 import { imageSource } from "./image-source.ts";
-import { isMissing, lookForMissingLater } from "./look-for-missing.ts";
+import { isMissing, lookForMissingLater } from "./image-lookups.ts";
 import { moveImage } from "./move-image.ts";
-import { imageTimeLeft } from "./overdue.ts";
+import { imageTimeLeft } from "./deadlines.ts";
 import { containerKey, imageKey, type Rooms } from "./rooms.ts";
 
 /** How soon an image that could not be validated because of the engine is tried again: soon where it was away, slowly where it said no. */

@@ -1,8 +1,8 @@
 import { Fault } from "../../lib/fault.ts";
 import { serviceName } from "../model/names.ts";
 import type { Container } from "../model/entities.ts";
-import { drive } from "./drive.ts";
-import type { ContainerPatch } from "./move-container.ts";
+import { drive } from "./call-driver.ts";
+import type { ContainerPatch } from "./moves.ts";
 import type { Rooms } from "./rooms.ts";
 
 /** What its row says once an adopted instance is gone: from then on it is berth's own, under a name of its own, which nobody else has had. */

@@ -1,7 +1,7 @@
 import type { ResolvedImage } from "../../drivers/driver.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Image } from "../model/entities.ts";
-import { drive } from "./drive.ts";
+import { drive } from "./call-driver.ts";
 import { imageSource } from "./image-source.ts";
 import type { Rooms } from "./rooms.ts";
 

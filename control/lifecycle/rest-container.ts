@@ -1,10 +1,10 @@
 import { Fault } from "../../lib/fault.ts";
 import { confirmDeployment, ownedAddress } from "./confirm-address.ts";
-import { isEngineTrouble } from "./engine-trouble.ts";
+import { isEngineTrouble } from "./failures.ts";
 import { keepingWish } from "./wish-again.ts";
-import { warmUp } from "./keep-warm.ts";
+import { warmUp } from "./idle-policy.ts";
 import { observe } from "./keep-container.ts";
-import { moveContainer } from "./move-container.ts";
+import { moveContainer } from "./moves.ts";
 import { endPaused, mayStayPaused } from "./pause-container.ts";
 import { deploy } from "./start-container.ts";
 import type { Step } from "./step.ts";

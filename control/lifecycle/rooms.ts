@@ -5,12 +5,12 @@ import type { Container, Image } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
 import type { Changes } from "./changes.ts";
 import type { EndCounts } from "./end-counts.ts";
-import type { Flights } from "./flights.ts";
+import type { Flights } from "./in-flight-operations.ts";
 import type { LifecycleLimits } from "./limits.ts";
 import type { Outages } from "./outages.ts";
 import type { StartSlots } from "./start-slots.ts";
 import type { Usage } from "./usage.ts";
-import type { WatchedAddresses } from "./watched-addresses.ts";
+import type { WatchedAddresses } from "./container-view.ts";
 import type { WorkQueue } from "./work-queue.ts";
 
 /** What the lifecycle is given. */

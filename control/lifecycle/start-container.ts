@@ -4,16 +4,16 @@ import { Fault } from "../../lib/fault.ts";
 import type { Container, Image } from "../model/entities.ts";
 import { asFault } from "./as-fault.ts";
 import { confirmDeployment, ownedAddress } from "./confirm-address.ts";
-import { drive } from "./drive.ts";
-import { readLastLines } from "./last-logs.ts";
+import { drive } from "./call-driver.ts";
+import { readLastLines } from "./log-tail.ts";
 import { startLimit } from "./limits.ts";
-import { failure, moveContainer, NOT_RUNNING } from "./move-container.ts";
+import { failure, moveContainer, NOT_RUNNING } from "./moves.ts";
 import { moveImage } from "./move-image.ts";
-import { enteredOn } from "./overdue.ts";
+import { enteredOn } from "./deadlines.ts";
 import { containerKey, imageKey, type Rooms } from "./rooms.ts";
 import { release } from "./release.ts";
 import type { Step } from "./step.ts";
-import { claimAddress } from "./take-address.ts";
+import { claimAddress } from "./address-ownership.ts";
 
 /** A container that is wished: waits for its image and for its back-off to pass, then begins. */
 export const beginStart: Step = async (rooms, row, signal) => {

@@ -1,10 +1,10 @@
 import { Fault } from "../../lib/fault.ts";
 import type { Container } from "../model/entities.ts";
-import { drive } from "./drive.ts";
+import { drive } from "./call-driver.ts";
 import { busyMs } from "./keep-container.ts";
-import { readLastLogs } from "./last-logs.ts";
-import { moveContainer, NOT_RUNNING } from "./move-container.ts";
-import { containerTimeLeft, enteredOn } from "./overdue.ts";
+import { readLastLogs } from "./log-tail.ts";
+import { moveContainer, NOT_RUNNING } from "./moves.ts";
+import { containerTimeLeft, enteredOn } from "./deadlines.ts";
 import { released } from "./release.ts";
 import { mayPause, pause } from "./pause-container.ts";
 import type { Step } from "./step.ts";

@@ -1,14 +1,14 @@
 import type { Observed } from "../../drivers/driver.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { BriefContainer } from "../store/containers.ts";
-import { doubt } from "./doubt.ts";
-import { drive } from "./drive.ts";
-import { isEngineTrouble } from "./engine-trouble.ts";
+import { doubt } from "./suspect-address.ts";
+import { drive } from "./call-driver.ts";
+import { isEngineTrouble } from "./failures.ts";
 import { isWhere } from "./keep-container.ts";
-import { isPassing } from "./overdue.ts";
+import { isPassing } from "./deadlines.ts";
 import { mayStayPaused } from "./pause-container.ts";
 import { containerKey, imageKey, type Rooms } from "./rooms.ts";
-import { setBack } from "./set-back.ts";
+import { setBack } from "./clock-skew.ts";
 
 /**
  * The resync: one list of what runs, held against every row. But for a clock that was set back, and addresses that are not where they were, it changes nothing itself, it only queues what has to be inspected, so a lost

@@ -1,7 +1,7 @@
 import type { Clock } from "../../lib/clock.ts";
 import type { TracePlace, Traces } from "../../lib/traces/traces.ts";
 import type { Changes } from "./changes.ts";
-import type { ContainerState } from "../model/container-states.ts";
+import type { ContainerState } from "../model/states.ts";
 import type { Container } from "../model/entities.ts";
 
 /** In the order in which they follow each other. */

@@ -1,7 +1,7 @@
 import type { FaultData } from "../../lib/fault.ts";
 import type { ContainerView, Standing } from "../../gateway/contract.ts";
 import type { ContainerToView as Container } from "../store/containers.ts";
-import type { ContainerState } from "../model/container-states.ts";
+import type { ContainerState } from "../model/states.ts";
 
 const COMING: Standing = { kind: "coming", step: "queue" };
 const CHECKED: Standing = { kind: "coming", step: "check" };

@@ -1,5 +1,5 @@
 import type { Container } from "../model/entities.ts";
-import { moveContainer } from "./move-container.ts";
+import { moveContainer } from "./moves.ts";
 import type { Rooms } from "./rooms.ts";
 import type { Outcome } from "./step.ts";
 

@@ -1,5 +1,5 @@
 import type { FaultData } from "../../lib/fault.ts";
-import type { ContainerState } from "./container-states.ts";
+import type { ContainerState } from "./states.ts";
 import type { ImageState } from "./image-states.ts";
 
 /** Times are epoch milliseconds throughout. */

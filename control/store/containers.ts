@@ -1,5 +1,5 @@
 import type { FaultData } from "../../lib/fault.ts";
-import type { ContainerState } from "../model/container-states.ts";
+import type { ContainerState } from "../model/states.ts";
 import { json, oneOf, optional, text, whole } from "./columns.ts";
 import type { Adopted, Container, ContainerConfig, Deployed, OwnedAddress, WishedFor } from "../model/entities.ts";
 import { listingsOf } from "./listing.ts";

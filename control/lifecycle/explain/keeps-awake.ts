@@ -1,5 +1,5 @@
 import { busyMs } from "../keep-container.ts";
-import { warmMs } from "../keep-warm.ts";
+import { warmMs } from "../idle-policy.ts";
 import type { About } from "./about.ts";
 import { minutes } from "./why.ts";
 

@@ -1,8 +1,8 @@
-import { isEngineTrouble } from "../engine-trouble.ts";
+import { isEngineTrouble } from "../failures.ts";
 import { idleInMs } from "../keep-container.ts";
 import { startLimit } from "../limits.ts";
-import { containerTimeLeft, enteredOn } from "../overdue.ts";
-import { nextWarm } from "../warm-hours.ts";
+import { containerTimeLeft, enteredOn } from "../deadlines.ts";
+import { nextWarm } from "../../model/warm-hours.ts";
 import type { About } from "./about.ts";
 
 export const TIMERS = ["backOff", "idleStop", "pausedEnd", "warmHours", "startLimit", "drainLimit", "statusLimit"] as const;

@@ -1,7 +1,7 @@
 import type { HistoryEntry } from "../../store/history.ts";
-import type { ContainerEvent, ContainerState } from "../../model/container-states.ts";
-import { isEngineTrouble } from "../engine-trouble.ts";
-import { isPassingImage } from "../overdue.ts";
+import type { ContainerEvent, ContainerState } from "../../model/states.ts";
+import { isEngineTrouble } from "../failures.ts";
+import { isPassingImage } from "../deadlines.ts";
 import type { About } from "./about.ts";
 
 /** Why it is in its state, in a sentence or two for whoever asks. */

@@ -1,6 +1,6 @@
 import { closest, distance } from "fastest-levenshtein";
 import { Fault } from "../../../lib/fault.ts";
-import { readWarmHours, WARM_HOURS_ALLOWED } from "../../lifecycle/warm-hours.ts";
+import { readWarmHours, WARM_HOURS_ALLOWED } from "../../model/warm-hours.ts";
 import type { ContainerConfig } from "../../model/entities.ts";
 import { MAX_WARNINGS } from "./cap-warnings.ts";
 import { isImageRef } from "../../model/names.ts";

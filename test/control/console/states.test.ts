@@ -2,7 +2,7 @@ import { createServer, request } from "node:http";
 import type { AddressInfo } from "node:net";
 import t, { type Test } from "tap";
 import { CONSOLE_HEADER } from "../../../gateway/contract.ts";
-import { CONTAINER_WIRE_STATES, type ContainerState } from "../../../control/model/container-states.ts";
+import { CONTAINER_WIRE_STATES, type ContainerState } from "../../../control/model/states.ts";
 import { IMAGE_WIRE_STATES, type ImageState } from "../../../control/model/image-states.ts";
 import { ADMIN_KEY, openStand, type Stand } from "../api/fixtures/api-stand.ts";
 import { newContainer, newImage, PACKAGE } from "../lifecycle/stand.ts";

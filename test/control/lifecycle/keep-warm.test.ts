@@ -1,5 +1,5 @@
 import t from "tap";
-import { nextWarm, warmUntil } from "../../../control/lifecycle/warm-hours.ts";
+import { nextWarm, warmUntil } from "../../../control/model/warm-hours.ts";
 import { openStand, type Stand, until, USER } from "./stand.ts";
 
 const MINUTE = 60_000;

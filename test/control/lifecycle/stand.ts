@@ -6,7 +6,7 @@ import type { Test } from "tap";
 import type { Clock } from "../../../lib/clock.ts";
 import type { LifecycleLimits } from "../../../control/lifecycle/limits.ts";
 import { type Lifecycle, type LifecycleOptions, openLifecycle } from "../../../control/lifecycle/open-lifecycle.ts";
-import type { ContainerState } from "../../../control/model/container-states.ts";
+import type { ContainerState } from "../../../control/model/states.ts";
 import type { Container, ContainerConfig, Image } from "../../../control/model/entities.ts";
 import { openStore, type Store } from "../../../control/store/open-store.ts";
 import type { Driver } from "../../../drivers/driver.ts";

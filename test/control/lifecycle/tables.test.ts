@@ -1,5 +1,5 @@
 import t from "tap";
-import { CONTAINER_TABLE, CONTAINER_WIRE_STATES, PASSING_CONTAINER_STATES } from "../../../control/model/container-states.ts";
+import { CONTAINER_TABLE, CONTAINER_WIRE_STATES, PASSING_CONTAINER_STATES } from "../../../control/model/states.ts";
 import { IMAGE_TABLE, IMAGE_WIRE_STATES, PASSING_IMAGE_STATES } from "../../../control/model/image-states.ts";
 import { next, type Table } from "../../../control/model/transition-table.ts";
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import * as fc from "fast-check";
-import { CONTAINER_TABLE, type ContainerEvent } from "../../../control/model/container-states.ts";
+import { CONTAINER_TABLE, type ContainerEvent } from "../../../control/model/states.ts";
 import { next } from "../../../control/model/transition-table.ts";
 import type { Container } from "../../../control/model/entities.ts";
 import { Fault } from "../../../lib/fault.ts";

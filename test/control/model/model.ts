@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
-import { CONTAINER_TABLE, type ContainerEvent, type ContainerState } from "../../../control/model/container-states.ts";
+import { CONTAINER_TABLE, type ContainerEvent, type ContainerState } from "../../../control/model/states.ts";
 import { IMAGE_TABLE, type ImageEvent, type ImageState } from "../../../control/model/image-states.ts";
-import { warmUntil } from "../../../control/lifecycle/warm-hours.ts";
+import { warmUntil } from "../../../control/model/warm-hours.ts";
 import { next } from "../../../control/model/transition-table.ts";
 import type { ContainerConfig } from "../../../control/model/entities.ts";
 import { HISTORY_LENGTH } from "../../../control/store/history.ts";

@@ -7,7 +7,7 @@ import { openCredentials } from "../../../../control/packages/credentials/open-c
 import { openVault } from "../../../../control/packages/credentials/open-vault.ts";
 import { containerToken, endAtRest } from "../../../../control/identity/container-session.ts";
 import { openIdentity } from "../../../../control/identity/open-identity.ts";
-import { CONTAINER_WIRE_STATES, type ContainerState } from "../../../../control/model/container-states.ts";
+import { CONTAINER_WIRE_STATES, type ContainerState } from "../../../../control/model/states.ts";
 import type { Change } from "../../../../control/lifecycle/changes.ts";
 import type { Lifecycle } from "../../../../control/lifecycle/open-lifecycle.ts";
 import { openStore } from "../../../../control/store/open-store.ts";

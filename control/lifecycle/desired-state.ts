@@ -1,13 +1,13 @@
 import { Fault } from "../../lib/fault.ts";
 import type { SessionRef } from "../../gateway/contract.ts";
 import type { Container, WishedFor } from "../model/entities.ts";
-import type { ContainerState } from "../model/container-states.ts";
-import { doubt } from "./doubt.ts";
+import type { ContainerState } from "../model/states.ts";
+import { doubt } from "./suspect-address.ts";
 import { isReplaceable } from "./keep-container.ts";
-import { moveContainer, type ContainerPatch } from "./move-container.ts";
+import { moveContainer, type ContainerPatch } from "./moves.ts";
 import { moveImage } from "./move-image.ts";
 import { containerKey, imageKey, type Rooms } from "./rooms.ts";
-import { viewNow } from "./watched-addresses.ts";
+import { viewNow } from "./container-view.ts";
 
 /** What people and requests want. Each is durable when it returns, and may be repeated. Faults: CONTAINER_NOT_FOUND, and the store's. */
 export type Wishes = {

@@ -1,6 +1,6 @@
 import { Fault, type FaultCode } from "../../lib/fault.ts";
 import type { Container, Image } from "../model/entities.ts";
-import { PASSING_CONTAINER_STATES, type ContainerState } from "../model/container-states.ts";
+import { PASSING_CONTAINER_STATES, type ContainerState } from "../model/states.ts";
 import { PASSING_IMAGE_STATES } from "../model/image-states.ts";
 import type { Rooms } from "./rooms.ts";
 

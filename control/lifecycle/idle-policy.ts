@@ -1,8 +1,8 @@
 import type { Container } from "../model/entities.ts";
-import { moveContainer } from "./move-container.ts";
+import { moveContainer } from "./moves.ts";
 import type { Rooms } from "./rooms.ts";
 import type { Outcome } from "./step.ts";
-import { nextWarm, warmUntil } from "./warm-hours.ts";
+import { nextWarm, warmUntil } from "../model/warm-hours.ts";
 
 /** The clock may be set meanwhile: nobody waits for longer without a look at it. */
 const LONGEST_WAIT_MS = 3_600_000;

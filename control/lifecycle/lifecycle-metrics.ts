@@ -4,7 +4,7 @@ import type { Metrics } from "../../lib/metrics/open-metrics.ts";
 import type { Container } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
 import type { Changes } from "./changes.ts";
-import { CONTAINER_WIRE_STATES, type ContainerState } from "../model/container-states.ts";
+import { CONTAINER_WIRE_STATES, type ContainerState } from "../model/states.ts";
 import type { WorkQueue } from "./work-queue.ts";
 
 /** States in which a container is on its way to be awake. */

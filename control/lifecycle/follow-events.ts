@@ -1,4 +1,4 @@
-import { reportEnd } from "./doubt.ts";
+import { reportEnd } from "./suspect-address.ts";
 import { forgive } from "./outages.ts";
 import { containerKey, SWEEP, type Rooms } from "./rooms.ts";
 import { retryDelay } from "./retry-delay.ts";

@@ -1,12 +1,12 @@
 import type { FaultData } from "../../lib/fault.ts";
 import type { Container } from "../model/entities.ts";
-import { CONTAINER_TABLE, type ContainerEvent } from "../model/container-states.ts";
+import { CONTAINER_TABLE, type ContainerEvent } from "../model/states.ts";
 import { followWake } from "./follow-wake.ts";
-import { keptOf, toldOf } from "./last-logs.ts";
+import { keptOf, toldOf } from "./log-tail.ts";
 import { retryDelay } from "./retry-delay.ts";
 import type { Rooms } from "./rooms.ts";
 import { next } from "../model/transition-table.ts";
-import { takeAddress, tellTaken } from "./take-address.ts";
+import { takeAddress, tellTaken } from "./address-ownership.ts";
 
 export type ContainerPatch = Partial<Omit<Container, "id" | "state">>;
 

@@ -1,7 +1,7 @@
 import { Fault } from "../../lib/fault.ts";
 import type { Container } from "../model/entities.ts";
-import { isStable } from "./lose-container.ts";
-import { type ContainerPatch, moveContainer } from "./move-container.ts";
+import { isStable } from "./mark-lost.ts";
+import { type ContainerPatch, moveContainer } from "./moves.ts";
 import type { Rooms } from "./rooms.ts";
 
 /**

@@ -1,4 +1,4 @@
-import { isPassing } from "./overdue.ts";
+import { isPassing } from "./deadlines.ts";
 import { containerKey, imageKey, type Rooms } from "./rooms.ts";
 
 /**

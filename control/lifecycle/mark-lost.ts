@@ -1,8 +1,8 @@
 import type { Observed } from "../../drivers/driver.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Container } from "../model/entities.ts";
-import { readLastLines } from "./last-logs.ts";
-import { failure, moveContainer, NOT_RUNNING } from "./move-container.ts";
+import { readLastLines } from "./log-tail.ts";
+import { failure, moveContainer, NOT_RUNNING } from "./moves.ts";
 import { retryDelay } from "./retry-delay.ts";
 import type { Rooms } from "./rooms.ts";
 import type { Outcome } from "./step.ts";

@@ -4,8 +4,8 @@ import type { Container } from "../model/entities.ts";
 import { confirmDeployment, ownedAddress } from "./confirm-address.ts";
 import { isReplaceable, observe, redefine } from "./keep-container.ts";
 import { startLimit } from "./limits.ts";
-import { lose, loseAsFound } from "./lose-container.ts";
-import { moveContainer } from "./move-container.ts";
+import { lose, loseAsFound } from "./mark-lost.ts";
+import { moveContainer } from "./moves.ts";
 import { deploy } from "./start-container.ts";
 import type { Step } from "./step.ts";
 

@@ -1,6 +1,6 @@
 import type { Container } from "../model/entities.ts";
 import { Fault, type FaultData } from "../../lib/fault.ts";
-import { drive } from "./drive.ts";
+import { drive } from "./call-driver.ts";
 import type { Rooms } from "./rooms.ts";
 
 /** Its last words are worth this much of a stop or of a start, and not more. */
