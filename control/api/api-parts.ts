@@ -15,7 +15,10 @@ import type { Publisher } from "../packages/publish/open-publisher.ts";
 import type { Store } from "../store/open-store.ts";
 
 /** What the API asks of the lifecycle. */
-export type ApiLifecycle = Pick<Lifecycle, "depth" | "wishStart" | "wishStop" | "wishValidation" | "removed" | "settled" | "explain" | "busy">;
+export type ApiLifecycle = Pick<
+  Lifecycle,
+  "depth" | "requestStart" | "requestStop" | "requestValidation" | "remove" | "settled" | "explain" | "setBusy"
+>;
 
 /** `url` is its public address, where one is set; `name` its host of its own at the edge's port; else it is at `port` of the host that a browser uses. */
 export type ConsoleSettings = { url: string | undefined; name: string | undefined; port: number; edgePort: number };

@@ -132,7 +132,7 @@ export function containerRoutes(
       const caller = admission.caller(request);
       const live = find(request.params.id);
       requireManage(store, caller, live.container.packageId);
-      lifecycle.removed(live.container.id);
+      lifecycle.remove(live.container.id);
       return shown(live, caller);
     },
   );
@@ -152,7 +152,7 @@ export function containerRoutes(
     async (request, reply) => {
       const caller = admission.caller(request);
       const { container } = findManaged(request.params.id, caller);
-      lifecycle.wishStart(container.id, caller.userId, "run", caller.ref);
+      lifecycle.requestStart(container.id, caller.userId, "run", caller.ref);
       audit.wished(request);
       if (request.query.awaitStart) requireStarted(await settled(container.id, reply));
       return shown(find(container.id), caller);
@@ -168,7 +168,7 @@ export function containerRoutes(
     async (request, reply) => {
       const caller = admission.caller(request);
       const { container } = findManaged(request.params.id, caller);
-      lifecycle.wishStop(container.id, caller.userId);
+      lifecycle.requestStop(container.id, caller.userId);
       audit.wished(request);
       if (request.query.awaitStop) requireNoError(await settled(container.id, reply));
       return shown(find(container.id), caller);

@@ -1,9 +1,8 @@
 import type { FastifyInstance } from "fastify";
 import { Fault } from "../../lib/fault.ts";
 import { CONTAINER_WIRE_STATES } from "../model/states.ts";
-import { KEEPS_AWAKE } from "../lifecycle/explain/keeps-awake.ts";
+import { KEEPS_AWAKE, TIMERS } from "../lifecycle/explain/timers.ts";
 import type { Explanation } from "../lifecycle/explain/explain-container.ts";
-import { TIMERS } from "../lifecycle/explain/timers.ts";
 import type { Admission } from "./admission.ts";
 import type { ApiParts } from "./api-parts.ts";
 import { clientGone } from "./client-gone.ts";

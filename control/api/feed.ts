@@ -37,7 +37,7 @@ import { openThrottle } from "./throttle.ts";
 
 export type FeedParts = {
   socketPath: string;
-  lifecycle: Pick<Lifecycle, "viewOf" | "watch" | "seq" | "wake" | "busy" | "used" | "gatewayJoined" | "gatewayLeft" | "pushed">;
+  lifecycle: Pick<Lifecycle, "viewOf" | "watch" | "seq" | "wake" | "setBusy" | "recordUse" | "gatewayJoined" | "gatewayLeft" | "imagePushed">;
   store: Pick<Store, "containers" | "wakes" | "sessions" | "repositories" | "packages" | "groups" | "users"> &
     Partial<Pick<Store, "id" | "revision">>;
   /** Called where a gateway has seen a later revision of this store than there is: changes that were acknowledged are lost. */
@@ -106,7 +106,7 @@ export async function openFeed(parts: FeedParts): Promise<ControlFeed> {
     },
     "/busy": async (question) => {
       const { id, seconds } = readBusyReport(question);
-      parts.lifecycle.busy(id, seconds * 1_000);
+      parts.lifecycle.setBusy(id, seconds * 1_000);
       return undefined;
     },
     "/open": async (question) => {
@@ -115,7 +115,7 @@ export async function openFeed(parts: FeedParts): Promise<ControlFeed> {
     },
     "/use": async (question) => {
       const report = readUseReport(question);
-      parts.lifecycle.used(report);
+      parts.lifecycle.recordUse(report);
       feeds.get(report.gateway)?.heard(report.last === true);
       return undefined;
     },
@@ -123,7 +123,7 @@ export async function openFeed(parts: FeedParts): Promise<ControlFeed> {
       const { by, deleted, ...pushed } = readPushedAsk(question);
       if (!deleted) {
         claimPushed(parts.store, by, pushed.repository, parts.clock.now());
-        parts.lifecycle.pushed(pushed);
+        parts.lifecycle.imagePushed(pushed);
       }
       const target = `${pushed.repository}${pushed.reference.includes(":") ? "@" : ":"}${pushed.reference}`.slice(0, 300);
       parts.audit?.append({ ...UNKNOWN, action: IMAGE_ACTIONS[deleted ? "deleted" : "pushed"], target, login: by, via: "registry" });

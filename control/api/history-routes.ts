@@ -1,7 +1,6 @@
 import type { FastifyInstance } from "fastify";
 import { Fault } from "../../lib/fault.ts";
-import { CONTAINER_WIRE_STATES } from "../model/states.ts";
-import { IMAGE_WIRE_STATES } from "../model/image-states.ts";
+import { CONTAINER_WIRE_STATES, IMAGE_WIRE_STATES } from "../model/states.ts";
 import { HISTORY_LENGTH, type HistoryEntry } from "../store/history.ts";
 import type { Admission } from "./admission.ts";
 import type { ApiParts } from "./api-parts.ts";

@@ -1,6 +1,6 @@
 import type { FastifyInstance } from "fastify";
 import { Fault } from "../../lib/fault.ts";
-import { IMAGE_WIRE_STATES } from "../model/image-states.ts";
+import { IMAGE_WIRE_STATES } from "../model/states.ts";
 import type { Image } from "../model/entities.ts";
 import type { Admission } from "./admission.ts";
 import type { ApiParts } from "./api-parts.ts";
@@ -102,7 +102,7 @@ export function imageRoutes(app: FastifyInstance, { store, lifecycle }: ApiParts
       const caller = admission.caller(request);
       requireManage(store, caller, image.packageId);
       if (image.state === "DELETED") throw new Fault("REQUEST_INVALID", "The image was deleted: its package no longer has the folder.");
-      lifecycle.wishValidation(image.id, caller.userId);
+      lifecycle.requestValidation(image.id, caller.userId);
       return imageOnWire(find(image.id), true);
     },
   );

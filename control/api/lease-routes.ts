@@ -37,7 +37,7 @@ export function leaseRoutes(app: FastifyInstance, { store, lifecycle, identity }
       const container = store.containers.find(id === SELF ? (own ?? "") : readUuid(id));
       if (!container) throw new Fault("CONTAINER_NOT_FOUND", `There is no container ${id}.`);
       if (container.id !== own) requireManage(store, caller, container.packageId);
-      const { busyUntil } = lifecycle.busy(container.id, request.body.seconds * 1_000);
+      const { busyUntil } = lifecycle.setBusy(container.id, request.body.seconds * 1_000);
       return { until: busyUntil === 0 ? null : new Date(busyUntil).toISOString() };
     },
   );

@@ -1,5 +1,5 @@
 import type { FastifyInstance } from "fastify";
-import type { Orphan } from "../lifecycle/orphans.ts";
+import type { Orphan } from "../lifecycle/sweep.ts";
 import type { ApiParts } from "./api-parts.ts";
 import { clientGone } from "./client-gone.ts";
 import { answers } from "./wire-schemas.ts";
@@ -44,6 +44,6 @@ export function orphanRoutes(app: FastifyInstance, { orphans }: Pick<ApiParts, "
   );
 }
 
-function onWire({ fact: { service, running, labels }, why }: Orphan) {
+function onWire({ observed: { service, running, labels }, why }: Orphan) {
   return { service, why, running, ...labels };
 }

@@ -1,8 +1,7 @@
 import type { FastifyInstance } from "fastify";
 import { withTimeout } from "../../lib/deadline.ts";
 import { Fault } from "../../lib/fault.ts";
-import { CONTAINER_WIRE_STATES } from "../model/states.ts";
-import { IMAGE_WIRE_STATES } from "../model/image-states.ts";
+import { CONTAINER_WIRE_STATES, IMAGE_WIRE_STATES } from "../model/states.ts";
 import type { ApiParts } from "./api-parts.ts";
 import { clientGone } from "./client-gone.ts";
 import type { UntrustedProxies } from "./untrusted-proxies.ts";

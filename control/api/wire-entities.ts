@@ -1,5 +1,4 @@
-import { CONTAINER_WIRE_STATES } from "../model/states.ts";
-import { IMAGE_WIRE_STATES } from "../model/image-states.ts";
+import { CONTAINER_WIRE_STATES, IMAGE_WIRE_STATES } from "../model/states.ts";
 import { containerKeysOf } from "../packages/publish/container-json.ts";
 import { MASK } from "../packages/publish/save-container.ts";
 import type { Container, Image, User } from "../model/entities.ts";

@@ -1,6 +1,5 @@
-import { withoutHost } from "../model/image-reference.ts";
+import { withoutRegistryHost, imageRepository, isRepositoryPart } from "../model/names.ts";
 import { nameKey } from "../packages/credentials/names.ts";
-import { imageRepository, isRepositoryPart } from "../model/names.ts";
 import type { User } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
 import { mayManageOf } from "./may-manage.ts";
@@ -19,7 +18,7 @@ export function imageOfRepository(repository: string): string | undefined {
 
 /** The image's own name in a reference such as `registry.example:5000/datagrok/<image>:1.0`, whatever the registry is called. */
 export function imageOfRef(ref: string): string | undefined {
-  const [, repository = ""] = /^([^:@]+)/.exec(withoutHost(ref)) ?? [];
+  const [, repository = ""] = /^([^:@]+)/.exec(withoutRegistryHost(ref)) ?? [];
   return imageOfRepository(repository);
 }
 

@@ -19,7 +19,7 @@ export type DriveLimit = {
  * Calls a driver under a limit. After an abort it waits a while for the driver to leave nothing behind, so that the next call for
  * the same service does not meet the last one; then it rejects with the abort's reason, whatever the driver says.
  */
-export async function drive<T>(limit: DriveLimit, task: (signal: AbortSignal, progressed: () => void) => Promise<T>): Promise<T> {
+export async function callDriver<T>(limit: DriveLimit, task: (signal: AbortSignal, progressed: () => void) => Promise<T>): Promise<T> {
   const deadline = openDeadline({ ...limit, beforeAbort: limit.lastWords });
   let cancelPatience = () => {};
   const abandoned = new Promise<never>((_, reject) => {

@@ -21,7 +21,7 @@ export type Changes = {
 };
 
 /** `first` must be larger than any number that an earlier process gave, since gateways outlive control: epoch ms does. */
-export function openChanges(containers: Pick<Containers, "find">, first: number): Changes {
+export function createChanges(containers: Pick<Containers, "find">, first: number): Changes {
   const listeners = new Set<(change: Change) => void>();
   const lastOf = new Map<string, number>();
   let seq = first;

@@ -1,7 +1,6 @@
 import { Fault, type FaultCode } from "../../lib/fault.ts";
 import type { Container, Image } from "../model/entities.ts";
-import { PASSING_CONTAINER_STATES, type ContainerState } from "../model/states.ts";
-import { PASSING_IMAGE_STATES } from "../model/image-states.ts";
+import { PASSING_CONTAINER_STATES, type ContainerState, PASSING_IMAGE_STATES } from "../model/states.ts";
 import type { Rooms } from "./rooms.ts";
 
 type PassingContainerState = (typeof PASSING_CONTAINER_STATES)[number];
@@ -47,7 +46,7 @@ export function imageTimeLeft(rooms: Rooms, image: Image): number | undefined {
   return isPassingImage(image) ? enteredOn(rooms, image) + rooms.limits.statusMs - rooms.clock.now() : undefined;
 }
 
-export function containerTimeOut(rooms: Rooms, row: Container): Fault {
+export function timeoutFault(rooms: Rooms, row: Container): Fault {
   const [code, what] = isPassing(row.state) ? WAITED_FOR[row.state] : (["INTERNAL", "nothing"] as const);
   return new Fault(code, `The container ${row.name} waited for ${what} for more than ${Math.round(rooms.limits.statusMs / 1000)} s.`);
 }

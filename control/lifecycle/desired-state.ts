@@ -2,29 +2,28 @@ import { Fault } from "../../lib/fault.ts";
 import type { SessionRef } from "../../gateway/contract.ts";
 import type { Container, WishedFor } from "../model/entities.ts";
 import type { ContainerState } from "../model/states.ts";
-import { doubt } from "./suspect-address.ts";
+import { suspectAddress } from "./suspect-address.ts";
 import { isReplaceable } from "./keep-container.ts";
-import { moveContainer, type ContainerPatch } from "./moves.ts";
-import { moveImage } from "./move-image.ts";
+import { moveContainer, type ContainerPatch, moveImage } from "./moves.ts";
 import { containerKey, imageKey, type Rooms } from "./rooms.ts";
-import { viewNow } from "./container-view.ts";
+import { currentView } from "./container-view.ts";
 
 /** What people and requests want. Each is durable when it returns, and may be repeated. Faults: CONTAINER_NOT_FOUND, and the store's. */
-export type Wishes = {
+export type LifecycleRequests = {
   /** A user's `run`, unless it is for something else. `ref`: with what its token ends. After a failed start it is tried again once the back-off has passed. */
-  wishStart(id: string, userId: string, wishedFor?: WishedFor, ref?: SessionRef): Container;
+  requestStart(id: string, userId: string, wishedFor?: WishedFor, ref?: SessionRef): Container;
   /** A user's `stop`. A start under way is broken off at once. */
-  wishStop(id: string, userId: string): Container;
+  requestStop(id: string, userId: string): Container;
   /** A request; one for a container that counts as awake was refused by it, so that is verified. Faults: also the cause where it may not wake the container: CONTAINER_STOPPED, or that of the last start. */
   wake(id: string, userId: string, ref?: SessionRef): Container;
   /** It says that it is busy for so long from now, at most as long as it may: until then it is not idle. 0 takes that back. Faults: CONTAINER_STOPPED for one that does not run. */
-  busy(id: string, ms: number): Container;
+  setBusy(id: string, ms: number): Container;
   /** Faults: IMAGE_ENTITY_NOT_FOUND. */
-  wishValidation(imageId: string, userId?: string): void;
+  requestValidation(imageId: string, userId?: string): void;
   /** The definition is new or changed: what runs of an older one is replaced once the image is READY and its open requests have ended. */
-  defined(id: string, userId?: string): void;
+  definitionChanged(id: string, userId?: string): void;
   /** Forgets the container and takes its service away. No fault where it is gone already. */
-  removed(id: string): void;
+  remove(id: string): void;
 };
 
 /** A wake that comes so soon after the start was sent before the gateway had heard of it. */
@@ -36,7 +35,7 @@ const RUNNING: readonly ContainerState[] = ["STARTING", "STARTED", "CHECKING", "
 const STOPPED_BY_USER = new Fault("CONTAINER_STOPPED", "A user stopped the container.");
 const REPLACED = new Fault("CONTAINER_STOPPED", "A newer definition replaces this one.");
 
-export function wishesIn(rooms: Rooms): Wishes {
+export function createLifecycleRequests(rooms: Rooms): LifecycleRequests {
   const { store, clock, changes, endCounts, flights, limits, queue, usage } = rooms;
 
   const find = (id: string): Container => {
@@ -61,14 +60,14 @@ export function wishesIn(rooms: Rooms): Wishes {
       return row;
     }
     doubtedOn.set(row.id, clock.monotonic());
-    return look(doubt(rooms, row, { wishedOn }, userId) ?? row);
+    return look(suspectAddress(rooms, row, { wishedOn }, userId) ?? row);
   };
   const look = (row: Container): Container => {
     queue.add(containerKey(row.id));
     return row;
   };
 
-  const wishStart: Wishes["wishStart"] = (id, userId, wishedFor = "run", ref = {}) => {
+  const wishStart: LifecycleRequests["requestStart"] = (id, userId, wishedFor = "run", ref = {}) => {
     const row = find(id);
     const by = { wishedBy: userId, wishedKey: ref.key, wishedSession: ref.session };
     const patch = { desiredInstances: 1, ...by, wishedOn: clock.now(), wishedFor } as const;
@@ -79,8 +78,8 @@ export function wishesIn(rooms: Rooms): Wishes {
   };
 
   return {
-    wishStart,
-    wishStop: (id, userId) => {
+    requestStart: wishStart,
+    requestStop: (id, userId) => {
       const row = find(id);
       const patch = { desiredInstances: 0, stopFor: "user" } as const;
       const moved = moveContainer(rooms, row, "stopWished", patch, userId);
@@ -92,7 +91,7 @@ export function wishesIn(rooms: Rooms): Wishes {
     },
     wake: (id, userId, ref) => {
       const row = find(id);
-      const { standing } = viewNow(rooms, row);
+      const { standing } = currentView(rooms, row);
       if (standing.kind === "awake" || row.state === "CHECKING") return askAgain(row, userId);
       if (standing.kind === "asleep") return wishStart(id, userId, "request", ref);
       if (standing.kind === "stopped") throw Fault.from(standing.fault);
@@ -101,14 +100,14 @@ export function wishesIn(rooms: Rooms): Wishes {
       if (!standing.wakeable || waitMs > 0) throw Fault.from({ ...standing.fault, ...(standing.wakeable ? { retryAfterMs: waitMs } : {}) });
       return wishStart(id, userId, "request", ref);
     },
-    busy: (id, ms) => {
+    setBusy: (id, ms) => {
       const row = find(id);
       if (!RUNNING.includes(row.state)) throw new Fault("CONTAINER_STOPPED", `The container ${row.name} does not run.`);
       const busyUntil = ms <= 0 ? 0 : Math.trunc(clock.now() + Math.min(ms, limits.busyMs));
       // No gateway need hear of it, but who follows does.
       return look(note(row, { busyUntil }));
     },
-    wishValidation: (imageId, userId) => {
+    requestValidation: (imageId, userId) => {
       const image = store.images.find(imageId);
       if (!image) throw new Fault("IMAGE_ENTITY_NOT_FOUND", `There is no image ${imageId}.`);
       // Publishing may have moved the row already, in its own transaction.
@@ -116,7 +115,7 @@ export function wishesIn(rooms: Rooms): Wishes {
       flights.abort(imageKey(imageId), new Fault("VALIDATION_TIMED_OUT", "Validation was asked for again."));
       queue.add(imageKey(imageId));
     },
-    defined: (id, userId) => {
+    definitionChanged: (id, userId) => {
       const row = store.containers.find(id);
       if (!row) return;
       const flying = flights.generation(containerKey(id));
@@ -131,7 +130,7 @@ export function wishesIn(rooms: Rooms): Wishes {
       else changes.publish(row);
       look(row);
     },
-    removed: (id) => {
+    remove: (id) => {
       const image = store.images.find(store.containers.find(id)?.imageId ?? "");
       if (store.containers.remove(id, clock.now())) {
         changes.publishRemoved(id);

@@ -1,13 +1,13 @@
 import { reportEnd } from "./suspect-address.ts";
-import { forgive } from "./outages.ts";
+import { retryAfterOutage } from "./outages.ts";
 import { containerKey, SWEEP, type Rooms } from "./rooms.ts";
-import { retryDelay } from "./retry-delay.ts";
+import { retryDelay } from "./limits.ts";
 
 /**
  * Turns the driver's events into looks for as long as the signal lasts. They are hints only: whatever is missed, the sweep finds. But an end takes the
  * container's address away before it is looked at.
  */
-export async function hearEvents(rooms: Rooms, signal: AbortSignal): Promise<void> {
+export async function followEvents(rooms: Rooms, signal: AbortSignal): Promise<void> {
   for (let failures = 1; !signal.aborted; failures++) {
     try {
       for await (const event of rooms.driver.events({ signal })) {
@@ -18,7 +18,7 @@ export async function hearEvents(rooms: Rooms, signal: AbortSignal): Promise<voi
         } else if (event.kind === "connected") {
           rooms.outages.ended();
           rooms.watched.connected();
-          forgive(rooms);
+          retryAfterOutage(rooms);
           rooms.queue.add(SWEEP);
         } else if (rooms.store.containers.find(event.container)) {
           if (event.ended) reportEnd(rooms, event.container, event.ended.instance);

@@ -1,7 +1,6 @@
 import type { Container } from "../model/entities.ts";
 import { moveContainer } from "./moves.ts";
-import type { Rooms } from "./rooms.ts";
-import type { Outcome } from "./step.ts";
+import type { Rooms, Outcome } from "./rooms.ts";
 import { nextWarm, warmUntil } from "../model/warm-hours.ts";
 
 /** The clock may be set meanwhile: nobody waits for longer without a look at it. */

@@ -1,5 +1,5 @@
 /** The long driver calls under way (a deploy, a resolve), so that a wish can end one at once. One per key, as the queue has one worker. */
-export type Flights = {
+export type InFlightOperations = {
   /** Runs `task` under a signal that also aborts by `abort(key)`. `generation` is what it deploys. */
   run<T>(key: string, generation: number, signal: AbortSignal, task: (signal: AbortSignal) => Promise<T>): Promise<T>;
   /** Undefined where none is under way. */
@@ -7,7 +7,7 @@ export type Flights = {
   abort(key: string, reason: Error): void;
 };
 
-export function openFlights(): Flights {
+export function createInFlightOperations(): InFlightOperations {
   const flying = new Map<string, { generation: number; stop: AbortController }>();
   return {
     run: async (key, generation, signal, task) => {

@@ -1,14 +1,13 @@
 import type { Observed } from "../../drivers/driver.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Container, OwnedAddress } from "../model/entities.ts";
-import { doubt } from "./suspect-address.ts";
-import { drive } from "./call-driver.ts";
+import { suspectAddress } from "./suspect-address.ts";
+import { callDriver } from "./call-driver.ts";
 import { warmMs } from "./idle-policy.ts";
-import { loseAsFound } from "./mark-lost.ts";
+import { markLostAsObserved } from "./mark-lost.ts";
 import { moveContainer } from "./moves.ts";
 import { enteredOn } from "./deadlines.ts";
-import type { Rooms } from "./rooms.ts";
-import type { Outcome, Step } from "./step.ts";
+import type { Rooms, Outcome, Step } from "./rooms.ts";
 
 /** A container that runs: is it still there, the newest definition, at the same address, and does anybody use it? */
 export const keep: Step = async (rooms, row, signal) => {
@@ -18,10 +17,10 @@ export const keep: Step = async (rooms, row, signal) => {
   // Its definition was removed from its package.
   if (now.desiredInstances === 0) return moveContainer(rooms, now, "stopWished", { stopFor: "user" }) ? "moved" : "rest";
   // Somebody else froze it: the check has it go on.
-  if (fact?.paused) return doubt(rooms, now, {}) ? "moved" : "rest";
-  if (!fact?.running) return loseAsFound(rooms, now, fact, signal);
+  if (fact?.paused) return suspectAddress(rooms, now, {}) ? "moved" : "rest";
+  if (!fact?.running) return markLostAsObserved(rooms, now, fact, signal);
   if (fact.labels.generation !== now.generation && isReplaceable(rooms, now)) return redefine(rooms, now);
-  if (now.address && !isWhere(fact, now.address)) return doubt(rooms, now, {}) ? "moved" : "rest";
+  if (now.address && !isWhere(fact, now.address)) return suspectAddress(rooms, now, {}) ? "moved" : "rest";
   return rest(rooms, now);
 };
 
@@ -34,7 +33,7 @@ export function isReplaceable(rooms: Pick<Rooms, "store">, row: Container): bool
 export async function observe(rooms: Rooms, row: Container, signal: AbortSignal): Promise<Observed | undefined> {
   const { clock, limits, driver, store } = rooms;
   const overdue = () => new Fault("ENGINE_UNREACHABLE", `The container engine did not answer within ${limits.callMs / 1000} s.`);
-  const fact = await drive({ clock, ms: limits.callMs, overdue, signal }, (call) => driver.inspect(row.service, { signal: call }));
+  const fact = await callDriver({ clock, ms: limits.callMs, overdue, signal }, (call) => driver.inspect(row.service, { signal: call }));
   return fact && fact.labels.store === store.id && fact.labels.container === row.id ? fact : undefined;
 }
 

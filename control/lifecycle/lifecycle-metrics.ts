@@ -14,7 +14,7 @@ const COMING: readonly ContainerState[] = ["PENDING_START", "STARTING"];
  * Counts what becomes of containers: by what everybody is told who watches them, so that nothing that moves them has to think of it. How a start ended
  * shows by the state that follows it.
  */
-export function countLifecycle(parts: {
+export function recordLifecycleMetrics(parts: {
   store: Pick<Store, "containers" | "images">;
   changes: Pick<Changes, "watch" | "seq">;
   queue: Pick<WorkQueue, "depth">;

@@ -1,7 +1,6 @@
 import { availableParallelism } from "node:os";
 import type { Bounds } from "./fair-lane.ts";
 import type { LaneBounds } from "./lanes.ts";
-import type { Retry } from "./retry-delay.ts";
 
 /** All in milliseconds, unless named otherwise. */
 export type LifecycleLimits = {
@@ -35,11 +34,11 @@ export type LifecycleLimits = {
   /** A plain container that is lost this often in a row, each time soon after its start, goes to ERROR. */
   lossesInARow: number;
   /** Between starts of one container that fail. */
-  startRetry: Retry;
+  startRetry: RetryDelays;
   /** Between looks that fail, for instance because the engine is away. */
-  lookRetry: Retry;
+  lookRetry: RetryDelays;
   /** Between looks for an image that no registry had. */
-  missingRetry: Retry;
+  missingRetry: RetryDelays;
   /** How much is worked on at the same time. */
   lanes: LaneBounds;
   /** How many starts have the engine create their containers at the same time. */
@@ -92,4 +91,13 @@ export function startSlotsFor(processors: number): Bounds {
 export function startLimit({ statusMs, holdMs }: Pick<LifecycleLimits, "statusMs" | "holdMs">): number {
   const shorter = Math.min(statusMs, holdMs);
   return Math.max(shorter - 5_000, shorter * 0.8);
+}
+
+/** Delays that double from `firstMs` to `longestMs`. */
+export type RetryDelays = { firstMs: number; longestMs: number };
+
+/** How long to wait after the `failures`th failure in a row (from 1), shortened by up to a quarter so that many do not come back as one. */
+export function retryDelay(retry: RetryDelays, failures: number, random: () => number): number {
+  const full = Math.min(retry.longestMs, retry.firstMs * 2 ** Math.max(0, failures - 1));
+  return full * (1 - random() / 4);
 }

@@ -1,6 +1,6 @@
 import type { Container } from "../model/entities.ts";
 import { Fault, type FaultData } from "../../lib/fault.ts";
-import { drive } from "./call-driver.ts";
+import { callDriver } from "./call-driver.ts";
 import type { Rooms } from "./rooms.ts";
 
 /** Its last words are worth this much of a stop or of a start, and not more. */
@@ -11,28 +11,28 @@ const LONGEST_LAST_LOGS = 65_536;
 const LONGEST_TOLD = 4_096;
 
 /** Empty where they cannot be had soon: nothing fails for them. */
-export async function readLastLogs(rooms: Rooms, row: Pick<Container, "service">, signal: AbortSignal): Promise<string> {
+export async function readLogTail(rooms: Rooms, row: Pick<Container, "service">, signal: AbortSignal): Promise<string> {
   const overdue = () => new Fault("ENGINE_UNREACHABLE", "The engine was slow to give the last log lines.");
   const read = async (call: AbortSignal) => {
     let text = "";
-    for await (const piece of rooms.driver.logs(row.service, { tail: LAST_LOGS_LINES }, { signal: call })) text = keptOf(text + piece);
+    for await (const piece of rooms.driver.logs(row.service, { tail: LAST_LOGS_LINES }, { signal: call })) text = cutLogTail(text + piece);
     return text;
   };
-  return drive({ clock: rooms.clock, ms: LAST_LOGS_MS, overdue, signal }, read).catch(() => "");
+  return callDriver({ clock: rooms.clock, ms: LAST_LOGS_MS, overdue, signal }, read).catch(() => "");
 }
 
 /** The same as a fault holds them. */
-export async function readLastLines(rooms: Rooms, row: Pick<Container, "service">, signal: AbortSignal): Promise<string[]> {
-  return (await readLastLogs(rooms, row, signal)).split("\n").filter((line) => line !== "");
+export async function readLogTailLines(rooms: Rooms, row: Pick<Container, "service">, signal: AbortSignal): Promise<string[]> {
+  return (await readLogTail(rooms, row, signal)).split("\n").filter((line) => line !== "");
 }
 
 /** The end of a log, which is what tells why. A container may write lines of any length. */
-export function keptOf(text: string): string {
+export function cutLogTail(text: string): string {
   return text.slice(-LONGEST_LAST_LOGS);
 }
 
 /** A fault as it is stored and told: with its newest lines only. */
-export function toldOf(fault: FaultData): FaultData {
+export function cutFaultLogs(fault: FaultData): FaultData {
   if (!fault.logs?.length) return fault;
   return { ...fault, logs: fault.logs.join("\n").slice(-LONGEST_TOLD).split("\n") };
 }

@@ -1,18 +1,17 @@
 import type { Observed } from "../../drivers/driver.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Container } from "../model/entities.ts";
-import { readLastLines } from "./log-tail.ts";
+import { readLogTailLines } from "./log-tail.ts";
 import { failure, moveContainer, NOT_RUNNING } from "./moves.ts";
-import { retryDelay } from "./retry-delay.ts";
-import type { Rooms } from "./rooms.ts";
-import type { Outcome } from "./step.ts";
+import { retryDelay } from "./limits.ts";
+import type { Rooms, Outcome } from "./rooms.ts";
 
 /**
  * It should run and does not. An on-demand one sleeps until the next request, unless one asks for it already; any other is started
  * again: at once the first time, since it had run, then more slowly each time, and given up after several losses in a row that
  * each came soon after a start. What may have ended with the engine does not count.
  */
-export function lose(rooms: Rooms, row: Container, fault: Fault): Outcome {
+export function markLost(rooms: Rooms, row: Container, fault: Fault): Outcome {
   const { clock, limits, random } = rooms;
   const attempts = rooms.outages.mayHaveEnded(startedOn(rooms, row)) ? 0 : isStable(rooms, row) ? 1 : row.attempts + 1;
   const notBefore = clock.now() + (attempts <= 1 ? 0 : retryDelay(limits.startRetry, attempts - 1, random));
@@ -27,15 +26,15 @@ export function lose(rooms: Rooms, row: Container, fault: Fault): Outcome {
 }
 
 /** Loses a container of which the engine says that it does not run; unless it has moved by the time its last words are read. */
-export async function loseAsFound(rooms: Rooms, row: Container, fact: Observed | undefined, signal: AbortSignal): Promise<Outcome> {
+export async function markLostAsObserved(rooms: Rooms, row: Container, fact: Observed | undefined, signal: AbortSignal): Promise<Outcome> {
   const why = await whyLost(rooms, row, fact, signal);
   const now = rooms.store.containers.find(row.id);
-  return now?.state === row.state ? lose(rooms, now, why) : "moved";
+  return now?.state === row.state ? markLost(rooms, now, why) : "moved";
 }
 
 async function whyLost(rooms: Rooms, row: Container, fact: Observed | undefined, signal: AbortSignal): Promise<Fault> {
   if (!fact) return new Fault("CONTAINER_CRASHED", `The container ${row.name} is gone: something other than berth removed it.`);
-  const logs = await readLastLines(rooms, row, signal);
+  const logs = await readLogTailLines(rooms, row, signal);
   if (fact.exit?.outOfMemory) {
     const sentence = `The container ${row.name} ran out of memory and was killed. Raise \`memory\` in container.json.`;
     return new Fault("CONTAINER_OUT_OF_MEMORY", sentence, { logs });

@@ -2,32 +2,29 @@ import { Fault } from "../../lib/fault.ts";
 import type { ContainerView, UseReport } from "../../gateway/contract.ts";
 import type { ContainerToView } from "../store/containers.ts";
 import { type Metrics, openMetrics } from "../../lib/metrics/open-metrics.ts";
-import { type Changes, openChanges } from "./changes.ts";
-import { countLifecycle, timed } from "./lifecycle-metrics.ts";
+import { type Changes, createChanges } from "./changes.ts";
+import { recordLifecycleMetrics, timed } from "./lifecycle-metrics.ts";
 import { type Explanation, explainContainer } from "./explain/explain-container.ts";
-import { createEndCounts } from "./end-counts.ts";
-import { openFlights } from "./in-flight-operations.ts";
-import { hearEvents } from "./follow-events.ts";
+import { createEndCounts } from "./address-ownership.ts";
+import { createInFlightOperations } from "./in-flight-operations.ts";
+import { followEvents } from "./follow-events.ts";
 import { placeOf } from "./lanes.ts";
 import { LIFECYCLE_LIMITS, type LifecycleLimits } from "./limits.ts";
-import { lookForMissing } from "./image-lookups.ts";
-import { clearOrphans, findOrphans, type Orphan, orphansAmong, removeOrphan } from "./orphans.ts";
-import { pullAhead } from "./pull-ahead.ts";
-import { openOutages } from "./outages.ts";
-import { lookAtPushed, type Pushed } from "./pushed.ts";
+import { retryMissingImage, prefetchImage, handlePushedImage, type PushedImage } from "./image-lookups.ts";
+import { clearOrphans, findOrphans, type Orphan, orphansAmong, removeOrphan, sweep } from "./sweep.ts";
+import { createOutages } from "./outages.ts";
 import { reconcileContainer } from "./reconcile-container.ts";
 import { reconcileImage } from "./reconcile-image.ts";
-import { containerKey, imageKey, type LifecycleParts, type Rooms, SWEEP } from "./rooms.ts";
-import { createStartSlots } from "./start-slots.ts";
-import { steadySince } from "./steady-since.ts";
-import { sweep } from "./sweep.ts";
-import { openUsage } from "./usage.ts";
-import { type Wishes, wishesIn } from "./desired-state.ts";
-import { openWatchedAddresses, tellAddressed, viewNow } from "./container-view.ts";
+import { containerKey, imageKey, type LifecycleDeps, type Rooms, SWEEP } from "./rooms.ts";
+import { createStartSlots } from "./fair-lane.ts";
+import { createMonotonicEpoch } from "./clock-skew.ts";
+import { createUsage } from "./usage.ts";
+import { type LifecycleRequests, createLifecycleRequests } from "./desired-state.ts";
+import { openWatchedAddresses, publishAddressed, currentView } from "./container-view.ts";
 import { openWorkQueue, type WorkQueue } from "./work-queue.ts";
 
 /** Makes what runs be what is wished. Level-triggered: every call, event and timer only says "look at X again". */
-export type Lifecycle = Wishes &
+export type Lifecycle = LifecycleRequests &
   Pick<Changes, "watch" | "seq" | "settled"> & {
     /** Its view in the gateways' feed now. */
     viewOf(container: ContainerToView): ContainerView;
@@ -37,13 +34,13 @@ export type Lifecycle = Wishes &
     gatewayJoined(gateway: string, seq: number, was?: string): void;
     /** It serves nothing any more, or may go on serving what it knows for as long as `lostMs`. */
     gatewayLeft(gateway: string, lostMs?: number): void;
-    used(report: UseReport): void;
+    recordUse(report: UseReport): void;
     /** Keys that wait to be looked at, and those that are. */
     depth: WorkQueue["depth"];
     /** Why a container is as it is. Faults: CONTAINER_NOT_FOUND. */
     explain(id: string, signal: AbortSignal): Promise<Explanation>;
     /** An image has come to a registry. */
-    pushed(pushed: Pushed): void;
+    imagePushed(pushed: PushedImage): void;
     /** What runs with berth's labels and belongs to nothing here, as of the last sweep. */
     orphans(): Orphan[];
     /** The same, as of now. Faults: ENGINE_UNREACHABLE, ENGINE_FAILED. */
@@ -57,7 +54,7 @@ export type Lifecycle = Wishes &
     close(): Promise<void>;
   };
 
-export type LifecycleOptions = Omit<LifecycleParts, "random"> & {
+export type LifecycleOptions = Omit<LifecycleDeps, "random"> & {
   limits?: Partial<LifecycleLimits>;
   random?: () => number;
   /** Where it counts; for nobody where it is left out. */
@@ -68,10 +65,10 @@ export function openLifecycle(options: LifecycleOptions): Lifecycle {
   const { store, clock, log } = options;
   const limits = { ...LIFECYCLE_LIMITS, ...options.limits };
   const random = options.random ?? Math.random;
-  const openedAt = steadySince(clock);
+  const openedAt = createMonotonicEpoch(clock);
   const stop = new AbortController();
-  const changes = openChanges(store.containers, Math.floor(openedAt()));
-  const usage = openUsage(clock.now);
+  const changes = createChanges(store.containers, Math.floor(openedAt()));
+  const usage = createUsage(clock.now);
   const metrics = options.metrics ?? openMetrics();
   let orphans: Orphan[] = [];
 
@@ -80,8 +77,8 @@ export function openLifecycle(options: LifecycleOptions): Lifecycle {
       const [kind, id = ""] = key.split(":");
       if (kind === "container") return reconcileContainer(rooms, id, signal, lane);
       if (kind === "image") return reconcileImage(rooms, id, signal);
-      if (kind === "ahead") return pullAhead(rooms, id, signal);
-      if (kind === "missing") return lookForMissing(rooms, id, signal);
+      if (kind === "ahead") return prefetchImage(rooms, id, signal);
+      if (kind === "missing") return retryMissingImage(rooms, id, signal);
       return timed(metrics.reconcileSeconds, clock, () => resync(signal));
     },
     place: (key) => placeOf(rooms, key),
@@ -103,11 +100,11 @@ export function openLifecycle(options: LifecycleOptions): Lifecycle {
     limits,
     changes,
     usage,
-    flights: openFlights(),
+    flights: createInFlightOperations(),
     slots: createStartSlots(limits.startSlots),
-    outages: openOutages(clock, clock.now()),
+    outages: createOutages(clock, clock.now()),
     endCounts: createEndCounts(),
-    watched: openWatchedAddresses({ clock, watched: options.driver.watchedAddresses === true, changed: () => tellAddressed(rooms) }),
+    watched: openWatchedAddresses({ clock, watched: options.driver.watchedAddresses === true, changed: () => publishAddressed(rooms) }),
     draining: new Set(),
     queue,
     get openedAt() {
@@ -120,8 +117,8 @@ export function openLifecycle(options: LifecycleOptions): Lifecycle {
     const facts = await sweep(rooms, signal);
     verified();
     const found = clearOrphans(rooms, orphansAmong(rooms, facts));
-    const known = new Set(orphans.map(({ fact }) => fact.service));
-    for (const { fact, why } of found) {
+    const known = new Set(orphans.map(({ observed: fact }) => fact.service));
+    for (const { observed: fact, why } of found) {
       if (!known.has(fact.service))
         log.warn({ service: fact.service, labels: fact.labels, why }, "a service belongs to nothing in this store and is left alone");
     }
@@ -163,19 +160,19 @@ export function openLifecycle(options: LifecycleOptions): Lifecycle {
     for (const id of rooms.draining) queue.add(containerKey(id));
   };
 
-  countLifecycle({ store, changes, queue, metrics });
+  recordLifecycleMetrics({ store, changes, queue, metrics });
   let events: Promise<void> | undefined;
-  const wishes = wishesIn(rooms);
+  const wishes = createLifecycleRequests(rooms);
   return {
     ...wishes,
     watch: changes.watch,
     seq: changes.seq,
-    viewOf: (container) => viewNow(rooms, container),
+    viewOf: (container) => currentView(rooms, container),
     settled: changes.settled,
     start: () => {
       lookAtAll();
       flushLater();
-      events ??= hearEvents(rooms, stop.signal);
+      events ??= followEvents(rooms, stop.signal);
     },
     gatewayJoined: usage.joined,
     gatewayLeft: (gateway, lostMs = 0) => {
@@ -187,10 +184,10 @@ export function openLifecycle(options: LifecycleOptions): Lifecycle {
       });
       stop.signal.addEventListener("abort", cancel, { once: true });
     },
-    used: (report) => lookAtStops(usage.report(report)),
+    recordUse: (report) => lookAtStops(usage.report(report)),
     depth: queue.depth,
     explain: (id, signal) => explainContainer(rooms, id, signal),
-    pushed: (pushed) => lookAtPushed(rooms, wishes, pushed),
+    imagePushed: (pushed) => handlePushedImage(rooms, wishes, pushed),
     orphans: () => orphans,
     findOrphans: (signal) => findOrphans(rooms, signal),
     removeOrphan: (service, signal) => removeOrphan(rooms, service, signal),

@@ -19,7 +19,7 @@ export type Outages = {
 };
 
 /** Before the first `ended`, control itself was away since `openedAt`. */
-export function openOutages(clock: Pick<Clock, "now">, openedAt: number): Outages {
+export function createOutages(clock: Pick<Clock, "now">, openedAt: number): Outages {
   let from = openedAt;
   let broke = openedAt;
   let until: number | undefined;
@@ -42,7 +42,7 @@ export function openOutages(clock: Pick<Clock, "now">, openedAt: number): Outage
 }
 
 /** The engine is there again: what failed with it may be tried at once, and owes nothing to that. */
-export function forgive(rooms: Pick<Rooms, "store" | "changes" | "queue" | "outages">): void {
+export function retryAfterOutage(rooms: Pick<Rooms, "store" | "changes" | "queue" | "outages">): void {
   const { store, changes, queue, outages } = rooms;
   for (const { id, since, fault } of store.containers.triedLater()) {
     if (!isEngineTrouble(fault?.code) && !outages.explains(since)) continue;

@@ -1,17 +1,16 @@
 import { Fault } from "../../lib/fault.ts";
 import type { Container } from "../model/entities.ts";
 import type { ContainerState } from "../model/states.ts";
-import { drive } from "./call-driver.ts";
+import { callDriver } from "./call-driver.ts";
 import { isEngineTrouble } from "./failures.ts";
 import { keep } from "./keep-container.ts";
 import { check } from "./verify-address.ts";
 import { type Lane, laneOf } from "./lanes.ts";
 import { failure, moveContainer } from "./moves.ts";
-import { containerTimeLeft, containerTimeOut, isPassing } from "./deadlines.ts";
+import { containerTimeLeft, timeoutFault, isPassing } from "./deadlines.ts";
 import { heal, stayStopped } from "./rest-container.ts";
-import { containerKey, type Rooms } from "./rooms.ts";
+import { containerKey, type Rooms, type Outcome, type Step } from "./rooms.ts";
 import { beginStart, start } from "./start-container.ts";
-import type { Outcome, Step } from "./step.ts";
 import { drain, stop } from "./stop-container.ts";
 
 /** What a container needs next, by its state. */
@@ -73,7 +72,7 @@ async function step(rooms: Rooms, row: Container, signal: AbortSignal): Promise<
 }
 
 function timeOut(rooms: Rooms, row: Container): void {
-  const fault = row.fault && isEngineTrouble(row.fault.code) ? row.fault : containerTimeOut(rooms, row).toJSON();
+  const fault = row.fault && isEngineTrouble(row.fault.code) ? row.fault : timeoutFault(rooms, row).toJSON();
   moveContainer(rooms, row, "timedOut", failure(rooms, row.attempts + 1, fault));
 }
 
@@ -82,7 +81,7 @@ async function bury(rooms: Rooms, id: string, signal: AbortSignal): Promise<void
   const tombstone = rooms.store.tombstones.find(id);
   if (!tombstone || tombstone.clearedOn !== undefined) return;
   const overdue = () => new Fault("ENGINE_UNREACHABLE", "The container engine did not answer in time.");
-  await drive({ clock: rooms.clock, ms: rooms.limits.statusMs, overdue, signal }, (call) =>
+  await callDriver({ clock: rooms.clock, ms: rooms.limits.statusMs, overdue, signal }, (call) =>
     rooms.driver.destroy(tombstone.service, { signal: call }),
   );
   rooms.store.tombstones.clear(id, rooms.clock.now());

@@ -1,12 +1,10 @@
 import type { ResolvedImage } from "../../drivers/driver.ts";
 import { Fault, type FaultCode } from "../../lib/fault.ts";
 import type { Image } from "../model/entities.ts";
-import { asFault } from "./as-fault.ts";
-import { drive } from "./call-driver.ts";
-import { isEngineTrouble } from "./failures.ts";
-import { imageSource } from "./image-source.ts";
-import { isMissing, lookForMissingLater } from "./image-lookups.ts";
-import { moveImage } from "./move-image.ts";
+import { asFault, isEngineTrouble } from "./failures.ts";
+import { callDriver } from "./call-driver.ts";
+import { imageSource, isMissing, scheduleMissingRetry } from "./image-lookups.ts";
+import { moveImage } from "./moves.ts";
 import { imageTimeLeft } from "./deadlines.ts";
 import { containerKey, imageKey, type Rooms } from "./rooms.ts";
 
@@ -32,7 +30,7 @@ export async function reconcileImage(rooms: Rooms, id: string, signal: AbortSign
       }
       moveImage(rooms, image, "validationWished", {});
     } else {
-      if (isMissing(image)) lookForMissingLater(rooms, image);
+      if (isMissing(image)) scheduleMissingRetry(rooms, image);
       return lookAtWaiting(rooms, id);
     }
   }
@@ -82,7 +80,7 @@ function resolve(rooms: Rooms, image: Image, signal: AbortSignal): Promise<Resol
       `The image ${image.ref} could not be resolved and pulled within ${Math.round(limits.statusMs / 1000)} s without progress.`,
     );
   return rooms.flights.run(imageKey(image.id), 0, signal, (flight) =>
-    drive({ clock, ms, capMs: limits.pullCapMs, overdue, signal: flight }, (call, progressed) => {
+    callDriver({ clock, ms, capMs: limits.pullCapMs, overdue, signal: flight }, (call, progressed) => {
       let renewedOn = image.since;
       const onPull = () => {
         progressed();

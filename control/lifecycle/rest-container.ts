@@ -1,13 +1,13 @@
 import { Fault } from "../../lib/fault.ts";
-import { confirmDeployment, ownedAddress } from "./confirm-address.ts";
+import { confirmDeployment, ownedAddress } from "./confirm-deployment.ts";
 import { isEngineTrouble } from "./failures.ts";
-import { keepingWish } from "./wish-again.ts";
 import { warmUp } from "./idle-policy.ts";
 import { observe } from "./keep-container.ts";
 import { moveContainer } from "./moves.ts";
-import { endPaused, mayStayPaused } from "./pause-container.ts";
+import { endPaused, mayStayPaused } from "./stop-container.ts";
 import { deploy } from "./start-container.ts";
-import type { Step } from "./step.ts";
+import type { Step, Outcome, Rooms } from "./rooms.ts";
+import type { Container } from "../model/entities.ts";
 
 /** A container that is stopped: wished meanwhile, it starts; found running, it is stopped again; found frozen for no good reason, it is ended. */
 export const stayStopped: Step = async (rooms, row, signal) => {
@@ -56,3 +56,8 @@ export const heal: Step = async (rooms, row, signal) => {
   if (now.config.onDemand || !(isEngineTrouble(now.fault?.code) || rooms.outages.explains(now.since))) return "rest";
   return waitMs > 0 ? { lookInMs: waitMs } : keepingWish(rooms, now);
 };
+
+/** Starts what is wished and at rest, in the name of whoever wished it. */
+export function keepingWish(rooms: Rooms, row: Container): Outcome {
+  return moveContainer(rooms, row, "startWished", { fault: undefined }) ? "moved" : "rest";
+}

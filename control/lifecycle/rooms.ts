@@ -4,17 +4,17 @@ import type { Log } from "../../lib/log.ts";
 import type { Container, Image } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
 import type { Changes } from "./changes.ts";
-import type { EndCounts } from "./end-counts.ts";
-import type { Flights } from "./in-flight-operations.ts";
+import type { EndCounts } from "./address-ownership.ts";
+import type { InFlightOperations } from "./in-flight-operations.ts";
 import type { LifecycleLimits } from "./limits.ts";
 import type { Outages } from "./outages.ts";
-import type { StartSlots } from "./start-slots.ts";
-import type { Usage } from "./usage.ts";
+import type { StartSlots } from "./fair-lane.ts";
+import type { ContainerUsage } from "./usage.ts";
 import type { WatchedAddresses } from "./container-view.ts";
 import type { WorkQueue } from "./work-queue.ts";
 
 /** What the lifecycle is given. */
-export type LifecycleParts = {
+export type LifecycleDeps = {
   store: Store;
   driver: Driver;
   clock: Clock;
@@ -31,13 +31,13 @@ export type LifecycleParts = {
 };
 
 /** What its parts share. */
-export type Rooms = LifecycleParts & {
+export type Rooms = LifecycleDeps & {
   limits: LifecycleLimits;
   /** Time before this does not count as waiting: nobody was there to act, or the clock was set on since. */
   readonly openedAt: number;
   changes: Changes;
-  usage: Usage;
-  flights: Flights;
+  usage: ContainerUsage;
+  flights: InFlightOperations;
   outages: Outages;
   slots: StartSlots;
   endCounts: EndCounts;
@@ -54,3 +54,12 @@ export const imageKey = (id: string): string => `image:${id}`;
 export const aheadKey = (id: string): string => `ahead:${id}`;
 /** The image that no registry had is to be looked for again. */
 export const missingKey = (id: string): string => `missing:${id}`;
+
+/** `moved`: look again at once. `rest`: something else will say when to look. */
+export type Outcome = "moved" | "rest" | { lookInMs: number };
+
+/**
+ * Does what a container in one state needs next, which follows from its row alone. The row may have changed by the time that
+ * a step has heard from the driver, so every move compares first.
+ */
+export type Step = (rooms: Rooms, row: Container, signal: AbortSignal) => Promise<Outcome>;

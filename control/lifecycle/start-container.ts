@@ -2,17 +2,15 @@ import { join } from "node:path";
 import type { Address, Deployment, Spec } from "../../drivers/driver.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Container, Image } from "../model/entities.ts";
-import { asFault } from "./as-fault.ts";
-import { confirmDeployment, ownedAddress } from "./confirm-address.ts";
-import { drive } from "./call-driver.ts";
-import { readLastLines } from "./log-tail.ts";
+import { asFault } from "./failures.ts";
+import { confirmDeployment, ownedAddress } from "./confirm-deployment.ts";
+import { callDriver } from "./call-driver.ts";
+import { readLogTailLines } from "./log-tail.ts";
 import { startLimit } from "./limits.ts";
-import { failure, moveContainer, NOT_RUNNING } from "./moves.ts";
-import { moveImage } from "./move-image.ts";
+import { failure, moveContainer, NOT_RUNNING, moveImage } from "./moves.ts";
 import { enteredOn } from "./deadlines.ts";
-import { containerKey, imageKey, type Rooms } from "./rooms.ts";
-import { release } from "./release.ts";
-import type { Step } from "./step.ts";
+import { containerKey, imageKey, type Rooms, type Step } from "./rooms.ts";
+import { release } from "./stop-container.ts";
 import { claimAddress } from "./address-ownership.ts";
 
 /** A container that is wished: waits for its image and for its back-off to pass, then begins. */
@@ -91,10 +89,10 @@ export async function deploy(rooms: Rooms, row: Container, signal: AbortSignal, 
   const overdue = () =>
     new Fault("START_TIMED_OUT", `The container ${row.name} did not accept a connection within ${Math.round(limitMs / 1000)} s.`, { logs });
   // The driver takes away what did not start, and its log with it.
-  const lastWords = async () => void (logs = await readLastLines(rooms, row, signal));
+  const lastWords = async () => void (logs = await readLogTailLines(rooms, row, signal));
   const ms = Math.min(limitMs, enteredOn(rooms, row) + limitMs - clock.now());
   return rooms.flights.run(containerKey(row.id), row.generation, signal, (flight) =>
-    drive({ clock, ms, capMs: limits.pullCapMs, overdue, lastWords, signal: flight }, async (stop, progressed) => {
+    callDriver({ clock, ms, capMs: limits.pullCapMs, overdue, lastWords, signal: flight }, async (stop, progressed) => {
       // First what may refuse, so that nothing is made for a container that cannot start.
       const own = rooms.renderEnv?.(row) ?? row.env;
       const spec = specOf(rooms, row, image, { ...(await rooms.injectedEnv(row, image)), ...own });

@@ -8,7 +8,7 @@ import type { Rooms } from "./rooms.ts";
  * Puts a container's address in doubt: it is sent nothing until the check has found where it is. That it ran well until now, or may have ended with the engine, is remembered,
  * since the check has a clock of its own.
  */
-export function doubt(rooms: Rooms, row: Container, patch: ContainerPatch, byUser?: string): Container | undefined {
+export function suspectAddress(rooms: Rooms, row: Container, patch: ContainerPatch, byUser?: string): Container | undefined {
   const now = rooms.clock.now();
   const owesNothing = isStable(rooms, row) || rooms.outages.mayHaveEnded(row.since);
   // A start requested at this very moment has another cause, unless the event is its cause.
@@ -27,7 +27,7 @@ export function reportEnd(rooms: Rooms, id: string, instance: string | undefined
   if (row?.address === undefined) return;
   if (instance !== undefined && row.address.instance !== undefined && row.address.instance !== instance) return;
   try {
-    if (row.state === "STARTED") return void doubt(rooms, row, {});
+    if (row.state === "STARTED") return void suspectAddress(rooms, row, {});
     const cleared = store.containers.update(id, { address: undefined });
     if (cleared) changes.publish(cleared);
   } catch (error) {

@@ -1,21 +1,21 @@
 import type { Observed } from "../../drivers/driver.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { BriefContainer } from "../store/containers.ts";
-import { doubt } from "./suspect-address.ts";
-import { drive } from "./call-driver.ts";
+import { suspectAddress } from "./suspect-address.ts";
+import { callDriver } from "./call-driver.ts";
 import { isEngineTrouble } from "./failures.ts";
 import { isWhere } from "./keep-container.ts";
 import { isPassing } from "./deadlines.ts";
-import { mayStayPaused } from "./pause-container.ts";
+import { mayStayPaused } from "./stop-container.ts";
 import { containerKey, imageKey, type Rooms } from "./rooms.ts";
-import { setBack } from "./clock-skew.ts";
+import { repairClockSkew } from "./clock-skew.ts";
 
 /**
  * The resync: one list of what runs, held against every row. But for a clock that was set back, and addresses that are not where they were, it changes nothing itself, it only queues what has to be inspected, so a lost
  * event costs at most the time between two of these. Faults: ENGINE_UNREACHABLE, ENGINE_FAILED.
  */
 export async function sweep(rooms: Rooms, signal: AbortSignal): Promise<Observed[]> {
-  setBack(rooms);
+  repairClockSkew(rooms);
   for (const { id } of rooms.store.images.unsettled()) rooms.queue.add(imageKey(id));
   for (const { id } of rooms.store.tombstones.open()) rooms.queue.add(containerKey(id));
   const listedOn = rooms.clock.now();
@@ -45,7 +45,7 @@ export async function sweep(rooms: Rooms, signal: AbortSignal): Promise<Observed
 /** Everything with berth's labels, whosever it is. Faults: ENGINE_UNREACHABLE, ENGINE_FAILED. */
 export function listAll({ clock, limits, driver }: Rooms, signal: AbortSignal): Promise<Observed[]> {
   const overdue = () => new Fault("ENGINE_UNREACHABLE", `The container engine did not list its containers within ${limits.callMs / 1000} s.`);
-  return drive({ clock, ms: limits.callMs, overdue, signal }, (call) => driver.list({ signal: call }));
+  return callDriver({ clock, ms: limits.callMs, overdue, signal }, (call) => driver.list({ signal: call }));
 }
 
 /** Of one that the list does not have where the row has it, the address may be another's: it is sent nothing until it was looked at. */
@@ -53,7 +53,7 @@ function withdraw(rooms: Rooms, { id, state, since, address }: BriefContainer, f
   // What started while the list was on its way is not in it yet.
   if (state !== "STARTED" || address === undefined || since >= listedOn || (fact?.running && isWhere(fact, address))) return;
   const row = rooms.store.containers.find(id);
-  if (row?.state === "STARTED") doubt(rooms, row, {});
+  if (row?.state === "STARTED") suspectAddress(rooms, row, {});
 }
 
 /** True where the row is on its way, or says something else than the fact does. */
@@ -65,4 +65,44 @@ function wantsLook(row: BriefContainer, fact: Observed | undefined): boolean {
   if (row.desiredInstances === 0) return true;
   if (!fact?.running || fact.labels.generation !== row.generation) return true;
   return row.address !== undefined && !isWhere(fact, row.address);
+}
+
+export type Orphan = { observed: Observed; why: "removed" | "unknown id" | "another store" | "another name" };
+
+/**
+ * What runs with berth's labels and belongs to no row. Only what this store issued and removed is taken away; the
+ * rest is for a person to judge, since an empty or restored store proves nothing.
+ */
+export function orphansAmong(rooms: Pick<Rooms, "store">, facts: readonly Observed[]): Orphan[] {
+  return facts.flatMap((fact): Orphan[] => {
+    if (fact.labels.store !== rooms.store.id) return [{ observed: fact, why: "another store" }];
+    const row = rooms.store.containers.find(fact.labels.container);
+    // Its container runs, or rests, under the name that the row says: this is a second one, of before a rename.
+    if (row) return row.service === fact.service ? [] : [{ observed: fact, why: "another name" }];
+    return [{ observed: fact, why: rooms.store.tombstones.find(fact.labels.container) ? "removed" : "unknown id" }];
+  });
+}
+
+/** Takes away what was removed and runs all the same; returns the rest. */
+export function clearOrphans(rooms: Rooms, orphans: readonly Orphan[]): Orphan[] {
+  for (const { observed: fact, why } of orphans) {
+    if (why !== "removed") continue;
+    rooms.store.tombstones.reopen(fact.labels.container, fact.service);
+    rooms.queue.add(containerKey(fact.labels.container));
+  }
+  return orphans.filter(({ why }) => why !== "removed");
+}
+
+/** Asks the engine now. What was removed is not among them: it goes by itself. */
+export async function findOrphans(rooms: Rooms, signal: AbortSignal): Promise<Orphan[]> {
+  return orphansAmong(rooms, await listAll(rooms, signal)).filter(({ why }) => why !== "removed");
+}
+
+/** Takes away what a person has judged, after making sure that it is (still) an orphan. */
+export async function removeOrphan(rooms: Rooms, service: string, signal: AbortSignal): Promise<void> {
+  const orphans = await findOrphans(rooms, signal);
+  if (!orphans.some(({ observed: fact }) => fact.service === service))
+    throw new Fault("REQUEST_INVALID", `There is no orphan with the name ${service}.`);
+  const overdue = () => new Fault("ENGINE_UNREACHABLE", `The container engine did not remove ${service} in time.`);
+  await callDriver({ clock: rooms.clock, ms: rooms.limits.statusMs, overdue, signal }, (call) => rooms.driver.destroy(service, { signal: call }));
 }

@@ -4,7 +4,7 @@ import type { Use, UseReport } from "../../gateway/contract.ts";
 type Gateway = { seq: number; uses: Map<string, Use>; lostUntil?: number };
 
 /** How the gateways use the containers, as far as they have said; nothing of it is lost with the process but a few seconds of `lastActive`. */
-export type Usage = {
+export type ContainerUsage = {
   /** `seq`: the newest change that the gateway is known to know of; 0: none. `was`: its name before it lost us; what it had open then counts until it reports. */
   joined(gateway: string, seq: number, was?: string): void;
   /** Nobody hears of it any more, but what it had open counts until `left`, which is to come at `until` (epoch ms) unless it joins again. */
@@ -32,7 +32,7 @@ export type Usage = {
   forget(id: string): void;
 };
 
-export function openUsage(now: () => number): Usage {
+export function createUsage(now: () => number): ContainerUsage {
   const gateways = new Map<string, Gateway>();
   const lastActive = new Map<string, number>();
   let fresh = new Map<string, number>();

@@ -1,20 +1,20 @@
 import type { Deployment, Observed } from "../../drivers/driver.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Container } from "../model/entities.ts";
-import { confirmDeployment, ownedAddress } from "./confirm-address.ts";
+import { confirmDeployment, ownedAddress } from "./confirm-deployment.ts";
 import { isReplaceable, observe, redefine } from "./keep-container.ts";
 import { startLimit } from "./limits.ts";
-import { lose, loseAsFound } from "./mark-lost.ts";
+import { markLost, markLostAsObserved } from "./mark-lost.ts";
 import { moveContainer } from "./moves.ts";
 import { deploy } from "./start-container.ts";
-import type { Step } from "./step.ts";
+import type { Step } from "./rooms.ts";
 
 /** Its address is in doubt. Where it does not run, it is lost; where it does, deploying what already runs verifies the address. */
 export const check: Step = async (rooms, row, signal) => {
   const ends = rooms.endCounts.count(row.id);
   const fact = await observe(rooms, row, signal);
   const goesOn = fact?.running || (fact?.paused && fact.labels.generation === row.generation);
-  if (!fact || !goesOn) return loseAsFound(rooms, row, fact, signal);
+  if (!fact || !goesOn) return markLostAsObserved(rooms, row, fact, signal);
   const now = rooms.store.containers.find(row.id);
   if (now?.state !== "CHECKING") return "moved";
   if (fact.labels.generation !== now.generation) {
@@ -33,7 +33,7 @@ export const check: Step = async (rooms, row, signal) => {
     const then = rooms.store.containers.find(row.id);
     if (then?.state !== "CHECKING") return "moved";
     if (!(error instanceof Fault) || error.code === "ENGINE_UNREACHABLE") throw error;
-    return lose(rooms, then, error);
+    return markLost(rooms, then, error);
   }
   try {
     await confirmDeployment(rooms, now, deployment, { ends, isNew: false, signal });
@@ -45,7 +45,7 @@ export const check: Step = async (rooms, row, signal) => {
   if (fact.running && isReplaced(fact, deployment)) {
     const latest = rooms.store.containers.find(row.id);
     // An orchestrator may report an instance as running for a moment after its end; the deploy replaced it.
-    return latest?.state === "CHECKING" ? lose(rooms, latest, replaced(row)) : "moved";
+    return latest?.state === "CHECKING" ? markLost(rooms, latest, replaced(row)) : "moved";
   }
   const address = ownedAddress(deployment.address, deployment.instance);
   moveContainer(rooms, now, "foundRunning", { address, runningGeneration: now.generation, fault: undefined });

@@ -1,7 +1,7 @@
 import type { Clock } from "../../lib/clock.ts";
 import { createFairLane } from "./fair-lane.ts";
 import { type Lane, type LaneBounds, LANES } from "./lanes.ts";
-import { type Retry, retryDelay } from "./retry-delay.ts";
+import { type RetryDelays, retryDelay } from "./limits.ts";
 
 /**
  * Says "look at X again": however often a key is added, it is worked on once, by one worker at a time. A key that is added while
@@ -36,7 +36,7 @@ export function openWorkQueue(options: {
   failed: (key: string, error: unknown, retryInMs: number) => void;
   clock: Clock;
   lanes: LaneBounds;
-  retry: Retry;
+  retry: RetryDelays;
   random: () => number;
 }): WorkQueue {
   const { clock } = options;

@@ -1,6 +1,5 @@
 import type { FaultData } from "../../lib/fault.ts";
-import type { ContainerState } from "./states.ts";
-import type { ImageState } from "./image-states.ts";
+import type { ContainerState, ImageState } from "./states.ts";
 
 /** Times are epoch milliseconds throughout. */
 

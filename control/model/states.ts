@@ -1,5 +1,3 @@
-import type { Table } from "./transition-table.ts";
-
 export type ContainerState =
   | "PENDING_START"
   | "STARTING"
@@ -41,7 +39,7 @@ export type ContainerEvent =
   | "timedOut";
 
 /** Rows are states, columns are events; an empty cell is an event that the state does not allow. */
-export const CONTAINER_TABLE: Table<ContainerState, ContainerEvent> = {
+export const CONTAINER_TABLE: TransitionTable<ContainerState, ContainerEvent> = {
   PENDING_START: { startBegan: "STARTING", startFailed: "ERROR", foundRunning: "STARTED", stopWished: "PENDING_USER_STOP", timedOut: "ERROR" },
   STARTING: { answered: "STARTED", startFailed: "ERROR", stopWished: "PENDING_USER_STOP", redefined: "PENDING_START", timedOut: "ERROR" },
   STARTED: {
@@ -90,4 +88,41 @@ export const CONTAINER_WIRE_STATES: Record<ContainerState, string> = {
   USER_STOPPED: "stopped by user",
   SYSTEM_STOPPED: "stopped by system",
   ERROR: "error",
+};
+
+/** A transition table as data. */
+export type TransitionTable<State extends string, Event extends string> = Record<State, Partial<Record<Event, State>>>;
+
+/** The state that follows, or undefined where the state does not allow the event. */
+export function nextState<State extends string, Event extends string>(
+  table: TransitionTable<State, Event>,
+  state: State,
+  event: Event,
+): State | undefined {
+  return table[state][event];
+}
+
+export type ImageState = "PENDING_VALIDATION" | "VALIDATING" | "READY" | "ERROR" | "DELETED";
+
+export type ImageEvent =
+  /** Published again, or a user asked to validate it again. */
+  "validationWished" | "validationBegan" | "resolved" | "refused" | "removed" | "timedOut";
+
+/** Rows are states, columns are events; an empty cell is an event that the state does not allow. DELETED is a tombstone. */
+export const IMAGE_TABLE: TransitionTable<ImageState, ImageEvent> = {
+  PENDING_VALIDATION: { validationBegan: "VALIDATING", removed: "DELETED", timedOut: "ERROR" },
+  VALIDATING: { resolved: "READY", refused: "ERROR", validationWished: "PENDING_VALIDATION", removed: "DELETED", timedOut: "ERROR" },
+  READY: { validationWished: "PENDING_VALIDATION", removed: "DELETED" },
+  ERROR: { validationWished: "PENDING_VALIDATION", removed: "DELETED" },
+  DELETED: { validationWished: "PENDING_VALIDATION" },
+};
+
+export const PASSING_IMAGE_STATES = ["PENDING_VALIDATION", "VALIDATING"] as const satisfies ImageState[];
+
+export const IMAGE_WIRE_STATES: Record<ImageState, string> = {
+  PENDING_VALIDATION: "pending validation",
+  VALIDATING: "validating",
+  READY: "ready",
+  ERROR: "error",
+  DELETED: "deleted",
 };

@@ -1,5 +1,5 @@
 import type { FaultData } from "../../lib/fault.ts";
-import type { ImageState } from "../model/image-states.ts";
+import type { ImageState } from "../model/states.ts";
 import { flag, json, optional, text, whole } from "./columns.ts";
 import type { Image } from "../model/entities.ts";
 import { listingsOf } from "./listing.ts";

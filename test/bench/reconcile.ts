@@ -51,9 +51,9 @@ async function measure(size: number): Promise<void> {
     return container;
   });
   lifecycle.start();
-  lifecycle.wishValidation(image.id);
+  lifecycle.requestValidation(image.id);
   const begun = performance.now();
-  for (const { id } of all) lifecycle.wishStart(id, user);
+  for (const { id } of all) lifecycle.requestStart(id, user);
   while (!all.every(({ id }) => store.containers.find(id)?.state === "STARTED")) await clock.advance(100);
   const started = performance.now() - begun;
   const toStart = world.calls.length;

@@ -9,7 +9,7 @@ import { openFeed } from "../../control/api/feed.ts";
 import { type ContainerView, type FeedLine, viewOffWire } from "../../gateway/contract.ts";
 import { openIdentity } from "../../control/identity/open-identity.ts";
 import { openLog } from "../../lib/log.ts";
-import { viewOf } from "../../control/lifecycle/view-of.ts";
+import { viewOf } from "../../control/lifecycle/container-view.ts";
 import { newContainer, openStand, type Stand, until, USER } from "./lifecycle/stand.ts";
 
 const ADA = { userId: USER, login: "ada", admin: false };
@@ -137,7 +137,7 @@ t.test("a gateway is told its name, every container, then each change in order",
     numbers.toSorted((one, other) => one - other),
   );
 
-  stand.lifecycle().removed(id);
+  stand.lifecycle().remove(id);
   await until("removed", () => lines.some((line) => line.kind === "removed" && line.id === id));
 });
 
@@ -188,7 +188,7 @@ t.test("a stop that a gateway may not have heard of yet waits until it has said 
   const first = await gatewayOf(listen(t, socketPath).lines);
   const use = (open: 0 | 1) => [{ id, open, streams: open, lastActive: stand.clock.now() }];
   await ask(socketPath, "/use", { gateway: first, seq: stand.lifecycle().seq(), uses: use(1) });
-  stand.lifecycle().wishStop(id, USER);
+  stand.lifecycle().requestStop(id, USER);
   // One that comes back, and still believes what it knew before.
   const second = await gatewayOf(listen(t, socketPath).lines);
   await ask(socketPath, "/use", { gateway: first, seq: stand.lifecycle().seq(), uses: use(0) });
@@ -293,7 +293,7 @@ t.test("a gateway that does not read is cut off before it costs much memory", as
   const before = process.memoryUsage().rss;
   stand.store().containers.update(id, { name: "n".repeat(500_000) });
   for (let change = 0; change < 200 && !deaf.destroyed; change++) {
-    stand.lifecycle().defined(id);
+    stand.lifecycle().definitionChanged(id);
     await stand.clock.advance(0);
   }
   deaf.resume();
@@ -343,7 +343,7 @@ t.test("a crash with endless last lines costs no gateway its feed", async (t) =>
       },
     },
   });
-  stand.lifecycle().wishStart(id, USER);
+  stand.lifecycle().requestStart(id, USER);
   const row = await stand.reaches(id, "ERROR");
   t.ok(row.lastLogs.length <= 65_536, "nor the store its room");
   await until("the failure", () => JSON.stringify(lastView(lines, id) ?? "").includes("failed"));
@@ -362,8 +362,8 @@ t.test("a gateway is given a long list whole, however much that is, in lines of 
   // One that is told already, and two that are not.
   const { stand, socketPath } = await openTestFeed(t, ({ store, lifecycle }) => {
     const ids = store().containers.toView("", 2_000);
-    for (const at of [0, -1]) lifecycle().removed(ids.at(at)?.id ?? "");
-    lifecycle().wishStop(ids.at(-2)?.id ?? "", USER);
+    for (const at of [0, -1]) lifecycle().remove(ids.at(at)?.id ?? "");
+    lifecycle().requestStop(ids.at(-2)?.id ?? "", USER);
   });
   const { id: first } = stand.publish({ config: { onDemand: true } });
   const { imageId, config } = stand.row(first);

@@ -42,8 +42,9 @@ export function openImporter(parts: { store: Store; driver: Driver; lifecycle: T
         return planned;
       });
       if (asked.dryRun) return plan;
-      for (const { image, fate } of plan.images) if (fate === "import") lifecycle.wishValidation(image.id, importer.id);
-      for (const { container, fate } of plan.containers) if (fate === "import" || fate === "adopt") lifecycle.defined(container.id, importer.id);
+      for (const { image, fate } of plan.images) if (fate === "import") lifecycle.requestValidation(image.id, importer.id);
+      for (const { container, fate } of plan.containers)
+        if (fate === "import" || fate === "adopt") lifecycle.definitionChanged(container.id, importer.id);
       return plan;
     },
   };

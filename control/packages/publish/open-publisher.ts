@@ -155,14 +155,16 @@ export async function openPublisher(parts: {
         return publishFrom(folder, { ...asked, signal: deadline.signal }).finally(deadline.close);
       });
       // All of it is stored; whatever of this is not done when berth ends follows from what is stored at the next start.
-      await inSlices(published.images, (image) => parts.lifecycle.wishValidation(image.id, asked.user.id));
-      await inSlices([...published.containers, ...published.followers], (container) => parts.lifecycle.defined(container.id, asked.user.id));
+      await inSlices(published.images, (image) => parts.lifecycle.requestValidation(image.id, asked.user.id));
+      await inSlices([...published.containers, ...published.followers], (container) =>
+        parts.lifecycle.definitionChanged(container.id, asked.user.id),
+      );
       // Meanwhile another publish may have brought the folder back.
       const publishedOn = published.package.updatedOn;
       const isBack = ({ imageId, packageId }: Container) =>
         store.packages.find(packageId)?.updatedOn !== publishedOn && store.images.find(imageId)?.state !== "DELETED";
       await inSlices(published.removed, (container) => {
-        if (!isBack(container)) parts.lifecycle.removed(container.id);
+        if (!isBack(container)) parts.lifecycle.remove(container.id);
       });
       return published;
     } finally {

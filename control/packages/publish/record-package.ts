@@ -3,8 +3,7 @@ import { isDeepStrictEqual } from "node:util";
 import { Fault } from "../../../lib/fault.ts";
 import { claimImported, importedAmong } from "../import/imported-package.ts";
 import { mayManageOf } from "../../identity/may-manage.ts";
-import { IMAGE_TABLE } from "../../model/image-states.ts";
-import { next } from "../../model/transition-table.ts";
+import { IMAGE_TABLE, nextState } from "../../model/states.ts";
 import type { Container, Image, Package, User } from "../../model/entities.ts";
 import type { LeavingImage } from "../../store/images.ts";
 import type { Store } from "../../store/open-store.ts";
@@ -143,7 +142,7 @@ function recordImage({ store, now, byUser }: Publishing, owner: Package, definit
   // A tag may have moved, so every publish validates again, even where nothing else changed.
   const fresh = { since: now, fault: undefined, logs: "" };
   if (known) {
-    const state = next(IMAGE_TABLE, known.state, "validationWished") ?? known.state;
+    const state = nextState(IMAGE_TABLE, known.state, "validationWished") ?? known.state;
     const resolved = known.ref === definition.ref ? {} : { resolvedId: undefined, digest: undefined, exposed: [] };
     const patch = { ...rewritten(said, known, "name"), ...fresh, ...resolved };
     return store.images.republish(known, { ...patch, state }, { at: now, event: "validationWished", byUser });
@@ -196,6 +195,6 @@ function rewritten<P extends object, K extends keyof P>(patch: P, known: Pick<P,
 }
 
 function removeImages({ store, now, byUser }: Publishing, images: readonly LeavingImage[]): void {
-  const left = images.filter(({ state }) => next(IMAGE_TABLE, state, "removed") === "DELETED").map(({ id }) => id);
+  const left = images.filter(({ state }) => nextState(IMAGE_TABLE, state, "removed") === "DELETED").map(({ id }) => id);
   store.images.removeAll(left, now, { at: now, event: "removed", byUser });
 }

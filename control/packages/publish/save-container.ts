@@ -31,7 +31,7 @@ const LONGEST_FRIENDLY_NAME = 200;
 export function saveContainer(rooms: { store: Store; lifecycle: Told; environment: string; now: number }, asked: Saving): Container {
   const { store, lifecycle } = rooms;
   const saved = store.transaction(() => ("known" in asked ? change(rooms, asked.known, asked) : make(rooms, asked.image, asked.id, asked)));
-  lifecycle.defined(saved.id);
+  lifecycle.definitionChanged(saved.id);
   return saved;
 }
 

@@ -1,4 +1,4 @@
 import type { Lifecycle } from "../../lifecycle/open-lifecycle.ts";
 
 /** What publishing and saving tell the lifecycle. */
-export type Told = Pick<Lifecycle, "wishValidation" | "defined" | "removed">;
+export type Told = Pick<Lifecycle, "requestValidation" | "definitionChanged" | "remove">;

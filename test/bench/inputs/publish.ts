@@ -12,7 +12,7 @@ import type { InputCase } from "./input-case.ts";
 const AUTHOR = { id: "11111111-1111-4111-8111-111111111111", login: "ada", friendlyName: "Ada", admin: false, createdOn: 1 };
 /** As many folders as a package may have. */
 const FOLDERS = 500;
-const LIFECYCLE = { wishValidation: () => undefined, defined: () => undefined, removed: () => undefined };
+const LIFECYCLE = { requestValidation: () => undefined, definitionChanged: () => undefined, remove: () => undefined };
 
 const folders = (prefix: string, files: (index: number) => Record<string, string>) =>
   Object.fromEntries(

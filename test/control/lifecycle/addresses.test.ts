@@ -1,5 +1,5 @@
 import t, { type Test } from "tap";
-import { viewOf } from "../../../control/lifecycle/view-of.ts";
+import { viewOf } from "../../../control/lifecycle/container-view.ts";
 import type { Driver, Observed } from "../../../drivers/driver.ts";
 import type { ContainerView } from "../../../gateway/contract.ts";
 import { type MemoryApp, listening } from "../../fixtures/memory-driver.ts";
@@ -43,7 +43,7 @@ async function openHeldStand(t: Test, options: { driver?: (driver: Driver) => Dr
 
 async function started(stand: Stand, name: string, options: { app?: MemoryApp; onDemand?: boolean } = {}) {
   const { id, service } = stand.publish({ name, config: { onDemand: options.onDemand ?? true }, ...(options.app ? { app: options.app } : {}) });
-  stand.lifecycle().wishStart(id, USER);
+  stand.lifecycle().requestStart(id, USER);
   await stand.reaches(id, "STARTED");
   await stand.clock.advance(1_000);
   return { id, service };
@@ -95,7 +95,7 @@ t.test("an address that is given to a container is taken from the container that
   const slow: MemoryApp = { ...listening, run: ({ listen }) => void (answer = () => listen(undefined, port)) };
   const other = stand.publish({ name: "other", app: slow, config: { onDemand: true } });
   stand.world.assigns.set(other.service, port);
-  stand.lifecycle().wishStart(other.id, USER);
+  stand.lifecycle().requestStart(other.id, USER);
   await until("taken", () => stand.addresses(id) === "coming");
   t.equal(stand.row(other.id).state, "STARTING", "which is still booting");
   t.equal(portOf(stand, other.id), port);
@@ -113,8 +113,10 @@ t.test("one that is being stopped loses its address as well, and cannot come bac
   const stand = await openHeldStand(t);
   const { id, service } = await started(stand, "web");
   stand.lifecycle().gatewayJoined("gateway", stand.lifecycle().seq());
-  stand.lifecycle().used({ gateway: "gateway", seq: stand.lifecycle().seq(), uses: [{ id, open: 1, streams: 1, lastActive: stand.clock.now() }] });
-  stand.lifecycle().wishStop(id, USER);
+  stand
+    .lifecycle()
+    .recordUse({ gateway: "gateway", seq: stand.lifecycle().seq(), uses: [{ id, open: 1, streams: 1, lastActive: stand.clock.now() }] });
+  stand.lifecycle().requestStop(id, USER);
   t.equal(stand.row(id).state, "PENDING_USER_STOP");
   t.ok(stand.row(id).address);
   await stand.world.kill(service);
@@ -136,7 +138,7 @@ t.test("an end that is reported while the engine shows the container as running 
   const stand = await openHeldStand(t, { driver });
   const { id, service } = stand.publish({ name: "web", config: { onDemand: true } });
   ended = () => void stand.world.kill(service);
-  stand.lifecycle().wishStart(id, USER);
+  stand.lifecycle().requestStart(id, USER);
   t.match(await stand.reaches(id, "ERROR"), { fault: { code: "CONTAINER_CRASHED" }, address: undefined });
   t.notOk(stand.views.some(({ standing }) => standing.kind === "awake"), "it never counted as awake"); // prettier-ignore
 });

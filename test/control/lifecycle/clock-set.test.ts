@@ -28,9 +28,9 @@ t.test("set back by an hour, what nobody answers still ends in time", async (t) 
   await until("validated", () => stand.image(stand.row(id).imageId).state === "READY");
   let release = () => {};
   stand.world.holdDestroy = new Promise((resolve) => (release = resolve));
-  stand.lifecycle().wishStart(id, USER);
+  stand.lifecycle().requestStart(id, USER);
   await stand.reaches(id, "STARTED");
-  stand.lifecycle().wishStop(id, USER);
+  stand.lifecycle().requestStop(id, USER);
   await stand.reaches(id, "STOPPING");
   stand.clock.jump(-HOUR_MS);
   await stand.clock.advance(3 * SWEEP_MS + 5 * 60_000);
@@ -50,7 +50,7 @@ t.test("set back by an hour, what nobody answers still ends in time", async (t) 
 t.test("set back by an hour, an idle container sleeps when it has been idle from then on", async (t) => {
   const stand = await openStand(t);
   const { id } = stand.publish({ config: { shutdownTimeoutMinutes: 1 } });
-  stand.lifecycle().wishStart(id, USER);
+  stand.lifecycle().requestStart(id, USER);
   await stand.reaches(id, "STARTED");
   stand.clock.jump(-HOUR_MS);
   await stand.clock.advance(SWEEP_MS + 61_000);
@@ -60,20 +60,20 @@ t.test("set back by an hour, an idle container sleeps when it has been idle from
 t.test("set on by an hour, nothing times out, and nothing falls asleep that was just used", async (t) => {
   const stand = await openStand(t);
   const used = stand.publish({ name: "used", config: { shutdownTimeoutMinutes: 30 } });
-  stand.lifecycle().wishStart(used.id, USER);
+  stand.lifecycle().requestStart(used.id, USER);
   await stand.reaches(used.id, "STARTED");
   const slow = stand.publish({
     name: "slow",
     app: { exposed: [5353], run: ({ listen, env }) => void setImmediate(() => env["OWN"] && later.push(listen)) },
   });
   const later: (() => void)[] = [];
-  stand.lifecycle().wishStart(slow.id, USER);
+  stand.lifecycle().requestStart(slow.id, USER);
   await stand.reaches(slow.id, "STARTING");
   await until("it runs", () => later.length > 0);
   stand.clock.jump(HOUR_MS);
   // Somebody looks: an event, a report or a wish would.
-  stand.lifecycle().defined(slow.id);
-  stand.lifecycle().defined(used.id);
+  stand.lifecycle().definitionChanged(slow.id);
+  stand.lifecycle().definitionChanged(used.id);
   await turns(20);
   await stand.clock.advance(SWEEP_MS);
   t.equal(stand.row(used.id).state, "STARTED");

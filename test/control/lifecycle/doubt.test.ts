@@ -9,7 +9,7 @@ import { openStand, type Stand, until, USER } from "./stand.ts";
 async function started(t: Test, config: Partial<ContainerConfig> = {}, app: MemoryApp = listening) {
   const stand = await openStand(t);
   const { id, service } = stand.publish({ config, app });
-  stand.lifecycle().wishStart(id, USER);
+  stand.lifecycle().requestStart(id, USER);
   await stand.reaches(id, "STARTED");
   await stand.clock.advance(500);
   const deploys = () => stand.world.asked(`deploy ${service}`);
@@ -87,7 +87,7 @@ async function startedBehindStaleReports(t: Test, config: Partial<ContainerConfi
     }),
   });
   const { id, service } = stand.publish({ config, app: listening });
-  stand.lifecycle().wishStart(id, USER);
+  stand.lifecycle().requestStart(id, USER);
   await stand.reaches(id, "STARTED");
   await until("an inspection", () => reports.last?.running === true);
   const dies = async () => {

@@ -28,7 +28,7 @@ t.test("one that runs names who asked, what keeps it awake and when it sleeps", 
 
   stand.lifecycle().gatewayJoined(GATEWAY, stand.lifecycle().seq());
   const uses = [{ id, open: 1, streams: 3, lastActive: stand.clock.now() }];
-  stand.lifecycle().used({ gateway: GATEWAY, seq: stand.lifecycle().seq(), uses });
+  stand.lifecycle().recordUse({ gateway: GATEWAY, seq: stand.lifecycle().seq(), uses });
   const used = await explain(stand, id);
   t.same(kinds(used.awake), ["requests", "sockets"]);
   t.same(used.timers, [], "an open request keeps it for as long as it is open");
@@ -37,7 +37,7 @@ t.test("one that runs names who asked, what keeps it awake and when it sleeps", 
 t.test("one that nothing puts to sleep says so", async (t) => {
   const stand = await openStand(t);
   const { id } = stand.publish();
-  stand.lifecycle().wishStart(id, USER);
+  stand.lifecycle().requestStart(id, USER);
   await stand.reaches(id, "STARTED");
   t.same(kinds((await explain(stand, id)).awake), ["neverIdle"]);
 });
@@ -73,14 +73,14 @@ t.test("a start that failed is told with its cause, its last lines and when the 
 t.test("who stopped it is named, and idleness where nobody did", async (t) => {
   const stand = await openStand(t);
   const { id } = stand.publish({ config: { shutdownTimeoutMinutes: 1 } });
-  stand.lifecycle().wishStart(id, USER);
+  stand.lifecycle().requestStart(id, USER);
   await stand.reaches(id, "STARTED");
   await stand.clock.advance(2 * MINUTE);
   await stand.reaches(id, "SYSTEM_STOPPED");
   t.match((await explain(stand, id)).why, /had used it for a minute/);
-  stand.lifecycle().wishStart(id, USER);
+  stand.lifecycle().requestStart(id, USER);
   await stand.reaches(id, "STARTED");
-  stand.lifecycle().wishStop(id, USER);
+  stand.lifecycle().requestStop(id, USER);
   await stand.reaches(id, "USER_STOPPED");
   t.match((await explain(stand, id)).why, /ada/);
 });

@@ -10,7 +10,7 @@ const CALL = { signal: AbortSignal.timeout(60_000) };
 async function started(t: Test, config: Partial<ContainerConfig> = {}, app: MemoryApp = listening) {
   const stand = await openStand(t);
   const { id, service, imageId } = stand.publish({ config, app });
-  stand.lifecycle().wishStart(id, USER);
+  stand.lifecycle().requestStart(id, USER);
   await stand.reaches(id, "STARTED");
   return { stand, id, service, imageId };
 }
@@ -130,7 +130,7 @@ t.test("a plain container whose start met no engine starts once there is one", a
   const { id, imageId } = stand.publish();
   await until("valid", () => stand.image(imageId).state === "READY");
   stand.world.away = true;
-  stand.lifecycle().wishStart(id, USER);
+  stand.lifecycle().requestStart(id, USER);
   t.match(await stand.reaches(id, "ERROR"), { fault: { code: "ENGINE_UNREACHABLE" }, desiredInstances: 1 });
   stand.world.away = false;
   await stand.clock.advance(10_000);
@@ -161,7 +161,7 @@ t.test("a container in error that is found healthy is started", async (t) => {
   const { stand, id, service } = await (async () => {
     const stand = await openStand(t);
     const { id, service } = stand.publish({ app: crashing });
-    stand.lifecycle().wishStart(id, USER);
+    stand.lifecycle().requestStart(id, USER);
     await stand.reaches(id, "ERROR");
     return { stand, id, service };
   })();
@@ -194,7 +194,7 @@ t.test("killed in the middle of a start, the next one finishes it", async (t) =>
 t.test("killed in the middle of a stop, the next one finishes it", async (t) => {
   const { stand, id, service } = await started(t);
   stand.world.holdDestroy = new Promise(() => {});
-  stand.lifecycle().wishStop(id, USER);
+  stand.lifecycle().requestStop(id, USER);
   await stand.reaches(id, "STOPPING");
   stand.world.holdDestroy = undefined;
   await stand.restart();
@@ -223,7 +223,7 @@ t.test("time in which no berth ran is no idle time", async (t) => {
 t.test("of what belongs to nothing, only what this store issued and removed is taken away", async (t) => {
   const stand = await openStand(t);
   const { id } = stand.publish();
-  stand.lifecycle().removed(id);
+  stand.lifecycle().remove(id);
   await until("buried", () => stand.store().tombstones.open().length === 0);
   await planted(stand, "removed-one", { container: id });
   await planted(stand, "unknown-one", {});
@@ -239,7 +239,7 @@ t.test("of what belongs to nothing, only what this store issued and removed is t
       stand
         .lifecycle()
         .orphans()
-        .map(({ fact, why }) => [fact.service, why]),
+        .map(({ observed: fact, why }) => [fact.service, why]),
     ),
     new Map([
       ["foreign-one", "another store"],

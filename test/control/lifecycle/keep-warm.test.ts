@@ -58,7 +58,7 @@ t.test("a user's stop counts for more than its hours, until a request wakes it",
   const { id } = stand.publish({ config: { onDemand: true, keepWarm: HOURS } });
   await pass(stand, 2 * MINUTE);
   await stand.reaches(id, "STARTED");
-  stand.lifecycle().wishStop(id, USER);
+  stand.lifecycle().requestStop(id, USER);
   await stand.reaches(id, "USER_STOPPED");
   await pass(stand, 5 * MINUTE);
   t.equal(stand.row(id).state, "USER_STOPPED");

@@ -38,7 +38,7 @@ t.test(
     const stand = await openStand(t, { driver: wrap });
     const all = Array.from({ length: COUNT }, (_, n) => stand.publish({ name: `many-${n}` }));
     await until("all images are ready", () => all.every(({ imageId }) => stand.image(imageId).state === "READY"));
-    for (const { id } of all) stand.lifecycle().wishStart(id, USER);
+    for (const { id } of all) stand.lifecycle().requestStart(id, USER);
     await until("all have started", () => all.every(({ id }) => stand.row(id).state === "STARTED"));
     const { start, look, sweep } = LIFECYCLE_LIMITS.lanes;
     t.ok(seen.most <= start.total + look.total + sweep.total, `${seen.most} calls at a time`);
@@ -65,7 +65,7 @@ t.test("two hundred starts that never listen keep neither another user's wake wa
   const other = stand.publish({ name: "other", config: { onDemand: true } });
   const running = stand.publish({ name: "running" });
   await until("all images are ready", () => [...never, other, running].every(({ imageId }) => stand.image(imageId).state === "READY"));
-  stand.lifecycle().wishStart(running.id, USER);
+  stand.lifecycle().requestStart(running.id, USER);
   await stand.reaches(running.id, "STARTED");
   const from = stand.clock.now();
   for (const { id } of never) stand.lifecycle().wake(id, USER);
@@ -75,10 +75,10 @@ t.test("two hundred starts that never listen keep neither another user's wake wa
   });
   stand.lifecycle().wake(other.id, OTHER);
   await stand.reaches(other.id, "STARTED");
-  stand.lifecycle().wishStop(running.id, USER);
+  stand.lifecycle().requestStop(running.id, USER);
   const [first, last] = [never[0]?.id ?? "", never.at(-1)?.id ?? ""];
-  stand.lifecycle().wishStop(first, USER);
-  stand.lifecycle().wishStop(last, USER);
+  stand.lifecycle().requestStop(first, USER);
+  stand.lifecycle().requestStop(last, USER);
   for (const id of [first, last]) await stand.reaches(id, "USER_STOPPED");
   t.equal(stand.clock.now() - from, 0, "no time passed");
   await stand.clock.advance(LIFECYCLE_LIMITS.userDrainMs);
@@ -98,7 +98,7 @@ t.test("a start that waits for its turn for longer than a start may take is no f
   });
   const all = Array.from({ length: 4 }, (_, n) => stand.publish({ name: `turn-${n}` }));
   await until("all images are ready", () => all.every(({ imageId }) => stand.image(imageId).state === "READY"));
-  for (const { id } of all) stand.lifecycle().wishStart(id, USER);
+  for (const { id } of all) stand.lifecycle().requestStart(id, USER);
   for (let second = 0; second < 200; second++) {
     await stand.clock.advance(1_000);
     await turns(5);

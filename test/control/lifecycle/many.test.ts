@@ -40,7 +40,7 @@ t.test(
     t.same(asked().slice(before), ["list", "list", "list"]);
 
     const { id } = stand.publish({ name: "wanted" });
-    stand.lifecycle().wishStart(id, USER);
+    stand.lifecycle().requestStart(id, USER);
     await stand.reaches(id, "STARTED");
     t.equal(stand.world.running().length, 1);
   },

@@ -6,7 +6,7 @@ import { openStand, type Stand, until, USER } from "./stand.ts";
 async function started(t: Test, config: Partial<ContainerConfig> = {}, app: MemoryApp = listening) {
   const stand = await openStand(t);
   const { id, service } = stand.publish({ config, app });
-  stand.lifecycle().wishStart(id, USER);
+  stand.lifecycle().requestStart(id, USER);
   await stand.reaches(id, "STARTED");
   return { stand, id, service };
 }
@@ -64,7 +64,7 @@ t.test("a start that failed while the engine ended is tried again once it is bac
   ] as const) {
     const stand = await openStand(t);
     const { id, service } = stand.publish({ app: crashing });
-    stand.lifecycle().wishStart(id, USER);
+    stand.lifecycle().requestStart(id, USER);
     await stand.reaches(id, "ERROR");
     stand.world.apps.set("datagrok/web:1.0.0", listening);
     await stand.clock.advance(pauseMs);

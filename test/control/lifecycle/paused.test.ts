@@ -92,7 +92,7 @@ t.test("it is ended when it has lain frozen for as long as it may, and the next 
 
 t.test("a user's stop ends it: before it sleeps, while it is being frozen, and after", async (t) => {
   const before = await awake(t);
-  before.stand.lifecycle().wishStop(before.id, USER);
+  before.stand.lifecycle().requestStop(before.id, USER);
   await before.stand.reaches(before.id, "USER_STOPPED");
   t.equal(before.fact(), undefined);
   let meanwhile = () => {};
@@ -105,7 +105,7 @@ t.test("a user's stop ends it: before it sleeps, while it is being frozen, and a
       },
     }),
   });
-  meanwhile = () => during.stand.lifecycle().wishStop(during.id, USER);
+  meanwhile = () => during.stand.lifecycle().requestStop(during.id, USER);
   const left: unknown[] = [];
   during.stand.lifecycle().watch((change) => {
     if ("container" in change && change.container.state === "USER_STOPPED") left.push(during.fact());
@@ -115,7 +115,7 @@ t.test("a user's stop ends it: before it sleeps, while it is being frozen, and a
   t.same(left, [undefined], "who waits for the stop is told when it is done");
   const after = await awake(t);
   await after.sleep();
-  after.stand.lifecycle().wishStop(after.id, USER);
+  after.stand.lifecycle().requestStop(after.id, USER);
   t.equal(after.stand.row(after.id).state, "USER_STOPPED");
   await until("it is ended", () => after.fact() === undefined && after.stand.row(after.id).pausedOn === undefined);
   t.match(
@@ -154,16 +154,16 @@ t.test("who wakes it as another user, or after it was published again or removed
   const image = newImage("web-2", stand.clock.now());
   stand.world.apps.set(image.ref, app);
   stand.store().images.insert(image);
-  stand.lifecycle().wishValidation(image.id);
+  stand.lifecycle().requestValidation(image.id);
   stand.store().containers.update(id, { imageId: image.id, generation: 2 });
-  stand.lifecycle().defined(id);
+  stand.lifecycle().definitionChanged(id);
   await until("what lay frozen is ended", () => fact() === undefined);
   await until("and the row says so", () => stand.row(id).pausedOn === undefined);
   await wake(other);
   t.match([starts.length, fact()?.labels.generation], [3, 2]);
   await sleep();
   t.match(fact(), { paused: true });
-  stand.lifecycle().removed(id);
+  stand.lifecycle().remove(id);
   await until("removed, it is ended", () => fact() === undefined);
 });
 
@@ -171,7 +171,9 @@ t.test("with a WebSocket open that nobody used, it is ended: its other side woul
   const { stand, id, fact } = await awake(t);
   stand.lifecycle().gatewayJoined(GATEWAY, stand.lifecycle().seq());
   const report = () =>
-    stand.lifecycle().used({ gateway: GATEWAY, seq: stand.lifecycle().seq(), uses: [{ id, open: 0, streams: 1, lastActive: stand.row(id).since }] });
+    stand
+      .lifecycle()
+      .recordUse({ gateway: GATEWAY, seq: stand.lifecycle().seq(), uses: [{ id, open: 0, streams: 1, lastActive: stand.row(id).since }] });
   report();
   await stand.clock.advance(MINUTE + 1_000);
   report();

@@ -9,14 +9,14 @@ t.test("an image that was missed is validated as soon as it is pushed, and its c
   const { id, imageId } = stand.publish({ config: { onDemand: true } });
   const { ref } = stand.image(imageId);
   stand.world.apps.delete(ref);
-  stand.lifecycle().wishStart(id, "22222222-2222-4222-8222-222222222222");
+  stand.lifecycle().requestStart(id, "22222222-2222-4222-8222-222222222222");
   await stand.reaches(id, "ERROR");
   stand.world.apps.set(ref, listening);
   const [repository = "", reference = "latest"] = ref.split(":");
-  stand.lifecycle().pushed({ repository, reference: `${reference}-other` });
-  stand.lifecycle().pushed({ repository: `${repository}-other`, reference });
+  stand.lifecycle().imagePushed({ repository, reference: `${reference}-other` });
+  stand.lifecycle().imagePushed({ repository: `${repository}-other`, reference });
   t.equal(stand.image(imageId).state, "ERROR");
-  stand.lifecycle().pushed({ repository, reference });
+  stand.lifecycle().imagePushed({ repository, reference });
   t.not(stand.image(imageId).state, "ERROR");
   await stand
     .lifecycle()
@@ -42,7 +42,7 @@ t.test("a push is of an image whatever registry its name says", async (t) => {
     const image = stand.image(imageId);
     if (image.state !== "ERROR") stand.store().images.move(imageId, image.state, "ERROR", {});
     stand.store().images.update(imageId, { ref });
-    stand.lifecycle().pushed({ repository: "datagrok/x", reference });
+    stand.lifecycle().imagePushed({ repository: "datagrok/x", reference });
     t.equal(stand.image(imageId).state !== "ERROR", is, ref);
   }
 });
@@ -55,15 +55,15 @@ t.test("a tag that may move is pulled ahead of the next start, and nothing else 
   const [repository = "", reference = ""] = ref.split(":");
   const asked = () => stand.world.asked(`resolve ${ref}`);
   const before = { image: stand.image(imageId), container: stand.row(id), asked: asked() };
-  stand.lifecycle().pushed({ repository, reference });
+  stand.lifecycle().imagePushed({ repository, reference });
   await turns(20);
   t.equal(asked(), before.asked, "a release is what it was");
 
   stand.store().images.update(imageId, { mutable: true });
-  stand.lifecycle().pushed({ repository, reference });
+  stand.lifecycle().imagePushed({ repository, reference });
   await until("it was pulled", () => asked() === before.asked + 1);
   stand.world.away = true;
-  stand.lifecycle().pushed({ repository, reference });
+  stand.lifecycle().imagePushed({ repository, reference });
   await until("it was tried", () => asked() === before.asked + 2);
   await stand.clock.advance(60_000);
   t.equal(asked(), before.asked + 2, "one that fails is left to the start");
@@ -79,7 +79,7 @@ t.test("where images are pulled by somebody else, nothing is pulled ahead", asyn
   const { ref } = stand.image(imageId);
   const before = stand.world.asked(`resolve ${ref}`);
   const [repository = "", reference = ""] = ref.split(":");
-  stand.lifecycle().pushed({ repository, reference });
+  stand.lifecycle().imagePushed({ repository, reference });
   await turns(20);
   t.equal(stand.world.asked(`resolve ${ref}`), before);
 });

@@ -7,7 +7,7 @@ import { openStand, type Stand, until, USER } from "./stand.ts";
 async function running(t: Test) {
   const stand = await openStand(t);
   const row = stand.publish();
-  stand.lifecycle().wishStart(row.id, USER);
+  stand.lifecycle().requestStart(row.id, USER);
   await stand.reaches(row.id, "STARTED");
   return { stand, ...row };
 }
@@ -17,8 +17,8 @@ function republish(stand: Stand, id: string, ref: string) {
   const { imageId, generation } = stand.row(id);
   stand.store().images.move(imageId, "READY", "PENDING_VALIDATION", { ref, resolvedId: undefined, logs: "", since: stand.clock.now() });
   stand.store().containers.update(id, { generation: generation + 1 });
-  stand.lifecycle().wishValidation(imageId);
-  stand.lifecycle().defined(id);
+  stand.lifecycle().requestValidation(imageId);
+  stand.lifecycle().definitionChanged(id);
 }
 
 t.test("what runs goes on serving until the image of the new definition is ready, and is then replaced", async (t) => {
@@ -43,7 +43,7 @@ t.test("where the new image is no good, the old instance goes on and the image's
   const { stand, id, imageId, service } = await running(t);
   republish(stand, id, "datagrok/web:missing");
   await until("refused", () => stand.image(imageId).state === "ERROR");
-  stand.lifecycle().defined(id);
+  stand.lifecycle().definitionChanged(id);
   await turns();
   await stand.clock.advance(60_000);
   t.match(stand.row(id), { state: "STARTED", runningGeneration: 1, generation: 2 });
@@ -59,7 +59,7 @@ t.test("where the new image is no good, the old instance goes on and the image's
   t.match(stand.row(id), { runningGeneration: 1 });
 
   stand.world.apps.set("datagrok/web:missing", listening);
-  stand.lifecycle().wishValidation(imageId);
+  stand.lifecycle().requestValidation(imageId);
   await until("replaced once the image is there", () => stand.row(id).runningGeneration === 2 && stand.row(id).state === "STARTED");
 });
 
@@ -92,7 +92,7 @@ t.test("where the engine failed to validate the new image, it is replaced once t
     }),
   });
   const { id, imageId } = stand.publish();
-  stand.lifecycle().wishStart(id, USER);
+  stand.lifecycle().requestStart(id, USER);
   await stand.reaches(id, "STARTED");
   stand.world.apps.set("datagrok/web:2", listening);
   broken = true;
@@ -113,10 +113,10 @@ t.test("a mutable tag is resolved anew at every start, any other only once", asy
     for (const start of [1, 2]) {
       await stand.clock.advance(1_000);
       const before = stand.world.asked(`resolve ${ref}`);
-      stand.lifecycle().wishStart(id, USER);
+      stand.lifecycle().requestStart(id, USER);
       await stand.reaches(id, "STARTED");
       t.equal(stand.world.asked(`resolve ${ref}`) - before, mutable ? 1 : 0, `start ${start} of a ${mutable ? "mutable" : "fixed"} tag`);
-      stand.lifecycle().wishStop(id, USER);
+      stand.lifecycle().requestStop(id, USER);
       await stand.reaches(id, "USER_STOPPED");
     }
   }
@@ -130,24 +130,24 @@ t.test("a mutable tag that is gone fails the start with the cause, and is looked
   const { ref } = stand.image(imageId);
   stand.world.apps.delete(ref);
   await stand.clock.advance(1_000);
-  stand.lifecycle().wishStart(id, USER);
+  stand.lifecycle().requestStart(id, USER);
   t.match(await stand.reaches(id, "ERROR"), { fault: { code: "IMAGE_NOT_FOUND" } });
   stand.world.apps.set(ref, listening);
   await stand.clock.advance(60_000);
-  stand.lifecycle().wishStart(id, USER);
+  stand.lifecycle().requestStart(id, USER);
   await stand.reaches(id, "STARTED");
 });
 
 t.test("a clock that was set back does not have an image resolved over and over", async (t) => {
   const { stand, id, imageId } = await running(t);
   stand.store().images.update(imageId, { mutable: true });
-  stand.lifecycle().wishStop(id, USER);
+  stand.lifecycle().requestStop(id, USER);
   await stand.reaches(id, "USER_STOPPED");
   const { ref } = stand.image(imageId);
   const before = stand.world.asked(`resolve ${ref}`);
   // As a start that was wished an hour from now.
   stand.store().containers.move(id, "USER_STOPPED", "PENDING_START", { desiredInstances: 1, since: stand.clock.now() + 3_600_000 });
-  stand.lifecycle().defined(id);
+  stand.lifecycle().definitionChanged(id);
   await stand.reaches(id, "STARTED");
   t.ok(stand.world.asked(`resolve ${ref}`) - before <= 1);
 });

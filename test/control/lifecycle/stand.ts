@@ -89,8 +89,8 @@ export async function openStand(
       world.apps.set(image.ref, app);
       now.store.images.insert(image);
       now.store.containers.insert({ ...container, state: state ?? container.state });
-      now.lifecycle.wishValidation(image.id);
-      now.lifecycle.defined(container.id);
+      now.lifecycle.requestValidation(image.id);
+      now.lifecycle.definitionChanged(container.id);
       return container;
     },
     row: (id) => now.store.containers.find(id) as Container,

@@ -37,7 +37,7 @@ t.test("it is told its own variables after those that the stand injects", async 
     },
   };
   const { id } = stand.publish({ app });
-  stand.lifecycle().wishStart(id, USER);
+  stand.lifecycle().requestStart(id, USER);
   await stand.reaches(id, "STARTED");
   t.same(env, { USER_API_KEY: `token-of-${USER}`, OWN: "yes" });
 });
@@ -70,7 +70,7 @@ t.test("an image that could not be had is looked for again by the next start, on
   await stand.reaches(id, "ERROR");
   stand.world.apps.set(ref, listening);
   await stand.clock.advance(1);
-  stand.lifecycle().wishStart(id, USER);
+  stand.lifecycle().requestStart(id, USER);
   await stand.clock.advance(998);
   t.match([stand.row(id).state, stand.world.asked(`resolve ${ref}`)], ["PENDING_START", 1]);
   await stand.clock.advance(1);
@@ -99,7 +99,7 @@ t.test("a start that failed is remembered: a hundred requests within its back-of
   });
 
   await t.test("a user's run within it waits for its end", async (t) => {
-    stand.lifecycle().wishStart(id, USER);
+    stand.lifecycle().requestStart(id, USER);
     await stand.clock.advance(1_999);
     t.equal(stand.row(id).state, "PENDING_START");
     t.equal(stand.world.asked(`deploy ${service}`), 2);
@@ -112,12 +112,12 @@ t.test("a start that failed is remembered: a hundred requests within its back-of
 t.test("a plain container in error is not woken by requests, and a run by its user heals it", async (t) => {
   const stand = await openStand(t);
   const { id, imageId } = stand.publish({ app: crashing });
-  stand.lifecycle().wishStart(id, USER);
+  stand.lifecycle().requestStart(id, USER);
   await stand.reaches(id, "ERROR");
   await stand.clock.advance(120_000);
   t.throws(() => stand.lifecycle().wake(id, USER), { code: "CONTAINER_CRASHED" });
   stand.world.apps.set(stand.image(imageId).ref, listening);
-  stand.lifecycle().wishStart(id, USER);
+  stand.lifecycle().requestStart(id, USER);
   t.match(await stand.reaches(id, "STARTED"), { fault: undefined });
 });
 
@@ -143,9 +143,9 @@ t.test("a container that never answers ends in error shortly before its waiters 
 t.test("a stop during a start breaks it off at once", async (t) => {
   const stand = await openStand(t);
   const { id, service } = stand.publish({ app: mute });
-  stand.lifecycle().wishStart(id, USER);
+  stand.lifecycle().requestStart(id, USER);
   await until("it runs", () => stand.world.running().includes(service));
-  stand.lifecycle().wishStop(id, USER);
+  stand.lifecycle().requestStop(id, USER);
   t.match(await stand.reaches(id, "USER_STOPPED"), { desiredInstances: 0, fault: undefined, attempts: 0 });
   t.same(stand.world.left(service), []);
 });
@@ -153,13 +153,13 @@ t.test("a stop during a start breaks it off at once", async (t) => {
 t.test("a start that is wished during a stop follows it", async (t) => {
   const stand = await openStand(t);
   const { id, service } = stand.publish();
-  stand.lifecycle().wishStart(id, USER);
+  stand.lifecycle().requestStart(id, USER);
   await stand.reaches(id, "STARTED");
   const gate = Promise.withResolvers<void>();
   stand.world.holdDestroy = gate.promise;
-  stand.lifecycle().wishStop(id, USER);
+  stand.lifecycle().requestStop(id, USER);
   await stand.reaches(id, "STOPPING");
-  stand.lifecycle().wishStart(id, USER);
+  stand.lifecycle().requestStart(id, USER);
   const settled = stand.lifecycle().settled(id, AbortSignal.timeout(PATIENCE_MS));
   gate.resolve();
   t.equal((await settled).state, "STARTED", "whoever waits does not take the stop between for the end");
@@ -169,7 +169,7 @@ t.test("a start that is wished during a stop follows it", async (t) => {
 t.test("a worker without a port starts by running through its grace time", async (t) => {
   const stand = await openStand(t, { limits: { graceMs: 3_000 } });
   const { id } = stand.publish({ app: { exposed: [], run: () => {} } });
-  stand.lifecycle().wishStart(id, USER);
+  stand.lifecycle().requestStart(id, USER);
   await stand.reaches(id, "STARTING");
   await until("it is being started", () => stand.world.running().length === 1);
   await stand.clock.advance(2_900);
@@ -181,10 +181,10 @@ t.test("a worker without a port starts by running through its grace time", async
 t.test("whoever waits for a container that goes away is told", async (t) => {
   const stand = await openStand(t);
   const { id, service } = stand.publish({ app: mute });
-  stand.lifecycle().wishStart(id, USER);
+  stand.lifecycle().requestStart(id, USER);
   await until("it runs", () => stand.world.running().includes(service));
   const waiting = stand.lifecycle().settled(id, AbortSignal.timeout(PATIENCE_MS));
-  stand.lifecycle().removed(id);
+  stand.lifecycle().remove(id);
   await t.rejects(waiting, { code: "CONTAINER_NOT_FOUND" });
   await until("its service is gone", () => stand.world.left(service).length === 0 && stand.store().tombstones.open().length === 0);
 });
@@ -199,7 +199,7 @@ t.test("an image that left the engine after it was validated is fetched again fo
   t.match(await stand.reaches(id, "ERROR"), { fault: { code: "IMAGE_NOT_FOUND" } });
   stand.world.apps.set(ref, listening);
   await until("looked at again", () => stand.image(imageId).state !== "READY");
-  stand.lifecycle().wishValidation(imageId);
+  stand.lifecycle().requestValidation(imageId);
   await stand.clock.advance(1_000);
   stand.lifecycle().wake(id, USER);
   await stand.reaches(id, "STARTED");
@@ -208,10 +208,10 @@ t.test("an image that left the engine after it was validated is fetched again fo
 t.test("a tag that moved replaces what runs from it", async (t) => {
   const stand = await openStand(t);
   const { id, imageId } = stand.publish();
-  stand.lifecycle().wishStart(id, USER);
+  stand.lifecycle().requestStart(id, USER);
   await stand.reaches(id, "STARTED");
   stand.store().images.update(imageId, { resolvedId: "memory:something-older" });
-  stand.lifecycle().wishValidation(imageId);
+  stand.lifecycle().requestValidation(imageId);
   await until("replaced", () => stand.row(id).runningGeneration === 2);
   t.equal((await stand.reaches(id, "STARTED")).desiredInstances, 1);
 });
@@ -223,7 +223,7 @@ t.test("a bug in what is injected fails the start without telling what it was", 
     },
   });
   const { id } = stand.publish();
-  stand.lifecycle().wishStart(id, USER);
+  stand.lifecycle().requestStart(id, USER);
   const { fault } = await stand.reaches(id, "ERROR");
   t.equal(fault?.code, "INTERNAL");
   t.notMatch(JSON.stringify(fault), /hunter2/);

@@ -10,10 +10,10 @@ const MINUTE = 60_000;
 async function started(t: Test, config: Partial<ContainerConfig> = {}, limits: Partial<LifecycleLimits> = {}, app: MemoryApp = listening) {
   const stand = await openStand(t, { limits });
   const { id, service } = stand.publish({ config, app });
-  stand.lifecycle().wishStart(id, USER);
+  stand.lifecycle().requestStart(id, USER);
   await stand.reaches(id, "STARTED");
   const use = (open: number, streams = open, seq = stand.lifecycle().seq()) =>
-    stand.lifecycle().used({ gateway: GATEWAY, seq, uses: [{ id, open, streams, lastActive: stand.clock.now() }] });
+    stand.lifecycle().recordUse({ gateway: GATEWAY, seq, uses: [{ id, open, streams, lastActive: stand.clock.now() }] });
   const join = () => stand.lifecycle().gatewayJoined(GATEWAY, stand.lifecycle().seq());
   return { stand, id, service, use, join };
 }
@@ -32,7 +32,7 @@ t.test("a user's stop without open requests is done at once, and keeps the last 
     },
   };
   const { stand, id, service } = await started(t, {}, {}, app);
-  stand.lifecycle().wishStop(id, USER);
+  stand.lifecycle().requestStop(id, USER);
   t.match(stand.row(id), { state: "PENDING_USER_STOP", desiredInstances: 0 }, "the wish is written when the call returns");
   t.match(await stand.reaches(id, "USER_STOPPED"), { address: undefined, runningGeneration: undefined, stopFor: "user", lastLogs: "last words\n" });
   t.same(stand.world.left(service), []);
@@ -43,7 +43,7 @@ t.test("a stop waits until every gateway knows of it and nothing is open", async
   join();
   use(1);
   const before = stand.lifecycle().seq();
-  stand.lifecycle().wishStop(id, USER);
+  stand.lifecycle().requestStop(id, USER);
   await stand.clock.advance(100);
   t.equal(stand.row(id).state, "PENDING_USER_STOP");
   use(0, 0, before);
@@ -59,8 +59,8 @@ t.test("a stop waits until every gateway knows of it and nothing is open", async
 t.test("a container that says that it is busy does not sleep until then, across a kill of berth too; nobody else has to wait for it", async (t) => {
   const { stand, id } = await started(t, { onDemand: true, shutdownTimeoutMinutes: 1 }, { busyMs: 60 * MINUTE });
   const limit = stand.clock.now() + 60 * MINUTE;
-  t.equal(stand.lifecycle().busy(id, 24 * 60 * MINUTE).busyUntil, limit, "no longer than it may");
-  stand.lifecycle().busy(id, 10 * MINUTE);
+  t.equal(stand.lifecycle().setBusy(id, 24 * 60 * MINUTE).busyUntil, limit, "no longer than it may");
+  stand.lifecycle().setBusy(id, 10 * MINUTE);
   await pass(stand, 5 * MINUTE);
   await stand.restart();
   await pass(stand, 4 * MINUTE);
@@ -69,19 +69,19 @@ t.test("a container that says that it is busy does not sleep until then, across 
   t.match([awake.map(({ kind }) => kind), timers], [["busy"], [{ kind: "idleStop", at: stand.row(id).busyUntil }]]);
   await pass(stand, MINUTE + 1_000);
   t.match(await stand.reaches(id, "SYSTEM_STOPPED"), { busyUntil: 0 });
-  t.throws(() => stand.lifecycle().busy(id, MINUTE), { code: "CONTAINER_STOPPED" });
+  t.throws(() => stand.lifecycle().setBusy(id, MINUTE), { code: "CONTAINER_STOPPED" });
 
   stand.lifecycle().wake(id, USER);
   await stand.reaches(id, "STARTED");
-  stand.lifecycle().busy(id, 10 * MINUTE);
-  stand.lifecycle().busy(id, 0);
+  stand.lifecycle().setBusy(id, 10 * MINUTE);
+  stand.lifecycle().setBusy(id, 0);
   await pass(stand, 2 * MINUTE);
   await stand.reaches(id, "SYSTEM_STOPPED");
 
   stand.lifecycle().wake(id, USER);
   await stand.reaches(id, "STARTED");
-  stand.lifecycle().busy(id, 10 * MINUTE);
-  stand.lifecycle().wishStop(id, USER);
+  stand.lifecycle().setBusy(id, 10 * MINUTE);
+  stand.lifecycle().requestStop(id, USER);
   await stand.reaches(id, "USER_STOPPED");
 });
 
@@ -91,14 +91,14 @@ t.test("one that says that it is busy while it is being put to sleep stays awake
   use(0, 1);
   await pass(stand, MINUTE + 1_000);
   await stand.reaches(id, "PENDING_SYSTEM_STOP");
-  stand.lifecycle().busy(id, 10 * MINUTE);
+  stand.lifecycle().setBusy(id, 10 * MINUTE);
   t.match(await stand.reaches(id, "STARTED"), { desiredInstances: 1 });
 });
 
 t.test("a gateway that never answers delays a user's stop by two seconds, and no more", async (t) => {
   const { stand, id, join } = await started(t);
   join();
-  stand.lifecycle().wishStop(id, USER);
+  stand.lifecycle().requestStop(id, USER);
   await stand.clock.advance(1_999);
   t.equal(stand.row(id).state, "PENDING_USER_STOP");
   await stand.clock.advance(1);
@@ -109,7 +109,7 @@ t.test("a gateway that left is not waited for", async (t) => {
   const { stand, id, use, join } = await started(t);
   join();
   use(1);
-  stand.lifecycle().wishStop(id, USER);
+  stand.lifecycle().requestStop(id, USER);
   await stand.clock.advance(100);
   stand.lifecycle().gatewayLeft(GATEWAY);
   await stand.reaches(id, "USER_STOPPED");
@@ -211,7 +211,7 @@ t.test("an engine that does not stop a container is named as the cause, and aske
   const { stand, id } = await started(t, {}, { statusMs: MINUTE });
   const gate = Promise.withResolvers<void>();
   stand.world.holdDestroy = gate.promise;
-  stand.lifecycle().wishStop(id, USER);
+  stand.lifecycle().requestStop(id, USER);
   await stand.reaches(id, "STOPPING");
   await pass(stand, MINUTE);
   t.match(await stand.reaches(id, "ERROR"), { fault: { code: "STOP_TIMED_OUT" }, desiredInstances: 0 });
@@ -227,7 +227,7 @@ t.test("a new definition replaces what runs once its requests have ended, and th
   join();
   use(1);
   stand.store().containers.update(id, { generation: 2 });
-  stand.lifecycle().defined(id);
+  stand.lifecycle().definitionChanged(id);
   await stand.clock.advance(1_000);
   t.match(stand.row(id), { state: "PENDING_SYSTEM_STOP", desiredInstances: 1 });
   use(0);

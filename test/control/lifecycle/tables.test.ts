@@ -1,23 +1,30 @@
 import t from "tap";
-import { CONTAINER_TABLE, CONTAINER_WIRE_STATES, PASSING_CONTAINER_STATES } from "../../../control/model/states.ts";
-import { IMAGE_TABLE, IMAGE_WIRE_STATES, PASSING_IMAGE_STATES } from "../../../control/model/image-states.ts";
-import { next, type Table } from "../../../control/model/transition-table.ts";
+import {
+  CONTAINER_TABLE,
+  CONTAINER_WIRE_STATES,
+  PASSING_CONTAINER_STATES,
+  nextState,
+  type TransitionTable,
+  IMAGE_TABLE,
+  IMAGE_WIRE_STATES,
+  PASSING_IMAGE_STATES,
+} from "../../../control/model/states.ts";
 
-function reachable(table: Table<string, string>, firsts: readonly string[]): Set<string> {
+function reachable(table: TransitionTable<string, string>, firsts: readonly string[]): Set<string> {
   const seen = new Set(firsts);
   for (const state of seen) for (const to of Object.values(table[state] ?? {})) if (to !== undefined) seen.add(to);
   return seen;
 }
 
 t.test("every passing state has a clock", async (t) => {
-  for (const state of PASSING_CONTAINER_STATES) t.equal(next(CONTAINER_TABLE, state, "timedOut"), "ERROR", state);
-  for (const state of PASSING_IMAGE_STATES) t.equal(next(IMAGE_TABLE, state, "timedOut"), "ERROR", state);
+  for (const state of PASSING_CONTAINER_STATES) t.equal(nextState(CONTAINER_TABLE, state, "timedOut"), "ERROR", state);
+  for (const state of PASSING_IMAGE_STATES) t.equal(nextState(IMAGE_TABLE, state, "timedOut"), "ERROR", state);
 });
 
 t.test("a state that may last for ever has none", async (t) => {
   for (const state of ["STARTED", "USER_STOPPED", "SYSTEM_STOPPED", "ERROR"] as const)
-    t.equal(next(CONTAINER_TABLE, state, "timedOut"), undefined, state);
-  for (const state of ["READY", "ERROR", "DELETED"] as const) t.equal(next(IMAGE_TABLE, state, "timedOut"), undefined, state);
+    t.equal(nextState(CONTAINER_TABLE, state, "timedOut"), undefined, state);
+  for (const state of ["READY", "ERROR", "DELETED"] as const) t.equal(nextState(IMAGE_TABLE, state, "timedOut"), undefined, state);
 });
 
 t.test("every state is reached from the first ones", async (t) => {

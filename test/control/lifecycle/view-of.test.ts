@@ -1,6 +1,6 @@
 import t from "tap";
 import type { Standing } from "../../../gateway/contract.ts";
-import { viewOf } from "../../../control/lifecycle/view-of.ts";
+import { viewOf } from "../../../control/lifecycle/container-view.ts";
 import type { Container } from "../../../control/model/entities.ts";
 import { newContainer, newImage } from "./stand.ts";
 

@@ -20,14 +20,14 @@ t.test("a wake is kept with who asked, what for, and what each part took", async
 t.test("one that failed is kept with its cause, one that a user broke off without", async (t) => {
   const stand = await openStand(t);
   const { id } = stand.publish({ app: crashing });
-  stand.lifecycle().wishStart(id, USER);
+  stand.lifecycle().requestStart(id, USER);
   await stand.reaches(id, "ERROR");
   t.match(stand.store().wakes.of(id), [{ askedFor: "run", outcome: "startFailed", fault: { code: "CONTAINER_CRASHED" }, phases: undefined }]);
   stand.world.apps.set(stand.image(stand.row(id).imageId).ref, mute);
-  stand.lifecycle().wishStart(id, USER);
+  stand.lifecycle().requestStart(id, USER);
   await stand.clock.advance(2_000);
   await stand.reaches(id, "STARTING");
-  stand.lifecycle().wishStop(id, USER);
+  stand.lifecycle().requestStop(id, USER);
   await stand.reaches(id, "USER_STOPPED");
   const [broken] = stand.store().wakes.of(id);
   t.match(broken, { outcome: "stopWished", fault: undefined, begunOn: Number, endedOn: Number });
@@ -36,7 +36,7 @@ t.test("one that failed is kept with its cause, one that a user broke off withou
 t.test("a crash of what ran is a wake of its own, and nobody's", async (t) => {
   const stand = await openStand(t);
   const { id, service } = stand.publish();
-  stand.lifecycle().wishStart(id, USER);
+  stand.lifecycle().requestStart(id, USER);
   await stand.reaches(id, "STARTED");
   await stand.world.kill(service);
   await stand.clock.advance(1_000);
@@ -50,11 +50,11 @@ t.test("a crash of what ran is a wake of its own, and nobody's", async (t) => {
 t.test("a start that a kill of berth interrupts goes on as the same wake", async (t) => {
   const stand = await openStand(t);
   const { id } = stand.publish({ app: mute });
-  stand.lifecycle().wishStart(id, USER);
+  stand.lifecycle().requestStart(id, USER);
   await stand.reaches(id, "STARTING");
   stand.world.forget();
   await stand.restart();
-  stand.lifecycle().wishStop(id, USER);
+  stand.lifecycle().requestStop(id, USER);
   await stand.reaches(id, "USER_STOPPED");
   t.match(stand.store().wakes.of(id), [{ outcome: "stopWished" }]);
   t.equal(stand.store().wakes.of(id).length, 1);
@@ -64,13 +64,13 @@ t.test("the last of them are kept, and go with their container", async (t) => {
   const stand = await openStand(t);
   const { id } = stand.publish({ app: listening });
   for (let round = 0; round < WAKES_KEPT + 2; round++) {
-    stand.lifecycle().wishStart(id, USER);
+    stand.lifecycle().requestStart(id, USER);
     await stand.reaches(id, "STARTED");
-    stand.lifecycle().wishStop(id, USER);
+    stand.lifecycle().requestStop(id, USER);
     await stand.reaches(id, "USER_STOPPED");
   }
   t.equal(stand.store().wakes.of(id).length, WAKES_KEPT);
-  stand.lifecycle().removed(id);
+  stand.lifecycle().remove(id);
   t.same(stand.store().wakes.of(id), []);
 });
 

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import * as fc from "fast-check";
 import t from "tap";
-import { viewOf } from "../../../control/lifecycle/view-of.ts";
+import { viewOf } from "../../../control/lifecycle/container-view.ts";
 import { openStore } from "../../../control/store/open-store.ts";
 import { knownContainers } from "../../../gateway/feed/known-containers.ts";
 import { stillClock, turns } from "../../fixtures/still-clock.ts";
@@ -139,7 +139,7 @@ const COMMANDS: fc.Arbitrary<AddressCommand>[] = [
   of("request", (nth, real) => real.request(nth)),
   of("dies", (nth, real) => real.world.end(real.row(nth).service)),
   of("dies", (nth, real) => real.world.end(real.row(nth).service)),
-  of("stop", (nth, real) => real.lifecycle().wishStop(real.row(nth).id, USER)),
+  of("stop", (nth, real) => real.lifecycle().requestStop(real.row(nth).id, USER)),
   fc.nat({ max: 5 }).map((nth) => command(`event ${nth}`, (real) => real.world.tell(nth))),
   fc.nat({ max: 5 }).map((nth) => command(`event ${nth} lost`, (real) => real.world.lose(nth))),
   plain("events break off", (real) => real.world.reconnect()),

@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import * as fc from "fast-check";
-import { CONTAINER_TABLE, type ContainerEvent } from "../../../control/model/states.ts";
-import { next } from "../../../control/model/transition-table.ts";
+import { CONTAINER_TABLE, type ContainerEvent, nextState } from "../../../control/model/states.ts";
 import type { Container } from "../../../control/model/entities.ts";
 import { Fault } from "../../../lib/fault.ts";
 import { turns } from "../../fixtures/still-clock.ts";
@@ -39,18 +38,18 @@ const rowOf = (real: Real, folder: Folder) => real.row(folder) as Container;
 function follows(folder: Folder, real: Real, event: ContainerEvent, act: (id: string) => void): void {
   const { id, state } = rowOf(real, folder);
   act(id);
-  assert.equal(rowOf(real, folder).state, next(CONTAINER_TABLE, state, event) ?? state, `${folder}: ${event} in ${state}`);
+  assert.equal(rowOf(real, folder).state, nextState(CONTAINER_TABLE, state, event) ?? state, `${folder}: ${event} in ${state}`);
 }
 
 const start = of("start", (folder, model, real) => {
   model.wishes.set(folder, { runs: true, by: "user" });
   if (rowOf(real, folder).state !== "STARTED") unhinder(model, folder);
-  follows(folder, real, "startWished", (id) => real.lifecycle().wishStart(id, USER.id));
+  follows(folder, real, "startWished", (id) => real.lifecycle().requestStart(id, USER.id));
 });
 
 const stop = of("stop", (folder, model, real) => {
   model.wishes.set(folder, { runs: false, by: "user" });
-  follows(folder, real, "stopWished", (id) => real.lifecycle().wishStop(id, USER.id));
+  follows(folder, real, "stopWished", (id) => real.lifecycle().requestStop(id, USER.id));
 });
 
 /** A request that no gateway could send on: an on-demand container is woken whoever stopped it, a plain one only where the system did. */
@@ -85,10 +84,10 @@ const endOfUse = of("end of use", (folder, _model, real) => {
 const busy = of("busy", async (folder, model, real) => {
   const { id, state } = rowOf(real, folder);
   if (!["STARTED", "PENDING_SYSTEM_STOP"].includes(state)) return;
-  model.busy.set(id, real.lifecycle().busy(id, 150_000).busyUntil);
+  model.busy.set(id, real.lifecycle().setBusy(id, 150_000).busyUntil);
   await real.clock().advance(65_000);
 });
-const validate = of("revalidate", (folder, _model, real) => real.lifecycle().wishValidation(rowOf(real, folder).imageId, USER.id));
+const validate = of("revalidate", (folder, _model, real) => real.lifecycle().requestValidation(rowOf(real, folder).imageId, USER.id));
 
 const behindItsBack = fc.oneof(
   of("somebody starts", (folder, model, real) => {

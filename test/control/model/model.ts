@@ -1,8 +1,14 @@
 import assert from "node:assert/strict";
-import { CONTAINER_TABLE, type ContainerEvent, type ContainerState } from "../../../control/model/states.ts";
-import { IMAGE_TABLE, type ImageEvent, type ImageState } from "../../../control/model/image-states.ts";
+import {
+  CONTAINER_TABLE,
+  type ContainerEvent,
+  type ContainerState,
+  nextState,
+  IMAGE_TABLE,
+  type ImageEvent,
+  type ImageState,
+} from "../../../control/model/states.ts";
 import { warmUntil } from "../../../control/model/warm-hours.ts";
-import { next } from "../../../control/model/transition-table.ts";
 import type { ContainerConfig } from "../../../control/model/entities.ts";
 import { HISTORY_LENGTH } from "../../../control/store/history.ts";
 import { type App, type Folder, FOLDERS, type Moved, type Real, SHAPES } from "./real.ts";
@@ -106,8 +112,8 @@ function allowed(isImage: boolean, { fromState, toState, event }: Moved): string
   // Publishing validates anew whatever the state; where that is waited for already, it stays.
   if (isImage && event === "validationWished" && fromState === "PENDING_VALIDATION") return fromState;
   return isImage
-    ? next(IMAGE_TABLE, fromState as ImageState, event as ImageEvent)
-    : next(CONTAINER_TABLE, fromState as ContainerState, event as ContainerEvent);
+    ? nextState(IMAGE_TABLE, fromState as ImageState, event as ImageEvent)
+    : nextState(CONTAINER_TABLE, fromState as ContainerState, event as ContainerEvent);
 }
 
 /** A history is the moves that were made, one after the other, up to the state that the row has now. */

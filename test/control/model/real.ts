@@ -124,10 +124,10 @@ export async function openReal({ pausedMs }: { pausedMs: number }): Promise<Real
       const recorded = now.store.transaction(() =>
         recordPackage(rooms, { name: "demo", version: "1.0.0", description: "" }, USER, definitions, () => ""),
       );
-      for (const image of recorded.images) now.lifecycle.wishValidation(image.id, USER.id);
-      for (const container of recorded.containers) now.lifecycle.defined(container.id, USER.id);
+      for (const image of recorded.images) now.lifecycle.requestValidation(image.id, USER.id);
+      for (const container of recorded.containers) now.lifecycle.definitionChanged(container.id, USER.id);
       for (const container of recorded.removed) {
-        now.lifecycle.removed(container.id);
+        now.lifecycle.remove(container.id);
         forgotten.set(container.id, moves.length);
         removed = { container: container.id, generation: container.generation, service: container.service };
       }
@@ -140,7 +140,7 @@ export async function openReal({ pausedMs }: { pausedMs: number }): Promise<Real
     report: () => {
       const lastActive = clock.now();
       const uses = [...open].filter(([, count]) => count > 0).map(([id, count]) => ({ id, open: count, streams: count, lastActive }));
-      now.lifecycle.used({ gateway: GATEWAY, seq: now.lifecycle.seq(), uses });
+      now.lifecycle.recordUse({ gateway: GATEWAY, seq: now.lifecycle.seq(), uses });
     },
     restart: async (downMs) => {
       now.kill();

@@ -32,7 +32,7 @@ const lazy = (version: number) => ({ image: `demo/lazy:${version}`, on_demand: t
 const IDLE_MINUTES = 10;
 /** Nobody asks for it and nobody is told: it has come about when it has. */
 const fallAsleep = async (now: Process, _world: MemoryWorld, clock: StillClock) => {
-  now.lifecycle.used({ gateway: "gateway", seq: 0, uses: [{ id: of(now, "web").id, open: 0, streams: 0, lastActive: clock.now() }] });
+  now.lifecycle.recordUse({ gateway: "gateway", seq: 0, uses: [{ id: of(now, "web").id, open: 0, streams: 0, lastActive: clock.now() }] });
   await clock.advance(IDLE_MINUTES * 60_000 + 1_000);
   if (of(now, "lazy").state === "STARTED") throw new Killed();
 };
@@ -40,15 +40,15 @@ const fallAsleep = async (now: Process, _world: MemoryWorld, clock: StillClock) 
 /** Each is asked once, and once more where nobody heard that it was done. */
 export const LIFE: Step[] = [
   { name: "publish", ask: publish({ web: web(1), lazy: lazy(1) }), after: { web: "USER_STOPPED", lazy: "SYSTEM_STOPPED" } },
-  { name: "run", ask: (now) => now.lifecycle.wishStart(of(now, "web").id, USER.id), after: { web: "runs 1", lazy: "SYSTEM_STOPPED" } },
+  { name: "run", ask: (now) => now.lifecycle.requestStart(of(now, "web").id, USER.id), after: { web: "runs 1", lazy: "SYSTEM_STOPPED" } },
   { name: "wake", ask: (now) => now.lifecycle.wake(of(now, "lazy").id, USER.id), after: { web: "runs 1", lazy: "runs 1" } },
-  { name: "stop", ask: (now) => now.lifecycle.wishStop(of(now, "web").id, USER.id), after: { web: "USER_STOPPED", lazy: "runs 1" } },
-  { name: "run again", ask: (now) => now.lifecycle.wishStart(of(now, "web").id, USER.id), after: { web: "runs 1", lazy: "runs 1" } },
+  { name: "stop", ask: (now) => now.lifecycle.requestStop(of(now, "web").id, USER.id), after: { web: "USER_STOPPED", lazy: "runs 1" } },
+  { name: "run again", ask: (now) => now.lifecycle.requestStart(of(now, "web").id, USER.id), after: { web: "runs 1", lazy: "runs 1" } },
   { name: "fall asleep", ask: fallAsleep, after: { web: "runs 1", lazy: "SYSTEM_STOPPED" } },
   { name: "wake again", ask: (now) => now.lifecycle.wake(of(now, "lazy").id, USER.id), after: { web: "runs 1", lazy: "runs 1" } },
   { name: "end by itself", ask: (now, world) => world.kill(of(now, "web").service), after: { web: "runs 1", lazy: "runs 1" } },
   { name: "redefine", ask: publish({ web: web(2), lazy: lazy(2) }), after: { web: "runs 2", lazy: "runs 2" } },
   { name: "remove", ask: publish({ lazy: lazy(2) }), after: { web: undefined, lazy: "runs 2" } },
-  { name: "stop the other", ask: (now) => now.lifecycle.wishStop(of(now, "lazy").id, USER.id), after: { web: undefined, lazy: "USER_STOPPED" } },
+  { name: "stop the other", ask: (now) => now.lifecycle.requestStop(of(now, "lazy").id, USER.id), after: { web: undefined, lazy: "USER_STOPPED" } },
 ];
 export const BEFORE: Truth = { web: undefined, lazy: undefined };

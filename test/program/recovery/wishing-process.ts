@@ -26,8 +26,8 @@ lifecycle.start();
 for (let wish = 0; ; wish++) {
   const id = ids[wish % ids.length] ?? "";
   const runs = Math.floor(wish / ids.length) % 2 === 0;
-  if (runs) lifecycle.wishStart(id, USER);
-  else lifecycle.wishStop(id, USER);
+  if (runs) lifecycle.requestStart(id, USER);
+  else lifecycle.requestStop(id, USER);
   writeSync(1, `${id} ${runs ? 1 : 0}\n`);
   await new Promise((resolve) => setImmediate(resolve));
 }
