@@ -1,9 +1,9 @@
+import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
 import { advisedFault } from "../advice.ts";
-import type { DeployCall, Deployment, Spec, StartPhases } from "../driver.ts";
+import type { Address, DeployCall, Deployment, Spec, StartPhases } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";
 import { answered } from "../engine/faults.ts";
-import { localImage } from "../engine/images.ts";
 import { pull } from "../engine/pull.ts";
 import { WAYS } from "../engine/reach.ts";
 import { awaitReady } from "../ready.ts";
@@ -30,24 +30,22 @@ export type DeployDeps = {
   site: Site;
   ports: PublishedPorts;
   log: Log;
-  place(spec: Spec, signal: AbortSignal): Promise<NetworkPlace>;
+  /** `known`: one from before that may no longer be true. */
+  place(spec: Spec, signal: AbortSignal, known?: NetworkPlace): Promise<NetworkPlace>;
   /** Learns from the engine which addresses and ports are in use. */
   look(signal: AbortSignal): Promise<unknown>;
 };
 
-/** Pull if the image went missing, create or adopt, start, and wait until it answers or dies. */
+/** Creates or adopts, pulls if the image went missing, starts, and waits until it answers or dies. */
 export async function deploy(deps: DeployDeps, spec: Spec, call: DeployCall): Promise<Deployment> {
   const { engine, view, log } = deps;
-  const { signal } = call;
   const { clock } = engine;
   const began = clock.monotonic();
-  const place = await deps.place(spec, signal);
-  const pulling = await pullIfMissing(engine, spec, call);
-  const made = await createAndStart(deps, place, spec, signal);
+  const { made, pulling } = await launch(deps, spec, call);
   try {
     call.onLaunched?.();
     const started = clock.monotonic();
-    const address = await alive(engine, view, spec, made, place.joined, call);
+    const address = await alive(engine, view, spec, made, call);
     const phases: StartPhases = { ...pulling, create: started - began - (pulling.pull ?? 0), boot: clock.monotonic() - started };
     log.debug({ service: spec.service, adopted: made.adopted, phases }, "Ready.");
     return { ...(address ? { address } : {}), instance: made.id, phases };
@@ -57,7 +55,33 @@ export async function deploy(deps: DeployDeps, spec: Spec, call: DeployCall): Pr
   }
 }
 
-type StartedContainer = { id: string; adopted: boolean; takeAway(): Promise<void> };
+type Pulling = Pick<StartPhases, "pull">;
+
+/**
+ * The engine is not asked first for what nearly always is so, since each call costs it as much as a part of the start: that it has the image, and that the network is
+ * the one of a moment ago. Where it refuses, that is looked at, and tried once more if it was the reason.
+ */
+async function launch(deps: DeployDeps, spec: Spec, call: DeployCall): Promise<{ made: StartedContainer; pulling: Pulling }> {
+  let place = await deps.place(spec, call.signal);
+  let pulling: Pulling = {};
+  for (let placed = 1; ;) {
+    try {
+      return { made: await createAndStart(deps, place, spec, call.signal), pulling };
+    } catch (error) {
+      call.signal.throwIfAborted();
+      if (pulling.pull === undefined && error instanceof Fault && error.code === "IMAGE_NOT_FOUND") {
+        pulling = await pullMissing(deps.engine, spec, call);
+        continue;
+      }
+      if (placed++ > 1 || !place.mayBeOld) throw error;
+      const now = await deps.place(spec, call.signal, place);
+      if (now.id === place.id) throw error;
+      place = now;
+    }
+  }
+}
+
+type StartedContainer = Made & { takeAway(): Promise<void> };
 
 /** Another address and port each time that the engine reports one as taken: it checks only when a container is started. */
 async function createAndStart(deps: DeployDeps, place: NetworkPlace, spec: Spec, signal: AbortSignal): Promise<StartedContainer> {
@@ -88,7 +112,8 @@ async function createAndStart(deps: DeployDeps, place: NetworkPlace, spec: Spec,
       signal.throwIfAborted();
       // Not cut off by the signal, for the same reason as create; starting what runs already is a 304, which is fine.
       await start(engine, spec, made.id);
-      return { ...made, takeAway };
+      const given = { ip: address, hostPort: port === undefined ? undefined : endpoint.hostPort };
+      return { ...made, joined: place.joined, address: made.adopted ? undefined : givenAddress(view, spec, given), takeAway };
     } catch (error) {
       await takeAway();
       const taken = error instanceof Error && TAKEN.test(error.message) && (address !== undefined || port !== undefined);
@@ -98,8 +123,7 @@ async function createAndStart(deps: DeployDeps, place: NetworkPlace, spec: Spec,
   }
 }
 
-async function pullIfMissing(engine: Engine, spec: Spec, call: DeployCall): Promise<Pick<StartPhases, "pull">> {
-  if (await localImage(engine, spec.image, call.signal)) return {};
+async function pullMissing(engine: Engine, spec: Spec, call: DeployCall): Promise<Pulling> {
   const ref = readReference(spec.image);
   if (ref.kind === "id") throw advisedFault("IMAGE_NOT_FOUND", `The engine no longer has the image ${spec.image}`);
   const began = engine.clock.monotonic();
@@ -116,26 +140,32 @@ async function start(engine: Engine, spec: Spec, id: string): Promise<void> {
 }
 
 /** Resolves when the container is ready, rejects as soon as it has died; whichever loses is called off. */
-async function alive(engine: Engine, view: View, spec: Spec, made: Made, joined: Promise<void>, call: DeployCall): Promise<Deployment["address"]> {
+async function alive(engine: Engine, view: View, spec: Spec, made: Made, call: DeployCall): Promise<Deployment["address"]> {
   const over = new AbortController();
   const either = AbortSignal.any([call.signal, over.signal]);
   try {
     return await Promise.race([
       death(engine, spec, made.id, either),
-      joined.then(() => ready(engine, view, spec, made, { ...call, signal: either })),
+      made.joined.then(() => ready(engine, view, spec, made, { ...call, signal: either })),
     ]);
   } finally {
     over.abort(new Error("The start is decided."));
   }
 }
 
-type Made = { id: string; adopted: boolean };
+/** `joined`: as of its place. `address`: where berth has put it, if berth has chosen that itself. */
+type Made = { id: string; adopted: boolean; joined: Promise<void>; address: Address | undefined };
+
+/** Where a container is that runs with an address, or a port, of berth's own choice. */
+function givenAddress({ reach, engineHost }: View, { service, port }: Spec, given: { ip: string | undefined; hostPort: number | undefined }) {
+  return port === undefined ? undefined : WAYS[reach].address({ service, port, ...given }, engineHost);
+}
 
 async function ready(
   engine: Engine,
   view: View,
   spec: Spec,
-  { id, adopted }: Made,
+  { id, adopted, address: given }: Made,
   { signal, onAddress }: DeployCall,
 ): Promise<Deployment["address"]> {
   const { clock } = engine;
@@ -143,8 +173,8 @@ async function ready(
     await clock.sleep(spec.graceMs, signal);
     return undefined;
   }
-  const found = await look(engine, id, signal);
-  const address = found && observeOne(view, found)?.address;
+  const found = given ? undefined : await look(engine, id, signal);
+  const address = given ?? (found && observeOne(view, found)?.address);
   // It has died already: `death` knows more.
   if (!address && !found?.State.Running) return new Promise(() => {});
   if (!address) throw advisedFault("CONTAINER_NOT_READY", `${spec.service} has no address on the network ${view.network}.`);

@@ -12,7 +12,11 @@ import { contains, readAddress, type Subnet, writeAddress } from "./subnets.ts";
 
 /** Where one container goes. */
 export type NetworkPlace = {
+  /** The engine's id of the network, and its name. */
+  id: string;
   network: string;
+  /** It is what the engine reported some seconds ago. */
+  mayBeOld: boolean;
   /** Every address of berth's own is in use, as far as is known. */
   isFull(): boolean;
   /** One of berth's own for it; undefined where the engine gives them. */
@@ -23,7 +27,8 @@ export type NetworkPlace = {
 };
 
 export type Networks = {
-  placeFor(spec: Spec, signal: AbortSignal): Promise<NetworkPlace>;
+  /** `known`: one that may be old, after the engine refused a start there; the engine is queried again. */
+  placeFor(spec: Spec, signal: AbortSignal, known?: NetworkPlace): Promise<NetworkPlace>;
   /** What a list of the engine's containers shows, which began at `since` (monotonic). */
   seen(containers: readonly ContainerInfo[], since: number): void;
   /** Puts berth's own container and the shared services where they have to be, and removes what is empty; bounded, and never more often than every 10 s. */
@@ -50,6 +55,11 @@ export type NetworksDeps = {
 /** 4 096 addresses: a Linux bridge takes 1 023 containers, so there are always some that rested. */
 const SHARED_BITS = 12;
 const TEND_EVERY_MS = 10_000;
+/**
+ * How long the report of the shared network counts: the engine writes every container on it into each. What could change meanwhile is that somebody removes the network, which
+ * the engine allows only while nothing runs there; the next start on it is then refused, and the engine queried again.
+ */
+const SHARED_NETWORK_MS = 10_000;
 /** By which name containers of packages reach berth's own container. */
 export const OWN_ALIAS = "berth";
 
@@ -70,6 +80,7 @@ export function openNetworks(deps: NetworksDeps): Networks {
   const emptySince = new Map<string, number>();
   const warned = new Set<string>();
   let foreign: boolean | undefined;
+  let shared: { found: BridgeNetwork; at: number } | undefined;
   let tendedAt = -Infinity;
 
   const warnOnce = (what: string, fields: object, sentence: string) => {
@@ -78,10 +89,12 @@ export function openNetworks(deps: NetworksDeps): Networks {
     log.warn({ network, ...fields }, sentence);
   };
 
-  const placeOn = (found: BridgeNetwork, joined: Promise<void>): NetworkPlace => {
+  const placeOn = (found: BridgeNetwork, joined: Promise<void>, mayBeOld = false): NetworkPlace => {
     const range = found.assigned && rangeOf(found.id, found.name, found.assigned);
     return {
+      id: found.id,
       network: found.name,
+      mayBeOld,
       isFull: () => range?.rotation.isFull() === true,
       takeAddress: () => {
         const number = range?.rotation.take();
@@ -130,6 +143,16 @@ export function openNetworks(deps: NetworksDeps): Networks {
       "Containers on this network reach each other: an older berth made it. It is made anew when no container is on it: stop all containers once, and start them again.",
     );
     return found;
+  };
+
+  const placeOnShared = async (signal: AbortSignal, known: NetworkPlace | undefined): Promise<NetworkPlace> => {
+    if (shared !== undefined && known?.id !== shared.found.id && clock.monotonic() - shared.at < SHARED_NETWORK_MS)
+      return placeOn(shared.found, Promise.resolve(), true);
+    const at = clock.monotonic();
+    const found = await ensureShared(signal);
+    // One of an older berth is made anew as soon as it is empty, so each start has to see who is on it.
+    shared = found.isolated || !found.ours ? { found, at } : undefined;
+    return placeOn(found, Promise.resolve());
   };
 
   const ensurePackage = async (spec: Spec, signal: AbortSignal): Promise<BridgeNetwork> => {
@@ -239,8 +262,8 @@ export function openNetworks(deps: NetworksDeps): Networks {
   };
 
   return {
-    placeFor: async (spec, signal) => {
-      if (reach !== "name") return placeOn(await ensureShared(signal), Promise.resolve());
+    placeFor: async (spec, signal, known) => {
+      if (reach !== "name") return placeOnShared(signal, known);
       if (await isForeign(signal)) {
         const found = await ensure(network, {}, true, SHARED_BITS, 0, signal);
         await join(found, signal);

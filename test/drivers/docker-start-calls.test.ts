@@ -1,0 +1,84 @@
+import { randomUUID } from "node:crypto";
+import { subscribe, unsubscribe } from "node:diagnostics_channel";
+import type { ClientRequest } from "node:http";
+import t from "tap";
+import { systemClock } from "../../lib/clock.ts";
+import { dockerDriver } from "../../drivers/docker/driver.ts";
+import { openLog } from "../../lib/log.ts";
+import { openEngine } from "../fixtures/engine.ts";
+import { buildTestImages } from "../fixtures/images.ts";
+import { openRegistry } from "../fixtures/registry.ts";
+import { call, namer, specOf } from "./conformance.ts";
+
+const log = openLog({ level: "silent", name: "test" });
+const { docker, host } = openEngine();
+const images = await buildTestImages(docker, ["onDemand"]);
+const network = `berth-calls-${randomUUID().slice(0, 8)}`;
+const name = namer("calls");
+
+t.teardown(async () => {
+  for (const { Id } of await docker.listContainers({ all: true, filters: { network: [network] } }))
+    await docker.getContainer(Id).remove({ force: true });
+  for (const { Id } of await docker.listNetworks({ filters: { label: [`berth.network=${network}`] } })) await docker.getNetwork(Id).remove();
+});
+
+const driver = dockerDriver({ host, network, reach: "address", clock: systemClock(), log });
+t.teardown(() => driver.close());
+
+/** The calls that the driver makes meanwhile, by method and path, with `*` for what is named. */
+async function callsDuring(task: () => Promise<unknown>): Promise<string[]> {
+  const calls: string[] = [];
+  const record = (message: unknown) => {
+    const { method, path } = (message as { request: ClientRequest }).request;
+    calls.push(
+      `${method} ${path.replace(/\?.*/, "").replace(/^\/(containers|networks|images)\/(?!create$|json$).+?(\/json|\/start|\/wait)?$/, "/$1/*$2")}`,
+    );
+  };
+  subscribe("http.client.request.start", record);
+  try {
+    await task();
+  } finally {
+    unsubscribe("http.client.request.start", record);
+  }
+  return calls;
+}
+
+t.test("a start takes four calls to the engine, one of them its wait for the container's end", async (t) => {
+  const first = name("first");
+  const spec = await specOf(driver, first, { ref: images.onDemand });
+  await driver.deploy(spec, call());
+  const second = await specOf(driver, name("second"), { ref: images.onDemand });
+  const calls = await callsDuring(() => driver.deploy(second, call()));
+  t.strictSame(calls.toSorted(), ["GET /containers/*/json", "POST /containers/*/start", "POST /containers/*/wait", "POST /containers/create"]);
+  for (const { service } of [spec, second]) await driver.destroy(service, call());
+});
+
+t.test("a network that somebody removed a moment after a start is made anew by the next one", async (t) => {
+  const spec = await specOf(driver, name("again"), { ref: images.onDemand });
+  await driver.deploy(spec, call());
+  await driver.destroy(spec.service, call());
+  const before = (await docker.getNetwork(network).inspect()) as { Id: string };
+  await docker.getNetwork(network).remove();
+  const { address } = await driver.deploy(spec, call());
+  t.ok(address);
+  const after = (await docker.getNetwork(network).inspect()) as { Id: string; Options: Record<string, string> };
+  t.not(after.Id, before.Id);
+  t.equal(after.Options["com.docker.network.bridge.enable_icc"], "false", "and isolates its containers as the first one did");
+  await driver.destroy(spec.service, call());
+});
+
+t.test("an image that left the engine since it was resolved is pulled by the start", async (t) => {
+  const registry = await openRegistry();
+  t.teardown(() => registry.close());
+  const ref = `${registry.host}/datagrok/leaves:1`;
+  registry.put("datagrok/leaves", "1", "one");
+  const { id } = await driver.resolve({ ref }, call());
+  await docker.getImage(ref).remove();
+  const spec = { ...(await specOf(driver, name("leaves"), { ref: images.onDemand })), image: ref };
+  // It holds no program that could run.
+  const calls = await callsDuring(() => t.rejects(driver.deploy(spec, call())));
+  const made = calls.filter((one) => one.startsWith("POST") && one.endsWith("/create"));
+  t.strictSame(made, ["POST /containers/create", "POST /images/create", "POST /containers/create"]);
+  t.equal((await docker.getImage(ref).inspect()).Id, id);
+  await docker.getImage(ref).remove();
+});
