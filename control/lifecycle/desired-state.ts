@@ -5,6 +5,7 @@ import type { ContainerState } from "../model/states.ts";
 import { suspectAddress } from "./suspect-address.ts";
 import { isReplaceable } from "./keep-container.ts";
 import { moveContainer, type ContainerPatch, moveImage } from "./moves.ts";
+import { isAtRest } from "./rest-container.ts";
 import { containerKey, imageKey, type Rooms } from "./rooms.ts";
 import { currentView } from "./container-view.ts";
 
@@ -128,7 +129,8 @@ export function createLifecycleRequests(rooms: Rooms): LifecycleRequests {
           : undefined;
       if (moved) flights.abort(containerKey(id), REPLACED);
       else changes.publish(row);
-      look(row);
+      // A new one, and one that rests, has nothing at the engine: only warm hours may be a reason to start it.
+      if (moved || !isAtRest(row) || row.config.keepWarm) look(row);
     },
     remove: (id) => {
       const image = store.images.find(store.containers.find(id)?.imageId ?? "");

@@ -1,5 +1,8 @@
-/** How much may be under way at a time, in all and of one user. */
-export type Bounds = { total: number; perUser: number };
+/**
+ * How much may be under way at a time, in all and of one user. `equalShares`: while several users have something under way or waiting, each has as many of `total` as the others, and
+ * what does not divide stays free.
+ */
+export type Bounds = { total: number; perUser: number; equalShares?: boolean };
 
 /**
  * Whose turn it is: users take turns, each user's items in their order. A user with a hundred items waits for a hundred turns, and keeps
@@ -21,6 +24,11 @@ export function createFairLane(bounds: Bounds): FairLane {
   const userOf = new Map<string, string>();
   const underWay = new Map<string, number>();
   let total = 0;
+  const most = () => {
+    if (bounds.equalShares !== true) return bounds.perUser;
+    const users = new Set([...queues.keys(), ...underWay.keys()]).size;
+    return Math.min(bounds.perUser, Math.max(1, Math.floor(bounds.total / Math.max(1, users))));
+  };
   return {
     put: (item, user) => {
       if (userOf.has(item)) return;
@@ -39,11 +47,12 @@ export function createFairLane(bounds: Bounds): FairLane {
       return true;
     },
     begin: () => {
-      if (total >= bounds.total) return undefined;
+      if (total >= bounds.total || queues.size === 0) return undefined;
+      const perUser = most();
       for (const [user, queue] of queues) {
         const count = underWay.get(user) ?? 0;
         const [item] = queue;
-        if (item === undefined || count >= bounds.perUser) continue;
+        if (item === undefined || count >= perUser) continue;
         queue.delete(item);
         userOf.delete(item);
         queues.delete(user);

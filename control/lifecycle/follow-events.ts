@@ -22,6 +22,8 @@ export async function followEvents(rooms: Rooms, signal: AbortSignal): Promise<v
           rooms.queue.add(SWEEP);
         } else if (rooms.store.containers.find(event.container)) {
           if (event.ended) reportEnd(rooms, event.container, event.ended.instance);
+          // What a start under way does, the engine reports too. The start itself ends with the engine's word for what runs.
+          else if (rooms.flights.generation(containerKey(event.container)) !== undefined) continue;
           rooms.queue.add(containerKey(event.container));
         }
       }

@@ -52,7 +52,7 @@ export function redefine(rooms: Rooms, row: Container): Outcome {
 }
 
 /** Sleeps where nobody has used it for as long as its definition says; an open request is use. */
-function rest(rooms: Rooms, row: Container): Outcome {
+export function rest(rooms: Rooms, row: Container): Outcome {
   const dueInMs = idleInMs(rooms, row);
   if (dueInMs === undefined) return "rest";
   if (dueInMs > 0) return { lookInMs: dueInMs };

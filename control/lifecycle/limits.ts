@@ -77,11 +77,12 @@ export const LIFECYCLE_LIMITS: LifecycleLimits = {
 
 /**
  * Creating a container is the processors' work: an engine with two of them starts as many a second with 3 at a time as with 64, and answers everybody else sooner. One more than
- * there are processors, at least 3 and at most 8, of which one is always free for somebody else. The engine is taken to be on a machine like this one.
+ * there are processors, at least 3 and at most 8, of which one is always free for somebody else. While several users start containers they have equal shares, so that a single start is
+ * not slowed down by all that another user's hundred keep going. The engine is taken to be on a machine like this one.
  */
 export function startSlotsFor(processors: number): Bounds {
   const total = Math.min(8, Math.max(3, processors + 1));
-  return { total, perUser: total - 1 };
+  return { total, perUser: total - 1, equalShares: true };
 }
 
 /**

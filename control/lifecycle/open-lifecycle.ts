@@ -8,6 +8,7 @@ import { type Explanation, explainContainer } from "./explain/explain-container.
 import { createEndCounts } from "./address-ownership.ts";
 import { createInFlightOperations } from "./in-flight-operations.ts";
 import { followEvents } from "./follow-events.ts";
+import { idleInMs } from "./keep-container.ts";
 import { placeOf } from "./lanes.ts";
 import { LIFECYCLE_LIMITS, type LifecycleLimits } from "./limits.ts";
 import { retryMissingImage, prefetchImage, handlePushedImage, type PushedImage } from "./image-lookups.ts";
@@ -154,9 +155,15 @@ export function openLifecycle(options: LifecycleOptions): Lifecycle {
     });
   };
 
-  /** A report may be the end of an idle container's use, or what a drain waits for. */
+  /** A report may be the end of an idle container's use, or what a drain waits for. Of one that runs only the time until it idles is new: the engine is not queried for that. */
   const lookAtStops = (ids: readonly string[]) => {
-    for (const id of ids) queue.add(containerKey(id));
+    for (const id of ids) {
+      const row = store.containers.find(id);
+      const dueInMs = row?.state === "STARTED" && row.desiredInstances === 1 ? idleInMs(rooms, row) : 0;
+      if (dueInMs === undefined) continue;
+      if (dueInMs > 0) queue.addAfter(containerKey(id), dueInMs);
+      else queue.add(containerKey(id));
+    }
     for (const id of rooms.draining) queue.add(containerKey(id));
   };
 

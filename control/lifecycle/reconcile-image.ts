@@ -6,6 +6,7 @@ import { callDriver } from "./call-driver.ts";
 import { imageSource, isMissing, scheduleMissingRetry } from "./image-lookups.ts";
 import { moveImage } from "./moves.ts";
 import { imageTimeLeft } from "./deadlines.ts";
+import { isAtRest } from "./rest-container.ts";
 import { containerKey, imageKey, type Rooms } from "./rooms.ts";
 
 /** How soon an image that could not be validated because of the engine is tried again: soon where it was away, slowly where it said no. */
@@ -36,8 +37,9 @@ export async function reconcileImage(rooms: Rooms, id: string, signal: AbortSign
   }
 }
 
+/** Containers that are to run or still do. Those that rest take the image up with their next start. */
 function lookAtWaiting(rooms: Rooms, imageId: string): void {
-  for (const container of rooms.store.containers.byImage(imageId)) rooms.queue.add(containerKey(container.id));
+  for (const row of rooms.store.containers.byImage(imageId)) if (!isAtRest(row)) rooms.queue.add(containerKey(row.id));
 }
 
 async function validate(rooms: Rooms, image: Image, signal: AbortSignal): Promise<void> {

@@ -9,6 +9,11 @@ import { deploy } from "./start-container.ts";
 import type { Step, Outcome, Rooms } from "./rooms.ts";
 import type { Container } from "../model/entities.ts";
 
+/** Stopped, and to stay so, with nothing of it frozen. Should it run all the same, the sweep finds it. */
+export function isAtRest({ state, desiredInstances, pausedOn }: Container): boolean {
+  return (state === "USER_STOPPED" || state === "SYSTEM_STOPPED") && desiredInstances === 0 && pausedOn === undefined;
+}
+
 /** A container that is stopped: wished meanwhile, it starts; found running, it is stopped again; found frozen for no good reason, it is ended. */
 export const stayStopped: Step = async (rooms, row, signal) => {
   if (row.desiredInstances === 1) return keepingWish(rooms, row);

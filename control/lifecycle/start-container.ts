@@ -5,6 +5,7 @@ import type { Container, Image } from "../model/entities.ts";
 import { asFault } from "./failures.ts";
 import { confirmDeployment, ownedAddress } from "./confirm-deployment.ts";
 import { callDriver } from "./call-driver.ts";
+import { rest } from "./keep-container.ts";
 import { readLogTailLines } from "./log-tail.ts";
 import { startLimit } from "./limits.ts";
 import { failure, moveContainer, NOT_RUNNING, moveImage } from "./moves.ts";
@@ -36,7 +37,7 @@ export const beginStart: Step = async (rooms, row, signal) => {
   if (!(await awaitSlot(rooms, row, signal))) return "moved";
   const now = rooms.store.containers.find(row.id);
   if (now?.state !== "PENDING_START" || now.generation !== row.generation || now.desiredInstances === 0) return "moved";
-  moveContainer(rooms, row, "startBegan", NOT_RUNNING);
+  moveContainer(rooms, row, "startBegan", { ...NOT_RUNNING, deployed: { ref: image.ref, digest: image.digest } });
   return "moved";
 };
 
@@ -57,7 +58,9 @@ export const start: Step = async (rooms, row, signal) => {
       runningGeneration: row.generation,
       fault: undefined,
     };
-    moveContainer(rooms, row, "answered", patch);
+    const started = moveContainer(rooms, row, "answered", patch);
+    // What the deploy has just confirmed is not requested from the engine again.
+    if (started?.desiredInstances === 1 && started.generation === row.generation) return rest(rooms, started);
   } catch (error) {
     signal.throwIfAborted();
     if (rooms.store.containers.find(row.id)?.state !== "STARTING") return "moved";

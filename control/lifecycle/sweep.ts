@@ -23,7 +23,8 @@ export async function sweep(rooms: Rooms, signal: AbortSignal): Promise<Observed
   const own = new Map(facts.filter(({ labels }) => labels.store === rooms.store.id).map((fact) => [fact.service, fact]));
   for (const row of rooms.store.containers.atWork()) {
     const fact = own.get(row.service);
-    if (wantsLook(row, fact)) {
+    // A start that is under way, or waits for the engine, ends with what the engine reports of it.
+    if (wantsLook(row, fact) && !(isPassing(row.state) && rooms.flights.generation(containerKey(row.id)) !== undefined)) {
       withdraw(rooms, row, fact, listedOn);
       rooms.queue.add(containerKey(row.id));
     }

@@ -1,0 +1,68 @@
+import t from "tap";
+import { LIFECYCLE_LIMITS } from "../../../control/lifecycle/limits.ts";
+import { turns } from "../../fixtures/still-clock.ts";
+import { openStand, type Stand, until } from "./stand.ts";
+
+const OTHER = "66666666-6666-4666-8666-666666666666";
+const GATEWAY = "gateway";
+
+/** What was requested of the orchestrator since the last call. */
+async function callsOf(stand: Stand): Promise<string[]> {
+  await turns(200);
+  return stand.world.calls.splice(0);
+}
+
+t.test("a start makes one call to the orchestrator, also where its events and a sweep come meanwhile", async (t) => {
+  const release = Promise.withResolvers<void>();
+  const stand = await openStand(t, {
+    driver: (driver) => ({
+      ...driver,
+      deploy: async (spec, call) => {
+        const deployed = await driver.deploy(spec, call);
+        await release.promise;
+        return deployed;
+      },
+    }),
+  });
+  const { id, imageId, service } = stand.publish({ config: { onDemand: true } });
+  await until("the image is ready", () => stand.image(imageId).state === "READY");
+  await callsOf(stand);
+  stand.lifecycle().wake(id, OTHER);
+  await until("it runs", () => stand.world.running().length === 1);
+  await stand.clock.advance(LIFECYCLE_LIMITS.sweepMs);
+  await turns(200);
+  release.resolve();
+  await stand.reaches(id, "STARTED");
+  t.strictSame(await callsOf(stand), [`deploy ${service}`, "list"]);
+});
+
+t.test("the end of a container's use is no reason to query the orchestrator, and it idles all the same", async (t) => {
+  const stand = await openStand(t);
+  const { id, service } = stand.publish({ config: { onDemand: true, shutdownTimeoutMinutes: 1 } });
+  stand.lifecycle().wake(id, OTHER);
+  await stand.reaches(id, "STARTED");
+  const seq = stand.lifecycle().seq();
+  stand.lifecycle().gatewayJoined(GATEWAY, seq);
+  await callsOf(stand);
+  for (let times = 0; times < 20; times++) {
+    for (const open of [1, 0])
+      stand.lifecycle().recordUse({ gateway: GATEWAY, seq, uses: [{ id, open, streams: open, lastActive: stand.clock.now() }] });
+    await turns(20);
+  }
+  t.strictSame(await callsOf(stand), []);
+  stand.lifecycle().gatewayLeft(GATEWAY);
+  await stand.clock.advance(60_000);
+  await stand.reaches(id, "SYSTEM_STOPPED");
+  t.ok((await callsOf(stand)).includes(`destroy ${service}`));
+});
+
+t.test("a definition of a container that rests is no reason to query the orchestrator", async (t) => {
+  const stand = await openStand(t);
+  await callsOf(stand);
+  const all = Array.from({ length: 20 }, (_, n) => stand.publish({ name: `rests-${n}`, config: { onDemand: true }, state: "SYSTEM_STOPPED" }));
+  await until("all images are ready", () => all.every(({ imageId }) => stand.image(imageId).state === "READY"));
+  t.strictSame(
+    (await callsOf(stand)).filter((call) => !call.startsWith("resolve ")),
+    [],
+  );
+});
