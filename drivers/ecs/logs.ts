@@ -95,7 +95,8 @@ async function lastEvents(site: Site, service: string, task: Task, tail: number,
     if (answer.previous === undefined || answer.previous === token) break;
     token = answer.previous;
   }
-  return { events: tail > 0 ? events.slice(-tail) : [], next };
+  // Of a stream that is still empty a token may lie behind its first line.
+  return { events: tail > 0 ? events.slice(-tail) : [], next: events.length === 0 ? undefined : next };
 }
 
 type Page = { nextToken: string | undefined; startFromHead: boolean; limit: number };
