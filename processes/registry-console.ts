@@ -54,7 +54,7 @@ export async function openConsoleOfRegistry(parts: {
   const [{ openRegistryConsole }, { rememberPushes }, { openBrowser }, { openAskHttp }, { openAskServer }, { signInWithKey }, { whoIs }] =
     await Promise.all([
       import("../control/console/registry/open-registry-console.ts"),
-      import("../control/console/registry/remember-pushes.ts"),
+      import("../control/console/registry/recent-pushes.ts"),
       import("../gateway/registry/browse/open-browser.ts"),
       import("../gateway/registry/upstream/ask-http.ts"),
       import("../gateway/datagrok/ask-server.ts"),

@@ -1,6 +1,6 @@
 import { Fault } from "../../lib/fault.ts";
 import type { Container } from "../model/entities.ts";
-import type { ApiParts } from "./api-parts.ts";
+import type { ApiParts } from "./api-deps.ts";
 
 /** Where a client does not say how many, and the most that it may say. */
 export const LOG_LINES = 10_000;

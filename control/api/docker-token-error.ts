@@ -1,6 +1,6 @@
 import type { Fault } from "../../lib/fault.ts";
 import { type ApiError, apiError } from "./api-error.ts";
-import { API_ERROR } from "./wire-schemas.ts";
+import { API_ERROR } from "./schemas.ts";
 
 /**
  * One refusal that each kind of client can show: `errors` is read by docker and other clients of registries, `error` by those that speak OAuth2

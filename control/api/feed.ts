@@ -22,7 +22,7 @@ import { claimPushed } from "../identity/may-push.ts";
 import type { AuditLog } from "../store/open-audit.ts";
 import type { Store } from "../store/open-store.ts";
 import { IMAGE_ACTIONS } from "./audited.ts";
-import { type AskGateways, openAskGateways } from "./ask-gateways.ts";
+import { type AskGateways, openAskGateways } from "./open-requests.ts";
 import {
   readBusyReport,
   readOpenAnswer,
@@ -32,7 +32,7 @@ import {
   readUseReport,
   readWakeAsk,
   readWhoAsk,
-} from "./feed-questions.ts";
+} from "./feed-requests.ts";
 import { openThrottle } from "./throttle.ts";
 
 export type FeedParts = {

@@ -2,11 +2,11 @@ import type { FastifyInstance } from "fastify";
 import { Fault } from "../../lib/fault.ts";
 import { CONTAINER_WIRE_STATES, IMAGE_WIRE_STATES } from "../model/states.ts";
 import { HISTORY_LENGTH, type HistoryEntry } from "../store/history.ts";
-import type { Admission } from "./admission.ts";
-import type { ApiParts } from "./api-parts.ts";
+import type { Admission } from "./authorization.ts";
+import type { ApiParts } from "./api-deps.ts";
 import { requireManage } from "./rights.ts";
 import { readUuid } from "./uuid.ts";
-import { answers, ID_PARAMS } from "./wire-schemas.ts";
+import { answers, ID_PARAMS } from "./schemas.ts";
 
 const text = { type: "string" } as const;
 export const HISTORY = {

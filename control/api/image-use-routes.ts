@@ -1,7 +1,7 @@
 import type { FastifyInstance } from "fastify";
 import type { Deployed } from "../model/entities.ts";
-import type { ApiParts } from "./api-parts.ts";
-import { answers } from "./wire-schemas.ts";
+import type { ApiParts } from "./api-deps.ts";
+import { answers } from "./schemas.ts";
 
 const REFERENCES = { type: "object", properties: { references: { type: "array", items: { type: "string" } } } } as const;
 

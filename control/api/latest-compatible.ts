@@ -1,4 +1,4 @@
-import { mayUseImage } from "../identity/repository-owner.ts";
+import { mayUseImage } from "../identity/rights.ts";
 import { imageRepository, isOfRepository } from "../model/names.ts";
 import type { Image } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";

@@ -1,10 +1,10 @@
 import type { FastifyInstance } from "fastify";
 import { Fault } from "../../lib/fault.ts";
-import type { Admission } from "./admission.ts";
-import type { ApiParts } from "./api-parts.ts";
+import type { Admission } from "./authorization.ts";
+import type { ApiParts } from "./api-deps.ts";
 import { requireManage } from "./rights.ts";
 import { readUuid } from "./uuid.ts";
-import { answers } from "./wire-schemas.ts";
+import { answers } from "./schemas.ts";
 
 /** A container knows its token rather than its id. */
 const SELF = "self";

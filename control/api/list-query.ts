@@ -1,6 +1,6 @@
 import { Fault } from "../../lib/fault.ts";
 import type { Condition, Listing } from "../store/listing.ts";
-import type { Detail } from "./wire-entities.ts";
+import type { Detail } from "./entity-json.ts";
 
 export type ListQuery = { text?: string; limit?: number; page?: number; order?: string; include?: string };
 

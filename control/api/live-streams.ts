@@ -2,7 +2,7 @@ import type { FastifyReply, FastifyRequest } from "fastify";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { ControlIdentity } from "../identity/open-identity.ts";
-import type { Admission } from "./admission.ts";
+import type { Admission } from "./authorization.ts";
 
 export type LiveStreams = {
   /**

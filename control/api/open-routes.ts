@@ -1,12 +1,12 @@
 import type { FastifyInstance } from "fastify";
 import { Fault } from "../../lib/fault.ts";
 import { EXCHANGE_KINDS, EXCHANGE_STATES } from "../../gateway/contract.ts";
-import type { Admission } from "./admission.ts";
-import type { ApiParts } from "./api-parts.ts";
-import type { OpenAt } from "./ask-gateways.ts";
+import type { Admission } from "./authorization.ts";
+import type { ApiParts } from "./api-deps.ts";
+import type { OpenAt } from "./open-requests.ts";
 import { requireManage } from "./rights.ts";
 import { readUuid } from "./uuid.ts";
-import { answers, ID_PARAMS } from "./wire-schemas.ts";
+import { answers, ID_PARAMS } from "./schemas.ts";
 
 const OPEN = {
   type: "array",

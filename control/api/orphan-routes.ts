@@ -1,8 +1,8 @@
 import type { FastifyInstance } from "fastify";
 import type { Orphan } from "../lifecycle/sweep.ts";
-import type { ApiParts } from "./api-parts.ts";
+import type { ApiParts } from "./api-deps.ts";
 import { clientGone } from "./client-gone.ts";
-import { answers } from "./wire-schemas.ts";
+import { answers } from "./schemas.ts";
 
 const text = { type: "string" } as const;
 const ORPHAN = {

@@ -1,6 +1,6 @@
 import type { Store } from "../store/open-store.ts";
 import { IMAGE_ACTIONS } from "./audited.ts";
-import type { Push } from "./registry-routes.ts";
+import type { Push } from "./registry.ts";
 
 /** Older pushes of one repository are not looked for. */
 const MOST_PUSHES = 1_000;

@@ -1,8 +1,8 @@
 import type { FastifyInstance } from "fastify";
 import { Fault } from "../../lib/fault.ts";
-import { assignImage, imageOfRepository, repositoryOwner } from "../identity/repository-owner.ts";
-import type { ApiParts } from "./api-parts.ts";
-import { answers } from "./wire-schemas.ts";
+import { assignImage, imageOfRepository, repositoryOwner } from "../identity/rights.ts";
+import type { ApiParts } from "./api-deps.ts";
+import { answers } from "./schemas.ts";
 
 const REPOSITORY = { type: "string", maxLength: 255, description: "`datagrok/<image>`" } as const;
 const OF_REPOSITORY = { type: "object", properties: { repository: REPOSITORY }, required: ["repository"] } as const;

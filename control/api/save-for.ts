@@ -1,6 +1,6 @@
 import { Fault } from "../../lib/fault.ts";
-import type { ApiParts } from "./api-parts.ts";
-import { findLive, type LiveContainer } from "./live-containers.ts";
+import type { ApiParts } from "./api-deps.ts";
+import { findLive, type LiveContainer } from "./find-entities.ts";
 import { requireManage } from "./rights.ts";
 import { readUuid } from "./uuid.ts";
 

@@ -1,7 +1,7 @@
 import type { FastifyInstance, FastifyRequest } from "fastify";
-import type { ApiParts } from "./api-parts.ts";
+import type { ApiParts } from "./api-deps.ts";
 import { webRootOf } from "./web-root.ts";
-import { answers } from "./wire-schemas.ts";
+import { answers } from "./schemas.ts";
 
 const text = { type: "string" } as const;
 const SERVER_INFO = { type: "object", properties: { Version: text, webRoot: text } } as const;

@@ -1,10 +1,10 @@
 import type { FastifyInstance } from "fastify";
 import { Fault } from "../../lib/fault.ts";
-import type { Admission } from "./admission.ts";
-import type { ApiParts } from "./api-parts.ts";
+import type { Admission } from "./authorization.ts";
+import type { ApiParts } from "./api-deps.ts";
 import { readDevKey } from "./sign-in.ts";
-import { userOnWire } from "./wire-entities.ts";
-import { answers, USER } from "./wire-schemas.ts";
+import { userOnWire } from "./entity-json.ts";
+import { answers, USER } from "./schemas.ts";
 
 const SIGNED_IN = { type: "object", properties: { isSuccess: { type: "boolean" }, token: { type: "string" } } } as const;
 const SIGNED_OUT = { type: "object", properties: { isSuccess: { type: "boolean" } } } as const;

@@ -2,12 +2,12 @@ import type { FastifyInstance } from "fastify";
 import { Fault } from "../../lib/fault.ts";
 import { WISHED_FOR } from "../model/entities.ts";
 import { type Wake, WAKES_KEPT } from "../store/wakes.ts";
-import type { Admission } from "./admission.ts";
-import type { ApiParts } from "./api-parts.ts";
+import type { Admission } from "./authorization.ts";
+import type { ApiParts } from "./api-deps.ts";
 import { requireManage } from "./rights.ts";
 import { readUuid } from "./uuid.ts";
 import { PHASES, waterfall } from "./waterfall.ts";
-import { answers, ID_PARAMS } from "./wire-schemas.ts";
+import { answers, ID_PARAMS } from "./schemas.ts";
 
 const text = { type: "string" } as const;
 const date = { type: "string", format: "date-time" } as const;

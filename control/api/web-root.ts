@@ -1,5 +1,5 @@
 import type { FastifyRequest } from "fastify";
-import type { ApiSettings } from "./api-parts.ts";
+import type { ApiSettings } from "./api-deps.ts";
 
 /** Where people reach this server: what the setting says, else the address that this very request was sent to. */
 export function webRootOf({ webRoot }: Pick<ApiSettings, "webRoot">, request: FastifyRequest): string {

@@ -1,5 +1,5 @@
 import { createHmac } from "node:crypto";
-import { digest } from "./digest.ts";
+import { digest } from "./tokens.ts";
 
 /**
  * The token that containers are given in place of a session's own. It follows from the session's token, and that does not follow from it; so every gateway gets

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import { storeFault } from "../store/store-fault.ts";
-import { digest } from "./digest.ts";
+import { digest } from "./tokens.ts";
 
 /** The token that gateways on other machines show: in a file of the data folder, for its owner's eyes only, so that it is there before berth runs. */
 export type GatewayTokens = {

@@ -1,6 +1,6 @@
 import type { User } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
-import { claimImage, imageOfRepository, mayUseImage } from "./repository-owner.ts";
+import { claimImage, imageOfRepository, mayUseImage } from "./rights.ts";
 
 type PushStore = Pick<Store, "repositories" | "packages" | "groups" | "users">;
 

@@ -33,7 +33,7 @@ export function controlHere(sockets: { feedSocket: string; apiSocket: string }):
 const PROBE_MS = 10_000;
 
 /**
- * A control plane elsewhere, at its entrance for gateways (`control/api/gateway-entrance.ts`). `token` is asked anew for each request, since it may
+ * A control plane elsewhere, at its entrance for gateways (`control/api/gateway-listener.ts`). `token` is asked anew for each request, since it may
  * be another one by then. `secured` is left out where something below TCP does the encrypting.
  */
 export function controlElsewhere(at: { host: string; port: number; secured: Secured | undefined; token(): string }): ControlLink {

@@ -4,7 +4,7 @@ import { request as httpRequest, type IncomingMessage } from "node:http";
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import { openFeed } from "../../control/api/feed.ts";
-import { openGatewayEntrance } from "../../control/api/gateway-entrance.ts";
+import { openGatewayEntrance } from "../../control/api/gateway-listener.ts";
 import type { DoorTls } from "../../control/api/control-listener.ts";
 import { type Secured, ENDED_GATEWAY_MS, type FeedLine, GATEWAY_SILENCE_MS, LOST_GATEWAY_MS, REPORT_MS } from "../../gateway/contract.ts";
 import { controlElsewhere } from "../../gateway/feed/control-link.ts";

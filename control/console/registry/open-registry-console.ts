@@ -4,13 +4,13 @@ import { maskedPath } from "../../../lib/masked-path.ts";
 import type { RegistryBrowser } from "../../../gateway/contract.ts";
 import type { Log } from "../../../lib/log.ts";
 import { answerError } from "../../api/api-error.ts";
-import { NOBODY } from "../../api/image-users.ts";
-import { type Push, registryRoutes } from "../../api/registry-routes.ts";
-import { answers, USER } from "../../api/wire-schemas.ts";
+import { NOBODY } from "../../api/registry-usage.ts";
+import { type Push, registryRoutes } from "../../api/registry.ts";
+import { answers, USER } from "../../api/schemas.ts";
 import { type DoorParts, openDoor } from "../../api/control-listener.ts";
 import { consolePages } from "../console-pages.ts";
 import { signInRoutes } from "../sign-in-routes.ts";
-import { COOKIE, openSignedIn, type SignedInParts } from "./signed-in.ts";
+import { COOKIE, openSignedIn, type SignedInParts } from "./registry-sign-in.ts";
 
 export type RegistryConsoleParts = SignedInParts &
   Pick<DoorParts, "handle" | "tls"> & {

@@ -1,4 +1,4 @@
-import { containerToken } from "../../identity/container-session.ts";
+import { containerToken } from "../../identity/sessions.ts";
 import { injectedEnv, type StandSettings } from "../publish/injected-env.ts";
 import type { Container, Image } from "../../model/entities.ts";
 import type { Store } from "../../store/open-store.ts";

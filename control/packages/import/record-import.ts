@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { claimImage, imageOfRef } from "../../identity/repository-owner.ts";
+import { claimImage, imageOfRef } from "../../identity/rights.ts";
 import { newContainer } from "../publish/new-container.ts";
 import { followerFolder } from "../publish/record-package.ts";
 import type { Container, User } from "../../model/entities.ts";

@@ -3,7 +3,7 @@ import { readPackageAddress } from "../../../control/api/package-address.ts";
 import { headerOf, readDevKey } from "../../../control/api/sign-in.ts";
 import { findTemplates } from "../../../control/packages/credentials/templates.ts";
 import { readScopes } from "../../../control/identity/docker-scopes.ts";
-import { imageOfRef } from "../../../control/identity/repository-owner.ts";
+import { imageOfRef } from "../../../control/identity/rights.ts";
 import { readContainerJson } from "../../../control/packages/publish/container-json.ts";
 import { readImageJson } from "../../../control/packages/publish/image-json.ts";
 import { containerName, imageName, isImageRef, isRepositoryPart, serviceName } from "../../../control/model/names.ts";

@@ -1,6 +1,6 @@
 import { fastify } from "fastify";
 import t from "tap";
-import { keepAudit } from "../../../control/api/keep-audit.ts";
+import { keepAudit } from "../../../control/api/audit.ts";
 import { stillClock } from "../../fixtures/still-clock.ts";
 import { ADMIN_KEY, openStand, type Stand } from "./fixtures/api-stand.ts";
 import { until } from "./fixtures/until.ts";

@@ -1,5 +1,5 @@
 import t from "tap";
-import { digest } from "../../../control/identity/digest.ts";
+import { digest } from "../../../control/identity/tokens.ts";
 import { Fault } from "../../../lib/fault.ts";
 import { openStand, type Stand } from "./fixtures/api-stand.ts";
 import { until } from "./fixtures/until.ts";

@@ -1,5 +1,5 @@
 import t from "tap";
-import { digest } from "../../../control/identity/digest.ts";
+import { digest } from "../../../control/identity/tokens.ts";
 import { stillClock } from "../../fixtures/still-clock.ts";
 import { ADMIN_KEY, openStand } from "./fixtures/api-stand.ts";
 import { until } from "./fixtures/until.ts";

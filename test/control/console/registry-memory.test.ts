@@ -1,6 +1,6 @@
 import t from "tap";
-import { openSessions } from "../../../control/console/registry/open-sessions.ts";
-import { rememberPushes } from "../../../control/console/registry/remember-pushes.ts";
+import { openSessions } from "../../../control/console/registry/registry-sessions.ts";
+import { rememberPushes } from "../../../control/console/registry/recent-pushes.ts";
 import { stillClock } from "../../fixtures/still-clock.ts";
 
 const of = (userId: string) => ({ user: { userId, login: userId, admin: false }, token: `of-${userId}` });

@@ -2,7 +2,7 @@ import { createRemoteJWKSet, decodeJwt, decodeProtectedHeader, errors, type JSON
 import { createServer, request } from "node:http";
 import type { AddressInfo } from "node:net";
 import t, { type Test } from "tap";
-import type { ApiSettings } from "../../../control/api/api-parts.ts";
+import type { ApiSettings } from "../../../control/api/api-deps.ts";
 import { ADMIN_KEY, openStand, type Stand } from "../api/fixtures/api-stand.ts";
 
 const SERVICE = "registry.example:5000";

@@ -6,8 +6,8 @@ import { containerEnvironment } from "../../../control/packages/credentials/cont
 import { openKeyFile } from "../../../control/packages/credentials/key-file.ts";
 import { openCredentials } from "../../../control/packages/credentials/open-credentials.ts";
 import { openVault } from "../../../control/packages/credentials/open-vault.ts";
-import { endAtRest } from "../../../control/identity/container-session.ts";
-import { digest } from "../../../control/identity/digest.ts";
+import { endAtRest } from "../../../control/identity/sessions.ts";
+import { digest } from "../../../control/identity/tokens.ts";
 import { LIFECYCLE_LIMITS } from "../../../control/lifecycle/limits.ts";
 import { openLifecycle } from "../../../control/lifecycle/open-lifecycle.ts";
 import { openPublisher } from "../../../control/packages/publish/open-publisher.ts";

@@ -5,7 +5,7 @@ import t, { type Test } from "tap";
 import { openKeyFile } from "../../../../control/packages/credentials/key-file.ts";
 import { openCredentials } from "../../../../control/packages/credentials/open-credentials.ts";
 import { openVault } from "../../../../control/packages/credentials/open-vault.ts";
-import { containerToken, endAtRest } from "../../../../control/identity/container-session.ts";
+import { containerToken, endAtRest } from "../../../../control/identity/sessions.ts";
 import { openIdentity } from "../../../../control/identity/open-identity.ts";
 import { CONTAINER_WIRE_STATES, type ContainerState } from "../../../../control/model/states.ts";
 import type { Change } from "../../../../control/lifecycle/changes.ts";

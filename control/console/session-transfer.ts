@@ -1,11 +1,11 @@
 import { randomBytes } from "node:crypto";
 import type { FastifyInstance } from "fastify";
 import { Fault } from "../../lib/fault.ts";
-import { type Admission, isAtConsole } from "../api/admission.ts";
-import type { ApiParts } from "../api/api-parts.ts";
+import { type Admission, isAtConsole } from "../api/authorization.ts";
+import type { ApiParts } from "../api/api-deps.ts";
 import { cameByHttps } from "../api/web-root.ts";
-import { digest } from "../identity/digest.ts";
-import { consoleOrigin, edgeOrigin } from "./origins.ts";
+import { digest } from "../identity/tokens.ts";
+import { consoleOrigin, edgeOrigin } from "../api/origins.ts";
 
 const CODE_MS = 60_000;
 /** With more, the oldest ends. */

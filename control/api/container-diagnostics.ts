@@ -3,14 +3,14 @@ import { Fault } from "../../lib/fault.ts";
 import { CONTAINER_WIRE_STATES } from "../model/states.ts";
 import { KEEPS_AWAKE, TIMERS } from "../lifecycle/explain/timers.ts";
 import type { Explanation } from "../lifecycle/explain/explain-container.ts";
-import type { Admission } from "./admission.ts";
-import type { ApiParts } from "./api-parts.ts";
+import type { Admission } from "./authorization.ts";
+import type { ApiParts } from "./api-deps.ts";
 import { clientGone } from "./client-gone.ts";
 import { HISTORY, moveOnWire } from "./history-routes.ts";
 import { requireManage } from "./rights.ts";
 import { readUuid } from "./uuid.ts";
-import { dateOf } from "./wire-entities.ts";
-import { answers, ID_PARAMS } from "./wire-schemas.ts";
+import { dateOf } from "./entity-json.ts";
+import { answers, ID_PARAMS } from "./schemas.ts";
 
 const text = { type: "string" } as const;
 const date = { type: "string", format: "date-time" } as const;

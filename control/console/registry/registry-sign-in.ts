@@ -6,7 +6,7 @@ import type { WhoAnswer } from "../../../gateway/contract.ts";
 import { clientGone } from "../../api/client-gone.ts";
 import { headerOf } from "../../api/sign-in.ts";
 import { type Attempts, openAttempts } from "../../identity/attempts.ts";
-import { openSessions, type SessionLimits, SESSION_LIMITS } from "./open-sessions.ts";
+import { openSessions, type SessionLimits, SESSION_LIMITS } from "./registry-sessions.ts";
 
 /** The server that knows the users. Faults of both: DATAGROK_AWAY, DATAGROK_BROKE_OFF. */
 export type UserServer = {

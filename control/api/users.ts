@@ -1,9 +1,9 @@
 import type { FastifyInstance } from "fastify";
-import { LOGIN, type People, type Person, type PersonWish } from "../identity/open-people.ts";
+import { LOGIN, type People, type Person, type PersonWish } from "../identity/open-users.ts";
 import type { DevKey } from "../model/entities.ts";
-import type { Admission } from "./admission.ts";
-import { userOnWire } from "./wire-entities.ts";
-import { answers, USER } from "./wire-schemas.ts";
+import type { Admission } from "./authorization.ts";
+import { userOnWire } from "./entity-json.ts";
+import { answers, USER } from "./schemas.ts";
 
 const text = { type: "string" } as const;
 const date = { type: "string", format: "date-time" } as const;

@@ -1,8 +1,8 @@
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { isSafe } from "../../lib/browser-requests.ts";
 import { CLIENT_ADDRESS_HEADER } from "../../gateway/contract.ts";
-import type { Admission } from "./admission.ts";
-import type { ApiParts } from "./api-parts.ts";
+import type { Admission } from "./authorization.ts";
+import type { ApiParts } from "./api-deps.ts";
 import { AUDITED, type AuditedRoute } from "./audited.ts";
 import { headerOf } from "./sign-in.ts";
 

@@ -3,7 +3,7 @@ import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { DevKey, User } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
-import { digest } from "./digest.ts";
+import { digest } from "./tokens.ts";
 import { endKey } from "./end-sessions.ts";
 import { keyId } from "./key-id.ts";
 

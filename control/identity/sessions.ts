@@ -6,7 +6,7 @@ import type { Lifecycle } from "../lifecycle/open-lifecycle.ts";
 import type { Container } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
 import { derivedDigest } from "./derived-token.ts";
-import { digest } from "./digest.ts";
+import { digest } from "./tokens.ts";
 
 /** Its end is that of the container, so it has none of its own. */
 const NEVER = Number.MAX_SAFE_INTEGER;

@@ -2,8 +2,8 @@ import type { FastifyInstance } from "fastify";
 import { Fault } from "../../lib/fault.ts";
 import type { RegistryBrowser, StoredImage } from "../../gateway/contract.ts";
 import { clientGone } from "./client-gone.ts";
-import type { ImageUsers } from "./image-users.ts";
-import { answers } from "./wire-schemas.ts";
+import type { ImageUsers } from "./registry-usage.ts";
+import { answers } from "./schemas.ts";
 
 const text = { type: "string" } as const;
 const textOrNull = { type: ["string", "null"] } as const;

@@ -6,7 +6,7 @@ import type { HeaderOf } from "../../lib/sign-in.ts";
 import { CLIENT_ADDRESS_HEADER, CONSOLE_HEADER } from "../../gateway/contract.ts";
 import type { Attempts } from "../identity/attempts.ts";
 import type { User } from "../model/entities.ts";
-import type { ApiParts } from "./api-parts.ts";
+import type { ApiParts } from "./api-deps.ts";
 import { headerOf, readDevKey, signIn, type SignedIn } from "./sign-in.ts";
 
 declare module "fastify" {

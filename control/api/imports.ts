@@ -3,10 +3,10 @@ import type { Import } from "../packages/import/open-importer.ts";
 import type { Plan } from "../packages/import/plan-import.ts";
 import { ownerOf } from "../packages/import/record-import.ts";
 import type { Store } from "../store/open-store.ts";
-import type { Admission } from "./admission.ts";
-import type { ApiParts } from "./api-parts.ts";
+import type { Admission } from "./authorization.ts";
+import type { ApiParts } from "./api-deps.ts";
 import { clientGone } from "./client-gone.ts";
-import { answers } from "./wire-schemas.ts";
+import { answers } from "./schemas.ts";
 
 const text = { type: "string" } as const;
 const LIST = { type: "array", maxItems: 100_000, items: {} } as const;

@@ -3,10 +3,10 @@ import { Fault } from "../../lib/fault.ts";
 import { VARIABLE } from "../packages/credentials/open-credentials.ts";
 import type { Target } from "../packages/credentials/target.ts";
 import { requireValues, type Values } from "../packages/credentials/values.ts";
-import type { Admission } from "./admission.ts";
-import type { ApiParts } from "./api-parts.ts";
+import type { Admission } from "./authorization.ts";
+import type { ApiParts } from "./api-deps.ts";
 import { requireManage } from "./rights.ts";
-import { answers } from "./wire-schemas.ts";
+import { answers } from "./schemas.ts";
 
 type Address = { Params: { scope?: string; name: string } };
 

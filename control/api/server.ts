@@ -2,11 +2,11 @@ import type { FastifyInstance } from "fastify";
 import { withTimeout } from "../../lib/deadline.ts";
 import { Fault } from "../../lib/fault.ts";
 import { CONTAINER_WIRE_STATES, IMAGE_WIRE_STATES } from "../model/states.ts";
-import type { ApiParts } from "./api-parts.ts";
+import type { ApiParts } from "./api-deps.ts";
 import { clientGone } from "./client-gone.ts";
 import type { UntrustedProxies } from "./untrusted-proxies.ts";
-import { dateOf } from "./wire-entities.ts";
-import { answers } from "./wire-schemas.ts";
+import { dateOf } from "./entity-json.ts";
+import { answers } from "./schemas.ts";
 
 const text = { type: "string" } as const;
 const count = { type: "integer" } as const;

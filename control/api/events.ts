@@ -1,14 +1,14 @@
 import { PassThrough } from "node:stream";
 import type { FastifyInstance } from "fastify";
 import type { Change } from "../lifecycle/changes.ts";
-import type { Admission } from "./admission.ts";
-import type { ApiParts } from "./api-parts.ts";
-import { findLive } from "./live-containers.ts";
+import type { Admission } from "./authorization.ts";
+import type { ApiParts } from "./api-deps.ts";
+import { findLive } from "./find-entities.ts";
 import type { LiveStreams } from "./live-streams.ts";
 import { recentChanges } from "./recent-changes.ts";
 import { mayStillManage } from "./rights.ts";
-import { containerOnWire, imageOnWire } from "./wire-entities.ts";
-import { API_ERROR } from "./wire-schemas.ts";
+import { containerOnWire, imageOnWire } from "./entity-json.ts";
+import { API_ERROR } from "./schemas.ts";
 
 /** A client that has not taken so much is cut off; it comes back and is told what it missed. */
 const LONGEST_BACKLOG = 1_048_576;

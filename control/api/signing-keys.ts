@@ -1,6 +1,6 @@
 import type { FastifyInstance } from "fastify";
 import type { KeyOnShow, SigningKeys } from "../identity/signing-keys.ts";
-import { answers } from "./wire-schemas.ts";
+import { answers } from "./schemas.ts";
 
 const text = { type: "string" } as const;
 const date = { type: "string", format: "date-time" } as const;

@@ -2,13 +2,13 @@ import type { FastifyInstance } from "fastify";
 import { Readable } from "node:stream";
 import { Fault } from "../../lib/fault.ts";
 import { refuseForeignAuthor } from "../packages/publish/record-package.ts";
-import type { Admission } from "./admission.ts";
-import type { ApiParts } from "./api-parts.ts";
+import type { Admission } from "./authorization.ts";
+import type { ApiParts } from "./api-deps.ts";
 import { clientGone } from "./client-gone.ts";
-import { findLive } from "./live-containers.ts";
+import { findLive } from "./find-entities.ts";
 import { PACKAGE_ADDRESSES, readPackageAddress } from "./package-address.ts";
-import { containerOnWire, imageOnWire } from "./wire-entities.ts";
-import { answers, CONTAINER, IMAGE } from "./wire-schemas.ts";
+import { containerOnWire, imageOnWire } from "./entity-json.ts";
+import { answers, CONTAINER, IMAGE } from "./schemas.ts";
 
 type Address = { Params: Parameters<typeof readPackageAddress>[0] };
 

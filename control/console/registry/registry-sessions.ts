@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import type { Clock } from "../../../lib/clock.ts";
 import type { WhoAnswer } from "../../../gateway/contract.ts";
-import { digest } from "../../identity/digest.ts";
+import { digest } from "../../identity/tokens.ts";
 
 /** Somebody who signed in here with a key that the server of the users took; `token` is that server's, and never leaves this process. */
 export type ConsoleSession = { user: WhoAnswer; token: string };

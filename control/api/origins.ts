@@ -1,6 +1,6 @@
 import type { FastifyRequest } from "fastify";
-import type { ApiSettings } from "../api/api-parts.ts";
-import { schemeOf } from "../api/web-root.ts";
+import type { ApiSettings } from "./api-deps.ts";
+import { schemeOf } from "./web-root.ts";
 
 type OriginSettings = Pick<ApiSettings, "webRoot" | "console">;
 

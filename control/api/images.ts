@@ -2,15 +2,15 @@ import type { FastifyInstance } from "fastify";
 import { Fault } from "../../lib/fault.ts";
 import { IMAGE_WIRE_STATES } from "../model/states.ts";
 import type { Image } from "../model/entities.ts";
-import type { Admission } from "./admission.ts";
-import type { ApiParts } from "./api-parts.ts";
+import type { Admission } from "./authorization.ts";
+import type { ApiParts } from "./api-deps.ts";
 import { type Asked, latestCompatible, offeredImages } from "./latest-compatible.ts";
 import { detailOf, type Fields, type ListQuery, momentOf, readListing, stateOf } from "./list-query.ts";
 import { managedBy, mayManage, requireManage } from "./rights.ts";
-import type { SendList } from "./send-list.ts";
+import type { SendList } from "./lists.ts";
 import { readUuid } from "./uuid.ts";
-import { imageOnWire } from "./wire-entities.ts";
-import { answers, ID_PARAMS, IMAGE, IMAGE_COMPATIBLE, LIST_QUERY } from "./wire-schemas.ts";
+import { imageOnWire } from "./entity-json.ts";
+import { answers, ID_PARAMS, IMAGE, IMAGE_COMPATIBLE, LIST_QUERY } from "./schemas.ts";
 
 type ById = { Params: { id: string } };
 
