@@ -5,7 +5,7 @@ import { openDatagrok } from "../gateway/datagrok/open-datagrok.ts";
 import type { ControlLink } from "../gateway/feed/control-link.ts";
 import { type Feed, openFeed } from "../gateway/feed/open-feed.ts";
 import type { Log } from "../lib/log.ts";
-import { isSessionToken } from "../control/identity/session-token.ts";
+import { isSessionToken } from "../control/identity/tokens.ts";
 
 /** Whom this gateway asks who calls and where containers are. Faults: SETTINGS_INVALID. */
 export function openDirectory(parts: { settings: Settings; link: ControlLink; version: string; clock: Clock; log: Log }): Feed {

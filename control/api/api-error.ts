@@ -35,3 +35,12 @@ function bug(error: unknown, request: FastifyRequest, log: Log): Fault {
   log.error({ err: error, method: request.method, route: request.routeOptions.url }, "The API met an error that it does not know.");
   return new Fault("INTERNAL", "Something went wrong on the server. Its log says more.");
 }
+
+/** Aborts when the client goes away before it has its answer. What it wished goes on; only waiting for it ends. */
+export function clientGone(reply: FastifyReply): AbortSignal {
+  const gone = new AbortController();
+  reply.raw.once("close", () => {
+    if (!reply.raw.writableFinished) gone.abort(new Error("The client went away."));
+  });
+  return gone.signal;
+}

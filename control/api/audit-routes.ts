@@ -1,7 +1,7 @@
 import type { FastifyInstance } from "fastify";
 import type { AuditEntry } from "../store/audit.ts";
 import type { ApiParts } from "./api-deps.ts";
-import { AUDITED, IMAGE_ACTIONS } from "./audited.ts";
+import { AUDITED, IMAGE_ACTIONS } from "./audit.ts";
 import { answers } from "./schemas.ts";
 
 const ACTIONS = [...new Set([...Object.values(AUDITED).flatMap((row) => row?.action ?? []), ...Object.values(IMAGE_ACTIONS)])];

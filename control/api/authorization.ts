@@ -2,12 +2,12 @@ import type { FastifyRequest } from "fastify";
 import { isSafe, pageOf } from "../../lib/browser-requests.ts";
 import { mapCookies, unquotedCookie } from "../../lib/cookies.ts";
 import { Fault } from "../../lib/fault.ts";
-import type { HeaderOf } from "../../lib/sign-in.ts";
-import { CLIENT_ADDRESS_HEADER, CONSOLE_HEADER } from "../../gateway/contract.ts";
+import { type HeaderOf, credentials, type Credential, notSignedIn } from "../../lib/sign-in.ts";
+import { CLIENT_ADDRESS_HEADER, CONSOLE_HEADER, type WhoAnswer } from "../../gateway/contract.ts";
 import type { Attempts } from "../identity/attempts.ts";
 import type { User } from "../model/entities.ts";
 import type { ApiParts } from "./api-deps.ts";
-import { headerOf, readDevKey, signIn, type SignedIn } from "./sign-in.ts";
+import type { IncomingHttpHeaders } from "node:http";
 
 declare module "fastify" {
   interface FastifyContextConfig {
@@ -170,4 +170,32 @@ function consoleToken(header: HeaderOf): string | undefined {
 /** The client's address, as the gateway tells it; undefined for who came without one, through the socket of this user. */
 function peerOf(request: FastifyRequest): string | undefined {
   return headerOf(request.headers)(CLIENT_ADDRESS_HEADER);
+}
+
+/**
+ * Someone who is signed in, and by which credential; `token` is that of the session, and undefined for a bare developer key. `admin`: whether this credential
+ * has administration, which a plain session of an administrator has not.
+ */
+export type SignedIn = WhoAnswer & { by: Credential["from"] | "devKey"; token: string | undefined };
+
+/** The headers as the rules that the gateway shares read them. */
+export function headerOf(headers: IncomingHttpHeaders): HeaderOf {
+  return (name) => {
+    const value = headers[name];
+    return Array.isArray(value) ? value.join(", ") : value;
+  };
+}
+
+/** The first valid one counts. Faults: TOKEN_MISSING, TOKEN_INVALID. */
+export function signIn(header: HeaderOf, who: (token: string) => WhoAnswer | undefined): SignedIn {
+  for (const { from, token } of credentials(header)) {
+    const caller = who(token);
+    if (caller) return { ...caller, by: from, token };
+  }
+  throw notSignedIn(header);
+}
+
+/** `Authorization: Dev <key>`. */
+export function readDevKey(authorization: string | undefined): string | undefined {
+  return /^dev\s+(\S+)\s*$/i.exec(authorization ?? "")?.[1];
 }

@@ -5,10 +5,10 @@ import { KEEPS_AWAKE, TIMERS } from "../lifecycle/explain/timers.ts";
 import type { Explanation } from "../lifecycle/explain/explain-container.ts";
 import type { Admission } from "./authorization.ts";
 import type { ApiParts } from "./api-deps.ts";
-import { clientGone } from "./client-gone.ts";
+import { clientGone } from "./api-error.ts";
 import { HISTORY, moveOnWire } from "./history-routes.ts";
-import { requireManage } from "./rights.ts";
-import { readUuid } from "./uuid.ts";
+import { requireManage } from "../identity/rights.ts";
+import { readUuid } from "./find-entities.ts";
 import { dateOf } from "./entity-json.ts";
 import { answers, ID_PARAMS } from "./schemas.ts";
 

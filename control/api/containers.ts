@@ -4,16 +4,13 @@ import { Fault } from "../../lib/fault.ts";
 import type { Container } from "../model/entities.ts";
 import type { Admission } from "./authorization.ts";
 import type { ApiParts } from "./api-deps.ts";
-import { clientGone } from "./client-gone.ts";
+import { clientGone } from "./api-error.ts";
 import { containerLogs, followedLogs, LOG_LINES, MOST_LOG_LINES } from "./container-logs.ts";
-import { detailOf, type Fields, type ListQuery, momentOf, readListing, stateOf } from "./list-query.ts";
-import { findLive, type LiveContainer, someLive } from "./find-entities.ts";
+import { detailOf, type Fields, type ListQuery, momentOf, readListing, stateOf, type SendList } from "./lists.ts";
+import { findLive, type LiveContainer, someLive, readUuid } from "./find-entities.ts";
 import type { KeptAudit } from "./audit.ts";
 import type { LiveStreams } from "./live-streams.ts";
-import { mayManage, mayStillManage, requireManage } from "./rights.ts";
-import { saveFor, type SavedBody } from "./save-for.ts";
-import type { SendList } from "./lists.ts";
-import { readUuid } from "./uuid.ts";
+import { mayManage, mayStillManage, requireManage } from "../identity/rights.ts";
 import { containerOnWire, type Detail } from "./entity-json.ts";
 import { answers, CONTAINER, ID_PARAMS, LIST_QUERY, SAVED_CONTAINER } from "./schemas.ts";
 import { CONTAINER_WIRE_STATES } from "../model/states.ts";
@@ -210,4 +207,38 @@ function requireNoError(container: Container): void {
 function requireStarted(container: Container): void {
   requireNoError(container);
   if (container.state !== "STARTED") throw new Fault("CONTAINER_STOPPED", "The container was stopped before it had started.");
+}
+
+export type SavedBody = {
+  id?: string | null;
+  name?: string | null;
+  friendlyName?: string | null;
+  dockerfile?: { id?: string } | null;
+  config?: Record<string, unknown> | null;
+  environmentVars?: Record<string, unknown> | null;
+};
+
+/** Saves what a client sent for a caller who may. Faults: REQUEST_INVALID, ID_INVALID, IMAGE_ENTITY_NOT_FOUND, NOT_PERMITTED. */
+export function saveFor({ store, publisher }: ApiParts, caller: { userId: string; admin: boolean }, body: SavedBody): LiveContainer {
+  const id = body.id ? readUuid(body.id) : undefined;
+  const known = id === undefined ? undefined : findLive(store, id);
+  const said = {
+    name: body.name || undefined,
+    friendlyName: body.friendlyName || undefined,
+    config: body.config ?? undefined,
+    environmentVars: body.environmentVars ?? undefined,
+  };
+  if (known) {
+    requireManage(store, caller, known.container.packageId);
+    return { container: publisher.save({ ...said, known: known.container }), image: known.image };
+  }
+  if (!body.dockerfile?.id) {
+    throw new Fault("REQUEST_INVALID", "A new container is made of an image that was published: its id is needed as dockerfile.id.");
+  }
+  const image = store.images.find(readUuid(body.dockerfile.id));
+  if (!image || image.state === "DELETED") throw new Fault("IMAGE_ENTITY_NOT_FOUND", `There is no image ${body.dockerfile.id}.`);
+  requireManage(store, caller, image.packageId);
+  // A row of that id that is not live is about to be removed.
+  if (id !== undefined && store.containers.find(id)) throw new Fault("REQUEST_INVALID", "The container is being removed.");
+  return { container: publisher.save({ ...said, image, id }), image };
 }

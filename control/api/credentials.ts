@@ -5,7 +5,7 @@ import type { Target } from "../packages/credentials/target.ts";
 import { requireValues, type Values } from "../packages/credentials/values.ts";
 import type { Admission } from "./authorization.ts";
 import type { ApiParts } from "./api-deps.ts";
-import { requireManage } from "./rights.ts";
+import { requireManage } from "../identity/rights.ts";
 import { answers } from "./schemas.ts";
 
 type Address = { Params: { scope?: string; name: string } };

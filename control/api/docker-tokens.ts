@@ -2,13 +2,13 @@ import type { FastifyInstance, FastifyRequest } from "fastify";
 import { Fault } from "../../lib/fault.ts";
 import { grantedScopes, onlyPull, readScopes, writeScopes } from "../identity/docker-scopes.ts";
 import { anonymousToken, dockerToken } from "../identity/signed-tokens.ts";
-import { mayPush } from "../identity/may-push.ts";
+import { mayPush } from "../identity/rights.ts";
 import type { User } from "../model/entities.ts";
 import type { Admission } from "./authorization.ts";
 import { answerError } from "./api-error.ts";
 import type { ApiParts } from "./api-deps.ts";
 import { TOKEN_ERROR, tokenError } from "./docker-token-error.ts";
-import { webRootOf } from "./web-root.ts";
+import { webRootOf } from "./origins.ts";
 
 type Asked = { service?: string; scope?: string[] };
 type Form = Asked & { grant_type: string; username?: string; password?: string };

@@ -18,10 +18,10 @@ import {
 import type { Log } from "../../lib/log.ts";
 import type { Metrics } from "../../lib/metrics/open-metrics.ts";
 import type { Lifecycle } from "../lifecycle/open-lifecycle.ts";
-import { claimPushed } from "../identity/may-push.ts";
+import { claimPushed } from "../identity/rights.ts";
 import type { AuditLog } from "../store/open-audit.ts";
 import type { Store } from "../store/open-store.ts";
-import { IMAGE_ACTIONS } from "./audited.ts";
+import { IMAGE_ACTIONS } from "./audit.ts";
 import { type AskGateways, openAskGateways } from "./open-requests.ts";
 import {
   readBusyReport,

@@ -1,5 +1,6 @@
 import type { Container, Image } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
+import { Fault } from "../../lib/fault.ts";
 
 /** A container and its image. One whose folder its package no longer has is gone for clients, even where its row is not yet. */
 export type LiveContainer = { container: Container; image: Image };
@@ -18,4 +19,12 @@ export function someLive(store: Store, ids: readonly string[]): LiveContainer[] 
     const image = images.get(container.imageId);
     return image && image.state !== "DELETED" ? [{ container, image }] : [];
   });
+}
+
+const UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
+
+/** As it is stored, in lower case. Faults: ID_INVALID. */
+export function readUuid(text: string): string {
+  if (!UUID.test(text)) throw new Fault("ID_INVALID", `${JSON.stringify(text.slice(0, 100))} is not a UUID.`);
+  return text.toLowerCase();
 }

@@ -4,8 +4,8 @@ import { CONTAINER_WIRE_STATES, IMAGE_WIRE_STATES } from "../model/states.ts";
 import { HISTORY_LENGTH, type HistoryEntry } from "../store/history.ts";
 import type { Admission } from "./authorization.ts";
 import type { ApiParts } from "./api-deps.ts";
-import { requireManage } from "./rights.ts";
-import { readUuid } from "./uuid.ts";
+import { requireManage } from "../identity/rights.ts";
+import { readUuid } from "./find-entities.ts";
 import { answers, ID_PARAMS } from "./schemas.ts";
 
 const text = { type: "string" } as const;

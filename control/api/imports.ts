@@ -5,7 +5,7 @@ import { ownerOf } from "../packages/import/record-import.ts";
 import type { Store } from "../store/open-store.ts";
 import type { Admission } from "./authorization.ts";
 import type { ApiParts } from "./api-deps.ts";
-import { clientGone } from "./client-gone.ts";
+import { clientGone } from "./api-error.ts";
 import { answers } from "./schemas.ts";
 
 const text = { type: "string" } as const;

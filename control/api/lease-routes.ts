@@ -2,8 +2,8 @@ import type { FastifyInstance } from "fastify";
 import { Fault } from "../../lib/fault.ts";
 import type { Admission } from "./authorization.ts";
 import type { ApiParts } from "./api-deps.ts";
-import { requireManage } from "./rights.ts";
-import { readUuid } from "./uuid.ts";
+import { requireManage } from "../identity/rights.ts";
+import { readUuid } from "./find-entities.ts";
 import { answers } from "./schemas.ts";
 
 /** A container knows its token rather than its id. */

@@ -4,7 +4,7 @@ import { chmod, rm } from "node:fs/promises";
 import type { RequestListener } from "node:http";
 import { Fault } from "../../lib/fault.ts";
 import { maskedPath } from "../../lib/masked-path.ts";
-import { type Admission, openAdmission } from "./authorization.ts";
+import { type Admission, openAdmission, headerOf } from "./authorization.ts";
 import { answerError } from "./api-error.ts";
 import type { ApiParts } from "./api-deps.ts";
 import { auditRoutes } from "./audit-routes.ts";
@@ -17,7 +17,7 @@ import { explainRoutes } from "./container-diagnostics.ts";
 import { historyRoutes } from "./history-routes.ts";
 import { imageRoutes } from "./images.ts";
 import { imageUseRoutes } from "./image-use-routes.ts";
-import { imageUsers } from "./registry-usage.ts";
+import { imageUsers, pushesOf } from "./registry-usage.ts";
 import { importRoutes } from "./imports.ts";
 import { keepAudit } from "./audit.ts";
 import { leaseRoutes } from "./lease-routes.ts";
@@ -26,19 +26,17 @@ import { openapiRoute } from "./openapi-route.ts";
 import { openRoutes } from "./open-routes.ts";
 import { orphanRoutes } from "./orphan-routes.ts";
 import { peopleRoutes } from "./users.ts";
-import { permitPages } from "./permitted-pages.ts";
 import { packageRoutes } from "./packages.ts";
 import { createSendList } from "./lists.ts";
-import { standRoutes } from "./server.ts";
-import { pushesOf } from "./pushes.ts";
+import { standRoutes, watchUntrustedProxies } from "./server.ts";
 import { registryRoutes } from "./registry.ts";
 import { repositoryOwnerRoutes } from "./repository-owner-routes.ts";
 import { serverRoutes } from "./server-routes.ts";
 import { serviceRoutes } from "./services.ts";
 import { signingKeyRoutes } from "./signing-keys.ts";
-import { watchUntrustedProxies } from "./untrusted-proxies.ts";
 import { wakeRoutes } from "./wake-routes.ts";
 import { userRoutes } from "./user-routes.ts";
+import { permissionLines, preflightLines } from "../../lib/browser-requests.ts";
 
 /** How long a client may take to send a request, its package included. */
 const REQUEST_TIMEOUT_MS = 15 * 60_000;
@@ -139,4 +137,16 @@ async function buildApi(parts: ApiParts, addConsole: AddConsole): Promise<Fastif
   );
   addConsole(app, parts, admission);
   return app;
+}
+
+/** Lets pages of these origins call the API and read its answers; their preflights, which show no credential, are answered before anybody asks for one. */
+export function permitPages(app: FastifyInstance, origins: readonly string[]): void {
+  app.addHook("onRequest", async (request, reply) => {
+    const lines = preflightLines(request.method, headerOf(request.headers), origins);
+    return lines && reply.code(204).headers(Object.fromEntries(lines)).send();
+  });
+  app.addHook("onSend", async (request, reply) => {
+    const names = Object.keys(reply.getHeaders()).map((name) => name.toLowerCase());
+    reply.headers(Object.fromEntries(permissionLines(headerOf(request.headers), origins, names)));
+  });
 }

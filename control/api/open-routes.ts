@@ -4,8 +4,8 @@ import { EXCHANGE_KINDS, EXCHANGE_STATES } from "../../gateway/contract.ts";
 import type { Admission } from "./authorization.ts";
 import type { ApiParts } from "./api-deps.ts";
 import type { OpenAt } from "./open-requests.ts";
-import { requireManage } from "./rights.ts";
-import { readUuid } from "./uuid.ts";
+import { requireManage } from "../identity/rights.ts";
+import { readUuid } from "./find-entities.ts";
 import { answers, ID_PARAMS } from "./schemas.ts";
 
 const OPEN = {

@@ -1,7 +1,7 @@
 import type { FastifyInstance } from "fastify";
 import type { Orphan } from "../lifecycle/sweep.ts";
 import type { ApiParts } from "./api-deps.ts";
-import { clientGone } from "./client-gone.ts";
+import { clientGone } from "./api-error.ts";
 import { answers } from "./schemas.ts";
 
 const text = { type: "string" } as const;

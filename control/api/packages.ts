@@ -4,9 +4,8 @@ import { Fault } from "../../lib/fault.ts";
 import { refuseForeignAuthor } from "../packages/publish/record-package.ts";
 import type { Admission } from "./authorization.ts";
 import type { ApiParts } from "./api-deps.ts";
-import { clientGone } from "./client-gone.ts";
+import { clientGone } from "./api-error.ts";
 import { findLive } from "./find-entities.ts";
-import { PACKAGE_ADDRESSES, readPackageAddress } from "./package-address.ts";
 import { containerOnWire, imageOnWire } from "./entity-json.ts";
 import { answers, CONTAINER, IMAGE } from "./schemas.ts";
 
@@ -113,4 +112,21 @@ export function packageRoutes(app: FastifyInstance, { store, publisher }: ApiPar
       },
     );
   }
+}
+
+/** The three shapes in which the address of a package comes; a scope begins with `@`, and what stands before a name otherwise is a key. */
+export const PACKAGE_ADDRESSES = ["/packages/dev/:name", "/packages/dev/:first/:name", "/packages/dev/:key/:scope/:name"] as const;
+
+export type PackageAddress = {
+  /** With its scope, where it has one. */
+  name: string;
+  /** The developer key, which older clients put here. */
+  key: string | undefined;
+};
+
+export function readPackageAddress(params: { key?: string; first?: string; scope?: string; name: string }): PackageAddress {
+  const { key, first, scope, name } = params;
+  if (scope !== undefined) return { name: `${scope}/${name}`, key };
+  if (first?.startsWith("@")) return { name: `${first}/${name}`, key: undefined };
+  return { name, key: first };
 }

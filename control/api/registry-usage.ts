@@ -1,4 +1,8 @@
 import type { Store } from "../store/open-store.ts";
+import { IMAGE_ACTIONS } from "./audit.ts";
+
+/** When a tag was pushed last, epoch ms, and by whom. */
+export type Push = { at: number | undefined; by: string | undefined };
 
 export type ImageUsers = {
   /** Names of the containers that run an image or are to run it, in order; by its digest too, since a tag may point at something else by now. */
@@ -46,4 +50,18 @@ function readRef(ref: string): { name: string; tag: string } {
   const [named = ""] = ref.split("@", 1);
   const colon = named.lastIndexOf(":");
   return colon > named.lastIndexOf("/") ? { name: named.slice(0, colon), tag: named.slice(colon + 1) } : { name: named, tag: "latest" };
+}
+
+/** Older pushes of one repository are not looked for. */
+const MOST_PUSHES = 1_000;
+
+/** Who last pushed each tag of a repository, and when, as far as the audit log goes back: by the tag. */
+export function pushesOf(store: Pick<Store, "audit">, repository: string): Map<string, Push> {
+  const pushes = new Map<string, Push>();
+  for (const { target, login, at } of store.audit.list({ action: IMAGE_ACTIONS.pushed, target: `${repository}:`, limit: MOST_PUSHES })) {
+    if (target?.startsWith(`${repository}:`) !== true) continue;
+    const tag = target.slice(repository.length + 1);
+    if (!pushes.has(tag)) pushes.set(tag, { by: login, at });
+  }
+  return pushes;
 }

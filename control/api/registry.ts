@@ -1,8 +1,8 @@
 import type { FastifyInstance } from "fastify";
 import { Fault } from "../../lib/fault.ts";
 import type { RegistryBrowser, StoredImage } from "../../gateway/contract.ts";
-import { clientGone } from "./client-gone.ts";
-import type { ImageUsers } from "./registry-usage.ts";
+import { clientGone } from "./api-error.ts";
+import type { ImageUsers, Push } from "./registry-usage.ts";
 import { answers } from "./schemas.ts";
 
 const text = { type: "string" } as const;
@@ -47,9 +47,6 @@ const DELETED = {
 /** So many tags are asked about, the last ones by name; and so many at a time. */
 const MOST_TAGS = 200;
 const AT_ONCE = 8;
-
-/** When a tag was pushed last, epoch ms, and by whom. */
-export type Push = { at: number | undefined; by: string | undefined };
 
 export type RegistryParts = {
   /** Undefined where there is none. */

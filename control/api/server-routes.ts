@@ -1,6 +1,6 @@
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import type { ApiParts } from "./api-deps.ts";
-import { webRootOf } from "./web-root.ts";
+import { webRootOf } from "./origins.ts";
 import { answers } from "./schemas.ts";
 
 const text = { type: "string" } as const;

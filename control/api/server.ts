@@ -3,10 +3,12 @@ import { withTimeout } from "../../lib/deadline.ts";
 import { Fault } from "../../lib/fault.ts";
 import { CONTAINER_WIRE_STATES, IMAGE_WIRE_STATES } from "../model/states.ts";
 import type { ApiParts } from "./api-deps.ts";
-import { clientGone } from "./client-gone.ts";
-import type { UntrustedProxies } from "./untrusted-proxies.ts";
+import { clientGone } from "./api-error.ts";
 import { dateOf } from "./entity-json.ts";
 import { answers } from "./schemas.ts";
+import type { Clock } from "../../lib/clock.ts";
+import { UNTRUSTED_PROXY_HEADER } from "../../gateway/contract.ts";
+import { headerOf } from "./authorization.ts";
 
 const text = { type: "string" } as const;
 const count = { type: "integer" } as const;
@@ -84,4 +86,37 @@ export function standRoutes(app: FastifyInstance, parts: ApiParts, proxies: Untr
       };
     },
   );
+}
+
+export type UntrustedProxies = {
+  /** Their addresses, the last one seen first. */
+  addresses(): string[];
+};
+
+const MOST = 20;
+const KEPT_MS = 24 * 3_600_000;
+const LONGEST_ADDRESS = 64;
+
+/**
+ * Remembers which peers send forwarding headers and are not listed in `BERTH_TRUSTED_PROXIES`. Where such a peer is a load balancer, all clients behind it are one
+ * address to the limits of sign-in, the audit log and the access log. In memory, of the last day.
+ */
+export function watchUntrustedProxies(app: FastifyInstance, clock: Clock): UntrustedProxies {
+  const seen = new Map<string, number>();
+  app.addHook("onRequest", async (request) => {
+    const address = headerOf(request.headers)(UNTRUSTED_PROXY_HEADER)?.slice(0, LONGEST_ADDRESS);
+    if (address === undefined) return;
+    // Last in the map is who was seen last.
+    seen.delete(address);
+    seen.set(address, clock.monotonic());
+    const [oldest] = seen.keys();
+    if (seen.size > MOST && oldest !== undefined) seen.delete(oldest);
+  });
+  return {
+    addresses: () =>
+      [...seen]
+        .filter(([, at]) => clock.monotonic() - at <= KEPT_MS)
+        .map(([address]) => address)
+        .toReversed(),
+  };
 }

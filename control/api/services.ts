@@ -2,9 +2,9 @@ import type { FastifyInstance } from "fastify";
 import { Fault } from "../../lib/fault.ts";
 import type { Admission } from "./authorization.ts";
 import type { ApiParts } from "./api-deps.ts";
-import { clientGone } from "./client-gone.ts";
+import { clientGone } from "./api-error.ts";
 import { containerLogs, LOG_LINES, MOST_LOG_LINES } from "./container-logs.ts";
-import { mayManage, requireManage } from "./rights.ts";
+import { mayManage, requireManage } from "../identity/rights.ts";
 import { answers } from "./schemas.ts";
 
 const NAME_PARAMS = { type: "object", properties: { name: { type: "string", description: "a container's `serviceName`" } }, required: ["name"] };

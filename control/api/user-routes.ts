@@ -1,8 +1,7 @@
 import type { FastifyInstance } from "fastify";
 import { Fault } from "../../lib/fault.ts";
-import type { Admission } from "./authorization.ts";
+import { type Admission, readDevKey } from "./authorization.ts";
 import type { ApiParts } from "./api-deps.ts";
-import { readDevKey } from "./sign-in.ts";
 import { userOnWire } from "./entity-json.ts";
 import { answers, USER } from "./schemas.ts";
 

@@ -4,13 +4,14 @@ import { WISHED_FOR } from "../model/entities.ts";
 import { type Wake, WAKES_KEPT } from "../store/wakes.ts";
 import type { Admission } from "./authorization.ts";
 import type { ApiParts } from "./api-deps.ts";
-import { requireManage } from "./rights.ts";
-import { readUuid } from "./uuid.ts";
-import { PHASES, waterfall } from "./waterfall.ts";
+import { requireManage } from "../identity/rights.ts";
+import { readUuid } from "./find-entities.ts";
 import { answers, ID_PARAMS } from "./schemas.ts";
 
 const text = { type: "string" } as const;
 const date = { type: "string", format: "date-time" } as const;
+
+export const PHASES = ["queue", "start", "pull", "create", "boot", "connect"] as const;
 
 const WAKE = {
   type: "object",
@@ -68,4 +69,39 @@ function onWire(wake: Wake, by: string | undefined, now: number) {
     phases: waterfall(wake, now),
     cause: wake.fault ?? null,
   };
+}
+
+/** One bar: `start` counts from when the wake was asked for; both in milliseconds. */
+export type Bar = { name: (typeof PHASES)[number]; start: number; duration: number };
+
+/**
+ * The parts of a wake one after the other, as far as they are known. Of a start that is under way, or failed, the driver has not said what took
+ * how long: it is one bar, `start`. `now` is epoch ms.
+ */
+export function waterfall({ askedOn, begunOn, endedOn, phases, connectMs }: Wake, now: number): Bar[] {
+  const until = endedOn ?? Math.max(now, askedOn);
+  const queue = { name: "queue", start: 0, duration: Math.max(0, (begunOn ?? until) - askedOn) } as const;
+  if (begunOn === undefined) return [queue];
+  const rest: [name: Bar["name"], ms: number | undefined][] =
+    phases === undefined
+      ? [["start", Math.max(0, until - begunOn)]]
+      : [
+          ["pull", phases.pull],
+          ["create", phases.create],
+          ["boot", phases.boot],
+          ["connect", connectMs],
+        ];
+  const bars: Bar[] = [queue];
+  let start = queue.duration;
+  for (const [name, duration] of rest) {
+    if (duration === undefined) continue;
+    bars.push({ name, start: rounded(start), duration: rounded(duration) });
+    start += duration;
+  }
+  return bars;
+}
+
+/** To tenths: clocks count finer than anybody reads. */
+function rounded(ms: number): number {
+  return Math.round(ms * 10) / 10;
 }

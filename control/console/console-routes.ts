@@ -2,10 +2,9 @@ import type { FastifyInstance } from "fastify";
 import { Fault } from "../../lib/fault.ts";
 import { type Admission, CONSOLE_COOKIE, isAtConsole } from "../api/authorization.ts";
 import type { ApiParts } from "../api/api-deps.ts";
-import { cameByHttps } from "../api/web-root.ts";
+import { cameByHttps, consoleOrigin, edgeOrigin } from "../api/origins.ts";
 import { consolePages } from "./console-pages.ts";
 import { handOverRoutes } from "./session-transfer.ts";
-import { consoleOrigin, edgeOrigin } from "../api/origins.ts";
 import { signInRoutes } from "./sign-in-routes.ts";
 
 /**

@@ -3,9 +3,8 @@ import type { FastifyInstance } from "fastify";
 import { Fault } from "../../lib/fault.ts";
 import { type Admission, isAtConsole } from "../api/authorization.ts";
 import type { ApiParts } from "../api/api-deps.ts";
-import { cameByHttps } from "../api/web-root.ts";
+import { cameByHttps, consoleOrigin, edgeOrigin } from "../api/origins.ts";
 import { digest } from "../identity/tokens.ts";
-import { consoleOrigin, edgeOrigin } from "../api/origins.ts";
 
 const CODE_MS = 60_000;
 /** With more, the oldest ends. */

@@ -1,7 +1,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { pageOf } from "../../lib/browser-requests.ts";
 import { Fault } from "../../lib/fault.ts";
-import { headerOf, readDevKey } from "../api/sign-in.ts";
+import { headerOf, readDevKey } from "../api/authorization.ts";
 
 export type SignInParts = {
   /** The cookie that the session's token is kept in. */

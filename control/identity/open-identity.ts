@@ -5,11 +5,8 @@ import type { SessionRef, WhoAnswer } from "../../gateway/contract.ts";
 import type { Session, SessionKind, User } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
 import { type Attempts, openAttempts } from "./attempts.ts";
-import { containerSpeaks } from "./sessions.ts";
-import { derivedDigest, derivedToken } from "./derived-token.ts";
-import { digest } from "./tokens.ts";
-import { endKey, endSession } from "./end-sessions.ts";
-import { keyId } from "./key-id.ts";
+import { containerSpeaks, endKey, endSession } from "./sessions.ts";
+import { derivedDigest, derivedToken, digest, keyId } from "./tokens.ts";
 import { ADMIN_LOGIN, openPeople, type People } from "./open-users.ts";
 
 /** Users' developer keys and sessions, as the store has them now: a revoked one is unknown to the next call. */

@@ -3,9 +3,8 @@ import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { DevKey, User } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
-import { digest } from "./tokens.ts";
-import { endKey } from "./end-sessions.ts";
-import { keyId } from "./key-id.ts";
+import { digest, keyId } from "./tokens.ts";
+import { endKey } from "./sessions.ts";
 
 export type Person = { user: User; groups: string[]; keys: number };
 export type PersonWish = { friendlyName?: string; admin?: boolean; groups?: readonly string[] };

@@ -2,7 +2,8 @@ import { withoutRegistryHost, imageRepository, isRepositoryPart } from "../model
 import { nameKey } from "../packages/credentials/names.ts";
 import type { User } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
-import { mayManageOf } from "./may-manage.ts";
+import { Fault } from "../../lib/fault.ts";
+import type { WhoAnswer } from "../../gateway/contract.ts";
 
 type OwnerStore = Pick<Store, "repositories" | "packages" | "groups" | "users">;
 
@@ -47,4 +48,59 @@ export function claimImage(store: Pick<Store, "repositories">, image: string, ow
 /** Its owner before may no longer use it. */
 export function assignImage(store: Pick<Store, "repositories">, image: string, userId: string, now: number): void {
   store.repositories.assign({ key: nameKey(image), name: imageRepository(image), packageId: undefined, userId, since: now });
+}
+
+/** Whether someone may start, stop and look into what a package runs: its author, the author's groups, and admins. */
+export function mayManage(store: Store, caller: Pick<WhoAnswer, "userId" | "admin">, packageId: string): boolean {
+  if (caller.admin) return true;
+  const authorId = store.packages.find(packageId)?.authorId;
+  return authorId !== undefined && mayManageOf(store, caller, authorId);
+}
+
+/** The same for many things of a few packages, each of which is looked up once. */
+export function managedBy(store: Store, caller: Pick<WhoAnswer, "userId" | "admin">): (packageId: string) => boolean {
+  const known = new Map<string, boolean>();
+  return (packageId) => {
+    const may = known.get(packageId) ?? mayManage(store, caller, packageId);
+    known.set(packageId, may);
+    return may;
+  };
+}
+
+/** Faults: NOT_PERMITTED. */
+export function requireManage(store: Store, caller: Pick<WhoAnswer, "userId" | "admin">, packageId: string): void {
+  if (mayManage(store, caller, packageId)) return;
+  throw new Fault("NOT_PERMITTED", "Only the package's author, who shares a group with the author, and administrators may do this.");
+}
+
+/** The same of somebody who was let in a while ago: rights may have been taken away since. */
+export function mayStillManage(store: Store, { userId, admin }: Pick<WhoAnswer, "userId" | "admin">, packageId: string): boolean {
+  const user = store.users.find(userId);
+  return user !== undefined && mayManage(store, { userId, admin: admin && user.admin }, packageId);
+}
+
+type Person = { userId: string; admin: boolean };
+
+/** Whether someone may publish over, start, stop and look into what this author published: the author, who shares a group with the author, and admins. */
+export function mayManageOf(store: Pick<Store, "groups">, person: Person, authorId: string): boolean {
+  return person.admin || person.userId === authorId || store.groups.shared(person.userId, authorId);
+}
+
+type PushStore = Pick<Store, "repositories" | "packages" | "groups" | "users">;
+
+/**
+ * Whether a user may push to a repository: one below `datagrok/` that the user or somebody in a group with the user owns, or that has no owner. An image is pushed
+ * before its package is published, so a repository without an owner is free. Administrators push anywhere.
+ */
+export function mayPush(store: PushStore, user: Pick<User, "id" | "admin">, repository: string): boolean {
+  if (user.admin) return true;
+  const image = imageOfRepository(repository);
+  return image !== undefined && mayUseImage(store, user, image);
+}
+
+/** A repository without an owner belongs to the user who pushed to it. */
+export function claimPushed(store: PushStore, login: string | undefined, repository: string, now: number): void {
+  const user = login === undefined ? undefined : store.users.byLogin(login);
+  const image = imageOfRepository(repository);
+  if (user && image !== undefined) claimImage(store, image, { userId: user.id }, now);
 }

@@ -5,8 +5,7 @@ import type { ContainerState } from "../model/states.ts";
 import type { Lifecycle } from "../lifecycle/open-lifecycle.ts";
 import type { Container } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
-import { derivedDigest } from "./derived-token.ts";
-import { digest } from "./tokens.ts";
+import { derivedDigest, digest } from "./tokens.ts";
 
 /** Its end is that of the container, so it has none of its own. */
 const NEVER = Number.MAX_SAFE_INTEGER;
@@ -85,4 +84,23 @@ function orUndefined<T>(work: () => T): T | undefined {
     if (error instanceof Fault && error.code === "CREDENTIALS_UNREADABLE") return undefined;
     throw error;
   }
+}
+
+/** Ends a session, those that came from it, and the tokens of what was started with any of them. An unknown one is success. */
+export function endSession(store: Store, digest: string): void {
+  store.transaction(() => {
+    for (const child of store.sessions.byParent(digest)) endSession(store, child.digest);
+    store.containers.endStartsOfSession(digest);
+    store.sessions.remove(digest);
+  });
+}
+
+/** Ends a developer key with all sessions that it opened and the tokens of what was started with it. */
+export function endKey(store: Store, { digest, userId }: { digest: string; userId: string }): void {
+  store.transaction(() => {
+    store.containers.endStartsOfKey(digest);
+    // Which of the user's keys these were started with is not known.
+    store.sessions.removeWithoutKey(userId);
+    store.devKeys.remove(digest);
+  });
 }

@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { createHash, createHmac, randomBytes } from "node:crypto";
 
 /**
  * What is stored of a token or key. They are random and long, so a plain SHA-256 keeps them secret, and looking one up by its digest
@@ -6,4 +6,29 @@ import { createHash } from "node:crypto";
  */
 export function digest(secret: string): string {
   return createHash("sha256").update(secret).digest("hex");
+}
+
+/**
+ * The token that containers are given in place of a session's own. It follows from the session's token, and that does not follow from it; so every gateway gets
+ * the same one, and nothing but its digest is kept.
+ */
+export function derivedToken(token: string): string {
+  return createHmac("sha256", token).update("berth: token for containers").digest("base64url");
+}
+
+export function derivedDigest(token: string): string {
+  return digest(derivedToken(token));
+}
+
+/** Names a developer key among its user's: short, since people type it, and no part of the key. */
+export function keyId(): string {
+  return randomBytes(4).toString("hex");
+}
+
+/** 32 random bytes in base64url are 43 characters; a kind of token to come may be longer, and say what it is. */
+const SESSION_TOKEN = /^[\w.~-]{43,512}$/;
+
+/** Whether a text can be the token of a session of berth's own: what cannot is no token, without a look into the store. */
+export function isSessionToken(text: string): boolean {
+  return SESSION_TOKEN.test(text);
 }

@@ -1,5 +1,5 @@
 import type { Clock } from "../../../lib/clock.ts";
-import type { Push } from "../../api/registry.ts";
+import type { Push } from "../../api/registry-usage.ts";
 
 /** As the registry proxy sees them go by; `reference` is a tag or a digest. */
 type Seen = { repository: string; reference: string; by?: string; deleted?: true };

@@ -3,8 +3,8 @@ import { isSafe, pageOf } from "../../../lib/browser-requests.ts";
 import type { Clock } from "../../../lib/clock.ts";
 import { Fault } from "../../../lib/fault.ts";
 import type { WhoAnswer } from "../../../gateway/contract.ts";
-import { clientGone } from "../../api/client-gone.ts";
-import { headerOf } from "../../api/sign-in.ts";
+import { clientGone } from "../../api/api-error.ts";
+import { headerOf } from "../../api/authorization.ts";
 import { type Attempts, openAttempts } from "../../identity/attempts.ts";
 import { openSessions, type SessionLimits, SESSION_LIMITS } from "./registry-sessions.ts";
 

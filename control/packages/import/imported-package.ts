@@ -1,4 +1,4 @@
-import { mayManageOf } from "../../identity/may-manage.ts";
+import { mayManageOf } from "../../identity/rights.ts";
 import type { Image, Package, User } from "../../model/entities.ts";
 import type { Store } from "../../store/open-store.ts";
 

@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { isDeepStrictEqual } from "node:util";
 import { Fault } from "../../../lib/fault.ts";
 import { claimImported, importedAmong } from "../import/imported-package.ts";
-import { mayManageOf } from "../../identity/may-manage.ts";
+import { mayManageOf } from "../../identity/rights.ts";
 import { IMAGE_TABLE, nextState } from "../../model/states.ts";
 import type { Container, Image, Package, User } from "../../model/entities.ts";
 import type { LeavingImage } from "../../store/images.ts";

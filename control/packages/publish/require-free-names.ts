@@ -1,7 +1,6 @@
 import { Fault } from "../../../lib/fault.ts";
 import { nameKey } from "../credentials/names.ts";
-import { mayManageOf } from "../../identity/may-manage.ts";
-import { claimImage, imageOfRef, mayUseImage, repositoryOwner } from "../../identity/rights.ts";
+import { mayManageOf, claimImage, imageOfRef, mayUseImage, repositoryOwner } from "../../identity/rights.ts";
 import type { Container, Package } from "../../model/entities.ts";
 import type { Store } from "../../store/open-store.ts";
 import type { OwnedRepository } from "../../store/repositories.ts";

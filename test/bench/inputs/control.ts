@@ -1,6 +1,6 @@
-import { readListing } from "../../../control/api/list-query.ts";
-import { readPackageAddress } from "../../../control/api/package-address.ts";
-import { headerOf, readDevKey } from "../../../control/api/sign-in.ts";
+import { readListing } from "../../../control/api/lists.ts";
+import { readPackageAddress } from "../../../control/api/packages.ts";
+import { headerOf, readDevKey } from "../../../control/api/authorization.ts";
 import { findTemplates } from "../../../control/packages/credentials/templates.ts";
 import { readScopes } from "../../../control/identity/docker-scopes.ts";
 import { imageOfRef } from "../../../control/identity/rights.ts";

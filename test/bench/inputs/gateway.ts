@@ -1,6 +1,6 @@
 import { pageOf, permissionLines, preflightLines } from "../../../lib/browser-requests.ts";
 import { systemClock } from "../../../lib/clock.ts";
-import { headerOf } from "../../../control/api/sign-in.ts";
+import { headerOf } from "../../../control/api/authorization.ts";
 import { FrameError } from "../../../gateway/containers/frames.ts";
 import { openDecide } from "../../../gateway/containers/decide.ts";
 import { openHold } from "../../../gateway/containers/hold.ts";

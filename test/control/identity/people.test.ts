@@ -1,6 +1,6 @@
 import t, { type Test } from "tap";
 import { systemClock } from "../../../lib/clock.ts";
-import { mayManageOf } from "../../../control/identity/may-manage.ts";
+import { mayManageOf } from "../../../control/identity/rights.ts";
 import { openIdentity } from "../../../control/identity/open-identity.ts";
 import { openStore } from "../../../control/store/open-store.ts";
 

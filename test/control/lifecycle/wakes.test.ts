@@ -1,5 +1,5 @@
 import t from "tap";
-import { waterfall } from "../../../control/api/waterfall.ts";
+import { waterfall } from "../../../control/api/wake-routes.ts";
 import { WAKES_KEPT } from "../../../control/store/wakes.ts";
 import { crashing, listening, mute } from "../../fixtures/memory-driver.ts";
 import { openStand, USER } from "./stand.ts";
