@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs";
-import { openGatewayTokens, REPLACED_TOKEN_MS } from "../control/identity/gateway-tokens.ts";
+import { createGatewayTokens, REPLACED_TOKEN_MS } from "../control/identity/gateway-tokens.ts";
 import { Fault } from "../lib/fault.ts";
 import { settingsHere } from "./here.ts";
 import { verb, type Verbs } from "./verb.ts";
@@ -21,7 +21,7 @@ export const verbs: Verbs = {
       const { data } = settingsHere(here).settings;
       if (!existsSync(data))
         throw new Fault("DATA_FOLDER_UNUSABLE", `There is no data folder ${data}: start berth first, or name its folder by BERTH_DATA.`);
-      const tokens = openGatewayTokens({ dataFolder: data, clock: here.clock });
+      const tokens = createGatewayTokens({ dataFolder: data, clock: here.clock });
       screen.print(given.new ? tokens.renew(atOnce) : tokens.current());
     },
   }),

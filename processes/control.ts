@@ -5,16 +5,16 @@ import type { Settings } from "../conf/settings.ts";
 import { consoleRoutes } from "../control/console/console-routes.ts";
 import { openApi } from "../control/api/open-api.ts";
 import { openFeed } from "../control/api/feed.ts";
-import { openGatewayEntrance } from "../control/api/gateway-listener.ts";
+import { openGatewayListener } from "../control/api/gateway-listener.ts";
 import { containerEnvironment } from "../control/packages/credentials/container-environment.ts";
 import { openKeyFile } from "../control/packages/credentials/key-file.ts";
 import { openCredentials } from "../control/packages/credentials/open-credentials.ts";
 import { openVault } from "../control/packages/credentials/open-vault.ts";
-import { endAtRest } from "../control/identity/sessions.ts";
+import { endSessionsAtRest } from "../control/identity/sessions.ts";
 import { adminKey } from "../control/identity/admin-key.ts";
-import { openGatewayTokens } from "../control/identity/gateway-tokens.ts";
-import { openIdentity } from "../control/identity/open-identity.ts";
-import { openSigningKeys } from "../control/identity/signing-keys.ts";
+import { createGatewayTokens } from "../control/identity/gateway-tokens.ts";
+import { createIdentity } from "../control/identity/open-identity.ts";
+import { createSigningKeys } from "../control/identity/signing-keys.ts";
 import { openImporter } from "../control/packages/import/open-importer.ts";
 import { openLifecycle } from "../control/lifecycle/open-lifecycle.ts";
 import { withAdopted } from "../control/lifecycle/adopted-services.ts";
@@ -62,12 +62,12 @@ export async function runControl(options: {
   const store = openStore({ folder: settings.data, clock, metrics });
   const entranceAt = await bindEntrance(settings, clock, log);
   const sessionMs = settings.sessionDays * DAY_MS;
-  const identity = openIdentity({ store, clock, sessionMs });
+  const identity = createIdentity({ store, clock, sessionMs });
   const admin = adminKey({ dataFolder: settings.data, given: settings.adminKey });
   identity.ensureAdmin(admin.key);
   const vault = openVault({ store, keyFile: openKeyFile(settings.data), given: settings.credentialsKey, log });
   const credentials = openCredentials({ store, vault, clock });
-  const signingKeys = openSigningKeys({ store, vault, clock, log });
+  const signingKeys = createSigningKeys({ store, vault, clock, log });
   const driverName = driverOf(settings);
   const registry = openRegistry(settings, driverName, { clock, log });
   const chosen = await openChosenDriver(driverName, settings, registry, { clock, log }, spawnerTokens({ settings, signingKeys, clock }));
@@ -110,7 +110,7 @@ export async function runControl(options: {
     clock,
     log,
   });
-  endAtRest(store, lifecycle);
+  endSessionsAtRest(store, lifecycle);
   const publisher = await openPublisher({
     store,
     lifecycle,
@@ -166,7 +166,7 @@ export async function runControl(options: {
   );
   const entrance =
     entranceAt &&
-    (await openGatewayEntrance({ ...entranceAt, listeners: privateListenersOf(settings, log), feed: feed.answer, api: api.answer, clock, log }));
+    (await openGatewayListener({ ...entranceAt, listeners: privateListenersOf(settings, log), feed: feed.answer, api: api.answer, clock, log }));
   const consoleKeys = consoleHandle && openKeys(settings, clock, log);
   const trusted = trustedProxies(settings.trustedProxies);
   const consoleListener =
@@ -213,7 +213,7 @@ async function bindEntrance({ data, gateways }: Settings, clock: Clock, log: Log
       "SETTINGS_INVALID",
       `Gateways would come in at ${host} without TLS: set ${names.cert} and ${names.key}, or BERTH_GATEWAYS_PLAIN=on.`,
     );
-  const tokens = openGatewayTokens({ dataFolder: data, clock });
+  const tokens = createGatewayTokens({ dataFolder: data, clock });
   tokens.current();
   const { handle, port: taken } = await openListeningHandle({ host, port }, clock);
   log.info({ host, port: taken, tls: keys !== undefined }, "Gateways on other machines may join");

@@ -51,7 +51,7 @@ export async function openConsoleOfRegistry(parts: {
   log: Log;
 }): Promise<RegistryConsole> {
   const { place, upstream, tagPushedAt, tls, trusted, clock, log } = parts;
-  const [{ openRegistryConsole }, { rememberPushes }, { openBrowser }, { openAskHttp }, { openAskServer }, { signInWithKey }, { whoIs }] =
+  const [{ openRegistryConsole }, { createRecentPushes }, { openBrowser }, { openAskHttp }, { openAskServer }, { signInWithKey }, { whoIs }] =
     await Promise.all([
       import("../control/console/registry/open-registry-console.ts"),
       import("../control/console/registry/recent-pushes.ts"),
@@ -64,7 +64,7 @@ export async function openConsoleOfRegistry(parts: {
   const socket = "socketPath" in upstream.target ? upstream.target.socketPath : undefined;
   const registry = openBrowser({ upstream: { ...upstream, close: async () => {} }, http: openAskHttp(socket), clock });
   const server = openAskServer({ url: place.datagrokUrl, connections: CONNECTIONS, clock });
-  const pushes = rememberPushes({ clock });
+  const pushes = createRecentPushes({ clock });
   const console = await openRegistryConsole({
     handle: place.handle,
     tls: tls && { current: tls.current, keep: (of: Server) => keepKeys(of, tls) },

@@ -12,7 +12,7 @@ import { controlIdentity, datagrokIdentity } from "../gateway/registry/identity-
 import { openRegistryProxy } from "../gateway/registry/open-registry-proxy.ts";
 import { openUpstream, type UpstreamSettings } from "../gateway/registry/upstream/open-upstream.ts";
 import type { Upstream } from "../gateway/registry/upstream/upstream.ts";
-import { openAttempts, PROXY_ATTEMPT_LIMITS } from "../control/identity/attempts.ts";
+import { createSignInAttempts, PROXY_ATTEMPT_LIMITS } from "../control/identity/attempts.ts";
 import { trustedProxies } from "../gateway/trusted-proxies.ts";
 import type { PushedAsk } from "../gateway/contract.ts";
 import type { Log } from "../lib/log.ts";
@@ -69,7 +69,7 @@ export async function runRegistryProxy(options: {
     upstream,
     own: options.own,
     identity,
-    attempts: datagrok.url === undefined ? undefined : openAttempts({ clock, limits: PROXY_ATTEMPT_LIMITS }),
+    attempts: datagrok.url === undefined ? undefined : createSignInAttempts({ clock, limits: PROXY_ATTEMPT_LIMITS }),
     issuer: datagrok.issuer,
     service: registry.service,
     anonymousPull: registry.anonymousPull,

@@ -7,7 +7,7 @@ import type { Credentials } from "../packages/credentials/open-credentials.ts";
 import type { Vault } from "../packages/credentials/open-vault.ts";
 import type { AuditLog } from "../store/open-audit.ts";
 import type { ControlIdentity } from "../identity/open-identity.ts";
-import type { AskGateways } from "./open-requests.ts";
+import type { GatewayQueries } from "./open-requests.ts";
 import type { SigningKeys } from "../identity/signing-keys.ts";
 import type { Importer } from "../packages/import/open-importer.ts";
 import type { Lifecycle } from "../lifecycle/open-lifecycle.ts";
@@ -43,7 +43,7 @@ export type ApiSettings = {
 export type Backend = { driver: string; environment: string; capacity(signal: AbortSignal): Promise<Capacity | undefined> };
 
 /** Everything that the routes work with. */
-export type ApiParts = {
+export type ApiDeps = {
   store: Store;
   lifecycle: ApiLifecycle;
   /** What runs with berth's labels and belongs to nothing here. */
@@ -55,7 +55,7 @@ export type ApiParts = {
   /** What becomes of containers and images. */
   changes: Pick<Lifecycle, "watch" | "seq">;
   /** What the gateways have open. */
-  gateways: Pick<AskGateways, "whatIsOpen" | "count">;
+  gateways: Pick<GatewayQueries, "openRequests" | "count">;
   vault: Pick<Vault, "rotate">;
   signingKeys: SigningKeys;
   audit: AuditLog;

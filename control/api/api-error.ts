@@ -6,7 +6,7 @@ import type { Log } from "../../lib/log.ts";
 export type ApiError = { "#type": "ApiError"; code: string; message: string; innerMessage: string };
 
 /** The one place where what goes wrong in a route becomes an answer, which `body` words, and is logged. */
-export function answerError(log: Log, body: (fault: Fault) => ApiError = apiError) {
+export function sendErrors(log: Log, body: (fault: Fault) => ApiError = errorBody) {
   return (error: unknown, request: FastifyRequest, reply: FastifyReply): void => {
     // Nobody is left to hear it, and what failed is most likely that they went.
     if (reply.raw.destroyed) {
@@ -20,7 +20,7 @@ export function answerError(log: Log, body: (fault: Fault) => ApiError = apiErro
   };
 }
 
-export function apiError(fault: Fault): ApiError {
+export function errorBody(fault: Fault): ApiError {
   return { "#type": "ApiError", code: fault.code, message: fault.message, innerMessage: fault.logs?.join("\n") ?? "" };
 }
 
@@ -37,7 +37,7 @@ function bug(error: unknown, request: FastifyRequest, log: Log): Fault {
 }
 
 /** Aborts when the client goes away before it has its answer. What it wished goes on; only waiting for it ends. */
-export function clientGone(reply: FastifyReply): AbortSignal {
+export function clientAbortSignal(reply: FastifyReply): AbortSignal {
   const gone = new AbortController();
   reply.raw.once("close", () => {
     if (!reply.raw.writableFinished) gone.abort(new Error("The client went away."));

@@ -1,8 +1,8 @@
 import type { FastifyInstance } from "fastify";
 import type { AuditEntry } from "../store/audit.ts";
-import type { ApiParts } from "./api-deps.ts";
+import type { ApiDeps } from "./api-deps.ts";
 import { AUDITED, IMAGE_ACTIONS } from "./audit.ts";
-import { answers } from "./schemas.ts";
+import { responses } from "./schemas.ts";
 
 const ACTIONS = [...new Set([...Object.values(AUDITED).flatMap((row) => row?.action ?? []), ...Object.values(IMAGE_ACTIONS)])];
 
@@ -40,7 +40,7 @@ const QUERY = {
 type Query = { limit: number; before?: number; action?: string; login?: string; target?: string; from?: string; to?: string };
 
 /** Who did what, for administrators. */
-export function auditRoutes(app: FastifyInstance, { store }: Pick<ApiParts, "store">): void {
+export function auditRoutes(app: FastifyInstance, { store }: Pick<ApiDeps, "store">): void {
   app.get<{ Querystring: Query }>(
     "/admin/audit",
     {
@@ -49,7 +49,7 @@ export function auditRoutes(app: FastifyInstance, { store }: Pick<ApiParts, "sto
         tags: ["server"],
         summary: "Who started, stopped, published, pushed, deleted, changed or signed in; the newest first",
         querystring: QUERY,
-        response: answers({ type: "array", items: ENTRY }),
+        response: responses({ type: "array", items: ENTRY }),
       },
     },
     ({ query: { from, to, ...query } }) => store.audit.list({ ...query, ...moment("from", from), ...moment("to", to) }).map(onWire),

@@ -1,26 +1,26 @@
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { isSafe } from "../../lib/browser-requests.ts";
 import { CLIENT_ADDRESS_HEADER } from "../../gateway/contract.ts";
-import { type Admission, headerOf } from "./authorization.ts";
-import type { ApiParts } from "./api-deps.ts";
+import { type Authorization, headerOf } from "./authorization.ts";
+import type { ApiDeps } from "./api-deps.ts";
 import type { Store } from "../store/open-store.ts";
-import { readPackageAddress } from "./packages.ts";
+import { parsePackageAddress } from "./packages.ts";
 
 const LONGEST_TEXT = 300;
 const SANE_ID = /^[\w.:+/=@-]{1,128}$/;
 
-export type KeptAudit = {
+export type AuditRecorder = {
   /** What was asked for is wished from here on: it is kept even where its outcome, which the caller waits for, is a failure. */
-  wished(request: FastifyRequest): void;
+  accepted(request: FastifyRequest): void;
 };
 
 /**
  * Writes down who did what, durably before the answer says that it is done: where it cannot be written, the caller hears of that in the answer's place. What was
  * refused did not happen, and is counted only.
  */
-export function keepAudit(app: FastifyInstance, parts: Pick<ApiParts, "store" | "audit">, admission: Pick<Admission, "actor">): KeptAudit {
+export function recordAudit(app: FastifyInstance, parts: Pick<ApiDeps, "store" | "audit">, admission: Pick<Authorization, "actor">): AuditRecorder {
   const { store, audit } = parts;
-  const begun = new WeakMap<FastifyRequest, { row: AuditedRoute; target: string | undefined }>();
+  const begun = new WeakMap<FastifyRequest, { row: RouteAudit; target: string | undefined }>();
   const wished = new WeakSet<FastifyRequest>();
 
   app.addHook("onRoute", ({ method, url, config }) => {
@@ -59,35 +59,35 @@ export function keepAudit(app: FastifyInstance, parts: Pick<ApiParts, "store" | 
   });
   // Who waits for a whole start may be gone before it is there; it was wished all the same.
   app.addHook("onRequestAbort", async (request) => write(request, undefined));
-  return { wished: (request) => void wished.add(request) };
+  return { accepted: (request) => void wished.add(request) };
 }
 
-type Asked = Pick<FastifyRequest, "params" | "query" | "body">;
+type AuditedRequest = Pick<FastifyRequest, "params" | "query" | "body">;
 
 /** `of` says what it is done to, before it is done. Nothing of it may be secret. */
-export type AuditedRoute = { action: string; of?(asked: Asked, store: Store): string | undefined };
+export type RouteAudit = { action: string; of?(asked: AuditedRequest, store: Store): string | undefined };
 
-const param = (asked: Asked, name: string): string | undefined => (asked.params as Record<string, string | undefined>)[name];
-const inBody = (asked: Asked, name: string): string | undefined => {
+const param = (asked: AuditedRequest, name: string): string | undefined => (asked.params as Record<string, string | undefined>)[name];
+const inBody = (asked: AuditedRequest, name: string): string | undefined => {
   const value = (asked.body as Record<string, unknown> | null | undefined)?.[name];
   return typeof value === "string" ? value : undefined;
 };
 
-const login: AuditedRoute["of"] = (asked) => param(asked, "login");
-const container: AuditedRoute["of"] = (asked, store) => named(store.containers.find(param(asked, "id") ?? "")?.name, param(asked, "id"));
-const image: AuditedRoute["of"] = (asked, store) => named(store.images.find(param(asked, "id") ?? "")?.name, param(asked, "id"));
-const credentials: AuditedRoute["of"] = (asked) => [param(asked, "scope"), param(asked, "name")].filter(Boolean).join("/");
-const imageOf: AuditedRoute["of"] = (asked) => {
+const login: RouteAudit["of"] = (asked) => param(asked, "login");
+const container: RouteAudit["of"] = (asked, store) => named(store.containers.find(param(asked, "id") ?? "")?.name, param(asked, "id"));
+const image: RouteAudit["of"] = (asked, store) => named(store.images.find(param(asked, "id") ?? "")?.name, param(asked, "id"));
+const credentials: RouteAudit["of"] = (asked) => [param(asked, "scope"), param(asked, "name")].filter(Boolean).join("/");
+const imageOf: RouteAudit["of"] = (asked) => {
   const { repository, digest } = asked.query as { repository?: string; digest?: string };
   return `${repository}@${digest}`;
 };
-const pack: AuditedRoute["of"] = (asked) => readPackageAddress(asked.params as { name: string }).name;
+const pack: RouteAudit["of"] = (asked) => parsePackageAddress(asked.params as { name: string }).name;
 
 /**
  * What the audit log calls what a route does; undefined: nothing that it keeps. Every route that changes something stands here, or berth does not start: what
  * somebody adds later shall not go unnoticed.
  */
-export const AUDITED: Readonly<Record<string, AuditedRoute | undefined>> = {
+export const AUDITED: Readonly<Record<string, RouteAudit | undefined>> = {
   "POST /api/users/login/dev": { action: "signedIn" },
   "POST /api/users/login/dev/:key": { action: "signedIn" },
   "POST /api/users/logout": { action: "signedOut" },

@@ -4,9 +4,9 @@ import { mapCookies, unquotedCookie } from "../../lib/cookies.ts";
 import { Fault } from "../../lib/fault.ts";
 import { type HeaderOf, credentials, type Credential, notSignedIn } from "../../lib/sign-in.ts";
 import { CLIENT_ADDRESS_HEADER, CONSOLE_HEADER, type WhoAnswer } from "../../gateway/contract.ts";
-import type { Attempts } from "../identity/attempts.ts";
+import type { SignInAttempts } from "../identity/attempts.ts";
 import type { User } from "../model/entities.ts";
-import type { ApiParts } from "./api-deps.ts";
+import type { ApiDeps } from "./api-deps.ts";
 import type { IncomingHttpHeaders } from "node:http";
 
 declare module "fastify" {
@@ -21,11 +21,11 @@ declare module "fastify" {
   }
 }
 
-export type Admission = {
+export type Authorization = {
   /** For every request: refuses who may not come in. Faults: TOKEN_MISSING, TOKEN_INVALID, ORIGIN_NOT_PERMITTED, NOT_PERMITTED. */
-  admit(request: FastifyRequest): void;
+  authorize(request: FastifyRequest): void;
   /** Who makes a request that was admitted. */
-  caller(request: FastifyRequest): SignedIn;
+  caller(request: FastifyRequest): AuthenticatedCaller;
   /** Whether what the request showed would still be admitted. */
   isStillSignedIn(request: FastifyRequest): boolean;
   /** Who it was that did something, as far as the request has shown it until now; for the audit log. */
@@ -36,27 +36,27 @@ export type Admission = {
    */
   developer(request: FastifyRequest, key: string | undefined): User;
   /** `use` with the developer key that a request shows; who keeps showing wrong ones is not listened to for a while. Faults: DEV_KEY_INVALID, TOO_MANY_ATTEMPTS. */
-  withKey<R>(request: FastifyRequest, key: string | undefined, use: (key: string) => R): R;
+  withDevKey<R>(request: FastifyRequest, key: string | undefined, use: (key: string) => R): R;
 };
 
-export type Actor = Pick<SignedIn, "userId" | "login" | "by">;
+export type Actor = Pick<AuthenticatedCaller, "userId" | "login" | "by">;
 
-type Parts = Pick<ApiParts, "identity" | "store" | "settings"> & { attempts: Attempts; pages: readonly string[] };
+type AuthorizationDeps = Pick<ApiDeps, "identity" | "store" | "settings"> & { attempts: SignInAttempts; pages: readonly string[] };
 
 /**
  * Nothing that a proxy in front says about the caller is believed; each request shows its own credential. `pages` are the origins beside
  * its own whose pages may change something with a cookie.
  */
-export function openAdmission({ identity, store, attempts, pages, settings }: Parts): Admission {
+export function createAuthorization({ identity, store, attempts, pages, settings }: AuthorizationDeps): Authorization {
   const consolePages = settings.console?.url === undefined ? [] : [new URL(settings.console.url).origin];
-  const callers = new WeakMap<FastifyRequest, SignedIn>();
+  const callers = new WeakMap<FastifyRequest, AuthenticatedCaller>();
   const byKey = new WeakMap<FastifyRequest, Actor>();
 
-  const admitSession = (request: FastifyRequest): SignedIn => {
-    const key = readDevKey(request.headers.authorization);
+  const admitSession = (request: FastifyRequest): AuthenticatedCaller => {
+    const key = parseDevKey(request.headers.authorization);
     if (key !== undefined) return admitKey(request, key);
     const header = headerOf(request.headers);
-    const caller = isAtConsole(request) ? admitAtConsole(header) : signIn(header, identity.who);
+    const caller = isAtConsole(request) ? admitAtConsole(header) : authenticate(header, identity.who);
     const mutates = request.routeOptions.config.mutates ?? !isSafe(request.method);
     // A browser may leave a GET without any word about the page, so here silence is no proof.
     if (!isAtConsole(request) && caller.by === "cookie" && mutates && !["own", "permitted"].includes(pageOf(header, pages))) {
@@ -67,18 +67,18 @@ export function openAdmission({ identity, store, attempts, pages, settings }: Pa
   };
 
   /** There a cookie is good for pages of the console's own alone, whatever they ask; the edge's cookie is not. */
-  const admitAtConsole = (header: HeaderOf): SignedIn => {
+  const admitAtConsole = (header: HeaderOf): AuthenticatedCaller => {
     const token = consoleToken(header);
     const caller = token === undefined ? undefined : identity.who(token, "console");
     // Only a session of the console's is given no token for containers.
     if (token === undefined || caller === undefined || caller.derivedToken !== undefined)
-      return signIn((name) => (name === "cookie" ? undefined : header(name)), identity.who);
+      return authenticate((name) => (name === "cookie" ? undefined : header(name)), identity.who);
     if (!["own", "permitted"].includes(pageOf(header, consolePages)))
       throw new Fault("ORIGIN_NOT_PERMITTED", "Only the console's own pages may use its cookie; BERTH_CONSOLE_URL names its public address.");
     return { ...caller, by: "cookie", token };
   };
 
-  const admitKey = (request: FastifyRequest, key: string): SignedIn => {
+  const admitKey = (request: FastifyRequest, key: string): AuthenticatedCaller => {
     const { id, login, admin } = withKey(request, key, identity.userOfDevKey);
     const caller = { userId: id, login, admin, ref: identity.refOfDevKey(key), by: "devKey", token: undefined } as const;
     callers.set(request, caller);
@@ -97,7 +97,7 @@ export function openAdmission({ identity, store, attempts, pages, settings }: Pa
     }
   };
 
-  const withKey: Admission["withKey"] = (request, key, use) => {
+  const withKey: Authorization["withDevKey"] = (request, key, use) => {
     const peer = peerOf(request);
     attempts.check(peer, key);
     try {
@@ -124,7 +124,7 @@ export function openAdmission({ identity, store, attempts, pages, settings }: Pa
   };
 
   return {
-    admit: (request) => {
+    authorize: (request) => {
       if (request.is404) return;
       const admits = request.routeOptions.config.admits ?? "session";
       if (admits === "session") admitSession(request);
@@ -134,18 +134,18 @@ export function openAdmission({ identity, store, attempts, pages, settings }: Pa
     caller: (request) => callers.get(request) ?? admitSession(request),
     isStillSignedIn: (request) => {
       const { by, token } = callers.get(request) ?? {};
-      if (by === "devKey") return holderOf(readDevKey(request.headers.authorization) ?? "") !== undefined;
+      if (by === "devKey") return holderOf(parseDevKey(request.headers.authorization) ?? "") !== undefined;
       return token !== undefined && identity.who(token, isAtConsole(request) ? "console" : "edge") !== undefined;
     },
     developer: (request, key) => {
-      const shown = key ?? readDevKey(request.headers.authorization);
+      const shown = key ?? parseDevKey(request.headers.authorization);
       if (shown !== undefined) return withKey(request, shown, identity.userOfDevKey);
       const { userId, admin } = admitSession(request);
       const user = store.users.find(userId);
       if (!user) throw new Fault("TOKEN_INVALID", "The session's user is gone.");
       return { ...user, admin };
     },
-    withKey,
+    withDevKey: withKey,
   };
 }
 
@@ -176,7 +176,7 @@ function peerOf(request: FastifyRequest): string | undefined {
  * Someone who is signed in, and by which credential; `token` is that of the session, and undefined for a bare developer key. `admin`: whether this credential
  * has administration, which a plain session of an administrator has not.
  */
-export type SignedIn = WhoAnswer & { by: Credential["from"] | "devKey"; token: string | undefined };
+export type AuthenticatedCaller = WhoAnswer & { by: Credential["from"] | "devKey"; token: string | undefined };
 
 /** The headers as the rules that the gateway shares read them. */
 export function headerOf(headers: IncomingHttpHeaders): HeaderOf {
@@ -187,7 +187,7 @@ export function headerOf(headers: IncomingHttpHeaders): HeaderOf {
 }
 
 /** The first valid one counts. Faults: TOKEN_MISSING, TOKEN_INVALID. */
-export function signIn(header: HeaderOf, who: (token: string) => WhoAnswer | undefined): SignedIn {
+export function authenticate(header: HeaderOf, who: (token: string) => WhoAnswer | undefined): AuthenticatedCaller {
   for (const { from, token } of credentials(header)) {
     const caller = who(token);
     if (caller) return { ...caller, by: from, token };
@@ -196,6 +196,6 @@ export function signIn(header: HeaderOf, who: (token: string) => WhoAnswer | und
 }
 
 /** `Authorization: Dev <key>`. */
-export function readDevKey(authorization: string | undefined): string | undefined {
+export function parseDevKey(authorization: string | undefined): string | undefined {
   return /^dev\s+(\S+)\s*$/i.exec(authorization ?? "")?.[1];
 }

@@ -3,14 +3,14 @@ import { Fault } from "../../lib/fault.ts";
 import { CONTAINER_WIRE_STATES } from "../model/states.ts";
 import { KEEPS_AWAKE, TIMERS } from "../lifecycle/explain/timers.ts";
 import type { Explanation } from "../lifecycle/explain/explain-container.ts";
-import type { Admission } from "./authorization.ts";
-import type { ApiParts } from "./api-deps.ts";
-import { clientGone } from "./api-error.ts";
-import { HISTORY, moveOnWire } from "./history-routes.ts";
+import type { Authorization } from "./authorization.ts";
+import type { ApiDeps } from "./api-deps.ts";
+import { clientAbortSignal } from "./api-error.ts";
+import { HISTORY, historyEntryToJson } from "./history-routes.ts";
 import { requireManage } from "../identity/rights.ts";
-import { readUuid } from "./find-entities.ts";
-import { dateOf } from "./entity-json.ts";
-import { answers, ID_PARAMS } from "./schemas.ts";
+import { parseUuid } from "./find-entities.ts";
+import { isoDate } from "./entity-json.ts";
+import { responses, ID_PARAMS } from "./schemas.ts";
 
 const text = { type: "string" } as const;
 const date = { type: "string", format: "date-time" } as const;
@@ -64,15 +64,15 @@ const EXPLANATION = {
 } as const;
 
 /** Why a container is as it is, in one answer. For whoever may see its logs. */
-export function explainRoutes(app: FastifyInstance, { store, lifecycle }: ApiParts, admission: Admission): void {
+export function explainRoutes(app: FastifyInstance, { store, lifecycle }: ApiDeps, admission: Authorization): void {
   app.get<{ Params: { id: string } }>(
     "/docker/containers/:id/explain",
-    { schema: { tags: ["docker containers"], summary: "Why a container is as it is", params: ID_PARAMS, response: answers(EXPLANATION) } },
+    { schema: { tags: ["docker containers"], summary: "Why a container is as it is", params: ID_PARAMS, response: responses(EXPLANATION) } },
     async (request, reply) => {
-      const container = store.containers.find(readUuid(request.params.id));
+      const container = store.containers.find(parseUuid(request.params.id));
       if (!container) throw new Fault("CONTAINER_NOT_FOUND", `There is no container ${request.params.id}.`);
       requireManage(store, admission.caller(request), container.packageId);
-      const explained = await lifecycle.explain(container.id, clientGone(reply));
+      const explained = await lifecycle.explain(container.id, clientAbortSignal(reply));
       const { wishedBy } = explained.container;
       return onWire(store, explained, wishedBy === undefined ? undefined : store.users.find(wishedBy)?.login);
     },
@@ -80,7 +80,7 @@ export function explainRoutes(app: FastifyInstance, { store, lifecycle }: ApiPar
 }
 
 function onWire(
-  store: Pick<ApiParts["store"], "users">,
+  store: Pick<ApiDeps["store"], "users">,
   { container, why, history, timers, awake, failure, engine }: Explanation,
   by: string | undefined,
 ) {
@@ -89,12 +89,12 @@ function onWire(
     id: container.id,
     name: container.name,
     status: CONTAINER_WIRE_STATES[container.state],
-    since: dateOf(container.since),
+    since: isoDate(container.since),
     why,
-    wish: { instances: container.desiredInstances, by: by ?? null, time: container.wishedOn === 0 ? null : dateOf(container.wishedOn) },
-    next: timers.map(({ kind, at, says }) => ({ kind, time: dateOf(at), says })),
+    wish: { instances: container.desiredInstances, by: by ?? null, time: container.wishedOn === 0 ? null : isoDate(container.wishedOn) },
+    next: timers.map(({ kind, at, says }) => ({ kind, time: isoDate(at), says })),
     awake,
-    failure: failure ? { time: dateOf(failure.at), code: failure.code, message: failure.message, logs: failure.logs } : null,
+    failure: failure ? { time: isoDate(failure.at), code: failure.code, message: failure.message, logs: failure.logs } : null,
     engine: {
       says: engine.says,
       running: fact?.running ?? null,
@@ -103,6 +103,6 @@ function onWire(
       exitCode: fact?.exit?.code ?? null,
       outOfMemory: fact?.exit?.outOfMemory ?? null,
     },
-    history: history.map((entry) => moveOnWire(entry, CONTAINER_WIRE_STATES, store)),
+    history: history.map((entry) => historyEntryToJson(entry, CONTAINER_WIRE_STATES, store)),
   };
 }

@@ -1,6 +1,6 @@
 import { Fault } from "../../lib/fault.ts";
 import type { Container } from "../model/entities.ts";
-import type { ApiParts } from "./api-deps.ts";
+import type { ApiDeps } from "./api-deps.ts";
 
 /** Where a client does not say how many, and the most that it may say. */
 export const LOG_LINES = 10_000;
@@ -10,7 +10,7 @@ export const MOST_LOG_LINES = 100_000;
 const MOST_CHARACTERS = 8 * 1024 * 1024;
 
 /** A container's last `tail` lines; where it does not run, or its orchestrator cannot be asked, those that were kept when it last did. */
-export async function containerLogs(driverLogs: ApiParts["driverLogs"], container: Container, tail: number, signal: AbortSignal): Promise<string> {
+export async function containerLogs(driverLogs: ApiDeps["driverLogs"], container: Container, tail: number, signal: AbortSignal): Promise<string> {
   try {
     let text = "";
     for await (const piece of driverLogs(container.service, { tail }, signal)) {
@@ -26,7 +26,7 @@ export async function containerLogs(driverLogs: ApiParts["driverLogs"], containe
 
 /** The same, and what it writes from now on, until it ends. Of one that does not run there is nothing to follow: its last lines, and the end. */
 export async function* followedLogs(
-  driverLogs: ApiParts["driverLogs"],
+  driverLogs: ApiDeps["driverLogs"],
   container: Container,
   tail: number,
   signal: AbortSignal,

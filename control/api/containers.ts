@@ -2,23 +2,23 @@ import { Readable } from "node:stream";
 import type { FastifyInstance, FastifyReply } from "fastify";
 import { Fault } from "../../lib/fault.ts";
 import type { Container } from "../model/entities.ts";
-import type { Admission } from "./authorization.ts";
-import type { ApiParts } from "./api-deps.ts";
-import { clientGone } from "./api-error.ts";
+import type { Authorization } from "./authorization.ts";
+import type { ApiDeps } from "./api-deps.ts";
+import { clientAbortSignal } from "./api-error.ts";
 import { containerLogs, followedLogs, LOG_LINES, MOST_LOG_LINES } from "./container-logs.ts";
-import { detailOf, type Fields, type ListQuery, momentOf, readListing, stateOf, type SendList } from "./lists.ts";
-import { findLive, type LiveContainer, someLive, readUuid } from "./find-entities.ts";
-import type { KeptAudit } from "./audit.ts";
+import { detailOf, type ListFields, type ListQuery, momentOf, parseListing, stateOf, type SendList } from "./lists.ts";
+import { findLiveContainer, type LiveContainer, findLiveContainers, parseUuid } from "./find-entities.ts";
+import type { AuditRecorder } from "./audit.ts";
 import type { LiveStreams } from "./live-streams.ts";
-import { mayManage, mayStillManage, requireManage } from "../identity/rights.ts";
-import { containerOnWire, type Detail } from "./entity-json.ts";
-import { answers, CONTAINER, ID_PARAMS, LIST_QUERY, SAVED_CONTAINER } from "./schemas.ts";
+import { mayManagePackage, mayStillManage, requireManage } from "../identity/rights.ts";
+import { containerToJson, type EntityDetail } from "./entity-json.ts";
+import { responses, CONTAINER, ID_PARAMS, LIST_QUERY, SAVED_CONTAINER } from "./schemas.ts";
 import { CONTAINER_WIRE_STATES } from "../model/states.ts";
 
 type ById = { Params: { id: string } };
-type Signed = { userId: string; admin: boolean };
+type CallerRights = { userId: string; admin: boolean };
 
-const FIELDS: Fields = {
+const FIELDS: ListFields = {
   id: { column: "id" },
   name: { column: "name" },
   friendlyName: { column: "friendly_name" },
@@ -44,22 +44,22 @@ const LOGS_QUERY = {
 
 export function containerRoutes(
   app: FastifyInstance,
-  parts: ApiParts,
-  { admission, streams, audit, sendList }: { admission: Admission; streams: LiveStreams; audit: KeptAudit; sendList: SendList },
+  parts: ApiDeps,
+  { admission, streams, audit, sendList }: { admission: Authorization; streams: LiveStreams; audit: AuditRecorder; sendList: SendList },
 ): void {
   const { store, lifecycle } = parts;
   const tags = ["docker containers"];
 
-  const shown = ({ container, image }: LiveContainer, caller: Signed) =>
-    containerOnWire(container, image, mayManage(store, caller, container.packageId));
+  const shown = ({ container, image }: LiveContainer, caller: CallerRights) =>
+    containerToJson(container, image, mayManagePackage(store, caller, container.packageId));
   const find = (id: string): LiveContainer => {
-    const live = findLive(store, readUuid(id));
+    const live = findLiveContainer(store, parseUuid(id));
     if (!live) throw new Fault("CONTAINER_NOT_FOUND", `There is no container ${id}.`);
     return live;
   };
   /** Clients take a 404 for success in what these routes do, so here an unknown id is a bad request. */
-  const findManaged = (id: string, caller: Signed): LiveContainer => {
-    const live = findLive(store, readUuid(id));
+  const findManaged = (id: string, caller: CallerRights): LiveContainer => {
+    const live = findLiveContainer(store, parseUuid(id));
     if (!live) throw new Fault("REQUEST_INVALID", `There is no container ${id}.`);
     requireManage(store, caller, live.container.packageId);
     return live;
@@ -67,27 +67,27 @@ export function containerRoutes(
 
   /** One that is deleted meanwhile has neither started nor stopped: no 404 for that either. */
   const settled = (id: string, reply: FastifyReply): Promise<Container> =>
-    lifecycle.settled(id, clientGone(reply)).catch((error: unknown) => {
+    lifecycle.settled(id, clientAbortSignal(reply)).catch((error: unknown) => {
       if (!(error instanceof Fault) || error.code !== "CONTAINER_NOT_FOUND") throw error;
       throw new Fault("REQUEST_INVALID", `The container ${id} was removed meanwhile.`, { cause: error });
     });
 
   /** Of one package there are often many. */
-  const shownOnes = (ids: readonly string[], caller: Signed, detail: Detail) => {
+  const shownOnes = (ids: readonly string[], caller: CallerRights, detail: EntityDetail) => {
     const inside = new Map<string, boolean>();
-    return someLive(store, ids).map(({ container, image }) => {
-      const may = inside.get(container.packageId) ?? mayManage(store, caller, container.packageId);
+    return findLiveContainers(store, ids).map(({ container, image }) => {
+      const may = inside.get(container.packageId) ?? mayManagePackage(store, caller, container.packageId);
       inside.set(container.packageId, may);
-      return containerOnWire(container, image, may, detail);
+      return containerToJson(container, image, may, detail);
     });
   };
 
   app.get<{ Querystring: ListQuery }>(
     "/docker/containers",
-    { schema: { tags, summary: "Lists containers", querystring: LIST_QUERY, response: answers({ type: "array", items: CONTAINER }) } },
+    { schema: { tags, summary: "Lists containers", querystring: LIST_QUERY, response: responses({ type: "array", items: CONTAINER }) } },
     (request, reply) => {
       const caller = admission.caller(request);
-      const listing = readListing(request.query, FIELDS);
+      const listing = parseListing(request.query, FIELDS);
       const detail = detailOf(request.query);
       return sendList(reply, {
         userId: caller.userId,
@@ -100,17 +100,17 @@ export function containerRoutes(
 
   app.get<{ Querystring: ListQuery }>(
     "/docker/containers/count",
-    { schema: { tags, summary: "Counts containers", querystring: LIST_QUERY, response: answers({ type: "integer" }) } },
-    (request) => store.containers.count(readListing(request.query, FIELDS)),
+    { schema: { tags, summary: "Counts containers", querystring: LIST_QUERY, response: responses({ type: "integer" }) } },
+    (request) => store.containers.count(parseListing(request.query, FIELDS)),
   );
 
-  app.post<{ Body: SavedBody }>(
+  app.post<{ Body: SavedContainer }>(
     "/docker/containers",
-    { schema: { tags, summary: "Saves a container", body: SAVED_CONTAINER, response: answers(CONTAINER) } },
+    { schema: { tags, summary: "Saves a container", body: SAVED_CONTAINER, response: responses(CONTAINER) } },
     (request) => {
       const caller = admission.caller(request);
-      const { container, image } = saveFor(parts, caller, request.body);
-      return containerOnWire(container, image, true);
+      const { container, image } = saveContainerFor(parts, caller, request.body);
+      return containerToJson(container, image, true);
     },
   );
 
@@ -122,7 +122,7 @@ export function containerRoutes(
         summary: "Stops a container and forgets it",
         description: "A container that a package defines comes back, with its id, when the package is published again.",
         params: ID_PARAMS,
-        response: answers(CONTAINER),
+        response: responses(CONTAINER),
       },
     },
     (request) => {
@@ -136,7 +136,7 @@ export function containerRoutes(
 
   app.get<ById>(
     "/docker/containers/:id",
-    { schema: { tags, summary: "Finds a container", params: ID_PARAMS, response: answers(CONTAINER) } },
+    { schema: { tags, summary: "Finds a container", params: ID_PARAMS, response: responses(CONTAINER) } },
     (request) => shown(find(request.params.id), admission.caller(request)),
   );
 
@@ -144,13 +144,13 @@ export function containerRoutes(
     "/docker/containers/:id/run",
     {
       config: { mutates: true },
-      schema: { tags, summary: "Starts a container", params: ID_PARAMS, querystring: awaits("awaitStart"), response: answers(CONTAINER) },
+      schema: { tags, summary: "Starts a container", params: ID_PARAMS, querystring: awaits("awaitStart"), response: responses(CONTAINER) },
     },
     async (request, reply) => {
       const caller = admission.caller(request);
       const { container } = findManaged(request.params.id, caller);
       lifecycle.requestStart(container.id, caller.userId, "run", caller.ref);
-      audit.wished(request);
+      audit.accepted(request);
       if (request.query.awaitStart) requireStarted(await settled(container.id, reply));
       return shown(find(container.id), caller);
     },
@@ -160,13 +160,13 @@ export function containerRoutes(
     "/docker/containers/:id/stop",
     {
       config: { mutates: true },
-      schema: { tags, summary: "Stops a container", params: ID_PARAMS, querystring: awaits("awaitStop"), response: answers(CONTAINER) },
+      schema: { tags, summary: "Stops a container", params: ID_PARAMS, querystring: awaits("awaitStop"), response: responses(CONTAINER) },
     },
     async (request, reply) => {
       const caller = admission.caller(request);
       const { container } = findManaged(request.params.id, caller);
       lifecycle.requestStop(container.id, caller.userId);
-      audit.wished(request);
+      audit.accepted(request);
       if (request.query.awaitStop) requireNoError(await settled(container.id, reply));
       return shown(find(container.id), caller);
     },
@@ -181,7 +181,7 @@ export function containerRoutes(
         params: ID_PARAMS,
         querystring: LOGS_QUERY,
         produces: ["text/plain"],
-        response: answers({ type: "string" }),
+        response: responses({ type: "string" }),
       },
     },
     async (request, reply) => {
@@ -193,7 +193,7 @@ export function containerRoutes(
         const lines = Readable.from(followedLogs(parts.driverLogs, container, limit, streams.open(request, reply, look)));
         return reply.type("text/plain; charset=utf-8").header("x-accel-buffering", "no").send(lines);
       }
-      const text = await containerLogs(parts.driverLogs, container, limit, clientGone(reply));
+      const text = await containerLogs(parts.driverLogs, container, limit, clientAbortSignal(reply));
       return reply.type("text/plain; charset=utf-8").serializer(String).send(text);
     },
   );
@@ -209,7 +209,7 @@ function requireStarted(container: Container): void {
   if (container.state !== "STARTED") throw new Fault("CONTAINER_STOPPED", "The container was stopped before it had started.");
 }
 
-export type SavedBody = {
+export type SavedContainer = {
   id?: string | null;
   name?: string | null;
   friendlyName?: string | null;
@@ -219,9 +219,9 @@ export type SavedBody = {
 };
 
 /** Saves what a client sent for a caller who may. Faults: REQUEST_INVALID, ID_INVALID, IMAGE_ENTITY_NOT_FOUND, NOT_PERMITTED. */
-export function saveFor({ store, publisher }: ApiParts, caller: { userId: string; admin: boolean }, body: SavedBody): LiveContainer {
-  const id = body.id ? readUuid(body.id) : undefined;
-  const known = id === undefined ? undefined : findLive(store, id);
+export function saveContainerFor({ store, publisher }: ApiDeps, caller: { userId: string; admin: boolean }, body: SavedContainer): LiveContainer {
+  const id = body.id ? parseUuid(body.id) : undefined;
+  const known = id === undefined ? undefined : findLiveContainer(store, id);
   const said = {
     name: body.name || undefined,
     friendlyName: body.friendlyName || undefined,
@@ -235,7 +235,7 @@ export function saveFor({ store, publisher }: ApiParts, caller: { userId: string
   if (!body.dockerfile?.id) {
     throw new Fault("REQUEST_INVALID", "A new container is made of an image that was published: its id is needed as dockerfile.id.");
   }
-  const image = store.images.find(readUuid(body.dockerfile.id));
+  const image = store.images.find(parseUuid(body.dockerfile.id));
   if (!image || image.state === "DELETED") throw new Fault("IMAGE_ENTITY_NOT_FOUND", `There is no image ${body.dockerfile.id}.`);
   requireManage(store, caller, image.packageId);
   // A row of that id that is not live is about to be removed.

@@ -8,13 +8,13 @@ import { createServer as createSecureServer, type Server as SecureServer, type S
 import type { PrivateListeners } from "../../lib/container-peers.ts";
 
 /** A certificate with its key, and who gives the server those that take their place. */
-export type DoorTls = { current(): { cert: string; key: string }; keep(server: SecureServer): void };
+export type ListenerTls = { current(): { cert: string; key: string }; keep(server: SecureServer): void };
 
-export type DoorParts = {
+export type ControlListenerOptions = {
   /** A bound socket. */
   handle: object;
   /** With it, TLS is spoken. */
-  tls: DoorTls | undefined;
+  tls: ListenerTls | undefined;
   /** Times in milliseconds. */
   limits: Pick<ServerOptions, "requestTimeout" | "headersTimeout" | "keepAliveTimeout"> & { connections: number };
   answer: RequestListener;
@@ -31,7 +31,7 @@ const HANDSHAKE_MS = 10_000;
 const FIRST_REQUEST_MS = 300;
 
 /** A listener of control's own beside its Unix sockets: bounded, HTTP/1.1 alone, no upgrades. `close` ends what is open as well. */
-export async function openDoor(parts: DoorParts): Promise<{ close(): Promise<void> }> {
+export async function openControlListener(parts: ControlListenerOptions): Promise<{ close(): Promise<void> }> {
   const { handle, tls, answer, graceMs, listeners, clock, log } = parts;
   const { connections, ...limits } = parts.limits;
   const open = new Set<ServerResponse>();
@@ -77,7 +77,7 @@ function isEventStream(response: ServerResponse): boolean {
   return String(response.getHeader("content-type") ?? "").startsWith("text/event-stream");
 }
 
-function openSecureServer(options: ServerOptions, tls: DoorTls, answer: RequestListener): Server {
+function openSecureServer(options: ServerOptions, tls: ListenerTls, answer: RequestListener): Server {
   const server = createSecureServer({ ...options, handshakeTimeout: HANDSHAKE_MS, ALPNProtocols: ["http/1.1"] }, answer);
   tls.keep(server);
   return server;

@@ -3,12 +3,12 @@ import { Fault } from "../../lib/fault.ts";
 import { VARIABLE } from "../packages/credentials/open-credentials.ts";
 import type { Target } from "../packages/credentials/target.ts";
 import { requireValues, type Values } from "../packages/credentials/values.ts";
-import type { Admission } from "./authorization.ts";
-import type { ApiParts } from "./api-deps.ts";
+import type { Authorization } from "./authorization.ts";
+import type { ApiDeps } from "./api-deps.ts";
 import { requireManage } from "../identity/rights.ts";
-import { answers } from "./schemas.ts";
+import { responses } from "./schemas.ts";
 
-type Address = { Params: { scope?: string; name: string } };
+type CredentialsRequest = { Params: { scope?: string; name: string } };
 
 /** `package`, `package.entity`, and a scope in front of either; the scope's slash may be encoded or not. */
 const ADDRESSES = ["/credentials/for/:name", "/credentials/for/:scope/:name"] as const;
@@ -31,14 +31,14 @@ const REMOVE_QUERY = {
 } as const;
 
 /** Registered apart: a body is JSON here whatever its Content-Type, and no error about it may repeat what stands in it. */
-export function credentialRoutes(app: FastifyInstance, { store, credentials, vault }: ApiParts, admission: Admission): void {
+export function credentialRoutes(app: FastifyInstance, { store, credentials, vault }: ApiDeps, admission: Authorization): void {
   const tags = ["credentials"];
   const config = { admits: "itself" } as const;
   app.removeAllContentTypeParsers();
   app.addContentTypeParser("*", { parseAs: "string", bodyLimit: LARGEST_BODY }, (_request, body, done) => done(null, body));
 
   /** A session or a developer key of the package's author, of who shares a group with the author, or of an administrator. */
-  const find = (request: FastifyRequest<Address>): Target => {
+  const find = (request: FastifyRequest<CredentialsRequest>): Target => {
     const { scope, name } = request.params;
     const user = admission.developer(request, undefined);
     return credentials.find(scope === undefined ? name : `${scope}/${name}`, (owner) =>
@@ -64,26 +64,28 @@ export function credentialRoutes(app: FastifyInstance, { store, credentials, vau
           .map((name) => [name, text]),
       ),
     };
-    const route = (summary: string) => ({ config, schema: { tags, summary, params, response: answers(CREDENTIALS) } });
+    const route = (summary: string) => ({ config, schema: { tags, summary, params, response: responses(CREDENTIALS) } });
     const described = { description: 'a JSON object of names and values, such as {"login":"…","password":"…"}' };
 
-    app.get<Address>(address, route("The names of a package's or a connection's credentials; no values"), (request) => shown(find(request)));
+    app.get<CredentialsRequest>(address, route("The names of a package's or a connection's credentials; no values"), (request) =>
+      shown(find(request)),
+    );
 
-    app.post<Address>(address, { ...route(`Sets credentials, and removes all others: ${described.description}`) }, (request) => {
+    app.post<CredentialsRequest>(address, { ...route(`Sets credentials, and removes all others: ${described.description}`) }, (request) => {
       const target = find(request);
       credentials.replace(target, readValues(request.body));
       return shown(target);
     });
 
-    app.patch<Address>(address, { ...route(`Sets credentials beside those that there are: ${described.description}`) }, (request) => {
+    app.patch<CredentialsRequest>(address, { ...route(`Sets credentials beside those that there are: ${described.description}`) }, (request) => {
       const target = find(request);
       credentials.merge(target, readValues(request.body));
       return shown(target);
     });
 
-    app.delete<Address & { Querystring: { name?: string[] } }>(
+    app.delete<CredentialsRequest & { Querystring: { name?: string[] } }>(
       address,
-      { config, schema: { tags, summary: "Removes credentials", params, querystring: REMOVE_QUERY, response: answers(CREDENTIALS) } },
+      { config, schema: { tags, summary: "Removes credentials", params, querystring: REMOVE_QUERY, response: responses(CREDENTIALS) } },
       (request) => {
         const target = find(request);
         credentials.remove(target, request.query.name);
@@ -94,7 +96,7 @@ export function credentialRoutes(app: FastifyInstance, { store, credentials, vau
 
   app.post(
     "/credentials/rotate",
-    { config: { admits: "admin" }, schema: { tags, summary: "Makes a new key and seals all credentials with it", response: answers(ROTATED) } },
+    { config: { admits: "admin" }, schema: { tags, summary: "Makes a new key and seals all credentials with it", response: responses(ROTATED) } },
     () => vault.rotate(),
   );
 }

@@ -1,5 +1,5 @@
 import type { Fault } from "../../lib/fault.ts";
-import { type ApiError, apiError } from "./api-error.ts";
+import { type ApiError, errorBody } from "./api-error.ts";
 import { API_ERROR } from "./schemas.ts";
 
 /**
@@ -31,5 +31,5 @@ const WORDS: Readonly<Record<number, readonly [registry: string, oauth: string]>
 export function tokenError(fault: Fault): TokenError {
   const [code, word] = WORDS[fault.status] ?? ["UNAVAILABLE", "server_error"];
   const error = fault.code === "GRANT_TYPE_UNSUPPORTED" ? "unsupported_grant_type" : word;
-  return { ...apiError(fault), errors: [{ code, message: fault.message }], error, error_description: fault.message };
+  return { ...errorBody(fault), errors: [{ code, message: fault.message }], error, error_description: fault.message };
 }

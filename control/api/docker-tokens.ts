@@ -1,17 +1,17 @@
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { Fault } from "../../lib/fault.ts";
-import { grantedScopes, onlyPull, readScopes, writeScopes } from "../identity/docker-scopes.ts";
+import { grantedScopes, isPullOnly, parseScopes, formatScopes } from "../identity/docker-scopes.ts";
 import { anonymousToken, dockerToken } from "../identity/signed-tokens.ts";
 import { mayPush } from "../identity/rights.ts";
 import type { User } from "../model/entities.ts";
-import type { Admission } from "./authorization.ts";
-import { answerError } from "./api-error.ts";
-import type { ApiParts } from "./api-deps.ts";
+import type { Authorization } from "./authorization.ts";
+import { sendErrors } from "./api-error.ts";
+import type { ApiDeps } from "./api-deps.ts";
 import { TOKEN_ERROR, tokenError } from "./docker-token-error.ts";
 import { webRootOf } from "./origins.ts";
 
-type Asked = { service?: string; scope?: string[] };
-type Form = Asked & { grant_type: string; username?: string; password?: string };
+type TokenQuery = { service?: string; scope?: string[] };
+type TokenForm = TokenQuery & { grant_type: string; username?: string; password?: string };
 
 const LARGEST_FORM = 65_536;
 
@@ -54,12 +54,12 @@ const KEYS = { type: "object", properties: { keys: { type: "array", items: { typ
 const ANSWERS = (success: object) => ({ 200: success, "4xx": TOKEN_ERROR, "5xx": TOKEN_ERROR });
 
 /** Tokens for the registry, and the keys to verify them with. Registered apart: errors are such that docker can show them, and a body is a form. */
-export function dockerTokenRoutes(app: FastifyInstance, parts: ApiParts, admission: Admission): void {
+export function dockerTokenRoutes(app: FastifyInstance, parts: ApiDeps, admission: Authorization): void {
   const { identity, store, settings, signingKeys, clock, log } = parts;
   const tags = ["registry"];
   const config = { admits: "anyone" } as const;
 
-  app.setErrorHandler(answerError(log, tokenError));
+  app.setErrorHandler(sendErrors(log, tokenError));
   app.removeAllContentTypeParsers();
   app.addContentTypeParser("*", (_request, _payload, done) => done(null));
   app.addContentTypeParser("application/x-www-form-urlencoded", { parseAs: "string", bodyLimit: LARGEST_FORM }, (_request, body, done) =>
@@ -83,7 +83,7 @@ export function dockerTokenRoutes(app: FastifyInstance, parts: ApiParts, admissi
   /** Undefined where the request shows no credential at all. */
   const caller = (request: FastifyRequest): User | undefined => {
     const key = basicPassword(request.headers.authorization);
-    if (key !== undefined) return admission.withKey(request, key, holder);
+    if (key !== undefined) return admission.withDevKey(request, key, holder);
     try {
       return admission.developer(request, undefined);
     } catch (error) {
@@ -91,11 +91,12 @@ export function dockerTokenRoutes(app: FastifyInstance, parts: ApiParts, admissi
       throw error;
     }
   };
-  const answer = async (request: FastifyRequest, { service, scope = [] }: Asked, user: User | undefined) => {
+  const answer = async (request: FastifyRequest, { service, scope = [] }: TokenQuery, user: User | undefined) => {
     if (service !== undefined && settings.reservedAudiences?.includes(service))
       throw new Fault("REQUEST_INVALID", `${JSON.stringify(service)} is no registry.`);
-    const asked = readScopes(scope);
-    if (!user && !onlyPull(asked)) throw new Fault("TOKEN_MISSING", "Only pulling needs no key: docker login, with a developer key as the password.");
+    const asked = parseScopes(scope);
+    if (!user && !isPullOnly(asked))
+      throw new Fault("TOKEN_MISSING", "Only pulling needs no key: docker login, with a developer key as the password.");
     if (!user) return { access: [], token: anonymousToken(clock) };
     const access = grantedScopes(asked, { admin: user.admin, mayPush: (repository) => mayPush(store, user, repository) });
     const issuer = settings.issuer ?? webRootOf(settings, request);
@@ -103,7 +104,7 @@ export function dockerTokenRoutes(app: FastifyInstance, parts: ApiParts, admissi
     return { access, token: await dockerToken({ signingKeys, clock }, { issuer, audience, login: user.login, access }) };
   };
 
-  app.get<{ Querystring: Asked }>(
+  app.get<{ Querystring: TokenQuery }>(
     "/docker/token",
     {
       config: { ...config, uncompressed: true },
@@ -117,7 +118,7 @@ export function dockerTokenRoutes(app: FastifyInstance, parts: ApiParts, admissi
     (request) => answer(request, request.query, caller(request)).then(({ token }) => token),
   );
 
-  app.post<{ Body: Form; Querystring: Pick<Asked, "service"> }>(
+  app.post<{ Body: TokenForm; Querystring: Pick<TokenQuery, "service"> }>(
     "/docker/token",
     {
       config,
@@ -135,10 +136,10 @@ export function dockerTokenRoutes(app: FastifyInstance, parts: ApiParts, admissi
       if (grant_type !== "password")
         throw new Fault("GRANT_TYPE_UNSUPPORTED", "Only grant_type=password is known here: there are no refresh tokens. Log out, and log in again.");
       if (password === undefined) throw new Fault("REQUEST_INVALID", "A password is needed, which is a developer key.");
-      const user = admission.withKey(request, password, holder);
+      const user = admission.withDevKey(request, password, holder);
       // The registry that passes a form on does not look into it.
       const service = [request.body.service, request.query.service].find(Boolean) ?? "";
-      return answer(request, { ...request.body, service }, user).then(({ token, access }) => ({ ...token, scope: writeScopes(access) }));
+      return answer(request, { ...request.body, service }, user).then(({ token, access }) => ({ ...token, scope: formatScopes(access) }));
     },
   );
 

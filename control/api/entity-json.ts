@@ -9,25 +9,25 @@ import type { Container, Image, User } from "../model/entities.ts";
  * How much of long texts an entity holds. In lists each is cut to 4 KiB, since there may be ten thousand of them; `short` leaves them out, with
  * the variables, for clients that show a table.
  */
-export type Detail = "whole" | "cut" | "short";
+export type EntityDetail = "whole" | "cut" | "short";
 
 const LONGEST_IN_LISTS = 4_096;
 const CUT_MARK = "\n# The rest is left out of lists.\n";
 
 /** A Dockerfile begins with what tells most. */
-function beginningOf(text: string, detail: Detail): string {
+function beginningOf(text: string, detail: EntityDetail): string {
   if (detail === "short") return "";
   return detail === "whole" || text.length <= LONGEST_IN_LISTS ? text : text.slice(0, LONGEST_IN_LISTS - CUT_MARK.length) + CUT_MARK;
 }
 
 /** Logs end with it. */
-function endOf(text: string, detail: Detail): string {
+function endOf(text: string, detail: EntityDetail): string {
   if (detail === "short") return "";
   return detail === "whole" || text.length <= LONGEST_IN_LISTS ? text : text.slice(-LONGEST_IN_LISTS);
 }
 
 /** `inside` is false for a caller who may not manage its package: its warnings and its validation log are left out. */
-export function imageOnWire(image: Image, inside: boolean, detail: Detail = "whole") {
+export function imageToJson(image: Image, inside: boolean, detail: EntityDetail = "whole") {
   return {
     "#type": "DockerImage",
     id: image.id,
@@ -41,8 +41,8 @@ export function imageOnWire(image: Image, inside: boolean, detail: Detail = "who
     dockerfilePath: image.dockerfilePath,
     logs: inside ? endOf(image.warnings.map((warning) => `warning: ${warning}\n`).join("") + image.logs, detail) : "",
     imageRef: image.ref,
-    createdOn: dateOf(image.createdOn),
-    updatedOn: dateOf(image.updatedOn),
+    createdOn: isoDate(image.createdOn),
+    updatedOn: isoDate(image.updatedOn),
   };
 }
 
@@ -50,13 +50,13 @@ export function imageOnWire(image: Image, inside: boolean, detail: Detail = "who
  * `inside` is false for a caller who may not manage the container: logs and addresses are left out, values of variables are masked.
  * Its address would be a way to it past berth, for everything on its network, as other containers are.
  */
-export function containerOnWire(container: Container, image: Image, inside: boolean, detail: Detail = "whole") {
+export function containerToJson(container: Container, image: Image, inside: boolean, detail: EntityDetail = "whole") {
   return {
     "#type": "DockerContainer",
     id: container.id,
     name: container.name,
     friendlyName: container.friendlyName,
-    dockerfile: imageOnWire(image, inside, detail),
+    dockerfile: imageToJson(image, inside, detail),
     dockerImage: image.ref,
     serviceName: inside ? container.service : "",
     status: CONTAINER_WIRE_STATES[container.state],
@@ -64,15 +64,15 @@ export function containerOnWire(container: Container, image: Image, inside: bool
     address: inside ? (container.address?.host ?? null) : null,
     port: inside ? (container.address?.port ?? container.config.port ?? null) : null,
     lastLogs: inside ? endOf(container.lastLogs, detail) : "",
-    lastActive: container.lastActive === 0 ? null : dateOf(container.lastActive),
+    lastActive: container.lastActive === 0 ? null : isoDate(container.lastActive),
     environmentVars: detail === "short" ? {} : inside ? container.env : Object.fromEntries(Object.keys(container.env).map((name) => [name, MASK])),
     config: containerKeysOf(container.config),
-    createdOn: dateOf(container.createdOn),
-    updatedOn: dateOf(container.updatedOn),
+    createdOn: isoDate(container.createdOn),
+    updatedOn: isoDate(container.updatedOn),
   };
 }
 
-export function userOnWire(user: User) {
+export function userToJson(user: User) {
   return {
     "#type": "User",
     id: user.id,
@@ -81,10 +81,10 @@ export function userOnWire(user: User) {
     lastName: "",
     friendlyName: user.friendlyName,
     admin: user.admin,
-    createdOn: dateOf(user.createdOn),
+    createdOn: isoDate(user.createdOn),
   };
 }
 
-export function dateOf(epochMs: number): string {
+export function isoDate(epochMs: number): string {
   return new Date(epochMs).toISOString();
 }

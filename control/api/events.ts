@@ -1,12 +1,12 @@
 import { PassThrough } from "node:stream";
 import type { FastifyInstance } from "fastify";
 import type { Change } from "../lifecycle/changes.ts";
-import type { Admission } from "./authorization.ts";
-import type { ApiParts } from "./api-deps.ts";
-import { findLive } from "./find-entities.ts";
+import type { Authorization } from "./authorization.ts";
+import type { ApiDeps } from "./api-deps.ts";
+import { findLiveContainer } from "./find-entities.ts";
 import type { LiveStreams } from "./live-streams.ts";
 import { mayStillManage } from "../identity/rights.ts";
-import { containerOnWire, imageOnWire } from "./entity-json.ts";
+import { containerToJson, imageToJson } from "./entity-json.ts";
 import { API_ERROR } from "./schemas.ts";
 
 /** A client that has not taken so much is cut off; it comes back and is told what it missed. */
@@ -29,8 +29,8 @@ const EVENTS = {
 /** What becomes of containers and images, as it happens (server-sent events). */
 export function eventRoutes(
   app: FastifyInstance,
-  { store, changes, clock }: ApiParts,
-  { admission, streams }: { admission: Admission; streams: LiveStreams },
+  { store, changes, clock }: ApiDeps,
+  { admission, streams }: { admission: Authorization; streams: LiveStreams },
 ): void {
   const recent = recentChanges(changes.seq());
   const unwatch = changes.watch(recent.add);
@@ -57,10 +57,10 @@ export function eventRoutes(
       };
       const tell = (change: Change) => {
         if ("removed" in change) return say("removed", { "#type": "DockerContainer", id: change.removed }, change.seq);
-        if ("image" in change) return say("image", imageOnWire(change.image, mayStillManage(store, caller, change.image.packageId)), change.seq);
+        if ("image" in change) return say("image", imageToJson(change.image, mayStillManage(store, caller, change.image.packageId)), change.seq);
         // As it is now, with the image as it is now: what comes later only tells the same again.
-        const live = findLive(store, change.container.id);
-        if (live) say("container", containerOnWire(live.container, live.image, mayStillManage(store, caller, live.container.packageId)), change.seq);
+        const live = findLiveContainer(store, change.container.id);
+        if (live) say("container", containerToJson(live.container, live.image, mayStillManage(store, caller, live.container.packageId)), change.seq);
       };
       const signal = streams.open(request, reply, () => say("beat", { time: new Date(clock.now()).toISOString() }));
       stream.write(`retry: ${RETRY_MS}\n\n`);

@@ -22,7 +22,7 @@ import { claimPushed } from "../identity/rights.ts";
 import type { AuditLog } from "../store/open-audit.ts";
 import type { Store } from "../store/open-store.ts";
 import { IMAGE_ACTIONS } from "./audit.ts";
-import { type AskGateways, openAskGateways } from "./open-requests.ts";
+import { type GatewayQueries, createGatewayQueries } from "./open-requests.ts";
 import {
   readBusyReport,
   readOpenAnswer,
@@ -35,7 +35,7 @@ import {
 } from "./feed-requests.ts";
 import { openThrottle } from "./throttle.ts";
 
-export type FeedParts = {
+export type FeedDeps = {
   socketPath: string;
   lifecycle: Pick<Lifecycle, "viewOf" | "watch" | "seq" | "wake" | "setBusy" | "recordUse" | "gatewayJoined" | "gatewayLeft" | "imagePushed">;
   store: Pick<Store, "containers" | "wakes" | "sessions" | "repositories" | "packages" | "groups" | "users"> &
@@ -64,9 +64,9 @@ export type FeedParts = {
  */
 const AT_ONCE = 500;
 /** Answers a request of a gateway's: one of this machine, whose end the socket tells, or one behind a network, which may be silent and yet alive. */
-export type AnswerFeed = (request: IncomingMessage, response: ServerResponse, from: "here" | "elsewhere") => void;
+export type FeedHandler = (request: IncomingMessage, response: ServerResponse, from: "here" | "elsewhere") => void;
 
-export type ControlFeed = Pick<AskGateways, "whatIsOpen" | "count"> & { answer: AnswerFeed; close(): Promise<void> };
+export type ControlFeed = Pick<GatewayQueries, "openRequests" | "count"> & { answer: FeedHandler; close(): Promise<void> };
 
 /** A gateway that reads so slowly that this much waits for it is cut off; it comes back and is given everything anew. */
 const LONGEST_BACKLOG = 8 * 1_048_576;
@@ -84,10 +84,10 @@ const UNKNOWN = { userId: undefined, address: undefined, requestId: undefined, s
  * Control's side of `gateway/contract.ts`. The socket is for this user only: whoever can open it is a gateway. The caller holds the
  * data folder's lock, so a socket that lies there is a dead process's. Faults: DATA_FOLDER_UNUSABLE.
  */
-export async function openFeed(parts: FeedParts): Promise<ControlFeed> {
+export async function openFeed(parts: FeedDeps): Promise<ControlFeed> {
   const { socketPath, clock, log } = parts;
-  const feeds: Feeds = new Map();
-  const gateways = openAskGateways(clock);
+  const feeds: OpenFeeds = new Map();
+  const gateways = createGatewayQueries(clock);
   parts.metrics?.gateways.look((family) => family.at().set(feeds.size));
   const questions: Record<string, (question: unknown) => Promise<object | undefined>> = {
     "/wake": async (question) => {
@@ -110,7 +110,7 @@ export async function openFeed(parts: FeedParts): Promise<ControlFeed> {
       return undefined;
     },
     "/open": async (question) => {
-      gateways.answered(readOpenAnswer(question));
+      gateways.reply(readOpenAnswer(question));
       return undefined;
     },
     "/use": async (question) => {
@@ -135,10 +135,10 @@ export async function openFeed(parts: FeedParts): Promise<ControlFeed> {
     },
   };
 
-  const answer: AnswerFeed = (request, response, from) => {
+  const answer: FeedHandler = (request, response, from) => {
     const [path = "", query] = (request.url ?? "").split("?", 2);
     if (request.method === "GET" && path === "/feed")
-      return tellChanges(parts, { feeds, gateways }, response, { from, query: new URLSearchParams(query) });
+      return streamChanges(parts, { feeds, gateways }, response, { from, query: new URLSearchParams(query) });
     const question = request.method === "POST" && Object.hasOwn(questions, path) ? questions[path] : undefined;
     const said = question ? readQuestion(request).then(question) : Promise.reject(new Fault("ROUTE_NOT_FOUND", "The feed has no such route."));
     said.then(
@@ -163,7 +163,7 @@ export async function openFeed(parts: FeedParts): Promise<ControlFeed> {
   chmodSync(socketPath, 0o600);
   return {
     answer,
-    whatIsOpen: gateways.whatIsOpen,
+    openRequests: gateways.openRequests,
     count: gateways.count,
     close: async () => {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
@@ -174,15 +174,15 @@ export async function openFeed(parts: FeedParts): Promise<ControlFeed> {
 }
 
 /** The open feeds, by their gateways' names. */
-type Feeds = Map<string, { heard(last: boolean): void; end(): void }>;
+type OpenFeeds = Map<string, { heard(last: boolean): void; end(): void }>;
 
 /**
  * One gateway's line to us, for as long as it lives. One elsewhere that leaves without a word, or says none for too long, may still serve what it
  * knows, so what it had open counts on for a while, or until it is there again.
  */
-function tellChanges(
-  parts: FeedParts,
-  { feeds, gateways }: { feeds: Feeds; gateways: AskGateways },
+function streamChanges(
+  parts: FeedDeps,
+  { feeds, gateways }: { feeds: OpenFeeds; gateways: GatewayQueries },
   response: ServerResponse,
   asked: { from: "here" | "elsewhere"; query: URLSearchParams },
 ): void {
@@ -234,7 +234,7 @@ function tellChanges(
   const joinedAt = lifecycle.seq();
   // What it knew before may be old until it has all of the list: until it has said so, nothing is stopped on its word.
   lifecycle.gatewayJoined(gateway, 0, was ?? undefined);
-  gateways.joined(gateway, say);
+  gateways.add(gateway, say);
   feeds.set(gateway, {
     heard: (last) => {
       if (last) lostMs = 0;
@@ -287,14 +287,14 @@ function tellChanges(
     unwatchSignOuts();
     signOuts.close();
     cancelSilence();
-    gateways.left(gateway);
+    gateways.remove(gateway);
     feeds.delete(gateway);
     lifecycle.gatewayLeft(gateway, lostMs);
   });
 }
 
 /** A revision of another store proves nothing about this one. */
-function compareRevision({ store, storeWentBack }: FeedParts, query: URLSearchParams): void {
+function compareRevision({ store, storeWentBack }: FeedDeps, query: URLSearchParams): void {
   const [seen, found] = [Number(query.get("revision") ?? 0), store.revision?.()];
   if (store.id === undefined || query.get("store") !== store.id || found === undefined || !(seen > found)) return;
   storeWentBack?.({ seen, found });

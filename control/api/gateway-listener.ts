@@ -4,13 +4,13 @@ import { Fault } from "../../lib/fault.ts";
 import { GATEWAY_TOKEN_HEADER } from "../../gateway/contract.ts";
 import type { Log } from "../../lib/log.ts";
 import type { GatewayTokens } from "../identity/gateway-tokens.ts";
-import { type DoorParts, openDoor } from "./control-listener.ts";
-import type { AnswerFeed } from "./feed.ts";
+import { type ControlListenerOptions, openControlListener } from "./control-listener.ts";
+import type { FeedHandler } from "./feed.ts";
 
-export type EntranceParts = Pick<DoorParts, "handle" | "tls" | "listeners"> & {
+export type GatewayListenerDeps = Pick<ControlListenerOptions, "handle" | "tls" | "listeners"> & {
   tokens: Pick<GatewayTokens, "accepts">;
   /** What those are let in to who show a token. */
-  feed: AnswerFeed;
+  feed: FeedHandler;
   api: RequestListener;
   clock: Clock;
   log: Log;
@@ -28,7 +28,16 @@ const REMARK_MS = 5_000;
  * Where gateways on other machines come in, to the feed and with their clients' requests to the API: every request shows a token and says which of the
  * two it is for. Who shows none gets one sentence, and nothing of what it sent is read. The API asks clients for their own credentials all the same.
  */
-export function openGatewayEntrance({ handle, tls, listeners, tokens, feed, api, clock, log }: EntranceParts): Promise<{ close(): Promise<void> }> {
+export function openGatewayListener({
+  handle,
+  tls,
+  listeners,
+  tokens,
+  feed,
+  api,
+  clock,
+  log,
+}: GatewayListenerDeps): Promise<{ close(): Promise<void> }> {
   let remarkedAt: number | undefined;
   const admitted = (request: IncomingMessage): string | undefined => {
     const [, purpose, token = ""] = /^(feed|api) (\S+)$/.exec(String(request.headers[GATEWAY_TOKEN_HEADER] ?? "")) ?? [];
@@ -57,7 +66,7 @@ export function openGatewayEntrance({ handle, tls, listeners, tokens, feed, api,
     remarkedAt = clock.monotonic();
     log.warn({ from: socket.remoteAddress }, "a gateway without a valid token was refused");
   };
-  return openDoor({
+  return openControlListener({
     handle,
     tls,
     listeners,

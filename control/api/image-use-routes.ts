@@ -1,17 +1,17 @@
 import type { FastifyInstance } from "fastify";
 import type { Deployed } from "../model/entities.ts";
-import type { ApiParts } from "./api-deps.ts";
-import { answers } from "./schemas.ts";
+import type { ApiDeps } from "./api-deps.ts";
+import { responses } from "./schemas.ts";
 
 const REFERENCES = { type: "object", properties: { references: { type: "array", items: { type: "string" } } } } as const;
 
 /** What may not be removed from a registry: `berth registry retain` asks for it. */
-export function imageUseRoutes(app: FastifyInstance, { store }: Pick<ApiParts, "store">): void {
+export function imageUseRoutes(app: FastifyInstance, { store }: Pick<ApiDeps, "store">): void {
   app.get(
     "/admin/images-in-use",
     {
       config: { admits: "admin" },
-      schema: { tags: ["server"], summary: "References of the images that containers use, or are to use", response: answers(REFERENCES) },
+      schema: { tags: ["server"], summary: "References of the images that containers use, or are to use", response: responses(REFERENCES) },
     },
     () => {
       const images = store.images.some(store.images.ids({ where: [] })).filter(({ state }) => state !== "DELETED");

@@ -2,19 +2,19 @@ import type { FastifyInstance } from "fastify";
 import { Fault } from "../../lib/fault.ts";
 import { IMAGE_WIRE_STATES } from "../model/states.ts";
 import type { Image } from "../model/entities.ts";
-import type { Admission } from "./authorization.ts";
-import type { ApiParts } from "./api-deps.ts";
-import { detailOf, type Fields, type ListQuery, momentOf, readListing, stateOf, type SendList } from "./lists.ts";
-import { managedBy, mayManage, requireManage, mayUseImage } from "../identity/rights.ts";
-import { readUuid } from "./find-entities.ts";
-import { imageOnWire } from "./entity-json.ts";
-import { answers, ID_PARAMS, IMAGE, IMAGE_COMPATIBLE, LIST_QUERY } from "./schemas.ts";
+import type { Authorization } from "./authorization.ts";
+import type { ApiDeps } from "./api-deps.ts";
+import { detailOf, type ListFields, type ListQuery, momentOf, parseListing, stateOf, type SendList } from "./lists.ts";
+import { createManageCheck, mayManagePackage, requireManage, mayUseImage } from "../identity/rights.ts";
+import { parseUuid } from "./find-entities.ts";
+import { imageToJson } from "./entity-json.ts";
+import { responses, ID_PARAMS, IMAGE, IMAGE_COMPATIBLE, LIST_QUERY } from "./schemas.ts";
 import { imageRepository, isOfRepository } from "../model/names.ts";
 import type { Store } from "../store/open-store.ts";
 
 type ById = { Params: { id: string } };
 
-const FIELDS: Fields = {
+const FIELDS: ListFields = {
   id: { column: "id" },
   name: { column: "name" },
   friendlyName: { column: "friendly_name" },
@@ -35,38 +35,38 @@ const COMPATIBLE_QUERY = {
   },
 };
 
-export function imageRoutes(app: FastifyInstance, { store, lifecycle }: ApiParts, admission: Admission, sendList: SendList): void {
+export function imageRoutes(app: FastifyInstance, { store, lifecycle }: ApiDeps, admission: Authorization, sendList: SendList): void {
   const tags = ["docker images"];
   const find = (id: string): Image => {
-    const image = store.images.find(readUuid(id));
+    const image = store.images.find(parseUuid(id));
     if (!image) throw new Fault("IMAGE_ENTITY_NOT_FOUND", `There is no image ${id}.`);
     return image;
   };
 
   app.get<{ Querystring: ListQuery }>(
     "/docker/images",
-    { schema: { tags, summary: "Lists images", querystring: LIST_QUERY, response: answers({ type: "array", items: IMAGE }) } },
+    { schema: { tags, summary: "Lists images", querystring: LIST_QUERY, response: responses({ type: "array", items: IMAGE }) } },
     (request, reply) => {
-      const listing = readListing(request.query, FIELDS);
+      const listing = parseListing(request.query, FIELDS);
       const detail = detailOf(request.query);
       const caller = admission.caller(request);
-      const may = managedBy(store, caller);
+      const may = createManageCheck(store, caller);
       return sendList(reply, {
         userId: caller.userId,
         limit: listing.limit,
         ids: () => store.images.ids(listing),
-        rows: (ids) => store.images.some(ids).map((image) => imageOnWire(image, may(image.packageId), detail)),
+        rows: (ids) => store.images.some(ids).map((image) => imageToJson(image, may(image.packageId), detail)),
       });
     },
   );
 
   app.get<{ Querystring: ListQuery }>(
     "/docker/images/count",
-    { schema: { tags, summary: "Counts images", querystring: LIST_QUERY, response: answers({ type: "integer" }) } },
-    (request) => store.images.count(readListing(request.query, FIELDS)),
+    { schema: { tags, summary: "Counts images", querystring: LIST_QUERY, response: responses({ type: "integer" }) } },
+    (request) => store.images.count(parseListing(request.query, FIELDS)),
   );
 
-  app.get<{ Params: { name: string }; Querystring: Asked }>(
+  app.get<{ Params: { name: string }; Querystring: CompatibleImageQuery }>(
     "/docker/images/:name/latest-compatible",
     {
       schema: {
@@ -78,7 +78,7 @@ export function imageRoutes(app: FastifyInstance, { store, lifecycle }: ApiParts
           "`datagrok/{name}` of a package that the caller may manage.",
         params: COMPATIBLE_PARAMS,
         querystring: COMPATIBLE_QUERY,
-        response: answers(IMAGE_COMPATIBLE),
+        response: responses(IMAGE_COMPATIBLE),
       },
     },
     (request) => {
@@ -89,27 +89,27 @@ export function imageRoutes(app: FastifyInstance, { store, lifecycle }: ApiParts
     },
   );
 
-  app.get<ById>("/docker/images/:id", { schema: { tags, summary: "Finds an image", params: ID_PARAMS, response: answers(IMAGE) } }, (request) => {
+  app.get<ById>("/docker/images/:id", { schema: { tags, summary: "Finds an image", params: ID_PARAMS, response: responses(IMAGE) } }, (request) => {
     const image = find(request.params.id);
-    return imageOnWire(image, mayManage(store, admission.caller(request), image.packageId));
+    return imageToJson(image, mayManagePackage(store, admission.caller(request), image.packageId));
   });
 
   app.get<ById>(
     "/docker/images/:id/revalidate",
-    { config: { mutates: true }, schema: { tags, summary: "Has an image validated again", params: ID_PARAMS, response: answers(IMAGE) } },
+    { config: { mutates: true }, schema: { tags, summary: "Has an image validated again", params: ID_PARAMS, response: responses(IMAGE) } },
     (request) => {
       const image = find(request.params.id);
       const caller = admission.caller(request);
       requireManage(store, caller, image.packageId);
       if (image.state === "DELETED") throw new Fault("REQUEST_INVALID", "The image was deleted: its package no longer has the folder.");
       lifecycle.requestValidation(image.id, caller.userId);
-      return imageOnWire(find(image.id), true);
+      return imageToJson(find(image.id), true);
     },
   );
 }
 
-export type Asked = { version?: string | undefined; contentHash?: string | undefined };
-export type Compatible = { image: string; hashMatch: boolean };
+export type CompatibleImageQuery = { version?: string | undefined; contentHash?: string | undefined };
+export type CompatibleImage = { image: string; hashMatch: boolean };
 
 /**
  * The images of this name that a caller can be offered: in the image's own repository, of packages that the caller may manage and whose author owns that
@@ -120,7 +120,7 @@ export function offeredImages(store: Store, caller: { userId: string; admin: boo
   return store.images.some(store.images.ids({ where })).filter(({ packageId, name: image, ref }) => {
     const authorId = store.packages.find(packageId)?.authorId;
     const isOwners = authorId !== undefined && mayUseImage(store, { id: authorId, admin: false }, image);
-    return isOwners && mayManage(store, caller, packageId) && isOfRepository(ref, imageRepository(image));
+    return isOwners && mayManagePackage(store, caller, packageId) && isOfRepository(ref, imageRepository(image));
   });
 }
 
@@ -130,8 +130,8 @@ export function offeredImages(store: Store, caller: { userId: string; admin: boo
  * the newest earlier one of the same major and minor. A debug publish asks with its developer's login in place of a version, and may have
  * any; a release is never given a developer's own tag, which may change under it. `images` are those of one name.
  */
-export function latestCompatible(images: readonly Image[], { version, contentHash }: Asked): Compatible | undefined {
-  const asked = readVersion(version);
+export function latestCompatible(images: readonly Image[], { version, contentHash }: CompatibleImageQuery): CompatibleImage | undefined {
+  const asked = parsePackageVersion(version);
   const ready = images.filter(({ state, mutable }) => state === "READY" && !(mutable && asked));
   const newest = ready.toSorted((a, b) => Number(a.mutable) - Number(b.mutable) || b.updatedOn - a.updatedOn);
   const same = newest.find((image) => contentHash !== undefined && isBuiltFrom(image, contentHash));
@@ -145,16 +145,16 @@ function isBuiltFrom({ contentHash, ref, mutable }: Image, asked: string): boole
   return contentHash === asked || (!mutable && asked.length >= 8 && ref.endsWith(`.${asked.slice(0, 8)}`));
 }
 
-type Version = { major: number; minor: number; patch: number };
+type PackageVersion = { major: number; minor: number; patch: number };
 
-function readVersion(text: string | undefined): Version | undefined {
+function parsePackageVersion(text: string | undefined): PackageVersion | undefined {
   const [whole, major, minor, patch] = /^(\d+)\.(\d+)\.(\d+)(?![\d])/.exec(text ?? "") ?? [];
   return whole === undefined ? undefined : { major: Number(major), minor: Number(minor), patch: Number(patch) };
 }
 
-function newestEarlier(images: readonly Image[], { major, minor, patch }: Version): Image | undefined {
+function newestEarlier(images: readonly Image[], { major, minor, patch }: PackageVersion): Image | undefined {
   const line = images.flatMap((image) => {
-    const version = readVersion(image.version);
+    const version = parsePackageVersion(image.version);
     return version && version.major === major && version.minor === minor && version.patch <= patch ? [{ image, patch: version.patch }] : [];
   });
   return line.toSorted((a, b) => b.patch - a.patch)[0]?.image;

@@ -3,10 +3,10 @@ import type { Import } from "../packages/import/open-importer.ts";
 import type { Plan } from "../packages/import/plan-import.ts";
 import { ownerOf } from "../packages/import/record-import.ts";
 import type { Store } from "../store/open-store.ts";
-import type { Admission } from "./authorization.ts";
-import type { ApiParts } from "./api-deps.ts";
-import { clientGone } from "./api-error.ts";
-import { answers } from "./schemas.ts";
+import type { Authorization } from "./authorization.ts";
+import type { ApiDeps } from "./api-deps.ts";
+import { clientAbortSignal } from "./api-error.ts";
+import { responses } from "./schemas.ts";
 
 const text = { type: "string" } as const;
 const LIST = { type: "array", maxItems: 100_000, items: {} } as const;
@@ -36,7 +36,7 @@ const ROW = {
 const MOST_BYTES = 256 * 1_048_576;
 
 /** Takes over images and containers of a Datagrok server; `berth import` is the same at a command line. */
-export function importRoutes(app: FastifyInstance, { importer, store }: Pick<ApiParts, "importer" | "store">, admission: Admission): void {
+export function importRoutes(app: FastifyInstance, { importer, store }: Pick<ApiDeps, "importer" | "store">, admission: Authorization): void {
   app.post<{ Body: Import }>(
     "/admin/import",
     {
@@ -46,12 +46,12 @@ export function importRoutes(app: FastifyInstance, { importer, store }: Pick<Api
         tags: ["server"],
         summary: "Takes over images and containers of another server",
         body: BODY,
-        response: answers({ type: "array", items: ROW }),
+        response: responses({ type: "array", items: ROW }),
       },
     },
     async (request, reply) => {
       const { userId: id, login } = admission.caller(request);
-      return rowsOf(await importer.take(request.body, { id, login }, clientGone(reply)), { store, importer: { id, login } });
+      return rowsOf(await importer.take(request.body, { id, login }, clientAbortSignal(reply)), { store, importer: { id, login } });
     },
   );
 }

@@ -1,10 +1,10 @@
 import type { FastifyInstance } from "fastify";
 import { Fault } from "../../lib/fault.ts";
-import type { Admission } from "./authorization.ts";
-import type { ApiParts } from "./api-deps.ts";
+import type { Authorization } from "./authorization.ts";
+import type { ApiDeps } from "./api-deps.ts";
 import { requireManage } from "../identity/rights.ts";
-import { readUuid } from "./find-entities.ts";
-import { answers } from "./schemas.ts";
+import { parseUuid } from "./find-entities.ts";
+import { responses } from "./schemas.ts";
 
 /** A container knows its token rather than its id. */
 const SELF = "self";
@@ -25,16 +25,16 @@ const LEASED = {
 } as const;
 
 /** A container says that it is busy, or somebody who may stop it does: until then it is not stopped for idleness. A user's stop, and a newer definition, go ahead. */
-export function leaseRoutes(app: FastifyInstance, { store, lifecycle, identity }: ApiParts, admission: Admission): void {
+export function leaseRoutes(app: FastifyInstance, { store, lifecycle, identity }: ApiDeps, admission: Authorization): void {
   app.post<{ Params: { id: string }; Body: { seconds: number } }>(
     "/docker/containers/:id/lease",
-    { schema: { tags: ["docker containers"], summary: "Says that a container is busy", params: PARAMS, body: LEASE, response: answers(LEASED) } },
+    { schema: { tags: ["docker containers"], summary: "Says that a container is busy", params: PARAMS, body: LEASE, response: responses(LEASED) } },
     (request) => {
       const caller = admission.caller(request);
       const own = caller.token === undefined ? undefined : identity.containerOf(caller.token);
       const { id } = request.params;
       if (id === SELF && own === undefined) throw new Fault("REQUEST_INVALID", "Only a container that shows its own token is meant by `self`.");
-      const container = store.containers.find(id === SELF ? (own ?? "") : readUuid(id));
+      const container = store.containers.find(id === SELF ? (own ?? "") : parseUuid(id));
       if (!container) throw new Fault("CONTAINER_NOT_FOUND", `There is no container ${id}.`);
       if (container.id !== own) requireManage(store, caller, container.packageId);
       const { busyUntil } = lifecycle.setBusy(container.id, request.body.seconds * 1_000);

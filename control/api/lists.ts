@@ -2,12 +2,12 @@ import { Readable } from "node:stream";
 import type { FastifyReply } from "fastify";
 import { Fault } from "../../lib/fault.ts";
 import { createFairSlots } from "../../lib/fair-slots.ts";
-import { clientGone } from "./api-error.ts";
+import { clientAbortSignal } from "./api-error.ts";
 import type { Condition, Listing } from "../store/listing.ts";
-import type { Detail } from "./entity-json.ts";
+import type { EntityDetail } from "./entity-json.ts";
 
 /** What a list route answers. */
-export type ListSource = {
+export type ListRows = {
   userId: string;
   /** The requested number of rows; undefined or 0: all. */
   limit: number | undefined;
@@ -16,7 +16,7 @@ export type ListSource = {
   rows(ids: readonly string[]): object[];
 };
 
-export type SendList = (reply: FastifyReply, source: ListSource) => Promise<unknown>;
+export type SendList = (reply: FastifyReply, source: ListRows) => Promise<unknown>;
 
 /** Rows of one piece: at most 800 KB of text, read and written in some milliseconds. */
 const PIECE = 50;
@@ -45,7 +45,7 @@ export function createSendList(): SendList {
   /** Resolves in a turn of the event loop in which no other list does any work. */
   const ownTurn = (): Promise<unknown> => (last = last.then(() => new Promise(setImmediate)));
 
-  async function* pieces(ids: readonly string[], rows: ListSource["rows"]): AsyncGenerator<string> {
+  async function* pieces(ids: readonly string[], rows: ListRows["rows"]): AsyncGenerator<string> {
     let before = "[";
     for (let from = 0; from < ids.length; from += PIECE) {
       await ownTurn();
@@ -57,7 +57,7 @@ export function createSendList(): SendList {
     yield before === "[" ? "[]" : "]";
   }
 
-  const stream = (reply: FastifyReply, ids: readonly string[], rows: ListSource["rows"]) =>
+  const stream = (reply: FastifyReply, ids: readonly string[], rows: ListRows["rows"]) =>
     reply.type("application/json; charset=utf-8").send(Readable.from(pieces(ids, rows)));
 
   return async (reply, { userId, limit, ids, rows }) => {
@@ -72,7 +72,7 @@ export function createSendList(): SendList {
       entered.resolve();
       return sent.promise;
     };
-    slots.run(userId, clientGone(reply), enter).catch(entered.reject);
+    slots.run(userId, clientAbortSignal(reply), enter).catch(entered.reject);
     await entered.promise;
     try {
       await ownTurn();
@@ -90,13 +90,13 @@ export function createSendList(): SendList {
 export type ListQuery = { text?: string; limit?: number; page?: number; order?: string; include?: string };
 
 /** `include=short` is ours; what clients send there otherwise asks for more, and everything is included. */
-export function detailOf({ include }: ListQuery): Detail {
+export function detailOf({ include }: ListQuery): EntityDetail {
   return include === "short" ? "short" : "cut";
 }
 
 /** A field by which a list can be filtered and ordered: its column, and how a client's word for a value is stored, undefined where it is none. */
-export type Field = { column: string; stored?: (word: string) => string | number | undefined };
-export type Fields = Readonly<Record<string, Field>>;
+export type ListField = { column: string; stored?: (word: string) => string | number | undefined };
+export type ListFields = Readonly<Record<string, ListField>>;
 
 /** Those which `text` looks in where it is a bare word. */
 const WORD_COLUMNS = ["name", "friendly_name"];
@@ -104,9 +104,9 @@ const WORD_COLUMNS = ["name", "friendly_name"];
 const MOST_CONDITIONS = 10;
 
 /** What of a list was asked for. Faults: REQUEST_INVALID for a field that the list does not have. */
-export function readListing(query: ListQuery, fields: Fields): Listing {
+export function parseListing(query: ListQuery, fields: ListFields): Listing {
   const { limit, page, order } = query;
-  const where = readText(query.text ?? "", fields);
+  const where = parseFilter(query.text ?? "", fields);
   return {
     where,
     nameFirst: where.find(({ holds }) => holds === "contains")?.value.toString(),
@@ -120,7 +120,7 @@ export function readListing(query: ListQuery, fields: Fields): Listing {
  * `text` is a bare word, to be found in a name in whatever case, or comparisons joined by `and`: `name = "value"`, `status != "error"`.
  * Clients encode it twice.
  */
-export function readText(text: string, fields: Fields): Condition[] {
+export function parseFilter(text: string, fields: ListFields): Condition[] {
   const said = decodedAgain(text).trim();
   if (said === "") return [];
   return readComparisons(said, fields) ?? [{ columns: WORD_COLUMNS, holds: "contains", value: said }];
@@ -129,7 +129,7 @@ export function readText(text: string, fields: Fields): Condition[] {
 const COMPARISON = /^\s*(\w+)\s*(=|!=)\s*(?:"([^"]*)"|'([^']*)'|([^\s"']+))\s*(?:$|\band\s+(?=\S))/i;
 
 /** Undefined for what is no comparison: then it is looked for as it stands. */
-function readComparisons(text: string, fields: Fields): Condition[] | undefined {
+function readComparisons(text: string, fields: ListFields): Condition[] | undefined {
   const found: Condition[] = [];
   for (let rest = text; rest !== "";) {
     const match = COMPARISON.exec(rest);
@@ -143,7 +143,7 @@ function readComparisons(text: string, fields: Fields): Condition[] | undefined 
 }
 
 /** What no value is ever called equals none, so nothing is found rather than something else. */
-function compare({ column, stored }: Field, holds: "is" | "isNot", word: string): Condition {
+function compare({ column, stored }: ListField, holds: "is" | "isNot", word: string): Condition {
   return { columns: [column], holds, value: (stored ? stored(word) : word) ?? "" };
 }
 
@@ -156,12 +156,12 @@ function decodedAgain(text: string): string {
   }
 }
 
-function readOrder(order: string, fields: Fields): NonNullable<Listing["order"]> {
+function readOrder(order: string, fields: ListFields): NonNullable<Listing["order"]> {
   const descending = order.startsWith("!");
   return { column: fieldOf(fields, descending ? order.slice(1) : order).column, descending };
 }
 
-function fieldOf(fields: Fields, name: string): Field {
+function fieldOf(fields: ListFields, name: string): ListField {
   const field = Object.hasOwn(fields, name) ? fields[name] : undefined;
   if (!field)
     throw new Fault("REQUEST_INVALID", `There is no field ${JSON.stringify(name.slice(0, 100))} here; there are ${Object.keys(fields).join(", ")}.`);

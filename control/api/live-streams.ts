@@ -2,7 +2,7 @@ import type { FastifyReply, FastifyRequest } from "fastify";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { ControlIdentity } from "../identity/open-identity.ts";
-import type { Admission } from "./authorization.ts";
+import type { Authorization } from "./authorization.ts";
 
 export type LiveStreams = {
   /**
@@ -19,7 +19,7 @@ const MOST_OF_ONE = MOST_STREAMS / 4;
 /** Also how soon a session that ran out ends what it opened; one that is ended does so at once. */
 const BEAT_MS = 5_000;
 
-export function openLiveStreams(parts: { admission: Admission; identity: Pick<ControlIdentity, "watchSignOuts">; clock: Clock }): LiveStreams {
+export function openLiveStreams(parts: { admission: Authorization; identity: Pick<ControlIdentity, "watchSignOuts">; clock: Clock }): LiveStreams {
   const { admission, identity, clock } = parts;
   /** What ends each open stream, by user; the oldest first. */
   const open = new Map<string, Set<() => void>>();

@@ -4,11 +4,11 @@ import { chmod, rm } from "node:fs/promises";
 import type { RequestListener } from "node:http";
 import { Fault } from "../../lib/fault.ts";
 import { maskedPath } from "../../lib/masked-path.ts";
-import { type Admission, openAdmission, headerOf } from "./authorization.ts";
-import { answerError } from "./api-error.ts";
-import type { ApiParts } from "./api-deps.ts";
+import { type Authorization, createAuthorization, headerOf } from "./authorization.ts";
+import { sendErrors } from "./api-error.ts";
+import type { ApiDeps } from "./api-deps.ts";
 import { auditRoutes } from "./audit-routes.ts";
-import { compressAnswers } from "./compress-responses.ts";
+import { compressResponses } from "./compress-responses.ts";
 import { containerRoutes } from "./containers.ts";
 import { credentialRoutes } from "./credentials.ts";
 import { dockerTokenRoutes } from "./docker-tokens.ts";
@@ -17,9 +17,9 @@ import { explainRoutes } from "./container-diagnostics.ts";
 import { historyRoutes } from "./history-routes.ts";
 import { imageRoutes } from "./images.ts";
 import { imageUseRoutes } from "./image-use-routes.ts";
-import { imageUsers, pushesOf } from "./registry-usage.ts";
+import { imageUsage, lastPushes } from "./registry-usage.ts";
 import { importRoutes } from "./imports.ts";
-import { keepAudit } from "./audit.ts";
+import { recordAudit } from "./audit.ts";
 import { leaseRoutes } from "./lease-routes.ts";
 import { openLiveStreams } from "./live-streams.ts";
 import { openapiRoute } from "./openapi-route.ts";
@@ -44,7 +44,7 @@ const REQUEST_TIMEOUT_MS = 15 * 60_000;
 const LONGEST_PATH_PART = 512;
 
 /** Adds the console's pages and sign-in to the same server. */
-export type AddConsole = (app: FastifyInstance, parts: ApiParts, admission: Admission) => void;
+export type AddConsole = (app: FastifyInstance, parts: ApiDeps, admission: Authorization) => void;
 
 /** Statuses that say that somebody may not. */
 const REFUSES = new Set([401, 403, 429]);
@@ -54,7 +54,7 @@ const REFUSES = new Set([401, 403, 429]);
  * is taken over: whatever an earlier process left there is gone. `answer` is for requests that came in by another door; `close` ends waiting calls too.
  */
 export async function openApi(
-  parts: ApiParts & { socketPath: string },
+  parts: ApiDeps & { socketPath: string },
   addConsole: AddConsole,
 ): Promise<{ answer: RequestListener; close(): Promise<void> }> {
   const app = await buildApi(parts, addConsole);
@@ -64,7 +64,7 @@ export async function openApi(
   return { answer: app.routing, close: () => app.close() };
 }
 
-async function buildApi(parts: ApiParts, addConsole: AddConsole): Promise<FastifyInstance> {
+async function buildApi(parts: ApiDeps, addConsole: AddConsole): Promise<FastifyInstance> {
   const app = fastify({
     exposeHeadRoutes: false,
     forceCloseConnections: true,
@@ -74,13 +74,13 @@ async function buildApi(parts: ApiParts, addConsole: AddConsole): Promise<Fastif
   });
   const { identity, settings } = parts;
   const pages = settings.webRoot === undefined ? settings.origins : [new URL(settings.webRoot).origin, ...settings.origins];
-  const admission = openAdmission({ ...parts, attempts: identity.attempts, pages });
+  const admission = createAuthorization({ ...parts, attempts: identity.attempts, pages });
 
   const live = { admission, streams: openLiveStreams({ ...parts, admission }) };
 
   const sendList = createSendList();
 
-  app.setErrorHandler(answerError(parts.log));
+  app.setErrorHandler(sendErrors(parts.log));
   app.setNotFoundHandler((request) => {
     throw new Fault("ROUTE_NOT_FOUND", `There is no ${request.method} ${maskedPath(request.url.split("?", 1)[0] ?? "").slice(0, 200)}.`);
   });
@@ -88,13 +88,13 @@ async function buildApi(parts: ApiParts, addConsole: AddConsole): Promise<Fastif
   permitPages(app, pages);
   app.addHook("onRequest", async (request, reply) => {
     reply.header("cache-control", "no-store");
-    admission.admit(request);
+    admission.authorize(request);
   });
-  compressAnswers(app);
+  compressResponses(app);
   app.addHook("onError", async (_request, _reply, error: unknown) => {
     if (error instanceof Fault && REFUSES.has(error.status)) parts.metrics?.authFailures.at("control", error.code).add();
   });
-  const audit = keepAudit(app, parts, admission);
+  const audit = recordAudit(app, parts, admission);
   // A body that no route asked for is passed over, whatever it claims to be.
   app.addContentTypeParser("*", (_request, _payload, done) => done(null));
 
@@ -120,9 +120,9 @@ async function buildApi(parts: ApiParts, addConsole: AddConsole): Promise<Fastif
       signingKeyRoutes(api, parts);
       registryRoutes(api, {
         registry: parts.registry,
-        users: () => imageUsers(parts.store),
+        users: () => imageUsage(parts.store),
         pushes: (repository) => {
-          const pushes = pushesOf(parts.store, repository);
+          const pushes = lastPushes(parts.store, repository);
           return (tag) => pushes.get(tag);
         },
       });

@@ -3,16 +3,16 @@ import { Fault } from "../../lib/fault.ts";
 import type { FeedLine, OpenAnswer } from "../../gateway/contract.ts";
 
 /** What one gateway has open; `answer` is undefined where it did not say so in time. */
-export type OpenAt = { gateway: string; answer: Pick<OpenAnswer, "count" | "open"> | undefined };
+export type GatewayOpenRequests = { gateway: string; answer: Pick<OpenAnswer, "count" | "open"> | undefined };
 
-export type AskGateways = {
-  joined(gateway: string, say: (line: FeedLine) => void): void;
-  left(gateway: string): void;
+export type GatewayQueries = {
+  add(gateway: string, say: (line: FeedLine) => void): void;
+  remove(gateway: string): void;
   /** How many there are. */
   count(): number;
-  answered(answer: OpenAnswer): void;
+  reply(answer: OpenAnswer): void;
   /** Asks every gateway what it has open at a container; those who ask for the same at a time share one question. Faults: GATEWAYS_BUSY. */
-  whatIsOpen(id: string): Promise<OpenAt[]>;
+  openRequests(id: string): Promise<GatewayOpenRequests[]>;
 };
 
 /** A gateway only has to look into its own memory. */
@@ -20,24 +20,24 @@ const PATIENCE_MS = 1_000;
 /** Questions under way at a time. */
 const MOST_ASKS = 32;
 
-type Ask = { missing: Set<string>; found: OpenAt[]; finish(): void };
+type PendingQuery = { missing: Set<string>; found: GatewayOpenRequests[]; finish(): void };
 
 /** Control's questions to its gateways: over the feed, and only while somebody wants to know. */
-export function openAskGateways(clock: Clock): AskGateways {
+export function createGatewayQueries(clock: Clock): GatewayQueries {
   const gateways = new Map<string, (line: FeedLine) => void>();
-  const asks = new Map<number, Ask>();
-  const sharing = new Map<string, Promise<OpenAt[]>>();
+  const asks = new Map<number, PendingQuery>();
+  const sharing = new Map<string, Promise<GatewayOpenRequests[]>>();
   let last = 0;
 
-  const settle = (ask: Ask, gateway: string, answer: OpenAt["answer"]) => {
+  const settle = (ask: PendingQuery, gateway: string, answer: GatewayOpenRequests["answer"]) => {
     if (!ask.missing.delete(gateway)) return;
     ask.found.push({ gateway, answer });
     if (ask.missing.size === 0) ask.finish();
   };
-  const begin = (id: string): Promise<OpenAt[]> => {
+  const begin = (id: string): Promise<GatewayOpenRequests[]> => {
     const number = ++last;
-    const { promise, resolve } = Promise.withResolvers<OpenAt[]>();
-    const ask: Ask = {
+    const { promise, resolve } = Promise.withResolvers<GatewayOpenRequests[]>();
+    const ask: PendingQuery = {
       missing: new Set(gateways.keys()),
       found: [],
       finish: () => {
@@ -58,17 +58,17 @@ export function openAskGateways(clock: Clock): AskGateways {
   };
 
   return {
-    joined: (gateway, say) => void gateways.set(gateway, say),
+    add: (gateway, say) => void gateways.set(gateway, say),
     count: () => gateways.size,
-    left: (gateway) => {
+    remove: (gateway) => {
       gateways.delete(gateway);
       for (const ask of asks.values()) settle(ask, gateway, { count: 0, open: [] });
     },
-    answered: ({ ask, gateway, count, open }) => {
+    reply: ({ ask, gateway, count, open }) => {
       const asked = asks.get(ask);
       if (asked) settle(asked, gateway, { count, open });
     },
-    whatIsOpen: async (id) => {
+    openRequests: async (id) => {
       const shared = sharing.get(id);
       if (shared) return shared;
       if (asks.size >= MOST_ASKS)

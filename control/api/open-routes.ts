@@ -1,12 +1,12 @@
 import type { FastifyInstance } from "fastify";
 import { Fault } from "../../lib/fault.ts";
 import { EXCHANGE_KINDS, EXCHANGE_STATES } from "../../gateway/contract.ts";
-import type { Admission } from "./authorization.ts";
-import type { ApiParts } from "./api-deps.ts";
-import type { OpenAt } from "./open-requests.ts";
+import type { Authorization } from "./authorization.ts";
+import type { ApiDeps } from "./api-deps.ts";
+import type { GatewayOpenRequests } from "./open-requests.ts";
 import { requireManage } from "../identity/rights.ts";
-import { readUuid } from "./find-entities.ts";
-import { answers, ID_PARAMS } from "./schemas.ts";
+import { parseUuid } from "./find-entities.ts";
+import { responses, ID_PARAMS } from "./schemas.ts";
 
 const OPEN = {
   type: "array",
@@ -35,7 +35,7 @@ const OPEN = {
 } as const;
 
 /** Who holds a container awake right now. No path is told: queries hold what is nobody else's business. For whoever may see its logs. */
-export function openRoutes(app: FastifyInstance, { store, gateways }: ApiParts, admission: Admission): void {
+export function openRoutes(app: FastifyInstance, { store, gateways }: ApiDeps, admission: Authorization): void {
   app.get<{ Params: { id: string } }>(
     "/docker/containers/:id/open",
     {
@@ -43,19 +43,19 @@ export function openRoutes(app: FastifyInstance, { store, gateways }: ApiParts, 
         tags: ["docker containers"],
         summary: "Requests and sockets that a container has open, by gateway",
         params: ID_PARAMS,
-        response: answers(OPEN),
+        response: responses(OPEN),
       },
     },
     (request) => {
-      const container = store.containers.find(readUuid(request.params.id));
+      const container = store.containers.find(parseUuid(request.params.id));
       if (!container) throw new Fault("CONTAINER_NOT_FOUND", `There is no container ${request.params.id}.`);
       requireManage(store, admission.caller(request), container.packageId);
-      return gateways.whatIsOpen(container.id).then((all) => all.map(onWire));
+      return gateways.openRequests(container.id).then((all) => all.map(onWire));
     },
   );
 }
 
-function onWire({ gateway, answer }: OpenAt) {
+function onWire({ gateway, answer }: GatewayOpenRequests) {
   const open = answer?.open.map((exchange) => ({ ...exchange, since: new Date(exchange.since).toISOString() })) ?? [];
   return { gateway, answered: answer !== undefined, count: answer?.count ?? 0, open };
 }

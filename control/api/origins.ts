@@ -35,7 +35,7 @@ export function webRootOf({ webRoot }: Pick<ApiSettings, "webRoot">, request: Fa
 }
 
 /** Whether a browser came by https: as the gateway says it, or as this host is reached, which a load balancer that is not trusted cannot tell it. */
-export function cameByHttps({ webRoot }: Pick<ApiSettings, "webRoot">, request: FastifyRequest): boolean {
+export function isHttps({ webRoot }: Pick<ApiSettings, "webRoot">, request: FastifyRequest): boolean {
   if (schemeOf(request) === "https") return true;
   if (webRoot === undefined) return false;
   const { protocol, host } = new URL(webRoot);

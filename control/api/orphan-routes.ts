@@ -1,8 +1,8 @@
 import type { FastifyInstance } from "fastify";
 import type { Orphan } from "../lifecycle/sweep.ts";
-import type { ApiParts } from "./api-deps.ts";
-import { clientGone } from "./api-error.ts";
-import { answers } from "./schemas.ts";
+import type { ApiDeps } from "./api-deps.ts";
+import { clientAbortSignal } from "./api-error.ts";
+import { responses } from "./schemas.ts";
 
 const text = { type: "string" } as const;
 const ORPHAN = {
@@ -24,21 +24,21 @@ const DONE = { type: "object", properties: { isSuccess: { type: "boolean" } } } 
  * What runs with berth's labels and belongs to nothing in this store. It is never removed by itself, since an empty or restored store
  * proves nothing; `berth orphans` is the same at a command line.
  */
-export function orphanRoutes(app: FastifyInstance, { orphans }: Pick<ApiParts, "orphans">): void {
+export function orphanRoutes(app: FastifyInstance, { orphans }: Pick<ApiDeps, "orphans">): void {
   const tags = ["server"];
   const config = { admits: "admin" } as const;
 
   app.get(
     "/admin/orphans",
-    { config, schema: { tags, summary: "Lists services that belong to no container", response: answers({ type: "array", items: ORPHAN }) } },
-    async (_request, reply) => (await orphans.findOrphans(clientGone(reply))).map(onWire),
+    { config, schema: { tags, summary: "Lists services that belong to no container", response: responses({ type: "array", items: ORPHAN }) } },
+    async (_request, reply) => (await orphans.findOrphans(clientAbortSignal(reply))).map(onWire),
   );
 
   app.delete<{ Querystring: { service: string } }>(
     "/admin/orphans",
-    { config, schema: { tags, summary: "Stops and removes one of them", querystring: ASKED, response: answers(DONE) } },
+    { config, schema: { tags, summary: "Stops and removes one of them", querystring: ASKED, response: responses(DONE) } },
     async (request, reply) => {
-      await orphans.removeOrphan(request.query.service, clientGone(reply));
+      await orphans.removeOrphan(request.query.service, clientAbortSignal(reply));
       return { isSuccess: true };
     },
   );

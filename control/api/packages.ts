@@ -2,14 +2,14 @@ import type { FastifyInstance } from "fastify";
 import { Readable } from "node:stream";
 import { Fault } from "../../lib/fault.ts";
 import { refuseForeignAuthor } from "../packages/publish/record-package.ts";
-import type { Admission } from "./authorization.ts";
-import type { ApiParts } from "./api-deps.ts";
-import { clientGone } from "./api-error.ts";
-import { findLive } from "./find-entities.ts";
-import { containerOnWire, imageOnWire } from "./entity-json.ts";
-import { answers, CONTAINER, IMAGE } from "./schemas.ts";
+import type { Authorization } from "./authorization.ts";
+import type { ApiDeps } from "./api-deps.ts";
+import { clientAbortSignal } from "./api-error.ts";
+import { findLiveContainer } from "./find-entities.ts";
+import { containerToJson, imageToJson } from "./entity-json.ts";
+import { responses, CONTAINER, IMAGE } from "./schemas.ts";
 
-type Address = { Params: Parameters<typeof readPackageAddress>[0] };
+type PackageRequest = { Params: Parameters<typeof parsePackageAddress>[0] };
 
 const PUBLISH_QUERY = {
   type: "object",
@@ -37,7 +37,7 @@ const PUBLISHED = {
 const INCOMING_TYPES = ["application/zip", "application/octet-stream"];
 
 /** Registered apart: here a body is a stream of bytes, whatever its Content-Type, and most clients send none. */
-export function packageRoutes(app: FastifyInstance, { store, publisher }: ApiParts, admission: Admission): void {
+export function packageRoutes(app: FastifyInstance, { store, publisher }: ApiDeps, admission: Authorization): void {
   const tags = ["packages"];
   const config = { admits: "itself" } as const;
   app.removeAllContentTypeParsers();
@@ -54,7 +54,7 @@ export function packageRoutes(app: FastifyInstance, { store, publisher }: ApiPar
       ),
     };
 
-    app.get<Address>(
+    app.get<PackageRequest>(
       `${address}/timestamps`,
       {
         config,
@@ -62,17 +62,17 @@ export function packageRoutes(app: FastifyInstance, { store, publisher }: ApiPar
           tags,
           summary: "Which files need not be sent again: none",
           params,
-          response: answers({ type: "object", additionalProperties: true }),
+          response: responses({ type: "object", additionalProperties: true }),
         },
       },
       (request) => {
-        const { name, key } = readPackageAddress(request.params);
+        const { name, key } = parsePackageAddress(request.params);
         refuseForeignAuthor(store, name, admission.developer(request, key));
         return {};
       },
     );
 
-    app.post<Address & { Querystring: { debug: boolean } }>(
+    app.post<PackageRequest & { Querystring: { debug: boolean } }>(
       address,
       {
         config,
@@ -82,27 +82,27 @@ export function packageRoutes(app: FastifyInstance, { store, publisher }: ApiPar
           consumes: INCOMING_TYPES,
           params,
           querystring: PUBLISH_QUERY,
-          response: answers(PUBLISHED),
+          response: responses(PUBLISHED),
         },
       },
       async (request, reply) => {
-        const { name, key } = readPackageAddress(request.params);
+        const { name, key } = parsePackageAddress(request.params);
         const user = admission.developer(request, key);
         if (!(request.body instanceof Readable)) throw new Fault("PACKAGE_INVALID", "The request has no body; a ZIP is needed.");
         const body = request.body;
         try {
           // The socket must outlive a refusal, or the client would see a broken connection in place of the reason.
           const bytes = body.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>;
-          const published = await publisher.publish({ name, user, debug: request.query.debug, body: bytes, signal: clientGone(reply) });
+          const published = await publisher.publish({ name, user, debug: request.query.debug, body: bytes, signal: clientAbortSignal(reply) });
           return {
             "#type": "Package",
             id: published.package.id,
             name: published.package.name,
             version: published.package.version,
-            images: published.images.map((image) => imageOnWire(store.images.find(image.id) ?? image, true, "cut")),
+            images: published.images.map((image) => imageToJson(store.images.find(image.id) ?? image, true, "cut")),
             containers: published.containers.flatMap(({ id }) => {
-              const live = findLive(store, id);
-              return live ? [containerOnWire(live.container, live.image, true, "cut")] : [];
+              const live = findLiveContainer(store, id);
+              return live ? [containerToJson(live.container, live.image, true, "cut")] : [];
             }),
             warnings: published.warnings,
           };
@@ -124,7 +124,7 @@ export type PackageAddress = {
   key: string | undefined;
 };
 
-export function readPackageAddress(params: { key?: string; first?: string; scope?: string; name: string }): PackageAddress {
+export function parsePackageAddress(params: { key?: string; first?: string; scope?: string; name: string }): PackageAddress {
   const { key, first, scope, name } = params;
   if (scope !== undefined) return { name: `${scope}/${name}`, key };
   if (first?.startsWith("@")) return { name: `${first}/${name}`, key: undefined };

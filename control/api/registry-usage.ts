@@ -2,9 +2,9 @@ import type { Store } from "../store/open-store.ts";
 import { IMAGE_ACTIONS } from "./audit.ts";
 
 /** When a tag was pushed last, epoch ms, and by whom. */
-export type Push = { at: number | undefined; by: string | undefined };
+export type TagPush = { at: number | undefined; by: string | undefined };
 
-export type ImageUsers = {
+export type ImageUsage = {
   /** Names of the containers that run an image or are to run it, in order; by its digest too, since a tag may point at something else by now. */
   of(repository: string, tag: string | undefined, digest: string | undefined): string[];
   /** Digests of a repository that containers run or are to run. */
@@ -14,10 +14,10 @@ export type ImageUsers = {
 };
 
 /** Where no containers are known. */
-export const NOBODY: ImageUsers = { of: () => [], digests: () => [], count: () => 0 };
+export const NO_USAGE: ImageUsage = { of: () => [], digests: () => [], count: () => 0 };
 
 /** Which containers use what of the registry. Made for one answer: it looks at every container once. */
-export function imageUsers(store: Store): ImageUsers {
+export function imageUsage(store: Store): ImageUsage {
   const images = new Map(store.images.all().map((image) => [image.id, image]));
   const uses = store.containers.all().flatMap((container) => {
     const image = images.get(container.imageId);
@@ -56,8 +56,8 @@ function readRef(ref: string): { name: string; tag: string } {
 const MOST_PUSHES = 1_000;
 
 /** Who last pushed each tag of a repository, and when, as far as the audit log goes back: by the tag. */
-export function pushesOf(store: Pick<Store, "audit">, repository: string): Map<string, Push> {
-  const pushes = new Map<string, Push>();
+export function lastPushes(store: Pick<Store, "audit">, repository: string): Map<string, TagPush> {
+  const pushes = new Map<string, TagPush>();
   for (const { target, login, at } of store.audit.list({ action: IMAGE_ACTIONS.pushed, target: `${repository}:`, limit: MOST_PUSHES })) {
     if (target?.startsWith(`${repository}:`) !== true) continue;
     const tag = target.slice(repository.length + 1);

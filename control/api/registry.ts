@@ -1,9 +1,9 @@
 import type { FastifyInstance } from "fastify";
 import { Fault } from "../../lib/fault.ts";
 import type { RegistryBrowser, StoredImage } from "../../gateway/contract.ts";
-import { clientGone } from "./api-error.ts";
-import type { ImageUsers, Push } from "./registry-usage.ts";
-import { answers } from "./schemas.ts";
+import { clientAbortSignal } from "./api-error.ts";
+import type { ImageUsage, TagPush } from "./registry-usage.ts";
+import { responses } from "./schemas.ts";
 
 const text = { type: "string" } as const;
 const textOrNull = { type: ["string", "null"] } as const;
@@ -48,17 +48,17 @@ const DELETED = {
 const MOST_TAGS = 200;
 const AT_ONCE = 8;
 
-export type RegistryParts = {
+export type RegistryRouteDeps = {
   /** Undefined where there is none. */
   registry: RegistryBrowser | undefined;
   /** As it is at this moment. */
-  users(): ImageUsers;
+  users(): ImageUsage;
   /** Of the tags of a repository, as far as pushes are known. */
-  pushes(repository: string): (tag: string) => Push | undefined | Promise<Push>;
+  pushes(repository: string): (tag: string) => TagPush | undefined | Promise<TagPush>;
 };
 
 /** What lies in the registry that images are pushed to, and who uses it; deleting is for administrators. */
-export function registryRoutes(app: FastifyInstance, { registry, users: usersNow, pushes }: RegistryParts): void {
+export function registryRoutes(app: FastifyInstance, { registry, users: usersNow, pushes }: RegistryRouteDeps): void {
   const tags = ["registry"];
   const browser = () => {
     if (!registry)
@@ -68,10 +68,10 @@ export function registryRoutes(app: FastifyInstance, { registry, users: usersNow
 
   app.get(
     "/docker/registry/repositories",
-    { schema: { tags, summary: "Lists repositories", response: answers({ type: "array", items: REPOSITORY }) } },
+    { schema: { tags, summary: "Lists repositories", response: responses({ type: "array", items: REPOSITORY }) } },
     async (_request, reply) => {
       const users = usersNow();
-      return (await browser().repositories(clientGone(reply))).map((name) => ({ name, containers: users.count(name) }));
+      return (await browser().repositories(clientAbortSignal(reply))).map((name) => ({ name, containers: users.count(name) }));
     },
   );
 
@@ -82,12 +82,12 @@ export function registryRoutes(app: FastifyInstance, { registry, users: usersNow
         tags,
         summary: `What the tags of a repository point at, the last ${MOST_TAGS} by name`,
         querystring: OF_REPOSITORY,
-        response: answers({ type: "array", items: IMAGE }),
+        response: responses({ type: "array", items: IMAGE }),
       },
     },
     async (request, reply) => {
       const { repository } = request.query;
-      const signal = clientGone(reply);
+      const signal = clientAbortSignal(reply);
       const found = await browser().tags(repository, signal);
       if (!found) throw new Fault("STORED_IMAGE_NOT_FOUND", `There is no repository ${repository} in the registry.`);
       const users = usersNow();
@@ -116,12 +116,12 @@ export function registryRoutes(app: FastifyInstance, { registry, users: usersNow
         tags,
         summary: "Deletes an image with all of its tags; its layers go when garbage is collected",
         querystring: DELETED,
-        response: answers(DONE),
+        response: responses(DONE),
       },
     },
     async (request, reply) => {
       const { repository, digest, force } = request.query;
-      const signal = clientGone(reply);
+      const signal = clientAbortSignal(reply);
       const image = await browser().image(repository, digest, signal);
       if (!image) throw new Fault("STORED_IMAGE_NOT_FOUND", `There is no image ${repository}@${digest} in the registry.`);
       if (!force) await requireUnused(repository, digest, signal);
@@ -151,7 +151,7 @@ export function registryRoutes(app: FastifyInstance, { registry, users: usersNow
   }
 }
 
-type Tagged = { tag: string; push: Push | undefined; usedBy: string[] };
+type Tagged = { tag: string; push: TagPush | undefined; usedBy: string[] };
 
 function onWire(image: StoredImage, { tag, push: { at, by } = { at: undefined, by: undefined }, usedBy }: Tagged) {
   const pushedOn = at === undefined ? null : new Date(at).toISOString();

@@ -1,8 +1,8 @@
 import type { FastifyInstance } from "fastify";
 import { Fault } from "../../lib/fault.ts";
 import { assignImage, imageOfRepository, repositoryOwner } from "../identity/rights.ts";
-import type { ApiParts } from "./api-deps.ts";
-import { answers } from "./schemas.ts";
+import type { ApiDeps } from "./api-deps.ts";
+import { responses } from "./schemas.ts";
 
 const REPOSITORY = { type: "string", maxLength: 255, description: "`datagrok/<image>`" } as const;
 const OF_REPOSITORY = { type: "object", properties: { repository: REPOSITORY }, required: ["repository"] } as const;
@@ -23,7 +23,7 @@ const ASSIGNED = {
 } as const;
 
 /** Which user or package owns a repository of the registry, for administrators; assigning it settles who of two has a name. */
-export function repositoryOwnerRoutes(app: FastifyInstance, { store, clock }: Pick<ApiParts, "store" | "clock">): void {
+export function repositoryOwnerRoutes(app: FastifyInstance, { store, clock }: Pick<ApiDeps, "store" | "clock">): void {
   const config = { admits: "admin" } as const;
   const tags = ["registry"];
 
@@ -39,7 +39,7 @@ export function repositoryOwnerRoutes(app: FastifyInstance, { store, clock }: Pi
 
   app.get<{ Querystring: { repository: string } }>(
     "/docker/registry/owner",
-    { config, schema: { tags, summary: "Who owns a repository", querystring: OF_REPOSITORY, response: answers(OWNER) } },
+    { config, schema: { tags, summary: "Who owns a repository", querystring: OF_REPOSITORY, response: responses(OWNER) } },
     ({ query }) => shown(query.repository),
   );
 
@@ -51,7 +51,7 @@ export function repositoryOwnerRoutes(app: FastifyInstance, { store, clock }: Pi
         tags,
         summary: "Assigns a repository to a user, whose packages may have the image from then on; those of its owner before may not",
         body: ASSIGNED,
-        response: answers(OWNER),
+        response: responses(OWNER),
       },
     },
     ({ body: { repository, login } }) => {

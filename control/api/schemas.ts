@@ -103,6 +103,6 @@ export const IMAGE_COMPATIBLE = {
 } as const;
 
 /** A route's answers: what it says on success, and the one error body. */
-export function answers(success: object): Record<string, object> {
+export function responses(success: object): Record<string, object> {
   return { 200: success, "4xx": API_ERROR, "5xx": API_ERROR };
 }

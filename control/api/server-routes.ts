@@ -1,7 +1,7 @@
 import type { FastifyInstance, FastifyRequest } from "fastify";
-import type { ApiParts } from "./api-deps.ts";
+import type { ApiDeps } from "./api-deps.ts";
 import { webRootOf } from "./origins.ts";
-import { answers } from "./schemas.ts";
+import { responses } from "./schemas.ts";
 
 const text = { type: "string" } as const;
 const SERVER_INFO = { type: "object", properties: { Version: text, webRoot: text } } as const;
@@ -9,19 +9,19 @@ const HEALTH = { type: "object", properties: { status: text } } as const;
 const STARTUP_DATA = { type: "object", properties: { webRoot: text } } as const;
 
 /** What anybody may ask, and clients and load balancers do ask before they sign in. */
-export function serverRoutes(app: FastifyInstance, { store, settings }: ApiParts): void {
+export function serverRoutes(app: FastifyInstance, { store, settings }: ApiDeps): void {
   const tags = ["server"];
   const config = { admits: "anyone" } as const;
   const webRoot = (request: FastifyRequest) => webRootOf(settings, request);
 
-  app.get("/info/server", { config, schema: { tags, summary: "Version and public address", response: answers(SERVER_INFO) } }, (request) => ({
+  app.get("/info/server", { config, schema: { tags, summary: "Version and public address", response: responses(SERVER_INFO) } }, (request) => ({
     Version: settings.version,
     webRoot: webRoot(request),
   }));
 
   app.get(
     "/admin/health",
-    { config, exposeHeadRoute: true, schema: { tags, summary: "200 while the server works", response: answers(HEALTH) } },
+    { config, exposeHeadRoute: true, schema: { tags, summary: "200 while the server works", response: responses(HEALTH) } },
     () => {
       store.users.byLogin("");
       return { status: "ok" };
@@ -30,7 +30,7 @@ export function serverRoutes(app: FastifyInstance, { store, settings }: ApiParts
 
   app.get(
     "/admin/startup_data",
-    { config, schema: { tags, summary: "What clients need to know first", response: answers(STARTUP_DATA) } },
+    { config, schema: { tags, summary: "What clients need to know first", response: responses(STARTUP_DATA) } },
     (request) => ({ webRoot: webRoot(request) }),
   );
 }

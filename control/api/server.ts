@@ -2,10 +2,10 @@ import type { FastifyInstance } from "fastify";
 import { withTimeout } from "../../lib/deadline.ts";
 import { Fault } from "../../lib/fault.ts";
 import { CONTAINER_WIRE_STATES, IMAGE_WIRE_STATES } from "../model/states.ts";
-import type { ApiParts } from "./api-deps.ts";
-import { clientGone } from "./api-error.ts";
-import { dateOf } from "./entity-json.ts";
-import { answers } from "./schemas.ts";
+import type { ApiDeps } from "./api-deps.ts";
+import { clientAbortSignal } from "./api-error.ts";
+import { isoDate } from "./entity-json.ts";
+import { responses } from "./schemas.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { UNTRUSTED_PROXY_HEADER } from "../../gateway/contract.ts";
 import { headerOf } from "./authorization.ts";
@@ -44,7 +44,7 @@ const CAPACITY_MS = 5_000;
 const overdue = () => new Fault("ENGINE_UNREACHABLE", `The container engine did not tell its capacity within ${CAPACITY_MS / 1_000} s.`);
 
 /** The whole stand at a look, for administrators. */
-export function standRoutes(app: FastifyInstance, parts: ApiParts, proxies: UntrustedProxies): void {
+export function standRoutes(app: FastifyInstance, parts: ApiDeps, proxies: UntrustedProxies): void {
   const { store, lifecycle, gateways, backend, identity, signingKeys, settings, clock, log } = parts;
   const startedOn = new Date(clock.now()).toISOString();
   const byStates = <S extends string>(rows: readonly { state: S; count: number }[], words: Record<S, string>) =>
@@ -54,11 +54,11 @@ export function standRoutes(app: FastifyInstance, parts: ApiParts, proxies: Untr
     "/admin/stand",
     {
       config: { admits: "admin" },
-      schema: { tags: ["server"], summary: "Backend, capacity, queue, versions, and keys with their age", response: answers(STAND) },
+      schema: { tags: ["server"], summary: "Backend, capacity, queue, versions, and keys with their age", response: responses(STAND) },
     },
     async (_request, reply) => {
       // The rest of the page is worth having while the orchestrator is away.
-      const limit = { clock, ms: CAPACITY_MS, overdue, signal: clientGone(reply) };
+      const limit = { clock, ms: CAPACITY_MS, overdue, signal: clientAbortSignal(reply) };
       const capacity = await withTimeout(limit, (signal) => backend.capacity(signal)).catch((err: unknown) => {
         log.debug({ err }, "The orchestrator did not tell its capacity");
         return undefined;
@@ -77,11 +77,11 @@ export function standRoutes(app: FastifyInstance, parts: ApiParts, proxies: Untr
         untrustedProxies: proxies.addresses(),
         signingKeys: signingKeys
           .all()
-          .map(({ kid, createdOn, retiredOn }) => ({ kid, createdOn: dateOf(createdOn), signs: retiredOn === undefined })),
-        developerKeys: identity.people
+          .map(({ kid, createdOn, retiredOn }) => ({ kid, createdOn: isoDate(createdOn), signs: retiredOn === undefined })),
+        developerKeys: identity.users
           .all()
           .flatMap(({ user }) =>
-            identity.people.keys(user.login).map(({ id, label, createdOn }) => ({ login: user.login, id, label, createdOn: dateOf(createdOn) })),
+            identity.users.keys(user.login).map(({ id, label, createdOn }) => ({ login: user.login, id, label, createdOn: isoDate(createdOn) })),
           ),
       };
     },

@@ -1,6 +1,6 @@
 import type { FastifyInstance } from "fastify";
-import type { KeyOnShow, SigningKeys } from "../identity/signing-keys.ts";
-import { answers } from "./schemas.ts";
+import type { SigningKeyInfo, SigningKeys } from "../identity/signing-keys.ts";
+import { responses } from "./schemas.ts";
 
 const text = { type: "string" } as const;
 const date = { type: "string", format: "date-time" } as const;
@@ -22,7 +22,7 @@ export function signingKeyRoutes(app: FastifyInstance, { signingKeys }: { signin
   const tags = ["registry"];
   const config = { admits: "admin" } as const;
 
-  app.get("/admin/keys", { config, schema: { tags, summary: "Lists the published keys", response: answers({ type: "array", items: KEY }) } }, () =>
+  app.get("/admin/keys", { config, schema: { tags, summary: "Lists the published keys", response: responses({ type: "array", items: KEY }) } }, () =>
     signingKeys.all().map(onWire),
   );
 
@@ -30,14 +30,18 @@ export function signingKeyRoutes(app: FastifyInstance, { signingKeys }: { signin
     "/admin/keys/rotate",
     {
       config,
-      schema: { tags, summary: "Makes a new key, which signs from now on; the one before stays published for half an hour", response: answers(MADE) },
+      schema: {
+        tags,
+        summary: "Makes a new key, which signs from now on; the one before stays published for half an hour",
+        response: responses(MADE),
+      },
     },
     () => signingKeys.rotate(),
   );
 
   app.delete<{ Params: { kid: string } }>(
     "/admin/keys/:kid",
-    { config, schema: { tags, summary: "Revokes a key: tokens that it signed are no longer good", params: KID_PARAMS, response: answers(DONE) } },
+    { config, schema: { tags, summary: "Revokes a key: tokens that it signed are no longer good", params: KID_PARAMS, response: responses(DONE) } },
     ({ params }) => {
       signingKeys.revoke(params.kid);
       return { isSuccess: true };
@@ -45,7 +49,7 @@ export function signingKeyRoutes(app: FastifyInstance, { signingKeys }: { signin
   );
 }
 
-function onWire({ kid, createdOn, retiredOn, publishedUntil }: KeyOnShow) {
+function onWire({ kid, createdOn, retiredOn, publishedUntil }: SigningKeyInfo) {
   return {
     kid,
     createdOn: new Date(createdOn).toISOString(),

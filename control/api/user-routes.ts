@@ -1,9 +1,9 @@
 import type { FastifyInstance } from "fastify";
 import { Fault } from "../../lib/fault.ts";
-import { type Admission, readDevKey } from "./authorization.ts";
-import type { ApiParts } from "./api-deps.ts";
-import { userOnWire } from "./entity-json.ts";
-import { answers, USER } from "./schemas.ts";
+import { type Authorization, parseDevKey } from "./authorization.ts";
+import type { ApiDeps } from "./api-deps.ts";
+import { userToJson } from "./entity-json.ts";
+import { responses, USER } from "./schemas.ts";
 
 const SIGNED_IN = { type: "object", properties: { isSuccess: { type: "boolean" }, token: { type: "string" } } } as const;
 const SIGNED_OUT = { type: "object", properties: { isSuccess: { type: "boolean" } } } as const;
@@ -23,7 +23,7 @@ const LOGIN_QUERY = {
 type LoginQuery = { administration: boolean };
 
 /** Signing in and out; what admins do with users stands in people-routes.ts. */
-export function userRoutes(app: FastifyInstance, { identity, store }: ApiParts, admission: Admission): void {
+export function userRoutes(app: FastifyInstance, { identity, store }: ApiDeps, admission: Authorization): void {
   const tags = ["users"];
   const config = { admits: "anyone" } as const;
   const signedIn = (token: string) => ({ isSuccess: true, token });
@@ -36,9 +36,9 @@ export function userRoutes(app: FastifyInstance, { identity, store }: ApiParts, 
     "/users/login/dev",
     {
       config,
-      schema: { tags, summary: "Signs in with a developer key: Authorization: Dev <key>", querystring: LOGIN_QUERY, response: answers(SIGNED_IN) },
+      schema: { tags, summary: "Signs in with a developer key: Authorization: Dev <key>", querystring: LOGIN_QUERY, response: responses(SIGNED_IN) },
     },
-    (request) => signedIn(admission.withKey(request, readDevKey(request.headers.authorization), signIn(request))),
+    (request) => signedIn(admission.withDevKey(request, parseDevKey(request.headers.authorization), signIn(request))),
   );
 
   app.post<{ Params: { key: string }; Querystring: LoginQuery }>(
@@ -51,15 +51,15 @@ export function userRoutes(app: FastifyInstance, { identity, store }: ApiParts, 
         deprecated: true,
         params: KEY_PARAMS,
         querystring: LOGIN_QUERY,
-        response: answers(SIGNED_IN),
+        response: responses(SIGNED_IN),
       },
     },
-    (request) => signedIn(admission.withKey(request, request.params.key, signIn(request))),
+    (request) => signedIn(admission.withDevKey(request, request.params.key, signIn(request))),
   );
 
   app.post(
     "/users/logout",
-    { schema: { tags, summary: "Ends the session that the request shows; gateways know within 10 s", response: answers(SIGNED_OUT) } },
+    { schema: { tags, summary: "Ends the session that the request shows; gateways know within 10 s", response: responses(SIGNED_OUT) } },
     (request) => {
       const { token } = admission.caller(request);
       if (token !== undefined) identity.endSession(token);
@@ -67,9 +67,9 @@ export function userRoutes(app: FastifyInstance, { identity, store }: ApiParts, 
     },
   );
 
-  app.get("/users/current", { schema: { tags, summary: "Who is signed in", response: answers(USER) } }, (request) => {
+  app.get("/users/current", { schema: { tags, summary: "Who is signed in", response: responses(USER) } }, (request) => {
     const user = store.users.find(admission.caller(request).userId);
     if (!user) throw new Fault("TOKEN_INVALID", "The session's user is gone.");
-    return userOnWire(user);
+    return userToJson(user);
   });
 }

@@ -1,9 +1,9 @@
 import type { FastifyInstance } from "fastify";
-import { LOGIN, type People, type Person, type PersonWish } from "../identity/open-users.ts";
+import { LOGIN, type UserAccounts, type UserAccount, type UserAccountChange } from "../identity/open-users.ts";
 import type { DevKey } from "../model/entities.ts";
-import type { Admission } from "./authorization.ts";
-import { userOnWire } from "./entity-json.ts";
-import { answers, USER } from "./schemas.ts";
+import type { Authorization } from "./authorization.ts";
+import { userToJson } from "./entity-json.ts";
+import { responses, USER } from "./schemas.ts";
 
 const text = { type: "string" } as const;
 const date = { type: "string", format: "date-time" } as const;
@@ -41,15 +41,15 @@ const DONE = { type: "object", properties: { isSuccess: { type: "boolean" } } } 
 type ByLogin = { Params: { login: string } };
 
 /** Users, their groups and developer keys, for administrators; `berth users` is the same at a command line. */
-export function peopleRoutes(app: FastifyInstance, { people }: { people: People }, admission: Admission): void {
+export function peopleRoutes(app: FastifyInstance, { users }: { users: UserAccounts }, admission: Authorization): void {
   const tags = ["users"];
   const config = { admits: "admin" } as const;
 
-  app.get("/users", { config, schema: { tags, summary: "Lists users", response: answers({ type: "array", items: PERSON }) } }, () =>
-    people.all().map(personOnWire),
+  app.get("/users", { config, schema: { tags, summary: "Lists users", response: responses({ type: "array", items: PERSON }) } }, () =>
+    users.all().map(personOnWire),
   );
 
-  app.post<{ Body: { login: string } & PersonWish }>(
+  app.post<{ Body: { login: string } & UserAccountChange }>(
     "/users",
     {
       config,
@@ -62,13 +62,13 @@ export function peopleRoutes(app: FastifyInstance, { people }: { people: People 
           required: ["login"],
           additionalProperties: false,
         },
-        response: answers(PERSON),
+        response: responses(PERSON),
       },
     },
-    ({ body: { login, ...wish } }) => personOnWire(people.add(login, wish)),
+    ({ body: { login, ...wish } }) => personOnWire(users.add(login, wish)),
   );
 
-  app.patch<ByLogin & { Body: PersonWish }>(
+  app.patch<ByLogin & { Body: UserAccountChange }>(
     "/users/:login",
     {
       config,
@@ -77,10 +77,10 @@ export function peopleRoutes(app: FastifyInstance, { people }: { people: People 
         summary: "Changes what is given; groups replace those before",
         params: LOGIN_PARAMS,
         body: { type: "object", properties: WISH, additionalProperties: false },
-        response: answers(PERSON),
+        response: responses(PERSON),
       },
     },
-    ({ params, body }) => personOnWire(people.change(params.login, body)),
+    ({ params, body }) => personOnWire(users.change(params.login, body)),
   );
 
   app.delete<ByLogin>(
@@ -91,16 +91,16 @@ export function peopleRoutes(app: FastifyInstance, { people }: { people: People 
         tags,
         summary: "Removes a user, whose keys and sessions end; packages go to the caller",
         params: LOGIN_PARAMS,
-        response: answers(REMOVED),
+        response: responses(REMOVED),
       },
     },
-    (request) => ({ packages: people.remove(request.params.login, { id: admission.caller(request).userId }) }),
+    (request) => ({ packages: users.remove(request.params.login, { id: admission.caller(request).userId }) }),
   );
 
   app.get<ByLogin>(
     "/users/:login/keys",
-    { config, schema: { tags, summary: "Lists a user's developer keys", params: LOGIN_PARAMS, response: answers({ type: "array", items: KEY }) } },
-    ({ params }) => people.keys(params.login).map(keyOnWire),
+    { config, schema: { tags, summary: "Lists a user's developer keys", params: LOGIN_PARAMS, response: responses({ type: "array", items: KEY }) } },
+    ({ params }) => users.keys(params.login).map(keyOnWire),
   );
 
   app.post<ByLogin & { Body: { label?: string } }>(
@@ -112,27 +112,27 @@ export function peopleRoutes(app: FastifyInstance, { people }: { people: People 
         summary: "Makes a developer key",
         params: LOGIN_PARAMS,
         body: { type: "object", properties: { label: { type: "string", maxLength: 100 } }, additionalProperties: false },
-        response: answers(MADE_KEY),
+        response: responses(MADE_KEY),
       },
     },
     ({ params, body }) => {
-      const { key, kept } = people.addKey(params.login, body.label ?? "");
+      const { key, kept } = users.addKey(params.login, body.label ?? "");
       return { ...keyOnWire(kept), key };
     },
   );
 
   app.delete<{ Params: { login: string; id: string } }>(
     "/users/:login/keys/:id",
-    { config, schema: { tags, summary: "Revokes a developer key; sessions that it opened end", params: KEY_PARAMS, response: answers(DONE) } },
+    { config, schema: { tags, summary: "Revokes a developer key; sessions that it opened end", params: KEY_PARAMS, response: responses(DONE) } },
     ({ params }) => {
-      people.revokeKey(params.login, params.id);
+      users.revokeKey(params.login, params.id);
       return { isSuccess: true };
     },
   );
 }
 
-function personOnWire({ user, groups, keys }: Person) {
-  return { ...userOnWire(user), groups, keys };
+function personOnWire({ user, groups, keys }: UserAccount) {
+  return { ...userToJson(user), groups, keys };
 }
 
 function keyOnWire({ id, label, createdOn, fromSetting }: DevKey) {

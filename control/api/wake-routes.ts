@@ -2,11 +2,11 @@ import type { FastifyInstance } from "fastify";
 import { Fault } from "../../lib/fault.ts";
 import { WISHED_FOR } from "../model/entities.ts";
 import { type Wake, WAKES_KEPT } from "../store/wakes.ts";
-import type { Admission } from "./authorization.ts";
-import type { ApiParts } from "./api-deps.ts";
+import type { Authorization } from "./authorization.ts";
+import type { ApiDeps } from "./api-deps.ts";
 import { requireManage } from "../identity/rights.ts";
-import { readUuid } from "./find-entities.ts";
-import { answers, ID_PARAMS } from "./schemas.ts";
+import { parseUuid } from "./find-entities.ts";
+import { responses, ID_PARAMS } from "./schemas.ts";
 
 const text = { type: "string" } as const;
 const date = { type: "string", format: "date-time" } as const;
@@ -38,7 +38,7 @@ const WAKE = {
 } as const;
 
 /** How long each of a container's last starts took, and where that time went. For whoever may see its logs. */
-export function wakeRoutes(app: FastifyInstance, { store, clock }: ApiParts, admission: Admission): void {
+export function wakeRoutes(app: FastifyInstance, { store, clock }: ApiDeps, admission: Authorization): void {
   app.get<{ Params: { id: string } }>(
     "/docker/containers/:id/wakes",
     {
@@ -46,11 +46,11 @@ export function wakeRoutes(app: FastifyInstance, { store, clock }: ApiParts, adm
         tags: ["docker containers"],
         summary: `The last ${WAKES_KEPT} starts of a container and their parts, the newest first`,
         params: ID_PARAMS,
-        response: answers({ type: "array", items: WAKE }),
+        response: responses({ type: "array", items: WAKE }),
       },
     },
     (request) => {
-      const container = store.containers.find(readUuid(request.params.id));
+      const container = store.containers.find(parseUuid(request.params.id));
       if (!container) throw new Fault("CONTAINER_NOT_FOUND", `There is no container ${request.params.id}.`);
       requireManage(store, admission.caller(request), container.packageId);
       const loginOf = (id: string | undefined) => (id === undefined ? undefined : store.users.find(id)?.login);
@@ -66,23 +66,23 @@ function onWire(wake: Wake, by: string | undefined, now: number) {
     by: by ?? null,
     ended: wake.endedOn === undefined ? null : new Date(wake.endedOn).toISOString(),
     outcome: wake.outcome ?? null,
-    phases: waterfall(wake, now),
+    phases: wakePhases(wake, now),
     cause: wake.fault ?? null,
   };
 }
 
 /** One bar: `start` counts from when the wake was asked for; both in milliseconds. */
-export type Bar = { name: (typeof PHASES)[number]; start: number; duration: number };
+export type WakePhase = { name: (typeof PHASES)[number]; start: number; duration: number };
 
 /**
  * The parts of a wake one after the other, as far as they are known. Of a start that is under way, or failed, the driver has not said what took
  * how long: it is one bar, `start`. `now` is epoch ms.
  */
-export function waterfall({ askedOn, begunOn, endedOn, phases, connectMs }: Wake, now: number): Bar[] {
+export function wakePhases({ askedOn, begunOn, endedOn, phases, connectMs }: Wake, now: number): WakePhase[] {
   const until = endedOn ?? Math.max(now, askedOn);
   const queue = { name: "queue", start: 0, duration: Math.max(0, (begunOn ?? until) - askedOn) } as const;
   if (begunOn === undefined) return [queue];
-  const rest: [name: Bar["name"], ms: number | undefined][] =
+  const rest: [name: WakePhase["name"], ms: number | undefined][] =
     phases === undefined
       ? [["start", Math.max(0, until - begunOn)]]
       : [
@@ -91,7 +91,7 @@ export function waterfall({ askedOn, begunOn, endedOn, phases, connectMs }: Wake
           ["boot", phases.boot],
           ["connect", connectMs],
         ];
-  const bars: Bar[] = [queue];
+  const bars: WakePhase[] = [queue];
   let start = queue.duration;
   for (const [name, duration] of rest) {
     if (duration === undefined) continue;

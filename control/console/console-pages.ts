@@ -5,7 +5,7 @@ import { Fault } from "../../lib/fault.ts";
 import { ownFile } from "../../lib/own-files.ts";
 
 /** What the console can show; a page of the web application each. */
-export type Room = "containers" | "images" | "registry" | "stand";
+export type ConsoleSection = "containers" | "images" | "registry" | "stand";
 
 /** Nothing but what berth itself serves, no frame around it, no form that leads elsewhere but to `formAction`. */
 const POLICY =
@@ -31,7 +31,7 @@ const UNBUILT = "<!doctype html><title>berth</title><p>The console has not been 
  */
 export function consolePages(
   app: FastifyInstance,
-  { rooms, formAction = () => undefined }: { rooms: readonly Room[]; formAction?: (request: FastifyRequest) => string | undefined },
+  { rooms, formAction = () => undefined }: { rooms: readonly ConsoleSection[]; formAction?: (request: FastifyRequest) => string | undefined },
 ): void {
   const config = { admits: "anyone" } as const;
   const schema = { hide: true };

@@ -1,17 +1,17 @@
 import type { FastifyInstance } from "fastify";
 import { Fault } from "../../lib/fault.ts";
-import { type Admission, CONSOLE_COOKIE, isAtConsole } from "../api/authorization.ts";
-import type { ApiParts } from "../api/api-deps.ts";
-import { cameByHttps, consoleOrigin, edgeOrigin } from "../api/origins.ts";
+import { type Authorization, CONSOLE_COOKIE, isAtConsole } from "../api/authorization.ts";
+import type { ApiDeps } from "../api/api-deps.ts";
+import { isHttps, consoleOrigin, edgeOrigin } from "../api/origins.ts";
 import { consolePages } from "./console-pages.ts";
-import { handOverRoutes } from "./session-transfer.ts";
+import { sessionTransferRoutes } from "./session-transfer.ts";
 import { signInRoutes } from "./sign-in-routes.ts";
 
 /**
  * The console of a whole berth: all of its rooms, and its sign-in. All of it is at the console's own origin alone, since containers' pages share the edge's; the edge
  * sends browsers there.
  */
-export function consoleRoutes(app: FastifyInstance, parts: Pick<ApiParts, "identity" | "settings" | "clock">, admission: Admission): void {
+export function consoleRoutes(app: FastifyInstance, parts: Pick<ApiDeps, "identity" | "settings" | "clock">, admission: Authorization): void {
   const { identity, settings } = parts;
   app.register(async (console) => {
     console.addHook("onRequest", async (request, reply) => {
@@ -25,13 +25,13 @@ export function consoleRoutes(app: FastifyInstance, parts: Pick<ApiParts, "ident
     signInRoutes(console, {
       cookie: CONSOLE_COOKIE,
       sessionMs: settings.sessionMs,
-      isSecure: (request) => cameByHttps({ webRoot: settings.console?.url }, request),
-      signIn: (request, key) => admission.withKey(request, key, (shown) => identity.signIn(shown, "console")),
+      isSecure: (request) => isHttps({ webRoot: settings.console?.url }, request),
+      signIn: (request, key) => admission.withDevKey(request, key, (shown) => identity.signIn(shown, "console")),
       signOut: (request) => {
         const { token } = admission.caller(request);
         if (token !== undefined) identity.endSession(token);
       },
     });
   });
-  handOverRoutes(app, parts, admission);
+  sessionTransferRoutes(app, parts, admission);
 }

@@ -1,8 +1,8 @@
 import type { IncomingMessage, RequestListener } from "node:http";
 import { CLIENT_ADDRESS_HEADER, CONSOLE_HEADER, GATEWAY_TOKEN_HEADER, UNTRUSTED_PROXY_HEADER } from "../../gateway/contract.ts";
-import { type DoorParts, openDoor } from "../api/control-listener.ts";
+import { type ControlListenerOptions, openControlListener } from "../api/control-listener.ts";
 
-export type ConsoleListenerDeps = Pick<DoorParts, "handle" | "tls" | "clock" | "log"> & {
+export type ConsoleListenerDeps = Pick<ControlListenerOptions, "handle" | "tls" | "clock" | "log"> & {
   /** The API, which serves the console to what comes in here. */
   answer: RequestListener;
   /** The client's own address, where a load balancer in front may say it. */
@@ -30,7 +30,7 @@ export function openConsoleListener({
   clock,
   log,
 }: ConsoleListenerDeps): Promise<{ close(): Promise<void> }> {
-  return openDoor({
+  return openControlListener({
     handle,
     tls,
     clock,

@@ -1,10 +1,10 @@
 import { randomBytes } from "node:crypto";
 import type { FastifyInstance } from "fastify";
 import { Fault } from "../../lib/fault.ts";
-import { type Admission, isAtConsole } from "../api/authorization.ts";
-import type { ApiParts } from "../api/api-deps.ts";
-import { cameByHttps, consoleOrigin, edgeOrigin } from "../api/origins.ts";
-import { digest } from "../identity/tokens.ts";
+import { type Authorization, isAtConsole } from "../api/authorization.ts";
+import type { ApiDeps } from "../api/api-deps.ts";
+import { isHttps, consoleOrigin, edgeOrigin } from "../api/origins.ts";
+import { tokenDigest } from "../identity/tokens.ts";
 
 const CODE_MS = 60_000;
 /** With more, the oldest ends. */
@@ -14,13 +14,13 @@ const LONGEST_FORM = 2_048;
 const CONTAINER_PAGE = /^\/api\/docker\/containers\/proxy\/[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}\/$/i;
 const PATH = "/api/users/login/hand-over";
 
-type HandOverDeps = Pick<ApiParts, "identity" | "settings" | "clock">;
+type SessionTransferDeps = Pick<ApiDeps, "identity" | "settings" | "clock">;
 
 /**
  * How somebody who is signed in at the console opens a container's page at the edge: the console asks for a code, which is good once and for a minute, and its page
  * posts that to the edge as a form. The edge then keeps a session without administration in the cookie `auth`, which ends with the console's.
  */
-export function handOverRoutes(app: FastifyInstance, { identity, settings, clock }: HandOverDeps, admission: Admission): void {
+export function sessionTransferRoutes(app: FastifyInstance, { identity, settings, clock }: SessionTransferDeps, admission: Authorization): void {
   const schema = { hide: true };
   /** By the code's digest, the oldest first. */
   const codes = new Map<string, { token: string; until: number }>();
@@ -35,7 +35,7 @@ export function handOverRoutes(app: FastifyInstance, { identity, settings, clock
     const [oldest] = codes.size >= MOST_CODES ? codes.keys() : [];
     if (oldest !== undefined) codes.delete(oldest);
     const code = randomBytes(32).toString("base64url");
-    codes.set(digest(code), { token, until: clock.monotonic() + CODE_MS });
+    codes.set(tokenDigest(code), { token, until: clock.monotonic() + CODE_MS });
     return { code, action: `${edge}${PATH}` };
   });
 
@@ -53,13 +53,13 @@ export function handOverRoutes(app: FastifyInstance, { identity, settings, clock
         );
       const { code = "", to = "" } = request.body ?? {};
       if (!CONTAINER_PAGE.test(to)) throw new Fault("REQUEST_INVALID", "The session is handed over for a container's page alone.");
-      const found = codes.get(digest(code));
-      codes.delete(digest(code));
+      const found = codes.get(tokenDigest(code));
+      codes.delete(tokenDigest(code));
       if (!found || clock.monotonic() > found.until)
         throw new Fault("TOKEN_INVALID", "The hand-over took too long: open the container again from the console.");
       const token = identity.openSessionFrom(found.token);
       const seconds = Math.floor(settings.sessionMs / 1_000);
-      const secure = cameByHttps(settings, request) ? "; Secure" : "";
+      const secure = isHttps(settings, request) ? "; Secure" : "";
       return reply
         .header("set-cookie", `auth=${encodeURIComponent(token)}; Path=/; Max-Age=${seconds}; HttpOnly; SameSite=Lax${secure}`)
         .redirect(to, 303);

@@ -1,9 +1,9 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { pageOf } from "../../lib/browser-requests.ts";
 import { Fault } from "../../lib/fault.ts";
-import { headerOf, readDevKey } from "../api/authorization.ts";
+import { headerOf, parseDevKey } from "../api/authorization.ts";
 
-export type SignInParts = {
+export type SignInRouteDeps = {
   /** The cookie that the session's token is kept in. */
   cookie: string;
   /** How long a browser keeps it. */
@@ -17,7 +17,7 @@ export type SignInParts = {
 };
 
 /** Signing in and out of the console: the session is kept in a cookie that no script can read. */
-export function signInRoutes(app: FastifyInstance, { cookie, sessionMs, isSecure, signIn, signOut }: SignInParts): void {
+export function signInRoutes(app: FastifyInstance, { cookie, sessionMs, isSecure, signIn, signOut }: SignInRouteDeps): void {
   const schema = { hide: true };
   /** `Strict`: the page itself needs no cookie, so a link into the console finds one signed in all the same. */
   const lines = (request: FastifyRequest, token: string, seconds: number) =>
@@ -25,7 +25,7 @@ export function signInRoutes(app: FastifyInstance, { cookie, sessionMs, isSecure
 
   app.post("/console/sign-in", { config: { admits: "anyone" }, schema }, async (request, reply) => {
     requireOwnPage(request);
-    const token = await signIn(request, readDevKey(request.headers.authorization), reply);
+    const token = await signIn(request, parseDevKey(request.headers.authorization), reply);
     return reply.header("set-cookie", lines(request, token, Math.floor(sessionMs / 1_000))).send({ isSuccess: true });
   });
   app.post("/console/sign-out", { schema }, (request, reply) => {

@@ -1,10 +1,10 @@
 import { isIP } from "node:net";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
-import { digest } from "./tokens.ts";
+import { tokenDigest } from "./tokens.ts";
 
 /** `peer` is a client's address as the gateway reports it; undefined for clients that came through this user's own socket. */
-export type Attempts = {
+export type SignInAttempts = {
   /** Before a key is looked at. Faults: TOO_MANY_ATTEMPTS, whatever the key is: otherwise an answer would still tell a right guess from a wrong one. */
   check(peer: string | undefined, key?: string): void;
   failed(peer: string | undefined): void;
@@ -13,16 +13,16 @@ export type Attempts = {
 };
 
 /** So many failures at once, then one each `everyMs`. */
-type Allowance = { burst: number; everyMs: number };
+type AttemptAllowance = { burst: number; everyMs: number };
 
 export type AttemptLimits = {
   /** Somebody with a wrong key in a script is slowed down; nobody else notices. */
-  ofAPeer: Allowance;
+  ofAPeer: AttemptAllowance;
   /**
    * From however many addresses. Beyond it, only an address that has failed before is refused, and only until its own failures are forgotten: a right key from
    * any other address is taken, so that no client can keep all the others out.
    */
-  ofAll: Allowance;
+  ofAll: AttemptAllowance;
   /** How long an address, and a key from it, counts as known after a success. */
   knownMs: number;
   /** Addresses, and keys from addresses, that are remembered; with more, the one that was seen longest ago is forgotten. */
@@ -52,18 +52,18 @@ export const PROXY_ATTEMPT_LIMITS: AttemptLimits = { ...ATTEMPT_LIMITS, ofAPeer:
  *
  * Kept in memory: a restart forgives.
  */
-export function openAttempts({ clock, limits = ATTEMPT_LIMITS }: { clock: Clock; limits?: AttemptLimits }): Attempts {
+export function createSignInAttempts({ clock, limits = ATTEMPT_LIMITS }: { clock: Clock; limits?: AttemptLimits }): SignInAttempts {
   const marks = new Map<string, number>();
   const known = new Map<string, number>();
   const knownKeys = new Map<string, number>();
   let markOfAll = 0;
 
   const now = () => clock.monotonic();
-  const require = (mark: number, { burst, everyMs }: Allowance) => {
+  const require = (mark: number, { burst, everyMs }: AttemptAllowance) => {
     const retryAfterMs = mark - now() - (burst - 1) * everyMs;
     if (retryAfterMs > 0) throw new Fault("TOO_MANY_ATTEMPTS", "Too many wrong developer keys were tried. Wait, then try again.", { retryAfterMs });
   };
-  const moved = (mark: number, { everyMs }: Allowance) => Math.max(mark, now()) + everyMs;
+  const moved = (mark: number, { everyMs }: AttemptAllowance) => Math.max(mark, now()) + everyMs;
   /** Last in the map is who was seen last. */
   const remember = (map: Map<string, number>, name: string, value: number) => {
     map.delete(name);
@@ -100,7 +100,7 @@ export function openAttempts({ clock, limits = ATTEMPT_LIMITS }: { clock: Clock;
 
 /** Only its digest is kept. */
 function keyOf(client: string, key: string): string {
-  return `${client} ${digest(key).slice(0, 32)}`;
+  return `${client} ${tokenDigest(key).slice(0, 32)}`;
 }
 
 /** The part of an address that one client has: an IPv4 address, or the first 64 bits of an IPv6 one. */

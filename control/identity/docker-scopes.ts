@@ -2,10 +2,10 @@ import { Fault } from "../../lib/fault.ts";
 import { isRepositoryPart } from "../model/names.ts";
 
 /** What somebody asks to do, or may do, at the registry: as clients write it (`repository:datagrok/x:pull,push`), and as a token's `access` says it. */
-export type Scope = { type: string; name: string; actions: string[] };
+export type DockerScope = { type: string; name: string; actions: string[] };
 
 /** Whose rights are asked for; undefined for who shows no credential. */
-export type Pusher = {
+export type ScopeRights = {
   admin: boolean;
   mayPush(repository: string): boolean;
 };
@@ -21,7 +21,7 @@ const LONGEST_REPOSITORY = 255;
  * Reads scopes, several to a text or one each. A repository's name may hold a colon, so the type ends at the first and the actions begin after the last.
  * The class of a type, `repository(plugin)`, is left out: nothing follows from it. What is no scope is passed over: fewer rights than asked is no error. Faults: REQUEST_INVALID for more than a token can carry.
  */
-export function readScopes(texts: readonly string[]): Scope[] {
+export function parseScopes(texts: readonly string[]): DockerScope[] {
   const scopes = new Map<string, { type: string; name: string; actions: Set<string> }>();
   for (const text of texts.flatMap((one) => one.split(/\s+/))) {
     const [, type, name, listed = ""] = /^([^:()]+)(?:\([^:()]*\))?:(.+):([^:]*)$/.exec(text) ?? [];
@@ -34,17 +34,17 @@ export function readScopes(texts: readonly string[]): Scope[] {
   return [...scopes.values()].map(({ actions, ...scope }) => ({ ...scope, actions: [...actions] }));
 }
 
-export function writeScopes(scopes: readonly Scope[]): string {
+export function formatScopes(scopes: readonly DockerScope[]): string {
   return scopes.map(({ type, name, actions }) => `${type}:${name}:${actions.join(",")}`).join(" ");
 }
 
 /** Whether these are for anybody to have. */
-export function onlyPull(scopes: readonly Scope[]): boolean {
+export function isPullOnly(scopes: readonly DockerScope[]): boolean {
   return scopes.every(({ type, actions }) => type === "repository" && actions.every((action) => action === "pull"));
 }
 
 /** What is both asked and allowed; scopes of which nothing is left are left out. */
-export function grantedScopes(asked: readonly Scope[], who: Pusher | undefined): Scope[] {
+export function grantedScopes(asked: readonly DockerScope[], who: ScopeRights | undefined): DockerScope[] {
   return asked
     .map((scope) => {
       const allowed = allowedActions(scope, who);
@@ -53,7 +53,7 @@ export function grantedScopes(asked: readonly Scope[], who: Pusher | undefined):
     .filter(({ actions }) => actions.length > 0);
 }
 
-function allowedActions({ type, name }: Scope, who: Pusher | undefined): string[] {
+function allowedActions({ type, name }: DockerScope, who: ScopeRights | undefined): string[] {
   if (type === "registry" && name === "catalog") return who ? ["*"] : [];
   if (type !== "repository" || !isRepository(name)) return [];
   if (who?.admin) return ["pull", "push", "delete", "*"];

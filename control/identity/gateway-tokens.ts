@@ -5,7 +5,7 @@ import { join } from "node:path";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import { storeFault } from "../store/store-fault.ts";
-import { digest } from "./tokens.ts";
+import { tokenDigest } from "./tokens.ts";
 
 /** The token that gateways on other machines show: in a file of the data folder, for its owner's eyes only, so that it is there before berth runs. */
 export type GatewayTokens = {
@@ -22,12 +22,12 @@ export const REPLACED_TOKEN_MS = 3_600_000;
 /** Another process replaces it: so old what was read may be. */
 const READ_AGAIN_MS = 1_000;
 
-type Kept = { token: string; /** Epoch ms. */ until: number | undefined };
+type GatewayTokenEntry = { token: string; /** Epoch ms. */ until: number | undefined };
 
 /** Faults, in its methods: DATA_FOLDER_UNUSABLE, STORE_FULL, STORE_READ_ONLY. */
-export function openGatewayTokens({ dataFolder, clock }: { dataFolder: string; clock: Clock }): GatewayTokens {
+export function createGatewayTokens({ dataFolder, clock }: { dataFolder: string; clock: Clock }): GatewayTokens {
   const path = join(dataFolder, GATEWAY_TOKEN_FILE);
-  let known: Kept[] = [];
+  let known: GatewayTokenEntry[] = [];
   let readAt: number | undefined;
 
   const guarded = <R>(work: () => R): R => {
@@ -45,7 +45,7 @@ export function openGatewayTokens({ dataFolder, clock }: { dataFolder: string; c
     return known;
   };
   /** All of it or nothing; `first`: not where there is one already, which somebody else made just now. */
-  const write = (kept: readonly Kept[], first: boolean) => {
+  const write = (kept: readonly GatewayTokenEntry[], first: boolean) => {
     const aside = `${path}.${randomUUID()}`;
     try {
       writeFileSync(aside, HEAD + kept.map(lineOf).join(""), { mode: 0o600, flag: "wx", flush: true });
@@ -84,21 +84,21 @@ export function openGatewayTokens({ dataFolder, clock }: { dataFolder: string; c
   };
 }
 
-function made(): Kept {
+function made(): GatewayTokenEntry {
   return { token: randomBytes(32).toString("hex"), until: undefined };
 }
 
 /** Digests have one length, and how long comparing them takes tells nothing of what they are made from. */
 function isSame(one: string, other: string): boolean {
-  return timingSafeEqual(Buffer.from(digest(one)), Buffer.from(digest(other)));
+  return timingSafeEqual(Buffer.from(tokenDigest(one)), Buffer.from(tokenDigest(other)));
 }
 
-function lineOf({ token, until }: Kept): string {
+function lineOf({ token, until }: GatewayTokenEntry): string {
   return until === undefined ? `${token}\n` : `${token} until ${new Date(until).toISOString()}\n`;
 }
 
 /** A line that was cut off, as by a full disk, is no token. */
-function parse(text = ""): Kept[] {
+function parse(text = ""): GatewayTokenEntry[] {
   return [...text.matchAll(/^([0-9a-f]{64})(?: until (\S+))?$/gm)].map(([, token = "", until]) => ({
     token,
     until: until === undefined ? undefined : Date.parse(until),

@@ -4,10 +4,10 @@ import { Fault } from "../../lib/fault.ts";
 import type { SessionRef, WhoAnswer } from "../../gateway/contract.ts";
 import type { Session, SessionKind, User } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
-import { type Attempts, openAttempts } from "./attempts.ts";
-import { containerSpeaks, endKey, endSession } from "./sessions.ts";
-import { derivedDigest, derivedToken, digest, keyId } from "./tokens.ts";
-import { ADMIN_LOGIN, openPeople, type People } from "./open-users.ts";
+import { type SignInAttempts, createSignInAttempts } from "./attempts.ts";
+import { isContainerTokenValid, endKey, endSession } from "./sessions.ts";
+import { derivedDigest, derivedToken, tokenDigest, keyId } from "./tokens.ts";
+import { ADMIN_LOGIN, createUserAccounts, type UserAccounts } from "./open-users.ts";
 
 /** Users' developer keys and sessions, as the store has them now: a revoked one is unknown to the next call. */
 export type ControlIdentity = {
@@ -31,9 +31,9 @@ export type ControlIdentity = {
   who(token: string, at?: "edge" | "console"): WhoAnswer | undefined;
   /** The container that was given this token, where one was. */
   containerOf(token: string): string | undefined;
-  people: People;
+  users: UserAccounts;
   /** For who lets keys be shown: how often they were wrong. */
-  attempts: Attempts;
+  attempts: SignInAttempts;
 };
 
 const SESSION_MS = 30 * 24 * 3_600_000;
@@ -43,12 +43,12 @@ export const MOST_SESSIONS_OF_KEY = 1_000;
 const LONGEST_SECRET = 4_096;
 
 /** `sessionMs` is how long a session lasts, 30 days where unset. */
-export function openIdentity({ store, clock, sessionMs = SESSION_MS }: { store: Store; clock: Clock; sessionMs?: number }): ControlIdentity {
+export function createIdentity({ store, clock, sessionMs = SESSION_MS }: { store: Store; clock: Clock; sessionMs?: number }): ControlIdentity {
   const ensureAdmin: ControlIdentity["ensureAdmin"] = (key) =>
     store.transaction(() => {
       const known = store.users.byLogin(ADMIN_LOGIN);
       const admin = known ?? store.users.insert({ id: randomUUID(), login: ADMIN_LOGIN, friendlyName: "Admin", admin: true, createdOn: clock.now() });
-      const wanted = digest(key);
+      const wanted = tokenDigest(key);
       // The setting is how the key is changed, so one that leaked must end with it.
       for (const held of store.devKeys.byUser(admin.id)) if (held.fromSetting && held.digest !== wanted) endKey(store, held);
       if (store.devKeys.byDigest(wanted)?.userId !== admin.id) {
@@ -59,7 +59,7 @@ export function openIdentity({ store, clock, sessionMs = SESSION_MS }: { store: 
     });
 
   const holder = (key: string) => {
-    const held = key.length > LONGEST_SECRET ? undefined : store.devKeys.byDigest(digest(key));
+    const held = key.length > LONGEST_SECRET ? undefined : store.devKeys.byDigest(tokenDigest(key));
     const user = held && store.users.find(held.userId);
     if (!user) throw new Fault("DEV_KEY_INVALID", "The developer key is not valid. Check the key for this server in your configuration.");
     return { user, keyDigest: held.digest };
@@ -72,7 +72,7 @@ export function openIdentity({ store, clock, sessionMs = SESSION_MS }: { store: 
     const derived = session.kind === "console" ? undefined : derivedDigest(token);
     store.transaction(() => {
       store.sessions.removeExpired(clock.now());
-      store.sessions.insert({ ...session, digest: digest(token), expiresOn: clock.now() + lifetimeMs, derivedDigest: derived });
+      store.sessions.insert({ ...session, digest: tokenDigest(token), expiresOn: clock.now() + lifetimeMs, derivedDigest: derived });
       if (keyDigest !== undefined) store.sessions.removeOldest(keyDigest, MOST_SESSIONS_OF_KEY);
     });
     return token;
@@ -81,11 +81,11 @@ export function openIdentity({ store, clock, sessionMs = SESSION_MS }: { store: 
   /** The session of a token, or of one that was derived from it, where it still counts. */
   const sessionOf = (token: string): { session: Session; isDerived: boolean } | undefined => {
     if (token.length > LONGEST_SECRET) return undefined;
-    const shown = digest(token);
+    const shown = tokenDigest(token);
     const own = store.sessions.byDigest(shown);
     const session = own ?? store.sessions.byDerived(shown);
     if (!session || session.expiresOn <= clock.now()) return undefined;
-    if (session.containerId !== undefined && !containerSpeaks(store.containers.find(session.containerId))) return undefined;
+    if (session.containerId !== undefined && !isContainerTokenValid(store.containers.find(session.containerId))) return undefined;
     return { session, isDerived: own === undefined };
   };
 
@@ -115,11 +115,11 @@ export function openIdentity({ store, clock, sessionMs = SESSION_MS }: { store: 
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
-    people: openPeople({ store, clock, signedOut }),
-    attempts: openAttempts({ clock }),
+    users: createUserAccounts({ store, clock, signedOut }),
+    attempts: createSignInAttempts({ clock }),
     ensureAdmin,
     userOfDevKey: (key) => holder(key).user,
-    refOfDevKey: (key) => ({ key: digest(key) }),
+    refOfDevKey: (key) => ({ key: tokenDigest(key) }),
     signIn: (key, kind = "plain") => {
       const { user, keyDigest } = holder(key);
       return open({ userId: user.id, lifetimeMs: sessionMs, keyDigest, kind });
@@ -132,10 +132,10 @@ export function openIdentity({ store, clock, sessionMs = SESSION_MS }: { store: 
       return open({ userId, lifetimeMs: expiresOn - clock.now(), keyDigest, kind: "plain", parent });
     },
     endSession: (token) => {
-      endSession(store, digest(token));
+      endSession(store, tokenDigest(token));
       signedOut();
     },
-    containerOf: (token) => (token.length > LONGEST_SECRET ? undefined : store.sessions.byDigest(digest(token))?.containerId),
+    containerOf: (token) => (token.length > LONGEST_SECRET ? undefined : store.sessions.byDigest(tokenDigest(token))?.containerId),
     who: (token, at = "edge") => {
       const { session, isDerived } = sessionOf(token) ?? {};
       if (session === undefined || (session.kind === "console" && at !== "console")) return undefined;

@@ -3,19 +3,19 @@ import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { DevKey, User } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
-import { digest, keyId } from "./tokens.ts";
+import { tokenDigest, keyId } from "./tokens.ts";
 import { endKey } from "./sessions.ts";
 
-export type Person = { user: User; groups: string[]; keys: number };
-export type PersonWish = { friendlyName?: string; admin?: boolean; groups?: readonly string[] };
+export type UserAccount = { user: User; groups: string[]; keys: number };
+export type UserAccountChange = { friendlyName?: string; admin?: boolean; groups?: readonly string[] };
 
 /** What admins do with users and their developer keys. Faults throughout: USER_NOT_FOUND for a login that nobody has. */
-export type People = {
-  all(): Person[];
+export type UserAccounts = {
+  all(): UserAccount[];
   /** Faults: LOGIN_TAKEN, also where it differs by case alone; REQUEST_INVALID. */
-  add(login: string, wish: PersonWish): Person;
+  add(login: string, wish: UserAccountChange): UserAccount;
   /** Changes what is given; `groups` are then all that the user is in. Faults: REQUEST_INVALID. */
-  change(login: string, wish: PersonWish): Person;
+  change(login: string, wish: UserAccountChange): UserAccount;
   /**
    * Ends the user's keys and sessions with the user. What the user had published goes to `heir`, so that nothing is left that
    * nobody answers for; the answer names those packages. Faults: REQUEST_INVALID.
@@ -37,13 +37,13 @@ const RESERVED = new Set(["current", "login", "logout"]);
 const MOST_KEYS = 20;
 
 /** `signedOut` is told when sessions have ended with their user or their key. */
-export function openPeople({ store, clock, signedOut }: { store: Store; clock: Clock; signedOut: () => void }): People {
+export function createUserAccounts({ store, clock, signedOut }: { store: Store; clock: Clock; signedOut: () => void }): UserAccounts {
   const find = (login: string): User => {
     const user = store.users.byLogin(login);
     if (!user) throw new Fault("USER_NOT_FOUND", `There is no user ${login}.`);
     return user;
   };
-  const person = (user: User): Person => ({ user, groups: store.groups.ofUser(user.id), keys: store.devKeys.byUser(user.id).length });
+  const person = (user: User): UserAccount => ({ user, groups: store.groups.ofUser(user.id), keys: store.devKeys.byUser(user.id).length });
 
   return {
     all: () => store.users.all().map(person),
@@ -95,7 +95,7 @@ export function openPeople({ store, clock, signedOut }: { store: Store; clock: C
         if (store.devKeys.byUser(user.id).length >= MOST_KEYS)
           throw new Fault("REQUEST_INVALID", `${login} has ${MOST_KEYS} keys already: revoke one.`);
         const key = randomBytes(24).toString("base64url");
-        const kept = { digest: digest(key), userId: user.id, id: keyId(), label, createdOn: clock.now(), fromSetting: false };
+        const kept = { digest: tokenDigest(key), userId: user.id, id: keyId(), label, createdOn: clock.now(), fromSetting: false };
         return { key, kept: store.devKeys.insert(kept) };
       }),
     revokeKey: (login, id) => {

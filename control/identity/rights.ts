@@ -34,7 +34,7 @@ export function repositoryOwner(store: OwnerStore, image: string): RepositoryOwn
 /** Whether packages of this user may have the image, and this user may push it: it has no owner, or one whose packages the user may manage. */
 export function mayUseImage(store: OwnerStore, user: Pick<User, "id" | "admin">, image: string): boolean {
   const owner = repositoryOwner(store, image);
-  return owner === undefined || mayManageOf(store, { userId: user.id, admin: user.admin }, owner.userId);
+  return owner === undefined || mayManageAuthor(store, { userId: user.id, admin: user.admin }, owner.userId);
 }
 
 /** The first owner stays. Call it in the transaction that stores what uses the image. */
@@ -51,17 +51,17 @@ export function assignImage(store: Pick<Store, "repositories">, image: string, u
 }
 
 /** Whether someone may start, stop and look into what a package runs: its author, the author's groups, and admins. */
-export function mayManage(store: Store, caller: Pick<WhoAnswer, "userId" | "admin">, packageId: string): boolean {
+export function mayManagePackage(store: Store, caller: Pick<WhoAnswer, "userId" | "admin">, packageId: string): boolean {
   if (caller.admin) return true;
   const authorId = store.packages.find(packageId)?.authorId;
-  return authorId !== undefined && mayManageOf(store, caller, authorId);
+  return authorId !== undefined && mayManageAuthor(store, caller, authorId);
 }
 
 /** The same for many things of a few packages, each of which is looked up once. */
-export function managedBy(store: Store, caller: Pick<WhoAnswer, "userId" | "admin">): (packageId: string) => boolean {
+export function createManageCheck(store: Store, caller: Pick<WhoAnswer, "userId" | "admin">): (packageId: string) => boolean {
   const known = new Map<string, boolean>();
   return (packageId) => {
-    const may = known.get(packageId) ?? mayManage(store, caller, packageId);
+    const may = known.get(packageId) ?? mayManagePackage(store, caller, packageId);
     known.set(packageId, may);
     return may;
   };
@@ -69,20 +69,20 @@ export function managedBy(store: Store, caller: Pick<WhoAnswer, "userId" | "admi
 
 /** Faults: NOT_PERMITTED. */
 export function requireManage(store: Store, caller: Pick<WhoAnswer, "userId" | "admin">, packageId: string): void {
-  if (mayManage(store, caller, packageId)) return;
+  if (mayManagePackage(store, caller, packageId)) return;
   throw new Fault("NOT_PERMITTED", "Only the package's author, who shares a group with the author, and administrators may do this.");
 }
 
 /** The same of somebody who was let in a while ago: rights may have been taken away since. */
 export function mayStillManage(store: Store, { userId, admin }: Pick<WhoAnswer, "userId" | "admin">, packageId: string): boolean {
   const user = store.users.find(userId);
-  return user !== undefined && mayManage(store, { userId, admin: admin && user.admin }, packageId);
+  return user !== undefined && mayManagePackage(store, { userId, admin: admin && user.admin }, packageId);
 }
 
-type Person = { userId: string; admin: boolean };
+type CallerIdentity = { userId: string; admin: boolean };
 
 /** Whether someone may publish over, start, stop and look into what this author published: the author, who shares a group with the author, and admins. */
-export function mayManageOf(store: Pick<Store, "groups">, person: Person, authorId: string): boolean {
+export function mayManageAuthor(store: Pick<Store, "groups">, person: CallerIdentity, authorId: string): boolean {
   return person.admin || person.userId === authorId || store.groups.shared(person.userId, authorId);
 }
 

@@ -5,7 +5,7 @@ import type { ContainerState } from "../model/states.ts";
 import type { Lifecycle } from "../lifecycle/open-lifecycle.ts";
 import type { Container } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
-import { derivedDigest, digest } from "./tokens.ts";
+import { derivedDigest, tokenDigest } from "./tokens.ts";
 
 /** Its end is that of the container, so it has none of its own. */
 const NEVER = Number.MAX_SAFE_INTEGER;
@@ -14,11 +14,11 @@ const NEVER = Number.MAX_SAFE_INTEGER;
  * In these a container's token is known to nobody. In ERROR it may run all the same, and be found well again: its token is kept, but
  * does not count meanwhile.
  */
-const DUMB: readonly ContainerState[] = ["PENDING_START", "USER_STOPPED", "SYSTEM_STOPPED", "ERROR"];
+const STATES_WITHOUT_TOKEN: readonly ContainerState[] = ["PENDING_START", "USER_STOPPED", "SYSTEM_STOPPED", "ERROR"];
 
 /** Whether the token of a container's session counts now; it follows from the container's state alone, so no stop can miss it. */
-export function containerSpeaks(container: Container | undefined): boolean {
-  return container !== undefined && !DUMB.includes(container.state);
+export function isContainerTokenValid(container: Container | undefined): boolean {
+  return container !== undefined && !STATES_WITHOUT_TOKEN.includes(container.state);
 }
 
 /**
@@ -38,7 +38,7 @@ export function containerToken({ store, vault }: { store: Store; vault: Vault },
     if (token !== undefined) return token;
   }
   const token = randomBytes(32).toString("base64url");
-  const made = digest(token);
+  const made = tokenDigest(token);
   const sealed = orUndefined(() => vault.seal(aboutSession(made), token));
   store.transaction(() => {
     // What runs of an older definition is replaced.
@@ -58,7 +58,7 @@ export function containerToken({ store, vault }: { store: Store; vault: Vault },
 }
 
 /** Forgets the sessions of containers that rest, now and whenever one comes to rest: the next start makes its own. What lies frozen keeps its, to go on with. */
-export function endAtRest(store: Store, lifecycle: Pick<Lifecycle, "watch">): () => void {
+export function endSessionsAtRest(store: Store, lifecycle: Pick<Lifecycle, "watch">): () => void {
   const end = ({ id, state, pausedOn }: Container) => {
     if (state === "USER_STOPPED" || (state === "SYSTEM_STOPPED" && pausedOn === undefined)) store.sessions.removeByContainer(id);
   };

@@ -1,18 +1,18 @@
 import { SignJWT } from "jose";
 import { randomUUID } from "node:crypto";
 import type { Clock } from "../../lib/clock.ts";
-import type { Scope } from "./docker-scopes.ts";
+import type { DockerScope } from "./docker-scopes.ts";
 import { SIGNING_ALGORITHM, type SigningKeys, TOKEN_SECONDS } from "./signing-keys.ts";
 
 /** A token as docker reads it; the two names are of two generations of clients. */
 export type DockerToken = { token: string; access_token: string; expires_in: number; issued_at: string };
 
-export type TokenWish = {
+export type DockerTokenClaims = {
   issuer: string;
   /** The registry's name for itself, as its challenge said it; undefined where the client told none. */
   audience: string | undefined;
   login: string;
-  access: Scope[];
+  access: DockerScope[];
 };
 
 /** Marks a token that is good at the registry and nowhere else. */
@@ -21,7 +21,7 @@ const LIMIT = "docker";
 const ANONYMOUS = "anonymous";
 
 /** Signs what a user may do at the registry; nothing about it is kept. Faults: CREDENTIALS_UNREADABLE. */
-export async function dockerToken(parts: { signingKeys: Pick<SigningKeys, "signer">; clock: Clock }, wish: TokenWish): Promise<DockerToken> {
+export async function dockerToken(parts: { signingKeys: Pick<SigningKeys, "signer">; clock: Clock }, wish: DockerTokenClaims): Promise<DockerToken> {
   const { kid, key } = await parts.signingKeys.signer();
   const issuedAt = Math.floor(parts.clock.now() / 1_000);
   const unsigned = new SignJWT({ lim: LIMIT, access: wish.access })

@@ -19,7 +19,7 @@ const MOST_PUBLISHED = 10;
 /** A key as verifiers are told of it (RFC 7517). */
 export type PublishedKey = SigningKey["publicKey"] & { kid: string; alg: string; use: "sig" };
 /** A key as administrators see it: `publishedUntil` is undefined while it signs. */
-export type KeyOnShow = Pick<SigningKey, "kid" | "createdOn" | "retiredOn"> & { publishedUntil: number | undefined };
+export type SigningKeyInfo = Pick<SigningKey, "kid" | "createdOn" | "retiredOn"> & { publishedUntil: number | undefined };
 
 /** The keys that tokens are signed with. The first is made when it is first needed; everything is in the store, so a restart changes nothing. */
 export type SigningKeys = {
@@ -28,14 +28,14 @@ export type SigningKeys = {
   /** What tokens that are good now may be signed with: never empty. The key that signs next is among them before its first token. */
   published(): Promise<PublishedKey[]>;
   /** The published ones, the newest first. */
-  all(): KeyOnShow[];
+  all(): SigningKeyInfo[];
   /** A new key signs from now on; the one before stays published until its last token has ended. Faults: REQUEST_INVALID, CREDENTIALS_UNREADABLE. */
   rotate(): Promise<{ kid: string }>;
   /** Its tokens are no longer good, as soon as verifiers look. Where it was the one that signs, the next token makes another. Faults: SIGNING_KEY_NOT_FOUND. */
   revoke(kid: string): void;
 };
 
-export function openSigningKeys(parts: { store: Store; vault: Pick<Vault, "seal" | "open">; clock: Clock; log: Log }): SigningKeys {
+export function createSigningKeys(parts: { store: Store; vault: Pick<Vault, "seal" | "open">; clock: Clock; log: Log }): SigningKeys {
   const { store, vault, clock, log } = parts;
   let opened: { kid: string; key: CryptoKey } | undefined;
   let making: Promise<{ kid: string; key: CryptoKey }> | undefined;

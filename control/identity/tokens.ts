@@ -4,7 +4,7 @@ import { createHash, createHmac, randomBytes } from "node:crypto";
  * What is stored of a token or key. They are random and long, so a plain SHA-256 keeps them secret, and looking one up by its digest
  * tells nothing by the time it takes.
  */
-export function digest(secret: string): string {
+export function tokenDigest(secret: string): string {
   return createHash("sha256").update(secret).digest("hex");
 }
 
@@ -17,7 +17,7 @@ export function derivedToken(token: string): string {
 }
 
 export function derivedDigest(token: string): string {
-  return digest(derivedToken(token));
+  return tokenDigest(derivedToken(token));
 }
 
 /** Names a developer key among its user's: short, since people type it, and no part of the key. */

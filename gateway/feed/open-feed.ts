@@ -122,11 +122,11 @@ export function openFeed(parts: { link: ControlLink; version: string; isToken?: 
     known.resolve();
     reports.hurry();
   };
-  let whatIsOpen = (_id: string): OpenNow => ({ count: 0, open: [] });
+  let openRequests = (_id: string): OpenNow => ({ count: 0, open: [] });
   const answerAsk = ({ ask, id }: { ask: number; id: string }) => {
     if (gateway === undefined) return;
     // Who asked has gone on without, should it not arrive.
-    control.ask("/open", { gateway, ask, ...whatIsOpen(id) } satisfies OpenAnswer, closed.signal).catch(() => undefined);
+    control.ask("/open", { gateway, ask, ...openRequests(id) } satisfies OpenAnswer, closed.signal).catch(() => undefined);
   };
 
   const onLine = (line: FeedLine) => {
@@ -231,7 +231,7 @@ export function openFeed(parts: { link: ControlLink; version: string; isToken?: 
       reached: (id, connectMs) => void control.ask("/reached", { id, connectMs } satisfies ReachedReport, closed.signal).catch(() => undefined),
       // What is busy says so again.
       busy: (id, seconds) => void control.ask("/busy", { id, seconds } satisfies BusyReport, closed.signal).catch(() => undefined),
-      onAsk: (answer) => void (whatIsOpen = answer),
+      onAsk: (answer) => void (openRequests = answer),
       // A container that is awake is not about to be stopped, or control says so first; who waits for its end waits for this.
       used: (use) => reports.used(use, use.streams * use.open === 0 && containers.find(use.id)?.standing.kind !== "awake"),
       close,

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import t, { type Test } from "tap";
 import { openFeed } from "../../control/api/feed.ts";
 import { type ContainerView, type FeedLine, viewOffWire } from "../../gateway/contract.ts";
-import { openIdentity } from "../../control/identity/open-identity.ts";
+import { createIdentity } from "../../control/identity/open-identity.ts";
 import { openLog } from "../../lib/log.ts";
 import { viewOf } from "../../control/lifecycle/container-view.ts";
 import { newContainer, openStand, type Stand, until, USER } from "./lifecycle/stand.ts";
@@ -26,7 +26,7 @@ async function openTestFeed(
   t.teardown(() => rmSync(folder, { recursive: true }));
   const socketPath = join(folder, "feed.sock");
   const who = async (token: string) => (token === "good" ? ADA : undefined);
-  const identity = openIdentity({ store: stand.store(), clock: stand.clock });
+  const identity = createIdentity({ store: stand.store(), clock: stand.clock });
   const left: string[] = [];
   const gatewayLeft = (gateway: string) => {
     stand.lifecycle().gatewayLeft(gateway);
@@ -204,11 +204,11 @@ async function passed(stand: Stand, ms: number): Promise<void> {
 
 t.test("gateways are asked what they have open, only when somebody wants to know, and nobody waits for long for one", async (t) => {
   const { stand, feed, socketPath } = await openTestFeed(t);
-  t.same(await feed.whatIsOpen(USER), [], "nobody is there");
+  t.same(await feed.openRequests(USER), [], "nobody is there");
   const [quick, mute, gone] = [listen(t, socketPath), listen(t, socketPath), listen(t, socketPath)];
   const [one, other, third] = [await gatewayOf(quick.lines), await gatewayOf(mute.lines), await gatewayOf(gone.lines)];
   t.same(asksIn(quick.lines), []);
-  const answers = Promise.all([feed.whatIsOpen(USER), feed.whatIsOpen(USER)]);
+  const answers = Promise.all([feed.openRequests(USER), feed.openRequests(USER)]);
   await until("all are asked", () => [quick, mute, gone].every(({ lines }) => asksIn(lines).length > 0));
   t.match(asksIn(quick.lines), [{ id: USER }], "once for all who want to know the same");
   const open = [{ kind: "http", login: "ada", since: 1, bytesIn: 2, bytesOut: 3, state: "held" }];
@@ -231,7 +231,7 @@ t.test("gateways are asked what they have open, only when somebody wants to know
   t.match(await ask(socketPath, "/open", { gateway: other, ask: "x" }), { status: 400 });
 
   const many = Array.from({ length: 40 }, (_, at) =>
-    feed.whatIsOpen(`id-${at}`).then(
+    feed.openRequests(`id-${at}`).then(
       () => "told",
       ({ code }: { code: string }) => code,
     ),

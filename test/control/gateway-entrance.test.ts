@@ -4,8 +4,8 @@ import { request as httpRequest, type IncomingMessage } from "node:http";
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import { openFeed } from "../../control/api/feed.ts";
-import { openGatewayEntrance } from "../../control/api/gateway-listener.ts";
-import type { DoorTls } from "../../control/api/control-listener.ts";
+import { openGatewayListener } from "../../control/api/gateway-listener.ts";
+import type { ListenerTls } from "../../control/api/control-listener.ts";
 import { type Secured, ENDED_GATEWAY_MS, type FeedLine, GATEWAY_SILENCE_MS, LOST_GATEWAY_MS, REPORT_MS } from "../../gateway/contract.ts";
 import { controlElsewhere } from "../../gateway/feed/control-link.ts";
 import { openFeed as openGatewaysFeed } from "../../gateway/feed/open-feed.ts";
@@ -20,7 +20,7 @@ import { openStand, type Stand, until, USER } from "./lifecycle/stand.ts";
 const TOKEN = "the-token";
 const IDLE_MS = 60_000;
 
-async function openEntrance(t: Test, more: { tls?: DoorTls; accepts?: (shown: string) => boolean } = {}) {
+async function openEntrance(t: Test, more: { tls?: ListenerTls; accepts?: (shown: string) => boolean } = {}) {
   const stand = await openStand(t);
   const log = openLog({ level: "silent", name: "test" });
   const feed = await openFeed({
@@ -34,7 +34,7 @@ async function openEntrance(t: Test, more: { tls?: DoorTls; accepts?: (shown: st
     log,
   });
   const { handle, port } = await openListeningHandle({ host: "127.0.0.1", port: 0 }, systemClock());
-  const entrance = await openGatewayEntrance({
+  const entrance = await openGatewayListener({
     handle,
     tls: more.tls,
     tokens: { accepts: more.accepts ?? ((shown) => shown === TOKEN) },

@@ -1,19 +1,19 @@
 import { randomBytes } from "node:crypto";
 import type { Clock } from "../../../lib/clock.ts";
 import type { WhoAnswer } from "../../../gateway/contract.ts";
-import { digest } from "../../identity/tokens.ts";
+import { tokenDigest } from "../../identity/tokens.ts";
 
 /** Somebody who signed in here with a key that the server of the users took; `token` is that server's, and never leaves this process. */
 export type ConsoleSession = { user: WhoAnswer; token: string };
 
-export type Sessions = {
+export type RegistrySessions = {
   /** The secret by which the session is found from now on: 256 random bits. */
   begin(session: ConsoleSession): string;
   find(secret: string): ConsoleSession | undefined;
   end(secret: string): void;
 };
 
-export type SessionLimits = {
+export type RegistrySessionLimits = {
   lifeMs: number;
   /** With more, the oldest ends: of one user first, so that nobody signs everybody else out. */
   most: number;
@@ -21,10 +21,10 @@ export type SessionLimits = {
 };
 
 /** A working day; the registry is looked into now and then by a few. */
-export const SESSION_LIMITS: SessionLimits = { lifeMs: 12 * 3_600_000, most: 2_000, mostOfAUser: 20 };
+export const SESSION_LIMITS: RegistrySessionLimits = { lifeMs: 12 * 3_600_000, most: 2_000, mostOfAUser: 20 };
 
 /** Kept in memory alone: who comes after a restart signs in again. */
-export function openSessions({ clock, limits = SESSION_LIMITS }: { clock: Clock; limits?: SessionLimits }): Sessions {
+export function createRegistrySessions({ clock, limits = SESSION_LIMITS }: { clock: Clock; limits?: RegistrySessionLimits }): RegistrySessions {
   /** By the digest of the secret, the oldest first. */
   const sessions = new Map<string, ConsoleSession & { until: number }>();
 
@@ -38,16 +38,16 @@ export function openSessions({ clock, limits = SESSION_LIMITS }: { clock: Clock;
     begin: (session) => {
       makeRoom(session.user.userId);
       const secret = randomBytes(32).toString("base64url");
-      sessions.set(digest(secret), { ...session, until: clock.monotonic() + limits.lifeMs });
+      sessions.set(tokenDigest(secret), { ...session, until: clock.monotonic() + limits.lifeMs });
       return secret;
     },
     find: (secret) => {
-      const key = digest(secret);
+      const key = tokenDigest(secret);
       const found = sessions.get(key);
       if (found === undefined || clock.monotonic() < found.until) return found;
       sessions.delete(key);
       return undefined;
     },
-    end: (secret) => void sessions.delete(digest(secret)),
+    end: (secret) => void sessions.delete(tokenDigest(secret)),
   };
 }

@@ -3,10 +3,10 @@ import { isSafe, pageOf } from "../../../lib/browser-requests.ts";
 import type { Clock } from "../../../lib/clock.ts";
 import { Fault } from "../../../lib/fault.ts";
 import type { WhoAnswer } from "../../../gateway/contract.ts";
-import { clientGone } from "../../api/api-error.ts";
+import { clientAbortSignal } from "../../api/api-error.ts";
 import { headerOf } from "../../api/authorization.ts";
-import { type Attempts, openAttempts } from "../../identity/attempts.ts";
-import { openSessions, type SessionLimits, SESSION_LIMITS } from "./registry-sessions.ts";
+import { type SignInAttempts, createSignInAttempts } from "../../identity/attempts.ts";
+import { createRegistrySessions, type RegistrySessionLimits, SESSION_LIMITS } from "./registry-sessions.ts";
 
 /** The server that knows the users. Faults of both: DATAGROK_AWAY, DATAGROK_BROKE_OFF. */
 export type UserServer = {
@@ -23,18 +23,24 @@ export const COOKIE = "berth-registry";
 const MOST_AT_ONCE = 8;
 const RETRY_MS = 1_000;
 
-export type SignedInParts = {
+export type RegistrySignInDeps = {
   users: UserServer;
   /** The client's own address, where a load balancer in front may say it. */
   addressOf(request: FastifyRequest): string;
-  attempts?: Attempts;
-  limits?: SessionLimits;
+  attempts?: SignInAttempts;
+  limits?: RegistrySessionLimits;
   clock: Clock;
 };
 
 /** Who uses the registry's console: developer keys are proven at the server of the users, and what follows is a session of this process. */
-export function openSignedIn({ users, addressOf, clock, limits = SESSION_LIMITS, attempts = openAttempts({ clock }) }: SignedInParts) {
-  const sessions = openSessions({ clock, limits });
+export function createRegistrySignIn({
+  users,
+  addressOf,
+  clock,
+  limits = SESSION_LIMITS,
+  attempts = createSignInAttempts({ clock }),
+}: RegistrySignInDeps) {
+  const sessions = createRegistrySessions({ clock, limits });
   const callers = new WeakMap<FastifyRequest, WhoAnswer>();
   let asking = 0;
 
@@ -67,7 +73,7 @@ export function openSignedIn({ users, addressOf, clock, limits = SESSION_LIMITS,
       if (!session) throw new Fault("TOKEN_INVALID", "The session is over: sign in again.");
       if (!isSafe(request.method) && pageOf(headerOf(request.headers), []) !== "own")
         throw new Fault("ORIGIN_NOT_PERMITTED", "A page of another origin may not do this with the browser's cookie.");
-      if (admits === "admin") await stillAdmin(secret, session.token, clientGone(reply));
+      if (admits === "admin") await stillAdmin(secret, session.token, clientAbortSignal(reply));
       callers.set(request, session.user);
     },
     caller: (request: FastifyRequest): WhoAnswer | undefined => callers.get(request),
@@ -80,7 +86,7 @@ export function openSignedIn({ users, addressOf, clock, limits = SESSION_LIMITS,
         throw new Fault("TOO_MANY_ATTEMPTS", "Too many are signing in at this moment; try again.", { retryAfterMs: RETRY_MS });
       asking++;
       try {
-        const secret = await proven(key, clientGone(reply));
+        const secret = await proven(key, clientAbortSignal(reply));
         attempts.succeeded(address, key);
         return secret;
       } catch (error) {

@@ -1,4 +1,4 @@
-import { mayManageOf } from "../../identity/rights.ts";
+import { mayManageAuthor } from "../../identity/rights.ts";
 import type { Image, Package, User } from "../../model/entities.ts";
 import type { Store } from "../../store/open-store.ts";
 
@@ -39,5 +39,5 @@ export function claimImported(store: Store, name: string, user: Pick<User, "id" 
 function isMine(store: Store, { packageId, state }: Image, user: Pick<User, "id" | "admin">): boolean {
   const holder = store.packages.find(packageId);
   if (state === "DELETED" || holder === undefined || !isImportedPackage(holder)) return false;
-  return mayManageOf(store, { userId: user.id, admin: user.admin }, holder.authorId);
+  return mayManageAuthor(store, { userId: user.id, admin: user.admin }, holder.authorId);
 }

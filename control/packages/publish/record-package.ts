@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { isDeepStrictEqual } from "node:util";
 import { Fault } from "../../../lib/fault.ts";
 import { claimImported, importedAmong } from "../import/imported-package.ts";
-import { mayManageOf } from "../../identity/rights.ts";
+import { mayManageAuthor } from "../../identity/rights.ts";
 import { IMAGE_TABLE, nextState } from "../../model/states.ts";
 import type { Container, Image, Package, User } from "../../model/entities.ts";
 import type { LeavingImage } from "../../store/images.ts";
@@ -32,7 +32,7 @@ type Publishing = Rooms & { byUser: string };
 /** Faults: NOT_PERMITTED for a package of an author whose packages this user may not manage. */
 export function refuseForeignAuthor(store: Store, name: string, user: Pick<User, "id" | "admin">): void {
   const known = store.packages.byName(name);
-  if (known && !mayManageOf(store, { userId: user.id, admin: user.admin }, known.authorId))
+  if (known && !mayManageAuthor(store, { userId: user.id, admin: user.admin }, known.authorId))
     throw new Fault("NOT_PERMITTED", `The package ${name} has another author.`);
 }
 

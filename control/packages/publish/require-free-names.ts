@@ -1,6 +1,6 @@
 import { Fault } from "../../../lib/fault.ts";
 import { nameKey } from "../credentials/names.ts";
-import { mayManageOf, claimImage, imageOfRef, mayUseImage, repositoryOwner } from "../../identity/rights.ts";
+import { mayManageAuthor, claimImage, imageOfRef, mayUseImage, repositoryOwner } from "../../identity/rights.ts";
 import type { Container, Package } from "../../model/entities.ts";
 import type { Store } from "../../store/open-store.ts";
 import type { OwnedRepository } from "../../store/repositories.ts";
@@ -28,7 +28,7 @@ export function requireFreeNames(store: Store, owner: Package, definitions: read
     }
     for (const other of byName.get(name.toLowerCase()) ?? []) {
       const holder = store.packages.find(other.packageId);
-      const isForeign = holder !== undefined && !mayManageOf(store, { userId: owner.authorId, admin: false }, holder.authorId);
+      const isForeign = holder !== undefined && !mayManageAuthor(store, { userId: owner.authorId, admin: false }, holder.authorId);
       const mine = known.get(folder);
       const hadItFirst = mine?.name === name && (!isForeign || mine.createdOn <= other.createdOn);
       if (!hadItFirst) throw taken(`The container name ${name} of ${where(folder)} is taken by a container of the package ${holder?.name}.`);
@@ -53,7 +53,7 @@ export function requireFreePackageName(store: Store, name: string, authorId: str
   const scoped = (text: string) => text.split("/").map(nameKey).join("/");
   const key = scoped(name);
   const twin = store.packages.all().find((other) => scoped(other.name) === key);
-  if (twin && !mayManageOf(store, { userId: authorId, admin: false }, twin.authorId))
+  if (twin && !mayManageAuthor(store, { userId: authorId, admin: false }, twin.authorId))
     throw taken(`The package name ${name} differs from ${twin.name}, which another author published, only in case and separators.`);
 }
 
@@ -75,7 +75,7 @@ export function requireFreeName(store: Store, packageId: string, name: string): 
     ...packages.filter((one) => nameKey(one.name) === key || nameKey(unscoped(one.name)) === key).map(({ authorId }) => authorId),
   ];
   const author = { userId: authorOf(packageId) ?? "", admin: false };
-  if (owners.some((owner) => owner !== undefined && !mayManageOf(store, author, owner)))
+  if (owners.some((owner) => owner !== undefined && !mayManageAuthor(store, author, owner)))
     throw new Fault("NAME_TAKEN", `The name ${JSON.stringify(name)} belongs to another author: choose another name.`);
 }
 

@@ -1,8 +1,8 @@
-import { readListing } from "../../../control/api/lists.ts";
-import { readPackageAddress } from "../../../control/api/packages.ts";
-import { headerOf, readDevKey } from "../../../control/api/authorization.ts";
+import { parseListing } from "../../../control/api/lists.ts";
+import { parsePackageAddress } from "../../../control/api/packages.ts";
+import { headerOf, parseDevKey } from "../../../control/api/authorization.ts";
 import { findTemplates } from "../../../control/packages/credentials/templates.ts";
-import { readScopes } from "../../../control/identity/docker-scopes.ts";
+import { parseScopes } from "../../../control/identity/docker-scopes.ts";
 import { imageOfRef } from "../../../control/identity/rights.ts";
 import { readContainerJson } from "../../../control/packages/publish/container-json.ts";
 import { readImageJson } from "../../../control/packages/publish/image-json.ts";
@@ -66,14 +66,14 @@ const readers: Readonly<Record<string, { limit: number; pieces: readonly string[
     limit: HEAD,
     pieces: ["name", "=", "!=", '"', "'", " ", "and ", "a", "%20", "%2520", "%", "\t"],
     worst: 'name="a" and '.repeat(5_000),
-    read: (text) => readListing({ text }, FIELDS),
+    read: (text) => parseListing({ text }, FIELDS),
   },
-  "list filter: spaces": { limit: HEAD, pieces: [" "], worst: " ".repeat(HEAD), read: (text) => readListing({ text }, FIELDS) },
+  "list filter: spaces": { limit: HEAD, pieces: [" "], worst: " ".repeat(HEAD), read: (text) => parseListing({ text }, FIELDS) },
   "docker scopes: actions of one repository": {
     limit: HEAD,
     pieces: ["repository:", "a", "/", ":", "pull", ",", "push", " ", "(plugin)"],
     worst: Array.from({ length: 5_000 }, (_, index) => `repository:a:${index}`).join(" "),
-    read: (text) => readScopes([text]),
+    read: (text) => parseScopes([text]),
   },
   "cookies: many": {
     limit: HEAD,
@@ -90,7 +90,7 @@ const readers: Readonly<Record<string, { limit: number; pieces: readonly string[
     pieces: ["Bearer ", "Dev ", "Basic ", " ", "\t", "a", "=", "YTpi"],
     worst: `Bearer${" ".repeat(HEAD - 10)}`,
     read: (text) => {
-      readDevKey(text);
+      parseDevKey(text);
       return [...credentials(headerOf({ authorization: text, "x-user-api-key": text }))];
     },
   },
@@ -110,7 +110,7 @@ const readers: Readonly<Record<string, { limit: number; pieces: readonly string[
     limit: HEAD,
     pieces: NAME_PIECES,
     worst: "@".repeat(HEAD),
-    read: (text) => readPackageAddress({ first: text, name: text }),
+    read: (text) => parsePackageAddress({ first: text, name: text }),
   },
   "registry paths": {
     limit: HEAD,

@@ -1,6 +1,6 @@
 import { fastify } from "fastify";
 import t from "tap";
-import { keepAudit } from "../../../control/api/audit.ts";
+import { recordAudit } from "../../../control/api/audit.ts";
 import { stillClock } from "../../fixtures/still-clock.ts";
 import { ADMIN_KEY, openStand, type Stand } from "./fixtures/api-stand.ts";
 import { until } from "./fixtures/until.ts";
@@ -116,7 +116,7 @@ t.test("a route that changes something and of which the table says nothing keeps
   const stand = await openStand(t);
   const audit = { append: () => undefined };
   const app = fastify();
-  keepAudit(app, { store: stand.store, audit }, { actor: () => undefined });
+  recordAudit(app, { store: stand.store, audit }, { actor: () => undefined });
   t.throws(() => app.post("/api/something/new", () => ({})));
   t.throws(() => app.get("/api/something/else", { config: { mutates: true } }, () => ({})));
   app.get("/api/something/read", () => ({}));

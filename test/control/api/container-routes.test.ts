@@ -1,5 +1,5 @@
 import t from "tap";
-import { digest } from "../../../control/identity/tokens.ts";
+import { tokenDigest } from "../../../control/identity/tokens.ts";
 import { Fault } from "../../../lib/fault.ts";
 import { openStand, type Stand } from "./fixtures/api-stand.ts";
 import { until } from "./fixtures/until.ts";
@@ -223,7 +223,7 @@ t.test("a container says that it is busy with its own token, of itself only; who
   const other = stand.addUser("bert");
   const token = "the-container's-own";
   stand.store.containers.move(app, "SYSTEM_STOPPED", "STARTED", {});
-  const session = { digest: digest(token), userId: other.user.id, expiresOn: Number.MAX_SAFE_INTEGER, keyDigest: undefined, containerId: app };
+  const session = { digest: tokenDigest(token), userId: other.user.id, expiresOn: Number.MAX_SAFE_INTEGER, keyDigest: undefined, containerId: app };
   stand.store.sessions.insert(session);
   const say = (id: string, key: string, seconds: unknown = 60) =>
     stand.call(`/docker/containers/${id}/lease`, {

@@ -9,8 +9,8 @@ import { openApi } from "../../../control/api/open-api.ts";
 import { openKeyFile } from "../../../control/packages/credentials/key-file.ts";
 import { openCredentials } from "../../../control/packages/credentials/open-credentials.ts";
 import { openVault } from "../../../control/packages/credentials/open-vault.ts";
-import { openIdentity } from "../../../control/identity/open-identity.ts";
-import { openSigningKeys } from "../../../control/identity/signing-keys.ts";
+import { createIdentity } from "../../../control/identity/open-identity.ts";
+import { createSigningKeys } from "../../../control/identity/signing-keys.ts";
 import { openImporter } from "../../../control/packages/import/open-importer.ts";
 import { openLifecycle } from "../../../control/lifecycle/open-lifecycle.ts";
 import { openPublisher } from "../../../control/packages/publish/open-publisher.ts";
@@ -70,7 +70,7 @@ async function openControl(t: Test) {
   const clock = systemClock();
   const log = openLog({ level: "silent", name: "test" });
   const store = openStore({ folder, clock });
-  const identity = openIdentity({ store, clock });
+  const identity = createIdentity({ store, clock });
   const driver = memoryDriver();
   const lifecycle = openLifecycle({ store, driver, clock, log, environment: "test", filesFolder: folder, injectedEnv: () => ({}) });
   const maxPackageBytes = 1_000_000;
@@ -95,14 +95,14 @@ async function openControl(t: Test) {
       lifecycle,
       orphans: lifecycle,
       changes: lifecycle,
-      gateways: { whatIsOpen: async () => [], count: () => 0 },
+      gateways: { openRequests: async () => [], count: () => 0 },
       backend: { driver: "memory", environment, capacity: async () => undefined },
       identity,
       publisher,
       importer: openImporter({ store, driver, lifecycle, environment, clock }),
       credentials,
       vault,
-      signingKeys: openSigningKeys({ store, vault, clock, log }),
+      signingKeys: createSigningKeys({ store, vault, clock, log }),
       audit: openAudit({ store, keepMs: 86_400_000, clock }),
       driverLogs: (service, options, signal) => driver.logs(service, options, { signal }),
       settings: { webRoot: undefined, origins: [], version: "0.1.0", sessionMs: 86_400_000 },

@@ -1,5 +1,5 @@
 import t from "tap";
-import { digest } from "../../../control/identity/tokens.ts";
+import { tokenDigest } from "../../../control/identity/tokens.ts";
 import { stillClock } from "../../fixtures/still-clock.ts";
 import { ADMIN_KEY, openStand } from "./fixtures/api-stand.ts";
 import { until } from "./fixtures/until.ts";
@@ -77,5 +77,5 @@ t.test("the whole stand is for administrators, holds no key, and is told while t
   const { status, text, json } = await silent;
   t.equal(status, 200);
   t.match(json, { capacity: null, developerKeys: [{ login: "admin" }, { login: "eve" }] });
-  for (const secret of [ADMIN_KEY, key, digest(key), token]) t.notMatch(text, secret);
+  for (const secret of [ADMIN_KEY, key, tokenDigest(key), token]) t.notMatch(text, secret);
 });

@@ -1,13 +1,13 @@
 import t from "tap";
-import { openSessions } from "../../../control/console/registry/registry-sessions.ts";
-import { rememberPushes } from "../../../control/console/registry/recent-pushes.ts";
+import { createRegistrySessions } from "../../../control/console/registry/registry-sessions.ts";
+import { createRecentPushes } from "../../../control/console/registry/recent-pushes.ts";
 import { stillClock } from "../../fixtures/still-clock.ts";
 
 const of = (userId: string) => ({ user: { userId, login: userId, admin: false }, token: `of-${userId}` });
 
 t.test("a session ends with its time, or when somebody signs out", async (t) => {
   const clock = stillClock();
-  const sessions = openSessions({ clock, limits: { lifeMs: 1_000, most: 10, mostOfAUser: 10 } });
+  const sessions = createRegistrySessions({ clock, limits: { lifeMs: 1_000, most: 10, mostOfAUser: 10 } });
   const [one, other] = [sessions.begin(of("anna")), sessions.begin(of("anna"))];
   t.equal(Buffer.from(one, "base64url").length, 32);
   t.match(sessions.find(one), of("anna"));
@@ -19,7 +19,7 @@ t.test("a session ends with its time, or when somebody signs out", async (t) => 
 });
 
 t.test("who signs in again and again ends sessions of their own, not others'; beyond all that there may be, the oldest goes", (t) => {
-  const sessions = openSessions({ clock: stillClock(), limits: { lifeMs: 1_000, most: 3, mostOfAUser: 2 } });
+  const sessions = createRegistrySessions({ clock: stillClock(), limits: { lifeMs: 1_000, most: 3, mostOfAUser: 2 } });
   const berts = sessions.begin(of("bert"));
   const annas = [1, 2, 3].map(() => sessions.begin(of("anna")));
   t.same(
@@ -34,16 +34,16 @@ t.test("who signs in again and again ends sessions of their own, not others'; be
 
 t.test("the last pushes are remembered, so many of them, and none that was deleted", async (t) => {
   const clock = stillClock(1_000);
-  const pushes = rememberPushes({ clock, most: 2 });
-  pushes.saw({ repository: "a", reference: "1", by: "anna" });
-  pushes.saw({ repository: "a", reference: "2", by: "bert" });
+  const pushes = createRecentPushes({ clock, most: 2 });
+  pushes.record({ repository: "a", reference: "1", by: "anna" });
+  pushes.record({ repository: "a", reference: "2", by: "bert" });
   await clock.advance(500);
-  pushes.saw({ repository: "a", reference: "1", by: "carl" });
-  pushes.saw({ repository: "a", reference: "3" });
+  pushes.record({ repository: "a", reference: "1", by: "carl" });
+  pushes.record({ repository: "a", reference: "3" });
   t.same(
     ["1", "2", "3"].map((tag) => pushes.of("a", tag)),
     [{ at: 1_500, by: "carl" }, undefined, { at: 1_500, by: undefined }],
   );
-  pushes.saw({ repository: "a", reference: "1", deleted: true });
+  pushes.record({ repository: "a", reference: "1", deleted: true });
   t.equal(pushes.of("a", "1"), undefined);
 });

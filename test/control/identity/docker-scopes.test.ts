@@ -1,22 +1,22 @@
 import t from "tap";
-import { grantedScopes, onlyPull, type Pusher, readScopes, writeScopes } from "../../../control/identity/docker-scopes.ts";
+import { grantedScopes, isPullOnly, type ScopeRights, parseScopes, formatScopes } from "../../../control/identity/docker-scopes.ts";
 
-const granted = (asked: string, who?: Pusher) => writeScopes(grantedScopes(readScopes([asked]), who));
-const ANNA: Pusher = { admin: false, mayPush: (repository) => repository === "datagrok/own" };
-const ADMIN: Pusher = { admin: true, mayPush: () => true };
+const granted = (asked: string, who?: ScopeRights) => formatScopes(grantedScopes(parseScopes([asked]), who));
+const ANNA: ScopeRights = { admin: false, mayPush: (repository) => repository === "datagrok/own" };
+const ADMIN: ScopeRights = { admin: true, mayPush: () => true };
 
 t.test("scopes come repeated, several in one, and are joined by what they are about", async (t) => {
-  t.same(readScopes(["repository:a:pull repository:b:pull,push", "repository:a:push,pull"]), [
+  t.same(parseScopes(["repository:a:pull repository:b:pull,push", "repository:a:push,pull"]), [
     { type: "repository", name: "a", actions: ["pull", "push"] },
     { type: "repository", name: "b", actions: ["pull", "push"] },
   ]);
-  t.same(readScopes(["repository:host:5000/a/b:pull"])[0]?.name, "host:5000/a/b");
-  for (const nothing of ["", " ", "repository", "repository:a", ":a:pull", "repository::pull"]) t.same(readScopes([nothing]), [], nothing);
-  t.same(readScopes(["repository(plugin):a:pull repository:a:push"]), [{ type: "repository", name: "a", actions: ["pull", "push"] }]);
-  t.same(readScopes([]), []);
+  t.same(parseScopes(["repository:host:5000/a/b:pull"])[0]?.name, "host:5000/a/b");
+  for (const nothing of ["", " ", "repository", "repository:a", ":a:pull", "repository::pull"]) t.same(parseScopes([nothing]), [], nothing);
+  t.same(parseScopes(["repository(plugin):a:pull repository:a:push"]), [{ type: "repository", name: "a", actions: ["pull", "push"] }]);
+  t.same(parseScopes([]), []);
   const many = Array.from({ length: 21 }, (_, at) => `repository:a${at}:pull`);
-  t.throws(() => readScopes(many), { code: "REQUEST_INVALID" });
-  t.equal(readScopes(many.slice(1)).length, 20);
+  t.throws(() => parseScopes(many), { code: "REQUEST_INVALID" });
+  t.equal(parseScopes(many.slice(1)).length, 20);
 });
 
 t.test("only pulling is for anybody", async (t) => {
@@ -28,9 +28,9 @@ t.test("only pulling is for anybody", async (t) => {
     "repository:a:pull repository:b:pull",
     "repository:a:",
   ])
-    t.ok(onlyPull(readScopes([asked])), asked);
+    t.ok(isPullOnly(parseScopes([asked])), asked);
   for (const asked of ["repository:a:push", "repository:a:*", "repository:a:pull repository:b:push", "registry:catalog:*", "other:a:pull"])
-    t.notOk(onlyPull(readScopes([asked])), asked);
+    t.notOk(isPullOnly(parseScopes([asked])), asked);
 });
 
 t.test("what is granted was asked for and is allowed", async (t) => {

@@ -1,8 +1,8 @@
 import { randomUUID } from "node:crypto";
 import t, { type Test } from "tap";
 import { clockFrom } from "../../../lib/clock.ts";
-import { digest } from "../../../control/identity/tokens.ts";
-import { MOST_SESSIONS_OF_KEY, openIdentity } from "../../../control/identity/open-identity.ts";
+import { tokenDigest } from "../../../control/identity/tokens.ts";
+import { MOST_SESSIONS_OF_KEY, createIdentity } from "../../../control/identity/open-identity.ts";
 import { openStore } from "../../../control/store/open-store.ts";
 
 function open(t: Test) {
@@ -10,7 +10,7 @@ function open(t: Test) {
   const clock = clockFrom({ now: () => now, monotonic: () => now, after: () => () => {} });
   const store = openStore({ folder: t.testdir({}), clock });
   t.teardown(() => store.close());
-  return { store, identity: openIdentity({ store, clock }), advance: (ms: number) => void (now += ms) };
+  return { store, identity: createIdentity({ store, clock }), advance: (ms: number) => void (now += ms) };
 }
 
 t.test("the first user is made once, however often berth starts", async (t) => {
@@ -26,7 +26,7 @@ t.test("another key in the settings ends the one before it, and no other user's"
   const { store, identity } = open(t);
   const admin = identity.ensureAdmin("old");
   const other = store.users.insert({ id: randomUUID(), login: "anna", friendlyName: "Anna", admin: false, createdOn: 0 });
-  store.devKeys.insert({ digest: digest("annas"), userId: other.id, id: "1", label: "", createdOn: 0, fromSetting: false });
+  store.devKeys.insert({ digest: tokenDigest("annas"), userId: other.id, id: "1", label: "", createdOn: 0, fromSetting: false });
   identity.ensureAdmin("new");
   t.throws(() => identity.userOfDevKey("old"), { code: "DEV_KEY_INVALID" });
   t.equal(identity.userOfDevKey("new").id, admin.id);
@@ -36,7 +36,7 @@ t.test("another key in the settings ends the one before it, and no other user's"
 t.test("a key that was made outlives the one in the settings, and each session its own key alone", async (t) => {
   const { store, identity } = open(t);
   const admin = identity.ensureAdmin("old");
-  const { key, kept } = identity.people.addKey("admin", "laptop");
+  const { key, kept } = identity.users.addKey("admin", "laptop");
   const [bySetting, byMade, byNone] = [identity.signIn("old"), identity.signIn(key), identity.openSession(admin.id)];
   identity.ensureAdmin("new");
   t.throws(() => identity.signIn("old"), { code: "DEV_KEY_INVALID" });
@@ -44,14 +44,14 @@ t.test("a key that was made outlives the one in the settings, and each session i
     [bySetting, byMade, byNone].map((token) => identity.who(token)?.login),
     [undefined, "admin", "admin"],
   );
-  identity.people.revokeKey("admin", kept.id);
+  identity.users.revokeKey("admin", kept.id);
   t.same(
     [byMade, byNone].map((token) => identity.who(token)?.login),
     [undefined, "admin"],
   );
   t.equal(store.devKeys.byUser(admin.id).length, 1);
-  identity.people.add("anna", {});
-  const annas = identity.people.addKey("anna", "").key;
+  identity.users.add("anna", {});
+  const annas = identity.users.addKey("anna", "").key;
   t.equal(identity.ensureAdmin(annas).id, admin.id);
   t.equal(identity.userOfDevKey(annas).id, admin.id, "the settings say whose a key is");
 });
@@ -61,7 +61,7 @@ t.test("how long a session lasts is a setting", async (t) => {
   const clock = clockFrom({ now: () => now, monotonic: () => now, after: () => () => {} });
   const store = openStore({ folder: t.testdir({}), clock });
   t.teardown(() => store.close());
-  const identity = openIdentity({ store, clock, sessionMs: 500 });
+  const identity = createIdentity({ store, clock, sessionMs: 500 });
   const { id } = identity.ensureAdmin("key");
   const tokens = [identity.openSession(id), identity.signIn("key")];
   now = 499;
@@ -155,7 +155,7 @@ t.test("what nobody holds is nobody", async (t) => {
 t.test("who signs in without end ends the oldest sessions of that key, and nobody else's", async (t) => {
   const { store, identity } = open(t);
   const admin = identity.ensureAdmin("key");
-  const { key } = identity.people.addKey("admin", "laptop");
+  const { key } = identity.users.addKey("admin", "laptop");
   const others = [identity.signIn(key), identity.openSession(admin.id)];
   const tokens = store.transaction(() => Array.from({ length: MOST_SESSIONS_OF_KEY + 2 }, () => identity.signIn("key")));
   t.same(

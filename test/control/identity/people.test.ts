@@ -1,15 +1,15 @@
 import t, { type Test } from "tap";
 import { systemClock } from "../../../lib/clock.ts";
-import { mayManageOf } from "../../../control/identity/rights.ts";
-import { openIdentity } from "../../../control/identity/open-identity.ts";
+import { mayManageAuthor } from "../../../control/identity/rights.ts";
+import { createIdentity } from "../../../control/identity/open-identity.ts";
 import { openStore } from "../../../control/store/open-store.ts";
 
 function open(t: Test) {
   const clock = systemClock();
   const store = openStore({ folder: t.testdir({}), clock });
   t.teardown(() => store.close());
-  const identity = openIdentity({ store, clock });
-  return { store, identity, people: identity.people, admin: identity.ensureAdmin("admins-key") };
+  const identity = createIdentity({ store, clock });
+  return { store, identity, people: identity.users, admin: identity.ensureAdmin("admins-key") };
 }
 
 t.test("who shares a group with an author may do what the author may", async (t) => {
@@ -23,10 +23,14 @@ t.test("who shares a group with an author may do what the author may", async (t)
   ];
   for (const [login, groups] of rows) people.add(login, { groups });
   const author = store.users.byLogin("author")?.id ?? "";
-  for (const [login, , may] of rows) t.equal(mayManageOf(store, { userId: store.users.byLogin(login)?.id ?? "", admin: false }, author), may, login);
-  t.ok(mayManageOf(store, { userId: admin.id, admin: true }, author), "an administrator may everything");
+  for (const [login, , may] of rows)
+    t.equal(mayManageAuthor(store, { userId: store.users.byLogin(login)?.id ?? "", admin: false }, author), may, login);
+  t.ok(mayManageAuthor(store, { userId: admin.id, admin: true }, author), "an administrator may everything");
   people.change("colleague", { groups: ["x"] });
-  t.notOk(mayManageOf(store, { userId: store.users.byLogin("colleague")?.id ?? "", admin: false }, author), "out of the group, out of the rights");
+  t.notOk(
+    mayManageAuthor(store, { userId: store.users.byLogin("colleague")?.id ?? "", admin: false }, author),
+    "out of the group, out of the rights",
+  );
   t.same(
     people
       .all()

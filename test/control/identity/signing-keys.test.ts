@@ -4,7 +4,7 @@ import { join } from "node:path";
 import t, { type Test } from "tap";
 import { openKeyFile } from "../../../control/packages/credentials/key-file.ts";
 import { openVault } from "../../../control/packages/credentials/open-vault.ts";
-import { openSigningKeys } from "../../../control/identity/signing-keys.ts";
+import { createSigningKeys } from "../../../control/identity/signing-keys.ts";
 import { openLog } from "../../../lib/log.ts";
 import { stillClock } from "../../fixtures/still-clock.ts";
 import { ADMIN_KEY, openStand } from "../api/fixtures/api-stand.ts";
@@ -116,7 +116,7 @@ t.test("the private part is sealed, and outlives restarts and a rotation of what
   t.notMatch(bytes, /PRIVATE KEY/);
   const again = () => {
     const vault = openVault({ store, keyFile: openKeyFile(folder), given: [], log });
-    return { vault, keys: openSigningKeys({ store, vault, clock, log }) };
+    return { vault, keys: createSigningKeys({ store, vault, clock, log }) };
   };
   t.equal((await again().keys.signer()).kid, kid);
   again().vault.rotate();

@@ -1,5 +1,5 @@
 import t from "tap";
-import { waterfall } from "../../../control/api/wake-routes.ts";
+import { wakePhases } from "../../../control/api/wake-routes.ts";
 import { WAKES_KEPT } from "../../../control/store/wakes.ts";
 import { crashing, listening, mute } from "../../fixtures/memory-driver.ts";
 import { openStand, USER } from "./stand.ts";
@@ -101,7 +101,7 @@ t.test("its parts follow each other, as far as they are known", async (t) => {
     ["failed before it began", { begunOn: undefined, endedOn: 1_300, phases: undefined }, [["queue", 0, 300]]],
   ] as const) {
     t.same(
-      waterfall({ ...wake, ...more }, 1_500),
+      wakePhases({ ...wake, ...more }, 1_500),
       bars.map(([name, start, duration]) => ({ name, start, duration })),
       what,
     );

@@ -4,8 +4,8 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import { systemClock } from "../../../lib/clock.ts";
-import { answerError } from "../../../control/api/api-error.ts";
-import { imageUsers } from "../../../control/api/registry-usage.ts";
+import { sendErrors } from "../../../control/api/api-error.ts";
+import { imageUsage } from "../../../control/api/registry-usage.ts";
 import { registryRoutes } from "../../../control/api/registry.ts";
 import { openBrowser } from "../../../gateway/registry/browse/open-browser.ts";
 import { openAskHttp } from "../../../gateway/registry/upstream/ask-http.ts";
@@ -83,8 +83,8 @@ t.test("a part of an index that a container uses is in use as well", async (t) =
     response.end(JSON.stringify(isPart ? { layers: [] } : { manifests: [{ digest: PART, size: 1 }] }));
   });
   const app = fastify();
-  app.setErrorHandler(answerError(openLog({ level: "silent", name: "test" })));
-  registryRoutes(app, { registry: browser, users: () => imageUsers(stand.store), pushes: () => () => undefined });
+  app.setErrorHandler(sendErrors(openLog({ level: "silent", name: "test" })));
+  registryRoutes(app, { registry: browser, users: () => imageUsage(stand.store), pushes: () => () => undefined });
   t.teardown(() => app.close());
   const remove = async () =>
     (await app.inject({ method: "DELETE", url: `/docker/registry/images?repository=datagrok/x&digest=${encodeURIComponent(PART)}` })).statusCode;

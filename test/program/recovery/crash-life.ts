@@ -6,8 +6,8 @@ import { containerEnvironment } from "../../../control/packages/credentials/cont
 import { openKeyFile } from "../../../control/packages/credentials/key-file.ts";
 import { openCredentials } from "../../../control/packages/credentials/open-credentials.ts";
 import { openVault } from "../../../control/packages/credentials/open-vault.ts";
-import { endAtRest } from "../../../control/identity/sessions.ts";
-import { digest } from "../../../control/identity/tokens.ts";
+import { endSessionsAtRest } from "../../../control/identity/sessions.ts";
+import { tokenDigest } from "../../../control/identity/tokens.ts";
 import { LIFECYCLE_LIMITS } from "../../../control/lifecycle/limits.ts";
 import { openLifecycle } from "../../../control/lifecycle/open-lifecycle.ts";
 import { openPublisher } from "../../../control/packages/publish/open-publisher.ts";
@@ -95,7 +95,7 @@ export async function live(killedAt?: number, pausedMs = 0): Promise<Lived> {
       limits: ZIP_LIMITS,
     });
     if (!store.users.find(USER.id)) store.users.insert({ ...USER, friendlyName: "Ada", createdOn: 1 });
-    endAtRest(store, lifecycle);
+    endSessionsAtRest(store, lifecycle);
     lifecycle.start();
     return { store, lifecycle, publisher, close: async () => own.close() };
   };
@@ -119,9 +119,9 @@ export async function live(killedAt?: number, pausedMs = 0): Promise<Lived> {
       const same = serves && fact.labels.generation === row.generation && fact.address?.port === row.address?.port;
       const spoken = now.store.sessions.byContainer(row.id).map((session) => session.digest);
       const known = now.store.images.find(row.imageId)?.ref ?? "";
-      if (same && !spoken.includes(digest(tokens.get(known) ?? ""))) left.add("a token that does not count");
+      if (same && !spoken.includes(tokenDigest(tokens.get(known) ?? ""))) left.add("a token that does not count");
       const frozen = row.state === "SYSTEM_STOPPED" && row.pausedOn !== undefined && fact?.paused === true && mine.length === 1;
-      if (frozen && !spoken.includes(digest(tokens.get(known) ?? ""))) left.add("a frozen one whose token is gone");
+      if (frozen && !spoken.includes(tokenDigest(tokens.get(known) ?? ""))) left.add("a frozen one whose token is gone");
       if (!fact && spoken.length > 0) left.add("a token of nobody");
       truth[row.folder] = same ? `runs ${version}` : fact && !frozen ? `${row.state}, yet there is ${mine.length} of it` : row.state;
       if (fact && (same || frozen)) left.delete(fact.service);

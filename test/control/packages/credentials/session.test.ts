@@ -5,8 +5,8 @@ import t, { type Test } from "tap";
 import { openKeyFile } from "../../../../control/packages/credentials/key-file.ts";
 import { openCredentials } from "../../../../control/packages/credentials/open-credentials.ts";
 import { openVault } from "../../../../control/packages/credentials/open-vault.ts";
-import { containerToken, endAtRest } from "../../../../control/identity/sessions.ts";
-import { openIdentity } from "../../../../control/identity/open-identity.ts";
+import { containerToken, endSessionsAtRest } from "../../../../control/identity/sessions.ts";
+import { createIdentity } from "../../../../control/identity/open-identity.ts";
 import { CONTAINER_WIRE_STATES, type ContainerState } from "../../../../control/model/states.ts";
 import type { Change } from "../../../../control/lifecycle/changes.ts";
 import type { Lifecycle } from "../../../../control/lifecycle/open-lifecycle.ts";
@@ -34,7 +34,7 @@ function openStand(t: Test) {
   store.packages.insert({ id: image.packageId, name: "demo", version: "1.0.0", authorId: USER, createdOn: 1, updatedOn: 1 });
   store.images.insert(image);
   const container = store.containers.insert({ ...newContainer(image, CONFIG, 1), wishedBy: USER, wishedOn: 10, state: "STARTING" });
-  const identity = openIdentity({ store, clock });
+  const identity = createIdentity({ store, clock });
   const keyFile = openKeyFile(folder);
   /** What a process that has just begun hands over. */
   const token = (patch: object = {}) => {
@@ -68,19 +68,19 @@ t.test("until it rests, each start of a definition for a user hands over the sam
       tell = listener;
       return () => {};
     };
-    endAtRest(store, { watch });
+    endSessionsAtRest(store, { watch });
     t.equal(token({ wishedBy: OTHER }), next, "it runs");
     enter("SYSTEM_STOPPED");
     store.containers.update(container.id, { pausedOn: 1 });
     tell({ seq: 1, container: store.containers.find(container.id) ?? container });
     t.equal(identity.who(next), undefined, "it lies frozen, and nobody speaks for it");
-    endAtRest(store, { watch: () => () => {} });
+    endSessionsAtRest(store, { watch: () => () => {} });
     t.equal(token(), next, "but it is to go on with what it has");
     enter("USER_STOPPED");
     tell({ seq: 1, container: store.containers.find(container.id) ?? container });
     t.same(store.sessions.ofContainers(), []);
     t.not(token(), next);
-    endAtRest(store, { watch: () => () => {} });
+    endSessionsAtRest(store, { watch: () => () => {} });
     t.same(store.sessions.ofContainers(), [], "also where the process died before it heard of the stop");
   });
 });
@@ -141,7 +141,7 @@ t.test("a container's token ends with the key and with the session of the user w
     const { ref = {} } = identity.who(shown) ?? {};
     return token({ wishedKey: ref.key, wishedSession: ref.session, generation: (store.containers.find(container.id)?.generation ?? 0) + 1 });
   };
-  const addKey = () => identity.people.addKey("ada", "");
+  const addKey = () => identity.users.addKey("ada", "");
 
   const ofSession = identity.signIn(addKey().key);
   const first = start(ofSession);
@@ -157,19 +157,19 @@ t.test("a container's token ends with the key and with the session of the user w
   const second = start(identity.signIn(revoked.key));
   const derived = identity.who(second)?.derivedToken ?? "";
   t.match(identity.who(derived), { login: "ada" });
-  identity.people.revokeKey("ada", revoked.kept.id);
+  identity.users.revokeKey("ada", revoked.kept.id);
   t.same([identity.who(second), identity.who(derived)], [undefined, undefined], "the key was revoked");
   t.equal(token({ generation: 30 }), "");
 
   const third = token({ wishedKey: undefined, wishedSession: undefined, generation: 40 });
   t.ok(identity.who(third), "with which key this was started is not known");
-  identity.people.revokeKey("ada", identity.people.keys("ada")[0]?.id ?? "");
+  identity.users.revokeKey("ada", identity.users.keys("ada")[0]?.id ?? "");
   t.equal(identity.who(third), undefined, "so it ends with any of the user's");
 });
 
 t.test("a container's token outlives a session that only ran out", async (t) => {
   const { identity, store, token } = openStand(t);
-  const { key } = identity.people.addKey("ada", "");
+  const { key } = identity.users.addKey("ada", "");
   const { ref = {} } = identity.who(identity.signIn(key)) ?? {};
   const given = token({ wishedKey: ref.key, wishedSession: ref.session });
   store.sessions.remove(ref.session ?? "");
@@ -178,7 +178,7 @@ t.test("a container's token outlives a session that only ran out", async (t) => 
 
 t.test("what a container starts ends with the session that started the container, not with the container", async (t) => {
   const { identity, token } = openStand(t);
-  const session = identity.signIn(identity.people.addKey("ada", "").key);
+  const session = identity.signIn(identity.users.addKey("ada", "").key);
   const { ref = {} } = identity.who(session) ?? {};
   const given = token({ wishedKey: ref.key, wishedSession: ref.session });
   t.match(identity.who(given)?.ref, { session: ref.session, key: ref.key });
