@@ -83,7 +83,7 @@ export async function openConsoleOfRegistry(parts: {
     log,
   });
   return {
-    saw: pushes.saw,
+    saw: pushes.record,
     close: async () => {
       await console.close();
       await registry.close();
