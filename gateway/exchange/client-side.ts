@@ -262,6 +262,7 @@ export class ClientSide implements LinkUser, Ticking {
 
   #begin(): void {
     const { head } = this.#reader;
+    this.#reader.dropHead();
     this.#headClock = false;
     this.#deadline = NEVER;
     this.#bodyLeft = head.bodyKind === "length" ? head.bodyLength : -1;

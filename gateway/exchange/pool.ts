@@ -72,6 +72,7 @@ export function openPool(parts: { ticker: Ticker; idleMs: number }): Pool {
         if (shelf.sides.length === 0) drop(shelf);
         return;
       }
+      side.reader.dropHead();
       side.reused = true;
       side.connectMs = 0;
       side.idleSince = ticker.now;

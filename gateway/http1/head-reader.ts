@@ -41,6 +41,10 @@ export class HeadReader<Head> {
     return this.#head;
   }
 
+  dropHead(): void {
+    this.#head = undefined;
+  }
+
   get begun(): boolean {
     return this.#size > 0 || this.#afterCr;
   }

@@ -28,8 +28,10 @@ export type MessageReader<Head> = {
    * and more is needed. Throws MessageRefused, after which the connection can only be closed.
    */
   readHead(chunk: Buffer, at: number): number;
-  /** Of the last message whose head is complete; a new object for each. */
+  /** Of the last message whose head is complete; a new object for each. Throws after `dropHead`, until the next one is complete. */
   readonly head: Head;
+  /** Keeps the last head no longer: of many idle connections, each would keep the text of one, credentials among it. */
+  dropHead(): void;
   /** A head has begun and is not complete. */
   readonly begun: boolean;
   /**
@@ -100,6 +102,10 @@ class Reader<Head> implements MessageReader<Head> {
 
   get head(): Head {
     return this.#heads.head;
+  }
+
+  dropHead(): void {
+    this.#heads.dropHead();
   }
 
   get begun(): boolean {

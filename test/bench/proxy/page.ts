@@ -29,6 +29,7 @@ export function figuresPage(results: Results, workloads: readonly Workload[], op
     `- Versions: ${versions().join(", ")}`,
     `- ${options.passes > 1 ? `Medians of ${options.passes} interleaved passes` : "One pass"} of ${options.seconds} s; long bodies have ${options.streamMb} MiB; of memory the most that any pass came to`,
     "- Before a pass of wrk comes a second that is not counted: who slept while the others had their turn is slower at first; other loads warm up by themselves",
+    "- In `get` and `get10k`, 900 containers share one address. berth never uses a connection of one container for another, so it keeps one for each of them, 900; its peers keep those of one address together, and have 64",
     "- Access logs are off everywhere, and nobody asks for metrics; berth counts for them in any case. With logs: the last table",
     ...[...results.left].map(([name, why]) => `- Left out: ${name}: ${why.split("\n")[0]}`),
     "",

@@ -213,6 +213,9 @@ t.test("a head has begun from its first byte until its last, and an idle reader 
   }
   t.equal(reader.readHead(Buffer.from("\nrest"), 0), 1);
   t.equal(reader.begun, false);
+  t.equal(reader.head.target, "/");
+  reader.dropHead();
+  t.throws(() => reader.head, "nor the last head, once that was taken");
   reader.readHead(Buffer.from("GET"), 0);
   reader.close();
   reader.close();
