@@ -1,0 +1,153 @@
+import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
+import { createServer, type RequestListener } from "node:http";
+import { createServer as createNetServer, type AddressInfo, type Server, type Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import t, { type Test } from "tap";
+import { systemClock } from "../../lib/clock.ts";
+import { type HttpClientOptions, type HttpFailure, openHttpClient } from "../../lib/http-client.ts";
+import { stillClock } from "../fixtures/still-clock.ts";
+
+const toFault = ({ kind, why }: HttpFailure) => new Error(`${kind}: ${why}`);
+
+function openClient(t: Test, options: Partial<HttpClientOptions> = {}) {
+  const client = openHttpClient({ clock: systemClock(), maxBytes: 1_000, timeoutMs: 60_000, toFault, ...options });
+  t.teardown(() => client.close());
+  return client;
+}
+
+async function listen(t: Test, server: Server, socketPath?: string): Promise<string> {
+  const sockets = new Set<Socket>();
+  server.on("connection", (socket) => sockets.add(socket));
+  server.listen(socketPath === undefined ? { host: "127.0.0.1", port: 0 } : { path: socketPath });
+  await once(server, "listening");
+  t.teardown(() => {
+    server.close();
+    for (const socket of sockets) socket.destroy();
+  });
+  return socketPath === undefined ? `http://127.0.0.1:${(server.address() as AddressInfo).port}` : "http://berth";
+}
+
+const serve = (t: Test, respond: RequestListener, socketPath?: string) => listen(t, createServer(respond), socketPath);
+
+t.test("a response has its status, its headers and its whole body", async (t) => {
+  const url = await serve(t, (request, response) => {
+    const sent: Buffer[] = [];
+    request
+      .on("data", (piece: Buffer) => sent.push(piece))
+      .on("end", () => {
+        response.writeHead(418, { "x-method": request.method, "x-length": request.headers["content-length"] ?? "none", location: "/elsewhere" });
+        response.end(JSON.stringify({ url: request.url, sent: Buffer.concat(sent).toString(), signIn: request.headers.authorization ?? null }));
+      });
+  });
+  const client = openClient(t);
+  const to = new URL("/a?b=c", url);
+  to.username = "user";
+  to.password = "secret";
+  const reply = await client.request({ method: "DELETE", url: to, body: "né", headers: { accept: undefined } });
+  t.match(reply, { status: 418, headers: { "x-method": "DELETE", "x-length": "3" } });
+  t.equal(reply.header("location"), "/elsewhere", "a redirect is a response");
+  t.strictSame(JSON.parse(reply.text()), { url: "/a?b=c", sent: "né", signIn: null }, "the user in a URL is not sent");
+});
+
+t.test("a response that is larger than it may be is not read on", async (t) => {
+  const url = await serve(t, (_request, response) => {
+    const more = () => void (response.destroyed || (response.write("x".repeat(10_000)), setImmediate(more)));
+    more();
+  });
+  await t.rejects(openClient(t).request({ url }), { message: /^oversized: / });
+});
+
+t.test("a response that does not end in time, or breaks off, is a failure", async (t) => {
+  const url = await serve(t, (_request, response) => void response.write("x"));
+  const clock = stillClock();
+  const late = t.rejects(openClient(t, { clock, timeoutMs: 5_000 }).request({ url }), { message: "overdue: no response within 5 s" });
+  await clock.advance(5_000);
+  await late;
+  t.equal(clock.pending(), 0);
+  await t.rejects(openClient(t, { idleTimeoutMs: 50 }).request({ url }), { message: /^broken: / });
+  const cut = await serve(t, (_request, response) => void response.write("x", () => response.destroy()));
+  await t.rejects(openClient(t).request({ url: cut }), { message: "broken: ECONNRESET" });
+});
+
+t.test("a server that is not there, or does not accept, is unreachable", async (t) => {
+  const gone = createNetServer();
+  const url = await listen(t, gone);
+  gone.close();
+  await once(gone, "close");
+  await t.rejects(openClient(t).request({ url }), { message: "unreachable: ECONNREFUSED" });
+  const silent = await listen(
+    t,
+    createNetServer(() => undefined),
+  );
+  const secure = openClient(t, { connectTimeoutMs: 50 });
+  await t.rejects(secure.request({ url: silent.replace("http:", "https:") }), { message: "unreachable: no connection within 0.05 s" });
+});
+
+t.test("an abort rejects with its own reason, and ends the request", async (t) => {
+  const ended = Promise.withResolvers<void>();
+  const arrived = Promise.withResolvers<void>();
+  const url = await serve(t, (request) => {
+    request.once("close", ended.resolve);
+    arrived.resolve();
+  });
+  const caller = new AbortController();
+  const left = t.rejects(openClient(t).request({ url, signal: caller.signal }), { message: "left" });
+  await arrived.promise;
+  caller.abort(new Error("left"));
+  await left;
+  await ended.promise;
+  await t.rejects(openClient(t).request({ url, signal: caller.signal }), { message: "left" });
+});
+
+t.test("the limit of a stream ends with its head, and the caller's signal ends its body", async (t) => {
+  const ended = Promise.withResolvers<void>();
+  const url = await serve(t, (request, response) => {
+    request.once("close", ended.resolve);
+    response.write("first");
+  });
+  const clock = stillClock();
+  const caller = new AbortController();
+  const { status, stream } = await openClient(t, { clock, timeoutMs: 1_000 }).stream({ url, signal: caller.signal });
+  t.equal(status, 200);
+  await clock.advance(10_000);
+  const [piece] = (await once(stream, "data")) as [Buffer];
+  t.equal(piece.toString(), "first");
+  const broken = once(stream, "error");
+  caller.abort(new Error("left"));
+  await broken;
+  await ended.promise;
+});
+
+t.test("connections are used again, and no more are opened than may be", async (t) => {
+  const server = createServer((_request, response) => void response.end("ok"));
+  const url = await listen(t, server);
+  let connections = 0;
+  server.on("connection", () => connections++);
+  const client = openClient(t, { connections: 2 });
+  await Promise.all(Array.from({ length: 6 }, () => client.request({ url })));
+  t.ok(connections <= 2, String(connections));
+  const apart = openClient(t);
+  const before = connections;
+  for (let i = 0; i < 3; i++) await apart.request({ url });
+  t.equal(connections - before, 3, "without a pool, each request has its own");
+});
+
+t.test("a request goes to the address that was checked, or to the one socket, whatever its host is", async (t) => {
+  const url = await serve(t, (request, response) => void response.end(request.headers.host));
+  const { port } = new URL(url);
+  const named = await openClient(t).request({ url: `http://registry.invalid:${port}/`, address: "127.0.0.1" });
+  t.equal(named.text(), `registry.invalid:${port}`);
+  // A path in tap's own folders is longer than a socket's may be.
+  const folder = mkdtempSync(join(tmpdir(), "http-client-"));
+  t.teardown(() => rmSync(folder, { recursive: true }));
+  const socketPath = join(folder, "s");
+  await serve(t, (request, response) => void response.end(request.headers.host), socketPath);
+  t.equal((await openClient(t, { socketPath }).request({ url: "http://berth/x" })).text(), "berth");
+});
+
+t.test("a request names its own fault", async (t) => {
+  const url = await serve(t, (_request, response) => void response.destroy());
+  await t.rejects(openClient(t).request({ url, toFault: ({ why }) => new Error(`own: ${why}`) }), { message: "own: ECONNRESET" });
+});
