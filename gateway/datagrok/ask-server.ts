@@ -1,6 +1,6 @@
-import { Agent, request } from "undici";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
+import { type HttpFailure, openHttpClient } from "../../lib/http-client.ts";
 import { parseReply } from "../../lib/parse-reply.ts";
 import { trimTrailing } from "../../lib/trim-trailing.ts";
 
@@ -17,14 +17,16 @@ export type AskServer = {
   get(path: string, token: string, asked: Asked): Promise<Said>;
   /** The same of any method without a body, with `authorization` as it stands. */
   ask(method: "GET" | "POST", path: string, authorization: string, asked: Asked): Promise<Said>;
-  close(): Promise<void>;
+  close(): void;
 };
 
 /** Of one kind that may wait for an answer at a time, before more are refused. */
 export const MOST_QUESTIONS = 1_000;
 const CONNECT_MS = 5_000;
+/** Each request has a shorter limit of its own. */
+const LONGEST_MS = 3_600_000;
 /** An entity holds the last lines that a container wrote. */
-const LONGEST_ANSWER = 4 * 1_048_576;
+const MAX_BYTES = 4 * 1_048_576;
 const FIRST_DELAY_MS = 250;
 const LONGEST_DELAY_MS = 5_000;
 /** What a load balancer answers where nobody is behind it; the last one also where it has waited for long enough. */
@@ -36,7 +38,7 @@ const ONE_WORD = /^[\x21-\x7e]+$/;
 export function openAskServer(parts: { url: string; connections: number; clock: Clock }): AskServer {
   const { clock, connections } = parts;
   const base = apiOf(parts.url);
-  const agent = new Agent({ connect: { timeout: CONNECT_MS }, headersTimeout: 0, bodyTimeout: 0, connections });
+  const client = openHttpClient({ clock, maxBytes: MAX_BYTES, timeoutMs: LONGEST_MS, connectTimeoutMs: CONNECT_MS, connections, toFault });
   let failures = 0;
   let askAgainAt = -Infinity;
 
@@ -52,38 +54,41 @@ export function openAskServer(parts: { url: string; connections: number; clock: 
 
   const ask: AskServer["ask"] = async (method, path, authorization, { signal, limitMs, holds }) => {
     if (clock.monotonic() < askAgainAt) throw serverAway("cannot be reached");
-    const over = new AbortController();
-    let gaveUp = false;
-    const until = clock.deadline(limitMs, () => serverAway("did not answer in time"), AbortSignal.any([signal, over.signal]));
+    // The end of a response that the server may hold back says nothing of the server: other requests are not to wait for it.
+    let mayBeHeld = false;
     try {
-      const headers = { authorization, accept: "application/json" };
-      const answer = await request(base + path, { method, headers, signal: until, dispatcher: agent });
-      let text = "";
-      for await (const piece of answer.body.setEncoding("utf8")) {
-        text += String(piece);
-        if (text.length > LONGEST_ANSWER) throw serverAway("answered with more than can be meant");
-      }
-      const said = parseReply(text);
-      gaveUp = holds === true && answer.statusCode === 504;
-      if (NOBODY_THERE.has(answer.statusCode) && !isApiError(said)) throw serverAway(`is not behind its address (${answer.statusCode})`);
+      const reply = await client.request({
+        method,
+        url: base + path,
+        headers: { authorization, accept: "application/json" },
+        signal,
+        timeoutMs: limitMs,
+        toFault: (failure) => {
+          mayBeHeld = holds === true && failure.kind === "overdue";
+          return toFault(failure);
+        },
+      });
+      const said = parseReply(reply.text());
+      mayBeHeld = holds === true && reply.status === 504;
+      if (NOBODY_THERE.has(reply.status) && !isApiError(said)) throw serverAway(`is not behind its address (${reply.status})`);
       heard();
-      return { status: answer.statusCode, said };
+      return { status: reply.status, said };
     } catch (error) {
       if (signal.aborted) throw signal.reason;
-      // Of an answer that is held back for long, the end says nothing of the server: others are not to wait for it.
-      if (!gaveUp && !(until.aborted && holds)) failed();
-      if (until.aborted) throw until.reason;
-      throw error instanceof Fault ? error : serverAway(`cannot be reached (${(error as { code?: string }).code ?? "no reason given"})`, error);
-    } finally {
-      over.abort();
+      if (!mayBeHeld) failed();
+      throw error;
     }
   };
-
   return {
     ask,
     get: async (path, token, asked) => (ONE_WORD.test(token) ? ask("GET", path, token, asked) : { status: 401, said: undefined }),
-    close: () => agent.destroy(),
+    close: client.close,
   };
+}
+
+function toFault({ kind, why, cause }: HttpFailure): Fault {
+  if (kind === "overdue") return serverAway("did not answer in time");
+  return kind === "oversized" ? serverAway(`sent a response larger than ${MAX_BYTES} bytes`) : serverAway(`cannot be reached (${why})`, cause);
 }
 
 export function serverAway(why: string, cause?: unknown): Fault {
