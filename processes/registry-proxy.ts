@@ -56,7 +56,7 @@ export async function runRegistryProxy(options: {
   if (datagrok.url === undefined && runtime === undefined)
     throw new Fault("SETTINGS_INVALID", "DATAGROK_URL is not set: it says which server knows the users.");
   const place = options.handle === undefined ? await bindRegistryConsole(settings, clock, log) : undefined;
-  const identity = datagrok.url === undefined ? controlIdentity(runtime?.apiSocket ?? "", trusted) : datagrokIdentity(datagrok.url);
+  const identity = datagrok.url === undefined ? controlIdentity(runtime?.apiSocket ?? "", trusted, clock) : datagrokIdentity(datagrok.url, clock);
   const control = runtime && openAskControl({ link: controlHere(runtime), clock });
   const counts = { done: metrics.tokenRefreshes.at("done"), failed: metrics.tokenRefreshes.at("failed") };
   const upstream = options.own?.upstream ?? (await openUpstream(upstreamSettings(settings), { clock, log, signal: stop.signal, counts }));

@@ -42,7 +42,7 @@ export async function runSpawner(options: {
   checkKey(settings, runtime !== undefined, log);
   const registry = openRegistry(settings, driverName, { clock, log });
   const driver = countCalls(await openDriverOfHosts(driverName, settings, registry, { clock, log }), { metrics, clock });
-  const server = keyServer(settings, runtime);
+  const server = keyServer(settings, runtime, clock);
   const signers = server && openSigners({ server, issuer: settings.datagrok.issuer, clock, log });
   const { spawnerApiKey: key, spawnerHost: host, spawnerPort: port } = settings;
   const callers = openCallers({ key, audience: settings.dockerSettings.spawnerAudience, signers, clock });
@@ -67,7 +67,7 @@ export async function runSpawner(options: {
       await api.close();
       await driver.close();
       await registry?.close();
-      await server?.close();
+      server?.close();
     },
   };
 }
@@ -81,8 +81,8 @@ function checkKey({ spawnerApiKey, spawnerHost }: Settings, inServe: boolean, lo
 }
 
 /** Who signs the tokens of callers. grok_spawner is told the server's address under a name of its own. */
-function keyServer({ datagrok, apiUrl }: Settings, runtime: RuntimeFolder | undefined): KeyServer | undefined {
-  if (datagrok.url !== undefined) return datagrokKeys(datagrok.url);
-  if (runtime !== undefined) return controlKeys(runtime.apiSocket);
-  return apiUrl === undefined ? undefined : datagrokKeys(apiUrl);
+function keyServer({ datagrok, apiUrl }: Settings, runtime: RuntimeFolder | undefined, clock: Clock): KeyServer | undefined {
+  if (datagrok.url !== undefined) return datagrokKeys(datagrok.url, clock);
+  if (runtime !== undefined) return controlKeys(runtime.apiSocket, clock);
+  return apiUrl === undefined ? undefined : datagrokKeys(apiUrl, clock);
 }

@@ -22,7 +22,7 @@ export async function checkDatagrok({ settings, key, clock }: Chain, signal: Abo
       `${shown(base)}/admin/startup_data answers ${status}${status === 200 ? " without a webRoot" : ""}: it is no API of a Datagrok server.`,
     );
   const problems: Problem[] = [];
-  const server = datagrokKeys(base);
+  const server = datagrokKeys(base, clock);
   try {
     const log = openLog({ level: "silent", name: "doctor" });
     const signers = openSigners({ server, issuer, clock, log });
@@ -40,7 +40,7 @@ export async function checkDatagrok({ settings, key, clock }: Chain, signal: Abo
       problems: [issuer !== undefined && bare(issuer) !== bare(webRoot) ? otherIssuer(issuer, webRoot) : notTaken(error)],
     };
   } finally {
-    await server.close();
+    server.close();
   }
 }
 

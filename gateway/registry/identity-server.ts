@@ -1,3 +1,4 @@
+import type { Clock } from "../../lib/clock.ts";
 import type { Head, HeaderEdits, Peer } from "../decision.ts";
 import { controlBehind, datagrokBehind, type ServerBehind } from "../server-behind.ts";
 import { CONTROL_HOST, controlKeys, datagrokKeys, type KeyServer } from "../../lib/jwks/key-server.ts";
@@ -12,21 +13,21 @@ export type IdentityServer = KeyServer & {
 /** The address at which a client sees the proxy: a server that makes its own out of it would name another issuer than when it is asked who it is. */
 const SEEN_BY_CLIENT = ["x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", "forwarded"];
 
-export function controlIdentity(socketPath: string, trusted: TrustedProxies): IdentityServer {
+export function controlIdentity(socketPath: string, trusted: TrustedProxies, clock: Clock): IdentityServer {
   const behind = controlBehind({ target: { socketPath } }, trusted);
   const edits = (head: Head, peer: Peer): HeaderEdits => {
     const { remove, add } = behind.edits(head, peer);
     return { remove: [...remove, ...SEEN_BY_CLIENT, "x-forwarded-for", "x-real-ip", "host"], add: [...add, ["Host", CONTROL_HOST]] };
   };
-  return { ...controlKeys(socketPath), behind: { ...behind, edits } };
+  return { ...controlKeys(socketPath, clock), behind: { ...behind, edits } };
 }
 
 /** `url` is its API, with `/api`. */
-export function datagrokIdentity(url: string): IdentityServer {
+export function datagrokIdentity(url: string, clock: Clock): IdentityServer {
   const behind = datagrokBehind({ url, keepHost: false });
   const edits = (head: Head, peer: Peer): HeaderEdits => {
     const { remove, add } = behind.edits(head, peer);
     return { remove: [...remove, ...SEEN_BY_CLIENT], add };
   };
-  return { ...datagrokKeys(url), behind: { ...behind, edits } };
+  return { ...datagrokKeys(url, clock), behind: { ...behind, edits } };
 }

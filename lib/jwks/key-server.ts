@@ -1,5 +1,6 @@
-import { Agent, request } from "undici";
+import type { Clock } from "../clock.ts";
 import { Fault } from "../fault.ts";
+import { openHttpClient } from "../http-client.ts";
 import type { KeyHabits } from "./key-set.ts";
 import { trimTrailing } from "../trim-trailing.ts";
 
@@ -11,7 +12,7 @@ export type KeyServer = {
   keys: KeyHabits;
   /** Its keys come over its own socket and sign nothing but its own tokens: which of its addresses those name as their issuer says nothing more. */
   anyIssuer: boolean;
-  close(): Promise<void>;
+  close(): void;
 };
 
 /** Control publishes a key for as long as it counts, and takes out at once one that is revoked: with the grace, that counts within a minute. */
@@ -21,45 +22,53 @@ const DATAGROK_KEYS: KeyHabits = { freshMs: 10 * 60_000, keptMs: 30 * 60_000 };
 
 /** What control is asked as over its own socket. Where no public address is set, tokens bear this name as their issuer, whatever address a client has used. */
 export const CONTROL_HOST = "berth";
-const TIMEOUT_MS = 10_000;
+const SILENCE_MS = 10_000;
 /** A server that sends a byte now and then is never silent, and would keep its keys from ever being fetched anew. */
-const WHOLE_ANSWER_MS = 30_000;
-const LONGEST_ANSWER = 1_048_576;
+const TIMEOUT_MS = 30_000;
+const MAX_BYTES = 1_048_576;
+const CONNECTIONS = 4;
 
-export function controlKeys(socketPath: string): KeyServer {
-  const agent = new Agent({ connect: { socketPath }, headersTimeout: TIMEOUT_MS, bodyTimeout: TIMEOUT_MS });
-  return { keys: CONTROL_KEYS, anyIssuer: true, ...asking(agent, `http://${CONTROL_HOST}`, "The control plane") };
+export function controlKeys(socketPath: string, clock: Clock): KeyServer {
+  const client = keyClient({ base: `http://${CONTROL_HOST}`, name: "The control plane", socketPath, timeoutMs: TIMEOUT_MS, clock });
+  return { keys: CONTROL_KEYS, anyIssuer: true, ...client };
 }
 
-/** `url` is its API, with `/api`. `wholeMs`: how long an answer may take in all. */
-export function datagrokKeys(url: string, wholeMs = WHOLE_ANSWER_MS): KeyServer {
-  const agent = new Agent({ connect: { timeout: TIMEOUT_MS }, headersTimeout: TIMEOUT_MS, bodyTimeout: TIMEOUT_MS });
+/** `url` is its API, with `/api`. `timeoutMs`: how long a whole response may take. */
+export function datagrokKeys(url: string, clock: Clock, timeoutMs = TIMEOUT_MS): KeyServer {
   const { origin, pathname } = new URL(url);
-  const base = trimTrailing(pathname, "/").replace(/\/api$/, "");
-  return { keys: DATAGROK_KEYS, anyIssuer: false, ...asking(agent, origin + base, "The Datagrok server", wholeMs) };
+  const base = origin + trimTrailing(pathname, "/").replace(/\/api$/, "");
+  return { keys: DATAGROK_KEYS, anyIssuer: false, ...keyClient({ base, name: "The Datagrok server", timeoutMs, clock }) };
 }
 
-function asking(dispatcher: Agent, base: string, name: string, wholeMs = WHOLE_ANSWER_MS): Pick<KeyServer, "get" | "close"> {
+function keyClient({
+  base,
+  name,
+  ...limits
+}: {
+  base: string;
+  name: string;
+  socketPath?: string;
+  timeoutMs: number;
+  clock: Clock;
+}): Pick<KeyServer, "get" | "close"> {
+  const unknown = (why: string, cause?: unknown) => new Fault("TOKEN_KEYS_UNKNOWN", `${name} ${why}`, { cause, retryAfterMs: 1_000 });
+  const client = openHttpClient({
+    ...limits,
+    maxBytes: MAX_BYTES,
+    connectTimeoutMs: SILENCE_MS,
+    idleTimeoutMs: SILENCE_MS,
+    connections: CONNECTIONS,
+    toFault: ({ kind, url, why, cause }) =>
+      kind === "oversized"
+        ? unknown(`sent a response larger than ${MAX_BYTES} bytes for ${url.pathname}`)
+        : unknown(`cannot be asked for ${url.pathname} (${why}); it should be back in a moment`, cause),
+  });
   return {
     get: async (path) => {
-      try {
-        const { statusCode, body } = await request(base + path, {
-          dispatcher,
-          headers: { accept: "application/json" },
-          signal: AbortSignal.timeout(wholeMs),
-        });
-        let text = "";
-        for await (const piece of body.setEncoding("utf8")) {
-          text += String(piece);
-          if (text.length > LONGEST_ANSWER) throw new Fault("TOKEN_KEYS_UNKNOWN", `${name} answered ${path} with more than can be meant`);
-        }
-        if (statusCode !== 200) throw new Fault("TOKEN_KEYS_UNKNOWN", `${name} answered ${path} with ${statusCode}`, { retryAfterMs: 1_000 });
-        return text;
-      } catch (cause) {
-        if (cause instanceof Fault) throw cause;
-        throw new Fault("TOKEN_KEYS_UNKNOWN", `${name} cannot be asked for ${path}; it should be back in a moment`, { cause, retryAfterMs: 1_000 });
-      }
+      const reply = await client.request({ url: base + path, headers: { accept: "application/json" } });
+      if (reply.status !== 200) throw unknown(`answered ${path} with ${reply.status}`);
+      return reply.text();
     },
-    close: () => dispatcher.destroy(),
+    close: client.close,
   };
 }

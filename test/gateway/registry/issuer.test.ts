@@ -1,3 +1,4 @@
+import { systemClock } from "../../../lib/clock.ts";
 import t from "tap";
 import { datagrokIdentity } from "../../../gateway/registry/identity-server.ts";
 import { ADMIN_KEY, eventually, startBerth } from "../../fixtures/berth.ts";
@@ -7,7 +8,7 @@ import { basic, openRecorder, openStand } from "./stand.ts";
 t.test("a Datagrok server that names itself as it is asked makes tokens that are taken, wherever the proxy was asked", async (t) => {
   // Another berth, or any server that believes the load balancer before it.
   const server = await openRecorder(t);
-  const identity = datagrokIdentity(`http://127.0.0.1:${server.port}/api`);
+  const identity = datagrokIdentity(`http://127.0.0.1:${server.port}/api`, systemClock());
   t.teardown(identity.close);
   const { call } = await openStand(t, await openRecorder(t), { identity, trusted: ["loopback"] });
   const seen = {

@@ -1,3 +1,4 @@
+import { systemClock } from "../../../lib/clock.ts";
 import { createServer } from "node:http";
 import { once } from "node:events";
 import type { AddressInfo } from "node:net";
@@ -91,7 +92,7 @@ t.test("a key that a Datagrok server no longer publishes is used for a token's l
 });
 
 t.test("a key that control takes back counts no more within a minute, also for tokens that are remembered", async (t) => {
-  const { keys, close } = controlIdentity("/nowhere", trustedProxies([]));
+  const { keys, close } = controlIdentity("/nowhere", trustedProxies([]), stillClock());
   t.teardown(close);
   const clock = stillClock(Date.now());
   const stand = await openStand(t, await openRecorder(t), { clock, keys });
@@ -182,7 +183,7 @@ t.test("a server of keys that sends a byte now and then is given up all the same
   }).listen(0, "127.0.0.1");
   await once(dripping, "listening");
   t.teardown(() => dripping.close());
-  const server = datagrokKeys(`http://127.0.0.1:${(dripping.address() as AddressInfo).port}/api`, 200);
+  const server = datagrokKeys(`http://127.0.0.1:${(dripping.address() as AddressInfo).port}/api`, systemClock(), 200);
   await t.rejects(server.get("/api/docker/keys"), { code: "TOKEN_KEYS_UNKNOWN" });
-  await server.close();
+  server.close();
 });

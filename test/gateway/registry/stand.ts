@@ -38,7 +38,7 @@ export type StandOptions = Partial<Omit<RegistryProxyParts, "trusted" | "upstrea
 export async function openStand(t: Test, registry: { port: number }, options: StandOptions = {}): Promise<Stand> {
   const tokens = await openTokenServer(t);
   const pushed: Pushed[] = [];
-  const remote = datagrokIdentity(tokens.url);
+  const remote = datagrokIdentity(tokens.url, systemClock());
   const identity = { ...remote, keys: options.keys ?? remote.keys };
   const proxy = openRegistryProxy({
     identity,

@@ -15,7 +15,7 @@ const AUDIENCE = "datagrok-spawner";
 /** A spawner that takes the tokens of a server of the test's. */
 async function openServed(t: Test) {
   const tokens = await openTokenServer(t);
-  const server = datagrokKeys(tokens.url);
+  const server = datagrokKeys(tokens.url, systemClock());
   t.teardown(() => server.close());
   const stand = await openStand(t, { signers: openSigners({ server, issuer: undefined, clock: systemClock(), log }) });
   const status = async (headers: Record<string, string>) => (await stand.ask("GET", "/services", { headers })).status;
