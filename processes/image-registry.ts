@@ -63,13 +63,13 @@ export function openRegistry(settings: Settings, driver: DriverName | "ask", too
 
 /** Their clients cost a tenth of a second and tens of megabytes: who asks no registry does without. */
 const load = async () => {
-  const [{ openAskHttp }, { openEcrApi }, sources, { openUpstream }] = await Promise.all([
-    import("../gateway/registry/upstream/ask-http.ts"),
+  const [{ openRegistryHttp }, { openEcrApi }, sources, { openUpstream }] = await Promise.all([
+    import("../gateway/registry/upstream/registry-http.ts"),
     import("../gateway/registry/upstream/ecr-api.ts"),
     import("../gateway/registry/upstream/image-sources.ts"),
     import("../gateway/registry/upstream/open-upstream.ts"),
   ]);
-  return { openAskHttp, openEcrApi, openUpstream, ...sources };
+  return { openRegistryHttp, openEcrApi, openUpstream, ...sources };
 };
 
 function opensFor(settings: Settings, driver: DriverName | "ask"): ((opening: Opening) => Promise<ImageSource>)[] {
@@ -79,11 +79,11 @@ function opensFor(settings: Settings, driver: DriverName | "ask"): ((opening: Op
   const configured = async (opening: Opening) => {
     // Only the proxy is known: it lets everybody pull.
     const asked = url === undefined && !ecrMode ? { url: namedAs, username: undefined, password: undefined, ecrMode } : settings.registry;
-    const { openAskHttp, openUpstream, upstreamSource } = await load();
+    const { openRegistryHttp, openUpstream, upstreamSource } = await load();
     const upstream = await openUpstream({ ...asked, url: asked.url, awsRegion: settings.awsRegion }, opening);
     const login = async (signal: AbortSignal) =>
       ecrMode ? readBasic(await upstream.authorization({ repository: undefined, actions: [] }, signal)) : readLogin(asked);
-    return upstreamSource(upstream, { http: openAskHttp(), namedAs, login });
+    return upstreamSource(upstream, { http: openRegistryHttp(opening), namedAs, login });
   };
   const ecr = async (opening: Opening) => {
     const { ecrSource, openEcrApi } = await load();

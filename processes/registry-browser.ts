@@ -20,14 +20,19 @@ export function registryBrowser(parts: { settings: Settings; runtime: RuntimeFol
   let opening: Promise<RegistryBrowser> | undefined;
 
   const open = async (): Promise<RegistryBrowser> => {
-    const [{ openAskHttp }, { openUpstream }, { openBrowser }] = await Promise.all([
-      import("../gateway/registry/upstream/ask-http.ts"),
+    const [{ openRegistryHttp }, { openUpstream }, { openBrowser }] = await Promise.all([
+      import("../gateway/registry/upstream/registry-http.ts"),
       import("../gateway/registry/upstream/open-upstream.ts"),
       import("../gateway/registry/browse/open-browser.ts"),
     ]);
-    if (isOwn) return openBrowser({ upstream: ownUpstream(runtime.registrySocket), http: openAskHttp(runtime.registrySocket), clock });
+    if (isOwn)
+      return openBrowser({
+        upstream: ownUpstream(runtime.registrySocket),
+        http: openRegistryHttp({ clock, socketPath: runtime.registrySocket }),
+        clock,
+      });
     const asked = { ...settings.registry, awsRegion: settings.awsRegion, tokenFile: undefined };
-    return openBrowser({ upstream: await openUpstream(asked, { clock, log, signal: closing.signal }), http: openAskHttp(), clock });
+    return openBrowser({ upstream: await openUpstream(asked, { clock, log, signal: closing.signal }), http: openRegistryHttp({ clock }), clock });
   };
   /** One that could not be opened is opened anew by the next question. */
   const opened = (signal: AbortSignal) => {

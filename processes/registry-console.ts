@@ -51,18 +51,18 @@ export async function openConsoleOfRegistry(parts: {
   log: Log;
 }): Promise<RegistryConsole> {
   const { place, upstream, tagPushedAt, tls, trusted, clock, log } = parts;
-  const [{ openRegistryConsole }, { createRecentPushes }, { openBrowser }, { openAskHttp }, { openAskServer }, { signInWithKey }, { whoIs }] =
+  const [{ openRegistryConsole }, { createRecentPushes }, { openBrowser }, { openRegistryHttp }, { openAskServer }, { signInWithKey }, { whoIs }] =
     await Promise.all([
       import("../control/console/registry/open-registry-console.ts"),
       import("../control/console/registry/recent-pushes.ts"),
       import("../gateway/registry/browse/open-browser.ts"),
-      import("../gateway/registry/upstream/ask-http.ts"),
+      import("../gateway/registry/upstream/registry-http.ts"),
       import("../gateway/datagrok/ask-server.ts"),
       import("../gateway/datagrok/sign-in-with-key.ts"),
       import("../gateway/datagrok/who-is.ts"),
     ]);
   const socket = "socketPath" in upstream.target ? upstream.target.socketPath : undefined;
-  const registry = openBrowser({ upstream: { ...upstream, close: async () => {} }, http: openAskHttp(socket), clock });
+  const registry = openBrowser({ upstream: { ...upstream, close: async () => {} }, http: openRegistryHttp({ clock, socketPath: socket }), clock });
   const server = openAskServer({ url: place.datagrokUrl, connections: CONNECTIONS, clock });
   const pushes = createRecentPushes({ clock });
   const console = await openRegistryConsole({

@@ -1,7 +1,7 @@
 import type { Clock } from "../../../lib/clock.ts";
 import { withTimeout } from "../../../lib/deadline.ts";
 import { Fault } from "../../../lib/fault.ts";
-import type { AskHttp, Said } from "../upstream/ask-http.ts";
+import type { HttpClient, HttpReply } from "../../../lib/http-client.ts";
 import { askUpstream } from "../upstream/ask-upstream.ts";
 import { MANIFESTS } from "../upstream/manifest-digest.ts";
 import type { RegistryBrowser } from "../../contract.ts";
@@ -21,7 +21,7 @@ const MOST_PAGES = 200;
 const ANSWER_MS = 30_000;
 
 /** `http` and `upstream` are closed with it. */
-export function openBrowser({ upstream, http, clock }: { upstream: Upstream; http: AskHttp; clock: Clock }): RegistryBrowser {
+export function openBrowser({ upstream, http, clock }: { upstream: Upstream; http: HttpClient; clock: Clock }): RegistryBrowser {
   const inTime = async <T>(signal: AbortSignal, question: (limited: AbortSignal) => Promise<T>): Promise<T> => {
     const overdue = () => new Fault("REGISTRY_TIMED_OUT", `The registry ${upstream.host} did not answer within ${ANSWER_MS / 1_000} s.`);
     return withTimeout({ clock, ms: ANSWER_MS, overdue, signal }, question);
@@ -34,25 +34,25 @@ export function openBrowser({ upstream, http, clock }: { upstream: Upstream; htt
     const names = new Set<string>();
     let path: string | undefined = first;
     for (let page = 0; path !== undefined && page < MOST_PAGES && names.size < MOST_NAMES; page++) {
-      const said = await ask(repository, "pull", path, signal);
-      if (said.status === 404) return undefined;
-      requireOk(said, upstream, repository);
-      const body = readJson(said, upstream);
+      const reply = await ask(repository, "pull", path, signal);
+      if (reply.status === 404) return undefined;
+      requireOk(reply, upstream, repository);
+      const body = readJson(reply, upstream);
       const more = body[field];
       // An empty list is null at some registries.
       for (const name of Array.isArray(more) ? more : []) if (typeof name === "string") names.add(name);
-      path = nextPage(said.header("link"), path);
+      path = nextPage(reply.header("link"), path);
     }
     return [...names].slice(0, MOST_NAMES);
   };
 
   const image = async (repository: string, reference: string, signal: AbortSignal) => {
     const base = upstream.nameOf(repository);
-    const said = await ask(repository, "pull", `${base}/manifests/${encodeURIComponent(reference)}`, signal, MANIFESTS);
-    if (said.status === 404) return undefined;
-    requireOk(said, upstream, repository);
-    if (said.body.length > MAX_MANIFEST_BYTES) {
-      const sentence = `The manifest ${repository}:${reference} has ${said.body.length} bytes; ${MAX_MANIFEST_BYTES} are read.`;
+    const reply = await ask(repository, "pull", `${base}/manifests/${encodeURIComponent(reference)}`, signal, MANIFESTS);
+    if (reply.status === 404) return undefined;
+    requireOk(reply, upstream, repository);
+    if (reply.body.length > MAX_MANIFEST_BYTES) {
+      const sentence = `The manifest ${repository}:${reference} has ${reply.body.length} bytes; ${MAX_MANIFEST_BYTES} are read.`;
       throw new Fault("REGISTRY_UNREACHABLE", sentence);
     }
     const config = async (digest: string) => {
@@ -60,14 +60,14 @@ export function openBrowser({ upstream, http, clock }: { upstream: Upstream; htt
       // Not every artefact has one that is JSON.
       return found.status === 200 && found.body.length <= MAX_MANIFEST_BYTES ? (jsonIn(found) ?? {}) : {};
     };
-    return readImage({ said, manifest: readJson(said, upstream), config });
+    return readImage({ reply, manifest: readJson(reply, upstream), config });
   };
 
   const remove = async (repository: string, digest: string, signal: AbortSignal) => {
-    const said = await ask(repository, "delete", `${upstream.nameOf(repository)}/manifests/${digest}`, signal);
-    if (said.status === 404) return false;
-    if (said.status === 405) throw new Fault("REGISTRY_REFUSED", `The registry ${upstream.host} deletes nothing, or not now (405).`);
-    requireOk(said, upstream, repository);
+    const reply = await ask(repository, "delete", `${upstream.nameOf(repository)}/manifests/${digest}`, signal);
+    if (reply.status === 404) return false;
+    if (reply.status === 405) throw new Fault("REGISTRY_REFUSED", `The registry ${upstream.host} deletes nothing, or not now (405).`);
+    requireOk(reply, upstream, repository);
     return true;
   };
 
@@ -84,20 +84,20 @@ export function openBrowser({ upstream, http, clock }: { upstream: Upstream; htt
   };
 }
 
-function requireOk({ status }: Said, { host }: Upstream, repository = "its list of repositories"): void {
+function requireOk({ status }: HttpReply, { host }: Upstream, repository = "its list of repositories"): void {
   if (status >= 200 && status < 300) return;
   if (status === 401 || status === 403) throw new Fault("PULL_DENIED", `The registry ${host} does not let berth at ${repository} (${status}).`);
   throw new Fault("REGISTRY_UNREACHABLE", `The registry ${host} answered ${status} for ${repository}.`);
 }
 
-function readJson(said: Said, { host }: Upstream): Record<string, unknown> {
-  const value = jsonIn(said);
+function readJson(reply: HttpReply, { host }: Upstream): Record<string, unknown> {
+  const value = jsonIn(reply);
   if (value === undefined)
     throw new Fault("REGISTRY_UNREACHABLE", `The registry ${host} answered with what is no JSON, or with more than can be meant.`);
   return value;
 }
 
-function jsonIn({ body }: Said): Record<string, unknown> | undefined {
+function jsonIn({ body }: HttpReply): Record<string, unknown> | undefined {
   const value = parseReply(body.toString("utf8"));
   return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : undefined;
 }

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import type { StoredImage } from "../../contract.ts";
-import type { Said } from "../upstream/ask-http.ts";
+import type { HttpReply } from "../../../lib/http-client.ts";
 
 /** What a manifest says, once it has been looked at: anybody who may push writes one, and a registry need not read what it keeps. */
 type Descriptor = { digest: string; size: number; platform: string | undefined };
@@ -13,18 +13,18 @@ const DIGEST = /^[a-z0-9+._-]+:[0-9a-f]{32,128}$/;
 
 /** `config` fetches a configuration by its digest; `{}` where it is not to be had. */
 export async function readImage(parts: {
-  said: Said;
+  reply: HttpReply;
   manifest: Record<string, unknown>;
   config(digest: string): Promise<Record<string, unknown>>;
 }): Promise<StoredImage> {
-  const { said, manifest } = parts;
+  const { reply, manifest } = parts;
   const layers = listOf(manifest["layers"]).map(({ digest, size }) => ({ digest, size }));
   const images = listOf(manifest["manifests"]).map(({ digest, size, platform }) => ({ digest, size, platform: platform ?? "unknown" }));
   const config = descriptorOf(manifest["config"]);
   const built = DIGEST.test(config.digest) ? await parts.config(config.digest) : {};
   return {
-    digest: said.header("docker-content-digest") ?? `sha256:${createHash("sha256").update(said.body).digest("hex")}`,
-    mediaType: textOf(manifest["mediaType"]) ?? said.header("content-type") ?? "",
+    digest: reply.header("docker-content-digest") ?? `sha256:${createHash("sha256").update(reply.body).digest("hex")}`,
+    mediaType: textOf(manifest["mediaType"]) ?? reply.header("content-type") ?? "",
     size: sum(layers) + sum(images) + config.size,
     createdOn: textOf(built["created"]),
     platform: platformOf(built),

@@ -1,6 +1,6 @@
 import type { Clock } from "../../../lib/clock.ts";
 import { Fault } from "../../../lib/fault.ts";
-import type { AskHttp } from "./ask-http.ts";
+import type { HttpClient } from "../../../lib/http-client.ts";
 import { basicAuthorization, type Login } from "./basic.ts";
 import { openBearerTokens, type BearerTokens } from "./bearer-tokens.ts";
 import { readChallenges } from "./challenge.ts";
@@ -26,7 +26,7 @@ const REFUSED_FOR_MS = 10_000;
  */
 export function challengeUpstream(
   address: RegistryAddress,
-  parts: { login: Login | undefined; http: AskHttp; file: TokenFile | undefined; counts?: AskCounts | undefined; clock: Clock },
+  parts: { login: Login | undefined; http: HttpClient; file: TokenFile | undefined; counts?: AskCounts | undefined; clock: Clock },
 ): Upstream {
   const { login, http, file, counts, clock } = parts;
   const basic = login && basicAuthorization(login);
@@ -36,9 +36,9 @@ export function challengeUpstream(
   const probe = openRenewed<Way>({
     ask: async (signal) => {
       // The name and password wait until it is known who wants them.
-      const said = await http({ method: "GET", url: `${address.root}/v2/`, headers: {}, signal });
-      if (said.status !== 200 && said.status !== 401) throw new Fault("REGISTRY_UNREACHABLE", `${address.host} answered ${said.status} to /v2/.`);
-      const value = adopt(said.header("www-authenticate"));
+      const reply = await http.request({ method: "GET", url: `${address.root}/v2/`, headers: {}, signal });
+      if (reply.status !== 200 && reply.status !== 401) throw new Fault("REGISTRY_UNREACHABLE", `${address.host} answered ${reply.status} to /v2/.`);
+      const value = adopt(reply.header("www-authenticate"));
       const lifeMs = value.kind === "refused" ? REFUSED_FOR_MS : FOR_EVER_MS;
       return { value, lifeMs, renewMs: lifeMs };
     },

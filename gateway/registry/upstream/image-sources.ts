@@ -1,7 +1,8 @@
 import type { Clock } from "../../../lib/clock.ts";
 import { Fault } from "../../../lib/fault.ts";
 import type { Log } from "../../../lib/log.ts";
-import { openAskHttp, type AskHttp } from "./ask-http.ts";
+import type { HttpClient } from "../../../lib/http-client.ts";
+import { openRegistryHttp } from "./registry-http.ts";
 import type { Login } from "./basic.ts";
 import { challengeUpstream } from "./by-challenge.ts";
 import type { EcrApi } from "./ecr-api.ts";
@@ -32,7 +33,7 @@ export type ImageSource = {
  */
 export function upstreamSource(
   upstream: Upstream,
-  parts: { http: AskHttp; namedAs: string | undefined; login(signal: AbortSignal): Promise<Login | undefined> },
+  parts: { http: HttpClient; namedAs: string | undefined; login(signal: AbortSignal): Promise<Login | undefined> },
 ): ImageSource {
   const { http, namedAs } = parts;
   const own = (host: string) => host === upstream.host || (isHub(upstream.host) && isHub(host));
@@ -78,7 +79,7 @@ function loginOf({ username, password }: Login): Login {
 
 /** Docker Hub without a login. It answers what is private and what does not exist alike. */
 export function hubSource(tools: { clock: Clock }): ImageSource {
-  const http = openAskHttp();
+  const http = openRegistryHttp(tools);
   const upstream = challengeUpstream(readRegistryAddress(HUB_NAME), { login: undefined, http, file: undefined, clock: tools.clock });
   return {
     host: HUB_NAME,

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { Fault } from "../../../lib/fault.ts";
-import type { AskHttp } from "./ask-http.ts";
+import type { HttpClient } from "../../../lib/http-client.ts";
 import { askUpstream } from "./ask-upstream.ts";
 import type { Upstream } from "./upstream.ts";
 
@@ -18,7 +18,7 @@ export const MANIFESTS = [
  */
 export async function manifestDigest(
   upstream: Upstream,
-  http: AskHttp,
+  http: HttpClient,
   { repository, version }: { repository: string; version: string },
   signal: AbortSignal,
 ): Promise<string | undefined> {
@@ -31,13 +31,13 @@ export async function manifestDigest(
       accept: MANIFESTS,
       signal,
     });
-  const said = await send("HEAD");
-  if (said.status === 404) return undefined;
-  if (said.status === 401 || said.status === 403) {
-    throw new Fault("PULL_DENIED", `The registry ${upstream.host} does not let ${repository} be read (${said.status}).`);
+  const reply = await send("HEAD");
+  if (reply.status === 404) return undefined;
+  if (reply.status === 401 || reply.status === 403) {
+    throw new Fault("PULL_DENIED", `The registry ${upstream.host} does not let ${repository} be read (${reply.status}).`);
   }
-  if (said.status !== 200) throw new Fault("REGISTRY_UNREACHABLE", `The registry ${upstream.host} answered ${said.status} for ${repository}.`);
-  const told = said.header("docker-content-digest");
+  if (reply.status !== 200) throw new Fault("REGISTRY_UNREACHABLE", `The registry ${upstream.host} answered ${reply.status} for ${repository}.`);
+  const told = reply.header("docker-content-digest");
   if (told !== undefined && /^[a-z0-9+._-]+:[0-9a-f]{32,}$/.test(told)) return told;
   const whole = await send("GET");
   return whole.status === 200 ? `sha256:${createHash("sha256").update(whole.body).digest("hex")}` : undefined;

@@ -1,7 +1,7 @@
 import type { Clock } from "../../../lib/clock.ts";
 import { Fault } from "../../../lib/fault.ts";
 import type { Log } from "../../../lib/log.ts";
-import { openAskHttp } from "./ask-http.ts";
+import { openRegistryHttp } from "./registry-http.ts";
 import { readLogin } from "./basic.ts";
 import { challengeUpstream } from "./by-challenge.ts";
 import { openEcrApi } from "./ecr-api.ts";
@@ -40,7 +40,7 @@ export async function openUpstream(
   }
   if (!address)
     throw new Fault("SETTINGS_INVALID", "REGISTRY_URL is not set: it says which registry stands behind the proxy. Only ECR_MODE does without.");
-  return challengeUpstream(address, { login, http: openAskHttp(), file, counts, clock });
+  return challengeUpstream(address, { login, http: openRegistryHttp({ clock }), file, counts, clock });
 }
 
 /** Tokens are good in their own region, which the host of ECR names. */

@@ -1,7 +1,7 @@
 import type { Clock } from "../../../lib/clock.ts";
 import { Fault } from "../../../lib/fault.ts";
 import { parseReply } from "../../../lib/parse-reply.ts";
-import type { AskHttp, Said } from "./ask-http.ts";
+import type { HttpClient, HttpReply } from "../../../lib/http-client.ts";
 import { basicAuthorization, type Login } from "./basic.ts";
 import type { Lasting } from "./renewed.ts";
 
@@ -22,7 +22,7 @@ const LONGEST_PAUSE_MS = 5_000;
 export async function askToken(
   { realm, service }: TokenServer,
   scopes: readonly string[],
-  { login, http, clock, signal }: { login: Login | undefined; http: AskHttp; clock: Clock; signal: AbortSignal },
+  { login, http, clock, signal }: { login: Login | undefined; http: HttpClient; clock: Clock; signal: AbortSignal },
 ): Promise<Lasting<string>> {
   const url = new URL(realm);
   url.hash = "";
@@ -32,20 +32,20 @@ export async function askToken(
   for (const scope of scopes) url.searchParams.append("scope", scope);
   const headers = { accept: "application/json", ...(login ? { authorization: basicAuthorization(login) } : {}) };
   for (let left = TRIES - 1, pauseMs = FIRST_PAUSE_MS; ; left--, pauseMs *= 2) {
-    const said = await http({ method: "GET", url: url.href, headers, signal }).catch((error: unknown) => {
+    const reply = await http.request({ method: "GET", url: url.href, headers, signal }).catch((error: unknown) => {
       if (signal.aborted || !(error instanceof Fault)) throw error;
       return error;
     });
-    if (!(said instanceof Fault) && said.status === 200) return readToken(said, url.host);
-    const passing = said instanceof Fault || said.status === 429 || said.status >= 500;
-    if (!passing || left <= 0) throw failure(said, url.host, login);
-    await clock.sleep(Math.min(said instanceof Fault ? pauseMs : Math.max(pauseMs, retryAfterMs(said)), LONGEST_PAUSE_MS), signal);
+    if (!(reply instanceof Fault) && reply.status === 200) return readToken(reply, url.host);
+    const passing = reply instanceof Fault || reply.status === 429 || reply.status >= 500;
+    if (!passing || left <= 0) throw failure(reply, url.host, login);
+    await clock.sleep(Math.min(reply instanceof Fault ? pauseMs : Math.max(pauseMs, retryAfterMs(reply)), LONGEST_PAUSE_MS), signal);
   }
 }
 
-function readToken(said: Said, server: string): Lasting<string> {
+function readToken(reply: HttpReply, server: string): Lasting<string> {
   const failed = (what: string) => new Fault("UPSTREAM_CREDENTIAL_FAILED", `The registry's token server ${server} answered without ${what}.`);
-  const answer = parseReply(said.body.toString()) as { token?: unknown; access_token?: unknown; expires_in?: unknown } | null | undefined;
+  const answer = parseReply(reply.body.toString()) as { token?: unknown; access_token?: unknown; expires_in?: unknown } | null | undefined;
   if (answer === undefined) throw failed("JSON");
   const token = answer?.token ?? answer?.access_token;
   // It becomes a header line.
@@ -56,19 +56,19 @@ function readToken(said: Said, server: string): Lasting<string> {
   return { value: `Bearer ${token}`, lifeMs: lifeMs * 0.9, renewMs: lifeMs * 0.75 };
 }
 
-function failure(said: Said | Fault, server: string, login: Login | undefined): Fault {
+function failure(reply: HttpReply | Fault, server: string, login: Login | undefined): Fault {
   const sentence =
-    said instanceof Fault
-      ? `The registry's token server cannot be reached: ${said.message}`
-      : said.status !== 401 && said.status !== 403
-        ? `The registry's token server ${server} answered ${said.status}.`
+    reply instanceof Fault
+      ? `The registry's token server cannot be reached: ${reply.message}`
+      : reply.status !== 401 && reply.status !== 403
+        ? `The registry's token server ${server} answered ${reply.status}.`
         : login
-          ? `The registry's token server ${server} refuses REGISTRY_USERNAME and REGISTRY_PASSWORD (${said.status}).`
-          : `The registry's token server ${server} wants a login (${said.status}): set REGISTRY_USERNAME and REGISTRY_PASSWORD.`;
-  return new Fault("UPSTREAM_CREDENTIAL_FAILED", sentence, said instanceof Fault ? { cause: said } : {});
+          ? `The registry's token server ${server} refuses REGISTRY_USERNAME and REGISTRY_PASSWORD (${reply.status}).`
+          : `The registry's token server ${server} wants a login (${reply.status}): set REGISTRY_USERNAME and REGISTRY_PASSWORD.`;
+  return new Fault("UPSTREAM_CREDENTIAL_FAILED", sentence, reply instanceof Fault ? { cause: reply } : {});
 }
 
-function retryAfterMs(said: Said): number {
-  const seconds = Number(said.header("retry-after") ?? 0);
+function retryAfterMs(reply: HttpReply): number {
+  const seconds = Number(reply.header("retry-after") ?? 0);
   return Number.isFinite(seconds) ? seconds * 1_000 : 0;
 }

@@ -131,8 +131,8 @@ const MANIFEST = `{"layers":[${"{},".repeat(345_000)}{}]}`;
 const manifest: InputCase = {
   name: "manifest: layers",
   run: async () => {
-    const said = { status: 200, header: () => undefined, body: Buffer.from(MANIFEST) };
-    await readImage({ said, manifest: JSON.parse(MANIFEST), config: async () => ({}) });
+    const reply = { status: 200, headers: {}, header: () => undefined, body: Buffer.from(MANIFEST), text: () => MANIFEST };
+    await readImage({ reply, manifest: JSON.parse(MANIFEST), config: async () => ({}) });
   },
 };
 

@@ -5,7 +5,7 @@ import { Fault } from "../../../lib/fault.ts";
 import { listPages } from "../../../gateway/datagrok/list-pages.ts";
 import { readContainer } from "../../../gateway/datagrok/read-container.ts";
 import { openBrowser } from "../../../gateway/registry/browse/open-browser.ts";
-import type { AskHttp } from "../../../gateway/registry/upstream/ask-http.ts";
+import type { HttpClient } from "../../../lib/http-client.ts";
 import { readChallenges } from "../../../gateway/registry/upstream/challenge.ts";
 import { askToken } from "../../../gateway/registry/upstream/token-server.ts";
 import type { Upstream } from "../../../gateway/registry/upstream/upstream.ts";
@@ -53,8 +53,11 @@ async function refusable(read: () => unknown): Promise<void> {
   }
 }
 
-const reply = (text: string): AskHttp =>
-  Object.assign(() => Promise.resolve({ status: 200, header: () => undefined, body: Buffer.from(text) }), { close: () => Promise.resolve() });
+const reply = (text: string): HttpClient => ({
+  request: () => Promise.resolve({ status: 200, headers: {}, header: () => undefined, body: Buffer.from(text), text: () => text }),
+  stream: () => Promise.reject(new Error("no stream")),
+  close: () => undefined,
+});
 const upstream: Upstream = {
   target: { host: "registry.example", port: 80 },
   host: "registry.example",
@@ -65,7 +68,7 @@ const upstream: Upstream = {
   close: () => Promise.resolve(),
 };
 
-const registries: readonly [string, (http: AskHttp) => unknown][] = [
+const registries: readonly [string, (http: HttpClient) => unknown][] = [
   ["tags list", (http) => openBrowser({ upstream, http, clock }).tags("a", signal)],
   ["manifest", (http) => openBrowser({ upstream, http, clock }).image("a", "latest", signal)],
   ["token reply", (http) => askToken({ realm: new URL("http://token.example"), service: undefined }, [], { login: undefined, http, clock, signal })],

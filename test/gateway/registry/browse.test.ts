@@ -8,7 +8,7 @@ import { sendErrors } from "../../../control/api/api-error.ts";
 import { imageUsage } from "../../../control/api/registry-usage.ts";
 import { registryRoutes } from "../../../control/api/registry.ts";
 import { openBrowser } from "../../../gateway/registry/browse/open-browser.ts";
-import { openAskHttp } from "../../../gateway/registry/upstream/ask-http.ts";
+import { openRegistryHttp } from "../../../gateway/registry/upstream/registry-http.ts";
 import { openLog } from "../../../lib/log.ts";
 import { ownUpstream } from "../../../processes/own-upstream.ts";
 import { openStand } from "../../control/api/fixtures/api-stand.ts";
@@ -28,7 +28,7 @@ async function openFake(t: Test, say: (request: IncomingMessage, response: Serve
     say(request, response);
   });
   await new Promise<void>((resolve) => void server.listen(socket, resolve));
-  const browser = openBrowser({ upstream: ownUpstream(socket), http: openAskHttp(socket), clock });
+  const browser = openBrowser({ upstream: ownUpstream(socket), http: openRegistryHttp({ clock, socketPath: socket }), clock });
   t.teardown(async () => {
     await browser.close();
     server.closeAllConnections();

@@ -1,6 +1,6 @@
 import t from "tap";
 import { systemClock } from "../../../../lib/clock.ts";
-import { openAskHttp } from "../../../../gateway/registry/upstream/ask-http.ts";
+import { openRegistryHttp } from "../../../../gateway/registry/upstream/registry-http.ts";
 import { challengeUpstream } from "../../../../gateway/registry/upstream/by-challenge.ts";
 import { upstreamSource } from "../../../../gateway/registry/upstream/image-sources.ts";
 import { openImageRegistry } from "../../../../gateway/registry/upstream/open-image-registry.ts";
@@ -59,10 +59,10 @@ t.test("Docker Hub keeps names of one part below library/", async (t) => {
 });
 
 t.test("Docker Hub as the registry that is set up is named as engines name it", async (t) => {
-  const http = openAskHttp();
+  const http = openRegistryHttp({ clock: systemClock() });
   const upstream = challengeUpstream(readRegistryAddress("docker.io"), { login: undefined, http, file: undefined, clock: systemClock() });
   const login = { username: "a", password: "b" };
-  const source = upstreamSource(upstream, { http: openAskHttp(), namedAs: undefined, login: async () => login });
+  const source = upstreamSource(upstream, { http: openRegistryHttp({ clock: systemClock() }), namedAs: undefined, login: async () => login });
   t.teardown(() => source.close());
   const images = openImageRegistry([source]);
   t.strictSame(images.fullNames("nginx:1"), ["docker.io/library/nginx:1"]);
