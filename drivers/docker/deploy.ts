@@ -58,8 +58,8 @@ export async function deploy(deps: DeployDeps, spec: Spec, call: DeployCall): Pr
 type Pulling = Pick<StartPhases, "pull">;
 
 /**
- * The engine is not asked first for what nearly always is so, since each call costs it as much as a part of the start: that it has the image, and that the network is
- * the one of a moment ago. Where it refuses, that is looked at, and tried once more if it was the reason.
+ * Creates at once, without a query before for what is nearly always true: that the engine has the image, and that the network is the one of some seconds ago. Each
+ * query delays the start. Where the engine refuses, both are verified, and the start is tried once more if one of them was the reason.
  */
 async function launch(deps: DeployDeps, spec: Spec, call: DeployCall): Promise<{ made: StartedContainer; pulling: Pulling }> {
   let place = await deps.place(spec, call.signal);

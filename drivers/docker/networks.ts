@@ -56,8 +56,8 @@ export type NetworksDeps = {
 const SHARED_BITS = 12;
 const TEND_EVERY_MS = 10_000;
 /**
- * How long the report of the shared network counts: the engine writes every container on it into each. What could change meanwhile is that somebody removes the network, which
- * the engine allows only while nothing runs there; the next start on it is then refused, and the engine queried again.
+ * How long the report of the shared network counts: the engine writes every container on it into each. A user may remove the network
+ * meanwhile, which the engine allows only while nothing runs there; the next start on it is then refused, and the engine queried again.
  */
 const SHARED_NETWORK_MS = 10_000;
 /** By which name containers of packages reach berth's own container. */
@@ -149,10 +149,10 @@ export function openNetworks(deps: NetworksDeps): Networks {
     if (shared !== undefined && known?.id !== shared.found.id && clock.monotonic() - shared.at < SHARED_NETWORK_MS)
       return placeOn(shared.found, Promise.resolve(), true);
     const at = clock.monotonic();
-    const found = await ensureShared(signal);
+    const current = await ensureShared(signal);
     // One of an older berth is made anew as soon as it is empty, so each start has to see who is on it.
-    shared = found.isolated || !found.ours ? { found, at } : undefined;
-    return placeOn(found, Promise.resolve());
+    shared = current.isolated || !current.ours ? { found: current, at } : undefined;
+    return placeOn(current, Promise.resolve());
   };
 
   const ensurePackage = async (spec: Spec, signal: AbortSignal): Promise<BridgeNetwork> => {

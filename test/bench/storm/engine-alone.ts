@@ -4,8 +4,11 @@ import type Docker from "dockerode";
 
 const PORT = 15353;
 
+/** `onReady`: called while all of them run. */
+export type EngineAlonePlan = { image: string; network: string; count: number; atOnce: number; onReady(): void };
+
 /** What the engine takes by itself: creates and starts so many containers, `atOnce` at a time, until each accepts a connection. Milliseconds. Leaves nothing behind. */
-export async function engineAlone(docker: Docker, plan: { image: string; network: string; count: number; atOnce: number }): Promise<number> {
+export async function engineAlone(docker: Docker, plan: EngineAlonePlan): Promise<number> {
   const { image, network, count, atOnce } = plan;
   const made: string[] = [];
   const ready: Promise<void>[] = [];
@@ -24,7 +27,9 @@ export async function engineAlone(docker: Docker, plan: { image: string; network
   try {
     await Promise.all(Array.from({ length: atOnce }, worker));
     await Promise.all(ready);
-    return performance.now() - began;
+    const tookMs = performance.now() - began;
+    plan.onReady();
+    return tookMs;
   } finally {
     await Promise.all(made.map((id) => docker.getContainer(id).remove({ force: true })));
   }
