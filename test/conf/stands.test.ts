@@ -42,7 +42,7 @@ async function shell(lines: string): Promise<void> {
   if (code !== 0) throw new Error(`${lines}\nended with ${code}:\n${output}`);
 }
 
-const takeAway = (page: string) => /^## Take it away\n\n```sh\n(.*?)^```/ms.exec(readFileSync(page, "utf8"))?.[1] ?? "false";
+const removalCommands = (page: string) => /^## Remove it\n\n```sh\n(.*?)^```/ms.exec(readFileSync(page, "utf8"))?.[1] ?? "false";
 
 const ready = async (base: string, output: () => string) =>
   eventually(`${base} to take requests`, 40_000, async () => ((await fetch(`${base}/readyz`).catch(() => undefined))?.ok ? true : undefined)).catch(
@@ -176,7 +176,7 @@ t.test("compose", async (t) => {
   await t.test("taken away as its page says, nothing of it is left", async (t) => {
     const files = "COMPOSE_FILE=compose.yaml:registry.yaml:drop-in.yaml\nCOMPOSE_PROFILES=grok_spawner,grok_registry\n";
     writeFileSync(join(at, ".env"), `${readFileSync(join(at, ".env"), "utf8")}${files}`);
-    await shell(`cd ${at}\n${takeAway(join(SOURCE, "docs/deploy/compose.md"))}`);
+    await shell(`cd ${at}\n${removalCommands(join(SOURCE, "docs/deploy/compose.md"))}`);
     t.same(
       (await docker.listContainers({ all: true })).flatMap(({ Names }) => Names),
       [],
@@ -248,7 +248,7 @@ t.test("swarm", async (t) => {
   });
 
   await t.test("taken away as its page says, no service is left", async (t) => {
-    const removal = takeAway(join(SOURCE, "docs/deploy/swarm.md"));
+    const removal = removalCommands(join(SOURCE, "docs/deploy/swarm.md"));
     // As the page says: while containers are about to end the network may be in use, and the last line is for once more.
     const again = removal.trim().split("\n").at(-1) ?? "";
     const well = (lines: string) => shell(lines).then(() => true, () => undefined); // prettier-ignore
