@@ -1,11 +1,13 @@
 import type { FastifyInstance } from "fastify";
 import { Readable } from "node:stream";
 import { Fault } from "../../lib/fault.ts";
+import type { Published } from "../packages/publish/open-publisher.ts";
 import { refuseForeignAuthor } from "../packages/publish/record-package.ts";
+import type { Store } from "../store/open-store.ts";
 import type { Authorization } from "./authorization.ts";
 import type { ApiDeps } from "./api-deps.ts";
 import { clientAbortSignal } from "./api-error.ts";
-import { findLiveContainer } from "./find-entities.ts";
+import { findLiveContainers } from "./find-entities.ts";
 import { containerToJson, imageToJson } from "./entity-json.ts";
 import { responses, CONTAINER, IMAGE } from "./schemas.ts";
 
@@ -94,18 +96,7 @@ export function packageRoutes(app: FastifyInstance, { store, publisher }: ApiDep
           // The socket must outlive a refusal, or the client would see a broken connection in place of the reason.
           const bytes = body.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>;
           const published = await publisher.publish({ name, user, debug: request.query.debug, body: bytes, signal: clientAbortSignal(reply) });
-          return {
-            "#type": "Package",
-            id: published.package.id,
-            name: published.package.name,
-            version: published.package.version,
-            images: published.images.map((image) => imageToJson(store.images.find(image.id) ?? image, true, "cut")),
-            containers: published.containers.flatMap(({ id }) => {
-              const live = findLiveContainer(store, id);
-              return live ? [containerToJson(live.container, live.image, true, "cut")] : [];
-            }),
-            warnings: published.warnings,
-          };
+          return reply.type("application/json; charset=utf-8").send(Readable.from(answerOf(store, published)));
         } finally {
           body.resume();
         }
@@ -129,4 +120,29 @@ export function parsePackageAddress(params: { key?: string; first?: string; scop
   if (scope !== undefined) return { name: `${scope}/${name}`, key };
   if (first?.startsWith("@")) return { name: `${first}/${name}`, key: undefined };
   return { name, key: first };
+}
+
+/** Folders of one piece of the answer: each piece is made in a turn of its own. */
+const PIECE = 25;
+
+/** The answer as JSON, in pieces: for 500 folders it has some megabytes. */
+async function* answerOf(store: Store, { package: { id, name, version }, folders, warnings }: Published): AsyncGenerator<string> {
+  const pieces = Array.from({ length: Math.ceil(folders.length / PIECE) }, (_, index) => folders.slice(index * PIECE, (index + 1) * PIECE));
+  const images = (ids: string[]) => store.images.some(ids).map((image) => imageToJson(image, true, "cut"));
+  const containers = (ids: string[]) => findLiveContainers(store, ids).map(({ container, image }) => containerToJson(container, image, true, "cut"));
+  const list = async function* (rows: (piece: typeof folders) => object[]): AsyncGenerator<string> {
+    let before = "";
+    for (const piece of pieces) {
+      await new Promise(setImmediate);
+      for (const row of rows(piece)) {
+        yield before + JSON.stringify(row);
+        before = ",";
+      }
+    }
+  };
+  yield `${JSON.stringify({ "#type": "Package", id, name, version }).slice(0, -1)},"images":[`;
+  yield* list((piece) => images(piece.map(({ imageId }) => imageId)));
+  yield '],"containers":[';
+  yield* list((piece) => containers(piece.map(({ containerId }) => containerId)));
+  yield `],"warnings":${JSON.stringify(warnings)}}`;
 }

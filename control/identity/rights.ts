@@ -45,6 +45,12 @@ export function claimImage(store: Pick<Store, "repositories">, image: string, ow
   store.repositories.claim({ key, name: imageRepository(image), ...ids, since: now });
 }
 
+/** The same for all of a package, in one statement. */
+export function claimImages(store: Pick<Store, "repositories">, images: readonly string[], packageId: string, now: number): void {
+  const owned = images.map((image) => ({ key: nameKey(image), name: imageRepository(image) })).filter(({ key }) => key !== "");
+  store.repositories.claimAll(owned, packageId, now);
+}
+
 /** Its owner before may no longer use it. */
 export function assignImage(store: Pick<Store, "repositories">, image: string, userId: string, now: number): void {
   store.repositories.assign({ key: nameKey(image), name: imageRepository(image), packageId: undefined, userId, since: now });

@@ -29,33 +29,69 @@ type PausedContainer = Pick<Container, "id" | "service" | "generation" | "state"
 /** Read for each that failed, when the engine is there again. */
 type TriedContainer = Pick<Container, "id" | "since" | "fault">;
 
+/** What a publish needs of the containers that its package has, without the texts. */
+export type PackageContainer = Pick<
+  Container,
+  "id" | "packageId" | "imageId" | "folder" | "name" | "service" | "generation" | "runningGeneration" | "createdOn"
+>;
+
+/** With what a publish compares what it brings. */
+type DefinedContainer = Pick<Container, "id" | "folder" | "config" | "env">;
+
 type PlacedContainer = Pick<Container, "id" | "state" | "wishedBy">;
+
+const TO_VIEW: Columns<ContainerToView> = {
+  id: text(),
+  name: text(),
+  state: text<ContainerState>(),
+  config: json<ContainerConfig>(),
+  desiredInstances: oneOf<0 | 1>(),
+  stopFor: optional(text<"user" | "system">()),
+  fault: optional(json<FaultData>()),
+  address: optional(json<OwnedAddress>()),
+  phases: optional(json<NonNullable<Container["phases"]>>()),
+  notBefore: whole(),
+};
+
+const BRIEF: Columns<BriefContainer> = {
+  id: text(),
+  service: text(),
+  generation: whole(),
+  desiredInstances: oneOf<0 | 1>(),
+  state: text<ContainerState>(),
+  since: whole(),
+  fault: optional(json<FaultData>()),
+  address: optional(json<OwnedAddress>()),
+};
+
+export const CONTAINER_COLUMNS: Columns<Container> = {
+  ...BRIEF,
+  ...TO_VIEW,
+  packageId: text(),
+  imageId: text(),
+  folder: text(),
+  friendlyName: text(),
+  env: json<Record<string, string>>(),
+  wishedBy: optional(text()),
+  wishedKey: optional(text()),
+  wishedSession: optional(text()),
+  wishedOn: whole(),
+  wishedFor: optional(text<WishedFor>()),
+  runningGeneration: optional(whole()),
+  deployed: optional(json<Deployed>()),
+  adopted: optional(json<Adopted>()),
+  pausedOn: optional(whole()),
+  busyUntil: whole(),
+  attempts: whole(),
+  lastLogs: text(),
+  lastActive: whole(),
+  createdOn: whole(),
+  updatedOn: whole(),
+};
 
 export type Containers = ReturnType<typeof containersIn>;
 
 export function containersIn(sql: Sql) {
-  const toView: Columns<ContainerToView> = {
-    id: text(),
-    name: text(),
-    state: text<ContainerState>(),
-    config: json<ContainerConfig>(),
-    desiredInstances: oneOf<0 | 1>(),
-    stopFor: optional(text<"user" | "system">()),
-    fault: optional(json<FaultData>()),
-    address: optional(json<OwnedAddress>()),
-    phases: optional(json<NonNullable<Container["phases"]>>()),
-    notBefore: whole(),
-  };
-  const brief: Columns<BriefContainer> = {
-    id: text(),
-    service: text(),
-    generation: whole(),
-    desiredInstances: oneOf<0 | 1>(),
-    state: text<ContainerState>(),
-    since: whole(),
-    fault: optional(json<FaultData>()),
-    address: optional(json<OwnedAddress>()),
-  };
   const paused = rowsOf<PausedContainer>(sql, "containers", "id", {
     id: text(),
     service: text(),
@@ -65,32 +101,26 @@ export function containersIn(sql: Sql) {
   });
   const tried = rowsOf<TriedContainer>(sql, "containers", "id", { id: text(), since: whole(), fault: optional(json<FaultData>()) });
   const placed = rowsOf<PlacedContainer>(sql, "containers", "id", { id: text(), state: text<ContainerState>(), wishedBy: optional(text()) });
-  const briefs = rowsOf<BriefContainer>(sql, "containers", "id", brief);
-  const viewed = rowsOf<ContainerToView>(sql, "containers", "id", toView);
-  const rows = rowsOf<Container>(sql, "containers", "id", {
-    ...brief,
-    ...toView,
+  const briefs = rowsOf<BriefContainer>(sql, "containers", "id", BRIEF);
+  const ofPackage = rowsOf<PackageContainer>(sql, "containers", "id", {
+    id: text(),
     packageId: text(),
     imageId: text(),
     folder: text(),
-    friendlyName: text(),
-    env: json<Record<string, string>>(),
-    wishedBy: optional(text()),
-    wishedKey: optional(text()),
-    wishedSession: optional(text()),
-    wishedOn: whole(),
-    wishedFor: optional(text<WishedFor>()),
+    name: text(),
+    service: text(),
+    generation: whole(),
     runningGeneration: optional(whole()),
-    deployed: optional(json<Deployed>()),
-    adopted: optional(json<Adopted>()),
-    pausedOn: optional(whole()),
-    busyUntil: whole(),
-    attempts: whole(),
-    lastLogs: text(),
-    lastActive: whole(),
     createdOn: whole(),
-    updatedOn: whole(),
   });
+  const defined = rowsOf<DefinedContainer>(sql, "containers", "id", {
+    id: text(),
+    folder: text(),
+    config: json<ContainerConfig>(),
+    env: json<Record<string, string>>(),
+  });
+  const viewed = rowsOf<ContainerToView>(sql, "containers", "id", TO_VIEW);
+  const rows = rowsOf<Container>(sql, "containers", "id", CONTAINER_COLUMNS);
   const history = historyIn(sql);
   const wakes = wakesIn(sql);
   return {
@@ -113,7 +143,9 @@ export function containersIn(sql: Sql) {
     triedLater: () => tried.where("not_before > 0 AND attempts > 0"),
     /** What decides where its work waits. */
     place: (id: string) => placed.find(id),
-    byPackage: (packageId: string) => rows.where("package_id = ? ORDER BY name, id", packageId),
+    byPackage: (packageId: string) => ofPackage.where("package_id = ?", packageId),
+    ofFolders: (packageId: string, folders: readonly string[]) =>
+      defined.where("package_id = ? AND folder IN (SELECT value FROM json_each(?))", packageId, JSON.stringify(folders)),
     byImage: (imageId: string) => rows.where("image_id = ? ORDER BY name, id", imageId),
     ...listingsOf(sql, "containers", LIVE, rows),
     /** Their names at the orchestrator. */
@@ -151,14 +183,6 @@ export function containersIn(sql: Sql) {
         sql.run("DELETE FROM tombstones WHERE id = ?", container.id);
         return rows.insert(container);
       }),
-    /** The same for many, with few statements more. */
-    insertAll: (containers: readonly Container[]) =>
-      sql.together(() => {
-        sql.run("DELETE FROM tombstones WHERE id IN (SELECT value FROM json_each(?))", JSON.stringify(containers.map(({ id }) => id)));
-        for (const container of containers) rows.insert(container);
-      }),
-    /** As `update`, for a row that was read in this transaction. */
-    redefine: (container: Container, patch: Partial<Omit<Container, "id" | "state">>) => rows.change(container, patch),
     /** For everything but `state`, which only moves. */
     update: (id: string, patch: Partial<Omit<Container, "id" | "state">>) => rows.update(id, patch),
     /** Requests the stop of all of these, in one statement. */

@@ -32,6 +32,9 @@ export function credentialsIn(sql: Sql) {
   });
   return {
     of: (packageId: string, entity: string) => rows.where("package_id = ? AND entity = ? ORDER BY name", packageId, entity),
+    /** The entities of the package that have any. */
+    entities: (packageId: string) =>
+      sql.all<{ entity: string }>("SELECT DISTINCT entity FROM credentials WHERE package_id = ?", packageId).map(({ entity }) => entity),
     all: () => rows.where("TRUE"),
     insert: rows.insert,
     update: (id: string, sealed: Sealed) => rows.update(id, { keyId: sealed.keyId, box: sealed.box }),

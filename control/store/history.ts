@@ -49,8 +49,6 @@ export function historyIn(sql: Sql) {
         HISTORY_LENGTH,
       );
     },
-    /** For what moves again soon, as what was published does: none is forgotten here. */
-    appendOnly: rows.insert,
     /**
      * Of images that all enter this state now; call it in their transaction, before they do. None is forgotten here: the next move of each does that.
      */

@@ -4,44 +4,46 @@ import { flag, json, optional, text, whole } from "./columns.ts";
 import type { Image } from "../model/entities.ts";
 import { listingsOf } from "./listing.ts";
 import { causeOf, historyIn, type Reason } from "./history.ts";
-import { rowsOf } from "./rows.ts";
+import { type Columns, rowsOf } from "./rows.ts";
 import type { Sql } from "./sql.ts";
 
 /** All but those that are as they are to be. In the words of its index: for others SQLite reads every row. */
 const AT_WORK = "(state NOT IN ('READY', 'DELETED') OR fault IS NOT NULL)";
 
-/** What a publish needs of an image that leaves its package, without the texts. */
-export type LeavingImage = Pick<Image, "id" | "folder" | "files" | "state">;
+/** What a publish needs of the images that its package has, without the texts. */
+export type PackageImage = Pick<Image, "id" | "folder" | "files" | "state">;
+
+export const IMAGE_COLUMNS: Columns<Image> = {
+  id: text(),
+  packageId: text(),
+  folder: text(),
+  name: text(),
+  friendlyName: text(),
+  description: text(),
+  version: text(),
+  ref: text(),
+  dockerfile: text(),
+  dockerfilePath: text(),
+  files: text(),
+  state: text<ImageState>(),
+  since: whole(),
+  fault: optional(json<FaultData>()),
+  resolvedId: optional(text()),
+  digest: optional(text()),
+  exposed: json<number[]>(),
+  mutable: flag(),
+  contentHash: optional(text()),
+  warnings: json<string[]>(),
+  logs: text(),
+  createdOn: whole(),
+  updatedOn: whole(),
+};
 
 export type Images = ReturnType<typeof imagesIn>;
 
 export function imagesIn(sql: Sql) {
-  const rows = rowsOf<Image>(sql, "images", "id", {
-    id: text(),
-    packageId: text(),
-    folder: text(),
-    name: text(),
-    friendlyName: text(),
-    description: text(),
-    version: text(),
-    ref: text(),
-    dockerfile: text(),
-    dockerfilePath: text(),
-    files: text(),
-    state: text<ImageState>(),
-    since: whole(),
-    fault: optional(json<FaultData>()),
-    resolvedId: optional(text()),
-    digest: optional(text()),
-    exposed: json<number[]>(),
-    mutable: flag(),
-    contentHash: optional(text()),
-    warnings: json<string[]>(),
-    logs: text(),
-    createdOn: whole(),
-    updatedOn: whole(),
-  });
-  const leaving = rowsOf<LeavingImage>(sql, "images", "id", { id: text(), folder: text(), files: text(), state: text<ImageState>() });
+  const rows = rowsOf<Image>(sql, "images", "id", IMAGE_COLUMNS);
+  const brief = rowsOf<PackageImage>(sql, "images", "id", { id: text(), folder: text(), files: text(), state: text<ImageState>() });
   const history = historyIn(sql);
   return {
     /** Deleted ones too: an image's row is its own tombstone. */
@@ -57,10 +59,10 @@ export function imagesIn(sql: Sql) {
     /** Their state was entered after `now`, as the clock says it. */
     ofTheFuture: (now: number) => rows.where("since > ?", Math.trunc(now)),
     ofFolders: (packageId: string, folders: readonly string[]) =>
-      rows.where("package_id = ? AND folder IN (SELECT value FROM json_each(?))", packageId, JSON.stringify(folders)),
+      brief.where("package_id = ? AND folder IN (SELECT value FROM json_each(?))", packageId, JSON.stringify(folders)),
     /** What a package of these folders alone no longer has. Those deleted before, which a package collects over time, are left out. */
     ofOtherFolders: (packageId: string, folders: readonly string[]) =>
-      leaving.where("package_id = ? AND state <> 'DELETED' AND folder NOT IN (SELECT value FROM json_each(?))", packageId, JSON.stringify(folders)),
+      brief.where("package_id = ? AND state <> 'DELETED' AND folder NOT IN (SELECT value FROM json_each(?))", packageId, JSON.stringify(folders)),
     byPackage: (packageId: string) => rows.where("package_id = ? ORDER BY name, id", packageId),
     ...listingsOf(sql, "images", "TRUE", rows),
     /** How many are in each state. */
@@ -74,13 +76,6 @@ export function imagesIn(sql: Sql) {
     insert: rows.insert,
     /** For everything but `state`, which only moves. */
     update: (id: string, patch: Partial<Omit<Image, "id" | "state">>) => rows.update(id, patch),
-    /** Published again; call it in the transaction that read the row. */
-    republish: (image: Image, patch: Partial<Omit<Image, "id">>, reason: Reason) =>
-      sql.together(() => {
-        const moved = rows.change(image, patch);
-        history.appendOnly({ entity: image.id, fromState: image.state, toState: moved.state, cause: undefined, ...reason });
-        return moved;
-      }),
     /** In two statements, however many there are; call it in the transaction that read their states, all of which may be left for DELETED. */
     removeAll: (ids: readonly string[], now: number, reason: Reason) =>
       sql.together(() => {

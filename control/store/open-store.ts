@@ -19,6 +19,7 @@ import { type Packages, packagesIn } from "./packages.ts";
 import { type Sessions, sessionsIn } from "./sessions.ts";
 import { type SigningKeys, signingKeysIn } from "./signing-keys.ts";
 import { type Sql, sqlOn } from "./sql.ts";
+import { type Staging, stagingIn } from "./staging.ts";
 import { storeFault } from "./store-fault.ts";
 import { type Tombstones, tombstonesIn } from "./tombstones.ts";
 import { type Users, usersIn } from "./users.ts";
@@ -42,12 +43,14 @@ export type Store = {
   images: Images;
   containers: Containers;
   tombstones: Tombstones;
+  /** What is being published: nothing of it is durable before it is recorded. */
+  staging: Staging;
   /** Written by the moves themselves. */
   history: Pick<History, "of">;
   audit: Audit;
   wakes: Wakes;
-  /** All of `work`'s writes or none; `work` may not wait for anything. */
-  transaction<R>(work: () => R): R;
+  /** All of `work`'s writes or none; `work` may not wait for anything. `isLarge` as in `sql.ts`. */
+  transaction<R>(work: () => R, options?: { isLarge?: boolean }): R;
   close(): void;
 };
 
@@ -65,6 +68,8 @@ export function openStore(options: { folder: string; clock: Clock; metrics?: Pic
     database.pragma("journal_mode = WAL");
     database.pragma("synchronous = FULL");
     database.pragma("foreign_keys = ON");
+    // What is staged is no file: only a publish that is recorded needs the disk.
+    database.pragma("temp_store = MEMORY");
     migrate(database);
     const sql = sqlOn(database, options.folder, { clock, seconds: metrics.commitSeconds.at() });
     sql.run("DELETE FROM sessions WHERE expires_on <= ?", Math.trunc(clock.now()));
@@ -101,6 +106,7 @@ function storeOn(sql: Sql, database: Database, unlock: () => void): Store {
     images: imagesIn(sql),
     containers: containersIn(sql),
     tombstones: tombstonesIn(sql),
+    staging: stagingIn(sql),
     history: historyIn(sql),
     audit: auditIn(sql),
     wakes: wakesIn(sql),

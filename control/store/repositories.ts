@@ -27,6 +27,16 @@ export function repositoriesIn(sql: Sql) {
     find: rows.find,
     /** In one query, however many keys there are. */
     some: (keys: readonly string[]) => rows.where("key IN (SELECT value FROM json_each(?))", JSON.stringify(keys)),
+    /** Those of them whose keys have no owner yet, in one statement. */
+    claimAll: (owned: readonly Pick<OwnedRepository, "key" | "name">[], packageId: string, since: number) => {
+      sql.run(
+        `INSERT OR IGNORE INTO repositories (key, name, package_id, user_id, since)
+          SELECT value ->> 'key', value ->> 'name', ?, NULL, ? FROM json_each(?)`,
+        packageId,
+        Math.trunc(since),
+        JSON.stringify(owned.map(({ key, name }) => ({ key, name }))),
+      );
+    },
     /** Changes nothing where the key has an owner already. */
     claim: ({ key, name, packageId, userId, since }: OwnedRepository) => {
       sql.run(

@@ -10,14 +10,17 @@ export type Sql = {
   all<R>(text: string, ...values: Value[]): R[];
   /** How many rows it changed. */
   run(text: string, ...values: Value[]): number;
-  /** All of it or nothing; may be nested. Durable when it returns. */
-  transaction<R>(work: () => R): R;
+  /** All of it or nothing; may be nested. Durable when it returns. `isLarge`: it writes megabytes, which the next write copies from the log into the database. */
+  transaction<R>(work: () => R, options?: { isLarge?: boolean }): R;
   /** The same in a transaction of its own. In one that is open already it is a part of that, without a savepoint of its own: do not catch what it throws. */
   together<R>(work: () => R): R;
 };
 
 /** Far more than there are texts in everyday use; filters can be combined in more ways than are worth keeping. */
 const MOST_PREPARED = 500;
+
+/** From so many pages in the log on, a commit also copies them into the database. SQLite's own default. */
+const CHECKPOINT_PAGES = 1_000;
 
 /** How long writes take until they are durable, in seconds. */
 export type Commits = { clock: Clock; seconds: Spread };
@@ -52,6 +55,15 @@ export function sqlOn(database: Database, folder: string, commits: Commits): Sql
     all: <R>(text: string, ...values: Value[]) => guarded(() => statement(text).all(...values) as R[]),
     run: (text, ...values) => written(() => statement(text).run(...values).changes),
     together: (work) => (database.inTransaction ? work() : written(() => database.transaction(work)())),
-    transaction: (work) => written(() => database.transaction(work)()),
+    transaction: (work, { isLarge = false } = {}) => {
+      if (!isLarge || database.inTransaction) return written(() => database.transaction(work)());
+      // Writing the log and copying it would otherwise be one turn of the event loop.
+      database.pragma("wal_autocheckpoint = 0");
+      try {
+        return written(() => database.transaction(work)());
+      } finally {
+        database.pragma(`wal_autocheckpoint = ${CHECKPOINT_PAGES}`);
+      }
+    },
   };
 }

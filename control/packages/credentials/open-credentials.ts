@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import type { Clock } from "../../../lib/clock.ts";
 import { Fault } from "../../../lib/fault.ts";
 import type { PublishedConnection } from "../publish/connections.ts";
-import type { Credential } from "../../store/credentials.ts";
+import type { Credential, Sealed } from "../../store/credentials.ts";
 import type { Container, Package } from "../../model/entities.ts";
 import type { Store } from "../../store/open-store.ts";
 import { isPackageName, nameKey } from "./names.ts";
@@ -37,15 +37,21 @@ export type Credentials = {
 export const VARIABLE = /^[A-Za-z_]\w*$/;
 
 export function openCredentials({ store, vault, clock }: { store: Store; vault: Vault; clock: Clock }): Credentials {
-  const put = (packageId: string, entity: string, values: Values, origin: Credential["origin"]) => {
-    const known = new Map(store.credentials.of(packageId, entity).map((row) => [row.name, row]));
-    for (const [name, value] of Object.entries(values)) {
-      const row = { packageId, entity, name };
-      const before = known.get(name);
-      if (before) store.credentials.remove(before.id);
-      const sealed = vault.seal(aboutCredential(row), JSON.stringify(value));
-      store.credentials.insert({ ...row, ...sealed, id: randomUUID(), origin, updatedOn: clock.now() });
-    }
+  const insertSealed = (packageId: string, secrets: readonly { entity: string; name: string; value: unknown }[], origin: Credential["origin"]) => {
+    const rows = secrets.map(({ entity, name }) => ({ packageId, entity, name }));
+    const boxes = vault.sealAll(
+      secrets.map(({ value }, index) => ({ about: aboutCredential(rows[index] as (typeof rows)[0]), text: JSON.stringify(value) })),
+    );
+    for (const [index, row] of rows.entries())
+      store.credentials.insert({ ...row, ...(boxes[index] as Sealed), id: randomUUID(), origin, updatedOn: clock.now() });
+  };
+  const put = (packageId: string, entity: string, values: Values) => {
+    for (const row of store.credentials.of(packageId, entity)) if (Object.hasOwn(values, row.name)) store.credentials.remove(row.id);
+    insertSealed(
+      packageId,
+      Object.entries(values).map(([name, value]) => ({ entity, name, value })),
+      "set",
+    );
   };
   const read = (packageId: string, entity: string, what: string): Record<string, unknown> =>
     Object.fromEntries(
@@ -72,28 +78,31 @@ export function openCredentials({ store, vault, clock }: { store: Store; vault: 
       requireValues(values);
       store.transaction(() => {
         store.credentials.removeOf(id, entity);
-        put(id, entity, values, "set");
+        put(id, entity, values);
       });
     },
     merge: ({ package: { id }, entity }, values) => {
       requireValues(values);
-      store.transaction(() => put(id, entity, values, "set"));
+      store.transaction(() => put(id, entity, values));
     },
     remove: ({ package: { id }, entity }, names) =>
       store.transaction(() => {
         for (const row of store.credentials.of(id, entity)) if (!names || names.includes(row.name)) store.credentials.remove(row.id);
       }),
     record: (owner, connections) => {
-      const warnings: string[] = [];
       store.connections.removeByPackage(owner.id);
       store.credentials.removeBrought(owner.id);
-      for (const { name, key, entity, secrets } of connections) {
-        store.connections.insert({ id: randomUUID(), packageId: owner.id, key, name, entity });
-        if (Object.keys(secrets).length === 0) continue;
-        if (store.credentials.of(owner.id, key).length === 0) put(owner.id, key, secrets, "package");
-        else warnings.push(`The connection ${name} brings credentials; those that were set here are kept.`);
-      }
-      return warnings;
+      for (const { name, key, entity } of connections) store.connections.insert({ id: randomUUID(), packageId: owner.id, key, name, entity });
+      const set = new Set(store.credentials.entities(owner.id));
+      const secret = connections.filter(({ secrets }) => Object.keys(secrets).length > 0);
+      const brought = secret.filter(({ key }) => !set.has(key));
+      insertSealed(
+        owner.id,
+        brought.flatMap(({ key, secrets }) => Object.entries(secrets).map(([name, value]) => ({ entity: key, name, value }))),
+        "package",
+      );
+      const kept = secret.filter(({ key }) => set.has(key));
+      return kept.map(({ name }) => `The connection ${name} brings credentials; those that were set here are kept.`);
     },
     packageEnv: (packageId) => {
       const values = Object.entries(read(packageId, "", "The package's credentials")).filter(([name]) => VARIABLE.test(name));

@@ -10,6 +10,8 @@ import { type About, seal, unseal } from "./seal.ts";
 export type Vault = {
   /** Makes the key where there is none yet. Faults: CREDENTIALS_UNREADABLE while something lies sealed under a key that is missing. */
   seal(about: About, text: string): Sealed;
+  /** As `seal`, which looks each time whether the keys of everything are there. */
+  sealAll(secrets: readonly { about: About; text: string }[]): Sealed[];
   /** `what` names it for people. Faults: CREDENTIALS_UNREADABLE. */
   open(about: About, sealed: Sealed, what: string): string;
   /**
@@ -122,6 +124,11 @@ export function openVault(parts: { store: Store; keyFile: KeyFile; given: readon
 
   return {
     seal: (about, text) => seal(current(), about, text),
+    sealAll: (secrets) => {
+      if (secrets.length === 0) return [];
+      const key = current();
+      return secrets.map(({ about, text }) => seal(key, about, text));
+    },
     open,
     rotate: () => {
       if (given.length > 0) {

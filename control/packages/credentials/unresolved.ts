@@ -2,20 +2,18 @@ import type { PublishedConnection } from "../publish/connections.ts";
 import { isPackageName, nameKey } from "./names.ts";
 import { findTemplates } from "./templates.ts";
 
-/** A sentence for each template in a container's map that no entity of its package answers to: the container would not start. */
+/** Makes a sentence for each template in a container's map that no entity of its package answers to: the container would not start. */
 export function unresolvedTemplates(
   packageName: string,
-  containers: readonly { name: string; env: Record<string, string> }[],
   connections: readonly PublishedConnection[],
-): string[] {
+): (container: string, env: Record<string, string>) => string[] {
   const keys = new Set(connections.map(({ key }) => key));
   const resolves = (owner: string | undefined, entity: string) =>
     (owner === undefined || isPackageName(packageName, owner)) && keys.has(nameKey(entity));
-  return containers.flatMap(({ name, env }) =>
+  return (container, env) =>
     Object.entries(env).flatMap(([variable, value]) =>
       findTemplates(value)
         .filter((template) => !resolves(template.package, template.entity))
-        .map(({ text }) => `The container ${name} will not start: ${text} in its variable ${variable} names no connection of this package.`),
-    ),
-  );
+        .map(({ text }) => `The container ${container} will not start: ${text} in its variable ${variable} names no connection of this package.`),
+    );
 }

@@ -2,6 +2,7 @@ import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { Fault } from "../../../lib/fault.ts";
 import { nameKey } from "../credentials/names.ts";
+import { requireRoomForText } from "./definitions.ts";
 import { isTooDeep } from "./parse-json.ts";
 
 /** An entity of a package's `connections/` folder. */
@@ -17,8 +18,8 @@ export type PublishedConnection = {
 const CONNECTIONS = "connections";
 
 const LARGEST_BYTES = 1_048_576;
-/** Of all of a package's together: they are in memory at once, and written in one transaction. */
-const LARGEST_TOTAL_BYTES = 16 * LARGEST_BYTES;
+/** Each is a row, and so is each of their credentials: all are written in one turn of the event loop. */
+const MAX_ROWS = 500;
 
 /** Whether a path in a package is one of these files. */
 export function isConnection(path: string): boolean {
@@ -27,34 +28,42 @@ export function isConnection(path: string): boolean {
 
 /**
  * Reads the connections of an unpacked package. They are made for more than containers, so one that cannot be read stops no publish: it
- * is a warning, which says nothing of the file's text, since that may be a secret. Faults: PACKAGE_TOO_LARGE.
+ * is a warning, which says nothing of the file's text, since that may be a secret. `bytes` counts for the limit of the package's texts. Faults: PACKAGE_TOO_LARGE.
  */
-export async function findConnections(root: string, signal: AbortSignal): Promise<{ connections: PublishedConnection[]; warnings: string[] }> {
+export async function findConnections(
+  root: string,
+  signal: AbortSignal,
+): Promise<{ connections: PublishedConnection[]; warnings: string[]; bytes: number }> {
   const folder = join(root, CONNECTIONS);
   const names = (await readdir(folder).catch(() => [])).filter((name) => isConnection(`${CONNECTIONS}/${name}`)).toSorted();
   const found = new Map<string, PublishedConnection>();
   const warnings: string[] = [];
   let bytes = 0;
+  let rows = 0;
   for (const name of names) {
     const path = `${CONNECTIONS}/${name}`;
-    bytes += (await stat(join(folder, name))).size;
-    if (bytes > LARGEST_TOTAL_BYTES) throw new Fault("PACKAGE_TOO_LARGE", `connections/ is larger than ${LARGEST_TOTAL_BYTES} bytes.`);
-    const read = await readConnection(join(folder, name), name.slice(0, -".json".length), signal);
+    const { size } = await stat(join(folder, name));
+    if (size <= LARGEST_BYTES) requireRoomForText((bytes += size));
+    const read = size > LARGEST_BYTES ? `is larger than ${LARGEST_BYTES} bytes` : await readConnection(folder, name, signal);
+    rows += typeof read === "string" ? 1 : 1 + Object.keys(read.secrets).length;
+    if (rows > MAX_ROWS)
+      throw new Fault(
+        "PACKAGE_TOO_LARGE",
+        `connections/ holds ${rows} connections and credentials or more; ${MAX_ROWS} are allowed: publish some as another package.`,
+      );
     const twin = typeof read === "string" ? undefined : found.get(read.key);
     if (typeof read === "string") warnings.push(`${path} ${read}: it is no entity that a container can be given.`);
     else if (twin) warnings.push(`${path}: the name ${read.name} is taken already, by ${twin.name}; this one is ignored.`);
     else found.set(read.key, read);
   }
-  return { connections: [...found.values()], warnings };
+  return { connections: [...found.values()], warnings, bytes };
 }
 
 /** Or what is wrong with it. */
-async function readConnection(file: string, baseName: string, signal: AbortSignal): Promise<PublishedConnection | string> {
-  const { size } = await stat(file);
-  if (size > LARGEST_BYTES) return `is larger than ${LARGEST_BYTES} bytes`;
-  const json = parse(await readFile(file, { encoding: "utf8", signal }));
+async function readConnection(folder: string, file: string, signal: AbortSignal): Promise<PublishedConnection | string> {
+  const json = parse(await readFile(join(folder, file), { encoding: "utf8", signal }));
   if (!json) return "is not a JSON object";
-  const name = typeof json["name"] === "string" ? json["name"] : baseName;
+  const name = typeof json["name"] === "string" ? json["name"] : file.slice(0, -".json".length);
   const key = nameKey(name);
   if (key === "") return "has no name";
   const { credentials, ...entity } = json;

@@ -14,14 +14,18 @@ export type Definition = PublishedFolder & {
   contentHash: string | undefined;
 };
 
-/** Of all Dockerfiles, variables and warnings of a package together: they are written in one turn of the event loop, which takes longer the more they are. */
+/** Of all Dockerfiles, variables, warnings and connections of a package together: they are written in one turn of the event loop, which takes longer the more they are. */
 export const MAX_TEXT_BYTES = 2 * 1_048_576;
 
-/** `debugLogin` is the developer's login for a debug publish, undefined for a release. Faults: PACKAGE_INVALID, PACKAGE_TOO_LARGE. */
+/**
+ * `debugLogin` is the developer's login for a debug publish, undefined for a release; `otherBytes` is the size of the package's other texts. Faults:
+ * PACKAGE_INVALID, PACKAGE_TOO_LARGE.
+ */
 export function defineContainers(
   json: PackageJson,
   folders: readonly PublishedFolder[],
   debugLogin: string | undefined,
+  otherBytes = 0,
 ): { definitions: Definition[]; warnings: string[] } {
   const definitions = folders.map((folder) => {
     const image = imageName(json.name, folder.folder);
@@ -41,7 +45,7 @@ export function defineContainers(
     return { ...folder, image, ref, mutable, contentHash: builtFrom(folder, debug), name: containerName(json.name, folder.folder), warnings };
   });
   refuseTwins(definitions);
-  refuseLongTexts(definitions);
+  requireRoomForText(otherBytes + bytesOf(definitions));
   return { definitions, warnings: definitions.flatMap(({ warnings }) => warnings) };
 }
 
@@ -79,14 +83,23 @@ function fallbackWarnings({ folder, imageJson }: PublishedFolder, own: string): 
   return [];
 }
 
-function refuseLongTexts(definitions: readonly Definition[]): void {
+/** Faults: PACKAGE_TOO_LARGE. */
+export function requireRoomForText(bytes: number): void {
+  if (bytes <= MAX_TEXT_BYTES) return;
+  throw new Fault(
+    "PACKAGE_TOO_LARGE",
+    `The Dockerfiles, variables, warnings and connections of the package have more than ${MAX_TEXT_BYTES} bytes together: ` +
+      "shorten them, or publish some of them as another package.",
+  );
+}
+
+function bytesOf(definitions: readonly Definition[]): number {
   let bytes = 0;
   for (const { dockerfile, warnings, container } of definitions) {
-    for (const text of [dockerfile, ...warnings, ...Object.entries(container.env).flat()]) bytes += Buffer.byteLength(text);
-    if (bytes <= MAX_TEXT_BYTES) continue;
-    const sentence = `The Dockerfiles and variables of the package have more than ${MAX_TEXT_BYTES} bytes together: shorten them, or publish some folders as another package.`;
-    throw new Fault("PACKAGE_TOO_LARGE", sentence);
+    for (const text of [dockerfile, ...warnings]) bytes += Buffer.byteLength(text);
+    for (const [name, value] of Object.entries(container.env)) bytes += Buffer.byteLength(name) + Buffer.byteLength(value);
   }
+  return bytes;
 }
 
 /** Folders whose names differ in case alone would share an image. */

@@ -5,6 +5,7 @@ import type { Clock } from "../../../lib/clock.ts";
 import { openDeadline } from "../../../lib/deadline.ts";
 import { Fault } from "../../../lib/fault.ts";
 import type { Container, User } from "../../model/entities.ts";
+import type { PackageContainer } from "../../store/containers.ts";
 import type { Store } from "../../store/open-store.ts";
 import type { Credentials } from "../credentials/open-credentials.ts";
 import { unresolvedTemplates } from "../credentials/unresolved.ts";
@@ -19,7 +20,7 @@ import { createPackageLocks } from "./package-locks.ts";
 import { type PackageJson, readPackageJson } from "./package-json.ts";
 import { readText } from "./read-text.ts";
 import { receiveUpload } from "./receive-upload.ts";
-import { type Recorded, recordPackage, refuseForeignAuthor } from "./record-package.ts";
+import { type Recorded, recordPackage, refuseForeignAuthor, stageFolders } from "./record-package.ts";
 import { saveContainer, type Saving } from "./save-container.ts";
 import type { Told } from "./told.ts";
 import { unpackZip, type ZipLimits } from "./unpack-zip.ts";
@@ -98,34 +99,43 @@ export async function openPublisher(parts: {
     // No other publish makes a package of this name meanwhile.
     const packageId = store.packages.byName(json.name)?.id ?? randomUUID();
     const folders = definitions.map(({ folder, at, hash }) => ({ from: staged.get(folder) ?? at, folder, hash }));
-    const done = await files.placing(packageId, folders, asked.signal, () =>
-      store.transaction(() => {
-        const rooms = { store, environment: parts.environment, now: Math.trunc(clock.now()) };
-        const recorded = recordPackage(rooms, json, asked.user, definitions, (id, definition) => versionPath(id, definition), packageId);
-        return { recorded, kept: parts.credentials.record(recorded.package, connections) };
-      }),
-    );
-    const { images, containers, filesBefore } = done.recorded;
+    const rooms = { store, environment: parts.environment, now: Math.trunc(clock.now()) };
+    const record = () => {
+      const recorded = recordPackage(rooms, json, asked.user, definitions, packageId);
+      return { recorded, kept: parts.credentials.record(recorded.package, connections) };
+    };
+    try {
+      const owner = { id: packageId, version: json.version };
+      await inSlices(slicesOf(definitions), (slice) => stageFolders(rooms, owner, slice, (definition) => versionPath(packageId, definition)), 1);
+      const done = await files.placing(packageId, folders, asked.signal, () => store.transaction(record, { isLarge: true }));
+      await prune(packageId, definitions, done.recorded.filesBefore);
+      return done;
+    } finally {
+      store.staging.clear(packageId);
+    }
+  };
+
+  const prune = async (packageId: string, definitions: readonly Definition[], filesBefore: ReadonlyMap<string, string>): Promise<void> => {
+    const containers = new Map(store.containers.byPackage(packageId).map((container) => [container.folder, container]));
     const defined = new Set(definitions.map(({ folder }) => folder));
     for (const folder of filesBefore.keys()) if (!defined.has(folder)) await files.prune(packageId, folder, []);
-    for (const [index, image] of images.entries()) {
+    for (const definition of definitions) {
+      const { folder } = definition;
       // What still runs may run from the version before this one; what waits for its successor's image, from one before that.
-      if (runsOlder(containers[index])) continue;
-      await files.prune(packageId, image.folder, [image.files, filesBefore.get(image.folder) ?? image.files]);
+      if (runsOlder(containers.get(folder))) continue;
+      const now = versionPath(packageId, definition);
+      await files.prune(packageId, folder, [now, filesBefore.get(folder) ?? now]);
     }
-    return done;
   };
 
   const publishFrom = async (folder: string, asked: Publishing): Promise<Published> => {
     const { into, json } = await readPackage(folder, asked);
     const found = await findFolders(into, asked.signal);
-    const { definitions, warnings } = defineContainers(json, found.folders, asked.debug ? asked.user.login : undefined);
-    const { connections, warnings: unread } = await findConnections(into, asked.signal);
-    const unresolved = unresolvedTemplates(
-      json.name,
-      definitions.map(({ name, container }) => ({ name, env: container.env })),
-      connections,
-    );
+    const { connections, warnings: unread, bytes } = await findConnections(into, asked.signal);
+    const { definitions, warnings } = defineContainers(json, found.folders, asked.debug ? asked.user.login : undefined, bytes);
+    const unresolved: string[] = [];
+    const findUnresolved = unresolvedTemplates(json.name, connections);
+    await inSlices(definitions, ({ name, container }) => unresolved.push(...capWarnings(findUnresolved(name, container.env))), 1);
     const staged = await stage(definitions, folder, files.copy);
     const { recorded, kept } = await locked(json.name, asked.signal, () => place(asked, json, definitions, connections, staged));
     const all = [...found.warnings, ...warnings, ...unread, ...kept, ...unresolved];
@@ -155,13 +165,12 @@ export async function openPublisher(parts: {
         return publishFrom(folder, { ...asked, signal: deadline.signal }).finally(deadline.close);
       });
       // All of it is stored; whatever of this is not done when berth ends follows from what is stored at the next start.
-      await inSlices(published.images, (image) => parts.lifecycle.requestValidation(image.id, asked.user.id));
-      await inSlices([...published.containers, ...published.followers], (container) =>
-        parts.lifecycle.definitionChanged(container.id, asked.user.id),
-      );
+      await inSlices(published.folders, ({ imageId }) => parts.lifecycle.requestValidation(imageId, asked.user.id));
+      const redefined = [...published.folders.map(({ containerId }) => containerId), ...published.followers.map(({ id }) => id)];
+      await inSlices(redefined, (id) => parts.lifecycle.definitionChanged(id, asked.user.id));
       // Meanwhile another publish may have brought the folder back.
       const publishedOn = published.package.updatedOn;
-      const isBack = ({ imageId, packageId }: Container) =>
+      const isBack = ({ imageId, packageId }: PackageContainer) =>
         store.packages.find(packageId)?.updatedOn !== publishedOn && store.images.find(imageId)?.state !== "DELETED";
       await inSlices(published.removed, (container) => {
         if (!isBack(container)) parts.lifecycle.remove(container.id);
@@ -178,7 +187,7 @@ export async function openPublisher(parts: {
   };
 }
 
-function runsOlder(container: Container | undefined): boolean {
+function runsOlder(container: PackageContainer | undefined): boolean {
   return container?.runningGeneration !== undefined && container.runningGeneration < container.generation - 1;
 }
 
@@ -207,9 +216,13 @@ async function stage(
 }
 
 /** Each may be a write to the disk: other requests are answered between slices. */
-async function inSlices<T>(items: readonly T[], work: (item: T) => void): Promise<void> {
+async function inSlices<T>(items: readonly T[], work: (item: T) => void, size = SLICE): Promise<void> {
   for (const [index, item] of items.entries()) {
-    if (index > 0 && index % SLICE === 0) await new Promise(setImmediate);
+    if (index > 0 && index % size === 0) await new Promise(setImmediate);
     work(item);
   }
+}
+
+function slicesOf<T>(items: readonly T[]): T[][] {
+  return Array.from({ length: Math.ceil(items.length / SLICE) }, (_, index) => items.slice(index * SLICE, (index + 1) * SLICE));
 }

@@ -5,29 +5,34 @@ import { claimImported, importedAmong } from "../import/imported-package.ts";
 import { mayManageAuthor } from "../../identity/rights.ts";
 import { IMAGE_TABLE, nextState } from "../../model/states.ts";
 import type { Container, Image, Package, User } from "../../model/entities.ts";
-import type { LeavingImage } from "../../store/images.ts";
+import type { PackageContainer } from "../../store/containers.ts";
+import type { Reason } from "../../store/history.ts";
+import type { PackageImage } from "../../store/images.ts";
 import type { Store } from "../../store/open-store.ts";
 import { containerIdOf } from "./container-id.ts";
 import type { Definition } from "./definitions.ts";
+import { serviceName } from "../../model/names.ts";
 import { newContainer } from "./new-container.ts";
 import type { PackageJson } from "./package-json.ts";
 import { claimNames, requireFreeNames, requireFreePackageName } from "./require-free-names.ts";
 
+export type RecordedFolder = { folder: string; imageId: string; containerId: string };
+
 export type Recorded = {
   package: Package;
-  images: Image[];
-  containers: Container[];
-  /** Others that run its images: made by hand, and redefined with them. */
-  followers: Container[];
+  /** In the order of the definitions. */
+  folders: RecordedFolder[];
+  /** Containers that were made by hand of its images, and are redefined with them. */
+  followers: PackageContainer[];
   /** Of folders that the package no longer has: wished to rest, and for the caller to have removed once this is durable. */
-  removed: Container[];
+  removed: PackageContainer[];
   /** Where the files of its folders lay until now. */
   filesBefore: Map<string, string>;
 };
 
 type Rooms = { store: Store; environment: string; now: number };
-/** `byUser` is told in the images' histories. */
-type Publishing = Rooms & { byUser: string };
+/** A package whose version is being published; its row may not be there yet. */
+type StagedPackage = { id: string; version: string };
 
 /** Faults: NOT_PERMITTED for a package of an author whose packages this user may not manage. */
 export function refuseForeignAuthor(store: Store, name: string, user: Pick<User, "id" | "admin">): void {
@@ -37,60 +42,78 @@ export function refuseForeignAuthor(store: Store, name: string, user: Pick<User,
 }
 
 /**
- * Writes what a package says into the store; call it in a transaction. Ids stay with (package, folder), also when it is published again. A container
- * whose definition changed gets a new generation; nothing is started here. `filesOf` tells where the files lie. Faults: NOT_PERMITTED, NAME_TAKEN.
+ * Prepares some of a package's folders for `recordPackage`, which then has no text to read or to write as JSON: with 500 folders that would hold the event loop up.
+ * Call it for a few at a time, and clear the staging in the end. `filesOf` tells where the files lie.
+ */
+export function stageFolders(
+  { store, environment, now }: Rooms,
+  owner: StagedPackage,
+  defined: readonly Definition[],
+  filesOf: (definition: Definition) => string,
+): void {
+  const folders = defined.map(({ folder }) => folder);
+  const images = new Map(store.images.ofFolders(owner.id, folders).map(({ folder, id }) => [folder, id]));
+  const containers = new Map(store.containers.ofFolders(owner.id, folders).map((container) => [container.folder, container]));
+  for (const definition of defined) {
+    const known = containers.get(definition.folder);
+    const imageId = images.get(definition.folder) ?? randomUUID();
+    const id = known?.id ?? containerIdOf(imageId);
+    // Recording compares texts: what is the same is written the same, whatever the order of its keys.
+    const { config, env } = definition.container;
+    store.staging.stage(newImage(owner, imageId, definition, filesOf(definition), now), {
+      ...newContainer(environment, id, definition.name, config, now),
+      config: known && isDeepStrictEqual(known.config, config) ? known.config : config,
+      env: known && isDeepStrictEqual(known.env, env) ? known.env : env,
+      imageId,
+      packageId: owner.id,
+      folder: definition.folder,
+      name: definition.name,
+      friendlyName: definition.name,
+      updatedOn: now,
+    });
+  }
+}
+
+/**
+ * Writes what a package says into the store, once all its folders are staged; call it in a transaction. Ids stay with (package, folder), also when it is published
+ * again. A container whose definition changed gets a new generation; nothing is started here. Faults: NOT_PERMITTED, NAME_TAKEN.
  */
 export function recordPackage(
   rooms: Rooms,
   json: PackageJson,
   user: Pick<User, "id" | "admin">,
   defined: readonly Definition[],
-  filesOf: (packageId: string, definition: Definition) => string,
-  newPackageId: string = randomUUID(),
+  newPackageId: string,
 ): Recorded {
-  refuseForeignAuthor(rooms.store, json.name, user);
+  const { store, now } = rooms;
+  refuseForeignAuthor(store, json.name, user);
   const owner = recordPackageRow(rooms, json, user.id, newPackageId);
-  const { store } = rooms;
   const images = imagesBefore(store, owner, user, defined);
   const leaving = store.images.ofOtherFolders(
     owner.id,
     defined.map(({ folder }) => folder),
   );
   const containers = new Map(store.containers.byPackage(owner.id).map((container) => [container.folder, container]));
-  const followers = Map.groupBy([...containers.values()].filter(isFollower), ({ imageId }) => imageId);
   requireFreeNames(store, owner, defined, containers);
-  const recorded: Recorded = { package: owner, images: [], containers: [], followers: [], removed: [], filesBefore: new Map() };
-  for (const { folder, files } of [...images.values(), ...leaving]) recorded.filesBefore.set(folder, files);
-  const fresh: Container[] = [];
-  for (const definition of defined) {
-    const known = images.get(definition.folder);
-    const image = recordImage({ ...rooms, byUser: user.id }, owner, definition, filesOf(owner.id, definition), known);
-    recorded.images.push(image);
-    const changed = known === undefined || known.ref !== image.ref || known.files !== image.files;
-    const container = recordContainer(rooms, owner, definition, image, changed, containers.get(definition.folder));
-    if (!containers.has(definition.folder)) fresh.push(container);
-    recorded.containers.push(container);
-    for (const follower of followers.get(image.id) ?? []) {
-      recorded.followers.push(changed ? redefined(rooms, follower) : follower);
-      containers.delete(follower.folder);
-    }
-    containers.delete(definition.folder);
-  }
-  const inserted = new Map(stopLeftovers(store, fresh).map((container) => [container.id, container]));
-  store.containers.insertAll([...inserted.values()]);
-  recorded.containers = recorded.containers.map((container) => inserted.get(container.id) ?? container);
-  claimNames(rooms.store, owner, defined, rooms.now);
-  removeImages({ ...rooms, byUser: user.id }, leaving);
-  recorded.removed.push(...containers.values());
+  const folders = identifyStaged(rooms, owner, images, containers);
+  const known = [...images.values()].map(({ id }) => id);
+  store.staging.record(owner.id, known, { at: now, event: "validationWished", byUser: user.id });
+  claimNames(store, owner, defined, now);
+  removeImages(store, leaving, { at: now, event: "removed", byUser: user.id });
+  const ofFolders = new Set(folders.map(({ folder }) => folder));
+  const ofImages = new Set(folders.map(({ imageId }) => imageId));
+  const others = [...containers.values()].filter(({ folder }) => !ofFolders.has(folder));
+  const { followers = [], removed = [] } = Object.groupBy(others, (one) => (isFollower(one) && ofImages.has(one.imageId) ? "followers" : "removed"));
   store.containers.stopAll(
-    recorded.removed.map(({ id }) => id),
-    rooms.now,
+    removed.map(({ id }) => id),
+    now,
   );
-  return recorded;
+  const filesBefore = new Map([...images.values(), ...leaving].map(({ folder, files }) => [folder, files]));
+  return { package: owner, folders, followers, removed, filesBefore };
 }
 
 /** By folder. Imported ones are taken into the package first. */
-function imagesBefore(store: Store, owner: Package, user: Pick<User, "id" | "admin">, defined: readonly Definition[]): Map<string, Image> {
+function imagesBefore(store: Store, owner: Package, user: Pick<User, "id" | "admin">, defined: readonly Definition[]): Map<string, PackageImage> {
   const folders = defined.map(({ folder }) => folder);
   const read = () => new Map(store.images.ofFolders(owner.id, folders).map((image) => [image.folder, image]));
   const known = read();
@@ -110,12 +133,8 @@ export function followerFolder(image: Pick<Image, "folder">, id: string): string
   return `${image.folder}/${id}`;
 }
 
-function isFollower({ folder }: Container): boolean {
+function isFollower({ folder }: Pick<Container, "folder">): boolean {
   return folder.includes("/");
-}
-
-function redefined({ store, now }: Rooms, { id, generation }: Container): Container {
-  return store.containers.update(id, { generation: generation + 1, attempts: 0, notBefore: 0, updatedOn: now }) as Container;
 }
 
 function recordPackageRow({ store, now }: Rooms, json: PackageJson, authorId: string, newId: string): Package {
@@ -125,76 +144,31 @@ function recordPackageRow({ store, now }: Rooms, json: PackageJson, authorId: st
   return store.packages.insert({ id: newId, name: json.name, version: json.version, authorId, createdOn: now, updatedOn: now });
 }
 
-function recordImage({ store, now, byUser }: Publishing, owner: Package, definition: Definition, files: string, known: Image | undefined): Image {
-  const said = {
-    name: definition.image,
-    friendlyName: definition.image,
-    version: owner.version,
-    ref: definition.ref,
-    dockerfile: definition.dockerfile,
-    dockerfilePath: definition.dockerfilePath,
-    files,
-    mutable: definition.mutable,
-    contentHash: definition.contentHash,
-    warnings: definition.warnings,
-    updatedOn: now,
-  };
-  // A tag may have moved, so every publish validates again, even where nothing else changed.
-  const fresh = { since: now, fault: undefined, logs: "" };
-  if (known) {
-    const state = nextState(IMAGE_TABLE, known.state, "validationWished") ?? known.state;
-    const resolved = known.ref === definition.ref ? {} : { resolvedId: undefined, digest: undefined, exposed: [] };
-    const patch = { ...rewritten(said, known, "name"), ...fresh, ...resolved };
-    return store.images.republish(known, { ...patch, state }, { at: now, event: "validationWished", byUser });
-  }
-  const ids = { id: randomUUID(), packageId: owner.id, folder: definition.folder };
-  return store.images.insert({
-    ...ids,
-    ...said,
-    ...fresh,
-    description: "",
-    state: "PENDING_VALIDATION",
-    resolvedId: undefined,
-    digest: undefined,
-    exposed: [],
-    createdOn: now,
+function newImage(owner: StagedPackage, id: string, definition: Definition, files: string, now: number): Image {
+  const { folder, image, ref, dockerfile, dockerfilePath, mutable, contentHash, warnings } = definition;
+  const of = { id, packageId: owner.id, folder, name: image, friendlyName: image, description: "", version: owner.version };
+  const text = { ref, dockerfile, dockerfilePath, files, mutable, contentHash, warnings };
+  const fresh = { state: "PENDING_VALIDATION", fault: undefined, resolvedId: undefined, digest: undefined, logs: "" } as const;
+  return { ...of, ...text, ...fresh, exposed: [], since: now, createdOn: now, updatedOn: now };
+}
+
+/** A folder may have come to its rows since it was staged: from an import. */
+function identifyStaged(
+  { store, environment }: Rooms,
+  owner: Package,
+  images: ReadonlyMap<string, PackageImage>,
+  containers: ReadonlyMap<string, PackageContainer>,
+): RecordedFolder[] {
+  return store.staging.of(owner.id).map(({ folder, name, ...staged }) => {
+    const imageId = images.get(folder)?.id ?? staged.imageId;
+    const containerId = containers.get(folder)?.id ?? containerIdOf(imageId);
+    if (imageId !== staged.imageId || containerId !== staged.containerId)
+      store.staging.setIds(owner.id, folder, { imageId, containerId, service: serviceName(environment, name, containerId) });
+    return { folder, imageId, containerId };
   });
 }
 
-/** A new one is inserted with all others. */
-function recordContainer(
-  { store, environment, now }: Rooms,
-  owner: Package,
-  { folder, name, container: { config, env } }: Definition,
-  image: Image,
-  imageChanged: boolean,
-  known: Container | undefined,
-): Container {
-  const said = { name, friendlyName: name, imageId: image.id, config, env, updatedOn: now };
-  if (known) {
-    const changed = imageChanged || !isDeepStrictEqual([known.config, known.env], [config, env]);
-    // A new definition owes nothing to the failures of the old one.
-    const redefined = changed ? { generation: known.generation + 1, attempts: 0, notBefore: 0 } : {};
-    return store.containers.redefine(known, { ...rewritten(rewritten(said, known, "name"), known, "imageId"), ...redefined });
-  }
-  return { ...newContainer(environment, containerIdOf(image.id), name, config, now), ...said, packageId: owner.id, folder };
-}
-
-/** What ran under such an id before it was removed may still run, and is not what is defined now: it goes first. */
-function stopLeftovers(store: Store, containers: readonly Container[]): Container[] {
-  const tombstones = store.tombstones.some(containers.map(({ id }) => id));
-  const open = new Set(tombstones.flatMap(({ id, clearedOn }) => (clearedOn === undefined ? id : [])));
-  return containers.map((container) => (open.has(container.id) ? { ...container, state: "STOPPING" } : container));
-}
-
-/** Without a field that stays as it is: SQLite would write its index anew. */
-function rewritten<P extends object, K extends keyof P>(patch: P, known: Pick<P, K>, field: K): Omit<P, K> | P {
-  if (patch[field] !== known[field]) return patch;
-  const { [field]: _same, ...rest } = patch;
-  return rest;
-}
-
-function removeImages({ store, now, byUser }: Publishing, images: readonly LeavingImage[]): void {
+function removeImages(store: Store, images: readonly PackageImage[], reason: Reason): void {
   const left = images.filter(({ state }) => nextState(IMAGE_TABLE, state, "removed") === "DELETED").map(({ id }) => id);
-  store.images.removeAll(left, now, { at: now, event: "removed", byUser });
+  store.images.removeAll(left, reason.at, reason);
 }

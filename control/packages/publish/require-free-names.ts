@@ -1,7 +1,8 @@
 import { Fault } from "../../../lib/fault.ts";
 import { nameKey } from "../credentials/names.ts";
-import { mayManageAuthor, claimImage, imageOfRef, mayUseImage, repositoryOwner } from "../../identity/rights.ts";
-import type { Container, Package } from "../../model/entities.ts";
+import { mayManageAuthor, claimImages, imageOfRef, mayUseImage, repositoryOwner } from "../../identity/rights.ts";
+import type { Package } from "../../model/entities.ts";
+import type { PackageContainer } from "../../store/containers.ts";
 import type { Store } from "../../store/open-store.ts";
 import type { OwnedRepository } from "../../store/repositories.ts";
 import type { Definition } from "./definitions.ts";
@@ -12,7 +13,12 @@ import { imageName, imageRepository, unscoped } from "../../model/names.ts";
  * containers by name and send their users' tokens along. What another author's package had first stays that author's, also where an earlier version of
  * berth let both have it. All are looked up in a few queries; only what somebody else has is judged one by one. Faults: NAME_TAKEN.
  */
-export function requireFreeNames(store: Store, owner: Package, definitions: readonly Definition[], known: ReadonlyMap<string, Container>): void {
+export function requireFreeNames(
+  store: Store,
+  owner: Package,
+  definitions: readonly Definition[],
+  known: ReadonlyMap<string, Pick<PackageContainer, "name" | "createdOn">>,
+): void {
   const author = { id: owner.authorId, admin: false };
   const keys = definitions.map(({ image }) => nameKey(image));
   const isOwn = ({ packageId, userId }: OwnedRepository) => (packageId === undefined ? userId === owner.authorId : packageId === owner.id);
@@ -39,13 +45,8 @@ export function requireFreeNames(store: Store, owner: Package, definitions: read
 /** Call it with what was published, in the same transaction. */
 export function claimNames(store: Store, owner: Package, definitions: readonly Definition[], now: number): void {
   const refs = definitions.flatMap(({ ref }) => imageOfRef(ref) ?? []);
-  const images = [...definitions.map(({ image }) => image), imageName(owner.name, ""), ...refs].map((image) => ({ image, key: nameKey(image) }));
-  const owned = new Set(store.repositories.some([...new Set(images.map(({ key }) => key))]).map(({ key }) => key));
-  for (const { image, key } of images) {
-    if (owned.has(key)) continue;
-    owned.add(key);
-    claimImage(store, image, { packageId: owner.id }, now);
-  }
+  const images = [...definitions.map(({ image }) => image), imageName(owner.name, ""), ...refs];
+  claimImages(store, images, owner.id, now);
 }
 
 /** Another author's package of nearly the same name would be taken for this one. Faults: NAME_TAKEN. */

@@ -7,6 +7,9 @@ export type InputCase = {
   slow?: boolean;
   /** Makes the input, which is not measured. */
   prepare?: () => void | Promise<void>;
+  /** Before each run, and after it. Neither is measured. */
+  before?: () => void | Promise<void>;
+  after?: () => void | Promise<void>;
   /** Reads it once, from the first byte to the result. It may fail as it does for a client: with a Fault. */
   run: () => void | Promise<void>;
   /** Looks for slower inputs than the one of `run`. Returns the longest block it saw and describes the input, which fast-check made as short as it could. */
@@ -26,10 +29,17 @@ function threadMs(): number {
 }
 
 /** The longest processor time in ms for which the event loop did nothing else while `run` ran. */
-export async function longestBlock({ prepare, run }: Pick<InputCase, "prepare" | "run">): Promise<number> {
+export async function longestBlock({ prepare, before, run, after }: Pick<InputCase, "prepare" | "before" | "run" | "after">): Promise<number> {
   await prepare?.();
   let best = Number.POSITIVE_INFINITY;
-  for (let left = REPETITIONS; left > 0 && best > MAX_BLOCK_MS / 10; left--) best = Math.min(best, await measure(run));
+  for (let left = REPETITIONS; left > 0 && best > MAX_BLOCK_MS / 10; left--) {
+    await before?.();
+    try {
+      best = Math.min(best, await measure(run));
+    } finally {
+      await after?.();
+    }
+  }
   return best;
 }
 

@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { request } from "node:http";
 import { join } from "node:path";
@@ -329,18 +330,64 @@ t.test("a client that sends a package too slowly gets that as the reason", async
 
 t.test("a store that cannot be written to leaves nothing half-published", async (t) => {
   const stand = await openStand(t);
-  const { insert } = stand.store.images;
-  let calls = 0;
-  stand.store.images.insert = (image) => {
-    if (++calls === 2) throw new Error("the disk is gone");
-    return insert(image);
+  const { staging, repositories } = stand.store;
+  const { stage } = staging;
+  const { claimAll } = repositories;
+  const gone = () => {
+    throw new Error("the disk is gone");
   };
   const files = { "dockerfiles/a/Dockerfile": DOCKERFILE, "dockerfiles/b/Dockerfile": DOCKERFILE };
-  t.equal((await stand.publish("walk", files)).status, 500);
-  t.same([stand.store.packages.all(), stand.store.images.all(), stand.store.containers.all()], [[], [], []]);
-  t.same(stand.wishes, []);
-  stand.store.images.insert = insert;
+  let calls = 0;
+  for (const [when, fail] of [
+    ["while it is staged", () => (staging.stage = (...folder) => (++calls === 2 ? gone() : stage(...folder)))],
+    ["when its rows are written", () => (repositories.claimAll = gone)],
+  ] as const) {
+    fail();
+    t.equal((await stand.publish("walk", files)).status, 500, when);
+    t.same([stand.store.packages.all(), stand.store.images.all(), stand.store.containers.all()], [[], [], []]);
+    t.same(stand.wishes, []);
+    Object.assign(staging, { stage });
+    Object.assign(repositories, { claimAll });
+  }
   t.equal((await stand.publish("walk", files)).json.containers.length, 2);
+});
+
+t.test("a package that defines an imported image takes it and its container over with their ids", async (t) => {
+  const { publish, store } = await openStand(t);
+  const files = { "dockerfiles/app/container.json": '{"image":"a"}', "dockerfiles/two/container.json": '{"image":"b"}' };
+  await publish("walk", files);
+  const [owner] = store.packages.all();
+  const [image, container] = [
+    store.images.all().find(({ folder }) => folder === "app"),
+    store.containers.all().find(({ folder }) => folder === "app"),
+  ];
+  if (!owner || !image || !container) throw new Error("nothing was published");
+  const imported = store.packages.insert({ ...owner, id: randomUUID(), name: "imported (admin)" });
+  const imageId = randomUUID();
+  const id = randomUUID();
+  store.images.insert({ ...image, id: imageId, packageId: imported.id, folder: "x", name: "hike-app" });
+  store.containers.insert({ ...container, id, packageId: imported.id, imageId, folder: "x", name: "old-name", service: "old" });
+  t.equal((await publish("hike", files)).status, 200);
+  const hike = store.packages.byName("hike");
+  t.match(store.images.find(imageId), { packageId: hike?.id, folder: "app", state: "PENDING_VALIDATION" });
+  t.match(store.containers.find(id), { packageId: hike?.id, folder: "app", name: "hike-app", service: "old", imageId, generation: 2 });
+  t.equal(store.containers.byPackage(hike?.id ?? "").length, 2);
+});
+
+t.test("a container has a new generation where its definition is another, and only there", async (t) => {
+  const { publish, store } = await openStand(t);
+  const generation = async (json: object) => {
+    await publish("walk", { "dockerfiles/app/container.json": JSON.stringify({ image: "a", ...json }) });
+    return store.containers.all()[0]?.generation;
+  };
+  t.equal(await generation({ env: { A: "1", B: "2" } }), 1);
+  t.equal(await generation({ env: { A: "1", B: "2" } }), 1);
+  t.equal(await generation({ env: { A: "1", B: "3" } }), 2);
+  const [row] = store.containers.all();
+  store.containers.update(row?.id ?? "", { env: { B: "3", A: "1" } });
+  t.equal(await generation({ env: { A: "1", B: "3" } }), 2, "the order of the variables says nothing");
+  store.containers.update(row?.id ?? "", { env: { A: "set by hand" } });
+  t.equal(await generation({ env: { A: "1", B: "3" } }), 3);
 });
 
 t.test("publishing one package many times at once leaves one whole version", async (t) => {

@@ -1,8 +1,9 @@
+import { randomUUID } from "node:crypto";
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Lifecycle } from "../../../control/lifecycle/open-lifecycle.ts";
-import { recordPackage } from "../../../control/packages/publish/record-package.ts";
+import { recordPackage, stageFolders } from "../../../control/packages/publish/record-package.ts";
 import type { Definition } from "../../../control/packages/publish/definitions.ts";
 import type { Container, ContainerConfig } from "../../../control/model/entities.ts";
 import type { HistoryEntry } from "../../../control/store/history.ts";
@@ -121,11 +122,12 @@ export async function openReal({ pausedMs }: { pausedMs: number }): Promise<Real
         if (behaves) world.apps.set(refOf(name, version), behaves);
       }
       const rooms = { store: now.store, environment: "test", now: clock.now() };
-      const recorded = now.store.transaction(() =>
-        recordPackage(rooms, { name: "demo", version: "1.0.0", description: "" }, USER, definitions, () => ""),
-      );
-      for (const image of recorded.images) now.lifecycle.requestValidation(image.id, USER.id);
-      for (const container of recorded.containers) now.lifecycle.definitionChanged(container.id, USER.id);
+      const id = now.store.packages.byName("demo")?.id ?? randomUUID();
+      stageFolders(rooms, { id, version: "1.0.0" }, definitions, () => "");
+      const recorded = now.store.transaction(() => recordPackage(rooms, { name: "demo", version: "1.0.0", description: "" }, USER, definitions, id));
+      now.store.staging.clear(id);
+      for (const { imageId } of recorded.folders) now.lifecycle.requestValidation(imageId, USER.id);
+      for (const { containerId } of recorded.folders) now.lifecycle.definitionChanged(containerId, USER.id);
       for (const container of recorded.removed) {
         now.lifecycle.remove(container.id);
         forgotten.set(container.id, moves.length);
@@ -197,16 +199,19 @@ function telling(store: Store, moves: Moved[]): Store {
   });
   const images: Store["images"] = {
     ...watched(store.images),
-    republish: (image, patch, reason) => {
-      const moved = store.images.republish(image, patch, reason);
-      moves.push({ entity: image.id, fromState: image.state, toState: moved.state, event: reason.event });
-      return moved;
-    },
     removeAll: (ids, now, reason) => {
       const before = ids.map((id) => ({ entity: id, fromState: store.images.find(id)?.state ?? "" }));
       store.images.removeAll(ids, now, reason);
       moves.push(...before.map((one) => ({ ...one, toState: "DELETED", event: reason.event })));
     },
   };
-  return { ...store, containers: watched(store.containers), images };
+  const staging: Store["staging"] = {
+    ...store.staging,
+    record: (packageId, known, reason) => {
+      const before = known.map((id) => ({ entity: id, fromState: store.images.find(id)?.state ?? "" }));
+      store.staging.record(packageId, known, reason);
+      moves.push(...before.map((one) => ({ ...one, toState: store.images.find(one.entity)?.state ?? "", event: reason.event })));
+    },
+  };
+  return { ...store, containers: watched(store.containers), images, staging };
 }

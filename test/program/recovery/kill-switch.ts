@@ -70,18 +70,19 @@ export function openKillSwitch(at = Infinity): KillSwitch {
     diedAt: () => diedAt,
     store: (store) => ({
       ...store,
-      containers: mortal(store.containers, "containers", ["insert", "insertAll", "update", "redefine", "stopAll", "move", "remove", "touch"]),
-      images: mortal(store.images, "images", ["insert", "update", "republish", "removeAll", "move"]),
+      containers: mortal(store.containers, "containers", ["insert", "update", "stopAll", "move", "remove", "touch"]),
+      images: mortal(store.images, "images", ["insert", "update", "removeAll", "move"]),
       packages: mortal(store.packages, "packages", ["insert", "update"]),
       sessions: mortal(store.sessions, "sessions", ["insert", "remove", "removeByContainer"]),
       tombstones: mortal(store.tombstones, "tombstones", ["reopen", "clear"]),
+      staging: mortal(store.staging, "staging", ["stage", "record", "clear"]),
       // Its last write is done and the disk does not have it yet.
-      transaction: (work) =>
+      transaction: (work, options) =>
         store.transaction(() => {
           const done = work();
           if (pass("before a commit")) throw new Killed();
           return done;
-        }),
+        }, options),
     }),
     driver: (driver) => ({
       ...driver,

@@ -21,14 +21,29 @@ t.test("a package has as many folders as are recorded without holding others up,
   await t.rejects(findFolders(at, signal), { code: "PACKAGE_TOO_LARGE" });
 });
 
-t.test("connections are read as long as all of them have room in memory", async (t) => {
+t.test("connections of more than 2 MiB together are refused", async (t) => {
   const at = root(t);
   mkdirSync(join(at, "connections"));
-  const text = JSON.stringify({ name: "", of: "x".repeat(1_000_000) });
-  const write = (name: string) => writeFileSync(join(at, "connections", `${name}.json`), text.replace('"name":""', `"name":"${name}"`));
-  for (let number = 0; number < 16; number++) write(`c${number}`);
-  t.equal((await findConnections(at, signal)).connections.length, 16);
-  write("one-more");
+  const write = (name: string, characters: number) =>
+    writeFileSync(join(at, "connections", `${name}.json`), JSON.stringify({ of: "x".repeat(characters) }));
+  write("c0", 1_000_000);
+  write("c1", 1_000_000);
+  t.match(await findConnections(at, signal), { connections: { length: 2 }, bytes: 2 * 1_000_009 });
+  write("too-long-to-be-read", 1_100_000);
+  t.match(await findConnections(at, signal), { connections: { length: 2 }, bytes: 2 * 1_000_009 });
+  write("one-more", 100_000);
+  await t.rejects(findConnections(at, signal), { code: "PACKAGE_TOO_LARGE" });
+});
+
+t.test("a package has at most 500 connections and credentials of connections", async (t) => {
+  const at = root(t);
+  mkdirSync(join(at, "connections"));
+  const write = (name: string, parameters: object) =>
+    writeFileSync(join(at, "connections", `${name}.json`), JSON.stringify({ credentials: { parameters } }));
+  for (let number = 0; number < 166; number++) write(`c${number}`, { login: "a", password: "b" });
+  write("d", { login: "a" });
+  t.equal((await findConnections(at, signal)).connections.length, 167);
+  write("e", {});
   await t.rejects(findConnections(at, signal), { code: "PACKAGE_TOO_LARGE" });
 });
 

@@ -6,9 +6,9 @@ const { signal } = new AbortController();
 const PACKAGE = { name: "@datagrok/Walk", version: "1.2.3", description: "" };
 type Folder = { [name: string]: string | Folder };
 
-async function define(t: Test, dockerfiles: Folder, debugLogin?: string) {
+async function define(t: Test, dockerfiles: Folder, debugLogin?: string, otherBytes = 0) {
   const found = await findFolders(t.testdir({ dockerfiles }), signal);
-  const { definitions, warnings } = defineContainers(PACKAGE, found.folders, debugLogin);
+  const { definitions, warnings } = defineContainers(PACKAGE, found.folders, debugLogin, otherBytes);
   return { definitions, warnings: [...found.warnings, ...warnings] };
 }
 
@@ -114,4 +114,5 @@ t.test("a package whose Dockerfiles have more than 2 MiB together is refused", a
   const folders = (count: number): Folder => Object.fromEntries(Array.from({ length: count }, (_, index) => [`app${index}`, { Dockerfile: long }]));
   t.equal((await define(t, folders(34))).definitions.length, 34);
   await t.rejects(define(t, folders(35)), { code: "PACKAGE_TOO_LARGE" });
+  await t.rejects(define(t, folders(34), undefined, 100_000), { code: "PACKAGE_TOO_LARGE" }, "its connections count, too");
 });
