@@ -56,7 +56,8 @@ export type HttpHead = {
   headers: IncomingHttpHeaders;
 };
 export type HttpReply = HttpHead & { body: Buffer; text(): string };
-export type HttpStream = HttpHead & { stream: IncomingMessage };
+/** `read` takes the whole body after all, such as that of a refusal, under the limits of `request`. */
+export type HttpStream = HttpHead & { stream: IncomingMessage; read(): Promise<HttpReply> };
 
 /** HTTP/1.1 with limits on time and size. It follows no redirect: one could lead credentials to another host. */
 export type HttpClient = {
@@ -110,7 +111,7 @@ export function openHttpClient(client: HttpClientOptions): HttpClient {
       body.once("error", (error) => sent.destroy(error));
       body.pipe(sent);
     });
-  /** Runs a request under its limits, and translates what it fails with. `head` has the signal for work that the limit does not end. */
+  /** Runs a task under the request's limits, and translates its error. */
   const limited = async <T>(request: HttpRequest, task: (url: URL, signal: AbortSignal) => Promise<T>): Promise<T> => {
     request.signal?.throwIfAborted();
     const { toFault = client.toFault, timeoutMs: ms = client.timeoutMs } = request;
@@ -131,14 +132,14 @@ export function openHttpClient(client: HttpClientOptions): HttpClient {
     request: (request) =>
       limited(request, async (url, signal) => {
         const response = await send(url, request, AbortSignal.any([signal, closing.signal]));
-        const body = await readBody(response, client.maxBytes);
-        return { ...headOf(response), body, text: () => body.toString("utf8") };
+        return readReply(response, client.maxBytes);
       }),
     stream: (request) =>
       limited(request, async (url, signal) => {
         const until = [signal, closing.signal, ...(request.signal ? [request.signal] : [])];
         const response = await send(url, request, AbortSignal.any(until));
-        return { ...headOf(response), stream: response };
+        const read = () => limited(request, () => readReply(response, client.maxBytes)).finally(() => response.destroy());
+        return { ...headOf(response), stream: response, read };
       }),
     close: () => {
       closing.abort(new Error("the client is closed"));
@@ -162,8 +163,8 @@ class ResponseError extends Error {
   }
 }
 
-/** The body of a response up to `maxBytes`; rejects beyond them. */
-async function readBody(response: IncomingMessage, maxBytes: number): Promise<Buffer> {
+/** Rejects where the body is larger than `maxBytes`. */
+async function readReply(response: IncomingMessage, maxBytes: number): Promise<HttpReply> {
   const pieces: Buffer[] = [];
   let size = 0;
   try {
@@ -175,7 +176,8 @@ async function readBody(response: IncomingMessage, maxBytes: number): Promise<Bu
   } catch (error) {
     throw error instanceof ResponseError ? error : new ResponseError("broken", error);
   }
-  return Buffer.concat(pieces);
+  const body = Buffer.concat(pieces);
+  return { ...headOf(response), body, text: () => body.toString("utf8") };
 }
 
 function headOf({ statusCode: status = 500, headers }: IncomingMessage): HttpHead {

@@ -120,6 +120,13 @@ t.test("the limit of a stream ends with its head, and the caller's signal ends i
   await ended.promise;
 });
 
+t.test("a stream can be read as a whole, under the limits of any response", async (t) => {
+  const url = await serve(t, (request, response) => void response.writeHead(404).end("x".repeat(Number(request.url?.slice(1)))));
+  const client = openClient(t);
+  t.match(await (await client.stream({ url: `${url}/1000` })).read(), { status: 404, body: Buffer.alloc(1_000, "x") });
+  await t.rejects((await client.stream({ url: `${url}/1001` })).read(), { message: /^oversized: / });
+});
+
 t.test("connections are used again, and no more are opened than may be", async (t) => {
   const server = createServer((_request, response) => void response.end("ok"));
   const url = await listen(t, server);
