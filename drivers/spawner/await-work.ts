@@ -2,7 +2,7 @@ import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import { backoff } from "../../lib/backoff.ts";
 import type { DeployCall } from "../driver.ts";
-import type { Ask, Question } from "./ask.ts";
+import type { SpawnerClient, SpawnerRequest } from "./client.ts";
 import { brokenOff, brokeOffAfterConnect, saidFault } from "./faults.ts";
 import { lines } from "./lines.ts";
 import type { WireLine } from "./wire.ts";
@@ -18,19 +18,19 @@ type Result = Exclude<WireLine, { pull: unknown } | { fault: unknown }>;
  * to come again, the same is asked again: it joins what goes on, or does again what may be repeated. Faults: those of the far side;
  * ENGINE_UNREACHABLE, at once where it never was there.
  */
-export async function awaitWork(ask: Ask, clock: Clock, question: Question, { signal, onPull }: DeployCall): Promise<Result> {
+export async function awaitWork(client: SpawnerClient, clock: Clock, question: SpawnerRequest, { signal, onPull }: DeployCall): Promise<Result> {
   const { doing } = question;
   const delays = backoff(RETRY_MS.first, RETRY_MS.longest);
   let brokenAt: number | undefined;
   for (;;) {
     let taken = false;
     try {
-      for await (const line of lines<WireLine>(ask, clock, { ...question, signal }, () => (taken = true))) {
-        if (!("pull" in line)) return resultOf(line, doing, ask.name);
+      for await (const line of lines<WireLine>(client, clock, { ...question, signal }, () => (taken = true))) {
+        if (!("pull" in line)) return resultOf(line, doing, client.name);
         brokenAt = undefined;
         onPull?.(line.pull);
       }
-      throw brokenOff(new Error("it ended without an answer"), doing, ask.name);
+      throw brokenOff(new Error("it ended without an answer"), doing, client.name);
     } catch (error) {
       if (signal.aborted) throw signal.reason;
       if (error instanceof FarFault) throw error.fault;

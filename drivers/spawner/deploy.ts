@@ -5,11 +5,10 @@ import type { Log } from "../../lib/log.ts";
 import { backoff } from "../../lib/backoff.ts";
 import type { DeployCall, Deployment, Spec } from "../driver.ts";
 import { withTimeout } from "../../lib/deadline.ts";
-import type { Ask } from "./ask.ts";
+import { type SpawnerClient, servicePath } from "./client.ts";
 import { awaitWork } from "./await-work.ts";
 import { HOST } from "./resolve.ts";
 import { isServiceName } from "../service-name.ts";
-import { servicePath } from "./service-path.ts";
 import { deploymentOff, specOnWire } from "./wire.ts";
 
 /** How long what was called off is tried to be undone, as long as the spawner's own stop takes. */
@@ -17,7 +16,7 @@ const UNDO_MS = 30_000;
 const RETRY_MS = { first: 250, longest: 2_000 };
 
 /** The spawner goes on with a deploy that nobody waits for: one that is called off here is called off there too. */
-export async function deploy(ask: Ask, clock: Clock, log: Log, spec: Spec, call: DeployCall): Promise<Deployment> {
+export async function deploy(client: SpawnerClient, clock: Clock, log: Log, spec: Spec, call: DeployCall): Promise<Deployment> {
   const { signal } = call;
   const doing = `Starting ${spec.service}`;
   signal.throwIfAborted();
@@ -29,12 +28,12 @@ export async function deploy(ask: Ask, clock: Clock, log: Log, spec: Spec, call:
   try {
     // The spawner does not say when; its own machine's work is its own to bound.
     call.onLaunched?.();
-    const line = await awaitWork(ask, clock, { method: "POST", path, body: specOnWire(spec), signal, doing }, call);
+    const line = await awaitWork(client, clock, { method: "POST", path, body: specOnWire(spec), signal, doing }, call);
     if ("deployment" in line) return deploymentOff(line.deployment);
-    throw new Fault("ENGINE_FAILED", `${doing}: ${ask.name} answered with no deployment; is it a berth spawner?`);
+    throw new Fault("ENGINE_FAILED", `${doing}: ${client.name} answered with no deployment; is it a berth spawner?`);
   } catch (error) {
     if (signal.aborted)
-      await undo(ask, clock, spec, id).catch((err: unknown) =>
+      await undo(client, clock, spec, id).catch((err: unknown) =>
         log.warn({ service: spec.service, err }, "A start that was called off could not be undone."),
       );
     throw error;
@@ -42,14 +41,14 @@ export async function deploy(ask: Ask, clock: Clock, log: Log, spec: Spec, call:
 }
 
 /** Only of this very generation: a call that comes late must not end what was deployed since. */
-async function undo(ask: Ask, clock: Clock, { service, labels }: Spec, id: string): Promise<void> {
+async function undo(client: SpawnerClient, clock: Clock, { service, labels }: Spec, id: string): Promise<void> {
   const doing = `Undoing the start of ${service}`;
   const path = `${servicePath(service)}?generation=${labels.generation}&call=${id}`;
-  const overdue = () => new Fault("ENGINE_FAILED", `${doing}: the spawner at ${ask.name} did not do it within ${UNDO_MS / 1_000} s.`);
+  const overdue = () => new Fault("ENGINE_FAILED", `${doing}: the spawner at ${client.name} did not do it within ${UNDO_MS / 1_000} s.`);
   await withTimeout({ clock, ms: UNDO_MS, overdue }, async (signal) => {
     for (const delays = backoff(RETRY_MS.first, RETRY_MS.longest); ;) {
       try {
-        return await ask.value({ method: "DELETE", path, signal, doing });
+        return await client.json({ method: "DELETE", path, signal, doing });
       } catch (error) {
         if (signal.aborted || !(error instanceof Fault) || error.code !== "ENGINE_UNREACHABLE") throw error;
         await clock.sleep(delays.next(), signal);

@@ -2,13 +2,12 @@ import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
 import type { Driver } from "../driver.ts";
-import { openAsk, type SpawnerAt } from "./ask.ts";
+import { openSpawnerClient, type SpawnerAt, servicePath } from "./client.ts";
 import { deploy } from "./deploy.ts";
 import { events } from "./events.ts";
 import { logs } from "./logs.ts";
 import { resolve } from "./resolve.ts";
 import { isServiceName } from "../service-name.ts";
-import { servicePath } from "./service-path.ts";
 import { observedOff, type WireObserved } from "./wire.ts";
 
 export type SpawnerOptions = SpawnerAt;
@@ -18,30 +17,30 @@ const DESTROY_MS = 120_000;
 
 /** Another berth's spawner as the orchestrator: whatever that runs containers on, over its REST. Opens no connection until it is asked something. */
 export function spawnerDriver({ clock, log, ...at }: SpawnerOptions & { clock: Clock; log: Log }): Driver {
-  const ask = openAsk(at, clock);
+  const client = openSpawnerClient(at, clock);
   return {
     name: "spawner",
-    resolve: (image, call) => resolve(ask, clock, image, call),
-    deploy: (spec, call) => deploy(ask, clock, log, spec, call),
+    resolve: (image, call) => resolve(client, clock, image, call),
+    deploy: (spec, call) => deploy(client, clock, log, spec, call),
     destroy: async (service, { signal }) => {
       if (!isServiceName(service)) return;
-      await ask.value({ method: "DELETE", path: servicePath(service), signal, doing: `Stopping ${service}`, ms: DESTROY_MS });
+      await client.json({ method: "DELETE", path: servicePath(service), signal, doing: `Stopping ${service}`, ms: DESTROY_MS });
     },
     inspect: async (service, { signal }) => {
       if (!isServiceName(service)) return undefined;
       const doing = `Inspecting ${service}`;
-      const found = await ask.value({ method: "GET", path: servicePath(service), signal, doing });
-      return found === undefined ? undefined : observedOff(requireObserved(found, doing, ask.name));
+      const found = await client.json({ method: "GET", path: servicePath(service), signal, doing });
+      return found === undefined ? undefined : observedOff(requireObserved(found, doing, client.name));
     },
     list: async ({ signal }) => {
       const doing = "Listing services";
-      const found = await ask.value({ method: "GET", path: "/services", signal, doing });
-      if (!Array.isArray(found)) throw new Fault("ENGINE_FAILED", `${doing}: ${ask.name} answered with no list; is it a berth spawner?`);
-      return found.map((one) => observedOff(requireObserved(one, doing, ask.name)));
+      const found = await client.json({ method: "GET", path: "/services", signal, doing });
+      if (!Array.isArray(found)) throw new Fault("ENGINE_FAILED", `${doing}: ${client.name} answered with no list; is it a berth spawner?`);
+      return found.map((one) => observedOff(requireObserved(one, doing, client.name)));
     },
-    logs: (service, which, call) => logs(ask, service, which, call),
-    events: (call) => events(ask, clock, log, call),
-    close: () => ask.close(),
+    logs: (service, which, call) => logs(client, service, which, call),
+    events: (call) => events(client, clock, log, call),
+    close: async () => client.close(),
   };
 }
 

@@ -2,7 +2,7 @@ import type { Clock } from "../../lib/clock.ts";
 import type { Log } from "../../lib/log.ts";
 import { backoff } from "../../lib/backoff.ts";
 import type { Call, DriverEvent } from "../driver.ts";
-import type { Ask } from "./ask.ts";
+import type { SpawnerClient } from "./client.ts";
 import { lines } from "./lines.ts";
 
 const RETRY_MS = { first: 250, longest: 10_000 };
@@ -10,7 +10,7 @@ const RETRY_MS = { first: 250, longest: 10_000 };
 const SETTLED_MS = 10_000;
 
 /** Ends only when the signal aborts. That the far side's own engine was away is told by its `connected`. */
-export async function* events(ask: Ask, clock: Clock, log: Log, { signal }: Call): AsyncGenerator<DriverEvent> {
+export async function* events(client: SpawnerClient, clock: Clock, log: Log, { signal }: Call): AsyncGenerator<DriverEvent> {
   const delays = backoff(RETRY_MS.first, RETRY_MS.longest);
   // Its loss and its return are told once each, however often it is tried in between.
   let lost = false;
@@ -18,7 +18,7 @@ export async function* events(ask: Ask, clock: Clock, log: Log, { signal }: Call
     let isConnected = false;
     const opened = clock.monotonic();
     try {
-      for await (const event of lines<DriverEvent>(ask, clock, { method: "GET", path: "/events", signal, doing: "Listening to the spawner" })) {
+      for await (const event of lines<DriverEvent>(client, clock, { method: "GET", path: "/events", signal, doing: "Listening to the spawner" })) {
         if (lost) log.info({}, "The spawner is there again.");
         lost = false;
         isConnected = true;

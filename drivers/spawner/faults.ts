@@ -40,8 +40,8 @@ export function brokenOff(error: unknown, doing: string, at: string): Fault {
   );
 }
 
-/** How Node and undici call what was connected and is no more. */
-const CUT_OFF = ["UND_ERR_SOCKET", "ECONNRESET", "EPIPE"];
+/** Node's codes for a connection that was open and has ended. */
+const CUT_OFF = ["ECONNRESET", "EPIPE", "ERR_STREAM_PREMATURE_CLOSE"];
 
 /** True where the spawner was reached, and may have begun what it was asked. */
 export function brokeOffAfterConnect({ cause }: Fault): boolean {

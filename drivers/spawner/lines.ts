@@ -1,7 +1,7 @@
 import { StringDecoder } from "node:string_decoder";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
-import type { Ask, Question } from "./ask.ts";
+import type { SpawnerClient, SpawnerRequest } from "./client.ts";
 import { brokenOff, isFault } from "./faults.ts";
 import { BEAT_MS } from "./wire.ts";
 
@@ -13,13 +13,13 @@ const LONGEST_LINE = 1_048_576;
  * The values of an answer in lines. Ends when the answer does; rejects with ENGINE_UNREACHABLE where it breaks off or falls silent, and with the
  * signal's reason. `onOpen` is called once the spawner has taken the question.
  */
-export async function* lines<T>(ask: Ask, clock: Clock, question: Question, onOpen: () => void = () => {}): AsyncGenerator<T> {
+export async function* lines<T>(client: SpawnerClient, clock: Clock, question: SpawnerRequest, onOpen: () => void = () => {}): AsyncGenerator<T> {
   const { signal, doing } = question;
   const own = new AbortController();
-  const silent = () => own.abort(new Fault("ENGINE_UNREACHABLE", `${doing}: the spawner at ${ask.name} has fallen silent.`));
+  const silent = () => own.abort(new Fault("ENGINE_UNREACHABLE", `${doing}: the spawner at ${client.name} has fallen silent.`));
   let cancel = () => {};
   try {
-    const body = await ask.stream({ ...question, signal: AbortSignal.any([signal, own.signal]) });
+    const body = await client.stream({ ...question, signal: AbortSignal.any([signal, own.signal]) });
     onOpen();
     cancel = clock.after(SILENCE_MS, silent);
     const decoder = new StringDecoder("utf8");
@@ -30,22 +30,23 @@ export async function* lines<T>(ask: Ask, clock: Clock, question: Question, onOp
       const [first = "", ...more] = decoder.write(piece).split("\n");
       rest += first;
       for (const next of more) {
-        if (rest !== "") yield parse<T>(rest, question, ask.name);
+        if (rest !== "") yield parse<T>(rest, question, client.name);
         rest = next;
       }
-      if (rest.length > LONGEST_LINE) throw new Fault("ENGINE_FAILED", `${doing}: the spawner at ${ask.name} said more in a line than can be meant.`);
+      if (rest.length > LONGEST_LINE)
+        throw new Fault("ENGINE_FAILED", `${doing}: the spawner at ${client.name} said more in a line than can be meant.`);
     }
   } catch (error) {
     signal.throwIfAborted();
     own.signal.throwIfAborted();
-    throw isFault(error) ? error : brokenOff(error, doing, ask.name);
+    throw isFault(error) ? error : brokenOff(error, doing, client.name);
   } finally {
     cancel();
     own.abort(new Error("Nobody reads on."));
   }
 }
 
-function parse<T>(line: string, { doing }: Question, at: string): T {
+function parse<T>(line: string, { doing }: SpawnerRequest, at: string): T {
   try {
     return JSON.parse(line) as T;
   } catch (cause) {

@@ -1,13 +1,12 @@
 import { StringDecoder } from "node:string_decoder";
 import type { Call } from "../driver.ts";
-import type { Ask } from "./ask.ts";
+import { type SpawnerClient, servicePath } from "./client.ts";
 import { brokenOff } from "./faults.ts";
 import { isServiceName } from "../service-name.ts";
-import { servicePath } from "./service-path.ts";
 
 /** Ends when the container does; an aborted call rejects with the signal's reason. */
 export async function* logs(
-  ask: Ask,
+  client: SpawnerClient,
   service: string,
   { tail, follow = false }: { tail: number; follow?: boolean },
   { signal }: Call,
@@ -15,7 +14,7 @@ export async function* logs(
   if (!isServiceName(service)) return;
   const doing = `Reading the logs of ${service}`;
   const path = `${servicePath(service)}/logs?tail=${tail}&follow=${follow}`;
-  const body = await ask.stream({ method: "GET", path, signal, doing });
+  const body = await client.stream({ method: "GET", path, signal, doing });
   const decoder = new StringDecoder("utf8");
   try {
     for await (const piece of body) {
@@ -24,6 +23,6 @@ export async function* logs(
     }
   } catch (error) {
     signal.throwIfAborted();
-    throw brokenOff(error, doing, ask.name);
+    throw brokenOff(error, doing, client.name);
   }
 }

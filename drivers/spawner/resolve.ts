@@ -1,7 +1,7 @@
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { DeployCall, Host, ImageSource, ResolvedImage } from "../driver.ts";
-import type { Ask } from "./ask.ts";
+import type { SpawnerClient } from "./client.ts";
 import { awaitWork } from "./await-work.ts";
 import { folderOnWire } from "./wire.ts";
 
@@ -11,14 +11,14 @@ const LONGEST_PART = 150;
 /** Plugin containers are for the installation's compute host. */
 export const HOST: Host = "cvm";
 
-export async function resolve(ask: Ask, clock: Clock, { ref, folder }: ImageSource, call: DeployCall): Promise<ResolvedImage> {
+export async function resolve(client: SpawnerClient, clock: Clock, { ref, folder }: ImageSource, call: DeployCall): Promise<ResolvedImage> {
   const doing = `Looking for ${ref}`;
   const [service, tag] = parts(ref);
   const path = `/validate/${HOST}/${encodeURIComponent(service)}/${encodeURIComponent(tag)}`;
   const body = { image: ref, ...folderOnWire(folder) };
-  const line = await awaitWork(ask, clock, { method: "POST", path, body, signal: call.signal, doing }, call);
+  const line = await awaitWork(client, clock, { method: "POST", path, body, signal: call.signal, doing }, call);
   if ("image" in line) return line.image;
-  throw new Fault("ENGINE_FAILED", `${doing}: ${ask.name} answered with no image; is it a berth spawner?`);
+  throw new Fault("ENGINE_FAILED", `${doing}: ${client.name} answered with no image; is it a berth spawner?`);
 }
 
 /** For who reads the spawner's log: what counts is the body. A port is no tag, and a digest is one. */

@@ -1,4 +1,0 @@
-/** Where a spawner has one service. */
-export function servicePath(service: string): string {
-  return `/services/${encodeURIComponent(service)}`;
-}
