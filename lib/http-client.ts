@@ -21,6 +21,8 @@ export type HttpClientOptions = {
   connectTimeoutMs?: number;
   /** Without a byte in either direction. */
   idleTimeoutMs?: number;
+  /** The system probes a connection without traffic so often, and so notices a server that vanished. */
+  keepAliveProbeMs?: number;
   /** How many connections to one host may be open; idle ones are used again. Without it, each request has a connection of its own. */
   connections?: number;
   /** Every request goes to this Unix socket, whatever host its URL names. */
@@ -33,7 +35,7 @@ export type HttpClientOptions = {
   toFault(failure: HttpFailure): Error;
 };
 
-export type SecureRequestOptions = RequestOptions & { servername?: string; rejectUnauthorized?: boolean };
+export type SecureRequestOptions = RequestOptions & { servername?: string | undefined; rejectUnauthorized?: boolean | undefined };
 
 export type HttpRequest = {
   method?: string;
@@ -102,7 +104,8 @@ export function openHttpClient(client: HttpClientOptions): HttpClient {
       };
       const sent = (url.protocol === "https:" ? secureRequest : plainRequest)(options, resolve);
       sent.once("error", reject);
-      const { connectTimeoutMs, idleTimeoutMs } = client;
+      const { connectTimeoutMs, idleTimeoutMs, keepAliveProbeMs } = client;
+      if (keepAliveProbeMs !== undefined) sent.once("socket", (socket) => socket.setKeepAlive(true, keepAliveProbeMs));
       if (connectTimeoutMs !== undefined)
         sent.once("socket", (socket) => limitConnect(socket, { clock: client.clock, ms: connectTimeoutMs, secure: url.protocol === "https:" }));
       if (idleTimeoutMs !== undefined) sent.setTimeout(idleTimeoutMs, () => sent.destroy(new Error(`no data for ${idleTimeoutMs / 1_000} s`)));

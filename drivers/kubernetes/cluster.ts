@@ -2,10 +2,10 @@ import type { IncomingMessage } from "node:http";
 import type { RequestOptions } from "node:https";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
+import { type HttpStream, openHttpClient } from "../../lib/http-client.ts";
 import { withTimeout } from "../../lib/deadline.ts";
 import { readConfig, type ConfigAt } from "./config.ts";
-import { mayPass, refusedFault, Refusal, unreachable } from "./faults.ts";
-import { readRefusal, readText, send } from "./request.ts";
+import { mayPass, refusalOf, refusedFault, Refusal, unreachable } from "./faults.ts";
 import { pathOf, type Question, type Resource, type Verb, VERBS } from "./resources.ts";
 
 /** Every call that is not a stream answers within this, or the cluster counts as failed. */
@@ -16,6 +16,10 @@ const BUSY_MS = { first: 1_000, longest: 10_000 };
 
 /** Under which name the API server keeps what berth has set, apart from what others have. */
 const MANAGER = "berth";
+/** A list of a thousand pods has some ten megabytes. */
+const MAX_BYTES = 256 * 1_048_576;
+/** A server that vanished would otherwise look like a cluster where nothing happens. */
+const PROBE_MS = 15_000;
 
 export type Asked = {
   /** Begins the sentence of a fault, such as "Stopping x". */
@@ -48,7 +52,15 @@ export function openCluster(at: ConfigAt & { namespace?: string | undefined }, c
   let read = readConfig(at);
   const namespace = at.namespace ?? read.namespace;
 
-  const attempt = async (asked: Asked, signal: AbortSignal): Promise<IncomingMessage> => {
+  const http = openHttpClient({
+    clock,
+    maxBytes: MAX_BYTES,
+    timeoutMs: CALL_MS,
+    keepAliveProbeMs: PROBE_MS,
+    // `bounded` translates it.
+    toFault: ({ why, cause }) => (cause instanceof Error ? cause : new Error(why)),
+  });
+  const attempt = async (asked: Asked, signal: AbortSignal): Promise<HttpStream> => {
     const { server, config } = read;
     const url = new URL(server.pathname.replace(/\/$/, "") + pathOf(namespace, asked.resource, asked.name, asked.part), server);
     for (const [name, value] of Object.entries(asked.query ?? {})) url.searchParams.set(name, value);
@@ -59,20 +71,20 @@ export function openCluster(at: ConfigAt & { namespace?: string | undefined }, c
     // JSON is YAML, which this content type asks for.
     const type = asked.verb === "apply" ? "application/apply-patch+yaml" : "application/json";
     const body = asked.body && JSON.stringify(asked.body);
-    // The length is said, since Node frames the body of no DELETE by itself.
-    const framing = body === undefined ? {} : { "content-type": type, "content-length": String(Buffer.byteLength(body)) };
-    const headers = { accept: "application/json, */*", "user-agent": MANAGER, ...framing };
-    const options: RequestOptions & { headers: Record<string, string> } = { method: VERBS[asked.verb], headers };
+    const options: RequestOptions & { headers: Record<string, string> } = {
+      headers: { accept: "application/json, */*", "user-agent": MANAGER, ...(body === undefined ? {} : { "content-type": type }) },
+    };
     await config.applyToHTTPSOptions(options);
-    return send(url, options, body, signal);
+    const { headers, ...connection } = options;
+    return http.stream({ method: VERBS[asked.verb], url, headers, body, signal, options: connection });
   };
 
   /** Resolves with an answer below 400. */
-  const persist = async (asked: Asked, signal: AbortSignal): Promise<IncomingMessage> => {
+  const persist = async (asked: Asked, signal: AbortSignal): Promise<HttpStream> => {
     for (let tries = 1, renewed = false; ;) {
       const answer = await attempt(asked, signal);
-      if ((answer.statusCode ?? 500) < 400) return answer;
-      const refusal = await readRefusal(answer);
+      if (answer.status < 400) return answer;
+      const refusal = refusalOf(await answer.read());
       if (refusal.status === 401 && !renewed) {
         // Credentials change on the disk, and programs that fetch them make new ones.
         read = readConfig(at);
@@ -103,7 +115,7 @@ export function openCluster(at: ConfigAt & { namespace?: string | undefined }, c
     namespace,
     inside: read.inside,
     clock,
-    ask: <T>(asked: Asked) => bounded(asked, async (own) => JSON.parse(await readText(await persist(asked, own))) as T),
-    open: (asked) => bounded(asked, (own) => persist(asked, AbortSignal.any([own, asked.signal]))),
+    ask: <T>(asked: Asked) => bounded(asked, async (own) => JSON.parse((await (await persist(asked, own)).read()).text()) as T),
+    open: (asked) => bounded(asked, async (own) => (await persist(asked, AbortSignal.any([own, asked.signal]))).stream),
   };
 }

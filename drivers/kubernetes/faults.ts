@@ -1,4 +1,5 @@
 import { Fault, type FaultCode } from "../../lib/fault.ts";
+import type { HttpReply } from "../../lib/http-client.ts";
 
 /** What the API server said no with (`Status` in its reference): the cause of a fault. It holds nothing of what was sent. */
 export class Refusal extends Error {
@@ -100,4 +101,17 @@ export function answered(error: unknown, ...statuses: number[]): boolean {
 
 export function cut(said: string): string {
   return said.trim().slice(0, 500);
+}
+
+/** The refusal in a response of 400 or above: a `Status` where the API server itself wrote it. */
+export function refusalOf({ status, header, text }: Pick<HttpReply, "status" | "header" | "text">): Refusal {
+  const seconds = Number(header("retry-after"));
+  const retryAfterMs = Number.isFinite(seconds) ? seconds * 1_000 : undefined;
+  try {
+    const { kind, message, reason } = JSON.parse(text()) as { kind?: string; message?: string; reason?: string };
+    if (kind === "Status") return new Refusal(status, reason ?? "", message ?? "", retryAfterMs);
+  } catch {
+    // A proxy in between answers in its own way.
+  }
+  return new Refusal(status, "", text().slice(0, 500), retryAfterMs);
 }
