@@ -102,7 +102,11 @@ export function openHttpClient(client: HttpClientOptions): HttpClient {
         ...client.options,
         ...request.options,
       };
-      const sent = (url.protocol === "https:" ? secureRequest : plainRequest)(options, resolve);
+      const sent = (url.protocol === "https:" ? secureRequest : plainRequest)(options, (response) => {
+        // A server that refuses early does not read the rest of the body.
+        response.once("close", () => sent.writableFinished || sent.destroy());
+        resolve(response);
+      });
       sent.once("error", reject);
       const { connectTimeoutMs, idleTimeoutMs, keepAliveProbeMs } = client;
       if (keepAliveProbeMs !== undefined) sent.once("socket", (socket) => socket.setKeepAlive(true, keepAliveProbeMs));
@@ -110,7 +114,6 @@ export function openHttpClient(client: HttpClientOptions): HttpClient {
         sent.once("socket", (socket) => limitConnect(socket, { clock: client.clock, ms: connectTimeoutMs, secure: url.protocol === "https:" }));
       if (idleTimeoutMs !== undefined) sent.setTimeout(idleTimeoutMs, () => sent.destroy(new Error(`no data for ${idleTimeoutMs / 1_000} s`)));
       if (!(body instanceof Readable)) return void sent.end(body);
-      // A server that refuses early answers before it has read everything.
       body.once("error", (error) => sent.destroy(error));
       body.pipe(sent);
     });

@@ -2,13 +2,16 @@ import type { IncomingMessage } from "node:http";
 import type { Readable } from "node:stream";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault, type FaultCode, FAULTS } from "../../lib/fault.ts";
-import { exchange, type Place, readAll, type Sent } from "./exchange.ts";
+import { type HttpReply, openHttpClient } from "../../lib/http-client.ts";
 
 /**
  * Calls an API with JSON both ways; `path` begins below `/api`; an answer may take 30 s where no other limit is given. Faults: CONTROL_AWAY,
  * DEV_KEY_INVALID, and what the API refuses with.
  */
 export type CallControl = <T>(method: string, path: string, body?: object, limitMs?: number) => Promise<T>;
+
+/** Where a server listens: at an address below which its API is, or on a socket of this machine. */
+export type ServerPlace = { url: string } | { socket: string };
 
 /** A berth or a Datagrok server that is talked to by its public API. */
 export type Server = {
@@ -27,6 +30,7 @@ export type Server = {
 };
 
 const CALL_MS = 30_000;
+const MAX_BYTES = 64 * 1_048_576;
 /** The server may have to unpack it and to ask a registry. */
 const UPLOAD_MS = 1_800_000;
 
@@ -47,7 +51,7 @@ const BY_STATUS: Readonly<Record<number, FaultCode>> = {
  */
 export function openServer(parts: {
   name: string;
-  place: Place;
+  place: ServerPlace;
   key: string;
   bareKey: boolean;
   hints: { away: string; key: string };
@@ -56,25 +60,23 @@ export function openServer(parts: {
   const { name, place, key, hints, clock } = parts;
   const dev = `Dev ${key}`;
 
-  /** A whole exchange, within `ms`. */
-  const ask = async <T>(sent: Omit<Sent, "signal">, ms: number, use: (answer: IncomingMessage) => Promise<T>, parent?: AbortSignal): Promise<T> => {
-    const over = new AbortController();
-    const late = () => new Fault("CONTROL_AWAY", `${capital(name)} did not answer within ${ms / 1_000} s.`);
-    const signal = clock.deadline(ms, late, parent ? AbortSignal.any([over.signal, parent]) : over.signal);
-    try {
-      const answer = await exchange(place, { ...sent, signal });
-      if ((answer.statusCode ?? 500) >= 300) throw refusal(answer.statusCode ?? 500, await readAll(answer));
-      return await use(answer);
-    } catch (error) {
-      if (parent?.aborted) throw parent.reason;
-      if (signal.aborted && signal.reason instanceof Fault) throw signal.reason;
-      if (error instanceof Fault) throw error;
-      throw new Fault("CONTROL_AWAY", `${capital(name)} cannot be reached${why(error)}. ${hints.away}`, { cause: error });
-    } finally {
-      over.abort();
-    }
+  const base = "socket" in place ? "http://localhost/api" : place.url;
+  const http = openHttpClient({
+    clock,
+    maxBytes: MAX_BYTES,
+    timeoutMs: CALL_MS,
+    ...("socket" in place && { socketPath: place.socket }),
+    toFault: ({ kind, why, cause }) => {
+      if (kind === "oversized") return new Fault("INTERNAL", `The response is larger than ${MAX_BYTES} bytes.`);
+      const sentence = kind === "overdue" ? `${capital(name)}: ${why}.` : `${capital(name)} cannot be reached (${why}). ${hints.away}`;
+      return new Fault("CONTROL_AWAY", sentence, { cause });
+    },
+  });
+  /** The text of a response below 300. `path` begins below the API. */
+  const textOf = (reply: HttpReply): string => {
+    if (reply.status >= 300) throw refusal(reply.status, reply.text());
+    return reply.text();
   };
-
   const refusal = (status: number, text: string): Fault => {
     const { code, message, innerMessage } = (readJson(text) ?? {}) as { code?: unknown; message?: unknown; innerMessage?: unknown };
     if (code === "DEV_KEY_INVALID") return new Fault("DEV_KEY_INVALID", `${capital(name)} does not know this developer key. ${hints.key}`);
@@ -85,7 +87,7 @@ export function openServer(parts: {
 
   let token: Promise<string> | undefined;
   const signIn = async () => {
-    const said = await ask({ method: "POST", path: "/users/login/dev?administration=true", headers: { authorization: dev } }, CALL_MS, readAll);
+    const said = textOf(await http.request({ method: "POST", url: `${base}/users/login/dev?administration=true`, headers: { authorization: dev } }));
     const { token: given } = (readAnswer(said) ?? {}) as { token?: unknown };
     if (typeof given === "string") return given;
     throw new Fault("DEV_KEY_INVALID", `${capital(name)} does not take this developer key. ${hints.key}`);
@@ -94,8 +96,8 @@ export function openServer(parts: {
 
   const callAs = async <T>(authorization: string, method: string, path: string, body?: object, limitMs = CALL_MS): Promise<T> => {
     const text = body === undefined ? undefined : JSON.stringify(body);
-    const type = text === undefined ? {} : { "content-type": "application/json", "content-length": Buffer.byteLength(text) };
-    return readAnswer(await ask({ method, path, headers: { authorization, ...type }, body: text }, limitMs, readAll)) as T;
+    const headers = { authorization, "content-type": text === undefined ? undefined : "application/json" };
+    return readAnswer(textOf(await http.request({ method, url: base + path, headers, body: text, timeoutMs: limitMs }))) as T;
   };
 
   /** Some refusals of a Datagrok server come as a success; what is no JSON comes from something else at the same address. */
@@ -111,26 +113,15 @@ export function openServer(parts: {
     key,
     call: async (method, path, body, limitMs) => callAs(await authorization(), method, path, body, limitMs),
     asDeveloper: (method, path, body, limitMs) => callAs(dev, method, path, body, limitMs),
-    text: async (path) => ask({ method: "GET", path, headers: { authorization: await authorization() } }, CALL_MS, readAll),
+    text: async (path) => textOf(await http.request({ url: base + path, headers: { authorization: await authorization() } })),
     stream: async (path, signal) => {
-      const headers = { authorization: await authorization() };
-      const late = new AbortController();
-      const cancel = clock.after(CALL_MS, () =>
-        late.abort(new Fault("CONTROL_AWAY", `${capital(name)} did not answer within ${CALL_MS / 1_000} s.`)),
-      );
-      const until = AbortSignal.any([signal, late.signal]);
-      const answer = await exchange(place, { method: "GET", path, headers, signal: until })
-        .catch((cause: unknown) => {
-          until.throwIfAborted();
-          throw new Fault("CONTROL_AWAY", `${capital(name)} cannot be reached${why(cause)}. ${hints.away}`, { cause });
-        })
-        .finally(cancel);
-      if ((answer.statusCode ?? 500) >= 300) throw refusal(answer.statusCode ?? 500, await readAll(answer));
-      return answer;
+      const response = await http.stream({ url: base + path, headers: { authorization: await authorization() }, signal });
+      if (response.status >= 300) throw refusal(response.status, (await response.read()).text());
+      return response.stream;
     },
     upload: async <T>(path: string, { bytes, length, signal }: { bytes: Readable; length: number; signal: AbortSignal }) => {
-      const sent = { method: "POST", path, headers: { authorization: dev, "content-length": length }, body: bytes };
-      return readAnswer(await ask(sent, UPLOAD_MS, readAll, signal)) as T;
+      const headers = { authorization: dev, "content-length": length };
+      return readAnswer(textOf(await http.request({ method: "POST", url: base + path, headers, body: bytes, signal, timeoutMs: UPLOAD_MS }))) as T;
     },
   };
 }
@@ -141,11 +132,6 @@ function readJson(text: string): unknown {
   } catch {
     return undefined;
   }
-}
-
-function why(error: unknown): string {
-  const { code } = error as { code?: string };
-  return code === undefined ? "" : ` (${code})`;
 }
 
 function capital(text: string): string {
