@@ -1,8 +1,8 @@
 import { isIP } from "node:net";
 import { Agent, request } from "undici";
 import { Fault } from "../lib/fault.ts";
-import { type RedirectRules, redirectRules } from "../lib/registry-trust/redirect-rules.ts";
-import { isLocal, trustIn } from "../lib/registry-trust/trusted-realm.ts";
+import { type RedirectRules, redirectRules } from "../lib/registry-client/redirect-rules.ts";
+import { isLocal, realmTrust } from "../lib/registry-client/trusted-realm.ts";
 import type { ResolvedImage } from "./driver.ts";
 import { exposedPorts } from "./exposed.ts";
 
@@ -124,7 +124,7 @@ async function tokenFor(challenge: string, root: URL, at: At, rules: RedirectRul
   const parameters = Object.fromEntries([...challenge.matchAll(/\b(\w+)="([^"]*)"/g)].map(([, name = "", value = ""]) => [name, value]));
   const realm = URL.parse(parameters["realm"] ?? "");
   const hostname = root.hostname.replace(/^\[|\]$/g, "").toLowerCase();
-  if (!realm || trustIn(realm, { hostname, secure: root.protocol === "https:" }) !== "credentials") {
+  if (!realm || realmTrust(realm, { hostname, secure: root.protocol === "https:" }) !== "credentials") {
     const where = realm?.host ?? "no URL";
     const why = `The registry of ${nameOf(at)} sends for a token to ${where}, which is not of its own domain. Name the image in a registry that signs in at its own domain.`;
     throw new Fault("REGISTRY_UNREACHABLE", why);

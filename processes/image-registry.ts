@@ -1,7 +1,7 @@
 import type { Clock } from "../lib/clock.ts";
 import type { Settings } from "../conf/settings.ts";
 import type { Call, DriverName, Registry } from "../drivers/driver.ts";
-import { readBasic, readLogin } from "../gateway/registry/upstream/basic.ts";
+import { parseBasic, parseLogin } from "../lib/registry-client/registry-login.ts";
 import type { ImageSource } from "../gateway/registry/upstream/image-sources.ts";
 import { openImageRegistry, type ImageRegistry } from "../gateway/registry/upstream/open-image-registry.ts";
 import { readRegistryAddress } from "../gateway/registry/upstream/registry-address.ts";
@@ -22,7 +22,7 @@ const WITHOUT_HUB: readonly (DriverName | "ask")[] = ["docker", "swarm", "ask", 
  */
 export function openRegistry(settings: Settings, driver: DriverName | "ask", tools: Tools): (Registry & { close(): Promise<void> }) | undefined {
   if (settings.registry.url !== undefined) readRegistryAddress(settings.registry.url);
-  readLogin(settings.registry);
+  parseLogin(settings.registry);
   const opens = opensFor(settings, driver);
   if (opens.length === 0) return undefined;
   let opened: ImageRegistry | undefined;
@@ -82,7 +82,7 @@ function opensFor(settings: Settings, driver: DriverName | "ask"): ((opening: Op
     const { openRegistryHttp, openUpstream, upstreamSource } = await load();
     const upstream = await openUpstream({ ...asked, url: asked.url, awsRegion: settings.awsRegion }, opening);
     const login = async (signal: AbortSignal) =>
-      ecrMode ? readBasic(await upstream.authorization({ repository: undefined, actions: [] }, signal)) : readLogin(asked);
+      ecrMode ? parseBasic(await upstream.authorization({ repository: undefined, actions: [] }, signal)) : parseLogin(asked);
     return upstreamSource(upstream, { http: openRegistryHttp(opening), namedAs, login });
   };
   const ecr = async (opening: Opening) => {

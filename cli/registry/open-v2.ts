@@ -1,6 +1,6 @@
 import type { Clock } from "../../lib/clock.ts";
 import { Fault, type FaultCode } from "../../lib/fault.ts";
-import { nextPage } from "../../gateway/registry/browse/next-page.ts";
+import { nextPage } from "../../lib/registry-client/next-page.ts";
 import { exchange, readAll } from "../server/exchange.ts";
 import { isOnThisMachine } from "./registry-address.ts";
 import { buyToken, type Send } from "./registry-token.ts";

@@ -1,7 +1,7 @@
 import type { IncomingMessage } from "node:http";
 import { Fault } from "../../lib/fault.ts";
-import { readChallenges } from "../../gateway/registry/upstream/challenge.ts";
-import { trustIn } from "../../lib/registry-trust/trusted-realm.ts";
+import { parseChallenges } from "../../lib/registry-client/challenge.ts";
+import { realmTrust } from "../../lib/registry-client/trusted-realm.ts";
 
 /** One question to wherever it is. */
 export type Send = (url: string, method: string, headers: Record<string, string>) => Promise<{ answer: IncomingMessage; text: string }>;
@@ -14,10 +14,10 @@ export async function buyToken(
   header: string | undefined,
   { origin, key, send }: { origin: URL; key: string; send: Send },
 ): Promise<string | undefined> {
-  const bearer = readChallenges(header).find(({ scheme }) => scheme === "bearer");
+  const bearer = parseChallenges(header).find(({ scheme }) => scheme === "bearer");
   const realm = URL.parse(bearer?.parameters.get("realm") ?? "");
   const registry = { hostname: origin.hostname.replace(/^\[|\]$/g, ""), secure: origin.protocol === "https:" };
-  if (!bearer || !realm || trustIn(realm, registry) !== "credentials") return undefined;
+  if (!bearer || !realm || realmTrust(realm, registry) !== "credentials") return undefined;
   realm.searchParams.set("account", "any");
   for (const name of ["service", "scope"]) {
     const value = bearer.parameters.get(name);

@@ -11,7 +11,7 @@ import type { TrustedProxies } from "../trusted-proxies.ts";
 import { challenge } from "./challenge.ts";
 import type { IdentityServer } from "./identity-server.ts";
 import { askedBehind, mountedFrom, needsOf, permit, type Needs } from "./permit.ts";
-import type { RedirectRules } from "../../lib/registry-trust/redirect-rules.ts";
+import type { RedirectRules } from "../../lib/registry-client/redirect-rules.ts";
 import { seenByClient } from "./seen-by-client.ts";
 import { fixedLease, ToRegistry, type RegistryParts } from "./to-registry.ts";
 import { type TokenAttempts, tokenRequest, type TokenParts } from "./token-request.ts";

@@ -1,7 +1,7 @@
 import type { HeaderEdits, HeaderLine, ResponseHead } from "../decision.ts";
 import type { Upstream } from "./upstream/upstream.ts";
-import { matchesHost } from "../../lib/registry-trust/redirect-rules.ts";
-import { registrable } from "../../lib/registry-trust/trusted-realm.ts";
+import { matchesHost } from "../../lib/registry-client/redirect-rules.ts";
+import { registrable } from "../../lib/registry-client/trusted-realm.ts";
 import { readV2Path } from "./v2-path.ts";
 
 /** Where a request was sent, and from whom it came: what an address in its answer is read against. */

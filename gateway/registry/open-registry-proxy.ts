@@ -13,7 +13,7 @@ import { openWatch, type Watcher } from "../watch.ts";
 import { openRegistryDecide, type Pushed } from "./decide.ts";
 import type { IdentityServer } from "./identity-server.ts";
 import { openVerification } from "./open-verification.ts";
-import { redirectRules } from "../../lib/registry-trust/redirect-rules.ts";
+import { redirectRules } from "../../lib/registry-client/redirect-rules.ts";
 import type { TokenAttempts } from "./token-request.ts";
 import { registryAnswer } from "./v2-answers.ts";
 import type { Upstream } from "./upstream/upstream.ts";

@@ -2,7 +2,7 @@ import { Fault } from "../../lib/fault.ts";
 import type { Answer, Asked, Forward, HeaderEdits, HeaderLine, Instead, Lease, ResponseHead } from "../decision.ts";
 import type { Target } from "../contract.ts";
 import { isRedirect, locationEdits, originOf, type AnsweredFrom } from "./locations.ts";
-import type { RedirectRules } from "../../lib/registry-trust/redirect-rules.ts";
+import type { RedirectRules } from "../../lib/registry-client/redirect-rules.ts";
 import type { RepositoryAsk, Upstream } from "./upstream/upstream.ts";
 import { registryAnswer } from "./v2-answers.ts";
 

@@ -1,5 +1,5 @@
 /** One way of signing in that a `WWW-Authenticate` header offers; `scheme` and the names of parameters are in lower case. */
-export type Challenge = { scheme: string; parameters: ReadonlyMap<string, string> };
+export type AuthChallenge = { scheme: string; parameters: ReadonlyMap<string, string> };
 
 const TOKEN = "[!#$%&'*+.^_`|~0-9A-Za-z-]+";
 /** A parameter: name=token or name="quoted"; RFC 9110, section 11.2. */
@@ -8,9 +8,9 @@ const SCHEME = new RegExp(`[ \\t,]*(${TOKEN})(?=[ \\t,]|$)(?![ \\t]*=)`, "y");
 const LONGEST = 8_192;
 
 /** Several challenges, also of several headers joined by commas; what cannot be read ends the list. */
-export function readChallenges(header: string | undefined): Challenge[] {
+export function parseChallenges(header: string | undefined): AuthChallenge[] {
   if (header === undefined || header.length > LONGEST) return [];
-  const found: Challenge[] = [];
+  const found: AuthChallenge[] = [];
   for (let at = 0; at < header.length;) {
     SCHEME.lastIndex = at;
     const scheme = SCHEME.exec(header)?.[1];

@@ -2,7 +2,7 @@ import { isIP } from "node:net";
 import { getDomain } from "tldts";
 
 /** What a registry's token server may be told: the name and password for the registry, nothing but the question, or not even that. */
-export type Trust = "credentials" | "question" | "nothing";
+export type RealmTrust = "credentials" | "question" | "nothing";
 
 /**
  * A registry names its token server itself, so one that was taken over, or that answers in its place, could have credentials sent anywhere.
@@ -10,7 +10,7 @@ export type Trust = "credentials" | "question" | "nothing";
  * https down to http. Addresses and localhost have no domain: there only the very same host counts. Others may be asked without credentials
  * where they are public names and speak https; what stands inside a network is not asked at a stranger's wish.
  */
-export function trustIn(realm: URL, registry: { hostname: string; secure: boolean }): Trust {
+export function realmTrust(realm: URL, registry: { hostname: string; secure: boolean }): RealmTrust {
   if (!/^https?:$/.test(realm.protocol) || realm.username !== "" || realm.password !== "") return "nothing";
   if (registry.secure && realm.protocol !== "https:") return "nothing";
   const hostname = realm.hostname.replace(/^\[|\]$/g, "").toLowerCase();

@@ -7,7 +7,7 @@ import { MANIFESTS } from "../upstream/manifest-digest.ts";
 import type { RegistryBrowser } from "../../contract.ts";
 import type { Action, Upstream } from "../upstream/upstream.ts";
 import { parseReply } from "../../../lib/parse-reply.ts";
-import { nextPage } from "./next-page.ts";
+import { nextPage } from "../../../lib/registry-client/next-page.ts";
 import { readImage } from "./read-image.ts";
 
 /** Nobody reads more on a page, and an endless list must end. */

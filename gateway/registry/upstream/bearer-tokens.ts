@@ -1,7 +1,7 @@
 import type { Clock } from "../../../lib/clock.ts";
 import { Fault } from "../../../lib/fault.ts";
 import type { HttpClient } from "../../../lib/http-client.ts";
-import type { Login } from "./basic.ts";
+import type { RegistryLogin } from "../../../lib/registry-client/registry-login.ts";
 import { type AskCounts, openRenewed, type Renewed } from "./renewed.ts";
 import type { TokenFile } from "./token-file.ts";
 import { askToken, type TokenServer } from "./token-server.ts";
@@ -22,7 +22,7 @@ export type BearerTokens = {
 /** The tokens of one token server, each asked for once however many want it at the same time. */
 export function openBearerTokens(
   server: TokenServer,
-  parts: { login: Login | undefined; http: HttpClient; file: TokenFile | undefined; counts?: AskCounts | undefined; clock: Clock },
+  parts: { login: RegistryLogin | undefined; http: HttpClient; file: TokenFile | undefined; counts?: AskCounts | undefined; clock: Clock },
 ): BearerTokens {
   const { login, http, file, counts, clock } = parts;
   const tokens = new Map<string, Renewed<string>>();

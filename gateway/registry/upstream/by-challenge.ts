@@ -1,15 +1,15 @@
 import type { Clock } from "../../../lib/clock.ts";
 import { Fault } from "../../../lib/fault.ts";
 import type { HttpClient } from "../../../lib/http-client.ts";
-import { basicAuthorization, type Login } from "./basic.ts";
+import { basicAuthorization, type RegistryLogin } from "../../../lib/registry-client/registry-login.ts";
 import { openBearerTokens, type BearerTokens } from "./bearer-tokens.ts";
-import { readChallenges } from "./challenge.ts";
+import { parseChallenges } from "../../../lib/registry-client/challenge.ts";
 import { placeOf, type RegistryAddress } from "./registry-address.ts";
 import { type AskCounts, openRenewed } from "./renewed.ts";
 import { scopeOf, withScopes } from "./scope.ts";
 import type { TokenFile } from "./token-file.ts";
 import type { TokenServer } from "./token-server.ts";
-import { trustIn } from "../../../lib/registry-trust/trusted-realm.ts";
+import { realmTrust } from "../../../lib/registry-client/trusted-realm.ts";
 import type { Upstream } from "./upstream.ts";
 
 /** How the registry wants to be signed in to. */
@@ -26,7 +26,7 @@ const REFUSED_FOR_MS = 10_000;
  */
 export function challengeUpstream(
   address: RegistryAddress,
-  parts: { login: Login | undefined; http: HttpClient; file: TokenFile | undefined; counts?: AskCounts | undefined; clock: Clock },
+  parts: { login: RegistryLogin | undefined; http: HttpClient; file: TokenFile | undefined; counts?: AskCounts | undefined; clock: Clock },
 ): Upstream {
   const { login, http, file, counts, clock } = parts;
   const basic = login && basicAuthorization(login);
@@ -48,7 +48,7 @@ export function challengeUpstream(
   });
 
   const adopt = (header: string | undefined): Way => {
-    const challenge = readChallenges(header).find(({ scheme }) => scheme === "bearer");
+    const challenge = parseChallenges(header).find(({ scheme }) => scheme === "bearer");
     const next = challenge === undefined ? ({ kind: "basic" } as const) : bearer(challenge.parameters);
     // Tokens of the same server are as good as before.
     if (way?.kind === "bearer" && next.kind === "bearer" && sameServer(way.server, next.server)) return way;
@@ -58,7 +58,7 @@ export function challengeUpstream(
 
   const bearer = (parameters: ReadonlyMap<string, string>): Way => {
     const realm = URL.parse(parameters.get("realm") ?? "");
-    const trust = realm === null ? "nothing" : trustIn(realm, address);
+    const trust = realm === null ? "nothing" : realmTrust(realm, address);
     if (realm === null || trust === "nothing" || (trust === "question" && login)) {
       const why = realm === null ? "names no token server" : `sends for tokens to ${realm.host}, which is not of its own domain, or not by https`;
       const so = login ? "REGISTRY_USERNAME and REGISTRY_PASSWORD are not sent there" : "nothing is asked there";
@@ -94,7 +94,7 @@ export function challengeUpstream(
       const now = adopt(header);
       if (now.kind === "refused") throw now.fault;
       if (now.kind === "basic") return before?.kind === "bearer" ? basic : undefined;
-      const wanted = readChallenges(header)
+      const wanted = parseChallenges(header)
         .find(({ scheme }) => scheme === "bearer")
         ?.parameters.get("scope");
       return now.tokens.renew(withScopes(scopeOf(ask, place.nameOf), wanted), signal);

@@ -2,7 +2,7 @@ import type { Clock } from "../../../lib/clock.ts";
 import { Fault } from "../../../lib/fault.ts";
 import type { Log } from "../../../lib/log.ts";
 import { raceAbort } from "../../../lib/deadline.ts";
-import { basicAuthorization } from "./basic.ts";
+import { basicAuthorization } from "../../../lib/registry-client/registry-login.ts";
 import type { EcrApi, EcrToken } from "./ecr-api.ts";
 import { placeOf, readRegistryAddress, type RegistryAddress } from "./registry-address.ts";
 import { type AskCounts, openRenewed, type Renewed } from "./renewed.ts";

@@ -3,7 +3,7 @@ import { Fault } from "../../../lib/fault.ts";
 import type { Log } from "../../../lib/log.ts";
 import type { HttpClient } from "../../../lib/http-client.ts";
 import { openRegistryHttp } from "./registry-http.ts";
-import type { Login } from "./basic.ts";
+import type { RegistryLogin } from "../../../lib/registry-client/registry-login.ts";
 import { challengeUpstream } from "./by-challenge.ts";
 import type { EcrApi } from "./ecr-api.ts";
 import { openEcrToken } from "./ecr.ts";
@@ -23,7 +23,7 @@ export type ImageSource = {
   /** Undefined where it is not there. */
   digestOf(name: ImageName, signal: AbortSignal): Promise<string | undefined>;
   /** What an engine signs in to this host with, to pull; undefined where it needs nothing or berth has nothing. */
-  login(host: string, signal: AbortSignal): Promise<Login | undefined>;
+  login(host: string, signal: AbortSignal): Promise<RegistryLogin | undefined>;
   close(): Promise<void>;
 };
 
@@ -33,7 +33,7 @@ export type ImageSource = {
  */
 export function upstreamSource(
   upstream: Upstream,
-  parts: { http: HttpClient; namedAs: string | undefined; login(signal: AbortSignal): Promise<Login | undefined> },
+  parts: { http: HttpClient; namedAs: string | undefined; login(signal: AbortSignal): Promise<RegistryLogin | undefined> },
 ): ImageSource {
   const { http, namedAs } = parts;
   const own = (host: string) => host === upstream.host || (isHub(upstream.host) && isHub(host));
@@ -73,7 +73,7 @@ export async function ecrSource(api: EcrApi, tools: { clock: Clock; log: Log; si
   }
 }
 
-function loginOf({ username, password }: Login): Login {
+function loginOf({ username, password }: RegistryLogin): RegistryLogin {
   return { username, password };
 }
 

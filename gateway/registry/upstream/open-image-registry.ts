@@ -1,6 +1,6 @@
 import { readImageName, type ImageName } from "./image-name.ts";
 import type { ImageSource } from "./image-sources.ts";
-import type { Login } from "./basic.ts";
+import type { RegistryLogin } from "../../../lib/registry-client/registry-login.ts";
 
 /** Looks images up for control, which sees it as drivers/driver.ts declares a registry. */
 export type ImageRegistry = {
@@ -12,7 +12,7 @@ export type ImageRegistry = {
   resolve(ref: string, call: { signal: AbortSignal }): Promise<{ reference: string; digest: string } | undefined>;
   /** What a reference may be in full, the likeliest first. */
   fullNames(ref: string): string[];
-  login(host: string, call: { signal: AbortSignal }): Promise<Login | undefined>;
+  login(host: string, call: { signal: AbortSignal }): Promise<RegistryLogin | undefined>;
   close(): Promise<void>;
 };
 

@@ -2,7 +2,7 @@ import type { Clock } from "../../../lib/clock.ts";
 import { Fault } from "../../../lib/fault.ts";
 import type { Log } from "../../../lib/log.ts";
 import { openRegistryHttp } from "./registry-http.ts";
-import { readLogin } from "./basic.ts";
+import { parseLogin } from "../../../lib/registry-client/registry-login.ts";
 import { challengeUpstream } from "./by-challenge.ts";
 import { openEcrApi } from "./ecr-api.ts";
 import { ecrUpstream } from "./ecr.ts";
@@ -32,7 +32,7 @@ export async function openUpstream(
 ): Promise<Upstream> {
   const { clock, log, signal, counts } = tools;
   const address = settings.url === undefined ? undefined : readRegistryAddress(settings.url);
-  const login = readLogin(settings);
+  const login = parseLogin(settings);
   const file = settings.tokenFile === undefined ? undefined : openTokenFile(settings.tokenFile, { clock, log });
   if (settings.ecrMode) {
     const api = await openEcrApi({ region: regionOf(address) ?? settings.awsRegion, clock });

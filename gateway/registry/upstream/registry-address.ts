@@ -1,6 +1,6 @@
 import { isIP } from "node:net";
 import { Fault } from "../../../lib/fault.ts";
-import { isLocal } from "../../../lib/registry-trust/trusted-realm.ts";
+import { isLocal } from "../../../lib/registry-client/trusted-realm.ts";
 import type { Target } from "../../contract.ts";
 import type { Upstream } from "./upstream.ts";
 import { trimTrailing } from "../../../lib/trim-trailing.ts";

@@ -2,7 +2,7 @@ import type { Clock } from "../../../lib/clock.ts";
 import { Fault } from "../../../lib/fault.ts";
 import { parseReply } from "../../../lib/parse-reply.ts";
 import type { HttpClient, HttpReply } from "../../../lib/http-client.ts";
-import { basicAuthorization, type Login } from "./basic.ts";
+import { basicAuthorization, type RegistryLogin } from "../../../lib/registry-client/registry-login.ts";
 import type { Lasting } from "./renewed.ts";
 
 /** Where a registry sends for tokens, and for which service. */
@@ -22,7 +22,7 @@ const LONGEST_PAUSE_MS = 5_000;
 export async function askToken(
   { realm, service }: TokenServer,
   scopes: readonly string[],
-  { login, http, clock, signal }: { login: Login | undefined; http: HttpClient; clock: Clock; signal: AbortSignal },
+  { login, http, clock, signal }: { login: RegistryLogin | undefined; http: HttpClient; clock: Clock; signal: AbortSignal },
 ): Promise<Lasting<string>> {
   const url = new URL(realm);
   url.hash = "";
@@ -56,7 +56,7 @@ function readToken(reply: HttpReply, server: string): Lasting<string> {
   return { value: `Bearer ${token}`, lifeMs: lifeMs * 0.9, renewMs: lifeMs * 0.75 };
 }
 
-function failure(reply: HttpReply | Fault, server: string, login: Login | undefined): Fault {
+function failure(reply: HttpReply | Fault, server: string, login: RegistryLogin | undefined): Fault {
   const sentence =
     reply instanceof Fault
       ? `The registry's token server cannot be reached: ${reply.message}`

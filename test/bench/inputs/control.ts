@@ -12,7 +12,7 @@ import { LONGEST_TEXT_BYTES } from "../../../control/packages/publish/read-text.
 import { readReference } from "../../../drivers/reference.ts";
 import { readV2Path } from "../../../gateway/registry/v2-path.ts";
 import { readImage } from "../../../gateway/registry/browse/read-image.ts";
-import { nextPage } from "../../../gateway/registry/browse/next-page.ts";
+import { nextPage } from "../../../lib/registry-client/next-page.ts";
 import { Fault } from "../../../lib/fault.ts";
 import { credentials, notSignedIn } from "../../../lib/sign-in.ts";
 import { type InputCase, pumped } from "./input-case.ts";

@@ -6,7 +6,7 @@ import { listPages } from "../../../gateway/datagrok/list-pages.ts";
 import { readContainer } from "../../../gateway/datagrok/read-container.ts";
 import { openBrowser } from "../../../gateway/registry/browse/open-browser.ts";
 import type { HttpClient } from "../../../lib/http-client.ts";
-import { readChallenges } from "../../../gateway/registry/upstream/challenge.ts";
+import { parseChallenges } from "../../../lib/registry-client/challenge.ts";
 import { askToken } from "../../../gateway/registry/upstream/token-server.ts";
 import type { Upstream } from "../../../gateway/registry/upstream/upstream.ts";
 import { openVerifyToken } from "../../../gateway/registry/verify-token.ts";
@@ -163,6 +163,6 @@ export const cases: InputCase[] = [
     limit: 16_384,
     pieces: ["Bearer ", "Basic", "realm=", '"', "\\", "a", ",", " ", "=", "\t"],
     worst: filled("a ", 8_192),
-    read: (text) => readChallenges(text),
+    read: (text) => parseChallenges(text),
   }),
 ];

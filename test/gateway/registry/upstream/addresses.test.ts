@@ -4,11 +4,11 @@ import { openRegistryHttp } from "../../../../gateway/registry/upstream/registry
 import { challengeUpstream } from "../../../../gateway/registry/upstream/by-challenge.ts";
 import { upstreamSource } from "../../../../gateway/registry/upstream/image-sources.ts";
 import { openImageRegistry } from "../../../../gateway/registry/upstream/open-image-registry.ts";
-import { readChallenges } from "../../../../gateway/registry/upstream/challenge.ts";
+import { parseChallenges } from "../../../../lib/registry-client/challenge.ts";
 import { readImageName } from "../../../../gateway/registry/upstream/image-name.ts";
 import { readRegistryAddress, placeOf } from "../../../../gateway/registry/upstream/registry-address.ts";
 import { scopeOf, withScopes } from "../../../../gateway/registry/upstream/scope.ts";
-import { trustIn } from "../../../../lib/registry-trust/trusted-realm.ts";
+import { realmTrust } from "../../../../lib/registry-client/trusted-realm.ts";
 import { Fault } from "../../../../lib/fault.ts";
 
 const faultOf = (act: () => unknown) => {
@@ -93,14 +93,14 @@ t.test("credentials go to token servers of the registry's own domain only", asyn
     ["localhost:8443", "https://127.0.0.1/token", "nothing"],
   ] as const) {
     const { hostname } = readRegistryAddress(`https://${registry}`);
-    t.equal(trustIn(new URL(realm), { hostname, secure: true }), trust, `${registry} ${realm}`);
+    t.equal(realmTrust(new URL(realm), { hostname, secure: true }), trust, `${registry} ${realm}`);
   }
-  t.equal(trustIn(new URL("http://registry/token"), { hostname: "registry", secure: false }), "credentials");
-  t.equal(trustIn(new URL("http://a.example.org/token"), { hostname: "b.example.net", secure: false }), "nothing");
+  t.equal(realmTrust(new URL("http://registry/token"), { hostname: "registry", secure: false }), "credentials");
+  t.equal(realmTrust(new URL("http://a.example.org/token"), { hostname: "b.example.net", secure: false }), "nothing");
 });
 
 t.test("challenges are read with what is quoted in them", async (t) => {
-  const read = (header: string) => readChallenges(header).map(({ scheme, parameters }) => [scheme, Object.fromEntries(parameters)]);
+  const read = (header: string) => parseChallenges(header).map(({ scheme, parameters }) => [scheme, Object.fromEntries(parameters)]);
   t.strictSame(read('Bearer realm="https://a/t?x=1,2",service="a \\"b\\"", scope="repository:x:pull,push"'), [
     ["bearer", { realm: "https://a/t?x=1,2", service: 'a "b"', scope: "repository:x:pull,push" }],
   ]);
