@@ -157,6 +157,8 @@ export function openLifecycle(options: LifecycleOptions): Lifecycle {
 
   /** A report may be the end of an idle container's use, or what a drain waits for. Of one that runs only the time until it idles is new: the engine is not queried for that. */
   const lookAtStops = (ids: readonly string[]) => {
+    // A gateway's connection may end after the store is closed.
+    if (stop.signal.aborted) return;
     for (const id of ids) {
       const row = store.containers.find(id);
       const dueInMs = row?.state === "STARTED" && row.desiredInstances === 1 ? idleInMs(rooms, row) : 0;

@@ -66,3 +66,14 @@ t.test("a definition of a container that rests is no reason to query the orchest
     [],
   );
 });
+
+t.test("a gateway that leaves after the lifecycle and the store were closed needs neither", async (t) => {
+  const stand = await openStand(t);
+  const { id } = stand.publish();
+  const seq = stand.lifecycle().seq();
+  stand.lifecycle().gatewayJoined(GATEWAY, seq);
+  stand.lifecycle().recordUse({ gateway: GATEWAY, seq, uses: [{ id, open: 1, streams: 1, lastActive: stand.clock.now() }] });
+  await stand.lifecycle().close();
+  stand.store().close();
+  t.doesNotThrow(() => stand.lifecycle().gatewayLeft(GATEWAY));
+});
