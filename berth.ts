@@ -2,10 +2,10 @@
 /** The root that everything is composed from: the only file that reads the environment. What commands there are stands in cli/table.ts. */
 import { isSea } from "node:sea";
 import { systemClock } from "./lib/clock.ts";
-import { exitOf, Interrupted } from "./cli/exits.ts";
+import { exitOf, Interrupted } from "./cli/exit-codes.ts";
 import { runCommand } from "./cli/run-command.ts";
-import { oneLine } from "./cli/show/one-line.ts";
-import { screenOf } from "./cli/show/screen.ts";
+import { oneLine } from "./cli/terminal/one-line.ts";
+import { screenOf } from "./cli/terminal/screen.ts";
 import { Fault } from "./lib/fault.ts";
 import { findParent } from "./processes/parent.ts";
 import { HANDOVER_NAME } from "./processes/predecessor.ts";

@@ -1,6 +1,6 @@
-import { suggestion } from "../conf/nearest.ts";
+import { suggestion } from "../conf/suggestion.ts";
 import { Fault } from "../lib/fault.ts";
-import type { Here } from "./here.ts";
+import type { Here } from "./command-context.ts";
 import type { Verbs } from "./verb.ts";
 
 /** What a command's module has: its verbs; or `run`, which takes no words unless it has a `usage` and reads them itself. A number is the exit code. */

@@ -1,6 +1,6 @@
 import { type Command, THEMES } from "./command.ts";
 import { SCRIPTS } from "./completion-scripts.ts";
-import { EXITS } from "./exits.ts";
+import { EXITS } from "./exit-codes.ts";
 import { optionWords } from "./help-pages.ts";
 import { COMMANDS } from "./table.ts";
 import { usageLine, type Verb } from "./verb.ts";

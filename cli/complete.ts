@@ -1,8 +1,8 @@
 import type { Commands } from "./command.ts";
-import type { Here } from "./here.ts";
+import type { Here } from "./command-context.ts";
 import { readConfigFiles } from "./server/config-files.ts";
-import { type Kind, listOf } from "./server/named.ts";
-import { serverOf } from "./server/server-here.ts";
+import { type Kind, listOf } from "./server/find-entity.ts";
+import { serverOf } from "./server/server-command.ts";
 import { type Completes, type Option, verb, type Verb, type Verbs } from "./verb.ts";
 
 /** A word that may stand there, and what it is. */

@@ -1,7 +1,7 @@
 import { printSettings, settingsJson } from "../conf/print-settings.ts";
-import { settingsHere } from "./here.ts";
+import { settingsHere } from "./command-context.ts";
 import { readConfigFiles } from "./server/config-files.ts";
-import { textTable } from "./show/text-table.ts";
+import { textTable } from "./terminal/text-table.ts";
 import { verb, type Verbs } from "./verb.ts";
 
 export const verbs: Verbs = {

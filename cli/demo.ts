@@ -10,7 +10,7 @@ import { Fault } from "../lib/fault.ts";
 import { engineAt } from "../processes/open-driver.ts";
 import { untilTold } from "../processes/until-told.ts";
 import { demoTrust, fetchTrusting } from "./demo-trust.ts";
-import { begin, type Here } from "./here.ts";
+import { begin, type Here } from "./command-context.ts";
 import { addressOf, serveHere } from "./serve.ts";
 
 /** How long stopping the demo container may take when the person has had enough. */

@@ -1,9 +1,9 @@
 import { readFileSync } from "node:fs";
 import { Fault } from "../lib/fault.ts";
-import { type Asked, openChain } from "./doctor/chain.ts";
-import { LINKS } from "./doctor/links.ts";
+import { type Asked, openChain } from "./doctor/check.ts";
+import { LINKS } from "./doctor/checks.ts";
 import { countOf, documentOf, lastLine, lineOf } from "./doctor/print.ts";
-import { walk } from "./doctor/walk.ts";
+import { walk } from "./doctor/run-checks.ts";
 import { verb, type Verbs } from "./verb.ts";
 
 const MOST_IDLE = 3_600;

@@ -2,7 +2,7 @@ import { request as httpRequest } from "node:http";
 import { request as httpsRequest } from "node:https";
 import type { Settings } from "../conf/settings.ts";
 import { Fault } from "../lib/fault.ts";
-import { callHere, type Here, settingsHere } from "./here.ts";
+import { callHere, type Here, settingsHere } from "./command-context.ts";
 import { addressOf, registryAt } from "./serve.ts";
 import { verb, type Verbs } from "./verb.ts";
 

@@ -1,6 +1,6 @@
 import { type Command, type CommandModule, type Commands, THEMES } from "./command.ts";
-import { EXITS } from "./exits.ts";
-import { wrapped } from "./show/wrapped.ts";
+import { EXITS } from "./exit-codes.ts";
+import { wrapped } from "./terminal/text.ts";
 import { findVerb, type Option, usageLine, type Verb, type Verbs } from "./verb.ts";
 import { VERSION } from "./version.ts";
 

@@ -5,11 +5,11 @@ import { Fault } from "../lib/fault.ts";
 import { openAskServer } from "../gateway/datagrok/ask-server.ts";
 import { listPages } from "../gateway/datagrok/list-pages.ts";
 import { signInWithKey } from "../gateway/datagrok/sign-in-with-key.ts";
-import { callHere, settingsHere } from "./here.ts";
-import type { CallControl } from "./server/open-server.ts";
+import { callHere, settingsHere } from "./command-context.ts";
+import type { CallControl } from "./server/server-client.ts";
 import { readKeyFile } from "./server/read-key-file.ts";
-import type { Screen } from "./show/screen.ts";
-import { textTable } from "./show/text-table.ts";
+import type { Screen } from "./terminal/screen.ts";
+import { textTable } from "./terminal/text-table.ts";
 import { verb, type Verbs } from "./verb.ts";
 
 type ImportRow = {

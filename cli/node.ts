@@ -2,7 +2,7 @@ import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { constants, Script } from "node:vm";
 import { Fault } from "../lib/fault.ts";
-import type { Here } from "./here.ts";
+import type { Here } from "./command-context.ts";
 
 export const usage = "Usage: berth node <file> [<argument>...]";
 

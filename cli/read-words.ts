@@ -1,5 +1,5 @@
 import { parseArgs, type ParseArgsConfig } from "node:util";
-import { suggestion } from "../conf/nearest.ts";
+import { suggestion } from "../conf/suggestion.ts";
 import { Fault } from "../lib/fault.ts";
 
 /** The words behind a command; one that is not among `config`'s is refused. Faults: SETTINGS_INVALID, with what is wrong and then `usage`. */

@@ -1,5 +1,5 @@
 import { runImage } from "../processes/distribution/image-run.ts";
-import type { Here } from "./here.ts";
+import type { Here } from "./command-context.ts";
 
 export const usage = "Usage: berth registry-image <argument>...";
 

@@ -1,6 +1,6 @@
 import { runRegistryProxy } from "../processes/registry-proxy.ts";
 import { untilOver } from "../processes/until-told.ts";
-import { begin, countHere, type Here, runtimeHere } from "./here.ts";
+import { begin, countHere, type Here, runtimeHere } from "./command-context.ts";
 import { addressOf, tellConsolePort } from "./serve.ts";
 import { VERSION } from "./version.ts";
 

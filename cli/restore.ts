@@ -7,7 +7,7 @@ import { ADMIN_KEY_FILE } from "../control/identity/admin-key.ts";
 import { GATEWAY_TOKEN_FILE } from "../control/store/data-folder.ts";
 import { registryFolders } from "../processes/registry.ts";
 import { keyPlace } from "./backup.ts";
-import { settingsHere } from "./here.ts";
+import { settingsHere } from "./command-context.ts";
 import { verb, type Verbs } from "./verb.ts";
 import { VERSION } from "./version.ts";
 

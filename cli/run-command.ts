@@ -1,8 +1,8 @@
 import { Fault } from "../lib/fault.ts";
 import { findCommand } from "./command.ts";
 import { helpOf, overview } from "./help-pages.ts";
-import type { Here } from "./here.ts";
-import type { Screen } from "./show/screen.ts";
+import type { Here } from "./command-context.ts";
+import type { Screen } from "./terminal/screen.ts";
 import { COMMANDS, INTERNAL } from "./table.ts";
 import { findVerb, readAsked } from "./verb.ts";
 

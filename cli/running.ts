@@ -1,4 +1,4 @@
-import { callHere, type Here } from "./here.ts";
+import { callHere, type Here } from "./command-context.ts";
 
 /** `berth running`: the version of the berth that runs, for `berth upgrade`, which is another user mostly. Faults: CONTROL_AWAY where none runs. */
 export async function run(here: Here): Promise<void> {

@@ -9,10 +9,10 @@ import { consoleListenerAt, consoleSettingsFault } from "../processes/console-li
 import { resumeLater } from "../processes/resume-later.ts";
 import { type Served, serve } from "../processes/serve.ts";
 import { startSuccessor } from "../processes/successor.ts";
-import { writesFile } from "../processes/open-access.ts";
-import { keepSystemdWatchdog, tellSystemd } from "../processes/tell-systemd.ts";
+import { writesFile } from "../processes/telemetry.ts";
+import { keepSystemdWatchdog, tellSystemd } from "../processes/notify-systemd.ts";
 import { untilTold } from "../processes/until-told.ts";
-import { begin, countHere, type Here, runtimeHere } from "./here.ts";
+import { begin, countHere, type Here, runtimeHere } from "./command-context.ts";
 import { VERSION } from "./version.ts";
 
 /** `berth serve`, started by itself or by a berth that hands over to it. */

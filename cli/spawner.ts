@@ -1,6 +1,6 @@
 import { runSpawner } from "../processes/spawner.ts";
 import { untilOver } from "../processes/until-told.ts";
-import { begin, countHere, type Here, runtimeHere } from "./here.ts";
+import { begin, countHere, type Here, runtimeHere } from "./command-context.ts";
 import { addressOf } from "./serve.ts";
 import { VERSION } from "./version.ts";
 

@@ -6,7 +6,7 @@ import { promisify } from "node:util";
 import type { Settings } from "../conf/settings.ts";
 import { backUp } from "../control/store/backup.ts";
 import { Fault } from "../lib/fault.ts";
-import { type Here, settingsHere } from "./here.ts";
+import { type Here, settingsHere } from "./command-context.ts";
 import { parentSocketOf } from "../processes/runtime-folder.ts";
 import { askParent } from "./install/ask-parent.ts";
 import { type Machine, swap } from "./install/swap.ts";

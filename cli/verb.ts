@@ -1,9 +1,9 @@
-import { suggestion } from "../conf/nearest.ts";
+import { suggestion } from "../conf/suggestion.ts";
 import { Fault } from "../lib/fault.ts";
 import type { Commands } from "./command.ts";
-import type { Here } from "./here.ts";
+import type { Here } from "./command-context.ts";
 import { readWords } from "./read-words.ts";
-import type { Screen } from "./show/screen.ts";
+import type { Screen } from "./terminal/screen.ts";
 
 /** What a word or an option's value may be, for shells that complete it. */
 export type Completes = "containers" | "images" | "users" | "servers" | "commands" | "files" | "folders" | readonly string[];

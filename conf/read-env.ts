@@ -1,5 +1,5 @@
 import type { Found, Source } from "./found.ts";
-import { suggestion } from "./nearest.ts";
+import { suggestion } from "./suggestion.ts";
 import type { Row } from "./row.ts";
 import { SETTINGS_FILE_NAME } from "./settings.ts";
 

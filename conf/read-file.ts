@@ -1,6 +1,6 @@
 import { isMap, isScalar, LineCounter, parseDocument, type YAMLMap } from "yaml";
 import type { Source } from "./found.ts";
-import { suggestion } from "./nearest.ts";
+import { suggestion } from "./suggestion.ts";
 import type { Row } from "./row.ts";
 
 /** Finds the settings in a settings file. An empty value counts as unset. */

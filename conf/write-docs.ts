@@ -7,7 +7,7 @@ import { commandsPage } from "../cli/commands-page.ts";
 import { containerSchema } from "../control/packages/publish/container-json.ts";
 import { faultsPage } from "./faults-docs.ts";
 import { metricsPage } from "./metrics-docs.ts";
-import { settingsPage, settingsSchema } from "./settings-docs.ts";
+import { settingsPage, settingsSchema } from "./reference-pages.ts";
 
 writeFileSync(join(import.meta.dirname, "../docs/reference/settings.md"), settingsPage());
 writeFileSync(join(import.meta.dirname, "berth.schema.json"), settingsSchema());

@@ -37,7 +37,7 @@ import { openRegistry } from "./image-registry.ts";
 import { type ListeningHandle, openListeningHandle, portOf } from "./listening-handle.ts";
 import { isLoopback } from "./loopback.ts";
 import { driverOf, openChosenDriver } from "./open-driver.ts";
-import { openKeys, openKeysOf } from "./open-keys.ts";
+import { openKeys, openKeysOf } from "./tls-keys.ts";
 import { spawnerTokens } from "./spawner-tokens.ts";
 import { registryBrowser } from "./registry-browser.ts";
 import type { Running } from "./until-told.ts";

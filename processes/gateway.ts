@@ -16,8 +16,8 @@ import { type ListeningHandle, openListeningHandle } from "./listening-handle.ts
 import { openDirectory } from "./open-directory.ts";
 import { traceExchanges } from "../gateway/trace-exchanges.ts";
 import { openTracesOf } from "./open-traces-of.ts";
-import { openAccess } from "./open-access.ts";
-import { openKeys } from "./open-keys.ts";
+import { openAccess } from "./telemetry.ts";
+import { openKeys } from "./tls-keys.ts";
 import type { Running } from "./until-told.ts";
 
 /** How long to wait for the first news from control before listening without: those who call then hear that it is away. */

@@ -1,6 +1,6 @@
 import type { Fault } from "../lib/fault.ts";
 import type { Snapshot } from "../lib/metrics/snapshot.ts";
-import type { ChildReport, ParentOrder } from "./child.ts";
+import type { ChildReport, ParentOrder } from "./supervise-child.ts";
 import type { ListeningHandle } from "./listening-handle.ts";
 
 /** The process that forked this one, seen from here. */

@@ -3,7 +3,7 @@ import { Fault } from "../lib/fault.ts";
 import type { Log } from "../lib/log.ts";
 import type { Gathering } from "../lib/metrics/gather.ts";
 import type { Metrics } from "../lib/metrics/open-metrics.ts";
-import { type Child, keepChild } from "./child.ts";
+import { type Child, keepChild } from "./supervise-child.ts";
 import { DISTRIBUTION_ENDS_MS } from "./distribution/distribution-config.ts";
 import { explainConsolePort } from "./console-listener.ts";
 import { type ListeningHandle, openListeningHandle, portOf } from "./listening-handle.ts";

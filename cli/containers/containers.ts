@@ -1,9 +1,9 @@
-import { ago } from "../show/ago.ts";
-import { stateColour } from "../show/state-colour.ts";
-import { textTable } from "../show/text-table.ts";
+import { ago } from "../terminal/ago.ts";
+import { stateColour } from "../terminal/state-colour.ts";
+import { textTable } from "../terminal/text-table.ts";
 import type { ContainerOnWire } from "../server/entities.ts";
-import { listOf } from "../server/named.ts";
-import { JSON_OPTION, SERVER_OPTIONS, serverOf } from "../server/server-here.ts";
+import { listOf } from "../server/find-entity.ts";
+import { JSON_OPTION, SERVER_OPTIONS, serverOf } from "../server/server-command.ts";
 import { verb, type Verbs } from "../verb.ts";
 
 type Column = {

@@ -1,6 +1,6 @@
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
-import type { Server } from "../server/open-server.ts";
+import type { Server } from "../server/server-client.ts";
 
 const LOOK_EVERY_MS = 1_000;
 /** What may be written between two looks; more than that is passed over. */

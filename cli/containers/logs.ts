@@ -1,5 +1,5 @@
-import { named } from "../server/named.ts";
-import { SERVER_OPTIONS, serverOf } from "../server/server-here.ts";
+import { named } from "../server/find-entity.ts";
+import { SERVER_OPTIONS, serverOf } from "../server/server-command.ts";
 import { verb, type Verbs } from "../verb.ts";
 import { Fault } from "../../lib/fault.ts";
 import { followLogs } from "./follow-logs.ts";

@@ -1,11 +1,11 @@
 import { Fault, type FaultCode, FAULTS } from "../../lib/fault.ts";
-import { openProgress } from "../show/progress.ts";
+import { openProgress } from "../terminal/progress.ts";
 import type { ContainerOnWire } from "../server/entities.ts";
-import { named } from "../server/named.ts";
-import { JSON_OPTION, SERVER_OPTIONS, serverOf } from "../server/server-here.ts";
+import { named } from "../server/find-entity.ts";
+import { JSON_OPTION, SERVER_OPTIONS, serverOf } from "../server/server-command.ts";
 import { verb, type Verb } from "../verb.ts";
 import { containerJson } from "./containers.ts";
-import { move, MOVES, type Move, type Outcome } from "./move.ts";
+import { move, MOVES, type Move, type Outcome } from "./start-stop.ts";
 
 /** `berth run` and `berth stop`, which differ in where they go. Faults: the cause of the first that failed, after the others were tried. */
 export function moveVerb(to: Move, says: string): Verb {

@@ -1,7 +1,7 @@
 import { Fault } from "../../lib/fault.ts";
 import type { ContainerOnWire, MoveOnWire } from "../server/entities.ts";
-import { listOf } from "../server/named.ts";
-import type { Server } from "../server/open-server.ts";
+import { listOf } from "../server/find-entity.ts";
+import type { Server } from "../server/server-client.ts";
 
 /** A container with what the list of them does not say; null where that is not known, or it rests. */
 export type Seen = ContainerOnWire & { since: string | null; open: number | null };

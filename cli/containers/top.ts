@@ -1,10 +1,10 @@
 import { Fault } from "../../lib/fault.ts";
-import { JSON_OPTION, SERVER_OPTIONS, serverOf } from "../server/server-here.ts";
-import { ago } from "../show/ago.ts";
-import { openFullScreen } from "../show/full-screen.ts";
-import type { Screen } from "../show/screen.ts";
-import { stateColour } from "../show/state-colour.ts";
-import { textTable } from "../show/text-table.ts";
+import { JSON_OPTION, SERVER_OPTIONS, serverOf } from "../server/server-command.ts";
+import { ago } from "../terminal/ago.ts";
+import { openFullScreen } from "../terminal/full-screen.ts";
+import type { Screen } from "../terminal/screen.ts";
+import { stateColour } from "../terminal/state-colour.ts";
+import { textTable } from "../terminal/text-table.ts";
 import { verb, type Verbs } from "../verb.ts";
 import { containerJson } from "./containers.ts";
 import { openTopFacts, type Seen } from "./top-facts.ts";

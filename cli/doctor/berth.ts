@@ -1,9 +1,9 @@
 import { Fault } from "../../lib/fault.ts";
-import { callHere, type Here } from "../here.ts";
+import { callHere, type Here } from "../command-context.ts";
 import { lookReady } from "../health.ts";
 import { VERSION } from "../version.ts";
-import { ask, readJson } from "./ask.ts";
-import { at, type Chain } from "./chain.ts";
+import { ask, readJson } from "./send-request.ts";
+import { at, type Chain } from "./check.ts";
 import { type Finding, type Problem, warning, wrong } from "./finding.ts";
 
 const CONTROL = "control";

@@ -3,8 +3,8 @@ import { readFileSync } from "node:fs";
 import { isIP } from "node:net";
 import { connect, createSecureContext, type DetailedPeerCertificate } from "node:tls";
 import { Fault } from "../../lib/fault.ts";
-import { reasonOf } from "./ask.ts";
-import type { Chain } from "./chain.ts";
+import { reasonOf } from "./send-request.ts";
+import type { Chain } from "./check.ts";
 import { type Finding, type Problem, warning, wrong } from "./finding.ts";
 
 const DAY_MS = 86_400_000;

@@ -1,7 +1,7 @@
 import { consoleSettingsFault } from "../../processes/console-listener.ts";
 import { Fault } from "../../lib/fault.ts";
-import { ask, readJson, shown } from "./ask.ts";
-import { at, type Chain } from "./chain.ts";
+import { ask, readJson, shown } from "./send-request.ts";
+import { at, type Chain } from "./check.ts";
 import { type Finding, type Problem, warning, wrong } from "./finding.ts";
 
 const PUBLISH = "Publish the port BERTH_CONSOLE_PORT as well, or set BERTH_CONSOLE_URL to the address at which browsers reach the console.";

@@ -5,8 +5,8 @@ import { publishDemo, zipOf } from "../../conf/demo.ts";
 import type { DriverName } from "../../drivers/driver.ts";
 import { Fault } from "../../lib/fault.ts";
 import { ownFile } from "../../lib/own-files.ts";
-import { ask, readJson } from "./ask.ts";
-import { at, type Chain } from "./chain.ts";
+import { ask, readJson } from "./send-request.ts";
+import { at, type Chain } from "./check.ts";
 import { ECHO_FILE, ECHO_PORT } from "./echo-file.ts";
 import type { Finding } from "./finding.ts";
 

@@ -2,7 +2,7 @@ import { existsSync, statSync } from "node:fs";
 import { statfs } from "node:fs/promises";
 import { resolve } from "node:path";
 import { newestBackup } from "../../control/store/backup.ts";
-import type { Chain } from "./chain.ts";
+import type { Chain } from "./check.ts";
 import { type Finding, type Problem, warning, wrong } from "./finding.ts";
 
 const MB = 1_048_576;

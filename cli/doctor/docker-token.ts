@@ -1,4 +1,4 @@
-import { ask, readJson } from "./ask.ts";
+import { ask, readJson } from "./send-request.ts";
 
 export type TokenAsk = { key: string; service: string; scope?: string; certificate?: string | undefined; signal: AbortSignal };
 

@@ -1,7 +1,7 @@
 import type { DriverName } from "../../drivers/driver.ts";
 import { openLog } from "../../lib/log.ts";
 import { driverOf } from "../../processes/open-driver.ts";
-import type { Chain } from "./chain.ts";
+import type { Chain } from "./check.ts";
 import type { Finding } from "./finding.ts";
 
 type Look = (chain: Chain, signal: AbortSignal) => Promise<Finding>;

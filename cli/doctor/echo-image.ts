@@ -8,7 +8,7 @@ import { answered } from "../../drivers/engine/faults.ts";
 import { Fault } from "../../lib/fault.ts";
 import { ownFile } from "../../lib/own-files.ts";
 import { engineAt } from "../../processes/open-driver.ts";
-import type { Chain } from "./chain.ts";
+import type { Chain } from "./check.ts";
 import { ECHO_FILE, ECHO_PORT } from "./echo-file.ts";
 import { tarOf } from "./tar.ts";
 

@@ -1,7 +1,7 @@
 import { WebSocket } from "ws";
 import { Fault } from "../../lib/fault.ts";
-import { reasonOf } from "./ask.ts";
-import { at, type Chain, type Echo } from "./chain.ts";
+import { reasonOf } from "./send-request.ts";
+import { at, type Chain, type Echo } from "./check.ts";
 
 /** A WebSocket to the container that answers, past its `CONNECTED`. */
 export type EchoSocket = {

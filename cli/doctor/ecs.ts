@@ -4,7 +4,7 @@ import { deniedAction, isNamed, saidBy } from "../../drivers/ecs/faults.ts";
 import { Fault } from "../../lib/fault.ts";
 import { openEcrApi } from "../../gateway/registry/upstream/ecr-api.ts";
 import { ecsHosts, ecsOptions } from "../../processes/ecs-options.ts";
-import type { Chain } from "./chain.ts";
+import type { Chain } from "./check.ts";
 import { type Finding, type Problem, wrong } from "./finding.ts";
 import { deniedEcr } from "./ecr.ts";
 

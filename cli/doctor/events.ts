@@ -1,6 +1,6 @@
 import { Fault } from "../../lib/fault.ts";
-import { open } from "./ask.ts";
-import { at, type Chain } from "./chain.ts";
+import { open } from "./send-request.ts";
+import { at, type Chain } from "./check.ts";
 import { type Finding, wrong } from "./finding.ts";
 
 const EVERY_MS = 200;

@@ -1,7 +1,7 @@
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
-import { open } from "./ask.ts";
-import { at, type Chain, type Echo } from "./chain.ts";
+import { open } from "./send-request.ts";
+import { at, type Chain, type Echo } from "./check.ts";
 import { openEchoSocket } from "./echo-socket.ts";
 import { type Finding, type Problem, wrong } from "./finding.ts";
 

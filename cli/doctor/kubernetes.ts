@@ -1,6 +1,6 @@
 import { openCluster } from "../../drivers/kubernetes/cluster.ts";
 import { deniedRights } from "../../drivers/kubernetes/rights.ts";
-import type { Chain } from "./chain.ts";
+import type { Chain } from "./check.ts";
 import { type Finding, wrong } from "./finding.ts";
 
 /** A Kubernetes cluster: which of the rights that the driver needs its account does not have. */

@@ -1,4 +1,4 @@
-import type { Chain } from "./chain.ts";
+import type { Chain } from "./check.ts";
 import type { Finding } from "./finding.ts";
 
 /** A part of the way between a browser and a container that can break by itself. */

@@ -2,8 +2,8 @@ import { lookup } from "node:dns/promises";
 import { isIP } from "node:net";
 import { readRegistryAddress } from "../../gateway/registry/upstream/registry-address.ts";
 import { Fault } from "../../lib/fault.ts";
-import { reasonOf } from "./ask.ts";
-import type { Chain } from "./chain.ts";
+import { reasonOf } from "./send-request.ts";
+import type { Chain } from "./check.ts";
 import type { Finding } from "./finding.ts";
 
 /** Whose name is looked up; undefined where it is not set. */

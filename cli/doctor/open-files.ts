@@ -4,7 +4,7 @@ import { resolve } from "node:path";
 import { FEW_DESCRIPTORS } from "../../lib/connection-limits.ts";
 import { parentSocketOf } from "../../processes/runtime-folder.ts";
 import { askParentLimits } from "../install/ask-parent.ts";
-import type { Chain } from "./chain.ts";
+import type { Chain } from "./check.ts";
 import { type Finding, warning } from "./finding.ts";
 
 /** The limit of open files of the berth that runs on this data folder: this command's own is that of its shell. */

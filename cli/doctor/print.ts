@@ -1,5 +1,5 @@
-import type { Colour, Screen } from "../show/screen.ts";
-import { type Row, STATES } from "./walk.ts";
+import type { Colour, Screen } from "../terminal/screen.ts";
+import { type Row, STATES } from "./run-checks.ts";
 
 type Paint = Screen["paint"];
 

@@ -2,7 +2,7 @@ import type { Settings } from "../../conf/settings.ts";
 import { Fault } from "../../lib/fault.ts";
 import { DEFAULT_SPAWNER_KEY } from "../../processes/open-driver.ts";
 import { isLoopback } from "../../processes/loopback.ts";
-import type { Chain } from "./chain.ts";
+import type { Chain } from "./check.ts";
 import { type Finding, type Problem, warning, wrong } from "./finding.ts";
 
 type Rule = { broken(settings: Settings): boolean; is: Problem };

@@ -3,7 +3,7 @@ import { openAskServer } from "../../gateway/datagrok/ask-server.ts";
 import { listPages } from "../../gateway/datagrok/list-pages.ts";
 import { readContainer } from "../../gateway/datagrok/read-container.ts";
 import { signInWithKey } from "../../gateway/datagrok/sign-in-with-key.ts";
-import type { Chain } from "./chain.ts";
+import type { Chain } from "./check.ts";
 import { type Finding, warning } from "./finding.ts";
 
 const MOST_NAMED = 20;

@@ -4,7 +4,7 @@ import { join, resolve } from "node:path";
 import { promisify } from "node:util";
 import { newestBackup } from "../../control/store/backup.ts";
 import { readRollback, ROLLBACK_FILE } from "../../control/store/rollback-note.ts";
-import type { Chain } from "./chain.ts";
+import type { Chain } from "./check.ts";
 import { type Finding, type Problem, wrong } from "./finding.ts";
 
 const execute = promisify(execFile);

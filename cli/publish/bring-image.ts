@@ -2,8 +2,8 @@ import type { Definition } from "../../control/packages/publish/definitions.ts";
 import { imageName, imageRepository, isOfRepository } from "../../control/model/names.ts";
 import { Fault } from "../../lib/fault.ts";
 import { isOnThisMachine } from "../registry/registry-address.ts";
-import type { Server } from "../server/open-server.ts";
-import type { Progress } from "../show/progress.ts";
+import type { Server } from "../server/server-client.ts";
+import type { Progress } from "../terminal/progress.ts";
 import { buildPart, pushParts } from "./docker-progress.ts";
 import type { Docker } from "./open-docker.ts";
 

@@ -4,8 +4,8 @@ import { join, resolve } from "node:path";
 import { Fault } from "../../lib/fault.ts";
 import { whyUnusable } from "../containers/revalidate.ts";
 import { REGISTRY_OPTION, registryOf } from "../registry/registry-address.ts";
-import { JSON_OPTION, SERVER_OPTIONS, serverOf } from "../server/server-here.ts";
-import { openProgress } from "../show/progress.ts";
+import { JSON_OPTION, SERVER_OPTIONS, serverOf } from "../server/server-command.ts";
+import { openProgress } from "../terminal/progress.ts";
 import { verb, type Verbs } from "../verb.ts";
 import { publishPackage } from "./publish-package.ts";
 

@@ -1,8 +1,8 @@
 import { createReadStream } from "node:fs";
 import { Transform } from "node:stream";
 import { DOCKERFILES } from "../../control/packages/publish/folders.ts";
-import type { Server } from "../server/open-server.ts";
-import type { Progress } from "../show/progress.ts";
+import type { Server } from "../server/server-client.ts";
+import type { Progress } from "../terminal/progress.ts";
 import type { Brought } from "./bring-image.ts";
 import { zipPackage } from "./zip-package.ts";
 

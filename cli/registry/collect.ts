@@ -3,11 +3,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Collected, collectGarbage } from "../../processes/distribution/collect-garbage.ts";
 import { findDistribution } from "../../processes/distribution/find-distribution.ts";
-import { endLeftovers } from "../../processes/distribution/leftover.ts";
+import { endLeftovers } from "../../processes/distribution/leftover-process.ts";
 import { askToCollect } from "../../processes/distribution/maintenance.ts";
 import { ownFolders } from "../../processes/distribution/open-distribution.ts";
 import { registryFolders, registryImage } from "../../processes/registry.ts";
-import { type Here, runtimeHere, settingsHere } from "../here.ts";
+import { type Here, runtimeHere, settingsHere } from "../command-context.ts";
 
 /** A dry run reads alone; else whoever keeps the registry running does it, or where nobody does, nobody may start it meanwhile. */
 export async function collect(here: Here, dryRun: boolean): Promise<Collected> {

@@ -1,10 +1,10 @@
 import { Fault } from "../../lib/fault.ts";
-import { suggestion } from "../../conf/nearest.ts";
-import type { Here } from "../here.ts";
-import { JSON_OPTION, SERVER_OPTIONS, serverOf } from "../server/server-here.ts";
-import type { Said } from "../server/which-server.ts";
-import { oneLine } from "../show/one-line.ts";
-import { textTable } from "../show/text-table.ts";
+import { suggestion } from "../../conf/suggestion.ts";
+import type { Here } from "../command-context.ts";
+import { JSON_OPTION, SERVER_OPTIONS, serverOf } from "../server/server-command.ts";
+import type { Said } from "../server/choose-server.ts";
+import { oneLine } from "../terminal/one-line.ts";
+import { textTable } from "../terminal/text-table.ts";
 import { verb, type Verbs } from "../verb.ts";
 import { readImageName } from "./image-name.ts";
 import { imageOf } from "./inspect.ts";

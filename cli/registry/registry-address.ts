@@ -1,6 +1,6 @@
 import { Fault } from "../../lib/fault.ts";
-import { type Here, settingsHere } from "../here.ts";
-import type { Chosen } from "../server/server-here.ts";
+import { type Here, settingsHere } from "../command-context.ts";
+import type { Chosen } from "../server/server-command.ts";
 import { trimTrailing } from "../../lib/trim-trailing.ts";
 
 /** Of verbs that talk to a registry. */

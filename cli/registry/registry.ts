@@ -1,10 +1,10 @@
 import { Fault } from "../../lib/fault.ts";
-import { JSON_OPTION } from "../server/server-here.ts";
-import { textTable } from "../show/text-table.ts";
+import { JSON_OPTION } from "../server/server-command.ts";
+import { textTable } from "../terminal/text-table.ts";
 import { verb, type Verbs } from "../verb.ts";
 import { collect } from "./collect.ts";
 import { CONTENTS } from "./contents.ts";
-import { retainHere } from "./retain.ts";
+import { retainHere } from "./cleanup.ts";
 import { runRole } from "./role.ts";
 
 const DRY_RUN = { "dry-run": { says: "only say what would go" } } as const;

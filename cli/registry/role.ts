@@ -1,7 +1,7 @@
 import { Fault } from "../../lib/fault.ts";
 import { runRegistry } from "../../processes/registry.ts";
 import { untilOver } from "../../processes/until-told.ts";
-import { begin, countHere, type Here, runtimeHere } from "../here.ts";
+import { begin, countHere, type Here, runtimeHere } from "../command-context.ts";
 import { addressOf, tellConsolePort } from "../serve.ts";
 import { VERSION } from "../version.ts";
 

@@ -1,7 +1,7 @@
 import { type Completes, type Given, type Options, verb, type Verb } from "../verb.ts";
-import type { Screen } from "../show/screen.ts";
-import type { CallControl } from "./open-server.ts";
-import { JSON_OPTION, SERVER_OPTIONS, serverOf } from "./server-here.ts";
+import type { Screen } from "../terminal/screen.ts";
+import type { CallControl } from "./server-client.ts";
+import { JSON_OPTION, SERVER_OPTIONS, serverOf } from "./server-command.ts";
 
 /** A verb that is one question to the server: with --json its answer is printed as it is, else as `shows` words it. */
 export function question<const O extends Options, T>(of: {

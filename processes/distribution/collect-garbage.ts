@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { Fault } from "../../lib/fault.ts";
 import { distributionConfig } from "./distribution-config.ts";
 import type { Distribution } from "./find-distribution.ts";
-import { processFile, rememberProcess } from "./leftover.ts";
+import { processFile, rememberProcess } from "./leftover-process.ts";
 import { blobFile } from "./stored-images.ts";
 
 /** What no manifest refers to, and how many bytes of the disk that is. */

@@ -8,8 +8,8 @@ import { raceAbort } from "../../lib/deadline.ts";
 import type { Log, LogLevel } from "../../lib/log.ts";
 import { DISTRIBUTION_ENDS_MS, distributionConfig } from "./distribution-config.ts";
 import { type Distribution, findDistribution } from "./find-distribution.ts";
-import { keepDistribution } from "./keep-distribution.ts";
-import { endLeftovers, processFile } from "./leftover.ts";
+import { keepDistribution } from "./supervise-distribution.ts";
+import { endLeftovers, processFile } from "./leftover-process.ts";
 import type { ImageRun } from "./image-run.ts";
 
 export type RegistryImage = Pick<ImageRun, "image" | "engine">;

@@ -1,4 +1,4 @@
-/** A program: `runImage` as a process of its own. */
 import { runImage } from "./image-run.ts";
 
-process.exitCode = await runImage(process.argv.slice(2));
+/** As a process of its own, this file is the program. */
+if (import.meta.main) void runImage(process.argv.slice(2)).then((code) => (process.exitCode = code));

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import t from "tap";
 import { systemClock } from "../../lib/clock.ts";
 import type { Log } from "../../lib/log.ts";
-import { keepChild } from "../../processes/child.ts";
+import { keepChild } from "../../processes/supervise-child.ts";
 import { startWatchdog } from "../../processes/watchdog.ts";
 import { eventually, startBerth } from "../fixtures/berth.ts";
 import { isAlive, rolesBelow } from "../fixtures/processes.ts";

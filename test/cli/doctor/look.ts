@@ -3,9 +3,9 @@ import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import type { Test } from "tap";
 import { systemClock } from "../../../lib/clock.ts";
-import { type Asked, openChain } from "../../../cli/doctor/chain.ts";
-import { LINKS } from "../../../cli/doctor/links.ts";
-import { type Row, walk } from "../../../cli/doctor/walk.ts";
+import { type Asked, openChain } from "../../../cli/doctor/check.ts";
+import { LINKS } from "../../../cli/doctor/checks.ts";
+import { type Row, walk } from "../../../cli/doctor/run-checks.ts";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
 
 export const PROGRAM = join(import.meta.dirname, "../../../berth.ts");

@@ -3,7 +3,7 @@ import { createServer, request } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import t, { type Test } from "tap";
-import { LINKS } from "../../../cli/doctor/links.ts";
+import { LINKS } from "../../../cli/doctor/checks.ts";
 import { VERSION } from "../../../cli/version.ts";
 import { ADMIN_KEY } from "../../fixtures/berth.ts";
 import { openNginx } from "../../lua-compat/nginx.ts";

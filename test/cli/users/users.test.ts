@@ -1,8 +1,8 @@
 import { join } from "node:path";
 import t from "tap";
-import { ADMIN_KEY } from "../fixtures/berth.ts";
-import { typeBerth } from "./fixtures/type-berth.ts";
-import { openStand, packageOf } from "../program/rights/fixtures/stand.ts";
+import { ADMIN_KEY } from "../../fixtures/berth.ts";
+import { typeBerth } from "../fixtures/type-berth.ts";
+import { openStand, packageOf } from "../../program/rights/fixtures/stand.ts";
 
 t.test("people, their groups and their keys are kept at a command line", async (t) => {
   const { berth, publish, env, data } = await openStand(t);

@@ -4,13 +4,13 @@ import { request } from "node:http";
 import { createInterface } from "node:readline";
 import type { Clock } from "../../lib/clock.ts";
 import type { Log } from "../../lib/log.ts";
-import { type Child, keepRunning } from "../keep-running.ts";
+import { type Child, keepRunning } from "../supervise-process.ts";
 import type { Distribution } from "./find-distribution.ts";
 import { passOn } from "./distribution-log.ts";
 import { withTimeout } from "../../lib/deadline.ts";
 import { Fault } from "../../lib/fault.ts";
 import { MISSED_CHECKS, startWatchdog } from "../watchdog.ts";
-import { rememberProcess } from "./leftover.ts";
+import { rememberProcess } from "./leftover-process.ts";
 
 /** From its start to its first answer: 0.2 s on an idle machine. */
 const HEALTHY_MS = 20_000;

@@ -4,10 +4,10 @@ import { createServer, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { dirname, join } from "node:path";
 import t from "tap";
-import { ADMIN_KEY } from "../fixtures/berth.ts";
-import { tempFolder } from "../fixtures/temp-folder.ts";
-import { openStand } from "../program/rights/fixtures/stand.ts";
-import { typeBerth } from "./fixtures/type-berth.ts";
+import { ADMIN_KEY } from "../../fixtures/berth.ts";
+import { tempFolder } from "../../fixtures/temp-folder.ts";
+import { openStand } from "../../program/rights/fixtures/stand.ts";
+import { typeBerth } from "../fixtures/type-berth.ts";
 
 t.test("a server is named by address or alias, and its key given in one of several ways", async (t) => {
   const { berth, data } = await openStand(t);

@@ -11,8 +11,8 @@ import { type Metrics, openMetrics } from "../lib/metrics/open-metrics.ts";
 import { ownBuild } from "../lib/own-files.ts";
 import type { Parent } from "../processes/parent.ts";
 import { openRuntimeFolder, type RuntimeFolder } from "../processes/runtime-folder.ts";
-import { type CallControl, openServer, type Server } from "./server/open-server.ts";
-import { type Told, tellMetrics } from "../processes/tell-metrics.ts";
+import { type CallControl, openServer, type Server } from "./server/server-client.ts";
+import { type Told, tellMetrics } from "../processes/publish-metrics.ts";
 import { VERSION } from "./version.ts";
 
 /** Where a command runs: what it was started with, and what it makes of that. */

@@ -1,6 +1,6 @@
 import { decodeJwt } from "jose";
-import { ask } from "./ask.ts";
-import { at, type Chain } from "./chain.ts";
+import { ask } from "./send-request.ts";
+import { at, type Chain } from "./check.ts";
 import { askDockerToken } from "./docker-token.ts";
 import { type Finding, type Problem, wrong } from "./finding.ts";
 

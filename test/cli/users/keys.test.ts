@@ -1,7 +1,7 @@
 import { createRemoteJWKSet, jwtVerify } from "jose";
 import t from "tap";
-import { typeBerth } from "./fixtures/type-berth.ts";
-import { openStand } from "../program/rights/fixtures/stand.ts";
+import { typeBerth } from "../fixtures/type-berth.ts";
+import { openStand } from "../../program/rights/fixtures/stand.ts";
 
 t.test("keys are listed, rotated and revoked at a command line, while tokens are bought and verified at the edge", async (t) => {
   const { berth, env } = await openStand(t);

@@ -1,7 +1,7 @@
-import { suggestion } from "../../conf/nearest.ts";
+import { suggestion } from "../../conf/suggestion.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { ContainerOnWire, ImageOnWire } from "./entities.ts";
-import type { Server } from "./open-server.ts";
+import type { Server } from "./server-client.ts";
 
 /** What can be named, and how that is called. */
 const KINDS = {

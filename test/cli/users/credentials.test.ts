@@ -1,7 +1,7 @@
 import t from "tap";
-import { readInput, readPairs } from "../../cli/people/read-values.ts";
-import { openStand, packageOf } from "../program/rights/fixtures/stand.ts";
-import { type Typed, typeBerth } from "./fixtures/type-berth.ts";
+import { readInput, readPairs } from "../../../cli/users/read-values.ts";
+import { openStand, packageOf } from "../../program/rights/fixtures/stand.ts";
+import { type Typed, typeBerth } from "../fixtures/type-berth.ts";
 
 async function* typed(text: string) {
   // In pieces that split a character.

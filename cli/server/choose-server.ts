@@ -1,4 +1,4 @@
-import { suggestion } from "../../conf/nearest.ts";
+import { suggestion } from "../../conf/suggestion.ts";
 import type { Settings } from "../../conf/settings.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { ConfigFile, Known } from "./config-files.ts";

@@ -1,7 +1,7 @@
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { ContainerOnWire, MoveOnWire } from "../server/entities.ts";
-import type { Server } from "../server/open-server.ts";
+import type { Server } from "../server/server-client.ts";
 
 /** The two that a person may wish for. */
 export const MOVES = {

@@ -1,8 +1,8 @@
-import { callableHere, type Here, settingsHere } from "../here.ts";
+import { callableHere, type Here, settingsHere } from "../command-context.ts";
 import type { Options } from "../verb.ts";
 import { readConfigFiles } from "./config-files.ts";
-import { openServer, type Server } from "./open-server.ts";
-import { type Said, whichServer } from "./which-server.ts";
+import { openServer, type Server } from "./server-client.ts";
+import { type Said, whichServer } from "./choose-server.ts";
 
 /** Of every verb that talks to a server. */
 export const SERVER_OPTIONS = {

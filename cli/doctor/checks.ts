@@ -10,12 +10,12 @@ import { checkIdle, idleMs } from "./idle.ts";
 import type { Link } from "./link.ts";
 import { checkName } from "./names.ts";
 import { checkOpenFiles } from "./open-files.ts";
-import { checkClock } from "./own-clock.ts";
+import { checkClock } from "./machine.ts";
 import { checkRegistry } from "./registry.ts";
 import { checkSettings } from "./settings.ts";
 import { checkStore } from "./store.ts";
 import { checkSleepers } from "./sleepers.ts";
-import { checkWebSocket } from "./websocket.ts";
+import { checkWebSocket } from "./streaming.ts";
 
 /** From a browser to a container, in the order in which each rests on those before it. */
 export const LINKS: readonly Link[] = [

@@ -5,7 +5,7 @@ import { rowsOf } from "../../conf/row.ts";
 import { SETTINGS } from "../../conf/settings.ts";
 import { faultsPage } from "../../conf/faults-docs.ts";
 import { metricsPage } from "../../conf/metrics-docs.ts";
-import { settingsPage, settingsSchema } from "../../conf/settings-docs.ts";
+import { settingsPage, settingsSchema } from "../../conf/reference-pages.ts";
 
 const conf = join(import.meta.dirname, "../../conf");
 const reference = join(import.meta.dirname, "../../docs/reference");

@@ -5,11 +5,11 @@ import type { Log } from "../lib/log.ts";
 import type { Count } from "../lib/metrics/cells.ts";
 import type { Gathering } from "../lib/metrics/gather.ts";
 import type { Snapshot } from "../lib/metrics/snapshot.ts";
-import { type Child, keepRunning } from "./keep-running.ts";
+import { type Child, keepRunning } from "./supervise-process.ts";
 import type { ListeningHandle } from "./listening-handle.ts";
 import { MISSED_CHECKS, startWatchdog } from "./watchdog.ts";
 
-export type { Child } from "./keep-running.ts";
+export type { Child } from "./supervise-process.ts";
 
 /** What a role process tells the process that forked it. */
 export type ChildReport = { kind: "ready" } | { kind: "fault"; fault: FaultData } | { kind: "metrics"; metrics: Snapshot } | { kind: "pong" };

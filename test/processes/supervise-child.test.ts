@@ -5,9 +5,9 @@ import { join } from "node:path";
 import t, { type Test } from "tap";
 import { systemClock } from "../../lib/clock.ts";
 import type { Log } from "../../lib/log.ts";
-import { type Child, keepChild } from "../../processes/child.ts";
+import { type Child, keepChild } from "../../processes/supervise-child.ts";
 import { type ListeningHandle, openListeningHandle } from "../../processes/listening-handle.ts";
-import { keepRunning, type Started } from "../../processes/keep-running.ts";
+import { keepRunning, type Started } from "../../processes/supervise-process.ts";
 import { eventually } from "../fixtures/berth.ts";
 import { stillClock } from "../fixtures/still-clock.ts";
 

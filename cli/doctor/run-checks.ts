@@ -1,6 +1,6 @@
 import { withTimeout } from "../../lib/deadline.ts";
 import { Fault } from "../../lib/fault.ts";
-import type { Chain } from "./chain.ts";
+import type { Chain } from "./check.ts";
 import { type Problem, problemOf } from "./finding.ts";
 import type { Link } from "./link.ts";
 

@@ -1,6 +1,6 @@
 import { Fault } from "../../lib/fault.ts";
 import { question } from "../server/question.ts";
-import { textTable } from "../show/text-table.ts";
+import { textTable } from "../terminal/text-table.ts";
 import type { Verbs } from "../verb.ts";
 
 type PersonOnWire = { login: string; admin: boolean; groups: string[]; keys: number; createdOn: string };

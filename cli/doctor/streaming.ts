@@ -1,5 +1,5 @@
 import { Fault } from "../../lib/fault.ts";
-import type { Chain } from "./chain.ts";
+import type { Chain } from "./check.ts";
 import { openEchoSocket } from "./echo-socket.ts";
 import type { Finding } from "./finding.ts";
 

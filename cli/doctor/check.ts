@@ -5,9 +5,9 @@ import { readAdminKey } from "../../control/identity/admin-key.ts";
 import type { DriverName } from "../../drivers/driver.ts";
 import { withTimeout } from "../../lib/deadline.ts";
 import { Fault } from "../../lib/fault.ts";
-import { type Here, settingsHere } from "../here.ts";
+import { type Here, settingsHere } from "../command-context.ts";
 import { addressOf } from "../serve.ts";
-import { ask, readJson, shown } from "./ask.ts";
+import { ask, readJson, shown } from "./send-request.ts";
 import { type Problem, warning } from "./finding.ts";
 import { trimTrailing } from "../../lib/trim-trailing.ts";
 

@@ -5,7 +5,7 @@ import { openDistribution } from "../../processes/distribution/open-distribution
 import { retain } from "../../processes/distribution/retention.ts";
 import { namedIn, storedImages } from "../../processes/distribution/stored-images.ts";
 import { registryFolders, registryImage } from "../../processes/registry.ts";
-import { callHere, type Here, runtimeHere, settingsHere } from "../here.ts";
+import { callHere, type Here, runtimeHere, settingsHere } from "../command-context.ts";
 
 /** An image without a tag may be part of a push that goes on for so long. */
 const IN_FLIGHT_MS = 24 * 3_600_000;

@@ -1,5 +1,5 @@
 import { question } from "../server/question.ts";
-import { textTable } from "../show/text-table.ts";
+import { textTable } from "../terminal/text-table.ts";
 import type { Verbs } from "../verb.ts";
 
 type KeyOnWire = { kid: string; createdOn: string; signs: boolean; publishedUntil: string | null };

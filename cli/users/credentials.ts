@@ -1,5 +1,5 @@
-import type { CallControl } from "../server/open-server.ts";
-import type { Screen } from "../show/screen.ts";
+import type { CallControl } from "../server/server-client.ts";
+import type { Screen } from "../terminal/screen.ts";
 import { question } from "../server/question.ts";
 import type { Verbs } from "../verb.ts";
 import { readInput, readPairs } from "./read-values.ts";
