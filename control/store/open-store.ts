@@ -51,6 +51,8 @@ export type Store = {
   wakes: Wakes;
   /** All of `work`'s writes or none; `work` may not wait for anything. `isLarge` as in `sql.ts`. */
   transaction<R>(work: () => R, options?: { isLarge?: boolean }): R;
+  /** Calls `task` as soon as the transaction around it is durable, or never. Without a transaction it calls it at once. */
+  afterCommit(task: () => void): void;
   close(): void;
 };
 
@@ -111,6 +113,7 @@ function storeOn(sql: Sql, database: Database, unlock: () => void): Store {
     audit: auditIn(sql),
     wakes: wakesIn(sql),
     transaction: sql.transaction,
+    afterCommit: sql.afterCommit,
     close: () => {
       database.close();
       unlock();

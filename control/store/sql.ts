@@ -14,6 +14,8 @@ export type Sql = {
   transaction<R>(work: () => R, options?: { isLarge?: boolean }): R;
   /** The same in a transaction of its own. In one that is open already it is a part of that, without a savepoint of its own: do not catch what it throws. */
   together<R>(work: () => R): R;
+  /** Calls `task` as soon as the transaction around it is durable, or never. Without a transaction it calls it at once. */
+  afterCommit(task: () => void): void;
 };
 
 /** Far more than there are texts in everyday use; filters can be combined in more ways than are worth keeping. */
@@ -51,19 +53,37 @@ export function sqlOn(database: Database, folder: string, commits: Commits): Sql
     commits.seconds.observe((commits.clock.monotonic() - from) / 1_000);
     return result;
   };
+  const tasks: (() => void)[] = [];
+  const transaction = <R>(work: () => R): R => {
+    const isOutermost = !database.inTransaction;
+    const before = tasks.length;
+    let result: R;
+    try {
+      result = written(() => database.transaction(work)());
+    } catch (error) {
+      tasks.length = before;
+      throw error;
+    }
+    if (isOutermost) for (const task of tasks.splice(0)) task();
+    return result;
+  };
   return {
     all: <R>(text: string, ...values: Value[]) => guarded(() => statement(text).all(...values) as R[]),
     run: (text, ...values) => written(() => statement(text).run(...values).changes),
-    together: (work) => (database.inTransaction ? work() : written(() => database.transaction(work)())),
+    together: (work) => (database.inTransaction ? work() : transaction(work)),
     transaction: (work, { isLarge = false } = {}) => {
-      if (!isLarge || database.inTransaction) return written(() => database.transaction(work)());
+      if (!isLarge || database.inTransaction) return transaction(work);
       // Writing the log and copying it would otherwise be one turn of the event loop.
       database.pragma("wal_autocheckpoint = 0");
       try {
-        return written(() => database.transaction(work)());
+        return transaction(work);
       } finally {
         database.pragma(`wal_autocheckpoint = ${CHECKPOINT_PAGES}`);
       }
+    },
+    afterCommit: (task) => {
+      if (database.inTransaction) tasks.push(task);
+      else task();
     },
   };
 }
