@@ -1,18 +1,19 @@
 import { Fault } from "../../lib/fault.ts";
 import type { Container, Image } from "../model/entities.ts";
-import type { Containers } from "../store/containers.ts";
-import { PASSING_CONTAINER_STATES } from "../model/states.ts";
+import { isPassing } from "../model/states.ts";
+import type { Store } from "../store/open-store.ts";
 
 /** One change of one container or image, numbered in the order in which changes happened; `removed` is a container's id. */
 export type Change = { seq: number } & ({ container: Container } | { removed: string } | { image: Image });
 
 export type Changes = {
+  /** Tells all watchers. In a transaction that happens once it is durable, or not at all. So too for the next two. */
   publish(container: Container): void;
   publishRemoved(id: string): void;
   publishImage(image: Image): void;
   /** The number of the newest change. */
   seq(): number;
-  /** The number of this container's newest change; where this process made none, what was true when it started. */
+  /** The number of this container's newest change; without one since this process started, that of its start. */
   seqOf(id: string): number;
   /** Calls `listener` at once with every change until the returned function is called. */
   watch(listener: (change: Change) => void): () => void;
@@ -21,12 +22,12 @@ export type Changes = {
 };
 
 /** `first` must be larger than any number that an earlier process gave, since gateways outlive control: epoch ms does. */
-export function createChanges(containers: Pick<Containers, "find">, first: number): Changes {
+export function createChanges({ containers, afterCommit }: Pick<Store, "containers" | "afterCommit">, first: number): Changes {
   const listeners = new Set<(change: Change) => void>();
-  const lastOf = new Map<string, number>();
+  const newestOf = new Map<string, number>();
   let seq = first;
 
-  const tell = (change: Change) => {
+  const notify = (change: Change) => {
     for (const listener of listeners) listener(change);
   };
   const watch: Changes["watch"] = (listener) => {
@@ -35,17 +36,19 @@ export function createChanges(containers: Pick<Containers, "find">, first: numbe
   };
 
   return {
-    publish: (container) => {
-      lastOf.set(container.id, ++seq);
-      tell({ seq, container });
-    },
-    publishRemoved: (id) => {
-      lastOf.delete(id);
-      tell({ seq: ++seq, removed: id });
-    },
-    publishImage: (image) => tell({ seq: ++seq, image }),
+    publish: (container) =>
+      afterCommit(() => {
+        newestOf.set(container.id, ++seq);
+        notify({ seq, container });
+      }),
+    publishRemoved: (id) =>
+      afterCommit(() => {
+        newestOf.delete(id);
+        notify({ seq: ++seq, removed: id });
+      }),
+    publishImage: (image) => afterCommit(() => notify({ seq: ++seq, image })),
     seq: () => seq,
-    seqOf: (id) => lastOf.get(id) ?? first,
+    seqOf: (id) => newestOf.get(id) ?? first,
     watch,
     settled: (id, signal) =>
       new Promise((resolve, reject) => {
@@ -71,7 +74,6 @@ export function createChanges(containers: Pick<Containers, "find">, first: numbe
 }
 
 function isSettled({ state, desiredInstances }: Container): boolean {
-  if ((PASSING_CONTAINER_STATES as readonly string[]).includes(state)) return false;
-  // Stopped while it is wished to run: it is about to start.
-  return !(desiredInstances === 1 && (state === "USER_STOPPED" || state === "SYSTEM_STOPPED"));
+  // Stopped while it is desired to run: it is about to start.
+  return !isPassing(state) && !(desiredInstances === 1 && (state === "USER_STOPPED" || state === "SYSTEM_STOPPED"));
 }

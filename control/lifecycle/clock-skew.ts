@@ -1,12 +1,45 @@
-import { isPassing } from "./deadlines.ts";
-import { containerKey, imageKey, type Rooms } from "./rooms.ts";
 import type { Clock } from "../../lib/clock.ts";
+import { isPassing } from "../model/states.ts";
+import type { Store } from "../store/open-store.ts";
+import { containerKey, imageKey } from "./lanes.ts";
+import type { LifecycleLimits } from "./limits.ts";
+import type { Moves } from "./moves.ts";
+import type { WorkQueue } from "./work-queue.ts";
+
+/** How far the two clocks may drift apart between two reads without the clock having been set; slewing causes far less. */
+const JUMP_MS = 1_000;
 
 /**
- * Rows of a time that has not come: the clock was set back since. What waits in them counts from now, and not from when that time comes again, which
+ * The moment (epoch ms) since which the clock has run evenly: since this call, or since it was last set forward. Waiting counts from there, so that a jump, or a machine
+ * that slept, makes nothing time out or stop for idleness at once.
+ */
+export function createMonotonicEpoch(clock: Pick<Clock, "now" | "monotonic">): () => number {
+  let since = clock.now();
+  let offset = since - clock.monotonic();
+  return () => {
+    const now = clock.now();
+    const current = now - clock.monotonic();
+    if (current - offset > JUMP_MS) since = now;
+    // Set back: the same moment, as the clock shows it now.
+    if (offset - current > JUMP_MS) since += current - offset;
+    offset = current;
+    return since;
+  };
+}
+
+export type ClockSkewDeps = {
+  store: Pick<Store, "containers" | "images">;
+  moves: Pick<Moves, "update">;
+  queue: Pick<WorkQueue, "add">;
+  clock: Pick<Clock, "now">;
+  limits: Pick<LifecycleLimits, "startRetry">;
+};
+
+/**
+ * Repairs rows with a time in the future: the clock was set back since. What waits in them counts from now, and not from when that time comes again, which
  * may be hours.
  */
-export function repairClockSkew({ store, clock, limits, queue, changes }: Rooms): void {
+export function repairClockSkew({ store, moves, queue, clock, limits }: ClockSkewDeps): void {
   const now = clock.now();
   const latest = now + limits.startRetry.longestMs;
   for (const { id } of store.images.ofTheFuture(now)) {
@@ -16,29 +49,7 @@ export function repairClockSkew({ store, clock, limits, queue, changes }: Rooms)
   for (const { id, state, since, notBefore } of store.containers.ofTheFuture(now, latest)) {
     const waits = since > now && (isPassing(state) || state === "STARTED");
     if (!waits && notBefore <= latest) continue;
-    const row = store.containers.update(id, { ...(waits ? { since: now } : {}), ...(notBefore > latest ? { notBefore: now } : {}) });
-    if (row) changes.publish(row);
+    moves.update(id, { ...(waits ? { since: now } : {}), ...(notBefore > latest ? { notBefore: now } : {}) });
     queue.add(containerKey(id));
   }
-}
-
-/** What the two clocks may differ by between two looks without having been set; slewing makes far less of it. */
-const JUMP_MS = 1_000;
-
-/**
- * Since when (epoch ms) the clock has gone on evenly: since it was opened, or was last set on. Waiting counts from there, so that a jump, or a machine
- * that slept, makes nothing time out or fall asleep at once.
- */
-export function createMonotonicEpoch(clock: Pick<Clock, "now" | "monotonic">): () => number {
-  let since = clock.now();
-  let offset = since - clock.monotonic();
-  return () => {
-    const now = clock.now();
-    const seen = now - clock.monotonic();
-    if (seen - offset > JUMP_MS) since = now;
-    // Set back: the same moment, as the clock has it now.
-    if (offset - seen > JUMP_MS) since += seen - offset;
-    offset = seen;
-    return since;
-  };
 }

@@ -1,16 +1,13 @@
 import type { Address, Deployment } from "../../drivers/driver.ts";
 import { Fault } from "../../lib/fault.ts";
-import type { Container, OwnedAddress } from "../model/entities.ts";
-import { observe, sameAddress } from "./keep-container.ts";
-import type { Rooms } from "./rooms.ts";
+import type { Container } from "../model/entities.ts";
+import type { Store } from "../store/open-store.ts";
+import { type EndCounts, sameAddress } from "./address-ownership.ts";
+import type { Engine } from "./engine.ts";
 
-/** As it is kept. */
-export function ownedAddress(address: Address | undefined, instance: string | undefined): OwnedAddress | undefined {
-  if (address === undefined) return undefined;
-  return { host: address.host, port: address.port, ...(instance === undefined ? {} : { instance }) };
-}
+export type ConfirmDeps = { store: Pick<Store, "containers">; engine: Pick<Engine, "observe">; ends: EndCounts };
 
-type Confirming = {
+type ConfirmOptions = {
   /** How many ends were reported before the deploy. */
   ends: number;
   /** The call started it: then it is at its address, and the holder before is not. */
@@ -20,38 +17,36 @@ type Confirming = {
 
 /**
  * The result of a deploy counts only where no end was reported since it began, nor the address given to another container; else the orchestrator is queried
- * once more. Of one that ran already, an address that another container has is taken only where the orchestrator reports that this one is not there. Nothing may be waited
- * for between this and the move. Faults: CONTAINER_CRASHED where it is not the same any more, ENGINE_FAILED where two are at one address, ENGINE_UNREACHABLE.
+ * once more. Of one that ran already, an address that another container has is taken only where the orchestrator reports that this one is not there. The caller must not
+ * await anything between this and the move. Faults: CONTAINER_CRASHED where it is not the same any more, ENGINE_FAILED where two are at one address, ENGINE_UNREACHABLE.
  */
 export async function confirmDeployment(
-  rooms: Rooms,
+  { store, engine, ends: counts }: ConfirmDeps,
   row: Container,
   deployed: Pick<Deployment, "address" | "instance">,
-  confirming: Confirming,
+  { ends: before, isNew, signal }: ConfirmOptions,
 ): Promise<void> {
-  const { endCounts } = rooms;
-  const { isNew, signal } = confirming;
-  for (let { ends } = confirming, checked: string | undefined; ;) {
-    const holder = otherAt(rooms, row, deployed.address);
-    if (endCounts.count(row.id) === ends && (holder === undefined || isNew || holder.id === checked)) return;
-    ends = endCounts.count(row.id);
-    const fact = await observe(rooms, row, signal);
-    const isSame = deployed.instance === undefined || fact?.instance === undefined || deployed.instance === fact.instance;
-    if (!fact?.running || !isSame || !sameAddress(fact.address, deployed.address))
+  for (let ends = before, checked: string | undefined; ;) {
+    const holder = otherAt(store, row, deployed.address);
+    if (counts.count(row.id) === ends && (holder === undefined || isNew || holder.id === checked)) return;
+    ends = counts.count(row.id);
+    const observed = await engine.observe(row, signal);
+    const isSame = deployed.instance === undefined || observed?.instance === undefined || deployed.instance === observed.instance;
+    if (!observed?.running || !isSame || !sameAddress(observed.address, deployed.address))
       throw new Fault("CONTAINER_CRASHED", `The container ${row.name} ended as soon as it had started.`);
     if (holder === undefined || isNew) continue;
-    const other = await observe(rooms, holder, signal);
-    if (other?.running && sameAddress(other.address, deployed.address)) throw shared(row, holder, other.address);
+    const other = await engine.observe(holder, signal);
+    if (other?.running && sameAddress(other.address, deployed.address)) throw sharedAddress(row, holder, deployed.address);
     checked = holder.id;
   }
 }
 
-function otherAt({ store }: Pick<Rooms, "store">, { id }: Container, address: Address | undefined): Container | undefined {
-  const holder = address && store.containers.atAddress(address);
+function otherAt({ containers }: Pick<Store, "containers">, { id }: Container, address: Address | undefined): Container | undefined {
+  const holder = address && containers.atAddress(address);
   return holder?.id === id ? undefined : holder;
 }
 
-function shared(row: Container, holder: Container, address: Address | undefined): Fault {
+function sharedAddress(row: Container, holder: Container, address: Address | undefined): Fault {
   const at = `${address?.host} port ${address?.port}`;
   return new Fault(
     "ENGINE_FAILED",

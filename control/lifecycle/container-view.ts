@@ -1,12 +1,54 @@
-import type { Clock } from "../../lib/clock.ts";
 import type { ContainerView, Standing } from "../../gateway/contract.ts";
-import type { ContainerToView, ContainerToView as Container } from "../store/containers.ts";
-import type { Rooms } from "./rooms.ts";
+import type { Clock } from "../../lib/clock.ts";
 import type { FaultData } from "../../lib/fault.ts";
 import type { ContainerState } from "../model/states.ts";
+import type { ContainerToView } from "../store/containers.ts";
+import type { Store } from "../store/open-store.ts";
+import type { Changes } from "./changes.ts";
 
-/** A watch that breaks off is mostly there again within a moment; an address that was in use is not given to another pod so soon. */
+/** An interrupted watch is mostly there again within a moment; an address that was in use is not given to another pod so soon. */
 const GRACE_MS = 5_000;
+
+const QUEUED: Standing = { kind: "coming", step: "queue" };
+const CHECKED: Standing = { kind: "coming", step: "check" };
+const STARTING: Standing = { kind: "coming", step: "start" };
+const ASLEEP: Standing = { kind: "asleep" };
+
+/** What a gateway may do with a container in each state. */
+const STANDINGS: Record<ContainerState, (container: ContainerToView) => Standing> = {
+  PENDING_START: () => QUEUED,
+  STARTING: () => STARTING,
+  STARTED: awake,
+  CHECKING: () => CHECKED,
+  PENDING_USER_STOP: stopped,
+  PENDING_SYSTEM_STOP: stopped,
+  STOPPING: stopped,
+  USER_STOPPED: stopped,
+  SYSTEM_STOPPED: stopped,
+  ERROR: failed,
+};
+
+export function viewOf(container: ContainerToView): ContainerView {
+  const { id, name, phases } = container;
+  return { id, name, standing: STANDINGS[container.state](container), ...(phases ? { start: phases } : {}) };
+}
+
+function awake({ address }: ContainerToView): Standing {
+  return address ? { kind: "awake", addresses: [{ host: address.host, port: address.port }] } : { kind: "portless" };
+}
+
+/** Stopped or about to be: a request wakes it where it is on-demand, even after a user's stop, or where it was stopped for idleness. */
+function stopped(container: ContainerToView): Standing {
+  if (container.desiredInstances === 1) return QUEUED;
+  if (container.config.onDemand || container.stopFor === "system") return ASLEEP;
+  const fault: FaultData = { code: "CONTAINER_STOPPED", message: `The container ${container.name} is not running; a user has to start it.` };
+  return { kind: "stopped", fault };
+}
+
+function failed(container: ContainerToView): Standing {
+  const fault = container.fault ?? { code: "INTERNAL", message: `The container ${container.name} failed.` };
+  return { kind: "failed", fault, wakeable: container.config.onDemand, retryAt: container.notBefore };
+}
 
 /**
  * Whether stored addresses may be sent to. Where the orchestrator gives them to others without control's doing (`Driver.watchedAddresses`), they count only
@@ -21,9 +63,10 @@ export type WatchedAddresses = {
   close(): void;
 };
 
-/** `changed` is called whenever the answer is another one. */
-export function openWatchedAddresses(parts: { clock: Pick<Clock, "after">; watched: boolean; changed(): void }): WatchedAddresses {
-  const { clock, watched, changed } = parts;
+/** `watched`: as `Driver.watchedAddresses`. `changed` is called whenever `current()` changes. */
+export type WatchedAddressesDeps = { clock: Pick<Clock, "after">; watched: boolean; changed(): void };
+
+export function openWatchedAddresses({ clock, watched, changed }: WatchedAddressesDeps): WatchedAddresses {
   let current = !watched;
   let isConnected = false;
   let breaks = 0;
@@ -59,56 +102,15 @@ export function openWatchedAddresses(parts: { clock: Pick<Clock, "after">; watch
 }
 
 /** A container's view in the gateways' feed now. */
-export function currentView({ watched }: Pick<Rooms, "watched">, container: ContainerToView): ContainerView {
+export function currentView(watched: Pick<WatchedAddresses, "current">, container: ContainerToView): ContainerView {
   const view = viewOf(container);
-  return view.standing.kind !== "awake" || watched.current() ? view : { ...view, standing: { kind: "coming", step: "check" } };
+  return view.standing.kind !== "awake" || watched.current() ? view : { ...view, standing: CHECKED };
 }
 
-/** Tells gateways anew of all that have an address. */
-export function publishAddressed({ store, changes }: Pick<Rooms, "store" | "changes">): void {
+/** Publishes anew all containers that have an address. */
+export function publishAddressed({ store, changes }: { store: Pick<Store, "containers">; changes: Pick<Changes, "publish"> }): void {
   for (const { id, state, address } of store.containers.atWork()) {
     const row = state === "STARTED" && address !== undefined ? store.containers.find(id) : undefined;
     if (row) changes.publish(row);
   }
-}
-
-const COMING: Standing = { kind: "coming", step: "queue" };
-const CHECKED: Standing = { kind: "coming", step: "check" };
-const STARTING: Standing = { kind: "coming", step: "start" };
-const ASLEEP: Standing = { kind: "asleep" };
-
-/** What a gateway may do with a container in each state. */
-const STANDINGS: Record<ContainerState, (container: Container) => Standing> = {
-  PENDING_START: () => COMING,
-  STARTING: () => STARTING,
-  STARTED: awake,
-  CHECKING: () => CHECKED,
-  PENDING_USER_STOP: atRest,
-  PENDING_SYSTEM_STOP: atRest,
-  STOPPING: atRest,
-  USER_STOPPED: atRest,
-  SYSTEM_STOPPED: atRest,
-  ERROR: failed,
-};
-
-export function viewOf(container: Container): ContainerView {
-  const { id, name, phases } = container;
-  return { id, name, standing: STANDINGS[container.state](container), ...(phases ? { start: phases } : {}) };
-}
-
-function awake({ address }: Container): Standing {
-  return address ? { kind: "awake", addresses: [{ host: address.host, port: address.port }] } : { kind: "portless" };
-}
-
-/** Stopped or about to be: a request wakes it where it is on-demand, even after a user's stop, or where it went to sleep by itself. */
-function atRest(container: Container): Standing {
-  if (container.desiredInstances === 1) return COMING;
-  if (container.config.onDemand || container.stopFor === "system") return ASLEEP;
-  const fault: FaultData = { code: "CONTAINER_STOPPED", message: `The container ${container.name} is not running; a user has to start it.` };
-  return { kind: "stopped", fault };
-}
-
-function failed(container: Container): Standing {
-  const fault = container.fault ?? { code: "INTERNAL", message: `The container ${container.name} failed.` };
-  return { kind: "failed", fault, wakeable: container.config.onDemand, retryAt: container.notBefore };
 }

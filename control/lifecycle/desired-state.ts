@@ -1,148 +1,165 @@
-import { Fault } from "../../lib/fault.ts";
 import type { SessionRef } from "../../gateway/contract.ts";
+import type { Clock } from "../../lib/clock.ts";
+import { Fault } from "../../lib/fault.ts";
 import type { Container, WishedFor } from "../model/entities.ts";
 import type { ContainerState } from "../model/states.ts";
-import { suspectAddress } from "./suspect-address.ts";
-import { isReplaceable } from "./keep-container.ts";
-import { moveContainer, type ContainerPatch, moveImage } from "./moves.ts";
-import { isAtRest } from "./rest-container.ts";
-import { containerKey, imageKey, type Rooms } from "./rooms.ts";
-import { currentView } from "./container-view.ts";
+import type { Store } from "../store/open-store.ts";
+import type { EndCounts } from "./address-ownership.ts";
+import type { Changes } from "./changes.ts";
+import { currentView, type WatchedAddresses } from "./container-view.ts";
+import { isReplaceable } from "./decide.ts";
+import { isStoppedAsDesired } from "./idle-policy.ts";
+import type { InFlightOperations } from "./in-flight-operations.ts";
+import { containerKey, imageKey } from "./lanes.ts";
+import type { LifecycleLimits } from "./limits.ts";
+import type { Moves } from "./moves.ts";
+import type { SuspectAddress } from "./suspect-address.ts";
+import type { ContainerUsage } from "./usage.ts";
+import type { WorkQueue } from "./work-queue.ts";
 
 /** What people and requests want. Each is durable when it returns, and may be repeated. Faults: CONTAINER_NOT_FOUND, and the store's. */
 export type LifecycleRequests = {
   /** A user's `run`, unless it is for something else. `ref`: with what its token ends. After a failed start it is tried again once the back-off has passed. */
   requestStart(id: string, userId: string, wishedFor?: WishedFor, ref?: SessionRef): Container;
-  /** A user's `stop`. A start under way is broken off at once. */
+  /** A user's `stop`. It cancels a start at once. */
   requestStop(id: string, userId: string): Container;
-  /** A request; one for a container that counts as awake was refused by it, so that is verified. Faults: also the cause where it may not wake the container: CONTAINER_STOPPED, or that of the last start. */
+  /**
+   * A request for a container that a gateway cannot reach. A running container refused it, so its address is verified. Faults: also the cause where the
+   * request may not wake the container: CONTAINER_STOPPED, or that of the last start.
+   */
   wake(id: string, userId: string, ref?: SessionRef): Container;
-  /** It says that it is busy for so long from now, at most as long as it may: until then it is not idle. 0 takes that back. Faults: CONTAINER_STOPPED for one that does not run. */
+  /** The container reports that it is busy for so long from now, within its limit: until then it is not idle. 0 ends that. Faults: CONTAINER_STOPPED for one that does not run. */
   setBusy(id: string, ms: number): Container;
   /** Faults: IMAGE_ENTITY_NOT_FOUND. */
   requestValidation(imageId: string, userId?: string): void;
   /** The definition is new or changed: what runs of an older one is replaced once the image is READY and its open requests have ended. */
   definitionChanged(id: string, userId?: string): void;
-  /** Forgets the container and takes its service away. No fault where it is gone already. */
+  /** Removes the container, and its service too. No fault where it is gone already. */
   remove(id: string): void;
 };
 
-/** A wake that comes so soon after the start was sent before the gateway had heard of it. */
+export type DesiredStateDeps = {
+  store: Pick<Store, "containers" | "images">;
+  moves: Pick<Moves, "container" | "image" | "update">;
+  suspect: SuspectAddress;
+  changes: Pick<Changes, "publish" | "publishImage" | "publishRemoved">;
+  queue: Pick<WorkQueue, "add" | "addAfter">;
+  inFlight: InFlightOperations;
+  ends: Pick<EndCounts, "forget">;
+  usage: Pick<ContainerUsage, "forget">;
+  watched: Pick<WatchedAddresses, "current">;
+  draining: Set<string>;
+  clock: Pick<Clock, "now" | "monotonic">;
+  limits: Pick<LifecycleLimits, "doubtEveryMs" | "busyMs">;
+};
+
+/** A gateway sent a wake so soon after the start before it knew of it. */
 const FRESH_MS = 100;
 
-/** In these something runs whose word counts. */
+/** In these states the container runs, so that it may report. */
 const RUNNING: readonly ContainerState[] = ["STARTING", "STARTED", "CHECKING", "PENDING_SYSTEM_STOP", "PENDING_USER_STOP"];
 
 const STOPPED_BY_USER = new Fault("CONTAINER_STOPPED", "A user stopped the container.");
 const REPLACED = new Fault("CONTAINER_STOPPED", "A newer definition replaces this one.");
 
-export function createLifecycleRequests(rooms: Rooms): LifecycleRequests {
-  const { store, clock, changes, endCounts, flights, limits, queue, usage } = rooms;
+export function createLifecycleRequests(deps: DesiredStateDeps): LifecycleRequests {
+  const { store, moves, suspect, changes, queue, inFlight, clock, limits } = deps;
 
   const find = (id: string): Container => {
     const row = store.containers.find(id);
     if (!row) throw new Fault("CONTAINER_NOT_FOUND", `There is no container ${id}.`);
     return row;
   };
-  /** A wish that the state takes up later: a stop that is under way ends first. */
-  const note = (row: Container, patch: ContainerPatch): Container => {
-    const noted = store.containers.update(row.id, patch) ?? row;
-    changes.publish(noted);
-    return noted;
+  const reconcile = (row: Container): Container => {
+    queue.add(containerKey(row.id));
+    return row;
   };
-  const doubtedOn = new Map<string, number>();
-  /** A gateway's connect was refused: the container is looked at now, and if it is lost, this wish starts it again. */
-  const askAgain = (row: Container, userId: string): Container => {
+  const suspectedOn = new Map<string, number>();
+  /** A gateway's connect was refused: the address is verified now, and if the container is lost, this request starts it again. */
+  const verify = (row: Container, userId: string): Container => {
     const wishedOn = clock.now();
-    if (row.state === "CHECKING") return row.wishedOn >= row.since ? row : note(row, { wishedOn });
-    const waitMs = Math.max((doubtedOn.get(row.id) ?? -Infinity) + limits.doubtEveryMs - clock.monotonic(), row.since + FRESH_MS - wishedOn);
+    if (row.state === "CHECKING") return row.wishedOn >= row.since ? row : (moves.update(row.id, { wishedOn }) ?? row);
+    const waitMs = Math.max((suspectedOn.get(row.id) ?? -Infinity) + limits.doubtEveryMs - clock.monotonic(), row.since + FRESH_MS - wishedOn);
     if (waitMs > 0) {
       queue.addAfter(containerKey(row.id), waitMs);
       return row;
     }
-    doubtedOn.set(row.id, clock.monotonic());
-    return look(suspectAddress(rooms, row, { wishedOn }, userId) ?? row);
-  };
-  const look = (row: Container): Container => {
-    queue.add(containerKey(row.id));
-    return row;
+    suspectedOn.set(row.id, clock.monotonic());
+    return reconcile(suspect(row, { wishedOn }, userId) ?? row);
   };
 
-  const wishStart: LifecycleRequests["requestStart"] = (id, userId, wishedFor = "run", ref = {}) => {
+  const requestStart: LifecycleRequests["requestStart"] = (id, userId, wishedFor = "run", ref = {}) => {
     const row = find(id);
     const by = { wishedBy: userId, wishedKey: ref.key, wishedSession: ref.session };
     const patch = { desiredInstances: 1, ...by, wishedOn: clock.now(), wishedFor } as const;
-    const moved = moveContainer(rooms, row, "startWished", { ...patch, fault: undefined }, userId);
-    if (moved) return look(moved);
-    // Wished already: who came first keeps the wish.
-    return row.desiredInstances === 1 ? row : look(note(row, patch));
+    const moved = moves.container(row, "startWished", { ...patch, fault: undefined }, userId);
+    if (moved) return reconcile(moved);
+    // Requested already: the first request counts. A stop in progress ends first.
+    return row.desiredInstances === 1 ? row : reconcile(moves.update(row.id, patch) ?? row);
   };
 
   return {
-    requestStart: wishStart,
+    requestStart,
     requestStop: (id, userId) => {
       const row = find(id);
       const patch = { desiredInstances: 0, stopFor: "user" } as const;
-      const moved = moveContainer(rooms, row, "stopWished", patch, userId);
+      const moved = moves.container(row, "stopWished", patch, userId);
       if (moved) {
-        flights.abort(containerKey(id), STOPPED_BY_USER);
-        return look(moved);
+        inFlight.abort(containerKey(id), STOPPED_BY_USER);
+        return reconcile(moved);
       }
-      return row.desiredInstances === 0 && row.stopFor === "user" ? row : look(note(row, patch));
+      return row.desiredInstances === 0 && row.stopFor === "user" ? row : reconcile(moves.update(row.id, patch) ?? row);
     },
     wake: (id, userId, ref) => {
       const row = find(id);
-      const { standing } = currentView(rooms, row);
-      if (standing.kind === "awake" || row.state === "CHECKING") return askAgain(row, userId);
-      if (standing.kind === "asleep") return wishStart(id, userId, "request", ref);
+      const { standing } = currentView(deps.watched, row);
+      if (standing.kind === "awake" || row.state === "CHECKING") return verify(row, userId);
+      if (standing.kind === "asleep") return requestStart(id, userId, "request", ref);
       if (standing.kind === "stopped") throw Fault.from(standing.fault);
       if (standing.kind !== "failed") return row;
       const waitMs = standing.retryAt - clock.now();
       if (!standing.wakeable || waitMs > 0) throw Fault.from({ ...standing.fault, ...(standing.wakeable ? { retryAfterMs: waitMs } : {}) });
-      return wishStart(id, userId, "request", ref);
+      return requestStart(id, userId, "request", ref);
     },
     setBusy: (id, ms) => {
       const row = find(id);
       if (!RUNNING.includes(row.state)) throw new Fault("CONTAINER_STOPPED", `The container ${row.name} does not run.`);
       const busyUntil = ms <= 0 ? 0 : Math.trunc(clock.now() + Math.min(ms, limits.busyMs));
-      // No gateway need hear of it, but who follows does.
-      return look(note(row, { busyUntil }));
+      return reconcile(moves.update(row.id, { busyUntil }) ?? row);
     },
     requestValidation: (imageId, userId) => {
       const image = store.images.find(imageId);
       if (!image) throw new Fault("IMAGE_ENTITY_NOT_FOUND", `There is no image ${imageId}.`);
       // Publishing may have moved the row already, in its own transaction.
-      if (!moveImage(rooms, image, "validationWished", { fault: undefined }, userId)) changes.publishImage(image);
-      flights.abort(imageKey(imageId), new Fault("VALIDATION_TIMED_OUT", "Validation was asked for again."));
+      if (!moves.image(image, "validationWished", { fault: undefined }, userId)) changes.publishImage(image);
+      inFlight.abort(imageKey(imageId), new Fault("VALIDATION_TIMED_OUT", "Validation was requested again."));
       queue.add(imageKey(imageId));
     },
     definitionChanged: (id, userId) => {
       const row = store.containers.find(id);
       if (!row) return;
-      const flying = flights.generation(containerKey(id));
-      const older = row.state === "STARTING" ? flying !== undefined && flying !== row.generation : row.runningGeneration !== row.generation;
+      const deploying = inFlight.generation(containerKey(id));
+      const isOlder = row.state === "STARTING" ? deploying !== undefined && deploying !== row.generation : row.runningGeneration !== row.generation;
       const serves = row.state === "STARTED" || row.state === "CHECKING";
-      const due = row.desiredInstances === 1 && (!serves || isReplaceable(rooms, row));
-      const moved =
-        older && due
-          ? moveContainer(rooms, row, "redefined", { stopFor: "system", wishedOn: clock.now(), wishedFor: "redefinition" }, userId)
-          : undefined;
-      if (moved) flights.abort(containerKey(id), REPLACED);
+      const isDue = row.desiredInstances === 1 && (!serves || isReplaceable(store.images.find(row.imageId)));
+      const patch = { stopFor: "system", wishedOn: clock.now(), wishedFor: "redefinition" } as const;
+      const moved = isOlder && isDue ? moves.container(row, "redefined", patch, userId) : undefined;
+      if (moved) inFlight.abort(containerKey(id), REPLACED);
       else changes.publish(row);
-      // A new one, and one that rests, has nothing at the engine: only warm hours may be a reason to start it.
-      if (moved || !isAtRest(row) || row.config.keepWarm) look(row);
+      // A new one, and one that is stopped, has nothing at the engine: only warm hours may be a reason to start it.
+      if (moved || !isStoppedAsDesired(row) || row.config.keepWarm) reconcile(row);
     },
     remove: (id) => {
       const image = store.images.find(store.containers.find(id)?.imageId ?? "");
       if (store.containers.remove(id, clock.now())) {
         changes.publishRemoved(id);
-        // The folder that left its package took it along.
+        // The folder that left its package removed its image too.
         if (image?.state === "DELETED") changes.publishImage(image);
-        usage.forget(id);
-        rooms.draining.delete(id);
-        doubtedOn.delete(id);
-        endCounts.forget(id);
-        flights.abort(containerKey(id), STOPPED_BY_USER);
+        deps.usage.forget(id);
+        deps.draining.delete(id);
+        suspectedOn.delete(id);
+        deps.ends.forget(id);
+        inFlight.abort(containerKey(id), STOPPED_BY_USER);
       }
       queue.add(containerKey(id));
     },

@@ -1,38 +1,58 @@
+import type { Driver, Observed } from "../../drivers/driver.ts";
+import type { Clock } from "../../lib/clock.ts";
+import { Fault } from "../../lib/fault.ts";
 import type { Container } from "../model/entities.ts";
-import { Fault, type FaultData } from "../../lib/fault.ts";
-import { callDriver } from "./call-driver.ts";
-import type { Rooms } from "./rooms.ts";
+import { type CallDriver, callUnderDeadline, createDriverCalls } from "./call-driver.ts";
+import { cutLogTail } from "./failures.ts";
+import type { LifecycleLimits } from "./limits.ts";
 
-/** Its last words are worth this much of a stop or of a start, and not more. */
-const LAST_LOGS_MS = 1_000;
-const LAST_LOGS_LINES = 200;
-/** Of a container's last words, what is kept in its row, and of a fault's, what every gateway is told: the end, in characters. */
-const LONGEST_LAST_LOGS = 65_536;
-const LONGEST_TOLD = 4_096;
+/** A stop or a failed start waits this long for a log tail, and no longer. */
+const LOG_TAIL_MS = 1_000;
+const LOG_TAIL_LINES = 200;
 
-/** Empty where they cannot be had soon: nothing fails for them. */
-export async function readLogTail(rooms: Rooms, row: Pick<Container, "service">, signal: AbortSignal): Promise<string> {
-  const overdue = () => new Fault("ENGINE_UNREACHABLE", "The engine was slow to give the last log lines.");
-  const read = async (call: AbortSignal) => {
-    let text = "";
-    for await (const piece of rooms.driver.logs(row.service, { tail: LAST_LOGS_LINES }, { signal: call })) text = cutLogTail(text + piece);
-    return text;
+/** What the lifecycle asks of the orchestrator, each with its deadline. Faults: ENGINE_UNREACHABLE, ENGINE_FAILED. */
+export type Engine = {
+  call: CallDriver;
+  /** That images are pulled to it, so that one can be pulled before its start. */
+  pulls: boolean;
+  /** The observed state of the row's service; undefined where there is none, or where it is not this container's. */
+  observe(row: Pick<Container, "id" | "service">, signal: AbortSignal): Promise<Observed | undefined>;
+  /** Everything with berth's labels, of whichever store. */
+  list(signal: AbortSignal): Promise<Observed[]>;
+  destroy(service: string, signal: AbortSignal): Promise<void>;
+  /** Empty where it cannot be read soon: no step fails for it. */
+  logTail(service: string, signal: AbortSignal): Promise<string>;
+};
+
+export type EngineDeps = { driver: Driver; clock: Clock; limits: Pick<LifecycleLimits, "callMs" | "statusMs">; storeId: string };
+
+export function createEngine({ driver, clock, limits, storeId }: EngineDeps): Engine {
+  const call = createDriverCalls({ driver, clock });
+  const within = (ms: number, what: string) => ({
+    ms,
+    overdue: () => new Fault("ENGINE_UNREACHABLE", `The container engine did not ${what} within ${Math.round(ms / 1_000)} s.`),
+  });
+  return {
+    call,
+    pulls: driver.pulls === true,
+    observe: async ({ id, service }, signal) => {
+      const observed = await call("inspect", [service], { deadline: within(limits.callMs, "answer"), signal });
+      return observed && observed.labels.store === storeId && observed.labels.container === id ? observed : undefined;
+    },
+    list: (signal) => call("list", [], { deadline: within(limits.callMs, "list its containers"), signal }),
+    destroy: (service, signal) => call("destroy", [service], { deadline: within(limits.statusMs, `remove ${service}`), signal }),
+    logTail: (service, signal) => {
+      const read = async (stop: AbortSignal) => {
+        let text = "";
+        for await (const piece of driver.logs(service, { tail: LOG_TAIL_LINES }, { signal: stop })) text = cutLogTail(text + piece);
+        return text;
+      };
+      return callUnderDeadline({ ...within(LOG_TAIL_MS, "return the log tail"), clock, signal }, read).catch(() => "");
+    },
   };
-  return callDriver({ clock: rooms.clock, ms: LAST_LOGS_MS, overdue, signal }, read).catch(() => "");
 }
 
-/** The same as a fault holds them. */
-export async function readLogTailLines(rooms: Rooms, row: Pick<Container, "service">, signal: AbortSignal): Promise<string[]> {
-  return (await readLogTail(rooms, row, signal)).split("\n").filter((line) => line !== "");
-}
-
-/** The end of a log, which is what tells why. A container may write lines of any length. */
-export function cutLogTail(text: string): string {
-  return text.slice(-LONGEST_LAST_LOGS);
-}
-
-/** A fault as it is stored and told: with its newest lines only. */
-export function cutFaultLogs(fault: FaultData): FaultData {
-  if (!fault.logs?.length) return fault;
-  return { ...fault, logs: fault.logs.join("\n").slice(-LONGEST_TOLD).split("\n") };
+/** A log tail as a fault holds it. */
+export function linesOfTail(tail: string): string[] {
+  return tail.split("\n").filter((line) => line !== "");
 }

@@ -1,28 +1,79 @@
+import type { Observed } from "../../drivers/driver.ts";
 import type { Container } from "../model/entities.ts";
-import { moveContainer } from "./moves.ts";
-import type { Rooms, Outcome } from "./rooms.ts";
 import { nextWarm, warmUntil } from "../model/warm-hours.ts";
+import { enteredOn } from "./deadlines.ts";
+import type { LifecycleLimits } from "./limits.ts";
+import type { ContainerSituation } from "./situation.ts";
 
-/** The clock may be set meanwhile: nobody waits for longer without a look at it. */
+/** The clock may be set meanwhile: warm hours are computed again after this time. */
 const LONGEST_WAIT_MS = 3_600_000;
 
-/** For how long it is kept awake yet by its warm hours, in milliseconds. */
-export function warmMs({ clock }: Pick<Rooms, "clock">, { config }: Pick<Container, "config">): number {
-  const until = config.keepWarm && warmUntil(config.keepWarm, clock.now());
-  return until === undefined ? 0 : until - clock.now();
+/**
+ * How long until a container that runs is stopped for idleness, in milliseconds; undefined: not as things are. An open request is use. Time since this
+ * process started counts at most, since use before that may not have been written.
+ */
+export function idleInMs({ row, now, epoch, usage }: ContainerSituation, limits: Pick<LifecycleLimits, "busyMs">): number | undefined {
+  const minutes = row.config.shutdownTimeoutMinutes;
+  if (minutes === undefined || usage.open > 0) return undefined;
+  const usedOn = Math.max(enteredOn(row, epoch), row.lastActive, usage.lastActive);
+  return Math.max(Math.max(usedOn + minutes * 60_000, usage.uncertainUntil) - now, busyMs(row, now, limits), warmMs(row, now));
+}
+
+/** How long a container has reported that it is busy, from now on. After the clock was set back, no longer than it may be at all. */
+export function busyMs({ busyUntil }: Pick<Container, "busyUntil">, now: number, limits: Pick<LifecycleLimits, "busyMs">): number {
+  return Math.max(0, Math.min(busyUntil - now, limits.busyMs));
+}
+
+/** How long its warm hours keep it running, in milliseconds. */
+export function warmMs({ config }: Pick<Container, "config">, now: number): number {
+  const until = config.keepWarm && warmUntil(config.keepWarm, now);
+  return until === undefined ? 0 : until - now;
 }
 
 /**
- * Of one that rests: starts it where its warm hours have come, else says when they do. Whom a user stopped, a user or a request starts; and one
- * whose start failed is left to them too.
+ * How long until the warm hours of a stopped container begin, in milliseconds; 0: they have. Undefined for one that a user stopped or whose start
+ * failed: a user or a request starts it.
  */
-export function warmUp(rooms: Rooms, row: Container): Outcome {
-  const { clock } = rooms;
-  if (!row.config.keepWarm || row.stopFor !== "system") return "rest";
-  if (warmMs(rooms, row) > 0) {
-    const patch = { desiredInstances: 1, wishedOn: clock.now(), wishedFor: "keepWarm", fault: undefined } as const;
-    return moveContainer(rooms, row, "startWished", patch) ? "moved" : "rest";
-  }
-  const next = nextWarm(row.config.keepWarm, clock.now());
-  return next === undefined ? "rest" : { lookInMs: Math.min(next - clock.now(), LONGEST_WAIT_MS) };
+export function warmInMs({ config, stopFor }: Container, now: number): number | undefined {
+  if (!config.keepWarm || stopFor !== "system") return undefined;
+  if (warmMs({ config }, now) > 0) return 0;
+  const begin = nextWarm(config.keepWarm, now);
+  return begin === undefined ? undefined : Math.min(begin - now, LONGEST_WAIT_MS);
+}
+
+/**
+ * A stop for idleness, of what is to run at its address: a request that is there, before its gateway received the stop, is use. With a start requested
+ * all the same it is being replaced, unless a request made that after the stop.
+ */
+export function isIdleStop({ state, stopFor, address, desiredInstances, runningGeneration, generation }: Container): boolean {
+  if (state !== "PENDING_SYSTEM_STOP" || stopFor !== "system" || address === undefined) return false;
+  return desiredInstances === 0 || runningGeneration === generation;
+}
+
+/** Stopped, and to stay so, with nothing of it paused. Should it run all the same, the sweep finds it. */
+export function isStoppedAsDesired({ state, desiredInstances, pausedOn }: Pick<Container, "state" | "desiredInstances" | "pausedOn">): boolean {
+  return (state === "USER_STOPPED" || state === "SYSTEM_STOPPED") && desiredInstances === 0 && pausedOn === undefined;
+}
+
+/**
+ * Whether a stop that begins now, with nothing open, is to pause the container: only one that is stopped for idleness, is well and of the newest definition.
+ * Any other stop is meant to end it; and so is one that ends WebSockets without use, whose clients would not learn that the other side is paused.
+ */
+export function mayPause(row: Container, { pausedMs }: Pick<LifecycleLimits, "pausedMs">): boolean {
+  const { desiredInstances, stopFor, fault, adopted, runningGeneration, generation } = row;
+  const isIdle = desiredInstances === 0 && stopFor === "system" && fault === undefined && adopted === undefined;
+  return pausedMs > 0 && isIdle && runningGeneration === generation;
+}
+
+/** Whether a paused container may stay so: it holds memory, so not for ever, and only where the next request would resume it as it is. */
+export function mayStayPaused(
+  { state, pausedOn, generation }: Pick<Container, "state" | "pausedOn" | "generation">,
+  observed: Observed | undefined,
+  now: number,
+  limits: Pick<LifecycleLimits, "pausedMs">,
+): boolean {
+  if (!observed?.paused || state !== "SYSTEM_STOPPED" || pausedOn === undefined || observed.labels.generation !== generation) return false;
+  const pausedMs = now - pausedOn;
+  // Less than nothing: the clock was set back, and the time that has passed is unknown.
+  return pausedMs >= 0 && pausedMs < limits.pausedMs;
 }

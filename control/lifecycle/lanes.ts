@@ -1,6 +1,15 @@
 import type { Bounds } from "./fair-lane.ts";
 import type { ContainerState } from "../model/states.ts";
-import type { Rooms } from "./rooms.ts";
+import type { Store } from "../store/open-store.ts";
+
+/** The keys of the work queue: what is to be reconciled, in the form `kind:id`. */
+export const SWEEP = "sweep";
+export const containerKey = (id: string): string => `container:${id}`;
+export const imageKey = (id: string): string => `image:${id}`;
+/** The image is to be pulled, and nothing else is to be done with it. */
+export const prefetchKey = (id: string): string => `prefetch:${id}`;
+/** No registry had the image: it is to be looked for again. */
+export const missingKey = (id: string): string => `missing:${id}`;
 
 /**
  * What work is of: nothing in one lane waits for anything in another. A start may wait minutes for its container's boot, a stop 10 s for its container's end, an image
@@ -31,16 +40,16 @@ export function laneOf({ state }: { state: ContainerState }): Lane {
 export type LanePlace = { lane: Lane; user: string };
 
 /** The lane of a queue's key, and the user who has to share it: who requested the start, or published the image. */
-export function placeOf(rooms: Pick<Rooms, "store">, key: string): LanePlace {
+export function placeOf(store: Pick<Store, "containers" | "images">, key: string): LanePlace {
   try {
-    return findPlace(rooms, key);
+    return findPlace(store, key);
   } catch {
     // A store that cannot be read: the work itself reports it.
     return { lane: "look", user: "" };
   }
 }
 
-function findPlace({ store }: Pick<Rooms, "store">, key: string): LanePlace {
+function findPlace(store: Pick<Store, "containers" | "images">, key: string): LanePlace {
   const [kind, id = ""] = key.split(":");
   if (kind === "container") {
     const row = store.containers.place(id);

@@ -1,61 +1,81 @@
 import type { Observed } from "../../drivers/driver.ts";
+import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Container } from "../model/entities.ts";
-import { readLogTailLines } from "./log-tail.ts";
-import { failure, moveContainer, NOT_RUNNING } from "./moves.ts";
-import { retryDelay } from "./limits.ts";
-import type { Rooms, Outcome } from "./rooms.ts";
+import type { Store } from "../store/open-store.ts";
+import { type Engine, linesOfTail } from "./engine.ts";
+import { failurePatch } from "./failures.ts";
+import type { LifecycleLimits } from "./limits.ts";
+import { type Moves, NOT_RUNNING } from "./moves.ts";
+import type { Outages } from "./outages.ts";
+
+export type MarkLostDeps = {
+  store: Pick<Store, "containers" | "history">;
+  engine: Pick<Engine, "logTail">;
+  moves: Pick<Moves, "container">;
+  outages: Pick<Outages, "mayHaveEnded">;
+  clock: Pick<Clock, "now">;
+  limits: Pick<LifecycleLimits, "stableMs" | "lossesInARow">;
+  /** How long to wait after so many failures in a row, in milliseconds. */
+  startDelay: (attempts: number) => number;
+};
 
 /**
- * It should run and does not. An on-demand one sleeps until the next request, unless one asks for it already; any other is started
+ * The container should run and does not. An on-demand one sleeps until the next request, unless one requests it already; any other is started
  * again: at once the first time, since it had run, then more slowly each time, and given up after several losses in a row that
  * each came soon after a start. What may have ended with the engine does not count.
  */
-export function markLost(rooms: Rooms, row: Container, fault: Fault): Outcome {
-  const { clock, limits, random } = rooms;
-  const attempts = rooms.outages.mayHaveEnded(startedOn(rooms, row)) ? 0 : isStable(rooms, row) ? 1 : row.attempts + 1;
-  const notBefore = clock.now() + (attempts <= 1 ? 0 : retryDelay(limits.startRetry, attempts - 1, random));
-  const patch = { ...failure(rooms, attempts, fault.toJSON()), ...NOT_RUNNING, notBefore };
-  if (row.config.onDemand && !isAskedFor(row)) {
-    moveContainer(rooms, row, "lostAsleep", { ...patch, desiredInstances: 0, stopFor: "system" });
-    return "moved";
+export function markLost(deps: MarkLostDeps, row: Container, fault: Fault): void {
+  const { store, moves, outages, clock, limits, startDelay } = deps;
+  const now = clock.now();
+  const attempts = outages.mayHaveEnded(startedOn(store, row)) ? 0 : isStable(row, now, limits) ? 1 : row.attempts + 1;
+  const notBefore = now + (attempts <= 1 ? 0 : startDelay(attempts - 1));
+  const patch = { ...failurePatch(fault.toJSON(), attempts, notBefore), ...NOT_RUNNING };
+  if (row.config.onDemand && !isRequested(row)) {
+    moves.container(row, "lostAsleep", { ...patch, desiredInstances: 0, stopFor: "system" });
+    return;
   }
-  const pending = moveContainer(rooms, row, "lost", { ...patch, wishedOn: clock.now(), wishedFor: "loss" });
-  if (pending && attempts >= limits.lossesInARow) moveContainer(rooms, pending, "startFailed", { fault: fault.toJSON() });
-  return "moved";
+  const pending = moves.container(row, "lost", { ...patch, wishedOn: now, wishedFor: "loss" });
+  if (pending && attempts >= limits.lossesInARow) moves.container(pending, "startFailed", { fault: fault.toJSON() });
 }
 
-/** Loses a container of which the engine says that it does not run; unless it has moved by the time its last words are read. */
-export async function markLostAsObserved(rooms: Rooms, row: Container, fact: Observed | undefined, signal: AbortSignal): Promise<Outcome> {
-  const why = await whyLost(rooms, row, fact, signal);
-  const now = rooms.store.containers.find(row.id);
-  return now?.state === row.state ? markLost(rooms, now, why) : "moved";
+/** Marks a container lost that does not run as observed; unless it has moved by the time its log tail is read. */
+export async function markLostAsObserved(deps: MarkLostDeps, row: Container, observed: Observed | undefined, signal: AbortSignal): Promise<void> {
+  const fault = await lossFault(deps, row, observed, signal);
+  const now = deps.store.containers.find(row.id);
+  if (now?.state === row.state) markLost(deps, now, fault);
 }
 
-async function whyLost(rooms: Rooms, row: Container, fact: Observed | undefined, signal: AbortSignal): Promise<Fault> {
-  if (!fact) return new Fault("CONTAINER_CRASHED", `The container ${row.name} is gone: something other than berth removed it.`);
-  const logs = await readLogTailLines(rooms, row, signal);
-  if (fact.exit?.outOfMemory) {
-    const sentence = `The container ${row.name} ran out of memory and was killed. Raise \`memory\` in container.json.`;
+async function lossFault(
+  { engine, outages, store }: MarkLostDeps,
+  row: Container,
+  observed: Observed | undefined,
+  signal: AbortSignal,
+): Promise<Fault> {
+  const { name } = row;
+  if (!observed) return new Fault("CONTAINER_CRASHED", `The container ${name} is gone: something other than berth removed it.`);
+  const logs = linesOfTail(await engine.logTail(row.service, signal));
+  if (observed.exit?.outOfMemory) {
+    const sentence = `The container ${name} ran out of memory and was killed. Raise \`memory\` in container.json.`;
     return new Fault("CONTAINER_OUT_OF_MEMORY", sentence, { logs });
   }
-  const withEngine = rooms.outages.mayHaveEnded(startedOn(rooms, row)) ? " while the container engine was away or restarted" : "";
-  const how = fact.paused ? "was frozen by something other than berth" : `ended with code ${fact.exit?.code ?? "unknown"}`;
-  return new Fault("CONTAINER_CRASHED", `The container ${row.name} ${how}${withEngine}.`, { logs });
+  const withEngine = outages.mayHaveEnded(startedOn(store, row)) ? " while the container engine was away or restarted" : "";
+  const how = observed.paused ? "was frozen by something other than berth" : `ended with code ${observed.exit?.code ?? "unknown"}`;
+  return new Fault("CONTAINER_CRASHED", `The container ${name} ${how}${withEngine}.`, { logs });
 }
 
-/** It has run for so long that it owes nothing to earlier failures. */
-export function isStable({ clock, limits }: Pick<Rooms, "clock" | "limits">, row: Container): boolean {
-  return row.state === "STARTED" && clock.now() - row.since >= limits.stableMs;
+/** It has run for so long that its earlier failures no longer count. */
+export function isStable(row: Container, now: number, { stableMs }: Pick<LifecycleLimits, "stableMs">): boolean {
+  return row.state === "STARTED" && now - row.since >= stableMs;
 }
 
-/** When it was last known to run: before its address was put in doubt. Epoch ms. */
-function startedOn({ store }: Pick<Rooms, "store">, row: Container): number {
+/** When it last entered STARTED, before its address became suspect. Epoch ms. */
+function startedOn({ history }: Pick<Store, "history">, row: Container): number {
   if (row.state === "STARTED") return row.since;
-  return store.history.of(row.id).findLast(({ toState }) => toState === "STARTED")?.at ?? row.since;
+  return history.of(row.id).findLast(({ toState }) => toState === "STARTED")?.at ?? row.since;
 }
 
-/** A request met nobody at its address, which is why it is being checked. */
-function isAskedFor(row: Container): boolean {
+/** A request was refused at its address, which is why that is being checked. */
+function isRequested(row: Container): boolean {
   return row.state === "CHECKING" && row.wishedOn >= row.since;
 }

@@ -1,73 +1,98 @@
-import type { FaultData } from "../../lib/fault.ts";
-import type { Container, Image } from "../model/entities.ts";
-import { CONTAINER_TABLE, type ContainerEvent, nextState, IMAGE_TABLE, type ImageEvent } from "../model/states.ts";
-import { followWake, takeAddress, publishTakenAddress } from "./address-ownership.ts";
-import { cutLogTail, cutFaultLogs } from "./log-tail.ts";
-import { retryDelay } from "./limits.ts";
-import type { Rooms } from "./rooms.ts";
+import type { Clock } from "../../lib/clock.ts";
+import type { Log } from "../../lib/log.ts";
+import type { Container, ContainerPatch, Image, ImagePatch, OwnedAddress } from "../model/entities.ts";
+import { CONTAINER_TABLE, type ContainerEvent, IMAGE_TABLE, type ImageEvent, nextState } from "../model/states.ts";
+import type { Store } from "../store/open-store.ts";
+import { type EndCounts, takeAddress } from "./address-ownership.ts";
+import type { Changes } from "./changes.ts";
+import { cutFaultLogs } from "./failures.ts";
+import { containerKey } from "./lanes.ts";
+import { recordWake } from "./record-wake.ts";
+import type { WorkQueue } from "./work-queue.ts";
 
-export type ContainerPatch = Partial<Omit<Container, "id" | "state">>;
+/** Every write of the lifecycle that watchers see. What is written is published once it is durable. */
+export type Moves = {
+  /**
+   * The only way from one state to another: along the table, and only where the row is still in the state that was decided on. Undefined where either
+   * refuses. `byUser` is the user who requested it, where there is one. An address that comes with the patch is taken from the container that has it,
+   * in the same transaction.
+   */
+  container(row: Container, event: ContainerEvent, patch?: ContainerPatch, byUser?: string): Container | undefined;
+  image(image: Image, event: ImageEvent, patch: ImagePatch, byUser?: string): Image | undefined;
+  /** For everything but the state. Undefined where there is no such container. */
+  update(id: string, patch: ContainerPatch): Container | undefined;
+  /**
+   * The orchestrator has given an address to a container that is being started: from now on it is this container's alone, not only once it answers. For
+   * one that already runs, in a check, that is decided later.
+   */
+  claimAddress(row: Container, address: OwnedAddress, isNew: boolean): void;
+};
 
-/**
- * The only way from one state to another: along the table, and only where the row is still in the state that was looked at.
- * Undefined where either refuses. All watchers get the change. `byUser` is the user who requested it, where there is one. An address that comes with
- * the patch is taken from the container that has it, in the same transaction.
- */
-export function moveContainer(
-  rooms: Pick<Rooms, "store" | "clock" | "log" | "changes" | "queue" | "endCounts">,
-  row: Container,
-  event: ContainerEvent,
-  patch: ContainerPatch = {},
-  byUser?: string,
-): Container | undefined {
-  const to = nextState(CONTAINER_TABLE, row.state, event);
-  if (!to) return undefined;
-  const at = rooms.clock.now();
-  const told = patch.fault ? { fault: cutFaultLogs(patch.fault) } : {};
-  let taken: Container | undefined;
-  const moved = rooms.store.transaction(() => {
-    if (patch.address !== undefined && rooms.store.containers.find(row.id)?.state === row.state)
-      taken = takeAddress(rooms.store, row.id, patch.address, at);
-    const written = rooms.store.containers.move(row.id, row.state, to, { since: at, ...patch, ...told }, { at, event, byUser });
-    if (written) followWake(rooms.store, { from: row.state, moved: written, event, at });
-    return written;
-  });
-  if (!moved) return undefined;
-  rooms.log.info(
-    { container: row.id, name: row.name, from: row.state, to, event, ...(patch.fault ? { fault: patch.fault.code } : {}) },
-    "container moved",
-  );
-  if (taken) publishTakenAddress(rooms, taken, moved);
-  rooms.changes.publish(moved);
-  return moved;
+export type MovesDeps = {
+  store: Store;
+  changes: Pick<Changes, "publish" | "publishImage">;
+  queue: Pick<WorkQueue, "add">;
+  ends: EndCounts;
+  clock: Pick<Clock, "now">;
+  log: Log;
+};
+
+export function createMoves({ store, changes, queue, ends, clock, log }: MovesDeps): Moves {
+  /**
+   * Publishes a container whose address was taken, before its new owner is published, so that no gateway ever has both. For queries to the orchestrator that began
+   * before, it counts as an end.
+   */
+  const publishTaken = (taken: Container, by: Pick<Container, "id" | "name">) => {
+    log.warn({ container: taken.id, name: taken.name, by: by.id, byName: by.name }, "address given to another container");
+    ends.record(taken.id);
+    changes.publish(taken);
+    queue.add(containerKey(taken.id));
+  };
+
+  return {
+    container: (row, event, patch = {}, byUser) => {
+      const to = nextState(CONTAINER_TABLE, row.state, event);
+      if (!to) return undefined;
+      const at = clock.now();
+      const fault = patch.fault ? { fault: cutFaultLogs(patch.fault) } : {};
+      return store.transaction(() => {
+        const isCurrent = patch.address === undefined || store.containers.find(row.id)?.state === row.state;
+        const taken = patch.address && isCurrent ? takeAddress(store, row.id, patch.address, at) : undefined;
+        const moved = store.containers.move(row.id, row.state, to, { since: at, ...patch, ...fault }, { at, event, byUser });
+        if (!moved) return undefined;
+        recordWake(store, { from: row.state, moved, event, at });
+        const cause = patch.fault ? { fault: patch.fault.code } : {};
+        store.afterCommit(() => log.info({ container: row.id, name: row.name, from: row.state, to, event, ...cause }, "container moved"));
+        if (taken) store.afterCommit(() => publishTaken(taken, moved));
+        changes.publish(moved);
+        return moved;
+      });
+    },
+    image: (image, event, patch, byUser) => {
+      const to = nextState(IMAGE_TABLE, image.state, event);
+      const at = clock.now();
+      const moved = to && store.images.move(image.id, image.state, to, { since: at, ...patch }, { at, event, byUser });
+      if (!moved) return undefined;
+      const cause = patch.fault ? { fault: patch.fault.code } : {};
+      store.afterCommit(() => log.info({ image: image.id, name: image.name, from: image.state, to, event, ...cause }, "image moved"));
+      changes.publishImage(moved);
+      return moved;
+    },
+    update: (id, patch) => {
+      const updated = store.containers.update(id, patch);
+      if (updated) changes.publish(updated);
+      return updated;
+    },
+    claimAddress: ({ id, state }, address, isNew) =>
+      store.transaction(() => {
+        const row = store.containers.find(id);
+        if (row?.state !== state || (state !== "STARTING" && !isNew)) return;
+        const taken = takeAddress(store, id, address, clock.now());
+        store.containers.update(id, { address });
+        if (taken) store.afterCommit(() => publishTaken(taken, row));
+      }),
+  };
 }
 
-/** What a failure leaves in the row: the cause, and when the next start may be tried. */
-export function failure(rooms: Pick<Rooms, "clock" | "limits" | "random">, attempts: number, fault: FaultData): ContainerPatch {
-  const notBefore = rooms.clock.now() + retryDelay(rooms.limits.startRetry, attempts, rooms.random);
-  return { fault, attempts, notBefore, ...(fault.logs?.length ? { lastLogs: cutLogTail(fault.logs.join("\n")) } : {}) };
-}
-
-/** What a row says of a container that does not run. */
+/** The columns of a container that does not run. */
 export const NOT_RUNNING = { address: undefined, runningGeneration: undefined, pausedOn: undefined, busyUntil: 0 } as const satisfies ContainerPatch;
-
-/** As for containers: along the table, and only from the state that was looked at. */
-export function moveImage(
-  rooms: Pick<Rooms, "store" | "clock" | "log" | "changes">,
-  image: Image,
-  event: ImageEvent,
-  patch: Partial<Omit<Image, "id" | "state">>,
-  byUser?: string,
-): Image | undefined {
-  const to = nextState(IMAGE_TABLE, image.state, event);
-  const at = rooms.clock.now();
-  const moved = to && rooms.store.images.move(image.id, image.state, to, { since: at, ...patch }, { at, event, byUser });
-  if (moved) {
-    rooms.log.info(
-      { image: image.id, name: image.name, from: image.state, to, event, ...(patch.fault ? { fault: patch.fault.code } : {}) },
-      "image moved",
-    );
-    rooms.changes.publishImage(moved);
-  }
-  return moved;
-}

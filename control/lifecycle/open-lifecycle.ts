@@ -1,213 +1,200 @@
-import { Fault } from "../../lib/fault.ts";
+import type { Driver } from "../../drivers/driver.ts";
 import type { ContainerView, UseReport } from "../../gateway/contract.ts";
-import type { ContainerToView } from "../store/containers.ts";
+import type { Clock } from "../../lib/clock.ts";
+import { Fault } from "../../lib/fault.ts";
+import type { Log } from "../../lib/log.ts";
 import { type Metrics, openMetrics } from "../../lib/metrics/open-metrics.ts";
-import { type Changes, createChanges } from "./changes.ts";
-import { recordLifecycleMetrics, timed } from "./lifecycle-metrics.ts";
-import { type Explanation, explainContainer } from "./explain/explain-container.ts";
+import type { ContainerToView } from "../store/containers.ts";
+import type { Store } from "../store/open-store.ts";
 import { createEndCounts } from "./address-ownership.ts";
-import { createInFlightOperations } from "./in-flight-operations.ts";
+import { type Changes, createChanges } from "./changes.ts";
+import { createMonotonicEpoch } from "./clock-skew.ts";
+import { currentView, openWatchedAddresses, publishAddressed } from "./container-view.ts";
+import { createDeploy, type SpecSource } from "./deploy.ts";
+import { createLifecycleRequests, type LifecycleRequests } from "./desired-state.ts";
+import { createEngine } from "./engine.ts";
+import { type Explanation, explainContainer } from "./explain/explain-container.ts";
+import { createStartSlots } from "./fair-lane.ts";
 import { followEvents } from "./follow-events.ts";
-import { idleInMs } from "./keep-container.ts";
-import { placeOf } from "./lanes.ts";
-import { LIFECYCLE_LIMITS, type LifecycleLimits } from "./limits.ts";
-import { retryMissingImage, prefetchImage, handlePushedImage, type PushedImage } from "./image-lookups.ts";
-import { clearOrphans, findOrphans, type Orphan, orphansAmong, removeOrphan, sweep } from "./sweep.ts";
+import { handlePushedImage, prefetchImage, type PushedImage, retryMissingImage } from "./image-lookups.ts";
+import { idleInMs } from "./idle-policy.ts";
+import { createInFlightOperations } from "./in-flight-operations.ts";
+import { containerKey, imageKey, placeOf, SWEEP } from "./lanes.ts";
+import { recordLifecycleMetrics, timed } from "./lifecycle-metrics.ts";
+import { LIFECYCLE_LIMITS, type LifecycleLimits, retryDelay } from "./limits.ts";
+import { createMoves } from "./moves.ts";
 import { createOutages } from "./outages.ts";
 import { reconcileContainer } from "./reconcile-container.ts";
 import { reconcileImage } from "./reconcile-image.ts";
-import { containerKey, imageKey, type LifecycleDeps, type Rooms, SWEEP } from "./rooms.ts";
-import { createStartSlots } from "./fair-lane.ts";
-import { createMonotonicEpoch } from "./clock-skew.ts";
-import { createUsage } from "./usage.ts";
-import { type LifecycleRequests, createLifecycleRequests } from "./desired-state.ts";
-import { openWatchedAddresses, publishAddressed, currentView } from "./container-view.ts";
+import { createSituations } from "./situation.ts";
+import { createSuspectAddress } from "./suspect-address.ts";
+import { clearOrphans, findOrphans, type Orphan, orphansAmong, removeOrphan, sweep } from "./sweep.ts";
+import { createUsage, openUseRecord } from "./usage.ts";
 import { openWorkQueue, type WorkQueue } from "./work-queue.ts";
 
-/** Makes what runs be what is wished. Level-triggered: every call, event and timer only says "look at X again". */
+/** Brings the observed state to the desired state. Level-triggered: every call, event and timer only requests another look. */
 export type Lifecycle = LifecycleRequests &
   Pick<Changes, "watch" | "seq" | "settled"> & {
-    /** Its view in the gateways' feed now. */
+    /** The container's view in the gateways' feed now. */
     viewOf(container: ContainerToView): ContainerView;
-    /** Adopts what runs, then looks at everything. Returns at once; where the engine is away, it goes on trying. */
+    /** Adopts what runs, then reconciles everything. Returns at once; while the engine is away, it retries. */
     start(): void;
-    /** A gateway is there that knows every change up to `seq`; 0: it says by its first report up to which. `was` is its name before it lost us. */
+    /** A gateway has connected that knows every change up to `seq`; 0: its first report says up to which. `was`: its name before it lost the connection. */
     gatewayJoined(gateway: string, seq: number, was?: string): void;
-    /** It serves nothing any more, or may go on serving what it knows for as long as `lostMs`. */
+    /** It serves nothing any more, or may go on serving from its cache for as long as `lostMs`. */
     gatewayLeft(gateway: string, lostMs?: number): void;
     recordUse(report: UseReport): void;
-    /** Keys that wait to be looked at, and those that are. */
     depth: WorkQueue["depth"];
-    /** Why a container is as it is. Faults: CONTAINER_NOT_FOUND. */
+    /** Why a container is in its state. Faults: CONTAINER_NOT_FOUND. */
     explain(id: string, signal: AbortSignal): Promise<Explanation>;
     /** An image has come to a registry. */
     imagePushed(pushed: PushedImage): void;
-    /** What runs with berth's labels and belongs to nothing here, as of the last sweep. */
+    /** What runs with berth's labels and belongs to no container of this store, as of the last sweep. */
     orphans(): Orphan[];
     /** The same, as of now. Faults: ENGINE_UNREACHABLE, ENGINE_FAILED. */
     findOrphans(signal: AbortSignal): Promise<Orphan[]>;
     /**
-     * Stops and removes one that a person has judged. Faults: REQUEST_INVALID for a service that is no orphan (any more),
+     * Stops and removes one that a person has decided on. Faults: REQUEST_INVALID for a service that is no orphan (any more),
      * ENGINE_UNREACHABLE, ENGINE_FAILED.
      */
     removeOrphan(service: string, signal: AbortSignal): Promise<void>;
-    /** Stops working, ends driver calls, writes down the last use. What was under way is taken up by the next start. */
+    /** Stops working, aborts driver calls, stores the last use. The next start continues what was in progress. */
     close(): Promise<void>;
   };
 
-export type LifecycleOptions = Omit<LifecycleDeps, "random"> & {
+export type LifecycleOptions = SpecSource & {
+  store: Store;
+  driver: Driver;
+  clock: Clock;
+  log: Log;
   limits?: Partial<LifecycleLimits>;
   random?: () => number;
-  /** Where it counts; for nobody where it is left out. */
   metrics?: Metrics;
 };
 
 export function openLifecycle(options: LifecycleOptions): Lifecycle {
-  const { store, clock, log } = options;
+  const { store, driver, clock, log, environment, filesFolder, random = Math.random, metrics = openMetrics() } = options;
   const limits = { ...LIFECYCLE_LIMITS, ...options.limits };
-  const random = options.random ?? Math.random;
-  const openedAt = createMonotonicEpoch(clock);
+  const epoch = createMonotonicEpoch(clock);
   const stop = new AbortController();
-  const changes = createChanges(store.containers, Math.floor(openedAt()));
   const usage = createUsage(clock.now);
-  const metrics = options.metrics ?? openMetrics();
-  let orphans: Orphan[] = [];
-
+  const inFlight = createInFlightOperations();
+  const slots = createStartSlots(limits.startSlots);
+  const outages = createOutages(clock, clock.now());
+  const ends = createEndCounts();
+  const draining = new Set<string>();
+  const changes = createChanges(store, Math.floor(epoch()));
+  const watched = openWatchedAddresses({
+    clock,
+    watched: driver.watchedAddresses === true,
+    changed: () => publishAddressed({ store, changes }),
+  });
+  const engine = createEngine({ driver, clock, limits, storeId: store.id });
+  const startDelay = (attempts: number) => retryDelay(limits.startRetry, attempts, random);
   const queue = openWorkQueue({
     work: (key, signal, lane) => {
       const [kind, id = ""] = key.split(":");
-      if (kind === "container") return reconcileContainer(rooms, id, signal, lane);
-      if (kind === "image") return reconcileImage(rooms, id, signal);
-      if (kind === "ahead") return prefetchImage(rooms, id, signal);
-      if (kind === "missing") return retryMissingImage(rooms, id, signal);
+      if (kind === "container") return reconcileContainer(deps, id, signal, lane);
+      if (kind === "image") return reconcileImage(deps, id, signal);
+      if (kind === "prefetch") return prefetchImage(deps, id, signal);
+      if (kind === "missing") return retryMissingImage(deps, id, signal);
       return timed(metrics.reconcileSeconds, clock, () => resync(signal));
     },
-    place: (key) => placeOf(rooms, key),
+    place: (key) => placeOf(store, key),
     failed: (key, error, retryInMs) => {
-      const known = error instanceof Fault;
-      log[known ? "warn" : "error"](
-        { entity: key, retryInMs, ...(known ? { fault: error.code, reason: error.message } : { err: error }) },
-        "looking failed",
-      );
+      const isExpected = error instanceof Fault;
+      const cause = isExpected ? { fault: error.code, reason: error.message } : { err: error };
+      log[isExpected ? "warn" : "error"]({ entity: key, retryInMs, ...cause }, "reconciliation failed");
     },
     clock,
     lanes: limits.lanes,
     retry: limits.lookRetry,
     random,
   });
-  const rooms: Rooms = {
-    ...options,
-    random,
-    limits,
-    changes,
-    usage,
-    flights: createInFlightOperations(),
-    slots: createStartSlots(limits.startSlots),
-    outages: createOutages(clock, clock.now()),
-    endCounts: createEndCounts(),
-    watched: openWatchedAddresses({ clock, watched: options.driver.watchedAddresses === true, changed: () => publishAddressed(rooms) }),
-    draining: new Set(),
-    queue,
-    get openedAt() {
-      return openedAt();
-    },
-  };
+  const moves = createMoves({ store, changes, queue, ends, clock, log });
+  const suspect = createSuspectAddress({ moves, outages, clock, limits });
+  const situationOf = createSituations({ store, usage, changes, outages, clock, epoch });
+  const deploy = createDeploy({ store, engine, moves, inFlight, slots, source: options, clock, epoch, limits });
+  const steps = { store, engine, moves, suspect, situationOf, deploy, queue, inFlight, slots, ends, outages, draining, startDelay };
+  const deps = { ...steps, changes, usage, watched, driver, environment, filesFolder, clock, epoch, limits, random, log };
+  const requests = createLifecycleRequests(deps);
+  const useRecord = openUseRecord({ store, usage, clock, flushMs: limits.flushMs, log });
 
+  let orphans: Orphan[] = [];
   const resync = async (signal: AbortSignal) => {
-    const verified = rooms.watched.verifying();
-    const facts = await sweep(rooms, signal);
+    const verified = watched.verifying();
+    const list = await sweep(deps, signal);
     verified();
-    const found = clearOrphans(rooms, orphansAmong(rooms, facts));
-    const known = new Set(orphans.map(({ observed: fact }) => fact.service));
-    for (const { observed: fact, why } of found) {
-      if (!known.has(fact.service))
-        log.warn({ service: fact.service, labels: fact.labels, why }, "a service belongs to nothing in this store and is left alone");
+    const left = clearOrphans(deps, orphansAmong(deps, list));
+    const known = new Set(orphans.map(({ observed }) => observed.service));
+    for (const { observed, why } of left) {
+      if (!known.has(observed.service)) log.warn({ service: observed.service, labels: observed.labels, why }, "orphan found and left alone");
     }
-    orphans = found;
+    orphans = left;
     queue.addAfter(SWEEP, limits.sweepMs);
   };
 
-  const lookAtAll = () => {
-    // What rests as it is wished is for the sweep, which asks the engine once for all of them.
+  const reconcileAll = () => {
+    // What is stopped as desired is for the sweep, which queries the engine once for all of them.
     for (const { id } of store.images.unready()) queue.add(imageKey(id));
     for (const { id } of store.containers.atWork()) queue.add(containerKey(id));
-    // Which are known to rest until their hours come, if somebody looks.
+    // Their timers for warm hours begin with a look.
     for (const id of store.containers.keptWarm()) queue.add(containerKey(id));
     queue.add(SWEEP);
   };
 
-  /** Use that could not be written is written with the next flush. */
-  const flush = () => {
-    const fresh = usage.takeFresh();
-    if (fresh.size === 0) return;
-    try {
-      store.containers.touch(fresh);
-    } catch (error) {
-      usage.keepFresh(fresh);
-      log.error({ err: error }, "the last use of containers could not be written");
-    }
-  };
-  let cancelFlush = () => {};
-  const flushLater = () => {
-    cancelFlush = clock.after(limits.flushMs, () => {
-      flush();
-      flushLater();
-    });
-  };
-
-  /** A report may be the end of an idle container's use, or what a drain waits for. Of one that runs only the time until it idles is new: the engine is not queried for that. */
-  const lookAtStops = (ids: readonly string[]) => {
-    // A gateway's connection may end after the store is closed.
-    if (stop.signal.aborted) return;
+  /**
+   * A report may be the end of an idle container's use, or what a drain waits for. Of one that runs only the time until it is idle is new: the engine is not
+   * queried for that.
+   */
+  const reconcileUsed = (ids: readonly string[]) => {
     for (const id of ids) {
       const row = store.containers.find(id);
-      const dueInMs = row?.state === "STARTED" && row.desiredInstances === 1 ? idleInMs(rooms, row) : 0;
-      if (dueInMs === undefined) continue;
-      if (dueInMs > 0) queue.addAfter(containerKey(id), dueInMs);
+      const idleMs = row?.state === "STARTED" && row.desiredInstances === 1 ? idleInMs(situationOf(row, "unknown"), limits) : 0;
+      if (idleMs === undefined) continue;
+      if (idleMs > 0) queue.addAfter(containerKey(id), idleMs);
       else queue.add(containerKey(id));
     }
-    for (const id of rooms.draining) queue.add(containerKey(id));
+    for (const id of draining) queue.add(containerKey(id));
   };
 
   recordLifecycleMetrics({ store, changes, queue, metrics });
   let events: Promise<void> | undefined;
-  const wishes = createLifecycleRequests(rooms);
   return {
-    ...wishes,
+    ...requests,
     watch: changes.watch,
     seq: changes.seq,
-    viewOf: (container) => currentView(rooms, container),
     settled: changes.settled,
+    viewOf: (container) => currentView(watched, container),
     start: () => {
-      lookAtAll();
-      flushLater();
-      events ??= followEvents(rooms, stop.signal);
+      reconcileAll();
+      useRecord.start();
+      events ??= followEvents(deps, stop.signal);
     },
     gatewayJoined: usage.joined,
     gatewayLeft: (gateway, lostMs = 0) => {
-      if (lostMs === 0) return lookAtStops(usage.left(gateway));
+      if (lostMs === 0) return reconcileUsed(usage.left(gateway));
       usage.lost(gateway, clock.now() + lostMs);
       const cancel = clock.after(lostMs, () => {
         stop.signal.removeEventListener("abort", cancel);
-        lookAtStops(usage.left(gateway));
+        reconcileUsed(usage.left(gateway));
       });
       stop.signal.addEventListener("abort", cancel, { once: true });
     },
-    recordUse: (report) => lookAtStops(usage.report(report)),
+    recordUse: (report) => reconcileUsed(usage.report(report)),
     depth: queue.depth,
-    explain: (id, signal) => explainContainer(rooms, id, signal),
-    imagePushed: (pushed) => handlePushedImage(rooms, wishes, pushed),
+    explain: (id, signal) => explainContainer(deps, id, signal),
+    imagePushed: (pushed) => handlePushedImage(deps, requests.requestValidation, pushed),
     orphans: () => orphans,
-    findOrphans: (signal) => findOrphans(rooms, signal),
-    removeOrphan: (service, signal) => removeOrphan(rooms, service, signal),
+    findOrphans: (signal) => findOrphans(deps, signal),
+    removeOrphan: (service, signal) => removeOrphan(deps, service, signal),
     close: async () => {
-      // 1. Nothing new. 2. What is under way ends. 3. What is known only here is written.
-      cancelFlush();
-      rooms.watched.close();
+      // 1. Nothing new. 2. What is in progress ends. 3. What only this process knows is stored.
+      watched.close();
       stop.abort(new Error("the lifecycle is closed"));
       await queue.close();
       await events;
-      flush();
+      useRecord.close();
     },
   };
 }

@@ -1,7 +1,9 @@
 import type { Clock } from "../../lib/clock.ts";
-import type { Rooms } from "./rooms.ts";
-import { containerKey } from "./rooms.ts";
+import type { Store } from "../store/open-store.ts";
 import { isEngineTrouble } from "./failures.ts";
+import { containerKey } from "./lanes.ts";
+import type { Moves } from "./moves.ts";
+import type { WorkQueue } from "./work-queue.ts";
 
 /** An engine that ends stops its containers first, for up to 15 s each: what fails so shortly before its events break off failed with it. */
 const SHUTDOWN_MS = 20_000;
@@ -41,14 +43,17 @@ export function createOutages(clock: Pick<Clock, "now">, openedAt: number): Outa
   };
 }
 
-/** The engine is there again: what failed with it may be tried at once, and owes nothing to that. */
-export function retryAfterOutage(rooms: Pick<Rooms, "store" | "changes" | "queue" | "outages">): void {
-  const { store, changes, queue, outages } = rooms;
+export type RetryDeps = {
+  store: Pick<Store, "containers">;
+  moves: Pick<Moves, "update">;
+  queue: Pick<WorkQueue, "add">;
+  outages: Pick<Outages, "explains">;
+};
+
+/** The engine works again: what failed with it may be tried at once, and that failure does not count. */
+export function retryAfterOutage({ store, moves, queue, outages }: RetryDeps): void {
   for (const { id, since, fault } of store.containers.triedLater()) {
     if (!isEngineTrouble(fault?.code) && !outages.explains(since)) continue;
-    const forgiven = store.containers.update(id, { attempts: 0, notBefore: 0 });
-    if (!forgiven) continue;
-    changes.publish(forgiven);
-    queue.add(containerKey(id));
+    if (moves.update(id, { attempts: 0, notBefore: 0 })) queue.add(containerKey(id));
   }
 }

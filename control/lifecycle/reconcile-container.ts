@@ -1,88 +1,167 @@
 import { Fault } from "../../lib/fault.ts";
 import type { Container } from "../model/entities.ts";
-import type { ContainerState } from "../model/states.ts";
-import { callDriver } from "./call-driver.ts";
-import { isEngineTrouble } from "./failures.ts";
-import { keep } from "./keep-container.ts";
-import { check } from "./verify-address.ts";
-import { type Lane, laneOf } from "./lanes.ts";
-import { failure, moveContainer } from "./moves.ts";
-import { containerTimeLeft, timeoutFault, isPassing } from "./deadlines.ts";
-import { heal, stayStopped } from "./rest-container.ts";
-import { containerKey, type Rooms, type Outcome, type Step } from "./rooms.ts";
-import { beginStart, start } from "./start-container.ts";
-import { drain, stop } from "./stop-container.ts";
+import { isPassing } from "../model/states.ts";
+import { containerTimeLeft, timeoutFault } from "./deadlines.ts";
+import { type ContainerAction, decide, decideIdle } from "./decide.ts";
+import { failurePatch, isEngineTrouble } from "./failures.ts";
+import type { StartSlots } from "./fair-lane.ts";
+import { containerKey, imageKey, type Lane, laneOf } from "./lanes.ts";
+import { markLostAsObserved } from "./mark-lost.ts";
+import type { ContainerSituation, ReadSituation } from "./situation.ts";
+import { beginStart, failStart, revalidateImage, type StartDeps, startContainer } from "./start-container.ts";
+import { endPaused, finalizeRemoval, releaseAdopted, type StopDeps, stopContainer } from "./stop-container.ts";
+import type { SuspectAddress } from "./suspect-address.ts";
+import { confirmAddress, recoverContainer, verifyAddress, type VerifyDeps } from "./verify-address.ts";
+import type { WorkQueue } from "./work-queue.ts";
 
-/** What a container needs next, by its state. */
-const STEPS: Record<ContainerState, Step> = {
-  PENDING_START: beginStart,
-  STARTING: start,
-  STARTED: keep,
-  CHECKING: check,
-  PENDING_USER_STOP: drain,
-  PENDING_SYSTEM_STOP: drain,
-  STOPPING: stop,
-  USER_STOPPED: stayStopped,
-  SYSTEM_STOPPED: stayStopped,
-  ERROR: heal,
-};
+/** `moved`: decide again at once. `settled`: something else requests the next look. */
+type ContainerOutcome = "moved" | "settled" | { waitMs: number };
+
+export type ContainerDeps = StartDeps &
+  StopDeps &
+  VerifyDeps & {
+    situationOf: ReadSituation;
+    suspect: SuspectAddress;
+    slots: StartSlots;
+    queue: Pick<WorkQueue, "add" | "addAfter">;
+    /** Containers whose stop waits for what gateways report. */
+    draining: Set<string>;
+  };
 
 /**
  * Brings one container as far as it comes now in this lane; what is next in another waits for a worker there. May be called at any time, and again after a crash at any line.
  * Faults: ENGINE_UNREACHABLE, ENGINE_FAILED, and the store's; the queue tries again.
  */
-export async function reconcileContainer(rooms: Rooms, id: string, signal: AbortSignal, lane: Lane): Promise<void> {
+export async function reconcileContainer(deps: ContainerDeps, id: string, signal: AbortSignal, lane: Lane): Promise<void> {
   try {
-    await reconcile(rooms, id, signal, lane);
+    await reconcile(deps, id, signal, lane);
   } finally {
-    rooms.slots.leave(id);
+    deps.slots.leave(id);
   }
 }
 
-async function reconcile(rooms: Rooms, id: string, signal: AbortSignal, lane: Lane): Promise<void> {
+async function reconcile(deps: ContainerDeps, id: string, signal: AbortSignal, lane: Lane): Promise<void> {
+  const { store, queue, limits } = deps;
   for (;;) {
     signal.throwIfAborted();
-    const row = rooms.store.containers.find(id);
-    if (!row) return bury(rooms, id, signal);
-    if (laneOf(row) !== lane) return rooms.queue.add(containerKey(id));
-    const leftMs = containerTimeLeft(rooms, row);
+    const row = store.containers.find(id);
+    if (!row) return finalizeRemoval(deps, id, signal);
+    if (laneOf(row) !== lane) return queue.add(containerKey(id));
+    const leftMs = containerTimeLeft(deps.situationOf(row, "unknown"), limits);
     if (leftMs !== undefined && leftMs <= 0) {
-      timeOut(rooms, row);
+      timeOut(deps, row);
       continue;
     }
     // Set before the step, so that one that fails is looked at in time as well.
-    if (leftMs !== undefined) rooms.queue.addAfter(containerKey(id), leftMs);
-    const outcome = await step(rooms, row, signal);
+    if (leftMs !== undefined) queue.addAfter(containerKey(id), leftMs);
+    const outcome = await step(deps, row, signal);
     if (outcome === "moved") continue;
-    if (outcome !== "rest") rooms.queue.addAfter(containerKey(id), outcome.lookInMs);
+    if (outcome !== "settled") queue.addAfter(containerKey(id), outcome.waitMs);
     return;
   }
 }
 
-/** An engine that cannot be asked is remembered as the cause, should the state time out meanwhile. */
-async function step(rooms: Rooms, row: Container, signal: AbortSignal): Promise<Outcome> {
+function timeOut({ moves, clock, startDelay, limits }: ContainerDeps, row: Container): void {
+  const fault = row.fault && isEngineTrouble(row.fault.code) ? row.fault : timeoutFault(row, limits).toJSON();
+  const attempts = row.attempts + 1;
+  moves.container(row, "timedOut", failurePatch(fault, attempts, clock.now() + startDelay(attempts)));
+}
+
+/** An engine that does not answer is stored as the cause, in case the state times out meanwhile. */
+async function step(deps: ContainerDeps, row: Container, signal: AbortSignal): Promise<ContainerOutcome> {
   try {
-    return await STEPS[row.state](rooms, row, signal);
+    return await decideAndAct(deps, row, signal);
   } catch (error) {
     if (!signal.aborted && isPassing(row.state) && error instanceof Fault && isEngineTrouble(error.code) && row.fault?.code !== error.code) {
-      rooms.store.containers.update(row.id, { fault: error.toJSON() });
+      deps.store.containers.update(row.id, { fault: error.toJSON() });
     }
     throw error;
   }
 }
 
-function timeOut(rooms: Rooms, row: Container): void {
-  const fault = row.fault && isEngineTrouble(row.fault.code) ? row.fault : timeoutFault(rooms, row).toJSON();
-  moveContainer(rooms, row, "timedOut", failure(rooms, row.attempts + 1, fault));
+/** The row may change while the driver is called: then it is decided anew. */
+async function decideAndAct(deps: ContainerDeps, row: Container, signal: AbortSignal): Promise<ContainerOutcome> {
+  const { store, engine, limits, situationOf, draining } = deps;
+  const ends = deps.ends.count(row.id);
+  let situation = situationOf(row, "unknown");
+  let action = decide(situation, limits);
+  const decideAgain = (observed: ContainerSituation["observed"]): boolean => {
+    const now = store.containers.find(row.id);
+    if (now?.state !== row.state) return false;
+    situation = situationOf(now, observed);
+    action = decide(situation, limits);
+    return true;
+  };
+  if (action.kind === "observe" && !decideAgain(await engine.observe(row, signal))) return "moved";
+  if (action.kind === "endPaused") {
+    await endPaused(deps, situation.row, signal);
+    if (!decideAgain(undefined)) return "moved";
+  }
+  if (action.kind !== "drain") draining.delete(row.id);
+  return act(deps, situation, action, { ends, signal });
 }
 
-/** A removed container's service goes too. */
-async function bury(rooms: Rooms, id: string, signal: AbortSignal): Promise<void> {
-  const tombstone = rooms.store.tombstones.find(id);
-  if (!tombstone || tombstone.clearedOn !== undefined) return;
-  const overdue = () => new Fault("ENGINE_UNREACHABLE", "The container engine did not answer in time.");
-  await callDriver({ clock: rooms.clock, ms: rooms.limits.statusMs, overdue, signal }, (call) =>
-    rooms.driver.destroy(tombstone.service, { signal: call }),
-  );
-  rooms.store.tombstones.clear(id, rooms.clock.now());
+/** What the deploy has just confirmed is not queried again. */
+async function afterStart(deps: ContainerDeps, started: Container | undefined, options: ActOptions): Promise<ContainerOutcome> {
+  if (started?.desiredInstances !== 1 || started.runningGeneration !== started.generation) return "moved";
+  const situation = deps.situationOf(started, "unknown");
+  return act(deps, situation, decideIdle(situation, deps.limits), options);
+}
+
+type ActOptions = {
+  /** How many ends of the container were reported before the orchestrator was queried. */
+  ends: number;
+  signal: AbortSignal;
+};
+
+async function act(deps: ContainerDeps, situation: ContainerSituation, action: ContainerAction, options: ActOptions): Promise<ContainerOutcome> {
+  const { row } = situation;
+  const { signal } = options;
+  switch (action.kind) {
+    case "settle":
+    case "observe":
+    case "endPaused":
+      return "settled";
+    case "wait":
+      return { waitMs: action.ms };
+    case "move":
+      return deps.moves.container(row, action.event, action.patch) ? "moved" : "settled";
+    case "awaitImage":
+      deps.queue.add(imageKey(row.imageId));
+      return "settled";
+    case "revalidateImage":
+      revalidateImage(deps, row.imageId);
+      return "settled";
+    case "releaseAdopted":
+      return (await releaseAdopted(deps, row, signal)) ? "moved" : "settled";
+    case "beginStart":
+      await beginStart(deps, row, action.image, signal);
+      return "moved";
+    case "failStart":
+      failStart(deps, row, action.fault);
+      return "moved";
+    case "deploy":
+      return afterStart(deps, await startContainer(deps, row, signal), options);
+    case "suspectAddress":
+      return deps.suspect(row) ? "moved" : "settled";
+    case "markLost":
+      await markLostAsObserved(deps, row, action.observed, signal);
+      return "moved";
+    case "confirmAddress":
+      await confirmAddress(deps, row, { ...options, observed: action.observed });
+      return "settled";
+    case "verifyAddress":
+      // Not at once: a driver that reports one address at a deploy and another at an inspect would be checked without end.
+      return (await verifyAddress(deps, row, { ...options, observed: action.observed })) ? { waitMs: deps.limits.sweepMs } : "moved";
+    case "recover":
+      return (await recoverContainer(deps, row, options)) ? "moved" : "settled";
+    case "drain":
+      deps.draining.add(row.id);
+      return { waitMs: action.ms };
+    case "stop": {
+      const leftMs = () => Math.max(1, containerTimeLeft(deps.situationOf(row, "unknown"), deps.limits) ?? deps.limits.callMs);
+      await stopContainer(deps, row, { leftMs, signal });
+      return "moved";
+    }
+  }
 }

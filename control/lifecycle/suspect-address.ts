@@ -1,39 +1,63 @@
+import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
-import type { Container } from "../model/entities.ts";
+import type { Log } from "../../lib/log.ts";
+import type { Container, ContainerPatch } from "../model/entities.ts";
+import type { Store } from "../store/open-store.ts";
+import type { EndCounts } from "./address-ownership.ts";
+import type { Changes } from "./changes.ts";
+import type { LifecycleLimits } from "./limits.ts";
 import { isStable } from "./mark-lost.ts";
-import { type ContainerPatch, moveContainer } from "./moves.ts";
-import type { Rooms } from "./rooms.ts";
+import type { Moves } from "./moves.ts";
+import type { Outages } from "./outages.ts";
+
+export type SuspectAddress = (row: Container, patch?: ContainerPatch, byUser?: string) => Container | undefined;
+
+type SuspectAddressDeps = {
+  moves: Pick<Moves, "container">;
+  outages: Pick<Outages, "mayHaveEnded">;
+  clock: Pick<Clock, "now">;
+  limits: Pick<LifecycleLimits, "stableMs">;
+};
 
 /**
- * Puts a container's address in doubt: it is sent nothing until the check has found where it is. That it ran well until now, or may have ended with the engine, is remembered,
- * since the check has a clock of its own.
+ * Marks a container's address as suspect: nothing is sent to it until the check has verified where the container is. The check has a clock of its own, so the row
+ * keeps whether it ran well until now, or may have ended with the engine.
  */
-export function suspectAddress(rooms: Rooms, row: Container, patch: ContainerPatch, byUser?: string): Container | undefined {
-  const now = rooms.clock.now();
-  const owesNothing = isStable(rooms, row) || rooms.outages.mayHaveEnded(row.since);
-  // A start requested at this very moment has another cause, unless the event is its cause.
-  const since = row.wishedOn === now && patch.wishedOn === undefined ? now + 1 : now;
-  return moveContainer(rooms, row, "doubted", { since, ...patch, address: undefined, ...(owesNothing ? { attempts: 0 } : {}) }, byUser);
+export function createSuspectAddress({ moves, outages, clock, limits }: SuspectAddressDeps): SuspectAddress {
+  return (row, patch = {}, byUser) => {
+    const now = clock.now();
+    const isForgiven = isStable(row, now, limits) || outages.mayHaveEnded(row.since);
+    // A start requested at this very moment has another cause, unless the event is its cause.
+    const since = row.wishedOn === now && patch.wishedOn === undefined ? now + 1 : now;
+    return moves.container(row, "doubted", { since, ...patch, address: undefined, ...(isForgiven ? { attempts: 0 } : {}) }, byUser);
+  };
 }
+
+export type ReportEndDeps = {
+  store: Pick<Store, "containers">;
+  moves: Pick<Moves, "update">;
+  suspect: SuspectAddress;
+  changes: Pick<Changes, "publish">;
+  ends: EndCounts;
+  log: Log;
+};
 
 /**
  * The orchestrator has reported that an instance of the container ended: from then on its address may be another's, so it is taken away at once, before
  * any inspection. The end of an earlier instance does not concern the one that runs.
  */
-export function reportEnd(rooms: Rooms, id: string, instance: string | undefined): void {
-  const { store, changes, log, endCounts } = rooms;
-  endCounts.record(id);
+export function reportEnd({ store, moves, suspect, changes, ends, log }: ReportEndDeps, id: string, instance: string | undefined): void {
+  ends.record(id);
   const row = store.containers.find(id);
   if (row?.address === undefined) return;
   if (instance !== undefined && row.address.instance !== undefined && row.address.instance !== instance) return;
   try {
-    if (row.state === "STARTED") return void suspectAddress(rooms, row, {});
-    const cleared = store.containers.update(id, { address: undefined });
-    if (cleared) changes.publish(cleared);
+    if (row.state === "STARTED") suspect(row);
+    else moves.update(id, { address: undefined });
   } catch (error) {
     if (!(error instanceof Fault)) throw error;
-    // A disk that takes nothing more must not have anybody sent there.
-    log.error({ container: id, fault: error.code }, "the end of a container could not be written");
+    // A full disk must not cause requests to be sent there.
+    log.error({ container: id, fault: error.code }, "end of a container not stored");
     changes.publish({ ...row, state: row.state === "STARTED" ? "CHECKING" : row.state, address: undefined });
   }
 }

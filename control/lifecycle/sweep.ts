@@ -1,109 +1,125 @@
 import type { Observed } from "../../drivers/driver.ts";
 import { Fault } from "../../lib/fault.ts";
+import { isPassing } from "../model/states.ts";
 import type { BriefContainer } from "../store/containers.ts";
-import { suspectAddress } from "./suspect-address.ts";
-import { callDriver } from "./call-driver.ts";
+import type { Store } from "../store/open-store.ts";
+import { isAt } from "./address-ownership.ts";
+import { type ClockSkewDeps, repairClockSkew } from "./clock-skew.ts";
+import type { Engine } from "./engine.ts";
 import { isEngineTrouble } from "./failures.ts";
-import { isWhere } from "./keep-container.ts";
-import { isPassing } from "./deadlines.ts";
-import { mayStayPaused } from "./stop-container.ts";
-import { containerKey, imageKey, type Rooms } from "./rooms.ts";
-import { repairClockSkew } from "./clock-skew.ts";
+import { mayStayPaused } from "./idle-policy.ts";
+import type { InFlightOperations } from "./in-flight-operations.ts";
+import { containerKey, imageKey } from "./lanes.ts";
+import type { LifecycleLimits } from "./limits.ts";
+import type { SuspectAddress } from "./suspect-address.ts";
+import type { WorkQueue } from "./work-queue.ts";
+
+export type SweepDeps = ClockSkewDeps & {
+  store: Pick<Store, "id" | "containers" | "images" | "tombstones">;
+  engine: Pick<Engine, "list">;
+  inFlight: Pick<InFlightOperations, "generation">;
+  suspect: SuspectAddress;
+  limits: Pick<LifecycleLimits, "pausedMs">;
+};
 
 /**
- * The resync: one list of what runs, held against every row. But for a clock that was set back, and addresses that are not where they were, it changes nothing itself, it only queues what has to be inspected, so a lost
+ * The resync: one list of what runs, compared with every row. Except for a clock that was set back, and addresses that are not where they were, it changes nothing itself: it queues what has to be inspected. So a lost
  * event costs at most the time between two of these. Faults: ENGINE_UNREACHABLE, ENGINE_FAILED.
  */
-export async function sweep(rooms: Rooms, signal: AbortSignal): Promise<Observed[]> {
-  repairClockSkew(rooms);
-  for (const { id } of rooms.store.images.unsettled()) rooms.queue.add(imageKey(id));
-  for (const { id } of rooms.store.tombstones.open()) rooms.queue.add(containerKey(id));
-  const listedOn = rooms.clock.now();
-  const facts = await listAll(rooms, signal);
-  const own = new Map(facts.filter(({ labels }) => labels.store === rooms.store.id).map((fact) => [fact.service, fact]));
-  for (const row of rooms.store.containers.atWork()) {
-    const fact = own.get(row.service);
-    // A start that is under way, or waits for the engine, ends with what the engine reports of it.
-    if (wantsLook(row, fact) && !(isPassing(row.state) && rooms.flights.generation(containerKey(row.id)) !== undefined)) {
-      withdraw(rooms, row, fact, listedOn);
-      rooms.queue.add(containerKey(row.id));
+export async function sweep(deps: SweepDeps, signal: AbortSignal): Promise<Observed[]> {
+  const { store, engine, inFlight, queue, clock, limits } = deps;
+  repairClockSkew(deps);
+  for (const { id } of store.images.unsettled()) queue.add(imageKey(id));
+  for (const { id } of store.tombstones.open()) queue.add(containerKey(id));
+  const listedOn = clock.now();
+  const list = await engine.list(signal);
+  const own = new Map(list.filter(({ labels }) => labels.store === store.id).map((observed) => [observed.service, observed]));
+  for (const row of store.containers.atWork()) {
+    const observed = own.get(row.service);
+    // A start that is in progress, or waits for the engine, ends with what the engine reports of it.
+    const isBusy = isPassing(row.state) && inFlight.generation(containerKey(row.id)) !== undefined;
+    if (!isBusy && needsLook(row, observed)) {
+      withdrawAddress(deps, row, observed, listedOn);
+      queue.add(containerKey(row.id));
     }
     own.delete(row.service);
   }
-  for (const row of rooms.store.containers.paused()) {
-    const fact = own.get(row.service);
-    if (mayStayPaused(rooms, row, fact)) own.delete(row.service);
-    else rooms.queue.add(containerKey(row.id));
+  const now = clock.now();
+  for (const row of store.containers.paused()) {
+    if (mayStayPaused(row, own.get(row.service), now, limits)) own.delete(row.service);
+    else queue.add(containerKey(row.id));
   }
-  // Of those that rest, which are not read, one that runs or lies frozen all the same.
+  // Of those that are stopped, which are not read, one that runs or is paused all the same.
   for (const { service, running, paused } of own.values()) {
-    const row = running || paused ? rooms.store.containers.byService(service) : undefined;
-    if (row) rooms.queue.add(containerKey(row.id));
+    const row = running || paused ? store.containers.byService(service) : undefined;
+    if (row) queue.add(containerKey(row.id));
   }
-  return facts;
+  return list;
 }
 
-/** Everything with berth's labels, whosever it is. Faults: ENGINE_UNREACHABLE, ENGINE_FAILED. */
-export function listAll({ clock, limits, driver }: Rooms, signal: AbortSignal): Promise<Observed[]> {
-  const overdue = () => new Fault("ENGINE_UNREACHABLE", `The container engine did not list its containers within ${limits.callMs / 1000} s.`);
-  return callDriver({ clock, ms: limits.callMs, overdue, signal }, (call) => driver.list({ signal: call }));
-}
-
-/** Of one that the list does not have where the row has it, the address may be another's: it is sent nothing until it was looked at. */
-function withdraw(rooms: Rooms, { id, state, since, address }: BriefContainer, fact: Observed | undefined, listedOn: number): void {
+/** The list does not have it where the row has it: the address may be another's, so nothing is sent to it until it was inspected. */
+function withdrawAddress({ store, suspect }: SweepDeps, row: BriefContainer, observed: Observed | undefined, listedOn: number): void {
+  const { id, state, since, address } = row;
   // What started while the list was on its way is not in it yet.
-  if (state !== "STARTED" || address === undefined || since >= listedOn || (fact?.running && isWhere(fact, address))) return;
-  const row = rooms.store.containers.find(id);
-  if (row?.state === "STARTED") suspectAddress(rooms, row, {});
+  if (state !== "STARTED" || address === undefined || since >= listedOn || (observed?.running && isAt(observed, address))) return;
+  const now = store.containers.find(id);
+  if (now?.state === "STARTED") suspect(now);
 }
 
-/** True where the row is on its way, or says something else than the fact does. */
-function wantsLook(row: BriefContainer, fact: Observed | undefined): boolean {
+/** True where the row is in a passing state, or differs from the observed state. */
+function needsLook(row: BriefContainer, observed: Observed | undefined): boolean {
   if (isPassing(row.state)) return true;
-  if (row.state === "ERROR") return fact?.running === true || fact?.paused === true || row.desiredInstances === 0 || isEngineTrouble(row.fault?.code);
-  if (row.state !== "STARTED") return fact?.running === true || row.desiredInstances === 1;
-  // Nobody was told that its definition left its package: the process died, or the store refused the next write.
+  if (row.state === "ERROR")
+    return observed?.running === true || observed?.paused === true || row.desiredInstances === 0 || isEngineTrouble(row.fault?.code);
+  if (row.state !== "STARTED") return observed?.running === true || row.desiredInstances === 1;
+  // Its definition left its package and nothing was queued: the process died, or the store refused the next write.
   if (row.desiredInstances === 0) return true;
-  if (!fact?.running || fact.labels.generation !== row.generation) return true;
-  return row.address !== undefined && !isWhere(fact, row.address);
+  if (!observed?.running || observed.labels.generation !== row.generation) return true;
+  return row.address !== undefined && !isAt(observed, row.address);
 }
 
 export type Orphan = { observed: Observed; why: "removed" | "unknown id" | "another store" | "another name" };
 
+export type OrphanDeps = {
+  store: Pick<Store, "id" | "containers" | "tombstones">;
+  engine: Pick<Engine, "list" | "destroy">;
+  queue: Pick<WorkQueue, "add">;
+};
+
 /**
- * What runs with berth's labels and belongs to no row. Only what this store issued and removed is taken away; the
- * rest is for a person to judge, since an empty or restored store proves nothing.
+ * What runs with berth's labels and belongs to no row. Only what this store created and removed is ended; the
+ * rest is for a person to decide, since an empty or restored store proves nothing.
  */
-export function orphansAmong(rooms: Pick<Rooms, "store">, facts: readonly Observed[]): Orphan[] {
-  return facts.flatMap((fact): Orphan[] => {
-    if (fact.labels.store !== rooms.store.id) return [{ observed: fact, why: "another store" }];
-    const row = rooms.store.containers.find(fact.labels.container);
-    // Its container runs, or rests, under the name that the row says: this is a second one, of before a rename.
-    if (row) return row.service === fact.service ? [] : [{ observed: fact, why: "another name" }];
-    return [{ observed: fact, why: rooms.store.tombstones.find(fact.labels.container) ? "removed" : "unknown id" }];
+export function orphansAmong({ store }: Pick<OrphanDeps, "store">, list: readonly Observed[]): Orphan[] {
+  return list.flatMap((observed): Orphan[] => {
+    const { labels, service } = observed;
+    if (labels.store !== store.id) return [{ observed, why: "another store" }];
+    const row = store.containers.find(labels.container);
+    // Its container runs, or is stopped, under the name of the row: this is a second one, of before a rename.
+    if (row) return row.service === service ? [] : [{ observed, why: "another name" }];
+    return [{ observed, why: store.tombstones.find(labels.container) ? "removed" : "unknown id" }];
   });
 }
 
-/** Takes away what was removed and runs all the same; returns the rest. */
-export function clearOrphans(rooms: Rooms, orphans: readonly Orphan[]): Orphan[] {
-  for (const { observed: fact, why } of orphans) {
+/** Ends what was removed and runs all the same; returns the rest. */
+export function clearOrphans({ store, queue }: OrphanDeps, orphans: readonly Orphan[]): Orphan[] {
+  for (const { observed, why } of orphans) {
     if (why !== "removed") continue;
-    rooms.store.tombstones.reopen(fact.labels.container, fact.service);
-    rooms.queue.add(containerKey(fact.labels.container));
+    store.tombstones.reopen(observed.labels.container, observed.service);
+    queue.add(containerKey(observed.labels.container));
   }
   return orphans.filter(({ why }) => why !== "removed");
 }
 
-/** Asks the engine now. What was removed is not among them: it goes by itself. */
-export async function findOrphans(rooms: Rooms, signal: AbortSignal): Promise<Orphan[]> {
-  return orphansAmong(rooms, await listAll(rooms, signal)).filter(({ why }) => why !== "removed");
+/** Lists the engine now. What was removed is not among them: it is ended without a request. */
+export async function findOrphans(deps: OrphanDeps, signal: AbortSignal): Promise<Orphan[]> {
+  return orphansAmong(deps, await deps.engine.list(signal)).filter(({ why }) => why !== "removed");
 }
 
-/** Takes away what a person has judged, after making sure that it is (still) an orphan. */
-export async function removeOrphan(rooms: Rooms, service: string, signal: AbortSignal): Promise<void> {
-  const orphans = await findOrphans(rooms, signal);
-  if (!orphans.some(({ observed: fact }) => fact.service === service))
+/** Ends what a person has decided on, after making sure that it is (still) an orphan. */
+export async function removeOrphan(deps: OrphanDeps, service: string, signal: AbortSignal): Promise<void> {
+  const orphans = await findOrphans(deps, signal);
+  if (!orphans.some(({ observed }) => observed.service === service))
     throw new Fault("REQUEST_INVALID", `There is no orphan with the name ${service}.`);
-  const overdue = () => new Fault("ENGINE_UNREACHABLE", `The container engine did not remove ${service} in time.`);
-  await callDriver({ clock: rooms.clock, ms: rooms.limits.statusMs, overdue, signal }, (call) => rooms.driver.destroy(service, { signal: call }));
+  await deps.engine.destroy(service, signal);
 }

@@ -1,27 +1,30 @@
 import type { Use, UseReport } from "../../gateway/contract.ts";
+import type { Clock } from "../../lib/clock.ts";
+import type { Log } from "../../lib/log.ts";
+import type { Store } from "../store/open-store.ts";
 
-/** `lostUntil`: contact with it was lost, and until then (epoch ms) it may be serving all the same. */
-type Gateway = { seq: number; uses: Map<string, Use>; lostUntil?: number };
+/** `lostUntil`: its connection was lost, and until then (epoch ms) it may be serving all the same. */
+type GatewayUsage = { seq: number; uses: Map<string, Use>; lostUntil?: number };
 
-/** How the gateways use the containers, as far as they have said; nothing of it is lost with the process but a few seconds of `lastActive`. */
+/** How the gateways use the containers, as far as they have reported; the process loses only a few seconds of `lastActive` when it ends. */
 export type ContainerUsage = {
-  /** `seq`: the newest change that the gateway is known to know of; 0: none. `was`: its name before it lost us; what it had open then counts until it reports. */
+  /** `seq`: the newest change that the gateway has received for certain; 0: none. `was`: its name before it lost the connection; what it had open then counts until it reports. */
   joined(gateway: string, seq: number, was?: string): void;
-  /** Nobody hears of it any more, but what it had open counts until `left`, which is to come at `until` (epoch ms) unless it joins again. */
+  /** Its reports have stopped, but what it had open counts until `left`, which is to come at `until` (epoch ms) unless it joins again. */
   lost(gateway: string, until: number): void;
   /** Returns the containers that it had in use. */
   left(gateway: string): string[];
-  /** Returns the containers that nobody has open any more because of this report. */
+  /** Returns the containers whose last open request ended with this report. */
   report(report: UseReport): string[];
-  /** Epoch ms: until then some gateway may be using containers without a word; 0 where none does. */
+  /** Epoch ms: until then some gateway may be using containers without a report; 0 where none does. */
   uncertainUntil(): number;
-  /** HTTP requests under way, at all gateways. */
+  /** HTTP requests in progress, at all gateways. */
   open(id: string): number;
   /** WebSockets that have reached it; at least, since requests that are held hide one each. */
   sockets(id: string): number;
-  /** True where an HTTP request has reached it and is under way: one that is held for it counts as open, but has not. */
+  /** True where an HTTP request has reached it and is in progress: one that is held for it counts as open, but has not. */
   reached(id: string): boolean;
-  /** True once every gateway knows of change `seq` and none has an exchange with this container open. */
+  /** True once every gateway has received change `seq` and none has an exchange with this container open. */
   drained(id: string, seq: number): boolean;
   /** Epoch ms; 0 where it was not used since this process started. */
   lastActive(id: string): number;
@@ -33,7 +36,7 @@ export type ContainerUsage = {
 };
 
 export function createUsage(now: () => number): ContainerUsage {
-  const gateways = new Map<string, Gateway>();
+  const gateways = new Map<string, GatewayUsage>();
   const lastActive = new Map<string, number>();
   let fresh = new Map<string, number>();
 
@@ -81,7 +84,7 @@ export function createUsage(now: () => number): ContainerUsage {
     },
     report: ({ gateway, seq, uses }) => {
       const known = gateways.get(gateway);
-      // A report that overtook its feed's end, or that came before its begin: it counts as use, but nobody may wait for its sender.
+      // A report that overtook its feed's end, or that came before its begin: it counts as use, but no drain may wait for its sender.
       for (const use of uses) touch(use.id, Math.min(use.lastActive, now()));
       if (!known) return [];
       const before = known.uses;
@@ -98,12 +101,49 @@ export function createUsage(now: () => number): ContainerUsage {
       fresh = new Map();
       return taken;
     },
-    keepFresh: (untold) => {
-      for (const [id, at] of untold) if (!fresh.has(id)) fresh.set(id, at);
+    keepFresh: (unwritten) => {
+      for (const [id, at] of unwritten) if (!fresh.has(id)) fresh.set(id, at);
     },
     forget: (id) => {
       lastActive.delete(id);
       fresh.delete(id);
+    },
+  };
+}
+
+type UseRecordDeps = {
+  store: Pick<Store, "containers">;
+  usage: Pick<ContainerUsage, "takeFresh" | "keepFresh">;
+  clock: Clock;
+  flushMs: number;
+  log: Log;
+};
+
+/** Stores the last use of containers now and then, and at the end. */
+export function openUseRecord({ store, usage, clock, flushMs, log }: UseRecordDeps): { start(): void; close(): void } {
+  /** What could not be written is written with the next flush. */
+  const flush = () => {
+    const fresh = usage.takeFresh();
+    if (fresh.size === 0) return;
+    try {
+      store.containers.touch(fresh);
+    } catch (error) {
+      usage.keepFresh(fresh);
+      log.error({ err: error }, "last use not stored");
+    }
+  };
+  let cancel = () => {};
+  const start = () => {
+    cancel = clock.after(flushMs, () => {
+      flush();
+      start();
+    });
+  };
+  return {
+    start,
+    close: () => {
+      cancel();
+      flush();
     },
   };
 }

@@ -125,6 +125,10 @@ export type Container = {
   updatedOn: number;
 };
 
+/** What an update may change: the state only moves. */
+export type ContainerPatch = Partial<Omit<Container, "id" | "state">>;
+export type ImagePatch = Partial<Omit<Image, "id" | "state">>;
+
 export type User = { id: string; login: string; friendlyName: string; admin: boolean; createdOn: number };
 
 /** Tokens and keys are stored as SHA-256 digests only. */

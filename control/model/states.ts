@@ -76,6 +76,17 @@ export const PASSING_CONTAINER_STATES = [
   "STOPPING",
 ] as const satisfies ContainerState[];
 
+export type PassingContainerState = (typeof PASSING_CONTAINER_STATES)[number];
+
+export function isPassing(state: ContainerState): state is PassingContainerState {
+  return (PASSING_CONTAINER_STATES as readonly string[]).includes(state);
+}
+
+/** A start was requested and has not ended yet. */
+export function isStarting(state: ContainerState): boolean {
+  return state === "PENDING_START" || state === "STARTING";
+}
+
 /** The words that clients compare; plugins test prefixes of them. */
 export const CONTAINER_WIRE_STATES: Record<ContainerState, string> = {
   PENDING_START: "pending start",
@@ -118,6 +129,10 @@ export const IMAGE_TABLE: TransitionTable<ImageState, ImageEvent> = {
 };
 
 export const PASSING_IMAGE_STATES = ["PENDING_VALIDATION", "VALIDATING"] as const satisfies ImageState[];
+
+export function isPassingImage({ state }: { state: ImageState }): boolean {
+  return (PASSING_IMAGE_STATES as readonly string[]).includes(state);
+}
 
 export const IMAGE_WIRE_STATES: Record<ImageState, string> = {
   PENDING_VALIDATION: "pending validation",

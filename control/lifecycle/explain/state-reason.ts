@@ -1,115 +1,104 @@
-import type { HistoryEntry } from "../../store/history.ts";
+import type { LifecycleLimits } from "../limits.ts";
 import type { ContainerEvent, ContainerState } from "../../model/states.ts";
+import { isPassingImage } from "../../model/states.ts";
+import type { HistoryEntry } from "../../store/history.ts";
 import { isEngineTrouble } from "../failures.ts";
-import { isPassingImage } from "../deadlines.ts";
-import type { Container, Image } from "../../model/entities.ts";
-import type { Rooms } from "../rooms.ts";
+import type { ContainerSituation } from "../situation.ts";
 
-/** Why it is in its state, in a sentence or two for whoever asks. */
-export function explainState(about: ExplainContext): string {
-  return WHY[about.row.state](about);
-}
-
-const WHY: Record<ContainerState, (about: ExplainContext) => string> = {
-  PENDING_START: (about) => `${askedBy(about)} ${waitsFor(about)}`,
-  STARTING: (about) => `${askedBy(about)} It is being created, or boots, and accepts no connection yet.`,
-  STARTED: (about) => `${cameUp(about)}${outdated(about)}`,
-  CHECKING: (about) =>
-    about.history.at(-1)?.byUser === undefined
-      ? "The engine reported its end, or another address than before. Requests wait until the address is verified."
-      : "A request was refused at its address. Requests wait until the address is verified.",
-  PENDING_USER_STOP: (about) => `${wentDown(about)} What is open may end first.`,
-  PENDING_SYSTEM_STOP: (about) => `${wentDown(about)} What is open may end first.`,
-  STOPPING: (about) => `${wentDown(about)} The engine is stopping it.`,
-  USER_STOPPED: (about) => `${wentDown(about)} ${wakes(about)}`,
-  SYSTEM_STOPPED: (about) => `${wentDown(about)} ${about.row.pausedOn === undefined ? "" : "It lies frozen, with its memory. "}${wakes(about)}`,
-  ERROR: (about) => `${about.row.fault?.message ?? "It failed."} ${retries(about)}`,
+/** What an explanation is made from: the situation that a decision is made from, and the container's history. */
+export type ExplainContext = ContainerSituation & {
+  limits: LifecycleLimits;
+  /** Oldest first. */
+  history: readonly HistoryEntry[];
+  /** The login of a user. */
+  nameOf(userId: string | undefined): string;
 };
 
-function askedBy({ row, history, nameOf }: ExplainContext): string {
-  const began = history.findLast(({ toState }) => toState === "PENDING_START");
-  if (began?.event === "lost") return "It ran and was lost, and is started again.";
-  if (began?.event === "redefined") return "Its definition changed while it started.";
-  if (row.wishedFor === "keepWarm") return "Its keep_warm hours have come.";
-  return `${nameOf(row.wishedBy)} asked for it.`;
+/** Why a container is in its state, in a sentence or two for a reader. */
+export function explainState(context: ExplainContext): string {
+  return REASONS[context.row.state](context);
 }
 
-function waitsFor({ rooms, row, image }: ExplainContext): string {
+const REASONS: Record<ContainerState, (context: ExplainContext) => string> = {
+  PENDING_START: (context) => `${startReason(context)} ${waitReason(context)}`,
+  STARTING: (context) => `${startReason(context)} It is being created or boots, and accepts no connection yet.`,
+  STARTED: (context) => `${runReason(context)}${outdatedNote(context)}`,
+  CHECKING: ({ history }) =>
+    history.at(-1)?.byUser === undefined
+      ? "The engine reported its end, or another address than before. Requests wait until the address is verified."
+      : "A request was refused at its address. Requests wait until the address is verified.",
+  PENDING_USER_STOP: (context) => `${stopReason(context)} Open requests may end first.`,
+  PENDING_SYSTEM_STOP: (context) => `${stopReason(context)} Open requests may end first.`,
+  STOPPING: (context) => `${stopReason(context)} The engine is stopping it.`,
+  USER_STOPPED: (context) => `${stopReason(context)} ${nextStart(context)}`,
+  SYSTEM_STOPPED: (context) =>
+    `${stopReason(context)} ${context.row.pausedOn === undefined ? "" : "It is paused and keeps its memory. "}${nextStart(context)}`,
+  ERROR: (context) => `${context.row.fault?.message ?? "It failed."} ${nextRetry(context)}`,
+};
+
+function startReason({ row, history, nameOf }: ExplainContext): string {
+  const begin = history.findLast(({ toState }) => toState === "PENDING_START");
+  if (begin?.event === "lost") return "It ended while it ran, and is started again.";
+  if (begin?.event === "redefined") return "Its definition changed while it started.";
+  if (row.wishedFor === "keepWarm") return "Its keep_warm hours have begun.";
+  return `${nameOf(row.wishedBy)} requested its start.`;
+}
+
+function waitReason({ row, image, now }: ExplainContext): string {
   if (!image) return "Its image was removed.";
-  if (row.notBefore > rooms.clock.now())
-    return `It waits before the next try, since ${row.attempts === 1 ? "one start" : `${row.attempts} starts`} failed.`;
-  if (isPassingImage(image)) return `It waits for its image ${image.ref}, which is being looked for and pulled.`;
+  if (row.notBefore > now) return `It waits before the next try, because ${row.attempts === 1 ? "one start" : `${row.attempts} starts`} failed.`;
+  if (isPassingImage(image)) return `It waits for its image ${image.ref}, which is being resolved and pulled.`;
   return "It waits for its turn to start.";
 }
 
 /** What may bring a container to STARTED. */
-const CAME_UP: Partial<Record<ContainerEvent, (about: ExplainContext) => string>> = {
-  answered: (about) => `Started ${startedFor(about)}, it ${about.row.address === undefined ? "runs; it exposes no port" : "accepts connections"}.`,
-  foundRunning: () => "It was found running, and answers.",
-  usedAfterAll: () => "It was about to sleep when somebody used it after all.",
+const RUN_REASONS: Partial<Record<ContainerEvent, (context: ExplainContext) => string>> = {
+  answered: (context) =>
+    `It was started ${startedFor(context)} and ${context.row.address === undefined ? "runs; it exposes no port" : "accepts connections"}.`,
+  foundRunning: () => "The engine reported it running, and it answers.",
+  usedAfterAll: () => "A request came when it was about to stop for idleness.",
 };
 
 function startedFor({ row, nameOf }: ExplainContext): string {
   return row.wishedFor === "keepWarm" ? "for its keep_warm hours" : `for ${nameOf(row.wishedBy)}`;
 }
 
-function cameUp(about: ExplainContext): string {
-  const event = about.history.at(-1)?.event as ContainerEvent | undefined;
-  return (event && CAME_UP[event]?.(about)) ?? "It runs.";
+function runReason(context: ExplainContext): string {
+  const event = context.history.at(-1)?.event as ContainerEvent | undefined;
+  return (event && RUN_REASONS[event]?.(context)) ?? "It runs.";
 }
 
-function outdated({ row, image }: ExplainContext): string {
+function outdatedNote({ row, image }: ExplainContext): string {
   if (row.runningGeneration === undefined || row.runningGeneration === row.generation) return "";
-  return ` It is of an older definition; the newer one waits for its image${image?.state === "ERROR" ? `, which failed: ${image.fault?.message}` : "."}`;
+  const failure = image?.state === "ERROR" ? `, which failed: ${image.fault?.message}` : ".";
+  return ` It runs an older definition; the newer one waits for its image${failure}`;
 }
 
-/** What may take a container down. */
-const WENT_DOWN: Partial<Record<ContainerEvent, (about: ExplainContext, entry: HistoryEntry) => string>> = {
-  stopWished: ({ nameOf }, { byUser }) => (byUser === undefined ? "It is no longer wanted." : `${nameOf(byUser)} stopped it.`),
-  idled: ({ row }) => `Nobody had used it for ${minutes(row.config.shutdownTimeoutMinutes)}.`,
+/** What may stop a container. */
+const STOP_REASONS: Partial<Record<ContainerEvent, (context: ExplainContext, entry: HistoryEntry) => string>> = {
+  stopWished: ({ nameOf }, { byUser }) => (byUser === undefined ? "It is no longer needed." : `${nameOf(byUser)} stopped it.`),
+  idled: ({ row }) => `It was stopped after ${minutes(row.config.shutdownTimeoutMinutes)} without traffic.`,
   redefined: () => "Its definition changed: it is stopped, then started as the new one.",
-  foundRunning: () => "It was found running though nobody had asked for it.",
+  foundRunning: () => "The engine reported it running, and no start was requested.",
   lostAsleep: (_, { cause }) => cause?.message ?? "It ended by itself.",
 };
 
-function wentDown(about: ExplainContext): string {
-  const entry = about.history.findLast(({ event }) => event in WENT_DOWN);
-  const why = entry && WENT_DOWN[entry.event as ContainerEvent]?.(about, entry);
-  return why ?? "It has not run since it was published.";
+function stopReason(context: ExplainContext): string {
+  const entry = context.history.findLast(({ event }) => event in STOP_REASONS);
+  const reason = entry && STOP_REASONS[entry.event as ContainerEvent]?.(context, entry);
+  return reason ?? "It has not run since it was published.";
 }
 
-function wakes({ row }: ExplainContext): string {
+function nextStart({ row }: ExplainContext): string {
   return row.config.onDemand || row.stopFor === "system" ? "The next request wakes it." : "A user has to start it.";
 }
 
-function retries({ row }: ExplainContext): string {
-  if (row.desiredInstances === 0) return "Stopping it is tried again.";
-  if (isEngineTrouble(row.fault?.code)) return "The engine's trouble is nobody's fault: it is tried again by itself.";
+function nextRetry({ row }: ExplainContext): string {
+  if (row.desiredInstances === 0) return "berth tries to stop it again.";
+  if (isEngineTrouble(row.fault?.code)) return "The container engine failed, not the container: berth tries again.";
   return row.config.onDemand ? "The next request tries again." : "It stays so until a user starts it or it is published again.";
 }
 
 export function minutes(count: number | undefined): string {
-  return count === 1 ? "a minute" : `${count ?? 0} minutes`;
-}
-
-/** What an explanation is made of: the stored state, nothing that a step would not see too. */
-export type ExplainContext = {
-  rooms: Rooms;
-  row: Container;
-  image: Image | undefined;
-  /** Oldest first. */
-  history: readonly HistoryEntry[];
-  /** A person as others know them. */
-  nameOf(userId: string | undefined): string;
-};
-
-export function explainContext(rooms: Rooms, row: Container): ExplainContext {
-  const { store } = rooms;
-  return {
-    rooms,
-    row,
-    image: store.images.find(row.imageId),
-    history: store.history.of(row.id),
-    nameOf: (userId) => (userId === undefined ? "berth" : (store.users.find(userId)?.login ?? "a user who is gone")),
-  };
+  return count === 1 ? "1 minute" : `${count ?? 0} minutes`;
 }

@@ -77,7 +77,7 @@ t.test("who stopped it is named, and idleness where nobody did", async (t) => {
   await stand.reaches(id, "STARTED");
   await stand.clock.advance(2 * MINUTE);
   await stand.reaches(id, "SYSTEM_STOPPED");
-  t.match((await explain(stand, id)).why, /had used it for a minute/);
+  t.match((await explain(stand, id)).why, /after 1 minute without traffic/);
   stand.lifecycle().requestStart(id, USER);
   await stand.reaches(id, "STARTED");
   stand.lifecycle().requestStop(id, USER);

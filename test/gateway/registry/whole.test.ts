@@ -49,9 +49,9 @@ t.test("what is pushed with a developer key runs at once, and is refused with a 
   // Nothing else makes berth look again.
   await eventually("the image to be ready", 10_000, async () => ((await status()) === "ready" ? true : undefined));
   t.match(berth.output(), /an image was pushed/);
-  t.notMatch(berth.output(), /pulled ahead/);
+  t.notMatch(berth.output(), /image prefetched/);
   // A developer's own tag: what comes to be under it now is wanted by the next start.
   t.match(await docker(["push", image]), { code: 0 });
-  await eventually("the image to be pulled ahead", 10_000, async () => /what was pushed was pulled ahead/.test(berth.output()) || undefined);
+  await eventually("the image to be pulled ahead", 10_000, async () => /image prefetched/.test(berth.output()) || undefined);
   t.notMatch(berth.output(), new RegExp(ADMIN_KEY));
 });
