@@ -148,6 +148,8 @@ export function openLifecycle(options: LifecycleOptions): Lifecycle {
    * queried for that.
    */
   const reconcileUsed = (ids: readonly string[]) => {
+    // A feed may end after the store was closed.
+    if (stop.signal.aborted) return;
     for (const id of ids) {
       const row = store.containers.find(id);
       const idleMs = row?.state === "STARTED" && row.desiredInstances === 1 ? idleInMs(situationOf(row, "unknown"), limits) : 0;
