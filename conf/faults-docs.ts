@@ -3,15 +3,15 @@ import { EXPLAINED } from "./explained-faults.ts";
 
 const INTRO = `# Every fault
 
-<!-- Written by \`npm run docs\` from fault.ts, conf/explained-faults.ts and drivers/advice.ts; a test notices when it differs. -->
+<!-- Written by \`npm run docs\` from lib/fault.ts, conf/explained-faults.ts and drivers/advice.ts; a test fails when it differs. -->
 
-What berth itself answers when something goes wrong, by the status line that a client sees. A container's own answers pass as they are: the body of one of
-berth's has \`datagrok-error\`, or below the API \`"#type":"ApiError"\`, with one sentence of what was wrong. A WebSocket on \`proxy-ws\` is closed with that sentence.
-By symptom, and what to look at first: [troubleshooting.md](../troubleshooting.md).
+This page is for everybody who gets an error from berth. It lists the faults that berth itself answers, by the status line that a client sees. berth forwards a
+container's own responses unchanged. The body of a fault has \`datagrok-error\`, or below the API \`"#type":"ApiError"\`, with one sentence. A WebSocket on
+\`proxy-ws\` is closed with that sentence. By symptom: [troubleshooting](../troubleshooting.md).
 
-The code stands in the access log (\`fault\`) and in \`berth_faults_total\`. What only a command line meets has a status, too, which nobody is sent.
+The code is in the access log (\`fault\`) and in \`berth_faults_total\`. Faults of the command line have a status too, which nothing sends.
 
-| answer | code | what it means | what to do |
+| response | code | meaning | what to do |
 | --- | --- | --- | --- |
 `;
 

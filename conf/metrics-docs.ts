@@ -2,24 +2,24 @@ import { METRICS, type MetricRow } from "../lib/metrics/table.ts";
 
 const INTRO = `# Metrics
 
-<!-- Written by \`npm run docs\` from lib/metrics/table.ts; a test notices when it differs. -->
+<!-- Written by \`npm run docs\` from lib/metrics/table.ts; a test fails when it differs. -->
 
-\`BERTH_METRICS_PORT=9464\` opens \`http://127.0.0.1:9464/metrics\` for Prometheus. It is a listener of its own, and asks nobody who they are: leave it where
-only Prometheus reaches it, or open it with \`BERTH_METRICS_HOST=0.0.0.0\` inside a private network. The images listen so, on port 9464. How to set Prometheus
-and Grafana up: [grafana/](../deploy/grafana.md).
+This page is for operators. \`BERTH_METRICS_PORT=9464\` opens \`http://127.0.0.1:9464/metrics\` for Prometheus. It is a separate listener without
+authentication: keep it where only Prometheus reaches it, or open it with \`BERTH_METRICS_HOST=0.0.0.0\` inside a private network. The images listen that way, on
+port 9464. To set up Prometheus and Grafana, see [dashboard and alerts](../deploy/grafana.md).
 
-Of \`berth serve\` one page tells what all of its processes counted. A role that runs alone (\`berth gateway\`, \`berth control\`, \`berth registry-proxy\`,
-\`berth registry\`, \`berth spawner\`) has a page of its own; on one machine each needs its own port. When a process dies, what it had counted at the last
-scrape stays in the sums, so that no counter falls; what it counted after that is lost. When all of berth starts anew, counters begin at 0.
+One page of \`berth serve\` has the counts of all its processes. A process that runs alone (\`berth gateway\`, \`berth control\`, \`berth registry-proxy\`,
+\`berth registry\`, \`berth spawner\`) has its own page, and needs its own port on a shared machine. If a process dies, its counts up to the last scrape stay in
+the sums, so that no counter falls; later counts are lost. A restart of berth sets counters to 0.
 
-No label holds what callers make up: a route is one of ten, a status its first digit, a fault one of berth's codes. A container's name is a label where
-noted; more than some hundred containers are counted together as \`(others)\`.
+No label has a value that callers choose: a route is one of ten, a status its first digit, a fault one of berth's codes. Some metrics have container names as
+labels; beyond some hundred containers, the rest is counted as \`(others)\`.
 
-Beside these there are those of every Node process, with the label \`process\` (\`serve\`, \`control\`, \`gateway\`, \`registry-proxy\`, \`registry\`,
-\`spawner\`), gateways added up: \`process_cpu_seconds_total\`, \`process_resident_memory_bytes\`, \`process_open_fds\`, \`nodejs_eventloop_lag_p99_seconds\`,
-\`nodejs_gc_duration_seconds\`, \`nodejs_heap_size_used_bytes\` and others.
+There are also the metrics of every Node process, with the label \`process\` (\`serve\`, \`control\`, \`gateway\`, \`registry-proxy\`, \`registry\`,
+\`spawner\`), summed over gateways: \`process_cpu_seconds_total\`, \`process_resident_memory_bytes\`, \`process_open_fds\`,
+\`nodejs_eventloop_lag_p99_seconds\`, \`nodejs_gc_duration_seconds\`, \`nodejs_heap_size_used_bytes\` and others.
 
-| name | type | labels | |
+| name | type | labels | meaning |
 | --- | --- | --- | --- |
 `;
 

@@ -4,10 +4,10 @@ import { SETTINGS, SETTINGS_FILE, SETTINGS_FILE_NAME } from "./settings.ts";
 
 const INTRO = `# Settings
 
-<!-- Written by \`npm run docs\` from conf/settings.ts; a test notices when it differs. -->
+<!-- Written by \`npm run docs\` from conf/settings.ts; a test fails when it differs. -->
 
-Each setting may be given as a variable or, under its key, in \`${SETTINGS_FILE}\` in the working folder (or the file that \`${SETTINGS_FILE_NAME}\`
-names). A variable wins over the file; an empty one counts as unset. Dots are nesting: \`dockerSettings.proxyRequestTimeout\` is
+This page is for administrators. Set each setting as a variable or, under its key, in \`${SETTINGS_FILE}\` in the working folder (or in the file that
+\`${SETTINGS_FILE_NAME}\` names). A variable overrides the file; an empty one counts as unset. Dots are nesting: \`dockerSettings.proxyRequestTimeout\` is
 
 \`\`\`yaml
 # yaml-language-server: $schema=conf/berth.schema.json
@@ -15,15 +15,14 @@ dockerSettings:
   proxyRequestTimeout: 60000
 \`\`\`
 
-What begins with \`dockerSettings\` or \`queueSettings\` may also stand in the JSON of \`GROK_PARAMETERS\`; its other keys belong to
-others and are passed over. Several variables of one row are aliases: set one. \`berth config\` prints what is in force and where
-each value came from. Settings marked *later* are read and checked, so that the configuration of an existing stand is taken as
-it is, but what they are for is not there yet.
+Settings that begin with \`dockerSettings\` or \`queueSettings\` can also be in the JSON of \`GROK_PARAMETERS\`; berth ignores its other keys. Several variables
+of one row are aliases: set one. \`berth config\` prints all values, and where each comes from. Settings marked *later* are read and checked, so that the
+configuration of an existing stand works unchanged, but have no effect yet.
 
-A secret may also be given as a file, as Docker and Kubernetes mount theirs: its variable with \`${FILE_SUFFIX}\` at its end names the file
-(\`BERTH_ADMIN_KEY${FILE_SUFFIX}=/run/secrets/admin-key\`), whose blank ends are left out. It is read when berth starts.
+A secret can also be a file, as Docker and Kubernetes mount theirs: its variable with \`${FILE_SUFFIX}\` at its end names the file
+(\`BERTH_ADMIN_KEY${FILE_SUFFIX}=/run/secrets/admin-key\`). berth reads it at its start, without surrounding white space.
 
-| key | variables | default | takes | |
+| key | variables | default | values | meaning |
 | --- | --- | --- | --- | --- |
 `;
 
@@ -57,14 +56,14 @@ function describe(row: Row<unknown>): string {
 }
 
 function says(row: Row<unknown>): string {
-  return `${row.says}${row.secret ? "; a secret, never shown" : ""}${row.later === undefined ? "" : ` — *later, with ${row.later}*`}`;
+  return `${row.says}${row.secret ? "; a secret, never printed" : ""}${row.later === undefined ? "" : ` — *later, with ${row.later}*`}`;
 }
 
 function fallback(row: Row<unknown>): string {
   if (row.sameAs !== undefined) return `that of ${code(row.sameAs)}`;
   if (row.default === undefined || row.default === "") return "";
   if (typeof row.default === "boolean") return row.default ? "on" : "off";
-  if (Array.isArray(row.default)) return "none";
+  if (Array.isArray(row.default)) return row.default.length === 0 ? "none" : row.default.map(String).map(code).join(", ");
   return code(typeof row.default === "string" ? row.default : JSON.stringify(row.default));
 }
 

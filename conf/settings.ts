@@ -14,8 +14,7 @@ import { optional, setting, type Row, type Values } from "./row.ts";
 const QUEUE_JWT = "tokens for the queue and the pipe";
 
 /**
- * Every setting there is, once. A row is its type, its parser and its line in docs/reference/settings.md at the same time; keys are
- * those of berth.yaml.
+ * Every setting, once. A row is its type, its parser and its line in docs/reference/settings.md; keys are those of berth.yaml.
  */
 export const SETTINGS = {
   // Where it listens
@@ -26,17 +25,17 @@ export const SETTINGS = {
     "BERTH_CONSOLE_PORT",
     port(),
     8081,
-    "Port of the console, at the address of the edge, which redirects there: an origin of its own keeps containers' pages out of it; 0 takes any free one",
+    "Port of the console, at the edge's address; `/` of the edge redirects there. An origin of its own keeps containers' pages out of it; 0 takes any free one",
   ),
   consoleName: optional(
     "BERTH_CONSOLE_HOST",
     text("a host name"),
-    "Name of a host of its own, such as console.example.com: the edge serves the console there, by the request's Host, and there is no port for it. It needs BERTH_WEB_ROOT, the public address of the edge",
+    "A separate host name, such as console.example.com: the edge serves the console under it, and opens no console port. Needs BERTH_WEB_ROOT, the public address of the edge",
   ),
   consoleUrl: optional(
     "BERTH_CONSOLE_URL",
     url("an http or https URL", "http", "https"),
-    "Public address of the console, as browsers see it, where that is another than the edge's host and BERTH_CONSOLE_PORT",
+    "Public address of the console, if it differs from the edge's host and BERTH_CONSOLE_PORT",
   ),
   spawnerHost: setting("BERTH_SPAWNER_HOST", host(), "127.0.0.1", "Address of the spawner API", { sameAs: "host" }),
   spawnerPort: setting("BERTH_SPAWNER_PORT", port(), 8000, "Port of the spawner API"),
@@ -45,33 +44,33 @@ export const SETTINGS = {
   registryConsolePort: optional(
     "BERTH_REGISTRY_CONSOLE_PORT",
     port(),
-    "Port of a console that shows the registry alone, at the address of the registry proxy, for `berth registry` and `berth registry-proxy` beside a Datagrok server; where unset, there is none. The console of `berth serve` is at BERTH_CONSOLE_PORT",
+    "Port of a console for the registry alone, at the registry proxy's address, for `berth registry` and `berth registry-proxy`; if unset, there is none. The console of `berth serve` is at BERTH_CONSOLE_PORT",
   ),
   metricsHost: setting(
     "BERTH_METRICS_HOST",
     host(),
     "127.0.0.1",
-    "Address of the metrics, for Prometheus alone: they name containers, and how busy each is",
+    "Address of the metrics, for Prometheus only: they name containers and show how busy each is",
   ),
   privateFromContainers: setting(
     "BERTH_PRIVATE_FROM_CONTAINERS",
     flag(),
     false,
-    "The metrics, the spawner API and the gateways' entrance also answer containers on Docker networks that berth made; off, those are hung up on",
+    "The metrics, the spawner API and the gateways' entrance also answer containers on Docker networks that berth created; off, berth closes such connections",
   ),
-  metricsPort: optional("BERTH_METRICS_PORT", port(), "Port of the metrics, at `/metrics`; where unset, there are none"),
-  webRoot: optional("BERTH_WEB_ROOT", url("an http or https URL", "http", "https"), "Public address, as browsers see it; told to clients that ask"),
+  metricsPort: optional("BERTH_METRICS_PORT", port(), "Port of the metrics, at `/metrics`; if unset, there are none"),
+  webRoot: optional("BERTH_WEB_ROOT", url("an http or https URL", "http", "https"), "Public address, as browsers see it; clients can query it"),
   origins: setting(
     "BERTH_ORIGINS",
     list(origin()),
     [],
-    "Origins of web pages, beside the edge's own, that may start, stop and change things with a user's cookie, and read the answers",
+    "Origins of web pages, beside the edge's own, that may make changes with a user's cookie, and read responses",
   ),
   trustedProxies: setting(
     "BERTH_TRUSTED_PROXIES",
     list(addressBlock()),
     [],
-    "Load balancers in front, whose X-Forwarded-For, -Proto and -Host are believed and passed on; those of anybody else are replaced",
+    "Load balancers in front, whose X-Forwarded-For, -Proto and -Host berth believes and forwards; it replaces those of other clients",
   ),
   tlsCert: optional(
     "BERTH_TLS_CERT",
@@ -80,7 +79,7 @@ export const SETTINGS = {
   ),
   tlsKey: optional("BERTH_TLS_KEY", text("a path"), "PEM file with its key"),
   gateways: {
-    port: optional("BERTH_GATEWAYS_PORT", port(), "Port at which gateways on other machines join this control plane; where unset, none do"),
+    port: optional("BERTH_GATEWAYS_PORT", port(), "Port at which gateways on other machines join this control plane; if unset, none can"),
     host: setting("BERTH_GATEWAYS_HOST", host(), "127.0.0.1", "Its address", { sameAs: "host" }),
     tlsCert: optional("BERTH_GATEWAYS_TLS_CERT", text("a path"), "PEM file with its certificate and chain. Read again when it changes"),
     tlsKey: optional("BERTH_GATEWAYS_TLS_KEY", text("a path"), "PEM file with the key"),
@@ -88,49 +87,49 @@ export const SETTINGS = {
       "BERTH_GATEWAYS_PLAIN",
       flag(),
       false,
-      "It may do without TLS off loopback too, where the network encrypts: the gateways' token and users' keys pass there",
+      "Allow it without TLS beyond loopback, if the network encrypts: the gateways' token and users' keys pass there",
     ),
   },
   control: {
     url: optional(
       "BERTH_CONTROL",
       url("an http or https URL", "http", "https"),
-      "The control plane that this `berth gateway` joins, by its BERTH_GATEWAYS_PORT: `https://host:port`; as `--control`. Where unset, that of this machine",
+      "The control plane that this `berth gateway` joins, at its BERTH_GATEWAYS_PORT: `https://host:port`; same as `--control`. If unset, that of this machine",
     ),
-    token: optional("BERTH_CONTROL_TOKEN", text("what `berth gateways token` prints", /^[0-9a-f]{64}$/), "The token that it wants; as `--token`", {
+    token: optional("BERTH_CONTROL_TOKEN", text("what `berth gateways token` prints", /^[0-9a-f]{64}$/), "The token for it; same as `--token`", {
       secret: true,
     }),
     tokenFile: optional("BERTH_CONTROL_TOKEN_FILE", text("a path"), "File with that token, read again every few seconds"),
-    ca: optional("BERTH_CONTROL_CA", text("a path"), "PEM file with who may have signed its certificate, in place of the public authorities"),
+    ca: optional("BERTH_CONTROL_CA", text("a path"), "PEM file with the authorities for its certificate, instead of the public ones"),
     fingerprint: optional(
       "BERTH_CONTROL_FINGERPRINT",
       text("a SHA-256 in hexadecimal", /^([0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}$/),
-      "SHA-256 of its certificate: that one alone is trusted, whoever signed it",
+      "SHA-256 of its certificate: only that one is trusted, independent of its issuer",
     ),
-    plain: setting("BERTH_CONTROL_PLAIN", flag(), false, "It may be `http://` off loopback too, where the network encrypts"),
+    plain: setting("BERTH_CONTROL_PLAIN", flag(), false, "Allow `http://` beyond loopback, if the network encrypts"),
   },
 
   // The program itself
   role: optional(
     "BERTH_ROLE",
     oneOf("serve", "control", "gateway", "registry-proxy", "spawner", "registry"),
-    "What to run where the command line names no command; for images",
+    "What to run if the command line names no command; for images",
   ),
   data: setting("BERTH_DATA", text("a path"), ".berth", "Data folder: the store, published files, keys"),
   adminKey: optional(
     "BERTH_ADMIN_KEY",
     text("8 to 200 visible characters", /^[\x21-\x7e]{8,200}$/),
-    "Developer key of the first user; where unset, one is made, kept in the data folder and printed once",
+    "Developer key of the first user; if unset, berth creates one, keeps it in the data folder and prints it once",
     {
       secret: true,
     },
   ),
-  sessionDays: setting("BERTH_SESSION_DAYS", quantity(0.001, 3_650, "days"), 30, "How long somebody who signed in stays so"),
+  sessionDays: setting("BERTH_SESSION_DAYS", quantity(0.001, 3_650, "days"), 30, "How long a session lasts"),
   credentialsKey: setting(
     "BERTH_CREDENTIALS_KEY",
     list(text("32 bytes in base64 or hexadecimal", /^([0-9A-Fa-f]{64}|[A-Za-z0-9+/_-]{43}=?)$/)),
     [],
-    "Key that seals credentials in the store; several, the newest first, to change it. Where unset, one is made and kept in the data folder",
+    "Key that seals credentials in the store; several, newest first, to change it. If unset, berth creates one and keeps it in the data folder",
     { secret: true },
   ),
   workers: setting("BERTH_WORKERS", wholeNumber(1, 128), 1, "Gateway processes that share the edge's listening socket"),
@@ -138,46 +137,46 @@ export const SETTINGS = {
     "BERTH_DRAIN_SECONDS",
     wholeNumber(0, 3_600, "seconds"),
     30,
-    "How long open requests may finish when berth, or a container that is replaced, stops",
+    "How long open requests may take to finish when berth, or a replaced container, stops",
   ),
   drainDelaySeconds: setting(
     "BERTH_DRAIN_DELAY_SECONDS",
     wholeNumber(0, 3_600, "seconds"),
     0,
-    "How long berth, told to stop, still takes connections while `/readyz` answers 503, so that load balancers turn away first",
+    "How long berth still accepts connections after a stop signal while `/readyz` answers 503, so that load balancers turn away first",
   ),
   watchdogSeconds: setting(
     "BERTH_WATCHDOG_SECONDS",
     wholeNumber(0, 3_600, "seconds"),
     15,
-    "A process of berth whose event loop leaves three checks in this time unanswered is killed and started again; 0: never, for debuggers",
+    "berth kills and restarts a process whose event loop leaves three checks in this time unanswered; 0: never, for debuggers",
   ),
-  logLevel: setting(["BERTH_LOG_LEVEL", "GROK_SPAWNER_LOG_LEVEL"], oneOf(...LOG_LEVELS), "info", "Least level that is logged"),
+  logLevel: setting(["BERTH_LOG_LEVEL", "GROK_SPAWNER_LOG_LEVEL"], oneOf(...LOG_LEVELS), "info", "Lowest level that is logged"),
   accessLog: setting(
     "BERTH_ACCESS_LOG",
     text("`off`, `stdout` or a path"),
     "off",
-    "Where the edge and the registry proxy write a line of JSON for each request; a file is opened anew on SIGHUP",
+    "Where the edge and the registry proxy write a JSON line for each request; a file is reopened on SIGHUP",
   ),
-  accessLogQuery: setting("BERTH_ACCESS_LOG_QUERY", flag(), false, "Queries are written there too; there may be secrets in them"),
-  auditDays: setting("BERTH_AUDIT_DAYS", quantity(1, 3_650, "days"), 365, "How long it is kept who did what (`GET /api/admin/audit`)"),
+  accessLogQuery: setting("BERTH_ACCESS_LOG_QUERY", flag(), false, "Also write queries there; they may contain secrets"),
+  auditDays: setting("BERTH_AUDIT_DAYS", quantity(1, 3_650, "days"), 365, "How long audit entries are kept (`GET /api/admin/audit`)"),
   // OpenTelemetry's own names and meanings
   traces: {
     endpoint: optional(
       "OTEL_EXPORTER_OTLP_ENDPOINT",
       url("an http or https URL", "http", "https"),
-      "What collects traces, by OTLP over HTTP: `/v1/traces` is added. Where unset, none are made, and traces of others are passed on as they came",
+      "The trace collector, by OTLP over HTTP: `/v1/traces` is appended. If unset, berth creates no traces, and forwards those of others unchanged",
     ),
     tracesEndpoint: optional(
       "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
       url("an http or https URL", "http", "https"),
-      "The same with its path, for traces alone",
+      "The same with its path, only for traces",
     ),
     headers: setting(
       ["OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"],
       list(text("key=value", /^[^=\s]+=.*$/)),
       [],
-      "Header lines for it, such as a key",
+      "Header lines for it, for example a key",
       { secret: true },
     ),
     serviceName: setting("OTEL_SERVICE_NAME", text(), "berth", "Name of this service in traces"),
@@ -185,12 +184,12 @@ export const SETTINGS = {
       "OTEL_RESOURCE_ATTRIBUTES",
       list(text("key=value", /^[^=\s]+=.*$/)),
       [],
-      "What else is said of it, such as `deployment.environment.name=test`",
+      "Other attributes, such as `deployment.environment.name=test`",
     ),
     sampler: setting("OTEL_TRACES_SAMPLER", oneOf(...SAMPLER_NAMES), "parentbased_always_on", "Which traces are recorded"),
-    samplerArg: setting("OTEL_TRACES_SAMPLER_ARG", quantity(0, 1, "of all traces"), 1, "The part that the samplers with `traceidratio` take"),
-    exporter: setting("OTEL_TRACES_EXPORTER", oneOf("otlp", "none"), "otlp", "`none`: no traces are sent"),
-    disabled: setting("OTEL_SDK_DISABLED", flag(), false, "No traces are made, whatever else is set"),
+    samplerArg: setting("OTEL_TRACES_SAMPLER_ARG", quantity(0, 1, "of all traces"), 1, "The ratio of the samplers with `traceidratio`"),
+    exporter: setting("OTEL_TRACES_EXPORTER", oneOf("otlp", "none"), "otlp", "`none`: send no traces"),
+    disabled: setting("OTEL_SDK_DISABLED", flag(), false, "Create no traces, independent of other settings"),
   },
   maxPackageMb: setting("BERTH_MAX_PACKAGE_MB", wholeNumber(1, 16_384, "megabytes"), 256, "Largest package that may be published"),
 
@@ -199,9 +198,9 @@ export const SETTINGS = {
     server: optional(
       "BERTH_SERVER",
       text("an http or https URL, or an alias of a config file", /^\S+$/),
-      "Server that `berth containers` and the like talk to, where not the berth of this machine; `--server` wins over it",
+      "Server for `berth containers` and similar commands, if not the berth of this machine; `--server` overrides it",
     ),
-    key: optional("BERTH_KEY", text("8 to 200 visible characters", /^[\x21-\x7e]{8,200}$/), "Developer key to sign in there with", { secret: true }),
+    key: optional("BERTH_KEY", text("8 to 200 visible characters", /^[\x21-\x7e]{8,200}$/), "Developer key for it", { secret: true }),
     keyFile: optional("BERTH_KEY_FILE", text("a path"), "File with that key"),
   },
 
@@ -210,66 +209,66 @@ export const SETTINGS = {
     "BERTH_DRIVER",
     oneOf("auto", ...DRIVERS),
     "auto",
-    "What runs containers. `auto`: ECS where a cluster is set, Kubernetes where its namespace or kubeconfig is, a Swarm where the Docker engine manages one, else that engine. `process` isolates nothing",
+    "What runs containers. `auto`: ECS if a cluster is set, Kubernetes if its namespace or kubeconfig is set, a Swarm if the Docker engine manages one, else that engine. `process` isolates nothing",
   ),
   environment: setting(
     "GROK_SPAWNER_ENVIRONMENT",
     text("a name of at most 63 letters, digits, ., _ and -", /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/),
     "berth",
-    "This installation's name, in the labels and names of all that it creates",
+    "This installation's name, in labels and names of everything that it creates",
   ),
   apiUrl: optional(
     ["GROK_SPAWNER_DATAGROK_API_URL", "BERTH_API_URL"],
     url("an http or https URL", "http", "https"),
-    "Where a container reaches the API (`DATAGROK_API_URL` in it), with `/api`",
+    "Address of the API for containers (`DATAGROK_API_URL` in them), with `/api`",
   ),
   busyMinutes: setting(
     "BERTH_BUSY_MINUTES",
     quantity(0, 10_080, "minutes"),
     240,
-    "How long a container may say in one go that it is busy, which keeps it from its idle stop; 0: not at all",
+    "Longest time for which a container can report that it is busy, which postpones its idle stop; 0: not at all",
   ),
   noWake: setting(
     "BERTH_NO_WAKE",
     list(text("a header's name, or name:part of its value", /^[A-Za-z0-9-]+(:[^\0\r\n]+)?$/)),
     ["X-Berth-No-Wake", "Sec-Purpose:prefetch"],
-    "Requests that neither wake a container nor keep it awake, such as health checks (`User-Agent:kube-probe`); one that sleeps answers them 503",
+    "Requests that neither start a container nor keep it running, such as health checks (`User-Agent:kube-probe`); a sleeping container answers them 503",
   ),
   waitingPage: setting(
     "BERTH_WAITING_PAGE",
     flag(),
     true,
-    "Whether a browser that goes to a sleeping container is shown how its start goes, in place of an empty window; other requests wait as ever",
+    "Show the progress of the start to a browser that navigates to a sleeping container; other requests wait as usual",
   ),
   holdLimit: setting(
     "BERTH_HOLD_LIMIT",
     wholeNumber(1, 1_000_000),
     10_000,
-    "Requests of one gateway process that may wait for one container; one more is answered 503",
+    "Requests of one gateway process that may wait for one container; one more gets 503",
   ),
   holdUserLimit: setting(
     "BERTH_HOLD_USER_LIMIT",
     wholeNumber(1, 1_000_000),
     1_000,
-    "Of those, requests of one user: at most half of BERTH_HOLD_LIMIT. For all containers together, four times as many of one user may wait",
+    "Of those, requests of one user: at most half of BERTH_HOLD_LIMIT. Over all containers, four times as many of one user may wait",
   ),
   forwarder: setting(
     "BERTH_FORWARDER",
     oneOf(...FORWARDERS),
     "splice",
-    "Engine that moves the bytes: `splice` works on sockets, `http-proxy` on Node's own HTTP server",
+    "Engine that forwards bytes: `splice` uses sockets, `http-proxy` Node's HTTP server",
   ),
   reads: setting(
     "BERTH_READS",
     oneOf(...READS),
     "events",
-    "How `splice` reads and writes its clients' connections: by Node's `events`, or by `buffers` that are used again, past its streams, which costs an eighth less and a third for uploads, but leans on Node's insides",
+    "How `splice` reads and writes client connections: by Node's `events`, or by reused `buffers` that bypass its streams. `buffers` costs an eighth less, and a third less for uploads, but depends on Node's internals",
   ),
   connectionsPerAddress: setting(
     "BERTH_CONNECTIONS_PER_ADDRESS",
     wholeNumber(1, 1_000_000),
     2_048,
-    "Connections that a process keeps open of one client address, of IPv6 of a /64, loopback included; one more is closed at once. Trusted proxies and Unix sockets are exempt. In all it keeps half as many as it may have descriptors, 65536 at most",
+    "Connections that a process accepts per client address (IPv6: per /64), loopback included; one more is closed at once. Trusted proxies and Unix sockets are exempt. In total it accepts half of its descriptor limit, at most 65536",
   ),
   headTimeout: setting(
     "BERTH_HEAD_TIMEOUT",
@@ -281,97 +280,97 @@ export const SETTINGS = {
     "BERTH_KEEP_ALIVE_TIMEOUT",
     wholeNumber(1_000, 86_400_000, "milliseconds"),
     75_000,
-    "How long a connection without a request is kept, at every listener: longer than a load balancer in front keeps it, which else sends a request as it closes",
+    "How long every listener keeps a connection without a request. It must be longer than a load balancer in front keeps it, which otherwise sends a request as it closes",
   ),
   idleTimeout: setting(
     "BERTH_IDLE_TIMEOUT",
     wholeNumber(0, 604_800_000, "milliseconds"),
     3_600_000,
-    "How long no byte may pass either way within a request and its response; 0 for ever. Silent WebSockets end with their container, by its `shutdown_timeout`",
+    "Longest silence in both directions during a request and its response; 0: no limit. Silent WebSockets end with their container, by its `shutdown_timeout`",
   ),
   bodyTimeout: setting(
     "BERTH_BODY_TIMEOUT",
     wholeNumber(0, 604_800_000, "milliseconds"),
     300_000,
-    "How long the body of a request that is not answered yet may make no progress, since its container does not read it or its client sends no more; 0 for ever",
+    "Longest time without progress of a request body before the response, because the container does not read or the client does not send; 0: no limit",
   ),
   totalTimeout: setting(
     "BERTH_TOTAL_TIMEOUT",
     wholeNumber(0, 604_800_000, "milliseconds"),
     0,
-    "How long a request and its response may take in all; 0 for ever. Not for WebSockets",
+    "Longest time of a request and its response; 0: no limit. Not for WebSockets",
   ),
   underscoreHeaders: setting(
     "BERTH_UNDERSCORE_HEADERS",
     oneOf("drop", "pass"),
     "drop",
-    "Request headers with `_` in their names, which many servers take for the same with `-`, and so for ours",
+    "Request headers with `_` in their names, which many servers read as `-`, and so as berth's own",
   ),
   pausedMinutes: setting(
     "BERTH_PAUSED_MINUTES",
     quantity(0, 525_600, "minutes"),
     0,
-    "How long a container that went to sleep by its `shutdown_timeout` lies frozen (`docker pause`), with its memory, before it is ended: until then a request has it go on without a start, where it is to have the same credentials and user. 0: it is ended at once. Docker alone; a user's stop ends it always",
+    "How long a container that berth stopped by `shutdown_timeout` stays frozen (`docker pause`) with its memory. Until then a request resumes it without a start, if credentials and user are the same. 0: berth ends it at once. Only with Docker; a user's stop always ends it",
   ),
   dockerHost: optional(
     "DOCKER_HOST",
     url("unix:///path, tcp://host:port, or http(s)://host:port", "unix", "tcp", "http", "https", "npipe"),
-    "The Docker engine; the usual socket where unset",
+    "The Docker engine; if unset, the usual socket",
   ),
-  dockerTlsVerify: setting("DOCKER_TLS_VERIFY", flag(), false, "Speak TLS with the engine"),
+  dockerTlsVerify: setting("DOCKER_TLS_VERIFY", flag(), false, "Use TLS with the engine"),
   dockerCertPath: optional("DOCKER_CERT_PATH", text("a path"), "Folder with ca.pem, cert.pem and key.pem for that"),
   dockerNetwork: setting(
     "BERTH_DOCKER_NETWORK",
     text("a network's name", /^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/),
     "berth",
-    "Bridge network that containers are on; where berth reaches them by name, the first part of the names of their packages' networks. Made where it is missing. On one that berth did not make, containers reach each other",
+    "Bridge network of containers; if berth reaches them by name, the prefix of their packages' networks. berth creates it if it does not exist. On a network that berth did not create, containers reach each other",
   ),
   swarmNetwork: setting(
     "BERTH_SWARM_NETWORK",
     text("a network's name", /^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/),
     "berth-swarm",
-    "Attachable overlay network that services of a Swarm share; made where it is missing",
+    "Attachable overlay network that services of a Swarm share; berth creates it if it does not exist",
   ),
   dockerReach: setting(
     "BERTH_DOCKER_REACH",
     oneOf(...REACHES),
     "auto",
-    "How the gateway reaches a container, of a Swarm too: by its address, its name (berth in a container too), or a published port",
+    "How the gateway reaches a container, also in a Swarm: by its address, its name (if berth runs in a container too), or a published port",
   ),
   dockerSubnets: setting(
     "BERTH_DOCKER_SUBNETS",
     list(subnet()),
     DEFAULT_SUBNETS,
-    "Private networks that berth's Docker networks get their addresses from: 4 096 for the one that containers share, 16 for that of a package. What the engine's other networks or this machine's routes have is passed over",
+    "Private ranges for the addresses of berth's Docker networks: 4,096 for the shared one, 16 for that of a package. berth skips ranges of the engine's other networks and of this machine's routes",
   ),
   sharedServices: setting(
     "BERTH_SHARED_SERVICES",
     list(text("a container's name, or alias=name", /^[A-Za-z0-9][A-Za-z0-9_.-]*(=[A-Za-z0-9][A-Za-z0-9_.-]*)?$/)),
     [],
-    "Docker containers, such as the queue and the pipe, that berth puts on the network of every package, where it reaches containers by name: `rabbitmq`, or `rabbitmq=stand-rabbitmq-1` to be found by another name",
+    "Docker containers, such as the queue and the pipe, that berth adds to the network of every package, if it reaches containers by name: `rabbitmq`, or `rabbitmq=stand-rabbitmq-1` for another name",
   ),
   addressRestSeconds: setting(
     "BERTH_ADDRESS_REST_SECONDS",
     quantity(0, 3_600, "seconds"),
     60,
-    "How long the address, or the published port, of a Docker container that ended is given to no other",
+    "How long berth does not reuse the address, or the published port, of an ended Docker container",
   ),
   dockerPublishPorts: setting(
     "BERTH_DOCKER_PUBLISH_PORTS",
     portRange(),
     "32768-60999",
-    "Ports of the engine's machine that containers are published on, where that is how they are reached",
+    "Ports of the engine's machine for published containers, if they are reached that way",
   ),
   pidsLimit: setting(
     "BERTH_PIDS_LIMIT",
     wholeNumber(16, 4_194_304),
     DEFAULT_PIDS_LIMIT,
-    "Most processes and threads of one container, on Docker and in a Swarm",
+    "Maximum of processes and threads of one container, on Docker and in a Swarm",
   ),
   dockerPublishHost: optional(
     "BERTH_DOCKER_PUBLISH_HOST",
     host(),
-    "Where gateways on other machines reach the engine's, for a spawner: containers' ports are published there, of an IP address on that alone, and whoever gets there reaches them past berth",
+    "Address at which gateways on other machines reach the engine's machine, for a spawner. Containers' ports are published there (only there, if it is an IP address); clients that reach it can call containers without berth",
   ),
 
   dockerSettings: {
@@ -379,7 +378,7 @@ export const SETTINGS = {
       "dockerSettings.containerStatusTimeoutMinutes",
       quantity(0.01, 1_440, "minutes"),
       5,
-      "How long a container or image may stay in a passing state",
+      "How long a container or image may stay in a transient state",
     ),
     proxyRequestTimeout: parameter(
       "dockerSettings.proxyRequestTimeout",
@@ -391,61 +390,50 @@ export const SETTINGS = {
       "dockerSettings.useGrokSpawner",
       flag(),
       true,
-      "Deploy through a spawner, which is chosen by BERTH_DRIVER=spawner alone; off beside that is refused",
+      "Deploy through a spawner; only BERTH_DRIVER=spawner chooses it, and then off is refused",
     ),
-    grokSpawnerHost: parameter(
-      "dockerSettings.grokSpawnerHost",
-      host(),
-      "grok_spawner",
-      "Host of the spawner that BERTH_DRIVER=spawner deploys through",
-    ),
+    grokSpawnerHost: parameter("dockerSettings.grokSpawnerHost", host(), "grok_spawner", "Host of the spawner for BERTH_DRIVER=spawner"),
     grokSpawnerPort: parameter("dockerSettings.grokSpawnerPort", port(), 8000, "Its port"),
     grokSpawnerTls: parameter(
       "dockerSettings.grokSpawnerTls",
       flag(),
       false,
-      "It is spoken to over TLS, by what stands in front of it. A CA of one's own: NODE_EXTRA_CA_CERTS",
+      "Use TLS to what is in front of it. For your own CA set NODE_EXTRA_CA_CERTS",
     ),
-    grokSpawnerApiKey: parameter(
-      "dockerSettings.grokSpawnerApiKey",
-      text(),
-      "test-x-api-key",
-      "The key that it wants, with spawnerAuthMode `password`",
-      {
-        secret: true,
-      },
-    ),
+    grokSpawnerApiKey: parameter("dockerSettings.grokSpawnerApiKey", text(), "test-x-api-key", "Its key, with spawnerAuthMode `password`", {
+      secret: true,
+    }),
     spawnerAuthMode: parameter(
       "dockerSettings.spawnerAuthMode",
       oneOf("jwt", "password"),
       "jwt",
-      "How it knows us: by tokens that it verifies with our keys, from its DATAGROK_URL, or by its key",
+      "How berth authenticates to it: by tokens that it verifies with berth's keys, from its DATAGROK_URL, or by its key",
     ),
-    spawnerAudience: parameter("dockerSettings.spawnerAudience", text(), "datagrok-spawner", "For whom those tokens are; on both sides the same"),
+    spawnerAudience: parameter("dockerSettings.spawnerAudience", text(), "datagrok-spawner", "Audience of those tokens; the same on both sides"),
     registryProxyHost: parameter(
       "dockerSettings.registryProxyHost",
       text("a host name or nothing", /^[A-Za-z0-9_.:-]*$/),
       "",
-      "Registry that unqualified image names are in, as engines reach it: the registry proxy, which lets them pull. Where empty, the one of `REGISTRY_URL`",
+      "Registry of unqualified image names, as engines reach it: the registry proxy, from which they may pull. If empty, that of `REGISTRY_URL`",
     ),
     registryProxyPort: parameter("dockerSettings.registryProxyPort", port(), 5000, "Its port"),
   },
 
   queueSettings: {
-    useQueue: parameter("queueSettings.useQueue", flag(), true, "There is a queue", { later: QUEUE_JWT }),
-    amqpHost: parameter("queueSettings.amqpHost", host(), "rabbitmq", "Queue's host, as containers reach it"),
+    useQueue: parameter("queueSettings.useQueue", flag(), true, "Use a queue", { later: QUEUE_JWT }),
+    amqpHost: parameter("queueSettings.amqpHost", host(), "rabbitmq", "Host of the queue, for containers"),
     amqpPort: parameter("queueSettings.amqpPort", port(), 5672, "Queue's port"),
     amqpUser: parameter("queueSettings.amqpUser", text(), "guest", "Queue's user"),
     amqpPassword: parameter("queueSettings.amqpPassword", text(), "guest", "Queue's password", { secret: true }),
-    amqpAuthMode: parameter("queueSettings.amqpAuthMode", oneOf("password", "jwt"), "password", "How containers sign in to the queue", {
+    amqpAuthMode: parameter("queueSettings.amqpAuthMode", oneOf("password", "jwt"), "password", "How containers authenticate to the queue", {
       later: QUEUE_JWT,
     }),
     mqAudience: parameter("queueSettings.mqAudience", text(), "datagrok-mq", "Audience of their tokens for it", { later: QUEUE_JWT }),
-    tls: parameter("queueSettings.tls", flag(), false, "The queue speaks TLS"),
-    pipeHost: parameter("queueSettings.pipeHost", host(), "grok_pipe", "Pipe's host, as containers reach it"),
+    tls: parameter("queueSettings.tls", flag(), false, "The queue uses TLS"),
+    pipeHost: parameter("queueSettings.pipeHost", host(), "grok_pipe", "Host of the pipe, for containers"),
     pipePort: parameter("queueSettings.pipePort", port(), 3000, "Pipe's port"),
     pipeKey: parameter("queueSettings.pipeKey", text(), "datagrok-key", "Pipe's key", { secret: true }),
-    pipeAuthMode: parameter("queueSettings.pipeAuthMode", oneOf("password", "jwt"), "password", "How containers sign in to the pipe", {
+    pipeAuthMode: parameter("queueSettings.pipeAuthMode", oneOf("password", "jwt"), "password", "How containers authenticate to the pipe", {
       later: QUEUE_JWT,
     }),
     pipeAudience: parameter("queueSettings.pipeAudience", text(), "datagrok-pipe", "Audience of their tokens for it", { later: QUEUE_JWT }),
@@ -455,22 +443,22 @@ export const SETTINGS = {
     url: optional(
       "DATAGROK_URL",
       url("an http or https URL", "http", "https"),
-      "API of a Datagrok server, with `/api`: what is for no container goes to that server instead of berth's own API. A CA of one's own: NODE_EXTRA_CA_CERTS",
+      "API of a Datagrok server, with `/api`: requests that are for no container go to that server instead of berth's API. For your own CA set NODE_EXTRA_CA_CERTS",
     ),
     directory: setting(
       "BERTH_DIRECTORY",
       oneOf("control", "datagrok"),
       "control",
-      "Whom `berth gateway` asks who calls and where containers are: berth's own control plane, or the Datagrok server of DATAGROK_URL, which goes on running them",
+      "Source of users and containers for `berth gateway`: berth's control plane, or the Datagrok server of DATAGROK_URL, which keeps running them",
     ),
     key: optional(
       "BERTH_DATAGROK_KEY",
       text("8 to 200 visible characters", /^[\x21-\x7e]{8,200}$/),
-      "Developer key at that server: `berth import` reads with it, and a gateway that asks that server looks at its start for containers it would stop in use",
+      "Developer key at that server: `berth import` uses it, and a gateway of that server warns at its start of containers that the server would stop in use",
       { secret: true },
     ),
-    keepHost: setting("BERTH_DATAGROK_KEEP_HOST", flag(), false, "It is sent the Host that clients asked for, not its own"),
-    issuer: optional("DATAGROK_ISSUER", text(), "Issuer of docker tokens, for who makes them and who verifies them; where unset, `webRoot`"),
+    keepHost: setting("BERTH_DATAGROK_KEEP_HOST", flag(), false, "Send it the client's Host, not its own"),
+    issuer: optional("DATAGROK_ISSUER", text(), "Issuer of docker tokens, for the server that makes them and for verifiers; if unset, `webRoot`"),
   },
 
   registry: {
@@ -478,23 +466,23 @@ export const SETTINGS = {
       "BERTH_REGISTRY",
       oneOf("auto", "embedded"),
       "auto",
-      "`embedded`: `berth serve` brings a registry of its own, CNCF Distribution (`registry` or `docker-registry` on the PATH, else its image), behind the proxy. `auto`: the one that is named, if any",
+      "`embedded`: `berth serve` runs a registry of its own, CNCF Distribution (`registry` or `docker-registry` on the PATH, else its image), behind the proxy. `auto`: the configured one, if any",
     ),
     image: setting(
       "BERTH_REGISTRY_IMAGE",
       text("an image"),
       "registry:3",
-      "Distribution's image, which is run for that with the driver `docker` where neither `registry` nor `docker-registry` is on the PATH, and berth runs on the engine's own machine",
+      "Distribution's image, for the driver `docker` if neither `registry` nor `docker-registry` is on the PATH and berth runs on the engine's machine",
     ),
     folder: optional(
       "BERTH_REGISTRY_FOLDER",
       text("a path"),
-      "Where berth's own registry keeps images; where unset, `registry/images` in the data folder, and for `berth registry` /var/lib/registry where that exists",
+      "Image folder of berth's own registry; if unset, `registry/images` in the data folder, and for `berth registry` /var/lib/registry if that exists",
     ),
     url: optional(
       "REGISTRY_URL",
       text("a host, host:port or URL", /^[^\s\0]+$/),
-      "The registry behind the proxy, which `berth serve` opens where this or ECR_MODE is set; images are looked up in it too. Without a scheme it is asked by https, but by http on this machine and on port 5000",
+      "The backing registry of the proxy, which `berth serve` opens if this or ECR_MODE is set; berth also looks up images in it. Without a scheme berth uses https, but http on this machine and on port 5000",
     ),
     username: optional("REGISTRY_USERNAME", text(), "User there"),
     password: optional("REGISTRY_PASSWORD", text(), "Password there", { secret: true }),
@@ -502,73 +490,69 @@ export const SETTINGS = {
       "ECR_MODE",
       flag(),
       false,
-      "It is Amazon ECR, signed in to with the role or keys that AWS's own variables and files name; REGISTRY_URL may then be missing",
+      "The registry is Amazon ECR, with the role or keys of AWS's own variables and files; REGISTRY_URL may then be unset",
     ),
     tokenFile: optional(
       "BERTH_REGISTRY_TOKEN_FILE",
       text("a path"),
-      "File of mode 0600 in which the registry proxy keeps the tokens that it has for the registry, for programs beside it such as OpenResty's Lua: a line for each, `<scope> <expires> <value of Authorization>`, where ECR's scope is `*` and `expires` counts seconds since 1970. Where unset, `registry-token` in the data folder",
+      "File of mode 0600 with the registry proxy's tokens for the registry, for programs beside it such as OpenResty's Lua. One line per token: `<scope> <expires> <value of Authorization>`; ECR's scope is `*`, `expires` is in seconds since 1970. If unset, `registry-token` in the data folder",
     ),
-    anonymousPull: setting("BERTH_REGISTRY_ANONYMOUS_PULL", flag(), true, "Images may be pulled without signing in"),
+    anonymousPull: setting("BERTH_REGISTRY_ANONYMOUS_PULL", flag(), true, "Allow pulls without authentication"),
     service: setting(
       "BERTH_REGISTRY_SERVICE",
       text("1 to 255 letters, digits, `.`, `:`, `-`", /^[\w.:-]{1,255}$/),
       "docker-registry",
-      "The proxy's name for itself in challenges, for which tokens must be (`aud`)",
+      "The proxy's name in challenges, and the audience (`aud`) of its tokens",
     ),
     reads: setting(
       "BERTH_REGISTRY_READS",
       oneOf(...READS),
       "buffers",
-      "How the registry proxy reads, as BERTH_READS: with `buffers` a layer costs a little less than with `events`, of processor time and of memory",
+      "How the registry proxy reads, as BERTH_READS: with `buffers` a layer costs a little less processor time and memory than with `events`",
     ),
     redirects: setting(
       "BERTH_REGISTRY_REDIRECTS",
       oneOf("pass", "follow"),
       "pass",
-      "What is done where the registry leads to another host for a layer: the client is told, or the proxy fetches it, for clients that reach nothing else",
+      "If the registry redirects a layer to another host: `pass` forwards the redirect, `follow` makes the proxy fetch the layer, for clients that cannot reach that host",
     ),
     redirectHosts: setting(
       "BERTH_REGISTRY_REDIRECT_HOSTS",
       list(text("a host, host:port or *.domain", /^(\*\.)?[A-Za-z0-9._-]+(:\d{1,5})?$/)),
       [],
-      "Where to it may follow, beside the registry's own domain and the stores of well-known registries (of ECR: *.amazonaws.com); this machine and its link only where listed here. On ECS and Kubernetes, registries that packages name, too",
+      "Hosts to which it may follow, beside the registry's own domain and the stores of well-known registries (for ECR: *.amazonaws.com); this machine and its link only if listed here. On ECS and Kubernetes, also for registries that packages name",
     ),
   },
-  awsRegion: optional("AWS_REGION", text("a region such as eu-west-1", /^[a-z0-9-]+$/), "Region of ECR, and with the ECS driver of ECS"),
+  awsRegion: optional("AWS_REGION", text("a region such as eu-west-1", /^[a-z0-9-]+$/), "Region of ECR, and of ECS with the driver `ecs`"),
 
-  spawner: setting("BERTH_SPAWNER", flag(), false, "`berth serve` opens the spawner API too, by which others deploy on its engine"),
+  spawner: setting("BERTH_SPAWNER", flag(), false, "`berth serve` also opens the spawner API, through which other servers deploy on its engine"),
   spawnerApiKey: setting(
     ["X_API_KEY", "GROK_SPAWNER_X_API_KEY"],
     text(),
     "test-x-api-key",
-    "Key that callers of the spawner API show in X-Api-Key. `berth serve` refuses the default beyond loopback",
+    "Key that callers of the spawner API send in X-Api-Key. `berth serve` refuses the default beyond loopback",
     { secret: true },
   ),
-  spawnerCoreMode: optional("GROK_SPAWNER_CORE_MODE", text(), "Taken as grok_spawner has it, and of no effect"),
+  spawnerCoreMode: optional("GROK_SPAWNER_CORE_MODE", text(), "Accepted for grok_spawner's sake, without effect"),
   spawnerForceDockerTypeHost: setting(
     "GROK_SPAWNER_FORCE_DOCKER_TYPE_HOST",
     flag(),
     false,
-    "With the driver `auto`: containers run on the Docker engine itself, whatever else is set, and where it manages a Swarm too",
+    "With the driver `auto`: run containers on the Docker engine itself, independent of other settings, also if it manages a Swarm",
   ),
 
   ecs: {
     datagrok: {
       ...ecsBlock("DATAGROK_ECS"),
-      execRole: optional(
-        spawnerNames("DATAGROK_ECS", "EXEC_ROLE"),
-        text("an ARN"),
-        "Role that tasks are started with: it pulls images and writes logs",
-      ),
-      logGroup: optional(spawnerNames("DATAGROK_ECS", "LOG_GROUP"), text("an ARN"), "Log group of all tasks; where unset, they have no logs"),
+      execRole: optional(spawnerNames("DATAGROK_ECS", "EXEC_ROLE"), text("an ARN"), "Role that starts tasks: it pulls images and writes logs"),
+      logGroup: optional(spawnerNames("DATAGROK_ECS", "LOG_GROUP"), text("an ARN"), "Log group of all tasks; if unset, they have no logs"),
     },
     cvm: ecsBlock("CVM_ECS"),
     reach: setting(
       "BERTH_ECS_REACH",
       oneOf(...ECS_REACHES),
       "address",
-      "How the gateway reaches a task: by its private address, or by the DNS name that the VPC gives that address",
+      "How the gateway reaches a task: by its private address, or by the VPC's DNS name of that address",
     ),
   },
 
@@ -576,25 +560,25 @@ export const SETTINGS = {
     namespace: optional(
       "GROK_SPAWNER_KUBERNETES__NAMESPACE",
       text("a namespace", /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/),
-      "Namespace of all that is created; where unset, that of the kubeconfig's context or of berth's own pod",
+      "Namespace of everything that berth creates; if unset, that of the kubeconfig's context or of berth's own pod",
     ),
     dockerAuth: optional(
       "GROK_SPAWNER_KUBERNETES__DOCKER_AUTH",
       text(),
-      "Credentials that images are pulled with: the name of a Secret of that namespace, or a Docker config.json (`auths`), plain or in base64",
+      "Credentials for pulls: the name of a Secret of that namespace, or a Docker config.json (`auths`), plain or in base64",
       { secret: true },
     ),
     kubeconfig: optional(
       "GROK_SPAWNER_KUBERNETES__KUBECONFIG",
       text("a path"),
-      "Path of a kubeconfig; where unset, berth runs in the cluster, with its pod's service account",
+      "Path of a kubeconfig; if unset, berth runs in the cluster, with its pod's service account",
     ),
   },
 } as const;
 
 export type Settings = Values<typeof SETTINGS>;
 
-/** The setting that names the settings file; it cannot stand in the file itself. */
+/** The setting that names the settings file; the file itself cannot contain it. */
 export const SETTINGS_FILE_NAME = "BERTH_CONFIG";
 export const SETTINGS_FILE = "berth.yaml";
 
@@ -612,8 +596,8 @@ function parameter<T>(
 function ecsBlock(block: "DATAGROK_ECS" | "CVM_ECS") {
   const whose =
     block === "CVM_ECS"
-      ? "Containers run here; what is unset here, the other block says."
-      : "What a spawner deploys for this host runs here; where the other block names no cluster, all containers do.";
+      ? "For containers; a value that is unset here is taken from the other block."
+      : "For what a spawner deploys for this host, and for all containers if the other block names no cluster.";
   return {
     cluster: optional(spawnerNames(block, "CLUSTER"), text(), `ECS cluster, by name or ARN. ${whose.slice(0, -1)}`),
     clusterRegion: optional(spawnerNames(block, "CLUSTER_REGION"), text("a region such as eu-west-1", /^[a-z0-9-]+$/), "Its region"),
@@ -622,7 +606,7 @@ function ecsBlock(block: "DATAGROK_ECS" | "CVM_ECS") {
     launchType: optional(
       spawnerNames(block, "LAUNCH_TYPE"),
       oneOf(...LAUNCH_TYPES),
-      "How its tasks are launched; where unset, on EC2 if the cluster's instances have room, else on Fargate",
+      "How its tasks are launched; if unset, on EC2 if the cluster's instances have capacity, else on Fargate",
     ),
   };
 }
