@@ -4,7 +4,7 @@ import { DEFAULT_PIDS_LIMIT } from "../drivers/engine/pids-limit.ts";
 import { DEFAULT_SUBNETS } from "../drivers/docker/subnets.ts";
 import { REACHES } from "../drivers/engine/reach.ts";
 import { FORWARDERS } from "../gateway/connections/engine.ts";
-import { READS } from "../gateway/connections/reads.ts";
+import { READS } from "../gateway/connections/open-connections.ts";
 import { LOG_LEVELS } from "../lib/log.ts";
 import { SAMPLER_NAMES } from "../lib/traces/settings.ts";
 import { parameterName, spawnerNames } from "./names.ts";

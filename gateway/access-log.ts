@@ -2,8 +2,8 @@ import { pino } from "pino";
 import type { Clock } from "../lib/clock.ts";
 import type { Count } from "../lib/metrics/cells.ts";
 import { maskedPath } from "../lib/masked-path.ts";
-import type { About, Exchanged } from "./exchanges.ts";
-import { requestIdOf } from "./request-id.ts";
+import type { About, Exchanged } from "./access-record.ts";
+import { requestIdOf } from "./forwarded-headers.ts";
 
 export type AccessLog = {
   /** Writes one line; never waits. */

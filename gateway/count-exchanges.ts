@@ -1,7 +1,7 @@
 import { FAULTS } from "../lib/fault.ts";
 import type { Count, Spread } from "../lib/metrics/cells.ts";
 import type { Metrics } from "../lib/metrics/open-metrics.ts";
-import type { Exchanged, RouteName } from "./exchanges.ts";
+import type { Exchanged, RouteName, Watch } from "./access-record.ts";
 
 /** By the first digit of a status. */
 const CLASSES = ["left", "1xx", "2xx", "3xx", "4xx", "5xx"] as const;
@@ -55,4 +55,20 @@ export function countExchanges(metrics: Metrics): (exchange: Exchanged) => void 
 /** The cells of a container's answers, by its name. */
 export function answersOf(metrics: Pick<Metrics, "containerRequests">, name: string): ByClass {
   return CLASSES.map((status) => metrics.containerRequests.at(name, status));
+}
+
+/** What else is to be told of every exchange that is over: an access log, traces. */
+export type Watcher = (exchange: Exchanged) => void;
+
+/** Exchanges are counted in any case; the rest costs nothing where there is none of it. */
+export function openWatch(metrics: Metrics, watchers: readonly Watcher[]): Watch {
+  const count = countExchanges(metrics);
+  if (watchers.length === 0) return { over: count, keepsHeads: false };
+  return {
+    over: (exchange) => {
+      count(exchange);
+      for (const told of watchers) told(exchange);
+    },
+    keepsHeads: true,
+  };
 }

@@ -1,6 +1,6 @@
 import type { Fault } from "../lib/fault.ts";
 import type { Target } from "./contract.ts";
-import type { About } from "./exchanges.ts";
+import type { About } from "./access-record.ts";
 
 /** The head of a request, as it came: no decoding, no collapsing. */
 export type Head = {

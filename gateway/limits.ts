@@ -1,3 +1,5 @@
+import { Fault } from "../lib/fault.ts";
+
 /** How long, how much and what a gateway puts up with. Times are milliseconds. */
 export type GatewayLimits = {
   /** Connections of one client address (IPv6: of a /64) that a process keeps open, and of all clients. */
@@ -71,3 +73,11 @@ export const GATEWAY_LIMITS: GatewayLimits = {
 
 /** Large enough for the cookies and tokens that browsers really send; Node's own 16 KiB are not. */
 export const MAX_HEAD_BYTES = 65_536;
+
+/** Why a request ends whose body did not move for `ms`. `untaken`: its container does not take what has come; undefined: unknown. */
+export function stalledBody(ms: number, untaken?: boolean): Fault {
+  const unread = "the container does not read it";
+  const unsent = "the client does not send the rest";
+  const why = untaken === undefined ? `${unread}, or ${unsent}` : untaken ? unread : unsent;
+  return new Fault("EXCHANGE_TIMED_OUT", `The request's body made no progress for ${Math.round(ms / 100) / 10} s: ${why}`);
+}

@@ -5,23 +5,21 @@ import { openDecide } from "./containers/decide.ts";
 import { endRevokedExchanges } from "./containers/end-revoked-exchanges.ts";
 import { openHold } from "./containers/hold.ts";
 import { openLeases } from "./containers/lease.ts";
-import { answersOf } from "./count-exchanges.ts";
+import { answersOf, openWatch, type Watcher } from "./count-exchanges.ts";
 import type { Directory, Identity } from "./contract.ts";
 import type { ControlApi } from "./feed/control-link.ts";
 import type { Engine, EngineParts, Forwarder } from "./connections/engine.ts";
 import { openHttpProxyEngine } from "./http-proxy/open-http-proxy-engine.ts";
-import type { Reads } from "./connections/reads.ts";
+import type { Reads } from "./connections/open-connections.ts";
 import { openSpliceEngine } from "./exchange/open-splice-engine.ts";
 import { type Metrics, openMetrics } from "../lib/metrics/open-metrics.ts";
 import { GATEWAY_LIMITS, type GatewayLimits } from "./limits.ts";
 import { openReadiness, type Readiness } from "./readiness.ts";
-import type { DatagrokServer } from "./server-behind.ts";
+import type { DatagrokServer } from "./api-backend.ts";
 import type { TlsKeys } from "./tls-keys.ts";
-import type { TraceContext } from "./trace-context.ts";
-import { openWaiting } from "./waiting/open-waiting.ts";
-import type { PageFiles } from "./waiting/waiting-page.ts";
+import type { TraceContext } from "./traces.ts";
+import { openWaiting, type PageFiles } from "./waiting/waiting-page.ts";
 import type { TrustedProxies } from "./trusted-proxies.ts";
-import { openWatch, type Watcher } from "./watch.ts";
 
 export type GatewayParts = {
   directory: Directory;

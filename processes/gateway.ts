@@ -14,7 +14,7 @@ import type { Metrics } from "../lib/metrics/open-metrics.ts";
 import { ownText } from "../lib/own-files.ts";
 import { type ListeningHandle, openListeningHandle } from "./listening-handle.ts";
 import { openDirectory } from "./open-directory.ts";
-import { traceExchanges } from "../gateway/trace-exchanges.ts";
+import { traceExchanges } from "../gateway/traces.ts";
 import { openTracesOf } from "./open-traces-of.ts";
 import { openAccess } from "./telemetry.ts";
 import { openKeys } from "./tls-keys.ts";

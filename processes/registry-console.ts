@@ -58,8 +58,8 @@ export async function openConsoleOfRegistry(parts: {
       import("../gateway/registry/browse/open-browser.ts"),
       import("../gateway/registry/upstream/registry-http.ts"),
       import("../gateway/datagrok/ask-server.ts"),
-      import("../gateway/datagrok/sign-in-with-key.ts"),
-      import("../gateway/datagrok/who-is.ts"),
+      import("../gateway/datagrok/ask-server.ts"),
+      import("../gateway/datagrok/ask-server.ts"),
     ]);
   const socket = "socketPath" in upstream.target ? upstream.target.socketPath : undefined;
   const registry = openBrowser({ upstream: { ...upstream, close: async () => {} }, http: openRegistryHttp({ clock, socketPath: socket }), clock });

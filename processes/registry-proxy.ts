@@ -18,7 +18,7 @@ import type { PushedAsk } from "../gateway/contract.ts";
 import type { Log } from "../lib/log.ts";
 import type { Metrics } from "../lib/metrics/open-metrics.ts";
 import { type ListeningHandle, openListeningHandle } from "./listening-handle.ts";
-import { traceExchanges } from "../gateway/trace-exchanges.ts";
+import { traceExchanges } from "../gateway/traces.ts";
 import { openTracesOf } from "./open-traces-of.ts";
 import { openAccess } from "./telemetry.ts";
 import { openKeys } from "./tls-keys.ts";

@@ -1,8 +1,6 @@
 import { Fault } from "../../lib/fault.ts";
-import { openAskServer } from "../../gateway/datagrok/ask-server.ts";
-import { listPages } from "../../gateway/datagrok/list-pages.ts";
+import { openAskServer, listPages, signInWithKey } from "../../gateway/datagrok/ask-server.ts";
 import { readContainer } from "../../gateway/datagrok/read-container.ts";
-import { signInWithKey } from "../../gateway/datagrok/sign-in-with-key.ts";
 import type { Chain } from "./check.ts";
 import { type Finding, warning } from "./finding.ts";
 

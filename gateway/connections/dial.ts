@@ -7,6 +7,8 @@ import type { Lease } from "../decision.ts";
 import type { Secured, Target } from "../contract.ts";
 import type { GatewayLimits } from "../limits.ts";
 import { raceAbort } from "../../lib/deadline.ts";
+import type { Log } from "../../lib/log.ts";
+import type { Metrics } from "../../lib/metrics/open-metrics.ts";
 
 /** A connection that could not be made: no byte was sent, so another target may be tried. */
 export class Refused extends Error {}
@@ -165,4 +167,24 @@ function dial<Made extends Connection>(lease: Route, target: Target, options: Di
     signal.addEventListener("abort", onAbort, { once: true });
     if (signal.aborted) onAbort();
   });
+}
+
+/** It comes in thousands, or not at all. */
+const SAY_AGAIN_MS = 10_000;
+
+/** Counts connects, and logs, now and then, that this process has no descriptor left for one. */
+export function dialCounts(metrics: Pick<Metrics, "connects" | "retries">, { clock, log }: { clock: Clock; log: Log }): DialCounts {
+  const { connects } = metrics;
+  let saidAt: number | undefined;
+  return {
+    made: connects.at("made"),
+    refused: connects.at("refused"),
+    retries: metrics.retries.at(),
+    exhausted: (code) => {
+      connects.at("noDescriptor").add();
+      if (saidAt !== undefined && clock.monotonic() - saidAt < SAY_AGAIN_MS) return;
+      saidAt = clock.monotonic();
+      log.error({ code }, "no file descriptor is left for a connection to a container: raise the limit (nofile)");
+    },
+  };
 }

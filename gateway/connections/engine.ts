@@ -4,11 +4,11 @@ import type { ConnectionBounds } from "../../lib/connection-limits.ts";
 import type { Log } from "../../lib/log.ts";
 import type { Fault } from "../../lib/fault.ts";
 import type { Answer, Decide } from "../decision.ts";
-import type { Watch } from "../exchanges.ts";
+import type { Watch } from "../access-record.ts";
 import type { GatewayLimits } from "../limits.ts";
 import type { Metrics } from "../../lib/metrics/open-metrics.ts";
 import type { TlsKeys } from "../tls-keys.ts";
-import type { Reads } from "./reads.ts";
+import type { Reads } from "./open-connections.ts";
 
 /** What there is: `splice` works on sockets; `http-proxy` on Node's own HTTP server and the library of that name. */
 export const FORWARDERS = ["splice", "http-proxy"] as const;

@@ -2,26 +2,23 @@ import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
 import type { Answer, Asked, Decide, Decision, Forward, Head, HeaderEdits, HeaderLine, ResponseHead } from "../decision.ts";
-import { type ContainerView, type Directory, type Identity, BUSY_HEADER, CONSOLE_HEADER } from "../contract.ts";
-import type { About } from "../exchanges.ts";
+import { type ContainerView, type Directory, type Identity, BUSY_HEADER, CONSOLE_HEADER, type StartTimes } from "../contract.ts";
+import type { About } from "../access-record.ts";
 import type { ControlApi } from "../feed/control-link.ts";
-import { forwardedEdits, type ForwardedEdits } from "../forwarded.ts";
+import { forwardedEdits, type ForwardedEdits } from "../forwarded-headers.ts";
 import type { GatewayLimits } from "../limits.ts";
 import type { Readiness } from "../readiness.ts";
-import { controlBehind, datagrokBehind, type DatagrokServer, type ServerBehind } from "../server-behind.ts";
-import { openTraceContext, type TraceContext } from "../trace-context.ts";
+import { controlBehind, datagrokBehind, type DatagrokServer, type ServerBehind } from "../api-backend.ts";
+import { openTraceContext, type TraceContext } from "../traces.ts";
 import { trustedProxies, type TrustedProxies } from "../trusted-proxies.ts";
-import type { Waiting } from "../waiting/open-waiting.ts";
-import { apiAnswer, containerAnswer, internalFault } from "./answers.ts";
-import { closeFor } from "./close-codes.ts";
-import { authenticate, knownCaller, type SignedIn } from "./authenticate.ts";
+import type { Waiting } from "../waiting/waiting-page.ts";
+import { apiAnswer, containerAnswer, internalFault } from "../direct-responses.ts";
+import { closeFor } from "../websockets/frames.ts";
+import { authenticate, knownCaller, type SignedIn, CONSOLE_COOKIES, credentialEdits, withoutConsoleCookies } from "./credentials.ts";
 import type { ContainerLease, Leases } from "./lease.ts";
-import { CONSOLE_COOKIES, credentialEdits, withoutConsoleCookies } from "./credential-edits.ts";
-import { checkOrigin, originLines, preflightAnswer, readable } from "./origins.ts";
-import { asleepFault, type NoWake, openNoWake } from "./no-wake.ts";
+import { checkOrigin, originLines, preflightAnswer, readable, OF_THE_ORIGIN, serviceWorkerAnswer } from "./origins.ts";
+import { asleepFault, type NoWake, openNoWake } from "./wake-decision.ts";
 import { originForm, readRoute, routeKind, type ContainerRoute } from "./route.ts";
-import { serverTiming } from "./server-timing.ts";
-import { OF_THE_ORIGIN, serviceWorkerAnswer } from "./service-worker.ts";
 
 export type DecideParts = {
   directory: Directory;
@@ -226,4 +223,16 @@ function responseEdits(head: Head, origins: readonly string[], lease: ContainerL
 function logged(log: Log, error: unknown): Fault {
   log.error({ err: error }, "A request could not be decided on");
   return internalFault(error);
+}
+
+/** Says where the time of a wake-up went (W3C Server Timing); a part that the start did not have is left out. */
+export function serverTiming(start: StartTimes | undefined, connectMs: number): string {
+  const parts: [name: string, ms: number | undefined][] = [
+    ["queue", start?.queue],
+    ["pull", start?.pull],
+    ["create", start?.create],
+    ["boot", start?.boot],
+    ["connect", connectMs],
+  ];
+  return parts.flatMap(([name, ms]) => (ms === undefined ? [] : [`${name};dur=${ms.toFixed(1)}`])).join(", ");
 }

@@ -2,8 +2,7 @@ import type { Clock } from "../../lib/clock.ts";
 import { Fault, type FaultCode } from "../../lib/fault.ts";
 import type { ContainerAddress, ContainerView, Directory, StartTimes, Caller } from "../contract.ts";
 import type { Metrics } from "../../lib/metrics/open-metrics.ts";
-import { type HoldShareLimits, openHoldShares } from "./hold-shares.ts";
-import { verdictOn } from "./verdict.ts";
+import { verdictOn } from "./wake-decision.ts";
 
 export type Found = {
   /** Any of them; never empty. */
@@ -193,4 +192,38 @@ export function openHold(parts: { directory: Directory; clock: Clock; limit: num
 function lateFault(view: ContainerView, trouble: string | undefined): Fault {
   const why = trouble === undefined ? "" : `: ${trouble}`;
   return new Fault("HOLD_TIMED_OUT", `${view.name} did not become ready in time${why}; it may be on the next try`);
+}
+
+/** How many requests of one user may wait: for one container, and for all of them together. */
+export type HoldShareLimits = { ofContainer: number; ofAll: number };
+
+export type HoldShares = {
+  /** A place of the user's share, given back by the returned function; what of it is spent where there is none. */
+  take(userId: string, containerId: string): (() => void) | keyof HoldShareLimits;
+};
+
+type Spent = { all: number; containers: Map<string, number> };
+
+/** What each user has of the places to wait in, so that one who fills a share leaves the rest to the others. */
+export function openHoldShares(limits: HoldShareLimits): HoldShares {
+  const users = new Map<string, Spent>();
+
+  return {
+    take: (userId, containerId) => {
+      const spent = users.get(userId) ?? { all: 0, containers: new Map<string, number>() };
+      const here = spent.containers.get(containerId) ?? 0;
+      if (here >= limits.ofContainer) return "ofContainer";
+      if (spent.all >= limits.ofAll) return "ofAll";
+      users.set(userId, spent);
+      spent.all++;
+      spent.containers.set(containerId, here + 1);
+      return () => {
+        spent.all--;
+        const left = (spent.containers.get(containerId) ?? 1) - 1;
+        if (left === 0) spent.containers.delete(containerId);
+        else spent.containers.set(containerId, left);
+        if (spent.all === 0 && users.get(userId) === spent) users.delete(userId);
+      };
+    },
+  };
 }

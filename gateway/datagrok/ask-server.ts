@@ -3,6 +3,7 @@ import { Fault } from "../../lib/fault.ts";
 import { type HttpFailure, openHttpClient } from "../../lib/http-client.ts";
 import { parseReply } from "../../lib/parse-reply.ts";
 import { trimTrailing } from "../../lib/trim-trailing.ts";
+import type { WhoAnswer } from "../contract.ts";
 
 export type Said = { status: number; /** Undefined where it is no JSON, or too much of it. */ said: unknown };
 
@@ -112,4 +113,52 @@ export function apiOf(url: string): string {
 
 function isApiError(said: unknown): said is { message: string } {
   return typeof said === "object" && said !== null && "message" in said && typeof said.message === "string";
+}
+
+const PAGE = 100;
+const MOST_PAGES = 1_000;
+const LIST_TIMEOUT_MS = 30_000;
+
+/**
+ * All entities below `path`, page by page; those of a page that came before, from a server that knows no pages, once. Faults: NOT_PERMITTED,
+ * DATAGROK_AWAY, DATAGROK_BROKE_OFF.
+ */
+export async function listPages(server: AskServer, path: string, token: string, signal: AbortSignal): Promise<unknown[]> {
+  const found = new Map<unknown, unknown>();
+  for (let page = 1; page <= MOST_PAGES; page++) {
+    const { status, said } = await server.get(`${path}?limit=${PAGE}&page=${page}&order=name`, token, { signal, limitMs: LIST_TIMEOUT_MS });
+    if (status === 401 || status === 403) throw new Fault("NOT_PERMITTED", `The Datagrok server does not let you list ${path}.`);
+    if (status !== 200 || !Array.isArray(said))
+      throw new Fault("DATAGROK_BROKE_OFF", `The Datagrok server answered ${path} with ${sentenceOf(said) ?? `what is no list (${status})`}.`);
+    const before = found.size;
+    for (const entity of said as unknown[]) found.set((entity as { id?: unknown } | null)?.id ?? found.size, entity);
+    if (said.length < PAGE || found.size === before) return [...found.values()];
+  }
+  throw new Fault("DATAGROK_BROKE_OFF", `The Datagrok server has more than ${PAGE * MOST_PAGES} entities at ${path}, or its pages do not end.`);
+}
+
+const CALLER_TIMEOUT_MS = 5_000;
+
+/** Who holds a session's token, as the server says it; undefined where nobody does, or no longer. Faults: DATAGROK_AWAY. */
+export async function whoIs(server: AskServer, token: string, signal: AbortSignal): Promise<WhoAnswer | undefined> {
+  const { status, said } = await server.get("/users/current", token, { signal, limitMs: CALLER_TIMEOUT_MS });
+  if (status === 401 || status === 403 || (status === 200 && said === null)) return undefined;
+  const { id, login, admin } = (said ?? {}) as { id?: unknown; login?: unknown; admin?: unknown };
+  if (status !== 200 || typeof id !== "string" || typeof login !== "string") throw serverAway(`does not say who is signed in (${status})`);
+  return { userId: id, login, admin: admin === true };
+}
+
+const SIGN_IN_TIMEOUT_MS = 10_000;
+
+/** A session token for a developer key. Faults: DEV_KEY_INVALID, TOO_MANY_ATTEMPTS, DATAGROK_AWAY, DATAGROK_BROKE_OFF. */
+export async function signInWithKey(server: AskServer, key: string, signal: AbortSignal): Promise<string> {
+  const { status, said } = await server.ask("POST", "/users/login/dev", `Dev ${key}`, { signal, limitMs: SIGN_IN_TIMEOUT_MS });
+  const { isSuccess, token } = (said ?? {}) as { isSuccess?: unknown; token?: unknown };
+  if (status < 300 && isSuccess !== false && typeof token === "string" && token !== "") return token;
+  if (status === 401 || status === 403 || isSuccess === false)
+    throw new Fault("DEV_KEY_INVALID", "The Datagrok server does not take the developer key.");
+  if (status === 429)
+    throw new Fault("TOO_MANY_ATTEMPTS", "The Datagrok server was shown too many wrong developer keys; wait a little.", { retryAfterMs: 5_000 });
+  if (status >= 500) throw serverAway(`answered the developer key with ${status}`);
+  throw new Fault("DATAGROK_BROKE_OFF", `What is asked is no Datagrok server: it answered users/login/dev below its API with ${status}.`);
 }

@@ -1,7 +1,7 @@
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { ContainerView } from "../contract.ts";
-import { sharedQuestions } from "../shared-questions.ts";
+import { sharedQuestions } from "../single-flight.ts";
 import { type AskServer, MOST_QUESTIONS, serverAway, serverBusy } from "./ask-server.ts";
 import { readContainer, type Seen } from "./read-container.ts";
 

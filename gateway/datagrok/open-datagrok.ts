@@ -4,13 +4,11 @@ import type { Log } from "../../lib/log.ts";
 import type { ContainerView, Directory, Standing, Identity } from "../contract.ts";
 import { knownCallers, QUESTIONS } from "../feed/known-callers.ts";
 import { WRONG_TOKENS } from "../feed/wrong-tokens.ts";
-import { watchers } from "../watchers.ts";
-import { accepts } from "./accepts.ts";
-import { type AskServer, openAskServer, serverAway, serverBusy } from "./ask-server.ts";
+import { watchers } from "../feed/known-containers.ts";
+import { accepts, openWakes } from "./wakes.ts";
+import { type AskServer, openAskServer, serverAway, serverBusy, whoIs, listPages, signInWithKey } from "./ask-server.ts";
 import { openLookUps } from "./look-ups.ts";
-import { idleStopWarnings, warnOfAll } from "./idle-stops.ts";
-import { openWakes } from "./wakes.ts";
-import { whoIs } from "./who-is.ts";
+import { readContainer, type Seen } from "./read-container.ts";
 
 export type DatagrokDirectory = {
   directory: Directory;
@@ -189,4 +187,38 @@ function isWakeable(standing: Standing): boolean {
 
 function failedNow(fault: Fault, now: number): Standing {
   return { kind: "failed", fault: fault.toJSON(), wakeable: true, retryAt: now };
+}
+
+const MOST_WARNINGS = 10_000;
+
+/** Says of each container once that the server will stop it in use: it hears nothing of calls that go past it. */
+export function idleStopWarnings(log: Log): (seen: Seen) => void {
+  const warned = new Set<string>();
+  return ({ view, shutdownMinutes }) => {
+    if (shutdownMinutes === undefined || warned.has(view.id) || warned.size >= MOST_WARNINGS) return;
+    warned.add(view.id);
+    log.warn(
+      { container: view.id, name: view.name, shutdownMinutes },
+      "The Datagrok server hears nothing of calls that go past it: it stops this container after its shutdown_timeout, in use or not",
+    );
+  };
+}
+
+/** The same of all containers that the holder of a developer key may see. Where that cannot be asked, each is warned of when it is first called. */
+export async function warnOfAll(server: AskServer, key: string, warn: (seen: Seen) => void, log: Log, signal: AbortSignal): Promise<void> {
+  try {
+    const token = await signInWithKey(server, key, signal);
+    for (const entity of await listPages(server, "/docker/containers", token, signal)) warnOf(entity, warn);
+  } catch (error) {
+    if (!signal.aborted) log.warn({ err: error }, "The Datagrok server's containers could not be looked at for a shutdown_timeout");
+  }
+}
+
+/** One that cannot be read says so to who calls it. */
+function warnOf(entity: unknown, warn: (seen: Seen) => void): void {
+  try {
+    warn(readContainer(entity));
+  } catch (error) {
+    if (!(error instanceof Fault)) throw error;
+  }
 }

@@ -1,15 +1,15 @@
 import { Fault } from "../../lib/fault.ts";
-import { internalFault } from "../containers/answers.ts";
+import { internalFault } from "../direct-responses.ts";
 import type { Asked, Decision, Forward, Instead, Lease, Peer } from "../decision.ts";
 import type { Target } from "../contract.ts";
-import { Exchanged } from "../exchanges.ts";
+import { Exchanged } from "../access-record.ts";
 import { MessageRefused, type RequestHead, type ResponseHead } from "../http1/open-http1.ts";
 import { brokeOff, dialLease, type Dialled } from "../connections/dial.ts";
-import { stalledBody } from "../connections/stalled-body.ts";
-import type { Link } from "../connections/link.ts";
-import type { ClientSide } from "./client-side.ts";
-import { ContainerSide } from "./container-side.ts";
-import { passAnswer } from "./pass-answer.ts";
+import { stalledBody } from "../limits.ts";
+import type { Link } from "../connections/connection.ts";
+import type { ExchangeClient, ForwardedExchange } from "./engine-context.ts";
+import { ContainerSide, type ContainerSideUser } from "./pool.ts";
+import { passAnswer } from "./pass-response.ts";
 import { acceptUpgrade, refuseUpgrade, SWITCH_LINES } from "./upgrade.ts";
 
 /** Repeating one of these changes nothing (RFC 9110 §9.2.2). */
@@ -25,8 +25,8 @@ const NEVER = Number.POSITIVE_INFINITY;
  * One request and its answer: decided on, sent to its container, and answered from there. It ends by one of `client.answer` (an answer of our
  * own), `client.exchangeOver` (the container's was passed on), `client.cut` or `client.breakOff` (of that, something is missing).
  */
-export class Exchange implements Asked {
-  readonly client: ClientSide;
+export class Exchange implements Asked, ForwardedExchange, ContainerSideUser {
+  readonly client: ExchangeClient;
   readonly head: RequestHead;
   /** The request has come as a whole. */
   requestOver = false;
@@ -52,7 +52,7 @@ export class Exchange implements Asked {
   #headDeadline = NEVER;
   #totalDeadline: number;
 
-  constructor(client: ClientSide, head: RequestHead) {
+  constructor(client: ExchangeClient, head: RequestHead) {
     this.client = client;
     this.head = head;
     const { limits, ticker, watch, clock } = client.parts;

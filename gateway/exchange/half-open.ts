@@ -1,5 +1,5 @@
 import type { Clock } from "../../lib/clock.ts";
-import type { Link } from "../connections/link.ts";
+import type { Link } from "../connections/connection.ts";
 
 const LOOK_MS = 50;
 /** After so many looks at that pace, each is twice as far from the one before, up to `MOST_MS`: a path may be long, and an answer too. */

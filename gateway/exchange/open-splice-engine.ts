@@ -1,16 +1,16 @@
-import { dialCounts } from "../connections/dial-counts.ts";
-import { apiAnswer } from "../containers/answers.ts";
-import { openQueueBudget } from "../containers/queue-budget.ts";
+import { dialCounts } from "../connections/dial.ts";
+import { apiAnswer } from "../direct-responses.ts";
+import { openQueueBudget } from "../websockets/waiting-client.ts";
 import { openHttp1 } from "../http1/open-http1.ts";
 import { openEdgeServer, watchHandshakes } from "../connections/edge-server.ts";
-import { Draining } from "../connections/draining.ts";
+import { Draining } from "../connections/closing.ts";
 import type { Engine, EngineParts } from "../connections/engine.ts";
-import type { Link } from "../connections/link.ts";
-import { openLinks } from "../connections/reads.ts";
-import { ClientSide, DRAIN_IDLE_MS } from "./client-side.ts";
-import type { SpliceParts } from "./parts.ts";
-import { openPool } from "./pool.ts";
+import type { Link } from "../connections/connection.ts";
+import { openLinks } from "../connections/open-connections.ts";
+import { ClientSide, DRAIN_IDLE_MS } from "./client-connection.ts";
+import type { SpliceParts } from "./engine-context.ts";
 import { openTicker } from "./ticker.ts";
+import { openPool } from "./pool.ts";
 
 /** The engine on sockets: reads heads strictly, rewrites what it must of them, and passes on everything else as the bytes that came. */
 export function openSpliceEngine({ decide, refusal = apiAnswer, limits, reads, tls, bounds, watch, counts, clock, log }: EngineParts): Engine {

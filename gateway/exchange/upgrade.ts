@@ -1,17 +1,19 @@
 import { Fault } from "../../lib/fault.ts";
-import { acceptWebSocket } from "../containers/accept-websocket.ts";
-import { refuseWebSocket } from "../containers/refuse-websocket.ts";
+import { acceptWebSocket, refuseWebSocket } from "../websockets/accept-websocket.ts";
 import type { Decision } from "../decision.ts";
-import type { ResponseHead } from "../http1/open-http1.ts";
-import { spliceUpgraded } from "../connections/upgraded.ts";
-import { openAskContainer } from "./ask-container.ts";
-import type { Exchange } from "./exchange.ts";
+import { type ResponseHead, MessageRefused } from "../http1/open-http1.ts";
+import { spliceUpgraded } from "../websockets/splice-websocket.ts";
+import type { ForwardedExchange, SpliceParts } from "./engine-context.ts";
+import { writeLines, writeTarget } from "../http1/header-lines.ts";
+import type { AskContainer, UpgradeAnswer, UpgradeAsk } from "../websockets/handshake.ts";
+import { brokeOff, dialLease } from "../connections/dial.ts";
+import type { Link } from "../connections/connection.ts";
 
 /** What an upgrade travels with: of the hop-by-hop lines, these are said anew. */
 export const SWITCH_LINES = "Connection: Upgrade\r\nUpgrade: websocket\r\n";
 
 /** Becomes a WebSocket at once, and then reaches for the container. */
-export function acceptUpgrade(exchange: Exchange, { forward, lease, user }: Extract<Decision, { kind: "acceptWebSocket" }>): void {
+export function acceptUpgrade(exchange: ForwardedExchange, { forward, lease, user }: Extract<Decision, { kind: "acceptWebSocket" }>): void {
   const { client, head, told } = exchange;
   const { parts, link } = client;
   told.upgraded();
@@ -26,7 +28,7 @@ export function acceptUpgrade(exchange: Exchange, { forward, lease, user }: Extr
 }
 
 /** Becomes a WebSocket only to be closed with a code and a reason. */
-export function refuseUpgrade(exchange: Exchange, { code, reason }: Extract<Decision, { kind: "refuseWebSocket" }>): void {
+export function refuseUpgrade(exchange: ForwardedExchange, { code, reason }: Extract<Decision, { kind: "refuseWebSocket" }>): void {
   const { client, head, told } = exchange;
   told.upgraded();
   exchange.handOver();
@@ -36,7 +38,7 @@ export function refuseUpgrade(exchange: Exchange, { code, reason }: Extract<Deci
 }
 
 /** The container answered 101: the very connection becomes what was asked for. */
-export function switched(exchange: Exchange, head: ResponseHead, rest: Buffer): void {
+export function switched(exchange: ForwardedExchange, head: ResponseHead, rest: Buffer): void {
   const { client, forward, lease, container, told } = exchange;
   if (container === undefined || forward === undefined || lease === undefined) return;
   if (!exchange.head.websocket || head.upgrade !== "websocket")
@@ -58,4 +60,80 @@ export function switched(exchange: Exchange, head: ResponseHead, rest: Buffer): 
     spliced.finally(() => lease.release()),
     told,
   );
+}
+
+type Parts = Pick<SpliceParts, "clock" | "limits" | "http1" | "links" | "dials">;
+
+/** Asks a container for a WebSocket, over a connection of its own. */
+export function openAskContainer(parts: Parts): AskContainer {
+  return async (ask) => {
+    // As any other head: what cannot be written must not become another line.
+    const text = `GET ${writeTarget(ask.target)} HTTP/1.1\r\n${writeLines(ask.lines)}\r\n`;
+    const { connection } = await dialLease(ask.lease, { ...parts, signal: ask.signal, connect: parts.links.connect });
+    return new Promise((resolve, reject) => hear(parts, connection, { ...ask, text }, resolve, reject));
+  };
+}
+
+function hear(
+  parts: Parts,
+  link: Link,
+  ask: UpgradeAsk & { text: string },
+  resolve: (answer: UpgradeAnswer) => void,
+  reject: (error: unknown) => void,
+): void {
+  const { signal } = ask;
+  const reader = parts.http1.responses();
+  const settle = () => {
+    cancel();
+    reader.close();
+    signal.removeEventListener("abort", onAbort);
+  };
+  const fail = (error: unknown) => {
+    settle();
+    link.destroy();
+    reject(error);
+  };
+  const onAbort = () => fail(signal.reason);
+  const cancel = parts.clock.after(ask.headTimeoutMs, () => fail(new Fault("RESPONSE_TIMED_OUT", "The container did not answer in time")));
+
+  const take = (chunk: Buffer, from: number): void => {
+    const at = reader.readHead(chunk, from);
+    if (at === -1) return;
+    const { head } = reader;
+    // Interim responses come before the one that counts.
+    if (head.status < 200 && head.status !== 101) return take(chunk, at);
+    link.pause();
+    settle();
+    resolve(answered(head, link, Buffer.from(chunk.subarray(at))));
+  };
+
+  link.user = {
+    onBytes: (chunk) => {
+      try {
+        take(chunk, 0);
+      } catch (error) {
+        const unfit =
+          error instanceof MessageRefused ? new Fault("CONTAINER_BROKE_OFF", `The container's response is not HTTP: ${error.message}`) : error;
+        fail(unfit);
+      }
+    },
+    onDrain: () => undefined,
+    onEnd: () => fail(brokeOff(undefined)),
+    onClose: (error) => fail(brokeOff(error)),
+  };
+  signal.addEventListener("abort", onAbort, { once: true });
+  link.sendText(ask.text);
+  link.resume();
+  if (signal.aborted) onAbort();
+}
+
+function answered(head: ResponseHead, container: Link, rest: Buffer): UpgradeAnswer {
+  return {
+    status: head.status,
+    reason: head.reason,
+    header: (name) => head.header(name),
+    switched: head.status === 101 && head.upgrade === "websocket",
+    container,
+    rest,
+  };
 }

@@ -3,9 +3,9 @@ import NodeCache from "node-cache";
 import type { Clock } from "../../lib/clock.ts";
 import { addressBlock } from "../../lib/client-address-block.ts";
 import { Fault, type FaultCode } from "../../lib/fault.ts";
-import { fairTurns, type FairTurnsLimits } from "../fair-turns.ts";
+import { fairTurns, type FairTurnsLimits } from "../fair-queue.ts";
 import type { Caller, Identity, WhoAnswer } from "../contract.ts";
-import { sharedQuestions } from "../shared-questions.ts";
+import { sharedQuestions } from "../single-flight.ts";
 import { raceAbort } from "../../lib/deadline.ts";
 import { createWrongTokens, WRONG_TOKENS, type WrongTokenLimits } from "./wrong-tokens.ts";
 

@@ -1,7 +1,6 @@
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
-import type { GatewayLimits } from "../limits.ts";
-import { stalledBody } from "../connections/stalled-body.ts";
+import { type GatewayLimits, stalledBody } from "../limits.ts";
 
 /** The time limits of one exchange as a whole. */
 export type ExchangeLimits = {

@@ -1,31 +1,25 @@
-import { dialCounts } from "../connections/dial-counts.ts";
+import { dialCounts } from "../connections/dial.ts";
 import { createServer, type IncomingMessage, type ServerOptions, type ServerResponse } from "node:http";
 import { createServer as createSecureServer, type Server as SecureServer } from "node:https";
 import { Server as NetServer, type Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 import { boundServer } from "../../lib/connection-limits.ts";
-import { acceptWebSocket } from "../containers/accept-websocket.ts";
-import { apiAnswer, internalFault } from "../containers/answers.ts";
-import { openQueueBudget } from "../containers/queue-budget.ts";
-import { refuseWebSocket } from "../containers/refuse-websocket.ts";
+import { acceptWebSocket, refuseWebSocket } from "../websockets/accept-websocket.ts";
+import { apiAnswer, internalFault, sendAnswer, sendRawAnswer } from "../direct-responses.ts";
+import { openQueueBudget } from "../websockets/waiting-client.ts";
 import type { Answer, Decision } from "../decision.ts";
-import { Exchanged } from "../exchanges.ts";
+import { Exchanged } from "../access-record.ts";
 import type { Count } from "../../lib/metrics/cells.ts";
 import { MAX_HEAD_BYTES } from "../limits.ts";
 import { keepKeys } from "../tls-keys.ts";
 import { secured, watchHandshakes } from "../connections/edge-server.ts";
-import { Draining } from "../connections/draining.ts";
+import { Draining, linger } from "../connections/closing.ts";
 import type { Engine, EngineParts } from "../connections/engine.ts";
-import { readEarly } from "../connections/early-bytes.ts";
-import { linkOver } from "../connections/link.ts";
-import { linger } from "../connections/linger.ts";
-import { sendAnswer, sendRawAnswer } from "../connections/send-answer.ts";
-import { admissionFault } from "./admission.ts";
-import { openAskContainer } from "./ask-upgrade.ts";
+import { readEarly, openAskContainer, transparentUpgrade } from "./upgrade.ts";
+import { linkOver } from "../connections/connection.ts";
 import { openForwardRequest } from "./forward-request.ts";
-import { askedOf, dropUnderscores, headOf, isWebSocket } from "./request-head.ts";
-import { transparentUpgrade } from "./transparent-upgrade.ts";
-import { watchClient } from "./watch-client.ts";
+import { askedOf, dropUnderscores, headOf, isWebSocket } from "./node-heads.ts";
+import { Fault } from "../../lib/fault.ts";
 
 /** How long a connection that is between two requests may stay so once this gateway is about to end: its next request may be on the way. */
 const DRAIN_IDLE_MS = 1_000;
@@ -220,4 +214,39 @@ function addressOf({ socket }: IncomingMessage): string {
 /** Where a message is ambiguous, nothing that follows on its connection can be trusted. */
 function closing(answer: Answer): Answer {
   return { ...answer, close: true };
+}
+
+/** Node's parser takes 0.9 and 2.0 as well, and would answer both as if they were 1.1. */
+const VERSIONS = new Set(["1.0", "1.1"]);
+
+/** What Node's parser lets through and a proxy must not, since the next hop might read it in another way. */
+export function admissionFault(request: IncomingMessage): Fault | undefined {
+  if (!VERSIONS.has(request.httpVersion)) return new Fault("REQUEST_INVALID", "The versions of HTTP taken here are 1.0 and 1.1");
+  if (countOf(request.rawHeaders, "host") > 1) return new Fault("REQUEST_INVALID", "A request has exactly one Host header");
+  // Anything but printable ASCII in a target is read differently by almost every server.
+  if (!/^[\x21-\x7e]+$/.test(request.url ?? "")) return new Fault("REQUEST_INVALID", "The request target has bytes that must be percent-encoded");
+  const coding = request.headers["transfer-encoding"];
+  if (coding === undefined) return undefined;
+  if (coding.toLowerCase() !== "chunked") return new Fault("REQUEST_INVALID", "The only transfer coding taken here is chunked");
+  return request.httpVersion === "1.1" ? undefined : new Fault("REQUEST_INVALID", "HTTP/1.0 has no transfer codings");
+}
+
+function countOf(rawHeaders: readonly string[], name: string): number {
+  return rawHeaders.filter((text, at) => at % 2 === 0 && text.toLowerCase() === name).length;
+}
+
+const CLIENT_LEFT = new Error("the client left");
+
+/** Aborts `signal` when the connection closes before `forget` is called. */
+export function watchClient(socket: Socket): { signal: AbortSignal; forget(): void } {
+  const left = new AbortController();
+  const onClose = () => left.abort(CLIENT_LEFT);
+  socket.once("close", onClose);
+  if (socket.destroyed) onClose();
+  return {
+    signal: left.signal,
+    forget: () => {
+      socket.off("close", onClose);
+    },
+  };
 }

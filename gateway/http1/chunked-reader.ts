@@ -1,7 +1,6 @@
 import type { BodyListener, HeadParser } from "./head-parser.ts";
 import { CODE, KIND } from "./llhttp.ts";
-import { MessageRefused } from "./message-refused.ts";
-import { Trailers, type TrailerRules } from "./trailers.ts";
+import { MessageRefused } from "./framing.ts";
 
 /** What says how the chunks of a body lie may be this long without a byte of the body: chunk extensions and trailers have no other limit. */
 const MAX_OVERHEAD_BYTES = 16_384;
@@ -169,5 +168,41 @@ export class ChunkedReader implements BodyListener {
     this.#overhead += to - this.#seen;
     this.#seen = to;
     if (this.#overhead > MAX_OVERHEAD_BYTES) throw new MessageRefused(431, "The chunks of the body have too much between them");
+  }
+}
+
+export type TrailerRules = { lines: number; isForbidden(name: string): boolean };
+
+/** Looks at the names in a trailer section, which come in pieces. */
+export class Trailers {
+  readonly #rules: TrailerRules;
+  #lines = 0;
+  #name = "";
+  #named = false;
+
+  constructor(rules: TrailerRules) {
+    this.#rules = rules;
+  }
+
+  name(piece: string): void {
+    if (this.#named) this.#check();
+    this.#name += piece;
+  }
+
+  value(): void {
+    this.#named = true;
+  }
+
+  end(): void {
+    this.#check();
+  }
+
+  #check(): void {
+    if (this.#name === "") return;
+    if (++this.#lines > this.#rules.lines) throw new MessageRefused(431, "The body has too many trailers");
+    if (this.#rules.isForbidden(this.#name.toLowerCase().replaceAll("_", "-")))
+      throw new MessageRefused(400, "The body has a trailer that may not be one");
+    this.#name = "";
+    this.#named = false;
   }
 }

@@ -1,5 +1,3 @@
-import { MessageRefused } from "./message-refused.ts";
-
 /**
  * What says where a body ends: how many lines of each kind there are, and the value of one, with all that is between its colon and
  * the end of its line. Tabs and trailing spaces are refused in it: where readers differ, they do in what they trim.
@@ -27,3 +25,19 @@ export function readFraming({ lengths, length, codings, coding, minorVersion }: 
     throw new MessageRefused(413, "The Content-Length is larger than any body can be");
   return bytes;
 }
+
+/**
+ * A message that is not passed on; its connection ends, since nobody can say where its next message would begin. `status` answers a
+ * request; a response that is refused is a container's fault, and its caller gets 502.
+ */
+export class MessageRefused extends Error {
+  readonly status: RefusedStatus;
+
+  constructor(status: RefusedStatus, sentence: string) {
+    super(sentence);
+    this.name = "MessageRefused";
+    this.status = status;
+  }
+}
+
+export type RefusedStatus = 400 | 408 | 413 | 414 | 431 | 501 | 505;

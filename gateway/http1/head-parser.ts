@@ -1,6 +1,6 @@
 import { CODE, KIND, openLlhttp, type Llhttp } from "./llhttp.ts";
-import { MessageRefused } from "./message-refused.ts";
-import { isForeign, refusedVersion } from "./request-line.ts";
+import { MessageRefused } from "./framing.ts";
+import { isForeign, refusedVersion } from "./request-head.ts";
 
 /** How much of a chunk is given to the parser at first: most heads are shorter, and what is behind them need not be copied. */
 const FIRST_PIECE = 4_096;

@@ -1,5 +1,5 @@
 import type { HeadParser, ParsedHead } from "./head-parser.ts";
-import { MessageRefused } from "./message-refused.ts";
+import { MessageRefused } from "./framing.ts";
 
 export type HeadLimits = { bytes: number; lines: number };
 

@@ -1,9 +1,7 @@
 import { setsCookie } from "../../lib/cookies.ts";
 import type { HeaderEdits, HeaderLine } from "../decision.ts";
-import { mayBeNamed } from "../hop-by-hop.ts";
-import { readFraming } from "./framing.ts";
-import { DROPPED, isName, markOf, NAME, UNSEEN, type KnownNames } from "./known-names.ts";
-import { MessageRefused } from "./message-refused.ts";
+import { mayBeNamed, DROPPED, isName, markOf, NAME, UNSEEN, type KnownNames } from "./header-lines.ts";
+import { readFraming, MessageRefused } from "./framing.ts";
 
 const CR = 13;
 const LF = 10;

@@ -1,14 +1,12 @@
-import { mayBeNamed, HOP_BY_HOP } from "../hop-by-hop.ts";
+import { mayBeNamed, HOP_BY_HOP, knownNames } from "./header-lines.ts";
 import { MAX_HEAD_BYTES } from "../limits.ts";
-import { ChunkedReader, ChunkParsers } from "./chunked-reader.ts";
+import { ChunkedReader, ChunkParsers, type TrailerRules } from "./chunked-reader.ts";
 import { openHeadParser } from "./head-parser.ts";
 import { HeadReader, type HeadRules } from "./head-reader.ts";
-import { knownNames } from "./known-names.ts";
 import { RequestHead } from "./request-head.ts";
 import { ResponseHead } from "./response-head.ts";
-import type { TrailerRules } from "./trailers.ts";
 
-export { MessageRefused } from "./message-refused.ts";
+export { MessageRefused } from "./framing.ts";
 export type { RequestHead } from "./request-head.ts";
 export type { ResponseHead } from "./response-head.ts";
 

@@ -1,9 +1,7 @@
 import type { HeaderEdits } from "../decision.ts";
-import { writeLines, writeTarget } from "./added-lines.ts";
+import { writeLines, writeTarget, NAME } from "./header-lines.ts";
 import { HeaderBlock, type HeadText, type ReadOptions } from "./header-block.ts";
-import { NAME } from "./known-names.ts";
-import { MessageRefused } from "./message-refused.ts";
-import { checkHost, readRequestLine } from "./request-line.ts";
+import { MessageRefused } from "./framing.ts";
 
 export type RequestText = Omit<HeadText, "at"> & { targetStart: number; targetEnd: number };
 
@@ -65,4 +63,68 @@ export class RequestHead extends HeaderBlock {
 export function isPersistent(minorVersion: 0 | 1, connection: readonly string[]): boolean {
   if (connection.length === 0) return minorVersion === 1;
   return !connection.includes("close") && (minorVersion === 1 || connection.includes("keep-alive"));
+}
+
+/** The methods that llhttp knows, without those of other protocols and CONNECT, which would make this a tunnel. */
+const METHODS = new Set(
+  (
+    "GET HEAD POST PUT DELETE OPTIONS PATCH TRACE QUERY SEARCH LINK UNLINK PURGE COPY LOCK UNLOCK MOVE MKCOL PROPFIND PROPPATCH " +
+    "BIND REBIND UNBIND ACL REPORT MKACTIVITY CHECKOUT MERGE M-SEARCH NOTIFY SUBSCRIBE UNSUBSCRIBE MKCALENDAR"
+  ).split(" "),
+);
+
+export type RequestLine = { method: string; target: string; minorVersion: 0 | 1; /** Where the header lines begin. */ end: number };
+
+/** Reads the request line again: the parser takes two spaces, HTTP/0.9, HTTP/2.0, ICE/1.0 and targets of any scheme. */
+export function readRequestLine(text: string, targetStart: number, targetEnd: number): RequestLine {
+  // Most are this one, and a constant is compared faster than a piece of the text.
+  const method = text.startsWith("GET ") && targetStart === 4 ? "GET" : text.slice(0, targetStart - 1);
+  const target = text.slice(targetStart, targetEnd);
+  const minorVersion = text.startsWith(" HTTP/1.1\r\n", targetEnd) ? 1 : text.startsWith(" HTTP/1.0\r\n", targetEnd) ? 0 : undefined;
+  if (minorVersion === undefined) throw refusedVersion(text, targetEnd);
+  if (!METHODS.has(method)) {
+    if (text.charCodeAt(targetStart - 1) === SPACE && isForeign(method)) throw new MessageRefused(501, "There is no such method here");
+    throw new MessageRefused(400, "The request line is malformed");
+  }
+  if (text.charCodeAt(targetStart - 1) !== SPACE) throw new MessageRefused(400, "The request line is malformed");
+  // What is not visible ASCII, and what only a browser itself may see.
+  if (UNFIT.test(target)) throw new MessageRefused(400, "The request target has bytes that no target has");
+  if (target.charCodeAt(0) !== SLASH && !ABSOLUTE.test(target) && !(target === "*" && method === "OPTIONS"))
+    throw new MessageRefused(400, "The request target is of no form that is served here");
+  return { method, target, minorVersion, end: targetEnd + 11 };
+}
+
+/** A method, and none that is served here. */
+export function isForeign(method: string): boolean {
+  return TOKEN.test(method) && !METHODS.has(method);
+}
+
+const SPACE = 32;
+const SLASH = 47;
+const TOKEN = /^[!#$%&'*+\-.^_`|~\dA-Za-z]+$/;
+const UNFIT = /[^\x21\x22\x24-\x7e]/;
+const ABSOLUTE = /^https?:\/\/[^/?]/i;
+
+/** Of a version that is well-formed and not served, or not even that. */
+export function refusedVersion(text: string, at: number): MessageRefused {
+  const version = /^ HTTP\/(\d)\.(\d)/.exec(text.slice(at, at + 9));
+  if (version === null || (version[1] === "1" && Number(version[2]) < 2)) return new MessageRefused(400, "The request line is malformed");
+  return new MessageRefused(505, "Only HTTP/1.1 and HTTP/1.0 are spoken here");
+}
+
+/** Faults: 400 where it names no host, or another one than an absolute target (RFC 9112 §3.2.2). */
+export function checkHost(host: string, target: string): void {
+  if (!HOST.test(host)) throw new MessageRefused(400, "The Host is malformed");
+  if (target.charCodeAt(0) === SLASH || target === "*") return;
+  const [scheme = "", , authority = ""] = target.split(/[/?]/, 3);
+  const port = scheme.toLowerCase() === "https:" ? ":443" : ":80";
+  if (named(authority, port) !== named(host, port)) throw new MessageRefused(400, "The request target and the Host name two hosts");
+}
+
+const HOST = /^(?:\[[\da-fA-F:.]+\]|[\w\-.~!$&'()*+;=%]+)(?::\d{0,5})?$/;
+
+function named(authority: string, defaultPort: string): string {
+  const name = authority.toLowerCase();
+  if (name.endsWith(":")) return name.slice(0, -1);
+  return name.endsWith(defaultPort) ? name.slice(0, -defaultPort.length) : name;
 }

@@ -1,8 +1,7 @@
 import type { HeaderEdits, HeaderLine } from "../decision.ts";
-import { writeLines } from "./added-lines.ts";
+import { writeLines, NAME } from "./header-lines.ts";
 import { HeaderBlock, type HeadText, type ReadOptions } from "./header-block.ts";
-import { NAME } from "./known-names.ts";
-import { MessageRefused } from "./message-refused.ts";
+import { MessageRefused } from "./framing.ts";
 import { isPersistent } from "./request-head.ts";
 
 export type ResponseText = Omit<HeadText, "at">;

@@ -1,6 +1,6 @@
 import type { Clock } from "../../lib/clock.ts";
 import type { Head, HeaderEdits, Peer } from "../decision.ts";
-import { controlBehind, datagrokBehind, type ServerBehind } from "../server-behind.ts";
+import { controlBehind, datagrokBehind, type ServerBehind } from "../api-backend.ts";
 import { CONTROL_HOST, controlKeys, datagrokKeys, type KeyServer } from "../../lib/jwks/key-server.ts";
 import type { TrustedProxies } from "../trusted-proxies.ts";
 

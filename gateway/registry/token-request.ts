@@ -1,7 +1,7 @@
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Answer, Asked, Decision, Forward, HeaderEdits, Instead, ResponseHead } from "../decision.ts";
-import type { ForwardedEdits } from "../forwarded.ts";
+import type { ForwardedEdits } from "../forwarded-headers.ts";
 import type { TrustedProxies } from "../trusted-proxies.ts";
 import type { IdentityServer } from "./identity-server.ts";
 import { jsonAnswer, registryAnswer } from "./v2-answers.ts";

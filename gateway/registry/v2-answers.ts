@@ -1,5 +1,5 @@
 import type { Fault, FaultCode } from "../../lib/fault.ts";
-import { internalFault, sentence } from "../containers/answers.ts";
+import { internalFault, sentence } from "../direct-responses.ts";
 import type { Answer, HeaderLine } from "../decision.ts";
 
 /** What clients test for to know that a registry answers. */

@@ -1,8 +1,9 @@
 import { createHash } from "node:crypto";
-import { FAULTS } from "../../lib/fault.ts";
-import type { Answer, HeaderLine } from "../decision.ts";
-import type { ContainerView } from "../contract.ts";
-import { type Progress, STEPS } from "./progress.ts";
+import { FAULTS, type Fault } from "../../lib/fault.ts";
+import type { Answer, HeaderLine, Head } from "../decision.ts";
+import type { ContainerView, Directory, Caller } from "../contract.ts";
+import { verdictOn } from "../containers/wake-decision.ts";
+import type { Clock } from "../../lib/clock.ts";
 
 /** Its style and its script, as they stand in the page. */
 export type PageFiles = { css: string; js: string };
@@ -77,4 +78,71 @@ function escaped(text: string): string {
 
 function hashOf(text: string): string {
   return `sha256-${createHash("sha256").update(text).digest("base64")}`;
+}
+
+/** In the order in which they come. */
+export const STEPS = { queue: "Waiting for its image and its turn", start: "Starting", check: "Checking its address" } as const;
+export type Step = keyof typeof STEPS;
+
+/** How a start goes, for the page that waits for it. `ready`: asking again no longer meets that page. */
+export type Progress = { state: "asleep" | "waiting" | "ready" | "failed"; step: Step; says: string; logs: readonly string[]; fault?: Fault };
+
+/** `now` is epoch ms. */
+export function progressOf(view: ContainerView, now: number): Progress {
+  const { standing } = view;
+  const waits = (state: "asleep" | "waiting", step: Step): Progress => ({ state, step, says: `${STEPS[step]} …`, logs: [] });
+  if (standing.kind === "asleep") return waits("asleep", "queue");
+  if (standing.kind === "coming") return waits("waiting", standing.step ?? "queue");
+  const verdict = verdictOn(view, now);
+  if (standing.kind !== "failed") return { state: "ready", step: "start", says: "It is there.", logs: [] };
+  // Another try may begin, but this page is what tells of the last one.
+  const { message, logs = [] } = standing.fault;
+  return { state: "failed", step: "start", says: message, logs, ...(verdict.kind === "refuse" ? { fault: verdict.fault } : {}) };
+}
+
+/** The answer to a browser that goes to a container which is not awake; undefined for every other request, which is held as ever. */
+export type Waiting = (head: Head, view: ContainerView, caller: Caller) => Answer | undefined;
+
+/** In which the page asks how the start goes. It may only be set by a script of the same origin, or by one that was permitted. */
+const PROGRESS_HEADER = "x-berth-progress";
+
+/** Control's answer is not waited for: the page sees what becomes of it. */
+const NEVER = new AbortController().signal;
+
+export function openWaiting({ directory, clock, files }: { directory: Directory; clock: Clock; files: PageFiles }): Waiting {
+  const page = waitingPage(files);
+  return (head, view, caller) => {
+    if (head.method !== "GET" || head.upgrade) return undefined;
+    if (head.header(PROGRESS_HEADER) !== undefined) return progressAnswer(view, clock.now());
+    const { kind } = view.standing;
+    // It runs, and is mostly found to be where it was within a moment.
+    if (kind === "coming" && view.standing.step === "check") return undefined;
+    if ((kind !== "asleep" && kind !== "coming" && kind !== "failed") || !isNavigation(head)) return undefined;
+    const progress = progressOf(view, clock.now());
+    if (kind === "asleep" || (progress.state === "failed" && progress.fault === undefined)) {
+      directory.wake(view.id, caller, NEVER).catch(() => undefined);
+      return page(view, progressOf({ ...view, standing: { kind: "asleep" } }, clock.now()));
+    }
+    return page(view, progress);
+  };
+}
+
+/** A person who opens an address or follows a link, and would see an empty window until there is an answer. */
+function isNavigation({ header }: Head): boolean {
+  return header("sec-fetch-mode") === "navigate" && header("accept")?.includes("text/html") === true;
+}
+
+function progressAnswer(view: ContainerView, now: number): Answer {
+  const { state, step, says, logs } = progressOf(view, now);
+  const body = JSON.stringify({ state, step, says, logs });
+  return {
+    status: 200,
+    reason: "OK",
+    headers: [
+      ["Content-Type", "application/json"],
+      ["Content-Length", String(Buffer.byteLength(body))],
+      ["Cache-Control", "no-store"],
+    ],
+    body,
+  };
 }

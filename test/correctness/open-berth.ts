@@ -1,6 +1,6 @@
 import { makeCertificate } from "../fixtures/certificates.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
-import type { Reads } from "../../gateway/connections/reads.ts";
+import type { Reads } from "../../gateway/connections/open-connections.ts";
 import type { Forwarder } from "../../gateway/connections/engine.ts";
 import type { TlsKeys } from "../../gateway/tls-keys.ts";
 import { ID, openStand, PATH, WS_PATH } from "../gateway/stand.ts";

@@ -1,5 +1,5 @@
 import t from "tap";
-import { READS } from "../../gateway/connections/reads.ts";
+import { READS } from "../../gateway/connections/open-connections.ts";
 import { testEngine } from "./test-engine.ts";
 
 for (const reads of READS) {

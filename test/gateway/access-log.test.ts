@@ -5,7 +5,7 @@ import t, { type Test } from "tap";
 import { WebSocket } from "ws";
 import { systemClock } from "../../lib/clock.ts";
 import { openAccessLog } from "../../gateway/access-log.ts";
-import { Exchanged } from "../../gateway/exchanges.ts";
+import { Exchanged } from "../../gateway/access-record.ts";
 import { FORWARDERS, type Forwarder } from "../../gateway/connections/engine.ts";
 import type { PageFiles } from "../../gateway/waiting/waiting-page.ts";
 import { Count } from "../../lib/metrics/cells.ts";

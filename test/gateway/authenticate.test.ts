@@ -1,7 +1,7 @@
 import t from "tap";
 import { credentials } from "../../lib/sign-in.ts";
 import type { Fault } from "../../lib/fault.ts";
-import { authenticate } from "../../gateway/containers/authenticate.ts";
+import { authenticate } from "../../gateway/containers/credentials.ts";
 import { checkOrigin, preflightAnswer, originLines } from "../../gateway/containers/origins.ts";
 import { originForm, readRoute, routeKind } from "../../gateway/containers/route.ts";
 import type { Head } from "../../gateway/decision.ts";

@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import t, { type Test } from "tap";
-import { READS } from "../../gateway/connections/reads.ts";
+import { READS } from "../../gateway/connections/open-connections.ts";
 import { openMetrics } from "../../lib/metrics/open-metrics.ts";
 import { exchange, get, ID, openContainer, openStand, PATH, until } from "./stand.ts";
 

@@ -138,7 +138,7 @@ for (const forwarder of FORWARDERS) {
 }
 
 t.test("which target a URL leads to", async (t) => {
-  const { datagrokBehind } = await import("../../gateway/server-behind.ts");
+  const { datagrokBehind } = await import("../../gateway/api-backend.ts");
   for (const [url, target, path] of [
     ["https://stand.example/api", { host: "stand.example", port: 443, tls: { servername: "stand.example" } }, "/api/x"],
     ["https://stand.example/api/", { host: "stand.example", port: 443, tls: { servername: "stand.example" } }, "/api/x"],

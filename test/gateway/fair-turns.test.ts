@@ -1,6 +1,6 @@
 import t from "tap";
 import { Fault } from "../../lib/fault.ts";
-import { fairTurns, type FairTurnsLimits } from "../../gateway/fair-turns.ts";
+import { fairTurns, type FairTurnsLimits } from "../../gateway/fair-queue.ts";
 import { stillClock, turns } from "../fixtures/still-clock.ts";
 
 const NEVER = new AbortController().signal;

@@ -1,6 +1,5 @@
 import t from "tap";
-import { CLOSE, closeFor, closeReason } from "../../gateway/containers/close-codes.ts";
-import { closeFrame, shortFrame } from "../../gateway/containers/frames.ts";
+import { CLOSE, closeFor, closeReason, closeFrame, shortFrame } from "../../gateway/websockets/frames.ts";
 import { Fault } from "../../lib/fault.ts";
 import { frame } from "../fixtures/frame.ts";
 

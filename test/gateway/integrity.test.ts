@@ -6,7 +6,7 @@ import { runInNewContext } from "node:vm";
 import t, { type Test } from "tap";
 import WebSocket, { WebSocketServer } from "ws";
 import { systemClock } from "../../lib/clock.ts";
-import { READS } from "../../gateway/connections/reads.ts";
+import { READS } from "../../gateway/connections/open-connections.ts";
 import { openTlsKeys } from "../../gateway/tls-keys.ts";
 import { openLog } from "../../lib/log.ts";
 import { makeCertificate } from "../fixtures/certificates.ts";

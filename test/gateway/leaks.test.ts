@@ -1,6 +1,6 @@
 import { connect } from "node:net";
 import t from "tap";
-import { READS } from "../../gateway/connections/reads.ts";
+import { READS } from "../../gateway/connections/open-connections.ts";
 import { faultsOf, PARTS, soak } from "../soak/soak.ts";
 import { get, ID, openRawContainer, openStand, PATH, until } from "./stand.ts";
 

@@ -1,6 +1,6 @@
 import { connect, type Socket } from "node:net";
 import t, { type Test } from "tap";
-import { READS } from "../../gateway/connections/reads.ts";
+import { READS } from "../../gateway/connections/open-connections.ts";
 import type { GatewayLimits } from "../../gateway/limits.ts";
 import { stillClock, turns, type StillClock } from "../fixtures/still-clock.ts";
 import { ID, openRawContainer, openStand, PATH, until, type Stand } from "./stand.ts";

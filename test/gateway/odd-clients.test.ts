@@ -1,6 +1,6 @@
 import { connect, type Socket } from "node:net";
 import t from "tap";
-import { READS } from "../../gateway/connections/reads.ts";
+import { READS } from "../../gateway/connections/open-connections.ts";
 import { exchange, ID, openContainer, openRawContainer, openStand, PATH, until } from "./stand.ts";
 
 const ask = (path: string, version = "1.1") => `GET ${PATH}${path} HTTP/${version}\r\nHost: stand.example\r\nAuthorization: token\r\n\r\n`;

@@ -1,7 +1,7 @@
 import type { ServerResponse } from "node:http";
 import t from "tap";
 import { WebSocket, WebSocketServer } from "ws";
-import { addTo, oldestOf, type OpenList, removeFrom } from "../../gateway/containers/open-list.ts";
+import { addTo, oldestOf, type OpenList, removeFrom } from "../../gateway/containers/lease.ts";
 import { stillClock } from "../fixtures/still-clock.ts";
 import { bodyOf, ID, openContainer, openStand, PATH, until, WS_PATH } from "./stand.ts";
 

@@ -1,5 +1,5 @@
 import t from "tap";
-import { QueuedFrames } from "../../gateway/containers/queued-frames.ts";
+import { QueuedFrames } from "../../gateway/websockets/queued-frames.ts";
 import { frame } from "../fixtures/frame.ts";
 
 const PONG = 10;

@@ -2,11 +2,11 @@ import { createHash, randomBytes } from "node:crypto";
 import { connect, createServer, type AddressInfo, type Socket } from "node:net";
 import t, { type Test } from "tap";
 import { systemClock } from "../../lib/clock.ts";
-import { closeFrame, shortFrame } from "../../gateway/containers/frames.ts";
-import { Draining } from "../../gateway/connections/draining.ts";
-import type { Link } from "../../gateway/connections/link.ts";
-import { openLinks, READS, type Reads } from "../../gateway/connections/reads.ts";
-import { spliceUpgraded, type Sieve } from "../../gateway/connections/upgraded.ts";
+import { closeFrame, shortFrame } from "../../gateway/websockets/frames.ts";
+import { Draining } from "../../gateway/connections/closing.ts";
+import type { Link } from "../../gateway/connections/connection.ts";
+import { openLinks, READS, type Reads } from "../../gateway/connections/open-connections.ts";
+import { spliceUpgraded, type Sieve } from "../../gateway/websockets/splice-websocket.ts";
 import { until } from "./stand.ts";
 
 type Spliced = {

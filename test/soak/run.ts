@@ -1,5 +1,5 @@
 /** `npm run soak [-- SHARE]`: the connects and aborts of `PARTS`, half of them for each way to read; SHARE (0 to 1) of them for a quick look. */
-import { READS } from "../../gateway/connections/reads.ts";
+import { READS } from "../../gateway/connections/open-connections.ts";
 import { described, faultsOf, PARTS, soak } from "./soak.ts";
 
 /** No client begins later, whatever is left to do: what was not played counts as failed. */

@@ -1,4 +1,4 @@
-import type { Reads } from "../../gateway/connections/reads.ts";
+import type { Reads } from "../../gateway/connections/open-connections.ts";
 import { ABORTS } from "./aborts.ts";
 import { playAll, type Played, type Script } from "./script.ts";
 import { grown, inWords } from "./verdict.ts";

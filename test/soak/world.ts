@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import type { Standing } from "../../gateway/contract.ts";
-import type { Reads } from "../../gateway/connections/reads.ts";
+import type { Reads } from "../../gateway/connections/open-connections.ts";
 import type { Held } from "./gateway.ts";
 
 /** A gateway and its containers, each in a process of its own. */

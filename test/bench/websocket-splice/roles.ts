@@ -1,10 +1,10 @@
 /** The processes of `test/bench/websocket-splice.ts`: `node roles.ts ROLE …`; each has its core to itself or with the other load. */
 import { connect, createServer, type Socket } from "node:net";
 import { systemClock } from "../../../lib/clock.ts";
-import { Draining } from "../../../gateway/connections/draining.ts";
-import { type Link } from "../../../gateway/connections/link.ts";
-import { openLinks, type Reads } from "../../../gateway/connections/reads.ts";
-import { spliceUpgraded } from "../../../gateway/connections/upgraded.ts";
+import { Draining } from "../../../gateway/connections/closing.ts";
+import { type Link } from "../../../gateway/connections/connection.ts";
+import { openLinks, type Reads } from "../../../gateway/connections/open-connections.ts";
+import { spliceUpgraded } from "../../../gateway/websockets/splice-websocket.ts";
 import { cpuUs } from "../proxy/cost.ts";
 
 const [role = "", ...args] = process.argv.slice(2);

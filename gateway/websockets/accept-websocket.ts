@@ -1,0 +1,148 @@
+import type { Clock } from "../../lib/clock.ts";
+import { Fault, type FaultCode } from "../../lib/fault.ts";
+import type { Log } from "../../lib/log.ts";
+import type { Forward, Lease } from "../decision.ts";
+import { type AskContainer, type UpgradeAsked, acceptUpgrade, isHandshake, upgradeContainer } from "./handshake.ts";
+import { type Draining, linger } from "../connections/closing.ts";
+import type { Link } from "../connections/connection.ts";
+import { sendRawAnswer, internalFault, containerAnswer } from "../direct-responses.ts";
+import { spliceUpgraded, type Told as Passed, type Upgraded } from "./splice-websocket.ts";
+import type { GatewayLimits } from "../limits.ts";
+import { CLOSE, closeFor, OPCODE, shortFrame, closeReason, closeFrame } from "./frames.ts";
+import { type QueueBudget, WaitingClient } from "./waiting-client.ts";
+
+/** What is told of it to those who watch. */
+export type Told = Passed & { status: number; fault: FaultCode | undefined };
+
+export type WebSocketExchange = {
+  asked: UpgradeAsked;
+  /** Paused, and nobody's. */
+  client: Link;
+  /** What came behind the handshake. */
+  early: Buffer;
+  forward: Forward;
+  lease: Lease;
+  /** Whose part of the queues its frames take while it waits. */
+  user: string;
+  /** When it begins, the client is told to come again elsewhere. */
+  draining: Draining;
+  told: Told;
+};
+
+export type AcceptParts = {
+  askContainer: AskContainer;
+  queues: QueueBudget;
+  clock: Clock;
+  log: Log;
+  limits: Pick<GatewayLimits, "wsPingMs" | "prebufferBytes" | "lingerMs">;
+};
+
+/**
+ * The WebSocket of `proxy-ws`: accepted at once, held while the container wakes, told `CONNECTED` in a text frame before any
+ * byte of the container's, then spliced: frames pass both ways as the bytes they are. Every failure after the accept is a close
+ * with a code and a reason. Resolves when the client's connection is closed and the lease released.
+ */
+export function acceptWebSocket(parts: AcceptParts, exchange: WebSocketExchange): Promise<void> {
+  // In steps that let go of what only the one before needed: most WebSockets are silent, and there may be many.
+  return releasing(exchange.lease, connectWaiting(parts, exchange).then(spliceConnected));
+}
+
+function releasing(lease: Lease, over: Promise<void>): Promise<void> {
+  return over.finally(() => lease.release());
+}
+
+function spliceConnected(upgraded: Upgraded | undefined): Promise<void> | undefined {
+  return upgraded === undefined ? undefined : spliceUpgraded(upgraded);
+}
+
+/** Undefined where nothing came of it; the client has gone then. */
+async function connectWaiting({ askContainer, queues, clock, log, limits }: AcceptParts, exchange: WebSocketExchange): Promise<Upgraded | undefined> {
+  const { asked, client, forward, lease, user, draining, told } = exchange;
+  if (!isHandshake(asked)) {
+    const answer = forward.answerTo(notAHandshake());
+    told.status = answer.status;
+    sendRawAnswer(client.socket, answer);
+    return undefined;
+  }
+  acceptUpgrade(asked, client);
+  const left = new AbortController();
+  const { signal } = left;
+  const waiting = new WaitingClient(client, {
+    clock,
+    lease,
+    pingMs: limits.wsPingMs,
+    limit: limits.prebufferBytes,
+    budget: queues,
+    user,
+    onLeave: () => left.abort(new Error("the client left")),
+  });
+  lease.heldBy?.({
+    revoke: (fault) => {
+      const { code, reason } = closeFor(fault);
+      waiting.close(code, reason);
+    },
+  });
+  const drain = () => waiting.close(CLOSE.serviceRestart, "The gateway restarts");
+  draining.add(drain);
+  if (exchange.early.length > 0) waiting.onBytes(exchange.early);
+  if (draining.begun) drain();
+
+  try {
+    const { container, rest } = await upgradeContainer({ asked, forward, lease, askContainer, signal });
+    if (signal.aborted) {
+      container.destroy();
+      throw signal.reason;
+    }
+    client.send(shortFrame(OPCODE.text, "CONNECTED"));
+    return { client, container, rest, ...waiting.handOver(), lease, draining, clock, limits, told };
+  } catch (error) {
+    if (!signal.aborted) {
+      const fault = error instanceof Fault ? error : internalFault(error);
+      told.fault = fault.code;
+      const { code, reason } = closeFor(fault);
+      if (!(error instanceof Fault)) log.error({ err: error }, "A WebSocket could not be connected");
+      waiting.close(code, reason);
+    }
+    client.flush();
+    linger(client.socket, clock, limits.lingerMs);
+    client.resume();
+    await closing(client);
+    return undefined;
+  } finally {
+    draining.delete(drain);
+  }
+}
+
+function closing({ socket }: Link): Promise<void> {
+  return new Promise((resolve) => (socket.closed ? resolve() : void socket.once("close", resolve)));
+}
+
+export type RefusedWebSocket = { asked: UpgradeAsked; client: Link; code: number; reason: string };
+
+/**
+ * Accepts a WebSocket only to close it with a code and a reason, which its client can show; what the client sends is read and thrown
+ * away. Resolves when its connection is closed.
+ */
+export function refuseWebSocket(parts: { clock: Clock; limits: { lingerMs: number } }, refused: RefusedWebSocket): Promise<void> {
+  const { asked, client, code, reason } = refused;
+  const closed = new Promise<void>((resolve) => {
+    client.user = { onBytes: () => undefined, onEnd: () => undefined, onDrain: () => undefined, onClose: () => resolve() };
+    if (client.socket.closed) resolve();
+  });
+  if (isHandshake(asked)) {
+    acceptUpgrade(asked, client);
+    client.send(closeFrame(code, closeReason(reason)));
+    client.flush();
+  } else {
+    client.flush();
+    sendRawAnswer(client.socket, containerAnswer(notAHandshake()));
+  }
+  // The client's own close must be read.
+  client.resume();
+  linger(client.socket, parts.clock, parts.limits.lingerMs);
+  return closed;
+}
+
+export function notAHandshake(): Fault {
+  return new Fault("REQUEST_INVALID", "The head is not a WebSocket handshake of version 13");
+}
