@@ -1,60 +1,89 @@
 import { isIP } from "node:net";
-import { Agent, request } from "undici";
+import type { Clock } from "../lib/clock.ts";
 import { Fault } from "../lib/fault.ts";
+import { type HttpReply, openHttpClient } from "../lib/http-client.ts";
 import { type RedirectRules, redirectRules } from "../lib/registry-client/redirect-rules.ts";
-import { isLocal, realmTrust } from "../lib/registry-client/trusted-realm.ts";
+import { createRegistryClient, IMAGE_TYPES, MANIFEST_TYPES, type RegistryClient } from "../lib/registry-client/registry-client.ts";
+import { basicAuthorization, type RegistryLogin } from "../lib/registry-client/registry-login.ts";
+import { buyToken } from "../lib/registry-client/registry-token.ts";
+import { isLocal } from "../lib/registry-client/trusted-realm.ts";
 import type { ResolvedImage } from "./driver.ts";
 import { exposedPorts } from "./exposed.ts";
 
 /** What a registry says of an image without pulling it: https://github.com/opencontainers/distribution-spec, and image-spec's config. */
 export type ImageConfig = { digest: string | undefined } & Pick<ResolvedImage, "exposed" | "guessed">;
 
-type Login = { username: string; password: string };
 /**
  * `trusted`: the settings name this registry, and it may be anywhere. One that a package's author named is judged as a redirect is: not at an
  * address of this machine, unless `listed` has it (`BERTH_REGISTRY_REDIRECT_HOSTS`).
  */
-type At = {
+type RemoteImage = {
   host: string;
   repository: string;
   version: string;
-  login: Login | undefined;
+  login: RegistryLogin | undefined;
   trusted: boolean;
   listed: readonly string[];
+  clock: Clock;
   signal: AbortSignal;
 };
 
-const INDEXES = ["application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"];
-const MANIFESTS = ["application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json"];
 /** What is run where nothing else is asked for. */
 const PLATFORM = { os: "linux", architecture: "amd64" };
-const MOST_BYTES = 4 * 1_048_576;
+const MAX_BYTES = 4 * 1_048_576;
 const MOST_REDIRECTS = 3;
 const SILENCE_MS = 10_000;
+/** Callers have shorter limits of their own. */
+const ANSWER_MS = 120_000;
 const CONNECT_MS = 5_000;
 const HUB = "docker.io";
 const HUB_API = "registry-1.docker.io";
 
 type Manifest = { manifests?: { digest: string; platform?: { os?: string; architecture?: string } }[]; config?: { digest?: string } };
 type Config = { config?: { ExposedPorts?: Record<string, unknown> | null } | null; history?: { created_by?: string }[] | null };
-type Answer = { status: number; body: Buffer; header(name: string): string | undefined };
 
 /**
  * The ports that an image exposes, from its manifest and its configuration. Faults: IMAGE_NOT_FOUND, PULL_DENIED, REGISTRY_UNREACHABLE; rejects with
  * the signal's reason where it aborts.
  */
-export async function readImageConfig(at: At): Promise<ImageConfig> {
-  const ask = openAsk(at);
-  const first = await ask(`manifests/${at.version}`, [...INDEXES, ...MANIFESTS]);
-  let manifest = read<Manifest>(first.body, at);
+export async function readImageConfig(image: RemoteImage): Promise<ImageConfig> {
+  const http = openHttpClient({
+    clock: image.clock,
+    maxBytes: MAX_BYTES,
+    timeoutMs: ANSWER_MS,
+    connectTimeoutMs: CONNECT_MS,
+    idleTimeoutMs: SILENCE_MS,
+    toFault: ({ kind, url, why, cause }) => {
+      const sentence =
+        kind === "oversized" ? `The registry sent more than ${MAX_BYTES} bytes for ${nameOf(image)}.` : `${url.host} cannot be reached (${why}).`;
+      return new Fault("REGISTRY_UNREACHABLE", sentence, { cause });
+    },
+  });
+  try {
+    return await configOf(image, clientFor(image, http));
+  } finally {
+    http.close();
+  }
+}
+
+async function configOf(image: RemoteImage, client: RegistryClient): Promise<ImageConfig> {
+  const { repository, version, signal } = image;
+  const get = async (path: string, accept: string): Promise<HttpReply> => {
+    const reply = await client.send({ repository, actions: ["pull"], path: `${repository}/${path}`, accept, signal });
+    requireFound(reply, image);
+    return reply;
+  };
+  const first = await get(`manifests/${version}`, MANIFEST_TYPES);
+  let manifest = jsonIn<Manifest>(first, image);
   if (manifest.manifests) {
     const own = manifest.manifests.find(({ platform }) => platform?.os === PLATFORM.os && platform.architecture === PLATFORM.architecture);
-    if (!own) throw new Fault("IMAGE_NOT_FOUND", `${nameOf(at)} has no form for ${PLATFORM.os}/${PLATFORM.architecture}, which is what would run.`);
-    manifest = read<Manifest>((await ask(`manifests/${own.digest}`, MANIFESTS)).body, at);
+    if (!own)
+      throw new Fault("IMAGE_NOT_FOUND", `${nameOf(image)} has no form for ${PLATFORM.os}/${PLATFORM.architecture}, which is what would run.`);
+    manifest = jsonIn<Manifest>(await get(`manifests/${own.digest}`, IMAGE_TYPES.join(", ")), image);
   }
   const digest = first.header("docker-content-digest");
   if (manifest.config?.digest === undefined) return { digest, exposed: [] };
-  const { config, history } = read<Config>((await ask(`blobs/${manifest.config.digest}`, ["*/*"])).body, at);
+  const { config, history } = jsonIn<Config>(await get(`blobs/${manifest.config.digest}`, "*/*"), image);
   return {
     digest,
     ...exposedPorts(
@@ -65,38 +94,56 @@ export async function readImageConfig(at: At): Promise<ImageConfig> {
 }
 
 /** Where to ask for a full name, which loses its tag or digest. */
-export function placeOf(reference: string): Pick<At, "host" | "repository"> {
+export function placeOf(reference: string): Pick<RemoteImage, "host" | "repository"> {
   const slash = reference.indexOf("/");
   return { host: reference.slice(0, slash), repository: (reference.slice(slash + 1).split("@", 1)[0] ?? "").replace(/:[\w.-]+$/, "") };
 }
 
-/** Signs in as the registry wants: by name and password, or with a token that it sends for. */
-function openAsk(at: At) {
-  const host = at.host === HUB ? HUB_API : at.host;
-  const root = rootOf(host);
-  const { hostname } = root;
-  const rules = redirectRules({ hostname, port: portOf(root) }, at.listed, at.trusted ? "by settings" : "by author");
-  let authorization = at.login && basic(at.login);
-  return async (path: string, accept: readonly string[]): Promise<Answer> => {
-    const url = new URL(`/v2/${at.repository}/${path}`, root);
-    let answer = await get(url, { accept: accept.join(", "), authorization }, at, rules);
-    if (answer.status === 401) {
-      authorization = await tokenFor(answer.header("www-authenticate") ?? "", root, at, rules);
-      if (authorization !== undefined) answer = await get(url, { accept: accept.join(", "), authorization }, at, rules);
-    }
-    for (let hops = 0; [301, 302, 303, 307, 308].includes(answer.status) && hops < MOST_REDIRECTS; hops++) {
-      const to = URL.parse(answer.header("location") ?? "", url.href);
-      if (!to || !mayLead(root, to))
-        throw new Fault("REGISTRY_UNREACHABLE", `The registry leads elsewhere for ${nameOf(at)}, in a way that is not safe.`);
-      // Elsewhere, what signs in here is nobody's business.
-      answer = await get(to, { accept: accept.join(", "), authorization: to.host === root.host ? authorization : undefined }, at, rules);
-    }
-    if (answer.status === 404) throw new Fault("IMAGE_NOT_FOUND", `The registry has no ${nameOf(at)}.`);
-    if (answer.status === 401 || answer.status === 403)
-      throw new Fault("PULL_DENIED", `The registry does not let ${nameOf(at)} be read (${answer.status}).`);
-    if (answer.status !== 200) throw new Fault("REGISTRY_UNREACHABLE", `The registry answered ${answer.status} for ${nameOf(at)}.`);
-    return answer;
+/** Signs in as the registry wants: by name and password, or with a token that it sends for. The login goes to the registry's own host only. */
+function clientFor(image: RemoteImage, http: ReturnType<typeof openHttpClient>): RegistryClient {
+  const { repository, login, signal } = image;
+  const root = rootOf(image.host === HUB ? HUB_API : image.host);
+  const rules = redirectRules({ hostname: root.hostname, port: portOf(root) }, image.listed, image.trusted ? "by settings" : "by author");
+  // The address that was checked is the one that is dialled, whatever the name leads to by then.
+  const connection = async (url: URL) => {
+    const address = await checkedAddress(url, image, rules);
+    return { address: isIP(address) === 0 ? undefined : address };
   };
+  let authorization = login && basicAuthorization(login);
+  return createRegistryClient({
+    root: root.origin,
+    http,
+    connection,
+    credentials: {
+      authorization: () => authorization,
+      refused: async (_access, challenge) => {
+        const scope = `repository:${repository}:pull`;
+        const send = async (url: URL, headers: Record<string, string | undefined>) =>
+          http.request({ url, headers, signal, ...(await connection(url)) });
+        const result = await buyToken(challenge, { registry: root, login, loginFor: "same host", scope, send });
+        if (result.kind === "untrusted") {
+          const where = result.realm?.host ?? "no URL";
+          const why = `The registry of ${nameOf(image)} sends for a token to ${where}, which is not of its own domain. Name the image in a registry that signs in at its own domain.`;
+          throw new Fault("REGISTRY_UNREACHABLE", why);
+        }
+        authorization = result.kind === "token" ? result.authorization : undefined;
+        return authorization;
+      },
+    },
+    redirects: {
+      most: MOST_REDIRECTS,
+      check: (from, to) => {
+        if (!to || !mayLead(from, to))
+          throw new Fault("REGISTRY_UNREACHABLE", `The registry redirects ${nameOf(image)} to a place that is not safe.`);
+      },
+    },
+  });
+}
+
+function requireFound({ status }: HttpReply, image: RemoteImage): void {
+  if (status === 404) throw new Fault("IMAGE_NOT_FOUND", `The registry has no ${nameOf(image)}.`);
+  if (status === 401 || status === 403) throw new Fault("PULL_DENIED", `The registry does not let ${nameOf(image)} be read (${status}).`);
+  if (status !== 200) throw new Fault("REGISTRY_UNREACHABLE", `The registry answered ${status} for ${nameOf(image)}.`);
 }
 
 /** As engines do: without TLS only on this machine, and on the port where registries listen that have no certificate. */
@@ -115,94 +162,24 @@ export function mayLead(from: URL, to: URL): boolean {
   return to.protocol === "https:" || (to.protocol === "http:" && from.protocol === "http:");
 }
 
-/**
- * https://distribution.github.io/distribution/spec/auth/token/. Whatever answers there is sent back to the registry, so it has to be of the registry's
- * own domain: else a registry would have control fetch from inside its network, and read the answer. The login goes to the registry's own host only.
- */
-async function tokenFor(challenge: string, root: URL, at: At, rules: RedirectRules): Promise<string | undefined> {
-  if (!/^bearer /i.test(challenge)) return undefined;
-  const parameters = Object.fromEntries([...challenge.matchAll(/\b(\w+)="([^"]*)"/g)].map(([, name = "", value = ""]) => [name, value]));
-  const realm = URL.parse(parameters["realm"] ?? "");
-  const hostname = root.hostname.replace(/^\[|\]$/g, "").toLowerCase();
-  if (!realm || realmTrust(realm, { hostname, secure: root.protocol === "https:" }) !== "credentials") {
-    const where = realm?.host ?? "no URL";
-    const why = `The registry of ${nameOf(at)} sends for a token to ${where}, which is not of its own domain. Name the image in a registry that signs in at its own domain.`;
-    throw new Fault("REGISTRY_UNREACHABLE", why);
-  }
-  if (parameters["service"] !== undefined) realm.searchParams.set("service", parameters["service"]);
-  realm.searchParams.set("scope", `repository:${at.repository}:pull`);
-  const authorization = at.login && realm.host === root.host ? basic(at.login) : undefined;
-  const answer = await get(realm, { accept: "application/json", authorization }, at, rules);
-  if (answer.status !== 200) return undefined;
-  const { token, access_token } = read<{ token?: string; access_token?: string }>(answer.body, at);
-  const given = token ?? access_token;
-  return given === undefined ? undefined : `Bearer ${given}`;
-}
-
-async function get(url: URL, headers: { accept: string; authorization: string | undefined }, at: At, rules: RedirectRules): Promise<Answer> {
-  const { accept, authorization } = headers;
-  const http = dialling(await targetOf(url, at, rules));
-  try {
-    const answer = await request(url, {
-      headers: { accept, ...(authorization === undefined ? {} : { authorization }) },
-      signal: at.signal,
-      headersTimeout: SILENCE_MS,
-      bodyTimeout: SILENCE_MS,
-      dispatcher: http,
-    });
-    const pieces: Buffer[] = [];
-    let size = 0;
-    for await (const piece of answer.body as AsyncIterable<Buffer>) {
-      size += piece.length;
-      if (size > MOST_BYTES) throw new Fault("REGISTRY_UNREACHABLE", `The registry answered with more than ${MOST_BYTES} bytes for ${nameOf(at)}.`);
-      pieces.push(piece);
-    }
-    const header = (name: string) => [answer.headers[name]].flat()[0];
-    return { status: answer.statusCode, body: Buffer.concat(pieces), header };
-  } catch (error) {
-    at.signal.throwIfAborted();
-    if (error instanceof Fault) throw error;
-    const { code, message } = error as { code?: string; message?: string };
-    throw new Fault("REGISTRY_UNREACHABLE", `${url.host} cannot be reached (${code ?? message}).`, { cause: error });
-  } finally {
-    await http.destroy();
-  }
-}
-
-async function targetOf(url: URL, at: At, rules: RedirectRules): Promise<string> {
+async function checkedAddress(url: URL, image: RemoteImage, rules: RedirectRules): Promise<string> {
   try {
     return (await rules.targetOf(url)).host;
   } catch (error) {
-    at.signal.throwIfAborted();
+    image.signal.throwIfAborted();
     if (!(error instanceof Fault)) throw error;
-    throw new Fault("REGISTRY_UNREACHABLE", `${nameOf(at)} is not read: ${error.message}`, { cause: error });
+    throw new Fault("REGISTRY_UNREACHABLE", `${nameOf(image)} is not read: ${error.message}`, { cause: error });
   }
 }
 
-/** Connects there whatever the name in the URL leads to by now: the address that was judged is the one that is dialled. */
-function dialling(host: string): Agent {
-  const family = isIP(host);
-  if (family === 0) return new Agent({ connect: { timeout: CONNECT_MS } });
-  return new Agent({
-    connect: {
-      timeout: CONNECT_MS,
-      lookup: (_name, { all }, done) => (all ? done(null, [{ address: host, family }]) : done(null, host, family)),
-    },
-  });
-}
-
-function read<T>(body: Buffer, at: At): T {
+function jsonIn<T>(reply: HttpReply, image: RemoteImage): T {
   try {
-    return JSON.parse(body.toString()) as T;
+    return JSON.parse(reply.text()) as T;
   } catch (cause) {
-    throw new Fault("REGISTRY_UNREACHABLE", `The registry answered something that is not JSON for ${nameOf(at)}.`, { cause });
+    throw new Fault("REGISTRY_UNREACHABLE", `The registry answered something that is not JSON for ${nameOf(image)}.`, { cause });
   }
 }
 
-function basic({ username, password }: Login): string {
-  return `Basic ${Buffer.from(`${username}:${password}`).toString("base64")}`;
-}
-
-function nameOf({ host, repository, version }: At): string {
+function nameOf({ host, repository, version }: RemoteImage): string {
   return `${host}/${repository}${version.includes(":") ? "@" : ":"}${version}`;
 }

@@ -1,5 +1,5 @@
 import { Fault } from "../../lib/fault.ts";
-import { MANIFESTS } from "../../gateway/registry/upstream/manifest-digest.ts";
+import { MANIFEST_TYPES } from "../../lib/registry-client/registry-client.ts";
 import type { V2 } from "./open-v2.ts";
 
 /** What is told of an image; of one for several platforms, the sizes of all and the configuration of none. */
@@ -32,7 +32,7 @@ type Config = {
 
 /** Faults: ENTITY_NOT_FOUND, and those of the registry. */
 export async function imageOf(v2: V2, repository: string, reference: string): Promise<RegistryImage> {
-  const { said, digest = reference } = await v2.get<Manifest>(`/${repository}/manifests/${reference}`, MANIFESTS);
+  const { said, digest = reference } = await v2.get<Manifest>(`/${repository}/manifests/${reference}`, MANIFEST_TYPES);
   if (!digest.startsWith("sha256:")) throw new Fault("REGISTRY_FAILED", `The registry does not say which digest ${repository}:${reference} has.`);
   const layers = (said.layers ?? []).map((layer) => ({ digest: layer.digest, bytes: layer.size }));
   const mediaType = said.mediaType ?? "";

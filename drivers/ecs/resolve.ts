@@ -45,7 +45,13 @@ async function configOf(
   const overdue = () => advisedFault("REGISTRY_UNREACHABLE", `${image.host} did not answer within ${ASK_MS / 1_000} s`);
   try {
     return await withTimeout({ clock: site.clock, ms: ASK_MS, overdue, signal }, async (own) =>
-      readImageConfig({ ...image, listed: site.registryHosts, login: await site.registry?.login(image.host, { signal: own }), signal: own }),
+      readImageConfig({
+        ...image,
+        clock: site.clock,
+        listed: site.registryHosts,
+        login: await site.registry?.login(image.host, { signal: own }),
+        signal: own,
+      }),
     );
   } catch (error) {
     signal.throwIfAborted();

@@ -39,7 +39,7 @@ type Image = { host: string; repository: string; version: string; trusted: boole
 async function ask({ clock }: Cluster, image: Image, { registry, auth, registryHosts }: Tools, signal: AbortSignal): Promise<ImageConfig> {
   const overdue = () => new Fault("REGISTRY_UNREACHABLE", `${image.host} did not answer within ${ASK_MS / 1_000} s.`);
   return withTimeout({ clock, ms: ASK_MS, overdue, signal }, async (own) =>
-    readImageConfig({ ...image, listed: registryHosts, login: await loginAt(image.host, auth, registry, { signal: own }), signal: own }),
+    readImageConfig({ ...image, clock, listed: registryHosts, login: await loginAt(image.host, auth, registry, { signal: own }), signal: own }),
   );
 }
 

@@ -1,10 +1,10 @@
 import type { Fault, FaultCode } from "../../lib/fault.ts";
 import type { Answer } from "../decision.ts";
-import type { Action } from "./upstream/upstream.ts";
+import type { RegistryAction } from "../../lib/registry-client/registry-client.ts";
 import { registryAnswer } from "./v2-answers.ts";
 
 /** What a request needs of the token with it: these actions on each of these repositories; or, of none, any token at all. */
-export type Need = { repository: string; actions: readonly Action[] };
+export type Need = { repository: string; actions: readonly RegistryAction[] };
 
 /** What a client is told of why its token does not do, so that it asks for another one. */
 const ERRORS: Partial<Record<FaultCode, string>> = { TOKEN_INVALID: "invalid_token", SCOPE_INSUFFICIENT: "insufficient_scope" };

@@ -15,7 +15,8 @@ import type { RedirectRules } from "../../lib/registry-client/redirect-rules.ts"
 import { seenByClient } from "./seen-by-client.ts";
 import { fixedLease, ToRegistry, type RegistryParts } from "./to-registry.ts";
 import { type TokenAttempts, tokenRequest, type TokenParts } from "./token-request.ts";
-import type { RepositoryAsk, Upstream } from "./upstream/upstream.ts";
+import type { RepositoryAccess } from "../../lib/registry-client/registry-client.ts";
+import type { Upstream } from "./upstream/upstream.ts";
 import { internalAnswer, jsonAnswer, registryAnswer } from "./v2-answers.ts";
 import { readV2Path, splitTarget, type V2Path } from "./v2-path.ts";
 import type { Granted, VerifyToken } from "./verify-token.ts";
@@ -121,7 +122,7 @@ function onward(parts: Parts, asked: Asked, path: V2Path, query: string, login: 
   const writes = method !== "GET" && method !== "HEAD";
   if (writes && parts.own?.isReadOnly())
     throw new Fault("REGISTRY_READ_ONLY", "Garbage is being collected; try again in a minute", { retryAfterMs: COLLECTED_MS });
-  const ask: RepositoryAsk = { repository: "repository" in path ? path.repository : undefined, actions: askedBehind(path, method) };
+  const ask: RepositoryAccess = { repository: "repository" in path ? path.repository : undefined, actions: askedBehind(path, method) };
   const sent = `${upstream.basePath}${"repository" in path ? `/v2/${upstream.nameOf(path.repository)}${path.tail}` : "/v2/_catalog"}${queryThere(parts, path, query)}`;
   const from = { upstream, repository: ask.repository, sent, seen: seenByClient(asked, parts.trusted), writes, elsewhere: parts.redirectHosts };
   const pushes = path.kind === "manifest" && method === "PUT";

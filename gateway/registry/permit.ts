@@ -1,15 +1,15 @@
 import { Fault } from "../../lib/fault.ts";
 import type { Head } from "../decision.ts";
 import { scopeOf, CATALOG_SCOPE, type Need } from "./challenge.ts";
-import type { Action } from "./upstream/upstream.ts";
+import type { RegistryAction } from "../../lib/registry-client/registry-client.ts";
 import { isRepository, type V2Path } from "./v2-path.ts";
 import { allows, type Granted, type VerifyToken } from "./verify-token.ts";
 
 /** What a request needs: `open` where anybody may. */
 export type Needs = { open: boolean; of: readonly Need[]; scope: string };
 
-const PUSH: readonly Action[] = ["pull", "push"];
-const ACTIONS: Readonly<Record<string, readonly Action[]>> = {
+const PUSH: readonly RegistryAction[] = ["pull", "push"];
+const ACTIONS: Readonly<Record<string, readonly RegistryAction[]>> = {
   GET: ["pull"],
   HEAD: ["pull"],
   POST: PUSH,
@@ -19,15 +19,15 @@ const ACTIONS: Readonly<Record<string, readonly Action[]>> = {
 };
 
 /** Who gives up an upload deletes nothing. */
-const OF_UPLOAD: Readonly<Record<string, readonly Action[]>> = { ...ACTIONS, DELETE: PUSH };
+const OF_UPLOAD: Readonly<Record<string, readonly RegistryAction[]>> = { ...ACTIONS, DELETE: PUSH };
 
 /** What our own credential has to allow: of an upload that only asks how far it is as much as of one that goes on. */
-export function askedBehind(path: V2Path, method: string): readonly Action[] {
+export function askedBehind(path: V2Path, method: string): readonly RegistryAction[] {
   return path.kind === "upload" ? PUSH : actionsOf(path, method);
 }
 
 /** What is done with a repository by a request. Faults: METHOD_NOT_ALLOWED. */
-export function actionsOf({ kind }: V2Path, method: string): readonly Action[] {
+export function actionsOf({ kind }: V2Path, method: string): readonly RegistryAction[] {
   const actions = (kind === "upload" ? OF_UPLOAD : ACTIONS)[method];
   if (actions === undefined) throw new Fault("METHOD_NOT_ALLOWED", `A registry knows no ${method}`);
   return actions;
@@ -67,7 +67,7 @@ export function permit(head: Head, needs: Needs, verify: VerifyToken, deletesAre
       // Whoever may push may read what is there, whether or not that was asked for.
       const wanted = actions.includes("push") ? (["push"] as const) : actions;
       // What a token says nothing of is allowed, but not that: it may be a mere user's.
-      const unnamed = (action: Action) => deletesAreNamed && action === "delete" && granted.access === undefined;
+      const unnamed = (action: RegistryAction) => deletesAreNamed && action === "delete" && granted.access === undefined;
       const missing = wanted.find((action) => unnamed(action) || !allows(granted, repository, action));
       if (missing !== undefined) throw new Fault("SCOPE_INSUFFICIENT", `You may not ${WORDS[missing]} ${repository}`);
     }
@@ -77,7 +77,7 @@ export function permit(head: Head, needs: Needs, verify: VerifyToken, deletesAre
   return granted instanceof Promise ? granted.then(check) : check(granted);
 }
 
-const WORDS: Record<Action, string> = { pull: "pull", push: "push to", delete: "delete from" };
+const WORDS: Record<RegistryAction, string> = { pull: "pull", push: "push to", delete: "delete from" };
 
 /** Faults: TOKEN_MISSING, TOKEN_INVALID. */
 function bearer(authorization: string | undefined): string {

@@ -3,7 +3,8 @@ import type { Answer, Asked, Forward, HeaderEdits, HeaderLine, Instead, Lease, R
 import type { Target } from "../contract.ts";
 import { isRedirect, locationEdits, originOf, type AnsweredFrom } from "./locations.ts";
 import type { RedirectRules } from "../../lib/registry-client/redirect-rules.ts";
-import type { RepositoryAsk, Upstream } from "./upstream/upstream.ts";
+import type { RepositoryAccess } from "../../lib/registry-client/registry-client.ts";
+import type { Upstream } from "./upstream/upstream.ts";
 import { registryAnswer } from "./v2-answers.ts";
 
 /** What a request to the registry needs beside the request itself. */
@@ -16,7 +17,7 @@ export type RegistryParts = {
 };
 
 export type ToRegistryAsk = {
-  ask: RepositoryAsk;
+  ask: RepositoryAccess;
   from: AnsweredFrom;
   authorization: string | undefined;
   /** Whose signal it is that the client is gone. */
@@ -185,7 +186,7 @@ class ToStore implements Forward {
   }
 }
 
-function refusedFault({ repository, actions }: RepositoryAsk): Fault {
+function refusedFault({ repository, actions }: RepositoryAccess): Fault {
   const what = repository === undefined ? "its catalog" : `${actions.join(" and ")} of ${repository}`;
   return new Fault(
     "REGISTRY_REFUSED",

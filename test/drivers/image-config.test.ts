@@ -2,6 +2,7 @@ import { once } from "node:events";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import t, { type Test } from "tap";
+import { systemClock } from "../../lib/clock.ts";
 import { mayLead, readImageConfig } from "../../drivers/image-config.ts";
 import { call, rejectsWith } from "./conformance.ts";
 import { openWorld } from "./kubernetes-world.ts";
@@ -33,6 +34,7 @@ const read = (host: string, more: { trusted?: boolean; listed?: string[]; login?
     login: undefined,
     trusted: false,
     listed: ["127.0.0.1"],
+    clock: systemClock(),
     signal: AbortSignal.timeout(20_000),
     ...more,
   });

@@ -2,12 +2,10 @@ import type { Clock } from "../../../lib/clock.ts";
 import { withTimeout } from "../../../lib/deadline.ts";
 import { Fault } from "../../../lib/fault.ts";
 import type { HttpClient, HttpReply } from "../../../lib/http-client.ts";
-import { askUpstream } from "../upstream/ask-upstream.ts";
-import { MANIFESTS } from "../upstream/manifest-digest.ts";
+import { MANIFEST_TYPES, type RegistryAction } from "../../../lib/registry-client/registry-client.ts";
 import type { RegistryBrowser } from "../../contract.ts";
-import type { Action, Upstream } from "../upstream/upstream.ts";
+import { type Upstream, upstreamClient } from "../upstream/upstream.ts";
 import { parseReply } from "../../../lib/parse-reply.ts";
-import { nextPage } from "../../../lib/registry-client/next-page.ts";
 import { readImage } from "./read-image.ts";
 
 /** Nobody reads more on a page, and an endless list must end. */
@@ -26,29 +24,24 @@ export function openBrowser({ upstream, http, clock }: { upstream: Upstream; htt
     const overdue = () => new Fault("REGISTRY_TIMED_OUT", `The registry ${upstream.host} did not answer within ${ANSWER_MS / 1_000} s.`);
     return withTimeout({ clock, ms: ANSWER_MS, overdue, signal }, question);
   };
-  const ask = (repository: string | undefined, action: Action, path: string, signal: AbortSignal, accept = "application/json") =>
-    askUpstream(upstream, http, { repository, actions: [action], method: action === "delete" ? "DELETE" : "GET", path, accept, signal });
+  const client = upstreamClient(upstream, http);
+  const ask = (repository: string | undefined, action: RegistryAction, path: string, signal: AbortSignal, accept = "application/json") =>
+    client.send({ repository, actions: [action], method: action === "delete" ? "DELETE" : "GET", path, accept, signal });
 
   /** All pages of a list; undefined where there is no such list. */
-  const list = async (repository: string | undefined, first: string, field: "repositories" | "tags", signal: AbortSignal) => {
-    const names = new Set<string>();
-    let path: string | undefined = first;
-    for (let page = 0; path !== undefined && page < MOST_PAGES && names.size < MOST_NAMES; page++) {
-      const reply = await ask(repository, "pull", path, signal);
+  const list = (repository: string | undefined, path: string, field: "repositories" | "tags", signal: AbortSignal) => {
+    const read = (reply: HttpReply) => {
       if (reply.status === 404) return undefined;
       requireOk(reply, upstream, repository);
-      const body = readJson(reply, upstream);
-      const more = body[field];
-      // An empty list is null at some registries.
-      for (const name of Array.isArray(more) ? more : []) if (typeof name === "string") names.add(name);
-      path = nextPage(reply.header("link"), path);
-    }
-    return [...names].slice(0, MOST_NAMES);
+      return readJson(reply, upstream);
+    };
+    const request = { repository, actions: ["pull"], path, accept: "application/json", signal } as const;
+    return client.names(request, { field, maxPages: MOST_PAGES, maxNames: MOST_NAMES, read });
   };
 
   const image = async (repository: string, reference: string, signal: AbortSignal) => {
     const base = upstream.nameOf(repository);
-    const reply = await ask(repository, "pull", `${base}/manifests/${encodeURIComponent(reference)}`, signal, MANIFESTS);
+    const reply = await ask(repository, "pull", `${base}/manifests/${encodeURIComponent(reference)}`, signal, MANIFEST_TYPES);
     if (reply.status === 404) return undefined;
     requireOk(reply, upstream, repository);
     if (reply.body.length > MAX_MANIFEST_BYTES) {

@@ -2,9 +2,10 @@ import type { Clock } from "../../../lib/clock.ts";
 import { Fault } from "../../../lib/fault.ts";
 import type { HttpClient } from "../../../lib/http-client.ts";
 import type { RegistryLogin } from "../../../lib/registry-client/registry-login.ts";
+import type { TokenServer } from "../../../lib/registry-client/registry-token.ts";
 import { type AskCounts, openRenewed, type Renewed } from "./renewed.ts";
 import type { TokenFile } from "./token-file.ts";
-import { askToken, type TokenServer } from "./token-server.ts";
+import { askToken } from "./token-server.ts";
 
 /** Repository names are what clients make up: beyond so many, the token that was used first is forgotten. */
 const MOST_TOKENS = 1_000;

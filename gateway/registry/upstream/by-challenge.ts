@@ -3,12 +3,11 @@ import { Fault } from "../../../lib/fault.ts";
 import type { HttpClient } from "../../../lib/http-client.ts";
 import { basicAuthorization, type RegistryLogin } from "../../../lib/registry-client/registry-login.ts";
 import { openBearerTokens, type BearerTokens } from "./bearer-tokens.ts";
-import { parseChallenges } from "../../../lib/registry-client/challenge.ts";
 import { placeOf, type RegistryAddress } from "./registry-address.ts";
 import { type AskCounts, openRenewed } from "./renewed.ts";
 import { scopeOf, withScopes } from "./scope.ts";
 import type { TokenFile } from "./token-file.ts";
-import type { TokenServer } from "./token-server.ts";
+import { type TokenServer, tokenServerIn } from "../../../lib/registry-client/registry-token.ts";
 import { realmTrust } from "../../../lib/registry-client/trusted-realm.ts";
 import type { Upstream } from "./upstream.ts";
 
@@ -48,23 +47,22 @@ export function challengeUpstream(
   });
 
   const adopt = (header: string | undefined): Way => {
-    const challenge = parseChallenges(header).find(({ scheme }) => scheme === "bearer");
-    const next = challenge === undefined ? ({ kind: "basic" } as const) : bearer(challenge.parameters);
+    const wanted = tokenServerIn(header);
+    const next = wanted === undefined ? ({ kind: "basic" } as const) : bearer(wanted);
     // Tokens of the same server are as good as before.
     if (way?.kind === "bearer" && next.kind === "bearer" && sameServer(way.server, next.server)) return way;
     if (next.kind !== "refused") way = next;
     return next;
   };
 
-  const bearer = (parameters: ReadonlyMap<string, string>): Way => {
-    const realm = URL.parse(parameters.get("realm") ?? "");
+  const bearer = ({ realm, service }: { realm: URL | null; service: string | undefined }): Way => {
     const trust = realm === null ? "nothing" : realmTrust(realm, address);
     if (realm === null || trust === "nothing" || (trust === "question" && login)) {
       const why = realm === null ? "names no token server" : `sends for tokens to ${realm.host}, which is not of its own domain, or not by https`;
       const so = login ? "REGISTRY_USERNAME and REGISTRY_PASSWORD are not sent there" : "nothing is asked there";
       return { kind: "refused", fault: new Fault("UPSTREAM_CREDENTIAL_FAILED", `The registry ${address.host} ${why}: ${so}.`) };
     }
-    const server = { realm, service: parameters.get("service") };
+    const server = { realm, service };
     return { kind: "bearer", server, tokens: openBearerTokens(server, { login, http, file: login && file, counts, clock }) };
   };
 
@@ -94,10 +92,7 @@ export function challengeUpstream(
       const now = adopt(header);
       if (now.kind === "refused") throw now.fault;
       if (now.kind === "basic") return before?.kind === "bearer" ? basic : undefined;
-      const wanted = parseChallenges(header)
-        .find(({ scheme }) => scheme === "bearer")
-        ?.parameters.get("scope");
-      return now.tokens.renew(withScopes(scopeOf(ask, place.nameOf), wanted), signal);
+      return now.tokens.renew(withScopes(scopeOf(ask, place.nameOf), tokenServerIn(header)?.scope), signal);
     },
     accepted: (authorization) => {
       if (way?.kind === "bearer") way.tokens.accepted(authorization);

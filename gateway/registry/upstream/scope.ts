@@ -1,6 +1,6 @@
-import type { Action, RepositoryAsk } from "./upstream.ts";
+import type { RegistryAction, RepositoryAccess } from "../../../lib/registry-client/registry-client.ts";
 
-const ORDER: readonly Action[] = ["pull", "push", "delete"];
+const ORDER: readonly RegistryAction[] = ["pull", "push", "delete"];
 const LONGEST = 1_024;
 const SCOPE = /^[!-~]+$/;
 
@@ -8,7 +8,7 @@ const SCOPE = /^[!-~]+$/;
  * What a token must allow, as token servers read it: `repository:name:pull,push`. Without a repository: the catalogue where something is to be
  * done with it, else nothing. Who pushes reads too, as clients do to see what is there already.
  */
-export function scopeOf({ repository, actions }: RepositoryAsk, nameOf: (repository: string) => string): string {
+export function scopeOf({ repository, actions }: RepositoryAccess, nameOf: (repository: string) => string): string {
   if (repository === undefined) return actions.length === 0 ? "" : "registry:catalog:*";
   const wanted = ORDER.filter((action) => actions.includes(action) || (action === "pull" && actions.includes("push")));
   return `repository:${nameOf(repository)}:${wanted.join(",")}`;

@@ -1,12 +1,9 @@
 import type { Clock } from "../../../lib/clock.ts";
 import { Fault } from "../../../lib/fault.ts";
-import { parseReply } from "../../../lib/parse-reply.ts";
 import type { HttpClient, HttpReply } from "../../../lib/http-client.ts";
 import { basicAuthorization, type RegistryLogin } from "../../../lib/registry-client/registry-login.ts";
+import { type TokenServer, tokenReplyIn, tokenUrl } from "../../../lib/registry-client/registry-token.ts";
 import type { Lasting } from "./renewed.ts";
-
-/** Where a registry sends for tokens, and for which service. */
-export type TokenServer = { realm: URL; service: string | undefined };
 
 /** What the token protocol lets be taken for granted where `expires_in` is missing. */
 const USUAL_SECONDS = 60;
@@ -20,16 +17,11 @@ const LONGEST_PAUSE_MS = 5_000;
  * given. Tries three times where the server is away, overloaded or asks for patience. Faults: UPSTREAM_CREDENTIAL_FAILED.
  */
 export async function askToken(
-  { realm, service }: TokenServer,
+  server: TokenServer,
   scopes: readonly string[],
   { login, http, clock, signal }: { login: RegistryLogin | undefined; http: HttpClient; clock: Clock; signal: AbortSignal },
 ): Promise<Lasting<string>> {
-  const url = new URL(realm);
-  url.hash = "";
-  if (service !== undefined) url.searchParams.set("service", service);
-  url.searchParams.set("client_id", "berth");
-  if (login) url.searchParams.set("account", login.username);
-  for (const scope of scopes) url.searchParams.append("scope", scope);
+  const url = tokenUrl(server, scopes, { client_id: "berth", ...(login && { account: login.username }) });
   const headers = { accept: "application/json", ...(login ? { authorization: basicAuthorization(login) } : {}) };
   for (let left = TRIES - 1, pauseMs = FIRST_PAUSE_MS; ; left--, pauseMs *= 2) {
     const reply = await http.request({ method: "GET", url: url.href, headers, signal }).catch((error: unknown) => {
@@ -45,12 +37,12 @@ export async function askToken(
 
 function readToken(reply: HttpReply, server: string): Lasting<string> {
   const failed = (what: string) => new Fault("UPSTREAM_CREDENTIAL_FAILED", `The registry's token server ${server} answered without ${what}.`);
-  const answer = parseReply(reply.body.toString()) as { token?: unknown; access_token?: unknown; expires_in?: unknown } | null | undefined;
+  const answer = tokenReplyIn(reply);
   if (answer === undefined) throw failed("JSON");
-  const token = answer?.token ?? answer?.access_token;
+  const { token, expiresIn } = answer;
   // It becomes a header line.
   if (typeof token !== "string" || !/^[\x21-\x7e]{1,32768}$/.test(token)) throw failed("a token");
-  const told = Number(answer?.expires_in ?? USUAL_SECONDS);
+  const told = Number(expiresIn ?? USUAL_SECONDS);
   const lifeMs = (told > 0 ? Math.min(told, LONGEST_SECONDS) : USUAL_SECONDS) * 1_000;
   // The rest is for its way there and back, and for clocks that differ a little.
   return { value: `Bearer ${token}`, lifeMs: lifeMs * 0.9, renewMs: lifeMs * 0.75 };

@@ -1,13 +1,10 @@
+import type { HttpClient } from "../../../lib/http-client.ts";
+import { createRegistryClient, type RegistryClient, type RegistryCredentials } from "../../../lib/registry-client/registry-client.ts";
 import type { Fault } from "../../../lib/fault.ts";
 import type { Target } from "../../contract.ts";
 
-export type Action = "pull" | "push" | "delete";
-
-/** A repository and what is to be done with it; undefined for `/v2/` (no actions) and `_catalog` (`pull`; a token then needs `registry:catalog:*`). */
-export type RepositoryAsk = { repository: string | undefined; actions: readonly Action[] };
-
-/** The registry behind the proxy. */
-export type Upstream = {
+/** The registry behind the proxy. Faults of its credentials: UPSTREAM_CREDENTIAL_FAILED (502, says which action or setting is missing; never a secret). */
+export type Upstream = RegistryCredentials & {
   target: Target;
   /** Its Host header. */
   host: string;
@@ -15,13 +12,6 @@ export type Upstream = {
   basePath: string;
   /** Its own name of a repository (Docker Hub: library/). */
   nameOf(repository: string): string;
-  /**
-   * The Authorization to send; undefined for none. At once where it is known. Faults: UPSTREAM_CREDENTIAL_FAILED (502, says which action or
-   * setting is missing; never a secret).
-   */
-  authorization(ask: RepositoryAsk, signal: AbortSignal): string | undefined | Promise<string | undefined>;
-  /** The one that was sent was answered 401 with this WWW-Authenticate: another one to try once, or undefined. */
-  refused(ask: RepositoryAsk, challenge: string | undefined, signal: AbortSignal): Promise<string | undefined>;
   /** The registry did what was asked with this Authorization: it is worth handing to programs beside this one. */
   accepted?(authorization: string): void;
   /** Before something is pushed to a repository: ECR makes it where it is missing. Single-flight, remembered. */
@@ -33,3 +23,9 @@ export type Upstream = {
   whyUnknown?(repository: string): Fault | undefined;
   close(): Promise<void>;
 };
+
+/** A client of the registry behind, which signs in with berth's own credential and follows no redirect. */
+export function upstreamClient(upstream: Upstream, http: Pick<HttpClient, "request">): RegistryClient {
+  const scheme = "tls" in upstream.target && upstream.target.tls !== undefined ? "https" : "http";
+  return createRegistryClient({ root: `${scheme}://${upstream.host}${upstream.basePath}`, http, credentials: upstream });
+}

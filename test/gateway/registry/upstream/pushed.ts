@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
-import type { RepositoryAsk, Upstream } from "../../../../gateway/registry/upstream/upstream.ts";
+import type { RepositoryAccess } from "../../../../lib/registry-client/registry-client.ts";
+import type { Upstream } from "../../../../gateway/registry/upstream/upstream.ts";
 import { PATIENCE_MS } from "../../../fixtures/patience.ts";
 
 export const signal = () => AbortSignal.timeout(PATIENCE_MS);
@@ -8,7 +9,7 @@ export const signal = () => AbortSignal.timeout(PATIENCE_MS);
 const MANIFEST = "application/vnd.docker.distribution.manifest.v2+json";
 
 /** Asks the registry as the proxy does: with the upstream's credential, and once more with another where that one is refused. */
-export async function through(upstream: Upstream, ask: RepositoryAsk, path: string, init: RequestInit = {}): Promise<Response> {
+export async function through(upstream: Upstream, ask: RepositoryAccess, path: string, init: RequestInit = {}): Promise<Response> {
   const scheme = "tls" in upstream.target && upstream.target.tls ? "https" : "http";
   const url = path.startsWith("http") ? path : `${scheme}://${upstream.host}${upstream.basePath}${path}`;
   const send = async (authorization: string | undefined) => {

@@ -1,0 +1,102 @@
+import type { HttpClient, HttpReply, HttpRequest } from "../http-client.ts";
+import { nextPage } from "./next-page.ts";
+
+/** Media types of manifests. Indexes first: their digest is the one that an engine knows an image by. */
+export const INDEX_TYPES = ["application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"];
+export const IMAGE_TYPES = ["application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json"];
+export const MANIFEST_TYPES: string = [...INDEX_TYPES, ...IMAGE_TYPES].join(", ");
+
+export type RegistryAction = "pull" | "push" | "delete";
+/** A repository and the actions on it; undefined for `/v2/` (no actions) and `_catalog` (`pull`; a token then needs `registry:catalog:*`). */
+export type RepositoryAccess = { repository: string | undefined; actions: readonly RegistryAction[] };
+
+export type RegistryRequest = RepositoryAccess & {
+  method?: "GET" | "HEAD" | "DELETE";
+  /** Below /v2/, with its query. */
+  path: string;
+  accept?: string;
+  signal?: AbortSignal;
+};
+
+/** How a client signs in to a registry. */
+export type RegistryCredentials = {
+  /** The `Authorization` to send; undefined for none. */
+  authorization(access: RepositoryAccess, signal: AbortSignal): string | undefined | Promise<string | undefined>;
+  /** The registry refused it with this `WWW-Authenticate`: another one to try once, or undefined. */
+  refused(access: RepositoryAccess, challenge: string | undefined, signal: AbortSignal): Promise<string | undefined>;
+};
+
+/** https://github.com/opencontainers/distribution-spec */
+export type RegistryClient = {
+  /** Sends a request, once more where the registry wants another authorization. The reply may have any status. */
+  send(request: RegistryRequest): Promise<HttpReply>;
+  /**
+   * The names on all pages of a list, in the member `field`. `read` takes a page's JSON object, may throw for a refusal, and returns undefined
+   * where there is no such list.
+   */
+  names(
+    request: RegistryRequest,
+    list: { field: string; maxPages: number; maxNames?: number; read(reply: HttpReply): Record<string, unknown> | undefined },
+  ): Promise<string[] | undefined>;
+};
+
+/** Rules for the redirects of a registry. */
+export type RedirectPolicy = {
+  most: number;
+  /** Throws a fault where a redirect must not be followed; `to` is null where it is no URL. */
+  check(from: URL, to: URL | null): asserts to is URL;
+};
+
+const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
+
+export function createRegistryClient(parts: {
+  /** What `/v2/` is appended to. */
+  root: string;
+  http: Pick<HttpClient, "request">;
+  credentials: RegistryCredentials;
+  /** Without it, a redirect is a reply. */
+  redirects?: RedirectPolicy;
+  /** What to connect with, such as the address that was checked for a host. */
+  connection?(url: URL, signal: AbortSignal): Promise<Pick<HttpRequest, "address">>;
+}): RegistryClient {
+  const { root, http, credentials, redirects, connection } = parts;
+  const send = async (request: RegistryRequest): Promise<HttpReply> => {
+    const { method = "GET", path, repository, actions, accept, signal = new AbortController().signal } = request;
+    const access = { repository, actions };
+    const first = new URL(`${root}/v2/${path}`);
+    const sendTo = async (url: URL, authorization: string | undefined) =>
+      http.request({ method, url, headers: { accept, authorization }, signal, ...(await connection?.(url, signal)) });
+    let authorization = await credentials.authorization(access, signal);
+    let reply = await sendTo(first, authorization);
+    if (reply.status === 401) {
+      authorization = await credentials.refused(access, reply.header("www-authenticate"), signal);
+      if (authorization !== undefined) reply = await sendTo(first, authorization);
+    }
+    if (redirects === undefined || method !== "GET") return reply;
+    const follow: RedirectPolicy = redirects;
+    for (let hops = 0; REDIRECTS.has(reply.status) && hops < follow.most; hops++) {
+      const to = URL.parse(reply.header("location") ?? "", first.href);
+      follow.check(first, to);
+      // The credentials are for the registry alone.
+      reply = await sendTo(to, to.host === first.host ? authorization : undefined);
+    }
+    return reply;
+  };
+  return {
+    send,
+    names: async (request, { field, maxPages, maxNames = Number.POSITIVE_INFINITY, read }) => {
+      const names = new Set<string>();
+      let path: string | undefined = request.path;
+      for (let page = 0; path !== undefined && page < maxPages && names.size < maxNames; page++) {
+        const reply = await send({ ...request, path });
+        const body = read(reply);
+        if (body === undefined) return undefined;
+        const values = body[field];
+        // An empty list is null at some registries.
+        for (const name of Array.isArray(values) ? values : []) if (typeof name === "string") names.add(name);
+        path = nextPage(reply.header("link"), path);
+      }
+      return [...names].slice(0, maxNames);
+    },
+  };
+}
