@@ -2,7 +2,7 @@ import { join } from "node:path";
 import type { Server } from "node:tls";
 import type { Clock } from "../lib/clock.ts";
 import type { Settings } from "../conf/settings.ts";
-import { consoleRoutes } from "../control/console/console-routes.ts";
+import { addConsole } from "../control/console/console-routes.ts";
 import { openApi } from "../control/api/open-api.ts";
 import { openFeed } from "../control/api/feed.ts";
 import { openGatewayListener } from "../control/api/gateway-listener.ts";
@@ -162,7 +162,7 @@ export async function runControl(options: {
       clock,
       log,
     },
-    consoleRoutes,
+    addConsole,
   );
   const entrance =
     entranceAt &&

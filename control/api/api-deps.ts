@@ -7,7 +7,7 @@ import type { Credentials } from "../packages/credentials/open-credentials.ts";
 import type { Vault } from "../packages/credentials/open-vault.ts";
 import type { AuditLog } from "../store/open-audit.ts";
 import type { ControlIdentity } from "../identity/open-identity.ts";
-import type { GatewayQueries } from "./open-requests.ts";
+import type { GatewayQueries } from "./gateway-queries.ts";
 import type { SigningKeys } from "../identity/signing-keys.ts";
 import type { Importer } from "../packages/import/open-importer.ts";
 import type { Lifecycle } from "../lifecycle/open-lifecycle.ts";

@@ -9,34 +9,22 @@ import type { User } from "../model/entities.ts";
 import type { ApiDeps } from "./api-deps.ts";
 import type { IncomingHttpHeaders } from "node:http";
 
-declare module "fastify" {
-  interface FastifyContextConfig {
-    /**
-     * Who comes in: `session` (the default of a route) is any user who is signed in, or shows a developer key; `admin` an administrator, by a developer key or a
-     * session with administration; of `itself` the handler takes care.
-     */
-    admits?: "anyone" | "session" | "admin" | "itself";
-    /** A GET that changes something all the same. */
-    mutates?: boolean;
-  }
-}
-
 export type Authorization = {
-  /** For every request: refuses who may not come in. Faults: TOKEN_MISSING, TOKEN_INVALID, ORIGIN_NOT_PERMITTED, NOT_PERMITTED. */
-  authorize(request: FastifyRequest): void;
-  /** Who makes a request that was admitted. */
+  /** For every request: refuses it unless its caller may use the route. Faults: TOKEN_MISSING, TOKEN_INVALID, ORIGIN_NOT_PERMITTED, NOT_PERMITTED. */
+  authorize(request: FastifyRequest): Promise<void>;
+  /** The caller of a request to a route for `session` or `admin`. */
   caller(request: FastifyRequest): AuthenticatedCaller;
-  /** Whether what the request showed would still be admitted. */
+  /** Whether the credential of the request would still be accepted. */
   isStillSignedIn(request: FastifyRequest): boolean;
-  /** Who it was that did something, as far as the request has shown it until now; for the audit log. */
+  /** The user who makes the request, as far as its credentials are known by now; for the audit log. */
   actor(request: FastifyRequest): Actor | undefined;
   /**
-   * The user of a developer key, `key` from the address or the one in `Authorization: Dev`; without one, a session does, and `admin` requires that it has
-   * administration. Faults: DEV_KEY_INVALID, TOO_MANY_ATTEMPTS too.
+   * The user of a developer key: of `key`, which is from the path, or of the one in `Authorization: Dev`. Without a key, the user of the session; `admin` then
+   * requires that the session has administration. Faults: DEV_KEY_INVALID, TOO_MANY_ATTEMPTS too.
    */
-  developer(request: FastifyRequest, key: string | undefined): User;
-  /** `use` with the developer key that a request shows; who keeps showing wrong ones is not listened to for a while. Faults: DEV_KEY_INVALID, TOO_MANY_ATTEMPTS. */
-  withDevKey<R>(request: FastifyRequest, key: string | undefined, use: (key: string) => R): R;
+  developer(request: FastifyRequest, key: string | undefined): Promise<User>;
+  /** Calls `use` with the developer key of a request. After too many wrong keys, a client waits. Faults: DEV_KEY_INVALID, TOO_MANY_ATTEMPTS. */
+  withDevKey<R>(request: FastifyRequest, key: string | undefined, use: (key: string) => R | Promise<R>): Promise<R>;
 };
 
 export type Actor = Pick<AuthenticatedCaller, "userId" | "login" | "by">;
@@ -44,21 +32,21 @@ export type Actor = Pick<AuthenticatedCaller, "userId" | "login" | "by">;
 type AuthorizationDeps = Pick<ApiDeps, "identity" | "store" | "settings"> & { attempts: SignInAttempts; pages: readonly string[] };
 
 /**
- * Nothing that a proxy in front says about the caller is believed; each request shows its own credential. `pages` are the origins beside
- * its own whose pages may change something with a cookie.
+ * Each request shows its own credential; what a proxy says about the caller is ignored. `pages` are the other origins whose pages may change something with a
+ * cookie.
  */
 export function createAuthorization({ identity, store, attempts, pages, settings }: AuthorizationDeps): Authorization {
   const consolePages = settings.console?.url === undefined ? [] : [new URL(settings.console.url).origin];
   const callers = new WeakMap<FastifyRequest, AuthenticatedCaller>();
   const byKey = new WeakMap<FastifyRequest, Actor>();
 
-  const admitSession = (request: FastifyRequest): AuthenticatedCaller => {
+  const authorizeSession = async (request: FastifyRequest): Promise<AuthenticatedCaller> => {
     const key = parseDevKey(request.headers.authorization);
-    if (key !== undefined) return admitKey(request, key);
+    if (key !== undefined) return authorizeKey(request, key);
     const header = headerOf(request.headers);
-    const caller = isAtConsole(request) ? admitAtConsole(header) : authenticate(header, identity.who);
+    const caller = isAtConsole(request) ? authorizeAtConsole(header) : authenticate(header, identity.who);
     const mutates = request.routeOptions.config.mutates ?? !isSafe(request.method);
-    // A browser may leave a GET without any word about the page, so here silence is no proof.
+    // A browser may send a GET without a header about its page, so a missing header proves nothing.
     if (!isAtConsole(request) && caller.by === "cookie" && mutates && !["own", "permitted"].includes(pageOf(header, pages))) {
       throw new Fault("ORIGIN_NOT_PERMITTED", "A page of another origin may not do this with the browser's cookie.");
     }
@@ -66,11 +54,11 @@ export function createAuthorization({ identity, store, attempts, pages, settings
     return caller;
   };
 
-  /** There a cookie is good for pages of the console's own alone, whatever they ask; the edge's cookie is not. */
-  const admitAtConsole = (header: HeaderOf): AuthenticatedCaller => {
+  /** The console's cookie is valid for the console's own pages only. The edge's cookie is not valid there. */
+  const authorizeAtConsole = (header: HeaderOf): AuthenticatedCaller => {
     const token = consoleToken(header);
     const caller = token === undefined ? undefined : identity.who(token, "console");
-    // Only a session of the console's is given no token for containers.
+    // Only a session of the console has no token for containers.
     if (token === undefined || caller === undefined || caller.derivedToken !== undefined)
       return authenticate((name) => (name === "cookie" ? undefined : header(name)), identity.who);
     if (!["own", "permitted"].includes(pageOf(header, consolePages)))
@@ -78,31 +66,31 @@ export function createAuthorization({ identity, store, attempts, pages, settings
     return { ...caller, by: "cookie", token };
   };
 
-  const admitKey = (request: FastifyRequest, key: string): AuthenticatedCaller => {
-    const { id, login, admin } = withKey(request, key, identity.userOfDevKey);
+  const authorizeKey = async (request: FastifyRequest, key: string): Promise<AuthenticatedCaller> => {
+    const { id, login, admin } = await withDevKey(request, key, identity.userOfDevKey);
     const caller = { userId: id, login, admin, ref: identity.refOfDevKey(key), by: "devKey", token: undefined } as const;
     callers.set(request, caller);
     return caller;
   };
 
-  /** Before anything is done: who revokes the very key that is shown was its holder. */
+  /** Called before the route changes anything: a user may revoke the key of the request itself. */
   const holderOf = (key: string): Actor | undefined => {
     try {
       const { id, login } = identity.userOfDevKey(key);
       return { userId: id, login, by: "devKey" };
     } catch (error) {
-      // Some take the token of a session in a key's place.
+      // Some clients send the token of a session as a key.
       if (error instanceof Fault) return undefined;
       throw error;
     }
   };
 
-  const withKey: Authorization["withDevKey"] = (request, key, use) => {
+  const withDevKey: Authorization["withDevKey"] = async (request, key, use) => {
     const peer = peerOf(request);
     attempts.check(peer, key);
     try {
-      if (key === undefined) throw new Fault("DEV_KEY_INVALID", "A developer key is needed: Authorization: Dev <key>.");
-      const result = use(key);
+      if (key === undefined) throw new Fault("DEV_KEY_INVALID", "The developer key is missing: send Authorization: Dev <key>.");
+      const result = await use(key);
       attempts.succeeded(peer, key);
       const actor = holderOf(key);
       if (actor) byKey.set(request, actor);
@@ -113,8 +101,8 @@ export function createAuthorization({ identity, store, attempts, pages, settings
     }
   };
 
-  const admitAdmin = (request: FastifyRequest): void => {
-    const { admin, userId } = callers.get(request) ?? admitSession(request);
+  const authorizeAdmin = async (request: FastifyRequest): Promise<void> => {
+    const { admin, userId } = await authorizeSession(request);
     if (admin) return;
     if (store.users.find(userId)?.admin !== true) throw new Fault("NOT_PERMITTED", "Only administrators may do this.");
     throw new Fault(
@@ -124,40 +112,44 @@ export function createAuthorization({ identity, store, attempts, pages, settings
   };
 
   return {
-    authorize: (request) => {
+    authorize: async (request) => {
       if (request.is404) return;
-      const admits = request.routeOptions.config.admits ?? "session";
-      if (admits === "session") admitSession(request);
-      if (admits === "admin") admitAdmin(request);
+      const { authorize = "session" } = request.routeOptions.config;
+      if (authorize === "session") await authorizeSession(request);
+      if (authorize === "admin") await authorizeAdmin(request);
     },
     actor: (request) => byKey.get(request) ?? callers.get(request),
-    caller: (request) => callers.get(request) ?? admitSession(request),
+    caller: (request) => {
+      const caller = callers.get(request);
+      if (!caller) throw new Error(`${request.routeOptions.url} uses the caller, and does not authorize a session`);
+      return caller;
+    },
     isStillSignedIn: (request) => {
       const { by, token } = callers.get(request) ?? {};
       if (by === "devKey") return holderOf(parseDevKey(request.headers.authorization) ?? "") !== undefined;
       return token !== undefined && identity.who(token, isAtConsole(request) ? "console" : "edge") !== undefined;
     },
-    developer: (request, key) => {
+    developer: async (request, key) => {
       const shown = key ?? parseDevKey(request.headers.authorization);
-      if (shown !== undefined) return withKey(request, shown, identity.userOfDevKey);
-      const { userId, admin } = admitSession(request);
+      if (shown !== undefined) return withDevKey(request, shown, identity.userOfDevKey);
+      const { userId, admin } = await authorizeSession(request);
       const user = store.users.find(userId);
-      if (!user) throw new Fault("TOKEN_INVALID", "The session's user is gone.");
+      if (!user) throw new Fault("TOKEN_INVALID", "The user of this session no longer exists.");
       return { ...user, admin };
     },
-    withDevKey: withKey,
+    withDevKey,
   };
 }
 
-/** The cookie of the console's session. Not `auth`: a browser sends a host's cookies to all of its ports, and that one is the edge's. */
+/** The cookie of the console's session. Not `auth`: a browser sends a host's cookies to all its ports, and `auth` belongs to the edge. */
 export const CONSOLE_COOKIE = "berth-console";
 
-/** Whether it came in at the console's own listener, or under its own host name. */
+/** Whether the request came through the console's own listener, or its own host name. */
 export function isAtConsole({ headers }: FastifyRequest): boolean {
   return headers[CONSOLE_HEADER] !== undefined;
 }
 
-/** Undefined where there is none, or more than one: another port's page may have added its own. */
+/** Undefined: there is no such cookie, or more than one, since a page of another port may have added its own. */
 function consoleToken(header: HeaderOf): string | undefined {
   const found: string[] = [];
   mapCookies(header("cookie") ?? "", (name, value) => {
@@ -167,18 +159,18 @@ function consoleToken(header: HeaderOf): string | undefined {
   return found.length === 1 ? found[0] : undefined;
 }
 
-/** The client's address, as the gateway tells it; undefined for who came without one, through the socket of this user. */
+/** The client's address, as the gateway reports it; undefined for a client of this user's own socket. */
 function peerOf(request: FastifyRequest): string | undefined {
   return headerOf(request.headers)(CLIENT_ADDRESS_HEADER);
 }
 
 /**
- * Someone who is signed in, and by which credential; `token` is that of the session, and undefined for a bare developer key. `admin`: whether this credential
- * has administration, which a plain session of an administrator has not.
+ * A signed-in user and the kind of credential. `token` is that of the session; undefined for a developer key. `admin`: the credential has administration, which
+ * a plain session of an administrator lacks.
  */
 export type AuthenticatedCaller = WhoAnswer & { by: Credential["from"] | "devKey"; token: string | undefined };
 
-/** The headers as the rules that the gateway shares read them. */
+/** Reads headers for the rules that gateway and control share. */
 export function headerOf(headers: IncomingHttpHeaders): HeaderOf {
   return (name) => {
     const value = headers[name];
@@ -186,7 +178,7 @@ export function headerOf(headers: IncomingHttpHeaders): HeaderOf {
   };
 }
 
-/** The first valid one counts. Faults: TOKEN_MISSING, TOKEN_INVALID. */
+/** The first valid credential counts. Faults: TOKEN_MISSING, TOKEN_INVALID. */
 export function authenticate(header: HeaderOf, who: (token: string) => WhoAnswer | undefined): AuthenticatedCaller {
   for (const { from, token } of credentials(header)) {
     const caller = who(token);

@@ -1,89 +1,120 @@
-import type { FastifyInstance } from "fastify";
-import { Fault } from "../../lib/fault.ts";
-import { CONTAINER_WIRE_STATES } from "../model/states.ts";
-import { KEEPS_AWAKE, TIMERS } from "../lifecycle/explain/timers.ts";
+import { Type } from "typebox";
 import type { Explanation } from "../lifecycle/explain/explain-container.ts";
-import type { Authorization } from "./authorization.ts";
-import type { ApiDeps } from "./api-deps.ts";
-import { clientAbortSignal } from "./api-error.ts";
-import { HISTORY, historyEntryToJson } from "./history-routes.ts";
 import { requireManage } from "../identity/rights.ts";
-import { parseUuid } from "./find-entities.ts";
+import { CONTAINER_WIRE_STATES, IMAGE_WIRE_STATES } from "../model/states.ts";
+import { HISTORY_LENGTH, type HistoryEntry } from "../store/history.ts";
+import { type Wake, WAKES_KEPT } from "../store/wakes.ts";
+import { clientAbortSignal } from "./api-error.ts";
 import { isoDate } from "./entity-json.ts";
-import { responses, ID_PARAMS } from "./schemas.ts";
+import { requireContainer, requireImage } from "./find-entities.ts";
+import type { GatewayOpenRequests } from "./gateway-queries.ts";
+import { route, type Route, type RouteDeps } from "./route.ts";
+import {
+  EXPLANATION,
+  type ExplanationJson,
+  HISTORY,
+  type HistoryEntryJson,
+  ID_PARAMS,
+  OPEN_REQUESTS,
+  type OpenRequestsJson,
+  WAKE,
+  type WakeJson,
+} from "./schemas.ts";
 
-const text = { type: "string" } as const;
-const date = { type: "string", format: "date-time" } as const;
-const sentence = { type: "string", description: "a sentence for people, which may change; programs go by the fields beside it" } as const;
+type UserStore = Pick<RouteDeps["store"], "users">;
+type WakePhase = WakeJson["phases"][number];
 
-const EXPLANATION = {
-  type: "object",
-  properties: {
-    id: text,
-    name: text,
-    status: { type: "string", description: "a status, as everywhere" },
-    since: date,
-    why: sentence,
-    wish: {
-      type: "object",
-      properties: {
-        instances: { type: "integer" },
-        by: { type: ["string", "null"], description: "the login of who asked last" },
-        time: { type: ["string", "null"], format: "date-time", description: "when its last start was asked for" },
+/** Why a container or an image is in its state. For callers who may read its logs. */
+export function diagnosticsRoutes({ store, lifecycle, gateways, clock, authorization }: RouteDeps): Route[] {
+  const tags = ["docker containers"];
+  const schema = { tags, params: ID_PARAMS };
+
+  return [
+    route({
+      method: "GET",
+      path: "/docker/containers/:id/history",
+      authorize: "session",
+      schema: { ...schema, summary: `Lists the last ${HISTORY_LENGTH} events of a container, oldest first`, response: HISTORY },
+      handle: async (request) => {
+        const container = requireContainer(store, authorization.caller(request), request.params.id);
+        return store.history.of(container.id).map((entry) => historyEntryToJson(entry, CONTAINER_WIRE_STATES, store));
       },
-    },
-    next: {
-      type: "array",
-      description: "what happens by itself, the next first",
-      items: { type: "object", properties: { kind: { type: "string", enum: TIMERS }, time: date, says: sentence } },
-    },
-    awake: {
-      type: "array",
-      description: "what keeps it from its idle stop",
-      items: { type: "object", properties: { kind: { type: "string", enum: KEEPS_AWAKE }, says: sentence } },
-    },
-    failure: {
-      type: ["object", "null"],
-      description: "the last one that is remembered",
-      properties: { time: date, code: text, message: text, logs: { type: "array", items: text, description: "its last lines, oldest first" } },
-    },
-    engine: {
-      type: "object",
-      description: "what the orchestrator says now",
-      properties: {
-        says: sentence,
-        running: { type: ["boolean", "null"], description: "null: it has no such service, or cannot be asked" },
-        address: { type: ["string", "null"] },
-        port: { type: ["integer", "null"] },
-        exitCode: { type: ["integer", "null"] },
-        outOfMemory: { type: ["boolean", "null"] },
+    }),
+    route({
+      method: "GET",
+      path: "/docker/images/:id/history",
+      authorize: "session",
+      schema: {
+        ...schema,
+        tags: ["docker images"],
+        summary: `Lists the last ${HISTORY_LENGTH} events of an image, oldest first`,
+        response: HISTORY,
       },
-    },
-    history: HISTORY,
-  },
-} as const;
-
-/** Why a container is as it is, in one answer. For whoever may see its logs. */
-export function explainRoutes(app: FastifyInstance, { store, lifecycle }: ApiDeps, admission: Authorization): void {
-  app.get<{ Params: { id: string } }>(
-    "/docker/containers/:id/explain",
-    { schema: { tags: ["docker containers"], summary: "Why a container is as it is", params: ID_PARAMS, response: responses(EXPLANATION) } },
-    async (request, reply) => {
-      const container = store.containers.find(parseUuid(request.params.id));
-      if (!container) throw new Fault("CONTAINER_NOT_FOUND", `There is no container ${request.params.id}.`);
-      requireManage(store, admission.caller(request), container.packageId);
-      const explained = await lifecycle.explain(container.id, clientAbortSignal(reply));
-      const { wishedBy } = explained.container;
-      return onWire(store, explained, wishedBy === undefined ? undefined : store.users.find(wishedBy)?.login);
-    },
-  );
+      handle: async (request) => {
+        const image = requireImage(store, request.params.id);
+        requireManage(store, authorization.caller(request), image.packageId);
+        return store.history.of(image.id).map((entry) => historyEntryToJson(entry, IMAGE_WIRE_STATES, store));
+      },
+    }),
+    route({
+      method: "GET",
+      path: "/docker/containers/:id/explain",
+      authorize: "session",
+      schema: { ...schema, summary: "Explains the status of a container", response: EXPLANATION },
+      handle: async (request, reply) => {
+        const container = requireContainer(store, authorization.caller(request), request.params.id);
+        return explanationToJson(await lifecycle.explain(container.id, clientAbortSignal(reply)), store);
+      },
+    }),
+    route({
+      method: "GET",
+      path: "/docker/containers/:id/wakes",
+      authorize: "session",
+      schema: {
+        ...schema,
+        summary: `Lists the last ${WAKES_KEPT} starts of a container and their phases, the newest first`,
+        response: Type.Array(WAKE),
+      },
+      handle: async (request) => {
+        const container = requireContainer(store, authorization.caller(request), request.params.id);
+        return store.wakes.of(container.id).map((wake) => wakeToJson(wake, loginOf(store, wake.byUser), clock.now()));
+      },
+    }),
+    // Without paths: a query may contain data of the caller.
+    route({
+      method: "GET",
+      path: "/docker/containers/:id/open",
+      authorize: "session",
+      schema: { ...schema, summary: "Lists the open requests and sockets of a container, by gateway", response: OPEN_REQUESTS },
+      handle: async (request) => {
+        const container = requireContainer(store, authorization.caller(request), request.params.id);
+        return (await gateways.openRequests(container.id)).map(openRequestsToJson);
+      },
+    }),
+  ];
 }
 
-function onWire(
-  store: Pick<ApiDeps["store"], "users">,
-  { container, why, history, timers, awake, failure, engine }: Explanation,
-  by: string | undefined,
-) {
+function loginOf({ users }: UserStore, id: string | undefined): string | undefined {
+  return id === undefined ? undefined : users.find(id)?.login;
+}
+
+function historyEntryToJson(
+  { at, fromState, toState, event, byUser, cause }: HistoryEntry,
+  words: Record<string, string>,
+  store: UserStore,
+): HistoryEntryJson {
+  return {
+    time: isoDate(at),
+    from: words[fromState] ?? fromState,
+    to: words[toState] ?? toState,
+    event,
+    by: byUser ?? "system",
+    login: loginOf(store, byUser) ?? null,
+    cause: cause ?? null,
+  };
+}
+
+function explanationToJson({ container, why, history, timers, awake, failure, engine }: Explanation, store: UserStore): ExplanationJson {
   const { fact } = engine;
   return {
     id: container.id,
@@ -91,7 +122,11 @@ function onWire(
     status: CONTAINER_WIRE_STATES[container.state],
     since: isoDate(container.since),
     why,
-    wish: { instances: container.desiredInstances, by: by ?? null, time: container.wishedOn === 0 ? null : isoDate(container.wishedOn) },
+    wish: {
+      instances: container.desiredInstances,
+      by: loginOf(store, container.wishedBy) ?? null,
+      time: container.wishedOn === 0 ? null : isoDate(container.wishedOn),
+    },
     next: timers.map(({ kind, at, says }) => ({ kind, time: isoDate(at), says })),
     awake,
     failure: failure ? { time: isoDate(failure.at), code: failure.code, message: failure.message, logs: failure.logs } : null,
@@ -105,4 +140,53 @@ function onWire(
     },
     history: history.map((entry) => historyEntryToJson(entry, CONTAINER_WIRE_STATES, store)),
   };
+}
+
+function wakeToJson(wake: Wake, by: string | undefined, now: number): WakeJson {
+  return {
+    asked: isoDate(wake.askedOn),
+    for: wake.askedFor ?? null,
+    by: by ?? null,
+    ended: wake.endedOn === undefined ? null : isoDate(wake.endedOn),
+    outcome: wake.outcome ?? null,
+    phases: wakePhases(wake, now),
+    cause: wake.fault ?? null,
+  };
+}
+
+/**
+ * The phases of a start in order, as far as they are known. While a start is in progress, or after it failed, the driver has reported no phases: it is one
+ * phase, `start`. `now` is epoch ms.
+ */
+export function wakePhases({ askedOn, begunOn, endedOn, phases, connectMs }: Wake, now: number): WakePhase[] {
+  const until = endedOn ?? Math.max(now, askedOn);
+  const queue = { name: "queue", start: 0, duration: Math.max(0, (begunOn ?? until) - askedOn) } as const;
+  if (begunOn === undefined) return [queue];
+  const rest: [name: WakePhase["name"], ms: number | undefined][] =
+    phases === undefined
+      ? [["start", Math.max(0, until - begunOn)]]
+      : [
+          ["pull", phases.pull],
+          ["create", phases.create],
+          ["boot", phases.boot],
+          ["connect", connectMs],
+        ];
+  const result: WakePhase[] = [queue];
+  let start = queue.duration;
+  for (const [name, duration] of rest) {
+    if (duration === undefined) continue;
+    result.push({ name, start: toTenths(start), duration: toTenths(duration) });
+    start += duration;
+  }
+  return result;
+}
+
+/** Clocks count finer than a reader needs. */
+function toTenths(ms: number): number {
+  return Math.round(ms * 10) / 10;
+}
+
+function openRequestsToJson({ gateway, answer }: GatewayOpenRequests): OpenRequestsJson {
+  const open = answer?.open.map((exchange) => ({ ...exchange, since: isoDate(exchange.since) })) ?? [];
+  return { gateway, answered: answer !== undefined, count: answer?.count ?? 0, open };
 }

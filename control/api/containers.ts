@@ -1,22 +1,21 @@
 import { Readable } from "node:stream";
-import type { FastifyInstance, FastifyReply } from "fastify";
+import type { FastifyReply } from "fastify";
+import { type Static, Type } from "typebox";
 import { Fault } from "../../lib/fault.ts";
+import type { WhoAnswer } from "../../gateway/contract.ts";
+import { createManageCheck, mayManagePackage, mayStillManage, requireManage } from "../identity/rights.ts";
 import type { Container } from "../model/entities.ts";
-import type { Authorization } from "./authorization.ts";
-import type { ApiDeps } from "./api-deps.ts";
+import { CONTAINER_WIRE_STATES } from "../model/states.ts";
 import { clientAbortSignal } from "./api-error.ts";
 import { containerLogs, followedLogs, LOG_LINES, MOST_LOG_LINES } from "./container-logs.ts";
-import { detailOf, type ListFields, type ListQuery, momentOf, parseListing, stateOf, type SendList } from "./lists.ts";
-import { findLiveContainer, type LiveContainer, findLiveContainers, parseUuid } from "./find-entities.ts";
-import type { AuditRecorder } from "./audit.ts";
-import type { LiveStreams } from "./live-streams.ts";
-import { mayManagePackage, mayStillManage, requireManage } from "../identity/rights.ts";
-import { containerToJson, type EntityDetail } from "./entity-json.ts";
-import { responses, CONTAINER, ID_PARAMS, LIST_QUERY, SAVED_CONTAINER } from "./schemas.ts";
-import { CONTAINER_WIRE_STATES } from "../model/states.ts";
+import { containerToJson } from "./entity-json.ts";
+import { findLiveContainer, findLiveContainers, type LiveContainer, parseUuid } from "./find-entities.ts";
+import { detailOf, type ListFields, momentOf, parseListing, stateOf } from "./lists.ts";
+import { namedTarget } from "./record-audit.ts";
+import { route, type Route, type RouteDeps } from "./route.ts";
+import { CONTAINER, count, ID_PARAMS, LIST_QUERY, nullable, text } from "./schemas.ts";
 
-type ById = { Params: { id: string } };
-type CallerRights = { userId: string; admin: boolean };
+type CallerRights = Pick<WhoAnswer, "userId" | "admin">;
 
 const FIELDS: ListFields = {
   id: { column: "id" },
@@ -29,35 +28,63 @@ const FIELDS: ListFields = {
   lastActive: { column: "last_active", stored: momentOf },
 };
 
-/** `awaitStart` and `awaitStop` differ in name alone. */
-const awaits = (name: string) => ({
-  type: "object",
-  properties: { [name]: { type: "boolean", default: false, description: "answer when it is done" } },
-});
-const LOGS_QUERY = {
-  type: "object",
-  properties: {
-    limit: { type: "integer", minimum: 1, maximum: MOST_LOG_LINES, default: LOG_LINES, description: "lines" },
-    follow: { type: "boolean", default: false, description: "go on with what it writes, as it writes it, until it ends" },
+const anyObject = { type: ["object", "null"], additionalProperties: true };
+/** Clients send back the entity that they received, nulls included. Other fields belong to the server and are ignored. */
+const SAVED_CONTAINER = Type.Object(
+  {
+    id: Type.Optional(nullable(text, { description: "a UUID" })),
+    name: Type.Optional(nullable(text, { description: "required for a new container, and unique" })),
+    friendlyName: Type.Optional(nullable(text)),
+    dockerfile: Type.Optional(
+      Type.Unsafe<{ id?: string } | null>({
+        type: ["object", "null"],
+        properties: { id: text },
+        description: "the image; only for a new container",
+      }),
+    ),
+    config: Type.Optional(
+      Type.Unsafe<Record<string, unknown> | null>({ ...anyObject, description: "as in container.json; a key that is left out keeps its value" }),
+    ),
+    environmentVars: Type.Optional(
+      Type.Unsafe<Record<string, unknown> | null>({ ...anyObject, description: "all variables; `***` keeps the value of one" }),
+    ),
   },
-};
+  {
+    description:
+      "Changes the container with this `id`. Without an `id`, or with an unknown one, it creates another container of the image `dockerfile.id`, " +
+      "which follows that image when its package is published again. A changed `config` or `environmentVars` replaces the running service. " +
+      "The next publish overwrites what the package defines.",
+  },
+);
 
-export function containerRoutes(
-  app: FastifyInstance,
-  parts: ApiDeps,
-  { admission, streams, audit, sendList }: { admission: Authorization; streams: LiveStreams; audit: AuditRecorder; sendList: SendList },
-): void {
-  const { store, lifecycle } = parts;
+const WAIT = Type.Optional(Type.Boolean({ default: false, description: "respond when it is done" }));
+const LOGS_QUERY = Type.Object({
+  limit: Type.Optional(Type.Integer({ minimum: 1, maximum: MOST_LOG_LINES, default: LOG_LINES, description: "lines" })),
+  follow: Type.Optional(Type.Boolean({ default: false, description: "continue with new lines until the container ends" })),
+});
+
+const LEASE_OF_SELF = "self";
+const LEASE_PARAMS = Type.Object({
+  id: Type.String({ description: `a UUID, or \`${LEASE_OF_SELF}\`: the container whose token (\`USER_API_KEY\`) the call shows` }),
+});
+const LEASE = Type.Object({
+  seconds: Type.Number({ minimum: 0, description: "from now on; 0 ends it. At most BERTH_BUSY_MINUTES" }),
+});
+const LEASED = Type.Object({ until: nullable(Type.String({ format: "date-time" }), { description: "null: it is no longer busy" }) });
+
+export function containerRoutes(deps: RouteDeps): Route[] {
+  const { store, lifecycle, identity, authorization, streams, auditRecorder, sendList } = deps;
   const tags = ["docker containers"];
+  const target = ({ params: { id } }: { params: { id: string } }) => namedTarget(store.containers.find(id)?.name, id);
 
-  const shown = ({ container, image }: LiveContainer, caller: CallerRights) =>
+  const toJson = ({ container, image }: LiveContainer, caller: CallerRights) =>
     containerToJson(container, image, mayManagePackage(store, caller, container.packageId));
   const find = (id: string): LiveContainer => {
     const live = findLiveContainer(store, parseUuid(id));
     if (!live) throw new Fault("CONTAINER_NOT_FOUND", `There is no container ${id}.`);
     return live;
   };
-  /** Clients take a 404 for success in what these routes do, so here an unknown id is a bad request. */
+  /** For routes at which clients treat a 404 as success: an unknown id is a bad request there. */
   const findManaged = (id: string, caller: CallerRights): LiveContainer => {
     const live = findLiveContainer(store, parseUuid(id));
     if (!live) throw new Fault("REQUEST_INVALID", `There is no container ${id}.`);
@@ -65,138 +92,155 @@ export function containerRoutes(
     return live;
   };
 
-  /** One that is deleted meanwhile has neither started nor stopped: no 404 for that either. */
+  /** A container that is deleted while the client waits has neither started nor stopped: no 404 for that either. */
   const settled = (id: string, reply: FastifyReply): Promise<Container> =>
     lifecycle.settled(id, clientAbortSignal(reply)).catch((error: unknown) => {
       if (!(error instanceof Fault) || error.code !== "CONTAINER_NOT_FOUND") throw error;
       throw new Fault("REQUEST_INVALID", `The container ${id} was removed meanwhile.`, { cause: error });
     });
 
-  /** Of one package there are often many. */
-  const shownOnes = (ids: readonly string[], caller: CallerRights, detail: EntityDetail) => {
-    const inside = new Map<string, boolean>();
-    return findLiveContainers(store, ids).map(({ container, image }) => {
-      const may = inside.get(container.packageId) ?? mayManagePackage(store, caller, container.packageId);
-      inside.set(container.packageId, may);
-      return containerToJson(container, image, may, detail);
-    });
-  };
-
-  app.get<{ Querystring: ListQuery }>(
-    "/docker/containers",
-    { schema: { tags, summary: "Lists containers", querystring: LIST_QUERY, response: responses({ type: "array", items: CONTAINER }) } },
-    (request, reply) => {
-      const caller = admission.caller(request);
-      const listing = parseListing(request.query, FIELDS);
-      const detail = detailOf(request.query);
-      return sendList(reply, {
-        userId: caller.userId,
-        limit: listing.limit,
-        ids: () => store.containers.ids(listing),
-        rows: (ids) => shownOnes(ids, caller, detail),
-      });
-    },
-  );
-
-  app.get<{ Querystring: ListQuery }>(
-    "/docker/containers/count",
-    { schema: { tags, summary: "Counts containers", querystring: LIST_QUERY, response: responses({ type: "integer" }) } },
-    (request) => store.containers.count(parseListing(request.query, FIELDS)),
-  );
-
-  app.post<{ Body: SavedContainer }>(
-    "/docker/containers",
-    { schema: { tags, summary: "Saves a container", body: SAVED_CONTAINER, response: responses(CONTAINER) } },
-    (request) => {
-      const caller = admission.caller(request);
-      const { container, image } = saveContainerFor(parts, caller, request.body);
-      return containerToJson(container, image, true);
-    },
-  );
-
-  app.delete<ById>(
-    "/docker/containers/:id",
-    {
-      schema: {
-        tags,
-        summary: "Stops a container and forgets it",
-        description: "A container that a package defines comes back, with its id, when the package is published again.",
-        params: ID_PARAMS,
-        response: responses(CONTAINER),
+  return [
+    route({
+      method: "GET",
+      path: "/docker/containers",
+      authorize: "session",
+      schema: { tags, summary: "Lists containers", querystring: LIST_QUERY, response: Type.Array(CONTAINER) },
+      handle: async (request, reply) => {
+        const caller = authorization.caller(request);
+        const listing = parseListing(request.query, FIELDS);
+        const detail = detailOf(request.query);
+        const mayManage = createManageCheck(store, caller);
+        return sendList(reply, {
+          userId: caller.userId,
+          limit: listing.limit,
+          ids: () => store.containers.ids(listing),
+          rows: (ids) =>
+            findLiveContainers(store, ids).map(({ container, image }) => containerToJson(container, image, mayManage(container.packageId), detail)),
+        });
       },
-    },
-    (request) => {
-      const caller = admission.caller(request);
-      const live = find(request.params.id);
-      requireManage(store, caller, live.container.packageId);
-      lifecycle.remove(live.container.id);
-      return shown(live, caller);
-    },
-  );
-
-  app.get<ById>(
-    "/docker/containers/:id",
-    { schema: { tags, summary: "Finds a container", params: ID_PARAMS, response: responses(CONTAINER) } },
-    (request) => shown(find(request.params.id), admission.caller(request)),
-  );
-
-  app.get<ById & { Querystring: { awaitStart: boolean } }>(
-    "/docker/containers/:id/run",
-    {
-      config: { mutates: true },
-      schema: { tags, summary: "Starts a container", params: ID_PARAMS, querystring: awaits("awaitStart"), response: responses(CONTAINER) },
-    },
-    async (request, reply) => {
-      const caller = admission.caller(request);
-      const { container } = findManaged(request.params.id, caller);
-      lifecycle.requestStart(container.id, caller.userId, "run", caller.ref);
-      audit.accepted(request);
-      if (request.query.awaitStart) requireStarted(await settled(container.id, reply));
-      return shown(find(container.id), caller);
-    },
-  );
-
-  app.get<ById & { Querystring: { awaitStop: boolean } }>(
-    "/docker/containers/:id/stop",
-    {
-      config: { mutates: true },
-      schema: { tags, summary: "Stops a container", params: ID_PARAMS, querystring: awaits("awaitStop"), response: responses(CONTAINER) },
-    },
-    async (request, reply) => {
-      const caller = admission.caller(request);
-      const { container } = findManaged(request.params.id, caller);
-      lifecycle.requestStop(container.id, caller.userId);
-      audit.accepted(request);
-      if (request.query.awaitStop) requireNoError(await settled(container.id, reply));
-      return shown(find(container.id), caller);
-    },
-  );
-
-  app.get<ById & { Querystring: { limit: number; follow: boolean } }>(
-    "/docker/containers/:id/logs",
-    {
+    }),
+    route({
+      method: "GET",
+      path: "/docker/containers/count",
+      authorize: "session",
+      schema: { tags, summary: "Counts containers", querystring: LIST_QUERY, response: count },
+      handle: async ({ query }) => store.containers.count(parseListing(query, FIELDS)),
+    }),
+    route({
+      method: "POST",
+      path: "/docker/containers",
+      authorize: "session",
+      audit: { action: "containerSaved", target: ({ body }) => body.name ?? body.id ?? undefined },
+      schema: { tags, summary: "Saves a container", body: SAVED_CONTAINER, response: CONTAINER },
+      handle: async (request) => {
+        const { container, image } = saveContainer(deps, authorization.caller(request), request.body);
+        return containerToJson(container, image, true);
+      },
+    }),
+    route({
+      method: "DELETE",
+      path: "/docker/containers/:id",
+      authorize: "session",
+      audit: { action: "containerDeleted", target },
       schema: {
         tags,
-        summary: "The last lines that a container wrote",
+        summary: "Stops and deletes a container",
+        description: "A container that a package defines returns with the same id when the package is published again.",
+        params: ID_PARAMS,
+        response: CONTAINER,
+      },
+      handle: async (request) => {
+        const caller = authorization.caller(request);
+        const live = find(request.params.id);
+        requireManage(store, caller, live.container.packageId);
+        lifecycle.remove(live.container.id);
+        return toJson(live, caller);
+      },
+    }),
+    route({
+      method: "GET",
+      path: "/docker/containers/:id",
+      authorize: "session",
+      schema: { tags, summary: "Finds a container", params: ID_PARAMS, response: CONTAINER },
+      handle: async (request) => toJson(find(request.params.id), authorization.caller(request)),
+    }),
+    route({
+      method: "GET",
+      path: "/docker/containers/:id/run",
+      authorize: "session",
+      audit: { action: "containerStarted", target },
+      schema: { tags, summary: "Starts a container", params: ID_PARAMS, querystring: Type.Object({ awaitStart: WAIT }), response: CONTAINER },
+      handle: async (request, reply) => {
+        const caller = authorization.caller(request);
+        const { container } = findManaged(request.params.id, caller);
+        lifecycle.requestStart(container.id, caller.userId, "run", caller.ref);
+        auditRecorder.accepted(request);
+        if (request.query.awaitStart) requireStarted(await settled(container.id, reply));
+        return toJson(find(container.id), caller);
+      },
+    }),
+    route({
+      method: "GET",
+      path: "/docker/containers/:id/stop",
+      authorize: "session",
+      audit: { action: "containerStopped", target },
+      schema: { tags, summary: "Stops a container", params: ID_PARAMS, querystring: Type.Object({ awaitStop: WAIT }), response: CONTAINER },
+      handle: async (request, reply) => {
+        const caller = authorization.caller(request);
+        const { container } = findManaged(request.params.id, caller);
+        lifecycle.requestStop(container.id, caller.userId);
+        auditRecorder.accepted(request);
+        if (request.query.awaitStop) requireNoError(await settled(container.id, reply));
+        return toJson(find(container.id), caller);
+      },
+    }),
+    route({
+      method: "GET",
+      path: "/docker/containers/:id/logs",
+      authorize: "session",
+      schema: {
+        tags,
+        summary: "Returns the last log lines of a container",
         params: ID_PARAMS,
         querystring: LOGS_QUERY,
         produces: ["text/plain"],
-        response: responses({ type: "string" }),
+        response: text,
       },
-    },
-    async (request, reply) => {
-      const caller = admission.caller(request);
-      const { container } = findManaged(request.params.id, caller);
-      const { limit, follow } = request.query;
-      if (follow) {
-        const look = () => void (mayStillManage(store, caller, container.packageId) || reply.raw.destroy());
-        const lines = Readable.from(followedLogs(parts.driverLogs, container, limit, streams.open(request, reply, look)));
-        return reply.type("text/plain; charset=utf-8").header("x-accel-buffering", "no").send(lines);
-      }
-      const text = await containerLogs(parts.driverLogs, container, limit, clientAbortSignal(reply));
-      return reply.type("text/plain; charset=utf-8").serializer(String).send(text);
-    },
-  );
+      handle: async (request, reply) => {
+        const caller = authorization.caller(request);
+        const { container } = findManaged(request.params.id, caller);
+        const { limit = LOG_LINES, follow } = request.query;
+        if (follow) {
+          const verify = () => void (mayStillManage(store, caller, container.packageId) || reply.raw.destroy());
+          const lines = Readable.from(followedLogs(deps.driverLogs, container, limit, streams.open(request, reply, verify)));
+          return reply.type("text/plain; charset=utf-8").header("x-accel-buffering", "no").send(lines);
+        }
+        const logs = await containerLogs(deps.driverLogs, container, limit, clientAbortSignal(reply));
+        return reply.type("text/plain; charset=utf-8").serializer(String).send(logs);
+      },
+    }),
+    // A busy container is not stopped for idleness. A user's stop and a newer definition stop it all the same.
+    route({
+      method: "POST",
+      path: "/docker/containers/:id/lease",
+      authorize: "session",
+      // A busy container reports it again and again.
+      audit: "none",
+      schema: { tags, summary: "Reports that a container is busy", params: LEASE_PARAMS, body: LEASE, response: LEASED },
+      handle: async (request) => {
+        const caller = authorization.caller(request);
+        const own = caller.token === undefined ? undefined : identity.containerOf(caller.token);
+        const { id } = request.params;
+        if (id === LEASE_OF_SELF && own === undefined)
+          throw new Fault("REQUEST_INVALID", "Only a container that shows its own token can use `self`.");
+        const container = store.containers.find(id === LEASE_OF_SELF ? (own ?? "") : parseUuid(id));
+        if (!container) throw new Fault("CONTAINER_NOT_FOUND", `There is no container ${id}.`);
+        if (container.id !== own) requireManage(store, caller, container.packageId);
+        const { busyUntil } = lifecycle.setBusy(container.id, request.body.seconds * 1_000);
+        return { until: busyUntil === 0 ? null : new Date(busyUntil).toISOString() };
+      },
+    }),
+  ];
 }
 
 function requireNoError(container: Container): void {
@@ -209,36 +253,29 @@ function requireStarted(container: Container): void {
   if (container.state !== "STARTED") throw new Fault("CONTAINER_STOPPED", "The container was stopped before it had started.");
 }
 
-export type SavedContainer = {
-  id?: string | null;
-  name?: string | null;
-  friendlyName?: string | null;
-  dockerfile?: { id?: string } | null;
-  config?: Record<string, unknown> | null;
-  environmentVars?: Record<string, unknown> | null;
-};
-
-/** Saves what a client sent for a caller who may. Faults: REQUEST_INVALID, ID_INVALID, IMAGE_ENTITY_NOT_FOUND, NOT_PERMITTED. */
-export function saveContainerFor({ store, publisher }: ApiDeps, caller: { userId: string; admin: boolean }, body: SavedContainer): LiveContainer {
+/** Saves what a client sent, if the caller may. Faults: REQUEST_INVALID, ID_INVALID, IMAGE_ENTITY_NOT_FOUND, NOT_PERMITTED. */
+function saveContainer(
+  { store, publisher }: Pick<RouteDeps, "store" | "publisher">,
+  caller: CallerRights,
+  body: Static<typeof SAVED_CONTAINER>,
+): LiveContainer {
   const id = body.id ? parseUuid(body.id) : undefined;
-  const known = id === undefined ? undefined : findLiveContainer(store, id);
-  const said = {
+  const existing = id === undefined ? undefined : findLiveContainer(store, id);
+  const changes = {
     name: body.name || undefined,
     friendlyName: body.friendlyName || undefined,
     config: body.config ?? undefined,
     environmentVars: body.environmentVars ?? undefined,
   };
-  if (known) {
-    requireManage(store, caller, known.container.packageId);
-    return { container: publisher.save({ ...said, known: known.container }), image: known.image };
+  if (existing) {
+    requireManage(store, caller, existing.container.packageId);
+    return { container: publisher.save({ ...changes, known: existing.container }), image: existing.image };
   }
-  if (!body.dockerfile?.id) {
-    throw new Fault("REQUEST_INVALID", "A new container is made of an image that was published: its id is needed as dockerfile.id.");
-  }
+  if (!body.dockerfile?.id) throw new Fault("REQUEST_INVALID", "A new container needs the id of a published image as dockerfile.id.");
   const image = store.images.find(parseUuid(body.dockerfile.id));
   if (!image || image.state === "DELETED") throw new Fault("IMAGE_ENTITY_NOT_FOUND", `There is no image ${body.dockerfile.id}.`);
   requireManage(store, caller, image.packageId);
-  // A row of that id that is not live is about to be removed.
+  // A row with that id that is not live is about to be removed.
   if (id !== undefined && store.containers.find(id)) throw new Fault("REQUEST_INVALID", "The container is being removed.");
-  return { container: publisher.save({ ...said, image, id }), image };
+  return { container: publisher.save({ ...changes, image, id }), image };
 }

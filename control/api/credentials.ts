@@ -1,108 +1,125 @@
-import type { FastifyInstance, FastifyRequest } from "fastify";
+import { type FastifyInstance, type FastifyRequest } from "fastify";
+import { Type } from "typebox";
 import { Fault } from "../../lib/fault.ts";
+import { requireManage } from "../identity/rights.ts";
 import { VARIABLE } from "../packages/credentials/open-credentials.ts";
 import type { Target } from "../packages/credentials/target.ts";
 import { requireValues, type Values } from "../packages/credentials/values.ts";
-import type { Authorization } from "./authorization.ts";
-import type { ApiDeps } from "./api-deps.ts";
-import { requireManage } from "../identity/rights.ts";
-import { responses } from "./schemas.ts";
+import { addRoutes, route, type Route, type RouteDeps } from "./route.ts";
+import { count, mapOf, paramsOf, text } from "./schemas.ts";
 
-type CredentialsRequest = { Params: { scope?: string; name: string } };
-
-/** `package`, `package.entity`, and a scope in front of either; the scope's slash may be encoded or not. */
-const ADDRESSES = ["/credentials/for/:name", "/credentials/for/:scope/:name"] as const;
+/** `package`, `package.entity`, and a scope before either; the slash of the scope may be encoded or not. */
+const PATHS = ["/credentials/for/:name", "/credentials/for/:scope/:name"] as const;
 const LARGEST_BODY = 262_144;
+const BODY = 'a JSON object of names and values, such as {"login":"…","password":"…"}';
 
-const text = { type: "string" } as const;
-const CREDENTIALS = {
-  type: "object",
-  properties: {
-    "#type": text,
-    name: { ...text, description: "the package, or package.entity" },
-    parameters: { type: "object", additionalProperties: text, description: "names; each value is ***" },
-    warnings: { type: "array", items: text },
-  },
-} as const;
-const ROTATED = { type: "object", properties: { keyId: text, resealed: { type: "integer" } } } as const;
-const REMOVE_QUERY = {
-  type: "object",
-  properties: { name: { type: "array", items: text, description: "only these; all where none is named" } },
-} as const;
+const CREDENTIALS = Type.Object({
+  "#type": text,
+  name: Type.String({ description: "the package, or package.entity" }),
+  parameters: mapOf(text, { description: "names; each value is ***" }),
+  warnings: Type.Array(text),
+});
+const REMOVE_QUERY = Type.Object({
+  name: Type.Optional(Type.Array(text, { description: "the names to remove; without it, all" })),
+});
 
-/** Registered apart: a body is JSON here whatever its Content-Type, and no error about it may repeat what stands in it. */
-export function credentialRoutes(app: FastifyInstance, { store, credentials, vault }: ApiDeps, admission: Authorization): void {
-  const tags = ["credentials"];
-  const config = { admits: "itself" } as const;
+type CredentialsRequest = FastifyRequest<{ Params: Partial<Record<string, string>> }>;
+
+/** Registered in a scope of their own: a body is JSON whatever its Content-Type, and no error about it may repeat its contents. */
+export function addCredentialRoutes(app: FastifyInstance, deps: RouteDeps): void {
   app.removeAllContentTypeParsers();
   app.addContentTypeParser("*", { parseAs: "string", bodyLimit: LARGEST_BODY }, (_request, body, done) => done(null, body));
+  addRoutes(app, credentialRoutes(deps));
+}
 
-  /** A session or a developer key of the package's author, of who shares a group with the author, or of an administrator. */
-  const find = (request: FastifyRequest<CredentialsRequest>): Target => {
-    const { scope, name } = request.params;
-    const user = admission.developer(request, undefined);
-    return credentials.find(scope === undefined ? name : `${scope}/${name}`, (owner) =>
-      requireManage(store, { userId: user.id, admin: user.admin }, owner.id),
-    );
+function credentialRoutes({ store, credentials, vault, authorization }: RouteDeps): Route[] {
+  const tags = ["credentials"];
+  const nameOf = ({ params: { scope, name = "" } }: CredentialsRequest) => (scope === undefined ? name : `${scope}/${name}`);
+
+  /** With a session or a developer key of the package's author, of a user in a group with the author, or of an administrator. */
+  const find = async (request: CredentialsRequest): Promise<Target> => {
+    const user = await authorization.developer(request, undefined);
+    return credentials.find(nameOf(request), (owner) => requireManage(store, { userId: user.id, admin: user.admin }, owner.id));
   };
-  const shown = (target: Target) => {
+  const toJson = (target: Target) => {
     const names = credentials.names(target);
     const warnings =
       target.entity === ""
-        ? names.filter((name) => !VARIABLE.test(name)).map((name) => `${name} is no name of a variable: containers are not given it.`)
+        ? names
+            .filter((name) => !VARIABLE.test(name))
+            .map((name) => `${name} is not the name of an environment variable: containers do not receive it.`)
         : [];
     return { "#type": "Credentials", name: target.name, parameters: Object.fromEntries(names.map((name) => [name, "***"])), warnings };
   };
 
-  for (const address of ADDRESSES) {
-    const params = {
-      type: "object",
-      properties: Object.fromEntries(
-        address
-          .split("/:")
-          .slice(1)
-          .map((name) => [name, text]),
-      ),
-    };
-    const route = (summary: string) => ({ config, schema: { tags, summary, params, response: responses(CREDENTIALS) } });
-    const described = { description: 'a JSON object of names and values, such as {"login":"…","password":"…"}' };
+  const routesOf = (path: string): Route[] => {
+    const schema = { tags, params: paramsOf(path), response: CREDENTIALS };
+    return [
+      route({
+        method: "GET",
+        path,
+        authorize: "handler",
+        schema: { ...schema, summary: "Lists the names of the credentials of a package or a connection, without values" },
+        handle: async (request) => toJson(await find(request)),
+      }),
+      route({
+        method: "POST",
+        path,
+        authorize: "handler",
+        audit: { action: "credentialsReplaced", target: nameOf },
+        schema: { ...schema, summary: `Sets credentials and removes all others: ${BODY}` },
+        handle: async (request) => {
+          const target = await find(request);
+          credentials.replace(target, parseValues(request.body));
+          return toJson(target);
+        },
+      }),
+      route({
+        method: "PATCH",
+        path,
+        authorize: "handler",
+        audit: { action: "credentialsSet", target: nameOf },
+        schema: { ...schema, summary: `Sets credentials and keeps all others: ${BODY}` },
+        handle: async (request) => {
+          const target = await find(request);
+          credentials.merge(target, parseValues(request.body));
+          return toJson(target);
+        },
+      }),
+      route({
+        method: "DELETE",
+        path,
+        authorize: "handler",
+        audit: { action: "credentialsRemoved", target: nameOf },
+        schema: { ...schema, summary: "Removes credentials", querystring: REMOVE_QUERY },
+        handle: async (request) => {
+          const target = await find(request);
+          credentials.remove(target, request.query.name);
+          return toJson(target);
+        },
+      }),
+    ];
+  };
 
-    app.get<CredentialsRequest>(address, route("The names of a package's or a connection's credentials; no values"), (request) =>
-      shown(find(request)),
-    );
-
-    app.post<CredentialsRequest>(address, { ...route(`Sets credentials, and removes all others: ${described.description}`) }, (request) => {
-      const target = find(request);
-      credentials.replace(target, readValues(request.body));
-      return shown(target);
-    });
-
-    app.patch<CredentialsRequest>(address, { ...route(`Sets credentials beside those that there are: ${described.description}`) }, (request) => {
-      const target = find(request);
-      credentials.merge(target, readValues(request.body));
-      return shown(target);
-    });
-
-    app.delete<CredentialsRequest & { Querystring: { name?: string[] } }>(
-      address,
-      { config, schema: { tags, summary: "Removes credentials", params, querystring: REMOVE_QUERY, response: responses(CREDENTIALS) } },
-      (request) => {
-        const target = find(request);
-        credentials.remove(target, request.query.name);
-        return shown(target);
+  return [
+    ...PATHS.flatMap(routesOf),
+    route({
+      method: "POST",
+      path: "/credentials/rotate",
+      authorize: "admin",
+      audit: { action: "credentialsKeyRotated" },
+      schema: {
+        tags,
+        summary: "Creates a key and seals all credentials with it",
+        response: Type.Object({ keyId: text, resealed: count }),
       },
-    );
-  }
-
-  app.post(
-    "/credentials/rotate",
-    { config: { admits: "admin" }, schema: { tags, summary: "Makes a new key and seals all credentials with it", response: responses(ROTATED) } },
-    () => vault.rotate(),
-  );
+      handle: async () => vault.rotate(),
+    }),
+  ];
 }
 
 /** Faults: REQUEST_INVALID. */
-function readValues(body: unknown): Values {
+function parseValues(body: unknown): Values {
   let values: unknown;
   try {
     values = JSON.parse(typeof body === "string" ? body : "");

@@ -1,76 +1,78 @@
 import type { FastifyInstance, FastifyRequest } from "fastify";
+import { type Static, Type } from "typebox";
 import { Fault } from "../../lib/fault.ts";
-import { grantedScopes, isPullOnly, parseScopes, formatScopes } from "../identity/docker-scopes.ts";
-import { anonymousToken, dockerToken } from "../identity/signed-tokens.ts";
+import { type DockerScope, formatScopes, grantedScopes, isPullOnly, parseScopes } from "../identity/docker-scopes.ts";
 import { mayPush } from "../identity/rights.ts";
+import { anonymousToken, dockerToken } from "../identity/signed-tokens.ts";
 import type { User } from "../model/entities.ts";
-import type { Authorization } from "./authorization.ts";
-import { sendErrors } from "./api-error.ts";
-import type { ApiDeps } from "./api-deps.ts";
-import { TOKEN_ERROR, tokenError } from "./docker-token-error.ts";
+import { errorBody, sendErrors } from "./api-error.ts";
 import { webRootOf } from "./origins.ts";
+import { addRoutes, route, type Route, type RouteDeps } from "./route.ts";
+import { API_ERROR, date, mapOf, text } from "./schemas.ts";
 
 type TokenQuery = { service?: string; scope?: string[] };
-type TokenForm = TokenQuery & { grant_type: string; username?: string; password?: string };
 
 const LARGEST_FORM = 65_536;
 
-const text = { type: "string" } as const;
-const ASKED = {
-  service: { ...text, maxLength: 255, description: "the registry, as its challenge names it; becomes the token's audience" },
-  scope: {
-    type: "array",
-    items: text,
-    description: "`repository:datagrok/x:pull,push`; may be repeated, and each may hold several with spaces between",
-  },
-  client_id: text,
-} as const;
-const QUERY = {
-  type: "object",
-  properties: { ...ASKED, account: text, offline_token: { ...text, description: "no refresh token is given" } },
-} as const;
-const FORM = {
-  type: "object",
-  required: ["grant_type"],
-  properties: {
-    ...ASKED,
-    grant_type: { ...text, description: "`password`" },
-    username: { ...text, description: "is not looked at" },
-    password: { ...text, description: "a developer key" },
-    access_type: text,
-  },
-} as const;
-const TOKEN = {
-  type: "object",
-  properties: {
-    token: text,
-    access_token: text,
-    expires_in: { type: "integer", description: "seconds" },
-    issued_at: { type: "string", format: "date-time" },
-    scope: { ...text, description: "what was granted; only in the OAuth2 form" },
-  },
-} as const;
-const KEYS = { type: "object", properties: { keys: { type: "array", items: { type: "object", additionalProperties: text } } } } as const;
-const ANSWERS = (success: object) => ({ 200: success, "4xx": TOKEN_ERROR, "5xx": TOKEN_ERROR });
+const SERVICE = Type.String({ maxLength: 255, description: "the registry, as its challenge names it; the audience of the token" });
+const REQUESTED = {
+  service: Type.Optional(SERVICE),
+  scope: Type.Optional(
+    Type.Array(text, { description: "`repository:datagrok/x:pull,push`; may be repeated, and each may contain several with spaces between" }),
+  ),
+  client_id: Type.Optional(text),
+};
+const QUERY = Type.Object({
+  ...REQUESTED,
+  account: Type.Optional(text),
+  offline_token: Type.Optional(Type.String({ description: "ignored: there are no refresh tokens" })),
+});
+const FORM = Type.Object({
+  grant_type: Type.String({ description: "`password`" }),
+  ...REQUESTED,
+  username: Type.Optional(Type.String({ description: "ignored" })),
+  password: Type.Optional(Type.String({ description: "a developer key" })),
+  access_type: Type.Optional(text),
+});
+const TOKEN = Type.Object({
+  token: text,
+  access_token: text,
+  expires_in: Type.Integer({ description: "seconds" }),
+  issued_at: date,
+  scope: Type.Optional(Type.String({ description: "the granted scopes; only in the OAuth2 form" })),
+});
+const KEYS = Type.Object({ keys: Type.Array(mapOf(text)) });
+/**
+ * One error that each kind of client can show: `errors` is for docker and other clients of registries, `error` for OAuth2 clients (RFC 6749 §5.2), the rest
+ * for clients of this API.
+ */
+const TOKEN_ERROR = Type.Object({
+  ...API_ERROR.properties,
+  errors: Type.Array(Type.Object({ code: text, message: text })),
+  error: text,
+  error_description: text,
+});
 
-/** Tokens for the registry, and the keys to verify them with. Registered apart: errors are such that docker can show them, and a body is a form. */
-export function dockerTokenRoutes(app: FastifyInstance, parts: ApiDeps, admission: Authorization): void {
-  const { identity, store, settings, signingKeys, clock, log } = parts;
-  const tags = ["registry"];
-  const config = { admits: "anyone" } as const;
-
-  app.setErrorHandler(sendErrors(log, tokenError));
+/** Registered in a scope of their own: errors are such that docker can show them, and a body is a form. */
+export function addDockerTokenRoutes(app: FastifyInstance, deps: RouteDeps): void {
+  app.setErrorHandler(sendErrors(deps.log, tokenError));
   app.removeAllContentTypeParsers();
   app.addContentTypeParser("*", (_request, _payload, done) => done(null));
   app.addContentTypeParser("application/x-www-form-urlencoded", { parseAs: "string", bodyLimit: LARGEST_FORM }, (_request, body, done) =>
-    done(null, readForm(String(body))),
+    done(null, parseForm(String(body))),
   );
   app.addHook("onSend", async (_request, reply) => {
     if (reply.statusCode === 401) reply.header("www-authenticate", 'Basic realm="berth", charset="UTF-8"');
   });
+  addRoutes(app, dockerTokenRoutes(deps));
+}
 
-  /** A developer key, or a session's token in its place, which is what containers and pages have. */
-  const holder = (key: string): User => {
+/** Tokens for the registry, and the keys that verify them. */
+function dockerTokenRoutes({ identity, store, settings, signingKeys, clock, authorization }: RouteDeps): Route[] {
+  const tags = ["registry"];
+
+  /** By a developer key, or by the token of a session, which containers and pages have instead. */
+  const userOf = async (key: string): Promise<User> => {
     try {
       return identity.userOfDevKey(key);
     } catch (error) {
@@ -80,82 +82,106 @@ export function dockerTokenRoutes(app: FastifyInstance, parts: ApiDeps, admissio
       return { ...user, admin: session.admin };
     }
   };
-  /** Undefined where the request shows no credential at all. */
-  const caller = (request: FastifyRequest): User | undefined => {
+  /** Undefined: the request shows no credential. */
+  const callerOf = async (request: FastifyRequest): Promise<User | undefined> => {
     const key = basicPassword(request.headers.authorization);
-    if (key !== undefined) return admission.withDevKey(request, key, holder);
+    if (key !== undefined) return authorization.withDevKey(request, key, userOf);
     try {
-      return admission.developer(request, undefined);
+      return await authorization.developer(request, undefined);
     } catch (error) {
       if (error instanceof Fault && error.code === "TOKEN_MISSING") return undefined;
       throw error;
     }
   };
-  const answer = async (request: FastifyRequest, { service, scope = [] }: TokenQuery, user: User | undefined) => {
+  const createToken = async (request: FastifyRequest, { service, scope = [] }: TokenQuery, user: User | undefined) => {
     if (service !== undefined && settings.reservedAudiences?.includes(service))
-      throw new Fault("REQUEST_INVALID", `${JSON.stringify(service)} is no registry.`);
-    const asked = parseScopes(scope);
-    if (!user && !isPullOnly(asked))
+      throw new Fault("REQUEST_INVALID", `${JSON.stringify(service)} is not a registry.`);
+    const scopes = parseScopes(scope);
+    if (!user && !isPullOnly(scopes))
       throw new Fault("TOKEN_MISSING", "Only pulling needs no key: docker login, with a developer key as the password.");
-    if (!user) return { access: [], token: anonymousToken(clock) };
-    const access = grantedScopes(asked, { admin: user.admin, mayPush: (repository) => mayPush(store, user, repository) });
+    if (!user) return { access: [] satisfies DockerScope[], token: anonymousToken(clock) };
+    const access = grantedScopes(scopes, { admin: user.admin, mayPush: (repository) => mayPush(store, user, repository) });
     const issuer = settings.issuer ?? webRootOf(settings, request);
     const audience = service === "" ? undefined : service;
     return { access, token: await dockerToken({ signingKeys, clock }, { issuer, audience, login: user.login, access }) };
   };
 
-  app.get<{ Querystring: TokenQuery }>(
-    "/docker/token",
-    {
-      config: { ...config, uncompressed: true },
-      schema: {
-        tags,
-        summary: "A token for the registry: Authorization: Basic any:<developer key>; pulling needs none",
-        querystring: QUERY,
-        response: ANSWERS(TOKEN),
-      },
-    },
-    (request) => answer(request, request.query, caller(request)).then(({ token }) => token),
-  );
-
-  app.post<{ Body: TokenForm; Querystring: Pick<TokenQuery, "service"> }>(
-    "/docker/token",
-    {
-      config,
-      schema: {
-        tags,
-        summary: "The same as OAuth2 clients ask it",
-        consumes: ["application/x-www-form-urlencoded"],
-        querystring: { type: "object", properties: { service: { ...ASKED.service, description: "where the form names none" } } },
-        body: FORM,
-        response: ANSWERS(TOKEN),
-      },
-    },
-    (request) => {
-      const { grant_type, password } = request.body;
-      if (grant_type !== "password")
-        throw new Fault("GRANT_TYPE_UNSUPPORTED", "Only grant_type=password is known here: there are no refresh tokens. Log out, and log in again.");
-      if (password === undefined) throw new Fault("REQUEST_INVALID", "A password is needed, which is a developer key.");
-      const user = admission.withDevKey(request, password, holder);
-      // The registry that passes a form on does not look into it.
-      const service = [request.body.service, request.query.service].find(Boolean) ?? "";
-      return answer(request, { ...request.body, service }, user).then(({ token, access }) => ({ ...token, scope: formatScopes(access) }));
-    },
-  );
-
-  for (const path of ["/docker/keys", "/.well-known/jwks.json"]) {
-    app.get(
+  const keysAt = (path: string) =>
+    route({
+      method: "GET",
       path,
-      { config, schema: { tags, summary: "The keys that tokens are verified with (JWKS); a rotated one stays", response: ANSWERS(KEYS) } },
-      async (_request, reply) => {
+      authorize: "anyone",
+      schema: { tags, summary: "Returns the keys that verify tokens (JWKS), rotated ones included", response: KEYS, error: TOKEN_ERROR },
+      handle: async (_request, reply) => {
         reply.header("cache-control", "public, max-age=60");
         return { keys: await signingKeys.published() };
       },
-    );
-  }
+    });
+
+  return [
+    route({
+      method: "GET",
+      path: "/docker/token",
+      authorize: "anyone",
+      uncompressed: true,
+      schema: {
+        tags,
+        summary: "Returns a token for the registry: Authorization: Basic any:<developer key>; pulling needs no key",
+        querystring: QUERY,
+        response: TOKEN,
+        error: TOKEN_ERROR,
+      },
+      handle: async (request) => (await createToken(request, request.query, await callerOf(request))).token,
+    }),
+    route({
+      method: "POST",
+      path: "/docker/token",
+      authorize: "anyone",
+      // Every pull requests a token. The log records what is pushed with one.
+      audit: "none",
+      schema: {
+        tags,
+        summary: "Returns a token for the registry to OAuth2 clients",
+        consumes: ["application/x-www-form-urlencoded"],
+        querystring: Type.Object({
+          service: Type.Optional(Type.String({ maxLength: 255, description: "used if the form has none" })),
+        }),
+        body: FORM,
+        response: TOKEN,
+        error: TOKEN_ERROR,
+      },
+      handle: async (request) => {
+        const { grant_type, password } = request.body;
+        if (grant_type !== "password")
+          throw new Fault("GRANT_TYPE_UNSUPPORTED", "Only grant_type=password is supported, without refresh tokens. Log out, and log in again.");
+        if (password === undefined) throw new Fault("REQUEST_INVALID", "The password is missing: send a developer key.");
+        const user = await authorization.withDevKey(request, password, userOf);
+        // The registry passes the form on without reading it.
+        const service = [request.body.service, request.query.service].find(Boolean) ?? "";
+        const { token, access } = await createToken(request, { ...request.body, service }, user);
+        return { ...token, scope: formatScopes(access) };
+      },
+    }),
+    keysAt("/docker/keys"),
+    keysAt("/.well-known/jwks.json"),
+  ];
 }
 
-/** What stands after the colon; an empty one where it cannot be read, which is nobody's. */
+/** By status: the code of the registry's protocol, and the error of OAuth2. */
+const TOKEN_ERROR_CODES: Readonly<Record<number, readonly [registry: string, oauth: string]>> = {
+  400: ["UNSUPPORTED", "invalid_request"],
+  401: ["UNAUTHORIZED", "invalid_grant"],
+  403: ["DENIED", "access_denied"],
+  429: ["TOOMANYREQUESTS", "temporarily_unavailable"],
+};
+
+function tokenError(fault: Fault): Static<typeof TOKEN_ERROR> {
+  const [code, word] = TOKEN_ERROR_CODES[fault.status] ?? ["UNAVAILABLE", "server_error"];
+  const error = fault.code === "GRANT_TYPE_UNSUPPORTED" ? "unsupported_grant_type" : word;
+  return { ...errorBody(fault), errors: [{ code, message: fault.message }], error, error_description: fault.message };
+}
+
+/** The password after the colon; empty, and so invalid, if the header is malformed. */
 function basicPassword(authorization: string | undefined): string | undefined {
   const [, encoded] = /^basic\s+(\S+)\s*$/i.exec(authorization ?? "") ?? [];
   if (encoded === undefined) return undefined;
@@ -164,7 +190,7 @@ function basicPassword(authorization: string | undefined): string | undefined {
   return colon < 0 ? "" : pair.slice(colon + 1);
 }
 
-function readForm(body: string): Record<string, string | string[]> {
+function parseForm(body: string): Record<string, string | string[]> {
   const form = new URLSearchParams(body);
   return { ...Object.fromEntries(form), ...(form.has("scope") ? { scope: form.getAll("scope") } : {}) };
 }

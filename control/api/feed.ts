@@ -21,8 +21,8 @@ import type { Lifecycle } from "../lifecycle/open-lifecycle.ts";
 import { claimPushed } from "../identity/rights.ts";
 import type { AuditLog } from "../store/open-audit.ts";
 import type { Store } from "../store/open-store.ts";
-import { IMAGE_ACTIONS } from "./audit.ts";
-import { type GatewayQueries, createGatewayQueries } from "./open-requests.ts";
+import { IMAGE_ACTIONS } from "./record-audit.ts";
+import { type GatewayQueries, createGatewayQueries } from "./gateway-queries.ts";
 import {
   readBusyReport,
   readOpenAnswer,

@@ -1,8 +1,10 @@
 import type { Container, Image } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
 import { Fault } from "../../lib/fault.ts";
+import type { WhoAnswer } from "../../gateway/contract.ts";
+import { requireManage } from "../identity/rights.ts";
 
-/** A container and its image. One whose folder its package no longer has is gone for clients, even where its row is not yet. */
+/** A container and its image. Clients no longer see a container whose folder its package has lost, even while its row exists. */
 export type LiveContainer = { container: Container; image: Image };
 
 export function findLiveContainer(store: Store, id: string): LiveContainer | undefined {
@@ -21,9 +23,24 @@ export function findLiveContainers(store: Store, ids: readonly string[]): LiveCo
   });
 }
 
+/** The container of a path, for a caller who may manage it. Faults: ID_INVALID, CONTAINER_NOT_FOUND, NOT_PERMITTED. */
+export function requireContainer(store: Store, caller: Pick<WhoAnswer, "userId" | "admin">, id: string): Container {
+  const container = store.containers.find(parseUuid(id));
+  if (!container) throw new Fault("CONTAINER_NOT_FOUND", `There is no container ${id}.`);
+  requireManage(store, caller, container.packageId);
+  return container;
+}
+
+/** The image of a path. Faults: ID_INVALID, IMAGE_ENTITY_NOT_FOUND. */
+export function requireImage(store: Store, id: string): Image {
+  const image = store.images.find(parseUuid(id));
+  if (!image) throw new Fault("IMAGE_ENTITY_NOT_FOUND", `There is no image ${id}.`);
+  return image;
+}
+
 const UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 
-/** As it is stored, in lower case. Faults: ID_INVALID. */
+/** In lower case, as the store has it. Faults: ID_INVALID. */
 export function parseUuid(text: string): string {
   if (!UUID.test(text)) throw new Fault("ID_INVALID", `${JSON.stringify(text.slice(0, 100))} is not a UUID.`);
   return text.toLowerCase();

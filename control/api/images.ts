@@ -1,18 +1,17 @@
-import type { FastifyInstance } from "fastify";
+import { type Static, Type } from "typebox";
 import { Fault } from "../../lib/fault.ts";
-import { IMAGE_WIRE_STATES } from "../model/states.ts";
-import type { Image } from "../model/entities.ts";
-import type { Authorization } from "./authorization.ts";
-import type { ApiDeps } from "./api-deps.ts";
-import { detailOf, type ListFields, type ListQuery, momentOf, parseListing, stateOf, type SendList } from "./lists.ts";
-import { createManageCheck, mayManagePackage, requireManage, mayUseImage } from "../identity/rights.ts";
-import { parseUuid } from "./find-entities.ts";
-import { imageToJson } from "./entity-json.ts";
-import { responses, ID_PARAMS, IMAGE, IMAGE_COMPATIBLE, LIST_QUERY } from "./schemas.ts";
+import type { WhoAnswer } from "../../gateway/contract.ts";
+import { createManageCheck, mayManagePackage, mayUseImage, requireManage } from "../identity/rights.ts";
+import type { Deployed, Image } from "../model/entities.ts";
 import { imageRepository, isOfRepository } from "../model/names.ts";
+import { IMAGE_WIRE_STATES } from "../model/states.ts";
 import type { Store } from "../store/open-store.ts";
-
-type ById = { Params: { id: string } };
+import { imageToJson } from "./entity-json.ts";
+import { requireImage } from "./find-entities.ts";
+import { detailOf, type ListFields, momentOf, parseListing, stateOf } from "./lists.ts";
+import { namedTarget } from "./record-audit.ts";
+import { route, type Route, type RouteDeps } from "./route.ts";
+import { count, ID_PARAMS, IMAGE, LIST_QUERY, text } from "./schemas.ts";
 
 const FIELDS: ListFields = {
   id: { column: "id" },
@@ -26,96 +25,116 @@ const FIELDS: ListFields = {
   updatedOn: { column: "updated_on", stored: momentOf },
 };
 
-const COMPATIBLE_PARAMS = { type: "object", properties: { name: { type: "string", description: "without `datagrok/`" } }, required: ["name"] };
-const COMPATIBLE_QUERY = {
-  type: "object",
-  properties: {
-    version: { type: "string", description: "of the package; of a debug publish, the developer's login" },
-    contentHash: { type: "string", description: "of the folder, 64 hexadecimal digits" },
-  },
-};
+const COMPATIBLE_PARAMS = Type.Object({ name: Type.String({ description: "without `datagrok/`" }) });
+const COMPATIBLE_QUERY = Type.Object({
+  version: Type.Optional(Type.String({ description: "of the package; for a debug publish, the developer's login" })),
+  contentHash: Type.Optional(Type.String({ description: "of the folder, 64 hexadecimal digits" })),
+});
+const COMPATIBLE_IMAGE = Type.Object({
+  image: text,
+  hashMatch: Type.Boolean({ description: "it was built from exactly this content" }),
+});
+const REFERENCES = Type.Object({ references: Type.Array(text) });
 
-export function imageRoutes(app: FastifyInstance, { store, lifecycle }: ApiDeps, admission: Authorization, sendList: SendList): void {
+type CompatibleImage = Static<typeof COMPATIBLE_IMAGE>;
+
+export function imageRoutes({ store, lifecycle, authorization, sendList }: RouteDeps): Route[] {
   const tags = ["docker images"];
-  const find = (id: string): Image => {
-    const image = store.images.find(parseUuid(id));
-    if (!image) throw new Fault("IMAGE_ENTITY_NOT_FOUND", `There is no image ${id}.`);
-    return image;
-  };
 
-  app.get<{ Querystring: ListQuery }>(
-    "/docker/images",
-    { schema: { tags, summary: "Lists images", querystring: LIST_QUERY, response: responses({ type: "array", items: IMAGE }) } },
-    (request, reply) => {
-      const listing = parseListing(request.query, FIELDS);
-      const detail = detailOf(request.query);
-      const caller = admission.caller(request);
-      const may = createManageCheck(store, caller);
-      return sendList(reply, {
-        userId: caller.userId,
-        limit: listing.limit,
-        ids: () => store.images.ids(listing),
-        rows: (ids) => store.images.some(ids).map((image) => imageToJson(image, may(image.packageId), detail)),
-      });
-    },
-  );
-
-  app.get<{ Querystring: ListQuery }>(
-    "/docker/images/count",
-    { schema: { tags, summary: "Counts images", querystring: LIST_QUERY, response: responses({ type: "integer" }) } },
-    (request) => store.images.count(parseListing(request.query, FIELDS)),
-  );
-
-  app.get<{ Params: { name: string }; Querystring: CompatibleImageQuery }>(
-    "/docker/images/:name/latest-compatible",
-    {
+  return [
+    route({
+      method: "GET",
+      path: "/docker/images",
+      authorize: "session",
+      schema: { tags, summary: "Lists images", querystring: LIST_QUERY, response: Type.Array(IMAGE) },
+      handle: async (request, reply) => {
+        const listing = parseListing(request.query, FIELDS);
+        const detail = detailOf(request.query);
+        const caller = authorization.caller(request);
+        const mayManage = createManageCheck(store, caller);
+        return sendList(reply, {
+          userId: caller.userId,
+          limit: listing.limit,
+          ids: () => store.images.ids(listing),
+          rows: (ids) => store.images.some(ids).map((image) => imageToJson(image, mayManage(image.packageId), detail)),
+        });
+      },
+    }),
+    route({
+      method: "GET",
+      path: "/docker/images/count",
+      authorize: "session",
+      schema: { tags, summary: "Counts images", querystring: LIST_QUERY, response: count },
+      handle: async ({ query }) => store.images.count(parseListing(query, FIELDS)),
+    }),
+    route({
+      method: "GET",
+      path: "/docker/images/:name/latest-compatible",
+      authorize: "session",
       schema: {
         tags,
-        summary: "A published image that can be run instead of building one",
+        summary: "Finds a published image that can run instead of a new build",
         description:
-          "An image that was built from the same content, whichever its version; else one of the same version, else the newest earlier one of the " +
-          "same major and minor version. A release is never answered with a developer's own, mutable tag. 404 where there is none, or none in " +
+          "The image that was built from the same content, in any version. Otherwise the image of the same version, otherwise the newest earlier one of " +
+          "the same major and minor version. A release never receives the mutable tag of a developer. 404: there is no such image in " +
           "`datagrok/{name}` of a package that the caller may manage.",
         params: COMPATIBLE_PARAMS,
         querystring: COMPATIBLE_QUERY,
-        response: responses(IMAGE_COMPATIBLE),
+        response: COMPATIBLE_IMAGE,
       },
-    },
-    (request) => {
-      const images = offeredImages(store, admission.caller(request), request.params.name);
-      const found = latestCompatible(images, request.query);
-      if (!found) throw new Fault("IMAGE_ENTITY_NOT_FOUND", "There is no image that could be run instead.");
-      return found;
-    },
-  );
-
-  app.get<ById>("/docker/images/:id", { schema: { tags, summary: "Finds an image", params: ID_PARAMS, response: responses(IMAGE) } }, (request) => {
-    const image = find(request.params.id);
-    return imageToJson(image, mayManagePackage(store, admission.caller(request), image.packageId));
-  });
-
-  app.get<ById>(
-    "/docker/images/:id/revalidate",
-    { config: { mutates: true }, schema: { tags, summary: "Has an image validated again", params: ID_PARAMS, response: responses(IMAGE) } },
-    (request) => {
-      const image = find(request.params.id);
-      const caller = admission.caller(request);
-      requireManage(store, caller, image.packageId);
-      if (image.state === "DELETED") throw new Fault("REQUEST_INVALID", "The image was deleted: its package no longer has the folder.");
-      lifecycle.requestValidation(image.id, caller.userId);
-      return imageToJson(find(image.id), true);
-    },
-  );
+      handle: async (request) => {
+        const images = offeredImages(store, authorization.caller(request), request.params.name);
+        const image = latestCompatible(images, request.query);
+        if (!image) throw new Fault("IMAGE_ENTITY_NOT_FOUND", "No published image can run instead of a new build.");
+        return image;
+      },
+    }),
+    route({
+      method: "GET",
+      path: "/docker/images/:id",
+      authorize: "session",
+      schema: { tags, summary: "Finds an image", params: ID_PARAMS, response: IMAGE },
+      handle: async (request) => {
+        const image = requireImage(store, request.params.id);
+        return imageToJson(image, mayManagePackage(store, authorization.caller(request), image.packageId));
+      },
+    }),
+    route({
+      method: "GET",
+      path: "/docker/images/:id/revalidate",
+      authorize: "session",
+      audit: { action: "imageRevalidated", target: ({ params: { id } }) => namedTarget(store.images.find(id)?.name, id) },
+      schema: { tags, summary: "Validates an image again", params: ID_PARAMS, response: IMAGE },
+      handle: async (request) => {
+        const image = requireImage(store, request.params.id);
+        const caller = authorization.caller(request);
+        requireManage(store, caller, image.packageId);
+        if (image.state === "DELETED") throw new Fault("REQUEST_INVALID", "The image was deleted: its package no longer has the folder.");
+        lifecycle.requestValidation(image.id, caller.userId);
+        return imageToJson(requireImage(store, image.id), true);
+      },
+    }),
+    // For `berth registry retain`: a registry must not delete these.
+    route({
+      method: "GET",
+      path: "/admin/images-in-use",
+      authorize: "admin",
+      schema: { tags: ["server"], summary: "Lists references of the images that containers use or will use", response: REFERENCES },
+      handle: async () => {
+        const images = store.images.some(store.images.ids({ where: [] })).filter(({ state }) => state !== "DELETED");
+        const named = images.flatMap(({ name, version, resolvedId }) => [`${name}:${version}`, resolvedId ?? ""]);
+        const references = [...named, ...[...images, ...store.containers.deployed()].flatMap(referencesOf)];
+        return { references: [...new Set(references)].filter((one) => one !== "") };
+      },
+    }),
+  ];
 }
 
-export type CompatibleImageQuery = { version?: string | undefined; contentHash?: string | undefined };
-export type CompatibleImage = { image: string; hashMatch: boolean };
-
 /**
- * The images of this name that a caller can be offered: in the image's own repository, of packages that the caller may manage and whose author owns that
- * repository. Any other one would run somebody else's program in the caller's container.
+ * The images of this name that a caller can use: in the image's own repository, of packages that the caller may manage and whose author owns that
+ * repository. Any other image would run another user's program in the caller's container.
  */
-export function offeredImages(store: Store, caller: { userId: string; admin: boolean }, name: string): Image[] {
+function offeredImages(store: Store, caller: Pick<WhoAnswer, "userId" | "admin">, name: string): Image[] {
   const where = [{ columns: ["name"], holds: "is", value: name }] as const;
   return store.images.some(store.images.ids({ where })).filter(({ packageId, name: image, ref }) => {
     const authorId = store.packages.find(packageId)?.authorId;
@@ -125,24 +144,23 @@ export function offeredImages(store: Store, caller: { userId: string; admin: boo
 }
 
 /**
- * Which of an image's published versions a package can run instead of building it, so that an unchanged folder is not built again and a
- * package without Docker at hand runs what there is. One that was built from the same content serves any version; else the same version, else
- * the newest earlier one of the same major and minor. A debug publish asks with its developer's login in place of a version, and may have
- * any; a release is never given a developer's own tag, which may change under it. `images` are those of one name.
+ * The published version of an image that a package can run instead of a new build: clients then skip unchanged folders, and publish without Docker. An image
+ * of the same content fits any version; otherwise the same version, otherwise the newest earlier one of the same major and minor. A debug publish has the
+ * developer's login as its version and may use any image. A release never receives a developer's tag, which may move. `images` are those of one name.
  */
-export function latestCompatible(images: readonly Image[], { version, contentHash }: CompatibleImageQuery): CompatibleImage | undefined {
-  const asked = parsePackageVersion(version);
-  const ready = images.filter(({ state, mutable }) => state === "READY" && !(mutable && asked));
+function latestCompatible(images: readonly Image[], { version, contentHash }: Static<typeof COMPATIBLE_QUERY>): CompatibleImage | undefined {
+  const wanted = parsePackageVersion(version);
+  const ready = images.filter(({ state, mutable }) => state === "READY" && !(mutable && wanted));
   const newest = ready.toSorted((a, b) => Number(a.mutable) - Number(b.mutable) || b.updatedOn - a.updatedOn);
   const same = newest.find((image) => contentHash !== undefined && isBuiltFrom(image, contentHash));
   if (same) return { image: same.ref, hashMatch: true };
-  const near = asked ? newestEarlier(newest, asked) : (newest.find(({ ref }) => ref.endsWith(`:${version}`)) ?? newest[0]);
+  const near = wanted ? newestEarlier(newest, wanted) : (newest.find(({ ref }) => ref.endsWith(`:${version}`)) ?? newest[0]);
   return near && { image: near.ref, hashMatch: false };
 }
 
-/** A release's tag ends with the start of its content's hash as its client saw it, which may hold files that were not sent. */
-function isBuiltFrom({ contentHash, ref, mutable }: Image, asked: string): boolean {
-  return contentHash === asked || (!mutable && asked.length >= 8 && ref.endsWith(`.${asked.slice(0, 8)}`));
+/** A release's tag ends with the start of the content hash as its client computed it, perhaps with files that it did not send. */
+function isBuiltFrom({ contentHash, ref, mutable }: Image, hash: string): boolean {
+  return contentHash === hash || (!mutable && hash.length >= 8 && ref.endsWith(`.${hash.slice(0, 8)}`));
 }
 
 type PackageVersion = { major: number; minor: number; patch: number };
@@ -158,4 +176,9 @@ function newestEarlier(images: readonly Image[], { major, minor, patch }: Packag
     return version && version.major === major && version.minor === minor && version.patch <= patch ? [{ image, patch: version.patch }] : [];
   });
   return line.toSorted((a, b) => b.patch - a.patch)[0]?.image;
+}
+
+/** By its digest too: its tag may have moved. */
+function referencesOf({ ref, digest }: Deployed): string[] {
+  return digest === undefined ? [ref] : [ref, `${ref.split("@", 1)[0]}@${digest}`];
 }

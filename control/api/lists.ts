@@ -5,29 +5,31 @@ import { createFairSlots } from "../../lib/fair-slots.ts";
 import { clientAbortSignal } from "./api-error.ts";
 import type { Condition, Listing } from "../store/listing.ts";
 import type { EntityDetail } from "./entity-json.ts";
+import type { ListQuery } from "./schemas.ts";
 
-/** What a list route answers. */
-export type ListRows = {
+/** The rows of a list. */
+export type ListRows<Row extends object> = {
   userId: string;
   /** The requested number of rows; undefined or 0: all. */
   limit: number | undefined;
   /** The rows' ids, in order. */
   ids(): string[];
-  rows(ids: readonly string[]): object[];
+  rows(ids: readonly string[]): Row[];
 };
 
-export type SendList = (reply: FastifyReply, source: ListRows) => Promise<unknown>;
+/** Returns short lists, and sends others itself. */
+export type SendList = <Row extends object>(reply: FastifyReply, source: ListRows<Row>) => Promise<Row[] | undefined>;
 
-/** Rows of one piece: at most 800 KB of text, read and written in some milliseconds. */
+/** The rows of one piece: at most 800 KB of text, read and written in some milliseconds. */
 const PIECE = 50;
-/** A list of more rows is a long one: a user gets one of these at a time. */
+/** A list with more rows is long: a user reads one of these at a time. */
 const LONG_LIST = 1_000;
 const LONG_LISTS = { slots: 256, slotsPerUser: 1, waiting: 512, waitingPerUser: 64 };
 const RETRY_MS = 5_000;
 
 /**
- * Sends arrays of entities without holding up other requests. One piece of one list is made in each turn of the event loop, as its client takes
- * it; of the lists in progress each makes the next one in turn. Faults: LISTS_FULL.
+ * Sends arrays of entities without delaying other requests. Each turn of the event loop creates one piece of one list, as fast as its client reads; lists in
+ * progress take turns. Faults: LISTS_FULL.
  */
 export function createSendList(): SendList {
   const slots = createFairSlots({
@@ -35,7 +37,7 @@ export function createSendList(): SendList {
     full: (ofUser) =>
       new Fault(
         "LISTS_FULL",
-        `${ofUser ? "You are" : "Others are"} reading as many long lists as may be at once: ask for pages (limit=100&page=1).`,
+        `${ofUser ? "You read" : "Other users read"} as many long lists as are allowed at a time. Request pages instead (limit=100&page=1).`,
         {
           retryAfterMs: RETRY_MS,
         },
@@ -45,7 +47,7 @@ export function createSendList(): SendList {
   /** Resolves in a turn of the event loop in which no other list does any work. */
   const ownTurn = (): Promise<unknown> => (last = last.then(() => new Promise(setImmediate)));
 
-  async function* pieces(ids: readonly string[], rows: ListRows["rows"]): AsyncGenerator<string> {
+  async function* pieces(ids: readonly string[], rows: ListRows<object>["rows"]): AsyncGenerator<string> {
     let before = "[";
     for (let from = 0; from < ids.length; from += PIECE) {
       await ownTurn();
@@ -57,14 +59,14 @@ export function createSendList(): SendList {
     yield before === "[" ? "[]" : "]";
   }
 
-  const stream = (reply: FastifyReply, ids: readonly string[], rows: ListRows["rows"]) =>
+  const stream = (reply: FastifyReply, ids: readonly string[], rows: ListRows<object>["rows"]) =>
     reply.type("application/json; charset=utf-8").send(Readable.from(pieces(ids, rows)));
 
   return async (reply, { userId, limit, ids, rows }) => {
     if (limit !== undefined && limit > 0 && limit <= LONG_LIST) {
       await ownTurn();
-      const found = ids();
-      return found.length <= PIECE ? rows(found) : stream(reply, found, rows);
+      const listed = ids();
+      return listed.length <= PIECE ? rows(listed) : stream(reply, listed, rows);
     }
     const entered = Promise.withResolvers<void>();
     const sent = Promise.withResolvers<void>();
@@ -76,10 +78,10 @@ export function createSendList(): SendList {
     await entered.promise;
     try {
       await ownTurn();
-      const found = ids();
-      if (found.length > LONG_LIST && !reply.raw.destroyed) reply.raw.once("close", sent.resolve);
+      const listed = ids();
+      if (listed.length > LONG_LIST && !reply.raw.destroyed) reply.raw.once("close", sent.resolve);
       else sent.resolve();
-      return found.length <= PIECE ? rows(found) : stream(reply, found, rows);
+      return listed.length <= PIECE ? rows(listed) : stream(reply, listed, rows);
     } catch (error) {
       sent.resolve();
       throw error;
@@ -87,68 +89,66 @@ export function createSendList(): SendList {
   };
 }
 
-export type ListQuery = { text?: string; limit?: number; page?: number; order?: string; include?: string };
-
-/** `include=short` is ours; what clients send there otherwise asks for more, and everything is included. */
+/** `include=short` is an extension; other values, which clients send, include everything. */
 export function detailOf({ include }: ListQuery): EntityDetail {
   return include === "short" ? "short" : "cut";
 }
 
-/** A field by which a list can be filtered and ordered: its column, and how a client's word for a value is stored, undefined where it is none. */
+/** A field by which clients filter and order a list: its column, and the stored form of a client's value; undefined: there is no such value. */
 export type ListField = { column: string; stored?: (word: string) => string | number | undefined };
 export type ListFields = Readonly<Record<string, ListField>>;
 
-/** Those which `text` looks in where it is a bare word. */
+/** Where a bare word in `text` is searched. */
 const WORD_COLUMNS = ["name", "friendly_name"];
-/** A filter is what somebody typed, or what a plugin put together from two or three names. */
+/** Users type filters, and plugins compose them of two or three names. */
 const MOST_CONDITIONS = 10;
 
-/** What of a list was asked for. Faults: REQUEST_INVALID for a field that the list does not have. */
+/** The requested part of a list. Faults: REQUEST_INVALID for a field that the list does not have. */
 export function parseListing(query: ListQuery, fields: ListFields): Listing {
   const { limit, page, order } = query;
   const where = parseFilter(query.text ?? "", fields);
   return {
     where,
     nameFirst: where.find(({ holds }) => holds === "contains")?.value.toString(),
-    ...(order ? { order: readOrder(order, fields) } : {}),
+    ...(order ? { order: parseOrder(order, fields) } : {}),
     // Pages count from 1, and clients send 1 for their page 0 too.
     ...(limit ? { limit, offset: (Math.max(page ?? 1, 1) - 1) * limit } : {}),
   };
 }
 
 /**
- * `text` is a bare word, to be found in a name in whatever case, or comparisons joined by `and`: `name = "value"`, `status != "error"`.
+ * `text` is a bare word, which matches names in any case, or comparisons joined by `and`: `name = "value"`, `status != "error"`.
  * Clients encode it twice.
  */
 export function parseFilter(text: string, fields: ListFields): Condition[] {
-  const said = decodedAgain(text).trim();
-  if (said === "") return [];
-  return readComparisons(said, fields) ?? [{ columns: WORD_COLUMNS, holds: "contains", value: said }];
+  const filter = decodeAgain(text).trim();
+  if (filter === "") return [];
+  return parseComparisons(filter, fields) ?? [{ columns: WORD_COLUMNS, holds: "contains", value: filter }];
 }
 
 const COMPARISON = /^\s*(\w+)\s*(=|!=)\s*(?:"([^"]*)"|'([^']*)'|([^\s"']+))\s*(?:$|\band\s+(?=\S))/i;
 
-/** Undefined for what is no comparison: then it is looked for as it stands. */
-function readComparisons(text: string, fields: ListFields): Condition[] | undefined {
-  const found: Condition[] = [];
+/** Undefined: the text is not a comparison, but a word. */
+function parseComparisons(text: string, fields: ListFields): Condition[] | undefined {
+  const conditions: Condition[] = [];
   for (let rest = text; rest !== "";) {
     const match = COMPARISON.exec(rest);
     if (!match) return undefined;
     const [whole, name = "", operator, double, single, bare] = match;
-    found.push(compare(fieldOf(fields, name), operator === "=" ? "is" : "isNot", double ?? single ?? bare ?? ""));
+    conditions.push(compare(fieldOf(fields, name), operator === "=" ? "is" : "isNot", double ?? single ?? bare ?? ""));
     rest = rest.slice(whole.length);
   }
-  if (found.length > MOST_CONDITIONS) throw new Fault("REQUEST_INVALID", `A filter has at most ${MOST_CONDITIONS} conditions.`);
-  return found;
+  if (conditions.length > MOST_CONDITIONS) throw new Fault("REQUEST_INVALID", `A filter has at most ${MOST_CONDITIONS} conditions.`);
+  return conditions;
 }
 
-/** What no value is ever called equals none, so nothing is found rather than something else. */
+/** An unknown value matches nothing. */
 function compare({ column, stored }: ListField, holds: "is" | "isNot", word: string): Condition {
   return { columns: [column], holds, value: (stored ? stored(word) : word) ?? "" };
 }
 
-/** The query's own encoding is gone already; text that was encoded only once and holds a `%` stays as it is. */
-function decodedAgain(text: string): string {
+/** The query itself is already decoded. Text that was encoded once and contains a `%` stays as it is. */
+function decodeAgain(text: string): string {
   try {
     return decodeURIComponent(text);
   } catch {
@@ -156,7 +156,7 @@ function decodedAgain(text: string): string {
   }
 }
 
-function readOrder(order: string, fields: ListFields): NonNullable<Listing["order"]> {
+function parseOrder(order: string, fields: ListFields): NonNullable<Listing["order"]> {
   const descending = order.startsWith("!");
   return { column: fieldOf(fields, descending ? order.slice(1) : order).column, descending };
 }
@@ -168,13 +168,13 @@ function fieldOf(fields: ListFields, name: string): ListField {
   return field;
 }
 
-/** From a client's words for states to the stored ones. */
+/** From a client's names of states to the stored ones. */
 export function stateOf(words: Readonly<Record<string, string>>): (word: string) => string | undefined {
   const states = new Map(Object.entries(words).map(([state, word]) => [word, state]));
   return (word) => states.get(word.toLowerCase());
 }
 
-/** From a date as clients see it to epoch milliseconds. */
+/** From a date in a query to epoch milliseconds. */
 export function momentOf(date: string): number | undefined {
   const moment = Date.parse(date);
   return Number.isNaN(moment) ? undefined : moment;

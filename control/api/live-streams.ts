@@ -19,8 +19,12 @@ const MOST_OF_ONE = MOST_STREAMS / 4;
 /** Also how soon a session that ran out ends what it opened; one that is ended does so at once. */
 const BEAT_MS = 5_000;
 
-export function openLiveStreams(parts: { admission: Authorization; identity: Pick<ControlIdentity, "watchSignOuts">; clock: Clock }): LiveStreams {
-  const { admission, identity, clock } = parts;
+export function openLiveStreams(parts: {
+  authorization: Authorization;
+  identity: Pick<ControlIdentity, "watchSignOuts">;
+  clock: Clock;
+}): LiveStreams {
+  const { authorization, identity, clock } = parts;
   /** What ends each open stream, by user; the oldest first. */
   const open = new Map<string, Set<() => void>>();
   const countOf = (userId: string) => open.get(userId)?.size ?? 0;
@@ -50,12 +54,12 @@ export function openLiveStreams(parts: { admission: Authorization; identity: Pic
 
   return {
     open: (request, reply, beat = () => undefined) => {
-      const { userId } = admission.caller(request);
+      const { userId } = authorization.caller(request);
       requireRoom(userId);
       const over = new AbortController();
       let cancel = () => {};
       const check = () => {
-        if (!admission.isStillSignedIn(request)) end();
+        if (!authorization.isStillSignedIn(request)) end();
       };
       const tick = () => {
         check();

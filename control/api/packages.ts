@@ -1,133 +1,115 @@
 import type { FastifyInstance } from "fastify";
 import { Readable } from "node:stream";
+import { Type } from "typebox";
 import { Fault } from "../../lib/fault.ts";
 import type { Published } from "../packages/publish/open-publisher.ts";
 import { refuseForeignAuthor } from "../packages/publish/record-package.ts";
 import type { Store } from "../store/open-store.ts";
-import type { Authorization } from "./authorization.ts";
-import type { ApiDeps } from "./api-deps.ts";
 import { clientAbortSignal } from "./api-error.ts";
-import { findLiveContainers } from "./find-entities.ts";
 import { containerToJson, imageToJson } from "./entity-json.ts";
-import { responses, CONTAINER, IMAGE } from "./schemas.ts";
+import { findLiveContainers } from "./find-entities.ts";
+import { addRoutes, route, type Route, type RouteDeps } from "./route.ts";
+import { CONTAINER, IMAGE, paramsOf, text } from "./schemas.ts";
 
-type PackageRequest = { Params: Parameters<typeof parsePackageAddress>[0] };
+/** The three forms of a package's address. A scope begins with `@`; any other word before the name is a key. */
+const PATHS = ["/packages/dev/:name", "/packages/dev/:first/:name", "/packages/dev/:key/:scope/:name"] as const;
 
-const PUBLISH_QUERY = {
-  type: "object",
-  properties: {
-    debug: { type: "boolean", default: false, description: "the images' tag is the developer's login" },
-    rebuild: { type: "string", description: "accepted; nothing is built here" },
-    dropDb: { type: "string", description: "accepted; there is no database of the package" },
-    suffix: { type: "string", description: "accepted" },
-  },
-} as const;
+const PUBLISH_QUERY = Type.Object({
+  debug: Type.Optional(Type.Boolean({ default: false, description: "the tag of the images is the developer's login" })),
+  rebuild: Type.Optional(Type.String({ description: "ignored; berth builds nothing" })),
+  dropDb: Type.Optional(Type.String({ description: "ignored; packages have no database here" })),
+  suffix: Type.Optional(Type.String({ description: "ignored" })),
+});
+const PUBLISHED = Type.Object({
+  "#type": text,
+  id: text,
+  name: text,
+  version: text,
+  images: Type.Array(IMAGE),
+  containers: Type.Array(CONTAINER),
+  warnings: Type.Array(text, { description: "for the author" }),
+});
+const TIMESTAMPS = Type.Unsafe<Record<string, unknown>>({ type: "object", additionalProperties: true });
 
-const PUBLISHED = {
-  type: "object",
-  properties: {
-    "#type": { type: "string" },
-    id: { type: "string" },
-    name: { type: "string" },
-    version: { type: "string" },
-    images: { type: "array", items: IMAGE },
-    containers: { type: "array", items: CONTAINER },
-    warnings: { type: "array", items: { type: "string" }, description: "for the author to read" },
-  },
-} as const;
-
-const INCOMING_TYPES = ["application/zip", "application/octet-stream"];
-
-/** Registered apart: here a body is a stream of bytes, whatever its Content-Type, and most clients send none. */
-export function packageRoutes(app: FastifyInstance, { store, publisher }: ApiDeps, admission: Authorization): void {
-  const tags = ["packages"];
-  const config = { admits: "itself" } as const;
+/** Registered in a scope of their own: a body is a stream of bytes whatever its Content-Type, since most clients send none. */
+export function addPackageRoutes(app: FastifyInstance, deps: RouteDeps): void {
   app.removeAllContentTypeParsers();
   app.addContentTypeParser("*", (_request, payload, done) => done(null, payload));
+  addRoutes(
+    app,
+    PATHS.flatMap((path) => packageRoutes(path, deps)),
+  );
+}
 
-  for (const address of PACKAGE_ADDRESSES) {
-    const params = {
-      type: "object",
-      properties: Object.fromEntries(
-        address
-          .split("/:")
-          .slice(1)
-          .map((name) => [name, { type: "string" }]),
-      ),
-    };
+function packageRoutes(path: string, { store, publisher, authorization }: RouteDeps): Route[] {
+  const tags = ["packages"];
+  const params = paramsOf(path);
 
-    app.get<PackageRequest>(
-      `${address}/timestamps`,
-      {
-        config,
-        schema: {
-          tags,
-          summary: "Which files need not be sent again: none",
-          params,
-          response: responses({ type: "object", additionalProperties: true }),
-        },
-      },
-      (request) => {
+  return [
+    route({
+      method: "GET",
+      path: `${path}/timestamps`,
+      authorize: "handler",
+      schema: { tags, summary: "Lists files that a client need not send again: none", params, response: TIMESTAMPS },
+      handle: async (request) => {
         const { name, key } = parsePackageAddress(request.params);
-        refuseForeignAuthor(store, name, admission.developer(request, key));
+        refuseForeignAuthor(store, name, await authorization.developer(request, key));
         return {};
       },
-    );
-
-    app.post<PackageRequest & { Querystring: { debug: boolean } }>(
-      address,
-      {
-        config,
-        schema: {
-          tags,
-          summary: "Publishes a package: a ZIP",
-          consumes: INCOMING_TYPES,
-          params,
-          querystring: PUBLISH_QUERY,
-          response: responses(PUBLISHED),
-        },
+    }),
+    route({
+      method: "POST",
+      path,
+      authorize: "handler",
+      audit: { action: "packagePublished", target: (request) => parsePackageAddress(request.params).name },
+      schema: {
+        tags,
+        summary: "Publishes a package: a ZIP",
+        consumes: ["application/zip", "application/octet-stream"],
+        params,
+        querystring: PUBLISH_QUERY,
+        response: PUBLISHED,
       },
-      async (request, reply) => {
+      handle: async (request, reply) => {
         const { name, key } = parsePackageAddress(request.params);
-        const user = admission.developer(request, key);
-        if (!(request.body instanceof Readable)) throw new Fault("PACKAGE_INVALID", "The request has no body; a ZIP is needed.");
+        const user = await authorization.developer(request, key);
+        if (!(request.body instanceof Readable)) throw new Fault("PACKAGE_INVALID", "The request has no body; send a ZIP.");
         const body = request.body;
         try {
-          // The socket must outlive a refusal, or the client would see a broken connection in place of the reason.
+          // The socket must outlive a refusal: otherwise the client sees a broken connection instead of the reason.
           const bytes = body.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>;
-          const published = await publisher.publish({ name, user, debug: request.query.debug, body: bytes, signal: clientAbortSignal(reply) });
-          return reply.type("application/json; charset=utf-8").send(Readable.from(answerOf(store, published)));
+          const { debug = false } = request.query;
+          const published = await publisher.publish({ name, user, debug, body: bytes, signal: clientAbortSignal(reply) });
+          return reply.type("application/json; charset=utf-8").send(Readable.from(piecesOf(store, published)));
         } finally {
           body.resume();
         }
       },
-    );
-  }
+    }),
+  ];
 }
 
-/** The three shapes in which the address of a package comes; a scope begins with `@`, and what stands before a name otherwise is a key. */
-export const PACKAGE_ADDRESSES = ["/packages/dev/:name", "/packages/dev/:first/:name", "/packages/dev/:key/:scope/:name"] as const;
-
 export type PackageAddress = {
-  /** With its scope, where it has one. */
+  /** With its scope, if it has one. */
   name: string;
-  /** The developer key, which older clients put here. */
+  /** The developer key, which older clients put into the path. */
   key: string | undefined;
 };
 
-export function parsePackageAddress(params: { key?: string; first?: string; scope?: string; name: string }): PackageAddress {
-  const { key, first, scope, name } = params;
+export function parsePackageAddress({ key, first, scope, name = "" }: Partial<Record<string, string>>): PackageAddress {
   if (scope !== undefined) return { name: `${scope}/${name}`, key };
   if (first?.startsWith("@")) return { name: `${first}/${name}`, key: undefined };
   return { name, key: first };
 }
 
-/** Folders of one piece of the answer: each piece is made in a turn of its own. */
-const PIECE = 25;
+/** The folders of one piece of the response. Each piece takes one turn of the event loop. */
+const FOLDERS_OF_A_PIECE = 25;
 
-/** The answer as JSON, in pieces: for 500 folders it has some megabytes. */
-async function* answerOf(store: Store, { package: { id, name, version }, folders, warnings }: Published): AsyncGenerator<string> {
-  const pieces = Array.from({ length: Math.ceil(folders.length / PIECE) }, (_, index) => folders.slice(index * PIECE, (index + 1) * PIECE));
+/** The response as JSON, in pieces: for 500 folders it has some megabytes. */
+async function* piecesOf(store: Store, { package: { id, name, version }, folders, warnings }: Published): AsyncGenerator<string> {
+  const pieces = Array.from({ length: Math.ceil(folders.length / FOLDERS_OF_A_PIECE) }, (_, index) =>
+    folders.slice(index * FOLDERS_OF_A_PIECE, (index + 1) * FOLDERS_OF_A_PIECE),
+  );
   const images = (ids: string[]) => store.images.some(ids).map((image) => imageToJson(image, true, "cut"));
   const containers = (ids: string[]) => findLiveContainers(store, ids).map(({ container, image }) => containerToJson(container, image, true, "cut"));
   const list = async function* (rows: (piece: typeof folders) => object[]): AsyncGenerator<string> {

@@ -1,22 +1,22 @@
 import type { Store } from "../store/open-store.ts";
-import { IMAGE_ACTIONS } from "./audit.ts";
+import { IMAGE_ACTIONS } from "./record-audit.ts";
 
 /** When a tag was pushed last, epoch ms, and by whom. */
 export type TagPush = { at: number | undefined; by: string | undefined };
 
 export type ImageUsage = {
-  /** Names of the containers that run an image or are to run it, in order; by its digest too, since a tag may point at something else by now. */
+  /** Sorted names of the containers that run an image or will run it; by its digest too, since a tag may have moved. */
   of(repository: string, tag: string | undefined, digest: string | undefined): string[];
-  /** Digests of a repository that containers run or are to run. */
+  /** Digests of a repository that containers run or will run. */
   digests(repository: string): string[];
-  /** How many containers use anything of a repository. */
+  /** How many containers use an image of a repository. */
   count(repository: string): number;
 };
 
-/** Where no containers are known. */
+/** For a registry without a control plane. */
 export const NO_USAGE: ImageUsage = { of: () => [], digests: () => [], count: () => 0 };
 
-/** Which containers use what of the registry. Made for one answer: it looks at every container once. */
+/** Which containers use which images of the registry. Create one per response: it reads every container once. */
 export function imageUsage(store: Store): ImageUsage {
   const images = new Map(store.images.all().map((image) => [image.id, image]));
   const uses = store.containers.all().flatMap((container) => {
@@ -24,16 +24,16 @@ export function imageUsage(store: Store): ImageUsage {
     if (!image || image.state === "DELETED") return [];
     return [image, ...(container.deployed ? [container.deployed] : [])].map(({ ref, digest }) => ({
       container: container.name,
-      ref: readRef(ref),
+      ref: parseReference(ref),
       digest,
     }));
   });
-  const named = (names: readonly string[]) => [...new Set(names)].toSorted();
-  // A registry's host, where a reference has one, may be any name of this registry.
+  const sorted = (names: readonly string[]) => [...new Set(names)].toSorted();
+  // The host in a reference may be any name of this registry.
   const isOf = (repository: string, name: string) => name === repository || name.endsWith(`/${repository}`);
   return {
     of: (repository, tag, digest) =>
-      named(
+      sorted(
         uses
           .filter(
             ({ ref, digest: used }) =>
@@ -41,21 +41,21 @@ export function imageUsage(store: Store): ImageUsage {
           )
           .map(({ container }) => container),
       ),
-    digests: (repository) => named(uses.flatMap(({ ref, digest }) => (digest !== undefined && isOf(repository, ref.name) ? [digest] : []))),
-    count: (repository) => named(uses.filter(({ ref }) => isOf(repository, ref.name)).map(({ container }) => container)).length,
+    digests: (repository) => sorted(uses.flatMap(({ ref, digest }) => (digest !== undefined && isOf(repository, ref.name) ? [digest] : []))),
+    count: (repository) => sorted(uses.filter(({ ref }) => isOf(repository, ref.name)).map(({ container }) => container)).length,
   };
 }
 
-function readRef(ref: string): { name: string; tag: string } {
+function parseReference(ref: string): { name: string; tag: string } {
   const [named = ""] = ref.split("@", 1);
   const colon = named.lastIndexOf(":");
   return colon > named.lastIndexOf("/") ? { name: named.slice(0, colon), tag: named.slice(colon + 1) } : { name: named, tag: "latest" };
 }
 
-/** Older pushes of one repository are not looked for. */
+/** Older pushes of one repository are not read. */
 const MOST_PUSHES = 1_000;
 
-/** Who last pushed each tag of a repository, and when, as far as the audit log goes back: by the tag. */
+/** The last push of each tag of a repository, as far as the audit log goes back; by tag. */
 export function lastPushes(store: Pick<Store, "audit">, repository: string): Map<string, TagPush> {
   const pushes = new Map<string, TagPush>();
   for (const { target, login, at } of store.audit.list({ action: IMAGE_ACTIONS.pushed, target: `${repository}:`, limit: MOST_PUSHES })) {

@@ -1,64 +1,39 @@
-import type { FastifyInstance } from "fastify";
+import { Type } from "typebox";
 import { Fault } from "../../lib/fault.ts";
 import type { RegistryBrowser, StoredImage } from "../../gateway/contract.ts";
+import { assignImage, imageOfRepository, repositoryOwner } from "../identity/rights.ts";
 import { clientAbortSignal } from "./api-error.ts";
+import { isoDate } from "./entity-json.ts";
+import { namedTarget } from "./record-audit.ts";
 import type { ImageUsage, TagPush } from "./registry-usage.ts";
-import { responses } from "./schemas.ts";
+import { route, type Route, type RouteDeps } from "./route.ts";
+import { DONE, nullable, REPOSITORY, TAGGED_IMAGE, type TaggedImageJson, text } from "./schemas.ts";
 
-const text = { type: "string" } as const;
-const textOrNull = { type: ["string", "null"] } as const;
-const bytes = { type: "integer", description: "bytes, as they are stored" } as const;
-const names = { type: "array", items: text } as const;
-const REPOSITORY = {
-  type: "object",
-  properties: { name: text, containers: { type: "integer", description: "how many use an image of it" } },
-} as const;
-const IMAGE = {
-  type: "object",
-  properties: {
-    tag: textOrNull,
-    digest: text,
-    mediaType: text,
-    size: bytes,
-    createdOn: { ...textOrNull, description: "when it was built, as it says itself" },
-    platform: textOrNull,
-    layers: { type: "array", items: { type: "object", properties: { digest: text, size: bytes } } },
-    images: { type: "array", items: { type: "object", properties: { digest: text, size: bytes, platform: text } }, description: "of an index" },
-    pushedBy: { ...textOrNull, description: "the login of who pushed this tag last, through this berth" },
-    pushedOn: { ...textOrNull, format: "date-time" },
-    usedBy: { ...names, description: "names of containers" },
-  },
-} as const;
-const DONE = { type: "object", properties: { isSuccess: { type: "boolean" } } } as const;
-/** As the OCI Distribution Specification has them: words between slashes, none of which is `..`. */
+/** Names by the OCI Distribution Specification: words between slashes, never `..`. */
 const WORD = "[a-z0-9]+((\\.|_|__|-+)[a-z0-9]+)*";
-const NAMED = { type: "object", properties: { repository: { type: "string", pattern: `^${WORD}(/${WORD})*$`, maxLength: 255 } } } as const;
-const OF_REPOSITORY = { ...NAMED, required: ["repository"] } as const;
-const DELETED = {
-  type: "object",
-  properties: {
-    ...NAMED.properties,
-    digest: { type: "string", pattern: "^[a-z0-9+._-]+:[0-9a-f]{32,128}$" },
-    force: { type: "boolean", default: false, description: "although containers use it" },
-  },
-  required: ["repository", "digest"],
-} as const;
+const name = Type.String({ pattern: `^${WORD}(/${WORD})*$`, maxLength: 255 });
+const OF_REPOSITORY = Type.Object({ repository: name });
+const DELETED = Type.Object({
+  repository: name,
+  digest: Type.String({ pattern: "^[a-z0-9+._-]+:[0-9a-f]{32,128}$" }),
+  force: Type.Optional(Type.Boolean({ default: false, description: "delete it although containers use it" })),
+});
 
-/** So many tags are asked about, the last ones by name; and so many at a time. */
+/** The list shows the last tags by name, and reads so many at a time. */
 const MOST_TAGS = 200;
 const AT_ONCE = 8;
 
 export type RegistryRouteDeps = {
-  /** Undefined where there is none. */
+  /** Undefined: there is no registry. */
   registry: RegistryBrowser | undefined;
-  /** As it is at this moment. */
-  users(): ImageUsage;
-  /** Of the tags of a repository, as far as pushes are known. */
+  /** The usage at this moment. */
+  usage(): ImageUsage;
+  /** The last pushes of the tags of a repository, as far as they are known. */
   pushes(repository: string): (tag: string) => TagPush | undefined | Promise<TagPush>;
 };
 
-/** What lies in the registry that images are pushed to, and who uses it; deleting is for administrators. */
-export function registryRoutes(app: FastifyInstance, { registry, users: usersNow, pushes }: RegistryRouteDeps): void {
+/** The images in the registry, and their usage. Only administrators delete. */
+export function registryRoutes({ registry, usage: currentUsage, pushes }: RegistryRouteDeps): Route[] {
   const tags = ["registry"];
   const browser = () => {
     if (!registry)
@@ -66,94 +41,155 @@ export function registryRoutes(app: FastifyInstance, { registry, users: usersNow
     return registry;
   };
 
-  app.get(
-    "/docker/registry/repositories",
-    { schema: { tags, summary: "Lists repositories", response: responses({ type: "array", items: REPOSITORY }) } },
-    async (_request, reply) => {
-      const users = usersNow();
-      return (await browser().repositories(clientAbortSignal(reply))).map((name) => ({ name, containers: users.count(name) }));
-    },
-  );
-
-  app.get<{ Querystring: { repository: string } }>(
-    "/docker/registry/images",
-    {
-      schema: {
-        tags,
-        summary: `What the tags of a repository point at, the last ${MOST_TAGS} by name`,
-        querystring: OF_REPOSITORY,
-        response: responses({ type: "array", items: IMAGE }),
-      },
-    },
-    async (request, reply) => {
-      const { repository } = request.query;
-      const signal = clientAbortSignal(reply);
-      const found = await browser().tags(repository, signal);
-      if (!found) throw new Fault("STORED_IMAGE_NOT_FOUND", `There is no repository ${repository} in the registry.`);
-      const users = usersNow();
-      const pushOf = pushes(repository);
-      const last = found.toSorted().slice(-MOST_TAGS).toReversed();
-      const images: ReturnType<typeof onWire>[] = [];
-      for (let at = 0; at < last.length; at += AT_ONCE) {
-        const some = last.slice(at, at + AT_ONCE);
-        const stored = await Promise.all(
-          some.map(async (tag) => {
-            const image = await browser().image(repository, tag, signal);
-            return image && onWire(image, { tag, push: await pushOf(tag), usedBy: users.of(repository, tag, image.digest) });
-          }),
-        );
-        images.push(...stored.filter((image) => image !== undefined));
-      }
-      return images;
-    },
-  );
-
-  app.delete<{ Querystring: { repository: string; digest: string; force: boolean } }>(
-    "/docker/registry/images",
-    {
-      config: { admits: "admin" },
-      schema: {
-        tags,
-        summary: "Deletes an image with all of its tags; its layers go when garbage is collected",
-        querystring: DELETED,
-        response: responses(DONE),
-      },
-    },
-    async (request, reply) => {
-      const { repository, digest, force } = request.query;
-      const signal = clientAbortSignal(reply);
-      const image = await browser().image(repository, digest, signal);
-      if (!image) throw new Fault("STORED_IMAGE_NOT_FOUND", `There is no image ${repository}@${digest} in the registry.`);
-      if (!force) await requireUnused(repository, digest, signal);
-      await browser().remove(repository, digest, signal);
-      return { isSuccess: true };
-    },
-  );
-
-  /** By its digest, and by every tag that points at it, or at an index with it in it: a start may ask for the tag, and gets no index of which a part is gone. */
-  async function requireUnused(repository: string, digest: string, signal: AbortSignal): Promise<void> {
-    const users = usersNow();
-    const used = users.of(repository, undefined, digest);
-    const holds = async (reference: string) => {
+  /** Checks the digest, and every tag that points at it or at an index with it: a start may request the tag, and fails on an index with a missing part. */
+  const requireUnused = async (repository: string, digest: string, signal: AbortSignal): Promise<void> => {
+    const usage = currentUsage();
+    const users = usage.of(repository, undefined, digest);
+    const includes = async (reference: string) => {
       const image = await browser().image(repository, reference, signal);
       return image !== undefined && (image.digest === digest || image.images.some((part) => part.digest === digest));
     };
     for (const tag of (await browser().tags(repository, signal)) ?? []) {
-      const by = users.of(repository, tag, undefined);
-      if (by.length > 0 && (await holds(tag))) used.push(...by);
+      const containers = usage.of(repository, tag, undefined);
+      if (containers.length > 0 && (await includes(tag))) users.push(...containers);
     }
-    for (const running of users.digests(repository)) if (await holds(running)) used.push(...users.of(repository, undefined, running));
-    if (used.length === 0) return;
+    for (const running of usage.digests(repository)) if (await includes(running)) users.push(...usage.of(repository, undefined, running));
+    if (users.length === 0) return;
     throw new Fault(
       "STORED_IMAGE_IN_USE",
-      `Containers use ${repository}@${digest}: ${[...new Set(used)].join(", ")}. With force=true it is deleted all the same.`,
+      `Containers use ${repository}@${digest}: ${[...new Set(users)].join(", ")}. With force=true it is deleted all the same.`,
     );
-  }
+  };
+
+  return [
+    route({
+      method: "GET",
+      path: "/docker/registry/repositories",
+      authorize: "session",
+      schema: { tags, summary: "Lists repositories", response: Type.Array(REPOSITORY) },
+      handle: async (_request, reply) => {
+        const usage = currentUsage();
+        return (await browser().repositories(clientAbortSignal(reply))).map((repository) => ({
+          name: repository,
+          containers: usage.count(repository),
+        }));
+      },
+    }),
+    route({
+      method: "GET",
+      path: "/docker/registry/images",
+      authorize: "session",
+      schema: {
+        tags,
+        summary: `Lists the images of the tags of a repository, the last ${MOST_TAGS} by name`,
+        querystring: OF_REPOSITORY,
+        response: Type.Array(TAGGED_IMAGE),
+      },
+      handle: async (request, reply) => {
+        const { repository } = request.query;
+        const signal = clientAbortSignal(reply);
+        const found = await browser().tags(repository, signal);
+        if (!found) throw new Fault("STORED_IMAGE_NOT_FOUND", `There is no repository ${repository} in the registry.`);
+        const usage = currentUsage();
+        const pushOf = pushes(repository);
+        const last = found.toSorted().slice(-MOST_TAGS).toReversed();
+        const images: TaggedImageJson[] = [];
+        for (let at = 0; at < last.length; at += AT_ONCE) {
+          const stored = await Promise.all(
+            last.slice(at, at + AT_ONCE).map(async (tag) => {
+              const image = await browser().image(repository, tag, signal);
+              return image && taggedImageToJson(image, { tag, push: await pushOf(tag), usedBy: usage.of(repository, tag, image.digest) });
+            }),
+          );
+          images.push(...stored.filter((image) => image !== undefined));
+        }
+        return images;
+      },
+    }),
+    route({
+      method: "DELETE",
+      path: "/docker/registry/images",
+      authorize: "admin",
+      audit: { action: "imageDeleted", target: ({ query: { repository, digest } }) => `${repository}@${digest}` },
+      schema: {
+        tags,
+        summary: "Deletes an image with all its tags; garbage collection deletes its layers",
+        querystring: DELETED,
+        response: DONE,
+      },
+      handle: async (request, reply) => {
+        const { repository, digest, force } = request.query;
+        const signal = clientAbortSignal(reply);
+        const image = await browser().image(repository, digest, signal);
+        if (!image) throw new Fault("STORED_IMAGE_NOT_FOUND", `There is no image ${repository}@${digest} in the registry.`);
+        if (!force) await requireUnused(repository, digest, signal);
+        await browser().remove(repository, digest, signal);
+        return { isSuccess: true };
+      },
+    }),
+  ];
 }
 
-type Tagged = { tag: string; push: TagPush | undefined; usedBy: string[] };
+type TagDetails = { tag: string; push: TagPush | undefined; usedBy: string[] };
 
-function onWire(image: StoredImage, { tag, push: { at, by } = { at: undefined, by: undefined }, usedBy }: Tagged) {
-  const pushedOn = at === undefined ? null : new Date(at).toISOString();
-  return { ...image, tag, createdOn: image.createdOn ?? null, platform: image.platform ?? null, pushedBy: by ?? null, pushedOn, usedBy };
+function taggedImageToJson(image: StoredImage, { tag, push, usedBy }: TagDetails): TaggedImageJson {
+  return {
+    ...image,
+    tag,
+    createdOn: image.createdOn ?? null,
+    platform: image.platform ?? null,
+    pushedBy: push?.by ?? null,
+    pushedOn: push?.at === undefined ? null : isoDate(push.at),
+    usedBy,
+  };
+}
+
+const REPOSITORY_NAME = Type.String({ maxLength: 255, description: "`datagrok/<image>`" });
+const OWNER = Type.Object({
+  repository: text,
+  login: nullable(text, { description: "its owner: the package's author, or the first user who pushed to it; null: no owner" }),
+  package: nullable(text, { description: "the package that owns it, if one does" }),
+});
+const ASSIGNMENT = Type.Object({ repository: REPOSITORY_NAME, login: text }, { additionalProperties: false });
+
+/** The owners of the registry's repositories, for administrators. Assigning a repository decides which of two users may use its name. */
+export function repositoryOwnerRoutes({ store, clock }: Pick<RouteDeps, "store" | "clock">): Route[] {
+  const tags = ["registry"];
+  const imageOf = (repository: string): string => {
+    const image = imageOfRepository(repository);
+    if (image !== undefined) return image;
+    throw new Fault("REQUEST_INVALID", `${JSON.stringify(repository)} has no owner: only repositories datagrok/<image> have one.`);
+  };
+  const ownerToJson = (repository: string) => {
+    const owner = repositoryOwner(store, imageOf(repository));
+    return { repository, login: (owner && store.users.find(owner.userId)?.login) ?? null, package: owner?.packageName ?? null };
+  };
+
+  return [
+    route({
+      method: "GET",
+      path: "/docker/registry/owner",
+      authorize: "admin",
+      schema: { tags, summary: "Finds the owner of a repository", querystring: Type.Object({ repository: REPOSITORY_NAME }), response: OWNER },
+      handle: async ({ query }) => ownerToJson(query.repository),
+    }),
+    route({
+      method: "PUT",
+      path: "/docker/registry/owner",
+      authorize: "admin",
+      audit: { action: "repositoryAssigned", target: ({ body }) => namedTarget(body.repository, body.login) },
+      schema: {
+        tags,
+        summary: "Assigns a repository to a user: only that user's packages may use the image from now on",
+        body: ASSIGNMENT,
+        response: OWNER,
+      },
+      handle: async ({ body: { repository, login } }) => {
+        const user = store.users.byLogin(login);
+        if (!user) throw new Fault("USER_NOT_FOUND", `There is no user ${login}.`);
+        assignImage(store, imageOf(repository), user.id, clock.now());
+        return ownerToJson(repository);
+      },
+    }),
+  ];
 }

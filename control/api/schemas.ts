@@ -1,108 +1,255 @@
-/** JSON schemas of what goes over the wire: they check what comes in, write what goes out, and are the OpenAPI description. */
+import { type Static, type TSchema, Type } from "typebox";
 
-const text = { type: "string" } as const;
-const date = { type: "string", format: "date-time" } as const;
-const orNull = <T extends string>(type: T) => ({ type: [type, "null"] }) as const;
+// TypeBox schemas of the API's entities: they validate requests, serialize responses, and are the OpenAPI description and the types, the console's too.
+// This file imports nothing else, since the console is checked without the types of Node.
 
-export const IMAGE = {
-  type: "object",
-  properties: {
-    "#type": text,
-    id: text,
-    name: text,
-    friendlyName: text,
-    description: text,
-    dockerfile: text,
-    status: { type: "string", enum: ["pending validation", "validating", "ready", "error", "deleted"] },
-    dockerName: text,
-    version: text,
-    dockerfilePath: text,
-    logs: text,
-    imageRef: text,
-    createdOn: date,
-    updatedOn: date,
-  },
-} as const;
-
-export const CONTAINER = {
-  type: "object",
-  properties: {
-    "#type": text,
-    id: text,
-    name: text,
-    friendlyName: text,
-    dockerfile: IMAGE,
-    dockerImage: text,
-    serviceName: text,
-    status: { type: "string", description: "e.g. `started`, `stopped by user`, `pending start`" },
-    desiredInstances: { type: "integer" },
-    address: orNull("string"),
-    port: orNull("integer"),
-    lastLogs: text,
-    lastActive: orNull("string"),
-    environmentVars: { type: "object", additionalProperties: text },
-    config: { type: "object", additionalProperties: true, description: "as in container.json" },
-    createdOn: date,
-    updatedOn: date,
-  },
-} as const;
-
-export const USER = {
-  type: "object",
-  properties: {
-    "#type": text,
-    id: text,
-    login: text,
-    firstName: text,
-    lastName: text,
-    friendlyName: text,
-    admin: { type: "boolean" },
-    createdOn: date,
-  },
-} as const;
-
-export const API_ERROR = {
-  type: "object",
-  required: ["#type", "code", "message", "innerMessage"],
-  properties: { "#type": { const: "ApiError" }, code: text, message: text, innerMessage: text },
-} as const;
-
-export const ID_PARAMS = { type: "object", properties: { id: { type: "string", description: "a UUID" } }, required: ["id"] } as const;
-
-export const LIST_QUERY = {
-  type: "object",
-  properties: {
-    text: { type: "string", description: 'a word in the name, or comparisons such as `name = "value" and status != "error"`; percent-encoded twice' },
-    limit: { type: "integer", minimum: 0, maximum: 1_000_000, description: "0: all" },
-    page: { type: "integer", minimum: 0, maximum: 1_000_000, description: "counts from 1; 0 is the first too" },
-    order: { type: "string", description: "a field's name; with `!` in front, backwards" },
-    include: { type: "string", description: "`short`: without long texts and variables; else everything is included, with long texts cut to 4 KiB" },
-  },
-} as const;
-
-/** Clients send back the entity that they were given, nulls included; what is not named here is the server's own, and passed over. */
-export const SAVED_CONTAINER = {
-  type: "object",
-  description:
-    "Changes the container with this `id`. Without an `id`, or with one that is not known, it makes another container of the image " +
-    "`dockerfile.id`, which follows that image when its package is published again. A changed `config` or `environmentVars` replaces what " +
-    "runs. For a container that a package defines, the next publish has the last word.",
-  properties: {
-    id: { ...orNull("string"), description: "a UUID" },
-    name: { ...orNull("string"), description: "needed for a new one; no two containers share one" },
-    friendlyName: orNull("string"),
-    dockerfile: { ...orNull("object"), properties: { id: text }, description: "the image; only a new container takes it" },
-    config: { ...orNull("object"), additionalProperties: true, description: "as in container.json; a key that is left out stays" },
-    environmentVars: { ...orNull("object"), additionalProperties: true, description: "all of them; `***` stays what it is" },
-  },
-} as const;
-
-export const IMAGE_COMPATIBLE = {
-  type: "object",
-  properties: { image: text, hashMatch: { type: "boolean", description: "it was built from the very content that was asked for" } },
-} as const;
-
-/** A route's answers: what it says on success, and the one error body. */
-export function responses(success: object): Record<string, object> {
-  return { 200: success, "4xx": API_ERROR, "5xx": API_ERROR };
+/** A schema of several types, where `anyOf` would slow the serializer down. */
+export function nullable<T extends TSchema & { type: string }>(schema: T, options: { description?: string } = {}) {
+  return Type.Unsafe<Static<T> | null>({ ...schema, ...options, type: [schema.type, "null"] });
 }
+
+export function oneOf<const T extends string>(values: readonly T[], options: { description?: string } = {}) {
+  return Type.Unsafe<T>({ type: "string", enum: values, ...options });
+}
+
+/** An object with any keys. */
+export function mapOf<T extends TSchema>(values: T, options: { description?: string } = {}) {
+  return Type.Unsafe<Record<string, Static<T>>>({ type: "object", additionalProperties: values, ...options });
+}
+
+export const text = Type.String();
+export const count = Type.Integer();
+export const date = Type.String({ format: "date-time" });
+/** A sentence may change; a program reads the fields beside it. */
+export const sentence = Type.String({ description: "a sentence for users, which may change; programs read the fields beside it" });
+const bytes = Type.Integer({ description: "bytes, as they are stored" });
+
+export const API_ERROR = Type.Object({ "#type": Type.Literal("ApiError"), code: text, message: text, innerMessage: text });
+
+/** The responses of a route: on success, and on failure. */
+export function responses(success: object, error: object = API_ERROR): Record<string, object> {
+  return { 200: success, "4xx": error, "5xx": error };
+}
+
+export const DONE = Type.Object({ isSuccess: Type.Boolean() });
+export const ID_PARAMS = Type.Object({ id: Type.String({ description: "a UUID" }) });
+
+/** The parameters of an address such as `/packages/dev/:first/:name`. */
+export function paramsOf(path: string) {
+  const names = path.split("/:").slice(1);
+  return Type.Unsafe<Partial<Record<string, string>>>({ type: "object", properties: Object.fromEntries(names.map((name) => [name, text])) });
+}
+
+export const LIST_QUERY = Type.Object({
+  text: Type.Optional(
+    Type.String({ description: 'a word in the name, or comparisons such as `name = "value" and status != "error"`; percent-encoded twice' }),
+  ),
+  limit: Type.Optional(Type.Integer({ minimum: 0, maximum: 1_000_000, description: "0: all" })),
+  page: Type.Optional(Type.Integer({ minimum: 0, maximum: 1_000_000, description: "counts from 1; 0 is the first too" })),
+  order: Type.Optional(Type.String({ description: "the name of a field; with `!` before it, in reverse order" })),
+  include: Type.Optional(
+    Type.String({ description: "`short`: without long texts and variables; any other value: everything, with long texts cut to 4 KiB" }),
+  ),
+});
+export type ListQuery = Static<typeof LIST_QUERY>;
+
+export const IMAGE = Type.Object({
+  "#type": text,
+  id: text,
+  name: text,
+  friendlyName: text,
+  description: text,
+  dockerfile: text,
+  status: oneOf(["pending validation", "validating", "ready", "error", "deleted"]),
+  dockerName: text,
+  version: text,
+  dockerfilePath: text,
+  logs: text,
+  imageRef: text,
+  createdOn: date,
+  updatedOn: date,
+});
+export type ImageJson = Static<typeof IMAGE>;
+
+export const CONTAINER = Type.Object({
+  "#type": text,
+  id: text,
+  name: text,
+  friendlyName: text,
+  dockerfile: IMAGE,
+  dockerImage: text,
+  serviceName: text,
+  status: Type.String({ description: "for example `started`, `stopped by user`, `pending start`" }),
+  desiredInstances: count,
+  address: nullable(text),
+  port: nullable(count),
+  lastLogs: text,
+  lastActive: nullable(text),
+  environmentVars: mapOf(text),
+  config: Type.Unsafe<Record<string, unknown>>({ type: "object", additionalProperties: true, description: "as in container.json" }),
+  createdOn: date,
+  updatedOn: date,
+});
+export type ContainerJson = Static<typeof CONTAINER>;
+
+export const USER = Type.Object({
+  "#type": text,
+  id: text,
+  login: text,
+  firstName: text,
+  lastName: text,
+  friendlyName: text,
+  admin: Type.Boolean(),
+  createdOn: date,
+});
+export type UserJson = Static<typeof USER>;
+
+const FAILURE = Type.Unsafe<{ code: string; message: string } | null>({
+  type: ["object", "null"],
+  description: "the failure, if there is one",
+  properties: { code: text, message: text },
+});
+
+export const HISTORY = Type.Array(
+  Type.Object({
+    time: date,
+    from: Type.String({ description: "a status, as in the entity" }),
+    to: text,
+    event: Type.String({ description: "the event that changed the status, for example `startWished`, `answered`, `lost`" }),
+    by: Type.String({ description: "the id of the user who requested it, or `system`" }),
+    login: nullable(text, { description: "of that user, while the user exists" }),
+    cause: FAILURE,
+  }),
+);
+export type HistoryEntryJson = Static<typeof HISTORY>[number];
+
+export const WAKE_PHASES = ["queue", "start", "pull", "create", "boot", "connect"] as const;
+
+export const WAKE = Type.Object({
+  asked: date,
+  for: Type.Unsafe<string | null>({
+    type: ["string", "null"],
+    enum: ["run", "request", "redefinition", "loss", "keepWarm", null],
+    description: "why it was started",
+  }),
+  by: nullable(text, { description: "the login of the user who requested the start, if one did" }),
+  ended: nullable(date, { description: "null: it is in progress" }),
+  outcome: nullable(text, { description: "the event that ended it: `answered`, `startFailed`, `timedOut`, `stopWished`, …" }),
+  phases: Type.Array(
+    Type.Object({
+      name: oneOf(WAKE_PHASES),
+      start: Type.Number({ description: "ms since the request for the start" }),
+      duration: Type.Number({ description: "ms" }),
+    }),
+    { description: "in order; `start` covers all phases of a start that failed or is in progress" },
+  ),
+  cause: FAILURE,
+});
+export type WakeJson = Static<typeof WAKE>;
+
+export const EXPLANATION = Type.Object({
+  id: text,
+  name: text,
+  status: Type.String({ description: "a status, as in the entity" }),
+  since: date,
+  why: sentence,
+  wish: Type.Object({
+    instances: count,
+    by: nullable(text, { description: "the login of the user who requested it last" }),
+    time: nullable(date, { description: "when its last start was requested" }),
+  }),
+  next: Type.Array(
+    Type.Object({
+      kind: oneOf(["backOff", "idleStop", "pausedEnd", "warmHours", "startLimit", "drainLimit", "statusLimit"]),
+      time: date,
+      says: sentence,
+    }),
+    { description: "what berth does next, the earliest first" },
+  ),
+  awake: Type.Array(
+    Type.Object({
+      kind: oneOf(["neverIdle", "requests", "sockets", "busy", "warmHours", "recentUse"]),
+      says: sentence,
+    }),
+    { description: "what prevents the idle stop" },
+  ),
+  failure: Type.Unsafe<{ time: string; code: string; message: string; logs: readonly string[] } | null>({
+    type: ["object", "null"],
+    description: "the last recorded failure",
+    properties: { time: date, code: text, message: text, logs: Type.Array(text, { description: "the end of its log, oldest line first" }) },
+  }),
+  engine: Type.Object(
+    {
+      says: sentence,
+      running: nullable(Type.Boolean(), { description: "null: it has no such service, or is unreachable" }),
+      address: nullable(text),
+      port: nullable(count),
+      exitCode: nullable(count),
+      outOfMemory: nullable(Type.Boolean()),
+    },
+    { description: "the status at the container engine now" },
+  ),
+  history: HISTORY,
+});
+export type ExplanationJson = Static<typeof EXPLANATION>;
+
+export const OPEN_REQUESTS = Type.Array(
+  Type.Object({
+    gateway: Type.String({ description: "its name while it is connected to control" }),
+    answered: Type.Boolean({ description: "false: the gateway did not answer in time" }),
+    count: Type.Integer({ description: "all open requests; `open` lists the oldest of them" }),
+    open: Type.Array(
+      Type.Object({
+        kind: oneOf(["http", "websocket"]),
+        login: Type.String({ description: "the owner of the caller's credential" }),
+        since: date,
+        bytesIn: Type.Integer({ description: "to the container: the body of a request" }),
+        bytesOut: Type.Integer({ description: "from the container, heads included" }),
+        state: oneOf(["held", "streaming"], { description: "`held` while it waits for the container" }),
+      }),
+    ),
+  }),
+);
+export type OpenRequestsJson = Static<typeof OPEN_REQUESTS>[number];
+
+export const REPOSITORY = Type.Object({ name: text, containers: Type.Integer({ description: "how many use an image of it" }) });
+export type RepositoryJson = Static<typeof REPOSITORY>;
+
+export const TAGGED_IMAGE = Type.Object({
+  tag: nullable(text),
+  digest: text,
+  mediaType: text,
+  size: bytes,
+  createdOn: nullable(text, { description: "when it was built, by its own configuration" }),
+  platform: nullable(text),
+  layers: Type.Array(Type.Object({ digest: text, size: bytes })),
+  images: Type.Array(Type.Object({ digest: text, size: bytes, platform: text }), { description: "of an index" }),
+  pushedBy: nullable(text, { description: "the login of the user who pushed this tag last through this berth" }),
+  pushedOn: nullable(date),
+  usedBy: Type.Array(text, { description: "names of containers" }),
+});
+export type TaggedImageJson = Static<typeof TAGGED_IMAGE>;
+
+const resources = { cpu: Type.Number({ description: "cores" }), memoryMb: Type.Number({ description: "MiB" }) };
+const byStatus = mapOf(count, { description: "how many, by status" });
+
+export const SERVER_OVERVIEW = Type.Object({
+  version: text,
+  node: text,
+  startedOn: Type.String({ format: "date-time", description: "of the control process" }),
+  backend: Type.Object({ driver: text, environment: text }),
+  capacity: Type.Unsafe<{ machines: number; cpu: number; memoryMb: number } | null>({
+    type: ["object", "null"],
+    properties: { machines: count, ...resources },
+    description: "of the container engine; null: it has no limit, or is unreachable",
+  }),
+  promised: Type.Object(resources, { description: "reserved for running containers, by their container.json" }),
+  containers: byStatus,
+  images: byStatus,
+  queue: Type.Object({ waiting: count, running: count }, { description: "containers and images to reconcile, and in progress" }),
+  gateways: Type.Integer({ description: "gateway processes that are connected to this control plane" }),
+  untrustedProxies: Type.Array(text, { description: "peers that sent X-Forwarded-For and are not in BERTH_TRUSTED_PROXIES" }),
+  signingKeys: Type.Array(Type.Object({ kid: text, createdOn: date, signs: Type.Boolean() })),
+  developerKeys: Type.Array(Type.Object({ login: text, id: text, label: text, createdOn: date })),
+});
+export type ServerOverviewJson = Static<typeof SERVER_OVERVIEW>;

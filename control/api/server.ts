@@ -1,121 +1,152 @@
+import { createHash } from "node:crypto";
 import type { FastifyInstance } from "fastify";
+import { Type } from "typebox";
+import type { Clock } from "../../lib/clock.ts";
 import { withTimeout } from "../../lib/deadline.ts";
 import { Fault } from "../../lib/fault.ts";
-import { CONTAINER_WIRE_STATES, IMAGE_WIRE_STATES } from "../model/states.ts";
-import type { ApiDeps } from "./api-deps.ts";
-import { clientAbortSignal } from "./api-error.ts";
-import { isoDate } from "./entity-json.ts";
-import { responses } from "./schemas.ts";
-import type { Clock } from "../../lib/clock.ts";
 import { UNTRUSTED_PROXY_HEADER } from "../../gateway/contract.ts";
+import { CONTAINER_WIRE_STATES, IMAGE_WIRE_STATES } from "../model/states.ts";
+import { clientAbortSignal } from "./api-error.ts";
 import { headerOf } from "./authorization.ts";
+import { isoDate } from "./entity-json.ts";
+import { webRootOf } from "./origins.ts";
+import { route, type Route, type RouteDeps } from "./route.ts";
+import { SERVER_OVERVIEW, text } from "./schemas.ts";
 
-const text = { type: "string" } as const;
-const count = { type: "integer" } as const;
-const date = { type: "string", format: "date-time" } as const;
-const byStatus = { type: "object", additionalProperties: count, description: "how many, by status" } as const;
-const room = { cpu: { type: "number", description: "cores" }, memoryMb: { type: "number", description: "MiB" } } as const;
+/** What clients and load balancers request before they sign in. */
+export function serverRoutes({ store, settings }: Pick<RouteDeps, "store" | "settings">): Route[] {
+  const tags = ["server"];
 
-const STAND = {
-  type: "object",
-  properties: {
-    version: text,
-    node: text,
-    startedOn: { ...date, description: "the control process" },
-    backend: { type: "object", properties: { driver: text, environment: text } },
-    capacity: {
-      type: ["object", "null"],
-      properties: { machines: count, ...room },
-      description: "of what runs the containers; null where it has as much as is wished, or cannot be asked",
+  return [
+    route({
+      method: "GET",
+      path: "/info/server",
+      authorize: "anyone",
+      schema: { tags, summary: "Returns the version and the public address", response: Type.Object({ Version: text, webRoot: text }) },
+      handle: async (request) => ({ Version: settings.version, webRoot: webRootOf(settings, request) }),
+    }),
+    route({
+      method: "GET",
+      path: "/admin/health",
+      authorize: "anyone",
+      exposeHead: true,
+      schema: { tags, summary: "Returns 200 while the server works", response: Type.Object({ status: text }) },
+      handle: async () => {
+        store.users.byLogin("");
+        return { status: "ok" };
+      },
+    }),
+    route({
+      method: "GET",
+      path: "/admin/startup_data",
+      authorize: "anyone",
+      schema: { tags, summary: "Returns the data that clients need first", response: Type.Object({ webRoot: text }) },
+      handle: async (request) => ({ webRoot: webRootOf(settings, request) }),
+    }),
+  ];
+}
+
+/** The OpenAPI document, for anyone. It is created once: that takes some milliseconds, and requests for it need no sign-in. */
+export function openApiRoute(app: FastifyInstance): Route {
+  let document: { bytes: Buffer; etag: string } | undefined;
+  return route({
+    method: "GET",
+    path: "/openapi.json",
+    authorize: "anyone",
+    schema: { hide: true },
+    handle: (request, reply) => {
+      if (document === undefined) {
+        const bytes = Buffer.from(JSON.stringify(app.swagger()));
+        document = { bytes, etag: `W/"${createHash("sha256").update(bytes).digest("base64url").slice(0, 22)}"` };
+      }
+      reply.header("etag", document.etag).header("cache-control", "no-cache").type("application/json; charset=utf-8");
+      if (request.headers["if-none-match"] === document.etag) return reply.code(304).send();
+      return reply.send(document.bytes);
     },
-    promised: { type: "object", properties: room, description: "to containers that run, by their container.json" },
-    containers: byStatus,
-    images: byStatus,
-    queue: { type: "object", properties: { waiting: count, running: count }, description: "what is to be looked at, and what is" },
-    gateways: { ...count, description: "processes that follow this control plane" },
-    untrustedProxies: { type: "array", items: text, description: "peers that sent X-Forwarded-For and are not in BERTH_TRUSTED_PROXIES" },
-    signingKeys: { type: "array", items: { type: "object", properties: { kid: text, createdOn: date, signs: { type: "boolean" } } } },
-    developerKeys: { type: "array", items: { type: "object", properties: { login: text, id: text, label: text, createdOn: date } } },
-  },
-} as const;
+  });
+}
 
-/** A driver's own limits are for starts: of an engine that is away, they are longer than anybody looks at an empty page. */
+/** A driver's own limits are for starts; while an engine is unreachable, a page cannot wait so long. */
 const CAPACITY_MS = 5_000;
-const overdue = () => new Fault("ENGINE_UNREACHABLE", `The container engine did not tell its capacity within ${CAPACITY_MS / 1_000} s.`);
+const overdue = () => new Fault("ENGINE_UNREACHABLE", `The container engine did not report its capacity within ${CAPACITY_MS / 1_000} s.`);
 
-/** The whole stand at a look, for administrators. */
-export function standRoutes(app: FastifyInstance, parts: ApiDeps, proxies: UntrustedProxies): void {
-  const { store, lifecycle, gateways, backend, identity, signingKeys, settings, clock, log } = parts;
-  const startedOn = new Date(clock.now()).toISOString();
-  const byStates = <S extends string>(rows: readonly { state: S; count: number }[], words: Record<S, string>) =>
+type OverviewDeps = Pick<RouteDeps, "store" | "lifecycle" | "gateways" | "backend" | "identity" | "signingKeys" | "settings" | "clock" | "log"> & {
+  proxies: UntrustedProxies;
+};
+
+/** The whole server at a glance, for administrators. */
+export function overviewRoutes(deps: OverviewDeps): Route[] {
+  const { store, lifecycle, gateways, backend, identity, signingKeys, settings, proxies, clock, log } = deps;
+  const startedOn = isoDate(clock.now());
+  const byStatus = <S extends string>(rows: readonly { state: S; count: number }[], words: Record<S, string>): Record<string, number> =>
     Object.fromEntries(rows.map((row) => [words[row.state], row.count]));
 
-  app.get(
-    "/admin/stand",
-    {
-      config: { admits: "admin" },
-      schema: { tags: ["server"], summary: "Backend, capacity, queue, versions, and keys with their age", response: responses(STAND) },
-    },
-    async (_request, reply) => {
-      // The rest of the page is worth having while the orchestrator is away.
-      const limit = { clock, ms: CAPACITY_MS, overdue, signal: clientAbortSignal(reply) };
-      const capacity = await withTimeout(limit, (signal) => backend.capacity(signal)).catch((err: unknown) => {
-        log.debug({ err }, "The orchestrator did not tell its capacity");
-        return undefined;
-      });
-      return {
-        version: settings.version,
-        node: process.version,
-        startedOn,
-        backend: { driver: backend.driver, environment: backend.environment },
-        capacity: capacity ?? null,
-        promised: store.containers.promised(),
-        containers: byStates(store.containers.states(), CONTAINER_WIRE_STATES),
-        images: byStates(store.images.states(), IMAGE_WIRE_STATES),
-        queue: lifecycle.depth(),
-        gateways: gateways.count(),
-        untrustedProxies: proxies.addresses(),
-        signingKeys: signingKeys
-          .all()
-          .map(({ kid, createdOn, retiredOn }) => ({ kid, createdOn: isoDate(createdOn), signs: retiredOn === undefined })),
-        developerKeys: identity.users
-          .all()
-          .flatMap(({ user }) =>
+  return [
+    route({
+      method: "GET",
+      path: "/admin/stand",
+      authorize: "admin",
+      schema: { tags: ["server"], summary: "Returns backend, capacity, queue, versions, and keys with their age", response: SERVER_OVERVIEW },
+      handle: async (_request, reply) => {
+        // The rest of the page is useful while the container engine is unreachable.
+        const limit = { clock, ms: CAPACITY_MS, overdue, signal: clientAbortSignal(reply) };
+        const capacity = await withTimeout(limit, (signal) => backend.capacity(signal)).catch((err: unknown) => {
+          log.debug({ err }, "capacity of the container engine unknown");
+          return undefined;
+        });
+        const accounts = identity.users.all();
+        return {
+          version: settings.version,
+          node: process.version,
+          startedOn,
+          backend: { driver: backend.driver, environment: backend.environment },
+          capacity: capacity ?? null,
+          promised: store.containers.promised(),
+          containers: byStatus(store.containers.states(), CONTAINER_WIRE_STATES),
+          images: byStatus(store.images.states(), IMAGE_WIRE_STATES),
+          queue: lifecycle.depth(),
+          gateways: gateways.count(),
+          untrustedProxies: proxies.addresses(),
+          signingKeys: signingKeys
+            .all()
+            .map(({ kid, createdOn, retiredOn }) => ({ kid, createdOn: isoDate(createdOn), signs: retiredOn === undefined })),
+          developerKeys: accounts.flatMap(({ user }) =>
             identity.users.keys(user.login).map(({ id, label, createdOn }) => ({ login: user.login, id, label, createdOn: isoDate(createdOn) })),
           ),
-      };
-    },
-  );
+        };
+      },
+    }),
+  ];
 }
 
 export type UntrustedProxies = {
-  /** Their addresses, the last one seen first. */
+  /** The latest first. */
   addresses(): string[];
 };
 
-const MOST = 20;
-const KEPT_MS = 24 * 3_600_000;
+const MOST_PEERS = 20;
+const PEER_MS = 24 * 3_600_000;
 const LONGEST_ADDRESS = 64;
 
 /**
- * Remembers which peers send forwarding headers and are not listed in `BERTH_TRUSTED_PROXIES`. Where such a peer is a load balancer, all clients behind it are one
- * address to the limits of sign-in, the audit log and the access log. In memory, of the last day.
+ * Records peers that send forwarding headers and are not listed in `BERTH_TRUSTED_PROXIES`. If such a peer is a load balancer, the limits of sign-in, the
+ * audit log and the access log take all its clients for one address. In memory, for one day.
  */
 export function watchUntrustedProxies(app: FastifyInstance, clock: Clock): UntrustedProxies {
-  const seen = new Map<string, number>();
+  const lastSeen = new Map<string, number>();
   app.addHook("onRequest", async (request) => {
     const address = headerOf(request.headers)(UNTRUSTED_PROXY_HEADER)?.slice(0, LONGEST_ADDRESS);
     if (address === undefined) return;
-    // Last in the map is who was seen last.
-    seen.delete(address);
-    seen.set(address, clock.monotonic());
-    const [oldest] = seen.keys();
-    if (seen.size > MOST && oldest !== undefined) seen.delete(oldest);
+    // The latest is the last in the map.
+    lastSeen.delete(address);
+    lastSeen.set(address, clock.monotonic());
+    const [oldest] = lastSeen.keys();
+    if (lastSeen.size > MOST_PEERS && oldest !== undefined) lastSeen.delete(oldest);
   });
   return {
     addresses: () =>
-      [...seen]
-        .filter(([, at]) => clock.monotonic() - at <= KEPT_MS)
+      [...lastSeen]
+        .filter(([, at]) => clock.monotonic() - at <= PEER_MS)
         .map(([address]) => address)
         .toReversed(),
   };

@@ -1,64 +1,103 @@
-import type { FastifyInstance } from "fastify";
+import { Type } from "typebox";
 import { Fault } from "../../lib/fault.ts";
-import type { Authorization } from "./authorization.ts";
-import type { ApiDeps } from "./api-deps.ts";
+import { createManageCheck, requireManage } from "../identity/rights.ts";
+import type { Orphan } from "../lifecycle/sweep.ts";
 import { clientAbortSignal } from "./api-error.ts";
 import { containerLogs, LOG_LINES, MOST_LOG_LINES } from "./container-logs.ts";
-import { mayManagePackage, requireManage } from "../identity/rights.ts";
-import { responses } from "./schemas.ts";
+import { route, type Route, type RouteDeps } from "./route.ts";
+import { count, DONE, text } from "./schemas.ts";
 
-const NAME_PARAMS = { type: "object", properties: { name: { type: "string", description: "a container's `serviceName`" } }, required: ["name"] };
-/** A client that was given no limit sends the word `null`. */
-const LOGS_QUERY = { type: "object", properties: { limit: { type: "string", description: `lines; ${LOG_LINES} where it is no number` } } };
+const NAME_PARAMS = Type.Object({ name: Type.String({ description: "a container's `serviceName`" }) });
+/** A client without a limit sends the word `null`. */
+const LOGS_QUERY = Type.Object({ limit: Type.Optional(Type.String({ description: `lines; ${LOG_LINES} if it is not a number` })) });
 
-/** Containers under the names that the orchestrator knows them by. */
-export function serviceRoutes(app: FastifyInstance, { store, driverLogs }: ApiDeps, admission: Authorization): void {
+/** Containers by their names at the container engine. */
+export function serviceRoutes({ store, driverLogs, authorization }: RouteDeps): Route[] {
   const tags = ["docker services"];
 
-  app.get(
-    "/docker/services",
-    {
+  return [
+    route({
+      method: "GET",
+      path: "/docker/services",
+      authorize: "session",
       schema: {
         tags,
-        summary: "Names of services",
+        summary: "Lists names of services",
         description: "Of the containers that the caller may manage.",
-        response: responses({ type: "array", items: { type: "string" } }),
+        response: Type.Array(text),
       },
-    },
-    (request) => {
-      const caller = admission.caller(request);
-      const may = new Map<string, boolean>();
-      return store.containers.services().flatMap(({ service, packageId }) => {
-        const allowed = may.get(packageId) ?? mayManagePackage(store, caller, packageId);
-        may.set(packageId, allowed);
-        return allowed ? [service] : [];
-      });
-    },
-  );
-
-  app.get<{ Params: { name: string }; Querystring: { limit?: string } }>(
-    "/docker/services/:name/logs",
-    {
-      schema: {
-        tags,
-        summary: "The last lines that a service wrote",
-        params: NAME_PARAMS,
-        querystring: LOGS_QUERY,
-        response: responses({ type: "string" }),
+      handle: async (request) => {
+        const mayManage = createManageCheck(store, authorization.caller(request));
+        return store.containers.services().flatMap(({ service, packageId }) => (mayManage(packageId) ? [service] : []));
       },
-    },
-    async (request, reply) => {
-      const container = store.containers.byService(request.params.name);
-      // Not 404, which clients take for logs that are empty.
-      if (!container) throw new Fault("REQUEST_INVALID", `There is no service ${JSON.stringify(request.params.name.slice(0, 100))}.`);
-      requireManage(store, admission.caller(request), container.packageId);
-      const text = await containerLogs(driverLogs, container, readLimit(request.query.limit), clientAbortSignal(reply));
-      return reply.type("application/json; charset=utf-8").serializer(String).send(JSON.stringify(text));
-    },
-  );
+    }),
+    route({
+      method: "GET",
+      path: "/docker/services/:name/logs",
+      authorize: "session",
+      schema: { tags, summary: "Returns the last log lines of a service", params: NAME_PARAMS, querystring: LOGS_QUERY, response: text },
+      handle: async (request, reply) => {
+        const container = store.containers.byService(request.params.name);
+        // Clients treat a 404 as an empty log.
+        if (!container) throw new Fault("REQUEST_INVALID", `There is no service ${JSON.stringify(request.params.name.slice(0, 100))}.`);
+        requireManage(store, authorization.caller(request), container.packageId);
+        const logs = await containerLogs(driverLogs, container, parseLimit(request.query.limit), clientAbortSignal(reply));
+        return reply.type("application/json; charset=utf-8").serializer(String).send(JSON.stringify(logs));
+      },
+    }),
+  ];
 }
 
-function readLimit(word: string | undefined): number {
+function parseLimit(word: string | undefined): number {
   const lines = Number(word);
   return Number.isInteger(lines) && lines > 0 ? Math.min(lines, MOST_LOG_LINES) : LOG_LINES;
+}
+
+const ORPHAN = Type.Object({
+  service: Type.String({ description: "its name at the container engine" }),
+  // Removed services are never listed.
+  why: Type.Unsafe<Orphan["why"]>({ type: "string", enum: ["another store", "another name", "unknown id"] }),
+  running: Type.Boolean(),
+  store: Type.String({ description: "the store that started it: it has another id, or does not know the container" }),
+  environment: text,
+  container: text,
+  generation: count,
+});
+
+/**
+ * Services with berth's labels that belong to no container of this store. berth never removes them by itself, since an empty or restored store proves
+ * nothing; `berth orphans` does the same at a command line.
+ */
+export function orphanRoutes({ orphans }: Pick<RouteDeps, "orphans">): Route[] {
+  const tags = ["server"];
+
+  return [
+    route({
+      method: "GET",
+      path: "/admin/orphans",
+      authorize: "admin",
+      schema: { tags, summary: "Lists services that belong to no container", response: Type.Array(ORPHAN) },
+      handle: async (_request, reply) => (await orphans.findOrphans(clientAbortSignal(reply))).map(orphanToJson),
+    }),
+    route({
+      method: "DELETE",
+      path: "/admin/orphans",
+      authorize: "admin",
+      audit: { action: "orphanRemoved", target: ({ query }) => query.service },
+      schema: {
+        tags,
+        summary: "Stops and removes a service that belongs to no container",
+        querystring: Type.Object({ service: Type.String({ minLength: 1, maxLength: 63 }) }),
+        response: DONE,
+      },
+      handle: async (request, reply) => {
+        await orphans.removeOrphan(request.query.service, clientAbortSignal(reply));
+        return { isSuccess: true };
+      },
+    }),
+  ];
+}
+
+function orphanToJson({ observed: { service, running, labels }, why }: Orphan) {
+  return { service, why, running, ...labels };
 }

@@ -1,59 +1,59 @@
-import type { FastifyInstance } from "fastify";
-import type { SigningKeyInfo, SigningKeys } from "../identity/signing-keys.ts";
-import { responses } from "./schemas.ts";
+import { Type } from "typebox";
+import type { SigningKeyInfo } from "../identity/signing-keys.ts";
+import { isoDate } from "./entity-json.ts";
+import { route, type Route, type RouteDeps } from "./route.ts";
+import { date, DONE, nullable, text } from "./schemas.ts";
 
-const text = { type: "string" } as const;
-const date = { type: "string", format: "date-time" } as const;
-const KEY = {
-  type: "object",
-  properties: {
-    kid: text,
-    createdOn: date,
-    signs: { type: "boolean" },
-    publishedUntil: { type: ["string", "null"], description: "of one that no longer signs" },
-  },
-} as const;
-const MADE = { type: "object", properties: { kid: text } } as const;
-const DONE = { type: "object", properties: { isSuccess: { type: "boolean" } } } as const;
-const KID_PARAMS = { type: "object", properties: { kid: text }, required: ["kid"] } as const;
+const KEY = Type.Object({
+  kid: text,
+  createdOn: date,
+  signs: Type.Boolean(),
+  publishedUntil: nullable(text, { description: "of a key that no longer signs" }),
+});
 
-/** The keys that docker tokens are signed with, for administrators; `berth keys` is the same at a command line. */
-export function signingKeyRoutes(app: FastifyInstance, { signingKeys }: { signingKeys: SigningKeys }): void {
+/** The keys that sign docker tokens, for administrators; `berth keys` does the same at a command line. */
+export function signingKeyRoutes({ signingKeys }: Pick<RouteDeps, "signingKeys">): Route[] {
   const tags = ["registry"];
-  const config = { admits: "admin" } as const;
 
-  app.get("/admin/keys", { config, schema: { tags, summary: "Lists the published keys", response: responses({ type: "array", items: KEY }) } }, () =>
-    signingKeys.all().map(onWire),
-  );
-
-  app.post(
-    "/admin/keys/rotate",
-    {
-      config,
+  return [
+    route({
+      method: "GET",
+      path: "/admin/keys",
+      authorize: "admin",
+      schema: { tags, summary: "Lists the published keys", response: Type.Array(KEY) },
+      handle: async () => signingKeys.all().map(keyToJson),
+    }),
+    route({
+      method: "POST",
+      path: "/admin/keys/rotate",
+      authorize: "admin",
+      audit: { action: "signingKeyRotated" },
       schema: {
         tags,
-        summary: "Makes a new key, which signs from now on; the one before stays published for half an hour",
-        response: responses(MADE),
+        summary: "Creates a key, which signs from now on; the previous one stays published for half an hour",
+        response: Type.Object({ kid: text }),
       },
-    },
-    () => signingKeys.rotate(),
-  );
-
-  app.delete<{ Params: { kid: string } }>(
-    "/admin/keys/:kid",
-    { config, schema: { tags, summary: "Revokes a key: tokens that it signed are no longer good", params: KID_PARAMS, response: responses(DONE) } },
-    ({ params }) => {
-      signingKeys.revoke(params.kid);
-      return { isSuccess: true };
-    },
-  );
+      handle: () => signingKeys.rotate(),
+    }),
+    route({
+      method: "DELETE",
+      path: "/admin/keys/:kid",
+      authorize: "admin",
+      audit: { action: "signingKeyRevoked", target: ({ params }) => params.kid },
+      schema: { tags, summary: "Revokes a key: tokens that it signed become invalid", params: Type.Object({ kid: text }), response: DONE },
+      handle: async ({ params }) => {
+        signingKeys.revoke(params.kid);
+        return { isSuccess: true };
+      },
+    }),
+  ];
 }
 
-function onWire({ kid, createdOn, retiredOn, publishedUntil }: SigningKeyInfo) {
+function keyToJson({ kid, createdOn, retiredOn, publishedUntil }: SigningKeyInfo) {
   return {
     kid,
-    createdOn: new Date(createdOn).toISOString(),
+    createdOn: isoDate(createdOn),
     signs: retiredOn === undefined,
-    publishedUntil: publishedUntil === undefined ? null : new Date(publishedUntil).toISOString(),
+    publishedUntil: publishedUntil === undefined ? null : isoDate(publishedUntil),
   };
 }

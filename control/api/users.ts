@@ -1,140 +1,209 @@
-import type { FastifyInstance } from "fastify";
-import { LOGIN, type UserAccounts, type UserAccount, type UserAccountChange } from "../identity/open-users.ts";
+import { Type } from "typebox";
+import { Fault } from "../../lib/fault.ts";
+import { LOGIN, type UserAccount } from "../identity/open-users.ts";
 import type { DevKey } from "../model/entities.ts";
-import type { Authorization } from "./authorization.ts";
-import { userToJson } from "./entity-json.ts";
-import { responses, USER } from "./schemas.ts";
+import { parseDevKey } from "./authorization.ts";
+import { isoDate, userToJson } from "./entity-json.ts";
+import { namedTarget } from "./record-audit.ts";
+import { route, type Route, type RouteDeps } from "./route.ts";
+import { count, date, DONE, text, USER } from "./schemas.ts";
 
-const text = { type: "string" } as const;
-const date = { type: "string", format: "date-time" } as const;
-const GROUP = { type: "string", pattern: LOGIN } as const;
-const GROUPS = { type: "array", items: GROUP, maxItems: 100 } as const;
-const NAME = { type: "string", minLength: 1, maxLength: 200 } as const;
+const SIGNED_IN = Type.Object({ isSuccess: Type.Boolean(), token: text });
+const KEY_IN_PATH = Type.Object({ key: text });
+const SIGN_IN_QUERY = Type.Object({
+  administration: Type.Optional(
+    Type.Boolean({
+      default: false,
+      description: "true: the session of an administrator has administration. For command line tools; pages and plugins do not need it",
+    }),
+  ),
+});
 
-const PERSON = {
-  type: "object",
-  properties: {
-    ...USER.properties,
-    groups: { ...GROUPS, description: "who shares one with a package's author may do what the author may" },
-    keys: { type: "integer" },
-  },
-} as const;
-const WISH = { friendlyName: NAME, admin: { type: "boolean" }, groups: GROUPS } as const;
-const KEY = {
-  type: "object",
-  properties: {
-    id: text,
-    label: text,
-    createdOn: date,
-    fromSetting: { type: "boolean", description: "it is BERTH_ADMIN_KEY, or admin.key in the data folder" },
-  },
-} as const;
-const MADE_KEY = { type: "object", properties: { ...KEY.properties, key: { type: "string", description: "shown this once" } } } as const;
-const REMOVED = {
-  type: "object",
-  properties: { packages: { type: "array", items: text, description: "what the user had published, and is now yours" } },
-} as const;
-const LOGIN_PARAMS = { type: "object", properties: { login: text }, required: ["login"] } as const;
-const KEY_PARAMS = { type: "object", properties: { login: text, id: text }, required: ["login", "id"] } as const;
-const DONE = { type: "object", properties: { isSuccess: { type: "boolean" } } } as const;
-
-type ByLogin = { Params: { login: string } };
-
-/** Users, their groups and developer keys, for administrators; `berth users` is the same at a command line. */
-export function peopleRoutes(app: FastifyInstance, { users }: { users: UserAccounts }, admission: Authorization): void {
+/** Signing in and out. */
+export function signInRoutes({ identity, store, authorization }: Pick<RouteDeps, "identity" | "store" | "authorization">): Route[] {
   const tags = ["users"];
-  const config = { admits: "admin" } as const;
+  const signIn =
+    ({ administration }: { administration?: boolean }) =>
+    (key: string) =>
+      identity.signIn(key, administration ? "administration" : "plain");
 
-  app.get("/users", { config, schema: { tags, summary: "Lists users", response: responses({ type: "array", items: PERSON }) } }, () =>
-    users.all().map(personOnWire),
-  );
-
-  app.post<{ Body: { login: string } & UserAccountChange }>(
-    "/users",
-    {
-      config,
+  return [
+    route({
+      method: "POST",
+      path: "/users/login/dev",
+      authorize: "anyone",
+      audit: { action: "signedIn" },
+      schema: { tags, summary: "Signs in with a developer key: Authorization: Dev <key>", querystring: SIGN_IN_QUERY, response: SIGNED_IN },
+      handle: async (request) => {
+        const token = await authorization.withDevKey(request, parseDevKey(request.headers.authorization), signIn(request.query));
+        return { isSuccess: true, token };
+      },
+    }),
+    route({
+      method: "POST",
+      path: "/users/login/dev/:key",
+      authorize: "anyone",
+      audit: { action: "signedIn" },
       schema: {
         tags,
-        summary: "Adds a user, who has no developer key yet",
-        body: {
-          type: "object",
-          properties: { login: { type: "string", pattern: LOGIN }, ...WISH },
-          required: ["login"],
-          additionalProperties: false,
-        },
-        response: responses(PERSON),
+        summary: "Signs in with a developer key in the path, for older clients",
+        deprecated: true,
+        params: KEY_IN_PATH,
+        querystring: SIGN_IN_QUERY,
+        response: SIGNED_IN,
       },
-    },
-    ({ body: { login, ...wish } }) => personOnWire(users.add(login, wish)),
-  );
-
-  app.patch<ByLogin & { Body: UserAccountChange }>(
-    "/users/:login",
-    {
-      config,
-      schema: {
-        tags,
-        summary: "Changes what is given; groups replace those before",
-        params: LOGIN_PARAMS,
-        body: { type: "object", properties: WISH, additionalProperties: false },
-        response: responses(PERSON),
+      handle: async (request) => {
+        const token = await authorization.withDevKey(request, request.params.key, signIn(request.query));
+        return { isSuccess: true, token };
       },
-    },
-    ({ params, body }) => personOnWire(users.change(params.login, body)),
-  );
-
-  app.delete<ByLogin>(
-    "/users/:login",
-    {
-      config,
-      schema: {
-        tags,
-        summary: "Removes a user, whose keys and sessions end; packages go to the caller",
-        params: LOGIN_PARAMS,
-        response: responses(REMOVED),
+    }),
+    route({
+      method: "POST",
+      path: "/users/logout",
+      authorize: "session",
+      audit: { action: "signedOut" },
+      schema: { tags, summary: "Ends the session of the request; gateways know within 10 s", response: DONE },
+      handle: async (request) => {
+        const { token } = authorization.caller(request);
+        if (token !== undefined) identity.endSession(token);
+        return { isSuccess: true };
       },
-    },
-    (request) => ({ packages: users.remove(request.params.login, { id: admission.caller(request).userId }) }),
-  );
-
-  app.get<ByLogin>(
-    "/users/:login/keys",
-    { config, schema: { tags, summary: "Lists a user's developer keys", params: LOGIN_PARAMS, response: responses({ type: "array", items: KEY }) } },
-    ({ params }) => users.keys(params.login).map(keyOnWire),
-  );
-
-  app.post<ByLogin & { Body: { label?: string } }>(
-    "/users/:login/keys",
-    {
-      config,
-      schema: {
-        tags,
-        summary: "Makes a developer key",
-        params: LOGIN_PARAMS,
-        body: { type: "object", properties: { label: { type: "string", maxLength: 100 } }, additionalProperties: false },
-        response: responses(MADE_KEY),
+    }),
+    route({
+      method: "GET",
+      path: "/users/current",
+      authorize: "session",
+      schema: { tags, summary: "Returns the signed-in user", response: USER },
+      handle: async (request) => {
+        const user = store.users.find(authorization.caller(request).userId);
+        if (!user) throw new Fault("TOKEN_INVALID", "The user of this session no longer exists.");
+        return userToJson(user);
       },
-    },
-    ({ params, body }) => {
-      const { key, kept } = users.addKey(params.login, body.label ?? "");
-      return { ...keyOnWire(kept), key };
-    },
-  );
-
-  app.delete<{ Params: { login: string; id: string } }>(
-    "/users/:login/keys/:id",
-    { config, schema: { tags, summary: "Revokes a developer key; sessions that it opened end", params: KEY_PARAMS, response: responses(DONE) } },
-    ({ params }) => {
-      users.revokeKey(params.login, params.id);
-      return { isSuccess: true };
-    },
-  );
+    }),
+  ];
 }
 
-function personOnWire({ user, groups, keys }: UserAccount) {
+const GROUPS = Type.Array(Type.String({ pattern: LOGIN }), {
+  maxItems: 100,
+  description: "users of one group manage each other's packages",
+});
+const ACCOUNT = Type.Object({ ...USER.properties, groups: GROUPS, keys: count });
+const CHANGES = {
+  friendlyName: Type.Optional(Type.String({ minLength: 1, maxLength: 200 })),
+  admin: Type.Optional(Type.Boolean()),
+  groups: Type.Optional(GROUPS),
+};
+const KEY = Type.Object({
+  id: text,
+  label: text,
+  createdOn: date,
+  fromSetting: Type.Boolean({ description: "it is BERTH_ADMIN_KEY, or admin.key in the data folder" }),
+});
+const NEW_KEY = Type.Object({ ...KEY.properties, key: Type.String({ description: "no other response contains it" }) });
+const REMOVED = Type.Object({ packages: Type.Array(text, { description: "the packages of the user, which are now the caller's" }) });
+const OF_LOGIN = Type.Object({ login: text });
+
+/** Users, their groups and their developer keys, for administrators; `berth users` does the same at a command line. */
+export function userRoutes({ identity: { users }, authorization }: Pick<RouteDeps, "identity" | "authorization">): Route[] {
+  const tags = ["users"];
+  const authorize = "admin" as const;
+  const target = ({ params: { login } }: { params: { login: string } }) => login;
+
+  return [
+    route({
+      method: "GET",
+      path: "/users",
+      authorize,
+      schema: { tags, summary: "Lists users", response: Type.Array(ACCOUNT) },
+      handle: async () => users.all().map(accountToJson),
+    }),
+    route({
+      method: "POST",
+      path: "/users",
+      authorize,
+      audit: { action: "userAdded", target: ({ body }) => body.login },
+      schema: {
+        tags,
+        summary: "Adds a user without a developer key",
+        body: Type.Object({ login: Type.String({ pattern: LOGIN }), ...CHANGES }, { additionalProperties: false }),
+        response: ACCOUNT,
+      },
+      handle: async ({ body: { login, ...changes } }) => accountToJson(users.add(login, changes)),
+    }),
+    route({
+      method: "PATCH",
+      path: "/users/:login",
+      authorize,
+      audit: { action: "userChanged", target },
+      schema: {
+        tags,
+        summary: "Changes the given fields; groups replace the previous ones",
+        params: OF_LOGIN,
+        body: Type.Object(CHANGES, { additionalProperties: false }),
+        response: ACCOUNT,
+      },
+      handle: async ({ params, body }) => accountToJson(users.change(params.login, body)),
+    }),
+    route({
+      method: "DELETE",
+      path: "/users/:login",
+      authorize,
+      audit: { action: "userRemoved", target },
+      schema: {
+        tags,
+        summary: "Removes a user with all keys and sessions; the packages become the caller's",
+        params: OF_LOGIN,
+        response: REMOVED,
+      },
+      handle: async (request) => ({ packages: users.remove(request.params.login, { id: authorization.caller(request).userId }) }),
+    }),
+    route({
+      method: "GET",
+      path: "/users/:login/keys",
+      authorize,
+      schema: { tags, summary: "Lists the developer keys of a user", params: OF_LOGIN, response: Type.Array(KEY) },
+      handle: async ({ params }) => users.keys(params.login).map(keyToJson),
+    }),
+    route({
+      method: "POST",
+      path: "/users/:login/keys",
+      authorize,
+      audit: { action: "keyMade", target },
+      schema: {
+        tags,
+        summary: "Creates a developer key",
+        params: OF_LOGIN,
+        body: Type.Object({ label: Type.Optional(Type.String({ maxLength: 100 })) }, { additionalProperties: false }),
+        response: NEW_KEY,
+      },
+      handle: async ({ params, body }) => {
+        const { key, kept } = users.addKey(params.login, body.label ?? "");
+        return { ...keyToJson(kept), key };
+      },
+    }),
+    route({
+      method: "DELETE",
+      path: "/users/:login/keys/:id",
+      authorize,
+      audit: { action: "keyRevoked", target: ({ params }) => namedTarget(params.login, params.id) },
+      schema: {
+        tags,
+        summary: "Revokes a developer key, and ends the sessions that it opened",
+        params: Type.Object({ login: text, id: text }),
+        response: DONE,
+      },
+      handle: async ({ params }) => {
+        users.revokeKey(params.login, params.id);
+        return { isSuccess: true };
+      },
+    }),
+  ];
+}
+
+function accountToJson({ user, groups, keys }: UserAccount) {
   return { ...userToJson(user), groups, keys };
 }
 
-function keyOnWire({ id, label, createdOn, fromSetting }: DevKey) {
-  return { id, label, createdOn: new Date(createdOn).toISOString(), fromSetting };
+function keyToJson({ id, label, createdOn, fromSetting }: DevKey) {
+  return { id, label, createdOn: isoDate(createdOn), fromSetting };
 }

@@ -1,18 +1,18 @@
 import type { FastifyInstance } from "fastify";
 import { Fault } from "../../lib/fault.ts";
-import { type Authorization, CONSOLE_COOKIE, isAtConsole } from "../api/authorization.ts";
-import type { ApiDeps } from "../api/api-deps.ts";
-import { isHttps, consoleOrigin, edgeOrigin } from "../api/origins.ts";
-import { consolePages } from "./console-pages.ts";
-import { sessionTransferRoutes } from "./session-transfer.ts";
-import { signInRoutes } from "./sign-in-routes.ts";
+import { CONSOLE_COOKIE, isAtConsole } from "../api/authorization.ts";
+import { consoleOrigin, edgeOrigin, isHttps } from "../api/origins.ts";
+import { addRoutes } from "../api/route.ts";
+import { consolePageRoutes } from "./console-pages.ts";
+import { addSessionTransfer, type SessionTransferDeps } from "./session-transfer.ts";
+import { consoleSignInRoutes } from "./sign-in-routes.ts";
 
 /**
- * The console of a whole berth: all of its rooms, and its sign-in. All of it is at the console's own origin alone, since containers' pages share the edge's; the edge
- * sends browsers there.
+ * The console of a server with a control plane: all sections, and its sign-in. It is served at the console's own origin only, since pages of containers share the
+ * edge's. The edge redirects browsers there.
  */
-export function consoleRoutes(app: FastifyInstance, parts: Pick<ApiDeps, "identity" | "settings" | "clock">, admission: Authorization): void {
-  const { identity, settings } = parts;
+export function addConsole(app: FastifyInstance, deps: SessionTransferDeps): void {
+  const { identity, settings, authorization } = deps;
   app.register(async (console) => {
     console.addHook("onRequest", async (request, reply) => {
       if (isAtConsole(request)) return;
@@ -21,17 +21,22 @@ export function consoleRoutes(app: FastifyInstance, parts: Pick<ApiDeps, "identi
       if (origin !== undefined && (path === "/" || path === "/console")) return reply.redirect(`${origin}/`, 302);
       throw new Fault("ROUTE_NOT_FOUND", `The console is not at the edge${origin === undefined ? "" : ` but at ${origin}`}.`);
     });
-    consolePages(console, { rooms: ["containers", "images", "registry", "stand"], formAction: (request) => edgeOrigin(settings, request) });
-    signInRoutes(console, {
-      cookie: CONSOLE_COOKIE,
-      sessionMs: settings.sessionMs,
-      isSecure: (request) => isHttps({ webRoot: settings.console?.url }, request),
-      signIn: (request, key) => admission.withDevKey(request, key, (shown) => identity.signIn(shown, "console")),
-      signOut: (request) => {
-        const { token } = admission.caller(request);
-        if (token !== undefined) identity.endSession(token);
-      },
-    });
+    addRoutes(console, [
+      ...consolePageRoutes({
+        sections: ["containers", "images", "registry", "stand"],
+        formAction: (request) => edgeOrigin(settings, request),
+      }),
+      ...consoleSignInRoutes({
+        cookie: CONSOLE_COOKIE,
+        sessionMs: settings.sessionMs,
+        isSecure: (request) => isHttps({ webRoot: settings.console?.url }, request),
+        signIn: (request, key) => authorization.withDevKey(request, key, (valid) => identity.signIn(valid, "console")),
+        signOut: (request) => {
+          const { token } = authorization.caller(request);
+          if (token !== undefined) identity.endSession(token);
+        },
+      }),
+    ]);
   });
-  sessionTransferRoutes(app, parts, admission);
+  addSessionTransfer(app, deps);
 }

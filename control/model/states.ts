@@ -134,10 +134,10 @@ export function isPassingImage({ state }: { state: ImageState }): boolean {
   return (PASSING_IMAGE_STATES as readonly string[]).includes(state);
 }
 
-export const IMAGE_WIRE_STATES: Record<ImageState, string> = {
+export const IMAGE_WIRE_STATES = {
   PENDING_VALIDATION: "pending validation",
   VALIDATING: "validating",
   READY: "ready",
   ERROR: "error",
   DELETED: "deleted",
-};
+} as const satisfies Record<ImageState, string>;

@@ -1,4 +1,5 @@
 import { fastify, type FastifyInstance } from "fastify";
+import { Type } from "typebox";
 import { Fault } from "../../../lib/fault.ts";
 import { maskedPath } from "../../../lib/masked-path.ts";
 import type { RegistryBrowser } from "../../../gateway/contract.ts";
@@ -6,10 +7,11 @@ import type { Log } from "../../../lib/log.ts";
 import { sendErrors } from "../../api/api-error.ts";
 import { NO_USAGE, type TagPush } from "../../api/registry-usage.ts";
 import { registryRoutes } from "../../api/registry.ts";
-import { responses, USER } from "../../api/schemas.ts";
+import { addRoutes, route } from "../../api/route.ts";
+import { USER } from "../../api/schemas.ts";
 import { type ControlListenerOptions, openControlListener } from "../../api/control-listener.ts";
-import { consolePages } from "../console-pages.ts";
-import { signInRoutes } from "../sign-in-routes.ts";
+import { consolePageRoutes } from "../console-pages.ts";
+import { consoleSignInRoutes, type SignInRouteDeps } from "../sign-in-routes.ts";
 import { COOKIE, createRegistrySignIn, type RegistrySignInDeps } from "./registry-sign-in.ts";
 
 export type RegistryConsoleDeps = RegistrySignInDeps &
@@ -17,7 +19,7 @@ export type RegistryConsoleDeps = RegistrySignInDeps &
     registry: RegistryBrowser;
     pushOf(repository: string, tag: string): Promise<TagPush>;
     /** Whether the client came by https, here or to a load balancer in front. */
-    isSecure: Parameters<typeof signInRoutes>[1]["isSecure"];
+    isSecure: SignInRouteDeps["isSecure"];
     log: Log;
   };
 
@@ -29,11 +31,11 @@ const IDLE_MS = 75_000;
 const MOST_CONNECTIONS = 1_000;
 
 /** The console where there is a registry and no control plane: its pages with the one room, and of the API what that room asks. */
-export async function openRegistryConsole(parts: RegistryConsoleDeps): Promise<{ close(): Promise<void> }> {
-  const { handle, tls, clock, log } = parts;
-  const app = buildApp(parts);
+export async function openRegistryConsole(deps: RegistryConsoleDeps): Promise<{ close(): Promise<void> }> {
+  const { handle, tls, clock, log } = deps;
+  const app = createRegistryConsole(deps);
   await app.ready();
-  const door = await openControlListener({
+  const listener = await openControlListener({
     handle,
     tls,
     limits: { requestTimeout: REQUEST_MS, headersTimeout: REQUEST_MS, keepAliveTimeout: IDLE_MS, connections: MOST_CONNECTIONS },
@@ -43,15 +45,15 @@ export async function openRegistryConsole(parts: RegistryConsoleDeps): Promise<{
   });
   return {
     close: async () => {
-      await door.close();
+      await listener.close();
       await app.close();
     },
   };
 }
 
-function buildApp(parts: RegistryConsoleDeps): FastifyInstance {
-  const { registry, pushOf, isSecure, log } = parts;
-  const people = createRegistrySignIn(parts);
+function createRegistryConsole(deps: RegistryConsoleDeps): FastifyInstance {
+  const { registry, pushOf, isSecure, log } = deps;
+  const signIn = createRegistrySignIn(deps);
   const app = fastify({ exposeHeadRoutes: false, bodyLimit: LONGEST_BODY });
   app.setErrorHandler(sendErrors(log));
   app.setNotFoundHandler((request) => {
@@ -60,21 +62,33 @@ function buildApp(parts: RegistryConsoleDeps): FastifyInstance {
   app.addContentTypeParser("*", (_request, _payload, done) => done(null));
   app.addHook("onRequest", async (request, reply) => {
     reply.header("cache-control", "no-store");
-    await people.admit(request, reply);
+    await signIn.authorize(request, reply);
   });
   app.addHook("onResponse", async (request, reply) => {
     if (request.method !== "DELETE" || reply.statusCode !== 200) return;
     const { repository, digest: reference } = request.query as { repository: string; digest: string };
-    log.info({ repository, reference, by: people.caller(request)?.login, deleted: true }, "an image was deleted");
+    log.info({ repository, reference, by: signIn.caller(request)?.login, deleted: true }, "image deleted");
   });
-  consolePages(app, { rooms: ["registry"] });
-  signInRoutes(app, { cookie: COOKIE, sessionMs: people.sessionMs, isSecure, signIn: people.signIn, signOut: people.signOut });
-  app.get("/api/users/current", { schema: { response: responses(USER) } }, (request) => {
-    const { userId: id, login, admin } = people.caller(request) ?? {};
-    return { "#type": "User", id, login, friendlyName: login, admin };
-  });
-  app.register(async (api) => registryRoutes(api, { registry, users: () => NO_USAGE, pushes: (repository) => (tag) => pushOf(repository, tag) }), {
-    prefix: "/api",
-  });
+  addRoutes(app, [
+    ...consolePageRoutes({ sections: ["registry"] }),
+    ...consoleSignInRoutes({ cookie: COOKIE, sessionMs: signIn.sessionMs, isSecure, signIn: signIn.signIn, signOut: signIn.signOut }),
+    route({
+      method: "GET",
+      path: "/api/users/current",
+      authorize: "session",
+      schema: { response: Type.Partial(USER) },
+      handle: async (request) => {
+        const { userId: id = "", login = "", admin = false } = signIn.caller(request) ?? {};
+        return { "#type": "User", id, login, friendlyName: login, admin };
+      },
+    }),
+  ]);
+  app.register(
+    async (api) => {
+      const pushes = (repository: string) => (tag: string) => pushOf(repository, tag);
+      addRoutes(api, registryRoutes({ registry, usage: () => NO_USAGE, pushes }));
+    },
+    { prefix: "/api" },
+  );
   return app;
 }

@@ -64,16 +64,16 @@ export function createRegistrySignIn({
   return {
     sessionMs: limits.lifeMs,
     /** For every request. Faults: TOKEN_MISSING, TOKEN_INVALID, ORIGIN_NOT_PERMITTED, NOT_PERMITTED; those of the server of the users. */
-    admit: async (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
-      const admits = request.routeOptions.config.admits ?? "session";
-      if (request.is404 || admits === "anyone") return;
+    authorize: async (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
+      const { authorize = "session" } = request.routeOptions.config;
+      if (request.is404 || authorize === "anyone") return;
       const secret = secretOf(request);
       if (secret === undefined) throw new Fault("TOKEN_MISSING", "Sign in first.");
       const session = sessions.find(secret);
       if (!session) throw new Fault("TOKEN_INVALID", "The session is over: sign in again.");
       if (!isSafe(request.method) && pageOf(headerOf(request.headers), []) !== "own")
         throw new Fault("ORIGIN_NOT_PERMITTED", "A page of another origin may not do this with the browser's cookie.");
-      if (admits === "admin") await stillAdmin(secret, session.token, clientAbortSignal(reply));
+      if (authorize === "admin") await stillAdmin(secret, session.token, clientAbortSignal(reply));
       callers.set(request, session.user);
     },
     caller: (request: FastifyRequest): WhoAnswer | undefined => callers.get(request),

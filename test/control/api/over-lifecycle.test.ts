@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import { systemClock } from "../../../lib/clock.ts";
-import { consoleRoutes } from "../../../control/console/console-routes.ts";
+import { addConsole } from "../../../control/console/console-routes.ts";
 import { openApi } from "../../../control/api/open-api.ts";
 import { openKeyFile } from "../../../control/packages/credentials/key-file.ts";
 import { openCredentials } from "../../../control/packages/credentials/open-credentials.ts";
@@ -109,7 +109,7 @@ async function openControl(t: Test) {
       clock,
       log,
     },
-    consoleRoutes,
+    addConsole,
   );
   lifecycle.start();
   t.teardown(async () => {

@@ -1,5 +1,5 @@
 import t from "tap";
-import { wakePhases } from "../../../control/api/wake-routes.ts";
+import { wakePhases } from "../../../control/api/container-diagnostics.ts";
 import { WAKES_KEPT } from "../../../control/store/wakes.ts";
 import { crashing, listening, mute } from "../../fixtures/memory-driver.ts";
 import { openStand, USER } from "./stand.ts";

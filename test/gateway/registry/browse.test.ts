@@ -6,6 +6,7 @@ import t, { type Test } from "tap";
 import { systemClock } from "../../../lib/clock.ts";
 import { sendErrors } from "../../../control/api/api-error.ts";
 import { imageUsage } from "../../../control/api/registry-usage.ts";
+import { addRoutes } from "../../../control/api/route.ts";
 import { registryRoutes } from "../../../control/api/registry.ts";
 import { openBrowser } from "../../../gateway/registry/browse/open-browser.ts";
 import { openRegistryHttp } from "../../../gateway/registry/upstream/registry-http.ts";
@@ -84,7 +85,7 @@ t.test("a part of an index that a container uses is in use as well", async (t) =
   });
   const app = fastify();
   app.setErrorHandler(sendErrors(openLog({ level: "silent", name: "test" })));
-  registryRoutes(app, { registry: browser, users: () => imageUsage(stand.store), pushes: () => () => undefined });
+  addRoutes(app, registryRoutes({ registry: browser, usage: () => imageUsage(stand.store), pushes: () => () => undefined }));
   t.teardown(() => app.close());
   const remove = async () =>
     (await app.inject({ method: "DELETE", url: `/docker/registry/images?repository=datagrok/x&digest=${encodeURIComponent(PART)}` })).statusCode;
