@@ -85,7 +85,7 @@ function writeFigures(results: Results, load: number): void {
   if (options.observed) writeFileSync(page, withObserved(before, before, observedSection(results, WORKLOADS, options, load)));
   else {
     writeFileSync(page, withObserved(figuresPage(results, WORKLOADS, options, load), before, undefined));
-    writeFileSync(join(root, "gateway/figures.svg"), figuresPicture(results, WORKLOADS));
+    writeFileSync(join(root, "docs/reference/figures.svg"), figuresPicture(results, WORKLOADS));
   }
   // Aligns the tables.
   spawnSync(join(root, "node_modules/.bin/oxfmt"), ["--write", page], { cwd: root, stdio: "inherit" });

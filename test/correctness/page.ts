@@ -11,19 +11,19 @@ export function correctnessPage(): string {
 
 function intro(): string {
   const counts = ENGINES.map(({ forwarder, cannot }) => `\`${forwarder}\` passes ${ROWS.length - Object.keys(cannot).length}`);
-  return `# What the gateway does with odd HTTP
+  return `# What berth does with unusual HTTP
 
-<!-- Written by \`npm run docs\` from test/correctness; a test notices when it differs. -->
+<!-- Written by \`npm run docs\` from test/correctness; a test fails when it differs. -->
 
-${ROWS.length} questions, each asked with raw bytes over real sockets of a gateway in front of a container that keeps every byte: ${counts.join(", ")}.
-\`BERTH_FORWARDER\` chooses the engine; the first is asked with both of its ways of reading, and over TLS too. \`npm test\` asks all of it, and
-a "no" that has become a yes fails it as well as a yes that has become a no. \`npm run correctness\` prints what came out, in words and milliseconds.
+This page is for client developers and reviewers. ${ROWS.length} rows, each sent as raw bytes over real sockets to a gateway in front of a container that
+records every byte: ${counts.join(", ")}. \`BERTH_FORWARDER\` chooses the engine; the first runs with both of its ways of reading, and over TLS too.
+\`npm test\` sends all rows, and fails when a result differs from this page, in either direction. \`npm run correctness\` prints the results with times.
 `;
 }
 
 function themed({ title, rows }: Theme): string {
   const lines = rows.map((row) => line([row.asks, row.section, ...ENGINES.map((engine) => cell(engine, row))]));
-  return `## ${title}\n\n${table(["asked", "see", ...ENGINES.map(({ forwarder }) => `\`${forwarder}\``)])}${lines.join("")}`;
+  return `## ${title}\n\n${table(["case", "see", ...ENGINES.map(({ forwarder }) => `\`${forwarder}\``)])}${lines.join("")}`;
 }
 
 function cell({ cannot }: ProbedEngine, { id }: Row): string {
@@ -31,7 +31,7 @@ function cell({ cannot }: ProbedEngine, { id }: Row): string {
   return reason === undefined ? "yes" : `no: ${reason}`;
 }
 
-/** Every row that others can be asked, asked of them. */
+/** Every row that can be sent to other proxies. */
 function measured(): string {
   const others = readMeasured();
   const [own] = ENGINES;
@@ -40,23 +40,23 @@ function measured(): string {
     line([row.asks, ...[own?.cannot ?? {}, ...others.map(({ wrong }) => wrong)].map((wrong) => (row.id in wrong ? "no" : "yes"))]),
   );
   const counts = others.map(({ name, wrong }) => `${name} ${rows.length - Object.keys(wrong).length}`);
-  return `## The same asked of others
+  return `## Other proxies
 
-By \`npm run correctness -- --peers\`, with the same bytes, of each as it would be set up in front of containers: nothing buffered, WebSockets allowed, the
-client's address passed on. The questions are what berth promises; others promise other things, and a "no" is not always a fault: lower-case
-names or a new framing are allowed. Of ${rows.length}: ${counts.join(", ")}. What came out instead stands in test/correctness/peers/measured.json.
+By \`npm run correctness -- --peers\`, with the same bytes. Each is configured as in front of containers: without buffering, with WebSockets, with the
+client's address forwarded. The rows are berth's guarantees; other proxies guarantee other things, and a "no" is not always a defect: lower-case
+names or a new framing are allowed. Of ${rows.length}: ${counts.join(", ")}. Their results are in test/correctness/peers/measured.json.
 
-${table(["asked", "berth", ...others.map(({ name, version }) => `${name} ${version}`)])}${lines.join("")}`;
+${table(["case", "berth", ...others.map(({ name, version }) => `${name} ${version}`)])}${lines.join("")}`;
 }
 
 function peers(): string {
   const lines = PEER_ROWS.map(({ id, asked, cells }) => line([asked, ownAnswer(id), ...cells]));
-  return `## In their own words
+  return `## Results by hand
 
-Some of it in words, as it was found by hand before berth was written, on the versions named and with configurations as they come; bold is wrong or
-dangerous. Of berth: whether its first engine above passes the row that asks this.
+Some results in words, found by hand before berth was written, with the named versions and default configurations; bold is wrong or dangerous. For berth:
+whether its first engine passes that row.
 
-${table(["asked", "berth", ...PEERS])}${lines.join("")}`;
+${table(["case", "berth", ...PEERS])}${lines.join("")}`;
 }
 
 function ownAnswer(id: string): string {

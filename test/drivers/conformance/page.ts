@@ -10,16 +10,17 @@ const ALL: readonly Backend[] = Object.values(BACKENDS);
 export function driversPage(): string {
   return `# Drivers
 
-<!-- Written by \`npm run docs\` from test/drivers/conformance and drivers/advice.ts; a test notices when it differs. -->
+<!-- Written by \`npm run docs\` from test/drivers/conformance and drivers/advice.ts; a test fails when it differs. -->
 
-A driver runs containers on an orchestrator. [driver.ts](../../drivers/driver.ts) is the contract; a folder for each holds the rest, and what an administrator has
-to set: [swarm](../drivers/swarm.md), [ecs](../drivers/ecs.md), [kubernetes](../drivers/kubernetes.md), [spawner](../spawner.md). What speaks to a Docker engine, for several of them, is in engine/.
+This page is for administrators who choose an orchestrator, and for contributors. A driver runs containers on an orchestrator;
+[driver.ts](../../drivers/driver.ts) is the contract. What to set: [swarm](../drivers/swarm.md), [ecs](../drivers/ecs.md),
+[kubernetes](../drivers/kubernetes.md), [spawner](../drivers/spawner.md).
 
-## Which one is taken
+## Which driver is used
 
-\`BERTH_DRIVER\` names it. With \`auto\`, the default, it is the first of these:
+\`BERTH_DRIVER\` names it. With \`auto\`, the default, the first of these that applies:
 
-| what is set or found | driver |
+| condition | driver |
 | --- | --- |
 | \`GROK_SPAWNER_FORCE_DOCKER_TYPE_HOST=true\` | \`docker\` |
 | an ECS cluster and Kubernetes | none: berth does not start |
@@ -28,20 +29,20 @@ to set: [swarm](../drivers/swarm.md), [ecs](../drivers/ecs.md), [kubernetes](../
 | the Docker engine manages a Swarm | \`swarm\` |
 | else | \`docker\` |
 
-The engine is asked when it is first needed, and may be away until then. Containers that another driver has started are not seen by this one: stop
-them before the driver changes.
+berth connects to the engine on first use, and starts without it. A driver does not see containers of another driver: stop them before you change the
+driver.
 
-## What each was asked
+## Conformance
 
-${CASES.length} cases, asked by \`npm test\` of ${ALL.map(({ name, on }) => `${name} on ${on}`).join("; ")}. A case that an orchestrator cannot have says why.
+\`npm test\` runs ${CASES.length} cases with ${ALL.map(({ name, on }) => `${name} on ${on}`).join("; ")}. If an orchestrator cannot pass a case, its cell says why.
 
 ${THEMES.map(themed).join("\n")}
 ## When a start fails
 
-Whichever driver it is, a failure has one of these codes. Its message says what was being done and where, and ends with what to do. A
-container that runs and never takes a connection is given up by berth itself, as \`START_TIMED_OUT\`.
+A failure of any driver has one of these codes. Its message says what failed and where, and ends with advice. If a running container accepts no
+connection, berth itself fails the start with \`START_TIMED_OUT\`.
 
-${table(["code", "status", "what it means", "what to do"])}${adviceRows().map(line).join("")}`;
+${table(["code", "status", "meaning", "what to do"])}${adviceRows().map(line).join("")}`;
 }
 
 /** The same table as lines of text, for the output of the tests. */
