@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { isIP } from "node:net";
 import { connect, createSecureContext, type DetailedPeerCertificate } from "node:tls";
 import { Fault } from "../../lib/fault.ts";
-import { reasonOf } from "./send-request.ts";
+import { reasonOf } from "../../lib/http-client.ts";
 import type { Chain } from "./check.ts";
 import { type Finding, type Problem, warning, wrong } from "./finding.ts";
 

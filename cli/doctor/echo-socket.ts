@@ -1,6 +1,6 @@
 import { WebSocket } from "ws";
 import { Fault } from "../../lib/fault.ts";
-import { reasonOf } from "./send-request.ts";
+import { reasonOf } from "../../lib/http-client.ts";
 import { at, type Chain, type Echo } from "./check.ts";
 
 /** A WebSocket to the container that answers, past its `CONNECTED`. */

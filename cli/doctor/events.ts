@@ -17,10 +17,10 @@ export async function checkEvents(chain: Chain, signal: AbortSignal): Promise<Fi
   const whole = EVERY_MS * (COUNT - 1);
   let widest = 0;
   for (let tried = 0; tried < TRIES; tried++) {
-    const spread = await open(url, { headers: { authorization: token, accept: "text/event-stream" }, signal }, async ({ statusCode, body }) => {
-      if (statusCode !== 200) throw new Fault("CHAIN_BROKEN", `The container's events are answered ${statusCode}.`);
+    const spread = await open(url, { headers: { authorization: token, accept: "text/event-stream" }, signal }, async ({ status, stream }) => {
+      if (status !== 200) throw new Fault("CHAIN_BROKEN", `The container's events are answered ${status}.`);
       const came: number[] = [];
-      for await (const piece of body) if (String(piece).includes("data:")) came.push(clock.monotonic());
+      for await (const piece of stream) if (String(piece).includes("data:")) came.push(clock.monotonic());
       return (came.at(-1) ?? 0) - (came[0] ?? 0);
     });
     widest = Math.max(widest, spread);

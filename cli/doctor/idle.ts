@@ -40,9 +40,9 @@ const HOLDS: Readonly<Record<string, Hold>> = {
   },
   response: async ({ server, clock }, { id, token }, ms, signal) => {
     const url = at(server, `/api/docker/containers/proxy/${id}/silent`);
-    return open(url, { headers: { authorization: token }, signal }, async ({ statusCode, body }) => {
-      if (statusCode !== 200) throw new Fault("CHAIN_BROKEN", `The container's silence is answered ${statusCode}.`);
-      const pieces = body[Symbol.asyncIterator]();
+    return open(url, { headers: { authorization: token }, signal }, async ({ status, stream }) => {
+      if (status !== 200) throw new Fault("CHAIN_BROKEN", `The container's silence is answered ${status}.`);
+      const pieces = stream[Symbol.asyncIterator]();
       await pieces.next();
       // The first word came; the next that comes is its end.
       const ended = pieces.next().then(

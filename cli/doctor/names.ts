@@ -2,7 +2,7 @@ import { lookup } from "node:dns/promises";
 import { isIP } from "node:net";
 import { readRegistryAddress } from "../../gateway/registry/upstream/registry-address.ts";
 import { Fault } from "../../lib/fault.ts";
-import { reasonOf } from "./send-request.ts";
+import { reasonOf } from "../../lib/http-client.ts";
 import type { Chain } from "./check.ts";
 import type { Finding } from "./finding.ts";
 

@@ -1,7 +1,8 @@
 import { createHash, randomBytes } from "node:crypto";
 import { Fault } from "../../lib/fault.ts";
 import { addressOf } from "../serve.ts";
-import { ask, type Question, reasonOf } from "./send-request.ts";
+import { reasonOf } from "../../lib/http-client.ts";
+import { ask, type Question } from "./send-request.ts";
 import { type Chain, ownHost } from "./check.ts";
 import { askDockerToken } from "./docker-token.ts";
 import { deniedEcr, REPOSITORY } from "./ecr.ts";

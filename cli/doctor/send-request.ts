@@ -1,6 +1,7 @@
-import type { IncomingHttpHeaders } from "undici/types/header.js";
-import { Agent, request } from "undici";
+import type { IncomingHttpHeaders } from "node:http";
+import { systemClock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
+import { type HttpClient, type HttpFailure, type HttpRequest, type HttpStream, openHttpClient, reasonOf } from "../../lib/http-client.ts";
 
 export type Answer = { status: number; headers: IncomingHttpHeaders; text: string };
 
@@ -14,33 +15,47 @@ export type Question = {
 };
 
 const CONNECT_MS = 5_000;
-const LONGEST_ANSWER = 16 * 1_048_576;
+/** The signal of each check ends it long before. */
+const TIMEOUT_MS = 3_600_000;
+const MAX_BYTES = 16 * 1_048_576;
 
 /** One question; redirects are answers. Faults: CHAIN_BROKEN where there is no answer, with why. */
 export async function ask(url: string | URL, question: Question): Promise<Answer> {
-  return open(url, question, async ({ statusCode: status, headers, body }) => {
-    let text = "";
-    for await (const piece of body.setEncoding("latin1")) {
-      text += String(piece);
-      if (text.length > LONGEST_ANSWER) throw new Fault("CHAIN_BROKEN", `${shown(url)} answers with more than can be meant.`);
-    }
-    return { status, headers, text: Buffer.from(text, "latin1").toString() };
+  return send(url, question, async (client, request) => {
+    const { status, headers, text } = await client.request(request);
+    return { status, headers, text: text() };
   });
 }
 
 /** The same of an answer that is read as it comes: `take` gets its head and its stream, both of which end with it. */
-export async function open<T>(url: string | URL, question: Question, take: (answer: Awaited<ReturnType<typeof request>>) => Promise<T>): Promise<T> {
-  const { method = "GET", headers = {}, body, signal, certificate } = question;
-  const tls = certificate === undefined ? {} : certificate === "any" ? { rejectUnauthorized: false } : { servername: certificate };
-  const dispatcher = new Agent({ connect: { ...tls, timeout: CONNECT_MS }, bodyTimeout: 0, headersTimeout: 0 });
+export async function open<T>(url: string | URL, question: Question, take: (answer: HttpStream) => Promise<T>): Promise<T> {
+  return send(url, question, async (client, request) => take(await client.stream(request)));
+}
+
+async function send<T>(
+  url: string | URL,
+  { certificate, ...request }: Question,
+  task: (client: HttpClient, request: HttpRequest) => Promise<T>,
+): Promise<T> {
+  const toFault = ({ kind, why, cause }: HttpFailure) =>
+    new Fault("CHAIN_BROKEN", kind === "oversized" ? `${shown(url)}: ${why}.` : `${shown(url)} cannot be reached: ${why}.`, { cause });
+  const options = certificate === undefined ? {} : certificate === "any" ? { rejectUnauthorized: false } : { servername: certificate };
+  const client = openHttpClient({
+    clock: systemClock(),
+    maxBytes: MAX_BYTES,
+    timeoutMs: TIMEOUT_MS,
+    connectTimeoutMs: CONNECT_MS,
+    options,
+    toFault,
+  });
   try {
-    return await take(await request(url, { method, headers, body: body ?? null, signal, dispatcher }));
+    return await task(client, { ...request, url });
   } catch (error) {
-    signal.throwIfAborted();
+    request.signal.throwIfAborted();
     if (error instanceof Fault) throw error;
-    throw new Fault("CHAIN_BROKEN", `${shown(url)} cannot be reached: ${reasonOf(error)}.`, { cause: error });
+    throw toFault({ kind: "broken", url: new URL(url), why: reasonOf(error), cause: error });
   } finally {
-    await dispatcher.destroy();
+    client.close();
   }
 }
 
@@ -48,12 +63,6 @@ export async function open<T>(url: string | URL, question: Question, take: (answ
 export function shown(url: string | URL): string {
   const { origin, pathname } = new URL(url);
   return `${origin}${pathname}`;
-}
-
-/** Why a connection failed, by Node's own word for it. */
-export function reasonOf(error: unknown): string {
-  const { code, message } = error as { code?: unknown; message?: string };
-  return typeof code === "string" ? code : (message ?? String(error));
 }
 
 export function readJson(text: string): unknown {
