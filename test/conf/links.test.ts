@@ -11,6 +11,9 @@ const OUTSIDE = /^(\.|node_modules$|dist$)/;
 /** No rows of that table: where `berth.yaml` is, and what Compose reads itself. */
 const OTHERS_VARIABLES = ["BERTH_CONFIG", "BERTH_IMAGE"];
 
+/** Files that an example would create. */
+const EXAMPLE_FILES = ["test/drivers/nomad.test.ts"];
+
 const pages = pagesBelow(ROOT);
 
 t.test("every link between pages leads to a file, and to a heading in it", async (t) => {
@@ -28,6 +31,27 @@ t.test("every BERTH_ variable that a page names is a setting", async (t) => {
       .map((name) => `${relative(ROOT, page)}: ${name}`),
   );
   t.same(unknown, []);
+});
+
+t.test("every source file that a page names exists", async (t) => {
+  const missing = pages
+    .filter((page) => relative(ROOT, page) !== "CHANGELOG.md")
+    .flatMap((page) =>
+      [...textOf(page).matchAll(/`([a-z][A-Za-z0-9_./-]*\/[A-Za-z0-9_.-]+\.(?:ts|tsx|mjs|lua|sh))`/g)]
+        .map(([, path = ""]) => path)
+        .filter((path) => !existsSync(join(ROOT, path)) && !EXAMPLE_FILES.includes(path))
+        .map((path) => `${relative(ROOT, page)}: ${path}`),
+    );
+  t.same(missing, []);
+});
+
+t.test("every package that berth depends on is explained", async (t) => {
+  const { dependencies, devDependencies } = JSON.parse(textOf(join(ROOT, "package.json"))) as Record<string, Record<string, string>>;
+  const explained = [...textOf(join(ROOT, "docs/contributing/dependencies.md")).matchAll(/^\| ([^|]+) \|/gm)]
+    .map(([, names = ""]) => names)
+    .join(", ");
+  const missing = Object.keys({ ...dependencies, ...devDependencies }).filter((name) => !name.startsWith("@types/") && !explained.includes(name));
+  t.same(missing, []);
 });
 
 function pagesBelow(folder: string): string[] {
