@@ -1,3 +1,5 @@
+import type { DriverTimes } from "../lib/start-phases.ts";
+
 /**
  * The contract between control and an orchestrator, as plain data in the system's own words.
  *
@@ -65,15 +67,12 @@ export type Spec = {
   graceMs: number;
 };
 
-/** How long each part of a start took, in milliseconds. */
-export type StartPhases = { pull?: number; create: number; boot: number };
-
 export type Deployment = {
   /** Undefined where the spec has no port. A connect to it was accepted just now. */
   address?: Address | undefined;
   /** As `Observed.instance`. */
   instance?: string | undefined;
-  phases: StartPhases;
+  phases: DriverTimes;
 };
 
 /** A fact about one service: what the orchestrator says now. */

@@ -1,4 +1,5 @@
 import type { FaultData } from "../lib/fault.ts";
+import type { StartTimes } from "../lib/start-phases.ts";
 
 /** Where bytes go: a container's address, the Unix socket of the control plane's API, or a server that speaks TLS under this name. */
 export type Target = { host: string; port: number; tls?: Secured } | { socketPath: string };
@@ -18,9 +19,6 @@ export function keyOfTarget(target: Target): string {
   const address = `${target.host}:${target.port}`;
   return target.tls === undefined ? address : `${address} ${target.tls.servername}`;
 }
-
-/** How long each part of the last start took, in milliseconds; shown to the caller as `Server-Timing`. */
-export type StartTimes = { queue: number; pull?: number; create: number; boot: number };
 
 /**
  * What a gateway may do with a container right now. Control derives it from the container's state, so that the gateway

@@ -1,5 +1,6 @@
 import { Type } from "typebox";
 import type { Explanation } from "../lifecycle/explain/explain-container.ts";
+import { DRIVER_PHASES } from "../../lib/start-phases.ts";
 import { requireManage } from "../identity/rights.ts";
 import { CONTAINER_WIRE_STATES, IMAGE_WIRE_STATES } from "../model/states.ts";
 import { HISTORY_LENGTH, type HistoryEntry } from "../store/history.ts";
@@ -162,15 +163,10 @@ export function wakePhases({ askedOn, begunOn, endedOn, phases, connectMs }: Wak
   const until = endedOn ?? Math.max(now, askedOn);
   const queue = { name: "queue", start: 0, duration: Math.max(0, (begunOn ?? until) - askedOn) } as const;
   if (begunOn === undefined) return [queue];
-  const rest: [name: WakePhase["name"], ms: number | undefined][] =
+  const rest: (readonly [name: WakePhase["name"], ms: number | undefined])[] =
     phases === undefined
       ? [["start", Math.max(0, until - begunOn)]]
-      : [
-          ["pull", phases.pull],
-          ["create", phases.create],
-          ["boot", phases.boot],
-          ["connect", connectMs],
-        ];
+      : [...DRIVER_PHASES.map((name) => [name, phases[name]] as const), ["connect", connectMs]];
   const result: WakePhase[] = [queue];
   let start = queue.duration;
   for (const [name, duration] of rest) {

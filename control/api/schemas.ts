@@ -1,7 +1,8 @@
 import { type Static, type TSchema, Type } from "typebox";
+import { DRIVER_PHASES } from "../../lib/start-phases.ts";
 
 // TypeBox schemas of the API's entities: they validate requests, serialize responses, and are the OpenAPI description and the types, the console's too.
-// This file imports nothing else, since the console is checked without the types of Node.
+// This file imports nothing that needs Node, since the console is checked without the types of Node.
 
 /** A schema of several types, where `anyOf` would slow the serializer down. */
 export function nullable<T extends TSchema & { type: string }>(schema: T, options: { description?: string } = {}) {
@@ -123,7 +124,8 @@ export const HISTORY = Type.Array(
 );
 export type HistoryEntryJson = Static<typeof HISTORY>[number];
 
-export const WAKE_PHASES = ["queue", "start", "pull", "create", "boot", "connect"] as const;
+/** `start` stands for what the driver has not measured; `connect` is measured by the gateway. */
+export const WAKE_PHASES = ["queue", "start", ...DRIVER_PHASES, "connect"] as const;
 
 export const WAKE = Type.Object({
   asked: date,

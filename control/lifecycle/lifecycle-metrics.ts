@@ -1,5 +1,6 @@
 import type { Clock } from "../../lib/clock.ts";
 import type { Spread } from "../../lib/metrics/cells.ts";
+import { phasesOf } from "../../lib/start-phases.ts";
 import type { Metrics } from "../../lib/metrics/open-metrics.ts";
 import type { Container } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
@@ -52,7 +53,7 @@ function countStart(metrics: Metrics, was: ContainerState, { name, state, phases
   metrics.wakes.at(name, "started").add();
   // One that was found running all the same has none of its own.
   if (was !== "STARTING" || phases === undefined) return;
-  for (const [phase, ms] of Object.entries(phases)) if (ms !== undefined) metrics.wakePhaseSeconds.at(phase).observe(ms / 1_000);
+  for (const [phase, ms] of phasesOf(phases)) metrics.wakePhaseSeconds.at(phase).observe(ms / 1_000);
   metrics.wakeSeconds.at().observe(Object.values(phases).reduce((sum, ms) => sum + ms, 0) / 1_000);
 }
 

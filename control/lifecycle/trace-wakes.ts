@@ -1,11 +1,10 @@
 import type { Clock } from "../../lib/clock.ts";
+import { phasesOf } from "../../lib/start-phases.ts";
 import type { TracePlace, Traces } from "../../lib/traces/traces.ts";
 import type { Changes } from "./changes.ts";
 import type { ContainerState } from "../model/states.ts";
 import type { Container } from "../model/entities.ts";
 
-/** In the order in which they follow each other. */
-const PHASES = ["queue", "pull", "create", "boot"] as const;
 const COMING: readonly ContainerState[] = ["PENDING_START", "STARTING"];
 /** A wish moves its container at once. */
 const FRESH_MS = 1_000;
@@ -47,9 +46,7 @@ export function traceWakes(parts: { traces: Traces; watch: Changes["watch"]; clo
     traces.record({ name: "wake", kind: "internal", traceId, spanId, parentId, from, to: clock.now(), attributes, fault: failed });
     if (state !== "STARTED" || phases === undefined) return;
     let at = from;
-    for (const phase of PHASES) {
-      const ms = phases[phase];
-      if (ms === undefined) continue;
+    for (const [phase, ms] of phasesOf(phases)) {
       traces.record({ name: phase, kind: "internal", traceId, spanId: traces.newId(), parentId: spanId, from: at, to: at + ms, attributes });
       at += ms;
     }

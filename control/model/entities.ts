@@ -1,4 +1,5 @@
 import type { FaultData } from "../../lib/fault.ts";
+import type { StartTimes } from "../../lib/start-phases.ts";
 import type { ContainerState, ImageState } from "./states.ts";
 
 /** Times are epoch milliseconds throughout. */
@@ -110,7 +111,7 @@ export type Container = {
   /** What runs under `service` was not made by berth, and is ours by an administrator's word: that instance, and no other of the name. */
   adopted: Adopted | undefined;
   /** How long each part of the last start took. */
-  phases: { queue: number; pull?: number; create: number; boot: number } | undefined;
+  phases: StartTimes | undefined;
   /** Since then it lies frozen at the orchestrator, for all that is known, or is to (STOPPING); undefined: it does not. */
   pausedOn: number | undefined;
   /** It has said that it is busy until then; 0: it has not. */

@@ -1,7 +1,7 @@
 import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
 import { advisedFault } from "../advice.ts";
-import type { Address, DeployCall, Deployment, Spec, StartPhases } from "../driver.ts";
+import type { Address, DeployCall, Deployment, Spec } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";
 import { answered } from "../engine/faults.ts";
 import { pull } from "../engine/pull.ts";
@@ -16,6 +16,7 @@ import { look } from "./inspect.ts";
 import type { NetworkPlace } from "./networks.ts";
 import { observeOne, type View } from "./observe.ts";
 import type { Rotation } from "./rotation.ts";
+import type { DriverTimes } from "../../lib/start-phases.ts";
 
 /** Addresses or ports of ours that turned out to be somebody else's: another berth's on this engine, a program's, or what a lost sandbox still holds. */
 const TAKEN = /address already in use|port is already allocated/i;
@@ -46,7 +47,7 @@ export async function deploy(deps: DeployDeps, spec: Spec, call: DeployCall): Pr
     call.onLaunched?.();
     const started = clock.monotonic();
     const address = await alive(engine, view, spec, made, call);
-    const phases: StartPhases = { ...pulling, create: started - began - (pulling.pull ?? 0), boot: clock.monotonic() - started };
+    const phases: DriverTimes = { ...pulling, create: started - began - (pulling.pull ?? 0), boot: clock.monotonic() - started };
     log.debug({ service: spec.service, adopted: made.adopted, phases }, "Ready.");
     return { ...(address ? { address } : {}), instance: made.id, phases };
   } catch (error) {
@@ -55,7 +56,7 @@ export async function deploy(deps: DeployDeps, spec: Spec, call: DeployCall): Pr
   }
 }
 
-type Pulling = Pick<StartPhases, "pull">;
+type Pulling = Pick<DriverTimes, "pull">;
 
 /**
  * Creates at once, without a query before for what is nearly always true: that the engine has the image, and that the network is the one of some seconds ago. Each

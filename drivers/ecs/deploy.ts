@@ -1,9 +1,10 @@
-import type { DeployCall, Deployment, Spec, StartPhases } from "../driver.ts";
+import type { DeployCall, Deployment, Spec } from "../driver.ts";
 import { createOrAdopt } from "./create.ts";
 import { remove } from "./destroy.ts";
 import { taskId } from "./observe.ts";
 import { awaitRollout } from "./rollout.ts";
 import type { Site } from "./site.ts";
+import type { DriverTimes } from "../../lib/start-phases.ts";
 
 /** Create or adopt, then wait until it answers or has failed. */
 export async function deploy(site: Site, spec: Spec, call: DeployCall): Promise<Deployment> {
@@ -15,7 +16,7 @@ export async function deploy(site: Site, spec: Spec, call: DeployCall): Promise<
     call.onLaunched?.();
     const { task, address, startedAt } = await awaitRollout(site, spec, begun, call);
     const pull = begun.adopted ? 0 : pullMs(task);
-    const phases: StartPhases = {
+    const phases: DriverTimes = {
       ...(pull > 0 ? { pull } : {}),
       create: Math.max(startedAt - began - pull, 0),
       boot: clock.monotonic() - startedAt,

@@ -1,6 +1,7 @@
 import { resolve } from "node:path";
 import { Fault, type FaultData, FAULTS } from "../../lib/fault.ts";
-import type { Deployment, Labels, Observed, ResolvedImage, Spec, StartPhases } from "../driver.ts";
+import type { Deployment, Labels, Observed, ResolvedImage, Spec } from "../driver.ts";
+import type { DriverTimes } from "../../lib/start-phases.ts";
 
 /** What goes over the wire to a spawner and back. Names are those of `container.json` and of the container entity where these have one. */
 export type WireSpec = {
@@ -21,7 +22,7 @@ export type WireSpec = {
 };
 
 export type WireAddress = { address?: string; port?: number };
-export type WireDeployment = WireAddress & { serviceName: string; instance?: string; phases: StartPhases };
+export type WireDeployment = WireAddress & { serviceName: string; instance?: string; phases: DriverTimes };
 export type WireObserved = WireAddress & {
   serviceName: string;
   running: boolean;

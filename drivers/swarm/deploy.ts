@@ -1,7 +1,7 @@
 import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
 import { advisedFault } from "../advice.ts";
-import type { DeployCall, Deployment, Registry, Spec, StartPhases } from "../driver.ts";
+import type { DeployCall, Deployment, Registry, Spec } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";
 import { type Reach, WAYS } from "../engine/reach.ts";
 import { awaitReady } from "../ready.ts";
@@ -16,6 +16,7 @@ import { remove } from "./remove.ts";
 import { currentTask, findService, isOver, type Task, tasksOf } from "./task.ts";
 import { wayFor } from "./way.ts";
 import { unplaced, whyEnded } from "./why.ts";
+import type { DriverTimes } from "../../lib/start-phases.ts";
 
 const LOOK_EVERY_MS = 50;
 const TELL_EVERY_MS = 1_000;
@@ -39,7 +40,7 @@ export async function deploy(start: Start, spec: Spec, call: DeployCall): Promis
     await untilRunning(start, spec, made.id, call);
     const started = clock.monotonic();
     const { address, instance } = await alive(start, spec, made, way, call);
-    const phases: StartPhases = { create: started - began, boot: clock.monotonic() - started };
+    const phases: DriverTimes = { create: started - began, boot: clock.monotonic() - started };
     log.debug({ service: spec.service, adopted: made.adopted, phases }, "Ready.");
     return { ...(address ? { address } : {}), instance, phases };
   } catch (error) {

@@ -2,7 +2,8 @@ import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
 import type { Answer, Asked, Decide, Decision, Forward, Head, HeaderEdits, HeaderLine, ResponseHead } from "../decision.ts";
-import { type ContainerView, type Directory, type Identity, BUSY_HEADER, CONSOLE_HEADER, type StartTimes } from "../contract.ts";
+import { type ContainerView, type Directory, type Identity, BUSY_HEADER, CONSOLE_HEADER } from "../contract.ts";
+import { phasesOf, type StartTimes } from "../../lib/start-phases.ts";
 import type { About } from "../access-record.ts";
 import type { ControlApi } from "../feed/control-link.ts";
 import { forwardedEdits, type ForwardedEdits } from "../forwarded-headers.ts";
@@ -225,14 +226,7 @@ function logged(log: Log, error: unknown): Fault {
   return internalFault(error);
 }
 
-/** Says where the time of a wake-up went (W3C Server Timing); a part that the start did not have is left out. */
+/** Where the time of a wake went (W3C Server Timing). */
 export function serverTiming(start: StartTimes | undefined, connectMs: number): string {
-  const parts: [name: string, ms: number | undefined][] = [
-    ["queue", start?.queue],
-    ["pull", start?.pull],
-    ["create", start?.create],
-    ["boot", start?.boot],
-    ["connect", connectMs],
-  ];
-  return parts.flatMap(([name, ms]) => (ms === undefined ? [] : [`${name};dur=${ms.toFixed(1)}`])).join(", ");
+  return [...phasesOf(start ?? {}), ["connect", connectMs] as const].map(([name, ms]) => `${name};dur=${ms.toFixed(1)}`).join(", ");
 }

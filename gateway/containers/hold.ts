@@ -1,7 +1,8 @@
 import type { Clock } from "../../lib/clock.ts";
 import { Fault, type FaultCode } from "../../lib/fault.ts";
-import type { ContainerAddress, ContainerView, Directory, StartTimes, Caller } from "../contract.ts";
+import type { ContainerAddress, ContainerView, Directory, Caller } from "../contract.ts";
 import type { Metrics } from "../../lib/metrics/open-metrics.ts";
+import type { StartTimes } from "../../lib/start-phases.ts";
 import { verdictOn } from "./wake-decision.ts";
 
 export type Found = {

@@ -8,7 +8,6 @@ import {
   type Directory,
   type OpenExchange,
   type OpenNow,
-  type StartTimes,
   type Target,
   type Use,
   type Caller,
@@ -16,6 +15,7 @@ import {
 import type { Count } from "../../lib/metrics/cells.ts";
 import { asleepFault } from "./wake-decision.ts";
 import type { Found, Hold } from "./hold.ts";
+import type { StartTimes } from "../../lib/start-phases.ts";
 
 export type Claim = {
   view: ContainerView;

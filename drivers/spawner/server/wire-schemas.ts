@@ -1,6 +1,7 @@
 import { HOSTS } from "../../driver.ts";
 import { LINES } from "../wire.ts";
 import { SPAWNER_ERROR } from "./answer-fault.ts";
+import { DRIVER_PHASES } from "../../../lib/start-phases.ts";
 
 /** JSON schemas of what goes over the wire: the OpenAPI description. What comes in is read by `read-body.ts` and `read-path.ts`, in whose words it is refused. */
 
@@ -64,7 +65,7 @@ export const DEPLOYMENT = {
     serviceName: text,
     instance: text,
     ...ADDRESS,
-    phases: { type: "object", properties: { pull: number, create: number, boot: number } },
+    phases: { type: "object", properties: Object.fromEntries(DRIVER_PHASES.map((name) => [name, number])) },
   },
 } as const;
 

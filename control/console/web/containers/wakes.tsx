@@ -2,6 +2,7 @@ import type { Wake } from "../entities.ts";
 import { Failure } from "../parts/failure.tsx";
 import { Moment, spanOf } from "../parts/moment.tsx";
 import { useAsked } from "../use-asked.ts";
+import { START_PHASES } from "../../../../lib/start-phases.ts";
 
 /** The last cold starts as a waterfall: on one scale, so that a slow one is seen beside the others. */
 export function Wakes({ id, turn }: { id: string; turn: string }) {
@@ -50,8 +51,8 @@ export function Wakes({ id, turn }: { id: string; turn: string }) {
   );
 }
 
-/** In the order in which a start meets them; `start` is a start of which more is not known. */
-const PHASES = ["queue", "pull", "create", "boot", "connect", "start"];
+/** In their order. `start` is a start whose phases are not known. */
+const PHASES = [...START_PHASES.map(({ name }) => name), "connect", "start"];
 
 function lengthOf({ phases }: Wake): number {
   return Math.max(0, ...phases.map(({ start, duration }) => start + duration));
