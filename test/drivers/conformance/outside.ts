@@ -189,11 +189,10 @@ export const OUTSIDE: Theme = {
         await until(t, "it runs", async () => (await driver.inspect(service, call()))?.running === true);
         await way.away();
         // A driver may ask again until the orchestrator is back.
-        const early = await Promise.race([start, new Promise<undefined>((resolve) => setTimeout(resolve, 10_000, undefined).unref())]);
-        if (early === undefined) await way.back();
-        const outcome = await start;
-        t.ok(outcome === "ready" || outcome === "ENGINE_UNREACHABLE", `it ended with ${outcome}`);
+        const whileAway = await Promise.race([start, new Promise<undefined>((resolve) => setTimeout(resolve, 10_000, undefined).unref())]);
         await way.back();
+        const outcome = whileAway ?? (await start);
+        t.ok(outcome === "ready" || outcome === "ENGINE_UNREACHABLE", `it ended with ${outcome}`);
         t.strictSame(await get(addressOf(await way.driver.deploy(spec, call())), "/square?number=8"), { result: 64 });
         t.strictSame(await harness.left(service), [service]);
         await way.driver.destroy(service, call());
