@@ -2,7 +2,7 @@ import { KEY_FILE } from "../control/packages/credentials/key-file.ts";
 import { backUp } from "../control/store/backup.ts";
 import { join, resolve } from "node:path";
 import { settingsHere } from "./command-context.ts";
-import { verb, type Verbs } from "./verb.ts";
+import { verb, type Verbs } from "./command.ts";
 import { VERSION } from "./version.ts";
 
 export const verbs: Verbs = {

@@ -1,4 +1,4 @@
-import { privateListenersOf } from "../processes/private-listeners.ts";
+import { privateListeners } from "../lib/container-peers.ts";
 import { existsSync, readFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import type { Clock } from "../lib/clock.ts";
@@ -55,7 +55,7 @@ export async function countHere(
   const metrics = openMetrics();
   const program = { version: VERSION, commit: ownBuild()?.commit ?? "" };
   const at = port === undefined ? undefined : { host, port, handle };
-  const listeners = privateListenersOf(settings, log);
+  const listeners = privateListeners({ subnets: settings.dockerSubnets, allowed: settings.privateFromContainers, log });
   return { metrics, ...(await tellMetrics({ role, metrics, program, at, listeners, clock: here.clock, log }, here.parent)) };
 }
 

@@ -1,7 +1,8 @@
 import { suggestion } from "../conf/suggestion.ts";
 import { Fault } from "../lib/fault.ts";
 import type { Here } from "./command-context.ts";
-import type { Verbs } from "./verb.ts";
+import type { Screen } from "./terminal/screen.ts";
+import { parseArgs, type ParseArgsConfig } from "node:util";
 
 /** What a command's module has: its verbs; or `run`, which takes no words unless it has a `usage` and reads them itself. A number is the exit code. */
 export type CommandModule = { verbs: Verbs } | { run(here: Here): Promise<number | void>; usage?: string };
@@ -30,4 +31,107 @@ export function findCommand(name: string, commands: Commands, internal: Commands
     "SETTINGS_INVALID",
     `There is no command ${JSON.stringify(name)}${suggestion(name, Object.keys(commands))}; berth help lists what there is.`,
   );
+}
+
+/** What a word or an option's value may be, for shells that complete it. */
+export type Completes = "containers" | "images" | "users" | "servers" | "commands" | "files" | "folders" | readonly string[];
+
+/** `takes` names its value in angle brackets; without it the option is a switch. `about` puts it apart in help: many verbs have these alike. */
+export type Option = { says: string; takes?: string; many?: true; short?: string; completes?: Completes; about?: "server" };
+export type Options = Readonly<Record<string, Option>>;
+
+export type Given<O extends Options> = {
+  readonly [K in keyof O]?: O[K] extends { takes: string } ? (O[K] extends { many: true } ? string[] : string) : boolean;
+};
+
+export type Asked<O extends Options> = {
+  here: Here;
+  words: string[];
+  given: Given<O>;
+  /** The table that this is in, for what is about commands. */
+  commands: Commands;
+  screen: Screen;
+  /** Aborts when the person presses Ctrl-C. A verb that takes it has to end by it; the others end by themselves. */
+  signal: AbortSignal;
+};
+
+/** One thing that can be asked for: the table from which help, the docs, completion and the reading of words all come. */
+export type Verb<O extends Options = Options> = {
+  /** As in a usage line: `<name>` is needed, `[<name>]` is not, and `...` behind one lets it come several times. */
+  words: string;
+  /** One sentence without its full stop, beginning with a small letter. */
+  says: string;
+  /** Further lines for who asks for help. */
+  more?: string;
+  options: O;
+  completes?: Completes;
+  run(asked: Asked<O>): Promise<void>;
+};
+
+/** By their names; the one without a name is the command itself. */
+export type Verbs = Readonly<Record<string, Verb>>;
+
+/** Keeps what is known of the options for `run`. */
+export function verb<const O extends Options>(of: Verb<O>): Verb {
+  return of;
+}
+
+/** `berth users key add <login> [options]` */
+export function usageLine(command: string, name: string, { words, options }: Verb): string {
+  const parts = ["berth", command, name, words, Object.keys(options).length === 0 ? "" : "[options]"];
+  return parts.filter((part) => part !== "").join(" ");
+}
+
+/** The verb that the words begin with, and those that are left for it. Faults: SETTINGS_INVALID. */
+export function findVerb(command: string, verbs: Verbs, args: readonly string[]): { name: string; verb: Verb; args: string[] } {
+  const names = Object.keys(verbs).toSorted((a, b) => b.length - a.length);
+  const name = names.find((one) => one !== "" && `${args.join(" ")} `.startsWith(`${one} `)) ?? "";
+  const verb = verbs[name];
+  const [first] = args;
+  const isWord = first !== undefined && !first.startsWith("-");
+  if (verb && (name !== "" || !isWord || verb.words !== "" || names.length === 1))
+    return { name, verb, args: args.slice(name === "" ? 0 : name.split(" ").length) };
+  const known = names.filter((one) => one !== "").toReversed();
+  const meant = known.filter((one) => isWord && one.startsWith(`${first} `));
+  const wrong = isWord ? `There is no "berth ${command} ${first}"${suggestion(first, known)}` : "Name what to do";
+  throw new Fault(
+    "SETTINGS_INVALID",
+    `${wrong}; there are: ${(meant.length > 0 ? meant : known).map((one) => `berth ${command} ${one}`).join(", ")}.`,
+  );
+}
+
+/** Faults: SETTINGS_INVALID, with the usage. */
+export function readAsked(command: string, name: string, verb: Verb, args: string[]): { words: string[]; given: Given<Options> } {
+  const usage = `Usage: ${usageLine(command, name, verb)}`;
+  const options = Object.fromEntries(
+    Object.entries(verb.options).map(([option, { takes, many = false, short }]) => [
+      option,
+      { type: takes === undefined ? ("boolean" as const) : ("string" as const), multiple: many, ...(short === undefined ? {} : { short }) },
+    ]),
+  );
+  const { values, positionals } = readWords({ args, options, allowPositionals: true }, usage, Object.keys(options));
+  const least = verb.words.replaceAll(/\[[^[\]]*\]/g, "").split("<").length - 1;
+  const most = verb.words.includes("...") ? Number.POSITIVE_INFINITY : verb.words.split("<").length - 1;
+  if (positionals.length >= least && positionals.length <= most && !positionals.slice(0, least).includes(""))
+    return { words: positionals, given: values as Given<Options> };
+  const wrong = positionals.length > most ? `There is no place for ${JSON.stringify(positionals[most])}` : "Something is missing";
+  throw new Fault("SETTINGS_INVALID", `${wrong}.\n${usage}`);
+}
+
+/** The words behind a command; one that is not among `config`'s is refused. Faults: SETTINGS_INVALID, with what is wrong and then `usage`. */
+export function readWords<const T extends ParseArgsConfig>(config: T, usage: string, names: readonly string[] = []): ReturnType<typeof parseArgs<T>> {
+  try {
+    return parseArgs(config);
+  } catch (error) {
+    const [said = ""] = (error as Error).message.split(". ", 1);
+    const unknown = /^Unknown option '--([^']+)'/.exec(said)?.[1];
+    const near =
+      unknown === undefined
+        ? ""
+        : suggestion(
+            `--${unknown}`,
+            names.map((name) => `--${name}`),
+          );
+    throw new Fault("SETTINGS_INVALID", `${said}${near}.\n${usage}`, { cause: error });
+  }
 }

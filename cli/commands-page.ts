@@ -1,9 +1,8 @@
-import { type Command, THEMES } from "./command.ts";
-import { SCRIPTS } from "./completion-scripts.ts";
+import { type Command, THEMES, usageLine, type Verb } from "./command.ts";
+import { SCRIPTS } from "./completion.ts";
 import { EXITS } from "./exit-codes.ts";
-import { optionWords } from "./help-pages.ts";
+import { optionWords } from "./help.ts";
 import { COMMANDS } from "./table.ts";
-import { usageLine, type Verb } from "./verb.ts";
 
 const INTRO = `# Commands
 

@@ -1,9 +1,8 @@
-import type { Commands } from "./command.ts";
+import { type Commands, type Completes, type Option, verb, type Verb, type Verbs } from "./command.ts";
 import type { Here } from "./command-context.ts";
 import { readConfigFiles } from "./server/config-files.ts";
 import { type Kind, listOf } from "./server/find-entity.ts";
 import { serverOf } from "./server/server-command.ts";
-import { type Completes, type Option, verb, type Verb, type Verbs } from "./verb.ts";
 
 /** A word that may stand there, and what it is. */
 type Candidate = [word: string, says: string];

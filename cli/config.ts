@@ -2,7 +2,7 @@ import { printSettings, settingsJson } from "../conf/print-settings.ts";
 import { settingsHere } from "./command-context.ts";
 import { readConfigFiles } from "./server/config-files.ts";
 import { textTable } from "./terminal/text-table.ts";
-import { verb, type Verbs } from "./verb.ts";
+import { verb, type Verbs } from "./command.ts";
 
 export const verbs: Verbs = {
   "": verb({

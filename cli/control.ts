@@ -1,7 +1,7 @@
 import { consoleListenerAt } from "../processes/console-listener.ts";
 import { runControl } from "../processes/control.ts";
 import { openListeningHandle } from "../processes/listening-handle.ts";
-import { untilOver } from "../processes/until-told.ts";
+import { untilOver } from "../processes/parent.ts";
 import { begin, countHere, type Here, runtimeHere } from "./command-context.ts";
 import { VERSION } from "./version.ts";
 

@@ -1,17 +1,16 @@
 import { readFileSync } from "node:fs";
 import { join, relative, resolve } from "node:path";
 import type { Clock } from "../lib/clock.ts";
-import { demoBanner } from "../conf/demo-banner.ts";
-import { BUILD_DEMO_IMAGE, DEMO_FOLDER, DEMO_IMAGE, keepDemoToken, publishDemo } from "../conf/demo.ts";
+import { demoBanner, BUILD_DEMO_IMAGE, DEMO_FOLDER, DEMO_IMAGE, keepDemoToken, publishDemo } from "../conf/demo.ts";
 import type { Settings } from "../conf/settings.ts";
 import { adminKey } from "../control/identity/admin-key.ts";
 import { withTimeout } from "../lib/deadline.ts";
 import { Fault } from "../lib/fault.ts";
 import { engineAt } from "../processes/open-driver.ts";
-import { untilTold } from "../processes/until-told.ts";
-import { demoTrust, fetchTrusting } from "./demo-trust.ts";
+import { untilTold } from "../processes/parent.ts";
 import { begin, type Here } from "./command-context.ts";
 import { addressOf, serveHere } from "./serve.ts";
+import { X509Certificate } from "node:crypto";
 
 /** How long stopping the demo container may take when the person has had enough. */
 const STOP_MS = 15_000;
@@ -107,4 +106,25 @@ async function rest(stop: string, token: string, clock: Clock, send: typeof fetc
   const answer = await send(stop, { headers: { authorization: token }, signal: late.signal });
   await answer.text();
   cancel();
+}
+
+/** How the demo reaches its own edge over TLS: this certificate and no other, with any issuer and any name. */
+export type DemoTrust = { certificate: string; isForHost: boolean };
+
+/** The edge's certificate, from the file that the setting names. `host` is the address that the demo calls. Faults: SETTINGS_INVALID. */
+export function demoTrust(file: string, host: string): DemoTrust {
+  try {
+    const certificate = readFileSync(file, "utf8");
+    const parsed = new X509Certificate(certificate);
+    return { certificate, isForHost: (parsed.checkIP(host) ?? parsed.checkHost(host)) !== undefined };
+  } catch (error) {
+    throw new Fault("SETTINGS_INVALID", `BERTH_TLS_CERT names ${file}, which is no readable PEM certificate (${(error as Error).message}).`);
+  }
+}
+
+/** `fetch` that accepts only this certificate. undici's own: Node's has no place for a certificate. */
+export async function fetchTrusting({ certificate }: DemoTrust): Promise<typeof fetch> {
+  const undici = await import("undici");
+  const dispatcher = new undici.Agent({ connect: { ca: certificate, allowPartialTrustChain: true, checkServerIdentity: () => undefined } });
+  return ((url: string, init: object) => undici.fetch(url, { ...init, dispatcher })) as unknown as typeof fetch;
 }

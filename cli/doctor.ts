@@ -2,9 +2,8 @@ import { readFileSync } from "node:fs";
 import { Fault } from "../lib/fault.ts";
 import { type Asked, openChain } from "./doctor/check.ts";
 import { LINKS } from "./doctor/checks.ts";
-import { countOf, documentOf, lastLine, lineOf } from "./doctor/print.ts";
-import { walk } from "./doctor/run-checks.ts";
-import { verb, type Verbs } from "./verb.ts";
+import { countOf, documentOf, lastLine, lineOf, walk } from "./doctor/run-checks.ts";
+import { verb, type Verbs } from "./command.ts";
 
 const MOST_IDLE = 3_600;
 

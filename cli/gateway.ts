@@ -5,10 +5,10 @@ import type { Log } from "../lib/log.ts";
 import { controlOf } from "../processes/remote-control.ts";
 import { runGateway } from "../processes/gateway.ts";
 import { serve } from "../processes/serve.ts";
-import { untilOver } from "../processes/until-told.ts";
+import { untilOver } from "../processes/parent.ts";
 import { begin, countHere, type Here, runtimeHere } from "./command-context.ts";
 import { addressOf, reloadOnHangup, serveUntilTold, tellMetricsPort, watchdogMs } from "./serve.ts";
-import { verb, type Verbs } from "./verb.ts";
+import { verb, type Verbs } from "./command.ts";
 import { VERSION } from "./version.ts";
 
 /** Beside a control process, of one elsewhere, or before a Datagrok server; or one of the processes of `berth serve`. */

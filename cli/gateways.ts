@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { createGatewayTokens, REPLACED_TOKEN_MS } from "../control/identity/gateway-tokens.ts";
 import { Fault } from "../lib/fault.ts";
 import { settingsHere } from "./command-context.ts";
-import { verb, type Verbs } from "./verb.ts";
+import { verb, type Verbs } from "./command.ts";
 
 /** `berth gateways <verb>`: what gateways on other machines join this control plane with. */
 export const verbs: Verbs = {

@@ -4,7 +4,7 @@ import type { Settings } from "../conf/settings.ts";
 import { Fault } from "../lib/fault.ts";
 import { callHere, type Here, settingsHere } from "./command-context.ts";
 import { addressOf, registryAt } from "./serve.ts";
-import { verb, type Verbs } from "./verb.ts";
+import { verb, type Verbs } from "./command.ts";
 
 const ASK_MS = 5_000;
 

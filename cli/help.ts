@@ -1,6 +1,19 @@
-import { findCommand } from "./command.ts";
-import { exitLines, helpOf, overview } from "./help-pages.ts";
-import { verb, type Verbs } from "./verb.ts";
+import {
+  findCommand,
+  verb,
+  type Verbs,
+  type Command,
+  type CommandModule,
+  type Commands,
+  THEMES,
+  findVerb,
+  type Option,
+  usageLine,
+  type Verb,
+} from "./command.ts";
+import { EXITS } from "./exit-codes.ts";
+import { wrapped } from "./terminal/text.ts";
+import { VERSION } from "./version.ts";
 
 export const verbs: Verbs = {
   "": verb({
@@ -14,3 +27,86 @@ export const verbs: Verbs = {
     },
   }),
 };
+
+/** Where it is not printed to a terminal. */
+const USUAL_WIDTH = 100;
+
+/** Those of a verb's own come first. */
+const OPTION_GROUPS = [
+  ["Options", undefined],
+  ["Which server", "server"],
+] as const;
+
+/** What `berth help` prints. */
+export function overview(commands: Commands, width: number = USUAL_WIDTH): string {
+  const themes = Object.entries(THEMES).map(([theme, title]) => {
+    const rows = Object.entries(commands).filter(([, command]) => command.theme === theme);
+    return `${title}:\n${inColumns(
+      rows.map(([name, { says }]) => [name, says]),
+      width,
+      Math.max(...Object.keys(commands).map((name) => name.length)),
+    ).join("\n")}`;
+  });
+  return `berth ${VERSION}: an edge proxy that wakes, guards and rests plugin containers
+
+Usage: berth <command> [options]
+
+${themes.join("\n\n")}
+
+${wrapped("berth help <command> says more. Containers and images are named by name, by id, or by the beginning of either. Settings come from the environment and berth.yaml: docs/reference/settings.md.", 0, width)}`;
+}
+
+/** What `berth <command> [<verb>] --help` prints. */
+export async function helpOf(name: string, command: Command, words: readonly string[], width: number = USUAL_WIDTH): Promise<string> {
+  const module: CommandModule = await command.load();
+  if (!("verbs" in module)) return module.usage ?? `Usage: berth ${name}\n  ${command.says}`;
+  if (words.length > 0 || Object.keys(module.verbs).length === 1) {
+    const asked = verbOf(name, module.verbs, words);
+    if (asked) return verbPage(name, asked.name, asked.verb, width);
+  }
+  const verbs = Object.entries(module.verbs).map(([verb, one]) => `  ${usageLine(name, verb, one)}\n${wrapped(`      ${one.says}`, 6, width)}`);
+  return `${wrapped(`berth ${name}: ${command.says}`, 0, width)}\n\n${verbs.join("\n")}\n\nberth ${name} <one of these> --help says more.`;
+}
+
+/** Who asks for help gets it, however the words go on. */
+function verbOf(command: string, verbs: Verbs, words: readonly string[]): { name: string; verb: Verb } | undefined {
+  try {
+    return findVerb(command, verbs, [...words]);
+  } catch {
+    return undefined;
+  }
+}
+
+function verbPage(command: string, name: string, verb: Verb, width: number): string {
+  const lines = [`Usage: ${usageLine(command, name, verb)}`, wrapped(`  ${verb.says}`, 2, width)];
+  if (verb.more !== undefined) lines.push("", ...verb.more.split("\n").map((line) => wrapped(`  ${line}`, 4, width)));
+  const all = Object.entries(verb.options);
+  for (const [title, about] of OPTION_GROUPS) {
+    const options = all.filter(([, option]) => option.about === about);
+    if (options.length > 0) lines.push("", `${title}:`, ...optionLines(options, width));
+  }
+  return lines.join("\n");
+}
+
+function optionLines(options: [string, Option][], width: number): string[] {
+  return inColumns(
+    options.map(([name, option]) => [optionWords(name, option), option.says]),
+    width,
+  );
+}
+
+function inColumns(rows: readonly (readonly [string, string])[], width: number, first = Math.max(...rows.map(([word]) => word.length))): string[] {
+  return rows.map(([word, says]) => `  ${word}`.padEnd(first + 4) + wrapped(" ".repeat(first + 4) + says, first + 4, width).trimStart());
+}
+
+/** `-f, --follow`, `--tail <lines>` */
+export function optionWords(name: string, { takes, short, many }: Option): string {
+  return `${short === undefined ? "" : `-${short}, `}--${name}${takes === undefined ? "" : ` ${takes}`}${many ? "..." : ""}`;
+}
+
+/** The numbers with which commands end, a line each. */
+export function exitLines(): string[] {
+  return Object.values(EXITS)
+    .toSorted((a, b) => a.code - b.code)
+    .map(({ code, says }) => `${String(code).padStart(5)}  ${says}`);
+}

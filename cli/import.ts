@@ -5,10 +5,10 @@ import { Fault } from "../lib/fault.ts";
 import { openAskServer, listPages, signInWithKey } from "../gateway/datagrok/ask-server.ts";
 import { callHere, settingsHere } from "./command-context.ts";
 import type { CallControl } from "./server/server-client.ts";
-import { readKeyFile } from "./server/read-key-file.ts";
+import { readKeyFile } from "./server/choose-server.ts";
 import type { Screen } from "./terminal/screen.ts";
 import { textTable } from "./terminal/text-table.ts";
-import { verb, type Verbs } from "./verb.ts";
+import { verb, type Verbs } from "./command.ts";
 
 type ImportRow = {
   kind: string;

@@ -1,9 +1,10 @@
 import { execFileSync } from "node:child_process";
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { Fault } from "../lib/fault.ts";
-import { installFiles } from "./install/install-files.ts";
-import { PLACES, SERVICE_USER, UNIT_NAME } from "./install/unit.ts";
-import { verb, type Verbs } from "./verb.ts";
+import { PLACES, SERVICE_USER, UNIT_NAME, FIRST_SETTINGS, unitText } from "./install/unit.ts";
+import { verb, type Verbs } from "./command.ts";
+import { join } from "node:path";
+import { placeFile } from "./install/place-file.ts";
 
 const MAKE_USER_MS = 30_000;
 
@@ -45,4 +46,19 @@ function makeUser(): void {
       throw new Fault("PROGRAM_UNUSABLE", `The user ${SERVICE_USER} cannot be made: ${said || (cause as Error).message}`, { cause });
     }
   }
+}
+
+/** The engine's socket belongs to it; where there is none, the unit could not start with it. */
+const ENGINE_GROUP = "docker";
+
+/** Puts the program, its unit and its first settings below `root`; may be repeated, and then leaves the settings as they are. Faults: PROGRAM_UNUSABLE. */
+export function installFiles(options: { root: string; program: string }): { hasEngineGroup: boolean } {
+  const at = (path: string) => join(options.root, path);
+  const groups = existsSync(at("/etc/group")) ? readFileSync(at("/etc/group"), "utf8").split("\n") : [];
+  const hasEngineGroup = groups.some((line) => line.startsWith(`${ENGINE_GROUP}:`));
+  placeFile(at(PLACES.program), { copyOf: options.program }, 0o755);
+  placeFile(at(PLACES.unit), { text: unitText({ groups: hasEngineGroup ? [ENGINE_GROUP] : [] }) }, 0o644);
+  // Secrets will stand in it.
+  if (!existsSync(at(PLACES.settings))) placeFile(at(PLACES.settings), { text: FIRST_SETTINGS }, 0o600);
+  return { hasEngineGroup };
 }

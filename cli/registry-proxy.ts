@@ -1,5 +1,5 @@
 import { runRegistryProxy } from "../processes/registry-proxy.ts";
-import { untilOver } from "../processes/until-told.ts";
+import { untilOver } from "../processes/parent.ts";
 import { begin, countHere, type Here, runtimeHere } from "./command-context.ts";
 import { addressOf, tellConsolePort } from "./serve.ts";
 import { VERSION } from "./version.ts";

@@ -8,7 +8,7 @@ import { GATEWAY_TOKEN_FILE } from "../control/store/data-folder.ts";
 import { registryFolders } from "../processes/registry.ts";
 import { keyPlace } from "./backup.ts";
 import { settingsHere } from "./command-context.ts";
-import { verb, type Verbs } from "./verb.ts";
+import { verb, type Verbs } from "./command.ts";
 import { VERSION } from "./version.ts";
 
 export const verbs: Verbs = {

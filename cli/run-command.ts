@@ -1,10 +1,10 @@
 import { Fault } from "../lib/fault.ts";
-import { findCommand } from "./command.ts";
-import { helpOf, overview } from "./help-pages.ts";
+import { findCommand, findVerb, readAsked } from "./command.ts";
+import { helpOf, overview } from "./help.ts";
 import type { Here } from "./command-context.ts";
 import type { Screen } from "./terminal/screen.ts";
-import { COMMANDS, INTERNAL } from "./table.ts";
-import { findVerb, readAsked } from "./verb.ts";
+import { INTERNAL_COMMANDS } from "./internal-commands.ts";
+import { COMMANDS } from "./table.ts";
 
 const asksForHelp = (word: string) => word === "--help" || word === "-h";
 
@@ -16,7 +16,7 @@ export async function runCommand(here: Here, { screen, interrupted }: { screen: 
   const [first = here.env["BERTH_ROLE"] ?? "help", ...args] = here.args;
   if (asksForHelp(first)) return screen.print(overview(COMMANDS, screen.width));
   const name = first === "--version" ? "version" : first;
-  const found = findCommand(name, COMMANDS, INTERNAL);
+  const found = findCommand(name, COMMANDS, INTERNAL_COMMANDS);
   // What stands behind `--`, and behind another program's name, is not ours.
   const own = name === "node" ? [] : args.slice(0, args.includes("--") ? args.indexOf("--") : undefined);
   if (own.some(asksForHelp)) {

@@ -6,12 +6,11 @@ import type { ListeningHandle } from "../processes/listening-handle.ts";
 import { openParentSocket } from "../processes/parent-socket.ts";
 import { findPredecessor, HANDOVER_NAME, type Predecessor } from "../processes/predecessor.ts";
 import { consoleListenerAt, consoleSettingsFault } from "../processes/console-listener.ts";
-import { resumeLater } from "../processes/resume-later.ts";
+import { resumeLater, startSuccessor } from "../processes/successor.ts";
 import { type Served, serve } from "../processes/serve.ts";
-import { startSuccessor } from "../processes/successor.ts";
 import { writesFile } from "../processes/telemetry.ts";
 import { keepSystemdWatchdog, tellSystemd } from "../processes/notify-systemd.ts";
-import { untilTold } from "../processes/until-told.ts";
+import { untilTold } from "../processes/parent.ts";
 import { begin, countHere, type Here, runtimeHere } from "./command-context.ts";
 import { VERSION } from "./version.ts";
 

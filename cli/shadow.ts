@@ -2,11 +2,10 @@ import { readFileSync } from "node:fs";
 import type { Clock } from "../lib/clock.ts";
 import { Fault } from "../lib/fault.ts";
 import { ownFile } from "../lib/own-files.ts";
-import { compare, type Difference } from "./shadow/compare.ts";
-import { explains, type Known, readKnown } from "./shadow/known.ts";
+import { compare, type Difference, explains, type Known, readKnown } from "./shadow/compare.ts";
 import { openPlayer, type Player } from "./shadow/play.ts";
 import { type Recorded, readRequests, signsIn } from "./shadow/requests.ts";
-import { verb, type Verbs } from "./verb.ts";
+import { verb, type Verbs } from "./command.ts";
 
 /** What comes with berth: requests of docker and skopeo, and what they get wrong. */
 export const SAMPLE = ownFile("lua-compat/requests.jsonl");

@@ -1,5 +1,5 @@
 import { runSpawner } from "../processes/spawner.ts";
-import { untilOver } from "../processes/until-told.ts";
+import { untilOver } from "../processes/parent.ts";
 import { begin, countHere, type Here, runtimeHere } from "./command-context.ts";
 import { addressOf } from "./serve.ts";
 import { VERSION } from "./version.ts";

@@ -4,8 +4,16 @@ import type { Commands } from "./command.ts";
 export const COMMANDS: Commands = {
   containers: { theme: "containers", says: "list containers", load: () => import("./containers/containers.ts") },
   images: { theme: "containers", says: "list images", load: () => import("./containers/images.ts") },
-  run: { theme: "containers", says: "start containers, and wait until they answer", load: () => import("./containers/run.ts") },
-  stop: { theme: "containers", says: "stop containers, and wait until they have ended", load: () => import("./containers/stop.ts") },
+  run: {
+    theme: "containers",
+    says: "start containers, and wait until they answer",
+    load: async () => ({ verbs: (await import("./containers/start-stop.ts")).START }),
+  },
+  stop: {
+    theme: "containers",
+    says: "stop containers, and wait until they have ended",
+    load: async () => ({ verbs: (await import("./containers/start-stop.ts")).STOP }),
+  },
   revalidate: { theme: "containers", says: "have images looked for and checked again", load: () => import("./containers/revalidate.ts") },
   logs: { theme: "look", says: "print what a container wrote, and follow it", load: () => import("./containers/logs.ts") },
   explain: { theme: "look", says: "say why a container is as it is", load: () => import("./containers/explain.ts") },
@@ -47,14 +55,4 @@ export const COMMANDS: Commands = {
   completion: { theme: "shell", says: "print what makes a shell complete berth's words", load: () => import("./completion.ts") },
   version: { theme: "shell", says: "print the version, its commit and its build", load: () => import("./version.ts") },
   help: { theme: "shell", says: "print this, or more about one command", load: () => import("./help.ts") },
-};
-
-/** What berth asks of itself, as another process, and shells of it. */
-export const INTERNAL: Commands = {
-  node: { theme: "run", says: "run a JavaScript file as Node does", load: () => import("./node.ts") },
-  running: { theme: "machine", says: "print the version of the berth that runs", load: () => import("./running.ts") },
-  "doctor-echo": { theme: "look", says: "the container that berth doctor starts", load: () => import("./doctor-echo.ts") },
-  "registry-image": { theme: "run", says: "run Distribution's image as if it were a program", load: () => import("./registry-image.ts") },
-  "check-store": { theme: "machine", says: "check the store's integrity for berth doctor", load: () => import("./check-store.ts") },
-  complete: { theme: "shell", says: "print how the last word may go on", load: () => import("./complete.ts") },
 };

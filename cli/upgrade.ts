@@ -12,7 +12,7 @@ import { askParent } from "./install/ask-parent.ts";
 import { type Machine, swap } from "./install/swap.ts";
 import { PLACES, UNIT_NAME } from "./install/unit.ts";
 import { VERSION } from "./version.ts";
-import { verb, type Verbs } from "./verb.ts";
+import { verb, type Verbs } from "./command.ts";
 
 const VERSION_MS = 15_000;
 const RESTORE_MS = 600_000;

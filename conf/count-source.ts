@@ -4,8 +4,7 @@
  */
 import { join } from "node:path/posix";
 import { layerProblem } from "./lint/layers.ts";
-import { loadSourceFiles } from "./lint/source-files.ts";
-import { countByFolder, duplicateTypes, type SourceFile } from "./lint/words.ts";
+import { loadSourceFiles, countByFolder, duplicateTypes, type SourceFile } from "./lint/words.ts";
 
 type Measure = (all: readonly SourceFile[], source: readonly SourceFile[]) => number | string;
 

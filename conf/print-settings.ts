@@ -1,6 +1,5 @@
-import { masked } from "./found.ts";
+import { masked, rowsOf } from "./row.ts";
 import type { ReadSettings } from "./read-settings.ts";
-import { rowsOf } from "./row.ts";
 import { SETTINGS } from "./settings.ts";
 
 const UNSET = "(unset)";

@@ -1,8 +1,11 @@
-import { FILE_SUFFIX } from "./read-env.ts";
+import { FILE_SUFFIX } from "./read-settings.ts";
 import { type Row, rowsOf } from "./row.ts";
 import { SETTINGS, SETTINGS_FILE, SETTINGS_FILE_NAME } from "./settings.ts";
+import { METRICS, type MetricRow } from "../lib/metrics/table.ts";
+import { FAULTS, type FaultCode } from "../lib/fault.ts";
+import { EXPLAINED } from "./explained-faults.ts";
 
-const INTRO = `# Settings
+const SETTINGS_INTRO = `# Settings
 
 <!-- Written by \`npm run docs\` from conf/settings.ts; a test fails when it differs. -->
 
@@ -29,7 +32,7 @@ A secret can also be a file, as Docker and Kubernetes mount theirs: its variable
 /** The page docs/reference/settings.md. */
 export function settingsPage(): string {
   return (
-    INTRO +
+    SETTINGS_INTRO +
     rowsOf(SETTINGS)
       .map(([key, row]) => `| ${[code(key), row.env.map(code).join("<br>"), fallback(row), row.parse.allowed, says(row)].join(" | ")} |\n`)
       .join("")
@@ -69,4 +72,61 @@ function fallback(row: Row<unknown>): string {
 
 function code(text: string): string {
   return `\`${text}\``;
+}
+
+const METRICS_INTRO = `# Metrics
+
+<!-- Written by \`npm run docs\` from lib/metrics/table.ts; a test fails when it differs. -->
+
+This page is for operators. \`BERTH_METRICS_PORT=9464\` opens \`http://127.0.0.1:9464/metrics\` for Prometheus. It is a separate listener without
+authentication: keep it where only Prometheus reaches it, or open it with \`BERTH_METRICS_HOST=0.0.0.0\` inside a private network. The images listen that way, on
+port 9464. To set up Prometheus and Grafana, see [dashboard and alerts](../deploy/grafana.md).
+
+One page of \`berth serve\` has the counts of all its processes. A process that runs alone (\`berth gateway\`, \`berth control\`, \`berth registry-proxy\`,
+\`berth registry\`, \`berth spawner\`) has its own page, and needs its own port on a shared machine. If a process dies, its counts up to the last scrape stay in
+the sums, so that no counter falls; later counts are lost. A restart of berth sets counters to 0.
+
+No label has a value that callers choose: a route is one of ten, a status its first digit, a fault one of berth's codes. Some metrics have container names as
+labels; beyond some hundred containers, the rest is counted as \`(others)\`.
+
+There are also the metrics of every Node process, with the label \`process\` (\`serve\`, \`control\`, \`gateway\`, \`registry-proxy\`, \`registry\`,
+\`spawner\`), summed over gateways: \`process_cpu_seconds_total\`, \`process_resident_memory_bytes\`, \`process_open_fds\`,
+\`nodejs_eventloop_lag_p99_seconds\`, \`nodejs_gc_duration_seconds\`, \`nodejs_heap_size_used_bytes\` and others.
+
+| name | type | labels | meaning |
+| --- | --- | --- | --- |
+`;
+
+/** The page docs/reference/metrics.md. */
+export function metricsPage(): string {
+  const rows = Object.values<MetricRow>(METRICS).map(
+    ({ name, type, labels, says }) => `| ${[`\`${name}\``, type, labels.map((label) => `\`${label}\``).join(", "), says].join(" | ")} |\n`,
+  );
+  return METRICS_INTRO + rows.join("");
+}
+
+const FAULTS_INTRO = `# Every fault
+
+<!-- Written by \`npm run docs\` from lib/fault.ts, conf/explained-faults.ts and drivers/advice.ts; a test fails when it differs. -->
+
+This page is for everybody who gets an error from berth. It lists the faults that berth itself answers, by the status line that a client sees. berth forwards a
+container's own responses unchanged. The body of a fault has \`datagrok-error\`, or below the API \`"#type":"ApiError"\`, with one sentence. A WebSocket on
+\`proxy-ws\` is closed with that sentence. By symptom: [troubleshooting](../troubleshooting.md).
+
+The code is in the access log (\`fault\`) and in \`berth_faults_total\`. Faults of the command line have a status too, which nothing sends.
+
+| response | code | meaning | what to do |
+| --- | --- | --- | --- |
+`;
+
+/** The page docs/reference/faults.md. */
+export function faultsPage(): string {
+  const codes = (Object.keys(FAULTS) as FaultCode[]).toSorted((one, other) => FAULTS[one][0] - FAULTS[other][0]);
+  return FAULTS_INTRO + codes.map(row).join("");
+}
+
+function row(code: FaultCode): string {
+  const [status, reason] = FAULTS[code];
+  const { means, todo } = EXPLAINED[code];
+  return `| ${[`${status} ${reason}`, `\`${code}\``, means, todo].join(" | ")} |\n`;
 }

@@ -43,3 +43,42 @@ export function rowsOf(table: object, above = ""): [key: string, row: Row<unknow
     return rowsOf(value as object, `${key}.`);
   });
 }
+
+/** A value as it was found, before it is read. */
+export type Found = {
+  /** The setting's dotted key. */
+  key: string;
+  /** What a person would look for: a variable's name, a line of a file. */
+  where: string;
+  raw: unknown;
+};
+
+/** What one source holds, and what is wrong with it in one sentence each. */
+export type Source = { found: Found[]; faults: string[]; warnings: string[] };
+
+/** For a person: a value in quotes, without the password of a URL. Never called with a secret. */
+export function shown(raw: unknown): string {
+  const text = typeof raw === "string" ? raw : (JSON.stringify(raw) ?? String(raw));
+  return `"${masked(text).slice(0, 200)}"`;
+}
+
+/** A URL, or a host and port, without user and password. */
+export function masked(text: string): string {
+  return text.replace(/(:\/\/|^)[^/\s]*@/g, "$1***@");
+}
+
+/** Names of variables that deployments in the field use, by their rules. */
+
+/** `dockerSettings.proxyRequestTimeout` → `GROK_PARAMETERS_DOCKER_SETTINGS__PROXY_REQUEST_TIMEOUT`. */
+export function parameterName(key: string): string {
+  return `GROK_PARAMETERS_${key.split(".").map(upperSnake).join("__")}`;
+}
+
+/** The four spellings of one of the spawner's nested names: `GROK_SPAWNER_CVM_ECS__CLUSTER`, with one `_`, and both without prefix. */
+export function spawnerNames(block: string, name: string): string[] {
+  return ["GROK_SPAWNER_", ""].flatMap((prefix) => [`${prefix}${block}__${name}`, `${prefix}${block}_${name}`]);
+}
+
+function upperSnake(camelCase: string): string {
+  return camelCase.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase();
+}

@@ -7,9 +7,8 @@ import { FORWARDERS } from "../gateway/connections/engine.ts";
 import { READS } from "../gateway/connections/open-connections.ts";
 import { LOG_LEVELS } from "../lib/log.ts";
 import { SAMPLER_NAMES } from "../lib/traces/settings.ts";
-import { parameterName, spawnerNames } from "./names.ts";
+import { parameterName, spawnerNames, optional, setting, type Row, type Values } from "./row.ts";
 import { addressBlock, flag, host, list, oneOf, origin, port, portRange, quantity, subnet, text, url, wholeNumber } from "./parsers.ts";
-import { optional, setting, type Row, type Values } from "./row.ts";
 
 const QUEUE_JWT = "tokens for the queue and the pipe";
 

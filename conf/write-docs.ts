@@ -5,9 +5,7 @@ import { correctnessPage } from "../test/correctness/page.ts";
 import { driversPage } from "../test/drivers/conformance/page.ts";
 import { commandsPage } from "../cli/commands-page.ts";
 import { containerSchema } from "../control/packages/publish/container-json.ts";
-import { faultsPage } from "./faults-docs.ts";
-import { metricsPage } from "./metrics-docs.ts";
-import { settingsPage, settingsSchema } from "./reference-pages.ts";
+import { faultsPage, metricsPage, settingsPage, settingsSchema } from "./reference-pages.ts";
 
 writeFileSync(join(import.meta.dirname, "../docs/reference/settings.md"), settingsPage());
 writeFileSync(join(import.meta.dirname, "berth.schema.json"), settingsSchema());

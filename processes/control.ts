@@ -14,14 +14,14 @@ import { endSessionsAtRest } from "../control/identity/sessions.ts";
 import { adminKey } from "../control/identity/admin-key.ts";
 import { createGatewayTokens } from "../control/identity/gateway-tokens.ts";
 import { createIdentity } from "../control/identity/open-identity.ts";
-import { createSigningKeys } from "../control/identity/signing-keys.ts";
+import { createSigningKeys, type SigningKeys } from "../control/identity/signing-keys.ts";
 import { openImporter } from "../control/packages/import/open-importer.ts";
 import { openLifecycle } from "../control/lifecycle/open-lifecycle.ts";
 import { withAdopted } from "../control/lifecycle/adopted-services.ts";
 import { openPublisher } from "../control/packages/publish/open-publisher.ts";
 import { ZIP_LIMITS } from "../control/packages/publish/unpack-zip.ts";
 import { traceWakes } from "../control/lifecycle/trace-wakes.ts";
-import { openTracesOf } from "./open-traces-of.ts";
+import { openTracesOf } from "./telemetry.ts";
 import { openAudit } from "../control/store/open-audit.ts";
 import { noteRollback } from "../control/store/rollback-note.ts";
 import { openStore } from "../control/store/open-store.ts";
@@ -32,16 +32,15 @@ import { trustedProxies } from "../gateway/trusted-proxies.ts";
 import { countCalls } from "../drivers/count-calls.ts";
 import type { Log } from "../lib/log.ts";
 import type { Metrics } from "../lib/metrics/open-metrics.ts";
-import { privateListenersOf } from "./private-listeners.ts";
+import { privateListeners } from "../lib/container-peers.ts";
 import { openRegistry } from "./image-registry.ts";
-import { type ListeningHandle, openListeningHandle, portOf } from "./listening-handle.ts";
-import { isLoopback } from "./loopback.ts";
+import { type ListeningHandle, openListeningHandle, portOf, isLoopback } from "./listening-handle.ts";
 import { driverOf, openChosenDriver } from "./open-driver.ts";
 import { openKeys, openKeysOf } from "./tls-keys.ts";
-import { spawnerTokens } from "./spawner-tokens.ts";
 import { registryBrowser } from "./registry-browser.ts";
-import type { Running } from "./until-told.ts";
+import type { Running } from "./parent.ts";
 import type { RuntimeFolder } from "./runtime-folder.ts";
+import { spawnerToken } from "../control/identity/spawner-token.ts";
 
 const MEGABYTE = 1_048_576;
 const DAY_MS = 24 * 3_600_000;
@@ -166,7 +165,14 @@ export async function runControl(options: {
   );
   const entrance =
     entranceAt &&
-    (await openGatewayListener({ ...entranceAt, listeners: privateListenersOf(settings, log), feed: feed.answer, api: api.answer, clock, log }));
+    (await openGatewayListener({
+      ...entranceAt,
+      listeners: privateListeners({ subnets: settings.dockerSubnets, allowed: settings.privateFromContainers, log }),
+      feed: feed.answer,
+      api: api.answer,
+      clock,
+      log,
+    }));
   const consoleKeys = consoleHandle && openKeys(settings, clock, log);
   const trusted = trustedProxies(settings.trustedProxies);
   const consoleListener =
@@ -224,4 +230,16 @@ async function bindEntrance({ data, gateways }: Settings, clock: Clock, log: Log
 /** What takes tokens of these may do more than their holder: they are not for users to have. */
 function reservedAudiences({ dockerSettings, queueSettings }: Settings): string[] {
   return [dockerSettings.spawnerAudience, queueSettings.mqAudience, queueSettings.pipeAudience];
+}
+
+/** What control shows a spawner instead of a key. Undefined where it does not know its own address, which a spawner compares with the one that it was told. */
+export function spawnerTokens(parts: {
+  settings: Settings;
+  signingKeys: Pick<SigningKeys, "signer">;
+  clock: Clock;
+}): (() => Promise<string>) | undefined {
+  const { settings, signingKeys, clock } = parts;
+  const issuer = settings.datagrok.issuer ?? settings.webRoot ?? settings.apiUrl?.replace(/\/api\/?$/, "");
+  const audience = settings.dockerSettings.spawnerAudience;
+  return issuer === undefined ? undefined : () => spawnerToken({ signingKeys, clock }, { issuer, audience });
 }

@@ -5,7 +5,7 @@ import type { Settings } from "../conf/settings.ts";
 import { Fault } from "../lib/fault.ts";
 import { GATEWAY_LIMITS, type GatewayLimits } from "../gateway/limits.ts";
 import type { ControlLink } from "../gateway/feed/control-link.ts";
-import type { Feed } from "../gateway/feed/open-feed.ts";
+import { type Feed, openFeed } from "../gateway/feed/open-feed.ts";
 import { openGateway } from "../gateway/open-gateway.ts";
 import { openReadiness } from "../gateway/readiness.ts";
 import { trustedProxies } from "../gateway/trusted-proxies.ts";
@@ -13,12 +13,12 @@ import type { Log } from "../lib/log.ts";
 import type { Metrics } from "../lib/metrics/open-metrics.ts";
 import { ownText } from "../lib/own-files.ts";
 import { type ListeningHandle, openListeningHandle } from "./listening-handle.ts";
-import { openDirectory } from "./open-directory.ts";
 import { traceExchanges } from "../gateway/traces.ts";
-import { openTracesOf } from "./open-traces-of.ts";
-import { openAccess } from "./telemetry.ts";
+import { openTracesOf, openAccess } from "./telemetry.ts";
 import { openKeys } from "./tls-keys.ts";
-import type { Running } from "./until-told.ts";
+import type { Running } from "./parent.ts";
+import { openDatagrok } from "../gateway/datagrok/open-datagrok.ts";
+import { isSessionToken } from "../control/identity/tokens.ts";
 
 /** How long to wait for the first news from control before listening without: those who call then hear that it is away. */
 const FIRST_NEWS_MS = 5_000;
@@ -131,4 +131,15 @@ function limitsOf(settings: Settings): Partial<GatewayLimits> {
     noWake: settings.noWake,
     underscoreHeaders: settings.underscoreHeaders,
   };
+}
+
+/** Whom this gateway asks who calls and where containers are. Faults: SETTINGS_INVALID. */
+export function openDirectory(parts: { settings: Settings; link: ControlLink; version: string; clock: Clock; log: Log }): Feed {
+  const { settings, link, version, clock, log } = parts;
+  const { url, directory, key } = settings.datagrok;
+  if (directory === "control") return openFeed({ link, version, isToken: isSessionToken, clock, log });
+  if (url === undefined) throw new Fault("SETTINGS_INVALID", "BERTH_DIRECTORY=datagrok asks the Datagrok server of DATAGROK_URL: set that too.");
+  // It refuses callers, never a gateway.
+  const refused = () => new Promise<never>(() => undefined);
+  return { ...openDatagrok({ url, key, runMs: settings.dockerSettings.proxyRequestTimeout, clock, log }), refused, state: () => undefined };
 }

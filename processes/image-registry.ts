@@ -7,7 +7,7 @@ import { openImageRegistry, type ImageRegistry } from "../gateway/registry/upstr
 import { readRegistryAddress } from "../gateway/registry/upstream/registry-address.ts";
 import { raceAbort } from "../lib/deadline.ts";
 import type { Log } from "../lib/log.ts";
-import { ecsOptions } from "./ecs-options.ts";
+import { ecsOptions } from "./open-driver.ts";
 
 type Tools = { clock: Clock; log: Log };
 type Opening = Tools & { signal: AbortSignal };

@@ -1,5 +1,6 @@
 import { lookup } from "node:dns/promises";
 import net from "node:net";
+import { isIP } from "node:net";
 import type { Clock } from "../lib/clock.ts";
 import { Fault } from "../lib/fault.ts";
 
@@ -48,4 +49,9 @@ export async function openListeningHandle(at: { host: string; port: number }, cl
     }
     await clock.sleep(RETRY_MS);
   }
+}
+
+/** Whether nobody outside this machine reaches a listener on this host, a name or an IP address without brackets. */
+export function isLoopback(host: string): boolean {
+  return host === "localhost" || host === "::1" || (isIP(host) === 4 && host.startsWith("127."));
 }

@@ -3,14 +3,15 @@ import type { Clock } from "../lib/clock.ts";
 import type { Settings } from "../conf/settings.ts";
 import { chooseDriver, chooseOnEngine } from "../drivers/choose.ts";
 import { chosenLater } from "../drivers/chosen-later.ts";
-import type { Driver, DriverName, Registry } from "../drivers/driver.ts";
-import type { DriverSettings } from "../drivers/open.ts";
-import { openDriver } from "../drivers/open.ts";
+import type { Driver, DriverName, Registry, Host } from "../drivers/driver.ts";
+import { type DriverSettings, openDriver } from "../drivers/open.ts";
 import type { SpawnerOptions } from "../drivers/spawner/driver.ts";
 import { Fault } from "../lib/fault.ts";
 import type { Log } from "../lib/log.ts";
 import { nodeProgram } from "../lib/own-files.ts";
-import { ecsOptions } from "./ecs-options.ts";
+import { isDeepStrictEqual } from "node:util";
+import type { EcsOptions } from "../drivers/ecs/driver.ts";
+import { hostsDriver } from "../drivers/hosts.ts";
 
 /** Below the data folder: what the process driver keeps. */
 const PROCESS_FOLDER = "processes";
@@ -116,4 +117,57 @@ function spawnerOptions({ dockerSettings: given }: Settings, token: (() => Promi
     "SETTINGS_INVALID",
     "dockerSettings.spawnerAuthMode is jwt, and who signs the tokens is not known: set BERTH_WEB_ROOT, or spawnerAuthMode to password and grokSpawnerApiKey.",
   );
+}
+
+type EcsSettings = Pick<Settings, "ecs" | "awsRegion">;
+
+/** Where the containers of a host run: each has its block of settings, and what that leaves out, the other says. Roles and logs are of the stand. */
+export function ecsOptions({ ecs, awsRegion }: EcsSettings, host: Host = "cvm"): EcsOptions {
+  const [first, second] = host === "cvm" ? [ecs.cvm, ecs.datagrok] : [ecs.datagrok, ecs.cvm];
+  const either = (a: readonly string[], b: readonly string[]) => (a.length > 0 ? a : b);
+  const cluster = first.cluster ?? second.cluster;
+  const named = /^arn:[^:]+:ecs:([^:]+):/.exec(cluster ?? "")?.[1];
+  return {
+    cluster,
+    region: first.clusterRegion ?? named ?? second.clusterRegion ?? awsRegion,
+    subnets: either(first.subnets, second.subnets),
+    securityGroups: either(first.securityGroups, second.securityGroups),
+    launchType: first.launchType ?? second.launchType,
+    execRole: ecs.datagrok.execRole,
+    logGroup: ecs.datagrok.logGroup,
+    reach: ecs.reach,
+  };
+}
+
+/** Those of both hosts, and whether their clusters are two; undefined where both blocks say the same. */
+export function ecsHosts(settings: EcsSettings): (Record<Host, EcsOptions> & { apart: boolean }) | undefined {
+  const [cvm, datagrok] = [ecsOptions(settings, "cvm"), ecsOptions(settings, "datagrok")];
+  return isDeepStrictEqual(cvm, datagrok) ? undefined : { cvm, datagrok, apart: areApart(cvm, datagrok) };
+}
+
+/** A cluster has its name, with which its ARN ends, to itself in a region. A region that AWS's own variables or files say is taken for the other's. */
+function areApart(one: EcsOptions, other: EcsOptions): boolean {
+  const nameOf = ({ cluster }: EcsOptions) => cluster?.replace(/^.*\//, "");
+  return nameOf(one) !== nameOf(other) || (one.region ?? other.region) !== (other.region ?? one.region);
+}
+
+/**
+ * The driver of who runs containers for both of an installation's hosts: on ECS, where each has its block of settings, one for each behind one face. The
+ * other orchestrators that know hosts tell them apart by themselves. Faults: SETTINGS_INVALID.
+ */
+export async function openDriverOfHosts(
+  name: DriverName | "ask",
+  settings: Settings,
+  registry: Registry | undefined,
+  tools: { clock: Clock; log: Log },
+): Promise<Driver> {
+  const hosts = name === "ecs" ? ecsHosts(settings) : undefined;
+  if (!hosts) return openChosenDriver(name, settings, registry, tools);
+  const open = (host: Host) =>
+    openDriver(
+      "ecs",
+      { ecs: { ...hosts[host], registry, registryHosts: settings.registry.redirectHosts } },
+      { ...tools, log: tools.log.child({ host }) },
+    );
+  return hostsDriver({ cvm: await open("cvm"), datagrok: await open("datagrok"), apart: hosts.apart });
 }

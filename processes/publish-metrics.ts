@@ -4,8 +4,7 @@ import type { Log } from "../lib/log.ts";
 import type { Gathering } from "../lib/metrics/gather.ts";
 import type { Metrics } from "../lib/metrics/open-metrics.ts";
 import type { Snapshot } from "../lib/metrics/snapshot.ts";
-import type { Parent } from "./parent.ts";
-import type { Running } from "./until-told.ts";
+import type { Parent, Running } from "./parent.ts";
 
 export type TellMetrics = {
   role: string;

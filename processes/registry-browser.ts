@@ -4,8 +4,8 @@ import { Fault } from "../lib/fault.ts";
 import type { RegistryBrowser } from "../gateway/contract.ts";
 import { raceAbort } from "../lib/deadline.ts";
 import type { Log } from "../lib/log.ts";
-import { ownUpstream } from "./own-upstream.ts";
 import type { RuntimeFolder } from "./runtime-folder.ts";
+import type { Upstream } from "../gateway/registry/upstream/upstream.ts";
 
 /**
  * The registry that this berth's proxy stands before, for people to look into; undefined where there is none. Opened when it is first asked: its
@@ -51,5 +51,18 @@ export function registryBrowser(parts: { settings: Settings; runtime: RuntimeFol
       closing.abort(new Fault("INTERNAL", "berth ends."));
       await (await opening?.catch(() => undefined))?.close();
     },
+  };
+}
+
+/** The registry of berth's own, behind its socket. It asks nobody who they are: nobody else reaches its socket. */
+export function ownUpstream(socketPath: string): Upstream {
+  return {
+    target: { socketPath },
+    host: "localhost",
+    basePath: "",
+    nameOf: (repository) => repository,
+    authorization: () => undefined,
+    refused: async () => undefined,
+    close: async () => {},
   };
 }

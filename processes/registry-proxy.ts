@@ -19,12 +19,11 @@ import type { Log } from "../lib/log.ts";
 import type { Metrics } from "../lib/metrics/open-metrics.ts";
 import { type ListeningHandle, openListeningHandle } from "./listening-handle.ts";
 import { traceExchanges } from "../gateway/traces.ts";
-import { openTracesOf } from "./open-traces-of.ts";
-import { openAccess } from "./telemetry.ts";
+import { openTracesOf, openAccess } from "./telemetry.ts";
 import { openKeys } from "./tls-keys.ts";
 import { bindRegistryConsole, openConsoleOfRegistry } from "./registry-console.ts";
 import type { RuntimeFolder } from "./runtime-folder.ts";
-import type { Running } from "./until-told.ts";
+import type { Running } from "./parent.ts";
 
 const BACKLOG = 4_096;
 

@@ -4,7 +4,7 @@ import type { Clock } from "../lib/clock.ts";
 import type { Settings } from "../conf/settings.ts";
 import { Fault } from "../lib/fault.ts";
 import { controlElsewhere, type ControlLink } from "../gateway/feed/control-link.ts";
-import { isLoopback } from "./loopback.ts";
+import { isLoopback } from "./listening-handle.ts";
 
 /** How old what was read of the token's file may be: whoever replaces the token need not start gateways anew. */
 const READ_AGAIN_MS = 5_000;

@@ -5,17 +5,15 @@ import { countCalls } from "../drivers/count-calls.ts";
 import type { Log } from "../lib/log.ts";
 import type { Metrics } from "../lib/metrics/open-metrics.ts";
 import { openCallers } from "../drivers/spawner/server/callers.ts";
-import { privateListenersOf } from "./private-listeners.ts";
+import { privateListeners } from "../lib/container-peers.ts";
 import { openSpawner } from "../drivers/spawner/server/open-spawner.ts";
 import { controlKeys, datagrokKeys, type KeyServer } from "../lib/jwks/key-server.ts";
 import { openSigners } from "../lib/jwks/open-signers.ts";
 import { openRegistry } from "./image-registry.ts";
-import { type ListeningHandle, openListeningHandle } from "./listening-handle.ts";
-import { isLoopback } from "./loopback.ts";
-import { DEFAULT_SPAWNER_KEY, driverOf } from "./open-driver.ts";
-import { openDriverOfHosts } from "./open-hosts.ts";
+import { type ListeningHandle, openListeningHandle, isLoopback } from "./listening-handle.ts";
+import { DEFAULT_SPAWNER_KEY, driverOf, openDriverOfHosts } from "./open-driver.ts";
 import type { RuntimeFolder } from "./runtime-folder.ts";
-import type { Running } from "./until-told.ts";
+import type { Running } from "./parent.ts";
 
 /** The spawner: `port` is where it listens; undefined where that was somebody else's to choose. */
 export type Spawner = Running & { port: number | undefined };
@@ -56,7 +54,7 @@ export async function runSpawner(options: {
     version,
     keepAliveTimeoutMs,
     at,
-    listeners: privateListenersOf(settings, log),
+    listeners: privateListeners({ subnets: settings.dockerSubnets, allowed: settings.privateFromContainers, log }),
     refused: metrics.refusedConnections,
     clock,
     log,

@@ -5,6 +5,8 @@ import { Fault } from "../lib/fault.ts";
 import { type AccessLog, openAccessLog } from "../gateway/access-log.ts";
 import type { Log } from "../lib/log.ts";
 import type { Metrics } from "../lib/metrics/open-metrics.ts";
+import { traceSettings } from "../lib/traces/settings.ts";
+import type { Traces } from "../lib/traces/traces.ts";
 
 /** Of a sink that stays broken nobody wants to hear with each line. */
 const TOLD_EVERY_MS = 60_000;
@@ -42,4 +44,12 @@ function requireWritable(path: string): void {
   } catch (cause) {
     throw new Fault("SETTINGS_INVALID", `BERTH_ACCESS_LOG cannot be written at ${path}: ${(cause as Error).message}.`, { cause });
   }
+}
+
+/** What sends traces where the settings wish that; where they do not, nothing of OpenTelemetry is loaded. */
+export async function openTracesOf({ traces }: Settings, program: { version: string; role: string }): Promise<Traces | undefined> {
+  const settings = traceSettings(traces);
+  if (settings === undefined) return undefined;
+  const { openTraces } = await import("../lib/traces/open-traces.ts");
+  return openTraces(settings, program);
 }

@@ -1,10 +1,8 @@
-import { ago } from "../terminal/ago.ts";
-import { stateColour } from "../terminal/state-colour.ts";
-import { textTable } from "../terminal/text-table.ts";
-import type { ContainerOnWire } from "../server/entities.ts";
-import { listOf } from "../server/find-entity.ts";
+import { ago } from "../terminal/text.ts";
+import { stateColour, textTable } from "../terminal/text-table.ts";
+import { type ContainerOnWire, listOf } from "../server/find-entity.ts";
 import { JSON_OPTION, SERVER_OPTIONS, serverOf } from "../server/server-command.ts";
-import { verb, type Verbs } from "../verb.ts";
+import { verb, type Verbs } from "../command.ts";
 
 type Column = {
   key: string;

@@ -1,10 +1,8 @@
-import { ago } from "../terminal/ago.ts";
-import { stateColour } from "../terminal/state-colour.ts";
-import { textTable } from "../terminal/text-table.ts";
-import type { ImageOnWire } from "../server/entities.ts";
-import { listOf } from "../server/find-entity.ts";
+import { ago } from "../terminal/text.ts";
+import { stateColour, textTable } from "../terminal/text-table.ts";
+import { type ImageOnWire, listOf } from "../server/find-entity.ts";
 import { JSON_OPTION, SERVER_OPTIONS, serverOf } from "../server/server-command.ts";
-import { verb, type Verbs } from "../verb.ts";
+import { verb, type Verbs } from "../command.ts";
 
 export function imageJson({ id, name, status, version, imageRef, updatedOn, logs }: ImageOnWire): Record<string, unknown> {
   return { name, status, version: version ?? null, ref: imageRef ?? null, updatedOn: updatedOn ?? null, logs: logs ?? "", id };

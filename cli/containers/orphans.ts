@@ -1,6 +1,6 @@
 import { Fault } from "../../lib/fault.ts";
 import { JSON_OPTION, SERVER_OPTIONS, serverOf } from "../server/server-command.ts";
-import { verb, type Verbs } from "../verb.ts";
+import { verb, type Verbs } from "../command.ts";
 
 type OrphanOnWire = { service: string; why: string; running: boolean; store: string; environment: string; container: string };
 

@@ -1,11 +1,10 @@
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
-import type { ImageOnWire } from "../server/entities.ts";
-import { named } from "../server/find-entity.ts";
+import { type ImageOnWire, named } from "../server/find-entity.ts";
 import type { Server } from "../server/server-client.ts";
 import { JSON_OPTION, SERVER_OPTIONS, serverOf } from "../server/server-command.ts";
 import { openProgress } from "../terminal/progress.ts";
-import { verb, type Verbs } from "../verb.ts";
+import { verb, type Verbs } from "../command.ts";
 import { imageJson } from "./images.ts";
 
 const LOOK_EVERY_MS = 300;

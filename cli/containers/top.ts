@@ -1,13 +1,13 @@
 import { Fault } from "../../lib/fault.ts";
 import { JSON_OPTION, SERVER_OPTIONS, serverOf } from "../server/server-command.ts";
-import { ago } from "../terminal/ago.ts";
+import { ago } from "../terminal/text.ts";
 import { openFullScreen } from "../terminal/full-screen.ts";
 import type { Screen } from "../terminal/screen.ts";
-import { stateColour } from "../terminal/state-colour.ts";
-import { textTable } from "../terminal/text-table.ts";
-import { verb, type Verbs } from "../verb.ts";
+import { stateColour, textTable } from "../terminal/text-table.ts";
+import { verb, type Verbs } from "../command.ts";
 import { containerJson } from "./containers.ts";
-import { openTopFacts, type Seen } from "./top-facts.ts";
+import { type ContainerOnWire, type MoveOnWire, listOf } from "../server/find-entity.ts";
+import type { Server } from "../server/server-client.ts";
 
 const USUAL_SECONDS = 2;
 const MOST_SECONDS = 3_600;
@@ -79,4 +79,59 @@ function table(all: readonly Seen[], now: number, screen: Screen): string {
 
 function topJson({ since, open, ...one }: Seen): Record<string, unknown> {
   return { ...containerJson(one), since, open, cpuLimit: one.config?.cpu ?? null, memoryLimitMb: one.config?.memory ?? null };
+}
+
+/** A container with what the list of them does not say; null where that is not known, or it rests. */
+export type Seen = ContainerOnWire & { since: string | null; open: number | null };
+
+/** What is asked of each by itself is asked of so many; more do not fit a screen. */
+const MOST_ASKED = 50;
+
+/** The look of `berth top`, to be repeated: those that run first. A server that does not know a question is not asked it again. Faults: those of the calls. */
+export function openTopFacts(server: Pick<Server, "call">, word: string | undefined): () => Promise<Seen[]> {
+  const unknown = new Set<string>();
+  const known = new Map<string, { status: string; since: string | null }>();
+
+  const ask = async <T>(id: string, question: string): Promise<T | undefined> => {
+    if (unknown.has(question)) return undefined;
+    try {
+      return await server.call<T>("GET", `/docker/containers/${id}/${question}`);
+    } catch (error) {
+      if (!(error instanceof Fault) || ![403, 404].includes(error.status)) throw error;
+      // A berth says otherwise that the container is gone.
+      if (error.code === "ROUTE_NOT_FOUND" || error.code === "ENTITY_NOT_FOUND") unknown.add(question);
+      return undefined;
+    }
+  };
+
+  const sinceOf = async ({ id, status }: ContainerOnWire): Promise<string | null> => {
+    const before = known.get(id);
+    if (before?.status === status) return before.since;
+    const since = (await ask<MoveOnWire[]>(id, "history"))?.at(-1)?.time ?? null;
+    known.set(id, { status, since });
+    return since;
+  };
+
+  const openOf = async ({ id, status }: ContainerOnWire): Promise<number | null> => {
+    if (isResting(status)) return null;
+    const open = await ask<{ count: number }[]>(id, "open");
+    return open?.reduce((sum, { count }) => sum + count, 0) ?? null;
+  };
+
+  return async () => {
+    const all = (await listOf(server, "containers", word)).toSorted(
+      (a, b) => Number(isResting(a.status)) - Number(isResting(b.status)) || a.name.localeCompare(b.name),
+    );
+    return Promise.all(
+      all.map(async (one, at) => {
+        if (at >= MOST_ASKED) return { ...one, since: null, open: null };
+        const [since, open] = await Promise.all([sinceOf(one), openOf(one)]);
+        return { ...one, since, open };
+      }),
+    );
+  };
+}
+
+function isResting(status: string): boolean {
+  return status.startsWith("stopped");
 }

@@ -4,8 +4,7 @@ import { isIP } from "node:net";
 import { connect, createSecureContext, type DetailedPeerCertificate } from "node:tls";
 import { Fault } from "../../lib/fault.ts";
 import { reasonOf } from "../../lib/http-client.ts";
-import type { Chain } from "./check.ts";
-import { type Finding, type Problem, warning, wrong } from "./finding.ts";
+import { type Chain, type Finding, type Problem, warning, wrong } from "./check.ts";
 
 const DAY_MS = 86_400_000;
 /** Whoever renews by hand needs some working days. */

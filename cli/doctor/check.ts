@@ -8,8 +8,8 @@ import { Fault } from "../../lib/fault.ts";
 import { type Here, settingsHere } from "../command-context.ts";
 import { addressOf } from "../serve.ts";
 import { ask, readJson, shown } from "./send-request.ts";
-import { type Problem, warning } from "./finding.ts";
 import { trimTrailing } from "../../lib/trim-trailing.ts";
+import { ADVICE } from "../../drivers/advice.ts";
 
 /** What the command line asks for. */
 export type Asked = {
@@ -114,3 +114,40 @@ export function ownHost(host: string): string {
 export function at({ url }: Chain["server"], path: string): string {
   return `${url.origin}${trimTrailing(url.pathname, "/")}${path}`;
 }
+
+/** What is not as it should be, and what to do. A warning is told, and leaves its link well. */
+export type Problem = { what: string; todo: string; kind: "wrong" | "warning" };
+
+/** What a look at a link found; `unlooked` says why there was none. */
+export type Finding = { says: string; problems?: readonly Problem[] } | { unlooked: string };
+
+export function wrong(what: string, todo: string): Problem {
+  return { what, todo, kind: "wrong" };
+}
+
+export function warning(what: string, todo: string): Problem {
+  return { what, todo, kind: "warning" };
+}
+
+const DRIVERS_ADVICE = new Map<string, { todo: string }>(Object.entries(ADVICE));
+
+/** What a failed look means. A driver's fault says itself what to do; for others it is the link's `advice`. */
+export function problemOf(error: unknown, advice: string): Problem {
+  if (!(error instanceof Fault)) return wrong(`This look itself failed: ${error instanceof Error ? error.message : String(error)}.`, advice);
+  const todo = DRIVERS_ADVICE.get(error.code)?.todo;
+  const bare = todo !== undefined && error.message.endsWith(todo) ? error.message.slice(0, -todo.length).trimEnd() : error.message;
+  return wrong(bare, bare === error.message || todo === undefined ? advice : todo);
+}
+
+/** A part of the way between a browser and a container that can break by itself. */
+export type Link = {
+  name: string;
+  /** Links before it without which there is nothing to be seen here. */
+  needs: readonly string[];
+  /** How long the look may take; one that hangs is told as such. */
+  ms: number | ((chain: Chain) => number);
+  /** Whatever it makes, it says to the chain how that is removed before it makes it. Faults are what is wrong. */
+  check(chain: Chain, signal: AbortSignal): Promise<Finding>;
+  /** What to do where the look itself says no better. */
+  advice: string;
+};

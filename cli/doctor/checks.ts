@@ -1,21 +1,14 @@
-import { checkBerth } from "./berth.ts";
+import { checkBerth, checkConsole } from "./berth.ts";
 import { checkCertificate } from "./certificate.ts";
-import { checkConsole } from "./console.ts";
 import { checkContainer } from "./container.ts";
-import { checkBackup, checkDisk } from "./data-folder.ts";
-import { checkDatagrok } from "./datagrok.ts";
+import { checkBackup, checkDisk, checkStore } from "./store.ts";
+import { checkDatagrok, checkSleepers } from "./datagrok.ts";
 import { checkDriver } from "./driver.ts";
-import { checkEvents } from "./events.ts";
-import { checkIdle, idleMs } from "./idle.ts";
-import type { Link } from "./link.ts";
-import { checkName } from "./names.ts";
-import { checkOpenFiles } from "./open-files.ts";
-import { checkClock } from "./machine.ts";
+import { checkEvents, checkIdle, idleMs, checkWebSocket } from "./streaming.ts";
+import type { Link } from "./check.ts";
+import { checkName, checkClock, checkOpenFiles } from "./machine.ts";
 import { checkRegistry } from "./registry.ts";
 import { checkSettings } from "./settings.ts";
-import { checkStore } from "./store.ts";
-import { checkSleepers } from "./sleepers.ts";
-import { checkWebSocket } from "./streaming.ts";
 
 /** From a browser to a container, in the order in which each rests on those before it. */
 export const LINKS: readonly Link[] = [

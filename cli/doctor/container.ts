@@ -6,9 +6,8 @@ import type { DriverName } from "../../drivers/driver.ts";
 import { Fault } from "../../lib/fault.ts";
 import { ownFile } from "../../lib/own-files.ts";
 import { ask, readJson } from "./send-request.ts";
-import { at, type Chain } from "./check.ts";
+import { at, type Chain, type Finding } from "./check.ts";
 import { ECHO_FILE, ECHO_PORT } from "./echo-file.ts";
-import type { Finding } from "./finding.ts";
 
 const PACKAGE = "berth-doctor";
 const FOLDER = "echo";

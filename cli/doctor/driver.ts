@@ -1,8 +1,7 @@
 import type { DriverName } from "../../drivers/driver.ts";
 import { openLog } from "../../lib/log.ts";
 import { driverOf } from "../../processes/open-driver.ts";
-import type { Chain } from "./check.ts";
-import type { Finding } from "./finding.ts";
+import { type Chain, type Finding, wrong } from "./check.ts";
 
 type Look = (chain: Chain, signal: AbortSignal) => Promise<Finding>;
 
@@ -12,7 +11,7 @@ const LOOKS: Readonly<Record<DriverName | "ask", Look>> = {
   swarm: async (...asked) => (await import("./engine.ts")).checkEngine("swarm", ...asked),
   ask: async (...asked) => (await import("./engine.ts")).checkEngine("ask", ...asked),
   ecs: async (...asked) => (await import("./ecs.ts")).checkEcs(...asked),
-  kubernetes: async (...asked) => (await import("./kubernetes.ts")).checkKubernetes(...asked),
+  kubernetes: checkKubernetes,
   process: (...asked) => listAll("process", ...asked),
   spawner: (...asked) => listAll("spawner", ...asked),
 };
@@ -28,7 +27,7 @@ export async function checkDriver(chain: Chain, signal: AbortSignal): Promise<Fi
 async function listAll(name: DriverName, { settings, clock }: Chain, signal: AbortSignal): Promise<Finding> {
   if (name === "spawner" && settings.dockerSettings.spawnerAuthMode === "jwt")
     return { unlooked: "only control makes the tokens that the spawner knows it by; a container's start shows whether it takes them" };
-  const { openDriverOfHosts } = await import("../../processes/open-hosts.ts");
+  const { openDriverOfHosts } = await import("../../processes/open-driver.ts");
   const log = openLog({ level: "silent", name: "doctor" });
   const driver = await openDriverOfHosts(name, settings, undefined, { clock, log });
   try {
@@ -37,4 +36,20 @@ async function listAll(name: DriverName, { settings, clock }: Chain, signal: Abo
   } finally {
     await driver.close();
   }
+}
+
+/** Lists the rights that berth's account lacks. */
+async function checkKubernetes({ settings, clock }: Chain, signal: AbortSignal): Promise<Finding> {
+  const [{ openCluster }, { deniedRights }] = await Promise.all([
+    import("../../drivers/kubernetes/cluster.ts"),
+    import("../../drivers/kubernetes/rights.ts"),
+  ]);
+  const cluster = openCluster(settings.kubernetes, clock);
+  const denied = await deniedRights(cluster, signal);
+  return {
+    says: `kubernetes, namespace ${cluster.namespace} at ${cluster.at}, all rights`,
+    problems: denied.map((right) =>
+      wrong(`berth's account may not ${right} in the namespace ${cluster.namespace}.`, "Give it the role of conf/kubernetes/rbac.yaml."),
+    ),
+  };
 }

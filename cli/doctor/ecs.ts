@@ -3,10 +3,9 @@ import { openAws } from "../../drivers/ecs/aws.ts";
 import { deniedAction, isNamed, saidBy } from "../../drivers/ecs/faults.ts";
 import { Fault } from "../../lib/fault.ts";
 import { openEcrApi } from "../../gateway/registry/upstream/ecr-api.ts";
-import { ecsHosts, ecsOptions } from "../../processes/ecs-options.ts";
-import type { Chain } from "./check.ts";
-import { type Finding, type Problem, wrong } from "./finding.ts";
-import { deniedEcr } from "./ecr.ts";
+import { ecsHosts, ecsOptions } from "../../processes/open-driver.ts";
+import { type Chain, type Finding, type Problem, wrong } from "./check.ts";
+import { deniedEcr } from "./registry.ts";
 
 const RATE = { perSecond: 10, burst: 20 };
 /** What AWS says of something that was made up: it was allowed to be asked. */

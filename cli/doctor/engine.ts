@@ -7,8 +7,7 @@ import { type Engine, openEngine } from "../../drivers/engine/engine.ts";
 import { answered } from "../../drivers/engine/faults.ts";
 import { isManager, readCluster } from "../../drivers/swarm/cluster.ts";
 import { engineAt } from "../../processes/open-driver.ts";
-import type { Chain } from "./check.ts";
-import { type Finding, type Problem, warning, wrong } from "./finding.ts";
+import { type Chain, type Finding, type Problem, warning, wrong } from "./check.ts";
 
 const ASK_MS = 10_000;
 

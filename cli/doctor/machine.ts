@@ -1,8 +1,17 @@
 import { decodeJwt } from "jose";
-import { ask } from "./send-request.ts";
-import { at, type Chain } from "./check.ts";
-import { askDockerToken } from "./docker-token.ts";
-import { type Finding, type Problem, wrong } from "./finding.ts";
+import { ask, askDockerToken } from "./send-request.ts";
+import { reasonOf } from "../../lib/http-client.ts";
+import { at, type Chain, type Finding, type Problem, wrong, warning } from "./check.ts";
+import { lookup } from "node:dns/promises";
+import { isIP } from "node:net";
+import { readRegistryAddress } from "../../gateway/registry/upstream/registry-address.ts";
+import { Fault } from "../../lib/fault.ts";
+import { tmpdir } from "node:os";
+import { existsSync, statSync } from "node:fs";
+import { resolve } from "node:path";
+import { FEW_DESCRIPTORS } from "../../lib/connection-limits.ts";
+import { parentSocketOf } from "../../processes/runtime-folder.ts";
+import { askParentLimits } from "../install/ask-parent.ts";
 
 /** Tokens are taken by servers whose clocks differ by a minute; half of that is for theirs. */
 const MOST_SKEW_MS = 30_000;
@@ -43,4 +52,46 @@ export async function checkClock(chain: Chain, signal: AbortSignal): Promise<Fin
     says: `differs by ${(Math.max(...seen) / 1_000).toFixed(1)} s at most${token === undefined ? "; no docker token was to be had" : ""}`,
     problems,
   };
+}
+
+/** Whose name is looked up; undefined where it is not set. */
+const HOSTS = {
+  server: ({ server }: Chain) => server.url.hostname,
+  DATAGROK_URL: ({ settings }: Chain) => settings.datagrok.url && new URL(settings.datagrok.url).hostname,
+  REGISTRY_URL: ({ settings }: Chain) => settings.registry.url && readRegistryAddress(settings.registry.url).hostname,
+} as const;
+
+/** Whether a name leads to an address, as programs on this machine find it: /etc/hosts counts. */
+export function checkName(whose: keyof typeof HOSTS): (chain: Chain) => Promise<Finding> {
+  return async (chain) => {
+    const host = HOSTS[whose](chain)?.replace(/^\[|\]$/g, "");
+    if (host === undefined) return { unlooked: `${whose} is not set` };
+    if (isIP(host) !== 0) return { says: `${host}, an address` };
+    const found = await lookup(host, { all: true }).catch((cause: unknown) => {
+      throw new Fault("CHAIN_BROKEN", `The name ${host} leads nowhere: ${reasonOf(cause)}.`, { cause });
+    });
+    return { says: `${host} is ${found.map(({ address }) => address).join(", ")}` };
+  };
+}
+
+/** The limit of open files of the berth that runs on this data folder: this command's own is that of its shell. */
+export async function checkOpenFiles({ here, settings }: Chain): Promise<Finding> {
+  const data = resolve(settings.data);
+  if (!existsSync(data)) return { unlooked: `there is no ${data} here` };
+  // Root may look at the berth of another user.
+  const path = parentSocketOf({ data, base: here.env["XDG_RUNTIME_DIR"] ?? tmpdir(), uid: statSync(data).uid });
+  const limits = await askParentLimits(path);
+  if (limits?.pid === undefined) return { unlooked: `no \`berth serve\` of this version runs on ${data}` };
+  const { pid, openFiles } = limits;
+  if (openFiles === undefined) return { says: "no limit is known" };
+  const problems =
+    openFiles >= FEW_DESCRIPTORS
+      ? []
+      : [
+          warning(
+            `berth (process ${pid}) may open ${openFiles} files: each call takes two, so ${FEW_DESCRIPTORS} are the least that is recommended.`,
+            "Raise the limit and restart berth: LimitNOFILE in the unit, ulimits in Compose, or `ulimit -Hn` before its start.",
+          ),
+        ];
+  return { says: `${openFiles} for process ${pid}`, problems };
 }

@@ -2,11 +2,9 @@ import { createHash, randomBytes } from "node:crypto";
 import { Fault } from "../../lib/fault.ts";
 import { addressOf } from "../serve.ts";
 import { reasonOf } from "../../lib/http-client.ts";
-import { ask, type Question } from "./send-request.ts";
-import { type Chain, ownHost } from "./check.ts";
-import { askDockerToken } from "./docker-token.ts";
-import { deniedEcr, REPOSITORY } from "./ecr.ts";
-import type { Finding, Problem } from "./finding.ts";
+import { ask, type Question, askDockerToken } from "./send-request.ts";
+import { type Chain, ownHost, type Finding, type Problem, wrong } from "./check.ts";
+import type { EcrApi } from "../../gateway/registry/upstream/ecr-api.ts";
 
 const MANIFEST = "application/vnd.oci.image.manifest.v1+json";
 const OCTETS = "application/octet-stream";
@@ -100,4 +98,23 @@ function tinyImage() {
 
 function digestOf(bytes: string | Buffer): string {
   return `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
+}
+
+/** The repository that a look pushes to. */
+export const REPOSITORY = "datagrok/berth-doctor";
+
+/** What of ECR the role may not. Faults, for all but a denial: UPSTREAM_CREDENTIAL_FAILED. */
+export async function deniedEcr(ecr: Pick<EcrApi, "token" | "digestOf">, signal: AbortSignal): Promise<Problem[]> {
+  const calls = [() => ecr.token(signal), () => ecr.digestOf(REPOSITORY, "none", signal)];
+  const problems: Problem[] = [];
+  for (const call of calls) {
+    try {
+      await call();
+    } catch (error) {
+      // Its sentence names the action, and the role where AWS does.
+      if (signal.aborted || !(error instanceof Fault) || !error.message.startsWith("AWS denies ")) throw error;
+      problems.push(wrong(error.message, "Allow it to the role that berth runs with, as conf/ecs/policy.json does."));
+    }
+  }
+  return problems;
 }

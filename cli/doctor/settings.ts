@@ -1,9 +1,8 @@
 import type { Settings } from "../../conf/settings.ts";
 import { Fault } from "../../lib/fault.ts";
 import { DEFAULT_SPAWNER_KEY } from "../../processes/open-driver.ts";
-import { isLoopback } from "../../processes/loopback.ts";
-import type { Chain } from "./check.ts";
-import { type Finding, type Problem, warning, wrong } from "./finding.ts";
+import { isLoopback } from "../../processes/listening-handle.ts";
+import { type Chain, type Finding, type Problem, warning, wrong } from "./check.ts";
 
 type Rule = { broken(settings: Settings): boolean; is: Problem };
 

@@ -1,7 +1,9 @@
 import { Fault } from "../../lib/fault.ts";
-import type { Chain } from "./check.ts";
-import { openEchoSocket } from "./echo-socket.ts";
-import type { Finding } from "./finding.ts";
+import { type Chain, type Finding, at, type Echo, type Problem, wrong } from "./check.ts";
+import { WebSocket } from "ws";
+import { open } from "./send-request.ts";
+import { reasonOf } from "../../lib/http-client.ts";
+import type { Clock } from "../../lib/clock.ts";
 
 const TEXT = "berth doctor";
 
@@ -15,4 +17,153 @@ export async function checkWebSocket(chain: Chain, signal: AbortSignal): Promise
   } finally {
     socket.close();
   }
+}
+
+/** A WebSocket to the container that answers, past its `CONNECTED`. */
+export type EchoSocket = {
+  /** Sends a text and resolves with what comes back. */
+  echo(text: string): Promise<string>;
+  /** Resolves when it has ended, with why. */
+  ended: Promise<string>;
+  close(): void;
+};
+
+/** As Datagrok's client opens it. Faults: CHAIN_BROKEN, with which step failed. */
+export async function openEchoSocket({ server }: Chain, { id, token }: Echo, signal: AbortSignal): Promise<EchoSocket> {
+  const url = at(server, `/api/docker/containers/proxy-ws/${id}/`).replace(/^http/, "ws");
+  const socket = new WebSocket(url, { headers: { authorization: token }, perMessageDeflate: false });
+  const stop = () => socket.terminate();
+  signal.addEventListener("abort", stop, { once: true });
+  const ended = Promise.withResolvers<string>();
+  const broken = Promise.withResolvers<never>();
+  broken.promise.catch(() => undefined);
+  const fail = (sentence: string, cause?: unknown) => broken.reject(new Fault("CHAIN_BROKEN", sentence, { cause }));
+  socket.on("unexpected-response", (_request, { statusCode }) => {
+    fail(`The address answers a WebSocket with ${statusCode} and no 101: what stands in front does not pass Upgrade on.`);
+    socket.terminate();
+  });
+  socket.on("error", (cause) => {
+    fail(`No WebSocket can be opened: ${reasonOf(cause)}.`, cause);
+    ended.resolve(reasonOf(cause));
+  });
+  socket.on("close", (code, reason) => {
+    const said = `${code}${reason.length > 0 ? ` ${reason.toString()}` : ""}`;
+    fail(`The WebSocket was closed with ${said}.`);
+    ended.resolve(said);
+  });
+  const next = () =>
+    Promise.race([
+      broken.promise,
+      new Promise<string>((resolve) => {
+        // A frame's kind is part of what the client wants: a binary CONNECTED is none.
+        socket.once("message", (data: Buffer, isBinary: boolean) => resolve(isBinary ? `binary ${data.toString("hex")}` : data.toString()));
+      }),
+    ]);
+  const first = await next().catch((error: unknown) => {
+    signal.throwIfAborted();
+    throw error;
+  });
+  if (first !== "CONNECTED") {
+    socket.terminate();
+    throw new Fault("CHAIN_BROKEN", "The first frame of the WebSocket is not the text CONNECTED.");
+  }
+  return {
+    echo: (text) => {
+      const back = next();
+      socket.send(text);
+      return back;
+    },
+    ended: ended.promise,
+    close: () => {
+      signal.removeEventListener("abort", stop);
+      socket.terminate();
+    },
+  };
+}
+
+/** Beside the silence: the time to open, and to be told of an end. */
+const BESIDE_MS = 20_000;
+const RAISE = "Raise the idle time-out of what stands in front: of nginx `proxy_read_timeout` and `proxy_send_timeout`, of a load balancer its own.";
+
+/** How long a connection was held, and why no longer; undefined: it was not cut. */
+type Cut = { ms: number; why: string } | undefined;
+type Hold = (chain: Chain, echo: Echo, ms: number, signal: AbortSignal) => Promise<Cut>;
+
+export function idleMs({ asked }: Chain): number {
+  return asked.idleSeconds * 1_000 + BESIDE_MS;
+}
+
+/** Who cuts connections on which nothing is said: a WebSocket and a response, both held for as long as was asked for. */
+export async function checkIdle(chain: Chain, signal: AbortSignal): Promise<Finding> {
+  const { asked, found } = chain;
+  const { echo } = found;
+  const seconds = asked.idleSeconds;
+  if (seconds === 0) return { unlooked: "it takes its time: --idle 70 holds silent connections for 70 s" };
+  if (echo === undefined) return { unlooked: "there is no container to hold them with" };
+  const held = await Promise.all(
+    Object.entries(HOLDS).map(async ([what, hold]): Promise<Problem[]> => {
+      const cut = await hold(chain, echo, seconds * 1_000, signal);
+      return cut === undefined ? [] : [wrong(`A silent ${what} was cut after ${(cut.ms / 1_000).toFixed(1)} s (${cut.why}).`, RAISE)];
+    }),
+  );
+  return { says: `silent for ${seconds} s, and not cut`, problems: held.flat() };
+}
+
+const HOLDS: Readonly<Record<string, Hold>> = {
+  WebSocket: async (chain, echo, ms, signal) => {
+    const socket = await openEchoSocket(chain, echo, signal);
+    return cutWithin(socket.ended, ms, chain.clock, signal).finally(socket.close);
+  },
+  response: async ({ server, clock }, { id, token }, ms, signal) => {
+    const url = at(server, `/api/docker/containers/proxy/${id}/silent`);
+    return open(url, { headers: { authorization: token }, signal }, async ({ status, stream }) => {
+      if (status !== 200) throw new Fault("CHAIN_BROKEN", `The container's silence is answered ${status}.`);
+      const pieces = stream[Symbol.asyncIterator]();
+      await pieces.next();
+      // The first word came; the next that comes is its end.
+      const ended = pieces.next().then(
+        () => "it ended",
+        (error: unknown) => (error as Error).message,
+      );
+      return cutWithin(ended, ms, clock, signal);
+    });
+  },
+};
+
+async function cutWithin(ended: Promise<string>, ms: number, clock: Clock, signal: AbortSignal): Promise<Cut> {
+  const begun = clock.monotonic();
+  const over = new AbortController();
+  try {
+    const why = await Promise.race([ended, clock.sleep(ms, AbortSignal.any([signal, over.signal])).then(() => undefined)]);
+    return why === undefined ? undefined : { ms: clock.monotonic() - begun, why };
+  } finally {
+    over.abort();
+  }
+}
+
+const EVERY_MS = 200;
+const COUNT = 5;
+/** A machine with much to do reads late what came apart; what buffers does so each time. */
+const TRIES = 3;
+
+/** Whether events arrive as they are sent, and not all at their end. */
+export async function checkEvents(chain: Chain, signal: AbortSignal): Promise<Finding> {
+  const { found, server, clock } = chain;
+  if (found.echo === undefined) return { unlooked: "there is no container to send any" };
+  const { id, token } = found.echo;
+  const url = at(server, `/api/docker/containers/proxy/${id}/events?every=${EVERY_MS}&count=${COUNT}`);
+  const whole = EVERY_MS * (COUNT - 1);
+  let widest = 0;
+  for (let tried = 0; tried < TRIES; tried++) {
+    const spread = await open(url, { headers: { authorization: token, accept: "text/event-stream" }, signal }, async ({ status, stream }) => {
+      if (status !== 200) throw new Fault("CHAIN_BROKEN", `The container's events are answered ${status}.`);
+      const came: number[] = [];
+      for await (const piece of stream) if (String(piece).includes("data:")) came.push(clock.monotonic());
+      return (came.at(-1) ?? 0) - (came[0] ?? 0);
+    });
+    widest = Math.max(widest, spread);
+    if (spread > whole / 2) return { says: `${COUNT} events, ${EVERY_MS} ms apart, came over ${spread.toFixed(0)} ms` };
+  }
+  const what = `${COUNT} events that were sent over ${whole} ms came within ${widest.toFixed(0)} ms: something in front keeps them back.`;
+  return { says: "", problems: [wrong(what, "Switch off its response buffering: in nginx `proxy_buffering off` for berth's location.")] };
 }

@@ -4,7 +4,6 @@ import { Fault } from "../../lib/fault.ts";
 import { isOnThisMachine } from "../registry/registry-address.ts";
 import type { Server } from "../server/server-client.ts";
 import type { Progress } from "../terminal/progress.ts";
-import { buildPart, pushParts } from "./docker-progress.ts";
 import type { Docker } from "./open-docker.ts";
 
 /** What became of one folder's image, and what its `image.json` says of it. */
@@ -78,4 +77,23 @@ async function compatible(server: Pick<Server, "call">, name: string, version: s
     if (error instanceof Fault && error.status === 404) return undefined;
     throw error;
   }
+}
+
+/** What a line of `docker build` says about how far it is: a part of 1. Of the old builder `Step 2/5 : …`, of BuildKit `#7 [2/5] …`. */
+export function buildPart(line: string): number | undefined {
+  const [, at, all] = /^(?:Step |#\d+ \[(?:\S+ )?)\s*(\d+)\/(\d+)/.exec(line) ?? [];
+  return at === undefined ? undefined : (Number(at) - 1) / Number(all);
+}
+
+const DONE = /^(Pushed|Layer already exists|Mounted from)/;
+
+/** Of `docker push`, which tells of each layer by itself: how many of those that it spoke of have arrived. */
+export function pushParts(): (line: string) => number | undefined {
+  const layers = new Map<string, boolean>();
+  return (line) => {
+    const [, layer, state = ""] = /^([0-9a-f]{12}): (.*)$/.exec(line) ?? [];
+    if (layer === undefined) return undefined;
+    layers.set(layer, DONE.test(state));
+    return [...layers.values()].filter(Boolean).length / layers.size;
+  };
 }

@@ -6,7 +6,7 @@ import { whyUnusable } from "../containers/revalidate.ts";
 import { REGISTRY_OPTION, registryOf } from "../registry/registry-address.ts";
 import { JSON_OPTION, SERVER_OPTIONS, serverOf } from "../server/server-command.ts";
 import { openProgress } from "../terminal/progress.ts";
-import { verb, type Verbs } from "../verb.ts";
+import { verb, type Verbs } from "../command.ts";
 import { publishPackage } from "./publish-package.ts";
 
 const MORE = `As grok publish does, for packages whose containers are what matters: of JavaScript it builds nothing, and sends what lies there.

@@ -1,10 +1,13 @@
-import { createReadStream } from "node:fs";
+import { createReadStream, createWriteStream } from "node:fs";
 import { Transform } from "node:stream";
 import { DOCKERFILES } from "../../control/packages/publish/folders.ts";
 import type { Server } from "../server/server-client.ts";
 import type { Progress } from "../terminal/progress.ts";
 import type { Brought } from "./bring-image.ts";
-import { zipPackage } from "./zip-package.ts";
+import { readdir, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { pipeline } from "node:stream/promises";
+import { ZipFile } from "yazl";
 
 /** Zips a package with what became of its images, and sends it. Returns what the server says. */
 export async function uploadPackage<T>(parts: {
@@ -44,4 +47,32 @@ function counted(file: string, tell: (sent: number) => void): Transform {
   });
   const read = createReadStream(file).once("error", (error) => count.destroy(error));
   return read.pipe(count);
+}
+
+/** What is no part of a package: what is installed, what tools keep for themselves, and a file of keys. */
+const LEFT_OUT = /^(node_modules|\..*|upload\.keys\.json)$/;
+
+/**
+ * Zips a package's folder to a file: all of `dockerfiles/`, by which its images are known, and of the rest what people wrote. `made` are files that come
+ * beside these, or in their place, by their paths. Links to files are followed, as the hash of a folder follows them. Returns the bytes.
+ */
+export async function zipPackage(folder: string, made: ReadonlyMap<string, string>, into: string, signal: AbortSignal): Promise<number> {
+  const zip = new ZipFile();
+  for (const path of (await pathsIn(folder, "")).toSorted()) if (!made.has(path)) zip.addFile(join(folder, path), path);
+  for (const [path, text] of made) zip.addBuffer(Buffer.from(text), path);
+  zip.end();
+  await pipeline(zip.outputStream, createWriteStream(into, { flags: "wx", mode: 0o600 }), { signal });
+  return (await stat(into)).size;
+}
+
+async function pathsIn(folder: string, below: string): Promise<string[]> {
+  const isWhole = below === DOCKERFILES || below.startsWith(`${DOCKERFILES}/`);
+  const found: string[] = [];
+  for (const entry of await readdir(join(folder, below), { withFileTypes: true })) {
+    if (!isWhole && LEFT_OUT.test(entry.name)) continue;
+    const path = below === "" ? entry.name : `${below}/${entry.name}`;
+    if (entry.isDirectory()) found.push(...(await pathsIn(folder, path)));
+    else if (entry.isFile() || (entry.isSymbolicLink() && (await stat(join(folder, path))).isFile())) found.push(path);
+  }
+  return found;
 }

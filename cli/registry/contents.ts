@@ -3,11 +3,10 @@ import { suggestion } from "../../conf/suggestion.ts";
 import type { Here } from "../command-context.ts";
 import { JSON_OPTION, SERVER_OPTIONS, serverOf } from "../server/server-command.ts";
 import type { Said } from "../server/choose-server.ts";
-import { oneLine } from "../terminal/one-line.ts";
+import { oneLine } from "../terminal/text.ts";
 import { textTable } from "../terminal/text-table.ts";
-import { verb, type Verbs } from "../verb.ts";
-import { readImageName } from "./image-name.ts";
-import { imageOf } from "./inspect.ts";
+import { verb, type Verbs } from "../command.ts";
+import { readImageName, imageOf } from "./inspect.ts";
 import { openV2, type V2 } from "./open-v2.ts";
 import { REGISTRY_OPTION, registryOf } from "./registry-address.ts";
 

@@ -1,6 +1,7 @@
 import { Fault } from "../../lib/fault.ts";
 import { MANIFEST_TYPES } from "../../lib/registry-client/registry-client.ts";
 import type { V2 } from "./open-v2.ts";
+import { isRepository } from "../../gateway/registry/v2-path.ts";
 
 /** What is told of an image; of one for several platforms, the sizes of all and the configuration of none. */
 export type RegistryImage = {
@@ -65,4 +66,14 @@ function platformOf({ os, architecture }: { os?: string; architecture?: string }
 
 function sizeOf(described: readonly Described[]): number {
   return described.reduce((sum, { size }) => sum + size, 0);
+}
+
+/** `reference` is a tag or a digest, where one is named. */
+export type ImageName = { repository: string; reference: string | undefined };
+
+/** `datagrok/x`, `datagrok/x:tag` or `datagrok/x@sha256:…`. Faults: SETTINGS_INVALID. */
+export function readImageName(word: string): ImageName {
+  const [, repository = "", tag, digest] = /^(.+?)(?::([\w.-]{1,128})|@(sha256:[0-9a-f]{64}))?$/.exec(word) ?? [];
+  if (isRepository(repository)) return { repository, reference: tag ?? digest };
+  throw new Fault("SETTINGS_INVALID", `${JSON.stringify(word)} names no image; one is called such as datagrok/demo-square:1.0.0.`);
 }

@@ -2,8 +2,8 @@ import { suggestion } from "../../conf/suggestion.ts";
 import type { Settings } from "../../conf/settings.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { ConfigFile, Known } from "./config-files.ts";
-import { readKeyFile } from "./read-key-file.ts";
 import { trimTrailing } from "../../lib/trim-trailing.ts";
+import { readFileSync } from "node:fs";
 
 /** A server elsewhere; undefined where the berth of this machine is meant. `key` is that of this machine's berth where it is undefined. */
 export type Which = { elsewhere: { name: string; url: string; registry: string | undefined } | undefined; key: string | undefined };
@@ -58,4 +58,15 @@ function addressOf(word: string, files: readonly ConfigFile[]): Address {
 function apiOf(address: string): string {
   const { origin, pathname } = new URL(address);
   return `${origin}${pathname === "/" ? "/api" : trimTrailing(pathname, "/")}`;
+}
+
+/** The developer key that a file holds. Faults: SETTINGS_INVALID. */
+export function readKeyFile(file: string): string {
+  try {
+    const key = readFileSync(file, "utf8").trim();
+    if (/^[\x21-\x7e]+$/.test(key)) return key;
+  } catch (cause) {
+    throw new Fault("SETTINGS_INVALID", `The key file ${file} cannot be read: ${(cause as Error).message}.`, { cause });
+  }
+  throw new Fault("SETTINGS_INVALID", `The key file ${file} holds no developer key.`);
 }

@@ -1,8 +1,9 @@
 import { callableHere, type Here, settingsHere } from "../command-context.ts";
-import type { Options } from "../verb.ts";
+import { type Options, type Completes, type Given, verb, type Verb } from "../command.ts";
 import { readConfigFiles } from "./config-files.ts";
-import { openServer, type Server } from "./server-client.ts";
+import { openServer, type Server, type CallControl } from "./server-client.ts";
 import { type Said, whichServer } from "./choose-server.ts";
+import type { Screen } from "../terminal/screen.ts";
 
 /** Of every verb that talks to a server. */
 export const SERVER_OPTIONS = {
@@ -31,4 +32,28 @@ export function serverOf(here: Here, said: Said): Chosen {
   const { name, url, registry } = elsewhere;
   const hints = { away: "Is the address right?", key: "Give another one by --key-file, BERTH_KEY or in the config file." };
   return { ...openServer({ name, place: { url }, key, bareKey: false, hints, clock: here.clock }), isHere: false, registry };
+}
+
+/** A verb that is one question to the server: with --json its answer is printed as it is, else as `shows` words it. */
+export function question<const O extends Options, T>(of: {
+  words: string;
+  says: string;
+  options: O;
+  completes?: Completes;
+  ask(call: CallControl, words: string[], given: Given<O>, screen: Screen): Promise<T>;
+  shows(answer: T, words: string[], screen: Screen): string;
+}): Verb {
+  const { words, says, options, completes } = of;
+  return verb({
+    words,
+    says,
+    options: { ...SERVER_OPTIONS, ...JSON_OPTION, ...options },
+    ...(completes === undefined ? {} : { completes }),
+    run: async ({ here, words, given, screen }) => {
+      const said = given as { server?: string; key?: string; "key-file"?: string; json?: boolean };
+      const answer = await of.ask(serverOf(here, said).call, words, given, screen);
+      if (said.json) screen.json(answer);
+      else screen.print(of.shows(answer, words, screen));
+    },
+  });
 }

@@ -1,4 +1,6 @@
 import type { Came } from "./play.ts";
+import { Fault } from "../../lib/fault.ts";
+import type { Recorded } from "./requests.ts";
 
 /** What is not the same: `of` is `status`, `header <name>` or `body`; undefined for a header that did not come. */
 export type Difference = { of: string; first: string | undefined; second: string | undefined };
@@ -48,4 +50,34 @@ function alike(text: string, { base, repository }: Place): string {
   let said = text.replaceAll(origin, "{here}").replaceAll(host, "{host}").replaceAll(repository, "{repository}");
   for (const [pattern, by] of MADE_ALIKE) said = said.replace(pattern, by);
   return said;
+}
+
+/** Differences that are meant, and why. All of its patterns must fit; `first` and `second` are what each side says, empty for nothing. */
+export type Known = { of: string; requests?: string; first?: string; second?: string; reason: string };
+
+const NAMES = ["of", "requests", "first", "second", "reason"];
+
+/** Reads a JSON array. Faults: SETTINGS_INVALID. */
+export function readKnown(text: string): Known[] {
+  try {
+    const found = JSON.parse(text) as Known[];
+    for (const one of found) {
+      if (Object.entries(one).some(([name, value]) => !NAMES.includes(name) || typeof value !== "string"))
+        throw new Error(`${JSON.stringify(one)} is none`);
+      if (one.of === undefined || (one.reason ?? "") === "") throw new Error(`${JSON.stringify(one)} lacks "of" or "reason"`);
+      for (const pattern of [one.of, one.requests, one.first, one.second]) "".match(new RegExp(pattern ?? ""));
+    }
+    return found;
+  } catch (cause) {
+    throw new Fault("SETTINGS_INVALID", `The known differences cannot be read: ${(cause as Error).message}.`, { cause });
+  }
+}
+
+/** The one that explains a difference. */
+export function explains(known: readonly Known[], request: Recorded, { of, first, second }: Difference): Known | undefined {
+  const fits = (pattern: string | undefined, text: string) => pattern === undefined || new RegExp(`^(?:${pattern})$`, "s").test(text);
+  return known.find(
+    (one) =>
+      fits(one.of, of) && fits(one.requests, `${request.method} ${request.path}`) && fits(one.first, first ?? "") && fits(one.second, second ?? ""),
+  );
 }

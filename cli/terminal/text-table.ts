@@ -1,4 +1,4 @@
-import { oneLine } from "./one-line.ts";
+import { oneLine } from "./text.ts";
 import type { Colour, Screen } from "./screen.ts";
 
 /** Narrower than this, a column says nothing any more. */
@@ -46,4 +46,18 @@ function fitted(widths: number[], room: number | undefined): number[] {
     over--;
   }
   return widths;
+}
+
+/** Of the words for states, which tell themselves by how they begin. */
+const BEGINNINGS: readonly (readonly [string, Colour])[] = [
+  ["started", "green"],
+  ["ready", "green"],
+  ["error", "red"],
+  ["stopped", "dim"],
+  ["deleted", "dim"],
+];
+
+/** What is on its way to another state is yellow. */
+export function stateColour(state: string): Colour {
+  return BEGINNINGS.find(([beginning]) => state.startsWith(beginning))?.[1] ?? "yellow";
 }

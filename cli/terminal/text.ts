@@ -12,3 +12,26 @@ export function wrapped(line: string, indent: number, width: number): string {
   }
   return [...lines, last].join("\n");
 }
+
+const UNITS = [
+  ["d", 86_400_000],
+  ["h", 3_600_000],
+  ["m", 60_000],
+  ["s", 1_000],
+] as const;
+
+/** How long ago a moment was, in its largest unit: `12m`; `-` for none. */
+export function ago(moment: string | null | undefined, now: number): string {
+  const at = Date.parse(moment ?? "");
+  return Number.isNaN(at) ? "-" : lasting(now - at);
+}
+
+export function lasting(ms: number): string {
+  const [unit, size] = UNITS.find(([, size]) => ms >= size) ?? ["s", 1_000];
+  return `${Math.max(0, Math.floor(ms / size))}${unit}`;
+}
+
+/** Text that came from elsewhere as one line: what would end the line, or tell the terminal to do something, is a space. */
+export function oneLine(text: string): string {
+  return text.replaceAll(/\p{Cc}+/gu, " ").trimEnd();
+}

@@ -1,6 +1,6 @@
-import { question } from "../server/question.ts";
+import { question } from "../server/server-command.ts";
 import { textTable } from "../terminal/text-table.ts";
-import type { Verbs } from "../verb.ts";
+import type { Verbs } from "../command.ts";
 
 type KeyOnWire = { kid: string; createdOn: string; signs: boolean; publishedUntil: string | null };
 

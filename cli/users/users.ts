@@ -1,7 +1,7 @@
 import { Fault } from "../../lib/fault.ts";
-import { question } from "../server/question.ts";
+import { question } from "../server/server-command.ts";
 import { textTable } from "../terminal/text-table.ts";
-import type { Verbs } from "../verb.ts";
+import type { Verbs } from "../command.ts";
 
 type PersonOnWire = { login: string; admin: boolean; groups: string[]; keys: number; createdOn: string };
 type KeyOnWire = { id: string; label: string; createdOn: string; fromSetting: boolean };

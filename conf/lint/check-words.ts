@@ -4,8 +4,7 @@
  */
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { loadSourceFiles } from "./source-files.ts";
-import { type Allowed, countByFolder, duplicateTypes, findWords, lowered, wordProblems } from "./words.ts";
+import { loadSourceFiles, type Allowed, countByFolder, duplicateTypes, findWords, lowered, wordProblems } from "./words.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
 const ALLOWED = join(import.meta.dirname, "words.json");

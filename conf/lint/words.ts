@@ -1,3 +1,6 @@
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+
 /**
  * The words that the project decided against, in identifiers and in prose, and the search for them and for type names that are not unique.
  * docs/contributing/glossary.md says what to write instead.
@@ -85,4 +88,20 @@ export function lowered(files: readonly SourceFile[], allowed: Allowed): Allowed
   ]);
   const types = [...duplicateTypes(files)].map(([name, { length }]): [string, number] => [name, Math.min(length, allowed.duplicateTypes[name] ?? 1)]);
   return { words: sorted(counts.filter(([, count]) => count > 0)), duplicateTypes: sorted(types.filter(([, count]) => count > 1)) };
+}
+
+/** Hidden folders, and what was installed or built. */
+const OUTSIDE = /^(\.|node_modules$|dist$)/;
+const SOURCE = /\.(ts|tsx|js|mjs|md|lua|sh|css|html)$/;
+
+/** All source files and pages below a folder, by path. */
+export function loadSourceFiles(root: string, folder = ""): SourceFile[] {
+  return readdirSync(join(root, folder), { withFileTypes: true })
+    .toSorted((one, other) => (one.name < other.name ? -1 : 1))
+    .flatMap((entry) => {
+      const path = join(folder, entry.name);
+      if (OUTSIDE.test(entry.name)) return [];
+      if (entry.isDirectory()) return loadSourceFiles(root, path);
+      return entry.isFile() && SOURCE.test(entry.name) ? [{ path, text: readFileSync(join(root, path), "utf8") }] : [];
+    });
 }

@@ -3,7 +3,7 @@ import { accessSync, constants, statSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import { isSea } from "node:sea";
 import { Fault } from "../../lib/fault.ts";
-import type { ImageRun } from "./image-run.ts";
+import type { ImageRun } from "./run-image.ts";
 
 /** CNCF Distribution, the registry program, as it was found on this machine. */
 export type Distribution = {

@@ -10,7 +10,7 @@ import { DISTRIBUTION_ENDS_MS, distributionConfig } from "./distribution-config.
 import { type Distribution, findDistribution } from "./find-distribution.ts";
 import { keepDistribution } from "./supervise-distribution.ts";
 import { endLeftovers, processFile } from "./leftover-process.ts";
-import type { ImageRun } from "./image-run.ts";
+import type { ImageRun } from "./run-image.ts";
 
 export type RegistryImage = Pick<ImageRun, "image" | "engine">;
 

@@ -6,8 +6,7 @@ import { join } from "node:path";
 import t, { type Test } from "tap";
 import { fromBuffer } from "yauzl";
 import { systemClock } from "../../lib/clock.ts";
-import { DEMO_FOLDER, keepDemoToken, publishDemo } from "../../conf/demo.ts";
-import { demoBanner } from "../../conf/demo-banner.ts";
+import { DEMO_FOLDER, keepDemoToken, publishDemo, demoBanner } from "../../conf/demo.ts";
 import { Fault } from "../../lib/fault.ts";
 
 const clock = systemClock();

@@ -3,9 +3,7 @@ import { join } from "node:path";
 import t from "tap";
 import { rowsOf } from "../../conf/row.ts";
 import { SETTINGS } from "../../conf/settings.ts";
-import { faultsPage } from "../../conf/faults-docs.ts";
-import { metricsPage } from "../../conf/metrics-docs.ts";
-import { settingsPage, settingsSchema } from "../../conf/reference-pages.ts";
+import { faultsPage, metricsPage, settingsPage, settingsSchema } from "../../conf/reference-pages.ts";
 
 const conf = join(import.meta.dirname, "../../conf");
 const reference = join(import.meta.dirname, "../../docs/reference");

@@ -1,12 +1,9 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
-import { openChain } from "../../../cli/doctor/check.ts";
-import { type Finding, warning, wrong } from "../../../cli/doctor/finding.ts";
-import type { Link } from "../../../cli/doctor/link.ts";
+import { openChain, type Finding, warning, wrong, type Link } from "../../../cli/doctor/check.ts";
 import { LINKS } from "../../../cli/doctor/checks.ts";
-import { countOf, documentOf, lastLine, lineOf } from "../../../cli/doctor/print.ts";
-import { walk } from "../../../cli/doctor/run-checks.ts";
+import { countOf, documentOf, lastLine, lineOf, walk } from "../../../cli/doctor/run-checks.ts";
 import { stillClock } from "../../fixtures/still-clock.ts";
 import { byName, states } from "./look.ts";
 

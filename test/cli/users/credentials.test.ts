@@ -1,5 +1,5 @@
 import t from "tap";
-import { readInput, readPairs } from "../../../cli/users/read-values.ts";
+import { readInput, readPairs } from "../../../cli/users/credentials.ts";
 import { openStand, packageOf } from "../../program/rights/fixtures/stand.ts";
 import { type Typed, typeBerth } from "../fixtures/type-berth.ts";
 

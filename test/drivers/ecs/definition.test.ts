@@ -7,7 +7,7 @@ import type { Spec } from "../../../drivers/driver.ts";
 import { readSettings } from "../../../conf/read-settings.ts";
 import { openLog } from "../../../lib/log.ts";
 import { systemClock } from "../../../lib/clock.ts";
-import { ecsHosts, ecsOptions } from "../../../processes/ecs-options.ts";
+import { ecsHosts, ecsOptions } from "../../../processes/open-driver.ts";
 import { openApiModel } from "./api-model.ts";
 import { refusal } from "./fargate-rules.ts";
 

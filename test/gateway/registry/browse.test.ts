@@ -11,7 +11,7 @@ import { registryRoutes } from "../../../control/api/registry.ts";
 import { openBrowser } from "../../../gateway/registry/browse/open-browser.ts";
 import { openRegistryHttp } from "../../../gateway/registry/upstream/registry-http.ts";
 import { openLog } from "../../../lib/log.ts";
-import { ownUpstream } from "../../../processes/own-upstream.ts";
+import { ownUpstream } from "../../../processes/registry-browser.ts";
 import { openStand } from "../../control/api/fixtures/api-stand.ts";
 import { stillClock } from "../../fixtures/still-clock.ts";
 import { shortFolder, until } from "../stand.ts";
