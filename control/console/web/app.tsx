@@ -1,18 +1,18 @@
 import { useState } from "preact/hooks";
 import icon from "./icon.svg";
-import { send, Refused } from "./ask.ts";
+import { send, Refused } from "./api-client.ts";
 import { ContainerPage } from "./containers/container-page.tsx";
 import { ContainerList } from "./containers/container-list.tsx";
 import type { Room, User } from "./entities.ts";
 import { ImageList } from "./images/image-list.tsx";
-import { ImagePage } from "./images/image-page.tsx";
-import { LiveFeed } from "./live.tsx";
+import { ImagePage } from "./images.tsx";
+import { LiveFeed } from "./live-feed.tsx";
 import { Failure } from "./parts/failure.tsx";
-import { linkTo, type Place, usePlace } from "./place.ts";
+import { linkTo, type Place, usePlace } from "./location.ts";
 import { RepositoryList } from "./registry/repository-list.tsx";
-import { RepositoryPage } from "./registry/repository-page.tsx";
+import { RepositoryPage } from "./registry.tsx";
 import { SignIn } from "./sign-in.tsx";
-import { StandPage } from "./stand/stand-page.tsx";
+import { StandPage } from "./server-page.tsx";
 import { useAsked } from "./use-asked.ts";
 import { useRooms } from "./use-rooms.ts";
 

@@ -1,6 +1,6 @@
 import { useState } from "preact/hooks";
 import icon from "./icon.svg";
-import { send } from "./ask.ts";
+import { send } from "./api-client.ts";
 
 /** `usersAreHere`: berth knows them itself, and made the first one. */
 export function SignIn({ usersAreHere, onSignedIn }: { usersAreHere: boolean; onSignedIn(): void }) {

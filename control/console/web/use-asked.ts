@@ -1,5 +1,5 @@
 import { useCallback, useEffect, useState } from "preact/hooks";
-import { ask } from "./ask.ts";
+import { ask } from "./api-client.ts";
 
 /** What was last asked for: an answer stays while a newer one is on its way, or fails. */
 export type Asked<T> = { value: T | undefined; error: Error | undefined; again(): void };

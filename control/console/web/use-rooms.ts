@@ -1,5 +1,5 @@
 import { useEffect, useState } from "preact/hooks";
-import { send } from "./ask.ts";
+import { send } from "./api-client.ts";
 import type { Room } from "./entities.ts";
 
 /** Which rooms there are to be shown: a registry without a control plane has no containers. Asked once, before anybody has signed in. */

@@ -1,13 +1,13 @@
 import { useState } from "preact/hooks";
-import { useEntities } from "../live.tsx";
+import { useEntities } from "../live-feed.tsx";
 import { Failure } from "../parts/failure.tsx";
 import { Filter } from "../parts/filter.tsx";
 import { Moment } from "../parts/moment.tsx";
 import { Search } from "../parts/search.tsx";
 import { Status } from "../parts/status.tsx";
 import { Table } from "../parts/table.tsx";
-import { linkTo } from "../place.ts";
-import { RunAndStop } from "./run-and-stop.tsx";
+import { linkTo } from "../location.ts";
+import { RunAndStop } from "./container-actions.tsx";
 
 /** What people look for, as the beginnings of the statuses that are it; `pending` and the like are on their way. */
 const GROUPS: readonly { word: string; holds(status: string): boolean }[] = [

@@ -1,21 +1,21 @@
 import type { ComponentChildren } from "preact";
-import { ask } from "../ask.ts";
+import { ask } from "../api-client.ts";
 import type { Container } from "../entities.ts";
-import { useEntity } from "../live.tsx";
-import { Action } from "../parts/action.tsx";
-import { Facts } from "../parts/facts.tsx";
+import { useEntity } from "../live-feed.tsx";
+import { Action } from "../parts/controls.tsx";
+import { Facts } from "../parts/display.tsx";
 import { Failure } from "../parts/failure.tsx";
 import { Moment } from "../parts/moment.tsx";
 import { Status } from "../parts/status.tsx";
-import { linkTo } from "../place.ts";
+import { linkTo } from "../location.ts";
 import { Environment } from "./environment.tsx";
 import { HeldBy } from "./held-by.tsx";
 import { Logs } from "./logs.tsx";
 import { OpenPage } from "./open-page.tsx";
-import { RunAndStop } from "./run-and-stop.tsx";
-import { TimeLine } from "./time-line.tsx";
-import { Wakes } from "./wakes.tsx";
-import { Why } from "./why.tsx";
+import { RunAndStop } from "./container-actions.tsx";
+import { TimeLine } from "./history.tsx";
+import { Wakes } from "./starts.tsx";
+import { Why } from "./diagnostics.tsx";
 
 export function ContainerPage({ id }: { id: string }) {
   const { value: container, error, again } = useEntity<Container>("container", id);

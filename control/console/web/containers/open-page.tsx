@@ -1,6 +1,6 @@
-import { send } from "../ask.ts";
+import { send } from "../api-client.ts";
 import type { Container } from "../entities.ts";
-import { Action } from "../parts/action.tsx";
+import { Action } from "../parts/controls.tsx";
 
 /** Opens the container's page at the edge, which is another origin: the browser is signed in there first, without administration. */
 export function OpenPage({ container }: { container: Container }) {

@@ -1,5 +1,5 @@
 import { useEffect, useState } from "preact/hooks";
-import { send } from "../ask.ts";
+import { send } from "../api-client.ts";
 
 /** So many lines are asked for, and so many characters kept: a page is no archive. */
 const LINES = 2_000;

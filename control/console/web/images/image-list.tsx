@@ -1,11 +1,11 @@
 import { useState } from "preact/hooks";
-import { useEntities } from "../live.tsx";
+import { useEntities } from "../live-feed.tsx";
 import { Failure } from "../parts/failure.tsx";
 import { Moment } from "../parts/moment.tsx";
 import { Search } from "../parts/search.tsx";
 import { Status } from "../parts/status.tsx";
 import { Table } from "../parts/table.tsx";
-import { linkTo } from "../place.ts";
+import { linkTo } from "../location.ts";
 
 export function ImageList() {
   const { all: images, error, again } = useEntities("image");

@@ -3,7 +3,7 @@ import type { Repository } from "../entities.ts";
 import { Failure } from "../parts/failure.tsx";
 import { Search } from "../parts/search.tsx";
 import { type Column, Table } from "../parts/table.tsx";
-import { linkTo } from "../place.ts";
+import { linkTo } from "../location.ts";
 import { useAsked } from "../use-asked.ts";
 
 const NAME: Column<Repository> = { name: "Repository", cell: ({ name }) => <a href={linkTo("registry", name)}>{name}</a> };

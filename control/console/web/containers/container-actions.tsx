@@ -1,6 +1,6 @@
-import { ask } from "../ask.ts";
+import { ask } from "../api-client.ts";
 import type { Container } from "../entities.ts";
-import { Action } from "../parts/action.tsx";
+import { Action } from "../parts/controls.tsx";
 
 /** One button, for what a container in this status can be told; none while it is being stopped. */
 export function RunAndStop({ container, onDone }: { container: Container; onDone(): void }) {

@@ -1,12 +1,12 @@
-import { ask } from "../ask.ts";
-import type { StoredImage, User } from "../entities.ts";
-import { Action } from "../parts/action.tsx";
-import { Failure } from "../parts/failure.tsx";
-import { Moment } from "../parts/moment.tsx";
-import { sizeOf } from "../parts/size.ts";
-import { type Column, Table } from "../parts/table.tsx";
-import { linkTo } from "../place.ts";
-import { useAsked } from "../use-asked.ts";
+import { ask } from "./api-client.ts";
+import type { StoredImage, User } from "./entities.ts";
+import { Action } from "./parts/controls.tsx";
+import { Failure } from "./parts/failure.tsx";
+import { Moment } from "./parts/moment.tsx";
+import { sizeOf } from "./parts/size.ts";
+import { type Column, Table } from "./parts/table.tsx";
+import { linkTo } from "./location.ts";
+import { useAsked } from "./use-asked.ts";
 
 /** `sha256:` and so many digits tell an image from another. */
 const SHOWN_DIGEST = "sha256:".length + 12;

@@ -1,13 +1,13 @@
-import { ask } from "../ask.ts";
-import { TimeLine } from "../containers/time-line.tsx";
-import type { Image } from "../entities.ts";
-import { useEntities, useEntity } from "../live.tsx";
-import { Action } from "../parts/action.tsx";
-import { Facts } from "../parts/facts.tsx";
-import { Failure } from "../parts/failure.tsx";
-import { Moment } from "../parts/moment.tsx";
-import { Status } from "../parts/status.tsx";
-import { linkTo } from "../place.ts";
+import { ask } from "./api-client.ts";
+import { TimeLine } from "./containers/history.tsx";
+import type { Image } from "./entities.ts";
+import { useEntities, useEntity } from "./live-feed.tsx";
+import { Action } from "./parts/controls.tsx";
+import { Facts } from "./parts/display.tsx";
+import { Failure } from "./parts/failure.tsx";
+import { Moment } from "./parts/moment.tsx";
+import { Status } from "./parts/status.tsx";
+import { linkTo } from "./location.ts";
 
 export function ImagePage({ id }: { id: string }) {
   const { value: image, error, again } = useEntity<Image>("image", id);

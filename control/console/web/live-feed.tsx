@@ -1,6 +1,6 @@
 import { type ComponentChildren, createContext } from "preact";
 import { useContext, useEffect, useRef, useState } from "preact/hooks";
-import { ask, type Refused } from "./ask.ts";
+import { ask, type Refused } from "./api-client.ts";
 import type { Container, Image } from "./entities.ts";
 
 /** What the server says of changes, as they happen; after `resync` something may have been missed. */

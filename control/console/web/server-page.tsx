@@ -1,11 +1,11 @@
-import type { Stand } from "../entities.ts";
-import { Facts } from "../parts/facts.tsx";
-import { Failure } from "../parts/failure.tsx";
-import { Moment } from "../parts/moment.tsx";
-import { sizeOf } from "../parts/size.ts";
-import { Status } from "../parts/status.tsx";
-import { Table } from "../parts/table.tsx";
-import { useAsked } from "../use-asked.ts";
+import type { Stand } from "./entities.ts";
+import { Facts } from "./parts/display.tsx";
+import { Failure } from "./parts/failure.tsx";
+import { Moment } from "./parts/moment.tsx";
+import { sizeOf } from "./parts/size.ts";
+import { Status } from "./parts/status.tsx";
+import { Table } from "./parts/table.tsx";
+import { useAsked } from "./use-asked.ts";
 
 const MEBIBYTE = 1_048_576;
 
