@@ -255,3 +255,6 @@ export const SERVER_OVERVIEW = Type.Object({
   developerKeys: Type.Array(Type.Object({ login: text, id: text, label: text, createdOn: date })),
 });
 export type ServerOverviewJson = Static<typeof SERVER_OVERVIEW>;
+
+/** A section of the console, as the wire names it. */
+export type ConsoleSection = "containers" | "images" | "registry" | "stand";

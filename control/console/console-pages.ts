@@ -5,10 +5,7 @@ import { Type } from "typebox";
 import { Fault } from "../../lib/fault.ts";
 import { ownFile } from "../../lib/own-files.ts";
 import { route, type Route } from "../api/route.ts";
-import { text } from "../api/schemas.ts";
-
-/** A section of the console, as the wire names it. */
-export type ConsoleSection = "containers" | "images" | "registry" | "stand";
+import { type ConsoleSection, text } from "../api/schemas.ts";
 
 /** Only resources of berth itself, no frames, and forms to `formAction` only. */
 const POLICY =

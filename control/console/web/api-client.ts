@@ -1,5 +1,8 @@
-/** What the API refused with, or why it could not be asked; `status` is 0 where nothing answered. */
-export class Refused extends Error {
+import { useCallback, useEffect, useState } from "preact/hooks";
+import type { ConsoleSection } from "./entities.ts";
+
+/** Why a request failed. `status` is 0 if there was no response. */
+export class RequestError extends Error {
   readonly status: number;
 
   constructor(message: string, status: number) {
@@ -8,31 +11,84 @@ export class Refused extends Error {
   }
 }
 
-/** Longer than any answer but that of a start, which is not waited for here. */
-const LONGEST_MS = 30_000;
+/** Longer than any response takes; the console never waits for a start. */
+const TIMEOUT_MS = 30_000;
 
-/** Asks the API as whoever the browser's cookie says. */
-export async function ask<T>(path: string, init: RequestInit = {}): Promise<T> {
+/** Requests JSON from the API, as the user of the browser's cookie. */
+export async function request<T>(path: string, init: RequestInit = {}): Promise<T> {
   const answer = await send(`/api${path}`, init);
   return (await answer.json()) as T;
 }
 
-/** The limit is for the head of the answer: what follows, such as lines of a log, may go on for as long as it likes. */
+/** The timeout is for the head of the response: a body, such as a followed log, has no limit. */
 export async function send(path: string, init: RequestInit = {}): Promise<Response> {
-  const late = new AbortController();
-  const timer = setTimeout(() => late.abort(), LONGEST_MS);
-  const signal = init.signal ? AbortSignal.any([init.signal, late.signal]) : late.signal;
+  const timeout = new AbortController();
+  const timer = setTimeout(() => timeout.abort(), TIMEOUT_MS);
+  const signal = init.signal ? AbortSignal.any([init.signal, timeout.signal]) : timeout.signal;
   const answer = await fetch(path, { ...init, signal })
     .catch((error: unknown) => {
       if (init.signal?.aborted) throw error;
-      throw new Refused(late.signal.aborted ? "berth did not answer in time." : "berth cannot be reached.", 0);
+      throw new RequestError(timeout.signal.aborted ? "berth did not respond within 30 s." : "berth is unreachable.", 0);
     })
     .finally(() => clearTimeout(timer));
-  if (!answer.ok) throw new Refused(await reasonOf(answer), answer.status);
+  if (!answer.ok) throw new RequestError(await reasonOf(answer), answer.status);
   return answer;
 }
 
 async function reasonOf(answer: Response): Promise<string> {
   const body = (await answer.json().catch(() => undefined)) as { message?: string; "datagrok-error"?: string } | undefined;
-  return body?.message ?? body?.["datagrok-error"] ?? `berth answered ${answer.status} ${answer.statusText}`.trim();
+  return body?.message ?? body?.["datagrok-error"] ?? `berth responded with ${answer.status} ${answer.statusText}`.trim();
+}
+
+/** The last response stays while a newer request is in progress, or after it failed. */
+export type RequestState<T> = { value: T | undefined; error: Error | undefined; reload(): void };
+
+/** Requests when the component mounts, when `path` or `version` changes, every `everyMs` if it is given, and after `reload`. */
+export function useRequest<T>(path: string, { everyMs, version }: { everyMs?: number; version?: string } = {}): RequestState<T> {
+  const [value, setValue] = useState<T>();
+  const [error, setError] = useState<Error>();
+  const [turn, setTurn] = useState(0);
+
+  useEffect(() => setValue(undefined), [path]);
+  useEffect(() => {
+    const gone = new AbortController();
+    request<T>(path, { signal: gone.signal }).then(
+      (answer) => {
+        setValue(() => answer);
+        setError(undefined);
+      },
+      (reason: unknown) => {
+        if (!gone.signal.aborted) setError(reason as Error);
+      },
+    );
+    return () => gone.abort();
+  }, [path, turn, version]);
+  const reload = useCallback(() => setTurn((last) => last + 1), []);
+  useEffect(() => {
+    if (everyMs === undefined) return undefined;
+    const timer = setInterval(() => document.hidden || reload(), everyMs);
+    return () => clearInterval(timer);
+  }, [everyMs, reload]);
+
+  return { value, error, reload };
+}
+
+/** The sections that this server has: a registry without a control plane has no containers. Requested once, before sign-in. */
+export function useSections(): { sections: readonly ConsoleSection[] | undefined; error: Error | undefined; reload(): void } {
+  const [sections, setSections] = useState<readonly ConsoleSection[]>();
+  const [error, setError] = useState<Error>();
+  const [turn, setTurn] = useState(0);
+  useEffect(() => {
+    const gone = new AbortController();
+    send("/console/rooms", { signal: gone.signal })
+      .then((answer) => answer.json() as Promise<{ rooms: ConsoleSection[] }>)
+      .then(
+        (body) => (setSections(body.rooms), setError(undefined)),
+        (reason: unknown) => {
+          if (!gone.signal.aborted) setError(reason as Error);
+        },
+      );
+    return () => gone.abort();
+  }, [turn]);
+  return { sections, error, reload: () => setTurn((last) => last + 1) };
 }

@@ -1,61 +1,57 @@
+import { render } from "preact";
 import { useState } from "preact/hooks";
 import icon from "./icon.svg";
-import { send, Refused } from "./api-client.ts";
+import { send, RequestError, useRequest, useSections } from "./api-client.ts";
 import { ContainerPage } from "./containers/container-page.tsx";
 import { ContainerList } from "./containers/container-list.tsx";
-import type { Room, User } from "./entities.ts";
-import { ImageList } from "./images/image-list.tsx";
-import { ImagePage } from "./images.tsx";
+import type { ConsoleSection, User } from "./entities.ts";
+import { ImageList, ImagePage } from "./images.tsx";
 import { LiveFeed } from "./live-feed.tsx";
-import { Failure } from "./parts/failure.tsx";
-import { linkTo, type Place, usePlace } from "./location.ts";
-import { RepositoryList } from "./registry/repository-list.tsx";
-import { RepositoryPage } from "./registry.tsx";
+import { Failure } from "./parts/display.tsx";
+import { linkTo, type ConsolePath, useConsolePath } from "./location.ts";
+import { RepositoryList, RepositoryPage } from "./registry.tsx";
 import { SignIn } from "./sign-in.tsx";
-import { StandPage } from "./server-page.tsx";
-import { useAsked } from "./use-asked.ts";
-import { useRooms } from "./use-rooms.ts";
+import { ServerPage } from "./server-page.tsx";
 
-/** The rooms of the console: what stands in its navigation, and what each shows for the rest of the place. */
-const ROOMS: readonly { name: Room; title: string; show(rest: Place, seen: Seen): preact.JSX.Element }[] = [
-  { name: "containers", title: "Containers", show: ([id]) => (id === undefined ? <ContainerList /> : <ContainerPage key={id} id={id} />) },
-  { name: "images", title: "Images", show: ([id]) => (id === undefined ? <ImageList /> : <ImagePage key={id} id={id} />) },
+/** The sections of the console: their titles in the navigation, and their pages for the rest of the path. */
+const SECTIONS: readonly { name: ConsoleSection; title: string; page(rest: ConsolePath, context: PageContext): preact.JSX.Element }[] = [
+  { name: "containers", title: "Containers", page: ([id]) => (id === undefined ? <ContainerList /> : <ContainerPage key={id} id={id} />) },
+  { name: "images", title: "Images", page: ([id]) => (id === undefined ? <ImageList /> : <ImagePage key={id} id={id} />) },
   {
     name: "registry",
     title: "Registry",
-    show: ([name], seen) => (name === undefined ? <RepositoryList {...seen} /> : <RepositoryPage key={name} name={name} {...seen} />),
+    page: ([name], context) => (name === undefined ? <RepositoryList {...context} /> : <RepositoryPage key={name} name={name} {...context} />),
   },
-  { name: "stand", title: "Stand", show: () => <StandPage /> },
+  { name: "stand", title: "Server", page: () => <ServerPage /> },
 ];
 
-/** By whom, and whether there are containers beside it. */
-type Seen = { user: User; withContainers: boolean };
+type PageContext = { user: User; withContainers: boolean };
 
-export function App() {
-  const { rooms, error, again } = useRooms();
-  if (error && !rooms) return <Failure error={error} onRetry={again} />;
-  if (!rooms) return <p class="waiting">Asking what there is…</p>;
-  return <Rooms of={rooms} />;
+function App() {
+  const { sections, error, reload } = useSections();
+  if (error && !sections) return <Failure error={error} onRetry={reload} />;
+  if (!sections) return <p class="waiting">Loading…</p>;
+  return <Console names={sections} />;
 }
 
-function Rooms({ of }: { of: readonly Room[] }) {
-  const { value: user, error, again } = useAsked<User>("/users/current");
+function Console({ names }: { names: readonly ConsoleSection[] }) {
+  const { value: user, error, reload } = useRequest<User>("/users/current");
   const [signedOut, setSignedOut] = useState(false);
-  const place = usePlace();
-  const withContainers = of.includes("containers");
+  const path = useConsolePath();
+  const withContainers = names.includes("containers");
 
-  if (signedOut || (error instanceof Refused && error.status === 401)) {
-    const entered = () => {
+  if (signedOut || (error instanceof RequestError && error.status === 401)) {
+    const onSignedIn = () => {
       setSignedOut(false);
-      again();
+      reload();
     };
-    return <SignIn usersAreHere={withContainers} onSignedIn={entered} />;
+    return <SignIn hasOwnUsers={withContainers} onSignedIn={onSignedIn} />;
   }
-  if (error && !user) return <Failure error={error} onRetry={again} />;
-  if (!user) return <p class="waiting">Asking who you are…</p>;
+  if (error && !user) return <Failure error={error} onRetry={reload} />;
+  if (!user) return <p class="waiting">Loading…</p>;
 
-  const rooms = ROOMS.filter(({ name }) => of.includes(name));
-  const room = rooms.find(({ name }) => name === place[0]) ?? rooms[0];
+  const sections = SECTIONS.filter(({ name }) => names.includes(name));
+  const section = sections.find(({ name }) => name === path[0]) ?? sections[0];
   const signOut = () => void send("/console/sign-out", { method: "POST" }).finally(() => setSignedOut(true));
   const page = (
     <>
@@ -66,9 +62,9 @@ function Rooms({ of }: { of: readonly Room[] }) {
         <a class="brand" href={linkTo()}>
           <img src={icon} alt="" width="24" height="24" /> berth
         </a>
-        <nav aria-label="Rooms">
-          {rooms.map(({ name, title }) => (
-            <a key={name} href={linkTo(name)} aria-current={room?.name === name ? "page" : undefined}>
+        <nav aria-label="Sections">
+          {sections.map(({ name, title }) => (
+            <a key={name} href={linkTo(name)} aria-current={section?.name === name ? "page" : undefined}>
               {title}
             </a>
           ))}
@@ -79,10 +75,13 @@ function Rooms({ of }: { of: readonly Room[] }) {
         </button>
       </header>
       <main id="main" tabIndex={-1}>
-        {room?.show(place.slice(1), { user, withContainers })}
+        {section?.page(path.slice(1), { user, withContainers })}
       </main>
     </>
   );
-  // What happens to containers is all that it tells.
+  // The feed contains changes of containers and images only.
   return withContainers ? <LiveFeed>{page}</LiveFeed> : page;
 }
+
+const root = document.getElementById("app");
+if (root) render(<App />, root);

@@ -1,18 +1,18 @@
-import { ask } from "./api-client.ts";
-import { TimeLine } from "./containers/history.tsx";
+import { request } from "./api-client.ts";
+import { History } from "./containers/history.tsx";
 import type { Image } from "./entities.ts";
 import { useEntities, useEntity } from "./live-feed.tsx";
-import { Action } from "./parts/controls.tsx";
-import { Facts } from "./parts/display.tsx";
-import { Failure } from "./parts/failure.tsx";
+import { Action, Search } from "./parts/controls.tsx";
+import { Facts, Failure, Status } from "./parts/display.tsx";
 import { Moment } from "./parts/moment.tsx";
-import { Status } from "./parts/status.tsx";
 import { linkTo } from "./location.ts";
+import { useState } from "preact/hooks";
+import { Table } from "./parts/table.tsx";
 
 export function ImagePage({ id }: { id: string }) {
-  const { value: image, error, again } = useEntity<Image>("image", id);
+  const { value: image, error, reload } = useEntity<Image>("image", id);
   const { all: containers } = useEntities("container");
-  if (!image) return error ? <Failure error={error} onRetry={again} /> : <p class="waiting">Asking…</p>;
+  if (!image) return error ? <Failure error={error} onRetry={reload} /> : <p class="waiting">Loading…</p>;
   const users = containers?.filter(({ dockerfile }) => dockerfile.id === id);
   return (
     <>
@@ -22,9 +22,9 @@ export function ImagePage({ id }: { id: string }) {
       <h1>
         {image.name} <Status status={image.status} />
       </h1>
-      <Failure error={error} onRetry={again} />
+      <Failure error={error} onRetry={reload} />
       <div class="tools">
-        <Action act={() => ask(`/docker/images/${id}/revalidate`).then(again)}>Revalidate</Action>
+        <Action act={() => request(`/docker/images/${id}/revalidate`).then(reload)}>Revalidate</Action>
       </div>
       <Facts
         facts={[
@@ -37,12 +37,40 @@ export function ImagePage({ id }: { id: string }) {
         ]}
       />
       {image.logs === "" ? null : (
-        <section aria-labelledby="said">
-          <h2 id="said">What was found</h2>
+        <section aria-labelledby="validation">
+          <h2 id="validation">Validation</h2>
           <pre class="logs">{image.logs}</pre>
         </section>
       )}
-      <TimeLine path={`/docker/images/${id}/history`} status={image.status} />
+      <History path={`/docker/images/${id}/history`} status={image.status} />
+    </>
+  );
+}
+
+export function ImageList() {
+  const { all: images, error, reload } = useEntities("image");
+  const [text, setText] = useState("");
+  const shown = images?.filter(({ name, imageRef, status }) => `${name} ${imageRef} ${status}`.toLowerCase().includes(text.toLowerCase()));
+  return (
+    <>
+      <h1>Images</h1>
+      <Failure error={error} onRetry={reload} />
+      <div class="tools">
+        <Search label="Search images" value={text} onChange={setText} />
+      </div>
+      <Table
+        rows={shown ?? []}
+        keyOf={({ id }) => id}
+        columns={[
+          { name: "Name", cell: ({ id, name }) => <a href={linkTo("images", id)}>{name}</a> },
+          { name: "Status", cell: ({ status }) => <Status status={status} /> },
+          { name: "Reference", cell: ({ imageRef }) => <code>{imageRef}</code> },
+          { name: "Changed", cell: ({ updatedOn }) => <Moment at={updatedOn} /> },
+        ]}
+      />
+      {shown?.length === 0 ? (
+        <p class="quiet">{images?.length === 0 ? "No images. Publish a package to add one." : "No image matches. Change the search."}</p>
+      ) : null}
     </>
   );
 }

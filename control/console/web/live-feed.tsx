@@ -1,47 +1,47 @@
 import { type ComponentChildren, createContext } from "preact";
 import { useContext, useEffect, useRef, useState } from "preact/hooks";
-import { ask, type Refused } from "./api-client.ts";
+import { request, type RequestError } from "./api-client.ts";
 import type { Container, Image } from "./entities.ts";
 
-/** What the server says of changes, as they happen; after `resync` something may have been missed. */
+/** A change on the server. After `resync`, earlier changes may be missing. */
 export type LiveEvent =
   | { kind: "container"; entity: Container }
   | { kind: "image"; entity: Image }
   | { kind: "removed"; entity: { id: string } }
   | { kind: "resync" };
 
-/** When a stream that was refused is asked for again. */
-const AGAIN_MS = 2_000;
+/** When a refused stream is requested again. */
+const RETRY_MS = 2_000;
 
-type Hear = (event: LiveEvent) => void;
+type LiveListener = (event: LiveEvent) => void;
 
-const Feed = createContext<(hear: Hear) => () => void>(() => () => undefined);
+const Feed = createContext<(listener: LiveListener) => () => void>(() => () => undefined);
 
-/** One stream for the whole console; who is below it hears by `useLive`. Says so while it is broken: what is shown may be old then. */
+/** One stream for the whole console; components below it use `useLiveEvents`. While it is broken, a message says that the page may be out of date. */
 export function LiveFeed({ children }: { children: ComponentChildren }) {
-  const listeners = useRef(new Set<Hear>());
+  const listeners = useRef(new Set<LiveListener>());
   const [broken, setBroken] = useState(false);
-  const watch = useRef((hear: Hear) => {
-    listeners.current.add(hear);
-    return () => void listeners.current.delete(hear);
+  const watch = useRef((listener: LiveListener) => {
+    listeners.current.add(listener);
+    return () => void listeners.current.delete(listener);
   });
 
   useEffect(() => {
     let stop = () => {};
-    const tell = (event: LiveEvent) => {
-      for (const hear of listeners.current) hear(event);
+    const publish = (event: LiveEvent) => {
+      for (const listener of listeners.current) listener(event);
     };
     const listen = () => {
       const source = new EventSource("/api/docker/events");
       for (const kind of ["container", "image", "removed"] as const)
-        source.addEventListener(kind, ({ data }: MessageEvent<string>) => tell({ kind, entity: JSON.parse(data) }));
-      source.addEventListener("resync", () => tell({ kind: "resync" }));
+        source.addEventListener(kind, ({ data }: MessageEvent<string>) => publish({ kind, entity: JSON.parse(data) }));
+      source.addEventListener("resync", () => publish({ kind: "resync" }));
       source.addEventListener("open", () => setBroken(false));
       source.addEventListener("error", () => {
         setBroken(true);
-        // A broken stream the browser takes up by itself; one that was refused, as while berth restarts, it gives up for good.
+        // The browser reconnects a broken stream itself. It gives up a refused one, as while berth restarts.
         if (source.readyState !== EventSource.CLOSED) return;
-        const timer = setTimeout(listen, AGAIN_MS);
+        const timer = setTimeout(listen, RETRY_MS);
         stop = () => clearTimeout(timer);
       });
       stop = () => source.close();
@@ -54,7 +54,7 @@ export function LiveFeed({ children }: { children: ComponentChildren }) {
     <Feed.Provider value={watch.current}>
       {broken ? (
         <p class="broken" role="status">
-          berth cannot be heard at the moment: what is shown may be old.
+          Connection lost. Reconnecting…
         </p>
       ) : null}
       {children}
@@ -62,26 +62,26 @@ export function LiveFeed({ children }: { children: ComponentChildren }) {
   );
 }
 
-/** `hear` may be another function each time. */
-export function useLive(hear: Hear): void {
+/** `listener` may be another function at each call. */
+export function useLiveEvents(listener: LiveListener): void {
   const watch = useContext(Feed);
-  const latest = useRef(hear);
-  latest.current = hear;
+  const latest = useRef(listener);
+  latest.current = listener;
   useEffect(() => watch((event) => latest.current(event)), [watch]);
 }
 
-export type Entities<T> = { all: T[] | undefined; error: Refused | undefined; again(): void };
+export type EntitiesState<T> = { all: T[] | undefined; error: RequestError | undefined; reload(): void };
 
 const PAGE = 200;
 
-/** All containers, or all images, in the order of their names, as they are now. */
-export function useEntities<K extends "container" | "image">(kind: K): Entities<K extends "container" ? Container : Image> {
+/** All containers or all images, by name, kept up to date. */
+export function useEntities<K extends "container" | "image">(kind: K): EntitiesState<K extends "container" ? Container : Image> {
   type T = K extends "container" ? Container : Image;
   const [known, setKnown] = useState<ReadonlyMap<string, T>>();
-  const [error, setError] = useState<Refused>();
+  const [error, setError] = useState<RequestError>();
   const [turn, setTurn] = useState(0);
 
-  /** The rows of the pages read so far, and the ids that events changed meanwhile: a page may be older than they are. */
+  /** The rows of the pages read so far, and the ids that events changed since: a page may be older than an event. */
   const reading = useRef({ found: new Map<string, T>(), changed: new Set<string>() });
 
   useEffect(() => {
@@ -89,23 +89,23 @@ export function useEntities<K extends "container" | "image">(kind: K): Entities<
     const { found, changed } = (reading.current = { found: new Map<string, T>(), changed: new Set<string>() });
     const read = async () => {
       for (let page = 1; ; page++) {
-        const some = await ask<T[]>(`/docker/${kind}s?include=short&order=name&limit=${PAGE}&page=${page}`, { signal: gone.signal });
+        const some = await request<T[]>(`/docker/${kind}s?include=short&order=name&limit=${PAGE}&page=${page}`, { signal: gone.signal });
         for (const one of some) if (!changed.has(one.id)) found.set(one.id, one);
         const whole = some.length < PAGE;
-        // On a slow line a whole list takes long, so the first one is shown page by page; a later one replaces it at once.
+        // A whole list takes long on a slow line: the first one appears page by page, and later ones replace it at once.
         setKnown((before) => (whole || before === undefined || before.size < found.size ? new Map(found) : before));
         setError(undefined);
         if (whole) return;
       }
     };
     read().catch((reason: unknown) => {
-      if (!gone.signal.aborted) setError(reason as Refused);
+      if (!gone.signal.aborted) setError(reason as RequestError);
     });
     return () => gone.abort();
   }, [kind, turn]);
-  const again = () => setTurn((last) => last + 1);
-  useLive((event) => {
-    if (event.kind === "resync") return again();
+  const reload = () => setTurn((last) => last + 1);
+  useLiveEvents((event) => {
+    if (event.kind === "resync") return reload();
     if (event.kind !== kind && event.kind !== "removed") return undefined;
     const change = (map: Map<string, T>) =>
       event.kind === "removed" ? void map.delete(event.entity.id) : void map.set(event.entity.id, event.entity as T);
@@ -120,28 +120,28 @@ export function useEntities<K extends "container" | "image">(kind: K): Entities<
   });
 
   const all = known && [...known.values()].toSorted((one, other) => one.name.localeCompare(other.name));
-  return { all, error, again };
+  return { all, error, reload };
 }
 
-/** One of them; undefined while it is asked for. */
+/** One container or image; undefined while it loads. */
 export function useEntity<T extends Container | Image>(kind: "container" | "image", id: string) {
   const [value, setValue] = useState<T>();
-  const [error, setError] = useState<Refused>();
+  const [error, setError] = useState<RequestError>();
   const [turn, setTurn] = useState(0);
   useEffect(() => {
     const gone = new AbortController();
-    ask<T>(`/docker/${kind}s/${id}`, { signal: gone.signal }).then(
+    request<T>(`/docker/${kind}s/${id}`, { signal: gone.signal }).then(
       (found) => (setValue(() => found), setError(undefined)),
       (reason: unknown) => {
-        if (!gone.signal.aborted) setError(reason as Refused);
+        if (!gone.signal.aborted) setError(reason as RequestError);
       },
     );
     return () => gone.abort();
   }, [kind, id, turn]);
-  const again = () => setTurn((last) => last + 1);
-  useLive((event) => {
-    if (event.kind === "resync" || (event.kind === "removed" && event.entity.id === id)) again();
+  const reload = () => setTurn((last) => last + 1);
+  useLiveEvents((event) => {
+    if (event.kind === "resync" || (event.kind === "removed" && event.entity.id === id)) reload();
     else if (event.kind === kind && event.entity.id === id) setValue(() => event.entity as T);
   });
-  return { value, error, again };
+  return { value, error, reload };
 }

@@ -1,31 +1,31 @@
 import { useEffect, useState } from "preact/hooks";
 
-/** Where in the console one is: it stands behind `#`, so that the server has one page and a link can be kept. */
-export type Place = readonly string[];
+/** The path in the console. It is behind `#`, so the server has one page, and links are stable. */
+export type ConsolePath = readonly string[];
 
-export function usePlace(): Place {
-  const [place, setPlace] = useState(readPlace);
+export function useConsolePath(): ConsolePath {
+  const [path, setPath] = useState(parseHash);
   useEffect(() => {
-    const changed = () => setPlace(readPlace());
+    const changed = () => setPath(parseHash());
     addEventListener("hashchange", changed);
     return () => removeEventListener("hashchange", changed);
   }, []);
-  return place;
+  return path;
 }
 
 export function linkTo(...parts: string[]): string {
   return `#/${parts.map(encodeURIComponent).join("/")}`;
 }
 
-function readPlace(): Place {
+function parseHash(): ConsolePath {
   return location.hash
     .replace(/^#\/?/, "")
     .split("/")
     .filter((part) => part !== "")
-    .map(decoded);
+    .map(decodePart);
 }
 
-function decoded(part: string): string {
+function decodePart(part: string): string {
   try {
     return decodeURIComponent(part);
   } catch {

@@ -1,31 +1,30 @@
-import { ask } from "./api-client.ts";
-import type { StoredImage, User } from "./entities.ts";
-import { Action } from "./parts/controls.tsx";
-import { Failure } from "./parts/failure.tsx";
+import { request, useRequest } from "./api-client.ts";
+import type { TaggedImage, User, Repository } from "./entities.ts";
+import { Action, Search } from "./parts/controls.tsx";
+import { Failure, sizeOf } from "./parts/display.tsx";
 import { Moment } from "./parts/moment.tsx";
-import { sizeOf } from "./parts/size.ts";
 import { type Column, Table } from "./parts/table.tsx";
 import { linkTo } from "./location.ts";
-import { useAsked } from "./use-asked.ts";
+import { useState } from "preact/hooks";
 
-/** `sha256:` and so many digits tell an image from another. */
+/** `sha256:` and enough digits to distinguish images. */
 const SHOWN_DIGEST = "sha256:".length + 12;
 
-const COLUMNS: readonly Column<StoredImage>[] = [
+const COLUMNS: readonly Column<TaggedImage>[] = [
   { name: "Tag", cell: ({ tag }) => tag },
   { name: "Digest", cell: ({ digest }) => <code title={digest}>{digest.slice(0, SHOWN_DIGEST)}</code> },
   { name: "Size", cell: (image) => <Layers image={image} /> },
-  { name: "Pushed", cell: (image) => <Push image={image} /> },
+  { name: "Pushed", cell: (image) => <TagPush image={image} /> },
 ];
-const USED: Column<StoredImage> = { name: "Used by", cell: ({ usedBy }) => usedBy.join(", ") || "no container" };
+const USED: Column<TaggedImage> = { name: "Used by", cell: ({ usedBy }) => usedBy.join(", ") || "no container" };
 
 export function RepositoryPage({ name, user, withContainers }: { name: string; user: User; withContainers: boolean }) {
   const path = `/docker/registry/images?repository=${encodeURIComponent(name)}`;
-  const { value: images, error, again } = useAsked<StoredImage[]>(path);
-  const remove = (digest: string) => ask(`${path}&digest=${digest}`, { method: "DELETE" }).then(again);
-  const deletes: Column<StoredImage> = {
-    name: "Do",
-    does: true,
+  const { value: images, error, reload } = useRequest<TaggedImage[]>(path);
+  const remove = (digest: string) => request(`${path}&digest=${digest}`, { method: "DELETE" }).then(reload);
+  const deletes: Column<TaggedImage> = {
+    name: "Actions",
+    isAction: true,
     cell: ({ tag, digest }) =>
       user.admin ? (
         <Action act={() => remove(digest)} confirm={`Delete ${name}:${tag}, and every other tag of ${digest}?`}>
@@ -39,16 +38,16 @@ export function RepositoryPage({ name, user, withContainers }: { name: string; u
         <a href={linkTo("registry")}>Registry</a> /
       </p>
       <h1>{name}</h1>
-      <Failure error={error} onRetry={again} />
-      <Table columns={[...COLUMNS, ...(withContainers ? [USED] : []), deletes]} rows={images ?? []} keyOf={({ tag }) => tag} />
-      {images?.length === 0 ? <p class="quiet">It has no tags.</p> : null}
+      <Failure error={error} onRetry={reload} />
+      <Table columns={[...COLUMNS, ...(withContainers ? [USED] : []), deletes]} rows={images ?? []} keyOf={({ tag, digest }) => tag ?? digest} />
+      {images?.length === 0 ? <p class="quiet">No tags. Push an image to add one.</p> : null}
     </>
   );
 }
 
-/** As far as it is known: a registry keeps neither. */
-function Push({ image: { pushedOn, pushedBy } }: { image: StoredImage }) {
-  if (!pushedOn) return <span class="quiet">not through this berth, or too long ago</span>;
+/** Known for pushes through this berth only: a registry records neither. */
+function TagPush({ image: { pushedOn, pushedBy } }: { image: TaggedImage }) {
+  if (!pushedOn) return <span class="quiet">unknown</span>;
   return (
     <>
       <Moment at={pushedOn} />
@@ -57,8 +56,8 @@ function Push({ image: { pushedOn, pushedBy } }: { image: StoredImage }) {
   );
 }
 
-/** What it is made of, behind its size. */
-function Layers({ image: { size, platform, layers, images } }: { image: StoredImage }) {
+/** The layers or platforms of an image. */
+function Layers({ image: { size, platform, layers, images } }: { image: TaggedImage }) {
   const parts = images.length > 0 ? images : layers;
   return (
     <details>
@@ -76,5 +75,30 @@ function Layers({ image: { size, platform, layers, images } }: { image: StoredIm
         ))}
       </ol>
     </details>
+  );
+}
+
+const REPOSITORY_NAME: Column<Repository> = { name: "Repository", cell: ({ name }) => <a href={linkTo("registry", name)}>{name}</a> };
+const REPOSITORY_USERS: Column<Repository> = {
+  name: "Used by",
+  cell: ({ containers }) => (containers === 1 ? "1 container" : `${containers} containers`),
+};
+
+export function RepositoryList({ withContainers }: { withContainers: boolean }) {
+  const { value: repositories, error, reload } = useRequest<Repository[]>("/docker/registry/repositories");
+  const [text, setText] = useState("");
+  const shown = repositories?.filter(({ name }) => name.includes(text.toLowerCase()));
+  return (
+    <>
+      <h1>Registry</h1>
+      <Failure error={error} onRetry={reload} />
+      <div class="tools">
+        <Search label="Search repositories" value={text} onChange={setText} />
+      </div>
+      <Table columns={withContainers ? [REPOSITORY_NAME, REPOSITORY_USERS] : [REPOSITORY_NAME]} rows={shown ?? []} keyOf={({ name }) => name} />
+      {shown?.length === 0 ? (
+        <p class="quiet">{repositories?.length === 0 ? "No repositories. Push an image to add one." : "No repository matches. Change the search."}</p>
+      ) : null}
+    </>
   );
 }

@@ -1,52 +1,49 @@
-import type { Stand } from "./entities.ts";
-import { Facts } from "./parts/display.tsx";
-import { Failure } from "./parts/failure.tsx";
+import type { ServerOverview } from "./entities.ts";
+import { Facts, Failure, Status, sizeOf } from "./parts/display.tsx";
 import { Moment } from "./parts/moment.tsx";
-import { sizeOf } from "./parts/size.ts";
-import { Status } from "./parts/status.tsx";
 import { Table } from "./parts/table.tsx";
-import { useAsked } from "./use-asked.ts";
+import { useRequest } from "./api-client.ts";
 
 const MEBIBYTE = 1_048_576;
 
-/** What there is, what of it is promised, and how old the keys are; for administrators. */
-export function StandPage() {
-  const { value: stand, error, again } = useAsked<Stand>("/admin/stand", { everyMs: 5_000 });
+/** Capacity, reserved resources and the age of keys, for administrators. */
+export function ServerPage() {
+  const { value: server, error, reload } = useRequest<ServerOverview>("/admin/stand", { everyMs: 5_000 });
   return (
     <>
-      <h1>Stand</h1>
-      <Failure error={error} onRetry={again} />
-      {stand ? (
+      <h1>Server</h1>
+      <Failure error={error} onRetry={reload} />
+      {server ? (
         <>
           <Facts
             facts={[
-              ["Backend", `${stand.backend.driver}, environment ${stand.backend.environment}`],
-              ["Capacity", capacityOf(stand)],
-              ["Promised", roomOf(stand.promised)],
-              ["Queue", `${stand.queue.running} at work, ${stand.queue.waiting} waiting`],
-              ["Gateways", stand.gateways],
-              ["Version", `berth ${stand.version}, Node ${stand.node}`],
-              ["Started", <Moment at={stand.startedOn} />],
+              ["Backend", `${server.backend.driver}, environment ${server.backend.environment}`],
+              ["Capacity", capacityOf(server)],
+              ["Reserved", resourcesOf(server.promised)],
+              ["Queue", `${server.queue.running} running, ${server.queue.waiting} waiting`],
+              ["Gateways", server.gateways],
+              ["Version", `berth ${server.version}, Node ${server.node}`],
+              ["Started", <Moment at={server.startedOn} />],
             ]}
           />
-          <Counts title="Containers" counts={stand.containers} />
-          <Counts title="Images" counts={stand.images} />
+          <Counts title="Containers" counts={server.containers} />
+          <Counts title="Images" counts={server.images} />
           <section aria-labelledby="keys">
             <h2 id="keys">Keys</h2>
             <Table
               rows={[
-                ...stand.signingKeys.map(({ kid, signs, createdOn }) => ({
+                ...server.signingKeys.map(({ kid, signs, createdOn }) => ({
                   key: kid,
-                  use: signs ? "signs docker tokens" : "signed docker tokens that may still be good",
+                  use: signs ? "signs docker tokens" : "signed docker tokens that may still be valid",
                   createdOn,
                 })),
-                ...stand.developerKeys.map(({ login, id, label, createdOn }) => ({ key: id, use: [login, label].join(" "), createdOn })),
+                ...server.developerKeys.map(({ login, id, label, createdOn }) => ({ key: id, use: [login, label].join(" "), createdOn })),
               ]}
               keyOf={({ key, use }) => `${key} ${use}`}
               columns={[
                 { name: "Key", cell: ({ key }) => <code>{key}</code> },
-                { name: "For", cell: ({ use }) => use },
-                { name: "Made", cell: ({ createdOn }) => <Moment at={createdOn} /> },
+                { name: "Use", cell: ({ use }) => use },
+                { name: "Created", cell: ({ createdOn }) => <Moment at={createdOn} /> },
               ]}
             />
           </section>
@@ -76,11 +73,11 @@ function Counts({ title, counts }: { title: string; counts: Record<string, numbe
   );
 }
 
-function capacityOf({ capacity }: Stand): string {
-  if (capacity === null) return "not told by the backend";
-  return `${roomOf(capacity)}${capacity.machines > 1 ? `, ${capacity.machines} machines` : ""}`;
+function capacityOf({ capacity }: ServerOverview): string {
+  if (capacity === null) return "unlimited or unknown";
+  return `${resourcesOf(capacity)}${capacity.machines > 1 ? `, ${capacity.machines} machines` : ""}`;
 }
 
-function roomOf({ cpu, memoryMb }: { cpu: number; memoryMb: number }): string {
+function resourcesOf({ cpu, memoryMb }: { cpu: number; memoryMb: number }): string {
   return `${Number(cpu.toFixed(2))} cores, ${sizeOf(memoryMb * MEBIBYTE)}`;
 }

@@ -2,8 +2,8 @@ import { useState } from "preact/hooks";
 import icon from "./icon.svg";
 import { send } from "./api-client.ts";
 
-/** `usersAreHere`: berth knows them itself, and made the first one. */
-export function SignIn({ usersAreHere, onSignedIn }: { usersAreHere: boolean; onSignedIn(): void }) {
+/** `hasOwnUsers`: berth has users of its own, and created the first one. */
+export function SignIn({ hasOwnUsers, onSignedIn }: { hasOwnUsers: boolean; onSignedIn(): void }) {
   const [key, setKey] = useState("");
   const [error, setError] = useState<string>();
   const [busy, setBusy] = useState(false);
@@ -35,13 +35,13 @@ export function SignIn({ usersAreHere, onSignedIn }: { usersAreHere: boolean; on
           autofocus
         />
         <p id="hint" class="quiet">
-          {usersAreHere ? (
+          {hasOwnUsers ? (
             <>
-              The key that <code>grok publish</code> uses. The first user's stands in <code>admin.key</code> in berth's data folder.
+              Enter the key that <code>grok publish</code> uses. The first user's key is in <code>admin.key</code> in berth's data folder.
             </>
           ) : (
             <>
-              The key of your Datagrok server that <code>grok publish</code> and <code>docker login</code> take.
+              Enter the key of your Datagrok server that <code>grok publish</code> and <code>docker login</code> use.
             </>
           )}
         </p>

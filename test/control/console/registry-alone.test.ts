@@ -32,7 +32,7 @@ t.test("where there is a registry and no control plane, its console shows that a
   await picture("registry-alone-sign-in");
   await signIn(ADMIN_KEY);
   await page.getByRole("heading", { name: "Registry" }).waitFor();
-  t.same(await page.getByRole("navigation", { name: "Rooms" }).getByRole("link").allTextContents(), ["Registry"]);
+  t.same(await page.getByRole("navigation", { name: "Sections" }).getByRole("link").allTextContents(), ["Registry"]);
   t.equal(await page.evaluate("document.cookie"), "", "no script reads the session");
   await page.getByRole("link", { name: "other", exact: true }).waitFor();
   await picture("registry-alone-list");

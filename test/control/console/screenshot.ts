@@ -36,7 +36,7 @@ t.test("the picture of the console", async (t) => {
   await page.locator("h1 .status.good", { hasText: "started" }).waitFor();
   await page.locator(".waterfall .bar.boot").waitFor();
   await page.getByText("GET /stream").waitFor();
-  await page.getByRole("region", { name: "Open now" }).getByRole("cell", { name: "admin" }).waitFor();
+  await page.getByRole("region", { name: "Open requests" }).getByRole("cell", { name: "admin" }).waitFor();
   await page.screenshot({ path: PICTURE });
   controller.abort();
   t.same(troubles, []);

@@ -32,9 +32,9 @@ const BUTTONS: Record<ContainerState, string[]> = {
   PENDING_USER_STOP: [],
   PENDING_SYSTEM_STOP: [],
   STOPPING: [],
-  USER_STOPPED: ["Run"],
-  SYSTEM_STOPPED: ["Run"],
-  ERROR: ["Run"],
+  USER_STOPPED: ["Start"],
+  SYSTEM_STOPPED: ["Start"],
+  ERROR: ["Start"],
 };
 
 /** The API's own socket, for a browser, which only knows ports. */
@@ -140,7 +140,7 @@ t.test("a console whose stream was refused, as while berth restarts, is live aga
   let asked = 0;
   await page.route("**/api/docker/events", (route) => (asked++ === 0 ? route.fulfill({ status: 503, body: "{}" }) : route.continue()));
   await signIn(ADMIN_KEY);
-  const broken = page.getByText("berth cannot be heard at the moment");
+  const broken = page.getByText("Connection lost");
   await broken.waitFor();
   await broken.waitFor({ state: "detached" });
   const container = stand.store.containers.all().find(({ state }) => state === "SYSTEM_STOPPED");

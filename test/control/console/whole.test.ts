@@ -33,7 +33,7 @@ t.test("a person signs in, watches a container wake, sees who holds it, stops it
   await page.getByRole("link", { name: "app-web", exact: true }).focus();
   await page.keyboard.press("Enter");
   await page.locator("h1 .status", { hasText: "stopped" }).waitFor();
-  await page.getByRole("button", { name: "Run" }).click();
+  await page.getByRole("button", { name: "Start" }).click();
   await page.locator("h1 .status.good", { hasText: "started" }).waitFor();
   await page.getByText("version one speaks").waitFor();
   await page.locator(".waterfall .bar.boot").waitFor();
@@ -43,7 +43,7 @@ t.test("a person signs in, watches a container wake, sees who holds it, stops it
   const over = new AbortController();
   const held = await stand.call(`/docker/containers/proxy/${id}/hold`, { signal: over.signal });
   t.equal(held.status, 200);
-  await page.getByRole("region", { name: "Open now" }).getByRole("cell", { name: "admin" }).waitFor();
+  await page.getByRole("region", { name: "Open requests" }).getByRole("cell", { name: "admin" }).waitFor();
   await picture("container-started");
   over.abort();
 
@@ -51,7 +51,7 @@ t.test("a person signs in, watches a container wake, sees who holds it, stops it
   await page.locator("h1 .status", { hasText: "stopped by user" }).waitFor();
 
   await page.goto(`${stand.base}/#/containers/${(await stand.container("app-broken")).id}`);
-  await page.getByRole("button", { name: "Run" }).click();
+  await page.getByRole("button", { name: "Start" }).click();
   await page.locator("h1 .status.bad").waitFor();
   await page.getByRole("note", { name: "Last failure" }).getByText("no licence found").waitFor();
   await picture("container-failed");
@@ -96,7 +96,7 @@ t.test("the registry is looked through, and an administrator deletes an image af
   await row.getByRole("button", { name: "Delete" }).click();
   await row.waitFor({ state: "detached" });
   t.same(await page.locator("tbody td:first-child").allTextContents(), ["2.0.0"]);
-  await page.getByRole("link", { name: "Stand" }).click();
+  await page.getByRole("link", { name: "Server" }).click();
   await page.getByText("process, environment").waitFor();
   t.match(await page.getByRole("region", { name: "Keys" }).textContent(), /signs docker tokens.*admin/, "keys and their age");
   await picture("stand");

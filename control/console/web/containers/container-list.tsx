@@ -1,41 +1,39 @@
 import { useState } from "preact/hooks";
 import { useEntities } from "../live-feed.tsx";
-import { Failure } from "../parts/failure.tsx";
-import { Filter } from "../parts/filter.tsx";
+import { Failure, Status } from "../parts/display.tsx";
+import { Filter, Search } from "../parts/controls.tsx";
 import { Moment } from "../parts/moment.tsx";
-import { Search } from "../parts/search.tsx";
-import { Status } from "../parts/status.tsx";
 import { Table } from "../parts/table.tsx";
 import { linkTo } from "../location.ts";
-import { RunAndStop } from "./container-actions.tsx";
+import { StartOrStop } from "./container-actions.tsx";
 
-/** What people look for, as the beginnings of the statuses that are it; `pending` and the like are on their way. */
-const GROUPS: readonly { word: string; holds(status: string): boolean }[] = [
-  { word: "all", holds: () => true },
-  { word: "awake", holds: (status) => status === "started" },
-  { word: "asleep", holds: (status) => status.startsWith("stopped") },
-  { word: "on their way", holds: (status) => !/^(started|stopped|error)/.test(status) },
-  { word: "failed", holds: (status) => status === "error" },
+/** Groups of statuses. */
+const GROUPS: readonly { word: string; includes(status: string): boolean }[] = [
+  { word: "all", includes: () => true },
+  { word: "running", includes: (status) => status === "started" },
+  { word: "sleeping", includes: (status) => status.startsWith("stopped") },
+  { word: "starting or stopping", includes: (status) => !/^(started|stopped|error)/.test(status) },
+  { word: "failed", includes: (status) => status === "error" },
 ];
 
 export function ContainerList() {
-  const { all: containers, error, again } = useEntities("container");
+  const { all: containers, error, reload } = useEntities("container");
   const [text, setText] = useState("");
   const [group, setGroup] = useState("all");
-  const found = containers?.filter((one) => `${one.name} ${one.friendlyName} ${one.dockerImage}`.toLowerCase().includes(text.toLowerCase()));
-  const holds = GROUPS.find(({ word }) => word === group)?.holds ?? (() => true);
-  const shown = found?.filter(({ status }) => holds(status));
+  const matching = containers?.filter((one) => `${one.name} ${one.friendlyName} ${one.dockerImage}`.toLowerCase().includes(text.toLowerCase()));
+  const includes = GROUPS.find(({ word }) => word === group)?.includes ?? (() => true);
+  const shown = matching?.filter(({ status }) => includes(status));
   return (
     <>
       <h1>Containers</h1>
-      <Failure error={error} onRetry={again} />
+      <Failure error={error} onRetry={reload} />
       <div class="tools">
         <Search label="Search containers" value={text} onChange={setText} />
         <Filter
           label="Show"
           value={group}
           onChange={setGroup}
-          choices={GROUPS.map((one) => ({ word: one.word, count: found?.filter(({ status }) => one.holds(status)).length ?? 0 }))}
+          choices={GROUPS.map((one) => ({ word: one.word, count: matching?.filter(({ status }) => one.includes(status)).length ?? 0 }))}
         />
       </div>
       <Table
@@ -53,11 +51,15 @@ export function ContainerList() {
             ),
           },
           { name: "Last used", cell: ({ lastActive }) => <Moment at={lastActive} /> },
-          { name: "Do", does: true, cell: (container) => <RunAndStop container={container} onDone={again} /> },
+          { name: "Actions", isAction: true, cell: (container) => <StartOrStop container={container} onDone={reload} /> },
         ]}
       />
       {shown?.length === 0 ? (
-        <p class="quiet">{containers?.length === 0 ? "No package with a container has been published yet." : "No container is like that."}</p>
+        <p class="quiet">
+          {containers?.length === 0
+            ? "No containers. Publish a package with a Dockerfile to add one."
+            : "No container matches. Change the search or the group."}
+        </p>
       ) : null}
     </>
   );

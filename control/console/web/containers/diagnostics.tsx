@@ -1,15 +1,16 @@
-import type { Explanation } from "../entities.ts";
-import { Failure } from "../parts/failure.tsx";
+import type { Explanation, OpenRequests } from "../entities.ts";
+import { Failure, sizeOf } from "../parts/display.tsx";
 import { Moment } from "../parts/moment.tsx";
-import { useAsked } from "../use-asked.ts";
+import { useRequest } from "../api-client.ts";
+import { Table } from "../parts/table.tsx";
 
-/** Why it is as it is, what comes next, and what went wrong last, in berth's own sentences. */
-export function Why({ id, turn }: { id: string; turn: string }) {
-  const { value, error, again } = useAsked<Explanation>(`/docker/containers/${id}/explain`, { everyMs: 5_000, turn });
+/** Why the container is in its status, what happens next, and the last failure. */
+export function ExplanationSection({ id, version }: { id: string; version: string }) {
+  const { value, error, reload } = useRequest<Explanation>(`/docker/containers/${id}/explain`, { everyMs: 5_000, version });
   return (
     <section aria-labelledby="why">
       <h2 id="why">Why</h2>
-      <Failure error={error} onRetry={again} />
+      <Failure error={error} onRetry={reload} />
       {value ? (
         <>
           <p>
@@ -38,6 +39,64 @@ export function Why({ id, turn }: { id: string; turn: string }) {
           ) : null}
         </>
       ) : null}
+    </section>
+  );
+}
+
+/** Open requests and sockets, which prevent the idle stop. */
+export function OpenRequestList({ id }: { id: string }) {
+  const { value: gateways, error, reload } = useRequest<OpenRequests[]>(`/docker/containers/${id}/open`, { everyMs: 3_000 });
+  const open = gateways?.flatMap((one) => one.open) ?? [];
+  const count = gateways?.reduce((all, one) => all + one.count, 0) ?? 0;
+  const unanswered = gateways?.filter(({ answered }) => !answered) ?? [];
+  return (
+    <section aria-labelledby="open-requests">
+      <h2 id="open-requests">Open requests</h2>
+      <Failure error={error} onRetry={reload} />
+      {unanswered.length > 0 ? <p class="failure">{unanswered.map(({ gateway }) => gateway).join(", ")} did not answer in time.</p> : null}
+      {gateways && count === 0 ? <p class="quiet">No open requests.</p> : null}
+      {open.length === 0 ? null : (
+        <Table
+          rows={open.map((one, index) => ({ ...one, index }))}
+          keyOf={({ since, login, index }) => `${since} ${login} ${index}`}
+          columns={[
+            { name: "Kind", cell: ({ kind, state }) => `${kind}, ${state}` },
+            { name: "User", cell: ({ login }) => login },
+            { name: "Since", cell: ({ since }) => <Moment at={since} /> },
+            { name: "In", cell: ({ bytesIn }) => sizeOf(bytesIn) },
+            { name: "Out", cell: ({ bytesOut }) => sizeOf(bytesOut) },
+          ]}
+        />
+      )}
+      {count > open.length ? <p class="quiet">{count - open.length} more.</p> : null}
+    </section>
+  );
+}
+
+/** Variables with secret values. The API masks those that the caller may not read at all. */
+const SECRET = /key|token|secret|password|passwd|credential|auth/i;
+
+/** The variables and settings of a container. Values that look secret are masked. */
+export function Environment({ variables, config }: { variables: Record<string, string>; config: Record<string, unknown> }) {
+  const rows = Object.entries(variables);
+  return (
+    <section aria-labelledby="environment">
+      <h2 id="environment">Environment</h2>
+      {rows.length === 0 ? <p class="quiet">No variables.</p> : null}
+      <dl class="facts">
+        {rows.map(([name, value]) => (
+          <div key={name}>
+            <dt>
+              <code>{name}</code>
+            </dt>
+            <dd>
+              <code>{SECRET.test(name) ? "***" : value}</code>
+            </dd>
+          </div>
+        ))}
+      </dl>
+      <h3>container.json</h3>
+      <pre>{JSON.stringify(config, undefined, 2)}</pre>
     </section>
   );
 }

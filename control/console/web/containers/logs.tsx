@@ -1,18 +1,18 @@
 import { useEffect, useRef, useState } from "preact/hooks";
-import { Failure } from "../parts/failure.tsx";
-import { useLogs } from "./use-logs.ts";
+import { Failure } from "../parts/display.tsx";
+import { send } from "../api-client.ts";
 
-/** The last lines of a container; followed, they stay at the end. */
-export function Logs({ id, name, turn }: { id: string; name: string; turn: string }) {
+/** The log tail of a container. While it is followed, it scrolls to the end. */
+export function Logs({ id, name, version }: { id: string; name: string; version: string }) {
   const [follow, setFollow] = useState(true);
-  const [wanted, setWanted] = useState("");
-  const { text, error } = useLogs(id, follow, turn);
+  const [search, setSearch] = useState("");
+  const { text, error } = useLogs(id, follow, version);
   const box = useRef<HTMLPreElement>(null);
   useEffect(() => {
     if (follow && box.current) box.current.scrollTop = box.current.scrollHeight;
   }, [text, follow]);
 
-  const lines = text.split("\n").filter((line) => line.toLowerCase().includes(wanted.toLowerCase()));
+  const lines = text.split("\n").filter((line) => line.toLowerCase().includes(search.toLowerCase()));
   const save = () => {
     const link = document.createElement("a");
     link.href = URL.createObjectURL(new Blob([text], { type: "text/plain" }));
@@ -29,8 +29,8 @@ export function Logs({ id, name, turn }: { id: string; name: string; turn: strin
           type="search"
           aria-label="Search in the logs"
           placeholder="Search in the logs"
-          value={wanted}
-          onInput={(event) => setWanted(event.currentTarget.value)}
+          value={search}
+          onInput={(event) => setSearch(event.currentTarget.value)}
         />
         <label>
           <input type="checkbox" checked={follow} onChange={(event) => setFollow(event.currentTarget.checked)} /> Follow
@@ -40,8 +40,38 @@ export function Logs({ id, name, turn }: { id: string; name: string; turn: strin
         </button>
       </div>
       <pre class="logs" ref={box} tabIndex={0} aria-label={`Logs of ${name}`}>
-        {lines.join("\n") || "No lines."}
+        {lines.join("\n") || "No log lines."}
       </pre>
     </section>
   );
+}
+
+/** The requested lines, and the characters that the page keeps. */
+const LINES = 2_000;
+const MOST_CHARACTERS = 2_000_000;
+
+/** The last lines of a container; with `follow` also later lines. Starts again with another `version`, such as the status. */
+export function useLogs(id: string, follow: boolean, version: string): { text: string; error: Error | undefined } {
+  const [text, setText] = useState("");
+  const [error, setError] = useState<Error>();
+
+  useEffect(() => {
+    const gone = new AbortController();
+    const read = async () => {
+      const answer = await send(`/api/docker/containers/${id}/logs?limit=${LINES}&follow=${follow}`, { signal: gone.signal });
+      setError(undefined);
+      let all = "";
+      for await (const piece of answer.body?.pipeThrough(new TextDecoderStream()) ?? []) {
+        all = (all + piece).slice(-MOST_CHARACTERS);
+        setText(all);
+      }
+      setText(all);
+    };
+    read().catch((reason: unknown) => {
+      if (!gone.signal.aborted) setError(reason as Error);
+    });
+    return () => gone.abort();
+  }, [id, follow, version]);
+
+  return { text, error };
 }

@@ -1,18 +1,18 @@
 import type { Wake } from "../entities.ts";
-import { Failure } from "../parts/failure.tsx";
+import { Failure } from "../parts/display.tsx";
 import { Moment, spanOf } from "../parts/moment.tsx";
-import { useAsked } from "../use-asked.ts";
+import { useRequest } from "../api-client.ts";
 import { START_PHASES } from "../../../../lib/start-phases.ts";
 
-/** The last cold starts as a waterfall: on one scale, so that a slow one is seen beside the others. */
-export function Wakes({ id, turn }: { id: string; turn: string }) {
-  const { value: wakes, error, again } = useAsked<Wake[]>(`/docker/containers/${id}/wakes`, { turn });
+/** The last cold starts as a waterfall on one scale. */
+export function Starts({ id, version }: { id: string; version: string }) {
+  const { value: wakes, error, reload } = useRequest<Wake[]>(`/docker/containers/${id}/wakes`, { version });
   const longest = Math.max(1, ...(wakes ?? []).map(lengthOf));
   return (
     <section aria-labelledby="wakes">
       <h2 id="wakes">Cold starts</h2>
-      <Failure error={error} onRetry={again} />
-      {wakes?.length === 0 ? <p class="quiet">It was never started.</p> : null}
+      <Failure error={error} onRetry={reload} />
+      {wakes?.length === 0 ? <p class="quiet">No starts yet. Start the container, or send it a request.</p> : null}
       <ol class="wakes">
         {wakes?.map((wake) => (
           <li key={wake.asked}>

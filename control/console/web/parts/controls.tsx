@@ -1,8 +1,8 @@
 import type { ComponentChildren } from "preact";
-import { useState } from "preact/hooks";
+import { useState, useEffect, useRef } from "preact/hooks";
 
-/** A button that does something at the server: busy while it does, and with the reason beside it where it was refused. */
-export function Action({ act, children, confirm, primary }: Props) {
+/** A button that sends a request: disabled while the request runs, with an error beside it if it fails. */
+export function Action({ act, children, confirm, primary }: ActionProps) {
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState<string>();
   const click = () => {
@@ -27,4 +27,44 @@ export function Action({ act, children, confirm, primary }: Props) {
   );
 }
 
-type Props = { act(): Promise<unknown>; children: ComponentChildren; confirm?: string; primary?: boolean };
+type ActionProps = { act(): Promise<unknown>; children: ComponentChildren; confirm?: string; primary?: boolean };
+
+/** A choice of one word, with a count for each. */
+export function Filter({ label, choices, value, onChange }: FilterProps) {
+  return (
+    <div class="filter" role="group" aria-label={label}>
+      {choices.map(({ word, count }) => (
+        <button key={word} type="button" aria-pressed={value === word} onClick={() => onChange(word)}>
+          {word} <small>{count}</small>
+        </button>
+      ))}
+    </div>
+  );
+}
+
+type FilterProps = { label: string; choices: readonly { word: string; count: number }[]; value: string; onChange(word: string): void };
+
+/** A search box that the key `/` focuses. */
+export function Search({ label, value, onChange }: { label: string; value: string; onChange(value: string): void }) {
+  const box = useRef<HTMLInputElement>(null);
+  useEffect(() => {
+    const focusOnSlash = (event: KeyboardEvent) => {
+      const typing = event.target instanceof HTMLElement && /^(input|textarea|select)$/i.test(event.target.tagName);
+      if (event.key !== "/" || typing || event.ctrlKey || event.metaKey || event.altKey) return;
+      event.preventDefault();
+      box.current?.focus();
+    };
+    addEventListener("keydown", focusOnSlash);
+    return () => removeEventListener("keydown", focusOnSlash);
+  }, []);
+  return (
+    <input
+      ref={box}
+      type="search"
+      placeholder={`${label} (/)`}
+      aria-label={label}
+      value={value}
+      onInput={(event) => onChange(event.currentTarget.value)}
+    />
+  );
+}

@@ -8,7 +8,7 @@ const UNITS: readonly { unit: Intl.RelativeTimeFormatUnit; ms: number }[] = [
 ];
 const RELATIVE = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
 
-/** `5 minutes ago`, or `5 minutes` where it is `bare`, with the exact time as its tip. */
+/** `5 minutes ago`, or `5 minutes` if it is `bare`, with the exact time as a tooltip. */
 export function Moment({ at, bare = false }: { at: string | null | undefined; bare?: boolean }) {
   const now = useNow();
   if (at === null || at === undefined) return <span class="quiet">never</span>;
@@ -20,7 +20,7 @@ export function Moment({ at, bare = false }: { at: string | null | undefined; ba
   );
 }
 
-/** Milliseconds as people say them: `340 ms`, `1.2 s`, `3 min`. */
+/** Milliseconds in a readable unit: `340 ms`, `1.2 s`, `3 min`. */
 export function spanOf(ms: number): string {
   if (ms < 1_000) return `${Math.round(ms)} ms`;
   if (ms < 60_000) return `${(ms / 1_000).toFixed(1)} s`;

@@ -1,17 +1,17 @@
 import type { ComponentChildren } from "preact";
 
-/** `does`: it holds buttons, so its name is only read out. */
-export type Column<T> = { name: string; cell(row: T): ComponentChildren; does?: true };
+/** `isAction`: the column contains buttons; only screen readers read its name. */
+export type Column<T> = { name: string; cell(row: T): ComponentChildren; isAction?: true };
 
-/** On a narrow screen each row is a card, on which a column's name stands before its cell. */
+/** On a narrow screen each row is a card, with a column's name before its cell. */
 export function Table<T>({ columns, rows, keyOf }: { columns: readonly Column<T>[]; rows: readonly T[]; keyOf(row: T): string }) {
   return (
     <table>
       <thead>
         <tr>
-          {columns.map(({ name, does }) => (
+          {columns.map(({ name, isAction }) => (
             <th key={name} scope="col">
-              {does ? <span class="unseen">{name}</span> : name}
+              {isAction ? <span class="unseen">{name}</span> : name}
             </th>
           ))}
         </tr>
@@ -19,8 +19,8 @@ export function Table<T>({ columns, rows, keyOf }: { columns: readonly Column<T>
       <tbody>
         {rows.map((row) => (
           <tr key={keyOf(row)}>
-            {columns.map(({ name, cell, does }) =>
-              does ? (
+            {columns.map(({ name, cell, isAction }) =>
+              isAction ? (
                 <td key={name} class="actions">
                   {cell(row)}
                 </td>
