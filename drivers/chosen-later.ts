@@ -1,7 +1,7 @@
 import type { Clock } from "../lib/clock.ts";
 import { Fault } from "../lib/fault.ts";
 import type { Log } from "../lib/log.ts";
-import { backoff } from "../lib/backoff.ts";
+import { createBackoff } from "../lib/backoff.ts";
 import { type Call, type Driver, DRIVER_VERBS, type DriverName, type DriverVerb } from "./driver.ts";
 import { withTimeout } from "../lib/deadline.ts";
 
@@ -62,7 +62,7 @@ export function chosenLater({ choose, meanwhile, clock, log }: Choice): Driver {
       yield* (await get(call.signal)).logs(service, options, call);
     },
     events: async function* (call) {
-      const delays = backoff(RETRY_MS.first, RETRY_MS.longest);
+      const delays = createBackoff(RETRY_MS.first, RETRY_MS.longest);
       for (let told = false; !call.signal.aborted; told = true) {
         const driver = await get(call.signal).catch((error: unknown) => {
           if (!told && !call.signal.aborted) log.warn({ err: error }, "The container engine cannot be asked what it is; asking again.");

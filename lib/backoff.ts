@@ -1,14 +1,22 @@
-/** Delays that double from `first` to `longest` milliseconds, each shortened by up to a quarter so that many do not retry as one. */
-export function backoff(first: number, longest: number): { next(): number; reset(): void } {
-  let delay = first;
+export type BackoffRange = { firstMs: number; longestMs: number };
+
+/** The delay after the `failures`th failure in a row (from 1): it doubles from `firstMs` to `longestMs`. */
+export function backoffDelay({ firstMs, longestMs }: BackoffRange, failures: number): number {
+  return Math.min(longestMs, firstMs * 2 ** Math.max(0, failures - 1));
+}
+
+/** Shortens a delay by up to a quarter, so that many who wait do not retry as one. */
+export function scattered(delayMs: number, random: () => number = Math.random): number {
+  return delayMs * (1 - random() / 4);
+}
+
+/** Scattered delays that double. */
+export function createBackoff(firstMs: number, longestMs: number): { next(): number; reset(): void } {
+  let failures = 0;
   return {
-    next: () => {
-      const now = delay * (1 - Math.random() / 4);
-      delay = Math.min(delay * 2, longest);
-      return now;
-    },
+    next: () => scattered(backoffDelay({ firstMs, longestMs }, ++failures)),
     reset: () => {
-      delay = first;
+      failures = 0;
     },
   };
 }

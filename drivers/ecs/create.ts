@@ -1,6 +1,6 @@
 import type { Service } from "@aws-sdk/client-ecs";
 import { advisedFault } from "../advice.ts";
-import { backoff } from "../../lib/backoff.ts";
+import { createBackoff } from "../../lib/backoff.ts";
 import type { Spec } from "../driver.ts";
 import { notHonoured, service, taskDefinition } from "./definition.ts";
 import { deregister, remove } from "./destroy.ts";
@@ -20,7 +20,7 @@ export type Begun = { adopted: boolean; events: ReadonlySet<string>; tasks: Read
 
 /** Creates the service, or finds the one that is as good; its holder of any other generation, or one that has ended, goes first. */
 export async function createOrAdopt(site: Site, spec: Spec, signal: AbortSignal): Promise<Begun> {
-  const delays = backoff(site.looks.retry.first, site.looks.retry.longest);
+  const delays = createBackoff(site.looks.retry.first, site.looks.retry.longest);
   for (let attempt = 1; ; attempt++) {
     signal.throwIfAborted();
     const holder = await findService(site.aws, spec.service, signal);

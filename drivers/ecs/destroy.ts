@@ -1,5 +1,5 @@
 import { advisedFault } from "../advice.ts";
-import { backoff } from "../../lib/backoff.ts";
+import { createBackoff } from "../../lib/backoff.ts";
 import type { Call } from "../driver.ts";
 import { isServiceName } from "../service-name.ts";
 import { withTimeout } from "../../lib/deadline.ts";
@@ -43,7 +43,7 @@ export async function remove(site: Site, service: string, signal?: AbortSignal):
  * made another of that name meanwhile, which is not ours to wait for.
  */
 async function gone(site: Site, service: string, of: { created: Date | undefined; known: Set<string> }, signal: AbortSignal): Promise<boolean> {
-  const delays = backoff(site.looks.start.first, site.looks.start.longest);
+  const delays = createBackoff(site.looks.start.first, site.looks.start.longest);
   for (;;) {
     const holder = await findService(site.aws, service, signal);
     const successor = holder !== undefined && of.created !== undefined && holder.createdAt?.getTime() !== of.created.getTime();

@@ -1,4 +1,4 @@
-import { backoff } from "../../lib/backoff.ts";
+import { createBackoff } from "../../lib/backoff.ts";
 import type { Call, DriverEvent } from "../driver.ts";
 import { allServices, liveTasks, ofService } from "./look.ts";
 import { runs, taskId } from "./observe.ts";
@@ -11,7 +11,7 @@ import { readTags } from "./tags.ts";
  */
 export async function* events(site: Site, { signal }: Call): AsyncGenerator<DriverEvent> {
   const { first, longest } = site.looks.events;
-  const delays = backoff(first, longest);
+  const delays = createBackoff(first, longest);
   let before: Map<string, Fact> | undefined;
   // Its loss and its return are told once each, however often it is tried in between.
   let lost = false;

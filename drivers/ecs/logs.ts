@@ -1,6 +1,6 @@
 import type { OutputLogEvent } from "@aws-sdk/client-cloudwatch-logs";
 import type { Task } from "@aws-sdk/client-ecs";
-import { backoff } from "../../lib/backoff.ts";
+import { createBackoff } from "../../lib/backoff.ts";
 import type { Call } from "../driver.ts";
 import { logStream } from "./definition.ts";
 import { LAST_LINES } from "../ended-early.ts";
@@ -37,7 +37,7 @@ export async function* logs(
   if (begun.events.length > 0) yield textOf(begun.events);
   if (!follow) return;
   let token = begun.next;
-  const delays = backoff(FOLLOW_MS.first, FOLLOW_MS.longest);
+  const delays = createBackoff(FOLLOW_MS.first, FOLLOW_MS.longest);
   for (;;) {
     const [now] = await findTasks(site.aws, [task.taskArn ?? ""], signal);
     // Asked before the lines are, so that its last ones are read.
@@ -58,7 +58,7 @@ export async function* logs(
 
 /** What a task that ended left behind; a log that cannot be read must not hide why it did. */
 export async function lastLines(site: Site, service: string, task: Task, signal: AbortSignal): Promise<string[]> {
-  const delays = backoff(LATE.firstMs, LATE.longestMs);
+  const delays = createBackoff(LATE.firstMs, LATE.longestMs);
   try {
     for (let look = 1; ; look++) {
       const { events } = await lastEvents(site, service, task, LAST_LINES, signal);

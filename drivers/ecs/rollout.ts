@@ -1,6 +1,6 @@
 import type { Service, Task } from "@aws-sdk/client-ecs";
 import { advisedFault } from "../advice.ts";
-import { backoff } from "../../lib/backoff.ts";
+import { createBackoff } from "../../lib/backoff.ts";
 import type { Address, DeployCall, Spec } from "../driver.ts";
 import { awaitReady } from "../ready.ts";
 import type { Begun } from "./create.ts";
@@ -25,7 +25,7 @@ export type Up = { task: Task; address: Address | undefined; startedAt: number }
  */
 export async function awaitRollout(site: Site, spec: Spec, begun: Begun, { signal, onPull }: DeployCall): Promise<Up> {
   const { clock } = site;
-  const delays = backoff(site.looks.start.first, site.looks.start.longest);
+  const delays = createBackoff(site.looks.start.first, site.looks.start.longest);
   const over = new AbortController();
   const either = AbortSignal.any([signal, over.signal]);
   const look = openLook(site, spec, begun, signal);

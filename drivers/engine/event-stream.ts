@@ -1,10 +1,10 @@
 import type { Socket } from "node:net";
 import type { Readable } from "node:stream";
 import type { Log } from "../../lib/log.ts";
-import { backoff } from "../../lib/backoff.ts";
+import { createBackoff } from "../../lib/backoff.ts";
 import type { Call } from "../driver.ts";
 import type { Engine } from "./engine.ts";
-import { jsonLines } from "../../lib/json-lines.ts";
+import { jsonLines } from "../../lib/split-lines.ts";
 
 const RETRY_MS = { first: 250, longest: 3_000 };
 /** A connection that lasted this long was a good one: the next failure starts again with the shortest delay. */
@@ -22,7 +22,7 @@ export async function* eventStream(
   log: Log,
   { signal }: Call,
 ): AsyncGenerator<"connected" | "disconnected" | EngineEvent> {
-  const delays = backoff(RETRY_MS.first, RETRY_MS.longest);
+  const delays = createBackoff(RETRY_MS.first, RETRY_MS.longest);
   // Its loss and its return are told once each, however often it is tried in between.
   let lost = false;
   while (!signal.aborted) {

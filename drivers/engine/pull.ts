@@ -4,7 +4,7 @@ import type { DeployCall, Registry } from "../driver.ts";
 import type { Reference } from "../reference.ts";
 import type { Engine } from "./engine.ts";
 import { engineFault } from "./faults.ts";
-import { jsonLines } from "../../lib/json-lines.ts";
+import { jsonLines } from "../../lib/split-lines.ts";
 
 /** The engine is silent for this long only when the registry is, or the disk. */
 export const PULL_IDLE_MS = 120_000;

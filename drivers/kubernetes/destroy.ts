@@ -1,5 +1,5 @@
 import { Fault } from "../../lib/fault.ts";
-import { backoff } from "../../lib/backoff.ts";
+import { createBackoff } from "../../lib/backoff.ts";
 import { withTimeout } from "../../lib/deadline.ts";
 import type { Cluster } from "./cluster.ts";
 import { find, discard, isOf } from "./objects.ts";
@@ -34,7 +34,7 @@ async function gone(cluster: Cluster, service: string, signal: AbortSignal): Pro
   };
   for await (const { pods } of watchPods(cluster, selectService(service), signal, trouble)) if (pods.size === 0) break;
   // It is kept until the cluster has noticed that there is nothing left of it.
-  const delays = backoff(LOOK_MS.first, LOOK_MS.longest);
+  const delays = createBackoff(LOOK_MS.first, LOOK_MS.longest);
   for (let left = true; left;) {
     const found = await find(cluster, "deployments", service, signal);
     // One without the mark of its end is another's, who began anew meanwhile.

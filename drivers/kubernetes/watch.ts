@@ -1,8 +1,8 @@
 import type { IncomingMessage } from "node:http";
 import type { V1Pod } from "@kubernetes/client-node";
 import { Fault } from "../../lib/fault.ts";
-import { backoff } from "../../lib/backoff.ts";
-import { jsonLines } from "../../lib/json-lines.ts";
+import { createBackoff } from "../../lib/backoff.ts";
+import { jsonLines } from "../../lib/split-lines.ts";
 import type { Cluster } from "./cluster.ts";
 import { answered, refusedFault, Refusal, unreachable } from "./faults.ts";
 import { listAll } from "./objects.ts";
@@ -30,7 +30,7 @@ type Told = { type: "ADDED" | "MODIFIED" | "DELETED" | "BOOKMARK" | "ERROR"; obj
  */
 export async function* watchPods(cluster: Cluster, selector: string, signal: AbortSignal, trouble: (error: unknown) => void): AsyncGenerator<Seen> {
   const { clock } = cluster;
-  const delays = backoff(RETRY_MS.first, RETRY_MS.longest);
+  const delays = createBackoff(RETRY_MS.first, RETRY_MS.longest);
   const pods = new Map<string, V1Pod>();
   let version: string | undefined;
   let broken = false;

@@ -1,6 +1,6 @@
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
-import { backoff } from "../../lib/backoff.ts";
+import { createBackoff } from "../../lib/backoff.ts";
 import type { DeployCall } from "../driver.ts";
 import type { SpawnerClient, SpawnerRequest } from "./client.ts";
 import { brokenOff, brokeOffAfterConnect, saidFault } from "./faults.ts";
@@ -20,7 +20,7 @@ type Result = Exclude<WireLine, { pull: unknown } | { fault: unknown }>;
  */
 export async function awaitWork(client: SpawnerClient, clock: Clock, question: SpawnerRequest, { signal, onPull }: DeployCall): Promise<Result> {
   const { doing } = question;
-  const delays = backoff(RETRY_MS.first, RETRY_MS.longest);
+  const delays = createBackoff(RETRY_MS.first, RETRY_MS.longest);
   let brokenAt: number | undefined;
   for (;;) {
     let taken = false;

@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
-import { backoff } from "../../lib/backoff.ts";
+import { createBackoff } from "../../lib/backoff.ts";
 import type { DeployCall, Deployment, Spec } from "../driver.ts";
 import { withTimeout } from "../../lib/deadline.ts";
 import { type SpawnerClient, servicePath } from "./client.ts";
@@ -46,7 +46,7 @@ async function undo(client: SpawnerClient, clock: Clock, { service, labels }: Sp
   const path = `${servicePath(service)}?generation=${labels.generation}&call=${id}`;
   const overdue = () => new Fault("ENGINE_FAILED", `${doing}: the spawner at ${client.name} did not do it within ${UNDO_MS / 1_000} s.`);
   await withTimeout({ clock, ms: UNDO_MS, overdue }, async (signal) => {
-    for (const delays = backoff(RETRY_MS.first, RETRY_MS.longest); ;) {
+    for (const delays = createBackoff(RETRY_MS.first, RETRY_MS.longest); ;) {
       try {
         return await client.json({ method: "DELETE", path, signal, doing });
       } catch (error) {

@@ -1,6 +1,6 @@
 import type { Clock } from "../../lib/clock.ts";
 import type { Log } from "../../lib/log.ts";
-import { backoff } from "../../lib/backoff.ts";
+import { createBackoff } from "../../lib/backoff.ts";
 import type { Call, DriverEvent } from "../driver.ts";
 import type { SpawnerClient } from "./client.ts";
 import { lines } from "./lines.ts";
@@ -11,7 +11,7 @@ const SETTLED_MS = 10_000;
 
 /** Ends only when the signal aborts. That the far side's own engine was away is told by its `connected`. */
 export async function* events(client: SpawnerClient, clock: Clock, log: Log, { signal }: Call): AsyncGenerator<DriverEvent> {
-  const delays = backoff(RETRY_MS.first, RETRY_MS.longest);
+  const delays = createBackoff(RETRY_MS.first, RETRY_MS.longest);
   // Its loss and its return are told once each, however often it is tried in between.
   let lost = false;
   while (!signal.aborted) {

@@ -1,5 +1,5 @@
-import { StringDecoder } from "node:string_decoder";
 import type { Clock } from "../../lib/clock.ts";
+import { createLineSplitter } from "../../lib/split-lines.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { SpawnerClient, SpawnerRequest } from "./client.ts";
 import { brokenOff, isFault } from "./faults.ts";
@@ -22,18 +22,12 @@ export async function* lines<T>(client: SpawnerClient, clock: Clock, question: S
     const body = await client.stream({ ...question, signal: AbortSignal.any([signal, own.signal]) });
     onOpen();
     cancel = clock.after(SILENCE_MS, silent);
-    const decoder = new StringDecoder("utf8");
-    let rest = "";
+    const splitter = createLineSplitter();
     for await (const piece of body) {
       cancel();
       cancel = clock.after(SILENCE_MS, silent);
-      const [first = "", ...more] = decoder.write(piece).split("\n");
-      rest += first;
-      for (const next of more) {
-        if (rest !== "") yield parse<T>(rest, question, client.name);
-        rest = next;
-      }
-      if (rest.length > LONGEST_LINE)
+      for (const line of splitter.push(piece)) yield parse<T>(line, question, client.name);
+      if (splitter.pending > LONGEST_LINE)
         throw new Fault("ENGINE_FAILED", `${doing}: the spawner at ${client.name} said more in a line than can be meant.`);
     }
   } catch (error) {

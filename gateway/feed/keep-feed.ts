@@ -1,19 +1,19 @@
 import { request as httpRequest, type ClientRequest, type IncomingMessage } from "node:http";
 import type { Clock } from "../../lib/clock.ts";
+import { createLineSplitter } from "../../lib/split-lines.ts";
+import { backoffDelay } from "../../lib/backoff.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
 import { FEED_SILENCE_MS, type FeedLine } from "../contract.ts";
 import { isFaultData } from "./ask-control.ts";
 import { agentOf, type ControlLink, distrust } from "./control-link.ts";
-import { StringDecoder } from "node:string_decoder";
 import type { Readable } from "node:stream";
 
 /** Many times what control puts into one, which is 500 containers. */
 const LONGEST_LINE = 64 * 1_048_576;
 const SILENCE = "silence";
 const LONGEST_REFUSAL = 65_536;
-const FIRST_DELAY_MS = 100;
-const LONGEST_DELAY_MS = 2_000;
+const RETRY = { firstMs: 100, longestMs: 2_000 };
 /** A person has to do something first, and is told so each time. */
 const REFUSED_DELAY_MS = 30_000;
 
@@ -69,7 +69,7 @@ export function keepFeed({ link, path, onLine, onLost, onRefused, clock, log }: 
       }
       log[told ? "debug" : "warn"]({ why, control: link.name }, "The control plane is away: what is known is served, nothing is woken");
       told = true;
-      const delay = Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** failures++);
+      const delay = backoffDelay(RETRY, ++failures);
       cancelRetry = clock.after(delay * (0.5 + Math.random() / 2), open);
     };
     loseCurrent = lost;
@@ -149,16 +149,9 @@ function readLine(text: string): FeedLine | undefined {
 
 /** Calls `onLine` with each line of a stream; one that grows beyond `limit` characters destroys it. */
 export function readLines(stream: Readable, limit: number, onLine: (line: string) => void): void {
-  const decoder = new StringDecoder("utf8");
-  let rest = "";
+  const splitter = createLineSplitter();
   stream.on("data", (chunk: Buffer) => {
-    // Only in what is new, since to look through what waits copies it, for each of the hundreds of chunks of a long line.
-    const [first = "", ...more] = decoder.write(chunk).split("\n");
-    rest += first;
-    for (const next of more) {
-      if (rest !== "") onLine(rest);
-      rest = next;
-    }
-    if (rest.length > limit) stream.destroy(new Error("a line of the feed is too long"));
+    for (const line of splitter.push(chunk)) onLine(line);
+    if (splitter.pending > limit) stream.destroy(new Error("a line of the feed is too long"));
   });
 }
