@@ -1,3 +1,4 @@
+import { BoundedMap } from "../lib/bounded-map.ts";
 import { BlockList, isIP } from "node:net";
 
 /** The load balancers in front: what they say of where a request came from is believed. */
@@ -32,14 +33,13 @@ export function trustedProxies(blocks: readonly string[]): TrustedProxies {
     if (bits === undefined) list.addAddress(address, family);
     else list.addSubnet(address, Number(bits), family);
   }
-  const remembered = new Map<string, boolean>();
+  const remembered = new BoundedMap<string, boolean>(MOST_REMEMBERED);
 
   const trusts = (address: string): boolean => {
     const known = remembered.get(address);
     if (known !== undefined) return known;
     const family = isIP(address);
     const verdict = family !== 0 && list.check(address, family === 6 ? "ipv6" : "ipv4");
-    if (remembered.size >= MOST_REMEMBERED) remembered.clear();
     remembered.set(address, verdict);
     return verdict;
   };

@@ -1,5 +1,6 @@
 import type { ChildProcess } from "node:child_process";
 import type { Clock } from "../lib/clock.ts";
+import { backoffDelay } from "../lib/backoff.ts";
 import { Fault } from "../lib/fault.ts";
 import type { Log } from "../lib/log.ts";
 
@@ -18,8 +19,7 @@ export type Child = {
 /** What a start tells about the process that it made. */
 export type Started = { ready(): void; cannot(fault: Fault): void };
 
-const FIRST_RESTART_MS = 100;
-const LONGEST_RESTART_MS = 10_000;
+const RESTART = { firstMs: 100, longestMs: 10_000 };
 /** A process that was ready for this long starts its back-off anew: only a crash loop waits longer than `FIRST_RESTART_MS`. */
 const STABLE_MS = 10_000;
 /** So many deaths in a row before it was ever ready are no accident; `ready` rejects then, and the restarts go on. */
@@ -45,7 +45,7 @@ export function keepRunning(options: {
   let isRefused = false;
   let deaths = 0;
   let readyAt: number | undefined;
-  let delay = FIRST_RESTART_MS;
+  let failures = 0;
   let cancelRestart = () => {};
   let whenGone: () => void = () => {};
   const first = Promise.withResolvers<void>();
@@ -55,11 +55,11 @@ export function keepRunning(options: {
     whenGone();
     if (!everReady && (stopping || ++deaths >= FIRST_TRIES)) first.reject(fault);
     if (stopping || isRefused) return;
-    if (readyAt !== undefined && clock.monotonic() - readyAt > STABLE_MS) delay = FIRST_RESTART_MS;
+    if (readyAt !== undefined && clock.monotonic() - readyAt > STABLE_MS) failures = 0;
     readyAt = undefined;
+    const delay = backoffDelay(RESTART, ++failures);
     log.error({ ...why, restartInMs: delay }, sentence);
     cancelRestart = clock.after(delay, start);
-    delay = Math.min(delay * 2, LONGEST_RESTART_MS);
   };
 
   const started: Started = {

@@ -1,3 +1,4 @@
+import { backoffDelay, scattered } from "../../lib/backoff.ts";
 import { availableParallelism } from "node:os";
 import type { Bounds } from "./fair-lane.ts";
 import type { LaneBounds } from "./lanes.ts";
@@ -99,6 +100,5 @@ export type RetryDelays = { firstMs: number; longestMs: number };
 
 /** How long to wait after the `failures`th failure in a row (from 1), shortened by up to a quarter so that many do not come back as one. */
 export function retryDelay(retry: RetryDelays, failures: number, random: () => number): number {
-  const full = Math.min(retry.longestMs, retry.firstMs * 2 ** Math.max(0, failures - 1));
-  return full * (1 - random() / 4);
+  return scattered(backoffDelay(retry, failures), random);
 }

@@ -1,4 +1,5 @@
 import type { Clock } from "../../lib/clock.ts";
+import { backoffDelay, scattered } from "../../lib/backoff.ts";
 import { Fault, type FaultCode } from "../../lib/fault.ts";
 import type { ContainerAddress, ContainerView, Directory, Caller } from "../contract.ts";
 import type { Metrics } from "../../lib/metrics/open-metrics.ts";
@@ -166,8 +167,7 @@ export function openHold(parts: { directory: Directory; clock: Clock; limit: num
         if (!(error instanceof Fault) || !(BUSY.has(error.code) || (attempts > 1 && AWAY.has(error.code)))) throw error;
         queue.trouble = error.message;
       }
-      const delayMs = Math.min(WAKE_RETRY.longestMs, WAKE_RETRY.firstMs * 2 ** (attempts - 1));
-      await clock.sleep(delayMs * (1 - Math.random() / 4));
+      await clock.sleep(scattered(backoffDelay(WAKE_RETRY, attempts)));
       caller = queue.waiters.values().next().value?.caller;
     }
   }

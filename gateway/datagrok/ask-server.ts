@@ -1,4 +1,5 @@
 import type { Clock } from "../../lib/clock.ts";
+import { backoffDelay } from "../../lib/backoff.ts";
 import { Fault } from "../../lib/fault.ts";
 import { type HttpFailure, openHttpClient } from "../../lib/http-client.ts";
 import { parseReply } from "../../lib/parse-reply.ts";
@@ -28,8 +29,7 @@ const CONNECT_MS = 5_000;
 const LONGEST_MS = 3_600_000;
 /** An entity holds the last lines that a container wrote. */
 const MAX_BYTES = 4 * 1_048_576;
-const FIRST_DELAY_MS = 250;
-const LONGEST_DELAY_MS = 5_000;
+const RETRY = { firstMs: 250, longestMs: 5_000 };
 /** What a load balancer answers where nobody is behind it; the last one also where it has waited for long enough. */
 const NOBODY_THERE: ReadonlySet<number> = new Set([502, 503, 504]);
 /** What a header can carry as one word: anything else is nobody's token, and must not become a scheme of its own (`Dev <key>`). */
@@ -50,7 +50,7 @@ export function openAskServer(parts: { url: string; connections: number; clock: 
   const failed = () => {
     const now = clock.monotonic();
     // Of many that fail together one counts.
-    if (now >= askAgainAt) askAgainAt = now + Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** failures++);
+    if (now >= askAgainAt) askAgainAt = now + backoffDelay(RETRY, ++failures);
   };
 
   const ask: AskServer["ask"] = async (method, path, authorization, { signal, limitMs, holds }) => {

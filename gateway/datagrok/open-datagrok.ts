@@ -1,4 +1,6 @@
 import type { Clock } from "../../lib/clock.ts";
+import { BoundedMap } from "../../lib/bounded-map.ts";
+import { backoffDelay } from "../../lib/backoff.ts";
 import { Fault, type FaultData } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
 import type { ContainerView, Directory, Standing, Identity } from "../contract.ts";
@@ -25,12 +27,12 @@ const MOST_LOOKS = 32;
 /** A token that is unknown to that server may become valid later. */
 const WRONG_MS = 2_000;
 /** A start that failed is tried again by a request after this, which doubles up to the longest. */
-const FIRST_RETRY_MS = 1_000;
-const LONGEST_RETRY_MS = 60_000;
+const RUN_RETRY = { firstMs: 1_000, longestMs: 60_000 };
 /** A container that refused a connection is looked at again so often, in ms; its caller is answered by then. */
 const DOUBTS_MS = [0, 250, 500, 500];
-const FIRST_ASK_MS = 250;
-const LONGEST_ASK_MS = 5_000;
+const ASK_RETRY = { firstMs: 250, longestMs: 5_000 };
+
+const MOST_FAILURES = 10_000;
 
 type Failure = { fault: FaultData; retryAt: number; times: number };
 
@@ -44,7 +46,7 @@ export function openDatagrok(parts: { url: string; key: string | undefined; runM
   const closed = new AbortController();
   const server = openAskServer({ url, connections: MOST_LOOKS, clock });
   const runs = openAskServer({ url, connections: MOST_RUNS, clock });
-  const failures = new Map<string, Failure>();
+  const failures = new BoundedMap<string, Failure>(MOST_FAILURES);
   const watching = watchers();
   const warn = idleStopWarnings(log);
 
@@ -83,9 +85,8 @@ export function openDatagrok(parts: { url: string; key: string | undefined; runM
     }
   };
   const remember = (id: string, fault: Fault) => {
-    if (failures.size >= 10_000) failures.clear();
     const times = (failures.get(id)?.times ?? 0) + 1;
-    const retryAt = clock.now() + Math.min(LONGEST_RETRY_MS, FIRST_RETRY_MS * 2 ** (times - 1));
+    const retryAt = clock.now() + backoffDelay(RUN_RETRY, times);
     failures.set(id, { fault: fault.toJSON(), retryAt, times });
   };
 
@@ -170,13 +171,13 @@ export function openDatagrok(parts: { url: string; key: string | undefined; runM
 }
 
 async function untilHeard(server: AskServer, clock: Clock, signal: AbortSignal): Promise<void> {
-  for (let delay = FIRST_ASK_MS; !signal.aborted; delay = Math.min(LONGEST_ASK_MS, delay * 2)) {
+  for (let tries = 1; !signal.aborted; tries++) {
     try {
       // Nobody's token: that it is refused is an answer too.
       await server.get("/info/server", "-", { signal, limitMs: HEARD_MS });
       return;
     } catch {
-      await clock.sleep(delay, signal).catch(() => undefined);
+      await clock.sleep(backoffDelay(ASK_RETRY, tries), signal).catch(() => undefined);
     }
   }
 }

@@ -1,4 +1,5 @@
 import type { Clock } from "../../lib/clock.ts";
+import { backoffDelay } from "../../lib/backoff.ts";
 import { Fault } from "../../lib/fault.ts";
 import { type AskServer, sentenceOf } from "./ask-server.ts";
 import type { LookUps } from "./look-ups.ts";
@@ -108,16 +109,14 @@ function whyNot({ view: { name, standing } }: Seen, refused: Fault | undefined):
 }
 
 const CONNECT_MS = 2_000;
-const FIRST_DELAY_MS = 50;
-const LONGEST_DELAY_MS = 1_000;
+const CONNECT_RETRY = { firstMs: 50, longestMs: 1_000 };
 
 /**
  * Resolves once a connection to the address was accepted: a Datagrok server says that a container has started before its application listens, up to 90 s
  * before. Tries until then; rejects with the signal's reason.
  */
 export async function accepts(address: { host: string; port: number }, signal: AbortSignal, clock: Clock): Promise<void> {
-  for (let delay = FIRST_DELAY_MS; !(await isAccepted(address, signal, clock)); delay = Math.min(LONGEST_DELAY_MS, delay * 2))
-    await clock.sleep(delay, signal);
+  for (let tries = 1; !(await isAccepted(address, signal, clock)); tries++) await clock.sleep(backoffDelay(CONNECT_RETRY, tries), signal);
 }
 
 function isAccepted(address: { host: string; port: number }, signal: AbortSignal, clock: Clock): Promise<boolean> {

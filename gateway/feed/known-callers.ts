@@ -1,6 +1,7 @@
 import { hash } from "node:crypto";
 import NodeCache from "node-cache";
 import type { Clock } from "../../lib/clock.ts";
+import { BoundedMap } from "../../lib/bounded-map.ts";
 import { addressBlock } from "../../lib/client-address-block.ts";
 import { Fault, type FaultCode } from "../../lib/fault.ts";
 import { fairTurns, type FairTurnsLimits } from "../fair-queue.ts";
@@ -59,7 +60,7 @@ export function knownCallers(parts: KnownCallersParts): KnownCallers {
   const { ask, full, closed, isAway = () => false, isToken = () => true, questions = QUESTIONS, wrongTokens = WRONG_TOKENS, clock } = parts;
   // Looked into for every request, so by the token itself, and without a look at the clock: a digest, and a cache around it, cost more than
   // the rest of a decision.
-  const valid = new Map<string, Entry>();
+  const valid = new BoundedMap<string, Entry>(MOST_CALLERS);
   // Apart, so that a flood of invented tokens cannot push out those of real callers.
   const earlier = new NodeCache({ useClones: false, stdTTL: AWAY_SECONDS, maxKeys: MOST_CALLERS });
   const wrong = createWrongTokens(wrongTokens, clock);
@@ -127,7 +128,6 @@ export function knownCallers(parts: KnownCallersParts): KnownCallers {
 
   const count = (caller: Caller, from: number, ms: number) => {
     if (closed.aborted) return;
-    if (valid.size >= MOST_CALLERS) valid.clear();
     valid.set(caller.token, { caller, renewAt: from + ms / 2, until: from + ms, used: false });
     cancelSweep ??= clock.after(SWEEP_MS, sweep);
   };

@@ -1,3 +1,4 @@
+import { backoffDelay } from "../backoff.ts";
 import type { Clock } from "../clock.ts";
 
 /** A value that another server has: fetched when it is first wanted, and kept while that server is away. */
@@ -8,8 +9,7 @@ export type Fetched<T> = {
   refresh(): Promise<void>;
 };
 
-const FIRST_RETRY_MS = 500;
-const LONGEST_RETRY_MS = 30_000;
+const RETRY = { firstMs: 500, longestMs: 30_000 };
 /** For so long after it was fresh a value is used on while it is fetched anew, so that who asks often never waits. */
 const GRACE_MS = 10_000;
 /** Who comes after a quiet time waits for what is true now, but not for a server that hangs. */
@@ -29,7 +29,7 @@ export function openFetched<T>(parts: {
   let value: { is: T; at: number } | undefined;
   let failure: unknown;
   let nextTryAt = -Infinity;
-  let delay = FIRST_RETRY_MS;
+  let failures = 0;
   let flight: Promise<void> | undefined;
   /** Of the flight: all who wait for it do so together, from the first of them on. */
   let patience: { until: number; over: Promise<void> } | undefined;
@@ -37,12 +37,11 @@ export function openFetched<T>(parts: {
   const attempt = async () => {
     try {
       value = { is: await fetch(value?.is), at: clock.monotonic() };
-      delay = FIRST_RETRY_MS;
+      failures = 0;
       nextTryAt = -Infinity;
     } catch (error) {
       failure = error;
-      nextTryAt = clock.monotonic() + delay;
-      delay = Math.min(delay * 2, LONGEST_RETRY_MS);
+      nextTryAt = clock.monotonic() + backoffDelay(RETRY, ++failures);
       onFailure(error);
     } finally {
       flight = undefined;

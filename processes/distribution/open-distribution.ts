@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { Clock } from "../../lib/clock.ts";
+import { backoffDelay } from "../../lib/backoff.ts";
 import { lock, makeFolder, privateFile } from "../../control/store/data-folder.ts";
 import { Fault } from "../../lib/fault.ts";
 import { raceAbort } from "../../lib/deadline.ts";
@@ -33,8 +34,7 @@ export type OwnRegistry = {
 /** Who connected just before another one took over waits to be accepted by the one that was there, and would be reset with its socket. */
 const ACCEPTED_MS = 250;
 /** How soon it is tried again to take pushes, where that failed after garbage was collected. */
-const FIRST_RETRY_MS = 1_000;
-const LONGEST_RETRY_MS = 60_000;
+const RETRY = { firstMs: 1_000, longestMs: 60_000 };
 
 type Mode = "writable" | "readonly";
 /** One that is kept running until it is told to finish what is open and end. */
@@ -110,11 +110,12 @@ export async function openDistribution(options: {
   };
   /** Nobody else will: until it succeeds, every push is refused. */
   const turnBack = async () => {
-    for (let delay = FIRST_RETRY_MS; ; delay = Math.min(delay * 2, LONGEST_RETRY_MS)) {
+    for (let failures = 1; ; failures++) {
       try {
         return await turn("writable");
       } catch (err) {
         closing.signal.throwIfAborted();
+        const delay = backoffDelay(RETRY, failures);
         log.error({ err, retryInMs: delay }, "the registry cannot be made writable again: pushes are refused until it can");
         await clock.sleep(delay, closing.signal);
       }

@@ -1,4 +1,5 @@
 import type { Clock } from "../../../lib/clock.ts";
+import { BoundedMap } from "../../../lib/bounded-map.ts";
 import { Fault } from "../../../lib/fault.ts";
 import type { HttpClient } from "../../../lib/http-client.ts";
 import type { RegistryLogin } from "../../../lib/registry-client/registry-login.ts";
@@ -26,9 +27,9 @@ export function openBearerTokens(
   parts: { login: RegistryLogin | undefined; http: HttpClient; file: TokenFile | undefined; counts?: AskCounts | undefined; clock: Clock },
 ): BearerTokens {
   const { login, http, file, counts, clock } = parts;
-  const tokens = new Map<string, Renewed<string>>();
+  const tokens = new BoundedMap<string, Renewed<string>>(MOST_TOKENS);
   /** By the `Authorization`, what was not of use yet: tokens for names that somebody made up would leave the file no room. */
-  const untried = new Map<string, { scopes: string; until: number }>();
+  const untried = new BoundedMap<string, { scopes: string; until: number }>(MOST_TOKENS);
   const overdue = () =>
     new Fault("UPSTREAM_CREDENTIAL_FAILED", `The registry's token server ${server.realm.host} did not answer within ${ASK_MS / 1_000} s.`);
 
@@ -36,12 +37,10 @@ export function openBearerTokens(
     const known = tokens.get(scopes);
     if (known) return known;
     // Who still waits for it keeps hold of it.
-    makeRoom(tokens);
     const made = openRenewed({
       ask: async (signal) => {
         const token = await askToken(server, scopes === "" ? [] : scopes.split(" "), { login, http, clock, signal });
         if (file) {
-          makeRoom(untried);
           untried.set(token.value, { scopes, until: clock.monotonic() + token.lifeMs });
         }
         return token;
@@ -68,10 +67,4 @@ export function openBearerTokens(
       tokens.clear();
     },
   };
-}
-
-/** For one more: what came first goes. */
-function makeRoom(known: Map<string, unknown>): void {
-  const [oldest] = known.size < MOST_TOKENS ? [] : known.keys();
-  if (oldest !== undefined) known.delete(oldest);
 }

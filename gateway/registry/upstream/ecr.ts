@@ -1,4 +1,5 @@
 import type { Clock } from "../../../lib/clock.ts";
+import { BoundedMap } from "../../../lib/bounded-map.ts";
 import { Fault } from "../../../lib/fault.ts";
 import type { Log } from "../../../lib/log.ts";
 import { raceAbort } from "../../../lib/deadline.ts";
@@ -72,9 +73,9 @@ export async function ecrUpstream(parts: {
   // So that the token's file is there from the start.
   Promise.resolve(token.get(signal)).catch(() => {});
 
-  const there = new Set<string>();
+  const there = new BoundedMap<string, true>(MOST_REMEMBERED);
   const making = new Map<string, Promise<void>>();
-  const unmade = new Map<string, { fault: Fault; until: number }>();
+  const unmade = new BoundedMap<string, { fault: Fault; until: number }>(MOST_REMEMBERED);
   const closing = new AbortController();
 
   /** Where it fails, the push goes on: it may be there all the same, or ECR makes it by itself where a creation template says so. */
@@ -84,7 +85,6 @@ export async function ecrUpstream(parts: {
       return { kind: "failed" as const, fault: error };
     });
     if (made.kind === "denied" || made.kind === "failed") {
-      if (unmade.size >= MOST_REMEMBERED) unmade.clear();
       // Of statuses from 500 on, docker shows nobody the sentence.
       const fault = new Fault("REPOSITORY_NOT_MADE", `There is no repository ${repository}, and it could not be made: ${made.fault.message}`, {
         cause: made.fault,
@@ -93,8 +93,7 @@ export async function ecrUpstream(parts: {
       return;
     }
     unmade.delete(repository);
-    if (there.size >= MOST_REMEMBERED) there.clear();
-    there.add(repository);
+    there.set(repository, true);
   };
 
   return {

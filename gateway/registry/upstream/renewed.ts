@@ -1,4 +1,5 @@
 import type { Clock } from "../../../lib/clock.ts";
+import { backoffDelay } from "../../../lib/backoff.ts";
 import { Fault } from "../../../lib/fault.ts";
 import type { Count } from "../../../lib/metrics/cells.ts";
 import { raceAbort, withTimeout } from "../../../lib/deadline.ts";
@@ -18,8 +19,7 @@ export type AskCounts = { done: Count; failed: Count };
 
 /** All who were refused at the same time shall get the one credential that the first of them brought about. */
 const NEW_MS = 5_000;
-const FIRST_PAUSE_MS = 500;
-const LONGEST_PAUSE_MS = 15_000;
+const RETRY = { firstMs: 500, longestMs: 15_000 };
 
 /**
  * Something that runs out and is asked for again: by one ask at a time however many wait, which nobody's leaving ends, within `askMs`, and
@@ -40,7 +40,7 @@ export function openRenewed<T>(options: {
   const closing = new AbortController();
   let held: { value: T; from: number; renewAt: number; until: number } | undefined;
   let asking: Promise<T> | undefined;
-  let failed: { error: unknown; until: number; pauseMs: number } | undefined;
+  let failed: { error: unknown; until: number; times: number } | undefined;
   let cancelTimer = () => {};
 
   const ask = (): Promise<T> => {
@@ -64,13 +64,13 @@ export function openRenewed<T>(options: {
       plan(held.renewAt);
       return value;
     } catch (error) {
-      const pauseMs = Math.min(failed ? failed.pauseMs * 2 : FIRST_PAUSE_MS, LONGEST_PAUSE_MS);
-      failed = { error, until: clock.monotonic() + pauseMs, pauseMs };
+      const times = (failed?.times ?? 0) + 1;
+      failed = { error, until: clock.monotonic() + backoffDelay(RETRY, times), times };
       if (!closing.signal.aborted) {
         options.counts?.failed.add();
         options.onFailed?.(error);
       }
-      plan(failed.until + LONGEST_PAUSE_MS);
+      plan(failed.until + RETRY.longestMs);
       throw error;
     }
   };

@@ -1,4 +1,5 @@
 import type { Clock } from "../../../lib/clock.ts";
+import { backoffDelay } from "../../../lib/backoff.ts";
 import { Fault } from "../../../lib/fault.ts";
 import type { HttpClient, HttpReply } from "../../../lib/http-client.ts";
 import { basicAuthorization, type RegistryLogin } from "../../../lib/registry-client/registry-login.ts";
@@ -9,8 +10,7 @@ import type { Lasting } from "./renewed.ts";
 const USUAL_SECONDS = 60;
 const LONGEST_SECONDS = 86_400;
 const TRIES = 3;
-const FIRST_PAUSE_MS = 300;
-const LONGEST_PAUSE_MS = 5_000;
+const RETRY = { firstMs: 300, longestMs: 5_000 };
 
 /**
  * Asks a registry's token server for a token with these scopes: `GET realm?service=…&scope=…`, with the name and password where a login is
@@ -23,15 +23,16 @@ export async function askToken(
 ): Promise<Lasting<string>> {
   const url = tokenUrl(server, scopes, { client_id: "berth", ...(login && { account: login.username }) });
   const headers = { accept: "application/json", ...(login ? { authorization: basicAuthorization(login) } : {}) };
-  for (let left = TRIES - 1, pauseMs = FIRST_PAUSE_MS; ; left--, pauseMs *= 2) {
+  for (let tries = 1; ; tries++) {
     const reply = await http.request({ method: "GET", url: url.href, headers, signal }).catch((error: unknown) => {
       if (signal.aborted || !(error instanceof Fault)) throw error;
       return error;
     });
     if (!(reply instanceof Fault) && reply.status === 200) return readToken(reply, url.host);
     const passing = reply instanceof Fault || reply.status === 429 || reply.status >= 500;
-    if (!passing || left <= 0) throw failure(reply, url.host, login);
-    await clock.sleep(Math.min(reply instanceof Fault ? pauseMs : Math.max(pauseMs, retryAfterMs(reply)), LONGEST_PAUSE_MS), signal);
+    if (!passing || tries === TRIES) throw failure(reply, url.host, login);
+    const pauseMs = backoffDelay(RETRY, tries);
+    await clock.sleep(reply instanceof Fault ? pauseMs : Math.min(Math.max(pauseMs, retryAfterMs(reply)), RETRY.longestMs), signal);
   }
 }
 
