@@ -17,7 +17,7 @@ import { createIdentity } from "../control/identity/open-identity.ts";
 import { createSigningKeys, type SigningKeys } from "../control/identity/signing-keys.ts";
 import { openImporter } from "../control/packages/import/open-importer.ts";
 import { openLifecycle } from "../control/lifecycle/open-lifecycle.ts";
-import { withAdopted } from "../control/lifecycle/adopted-services.ts";
+import { withAdoptedServices } from "../control/lifecycle/adopted-services.ts";
 import { openPublisher } from "../control/packages/publish/open-publisher.ts";
 import { ZIP_LIMITS } from "../control/packages/publish/unpack-zip.ts";
 import { traceWakes } from "../control/lifecycle/trace-wakes.ts";
@@ -70,7 +70,7 @@ export async function runControl(options: {
   const driverName = driverOf(settings);
   const registry = openRegistry(settings, driverName, { clock, log });
   const chosen = await openChosenDriver(driverName, settings, registry, { clock, log }, spawnerTokens({ settings, signingKeys, clock }));
-  const driver = withAdopted(countCalls(chosen, { metrics, clock }), { store, environment: settings.environment });
+  const driver = withAdoptedServices(countCalls(chosen, { metrics, clock }), { store, environment: settings.environment });
   const lifecycle = openLifecycle({
     store,
     driver,

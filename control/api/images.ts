@@ -2,7 +2,7 @@ import { type Static, Type } from "typebox";
 import { Fault } from "../../lib/fault.ts";
 import type { WhoAnswer } from "../../gateway/contract.ts";
 import { createManageCheck, mayManagePackage, mayUseImage, requireManage } from "../identity/rights.ts";
-import type { Deployed, Image } from "../model/entities.ts";
+import type { DeployedImage, Image } from "../model/entities.ts";
 import { imageRepository, isOfRepository } from "../model/names.ts";
 import { IMAGE_WIRE_STATES } from "../model/states.ts";
 import type { Store } from "../store/open-store.ts";
@@ -179,6 +179,6 @@ function newestEarlier(images: readonly Image[], { major, minor, patch }: Packag
 }
 
 /** By its digest too: its tag may have moved. */
-function referencesOf({ ref, digest }: Deployed): string[] {
+function referencesOf({ ref, digest }: DeployedImage): string[] {
   return digest === undefined ? [ref] : [ref, `${ref.split("@", 1)[0]}@${digest}`];
 }

@@ -1,16 +1,16 @@
 import { type Call, type Driver, type Foreign, type Observed, wrapDriver } from "../../drivers/driver.ts";
 import { Fault } from "../../lib/fault.ts";
-import type { Adopted } from "../model/entities.ts";
+import type { AdoptedInstance } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
 
-type Held = { service: string; container: string; adopted: Adopted };
+type AdoptedService = { service: string; container: string; adopted: AdoptedInstance };
 
 /**
  * The driver, for which an adopted instance is a service like any other: found by its name, and only where it is that very instance. It carries no
  * labels, so whose it is stands in the store alone; what has taken its name since is a stranger's, and is neither told of nor ended.
  */
-export function withAdopted(driver: Driver, { store, environment }: { store: Store; environment: string }): Driver {
-  const heldOf = (service: string): Held | undefined => {
+export function withAdoptedServices(driver: Driver, { store, environment }: { store: Store; environment: string }): Driver {
+  const heldOf = (service: string): AdoptedService | undefined => {
     const row = store.containers.byService(service);
     if (row !== undefined) return row.adopted && { service, container: row.id, adopted: row.adopted };
     const removed = store.tombstones.adopted(service);
@@ -23,7 +23,7 @@ export function withAdopted(driver: Driver, { store, environment }: { store: Sto
     return foreign;
   };
 
-  const observe = async ({ service, container, adopted }: Held, call: Call): Promise<Observed | undefined> => {
+  const observe = async ({ service, container, adopted }: AdoptedService, call: Call): Promise<Observed | undefined> => {
     const found = await (await foreignOf(call)).find(service, adopted.port, call);
     if (found === undefined || found.instance !== adopted.instance) return undefined;
     const { running, address, exit } = found;

@@ -2,7 +2,7 @@
  * How much may be under way at a time, in all and of one user. `equalShares`: while several users have something under way or waiting, each has as many of `total` as the others, and
  * what does not divide stays free.
  */
-export type Bounds = { total: number; perUser: number; equalShares?: boolean };
+export type LaneLimits = { total: number; perUser: number; equalShares?: boolean };
 
 /**
  * Whose turn it is: users take turns, each user's items in their order. A user with a hundred items waits for a hundred turns, and keeps
@@ -18,7 +18,7 @@ export type FairLane = {
   waiting(): number;
 };
 
-export function createFairLane(bounds: Bounds): FairLane {
+export function createFairLane(bounds: LaneLimits): FairLane {
   // In the order of turns: who had one goes to the end.
   const queues = new Map<string, Set<string>>();
   const userOf = new Map<string, string>();
@@ -84,7 +84,7 @@ export type StartSlots = {
   leave(item: string): void;
 };
 
-export function createStartSlots(bounds: Bounds): StartSlots {
+export function createStartSlots(bounds: LaneLimits): StartSlots {
   const lane = createFairLane(bounds);
   const held = new Map<string, string>();
   const admitted = new Map<string, () => void>();

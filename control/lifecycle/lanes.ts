@@ -1,4 +1,4 @@
-import type { Bounds } from "./fair-lane.ts";
+import type { LaneLimits } from "./fair-lane.ts";
 import type { ContainerState } from "../model/states.ts";
 import type { Store } from "../store/open-store.ts";
 
@@ -17,7 +17,7 @@ export const missingKey = (id: string): string => `missing:${id}`;
  */
 export const LANES = ["start", "stop", "look", "image", "sweep"] as const;
 export type Lane = (typeof LANES)[number];
-export type LaneBounds = Record<Lane, Bounds>;
+export type LimitsByLane = Record<Lane, LaneLimits>;
 
 /** Which lane a container's next step belongs to. */
 const LANE_OF_STATE: Record<ContainerState, Lane> = {

@@ -1,7 +1,7 @@
 import { backoffDelay, scattered } from "../../lib/backoff.ts";
 import { availableParallelism } from "node:os";
-import type { Bounds } from "./fair-lane.ts";
-import type { LaneBounds } from "./lanes.ts";
+import type { LaneLimits } from "./fair-lane.ts";
+import type { LimitsByLane } from "./lanes.ts";
 
 /** All in milliseconds, unless named otherwise. */
 export type LifecycleLimits = {
@@ -41,9 +41,9 @@ export type LifecycleLimits = {
   /** Between looks for an image that no registry had. */
   missingRetry: RetryDelays;
   /** How much is worked on at the same time. */
-  lanes: LaneBounds;
+  lanes: LimitsByLane;
   /** How many starts have the engine create their containers at the same time. */
-  startSlots: Bounds;
+  startSlots: LaneLimits;
 };
 
 export const LIFECYCLE_LIMITS: LifecycleLimits = {
@@ -81,7 +81,7 @@ export const LIFECYCLE_LIMITS: LifecycleLimits = {
  * there are processors, at least 3 and at most 8, of which one is always free for somebody else. While several users start containers they have equal shares, so that a single start is
  * not slowed down by all that another user's hundred keep going. The engine is taken to be on a machine like this one.
  */
-export function startSlotsFor(processors: number): Bounds {
+export function startSlotsFor(processors: number): LaneLimits {
   const total = Math.min(8, Math.max(3, processors + 1));
   return { total, perUser: total - 1, equalShares: true };
 }

@@ -11,7 +11,7 @@ const FRESH_MS = 1_000;
 /** A wake of which nothing came is forgotten when so many others were. */
 const MOST_WAKES = 1_000;
 
-type Wake = { place: TracePlace; from: number; coming: boolean };
+type TracedWake = { place: TracePlace; from: number; coming: boolean };
 
 /**
  * A start that a request brought about, as spans below the one that waits for it: the wake and its phases. Of several requests the first counts. It goes by what
@@ -19,7 +19,7 @@ type Wake = { place: TracePlace; from: number; coming: boolean };
  */
 export function traceWakes(parts: { traces: Traces; watch: Changes["watch"]; clock: Clock }): (id: string, traceparent: string) => void {
   const { traces, clock } = parts;
-  const wakes = new Map<string, Wake>();
+  const wakes = new Map<string, TracedWake>();
 
   parts.watch((change) => {
     if ("removed" in change) return void wakes.delete(change.removed);
@@ -37,7 +37,7 @@ export function traceWakes(parts: { traces: Traces; watch: Changes["watch"]; clo
     }
   });
 
-  function record({ place, ...wake }: Wake, { name, state, phases, fault, wishedOn }: Container): void {
+  function record({ place, ...wake }: TracedWake, { name, state, phases, fault, wishedOn }: Container): void {
     // It may have been wished before, by somebody whose trace is not recorded.
     const from = Math.min(wake.from, wishedOn);
     const { traceId, spanId, parentId } = place;

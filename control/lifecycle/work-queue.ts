@@ -1,6 +1,6 @@
 import type { Clock } from "../../lib/clock.ts";
 import { createFairLane } from "./fair-lane.ts";
-import { type Lane, type LaneBounds, LANES } from "./lanes.ts";
+import { type Lane, type LimitsByLane, LANES } from "./lanes.ts";
 import { type RetryDelays, retryDelay } from "./limits.ts";
 
 /**
@@ -35,7 +35,7 @@ export function openWorkQueue(options: {
   place: (key: string) => { lane: Lane; user: string };
   failed: (key: string, error: unknown, retryInMs: number) => void;
   clock: Clock;
-  lanes: LaneBounds;
+  lanes: LimitsByLane;
   retry: RetryDelays;
   random: () => number;
 }): WorkQueue {

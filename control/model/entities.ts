@@ -63,13 +63,13 @@ export const WISHED_FOR = ["run", "request", "redefinition", "loss", "keepWarm"]
 export type WishedFor = (typeof WISHED_FOR)[number];
 
 /** An image as a registry knows it: `ref` may be a tag that has moved since. */
-export type Deployed = { ref: string; digest?: string | undefined };
+export type DeployedImage = { ref: string; digest?: string | undefined };
 
 /** Where a container takes connections, and by which instance of it, in the orchestrator's own words; undefined: it tells none. No two containers have the same host and port. */
 export type OwnedAddress = { host: string; port: number; instance?: string | undefined };
 
 /** An instance that another program made. `port`: where it listens; undefined: nowhere. */
-export type Adopted = { instance: string; generation: number; port: number | undefined };
+export type AdoptedInstance = { instance: string; generation: number; port: number | undefined };
 
 export type Container = {
   id: string;
@@ -105,11 +105,11 @@ export type Container = {
   /** The generation that runs, where one does. */
   runningGeneration: number | undefined;
   /** What was deployed last, which its image's row may no longer say: it is what runs, where anything does. */
-  deployed: Deployed | undefined;
+  deployed: DeployedImage | undefined;
   /** Taken away as soon as it may be another container's: then it is not sent to until the orchestrator has confirmed it. */
   address: OwnedAddress | undefined;
   /** What runs under `service` was not made by berth, and is ours by an administrator's word: that instance, and no other of the name. */
-  adopted: Adopted | undefined;
+  adopted: AdoptedInstance | undefined;
   /** How long each part of the last start took. */
   phases: StartTimes | undefined;
   /** Since then it lies frozen at the orchestrator, for all that is known, or is to (STOPPING); undefined: it does not. */
@@ -176,7 +176,7 @@ export type Tombstone = {
   service: string;
   removedOn: number;
   /** As the container's. */
-  adopted?: Adopted | undefined;
+  adopted?: AdoptedInstance | undefined;
   /** When its service was seen to be gone; undefined: that is still to be done. */
   clearedOn: number | undefined;
 };

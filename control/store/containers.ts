@@ -1,7 +1,7 @@
 import type { FaultData } from "../../lib/fault.ts";
 import type { ContainerState } from "../model/states.ts";
 import { json, oneOf, optional, text, whole } from "./columns.ts";
-import type { Adopted, Container, ContainerConfig, Deployed, OwnedAddress, WishedFor } from "../model/entities.ts";
+import type { AdoptedInstance, Container, ContainerConfig, DeployedImage, OwnedAddress, WishedFor } from "../model/entities.ts";
 import { listingsOf } from "./listing.ts";
 import { causeOf, historyIn, type Reason } from "./history.ts";
 import { type Columns, rowsOf } from "./rows.ts";
@@ -78,8 +78,8 @@ export const CONTAINER_COLUMNS: Columns<Container> = {
   wishedOn: whole(),
   wishedFor: optional(text<WishedFor>()),
   runningGeneration: optional(whole()),
-  deployed: optional(json<Deployed>()),
-  adopted: optional(json<Adopted>()),
+  deployed: optional(json<DeployedImage>()),
+  adopted: optional(json<AdoptedInstance>()),
   pausedOn: optional(whole()),
   busyUntil: whole(),
   attempts: whole(),

@@ -1,5 +1,5 @@
 import { json, optional, text, whole } from "./columns.ts";
-import type { Adopted, Tombstone } from "../model/entities.ts";
+import type { AdoptedInstance, Tombstone } from "../model/entities.ts";
 import { rowsOf } from "./rows.ts";
 import type { Sql } from "./sql.ts";
 
@@ -9,7 +9,7 @@ export function tombstonesIn(sql: Sql) {
   const rows = rowsOf<Tombstone>(sql, "tombstones", "id", {
     id: text(),
     service: text(),
-    adopted: optional(json<Adopted>()),
+    adopted: optional(json<AdoptedInstance>()),
     removedOn: whole(),
     clearedOn: optional(whole()),
   });

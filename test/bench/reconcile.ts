@@ -11,7 +11,7 @@ import { openLifecycle } from "../../control/lifecycle/open-lifecycle.ts";
 import type { ContainerConfig } from "../../control/model/entities.ts";
 import { openStore } from "../../control/store/open-store.ts";
 import { openLog } from "../../lib/log.ts";
-import { newContainer, newImage } from "../control/lifecycle/stand.ts";
+import { newContainer, newImage } from "../control/lifecycle/lifecycle-fixture.ts";
 import { openMemoryWorld } from "../fixtures/memory-driver.ts";
 import { stillClock, turns } from "../fixtures/still-clock.ts";
 

@@ -10,17 +10,17 @@ import { type ContainerView, type FeedLine, viewOffWire } from "../../gateway/co
 import { createIdentity } from "../../control/identity/open-identity.ts";
 import { openLog } from "../../lib/log.ts";
 import { viewOf } from "../../control/lifecycle/container-view.ts";
-import { newContainer, openStand, type Stand, until, USER } from "./lifecycle/stand.ts";
+import { newContainer, openLifecycleFixture, type LifecycleFixture, until, USER } from "./lifecycle/lifecycle-fixture.ts";
 
 const ADA = { userId: USER, login: "ada", admin: false };
 
 /** `looked`: called whenever some of the list was read, before it is told. */
 async function openTestFeed(
   t: Test,
-  looked: (stand: Stand) => void = () => {},
+  looked: (stand: LifecycleFixture) => void = () => {},
   storeWentBack: (revisions: { seen: number; found: number }) => void = () => {},
 ) {
-  const stand = await openStand(t);
+  const stand = await openLifecycleFixture(t);
   // A socket's path may have 107 bytes only.
   const folder = mkdtempSync(join(tmpdir(), "berth-feed-"));
   t.teardown(() => rmSync(folder, { recursive: true }));
@@ -198,7 +198,7 @@ t.test("a stop that a gateway may not have heard of yet waits until it has said 
   await stand.reaches(id, "USER_STOPPED");
 });
 
-async function passed(stand: Stand, ms: number): Promise<void> {
+async function passed(stand: LifecycleFixture, ms: number): Promise<void> {
   for (let left = ms; left > 0; left -= 1_000) await stand.clock.advance(1_000);
 }
 

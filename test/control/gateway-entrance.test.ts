@@ -15,13 +15,13 @@ import { openListeningHandle } from "../../processes/listening-handle.ts";
 import { systemClock } from "../../lib/clock.ts";
 import { makeCertificate } from "../fixtures/certificates.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
-import { openStand, type Stand, until, USER } from "./lifecycle/stand.ts";
+import { openLifecycleFixture, type LifecycleFixture, until, USER } from "./lifecycle/lifecycle-fixture.ts";
 
 const TOKEN = "the-token";
 const IDLE_MS = 60_000;
 
 async function openEntrance(t: Test, more: { tls?: ListenerTls; accepts?: (shown: string) => boolean } = {}) {
-  const stand = await openStand(t);
+  const stand = await openLifecycleFixture(t);
   const log = openLog({ level: "silent", name: "test" });
   const feed = await openFeed({
     socketPath: join(tempFolder(t), "feed.sock"),
@@ -97,9 +97,9 @@ async function openEntrance(t: Test, more: { tls?: ListenerTls; accepts?: (shown
   return { stand, port, ask, join: enter, started };
 }
 
-const useOf = (stand: Stand, id: string, open: number) => ({ id, open, streams: open, lastActive: stand.clock.now() });
+const useOf = (stand: LifecycleFixture, id: string, open: number) => ({ id, open, streams: open, lastActive: stand.clock.now() });
 
-async function passed(stand: Stand, ms: number): Promise<void> {
+async function passed(stand: LifecycleFixture, ms: number): Promise<void> {
   for (let left = ms; left > 0; left -= 1_000) await stand.clock.advance(1_000);
 }
 

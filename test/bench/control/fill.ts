@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { systemClock } from "../../../lib/clock.ts";
 import { openStore } from "../../../control/store/open-store.ts";
-import { newContainer, newImage } from "../../control/lifecycle/stand.ts";
+import { newContainer, newImage } from "../../control/lifecycle/lifecycle-fixture.ts";
 
 const CONFIG = { cpu: 1, memoryMb: 64, gpu: 0, shmMb: 64, storageGb: 1, onDemand: true };
 

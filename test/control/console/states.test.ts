@@ -4,7 +4,7 @@ import t, { type Test } from "tap";
 import { CONSOLE_HEADER } from "../../../gateway/contract.ts";
 import { CONTAINER_WIRE_STATES, type ContainerState, IMAGE_WIRE_STATES, type ImageState } from "../../../control/model/states.ts";
 import { ADMIN_KEY, openStand, type Stand } from "../api/fixtures/api-stand.ts";
-import { newContainer, newImage, PACKAGE } from "../lifecycle/stand.ts";
+import { newContainer, newImage, PACKAGE } from "../lifecycle/lifecycle-fixture.ts";
 import { openConsole } from "./fixtures/open-console.ts";
 
 const CONFIG = { cpu: 1, memoryMb: 128, gpu: 0, shmMb: 1, storageGb: 1, onDemand: true };

@@ -1,20 +1,20 @@
 import t from "tap";
 import { LIFECYCLE_LIMITS } from "../../../control/lifecycle/limits.ts";
 import { turns } from "../../fixtures/still-clock.ts";
-import { openStand, type Stand, until } from "./stand.ts";
+import { openLifecycleFixture, type LifecycleFixture, until } from "./lifecycle-fixture.ts";
 
 const OTHER = "66666666-6666-4666-8666-666666666666";
 const GATEWAY = "gateway";
 
 /** What was requested of the orchestrator since the last call. */
-async function callsOf(stand: Stand): Promise<string[]> {
+async function callsOf(stand: LifecycleFixture): Promise<string[]> {
   await turns(200);
   return stand.world.calls.splice(0);
 }
 
 t.test("a start makes one call to the orchestrator, also where its events and a sweep come meanwhile", async (t) => {
   const release = Promise.withResolvers<void>();
-  const stand = await openStand(t, {
+  const stand = await openLifecycleFixture(t, {
     driver: (driver) => ({
       ...driver,
       deploy: async (spec, call) => {
@@ -37,7 +37,7 @@ t.test("a start makes one call to the orchestrator, also where its events and a 
 });
 
 t.test("the end of a container's use is no reason to query the orchestrator, and it idles all the same", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openLifecycleFixture(t);
   const { id, service } = stand.publish({ config: { onDemand: true, shutdownTimeoutMinutes: 1 } });
   stand.lifecycle().wake(id, OTHER);
   await stand.reaches(id, "STARTED");
@@ -57,7 +57,7 @@ t.test("the end of a container's use is no reason to query the orchestrator, and
 });
 
 t.test("a definition of a container that rests is no reason to query the orchestrator", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openLifecycleFixture(t);
   await callsOf(stand);
   const all = Array.from({ length: 20 }, (_, n) => stand.publish({ name: `rests-${n}`, config: { onDemand: true }, state: "SYSTEM_STOPPED" }));
   await until("all images are ready", () => all.every(({ imageId }) => stand.image(imageId).state === "READY"));
@@ -68,7 +68,7 @@ t.test("a definition of a container that rests is no reason to query the orchest
 });
 
 t.test("a gateway that leaves after the lifecycle and the store were closed needs neither", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openLifecycleFixture(t);
   const { id } = stand.publish();
   const seq = stand.lifecycle().seq();
   stand.lifecycle().gatewayJoined(GATEWAY, seq);

@@ -1,23 +1,23 @@
 import t from "tap";
 import type { MemoryApp } from "../../fixtures/memory-driver.ts";
 import { crashing, listening, mute } from "../../fixtures/memory-driver.ts";
-import { openStand, type Stand, USER } from "./stand.ts";
+import { openLifecycleFixture, type LifecycleFixture, USER } from "./lifecycle-fixture.ts";
 
 const GATEWAY = "gateway-1";
 const MINUTE = 60_000;
 const signal = new AbortController().signal;
 
-const explain = (stand: Stand, id: string) => stand.lifecycle().explain(id, signal);
+const explain = (stand: LifecycleFixture, id: string) => stand.lifecycle().explain(id, signal);
 const kinds = (timers: readonly { kind: string }[]) => timers.map(({ kind }) => kind);
 
 t.test("one that sleeps is said to be woken by a request, and that the engine has nothing of it", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openLifecycleFixture(t);
   const { id } = stand.publish({ config: { onDemand: true } });
   t.match(await explain(stand, id), { why: /request wakes/, timers: [], awake: [], failure: undefined, history: [], engine: { fact: undefined } });
 });
 
 t.test("one that runs names who asked, what keeps it awake and when it sleeps", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openLifecycleFixture(t);
   const { id, service } = stand.publish({ config: { onDemand: true, shutdownTimeoutMinutes: 10 } });
   stand.lifecycle().wake(id, USER);
   await stand.reaches(id, "STARTED");
@@ -35,7 +35,7 @@ t.test("one that runs names who asked, what keeps it awake and when it sleeps", 
 });
 
 t.test("one that nothing puts to sleep says so", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openLifecycleFixture(t);
   const { id } = stand.publish();
   stand.lifecycle().requestStart(id, USER);
   await stand.reaches(id, "STARTED");
@@ -43,7 +43,7 @@ t.test("one that nothing puts to sleep says so", async (t) => {
 });
 
 t.test("a start under way says what it waits for, and when it is given up", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openLifecycleFixture(t);
   const { id } = stand.publish({ app: mute, config: { onDemand: true } });
   stand.lifecycle().wake(id, USER);
   const { since } = await stand.reaches(id, "STARTING");
@@ -55,7 +55,7 @@ t.test("a start under way says what it waits for, and when it is given up", asyn
 });
 
 t.test("a start that failed is told with its cause, its last lines and when the next may be tried, also once it runs again", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openLifecycleFixture(t);
   const { id, service } = stand.publish({ app: crashing, config: { onDemand: true } });
   stand.lifecycle().wake(id, USER);
   const { notBefore, since } = await stand.reaches(id, "ERROR");
@@ -71,7 +71,7 @@ t.test("a start that failed is told with its cause, its last lines and when the 
 });
 
 t.test("who stopped it is named, and idleness where nobody did", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openLifecycleFixture(t);
   const { id } = stand.publish({ config: { shutdownTimeoutMinutes: 1 } });
   stand.lifecycle().requestStart(id, USER);
   await stand.reaches(id, "STARTED");
@@ -87,7 +87,7 @@ t.test("who stopped it is named, and idleness where nobody did", async (t) => {
 
 t.test("an engine that is away is told in its place, and keeps nobody waiting", async (t) => {
   const app: MemoryApp = listening;
-  const stand = await openStand(t);
+  const stand = await openLifecycleFixture(t);
   const { id } = stand.publish({ app });
   stand.world.away = true;
   t.match(await explain(stand, id), { engine: { says: /away/, fact: undefined } });

@@ -3,7 +3,7 @@ import type { Driver } from "../../../drivers/driver.ts";
 import { LIFECYCLE_LIMITS } from "../../../control/lifecycle/limits.ts";
 import { turns } from "../../fixtures/still-clock.ts";
 import { mute } from "../../fixtures/memory-driver.ts";
-import { openStand, until, USER } from "./stand.ts";
+import { openLifecycleFixture, until, USER } from "./lifecycle-fixture.ts";
 
 const OTHER = "66666666-6666-4666-8666-666666666666";
 
@@ -35,7 +35,7 @@ t.test(
   "two hundred containers that are wished at once are started each once, a bounded number at a time; then a pass asks for one list",
   async (t) => {
     const { seen, wrap } = counting();
-    const stand = await openStand(t, { driver: wrap });
+    const stand = await openLifecycleFixture(t, { driver: wrap });
     const all = Array.from({ length: COUNT }, (_, n) => stand.publish({ name: `many-${n}` }));
     await until("all images are ready", () => all.every(({ imageId }) => stand.image(imageId).state === "READY"));
     for (const { id } of all) stand.lifecycle().requestStart(id, USER);
@@ -60,7 +60,7 @@ t.test(
 );
 
 t.test("two hundred starts that never listen keep neither another user's wake waiting nor a stop", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openLifecycleFixture(t);
   const never = Array.from({ length: 200 }, (_, n) => stand.publish({ name: `mute-${n}`, app: mute, config: { onDemand: true } }));
   const other = stand.publish({ name: "other", config: { onDemand: true } });
   const running = stand.publish({ name: "running" });
@@ -86,7 +86,7 @@ t.test("two hundred starts that never listen keep neither another user's wake wa
 });
 
 t.test("a start that waits for its turn for longer than a start may take is no failure", async (t) => {
-  const stand = await openStand(t, {
+  const stand = await openLifecycleFixture(t, {
     limits: { statusMs: 60_000, holdMs: 60_000, lanes: { ...LIFECYCLE_LIMITS.lanes, start: { total: 1, perUser: 1 } } },
     driver: (driver) => ({
       ...driver,
@@ -114,7 +114,7 @@ t.test("the engine creates a bounded number of containers at a time, of several 
   const order: string[] = [];
   let most = 0;
   const releases: (() => void)[] = [];
-  const stand = await openStand(t, {
+  const stand = await openLifecycleFixture(t, {
     driver: (driver) => ({
       ...driver,
       deploy: async (spec, call) => {

@@ -1,10 +1,10 @@
 import t, { type Test } from "tap";
 import type { ContainerConfig } from "../../../control/model/entities.ts";
 import { crashing, listening, type MemoryApp } from "../../fixtures/memory-driver.ts";
-import { openStand, type Stand, until, USER } from "./stand.ts";
+import { openLifecycleFixture, type LifecycleFixture, until, USER } from "./lifecycle-fixture.ts";
 
 async function started(t: Test, config: Partial<ContainerConfig> = {}, app: MemoryApp = listening) {
-  const stand = await openStand(t);
+  const stand = await openLifecycleFixture(t);
   const { id, service } = stand.publish({ config, app });
   stand.lifecycle().requestStart(id, USER);
   await stand.reaches(id, "STARTED");
@@ -12,7 +12,7 @@ async function started(t: Test, config: Partial<ContainerConfig> = {}, app: Memo
 }
 
 /** The engine ends, which ends the container, and comes back. */
-async function restartEngine(stand: Stand, service: string): Promise<void> {
+async function restartEngine(stand: LifecycleFixture, service: string): Promise<void> {
   await stand.clock.advance(1_000);
   stand.world.tell({ kind: "disconnected" });
   stand.world.deaf = true;
@@ -62,7 +62,7 @@ t.test("a start that failed while the engine ended is tried again once it is bac
     [3_000, "STARTED"],
     [60_000, "ERROR"],
   ] as const) {
-    const stand = await openStand(t);
+    const stand = await openLifecycleFixture(t);
     const { id, service } = stand.publish({ app: crashing });
     stand.lifecycle().requestStart(id, USER);
     await stand.reaches(id, "ERROR");

@@ -3,7 +3,7 @@ import type { Driver } from "../../../drivers/driver.ts";
 import type { MemoryApp } from "../../fixtures/memory-driver.ts";
 import { Fault } from "../../../lib/fault.ts";
 import { turns } from "../../fixtures/still-clock.ts";
-import { newImage, openStand, type Stand, until, USER } from "./stand.ts";
+import { newImage, openLifecycleFixture, type LifecycleFixture, until, USER } from "./lifecycle-fixture.ts";
 
 const GATEWAY = "gateway-1";
 const MINUTE = 60_000;
@@ -20,7 +20,10 @@ async function awake(t: Test, options: { driver?: (driver: Driver) => Driver; pa
       listen();
     },
   };
-  const stand = await openStand(t, { limits: { pausedMs: options.pausedMs ?? PAUSED_MS }, ...(options.driver ? { driver: options.driver } : {}) });
+  const stand = await openLifecycleFixture(t, {
+    limits: { pausedMs: options.pausedMs ?? PAUSED_MS },
+    ...(options.driver ? { driver: options.driver } : {}),
+  });
   const { id, service } = stand.publish({ config: IDLE, app });
   const wake = async (user = USER) => {
     stand.lifecycle().wake(id, user);
@@ -36,7 +39,7 @@ async function awake(t: Test, options: { driver?: (driver: Driver) => Driver; pa
 }
 
 /** A longer time, as the sweep sees it. */
-async function pass(stand: Stand, ms: number): Promise<void> {
+async function pass(stand: LifecycleFixture, ms: number): Promise<void> {
   for (let left = ms; left > 0; left -= 10_000) await stand.clock.advance(Math.min(left, 10_000));
 }
 

@@ -3,7 +3,7 @@ import type { Clock } from "../../../lib/clock.ts";
 import { startLimit } from "../../../control/lifecycle/limits.ts";
 import type { DeployCall, Driver } from "../../../drivers/driver.ts";
 import { listening, type MemoryApp } from "../../fixtures/memory-driver.ts";
-import { openStand, type Stand, until, USER } from "./stand.ts";
+import { openLifecycleFixture, type LifecycleFixture, until, USER } from "./lifecycle-fixture.ts";
 
 const MINUTE = 60_000;
 
@@ -27,12 +27,12 @@ function pulling(minutes: number, tells: boolean, during: "resolve" | "deploy") 
 }
 
 /** Time in pieces, so that what one piece sets going is done before the next. */
-async function pass(stand: Stand, minutes: number): Promise<void> {
+async function pass(stand: LifecycleFixture, minutes: number): Promise<void> {
   for (let tick = 0; tick < minutes * 4; tick++) await stand.clock.advance(MINUTE / 4);
 }
 
 async function started(t: Test, driver: (driver: Driver, clock: Clock) => Driver, app: MemoryApp = listening) {
-  const stand = await openStand(t, { driver });
+  const stand = await openLifecycleFixture(t, { driver });
   const { id, imageId, service } = stand.publish({ app, config: { onDemand: true } });
   return { stand, id, imageId, service };
 }

@@ -2,10 +2,10 @@ import t, { type Test } from "tap";
 import { Fault } from "../../../lib/fault.ts";
 import { listening } from "../../fixtures/memory-driver.ts";
 import { turns } from "../../fixtures/still-clock.ts";
-import { openStand, type Stand, until, USER } from "./stand.ts";
+import { openLifecycleFixture, type LifecycleFixture, until, USER } from "./lifecycle-fixture.ts";
 
 async function running(t: Test) {
-  const stand = await openStand(t);
+  const stand = await openLifecycleFixture(t);
   const row = stand.publish();
   stand.lifecycle().requestStart(row.id, USER);
   await stand.reaches(row.id, "STARTED");
@@ -13,7 +13,7 @@ async function running(t: Test) {
 }
 
 /** As publishing writes it: the rows in one turn, then the lifecycle is told. */
-function republish(stand: Stand, id: string, ref: string) {
+function republish(stand: LifecycleFixture, id: string, ref: string) {
   const { imageId, generation } = stand.row(id);
   stand.store().images.move(imageId, "READY", "PENDING_VALIDATION", { ref, resolvedId: undefined, logs: "", since: stand.clock.now() });
   stand.store().containers.update(id, { generation: generation + 1 });
@@ -64,7 +64,7 @@ t.test("where the new image is no good, the old instance goes on and the image's
 });
 
 t.test("killed while it started and was published again, it runs the new definition once that one's image is ready", async (t) => {
-  const stand = await openStand(t, { start: false });
+  const stand = await openLifecycleFixture(t, { start: false });
   const { id, imageId } = stand.publish();
   stand.world.apps.set("datagrok/web:2", listening);
   // As a process leaves it that dies between the publish's commit and telling its lifecycle.
@@ -85,7 +85,7 @@ t.test("killed while it started and was published again, it runs the new definit
 
 t.test("where the engine failed to validate the new image, it is replaced once the engine is well again", async (t) => {
   let broken = false;
-  const stand = await openStand(t, {
+  const stand = await openLifecycleFixture(t, {
     driver: (driver) => ({
       ...driver,
       resolve: (image, call) => (broken ? Promise.reject(new Fault("ENGINE_FAILED", "The engine failed.")) : driver.resolve(image, call)),
@@ -104,7 +104,7 @@ t.test("where the engine failed to validate the new image, it is replaced once t
 });
 
 t.test("a mutable tag is resolved anew at every start, any other only once", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openLifecycleFixture(t);
   for (const mutable of [true, false]) {
     const { id, imageId } = stand.publish({ name: `tag-${mutable}` });
     stand.store().images.update(imageId, { mutable });
@@ -123,7 +123,7 @@ t.test("a mutable tag is resolved anew at every start, any other only once", asy
 });
 
 t.test("a mutable tag that is gone fails the start with the cause, and is looked for again by the next", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openLifecycleFixture(t);
   const { id, imageId } = stand.publish();
   stand.store().images.update(imageId, { mutable: true });
   await until("validated", () => stand.image(imageId).state === "READY");

@@ -8,7 +8,7 @@ import { viewOf } from "../../../control/lifecycle/container-view.ts";
 import { openStore } from "../../../control/store/open-store.ts";
 import { knownContainers } from "../../../gateway/feed/known-containers.ts";
 import { stillClock, turns } from "../../fixtures/still-clock.ts";
-import { newContainer, newImage, PACKAGE, USER } from "../lifecycle/stand.ts";
+import { newContainer, newImage, PACKAGE, USER } from "../lifecycle/lifecycle-fixture.ts";
 import { openAddressWorld } from "./address-world.ts";
 import { checkLives, REPLAY } from "./check-lives.ts";
 import { openModelLifecycle } from "./open-model-lifecycle.ts";

@@ -22,7 +22,7 @@ import { restore } from "../../../control/store/restore.ts";
 import { SCHEMA_STEPS } from "../../../control/store/schema.ts";
 import { beforeStep } from "./fixtures/before-step.ts";
 import { stillClock } from "../../fixtures/still-clock.ts";
-import { newImage, USER } from "../lifecycle/stand.ts";
+import { newImage, USER } from "../lifecycle/lifecycle-fixture.ts";
 
 const clock = stillClock();
 const version = "1.2.3";

@@ -3,7 +3,7 @@ import t, { type Test } from "tap";
 import { HISTORY_LENGTH } from "../../../control/store/history.ts";
 import { openStore } from "../../../control/store/open-store.ts";
 import { stillClock } from "../../fixtures/still-clock.ts";
-import { newContainer, newImage, USER } from "../lifecycle/stand.ts";
+import { newContainer, newImage, USER } from "../lifecycle/lifecycle-fixture.ts";
 
 const PACKAGE = "33333333-3333-4333-8333-333333333333";
 const CONFIG = { cpu: 1, memoryMb: 1, gpu: 0, shmMb: 1, storageGb: 1, onDemand: true };

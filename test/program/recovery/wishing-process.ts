@@ -5,7 +5,7 @@ import { openLifecycle } from "../../../control/lifecycle/open-lifecycle.ts";
 import { openStore } from "../../../control/store/open-store.ts";
 import { openLog } from "../../../lib/log.ts";
 import { listening, openMemoryWorld } from "../../fixtures/memory-driver.ts";
-import { newContainer, newImage, USER } from "../../control/lifecycle/stand.ts";
+import { newContainer, newImage, USER } from "../../control/lifecycle/lifecycle-fixture.ts";
 
 const [, , folder = "", count = "0"] = process.argv;
 const clock = systemClock();

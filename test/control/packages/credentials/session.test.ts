@@ -13,7 +13,7 @@ import type { Lifecycle } from "../../../../control/lifecycle/open-lifecycle.ts"
 import { openStore } from "../../../../control/store/open-store.ts";
 import { openLog } from "../../../../lib/log.ts";
 import { stillClock } from "../../../fixtures/still-clock.ts";
-import { newContainer, newImage, USER } from "../../lifecycle/stand.ts";
+import { newContainer, newImage, USER } from "../../lifecycle/lifecycle-fixture.ts";
 
 const clock = stillClock();
 const log = openLog({ level: "silent", name: "test" });

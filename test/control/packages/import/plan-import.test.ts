@@ -5,7 +5,7 @@ import { readContainer } from "../../../../control/packages/import/read-imported
 import { recordImport } from "../../../../control/packages/import/record-import.ts";
 import { openStore } from "../../../../control/store/open-store.ts";
 import { stillClock } from "../../../fixtures/still-clock.ts";
-import { USER } from "../../lifecycle/stand.ts";
+import { USER } from "../../lifecycle/lifecycle-fixture.ts";
 
 const IMAGE = { id: "33333333-3333-4333-8333-333333333333", name: "app", imageRef: "app:1.0" };
 

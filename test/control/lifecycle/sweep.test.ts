@@ -1,6 +1,6 @@
 import t from "tap";
 import { turns } from "../../fixtures/still-clock.ts";
-import { newContainer, newImage, openStand, until, USER } from "./stand.ts";
+import { newContainer, newImage, openLifecycleFixture, until, USER } from "./lifecycle-fixture.ts";
 
 const MANY = 10_000;
 const CONFIG = { cpu: 1, memoryMb: 64, gpu: 0, shmMb: 64, storageGb: 1, onDemand: true };
@@ -9,7 +9,7 @@ const CONFIG = { cpu: 1, memoryMb: 64, gpu: 0, shmMb: 64, storageGb: 1, onDemand
 t.test(
   "ten thousand containers that sleep cost the engine a list, at the start and in each period, and one that is asked for starts among them",
   async (t) => {
-    const stand = await openStand(t, { start: false });
+    const stand = await openLifecycleFixture(t, { start: false });
     const store = stand.store();
     const now = stand.clock.now();
     store.transaction(() => {

@@ -1,14 +1,14 @@
 import t from "tap";
 import { crashing, listening } from "../../fixtures/memory-driver.ts";
 import { turns } from "../../fixtures/still-clock.ts";
-import { openStand, until, USER } from "./stand.ts";
+import { openLifecycleFixture, until, USER } from "./lifecycle-fixture.ts";
 
 const HOUR_MS = 3_600_000;
 /** The sweep finds what was written in the future. */
 const SWEEP_MS = 10_000;
 
 t.test("set back by an hour, what failed may be asked for again as soon as before", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openLifecycleFixture(t);
   const { id, imageId } = stand.publish({ app: crashing, config: { onDemand: true } });
   stand.lifecycle().wake(id, USER);
   await stand.reaches(id, "ERROR");
@@ -23,7 +23,7 @@ t.test("set back by an hour, what failed may be asked for again as soon as befor
 });
 
 t.test("set back by an hour, what nobody answers still ends in time", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openLifecycleFixture(t);
   const { id } = stand.publish();
   await until("validated", () => stand.image(stand.row(id).imageId).state === "READY");
   let release = () => {};
@@ -48,7 +48,7 @@ t.test("set back by an hour, what nobody answers still ends in time", async (t) 
 });
 
 t.test("set back by an hour, an idle container sleeps when it has been idle from then on", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openLifecycleFixture(t);
   const { id } = stand.publish({ config: { shutdownTimeoutMinutes: 1 } });
   stand.lifecycle().requestStart(id, USER);
   await stand.reaches(id, "STARTED");
@@ -58,7 +58,7 @@ t.test("set back by an hour, an idle container sleeps when it has been idle from
 });
 
 t.test("set on by an hour, nothing times out, and nothing falls asleep that was just used", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openLifecycleFixture(t);
   const used = stand.publish({ name: "used", config: { shutdownTimeoutMinutes: 30 } });
   stand.lifecycle().requestStart(used.id, USER);
   await stand.reaches(used.id, "STARTED");

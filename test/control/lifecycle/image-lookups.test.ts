@@ -1,11 +1,11 @@
 import t from "tap";
 import { listening } from "../../fixtures/memory-driver.ts";
 import { turns } from "../../fixtures/still-clock.ts";
-import { openStand, until } from "./stand.ts";
+import { openLifecycleFixture, until } from "./lifecycle-fixture.ts";
 import { PATIENCE_MS } from "../../fixtures/patience.ts";
 
 t.test("an image that was missed is validated as soon as it is pushed, and its container starts", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openLifecycleFixture(t);
   const { id, imageId } = stand.publish({ config: { onDemand: true } });
   const { ref } = stand.image(imageId);
   stand.world.apps.delete(ref);
@@ -25,7 +25,7 @@ t.test("an image that was missed is validated as soon as it is pushed, and its c
 });
 
 t.test("a push is of an image whatever registry its name says", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openLifecycleFixture(t);
   const { imageId } = stand.publish();
   const digest = `sha256:${"a".repeat(64)}`;
   for (const [ref, reference, is] of [
@@ -48,7 +48,7 @@ t.test("a push is of an image whatever registry its name says", async (t) => {
 });
 
 t.test("a tag that may move is pulled ahead of the next start, and nothing else comes of the push", async (t) => {
-  const stand = await openStand(t, { driver: (driver) => ({ ...driver, pulls: true }) });
+  const stand = await openLifecycleFixture(t, { driver: (driver) => ({ ...driver, pulls: true }) });
   const { id, imageId } = stand.publish();
   await until("it is ready", () => stand.image(imageId).state === "READY");
   const { ref } = stand.image(imageId);
@@ -72,7 +72,7 @@ t.test("a tag that may move is pulled ahead of the next start, and nothing else 
 });
 
 t.test("where images are pulled by somebody else, nothing is pulled ahead", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openLifecycleFixture(t);
   const { imageId } = stand.publish();
   await until("it is ready", () => stand.image(imageId).state === "READY");
   stand.store().images.update(imageId, { mutable: true });
@@ -85,7 +85,7 @@ t.test("where images are pulled by somebody else, nothing is pulled ahead", asyn
 });
 
 t.test("an image that came past berth is found by itself, in looks that become rare, which leave its row alone until then", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openLifecycleFixture(t);
   const { id, imageId } = stand.publish({ config: { onDemand: true } });
   const { ref } = stand.image(imageId);
   stand.world.apps.delete(ref);

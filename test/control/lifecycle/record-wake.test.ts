@@ -2,10 +2,10 @@ import t from "tap";
 import { wakePhases } from "../../../control/api/container-diagnostics.ts";
 import { WAKES_KEPT } from "../../../control/store/wakes.ts";
 import { crashing, listening, mute } from "../../fixtures/memory-driver.ts";
-import { openStand, USER } from "./stand.ts";
+import { openLifecycleFixture, USER } from "./lifecycle-fixture.ts";
 
 t.test("a wake is kept with who asked, what for, and what each part took", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openLifecycleFixture(t);
   const { id } = stand.publish({ config: { onDemand: true } });
   const askedOn = stand.clock.now();
   stand.lifecycle().wake(id, USER);
@@ -18,7 +18,7 @@ t.test("a wake is kept with who asked, what for, and what each part took", async
 });
 
 t.test("one that failed is kept with its cause, one that a user broke off without", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openLifecycleFixture(t);
   const { id } = stand.publish({ app: crashing });
   stand.lifecycle().requestStart(id, USER);
   await stand.reaches(id, "ERROR");
@@ -34,7 +34,7 @@ t.test("one that failed is kept with its cause, one that a user broke off withou
 });
 
 t.test("a crash of what ran is a wake of its own, and nobody's", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openLifecycleFixture(t);
   const { id, service } = stand.publish();
   stand.lifecycle().requestStart(id, USER);
   await stand.reaches(id, "STARTED");
@@ -48,7 +48,7 @@ t.test("a crash of what ran is a wake of its own, and nobody's", async (t) => {
 });
 
 t.test("a start that a kill of berth interrupts goes on as the same wake", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openLifecycleFixture(t);
   const { id } = stand.publish({ app: mute });
   stand.lifecycle().requestStart(id, USER);
   await stand.reaches(id, "STARTING");
@@ -61,7 +61,7 @@ t.test("a start that a kill of berth interrupts goes on as the same wake", async
 });
 
 t.test("the last of them are kept, and go with their container", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openLifecycleFixture(t);
   const { id } = stand.publish({ app: listening });
   for (let round = 0; round < WAKES_KEPT + 2; round++) {
     stand.lifecycle().requestStart(id, USER);

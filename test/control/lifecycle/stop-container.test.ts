@@ -2,13 +2,13 @@ import t, { type Test } from "tap";
 import type { LifecycleLimits } from "../../../control/lifecycle/limits.ts";
 import type { ContainerConfig } from "../../../control/model/entities.ts";
 import { listening, type MemoryApp } from "../../fixtures/memory-driver.ts";
-import { openStand, type Stand, until, USER } from "./stand.ts";
+import { openLifecycleFixture, type LifecycleFixture, until, USER } from "./lifecycle-fixture.ts";
 
 const GATEWAY = "gateway-1";
 const MINUTE = 60_000;
 
 async function started(t: Test, config: Partial<ContainerConfig> = {}, limits: Partial<LifecycleLimits> = {}, app: MemoryApp = listening) {
-  const stand = await openStand(t, { limits });
+  const stand = await openLifecycleFixture(t, { limits });
   const { id, service } = stand.publish({ config, app });
   stand.lifecycle().requestStart(id, USER);
   await stand.reaches(id, "STARTED");
@@ -19,7 +19,7 @@ async function started(t: Test, config: Partial<ContainerConfig> = {}, limits: P
 }
 
 /** Time in pieces, so that what one piece sets going is done before the next. */
-async function pass(stand: Stand, ms: number): Promise<void> {
+async function pass(stand: LifecycleFixture, ms: number): Promise<void> {
   for (let left = ms; left > 0; left -= 5_000) await stand.clock.advance(Math.min(left, 5_000));
 }
 

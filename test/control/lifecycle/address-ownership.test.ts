@@ -4,7 +4,7 @@ import type { Driver, Observed } from "../../../drivers/driver.ts";
 import type { ContainerView } from "../../../gateway/contract.ts";
 import { type MemoryApp, listening } from "../../fixtures/memory-driver.ts";
 import { turns } from "../../fixtures/still-clock.ts";
-import { openStand, type Stand, until, USER } from "./stand.ts";
+import { openLifecycleFixture, type LifecycleFixture, until, USER } from "./lifecycle-fixture.ts";
 
 /** An engine whose looks can be held up, and whose answers can be other ones than what is so. */
 async function openHeldStand(t: Test, options: { driver?: (driver: Driver) => Driver } = {}) {
@@ -12,7 +12,7 @@ async function openHeldStand(t: Test, options: { driver?: (driver: Driver) => Dr
   let release = () => {};
   const overrides = new Map<string, Partial<Observed>>();
   const views: ContainerView[] = [];
-  const stand = await openStand(t, {
+  const stand = await openLifecycleFixture(t, {
     driver: (driver) => ({
       ...(options.driver?.(driver) ?? driver),
       inspect: async (service, call) => {
@@ -41,7 +41,7 @@ async function openHeldStand(t: Test, options: { driver?: (driver: Driver) => Dr
   return held;
 }
 
-async function started(stand: Stand, name: string, options: { app?: MemoryApp; onDemand?: boolean } = {}) {
+async function started(stand: LifecycleFixture, name: string, options: { app?: MemoryApp; onDemand?: boolean } = {}) {
   const { id, service } = stand.publish({ name, config: { onDemand: options.onDemand ?? true }, ...(options.app ? { app: options.app } : {}) });
   stand.lifecycle().requestStart(id, USER);
   await stand.reaches(id, "STARTED");
@@ -49,7 +49,7 @@ async function started(stand: Stand, name: string, options: { app?: MemoryApp; o
   return { id, service };
 }
 
-const portOf = (stand: Stand, id: string) => stand.row(id).address?.port;
+const portOf = (stand: LifecycleFixture, id: string) => stand.row(id).address?.port;
 
 t.test("an end that is reported takes the address away before any inspection", async (t) => {
   const stand = await openHeldStand(t);

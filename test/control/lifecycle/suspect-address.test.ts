@@ -3,11 +3,11 @@ import t, { type Test } from "tap";
 import type { ContainerConfig } from "../../../control/model/entities.ts";
 import type { Observed } from "../../../drivers/driver.ts";
 import { listening, type MemoryApp } from "../../fixtures/memory-driver.ts";
-import { openStand, type Stand, until, USER } from "./stand.ts";
+import { openLifecycleFixture, type LifecycleFixture, until, USER } from "./lifecycle-fixture.ts";
 
 /** A gateway's connect was refused although the container counts as awake: that is what a wake of it means. */
 async function started(t: Test, config: Partial<ContainerConfig> = {}, app: MemoryApp = listening) {
-  const stand = await openStand(t);
+  const stand = await openLifecycleFixture(t);
   const { id, service } = stand.publish({ config, app });
   stand.lifecycle().requestStart(id, USER);
   await stand.reaches(id, "STARTED");
@@ -17,12 +17,12 @@ async function started(t: Test, config: Partial<ContainerConfig> = {}, app: Memo
 }
 
 /** Dead, and nobody told. */
-async function diesUnheard(stand: Stand, service: string): Promise<void> {
+async function diesUnheard(stand: LifecycleFixture, service: string): Promise<void> {
   stand.world.deaf = true;
   await stand.world.kill(service);
 }
 
-const eventsOf = (stand: Stand, id: string) =>
+const eventsOf = (stand: LifecycleFixture, id: string) =>
   stand
     .store()
     .history.of(id)
@@ -76,7 +76,7 @@ t.test("a death within that second is found at its end", async (t) => {
 /** Once `stale` is set, the driver reports the container as running until it is deployed anew, as a swarm may do of a task that has just died. */
 async function startedBehindStaleReports(t: Test, config: Partial<ContainerConfig>) {
   const reports: { stale: boolean; last?: Observed | undefined } = { stale: false };
-  const stand = await openStand(t, {
+  const stand = await openLifecycleFixture(t, {
     driver: (driver) => ({
       ...driver,
       inspect: async (service, call) => (reports.stale ? reports.last : (reports.last = await driver.inspect(service, call))),

@@ -2,7 +2,7 @@ import t from "tap";
 import type { Standing } from "../../../gateway/contract.ts";
 import { viewOf } from "../../../control/lifecycle/container-view.ts";
 import type { Container } from "../../../control/model/entities.ts";
-import { newContainer, newImage } from "./stand.ts";
+import { newContainer, newImage } from "./lifecycle-fixture.ts";
 
 const ADDRESS = { host: "127.0.0.1", port: 5353 };
 const plain = newContainer(newImage("web", 0), { cpu: 1, memoryMb: 1, gpu: 0, shmMb: 1, storageGb: 1, onDemand: false }, 0);

@@ -19,7 +19,7 @@ export const PACKAGE = "33333333-3333-4333-8333-333333333333";
 
 const CONFIG: ContainerConfig = { cpu: 0.5, memoryMb: 256, gpu: 0, shmMb: 64, storageGb: 21, onDemand: false };
 
-export type Stand = {
+export type LifecycleFixture = {
   clock: StillClock;
   world: MemoryWorld;
   /** The present ones: another after each `restart`. */
@@ -36,7 +36,7 @@ export type Stand = {
 };
 
 /** The lifecycle on a real store, with an orchestrator in memory and time standing still. */
-export async function openStand(
+export async function openLifecycleFixture(
   t: Test,
   options: {
     limits?: Partial<LifecycleLimits>;
@@ -45,7 +45,7 @@ export async function openStand(
     /** Puts something between the lifecycle and the orchestrator. */
     driver?: (driver: Driver, clock: Clock) => Driver;
   } = {},
-): Promise<Stand> {
+): Promise<LifecycleFixture> {
   const folder = mkdtempSync(join(tmpdir(), "berth-lifecycle-"));
   const log = openLog({ level: "silent", name: "test" });
   let clock = stillClock();
@@ -76,7 +76,7 @@ export async function openStand(
     rmSync(folder, { recursive: true });
   });
 
-  const stand: Stand = {
+  const stand: LifecycleFixture = {
     get clock() {
       return clock;
     },

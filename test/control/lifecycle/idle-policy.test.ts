@@ -1,6 +1,6 @@
 import t from "tap";
 import { nextWarm, warmUntil } from "../../../control/model/warm-hours.ts";
-import { openStand, type Stand, until, USER } from "./stand.ts";
+import { openLifecycleFixture, type LifecycleFixture, until, USER } from "./lifecycle-fixture.ts";
 
 const MINUTE = 60_000;
 const at = (iso: string) => Date.parse(iso);
@@ -30,12 +30,12 @@ t.test("hours begin and end as clocks on the wall have it, over midnight, a week
 // Time stands still at 22:13:20 on a Tuesday.
 const HOURS = ["Tue 22:15-22:45"];
 
-async function pass(stand: Stand, ms: number): Promise<void> {
+async function pass(stand: LifecycleFixture, ms: number): Promise<void> {
   for (let left = ms; left > 0; left -= 5_000) await stand.clock.advance(Math.min(left, 5_000));
 }
 
 t.test("it is started when its hours come, stays awake within them, and sleeps after them", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openLifecycleFixture(t);
   const { id } = stand.publish({ config: { onDemand: true, shutdownTimeoutMinutes: 1, keepWarm: HOURS } });
   await until("its image is there", () => stand.image(stand.row(id).imageId).state === "READY");
   const begins = at("2023-11-14T22:15:00Z");
@@ -54,7 +54,7 @@ t.test("it is started when its hours come, stays awake within them, and sleeps a
 });
 
 t.test("a user's stop counts for more than its hours, until a request wakes it", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openLifecycleFixture(t);
   const { id } = stand.publish({ config: { onDemand: true, keepWarm: HOURS } });
   await pass(stand, 2 * MINUTE);
   await stand.reaches(id, "STARTED");
@@ -67,7 +67,7 @@ t.test("a user's stop counts for more than its hours, until a request wakes it",
 });
 
 t.test("one that crashes within its hours is started again, more and more slowly", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openLifecycleFixture(t);
   const { id, service } = stand.publish({ config: { onDemand: true, keepWarm: HOURS } });
   await pass(stand, 2 * MINUTE);
   await stand.reaches(id, "STARTED");

@@ -1,12 +1,12 @@
 import t from "tap";
 import { crashing, listening, type MemoryApp, mute } from "../../fixtures/memory-driver.ts";
-import { openStand, until, USER } from "./stand.ts";
+import { openLifecycleFixture, until, USER } from "./lifecycle-fixture.ts";
 import { PATIENCE_MS } from "../../fixtures/patience.ts";
 
 const ON_DEMAND = { onDemand: true };
 
 t.test("a hundred wakes start a container once, and it answers", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openLifecycleFixture(t);
   let instances = 0;
   const app: MemoryApp = {
     ...listening,
@@ -27,7 +27,7 @@ t.test("a hundred wakes start a container once, and it answers", async (t) => {
 });
 
 t.test("it is told its own variables after those that the stand injects", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openLifecycleFixture(t);
   let env: Record<string, string> = {};
   const app: MemoryApp = {
     ...listening,
@@ -43,7 +43,7 @@ t.test("it is told its own variables after those that the stand injects", async 
 });
 
 t.test("a container waits for its image, and starts when that is ready", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openLifecycleFixture(t);
   const { id, imageId } = stand.publish({ config: ON_DEMAND });
   stand.lifecycle().wake(id, USER);
   t.match([stand.row(id).state, stand.image(imageId).state], ["PENDING_START", "PENDING_VALIDATION"]);
@@ -53,7 +53,7 @@ t.test("a container waits for its image, and starts when that is ready", async (
 });
 
 t.test("an image that nobody has is an error, for the containers that wait for it too", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openLifecycleFixture(t);
   const { id, imageId } = stand.publish({ config: ON_DEMAND });
   stand.world.apps.clear();
   stand.lifecycle().wake(id, USER);
@@ -62,7 +62,7 @@ t.test("an image that nobody has is an error, for the containers that wait for i
 });
 
 t.test("an image that could not be had is looked for again by the next start, once the back-off has passed", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openLifecycleFixture(t);
   const { id, imageId } = stand.publish({ config: ON_DEMAND });
   const { ref } = stand.image(imageId);
   stand.world.apps.clear();
@@ -79,7 +79,7 @@ t.test("an image that could not be had is looked for again by the next start, on
 });
 
 t.test("a start that failed is remembered: a hundred requests within its back-off get the cause and start nothing", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openLifecycleFixture(t);
   const { id, service } = stand.publish({ app: crashing, config: ON_DEMAND });
   stand.lifecycle().wake(id, USER);
   const failed = await stand.reaches(id, "ERROR");
@@ -110,7 +110,7 @@ t.test("a start that failed is remembered: a hundred requests within its back-of
 });
 
 t.test("a plain container in error is not woken by requests, and a run by its user heals it", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openLifecycleFixture(t);
   const { id, imageId } = stand.publish({ app: crashing });
   stand.lifecycle().requestStart(id, USER);
   await stand.reaches(id, "ERROR");
@@ -122,14 +122,14 @@ t.test("a plain container in error is not woken by requests, and a run by its us
 });
 
 t.test("a plain container that a user stopped is not woken", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openLifecycleFixture(t);
   const { id } = stand.publish();
   t.throws(() => stand.lifecycle().wake(id, USER), { code: "CONTAINER_STOPPED" });
   t.throws(() => stand.lifecycle().wake("99999999-9999-4999-8999-999999999999", USER), { code: "CONTAINER_NOT_FOUND" });
 });
 
 t.test("a container that never answers ends in error shortly before its waiters give up, and nothing of it is left", async (t) => {
-  const stand = await openStand(t, { limits: { statusMs: 300_000, holdMs: 60_000 } });
+  const stand = await openLifecycleFixture(t, { limits: { statusMs: 300_000, holdMs: 60_000 } });
   const { id, service } = stand.publish({ app: mute, config: ON_DEMAND });
   stand.lifecycle().wake(id, USER);
   await until("it runs", () => stand.world.running().includes(service));
@@ -141,7 +141,7 @@ t.test("a container that never answers ends in error shortly before its waiters 
 });
 
 t.test("a stop during a start breaks it off at once", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openLifecycleFixture(t);
   const { id, service } = stand.publish({ app: mute });
   stand.lifecycle().requestStart(id, USER);
   await until("it runs", () => stand.world.running().includes(service));
@@ -151,7 +151,7 @@ t.test("a stop during a start breaks it off at once", async (t) => {
 });
 
 t.test("a start that is wished during a stop follows it", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openLifecycleFixture(t);
   const { id, service } = stand.publish();
   stand.lifecycle().requestStart(id, USER);
   await stand.reaches(id, "STARTED");
@@ -167,7 +167,7 @@ t.test("a start that is wished during a stop follows it", async (t) => {
 });
 
 t.test("a worker without a port starts by running through its grace time", async (t) => {
-  const stand = await openStand(t, { limits: { graceMs: 3_000 } });
+  const stand = await openLifecycleFixture(t, { limits: { graceMs: 3_000 } });
   const { id } = stand.publish({ app: { exposed: [], run: () => {} } });
   stand.lifecycle().requestStart(id, USER);
   await stand.reaches(id, "STARTING");
@@ -179,7 +179,7 @@ t.test("a worker without a port starts by running through its grace time", async
 });
 
 t.test("whoever waits for a container that goes away is told", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openLifecycleFixture(t);
   const { id, service } = stand.publish({ app: mute });
   stand.lifecycle().requestStart(id, USER);
   await until("it runs", () => stand.world.running().includes(service));
@@ -190,7 +190,7 @@ t.test("whoever waits for a container that goes away is told", async (t) => {
 });
 
 t.test("an image that left the engine after it was validated is fetched again for the next start", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openLifecycleFixture(t);
   const { id, imageId } = stand.publish({ config: ON_DEMAND });
   await until("valid", () => stand.image(imageId).state === "READY");
   const { ref } = stand.image(imageId);
@@ -206,7 +206,7 @@ t.test("an image that left the engine after it was validated is fetched again fo
 });
 
 t.test("a tag that moved replaces what runs from it", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openLifecycleFixture(t);
   const { id, imageId } = stand.publish();
   stand.lifecycle().requestStart(id, USER);
   await stand.reaches(id, "STARTED");
@@ -217,7 +217,7 @@ t.test("a tag that moved replaces what runs from it", async (t) => {
 });
 
 t.test("a bug in what is injected fails the start without telling what it was", async (t) => {
-  const stand = await openStand(t, {
+  const stand = await openLifecycleFixture(t, {
     injectedEnv: () => {
       throw new Error("the password is hunter2");
     },

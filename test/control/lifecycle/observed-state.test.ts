@@ -3,12 +3,12 @@ import t, { type Test } from "tap";
 import type { Labels, Spec } from "../../../drivers/driver.ts";
 import type { ContainerConfig } from "../../../control/model/entities.ts";
 import { crashing, listening, type MemoryApp, mute } from "../../fixtures/memory-driver.ts";
-import { openStand, type Stand, until, USER } from "./stand.ts";
+import { openLifecycleFixture, type LifecycleFixture, until, USER } from "./lifecycle-fixture.ts";
 
 const CALL = { signal: AbortSignal.timeout(60_000) };
 
 async function started(t: Test, config: Partial<ContainerConfig> = {}, app: MemoryApp = listening) {
-  const stand = await openStand(t);
+  const stand = await openLifecycleFixture(t);
   const { id, service, imageId } = stand.publish({ config, app });
   stand.lifecycle().requestStart(id, USER);
   await stand.reaches(id, "STARTED");
@@ -24,7 +24,7 @@ function accepts(port: number): Promise<boolean> {
 }
 
 /** What another program, or an earlier berth, started with these labels. */
-async function planted(stand: Stand, service: string, labels: Partial<Labels>): Promise<void> {
+async function planted(stand: LifecycleFixture, service: string, labels: Partial<Labels>): Promise<void> {
   stand.world.apps.set("planted", listening);
   const sizes = { cpu: 1, memoryMb: 64, shmMb: 0, storageGb: 1, gpu: 0 };
   const spec: Spec = {
@@ -126,7 +126,7 @@ t.test("an engine that is away changes no state, and what died meanwhile is foun
 });
 
 t.test("a plain container whose start met no engine starts once there is one", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openLifecycleFixture(t);
   const { id, imageId } = stand.publish();
   await until("valid", () => stand.image(imageId).state === "READY");
   stand.world.away = true;
@@ -139,7 +139,7 @@ t.test("a plain container whose start met no engine starts once there is one", a
 });
 
 t.test("an image that met no engine is validated once there is one", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openLifecycleFixture(t);
   stand.world.away = true;
   const { imageId } = stand.publish();
   await until("refused", () => stand.image(imageId).state === "ERROR");
@@ -149,7 +149,7 @@ t.test("an image that met no engine is validated once there is one", async (t) =
 });
 
 t.test("a stopped container that somebody else starts is stopped again", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openLifecycleFixture(t);
   const { id, service } = stand.publish();
   // It may be taken away before it is ready.
   await planted(stand, service, { container: id }).catch(() => {});
@@ -159,7 +159,7 @@ t.test("a stopped container that somebody else starts is stopped again", async (
 
 t.test("a container in error that is found healthy is started", async (t) => {
   const { stand, id, service } = await (async () => {
-    const stand = await openStand(t);
+    const stand = await openLifecycleFixture(t);
     const { id, service } = stand.publish({ app: crashing });
     stand.lifecycle().requestStart(id, USER);
     await stand.reaches(id, "ERROR");
@@ -179,7 +179,7 @@ t.test("killed and started again, it adopts what runs and starts nothing anew", 
 });
 
 t.test("killed in the middle of a start, the next one finishes it", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openLifecycleFixture(t);
   const { id, service } = stand.publish({ app: mute, config: { onDemand: true } });
   stand.lifecycle().wake(id, USER);
   await until("it runs", () => stand.world.running().includes(service));
@@ -221,7 +221,7 @@ t.test("time in which no berth ran is no idle time", async (t) => {
 });
 
 t.test("of what belongs to nothing, only what this store issued and removed is taken away", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openLifecycleFixture(t);
   const { id } = stand.publish();
   stand.lifecycle().remove(id);
   await until("buried", () => stand.store().tombstones.open().length === 0);
