@@ -2,7 +2,7 @@ import { createInterface } from "node:readline/promises";
 import type { Clock } from "../lib/clock.ts";
 import { withTimeout } from "../lib/deadline.ts";
 import { Fault } from "../lib/fault.ts";
-import { openAskServer, listPages, signInWithKey } from "../gateway/datagrok/ask-server.ts";
+import { openDatagrokClient, listPages, signInWithKey } from "../gateway/datagrok/ask-server.ts";
 import { callHere, settingsHere } from "./command-context.ts";
 import type { CallControl } from "./server/server-client.ts";
 import { readKeyFile } from "./server/choose-server.ts";
@@ -95,7 +95,7 @@ async function readKey(keyFile: string | undefined, set: string | undefined): Pr
 }
 
 async function readServer({ url }: Asked, key: string, clock: Clock): Promise<{ images: unknown[]; containers: unknown[] }> {
-  const server = openAskServer({ url, connections: 1, clock });
+  const server = openDatagrokClient({ url, connections: 1, clock });
   const overdue = () => new Fault("DATAGROK_AWAY", `${new URL(url).host} did not tell its images and containers within ${READ_MS / 60_000} minutes.`);
   try {
     return await withTimeout({ clock, ms: READ_MS, overdue }, async (signal) => {

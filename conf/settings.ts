@@ -3,8 +3,8 @@ import { LAUNCH_TYPES, REACHES as ECS_REACHES } from "../drivers/ecs/site.ts";
 import { DEFAULT_PIDS_LIMIT } from "../drivers/engine/pids-limit.ts";
 import { DEFAULT_SUBNETS } from "../drivers/docker/subnets.ts";
 import { REACHES } from "../drivers/engine/reach.ts";
-import { FORWARDERS } from "../gateway/connections/engine.ts";
-import { READS } from "../gateway/connections/open-connections.ts";
+import { ENGINE_NAMES } from "../gateway/connections/engine.ts";
+import { READ_MODES } from "../gateway/connections/open-connections.ts";
 import { LOG_LEVELS } from "../lib/log.ts";
 import { SAMPLER_NAMES } from "../lib/traces/settings.ts";
 import { parameterName, spawnerNames, optional, setting, type Row, type Values } from "./row.ts";
@@ -253,13 +253,13 @@ export const SETTINGS = {
   ),
   forwarder: setting(
     "BERTH_FORWARDER",
-    oneOf(...FORWARDERS),
+    oneOf(...ENGINE_NAMES),
     "splice",
     "Engine that forwards bytes: `splice` uses sockets, `http-proxy` Node's HTTP server",
   ),
   reads: setting(
     "BERTH_READS",
-    oneOf(...READS),
+    oneOf(...READ_MODES),
     "events",
     "How `splice` reads and writes client connections: by Node's `events`, or by reused `buffers` that bypass its streams. `buffers` costs an eighth less, and a third less for uploads, but depends on Node's internals",
   ),
@@ -505,7 +505,7 @@ export const SETTINGS = {
     ),
     reads: setting(
       "BERTH_REGISTRY_READS",
-      oneOf(...READS),
+      oneOf(...READ_MODES),
       "buffers",
       "How the registry proxy reads, as BERTH_READS: with `buffers` a layer costs a little less processor time and memory than with `events`",
     ),

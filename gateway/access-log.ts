@@ -2,18 +2,18 @@ import { pino } from "pino";
 import type { Clock } from "../lib/clock.ts";
 import type { Count } from "../lib/metrics/cells.ts";
 import { maskedPath } from "../lib/masked-path.ts";
-import type { About, Exchanged } from "./access-record.ts";
+import type { ExchangeLabels, AccessRecord } from "./access-record.ts";
 import { requestIdOf } from "./forwarded-headers.ts";
 
 export type AccessLog = {
   /** Writes one line; never waits. */
-  write(exchange: Exchanged): void;
+  write(exchange: AccessRecord): void;
   /** Goes on in a new file under the same name: the one before was moved away. */
   reopen(): void;
   close(): void;
 };
 
-export type AccessLogParts = {
+export type AccessLogDeps = {
   /** `stdout`, or a file's path. */
   to: string;
   /** Whether the query of a target is written, in which there may be secrets. */
@@ -33,7 +33,7 @@ const LONGEST_PATH = 1_024;
 const LONGEST_NAME = 200;
 
 /** One line of JSON for each exchange that is over, written beside the event loop. No token, no key, and no query unless that is wished. */
-export function openAccessLog({ to, query, dropped, clock, onError }: AccessLogParts): AccessLog {
+export function openAccessLog({ to, query, dropped, clock, onError }: AccessLogDeps): AccessLog {
   const sink = pino.destination({
     dest: to === "stdout" ? 1 : to,
     sync: false,
@@ -57,8 +57,8 @@ export function openAccessLog({ to, query, dropped, clock, onError }: AccessLogP
   };
 }
 
-function lineOf(exchange: Exchanged, query: boolean, clock: Clock): Record<string, unknown> {
-  const { about, head, startedAt, firstByteAt, overAt } = exchange;
+function lineOf(exchange: AccessRecord, query: boolean, clock: Clock): Record<string, unknown> {
+  const { labels: about, head, startedAt, firstByteAt, overAt } = exchange;
   const fault = exchange.fault ?? about.fault;
   return {
     time: new Date(clock.now()).toISOString(),
@@ -84,7 +84,7 @@ function lineOf(exchange: Exchanged, query: boolean, clock: Clock): Record<strin
 }
 
 /** A query goes with the path that it is masked with: a key may hold a `?`. */
-function shown({ about, head, status }: Exchanged, query: boolean): string | undefined {
+function shown({ labels: about, head, status }: AccessRecord, query: boolean): string | undefined {
   if (head === undefined) return undefined;
   const [path = "", ...rest] = head.target.split("?");
   const published = head.method === "POST" && status >= 200 && status < 300;
@@ -94,7 +94,7 @@ function shown({ about, head, status }: Exchanged, query: boolean): string | und
 }
 
 /** Repositories may have any word in their names, and no key is in such a path. */
-function isOfRegistry({ route }: About, path: string): boolean {
+function isOfRegistry({ route }: ExchangeLabels, path: string): boolean {
   return route !== "none" && route !== "api" && path.startsWith("/v2/");
 }
 

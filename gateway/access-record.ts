@@ -10,7 +10,7 @@ import type { TracePlace } from "../lib/traces/traces.ts";
 export type RouteName = "proxy" | "proxy-ws" | "api" | "health" | "manifest" | "blob" | "upload" | "token" | "registry" | "none";
 
 /** What is noted of a request whose trace is recorded: the ids of the spans that others hang theirs below. */
-export type Traced = TracePlace & {
+export type RecordedTrace = TracePlace & {
   forwardId: string;
   /** What the container is sent. */
   traceparent: string;
@@ -20,7 +20,7 @@ export type Traced = TracePlace & {
 };
 
 /** What a decision says of its request for those who watch. One object may be of many requests. */
-export type About = {
+export type ExchangeLabels = {
   route: RouteName;
   /** The container's name. */
   container?: string;
@@ -33,30 +33,30 @@ export type About = {
   /** The names under which the request went on. */
   requestId?: string;
   traceparent?: string;
-  traced?: Traced | undefined;
+  traced?: RecordedTrace | undefined;
   /** Why berth answered by itself. */
   fault?: FaultCode;
 };
 
 /** `left`: the client was gone before its answer was there as a whole; `cut`: the answer could not be finished. */
-export type Ending = "answered" | "left" | "cut";
+export type ExchangeEnding = "answered" | "left" | "cut";
 
 /** What of a head is told. */
-export type AskedOf = { method: string; target: string; header(name: string): string | undefined };
+export type RecordedHead = { method: string; target: string; header(name: string): string | undefined };
 
 /** Is told of every exchange when it is over. */
-export type Watch = {
-  over(exchange: Exchanged): void;
+export type ExchangeObserver = {
+  over(exchange: AccessRecord): void;
   /** Method, target and headers of a request are wanted even when it became a WebSocket, which may be open for days. */
   readonly keepsHeads: boolean;
 };
 
-const UNKNOWN: About = { route: "none" };
+const UNKNOWN: ExchangeLabels = { route: "none" };
 
 /** One exchange as those see it who watch: numbers that the engine fills in as they come. Times are on the clock's monotonic scale, durations milliseconds. */
-export class Exchanged {
-  about: About = UNKNOWN;
-  head: AskedOf | undefined;
+export class AccessRecord {
+  labels: ExchangeLabels = UNKNOWN;
+  head: RecordedHead | undefined;
   peer: string;
   /** Of what the client was sent; 0 while that is nothing. */
   status = 0;
@@ -67,15 +67,15 @@ export class Exchanged {
   holdMs = 0;
   connectMs = 0;
   fault: FaultCode | undefined;
-  ending: Ending = "answered";
+  ending: ExchangeEnding = "answered";
   readonly startedAt: number;
   /** When the head of the container's answer came; 0 where none did. */
   firstByteAt = 0;
   overAt = 0;
-  readonly #watch: Watch;
+  readonly #watch: ExchangeObserver;
   readonly #clock: Clock;
 
-  constructor(watch: Watch, clock: Clock, head: AskedOf | undefined, peer: string) {
+  constructor(watch: ExchangeObserver, clock: Clock, head: RecordedHead | undefined, peer: string) {
     this.#watch = watch;
     this.#clock = clock;
     this.head = head;
@@ -84,19 +84,19 @@ export class Exchanged {
   }
 
   /** The container's answer begins. */
-  answered(status: number): void {
+  responseStarted(status: number): void {
     this.status = status;
     this.firstByteAt = this.#clock.monotonic();
   }
 
   /** It becomes a WebSocket, and its head is let go. */
-  upgraded(): void {
+  becameWebSocket(): void {
     this.status = 101;
     if (!this.#watch.keepsHeads) this.head = undefined;
   }
 
   /** Once. */
-  over(ending: Ending): void {
+  finish(ending: ExchangeEnding): void {
     this.ending = ending;
     this.overAt = this.#clock.monotonic();
     this.#watch.over(this);

@@ -1,18 +1,18 @@
 import { isIP } from "node:net";
 import { Fault } from "../lib/fault.ts";
-import type { Head, HeaderEdits, HeaderLine, Lease, Peer } from "./decision.ts";
+import type { Head, HeaderEdits, HeaderLine, Lease, ClientPeer } from "./decision.ts";
 import { type Target, CLIENT_ADDRESS_HEADER, CONSOLE_HEADER, GATEWAY_TOKEN_HEADER, UNTRUSTED_PROXY_HEADER } from "./contract.ts";
 import type { ControlApi } from "./feed/control-link.ts";
 import type { TrustedProxies } from "./trusted-proxies.ts";
 import { trimTrailing } from "../lib/trim-trailing.ts";
 
 /** Where every request goes that is for no container. */
-export type ServerBehind = {
+export type ApiBackend = {
   lease: Lease;
   /** The request target there of one that came here. */
   pathOf(target: string): string;
   /** What is changed in its headers, beyond what every target gets. */
-  edits(head: Head, peer: Peer): HeaderEdits;
+  edits(head: Head, peer: ClientPeer): HeaderEdits;
   /** What a failure to reach a container means where it was this server. */
   faultOf(fault: Fault): Fault;
 };
@@ -30,10 +30,10 @@ const SOON_MS = 1_000;
 const OWN_HEADERS = [CLIENT_ADDRESS_HEADER, CONSOLE_HEADER, UNTRUSTED_PROXY_HEADER, GATEWAY_TOKEN_HEADER];
 
 /** The control plane's API. The client's address is told to it by us alone. */
-export function controlBehind({ target, admits }: ControlApi, trusted: TrustedProxies): ServerBehind {
+export function controlBackend({ target, admits }: ControlApi, trusted: TrustedProxies): ApiBackend {
   const away = () => new Fault("CONTROL_AWAY", "The control plane is away; it should be back in a moment", { retryAfterMs: SOON_MS });
   return {
-    lease: { ...leaseOf(target), lost: () => Promise.reject(away()) },
+    lease: { ...leaseOf(target), replaceTarget: () => Promise.reject(away()) },
     pathOf: (target) => target,
     edits: (head, peer) => {
       const forwarded = head.header("x-forwarded-for");
@@ -46,7 +46,7 @@ export function controlBehind({ target, admits }: ControlApi, trusted: TrustedPr
   };
 }
 
-export function datagrokBehind({ url, keepHost }: DatagrokServer): ServerBehind {
+export function datagrokBackend({ url, keepHost }: DatagrokServer): ApiBackend {
   const { protocol, hostname, port, host, pathname } = new URL(url);
   const bare = hostname.replace(/^\[|\]$/g, "");
   const secure = protocol === "https:";
@@ -76,9 +76,9 @@ function leaseOf(target: Target): Lease {
   return {
     owner: "",
     target: () => target,
-    lost: () => Promise.resolve(target),
-    whenGone: () => () => undefined,
-    bytes: () => undefined,
+    replaceTarget: () => Promise.resolve(target),
+    onTargetGone: () => () => undefined,
+    countBytes: () => undefined,
     release: () => undefined,
   };
 }

@@ -2,13 +2,13 @@ import type { FaultData } from "../lib/fault.ts";
 import type { StartTimes } from "../lib/start-phases.ts";
 
 /** Where bytes go: a container's address, the Unix socket of the control plane's API, or a server that speaks TLS under this name. */
-export type Target = { host: string; port: number; tls?: Secured } | { socketPath: string };
+export type Target = { host: string; port: number; tls?: TlsPeer } | { socketPath: string };
 
 /**
  * `servername` is what the server's certificate must be for; empty where its address is. `ca`: who may have signed it, as PEM, in place of those that
  * Node trusts. `fingerprint`: the certificate itself, by its SHA-256 in hexadecimal, whoever signed it and whatever it is for.
  */
-export type Secured = { servername: string; ca?: string | undefined; fingerprint?: string | undefined };
+export type TlsPeer = { servername: string; ca?: string | undefined; fingerprint?: string | undefined };
 
 /** Where a container takes connections, as reachable from gateways. */
 export type ContainerAddress = { host: string; port: number };
@@ -50,7 +50,7 @@ export type ContainerView = {
 };
 
 /** What the open requests of one gateway process do to one container. */
-export type Use = {
+export type ContainerUse = {
   id: string;
   /** HTTP requests under way through this gateway: while any is, the container is in use. */
   open: number;
@@ -80,7 +80,7 @@ export type OpenExchange = {
 };
 
 /** `count` is of all, of which `open` lists the oldest. */
-export type OpenNow = { count: number; open: OpenExchange[] };
+export type OpenExchangeList = { count: number; open: OpenExchange[] };
 
 /**
  * The first seam: what a gateway asks about containers. The everyday form is the control plane's feed over a socket
@@ -88,7 +88,7 @@ export type OpenNow = { count: number; open: OpenExchange[] };
  */
 export type Directory = {
   /** The container, where it is known without asking; undefined says nothing. */
-  known(id: string, caller: Caller): ContainerView | undefined;
+  cached(id: string, caller: Caller): ContainerView | undefined;
   /**
    * Undefined where no such container exists. Answers from what the gateway knows, also while control is away.
    * Faults: CONTROL_AWAY, DATAGROK_AWAY where nothing was ever known; NOT_PERMITTED where the caller may not see it.
@@ -103,13 +103,13 @@ export type Directory = {
    */
   wake(id: string, caller: Caller, signal: AbortSignal, traceparent?: string): Promise<void>;
   /** The first request that waited for this start has reached the container; `connectMs`: how long the connect took. Nobody waits for it to be heard. */
-  reached(id: string, connectMs: number): void;
+  reportConnected(id: string, connectMs: number): void;
   /** A container has said in an answer that it is busy for so many seconds. Nobody waits for it to be heard. */
-  busy(id: string, seconds: number): void;
+  reportBusy(id: string, seconds: number): void;
   /** Who is asked what this gateway has open at a container, whenever somebody wants to know. */
-  onAsk(answer: (id: string) => OpenNow): void;
+  onAsk(answer: (id: string) => OpenExchangeList): void;
   /** Says how the container is used; cheap, and reported in batches. Of one container always the same object may come, which changes on. */
-  used(use: Use): void;
+  reportUse(use: ContainerUse): void;
   close(): Promise<void>;
 };
 
@@ -138,14 +138,14 @@ export type SessionRef = { own?: string; session?: string; key?: string };
 /** The second seam: who holds this token. An answer may be up to 10 s old, so a revoked session ends within that. */
 export type Identity = {
   /** Who holds it, where that is known without asking; undefined says nothing. */
-  known(token: string): Caller | undefined;
+  cached(token: string): Caller | undefined;
   /**
    * Undefined for a token that is not valid. `client` is the address of the client that shows it, by which look-ups are shared out. Faults: CONTROL_AWAY
    * where control is unavailable and nothing is cached; TOO_MANY_ATTEMPTS where that client has sent many wrong tokens.
    */
-  who(token: string, signal: AbortSignal, client?: string): Promise<Caller | undefined>;
+  find(token: string, signal: AbortSignal, client?: string): Promise<Caller | undefined>;
   /** Those of these tokens that are not valid any more; looked up many at once where that is not known. A token that cannot be looked up counts as before. */
-  ended(tokens: readonly string[]): Promise<readonly string[]>;
+  findEnded(tokens: readonly string[]): Promise<readonly string[]>;
   /** Calls `listener` after a session ended before its time, until the returned function is called. */
   watchSignOuts(listener: () => void): () => void;
   close(): Promise<void>;
@@ -233,20 +233,20 @@ export const ENDED_GATEWAY_MS = 10_000;
 export type ReachedReport = { id: string; connectMs: number };
 /** A container has said in an answer that it is busy for so many seconds. */
 export type BusyReport = { id: string; seconds: number };
-export type OpenAnswer = OpenNow & { gateway: string; ask: number };
+export type OpenExchangesReply = OpenExchangeList & { gateway: string; ask: number };
 /** `ref`: with what the start ends, as control described the caller. `traceparent`: the span that waits for it, where that is recorded. */
-export type WakeAsk = { id: string; userId: string; ref?: SessionRef; traceparent?: string };
+export type WakeRequest = { id: string; userId: string; ref?: SessionRef; traceparent?: string };
 /**
  * All containers that this gateway uses now or used since its last report. `seq` is the last change it has seen: control may
  * take every request of before that change as counted, which is what makes a graceful stop safe. `last`: it ends, and this was all.
  */
-export type UseReport = { gateway: string; seq: number; uses: Use[]; last?: boolean };
+export type UseReport = { gateway: string; seq: number; uses: ContainerUse[]; last?: boolean };
 /** An image whose manifest was pushed to the registry, or deleted there: `datagrok/x` and a tag or a digest; `by` is the login that the token named. */
-export type PushedAsk = { repository: string; reference: string; by?: string; deleted?: true };
-export type WhoAsk = { tokens: readonly string[] };
-export type WhoAnswer = Omit<Caller, "token">;
+export type PushedReport = { repository: string; reference: string; by?: string; deleted?: true };
+export type CallersRequest = { tokens: readonly string[] };
+export type CallerReply = Omit<Caller, "token">;
 /** Of each token in turn who holds it; null: nobody. */
-export type WhoAnswers = { callers: (WhoAnswer | null)[] };
+export type CallersReply = { callers: (CallerReply | null)[] };
 
 /** The header of an answer in which a container says for how many seconds it is busy; its client does not see it. */
 export const BUSY_HEADER = "x-berth-busy";
@@ -267,7 +267,7 @@ export const CONSOLE_HEADER = "x-berth-console";
 export const GATEWAY_TOKEN_HEADER = "x-berth-gateway";
 
 /** A manifest, or an index of several, as far as people look at it. Sizes are bytes as they are stored. */
-export type StoredImage = {
+export type RegistryImage = {
   digest: string;
   mediaType: string;
   /** Its layers and configuration; of an index, all that it lists. */
@@ -291,7 +291,7 @@ export type RegistryBrowser = {
   /** Undefined where there is no such repository. */
   tags(repository: string, signal: AbortSignal): Promise<string[] | undefined>;
   /** What a tag or digest points at; undefined where it is not there. */
-  image(repository: string, reference: string, signal: AbortSignal): Promise<StoredImage | undefined>;
+  image(repository: string, reference: string, signal: AbortSignal): Promise<RegistryImage | undefined>;
   /** Deletes an image with all its tags; false where it is not there. Faults: REGISTRY_REFUSED too, where the registry deletes nothing. */
   remove(repository: string, digest: string, signal: AbortSignal): Promise<boolean>;
   close(): Promise<void>;

@@ -1,7 +1,7 @@
 import { FAULTS } from "../lib/fault.ts";
 import type { Count, Spread } from "../lib/metrics/cells.ts";
 import type { Metrics } from "../lib/metrics/open-metrics.ts";
-import type { Exchanged, RouteName, Watch } from "./access-record.ts";
+import type { AccessRecord, RouteName, ExchangeObserver } from "./access-record.ts";
 
 /** By the first digit of a status. */
 const CLASSES = ["left", "1xx", "2xx", "3xx", "4xx", "5xx"] as const;
@@ -9,15 +9,15 @@ const IMAGES = { push: "pushes", pull: "pulls" } as const;
 const REFUSES = new Set([401, 403, 429]);
 
 /** A cell for each class, in their order. */
-export type ByClass = readonly Count[];
-type OfRoute = { byClass: ByClass; total: Spread; first: Spread; in: Count; out: Count };
+export type StatusClassCells = readonly Count[];
+type RouteCells = { byClass: StatusClassCells; total: Spread; first: Spread; in: Count; out: Count };
 
 /** Counts exchanges. What it adds to is found once for each route, and comes with the container: a request costs additions, and no label is put together for it. */
-export function countExchanges(metrics: Metrics): (exchange: Exchanged) => void {
-  const routes = new Map<RouteName, OfRoute>();
+export function countExchanges(metrics: Metrics): (exchange: AccessRecord) => void {
+  const routes = new Map<RouteName, RouteCells>();
 
-  const ofRoute = (route: RouteName): OfRoute => {
-    const cells: OfRoute = {
+  const ofRoute = (route: RouteName): RouteCells => {
+    const cells: RouteCells = {
       byClass: CLASSES.map((status) => metrics.requests.at(route, status)),
       total: metrics.requestSeconds.at(route),
       first: metrics.firstByteSeconds.at(route),
@@ -29,7 +29,7 @@ export function countExchanges(metrics: Metrics): (exchange: Exchanged) => void 
   };
 
   return (exchange) => {
-    const { about, status, startedAt, firstByteAt } = exchange;
+    const { labels: about, status, startedAt, firstByteAt } = exchange;
     const { route, answers } = about;
     const cells = routes.get(route) ?? ofRoute(route);
     const nth = Math.trunc(status / 100);
@@ -53,15 +53,15 @@ export function countExchanges(metrics: Metrics): (exchange: Exchanged) => void 
 }
 
 /** The cells of a container's answers, by its name. */
-export function answersOf(metrics: Pick<Metrics, "containerRequests">, name: string): ByClass {
+export function answersOf(metrics: Pick<Metrics, "containerRequests">, name: string): StatusClassCells {
   return CLASSES.map((status) => metrics.containerRequests.at(name, status));
 }
 
 /** What else is to be told of every exchange that is over: an access log, traces. */
-export type Watcher = (exchange: Exchanged) => void;
+export type ExchangeListener = (exchange: AccessRecord) => void;
 
 /** Exchanges are counted in any case; the rest costs nothing where there is none of it. */
-export function openWatch(metrics: Metrics, watchers: readonly Watcher[]): Watch {
+export function createExchangeObserver(metrics: Metrics, watchers: readonly ExchangeListener[]): ExchangeObserver {
   const count = countExchanges(metrics);
   if (watchers.length === 0) return { over: count, keepsHeads: false };
   return {

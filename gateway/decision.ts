@@ -1,6 +1,6 @@
 import type { Fault } from "../lib/fault.ts";
 import type { Target } from "./contract.ts";
-import type { About } from "./access-record.ts";
+import type { ExchangeLabels } from "./access-record.ts";
 
 /** The head of a request, as it came: no decoding, no collapsing. */
 export type Head = {
@@ -13,7 +13,7 @@ export type Head = {
   header(name: string): string | undefined;
 };
 
-export type Peer = {
+export type ClientPeer = {
   /** The address of the other end of the connection. */
   address: string;
 };
@@ -25,7 +25,7 @@ export type HeaderLine = readonly [name: string, value: string];
 export type HeaderEdits = { remove: readonly string[]; add: readonly HeaderLine[]; removeCookies?: readonly string[] };
 
 /** An answer that the system makes by itself. */
-export type Answer = {
+export type DirectResponse = {
   status: number;
   reason: string;
   headers: readonly HeaderLine[];
@@ -35,7 +35,7 @@ export type Answer = {
 };
 
 /** The two ends of an exchange. */
-export type Side = "client" | "container";
+export type ExchangeSide = "client" | "container";
 
 /** The claim of one exchange on its target, from the decision until its last byte. */
 export type Lease = {
@@ -47,16 +47,16 @@ export type Lease = {
    */
   target(): Target | Promise<Target>;
   /** The target refused the connection before any byte was sent: asks once for a better one, or rejects with the `Fault`. */
-  lost(target: Target): Promise<Target>;
+  replaceTarget(target: Target): Promise<Target>;
   /**
    * Calls `act` once the target is no longer the container's, at once where that is so already, until the returned function is called: an address that
    * without an owner refuses no connection, it only never accepts one, and one that another container was given accepts it.
    */
-  whenGone(target: Target, act: () => void): () => void;
+  onTargetGone(target: Target, act: () => void): () => void;
   /** `n` bytes came from one side and go to the other: of a request its body, of an answer all that comes. */
-  bytes(n: number, from: Side): void;
+  countBytes(n: number, from: ExchangeSide): void;
   /** Sets the listener, in place of the one before, for the event that the exchange must end. Left out where that never happens. */
-  heldBy?(holder: LeaseHolder): void;
+  setHolder?(holder: LeaseHolder): void;
   /** The exchange is over. May be repeated. */
   release(): void;
 };
@@ -67,7 +67,7 @@ export type LeaseHolder = {
 };
 
 /** The head of a response, as it came. */
-export type ResponseHead = {
+export type ResponseHeadView = {
   status: number;
   /** The value of a header by its lower-case name; repeated ones joined with `, `. */
   header(name: string): string | undefined;
@@ -85,18 +85,18 @@ export type Forward = {
   /** What is changed in those of informational (1xx) responses; nothing where it is left out. */
   interim?: HeaderEdits;
   /** What is changed in the response's; asked when its head has come. `connectMs`: how long the connect took, 0 where there was none. */
-  response(received: ResponseHead, connectMs: number): HeaderEdits;
+  response(received: ResponseHeadView, connectMs: number): HeaderEdits;
   /**
    * Asked when the head of a response came: what to do instead of passing it on, such as asking once more with a fresh credential, or elsewhere.
    * Once any byte of the request's body was sent (`bodySent`), only another answer can take its place. Undefined: this answer is the one. The
    * socket engine asks; the other does not.
    */
-  again?(received: ResponseHead, bodySent: boolean): Instead | Promise<Instead> | undefined;
+  intercept?(received: ResponseHeadView, bodySent: boolean): Interception | Promise<Interception> | undefined;
   /** Turns a failure of this exchange into the answer that its caller understands. */
-  answerTo(fault: Fault): Answer;
+  respondTo(fault: Fault): DirectResponse;
 };
 
-export type Instead = { forward: Forward; lease: Lease } | { answer: Answer };
+export type Interception = { forward: Forward; lease: Lease } | { answer: DirectResponse };
 
 /**
  * What is to be done with a request. `decide` makes it from a head, a peer and a signal, never from a socket; an engine
@@ -104,9 +104,9 @@ export type Instead = { forward: Forward; lease: Lease } | { answer: Answer };
  */
 export type Decision = {
   /** For those who watch. */
-  about?: About;
+  labels?: ExchangeLabels;
 } & (
-  | { kind: "answer"; answer: Answer }
+  | { kind: "answer"; answer: DirectResponse }
   | { kind: "forward"; forward: Forward; lease: Lease }
   /** `user`: whose part of the queues its frames take while it waits. */
   | { kind: "acceptWebSocket"; forward: Forward; lease: Lease; user: string }
@@ -114,13 +114,13 @@ export type Decision = {
   | { kind: "refuseWebSocket"; code: number; reason: string }
 );
 
-export type Asked = {
+export type IncomingRequest = {
   head: Head;
-  peer: Peer;
+  peer: ClientPeer;
   tls: boolean;
   /** Aborts when the client is gone. Read only where something has to be waited for, so that it may be made only then. */
   readonly signal: AbortSignal;
 };
 
 /** Decides at once where all that it takes is known, as for most requests; never throws then, and rejects only once `signal` has aborted. */
-export type Decide = (asked: Asked) => Decision | Promise<Decision>;
+export type Decide = (asked: IncomingRequest) => Decision | Promise<Decision>;

@@ -1,15 +1,15 @@
 import { Fault, type FaultCode } from "../lib/fault.ts";
-import type { Answer, HeaderLine } from "./decision.ts";
+import type { DirectResponse, HeaderLine } from "./decision.ts";
 import type { ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
 
 /** A failure as the published plugins read it: they compare the content type with `===`, so it has no charset. */
-export function containerAnswer(fault: Fault): Answer {
+export function containerErrorResponse(fault: Fault): DirectResponse {
   return answer(fault, JSON.stringify({ "datagrok-error": sentence(fault) }));
 }
 
 /** A failure as clients of the REST API read it; anything else shows their user `null`. */
-export function apiAnswer(fault: Fault): Answer {
+export function apiErrorResponse(fault: Fault): DirectResponse {
   return answer(fault, JSON.stringify({ "#type": "ApiError", code: fault.status, message: sentence(fault), innerMessage: null }));
 }
 
@@ -19,7 +19,7 @@ export function sentence(fault: Fault): string {
   return `${fault.message.replace(/\.$/, "")}. Last log lines:\n${fault.logs.join("\n")}`;
 }
 
-function answer(fault: Fault, body: string): Answer {
+function answer(fault: Fault, body: string): DirectResponse {
   const headers: HeaderLine[] = [
     ["Content-Type", "application/json"],
     ["Content-Length", String(Buffer.byteLength(body))],
@@ -36,7 +36,7 @@ export function internalFault(cause: unknown): Fault {
 }
 
 /** Writes an answer of the system's own; does nothing where the client has left or a response has begun. */
-export function sendAnswer(response: ServerResponse, answer: Answer): void {
+export function sendResponse(response: ServerResponse, answer: DirectResponse): void {
   if (response.headersSent || response.destroyed) return;
   if (answer.close === true) response.shouldKeepAlive = false;
   response.writeHead(answer.status, answer.reason, answer.headers.flat());
@@ -44,7 +44,7 @@ export function sendAnswer(response: ServerResponse, answer: Answer): void {
 }
 
 /** The same on a bare socket, for a request that asked for an upgrade; the connection ends with it. */
-export function sendRawAnswer(socket: Duplex, answer: Answer): void {
+export function sendRawResponse(socket: Duplex, answer: DirectResponse): void {
   if (socket.destroyed || socket.writableEnded) return;
   sendRawHead(socket, answer.status, answer.reason, [...answer.headers, ["Connection", "close"]]);
   socket.end(answer.body);
@@ -61,7 +61,7 @@ export function headText(status: number, reason: string, lines: readonly HeaderL
 }
 
 /** An answer of the system's own as it goes over the wire. `bodyless`: to a HEAD, which is told of a body and gets none. */
-export function answerBytes(answer: Answer, { bodyless, connection }: { bodyless: boolean; connection: string | undefined }): Buffer {
+export function responseBytes(answer: DirectResponse, { bodyless, connection }: { bodyless: boolean; connection: string | undefined }): Buffer {
   const lines = answer.headers.map(([name, value]) => `${name}: ${value}\r\n`).join("");
   const last = connection === undefined ? "" : `Connection: ${connection}\r\n`;
   const head = Buffer.from(`HTTP/1.1 ${answer.status} ${answer.reason}\r\n${lines}${last}\r\n`, "latin1");

@@ -1,7 +1,7 @@
 import type { Clock } from "../lib/clock.ts";
 import type { Fault } from "../lib/fault.ts";
 
-export type FairTurnsLimits = {
+export type FairQueueLimits = {
   /** Turns that are under way at a time, and of those of one owner. */
   atOnce: number;
   ofOne: number;
@@ -11,7 +11,7 @@ export type FairTurnsLimits = {
   waitMs: number;
 };
 
-export type FairTurns = {
+export type FairQueue = {
   /**
    * A turn, which ends when the returned function is called. Faults: `full`; an abort rejects with the signal's reason, and gives the place
    * up.
@@ -19,16 +19,16 @@ export type FairTurns = {
   take(owner: string, signal: AbortSignal): Promise<() => void>;
 };
 
-type TurnWaiter = { begin(): void; refuse(): void };
+type FairQueueWaiter = { begin(): void; refuse(): void };
 
 /** `waiters`: in the order in which they came. */
-type Owner = { running: number; waiters: Set<TurnWaiter> };
+type Owner = { running: number; waiters: Set<FairQueueWaiter> };
 
 /**
  * Turns that owners take one after another: next is who has the fewest under way, so that who asks for many does not hold the others up. Where all places to wait are
  * taken, who has few waiting takes the place of the last of who has most.
  */
-export function fairTurns(limits: FairTurnsLimits, full: () => Fault, clock: Clock): FairTurns {
+export function createFairQueue(limits: FairQueueLimits, full: () => Fault, clock: Clock): FairQueue {
   /** In the order in which it is their turn. */
   const owners = new Map<string, Owner>();
   let running = 0;
@@ -80,7 +80,7 @@ export function fairTurns(limits: FairTurnsLimits, full: () => Fault, clock: Clo
   return {
     take: (name, signal) => {
       if (signal.aborted) return Promise.reject(signal.reason as Error);
-      const owner = owners.get(name) ?? { running: 0, waiters: new Set<TurnWaiter>() };
+      const owner = owners.get(name) ?? { running: 0, waiters: new Set<FairQueueWaiter>() };
       owners.set(name, owner);
       // No owner waits while a turn is free, except one that has all of its own.
       if (running < limits.atOnce && owner.running < limits.ofOne) return Promise.resolve(begin(name, owner));
@@ -99,7 +99,7 @@ export function fairTurns(limits: FairTurnsLimits, full: () => Fault, clock: Clo
           forget(name, owner);
           reject(reason);
         };
-        const waiter: TurnWaiter = {
+        const waiter: FairQueueWaiter = {
           begin: () => {
             leave();
             resolve(begin(name, owner));

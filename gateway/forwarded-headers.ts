@@ -1,31 +1,31 @@
-import type { Head, HeaderEdits, HeaderLine, Peer } from "./decision.ts";
-import type { Traced } from "./access-record.ts";
+import type { Head, HeaderEdits, HeaderLine, ClientPeer } from "./decision.ts";
+import type { RecordedTrace } from "./access-record.ts";
 import { isTraceparent, type TraceContext } from "./traces.ts";
 import type { TrustedProxies } from "./trusted-proxies.ts";
 
 /** The edits of a request, and the names under which it goes on. */
-export type Forwarded = HeaderEdits & {
+export type ForwardedHeaderEdits = HeaderEdits & {
   requestId: string;
   traceparent: string;
-  traced: Traced | undefined;
+  traced: RecordedTrace | undefined;
 };
 
 /** Makes the edits of a request, `own` among them. */
-export type ForwardedEdits = (head: Head, peer: Peer, tls: boolean, own?: HeaderEdits) => Forwarded;
+export type ForwardedEdits = (head: Head, peer: ClientPeer, tls: boolean, own?: HeaderEdits) => ForwardedHeaderEdits;
 
 /** Where a sender says by whom and how it was asked. Who is not trusted says nothing in them. */
-const SAID_BY_PROXIES = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-real-ip", "forwarded"];
-const SAID_OF_TRACE = ["traceparent", "tracestate"];
+const PROXY_HEADERS = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-real-ip", "forwarded"];
+const TRACE_HEADERS = ["traceparent", "tracestate"];
 
 /** What goes, by who asks, whose trace it is and whose id: always the same lists, so that nobody has to look into them twice. */
 const REMOVED = {
   trusted: removed(["x-forwarded-for"]),
-  untrusted: removed(SAID_BY_PROXIES),
+  untrusted: removed(PROXY_HEADERS),
 } as const;
 
 function removed(said: readonly string[]) {
   const byTrace = (trace: readonly string[]) => ({ theirId: [...said, ...trace], ourId: [...said, ...trace, "x-request-id"] });
-  return { theirTrace: byTrace([]), inTheirTrace: byTrace(["traceparent"]), ourTrace: byTrace(SAID_OF_TRACE) } as const;
+  return { theirTrace: byTrace([]), inTheirTrace: byTrace(["traceparent"]), ourTrace: byTrace(TRACE_HEADERS) } as const;
 }
 
 const PROTO_HTTP: HeaderLine = ["X-Forwarded-Proto", "http"];

@@ -1,16 +1,16 @@
 import type { Clock } from "../lib/clock.ts";
 import { connectionBounds } from "../lib/connection-limits.ts";
 import type { Log } from "../lib/log.ts";
-import { openDecide } from "./containers/decide.ts";
+import { createDecide } from "./containers/decide.ts";
 import { endRevokedExchanges } from "./containers/end-revoked-exchanges.ts";
-import { openHold } from "./containers/hold.ts";
-import { openLeases } from "./containers/lease.ts";
-import { answersOf, openWatch, type Watcher } from "./count-exchanges.ts";
+import { createHold } from "./containers/hold.ts";
+import { createLeases } from "./containers/lease.ts";
+import { answersOf, createExchangeObserver, type ExchangeListener } from "./count-exchanges.ts";
 import type { Directory, Identity } from "./contract.ts";
 import type { ControlApi } from "./feed/control-link.ts";
-import type { Engine, EngineParts, Forwarder } from "./connections/engine.ts";
+import type { ForwardingEngine, ForwardingEngineDeps, EngineName } from "./connections/engine.ts";
 import { openHttpProxyEngine } from "./http-proxy/open-http-proxy-engine.ts";
-import type { Reads } from "./connections/open-connections.ts";
+import type { ReadMode } from "./connections/open-connections.ts";
 import { openSpliceEngine } from "./exchange/open-splice-engine.ts";
 import { type Metrics, openMetrics } from "../lib/metrics/open-metrics.ts";
 import { GATEWAY_LIMITS, type GatewayLimits } from "./limits.ts";
@@ -18,10 +18,10 @@ import { openReadiness, type Readiness } from "./readiness.ts";
 import type { DatagrokServer } from "./api-backend.ts";
 import type { TlsKeys } from "./tls-keys.ts";
 import type { TraceContext } from "./traces.ts";
-import { openWaiting, type PageFiles } from "./waiting/waiting-page.ts";
+import { createWaitingPage, type PageFiles } from "./waiting/waiting-page.ts";
 import type { TrustedProxies } from "./trusted-proxies.ts";
 
-export type GatewayParts = {
+export type GatewayDeps = {
   directory: Directory;
   identity: Identity;
   /** The control plane's API: where every request goes that is for no container. */
@@ -30,9 +30,9 @@ export type GatewayParts = {
   datagrok?: DatagrokServer | undefined;
   /** What load balancers are told; always that it is ready where it is left out. */
   readiness?: Readiness;
-  forwarder?: Forwarder;
+  forwarder?: EngineName;
   /** How the splice engine reads its connections. */
-  reads?: Reads;
+  reads?: ReadMode;
   /** The load balancers in front; none where it is left out. */
   trusted?: TrustedProxies;
   /** With them the edge speaks TLS; they stay their opener's. */
@@ -44,7 +44,7 @@ export type GatewayParts = {
   consoleName?: string | undefined;
   /** Where it counts; for nobody where it is left out. */
   metrics?: Metrics;
-  watchers?: readonly Watcher[];
+  watchers?: readonly ExchangeListener[];
   /** Where traces go on; they are passed on alone where it is left out. */
   trace?: TraceContext | undefined;
   /** The page that browsers are shown while a container starts; without it, their requests are held like any other. */
@@ -53,27 +53,27 @@ export type GatewayParts = {
   log: Log;
 };
 
-const ENGINES: Record<Forwarder, (parts: EngineParts) => Engine> = {
+const ENGINES: Record<EngineName, (parts: ForwardingEngineDeps) => ForwardingEngine> = {
   splice: openSpliceEngine,
   "http-proxy": openHttpProxyEngine,
 };
 
 /** Composes the edge: decide what to do with a request, then let an engine do it. The directory and the identity stay their opener's. */
-export function openGateway(parts: GatewayParts): Engine {
+export function openGateway(parts: GatewayDeps): ForwardingEngine {
   const { directory, identity, clock, log } = parts;
   const limits = { ...GATEWAY_LIMITS, ...parts.limits };
   const metrics = parts.metrics ?? openMetrics();
-  const hold = openHold({
+  const hold = createHold({
     directory,
     clock,
     limit: limits.holdLimit,
     ofUser: { ofContainer: limits.holdUserLimit, ofAll: limits.holdUserTotal },
     counts: metrics,
   });
-  const leases = openLeases({ directory, hold, clock, doubtMs: limits.doubtMs, answersOf: (name) => answersOf(metrics, name) });
+  const leases = createLeases({ directory, hold, clock, doubtMs: limits.doubtMs, answersOf: (name) => answersOf(metrics, name) });
   directory.onAsk(leases.openAt);
-  const waiting = parts.waitingFiles && openWaiting({ directory, clock, files: parts.waitingFiles });
-  const decide = openDecide({ ...parts, waiting, readiness: parts.readiness ?? openReadiness("ready"), leases, limits });
+  const waiting = parts.waitingFiles && createWaitingPage({ directory, clock, files: parts.waitingFiles });
+  const decide = createDecide({ ...parts, waiting, readiness: parts.readiness ?? openReadiness("ready"), leases, limits });
   const engine = ENGINES[parts.forwarder ?? "splice"]({
     decide,
     limits,
@@ -87,7 +87,7 @@ export function openGateway(parts: GatewayParts): Engine {
       clock,
       log,
     }),
-    watch: openWatch(metrics, parts.watchers ?? []),
+    watch: createExchangeObserver(metrics, parts.watchers ?? []),
     counts: metrics,
     clock,
     log,
@@ -100,4 +100,4 @@ export function openGateway(parts: GatewayParts): Engine {
   return { server: engine.server, drain: (ms) => engine.drain(ms).finally(revoked.close), close };
 }
 
-export type { Engine as Gateway };
+export type { ForwardingEngine as Gateway };

@@ -1,4 +1,4 @@
-import type { Answer, Head } from "./decision.ts";
+import type { DirectResponse, Head } from "./decision.ts";
 
 /** `starting`: nothing was heard from control yet. `draining`: told to stop, so that whoever has a choice goes elsewhere. */
 export type ReadyState = "starting" | "ready" | "draining";
@@ -6,7 +6,7 @@ export type ReadyState = "starting" | "ready" | "draining";
 export type Readiness = {
   turn(state: ReadyState): void;
   /** The answer to a question about health; undefined for every other request. `target` is in origin form. */
-  answer(head: Head, target: string): Answer | undefined;
+  answer(head: Head, target: string): DirectResponse | undefined;
 };
 
 /** Load balancers send no more where this is not 200. */
@@ -44,7 +44,7 @@ export function openReadiness(first: ReadyState, controlAwaySince: () => number 
   };
 }
 
-function answer(status: number, reason: string, state: string, more: { control?: string } = {}): Answer {
+function answer(status: number, reason: string, state: string, more: { control?: string } = {}): DirectResponse {
   const body = JSON.stringify({ status: state, ...more });
   return {
     status,

@@ -16,7 +16,7 @@ export type TlsKeys = {
   close(): void;
 };
 
-type Pair = { cert: string; key: string };
+type KeyPairFiles = { cert: string; key: string };
 
 /** Writers of such files write one after the other, and often more than once. */
 const SETTLE_MS = 200;
@@ -28,7 +28,7 @@ const SOON_MS = 7 * 24 * 3_600_000;
  * Reads a certificate and its key from two PEM files, and again when they change; what cannot be used is told to the log, and what was
  * there before stays. `whose` they are, the log says. Faults, at the opening only: SETTINGS_INVALID.
  */
-export function openTlsKeys({ files, whose = "The edge", clock, log }: { files: Pair; whose?: string; clock: Clock; log: Log }): TlsKeys {
+export function openTlsKeys({ files, whose = "The edge", clock, log }: { files: KeyPairFiles; whose?: string; clock: Clock; log: Log }): TlsKeys {
   let pair = readPair(files);
   warnOfAge(pair, whose, clock, log);
   let complaint = "";
@@ -94,7 +94,7 @@ export function keepKeys(server: Server, keys: TlsKeys): void {
   server.once("close", forget);
 }
 
-function readPair(files: Pair): Pair {
+function readPair(files: KeyPairFiles): KeyPairFiles {
   const cert = readPem(files.cert, "certificate");
   const key = readPem(files.key, "key");
   const certificate = parsed(() => new X509Certificate(cert), files.cert, "a certificate in PEM form");
@@ -126,12 +126,12 @@ function parsed<T>(parse: () => T, path: string, what: string): T {
   }
 }
 
-function datesOf({ cert }: Pair): { validFrom: string; validTo: string } {
+function datesOf({ cert }: KeyPairFiles): { validFrom: string; validTo: string } {
   const { validFrom, validTo } = new X509Certificate(cert);
   return { validFrom, validTo };
 }
 
-function warnOfAge(pair: Pair, whose: string, clock: Clock, log: Log): void {
+function warnOfAge(pair: KeyPairFiles, whose: string, clock: Clock, log: Log): void {
   const dates = datesOf(pair);
   const [from, to] = [Date.parse(dates.validFrom), Date.parse(dates.validTo)];
   if (to < clock.now()) log.warn(dates, `${whose} has a certificate that has expired: clients will refuse it`);

@@ -1,7 +1,7 @@
 import { randomFillSync } from "node:crypto";
 import { type Traces, traceparentOf } from "../lib/traces/traces.ts";
 import type { Clock } from "../lib/clock.ts";
-import type { Exchanged, Traced } from "./access-record.ts";
+import type { AccessRecord, RecordedTrace } from "./access-record.ts";
 
 /** Makes and checks `traceparent` (W3C Trace Context), which ties together what several programs log of one request. */
 export type TraceContext = {
@@ -11,7 +11,7 @@ export type TraceContext = {
    */
   next(theirs: string | undefined): string;
   /** Where what happens here is recorded: the request's place in its trace, and undefined for one that is not recorded. */
-  begin?(theirs: string | undefined): Traced | undefined;
+  begin?(theirs: string | undefined): RecordedTrace | undefined;
 };
 
 /** Version, trace id, parent id, flags; the ids are not all zero. Later versions may have more at the end. */
@@ -49,12 +49,12 @@ export function openTraceContext(): TraceContext {
 export type TraceExchanges = {
   /** For the edits of requests: the container is told of the span of its own call. */
   context: TraceContext;
-  over(exchange: Exchanged): void;
+  over(exchange: AccessRecord): void;
 };
 
 /** A request to the edge as spans: the request, and in it the hold, the connect and the call of the container. */
 export function traceExchanges({ traces, clock }: { traces: Traces; clock: Clock }): TraceExchanges {
-  const place = (theirs: string | undefined): Traced => {
+  const place = (theirs: string | undefined): RecordedTrace => {
     const own = traces.begin(theirs);
     const [forwardId, holdId] = [traces.newId(), traces.newId()];
     return {
@@ -75,7 +75,7 @@ export function traceExchanges({ traces, clock }: { traces: Traces; clock: Clock
       },
     },
     over: (exchange) => {
-      const { about, head } = exchange;
+      const { labels: about, head } = exchange;
       if (about.traced) return record(exchange, about.traced);
       if (about.traceparent !== undefined || about.route === "health" || about.route === "none" || head === undefined) return;
       // It was answered before anything was sent on, and has no place yet.
@@ -85,8 +85,8 @@ export function traceExchanges({ traces, clock }: { traces: Traces; clock: Clock
     },
   };
 
-  function record(exchange: Exchanged, traced: Traced): void {
-    const { about, head, startedAt, overAt, identityMs, holdMs, connectMs } = exchange;
+  function record(exchange: AccessRecord, traced: RecordedTrace): void {
+    const { labels: about, head, startedAt, overAt, identityMs, holdMs, connectMs } = exchange;
     const { traceId, spanId, parentId } = traced;
     // From the clock's scale that never jumps to the one that is shown.
     const base = clock.now() - clock.monotonic();

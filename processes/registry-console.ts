@@ -51,19 +51,26 @@ export async function openConsoleOfRegistry(parts: {
   log: Log;
 }): Promise<RegistryConsole> {
   const { place, upstream, tagPushedAt, tls, trusted, clock, log } = parts;
-  const [{ openRegistryConsole }, { createRecentPushes }, { openBrowser }, { openRegistryHttp }, { openAskServer }, { signInWithKey }, { whoIs }] =
-    await Promise.all([
-      import("../control/console/registry/open-registry-console.ts"),
-      import("../control/console/registry/recent-pushes.ts"),
-      import("../gateway/registry/browse/open-browser.ts"),
-      import("../gateway/registry/upstream/registry-http.ts"),
-      import("../gateway/datagrok/ask-server.ts"),
-      import("../gateway/datagrok/ask-server.ts"),
-      import("../gateway/datagrok/ask-server.ts"),
-    ]);
+  const [
+    { openRegistryConsole },
+    { createRecentPushes },
+    { openBrowser },
+    { openRegistryHttp },
+    { openDatagrokClient },
+    { signInWithKey },
+    { findCaller },
+  ] = await Promise.all([
+    import("../control/console/registry/open-registry-console.ts"),
+    import("../control/console/registry/recent-pushes.ts"),
+    import("../gateway/registry/browse/open-browser.ts"),
+    import("../gateway/registry/upstream/registry-http.ts"),
+    import("../gateway/datagrok/ask-server.ts"),
+    import("../gateway/datagrok/ask-server.ts"),
+    import("../gateway/datagrok/ask-server.ts"),
+  ]);
   const socket = "socketPath" in upstream.target ? upstream.target.socketPath : undefined;
   const registry = openBrowser({ upstream: { ...upstream, close: async () => {} }, http: openRegistryHttp({ clock, socketPath: socket }), clock });
-  const server = openAskServer({ url: place.datagrokUrl, connections: CONNECTIONS, clock });
+  const server = openDatagrokClient({ url: place.datagrokUrl, connections: CONNECTIONS, clock });
   const pushes = createRecentPushes({ clock });
   const console = await openRegistryConsole({
     handle: place.handle,
@@ -73,7 +80,7 @@ export async function openConsoleOfRegistry(parts: {
       const seen = pushes.of(repository, tag);
       return { at: (await tagPushedAt?.(repository, tag)) ?? seen?.at, by: seen?.by };
     },
-    users: { signIn: (key, signal) => signInWithKey(server, key, signal), who: (token, signal) => whoIs(server, token, signal) },
+    users: { signIn: (key, signal) => signInWithKey(server, key, signal), who: (token, signal) => findCaller(server, token, signal) },
     addressOf: (request) => trusted.clientOf(lineOf(request, "x-forwarded-for"), peerOf(request)),
     isSecure: (request) => {
       const head = { header: (name: string) => lineOf(request, name) };

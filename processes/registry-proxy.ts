@@ -4,7 +4,7 @@ import type { Clock } from "../lib/clock.ts";
 import { connectionsFor, descriptorLimit } from "../lib/connection-limits.ts";
 import type { Settings } from "../conf/settings.ts";
 import { Fault } from "../lib/fault.ts";
-import { openAskControl } from "../gateway/feed/ask-control.ts";
+import { openControlClient } from "../gateway/feed/ask-control.ts";
 import { controlHere } from "../gateway/feed/control-link.ts";
 import { GATEWAY_LIMITS } from "../gateway/limits.ts";
 import { openReadiness } from "../gateway/readiness.ts";
@@ -14,7 +14,7 @@ import { openUpstream, type UpstreamSettings } from "../gateway/registry/upstrea
 import type { Upstream } from "../gateway/registry/upstream/upstream.ts";
 import { createSignInAttempts, PROXY_ATTEMPT_LIMITS } from "../control/identity/attempts.ts";
 import { trustedProxies } from "../gateway/trusted-proxies.ts";
-import type { PushedAsk } from "../gateway/contract.ts";
+import type { PushedReport } from "../gateway/contract.ts";
 import type { Log } from "../lib/log.ts";
 import type { Metrics } from "../lib/metrics/open-metrics.ts";
 import { type ListeningHandle, openListeningHandle } from "./listening-handle.ts";
@@ -56,7 +56,7 @@ export async function runRegistryProxy(options: {
     throw new Fault("SETTINGS_INVALID", "DATAGROK_URL is not set: it says which server knows the users.");
   const place = options.handle === undefined ? await bindRegistryConsole(settings, clock, log) : undefined;
   const identity = datagrok.url === undefined ? controlIdentity(runtime?.apiSocket ?? "", trusted, clock) : datagrokIdentity(datagrok.url, clock);
-  const control = runtime && openAskControl({ link: controlHere(runtime), clock });
+  const control = runtime && openControlClient({ link: controlHere(runtime), clock });
   const counts = { done: metrics.tokenRefreshes.at("done"), failed: metrics.tokenRefreshes.at("failed") };
   const upstream = options.own?.upstream ?? (await openUpstream(upstreamSettings(settings), { clock, log, signal: stop.signal, counts }));
   const accessLog = openAccess(settings, { metrics, clock, log });
@@ -91,7 +91,9 @@ export async function runRegistryProxy(options: {
       log.info(pushed, pushed.deleted ? "an image was deleted" : "an image was pushed");
       console?.saw(pushed);
       // To control only a hint, since it looks by itself now and then; but then its audit log lacks it.
-      control?.ask("/pushed", pushed satisfies PushedAsk, stop.signal).catch((err: unknown) => log.warn({ err, ...pushed }, "control was not told"));
+      control
+        ?.post("/pushed", pushed satisfies PushedReport, stop.signal)
+        .catch((err: unknown) => log.warn({ err, ...pushed }, "control was not told"));
     },
     metrics,
     watchers: [...(accessLog ? [accessLog.write] : []), ...(traces ? [traceExchanges({ traces, clock }).over] : [])],

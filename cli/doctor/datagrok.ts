@@ -6,7 +6,7 @@ import { openLog } from "../../lib/log.ts";
 import { ask, readJson, shown, askDockerToken } from "./send-request.ts";
 import { type Chain, type Finding, type Problem, wrong, warning } from "./check.ts";
 import { trimTrailing } from "../../lib/trim-trailing.ts";
-import { listPages, openAskServer, signInWithKey } from "../../gateway/datagrok/ask-server.ts";
+import { listPages, openDatagrokClient, signInWithKey } from "../../gateway/datagrok/ask-server.ts";
 import { readContainer } from "../../gateway/datagrok/read-container.ts";
 
 /** The server behind: its API, its keys, and whether the tokens that it makes are those that berth takes. */
@@ -71,7 +71,7 @@ export async function checkSleepers({ settings, key, clock }: Chain, signal: Abo
   const { url } = settings.datagrok;
   if (url === undefined) return { unlooked: "DATAGROK_URL is not set" };
   if (key === undefined) return { unlooked: "a developer key of that server is needed: --key-file, or BERTH_DATAGROK_KEY" };
-  const server = openAskServer({ url, connections: CONNECTIONS, clock });
+  const server = openDatagrokClient({ url, connections: CONNECTIONS, clock });
   try {
     const listed = await listPages(server, "/docker/containers", await signInWithKey(server, key, signal), signal);
     const found = listed.flatMap(nameWhereStopped);

@@ -3,7 +3,7 @@ import { isSafe, pageOf } from "../../lib/browser-requests.ts";
 import { mapCookies, unquotedCookie } from "../../lib/cookies.ts";
 import { Fault } from "../../lib/fault.ts";
 import { type HeaderOf, credentials, type Credential, notSignedIn } from "../../lib/sign-in.ts";
-import { CLIENT_ADDRESS_HEADER, CONSOLE_HEADER, type WhoAnswer } from "../../gateway/contract.ts";
+import { CLIENT_ADDRESS_HEADER, CONSOLE_HEADER, type CallerReply } from "../../gateway/contract.ts";
 import type { SignInAttempts } from "../identity/attempts.ts";
 import type { User } from "../model/entities.ts";
 import type { ApiDeps } from "./api-deps.ts";
@@ -168,7 +168,7 @@ function peerOf(request: FastifyRequest): string | undefined {
  * A signed-in user and the kind of credential. `token` is that of the session; undefined for a developer key. `admin`: the credential has administration, which
  * a plain session of an administrator lacks.
  */
-export type AuthenticatedCaller = WhoAnswer & { by: Credential["from"] | "devKey"; token: string | undefined };
+export type AuthenticatedCaller = CallerReply & { by: Credential["from"] | "devKey"; token: string | undefined };
 
 /** Reads headers for the rules that gateway and control share. */
 export function headerOf(headers: IncomingHttpHeaders): HeaderOf {
@@ -179,7 +179,7 @@ export function headerOf(headers: IncomingHttpHeaders): HeaderOf {
 }
 
 /** The first valid credential counts. Faults: TOKEN_MISSING, TOKEN_INVALID. */
-export function authenticate(header: HeaderOf, who: (token: string) => WhoAnswer | undefined): AuthenticatedCaller {
+export function authenticate(header: HeaderOf, who: (token: string) => CallerReply | undefined): AuthenticatedCaller {
   for (const { from, token } of credentials(header)) {
     const caller = who(token);
     if (caller) return { ...caller, by: from, token };

@@ -2,7 +2,7 @@ import { Readable } from "node:stream";
 import type { FastifyReply } from "fastify";
 import { type Static, Type } from "typebox";
 import { Fault } from "../../lib/fault.ts";
-import type { WhoAnswer } from "../../gateway/contract.ts";
+import type { CallerReply } from "../../gateway/contract.ts";
 import { createManageCheck, mayManagePackage, mayStillManage, requireManage } from "../identity/rights.ts";
 import type { Container } from "../model/entities.ts";
 import { CONTAINER_WIRE_STATES } from "../model/states.ts";
@@ -15,7 +15,7 @@ import { namedTarget } from "./record-audit.ts";
 import { route, type Route, type RouteDeps } from "./route.ts";
 import { CONTAINER, count, ID_PARAMS, LIST_QUERY, nullable, text } from "./schemas.ts";
 
-type CallerRights = Pick<WhoAnswer, "userId" | "admin">;
+type CallerRights = Pick<CallerReply, "userId" | "admin">;
 
 const FIELDS: ListFields = {
   id: { column: "id" },

@@ -1,6 +1,6 @@
 import type { IncomingMessage } from "node:http";
 import { Fault } from "../../lib/fault.ts";
-import type { BusyReport, OpenAnswer, PushedAsk, ReachedReport, UseReport, WakeAsk, WhoAsk } from "../../gateway/contract.ts";
+import type { BusyReport, OpenExchangesReply, PushedReport, ReachedReport, UseReport, WakeRequest, CallersRequest } from "../../gateway/contract.ts";
 
 // The other side is our own gateway, so only what would do harm is looked for. Faults throughout: REQUEST_INVALID.
 
@@ -21,7 +21,7 @@ export async function readQuestion(request: IncomingMessage): Promise<unknown> {
   }
 }
 
-export function readWakeAsk(question: unknown): WakeAsk {
+export function readWakeAsk(question: unknown): WakeRequest {
   const { id, userId, ref, traceparent } = fieldsOf(question);
   if (typeof id !== "string" || typeof userId !== "string") throw new Fault("REQUEST_INVALID", "A wake needs id and userId.");
   const { own, session, key } = fieldsOf(ref);
@@ -45,21 +45,21 @@ export function readBusyReport(question: unknown): BusyReport {
   return { id, seconds };
 }
 
-export function readOpenAnswer(question: unknown): OpenAnswer {
+export function readOpenAnswer(question: unknown): OpenExchangesReply {
   const { gateway, ask, count, open } = fieldsOf(question);
   if (typeof gateway !== "string" || !isCount(ask) || !isCount(count) || !Array.isArray(open))
     throw new Fault("REQUEST_INVALID", "An answer about what is open needs gateway, ask, count and open.");
-  return { gateway, ask, count, open: open as OpenAnswer["open"] };
+  return { gateway, ask, count, open: open as OpenExchangesReply["open"] };
 }
 
-export function readWhoAsk(question: unknown): WhoAsk {
+export function readWhoAsk(question: unknown): CallersRequest {
   const { tokens } = fieldsOf(question);
   if (!Array.isArray(tokens) || !tokens.every((token) => typeof token === "string"))
     throw new Fault("REQUEST_INVALID", "A question for who holds tokens needs them.");
   return { tokens };
 }
 
-export function readPushedAsk(question: unknown): PushedAsk {
+export function readPushedAsk(question: unknown): PushedReport {
   const { repository, reference, by, deleted } = fieldsOf(question);
   if (typeof repository !== "string" || typeof reference !== "string") throw new Fault("REQUEST_INVALID", "A push needs repository and reference.");
   return { repository, reference, ...(typeof by === "string" ? { by } : {}), ...(deleted === true ? { deleted } : {}) };

@@ -11,8 +11,8 @@ import {
   GATEWAY_SILENCE_MS,
   LOST_GATEWAY_MS,
   REPORT_MS,
-  type WhoAnswer,
-  type WhoAnswers,
+  type CallerReply,
+  type CallersReply,
   WIRE_VERSION,
 } from "../../gateway/contract.ts";
 import type { Log } from "../../lib/log.ts";
@@ -45,7 +45,7 @@ export type FeedDeps = {
   /** Tells when sessions ended before their time. */
   watchSignOuts(listener: () => void): () => void;
   /** Who holds this token; undefined: nobody. */
-  who(token: string): Promise<WhoAnswer | undefined>;
+  who(token: string): Promise<CallerReply | undefined>;
   /** That of this program, which gateways are told. */
   version: string;
   /** Where it counts; for nobody where it is left out. */
@@ -131,7 +131,7 @@ export async function openFeed(parts: FeedDeps): Promise<ControlFeed> {
     },
     "/who": async (question) => {
       const callers = await Promise.all(readWhoAsk(question).tokens.map(async (token) => (await parts.who(token)) ?? null));
-      return { callers } satisfies WhoAnswers;
+      return { callers } satisfies CallersReply;
     },
   };
 

@@ -1,7 +1,7 @@
 import type { Container, Image } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
 import { Fault } from "../../lib/fault.ts";
-import type { WhoAnswer } from "../../gateway/contract.ts";
+import type { CallerReply } from "../../gateway/contract.ts";
 import { requireManage } from "../identity/rights.ts";
 
 /** A container and its image. Clients no longer see a container whose folder its package has lost, even while its row exists. */
@@ -24,7 +24,7 @@ export function findLiveContainers(store: Store, ids: readonly string[]): LiveCo
 }
 
 /** The container of a path, for a caller who may manage it. Faults: ID_INVALID, CONTAINER_NOT_FOUND, NOT_PERMITTED. */
-export function requireContainer(store: Store, caller: Pick<WhoAnswer, "userId" | "admin">, id: string): Container {
+export function requireContainer(store: Store, caller: Pick<CallerReply, "userId" | "admin">, id: string): Container {
   const container = store.containers.find(parseUuid(id));
   if (!container) throw new Fault("CONTAINER_NOT_FOUND", `There is no container ${id}.`);
   requireManage(store, caller, container.packageId);

@@ -1,16 +1,16 @@
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
-import type { FeedLine, OpenAnswer } from "../../gateway/contract.ts";
+import type { FeedLine, OpenExchangesReply } from "../../gateway/contract.ts";
 
 /** What one gateway has open; `answer` is undefined where it did not say so in time. */
-export type GatewayOpenRequests = { gateway: string; answer: Pick<OpenAnswer, "count" | "open"> | undefined };
+export type GatewayOpenRequests = { gateway: string; answer: Pick<OpenExchangesReply, "count" | "open"> | undefined };
 
 export type GatewayQueries = {
   add(gateway: string, say: (line: FeedLine) => void): void;
   remove(gateway: string): void;
   /** How many there are. */
   count(): number;
-  reply(answer: OpenAnswer): void;
+  reply(answer: OpenExchangesReply): void;
   /** Asks every gateway what it has open at a container; those who ask for the same at a time share one question. Faults: GATEWAYS_BUSY. */
   openRequests(id: string): Promise<GatewayOpenRequests[]>;
 };

@@ -1,6 +1,6 @@
 import { type Static, Type } from "typebox";
 import { Fault } from "../../lib/fault.ts";
-import type { WhoAnswer } from "../../gateway/contract.ts";
+import type { CallerReply } from "../../gateway/contract.ts";
 import { createManageCheck, mayManagePackage, mayUseImage, requireManage } from "../identity/rights.ts";
 import type { DeployedImage, Image } from "../model/entities.ts";
 import { imageRepository, isOfRepository } from "../model/names.ts";
@@ -134,7 +134,7 @@ export function imageRoutes({ store, lifecycle, authorization, sendList }: Route
  * The images of this name that a caller can use: in the image's own repository, of packages that the caller may manage and whose author owns that
  * repository. Any other image would run another user's program in the caller's container.
  */
-function offeredImages(store: Store, caller: Pick<WhoAnswer, "userId" | "admin">, name: string): Image[] {
+function offeredImages(store: Store, caller: Pick<CallerReply, "userId" | "admin">, name: string): Image[] {
   const where = [{ columns: ["name"], holds: "is", value: name }] as const;
   return store.images.some(store.images.ids({ where })).filter(({ packageId, name: image, ref }) => {
     const authorId = store.packages.find(packageId)?.authorId;

@@ -1,7 +1,7 @@
 import { randomBytes, randomUUID } from "node:crypto";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
-import type { SessionRef, WhoAnswer } from "../../gateway/contract.ts";
+import type { SessionRef, CallerReply } from "../../gateway/contract.ts";
 import type { Session, SessionKind, User } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
 import { type SignInAttempts, createSignInAttempts } from "./attempts.ts";
@@ -28,7 +28,7 @@ export type ControlIdentity = {
   /** Ends it, with what came from it; an unknown one is success. */
   endSession(token: string): void;
   /** Undefined for a token that is not valid any more. A token of the console is valid only `at` the console. */
-  who(token: string, at?: "edge" | "console"): WhoAnswer | undefined;
+  who(token: string, at?: "edge" | "console"): CallerReply | undefined;
   /** The container that was given this token, where one was. */
   containerOf(token: string): string | undefined;
   users: UserAccounts;

@@ -3,7 +3,7 @@ import { nameKey } from "../packages/credentials/names.ts";
 import type { User } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
 import { Fault } from "../../lib/fault.ts";
-import type { WhoAnswer } from "../../gateway/contract.ts";
+import type { CallerReply } from "../../gateway/contract.ts";
 
 type OwnerStore = Pick<Store, "repositories" | "packages" | "groups" | "users">;
 
@@ -57,14 +57,14 @@ export function assignImage(store: Pick<Store, "repositories">, image: string, u
 }
 
 /** Whether someone may start, stop and look into what a package runs: its author, the author's groups, and admins. */
-export function mayManagePackage(store: Store, caller: Pick<WhoAnswer, "userId" | "admin">, packageId: string): boolean {
+export function mayManagePackage(store: Store, caller: Pick<CallerReply, "userId" | "admin">, packageId: string): boolean {
   if (caller.admin) return true;
   const authorId = store.packages.find(packageId)?.authorId;
   return authorId !== undefined && mayManageAuthor(store, caller, authorId);
 }
 
 /** The same for many things of a few packages, each of which is looked up once. */
-export function createManageCheck(store: Store, caller: Pick<WhoAnswer, "userId" | "admin">): (packageId: string) => boolean {
+export function createManageCheck(store: Store, caller: Pick<CallerReply, "userId" | "admin">): (packageId: string) => boolean {
   const known = new Map<string, boolean>();
   return (packageId) => {
     const may = known.get(packageId) ?? mayManagePackage(store, caller, packageId);
@@ -74,13 +74,13 @@ export function createManageCheck(store: Store, caller: Pick<WhoAnswer, "userId"
 }
 
 /** Faults: NOT_PERMITTED. */
-export function requireManage(store: Store, caller: Pick<WhoAnswer, "userId" | "admin">, packageId: string): void {
+export function requireManage(store: Store, caller: Pick<CallerReply, "userId" | "admin">, packageId: string): void {
   if (mayManagePackage(store, caller, packageId)) return;
   throw new Fault("NOT_PERMITTED", "Only the package's author, who shares a group with the author, and administrators may do this.");
 }
 
 /** The same of somebody who was let in a while ago: rights may have been taken away since. */
-export function mayStillManage(store: Store, { userId, admin }: Pick<WhoAnswer, "userId" | "admin">, packageId: string): boolean {
+export function mayStillManage(store: Store, { userId, admin }: Pick<CallerReply, "userId" | "admin">, packageId: string): boolean {
   const user = store.users.find(userId);
   return user !== undefined && mayManagePackage(store, { userId, admin: admin && user.admin }, packageId);
 }

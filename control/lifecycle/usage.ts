@@ -1,10 +1,10 @@
-import type { Use, UseReport } from "../../gateway/contract.ts";
+import type { ContainerUse, UseReport } from "../../gateway/contract.ts";
 import type { Clock } from "../../lib/clock.ts";
 import type { Log } from "../../lib/log.ts";
 import type { Store } from "../store/open-store.ts";
 
 /** `lostUntil`: its connection was lost, and until then (epoch ms) it may be serving all the same. */
-type GatewayUsage = { seq: number; uses: Map<string, Use>; lostUntil?: number };
+type GatewayUsage = { seq: number; uses: Map<string, ContainerUse>; lostUntil?: number };
 
 /** How the gateways use the containers, as far as they have reported; the process loses only a few seconds of `lastActive` when it ends. */
 export type ContainerUsage = {
@@ -45,7 +45,7 @@ export function createUsage(now: () => number): ContainerUsage {
     lastActive.set(id, at);
     fresh.set(id, at);
   };
-  const sum = (id: string, of: (use: Use) => number) => {
+  const sum = (id: string, of: (use: ContainerUse) => number) => {
     let total = 0;
     for (const { uses } of gateways.values()) {
       const use = uses.get(id);
@@ -55,7 +55,7 @@ export function createUsage(now: () => number): ContainerUsage {
   };
   const open = (id: string) => sum(id, (use) => use.open);
   /** An open request is activity by itself, so its end is the last moment of use. */
-  const closed = (before: Map<string, Use> | undefined): string[] => {
+  const closed = (before: Map<string, ContainerUse> | undefined): string[] => {
     const ended: string[] = [];
     for (const use of before?.values() ?? []) {
       if (use.open === 0 || open(use.id) > 0) continue;
@@ -67,7 +67,7 @@ export function createUsage(now: () => number): ContainerUsage {
 
   return {
     joined: (gateway, seq, was = "") => {
-      const uses = gateways.get(was)?.uses ?? new Map<string, Use>();
+      const uses = gateways.get(was)?.uses ?? new Map<string, ContainerUse>();
       gateways.delete(was);
       gateways.set(gateway, { seq, uses });
     },

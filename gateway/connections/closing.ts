@@ -34,7 +34,7 @@ export class Draining {
 const STALLED_LOOKS = 12;
 
 /** Ends what is left of a connection that has said all it had to say: its other end may take `ms` to agree, then it is cut off. */
-export function linger(socket: Duplex, clock: Clock, ms: number): void {
+export function lingeringClose(socket: Duplex, clock: Clock, ms: number): void {
   if (socket.closed) return;
   if (!socket.writableEnded) socket.end();
   let waited = socket.writableLength;

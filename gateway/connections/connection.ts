@@ -2,7 +2,7 @@ import type { Socket } from "node:net";
 import { type Outbox, writeNow } from "./outbox.ts";
 
 /** Whoever uses a link at the moment: what it is told of. */
-export type LinkUser = {
+export type NetConnectionUser = {
   /** Some bytes came. Where the link is `volatile`, they are there only until this call ends: send them on, or copy them. */
   onBytes(chunk: Buffer): void;
   /** The other end sends nothing more. */
@@ -13,7 +13,7 @@ export type LinkUser = {
   onClose(error: Error | undefined): void;
 };
 
-export type LinkParts = {
+export type NetConnectionOptions = {
   /** The socket reads into memory that is used again, and tells its user of bytes by itself. */
   volatile?: boolean;
   /** Lets small messages wait for the end of the turn. With memory, what is sent goes past the stream: not for connections that Node encrypts. */
@@ -25,15 +25,15 @@ export type LinkParts = {
 /** Up to here, copying bytes costs less than lending their memory, and messages wait for the end of the turn. */
 const SMALL_BYTES = 16_384;
 
-const NOBODY: LinkUser = { onBytes: () => undefined, onEnd: () => undefined, onDrain: () => undefined, onClose: () => undefined };
+const NO_USER: NetConnectionUser = { onBytes: () => undefined, onEnd: () => undefined, onDrain: () => undefined, onClose: () => undefined };
 
 /**
  * One TCP or TLS connection as an engine sees it: one user at a time, who is told of everything, and says when to stop reading.
  * Both ends may close their direction by themselves.
  */
-export class Link {
+export class NetConnection {
   readonly socket: Socket;
-  user: LinkUser = NOBODY;
+  user: NetConnectionUser = NO_USER;
   /** True where the bytes of `onBytes` do not outlive the call that is under way. */
   volatile: boolean;
   #error: Error | undefined;
@@ -57,7 +57,7 @@ export class Link {
   lend: (() => () => void) | undefined;
 
   /** Nothing is read before `resume`. */
-  constructor(open: (link: Link) => Socket, { volatile = false, outbox, under }: LinkParts = {}) {
+  constructor(open: (link: NetConnection) => Socket, { volatile = false, outbox, under }: NetConnectionOptions = {}) {
     this.volatile = volatile;
     const socket = open(this);
     this.socket = socket;
@@ -69,7 +69,7 @@ export class Link {
     socket.on("error", (error) => void (this.#error ??= error));
     socket.on("close", () => {
       const last = this.user;
-      this.user = NOBODY;
+      this.user = NO_USER;
       last.onClose(this.#error);
     });
   }
@@ -111,7 +111,7 @@ export class Link {
    * Sends bytes that came from `from`, or that are the caller's to give away. False where they, or those before them, have to wait for the
    * other end: the sender stops reading until `onDrain`.
    */
-  send(chunk: Buffer, from?: Link): boolean {
+  send(chunk: Buffer, from?: NetConnection): boolean {
     const { socket } = this;
     if (!socket.writable) return true;
     const volatile = from?.volatile === true;
@@ -310,6 +310,6 @@ export function breakOff(socket: Socket, under?: Socket): void {
   socket.destroy();
 }
 
-export function linkOver(socket: Socket): Link {
-  return new Link(() => socket);
+export function connectionOver(socket: Socket): NetConnection {
+  return new NetConnection(() => socket);
 }

@@ -4,25 +4,25 @@ import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Count } from "../../lib/metrics/cells.ts";
 import type { Lease } from "../decision.ts";
-import type { Secured, Target } from "../contract.ts";
+import type { TlsPeer, Target } from "../contract.ts";
 import type { GatewayLimits } from "../limits.ts";
 import { raceAbort } from "../../lib/deadline.ts";
 import type { Log } from "../../lib/log.ts";
 import type { Metrics } from "../../lib/metrics/open-metrics.ts";
 
 /** A connection that could not be made: no byte was sent, so another target may be tried. */
-export class Refused extends Error {}
+export class ConnectionRefused extends Error {}
 
 /** The target is no longer the container's: nothing may be sent there, however well it takes connections. */
-export class Removed extends Refused {}
+export class TargetRemoved extends ConnectionRefused {}
 
 /** How often an exchange may find that its target was taken away before anything was sent; each time it waits for the next one. */
 export const MOST_REMOVALS = 10;
 
 /** Whatever an engine makes of a connection: a link, or the socket alone. */
-export type Connection = { socket: Socket };
+export type DialedSocket = { socket: Socket };
 
-export type Dialled<Made extends Connection> = { connection: Made; target: Target; connectMs: number };
+export type DialResult<Made extends DialedSocket> = { connection: Made; target: Target; connectMs: number };
 
 /** How connects went, and how many were second ones. */
 export type DialCounts = {
@@ -37,7 +37,7 @@ export type DialCounts = {
 const EXHAUSTED: readonly string[] = ["EMFILE", "ENFILE"];
 const RETRY_MS = 1_000;
 
-export type DialOptions<Made extends Connection> = {
+export type DialOptions<Made extends DialedSocket> = {
   clock: Clock;
   limits: Pick<GatewayLimits, "connectTimeoutMs" | "probeAfterMs">;
   signal: AbortSignal;
@@ -49,20 +49,20 @@ export type DialOptions<Made extends Connection> = {
 };
 
 /** With `tls`, the connection counts as made once both ends have agreed on keys. */
-export type ConnectOptions = NetConnectOpts & { tls?: Secured | undefined };
+export type ConnectOptions = NetConnectOpts & { tls?: TlsPeer | undefined };
 
 /** What of a lease leads to its target. */
-export type Route = Pick<Lease, "target" | "lost" | "whenGone">;
+export type TargetLease = Pick<Lease, "target" | "replaceTarget" | "onTargetGone">;
 
 /** As a socket and nothing more. */
-export function connectPlainly(options: ConnectOptions): Connection {
+export function connectPlainly(options: ConnectOptions): DialedSocket {
   return { socket: options.tls === undefined ? new Socket(options).connect(options) : openSecured(options, options.tls) };
 }
 
 /** The other end is another one than the one that is meant. */
 export class CertificateDiffers extends Error {}
 
-export function openSecured({ keepAliveInitialDelay, ...options }: ConnectOptions, { servername, ca, fingerprint }: Secured): Socket {
+export function openSecured({ keepAliveInitialDelay, ...options }: ConnectOptions, { servername, ca, fingerprint }: TlsPeer): Socket {
   const known = fingerprint === undefined ? { ca } : { rejectUnauthorized: false };
   const socket = connectSecurely({ ...options, ...known, servername, ALPNProtocols: ["http/1.1"] });
   if (fingerprint !== undefined) {
@@ -79,18 +79,18 @@ export function openSecured({ keepAliveInitialDelay, ...options }: ConnectOption
  * Connects to where the lease leads. Of a target that refuses, a better one is requested once; of one that is removed before anything was sent, again and
  * again: then the exchange waits, and is never sent there. Faults: CONTAINER_UNREACHABLE, DESCRIPTORS_EXHAUSTED, and the lease's own.
  */
-export async function dialLease<Made extends Connection>(lease: Route, options: DialOptions<Made>): Promise<Dialled<Made>> {
+export async function dialLease<Made extends DialedSocket>(lease: TargetLease, options: DialOptions<Made>): Promise<DialResult<Made>> {
   const { signal } = options;
   let target = options.target ?? (await raceAbort(Promise.resolve(lease.target()), signal));
   for (let refusals = 0, removals = 0; ;) {
     try {
       return await dial(lease, target, options);
     } catch (error) {
-      if (!(error instanceof Refused)) throw error;
-      const isLast = error instanceof Removed ? ++removals > MOST_REMOVALS : ++refusals > 1;
+      if (!(error instanceof ConnectionRefused)) throw error;
+      const isLast = error instanceof TargetRemoved ? ++removals > MOST_REMOVALS : ++refusals > 1;
       if (isLast) throw unreachable(error);
     }
-    target = await raceAbort(lease.lost(target), signal);
+    target = await raceAbort(lease.replaceTarget(target), signal);
     options.dials?.retries.add();
   }
 }
@@ -105,20 +105,20 @@ export function brokeOff(cause: unknown): Fault {
 
 /** An error's own code (`ECONNREFUSED`), which names no address. */
 export function codeOf(error: unknown): string {
-  const inner = error instanceof Refused ? error.cause : error;
+  const inner = error instanceof ConnectionRefused ? error.cause : error;
   return inner instanceof Error && "code" in inner && typeof inner.code === "string" ? inner.code : "no reason given";
 }
 
-function dial<Made extends Connection>(lease: Route, target: Target, options: DialOptions<Made>): Promise<Dialled<Made>> {
+function dial<Made extends DialedSocket>(lease: TargetLease, target: Target, options: DialOptions<Made>): Promise<DialResult<Made>> {
   const { clock, limits, signal } = options;
   const begun = clock.monotonic();
   return new Promise((resolve, reject) => {
     let onRemoved = (): void => void (removed = true);
     let removed = false;
-    const unwatch = lease.whenGone(target, () => onRemoved());
+    const unwatch = lease.onTargetGone(target, () => onRemoved());
     if (removed) {
       unwatch();
-      return reject(new Removed("removed"));
+      return reject(new TargetRemoved("removed"));
     }
     // Half-open: each side of an upgraded connection ends when it has said all it had to say.
     const connection = options.connect({
@@ -150,11 +150,11 @@ function dial<Made extends Connection>(lease: Route, target: Target, options: Di
         return fail(new Fault("DESCRIPTORS_EXHAUSTED", why, { cause, retryAfterMs: RETRY_MS }));
       }
       options.dials?.refused.add();
-      fail(new Refused("refused", { cause }));
+      fail(new ConnectionRefused("refused", { cause }));
     };
     const onAbort = () => fail(signal.reason as Error);
     const cancel = clock.after(limits.connectTimeoutMs, () => onError(Object.assign(new Error("connect timed out"), { code: "ETIMEDOUT" })));
-    onRemoved = () => fail(new Removed("removed"));
+    onRemoved = () => fail(new TargetRemoved("removed"));
     socket.once("error", onError);
     socket.once("tls" in target ? "secureConnect" : "connect", () => {
       // Of an end that was not the right one, the error is on its way.

@@ -1,6 +1,6 @@
 import { Socket } from "node:net";
 import { openSecured, type ConnectOptions } from "./dial.ts";
-import { Link } from "./connection.ts";
+import { NetConnection } from "./connection.ts";
 import { Outbox } from "./outbox.ts";
 
 /**
@@ -9,14 +9,14 @@ import { Outbox } from "./outbox.ts";
  * accepted. `events`: by that interface alone, so clients are read by `data` events, each with a fresh buffer. `buffers`: clients too are read
  * into such buffers, and what is sent goes past the streams.
  */
-export const READS = ["events", "buffers"] as const;
-export type Reads = (typeof READS)[number];
+export const READ_MODES = ["events", "buffers"] as const;
+export type ReadMode = (typeof READ_MODES)[number];
 
-export type OpenLinks = {
+export type ConnectionFactory = {
   /** A link over a connection that a server has just accepted and not read from. */
-  accept(socket: Socket, under?: Socket): Link;
+  accept(socket: Socket, under?: Socket): NetConnection;
   /** A link over a connection that is being made; the socket's own events tell how that goes. */
-  connect(options: ConnectOptions): Link;
+  connect(options: ConnectOptions): NetConnection;
 };
 
 /** What all links of a process read into while they expect little: each read is over before the next begins. */
@@ -27,27 +27,27 @@ const LARGE_BYTES = 524_288;
 const LONG_AFTER = 4;
 const MOST_SPARE = 16;
 
-export function openLinks(reads: Reads): OpenLinks {
+export function createConnectionFactory(reads: ReadMode): ConnectionFactory {
   const memory = { small: Buffer.allocUnsafeSlow(SMALL_BYTES), large: new LargeBuffers() };
-  const into = (link: Link, options: object) => ({ ...options, onread: intoBuffers(link, memory) });
+  const into = (link: NetConnection, options: object) => ({ ...options, onread: intoBuffers(link, memory) });
   const outbox = new Outbox({ pastStreams: reads === "buffers" });
   // Node hands out what it decrypts by events only, and sends what it encrypts by its streams.
   const secured = new Outbox({ pastStreams: false });
-  const overStream = (socket: Socket, under?: Socket) => new Link(() => socket, { outbox: "encrypted" in socket ? secured : outbox, under });
+  const overStream = (socket: Socket, under?: Socket) => new NetConnection(() => socket, { outbox: "encrypted" in socket ? secured : outbox, under });
   return {
     accept: (socket, under) => {
       const handle = reads === "buffers" ? takeHandle(socket) : undefined;
       if (handle === undefined) return overStream(socket, under);
-      return new Link((link) => new Socket(into(link, { handle, allowHalfOpen: true, manualStart: true })), { volatile: true, outbox });
+      return new NetConnection((link) => new Socket(into(link, { handle, allowHalfOpen: true, manualStart: true })), { volatile: true, outbox });
     },
     connect: (options) =>
       options.tls === undefined
-        ? new Link((link) => new HearingSocket(into(link, options)).connect(options), { volatile: true, outbox })
+        ? new NetConnection((link) => new ReadToEndSocket(into(link, options)).connect(options), { volatile: true, outbox })
         : overStream(openSecured(options, options.tls)),
   };
 }
 
-function intoBuffers(link: Link, { small, large }: Memory): { buffer: () => Uint8Array; callback: (bytes: number) => boolean } {
+function intoBuffers(link: NetConnection, { small, large }: Memory): { buffer: () => Uint8Array; callback: (bytes: number) => boolean } {
   let current = small;
   let next: Buffer | undefined = small;
   /** Reads in a row that filled the small one. */
@@ -121,7 +121,7 @@ type Done = (error?: Error | null) => void;
  * A connection to a container that may refuse the rest of a request, say why, and close. A stream gives up a connection that takes
  * nothing more, and what came over it unread; here only reading tells how it ended, and what was not taken counts as sent.
  */
-export class HearingSocket extends Socket {
+export class ReadToEndSocket extends Socket {
   #done: Done | undefined;
   #heard: Done = () => undefined;
 

@@ -2,7 +2,7 @@ import { writeSync } from "node:fs";
 import type { Socket } from "node:net";
 
 /** Whoever has something to send at the end of the turn. */
-export type Waiting = { flush(): void };
+export type PendingWriter = { flush(): void };
 
 /** Beyond it, what waits leaves at once. */
 const MEMORY_BYTES = 262_144;
@@ -16,7 +16,7 @@ const MEMORY_BYTES = 262_144;
 export class Outbox {
   /** Where those put what waits who send past their streams; undefined where the streams themselves hold it. */
   readonly memory: Buffer | undefined;
-  readonly #waiting: Waiting[] = [];
+  readonly #waiting: PendingWriter[] = [];
   #used = 0;
 
   constructor({ pastStreams }: { pastStreams: boolean }) {
@@ -24,7 +24,7 @@ export class Outbox {
   }
 
   /** `one` is to be flushed at the end of this turn. */
-  add(one: Waiting): void {
+  add(one: PendingWriter): void {
     if (this.#waiting.push(one) === 1) setImmediate(this.#endTurn);
   }
 

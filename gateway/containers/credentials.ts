@@ -5,7 +5,7 @@ import type { Caller, Identity } from "../contract.ts";
 import { mapCookies, unquotedCookie } from "../../lib/cookies.ts";
 
 /** `others`: who holds the request's further credentials, which are sessions as well. `judged`: all of its credentials that were looked at. */
-export type SignedIn = { caller: Caller; from: Credential["from"]; others: readonly Caller[]; judged: readonly string[] };
+export type AuthenticatedCaller = { caller: Caller; from: Credential["from"]; others: readonly Caller[]; examined: readonly string[] };
 
 const NO_CALLERS: readonly Caller[] = [];
 const NONE: readonly string[] = [];
@@ -16,31 +16,31 @@ export function isSessionShaped(token: string): boolean {
 }
 
 /** The caller of the first credential, where all that matters is cached; undefined: unknown. */
-export function knownCaller(identity: Identity, head: Head): SignedIn | undefined {
+export function cachedCaller(identity: Identity, head: Head): AuthenticatedCaller | undefined {
   const first = firstCredential(head.header);
   if (first === undefined) return undefined;
-  const caller = identity.known(first.token);
+  const caller = identity.cached(first.token);
   if (caller === undefined) return undefined;
   if (caller.derivedToken === undefined || !hasMoreCredentials(head.header, first.from))
-    return { caller, from: first.from, others: NO_CALLERS, judged: NONE };
+    return { caller, from: first.from, others: NO_CALLERS, examined: NONE };
   const others: Caller[] = [];
   const judged: string[] = [];
   for (const { token } of credentials(head.header)) {
     judged.push(token);
     if (token === first.token || !isSessionShaped(token)) continue;
-    const other = identity.known(token);
+    const other = identity.cached(token);
     if (other === undefined) return undefined;
     others.push(other);
   }
-  return { caller, from: first.from, others, judged };
+  return { caller, from: first.from, others, examined: judged };
 }
 
 /**
  * The caller of the first valid credential; `client` is the sender's address. The callers of the others are looked up as well where they may be
  * sessions: no container is to have the token of one. Faults: TOKEN_MISSING, TOKEN_INVALID, TOO_MANY_ATTEMPTS, CONTROL_AWAY.
  */
-export async function authenticate(identity: Identity, head: Head, signal: AbortSignal, client?: string): Promise<SignedIn> {
-  let found: Pick<SignedIn, "caller" | "from"> | undefined;
+export async function authenticate(identity: Identity, head: Head, signal: AbortSignal, client?: string): Promise<AuthenticatedCaller> {
+  let found: Pick<AuthenticatedCaller, "caller" | "from"> | undefined;
   let away: unknown;
   let unjudged: unknown;
   const others: Caller[] = [];
@@ -49,7 +49,7 @@ export async function authenticate(identity: Identity, head: Head, signal: Abort
     judged.push(token);
     if (found !== undefined && !isSessionShaped(token)) continue;
     try {
-      const caller = await identity.who(token, signal, client);
+      const caller = await identity.find(token, signal, client);
       if (caller === undefined) continue;
       if (found !== undefined) others.push(caller);
       else found = { caller, from };
@@ -63,7 +63,7 @@ export async function authenticate(identity: Identity, head: Head, signal: Abort
   }
   if (found === undefined) throw away ?? notSignedIn(head.header);
   if (unjudged !== undefined && found.caller.derivedToken !== undefined) throw unjudged;
-  return { ...found, others, judged };
+  return { ...found, others, examined: judged };
 }
 
 /** Cookies of berth's own consoles. A browser sends a host's cookies to all of its ports; nothing behind the edge is to have them. */
@@ -74,7 +74,7 @@ export const CONSOLE_COOKIES: readonly string[] = ["berth-console", "berth-regis
  * first of them is added as `x-user-api-key` where the caller set none. What is no session's token stays as it is, but for the consoles' cookies. Without derived
  * tokens (in front of a Datagrok server) the caller's own token goes on.
  */
-export function credentialEdits({ header }: Head, who: SignedIn): HeaderEdits {
+export function credentialEdits({ header }: Head, who: AuthenticatedCaller): HeaderEdits {
   const { caller, others } = who;
   const key = header("x-user-api-key");
   const authorization = header("authorization");
@@ -113,7 +113,7 @@ export function withoutConsoleCookies(cookie: string): string {
   return mapCookies(cookie, (name, value) => (CONSOLE_COOKIES.includes(name) ? undefined : value));
 }
 
-function cookiesToSend(cookie: string, { caller, others, judged }: Pick<SignedIn, "caller" | "others" | "judged">): string {
+function cookiesToSend(cookie: string, { caller, others, examined: judged }: Pick<AuthenticatedCaller, "caller" | "others" | "examined">): string {
   const own = withoutConsoleCookies(cookie);
   if (caller.derivedToken === undefined || !own.includes("auth")) return own;
   return mapCookies(own, (name, value) => {

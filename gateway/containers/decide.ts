@@ -1,27 +1,27 @@
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
-import type { Answer, Asked, Decide, Decision, Forward, Head, HeaderEdits, HeaderLine, ResponseHead } from "../decision.ts";
+import type { DirectResponse, IncomingRequest, Decide, Decision, Forward, Head, HeaderEdits, HeaderLine, ResponseHeadView } from "../decision.ts";
 import { type ContainerView, type Directory, type Identity, BUSY_HEADER, CONSOLE_HEADER } from "../contract.ts";
 import { phasesOf, type StartTimes } from "../../lib/start-phases.ts";
-import type { About } from "../access-record.ts";
+import type { ExchangeLabels } from "../access-record.ts";
 import type { ControlApi } from "../feed/control-link.ts";
 import { forwardedEdits, type ForwardedEdits } from "../forwarded-headers.ts";
 import type { GatewayLimits } from "../limits.ts";
 import type { Readiness } from "../readiness.ts";
-import { controlBehind, datagrokBehind, type DatagrokServer, type ServerBehind } from "../api-backend.ts";
+import { controlBackend, datagrokBackend, type DatagrokServer, type ApiBackend } from "../api-backend.ts";
 import { openTraceContext, type TraceContext } from "../traces.ts";
 import { trustedProxies, type TrustedProxies } from "../trusted-proxies.ts";
-import type { Waiting } from "../waiting/waiting-page.ts";
-import { apiAnswer, containerAnswer, internalFault } from "../direct-responses.ts";
+import type { WaitingPage } from "../waiting/waiting-page.ts";
+import { apiErrorResponse, containerErrorResponse, internalFault } from "../direct-responses.ts";
 import { closeFor } from "../websockets/frames.ts";
-import { authenticate, knownCaller, type SignedIn, CONSOLE_COOKIES, credentialEdits, withoutConsoleCookies } from "./credentials.ts";
+import { authenticate, cachedCaller, type AuthenticatedCaller, CONSOLE_COOKIES, credentialEdits, withoutConsoleCookies } from "./credentials.ts";
 import type { ContainerLease, Leases } from "./lease.ts";
 import { checkOrigin, originLines, preflightAnswer, readable, OF_THE_ORIGIN, serviceWorkerAnswer } from "./origins.ts";
-import { asleepFault, type NoWake, openNoWake } from "./wake-decision.ts";
+import { asleepFault, type ProbeMatcher, createProbeMatcher } from "./wake-decision.ts";
 import { originForm, readRoute, routeKind, type ContainerRoute } from "./route.ts";
 
-export type DecideParts = {
+export type DecideDeps = {
   directory: Directory;
   identity: Identity;
   leases: Leases;
@@ -37,27 +37,27 @@ export type DecideParts = {
   /** Where traces go on; they are passed on alone where it is left out. */
   trace?: TraceContext | undefined;
   /** What browsers are shown meanwhile; they wait as everybody else where it is left out. */
-  waiting?: Waiting | undefined;
+  waiting?: WaitingPage | undefined;
   limits: Pick<GatewayLimits, "proxyRequestTimeoutMs" | "apiTimeoutMs" | "noWake">;
   clock: Clock;
   log: Log;
 };
 
-const HEALTH: About = { route: "health" };
+const HEALTH: ExchangeLabels = { route: "health" };
 const NO_EDITS: HeaderEdits = { remove: [], add: [] };
 /** Of a container's response without other headers of interest, an informational one among them. */
 const CONTAINER_EDITS: HeaderEdits = { remove: OF_THE_ORIGIN, add: [], removeCookies: CONSOLE_COOKIES };
 const REMOVED_WITH_BUSY = [...OF_THE_ORIGIN, BUSY_HEADER];
 
-type Parts = DecideParts & { noWake: NoWake; trusted: TrustedProxies; edits: ForwardedEdits; server: ServerBehind };
+type DecideContext = DecideDeps & { noWake: ProbeMatcher; trusted: TrustedProxies; edits: ForwardedEdits; server: ApiBackend };
 
 /** Container routes are answered for here; everything else is for the server behind, which authenticates for itself. */
-export function openDecide(given: DecideParts): Decide {
+export function createDecide(given: DecideDeps): Decide {
   const trusted = given.trusted ?? trustedProxies([]);
-  const server = given.datagrok === undefined ? controlBehind(given.api, trusted) : datagrokBehind(given.datagrok);
-  const parts: Parts = {
+  const server = given.datagrok === undefined ? controlBackend(given.api, trusted) : datagrokBackend(given.datagrok);
+  const parts: DecideContext = {
     ...given,
-    noWake: openNoWake(given.limits.noWake),
+    noWake: createProbeMatcher(given.limits.noWake),
     trusted,
     edits: forwardedEdits({ trusted, trace: given.trace ?? openTraceContext() }),
     server,
@@ -68,17 +68,17 @@ export function openDecide(given: DecideParts): Decide {
     const kind = routeKind(target);
     if (kind === undefined) {
       const health = parts.readiness.answer(asked.head, target);
-      return health === undefined ? toServer(parts, asked, target) : { kind: "answer", answer: health, about: HEALTH };
+      return health === undefined ? toServer(parts, asked, target) : { kind: "answer", answer: health, labels: HEALTH };
     }
     const failed = (error: unknown) => refusal(asked.head, kind, error instanceof Fault ? error : logged(parts.log, error), parts.origins);
     try {
       const until = parts.clock.monotonic() + parts.limits.proxyRequestTimeoutMs;
       const answer = preflightAnswer(asked.head, parts.origins) ?? serviceWorkerAnswer(asked.head);
-      if (answer !== undefined) return { kind: "answer", answer, about: { route: kind } };
+      if (answer !== undefined) return { kind: "answer", answer, labels: { route: kind } };
       const route = readRoute(kind, target);
       if (kind === "proxy-ws" && !asked.head.upgrade) throw new Fault("REQUEST_INVALID", "This route takes WebSockets; HTTP requests go to /proxy/");
-      const who = knownCaller(parts.identity, asked.head);
-      const view = who && parts.directory.known(route.id, who.caller);
+      const who = cachedCaller(parts.identity, asked.head);
+      const view = who && parts.directory.cached(route.id, who.caller);
       if (who !== undefined) checkPage(parts, asked.head, who);
       if (who !== undefined && view !== undefined) return toContainer(parts, asked, { route, who, view, until });
       return lookUp(parts, asked, route)
@@ -93,7 +93,11 @@ export function openDecide(given: DecideParts): Decide {
   };
 }
 
-async function lookUp(parts: Parts, { head, peer, signal }: Asked, { id }: ContainerRoute): Promise<{ who: SignedIn; view: ContainerView }> {
+async function lookUp(
+  parts: DecideContext,
+  { head, peer, signal }: IncomingRequest,
+  { id }: ContainerRoute,
+): Promise<{ who: AuthenticatedCaller; view: ContainerView }> {
   const client = parts.trusted.clientOf(head.header("x-forwarded-for"), peer.address);
   const who = await authenticate(parts.identity, head, signal, client);
   checkPage(parts, head, who);
@@ -102,36 +106,44 @@ async function lookUp(parts: Parts, { head, peer, signal }: Asked, { id }: Conta
   return { who, view };
 }
 
-type Claimed = { route: ContainerRoute; who: SignedIn; view: ContainerView; until: number };
+type AuthorizedRequest = { route: ContainerRoute; who: AuthenticatedCaller; view: ContainerView; until: number };
 
-function checkPage({ origins }: Parts, head: Head, { from }: SignedIn): void {
+function checkPage({ origins }: DecideContext, head: Head, { from }: AuthenticatedCaller): void {
   if (from === "cookie") checkOrigin(head, origins);
 }
 
-function toContainer(parts: Parts, asked: Asked, { route, who, view, until }: Claimed): Decision {
+function toContainer(parts: DecideContext, asked: IncomingRequest, { route, who, view, until }: AuthorizedRequest): Decision {
   const { caller } = who;
   const { head, peer, tls } = asked;
   const looksIn = parts.noWake(head);
   if (looksIn && !isReachable(view)) throw asleepFault(view);
   const page = looksIn || route.kind === "proxy-ws" ? undefined : parts.waiting?.(head, view, caller);
   // A page that waits is not counted as the container's answer.
-  if (page !== undefined) return { kind: "answer", answer: page, about: { route: route.kind, container: view.name, login: caller.login } };
+  if (page !== undefined) return { kind: "answer", answer: page, labels: { route: route.kind, container: view.name, login: caller.login } };
   const edits = parts.edits(head, peer, tls, credentialEdits(head, who));
   const { requestId, traceparent, traced } = edits;
   const lease = parts.leases.open({
     view,
     caller,
     kind: head.upgrade ? "websocket" : "http",
-    looksIn,
+    isProbe: looksIn,
     until,
-    asked,
+    request: asked,
     traceparent: traced?.holdTraceparent,
   });
   const forward = new ToContainer(parts, head, lease, route.path, edits);
-  const about: About = { route: route.kind, container: view.name, answers: lease.answers, login: caller.login, requestId, traceparent, traced };
+  const about: ExchangeLabels = {
+    route: route.kind,
+    container: view.name,
+    answers: lease.answers,
+    login: caller.login,
+    requestId,
+    traceparent,
+    traced,
+  };
   return route.kind === "proxy-ws"
-    ? { kind: "acceptWebSocket", forward, lease, user: caller.userId, about }
-    : { kind: "forward", forward, lease, about };
+    ? { kind: "acceptWebSocket", forward, lease, user: caller.userId, labels: about }
+    : { kind: "forward", forward, lease, labels: about };
 }
 
 /** Whoever only looks in is not held either. */
@@ -149,7 +161,7 @@ class ToContainer implements Forward {
   readonly #origins: readonly string[];
   readonly #lease: ContainerLease;
 
-  constructor({ limits, origins }: Parts, head: Head, lease: ContainerLease, path: string, edits: HeaderEdits) {
+  constructor({ limits, origins }: DecideContext, head: Head, lease: ContainerLease, path: string, edits: HeaderEdits) {
     this.target = path;
     this.headTimeoutMs = limits.proxyRequestTimeoutMs;
     this.request = edits;
@@ -158,12 +170,12 @@ class ToContainer implements Forward {
     this.#lease = lease;
   }
 
-  response(received: ResponseHead, connectMs: number): HeaderEdits {
+  response(received: ResponseHeadView, connectMs: number): HeaderEdits {
     return responseEdits(this.#head, this.#origins, this.#lease, received, connectMs);
   }
 
-  answerTo(fault: Fault): Answer {
-    return readable(this.#head, containerAnswer(fault), this.#origins);
+  respondTo(fault: Fault): DirectResponse {
+    return readable(this.#head, containerErrorResponse(fault), this.#origins);
   }
 }
 
@@ -173,7 +185,12 @@ function isFor({ header }: Head, name: string): boolean {
   return header("host")?.toLowerCase().replace(/:\d+$/, "") === name.toLowerCase();
 }
 
-function toServer({ server, edits, limits, origins }: Parts, { head, peer, tls }: Asked, target: string, toConsole?: HeaderLine): Decision {
+function toServer(
+  { server, edits, limits, origins }: DecideContext,
+  { head, peer, tls }: IncomingRequest,
+  target: string,
+  toConsole?: HeaderLine,
+): Decision {
   const own = toConsole === undefined ? consoleEdits(head) : undefined;
   const { remove, add, requestId, traceparent, traced } = edits(head, peer, tls, own);
   const more = server.edits(head, peer);
@@ -182,9 +199,9 @@ function toServer({ server, edits, limits, origins }: Parts, { head, peer, tls }
     headTimeoutMs: limits.apiTimeoutMs,
     request: { remove: [...remove, ...more.remove], add: [...add, ...more.add, ...(toConsole === undefined ? [] : [toConsole])] },
     response: () => NO_EDITS,
-    answerTo: (fault) => readable(head, apiAnswer(server.faultOf(fault)), origins),
+    respondTo: (fault) => readable(head, apiErrorResponse(server.faultOf(fault)), origins),
   };
-  return { kind: "forward", forward, lease: server.lease, about: { route: "api", requestId, traceparent, traced } };
+  return { kind: "forward", forward, lease: server.lease, labels: { route: "api", requestId, traceparent, traced } };
 }
 
 /** No server behind is sent the cookies of berth's consoles. */
@@ -197,16 +214,16 @@ function consoleEdits({ header }: Head): HeaderEdits | undefined {
 
 /** What a WebSocket client gets is an accept and a close: an HTTP error shows its user nothing useful. */
 function refusal(head: Head, kind: ContainerRoute["kind"], fault: Fault, origins: readonly string[]): Decision {
-  const about: About = { route: kind, fault: fault.code };
-  if (kind === "proxy-ws" && head.upgrade) return { kind: "refuseWebSocket", ...closeFor(fault), about };
-  return { kind: "answer", answer: readable(head, containerAnswer(fault), origins), about };
+  const about: ExchangeLabels = { route: kind, fault: fault.code };
+  if (kind === "proxy-ws" && head.upgrade) return { kind: "refuseWebSocket", ...closeFor(fault), labels: about };
+  return { kind: "answer", answer: readable(head, containerErrorResponse(fault), origins), labels: about };
 }
 
-function responseEdits(head: Head, origins: readonly string[], lease: ContainerLease, received: ResponseHead, connectMs: number): HeaderEdits {
+function responseEdits(head: Head, origins: readonly string[], lease: ContainerLease, received: ResponseHeadView, connectMs: number): HeaderEdits {
   const woken = lease.woken();
-  if (woken !== undefined) lease.reached(connectMs);
+  if (woken !== undefined) lease.reportConnected(connectMs);
   const busy = received.header(BUSY_HEADER);
-  if (busy !== undefined && /^\d{1,7}$/.test(busy)) lease.busy(Number(busy));
+  if (busy !== undefined && /^\d{1,7}$/.test(busy)) lease.reportBusy(Number(busy));
   const remove = busy === undefined ? OF_THE_ORIGIN : REMOVED_WITH_BUSY;
   const own: HeaderLine[] = woken === undefined ? [] : [["Server-Timing", serverTiming(woken.start, connectMs)]];
   // Most callers are no page of another origin, and need no list of names.

@@ -1,7 +1,7 @@
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Directory, Identity } from "../contract.ts";
-import type { OpenClaim, Leases } from "./lease.ts";
+import type { RevocableLease, Leases } from "./lease.ts";
 
 /** With the age that an answer about a caller may have (5 s), what is open ends within 10 s of a revocation, even if the news of it is lost. */
 const CHECK_EVERY_MS = 2_000;
@@ -10,7 +10,7 @@ const PAUSE_MS = 250;
 /** So many of a Datagrok server's rights are looked up at a time. */
 const LOOK_UPS = 16;
 
-export type EndRevokedExchangesDeps = { leases: Pick<Leases, "openClaims">; identity: Identity; directory: Directory; clock: Clock };
+export type EndRevokedExchangesDeps = { leases: Pick<Leases, "openLeases">; identity: Identity; directory: Directory; clock: Clock };
 
 /**
  * Ends requests and WebSockets whose caller's session was revoked, or who lost the right to their container, while they are open. Where the look-up is unavailable,
@@ -31,8 +31,8 @@ export function endRevokedExchanges({ leases, identity, directory, clock }: EndR
     checking = true;
     again = false;
     try {
-      await endWithoutSession(claimsByToken(leases.openClaims()), identity);
-      await endWithoutRight(leases.openClaims(), directory, closed.signal);
+      await endWithoutSession(claimsByToken(leases.openLeases()), identity);
+      await endWithoutRight(leases.openLeases(), directory, closed.signal);
     } finally {
       checking = false;
       if (!closed.signal.aborted) cancel = clock.after(again ? PAUSE_MS : CHECK_EVERY_MS, () => void check());
@@ -49,8 +49,8 @@ export function endRevokedExchanges({ leases, identity, directory, clock }: EndR
   };
 }
 
-function claimsByToken(claims: Iterable<OpenClaim>): Map<string, OpenClaim[]> {
-  const found = new Map<string, OpenClaim[]>();
+function claimsByToken(claims: Iterable<RevocableLease>): Map<string, RevocableLease[]> {
+  const found = new Map<string, RevocableLease[]>();
   for (const claim of claims) {
     const others = found.get(claim.caller.token);
     if (others === undefined) found.set(claim.caller.token, [claim]);
@@ -59,9 +59,9 @@ function claimsByToken(claims: Iterable<OpenClaim>): Map<string, OpenClaim[]> {
   return found;
 }
 
-async function endWithoutSession(claims: Map<string, OpenClaim[]>, identity: Identity): Promise<void> {
+async function endWithoutSession(claims: Map<string, RevocableLease[]>, identity: Identity): Promise<void> {
   if (claims.size === 0) return;
-  const ended = await identity.ended([...claims.keys()]);
+  const ended = await identity.findEnded([...claims.keys()]);
   for (const token of ended) {
     const fault = new Fault("TOKEN_INVALID", "The session has ended while the request was open: sign in again");
     for (const claim of claims.get(token) ?? []) claim.revoke(fault);
@@ -69,8 +69,8 @@ async function endWithoutSession(claims: Map<string, OpenClaim[]>, identity: Ide
 }
 
 /** Control lets everybody call who is signed in; a Datagrok server has rights for each container. */
-async function endWithoutRight(claims: Iterable<OpenClaim>, directory: Directory, signal: AbortSignal): Promise<void> {
-  const unknown = [...claims].filter(({ containerId, caller }) => directory.known(containerId, caller) === undefined);
+async function endWithoutRight(claims: Iterable<RevocableLease>, directory: Directory, signal: AbortSignal): Promise<void> {
+  const unknown = [...claims].filter(({ containerId, caller }) => directory.cached(containerId, caller) === undefined);
   for (let at = 0; at < unknown.length; at += LOOK_UPS) {
     const some = unknown.slice(at, at + LOOK_UPS);
     await Promise.all(

@@ -4,9 +4,9 @@ import { Fault, type FaultCode } from "../../lib/fault.ts";
 import type { ContainerAddress, ContainerView, Directory, Caller } from "../contract.ts";
 import type { Metrics } from "../../lib/metrics/open-metrics.ts";
 import type { StartTimes } from "../../lib/start-phases.ts";
-import { verdictOn } from "./wake-decision.ts";
+import { wakeDecisionFor } from "./wake-decision.ts";
 
-export type Found = {
+export type HoldResult = {
   /** Any of them; never empty. */
   addresses: readonly ContainerAddress[];
   /** True where the request had to wait for the container. */
@@ -14,7 +14,7 @@ export type Found = {
   start?: StartTimes | undefined;
 };
 
-export type Wait = {
+export type HoldRequest = {
   view: ContainerView;
   caller: Caller;
   /** When waiting ends, on the clock's monotonic scale. */
@@ -24,7 +24,7 @@ export type Wait = {
   traceparent?: string | undefined;
 };
 
-export type Hold = {
+export type RequestHold = {
   /**
    * Where the container is reached, as soon as it is awake; at once where it is. Otherwise one of:
    * - CONTAINER_HAS_NO_PORT, CONTAINER_STOPPED, the cause of its failed start: it will not be reached by waiting;
@@ -32,15 +32,15 @@ export type Hold = {
    * - HOLD_FULL, HOLD_TIMED_OUT, or the fault of `wake` (CONTROL_AWAY where control is unavailable; a busy one gets the wake again);
    * - the signal's reason: the caller left, and with it its place in the queue.
    */
-  wait(wait: Wait): Promise<Found>;
+  wait(wait: HoldRequest): Promise<HoldResult>;
 };
 
 export type HoldCounts = Pick<Metrics, "held" | "holds" | "holdSeconds">;
 
-type Waiter = { caller: Caller; resolve(found: Found): void; reject(error: unknown): void };
+type HeldRequest = { caller: Caller; resolve(found: HoldResult): void; reject(error: unknown): void };
 
-type Queue = {
-  waiters: Set<Waiter>;
+type HoldQueue = {
+  waiters: Set<HeldRequest>;
   /** A wake was asked for, and control has not answered yet. */
   waking: boolean;
   /** A wake was asked for, and nothing was heard of the container since. */
@@ -65,16 +65,16 @@ const ONE_CALLERS: ReadonlySet<FaultCode> = new Set(["NOT_PERMITTED", "TOKEN_INV
  * Requests that wait for containers: one bounded queue for each, one wake for any number of waiters, released by events. `limit` is of one
  * queue, of which one user has half at most.
  */
-export function openHold(parts: { directory: Directory; clock: Clock; limit: number; ofUser: HoldShareLimits; counts?: HoldCounts }): Hold {
+export function createHold(parts: { directory: Directory; clock: Clock; limit: number; ofUser: HoldShareLimits; counts?: HoldCounts }): RequestHold {
   const { directory, clock, limit, counts } = parts;
   const ofUser = { ...parts.ofUser, ofContainer: Math.min(parts.ofUser.ofContainer, Math.ceil(limit / 2)) };
-  const shares = openHoldShares(ofUser);
-  const queues = new Map<string, Queue>();
+  const shares = createHoldShares(ofUser);
+  const queues = new Map<string, HoldQueue>();
   counts?.held.look((family) => family.at().set([...queues.values()].reduce((sum, { waiters }) => sum + waiters.size, 0)));
 
   return {
     wait: ({ view, caller, until, signal, traceparent }) => {
-      const verdict = verdictOn(view, clock.now());
+      const verdict = wakeDecisionFor(view, clock.now());
       if (verdict.kind === "go") return Promise.resolve({ addresses: verdict.addresses, held: false, start: view.start });
       if (verdict.kind === "refuse") return Promise.reject(verdict.fault);
       if ((queues.get(view.id)?.waiters.size ?? 0) >= limit) return refuse(`${limit} requests already wait for ${view.name}`);
@@ -93,14 +93,21 @@ export function openHold(parts: { directory: Directory; clock: Clock; limit: num
     return Promise.reject(new Fault("HOLD_FULL", why, { retryAfterMs: RETRY_AFTER_MS }));
   }
 
-  function openQueue(id: string): Queue {
-    const queue: Queue = { waiters: new Set(), waking: false, woken: false, trouble: undefined, unwatch: () => undefined };
+  function openQueue(id: string): HoldQueue {
+    const queue: HoldQueue = { waiters: new Set(), waking: false, woken: false, trouble: undefined, unwatch: () => undefined };
     queues.set(id, queue);
     queue.unwatch = directory.watch(id, (view) => onView(id, queue, view));
     return queue;
   }
 
-  function join(view: ContainerView, queue: Queue, caller: Caller, until: number, signal: AbortSignal, leaveShare: () => void): Promise<Found> {
+  function join(
+    view: ContainerView,
+    queue: HoldQueue,
+    caller: Caller,
+    until: number,
+    signal: AbortSignal,
+    leaveShare: () => void,
+  ): Promise<HoldResult> {
     const from = clock.monotonic();
     return new Promise((resolve, reject) => {
       const leave = () => {
@@ -109,7 +116,7 @@ export function openHold(parts: { directory: Directory; clock: Clock; limit: num
         if (queue.waiters.delete(waiter)) leaveShare();
         if (queue.waiters.size === 0) closeQueue(view.id, queue);
       };
-      const waiter: Waiter = {
+      const waiter: HeldRequest = {
         caller,
         resolve: (found) => {
           leave();
@@ -131,13 +138,13 @@ export function openHold(parts: { directory: Directory; clock: Clock; limit: num
     });
   }
 
-  function closeQueue(id: string, queue: Queue): void {
+  function closeQueue(id: string, queue: HoldQueue): void {
     if (queues.get(id) !== queue) return;
     queues.delete(id);
     queue.unwatch();
   }
 
-  async function wake(id: string, queue: Queue, caller: Caller, traceparent?: string): Promise<void> {
+  async function wake(id: string, queue: HoldQueue, caller: Caller, traceparent?: string): Promise<void> {
     if (queue.woken || queue.waiters.size === 0) return;
     queue.waking = true;
     queue.woken = true;
@@ -157,7 +164,7 @@ export function openHold(parts: { directory: Directory; clock: Clock; limit: num
   }
 
   /** Repeats the wake until it is taken or no waiter is left: each waiter has its own limit. */
-  async function requestWake(id: string, queue: Queue, first: Caller, traceparent?: string): Promise<void> {
+  async function requestWake(id: string, queue: HoldQueue, first: Caller, traceparent?: string): Promise<void> {
     for (let caller: Caller | undefined = first, attempts = 1; caller !== undefined; attempts++) {
       try {
         await directory.wake(id, caller, new AbortController().signal, traceparent);
@@ -172,13 +179,13 @@ export function openHold(parts: { directory: Directory; clock: Clock; limit: num
     }
   }
 
-  function onView(id: string, queue: Queue, view: ContainerView | undefined): void {
+  function onView(id: string, queue: HoldQueue, view: ContainerView | undefined): void {
     const waiters = [...queue.waiters];
     if (view === undefined) {
       for (const waiter of waiters) waiter.reject(new Fault("CONTAINER_NOT_FOUND", "The container was removed while the request waited for it"));
       return;
     }
-    const verdict = verdictOn(view, clock.now());
+    const verdict = wakeDecisionFor(view, clock.now());
     // What it was before the wake, told once more.
     if (queue.waking && verdict.kind === "wake") return;
     queue.woken = false;
@@ -203,11 +210,11 @@ export type HoldShares = {
   take(userId: string, containerId: string): (() => void) | keyof HoldShareLimits;
 };
 
-type Spent = { all: number; containers: Map<string, number> };
+type UserShare = { all: number; containers: Map<string, number> };
 
 /** What each user has of the places to wait in, so that one who fills a share leaves the rest to the others. */
-export function openHoldShares(limits: HoldShareLimits): HoldShares {
-  const users = new Map<string, Spent>();
+export function createHoldShares(limits: HoldShareLimits): HoldShares {
+  const users = new Map<string, UserShare>();
 
   return {
     take: (userId, containerId) => {

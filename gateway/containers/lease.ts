@@ -1,33 +1,33 @@
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
-import type { Asked, Lease, LeaseHolder, Side } from "../decision.ts";
+import type { IncomingRequest, Lease, LeaseHolder, ExchangeSide } from "../decision.ts";
 import {
   type ContainerAddress,
   keyOfTarget,
   type ContainerView,
   type Directory,
   type OpenExchange,
-  type OpenNow,
+  type OpenExchangeList,
   type Target,
-  type Use,
+  type ContainerUse,
   type Caller,
 } from "../contract.ts";
 import type { Count } from "../../lib/metrics/cells.ts";
 import { asleepFault } from "./wake-decision.ts";
-import type { Found, Hold } from "./hold.ts";
+import type { HoldResult, RequestHold } from "./hold.ts";
 import type { StartTimes } from "../../lib/start-phases.ts";
 
-export type Claim = {
+export type LeaseRequest = {
   view: ContainerView;
   caller: Caller;
   /** An open HTTP request keeps its container in use; a WebSocket only by the bytes that pass. */
   kind: OpenExchange["kind"];
   /** It neither wakes its container nor counts as use of it. */
-  looksIn: boolean;
+  isProbe: boolean;
   /** When waiting for the container ends, on the clock's monotonic scale. */
   until: number;
   /** Whose signal it is that the caller is gone. */
-  asked: Pick<Asked, "signal">;
+  request: Pick<IncomingRequest, "signal">;
   /** What a wake is part of, where that is recorded. */
   traceparent?: string | undefined;
 };
@@ -36,46 +36,46 @@ export type ContainerLease = Lease & {
   /** Defined once the exchange had to wait for its container: how long each part of that start took. */
   woken(): { start: StartTimes | undefined } | undefined;
   /** It was woken, and has connected: of each start, the first of those who waited tells it. */
-  reached(connectMs: number): void;
+  reportConnected(connectMs: number): void;
   /** Its container has said in an answer that it is busy. */
-  busy(seconds: number): void;
+  reportBusy(seconds: number): void;
   /** Where its container's answers are counted. */
   readonly answers: readonly Count[] | undefined;
 };
 
 /** What somebody has open at a container. */
-export type OpenClaim = LeaseHolder & { readonly caller: Caller; readonly containerId: string };
+export type RevocableLease = LeaseHolder & { readonly caller: Caller; readonly containerId: string };
 
 export type Leases = {
-  open(claim: Claim): ContainerLease;
+  open(claim: LeaseRequest): ContainerLease;
   /** All that is open at this moment. */
-  openClaims(): OpenClaim[];
+  openLeases(): RevocableLease[];
   /** What is open at a container. */
-  openAt(id: string): OpenNow;
+  openAt(id: string): OpenExchangeList;
 };
 
 /** Bytes are reported as activity this often; a shutdown time-out counts in minutes. */
 const REPORT_EVERY_MS = 1_000;
 
-type Tally = Use & {
+type ContainerTally = ContainerUse & {
   reportedAt: number;
-  leases: OpenList<OpenLease>;
+  leases: LeaseList<OpenLease>;
   busyUntil: number;
   /** A word on being busy was told a moment ago: the next one waits, and only the newest is told. */
-  busyTold: boolean;
+  busyReported: boolean;
   /** Counts up, so that of several addresses each has its turn. */
   turn: number;
   answers: readonly Count[] | undefined;
 };
 
-type LeaseParts = {
+type LeaseDeps = {
   directory: Directory;
-  hold: Hold;
+  hold: RequestHold;
   clock: Clock;
   doubtMs: number;
   answersOf?: (name: string) => readonly Count[];
   /** Starts that have been told to be reached. */
-  told: WeakSet<StartTimes>;
+  reportedStarts: WeakSet<StartTimes>;
 };
 
 /** That it is busy is told anew only where that ends this much later, or earlier, than was told, and no sooner than after this: every answer may say it, and control writes it down. */
@@ -86,14 +86,14 @@ const MOST_TOLD = 200;
 const MOST_TALLIES = 10_000;
 
 /** Counts the exchanges that each container has open, and tells the directory. */
-export function openLeases(given: Omit<LeaseParts, "told">): Leases {
-  const parts: LeaseParts = { ...given, told: new WeakSet() };
-  const tallies = new Map<string, Tally>();
-  const tallyOf = ({ id, name }: ContainerView): Tally => {
+export function createLeases(given: Omit<LeaseDeps, "reportedStarts">): Leases {
+  const parts: LeaseDeps = { ...given, reportedStarts: new WeakSet() };
+  const tallies = new Map<string, ContainerTally>();
+  const tallyOf = ({ id, name }: ContainerView): ContainerTally => {
     const kept = tallies.get(id);
     if (kept !== undefined) return kept;
     if (tallies.size >= MOST_TALLIES) for (const [unused, { leases }] of tallies) if (leases.size === 0) tallies.delete(unused);
-    const tally: Tally = {
+    const tally: ContainerTally = {
       id,
       open: 0,
       streams: 0,
@@ -101,7 +101,7 @@ export function openLeases(given: Omit<LeaseParts, "told">): Leases {
       reportedAt: 0,
       leases: { oldest: undefined, newest: undefined, size: 0 },
       busyUntil: 0,
-      busyTold: false,
+      busyReported: false,
       turn: 0,
       answers: parts.answersOf?.(name),
     };
@@ -110,20 +110,22 @@ export function openLeases(given: Omit<LeaseParts, "told">): Leases {
   };
   return {
     open: (claim) => new OpenLease(parts, claim, tallyOf(claim.view)),
-    openClaims: () => [...tallies.values()].flatMap(({ leases }) => oldestOf(leases, leases.size)),
+    openLeases: () => [...tallies.values()].flatMap(({ leases }) => oldestOf(leases, leases.size)),
     openAt: (id) => {
       const leases = tallies.get(id)?.leases;
-      return leases === undefined ? { count: 0, open: [] } : { count: leases.size, open: oldestOf(leases, MOST_TOLD).map((lease) => lease.told()) };
+      return leases === undefined
+        ? { count: 0, open: [] }
+        : { count: leases.size, open: oldestOf(leases, MOST_TOLD).map((lease) => lease.describe()) };
     },
   };
 }
 
-class OpenLease implements ContainerLease, OpenClaim, Linked<OpenLease> {
+class OpenLease implements ContainerLease, RevocableLease, LeaseListNode<OpenLease> {
   before: OpenLease | undefined = undefined;
   after: OpenLease | undefined = undefined;
-  readonly #parts: LeaseParts;
-  readonly #claim: Claim;
-  readonly #tally: Tally;
+  readonly #parts: LeaseDeps;
+  readonly #claim: LeaseRequest;
+  readonly #tally: ContainerTally;
   readonly #open: 0 | 1;
   #streams: 0 | 1;
   #released = false;
@@ -135,15 +137,15 @@ class OpenLease implements ContainerLease, OpenClaim, Linked<OpenLease> {
   /** Made only where something is waited for: who has been released no longer waits. */
   #over: AbortController | undefined;
 
-  constructor(parts: LeaseParts, claim: Claim, tally: Tally) {
+  constructor(parts: LeaseDeps, claim: LeaseRequest, tally: ContainerTally) {
     this.#parts = parts;
     this.#claim = claim;
     this.#tally = tally;
-    this.#open = claim.kind === "http" && !claim.looksIn ? 1 : 0;
+    this.#open = claim.kind === "http" && !claim.isProbe ? 1 : 0;
     this.#streams = isAwake(claim.view) ? 1 : 0;
     this.#count(this.#open, this.#streams);
     // Asking the clock twice for every request would be a tenth of what it costs.
-    this.#since = claim.looksIn ? parts.clock.now() : tally.lastActive;
+    this.#since = claim.isProbe ? parts.clock.now() : tally.lastActive;
     addTo(tally.leases, this);
   }
 
@@ -152,16 +154,16 @@ class OpenLease implements ContainerLease, OpenClaim, Linked<OpenLease> {
   }
 
   target(): Target | Promise<Target> {
-    const { view: claimed, caller, looksIn } = this.#claim;
+    const { view: claimed, caller, isProbe: looksIn } = this.#claim;
     // What was so when the request was decided on may be over: the caller may have been looked up in between.
-    const view = this.#parts.directory.known(claimed.id, caller) ?? claimed;
+    const view = this.#parts.directory.cached(claimed.id, caller) ?? claimed;
     if (view.standing.kind === "awake") return this.#pick(view.standing.addresses);
     return looksIn && view.standing.kind !== "portless" ? Promise.reject(asleepFault(view)) : this.#reach(view);
   }
 
-  async lost(target: Target): Promise<Target> {
+  async replaceTarget(target: Target): Promise<Target> {
     const { directory, clock, doubtMs } = this.#parts;
-    const { view, caller, looksIn } = this.#claim;
+    const { view, caller, isProbe: looksIn } = this.#claim;
     const refused = keyOfTarget(target);
     const signal = this.#whileWanted();
     const now = await directory.find(view.id, caller, signal);
@@ -174,14 +176,14 @@ class OpenLease implements ContainerLease, OpenClaim, Linked<OpenLease> {
     directory.wake(view.id, caller, signal).catch(() => undefined);
     const first = await better;
     // Of several changes in one chunk it is the first: a wait for the last one, which has come already, would never end.
-    return this.#reach(directory.known(view.id, caller) ?? first, refused);
+    return this.#reach(directory.cached(view.id, caller) ?? first, refused);
   }
 
-  whenGone(target: Target, act: () => void): () => void {
+  onTargetGone(target: Target, act: () => void): () => void {
     const dialled = keyOfTarget(target);
     const { directory } = this.#parts;
     const { view, caller } = this.#claim;
-    const known = directory.known(view.id, caller);
+    const known = directory.cached(view.id, caller);
     // Not known says nothing; being told of nothing says that it is gone.
     if (known !== undefined && !isAt(known, dialled)) act();
     return directory.watch(view.id, (now) => {
@@ -189,11 +191,11 @@ class OpenLease implements ContainerLease, OpenClaim, Linked<OpenLease> {
     });
   }
 
-  bytes(n: number, from: Side): void {
+  countBytes(n: number, from: ExchangeSide): void {
     if (this.#released) return;
     if (from === "client") this.#bytesIn += n;
     else this.#bytesOut += n;
-    if (this.#claim.looksIn) return;
+    if (this.#claim.isProbe) return;
     const tally = this.#tally;
     tally.lastActive = this.#parts.clock.now();
     if (Math.abs(tally.lastActive - tally.reportedAt) >= REPORT_EVERY_MS) this.#report();
@@ -207,7 +209,7 @@ class OpenLease implements ContainerLease, OpenClaim, Linked<OpenLease> {
     return this.#claim.view.id;
   }
 
-  heldBy(holder: LeaseHolder): void {
+  setHolder(holder: LeaseHolder): void {
     this.#holder = holder;
   }
 
@@ -232,27 +234,27 @@ class OpenLease implements ContainerLease, OpenClaim, Linked<OpenLease> {
     return this.#woken;
   }
 
-  told(): OpenExchange {
+  describe(): OpenExchange {
     const { kind, caller } = this.#claim;
     const state = this.#streams === 0 ? "held" : "streaming";
     return { kind, login: caller.login, since: this.#since, bytesIn: this.#bytesIn, bytesOut: this.#bytesOut, state };
   }
 
-  reached(connectMs: number): void {
-    const { told, directory } = this.#parts;
+  reportConnected(connectMs: number): void {
+    const { reportedStarts: told, directory } = this.#parts;
     const start = this.#woken?.start;
     if (start === undefined || told.has(start)) return;
     told.add(start);
-    directory.reached(this.#claim.view.id, connectMs);
+    directory.reportConnected(this.#claim.view.id, connectMs);
   }
 
-  busy(seconds: number): void {
+  reportBusy(seconds: number): void {
     const tally = this.#tally;
     const now = this.#parts.clock.now();
     const until = now + seconds * 1_000;
     if (Math.abs(until - tally.busyUntil) < BUSY_STEP_MS) return;
     tally.busyUntil = until;
-    if (!tally.busyTold) tellBusy(this.#parts, tally, now);
+    if (!tally.busyReported) reportBusyUntil(this.#parts, tally, now);
   }
 
   /** Not the one that refused just now, where there is another. */
@@ -267,7 +269,7 @@ class OpenLease implements ContainerLease, OpenClaim, Linked<OpenLease> {
   async #reach(from: ContainerView, refused?: string): Promise<Target> {
     const { caller, until, traceparent } = this.#claim;
     this.#use(isAwake(from) ? 1 : 0);
-    const found: Found = await this.#parts.hold.wait({ view: from, caller, until, signal: this.#whileWanted(), traceparent });
+    const found: HoldResult = await this.#parts.hold.wait({ view: from, caller, until, signal: this.#whileWanted(), traceparent });
     this.#use(1);
     if (found.held) this.#woken = { start: found.start };
     return this.#pick(found.addresses, refused);
@@ -282,32 +284,32 @@ class OpenLease implements ContainerLease, OpenClaim, Linked<OpenLease> {
 
   #whileWanted(): AbortSignal {
     this.#over ??= new AbortController();
-    return AbortSignal.any([this.#claim.asked.signal, this.#over.signal]);
+    return AbortSignal.any([this.#claim.request.signal, this.#over.signal]);
   }
 
   #count(open: number, streams: number): void {
     const tally = this.#tally;
     tally.open += open;
     tally.streams += streams;
-    if (!this.#claim.looksIn) tally.lastActive = this.#parts.clock.now();
+    if (!this.#claim.isProbe) tally.lastActive = this.#parts.clock.now();
     this.#report();
   }
 
   #report(): void {
     const tally = this.#tally;
     tally.reportedAt = tally.lastActive;
-    this.#parts.directory.used(tally);
+    this.#parts.directory.reportUse(tally);
   }
 }
 
-function tellBusy(parts: Pick<LeaseParts, "directory" | "clock">, tally: Tally, now: number): void {
+function reportBusyUntil(parts: Pick<LeaseDeps, "directory" | "clock">, tally: ContainerTally, now: number): void {
   const { directory, clock } = parts;
   const told = tally.busyUntil;
-  directory.busy(tally.id, Math.max(0, told - now) / 1_000);
-  tally.busyTold = true;
+  directory.reportBusy(tally.id, Math.max(0, told - now) / 1_000);
+  tally.busyReported = true;
   clock.after(BUSY_STEP_MS, () => {
-    tally.busyTold = false;
-    if (tally.busyUntil !== told) tellBusy(parts, tally, clock.now());
+    tally.busyReported = false;
+    if (tally.busyUntil !== told) reportBusyUntil(parts, tally, clock.now());
   });
 }
 
@@ -358,12 +360,12 @@ function betterView(
 }
 
 /** In the order in which they were opened. Linked through its members: a `Set` would cost every request a sixth of its decision. */
-export type OpenList<Member extends Linked<Member>> = { oldest: Member | undefined; newest: Member | undefined; size: number };
+export type LeaseList<Member extends LeaseListNode<Member>> = { oldest: Member | undefined; newest: Member | undefined; size: number };
 
 /** Undefined at either end of its list. */
-export type Linked<Member> = { before: Member | undefined; after: Member | undefined };
+export type LeaseListNode<Member> = { before: Member | undefined; after: Member | undefined };
 
-export function addTo<Member extends Linked<Member>>(list: OpenList<Member>, member: Member): void {
+export function addTo<Member extends LeaseListNode<Member>>(list: LeaseList<Member>, member: Member): void {
   member.before = list.newest;
   if (list.newest === undefined) list.oldest = member;
   else list.newest.after = member;
@@ -372,7 +374,7 @@ export function addTo<Member extends Linked<Member>>(list: OpenList<Member>, mem
 }
 
 /** Of one that is in it. */
-export function removeFrom<Member extends Linked<Member>>(list: OpenList<Member>, member: Member): void {
+export function removeFrom<Member extends LeaseListNode<Member>>(list: LeaseList<Member>, member: Member): void {
   const { before, after } = member;
   if (before === undefined) list.oldest = after;
   else before.after = after;
@@ -384,7 +386,7 @@ export function removeFrom<Member extends Linked<Member>>(list: OpenList<Member>
 }
 
 /** The oldest `most` of them. */
-export function oldestOf<Member extends Linked<Member>>({ oldest }: OpenList<Member>, most: number): Member[] {
+export function oldestOf<Member extends LeaseListNode<Member>>({ oldest }: LeaseList<Member>, most: number): Member[] {
   const found: Member[] = [];
   for (let member = oldest; member !== undefined && found.length < most; member = member.after) found.push(member);
   return found;

@@ -1,6 +1,6 @@
 import { isSafe, pageOf, permissionLines, preflightLines } from "../../lib/browser-requests.ts";
 import { Fault } from "../../lib/fault.ts";
-import type { Answer, Head, HeaderLine } from "../decision.ts";
+import type { DirectResponse, Head, HeaderLine } from "../decision.ts";
 
 /**
  * Which pages may call. A browser sends its cookies along whoever wrote the page, so an upgrade, or a method that changes
@@ -15,13 +15,13 @@ export function checkOrigin(head: Head, origins: readonly string[]): void {
 }
 
 /** The answer to a preflight of a permitted origin; undefined for anything else. */
-export function preflightAnswer(head: Head, origins: readonly string[]): Answer | undefined {
+export function preflightAnswer(head: Head, origins: readonly string[]): DirectResponse | undefined {
   const headers = preflightLines(head.method, head.header, origins);
   return headers && { status: 204, reason: "No Content", headers, body: "" };
 }
 
 /** Adds what a page of a permitted origin needs to read an answer of our own. */
-export function readable(head: Head, answer: Answer, origins: readonly string[]): Answer {
+export function readable(head: Head, answer: DirectResponse, origins: readonly string[]): DirectResponse {
   return {
     ...answer,
     headers: [
@@ -49,7 +49,7 @@ self.addEventListener("install", () => self.skipWaiting());
 self.addEventListener("activate", (event) => event.waitUntil(self.registration.unregister()));
 `;
 
-const ANSWER: Answer = {
+const ANSWER: DirectResponse = {
   status: 200,
   reason: "OK",
   headers: [
@@ -67,7 +67,7 @@ const ANSWER: Answer = {
  * The answer to a browser that asks for the script of a service worker (it sends `Service-Worker: script`, which a page cannot prevent). A worker of one
  * container would see every later request of its scope. No credential is needed: the answer is the same for everybody.
  */
-export function serviceWorkerAnswer(head: Head): Answer | undefined {
+export function serviceWorkerAnswer(head: Head): DirectResponse | undefined {
   return head.header("service-worker") === undefined ? undefined : ANSWER;
 }
 

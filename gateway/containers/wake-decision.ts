@@ -3,10 +3,14 @@ import type { ContainerAddress, ContainerView } from "../contract.ts";
 import type { Head } from "../decision.ts";
 
 /** What a request for a container does next. */
-export type Verdict = { kind: "go"; addresses: readonly ContainerAddress[] } | { kind: "hold" } | { kind: "wake" } | { kind: "refuse"; fault: Fault };
+export type WakeDecision =
+  | { kind: "go"; addresses: readonly ContainerAddress[] }
+  | { kind: "hold" }
+  | { kind: "wake" }
+  | { kind: "refuse"; fault: Fault };
 
 /** `now` is epoch milliseconds: a failed start is tried again from its `retryAt` on, and answered at once before that. */
-export function verdictOn(view: ContainerView, now: number): Verdict {
+export function wakeDecisionFor(view: ContainerView, now: number): WakeDecision {
   const { standing } = view;
   switch (standing.kind) {
     case "awake":
@@ -29,12 +33,12 @@ export function verdictOn(view: ContainerView, now: number): Verdict {
 }
 
 /** Requests that neither wake a container nor keep it awake, as the setting names them: `header`, or `header:part of its value`, in any case. */
-export type NoWake = (head: Pick<Head, "header">) => boolean;
+export type ProbeMatcher = (head: Pick<Head, "header">) => boolean;
 
 /** When whoever only looks in may do so again. */
 const RETRY_AFTER_MS = 60_000;
 
-export function openNoWake(rules: readonly string[]): NoWake {
+export function createProbeMatcher(rules: readonly string[]): ProbeMatcher {
   const read = rules.map((rule) => {
     const [name = "", ...part] = rule.toLowerCase().split(":");
     return { name: name.trim(), part: part.join(":").trim() };

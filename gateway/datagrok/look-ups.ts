@@ -1,9 +1,9 @@
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { ContainerView } from "../contract.ts";
-import { sharedQuestions } from "../single-flight.ts";
-import { type AskServer, MOST_QUESTIONS, serverAway, serverBusy } from "./ask-server.ts";
-import { readContainer, type Seen } from "./read-container.ts";
+import { createSingleFlight } from "../single-flight.ts";
+import { type DatagrokClient, MAX_REQUESTS, serverAway, serverBusy } from "./ask-server.ts";
+import { readContainer, type DatagrokContainer } from "./read-container.ts";
 
 /** As `Caller`'s: an answer is at most 10 s old, its own way here included. */
 const FRESH_MS = 8_000;
@@ -17,45 +17,45 @@ const LOOK_MS = 5_000;
 const MOST_ANSWERS = 50_000;
 
 /** What the server answered to one caller about one container. `refusal`: instead of the container. */
-type Answer = { refusal: Fault | undefined; freshUntil: number; renewAt: number; keptUntil: number };
+type LookupAnswer = { refusal: Fault | undefined; freshUntil: number; renewAt: number; keptUntil: number };
 
 /** What is known of one container. `from`: when the question was asked whose answer `seen` is. */
-type Known = { seen: Seen | undefined; from: number; answers: Map<string, Answer> };
+type LookupEntry = { container: DatagrokContainer | undefined; from: number; answers: Map<string, LookupAnswer> };
 
-export type LookUps = ReturnType<typeof openLookUps>;
+export type ContainerLookups = ReturnType<typeof createContainerLookups>;
 
 /**
  * Looks containers up with each caller's own token, and remembers for each caller apart whether that one may see them, while where a container is
  * is the same for all. `changed` hears of each container that is seen to be otherwise than before.
  */
-export function openLookUps(parts: { server: AskServer; clock: Clock; closed: AbortSignal; changed(seen: Seen): void }) {
+export function createContainerLookups(parts: { server: DatagrokClient; clock: Clock; closed: AbortSignal; changed(seen: DatagrokContainer): void }) {
   const { server, clock, closed, changed } = parts;
-  const known = new Map<string, Known>();
-  const questions = sharedQuestions<Seen | undefined>(MOST_QUESTIONS, serverBusy);
+  const known = new Map<string, LookupEntry>();
+  const questions = createSingleFlight<DatagrokContainer | undefined>(MAX_REQUESTS, serverBusy);
   let answers = 0;
 
-  const keep = (id: string, token: string, answer: Answer) => {
+  const keep = (id: string, token: string, answer: LookupAnswer) => {
     // A full cache forgets everything at once: rare, and cheaper than keeping an order.
     if (answers >= MOST_ANSWERS) {
       known.clear();
       answers = 0;
     }
-    const container = known.get(id) ?? { seen: undefined, from: -Infinity, answers: new Map<string, Answer>() };
+    const container = known.get(id) ?? { container: undefined, from: -Infinity, answers: new Map<string, LookupAnswer>() };
     known.set(id, container);
     if (!container.answers.has(token)) answers++;
     container.answers.set(token, answer);
     return container;
   };
 
-  const question = async (id: string, token: string, signal: AbortSignal): Promise<Seen | undefined> => {
+  const question = async (id: string, token: string, signal: AbortSignal): Promise<DatagrokContainer | undefined> => {
     const from = clock.monotonic();
-    const { status, said } = await server.get(`/docker/containers/${id}`, token, { signal, limitMs: LOOK_MS });
+    const { status, body: said } = await server.get(`/docker/containers/${id}`, token, { signal, limitMs: LOOK_MS });
     const seen = status === 200 ? readContainer(said) : undefined;
     const refusal = seen === undefined ? refusalOf(status, id) : undefined;
     const container = keep(id, token, { refusal, freshUntil: from + FRESH_MS, renewAt: from + RENEW_MS, keptUntil: from + AWAY_MS });
     // Two callers' answers may overtake each other: the one that was asked for later is the newer.
     if (seen !== undefined && from >= container.from) {
-      const isNews = JSON.stringify(container.seen) !== JSON.stringify(seen);
+      const isNews = JSON.stringify(container.container) !== JSON.stringify(seen);
       Object.assign(container, { seen, from });
       if (isNews) changed(seen);
     }
@@ -63,7 +63,7 @@ export function openLookUps(parts: { server: AskServer; clock: Clock; closed: Ab
   };
 
   /** Past the cache. Faults: TOKEN_INVALID, NOT_PERMITTED, DATAGROK_AWAY, DATAGROK_BROKE_OFF, DATAGROK_BUSY. */
-  const look = (id: string, token: string, signal: AbortSignal) => questions.ask(`${id} ${token}`, signal, (wanted) => question(id, token, wanted));
+  const look = (id: string, token: string, signal: AbortSignal) => questions.run(`${id} ${token}`, signal, (wanted) => question(id, token, wanted));
 
   const renew = (id: string, token: string) => {
     if (!questions.has(`${id} ${token}`)) look(id, token, closed).catch(() => undefined);
@@ -71,29 +71,30 @@ export function openLookUps(parts: { server: AskServer; clock: Clock; closed: Ab
 
   return {
     look,
-    seen: (id: string): Seen | undefined => known.get(id)?.seen,
+    seen: (id: string): DatagrokContainer | undefined => known.get(id)?.container,
     /** What counts now without asking; asked about again in good time, so that who goes on calling never waits for that. */
     known: (id: string, token: string): ContainerView | undefined => {
       const container = known.get(id);
       const answer = container?.answers.get(token);
       const now = clock.monotonic();
-      if (container?.seen === undefined || answer === undefined || answer.refusal !== undefined || now >= answer.freshUntil) return undefined;
+      if (container?.container === undefined || answer === undefined || answer.refusal !== undefined || now >= answer.freshUntil) return undefined;
       if (now >= answer.renewAt) renew(id, token);
-      return container.seen.view;
+      return container.container.view;
     },
     /** Undefined where there is none. Faults: those of `look`. */
-    find: async (id: string, token: string, signal: AbortSignal): Promise<Seen | undefined> => {
+    find: async (id: string, token: string, signal: AbortSignal): Promise<DatagrokContainer | undefined> => {
       const container = known.get(id);
       const answer = container?.answers.get(token);
-      if (answer !== undefined && clock.monotonic() < answer.freshUntil) return orRefused(answer.refusal, container?.seen);
+      if (answer !== undefined && clock.monotonic() < answer.freshUntil) return orRefused(answer.refusal, container?.container);
       try {
         return await look(id, token, signal);
       } catch (error) {
         const isAway = error instanceof Fault && error.code === "DATAGROK_AWAY";
         const now = clock.monotonic();
-        if (!isAway || container?.seen === undefined || answer === undefined || answer.refusal !== undefined || now >= answer.keptUntil) throw error;
+        if (!isAway || container?.container === undefined || answer === undefined || answer.refusal !== undefined || now >= answer.keptUntil)
+          throw error;
         keep(id, token, { ...answer, freshUntil: now + ASK_AGAIN_MS, renewAt: now + ASK_AGAIN_MS / 2 });
-        return container.seen;
+        return container.container;
       }
     },
     /** Those who were let in last: with what they hold may be looked for everybody who waits. */
@@ -111,7 +112,7 @@ function refusalOf(status: number, id: string): Fault {
   throw new Fault("DATAGROK_BROKE_OFF", `The Datagrok server answered a question about a container with ${status}`);
 }
 
-function orRefused(refusal: Fault | undefined, seen: Seen | undefined): Seen | undefined {
+function orRefused(refusal: Fault | undefined, seen: DatagrokContainer | undefined): DatagrokContainer | undefined {
   if (refusal === undefined) return seen;
   if (refusal.code === "CONTAINER_NOT_FOUND") return undefined;
   throw Fault.from(refusal.toJSON());

@@ -4,13 +4,13 @@ import { backoffDelay } from "../../lib/backoff.ts";
 import { Fault, type FaultData } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
 import type { ContainerView, Directory, Standing, Identity } from "../contract.ts";
-import { knownCallers, QUESTIONS } from "../feed/known-callers.ts";
+import { openCallerCache, LOOKUP_LIMITS } from "../feed/known-callers.ts";
 import { WRONG_TOKENS } from "../feed/wrong-tokens.ts";
-import { watchers } from "../feed/known-containers.ts";
-import { accepts, openWakes } from "./wakes.ts";
-import { type AskServer, openAskServer, serverAway, serverBusy, whoIs, listPages, signInWithKey } from "./ask-server.ts";
-import { openLookUps } from "./look-ups.ts";
-import { readContainer, type Seen } from "./read-container.ts";
+import { createWatchers } from "../feed/known-containers.ts";
+import { accepts, createDatagrokStarts } from "./wakes.ts";
+import { type DatagrokClient, openDatagrokClient, serverAway, serverBusy, findCaller, listPages, signInWithKey } from "./ask-server.ts";
+import { createContainerLookups } from "./look-ups.ts";
+import { readContainer, type DatagrokContainer } from "./read-container.ts";
 
 export type DatagrokDirectory = {
   directory: Directory;
@@ -44,10 +44,10 @@ type Failure = { fault: FaultData; retryAt: number; times: number };
 export function openDatagrok(parts: { url: string; key: string | undefined; runMs: number; clock: Clock; log: Log }): DatagrokDirectory {
   const { url, key, runMs, clock, log } = parts;
   const closed = new AbortController();
-  const server = openAskServer({ url, connections: MOST_LOOKS, clock });
-  const runs = openAskServer({ url, connections: MOST_RUNS, clock });
+  const server = openDatagrokClient({ url, connections: MOST_LOOKS, clock });
+  const runs = openDatagrokClient({ url, connections: MOST_RUNS, clock });
   const failures = new BoundedMap<string, Failure>(MOST_FAILURES);
-  const watching = watchers();
+  const watching = createWatchers();
   const warn = idleStopWarnings(log);
 
   /** What the server says, but for a start that failed here before, and for one that is started and was not reached yet. */
@@ -62,7 +62,7 @@ export function openDatagrok(parts: { url: string; key: string | undefined; runM
     const seen = lookUps.seen(id);
     if (seen !== undefined) watching.tell(id, viewOf(seen.view));
   };
-  const lookUps = openLookUps({
+  const lookUps = createContainerLookups({
     server,
     clock,
     closed: closed.signal,
@@ -71,7 +71,7 @@ export function openDatagrok(parts: { url: string; key: string | undefined; runM
       tell(seen.view.id);
     },
   });
-  const wakes = openWakes({ server: runs, lookUps, accepts: (address, signal) => accepts(address, signal, clock), runMs, clock });
+  const wakes = createDatagrokStarts({ server: runs, lookUps, accepts: (address, signal) => accepts(address, signal, clock), runMs, clock });
 
   const follow = async (id: string, token: string, run: boolean): Promise<void> => {
     try {
@@ -101,7 +101,7 @@ export function openDatagrok(parts: { url: string; key: string | undefined; runM
         const seen = lookUps.seen(id);
         if (error.code === "CONTAINER_NOT_FOUND") watching.tell(id, undefined);
         // Those who wait hear why, the next one asks anew.
-        else if (seen?.passing === true) watching.tell(id, { ...seen.view, standing: failedNow(error, clock.now()) });
+        else if (seen?.transient === true) watching.tell(id, { ...seen.view, standing: failedNow(error, clock.now()) });
         return;
       }
     }
@@ -121,19 +121,19 @@ export function openDatagrok(parts: { url: string; key: string | undefined; runM
 
   const heard = untilHeard(server, clock, closed.signal);
   if (key !== undefined) void heard.then(() => warnOfAll(server, key, warn, log, closed.signal));
-  const identity = knownCallers({
+  const identity = openCallerCache({
     clock,
     closed: closed.signal,
     full: serverBusy,
     wrongTokens: { ...WRONG_TOKENS, rememberMs: WRONG_MS },
-    questions: { ...QUESTIONS, atOnce: MOST_LOOKS, ofOne: (MOST_LOOKS * 3) / 4 },
-    ask: (tokens, signal) => Promise.all(tokens.map((token) => whoIs(server, token, signal))),
+    lookupLimits: { ...LOOKUP_LIMITS, atOnce: MOST_LOOKS, ofOne: (MOST_LOOKS * 3) / 4 },
+    findCallers: (tokens, signal) => Promise.all(tokens.map((token) => findCaller(server, token, signal))),
   });
 
   return {
     identity,
     directory: {
-      known: (id, { token }) => {
+      cached: (id, { token }) => {
         const view = lookUps.known(id, token);
         return view && viewOf(view);
       },
@@ -143,7 +143,7 @@ export function openDatagrok(parts: { url: string; key: string | undefined; runM
       },
       watch: (id, onChange) => {
         const unwatch = watching.add(id, onChange);
-        if (lookUps.seen(id)?.passing === true && !wakes.isUnderWay(id)) void goAlong(id);
+        if (lookUps.seen(id)?.transient === true && !wakes.isUnderWay(id)) void goAlong(id);
         return () => {
           unwatch();
           if (!watching.has(id)) wakes.breakOff(id);
@@ -155,9 +155,9 @@ export function openDatagrok(parts: { url: string; key: string | undefined; runM
         await follow(id, token, true);
       },
       // That server has no ear for any of it, and asks nothing.
-      used: () => undefined,
-      reached: () => undefined,
-      busy: () => undefined,
+      reportUse: () => undefined,
+      reportConnected: () => undefined,
+      reportBusy: () => undefined,
       onAsk: () => undefined,
       close: () => Promise.resolve(),
     },
@@ -170,7 +170,7 @@ export function openDatagrok(parts: { url: string; key: string | undefined; runM
   };
 }
 
-async function untilHeard(server: AskServer, clock: Clock, signal: AbortSignal): Promise<void> {
+async function untilHeard(server: DatagrokClient, clock: Clock, signal: AbortSignal): Promise<void> {
   for (let tries = 1; !signal.aborted; tries++) {
     try {
       // Nobody's token: that it is refused is an answer too.
@@ -193,7 +193,7 @@ function failedNow(fault: Fault, now: number): Standing {
 const MOST_WARNINGS = 10_000;
 
 /** Says of each container once that the server will stop it in use: it hears nothing of calls that go past it. */
-export function idleStopWarnings(log: Log): (seen: Seen) => void {
+export function idleStopWarnings(log: Log): (seen: DatagrokContainer) => void {
   const warned = new Set<string>();
   return ({ view, shutdownMinutes }) => {
     if (shutdownMinutes === undefined || warned.has(view.id) || warned.size >= MOST_WARNINGS) return;
@@ -206,7 +206,13 @@ export function idleStopWarnings(log: Log): (seen: Seen) => void {
 }
 
 /** The same of all containers that the holder of a developer key may see. Where that cannot be asked, each is warned of when it is first called. */
-export async function warnOfAll(server: AskServer, key: string, warn: (seen: Seen) => void, log: Log, signal: AbortSignal): Promise<void> {
+export async function warnOfAll(
+  server: DatagrokClient,
+  key: string,
+  warn: (seen: DatagrokContainer) => void,
+  log: Log,
+  signal: AbortSignal,
+): Promise<void> {
   try {
     const token = await signInWithKey(server, key, signal);
     for (const entity of await listPages(server, "/docker/containers", token, signal)) warnOf(entity, warn);
@@ -216,7 +222,7 @@ export async function warnOfAll(server: AskServer, key: string, warn: (seen: See
 }
 
 /** One that cannot be read says so to who calls it. */
-function warnOf(entity: unknown, warn: (seen: Seen) => void): void {
+function warnOf(entity: unknown, warn: (seen: DatagrokContainer) => void): void {
   try {
     warn(readContainer(entity));
   } catch (error) {

@@ -3,28 +3,28 @@ import { isRefusedHost } from "../../lib/forbidden-addresses.ts";
 import type { ContainerView, Standing } from "../contract.ts";
 
 /** A container as a Datagrok server tells it. */
-export type Seen = {
+export type DatagrokContainer = {
   view: ContainerView;
   /** It is on its way to something else: look again soon. */
-  passing: boolean;
+  transient: boolean;
   /** After so many minutes without use the server stops it; it hears of no use that goes past it. */
   shutdownMinutes: number | undefined;
 };
 
-type Entity = { id: string; name: string; onDemand: boolean; address: Address | undefined; lastLogs: string; status: string };
-type Address = { host: string; port: number };
-type Reading = { passing?: true; standing(entity: Entity): Standing };
+type ContainerEntity = { id: string; name: string; onDemand: boolean; address: EntityAddress | undefined; lastLogs: string; status: string };
+type EntityAddress = { host: string; port: number };
+type StatusRule = { passing?: true; standing(entity: ContainerEntity): Standing };
 
-const awake = ({ address }: Entity): Standing => (address === undefined ? { kind: "portless" } : standingAt(address));
+const awake = ({ address }: ContainerEntity): Standing => (address === undefined ? { kind: "portless" } : standingAt(address));
 const coming = (): Standing => ({ kind: "coming" });
-const stopped = ({ name }: Entity): Standing => ({
+const stopped = ({ name }: ContainerEntity): Standing => ({
   kind: "stopped",
   fault: { code: "CONTAINER_STOPPED", message: `The container ${name} is not running; a user has to start it.` },
 });
-const ifOnDemand = (then: Standing) => (entity: Entity) => (entity.onDemand ? then : stopped(entity));
+const ifOnDemand = (then: Standing) => (entity: ContainerEntity) => (entity.onDemand ? then : stopped(entity));
 
 /** What a gateway may do, by how the server's word for the state begins; the first that fits. */
-const STATUSES: readonly (readonly [prefix: string, reading: Reading])[] = [
+const STATUSES: readonly (readonly [prefix: string, reading: StatusRule])[] = [
   ["started", { standing: awake }],
   ["checking", { standing: awake }],
   ["pending start", { passing: true, standing: coming }],
@@ -39,17 +39,17 @@ const STATUSES: readonly (readonly [prefix: string, reading: Reading])[] = [
 ];
 
 /** Reads the entity that the server tells of a container. Faults: DATAGROK_BROKE_OFF for what is none. */
-export function readContainer(said: unknown): Seen {
+export function readContainer(said: unknown): DatagrokContainer {
   const entity = readEntity(said);
   const [, reading] = STATUSES.find(([prefix]) => entity.status.startsWith(prefix)) ?? [];
   if (reading === undefined) throw unreadable(`says that the container ${entity.name} is ${JSON.stringify(entity.status.slice(0, 50))}`);
   const view = { id: entity.id, name: entity.name, standing: reading.standing(entity) };
-  return { view, passing: reading.passing === true && view.standing.kind === "coming", shutdownMinutes: shutdownOf(said as Told) };
+  return { view, transient: reading.passing === true && view.standing.kind === "coming", shutdownMinutes: shutdownOf(said as EntityFields) };
 }
 
-type Told = Record<string, unknown>;
+type EntityFields = Record<string, unknown>;
 
-function readEntity(said: unknown): Entity {
+function readEntity(said: unknown): ContainerEntity {
   if (!isRecord(said) || typeof said["id"] !== "string" || typeof said["status"] !== "string") throw unreadable("answered with what is no container");
   const { id, status } = said;
   const name = [said["name"], said["friendlyName"]].find((one): one is string => typeof one === "string" && one !== "") ?? id;
@@ -58,11 +58,11 @@ function readEntity(said: unknown): Entity {
 }
 
 /** Not told: then it counts as not on-demand, which never starts what a user has stopped. */
-function isOnDemand(said: Told): boolean {
+function isOnDemand(said: EntityFields): boolean {
   return configs(said).some((config) => config["on_demand"] === true || config["onDemand"] === true);
 }
 
-function shutdownOf(said: Told): number | undefined {
+function shutdownOf(said: EntityFields): number | undefined {
   const [minutes] = configs(said)
     .flatMap((config) => [config["shutdown_timeout"], config["shutdownTimeout"]])
     .filter((value): value is number => typeof value === "number" && value > 0);
@@ -70,12 +70,12 @@ function shutdownOf(said: Told): number | undefined {
 }
 
 /** Servers tell a container's settings in it or in a part of their own. */
-function configs(said: Told): Told[] {
+function configs(said: EntityFields): EntityFields[] {
   return [said["config"], said].filter(isRecord);
 }
 
 /** `address` is a host, or host and port; an IPv6 one with a port stands in brackets. */
-function addressOf(said: Told): Address | undefined {
+function addressOf(said: EntityFields): EntityAddress | undefined {
   const told = typeof said["address"] === "string" ? said["address"].trim() : "";
   if (told === "") return undefined;
   const [, bracketed, one, after] = /^(?:\[([^\]]+)\]|([^:]+))(?::(\d+))?$/.exec(told) ?? [];
@@ -85,14 +85,14 @@ function addressOf(said: Told): Address | undefined {
   return { host, port };
 }
 
-function standingAt(address: Address): Standing {
+function standingAt(address: EntityAddress): Standing {
   if (!isRefusedHost(address.host)) return { kind: "awake", addresses: [address] };
   const message = `The Datagrok server says that the container is at ${address.host}, which is a link-local address or a cloud's metadata.`;
   return { kind: "failed", fault: { code: "ADDRESS_REFUSED", message }, wakeable: false, retryAt: 0 };
 }
 
 /** `retryAt` has passed: the server backs off by itself. */
-function failed({ name, onDemand, lastLogs }: Entity): Standing {
+function failed({ name, onDemand, lastLogs }: ContainerEntity): Standing {
   const logs = lastLogs.trim() === "" ? {} : { logs: lastLogs.trimEnd().split("\n").slice(-LAST_LINES) };
   const message = `The Datagrok server says that the container ${name} failed`;
   return { kind: "failed", fault: { code: "CONTAINER_NOT_READY", message, ...logs }, wakeable: onDemand, retryAt: 0 };
@@ -100,7 +100,7 @@ function failed({ name, onDemand, lastLogs }: Entity): Standing {
 
 const LAST_LINES = 20;
 
-function isRecord(value: unknown): value is Told {
+function isRecord(value: unknown): value is EntityFields {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 

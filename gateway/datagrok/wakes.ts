@@ -1,9 +1,9 @@
 import type { Clock } from "../../lib/clock.ts";
 import { backoffDelay } from "../../lib/backoff.ts";
 import { Fault } from "../../lib/fault.ts";
-import { type AskServer, sentenceOf } from "./ask-server.ts";
-import type { LookUps } from "./look-ups.ts";
-import type { Seen } from "./read-container.ts";
+import { type DatagrokClient, sentenceOf } from "./ask-server.ts";
+import type { ContainerLookups } from "./look-ups.ts";
+import type { DatagrokContainer } from "./read-container.ts";
 import { connect } from "node:net";
 
 /** A server that answered a run before its container has moved is given so long until it has. */
@@ -11,7 +11,7 @@ const SETTLE_MS = 5_000;
 const FIRST_LOOK_MS = 100;
 const LONGEST_LOOK_MS = 1_500;
 
-export type Wakes = {
+export type DatagrokStarts = {
   /**
    * Goes along with a container until it takes connections, after having it run where `run` says so, and otherwise until it has come to rest;
    * whoever asks meanwhile joins in. What a refusal is to one is not to the next: NOT_PERMITTED, TOKEN_INVALID. Faults: also CONTAINER_NOT_READY with the server's cause, CONTAINER_NOT_FOUND,
@@ -24,24 +24,24 @@ export type Wakes = {
   breakOff(id: string): void;
 };
 
-type Flight = { token: string; runs: boolean; done: Promise<void>; over: AbortController };
+type DatagrokStart = { token: string; runs: boolean; done: Promise<void>; over: AbortController };
 
 const NOBODY_WAITS = new Error("nobody waits for the container any more");
 
-export function openWakes(parts: {
-  server: AskServer;
-  lookUps: LookUps;
+export function createDatagrokStarts(parts: {
+  server: DatagrokClient;
+  lookUps: ContainerLookups;
   /** Resolves once a connection was accepted there. */
   accepts(address: { host: string; port: number }, signal: AbortSignal): Promise<void>;
   /** How long a run may be held by the server: nobody waits longer than that. */
   runMs: number;
   clock: Clock;
-}): Wakes {
+}): DatagrokStarts {
   const { server, lookUps, accepts, runMs, clock } = parts;
-  const flights = new Map<string, Flight>();
+  const flights = new Map<string, DatagrokStart>();
 
   const askRun = async (id: string, token: string, signal: AbortSignal): Promise<Fault | undefined> => {
-    const { status, said } = await server.get(`/docker/containers/${id}/run?awaitStart=true`, token, { signal, limitMs: runMs, holds: true });
+    const { status, body: said } = await server.get(`/docker/containers/${id}/run?awaitStart=true`, token, { signal, limitMs: runMs, holds: true });
     if (status === 401) throw new Fault("TOKEN_INVALID", "The Datagrok server does not take the session token, or no longer: sign in again");
     if (status === 403) throw new Fault("NOT_PERMITTED", "The container is not running, and the Datagrok server does not let you start it");
     if (status < 400) return undefined;
@@ -58,8 +58,8 @@ export function openWakes(parts: {
       const { standing } = seen.view;
       if (standing.kind === "awake") return Promise.any(standing.addresses.map((address) => accepts(address, signal)));
       if (standing.kind === "portless") return;
-      if (!seen.passing && !run) return;
-      if (!seen.passing && (refused !== undefined || standing.kind === "failed" || clock.monotonic() >= settleUntil)) throw whyNot(seen, refused);
+      if (!seen.transient && !run) return;
+      if (!seen.transient && (refused !== undefined || standing.kind === "failed" || clock.monotonic() >= settleUntil)) throw whyNot(seen, refused);
       await clock.sleep(delay, signal);
     }
   };
@@ -102,7 +102,7 @@ function ifAway(error: unknown, signal: AbortSignal): Fault {
 }
 
 /** That the server was away says least: it is no failure of the container's. */
-function whyNot({ view: { name, standing } }: Seen, refused: Fault | undefined): Fault {
+function whyNot({ view: { name, standing } }: DatagrokContainer, refused: Fault | undefined): Fault {
   if (refused?.code === "CONTAINER_NOT_READY") return refused;
   if (standing.kind === "failed") return Fault.from(standing.fault);
   return refused ?? new Fault("CONTAINER_NOT_READY", `The Datagrok server had ${name} run, and it did not start`);

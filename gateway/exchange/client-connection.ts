@@ -1,13 +1,13 @@
 import type { AdmittedConnection } from "../../lib/connection-limits.ts";
-import type { Answer, Peer } from "../decision.ts";
-import { Exchanged } from "../access-record.ts";
+import type { DirectResponse, ClientPeer } from "../decision.ts";
+import { AccessRecord } from "../access-record.ts";
 import { MessageRefused, type RequestReader } from "../http1/open-http1.ts";
-import type { Link, LinkUser } from "../connections/connection.ts";
+import type { NetConnection, NetConnectionUser } from "../connections/connection.ts";
 import { isBroken } from "../connections/outbox.ts";
-import { answerBytes, refusalFault } from "../direct-responses.ts";
+import { responseBytes, refusalFault } from "../direct-responses.ts";
 import { Exchange } from "./exchange.ts";
 import { probeHalfOpen } from "./half-open.ts";
-import type { ExchangeClient, SpliceParts } from "./engine-context.ts";
+import type { ExchangeClient, EngineContext } from "./engine-context.ts";
 import type { Ticking } from "./ticker.ts";
 
 /**
@@ -32,15 +32,15 @@ const NEVER = Number.POSITIVE_INFINITY;
 const LEFT = new Error("the client left");
 
 /** One connection of a client: reads its requests one after another, and lets each be answered before the next. */
-export class ClientSide implements ExchangeClient, LinkUser, Ticking {
-  readonly link: Link;
-  readonly parts: SpliceParts;
-  readonly peer: Peer;
+export class ClientConnection implements ExchangeClient, NetConnectionUser, Ticking {
+  readonly connection: NetConnection;
+  readonly context: EngineContext;
+  readonly peer: ClientPeer;
   readonly tls: boolean;
   /** When bytes last went either way, on the ticker's scale. */
   lastByteAt: number;
   readonly #reader: RequestReader;
-  readonly #forget: (side: ClientSide) => void;
+  readonly #forget: (side: ClientConnection) => void;
   readonly #admission: Pick<AdmittedConnection, "crowded">;
   #left: AbortController | undefined;
   #state: State = "head";
@@ -58,12 +58,12 @@ export class ClientSide implements ExchangeClient, LinkUser, Ticking {
   #backlogSeen = 0;
 
   constructor(
-    link: Link,
-    parts: SpliceParts,
-    { admission, forget }: { admission: Pick<AdmittedConnection, "crowded">; forget: (side: ClientSide) => void },
+    link: NetConnection,
+    parts: EngineContext,
+    { admission, forget }: { admission: Pick<AdmittedConnection, "crowded">; forget: (side: ClientConnection) => void },
   ) {
-    this.link = link;
-    this.parts = parts;
+    this.connection = link;
+    this.context = parts;
     this.#forget = forget;
     this.#admission = admission;
     this.#reader = parts.http1.requests();
@@ -85,7 +85,7 @@ export class ClientSide implements ExchangeClient, LinkUser, Ticking {
   }
 
   get gone(): boolean {
-    return !this.link.alive;
+    return !this.connection.alive;
   }
 
   /** True where a request is under way. */
@@ -94,7 +94,7 @@ export class ClientSide implements ExchangeClient, LinkUser, Ticking {
   }
 
   onBytes(chunk: Buffer): void {
-    this.lastByteAt = this.parts.ticker.now;
+    this.lastByteAt = this.context.ticker.now;
     this.#take(chunk);
   }
 
@@ -111,8 +111,8 @@ export class ClientSide implements ExchangeClient, LinkUser, Ticking {
     if (this.#state === "closing") return;
     const exchange = this.#exchange;
     // Who ends within a request wants no answer to it, and a WebSocket has no half-open state.
-    if (this.#state === "body" || exchange === undefined || exchange.head.websocket) return this.link.destroy();
-    probeHalfOpen(this.link, () => this.#exchange, this.parts.clock);
+    if (this.#state === "body" || exchange === undefined || exchange.head.websocket) return this.connection.destroy();
+    probeHalfOpen(this.connection, () => this.#exchange, this.context.clock);
   }
 
   onClose(): void {
@@ -124,83 +124,89 @@ export class ClientSide implements ExchangeClient, LinkUser, Ticking {
     const exchange = this.#exchange;
     this.#exchange = undefined;
     exchange?.onClientGone();
-    exchange?.told.over("left");
+    exchange?.record.finish("left");
   }
 
   tick(now: number): void {
     if (now >= this.#deadline) return this.#late();
     // Who is between two requests makes room for who has one.
-    if (this.#state === "head" && !this.#headClock && now - this.lastByteAt >= DRAIN_IDLE_MS && this.link.backlog === 0 && this.#admission.crowded)
+    if (
+      this.#state === "head" &&
+      !this.#headClock &&
+      now - this.lastByteAt >= DRAIN_IDLE_MS &&
+      this.connection.backlog === 0 &&
+      this.#admission.crowded
+    )
       return this.#close();
     // Who is not read for a while, since nobody takes what it sends, is not heard to leave.
-    if (this.#exchange !== undefined && this.link.paused && isBroken(this.link.socket)) return this.link.destroy();
+    if (this.#exchange !== undefined && this.connection.paused && isBroken(this.connection.socket)) return this.connection.destroy();
     this.#exchange?.tick(now);
   }
 
   /** The gateway is about to end: whoever is between two requests may send one more, and then goes elsewhere. */
   drain(): void {
-    if (this.#state === "head" && !this.#headClock) this.#deadline = Math.min(this.#deadline, this.parts.ticker.now + DRAIN_IDLE_MS);
+    if (this.#state === "head" && !this.#headClock) this.#deadline = Math.min(this.#deadline, this.context.ticker.now + DRAIN_IDLE_MS);
   }
 
   /** Reads on: the container takes more of the body. */
   resume(): void {
-    if (this.#keptBytes < KEPT_BYTES) this.link.resume();
+    if (this.#keptBytes < KEPT_BYTES) this.connection.resume();
   }
 
   /** Answers in the container's place; `close` where nothing that follows on the connection can be trusted. */
-  answer(answer: Answer, close = false): void {
+  respond(answer: DirectResponse, close = false): void {
     const head = this.#exchange?.head;
     const bodyless = head?.method === "HEAD";
-    // A client that waits to be told to go on may send its body or not, one that asked for a WebSocket may have begun to speak it: nobody
+    // A client that waits for 100 Continue may send its body or not; one that requested a WebSocket may have begun to use it: nothing
     // can tell what its next bytes are.
     const unclear = head?.websocket === true || (this.#state === "body" && head?.expectsContinue === true);
     const closing = close || answer.close === true || unclear || this.closing(head?.persistent ?? false);
-    const bytes = answerBytes(answer, { bodyless, connection: closing ? "close" : head?.minorVersion === 0 ? "keep-alive" : undefined });
-    this.link.send(bytes);
+    const bytes = responseBytes(answer, { bodyless, connection: closing ? "close" : head?.minorVersion === 0 ? "keep-alive" : undefined });
+    this.connection.send(bytes);
     // Bytes that were no request are answered too.
-    const told = this.#exchange?.told ?? new Exchanged(this.parts.watch, this.parts.clock, undefined, this.peer.address);
-    told.status = answer.status;
-    told.bytesOut += bytes.length;
-    if (this.#exchange === undefined) told.over("answered");
+    const record = this.#exchange?.record ?? new AccessRecord(this.context.watch, this.context.clock, undefined, this.peer.address);
+    record.status = answer.status;
+    record.bytesOut += bytes.length;
+    if (this.#exchange === undefined) record.finish("answered");
     this.exchangeOver(closing);
   }
 
   /** Whether the connection ends with the answer that is about to begin. */
   closing(persistent: boolean): boolean {
-    return !persistent || this.#saidAll || this.parts.draining.begun || this.#admission.crowded;
+    return !persistent || this.#saidAll || this.context.draining.begun || this.#admission.crowded;
   }
 
   /** The answer was sent as a whole. */
   exchangeOver(closing: boolean): void {
-    this.#exchange?.told.over("answered");
+    this.#exchange?.record.finish("answered");
     this.#exchange = undefined;
     if (this.#state === "body") {
       this.#state = "drop";
       this.#closeAfterDrop = closing;
-      this.#deadline = this.parts.ticker.now + this.parts.limits.lingerMs;
-      if (closing) this.link.end();
-      this.link.resume();
+      this.#deadline = this.context.ticker.now + this.context.limits.lingerMs;
+      if (closing) this.connection.end();
+      this.connection.resume();
       return;
     }
     if (closing) return this.#close();
     this.#toHead();
     // It may have waited for its container to take the end of a request, which nobody will take now.
-    if (this.#keptBytes === 0 && this.link.paused) this.link.resume();
-    if (this.#keptBytes === 0 || this.#taking || this.link.backlog > MOST_BACKLOG) return;
+    if (this.#keptBytes === 0 && this.connection.paused) this.connection.resume();
+    if (this.#keptBytes === 0 || this.#taking || this.connection.backlog > MOST_BACKLOG) return;
     this.#takeKept();
   }
 
   /** Cuts the connection so that the client cannot take what it has for the whole. */
   cut(): void {
-    this.#exchange?.told.over("cut");
+    this.#exchange?.record.finish("cut");
     this.#exchange = undefined;
     this.#state = "closing";
-    this.link.reset();
+    this.connection.reset();
   }
 
   /** Ends it where what is missing shows by itself: the announced length, or the last chunk. */
   breakOff(): void {
-    this.#exchange?.told.over("cut");
+    this.#exchange?.record.finish("cut");
     this.#exchange = undefined;
     this.#close();
   }
@@ -213,9 +219,9 @@ export class ClientSide implements ExchangeClient, LinkUser, Ticking {
     this.#forget(this);
     const early = Buffer.concat(this.#kept);
     this.#kept = [];
-    this.link.pause();
-    this.link.socket.once("close", () => this.#left?.abort(LEFT));
-    if (this.#ended) this.link.destroy();
+    this.connection.pause();
+    this.connection.socket.once("close", () => this.#left?.abort(LEFT));
+    if (this.#ended) this.connection.destroy();
     return early;
   }
 
@@ -226,9 +232,9 @@ export class ClientSide implements ExchangeClient, LinkUser, Ticking {
       while (at < chunk.length) {
         if (this.#state === "head") {
           // Who sends requests and does not take the answers is not read until it does; and what came before is read first.
-          if (this.link.backlog > MOST_BACKLOG || this.#keptBytes > 0) {
+          if (this.connection.backlog > MOST_BACKLOG || this.#keptBytes > 0) {
             this.#keep(chunk, at);
-            this.link.pause();
+            this.connection.pause();
             break;
           }
           at = this.#reader.readHead(chunk, at);
@@ -298,16 +304,16 @@ export class ClientSide implements ExchangeClient, LinkUser, Ticking {
   #keep(chunk: Buffer, at: number): void {
     const bytes = chunk.subarray(at);
     if (bytes.length === 0) return;
-    this.#kept.push(this.link.volatile ? Buffer.from(bytes) : bytes);
+    this.#kept.push(this.connection.volatile ? Buffer.from(bytes) : bytes);
     this.#keptBytes += bytes.length;
-    if (this.#keptBytes >= KEPT_BYTES) this.link.pause();
+    if (this.#keptBytes >= KEPT_BYTES) this.connection.pause();
   }
 
   #takeKept(): void {
     const kept = this.#kept.length === 1 ? (this.#kept[0] as Buffer) : Buffer.concat(this.#kept);
     this.#kept = [];
     this.#keptBytes = 0;
-    this.link.resume();
+    this.connection.resume();
     this.#take(kept);
     // A piece of a request, and no more of it to come.
     if (this.#state === "head" && this.#saidAll) this.#close();
@@ -321,47 +327,47 @@ export class ClientSide implements ExchangeClient, LinkUser, Ticking {
   #toHead(): void {
     if (this.#saidAll) return this.#close();
     this.#state = "head";
-    const { ticker, limits } = this.parts;
-    this.#deadline = ticker.now + (this.parts.draining.begun ? DRAIN_IDLE_MS : limits.keepAliveTimeoutMs);
+    const { ticker, limits } = this.context;
+    this.#deadline = ticker.now + (this.context.draining.begun ? DRAIN_IDLE_MS : limits.keepAliveTimeoutMs);
   }
 
   #startHeadClock(): void {
     if (this.#headClock) return;
     this.#headClock = true;
-    this.#deadline = this.parts.ticker.now + this.parts.limits.headersTimeoutMs;
+    this.#deadline = this.context.ticker.now + this.context.limits.headersTimeoutMs;
   }
 
   #refuse(refused: MessageRefused): void {
     const exchange = this.#exchange;
     // Within a body: nobody can tell where it ends.
     exchange?.abandon();
-    if (exchange?.answering === true) return this.cut();
+    if (exchange?.responding === true) return this.cut();
     this.#state = "wait";
     const fault = refusalFault(refused.status, refused.message);
-    this.answer(exchange?.forward?.answerTo(fault) ?? this.parts.refusal(fault), true);
+    this.respond(exchange?.forward?.respondTo(fault) ?? this.context.refusal(fault), true);
   }
 
   /** A time limit of the connection's own has passed. */
   #late(): void {
     const begun = this.#state === "head" && this.#headClock && this.#reader.begun;
     if (!begun && this.#stillTakes()) {
-      const { ticker, limits } = this.parts;
+      const { ticker, limits } = this.context;
       this.#deadline = ticker.now + (this.#state === "head" ? limits.keepAliveTimeoutMs : limits.lingerMs);
       return;
     }
     this.#deadline = NEVER;
     if (begun) {
       this.#state = "wait";
-      this.answer(this.parts.refusal(refusalFault(408, "The head of the request did not come in time")), true);
+      this.respond(this.context.refusal(refusalFault(408, "The head of the request did not come in time")), true);
     } else if (this.#state === "head") this.#close();
-    else this.link.destroy();
+    else this.connection.destroy();
   }
 
   /** What was sent already waits to be taken: a client that is slow is not silent, unless it takes nothing for as long as an exchange may idle. */
   #stillTakes(): boolean {
-    const { backlog } = this.link;
+    const { backlog } = this.connection;
     if (backlog === 0) return false;
-    const { ticker, limits } = this.parts;
+    const { ticker, limits } = this.context;
     if (backlog !== this.#backlogSeen) this.lastByteAt = ticker.now;
     this.#backlogSeen = backlog;
     return limits.idleTimeoutMs === 0 || ticker.now - this.lastByteAt < limits.idleTimeoutMs;
@@ -370,9 +376,9 @@ export class ClientSide implements ExchangeClient, LinkUser, Ticking {
   #close(): void {
     if (this.#state === "closing") return;
     this.#state = "closing";
-    this.#deadline = this.parts.ticker.now + this.parts.limits.lingerMs;
-    this.link.end();
-    if (this.#ended) this.#deadline = this.parts.ticker.now + this.parts.limits.lingerMs;
-    this.link.resume();
+    this.#deadline = this.context.ticker.now + this.context.limits.lingerMs;
+    this.connection.end();
+    if (this.#ended) this.#deadline = this.context.ticker.now + this.context.limits.lingerMs;
+    this.connection.resume();
   }
 }

@@ -1,15 +1,15 @@
 import { Fault } from "../../lib/fault.ts";
 import { internalFault } from "../direct-responses.ts";
-import type { Asked, Decision, Forward, Instead, Lease, Peer } from "../decision.ts";
+import type { IncomingRequest, Decision, Forward, Interception, Lease, ClientPeer } from "../decision.ts";
 import type { Target } from "../contract.ts";
-import { Exchanged } from "../access-record.ts";
+import { AccessRecord } from "../access-record.ts";
 import { MessageRefused, type RequestHead, type ResponseHead } from "../http1/open-http1.ts";
-import { brokeOff, dialLease, type Dialled } from "../connections/dial.ts";
+import { brokeOff, dialLease, type DialResult } from "../connections/dial.ts";
 import { stalledBody } from "../limits.ts";
-import type { Link } from "../connections/connection.ts";
+import type { NetConnection } from "../connections/connection.ts";
 import type { ExchangeClient, ForwardedExchange } from "./engine-context.ts";
-import { ContainerSide, type ContainerSideUser } from "./pool.ts";
-import { passAnswer } from "./pass-response.ts";
+import { ContainerConnection, type ContainerConnectionUser } from "./pool.ts";
+import { passResponse } from "./pass-response.ts";
 import { acceptUpgrade, refuseUpgrade, SWITCH_LINES } from "./upgrade.ts";
 
 /** Repeating one of these changes nothing (RFC 9110 §9.2.2). */
@@ -25,22 +25,22 @@ const NEVER = Number.POSITIVE_INFINITY;
  * One request and its answer: decided on, sent to its container, and answered from there. It ends by one of `client.answer` (an answer of our
  * own), `client.exchangeOver` (the container's was passed on), `client.cut` or `client.breakOff` (of that, something is missing).
  */
-export class Exchange implements Asked, ForwardedExchange, ContainerSideUser {
+export class Exchange implements IncomingRequest, ForwardedExchange, ContainerConnectionUser {
   readonly client: ExchangeClient;
   readonly head: RequestHead;
   /** The request has come as a whole. */
   requestOver = false;
   /** The final response has begun: nothing else can be said any more. */
-  answering = false;
+  responding = false;
   /** What of the answer comes next; `over` while the request is still coming. */
   awaiting: "head" | "length" | "chunked" | "close" | "over" = "head";
-  answerLeft = 0;
+  responseLeft = 0;
   /** The client's connection ends with this answer. */
   closing = false;
-  container: ContainerSide | undefined;
+  container: ContainerConnection | undefined;
   forward: Forward | undefined;
   lease: Lease | undefined;
-  readonly told: Exchanged;
+  readonly record: AccessRecord;
   #target: Target | undefined;
   #held: Buffer[] = [];
   #heldBytes = 0;
@@ -55,14 +55,14 @@ export class Exchange implements Asked, ForwardedExchange, ContainerSideUser {
   constructor(client: ExchangeClient, head: RequestHead) {
     this.client = client;
     this.head = head;
-    const { limits, ticker, watch, clock } = client.parts;
-    this.told = new Exchanged(watch, clock, head, client.peer.address);
+    const { limits, ticker, watch, clock } = client.context;
+    this.record = new AccessRecord(watch, clock, head, client.peer.address);
     this.#totalDeadline = limits.totalTimeoutMs === 0 ? NEVER : ticker.now + limits.totalTimeoutMs;
   }
 
   // What `decide` asks for.
 
-  get peer(): Peer {
+  get peer(): ClientPeer {
     return this.client.peer;
   }
 
@@ -77,7 +77,7 @@ export class Exchange implements Asked, ForwardedExchange, ContainerSideUser {
   begin(): void {
     const { client } = this;
     try {
-      const decided = client.parts.decide(this);
+      const decided = client.context.decide(this);
       if (decided instanceof Promise) decided.then((decision) => this.#executeLate(decision)).catch((error: unknown) => this.fail(error));
       else this.#execute(decided);
     } catch (error) {
@@ -91,15 +91,15 @@ export class Exchange implements Asked, ForwardedExchange, ContainerSideUser {
     if (container === undefined) {
       // Either on its way, or gone before the body's end: then nobody wants it any more.
       if (this.awaiting === "over" || this.#bodySent) return;
-      this.#held.push(client.link.volatile ? Buffer.from(bytes) : bytes);
+      this.#held.push(client.connection.volatile ? Buffer.from(bytes) : bytes);
       this.#heldBytes += bytes.length;
-      if (this.#heldBytes >= HELD_BYTES) client.link.pause();
+      if (this.#heldBytes >= HELD_BYTES) client.connection.pause();
       return;
     }
     this.#bodySent = true;
-    this.told.bytesIn += bytes.length;
-    this.lease?.bytes(bytes.length, "client");
-    if (!container.link.send(bytes, client.link)) client.link.pause();
+    this.record.bytesIn += bytes.length;
+    this.lease?.countBytes(bytes.length, "client");
+    if (!container.connection.send(bytes, client.connection)) client.connection.pause();
   }
 
   bodyOver(): void {
@@ -108,13 +108,13 @@ export class Exchange implements Asked, ForwardedExchange, ContainerSideUser {
     if (this.container !== undefined) this.#startHeadClock();
   }
 
-  onAnswer(chunk: Buffer): void {
+  onResponse(chunk: Buffer): void {
     this.#heard = true;
-    this.client.lastByteAt = this.client.parts.ticker.now;
-    this.told.bytesOut += chunk.length;
-    this.lease?.bytes(chunk.length, "container");
+    this.client.lastByteAt = this.client.context.ticker.now;
+    this.record.bytesOut += chunk.length;
+    this.lease?.countBytes(chunk.length, "container");
     try {
-      passAnswer(this, chunk);
+      passResponse(this, chunk);
     } catch (error) {
       const unfit =
         error instanceof MessageRefused ? new Fault("CONTAINER_BROKE_OFF", `The container's response cannot be passed on: ${error.message}`) : error;
@@ -123,10 +123,10 @@ export class Exchange implements Asked, ForwardedExchange, ContainerSideUser {
   }
 
   /** True where another answer is wanted instead of the one whose head has come: that is on its way then. */
-  asksAgain(head: ResponseHead): boolean {
+  isIntercepted(head: ResponseHead): boolean {
     const { forward } = this;
-    if (forward?.again === undefined || this.#again === MOST_TIMES) return false;
-    const instead = forward.again(head, this.#bodySent);
+    if (forward?.intercept === undefined || this.#again === MOST_TIMES) return false;
+    const instead = forward.intercept(head, this.#bodySent);
     if (instead === undefined) return false;
     if (this.#bodySent && "lease" in instead) {
       instead.lease.release();
@@ -144,12 +144,12 @@ export class Exchange implements Asked, ForwardedExchange, ContainerSideUser {
   }
 
   onClientDrain(): void {
-    this.container?.link.resume();
+    this.container?.connection.resume();
   }
 
   onContainerEnd(): void {
     // A body without a length ends with its connection.
-    if (this.awaiting === "close") this.answerOver(false);
+    if (this.awaiting === "close") this.responseOver(false);
     else this.container?.destroy();
   }
 
@@ -160,7 +160,7 @@ export class Exchange implements Asked, ForwardedExchange, ContainerSideUser {
     const unheard = this.awaiting === "head" && !this.#heard;
     if (this.awaiting === "over") this.#finish();
     else if (unheard && died.reused && this.#repeatable() && !this.#tried && this.#target !== undefined) this.#dial(this.#target);
-    else if (!this.answering) this.fail(brokeOff(error));
+    else if (!this.responding) this.fail(brokeOff(error));
     else {
       this.#end();
       // To HTTP/1.0 a body in chunks goes without them, and then its end is the connection's.
@@ -180,7 +180,7 @@ export class Exchange implements Asked, ForwardedExchange, ContainerSideUser {
   }
 
   /** The answer has come as a whole, and is on its way to the client; `reusable` where its connection can carry another exchange. */
-  answerOver(reusable: boolean): void {
+  responseOver(reusable: boolean): void {
     this.awaiting = "over";
     const { container } = this;
     if (!reusable && container !== undefined) {
@@ -193,11 +193,11 @@ export class Exchange implements Asked, ForwardedExchange, ContainerSideUser {
   }
 
   tick(now: number): void {
-    const { limits } = this.client.parts;
+    const { limits } = this.client.context;
     if (now >= this.#headDeadline && this.awaiting === "head") this.fail(new Fault("RESPONSE_TIMED_OUT", "The container did not answer in time"));
     else if (now >= this.#totalDeadline) this.fail(new Fault("EXCHANGE_TIMED_OUT", "The request took longer than one may take here"));
     else if (limits.bodyTimeoutMs > 0 && this.#sendsBody() && now - this.client.lastByteAt >= limits.bodyTimeoutMs)
-      this.fail(stalledBody(limits.bodyTimeoutMs, this.client.link.paused));
+      this.fail(stalledBody(limits.bodyTimeoutMs, this.client.connection.paused));
     else if (limits.idleTimeoutMs > 0 && this.#flows() && now - this.client.lastByteAt >= limits.idleTimeoutMs)
       this.fail(new Fault("EXCHANGE_TIMED_OUT", "Nothing was sent either way for longer than may be"));
   }
@@ -207,21 +207,21 @@ export class Exchange implements Asked, ForwardedExchange, ContainerSideUser {
     this.fail(fault);
   }
 
-  /** Ends the exchange for a reason that its caller is told, where there is still a way to. */
+  /** Ends the exchange for a reason that its caller is record, where there is still a way to. */
   fail(error: unknown): void {
     if (this.#over) return;
     const { client, forward } = this;
     this.abandon();
     if (client.gone) return;
-    if (!(error instanceof Fault)) client.parts.log.error({ err: error }, "A request could not be forwarded");
-    if (this.answering) return client.cut();
+    if (!(error instanceof Fault)) client.context.log.error({ err: error }, "A request could not be forwarded");
+    if (this.responding) return client.cut();
     const fault = error instanceof Fault ? error : internalFault(error);
-    this.told.fault = fault.code;
-    client.answer(forward === undefined ? client.parts.refusal(fault) : forward.answerTo(fault));
+    this.record.fault = fault.code;
+    client.respond(forward === undefined ? client.context.refusal(fault) : forward.respondTo(fault));
   }
 
   /** The exchange goes on elsewhere, and its lease with it; resolves the container's side, which is nobody's now. */
-  handOver(): ContainerSide | undefined {
+  handOver(): ContainerConnection | undefined {
     const { container } = this;
     this.container = undefined;
     this.#over = true;
@@ -230,13 +230,13 @@ export class Exchange implements Asked, ForwardedExchange, ContainerSideUser {
   }
 
   #executeLate(decision: Decision): void {
-    const { told } = this;
-    told.identityMs = this.client.parts.clock.monotonic() - told.startedAt;
+    const { record } = this;
+    record.identityMs = this.client.context.clock.monotonic() - record.startedAt;
     this.#execute(decision);
   }
 
   #execute(decision: Decision): void {
-    if (decision.about !== undefined) this.told.about = decision.about;
+    if (decision.labels !== undefined) this.record.labels = decision.labels;
     if (this.#over) {
       if ("lease" in decision) decision.lease.release();
       return;
@@ -244,7 +244,7 @@ export class Exchange implements Asked, ForwardedExchange, ContainerSideUser {
     switch (decision.kind) {
       case "answer":
         this.#over = true;
-        return this.client.answer(decision.answer);
+        return this.client.respond(decision.answer);
       case "refuseWebSocket":
         return refuseUpgrade(this, decision);
       case "acceptWebSocket":
@@ -252,7 +252,7 @@ export class Exchange implements Asked, ForwardedExchange, ContainerSideUser {
       case "forward":
         this.forward = decision.forward;
         this.lease = decision.lease;
-        decision.lease.heldBy?.(this);
+        decision.lease.setHolder?.(this);
         return this.#reach(decision.lease);
     }
   }
@@ -265,14 +265,14 @@ export class Exchange implements Asked, ForwardedExchange, ContainerSideUser {
     container.destroy();
   }
 
-  #askInstead(instead: Instead): void {
+  #askInstead(instead: Interception): void {
     if (this.#over) {
       if ("lease" in instead) instead.lease.release();
       return;
     }
     if ("answer" in instead) {
       this.#end();
-      return this.client.answer(instead.answer);
+      return this.client.respond(instead.answer);
     }
     if (this.#bodySent) {
       instead.lease.release();
@@ -294,16 +294,16 @@ export class Exchange implements Asked, ForwardedExchange, ContainerSideUser {
   }
 
   async #hold(coming: Promise<Target>): Promise<void> {
-    const { clock } = this.client.parts;
+    const { clock } = this.client.context;
     const from = clock.monotonic();
-    const target = await coming.finally(() => (this.told.holdMs = clock.monotonic() - from));
+    const target = await coming.finally(() => (this.record.holdMs = clock.monotonic() - from));
     this.#go(target);
   }
 
   #go(target: Target): void {
     const { lease } = this;
     if (this.#over || lease === undefined) return;
-    const idle = this.client.parts.pool.take(target, lease);
+    const idle = this.client.context.pool.take(target, lease);
     this.#target = target;
     if (idle === undefined) this.#dial(target);
     else this.#ask(idle);
@@ -312,39 +312,39 @@ export class Exchange implements Asked, ForwardedExchange, ContainerSideUser {
   #dial(target: Target): void {
     const { lease } = this;
     if (lease === undefined) return;
-    const { parts, signal } = this.client;
+    const { context: parts, signal } = this.client;
     this.#tried = true;
-    const { clock, limits, links, dials } = parts;
+    const { clock, limits, connections: links, dials } = parts;
     dialLease(lease, { clock, limits, signal, target, dials, connect: links.connect })
       .then((dialled) => this.#reached(dialled))
       .catch((error: unknown) => this.fail(error));
   }
 
-  #reached({ connection, target, connectMs }: Dialled<Link>): void {
+  #reached({ connection, target, connectMs }: DialResult<NetConnection>): void {
     if (this.#over) return connection.destroy();
     this.#target = target;
-    this.told.connectMs = connectMs;
-    const { pool, http1 } = this.client.parts;
-    this.#ask(new ContainerSide(connection, { reader: http1.responses(), connectMs, forget: pool.forget }));
+    this.record.connectMs = connectMs;
+    const { pool, http1 } = this.client.context;
+    this.#ask(new ContainerConnection(connection, { reader: http1.responses(), connectMs, forget: pool.forget }));
   }
 
-  #ask(container: ContainerSide): void {
+  #ask(container: ContainerConnection): void {
     const { head, forward, client } = this;
     if (forward === undefined) return;
     this.container = container;
     container.exchange = this;
     // Until now the body had no receiver.
-    client.lastByteAt = client.parts.ticker.now;
+    client.lastByteAt = client.context.ticker.now;
     const text = head.write(forward.target, forward.request, head.websocket ? SWITCH_LINES : "");
-    this.told.bytesIn += text.length + this.#heldBytes;
-    if (this.#heldBytes === 0) container.link.sendText(text);
+    this.record.bytesIn += text.length + this.#heldBytes;
+    if (this.#heldBytes === 0) container.connection.sendText(text);
     else {
       const bytes = Buffer.concat([Buffer.from(text, "latin1"), ...this.#held]);
-      this.lease?.bytes(this.#heldBytes, "client");
+      this.lease?.countBytes(this.#heldBytes, "client");
       this.#held = [];
       this.#heldBytes = 0;
       this.#bodySent = true;
-      if (container.link.send(bytes)) client.resume();
+      if (container.connection.send(bytes)) client.resume();
     }
     if (this.requestOver) this.#startHeadClock();
   }
@@ -355,11 +355,11 @@ export class Exchange implements Asked, ForwardedExchange, ContainerSideUser {
     this.#end();
     if (container !== undefined) {
       container.exchange = undefined;
-      if (container.link.backlog > 0) {
+      if (container.connection.backlog > 0) {
         // It answered before it took the whole request, and nobody knows when it will: no other has to wait for that, and neither has the client.
         container.destroy();
         client.resume();
-      } else if (this.#target !== undefined && lease !== undefined) client.parts.pool.put(container, this.#target, lease);
+      } else if (this.#target !== undefined && lease !== undefined) client.context.pool.put(container, this.#target, lease);
     }
     client.exchangeOver(this.closing);
   }
@@ -372,17 +372,17 @@ export class Exchange implements Asked, ForwardedExchange, ContainerSideUser {
   }
 
   #startHeadClock(): void {
-    if (this.awaiting === "head" && this.forward !== undefined) this.#headDeadline = this.client.parts.ticker.now + this.forward.headTimeoutMs;
+    if (this.awaiting === "head" && this.forward !== undefined) this.#headDeadline = this.client.context.ticker.now + this.forward.headTimeoutMs;
   }
 
   /** The request's body is on its way, and nothing is answered yet. */
   #sendsBody(): boolean {
-    return this.container !== undefined && !this.requestOver && !this.answering;
+    return this.container !== undefined && !this.requestOver && !this.responding;
   }
 
   /** The wait for the head of a response has a limit of its own, and so has the hold. */
   #flows(): boolean {
-    return this.container !== undefined && (this.answering || !this.requestOver);
+    return this.container !== undefined && (this.responding || !this.requestOver);
   }
 
   #repeatable(): boolean {

@@ -1,5 +1,5 @@
 import type { Clock } from "../../lib/clock.ts";
-import type { Link } from "../connections/connection.ts";
+import type { NetConnection } from "../connections/connection.ts";
 
 const LOOK_MS = 50;
 /** After so many looks at that pace, each is twice as far from the one before, up to `MOST_MS`: a path may be long, and an answer too. */
@@ -8,7 +8,7 @@ const MOST_MS = 10_000;
 const INTERIM = "HTTP/1.1 100 Continue\r\n\r\n";
 
 /** What a client waits for. */
-type Probed = { answering: boolean; head: { minorVersion: number } };
+type HalfOpenExchange = { responding: boolean; head: { minorVersion: number } };
 
 /**
  * A client that sent its last byte either waits for the answer or is gone, which look the same until something is sent to it: only
@@ -16,7 +16,7 @@ type Probed = { answering: boolean; head: { minorVersion: number } };
  * client has to bear (RFC 9110 §15.2). Once its answer has begun nothing can be put in: a client to which nothing flows then counts as
  * gone. HTTP/1.0 has no interim responses; there the answer itself must find out.
  */
-export function probeHalfOpen(link: Link, current: () => Probed | undefined, clock: Clock): void {
+export function probeHalfOpen(link: NetConnection, current: () => HalfOpenExchange | undefined, clock: Clock): void {
   let looks = 0;
   let everyMs = LOOK_MS;
   let answeringLooks = 0;
@@ -25,7 +25,7 @@ export function probeHalfOpen(link: Link, current: () => Probed | undefined, clo
     // Asked each time: of several requests that were sent at once, another one may be answered by now.
     const exchange = current();
     if (!link.alive || exchange === undefined) return;
-    if (exchange.answering) {
+    if (exchange.responding) {
       if (answeringLooks++ === 2) return;
       // What waits to be taken finds out by itself whether anybody is there.
       if (link.bytesSent === written && link.backlog === 0) return link.destroy();
@@ -33,7 +33,7 @@ export function probeHalfOpen(link: Link, current: () => Probed | undefined, clo
       written = link.bytesSent;
     } else if (exchange.head.minorVersion === 1) link.sendText(INTERIM);
     if (++looks > QUICK_LOOKS) everyMs = Math.min(everyMs * 2, MOST_MS);
-    clock.after(exchange.answering ? LOOK_MS : everyMs, look);
+    clock.after(exchange.responding ? LOOK_MS : everyMs, look);
   };
   clock.after(LOOK_MS, look);
 }

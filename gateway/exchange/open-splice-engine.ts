@@ -1,50 +1,61 @@
 import { dialCounts } from "../connections/dial.ts";
-import { apiAnswer } from "../direct-responses.ts";
+import { apiErrorResponse } from "../direct-responses.ts";
 import { openQueueBudget } from "../websockets/waiting-client.ts";
 import { openHttp1 } from "../http1/open-http1.ts";
 import { openEdgeServer, watchHandshakes } from "../connections/edge-server.ts";
 import { Draining } from "../connections/closing.ts";
-import type { Engine, EngineParts } from "../connections/engine.ts";
-import type { Link } from "../connections/connection.ts";
-import { openLinks } from "../connections/open-connections.ts";
-import { ClientSide, DRAIN_IDLE_MS } from "./client-connection.ts";
-import type { SpliceParts } from "./engine-context.ts";
+import type { ForwardingEngine, ForwardingEngineDeps } from "../connections/engine.ts";
+import type { NetConnection } from "../connections/connection.ts";
+import { createConnectionFactory } from "../connections/open-connections.ts";
+import { ClientConnection, DRAIN_IDLE_MS } from "./client-connection.ts";
+import type { EngineContext } from "./engine-context.ts";
 import { openTicker } from "./ticker.ts";
 import { openPool } from "./pool.ts";
 
 /** The engine on sockets: reads heads strictly, rewrites what it must of them, and passes on everything else as the bytes that came. */
-export function openSpliceEngine({ decide, refusal = apiAnswer, limits, reads, tls, bounds, watch, counts, clock, log }: EngineParts): Engine {
+export function openSpliceEngine({
+  decide,
+  refusal = apiErrorResponse,
+  limits,
+  reads,
+  tls,
+  bounds,
+  watch,
+  counts,
+  clock,
+  log,
+}: ForwardingEngineDeps): ForwardingEngine {
   const ticker = openTicker(clock);
   const pool = openPool({ ticker, idleMs: limits.upstreamIdleMs });
-  const links = openLinks(reads);
+  const links = createConnectionFactory(reads);
   const draining = new Draining();
-  const clients = new Set<ClientSide>();
-  const upgraded = new Map<Link, Promise<void>>();
+  const clients = new Set<ClientConnection>();
+  const upgraded = new Map<NetConnection, Promise<void>>();
   let whenEmpty = () => {};
 
-  const parts: SpliceParts = {
+  const parts: EngineContext = {
     decide,
     refusal,
     limits,
     clock,
     log,
     http1: openHttp1({ underscoreHeaders: limits.underscoreHeaders }),
-    links,
+    connections: links,
     pool,
     ticker,
     draining,
     queues: openQueueBudget({ ofUser: limits.prebufferUserBytes, ofAll: limits.prebufferTotalBytes }),
     watch,
     dials: dialCounts(counts, { clock, log }),
-    upgraded: (link, over, exchanged) => {
-      const open = counts.webSockets.at(exchanged.about.route);
+    keepUpgraded: (link, over, exchanged) => {
+      const open = counts.webSockets.at(exchanged.labels.route);
       open.add();
       const done = over
         .catch((error: unknown) => log.error({ err: error }, "A WebSocket failed in a way that nobody foresaw"))
         .finally(() => {
           link.destroy();
           open.add(-1);
-          exchanged.over("answered");
+          exchanged.finish("answered");
           upgraded.delete(link);
           left();
         });
@@ -52,7 +63,7 @@ export function openSpliceEngine({ decide, refusal = apiAnswer, limits, reads, t
     },
   };
 
-  const forget = (side: ClientSide) => {
+  const forget = (side: ClientConnection) => {
     clients.delete(side);
     ticker.delete(side);
     left();
@@ -89,7 +100,7 @@ export function openSpliceEngine({ decide, refusal = apiAnswer, limits, reads, t
     const link = links.accept(socket, under);
     // Not that of the server's own socket, whose connection others may have taken over.
     link.socket.once("close", admission.release);
-    const side = new ClientSide(link, parts, { admission, forget });
+    const side = new ClientConnection(link, parts, { admission, forget });
     clients.add(side);
     ticker.add(side);
   });
@@ -98,7 +109,7 @@ export function openSpliceEngine({ decide, refusal = apiAnswer, limits, reads, t
   const close = async () => {
     draining.begin();
     const closed = server.listening ? new Promise<void>((resolve) => void server.close(() => resolve())) : Promise.resolve();
-    for (const { link } of clients) link.destroy();
+    for (const { connection: link } of clients) link.destroy();
     for (const link of upgraded.keys()) link.destroy();
     handshakes.destroy();
     pool.close();

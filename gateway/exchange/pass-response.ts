@@ -1,15 +1,15 @@
 import type { ResponseHead } from "../http1/open-http1.ts";
-import type { ContainerSide } from "./pool.ts";
+import type { ContainerConnection } from "./pool.ts";
 import type { ForwardedExchange } from "./engine-context.ts";
-import { switched } from "./upgrade.ts";
+import { switchProtocols } from "./upgrade.ts";
 
 const CLOSE = "Connection: close\r\n";
-/** What a client of HTTP/1.0 that asked to keep its connection has to be told. */
+/** What a client of HTTP/1.0 that asked to keep its connection has to be record. */
 const KEEP = "Connection: keep-alive\r\n";
 const NO_EDITS = { remove: [], add: [] };
 
 /** Passes on what came from the container: interim responses, then the final one's head and its body. */
-export function passAnswer(exchange: ForwardedExchange, chunk: Buffer): void {
+export function passResponse(exchange: ForwardedExchange, chunk: Buffer): void {
   let at = 0;
   let room = true;
   while (at < chunk.length) {
@@ -21,16 +21,23 @@ export function passAnswer(exchange: ForwardedExchange, chunk: Buffer): void {
     at = reader.readHead(chunk, from);
     if (at === -1) break;
     const { head } = reader;
-    if (head.status >= 200) return exchange.asksAgain(head) ? undefined : beginAnswer(exchange, container, head, chunk, from, at);
-    if (head.status === 101) return switched(exchange, head, Buffer.from(chunk.subarray(at)));
+    if (head.status >= 200) return exchange.isIntercepted(head) ? undefined : beginResponse(exchange, container, head, chunk, from, at);
+    if (head.status === 101) return switchProtocols(exchange, head, Buffer.from(chunk.subarray(at)));
     // HTTP/1.0 knows no interim responses.
-    if (exchange.head.minorVersion === 1) room = exchange.client.link.sendText(head.write(exchange.forward?.interim ?? NO_EDITS) ?? head.text);
+    if (exchange.head.minorVersion === 1) room = exchange.client.connection.sendText(head.write(exchange.forward?.interim ?? NO_EDITS) ?? head.text);
   }
   // Not before: a connection that is kept for the next exchange is read.
-  if (!room) exchange.container?.link.pause();
+  if (!room) exchange.container?.connection.pause();
 }
 
-function beginAnswer(exchange: ForwardedExchange, container: ContainerSide, head: ResponseHead, chunk: Buffer, from: number, bodyAt: number): void {
+function beginResponse(
+  exchange: ForwardedExchange,
+  container: ContainerConnection,
+  head: ResponseHead,
+  chunk: Buffer,
+  from: number,
+  bodyAt: number,
+): void {
   const { client, forward, head: asked } = exchange;
   const kind = head.bodyKind(asked.method);
   // What cannot be sent in chunks ends with the connection.
@@ -39,46 +46,46 @@ function beginAnswer(exchange: ForwardedExchange, container: ContainerSide, head
   const connection = exchange.closing ? CLOSE : asked.minorVersion === 0 ? KEEP : "";
   const edits = forward === undefined ? NO_EDITS : forward.response(head, container.connectMs);
   const text = head.write(edits, connection, dechunk);
-  exchange.told.answered(head.status);
-  exchange.answerLeft = head.bodyLength;
+  exchange.record.responseStarted(head.status);
+  exchange.responseLeft = head.bodyLength;
   exchange.awaiting = kind === "none" ? "over" : kind;
   if (dechunk) {
-    exchange.answering = true;
-    client.link.sendText(text ?? head.text);
+    exchange.responding = true;
+    client.connection.sendText(text ?? head.text);
     return passBody(exchange, container, chunk, bodyAt);
   }
   const end = kind === "none" ? bodyAt : bodyEnd(exchange, container, chunk, bodyAt);
   const stop = end === -1 ? chunk.length : end;
   // Not before: of what cannot be passed on nothing was said yet.
-  exchange.answering = true;
+  exchange.responding = true;
   let room: boolean;
   // The head as it came, with what came of the body: nothing to copy.
   if (text === undefined && head.length === bodyAt - from)
-    room = client.link.send(from === 0 && stop === chunk.length ? chunk : chunk.subarray(from, stop), container.link);
-  else room = client.link.sendText(text ?? head.text, stop === bodyAt ? undefined : chunk.subarray(bodyAt, stop));
-  if (end !== -1) exchange.answerOver(stop === chunk.length && head.persistent);
-  else if (!room) container.link.pause();
+    room = client.connection.send(from === 0 && stop === chunk.length ? chunk : chunk.subarray(from, stop), container.connection);
+  else room = client.connection.sendText(text ?? head.text, stop === bodyAt ? undefined : chunk.subarray(bodyAt, stop));
+  if (end !== -1) exchange.responseOver(stop === chunk.length && head.persistent);
+  else if (!room) container.connection.pause();
 }
 
-function passBody(exchange: ForwardedExchange, container: ContainerSide, chunk: Buffer, at: number): void {
+function passBody(exchange: ForwardedExchange, container: ContainerConnection, chunk: Buffer, at: number): void {
   const { client } = exchange;
   const dechunk = exchange.awaiting === "chunked" && exchange.head.minorVersion === 0;
-  if (exchange.awaiting === "over") return exchange.answerOver(false);
+  if (exchange.awaiting === "over") return exchange.responseOver(false);
   const { persistent } = container.reader.head;
   let room = true;
   const pieces: Buffer[] = [];
   const end = bodyEnd(exchange, container, chunk, at, dechunk ? (from, to) => void pieces.push(chunk.subarray(from, to)) : undefined);
   const stop = end === -1 ? chunk.length : end;
-  if (dechunk) room = pieces.length === 0 || client.link.send(Buffer.concat(pieces));
-  else room = client.link.send(at === 0 && stop === chunk.length ? chunk : chunk.subarray(at, stop), container.link);
-  if (end !== -1) exchange.answerOver(stop === chunk.length && persistent);
-  else if (!room) container.link.pause();
+  if (dechunk) room = pieces.length === 0 || client.connection.send(Buffer.concat(pieces));
+  else room = client.connection.send(at === 0 && stop === chunk.length ? chunk : chunk.subarray(at, stop), container.connection);
+  if (end !== -1) exchange.responseOver(stop === chunk.length && persistent);
+  else if (!room) container.connection.pause();
 }
 
 /** The offset behind the body's end in `chunk`, or -1 where all of the rest belongs to it. */
 function bodyEnd(
   exchange: ForwardedExchange,
-  { reader }: ContainerSide,
+  { reader }: ContainerConnection,
   chunk: Buffer,
   at: number,
   onData?: (from: number, to: number) => void,
@@ -86,9 +93,9 @@ function bodyEnd(
   if (exchange.awaiting === "close") return -1;
   if (exchange.awaiting === "chunked") return reader.readChunked(chunk, at, onData);
   const here = chunk.length - at;
-  if (here < exchange.answerLeft) {
-    exchange.answerLeft -= here;
+  if (here < exchange.responseLeft) {
+    exchange.responseLeft -= here;
     return -1;
   }
-  return at + exchange.answerLeft;
+  return at + exchange.responseLeft;
 }

@@ -2,83 +2,91 @@ import { Fault } from "../../lib/fault.ts";
 import { acceptWebSocket, refuseWebSocket } from "../websockets/accept-websocket.ts";
 import type { Decision } from "../decision.ts";
 import { type ResponseHead, MessageRefused } from "../http1/open-http1.ts";
-import { spliceUpgraded } from "../websockets/splice-websocket.ts";
-import type { ForwardedExchange, SpliceParts } from "./engine-context.ts";
+import { spliceWebSocket } from "../websockets/splice-websocket.ts";
+import type { ForwardedExchange, EngineContext } from "./engine-context.ts";
 import { writeLines, writeTarget } from "../http1/header-lines.ts";
-import type { AskContainer, UpgradeAnswer, UpgradeAsk } from "../websockets/handshake.ts";
+import type { UpgradeContainer, ContainerUpgradeResponse, ContainerUpgradeRequest } from "../websockets/handshake.ts";
 import { brokeOff, dialLease } from "../connections/dial.ts";
-import type { Link } from "../connections/connection.ts";
+import type { NetConnection } from "../connections/connection.ts";
 
 /** What an upgrade travels with: of the hop-by-hop lines, these are said anew. */
 export const SWITCH_LINES = "Connection: Upgrade\r\nUpgrade: websocket\r\n";
 
 /** Becomes a WebSocket at once, and then reaches for the container. */
 export function acceptUpgrade(exchange: ForwardedExchange, { forward, lease, user }: Extract<Decision, { kind: "acceptWebSocket" }>): void {
-  const { client, head, told } = exchange;
-  const { parts, link } = client;
-  told.upgraded();
+  const { client, head, record } = exchange;
+  const { context: parts, connection: link } = client;
+  record.becameWebSocket();
   exchange.handOver();
   const early = client.handOver();
   const { draining } = parts;
   const accepted = acceptWebSocket(
-    { ...parts, askContainer: openAskContainer(parts) },
-    { asked: head, client: link, early, forward, lease, user, draining, told },
+    { ...parts, upgrade: createUpgradeContainer(parts) },
+    { request: head, client: link, early, forward, lease, user, draining, record },
   );
-  parts.upgraded(link, accepted, told);
+  parts.keepUpgraded(link, accepted, record);
 }
 
 /** Becomes a WebSocket only to be closed with a code and a reason. */
 export function refuseUpgrade(exchange: ForwardedExchange, { code, reason }: Extract<Decision, { kind: "refuseWebSocket" }>): void {
-  const { client, head, told } = exchange;
-  told.upgraded();
+  const { client, head, record } = exchange;
+  record.becameWebSocket();
   exchange.handOver();
   client.handOver();
-  const { link, parts } = client;
-  parts.upgraded(link, refuseWebSocket(parts, { asked: head, client: link, code, reason }), told);
+  const { connection: link, context: parts } = client;
+  parts.keepUpgraded(link, refuseWebSocket(parts, { request: head, client: link, code, reason }), record);
 }
 
 /** The container answered 101: the very connection becomes what was asked for. */
-export function switched(exchange: ForwardedExchange, head: ResponseHead, rest: Buffer): void {
-  const { client, forward, lease, container, told } = exchange;
+export function switchProtocols(exchange: ForwardedExchange, head: ResponseHead, rest: Buffer): void {
+  const { client, forward, lease, container, record } = exchange;
   if (container === undefined || forward === undefined || lease === undefined) return;
   if (!exchange.head.websocket || head.upgrade !== "websocket")
     return exchange.fail(new Fault("CONTAINER_BROKE_OFF", "The container switched to another protocol, which nobody had asked for"));
-  const { parts, link } = client;
+  const { context: parts, connection: link } = client;
   const edits = forward.response(head, container.connectMs);
   link.sendText(head.write(edits, SWITCH_LINES) ?? head.text);
-  told.answered(101);
-  told.upgraded();
+  record.responseStarted(101);
+  record.becameWebSocket();
   exchange.handOver();
   container.reader.close();
   // It may have been kept before; it never comes back.
   parts.pool.forget(container);
-  container.link.pause();
+  container.connection.pause();
   const early = client.handOver();
-  const spliced = spliceUpgraded({ ...parts, client: link, container: container.link, early: early.length > 0 ? [early] : [], rest, lease, told });
-  parts.upgraded(
+  const spliced = spliceWebSocket({
+    ...parts,
+    client: link,
+    container: container.connection,
+    early: early.length > 0 ? [early] : [],
+    rest,
+    lease,
+    record,
+  });
+  parts.keepUpgraded(
     link,
     spliced.finally(() => lease.release()),
-    told,
+    record,
   );
 }
 
-type Parts = Pick<SpliceParts, "clock" | "limits" | "http1" | "links" | "dials">;
+type Parts = Pick<EngineContext, "clock" | "limits" | "http1" | "connections" | "dials">;
 
 /** Asks a container for a WebSocket, over a connection of its own. */
-export function openAskContainer(parts: Parts): AskContainer {
+export function createUpgradeContainer(parts: Parts): UpgradeContainer {
   return async (ask) => {
     // As any other head: what cannot be written must not become another line.
     const text = `GET ${writeTarget(ask.target)} HTTP/1.1\r\n${writeLines(ask.lines)}\r\n`;
-    const { connection } = await dialLease(ask.lease, { ...parts, signal: ask.signal, connect: parts.links.connect });
-    return new Promise((resolve, reject) => hear(parts, connection, { ...ask, text }, resolve, reject));
+    const { connection } = await dialLease(ask.lease, { ...parts, signal: ask.signal, connect: parts.connections.connect });
+    return new Promise((resolve, reject) => awaitUpgrade(parts, connection, { ...ask, text }, resolve, reject));
   };
 }
 
-function hear(
+function awaitUpgrade(
   parts: Parts,
-  link: Link,
-  ask: UpgradeAsk & { text: string },
-  resolve: (answer: UpgradeAnswer) => void,
+  link: NetConnection,
+  ask: ContainerUpgradeRequest & { text: string },
+  resolve: (answer: ContainerUpgradeResponse) => void,
   reject: (error: unknown) => void,
 ): void {
   const { signal } = ask;
@@ -104,7 +112,7 @@ function hear(
     if (head.status < 200 && head.status !== 101) return take(chunk, at);
     link.pause();
     settle();
-    resolve(answered(head, link, Buffer.from(chunk.subarray(at))));
+    resolve(upgradeResponse(head, link, Buffer.from(chunk.subarray(at))));
   };
 
   link.user = {
@@ -127,7 +135,7 @@ function hear(
   if (signal.aborted) onAbort();
 }
 
-function answered(head: ResponseHead, container: Link, rest: Buffer): UpgradeAnswer {
+function upgradeResponse(head: ResponseHead, container: NetConnection, rest: Buffer): ContainerUpgradeResponse {
   return {
     status: head.status,
     reason: head.reason,

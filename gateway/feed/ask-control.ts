@@ -3,13 +3,13 @@ import { Fault, type FaultData } from "../../lib/fault.ts";
 import { openHttpClient } from "../../lib/http-client.ts";
 import type { ControlLink } from "./control-link.ts";
 
-export type AskControl = {
+export type ControlClient = {
   /**
    * Posts JSON to control and answers with what came back; undefined for an empty answer. Faults: what control refused with;
    * CONTROL_AWAY where it cannot be reached, broke off, or lets this gateway in no more; CONTROL_BUSY where it took too long although it is there: the request may be repeated.
    * An abort rejects with the signal's reason.
    */
-  ask(path: string, body: unknown, signal: AbortSignal): Promise<unknown>;
+  post(path: string, body: unknown, signal: AbortSignal): Promise<unknown>;
   close(): void;
 };
 
@@ -22,7 +22,7 @@ const MAX_BYTES = 1_048_576;
 const CONNECTIONS = { wakes: 4, others: 16 };
 
 /** `refused` is called where control lets this gateway in no more; `isAway` says whether it is thought to be away. */
-export function openAskControl(parts: { link: ControlLink; refused?: () => void; isAway?: () => boolean; clock: Clock }): AskControl {
+export function openControlClient(parts: { link: ControlLink; refused?: () => void; isAway?: () => boolean; clock: Clock }): ControlClient {
   const { link, refused, isAway = () => false, clock } = parts;
   const openClient = (connections: number) =>
     openHttpClient({
@@ -47,7 +47,7 @@ export function openAskControl(parts: { link: ControlLink; refused?: () => void;
       wakes.close();
       others.close();
     },
-    ask: async (path, body, signal) => {
+    post: async (path, body, signal) => {
       const client = path === "/wake" ? wakes : others;
       const isLate = isAway();
       const { status, text } = await client.request({

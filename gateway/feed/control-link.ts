@@ -2,7 +2,7 @@ import { Agent, type AgentOptions } from "node:http";
 import { connect, type Socket } from "node:net";
 import { Fault } from "../../lib/fault.ts";
 import type { HeaderLine } from "../decision.ts";
-import { type Secured, type Target, GATEWAY_TOKEN_HEADER } from "../contract.ts";
+import { type TlsPeer, type Target, GATEWAY_TOKEN_HEADER } from "../contract.ts";
 import { CertificateDiffers, openSecured } from "../connections/dial.ts";
 
 /** How a gateway reaches control: what differs between this machine's Unix sockets and a network. */
@@ -36,7 +36,7 @@ const PROBE_MS = 10_000;
  * A control plane elsewhere, at its entrance for gateways (`control/api/gateway-listener.ts`). `token` is asked anew for each request, since it may
  * be another one by then. `secured` is left out where something below TCP does the encrypting.
  */
-export function controlElsewhere(at: { host: string; port: number; secured: Secured | undefined; token(): string }): ControlLink {
+export function controlElsewhere(at: { host: string; port: number; secured: TlsPeer | undefined; token(): string }): ControlLink {
   const { host, port, secured, token } = at;
   const options = { host, port, keepAliveInitialDelay: PROBE_MS };
   return {

@@ -17,13 +17,13 @@ const RETRY = { firstMs: 100, longestMs: 2_000 };
 /** A person has to do something first, and is told so each time. */
 const REFUSED_DELAY_MS = 30_000;
 
-export type KeptFeed = {
+export type FeedConnection = {
   /** Opens it anew, as after a silence. */
   renew(why: string): void;
   close(): void;
 };
 
-export type KeepFeedParts = {
+export type FeedConnectionDeps = {
   link: ControlLink;
   /** What the feed is asked by, each time. */
   path(): string;
@@ -41,7 +41,7 @@ export type KeepFeedParts = {
  * Keeps the feed open: after an end, an error or `FEED_SILENCE_MS` without a line it is opened anew, with growing and scattered
  * delays, so that many gateways do not meet a control that comes back all at once.
  */
-export function keepFeed({ link, path, onLine, onLost, onRefused, clock, log }: KeepFeedParts): KeptFeed {
+export function openFeedConnection({ link, path, onLine, onLost, onRefused, clock, log }: FeedConnectionDeps): FeedConnection {
   const agent = agentOf(link, { keepAlive: false });
   let closed = false;
   let failures = 0;

@@ -4,9 +4,9 @@ import type { Clock } from "../../lib/clock.ts";
 import { BoundedMap } from "../../lib/bounded-map.ts";
 import { addressBlock } from "../../lib/client-address-block.ts";
 import { Fault, type FaultCode } from "../../lib/fault.ts";
-import { fairTurns, type FairTurnsLimits } from "../fair-queue.ts";
-import type { Caller, Identity, WhoAnswer } from "../contract.ts";
-import { sharedQuestions } from "../single-flight.ts";
+import { createFairQueue, type FairQueueLimits } from "../fair-queue.ts";
+import type { Caller, Identity, CallerReply } from "../contract.ts";
+import { createSingleFlight } from "../single-flight.ts";
 import { raceAbort } from "../../lib/deadline.ts";
 import { createWrongTokens, WRONG_TOKENS, type WrongTokenLimits } from "./wrong-tokens.ts";
 
@@ -25,24 +25,24 @@ const MOST_CALLERS = 20_000;
  * Unknown tokens, which any client may invent: how many are looked up at a time, and of one client address. Each address
  * has its turn after every other one's, so that a flood from some delays no other address.
  */
-export const QUESTIONS: FairTurnsLimits = { atOnce: 8, ofOne: 6, waiting: 4_000, waitingOfOne: 1_000, waitMs: 5_000 };
+export const LOOKUP_LIMITS: FairQueueLimits = { atOnce: 8, ofOne: 6, waiting: 4_000, waitingOfOne: 1_000, waitMs: 5_000 };
 /** So many are asked about at once. */
 const MOST_RENEWED = 256;
 
-export type KnownCallers = Identity & {
+export type CallerCache = Identity & {
   /** Somebody signed out: everybody is asked about anew. */
   forget(): void;
 };
 
-export type KnownCallersParts = {
+export type CallerCacheDeps = {
   /** Who holds each of these tokens; undefined: nobody. Broken off by the signal, once nobody waits for it or `closed` is. */
-  ask(tokens: readonly string[], signal: AbortSignal): Promise<readonly (WhoAnswer | undefined)[]>;
+  findCallers(tokens: readonly string[], signal: AbortSignal): Promise<readonly (CallerReply | undefined)[]>;
   /** What those hear who come while too many others are asked about already. */
   full(): Fault;
   closed: AbortSignal;
   /** A text that cannot be a token by its form is never looked up; where left out, anything may be one. */
   isToken?(token: string): boolean;
-  questions?: FairTurnsLimits;
+  lookupLimits?: FairQueueLimits;
   wrongTokens?: WrongTokenLimits;
   /** Nobody is there to be asked, as far as is known: who was known before need not wait until that shows once more. */
   isAway?(): boolean;
@@ -50,23 +50,32 @@ export type KnownCallersParts = {
 };
 
 /** `used`: since it was last asked about. */
-type Entry = { caller: Caller; renewAt: number; until: number; used: boolean };
+type CachedCaller = { caller: Caller; renewAt: number; until: number; used: boolean };
 
 /**
  * Remembers who holds which token; those that nobody holds, and those held before, under their digests. Who goes on calling is asked about
  * again in good time, many at once, so that no request waits for that. Where control cannot be asked, the last answer counts on.
  */
-export function knownCallers(parts: KnownCallersParts): KnownCallers {
-  const { ask, full, closed, isAway = () => false, isToken = () => true, questions = QUESTIONS, wrongTokens = WRONG_TOKENS, clock } = parts;
+export function openCallerCache(parts: CallerCacheDeps): CallerCache {
+  const {
+    findCallers: ask,
+    full,
+    closed,
+    isAway = () => false,
+    isToken = () => true,
+    lookupLimits: questions = LOOKUP_LIMITS,
+    wrongTokens = WRONG_TOKENS,
+    clock,
+  } = parts;
   // Looked into for every request, so by the token itself, and without a look at the clock: a digest, and a cache around it, cost more than
   // the rest of a decision.
-  const valid = new BoundedMap<string, Entry>(MOST_CALLERS);
+  const valid = new BoundedMap<string, CachedCaller>(MOST_CALLERS);
   // Apart, so that a flood of invented tokens cannot push out those of real callers.
   const earlier = new NodeCache({ useClones: false, stdTTL: AWAY_SECONDS, maxKeys: MOST_CALLERS });
   const wrong = createWrongTokens(wrongTokens, clock);
   // Each waits for its turn, and those bound how many there are.
-  const asking = sharedQuestions<Caller | undefined>(Number.POSITIVE_INFINITY, full);
-  const turns = fairTurns(questions, full, clock);
+  const asking = createSingleFlight<Caller | undefined>(Number.POSITIVE_INFINITY, full);
+  const turns = createFairQueue(questions, full, clock);
 
   const listeners = new Set<() => void>();
   let signOuts = 0;
@@ -112,7 +121,7 @@ export function knownCallers(parts: KnownCallersParts): KnownCallers {
   };
 
   /** `asked`: when, and after how many sign-outs. An answer may be older than the news of a sign-out that overtook it. */
-  const take = (token: string, key: string, answer: WhoAnswer | undefined, asked: { signOuts: number; at: number }): Caller | undefined => {
+  const take = (token: string, key: string, answer: CallerReply | undefined, asked: { signOuts: number; at: number }): Caller | undefined => {
     const caller = answer === undefined ? undefined : { ...answer, token };
     if (caller === undefined) {
       valid.delete(token);
@@ -175,8 +184,8 @@ export function knownCallers(parts: KnownCallersParts): KnownCallers {
   };
 
   return {
-    known,
-    who: (token, signal, client = "") => {
+    cached: known,
+    find: (token, signal, client = "") => {
       const caller = known(token);
       if (caller !== undefined) return Promise.resolve(caller);
       if (!isToken(token)) return Promise.resolve(undefined);
@@ -185,7 +194,7 @@ export function knownCallers(parts: KnownCallersParts): KnownCallers {
       const remembered = isAway() ? earlier.get<Caller>(key) : undefined;
       if (remembered !== undefined) return Promise.resolve(countOn(remembered));
       const ask = (waits: AbortSignal) =>
-        asking.ask(key, waits, (wanted) => learn(token, key, addressBlock(client), AbortSignal.any([wanted, closed])));
+        asking.run(key, waits, (wanted) => learn(token, key, addressBlock(client), AbortSignal.any([wanted, closed])));
       const earlierCaller = earlier.get<Caller>(key);
       if (earlierCaller === undefined) return ask(signal);
       // Goes on when this caller has gone on with the old answer.
@@ -193,7 +202,7 @@ export function knownCallers(parts: KnownCallersParts): KnownCallers {
       return soonOr(answer, signal, () => (earlier.get<Caller>(key) === earlierCaller ? countOn(earlierCaller) : undefined));
     },
     // Open exchanges are looked up as long as they last: a look-up counts as use.
-    ended: (tokens) => {
+    findEnded: (tokens) => {
       const unsure = tokens.filter((token) => known(token) === undefined);
       return askAgain(unsure).catch(() => unsure.filter((token) => wrong.has(digest(token))));
     },

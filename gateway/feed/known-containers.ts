@@ -1,10 +1,10 @@
 import type { ContainerView } from "../contract.ts";
 
-type OnChange = (view: ContainerView | undefined) => void;
+type ContainerListener = (view: ContainerView | undefined) => void;
 
-export type KnownContainers = {
+export type ContainerCache = {
   find(id: string): ContainerView | undefined;
-  watch(id: string, onChange: OnChange): () => void;
+  watch(id: string, onChange: ContainerListener): () => void;
   /** Replaces everything, as after a reconnect: what was missed meanwhile is told to its watchers now. */
   replace(views: readonly ContainerView[]): void;
   change(view: ContainerView): void;
@@ -12,9 +12,9 @@ export type KnownContainers = {
 };
 
 /** What this gateway knows of containers. It stays as it is while control is away. */
-export function knownContainers(): KnownContainers {
+export function createContainerCache(): ContainerCache {
   let views = new Map<string, ContainerView>();
-  const watching = watchers();
+  const watching = createWatchers();
   const tell = (id: string) => watching.tell(id, views.get(id));
 
   return {
@@ -38,12 +38,12 @@ export function knownContainers(): KnownContainers {
 }
 
 /** Who wants to hear of each container. */
-export function watchers() {
-  const watching = new Map<string, Set<OnChange>>();
+export function createWatchers() {
+  const watching = new Map<string, Set<ContainerListener>>();
   return {
     ids: (): string[] => [...watching.keys()],
     has: (id: string): boolean => watching.has(id),
-    add: (id: string, onChange: OnChange): (() => void) => {
+    add: (id: string, onChange: ContainerListener): (() => void) => {
       const those = watching.get(id) ?? new Set();
       watching.set(id, those.add(onChange));
       return () => {

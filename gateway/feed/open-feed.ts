@@ -4,25 +4,25 @@ import type { Log } from "../../lib/log.ts";
 import {
   type ContainerView,
   type Directory,
-  type OpenNow,
+  type OpenExchangeList,
   type Identity,
   type BusyReport,
   type FeedLine,
-  type OpenAnswer,
+  type OpenExchangesReply,
   type ReachedReport,
   type UseReport,
   viewOffWire,
-  type WakeAsk,
-  type WhoAnswers,
-  type WhoAsk,
+  type WakeRequest,
+  type CallersReply,
+  type CallersRequest,
   WIRE_VERSION,
 } from "../contract.ts";
-import { controlAway, controlBusy, openAskControl } from "./ask-control.ts";
+import { controlAway, controlBusy, openControlClient } from "./ask-control.ts";
 import type { ControlLink } from "./control-link.ts";
-import { keepFeed } from "./keep-feed.ts";
-import { knownCallers } from "./known-callers.ts";
-import { knownContainers } from "./known-containers.ts";
-import { useReports } from "./use-reports.ts";
+import { openFeedConnection } from "./keep-feed.ts";
+import { openCallerCache } from "./known-callers.ts";
+import { createContainerCache } from "./known-containers.ts";
+import { openUseReports } from "./use-reports.ts";
 
 export type Feed = {
   directory: Directory;
@@ -53,8 +53,8 @@ const LONGEST_WHO_MS = 30_000;
  */
 export function openFeed(parts: { link: ControlLink; version: string; isToken?: (token: string) => boolean; clock: Clock; log: Log }): Feed {
   const { link, version, isToken, clock, log } = parts;
-  const control = openAskControl({ link, refused: () => kept.renew("this gateway is let in no more"), isAway: () => informed && away, clock });
-  const containers = knownContainers();
+  const control = openControlClient({ link, refused: () => kept.renew("this gateway is let in no more"), isAway: () => informed && away, clock });
+  const containers = createContainerCache();
   const closed = new AbortController();
   const known = Promise.withResolvers<void>();
   const refused = Promise.withResolvers<Fault>();
@@ -74,11 +74,11 @@ export function openFeed(parts: { link: ControlLink; version: string; isToken?: 
   let coming: ContainerView[] = [];
   let heardAt = clock.monotonic();
 
-  const reports = useReports({
+  const reports = openUseReports({
     clock,
     send: async (uses, last) => {
       if (gateway === undefined) throw controlAway("has not been heard of yet");
-      await control.ask(
+      await control.post(
         "/use",
         { gateway, seq, uses, ...(last ? { last } : {}) } satisfies UseReport,
         AbortSignal.any([closed.signal, silent.signal]),
@@ -87,11 +87,11 @@ export function openFeed(parts: { link: ControlLink; version: string; isToken?: 
   });
 
   /** Asks again as long as control is there and only slow. */
-  const askWho = async (tokens: readonly string[], signal: AbortSignal): Promise<WhoAnswers> => {
+  const askWho = async (tokens: readonly string[], signal: AbortSignal): Promise<CallersReply> => {
     const until = clock.monotonic() + LONGEST_WHO_MS;
     for (;;) {
       try {
-        return (await control.ask("/who", { tokens } satisfies WhoAsk, AbortSignal.any([signal, silent.signal]))) as WhoAnswers;
+        return (await control.post("/who", { tokens } satisfies CallersRequest, AbortSignal.any([signal, silent.signal]))) as CallersReply;
       } catch (error) {
         if (!(error instanceof Fault) || error.code !== "CONTROL_BUSY") throw error;
         if (away) throw controlAway("has fallen silent", error);
@@ -100,13 +100,13 @@ export function openFeed(parts: { link: ControlLink; version: string; isToken?: 
     }
   };
 
-  const identity = knownCallers({
+  const identity = openCallerCache({
     clock,
     closed: closed.signal,
     ...(isToken === undefined ? {} : { isToken }),
     full: () => controlAway("is being asked of too many others who they are"),
     isAway: () => informed && away,
-    ask: async (tokens, signal) => {
+    findCallers: async (tokens, signal) => {
       const { callers } = await askWho(tokens, signal);
       return callers.map((caller) => caller ?? undefined);
     },
@@ -120,13 +120,13 @@ export function openFeed(parts: { link: ControlLink; version: string; isToken?: 
     containers.replace(coming);
     coming = [];
     known.resolve();
-    reports.hurry();
+    reports.flushSoon();
   };
-  let openRequests = (_id: string): OpenNow => ({ count: 0, open: [] });
+  let openRequests = (_id: string): OpenExchangeList => ({ count: 0, open: [] });
   const answerAsk = ({ ask, id }: { ask: number; id: string }) => {
     if (gateway === undefined) return;
     // Who asked has gone on without, should it not arrive.
-    control.ask("/open", { gateway, ask, ...openRequests(id) } satisfies OpenAnswer, closed.signal).catch(() => undefined);
+    control.post("/open", { gateway, ask, ...openRequests(id) } satisfies OpenExchangesReply, closed.signal).catch(() => undefined);
   };
 
   const onLine = (line: FeedLine) => {
@@ -143,11 +143,11 @@ export function openFeed(parts: { link: ControlLink; version: string; isToken?: 
       case "changed":
         seq = line.seq;
         containers.change(viewOffWire(line.container));
-        return reports.hurry();
+        return reports.flushSoon();
       case "removed":
         seq = line.seq;
         containers.remove(line.id);
-        return reports.hurry();
+        return reports.flushSoon();
       case "ask":
         return answerAsk(line);
       case "signedOut":
@@ -189,7 +189,7 @@ export function openFeed(parts: { link: ControlLink; version: string; isToken?: 
     else refused.resolve(fault);
     refusals++;
   };
-  const kept = keepFeed({
+  const kept = openFeedConnection({
     link,
     path: () =>
       was === undefined
@@ -219,21 +219,22 @@ export function openFeed(parts: { link: ControlLink; version: string; isToken?: 
   return {
     identity,
     directory: {
-      known: (id) => containers.find(id),
+      cached: (id) => containers.find(id),
       find: (id) => (informed ? Promise.resolve(containers.find(id)) : Promise.reject(controlAway("has not been heard of yet"))),
       watch: (id, onChange) => containers.watch(id, onChange),
       wake: async (id, caller, signal, traceparent) => {
         const by = caller.ref === undefined ? {} : { ref: caller.ref };
         const trace = traceparent === undefined ? {} : { traceparent };
-        await control.ask("/wake", { id, userId: caller.userId, ...by, ...trace } satisfies WakeAsk, AbortSignal.any([signal, silent.signal]));
+        await control.post("/wake", { id, userId: caller.userId, ...by, ...trace } satisfies WakeRequest, AbortSignal.any([signal, silent.signal]));
       },
       // A figure for people: where control is away, there is none.
-      reached: (id, connectMs) => void control.ask("/reached", { id, connectMs } satisfies ReachedReport, closed.signal).catch(() => undefined),
+      reportConnected: (id, connectMs) =>
+        void control.post("/reached", { id, connectMs } satisfies ReachedReport, closed.signal).catch(() => undefined),
       // What is busy says so again.
-      busy: (id, seconds) => void control.ask("/busy", { id, seconds } satisfies BusyReport, closed.signal).catch(() => undefined),
+      reportBusy: (id, seconds) => void control.post("/busy", { id, seconds } satisfies BusyReport, closed.signal).catch(() => undefined),
       onAsk: (answer) => void (openRequests = answer),
       // A container that is awake is not about to be stopped, or control says so first; who waits for its end waits for this.
-      used: (use) => reports.used(use, use.streams * use.open === 0 && containers.find(use.id)?.standing.kind !== "awake"),
+      reportUse: (use) => reports.used(use, use.streams * use.open === 0 && containers.find(use.id)?.standing.kind !== "awake"),
       close,
     },
     ready: () => known.promise,

@@ -1,11 +1,11 @@
 import type { Clock } from "../../lib/clock.ts";
-import type { Use } from "../contract.ts";
+import type { ContainerUse } from "../contract.ts";
 
 export type UseReports = {
   /** The object may change on after this call; what it is when the report goes out is what counts. `soon`: somebody may wait for it. */
-  used(use: Use, soon: boolean): void;
+  used(use: ContainerUse, soon: boolean): void;
   /** Control said something that it wants to see acknowledged, or is there again: report soon. */
-  hurry(): void;
+  flushSoon(): void;
   /** Reports this often even where nothing changed; undefined: only where something did. */
   every(ms: number | undefined): void;
   /** Makes the last report, unless nobody is there to take it. */
@@ -20,9 +20,9 @@ const EVERY_MS = 1_000;
  * Reports use in batches: soon where a stop may wait for it; else every second while
  * something changed. One report is under way at a time, so that an older one never overtakes a newer.
  */
-export function useReports(parts: { clock: Clock; send(uses: Use[], last: boolean): Promise<void> }): UseReports {
+export function openUseReports(parts: { clock: Clock; send(uses: ContainerUse[], last: boolean): Promise<void> }): UseReports {
   const { clock, send } = parts;
-  const uses = new Map<string, Use>();
+  const uses = new Map<string, ContainerUse>();
   let due: { at: number; ms: number; cancel: () => void } | undefined;
   let sending: Promise<void> | undefined;
   let again = false;
@@ -42,7 +42,7 @@ export function useReports(parts: { clock: Clock; send(uses: Use[], last: boolea
     return sending;
   };
 
-  const report = async (told: readonly Use[]): Promise<void> => {
+  const report = async (told: readonly ContainerUse[]): Promise<void> => {
     try {
       await send(told.map(wireForm), closing);
       for (const use of told) if (!isOpen(use) && use.changed !== true && uses.get(use.id) === use) uses.delete(use.id);
@@ -79,7 +79,7 @@ export function useReports(parts: { clock: Clock; send(uses: Use[], last: boolea
       use.changed = true;
       schedule(soon ? SOON_MS : EVERY_MS);
     },
-    hurry: () => schedule(SOON_MS),
+    flushSoon: () => schedule(SOON_MS),
     every: (ms) => {
       cancelBeat();
       if (ms !== undefined && !closing) beat(ms);
@@ -95,10 +95,10 @@ export function useReports(parts: { clock: Clock; send(uses: Use[], last: boolea
   };
 }
 
-function wireForm({ id, open, streams, lastActive }: Use): Use {
+function wireForm({ id, open, streams, lastActive }: ContainerUse): ContainerUse {
   return { id, open, streams, lastActive };
 }
 
-function isOpen({ open, streams }: Use): boolean {
+function isOpen({ open, streams }: ContainerUse): boolean {
   return open > 0 || streams > 0;
 }

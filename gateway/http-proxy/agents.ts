@@ -8,13 +8,16 @@ import { openSecured } from "../connections/dial.ts";
 export type Agents = { pooled: Agent; fresh: Agent };
 
 /** Those of one owner at one plain target, which end once it is no longer the owner's; and of each server that speaks TLS. */
-export function openAgents({ idleMs }: { idleMs: number }): { of(target: Target, lease: Pick<Lease, "owner" | "whenGone">): Agents; close(): void } {
+export function openAgents({ idleMs }: { idleMs: number }): {
+  of(target: Target, lease: Pick<Lease, "owner" | "onTargetGone">): Agents;
+  close(): void;
+} {
   const kept = { keepAlive: true, scheduling: "lifo", timeout: idleMs, maxFreeSockets: 64 } as const;
   const fresh = new Agent({ keepAlive: false });
   const plain = new Map<string, { pooled: Agent; unwatch(): void }>();
   const secured = new Map<string, Agents>();
 
-  const pooledOf = (target: Target, lease: Pick<Lease, "owner" | "whenGone">): Agent => {
+  const pooledOf = (target: Target, lease: Pick<Lease, "owner" | "onTargetGone">): Agent => {
     const key = `${lease.owner} ${keyOfTarget(target)}`;
     const known = plain.get(key);
     if (known !== undefined) return known.pooled;
@@ -33,7 +36,7 @@ export function openAgents({ idleMs }: { idleMs: number }): { of(target: Target,
       plain.delete(key);
       made.unwatch();
     };
-    made.unwatch = lease.whenGone(target, () => {
+    made.unwatch = lease.onTargetGone(target, () => {
       if (plain.get(key) === made) plain.delete(key);
       made.unwatch();
       // What is still in use is closed at its end.

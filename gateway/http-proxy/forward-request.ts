@@ -5,34 +5,34 @@ import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Forward, Lease } from "../decision.ts";
 import type { Target } from "../contract.ts";
-import type { Exchanged } from "../access-record.ts";
+import type { AccessRecord } from "../access-record.ts";
 import { type GatewayLimits, MAX_HEAD_BYTES } from "../limits.ts";
-import { brokeOff, type DialCounts, MOST_REMOVALS, Removed, unreachable } from "../connections/dial.ts";
+import { brokeOff, type DialCounts, MOST_REMOVALS, TargetRemoved, unreachable } from "../connections/dial.ts";
 import { travelling, responseHeadOf, grouped } from "./node-heads.ts";
 import { breakOff } from "../connections/connection.ts";
 import { openAgents } from "./agents.ts";
 import { startExchangeLimits, type ExchangeLimits } from "./exchange-limits.ts";
-import { sendAnswer } from "../direct-responses.ts";
+import { sendResponse } from "../direct-responses.ts";
 
-export type HttpExchange = {
+export type NodeExchange = {
   request: IncomingMessage;
   response: ServerResponse;
   forward: Forward;
   lease: Lease;
   signal: AbortSignal;
-  told: Pick<Exchanged, "answered" | "holdMs" | "connectMs" | "fault">;
+  record: Pick<AccessRecord, "responseStarted" | "holdMs" | "connectMs" | "fault">;
   /** Called once when the body is wanted: a client that sent `Expect: 100-continue` waits for it. */
   onBodyWanted(): void;
 };
 
 export type ForwardRequest = {
   /** Executes a decision to forward; resolves when the exchange is over, with whatever outcome, and the lease is released. */
-  forward(exchange: HttpExchange): Promise<void>;
+  forward(exchange: NodeExchange): Promise<void>;
   close(): void;
 };
 
 /** How one try went. `refused`: no connection; `removed`: the target is no longer the container's; `stale`: a pooled connection had died unnoticed; none sent anything. */
-type Outcome = { kind: "answered" } | { kind: "refused" | "removed" | "stale" | "failed"; fault: Fault };
+type AttemptOutcome = { kind: "answered" } | { kind: "refused" | "removed" | "stale" | "failed"; fault: Fault };
 
 /**
  * Executes decisions with `http-proxy` (http-proxy-3 under that name). The library makes the connection, ties its end to the
@@ -58,11 +58,11 @@ export function openForwardRequest(parts: {
       const late = Promise.withResolvers<never>();
       late.promise.catch(() => undefined);
       within.onLate(late.reject);
-      exchange.lease.heldBy?.({ revoke: within.end });
+      exchange.lease.setHolder?.({ revoke: within.end });
       try {
         const from = clock.monotonic();
         let target = await Promise.race([lease.target(), late.promise]);
-        exchange.told.holdMs = clock.monotonic() - from;
+        exchange.record.holdMs = clock.monotonic() - from;
         const { pooled, fresh } = agents.of(target, lease);
         let outcome = await attempt(limited, target, pooled);
         if (outcome.kind === "stale") outcome = await attempt(limited, target, fresh);
@@ -70,15 +70,15 @@ export function openForwardRequest(parts: {
           if (outcome.kind === "removed" ? ++removals > MOST_REMOVALS : ++refusals > 1) break;
           within.onLate(late.reject);
           dials.retries.add();
-          target = await Promise.race([lease.lost(target), late.promise]);
+          target = await Promise.race([lease.replaceTarget(target), late.promise]);
           outcome = await attempt(limited, target, fresh);
         }
         if (outcome.kind !== "answered") throw outcome.fault;
       } catch (error) {
         if (exchange.signal.aborted) return;
         if (!(error instanceof Fault)) throw error;
-        exchange.told.fault = error.code;
-        sendAnswer(response, forward.answerTo(error));
+        exchange.record.fault = error.code;
+        sendResponse(response, forward.respondTo(error));
       } finally {
         within.stop();
         lease.release();
@@ -87,15 +87,15 @@ export function openForwardRequest(parts: {
     close: agents.close,
   };
 
-  function attempt(exchange: HttpExchange & { within: ExchangeLimits }, target: Target, agent: Agent): Promise<Outcome> {
-    const { request, response, forward, lease, signal, within, told } = exchange;
+  function attempt(exchange: NodeExchange & { within: ExchangeLimits }, target: Target, agent: Agent): Promise<AttemptOutcome> {
+    const { request, response, forward, lease, signal, within, record } = exchange;
     if (signal.aborted) return Promise.reject(signal.reason as Error);
     let removed = false;
-    lease.whenGone(target, () => void (removed = true))();
-    if (removed) return Promise.resolve({ kind: "removed", fault: unreachable(new Removed("removed")) });
+    lease.onTargetGone(target, () => void (removed = true))();
+    if (removed) return Promise.resolve({ kind: "removed", fault: unreachable(new TargetRemoved("removed")) });
     return new Promise((resolve) => {
       const clocks: (() => void)[] = [];
-      const settle = (outcome: Outcome) => {
+      const settle = (outcome: AttemptOutcome) => {
         for (const cancel of clocks) cancel();
         resolve(outcome);
       };
@@ -109,7 +109,7 @@ export function openForwardRequest(parts: {
           if (answered) return;
           request.unpipe(sent);
           if (error instanceof Fault) settle({ kind: "failed", fault: error });
-          else if (error instanceof Removed) settle({ kind: "removed", fault: unreachable(error) });
+          else if (error instanceof TargetRemoved) settle({ kind: "removed", fault: unreachable(error) });
           else if (!connected) {
             dials.refused.add();
             settle({ kind: "refused", fault: unreachable(error) });
@@ -118,7 +118,7 @@ export function openForwardRequest(parts: {
         const begin = () => {
           connected = true;
           connectMs = sent.reusedSocket ? 0 : clock.monotonic() - begun;
-          told.connectMs = connectMs;
+          record.connectMs = connectMs;
           if (!sent.reusedSocket) dials.made.add();
           within.flows(true, true);
           sendBody(exchange, sent);
@@ -131,7 +131,7 @@ export function openForwardRequest(parts: {
         writeHead(sent, request, forward);
         sent.once("socket", (socket) => {
           if (!socket.connecting) return begin();
-          const unwatch = lease.whenGone(target, () => void (connected || sent.destroy(new Removed("removed"))));
+          const unwatch = lease.onTargetGone(target, () => void (connected || sent.destroy(new TargetRemoved("removed"))));
           clocks.push(unwatch);
           socket.once("tls" in target ? "secureConnect" : "connect", () => {
             unwatch();
@@ -150,7 +150,7 @@ export function openForwardRequest(parts: {
         sent.once("close", () => fail(new Error("closed without a response")));
         sent.once("response", (received: IncomingMessage) => {
           answered = true;
-          told.answered(received.statusCode ?? 502);
+          record.responseStarted(received.statusCode ?? 502);
           within.flows(true);
           // The limit is on the head: what follows may take as long as it takes.
           for (const cancel of clocks.splice(0)) cancel();
@@ -169,7 +169,7 @@ export function openForwardRequest(parts: {
           }
           // Sends the head now. `flushHeaders` would write it as UTF-8, and so change every byte beyond ASCII in it.
           response.write("", "latin1");
-          received.on("data", (chunk: Buffer) => lease.bytes(chunk.length, "container"));
+          received.on("data", (chunk: Buffer) => lease.countBytes(chunk.length, "container"));
           // A client of HTTP/1.0 sees no chunks: to it, an end would make a body that was cut off look complete.
           if (request.httpVersion === "1.0") received.once("error", () => breakOff(request.socket));
           pipeline(received, response, () => {
@@ -183,7 +183,7 @@ export function openForwardRequest(parts: {
       const asked = new IncomingMessage(request.socket);
       asked.method = request.method ?? "GET";
       asked.url = "/";
-      const options: ServerOptions = { target: detailed(target), agent, buffer: new Sender(send) };
+      const options: ServerOptions = { target: detailed(target), agent, buffer: new RequestSender(send) };
       proxy.web(asked, response, options, () => undefined);
     });
   }
@@ -194,12 +194,12 @@ function counted(lease: Lease, within: ExchangeLimits): Lease {
   return {
     owner: lease.owner,
     target: () => lease.target(),
-    lost: (target) => lease.lost(target),
-    whenGone: (target, act) => lease.whenGone(target, act),
+    replaceTarget: (target) => lease.replaceTarget(target),
+    onTargetGone: (target, act) => lease.onTargetGone(target, act),
     release: () => lease.release(),
-    bytes: (n, from) => {
+    countBytes: (n, from) => {
       within.alive();
-      lease.bytes(n, from);
+      lease.countBytes(n, from);
     },
   };
 }
@@ -208,7 +208,7 @@ function counted(lease: Lease, within: ExchangeLimits): Lease {
  * The library pipes the body into the request that it made, before anything of it is sent: the one moment at which the
  * request can be taken over.
  */
-class Sender extends Stream {
+class RequestSender extends Stream {
   readonly #send: (sent: ClientRequest) => void;
 
   constructor(send: (sent: ClientRequest) => void) {
@@ -258,12 +258,12 @@ export function writeHead(sent: ClientRequest, request: IncomingMessage, forward
 
 /** Reads the client's body only now that there is somebody to take it: until then it stays in the client's own socket. */
 export function sendBody(
-  { request, lease, onBodyWanted }: { request: IncomingMessage; lease: Pick<Lease, "bytes">; onBodyWanted(): void },
+  { request, lease, onBodyWanted }: { request: IncomingMessage; lease: Pick<Lease, "countBytes">; onBodyWanted(): void },
   sent: ClientRequest,
 ): void {
   if (!hasBody(request)) return void sent.end();
   onBodyWanted();
-  request.on("data", (chunk: Buffer) => lease.bytes(chunk.length, "client"));
+  request.on("data", (chunk: Buffer) => lease.countBytes(chunk.length, "client"));
   request.pipe(sent);
 }
 

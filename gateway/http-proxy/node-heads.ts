@@ -1,8 +1,8 @@
 import { setsCookie } from "../../lib/cookies.ts";
-import type { HeaderEdits, HeaderLine, Head, ResponseHead } from "../decision.ts";
+import type { HeaderEdits, HeaderLine, Head, ResponseHeadView } from "../decision.ts";
 import { HOP_BY_HOP, mayBeNamed } from "../http1/header-lines.ts";
 import type { IncomingMessage } from "node:http";
-import type { UpgradeAsked } from "../websockets/handshake.ts";
+import type { UpgradeRequestHead } from "../websockets/handshake.ts";
 
 /** Node takes bodies out of their chunks and puts them into new ones. */
 const OF_THE_BODY = new Set(["trailer", "transfer-encoding"]);
@@ -82,7 +82,7 @@ export function headOf(request: IncomingMessage, upgrade: boolean): Head {
 }
 
 /** What the WebSocket path sees of it. */
-export function askedOf(request: IncomingMessage): UpgradeAsked {
+export function upgradeHeadOf(request: IncomingMessage): UpgradeRequestHead {
   return { header: (name) => headerOf(request, name), lines: (edits) => travelling(request.rawHeaders, edits) };
 }
 
@@ -92,6 +92,6 @@ function headerOf(request: IncomingMessage, name: string): string | undefined {
 }
 
 /** What `Forward.response` sees of a response that Node has parsed. */
-export function responseHeadOf(received: IncomingMessage): ResponseHead {
+export function responseHeadOf(received: IncomingMessage): ResponseHeadView {
   return { status: received.statusCode ?? 502, header: (name) => headerOf(received, name), names: () => namesOf(received.rawHeaders) };
 }

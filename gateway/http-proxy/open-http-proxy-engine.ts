@@ -5,20 +5,20 @@ import { Server as NetServer, type Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 import { boundServer } from "../../lib/connection-limits.ts";
 import { acceptWebSocket, refuseWebSocket } from "../websockets/accept-websocket.ts";
-import { apiAnswer, internalFault, sendAnswer, sendRawAnswer } from "../direct-responses.ts";
+import { apiErrorResponse, internalFault, sendResponse, sendRawResponse } from "../direct-responses.ts";
 import { openQueueBudget } from "../websockets/waiting-client.ts";
-import type { Answer, Decision } from "../decision.ts";
-import { Exchanged } from "../access-record.ts";
+import type { DirectResponse, Decision } from "../decision.ts";
+import { AccessRecord } from "../access-record.ts";
 import type { Count } from "../../lib/metrics/cells.ts";
 import { MAX_HEAD_BYTES } from "../limits.ts";
 import { keepKeys } from "../tls-keys.ts";
 import { secured, watchHandshakes } from "../connections/edge-server.ts";
-import { Draining, linger } from "../connections/closing.ts";
-import type { Engine, EngineParts } from "../connections/engine.ts";
-import { readEarly, openAskContainer, transparentUpgrade } from "./upgrade.ts";
-import { linkOver } from "../connections/connection.ts";
+import { Draining, lingeringClose } from "../connections/closing.ts";
+import type { ForwardingEngine, ForwardingEngineDeps } from "../connections/engine.ts";
+import { readEarly, createUpgradeContainer, transparentUpgrade } from "./upgrade.ts";
+import { connectionOver } from "../connections/connection.ts";
 import { openForwardRequest } from "./forward-request.ts";
-import { askedOf, dropUnderscores, headOf, isWebSocket } from "./node-heads.ts";
+import { upgradeHeadOf, dropUnderscores, headOf, isWebSocket } from "./node-heads.ts";
 import { Fault } from "../../lib/fault.ts";
 
 /** How long a connection that is between two requests may stay so once this gateway is about to end: its next request may be on the way. */
@@ -31,10 +31,10 @@ const EARLY_BYTES = 65_536;
 const CHECK_EVERY_MS = 1_000;
 
 /** The engine on Node's own HTTP server and parser, and on `http-proxy` (http-proxy-3 under that name). */
-export function openHttpProxyEngine({ decide, limits, tls, bounds, watch, counts, clock, log }: EngineParts): Engine {
+export function openHttpProxyEngine({ decide, limits, tls, bounds, watch, counts, clock, log }: ForwardingEngineDeps): ForwardingEngine {
   const dials = dialCounts(counts, { clock, log });
   const proxy = openForwardRequest({ clock, limits, dials });
-  const askContainer = openAskContainer({ clock, limits, dials });
+  const askContainer = createUpgradeContainer({ clock, limits, dials });
   const draining = new Draining();
   const queues = openQueueBudget({ ofUser: limits.prebufferUserBytes, ofAll: limits.prebufferTotalBytes });
   const open = new Set<Promise<void>>();
@@ -119,82 +119,83 @@ export function openHttpProxyEngine({ decide, limits, tls, bounds, watch, counts
 
   async function serve(request: IncomingMessage, response: ServerResponse, onBodyWanted: () => void): Promise<void> {
     const { signal, forget } = watchClient(request.socket);
-    const told = tellOf(request, false);
+    const record = tellOf(request, false);
     const { bytesRead, bytesWritten } = request.socket;
     answering.add(response);
     response.once("close", () => {
       forget();
       answering.delete(response);
       // What Node has of the head is read before anybody counts, and what it reads ahead of the next request counts as of this one.
-      told.bytesIn = request.socket.bytesRead - bytesRead;
-      told.bytesOut = request.socket.bytesWritten - bytesWritten;
-      told.status = response.headersSent ? response.statusCode : 0;
-      told.over(response.writableFinished ? "answered" : signal.aborted ? "left" : "cut");
+      record.bytesIn = request.socket.bytesRead - bytesRead;
+      record.bytesOut = request.socket.bytesWritten - bytesWritten;
+      record.status = response.headersSent ? response.statusCode : 0;
+      record.finish(response.writableFinished ? "answered" : signal.aborted ? "left" : "cut");
     });
     response.once("finish", () => dropRest(request));
     if (draining.begun) response.shouldKeepAlive = false;
     try {
-      const decision = await decided(request, signal, false, told);
-      if (decision.kind === "answer") sendAnswer(response, decision.answer);
+      const decision = await decided(request, signal, false, record);
+      if (decision.kind === "answer") sendResponse(response, decision.answer);
       else if (decision.kind === "forward")
-        await proxy.forward({ request, response, forward: decision.forward, lease: decision.lease, signal, onBodyWanted, told });
+        await proxy.forward({ request, response, forward: decision.forward, lease: decision.lease, signal, onBodyWanted, record });
     } catch (error) {
       if (signal.aborted) return;
       log.error({ err: error }, "A request could not be forwarded");
       if (response.headersSent) response.destroy();
-      else sendAnswer(response, apiAnswer(internalFault(error)));
+      else sendResponse(response, apiErrorResponse(internalFault(error)));
     }
   }
 
   async function serveUpgrade(request: IncomingMessage, socket: Socket, head: Buffer): Promise<void> {
     const { signal } = watchClient(socket);
-    const told = tellOf(request, true);
+    const record = tellOf(request, true);
     let webSockets: Count | undefined;
-    const client = linkOver(socket);
+    const client = connectionOver(socket);
     const early = readEarly(client, head, EARLY_BYTES);
     try {
-      const decision = await decided(request, signal, true, told);
-      if (decision.kind !== "answer") told.upgraded();
-      webSockets = counts.webSockets.at(told.about.route);
+      const decision = await decided(request, signal, true, record);
+      if (decision.kind !== "answer") record.becameWebSocket();
+      webSockets = counts.webSockets.at(record.labels.route);
       webSockets.add();
-      if (decision.kind === "answer") sendRawAnswer(socket, decision.answer);
-      else if (decision.kind === "refuseWebSocket") await refuseWebSocket({ clock, limits }, { asked: askedOf(request), client, ...decision });
+      if (decision.kind === "answer") sendRawResponse(socket, decision.answer);
+      else if (decision.kind === "refuseWebSocket")
+        await refuseWebSocket({ clock, limits }, { request: upgradeHeadOf(request), client, ...decision });
       else if (decision.kind === "acceptWebSocket") {
         const { forward, lease, user } = decision;
         await acceptWebSocket(
-          { askContainer, queues, clock, log, limits },
-          { asked: askedOf(request), client, early: early.take(), forward, lease, user, draining, told },
+          { upgrade: askContainer, queues, clock, log, limits },
+          { request: upgradeHeadOf(request), client, early: early.take(), forward, lease, user, draining, record },
         );
       } else {
         const { forward, lease } = decision;
-        await transparentUpgrade({ clock, limits, dials }, { request, client, early, forward, lease, signal, draining, told });
+        await transparentUpgrade({ clock, limits, dials }, { request, client, early, forward, lease, signal, draining, record });
       }
     } catch (error) {
       if (signal.aborted) return;
       log.error({ err: error }, "An upgrade could not be forwarded");
       socket.destroy();
     } finally {
-      linger(socket, clock, limits.lingerMs);
+      lingeringClose(socket, clock, limits.lingerMs);
       webSockets?.add(-1);
-      told.over(signal.aborted && told.status === 0 ? "left" : "answered");
+      record.finish(signal.aborted && record.status === 0 ? "left" : "answered");
     }
   }
 
-  function tellOf(request: IncomingMessage, upgrade: boolean): Exchanged {
-    return new Exchanged(watch, clock, headOf(request, upgrade), addressOf(request));
+  function tellOf(request: IncomingMessage, upgrade: boolean): AccessRecord {
+    return new AccessRecord(watch, clock, headOf(request, upgrade), addressOf(request));
   }
 
-  async function decided(request: IncomingMessage, signal: AbortSignal, upgrade: boolean, told: Exchanged): Promise<Decision> {
+  async function decided(request: IncomingMessage, signal: AbortSignal, upgrade: boolean, record: AccessRecord): Promise<Decision> {
     if (limits.underscoreHeaders === "drop") dropUnderscores(request);
     const fault = admissionFault(request);
     if (fault !== undefined) {
-      told.fault = fault.code;
-      return { kind: "answer", answer: upgrade ? apiAnswer(fault) : closing(apiAnswer(fault)) };
+      record.fault = fault.code;
+      return { kind: "answer", answer: upgrade ? apiErrorResponse(fault) : closing(apiErrorResponse(fault)) };
     }
     const peer = { address: addressOf(request) };
     const decision = await decide({ head: headOf(request, upgrade), peer, tls: request.socket instanceof TLSSocket, signal });
-    if (decision.about !== undefined) told.about = decision.about;
-    told.identityMs = clock.monotonic() - told.startedAt;
+    if (decision.labels !== undefined) record.labels = decision.labels;
+    record.identityMs = clock.monotonic() - record.startedAt;
     return decision;
   }
 
@@ -212,7 +213,7 @@ function addressOf({ socket }: IncomingMessage): string {
 }
 
 /** Where a message is ambiguous, nothing that follows on its connection can be trusted. */
-function closing(answer: Answer): Answer {
+function closing(answer: DirectResponse): DirectResponse {
   return { ...answer, close: true };
 }
 

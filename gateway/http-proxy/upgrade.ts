@@ -3,41 +3,41 @@ import type { Socket } from "node:net";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import { MAX_HEAD_BYTES, type GatewayLimits } from "../limits.ts";
-import type { AskContainer, UpgradeAsk } from "../websockets/handshake.ts";
+import type { UpgradeContainer, ContainerUpgradeRequest } from "../websockets/handshake.ts";
 import { brokeOff, connectPlainly, type DialCounts, dialLease } from "../connections/dial.ts";
-import { linkOver, breakOff, type Link } from "../connections/connection.ts";
+import { connectionOver, breakOff, type NetConnection } from "../connections/connection.ts";
 import type { Forward, HeaderLine, Lease } from "../decision.ts";
-import type { Exchanged } from "../access-record.ts";
+import type { AccessRecord } from "../access-record.ts";
 import type { Draining } from "../connections/closing.ts";
 import { travelling, responseHeadOf } from "./node-heads.ts";
-import { headText, sendRawAnswer } from "../direct-responses.ts";
-import { spliceUpgraded, type Told } from "../websockets/splice-websocket.ts";
+import { headText, sendRawResponse } from "../direct-responses.ts";
+import { spliceWebSocket, type ByteCounts } from "../websockets/splice-websocket.ts";
 
-type Parts = { clock: Clock; dials: DialCounts; limits: Pick<GatewayLimits, "connectTimeoutMs" | "probeAfterMs"> };
+type NodeUpgradeDeps = { clock: Clock; dials: DialCounts; limits: Pick<GatewayLimits, "connectTimeoutMs" | "probeAfterMs"> };
 
 /** `head`: what the container said right behind its 101. Of a refusal, `received` is still to be read. */
-export type NodeUpgradeAnswer = { socket: Socket; connectMs: number; switched: boolean; received: IncomingMessage; head: Buffer };
+export type NodeUpgradeResponse = { socket: Socket; connectMs: number; switched: boolean; received: IncomingMessage; head: Buffer };
 
 /** `AskContainer` with Node's own client. */
-export function openAskContainer(parts: Parts): AskContainer {
+export function createUpgradeContainer(parts: NodeUpgradeDeps): UpgradeContainer {
   return async (ask) => {
-    const { socket, switched, received, head } = await askUpgrade(parts, ask);
+    const { socket, switched, received, head } = await requestUpgrade(parts, ask);
     return {
       status: received.statusCode ?? 0,
       reason: received.statusMessage ?? "",
       header: (name) => received.headers[name]?.toString(),
       switched,
-      container: linkOver(socket),
+      container: connectionOver(socket),
       rest: head,
     };
   };
 }
 
 /** The same, with the answer as Node has it, for whoever passes a refusal on. */
-export async function askUpgrade(
-  { clock, limits, dials }: Parts,
-  { lease, target, lines, headTimeoutMs, signal }: UpgradeAsk,
-): Promise<NodeUpgradeAnswer> {
+export async function requestUpgrade(
+  { clock, limits, dials }: NodeUpgradeDeps,
+  { lease, target, lines, headTimeoutMs, signal }: ContainerUpgradeRequest,
+): Promise<NodeUpgradeResponse> {
   const { connection, connectMs } = await dialLease(lease, { clock, limits, signal, dials, connect: connectPlainly });
   const { socket } = connection;
   socket.on("error", () => undefined);
@@ -75,14 +75,14 @@ export async function askUpgrade(
 
 export type UpgradeExchange = {
   request: IncomingMessage;
-  client: Link;
+  client: NetConnection;
   /** Reads the client until the container takes over. */
   early: EarlyBytes;
   forward: Forward;
   lease: Lease;
   signal: AbortSignal;
   draining: Draining;
-  told: Told & Pick<Exchanged, "status" | "fault">;
+  record: ByteCounts & Pick<AccessRecord, "status" | "fault">;
 };
 
 type UpgradeDeps = { clock: Clock; dials: DialCounts; limits: Pick<GatewayLimits, "connectTimeoutMs" | "probeAfterMs" | "lingerMs"> };
@@ -97,12 +97,12 @@ const SWITCH: readonly HeaderLine[] = [
  * released; after a refusal the client's connection may still have to close.
  */
 export async function transparentUpgrade(parts: UpgradeDeps, exchange: UpgradeExchange): Promise<void> {
-  const { request, client, early, forward, lease, signal, draining, told } = exchange;
+  const { request, client, early, forward, lease, signal, draining, record } = exchange;
   const revoked = new AbortController();
-  lease.heldBy?.({ revoke: (fault) => revoked.abort(fault) });
+  lease.setHolder?.({ revoke: (fault) => revoked.abort(fault) });
   try {
     const lines = [...travelling(request.rawHeaders, forward.request), ...SWITCH];
-    const { received, ...answer } = await askUpgrade(parts, {
+    const { received, ...answer } = await requestUpgrade(parts, {
       lease,
       target: forward.target,
       lines,
@@ -110,27 +110,27 @@ export async function transparentUpgrade(parts: UpgradeDeps, exchange: UpgradeEx
       signal: AbortSignal.any([signal, revoked.signal]),
     });
     const { statusCode = 502, statusMessage = "", rawHeaders } = received;
-    told.status = statusCode;
+    record.status = statusCode;
     const own = travelling(rawHeaders, forward.response(responseHeadOf(received), answer.connectMs));
     client.sendText(headText(statusCode, statusMessage, [...(answer.switched ? SWITCH : [["Connection", "close"] as const]), ...own]));
     if (!answer.switched) return await passRefusal(received, client.socket, lease);
-    await spliceUpgraded({
+    await spliceWebSocket({
       client,
-      container: linkOver(answer.socket),
+      container: connectionOver(answer.socket),
       early: [early.take()],
       rest: answer.head,
       lease,
       draining,
-      told,
+      record,
       ...parts,
     });
   } catch (error) {
     if (signal.aborted) return;
     if (!(error instanceof Fault)) throw error;
-    const answer = forward.answerTo(error);
-    told.status = answer.status;
-    told.fault = error.code;
-    sendRawAnswer(client.socket, answer);
+    const answer = forward.respondTo(error);
+    record.status = answer.status;
+    record.fault = error.code;
+    sendRawResponse(client.socket, answer);
   } finally {
     lease.release();
   }
@@ -139,7 +139,7 @@ export async function transparentUpgrade(parts: UpgradeDeps, exchange: UpgradeEx
 /** The body ends with the connection where it has no length, so one that was cut off must not look like one that ended. */
 function passRefusal(received: IncomingMessage, socket: Socket, lease: Lease): Promise<void> {
   return new Promise((resolve) => {
-    received.on("data", (chunk: Buffer) => lease.bytes(chunk.length, "container"));
+    received.on("data", (chunk: Buffer) => lease.countBytes(chunk.length, "container"));
     received.once("error", () => breakOff(socket));
     received.once("close", resolve);
     socket.once("close", () => received.destroy());
@@ -156,7 +156,7 @@ export type EarlyBytes = {
  * Reads a link while nobody else does yet: only one that is read notices that its other end has left, and then it is closed.
  * Beyond `limit` bytes it is left alone, so that a client cannot fill the memory.
  */
-export function readEarly(link: Link, head: Buffer, limit: number): EarlyBytes {
+export function readEarly(link: NetConnection, head: Buffer, limit: number): EarlyBytes {
   const kept = [head];
   let size = head.length;
   link.user = {

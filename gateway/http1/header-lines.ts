@@ -19,13 +19,13 @@ const IDS: ReadonlyMap<string, number> = new Map([
   ["set-cookie", NAME.setCookie],
 ]);
 
-type Known = { name: string; first: number; mark: number };
+type KnownName = { name: string; first: number; mark: number };
 
 /** The names that matter, by their length: most lines of a head are told apart by that alone. */
-export type KnownNames = readonly (readonly Known[] | undefined)[];
+export type KnownNames = readonly (readonly KnownName[] | undefined)[];
 
 export function knownNames(): KnownNames {
-  const byLength: Known[][] = [];
+  const byLength: KnownName[][] = [];
   for (const name of new Set([...IDS.keys(), ...HOP_BY_HOP])) {
     const mark = (IDS.get(name) ?? NAME.other) | (HOP_BY_HOP.has(name) ? DROPPED : 0);
     (byLength[name.length] ??= []).push({ name, first: name.charCodeAt(0), mark });

@@ -1,5 +1,5 @@
 import type { Fault, FaultCode } from "../../lib/fault.ts";
-import type { Answer } from "../decision.ts";
+import type { DirectResponse } from "../decision.ts";
 import type { RegistryAction } from "../../lib/registry-client/registry-client.ts";
 import { registryAnswer } from "./v2-answers.ts";
 
@@ -17,7 +17,7 @@ export function scopeOf({ repository, actions }: Need): string {
 export const CATALOG_SCOPE = "registry:catalog:*";
 
 /** 401 with where a token can be had: `seen` is the proxy's own address as the client sees it. */
-export function challenge(fault: Fault, at: { seen: string; service: string; scope: string }): Answer {
+export function challenge(fault: Fault, at: { seen: string; service: string; scope: string }): DirectResponse {
   const error = ERRORS[fault.code];
   const words = [
     `realm="${at.seen}/token"`,

@@ -2,9 +2,9 @@ import type { Clock } from "../../lib/clock.ts";
 import { Fault, type FaultCode } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
 import { originForm } from "../containers/route.ts";
-import type { Answer, Asked, Decide, Decision } from "../decision.ts";
+import type { DirectResponse, IncomingRequest, Decide, Decision } from "../decision.ts";
 import { forwardedEdits } from "../forwarded-headers.ts";
-import type { About, RouteName } from "../access-record.ts";
+import type { ExchangeLabels, RouteName } from "../access-record.ts";
 import type { Readiness } from "../readiness.ts";
 import { openTraceContext } from "../traces.ts";
 import type { TrustedProxies } from "../trusted-proxies.ts";
@@ -66,20 +66,20 @@ export function openRegistryDecide(given: RegistryDecideParts): Decide {
   return (asked) => {
     const target = originForm(asked.head.target);
     const health = parts.readiness.answer(asked.head, target);
-    if (health !== undefined) return { ...answered(health), about: { route: "health" } };
+    if (health !== undefined) return { ...answered(health), labels: { route: "health" } };
     const { path, query } = splitTarget(target);
-    if (path === "/token") return { ...tokenRequest(parts.token, asked, query), about: { route: "token" } };
-    let about: About = { route: "registry" };
+    if (path === "/token") return { ...tokenRequest(parts.token, asked, query), labels: { route: "token" } };
+    let about: ExchangeLabels = { route: "registry" };
     let scope = "";
     const failed = (error: unknown): Decision => {
       if (!(error instanceof Fault)) {
         parts.log.error({ err: error }, "A request of a registry's client could not be decided on");
-        return { ...answered(internalAnswer(error)), about: { ...about, fault: "INTERNAL" } };
+        return { ...answered(internalAnswer(error)), labels: { ...about, fault: "INTERNAL" } };
       }
       const answer = CHALLENGED.has(error.code)
         ? challenge(error, { seen: seenByClient(asked, trusted), service: parts.service, scope })
         : registryAnswer(error);
-      return { ...answered(answer), about: { ...about, fault: error.code } };
+      return { ...answered(answer), labels: { ...about, fault: error.code } };
     };
     try {
       const found = readV2Path(path);
@@ -109,14 +109,14 @@ const ROUTE: Readonly<Record<V2Path["kind"], RouteName>> = {
   blob: "blob",
 };
 
-function aboutOf({ kind }: V2Path, method: string, login?: string): About {
+function aboutOf({ kind }: V2Path, method: string, login?: string): ExchangeLabels {
   const image = kind !== "manifest" ? undefined : method === "PUT" ? "push" : method === "GET" ? "pull" : undefined;
   return { route: ROUTE[kind], ...(image === undefined ? {} : { image }), ...(login === undefined ? {} : { login }) };
 }
 
-function onward(parts: Parts, asked: Asked, path: V2Path, query: string, login: string | undefined): Decision | Promise<Decision> {
+function onward(parts: Parts, asked: IncomingRequest, path: V2Path, query: string, login: string | undefined): Decision | Promise<Decision> {
   const about = aboutOf(path, asked.head.method, login);
-  if (path.kind === "base") return { ...answered(jsonAnswer({})), about };
+  if (path.kind === "base") return { ...answered(jsonAnswer({})), labels: about };
   const { upstream } = parts;
   const { method } = asked.head;
   const writes = method !== "GET" && method !== "HEAD";
@@ -146,7 +146,7 @@ function onward(parts: Parts, asked: Asked, path: V2Path, query: string, login: 
           }
         : {}),
     });
-    return { kind: "forward", forward, lease: fixedLease(upstream.target), about };
+    return { kind: "forward", forward, lease: fixedLease(upstream.target), labels: about };
   };
   const credential = () => {
     const authorization = upstream.authorization(ask, asked.signal);
@@ -165,12 +165,12 @@ function queryThere({ upstream }: Parts, { kind }: V2Path, query: string): strin
   return `?${words.toString()}`;
 }
 
-function answered(answer: Answer): Decision {
+function answered(answer: DirectResponse): Decision {
   return { kind: "answer", answer };
 }
 
 /** A decision fails only where there is still somebody to be answered. */
-function unlessLeft(asked: Asked, error: unknown, failed: (error: unknown) => Decision): Decision {
+function unlessLeft(asked: IncomingRequest, error: unknown, failed: (error: unknown) => Decision): Decision {
   if (!(error instanceof Fault) && asked.signal.aborted) throw error;
   return failed(error);
 }

@@ -1,4 +1,4 @@
-import type { HeaderEdits, HeaderLine, ResponseHead } from "../decision.ts";
+import type { HeaderEdits, HeaderLine, ResponseHeadView } from "../decision.ts";
 import type { Upstream } from "./upstream/upstream.ts";
 import { matchesHost } from "../../lib/registry-client/redirect-rules.ts";
 import { registrable } from "../../lib/registry-client/trusted-realm.ts";
@@ -25,7 +25,7 @@ export function originOf({ upstream: { target, host } }: Pick<AnsweredFrom, "ups
 }
 
 /** The edits that make `Location` and `Link` lead back here where they lead to the registry. */
-export function locationEdits(from: AnsweredFrom, received: ResponseHead): HeaderEdits {
+export function locationEdits(from: AnsweredFrom, received: ResponseHeadView): HeaderEdits {
   const remove: string[] = [];
   const add: HeaderLine[] = [];
   const location = received.header("location");

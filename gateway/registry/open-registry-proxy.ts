@@ -2,14 +2,14 @@ import type { Clock } from "../../lib/clock.ts";
 import { connectionBounds } from "../../lib/connection-limits.ts";
 import type { Log } from "../../lib/log.ts";
 import { type Metrics, openMetrics } from "../../lib/metrics/open-metrics.ts";
-import type { Engine } from "../connections/engine.ts";
-import type { Reads } from "../connections/open-connections.ts";
+import type { ForwardingEngine } from "../connections/engine.ts";
+import type { ReadMode } from "../connections/open-connections.ts";
 import { openSpliceEngine } from "../exchange/open-splice-engine.ts";
 import { GATEWAY_LIMITS, type GatewayLimits } from "../limits.ts";
 import { openReadiness, type Readiness } from "../readiness.ts";
 import type { TlsKeys } from "../tls-keys.ts";
 import type { TrustedProxies } from "../trusted-proxies.ts";
-import { openWatch, type Watcher } from "../count-exchanges.ts";
+import { createExchangeObserver, type ExchangeListener } from "../count-exchanges.ts";
 import { openRegistryDecide, type Pushed } from "./decide.ts";
 import type { IdentityServer } from "./identity-server.ts";
 import { openVerification } from "./open-verification.ts";
@@ -33,7 +33,7 @@ export type RegistryProxyParts = {
   tls?: TlsKeys | undefined;
   limits?: Partial<GatewayLimits>;
   /** How connections are read. */
-  reads?: Reads;
+  reads?: ReadMode;
   /** The registry is berth's own: only a token that names it may delete, and now and then nothing can be written. */
   own?: { isReadOnly(): boolean } | undefined;
   /** Of wrong keys; undefined where who judges the keys counts them by client. */
@@ -41,13 +41,13 @@ export type RegistryProxyParts = {
   onPushed?(pushed: Pushed): void;
   /** Where it counts; for nobody where it is left out. */
   metrics?: Metrics;
-  watchers?: readonly Watcher[];
+  watchers?: readonly ExchangeListener[];
   clock: Clock;
   log: Log;
 };
 
 /** Composes the registry proxy. Draining and closing are the engine's; the upstream and the identity server stay their opener's. */
-export function openRegistryProxy(parts: RegistryProxyParts): Engine {
+export function openRegistryProxy(parts: RegistryProxyParts): ForwardingEngine {
   const { upstream, service, clock, log } = parts;
   const limits = { ...GATEWAY_LIMITS, ...parts.limits };
   const metrics = parts.metrics ?? openMetrics();
@@ -74,7 +74,7 @@ export function openRegistryProxy(parts: RegistryProxyParts): Engine {
       clock,
       log,
     }),
-    watch: openWatch(metrics, parts.watchers ?? []),
+    watch: createExchangeObserver(metrics, parts.watchers ?? []),
     counts: metrics,
     clock,
     log,

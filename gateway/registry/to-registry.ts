@@ -1,5 +1,5 @@
 import { Fault } from "../../lib/fault.ts";
-import type { Answer, Asked, Forward, HeaderEdits, HeaderLine, Instead, Lease, ResponseHead } from "../decision.ts";
+import type { DirectResponse, IncomingRequest, Forward, HeaderEdits, HeaderLine, Interception, Lease, ResponseHeadView } from "../decision.ts";
 import type { Target } from "../contract.ts";
 import { isRedirect, locationEdits, originOf, type AnsweredFrom } from "./locations.ts";
 import type { RedirectRules } from "../../lib/registry-client/redirect-rules.ts";
@@ -21,11 +21,11 @@ export type ToRegistryAsk = {
   from: AnsweredFrom;
   authorization: string | undefined;
   /** Whose signal it is that the client is gone. */
-  asked: Pick<Asked, "signal">;
+  asked: Pick<IncomingRequest, "signal">;
   /** Redirects of its answer may be followed: it reads a blob. */
   followable: boolean;
   /** Its answer is about to be passed on. */
-  onAnswer?: (received: ResponseHead) => void;
+  onAnswer?: (received: ResponseHeadView) => void;
 };
 
 /**
@@ -83,7 +83,7 @@ export class ToRegistry implements Forward {
     this.#first = first;
   }
 
-  response(received: ResponseHead): HeaderEdits {
+  response(received: ResponseHeadView): HeaderEdits {
     const { authorization, onAnswer } = this.#asked;
     if (authorization !== undefined && received.status < 400) this.#parts.upstream.accepted?.(authorization);
     onAnswer?.(received);
@@ -91,7 +91,7 @@ export class ToRegistry implements Forward {
     return { remove: [...THEIRS, ...remove], add };
   }
 
-  again(received: ResponseHead, bodySent: boolean): Instead | Promise<Instead> | undefined {
+  intercept(received: ResponseHeadView, bodySent: boolean): Interception | Promise<Interception> | undefined {
     if (received.status === 401) return this.#refused(received, bodySent);
     if (received.status === 404 && BEGINS_UPLOAD.test(this.target)) return this.#unknown();
     if (bodySent || !this.#asked.followable || !isRedirect(received.status)) return undefined;
@@ -99,18 +99,18 @@ export class ToRegistry implements Forward {
     return followed(this.#parts, origin + this.target, received, 0);
   }
 
-  answerTo(fault: Fault): Answer {
+  respondTo(fault: Fault): DirectResponse {
     return registryAnswer(registryFault(fault));
   }
 
   /** The repository is missing: where it could not be made, that is what the client has to know. */
-  #unknown(): Instead | undefined {
+  #unknown(): Interception | undefined {
     const { repository } = this.#asked.ask;
     const why = repository === undefined ? undefined : this.#parts.upstream.whyUnknown?.(repository);
     return why && { answer: registryAnswer(why) };
   }
 
-  async #refused(received: ResponseHead, bodySent: boolean): Promise<Instead> {
+  async #refused(received: ResponseHeadView, bodySent: boolean): Promise<Interception> {
     const { upstream } = this.#parts;
     const { ask, asked } = this.#asked;
     const authorization = this.#first ? await upstream.refused(ask, received.header("www-authenticate"), asked.signal) : undefined;
@@ -131,20 +131,20 @@ export function fixedLease(target: Target | Promise<Target>): Lease {
   return {
     owner: "",
     target: () => target,
-    lost: (lost) => Promise.resolve(lost),
-    whenGone: () => () => undefined,
-    bytes: () => undefined,
+    replaceTarget: (lost) => Promise.resolve(lost),
+    onTargetGone: () => () => undefined,
+    countBytes: () => undefined,
     release: () => undefined,
   };
 }
 
 /** Where the answer leads is asked in the client's place, without our credential. */
-function followed(parts: RegistryParts, base: string, received: ResponseHead, hops: number): Promise<Instead> | undefined {
+function followed(parts: RegistryParts, base: string, received: ResponseHeadView, hops: number): Promise<Interception> | undefined {
   const location = received.header("location");
   const { follow } = parts;
   if (follow === undefined || location === undefined || !URL.canParse(location, base)) return undefined;
   const url = new URL(location, base);
-  const elsewhere = async (): Promise<Instead> => {
+  const elsewhere = async (): Promise<Interception> => {
     if (hops === MOST_HOPS) throw new Fault("REDIRECT_REFUSED", "The registry behind leads from one place to the next without an end");
     const target = await follow.targetOf(url);
     return { forward: new ToStore(parts, url, hops), lease: fixedLease(target) };
@@ -177,11 +177,11 @@ class ToStore implements Forward {
     return { remove: THEIRS, add: [] };
   }
 
-  again(received: ResponseHead): Promise<Instead> | undefined {
+  intercept(received: ResponseHeadView): Promise<Interception> | undefined {
     return isRedirect(received.status) ? followed(this.#parts, this.#url.href, received, this.#hops + 1) : undefined;
   }
 
-  answerTo(fault: Fault): Answer {
+  respondTo(fault: Fault): DirectResponse {
     return registryAnswer(registryFault(fault));
   }
 }

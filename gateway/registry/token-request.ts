@@ -1,6 +1,6 @@
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
-import type { Answer, Asked, Decision, Forward, HeaderEdits, Instead, ResponseHead } from "../decision.ts";
+import type { DirectResponse, IncomingRequest, Decision, Forward, HeaderEdits, Interception, ResponseHeadView } from "../decision.ts";
 import type { ForwardedEdits } from "../forwarded-headers.ts";
 import type { TrustedProxies } from "../trusted-proxies.ts";
 import type { IdentityServer } from "./identity-server.ts";
@@ -34,7 +34,7 @@ const TIMEOUT_MS = 60_000;
 const ONLY_PULLS = /^repository(?:\([^()]*\))?:.+:(?:pull(?:,pull)*)?$/;
 
 /** `/token`, where our challenges lead. Who shows a key is for the identity server to judge; who only reads needs none. */
-export function tokenRequest(parts: TokenParts, asked: Asked, query: string): Decision {
+export function tokenRequest(parts: TokenParts, asked: IncomingRequest, query: string): Decision {
   const { method, header } = asked.head;
   if (method !== "GET" && method !== "POST") return refusal(new Fault("METHOD_NOT_ALLOWED", "A token is asked for by GET or POST"));
   // Of a form, the credentials are in the body, which is nothing that we look into.
@@ -52,7 +52,7 @@ function anonymousToken(clock: Clock): object {
   return { token: ANONYMOUS, access_token: ANONYMOUS, expires_in: ANONYMOUS_SECONDS, issued_at: new Date(clock.now()).toISOString() };
 }
 
-function toIdentity({ identity, edits, service, attempts, trusted }: TokenParts, asked: Asked, query: string): Decision {
+function toIdentity({ identity, edits, service, attempts, trusted }: TokenParts, asked: IncomingRequest, query: string): Decision {
   const { head, peer, tls } = asked;
   const client = trusted.clientOf(head.header("x-forwarded-for"), peer.address);
   const credential = head.header("authorization");
@@ -104,18 +104,18 @@ class ToIdentity implements Forward {
   }
 
   /** Its challenge names another way to sign in than ours. */
-  response(received: ResponseHead): HeaderEdits {
+  response(received: ResponseHeadView): HeaderEdits {
     this.#onStatus(received.status);
     return { remove: ["www-authenticate", "set-cookie"], add: [] };
   }
 
-  again(received: ResponseHead): Instead | undefined {
+  intercept(received: ResponseHeadView): Interception | undefined {
     if (received.status !== 401) return undefined;
     this.#onStatus(received.status);
     return { answer: registryAnswer(new Fault("DEV_KEY_INVALID", "The developer key is not valid: it is the password of docker login")) };
   }
 
-  answerTo(fault: Fault): Answer {
+  respondTo(fault: Fault): DirectResponse {
     return registryAnswer(this.#identity.behind.faultOf(fault));
   }
 }

@@ -1,6 +1,6 @@
 import type { Fault, FaultCode } from "../../lib/fault.ts";
 import { internalFault, sentence } from "../direct-responses.ts";
-import type { Answer, HeaderLine } from "../decision.ts";
+import type { DirectResponse, HeaderLine } from "../decision.ts";
 
 /** What clients test for to know that a registry answers. */
 const VERSION_LINE: HeaderLine = ["Docker-Distribution-Api-Version", "registry/2.0"];
@@ -26,22 +26,22 @@ const CODES: Partial<Record<FaultCode, string>> = {
 };
 
 /** A failure as clients of a registry read it: they show the code and the sentence to who sits at the terminal. */
-export function registryAnswer(fault: Fault, more: readonly HeaderLine[] = []): Answer {
+export function registryAnswer(fault: Fault, more: readonly HeaderLine[] = []): DirectResponse {
   const retry: HeaderLine[] = fault.retryAfterMs === undefined ? [] : [["Retry-After", String(Math.max(1, Math.ceil(fault.retryAfterMs / 1_000)))]];
   const body = { errors: [{ code: CODES[fault.code] ?? "UNAVAILABLE", message: sentence(fault), detail: null }] };
   return { status: fault.status, reason: fault.reason, ...json(body, [...retry, ...more]) };
 }
 
 /** A failure that nobody foresaw. */
-export function internalAnswer(cause: unknown): Answer {
+export function internalAnswer(cause: unknown): DirectResponse {
   return registryAnswer(internalFault(cause));
 }
 
-export function jsonAnswer(body: object): Answer {
+export function jsonAnswer(body: object): DirectResponse {
   return { status: 200, reason: "OK", ...json(body) };
 }
 
-function json(value: object, more: readonly HeaderLine[] = []): Pick<Answer, "headers" | "body"> {
+function json(value: object, more: readonly HeaderLine[] = []): Pick<DirectResponse, "headers" | "body"> {
   const body = JSON.stringify(value);
   const headers: HeaderLine[] = [
     ["Content-Type", "application/json"],

@@ -1,8 +1,8 @@
 import { createHash } from "node:crypto";
 import { FAULTS, type Fault } from "../../lib/fault.ts";
-import type { Answer, HeaderLine, Head } from "../decision.ts";
+import type { DirectResponse, HeaderLine, Head } from "../decision.ts";
 import type { ContainerView, Directory, Caller } from "../contract.ts";
-import { verdictOn } from "../containers/wake-decision.ts";
+import { wakeDecisionFor } from "../containers/wake-decision.ts";
 import type { Clock } from "../../lib/clock.ts";
 
 /** Its style and its script, as they stand in the page. */
@@ -12,7 +12,7 @@ export type PageFiles = { css: string; js: string };
 const AGAIN_SECONDS = 3;
 
 /** A page that tells how a start goes and goes on to the answer; nothing of it comes from anywhere else, and nothing else may run in it. */
-export function waitingPage({ css, js }: PageFiles): (view: Pick<ContainerView, "name">, progress: Progress) => Answer {
+export function createPageResponse({ css, js }: PageFiles): (view: Pick<ContainerView, "name">, progress: StartProgress) => DirectResponse {
   const policy = [
     "default-src 'none'",
     `style-src '${hashOf(css)}'`,
@@ -37,7 +37,7 @@ export function waitingPage({ css, js }: PageFiles): (view: Pick<ContainerView, 
   };
 }
 
-function html(name: string, { state, step, says, logs }: Progress, css: string, js: string): string {
+function html(name: string, { state, step, says, logs }: StartProgress, css: string, js: string): string {
   const failed = state === "failed";
   const words = Object.keys(STEPS);
   const items = Object.entries(STEPS).map(([word, text]) => {
@@ -82,18 +82,24 @@ function hashOf(text: string): string {
 
 /** In the order in which they come. */
 export const STEPS = { queue: "Waiting for its image and its turn", start: "Starting", check: "Checking its address" } as const;
-export type Step = keyof typeof STEPS;
+export type StartStep = keyof typeof STEPS;
 
 /** How a start goes, for the page that waits for it. `ready`: asking again no longer meets that page. */
-export type Progress = { state: "asleep" | "waiting" | "ready" | "failed"; step: Step; says: string; logs: readonly string[]; fault?: Fault };
+export type StartProgress = {
+  state: "asleep" | "waiting" | "ready" | "failed";
+  step: StartStep;
+  says: string;
+  logs: readonly string[];
+  fault?: Fault;
+};
 
 /** `now` is epoch ms. */
-export function progressOf(view: ContainerView, now: number): Progress {
+export function progressOf(view: ContainerView, now: number): StartProgress {
   const { standing } = view;
-  const waits = (state: "asleep" | "waiting", step: Step): Progress => ({ state, step, says: `${STEPS[step]} …`, logs: [] });
+  const waits = (state: "asleep" | "waiting", step: StartStep): StartProgress => ({ state, step, says: `${STEPS[step]} …`, logs: [] });
   if (standing.kind === "asleep") return waits("asleep", "queue");
   if (standing.kind === "coming") return waits("waiting", standing.step ?? "queue");
-  const verdict = verdictOn(view, now);
+  const verdict = wakeDecisionFor(view, now);
   if (standing.kind !== "failed") return { state: "ready", step: "start", says: "It is there.", logs: [] };
   // Another try may begin, but this page is what tells of the last one.
   const { message, logs = [] } = standing.fault;
@@ -101,7 +107,7 @@ export function progressOf(view: ContainerView, now: number): Progress {
 }
 
 /** The answer to a browser that goes to a container which is not awake; undefined for every other request, which is held as ever. */
-export type Waiting = (head: Head, view: ContainerView, caller: Caller) => Answer | undefined;
+export type WaitingPage = (head: Head, view: ContainerView, caller: Caller) => DirectResponse | undefined;
 
 /** In which the page asks how the start goes. It may only be set by a script of the same origin, or by one that was permitted. */
 const PROGRESS_HEADER = "x-berth-progress";
@@ -109,8 +115,8 @@ const PROGRESS_HEADER = "x-berth-progress";
 /** Control's answer is not waited for: the page sees what becomes of it. */
 const NEVER = new AbortController().signal;
 
-export function openWaiting({ directory, clock, files }: { directory: Directory; clock: Clock; files: PageFiles }): Waiting {
-  const page = waitingPage(files);
+export function createWaitingPage({ directory, clock, files }: { directory: Directory; clock: Clock; files: PageFiles }): WaitingPage {
+  const page = createPageResponse(files);
   return (head, view, caller) => {
     if (head.method !== "GET" || head.upgrade) return undefined;
     if (head.header(PROGRESS_HEADER) !== undefined) return progressAnswer(view, clock.now());
@@ -132,7 +138,7 @@ function isNavigation({ header }: Head): boolean {
   return header("sec-fetch-mode") === "navigate" && header("accept")?.includes("text/html") === true;
 }
 
-function progressAnswer(view: ContainerView, now: number): Answer {
+function progressAnswer(view: ContainerView, now: number): DirectResponse {
   const { state, step, says, logs } = progressOf(view, now);
   const body = JSON.stringify({ state, step, says, logs });
   return {

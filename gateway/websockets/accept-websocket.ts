@@ -2,35 +2,35 @@ import type { Clock } from "../../lib/clock.ts";
 import { Fault, type FaultCode } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
 import type { Forward, Lease } from "../decision.ts";
-import { type AskContainer, type UpgradeAsked, acceptUpgrade, isHandshake, upgradeContainer } from "./handshake.ts";
-import { type Draining, linger } from "../connections/closing.ts";
-import type { Link } from "../connections/connection.ts";
-import { sendRawAnswer, internalFault, containerAnswer } from "../direct-responses.ts";
-import { spliceUpgraded, type Told as Passed, type Upgraded } from "./splice-websocket.ts";
+import { type UpgradeContainer, type UpgradeRequestHead, acceptUpgrade, isHandshake, upgradeContainer } from "./handshake.ts";
+import { type Draining, lingeringClose } from "../connections/closing.ts";
+import type { NetConnection } from "../connections/connection.ts";
+import { sendRawResponse, internalFault, containerErrorResponse } from "../direct-responses.ts";
+import { spliceWebSocket, type ByteCounts as Passed, type UpgradedPair } from "./splice-websocket.ts";
 import type { GatewayLimits } from "../limits.ts";
 import { CLOSE, closeFor, OPCODE, shortFrame, closeReason, closeFrame } from "./frames.ts";
 import { type QueueBudget, WaitingClient } from "./waiting-client.ts";
 
-/** What is told of it to those who watch. */
-export type Told = Passed & { status: number; fault: FaultCode | undefined };
+/** The part of its access record that a WebSocket writes. */
+export type WebSocketRecord = Passed & { status: number; fault: FaultCode | undefined };
 
 export type WebSocketExchange = {
-  asked: UpgradeAsked;
+  request: UpgradeRequestHead;
   /** Paused, and nobody's. */
-  client: Link;
+  client: NetConnection;
   /** What came behind the handshake. */
   early: Buffer;
   forward: Forward;
   lease: Lease;
   /** Whose part of the queues its frames take while it waits. */
   user: string;
-  /** When it begins, the client is told to come again elsewhere. */
+  /** When it begins, the client gets close code 1012. */
   draining: Draining;
-  told: Told;
+  record: WebSocketRecord;
 };
 
-export type AcceptParts = {
-  askContainer: AskContainer;
+export type AcceptWebSocketDeps = {
+  upgrade: UpgradeContainer;
   queues: QueueBudget;
   clock: Clock;
   log: Log;
@@ -38,11 +38,11 @@ export type AcceptParts = {
 };
 
 /**
- * The WebSocket of `proxy-ws`: accepted at once, held while the container wakes, told `CONNECTED` in a text frame before any
+ * The WebSocket of `proxy-ws`: accepted at once, held while the container starts; it gets `CONNECTED` in a text frame before any
  * byte of the container's, then spliced: frames pass both ways as the bytes they are. Every failure after the accept is a close
  * with a code and a reason. Resolves when the client's connection is closed and the lease released.
  */
-export function acceptWebSocket(parts: AcceptParts, exchange: WebSocketExchange): Promise<void> {
+export function acceptWebSocket(parts: AcceptWebSocketDeps, exchange: WebSocketExchange): Promise<void> {
   // In steps that let go of what only the one before needed: most WebSockets are silent, and there may be many.
   return releasing(exchange.lease, connectWaiting(parts, exchange).then(spliceConnected));
 }
@@ -51,17 +51,20 @@ function releasing(lease: Lease, over: Promise<void>): Promise<void> {
   return over.finally(() => lease.release());
 }
 
-function spliceConnected(upgraded: Upgraded | undefined): Promise<void> | undefined {
-  return upgraded === undefined ? undefined : spliceUpgraded(upgraded);
+function spliceConnected(upgraded: UpgradedPair | undefined): Promise<void> | undefined {
+  return upgraded === undefined ? undefined : spliceWebSocket(upgraded);
 }
 
 /** Undefined where nothing came of it; the client has gone then. */
-async function connectWaiting({ askContainer, queues, clock, log, limits }: AcceptParts, exchange: WebSocketExchange): Promise<Upgraded | undefined> {
-  const { asked, client, forward, lease, user, draining, told } = exchange;
+async function connectWaiting(
+  { upgrade: askContainer, queues, clock, log, limits }: AcceptWebSocketDeps,
+  exchange: WebSocketExchange,
+): Promise<UpgradedPair | undefined> {
+  const { request: asked, client, forward, lease, user, draining, record } = exchange;
   if (!isHandshake(asked)) {
-    const answer = forward.answerTo(notAHandshake());
-    told.status = answer.status;
-    sendRawAnswer(client.socket, answer);
+    const answer = forward.respondTo(handshakeFault());
+    record.status = answer.status;
+    sendRawResponse(client.socket, answer);
     return undefined;
   }
   acceptUpgrade(asked, client);
@@ -76,7 +79,7 @@ async function connectWaiting({ askContainer, queues, clock, log, limits }: Acce
     user,
     onLeave: () => left.abort(new Error("the client left")),
   });
-  lease.heldBy?.({
+  lease.setHolder?.({
     revoke: (fault) => {
       const { code, reason } = closeFor(fault);
       waiting.close(code, reason);
@@ -88,23 +91,23 @@ async function connectWaiting({ askContainer, queues, clock, log, limits }: Acce
   if (draining.begun) drain();
 
   try {
-    const { container, rest } = await upgradeContainer({ asked, forward, lease, askContainer, signal });
+    const { container, rest } = await upgradeContainer({ request: asked, forward, lease, upgrade: askContainer, signal });
     if (signal.aborted) {
       container.destroy();
       throw signal.reason;
     }
     client.send(shortFrame(OPCODE.text, "CONNECTED"));
-    return { client, container, rest, ...waiting.handOver(), lease, draining, clock, limits, told };
+    return { client, container, rest, ...waiting.handOver(), lease, draining, clock, limits, record };
   } catch (error) {
     if (!signal.aborted) {
       const fault = error instanceof Fault ? error : internalFault(error);
-      told.fault = fault.code;
+      record.fault = fault.code;
       const { code, reason } = closeFor(fault);
       if (!(error instanceof Fault)) log.error({ err: error }, "A WebSocket could not be connected");
       waiting.close(code, reason);
     }
     client.flush();
-    linger(client.socket, clock, limits.lingerMs);
+    lingeringClose(client.socket, clock, limits.lingerMs);
     client.resume();
     await closing(client);
     return undefined;
@@ -113,18 +116,18 @@ async function connectWaiting({ askContainer, queues, clock, log, limits }: Acce
   }
 }
 
-function closing({ socket }: Link): Promise<void> {
+function closing({ socket }: NetConnection): Promise<void> {
   return new Promise((resolve) => (socket.closed ? resolve() : void socket.once("close", resolve)));
 }
 
-export type RefusedWebSocket = { asked: UpgradeAsked; client: Link; code: number; reason: string };
+export type RefusedWebSocket = { request: UpgradeRequestHead; client: NetConnection; code: number; reason: string };
 
 /**
  * Accepts a WebSocket only to close it with a code and a reason, which its client can show; what the client sends is read and thrown
  * away. Resolves when its connection is closed.
  */
 export function refuseWebSocket(parts: { clock: Clock; limits: { lingerMs: number } }, refused: RefusedWebSocket): Promise<void> {
-  const { asked, client, code, reason } = refused;
+  const { request: asked, client, code, reason } = refused;
   const closed = new Promise<void>((resolve) => {
     client.user = { onBytes: () => undefined, onEnd: () => undefined, onDrain: () => undefined, onClose: () => resolve() };
     if (client.socket.closed) resolve();
@@ -135,14 +138,14 @@ export function refuseWebSocket(parts: { clock: Clock; limits: { lingerMs: numbe
     client.flush();
   } else {
     client.flush();
-    sendRawAnswer(client.socket, containerAnswer(notAHandshake()));
+    sendRawResponse(client.socket, containerErrorResponse(handshakeFault()));
   }
   // The client's own close must be read.
   client.resume();
-  linger(client.socket, parts.clock, parts.limits.lingerMs);
+  lingeringClose(client.socket, parts.clock, parts.limits.lingerMs);
   return closed;
 }
 
-export function notAHandshake(): Fault {
+export function handshakeFault(): Fault {
   return new Fault("REQUEST_INVALID", "The head is not a WebSocket handshake of version 13");
 }

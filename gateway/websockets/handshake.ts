@@ -1,25 +1,25 @@
 import { createHash, randomBytes } from "node:crypto";
 import { Fault } from "../../lib/fault.ts";
 import type { Forward, HeaderLine, Lease, HeaderEdits } from "../decision.ts";
-import type { Link } from "../connections/connection.ts";
+import type { NetConnection } from "../connections/connection.ts";
 import { headText } from "../direct-responses.ts";
 
 /** RFC 6455 §4.2.2: what proves that the other side speaks WebSocket. */
 const GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /** The first subprotocol that a client offers: the only one echoed and offered on. */
-export function offeredProtocol(asked: UpgradeAsked): string | undefined {
+export function offeredProtocol(asked: UpgradeRequestHead): string | undefined {
   const first = asked.header("sec-websocket-protocol")?.split(",")[0]?.trim();
   return first === "" ? undefined : first;
 }
 
 /** True where the head of a request is a complete WebSocket handshake. */
-export function isHandshake(asked: UpgradeAsked): boolean {
+export function isHandshake(asked: UpgradeRequestHead): boolean {
   return asked.header("sec-websocket-version") === "13" && /^[A-Za-z0-9+/]{22}==$/.test(asked.header("sec-websocket-key") ?? "");
 }
 
 /** Accepts the client's upgrade; no extension is taken on, so that frames can be passed on as they are. */
-export function acceptUpgrade(asked: UpgradeAsked, client: Link): void {
+export function acceptUpgrade(asked: UpgradeRequestHead, client: NetConnection): void {
   const protocol = offeredProtocol(asked);
   client.sendText(
     headText(101, "Switching Protocols", [
@@ -31,13 +31,19 @@ export function acceptUpgrade(asked: UpgradeAsked, client: Link): void {
   );
 }
 
-export type UpgradeOptions = { asked: UpgradeAsked; forward: Forward; lease: Lease; askContainer: AskContainer; signal: AbortSignal };
+export type UpgradeOptions = { request: UpgradeRequestHead; forward: Forward; lease: Lease; upgrade: UpgradeContainer; signal: AbortSignal };
 
 /**
  * Asks the container for the WebSocket that the client asked us for. Whatever rejects, an abort too, destroys the connection.
  * Faults: CONTAINER_REFUSED_UPGRADE, WEBSOCKET_MISMATCH, and those of `askContainer`.
  */
-export async function upgradeContainer({ asked, forward, lease, askContainer, signal }: UpgradeOptions): Promise<{ container: Link; rest: Buffer }> {
+export async function upgradeContainer({
+  request: asked,
+  forward,
+  lease,
+  upgrade: askContainer,
+  signal,
+}: UpgradeOptions): Promise<{ container: NetConnection; rest: Buffer }> {
   const key = randomBytes(16).toString("base64");
   const protocol = offeredProtocol(asked);
   const answer = await askContainer({
@@ -53,7 +59,7 @@ export async function upgradeContainer({ asked, forward, lease, askContainer, si
   throw refusal;
 }
 
-function refusalIn(answer: UpgradeAnswer, key: string, offered: string | undefined): Fault | undefined {
+function refusalIn(answer: ContainerUpgradeResponse, key: string, offered: string | undefined): Fault | undefined {
   const { status, reason, switched } = answer;
   if (!switched) return new Fault("CONTAINER_REFUSED_UPGRADE", `The container answered ${status} ${reason} instead of a WebSocket`);
   if (answer.header("sec-websocket-accept") !== acceptFor(key))
@@ -64,7 +70,7 @@ function refusalIn(answer: UpgradeAnswer, key: string, offered: string | undefin
   return undefined;
 }
 
-function handshakeLines(asked: UpgradeAsked, forward: Forward, key: string, protocol: string | undefined): HeaderLine[] {
+function handshakeLines(asked: UpgradeRequestHead, forward: Forward, key: string, protocol: string | undefined): HeaderLine[] {
   const lines: HeaderLine[] = [
     ...asked.lines(forward.request).filter(([name]) => !name.toLowerCase().startsWith("sec-websocket-")),
     ["Connection", "Upgrade"],
@@ -82,13 +88,13 @@ function acceptFor(key: string): string {
 }
 
 /** The head of a request for an upgrade, as either engine has it. */
-export type UpgradeAsked = {
+export type UpgradeRequestHead = {
   header(name: string): string | undefined;
   /** The lines that travel on, in their own order and case, and those that `edits` add. */
   lines(edits: HeaderEdits): HeaderLine[];
 };
 
-export type UpgradeAsk = {
+export type ContainerUpgradeRequest = {
   lease: Lease;
   /** The request target to send, byte for byte. */
   target: string;
@@ -98,14 +104,14 @@ export type UpgradeAsk = {
 };
 
 /** What the container said. Whoever gets it has its connection. */
-export type UpgradeAnswer = {
+export type ContainerUpgradeResponse = {
   status: number;
   reason: string;
   header(name: string): string | undefined;
   /** False where it refused: of such a connection nobody needs more than to destroy it. */
   switched: boolean;
   /** Paused, and nobody's. */
-  container: Link;
+  container: NetConnection;
   /** What came right behind the 101. */
   rest: Buffer;
 };
@@ -114,4 +120,4 @@ export type UpgradeAnswer = {
  * Connects to where the lease leads and asks there for an upgrade. Whatever rejects, an abort too, destroys the connection.
  * Faults: CONTAINER_UNREACHABLE, CONTAINER_BROKE_OFF, RESPONSE_TIMED_OUT, and the lease's own.
  */
-export type AskContainer = (ask: UpgradeAsk) => Promise<UpgradeAnswer>;
+export type UpgradeContainer = (ask: ContainerUpgradeRequest) => Promise<ContainerUpgradeResponse>;

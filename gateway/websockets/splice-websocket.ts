@@ -3,25 +3,25 @@ import type { Fault } from "../../lib/fault.ts";
 import { CLOSE, closeFor, closeFrame } from "./frames.ts";
 import type { Lease, LeaseHolder } from "../decision.ts";
 import type { GatewayLimits } from "../limits.ts";
-import { type Draining, linger } from "../connections/closing.ts";
+import { type Draining, lingeringClose } from "../connections/closing.ts";
 import { FrameBoundary } from "./frame-boundary.ts";
-import type { Link, LinkUser } from "../connections/connection.ts";
+import type { NetConnection, NetConnectionUser } from "../connections/connection.ts";
 
 /** How many bytes came from the client and the container. */
-export type Told = { bytesIn: number; bytesOut: number };
+export type ByteCounts = { bytesIn: number; bytesOut: number };
 
 /** Takes out of what the client sends the rest of an answer to us: undefined while all is of it, then what comes behind it, once. */
-export type Sieve = (chunk: Buffer) => Buffer | undefined;
+export type PongFilter = (chunk: Buffer) => Buffer | undefined;
 
-export type Upgraded = {
-  client: Link;
-  container: Link;
+export type UpgradedPair = {
+  client: NetConnection;
+  container: NetConnection;
   /** What came from the client, and what from the container, and was not passed on yet: to be kept, even where its link is volatile. */
   early: readonly Buffer[];
   rest: Buffer;
-  sieve?: Sieve | undefined;
-  lease: Pick<Lease, "bytes" | "heldBy">;
-  told: Told;
+  pongFilter?: PongFilter | undefined;
+  lease: Pick<Lease, "countBytes" | "setHolder">;
+  record: ByteCounts;
   draining: Draining;
   clock: Clock;
   limits: Pick<GatewayLimits, "lingerMs">;
@@ -32,21 +32,21 @@ export type Upgraded = {
  * put in between two of the container's only, and never after its close: 1012 when the gateway is about to end, 1011 when the
  * container has gone without a word, 1008 when the caller's session was revoked. A WebSocket has no half-open state: once one side has ended, the other is to follow.
  */
-export function spliceUpgraded(upgraded: Upgraded): Promise<void> {
-  return new Promise((resolve) => new Splice(upgraded, resolve).begin(upgraded));
+export function spliceWebSocket(upgraded: UpgradedPair): Promise<void> {
+  return new Promise((resolve) => new WebSocketSplice(upgraded, resolve).begin(upgraded));
 }
 
 /** How long a WebSocket whose caller's session was revoked may take to end the container's frame that is under way, so that the client gets the reason. */
 const REVOKED_MS = 1_000;
 
 /** Both directions of one WebSocket. What runs for every message makes nothing but what `send` makes. */
-class Splice implements LeaseHolder {
-  readonly client: Link;
-  readonly container: Link;
-  readonly lease: Pick<Lease, "bytes" | "heldBy">;
-  readonly told: Told;
+class WebSocketSplice implements LeaseHolder {
+  readonly client: NetConnection;
+  readonly container: NetConnection;
+  readonly lease: Pick<Lease, "countBytes" | "setHolder">;
+  readonly record: ByteCounts;
   readonly boundary = new FrameBoundary();
-  sieve: Sieve | undefined;
+  pongFilter: PongFilter | undefined;
   /** With what the client is to be closed as soon as it may be. */
   leaving: { code: number; reason: string } | undefined;
   /** Nothing more of the client's reaches the container. */
@@ -58,25 +58,25 @@ class Splice implements LeaseHolder {
   readonly #resolve: () => void;
   #open = 2;
 
-  constructor(upgraded: Upgraded, resolve: () => void) {
+  constructor(upgraded: UpgradedPair, resolve: () => void) {
     this.client = upgraded.client;
     this.container = upgraded.container;
     this.lease = upgraded.lease;
-    this.told = upgraded.told;
-    this.sieve = upgraded.sieve;
+    this.record = upgraded.record;
+    this.pongFilter = upgraded.pongFilter;
     this.#draining = upgraded.draining;
     this.#clock = upgraded.clock;
     this.#lingerMs = upgraded.limits.lingerMs;
     this.#resolve = resolve;
   }
 
-  begin({ early, rest, draining }: Pick<Upgraded, "early" | "rest" | "draining">): void {
+  begin({ early, rest, draining }: Pick<UpgradedPair, "early" | "rest" | "draining">): void {
     const { client, container } = this;
-    const fromClient = new FromClient(this);
-    const fromContainer = new FromContainer(this);
+    const fromClient = new ClientFrames(this);
+    const fromContainer = new ContainerFrames(this);
     client.user = fromClient;
     container.user = fromContainer;
-    this.lease.heldBy?.(this);
+    this.lease.setHolder?.(this);
     client.resume();
     container.resume();
     if (rest.length > 0) fromContainer.onBytes(rest);
@@ -139,27 +139,27 @@ class Splice implements LeaseHolder {
     this.#resolve();
   }
 
-  #linger(link: Link): void {
+  #linger(link: NetConnection): void {
     link.flush();
-    if (!link.socket.writableEnded) linger(link.socket, this.#clock, this.#lingerMs);
+    if (!link.socket.writableEnded) lingeringClose(link.socket, this.#clock, this.#lingerMs);
     // It may have waited for the other side to take something; now only its end is waited for.
     link.resume();
   }
 }
 
-class FromClient implements LinkUser {
-  readonly #splice: Splice;
+class ClientFrames implements NetConnectionUser {
+  readonly #splice: WebSocketSplice;
 
-  constructor(splice: Splice) {
+  constructor(splice: WebSocketSplice) {
     this.#splice = splice;
   }
 
   onBytes(chunk: Buffer): void {
     const splice = this.#splice;
     if (splice.revoked) return;
-    splice.lease.bytes(chunk.length, "client");
-    splice.told.bytesIn += chunk.length;
-    if (splice.sieve !== undefined) return this.#sift(chunk, splice.sieve);
+    splice.lease.countBytes(chunk.length, "client");
+    splice.record.bytesIn += chunk.length;
+    if (splice.pongFilter !== undefined) return this.#sift(chunk, splice.pongFilter);
     if (!splice.container.send(chunk, splice.client)) splice.client.pause();
   }
 
@@ -176,26 +176,26 @@ class FromClient implements LinkUser {
     this.#splice.closed();
   }
 
-  #sift(chunk: Buffer, sieve: Sieve): void {
+  #sift(chunk: Buffer, sieve: PongFilter): void {
     const { container, client } = this.#splice;
     const rest = sieve(chunk);
     if (rest === undefined) return;
-    this.#splice.sieve = undefined;
+    this.#splice.pongFilter = undefined;
     if (rest.length > 0 && !container.send(rest, client)) client.pause();
   }
 }
 
-class FromContainer implements LinkUser {
-  readonly #splice: Splice;
+class ContainerFrames implements NetConnectionUser {
+  readonly #splice: WebSocketSplice;
 
-  constructor(splice: Splice) {
+  constructor(splice: WebSocketSplice) {
     this.#splice = splice;
   }
 
   onBytes(chunk: Buffer): void {
     const splice = this.#splice;
-    splice.lease.bytes(chunk.length, "container");
-    splice.told.bytesOut += chunk.length;
+    splice.lease.countBytes(chunk.length, "container");
+    splice.record.bytesOut += chunk.length;
     splice.boundary.pass(chunk);
     if (!splice.client.send(chunk, splice.container)) splice.container.pause();
     if (splice.leaving !== undefined && splice.boundary.open) splice.leave();

@@ -1,13 +1,13 @@
 import type { Clock } from "../../lib/clock.ts";
 import type { Lease } from "../decision.ts";
-import type { Link, LinkUser } from "../connections/connection.ts";
-import type { Sieve } from "./splice-websocket.ts";
+import type { NetConnection, NetConnectionUser } from "../connections/connection.ts";
+import type { PongFilter } from "./splice-websocket.ts";
 import { CLOSE, closeFrame, FrameError, OPCODE, shortFrame } from "./frames.ts";
 import { QueuedFrames } from "./queued-frames.ts";
 
-export type WaitingOptions = {
+export type WaitingClientOptions = {
   clock: Clock;
-  lease: Pick<Lease, "bytes">;
+  lease: Pick<Lease, "countBytes">;
   pingMs: number;
   /** At so many bytes the client is no longer read. */
   limit: number;
@@ -25,15 +25,15 @@ const MOST_PONG_BYTES = 65_536;
  * The client of an accepted WebSocket whose container is still on its way: it is pinged, and its frames are kept as the masked bytes
  * they are.
  */
-export class WaitingClient implements LinkUser {
-  readonly #link: Link;
-  readonly #options: WaitingOptions;
+export class WaitingClient implements NetConnectionUser {
+  readonly #link: NetConnection;
+  readonly #options: WaitingClientOptions;
   readonly #frames = new QueuedFrames();
   readonly #share: QueueShare;
   #left = false;
   #cancelPing: () => void;
 
-  constructor(link: Link, options: WaitingOptions) {
+  constructor(link: NetConnection, options: WaitingClientOptions) {
     this.#link = link;
     this.#options = options;
     this.#cancelPing = options.clock.after(options.pingMs, () => this.#ping());
@@ -49,7 +49,7 @@ export class WaitingClient implements LinkUser {
   }
 
   onBytes(chunk: Buffer): void {
-    this.#options.lease.bytes(chunk.length, "client");
+    this.#options.lease.countBytes(chunk.length, "client");
     if (this.#left) return;
     this.#queue(chunk);
     if (this.#frames.size >= this.#options.limit) this.#link.pause();
@@ -71,7 +71,7 @@ export class WaitingClient implements LinkUser {
   }
 
   /** The container is there: what the client sent so far. Of a pong that has come in part, `sieve` takes the rest out of what follows. */
-  handOver(): { early: Buffer[]; sieve: Sieve | undefined } {
+  handOver(): { early: Buffer[]; sieve: PongFilter | undefined } {
     this.#cancelPing();
     this.#share.release();
     const frames = this.#frames;

@@ -2,16 +2,16 @@
  * What a decision costs: a warm, authenticated GET from its head to its lease's end, over the real cache of callers and the real
  * counting of use, without any socket. Prints nanoseconds of CPU per request, the median of several passes.
  */
-import type { Use } from "../../gateway/contract.ts";
+import type { ContainerUse } from "../../gateway/contract.ts";
 import { systemClock } from "../../lib/clock.ts";
-import { openDecide } from "../../gateway/containers/decide.ts";
-import { openHold } from "../../gateway/containers/hold.ts";
-import { openLeases } from "../../gateway/containers/lease.ts";
+import { createDecide } from "../../gateway/containers/decide.ts";
+import { createHold } from "../../gateway/containers/hold.ts";
+import { createLeases } from "../../gateway/containers/lease.ts";
 import type { Head } from "../../gateway/decision.ts";
 import { Fault } from "../../lib/fault.ts";
-import { knownCallers } from "../../gateway/feed/known-callers.ts";
-import { knownContainers } from "../../gateway/feed/known-containers.ts";
-import { useReports } from "../../gateway/feed/use-reports.ts";
+import { openCallerCache } from "../../gateway/feed/known-callers.ts";
+import { createContainerCache } from "../../gateway/feed/known-containers.ts";
+import { openUseReports } from "../../gateway/feed/use-reports.ts";
 import { GATEWAY_LIMITS } from "../../gateway/limits.ts";
 import { openReadiness } from "../../gateway/readiness.ts";
 import { openLog } from "../../lib/log.ts";
@@ -22,31 +22,31 @@ const CONTAINERS = 1_000;
 
 const clock = systemClock();
 const log = openLog({ level: "silent", name: "bench" });
-const containers = knownContainers();
+const containers = createContainerCache();
 const ids = Array.from({ length: CONTAINERS }, (_, at) => `1b9f4f0c-5c8e-4c53-9a52-${at.toString(16).padStart(12, "0")}`);
 for (const id of ids) containers.change({ id, name: "demo", standing: { kind: "awake", addresses: [{ host: "127.0.0.1", port: 9 }] } });
-const reports = useReports({ clock, send: () => Promise.resolve() });
-const callers = knownCallers({
+const reports = openUseReports({ clock, send: () => Promise.resolve() });
+const callers = openCallerCache({
   clock,
   closed: new AbortController().signal,
   full: () => new Fault("CONTROL_AWAY", "full"),
-  ask: async () => [{ userId: "11111111-1111-4111-8111-111111111111", login: "ada", admin: false }],
+  findCallers: async () => [{ userId: "11111111-1111-4111-8111-111111111111", login: "ada", admin: false }],
 });
 const directory = {
   find: (id: string) => Promise.resolve(containers.find(id)),
-  known: (id: string) => containers.find(id),
+  cached: (id: string) => containers.find(id),
   watch: containers.watch,
   wake: () => Promise.resolve(),
-  reached: () => undefined,
+  reportConnected: () => undefined,
   onAsk: () => undefined,
-  busy: () => undefined,
-  used: (use: Use) => reports.used(use, false),
+  reportBusy: () => undefined,
+  reportUse: (use: ContainerUse) => reports.used(use, false),
   close: () => Promise.resolve(),
 };
-const hold = openHold({ directory, clock, limit: 10, ofUser: { ofContainer: 10, ofAll: 10 } });
-const leases = openLeases({ directory, hold, clock, doubtMs: 1_000 });
+const hold = createHold({ directory, clock, limit: 10, ofUser: { ofContainer: 10, ofAll: 10 } });
+const leases = createLeases({ directory, hold, clock, doubtMs: 1_000 });
 const readiness = openReadiness("ready");
-const decide = openDecide({
+const decide = createDecide({
   readiness,
   directory,
   identity: callers,
@@ -98,7 +98,7 @@ function execute(decision: Awaited<ReturnType<typeof decide>>): unknown {
   if (decision.kind !== "forward") throw new Error(decision.kind);
   const { lease, forward } = decision;
   const finish = () => {
-    lease.bytes(100, "client");
+    lease.countBytes(100, "client");
     forward.response({ status: 200, header: () => undefined, names: () => [] }, 0);
     lease.release();
   };

@@ -6,7 +6,7 @@ import t, { type Test } from "tap";
 import { openFeed } from "../../control/api/feed.ts";
 import { openGatewayListener } from "../../control/api/gateway-listener.ts";
 import type { ListenerTls } from "../../control/api/control-listener.ts";
-import { type Secured, ENDED_GATEWAY_MS, type FeedLine, GATEWAY_SILENCE_MS, LOST_GATEWAY_MS, REPORT_MS } from "../../gateway/contract.ts";
+import { type TlsPeer, ENDED_GATEWAY_MS, type FeedLine, GATEWAY_SILENCE_MS, LOST_GATEWAY_MS, REPORT_MS } from "../../gateway/contract.ts";
 import { controlElsewhere } from "../../gateway/feed/control-link.ts";
 import { openFeed as openGatewaysFeed } from "../../gateway/feed/open-feed.ts";
 import { openSecured } from "../../gateway/connections/dial.ts";
@@ -213,7 +213,7 @@ t.test("a gateway shows its token to the control plane that is meant, and to nob
   const shown: string[] = [];
   const tls = { current: () => ({ cert: ca, key }), keep: () => undefined };
   const { port } = await openEntrance(t, { tls, accepts: (token) => shown.push(token) > 0 });
-  const rows: [what: string, secured: Secured, outcome: string][] = [
+  const rows: [what: string, secured: TlsPeer, outcome: string][] = [
     ["signed by whom it trusts", { servername: "localhost", ca }, "joined"],
     ["an address, signed for it", { servername: "", ca }, "joined"],
     ["the very certificate", { servername: "", fingerprint }, "joined"],

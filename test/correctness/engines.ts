@@ -1,7 +1,7 @@
-import type { Forwarder } from "../../gateway/connections/engine.ts";
+import type { EngineName } from "../../gateway/connections/engine.ts";
 
 /** One of berth's engines, and the rows that it does not pass, each with the reason. */
-export type ProbedEngine = { forwarder: Forwarder; cannot: Readonly<Record<string, string>> };
+export type ProbedEngine = { forwarder: EngineName; cannot: Readonly<Record<string, string>> };
 
 /** A row that is declared here and passes fails the test as well as one that is not and does not: so the page stays true. */
 export const ENGINES: readonly ProbedEngine[] = [

@@ -1,14 +1,14 @@
 import { makeCertificate } from "../fixtures/certificates.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
-import type { Reads } from "../../gateway/connections/open-connections.ts";
-import type { Forwarder } from "../../gateway/connections/engine.ts";
+import type { ReadMode } from "../../gateway/connections/open-connections.ts";
+import type { EngineName } from "../../gateway/connections/engine.ts";
 import type { TlsKeys } from "../../gateway/tls-keys.ts";
 import { ID, openStand, PATH, WS_PATH } from "../gateway/stand.ts";
 import type { Scope } from "./probe-row.ts";
 import { openRawContainer } from "./raw-container.ts";
 import type { Probed, Row } from "./row.ts";
 
-export type How = { forwarder: Forwarder; reads?: Reads; tls?: TlsKeys };
+export type How = { forwarder: EngineName; reads?: ReadMode; tls?: TlsKeys };
 
 /** A gateway with one of its engines, in front of a container that is awake. */
 export async function openBerth(scope: Scope, how: How, limits: Row["limits"]): Promise<Probed> {

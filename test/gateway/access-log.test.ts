@@ -5,8 +5,8 @@ import t, { type Test } from "tap";
 import { WebSocket } from "ws";
 import { systemClock } from "../../lib/clock.ts";
 import { openAccessLog } from "../../gateway/access-log.ts";
-import { Exchanged } from "../../gateway/access-record.ts";
-import { FORWARDERS, type Forwarder } from "../../gateway/connections/engine.ts";
+import { AccessRecord } from "../../gateway/access-record.ts";
+import { ENGINE_NAMES, type EngineName } from "../../gateway/connections/engine.ts";
 import type { PageFiles } from "../../gateway/waiting/waiting-page.ts";
 import { Count } from "../../lib/metrics/cells.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
@@ -15,7 +15,7 @@ import { exchange, get, ID, openContainer, openStand, PATH, type Stand, until, W
 type Line = Record<string, unknown>;
 type Written = { stand: Stand; path: string; reopen(): void; lines(count: number): Promise<Line[]> };
 
-async function openWritten(t: Test, options: { query?: boolean; forwarder?: Forwarder; waitingFiles?: PageFiles } = {}): Promise<Written> {
+async function openWritten(t: Test, options: { query?: boolean; forwarder?: EngineName; waitingFiles?: PageFiles } = {}): Promise<Written> {
   const path = join(tempFolder(t), "access.log");
   const clock = systemClock();
   const log = openAccessLog({ to: path, query: options.query ?? false, dropped: new Count(), clock, onError: (error) => t.fail(error.message) });
@@ -41,7 +41,7 @@ t.test("a page that is shown while a container starts has its route, container a
   t.match((await lines(1))[0], { who: "ada", route: "proxy", container: "demo", status: 503, ending: "answered" });
 });
 
-for (const forwarder of FORWARDERS) {
+for (const forwarder of ENGINE_NAMES) {
   t.test(`${forwarder}: a line says who asked what of whom, how it ended, what passed and where the time went; no query, no token`, async (t) => {
     const { stand, lines, path } = await openWritten(t, { forwarder });
     const { address } = await openContainer(t, (_request, response) => response.writeHead(201).end("x".repeat(1_000)));
@@ -187,14 +187,14 @@ t.test("where nobody takes the lines, they are dropped and counted, and nobody w
     log.close();
     drain.unref();
   });
-  const told = new Exchanged(
+  const told = new AccessRecord(
     { over: log.write, keepsHeads: true },
     clock,
     { method: "GET", target: `/${"x".repeat(900)}`, header: () => undefined },
     "::1",
   );
   await until("a line to be dropped", () => {
-    for (let i = 0; i < 1_000; i++) told.over("answered");
+    for (let i = 0; i < 1_000; i++) told.finish("answered");
     return dropped.value > 0;
   });
   t.ok(dropped.value > 0);

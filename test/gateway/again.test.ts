@@ -2,7 +2,7 @@ import type { AddressInfo } from "node:net";
 import t, { type Test } from "tap";
 import { systemClock } from "../../lib/clock.ts";
 import { connectionBounds } from "../../lib/connection-limits.ts";
-import type { Answer, Forward, Instead, Lease, ResponseHead } from "../../gateway/decision.ts";
+import type { DirectResponse, Forward, Interception, Lease, ResponseHeadView } from "../../gateway/decision.ts";
 import type { Target } from "../../gateway/contract.ts";
 import { openSpliceEngine } from "../../gateway/exchange/open-splice-engine.ts";
 import { GATEWAY_LIMITS } from "../../gateway/limits.ts";
@@ -10,28 +10,28 @@ import { openLog } from "../../lib/log.ts";
 import { openMetrics } from "../../lib/metrics/open-metrics.ts";
 import { bodyOf, exchange, openContainer } from "./stand.ts";
 
-const REFUSAL: Answer = { status: 502, reason: "Bad Gateway", headers: [["Content-Length", "0"]], body: "" };
+const REFUSAL: DirectResponse = { status: 502, reason: "Bad Gateway", headers: [["Content-Length", "0"]], body: "" };
 let released = 0;
 
 function leaseOf(target: Target): Lease {
   return {
     owner: "",
     target: () => target,
-    lost: () => Promise.resolve(target),
-    whenGone: () => () => undefined,
-    bytes: () => undefined,
+    replaceTarget: () => Promise.resolve(target),
+    onTargetGone: () => () => undefined,
+    countBytes: () => undefined,
     release: () => void released++,
   };
 }
 
-function forwardOf(path: string, again?: (received: ResponseHead) => Instead | Promise<Instead> | undefined): Forward {
+function forwardOf(path: string, again?: (received: ResponseHeadView) => Interception | Promise<Interception> | undefined): Forward {
   return {
     target: path,
     headTimeoutMs: 5_000,
     request: { remove: [], add: [] },
     response: () => ({ remove: [], add: [] }),
-    answerTo: () => REFUSAL,
-    ...(again === undefined ? {} : { again }),
+    respondTo: () => REFUSAL,
+    ...(again === undefined ? {} : { intercept: again }),
   };
 }
 
@@ -65,7 +65,7 @@ t.test("an answer that is not wanted is asked for once more, elsewhere, and the 
     seen.push(`second ${request.url}`);
     response.end("wanted");
   });
-  const again = (received: ResponseHead) =>
+  const again = (received: ResponseHeadView) =>
     received.status === 401 ? Promise.resolve({ forward: forwardOf("/again"), lease: leaseOf(second) }) : undefined;
   released = 0;
   const answer = await exchange(await openEdge(t, forwardOf("/", again), first), ask("GET"));
@@ -90,14 +90,14 @@ t.test("a request whose body was sent is not asked again", async (t) => {
 t.test("who never has enough is answered in the end", async (t) => {
   let asked = 0;
   const { address } = await openContainer(t, (_, response) => void response.writeHead(401).end(String(++asked)));
-  const again = (): Instead => ({ forward: forwardOf("/", again), lease: leaseOf(address) });
+  const again = (): Interception => ({ forward: forwardOf("/", again), lease: leaseOf(address) });
   t.match(await exchange(await openEdge(t, forwardOf("/", again), address), ask("GET")), /^HTTP\/1\.1 401 /);
   t.equal(asked, 5);
 });
 
 t.test("an answer of one's own may stand in for a container's, also where the question about it fails", async (t) => {
   const { address } = await openContainer(t, (_, response) => void response.writeHead(307).end());
-  const own: Answer = { status: 418, reason: "Teapot", headers: [["Content-Length", "0"]], body: "" };
+  const own: DirectResponse = { status: 418, reason: "Teapot", headers: [["Content-Length", "0"]], body: "" };
   t.match(
     await exchange(
       await openEdge(

@@ -1,12 +1,15 @@
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import t, { type Test } from "tap";
-import { READS } from "../../gateway/connections/open-connections.ts";
+import { READ_MODES } from "../../gateway/connections/open-connections.ts";
 import { openMetrics } from "../../lib/metrics/open-metrics.ts";
 import { exchange, get, ID, openContainer, openStand, PATH, until } from "./stand.ts";
 
 const KEPT = get(PATH).replace("Connection: close\r\n", "");
-const ENGINES = [...READS.map((reads) => ({ forwarder: "splice" as const, reads })), { forwarder: "http-proxy" as const, reads: "events" as const }];
+const ENGINES = [
+  ...READ_MODES.map((reads) => ({ forwarder: "splice" as const, reads })),
+  { forwarder: "http-proxy" as const, reads: "events" as const },
+];
 
 function open(t: Test, port: number, localAddress: string): Socket {
   const socket = connect({ port, host: "127.0.0.1", localAddress }).on("error", () => undefined);

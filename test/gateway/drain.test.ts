@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { Agent, createServer, request, type IncomingMessage } from "node:http";
 import t, { type Test } from "tap";
 import WebSocket, { WebSocketServer } from "ws";
-import { FORWARDERS, type Forwarder } from "../../gateway/connections/engine.ts";
+import { ENGINE_NAMES, type EngineName } from "../../gateway/connections/engine.ts";
 import { openReadiness, type Readiness } from "../../gateway/readiness.ts";
 import { bodyOf, exchange, get, ID, listen, openContainer, openStand, PATH, until, WS_PATH, type Stand } from "./stand.ts";
 
@@ -10,7 +10,7 @@ const CLIENTS = 20;
 
 type Edge = Stand & { readiness: Readiness };
 
-async function openEdge(t: Test, forwarder: Forwarder, state: "starting" | "ready" = "ready"): Promise<Edge> {
+async function openEdge(t: Test, forwarder: EngineName, state: "starting" | "ready" = "ready"): Promise<Edge> {
   const readiness = openReadiness(state);
   return { ...(await openStand(t, { forwarder, readiness })), readiness };
 }
@@ -52,7 +52,7 @@ async function askOn(
   return { served };
 }
 
-for (const forwarder of FORWARDERS) {
+for (const forwarder of ENGINE_NAMES) {
   t.test(`${forwarder}: health is answered without a key, by the gateway itself`, async (t) => {
     const edge = await openEdge(t, forwarder, "starting");
     await listen(

@@ -5,7 +5,7 @@ import type { AddressInfo } from "node:net";
 import { getCACertificates, setDefaultCACertificates } from "node:tls";
 import t, { type Test } from "tap";
 import WebSocket, { WebSocketServer } from "ws";
-import { FORWARDERS, type Forwarder } from "../../gateway/connections/engine.ts";
+import { ENGINE_NAMES, type EngineName } from "../../gateway/connections/engine.ts";
 import { makeCertificate } from "../fixtures/certificates.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
 import { bodyOf, echoHead, exchange, get, ID, listen, openContainer, openRawContainer, openStand, PATH } from "./stand.ts";
@@ -29,14 +29,14 @@ function seenIn(answer: string): Seen {
 }
 
 /** A Datagrok server that speaks TLS, and a gateway in front of it. */
-async function openSecured(t: Test, forwarder: Forwarder, listener: RequestListener, more: { pair?: typeof TRUSTED; host?: string } = {}) {
+async function openSecured(t: Test, forwarder: EngineName, listener: RequestListener, more: { pair?: typeof TRUSTED; host?: string } = {}) {
   const server = createSecureServer(more.pair ?? TRUSTED, listener);
   const { port } = await listen(t, server);
   const stand = await openStand(t, { forwarder, datagrok: { url: `https://${more.host ?? "localhost"}:${port}/api`, keepHost: false } });
   return { ...stand, server };
 }
 
-for (const forwarder of FORWARDERS) {
+for (const forwarder of ENGINE_NAMES) {
   t.test(`${forwarder}: what is for no container goes to the Datagrok server, below the path of its API`, async (t) => {
     const server = createServer(echoHead);
     const { port } = await listen(t, server);
@@ -138,14 +138,14 @@ for (const forwarder of FORWARDERS) {
 }
 
 t.test("which target a URL leads to", async (t) => {
-  const { datagrokBehind } = await import("../../gateway/api-backend.ts");
+  const { datagrokBackend } = await import("../../gateway/api-backend.ts");
   for (const [url, target, path] of [
     ["https://stand.example/api", { host: "stand.example", port: 443, tls: { servername: "stand.example" } }, "/api/x"],
     ["https://stand.example/api/", { host: "stand.example", port: 443, tls: { servername: "stand.example" } }, "/api/x"],
     ["http://[::1]:8082", { host: "::1", port: 8082 }, "/api/x"],
     ["https://10.0.0.1:8443/a/b/api", { host: "10.0.0.1", port: 8443, tls: { servername: "" } }, "/a/b/api/x"],
   ] as const) {
-    const behind = datagrokBehind({ url, keepHost: false });
+    const behind = datagrokBackend({ url, keepHost: false });
     t.same(behind.lease.target(), target);
     t.equal(behind.pathOf("/api/x"), path);
     t.equal(behind.pathOf("*"), "*");

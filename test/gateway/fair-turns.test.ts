@@ -1,14 +1,14 @@
 import t from "tap";
 import { Fault } from "../../lib/fault.ts";
-import { fairTurns, type FairTurnsLimits } from "../../gateway/fair-queue.ts";
+import { createFairQueue, type FairQueueLimits } from "../../gateway/fair-queue.ts";
 import { stillClock, turns } from "../fixtures/still-clock.ts";
 
 const NEVER = new AbortController().signal;
-const LIMITS: FairTurnsLimits = { atOnce: 2, ofOne: 2, waiting: 6, waitingOfOne: 5, waitMs: 1_000 };
+const LIMITS: FairQueueLimits = { atOnce: 2, ofOne: 2, waiting: 6, waitingOfOne: 5, waitMs: 1_000 };
 
-function openTurns(limits: Partial<FairTurnsLimits> = {}) {
+function openTurns(limits: Partial<FairQueueLimits> = {}) {
   const clock = stillClock();
-  const fair = fairTurns({ ...LIMITS, ...limits }, () => new Fault("CONTROL_AWAY", "full"), clock);
+  const fair = createFairQueue({ ...LIMITS, ...limits }, () => new Fault("CONTROL_AWAY", "full"), clock);
   /** Who has a turn or is refused, in the order in which that happened. */
   const begun: string[] = [];
   const refused: string[] = [];

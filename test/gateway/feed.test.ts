@@ -11,9 +11,9 @@ import {
   type Caller,
   FEED_SILENCE_MS,
   type FeedLine,
-  type OpenAnswer,
+  type OpenExchangesReply,
   type UseReport,
-  type WakeAsk,
+  type WakeRequest,
   WIRE_VERSION,
 } from "../../gateway/contract.ts";
 import { controlHere } from "../../gateway/feed/control-link.ts";
@@ -35,9 +35,9 @@ type Control = {
   /** What the feed was asked by. */
   asked: string[];
   say(...lines: FeedLine[]): void;
-  wakes: WakeAsk[];
+  wakes: WakeRequest[];
   reports: UseReport[];
-  opened: OpenAnswer[];
+  opened: OpenExchangesReply[];
   questions: string[];
   /** Answers `/who` only when called. */
   answerWho: (() => void)[] | undefined;
@@ -134,7 +134,7 @@ t.test("before anything is known, control counts as away", async (t) => {
   t.teardown(() => feed.close());
   t.equal(await codeOf(feed.directory.find(ID, CALLER, NEVER)), "CONTROL_AWAY");
   t.equal(await codeOf(feed.directory.wake(ID, CALLER, NEVER)), "CONTROL_AWAY");
-  t.equal(await codeOf(feed.identity.who("token", NEVER)), "CONTROL_AWAY");
+  t.equal(await codeOf(feed.identity.find("token", NEVER)), "CONTROL_AWAY");
   await openControl(t, socketPath);
   await feed.ready();
   t.match(await feed.directory.find(ID, CALLER, NEVER), ASLEEP, "and is found as soon as it is there");
@@ -186,14 +186,14 @@ t.test("a control that is there and slow is busy, not away; and a hundred wakes 
   control.answerWake = [];
   const wakes = Array.from({ length: 100 }, () => codeOf(feed.directory.wake(ID, CALLER, NEVER)));
   await until("as many are sent as may be", () => control.answerWake?.length === 4);
-  t.equal((await feed.identity.who("token", NEVER))?.login, "ada");
+  t.equal((await feed.identity.find("token", NEVER))?.login, "ada");
   await clock.advance(3_000);
   control.say({ kind: "changed", container: COMING, seq: 8 });
   await until("its event has arrived", () => feed.state()?.seq === 8);
   await clock.advance(2_000);
   t.same(new Set(await Promise.all(wakes)), new Set(["CONTROL_BUSY"]));
   control.answerWho = [];
-  const who = feed.identity.who("another", NEVER);
+  const who = feed.identity.find("another", NEVER);
   await until("it is sent", () => control.answerWho?.length === 1);
   control.say({ kind: "changed", container: COMING, seq: 9 });
   await until("its event has arrived", () => feed.state()?.seq === 9);
@@ -206,15 +206,15 @@ t.test("a control that is there and slow is busy, not away; and a hundred wakes 
 t.test("what is known is served while control is away, and what was missed is told on return", async (t) => {
   const { socketPath, control, feed } = await openBoth(t);
   await feed.ready();
-  t.ok(await feed.identity.who("token", NEVER));
+  t.ok(await feed.identity.find("token", NEVER));
   const seen: (string | undefined)[] = [];
   feed.directory.watch(ID, (changed) => seen.push(changed?.standing.kind));
   await control.close();
   await until("it is noticed", () => control.feeds[0]?.destroyed === true);
   t.match(await feed.directory.find(ID, CALLER, NEVER), ASLEEP);
-  t.equal((await feed.identity.who("token", NEVER))?.login, "ada");
+  t.equal((await feed.identity.find("token", NEVER))?.login, "ada");
   t.equal(await codeOf(feed.directory.wake(ID, CALLER, NEVER)), "CONTROL_AWAY");
-  t.equal(await codeOf(feed.identity.who("another", NEVER)), "CONTROL_AWAY");
+  t.equal(await codeOf(feed.identity.find("another", NEVER)), "CONTROL_AWAY");
   const back = await openControl(t, socketPath, [
     { kind: "hello", gateway: "g2" },
     { kind: "all", containers: [COMING], seq: 1 },
@@ -272,7 +272,7 @@ t.test("use is reported soon when a container falls out of use, else every secon
   await feed.ready();
   await clock.advance(50);
   await until("the greeting is acknowledged", () => control.reports.length === 1);
-  const use = (open: number, lastActive: number) => feed.directory.used({ id: ID, open, streams: open, lastActive });
+  const use = (open: number, lastActive: number) => feed.directory.reportUse({ id: ID, open, streams: open, lastActive });
   for (let n = 1; n <= 10; n++) use(n, n);
   await clock.advance(999);
   t.equal(control.reports.length, 1, "busy is no news for a second");
@@ -295,7 +295,7 @@ t.test("a report that control missed is made once it is back", async (t) => {
   const { socketPath, control, feed } = await openBoth(t);
   await feed.ready();
   await control.close();
-  feed.directory.used({ id: ID, open: 0, streams: 0, lastActive: 5 });
+  feed.directory.reportUse({ id: ID, open: 0, streams: 0, lastActive: 5 });
   await new Promise((resolve) => setTimeout(resolve, 150));
   const back = await openControl(t, socketPath);
   await until("it is told", () => back.reports.some(({ uses }) => uses.some(({ lastActive }) => lastActive === 5)));
@@ -307,23 +307,23 @@ t.test("a token is asked for once by any number of callers, and then remembered"
   await feed.ready();
   control.answerWho = [];
   const left = new AbortController();
-  const first = feed.identity.who("token", left.signal);
-  const others = Array.from({ length: 20 }, () => feed.identity.who("token", NEVER));
+  const first = feed.identity.find("token", left.signal);
+  const others = Array.from({ length: 20 }, () => feed.identity.find("token", NEVER));
   await until("it is sent", () => control.answerWho?.length === 1);
   left.abort(new Error("left"));
   await t.rejects(first, { message: "left" });
   control.answerWho[0]?.();
   const callers = await Promise.all(others);
   t.same(callers[0], { ...ADA, token: "token" });
-  t.ok(await feed.identity.who("token", NEVER));
+  t.ok(await feed.identity.find("token", NEVER));
   t.same(control.questions, ["token"]);
   control.answerWho = undefined;
-  t.equal(await feed.identity.who("bad", NEVER), undefined);
-  t.equal(await feed.identity.who("bad", NEVER), undefined);
+  t.equal(await feed.identity.find("bad", NEVER), undefined);
+  t.equal(await feed.identity.find("bad", NEVER), undefined);
   t.same(control.questions, ["token", "bad"], "that nobody holds it, too");
-  await until("but only for two seconds", () => (void feed.identity.who("bad", NEVER), control.questions.length > 2));
+  await until("but only for two seconds", () => (void feed.identity.find("bad", NEVER), control.questions.length > 2));
   // Joins the question that is under way: left alone, it would fail when the feed is closed.
-  await feed.identity.who("bad", NEVER);
+  await feed.identity.find("bad", NEVER);
 });
 
 t.test("a control plane that speaks another wire is refused, one of another version only remarked on", async (t) => {
@@ -350,19 +350,19 @@ t.test("whom a network keeps control from is told so without a wait, and who was
   const clock = stillClock();
   const { control, feed } = await openBoth(t, clock);
   await feed.ready();
-  t.ok(await feed.identity.who("token", NEVER));
+  t.ok(await feed.identity.find("token", NEVER));
   control.answerWho = [];
   control.deaf = true;
   await clock.advance(FEED_SILENCE_MS - 1_000);
   let code = "";
-  void codeOf(feed.identity.who("another", NEVER)).then((found) => (code = found));
+  void codeOf(feed.identity.find("another", NEVER)).then((found) => (code = found));
   await until("it is sent", () => control.answerWho?.length === 1);
   // Nothing comes any more, and nothing is refused either.
   await clock.advance(2_000);
   await until("what was asked to be given up with it", () => code === "CONTROL_AWAY");
   const asked = control.questions.length;
   await clock.advance(10_000);
-  t.equal((await feed.identity.who("token", NEVER))?.login, "ada");
+  t.equal((await feed.identity.find("token", NEVER))?.login, "ada");
   t.equal(control.questions.length, asked, "without a question that nobody would answer");
 });
 
@@ -375,7 +375,7 @@ t.test("where control wants to hear of a gateway now and then, it reports what h
   ]);
   const feed = openFeed({ link: linkTo(socketPath), version: "1.2.3", clock, log: openLog({ level: "silent", name: "test" }) });
   await feed.ready();
-  feed.directory.used({ id: ID, open: 1, streams: 1, lastActive: 5 });
+  feed.directory.reportUse({ id: ID, open: 1, streams: 1, lastActive: 5 });
   for (let reports = 1; reports <= 2; reports++) {
     await clock.advance(2_000);
     await until("a report", () => control.reports.length >= reports);
@@ -397,10 +397,10 @@ t.test("a gateway tells control which revision of its store it has seen, and its
   await feed.ready();
   first.say({ kind: "beat", revision: 12 });
   first.say({ kind: "changed", container: COMING, seq: 8 });
-  await until("the change after the beat", () => feed.directory.known(ID, CALLER)?.standing.kind === "coming");
+  await until("the change after the beat", () => feed.directory.cached(ID, CALLER)?.standing.kind === "coming");
   await first.close();
   const second = await openControl(t, socketPath, [{ kind: "hello", gateway: "h", store: "s", revision: 11 }, all]);
-  await until("control's state", () => feed.directory.known(ID, CALLER)?.standing.kind === "asleep");
+  await until("control's state", () => feed.directory.cached(ID, CALLER)?.standing.kind === "asleep");
   t.strictSame(second.asked, ["/feed?was=g&store=s&revision=12"]);
   t.strictSame(logged, [["The control plane came back with an older store: changes are lost", 12, 11]]);
 });

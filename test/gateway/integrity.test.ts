@@ -6,7 +6,7 @@ import { runInNewContext } from "node:vm";
 import t, { type Test } from "tap";
 import WebSocket, { WebSocketServer } from "ws";
 import { systemClock } from "../../lib/clock.ts";
-import { READS } from "../../gateway/connections/open-connections.ts";
+import { READ_MODES } from "../../gateway/connections/open-connections.ts";
 import { openTlsKeys } from "../../gateway/tls-keys.ts";
 import { openLog } from "../../lib/log.ts";
 import { makeCertificate } from "../fixtures/certificates.ts";
@@ -61,7 +61,7 @@ function echoed(stand: Stand, agent: PlainAgent | SecureAgent, sent: Buffer): Pr
   });
 }
 
-for (const reads of READS) {
+for (const reads of READ_MODES) {
   for (const secure of [false, true]) {
     t.test(`${reads}${secure ? ", TLS" : ""}: of many bodies at once every byte comes through`, async (t) => {
       const stand = await openStand(t, { reads, ...(secure && { tls: tlsKeys(t) }) });

@@ -1,7 +1,7 @@
 import t from "tap";
 import { Fault } from "../../lib/fault.ts";
-import { knownCallers, QUESTIONS } from "../../gateway/feed/known-callers.ts";
-import type { WhoAnswer } from "../../gateway/contract.ts";
+import { openCallerCache, LOOKUP_LIMITS } from "../../gateway/feed/known-callers.ts";
+import type { CallerReply } from "../../gateway/contract.ts";
 import { ADA } from "../fixtures/directory.ts";
 import { stillClock, turns } from "../fixtures/still-clock.ts";
 
@@ -13,18 +13,18 @@ const OLD_MS = 9_000;
 /** Control's answers, one after the other, to whatever it is asked. */
 function callersOf(
   t: { teardown(act: () => unknown): unknown },
-  answers: (WhoAnswer | undefined | Fault | Promise<WhoAnswer>)[],
+  answers: (CallerReply | undefined | Fault | Promise<CallerReply>)[],
   isToken: (token: string) => boolean = () => true,
 ) {
   const asked: string[] = [];
   const clock = stillClock();
   let broken = 0;
-  const callers = knownCallers({
+  const callers = openCallerCache({
     clock,
     closed: NEVER,
     isToken,
     full: () => new Fault("CONTROL_AWAY", "full"),
-    ask: async (tokens, signal) => {
+    findCallers: async (tokens, signal) => {
       asked.push(tokens.join(" "));
       signal.addEventListener("abort", () => broken++);
       const answer = await answers.shift();
@@ -36,7 +36,7 @@ function callersOf(
   /** Once what was known before is old. */
   const who = async (token = "token", afterMs = OLD_MS) => {
     await clock.advance(afterMs);
-    return callers.who(token, NEVER);
+    return callers.find(token, NEVER);
   };
   return { callers, clock, asked, who, broken: () => broken };
 }
@@ -52,26 +52,26 @@ t.test("while control is away, who was known is known still", async (t) => {
 });
 
 t.test("who was known does not wait for a control plane that is slow to answer, and its answer counts when it comes", async (t) => {
-  const slow = Promise.withResolvers<WhoAnswer>();
+  const slow = Promise.withResolvers<CallerReply>();
   const { callers, clock, asked, who } = callersOf(t, [ADA, slow.promise]);
   t.equal((await who())?.login, ADA.login);
   await clock.advance(OLD_MS);
-  const answer = callers.who("token", NEVER);
+  const answer = callers.find("token", NEVER);
   await clock.advance(100);
   t.equal((await answer)?.login, ADA.login, "the old answer");
   t.equal(asked.length, 2);
   slow.resolve({ ...ADA, login: "renamed" });
   await slow.promise;
   await new Promise(setImmediate);
-  t.equal(callers.known("token")?.login, "renamed");
+  t.equal(callers.cached("token")?.login, "renamed");
 });
 
 t.test("a sign-out that comes while control is slow to answer is not passed over", async (t) => {
-  const slow = Promise.withResolvers<WhoAnswer | undefined>();
-  const { callers, clock, who } = callersOf(t, [ADA, slow.promise as Promise<WhoAnswer>]);
+  const slow = Promise.withResolvers<CallerReply | undefined>();
+  const { callers, clock, who } = callersOf(t, [ADA, slow.promise as Promise<CallerReply>]);
   t.equal((await who())?.login, ADA.login);
   await clock.advance(OLD_MS);
-  const answer = callers.who("token", NEVER);
+  const answer = callers.find("token", NEVER);
   callers.forget();
   await clock.advance(1_000);
   slow.resolve(undefined);
@@ -79,28 +79,28 @@ t.test("a sign-out that comes while control is slow to answer is not passed over
 });
 
 t.test("a question is broken off once the last who waits for its answer has left, and then asked anew", async (t) => {
-  const { callers, asked, broken } = callersOf(t, [new Promise<WhoAnswer>(() => undefined), ADA]);
+  const { callers, asked, broken } = callersOf(t, [new Promise<CallerReply>(() => undefined), ADA]);
   const [first, second] = [new AbortController(), new AbortController()];
-  const both = [callers.who("token", first.signal), callers.who("token", second.signal)];
+  const both = [callers.find("token", first.signal), callers.find("token", second.signal)];
   first.abort();
   await t.rejects(async () => both[0]);
   t.equal(broken(), 0);
   second.abort();
   await t.rejects(async () => both[1]);
   t.equal(broken(), 1);
-  t.equal((await callers.who("token", NEVER))?.login, ADA.login);
+  t.equal((await callers.find("token", NEVER))?.login, ADA.login);
   t.equal(asked.length, 2);
 });
 
 t.test("invented tokens of one address hold up neither another address nor who was known before", async (t) => {
-  const silent = Array.from({ length: QUESTIONS.ofOne + 1 }, () => new Promise<WhoAnswer>(() => undefined));
+  const silent = Array.from({ length: LOOKUP_LIMITS.ofOne + 1 }, () => new Promise<CallerReply>(() => undefined));
   const answers = [ADA, ...silent, ADA];
   const { callers, who, asked } = callersOf(t, answers);
   await who();
-  const flood = Array.from({ length: 1_500 }, (_, at) => callers.who(`invented ${at}`, NEVER, "192.0.2.1").catch((error: unknown) => error));
+  const flood = Array.from({ length: 1_500 }, (_, at) => callers.find(`invented ${at}`, NEVER, "192.0.2.1").catch((error: unknown) => error));
   t.match(await flood.at(-1), { code: "CONTROL_AWAY" }, "only so many of one address wait");
-  t.equal(asked.length, 1 + QUESTIONS.ofOne);
-  void callers.who("of another address", NEVER, "192.0.2.2").catch(() => undefined);
+  t.equal(asked.length, 1 + LOOKUP_LIMITS.ofOne);
+  void callers.find("of another address", NEVER, "192.0.2.2").catch(() => undefined);
   await turns();
   t.equal(asked.at(-1), "of another address");
   t.equal((await who())?.login, ADA.login);
@@ -109,17 +109,17 @@ t.test("invented tokens of one address hold up neither another address nor who w
 t.test("addresses of one IPv6 network have the turns of one", async (t) => {
   const { callers, asked } = callersOf(
     t,
-    Array.from({ length: 100 }, () => new Promise<WhoAnswer>(() => undefined)),
+    Array.from({ length: 100 }, () => new Promise<CallerReply>(() => undefined)),
   );
-  for (let at = 0; at < 50; at++) void callers.who(`invented ${at}`, NEVER, `2001:db8::${at}`).catch(() => undefined);
+  for (let at = 0; at < 50; at++) void callers.find(`invented ${at}`, NEVER, `2001:db8::${at}`).catch(() => undefined);
   await turns();
-  t.equal(asked.length, QUESTIONS.ofOne);
+  t.equal(asked.length, LOOKUP_LIMITS.ofOne);
 });
 
 t.test("what is no token by its form is never looked up", async (t) => {
   const { callers, asked } = callersOf(t, [ADA], (token) => token.length > 3);
-  t.equal(await callers.who("abc", NEVER), undefined);
-  t.equal((await callers.who("abcd", NEVER))?.login, ADA.login);
+  t.equal(await callers.find("abc", NEVER), undefined);
+  t.equal((await callers.find("abcd", NEVER))?.login, ADA.login);
   t.same(asked, ["abcd"]);
 });
 
@@ -140,7 +140,7 @@ t.test("who was refused, or may have signed out, is not remembered from before",
 });
 
 t.test("an answer that a sign-out overtook is not remembered", async (t) => {
-  const late = Promise.withResolvers<WhoAnswer>();
+  const late = Promise.withResolvers<CallerReply>();
   const { callers, clock, who } = callersOf(t, [late.promise, AWAY]);
   const first = who();
   await clock.advance(OLD_MS);
@@ -152,52 +152,52 @@ t.test("an answer that a sign-out overtook is not remembered", async (t) => {
 
 t.test("who goes on calling is asked about again in good time, all in one question, and no call waits for it", async (t) => {
   const { callers, clock, asked } = callersOf(t, [ADA, ADA, ADA, ADA, undefined]);
-  for (const token of ["one", "two", "silent"]) await callers.who(token, NEVER);
+  for (const token of ["one", "two", "silent"]) await callers.find(token, NEVER);
   for (let second = 0; second < 7; second++) {
-    for (const token of ["one", "two"]) t.ok(callers.known(token));
+    for (const token of ["one", "two"]) t.ok(callers.cached(token));
     await clock.advance(1_000);
   }
   t.same(asked, ["one", "two", "silent", "one two"]);
-  for (const token of ["one", "two"]) t.ok(callers.known(token));
+  for (const token of ["one", "two"]) t.ok(callers.cached(token));
   await clock.advance(2_000);
   t.same(asked.slice(4), ["one two"]);
-  t.notOk(callers.known("silent"), "who is silent is forgotten");
-  t.notOk(callers.known("one"), "and who nobody is any more is refused");
-  t.equal(await callers.who("two", NEVER), undefined);
+  t.notOk(callers.cached("silent"), "who is silent is forgotten");
+  t.notOk(callers.cached("one"), "and who nobody is any more is refused");
+  t.equal(await callers.find("two", NEVER), undefined);
   t.equal(asked.length, 5);
 });
 
 t.test("no answer counts for longer than ten seconds, however often the token is used", async (t) => {
   const { callers, clock } = callersOf(t, [ADA, ...Array.from({ length: 20 }, () => AWAY)]);
-  await callers.who("token", NEVER);
+  await callers.find("token", NEVER);
   let seconds = 0;
-  for (; callers.known("token") !== undefined && seconds < 20; seconds++) await clock.advance(1_000);
+  for (; callers.cached("token") !== undefined && seconds < 20; seconds++) await clock.advance(1_000);
   t.ok(seconds <= 9, `${seconds} s`);
 });
 
 t.test("of an answer that was long on its way, that time counts, too", async (t) => {
-  const late = Promise.withResolvers<WhoAnswer>();
+  const late = Promise.withResolvers<CallerReply>();
   const { callers, clock } = callersOf(t, [late.promise, ...Array.from({ length: 20 }, () => AWAY)]);
-  const first = callers.who("token", NEVER);
+  const first = callers.find("token", NEVER);
   await turns();
   await clock.advance(4_900);
   late.resolve(ADA);
   t.ok(await first);
   await clock.advance(4_500);
-  t.notOk(callers.known("token"));
+  t.notOk(callers.cached("token"));
 });
 
 t.test("a sign-out that overtakes the answer to many is not overlooked", async (t) => {
-  const late = Promise.withResolvers<WhoAnswer>();
+  const late = Promise.withResolvers<CallerReply>();
   const { callers, clock, asked } = callersOf(t, [ADA, late.promise]);
-  await callers.who("token", NEVER);
+  await callers.find("token", NEVER);
   for (let second = 0; second < 6; second++) {
-    callers.known("token");
+    callers.cached("token");
     await clock.advance(1_000);
   }
   t.equal(asked.length, 2);
   callers.forget();
   late.resolve(ADA);
   await clock.advance(10);
-  t.notOk(callers.known("token"));
+  t.notOk(callers.cached("token"));
 });

@@ -1,6 +1,6 @@
 import { connect } from "node:net";
 import t from "tap";
-import { READS } from "../../gateway/connections/open-connections.ts";
+import { READ_MODES } from "../../gateway/connections/open-connections.ts";
 import { faultsOf, PARTS, soak } from "../soak/soak.ts";
 import { get, ID, openRawContainer, openStand, PATH, until } from "./stand.ts";
 
@@ -9,7 +9,7 @@ const COUNT = 1_000;
 
 const SCRIPTS = Object.values(PARTS).flatMap(({ scripts }) => scripts);
 
-for (const reads of READS) {
+for (const reads of READ_MODES) {
   t.test(`clients that come and go leave nothing behind in a gateway that reads by ${reads}`, async (t) => {
     const outcome = await soak(reads, { scripts: SCRIPTS, count: COUNT, warmUp: COUNT, withinMs: 30_000 });
     t.same(faultsOf(outcome, COUNT), []);

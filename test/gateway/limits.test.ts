@@ -1,6 +1,6 @@
 import { connect, type Socket } from "node:net";
 import t, { type Test } from "tap";
-import { READS } from "../../gateway/connections/open-connections.ts";
+import { READ_MODES } from "../../gateway/connections/open-connections.ts";
 import type { GatewayLimits } from "../../gateway/limits.ts";
 import { stillClock, turns, type StillClock } from "../fixtures/still-clock.ts";
 import { ID, openRawContainer, openStand, PATH, until, type Stand } from "./stand.ts";
@@ -324,7 +324,7 @@ t.test("a connection serves on after an early answer, even where the end of its 
   }
 });
 
-for (const reads of READS) {
+for (const reads of READ_MODES) {
   t.test(`a client that reads slowly slows its container down and loses nothing (${reads})`, async (t) => {
     const clock = stillClock();
     const stand = await openStand(t, { forwarder: "splice", reads, clock });

@@ -1,6 +1,6 @@
 import { connect, type Socket } from "node:net";
 import t from "tap";
-import { READS } from "../../gateway/connections/open-connections.ts";
+import { READ_MODES } from "../../gateway/connections/open-connections.ts";
 import { exchange, ID, openContainer, openRawContainer, openStand, PATH, until } from "./stand.ts";
 
 const ask = (path: string, version = "1.1") => `GET ${PATH}${path} HTTP/${version}\r\nHost: stand.example\r\nAuthorization: token\r\n\r\n`;
@@ -12,7 +12,7 @@ function openClient(port: number): Promise<Socket> {
   });
 }
 
-for (const reads of READS) {
+for (const reads of READ_MODES) {
   t.test(`${reads}: requests are served in the order in which they came, also those that had to wait for a client to read`, async (t) => {
     const stand = await openStand(t, { reads });
     const seen: number[] = [];

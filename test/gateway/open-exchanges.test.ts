@@ -1,7 +1,7 @@
 import type { ServerResponse } from "node:http";
 import t from "tap";
 import { WebSocket, WebSocketServer } from "ws";
-import { addTo, oldestOf, type OpenList, removeFrom } from "../../gateway/containers/lease.ts";
+import { addTo, oldestOf, type LeaseList, removeFrom } from "../../gateway/containers/lease.ts";
 import { stillClock } from "../fixtures/still-clock.ts";
 import { bodyOf, ID, openContainer, openStand, PATH, until, WS_PATH } from "./stand.ts";
 
@@ -86,7 +86,7 @@ t.test("what ends leaves the list as it was without it, wherever it stood in it"
     ["dcba", ""],
     ["abcd", ""],
   ] as const) {
-    const list: OpenList<Member> = { oldest: undefined, newest: undefined, size: 0 };
+    const list: LeaseList<Member> = { oldest: undefined, newest: undefined, size: 0 };
     const made = (name: string): Member => ({ name, before: undefined, after: undefined });
     const members: Record<string, Member> = { a: made("a"), b: made("b"), c: made("c"), d: made("d") };
     for (const member of Object.values(members)) addTo(list, member);

@@ -1,6 +1,6 @@
 import t from "tap";
 import { setsCookie } from "../../lib/cookies.ts";
-import { FORWARDERS } from "../../gateway/connections/engine.ts";
+import { ENGINE_NAMES } from "../../gateway/connections/engine.ts";
 import { exchange, get, ID, openRawContainer, openStand, PATH } from "./stand.ts";
 
 const PLANTED = [
@@ -18,7 +18,7 @@ const KEPT = [
   "X-Set-Cookie: berth-console=1",
 ];
 
-for (const forwarder of FORWARDERS) {
+for (const forwarder of ENGINE_NAMES) {
   t.test(`with ${forwarder}, a container cannot set the cookies of berth's consoles, and its other cookies stay as they are`, async (t) => {
     const stand = await openStand(t, { forwarder });
     const head = ["HTTP/1.1 200 OK", ...PLANTED.flatMap((line, index) => [line, KEPT[index] ?? "X-Last: 2"]), "Content-Length: 3"];

@@ -6,8 +6,8 @@ import { join } from "node:path";
 import type { Test } from "tap";
 import { systemClock, type Clock } from "../../lib/clock.ts";
 import type { ControlApi } from "../../gateway/feed/control-link.ts";
-import { FORWARDERS, type Forwarder } from "../../gateway/connections/engine.ts";
-import { READS, type Reads } from "../../gateway/connections/open-connections.ts";
+import { ENGINE_NAMES, type EngineName } from "../../gateway/connections/engine.ts";
+import { READ_MODES, type ReadMode } from "../../gateway/connections/open-connections.ts";
 import type { Identity } from "../../gateway/contract.ts";
 import type { GatewayLimits } from "../../gateway/limits.ts";
 import { openGateway, type Gateway } from "../../gateway/open-gateway.ts";
@@ -15,7 +15,7 @@ import type { Readiness } from "../../gateway/readiness.ts";
 import type { DatagrokServer } from "../../gateway/api-backend.ts";
 import type { TlsKeys } from "../../gateway/tls-keys.ts";
 import { trustedProxies } from "../../gateway/trusted-proxies.ts";
-import type { Watcher } from "../../gateway/count-exchanges.ts";
+import type { ExchangeListener } from "../../gateway/count-exchanges.ts";
 import type { PageFiles } from "../../gateway/waiting/waiting-page.ts";
 import { openLog } from "../../lib/log.ts";
 import type { Metrics } from "../../lib/metrics/open-metrics.ts";
@@ -39,14 +39,14 @@ export async function openStand(
     tls?: TlsKeys;
     datagrok?: DatagrokServer;
     readiness?: Readiness;
-    forwarder?: Forwarder;
-    reads?: Reads;
+    forwarder?: EngineName;
+    reads?: ReadMode;
     admits?: ControlApi["admits"];
     /** In place of the one that the test holds. */
     identity?: Identity;
     clock?: Clock;
     metrics?: Metrics;
-    watchers?: Watcher[];
+    watchers?: ExchangeListener[];
     waitingFiles?: PageFiles;
   } = {},
 ): Promise<Stand> {
@@ -76,9 +76,9 @@ export async function openStand(
 }
 
 /** The one that the test asks for, or else the one that whoever runs it names. */
-function engine(asked: { forwarder?: Forwarder; reads?: Reads }): { forwarder?: Forwarder; reads?: Reads } {
-  const forwarder = asked.forwarder ?? FORWARDERS.find((name) => name === process.env["BERTH_FORWARDER"]);
-  const reads = asked.reads ?? READS.find((name) => name === process.env["BERTH_READS"]);
+function engine(asked: { forwarder?: EngineName; reads?: ReadMode }): { forwarder?: EngineName; reads?: ReadMode } {
+  const forwarder = asked.forwarder ?? ENGINE_NAMES.find((name) => name === process.env["BERTH_FORWARDER"]);
+  const reads = asked.reads ?? READ_MODES.find((name) => name === process.env["BERTH_READS"]);
   return { ...(forwarder === undefined ? {} : { forwarder }), ...(reads === undefined ? {} : { reads }) };
 }
 

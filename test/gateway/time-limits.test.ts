@@ -2,11 +2,11 @@ import { request, type ClientRequest, type IncomingMessage, type RequestListener
 import { once } from "node:events";
 import { connect } from "node:net";
 import t, { type Test } from "tap";
-import { FORWARDERS, type Forwarder } from "../../gateway/connections/engine.ts";
+import { ENGINE_NAMES, type EngineName } from "../../gateway/connections/engine.ts";
 import type { GatewayLimits } from "../../gateway/limits.ts";
 import { bodyOf, exchange, get, ID, openContainer, openStand, PATH } from "./stand.ts";
 
-async function openLimited(t: Test, forwarder: Forwarder, limits: Partial<GatewayLimits>, listener: RequestListener) {
+async function openLimited(t: Test, forwarder: EngineName, limits: Partial<GatewayLimits>, listener: RequestListener) {
   const stand = await openStand(t, { forwarder, limits });
   const { address } = await openContainer(t, listener);
   stand.set(ID, { kind: "awake", address });
@@ -36,7 +36,7 @@ function drip(to: ClientRequest | ServerResponse, everyMs: number, times: number
   setTimeout(() => void (to.destroyed || drip(to, everyMs, times - 1)), everyMs);
 }
 
-for (const forwarder of FORWARDERS) {
+for (const forwarder of ENGINE_NAMES) {
   t.test(`${forwarder}: a response that falls silent is cut off; one that drips is not`, async (t) => {
     const silent = await openLimited(t, forwarder, { idleTimeoutMs: 300 }, (_request, response) => void response.write("begun"));
     const sent = post(silent.port);

@@ -8,7 +8,7 @@ import t, { type Test } from "tap";
 import { systemClock } from "../../lib/clock.ts";
 import type { Log } from "../../lib/log.ts";
 import { openLog } from "../../lib/log.ts";
-import { FORWARDERS } from "../../gateway/connections/engine.ts";
+import { ENGINE_NAMES } from "../../gateway/connections/engine.ts";
 import { openTlsKeys, type TlsKeys } from "../../gateway/tls-keys.ts";
 import { makeCertificate, SHORT, type Certificate } from "../fixtures/certificates.ts";
 import { stillClock } from "../fixtures/still-clock.ts";
@@ -62,7 +62,7 @@ function get(port: number, agent: Agent): Promise<{ status: number | undefined; 
   });
 }
 
-for (const forwarder of FORWARDERS) {
+for (const forwarder of ENGINE_NAMES) {
   t.test(`${forwarder}: the edge speaks TLS; a new certificate is for new connections, old ones live on`, async (t) => {
     const files = filesIn(t, FIRST);
     const stand = await openStand(t, { tls: keysOf(t, files), forwarder });
@@ -138,7 +138,7 @@ t.test("a pair of which only half is written yet is passed over; once it is whol
   t.equal(changes, 1, "the same files are no change");
 });
 
-for (const forwarder of FORWARDERS) {
+for (const forwarder of ENGINE_NAMES) {
   t.test(`${forwarder}: who connected and says nothing does not keep a draining edge from its end`, async (t) => {
     const stand = await openStand(t, { tls: keysOf(t, filesIn(t, FIRST)), forwarder });
     const silent = connectPlainly(stand.port, "127.0.0.1");

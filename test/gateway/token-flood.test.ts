@@ -3,7 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import t from "tap";
 import { systemClock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
-import { knownCallers } from "../../gateway/feed/known-callers.ts";
+import { openCallerCache } from "../../gateway/feed/known-callers.ts";
 import { WRONG_TOKENS } from "../../gateway/feed/wrong-tokens.ts";
 import { ADA } from "../fixtures/directory.ts";
 import { exchange, get, ID, openContainer, openStand, PATH, until } from "./stand.ts";
@@ -14,13 +14,13 @@ const CONNECTIONS = 600;
 
 t.test("invented tokens from other addresses do not keep a fresh session out", async (t) => {
   const lookUps = { good: 0, bad: 0 };
-  const identity = knownCallers({
+  const identity = openCallerCache({
     clock: systemClock(),
     closed: new AbortController().signal,
     // Turns alone are tested here: no client is refused.
     wrongTokens: { ...WRONG_TOKENS, burst: Number.POSITIVE_INFINITY },
     full: () => new Fault("CONTROL_AWAY", "full"),
-    ask: async (tokens) => {
+    findCallers: async (tokens) => {
       await sleep(ASK_MS);
       const isGood = tokens.every((token) => token === "token");
       lookUps[isGood ? "good" : "bad"]++;

@@ -4,9 +4,9 @@ import t, { type Test } from "tap";
 import { systemClock } from "../../lib/clock.ts";
 import { closeFrame, shortFrame } from "../../gateway/websockets/frames.ts";
 import { Draining } from "../../gateway/connections/closing.ts";
-import type { Link } from "../../gateway/connections/connection.ts";
-import { openLinks, READS, type Reads } from "../../gateway/connections/open-connections.ts";
-import { spliceUpgraded, type Sieve } from "../../gateway/websockets/splice-websocket.ts";
+import type { NetConnection } from "../../gateway/connections/connection.ts";
+import { createConnectionFactory, READ_MODES, type ReadMode } from "../../gateway/connections/open-connections.ts";
+import { spliceWebSocket, type PongFilter } from "../../gateway/websockets/splice-websocket.ts";
 import { until } from "./stand.ts";
 
 type Spliced = {
@@ -15,18 +15,18 @@ type Spliced = {
   container: Socket;
   seen: { client: Buffer; container: Buffer };
   /** The near ends. */
-  links: { client: Link; container: Link };
+  links: { client: NetConnection; container: NetConnection };
   bytes: () => number;
   drain(): void;
   over: () => boolean;
 };
 
-type Options = { reads: Reads; early?: Buffer[]; rest?: Buffer; sieve?: Sieve; lingerMs?: number };
+type Options = { reads: ReadMode; early?: Buffer[]; rest?: Buffer; sieve?: PongFilter; lingerMs?: number };
 
 /** Two connections that have become one WebSocket. */
 async function splice(t: Test, { reads, early = [], rest = Buffer.alloc(0), sieve, lingerMs = 1_000 }: Options): Promise<Spliced> {
-  const links = openLinks(reads);
-  const near: Link[] = [];
+  const links = createConnectionFactory(reads);
+  const near: NetConnection[] = [];
   const server = createServer({ allowHalfOpen: true, pauseOnConnect: true }, (socket) => void near.push(links.accept(socket)));
   await new Promise<void>((resolve) => void server.listen(0, "127.0.0.1", resolve));
   const reach = async () => {
@@ -34,7 +34,7 @@ async function splice(t: Test, { reads, early = [], rest = Buffer.alloc(0), siev
     far.on("error", () => undefined);
     const before = near.length;
     await until("it is accepted", () => near.length > before);
-    return { far, link: near[before] as Link };
+    return { far, link: near[before] as NetConnection };
   };
   const [client, container] = [await reach(), await reach()];
   t.teardown(() => {
@@ -50,14 +50,14 @@ async function splice(t: Test, { reads, early = [], rest = Buffer.alloc(0), siev
   const draining = new Draining();
   let count = 0;
   let over = false;
-  void spliceUpgraded({
+  void spliceWebSocket({
     client: client.link,
     container: container.link,
     early,
     rest,
-    sieve,
-    lease: { bytes: (n) => void (count += n) },
-    told: { bytesIn: 0, bytesOut: 0 },
+    pongFilter: sieve,
+    lease: { countBytes: (n) => void (count += n) },
+    record: { bytesIn: 0, bytesOut: 0 },
     draining,
     clock: systemClock(),
     limits: { lingerMs },
@@ -78,7 +78,7 @@ const BROKE_OFF = closeFrame(1011, "The container broke the connection");
 const HELLO = shortFrame(1, "hello");
 const ends = (socket: Socket) => new Promise<void>((resolve) => void socket.once("end", resolve).once("close", () => resolve()));
 
-for (const reads of READS) {
+for (const reads of READ_MODES) {
   t.test(`reading ${reads}`, async (t) => {
     t.test("what came early is passed on first, and all is counted", async (t) => {
       const { client, container, seen, bytes, over } = await splice(t, { reads, early: [Buffer.from("a"), Buffer.from("b")], rest: HELLO });
@@ -181,7 +181,7 @@ for (const reads of READS) {
 
     t.test("what is left of an answer to our own ping does not reach the container", async (t) => {
       let left = 5;
-      const sieve: Sieve = (chunk) => {
+      const sieve: PongFilter = (chunk) => {
         const here = Math.min(left, chunk.length);
         left -= here;
         return left === 0 ? chunk.subarray(here) : undefined;

@@ -2,7 +2,7 @@ import { connect } from "node:net";
 import t from "tap";
 import { systemClock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
-import { knownCallers } from "../../gateway/feed/known-callers.ts";
+import { openCallerCache } from "../../gateway/feed/known-callers.ts";
 import { createRecentSet, createWrongTokens, WRONG_TOKENS } from "../../gateway/feed/wrong-tokens.ts";
 import { ADA } from "../fixtures/directory.ts";
 import { stillClock } from "../fixtures/still-clock.ts";
@@ -13,11 +13,11 @@ const NEVER = new AbortController().signal;
 /** `tokens`: who holds which now. */
 function openCallers(t: { teardown(act: () => unknown): unknown }, tokens: Set<string>, clock = stillClock()) {
   const lookUps: string[] = [];
-  const callers = knownCallers({
+  const callers = openCallerCache({
     clock,
     closed: NEVER,
     full: () => new Fault("CONTROL_AWAY", "full"),
-    ask: (some) => {
+    findCallers: (some) => {
       lookUps.push(...some);
       return Promise.resolve(some.map((token) => (tokens.has(token) ? ADA : undefined)));
     },
@@ -30,24 +30,24 @@ t.test("a wrong token is looked up once in half a minute, and a token made meanw
   const tokens = new Set<string>();
   const { callers, lookUps, clock } = openCallers(t, tokens);
   for (let second = 0; second < 29; second++) {
-    t.equal(await callers.who("wrong", NEVER, "192.0.2.1"), undefined);
+    t.equal(await callers.find("wrong", NEVER, "192.0.2.1"), undefined);
     await clock.advance(1_000);
   }
   t.same(lookUps, ["wrong"]);
   tokens.add("new");
-  t.equal((await callers.who("new", NEVER, "192.0.2.1"))?.login, ADA.login);
+  t.equal((await callers.find("new", NEVER, "192.0.2.1"))?.login, ADA.login);
   await clock.advance(2_000);
-  await callers.who("wrong", NEVER, "192.0.2.1");
+  await callers.find("wrong", NEVER, "192.0.2.1");
   t.same(lookUps, ["wrong", "new", "wrong"]);
 });
 
 t.test("wrong tokens of one address are looked up at a bounded rate", async (t) => {
   const { callers, lookUps, clock } = openCallers(t, new Set(["fresh", "old"]));
   const { burst, everyMs } = WRONG_TOKENS;
-  t.ok(await callers.who("old", NEVER, "192.0.2.1"));
+  t.ok(await callers.find("old", NEVER, "192.0.2.1"));
   const flood = async (count: number, from: string) => {
     const results = await Promise.all(
-      Array.from({ length: count }, (_, at) => callers.who(`${from}-${at}`, NEVER, "192.0.2.1").catch((error: unknown) => error)),
+      Array.from({ length: count }, (_, at) => callers.find(`${from}-${at}`, NEVER, "192.0.2.1").catch((error: unknown) => error)),
     );
     return results.filter((result) => result instanceof Fault);
   };
@@ -56,9 +56,9 @@ t.test("wrong tokens of one address are looked up at a bounded rate", async (t) 
   t.ok(lookUps.length <= 1 + burst + 6, `${lookUps.length} questions`);
   t.match(refused[0], { code: "TOO_MANY_ATTEMPTS", status: 429 });
   t.ok(((refused[0] as Fault).retryAfterMs ?? 0) > 0);
-  t.ok(await callers.who("fresh", NEVER, "192.0.2.2"), "another address is not concerned");
+  t.ok(await callers.find("fresh", NEVER, "192.0.2.2"), "another address is not concerned");
   callers.forget();
-  t.ok(await callers.who("old", NEVER, "192.0.2.1"), "who was valid behind the same address is not either, also after somebody signed out");
+  t.ok(await callers.find("old", NEVER, "192.0.2.1"), "who was valid behind the same address is not either, also after somebody signed out");
   const before = lookUps.length;
   await clock.advance(10_000);
   await flood(1_000, "c");

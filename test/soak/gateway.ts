@@ -3,10 +3,10 @@ import { Socket, type AddressInfo } from "node:net";
 import { queryObjects } from "node:v8";
 import { clockFrom, systemClock } from "../../lib/clock.ts";
 import type { Standing } from "../../gateway/contract.ts";
-import { Link } from "../../gateway/connections/connection.ts";
-import type { Reads } from "../../gateway/connections/open-connections.ts";
-import { ClientSide } from "../../gateway/exchange/client-connection.ts";
-import { ContainerSide } from "../../gateway/exchange/pool.ts";
+import { NetConnection } from "../../gateway/connections/connection.ts";
+import type { ReadMode } from "../../gateway/connections/open-connections.ts";
+import { ClientConnection } from "../../gateway/exchange/client-connection.ts";
+import { ContainerConnection } from "../../gateway/exchange/pool.ts";
 import { Exchange } from "../../gateway/exchange/exchange.ts";
 import { openGateway } from "../../gateway/open-gateway.ts";
 import { openLog } from "../../lib/log.ts";
@@ -70,7 +70,7 @@ const gateway = openGateway({
   directory: held.directory,
   identity: held.identity,
   api: { target: { socketPath: "/nonexistent/api.sock" } },
-  reads: reads as Reads,
+  reads: reads as ReadMode,
   origins: [],
   // Dead targets are given up, and what is idle is closed, soon enough for a soak.
   limits: { doubtMs: 10, lingerMs: 500, connectTimeoutMs: 2_000, upstreamIdleMs: 500 },
@@ -78,7 +78,7 @@ const gateway = openGateway({
   log: openLog({ level: "warn", name: "soak" }),
 });
 
-const COUNTED = { Socket, Link, ClientSide, ContainerSide, Exchange, AbortSignal };
+const COUNTED = { Socket, NetConnection, ClientConnection, ContainerConnection, Exchange, AbortSignal };
 
 function look(): Held {
   // What the fixture remembers for tests would itself be a leak.

@@ -1,5 +1,5 @@
 /** `npm run soak [-- SHARE]`: the connects and aborts of `PARTS`, half of them for each way to read; SHARE (0 to 1) of them for a quick look. */
-import { READS } from "../../gateway/connections/open-connections.ts";
+import { READ_MODES } from "../../gateway/connections/open-connections.ts";
 import { described, faultsOf, PARTS, soak } from "./soak.ts";
 
 /** No client begins later, whatever is left to do: what was not played counts as failed. */
@@ -10,9 +10,9 @@ const end = performance.now() + WITHIN_MS;
 
 const share = Number(process.argv[2] ?? "1");
 let passed = true;
-for (const reads of READS) {
+for (const reads of READ_MODES) {
   for (const [name, { scripts, count: all }] of Object.entries(PARTS)) {
-    const count = Math.round((all * share) / READS.length);
+    const count = Math.round((all * share) / READ_MODES.length);
     console.log(`${count} ${name}, ${scripts.length} kinds and targets, read by ${reads} …`);
     const outcome = await soak(reads, { scripts, count, warmUp: WARM_UP, withinMs: end - performance.now() });
     const faults = faultsOf(outcome, count);

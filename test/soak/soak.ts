@@ -1,4 +1,4 @@
-import type { Reads } from "../../gateway/connections/open-connections.ts";
+import type { ReadMode } from "../../gateway/connections/open-connections.ts";
 import { ABORTS } from "./aborts.ts";
 import { playAll, type Played, type Script } from "./script.ts";
 import { grown, inWords } from "./verdict.ts";
@@ -26,7 +26,7 @@ export type SoakOptions = {
 const AT_ONCE = 100;
 
 /** Plays clients against a gateway process of their own, and compares what it holds before and after. */
-export async function soak(reads: Reads, { scripts, count, warmUp, withinMs }: SoakOptions): Promise<Outcome> {
+export async function soak(reads: ReadMode, { scripts, count, warmUp, withinMs }: SoakOptions): Promise<Outcome> {
   const world = await openWorld(reads);
   try {
     const { port } = world;

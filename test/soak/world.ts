@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import type { Standing } from "../../gateway/contract.ts";
-import type { Reads } from "../../gateway/connections/open-connections.ts";
+import type { ReadMode } from "../../gateway/connections/open-connections.ts";
 import type { Held } from "./gateway.ts";
 
 /** A gateway and its containers, each in a process of its own. */
@@ -32,7 +32,7 @@ function idOf(number: number): string {
 /** Longer than connections to containers are kept, lingering ones are waited for, and all of them together. */
 const SETTLED_WITHIN_MS = 30_000;
 
-export async function openWorld(reads: Reads): Promise<World> {
+export async function openWorld(reads: ReadMode): Promise<World> {
   const containers = fork(join(import.meta.dirname, "containers.ts"));
   const { port: there } = (await told(containers)) as { port: number };
   const views: Record<string, Standing> = {

@@ -1,10 +1,10 @@
 import { randomBytes } from "node:crypto";
 import type { Clock } from "../../../lib/clock.ts";
-import type { WhoAnswer } from "../../../gateway/contract.ts";
+import type { CallerReply } from "../../../gateway/contract.ts";
 import { tokenDigest } from "../../identity/tokens.ts";
 
 /** Somebody who signed in here with a key that the server of the users took; `token` is that server's, and never leaves this process. */
-export type ConsoleSession = { user: WhoAnswer; token: string };
+export type ConsoleSession = { user: CallerReply; token: string };
 
 export type RegistrySessions = {
   /** The secret by which the session is found from now on: 256 random bits. */

@@ -2,7 +2,7 @@ import type { FastifyReply, FastifyRequest } from "fastify";
 import { isSafe, pageOf } from "../../../lib/browser-requests.ts";
 import type { Clock } from "../../../lib/clock.ts";
 import { Fault } from "../../../lib/fault.ts";
-import type { WhoAnswer } from "../../../gateway/contract.ts";
+import type { CallerReply } from "../../../gateway/contract.ts";
 import { clientAbortSignal } from "../../api/api-error.ts";
 import { headerOf } from "../../api/authorization.ts";
 import { type SignInAttempts, createSignInAttempts } from "../../identity/attempts.ts";
@@ -13,7 +13,7 @@ export type UserServer = {
   /** A session's token there, for a developer key. Faults: DEV_KEY_INVALID. */
   signIn(key: string, signal: AbortSignal): Promise<string>;
   /** Who holds it now; undefined: nobody any more. */
-  who(token: string, signal: AbortSignal): Promise<WhoAnswer | undefined>;
+  who(token: string, signal: AbortSignal): Promise<CallerReply | undefined>;
 };
 
 /** Not `auth`: a browser sends a host's cookies to all of its ports, and that name is the Datagrok server's beside this. */
@@ -41,7 +41,7 @@ export function createRegistrySignIn({
   attempts = createSignInAttempts({ clock }),
 }: RegistrySignInDeps) {
   const sessions = createRegistrySessions({ clock, limits });
-  const callers = new WeakMap<FastifyRequest, WhoAnswer>();
+  const callers = new WeakMap<FastifyRequest, CallerReply>();
   let asking = 0;
 
   const proven = async (key: string, signal: AbortSignal): Promise<string> => {
@@ -76,7 +76,7 @@ export function createRegistrySignIn({
       if (authorize === "admin") await stillAdmin(secret, session.token, clientAbortSignal(reply));
       callers.set(request, session.user);
     },
-    caller: (request: FastifyRequest): WhoAnswer | undefined => callers.get(request),
+    caller: (request: FastifyRequest): CallerReply | undefined => callers.get(request),
     /** The secret of a new session. Faults: DEV_KEY_INVALID, TOO_MANY_ATTEMPTS, those of the server of the users. */
     signIn: async (request: FastifyRequest, key: string | undefined, reply: FastifyReply): Promise<string> => {
       const address = addressOf(request);

@@ -2,10 +2,10 @@ import { pageOf, permissionLines, preflightLines } from "../../../lib/browser-re
 import { systemClock } from "../../../lib/clock.ts";
 import { headerOf } from "../../../control/api/authorization.ts";
 import { FrameError } from "../../../gateway/websockets/frames.ts";
-import { openDecide } from "../../../gateway/containers/decide.ts";
-import { openHold } from "../../../gateway/containers/hold.ts";
-import { openLeases } from "../../../gateway/containers/lease.ts";
-import { openNoWake } from "../../../gateway/containers/wake-decision.ts";
+import { createDecide } from "../../../gateway/containers/decide.ts";
+import { createHold } from "../../../gateway/containers/hold.ts";
+import { createLeases } from "../../../gateway/containers/lease.ts";
+import { createProbeMatcher } from "../../../gateway/containers/wake-decision.ts";
 import { QueuedFrames } from "../../../gateway/websockets/queued-frames.ts";
 import { originForm, readRoute } from "../../../gateway/containers/route.ts";
 import { FrameBoundary } from "../../../gateway/websockets/frame-boundary.ts";
@@ -32,11 +32,11 @@ const clock = systemClock();
 const log = openLog({ level: "silent", name: "bench" });
 const { directory, identity, set } = openTestDirectory();
 set(ID, { kind: "awake", address: { host: "127.0.0.1", port: 1 } });
-const hold = openHold({ directory, clock, limit: 10, ofUser: { ofContainer: 10, ofAll: 10 } });
-const decide = openDecide({
+const hold = createHold({ directory, clock, limit: 10, ofUser: { ofContainer: 10, ofAll: 10 } });
+const decide = createDecide({
   directory,
   identity,
-  leases: openLeases({ directory, hold, clock, doubtMs: 0 }),
+  leases: createLeases({ directory, hold, clock, doubtMs: 0 }),
   api: { target: { socketPath: "/nowhere" } },
   readiness: openReadiness("ready"),
   trusted: trustedProxies(["private"]),
@@ -129,7 +129,8 @@ const texts: Readonly<Record<string, { pieces: readonly string[]; worst: string;
   "no-wake rules": {
     pieces: ["prefetch", "a", ";", "p"],
     worst: filled("prefetc"),
-    read: (text) => openNoWake(["sec-purpose:prefetch", "user-agent:probe"])({ header: headerOf({ "sec-purpose": text, "user-agent": text }) }),
+    read: (text) =>
+      createProbeMatcher(["sec-purpose:prefetch", "user-agent:probe"])({ header: headerOf({ "sec-purpose": text, "user-agent": text }) }),
   },
 };
 

@@ -78,8 +78,8 @@ const replies: [name: string, read: () => unknown][] = [];
 for (const [name, text] of Object.entries(hostile(REPLY))) {
   for (const [kind, ask] of registries) replies.push([`registry, ${kind}: ${name}`, () => ask(reply(text))]);
   const server = {
-    get: () => Promise.resolve({ status: 200, said: parseReply(text) }),
-    ask: () => Promise.reject(new Error()),
+    get: () => Promise.resolve({ status: 200, body: parseReply(text) }),
+    request: () => Promise.reject(new Error()),
     close: () => Promise.resolve(),
   };
   replies.push([`Datagrok server, list: ${name}`, () => listPages(server, "/docker/containers", "token", signal)]);

@@ -5,13 +5,13 @@
 import { readFileSync } from "node:fs";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { join } from "node:path";
-import { FEED_BEAT_MS, type FeedLine, type WhoAnswer, type WhoAnswers, type WhoAsk } from "../../../gateway/contract.ts";
+import { FEED_BEAT_MS, type FeedLine, type CallerReply, type CallersReply, type CallersRequest } from "../../../gateway/contract.ts";
 import { portOf, type World } from "./world.ts";
 
 const [folder = ""] = process.argv.slice(2);
 const world = JSON.parse(readFileSync(join(folder, "world.json"), "utf8")) as World;
 const holders = new Map(
-  world.keys.map((key, index): [string, WhoAnswer] => [key, { userId: world.ids[index] ?? "", login: `user${index}`, admin: false }]),
+  world.keys.map((key, index): [string, CallerReply] => [key, { userId: world.ids[index] ?? "", login: `user${index}`, admin: false }]),
 );
 const containers = world.ids.map((id, index) => {
   return { id, name: `container${index}`, standing: { kind: "awake" as const, addresses: [{ host: "127.0.0.1", port: portOf(world, index) }] } };
@@ -35,6 +35,6 @@ process.once("SIGTERM", () => process.exit(0));
 async function who(request: IncomingMessage, response: ServerResponse): Promise<void> {
   let text = "";
   for await (const piece of request) text += String(piece);
-  const callers = (JSON.parse(text) as WhoAsk).tokens.map((token) => holders.get(token) ?? null);
-  response.writeHead(200, { "Content-Type": "application/json" }).end(JSON.stringify({ callers } satisfies WhoAnswers));
+  const callers = (JSON.parse(text) as CallersRequest).tokens.map((token) => holders.get(token) ?? null);
+  response.writeHead(200, { "Content-Type": "application/json" }).end(JSON.stringify({ callers } satisfies CallersReply));
 }

@@ -2,9 +2,9 @@
 import { connect, createServer, type Socket } from "node:net";
 import { systemClock } from "../../../lib/clock.ts";
 import { Draining } from "../../../gateway/connections/closing.ts";
-import { type Link } from "../../../gateway/connections/connection.ts";
-import { openLinks, type Reads } from "../../../gateway/connections/open-connections.ts";
-import { spliceUpgraded } from "../../../gateway/websockets/splice-websocket.ts";
+import { type NetConnection } from "../../../gateway/connections/connection.ts";
+import { createConnectionFactory, type ReadMode } from "../../../gateway/connections/open-connections.ts";
+import { spliceWebSocket } from "../../../gateway/websockets/splice-websocket.ts";
 import { cpuUs } from "../proxy/cost.ts";
 
 const [role = "", ...args] = process.argv.slice(2);
@@ -12,15 +12,15 @@ const numbers = args.map(Number);
 const HEAD = "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
 const SWITCHED = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
 
-if (role === "proxy") proxy(args[0] as Reads, numbers[1] ?? 0, numbers[2] ?? 0);
+if (role === "proxy") proxy(args[0] as ReadMode, numbers[1] ?? 0, numbers[2] ?? 0);
 else if (role === "echo") echo(numbers[0] ?? 0);
 else if (role === "load")
   await load({ port: numbers[0] ?? 0, pid: numbers[1] ?? 0, bytes: numbers[2] ?? 0, connections: numbers[3] ?? 0, seconds: numbers[4] ?? 0 });
 else await idle(numbers[0] ?? 0, numbers[1] ?? 0);
 
-/** Heads pass as they are; behind them, `spliceUpgraded` is on its own. */
-function proxy(reads: Reads, port: number, upstream: number): void {
-  const links = openLinks(reads);
+/** Heads pass as they are; behind them, `spliceWebSocket` is on its own. */
+function proxy(reads: ReadMode, port: number, upstream: number): void {
+  const links = createConnectionFactory(reads);
   const clock = systemClock();
   const draining = new Draining();
   createServer({ allowHalfOpen: true, pauseOnConnect: true, noDelay: true }, (socket) => {
@@ -30,15 +30,15 @@ function proxy(reads: Reads, port: number, upstream: number): void {
     passHead(client, container, () => {
       passHead(container, client, () => {
         state = 1;
-        const lease = { bytes: () => void state++ };
-        const told = { bytesIn: 0, bytesOut: 0 };
-        void spliceUpgraded({ client, container, early: [], rest: Buffer.alloc(0), lease, told, draining, clock, limits: { lingerMs: 5_000 } });
+        const lease = { countBytes: () => void state++ };
+        const record = { bytesIn: 0, bytesOut: 0 };
+        void spliceWebSocket({ client, container, early: [], rest: Buffer.alloc(0), lease, record, draining, clock, limits: { lingerMs: 5_000 } });
       });
     });
   }).listen(port, "127.0.0.1", 4_096);
 }
 
-function passHead(from: Link, to: Link, then: () => void): void {
+function passHead(from: NetConnection, to: NetConnection, then: () => void): void {
   const nothing = () => undefined;
   from.user = {
     onBytes: (chunk) => {
