@@ -1,5 +1,5 @@
 import { datagrokKeys } from "../../lib/jwks/key-server.ts";
-import { judgeToken } from "../../lib/jwks/judge-token.ts";
+import { judgeToken } from "../../lib/jwks/verify-token.ts";
 import { openSigners } from "../../lib/jwks/open-signers.ts";
 import { Fault } from "../../lib/fault.ts";
 import { openLog } from "../../lib/log.ts";

@@ -1,6 +1,6 @@
 import { Fault } from "../../lib/fault.ts";
 import type { Spec } from "../driver.ts";
-import { endedEarly, LAST_LINES, lastLines } from "../ended-early.ts";
+import { endedEarly, LAST_LINES, lastLines } from "../crash-fault.ts";
 import type { Engine } from "../engine/engine.ts";
 import { logStream } from "../engine/log-stream.ts";
 import { look } from "./inspect.ts";

@@ -26,7 +26,7 @@ import {
 import type { Clock } from "../../lib/clock.ts";
 import { withTimeout } from "../../lib/deadline.ts";
 import { awsFault, unreachable } from "./faults.ts";
-import { gather } from "./gather.ts";
+import { gather } from "./batch-calls.ts";
 import { pace } from "./pace.ts";
 
 /** Every IAM action that the driver itself asks for: `conf/ecs/policy.json` allows these. */

@@ -6,7 +6,7 @@ import { notHonoured, service, taskDefinition } from "./definition.ts";
 import { deregister, remove } from "./destroy.ts";
 import { isNamed, isTrouble, saidBy } from "./faults.ts";
 import { chooseLaunch, type Launch } from "./launch.ts";
-import { findService, tasksOf } from "./look.ts";
+import { findService, tasksOf } from "./describe.ts";
 import { isEnding } from "./observe.ts";
 import type { Site } from "./site.ts";
 import { readTags } from "./tags.ts";

@@ -4,7 +4,7 @@ import type { Call } from "../driver.ts";
 import { isServiceName } from "../service-name.ts";
 import { withTimeout } from "../../lib/deadline.ts";
 import { isNamed } from "./faults.ts";
-import { findService, findTasks, tasksOf } from "./look.ts";
+import { findService, findTasks, tasksOf } from "./describe.ts";
 import type { Site } from "./site.ts";
 import { readTags } from "./tags.ts";
 

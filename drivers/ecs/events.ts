@@ -1,6 +1,6 @@
 import { createBackoff } from "../../lib/backoff.ts";
 import type { Call, DriverEvent } from "../driver.ts";
-import { allServices, liveTasks, ofService } from "./look.ts";
+import { allServices, liveTasks, ofService } from "./describe.ts";
 import { runs, taskId } from "./observe.ts";
 import type { Site } from "./site.ts";
 import { readTags } from "./tags.ts";

@@ -2,7 +2,7 @@ import type { ContainerInstance } from "@aws-sdk/client-ecs";
 import { advisedFault } from "../advice.ts";
 import type { Spec } from "../driver.ts";
 import type { Aws } from "./aws.ts";
-import { ec2Room } from "./ec2-room.ts";
+import { ec2Room } from "./ec2-capacity.ts";
 import { fargateSize, type FargateSize } from "./fargate-sizes.ts";
 import type { LaunchType } from "./site.ts";
 

@@ -1,7 +1,7 @@
 import type { Task } from "@aws-sdk/client-ecs";
 import type { Call, Observed } from "../driver.ts";
 import { isServiceName } from "../service-name.ts";
-import { allServices, findService, liveTasks, ofService, tasksOf } from "./look.ts";
+import { allServices, findService, liveTasks, ofService, tasksOf } from "./describe.ts";
 import { observe, runs } from "./observe.ts";
 import type { Site } from "./site.ts";
 import { readTags } from "./tags.ts";

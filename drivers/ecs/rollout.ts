@@ -7,7 +7,7 @@ import type { Begun } from "./create.ts";
 import { isTrouble } from "./faults.ts";
 import { givenUpFault, isGivenUp, unplacedFault } from "./given-up.ts";
 import { lastLines } from "./logs.ts";
-import { findService, tasksAgain } from "./look.ts";
+import { findService, tasksAgain } from "./describe.ts";
 import { addressOf, isEnding, runs } from "./observe.ts";
 import type { Site } from "./site.ts";
 import { stoppedFault } from "./stopped.ts";

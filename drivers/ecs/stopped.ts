@@ -2,7 +2,7 @@ import type { Task } from "@aws-sdk/client-ecs";
 import type { Fault } from "../../lib/fault.ts";
 import { advisedFault, type DriverFaultCode } from "../advice.ts";
 import type { Spec } from "../driver.ts";
-import { endedEarly } from "../ended-early.ts";
+import { endedEarly } from "../crash-fault.ts";
 import { deniedAction } from "./faults.ts";
 import { mainContainer } from "./observe.ts";
 

@@ -1,10 +1,10 @@
 import type { V1Pod } from "@kubernetes/client-node";
 import { Fault } from "../../lib/fault.ts";
 import type { Spec } from "../driver.ts";
-import { linesOf } from "../ended-early.ts";
+import { linesOf } from "../crash-fault.ts";
 import type { Cluster } from "./cluster.ts";
 import { logsOf } from "./logs.ts";
-import { lastEnd, lastMessage, verdictOf } from "./verdict.ts";
+import { lastEnd, lastMessage, verdictOf } from "./pod-state.ts";
 
 const LAST_LINES = 20;
 

@@ -8,8 +8,8 @@ import { destroy } from "./destroy.ts";
 import { readLabels, readPort, selectService } from "./labels.ts";
 import { apply, find, listAll, refuseStranger } from "./objects.ts";
 import { currentPod } from "./observe.ts";
-import { type DockerAuth, pullWith } from "./pull-with.ts";
-import { verdictOf } from "./verdict.ts";
+import { type DockerAuth, pullWith } from "./pull-secret.ts";
+import { verdictOf } from "./pod-state.ts";
 
 export type Tools = { log: Log; registry: Registry | undefined; registryHosts: readonly string[]; auth: DockerAuth };
 

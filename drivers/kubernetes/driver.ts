@@ -9,7 +9,7 @@ import { events } from "./events.ts";
 import { logs } from "./logs.ts";
 import { isServiceName } from "../service-name.ts";
 import { inspect, list } from "./observe.ts";
-import { readDockerAuth } from "./pull-with.ts";
+import { readDockerAuth } from "./pull-secret.ts";
 import { resolve } from "./resolve.ts";
 
 /** Some clusters make machines as they are needed. Below a start's own limit in the field (55 s), so that whoever waits is told why. */

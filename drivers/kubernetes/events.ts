@@ -2,7 +2,7 @@ import type { Log } from "../../lib/log.ts";
 import type { Call, DriverEvent } from "../driver.ts";
 import type { Cluster } from "./cluster.ts";
 import { readLabels, SELECT_OURS, serviceOf } from "./labels.ts";
-import { verdictOf } from "./verdict.ts";
+import { verdictOf } from "./pod-state.ts";
 import { watchPods } from "./watch.ts";
 
 /**

@@ -8,7 +8,7 @@ import { selectService } from "./labels.ts";
 import { listAll } from "./objects.ts";
 import { currentPod } from "./observe.ts";
 import { CONTAINER } from "./pod-spec.ts";
-import { restartsOf } from "./verdict.ts";
+import { restartsOf } from "./pod-state.ts";
 
 /** Ends when the container does; an aborted call rejects with the signal's reason. */
 export async function* logs(

@@ -3,7 +3,7 @@ import type { Address, Call, Observed } from "../driver.ts";
 import type { Cluster } from "./cluster.ts";
 import { readLabels, readPort, SELECT_OURS, selectService, serviceOf } from "./labels.ts";
 import { find, isOf, listAll } from "./objects.ts";
-import { verdictOf } from "./verdict.ts";
+import { verdictOf } from "./pod-state.ts";
 
 /** What is known of one service; something that only has its name, but is not ours, does not exist for berth. */
 export async function inspect(cluster: Cluster, service: string, { signal }: Call): Promise<Observed | undefined> {

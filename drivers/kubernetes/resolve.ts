@@ -5,7 +5,7 @@ import { type ImageConfig, placeOf, readImageConfig } from "../image-config.ts";
 import { withTimeout } from "../../lib/deadline.ts";
 import type { Cluster } from "./cluster.ts";
 import type { Tools } from "./create.ts";
-import { loginAt } from "./pull-with.ts";
+import { loginAt } from "./pull-secret.ts";
 
 /** Beyond it the image's ports are left to its package. */
 const ASK_MS = 20_000;

@@ -8,7 +8,7 @@ import { readLabels, selectService } from "./labels.ts";
 import { find } from "./objects.ts";
 import { addressOf, currentPod } from "./observe.ts";
 import { startFault } from "./start-fault.ts";
-import { restartsOf, type Verdict, verdictOf } from "./verdict.ts";
+import { restartsOf, type Verdict, verdictOf } from "./pod-state.ts";
 import { watchPods } from "./watch.ts";
 
 /** How often it is asked why there is no pod yet, and whether patience is at its end. */

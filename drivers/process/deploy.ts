@@ -1,7 +1,7 @@
 import type { Clock } from "../../lib/clock.ts";
 import { advisedFault } from "../advice.ts";
 import type { Address, DeployCall, Deployment, Labels, Spec } from "../driver.ts";
-import { endedEarly } from "../ended-early.ts";
+import { endedEarly } from "../crash-fault.ts";
 import { awaitReady } from "../ready.ts";
 import { destroy } from "./destroy.ts";
 import { localise, readRecipe } from "./folder.ts";

@@ -5,7 +5,7 @@ import type { Spec } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";
 import type { Reach } from "../engine/reach.ts";
 import { readLabels } from "../labels.ts";
-import { localContainer } from "./look.ts";
+import { localContainer } from "./inspect.ts";
 import { isNameTaken } from "./name-taken.ts";
 import { publishes } from "./observe.ts";
 import { remove } from "./remove.ts";

@@ -9,13 +9,13 @@ import { readReference } from "../reference.ts";
 import { readCluster } from "./cluster.ts";
 import { createOrAdopt } from "./create.ts";
 import { definition, type Site } from "./definition.ts";
-import { look } from "./look.ts";
+import { look } from "./inspect.ts";
 import { addressOf, type View } from "./observe.ts";
 import { ensureOverlay } from "./overlay.ts";
 import { remove } from "./remove.ts";
 import { currentTask, findService, isOver, type Task, tasksOf } from "./task.ts";
 import { wayFor } from "./way.ts";
-import { unplaced, whyEnded } from "./why.ts";
+import { unplaced, whyEnded } from "./task-fault.ts";
 import type { DriverTimes } from "../../lib/start-phases.ts";
 
 const LOOK_EVERY_MS = 50;

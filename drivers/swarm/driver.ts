@@ -11,7 +11,7 @@ import { swarmCapacity } from "./cluster.ts";
 import { deploy, type Start } from "./deploy.ts";
 import { events } from "./events.ts";
 import { logs } from "./logs.ts";
-import { inspect, list } from "./look.ts";
+import { inspect, list } from "./inspect.ts";
 import type { View } from "./observe.ts";
 import { ensureOverlay } from "./overlay.ts";
 import { destroy } from "./remove.ts";

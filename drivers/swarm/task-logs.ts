@@ -1,6 +1,6 @@
 import type { Engine } from "../engine/engine.ts";
 import { logStream } from "../engine/log-stream.ts";
-import { localContainer } from "./look.ts";
+import { localContainer } from "./inspect.ts";
 import { isOver, type Task, tasksOf } from "./task.ts";
 
 const LOOK_EVERY_MS = 500;

@@ -2,7 +2,7 @@ import { hash } from "node:crypto";
 import NodeCache from "node-cache";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
-import { judgeToken, LONGEST_TOKEN } from "../../lib/jwks/judge-token.ts";
+import { judgeToken, LONGEST_TOKEN } from "../../lib/jwks/verify-token.ts";
 import type { Signers } from "../../lib/jwks/open-signers.ts";
 
 /** One entry of a token's `access`: what may be done with one thing. */

@@ -1,7 +1,7 @@
 import type { KeyObject } from "node:crypto";
 import type { Clock } from "../clock.ts";
-import { openFetched } from "./fetched.ts";
-import type { Keys } from "./read-keys.ts";
+import { openFetched } from "../revalidating-value.ts";
+import type { Keys } from "./parse-keys.ts";
 
 /** The keys that tokens are signed with, as far as they are known. */
 export type KeySet = {

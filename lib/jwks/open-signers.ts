@@ -1,10 +1,10 @@
 import type { Clock } from "../clock.ts";
 import { Fault } from "../fault.ts";
 import type { Log } from "../log.ts";
-import { openFetched } from "./fetched.ts";
+import { openFetched } from "../revalidating-value.ts";
 import type { KeyServer } from "./key-server.ts";
 import { type KeySet, openKeySet } from "./key-set.ts";
-import { readKeys } from "./read-keys.ts";
+import { readKeys } from "./parse-keys.ts";
 import { parseReply } from "../parse-reply.ts";
 
 const ISSUER_FRESH_MS = 10 * 60_000;

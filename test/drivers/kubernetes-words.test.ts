@@ -5,7 +5,7 @@ import { readLabels, writeMeta } from "../../drivers/kubernetes/labels.ts";
 import { currentPod } from "../../drivers/kubernetes/observe.ts";
 import { podSpec } from "../../drivers/kubernetes/pod-spec.ts";
 import { pathOf } from "../../drivers/kubernetes/resources.ts";
-import { verdictOf } from "../../drivers/kubernetes/verdict.ts";
+import { verdictOf } from "../../drivers/kubernetes/pod-state.ts";
 import { labelsFor } from "./conformance.ts";
 
 const status = (state: object, more: object = {}) =>

@@ -1,12 +1,12 @@
 import t from "tap";
 import type { Spec } from "../../drivers/driver.ts";
-import { endedEarly } from "../../drivers/ended-early.ts";
+import { endedEarly } from "../../drivers/crash-fault.ts";
 import { addressOf, observe, type Seen, type View } from "../../drivers/swarm/observe.ts";
 import { definition } from "../../drivers/swarm/definition.ts";
 import { constraintsFor, gpuKind } from "../../drivers/swarm/placement.ts";
 import { currentTask, type Task } from "../../drivers/swarm/task.ts";
 import { type Standpoint, wayFor, wayOf } from "../../drivers/swarm/way.ts";
-import { unplaced } from "../../drivers/swarm/why.ts";
+import { unplaced } from "../../drivers/swarm/task-fault.ts";
 
 // One node is all that a test can have here: what depends on several is asked of the functions that decide it.
 const node = (id: string, more: object = {}) => ({

@@ -2,7 +2,7 @@ import { hash, timingSafeEqual } from "node:crypto";
 import type { IncomingHttpHeaders } from "node:http";
 import type { Clock } from "../../../lib/clock.ts";
 import { Fault } from "../../../lib/fault.ts";
-import { judgeToken, LONGEST_TOKEN } from "../../../lib/jwks/judge-token.ts";
+import { judgeToken, LONGEST_TOKEN } from "../../../lib/jwks/verify-token.ts";
 import type { Signers } from "../../../lib/jwks/open-signers.ts";
 
 /** Who may call: whoever shows the key, or a token that a Datagrok server has made for spawners. Faults: TOKEN_MISSING, TOKEN_INVALID, TOKEN_KEYS_UNKNOWN. */

@@ -4,9 +4,9 @@ import { withTimeout } from "../../../lib/deadline.ts";
 import { Fault } from "../../../lib/fault.ts";
 import type { Log } from "../../../lib/log.ts";
 import { openCalledOff } from "./called-off.ts";
-import { openLimit } from "./limit.ts";
+import { openLimit } from "./bulkhead.ts";
 import { timedDeploy } from "./timed-deploy.ts";
-import { openTurns } from "./turns.ts";
+import { openTurns } from "./keyed-mutex.ts";
 import type { Progress, Work } from "./work.ts";
 
 /** Which deploy it is. */

@@ -13,7 +13,7 @@ import type { Callers } from "./callers.ts";
 import { DEPLOY_LIMITS, type DeployLimits, openDeploys } from "./deploys.ts";
 import { deployRoutes } from "./deploy-routes.ts";
 import { eventRoutes } from "./event-routes.ts";
-import { openLimit } from "./limit.ts";
+import { openLimit } from "./bulkhead.ts";
 import { serviceRoutes } from "./service-routes.ts";
 import type { SpawnerParts } from "./spawner-parts.ts";
 import { openStreams } from "./streams.ts";

@@ -2,7 +2,7 @@ import type { Clock } from "../../../lib/clock.ts";
 import type { Driver } from "../../driver.ts";
 import type { Log } from "../../../lib/log.ts";
 import type { Deploys } from "./deploys.ts";
-import type { Limit } from "./limit.ts";
+import type { Limit } from "./bulkhead.ts";
 import type { Streams } from "./streams.ts";
 
 /** Everything that the routes work with. */

@@ -5,7 +5,7 @@ import type { Clock } from "../../../lib/clock.ts";
 import { BEAT_MS, LINES } from "../wire.ts";
 import { withTimeout } from "../../../lib/deadline.ts";
 import type { Log } from "../../../lib/log.ts";
-import { openLimit } from "./limit.ts";
+import { openLimit } from "./bulkhead.ts";
 
 /** What fails within this is still answered with its status. */
 const HEAD_MS = 300;

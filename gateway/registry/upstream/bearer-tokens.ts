@@ -4,7 +4,7 @@ import { Fault } from "../../../lib/fault.ts";
 import type { HttpClient } from "../../../lib/http-client.ts";
 import type { RegistryLogin } from "../../../lib/registry-client/registry-login.ts";
 import type { TokenServer } from "../../../lib/registry-client/registry-token.ts";
-import { type AskCounts, openRenewed, type Renewed } from "./renewed.ts";
+import { type AskCounts, openRenewed, type Renewed } from "../../../lib/refreshing-token.ts";
 import type { TokenFile } from "./token-file.ts";
 import { askToken } from "./token-server.ts";
 

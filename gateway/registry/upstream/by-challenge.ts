@@ -4,7 +4,7 @@ import type { HttpClient } from "../../../lib/http-client.ts";
 import { basicAuthorization, type RegistryLogin } from "../../../lib/registry-client/registry-login.ts";
 import { openBearerTokens, type BearerTokens } from "./bearer-tokens.ts";
 import { placeOf, type RegistryAddress } from "./registry-address.ts";
-import { type AskCounts, openRenewed } from "./renewed.ts";
+import { type AskCounts, openRenewed } from "../../../lib/refreshing-token.ts";
 import { scopeOf, withScopes } from "./scope.ts";
 import type { TokenFile } from "./token-file.ts";
 import { type TokenServer, tokenServerIn } from "../../../lib/registry-client/registry-token.ts";

@@ -6,7 +6,7 @@ import { raceAbort } from "../../../lib/deadline.ts";
 import { basicAuthorization } from "../../../lib/registry-client/registry-login.ts";
 import type { EcrApi, EcrToken } from "./ecr-api.ts";
 import { placeOf, readRegistryAddress, type RegistryAddress } from "./registry-address.ts";
-import { type AskCounts, openRenewed, type Renewed } from "./renewed.ts";
+import { type AskCounts, openRenewed, type Renewed } from "../../../lib/refreshing-token.ts";
 import type { TokenFile } from "./token-file.ts";
 import type { Upstream } from "./upstream.ts";
 

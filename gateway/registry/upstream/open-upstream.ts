@@ -7,7 +7,7 @@ import { challengeUpstream } from "./by-challenge.ts";
 import { openEcrApi } from "./ecr-api.ts";
 import { ecrUpstream } from "./ecr.ts";
 import { readRegistryAddress, type RegistryAddress } from "./registry-address.ts";
-import type { AskCounts } from "./renewed.ts";
+import type { AskCounts } from "../../../lib/refreshing-token.ts";
 import { openTokenFile } from "./token-file.ts";
 import type { Upstream } from "./upstream.ts";
 

@@ -4,7 +4,7 @@ import { Fault } from "../../../lib/fault.ts";
 import type { HttpClient, HttpReply } from "../../../lib/http-client.ts";
 import { basicAuthorization, type RegistryLogin } from "../../../lib/registry-client/registry-login.ts";
 import { type TokenServer, tokenReplyIn, tokenUrl } from "../../../lib/registry-client/registry-token.ts";
-import type { Lasting } from "./renewed.ts";
+import type { Lasting } from "../../../lib/refreshing-token.ts";
 
 /** What the token protocol lets be taken for granted where `expires_in` is missing. */
 const USUAL_SECONDS = 60;

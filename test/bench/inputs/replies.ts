@@ -11,8 +11,8 @@ import { askToken } from "../../../gateway/registry/upstream/token-server.ts";
 import type { Upstream } from "../../../gateway/registry/upstream/upstream.ts";
 import { openVerifyToken } from "../../../gateway/registry/verify-token.ts";
 import { MOST_REPLY_VALUES, parseReply } from "../../../lib/parse-reply.ts";
-import { LONGEST_TOKEN } from "../../../lib/jwks/judge-token.ts";
-import { readKeys } from "../../../lib/jwks/read-keys.ts";
+import { LONGEST_TOKEN } from "../../../lib/jwks/verify-token.ts";
+import { readKeys } from "../../../lib/jwks/parse-keys.ts";
 import { type InputCase, pumped } from "./input-case.ts";
 
 /** What berth reads of one reply: of a Datagrok server or a registry, and of keys. */

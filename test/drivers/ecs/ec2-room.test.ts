@@ -1,6 +1,6 @@
 import type { ContainerInstance } from "@aws-sdk/client-ecs";
 import t from "tap";
-import { ec2Room } from "../../../drivers/ecs/ec2-room.ts";
+import { ec2Room } from "../../../drivers/ecs/ec2-capacity.ts";
 
 const NEED = { cpu: 512, memoryMb: 1_024, gpu: 0, hostPorts: [] };
 

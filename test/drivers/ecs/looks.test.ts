@@ -1,6 +1,6 @@
 import { CreateServiceCommand, ECSClient, RegisterTaskDefinitionCommand } from "@aws-sdk/client-ecs";
 import t from "tap";
-import { gather } from "../../../drivers/ecs/gather.ts";
+import { gather } from "../../../drivers/ecs/batch-calls.ts";
 import { pace } from "../../../drivers/ecs/pace.ts";
 import type { DriverEvent } from "../../../drivers/driver.ts";
 import { stillClock } from "../../fixtures/still-clock.ts";

@@ -1,5 +1,5 @@
-import { backoffDelay } from "../backoff.ts";
-import type { Clock } from "../clock.ts";
+import { backoffDelay } from "./backoff.ts";
+import type { Clock } from "./clock.ts";
 
 /** A value that another server has: fetched when it is first wanted, and kept while that server is away. */
 export type Fetched<T> = {

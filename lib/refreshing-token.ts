@@ -1,8 +1,8 @@
-import type { Clock } from "../../../lib/clock.ts";
-import { backoffDelay } from "../../../lib/backoff.ts";
-import { Fault } from "../../../lib/fault.ts";
-import type { Count } from "../../../lib/metrics/cells.ts";
-import { raceAbort, withTimeout } from "../../../lib/deadline.ts";
+import type { Clock } from "./clock.ts";
+import { backoffDelay } from "./backoff.ts";
+import { Fault } from "./fault.ts";
+import type { Count } from "./metrics/cells.ts";
+import { raceAbort, withTimeout } from "./deadline.ts";
 
 /** `lifeMs`: how long it may be used; `renewMs`: when to look for the next one. Both count from when it was asked for. */
 export type Lasting<T> = { value: T; lifeMs: number; renewMs: number };

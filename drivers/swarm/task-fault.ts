@@ -1,12 +1,12 @@
 import { Fault } from "../../lib/fault.ts";
 import { advisedFault } from "../advice.ts";
 import type { Call, Registry, Spec } from "../driver.ts";
-import { endedEarly, LAST_LINES, lastLines } from "../ended-early.ts";
+import { endedEarly, LAST_LINES, lastLines } from "../crash-fault.ts";
 import { askDistribution } from "../engine/distribution.ts";
 import type { Engine } from "../engine/engine.ts";
 import { readAnswer } from "../engine/faults.ts";
 import { readReference } from "../reference.ts";
-import { localContainer } from "./look.ts";
+import { localContainer } from "./inspect.ts";
 import { taskLogs } from "./task-logs.ts";
 import type { Task } from "./task.ts";
 
