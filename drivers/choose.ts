@@ -2,7 +2,7 @@ import { Fault } from "../lib/fault.ts";
 import type { DriverName } from "./driver.ts";
 
 /** What of the settings decides which orchestrator is meant. */
-export type Given = {
+export type DriverChoice = {
   /** `BERTH_DRIVER`. */
   wished: DriverName | "auto";
   /** `GROK_SPAWNER_FORCE_DOCKER_TYPE_HOST`. */
@@ -17,7 +17,7 @@ export type Given = {
  * The one orchestrator that the settings mean, as grok_spawner chooses it; "ask" where the Docker engine behind the socket must say whether it
  * manages a swarm (`chooseOnEngine`). Plain processes are never chosen: what isolates nothing is named. Faults: SETTINGS_INVALID.
  */
-export function chooseDriver({ wished, forceDocker, ecs, kubernetes }: Given): DriverName | "ask" {
+export function chooseDriver({ wished, forceDocker, ecs, kubernetes }: DriverChoice): DriverName | "ask" {
   if (wished !== "auto") return wished;
   if (forceDocker) return "docker";
   if (ecs && kubernetes) {

@@ -8,7 +8,7 @@ import { withTimeout } from "../lib/deadline.ts";
 const RETRY_MS = { first: 250, longest: 10_000 };
 const CHOICE_MS = 60_000;
 
-export type Choice = {
+export type DeferredChoice = {
   /** Asks and opens; repeated until it succeeds once. Faults: ENGINE_UNREACHABLE and others of a call. */
   choose(signal: AbortSignal): Promise<Driver>;
   /** What it is called, and whether it pulls, until then. */
@@ -21,7 +21,7 @@ export type Choice = {
  * A driver of which the engine says which it is. Each call asks until it has said so once, and fails as the asking does: control starts while the
  * engine is away.
  */
-export function chosenLater({ choose, meanwhile, clock, log }: Choice): Driver {
+export function deferredDriver({ choose, meanwhile, clock, log }: DeferredChoice): Driver {
   let chosen: Driver | undefined;
   let choosing: Promise<Driver> | undefined;
   const closing = new AbortController();

@@ -1,7 +1,7 @@
 import { advisedFault } from "./advice.ts";
 import type { Call, Driver, Host, Observed, Spec } from "./driver.ts";
 import { mergeEvents } from "./merge-events.ts";
-import { strangerOf } from "./stranger.ts";
+import { foreignOwnerOf } from "./stranger.ts";
 
 /**
  * An installation's two hosts as one driver. A container runs on the host that its spec is for, on `cvm` where it says none; who asks for a service
@@ -55,6 +55,6 @@ function refuseFailed(asked: readonly PromiseSettledResult<unknown>[]): void {
 }
 
 function refuseStranger({ service, labels }: Observed, spec: Spec): void {
-  const stranger = strangerOf(labels, spec.labels);
+  const stranger = foreignOwnerOf(labels, spec.labels);
   if (stranger !== undefined) throw advisedFault("SPEC_REFUSED", `The name ${service} is taken on the installation's other host by ${stranger}`);
 }

@@ -20,8 +20,8 @@ export type DriverSettings = {
   spawner?: SpawnerOptions;
 };
 
-type Tools = { clock: Clock; log: Log };
-type Open = (settings: DriverSettings, tools: Tools) => Promise<Driver>;
+type DriverTools = { clock: Clock; log: Log };
+type Open = (settings: DriverSettings, tools: DriverTools) => Promise<Driver>;
 
 /** Loaded when chosen: an orchestrator's client may cost half a second and tens of megabytes. */
 const OPEN: Partial<Record<DriverName, Open>> = {
@@ -55,7 +55,7 @@ const OPEN: Partial<Record<DriverName, Open>> = {
 export const AVAILABLE_DRIVERS: readonly DriverName[] = Object.keys(OPEN) as DriverName[];
 
 /** Faults: SETTINGS_INVALID for a driver that this version does not have, or whose settings are wrong. */
-export async function openDriver(name: DriverName, settings: DriverSettings, tools: Tools): Promise<Driver> {
+export async function openDriver(name: DriverName, settings: DriverSettings, tools: DriverTools): Promise<Driver> {
   const open = OPEN[name];
   if (!open) throw new Fault("SETTINGS_INVALID", `The driver "${name}" is not in this version; there are: ${AVAILABLE_DRIVERS.join(", ")}.`);
   return guardAddresses(await open(settings, { clock: tools.clock, log: tools.log.child({ driver: name }) }));

@@ -5,9 +5,9 @@ import type { Count } from "./metrics/cells.ts";
 import { raceAbort, withTimeout } from "./deadline.ts";
 
 /** `lifeMs`: how long it may be used; `renewMs`: when to look for the next one. Both count from when it was asked for. */
-export type Lasting<T> = { value: T; lifeMs: number; renewMs: number };
+export type TokenLease<T> = { value: T; lifeMs: number; renewMs: number };
 
-export type Renewed<T> = {
+export type RefreshingToken<T> = {
   /** At once while one is held, renewed in the background once that is due; one that still lasts serves on while that fails. */
   get(signal: AbortSignal): T | Promise<T>;
   /** It was refused: the next one, or the same where it is so new that whoever refused it cannot have meant it. */
@@ -15,7 +15,7 @@ export type Renewed<T> = {
   close(): void;
 };
 
-export type AskCounts = { done: Count; failed: Count };
+export type RefreshCounts = { done: Count; failed: Count };
 
 /** All who were refused at the same time shall get the one credential that the first of them brought about. */
 const NEW_MS = 5_000;
@@ -26,16 +26,16 @@ const RETRY = { firstMs: 500, longestMs: 15_000 };
  * after a failure not before a pause that doubles up to 15 s: in it the same fault is the answer. With `ahead` it is renewed when that is due
  * even where nobody asks.
  */
-export function openRenewed<T>(options: {
-  ask(signal: AbortSignal): Promise<Lasting<T>>;
+export function openRefreshingToken<T>(options: {
+  ask(signal: AbortSignal): Promise<TokenLease<T>>;
   askMs: number;
   overdue(): Fault;
   clock: Clock;
   ahead?: boolean;
   /** How often it was asked for, by how that went. */
-  counts?: AskCounts | undefined;
+  counts?: RefreshCounts | undefined;
   onFailed?(error: unknown): void;
-}): Renewed<T> {
+}): RefreshingToken<T> {
   const { clock } = options;
   const closing = new AbortController();
   let held: { value: T; from: number; renewAt: number; until: number } | undefined;

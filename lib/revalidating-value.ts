@@ -2,7 +2,7 @@ import { backoffDelay } from "./backoff.ts";
 import type { Clock } from "./clock.ts";
 
 /** A value that another server has: fetched when it is first wanted, and kept while that server is away. */
-export type Fetched<T> = {
+export type RevalidatingValue<T> = {
   /** At once while it is fresh. Rejects with what the last attempt failed with, where it was never had. */
   get(): T | Promise<T>;
   /** Fetches it anew; whoever asks meanwhile shares it. Resolves also where that failed. */
@@ -19,12 +19,12 @@ const PATIENCE_MS = 2_000;
  * `freshMs`: how long a value counts as fresh. One that is older by more than 10 s is used only where fetching it anew fails or takes longer than
  * 2 s. Failures are tried again with back-off.
  */
-export function openFetched<T>(parts: {
+export function createRevalidatingValue<T>(parts: {
   fetch(before: T | undefined): Promise<T>;
   freshMs: number;
   clock: Clock;
   onFailure(error: unknown): void;
-}): Fetched<T> {
+}): RevalidatingValue<T> {
   const { fetch, freshMs, clock, onFailure } = parts;
   let value: { is: T; at: number } | undefined;
   let failure: unknown;

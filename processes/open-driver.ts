@@ -2,7 +2,7 @@ import { join } from "node:path";
 import type { Clock } from "../lib/clock.ts";
 import type { Settings } from "../conf/settings.ts";
 import { chooseDriver, chooseOnEngine } from "../drivers/choose.ts";
-import { chosenLater } from "../drivers/chosen-later.ts";
+import { deferredDriver } from "../drivers/chosen-later.ts";
 import type { Driver, DriverName, Registry, Host } from "../drivers/driver.ts";
 import { type DriverSettings, openDriver } from "../drivers/open.ts";
 import type { SpawnerOptions } from "../drivers/spawner/driver.ts";
@@ -46,7 +46,7 @@ export async function openChosenDriver(
 ): Promise<Driver> {
   const options = { ...optionsOf(settings, registry), ...(name === "spawner" ? { spawner: spawnerOptions(settings, spawnerToken, tools.log) } : {}) };
   if (name !== "ask") return openDriver(name, options, tools);
-  return chosenLater({
+  return deferredDriver({
     choose: async (signal) => openDriver(await askEngine(settings, tools, signal), options, tools),
     meanwhile: { name: "docker", pulls: true },
     ...tools,

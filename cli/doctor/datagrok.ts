@@ -1,5 +1,5 @@
 import { datagrokKeys } from "../../lib/jwks/key-server.ts";
-import { judgeToken } from "../../lib/jwks/verify-token.ts";
+import { verifyToken } from "../../lib/jwks/verify-token.ts";
 import { openSigners } from "../../lib/jwks/open-signers.ts";
 import { Fault } from "../../lib/fault.ts";
 import { openLog } from "../../lib/log.ts";
@@ -29,7 +29,7 @@ export async function checkDatagrok({ settings, key, clock }: Chain, signal: Abo
     await signers.keys.find(undefined);
     const { service } = settings.registry;
     const token = key === undefined ? undefined : await askDockerToken(`${base}/docker/token`, { key, service, signal });
-    if (token !== undefined) await judgeToken(token, { ...signers, audience: service, clock });
+    if (token !== undefined) await verifyToken(token, { ...signers, audience: service, clock });
     else if (issuer !== undefined && bare(issuer) !== bare(webRoot)) problems.push(otherIssuer(issuer, webRoot));
     const seen = token === undefined ? "keys; no docker token was to be had" : "keys and a docker token of theirs";
     return { says: `${shown(base)} answers, with ${seen}`, problems };

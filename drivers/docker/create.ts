@@ -6,12 +6,12 @@ import type { Spec } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";
 import { answered } from "../engine/faults.ts";
 import { readLabels } from "../labels.ts";
-import { definition, type Endpoint, type Site } from "./definition.ts";
+import { definition, type Endpoint, type DockerSite } from "./definition.ts";
 import { halt, remove } from "./destroy.ts";
 import { look } from "./inspect.ts";
-import { observeOne, type View } from "./observe.ts";
+import { observeOne, type DockerView } from "./observe.ts";
 import { thaw } from "./pause.ts";
-import { strangerOf } from "../stranger.ts";
+import { foreignOwnerOf } from "../stranger.ts";
 
 /** The engine gives a name away before it shows the container that got it, and keeps it for a moment after removing one. */
 const PAUSE_MS = 50;
@@ -23,9 +23,9 @@ export type Created = { id: string; adopted: boolean };
 /** Creates the service's container, or finds the one that is as good; its holder of any other generation goes first. */
 export async function createOrAdopt(
   engine: Engine,
-  view: View,
+  view: DockerView,
   spec: Spec,
-  site: Site,
+  site: DockerSite,
   endpoint: Endpoint,
   log: Log,
   signal: AbortSignal,
@@ -53,7 +53,7 @@ export async function createOrAdopt(
 }
 
 /** The same definition, and running, or made by someone who did not get to start it; or paused, and just what would be made now. */
-function asGood(holder: ContainerInspectInfo, spec: Spec, view: View): boolean {
+function asGood(holder: ContainerInspectInfo, spec: Spec, view: DockerView): boolean {
   const { Paused: paused } = holder.State;
   if (paused && !isJustSo(holder, spec)) return false;
   const observed = observeOne(view, paused ? { ...holder, State: { ...holder.State, Paused: false } } : holder);
@@ -69,12 +69,12 @@ function isJustSo({ Config }: ContainerInspectInfo, { image, env }: Spec): boole
 }
 
 function refuseStranger(holder: ContainerInspectInfo, spec: Spec): void {
-  const stranger = strangerOf(readLabels(holder.Config.Labels), spec.labels, "a container that berth did not make");
+  const stranger = foreignOwnerOf(readLabels(holder.Config.Labels), spec.labels, "a container that berth did not make");
   if (stranger !== undefined) throw advisedFault("SPEC_REFUSED", `The name ${spec.service} is taken on the engine by ${stranger}`);
 }
 
 /** Not cut off by a signal: an engine that no longer hears us may still create it. It takes milliseconds, or its time-out. */
-async function create(engine: Engine, spec: Spec, site: Site, endpoint: Endpoint, log: Log): Promise<string> {
+async function create(engine: Engine, spec: Spec, site: DockerSite, endpoint: Endpoint, log: Log): Promise<string> {
   // Of several first ones at once each asked with it, and each is to ask again without.
   const limited = site.storageLimit;
   const asked = { doing: `Creating ${spec.service}`, reading: "start" as const };

@@ -1,6 +1,6 @@
 import type { ContainerCreateOptions } from "dockerode";
 import type { Spec } from "../driver.ts";
-import { WAYS, type Reach } from "../engine/reach.ts";
+import { REACH_RULES, type Reach } from "../engine/reach.ts";
 import { writeLabels } from "../labels.ts";
 
 const MB = 1024 * 1024;
@@ -9,15 +9,15 @@ const MB = 1024 * 1024;
  * Where the container goes. Ports are published on `hostIp`, or where that is empty on every address of the engine's machine. `pidsLimit` bounds
  * its processes and threads. `storageLimit` is false on an engine that was found unable to limit a container's disk.
  */
-export type Site = { reach: Reach; hostIp: string; pidsLimit: number; storageLimit: boolean };
+export type DockerSite = { reach: Reach; hostIp: string; pidsLimit: number; storageLimit: boolean };
 
 /** What this container has: its network, and the address and the published port that berth gives to it, or the engine where left out. */
 export type Endpoint = { network: string; address: string | undefined; hostPort: number | undefined };
 
 /** The body of the engine's create call. Control is the supervisor, so the engine restarts nothing by itself. */
-export function definition(spec: Spec, site: Site, { network, address, hostPort }: Endpoint): ContainerCreateOptions {
+export function definition(spec: Spec, site: DockerSite, { network, address, hostPort }: Endpoint): ContainerCreateOptions {
   const port = spec.port === undefined ? undefined : `${spec.port}/tcp`;
-  const publishes = port !== undefined && WAYS[site.reach].publishes;
+  const publishes = port !== undefined && REACH_RULES[site.reach].publishes;
   return {
     Image: spec.image,
     Env: Object.entries(spec.env).map(([name, value]) => `${name}=${value}`),

@@ -5,16 +5,16 @@ import type { Address, DeployCall, Deployment, Spec } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";
 import { answered } from "../engine/faults.ts";
 import { pull } from "../engine/pull.ts";
-import { WAYS } from "../engine/reach.ts";
+import { REACH_RULES } from "../engine/reach.ts";
 import { awaitReady } from "../ready.ts";
 import { readReference } from "../reference.ts";
 import { crashed } from "./crash.ts";
 import { createOrAdopt } from "./create.ts";
-import type { Site } from "./definition.ts";
+import type { DockerSite } from "./definition.ts";
 import { remove } from "./destroy.ts";
 import { look } from "./inspect.ts";
 import type { NetworkPlace } from "./networks.ts";
-import { observeOne, type View } from "./observe.ts";
+import { observeOne, type DockerView } from "./observe.ts";
 import type { Rotation } from "./rotation.ts";
 import type { DriverTimes } from "../../lib/start-phases.ts";
 
@@ -27,8 +27,8 @@ export type PublishedPorts = { first: number; rotation: Rotation };
 
 export type DeployDeps = {
   engine: Engine;
-  view: View;
-  site: Site;
+  view: DockerView;
+  site: DockerSite;
   ports: PublishedPorts;
   log: Log;
   /** `known`: one from before that may no longer be true. */
@@ -91,7 +91,7 @@ async function createAndStart(deps: DeployDeps, place: NetworkPlace, spec: Spec,
     // All in use, as far as is known: the last list of containers may be old.
     if (place.isFull()) await deps.look(signal);
     const address = place.takeAddress();
-    const port = spec.port !== undefined && WAYS[site.reach].publishes ? ports.rotation.take() : undefined;
+    const port = spec.port !== undefined && REACH_RULES[site.reach].publishes ? ports.rotation.take() : undefined;
     const giveBack = () => {
       if (address !== undefined) place.releaseAddress(address);
       if (port !== undefined) ports.rotation.release(port);
@@ -141,7 +141,7 @@ async function start(engine: Engine, spec: Spec, id: string): Promise<void> {
 }
 
 /** Resolves when the container is ready, rejects as soon as it has died; whichever loses is called off. */
-async function alive(engine: Engine, view: View, spec: Spec, made: Made, call: DeployCall): Promise<Deployment["address"]> {
+async function alive(engine: Engine, view: DockerView, spec: Spec, made: Made, call: DeployCall): Promise<Deployment["address"]> {
   const over = new AbortController();
   const either = AbortSignal.any([call.signal, over.signal]);
   try {
@@ -158,13 +158,13 @@ async function alive(engine: Engine, view: View, spec: Spec, made: Made, call: D
 type Made = { id: string; adopted: boolean; joined: Promise<void>; address: Address | undefined };
 
 /** Where a container is that runs with an address, or a port, of berth's own choice. */
-function givenAddress({ reach, engineHost }: View, { service, port }: Spec, given: { ip: string | undefined; hostPort: number | undefined }) {
-  return port === undefined ? undefined : WAYS[reach].address({ service, port, ...given }, engineHost);
+function givenAddress({ reach, engineHost }: DockerView, { service, port }: Spec, given: { ip: string | undefined; hostPort: number | undefined }) {
+  return port === undefined ? undefined : REACH_RULES[reach].address({ service, port, ...given }, engineHost);
 }
 
 async function ready(
   engine: Engine,
-  view: View,
+  view: DockerView,
   spec: Spec,
   { id, adopted, address: given }: Made,
   { signal, onAddress }: DeployCall,
@@ -180,7 +180,7 @@ async function ready(
   if (!address && !found?.State.Running) return new Promise(() => {});
   if (!address) throw advisedFault("CONTAINER_NOT_READY", `${spec.service} has no address on the network ${view.network}.`);
   onAddress?.(address, id, !adopted);
-  await awaitReady(address, WAYS[view.reach].proof, { clock, signal });
+  await awaitReady(address, REACH_RULES[view.reach].proof, { clock, signal });
   // Something else may have answered: a process that the engine forgot, or who was given the address since.
   const now = await look(engine, id, signal);
   const still = now && observeOne(view, now);

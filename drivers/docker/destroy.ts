@@ -4,7 +4,7 @@ import type { Engine } from "../engine/engine.ts";
 import { answered } from "../engine/faults.ts";
 import { isServiceName } from "../service-name.ts";
 import { look } from "./inspect.ts";
-import { observeOne, type View } from "./observe.ts";
+import { observeOne, type DockerView } from "./observe.ts";
 
 /** How long a container has between SIGTERM and SIGKILL. */
 const STOP_GRACE_MS = 10_000;
@@ -12,7 +12,7 @@ const STOP_CALL_MS = STOP_GRACE_MS + 20_000;
 const GONE_CALL_MS = 10_000;
 
 /** Stops and removes it, also where another call is doing or did the same. Returns what there was of it. */
-export async function destroy(engine: Engine, view: View, service: string, { signal }: Call): Promise<ContainerInspectInfo | undefined> {
+export async function destroy(engine: Engine, view: DockerView, service: string, { signal }: Call): Promise<ContainerInspectInfo | undefined> {
   const found = isServiceName(service) ? await look(engine, service, signal) : undefined;
   if (!found || found.Name !== `/${service}` || !observeOne(view, found)) return undefined;
   await halt(engine, service, service, signal);

@@ -10,7 +10,7 @@ import { openEngine } from "../engine/engine.ts";
 import { DEFAULT_PIDS_LIMIT } from "../engine/pids-limit.ts";
 import { chooseReach, engineMachine, type REACHES } from "../engine/reach.ts";
 import { refuseBadName } from "../service-name.ts";
-import type { Site } from "./definition.ts";
+import type { DockerSite } from "./definition.ts";
 import { deploy } from "./deploy.ts";
 import { destroy } from "./destroy.ts";
 import { events } from "./events.ts";
@@ -20,7 +20,7 @@ import { list, listLines } from "./list.ts";
 import { logs } from "./logs.ts";
 import { pause } from "./pause.ts";
 import { endpointOf, openNetworks } from "./networks.ts";
-import type { View } from "./observe.ts";
+import type { DockerView } from "./observe.ts";
 import { resolve } from "./resolve.ts";
 import { createRotation } from "./rotation.ts";
 import { DEFAULT_SUBNETS, readSubnet } from "./subnets.ts";
@@ -67,8 +67,8 @@ export function dockerDriver(options: DockerOptions & { clock: Clock; log: Log }
   const reach = chooseReach(wished, { inContainer: existsSync("/.dockerenv"), remote: engine.remote !== undefined, platform: process.platform });
   if (publishHost !== undefined && reach !== "published")
     throw new Fault("SETTINGS_INVALID", `BERTH_DOCKER_PUBLISH_HOST is for published ports, and BERTH_DOCKER_REACH is ${reach}: change one of them.`);
-  const view: View = { network, reach, engineHost: publishHost ?? machine.host };
-  const site: Site = {
+  const view: DockerView = { network, reach, engineHost: publishHost ?? machine.host };
+  const site: DockerSite = {
     reach,
     hostIp: hostIp(publishHost, !machine.elsewhere),
     pidsLimit: options.pidsLimit ?? DEFAULT_PIDS_LIMIT,

@@ -3,7 +3,7 @@ import type { Call, Observed } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";
 import { OURS } from "../labels.ts";
 import { inspect } from "./inspect.ts";
-import { observeListed, type View } from "./observe.ts";
+import { observeListed, type DockerView } from "./observe.ts";
 
 /** The engine's own lines of all containers of berth's, of whichever store. */
 export function listLines(engine: Engine, signal: AbortSignal | undefined): Promise<ContainerInfo[]> {
@@ -12,7 +12,7 @@ export function listLines(engine: Engine, signal: AbortSignal | undefined): Prom
   );
 }
 
-export async function list(engine: Engine, view: View, lines: readonly ContainerInfo[], { signal }: Call): Promise<Observed[]> {
+export async function list(engine: Engine, view: DockerView, lines: readonly ContainerInfo[], { signal }: Call): Promise<Observed[]> {
   const observed: Observed[] = [];
   for (const line of lines) {
     const one = observeListed(view, line);

@@ -2,12 +2,12 @@ import type { Call } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";
 import { logStream } from "../engine/log-stream.ts";
 import { inspect } from "./inspect.ts";
-import type { View } from "./observe.ts";
+import type { DockerView } from "./observe.ts";
 
 /** Ends when the container does; an aborted call rejects with the signal's reason. */
 export async function* logs(
   engine: Engine,
-  view: View,
+  view: DockerView,
   service: string,
   options: { tail: number; follow?: boolean },
   { signal }: Call,

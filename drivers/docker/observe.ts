@@ -1,14 +1,14 @@
 import type { ContainerInfo, ContainerInspectInfo } from "dockerode";
 import type { Observed } from "../driver.ts";
-import { WAYS, type Reach } from "../engine/reach.ts";
+import { REACH_RULES, type Reach } from "../engine/reach.ts";
 import { readLabels, readPort } from "../labels.ts";
 import { ownEndpoint } from "./package-network.ts";
 
 /** How this driver sees containers: through which network, and by which way. */
-export type View = { network: string; reach: Reach; engineHost: string };
+export type DockerView = { network: string; reach: Reach; engineHost: string };
 
 /** The contract's words for what `inspect` says; undefined for a container that is not ours. */
-export function observeOne(view: View, found: ContainerInspectInfo): Observed | undefined {
+export function observeOne(view: DockerView, found: ContainerInspectInfo): Observed | undefined {
   const labels = readLabels(found.Config.Labels);
   if (!labels) return undefined;
   const service = found.Name.replace(/^\//, "");
@@ -33,7 +33,7 @@ export function observeOne(view: View, found: ContainerInspectInfo): Observed | 
 }
 
 /** The same of a line of the engine's list, which knows no exit codes. */
-export function observeListed(view: View, found: ContainerInfo): Observed | undefined {
+export function observeListed(view: DockerView, found: ContainerInfo): Observed | undefined {
   const labels = readLabels(found.Labels);
   const service = found.Names[0]?.replace(/^\//, "");
   if (!labels || service === undefined) return undefined;
@@ -50,9 +50,9 @@ export function observeListed(view: View, found: ContainerInfo): Observed | unde
   };
 }
 
-type Found = { service: string; port: number | undefined; ip: string | undefined; hostPort: number | undefined };
+type FoundContainer = { service: string; port: number | undefined; ip: string | undefined; hostPort: number | undefined };
 
-function addressed({ reach, engineHost }: View, running: boolean, { port, ...ways }: Found): Pick<Observed, "address"> {
-  const address = running && port !== undefined ? WAYS[reach].address({ ...ways, port }, engineHost) : undefined;
+function addressed({ reach, engineHost }: DockerView, running: boolean, { port, ...ways }: FoundContainer): Pick<Observed, "address"> {
+  const address = running && port !== undefined ? REACH_RULES[reach].address({ ...ways, port }, engineHost) : undefined;
   return address ? { address } : {};
 }

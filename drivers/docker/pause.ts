@@ -2,10 +2,10 @@ import type { Call } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";
 import { answered } from "../engine/faults.ts";
 import { look } from "./inspect.ts";
-import { observeOne, type View } from "./observe.ts";
+import { observeOne, type DockerView } from "./observe.ts";
 
 /** Freezes what runs, by the kernel's freezer. False where nothing does, or where the engine may not or cannot: one without root on an old kernel. */
-export async function pause(engine: Engine, view: View, service: string, { signal }: Call): Promise<boolean> {
+export async function pause(engine: Engine, view: DockerView, service: string, { signal }: Call): Promise<boolean> {
   const found = await look(engine, service, signal);
   const fact = found && found.Name === `/${service}` ? observeOne(view, found) : undefined;
   if (!found || !fact?.running) return fact?.paused === true;

@@ -10,7 +10,7 @@ import { readReference, type Reference } from "../reference.ts";
 /** With a copy at hand, a registry that says nothing for this long is taken for away. */
 const REFRESH_IDLE_MS = 15_000;
 
-type Known = { log: Log; registry: Registry | undefined };
+type DockerResolveDeps = { log: Log; registry: Registry | undefined };
 type Name = Extract<Reference, { kind: "name" }>;
 
 /**
@@ -18,7 +18,7 @@ type Name = Extract<Reference, { kind: "name" }>;
  * of the engine's default registry. A tag of a registry may have moved since it was pulled: it is pulled again, unless the registry says that it
  * has not. The engine's copy serves where asking or pulling fails.
  */
-export async function resolve(engine: Engine, { ref }: ImageSource, call: DeployCall, known: Known): Promise<ResolvedImage> {
+export async function resolve(engine: Engine, { ref }: ImageSource, call: DeployCall, known: DockerResolveDeps): Promise<ResolvedImage> {
   const named = readReference(ref);
   if (named.kind === "id") {
     const local = await localImage(engine, ref, call.signal);
@@ -49,7 +49,14 @@ async function lookUp(engine: Engine, ref: string, registry: Registry, call: Dep
 }
 
 /** With `digest` it is known what the tag points at now. */
-async function pulled(engine: Engine, ref: string, named: Name, call: DeployCall, { log, registry }: Known, digest?: string): Promise<ResolvedImage> {
+async function pulled(
+  engine: Engine,
+  ref: string,
+  named: Name,
+  call: DeployCall,
+  { log, registry }: DockerResolveDeps,
+  digest?: string,
+): Promise<ResolvedImage> {
   const local = await localImage(engine, ref, call.signal);
   const movable = named.digest === undefined && named.registry !== undefined;
   const same = digest !== undefined && local?.RepoDigests?.some((known) => known.endsWith(`@${digest}`));

@@ -26,8 +26,8 @@ import {
 import type { Clock } from "../../lib/clock.ts";
 import { withTimeout } from "../../lib/deadline.ts";
 import { awsFault, unreachable } from "./faults.ts";
-import { gather } from "./batch-calls.ts";
-import { pace } from "./pace.ts";
+import { batchCalls } from "./batch-calls.ts";
+import { createRateLimit } from "./pace.ts";
 
 /** Every IAM action that the driver itself asks for: `conf/ecs/policy.json` allows these. */
 export const ACTIONS = [
@@ -82,7 +82,7 @@ export function openAws(at: {
   });
   const ecs = new ECSClient(client(at.region));
   const logs = new CloudWatchLogsClient(client(at.logsRegion ?? at.region));
-  const turn = pace({ ...at.rate, clock });
+  const turn = createRateLimit({ ...at.rate, clock });
 
   const ask = async <T>(action: Action, signal: AbortSignal | undefined, send: (options: { abortSignal: AbortSignal }) => Promise<T>): Promise<T> => {
     const overdue = () => unreachable(action, `no answer within ${CALL_MS / 1_000} s`);
@@ -105,7 +105,7 @@ export function openAws(at: {
     cluster,
     clock,
     /** One service with its tags, by its name; undefined where ECS does not know it. */
-    service: gather<Service>({
+    service: batchCalls<Service>({
       most: SERVICES_PER_CALL,
       windowMs: GATHER_MS,
       clock,
@@ -115,7 +115,7 @@ export function openAws(at: {
       },
     }),
     /** One task, by its ARN; undefined where ECS does not know it. */
-    task: gather<Task>({
+    task: batchCalls<Task>({
       most: TASKS_PER_CALL,
       windowMs: GATHER_MS,
       clock,

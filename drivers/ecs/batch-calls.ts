@@ -1,13 +1,13 @@
 import type { Clock } from "../../lib/clock.ts";
 
-type Waiting<V> = { resolve(value: V | undefined): void; reject(error: unknown): void };
+type BatchedCall<V> = { resolve(value: V | undefined): void; reject(error: unknown): void };
 
 /**
  * Questions about single things, asked together: those that come within `windowMs` of the first, or `most` of them. Answers undefined for what was
  * not found; all of a call fail as it does. Who is called off waits no longer, the others do.
  */
-export function gather<V>(how: { most: number; windowMs: number; clock: Clock; ask(keys: string[]): Promise<Map<string, V>> }) {
-  let coming = new Map<string, Waiting<V>[]>();
+export function batchCalls<V>(how: { most: number; windowMs: number; clock: Clock; ask(keys: string[]): Promise<Map<string, V>> }) {
+  let coming = new Map<string, BatchedCall<V>[]>();
   let cancel = () => {};
 
   const flush = () => {

@@ -8,9 +8,9 @@ import { isNamed, isTrouble, saidBy } from "./faults.ts";
 import { chooseLaunch, type Launch } from "./launch.ts";
 import { findService, tasksOf } from "./describe.ts";
 import { isEnding } from "./observe.ts";
-import type { Site } from "./site.ts";
+import type { EcsSite } from "./site.ts";
 import { readTags } from "./tags.ts";
-import { strangerOf } from "../stranger.ts";
+import { foreignOwnerOf } from "../stranger.ts";
 
 /** What was made a moment ago is not known everywhere at AWS: a name that is taken may not be seen yet, a role not be usable. Some 15 s in all. */
 const ATTEMPTS = 8;
@@ -19,7 +19,7 @@ const ATTEMPTS = 8;
 export type Begun = { adopted: boolean; events: ReadonlySet<string>; tasks: ReadonlySet<string> };
 
 /** Creates the service, or finds the one that is as good; its holder of any other generation, or one that has ended, goes first. */
-export async function createOrAdopt(site: Site, spec: Spec, signal: AbortSignal): Promise<Begun> {
+export async function createOrAdopt(site: EcsSite, spec: Spec, signal: AbortSignal): Promise<Begun> {
   const delays = createBackoff(site.looks.retry.first, site.looks.retry.longest);
   for (let attempt = 1; ; attempt++) {
     signal.throwIfAborted();
@@ -45,7 +45,7 @@ export async function createOrAdopt(site: Site, spec: Spec, signal: AbortSignal)
 }
 
 /** Neither call is cut off by a signal: ECS, which no longer hears us, may still do it. */
-async function create(site: Site, spec: Spec, launch: Launch): Promise<void> {
+async function create(site: EcsSite, spec: Spec, launch: Launch): Promise<void> {
   const registered = await site.aws.registerTaskDefinition(taskDefinition(spec, launch, site));
   const arn = registered.taskDefinition?.taskDefinitionArn ?? "";
   try {
@@ -73,7 +73,7 @@ function passes(error: unknown): boolean {
 }
 
 /** Undefined where another must take its place: of another definition, ended, given up by ECS, or being deleted. */
-async function adoptable(site: Site, holder: Service, spec: Spec, signal: AbortSignal): Promise<Begun | undefined> {
+async function adoptable(site: EcsSite, holder: Service, spec: Spec, signal: AbortSignal): Promise<Begun | undefined> {
   const tagged = readTags(holder.tags);
   if (holder.status !== "ACTIVE" || tagged?.labels.generation !== spec.labels.generation || tagged.port !== spec.port) return undefined;
   const tasks = await tasksOf(site.aws, holder, signal);
@@ -88,7 +88,7 @@ async function adoptable(site: Site, holder: Service, spec: Spec, signal: AbortS
 }
 
 function refuseStranger(holder: Service, spec: Spec): void {
-  const stranger = strangerOf(readTags(holder.tags)?.labels, spec.labels, "a service that berth did not make");
+  const stranger = foreignOwnerOf(readTags(holder.tags)?.labels, spec.labels, "a service that berth did not make");
   if (stranger === undefined) return;
   const todo = "Remove that first.";
   throw advisedFault("SPEC_REFUSED", `The name ${spec.service} is taken in the ECS cluster by ${stranger}`, { todo });

@@ -3,7 +3,7 @@ import type { ContainerDefinition, CreateServiceCommandInput, RegisterTaskDefini
 import { advisedFault } from "../advice.ts";
 import type { Spec } from "../driver.ts";
 import { cpuUnits, type Launch } from "./launch.ts";
-import type { LogGroup, Site } from "./site.ts";
+import type { LogGroup, EcsSite } from "./site.ts";
 import { writeTags } from "./tags.ts";
 
 /** Log streams are `<prefix>/<container>/<task id>`; the policies in the field let nothing else be read. */
@@ -26,7 +26,7 @@ export function logStream(service: string, taskId: string): string {
 }
 
 /** One task of one container. https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_RegisterTaskDefinition.html. Faults: SPEC_REFUSED. */
-export function taskDefinition(spec: Spec, launch: Launch, site: Pick<Site, "execRole" | "logGroup">): RegisterTaskDefinitionCommandInput {
+export function taskDefinition(spec: Spec, launch: Launch, site: Pick<EcsSite, "execRole" | "logGroup">): RegisterTaskDefinitionCommandInput {
   const onEc2 = launch.type === "EC2";
   if (!onEc2 && spec.storageGb > STORAGE_GB.most) {
     const sentence = `${spec.service} wants ${spec.storageGb} GB of storage; Fargate has ${STORAGE_GB.most} GB at most`;
@@ -66,7 +66,7 @@ export function notHonoured({ shmMb, storageGb }: Pick<Spec, "shmMb" | "storageG
 }
 
 /** A service of one task. https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_CreateService.html */
-export function service(spec: Spec, launch: Launch, definitionArn: string, site: Site): CreateServiceCommandInput {
+export function service(spec: Spec, launch: Launch, definitionArn: string, site: EcsSite): CreateServiceCommandInput {
   return {
     serviceName: spec.service,
     taskDefinition: definitionArn,

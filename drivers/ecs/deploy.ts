@@ -3,11 +3,11 @@ import { createOrAdopt } from "./create.ts";
 import { remove } from "./destroy.ts";
 import { taskId } from "./observe.ts";
 import { awaitRollout } from "./rollout.ts";
-import type { Site } from "./site.ts";
+import type { EcsSite } from "./site.ts";
 import type { DriverTimes } from "../../lib/start-phases.ts";
 
 /** Create or adopt, then wait until it answers or has failed. */
-export async function deploy(site: Site, spec: Spec, call: DeployCall): Promise<Deployment> {
+export async function deploy(site: EcsSite, spec: Spec, call: DeployCall): Promise<Deployment> {
   const { clock, log } = site;
   const began = clock.monotonic();
   const begun = await createOrAdopt(site, spec, call.signal);

@@ -5,7 +5,7 @@ import { isServiceName } from "../service-name.ts";
 import { withTimeout } from "../../lib/deadline.ts";
 import { isNamed } from "./faults.ts";
 import { findService, findTasks, tasksOf } from "./describe.ts";
-import type { Site } from "./site.ts";
+import type { EcsSite } from "./site.ts";
 import { readTags } from "./tags.ts";
 
 /** A task's grace, and what Fargate takes to take its network away; longer, and ECS is stuck. */
@@ -13,7 +13,7 @@ const GONE_MS = 180_000;
 const MOST_PAGES = 20;
 
 /** Deletes the service and returns when its tasks have stopped; whoever else is doing the same, or already did, is welcome. */
-export async function destroy(site: Site, service: string, { signal }: Call): Promise<void> {
+export async function destroy(site: EcsSite, service: string, { signal }: Call): Promise<void> {
   signal.throwIfAborted();
   if (!isServiceName(service)) return;
   const found = await findService(site.aws, service, signal);
@@ -22,7 +22,7 @@ export async function destroy(site: Site, service: string, { signal }: Call): Pr
 }
 
 /** Whatever is known of it: a service made a moment ago can be deleted before it can be seen. Without a signal it cleans up after a failure. */
-export async function remove(site: Site, service: string, signal?: AbortSignal): Promise<void> {
+export async function remove(site: EcsSite, service: string, signal?: AbortSignal): Promise<void> {
   const known = new Set(await liveTasks(site, service, signal));
   let created: Date | undefined;
   try {
@@ -42,7 +42,7 @@ export async function remove(site: Site, service: string, signal?: AbortSignal):
  * ECS counts a service as deleted once its tasks are stopping; its name is free then, but its containers may still run. True where somebody has
  * made another of that name meanwhile, which is not ours to wait for.
  */
-async function gone(site: Site, service: string, of: { created: Date | undefined; known: Set<string> }, signal: AbortSignal): Promise<boolean> {
+async function gone(site: EcsSite, service: string, of: { created: Date | undefined; known: Set<string> }, signal: AbortSignal): Promise<boolean> {
   const delays = createBackoff(site.looks.start.first, site.looks.start.longest);
   for (;;) {
     const holder = await findService(site.aws, service, signal);
@@ -56,14 +56,14 @@ async function gone(site: Site, service: string, of: { created: Date | undefined
   }
 }
 
-async function liveTasks(site: Site, service: string, signal: AbortSignal | undefined): Promise<string[]> {
+async function liveTasks(site: EcsSite, service: string, signal: AbortSignal | undefined): Promise<string[]> {
   const found = await findService(site.aws, service, signal);
   const tasks = found ? await tasksOf(site.aws, found, signal) : [];
   return tasks.filter(({ lastStatus }) => lastStatus !== "STOPPED").map(({ taskArn = "" }) => taskArn);
 }
 
 /** A family is one service's own, so whatever a death at the wrong moment left of it goes too. */
-async function deregisterAll(site: Site, family: string): Promise<void> {
+async function deregisterAll(site: EcsSite, family: string): Promise<void> {
   try {
     let nextToken: string | undefined;
     for (let page = 0; page < MOST_PAGES; page++) {
@@ -78,7 +78,7 @@ async function deregisterAll(site: Site, family: string): Promise<void> {
 }
 
 /** Nothing depends on it: one that stays only makes the account's lists longer. */
-export async function deregister(site: Site, arn: string): Promise<void> {
+export async function deregister(site: EcsSite, arn: string): Promise<void> {
   try {
     await site.aws.deregisterTaskDefinition(arn);
   } catch (error) {

@@ -10,7 +10,7 @@ import { inspect, list } from "./list.ts";
 import { logs } from "./logs.ts";
 import { refuseBadName } from "../service-name.ts";
 import { resolve } from "./resolve.ts";
-import type { EveryLook, LaunchType, LogGroup, Reach, Site } from "./site.ts";
+import type { EveryLook, LaunchType, LogGroup, Reach, EcsSite } from "./site.ts";
 
 export type EcsOptions = {
   /** Name or ARN. */
@@ -49,7 +49,7 @@ export function ecsDriver(options: EcsOptions & { clock: Clock; log: Log }): Dri
   const logGroup = options.logGroup === undefined ? undefined : readLogGroup(options.logGroup);
   if (!logGroup) log.warn({}, "GROK_SPAWNER_DATAGROK_ECS__LOG_GROUP is not set: containers run without logs.");
   const aws = openAws({ cluster, region: options.region, logsRegion: logGroup?.region, rate: options.rate ?? RATE, clock });
-  const site: Site = {
+  const site: EcsSite = {
     aws,
     clock,
     log,

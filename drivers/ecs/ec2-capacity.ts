@@ -1,15 +1,15 @@
 import type { ContainerInstance, Resource } from "@aws-sdk/client-ecs";
 
 /** What a task asks of one container instance: CPU in units of 1/1024 vCPU, memory in MiB, whole GPUs, ports of the instance itself. */
-export type Need = { cpu: number; memoryMb: number; gpu: number; hostPorts: readonly number[] };
+export type TaskNeeds = { cpu: number; memoryMb: number; gpu: number; hostPorts: readonly number[] };
 
-export type Room = { fits: true } | { fits: false; why: string };
+export type CapacityResult = { fits: true } | { fits: false; why: string };
 
 /** Instances have it where their tasks may have network interfaces of their own (`awsvpc`). */
 const TASK_NETWORK = "ecs.capability.task-eni";
 
 /** What may be missing on an instance, the first of which is named. */
-const LACKS: readonly { what: string; lacks(instance: ContainerInstance, need: Need): boolean }[] = [
+const LACKS: readonly { what: string; lacks(instance: ContainerInstance, need: TaskNeeds): boolean }[] = [
   { what: "is active with its agent connected", lacks: ({ status, agentConnected }) => status !== "ACTIVE" || agentConnected !== true },
   { what: `has the attribute ${TASK_NETWORK}`, lacks: ({ attributes }) => attributes?.some(({ name }) => name === TASK_NETWORK) !== true },
   { what: "has the GPUs free", lacks: (instance, { gpu }) => gpu > 0 && free(instance, "GPU").names.length < gpu },
@@ -20,7 +20,7 @@ const LACKS: readonly { what: string; lacks(instance: ContainerInstance, need: N
 ];
 
 /** Whether any one of these instances has room now; where none has, what the one that came furthest lacks. */
-export function ec2Room(instances: readonly ContainerInstance[], need: Need): Room {
+export function findEc2Capacity(instances: readonly ContainerInstance[], need: TaskNeeds): CapacityResult {
   if (instances.length === 0) return { fits: false, why: "the cluster has no EC2 instances" };
   const lacking = instances.map((instance) => LACKS.findIndex(({ lacks }) => lacks(instance, need)));
   if (lacking.includes(-1)) return { fits: true };

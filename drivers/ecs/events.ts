@@ -2,14 +2,14 @@ import { createBackoff } from "../../lib/backoff.ts";
 import type { Call, DriverEvent } from "../driver.ts";
 import { allServices, liveTasks, ofService } from "./describe.ts";
 import { runs, taskId } from "./observe.ts";
-import type { Site } from "./site.ts";
+import type { EcsSite } from "./site.ts";
 import { readTags } from "./tags.ts";
 
 /**
  * ECS sends no events without a queue of EventBridge's, so all is polled, less often the longer nothing changes. An instance is a task, by its id;
  * its end is seen at the next look only. Ends when the signal aborts.
  */
-export async function* events(site: Site, { signal }: Call): AsyncGenerator<DriverEvent> {
+export async function* events(site: EcsSite, { signal }: Call): AsyncGenerator<DriverEvent> {
   const { first, longest } = site.looks.events;
   const delays = createBackoff(first, longest);
   let before: Map<string, Fact> | undefined;
@@ -43,7 +43,7 @@ export async function* events(site: Site, { signal }: Call): AsyncGenerator<Driv
 type Fact = { service: string; container: string; fact: string; running: readonly string[] };
 
 /** What changes what `inspect` would say: the service's state and its live tasks. */
-async function facts({ aws }: Site, signal: AbortSignal): Promise<Map<string, Fact>> {
+async function facts({ aws }: EcsSite, signal: AbortSignal): Promise<Map<string, Fact>> {
   const services = await allServices(aws, signal);
   const ours = services.flatMap((service) => {
     const labels = readTags(service.tags)?.labels;

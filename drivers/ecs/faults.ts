@@ -2,7 +2,7 @@ import { Fault } from "../../lib/fault.ts";
 import { advisedFault, type DriverFaultCode } from "../advice.ts";
 
 /** The first row that fits names the fault; one without `names`, `text` or `of` does not ask for it. `todo`: where the code alone does not say. */
-type Row = {
+type AwsFaultRow = {
   names?: readonly string[];
   text?: RegExp;
   of?: RegExp;
@@ -15,7 +15,7 @@ type Row = {
 const MAKING = /:(RegisterTaskDefinition|CreateService)$/;
 
 /** Errors of AWS's clients by their names: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/CommonErrors.html and each action's own page. */
-const ROWS: readonly Row[] = [
+const ROWS: readonly AwsFaultRow[] = [
   {
     names: ["AccessDeniedException", "AccessDenied", "UnauthorizedOperation", "NotAuthorized"],
     code: "ENGINE_ACTION_DENIED",

@@ -2,7 +2,7 @@ import type { ContainerInstance } from "@aws-sdk/client-ecs";
 import { advisedFault } from "../advice.ts";
 import type { Spec } from "../driver.ts";
 import type { Aws } from "./aws.ts";
-import { ec2Room } from "./ec2-capacity.ts";
+import { findEc2Capacity } from "./ec2-capacity.ts";
 import { fargateSize, type FargateSize } from "./fargate-sizes.ts";
 import type { LaunchType } from "./site.ts";
 
@@ -30,7 +30,7 @@ export async function chooseLaunch(aws: Aws, spec: Spec, wished: LaunchType | un
   }
   if (wished === undefined) {
     // With awsvpc a task has ports of its own, so none of the instance's are in its way.
-    const room = ec2Room(await instances(aws, signal), { cpu: cpuUnits(spec), memoryMb: spec.memoryMb, gpu: spec.gpu, hostPorts: [] });
+    const room = findEc2Capacity(await instances(aws, signal), { cpu: cpuUnits(spec), memoryMb: spec.memoryMb, gpu: spec.gpu, hostPorts: [] });
     if (room.fits) return { type: "EC2" };
     if (spec.gpu > 0) {
       const sentence = `${spec.service} wants ${spec.gpu} GPU, but ${room.why}; Fargate has no GPUs`;

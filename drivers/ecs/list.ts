@@ -3,11 +3,11 @@ import type { Call, Observed } from "../driver.ts";
 import { isServiceName } from "../service-name.ts";
 import { allServices, findService, liveTasks, ofService, tasksOf } from "./describe.ts";
 import { observe, runs } from "./observe.ts";
-import type { Site } from "./site.ts";
+import type { EcsSite } from "./site.ts";
 import { readTags } from "./tags.ts";
 
 /** A service that only has the name, but is not ours, does not exist for berth. */
-export async function inspect(site: Site, service: string, { signal }: Call): Promise<Observed | undefined> {
+export async function inspect(site: EcsSite, service: string, { signal }: Call): Promise<Observed | undefined> {
   signal.throwIfAborted();
   if (!isServiceName(service)) return undefined;
   const found = await findService(site.aws, service, signal);
@@ -15,7 +15,7 @@ export async function inspect(site: Site, service: string, { signal }: Call): Pr
   return observe(found, await tasksOf(site.aws, found, signal), site.reach);
 }
 
-export async function list(site: Site, { signal }: Call): Promise<Observed[]> {
+export async function list(site: EcsSite, { signal }: Call): Promise<Observed[]> {
   const services = (await allServices(site.aws, signal)).filter(({ tags }) => readTags(tags));
   const live = services.length === 0 ? [] : await liveTasks(site.aws, signal);
   const observed: Observed[] = [];

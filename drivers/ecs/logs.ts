@@ -8,7 +8,7 @@ import { isServiceName } from "../service-name.ts";
 import { isNamed } from "./faults.ts";
 import { findTasks, findService, tasksOf } from "./describe.ts";
 import { mainContainer, taskId } from "./observe.ts";
-import type { Site } from "./site.ts";
+import type { EcsSite } from "./site.ts";
 import { readTags } from "./tags.ts";
 
 /** The most that one call answers with. */
@@ -20,7 +20,7 @@ const LATE = { looks: 4, firstMs: 250, longestMs: 2_000 };
 
 /** Of the service's newest task that ran. Ends when that does, where it is followed; an aborted call rejects with the signal's reason. */
 export async function* logs(
-  site: Site,
+  site: EcsSite,
   service: string,
   { tail, follow = false }: { tail: number; follow?: boolean },
   { signal }: Call,
@@ -57,7 +57,7 @@ export async function* logs(
 }
 
 /** What a task that ended left behind; a log that cannot be read must not hide why it did. */
-export async function lastLines(site: Site, service: string, task: Task, signal: AbortSignal): Promise<string[]> {
+export async function lastLines(site: EcsSite, service: string, task: Task, signal: AbortSignal): Promise<string[]> {
   const delays = createBackoff(LATE.firstMs, LATE.longestMs);
   try {
     for (let look = 1; ; look++) {
@@ -83,7 +83,7 @@ function hasRun(task: Task, service: string): boolean {
 }
 
 /** Goes backwards from the end: a page may be empty and others still come before it. `next` leads on from the last line. */
-async function lastEvents(site: Site, service: string, task: Task, tail: number, signal: AbortSignal) {
+async function lastEvents(site: EcsSite, service: string, task: Task, tail: number, signal: AbortSignal) {
   const events: OutputLogEvent[] = [];
   let next: string | undefined;
   let token: string | undefined;
@@ -102,7 +102,7 @@ async function lastEvents(site: Site, service: string, task: Task, tail: number,
 type Page = { nextToken: string | undefined; startFromHead: boolean; limit: number };
 
 /** https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_GetLogEvents.html. No stream yet is no lines yet. */
-async function read(site: Site, service: string, task: Task, page: Page, signal: AbortSignal) {
+async function read(site: EcsSite, service: string, task: Task, page: Page, signal: AbortSignal) {
   if (!site.logGroup) return { events: [], next: undefined, previous: undefined };
   try {
     const at = { logGroupName: site.logGroup.name, logStreamName: logStream(service, taskId(task)) };

@@ -4,7 +4,7 @@ import { readReference } from "../reference.ts";
 import type { Call, ImageSource, ResolvedImage } from "../driver.ts";
 import { withTimeout } from "../../lib/deadline.ts";
 import { type ImageConfig, placeOf, readImageConfig } from "../image-config.ts";
-import type { Site } from "./site.ts";
+import type { EcsSite } from "./site.ts";
 
 /** Beyond it the image's ports are left to its package. */
 const ASK_MS = 20_000;
@@ -13,7 +13,7 @@ const ASK_MS = 20_000;
  * The registries that are set up know what a name points at, ECR first. A full name of another registry is left to ECS, which pulls it by itself, unless
  * that registry says that it has no such image. The ports that it exposes are read where the registry lets us; otherwise the package names its port.
  */
-export async function resolve(site: Site, { ref }: ImageSource, { signal }: Call): Promise<ResolvedImage> {
+export async function resolve(site: EcsSite, { ref }: ImageSource, { signal }: Call): Promise<ResolvedImage> {
   const named = readReference(ref);
   if (named.kind === "id") throw advisedFault("IMAGE_NOT_FOUND", `${ref} is an image of some engine's own; ECS pulls images by their names`);
   const found = await site.registry?.resolve(ref, { signal });
@@ -38,7 +38,7 @@ export async function resolve(site: Site, { ref }: ImageSource, { signal }: Call
 
 /** Undefined where the registry cannot be asked by us; that says nothing of whether ECS can. */
 async function configOf(
-  site: Site,
+  site: EcsSite,
   image: { host: string; repository: string; version: string; trusted: boolean },
   signal: AbortSignal,
 ): Promise<ImageConfig | "missing" | undefined> {

@@ -9,7 +9,7 @@ import { givenUpFault, isGivenUp, unplacedFault } from "./given-up.ts";
 import { lastLines } from "./logs.ts";
 import { findService, tasksAgain } from "./describe.ts";
 import { addressOf, isEnding, runs } from "./observe.ts";
-import type { Site } from "./site.ts";
+import type { EcsSite } from "./site.ts";
 import { stoppedFault } from "./stopped.ts";
 
 /** For so long after it was made, a service may not be seen, nor its role be usable. */
@@ -23,7 +23,7 @@ export type Up = { task: Task; address: Address | undefined; startedAt: number }
  * Resolves when the service's task answers, or without a port has run through its grace time; rejects as soon as one has stopped, could not be
  * placed, or the rollout failed. ECS calls the rollout complete some time after that, which nobody waits for.
  */
-export async function awaitRollout(site: Site, spec: Spec, begun: Begun, { signal, onPull }: DeployCall): Promise<Up> {
+export async function awaitRollout(site: EcsSite, spec: Spec, begun: Begun, { signal, onPull }: DeployCall): Promise<Up> {
   const { clock } = site;
   const delays = createBackoff(site.looks.start.first, site.looks.start.longest);
   const over = new AbortController();
@@ -49,7 +49,7 @@ export async function awaitRollout(site: Site, spec: Spec, begun: Begun, { signa
 }
 
 /** Each look finds the live task, undefined where there is none yet or AWS does not answer, or throws what ended the start. */
-function openLook(site: Site, spec: Spec, begun: Begun, signal: AbortSignal): () => Promise<Task | undefined> {
+function openLook(site: EcsSite, spec: Spec, begun: Begun, signal: AbortSignal): () => Promise<Task | undefined> {
   const { clock } = site;
   const began = clock.monotonic();
   let known: string | undefined;
@@ -95,7 +95,7 @@ function openLook(site: Site, spec: Spec, begun: Begun, signal: AbortSignal): ()
   };
 }
 
-async function comesUp(site: Site, spec: Spec, task: Task, signal: AbortSignal): Promise<Up> {
+async function comesUp(site: EcsSite, spec: Spec, task: Task, signal: AbortSignal): Promise<Up> {
   const { clock } = site;
   const startedAt = clock.monotonic();
   if (spec.port === undefined) {

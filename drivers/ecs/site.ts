@@ -14,13 +14,13 @@ export type Reach = (typeof REACHES)[number];
 export type LogGroup = { name: string; region: string };
 
 /** Milliseconds between looks: `first`, doubling up to `longest`. */
-export type Looks = { first: number; longest: number };
+export type PollDelays = { first: number; longest: number };
 
 /** At a start; between two tries of what only needs time; at everything, for events. */
-export type EveryLook = { start: Looks; retry: Looks; events: Looks };
+export type EveryLook = { start: PollDelays; retry: PollDelays; events: PollDelays };
 
 /** All that the parts of this driver share. */
-export type Site = {
+export type EcsSite = {
   aws: Aws;
   clock: Clock;
   log: Log;

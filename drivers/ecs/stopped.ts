@@ -7,7 +7,7 @@ import { deniedAction } from "./faults.ts";
 import { mainContainer } from "./observe.ts";
 
 /** `todo`: where the code alone does not say. */
-type Row = { text: RegExp; code: DriverFaultCode; is(said: string): string; todo?(said: string): string };
+type StopReasonRow = { text: RegExp; code: DriverFaultCode; is(said: string): string; todo?(said: string): string };
 
 const EXEC_ROLE = "the role that tasks are started with (GROK_SPAWNER_DATAGROK_ECS__EXEC_ROLE)";
 const NETWORK = "Look at the subnets' way out (NAT, or VPC endpoints for ECR, S3 and logs) and at the security groups.";
@@ -19,7 +19,7 @@ const OUT_OF_MEMORY = /OutOfMemory/i;
  * Why a task did not come up, by its reasons; the first row that fits. After "Amazon ECS stopped tasks error messages" and the pages below it:
  * https://docs.aws.amazon.com/AmazonECS/latest/developerguide/stopped-task-error-codes.html
  */
-const ROWS: readonly Row[] = [
+const ROWS: readonly StopReasonRow[] = [
   {
     text: /CannotPull.*(no space left on device)/i,
     code: "NO_CAPACITY",

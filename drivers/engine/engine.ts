@@ -27,11 +27,11 @@ export type Engine = {
    * One bounded, cancellable call; the few that the client cannot cancel are left to end by themselves. Rejects with a `Fault` whose cause is the client's own error, or with the signal's reason.
    * A caller that leaves the signal out says that being cut off in the middle would leave something behind.
    */
-  call<T>(asked: Asked, task: (docker: Docker, signal: AbortSignal) => Promise<T>): Promise<T>;
+  call<T>(asked: EngineCall, task: (docker: Docker, signal: AbortSignal) => Promise<T>): Promise<T>;
   close(): void;
 };
 
-export type Asked = { doing: string; signal?: AbortSignal | undefined; reading?: Reading; ms?: number };
+export type EngineCall = { doing: string; signal?: AbortSignal | undefined; reading?: Reading; ms?: number };
 
 /** Opens no connection yet. Faults: SETTINGS_INVALID for a host that cannot be read. */
 export function openEngine(at: EngineAt, clock: Clock): Engine {

@@ -2,10 +2,10 @@ import { Fault } from "../../lib/fault.ts";
 import { advisedFault, type DriverFaultCode } from "../advice.ts";
 
 /** The first row that fits names the fault; a row without `status` or `text` does not ask for it. */
-type Row = { code: DriverFaultCode; status?: number; text?: RegExp };
+type EngineFaultRow = { code: DriverFaultCode; status?: number; text?: RegExp };
 
 /** Whoever set the engine up may have an authorisation plugin decide on each call. */
-const ACTION_DENIED: Row = { code: "ENGINE_ACTION_DENIED", text: /authorization denied by plugin/i };
+const ACTION_DENIED: EngineFaultRow = { code: "ENGINE_ACTION_DENIED", text: /authorization denied by plugin/i };
 
 /** What was being done decides how the engine's answer is read. */
 export const READINGS = {
@@ -30,7 +30,7 @@ export const READINGS = {
     { code: "CONTAINER_CRASHED", text: /executable file not found|exec format error|permission denied|no such file or directory|is a directory/i },
     { code: "SPEC_REFUSED", status: 400 },
   ],
-} as const satisfies Record<string, readonly Row[]>;
+} as const satisfies Record<string, readonly EngineFaultRow[]>;
 
 export type Reading = keyof typeof READINGS;
 
@@ -51,7 +51,7 @@ export function engineFault(error: unknown, reading: Reading, doing: string, at 
 
 /** What the engine's own sentence means, if it is one that the table knows. */
 export function readAnswer(reading: Reading, said: string, statusCode?: number): DriverFaultCode | undefined {
-  const rows: readonly Row[] = READINGS[reading];
+  const rows: readonly EngineFaultRow[] = READINGS[reading];
   return rows.find(({ status, text }) => (status === undefined || status === statusCode) && (text === undefined || text.test(said)))?.code;
 }
 

@@ -12,7 +12,7 @@ const TELL_EVERY_MS = 1_000;
 
 export type PullOptions = { registry?: Registry | undefined; idleMs?: number };
 
-type Line = {
+type PullLine = {
   id?: string;
   status?: string;
   error?: string;
@@ -48,7 +48,7 @@ export async function pull(
   try {
     const options = { fromImage: ref.name, tag: ref.tag, abortSignal: quiet.signal };
     const stream = (await engine.docker.createImage(login && { ...login, serveraddress: ref.registry }, options)) as AsyncIterable<Buffer>;
-    for await (const line of jsonLines<Line>(stream)) {
+    for await (const line of jsonLines<PullLine>(stream)) {
       quiet.heard();
       if (line.error !== undefined) throw new Error(line.errorDetail?.message ?? line.error);
       const { current, total } = line.progressDetail ?? {};

@@ -5,10 +5,13 @@ export const REACHES = ["auto", "address", "name", "published"] as const;
 export type Reach = Exclude<(typeof REACHES)[number], "auto">;
 
 /** What both the engine's list and its inspect tell about the ways to a container. */
-export type Ways = { service: string; port: number; ip: string | undefined; hostPort: number | undefined };
+export type ContainerRoutes = { service: string; port: number; ip: string | undefined; hostPort: number | undefined };
 
 /** The three ways from a gateway to a container. */
-export const WAYS: Record<Reach, { proof: Proof; publishes: boolean; address(ways: Ways, engineHost: string): Address | undefined }> = {
+export const REACH_RULES: Record<
+  Reach,
+  { proof: Proof; publishes: boolean; address(ways: ContainerRoutes, engineHost: string): Address | undefined }
+> = {
   /** By its IP on the bridge network: berth runs on the engine's own Linux machine. */
   address: { proof: "accepted", publishes: false, address: ({ ip, port }) => (ip ? { host: ip, port } : undefined) },
   /** By the engine's DNS: berth runs in a container on the same network. */

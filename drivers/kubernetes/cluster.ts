@@ -6,7 +6,7 @@ import { type HttpStream, openHttpClient } from "../../lib/http-client.ts";
 import { withTimeout } from "../../lib/deadline.ts";
 import { readConfig, type ConfigAt } from "./config.ts";
 import { mayPass, refusalOf, refusedFault, Refusal, unreachable } from "./faults.ts";
-import { pathOf, type Question, type Resource, type Verb, VERBS } from "./resources.ts";
+import { pathOf, type ReviewResource, type Resource, type Verb, VERBS } from "./resources.ts";
 
 /** Every call that is not a stream answers within this, or the cluster counts as failed. */
 const CALL_MS = 30_000;
@@ -21,11 +21,11 @@ const MAX_BYTES = 256 * 1_048_576;
 /** A server that vanished would otherwise look like a cluster where nothing happens. */
 const PROBE_MS = 15_000;
 
-export type Asked = {
+export type ClusterCall = {
   /** Begins the sentence of a fault, such as "Stopping x". */
   doing: string;
   verb: Verb;
-  resource: Resource | Question;
+  resource: Resource | ReviewResource;
   name?: string;
   part?: "log";
   query?: Record<string, string>;
@@ -34,7 +34,7 @@ export type Asked = {
   signal?: AbortSignal | undefined;
 };
 
-export type Cluster = {
+export type KubernetesApi = {
   /** Host and port of the API, for people. */
   at: string;
   namespace: string;
@@ -42,13 +42,13 @@ export type Cluster = {
   inside: boolean;
   clock: Clock;
   /** One bounded, cancellable call. Rejects with a `Fault` whose cause is a `Refusal` where the API answered, or with the signal's reason. */
-  ask<T>(asked: Asked): Promise<T>;
+  ask<T>(asked: ClusterCall): Promise<T>;
   /** The same, but the answer is a stream: the limit is on its head, after which it has none but the caller's signal. */
-  open(asked: Asked & { signal: AbortSignal }): Promise<IncomingMessage>;
+  open(asked: ClusterCall & { signal: AbortSignal }): Promise<IncomingMessage>;
 };
 
 /** Opens no connection yet. Faults: SETTINGS_INVALID. */
-export function openCluster(at: ConfigAt & { namespace?: string | undefined }, clock: Clock): Cluster {
+export function openCluster(at: ConfigAt & { namespace?: string | undefined }, clock: Clock): KubernetesApi {
   let read = readConfig(at);
   const namespace = at.namespace ?? read.namespace;
 
@@ -60,7 +60,7 @@ export function openCluster(at: ConfigAt & { namespace?: string | undefined }, c
     // `bounded` translates it.
     toFault: ({ why, cause }) => (cause instanceof Error ? cause : new Error(why)),
   });
-  const attempt = async (asked: Asked, signal: AbortSignal): Promise<HttpStream> => {
+  const attempt = async (asked: ClusterCall, signal: AbortSignal): Promise<HttpStream> => {
     const { server, config } = read;
     const url = new URL(server.pathname.replace(/\/$/, "") + pathOf(namespace, asked.resource, asked.name, asked.part), server);
     for (const [name, value] of Object.entries(asked.query ?? {})) url.searchParams.set(name, value);
@@ -80,7 +80,7 @@ export function openCluster(at: ConfigAt & { namespace?: string | undefined }, c
   };
 
   /** Resolves with an answer below 400. */
-  const persist = async (asked: Asked, signal: AbortSignal): Promise<HttpStream> => {
+  const persist = async (asked: ClusterCall, signal: AbortSignal): Promise<HttpStream> => {
     for (let tries = 1, renewed = false; ;) {
       const answer = await attempt(asked, signal);
       if (answer.status < 400) return answer;
@@ -97,7 +97,7 @@ export function openCluster(at: ConfigAt & { namespace?: string | undefined }, c
     }
   };
 
-  const bounded = async <T>(asked: Asked, task: (own: AbortSignal) => Promise<T>): Promise<T> => {
+  const bounded = async <T>(asked: ClusterCall, task: (own: AbortSignal) => Promise<T>): Promise<T> => {
     const { doing, verb, resource, part, signal } = asked;
     const overdue = () => new Fault("ENGINE_FAILED", `${doing}: the Kubernetes API did not answer within ${CALL_MS / 1_000} s.`);
     try {
@@ -115,7 +115,7 @@ export function openCluster(at: ConfigAt & { namespace?: string | undefined }, c
     namespace,
     inside: read.inside,
     clock,
-    ask: <T>(asked: Asked) => bounded(asked, async (own) => JSON.parse((await (await persist(asked, own)).read()).text()) as T),
+    ask: <T>(asked: ClusterCall) => bounded(asked, async (own) => JSON.parse((await (await persist(asked, own)).read()).text()) as T),
     open: (asked) => bounded(asked, async (own) => (await persist(asked, AbortSignal.any([own, asked.signal]))).stream),
   };
 }

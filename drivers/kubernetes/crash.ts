@@ -2,14 +2,14 @@ import type { V1Pod } from "@kubernetes/client-node";
 import { Fault } from "../../lib/fault.ts";
 import type { Spec } from "../driver.ts";
 import { linesOf } from "../crash-fault.ts";
-import type { Cluster } from "./cluster.ts";
+import type { KubernetesApi } from "./cluster.ts";
 import { logsOf } from "./logs.ts";
 import { lastEnd, lastMessage, verdictOf } from "./pod-state.ts";
 
 const LAST_LINES = 20;
 
 /** What a container that ended by itself leaves behind, read before its pod is removed. */
-export async function crashed(cluster: Cluster, spec: Spec, pod: V1Pod, signal: AbortSignal): Promise<Fault> {
+export async function crashed(cluster: KubernetesApi, spec: Spec, pod: V1Pod, signal: AbortSignal): Promise<Fault> {
   const verdict = verdictOf(pod);
   const again = verdict.is !== "ended";
   const end = again ? lastEnd(pod) : verdict;
@@ -23,7 +23,7 @@ export async function crashed(cluster: Cluster, spec: Spec, pod: V1Pod, signal: 
   });
 }
 
-async function lastLines(cluster: Cluster, pod: V1Pod, previous: boolean, signal: AbortSignal): Promise<string[]> {
+async function lastLines(cluster: KubernetesApi, pod: V1Pod, previous: boolean, signal: AbortSignal): Promise<string[]> {
   let text = "";
   try {
     for await (const piece of logsOf(cluster, pod, { tail: LAST_LINES, previous }, signal)) text += piece;

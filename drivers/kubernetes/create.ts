@@ -2,7 +2,7 @@ import type { V1Deployment, V1OwnerReference, V1Pod } from "@kubernetes/client-n
 import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
 import type { Call, Registry, Spec } from "../driver.ts";
-import type { Cluster } from "./cluster.ts";
+import type { KubernetesApi } from "./cluster.ts";
 import { definition, type Definition, ownerOf } from "./definition.ts";
 import { destroy } from "./destroy.ts";
 import { readLabels, readPort, selectService } from "./labels.ts";
@@ -11,13 +11,13 @@ import { currentPod } from "./observe.ts";
 import { type DockerAuth, pullWith } from "./pull-secret.ts";
 import { verdictOf } from "./pod-state.ts";
 
-export type Tools = { log: Log; registry: Registry | undefined; registryHosts: readonly string[]; auth: DockerAuth };
+export type KubernetesTools = { log: Log; registry: Registry | undefined; registryHosts: readonly string[]; auth: DockerAuth };
 
 /** Times that somebody else may get the name first. */
 const ATTEMPTS = 5;
 
 /** Makes all of a service, or finds what is as good; what is left of another generation, or has ended, goes first. */
-export async function createOrAdopt(cluster: Cluster, spec: Spec, tools: Tools, call: Call): Promise<{ adopted: boolean }> {
+export async function createOrAdopt(cluster: KubernetesApi, spec: Spec, tools: KubernetesTools, call: Call): Promise<{ adopted: boolean }> {
   const { service } = spec;
   const objects = definition(spec, await pullWith(spec.image, tools.auth, tools.registry, call));
   for (let attempt = 1; ; attempt++) {
@@ -43,7 +43,7 @@ export async function createOrAdopt(cluster: Cluster, spec: Spec, tools: Tools, 
  * What pods need comes before the Deployment, and is given to it afterwards: a berth that dies in between leaves nothing that
  * runs, and what it leaves goes with the next deploy or destroy of that name.
  */
-async function make(cluster: Cluster, spec: Spec, objects: Definition, signal: AbortSignal): Promise<void> {
+async function make(cluster: KubernetesApi, spec: Spec, objects: Definition, signal: AbortSignal): Promise<void> {
   const needs = (owner?: V1OwnerReference) =>
     [
       ["secrets", objects.variables(owner)],
@@ -67,7 +67,7 @@ async function make(cluster: Cluster, spec: Spec, objects: Definition, signal: A
   }
 }
 
-async function applyIf(cluster: Cluster, resource: "services" | "secrets", object: Parameters<typeof apply>[2] | undefined): Promise<void> {
+async function applyIf(cluster: KubernetesApi, resource: "services" | "secrets", object: Parameters<typeof apply>[2] | undefined): Promise<void> {
   if (object) await apply(cluster, resource, object);
 }
 

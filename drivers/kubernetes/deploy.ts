@@ -1,14 +1,19 @@
 import type { V1Pod } from "@kubernetes/client-node";
 import type { DeployCall, Deployment, Spec } from "../driver.ts";
 import { awaitReady } from "../ready.ts";
-import type { Cluster } from "./cluster.ts";
-import { createOrAdopt, type Tools } from "./create.ts";
+import type { KubernetesApi } from "./cluster.ts";
+import { createOrAdopt, type KubernetesTools } from "./create.ts";
 import { destroy } from "./destroy.ts";
 import { addressOf } from "./observe.ts";
 import { type Start, watchStart } from "./watch-start.ts";
 
 /** Makes or adopts the service, then waits until it answers or is beyond hope. `patienceMs` is how long the cluster may struggle on its own. */
-export async function deploy(cluster: Cluster, spec: Spec, tools: Tools & { patienceMs: number }, call: DeployCall): Promise<Deployment> {
+export async function deploy(
+  cluster: KubernetesApi,
+  spec: Spec,
+  tools: KubernetesTools & { patienceMs: number },
+  call: DeployCall,
+): Promise<Deployment> {
   const { clock } = cluster;
   const { signal } = call;
   const began = clock.monotonic();
@@ -31,7 +36,7 @@ export async function deploy(cluster: Cluster, spec: Spec, tools: Tools & { pati
 type Alive = Pick<Deployment, "address" | "instance"> & { startedOn: number };
 
 /** Resolves when the service is ready, rejects as soon as that is hopeless; whichever loses is called off. */
-async function alive(cluster: Cluster, spec: Spec, start: Omit<Start, "started">, call: DeployCall): Promise<Alive> {
+async function alive(cluster: KubernetesApi, spec: Spec, start: Omit<Start, "started">, call: DeployCall): Promise<Alive> {
   const over = new AbortController();
   const signal = AbortSignal.any([call.signal, over.signal]);
   const starts = Promise.withResolvers<{ pod: V1Pod; startedOn: number }>();
@@ -46,7 +51,7 @@ async function alive(cluster: Cluster, spec: Spec, start: Omit<Start, "started">
 }
 
 async function ready(
-  cluster: Cluster,
+  cluster: KubernetesApi,
   spec: Spec,
   { pod, startedOn }: { pod: V1Pod; startedOn: number },
   call: DeployCall & { adopted: boolean },

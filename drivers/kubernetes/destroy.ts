@@ -1,7 +1,7 @@
 import { Fault } from "../../lib/fault.ts";
 import { createBackoff } from "../../lib/backoff.ts";
 import { withTimeout } from "../../lib/deadline.ts";
-import type { Cluster } from "./cluster.ts";
+import type { KubernetesApi } from "./cluster.ts";
 import { find, discard, isOf } from "./objects.ts";
 import { NAMES } from "./names.ts";
 import { STOP_GRACE_S } from "./pod-spec.ts";
@@ -16,7 +16,7 @@ const LOOK_MS = { first: 25, longest: 1_000 };
  * Removes all of a service and returns when its pods are gone, so that what comes next meets nothing of it. Without a signal it
  * cannot be called off: it cleans up after a failure. Faults: ENGINE_UNREACHABLE, ENGINE_FAILED, ENGINE_ACTION_DENIED.
  */
-export async function destroy(cluster: Cluster, service: string, signal?: AbortSignal): Promise<void> {
+export async function destroy(cluster: KubernetesApi, service: string, signal?: AbortSignal): Promise<void> {
   await discard(cluster, "deployments", NAMES.deployment(service), service, signal);
   await Promise.all([
     discard(cluster, "services", NAMES.service(service), service, signal),
@@ -28,7 +28,7 @@ export async function destroy(cluster: Cluster, service: string, signal?: AbortS
   await withTimeout({ clock: cluster.clock, ms: GONE_MS, overdue, signal }, (own) => gone(cluster, service, own));
 }
 
-async function gone(cluster: Cluster, service: string, signal: AbortSignal): Promise<void> {
+async function gone(cluster: KubernetesApi, service: string, signal: AbortSignal): Promise<void> {
   const trouble = (error: unknown) => {
     if (error instanceof Fault && error.code === "ENGINE_ACTION_DENIED") throw error;
   };

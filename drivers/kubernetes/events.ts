@@ -1,6 +1,6 @@
 import type { Log } from "../../lib/log.ts";
 import type { Call, DriverEvent } from "../driver.ts";
-import type { Cluster } from "./cluster.ts";
+import type { KubernetesApi } from "./cluster.ts";
 import { readLabels, SELECT_OURS, serviceOf } from "./labels.ts";
 import { verdictOf } from "./pod-state.ts";
 import { watchPods } from "./watch.ts";
@@ -9,7 +9,7 @@ import { watchPods } from "./watch.ts";
  * An instance is a pod, by its uid. Its address may be another pod's once it has gone, or is on its way out; the same pod keeps it while the cluster starts its
  * container again. Ends only when the signal aborts.
  */
-export async function* events(cluster: Cluster, log: Log, { signal }: Call): AsyncGenerator<DriverEvent> {
+export async function* events(cluster: KubernetesApi, log: Log, { signal }: Call): AsyncGenerator<DriverEvent> {
   // Its loss and its return are told once each, however often it is tried in between.
   let lost = false;
   const trouble = (error: unknown) => {

@@ -18,13 +18,13 @@ export class Refusal extends Error {
   }
 }
 
-type Row = { code: FaultCode; status?: number; text?: RegExp; says?: string };
+type RefusalRow = { code: FaultCode; status?: number; text?: RegExp; says?: string };
 
 /**
  * Why no pod may be made, in the words of the admission plugins: in an answer to berth, or in the condition of a Deployment whose controller got it.
  * Quotas and limits: https://kubernetes.io/docs/concepts/policy/ ; pod security: https://kubernetes.io/docs/concepts/security/pod-security-admission/
  */
-const ADMISSION: readonly Row[] = [
+const ADMISSION: readonly RefusalRow[] = [
   {
     code: "NO_CAPACITY",
     text: /exceeded quota|insufficient quota|failed quota/i,
@@ -41,7 +41,7 @@ const CANNOT = /cannot (?<verb>\w+) resource/;
 const FIELD_CONFLICT = /Apply failed with/i;
 
 /** The first row that fits names the fault. */
-const ANSWERS: readonly Row[] = [
+const ANSWERS: readonly RefusalRow[] = [
   { code: "ENGINE_ACTION_DENIED", status: 401, says: "the cluster does not know berth's credentials (they may have run out)" },
   ...ADMISSION.map((row) => ({ ...row, status: 403 })),
   { code: "ENGINE_FAILED", status: 403, text: /being terminated/i, says: "the namespace is being removed" },

@@ -2,7 +2,7 @@ import type { IncomingMessage } from "node:http";
 import { StringDecoder } from "node:string_decoder";
 import type { V1Pod } from "@kubernetes/client-node";
 import type { Call } from "../driver.ts";
-import type { Cluster } from "./cluster.ts";
+import type { KubernetesApi } from "./cluster.ts";
 import { answered, unreachable } from "./faults.ts";
 import { selectService } from "./labels.ts";
 import { listAll } from "./objects.ts";
@@ -12,7 +12,7 @@ import { restartsOf } from "./pod-state.ts";
 
 /** Ends when the container does; an aborted call rejects with the signal's reason. */
 export async function* logs(
-  cluster: Cluster,
+  cluster: KubernetesApi,
   service: string,
   { tail, follow = false }: { tail: number; follow?: boolean },
   { signal }: Call,
@@ -31,7 +31,7 @@ export async function* logs(
 
 /** Of one pod; `previous` is the run before this one. Empty where the container never ran, or the node has forgotten. */
 export async function* logsOf(
-  cluster: Cluster,
+  cluster: KubernetesApi,
   pod: V1Pod,
   { tail, follow = false, previous = false }: { tail: number; follow?: boolean; previous?: boolean },
   signal: AbortSignal,

@@ -1,10 +1,10 @@
 import type { V1Deployment, V1ObjectMeta, V1Pod, V1Secret, V1Service } from "@kubernetes/client-node";
 import { Fault } from "../../lib/fault.ts";
-import type { Cluster } from "./cluster.ts";
+import type { KubernetesApi } from "./cluster.ts";
 import { answered } from "./faults.ts";
 import { readLabels, serviceOf } from "./labels.ts";
 import type { Resource } from "./resources.ts";
-import { strangerOf } from "../stranger.ts";
+import { foreignOwnerOf } from "../stranger.ts";
 
 /** As the API sends them: times are text here, which nothing in this folder reads as more than that. */
 export type Objects = { deployments: V1Deployment; services: V1Service; secrets: V1Secret; pods: V1Pod };
@@ -14,7 +14,7 @@ type Applied = Exclude<Resource, "pods">;
 const PAGE = "500";
 
 export async function find<R extends Applied>(
-  cluster: Cluster,
+  cluster: KubernetesApi,
   resource: R,
   name: string,
   signal: AbortSignal | undefined,
@@ -31,13 +31,19 @@ export async function find<R extends Applied>(
  * Server-side apply: made where it is missing, changed where it differs, and refused (SPEC_REFUSED) where somebody else has set one of its fields.
  * Not cut off by a signal: a cluster that no longer hears us may still do it. https://kubernetes.io/docs/reference/using-api/server-side-apply/
  */
-export function apply<R extends Applied>(cluster: Cluster, resource: R, object: Objects[R] & object): Promise<Objects[R]> {
+export function apply<R extends Applied>(cluster: KubernetesApi, resource: R, object: Objects[R] & object): Promise<Objects[R]> {
   const name = object.metadata?.name ?? "";
   return cluster.ask<Objects[R]>({ doing: `Applying ${resource} ${name}`, verb: "apply", resource, name, body: object });
 }
 
 /** Removes the object of a service if it is berth's; what is gone already, or is another one by now, is fine. */
-export async function discard(cluster: Cluster, resource: Applied, name: string, service: string, signal: AbortSignal | undefined): Promise<void> {
+export async function discard(
+  cluster: KubernetesApi,
+  resource: Applied,
+  name: string,
+  service: string,
+  signal: AbortSignal | undefined,
+): Promise<void> {
   const found = await find(cluster, resource, name, signal);
   if (!found || !isOf(found.metadata, service)) return;
   // A Deployment stays to be seen until its pods are gone; anything else is gone at once, so that its name is free.
@@ -56,7 +62,7 @@ export function isOf(meta: V1ObjectMeta | undefined, service: string): boolean {
 
 /** Everything that a selector finds, and the version from which a watch misses nothing. */
 export async function listAll<R extends "deployments" | "pods">(
-  cluster: Cluster,
+  cluster: KubernetesApi,
   resource: R,
   labelSelector: string,
   signal: AbortSignal | undefined,
@@ -78,6 +84,6 @@ export async function listAll<R extends "deployments" | "pods">(
 }
 
 export function refuseStranger(found: V1ObjectMeta | undefined, service: string, claim: { store: string; container: string }): void {
-  const stranger = strangerOf(readLabels(found), claim);
+  const stranger = foreignOwnerOf(readLabels(found), claim);
   if (stranger !== undefined) throw new Fault("SPEC_REFUSED", `The name ${service} is taken in the namespace by ${stranger}; remove that first.`);
 }

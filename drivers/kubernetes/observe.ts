@@ -1,12 +1,12 @@
 import type { V1Deployment, V1Pod } from "@kubernetes/client-node";
 import type { Address, Call, Observed } from "../driver.ts";
-import type { Cluster } from "./cluster.ts";
+import type { KubernetesApi } from "./cluster.ts";
 import { readLabels, readPort, SELECT_OURS, selectService, serviceOf } from "./labels.ts";
 import { find, isOf, listAll } from "./objects.ts";
 import { verdictOf } from "./pod-state.ts";
 
 /** What is known of one service; something that only has its name, but is not ours, does not exist for berth. */
-export async function inspect(cluster: Cluster, service: string, { signal }: Call): Promise<Observed | undefined> {
+export async function inspect(cluster: KubernetesApi, service: string, { signal }: Call): Promise<Observed | undefined> {
   const deployment = await find(cluster, "deployments", service, signal);
   if (!deployment || !isOf(deployment.metadata, service)) return undefined;
   const { items } = await listAll(cluster, "pods", selectService(service), signal);
@@ -14,7 +14,7 @@ export async function inspect(cluster: Cluster, service: string, { signal }: Cal
 }
 
 /** Two calls, however many there are. */
-export async function list(cluster: Cluster, { signal }: Call): Promise<Observed[]> {
+export async function list(cluster: KubernetesApi, { signal }: Call): Promise<Observed[]> {
   const deployments = await listAll(cluster, "deployments", SELECT_OURS, signal);
   const pods = Map.groupBy((await listAll(cluster, "pods", SELECT_OURS, signal)).items, (pod) => serviceOf(pod.metadata));
   return deployments.items.flatMap((deployment) => observed(cluster, deployment, pods.get(serviceOf(deployment.metadata)) ?? []) ?? []);
@@ -24,7 +24,7 @@ export async function list(cluster: Cluster, { signal }: Call): Promise<Observed
  * One whose container ended is not running, until the cluster has started it again; then it is, at the address that it had. Nothing is
  * running of which the cluster made no pod.
  */
-export function observed(cluster: Cluster, deployment: V1Deployment, pods: readonly V1Pod[]): Observed | undefined {
+export function observed(cluster: KubernetesApi, deployment: V1Deployment, pods: readonly V1Pod[]): Observed | undefined {
   const labels = readLabels(deployment.metadata);
   const service = serviceOf(deployment.metadata);
   if (!labels || service === undefined) return undefined;
@@ -37,7 +37,12 @@ export function observed(cluster: Cluster, deployment: V1Deployment, pods: reado
 }
 
 /** From within the cluster a service has a name, which outlives its pods; from outside only the pod's own address leads to it. */
-export function addressOf({ inside, namespace }: Cluster, service: string, port: number | undefined, pod: V1Pod | undefined): Address | undefined {
+export function addressOf(
+  { inside, namespace }: KubernetesApi,
+  service: string,
+  port: number | undefined,
+  pod: V1Pod | undefined,
+): Address | undefined {
   if (port === undefined) return undefined;
   if (inside) return { host: `${service}.${namespace}.svc.cluster.local`, port };
   const host = pod?.status?.podIP;

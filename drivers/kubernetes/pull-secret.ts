@@ -8,7 +8,7 @@ export type DockerAuth = { secret: string } | { auths: Auths } | undefined;
 
 /** By host; an entry has a user's name and password, or both in `auth`. */
 type Auths = Record<string, { username?: string; password?: string; auth?: string } | undefined>;
-type Login = { username: string; password: string };
+type PullLogin = { username: string; password: string };
 
 const SECRET_NAME = /^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/;
 
@@ -53,12 +53,12 @@ export async function pullWith(image: string, auth: DockerAuth, registry: Regist
   };
 }
 
-function loginEntry({ username, password }: Login) {
+function loginEntry({ username, password }: PullLogin) {
   return { username, password, auth: Buffer.from(`${username}:${password}`).toString("base64") };
 }
 
 /** What berth itself signs in with to read of an image: as for a pull, but not with a Secret that only nodes read. */
-export async function loginAt(host: string, auth: DockerAuth, registry: Registry | undefined, call: Call): Promise<Login | undefined> {
+export async function loginAt(host: string, auth: DockerAuth, registry: Registry | undefined, call: Call): Promise<PullLogin | undefined> {
   const login = await registry?.login(host, call);
   if (login) return login;
   const entry = auth && "auths" in auth ? auth.auths[host] : undefined;

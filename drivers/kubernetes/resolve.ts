@@ -3,8 +3,8 @@ import { readReference } from "../reference.ts";
 import type { Call, ImageSource, ResolvedImage } from "../driver.ts";
 import { type ImageConfig, placeOf, readImageConfig } from "../image-config.ts";
 import { withTimeout } from "../../lib/deadline.ts";
-import type { Cluster } from "./cluster.ts";
-import type { Tools } from "./create.ts";
+import type { KubernetesApi } from "./cluster.ts";
+import type { KubernetesTools } from "./create.ts";
 import { loginAt } from "./pull-secret.ts";
 
 /** Beyond it the image's ports are left to its package. */
@@ -15,7 +15,7 @@ const ASK_MS = 20_000;
  * asked for there. Each is named by its digest, so that what a node pulls, today or when a pod is moved, is what was validated; what cannot be
  * is not started in the hope that a node finds it. Faults: those of the registries, IMAGE_NOT_FOUND, IMAGE_REFERENCE_INVALID, PULL_DENIED.
  */
-export async function resolve(cluster: Cluster, { ref }: ImageSource, tools: Tools, { signal }: Call): Promise<ResolvedImage> {
+export async function resolve(cluster: KubernetesApi, { ref }: ImageSource, tools: KubernetesTools, { signal }: Call): Promise<ResolvedImage> {
   signal.throwIfAborted();
   const named = readReference(ref);
   if (named.kind === "id")
@@ -34,9 +34,14 @@ export async function resolve(cluster: Cluster, { ref }: ImageSource, tools: Too
   return { id: `${named.name}@${digest}`, digest, ...ports };
 }
 
-type Image = { host: string; repository: string; version: string; trusted: boolean };
+type KubernetesImage = { host: string; repository: string; version: string; trusted: boolean };
 
-async function ask({ clock }: Cluster, image: Image, { registry, auth, registryHosts }: Tools, signal: AbortSignal): Promise<ImageConfig> {
+async function ask(
+  { clock }: KubernetesApi,
+  image: KubernetesImage,
+  { registry, auth, registryHosts }: KubernetesTools,
+  signal: AbortSignal,
+): Promise<ImageConfig> {
   const overdue = () => new Fault("REGISTRY_UNREACHABLE", `${image.host} did not answer within ${ASK_MS / 1_000} s.`);
   return withTimeout({ clock, ms: ASK_MS, overdue, signal }, async (own) =>
     readImageConfig({ ...image, clock, listed: registryHosts, login: await loginAt(image.host, auth, registry, { signal: own }), signal: own }),
@@ -45,9 +50,9 @@ async function ask({ clock }: Cluster, image: Image, { registry, auth, registryH
 
 /** Unknown where the registry does not let us read them: that it has the image is known. */
 async function portsOf(
-  cluster: Cluster,
-  image: Image,
-  tools: Tools,
+  cluster: KubernetesApi,
+  image: KubernetesImage,
+  tools: KubernetesTools,
   signal: AbortSignal,
 ): Promise<Pick<ResolvedImage, "exposed" | "guessed" | "portsUnknown">> {
   try {

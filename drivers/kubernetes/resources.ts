@@ -9,11 +9,11 @@ export const RESOURCES = {
 export type Resource = keyof typeof RESOURCES;
 
 /** What is asked by being made, in no namespace, and kept by nobody: what our account may do. */
-export const QUESTIONS = {
+export const REVIEWS = {
   selfsubjectaccessreviews: { apiVersion: "authorization.k8s.io/v1", kind: "SelfSubjectAccessReview" },
 } as const;
 
-export type Question = keyof typeof QUESTIONS;
+export type ReviewResource = keyof typeof REVIEWS;
 
 /** The API's own verbs, as RBAC has them; `apply` is a patch, which also wants the right to create. */
 export const VERBS = {
@@ -28,9 +28,9 @@ export const VERBS = {
 export type Verb = keyof typeof VERBS;
 
 /** The path of a collection, or of one object in it; `part` is a subresource. */
-export function pathOf(namespace: string, resource: Resource | Question, name?: string, part?: string): string {
-  const isQuestion = isIn(QUESTIONS, resource);
-  const { apiVersion } = isQuestion ? QUESTIONS[resource] : RESOURCES[resource];
+export function pathOf(namespace: string, resource: Resource | ReviewResource, name?: string, part?: string): string {
+  const isQuestion = isIn(REVIEWS, resource);
+  const { apiVersion } = isQuestion ? REVIEWS[resource] : RESOURCES[resource];
   const root = apiVersion.includes("/") ? `/apis/${apiVersion}` : `/api/${apiVersion}`;
   return [root, ...(isQuestion ? [] : ["namespaces", namespace]), resource, name, part]
     .filter((step) => step !== undefined)

@@ -1,5 +1,5 @@
-import type { Cluster } from "./cluster.ts";
-import { QUESTIONS, type Resource, RESOURCES } from "./resources.ts";
+import type { KubernetesApi } from "./cluster.ts";
+import { REVIEWS, type Resource, RESOURCES } from "./resources.ts";
 
 /** What the driver does in its namespace, as RBAC names it: `conf/kubernetes/rbac.yaml` allows these. */
 export const RIGHTS: readonly { resource: Resource; part?: "log"; verbs: readonly string[] }[] = [
@@ -11,9 +11,9 @@ export const RIGHTS: readonly { resource: Resource; part?: "log"; verbs: readonl
 ];
 
 /** Those that our account does not have, such as `create deployments`, by the cluster's own word. Faults: those of a call. */
-export async function deniedRights(cluster: Cluster, signal: AbortSignal): Promise<string[]> {
+export async function deniedRights(cluster: KubernetesApi, signal: AbortSignal): Promise<string[]> {
   const asked = RIGHTS.flatMap(({ resource, part, verbs }) => verbs.map((verb) => ({ resource, part, verb })));
-  const { apiVersion, kind } = QUESTIONS.selfsubjectaccessreviews;
+  const { apiVersion, kind } = REVIEWS.selfsubjectaccessreviews;
   const answers = await Promise.all(
     asked.map(async ({ resource, part, verb }) => {
       const subresource = part === undefined ? {} : { subresource: part };

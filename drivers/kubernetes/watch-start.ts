@@ -1,7 +1,7 @@
 import type { V1Pod } from "@kubernetes/client-node";
 import { Fault } from "../../lib/fault.ts";
 import type { DeployCall, Spec } from "../driver.ts";
-import type { Cluster } from "./cluster.ts";
+import type { KubernetesApi } from "./cluster.ts";
 import { crashed } from "./crash.ts";
 import { admissionFault } from "./faults.ts";
 import { readLabels, selectService } from "./labels.ts";
@@ -29,7 +29,7 @@ export type Start = {
  * Faults: IMAGE_NOT_FOUND, IMAGE_REFERENCE_INVALID, PULL_DENIED, REGISTRY_UNREACHABLE, NO_CAPACITY, SPEC_REFUSED, CONTAINER_UNSCHEDULABLE,
  * CONTAINER_CRASHED, CONTAINER_OUT_OF_MEMORY, ENGINE_ACTION_DENIED.
  */
-export async function watchStart(cluster: Cluster, spec: Spec, start: Start, signal: AbortSignal): Promise<never> {
+export async function watchStart(cluster: KubernetesApi, spec: Spec, start: Start, signal: AbortSignal): Promise<never> {
   const { clock } = cluster;
   const seen: { pod?: V1Pod | undefined; struggle?: Struggle | undefined } = {};
   return Promise.race([followPod(cluster, spec, start, seen, signal), losePatience()]);
@@ -51,7 +51,7 @@ export async function watchStart(cluster: Cluster, spec: Spec, start: Start, sig
 type Struggle = Extract<Verdict, { is: "struggling" }> & { since: number };
 
 async function followPod(
-  cluster: Cluster,
+  cluster: KubernetesApi,
   spec: Spec,
   { adopted, started }: Start,
   seen: { pod?: V1Pod | undefined; struggle?: Struggle | undefined },
@@ -94,7 +94,7 @@ function ofGeneration(pods: Iterable<V1Pod>, spec: Spec): V1Pod[] {
 }
 
 /** A quota or a policy stops the Deployment's controller, which says so in a condition. */
-async function whyNoPod(cluster: Cluster, service: string, signal: AbortSignal): Promise<Fault | undefined> {
+async function whyNoPod(cluster: KubernetesApi, service: string, signal: AbortSignal): Promise<Fault | undefined> {
   let deployment;
   try {
     deployment = await find(cluster, "deployments", service, signal);

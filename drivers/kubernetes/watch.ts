@@ -3,7 +3,7 @@ import type { V1Pod } from "@kubernetes/client-node";
 import { Fault } from "../../lib/fault.ts";
 import { createBackoff } from "../../lib/backoff.ts";
 import { jsonLines } from "../../lib/split-lines.ts";
-import type { Cluster } from "./cluster.ts";
+import type { KubernetesApi } from "./cluster.ts";
 import { answered, refusedFault, Refusal, unreachable } from "./faults.ts";
 import { listAll } from "./objects.ts";
 
@@ -17,18 +17,26 @@ const LATE_MS = 30_000;
 const DOING = "Watching pods";
 
 /** The pods that there are, by uid. `changed` is the one that differs from before; without it they were all looked at anew, or the watch began again; or, with `broken`, it broke off. */
-export type Seen = { pods: ReadonlyMap<string, V1Pod>; changed?: V1Pod; broken?: true };
+export type WatchedPods = { pods: ReadonlyMap<string, V1Pod>; changed?: V1Pod; broken?: true };
 
 /** `OPENED` is ours: the server has granted the watch. */
-type Line = { type: "OPENED"; object?: undefined } | Told;
-type Told = { type: "ADDED" | "MODIFIED" | "DELETED" | "BOOKMARK" | "ERROR"; object: V1Pod & { code?: number; message?: string; reason?: string } };
+type WatchLine = { type: "OPENED"; object?: undefined } | WatchEvent;
+type WatchEvent = {
+  type: "ADDED" | "MODIFIED" | "DELETED" | "BOOKMARK" | "ERROR";
+  object: V1Pod & { code?: number; message?: string; reason?: string };
+};
 
 /**
  * The pods that a selector finds, as they change, until the signal aborts. A watch that breaks off goes on from the version that it had come to;
  * where the server has forgotten that one (410), they are listed again. `trouble` hears each failure, and ends it all by throwing.
  * https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes
  */
-export async function* watchPods(cluster: Cluster, selector: string, signal: AbortSignal, trouble: (error: unknown) => void): AsyncGenerator<Seen> {
+export async function* watchPods(
+  cluster: KubernetesApi,
+  selector: string,
+  signal: AbortSignal,
+  trouble: (error: unknown) => void,
+): AsyncGenerator<WatchedPods> {
   const { clock } = cluster;
   const delays = createBackoff(RETRY_MS.first, RETRY_MS.longest);
   const pods = new Map<string, V1Pod>();
@@ -80,11 +88,11 @@ export async function* watchPods(cluster: Cluster, selector: string, signal: Abo
 }
 
 /** What goes wrong once a watch was granted comes as a line of it. */
-function refused({ namespace }: Cluster, { code = 500, reason = "", message = "" }: Told["object"]): Fault {
+function refused({ namespace }: KubernetesApi, { code = 500, reason = "", message = "" }: WatchEvent["object"]): Fault {
   return refusedFault(new Refusal(code, reason, message), { doing: DOING, verb: "watch", resource: "pods", namespace });
 }
 
-async function* watchFrom(cluster: Cluster, labelSelector: string, version: string, signal: AbortSignal): AsyncGenerator<Line> {
+async function* watchFrom(cluster: KubernetesApi, labelSelector: string, version: string, signal: AbortSignal): AsyncGenerator<WatchLine> {
   const query = { watch: "true", allowWatchBookmarks: "true", timeoutSeconds: String(WATCH_S), resourceVersion: version, labelSelector };
   const late = new AbortController();
   const cancel = cluster.clock.after(WATCH_S * 1_000 + LATE_MS, () =>
@@ -95,7 +103,7 @@ async function* watchFrom(cluster: Cluster, labelSelector: string, version: stri
     const either = AbortSignal.any([signal, late.signal]);
     stream = await cluster.open({ doing: DOING, verb: "watch", resource: "pods", query, signal: either });
     yield { type: "OPENED" };
-    yield* jsonLines<Told>(stream);
+    yield* jsonLines<WatchEvent>(stream);
   } catch (error) {
     signal.throwIfAborted();
     throw late.signal.aborted ? late.signal.reason : error instanceof Fault ? error : unreachable(error, DOING, cluster.at);

@@ -9,7 +9,7 @@ import { freePort } from "./free-port.ts";
 import { lastLog } from "./logs.ts";
 import { instanceOf, type Records } from "./records.ts";
 import { launch } from "./spawn.ts";
-import { strangerOf } from "../stranger.ts";
+import { foreignOwnerOf } from "../stranger.ts";
 
 const LOOK_EVERY_MS = 10;
 /** From the shell's start to its own record of itself; longer, and it never started. */
@@ -71,7 +71,7 @@ async function startOrAdopt(host: Host, spec: Spec, signal: AbortSignal): Promis
 }
 
 function refuseStranger(holder: Labels, spec: Spec): void {
-  const stranger = strangerOf(holder, spec.labels);
+  const stranger = foreignOwnerOf(holder, spec.labels);
   if (stranger !== undefined) throw advisedFault("SPEC_REFUSED", `The name ${spec.service} is taken by ${stranger}`);
 }
 

@@ -9,7 +9,7 @@ import { destroy } from "./destroy.ts";
 import { events } from "./events.ts";
 import { resolve } from "./folder.ts";
 import { logs } from "./logs.ts";
-import { type Found, instanceOf, openRecords } from "./records.ts";
+import { type ProcessState, instanceOf, openRecords } from "./records.ts";
 
 export type ProcessOptions = {
   /** Where the records and logs of services lie; of this driver alone. */
@@ -61,7 +61,7 @@ export function processDriver(options: ProcessOptions & { clock: Clock; log: Log
   };
 }
 
-function observed(found: Found): Observed {
+function observed(found: ProcessState): Observed {
   const { service, labels, port, running, exitCode } = found;
   return {
     service,

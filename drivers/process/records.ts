@@ -5,7 +5,7 @@ import { isServiceName, refuseBadName } from "../service-name.ts";
 import { bootId, type Identity, isAlive, readStat } from "./alive.ts";
 
 /** What is kept of a service, so that another berth finds it again. Its process writes its own identity beside it. */
-export type Record = {
+export type ProcessRecord = {
   service: string;
   labels: Labels;
   port?: number | undefined;
@@ -15,10 +15,10 @@ export type Record = {
 };
 
 /** A record as it stands now. */
-export type Found = Record & { process: Identity | undefined; running: boolean };
+export type ProcessState = ProcessRecord & { process: Identity | undefined; running: boolean };
 
 /** A process by its id and its start, which no later one has in common with it; a port of this machine is given to no other service while its record is there. */
-export function instanceOf({ process }: Pick<Found, "process">): string | undefined {
+export function instanceOf({ process }: Pick<ProcessState, "process">): string | undefined {
   return process && `${process.pid} ${process.startTime}`;
 }
 
@@ -37,7 +37,7 @@ export function openRecords(at: string) {
   };
 
   /** Whole or not at all, since a kill may come at any time. */
-  const write = (record: Record, place: (from: string, to: string) => void) => {
+  const write = (record: ProcessRecord, place: (from: string, to: string) => void) => {
     const whole = path(record.service, "json");
     const draft = join(folder, `.${record.service}.${process.pid}.tmp`);
     writeFileSync(draft, JSON.stringify(record), { mode: 0o600 });
@@ -48,7 +48,7 @@ export function openRecords(at: string) {
     }
   };
 
-  const find = (service: string): Found | undefined => {
+  const find = (service: string): ProcessState | undefined => {
     if (!isServiceName(service)) return undefined;
     const record = parse(read(path(service, "json")));
     if (!record) return undefined;
@@ -62,12 +62,12 @@ export function openRecords(at: string) {
     logPath: (service: string) => path(service, "log"),
     statPath: (service: string) => path(service, "stat"),
     find,
-    all: (): Found[] =>
+    all: (): ProcessState[] =>
       names(folder)
         .filter((name) => name.endsWith(".json"))
         .flatMap((name) => find(name.slice(0, -".json".length)) ?? []),
     /** False where there is one already: of two who start a service, one does. */
-    claim: (record: Record): boolean => {
+    claim: (record: ProcessRecord): boolean => {
       try {
         write(record, linkSync);
         return true;
@@ -102,9 +102,9 @@ function names(folder: string): string[] {
 }
 
 /** One that a full disk cut short counts as none. */
-function parse(text: string | undefined): Record | undefined {
+function parse(text: string | undefined): ProcessRecord | undefined {
   try {
-    return JSON.parse(text ?? "") as Record;
+    return JSON.parse(text ?? "") as ProcessRecord;
   } catch {
     return undefined;
   }

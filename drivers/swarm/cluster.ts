@@ -14,14 +14,14 @@ export type SwarmNode = {
   memoryMb: number;
 };
 
-export type Cluster = {
+export type SwarmCluster = {
   /** The node whose engine is asked. */
   self: string;
   nodes: SwarmNode[];
 };
 
 /** As the engine's API has it; the client's own types leave nodes out. */
-type Found = {
+type NodeEntry = {
   ID: string;
   Spec?: { Labels?: Record<string, string> };
   Status?: { State?: string; Addr?: string };
@@ -40,7 +40,7 @@ export async function isManager(engine: Engine, signal: AbortSignal, ms: number)
 }
 
 /** Faults: ENGINE_FAILED where the engine manages no swarm, ENGINE_UNREACHABLE. */
-export async function readCluster(engine: Engine, signal: AbortSignal): Promise<Cluster> {
+export async function readCluster(engine: Engine, signal: AbortSignal): Promise<SwarmCluster> {
   const swarm = await swarmOf(engine, signal);
   if (swarm?.ControlAvailable !== true)
     throw advisedFault("ENGINE_FAILED", "The engine manages no swarm: `docker swarm init` makes it do so, BERTH_DRIVER=docker does without");
@@ -56,7 +56,7 @@ async function swarmOf(engine: Engine, signal: AbortSignal, ms?: number): Promis
 export async function listNodes(engine: Engine, signal: AbortSignal | undefined): Promise<SwarmNode[]> {
   const found = (await engine.call({ doing: "Listing the swarm's nodes", signal }, (docker, abortSignal) =>
     docker.listNodes({ abortSignal }),
-  )) as Found[];
+  )) as NodeEntry[];
   return found.map(({ ID, Spec, Status, Description }) => ({
     id: ID,
     address: Status?.Addr ?? "",

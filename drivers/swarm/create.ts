@@ -10,7 +10,7 @@ import { isNameTaken } from "./name-taken.ts";
 import { publishes } from "./observe.ts";
 import { remove } from "./remove.ts";
 import { currentTask, findService, isOver, type Service, tasksOf } from "./task.ts";
-import { strangerOf } from "../stranger.ts";
+import { foreignOwnerOf } from "../stranger.ts";
 
 const PAUSE_MS = 50;
 /** Two seconds of others taking the name between our looks. */
@@ -60,7 +60,7 @@ async function isAsGood(engine: Engine, holder: Service, spec: Spec, way: Reach,
 }
 
 function refuseStranger(holder: Service, spec: Spec): void {
-  const stranger = strangerOf(readLabels(holder.Spec?.Labels), spec.labels, "a service that berth did not make");
+  const stranger = foreignOwnerOf(readLabels(holder.Spec?.Labels), spec.labels, "a service that berth did not make");
   if (stranger !== undefined) throw advisedFault("SPEC_REFUSED", `The name ${spec.service} is taken in the swarm by ${stranger}`);
 }
 

@@ -2,7 +2,7 @@ import type { CreateServiceOptions } from "dockerode";
 import type { Spec } from "../driver.ts";
 import type { Reach } from "../engine/reach.ts";
 import { writeLabels } from "../labels.ts";
-import type { Cluster } from "./cluster.ts";
+import type { SwarmCluster } from "./cluster.ts";
 import { constraintsFor, gpuKind } from "./placement.ts";
 
 const MB = 1024 * 1024;
@@ -12,14 +12,14 @@ const SECOND = 1_000_000_000;
 export const STOP_GRACE_MS = 10_000;
 
 /** `nodeRole`: of the nodes that run what is for no host. `pidsLimit`: processes and threads of one container. */
-export type Site = { network: string; nodeRole: string; pidsLimit: number };
+export type SwarmSite = { network: string; nodeRole: string; pidsLimit: number };
 
 /**
  * The body of the create call. Control is the supervisor: Swarm starts nothing anew by itself, and does not judge a container's health, which
  * would delay its start and end it without a word to berth. The service's name leads to its task directly (`dnsrr`): a virtual address would drop
  * connections that are silent for 15 minutes, as IPVS does.
  */
-export function definition(spec: Spec, site: Site, way: Reach, cluster: Cluster): CreateServiceOptions {
+export function definition(spec: Spec, site: SwarmSite, way: Reach, cluster: SwarmCluster): CreateServiceOptions {
   const labels = writeLabels(spec.labels, spec.port);
   const size = { NanoCPUs: Math.round(spec.cpu * 1e9), MemoryBytes: spec.memoryMb * MB };
   const gpus = spec.gpu > 0 ? [{ DiscreteResourceSpec: { Kind: gpuKind(cluster), Value: spec.gpu } }] : undefined;

@@ -3,25 +3,25 @@ import type { Log } from "../../lib/log.ts";
 import { advisedFault } from "../advice.ts";
 import type { DeployCall, Deployment, Registry, Spec } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";
-import { type Reach, WAYS } from "../engine/reach.ts";
+import { type Reach, REACH_RULES } from "../engine/reach.ts";
 import { awaitReady } from "../ready.ts";
 import { readReference } from "../reference.ts";
 import { readCluster } from "./cluster.ts";
 import { createOrAdopt } from "./create.ts";
-import { definition, type Site } from "./definition.ts";
+import { definition, type SwarmSite } from "./definition.ts";
 import { look } from "./inspect.ts";
-import { addressOf, type View } from "./observe.ts";
+import { addressOf, type SwarmView } from "./observe.ts";
 import { ensureOverlay } from "./overlay.ts";
 import { remove } from "./remove.ts";
 import { currentTask, findService, isOver, type Task, tasksOf } from "./task.ts";
-import { wayFor } from "./way.ts";
+import { chooseTaskReach } from "./way.ts";
 import { unplaced, whyEnded } from "./task-fault.ts";
 import type { DriverTimes } from "../../lib/start-phases.ts";
 
 const LOOK_EVERY_MS = 50;
 const TELL_EVERY_MS = 1_000;
 
-export type Start = { engine: Engine; view: View; site: Site; registry: Registry | undefined; unplacedMs: number; log: Log };
+export type Start = { engine: Engine; view: SwarmView; site: SwarmSite; registry: Registry | undefined; unplacedMs: number; log: Log };
 
 /** Create or adopt, and wait until the task runs and answers, or dies. */
 export async function deploy(start: Start, spec: Spec, call: DeployCall): Promise<Deployment> {
@@ -30,7 +30,7 @@ export async function deploy(start: Start, spec: Spec, call: DeployCall): Promis
   const { clock } = engine;
   const began = clock.monotonic();
   const cluster = await readCluster(engine, signal);
-  const way = wayFor(view.standpoint, cluster);
+  const way = chooseTaskReach(view.standpoint, cluster);
   await ensureOverlay(engine, site.network, signal);
   const login = await loginFor(spec.image, start.registry, call);
   const made = await createOrAdopt(engine, spec, way, definition(spec, site, way, cluster), login, log, signal);
@@ -130,6 +130,6 @@ async function ready(
     throw advisedFault("CONTAINER_NOT_READY", sentence);
   }
   onAddress?.(address, task?.ID, !adopted);
-  await awaitReady(address, WAYS[way].proof, { clock, signal });
+  await awaitReady(address, REACH_RULES[way].proof, { clock, signal });
   return { address, instance: task?.ID };
 }

@@ -12,7 +12,7 @@ import { deploy, type Start } from "./deploy.ts";
 import { events } from "./events.ts";
 import { logs } from "./logs.ts";
 import { inspect, list } from "./inspect.ts";
-import type { View } from "./observe.ts";
+import type { SwarmView } from "./observe.ts";
 import { ensureOverlay } from "./overlay.ts";
 import { destroy } from "./remove.ts";
 import { resolve } from "./resolve.ts";
@@ -41,7 +41,7 @@ export function swarmDriver(options: SwarmOptions & { clock: Clock; log: Log }):
   const { clock, log, network, registry } = options;
   const engine = openEngine(options, clock);
   const machine = engineMachine(engine.remote);
-  const view: View = {
+  const view: SwarmView = {
     standpoint: {
       wished: options.reach,
       inContainer: existsSync("/.dockerenv"),

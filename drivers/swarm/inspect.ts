@@ -5,12 +5,12 @@ import { OURS } from "../labels.ts";
 import { isServiceName } from "../service-name.ts";
 import { bridgeAddresses } from "./bridge.ts";
 import { listNodes } from "./cluster.ts";
-import { type LocalContainer, observe, publishes, type Seen, type View } from "./observe.ts";
+import { type LocalContainer, observe, publishes, type SeenTask, type SwarmView } from "./observe.ts";
 import { currentTask, findService, listTasks, type Service, type Task, tasksOf } from "./task.ts";
-import { wayOf } from "./way.ts";
+import { taskReachOf } from "./way.ts";
 
 /** A service that only has the name, but is not ours, does not exist for berth. */
-export async function inspect(engine: Engine, view: View, service: string, { signal }: Call): Promise<Observed | undefined> {
+export async function inspect(engine: Engine, view: SwarmView, service: string, { signal }: Call): Promise<Observed | undefined> {
   signal.throwIfAborted();
   if (!isServiceName(service)) return undefined;
   const found = await findService(engine, service, signal);
@@ -19,7 +19,7 @@ export async function inspect(engine: Engine, view: View, service: string, { sig
   return tasks && observe(view, await look(engine, view, found, currentTask(tasks), signal));
 }
 
-export async function list(engine: Engine, view: View, { signal }: Call): Promise<Observed[]> {
+export async function list(engine: Engine, view: SwarmView, { signal }: Call): Promise<Observed[]> {
   const services = await engine.call({ doing: "Listing services", signal }, (docker, abortSignal) =>
     docker.listServices({ filters: JSON.stringify({ label: [OURS] }), abortSignal }),
   );
@@ -43,12 +43,12 @@ type Surroundings = { bridged: Map<string, string>; addresses: Map<string, strin
 /** All that there is to know of one service's task, ours or not. */
 export async function look(
   engine: Engine,
-  view: View,
+  view: SwarmView,
   service: Service,
   task: Task | undefined,
   signal: AbortSignal | undefined,
   shared?: Surroundings,
-): Promise<Seen> {
+): Promise<SeenTask> {
   const id = task?.Status.ContainerStatus?.ContainerID;
   const { bridged, addresses, running } = shared ?? (await surroundings(engine, view, [service], signal));
   const address = addresses.get(task?.NodeID ?? "");
@@ -62,8 +62,8 @@ export async function look(
   };
 }
 
-async function surroundings(engine: Engine, view: View, services: Service[], signal: AbortSignal | undefined): Promise<Surroundings> {
-  const ways = new Set(services.map((service) => wayOf(view.standpoint, publishes(service))));
+async function surroundings(engine: Engine, view: SwarmView, services: Service[], signal: AbortSignal | undefined): Promise<Surroundings> {
+  const ways = new Set(services.map((service) => taskReachOf(view.standpoint, publishes(service))));
   const nodes = ways.has("published") ? await listNodes(engine, signal) : [];
   return {
     bridged: ways.has("address") ? await bridgeAddresses(engine, signal) : new Map(),

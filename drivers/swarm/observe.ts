@@ -1,15 +1,15 @@
 import type { Address, Observed } from "../driver.ts";
-import { type Ways, WAYS } from "../engine/reach.ts";
+import { type ContainerRoutes, REACH_RULES } from "../engine/reach.ts";
 import { readLabels, readPort } from "../labels.ts";
 import type { SwarmNode } from "./cluster.ts";
 import type { Service, Task } from "./task.ts";
-import { type Standpoint, wayOf } from "./way.ts";
+import { type Standpoint, taskReachOf } from "./way.ts";
 
 /** The engine's word on a container of this machine: it knows of an end before the swarm does, and of memory as the swarm never does. */
 export type LocalContainer = { running: boolean; code: number; outOfMemory: boolean };
 
 /** What one look at a service takes; `bridged` is the container's address on this machine's own bridge. */
-export type Seen = {
+export type SeenTask = {
   service: Service;
   task: Task | undefined;
   local: LocalContainer | undefined;
@@ -18,10 +18,10 @@ export type Seen = {
 };
 
 /** How this driver sees tasks: from where, and on which machine the engine is. */
-export type View = { standpoint: Standpoint; engineHost: string };
+export type SwarmView = { standpoint: Standpoint; engineHost: string };
 
 /** The contract's words for it; undefined for a service that is not ours. */
-export function observe(view: View, seen: Seen): Observed | undefined {
+export function observe(view: SwarmView, seen: SeenTask): Observed | undefined {
   const { service, task, local } = seen;
   const labels = readLabels(service.Spec?.Labels);
   const name = service.Spec?.Name;
@@ -41,7 +41,7 @@ export function observe(view: View, seen: Seen): Observed | undefined {
 }
 
 /** One that was scaled to nothing by hand is told to end. */
-function isRunning({ task, local }: Pick<Seen, "task" | "local">): boolean {
+function isRunning({ task, local }: Pick<SeenTask, "task" | "local">): boolean {
   if (task === undefined || task.DesiredState !== "running") return false;
   return local ? local.running : task.Status.State === "running";
 }
@@ -52,16 +52,16 @@ function hasEnded(task: Task, local: LocalContainer | undefined): boolean {
 }
 
 /** Where the task would be reached, by the way that its service was made for. */
-export function addressOf(view: View, { service, task, bridged, node }: Seen): Address | undefined {
+export function addressOf(view: SwarmView, { service, task, bridged, node }: SeenTask): Address | undefined {
   const port = readPort(service.Spec?.Labels);
   const name = service.Spec?.Name;
   if (port === undefined || name === undefined) return undefined;
-  const way = wayOf(view.standpoint, publishes(service));
+  const way = taskReachOf(view.standpoint, publishes(service));
   const hostPort = task?.Status.PortStatus?.Ports?.find(({ TargetPort }) => TargetPort === port)?.PublishedPort;
   // A manager on its own, or one that is not told better, knows itself by no address that leads anywhere.
   const known = node !== undefined && !/^(0\.0\.0\.0|127\..*|::1?|)$/.test(node.address);
-  const ways: Ways = { service: name, port, ip: way === "name" ? "by name" : bridged, hostPort };
-  return WAYS[way].address(ways, known ? node.address : view.engineHost);
+  const ways: ContainerRoutes = { service: name, port, ip: way === "name" ? "by name" : bridged, hostPort };
+  return REACH_RULES[way].address(ways, known ? node.address : view.engineHost);
 }
 
 export function publishes(service: Service): boolean {

@@ -9,14 +9,14 @@ import { pull } from "../engine/pull.ts";
 import { readReference, type Reference } from "../reference.ts";
 
 type Name = Extract<Reference, { kind: "name" }>;
-type Known = { registry: Registry | undefined; log: Log };
+type SwarmResolveDeps = { registry: Registry | undefined; log: Log };
 
 /**
  * As `name@digest`, which every node can pull by itself; an image that was built on this engine and is in no registry by its id, which is then
  * started here. The engine has it afterwards: only so are its ports known. A tag is asked about at each call, without pulling what has not moved.
  * The engine's copy serves where the registry cannot be asked.
  */
-export async function resolve(engine: Engine, { ref }: ImageSource, call: DeployCall, known: Known): Promise<ResolvedImage> {
+export async function resolve(engine: Engine, { ref }: ImageSource, call: DeployCall, known: SwarmResolveDeps): Promise<ResolvedImage> {
   const { signal } = call;
   const named = readReference(ref);
   if (named.kind === "id") {
@@ -43,17 +43,17 @@ export async function resolve(engine: Engine, { ref }: ImageSource, call: Deploy
 }
 
 /** No registry that is set up has it: the engine's own, else from the engine's default registry. */
-async function builtHere(engine: Engine, ref: string, named: Name, call: DeployCall, known: Known): Promise<ResolvedImage> {
+async function builtHere(engine: Engine, ref: string, named: Name, call: DeployCall, known: SwarmResolveDeps): Promise<ResolvedImage> {
   const local = await localImage(engine, ref, call.signal);
   if (local) return here(engine, named, local, call);
   return pinned(engine, named, await digestOf(engine, named, call, known), call, known);
 }
 
-const digestOf = async (engine: Engine, named: Name, call: DeployCall, { registry }: Known) =>
+const digestOf = async (engine: Engine, named: Name, call: DeployCall, { registry }: SwarmResolveDeps) =>
   named.digest ?? (await askDistribution(engine, named, registry, call));
 
 /** The very image, on this engine too. */
-async function pinned(engine: Engine, named: Name, digest: string, call: DeployCall, { registry }: Known): Promise<ResolvedImage> {
+async function pinned(engine: Engine, named: Name, digest: string, call: DeployCall, { registry }: SwarmResolveDeps): Promise<ResolvedImage> {
   const id = `${named.name}@${digest}`;
   const copy = (await localImage(engine, id, call.signal)) ?? (await pulled(engine, id, call, registry));
   return { ...(await described(engine, copy, call.signal, digest)), id, digest };

@@ -2,7 +2,7 @@ import { hash } from "node:crypto";
 import NodeCache from "node-cache";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
-import { judgeToken, LONGEST_TOKEN } from "../../lib/jwks/verify-token.ts";
+import { verifyToken, LONGEST_TOKEN } from "../../lib/jwks/verify-token.ts";
 import type { Signers } from "../../lib/jwks/open-signers.ts";
 
 /** One entry of a token's `access`: what may be done with one thing. */
@@ -30,7 +30,7 @@ export function openVerifyToken({ keys, issuer, audience, clock }: VerifyParts):
   const judge = async (token: string, digest: string): Promise<Granted> => {
     // As it was before: a key that goes while this goes on is noticed by the next look.
     const version = await keys.version();
-    const payload = await judgeToken(token, { keys, issuer, audience, clock });
+    const payload = await verifyToken(token, { keys, issuer, audience, clock });
     if (payload["lim"] !== "docker") throw new Fault("TOKEN_INVALID", "The token is not for a registry");
     const granted: Granted = { subject: payload.sub ?? "", access: readAccess(payload["access"]) };
     if (remembered.getStats().keys >= MOST_REMEMBERED) remembered.flushAll();

@@ -1,6 +1,6 @@
 import type { KeyObject } from "node:crypto";
 import type { Clock } from "../clock.ts";
-import { openFetched } from "../revalidating-value.ts";
+import { createRevalidatingValue } from "../revalidating-value.ts";
 import type { Keys } from "./parse-keys.ts";
 
 /** The keys that tokens are signed with, as far as they are known. */
@@ -14,7 +14,7 @@ export type KeySet = {
 /** An id that nobody knows may be a new key's, or an invented one: so often they are looked at again. */
 const LOOK_AGAIN_MS = 30_000;
 
-type Kept = Map<string, { key: KeyObject; seenAt: number }>;
+type PublishedKeys = Map<string, { key: KeyObject; seenAt: number }>;
 
 export type KeyHabits = {
   /** How long the keys count as fresh. */
@@ -31,12 +31,12 @@ export function openKeySet(parts: KeyHabits & { fetch(): Promise<Keys>; clock: C
   /** Shared by all who ask for ids that nobody knows. */
   let looking: Promise<void> | undefined;
 
-  const published = openFetched<Kept>({
+  const published = createRevalidatingValue<PublishedKeys>({
     ...parts,
     fetch: async (before) => {
       const keys = await parts.fetch();
       const now = clock.monotonic();
-      const kept: Kept = new Map();
+      const kept: PublishedKeys = new Map();
       for (const [kid, one] of before ?? []) if (now - one.seenAt < keptMs && !keys.has(kid)) kept.set(kid, one);
       for (const [kid, key] of keys) kept.set(kid, { key, seenAt: now });
       if (!same(before, kept)) version++;
@@ -44,7 +44,7 @@ export function openKeySet(parts: KeyHabits & { fetch(): Promise<Keys>; clock: C
     },
   });
 
-  const keyIn = (kept: Kept, kid: string | undefined): KeyObject | undefined => {
+  const keyIn = (kept: PublishedKeys, kid: string | undefined): KeyObject | undefined => {
     if (kid !== undefined && kept.has(kid)) return kept.get(kid)?.key;
     // Without an id it can only be the only key; and a key that was published without one may be anybody's.
     const [only] = kept;
@@ -73,7 +73,7 @@ export function openKeySet(parts: KeyHabits & { fetch(): Promise<Keys>; clock: C
   };
 }
 
-function same(before: Kept | undefined, after: Kept): boolean {
+function same(before: PublishedKeys | undefined, after: PublishedKeys): boolean {
   if (before?.size !== after.size) return false;
   for (const [kid, { key }] of after) if (before.get(kid)?.key.equals(key) !== true) return false;
   return true;

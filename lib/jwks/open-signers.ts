@@ -1,10 +1,10 @@
 import type { Clock } from "../clock.ts";
 import { Fault } from "../fault.ts";
 import type { Log } from "../log.ts";
-import { openFetched } from "../revalidating-value.ts";
+import { createRevalidatingValue } from "../revalidating-value.ts";
 import type { KeyServer } from "./key-server.ts";
 import { type KeySet, openKeySet } from "./key-set.ts";
-import { readKeys } from "./parse-keys.ts";
+import { parseKeys } from "./parse-keys.ts";
 import { parseReply } from "../parse-reply.ts";
 
 const ISSUER_FRESH_MS = 10 * 60_000;
@@ -26,7 +26,7 @@ export function openSigners(parts: {
   const keys = openKeySet({
     ...server.keys,
     fetch: async () => {
-      const found = readKeys(await server.get("/api/docker/keys"));
+      const found = parseKeys(await server.get("/api/docker/keys"));
       if (found === undefined)
         throw new Fault("TOKEN_KEYS_UNKNOWN", "What is published as keys of tokens is none: see /docker/keys of that server", {
           retryAfterMs: RETRY_MS,
@@ -36,7 +36,7 @@ export function openSigners(parts: {
     clock,
     onFailure: (err) => log.warn({ err }, "The keys of tokens cannot be had; those known before are used on"),
   });
-  const webRoot = openFetched<string>({
+  const webRoot = createRevalidatingValue<string>({
     fetch: async () => readWebRoot(await server.get("/api/admin/startup_data")),
     freshMs: ISSUER_FRESH_MS,
     clock,

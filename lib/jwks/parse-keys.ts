@@ -14,7 +14,7 @@ const MOST_VALUES = 10_000;
  * The RSA keys in what a server publishes: a JWKS, a single JWK, `{kid: pem}` or a bare PEM. What is no key for verifying RS256 is passed
  * over. Undefined where the text is none of these, so that a server's error page is not taken for a set without keys.
  */
-export function readKeys(text: string): Keys | undefined {
+export function parseKeys(text: string): Keys | undefined {
   const value = parse(text);
   if (typeof value === "string") return setOf([["", value]]);
   if (typeof value !== "object" || value === null) return undefined;

@@ -14,7 +14,7 @@ export const LONGEST_TOKEN = 16_384;
  * either, beyond the name of its key, is not looked at. Faults: TOKEN_INVALID; those of the keys and the issuer where neither is known and
  * nobody can be asked.
  */
-export async function judgeToken(token: string, parts: Signers & { audience: string; clock: Clock }): Promise<JWTPayload> {
+export async function verifyToken(token: string, parts: Signers & { audience: string; clock: Clock }): Promise<JWTPayload> {
   const { keys, audience, clock } = parts;
   const expected = await parts.issuer();
   const { payload } = await jwtVerify(token, async ({ kid }) => keyOf(await keys.find(kid)), {

@@ -5,7 +5,7 @@ import { basicAuthorization, type RegistryLogin } from "./registry-login.ts";
 import { realmTrust } from "./trusted-realm.ts";
 
 /** Where a registry sends its clients for tokens, and for which service. https://distribution.github.io/distribution/spec/auth/token/ */
-export type TokenServer = { realm: URL; service: string | undefined };
+export type RegistryTokenServer = { realm: URL; service: string | undefined };
 
 /** The token server in a challenge; `realm` is null where it is no URL. Undefined where the registry wants no token. */
 export function tokenServerIn(
@@ -17,7 +17,7 @@ export function tokenServerIn(
   return { realm: URL.parse(parameters.get("realm") ?? ""), service: parameters.get("service"), scope: parameters.get("scope") };
 }
 
-export function tokenUrl({ realm, service }: TokenServer, scopes: readonly string[], parameters: Record<string, string> = {}): URL {
+export function tokenUrl({ realm, service }: RegistryTokenServer, scopes: readonly string[], parameters: Record<string, string> = {}): URL {
   const url = new URL(realm);
   url.hash = "";
   if (service !== undefined) url.searchParams.set("service", service);

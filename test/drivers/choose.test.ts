@@ -1,17 +1,17 @@
 import t from "tap";
 import { systemClock } from "../../lib/clock.ts";
-import { chooseDriver, chooseOnEngine, type Given } from "../../drivers/choose.ts";
-import { chosenLater } from "../../drivers/chosen-later.ts";
+import { chooseDriver, chooseOnEngine, type DriverChoice } from "../../drivers/choose.ts";
+import { deferredDriver } from "../../drivers/chosen-later.ts";
 import { Fault } from "../../lib/fault.ts";
 import { openLog } from "../../lib/log.ts";
 import { listening, openMemoryWorld } from "../fixtures/memory-driver.ts";
 import { call, rejectsWith } from "./conformance.ts";
 
 const clock = systemClock();
-const NONE: Given = { wished: "auto", forceDocker: false, ecs: false, kubernetes: false };
+const NONE: DriverChoice = { wished: "auto", forceDocker: false, ecs: false, kubernetes: false };
 
 /** What is set beside nothing, and what is taken. */
-const CHOICES: [set: Partial<Given>, taken: ReturnType<typeof chooseDriver>][] = [
+const CHOICES: [set: Partial<DriverChoice>, taken: ReturnType<typeof chooseDriver>][] = [
   [{}, "ask"],
   [{ ecs: true }, "ecs"],
   [{ kubernetes: true }, "kubernetes"],
@@ -37,7 +37,7 @@ t.test("an engine that is away is asked again until it says what it is, and once
   t.teardown(() => world.close());
   let away = true;
   let asked = 0;
-  const driver = chosenLater({
+  const driver = deferredDriver({
     choose: async () => {
       asked++;
       if (away) throw new Fault("ENGINE_UNREACHABLE", "It is away.");

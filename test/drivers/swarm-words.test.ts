@@ -1,11 +1,11 @@
 import t from "tap";
 import type { Spec } from "../../drivers/driver.ts";
 import { endedEarly } from "../../drivers/crash-fault.ts";
-import { addressOf, observe, type Seen, type View } from "../../drivers/swarm/observe.ts";
+import { addressOf, observe, type SeenTask, type SwarmView } from "../../drivers/swarm/observe.ts";
 import { definition } from "../../drivers/swarm/definition.ts";
 import { constraintsFor, gpuKind } from "../../drivers/swarm/placement.ts";
 import { currentTask, type Task } from "../../drivers/swarm/task.ts";
-import { type Standpoint, wayFor, wayOf } from "../../drivers/swarm/way.ts";
+import { type Standpoint, chooseTaskReach, taskReachOf } from "../../drivers/swarm/way.ts";
 import { unplaced } from "../../drivers/swarm/task-fault.ts";
 
 // One node is all that a test can have here: what depends on several is asked of the functions that decide it.
@@ -60,15 +60,15 @@ t.test("a service goes to the nodes of the host that it is for; one for none, to
 });
 
 t.test("the way to a task follows from where berth runs, and from how many nodes there are", async (t) => {
-  t.equal(wayFor(here, one), "address");
-  t.equal(wayFor(here, three), "published");
-  t.equal(wayFor({ ...here, elsewhere: true }, one), "published");
-  t.equal(wayFor({ ...here, platform: "darwin" }, one), "published");
-  t.equal(wayFor({ ...here, inContainer: true }, three), "name");
-  t.equal(wayFor({ ...here, wished: "address" }, three), "address");
-  t.equal(wayOf(here, true), "published", "as the service was made");
-  t.equal(wayOf(here, false), "address");
-  t.equal(wayOf({ ...here, inContainer: true }, false), "name");
+  t.equal(chooseTaskReach(here, one), "address");
+  t.equal(chooseTaskReach(here, three), "published");
+  t.equal(chooseTaskReach({ ...here, elsewhere: true }, one), "published");
+  t.equal(chooseTaskReach({ ...here, platform: "darwin" }, one), "published");
+  t.equal(chooseTaskReach({ ...here, inContainer: true }, three), "name");
+  t.equal(chooseTaskReach({ ...here, wished: "address" }, three), "address");
+  t.equal(taskReachOf(here, true), "published", "as the service was made");
+  t.equal(taskReachOf(here, false), "address");
+  t.equal(taskReachOf({ ...here, inContainer: true }, false), "name");
 });
 
 const status = (State: string, Err = "") => ({ State, Err });
@@ -80,7 +80,7 @@ const task = (Status: Task["Status"], more: Partial<Task> = {}): Task => ({
   Status,
   ...more,
 });
-const seen = (more: Partial<Seen>): Seen => ({
+const seen = (more: Partial<SeenTask>): SeenTask => ({
   service: { ID: "s", Spec: { Name: "web", Labels: { "berth.container": "c", "berth.store": "x", "berth.generation": "3", "berth.port": "80" } } },
   task: task(status("running")),
   local: undefined,
@@ -88,7 +88,7 @@ const seen = (more: Partial<Seen>): Seen => ({
   node: undefined,
   ...more,
 });
-const view: View = { standpoint: here, engineHost: "127.0.0.1" };
+const view: SwarmView = { standpoint: here, engineHost: "127.0.0.1" };
 
 t.test("of a task on another node, the swarm's word is taken; of one here, the engine's", async (t) => {
   t.equal(observe(view, seen({}))?.running, true);

@@ -2,7 +2,7 @@ import { hash, timingSafeEqual } from "node:crypto";
 import type { IncomingHttpHeaders } from "node:http";
 import type { Clock } from "../../../lib/clock.ts";
 import { Fault } from "../../../lib/fault.ts";
-import { judgeToken, LONGEST_TOKEN } from "../../../lib/jwks/verify-token.ts";
+import { verifyToken, LONGEST_TOKEN } from "../../../lib/jwks/verify-token.ts";
 import type { Signers } from "../../../lib/jwks/open-signers.ts";
 
 /** Who may call: whoever shows the key, or a token that a Datagrok server has made for spawners. Faults: TOKEN_MISSING, TOKEN_INVALID, TOKEN_KEYS_UNKNOWN. */
@@ -30,7 +30,7 @@ export function openCallers(parts: { key: string; audience: string; signers: Sig
   async function admitToken(token: string): Promise<void> {
     if (!signers) throw new Fault("TOKEN_INVALID", "This spawner knows no server whose tokens it could verify: set DATAGROK_URL, or show X-Api-Key.");
     if (token.length > LONGEST_TOKEN) throw new Fault("TOKEN_INVALID", "The token is longer than any token is.");
-    const { lim = LIMIT } = await judgeToken(token, { ...signers, audience, clock });
+    const { lim = LIMIT } = await verifyToken(token, { ...signers, audience, clock });
     if (lim !== LIMIT) throw new Fault("TOKEN_INVALID", "The token is for something else than a spawner.");
   }
 }

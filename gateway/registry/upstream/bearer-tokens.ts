@@ -3,8 +3,8 @@ import { BoundedMap } from "../../../lib/bounded-map.ts";
 import { Fault } from "../../../lib/fault.ts";
 import type { HttpClient } from "../../../lib/http-client.ts";
 import type { RegistryLogin } from "../../../lib/registry-client/registry-login.ts";
-import type { TokenServer } from "../../../lib/registry-client/registry-token.ts";
-import { type AskCounts, openRenewed, type Renewed } from "../../../lib/refreshing-token.ts";
+import type { RegistryTokenServer } from "../../../lib/registry-client/registry-token.ts";
+import { type RefreshCounts, openRefreshingToken, type RefreshingToken } from "../../../lib/refreshing-token.ts";
 import type { TokenFile } from "./token-file.ts";
 import { askToken } from "./token-server.ts";
 
@@ -23,21 +23,21 @@ export type BearerTokens = {
 
 /** The tokens of one token server, each asked for once however many want it at the same time. */
 export function openBearerTokens(
-  server: TokenServer,
-  parts: { login: RegistryLogin | undefined; http: HttpClient; file: TokenFile | undefined; counts?: AskCounts | undefined; clock: Clock },
+  server: RegistryTokenServer,
+  parts: { login: RegistryLogin | undefined; http: HttpClient; file: TokenFile | undefined; counts?: RefreshCounts | undefined; clock: Clock },
 ): BearerTokens {
   const { login, http, file, counts, clock } = parts;
-  const tokens = new BoundedMap<string, Renewed<string>>(MOST_TOKENS);
+  const tokens = new BoundedMap<string, RefreshingToken<string>>(MOST_TOKENS);
   /** By the `Authorization`, what was not of use yet: tokens for names that somebody made up would leave the file no room. */
   const untried = new BoundedMap<string, { scopes: string; until: number }>(MOST_TOKENS);
   const overdue = () =>
     new Fault("UPSTREAM_CREDENTIAL_FAILED", `The registry's token server ${server.realm.host} did not answer within ${ASK_MS / 1_000} s.`);
 
-  const tokenFor = (scopes: string): Renewed<string> => {
+  const tokenFor = (scopes: string): RefreshingToken<string> => {
     const known = tokens.get(scopes);
     if (known) return known;
     // Who still waits for it keeps hold of it.
-    const made = openRenewed({
+    const made = openRefreshingToken({
       ask: async (signal) => {
         const token = await askToken(server, scopes === "" ? [] : scopes.split(" "), { login, http, clock, signal });
         if (file) {

@@ -4,15 +4,15 @@ import type { HttpClient } from "../../../lib/http-client.ts";
 import { basicAuthorization, type RegistryLogin } from "../../../lib/registry-client/registry-login.ts";
 import { openBearerTokens, type BearerTokens } from "./bearer-tokens.ts";
 import { placeOf, type RegistryAddress } from "./registry-address.ts";
-import { type AskCounts, openRenewed } from "../../../lib/refreshing-token.ts";
+import { type RefreshCounts, openRefreshingToken } from "../../../lib/refreshing-token.ts";
 import { scopeOf, withScopes } from "./scope.ts";
 import type { TokenFile } from "./token-file.ts";
-import { type TokenServer, tokenServerIn } from "../../../lib/registry-client/registry-token.ts";
+import { type RegistryTokenServer, tokenServerIn } from "../../../lib/registry-client/registry-token.ts";
 import { realmTrust } from "../../../lib/registry-client/trusted-realm.ts";
 import type { Upstream } from "./upstream.ts";
 
 /** How the registry wants to be signed in to. */
-type Way = { kind: "basic" } | { kind: "bearer"; server: TokenServer; tokens: BearerTokens } | { kind: "refused"; fault: Fault };
+type Way = { kind: "basic" } | { kind: "bearer"; server: RegistryTokenServer; tokens: BearerTokens } | { kind: "refused"; fault: Fault };
 
 const PROBE_MS = 10_000;
 const FOR_EVER_MS = 2 ** 52;
@@ -25,14 +25,14 @@ const REFUSED_FOR_MS = 10_000;
  */
 export function challengeUpstream(
   address: RegistryAddress,
-  parts: { login: RegistryLogin | undefined; http: HttpClient; file: TokenFile | undefined; counts?: AskCounts | undefined; clock: Clock },
+  parts: { login: RegistryLogin | undefined; http: HttpClient; file: TokenFile | undefined; counts?: RefreshCounts | undefined; clock: Clock },
 ): Upstream {
   const { login, http, file, counts, clock } = parts;
   const basic = login && basicAuthorization(login);
   const place = placeOf(address);
   let way: Way | undefined;
 
-  const probe = openRenewed<Way>({
+  const probe = openRefreshingToken<Way>({
     ask: async (signal) => {
       // The name and password wait until it is known who wants them.
       const reply = await http.request({ method: "GET", url: `${address.root}/v2/`, headers: {}, signal });
@@ -106,6 +106,6 @@ export function challengeUpstream(
   };
 }
 
-function sameServer(one: TokenServer, other: TokenServer): boolean {
+function sameServer(one: RegistryTokenServer, other: RegistryTokenServer): boolean {
   return one.realm.href === other.realm.href && one.service === other.service;
 }

@@ -6,7 +6,7 @@ import { raceAbort } from "../../../lib/deadline.ts";
 import { basicAuthorization } from "../../../lib/registry-client/registry-login.ts";
 import type { EcrApi, EcrToken } from "./ecr-api.ts";
 import { placeOf, readRegistryAddress, type RegistryAddress } from "./registry-address.ts";
-import { type AskCounts, openRenewed, type Renewed } from "../../../lib/refreshing-token.ts";
+import { type RefreshCounts, openRefreshingToken, type RefreshingToken } from "../../../lib/refreshing-token.ts";
 import type { TokenFile } from "./token-file.ts";
 import type { Upstream } from "./upstream.ts";
 
@@ -24,9 +24,9 @@ const FAILED_FOR_MS = 5_000;
 /** The one token that opens all repositories of the account in ECR, renewed also where nobody asks for it. */
 export function openEcrToken(
   api: EcrApi,
-  { file, counts, clock, log }: { file: TokenFile | undefined; counts?: AskCounts | undefined; clock: Clock; log: Log },
-): Renewed<EcrToken> {
-  return openRenewed({
+  { file, counts, clock, log }: { file: TokenFile | undefined; counts?: RefreshCounts | undefined; clock: Clock; log: Log },
+): RefreshingToken<EcrToken> {
+  return openRefreshingToken({
     ask: async (signal) => {
       const token = await api.token(signal);
       const lifeMs = Math.max(token.expiresAt - clock.now(), LEAST_LIFE_MS);
@@ -50,7 +50,7 @@ export async function ecrUpstream(parts: {
   address: RegistryAddress | undefined;
   api: EcrApi;
   file: TokenFile | undefined;
-  counts?: AskCounts | undefined;
+  counts?: RefreshCounts | undefined;
   clock: Clock;
   log: Log;
   signal: AbortSignal;

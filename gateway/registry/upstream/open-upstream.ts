@@ -7,7 +7,7 @@ import { challengeUpstream } from "./by-challenge.ts";
 import { openEcrApi } from "./ecr-api.ts";
 import { ecrUpstream } from "./ecr.ts";
 import { readRegistryAddress, type RegistryAddress } from "./registry-address.ts";
-import type { AskCounts } from "../../../lib/refreshing-token.ts";
+import type { RefreshCounts } from "../../../lib/refreshing-token.ts";
 import { openTokenFile } from "./token-file.ts";
 import type { Upstream } from "./upstream.ts";
 
@@ -28,7 +28,7 @@ export type UpstreamSettings = {
  */
 export async function openUpstream(
   settings: UpstreamSettings,
-  tools: { clock: Clock; log: Log; signal: AbortSignal; counts?: AskCounts },
+  tools: { clock: Clock; log: Log; signal: AbortSignal; counts?: RefreshCounts },
 ): Promise<Upstream> {
   const { clock, log, signal, counts } = tools;
   const address = settings.url === undefined ? undefined : readRegistryAddress(settings.url);

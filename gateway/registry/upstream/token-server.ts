@@ -3,8 +3,8 @@ import { backoffDelay } from "../../../lib/backoff.ts";
 import { Fault } from "../../../lib/fault.ts";
 import type { HttpClient, HttpReply } from "../../../lib/http-client.ts";
 import { basicAuthorization, type RegistryLogin } from "../../../lib/registry-client/registry-login.ts";
-import { type TokenServer, tokenReplyIn, tokenUrl } from "../../../lib/registry-client/registry-token.ts";
-import type { Lasting } from "../../../lib/refreshing-token.ts";
+import { type RegistryTokenServer, tokenReplyIn, tokenUrl } from "../../../lib/registry-client/registry-token.ts";
+import type { TokenLease } from "../../../lib/refreshing-token.ts";
 
 /** What the token protocol lets be taken for granted where `expires_in` is missing. */
 const USUAL_SECONDS = 60;
@@ -17,10 +17,10 @@ const RETRY = { firstMs: 300, longestMs: 5_000 };
  * given. Tries three times where the server is away, overloaded or asks for patience. Faults: UPSTREAM_CREDENTIAL_FAILED.
  */
 export async function askToken(
-  server: TokenServer,
+  server: RegistryTokenServer,
   scopes: readonly string[],
   { login, http, clock, signal }: { login: RegistryLogin | undefined; http: HttpClient; clock: Clock; signal: AbortSignal },
-): Promise<Lasting<string>> {
+): Promise<TokenLease<string>> {
   const url = tokenUrl(server, scopes, { client_id: "berth", ...(login && { account: login.username }) });
   const headers = { accept: "application/json", ...(login ? { authorization: basicAuthorization(login) } : {}) };
   for (let tries = 1; ; tries++) {
@@ -36,7 +36,7 @@ export async function askToken(
   }
 }
 
-function readToken(reply: HttpReply, server: string): Lasting<string> {
+function readToken(reply: HttpReply, server: string): TokenLease<string> {
   const failed = (what: string) => new Fault("UPSTREAM_CREDENTIAL_FAILED", `The registry's token server ${server} answered without ${what}.`);
   const answer = tokenReplyIn(reply);
   if (answer === undefined) throw failed("JSON");

@@ -12,7 +12,7 @@ import type { Upstream } from "../../../gateway/registry/upstream/upstream.ts";
 import { openVerifyToken } from "../../../gateway/registry/verify-token.ts";
 import { MOST_REPLY_VALUES, parseReply } from "../../../lib/parse-reply.ts";
 import { LONGEST_TOKEN } from "../../../lib/jwks/verify-token.ts";
-import { readKeys } from "../../../lib/jwks/parse-keys.ts";
+import { parseKeys } from "../../../lib/jwks/parse-keys.ts";
 import { type InputCase, pumped } from "./input-case.ts";
 
 /** What berth reads of one reply: of a Datagrok server or a registry, and of keys. */
@@ -102,7 +102,7 @@ const sets: Readonly<Record<string, string>> = {
   "a long PEM file": `-----BEGIN PUBLIC KEY-----\n${filled("A", KEYS - 100)}\n-----END PUBLIC KEY-----`,
   "broken PEM files": JSON.stringify(Object.fromEntries(Array.from({ length: 100 }, (_, at) => [at, `-----BEGIN ${filled("A", 10_000)}`]))),
 };
-for (const [name, text] of Object.entries(sets)) replies.push([`keys of tokens: ${name}`, () => readKeys(text)]);
+for (const [name, text] of Object.entries(sets)) replies.push([`keys of tokens: ${name}`, () => parseKeys(text)]);
 
 const { verify } = openVerifyToken({
   keys: { find: () => Promise.resolve(rsa.publicKey), version: () => 1 },

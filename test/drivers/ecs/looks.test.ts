@@ -1,7 +1,7 @@
 import { CreateServiceCommand, ECSClient, RegisterTaskDefinitionCommand } from "@aws-sdk/client-ecs";
 import t from "tap";
-import { gather } from "../../../drivers/ecs/batch-calls.ts";
-import { pace } from "../../../drivers/ecs/pace.ts";
+import { batchCalls } from "../../../drivers/ecs/batch-calls.ts";
+import { createRateLimit } from "../../../drivers/ecs/pace.ts";
 import type { DriverEvent } from "../../../drivers/driver.ts";
 import { stillClock } from "../../fixtures/still-clock.ts";
 import { call, labelsFor, namer, specOf, text, until } from "../conformance.ts";
@@ -189,7 +189,7 @@ t.test("looks", async (t) => {
 
 t.test("calls come in bursts and then at their pace, and one that is called off waits no longer", async (t) => {
   const clock = stillClock();
-  const turn = pace({ perSecond: 10, burst: 3, clock });
+  const turn = createRateLimit({ perSecond: 10, burst: 3, clock });
   let passed = 0;
   const turns = Array.from({ length: 5 }, async () => turn().then(() => passed++));
   await Promise.all(turns.slice(0, 3));
@@ -210,7 +210,7 @@ t.test("single questions are asked together", async (t) => {
   const clock = stillClock();
   const asked: string[][] = [];
   let fail: Error | undefined;
-  const one = gather<string>({
+  const one = batchCalls<string>({
     most: 3,
     windowMs: 20,
     clock,
