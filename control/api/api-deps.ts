@@ -14,7 +14,7 @@ import type { Lifecycle } from "../lifecycle/open-lifecycle.ts";
 import type { Publisher } from "../packages/publish/open-publisher.ts";
 import type { Store } from "../store/open-store.ts";
 
-/** What the API asks of the lifecycle. */
+/** The part of the lifecycle that the API uses. */
 export type ApiLifecycle = Pick<
   Lifecycle,
   "depth" | "requestStart" | "requestStop" | "requestValidation" | "remove" | "settled" | "explain" | "setBusy"
@@ -24,49 +24,48 @@ export type ApiLifecycle = Pick<
 export type ConsoleSettings = { url: string | undefined; name: string | undefined; port: number; edgePort: number };
 
 export type ApiSettings = {
-  /** Where people reach this server, without a slash at the end; undefined: as each request says it. */
+  /** The public address of this server, without a slash at the end; undefined: the address of each request. */
   webRoot: string | undefined;
   /** Origins beside its own from which a browser may change something. */
   origins: readonly string[];
-  /** Where browsers find the console and the edge; no console where it is left out. */
+  /** Where browsers find the console and the edge; undefined: there is no console. */
   console?: ConsoleSettings | undefined;
   version: string;
   /** How long a session lasts. */
   sessionMs: number;
-  /** Who docker tokens say they are from; undefined: the web root. */
+  /** The issuer of docker tokens; undefined: the web root. */
   issuer?: string | undefined;
-  /** For whom no user gets a token, whatever registry a client says it is. */
+  /** Audiences for which no user receives a token. */
   reservedAudiences?: readonly string[];
 };
 
-/** `capacity`: undefined where the orchestrator has as much as is wished, or does not tell. */
+/** `capacity`: undefined if the orchestrator has no limit, or reports none. */
 export type Backend = { driver: string; environment: string; capacity(signal: AbortSignal): Promise<Capacity | undefined> };
 
 /** Everything that the routes work with. */
 export type ApiDeps = {
   store: Store;
   lifecycle: ApiLifecycle;
-  /** What runs with berth's labels and belongs to nothing here. */
+  /** Services with berth's labels that belong to no container here. */
   orphans: Pick<Lifecycle, "findOrphans" | "removeOrphan">;
   identity: ControlIdentity;
   publisher: Publisher;
   importer: Importer;
   credentials: Credentials;
-  /** What becomes of containers and images. */
+  /** Changes of containers and images. */
   changes: Pick<Lifecycle, "watch" | "seq">;
-  /** What the gateways have open. */
+  /** The open requests of gateways. */
   gateways: Pick<GatewayQueries, "openRequests" | "count">;
   vault: Pick<Vault, "rotate">;
   signingKeys: SigningKeys;
   audit: AuditLog;
-  /** The registry that images are pushed to; undefined where none is set up. */
+  /** The registry that images are pushed to; undefined: none is configured. */
   registry?: RegistryBrowser | undefined;
   /** A container's last `tail` lines, oldest first, as the orchestrator has them now; followed, those that come, until it ends. */
   driverLogs(service: string, options: { tail: number; follow?: boolean }, signal: AbortSignal): AsyncIterable<string>;
   /** What runs the containers. */
   backend: Backend;
   settings: ApiSettings;
-  /** Where it counts; for nobody where it is left out. */
   metrics?: Pick<Metrics, "authFailures">;
   clock: Clock;
   log: Log;

@@ -151,12 +151,12 @@ export function isAtConsole({ headers }: FastifyRequest): boolean {
 
 /** Undefined: there is no such cookie, or more than one, since a page of another port may have added its own. */
 function consoleToken(header: HeaderOf): string | undefined {
-  const found: string[] = [];
+  const tokens: string[] = [];
   mapCookies(header("cookie") ?? "", (name, value) => {
-    if (name === CONSOLE_COOKIE) found.push(unquotedCookie(value));
+    if (name === CONSOLE_COOKIE) tokens.push(unquotedCookie(value));
     return value;
   });
-  return found.length === 1 ? found[0] : undefined;
+  return tokens.length === 1 ? tokens[0] : undefined;
 }
 
 /** The client's address, as the gateway reports it; undefined for a client of this user's own socket. */

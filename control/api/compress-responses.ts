@@ -3,16 +3,9 @@ import { Readable } from "node:stream";
 import { promisify } from "node:util";
 import { constants, createGzip, gzip } from "node:zlib";
 
-declare module "fastify" {
-  interface FastifyContextConfig {
-    /** The answer holds a token or key: its length must not tell anything about it. */
-    uncompressed?: boolean;
-  }
-}
-
-/** Below it, what gzip saves is less than a packet. */
+/** Below this, gzip saves less than a packet. */
 const SMALLEST_BYTES = 1_024;
-/** Zlib works in Node's thread pool, which file access shares. Above this an answer goes out as it is. */
+/** Zlib uses Node's thread pool, which file access shares. Above this, responses are sent uncompressed. */
 const MAX_AT_ONCE = 16;
 /** JSON becomes a tenth at the lowest level already. */
 const OPTIONS = { level: constants.Z_BEST_SPEED };
@@ -26,23 +19,23 @@ const compress = promisify<Buffer | string, typeof OPTIONS, Buffer>(gzip);
  */
 export function compressResponses(app: FastifyInstance): void {
   let running = 0;
-  /** Files and documents that stay the same are compressed once. */
-  const kept = new WeakMap<Buffer, Promise<Buffer>>();
+  /** Unchanged files and documents are compressed once. */
+  const cache = new WeakMap<Buffer, Promise<Buffer>>();
 
   const compressed = async (payload: Buffer | string): Promise<Buffer | undefined> => {
-    const known = typeof payload === "string" ? undefined : kept.get(payload);
-    if (known) return known;
+    const cached = typeof payload === "string" ? undefined : cache.get(payload);
+    if (cached) return cached;
     if (running >= MAX_AT_ONCE) return undefined;
     running++;
     const made = compress(payload, OPTIONS).finally(() => running--);
-    if (typeof payload !== "string") kept.set(payload, made);
+    if (typeof payload !== "string") cache.set(payload, made);
     return made;
   };
 
   app.addHook("onSend", async (request, reply, payload) => {
     if (!isCompressible(request, reply)) return payload;
     reply.header("vary", "Accept-Encoding");
-    if (!acceptsGzip(request.headers["accept-encoding"]) || !askedByOwnPage(request)) return payload;
+    if (!acceptsGzip(request.headers["accept-encoding"]) || !isOfOwnPage(request)) return payload;
     if (payload instanceof Readable) {
       encoded(reply);
       const zipped = createGzip(OPTIONS);
@@ -67,7 +60,7 @@ function isCompressible(request: FastifyRequest, reply: FastifyReply): boolean {
   return COMPRESSIBLE.test(String(reply.getHeader("content-type") ?? "")) && reply.getHeader("content-encoding") === undefined;
 }
 
-function askedByOwnPage({ headers }: FastifyRequest): boolean {
+function isOfOwnPage({ headers }: FastifyRequest): boolean {
   return headers.cookie === undefined || headers["sec-fetch-site"] === "same-origin";
 }
 

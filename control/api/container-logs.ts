@@ -2,14 +2,14 @@ import { Fault } from "../../lib/fault.ts";
 import type { Container } from "../model/entities.ts";
 import type { ApiDeps } from "./api-deps.ts";
 
-/** Where a client does not say how many, and the most that it may say. */
+/** The default and the maximum. */
 export const LOG_LINES = 10_000;
 export const MOST_LOG_LINES = 100_000;
 
-/** More than this is cut off at the front: the end is what tells why. */
+/** Longer logs lose their beginning: the end is more useful. */
 const MOST_CHARACTERS = 8 * 1024 * 1024;
 
-/** A container's last `tail` lines; where it does not run, or its orchestrator cannot be asked, those that were kept when it last did. */
+/** The last `tail` lines of a container. If it is not running, or its orchestrator is unreachable, the log tail of its last run. */
 export async function containerLogs(driverLogs: ApiDeps["driverLogs"], container: Container, tail: number, signal: AbortSignal): Promise<string> {
   try {
     let text = "";
@@ -24,7 +24,7 @@ export async function containerLogs(driverLogs: ApiDeps["driverLogs"], container
   return lastLines(container.lastLogs, tail);
 }
 
-/** The same, and what it writes from now on, until it ends. Of one that does not run there is nothing to follow: its last lines, and the end. */
+/** The same, and later lines, until the container ends. Of a container that is not running: only its log tail. */
 export async function* followedLogs(
   driverLogs: ApiDeps["driverLogs"],
   container: Container,

@@ -7,30 +7,30 @@ import type { Log } from "../../lib/log.ts";
 import { createServer as createSecureServer, type Server as SecureServer, type ServerOptions } from "node:https";
 import type { PrivateListeners } from "../../lib/container-peers.ts";
 
-/** A certificate with its key, and who gives the server those that take their place. */
+/** A certificate with its key, and how a server receives their replacements. */
 export type ListenerTls = { current(): { cert: string; key: string }; keep(server: SecureServer): void };
 
 export type ControlListenerOptions = {
   /** A bound socket. */
   handle: object;
-  /** With it, TLS is spoken. */
+  /** Undefined: no TLS. */
   tls: ListenerTls | undefined;
   /** Times in milliseconds. */
   limits: Pick<ServerOptions, "requestTimeout" | "headersTimeout" | "keepAliveTimeout"> & { connections: number };
   answer: RequestListener;
-  /** How long requests that are being answered may take to finish at the end; event streams are cut at once. In milliseconds. */
+  /** How long requests in progress may take at the end; event streams end at once. In milliseconds. */
   graceMs?: number;
-  /** Keeps containers from it, where they have no business there. */
+  /** Refuses connections of containers. */
   listeners?: PrivateListeners | undefined;
   clock: Clock;
   log: Log;
 };
 
 const HANDSHAKE_MS = 10_000;
-/** How long the first request of a connection may be on its way when the listener ends. */
+/** How long the listener waits at its end for the first request of a new connection. */
 const FIRST_REQUEST_MS = 300;
 
-/** A listener of control's own beside its Unix sockets: bounded, HTTP/1.1 alone, no upgrades. `close` ends what is open as well. */
+/** A listener of control beside its Unix sockets: bounded, HTTP/1.1 only, no upgrades. `close` also ends open requests. */
 export async function openControlListener(parts: ControlListenerOptions): Promise<{ close(): Promise<void> }> {
   const { handle, tls, answer, graceMs, listeners, clock, log } = parts;
   const { connections, ...limits } = parts.limits;
@@ -43,7 +43,7 @@ export async function openControlListener(parts: ControlListenerOptions): Promis
     answer(request, response);
   };
   const server = tls ? openSecureServer({ ...limits, ...tls.current() }, tls, listener) : createServer(limits, listener);
-  // One address has half of them at most: these listeners have few clients, and none of them needs more.
+  // One address has at most half of them: these listeners have few clients.
   boundServer(server, connectionBounds({ perAddress: Math.ceil(connections / 2), total: connections, clock, log }));
   listeners?.guard(server);
   server.on("upgrade", (_request, socket) => socket.destroy());
@@ -56,7 +56,7 @@ export async function openControlListener(parts: ControlListenerOptions): Promis
         server.closeAllConnections();
         return closed;
       }
-      // Not http's own close, which also ends connections that were just accepted and whose request is still on its way.
+      // Not http's own close: it also ends new connections whose first request has not arrived.
       const closed = new Promise<void>((resolve) => NetServer.prototype.close.call(server, () => resolve()));
       closing = true;
       for (const response of open) {

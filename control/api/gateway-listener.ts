@@ -9,24 +9,24 @@ import type { FeedHandler } from "./feed.ts";
 
 export type GatewayListenerDeps = Pick<ControlListenerOptions, "handle" | "tls" | "listeners"> & {
   tokens: Pick<GatewayTokens, "accepts">;
-  /** What those are let in to who show a token. */
+  /** Handle requests with a valid token. */
   feed: FeedHandler;
   api: RequestListener;
   clock: Clock;
   log: Log;
 };
 
-/** A package of hundreds of megabytes may come through here. */
+/** Enough for a package of hundreds of megabytes. */
 const REQUEST_MS = 15 * 60_000;
-/** Longer than gateways keep a connection that they do not use. */
+/** Longer than gateways keep an idle connection. */
 const IDLE_MS = 10_000;
-/** Gateways open a few connections each. Who has no token costs a handshake and a head, and not more of them than this at a time. */
+/** Gateways open a few connections each. A client without a token costs a handshake and a head. */
 const MOST_CONNECTIONS = 10_000;
-const REMARK_MS = 5_000;
+const LOG_MS = 5_000;
 
 /**
- * Where gateways on other machines come in, to the feed and with their clients' requests to the API: every request shows a token and says which of the
- * two it is for. Who shows none gets one sentence, and nothing of what it sent is read. The API asks clients for their own credentials all the same.
+ * The listener for gateways on other machines: for the feed, and for their clients' requests to the API. Every request shows a token and names its purpose.
+ * A request without a token receives one error, and its body is not read. The API still requires the clients' own credentials.
  */
 export function openGatewayListener({
   handle,
@@ -38,33 +38,33 @@ export function openGatewayListener({
   clock,
   log,
 }: GatewayListenerDeps): Promise<{ close(): Promise<void> }> {
-  let remarkedAt: number | undefined;
-  const admitted = (request: IncomingMessage): string | undefined => {
+  let loggedAt: number | undefined;
+  const purposeOf = (request: IncomingMessage): string | undefined => {
     const [, purpose, token = ""] = /^(feed|api) (\S+)$/.exec(String(request.headers[GATEWAY_TOKEN_HEADER] ?? "")) ?? [];
-    // It goes no further than this.
+    // The token goes no further.
     delete request.headers[GATEWAY_TOKEN_HEADER];
     return tokens.accepts(token) ? purpose : undefined;
   };
   const answer = (request: IncomingMessage, response: ServerResponse) => {
     try {
-      const purpose = admitted(request);
+      const purpose = purposeOf(request);
       if (purpose === "feed") return feed(request, response, "elsewhere");
       if (purpose === "api") return api(request, response);
-      remark(request);
+      logRefusal(request);
       refuse(
         response,
         new Fault("GATEWAY_REFUSED", "The control plane refuses this gateway's token: `berth gateways token`, where it runs, prints the valid one."),
       );
     } catch (error) {
-      log.error({ err: error }, "a gateway's token could not be looked at");
+      log.error({ err: error }, "unexpected error");
       refuse(response, new Fault("INTERNAL", "An internal error occurred."));
     }
   };
-  /** Strangers may come as often as they like. */
-  const remark = ({ socket }: IncomingMessage) => {
-    if (remarkedAt !== undefined && clock.monotonic() - remarkedAt < REMARK_MS) return;
-    remarkedAt = clock.monotonic();
-    log.warn({ from: socket.remoteAddress }, "a gateway without a valid token was refused");
+  /** Requests without a token have no limit, so their log lines have one. */
+  const logRefusal = ({ socket }: IncomingMessage) => {
+    if (loggedAt !== undefined && clock.monotonic() - loggedAt < LOG_MS) return;
+    loggedAt = clock.monotonic();
+    log.warn({ from: socket.remoteAddress }, "gateway refused: no valid token");
   };
   return openControlListener({
     handle,
@@ -78,7 +78,7 @@ export function openGatewayListener({
 }
 
 function refuse(response: ServerResponse, fault: Fault): void {
-  // A fault for a gateway, and an error of the API for the client whose request it passed on.
+  // A fault for a gateway, and an API error for the client whose request it forwarded.
   const text = JSON.stringify({ "#type": "ApiError", ...fault.toJSON(), innerMessage: "" });
   const headers = { "content-type": "application/json", "content-length": Buffer.byteLength(text), connection: "close" };
   response.writeHead(fault.status, headers).end(text);

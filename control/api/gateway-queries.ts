@@ -2,30 +2,30 @@ import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { FeedLine, OpenExchangesReply } from "../../gateway/contract.ts";
 
-/** What one gateway has open; `answer` is undefined where it did not say so in time. */
+/** The open requests of one gateway; `answer` is undefined if it did not answer in time. */
 export type GatewayOpenRequests = { gateway: string; answer: Pick<OpenExchangesReply, "count" | "open"> | undefined };
 
 export type GatewayQueries = {
-  add(gateway: string, say: (line: FeedLine) => void): void;
+  add(gateway: string, send: (line: FeedLine) => void): void;
   remove(gateway: string): void;
-  /** How many there are. */
+  /** How many gateways are connected. */
   count(): number;
   reply(answer: OpenExchangesReply): void;
-  /** Asks every gateway what it has open at a container; those who ask for the same at a time share one question. Faults: GATEWAYS_BUSY. */
+  /** Asks every gateway for the open requests of a container. Concurrent calls for one container share a query. Faults: GATEWAYS_BUSY. */
   openRequests(id: string): Promise<GatewayOpenRequests[]>;
 };
 
-/** A gateway only has to look into its own memory. */
-const PATIENCE_MS = 1_000;
-/** Questions under way at a time. */
-const MOST_ASKS = 32;
+/** A gateway answers from memory. */
+const TIMEOUT_MS = 1_000;
+/** Concurrent queries. */
+const MOST_QUERIES = 32;
 
 type PendingQuery = { missing: Set<string>; found: GatewayOpenRequests[]; finish(): void };
 
-/** Control's questions to its gateways: over the feed, and only while somebody wants to know. */
+/** Control's queries to its gateways over the feed, on demand only. */
 export function createGatewayQueries(clock: Clock): GatewayQueries {
   const gateways = new Map<string, (line: FeedLine) => void>();
-  const asks = new Map<number, PendingQuery>();
+  const queries = new Map<number, PendingQuery>();
   const sharing = new Map<string, Promise<GatewayOpenRequests[]>>();
   let last = 0;
 
@@ -42,37 +42,37 @@ export function createGatewayQueries(clock: Clock): GatewayQueries {
       found: [],
       finish: () => {
         cancel();
-        asks.delete(number);
+        queries.delete(number);
         sharing.delete(id);
         resolve(ask.found);
       },
     };
-    const cancel = clock.after(PATIENCE_MS, () => {
+    const cancel = clock.after(TIMEOUT_MS, () => {
       for (const gateway of ask.missing) settle(ask, gateway, undefined);
     });
-    asks.set(number, ask);
+    queries.set(number, ask);
     sharing.set(id, promise);
     if (ask.missing.size === 0) ask.finish();
-    for (const say of gateways.values()) say({ kind: "ask", ask: number, id });
+    for (const send of gateways.values()) send({ kind: "ask", ask: number, id });
     return promise;
   };
 
   return {
-    add: (gateway, say) => void gateways.set(gateway, say),
+    add: (gateway, send) => void gateways.set(gateway, send),
     count: () => gateways.size,
     remove: (gateway) => {
       gateways.delete(gateway);
-      for (const ask of asks.values()) settle(ask, gateway, { count: 0, open: [] });
+      for (const ask of queries.values()) settle(ask, gateway, { count: 0, open: [] });
     },
     reply: ({ ask, gateway, count, open }) => {
-      const asked = asks.get(ask);
-      if (asked) settle(asked, gateway, { count, open });
+      const query = queries.get(ask);
+      if (query) settle(query, gateway, { count, open });
     },
     openRequests: async (id) => {
       const shared = sharing.get(id);
       if (shared) return shared;
-      if (asks.size >= MOST_ASKS)
-        throw new Fault("GATEWAYS_BUSY", "The gateways are being asked about many containers: try again in a moment.", { retryAfterMs: PATIENCE_MS });
+      if (queries.size >= MOST_QUERIES)
+        throw new Fault("GATEWAYS_BUSY", "The gateways answer too many queries at the moment. Try again in a second.", { retryAfterMs: TIMEOUT_MS });
       return begin(id);
     },
   };

@@ -6,17 +6,17 @@ import type { Authorization } from "./authorization.ts";
 
 export type LiveStreams = {
   /**
-   * For an answer that goes on for as long as its client listens: a signal that aborts when the client is gone, or is no longer signed in, and
-   * at the end of berth, or when others need the place: where all streams are taken, a user with more than a fair share loses the oldest. `beat` is called every few seconds until then. Faults: STREAMS_FULL.
+   * The signal of a response that lasts while its client listens. It aborts when the client disconnects or is no longer signed in, at the end of berth, and when
+   * all streams are in use: then a user with more than a fair share loses the oldest. `beat` runs every few seconds until then. Faults: STREAMS_FULL.
    */
   open(request: FastifyRequest, reply: FastifyReply, beat?: () => void): AbortSignal;
 };
 
-/** Each holds a connection and up to a megabyte of what its client has not taken yet. */
+/** Each has a connection and a backlog of up to a megabyte. */
 const MOST_STREAMS = 256;
-/** Of one user, a quarter of them: a page of the console has two at most. */
+/** Of one user. A page of the console has two at most. */
 const MOST_OF_ONE = MOST_STREAMS / 4;
-/** Also how soon a session that ran out ends what it opened; one that is ended does so at once. */
+/** Also how soon the streams of an expired session end. Signing out ends them at once. */
 const BEAT_MS = 5_000;
 
 export function openLiveStreams(parts: {
@@ -25,12 +25,12 @@ export function openLiveStreams(parts: {
   clock: Clock;
 }): LiveStreams {
   const { authorization, identity, clock } = parts;
-  /** What ends each open stream, by user; the oldest first. */
+  /** The ends of open streams, by user, the oldest first. */
   const open = new Map<string, Set<() => void>>();
   const countOf = (userId: string) => open.get(userId)?.size ?? 0;
 
-  /** Where all are taken, who has more than a fair share gives the oldest one up for who has less. */
-  const requireRoom = (userId: string) => {
+  /** If all are in use, a user with more than a fair share loses the oldest to a user with less. */
+  const requireFreeStream = (userId: string) => {
     const retry = { retryAfterMs: BEAT_MS };
     if (countOf(userId) >= MOST_OF_ONE) throw new Fault("STREAMS_FULL", `You already follow ${MOST_OF_ONE} streams: close some.`, retry);
     const all = [...open.values()].reduce((sum, of) => sum + of.size, 0);
@@ -55,7 +55,7 @@ export function openLiveStreams(parts: {
   return {
     open: (request, reply, beat = () => undefined) => {
       const { userId } = authorization.caller(request);
-      requireRoom(userId);
+      requireFreeStream(userId);
       const over = new AbortController();
       let cancel = () => {};
       const check = () => {
@@ -73,8 +73,8 @@ export function openLiveStreams(parts: {
         remove(userId, end);
         cancel();
         unwatch();
-        over.abort(new Error("The stream is over."));
-        // What its client does not take is kept for it no longer.
+        over.abort(new Error("The stream has ended."));
+        // A client that does not read loses its backlog.
         if (!reply.raw.destroyed) cancel = clock.after(BEAT_MS, () => reply.raw.destroy());
       };
       add(userId, end);

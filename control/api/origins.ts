@@ -3,7 +3,7 @@ import type { ApiSettings } from "./api-deps.ts";
 
 type OriginSettings = Pick<ApiSettings, "webRoot" | "console">;
 
-/** Where the browser that made a request of the edge finds the console: its origin. Undefined where it is unknown. */
+/** The origin of the console for a browser at the edge; undefined: unknown. */
 export function consoleOrigin({ console }: OriginSettings, request: FastifyRequest): string | undefined {
   if (console === undefined) return undefined;
   if (console.url !== undefined) return new URL(console.url).origin;
@@ -12,10 +12,10 @@ export function consoleOrigin({ console }: OriginSettings, request: FastifyReque
   return edge && withHost(request, edge.hostname, String(console.port));
 }
 
-/** Where the browser that made a request of the console finds the edge: its origin. Undefined where it is unknown. */
+/** The origin of the edge for a browser at the console; undefined: unknown. */
 export function edgeOrigin({ webRoot, console }: OriginSettings, request: FastifyRequest): string | undefined {
   if (webRoot !== undefined) return new URL(webRoot).origin;
-  // Under a name of its own, only the setting tells the edge's.
+  // If the console has its own host name, only the setting has the edge's.
   if (console === undefined || console.name !== undefined) return undefined;
   const edge = hostOf(request);
   return edge && withHost(request, edge.hostname, String(console.edgePort));
@@ -29,12 +29,12 @@ function withHost(request: FastifyRequest, hostname: string, port: string): stri
   return new URL(`${schemeOf(request)}://${hostname}${port === "" ? "" : `:${port}`}`).origin;
 }
 
-/** Where people reach this server: what the setting says, else the address that this very request was sent to. */
+/** The public address of this server: from the setting, else the address of this request. */
 export function webRootOf({ webRoot }: Pick<ApiSettings, "webRoot">, request: FastifyRequest): string {
   return webRoot ?? `${schemeOf(request)}://${request.headers.host ?? "localhost"}`;
 }
 
-/** Whether a browser came by https: as the gateway says it, or as this host is reached, which a load balancer that is not trusted cannot tell it. */
+/** Whether the browser uses https: by the gateway, or by the public address, since berth ignores an untrusted load balancer. */
 export function isHttps({ webRoot }: Pick<ApiSettings, "webRoot">, request: FastifyRequest): boolean {
   if (schemeOf(request) === "https") return true;
   if (webRoot === undefined) return false;
@@ -42,7 +42,7 @@ export function isHttps({ webRoot }: Pick<ApiSettings, "webRoot">, request: Fast
   return protocol === "https:" && host === request.headers.host;
 }
 
-/** As the gateway says it, which says it of every request. */
+/** As the gateway reports it with every request. */
 export function schemeOf(request: FastifyRequest): "http" | "https" {
   return request.headers["x-forwarded-proto"] === "https" ? "https" : "http";
 }

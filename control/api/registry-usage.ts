@@ -1,7 +1,7 @@
 import type { Store } from "../store/open-store.ts";
 import { IMAGE_ACTIONS } from "./record-audit.ts";
 
-/** When a tag was pushed last, epoch ms, and by whom. */
+/** The last push of a tag: epoch ms, and a login. */
 export type TagPush = { at: number | undefined; by: string | undefined };
 
 export type ImageUsage = {

@@ -88,11 +88,11 @@ export function registryRoutes({ registry, usage: currentUsage, pushes }: Regist
       handle: async (request, reply) => {
         const { repository } = request.query;
         const signal = clientAbortSignal(reply);
-        const found = await browser().tags(repository, signal);
-        if (!found) throw new Fault("STORED_IMAGE_NOT_FOUND", `There is no repository ${repository} in the registry.`);
+        const listed = await browser().tags(repository, signal);
+        if (!listed) throw new Fault("STORED_IMAGE_NOT_FOUND", `There is no repository ${repository} in the registry.`);
         const usage = currentUsage();
         const pushOf = pushes(repository);
-        const last = found.toSorted().slice(-MOST_TAGS).toReversed();
+        const last = listed.toSorted().slice(-MOST_TAGS).toReversed();
         const images: TaggedImageJson[] = [];
         for (let at = 0; at < last.length; at += AT_ONCE) {
           const stored = await Promise.all(

@@ -11,16 +11,16 @@ export type ConsoleListenerDeps = Pick<ControlListenerOptions, "handle" | "tls" 
   trusts(peer: string): boolean;
 };
 
-/** A package may be published here as well. */
+/** Packages may be published here too. */
 const REQUEST_MS = 15 * 60_000;
 const HEADERS_MS = 30_000;
 const IDLE_MS = 75_000;
-/** While control is replaced, new connections wait in the socket's queue; those that are answered may finish. */
+/** While control restarts, new connections wait in the queue of the socket; requests in progress may finish. */
 const GRACE_MS = 2_000;
-/** Some dozens of people with a browser each. */
+/** Enough for some dozens of users. */
 const MOST_CONNECTIONS = 1_000;
 
-/** The console's own listener: an origin that no container's page shares. Headers that only gateways may set are replaced. */
+/** The console's own listener: an origin that no container's page shares. It replaces headers that only gateways may set. */
 export function openConsoleListener({
   handle,
   tls,

@@ -63,11 +63,11 @@ export function addSessionTransfer(app: FastifyInstance, { identity, settings, c
         );
       const { code = "", to = "" } = (request.body ?? {}) as { code?: string; to?: string };
       if (!CONTAINER_PAGE.test(to)) throw new Fault("REQUEST_INVALID", "A session is transferred to the page of a container only.");
-      const found = codes.get(tokenDigest(code));
+      const transfer = codes.get(tokenDigest(code));
       codes.delete(tokenDigest(code));
-      if (!found || clock.monotonic() > found.until)
+      if (!transfer || clock.monotonic() > transfer.until)
         throw new Fault("TOKEN_INVALID", "The transfer of the session took too long: open the container again from the console.");
-      const token = identity.openSessionFrom(found.token);
+      const token = identity.openSessionFrom(transfer.token);
       const seconds = Math.floor(settings.sessionMs / 1_000);
       const secure = isHttps(settings, request) ? "; Secure" : "";
       return reply

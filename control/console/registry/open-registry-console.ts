@@ -27,10 +27,10 @@ export type RegistryConsoleDeps = RegistrySignInDeps &
 const LONGEST_BODY = 16 * 1_024;
 const REQUEST_MS = 30_000;
 const IDLE_MS = 75_000;
-/** A few people with a browser each. */
+/** Enough for a few users. */
 const MOST_CONNECTIONS = 1_000;
 
-/** The console where there is a registry and no control plane: its pages with the one room, and of the API what that room asks. */
+/** The console of a registry without a control plane: its page with one section, and the routes of the API that this section uses. */
 export async function openRegistryConsole(deps: RegistryConsoleDeps): Promise<{ close(): Promise<void> }> {
   const { handle, tls, clock, log } = deps;
   const app = createRegistryConsole(deps);

@@ -3,7 +3,7 @@ import type { Clock } from "../../../lib/clock.ts";
 import type { CallerReply } from "../../../gateway/contract.ts";
 import { tokenDigest } from "../../identity/tokens.ts";
 
-/** Somebody who signed in here with a key that the server of the users took; `token` is that server's, and never leaves this process. */
+/** A user who signed in with a key that the Datagrok server accepted. `token` is that server's, and never leaves this process. */
 export type ConsoleSession = { user: CallerReply; token: string };
 
 export type RegistrySessions = {
@@ -15,20 +15,20 @@ export type RegistrySessions = {
 
 export type RegistrySessionLimits = {
   lifeMs: number;
-  /** With more, the oldest ends: of one user first, so that nobody signs everybody else out. */
+  /** With more, the oldest ends: first of the same user, so one user cannot sign others out. */
   most: number;
   mostOfAUser: number;
 };
 
-/** A working day; the registry is looked into now and then by a few. */
+/** A working day. */
 export const SESSION_LIMITS: RegistrySessionLimits = { lifeMs: 12 * 3_600_000, most: 2_000, mostOfAUser: 20 };
 
-/** Kept in memory alone: who comes after a restart signs in again. */
+/** In memory: after a restart, users sign in again. */
 export function createRegistrySessions({ clock, limits = SESSION_LIMITS }: { clock: Clock; limits?: RegistrySessionLimits }): RegistrySessions {
   /** By the digest of the secret, the oldest first. */
   const sessions = new Map<string, ConsoleSession & { until: number }>();
 
-  const makeRoom = (userId: string) => {
+  const endOldest = (userId: string) => {
     const own = [...sessions].filter(([, { user }]) => user.userId === userId);
     const [oldest] = own.length >= limits.mostOfAUser ? own.map(([key]) => key) : sessions.size >= limits.most ? sessions.keys() : [];
     if (oldest !== undefined) sessions.delete(oldest);
@@ -36,15 +36,15 @@ export function createRegistrySessions({ clock, limits = SESSION_LIMITS }: { clo
 
   return {
     begin: (session) => {
-      makeRoom(session.user.userId);
+      endOldest(session.user.userId);
       const secret = randomBytes(32).toString("base64url");
       sessions.set(tokenDigest(secret), { ...session, until: clock.monotonic() + limits.lifeMs });
       return secret;
     },
     find: (secret) => {
       const key = tokenDigest(secret);
-      const found = sessions.get(key);
-      if (found === undefined || clock.monotonic() < found.until) return found;
+      const session = sessions.get(key);
+      if (session === undefined || clock.monotonic() < session.until) return session;
       sessions.delete(key);
       return undefined;
     },

@@ -12,14 +12,14 @@ import { createRegistrySessions, type RegistrySessionLimits, SESSION_LIMITS } fr
 export type UserServer = {
   /** A session's token there, for a developer key. Faults: DEV_KEY_INVALID. */
   signIn(key: string, signal: AbortSignal): Promise<string>;
-  /** Who holds it now; undefined: nobody any more. */
+  /** The holder of a token now; undefined: it is no longer valid. */
   who(token: string, signal: AbortSignal): Promise<CallerReply | undefined>;
 };
 
 /** Not `auth`: a browser sends a host's cookies to all of its ports, and that name is the Datagrok server's beside this. */
 export const COOKIE = "berth-registry";
 
-/** A wrong key counts once the server has said so: more guesses than these are never on their way there. */
+/** A wrong key counts only after the server refused it, so concurrent guesses have a limit. */
 const MOST_AT_ONCE = 8;
 const RETRY_MS = 1_000;
 
@@ -51,7 +51,7 @@ export function createRegistrySignIn({
     return sessions.begin({ user, token });
   };
 
-  /** Rights may be gone since the session began: of what cannot be taken back they are asked for anew. */
+  /** Rights may have changed since the session began. Actions without an undo verify them again. */
   const stillAdmin = async (secret: string, token: string, signal: AbortSignal): Promise<void> => {
     const user = await users.who(token, signal);
     if (user === undefined) {

@@ -1,0 +1,208 @@
+import { randomUUID } from "node:crypto";
+import type { ServerResponse } from "node:http";
+import type { Clock } from "../../lib/clock.ts";
+import type { Log } from "../../lib/log.ts";
+import type { Metrics } from "../../lib/metrics/open-metrics.ts";
+import {
+  ENDED_GATEWAY_MS,
+  FEED_BEAT_MS,
+  type FeedLine,
+  GATEWAY_SILENCE_MS,
+  LOST_GATEWAY_MS,
+  REPORT_MS,
+  viewOnWire,
+  type CallerReply,
+  WIRE_VERSION,
+} from "../../gateway/contract.ts";
+import type { Lifecycle } from "../lifecycle/open-lifecycle.ts";
+import type { AuditLog } from "../store/open-audit.ts";
+import type { Store } from "../store/open-store.ts";
+import type { GatewayQueries } from "./gateway-queries.ts";
+
+export type FeedDeps = {
+  socketPath: string;
+  lifecycle: Pick<Lifecycle, "viewOf" | "watch" | "seq" | "wake" | "setBusy" | "recordUse" | "gatewayJoined" | "gatewayLeft" | "imagePushed">;
+  store: Pick<Store, "containers" | "wakes" | "sessions" | "repositories" | "packages" | "groups" | "users"> &
+    Partial<Pick<Store, "id" | "revision">>;
+  /** Called if a gateway has seen a later revision of this store: acknowledged changes are lost. */
+  storeWentBack?: (revisions: { seen: number; found: number }) => void;
+  /** Calls the listener after sessions ended early, until the returned function is called. */
+  watchSignOuts(listener: () => void): () => void;
+  /** The holder of a token; undefined: it is not valid. */
+  who(token: string): Promise<CallerReply | undefined>;
+  /** Of this program. */
+  version: string;
+  metrics?: Pick<Metrics, "gateways">;
+  /** Records pushes and deletions of images. */
+  audit?: AuditLog;
+  /** Called with the trace of a wake before the request for the start. */
+  traceWake?: ((id: string, traceparent: string) => void) | undefined;
+  clock: Clock;
+  log: Log;
+};
+
+/**
+ * Containers of one line and one turn of the event loop. With 100 000 in one line, control would block for seconds, which gateways take for its end, and
+ * gateways would refuse the line for its length.
+ */
+const CONTAINERS_PER_LINE = 500;
+
+/** A gateway with a larger backlog is disconnected. It reconnects and receives everything again. */
+const LONGEST_BACKLOG = 8 * 1_048_576;
+
+/**
+ * After a sign-out, gateways look every caller up again. Users sign in and out as often as they like, so sign-outs within this time make one event: otherwise one
+ * user could make every request of all users cost a look-up at control.
+ */
+const SIGN_OUTS_MS = 500;
+
+/** The open feeds, by the names of their gateways. */
+export type OpenFeeds = Map<string, { reported(last: boolean): void; end(): void }>;
+
+/**
+ * The feed of one gateway while it is connected. A gateway on another machine that disconnects or is silent may still forward requests, so its open requests
+ * count for a while, or until it reconnects.
+ */
+export function streamChanges(
+  deps: FeedDeps,
+  { feeds, gateways }: { feeds: OpenFeeds; gateways: GatewayQueries },
+  response: ServerResponse,
+  { from, query }: { from: "here" | "elsewhere"; query: URLSearchParams },
+): void {
+  const { lifecycle, store, watchSignOuts, version, clock, log } = deps;
+  const isElsewhere = from === "elsewhere";
+  const was = query.get("was");
+  const gateway = randomUUID();
+  /** How long the gateway may forward requests after this feed ends. */
+  let lostMs = isElsewhere ? ENDED_GATEWAY_MS : 0;
+  let cancelSilence = () => {};
+  const listen = () => {
+    cancelSilence();
+    if (!isElsewhere) return;
+    cancelSilence = clock.after(GATEWAY_SILENCE_MS, () => {
+      lostMs = LOST_GATEWAY_MS;
+      log.warn({ gateway, lostMs }, "gateway silent");
+      response.destroy();
+    });
+  };
+  let cancelBeat = () => {};
+  let allowed = LONGEST_BACKLOG;
+  const send = (line: FeedLine, whenGone?: () => void) => {
+    if (response.destroyed) return;
+    const text = `${JSON.stringify(line)}\n`;
+    // The gateway needs the whole list, whatever its length: after a disconnect it would request it again.
+    if (line.kind === "all") allowed = LONGEST_BACKLOG + Buffer.byteLength(text);
+    response.write(text, whenGone);
+    if (response.writableLength > allowed) {
+      log.warn({ gateway, backlog: response.writableLength }, "gateway reads too slowly, disconnected");
+      response.destroy();
+    }
+  };
+  const beat = () => {
+    send({ kind: "beat", revision: store.revision?.() });
+    cancelBeat = clock.after(FEED_BEAT_MS / 2, beat);
+  };
+  response.writeHead(200, { "content-type": "application/x-ndjson" });
+  send({
+    kind: "hello",
+    gateway,
+    version,
+    wire: WIRE_VERSION,
+    store: store.id,
+    revision: store.revision?.(),
+    ...(isElsewhere ? { reportMs: REPORT_MS } : {}),
+  });
+  compareRevision(deps, query);
+  if (was !== null) feeds.get(was)?.end();
+  const joinedAt = lifecycle.seq();
+  // Until it has the whole list, its own data may be old. Its reports stop no container before that.
+  lifecycle.gatewayJoined(gateway, 0, was ?? undefined);
+  gateways.add(gateway, send);
+  feeds.set(gateway, {
+    reported: (last) => {
+      if (last) lostMs = 0;
+      listen();
+    },
+    end: () => response.destroy(),
+  });
+  listen();
+  // Changes during the list follow it: the newest of each container, in order.
+  let meanwhile: Map<string, FeedLine> | undefined = new Map();
+  const unwatch = lifecycle.watch((change) => {
+    if ("image" in change) return;
+    const id = "removed" in change ? change.removed : change.container.id;
+    const line: FeedLine =
+      "removed" in change
+        ? { kind: "removed", id, seq: change.seq }
+        : { kind: "changed", container: viewOnWire(lifecycle.viewOf(change.container)), seq: change.seq };
+    if (meanwhile === undefined) return send(line);
+    meanwhile.delete(id);
+    meanwhile.set(id, line);
+  });
+  const listNext = (after: string) => {
+    try {
+      list(after);
+    } catch (err) {
+      // The gateway reconnects.
+      log.error({ err, gateway }, "containers cannot be listed");
+      response.destroy();
+    }
+  };
+  const list = (after: string) => {
+    if (response.destroyed) return;
+    const rows = store.containers.toView(after, CONTAINERS_PER_LINE);
+    const last = rows.length < CONTAINERS_PER_LINE ? undefined : rows.at(-1)?.id;
+    const line = { kind: "all", containers: rows.map((row) => viewOnWire(lifecycle.viewOf(row))), seq: joinedAt } as const;
+    // Other work has a turn before the next line: an immediate write calls back within this turn.
+    if (last !== undefined) return send({ ...line, more: true }, () => setImmediate(listNext, last));
+    send(line);
+    const changed = meanwhile ?? new Map<string, FeedLine>();
+    meanwhile = undefined;
+    for (const one of changed.values()) send(one);
+  };
+  list("");
+  const signOuts = openThrottle(clock, SIGN_OUTS_MS, () => send({ kind: "signedOut" }));
+  const unwatchSignOuts = watchSignOuts(signOuts.call);
+  cancelBeat = clock.after(FEED_BEAT_MS / 2, beat);
+  response.once("close", () => {
+    cancelBeat();
+    unwatch();
+    unwatchSignOuts();
+    signOuts.close();
+    cancelSilence();
+    gateways.remove(gateway);
+    feeds.delete(gateway);
+    lifecycle.gatewayLeft(gateway, lostMs);
+  });
+}
+
+/** A revision of another store proves nothing about this one. */
+function compareRevision({ store, storeWentBack }: FeedDeps, query: URLSearchParams): void {
+  const [seen, found] = [Number(query.get("revision") ?? 0), store.revision?.()];
+  if (store.id === undefined || query.get("store") !== store.id || found === undefined || !(seen > found)) return;
+  storeWentBack?.({ seen, found });
+}
+
+type Throttle = {
+  /** Runs `act` at once, or once after `ms` if it ran less than `ms` ago. */
+  call(): void;
+  close(): void;
+};
+
+/** Runs `act` at most once in `ms`, however often it is called. */
+function openThrottle(clock: Pick<Clock, "after">, ms: number, act: () => void): Throttle {
+  let isWaiting = false;
+  let isRequested = false;
+  let cancel = () => {};
+  const call = () => {
+    isRequested = isWaiting;
+    if (isWaiting) return;
+    isWaiting = true;
+    cancel = clock.after(ms, () => {
+      isWaiting = false;
+      if (isRequested) call();
+    });
+    act();
+  };
+  return { call, close: () => cancel() };
+}
