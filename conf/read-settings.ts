@@ -1,6 +1,6 @@
 import { Fault } from "../lib/fault.ts";
 import { isDeepStrictEqual } from "node:util";
-import { type Found, shown, type Source, type Row, rowsOf } from "./row.ts";
+import { type Found, shown, type Source, type SettingRow, rowsOf } from "./row.ts";
 import { type Settings, SETTINGS, SETTINGS_FILE_NAME } from "./settings.ts";
 import { suggestion } from "./suggestion.ts";
 import { isMap, isScalar, LineCounter, parseDocument, type YAMLMap } from "yaml";
@@ -54,7 +54,7 @@ function noText(): never {
   throw new Error("No file is read here.");
 }
 
-function readOne(found: Found, row: Row<unknown>): Value | { fault: string } {
+function readOne(found: Found, row: SettingRow<unknown>): Value | { fault: string } {
   const value = row.parse.read(found.raw);
   if (value !== undefined) return { key: found.key, where: found.where, value };
   const what = row.secret ? "the value" : shown(found.raw);
@@ -63,7 +63,7 @@ function readOne(found: Found, row: Row<unknown>): Value | { fault: string } {
   return { fault: `${found.where}: ${what} is not allowed; it takes ${row.parse.allowed}${hint}` };
 }
 
-function settle(key: string, row: Row<unknown>, values: Map<string, Value>): Value {
+function settle(key: string, row: SettingRow<unknown>, values: Map<string, Value>): Value {
   const own = values.get(key);
   if (own) return own;
   const same = row.sameAs === undefined ? undefined : values.get(row.sameAs);
@@ -96,7 +96,7 @@ export const FILE_SUFFIX = "_FILE";
  */
 export function readEnv(
   env: Record<string, string | undefined>,
-  rows: readonly [string, Row<unknown>][],
+  rows: readonly [string, SettingRow<unknown>][],
   readText: (path: string) => string,
 ): Source {
   const set = Object.entries(env).flatMap(([name, value]) => (value === undefined || value.trim() === "" ? [] : [{ name, value }]));
@@ -147,7 +147,7 @@ function setByKubernetes(name: string, value: string): boolean {
 }
 
 /** The JSON that a real stand has there holds dozens of keys for others, and their secrets: nothing of it is repeated. */
-function readParameters(json: string | undefined, rows: readonly [string, Row<unknown>][]): Source {
+function readParameters(json: string | undefined, rows: readonly [string, SettingRow<unknown>][]): Source {
   if (json === undefined) return { found: [], faults: [], warnings: [] };
   const parameters = objectFrom(json);
   if (!parameters) return { found: [], faults: [`${PARAMETERS}: takes a JSON object, and this is none`], warnings: [] };
@@ -184,7 +184,7 @@ function objectFrom(json: string): Record<string, unknown> | undefined {
 }
 
 /** Finds the settings in a settings file. An empty value counts as unset. */
-export function readFile(file: { path: string; text: string }, rows: readonly [string, Row<unknown>][]): Source {
+export function readFile(file: { path: string; text: string }, rows: readonly [string, SettingRow<unknown>][]): Source {
   const lines = new LineCounter();
   // The parser's own messages quote the line, which may hold a secret.
   const document = parseDocument(file.text, { lineCounter: lines, prettyErrors: false, logLevel: "silent" });

@@ -1,5 +1,5 @@
 import { FILE_SUFFIX } from "./read-settings.ts";
-import { type Row, rowsOf } from "./row.ts";
+import { type SettingRow, rowsOf } from "./row.ts";
 import { SETTINGS, SETTINGS_FILE, SETTINGS_FILE_NAME } from "./settings.ts";
 import { METRICS, type MetricRow } from "../lib/metrics/table.ts";
 import { FAULTS, type FaultCode } from "../lib/fault.ts";
@@ -54,15 +54,15 @@ function objectOf(entries: readonly [string, unknown][]): Record<string, unknown
   return { type: "object", additionalProperties: false, properties: Object.fromEntries(properties) };
 }
 
-function describe(row: Row<unknown>): string {
+function describe(row: SettingRow<unknown>): string {
   return `${row.says}.${row.later === undefined ? "" : ` Later, with ${row.later}.`}`;
 }
 
-function says(row: Row<unknown>): string {
+function says(row: SettingRow<unknown>): string {
   return `${row.says}${row.secret ? "; a secret, never printed" : ""}${row.later === undefined ? "" : ` — *later, with ${row.later}*`}`;
 }
 
-function fallback(row: Row<unknown>): string {
+function fallback(row: SettingRow<unknown>): string {
   if (row.sameAs !== undefined) return `that of ${code(row.sameAs)}`;
   if (row.default === undefined || row.default === "") return "";
   if (typeof row.default === "boolean") return row.default ? "on" : "off";

@@ -1,7 +1,7 @@
 import type { Parser } from "./parsers.ts";
 
 /** One setting: its names, its default, how it is read, and its line in the docs. */
-export type Row<T> = {
+export type SettingRow<T> = {
   /** Variables that set it, the everyday name first; the others are aliases. */
   env: readonly string[];
   default: T;
@@ -16,30 +16,30 @@ export type Row<T> = {
   later?: string;
 };
 
-type Extra = Pick<Row<unknown>, "secret" | "sameAs" | "later">;
+type Extra = Pick<SettingRow<unknown>, "secret" | "sameAs" | "later">;
 
 /** A setting that always has a value. */
-export function setting<T>(env: string | readonly string[], parse: Parser<T>, fallback: NoInfer<T>, says: string, extra: Extra = {}): Row<T> {
+export function setting<T>(env: string | readonly string[], parse: Parser<T>, fallback: NoInfer<T>, says: string, extra: Extra = {}): SettingRow<T> {
   return { env: [env].flat(), default: fallback, parse: parse as Parser<T & {}>, says, ...extra };
 }
 
 /** A setting that may be missing. */
-export function optional<T>(env: string | readonly string[], parse: Parser<T>, says: string, extra: Extra = {}): Row<T | undefined> {
+export function optional<T>(env: string | readonly string[], parse: Parser<T>, says: string, extra: Extra = {}): SettingRow<T | undefined> {
   return { env: [env].flat(), default: undefined, parse: parse as Parser<T & {}>, says, ...extra };
 }
 
-export function isRow(value: unknown): value is Row<unknown> {
+export function isRow(value: unknown): value is SettingRow<unknown> {
   return typeof value === "object" && value !== null && "parse" in value && "says" in value;
 }
 
 /** The values of a table of rows, nested as it is. */
-export type Values<Table> = { readonly [K in keyof Table]: Table[K] extends Row<infer T> ? T : Values<Table[K]> };
+export type SettingValues<Table> = { readonly [K in keyof Table]: Table[K] extends SettingRow<infer T> ? T : SettingValues<Table[K]> };
 
 /** All rows of a table by their dotted keys, in its order. */
-export function rowsOf(table: object, above = ""): [key: string, row: Row<unknown>][] {
+export function rowsOf(table: object, above = ""): [key: string, row: SettingRow<unknown>][] {
   return Object.entries(table).flatMap(([name, value]: [string, unknown]) => {
     const key = above + name;
-    if (isRow(value)) return [[key, value] satisfies [string, Row<unknown>]];
+    if (isRow(value)) return [[key, value] satisfies [string, SettingRow<unknown>]];
     return rowsOf(value as object, `${key}.`);
   });
 }

@@ -7,7 +7,7 @@ import { ENGINE_NAMES } from "../gateway/connections/engine.ts";
 import { READ_MODES } from "../gateway/connections/open-connections.ts";
 import { LOG_LEVELS } from "../lib/log.ts";
 import { SAMPLER_NAMES } from "../lib/traces/settings.ts";
-import { parameterName, spawnerNames, optional, setting, type Row, type Values } from "./row.ts";
+import { parameterName, spawnerNames, optional, setting, type SettingRow, type SettingValues } from "./row.ts";
 import { addressBlock, flag, host, list, oneOf, origin, port, portRange, quantity, subnet, text, url, wholeNumber } from "./parsers.ts";
 
 const QUEUE_JWT = "tokens for the queue and the pipe";
@@ -575,7 +575,7 @@ export const SETTINGS = {
   },
 } as const;
 
-export type Settings = Values<typeof SETTINGS>;
+export type Settings = SettingValues<typeof SETTINGS>;
 
 /** The setting that names the settings file; the file itself cannot contain it. */
 export const SETTINGS_FILE_NAME = "BERTH_CONFIG";
@@ -588,7 +588,7 @@ function parameter<T>(
   fallback: NoInfer<T>,
   says: string,
   extra: Parameters<typeof setting<T>>[4] = {},
-): Row<T> {
+): SettingRow<T> {
   return setting(parameterName(key), parse, fallback, says, extra);
 }
 

@@ -6,8 +6,8 @@ import { spawn } from "node:child_process";
 import { existsSync, globSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { countTap, type Count } from "./run/count.ts";
-import { openEngine, type Engine } from "./run/engine.ts";
+import { countTap, type TestCount } from "./run/count.ts";
+import { openEngine, type TestEngine } from "./run/engine.ts";
 import { endLeftovers } from "./run/leftovers.ts";
 import { enterOwnNetwork } from "./run/own-network.ts";
 import { SLOW_FILES } from "./run/slow-files.ts";
@@ -55,7 +55,7 @@ function run(program: string, args: string[], env: NodeJS.ProcessEnv, hear?: (pi
   });
 }
 
-async function tests(engine: Engine): Promise<Count> {
+async function tests(engine: TestEngine): Promise<TestCount> {
   // The bare variables: what a developer has set for berth itself must not change what is tested.
   const bare = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(BERTH|GROK|TAP)_/.test(name)));
   const env = { ...bare, DOCKER_HOST: engine.host, TEST_RUN_FOLDER: folder };
@@ -78,12 +78,12 @@ async function tests(engine: Engine): Promise<Count> {
   return countTap(output, well);
 }
 
-const count: Count = { passed: 0, failed: 0 };
-const add = (more: Count) => {
+const count: TestCount = { passed: 0, failed: 0 };
+const add = (more: TestCount) => {
   count.passed += more.passed;
   count.failed += more.failed;
 };
-let engine: Engine | undefined;
+let engine: TestEngine | undefined;
 try {
   engine = await openEngine(named);
   if (words.length === 0) add((await run("sh", [join(root, "conf/check.sh")], process.env)) ? { passed: 1, failed: 0 } : { passed: 0, failed: 1 });

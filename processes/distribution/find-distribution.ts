@@ -6,7 +6,7 @@ import { Fault } from "../../lib/fault.ts";
 import type { ImageRun } from "./run-image.ts";
 
 /** CNCF Distribution, the registry program, as it was found on this machine. */
-export type Distribution = {
+export type DistributionProgram = {
   /** Its path, or its image. */
   program: string;
   version: string;
@@ -37,7 +37,7 @@ const LACKING_IN_2 = ["referrers", "sha512 digests"];
  * The newest major version on the PATH, the first of several; else the image, where there is an engine. Faults: REGISTRY_PROGRAM_MISSING.
  * Another program of the same name is no registry: it is known by what it answers to `--version`.
  */
-export async function findDistribution(path: string, image?: ImageRun): Promise<Distribution> {
+export async function findDistribution(path: string, image?: ImageRun): Promise<DistributionProgram> {
   const programs = NAMES.flatMap((name) => path.split(delimiter).map((folder) => join(folder || ".", name))).filter(isProgram);
   const asked = await Promise.all(programs.map((program) => askVersion(program, commandOf(program), ASK_MS)));
   const [best] = asked.flatMap((one) => (one instanceof Error ? [] : [one])).toSorted((a, b) => major(b) - major(a));
@@ -76,7 +76,7 @@ export function readVersion(said: string): string | undefined {
   return /\/distribution(?:\/v\d+)? v?(\d+\.\d+\S*)/.exec(said)?.[1];
 }
 
-function askVersion(program: string, command: Command, timeout: number): Promise<Distribution | Error> {
+function askVersion(program: string, command: Command, timeout: number): Promise<DistributionProgram | Error> {
   return new Promise((resolve) => {
     execFile(command.file, [...command.args, "--version"], { timeout, killSignal: command.end, env: command.env }, (error, stdout, stderr) => {
       const version = readVersion(stdout);
@@ -86,7 +86,7 @@ function askVersion(program: string, command: Command, timeout: number): Promise
   });
 }
 
-function major({ version }: Distribution): number {
+function major({ version }: DistributionProgram): number {
   return Number.parseInt(version, 10);
 }
 

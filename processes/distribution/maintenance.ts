@@ -7,7 +7,7 @@ import type { OwnRegistry } from "./open-distribution.ts";
 import { execFile } from "node:child_process";
 import { join } from "node:path";
 import { distributionConfig } from "./distribution-config.ts";
-import type { Distribution } from "./find-distribution.ts";
+import type { DistributionProgram } from "./find-distribution.ts";
 import { processFile, rememberProcess } from "./leftover-process.ts";
 import { blobFile } from "./stored-images.ts";
 
@@ -81,7 +81,12 @@ const LONGEST_OUTPUT = 256 * 1_048_576;
  * Distribution's own garbage collection over its files. Nothing may be written meanwhile, but for a dry run: a layer that was just pushed, and
  * whose manifest is still to come, would be garbage. `folder` is for its configuration. Faults: REGISTRY_FAILED.
  */
-export async function collectGarbage(options: { distribution: Distribution; folder: string; storage: string; dryRun: boolean }): Promise<Collected> {
+export async function collectGarbage(options: {
+  distribution: DistributionProgram;
+  folder: string;
+  storage: string;
+  dryRun: boolean;
+}): Promise<Collected> {
   const { distribution, folder, storage, dryRun } = options;
   const configFile = join(folder, "garbage.yml");
   rmSync(configFile, { force: true });
@@ -94,7 +99,7 @@ export async function collectGarbage(options: { distribution: Distribution; fold
 }
 
 /** What deletes is written down, so that it can be ended where we are killed: nothing may be pushed while it runs. */
-function run({ command }: Distribution, words: string[], pidFile: string | undefined): Promise<string> {
+function run({ command }: DistributionProgram, words: string[], pidFile: string | undefined): Promise<string> {
   return new Promise((resolve, reject) => {
     const { file, args, env } = command;
     const child = execFile(file, [...args, ...words], { env, maxBuffer: LONGEST_OUTPUT }, (error, stdout, stderr) => {

@@ -8,7 +8,7 @@ import { Fault } from "../../lib/fault.ts";
 import { raceAbort } from "../../lib/deadline.ts";
 import type { Log, LogLevel } from "../../lib/log.ts";
 import { DISTRIBUTION_ENDS_MS, distributionConfig } from "./distribution-config.ts";
-import { type Distribution, findDistribution } from "./find-distribution.ts";
+import { type DistributionProgram, findDistribution } from "./find-distribution.ts";
 import { keepDistribution } from "./supervise-distribution.ts";
 import { endLeftovers, processFile } from "./leftover-process.ts";
 import type { ImageRun } from "./run-image.ts";
@@ -17,7 +17,7 @@ export type RegistryImage = Pick<ImageRun, "image" | "engine">;
 
 /** A registry of berth's own: Distribution, kept running on a Unix socket. */
 export type OwnRegistry = {
-  distribution: Distribution;
+  distribution: DistributionProgram;
   folder: string;
   storage: string;
   /**
@@ -157,7 +157,7 @@ export async function openDistribution(options: {
   };
 }
 
-export function lackingIn({ lacks }: Distribution): string {
+export function lackingIn({ lacks }: DistributionProgram): string {
   return lacks.length === 0 ? "" : `, which knows no ${lacks.join(" and no ")}; version 3 does, and is taken where it is on the PATH`;
 }
 

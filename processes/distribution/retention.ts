@@ -1,8 +1,8 @@
 import type { Names, StoredRepository, StoredRevision, StoredTag } from "./stored-images.ts";
 
 export type Kept = { repository: string; digest: string; tag: string | undefined; why: "newest" | "used" | "same image" };
-export type Doomed = { repository: string; digest: string; tags: string[] };
-export type Retention = { kept: Kept[]; doomed: Doomed[] };
+export type ExpiredImage = { repository: string; digest: string; tags: string[] };
+export type Retention = { kept: Kept[]; doomed: ExpiredImage[] };
 
 export type RetentionRule = {
   /** How many tags of each repository stay, of those that were pushed last. */

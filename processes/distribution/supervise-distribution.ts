@@ -5,7 +5,7 @@ import { createInterface } from "node:readline";
 import type { Clock } from "../../lib/clock.ts";
 import type { Log } from "../../lib/log.ts";
 import { type Child, keepRunning } from "../supervise-process.ts";
-import type { Distribution } from "./find-distribution.ts";
+import type { DistributionProgram } from "./find-distribution.ts";
 import { withTimeout } from "../../lib/deadline.ts";
 import { Fault } from "../../lib/fault.ts";
 import { MISSED_CHECKS, startWatchdog } from "../watchdog.ts";
@@ -21,7 +21,7 @@ const ANSWER_MS = 2_000;
  * connects meets one that is ready, or nobody, and another one can take over without a gap.
  */
 export function keepDistribution(options: {
-  distribution: Distribution;
+  distribution: DistributionProgram;
   configFile: string;
   pidFile: string;
   listen: string;

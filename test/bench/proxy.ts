@@ -10,7 +10,7 @@ import { join } from "node:path";
 import { wrongs } from "./proxy/check.ts";
 import { IDLE_ROWS, measureIdle } from "./proxy/idle.ts";
 import { installPeers } from "./proxy/install-peers.ts";
-import { measure, medians, startProxy, type At, type Cell, type Pass, type Runner } from "./proxy/measure.ts";
+import { measure, medians, startProxy, type At, type Cell, type BenchPass, type Runner } from "./proxy/measure.ts";
 import { fixedUpstream } from "./proxy/nginx.ts";
 import { readOptions } from "./proxy/options.ts";
 import { LOAD_CORE, openPinned } from "./proxy/pinned.ts";
@@ -20,7 +20,7 @@ import { printIdle, printTargets, printWorkload } from "./proxy/print.ts";
 import { missingTools, proxies, type Proxy } from "./proxy/proxies.ts";
 import { openResults, type Results } from "./proxy/results.ts";
 import { WORKLOADS, type Workload } from "./proxy/workloads.ts";
-import { freePort, makeWorld, type World } from "./proxy/world.ts";
+import { freePort, makeWorld, type BenchWorld } from "./proxy/world.ts";
 
 /** Whatever hangs, nothing of this is left running after that. */
 const AT_MOST_MS = 60 * 60_000;
@@ -91,7 +91,7 @@ function writeFigures(results: Results, load: number): void {
   spawnSync(join(root, "node_modules/.bin/oxfmt"), ["--write", page], { cwd: root, stdio: "inherit" });
 }
 
-async function startContainers(world: World): Promise<void> {
+async function startContainers(world: BenchWorld): Promise<void> {
   const script = (name: string) => join(import.meta.dirname, "proxy", name);
   await processes.serve("upstream nginx", LOAD_CORE, fixedUpstream(world), world.fixedPort);
   await processes.serve("upstream raw", LOAD_CORE, { argv: [process.execPath, script("upstream.ts"), String(world.rawPort)] }, world.rawPort);
@@ -131,7 +131,7 @@ async function warmUp(runner: Runner, at: At): Promise<void> {
 
 async function measureAll(workload: Workload, runners: Runner[], at: At): Promise<Map<string, Cell>> {
   const can = runners.filter(({ proxy, name }) => proxy?.only?.includes(workload.name) ?? (workload.berthOnly ? name.startsWith("berth") : true));
-  const passes = new Map<string, Pass[]>(can.map(({ name }) => [name, []]));
+  const passes = new Map<string, BenchPass[]>(can.map(({ name }) => [name, []]));
   const failed = new Map<string, string>();
   for (let pass = 0; pass < options.passes; pass++) {
     for (const runner of can.filter(({ name }) => !failed.has(name))) {

@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { rssKb } from "./proxy/cost.ts";
-import { LOAD_CORE, openPinned, PROXY_CORE, type Command, type Pinned } from "./proxy/pinned.ts";
+import { LOAD_CORE, openPinned, PROXY_CORE, type PinnedCommand, type Pinned } from "./proxy/pinned.ts";
 import { freePort } from "./proxy/world.ts";
 
 const seconds = Number(process.argv[2] ?? 3);
@@ -17,7 +17,7 @@ const IDLE = 1_000;
 const SIZES = [125, 16_384];
 const ROLES = join(import.meta.dirname, "websocket-splice/roles.ts");
 
-const role = (...args: (string | number)[]): Command => ({ argv: [process.execPath, "--expose-gc", ROLES, ...args.map(String)] });
+const role = (...args: (string | number)[]): PinnedCommand => ({ argv: [process.execPath, "--expose-gc", ROLES, ...args.map(String)] });
 const median = (values: number[]) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0;
 
 const folder = await mkdtemp(join(tmpdir(), "berth-ws-"));
@@ -25,7 +25,7 @@ const processes = openPinned(folder);
 try {
   const upstream = await freePort();
   await processes.serve("echo", LOAD_CORE, role("echo", upstream), upstream);
-  const commands: [name: string, command: (port: number) => Promise<Command>][] = [
+  const commands: [name: string, command: (port: number) => Promise<PinnedCommand>][] = [
     ["nginx", (port) => nginx(port, upstream)],
     ["events", async (port) => role("proxy", "events", port, upstream)],
     ["buffers", async (port) => role("proxy", "buffers", port, upstream)],
@@ -69,7 +69,7 @@ try {
   await rm(folder, { recursive: true, force: true });
 }
 
-async function nginx(port: number, upstream: number): Promise<Command> {
+async function nginx(port: number, upstream: number): Promise<PinnedCommand> {
   const file = join(folder, "nginx.conf");
   await writeFile(
     file,

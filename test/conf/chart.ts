@@ -28,7 +28,7 @@ const SCHEMAS: Record<string, (data: unknown) => boolean> = {
 
 type Meta = { name: string; namespace?: string; labels: Record<string, string>; annotations?: Record<string, string> };
 export type Rendered = { kind: string; metadata: Meta; spec: Record<string, unknown>; [more: string]: unknown };
-export type Container = {
+export type ChartContainer = {
   image: string;
   env: { name: string; value: string }[];
   envFrom?: { secretRef: { name: string } }[];
@@ -39,29 +39,29 @@ export type Container = {
 };
 export type Pod = {
   serviceAccountName: string;
-  containers: [Container];
+  containers: [ChartContainer];
   volumes: { name: string; [kind: string]: unknown }[];
   [more: string]: unknown;
 };
 
 /** Values as a person would write them into a file. */
-export type Values = Record<string, unknown>;
+export type ChartValues = Record<string, unknown>;
 
 /** What Helm makes of the chart, or the first line of why it does not. */
-export async function render(values: Values): Promise<{ objects: Rendered[] } | { refused: string }> {
+export async function render(values: ChartValues): Promise<{ objects: Rendered[] } | { refused: string }> {
   const { code, out, said } = await helm(["template", "stand", CHART, "--namespace", "ns", "--values", "-"], values);
   if (code !== 0) return { refused: said };
   return { objects: parseAllDocuments(out).flatMap((document) => (document.toJS() as Rendered | null) ?? []) };
 }
 
-export async function lint(values: Values): Promise<string[]> {
+export async function lint(values: ChartValues): Promise<string[]> {
   const { code, out, said } = await helm(["lint", "--strict", CHART, "--values", "-"], values);
   if (code === 0) return [];
   const complaints = out.split("\n").filter((line) => /^\[(?:ERROR|WARNING)\]/.test(line));
   return complaints.length > 0 ? complaints : [`helm lint ended with ${code}: ${said}`];
 }
 
-function helm(args: string[], values: Values): Promise<{ code: number; out: string; said: string }> {
+function helm(args: string[], values: ChartValues): Promise<{ code: number; out: string; said: string }> {
   return new Promise((resolve) => {
     const child = execFile(HELM, args, { timeout: 60_000, maxBuffer: 1 << 24 }, (error, out, said) => {
       resolve({ code: error === null ? 0 : Number(error.code ?? 1), out, said });

@@ -9,7 +9,7 @@ import { OURS } from "../../drivers/kubernetes/labels.ts";
 import { driverOf } from "../../processes/open-driver.ts";
 import { startBerthProcess } from "../fixtures/berth-process.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
-import { CHART, faultsOf, lint, ofKind, podsOf, render, type Values } from "./chart.ts";
+import { CHART, faultsOf, lint, ofKind, podsOf, render, type ChartValues } from "./chart.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
 const KEY = "a-key-that-nobody-knows";
@@ -17,7 +17,7 @@ const SECRET = { data: { X_API_KEY: KEY, REGISTRY_PASSWORD: "of-the-registry" } 
 const NAMES = { host: "stand.example", consoleHost: "console.stand.example", registryHost: "registry.stand.example" };
 
 /** What people set; `roles` are the processes that come of it, `ports` what can be reached. */
-const SETS: Record<string, { values: Values; roles: string[]; ports: number[] }> = {
+const SETS: Record<string, { values: ChartValues; roles: string[]; ports: number[] }> = {
   "nothing but defaults": { values: {}, roles: ["serve"], ports: [8080, 8081] },
   "all in one pod, opened to the outside": {
     values: {
@@ -247,7 +247,7 @@ for (const [name, { values, roles, ports }] of Object.entries(SETS)) {
   });
 }
 
-const REFUSED: Record<string, Values> = {
+const REFUSED: Record<string, ChartValues> = {
   "nothing to deploy": { server: { enabled: false } },
   "a value that is none": { sever: { enabled: true } },
   "a port that is none of Kubernetes's": { server: { service: { type: "Ingress" } } },

@@ -1,5 +1,5 @@
 import { loadAwsServiceSpecSync } from "@aws-cdk/aws-service-spec";
-import type { Template } from "./stack.ts";
+import type { StackTemplate } from "./stack.ts";
 
 type Property = { type: Shape; required?: boolean };
 type Shape = { type: string; element?: Shape; reference?: { $ref: string } };
@@ -9,7 +9,7 @@ type Properties = Record<string, Property>;
 const TAKEN_AS_IT_IS = new Set(["json", "tag", "map", "union"]);
 
 /** What a template has that CloudFormation's own specification of resources has not, or not so, or wants as well. */
-export function unspecified({ Resources }: Template): string[] {
+export function unspecified({ Resources }: StackTemplate): string[] {
   const spec = loadAwsServiceSpecSync();
   const all = (given: object, known: Properties, at: string): string[] => [
     ...Object.entries(known).flatMap(([key, { required }]) => (required === true && !(key in given) ? [`${at}.${key} is missing`] : [])),

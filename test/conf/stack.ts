@@ -13,16 +13,16 @@ export const TEMPLATE = join(import.meta.dirname, "../../conf/cloudformation/tem
 export const REGION = "eu-west-1";
 const SHORT = ["Ref", "Sub", "GetAtt", "If", "Equals", "Not", "And", "Or", "Condition"];
 
-export type Resource = { Type: string; Condition?: string; DependsOn?: string | string[]; Properties?: Record<string, unknown> };
-export type Template = {
+export type StackResource = { Type: string; Condition?: string; DependsOn?: string | string[]; Properties?: Record<string, unknown> };
+export type StackTemplate = {
   Parameters: Record<string, object>;
   Conditions: Record<string, unknown>;
-  Resources: Record<string, Resource>;
+  Resources: Record<string, StackResource>;
   [part: string]: unknown;
 };
 
 /** The template as JSON would have it. */
-export function readTemplate(): Template {
+export function readTemplate(): StackTemplate {
   const long = (name: string) => (name === "Ref" || name === "Condition" ? name : `Fn::${name}`);
   const customTags = SHORT.flatMap((name): (ScalarTag | CollectionTag)[] => [
     { tag: `!${name}`, resolve: (text: string) => ({ [long(name)]: name === "GetAtt" ? text.split(".") : text }) },
@@ -33,7 +33,7 @@ export function readTemplate(): Template {
     },
   ]);
   // CloudFormation has no aliases.
-  return parse(readFileSync(TEMPLATE, "utf8"), { customTags, maxAliasCount: 0 }) as Template;
+  return parse(readFileSync(TEMPLATE, "utf8"), { customTags, maxAliasCount: 0 }) as StackTemplate;
 }
 
 /** An account of moto's, with a network as accounts have one. */

@@ -6,12 +6,12 @@ import type { TlsKeys } from "../../gateway/tls-keys.ts";
 import { ID, openStand, PATH, WS_PATH } from "../gateway/stand.ts";
 import type { Scope } from "./probe-row.ts";
 import { openRawContainer } from "./raw-container.ts";
-import type { Probed, Row } from "./row.ts";
+import type { Probed, CorrectnessRow } from "./row.ts";
 
 export type How = { forwarder: EngineName; reads?: ReadMode; tls?: TlsKeys };
 
 /** A gateway with one of its engines, in front of a container that is awake. */
-export async function openBerth(scope: Scope, how: How, limits: Row["limits"]): Promise<Probed> {
+export async function openBerth(scope: Scope, how: How, limits: CorrectnessRow["limits"]): Promise<Probed> {
   const container = await openRawContainer(scope);
   const stand = await openStand(scope, { ...how, limits: { lingerMs: 100, ...limits } });
   stand.set(ID, { kind: "awake", address: container.address });

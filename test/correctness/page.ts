@@ -1,8 +1,8 @@
 import { ENGINES, type ProbedEngine } from "./engines.ts";
 import { PEER_ROWS, PEERS } from "./peers/by-hand.ts";
 import { readMeasured } from "./peers/measured.ts";
-import type { Row } from "./row.ts";
-import { ROWS, THEMES, type Theme } from "./rows.ts";
+import type { CorrectnessRow } from "./row.ts";
+import { ROWS, THEMES, type CorrectnessTheme } from "./rows.ts";
 
 /** The page docs/reference/correctness.md. */
 export function correctnessPage(): string {
@@ -21,12 +21,12 @@ records every byte: ${counts.join(", ")}. \`BERTH_FORWARDER\` chooses the engine
 `;
 }
 
-function themed({ title, rows }: Theme): string {
+function themed({ title, rows }: CorrectnessTheme): string {
   const lines = rows.map((row) => line([row.asks, row.section, ...ENGINES.map((engine) => cell(engine, row))]));
   return `## ${title}\n\n${table(["case", "see", ...ENGINES.map(({ forwarder }) => `\`${forwarder}\``)])}${lines.join("")}`;
 }
 
-function cell({ cannot }: ProbedEngine, { id }: Row): string {
+function cell({ cannot }: ProbedEngine, { id }: CorrectnessRow): string {
   const reason = cannot[id];
   return reason === undefined ? "yes" : `no: ${reason}`;
 }

@@ -9,7 +9,7 @@ import { MEASURED_FILE, readMeasured, type Measured } from "./peers/measured.ts"
 import { openPeer } from "./peers/open-peer.ts";
 import { PROGRAMS } from "./peers/programs.ts";
 import { probeRow, type Scope } from "./probe-row.ts";
-import type { Probed, Row } from "./row.ts";
+import type { Probed, CorrectnessRow } from "./row.ts";
 import { ROWS } from "./rows.ts";
 
 const asked = process.argv.slice(2).filter((word) => word !== "--peers");
@@ -37,8 +37,8 @@ process.exit(0);
 /** What was wrong, by row. */
 async function printed(
   name: string,
-  all: readonly Row[],
-  open: (scope: Scope, limits: Row["limits"]) => Promise<Probed>,
+  all: readonly CorrectnessRow[],
+  open: (scope: Scope, limits: CorrectnessRow["limits"]) => Promise<Probed>,
 ): Promise<Record<string, string>> {
   const wrong: Record<string, string> = {};
   for (const row of all) {

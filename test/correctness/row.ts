@@ -20,9 +20,9 @@ export type Probed = {
 };
 
 /** `seen`: what came out on either side, in words. `missed`: which of the things that are right did not happen. */
-export type Verdict = { seen: string; missed: readonly string[] };
+export type RowResult = { seen: string; missed: readonly string[] };
 
-export type Row = {
+export type CorrectnessRow = {
   id: string;
   /** What is sent, and what is right. */
   asks: string;
@@ -31,32 +31,36 @@ export type Row = {
   /** A promise of berth's own, or one that takes its settings: others are not asked. */
   own?: boolean;
   limits?: Partial<GatewayLimits>;
-  probe(proxy: Probed): Promise<Verdict>;
+  probe(proxy: Probed): Promise<RowResult>;
 };
 
 /** What must be true, in words, and whether it is. */
-export function judge(seen: string, right: Readonly<Record<string, boolean>>): Verdict {
+export function judge(seen: string, right: Readonly<Record<string, boolean>>): RowResult {
   return { seen, missed: Object.entries(right).flatMap(([what, is]) => (is ? [] : [what])) };
 }
 
-export type Head = { method?: string; version?: string; host?: string | undefined; lines?: readonly string[] };
+export type ProbeHead = { method?: string; version?: string; host?: string | undefined; lines?: readonly string[] };
 
 /** A request's head as bytes, for a path of the container. */
-export function headFor(proxy: Probed, path: string, head: Head = {}): string {
+export function headFor(proxy: Probed, path: string, head: ProbeHead = {}): string {
   return headTo(proxy, proxy.at(path), head);
 }
 
 /** The same for a target as it is. */
-export function headTo(proxy: Probed, target: string, { method = "GET", version = "1.1", host = "stand.example", lines = [] }: Head = {}): string {
+export function headTo(
+  proxy: Probed,
+  target: string,
+  { method = "GET", version = "1.1", host = "stand.example", lines = [] }: ProbeHead = {},
+): string {
   return [`${method} ${target} HTTP/${version}`, ...(host === "" ? [] : [`Host: ${host}`]), ...proxy.lines, ...lines, "", ""].join("\r\n");
 }
 
-export type Asked = Read & { wire: Wire; last: MessageHead & { status: number; body: string; whole: boolean } };
+export type ProbeResponse = Read & { wire: Wire; last: MessageHead & { status: number; body: string; whole: boolean } };
 
 const NOTHING = { start: "nothing", lines: [], values: () => [], status: 0, body: "", whole: false };
 
 /** Sends bytes and waits until each of the requests in them (by method) is answered, or the connection is over. */
-export async function ask(proxy: Probed, sent: string, methods: readonly string[] = ["GET"], ms = 2_000): Promise<Asked> {
+export async function ask(proxy: Probed, sent: string, methods: readonly string[] = ["GET"], ms = 2_000): Promise<ProbeResponse> {
   const wire = await dial(proxy);
   wire.send(sent);
   await answered(wire, methods, ms);
@@ -69,7 +73,7 @@ export function answered(wire: Wire, methods: readonly string[] = ["GET"], ms = 
 }
 
 /** What has come to a client by now. */
-export function answersOf(wire: Wire, methods: readonly string[] = ["GET"]): Asked {
+export function answersOf(wire: Wire, methods: readonly string[] = ["GET"]): ProbeResponse {
   const read = readResponses(wire.came(), methods, wire.state());
   return { ...read, wire, last: read.responses.at(-1) ?? NOTHING };
 }

@@ -1,14 +1,14 @@
-import type { Row } from "./row.ts";
+import type { CorrectnessRow } from "./row.ts";
 import { BROKEN_OFF } from "./rows/broken-off.ts";
 import { REQUEST_BODY } from "./rows/request-body.ts";
 import { REQUEST_HEAD } from "./rows/request-head.ts";
 import { RESPONSE } from "./rows/response.ts";
 import { WEBSOCKET } from "./rows/websocket.ts";
 
-export type Theme = { title: string; rows: readonly Row[] };
+export type CorrectnessTheme = { title: string; rows: readonly CorrectnessRow[] };
 
 /** Everything that is asked of a proxy. */
-export const THEMES: readonly Theme[] = [
+export const THEMES: readonly CorrectnessTheme[] = [
   { title: "The head of a request", rows: REQUEST_HEAD },
   { title: "Bodies and order", rows: REQUEST_BODY },
   { title: "The response", rows: RESPONSE },
@@ -16,4 +16,4 @@ export const THEMES: readonly Theme[] = [
   { title: "WebSockets", rows: WEBSOCKET },
 ];
 
-export const ROWS: readonly Row[] = THEMES.flatMap(({ rows }) => rows);
+export const ROWS: readonly CorrectnessRow[] = THEMES.flatMap(({ rows }) => rows);

@@ -1,6 +1,6 @@
 import type { Test } from "tap";
 import { namer } from "./conformance/asking.ts";
-import type { Harness, World } from "./conformance/harness.ts";
+import type { Harness, ConformanceWorld } from "./conformance/harness.ts";
 import { CASES } from "./conformance/themes.ts";
 
 export { call, get, labelsFor, namer, rejectsWith, specOf, text, until } from "./conformance/asking.ts";
@@ -10,7 +10,7 @@ export type { Harness, TestSource, Way } from "./conformance/harness.ts";
 export async function conformance(t: Test, harness: Harness): Promise<void> {
   const name = namer("conf");
   const driver = harness.open();
-  const world: World = { harness, driver, name };
+  const world: ConformanceWorld = { harness, driver, name };
   const cannot = harness.cannot ?? {};
   for (const one of CASES) {
     const reason = cannot[one.id];

@@ -3,10 +3,10 @@ import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
 import { makeCertificate } from "../fixtures/certificates.ts";
-import { ApiError } from "../fixtures/kubernetes/status.ts";
+import { KubernetesApiError } from "../fixtures/kubernetes/status.ts";
 import { call, rejectsWith, specOf, text } from "./conformance.ts";
 import { openSilence } from "./engine-gate.ts";
-import { NAMESPACE, openWorld, RBAC, faster, type World } from "./kubernetes-world.ts";
+import { NAMESPACE, openWorld, RBAC, faster, type KubernetesWorld } from "./kubernetes-world.ts";
 
 t.test("what berth may not do is named with its verb and resource", async (t) => {
   const manifest = readFileSync(RBAC, "utf8");
@@ -15,7 +15,7 @@ t.test("what berth may not do is named with its verb and resource", async (t) =>
     ['verbs: ["get", "create", "patch", "delete"]', "get", "secrets", async (driver, spec) => driver.deploy(await spec(), call())],
     ['verbs: ["get", "list", "create", "patch", "delete"]', "create", "deployments", async (driver, spec) => driver.deploy(await spec(), call())],
     ['verbs: ["list", "watch"]', "list", "pods", (driver) => driver.destroy("any", call())],
-  ] as [string, string, string, (driver: ReturnType<World["open"]>, spec: () => ReturnType<typeof specOf>) => Promise<unknown>][]) {
+  ] as [string, string, string, (driver: ReturnType<KubernetesWorld["open"]>, spec: () => ReturnType<typeof specOf>) => Promise<unknown>][]) {
     const rbac = join(t.testdir(), "rbac.yaml");
     const cut = manifest.replace(granted, granted.replace(`"${verb}"`, '"none"'));
     t.not(cut, manifest);
@@ -94,11 +94,11 @@ t.test("who is not known, or not who it should be, is told apart", async (t) => 
 t.test("a server that is busy is asked again, and two who come at once both get through", async (t) => {
   const { cluster, open, image } = await openWorld(t);
   const driver = open({ clock: faster(100) });
-  const busy = { error: new ApiError(429, "TooManyRequests", "Too many requests, please try again later.", 1) };
+  const busy = { error: new KubernetesApiError(429, "TooManyRequests", "Too many requests, please try again later.", 1) };
   cluster.trouble.push(busy);
   t.strictSame(await driver.list(call()), []);
   const spec = await specOf(driver, "raced", await image("worker"), { graceMs: 100 });
-  const changed = new ApiError(409, "Conflict", 'Operation cannot be fulfilled on secrets "raced.env": the object has been modified');
+  const changed = new KubernetesApiError(409, "Conflict", 'Operation cannot be fulfilled on secrets "raced.env": the object has been modified');
   cluster.trouble.push({ error: changed, method: "PATCH" }, { ...busy, method: "PATCH" });
   await driver.deploy(spec, call());
   cluster.trouble.push({ ...busy, method: "DELETE" });

@@ -9,7 +9,7 @@ import t from "tap";
 import { definition } from "../../drivers/kubernetes/definition.ts";
 import { strictFaults } from "../fixtures/kubernetes/strict.ts";
 import { labelsFor } from "./conformance.ts";
-import { openWorld, RBAC, type World } from "./kubernetes-world.ts";
+import { openWorld, RBAC, type KubernetesWorld } from "./kubernetes-world.ts";
 
 /** What a real API server refuses, the double must refuse too, or what passes here proves nothing. */
 const { cluster } = await openWorld(t);
@@ -195,7 +195,13 @@ t.test("conf/kubernetes/rbac.yaml is what the API takes", async (t) => {
   for (const manifest of manifests) t.strictSame(strictFaults(manifest.kind, manifest, schemas[manifest.kind]), []);
 });
 
-function ask(method: string, path: string, body?: object, type = "application/apply-patch+yaml", token: World["cluster"]["token"] = cluster.token) {
+function ask(
+  method: string,
+  path: string,
+  body?: object,
+  type = "application/apply-patch+yaml",
+  token: KubernetesWorld["cluster"]["token"] = cluster.token,
+) {
   const { promise, resolve, reject } = Promise.withResolvers<{ status: number; text: string }>();
   const text = body === undefined ? "" : JSON.stringify(body);
   const headers = { authorization: `Bearer ${token}`, "content-type": type, "content-length": String(Buffer.byteLength(text)) };

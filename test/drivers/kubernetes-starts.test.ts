@@ -1,6 +1,6 @@
 import t from "tap";
 import type { Address } from "../../drivers/driver.ts";
-import { ApiError } from "../fixtures/kubernetes/status.ts";
+import { KubernetesApiError } from "../fixtures/kubernetes/status.ts";
 import { call, get, rejectsWith, specOf, until } from "./conformance.ts";
 import { NAMESPACE, openWorld } from "./kubernetes-world.ts";
 
@@ -61,7 +61,7 @@ t.test("a start outlives a cluster that is away for a moment", async (t) => {
   const spec = await specOf(driver, "away", await image("onDemand"), { env: { BOOT_MS: "800" } });
   const start = driver.deploy(spec, call());
   await until(t, "it is watched", () => cluster.watching() > 0);
-  const failed = { error: new ApiError(500, "InternalError", "etcdserver: leader changed"), method: "GET" };
+  const failed = { error: new KubernetesApiError(500, "InternalError", "etcdserver: leader changed"), method: "GET" };
   cluster.trouble.push(failed, failed);
   cluster.cutWatches();
   const { address } = await start;

@@ -1,6 +1,6 @@
 import t from "tap";
 import { clockFrom, systemClock } from "../../lib/clock.ts";
-import { ApiError } from "../fixtures/kubernetes/status.ts";
+import { KubernetesApiError } from "../fixtures/kubernetes/status.ts";
 import { call, specOf, until } from "./conformance.ts";
 import { NAMESPACE, openWorld, faster, listen } from "./kubernetes-world.ts";
 
@@ -19,7 +19,7 @@ t.test("events go on where a watch broke off, and begin anew where the cluster h
 
   await until(t, "watching", () => cluster.watching() === 1);
   const before = connects();
-  cluster.trouble.push({ error: new ApiError(410, "Expired", "too old resource version"), method: "GET" });
+  cluster.trouble.push({ error: new KubernetesApiError(410, "Expired", "too old resource version"), method: "GET" });
   cluster.cutWatches();
   await until(t, "listed anew", () => connects() > before);
   await until(t, "watching again", () => cluster.watching() === 1);

@@ -19,7 +19,7 @@ export const NAMESPACE = "berth";
 /** Nobody is there: what it has is known without asking, but not what it exposes. */
 export const REGISTRY = "127.0.0.1:1";
 
-export type World = Awaited<ReturnType<typeof openWorld>>;
+export type KubernetesWorld = Awaited<ReturnType<typeof openWorld>>;
 
 /** A cluster of one node, a registry with the test images in it, and drivers over both. */
 export async function openWorld(t: Test, more: { rbac?: string } = {}) {
@@ -96,7 +96,7 @@ export async function openWorld(t: Test, more: { rbac?: string } = {}) {
 }
 
 /** Hears the driver's events, from when it is connected and watches. */
-export async function listen(t: Test, driver: Driver, cluster: World["cluster"]) {
+export async function listen(t: Test, driver: Driver, cluster: KubernetesWorld["cluster"]) {
   const caller = new AbortController();
   const seen: DriverEvent[] = [];
   const listening = (async () => {
@@ -117,7 +117,7 @@ export function faster(times: number): Clock {
 }
 
 /** Server-side apply past the driver, as kubectl does it; resolves with the status of the answer. */
-export async function applyAs(cluster: World["cluster"], manager: string, path: string, body: object): Promise<number> {
+export async function applyAs(cluster: KubernetesWorld["cluster"], manager: string, path: string, body: object): Promise<number> {
   const { promise, resolve, reject } = Promise.withResolvers<number>();
   const headers = { authorization: `Bearer ${cluster.token}`, "content-type": "application/apply-patch+yaml" };
   request(`${cluster.url}${path}?fieldManager=${manager}`, { method: "PATCH", headers, ca: cluster.ca }, (response) => {

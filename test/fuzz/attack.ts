@@ -5,9 +5,9 @@ import { cut, readRequests, readResponses, type Outcome } from "../gateway/http1
 import { written, type Judge, type Stream } from "./judge.ts";
 import { mutate } from "./mutate.ts";
 import { numbers } from "./numbers.ts";
-import { requestCases, responseCases, type Case } from "./streams.ts";
+import { requestCases, responseCases, type FuzzCase } from "./streams.ts";
 
-export type Side = "requests" | "responses";
+export type FuzzSide = "requests" | "responses";
 
 /** How many streams, how many were refused, and how many messages h11 has seen just as they were decided on. */
 export type Tally = { cases: number; refused: number; messages: number; failures: string[] };
@@ -17,11 +17,11 @@ const MUTANTS = 15;
 const MADE = 120;
 
 /** The parts of a batch that follow from its seed. */
-type Batch = { http1: Http1; side: Side; seed: number; next: (below: number) => number; tally: Tally; sent: Sent[] };
+type Batch = { http1: Http1; side: FuzzSide; seed: number; next: (below: number) => number; tally: Tally; sent: Sent[] };
 type Sent = { stream: Stream; expected: string; source: string };
 
 /** A batch of `MADE * (MUTANTS + 1)` streams, all of which follow from `seed`. */
-export async function attack(http1: Http1, judge: Judge, side: Side, seed: number): Promise<Tally> {
+export async function attack(http1: Http1, judge: Judge, side: FuzzSide, seed: number): Promise<Tally> {
   const made = fc.sample(side === "requests" ? requestCases : responseCases, { numRuns: MADE, seed });
   const tally: Tally = { cases: 0, refused: 0, messages: 0, failures: [] };
   const batch: Batch = { http1, side, seed, next: numbers(seed), tally, sent: [] };
@@ -40,12 +40,12 @@ export async function attack(http1: Http1, judge: Judge, side: Side, seed: numbe
 
 const CORPUS = smuggling("", "Host: a\r\n").map(({ stream }) => stream.slice(0, 1_900));
 
-function mutantOf({ side, next }: Batch, one: Case, made: readonly Case[]): string {
+function mutantOf({ side, next }: Batch, one: FuzzCase, made: readonly FuzzCase[]): string {
   const base = side === "requests" && next(8) === 0 ? (CORPUS[next(CORPUS.length)] ?? "") : one.stream;
   return mutate(base, next, made[next(made.length)]?.stream ?? "");
 }
 
-function tryOne(batch: Batch, { methods, stream }: Case): void {
+function tryOne(batch: Batch, { methods, stream }: FuzzCase): void {
   const { http1, side, next, tally } = batch;
   const bytes = Buffer.from(stream, "latin1");
   const source = JSON.stringify(stream) + (side === "responses" ? ` to ${methods.join(" ")}` : "");

@@ -1,12 +1,12 @@
 import t from "tap";
 import { openHttp1 } from "../../gateway/http1/open-http1.ts";
-import { attack, type Side } from "./attack.ts";
+import { attack, type FuzzSide } from "./attack.ts";
 import { openJudge } from "./judge.ts";
 
 // `npm run fuzz` goes on from other seeds.
 const SEEDS = [1, 2];
 
-for (const side of ["requests", "responses"] satisfies Side[]) {
+for (const side of ["requests", "responses"] satisfies FuzzSide[]) {
   t.test(`whatever ${side} come, what is sent on is to another parser just what was decided on`, async (t) => {
     const judge = openJudge();
     const http1 = openHttp1({ underscoreHeaders: "drop" });

@@ -156,7 +156,7 @@ const status = mostly(
 const reason = mostly(oneOf(" OK", " ", "", " Not  Found", " \xe9", " a\tb"), oneOf("  OK", " a\x00", " a\x01", "\tOK", " \x0b", " a\x7f"));
 const response = joined(version, mostly(oneOf(" "), blank), status, reason, crlf, lines, rest);
 
-export type Case = { methods: string[]; stream: string };
+export type FuzzCase = { methods: string[]; stream: string };
 
 const streamOf = (message: fc.Arbitrary<string>) =>
   joined(
@@ -165,8 +165,8 @@ const streamOf = (message: fc.Arbitrary<string>) =>
     mostly(oneOf(""), anyByte),
   );
 
-export const requestCases: fc.Arbitrary<Case> = fc.record({ methods: fc.constant([]), stream: streamOf(request) });
-export const responseCases: fc.Arbitrary<Case> = fc.record({
+export const requestCases: fc.Arbitrary<FuzzCase> = fc.record({ methods: fc.constant([]), stream: streamOf(request) });
+export const responseCases: fc.Arbitrary<FuzzCase> = fc.record({
   methods: fc.array(oneOf("GET", "GET", "POST", "HEAD"), { minLength: 1, maxLength: 3 }),
   stream: streamOf(response),
 });

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import Docker from "dockerode";
 
-export type Engine = {
+export type TestEngine = {
   /** What `DOCKER_HOST` is to be. */
   host: string;
   /** The last lines that the engine logged; empty where it is not ours. */
@@ -17,7 +17,7 @@ const ANSWERS_WITHIN_MS = 180_000;
 const STOPS_WITHIN_MS = 120_000;
 
 /** The engine that `DOCKER_HOST` names, or one of our own where it names none. */
-export async function openEngine(named: string | undefined): Promise<Engine> {
+export async function openEngine(named: string | undefined): Promise<TestEngine> {
   if (named !== undefined && named !== "") {
     await dockerAt(named).ping();
     return { host: named, logTail: () => "", close: async () => {} };
@@ -29,7 +29,7 @@ export async function openEngine(named: string | undefined): Promise<Engine> {
  * Starts a `dockerd` on its own data root and socket, in the network that this process is in. The data root stays between
  * runs, so that images built by one run are there for the next.
  */
-async function startEngine(): Promise<Engine> {
+async function startEngine(): Promise<TestEngine> {
   // Short, since the path of a Unix socket may have 107 bytes only.
   const kept = join(tmpdir(), `berth-test-engine-${process.getuid?.() ?? 0}`);
   // Another run has the kept one: this one builds its images anew, in a folder that goes with it.
@@ -64,7 +64,7 @@ async function startEngine(): Promise<Engine> {
     child.once("exit", over).once("error", over);
   });
 
-  const engine: Engine = {
+  const engine: TestEngine = {
     host: `unix://${socket}`,
     logTail: () => readFileSync(logFile, "utf8").split("\n").slice(-20).join("\n"),
     close: async () => {

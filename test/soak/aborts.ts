@@ -1,13 +1,13 @@
-import type { Script, Step } from "./script.ts";
+import type { SoakScript, SoakStep } from "./script.ts";
 import { COMING_ID, DEAD_ID, LIVE_IDS } from "./world.ts";
 
 const PREFIX = "/api/docker/containers/proxy";
 const CHUNK = `1000\r\n${"x".repeat(4_096)}\r\n`;
 
 /** Requests that are left before they are over, each way by a close and by a reset. */
-export const ABORTS: readonly Script[] = LIVE_IDS.flatMap((id) => {
+export const ABORTS: readonly SoakScript[] = LIVE_IDS.flatMap((id) => {
   const ok = [...request("GET", id, "/ok"), hears("\r\n\r\nok")];
-  const ways: Record<string, Step[]> = {
+  const ways: Record<string, SoakStep[]> = {
     "nothing said": [],
     "within the first head": [{ send: `GET ${PREFIX}/${id}/ok HTTP/1.1\r\nHost: x\r\nAuth` }],
     "within the second head": [...ok, { send: `GET ${PREFIX}/${id}/ok HTTP/1.1\r\nHost: x\r\nAuth` }],
@@ -42,15 +42,15 @@ export const ABORTS: readonly Script[] = LIVE_IDS.flatMap((id) => {
   ]);
 });
 
-function request(method: string, id: string, path: string, line?: string, body = ""): Step[] {
+function request(method: string, id: string, path: string, line?: string, body = ""): SoakStep[] {
   const lines = [`${method} ${PREFIX}/${id}${path} HTTP/1.1`, "Host: x", "Authorization: token", ...(line === undefined ? [] : [line]), "", body];
   return [{ send: lines.join("\r\n") }];
 }
 
-function twice(steps: Step[]): Step[] {
+function twice(steps: SoakStep[]): SoakStep[] {
   return [...steps, ...steps];
 }
 
-function hears(text: string): Step {
+function hears(text: string): SoakStep {
   return { hear: text };
 }

@@ -1,12 +1,12 @@
 import { connect } from "node:net";
 
 /** What a client does, step by step: it sends bytes, or waits until it has heard some more that contain these. */
-export type Step = { send: string | Buffer } | { hear: string };
+export type SoakStep = { send: string | Buffer } | { hear: string };
 
 /** How it goes: `fin` closes as a program does that ends or closes, `rst` breaks the connection. */
 export type Leave = "fin" | "rst";
 
-export type Script = { name: string; steps: readonly Step[]; leave: Leave };
+export type SoakScript = { name: string; steps: readonly SoakStep[]; leave: Leave };
 
 /** Longer than anything here takes, even on a busy machine. */
 const MOST_MS = 20_000;
@@ -14,7 +14,7 @@ const MOST_MS = 20_000;
 export class ScriptFailed extends Error {}
 
 /** Plays one client to its end; resolves once its own side is closed. Rejects with ScriptFailed where what it waits for does not come. */
-export function play({ name, steps, leave }: Script, at: { port: number; from: string }): Promise<void> {
+export function play({ name, steps, leave }: SoakScript, at: { port: number; from: string }): Promise<void> {
   return new Promise((resolve, reject) => {
     const socket = connect({ port: at.port, host: "127.0.0.1", localAddress: at.from, noDelay: true });
     const [...left] = steps;
@@ -64,7 +64,7 @@ export type Played = { count: number; ms: number; failures: string[] };
 
 /** Plays `count` clients, the scripts in turn, so many at once, but starts none after `withinMs`. */
 export async function playAll(
-  scripts: readonly Script[],
+  scripts: readonly SoakScript[],
   { port, count, atOnce, withinMs }: { port: number; count: number; atOnce: number; withinMs: number },
 ): Promise<Played> {
   const begun = performance.now();
@@ -74,7 +74,7 @@ export async function playAll(
   const client = async () => {
     while (next < count && performance.now() - begun < withinMs) {
       const turn = next++;
-      const script = scripts[turn % scripts.length] as Script;
+      const script = scripts[turn % scripts.length] as SoakScript;
       try {
         await play(script, { port, from: SOURCES[turn % SOURCES.length] as string });
         done++;

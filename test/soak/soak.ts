@@ -1,20 +1,20 @@
 import type { ReadMode } from "../../gateway/connections/open-connections.ts";
 import { ABORTS } from "./aborts.ts";
-import { playAll, type Played, type Script } from "./script.ts";
+import { playAll, type Played, type SoakScript } from "./script.ts";
 import { grown, inWords } from "./verdict.ts";
 import { WEBSOCKETS } from "./websockets.ts";
-import { openWorld, type Snapshot } from "./world.ts";
+import { openWorld, type SoakSnapshot } from "./world.ts";
 
 /** What there is to be played, and how often in all. */
-export const PARTS: Record<string, { scripts: readonly Script[]; count: number }> = {
+export const PARTS: Record<string, { scripts: readonly SoakScript[]; count: number }> = {
   "WebSocket connects": { scripts: WEBSOCKETS, count: 100_000 },
   "aborted requests": { scripts: ABORTS, count: 200_000 },
 };
 
-export type Outcome = Played & { before: Snapshot; after: Snapshot; grown: string[] };
+export type SoakResult = Played & { before: SoakSnapshot; after: SoakSnapshot; grown: string[] };
 
 export type SoakOptions = {
-  scripts: readonly Script[];
+  scripts: readonly SoakScript[];
   count: number;
   /** Played before the baseline is taken, so that whatever is made once is there. */
   warmUp: number;
@@ -26,7 +26,7 @@ export type SoakOptions = {
 const AT_ONCE = 100;
 
 /** Plays clients against a gateway process of their own, and compares what it holds before and after. */
-export async function soak(reads: ReadMode, { scripts, count, warmUp, withinMs }: SoakOptions): Promise<Outcome> {
+export async function soak(reads: ReadMode, { scripts, count, warmUp, withinMs }: SoakOptions): Promise<SoakResult> {
   const world = await openWorld(reads);
   try {
     const { port } = world;
@@ -41,11 +41,11 @@ export async function soak(reads: ReadMode, { scripts, count, warmUp, withinMs }
 }
 
 /** Why it did not pass, in words; empty where it did. */
-export function faultsOf(outcome: Outcome, count: number): string[] {
+export function faultsOf(outcome: SoakResult, count: number): string[] {
   const few = outcome.count < count ? [`only ${outcome.count} of ${count} were played to their end in time`] : [];
   return [...outcome.grown, ...few, ...[...new Set(outcome.failures)].slice(0, 5)];
 }
 
-export function described({ count, ms, before, after }: Outcome): string {
+export function described({ count, ms, before, after }: SoakResult): string {
   return `  ${count} in ${Math.round(ms / 1_000)} s\n  before: ${inWords(before)}\n  after:  ${inWords(after)}`;
 }

@@ -1,9 +1,9 @@
-import type { Snapshot } from "./world.ts";
+import type { SoakSnapshot } from "./world.ts";
 
 const MIB = 1_048_576;
 
 /** By how much each may have grown: what the engine compiles and keeps for itself, and a pool's last watcher, is no leak. */
-const MAY_GROW: Record<Exclude<keyof Snapshot, "objects">, number> = {
+const MAY_GROW: Record<Exclude<keyof SoakSnapshot, "objects">, number> = {
   files: 0,
   timers: 0,
   uses: 0,
@@ -17,7 +17,7 @@ const MAY_GROW: Record<Exclude<keyof Snapshot, "objects">, number> = {
 const OBJECTS_MAY_GROW = 20;
 
 /** What there is more of than before, in words; empty where all is back at its baseline. */
-export function grown(before: Snapshot, after: Snapshot): string[] {
+export function grown(before: SoakSnapshot, after: SoakSnapshot): string[] {
   const found = Object.entries(MAY_GROW).flatMap(([what, by]) => compared(what, before[what as "files"], after[what as "files"], by));
   const objects = Object.entries(after.objects).flatMap(([kind, count]) => compared(kind, before.objects[kind] ?? 0, count, OBJECTS_MAY_GROW));
   return [...found, ...objects];
@@ -27,7 +27,7 @@ function compared(what: string, before: number, after: number, by: number): stri
   return after - before > by ? [`${what} grew from ${before} to ${after}`] : [];
 }
 
-export function inWords({ files, heapBytes, bufferBytes, parserBytes, timers, uses, watchers, objects }: Snapshot): string {
+export function inWords({ files, heapBytes, bufferBytes, parserBytes, timers, uses, watchers, objects }: SoakSnapshot): string {
   const counts = Object.entries(objects).map(([kind, count]) => `${kind} ${count}`);
   return [
     `files ${files}`,

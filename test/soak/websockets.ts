@@ -1,4 +1,4 @@
-import type { Script, Step } from "./script.ts";
+import type { SoakScript, SoakStep } from "./script.ts";
 import { COMING_ID, DEAD_ID, LIVE_IDS, STOPPED_ID, UNKNOWN_ID } from "./world.ts";
 
 const PREFIX = "/api/docker/containers";
@@ -8,7 +8,7 @@ const FRAME = Buffer.from("\x81\x85\0\0\0\0hello", "latin1");
 const CLOSE_FRAME = Buffer.from("\x88\x82\0\0\0\0\x03\xe8", "latin1");
 
 /** What clients of WebSockets do, to targets that live, are dead, asleep or nowhere. */
-export const WEBSOCKETS: readonly Script[] = LIVE_IDS.flatMap((id) => [
+export const WEBSOCKETS: readonly SoakScript[] = LIVE_IDS.flatMap((id) => [
   script("a message and its echo, then a reset", "rst", accepted(id, "/ws"), hears("CONNECTED"), says(FRAME), hears("hello")),
   script("a message and its echo, then a close", "fin", accepted(id, "/ws"), hears("CONNECTED"), says(FRAME), hears("hello"), says(CLOSE_FRAME)),
   script("a transparent one, with a reset", "rst", transparent(id, "/ws"), says(FRAME), hears("hello")),
@@ -28,11 +28,11 @@ export const WEBSOCKETS: readonly Script[] = LIVE_IDS.flatMap((id) => [
   script("one that nobody knows", "rst", accepted(UNKNOWN_ID, "/ws"), hears("\x88")),
 ]);
 
-function script(name: string, leave: Script["leave"], ...steps: Step[][]): Script {
+function script(name: string, leave: SoakScript["leave"], ...steps: SoakStep[][]): SoakScript {
   return { name, leave, steps: steps.flat() };
 }
 
-function asks(path: string, behind: Buffer = Buffer.alloc(0)): Step[] {
+function asks(path: string, behind: Buffer = Buffer.alloc(0)): SoakStep[] {
   const head = [
     `GET ${PREFIX}/${path} HTTP/1.1`,
     "Host: x",
@@ -47,18 +47,18 @@ function asks(path: string, behind: Buffer = Buffer.alloc(0)): Step[] {
   return [{ send: Buffer.concat([Buffer.from(head), behind]) }];
 }
 
-function accepted(id: string, path: string): Step[] {
+function accepted(id: string, path: string): SoakStep[] {
   return [...asks(`proxy-ws/${id}${path}`), ...hears("101 "), ...hears("\r\n\r\n")];
 }
 
-function transparent(id: string, path: string): Step[] {
+function transparent(id: string, path: string): SoakStep[] {
   return [...asks(`proxy/${id}${path}`), ...hears("101 "), ...hears("\r\n\r\n")];
 }
 
-function hears(text: string): Step[] {
+function hears(text: string): SoakStep[] {
   return [{ hear: text }];
 }
 
-function says(bytes: Buffer): Step[] {
+function says(bytes: Buffer): SoakStep[] {
   return [{ send: bytes }];
 }

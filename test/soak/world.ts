@@ -7,14 +7,14 @@ import type { ReadMode } from "../../gateway/connections/open-connections.ts";
 import type { Held } from "./gateway.ts";
 
 /** A gateway and its containers, each in a process of its own. */
-export type World = {
+export type SoakWorld = {
   port: number;
   /** What the gateway holds once nothing goes on there any more; waits for that, but not for ever. */
-  settled(): Promise<Snapshot>;
+  settled(): Promise<SoakSnapshot>;
   close(): void;
 };
 
-export type Snapshot = Held & { files: number };
+export type SoakSnapshot = Held & { files: number };
 
 /** Each is an address of its own, since a gateway has 28 000 ports towards any one. */
 const LIVE = Array.from({ length: 16 }, (_, at) => ({ id: idOf(at), host: `127.0.1.${at + 1}` }));
@@ -32,7 +32,7 @@ function idOf(number: number): string {
 /** Longer than connections to containers are kept, lingering ones are waited for, and all of them together. */
 const SETTLED_WITHIN_MS = 30_000;
 
-export async function openWorld(reads: ReadMode): Promise<World> {
+export async function openWorld(reads: ReadMode): Promise<SoakWorld> {
   const containers = fork(join(import.meta.dirname, "containers.ts"));
   const { port: there } = (await told(containers)) as { port: number };
   const views: Record<string, Standing> = {

@@ -1,12 +1,12 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { Command } from "./pinned.ts";
-import { portOf, PREFIX, type World } from "./world.ts";
+import type { PinnedCommand } from "./pinned.ts";
+import { portOf, PREFIX, type BenchWorld } from "./world.ts";
 
 /** Keys and ids as two `map`s, on one scheduler thread: it has one core. */
 export const caddy =
   (observed: boolean) =>
-  (world: World, port: number): Command => {
+  (world: BenchWorld, port: number): PinnedCommand => {
     const file = join(world.folder, `caddy-${port}.txt`);
     writeFileSync(
       file,

@@ -1,11 +1,11 @@
 import { request } from "node:http";
 import { FIXED_BODY } from "./nginx.ts";
-import { FIXED, PREFIX, type World } from "./world.ts";
+import { FIXED, PREFIX, type BenchWorld } from "./world.ts";
 
 type Got = { status: number; body: string };
 
 /** Asks a proxy once for each thing that it must do before it is measured; says what it does wrong. */
-export async function wrongs(world: World, port: number, options: { noKeys: boolean }): Promise<string[]> {
+export async function wrongs(world: BenchWorld, port: number, options: { noKeys: boolean }): Promise<string[]> {
   const [key = "", , , other = ""] = world.keys;
   const fixed = `${PREFIX}${world.ids[5]}`;
   const raw = `${PREFIX}${world.ids[FIXED + 5]}`;

@@ -6,10 +6,10 @@ import { readFileSync } from "node:fs";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { join } from "node:path";
 import { FEED_BEAT_MS, type FeedLine, type CallerReply, type CallersReply, type CallersRequest } from "../../../gateway/contract.ts";
-import { portOf, type World } from "./world.ts";
+import { portOf, type BenchWorld } from "./world.ts";
 
 const [folder = ""] = process.argv.slice(2);
-const world = JSON.parse(readFileSync(join(folder, "world.json"), "utf8")) as World;
+const world = JSON.parse(readFileSync(join(folder, "world.json"), "utf8")) as BenchWorld;
 const holders = new Map(
   world.keys.map((key, index): [string, CallerReply] => [key, { userId: world.ids[index] ?? "", login: `user${index}`, admin: false }]),
 );

@@ -1,12 +1,12 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { Command } from "./pinned.ts";
-import { portOf, PREFIX, type World } from "./world.ts";
+import type { PinnedCommand } from "./pinned.ts";
+import { portOf, PREFIX, type BenchWorld } from "./world.ts";
 
 /** Keys and ids as map files, looked up with each request; long bodies may be spliced in the kernel. */
 export const haproxy =
   (observed: boolean) =>
-  (world: World, port: number): Command => {
+  (world: BenchWorld, port: number): PinnedCommand => {
     const file = (name: string, lines: string[]) => {
       const path = join(world.folder, name);
       writeFileSync(path, lines.join("\n") + "\n");

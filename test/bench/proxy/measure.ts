@@ -2,30 +2,30 @@ import { cpuUs, rssKb, watchRss } from "./cost.ts";
 import { PROXY_CORE, type Pinned, type Processes } from "./pinned.ts";
 import type { Proxy } from "./proxies.ts";
 import type { Workload } from "./workloads.ts";
-import { freePort, type World } from "./world.ts";
+import { freePort, type BenchWorld } from "./world.ts";
 
 /** One pass of one workload through one proxy. */
-export type Pass = { cpuUs: number; perSecond: number; p50Us?: number; p99Us?: number; rssMb: number; grownMb: number };
+export type BenchPass = { cpuUs: number; perSecond: number; p50Us?: number; p99Us?: number; rssMb: number; grownMb: number };
 
 /** Medians of the passes, or why there is no figure. */
-export type Cell = Pass | { failed: string };
+export type Cell = BenchPass | { failed: string };
 
 /** A proxy that runs; without one, the way from load to container directly. */
 export type Runner = { name: string; proxy?: Proxy; port: number; pinned?: Pinned };
 
-export type At = { world: World; seconds: number; streamMb: number; processes: Processes };
+export type At = { world: BenchWorld; seconds: number; streamMb: number; processes: Processes };
 
 /** Beyond what a load is told to take. */
 const SLACK_MS = 30_000;
 
-export async function startProxy(proxy: Proxy, world: World, processes: Processes): Promise<Runner> {
+export async function startProxy(proxy: Proxy, world: BenchWorld, processes: Processes): Promise<Runner> {
   const port = await freePort();
   const pinned = await processes.serve(proxy.name, PROXY_CORE, proxy.command(world, port), port);
   return { name: proxy.name, proxy, port, pinned };
 }
 
 /** Throws where anything went wrong. */
-export async function measure(runner: Runner, workload: Workload, at: At): Promise<Pass> {
+export async function measure(runner: Runner, workload: Workload, at: At): Promise<BenchPass> {
   // Who slept while others had their turn has lost its caches, perhaps its memory, and its code to the garbage collector: that is no request's cost.
   if (workload.wakesFirst) await pass(runner, workload, { ...at, seconds: 1 });
   if (!workload.fresh || runner.proxy === undefined) return pass(runner, workload, at);
@@ -37,7 +37,7 @@ export async function measure(runner: Runner, workload: Workload, at: At): Promi
   }
 }
 
-async function pass(runner: Runner, workload: Workload, { world, seconds, streamMb, processes }: At): Promise<Pass> {
+async function pass(runner: Runner, workload: Workload, { world, seconds, streamMb, processes }: At): Promise<BenchPass> {
   const { pinned, proxy, name } = runner;
   const pid = pinned?.pid;
   const port =
@@ -65,8 +65,8 @@ async function pass(runner: Runner, workload: Workload, { world, seconds, stream
   };
 }
 
-export function medians(passes: Pass[]): Pass {
-  const of = (pick: (pass: Pass) => number | undefined) => median(passes.map(pick).filter((value) => value !== undefined));
+export function medians(passes: BenchPass[]): BenchPass {
+  const of = (pick: (pass: BenchPass) => number | undefined) => median(passes.map(pick).filter((value) => value !== undefined));
   const [p50Us, p99Us] = [of((one) => one.p50Us), of((one) => one.p99Us)];
   return {
     cpuUs: of((one) => one.cpuUs) ?? 0,

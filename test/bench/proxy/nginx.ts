@@ -1,7 +1,7 @@
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { Command } from "./pinned.ts";
-import { CONTAINERS, portOf, PREFIX, type World } from "./world.ts";
+import type { PinnedCommand } from "./pinned.ts";
+import { CONTAINERS, portOf, PREFIX, type BenchWorld } from "./world.ts";
 
 /** Where Debian puts nginx's modules. */
 const MODULES = "/usr/lib/nginx/modules";
@@ -15,7 +15,7 @@ export function luaMissing(): string | undefined {
 const KEPT = "keepalive_requests 1000000000; keepalive_timeout 600s;";
 
 /** The container for small bodies: nginx too, since nothing answers them cheaper. */
-export function fixedUpstream(world: World): Command {
+export function fixedUpstream(world: BenchWorld): PinnedCommand {
   return nginx(
     world,
     "upstream",
@@ -55,19 +55,19 @@ function servers(port: number, location: string): string {
   server { listen 127.0.0.1:${port + 1} backlog=4096; ${FORWARD} ${STREAMS} ${location} }`;
 }
 
-function upstreams(world: World): string {
+function upstreams(world: BenchWorld): string {
   const one = (name: string, port: number) => `upstream ${name} { server 127.0.0.1:${port}; keepalive 256; keepalive_requests 1000000000; }`;
   return one("fixed", world.fixedPort) + one("raw", world.rawPort);
 }
 
-function upstreamOf(world: World, index: number): string {
+function upstreamOf(world: BenchWorld, index: number): string {
   return portOf(world, index) === world.fixedPort ? "fixed" : "raw";
 }
 
 /** Keys and ids as two maps, the prefix taken off by a pattern on the target as it came. */
 export const nginxMaps =
   (observed: boolean) =>
-  (world: World, port: number): Command => {
+  (world: BenchWorld, port: number): PinnedCommand => {
     const keys = world.keys.map((key) => `"${key}" "${key}";`).join("\n");
     const routes = world.ids.map((id, index) => `"${id}" ${upstreamOf(world, index)};`).join("\n");
     return nginx(
@@ -94,7 +94,7 @@ export const nginxMaps =
 /** The same decided in Lua, as a gateway of one's own on nginx would do it. */
 export const nginxLua =
   (observed: boolean) =>
-  (world: World, port: number): Command => {
+  (world: BenchWorld, port: number): PinnedCommand => {
     const lines = (values: string[], of: (value: string, index: number) => string) => values.map(of).join("\n");
     const tables = `callers, routes = {}, {}
 ${lines(world.keys, (key) => `callers["${key}"] = "${key}"`)}
@@ -134,7 +134,7 @@ const ACCESS_LOG = `log_format like_berth escape=json '{"time":"$time_iso8601","
   '"path":"$uri","status":$status,"bytesIn":$request_length,"bytesOut":$bytes_sent,"connect":"$upstream_connect_time","firstByte":"$upstream_header_time","total":$request_time}';
   access_log /dev/null like_berth buffer=64k flush=1s;`;
 
-function nginx(world: World, name: string, modules: string, http: string, observed = false): Command {
+function nginx(world: BenchWorld, name: string, modules: string, http: string, observed = false): PinnedCommand {
   const temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
     .map((kind) => `${kind}_temp_path ${world.folder}/${name}-${kind};`)
     .join("\n");

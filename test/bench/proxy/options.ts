@@ -1,7 +1,7 @@
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 
-export type Options = {
+export type BenchOptions = {
   /** Names of proxies and of workloads; all where none are named. */
   only: string[] | undefined;
   workloads: string[] | undefined;
@@ -33,7 +33,7 @@ export const HELP = `npm run bench:proxy -- [options]
   --profile FOLDER         leaves processor profiles of berth's rows there
   --write                  writes the page although not everything was measured`;
 
-export function readOptions(argv: string[]): Options {
+export function readOptions(argv: string[]): BenchOptions {
   const { values } = parseArgs({
     args: argv,
     options: {

@@ -4,13 +4,13 @@ import { cpus, totalmem } from "node:os";
 import { join } from "node:path";
 import { IDLE_ROWS } from "./idle.ts";
 import { PEERS } from "./install-peers.ts";
-import type { Options } from "./options.ts";
+import type { BenchOptions } from "./options.ts";
 import type { Results } from "./results.ts";
 import { bound, TARGETS, verdict } from "./targets.ts";
 import type { Workload } from "./workloads.ts";
 
 /** The page of figures. It bears no date: a run that finds the same writes the same. */
-export function figuresPage(results: Results, workloads: readonly Workload[], options: Options, load: number): string {
+export function figuresPage(results: Results, workloads: readonly Workload[], options: BenchOptions, load: number): string {
   const measured = workloads.filter(({ name }) => results.cells.has(name));
   const names = [...new Set(measured.flatMap(({ name }) => [...(results.cells.get(name)?.keys() ?? [])]))];
   const berths = names.filter((name) => name.startsWith("berth"));
@@ -67,7 +67,7 @@ export function figuresPage(results: Results, workloads: readonly Workload[], op
 const OBSERVED = { begin: "<!-- observed: written by npm run bench:proxy -- --observed -->", end: "<!-- observed ends -->" };
 
 /** The same with access logs, as a section of its own. */
-export function observedSection(results: Results, workloads: readonly Workload[], options: Options, load: number): string {
+export function observedSection(results: Results, workloads: readonly Workload[], options: BenchOptions, load: number): string {
   const measured = workloads.filter(({ name }) => results.cells.has(name));
   const names = [...new Set(measured.flatMap(({ name }) => [...(results.cells.get(name)?.keys() ?? [])]))].filter((name) => name !== "direct");
   return [

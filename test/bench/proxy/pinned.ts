@@ -9,7 +9,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 export const PROXY_CORE = 0;
 export const LOAD_CORE = 1;
 
-export type Command = { argv: string[]; env?: Record<string, string> };
+export type PinnedCommand = { argv: string[]; env?: Record<string, string> };
 
 export type Pinned = {
   pid: number;
@@ -28,7 +28,7 @@ export function openPinned(folder: string) {
   const running = new Set<Pinned>();
   let count = 0;
 
-  const start = (name: string, core: number, { argv, env }: Command): Pinned => {
+  const start = (name: string, core: number, { argv, env }: PinnedCommand): Pinned => {
     const file = join(folder, `${count++}-${name.replaceAll(/[^a-z0-9]+/gi, "-")}.log`);
     const log = openSync(file, "w");
     const child = spawn("setpriv", ["--pdeathsig=TERM", "taskset", "-c", String(core), ...argv], {
@@ -54,7 +54,7 @@ export function openPinned(folder: string) {
   return {
     start,
     /** Starts a server and waits until something accepts on its port. */
-    serve: async (name: string, core: number, command: Command, port: number): Promise<Pinned> => {
+    serve: async (name: string, core: number, command: PinnedCommand, port: number): Promise<Pinned> => {
       const pinned = start(name, core, command);
       const end = Date.now() + START_MS;
       while (!(await accepts(port))) {
@@ -68,7 +68,7 @@ export function openPinned(folder: string) {
       return pinned;
     },
     /** Runs a load to its end and returns what it printed. */
-    run: async (name: string, command: Command, withinMs: number): Promise<string> => {
+    run: async (name: string, command: PinnedCommand, withinMs: number): Promise<string> => {
       const pinned = start(name, LOAD_CORE, command);
       const end = Date.now() + withinMs;
       while (!pinned.ended()) {

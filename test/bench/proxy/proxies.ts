@@ -3,15 +3,15 @@ import { join } from "node:path";
 import { caddy } from "./caddy.ts";
 import { haproxy } from "./haproxy.ts";
 import { luaMissing, nginxLua, nginxMaps } from "./nginx.ts";
-import type { Options } from "./options.ts";
+import type { BenchOptions } from "./options.ts";
 import { PEERS, peersMissing } from "./install-peers.ts";
-import type { Command } from "./pinned.ts";
-import type { World } from "./world.ts";
+import type { PinnedCommand } from "./pinned.ts";
+import type { BenchWorld } from "./world.ts";
 
 export type Proxy = {
   name: string;
   /** How it is started so that it listens on `port` of 127.0.0.1. */
-  command(world: World, port: number): Command;
+  command(world: BenchWorld, port: number): PinnedCommand;
   /** Why it cannot be measured here, e.g. that it is not installed. */
   missing?(): string | undefined;
   /** It has another listener for long bodies, on the next port. */
@@ -23,7 +23,12 @@ export type Proxy = {
 };
 
 /** A row each, in the order in which they are measured and shown; berth's are of the checkout that the options name. */
-export function proxies({ berth: own, beside, observed, profile }: Pick<Options, "berth" | "beside" | "observed" | "profile">): readonly Proxy[] {
+export function proxies({
+  berth: own,
+  beside,
+  observed,
+  profile,
+}: Pick<BenchOptions, "berth" | "beside" | "observed" | "profile">): readonly Proxy[] {
   const berth = (
     name: string,
     settings: Record<string, string>,

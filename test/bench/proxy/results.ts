@@ -1,5 +1,5 @@
 import type { Idle } from "./idle.ts";
-import type { Cell, Pass } from "./measure.ts";
+import type { Cell, BenchPass } from "./measure.ts";
 
 /** Everything that one run found. */
 export type Results = {
@@ -7,7 +7,7 @@ export type Results = {
   idle: Idle[];
   /** Names of proxies that were left out, and why. */
   left: Map<string, string>;
-  pass(workload: string, proxy: string): Pass | undefined;
+  pass(workload: string, proxy: string): BenchPass | undefined;
   /** Processor time in microseconds, of what the workload counts. */
   cost(workload: string, proxy: string): number | undefined;
   idleKib(row: string, proxy: string): number | undefined;

@@ -1,7 +1,7 @@
 import type { Results } from "./results.ts";
 
 /** What berth is held to, each as a ratio or a difference within one run. Lower is better in all. */
-export type Target = {
+export type BenchTarget = {
   says: string;
   /** Undefined where this run has no figure for it. */
   measured(results: Results, berth: string): number | undefined;
@@ -11,7 +11,7 @@ export type Target = {
   unit: "×" | "MiB" | "KiB" | "ms";
 };
 
-const times = (workload: string, peer: string, floor: number, goal?: number): Target => ({
+const times = (workload: string, peer: string, floor: number, goal?: number): BenchTarget => ({
   says: `${workload}: CPU × ${peer}`,
   measured: (results, berth) => {
     const [ours, theirs] = [results.cost(workload, berth), results.cost(workload, peer)];
@@ -22,21 +22,21 @@ const times = (workload: string, peer: string, floor: number, goal?: number): Ta
   unit: "×",
 });
 
-const grows = (workload: string): Target => ({
+const grows = (workload: string): BenchTarget => ({
   says: `${workload}: growth of memory`,
   measured: (results, berth) => results.pass(workload, berth)?.grownMb,
   floor: 64,
   unit: "MiB",
 });
 
-const idle = (row: string): Target => ({
+const idle = (row: string): BenchTarget => ({
   says: `idle: memory of each of ${row}`,
   measured: (results, berth) => results.idleKib(row, berth),
   floor: 16,
   unit: "KiB",
 });
 
-export const TARGETS: readonly Target[] = [
+export const TARGETS: readonly BenchTarget[] = [
   times("get", "nginx-lua", 1.15, 1),
   times("get", "nginx", 1.3, 1),
   times("get", "http-proxy", 0.2),
@@ -62,11 +62,11 @@ export const TARGETS: readonly Target[] = [
   },
 ];
 
-export function verdict({ floor, goal }: Target, measured: number): "met" | "floor met" | "not met" {
+export function verdict({ floor, goal }: BenchTarget, measured: number): "met" | "floor met" | "not met" {
   if (measured > floor) return "not met";
   return goal === undefined || measured <= goal ? "met" : "floor met";
 }
 
-export function bound({ floor, goal, unit }: Target): string {
+export function bound({ floor, goal, unit }: BenchTarget): string {
   return `≤ ${floor} ${unit}${goal === undefined ? "" : `, goal ${goal}`}`;
 }

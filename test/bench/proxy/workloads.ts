@@ -1,10 +1,10 @@
 import { join } from "node:path";
-import type { Found, Plan } from "./load/plan.ts";
-import type { Command } from "./pinned.ts";
-import { CONTAINERS, FIXED, PREFIX, WS_PREFIX, type World } from "./world.ts";
+import type { LoadResult, LoadPlan } from "./load/plan.ts";
+import type { PinnedCommand } from "./pinned.ts";
+import { CONTAINERS, FIXED, PREFIX, WS_PREFIX, type BenchWorld } from "./world.ts";
 
 /** What a load is run against. `pid` is the proxy's; none where the container is asked directly. */
-export type Against = { world: World; port: number; pid: number | undefined; seconds: number; streamMb: number };
+export type Against = { world: BenchWorld; port: number; pid: number | undefined; seconds: number; streamMb: number };
 
 export type Workload = {
   name: string;
@@ -21,9 +21,9 @@ export type Workload = {
   wakesFirst?: true;
   /** A route that only berth has. */
   berthOnly?: true;
-  load(against: Against): Command;
+  load(against: Against): PinnedCommand;
   /** Reads what the load printed; throws where anything at all went wrong. */
-  read(output: string): Found;
+  read(output: string): LoadResult;
 };
 
 const WRK_CONNECTIONS = 64;
@@ -82,13 +82,13 @@ function own(name: string, says: string, plan: OwnPlan): Workload {
     ...(fresh && { fresh }),
     ...(berthOnly && { berthOnly }),
     load: (against) => ownCommand(plan, against),
-    read: (output) => result(output) as Found,
+    read: (output) => result(output) as LoadResult,
   };
 }
 
-export function ownCommand(plan: Omit<OwnPlan, "unit">, { world, port, pid, streamMb, ...against }: Against): Command {
+export function ownCommand(plan: Omit<OwnPlan, "unit">, { world, port, pid, streamMb, ...against }: Against): PinnedCommand {
   const seconds = Math.max(against.seconds, plan.leastSeconds ?? 0);
-  const told: Plan = {
+  const told: LoadPlan = {
     folder: world.folder,
     port,
     prefix: pid === undefined ? "" : (plan.prefix ?? PREFIX),

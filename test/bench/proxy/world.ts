@@ -14,7 +14,7 @@ export const WS_PREFIX = "/api/docker/containers/proxy-ws/";
  * What every proxy must know to do the same work: 1 000 API keys, and 1 000 container ids with their addresses. Which key and which id
  * is the same in each run and each process.
  */
-export type World = {
+export type BenchWorld = {
   keys: string[];
   ids: string[];
   /** Ports on 127.0.0.1 of the two upstreams. */
@@ -24,7 +24,7 @@ export type World = {
   folder: string;
 };
 
-export function makeWorld(folder: string, fixedPort: number, rawPort: number): World {
+export function makeWorld(folder: string, fixedPort: number, rawPort: number): BenchWorld {
   const digest = (text: string) => createHash("sha256").update(text).digest("hex");
   const ids = Array.from({ length: CONTAINERS }, (_, index) => digest(`container ${index}`)).map(
     (hex) => `${hex.slice(0, 8)}-${hex.slice(8, 12)}-4${hex.slice(13, 16)}-8${hex.slice(17, 20)}-${hex.slice(20, 32)}`,
@@ -38,7 +38,7 @@ export function makeWorld(folder: string, fixedPort: number, rawPort: number): W
   return world;
 }
 
-export function portOf(world: World, index: number): number {
+export function portOf(world: BenchWorld, index: number): number {
   return index < FIXED ? world.fixedPort : world.rawPort;
 }
 

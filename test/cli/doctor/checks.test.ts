@@ -11,7 +11,7 @@ import { startBerthProcess } from "../../fixtures/berth-process.ts";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
 import { openDistribution } from "../../gateway/registry/distribution.ts";
 import { DEV_KEY, jwkOf, makeSigner, openTokenServer } from "../../gateway/registry/token-server.ts";
-import { doctor, look, type Rows, states } from "./look.ts";
+import { doctor, look, type CheckRows, states } from "./look.ts";
 
 async function listen(t: Test, server: Server, at?: string): Promise<number> {
   if (at === undefined) server.listen(0, "127.0.0.1");
@@ -185,7 +185,7 @@ t.test("an engine whose socket is gone, nobody's, or not permitted", async (t) =
   const env = { BERTH_DRIVER: "docker", DOCKER_HOST: `unix://${socket}`, BERTH_DATA: data, XDG_RUNTIME_DIR: data, BERTH_EDGE_PORT: "1" };
   const { code, out } = await doctor(["--json"], env, undefined, ["setpriv", "--reuid=65534", "--clear-groups", "--"]);
   t.equal(code, 1);
-  const { links } = JSON.parse(out) as { links: Rows[string][] };
+  const { links } = JSON.parse(out) as { links: CheckRows[string][] };
   t.match(
     links.find(({ link }) => link === "driver"),
     { state: "wrong", problems: [{ kind: "wrong" }] },

@@ -9,10 +9,10 @@ import { type Row, walk } from "../../../cli/doctor/run-checks.ts";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
 
 export const PROGRAM = join(import.meta.dirname, "../../../berth.ts");
-export type Rows = Record<string, Row>;
+export type CheckRows = Record<string, Row>;
 
 /** Looks at the links of these names alone, of the settings that these variables are. */
-export async function look(t: Test, names: readonly string[] | "all", env: Record<string, string>, more: Partial<Asked> = {}): Promise<Rows> {
+export async function look(t: Test, names: readonly string[] | "all", env: Record<string, string>, more: Partial<Asked> = {}): Promise<CheckRows> {
   const folder = tempFolder(t);
   const here = {
     env: { BERTH_DATA: join(folder, "none"), XDG_RUNTIME_DIR: folder, ...env },
@@ -26,12 +26,12 @@ export async function look(t: Test, names: readonly string[] | "all", env: Recor
   return byName(await walk(links, openChain(here, asked), new AbortController().signal));
 }
 
-export function byName(rows: readonly Row[]): Rows {
+export function byName(rows: readonly Row[]): CheckRows {
   return Object.fromEntries(rows.map((row) => [row.link, row]));
 }
 
 /** The state of each, so that a whole look is one line. */
-export function states(rows: Rows): Record<string, Row["state"]> {
+export function states(rows: CheckRows): Record<string, Row["state"]> {
   return Object.fromEntries(Object.entries(rows).map(([name, { state }]) => [name, state]));
 }
 

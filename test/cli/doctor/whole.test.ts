@@ -9,7 +9,7 @@ import { ADMIN_KEY } from "../../fixtures/berth.ts";
 import { openNginx } from "../../lua-compat/nginx.ts";
 import { freePort } from "../../gateway/registry/distribution.ts";
 import { openOwn } from "../../gateway/registry/own-registry.ts";
-import { byName, doctor, look, type Rows, states } from "./look.ts";
+import { byName, doctor, look, type CheckRows, states } from "./look.ts";
 
 /** A load balancer as simple as can be: it sets forwarding headers. */
 async function openForwarder(t: Test, base: string): Promise<{ port: number }> {
@@ -46,7 +46,7 @@ const ALONE = new Set(["datagrok name", "registry name", "certificate", "datagro
 t.test("where all is well it says so, shows no secret, and leaves nothing", async (t) => {
   const { code, out, err } = await doctor(["--json", "--idle", "1"], env);
   t.same([code, err], [0, ""]);
-  const { ok, links } = JSON.parse(out) as { ok: boolean; links: Rows[string][] };
+  const { ok, links } = JSON.parse(out) as { ok: boolean; links: CheckRows[string][] };
   t.equal(ok, true);
   t.same(states(byName(links)), Object.fromEntries(LINKS.map(({ name }) => [name, ALONE.has(name) ? "not looked at" : "ok"])));
   t.notOk(out.includes(ADMIN_KEY) || out.includes(berth.token));

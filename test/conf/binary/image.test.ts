@@ -3,7 +3,7 @@ import t from "tap";
 import { ADMIN_KEY, type Entity, eventually, zipOf } from "../../fixtures/berth.ts";
 import { openEngine } from "../../fixtures/engine.ts";
 import { buildTestImages } from "../../fixtures/images.ts";
-import { buildBerthImages, type Target } from "./fixtures/berth-images.ts";
+import { buildBerthImages, type ImageTarget } from "./fixtures/berth-images.ts";
 
 /** The images of conf/docker/Dockerfile on the real engine, each started as it is, in its role. */
 t.setTimeout(240_000);
@@ -13,7 +13,7 @@ const { onDemand } = await buildTestImages(engine.docker, ["onDemand"]);
 const socket = engine.host.replace("unix://", "");
 const name = `berth-image-${process.pid}`;
 const containers: string[] = [];
-const image = (target: Target) => `${name}:${target}`;
+const image = (target: ImageTarget) => `${name}:${target}`;
 const DROP_INS = ["grok_spawner", "grok_registry_proxy", "grok_registry"] as const;
 
 /** What the classic builder leaves of each stage: images without a name, which would fill the engine's disk run by run. */

@@ -5,10 +5,10 @@ import { tempFolder } from "../../fixtures/temp-folder.ts";
 import type { Scope } from "../probe-row.ts";
 import { openRawContainer } from "../raw-container.ts";
 import type { Probed } from "../row.ts";
-import type { Peer } from "./programs.ts";
+import type { PeerProgram } from "./programs.ts";
 
 /** Another proxy, in a process of its own, in front of a raw container. */
-export async function openPeer(scope: Scope, peer: Peer): Promise<Probed> {
+export async function openPeer(scope: Scope, peer: PeerProgram): Promise<Probed> {
   const container = await openRawContainer(scope);
   const port = await freePort();
   const folder = tempFolder(scope);

@@ -4,7 +4,7 @@ import { join } from "node:path";
 
 export type Where = { port: number; upstream: number; folder: string };
 
-export type Peer = {
+export type PeerProgram = {
   name: string;
   /** Undefined where it is not installed. */
   version(): string | undefined;
@@ -18,7 +18,7 @@ const LIBRARIES = join(import.meta.dirname, "../../bench/proxy/peers/node_module
  * Each as an operator would set it up for containers: nothing buffered, WebSockets allowed, the peer's address told. Caddy finds out by itself
  * what to stream; told to, it keeps on with requests whose clients have left.
  */
-export const PROGRAMS: readonly Peer[] = [
+export const PROGRAMS: readonly PeerProgram[] = [
   library("http-proxy"),
   library("http-proxy-3"),
   library("httpxy"),
@@ -41,7 +41,7 @@ export const PROGRAMS: readonly Peer[] = [
   },
 ];
 
-function library(name: string): Peer {
+function library(name: string): PeerProgram {
   return {
     name,
     version: () => {

@@ -1,4 +1,4 @@
-import { answered, answersOf, arrived, ask, headFor, judge, type Asked, type Probed, type Row } from "../row.ts";
+import { answered, answersOf, arrived, ask, headFor, judge, type ProbeResponse, type Probed, type CorrectnessRow } from "../row.ts";
 import { dial, within, type Wire } from "../wire.ts";
 
 const OK = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -8,7 +8,7 @@ const PROMPT_MS = 200;
 const GRANTED_MS = 1_000;
 
 /** One side goes away, or its connection turns out to be gone. */
-export const BROKEN_OFF: readonly Row[] = [
+export const BROKEN_OFF: readonly CorrectnessRow[] = [
   dies("dies-within-length", "A container that dies within a body of known length", "Content-Length: 100\r\n\r\nabc"),
   dies("dies-within-chunks", "A container that dies within a chunked body", "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"),
   truncated("truncated-until-close", "A body without a length whose connection breaks does not look complete: the client's breaks too", {
@@ -122,7 +122,7 @@ function truncated(
   id: string,
   asks: string,
   { response, breaks, version = "1.1" }: { response: string; breaks(link: Wire): void; version?: string },
-): Row {
+): CorrectnessRow {
   return {
     id,
     asks,
@@ -141,7 +141,7 @@ function truncated(
   };
 }
 
-function dies(id: string, asks: string, head: string): Row {
+function dies(id: string, asks: string, head: string): CorrectnessRow {
   return {
     id,
     asks: `${asks} ends the client's within 200 ms, and it does not look complete`,
@@ -187,7 +187,7 @@ function tick(link: Wire): void {
   link.socket.once("close", () => clearInterval(timer));
 }
 
-function leaves(id: string, asks: string, answer: (link: Wire) => void, when: (client: Wire) => boolean): Row {
+function leaves(id: string, asks: string, answer: (link: Wire) => void, when: (client: Wire) => boolean): CorrectnessRow {
   return {
     id,
     asks: `${asks}, by an end or a break of its connection, ends the container's side within 200 ms`,
@@ -214,7 +214,7 @@ function leaves(id: string, asks: string, answer: (link: Wire) => void, when: (c
   };
 }
 
-function isTold({ last, wire }: Asked): boolean {
+function isTold({ last, wire }: ProbeResponse): boolean {
   return last.status >= 500 || (last.status === 0 && wire.state() !== "open");
 }
 

@@ -1,5 +1,5 @@
 import { readChunked } from "../messages.ts";
-import { answered, answersOf, arrived, ask, firstSeen, headFor, judge, shown, type Row } from "../row.ts";
+import { answered, answersOf, arrived, ask, firstSeen, headFor, judge, shown, type CorrectnessRow } from "../row.ts";
 import { dial, pour, settled, within, type Wire } from "../wire.ts";
 
 const OK = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -10,7 +10,7 @@ const PIECE = Buffer.alloc(65_536, "x");
 const CHUNK = Buffer.from(`10000\r\n${PIECE.toString()}\r\n`);
 
 /** What becomes of a request's body, and of when it is sent. */
-export const REQUEST_BODY: readonly Row[] = [
+export const REQUEST_BODY: readonly CorrectnessRow[] = [
   {
     id: "expect-end-to-end",
     asks: "`Expect: 100-continue` reaches the container, and the 100 that the client gets is the container's",
@@ -307,7 +307,7 @@ function bodyOf(came: string) {
   return readChunked(came.slice(came.indexOf("\r\n\r\n") + 4)).message;
 }
 
-function slowContainer(id: string, asks: string, framing: string, piece: Buffer): Row {
+function slowContainer(id: string, asks: string, framing: string, piece: Buffer): CorrectnessRow {
   return {
     id,
     asks: `${asks}: what is taken in is bounded; later all of it arrives`,
@@ -331,7 +331,7 @@ function slowContainer(id: string, asks: string, framing: string, piece: Buffer)
   };
 }
 
-function slowClient(id: string, asks: string, framing: string, piece: Buffer): Row {
+function slowClient(id: string, asks: string, framing: string, piece: Buffer): CorrectnessRow {
   return {
     id,
     asks: `${asks}: what is taken in is bounded; later all of it arrives`,

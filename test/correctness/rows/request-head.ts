@@ -1,10 +1,10 @@
-import { answersOf, ask, firstSeen, headFor, headTo, judge, shown, type Probed, type Row, type Verdict } from "../row.ts";
+import { answersOf, ask, firstSeen, headFor, headTo, judge, shown, type Probed, type CorrectnessRow, type RowResult } from "../row.ts";
 import { dial, within } from "../wire.ts";
 
 const SMUGGLED = "GET /smuggled HTTP/1.1\r\nHost: stand.example\r\n\r\n";
 
 /** What becomes of a request's head on its way. */
-export const REQUEST_HEAD: readonly Row[] = [
+export const REQUEST_HEAD: readonly CorrectnessRow[] = [
   {
     id: "connection-named",
     asks: "A header that `Connection` names ends at the proxy; the others travel on",
@@ -281,7 +281,7 @@ export const REQUEST_HEAD: readonly Row[] = [
   },
 ];
 
-function untouched(id: string, asks: string, paths: readonly string[]): Row {
+function untouched(id: string, asks: string, paths: readonly string[]): CorrectnessRow {
   return {
     id,
     asks,
@@ -298,7 +298,7 @@ function untouched(id: string, asks: string, paths: readonly string[]): Row {
   };
 }
 
-async function refused(proxy: Probed, sent: string, statuses: readonly number[]): Promise<Verdict> {
+async function refused(proxy: Probed, sent: string, statuses: readonly number[]): Promise<RowResult> {
   const methods = ["POST", "GET"];
   const wire = await dial(proxy);
   wire.send(sent);
@@ -311,7 +311,7 @@ async function refused(proxy: Probed, sent: string, statuses: readonly number[])
   });
 }
 
-async function eachRefused(all: readonly string[], proxy: Probed, statuses: readonly number[]): Promise<Verdict> {
+async function eachRefused(all: readonly string[], proxy: Probed, statuses: readonly number[]): Promise<RowResult> {
   const bad: string[] = [];
   for (const sent of all) {
     const before = proxy.container.came().length;

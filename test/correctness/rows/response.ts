@@ -1,10 +1,10 @@
-import { answersOf, ask, headFor, judge, shown, type Row } from "../row.ts";
+import { answersOf, ask, headFor, judge, shown, type CorrectnessRow } from "../row.ts";
 import { within } from "../wire.ts";
 
 const OK = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 /** What becomes of a response. */
-export const RESPONSE: readonly Row[] = [
+export const RESPONSE: readonly CorrectnessRow[] = [
   {
     id: "response-hop-by-hop",
     asks: "Of a response, too, what `Connection` names ends at the proxy, and so do `Keep-Alive` and `Proxy-Connection`",

@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from "node:crypto";
 import type { MessageHead } from "../messages.ts";
-import { answersOf, arrived, ask, headTo, judge, shown, type Probed, type Row } from "../row.ts";
+import { answersOf, arrived, ask, headTo, judge, shown, type Probed, type CorrectnessRow } from "../row.ts";
 import { dial, pour, settled, within, type Wire } from "../wire.ts";
 
 const UPGRADE = ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="];
@@ -10,7 +10,7 @@ const CONNECTED = Buffer.from("\x81\x09CONNECTED", "latin1").toString("latin1");
 const SLOW = 67_108_864;
 
 /** What becomes of upgrades, and of the bytes behind them. */
-export const WEBSOCKET: readonly Row[] = [
+export const WEBSOCKET: readonly CorrectnessRow[] = [
   {
     id: "upgrade-refused",
     asks: "A refused upgrade reaches the client with its status, its lines and its chunked body",

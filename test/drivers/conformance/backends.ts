@@ -1,5 +1,5 @@
 /** A driver in the kit: what it runs on, and the cases that it cannot pass there, each with the reason. */
-export type Backend = { name: string; on: string; cannot: Readonly<Record<string, string>> };
+export type ConformanceBackend = { name: string; on: string; cannot: Readonly<Record<string, string>> };
 
 const NO_PAUSE = (reason: string) => ({ paused: reason, "paused-ended": reason });
 const NO_ENGINE = "there is no engine that could be unavailable";
@@ -35,4 +35,4 @@ export const BACKENDS = {
     on: "nothing: it replaces a driver in tests of the lifecycle",
     cannot: { "lost-events": "its events are no stream that can break" },
   },
-} as const satisfies Record<string, Backend>;
+} as const satisfies Record<string, ConformanceBackend>;

@@ -38,14 +38,14 @@ export type Way = {
 };
 
 /** What a case is run with. */
-export type World = { harness: Harness; driver: Driver; name(what: string): string };
+export type ConformanceWorld = { harness: Harness; driver: Driver; name(what: string): string };
 
 /** One promise of the contract. `needs` are the parts of the harness that not every world has. */
-export type Case = {
+export type ConformanceCase = {
   id: string;
   promise: string;
   needs?: readonly ("vanish" | "move" | "way")[];
-  run(t: Test, world: World): Promise<void>;
+  run(t: Test, world: ConformanceWorld): Promise<void>;
 };
 
-export type Theme = { title: string; cases: readonly Case[] };
+export type ConformanceTheme = { title: string; cases: readonly ConformanceCase[] };

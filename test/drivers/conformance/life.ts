@@ -1,8 +1,8 @@
 import { accepted, addressOf, call, get, labelsFor, rejectsWith, specOf, text, withoutInstance } from "./asking.ts";
-import type { Theme } from "./harness.ts";
+import type { ConformanceTheme } from "./harness.ts";
 
 /** From the first deploy to the last destroy. */
-export const LIFE: Theme = {
+export const LIFE: ConformanceTheme = {
   title: "A service's life",
   cases: [
     {

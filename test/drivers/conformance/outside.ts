@@ -1,10 +1,10 @@
 import type { Test } from "tap";
 import type { Driver, DriverEvent } from "../../../drivers/driver.ts";
 import { addressOf, call, get, rejectsWith, specOf, text, until, withoutInstance } from "./asking.ts";
-import type { Harness, Theme, Way } from "./harness.ts";
+import type { Harness, ConformanceTheme, Way } from "./harness.ts";
 
 /** What happens past the driver: deaths, removals, moves, an orchestrator that is away. */
-export const OUTSIDE: Theme = {
+export const OUTSIDE: ConformanceTheme = {
   title: "Behind its back",
   cases: [
     {

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import t from "tap";
 import { ADVICE } from "../../../drivers/advice.ts";
 import { FAULTS } from "../../../lib/fault.ts";
-import { BACKENDS, type Backend } from "./backends.ts";
+import { BACKENDS, type ConformanceBackend } from "./backends.ts";
 import { conformanceLines, driversPage } from "./page.ts";
 import { CASES } from "./themes.ts";
 
@@ -19,7 +19,7 @@ t.test("the page of what drivers do is in step with the kit and the faults (else
 t.test("every case has a name of its own, and what a backend cannot do is a case", async (t) => {
   const ids = CASES.map(({ id }) => id);
   t.equal(new Set(ids).size, ids.length);
-  const backends: readonly Backend[] = Object.values(BACKENDS);
+  const backends: readonly ConformanceBackend[] = Object.values(BACKENDS);
   for (const { name, cannot } of backends)
     t.same(
       Object.keys(cannot).filter((id) => !ids.includes(id)),

@@ -1,10 +1,10 @@
 import { ADVICE } from "../../../drivers/advice.ts";
 import { FAULTS, type FaultCode } from "../../../lib/fault.ts";
-import { BACKENDS, type Backend } from "./backends.ts";
-import type { Theme } from "./harness.ts";
+import { BACKENDS, type ConformanceBackend } from "./backends.ts";
+import type { ConformanceTheme } from "./harness.ts";
 import { CASES, THEMES } from "./themes.ts";
 
-const ALL: readonly Backend[] = Object.values(BACKENDS);
+const ALL: readonly ConformanceBackend[] = Object.values(BACKENDS);
 
 /** The page docs/reference/drivers.md. */
 export function driversPage(): string {
@@ -50,12 +50,12 @@ export function conformanceLines(): string[] {
   return CASES.map((one) => `${one.promise}: ${ALL.map((backend) => `${backend.name} ${cell(backend, one.id)}`).join("; ")}`);
 }
 
-function themed({ title, cases }: Theme): string {
+function themed({ title, cases }: ConformanceTheme): string {
   const heads = [title, ...ALL.map(({ name }) => name)];
   return table(heads) + cases.map(({ id, promise }) => line([promise, ...ALL.map((backend) => cell(backend, id))])).join("");
 }
 
-function cell({ cannot }: Backend, id: string): string {
+function cell({ cannot }: ConformanceBackend, id: string): string {
   const reason = cannot[id];
   return reason === undefined ? "yes" : `no: ${reason}`;
 }

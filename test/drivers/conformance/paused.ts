@@ -1,8 +1,8 @@
 import { addressOf, call, get, labelsFor, specOf, withoutInstance } from "./asking.ts";
-import type { Theme } from "./harness.ts";
+import type { ConformanceTheme } from "./harness.ts";
 
 /** Of drivers that can freeze a service instead of ending it. */
-export const PAUSED: Theme = {
+export const PAUSED: ConformanceTheme = {
   title: "Frozen instead of ended",
   cases: [
     {

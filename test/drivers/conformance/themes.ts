@@ -1,10 +1,10 @@
 import { FAILURES } from "./failures.ts";
-import type { Case, Theme } from "./harness.ts";
+import type { ConformanceCase, ConformanceTheme } from "./harness.ts";
 import { LIFE } from "./life.ts";
 import { OUTSIDE } from "./outside.ts";
 import { PAUSED } from "./paused.ts";
 
 /** All that the kit asks, in its order. */
-export const THEMES: readonly Theme[] = [LIFE, FAILURES, OUTSIDE, PAUSED];
+export const THEMES: readonly ConformanceTheme[] = [LIFE, FAILURES, OUTSIDE, PAUSED];
 
-export const CASES: readonly Case[] = THEMES.flatMap(({ cases }) => cases);
+export const CASES: readonly ConformanceCase[] = THEMES.flatMap(({ cases }) => cases);

@@ -1,6 +1,6 @@
 // What moto says of ECS wrongly or not at all. It refuses what the API reference says is refused: names that are taken or still draining, definitions
 // that are inactive or none of Fargate's, more than one call may ask about.
-import { failure, type Answer, type Body, type Pass } from "./answer.ts";
+import { failure, type EcsResponse, type EcsBody, type ForwardToMoto } from "./answer.ts";
 import { refusal } from "./fargate-rules.ts";
 import type { openScheduler, Scheduled } from "./scheduler.ts";
 
@@ -10,7 +10,7 @@ export const CLUSTER = "berth";
 type Kept = Scheduled & { status: "ACTIVE" | "DRAINING" | "INACTIVE"; tags: { key: string; value: string }[]; token: string; sent: string };
 
 /** A task definition, as DescribeTaskDefinition answers. */
-export type Definition = {
+export type EcsTaskDefinition = {
   requiresCompatibilities: string[];
   containerDefinitions: {
     name: string;
@@ -29,7 +29,7 @@ export function nameOf(service: unknown): string {
 }
 
 /** https://docs.aws.amazon.com/AmazonECS/latest/developerguide/deployment-circuit-breaker.html: for one task it is three where nothing else is said. */
-function thresholdOf(body: Body): number {
+function thresholdOf(body: EcsBody): number {
   const { deploymentCircuitBreaker: breaker } = (body["deploymentConfiguration"] ?? {}) as {
     deploymentCircuitBreaker?: { enable: boolean; thresholdConfiguration?: { type: string; value: number } };
   };
@@ -38,7 +38,7 @@ function thresholdOf(body: Body): number {
 }
 
 /** The answers of ECS that moto has wrongly or not at all, by action; each is what the API reference says of that action. */
-export function openEcsLayer(scheduler: ReturnType<typeof openScheduler>, definitionOf: (arn: string) => Promise<Definition>) {
+export function openEcsLayer(scheduler: ReturnType<typeof openScheduler>, definitionOf: (arn: string) => Promise<EcsTaskDefinition>) {
   const services = new Map<string, Kept>();
   const former: Kept[] = [];
   const unseen = new Map<string, number>();
@@ -48,7 +48,7 @@ export function openEcsLayer(scheduler: ReturnType<typeof openScheduler>, defini
     if (kept?.status === "DRAINING" && scheduler.isDrained(kept)) kept.status = "INACTIVE";
     return kept !== undefined && kept.status !== "INACTIVE" ? kept : undefined;
   };
-  const page = (key: string, items: string[], body: Body): Answer => {
+  const page = (key: string, items: string[], body: EcsBody): EcsResponse => {
     const from = Number(body["nextToken"] ?? 0);
     const size = Math.min(Number(body["maxResults"] ?? 100), layer.pageSize);
     const nextToken = from + size < items.length ? { nextToken: String(from + size) } : {};
@@ -56,7 +56,7 @@ export function openEcsLayer(scheduler: ReturnType<typeof openScheduler>, defini
   };
 
   let creating: Promise<unknown> = Promise.resolve();
-  async function create(body: Body, pass: Pass): Promise<Answer> {
+  async function create(body: EcsBody, pass: ForwardToMoto): Promise<EcsResponse> {
     const name = String(body["serviceName"]);
     if (!NAME.test(name)) return failure("InvalidParameterException", "Invalid service name.");
     const sent = JSON.stringify(body);
@@ -106,7 +106,7 @@ export function openEcsLayer(scheduler: ReturnType<typeof openScheduler>, defini
     return answer;
   }
 
-  const answers: Record<string, (body: Body, pass: Pass) => Promise<Answer> | Answer> = {
+  const answers: Record<string, (body: EcsBody, pass: ForwardToMoto) => Promise<EcsResponse> | EcsResponse> = {
     "ecs:RegisterTaskDefinition": (body, pass) => {
       if (!NAME.test(String(body["family"]))) return failure("ClientException", "Invalid family name.");
       const refused = refusal(body as Parameters<typeof refusal>[0]);
@@ -136,7 +136,7 @@ export function openEcsLayer(scheduler: ReturnType<typeof openScheduler>, defini
       if (answer.status !== 200) return answer;
       held.status = "DRAINING";
       scheduler.end(held);
-      const { serviceArn, serviceName, clusterArn } = answer.body["service"] as Body;
+      const { serviceArn, serviceName, clusterArn } = answer.body["service"] as EcsBody;
       return {
         status: 200,
         body: { service: { serviceArn, serviceName, clusterArn, status: held.status, desiredCount: 0, createdAt: held.createdAt } },
@@ -149,9 +149,9 @@ export function openEcsLayer(scheduler: ReturnType<typeof openScheduler>, defini
     "ecs:DescribeServices": async (body, pass) => {
       if ((body["services"] as string[]).length > 10) return failure("InvalidParameterException", "Services cannot be more than 10.");
       const answer = await pass();
-      const described: Body[] = [];
-      const failures = answer.body["failures"] as Body[];
-      for (const one of (answer.body["services"] ?? []) as Body[]) {
+      const described: EcsBody[] = [];
+      const failures = answer.body["failures"] as EcsBody[];
+      for (const one of (answer.body["services"] ?? []) as EcsBody[]) {
         const kept = services.get(String(one["serviceName"]));
         const left = unseen.get(kept?.name ?? "") ?? 0;
         if (!kept || left > 0) {
@@ -214,7 +214,7 @@ export function openEcsLayer(scheduler: ReturnType<typeof openScheduler>, defini
     "ecs:DescribeContainerInstances": async (_, pass) => {
       const answer = await pass();
       // The agent of an instance sets it, which moto has none of.
-      for (const one of (answer.body["containerInstances"] ?? []) as { attributes: Body[] }[])
+      for (const one of (answer.body["containerInstances"] ?? []) as { attributes: EcsBody[] }[])
         one.attributes.push({ name: "ecs.capability.task-eni" });
       return answer;
     },

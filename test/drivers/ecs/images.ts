@@ -8,10 +8,10 @@ import { LOGIN } from "../../gateway/registry/upstream/distribution.ts";
 const MANIFEST = "application/vnd.docker.distribution.manifest.v2+json";
 const CONFIG = "application/vnd.docker.container.image.v1+json";
 
-export type Published = { name: TestImage; repository: string; tag: string; digest: string; folder: string };
+export type PublishedTestImage = { name: TestImage; repository: string; tag: string; digest: string; folder: string };
 
 /** Publishes the app of a test image as its package would: its manifest and configuration at a real registry, its name in moto's ECR. */
-export async function publish(name: TestImage, to: { folder: string; registry: string; ecr: ECRClient }): Promise<Published> {
+export async function publish(name: TestImage, to: { folder: string; registry: string; ecr: ECRClient }): Promise<PublishedTestImage> {
   const folder = layOutFolder(join(to.folder, name), name);
   const exposes = readFileSync(join(folder, "Dockerfile"), "utf8")
     .split("\n")

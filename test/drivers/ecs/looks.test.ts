@@ -6,13 +6,13 @@ import type { DriverEvent } from "../../../drivers/driver.ts";
 import { stillClock } from "../../fixtures/still-clock.ts";
 import { call, labelsFor, namer, specOf, text, until } from "../conformance.ts";
 import { denied } from "./answer.ts";
-import { CLUSTER, EXEC_ROLE, openStand, REGION, type Stand } from "./stand.ts";
+import { CLUSTER, EXEC_ROLE, openStand, REGION, type EcsFixture } from "./stand.ts";
 
 const name = namer("look");
 const WORKER = { ref: "berth-test/worker:1" };
 
 /** A service as anybody with these rights could make it, beside the driver; its image exists nowhere, so it runs nothing. */
-async function make(stand: Stand, service: string, tags: { key: string; value: string }[], more: object = {}) {
+async function make(stand: EcsFixture, service: string, tags: { key: string; value: string }[], more: object = {}) {
   const client = new ECSClient({
     region: REGION,
     endpoint: stand.url,

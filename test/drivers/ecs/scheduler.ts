@@ -8,7 +8,7 @@ type OnWire<T> = { [K in keyof T]?: T[K] extends Date | undefined ? number : T[K
 export type WireTask = OnWire<Task> & { taskArn: string; containers: (OnWire<Container> & { name: string })[] };
 
 /** What shall become of the tasks of a service, where it is not to run: `task` as ECS describes it then, or an event instead of any task. */
-export type Fate = { task?: OnWire<Task> & { reason?: string; exitCode?: number }; event?: string; address?: "none"; pending?: true };
+export type TaskFate = { task?: OnWire<Task> & { reason?: string; exitCode?: number }; event?: string; address?: "none"; pending?: true };
 
 export type Scheduled = {
   name: string;
@@ -35,7 +35,7 @@ export type Scheduled = {
 
 type World = {
   folderOf(image: string): string | undefined;
-  fateOf(service: string): Fate | undefined;
+  fateOf(service: string): TaskFate | undefined;
   say(log: { group: string; stream: string }, line: string): Promise<void>;
   /** How long ECS takes to replace a task that ended; some seconds there. */
   restartMs(): number;
@@ -109,7 +109,7 @@ export function openScheduler(world: World) {
     entry: { task: WireTask; of: Scheduled; process: TaskProcess | undefined },
     container: WireTask["containers"][number],
     host: string,
-    fate: Fate["task"],
+    fate: TaskFate["task"],
   ) => {
     const { task, of } = entry;
     const { definition } = of;

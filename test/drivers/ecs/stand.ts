@@ -21,12 +21,12 @@ import { htpasswd, LOGIN, openDistribution } from "../../gateway/registry/upstre
 import { openMoto } from "../../gateway/registry/upstream/moto.ts";
 import type { TestImage } from "../../fixtures/images.ts";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
-import { denied, failure, type Answer, type Asked, type Body, type Pass } from "./answer.ts";
+import { denied, failure, type EcsResponse, type EcsRequest, type EcsBody, type ForwardToMoto } from "./answer.ts";
 import { openApiModel, type ApiName } from "./api-model.ts";
-import { CLUSTER, nameOf, openEcsLayer, REGION, type Definition } from "./ecs-layer.ts";
+import { CLUSTER, nameOf, openEcsLayer, REGION, type EcsTaskDefinition } from "./ecs-layer.ts";
 import { openRole, type Context } from "./iam.ts";
-import { publish, type Published } from "./images.ts";
-import { openScheduler, type Fate } from "./scheduler.ts";
+import { publish, type PublishedTestImage } from "./images.ts";
+import { openScheduler, type TaskFate } from "./scheduler.ts";
 import { PATIENCE_MS } from "../../fixtures/patience.ts";
 
 export { CLUSTER, REGION };
@@ -59,14 +59,14 @@ export async function openStand(t: Test, names: readonly TestImage[], options: {
 
   const registry = await openDistribution(t, htpasswd);
   const folder = tempFolder(t);
-  const images: Published[] = [];
+  const images: PublishedTestImage[] = [];
   for (const name of names) images.push(await publish(name, { folder, registry: registry.host, ecr: admin.ecr }));
 
   const role = openRole();
   const models = { ecs: openApiModel("ecs"), logs: openApiModel("logs"), ecr: openApiModel("ecr") };
-  const fates = new Map<string, Fate>();
+  const fates = new Map<string, TaskFate>();
   const streams = new Set<string>();
-  const asked: Asked[] = [];
+  const asked: EcsRequest[] = [];
   const scheduler = openScheduler({
     folderOf: (image) => images.find(({ repository, digest }) => image.includes(`/${repository}@${digest}`))?.folder,
     fateOf: (service) => fates.get(service),
@@ -82,16 +82,16 @@ export async function openStand(t: Test, names: readonly TestImage[], options: {
   t.teardown(() => scheduler.close());
   const layer = openEcsLayer(scheduler, async (taskDefinition) => {
     const headers = { "content-type": JSON_1_1, "x-amz-target": "AmazonEC2ContainerServiceV20141113.DescribeTaskDefinition" };
-    return (await ask(headers, { taskDefinition })).body["taskDefinition"] as Definition;
+    return (await ask(headers, { taskDefinition })).body["taskDefinition"] as EcsTaskDefinition;
   });
   const stand = {
     asked,
     restartMs: options.restartMs ?? 3_000,
     stopMs: 0,
     ecs: layer,
-    answers: (() => undefined) as (asked: Asked) => Answer | undefined,
+    answers: (() => undefined) as (asked: EcsRequest) => EcsResponse | undefined,
     /** True where what was asked is done, but its answer is lost on the way. */
-    loses: (() => false) as (asked: Asked) => boolean,
+    loses: (() => false) as (asked: EcsRequest) => boolean,
     fates,
     services: layer.services,
     scheduler,
@@ -102,7 +102,7 @@ export async function openStand(t: Test, names: readonly TestImage[], options: {
     registry,
     url: "",
     actions: () => [...new Set(asked.map(({ api, action }) => `${api}:${action}`))].toSorted(),
-    tags: (name: TestImage) => images.find((one) => one.name === name) as Published,
+    tags: (name: TestImage) => images.find((one) => one.name === name) as PublishedTestImage,
     open: (more: Partial<EcsOptions> & { log?: Log } = {}) => openDriver(more),
     /** As a person does it, past the driver. */
     deleteService: async (service: string) => {
@@ -113,7 +113,7 @@ export async function openStand(t: Test, names: readonly TestImage[], options: {
     close: async () => {},
   };
 
-  const deniedBy = ({ api, action, body }: Asked): string | undefined => {
+  const deniedBy = ({ api, action, body }: EcsRequest): string | undefined => {
     const tags = (body["tags"] ?? []) as { key: string; value: string }[];
     const held = layer.services.get(nameOf(body["service"]))?.tags ?? [];
     const context: Context = {
@@ -128,7 +128,7 @@ export async function openStand(t: Test, names: readonly TestImage[], options: {
   };
 
   /** What moto knows wrongly or not at all, by action. */
-  const own: Record<string, (body: Body, pass: Pass) => Promise<Answer> | Answer> = {
+  const own: Record<string, (body: EcsBody, pass: ForwardToMoto) => Promise<EcsResponse> | EcsResponse> = {
     ...layer.answers,
     // moto's token opens nothing and ran out in 2015.
     "ecr:GetAuthorizationToken": () => ({
@@ -147,12 +147,12 @@ export async function openStand(t: Test, names: readonly TestImage[], options: {
     "ecr:ListImages": async (body, pass) => {
       const answer = await pass();
       const digest = images.find(({ repository }) => repository === body["repositoryName"])?.digest;
-      for (const one of (answer.body["imageIds"] ?? []) as Body[]) one["imageDigest"] = digest;
+      for (const one of (answer.body["imageIds"] ?? []) as EcsBody[]) one["imageDigest"] = digest;
       return answer;
     },
   };
 
-  async function ask(headers: Record<string, string>, body: Body): Promise<Answer> {
+  async function ask(headers: Record<string, string>, body: EcsBody): Promise<EcsResponse> {
     const signed = {
       authorization: `AWS4-HMAC-SHA256 Credential=test/20261125/${REGION}/ecs/aws4_request, SignedHeaders=host, Signature=0`,
       ...headers,
@@ -160,13 +160,13 @@ export async function openStand(t: Test, names: readonly TestImage[], options: {
     const answer = await fetch(moto, { method: "POST", headers: signed, body: JSON.stringify(body) });
     const said = await answer.text();
     try {
-      return { status: answer.status, body: JSON.parse(said) as Body };
+      return { status: answer.status, body: JSON.parse(said) as EcsBody };
     } catch {
       return failure("ServerException", said.slice(0, 300));
     }
   }
 
-  const answerTo = async (question: Asked, headers: IncomingHttpHeaders): Promise<Answer> => {
+  const answerTo = async (question: EcsRequest, headers: IncomingHttpHeaders): Promise<EcsResponse> => {
     const { api, action, body } = question;
     const first = stand.answers(question);
     if (first) return first;
@@ -179,7 +179,7 @@ export async function openStand(t: Test, names: readonly TestImage[], options: {
       "x-amz-target": String(headers["x-amz-target"]),
       authorization: String(headers.authorization),
     };
-    const pass: Pass = () => ask(passed, body);
+    const pass: ForwardToMoto = () => ask(passed, body);
     const answer = await (own[`${api}:${action}`]?.(body, pass) ?? pass());
     if (stand.loses(question)) return failure("ServerException", "Service Unavailable. Please try again later.");
     // What is made up here must be such that the real one could say it.
@@ -192,7 +192,7 @@ export async function openStand(t: Test, names: readonly TestImage[], options: {
   const server = createServer(async (incoming, response) => {
     const sent = await text(incoming);
     const [target = "", action = ""] = String(incoming.headers["x-amz-target"] ?? "").split(".");
-    const question: Asked = { api: APIS[target] ?? "ecs", action, body: JSON.parse(sent || "{}") as Body };
+    const question: EcsRequest = { api: APIS[target] ?? "ecs", action, body: JSON.parse(sent || "{}") as EcsBody };
     asked.push(question);
     const { status, body } = await answerTo(question, incoming.headers).catch((error: unknown) => failure("ServerException", String(error)));
     response.writeHead(status, { "content-type": JSON_1_1, "x-amzn-requestid": randomUUID() }).end(JSON.stringify(body));
@@ -236,4 +236,4 @@ export async function openStand(t: Test, names: readonly TestImage[], options: {
   return stand;
 }
 
-export type Stand = Awaited<ReturnType<typeof openStand>>;
+export type EcsFixture = Awaited<ReturnType<typeof openStand>>;

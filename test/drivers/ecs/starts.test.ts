@@ -5,19 +5,19 @@ import type { Driver, Spec } from "../../../drivers/driver.ts";
 import type { Log } from "../../../lib/log.ts";
 import { call, get, namer, rejectsWith, specOf, text, until } from "../conformance.ts";
 import { denied, failure, throttled } from "./answer.ts";
-import { CLUSTER, openStand, type Stand } from "./stand.ts";
+import { CLUSTER, openStand, type EcsFixture } from "./stand.ts";
 
 const name = namer("start");
 const IMAGE = { ref: "berth-test/ondemand:1" };
 const USER = "User: arn:aws:sts::123456789012:assumed-role/tasks/x is not authorized to perform:";
 
 /** What there is of a service: nothing, once a start failed or it was destroyed. */
-function left(stand: Stand, service: string): unknown {
+function left(stand: EcsFixture, service: string): unknown {
   const kept = stand.services.get(service);
   return kept && stand.scheduler.live(kept).length === 0 && kept.status !== "ACTIVE" ? undefined : kept?.status;
 }
 
-function asked(stand: Stand, action: string, service: string) {
+function asked(stand: EcsFixture, action: string, service: string) {
   return stand.asked
     .filter((one) => one.action === action && [one.body["serviceName"], one.body["family"]].includes(service))
     .map(({ body }) => body);

@@ -7,10 +7,10 @@ import type { Test } from "tap";
 import { type Berth, type Entity, eventually, startBerth, zipOf } from "../../fixtures/berth.ts";
 
 /** A running berth whose containers are processes of Node, and calls to it as the published clients make them. */
-export type Stand = Berth & {
+export type ProgramFixture = Berth & {
   data: string;
   /** Publishes and waits until every image has been judged. */
-  published(name: string, files: Record<string, string>, more?: { query?: string; key?: string; version?: string }): Promise<Published>;
+  published(name: string, files: Record<string, string>, more?: { query?: string; key?: string; version?: string }): Promise<PublishResponse>;
   json<T = Json>(path: string, init?: RequestInit): Promise<T>;
   /** A second person: a developer key and a session. */
   person(login: string): Promise<{ key: string; token: string }>;
@@ -19,7 +19,7 @@ export type Stand = Berth & {
 /** Whatever a test expects to find in an answer; it asserts what it reads. */
 // oxlint-disable-next-line typescript/no-explicit-any
 export type Json = any;
-export type Published = { status: number; warnings: string[]; containers: Entity[]; images: Json[]; code?: string };
+export type PublishResponse = { status: number; warnings: string[]; containers: Entity[]; images: Json[]; code?: string };
 
 /** Listens on the port that it is given and says its version; writes one line at its start. */
 export const server = (version: string) =>
@@ -39,7 +39,7 @@ export function appFiles(folder: string, version: string, container: object = {}
   };
 }
 
-export async function openStand(t: Test, env: Record<string, string> = {}): Promise<Stand> {
+export async function openStand(t: Test, env: Record<string, string> = {}): Promise<ProgramFixture> {
   const data = mkdtempSync(join(tmpdir(), "berth-contract-"));
   const berth = await startBerth({ data, env: { BERTH_DRIVER: "process", ...env } });
   const json = async <T>(path: string, init?: RequestInit) => (await berth.call(path, init)).json() as Promise<T>;
@@ -56,7 +56,7 @@ export async function openStand(t: Test, env: Record<string, string> = {}): Prom
     published: async (name, files, { query = "?debug=false&rebuild=false&dropDb=false", key = berth.key, version = "1.0.0" } = {}) => {
       const body = await zipOf({ "package.json": JSON.stringify({ name, version }), ...files });
       const answer = await fetch(`${berth.api}/packages/dev/${name}${query}`, { method: "POST", headers: { authorization: `Dev ${key}` }, body });
-      const said = (await answer.json()) as Published;
+      const said = (await answer.json()) as PublishResponse;
       for (const { id } of said.images ?? []) {
         await eventually(`image ${id} to be judged`, 10_000, async () => {
           const { status } = await json<{ status: string }>(`/docker/images/${id}`);

@@ -13,7 +13,7 @@ export const USER = { id: "22222222-2222-4222-8222-222222222222", login: "ada", 
 export type Process = { store: Store; lifecycle: Lifecycle; publisher: Publisher; close(): Promise<void> };
 /** What is true of a folder's container: a version that runs, or how it is stopped; undefined where there is none. */
 export type Truth = Record<"web" | "lazy", `runs ${1 | 2}` | "USER_STOPPED" | "SYSTEM_STOPPED" | undefined>;
-export type Step = { name: string; ask(process: Process, world: MemoryWorld, clock: StillClock): unknown; after: Truth };
+export type CrashStep = { name: string; ask(process: Process, world: MemoryWorld, clock: StillClock): unknown; after: Truth };
 
 const publish =
   (folders: Record<string, object>) =>
@@ -38,7 +38,7 @@ const fallAsleep = async (now: Process, _world: MemoryWorld, clock: StillClock) 
 };
 
 /** Each is asked once, and once more where nobody heard that it was done. */
-export const LIFE: Step[] = [
+export const LIFE: CrashStep[] = [
   { name: "publish", ask: publish({ web: web(1), lazy: lazy(1) }), after: { web: "USER_STOPPED", lazy: "SYSTEM_STOPPED" } },
   { name: "run", ask: (now) => now.lifecycle.requestStart(of(now, "web").id, USER.id), after: { web: "runs 1", lazy: "SYSTEM_STOPPED" } },
   { name: "wake", ask: (now) => now.lifecycle.wake(of(now, "lazy").id, USER.id), after: { web: "runs 1", lazy: "runs 1" } },

@@ -63,10 +63,10 @@ export async function openGatewayElsewhere(t: Test, nth: number, env: Record<str
   };
 }
 
-export type Answered = { status: number; body: string };
+export type GatewayResponse = { status: number; body: string };
 
 /** One request; `fetch` would take a connection of its own choice. */
-export function ask(url: string, token: string, agent?: Agent): Promise<Answered> {
+export function ask(url: string, token: string, agent?: Agent): Promise<GatewayResponse> {
   return new Promise((resolve, reject) => {
     const sent = get(url, { agent: agent ?? false, headers: { authorization: token }, timeout: 60_000 }, (answer) => {
       let body = "";

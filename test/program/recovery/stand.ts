@@ -10,7 +10,7 @@ const images = await buildTestImages(shared.docker);
 export const engineHost = shared.host;
 
 /** A whole berth over the real engine, in a network and an environment of its own, and a view of the engine that goes past berth. */
-export type Stand = {
+export type RecoveryFixture = {
   berth: () => Berth;
   docker: Docker;
   environment: string;
@@ -43,7 +43,7 @@ export async function openStand(
     env?: Record<string, string>;
     engine?: { docker: Docker; images: Partial<typeof images> };
   } = {},
-): Promise<Stand> {
+): Promise<RecoveryFixture> {
   const { docker, images: refs } = options.engine ?? { docker: shared.docker, images };
   const environment = `${name}-${process.pid}`;
   const data = t.testdir();
@@ -66,7 +66,7 @@ export async function openStand(
       .catch(() => undefined);
   });
 
-  const stand: Stand = {
+  const stand: RecoveryFixture = {
     berth: () => berth,
     docker,
     environment,

@@ -1,10 +1,10 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { cpuUs } from "../cost.ts";
-import type { World } from "../world.ts";
+import type { BenchWorld } from "../world.ts";
 
 /** What a load of ours is told, as JSON in its one argument. */
-export type Plan = {
+export type LoadPlan = {
   folder: string;
   port: number;
   /** Before the container's id; nothing where the container is asked directly. */
@@ -23,7 +23,7 @@ export type Plan = {
 };
 
 /** What one run of a load found. */
-export type Found = {
+export type LoadResult = {
   /** What the cost is divided by: requests, messages, GiB. */
   count: number;
   seconds: number;
@@ -33,9 +33,9 @@ export type Found = {
   cpuUs?: number;
 };
 
-export function readPlan(): { plan: Plan; key(index: number): string; target(index: number): string } {
-  const plan = JSON.parse(process.argv[2] ?? "{}") as Plan;
-  const world = JSON.parse(readFileSync(join(plan.folder, "world.json"), "utf8")) as World;
+export function readPlan(): { plan: LoadPlan; key(index: number): string; target(index: number): string } {
+  const plan = JSON.parse(process.argv[2] ?? "{}") as LoadPlan;
+  const world = JSON.parse(readFileSync(join(plan.folder, "world.json"), "utf8")) as BenchWorld;
   const [first, last] = plan.ids;
   return {
     plan,
@@ -45,7 +45,7 @@ export function readPlan(): { plan: Plan; key(index: number): string; target(ind
 }
 
 /** Begins to count; the returned function ends it and says what was found. */
-export function begin(plan: Plan): (count: number, timesUs?: number[]) => Found {
+export function begin(plan: LoadPlan): (count: number, timesUs?: number[]) => LoadResult {
   const spent = plan.pid === undefined ? 0 : cpuUs(plan.pid);
   const begun = performance.now();
   return (count, timesUs) => {
@@ -55,7 +55,7 @@ export function begin(plan: Plan): (count: number, timesUs?: number[]) => Found 
   };
 }
 
-export function tell(found: Found): never {
+export function tell(found: LoadResult): never {
   console.log(`RESULT ${JSON.stringify(found)}`);
   process.exit(0);
 }

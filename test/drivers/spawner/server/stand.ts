@@ -8,9 +8,9 @@ import type { Driver } from "../../../../drivers/driver.ts";
 import { hostsDriver } from "../../../../drivers/hosts.ts";
 import type { Signers } from "../../../../lib/jwks/open-signers.ts";
 import { listening, mute, crashing, type MemoryWorld, openMemoryWorld } from "../../../fixtures/memory-driver.ts";
-import { type Answer, askSpawner, driverFor, SPAWNER_KEY } from "../../../fixtures/spawner.ts";
+import { type SpawnerResponse, askSpawner, driverFor, SPAWNER_KEY } from "../../../fixtures/spawner.ts";
 
-export type Stand = {
+export type SpawnerFixture = {
   port: number;
   world: MemoryWorld;
   /** Where what is for the host `datagrok` runs, with `options.hosts`; else that is in `world` too. */
@@ -18,14 +18,14 @@ export type Stand = {
   /** What was logged, a line each. */
   logged: string[];
   driver(): Driver;
-  ask(method: string, path: string, more?: Parameters<typeof askSpawner>[3]): Promise<Answer>;
+  ask(method: string, path: string, more?: Parameters<typeof askSpawner>[3]): Promise<SpawnerResponse>;
 };
 
 /** The API on a port of its own, over services in memory: what is asked of the driver can be counted and held up. */
 export async function openStand(
   t: Test,
   options: { limits?: Parameters<typeof openSpawner>[0]["limits"]; signers?: Signers; environment?: string; clock?: Clock; hosts?: boolean } = {},
-): Promise<Stand> {
+): Promise<SpawnerFixture> {
   const clock = options.clock ?? systemClock();
   const world = openMemoryWorld(systemClock());
   for (const [name, app] of Object.entries({ listening, mute, crashing })) world.apps.set(name, app);
