@@ -5,7 +5,7 @@ import type { Settings } from "../conf/settings.ts";
 import type { Log } from "../lib/log.ts";
 import type { Metrics } from "../lib/metrics/open-metrics.ts";
 import { openMaintenance } from "./distribution/maintenance.ts";
-import { openDistribution, type RegistryImage } from "./distribution/open-distribution.ts";
+import { openDistribution, type DistributionImage } from "./distribution/open-distribution.ts";
 import { tagPushedAt } from "./distribution/stored-images.ts";
 import type { ListeningHandle } from "./listening-handle.ts";
 import { ownUpstream } from "./registry-browser.ts";
@@ -81,7 +81,7 @@ export function registryFolders({ data, registry }: Settings, volume = GROK_REGI
 }
 
 /** What is run where Distribution is no program on the PATH: only where berth runs containers on an engine anyway. */
-export function registryImage(settings: Settings): RegistryImage | undefined {
+export function registryImage(settings: Settings): DistributionImage | undefined {
   if (settings.driver !== "docker") return undefined;
   const { dockerHost: host, dockerTlsVerify, dockerCertPath } = settings;
   const tls = dockerTlsVerify && dockerCertPath !== undefined ? { folder: dockerCertPath } : undefined;

@@ -25,7 +25,7 @@ const ATTEMPTS = 20;
 /** Ports of the engine's machine that berth publishes on, beginning with `first`. */
 export type PublishedPorts = { first: number; rotation: Rotation };
 
-export type DeployDeps = {
+export type DockerDeployDeps = {
   engine: Engine;
   view: DockerView;
   site: DockerSite;
@@ -38,7 +38,7 @@ export type DeployDeps = {
 };
 
 /** Creates or adopts, pulls if the image went missing, starts, and waits until it answers or dies. */
-export async function deploy(deps: DeployDeps, spec: Spec, call: DeployCall): Promise<Deployment> {
+export async function deploy(deps: DockerDeployDeps, spec: Spec, call: DeployCall): Promise<Deployment> {
   const { engine, view, log } = deps;
   const { clock } = engine;
   const began = clock.monotonic();
@@ -62,7 +62,7 @@ type Pulling = Pick<DriverTimes, "pull">;
  * Creates at once, without a query before for what is nearly always true: that the engine has the image, and that the network is the one of some seconds ago. Each
  * query delays the start. Where the engine refuses, both are verified, and the start is tried once more if one of them was the reason.
  */
-async function launch(deps: DeployDeps, spec: Spec, call: DeployCall): Promise<{ made: StartedContainer; pulling: Pulling }> {
+async function launch(deps: DockerDeployDeps, spec: Spec, call: DeployCall): Promise<{ made: StartedContainer; pulling: Pulling }> {
   let place = await deps.place(spec, call.signal);
   let pulling: Pulling = {};
   for (let placed = 1; ;) {
@@ -85,7 +85,7 @@ async function launch(deps: DeployDeps, spec: Spec, call: DeployCall): Promise<{
 type StartedContainer = Made & { takeAway(): Promise<void> };
 
 /** Another address and port each time that the engine reports one as taken: it checks only when a container is started. */
-async function createAndStart(deps: DeployDeps, place: NetworkPlace, spec: Spec, signal: AbortSignal): Promise<StartedContainer> {
+async function createAndStart(deps: DockerDeployDeps, place: NetworkPlace, spec: Spec, signal: AbortSignal): Promise<StartedContainer> {
   const { engine, view, site, ports, log } = deps;
   for (let attempt = 1; ; attempt++) {
     // All in use, as far as is known: the last list of containers may be old.

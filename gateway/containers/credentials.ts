@@ -5,7 +5,7 @@ import type { Caller, Identity } from "../contract.ts";
 import { mapCookies, unquotedCookie } from "../../lib/cookies.ts";
 
 /** `others`: who holds the request's further credentials, which are sessions as well. `judged`: all of its credentials that were looked at. */
-export type AuthenticatedCaller = { caller: Caller; from: Credential["from"]; others: readonly Caller[]; examined: readonly string[] };
+export type GatewayCaller = { caller: Caller; from: Credential["from"]; others: readonly Caller[]; examined: readonly string[] };
 
 const NO_CALLERS: readonly Caller[] = [];
 const NONE: readonly string[] = [];
@@ -16,7 +16,7 @@ export function isSessionShaped(token: string): boolean {
 }
 
 /** The caller of the first credential, where all that matters is cached; undefined: unknown. */
-export function cachedCaller(identity: Identity, head: Head): AuthenticatedCaller | undefined {
+export function cachedCaller(identity: Identity, head: Head): GatewayCaller | undefined {
   const first = firstCredential(head.header);
   if (first === undefined) return undefined;
   const caller = identity.cached(first.token);
@@ -39,8 +39,8 @@ export function cachedCaller(identity: Identity, head: Head): AuthenticatedCalle
  * The caller of the first valid credential; `client` is the sender's address. The callers of the others are looked up as well where they may be
  * sessions: no container is to have the token of one. Faults: TOKEN_MISSING, TOKEN_INVALID, TOO_MANY_ATTEMPTS, CONTROL_AWAY.
  */
-export async function authenticate(identity: Identity, head: Head, signal: AbortSignal, client?: string): Promise<AuthenticatedCaller> {
-  let found: Pick<AuthenticatedCaller, "caller" | "from"> | undefined;
+export async function authenticate(identity: Identity, head: Head, signal: AbortSignal, client?: string): Promise<GatewayCaller> {
+  let found: Pick<GatewayCaller, "caller" | "from"> | undefined;
   let away: unknown;
   let unjudged: unknown;
   const others: Caller[] = [];
@@ -74,7 +74,7 @@ export const CONSOLE_COOKIES: readonly string[] = ["berth-console", "berth-regis
  * first of them is added as `x-user-api-key` where the caller set none. What is no session's token stays as it is, but for the consoles' cookies. Without derived
  * tokens (in front of a Datagrok server) the caller's own token goes on.
  */
-export function credentialEdits({ header }: Head, who: AuthenticatedCaller): HeaderEdits {
+export function credentialEdits({ header }: Head, who: GatewayCaller): HeaderEdits {
   const { caller, others } = who;
   const key = header("x-user-api-key");
   const authorization = header("authorization");
@@ -113,7 +113,7 @@ export function withoutConsoleCookies(cookie: string): string {
   return mapCookies(cookie, (name, value) => (CONSOLE_COOKIES.includes(name) ? undefined : value));
 }
 
-function cookiesToSend(cookie: string, { caller, others, examined: judged }: Pick<AuthenticatedCaller, "caller" | "others" | "examined">): string {
+function cookiesToSend(cookie: string, { caller, others, examined: judged }: Pick<GatewayCaller, "caller" | "others" | "examined">): string {
   const own = withoutConsoleCookies(cookie);
   if (caller.derivedToken === undefined || !own.includes("auth")) return own;
   return mapCookies(own, (name, value) => {

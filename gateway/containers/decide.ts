@@ -15,7 +15,7 @@ import { trustedProxies, type TrustedProxies } from "../trusted-proxies.ts";
 import type { WaitingPage } from "../waiting/waiting-page.ts";
 import { apiErrorResponse, containerErrorResponse, internalFault } from "../direct-responses.ts";
 import { closeFor } from "../websockets/frames.ts";
-import { authenticate, cachedCaller, type AuthenticatedCaller, CONSOLE_COOKIES, credentialEdits, withoutConsoleCookies } from "./credentials.ts";
+import { authenticate, cachedCaller, type GatewayCaller, CONSOLE_COOKIES, credentialEdits, withoutConsoleCookies } from "./credentials.ts";
 import type { ContainerLease, Leases } from "./lease.ts";
 import { checkOrigin, originLines, preflightAnswer, readable, OF_THE_ORIGIN, serviceWorkerAnswer } from "./origins.ts";
 import { asleepFault, type ProbeMatcher, createProbeMatcher } from "./wake-decision.ts";
@@ -97,7 +97,7 @@ async function lookUp(
   parts: DecideContext,
   { head, peer, signal }: IncomingRequest,
   { id }: ContainerRoute,
-): Promise<{ who: AuthenticatedCaller; view: ContainerView }> {
+): Promise<{ who: GatewayCaller; view: ContainerView }> {
   const client = parts.trusted.clientOf(head.header("x-forwarded-for"), peer.address);
   const who = await authenticate(parts.identity, head, signal, client);
   checkPage(parts, head, who);
@@ -106,9 +106,9 @@ async function lookUp(
   return { who, view };
 }
 
-type AuthorizedRequest = { route: ContainerRoute; who: AuthenticatedCaller; view: ContainerView; until: number };
+type AuthorizedRequest = { route: ContainerRoute; who: GatewayCaller; view: ContainerView; until: number };
 
-function checkPage({ origins }: DecideContext, head: Head, { from }: AuthenticatedCaller): void {
+function checkPage({ origins }: DecideContext, head: Head, { from }: GatewayCaller): void {
   if (from === "cookie") checkOrigin(head, origins);
 }
 

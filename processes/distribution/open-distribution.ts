@@ -13,7 +13,7 @@ import { keepDistribution } from "./supervise-distribution.ts";
 import { endLeftovers, processFile } from "./leftover-process.ts";
 import type { ImageRun } from "./run-image.ts";
 
-export type RegistryImage = Pick<ImageRun, "image" | "engine">;
+export type DistributionImage = Pick<ImageRun, "image" | "engine">;
 
 /** A registry of berth's own: Distribution, kept running on a Unix socket. */
 export type OwnRegistry = {
@@ -54,7 +54,7 @@ export async function openDistribution(options: {
   /** PATH. */
   path: string;
   /** Where it is not there, this is run on this engine. */
-  image?: RegistryImage | undefined;
+  image?: DistributionImage | undefined;
   level: LogLevel;
   /** After which silence Distribution is killed and started again; undefined: never. */
   watchdogMs?: number | undefined;

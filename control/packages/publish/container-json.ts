@@ -6,7 +6,7 @@ import { MAX_WARNINGS } from "./cap-warnings.ts";
 import { isImageRef } from "../../model/names.ts";
 import { parseJson, shownValue } from "./parse-json.ts";
 
-export type ContainerJson = {
+export type ContainerFile = {
   config: ContainerConfig;
   env: Record<string, string>;
   /** A published image to run, in place of a Dockerfile. */
@@ -111,7 +111,7 @@ const DEFAULTS: ContainerConfig = { cpu: 0.25, memoryMb: 512, gpu: 0, shmMb: 64,
  * Reads a folder's `container.json`; `text` is undefined where it has none. All wrong values are reported together; an
  * unknown key is a warning. Faults: PACKAGE_INVALID.
  */
-export function readContainerJson(text: string | undefined, path: string): ContainerJson {
+export function readContainerJson(text: string | undefined, path: string): ContainerFile {
   return readContainerKeys(text === undefined ? {} : parseJson(text, path), path);
 }
 
@@ -122,8 +122,8 @@ export function containerKeysOf(config: ContainerConfig): Record<string, unknown
 }
 
 /** The same of what was parsed already. */
-export function readContainerKeys(written: Record<string, unknown>, path: string): ContainerJson {
-  const read: ContainerJson = { config: { ...DEFAULTS }, env: {}, image: undefined, warnings: [] };
+export function readContainerKeys(written: Record<string, unknown>, path: string): ContainerFile {
+  const read: ContainerFile = { config: { ...DEFAULTS }, env: {}, image: undefined, warnings: [] };
   const wrong: string[] = [];
   let unknown = 0;
   const json: Record<string, unknown> = {};

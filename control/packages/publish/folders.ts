@@ -3,10 +3,10 @@ import { join } from "node:path";
 import { MAX_DOCKERFILE_BYTES } from "../../../lib/dockerfile/parse-instructions.ts";
 import { Fault } from "../../../lib/fault.ts";
 import { capWarnings } from "./cap-warnings.ts";
-import { type ContainerJson, readContainerJson } from "./container-json.ts";
+import { type ContainerFile, readContainerJson } from "./container-json.ts";
 import { readDockerfilePort } from "./dockerfile-port.ts";
 import { folderHash } from "./folder-hash.ts";
-import { type ImageJson, readImageJson } from "./image-json.ts";
+import { type ImageFile, readImageJson } from "./image-json.ts";
 import { isVersionName } from "./package-files.ts";
 import { readText } from "./read-text.ts";
 
@@ -20,8 +20,8 @@ export type PublishedFolder = {
   /** Empty where a published image is run. */
   dockerfile: string;
   dockerfilePath: string;
-  imageJson: ImageJson | undefined;
-  container: ContainerJson;
+  imageJson: ImageFile | undefined;
+  container: ContainerFile;
   /** For its author. */
   warnings: string[];
 };

@@ -3,7 +3,7 @@ import { isImageRef } from "../../model/names.ts";
 import { parseJson, shownValue } from "./parse-json.ts";
 
 /** What the publishing client says of the image that it built and pushed for a folder, or found instead. */
-export type ImageJson = {
+export type ImageFile = {
   /** Undefined where it has none to offer. */
   image: string | undefined;
   /** True where it is not the image of this very folder and version. */
@@ -13,7 +13,7 @@ export type ImageJson = {
 };
 
 /** `text` is undefined where the folder has none: published by other means. Faults: PACKAGE_INVALID. */
-export function readImageJson(text: string | undefined, path: string): ImageJson | undefined {
+export function readImageJson(text: string | undefined, path: string): ImageFile | undefined {
   if (text === undefined) return undefined;
   const { image, fallback, hashMatch } = parseJson(text, path);
   if (image !== null && image !== undefined && (typeof image !== "string" || !isImageRef(image))) {

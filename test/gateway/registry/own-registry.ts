@@ -3,12 +3,12 @@ import { join } from "node:path";
 import type { Test } from "tap";
 import { ADMIN_KEY, type Berth, eventually, startBerth } from "../../fixtures/berth.ts";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
-import { registryClient, type RegistryClient } from "./registry-client.ts";
+import { registryClient, type TestRegistryClient } from "./registry-client.ts";
 
 /** `berth serve` with a registry of its own: Distribution, the proxy in front, tokens of control. */
 const ROOT = join(import.meta.dirname, "../../..");
 
-export type Own = RegistryClient & {
+export type Own = TestRegistryClient & {
   berth: Berth;
   data: string;
   base: string;
