@@ -40,7 +40,7 @@ import { openKeys, openKeysOf } from "./tls-keys.ts";
 import { registryBrowser } from "./registry-browser.ts";
 import type { Running } from "./parent.ts";
 import type { RuntimeFolder } from "./runtime-folder.ts";
-import { spawnerToken } from "../control/identity/spawner-token.ts";
+import { spawnerToken } from "../control/identity/signed-tokens.ts";
 
 const MEGABYTE = 1_048_576;
 const DAY_MS = 24 * 3_600_000;

@@ -13,7 +13,7 @@ export type Authorization = {
   /** For every request: refuses it unless its caller may use the route. Faults: TOKEN_MISSING, TOKEN_INVALID, ORIGIN_NOT_PERMITTED, NOT_PERMITTED. */
   authorize(request: FastifyRequest): Promise<void>;
   /** The caller of a request to a route for `session` or `admin`. */
-  caller(request: FastifyRequest): AuthenticatedCaller;
+  caller(request: FastifyRequest): ApiCaller;
   /** Whether the credential of the request would still be accepted. */
   isStillSignedIn(request: FastifyRequest): boolean;
   /** The user who makes the request, as far as its credentials are known by now; for the audit log. */
@@ -27,7 +27,7 @@ export type Authorization = {
   withDevKey<R>(request: FastifyRequest, key: string | undefined, use: (key: string) => R | Promise<R>): Promise<R>;
 };
 
-export type Actor = Pick<AuthenticatedCaller, "userId" | "login" | "by">;
+export type Actor = Pick<ApiCaller, "userId" | "login" | "by">;
 
 type AuthorizationDeps = Pick<ApiDeps, "identity" | "store" | "settings"> & { attempts: SignInAttempts; pages: readonly string[] };
 
@@ -37,10 +37,10 @@ type AuthorizationDeps = Pick<ApiDeps, "identity" | "store" | "settings"> & { at
  */
 export function createAuthorization({ identity, store, attempts, pages, settings }: AuthorizationDeps): Authorization {
   const consolePages = settings.console?.url === undefined ? [] : [new URL(settings.console.url).origin];
-  const callers = new WeakMap<FastifyRequest, AuthenticatedCaller>();
+  const callers = new WeakMap<FastifyRequest, ApiCaller>();
   const byKey = new WeakMap<FastifyRequest, Actor>();
 
-  const authorizeSession = async (request: FastifyRequest): Promise<AuthenticatedCaller> => {
+  const authorizeSession = async (request: FastifyRequest): Promise<ApiCaller> => {
     const key = parseDevKey(request.headers.authorization);
     if (key !== undefined) return authorizeKey(request, key);
     const header = headerOf(request.headers);
@@ -55,7 +55,7 @@ export function createAuthorization({ identity, store, attempts, pages, settings
   };
 
   /** The console's cookie is valid for the console's own pages only. The edge's cookie is not valid there. */
-  const authorizeAtConsole = (header: HeaderOf): AuthenticatedCaller => {
+  const authorizeAtConsole = (header: HeaderOf): ApiCaller => {
     const token = consoleToken(header);
     const caller = token === undefined ? undefined : identity.who(token, "console");
     // Only a session of the console has no token for containers.
@@ -66,7 +66,7 @@ export function createAuthorization({ identity, store, attempts, pages, settings
     return { ...caller, by: "cookie", token };
   };
 
-  const authorizeKey = async (request: FastifyRequest, key: string): Promise<AuthenticatedCaller> => {
+  const authorizeKey = async (request: FastifyRequest, key: string): Promise<ApiCaller> => {
     const { id, login, admin } = await withDevKey(request, key, identity.userOfDevKey);
     const caller = { userId: id, login, admin, ref: identity.refOfDevKey(key), by: "devKey", token: undefined } as const;
     callers.set(request, caller);
@@ -168,7 +168,7 @@ function peerOf(request: FastifyRequest): string | undefined {
  * A signed-in user and the kind of credential. `token` is that of the session; undefined for a developer key. `admin`: the credential has administration, which
  * a plain session of an administrator lacks.
  */
-export type AuthenticatedCaller = CallerReply & { by: Credential["from"] | "devKey"; token: string | undefined };
+export type ApiCaller = CallerReply & { by: Credential["from"] | "devKey"; token: string | undefined };
 
 /** Reads headers for the rules that gateway and control share. */
 export function headerOf(headers: IncomingHttpHeaders): HeaderOf {
@@ -179,7 +179,7 @@ export function headerOf(headers: IncomingHttpHeaders): HeaderOf {
 }
 
 /** The first valid credential counts. Faults: TOKEN_MISSING, TOKEN_INVALID. */
-export function authenticate(header: HeaderOf, who: (token: string) => CallerReply | undefined): AuthenticatedCaller {
+export function authenticate(header: HeaderOf, who: (token: string) => CallerReply | undefined): ApiCaller {
   for (const { from, token } of credentials(header)) {
     const caller = who(token);
     if (caller) return { ...caller, by: from, token };

@@ -70,7 +70,7 @@ export const IMAGE = Type.Object({
   createdOn: date,
   updatedOn: date,
 });
-export type ImageJson = Static<typeof IMAGE>;
+export type ImageEntity = Static<typeof IMAGE>;
 
 export const CONTAINER = Type.Object({
   "#type": text,
@@ -91,7 +91,7 @@ export const CONTAINER = Type.Object({
   createdOn: date,
   updatedOn: date,
 });
-export type ContainerJson = Static<typeof CONTAINER>;
+export type ContainerEntity = Static<typeof CONTAINER>;
 
 export const USER = Type.Object({
   "#type": text,

@@ -21,8 +21,8 @@ export function adminKey(options: { dataFolder: string; given: string | undefine
     keep(file, key);
     return { key, made: true };
   } catch (error) {
-    const known = storeFault(error, options.dataFolder);
-    if (known instanceof Fault) throw known;
+    const fault = storeFault(error, options.dataFolder);
+    if (fault instanceof Fault) throw fault;
     throw new Fault("DATA_FOLDER_UNUSABLE", `The admin key cannot be kept in ${file}: ${(error as Error).message}.`, { cause: error });
   }
 }

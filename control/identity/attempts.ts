@@ -16,7 +16,7 @@ export type SignInAttempts = {
 type AttemptAllowance = { burst: number; everyMs: number };
 
 export type AttemptLimits = {
-  /** Somebody with a wrong key in a script is slowed down; nobody else notices. */
+  /** Slows down a script with a wrong key, and no other client. */
   ofAPeer: AttemptAllowance;
   /**
    * From however many addresses. Beyond it, only an address that has failed before is refused, and only until its own failures are forgotten: a right key from
@@ -54,7 +54,7 @@ export const PROXY_ATTEMPT_LIMITS: AttemptLimits = { ...ATTEMPT_LIMITS, ofAPeer:
  */
 export function createSignInAttempts({ clock, limits = ATTEMPT_LIMITS }: { clock: Clock; limits?: AttemptLimits }): SignInAttempts {
   const marks = new Map<string, number>();
-  const known = new Map<string, number>();
+  const knownClients = new Map<string, number>();
   const knownKeys = new Map<string, number>();
   let markOfAll = 0;
 
@@ -81,7 +81,7 @@ export function createSignInAttempts({ clock, limits = ATTEMPT_LIMITS }: { clock
       const hasFailed = mark > now();
       if (!hasFailed || (key !== undefined && isKnown(knownKeys, keyOf(client, key)))) return;
       require(mark, limits.ofAPeer);
-      if (!isKnown(known, client)) require(markOfAll, limits.ofAll);
+      if (!isKnown(knownClients, client)) require(markOfAll, limits.ofAll);
     },
     failed: (peer) => {
       markOfAll = moved(markOfAll, limits.ofAll);
@@ -92,7 +92,7 @@ export function createSignInAttempts({ clock, limits = ATTEMPT_LIMITS }: { clock
     succeeded: (peer, key) => {
       if (peer === undefined) return;
       const client = clientOf(peer);
-      remember(known, client, now() + limits.knownMs);
+      remember(knownClients, client, now() + limits.knownMs);
       remember(knownKeys, keyOf(client, key), now() + limits.knownMs);
     },
   };

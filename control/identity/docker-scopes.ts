@@ -1,10 +1,10 @@
 import { Fault } from "../../lib/fault.ts";
 import { isRepositoryPart } from "../model/names.ts";
 
-/** What somebody asks to do, or may do, at the registry: as clients write it (`repository:datagrok/x:pull,push`), and as a token's `access` says it. */
+/** Requested or granted actions at the registry: a client's scope (`repository:datagrok/x:pull,push`), or an entry in a token's `access`. */
 export type DockerScope = { type: string; name: string; actions: string[] };
 
-/** Whose rights are asked for; undefined for who shows no credential. */
+/** The rights of a user; undefined: the request shows no credential. */
 export type ScopeRights = {
   admin: boolean;
   mayPush(repository: string): boolean;
@@ -30,7 +30,7 @@ export function parseScopes(texts: readonly string[]): DockerScope[] {
     scopes.set(`${type}:${name}`, scope);
     for (const action of listed.split(",")) if (action !== "" && scope.actions.size < MOST_ACTIONS) scope.actions.add(action);
   }
-  if (scopes.size > MOST_SCOPES) throw new Fault("REQUEST_INVALID", `${scopes.size} scopes were asked for; a token takes ${MOST_SCOPES}.`);
+  if (scopes.size > MOST_SCOPES) throw new Fault("REQUEST_INVALID", `The request has ${scopes.size} scopes. A token takes at most ${MOST_SCOPES}.`);
   return [...scopes.values()].map(({ actions, ...scope }) => ({ ...scope, actions: [...actions] }));
 }
 
@@ -38,26 +38,26 @@ export function formatScopes(scopes: readonly DockerScope[]): string {
   return scopes.map(({ type, name, actions }) => `${type}:${name}:${actions.join(",")}`).join(" ");
 }
 
-/** Whether these are for anybody to have. */
+/** Whether these scopes need no credential. */
 export function isPullOnly(scopes: readonly DockerScope[]): boolean {
   return scopes.every(({ type, actions }) => type === "repository" && actions.every((action) => action === "pull"));
 }
 
-/** What is both asked and allowed; scopes of which nothing is left are left out. */
-export function grantedScopes(asked: readonly DockerScope[], who: ScopeRights | undefined): DockerScope[] {
-  return asked
+/** The requested actions that are allowed; scopes without one are left out. */
+export function grantedScopes(requested: readonly DockerScope[], rights: ScopeRights | undefined): DockerScope[] {
+  return requested
     .map((scope) => {
-      const allowed = allowedActions(scope, who);
+      const allowed = allowedActions(scope, rights);
       return { ...scope, actions: scope.actions.includes("*") ? allowed : scope.actions.filter((action) => allowed.includes(action)) };
     })
     .filter(({ actions }) => actions.length > 0);
 }
 
-function allowedActions({ type, name }: DockerScope, who: ScopeRights | undefined): string[] {
-  if (type === "registry" && name === "catalog") return who ? ["*"] : [];
+function allowedActions({ type, name }: DockerScope, rights: ScopeRights | undefined): string[] {
+  if (type === "registry" && name === "catalog") return rights ? ["*"] : [];
   if (type !== "repository" || !isRepository(name)) return [];
-  if (who?.admin) return ["pull", "push", "delete", "*"];
-  return who?.mayPush(name) ? ["pull", "push"] : ["pull"];
+  if (rights?.admin) return ["pull", "push", "delete", "*"];
+  return rights?.mayPush(name) ? ["pull", "push"] : ["pull"];
 }
 
 function isRepository(name: string): boolean {

@@ -17,7 +17,7 @@ export type ControlIdentity = {
   userOfDevKey(key: string): User;
   /** A developer key as `SessionRef` has it. */
   refOfDevKey(key: string): SessionRef;
-  /** A new session's token, for whoever holds the developer key; it ends with the key. Faults: DEV_KEY_INVALID. */
+  /** The token of a new session for the holder of a developer key, with which it ends. Faults: DEV_KEY_INVALID. */
   signIn(key: string, kind?: SessionKind): string;
   /** A new session's token; only its digest is kept. */
   openSession(userId: string, lifetimeMs?: number, kind?: SessionKind): string;

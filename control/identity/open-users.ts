@@ -9,16 +9,16 @@ import { endKey } from "./sessions.ts";
 export type UserAccount = { user: User; groups: string[]; keys: number };
 export type UserAccountChange = { friendlyName?: string; admin?: boolean; groups?: readonly string[] };
 
-/** What admins do with users and their developer keys. Faults throughout: USER_NOT_FOUND for a login that nobody has. */
+/** Users and their developer keys, for administrators. Every method with a login: USER_NOT_FOUND. */
 export type UserAccounts = {
   all(): UserAccount[];
   /** Faults: LOGIN_TAKEN, also where it differs by case alone; REQUEST_INVALID. */
-  add(login: string, wish: UserAccountChange): UserAccount;
+  add(login: string, changes: UserAccountChange): UserAccount;
   /** Changes what is given; `groups` are then all that the user is in. Faults: REQUEST_INVALID. */
-  change(login: string, wish: UserAccountChange): UserAccount;
+  change(login: string, changes: UserAccountChange): UserAccount;
   /**
-   * Ends the user's keys and sessions with the user. What the user had published goes to `heir`, so that nothing is left that
-   * nobody answers for; the answer names those packages. Faults: REQUEST_INVALID.
+   * Ends the user's keys and sessions with the user. The packages of the user become those of `heir`, so every package has
+   * an author; the result names them. Faults: REQUEST_INVALID.
    */
   remove(login: string, heir: Pick<User, "id">): string[];
   keys(login: string): DevKey[];
@@ -36,7 +36,7 @@ export const LOGIN = "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$";
 const RESERVED = new Set(["current", "login", "logout"]);
 const MOST_KEYS = 20;
 
-/** `signedOut` is told when sessions have ended with their user or their key. */
+/** `signedOut` is called after sessions ended with their user or their key. */
 export function createUserAccounts({ store, clock, signedOut }: { store: Store; clock: Clock; signedOut: () => void }): UserAccounts {
   const find = (login: string): User => {
     const user = store.users.byLogin(login);
@@ -61,26 +61,26 @@ export function createUserAccounts({ store, clock, signedOut }: { store: Store; 
         store.groups.put(user.id, groups);
         return person(user);
       }),
-    change: (login, { groups, ...wish }) => {
+    change: (login, { groups, ...changes }) => {
       const changed = store.transaction(() => {
         const user = find(login);
-        if (login === ADMIN_LOGIN && wish.admin === false) throw new Fault("REQUEST_INVALID", "The first user stays an administrator.");
+        if (login === ADMIN_LOGIN && changes.admin === false) throw new Fault("REQUEST_INVALID", "The first user stays an administrator.");
         if (groups) store.groups.put(user.id, groups);
-        return person(store.users.update(user.id, wish) ?? user);
+        return person(store.users.update(user.id, changes) ?? user);
       });
       // Rights may be fewer now: cached callers, and those with open requests, are verified again.
-      if (groups !== undefined || wish.admin === false) signedOut();
+      if (groups !== undefined || changes.admin === false) signedOut();
       return changed;
     },
     remove: (login, heir) => {
       const left = store.transaction(() => {
         const user = find(login);
         if (login === ADMIN_LOGIN) throw new Fault("REQUEST_INVALID", "The first user cannot be removed; its key is changed by BERTH_ADMIN_KEY.");
-        if (user.id === heir.id) throw new Fault("REQUEST_INVALID", "Nobody can remove themselves; another administrator can.");
+        if (user.id === heir.id) throw new Fault("REQUEST_INVALID", "You cannot remove yourself; another administrator can.");
         const packages = store.packages.all().filter(({ authorId }) => authorId === user.id);
         for (const { id } of packages) store.packages.update(id, { authorId: heir.id });
         store.repositories.passOn(user.id, heir.id);
-        // What starts again from now on has no session of somebody who is gone.
+        // A later start must not use a session of a removed user.
         for (const { id, wishedBy } of store.containers.all()) if (wishedBy === user.id) store.containers.update(id, { wishedBy: undefined });
         store.users.remove(user.id);
         return packages.map(({ name }) => name);

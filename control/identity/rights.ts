@@ -65,10 +65,10 @@ export function mayManagePackage(store: Store, caller: Pick<CallerReply, "userId
 
 /** The same for many things of a few packages, each of which is looked up once. */
 export function createManageCheck(store: Store, caller: Pick<CallerReply, "userId" | "admin">): (packageId: string) => boolean {
-  const known = new Map<string, boolean>();
+  const checked = new Map<string, boolean>();
   return (packageId) => {
-    const may = known.get(packageId) ?? mayManagePackage(store, caller, packageId);
-    known.set(packageId, may);
+    const may = checked.get(packageId) ?? mayManagePackage(store, caller, packageId);
+    checked.set(packageId, may);
     return may;
   };
 }
@@ -79,7 +79,7 @@ export function requireManage(store: Store, caller: Pick<CallerReply, "userId" |
   throw new Fault("NOT_PERMITTED", "Only the package's author, who shares a group with the author, and administrators may do this.");
 }
 
-/** The same of somebody who was let in a while ago: rights may have been taken away since. */
+/** The same for a caller who was authorized a while ago: the rights may have changed. */
 export function mayStillManage(store: Store, { userId, admin }: Pick<CallerReply, "userId" | "admin">, packageId: string): boolean {
   const user = store.users.find(userId);
   return user !== undefined && mayManagePackage(store, { userId, admin: admin && user.admin }, packageId);
@@ -95,7 +95,7 @@ export function mayManageAuthor(store: Pick<Store, "groups">, person: CallerIden
 type PushStore = Pick<Store, "repositories" | "packages" | "groups" | "users">;
 
 /**
- * Whether a user may push to a repository: one below `datagrok/` that the user or somebody in a group with the user owns, or that has no owner. An image is pushed
+ * Whether a user may push to a repository: one below `datagrok/` that the user or a user of the same group owns, or that has no owner. An image is pushed
  * before its package is published, so a repository without an owner is free. Administrators push anywhere.
  */
 export function mayPush(store: PushStore, user: Pick<User, "id" | "admin">, repository: string): boolean {

@@ -11,8 +11,8 @@ import { derivedDigest, tokenDigest } from "./tokens.ts";
 const NEVER = Number.MAX_SAFE_INTEGER;
 
 /**
- * In these a container's token is known to nobody. In ERROR it may run all the same, and be found well again: its token is kept, but
- * does not count meanwhile.
+ * In these states no running container has the token. In ERROR the container may still run and recover: its token is kept, but is
+ * not valid meanwhile.
  */
 const STATES_WITHOUT_TOKEN: readonly ContainerState[] = ["PENDING_START", "USER_STOPPED", "SYSTEM_STOPPED", "ERROR"];
 
@@ -70,7 +70,7 @@ export function endSessionsAtRest(store: Store, lifecycle: Pick<Lifecycle, "watc
     try {
       if ("container" in change) end(change.container);
     } catch (error) {
-      // A full disk must not keep others from being told. While it rests, its state alone silences it.
+      // A full disk must not block other listeners. The state alone makes the token invalid.
       if (!(error instanceof Fault)) throw error;
     }
   });

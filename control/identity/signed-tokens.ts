@@ -9,37 +9,64 @@ export type DockerToken = { token: string; access_token: string; expires_in: num
 
 export type DockerTokenClaims = {
   issuer: string;
-  /** The registry's name for itself, as its challenge said it; undefined where the client told none. */
+  /** The registry, as its challenge names it; undefined: the client sent none. */
   audience: string | undefined;
   login: string;
   access: DockerScope[];
 };
 
-/** Marks a token that is good at the registry and nowhere else. */
-const LIMIT = "docker";
-/** For clients that insist on a token where none is needed. It is no JWT, and grants nothing. */
+/** Marks a token that is valid at the registry only. */
+const DOCKER_LIMIT = "docker";
+/** For clients that require a token although none is needed. It is not a JWT, and grants nothing. */
 const ANONYMOUS = "anonymous";
 
-/** Signs what a user may do at the registry; nothing about it is kept. Faults: CREDENTIALS_UNREADABLE. */
-export async function dockerToken(parts: { signingKeys: Pick<SigningKeys, "signer">; clock: Clock }, wish: DockerTokenClaims): Promise<DockerToken> {
+/** Signs the rights of a user at the registry. Nothing is stored. Faults: CREDENTIALS_UNREADABLE. */
+export async function dockerToken(
+  parts: { signingKeys: Pick<SigningKeys, "signer">; clock: Clock },
+  claims: DockerTokenClaims,
+): Promise<DockerToken> {
   const { kid, key } = await parts.signingKeys.signer();
   const issuedAt = Math.floor(parts.clock.now() / 1_000);
-  const unsigned = new SignJWT({ lim: LIMIT, access: wish.access })
+  const unsigned = new SignJWT({ lim: DOCKER_LIMIT, access: claims.access })
     .setProtectedHeader({ alg: SIGNING_ALGORITHM, typ: "JWT", kid })
-    .setIssuer(wish.issuer)
-    .setSubject(wish.login)
+    .setIssuer(claims.issuer)
+    .setSubject(claims.login)
     .setIssuedAt(issuedAt)
     .setNotBefore(issuedAt)
     .setExpirationTime(issuedAt + TOKEN_SECONDS)
     .setJti(randomUUID());
-  if (wish.audience !== undefined) unsigned.setAudience(wish.audience);
-  return answer(await unsigned.sign(key), issuedAt);
+  if (claims.audience !== undefined) unsigned.setAudience(claims.audience);
+  return tokenResponse(await unsigned.sign(key), issuedAt);
 }
 
 export function anonymousToken(clock: Clock): DockerToken {
-  return answer(ANONYMOUS, Math.floor(clock.now() / 1_000));
+  return tokenResponse(ANONYMOUS, Math.floor(clock.now() / 1_000));
 }
 
-function answer(token: string, issuedAt: number): DockerToken {
+function tokenResponse(token: string, issuedAt: number): DockerToken {
   return { token, access_token: token, expires_in: TOKEN_SECONDS, issued_at: new Date(issuedAt * 1_000).toISOString() };
+}
+
+/** Each call to a spawner has its own token: long enough for clock differences and a retry. */
+const SPAWNER_TOKEN_SECONDS = 300;
+/** Marks a token that is valid at a spawner only. */
+const SPAWNER_LIMIT = "spawner";
+
+/** Signs that this server calls a spawner. Nothing is stored. Faults: CREDENTIALS_UNREADABLE. */
+export async function spawnerToken(
+  parts: { signingKeys: Pick<SigningKeys, "signer">; clock: Clock },
+  claims: { issuer: string; audience: string },
+): Promise<string> {
+  const { kid, key } = await parts.signingKeys.signer();
+  const issuedAt = Math.floor(parts.clock.now() / 1_000);
+  return new SignJWT({ lim: SPAWNER_LIMIT })
+    .setProtectedHeader({ alg: SIGNING_ALGORITHM, typ: "JWT", kid })
+    .setIssuer(claims.issuer)
+    .setAudience(claims.audience)
+    .setSubject("berth")
+    .setIssuedAt(issuedAt)
+    .setNotBefore(issuedAt)
+    .setExpirationTime(issuedAt + SPAWNER_TOKEN_SECONDS)
+    .setJti(randomUUID())
+    .sign(key);
 }

@@ -7,16 +7,16 @@ import type { Store } from "../store/open-store.ts";
 import type { SigningKey } from "../store/signing-keys.ts";
 
 export const SIGNING_ALGORITHM = "RS256";
-/** How long a docker token is good. */
+/** The lifetime of a docker token. */
 export const TOKEN_SECONDS = 1_800;
 /** By so much may a verifier's clock be behind. */
 const LEEWAY_SECONDS = 60;
 const PUBLISHED_AFTER_MS = (TOKEN_SECONDS + LEEWAY_SECONDS) * 1_000;
 const MODULUS_BITS = 2_048;
-/** With more, verifiers would have to read a long list for each rotation that somebody put into a loop. */
+/** Keeps the list short for verifiers if a script rotates in a loop. */
 const MOST_PUBLISHED = 10;
 
-/** A key as verifiers are told of it (RFC 7517). */
+/** A key as verifiers receive it (RFC 7517). */
 export type PublishedKey = SigningKey["publicKey"] & { kid: string; alg: string; use: "sig" };
 /** A key as administrators see it: `publishedUntil` is undefined while it signs. */
 export type SigningKeyInfo = Pick<SigningKey, "kid" | "createdOn" | "retiredOn"> & { publishedUntil: number | undefined };

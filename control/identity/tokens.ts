@@ -20,7 +20,7 @@ export function derivedDigest(token: string): string {
   return tokenDigest(derivedToken(token));
 }
 
-/** Names a developer key among its user's: short, since people type it, and no part of the key. */
+/** The id of a developer key: short, since users type it, and not a part of the key. */
 export function keyId(): string {
   return randomBytes(4).toString("hex");
 }

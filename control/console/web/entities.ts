@@ -1,10 +1,10 @@
 // The entities of the API, from its own schemas. Vite removes type imports, so nothing of the server is in the bundle.
 export type { ConsoleSection } from "../../api/schemas.ts";
 export type {
-  ContainerJson as Container,
+  ContainerEntity as Container,
   ExplanationJson as Explanation,
   HistoryEntryJson as HistoryEntry,
-  ImageJson as Image,
+  ImageEntity as Image,
   OpenRequestsJson as OpenRequests,
   RepositoryJson as Repository,
   ServerOverviewJson as ServerOverview,
