@@ -19,6 +19,12 @@ t.test("some words are refused as names, and allowed in sentences", (t) => {
   t.end();
 });
 
+t.test("terms that are stored or on the wire stay", (t) => {
+  t.same(findWords(file("a.ts", 'moves.apply(row, "startWished"); view.standing.kind; // wished_on')), []);
+  t.same(findWords(file("a.ts", "startWish(); wishedOn; // long-standing")), ["wish", "wished", "standing"]);
+  t.end();
+});
+
 t.test("an exception names a file or folder and its words", (t) => {
   const exceptions = [
     { path: "a.ts", words: ["told"], reason: "on the wire" },
