@@ -1,5 +1,5 @@
 import { Type } from "typebox";
-import type { Explanation } from "../lifecycle/explain/explain-container.ts";
+import type { ContainerExplanation } from "../lifecycle/explain/explain-container.ts";
 import { DRIVER_PHASES } from "../../lib/start-phases.ts";
 import { requireManage } from "../identity/rights.ts";
 import { CONTAINER_WIRE_STATES, IMAGE_WIRE_STATES } from "../model/states.ts";
@@ -115,7 +115,7 @@ function historyEntryToJson(
   };
 }
 
-function explanationToJson({ container, why, history, timers, awake, failure, engine }: Explanation, store: UserStore): ExplanationJson {
+function explanationToJson({ container, why, history, timers, awake, failure, engine }: ContainerExplanation, store: UserStore): ExplanationJson {
   const { fact } = engine;
   return {
     id: container.id,

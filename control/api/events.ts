@@ -1,7 +1,7 @@
 import { PassThrough } from "node:stream";
 import type { FastifyInstance } from "fastify";
 import { Type } from "typebox";
-import type { Change } from "../lifecycle/changes.ts";
+import type { EntityChange } from "../lifecycle/changes.ts";
 import { mayStillManage } from "../identity/rights.ts";
 import { containerToJson, imageToJson } from "./entity-json.ts";
 import { findLiveContainer } from "./find-entities.ts";
@@ -48,7 +48,7 @@ export function addEventRoutes(app: FastifyInstance, { store, changes, clock, au
         stream.write(`event: ${name}\n${seq === undefined ? "" : `id: ${seq}\n`}data: ${JSON.stringify(data)}\n\n`);
         if (stream.writableLength + stream.readableLength > LONGEST_BACKLOG) reply.raw.destroy();
       };
-      const sendChange = (change: Change) => {
+      const sendChange = (change: EntityChange) => {
         if ("removed" in change) return send("removed", { "#type": "DockerContainer", id: change.removed }, change.seq);
         if ("image" in change) return send("image", imageToJson(change.image, mayStillManage(store, caller, change.image.packageId)), change.seq);
         // The current container with its current image: a later change at most repeats it.
@@ -75,9 +75,9 @@ export function addEventRoutes(app: FastifyInstance, { store, changes, clock, au
 
 /** The latest changes: a client that reconnects soon receives only what it missed. */
 type RecentChanges = {
-  add(change: Change): void;
+  add(change: EntityChange): void;
   /** The newest change of each container and image after `seq`, oldest first; undefined: `seq` is too old, or not a number. */
-  since(seq: number): Change[] | undefined;
+  since(seq: number): EntityChange[] | undefined;
 };
 
 /** More than these cost more than reading the lists again. */
@@ -85,7 +85,7 @@ const MOST_CHANGES = 200;
 
 /** `first`: the newest change before the first call of `add`. */
 function createRecentChanges(first: number): RecentChanges {
-  const changes: Change[] = [];
+  const changes: EntityChange[] = [];
   let oldestSeq = first;
   return {
     add: (change) => {
@@ -101,7 +101,7 @@ function createRecentChanges(first: number): RecentChanges {
   };
 }
 
-function keyOf(change: Change): string {
+function keyOf(change: EntityChange): string {
   if ("removed" in change) return change.removed;
   return "container" in change ? change.container.id : change.image.id;
 }

@@ -7,10 +7,10 @@ type AdoptedService = { service: string; container: string; adopted: AdoptedInst
 
 /**
  * The driver, for which an adopted instance is a service like any other: found by its name, and only where it is that very instance. It carries no
- * labels, so whose it is stands in the store alone; what has taken its name since is a stranger's, and is neither told of nor ended.
+ * labels, so only the store says whose it is. A service that took its name since belongs to a foreign owner: it is neither reported nor ended.
  */
 export function withAdoptedServices(driver: Driver, { store, environment }: { store: Store; environment: string }): Driver {
-  const heldOf = (service: string): AdoptedService | undefined => {
+  const adoptedOf = (service: string): AdoptedService | undefined => {
     const row = store.containers.byService(service);
     if (row !== undefined) return row.adopted && { service, container: row.id, adopted: row.adopted };
     const removed = store.tombstones.adopted(service);
@@ -19,51 +19,53 @@ export function withAdoptedServices(driver: Driver, { store, environment }: { st
 
   const foreignOf = async (call: Call): Promise<Foreign> => {
     const foreign = await driver.foreign?.(call);
-    if (foreign === undefined) throw new Fault("ENGINE_FAILED", `The driver ${driver.name} cannot tell of services that berth did not make.`);
+    if (foreign === undefined) throw new Fault("ENGINE_FAILED", `The driver ${driver.name} cannot report services that berth did not create.`);
     return foreign;
   };
 
   const observe = async ({ service, container, adopted }: AdoptedService, call: Call): Promise<Observed | undefined> => {
-    const found = await (await foreignOf(call)).find(service, adopted.port, call);
-    if (found === undefined || found.instance !== adopted.instance) return undefined;
-    const { running, address, exit } = found;
+    const reported = await (await foreignOf(call)).find(service, adopted.port, call);
+    if (reported === undefined || reported.instance !== adopted.instance) return undefined;
+    const { running, address, exit } = reported;
     const labels = { store: store.id, environment, container, generation: adopted.generation };
     return { service, labels, running, instance: adopted.instance, ...(adopted.port === undefined ? {} : { address }), exit };
   };
 
   const { pause } = driver;
   return wrapDriver(driver, {
-    // What berth did not make it cannot make anew, so it is not for berth to freeze.
-    ...(pause ? { pause: async (service: string, call: Call) => heldOf(service) === undefined && pause(service, call) } : {}),
+    // berth cannot create it again, so it does not pause it.
+    ...(pause ? { pause: async (service: string, call: Call) => adoptedOf(service) === undefined && pause(service, call) } : {}),
     logs: async function* (service, options, call) {
-      const held = heldOf(service);
-      yield* held === undefined ? driver.logs(service, options, call) : (await foreignOf(call)).logs(held.adopted.instance, options, call);
+      const adoptedService = adoptedOf(service);
+      yield* adoptedService === undefined
+        ? driver.logs(service, options, call)
+        : (await foreignOf(call)).logs(adoptedService.adopted.instance, options, call);
     },
     // Only what already runs: a start is berth's own, under a name of its own.
     deploy: async (spec, call) => {
-      const held = heldOf(spec.service);
-      if (held === undefined) return driver.deploy(spec, call);
-      const fact = await observe(held, call);
+      const adoptedService = adoptedOf(spec.service);
+      if (adoptedService === undefined) return driver.deploy(spec, call);
+      const fact = await observe(adoptedService, call);
       if (!fact?.running) throw new Fault("CONTAINER_CRASHED", `${spec.service}, which was adopted, no longer runs.`);
       if (fact.address) await (await foreignOf(call)).reached(fact.address, call);
       return { address: fact.address, instance: fact.instance, phases: { create: 0, boot: 0 } };
     },
     destroy: async (service, call) => {
-      const held = heldOf(service);
-      if (held === undefined) return driver.destroy(service, call);
-      await (await foreignOf(call)).end(held.adopted.instance, call);
+      const adoptedService = adoptedOf(service);
+      if (adoptedService === undefined) return driver.destroy(service, call);
+      await (await foreignOf(call)).end(adoptedService.adopted.instance, call);
     },
     inspect: (service, call) => {
-      const held = heldOf(service);
-      return held === undefined ? driver.inspect(service, call) : observe(held, call);
+      const adoptedService = adoptedOf(service);
+      return adoptedService === undefined ? driver.inspect(service, call) : observe(adoptedService, call);
     },
     list: async (call) => {
-      const facts = await driver.list(call);
+      const list = await driver.list(call);
       for (const { service, id, adopted } of store.containers.adopted()) {
-        const fact = adopted && (await observe({ service, container: id, adopted }, call));
-        if (fact) facts.push(fact);
+        const observed = adopted && (await observe({ service, container: id, adopted }, call));
+        if (observed) list.push(observed);
       }
-      return facts;
+      return list;
     },
   });
 }

@@ -4,7 +4,7 @@ import { isPassing } from "../model/states.ts";
 import type { Store } from "../store/open-store.ts";
 
 /** One change of one container or image, numbered in the order in which changes happened; `removed` is a container's id. */
-export type Change = { seq: number } & ({ container: Container } | { removed: string } | { image: Image });
+export type EntityChange = { seq: number } & ({ container: Container } | { removed: string } | { image: Image });
 
 export type Changes = {
   /** Tells all watchers. In a transaction that happens once it is durable, or not at all. So too for the next two. */
@@ -16,18 +16,18 @@ export type Changes = {
   /** The number of this container's newest change; without one since this process started, that of its start. */
   seqOf(id: string): number;
   /** Calls `listener` at once with every change until the returned function is called. */
-  watch(listener: (change: Change) => void): () => void;
+  watch(listener: (change: EntityChange) => void): () => void;
   /** The container as soon as it neither changes by itself nor is about to. Faults: CONTAINER_NOT_FOUND; the signal's reason. */
   settled(id: string, signal: AbortSignal): Promise<Container>;
 };
 
 /** `first` must be larger than any number that an earlier process gave, since gateways outlive control: epoch ms does. */
 export function createChanges({ containers, afterCommit }: Pick<Store, "containers" | "afterCommit">, first: number): Changes {
-  const listeners = new Set<(change: Change) => void>();
+  const listeners = new Set<(change: EntityChange) => void>();
   const newestOf = new Map<string, number>();
   let seq = first;
 
-  const notify = (change: Change) => {
+  const notify = (change: EntityChange) => {
     for (const listener of listeners) listener(change);
   };
   const watch: Changes["watch"] = (listener) => {

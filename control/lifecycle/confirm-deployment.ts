@@ -3,9 +3,9 @@ import { Fault } from "../../lib/fault.ts";
 import type { Container } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
 import { type EndCounts, sameAddress } from "./address-ownership.ts";
-import type { Engine } from "./engine.ts";
+import type { ContainerEngine } from "./engine.ts";
 
-export type ConfirmDeps = { store: Pick<Store, "containers">; engine: Pick<Engine, "observe">; ends: EndCounts };
+export type ConfirmDeps = { store: Pick<Store, "containers">; engine: Pick<ContainerEngine, "observe">; ends: EndCounts };
 
 type ConfirmOptions = {
   /** How many ends were reported before the deploy. */

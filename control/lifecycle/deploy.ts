@@ -5,7 +5,7 @@ import { Fault } from "../../lib/fault.ts";
 import type { Container, Image } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
 import { enteredOn } from "./deadlines.ts";
-import { type Engine, linesOfTail } from "./engine.ts";
+import { type ContainerEngine, linesOfTail } from "./engine.ts";
 import type { StartSlots } from "./fair-lane.ts";
 import type { InFlightOperations } from "./in-flight-operations.ts";
 import { containerKey } from "./lanes.ts";
@@ -27,9 +27,9 @@ export type SpecSource = {
   filesFolder: string;
 };
 
-export type DeployDeps = {
+export type ContainerDeployDeps = {
   store: Pick<Store, "id" | "images" | "containers" | "packages">;
-  engine: Pick<Engine, "call" | "logTail">;
+  engine: Pick<ContainerEngine, "call" | "logTail">;
   moves: Pick<Moves, "claimAddress">;
   inFlight: InFlightOperations;
   slots: Pick<StartSlots, "leave">;
@@ -39,7 +39,7 @@ export type DeployDeps = {
   limits: LifecycleLimits;
 };
 
-export function createDeploy({ store, engine, moves, inFlight, slots, source, clock, epoch, limits }: DeployDeps): Deploy {
+export function createDeploy({ store, engine, moves, inFlight, slots, source, clock, epoch, limits }: ContainerDeployDeps): Deploy {
   return (row, signal, limitMs = startLimit(limits)) => {
     const image = store.images.find(row.imageId);
     if (!image) return Promise.reject(new Fault("IMAGE_ENTITY_NOT_FOUND", `The image of ${row.name} was removed.`));

@@ -17,7 +17,7 @@ import type { SuspectAddress } from "./suspect-address.ts";
 import type { ContainerUsage } from "./usage.ts";
 import type { WorkQueue } from "./work-queue.ts";
 
-/** What people and requests want. Each is durable when it returns, and may be repeated. Faults: CONTAINER_NOT_FOUND, and the store's. */
+/** What users and requests ask for. Each is durable when it returns, and may be repeated. Faults: CONTAINER_NOT_FOUND, and the store's. */
 export type LifecycleRequests = {
   /** A user's `run`, unless it is for something else. `ref`: with what its token ends. After a failed start it is tried again once the back-off has passed. */
   requestStart(id: string, userId: string, wishedFor?: WishedFor, ref?: SessionRef): Container;
@@ -50,7 +50,7 @@ export type DesiredStateDeps = {
   watched: Pick<WatchedAddresses, "current">;
   draining: Set<string>;
   clock: Pick<Clock, "now" | "monotonic">;
-  limits: Pick<LifecycleLimits, "doubtEveryMs" | "busyMs">;
+  limits: Pick<LifecycleLimits, "suspectEveryMs" | "busyMs">;
 };
 
 /** A gateway sent a wake so soon after the start before it knew of it. */
@@ -79,7 +79,7 @@ export function createLifecycleRequests(deps: DesiredStateDeps): LifecycleReques
   const verify = (row: Container, userId: string): Container => {
     const wishedOn = clock.now();
     if (row.state === "CHECKING") return row.wishedOn >= row.since ? row : (moves.update(row.id, { wishedOn }) ?? row);
-    const waitMs = Math.max((suspectedOn.get(row.id) ?? -Infinity) + limits.doubtEveryMs - clock.monotonic(), row.since + FRESH_MS - wishedOn);
+    const waitMs = Math.max((suspectedOn.get(row.id) ?? -Infinity) + limits.suspectEveryMs - clock.monotonic(), row.since + FRESH_MS - wishedOn);
     if (waitMs > 0) {
       queue.addAfter(containerKey(row.id), waitMs);
       return row;

@@ -11,7 +11,7 @@ const LOG_TAIL_MS = 1_000;
 const LOG_TAIL_LINES = 200;
 
 /** What the lifecycle asks of the orchestrator, each with its deadline. Faults: ENGINE_UNREACHABLE, ENGINE_FAILED. */
-export type Engine = {
+export type ContainerEngine = {
   call: CallDriver;
   /** That images are pulled to it, so that one can be pulled before its start. */
   pulls: boolean;
@@ -24,9 +24,9 @@ export type Engine = {
   logTail(service: string, signal: AbortSignal): Promise<string>;
 };
 
-export type EngineDeps = { driver: Driver; clock: Clock; limits: Pick<LifecycleLimits, "callMs" | "statusMs">; storeId: string };
+export type ContainerEngineDeps = { driver: Driver; clock: Clock; limits: Pick<LifecycleLimits, "callMs" | "statusMs">; storeId: string };
 
-export function createEngine({ driver, clock, limits, storeId }: EngineDeps): Engine {
+export function createContainerEngine({ driver, clock, limits, storeId }: ContainerEngineDeps): ContainerEngine {
   const call = createDriverCalls({ driver, clock });
   const within = (ms: number, what: string) => ({
     ms,

@@ -1,32 +1,32 @@
 /**
- * How much may be under way at a time, in all and of one user. `equalShares`: while several users have something under way or waiting, each has as many of `total` as the others, and
+ * How much may be in progress at a time, in all and of one user. `equalShares`: while several users have something in progress or waiting, each has as many of `total` as the others, and
  * what does not divide stays free.
  */
 export type LaneLimits = { total: number; perUser: number; equalShares?: boolean };
 
 /**
- * Whose turn it is: users take turns, each user's items in their order. A user with a hundred items waits for a hundred turns, and keeps
- * no other user waiting. An item is in it once.
+ * A queue in which users take turns, with each user's items in their order. A user with a hundred items needs a hundred turns, and no other user
+ * waits for them. An item is in it once.
  */
 export type FairLane = {
   put(item: string, user: string): void;
   /** True where it was waiting. */
   remove(item: string): boolean;
-  /** The next one that may begin, which then counts as under way until `end`; undefined where nothing waits or may begin. */
+  /** The next one that may begin, which then counts as in progress until `end`; undefined where nothing waits or may begin. */
   begin(): { item: string; user: string } | undefined;
   end(user: string): void;
   waiting(): number;
 };
 
 export function createFairLane(bounds: LaneLimits): FairLane {
-  // In the order of turns: who had one goes to the end.
+  // In the order of turns: a user who had one goes to the end.
   const queues = new Map<string, Set<string>>();
   const userOf = new Map<string, string>();
-  const underWay = new Map<string, number>();
+  const inProgress = new Map<string, number>();
   let total = 0;
   const most = () => {
     if (bounds.equalShares !== true) return bounds.perUser;
-    const users = new Set([...queues.keys(), ...underWay.keys()]).size;
+    const users = new Set([...queues.keys(), ...inProgress.keys()]).size;
     return Math.min(bounds.perUser, Math.max(1, Math.floor(bounds.total / Math.max(1, users))));
   };
   return {
@@ -50,23 +50,23 @@ export function createFairLane(bounds: LaneLimits): FairLane {
       if (total >= bounds.total || queues.size === 0) return undefined;
       const perUser = most();
       for (const [user, queue] of queues) {
-        const count = underWay.get(user) ?? 0;
+        const count = inProgress.get(user) ?? 0;
         const [item] = queue;
         if (item === undefined || count >= perUser) continue;
         queue.delete(item);
         userOf.delete(item);
         queues.delete(user);
         if (queue.size > 0) queues.set(user, queue);
-        underWay.set(user, count + 1);
+        inProgress.set(user, count + 1);
         total++;
         return { item, user };
       }
       return undefined;
     },
     end: (user) => {
-      const left = (underWay.get(user) ?? 0) - 1;
-      if (left > 0) underWay.set(user, left);
-      else underWay.delete(user);
+      const left = (inProgress.get(user) ?? 0) - 1;
+      if (left > 0) inProgress.set(user, left);
+      else inProgress.delete(user);
       total--;
     },
     waiting: () => userOf.size,
@@ -74,8 +74,8 @@ export function createFairLane(bounds: LaneLimits): FairLane {
 }
 
 /**
- * How many starts have the engine at work at a time. A start has a slot while the engine creates its container, and gives it back when only the container's own boot
- * or a pull is left to wait for.
+ * How many starts the engine works on at a time. A start has a slot while the engine creates its container. It gives the slot back when it waits only for the
+ * container's boot or a pull.
  */
 export type StartSlots = {
   /** Resolves once `item` has a slot, which it may have already. Rejects with the signal's reason. */

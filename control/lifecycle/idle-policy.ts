@@ -19,7 +19,7 @@ export function idleInMs({ row, now, epoch, usage }: ContainerSituation, limits:
   return Math.max(Math.max(usedOn + minutes * 60_000, usage.uncertainUntil) - now, busyMs(row, now, limits), warmMs(row, now));
 }
 
-/** How long a container has reported that it is busy, from now on. After the clock was set back, no longer than it may be at all. */
+/** How long a container has reported that it is busy, from now on. After the clock was set back, no longer than the limit. */
 export function busyMs({ busyUntil }: Pick<Container, "busyUntil">, now: number, limits: Pick<LifecycleLimits, "busyMs">): number {
   return Math.max(0, Math.min(busyUntil - now, limits.busyMs));
 }

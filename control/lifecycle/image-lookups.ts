@@ -6,7 +6,7 @@ import type { Log } from "../../lib/log.ts";
 import type { Image } from "../model/entities.ts";
 import { withoutRegistryHost } from "../model/names.ts";
 import type { Store } from "../store/open-store.ts";
-import type { Engine } from "./engine.ts";
+import type { ContainerEngine } from "./engine.ts";
 import { asFault } from "./failures.ts";
 import { imageKey, missingKey, prefetchKey } from "./lanes.ts";
 import type { LifecycleLimits } from "./limits.ts";
@@ -17,7 +17,7 @@ import type { WorkQueue } from "./work-queue.ts";
 
 export type ImageLookupDeps = {
   store: Pick<Store, "images">;
-  engine: Pick<Engine, "call" | "pulls">;
+  engine: Pick<ContainerEngine, "call" | "pulls">;
   moves: Pick<Moves, "image">;
   queue: Pick<WorkQueue, "add" | "addAfter">;
   clock: Pick<Clock, "now">;

@@ -12,8 +12,8 @@ export const prefetchKey = (id: string): string => `prefetch:${id}`;
 export const missingKey = (id: string): string => `missing:${id}`;
 
 /**
- * What work is of: nothing in one lane waits for anything in another. A start may wait minutes for its container's boot, a stop 10 s for its container's end, an image
- * half an hour for its pull.
+ * Kinds of work: nothing in one lane waits for anything in another. A start may wait minutes for its container's boot, a stop 10 s for its container's end,
+ * an image half an hour for its pull.
  */
 export const LANES = ["start", "stop", "look", "image", "sweep"] as const;
 export type Lane = (typeof LANES)[number];
@@ -39,12 +39,12 @@ export function laneOf({ state }: { state: ContainerState }): Lane {
 
 export type LanePlace = { lane: Lane; user: string };
 
-/** The lane of a queue's key, and the user who has to share it: who requested the start, or published the image. */
+/** The lane of a key, and the user whose turn it takes: who requested the start, or published the image. */
 export function placeOf(store: Pick<Store, "containers" | "images">, key: string): LanePlace {
   try {
     return findPlace(store, key);
   } catch {
-    // A store that cannot be read: the work itself reports it.
+    // The store cannot be read: the work itself reports that.
     return { lane: "look", user: "" };
   }
 }
@@ -53,7 +53,7 @@ function findPlace(store: Pick<Store, "containers" | "images">, key: string): La
   const [kind, id = ""] = key.split(":");
   if (kind === "container") {
     const row = store.containers.place(id);
-    // What is left of one that was removed is ended.
+    // A removed container: its service is ended.
     return row ? { lane: laneOf(row), user: row.wishedBy ?? "" } : { lane: "stop", user: "" };
   }
   if (id === "") return { lane: "sweep", user: "" };

@@ -5,15 +5,12 @@ import type { Metrics } from "../../lib/metrics/open-metrics.ts";
 import type { Container } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
 import type { Changes } from "./changes.ts";
-import { CONTAINER_WIRE_STATES, type ContainerState } from "../model/states.ts";
+import { CONTAINER_WIRE_STATES, type ContainerState, isStarting } from "../model/states.ts";
 import type { WorkQueue } from "./work-queue.ts";
 
-/** States in which a container is on its way to be awake. */
-const COMING: readonly ContainerState[] = ["PENDING_START", "STARTING"];
-
 /**
- * Counts what becomes of containers: by what everybody is told who watches them, so that nothing that moves them has to think of it. How a start ended
- * shows by the state that follows it.
+ * Counts the moves and starts of containers. It watches the published changes, so that no step has to count. The state after a start shows how the
+ * start ended.
  */
 export function recordLifecycleMetrics(parts: {
   store: Pick<Store, "containers" | "images">;
@@ -32,7 +29,7 @@ export function recordLifecycleMetrics(parts: {
     before.set(container.id, container.state);
     if (was === container.state) return;
     metrics.moves.at(CONTAINER_WIRE_STATES[container.state]).add();
-    if (was !== undefined && COMING.includes(was) && !COMING.includes(container.state)) countStart(metrics, was, container);
+    if (was !== undefined && isStarting(was) && !isStarting(container.state)) countStart(metrics, was, container);
   });
 
   metrics.controlSeq.look((family) => family.at().set(changes.seq()));
@@ -51,13 +48,13 @@ function countStart(metrics: Metrics, was: ContainerState, { name, state, phases
   if (state === "ERROR") return metrics.wakes.at(name, fault?.code ?? "INTERNAL").add();
   if (state !== "STARTED") return metrics.wakes.at(name, "stopped").add();
   metrics.wakes.at(name, "started").add();
-  // One that was found running all the same has none of its own.
+  // One that the engine reported running, without a start, has no phases of its own.
   if (was !== "STARTING" || phases === undefined) return;
   for (const [phase, ms] of phasesOf(phases)) metrics.wakePhaseSeconds.at(phase).observe(ms / 1_000);
   metrics.wakeSeconds.at().observe(Object.values(phases).reduce((sum, ms) => sum + ms, 0) / 1_000);
 }
 
-/** Measures how long something takes, by whether it could be done. */
+/** Measures how long a task takes, by its outcome. */
 export async function timed<T>(family: { at(outcome: string): Spread }, clock: Clock, task: () => Promise<T>): Promise<T> {
   const from = clock.monotonic();
   const over = (outcome: string) => family.at(outcome).observe((clock.monotonic() - from) / 1_000);

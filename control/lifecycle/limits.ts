@@ -9,9 +9,9 @@ export type LifecycleLimits = {
   statusMs: number;
   /** How long a gateway holds a request (`proxyRequestTimeout`). */
   holdMs: number;
-  /** How long a container may say in one go that it is busy. */
+  /** How long one report of a container may keep it busy. */
   busyMs: number;
-  /** How long an idle container lies frozen before it is ended; 0: it is ended at once. */
+  /** How long an idle container stays paused before it is ended; 0: it is ended at once. */
   pausedMs: number;
   /** How long a container without a port must have run to count as started. */
   graceMs: number;
@@ -20,25 +20,25 @@ export type LifecycleLimits = {
   userDrainMs: number;
   /** How long pull progress may renew the status limit in all. */
   pullCapMs: number;
-  /** How often everything is looked at, however quiet the orchestrator's events are. */
+  /** How often everything is compared with the orchestrator's list, with or without events. */
   sweepMs: number;
-  /** How often the last use of containers is written down. */
+  /** How often the last use of containers is stored. */
   flushMs: number;
   /** How long a container that runs may refuse connections before it counts as lost. */
   checkMs: number;
-  /** How often requests that met nobody at a container's address may put that in doubt. */
-  doubtEveryMs: number;
-  /** For a driver call that only asks. */
+  /** How often refused requests may make a container's address suspect. */
+  suspectEveryMs: number;
+  /** For a driver call that only reads. */
   callMs: number;
-  /** A container that ran for this long owes nothing to its earlier failures. */
+  /** After a container ran for this long, its earlier failures no longer count. */
   stableMs: number;
   /** A plain container that is lost this often in a row, each time soon after its start, goes to ERROR. */
   lossesInARow: number;
   /** Between starts of one container that fail. */
   startRetry: RetryDelays;
-  /** Between looks that fail, for instance because the engine is away. */
+  /** Between reconciliations that fail, for instance because the engine does not answer. */
   lookRetry: RetryDelays;
-  /** Between looks for an image that no registry had. */
+  /** Between lookups of an image that no registry had. */
   missingRetry: RetryDelays;
   /** How much is worked on at the same time. */
   lanes: LimitsByLane;
@@ -58,7 +58,7 @@ export const LIFECYCLE_LIMITS: LifecycleLimits = {
   sweepMs: 10_000,
   flushMs: 10_000,
   checkMs: 30_000,
-  doubtEveryMs: 1_000,
+  suspectEveryMs: 1_000,
   callMs: 30_000,
   stableMs: 60_000,
   lossesInARow: 5,
@@ -77,8 +77,8 @@ export const LIFECYCLE_LIMITS: LifecycleLimits = {
 };
 
 /**
- * Creating a container is the processors' work: an engine with two of them starts as many a second with 3 at a time as with 64, and answers everybody else sooner. One more than
- * there are processors, at least 3 and at most 8, of which one is always free for somebody else. While several users start containers they have equal shares, so that a single start is
+ * Creating a container is the processors' work: an engine with two of them starts as many a second with 3 at a time as with 64, and answers other calls sooner. One more than
+ * there are processors, at least 3 and at most 8, of which one is always free for another user. While several users start containers they have equal shares, so that a single start is
  * not slowed down by all that another user's hundred keep going. The engine is taken to be on a machine like this one.
  */
 export function startSlotsFor(processors: number): LaneLimits {

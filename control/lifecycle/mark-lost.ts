@@ -3,7 +3,7 @@ import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Container } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
-import { type Engine, linesOfTail } from "./engine.ts";
+import { type ContainerEngine, linesOfTail } from "./engine.ts";
 import { failurePatch } from "./failures.ts";
 import type { LifecycleLimits } from "./limits.ts";
 import { type Moves, NOT_RUNNING } from "./moves.ts";
@@ -11,7 +11,7 @@ import type { Outages } from "./outages.ts";
 
 export type MarkLostDeps = {
   store: Pick<Store, "containers" | "history">;
-  engine: Pick<Engine, "logTail">;
+  engine: Pick<ContainerEngine, "logTail">;
   moves: Pick<Moves, "container">;
   outages: Pick<Outages, "mayHaveEnded">;
   clock: Pick<Clock, "now">;

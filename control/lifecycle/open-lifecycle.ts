@@ -12,8 +12,8 @@ import { createMonotonicEpoch } from "./clock-skew.ts";
 import { currentView, openWatchedAddresses, publishAddressed } from "./container-view.ts";
 import { createDeploy, type SpecSource } from "./deploy.ts";
 import { createLifecycleRequests, type LifecycleRequests } from "./desired-state.ts";
-import { createEngine } from "./engine.ts";
-import { type Explanation, explainContainer } from "./explain/explain-container.ts";
+import { createContainerEngine } from "./engine.ts";
+import { type ContainerExplanation, explainContainer } from "./explain/explain-container.ts";
 import { createStartSlots } from "./fair-lane.ts";
 import { followEvents } from "./follow-events.ts";
 import { handlePushedImage, prefetchImage, type PushedImage, retryMissingImage } from "./image-lookups.ts";
@@ -46,7 +46,7 @@ export type Lifecycle = LifecycleRequests &
     recordUse(report: UseReport): void;
     depth: WorkQueue["depth"];
     /** Why a container is in its state. Faults: CONTAINER_NOT_FOUND. */
-    explain(id: string, signal: AbortSignal): Promise<Explanation>;
+    explain(id: string, signal: AbortSignal): Promise<ContainerExplanation>;
     /** An image has come to a registry. */
     imagePushed(pushed: PushedImage): void;
     /** What runs with berth's labels and belongs to no container of this store, as of the last sweep. */
@@ -89,7 +89,7 @@ export function openLifecycle(options: LifecycleOptions): Lifecycle {
     watched: driver.watchedAddresses === true,
     changed: () => publishAddressed({ store, changes }),
   });
-  const engine = createEngine({ driver, clock, limits, storeId: store.id });
+  const engine = createContainerEngine({ driver, clock, limits, storeId: store.id });
   const startDelay = (attempts: number) => retryDelay(limits.startRetry, attempts, random);
   const queue = openWorkQueue({
     work: (key, signal, lane) => {
@@ -126,9 +126,9 @@ export function openLifecycle(options: LifecycleOptions): Lifecycle {
     const list = await sweep(deps, signal);
     verified();
     const left = clearOrphans(deps, orphansAmong(deps, list));
-    const known = new Set(orphans.map(({ observed }) => observed.service));
+    const logged = new Set(orphans.map(({ observed }) => observed.service));
     for (const { observed, why } of left) {
-      if (!known.has(observed.service)) log.warn({ service: observed.service, labels: observed.labels, why }, "orphan found and left alone");
+      if (!logged.has(observed.service)) log.warn({ service: observed.service, labels: observed.labels, why }, "orphan found and left alone");
     }
     orphans = left;
     queue.addAfter(SWEEP, limits.sweepMs);

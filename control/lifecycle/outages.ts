@@ -5,12 +5,12 @@ import { containerKey } from "./lanes.ts";
 import type { Moves } from "./moves.ts";
 import type { WorkQueue } from "./work-queue.ts";
 
-/** An engine that ends stops its containers first, for up to 15 s each: what fails so shortly before its events break off failed with it. */
+/** An engine that ends stops its containers first, for up to 15 s each: what fails so shortly before its events end failed with it. */
 const SHUTDOWN_MS = 20_000;
 
-/** When the engine was last away, restarted or out of sight. An end with it does not count against a container. */
+/** When the engine was last away, restarted or not observed. A failure in an outage does not count against a container. */
 export type Outages = {
-  /** The engine's events broke off. */
+  /** The engine's events were interrupted. */
   began(): void;
   /** Events arrive again; for a driver that reports no breaks, this is the only signal. */
   ended(): void;
@@ -37,7 +37,7 @@ export function createOutages(clock: Pick<Clock, "now">, openedAt: number): Outa
       began();
       until = clock.now();
     },
-    // What was started without events is judged as ever: else it could be started without end, and without a pause.
+    // What was started without events counts as ever: else it could be started again and again without a pause.
     mayHaveEnded: (since) => since < (until ?? broke),
     explains: (at) => at >= from && (until === undefined || at < until),
   };

@@ -3,13 +3,13 @@ import { Fault } from "../../lib/fault.ts";
 import type { Container, ContainerPatch } from "../model/entities.ts";
 import { serviceName } from "../model/names.ts";
 import type { Store } from "../store/open-store.ts";
-import type { Engine } from "./engine.ts";
+import type { ContainerEngine } from "./engine.ts";
 import type { LifecycleLimits } from "./limits.ts";
 import { type Moves, NOT_RUNNING } from "./moves.ts";
 
 export type StopDeps = {
   store: Pick<Store, "containers" | "tombstones">;
-  engine: Pick<Engine, "call" | "destroy" | "logTail">;
+  engine: Pick<ContainerEngine, "call" | "destroy" | "logTail">;
   moves: Pick<Moves, "container" | "update">;
   clock: Pick<Clock, "now">;
   limits: Pick<LifecycleLimits, "pausedMs">;

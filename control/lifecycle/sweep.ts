@@ -5,7 +5,7 @@ import type { BriefContainer } from "../store/containers.ts";
 import type { Store } from "../store/open-store.ts";
 import { isAt } from "./address-ownership.ts";
 import { type ClockSkewDeps, repairClockSkew } from "./clock-skew.ts";
-import type { Engine } from "./engine.ts";
+import type { ContainerEngine } from "./engine.ts";
 import { isEngineTrouble } from "./failures.ts";
 import { mayStayPaused } from "./idle-policy.ts";
 import type { InFlightOperations } from "./in-flight-operations.ts";
@@ -16,7 +16,7 @@ import type { WorkQueue } from "./work-queue.ts";
 
 export type SweepDeps = ClockSkewDeps & {
   store: Pick<Store, "id" | "containers" | "images" | "tombstones">;
-  engine: Pick<Engine, "list">;
+  engine: Pick<ContainerEngine, "list">;
   inFlight: Pick<InFlightOperations, "generation">;
   suspect: SuspectAddress;
   limits: Pick<LifecycleLimits, "pausedMs">;
@@ -60,7 +60,7 @@ export async function sweep(deps: SweepDeps, signal: AbortSignal): Promise<Obser
 /** The list does not have it where the row has it: the address may be another's, so nothing is sent to it until it was inspected. */
 function withdrawAddress({ store, suspect }: SweepDeps, row: BriefContainer, observed: Observed | undefined, listedOn: number): void {
   const { id, state, since, address } = row;
-  // What started while the list was on its way is not in it yet.
+  // What started after the list was requested may not be in it yet.
   if (state !== "STARTED" || address === undefined || since >= listedOn || (observed?.running && isAt(observed, address))) return;
   const now = store.containers.find(id);
   if (now?.state === "STARTED") suspect(now);
@@ -82,7 +82,7 @@ export type Orphan = { observed: Observed; why: "removed" | "unknown id" | "anot
 
 export type OrphanDeps = {
   store: Pick<Store, "id" | "containers" | "tombstones">;
-  engine: Pick<Engine, "list" | "destroy">;
+  engine: Pick<ContainerEngine, "list" | "destroy">;
   queue: Pick<WorkQueue, "add">;
 };
 

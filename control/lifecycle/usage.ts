@@ -72,8 +72,8 @@ export function createUsage(now: () => number): ContainerUsage {
       gateways.set(gateway, { seq, uses });
     },
     lost: (gateway, until) => {
-      const known = gateways.get(gateway);
-      if (known) known.lostUntil = until;
+      const usage = gateways.get(gateway);
+      if (usage) usage.lostUntil = until;
     },
     uncertainUntil: () => Math.max(0, ...[...gateways.values()].map(({ lostUntil = 0 }) => lostUntil)),
     left: (gateway) => {
@@ -83,13 +83,12 @@ export function createUsage(now: () => number): ContainerUsage {
       return [...(before?.keys() ?? [])];
     },
     report: ({ gateway, seq, uses }) => {
-      const known = gateways.get(gateway);
+      const before = gateways.get(gateway);
       // A report that overtook its feed's end, or that came before its begin: it counts as use, but no drain may wait for its sender.
       for (const use of uses) touch(use.id, Math.min(use.lastActive, now()));
-      if (!known) return [];
-      const before = known.uses;
-      gateways.set(gateway, { seq: Math.max(known.seq, seq), uses: new Map(uses.map((use) => [use.id, use])) });
-      return closed(before);
+      if (!before) return [];
+      gateways.set(gateway, { seq: Math.max(before.seq, seq), uses: new Map(uses.map((use) => [use.id, use])) });
+      return closed(before.uses);
     },
     open,
     sockets: (id) => sum(id, (use) => Math.max(0, use.streams - use.open)),

@@ -4,11 +4,11 @@ import { type Lane, type LimitsByLane, LANES } from "./lanes.ts";
 import { type RetryDelays, retryDelay } from "./limits.ts";
 
 /**
- * Says "look at X again": however often a key is added, it is worked on once, by one worker at a time. A key that is added while
- * it is worked on is worked on once more; one whose work fails comes back with back-off. Keys wait in lanes, which have workers of their own, and in a lane users take turns.
+ * Requests work on a key: however often a key is added, it is worked on once, by one worker at a time. A key that is added during its work is worked
+ * on once more; one whose work fails is retried with back-off. Keys wait in lanes, each with its own workers, and in a lane users take turns.
  */
 export type WorkQueue = {
-  /** One that waits already is placed anew: it may belong to another lane by now. */
+  /** One that already waits is placed again: its lane may have changed. */
   add(key: string): void;
   /** The earliest of all pending times counts. */
   addAfter(key: string, ms: number): void;
@@ -49,8 +49,8 @@ export function openWorkQueue(options: {
   let placing = false;
 
   const entryOf = (key: string): Entry => {
-    const known = entries.get(key);
-    if (known) return known;
+    const entry = entries.get(key);
+    if (entry) return entry;
     const fresh: Entry = { lane: undefined, running: false, again: false, failures: 0, timer: undefined };
     entries.set(key, fresh);
     return fresh;
@@ -86,7 +86,7 @@ export function openWorkQueue(options: {
     if (stop.signal.aborted) return;
     for (const key of unplaced) {
       const entry = entryOf(key);
-      // Begun meanwhile, as a worker of its lane became free.
+      // Its work began meanwhile, because a worker of its lane became free.
       if (entry.running) {
         entry.again = true;
         continue;
@@ -100,7 +100,7 @@ export function openWorkQueue(options: {
     for (const lane of LANES) pump(lane);
   };
 
-  /** One key in a turn of the event loop: each begins with a commit, and hundreds of them in one turn would keep every request waiting. */
+  /** One key per turn of the event loop: each begins with a commit, and hundreds in one turn would block every request. */
   const pump = (lane: Lane) => {
     const turns = lanes.get(lane);
     const next = stop.signal.aborted || pumping.has(lane) ? undefined : turns?.begin();

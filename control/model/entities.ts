@@ -50,7 +50,7 @@ export type Image = {
   mutable: boolean;
   /** The hash of the folder that the image was built from, where that is known; a fallback's is not the folder's own. */
   contentHash: string | undefined;
-  /** What its author was told when it was published. */
+  /** Shown to its author when it was published. */
   warnings: string[];
   /** The validation's own log, newest last. */
   logs: string;
@@ -58,7 +58,7 @@ export type Image = {
   updatedOn: number;
 };
 
-/** What a start is for: a person's `run`, a request, a newer definition, that it ran and was lost, or its warm hours. */
+/** The reason of a start: a user's `run`, a request, a newer definition, the loss of what ran, or its warm hours. */
 export const WISHED_FOR = ["run", "request", "redefinition", "loss", "keepWarm"] as const;
 export type WishedFor = (typeof WISHED_FOR)[number];
 
@@ -84,18 +84,18 @@ export type Container = {
   generation: number;
   config: ContainerConfig;
   env: Record<string, string>;
-  /** The wish: how many instances should run. */
+  /** The desired state: how many instances should run. */
   desiredInstances: 0 | 1;
-  /** Who wished it last; the injected token is that user's. */
+  /** Who requested the last start; the injected token is that user's. */
   wishedBy: string | undefined;
   /** The developer key and the session behind that, by their digests: what was started with them ends with them. An empty key: they have ended. */
   wishedKey: string | undefined;
   wishedSession: string | undefined;
-  /** When the start that runs or waits was wished; 0 where none ever was. */
+  /** When the start that runs or waits was requested; 0 where none ever was. */
   wishedOn: number;
   /** What that start is for. */
   wishedFor: WishedFor | undefined;
-  /** For whom the last stop was (or is being) made: it decides which of the two stopped states follows. */
+  /** Who requested the last stop: it decides which of the two stopped states follows. */
   stopFor: "user" | "system" | undefined;
   state: ContainerState;
   /** When `state` was entered, or pull progress last renewed it. */
@@ -112,9 +112,9 @@ export type Container = {
   adopted: AdoptedInstance | undefined;
   /** How long each part of the last start took. */
   phases: StartTimes | undefined;
-  /** Since then it lies frozen at the orchestrator, for all that is known, or is to (STOPPING); undefined: it does not. */
+  /** Since then it is paused at the orchestrator, as far as the store knows, or is to be (STOPPING); undefined: it is not. */
   pausedOn: number | undefined;
-  /** It has said that it is busy until then; 0: it has not. */
+  /** It has reported that it is busy until then; 0: it has not. */
   busyUntil: number;
   /** Failed starts in a row. */
   attempts: number;
@@ -161,12 +161,12 @@ export type Session = {
 export type DevKey = {
   digest: string;
   userId: string;
-  /** Short and random: what people name it by. */
+  /** Short and random: users name the key by it. */
   id: string;
   /** What it is for, in its maker's words. */
   label: string;
   createdOn: number;
-  /** It is the one in the settings, which changes with them; not one that somebody had made. */
+  /** It is the one in the settings, which changes with them; not one that a user created. */
   fromSetting: boolean;
 };
 

@@ -59,8 +59,8 @@ export function serviceName(environment: string, name: string, id: string): stri
     .toLowerCase()
     .replace(/[^a-z0-9]+/g, "-")
     .replace(/^[-0-9]+/, "");
-  const room = LONGEST_LABEL - ID_LENGTH - 1;
-  const cut = trimTrailing(label.slice(0, room), "-");
+  const length = LONGEST_LABEL - ID_LENGTH - 1;
+  const cut = trimTrailing(label.slice(0, length), "-");
   return `${cut === "" ? "container" : cut}-${id.replaceAll("-", "").slice(0, ID_LENGTH).toLowerCase()}`;
 }
 
@@ -70,15 +70,15 @@ function joined(first: string, second: string): string {
 
 /** `MyPackage`, `my_package`, `My package` and `HTTPPackage2` become `my-package`, `my-package`, `my-package`, `http-package2`. */
 function kebabCase(name: string): string {
-  const parts = name
+  const words = name
     .replace(/([a-z0-9])([A-Z])/g, "$1-$2")
     .replace(/([A-Z])([A-Z][a-z])/g, "$1-$2")
     .replace(/[^A-Za-z0-9]+/g, "-")
     .replace(/^-/, "");
-  return trimTrailing(parts, "-").toLowerCase();
+  return trimTrailing(words, "-").toLowerCase();
 }
 
-/** A tag may hold letters, digits, `_`, `../packages/publish` and `-`, and begins with none of the last two. */
+/** A tag may hold letters, digits, `_`, `.` and `-`, and begins with none of the last two. */
 function tag(text: string): string {
   return (
     text

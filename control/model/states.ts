@@ -16,7 +16,7 @@ export type ContainerEvent =
   | "stopWished"
   /** No use for `shutdown_timeout` minutes. */
   | "idled"
-  /** Somebody used it after all, whose request was on its way when it idled. */
+  /** A request arrived while it was about to stop for idleness. */
   | "usedAfterAll"
   /** The definition changed: stop, then start the new one. */
   | "redefined"
@@ -24,13 +24,13 @@ export type ContainerEvent =
   /** It accepted a connection (or, without a port, ran through its grace time). */
   | "answered"
   | "startFailed"
-  /** A fact: it runs and answers, whoever started it. */
+  /** Observed: it runs and answers, whatever started it. */
   | "foundRunning"
-  /** A fact: it should run and does not; a plain container is started again. */
+  /** Observed: it should run and does not; a plain container is started again. */
   | "lost"
   /** The same of an on-demand container, which the next request wakes. */
   | "lostAsleep"
-  /** Its address is in doubt and is verified again. */
+  /** Its address is suspect and is verified again. */
   | "doubted"
   | "stopBegan"
   | "stoppedForUser"
@@ -116,7 +116,7 @@ export function nextState<State extends string, Event extends string>(
 export type ImageState = "PENDING_VALIDATION" | "VALIDATING" | "READY" | "ERROR" | "DELETED";
 
 export type ImageEvent =
-  /** Published again, or a user asked to validate it again. */
+  /** Published again, or a user requested another validation. */
   "validationWished" | "validationBegan" | "resolved" | "refused" | "removed" | "timedOut";
 
 /** Rows are states, columns are events; an empty cell is an event that the state does not allow. DELETED is a tombstone. */

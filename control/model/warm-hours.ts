@@ -1,4 +1,4 @@
-/** One line of `keep_warm`: on these days, from one time of the day to another, as people in that time zone have it. */
+/** One line of `keep_warm`: on these days, from one time of the day to another, in the time of that zone. */
 export type WarmHours = { days: readonly number[]; from: number; to: number; zone: string };
 
 const DAYS = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
@@ -7,7 +7,7 @@ const DAY_MINUTES = 24 * 60;
 const WEEK_MINUTES = 7 * DAY_MINUTES;
 const MINUTE_MS = 60_000;
 
-/** What a line may be, for the author of a wrong one. */
+/** The allowed form of a line, for messages about a wrong one. */
 export const WARM_HOURS_ALLOWED = 'lines such as "Mon-Fri 08:00-18:00 Europe/Berlin" or "Sat,Sun 22:00-02:00", in UTC where no zone is named';
 
 /** Undefined where it is none. A `to` at or before `from` is on the next day. */
@@ -59,14 +59,14 @@ function atLocal({ zone }: WarmHours, now: number, minutes: number, timeOfDay: n
 
 /** From Sunday, 0:00 on. */
 function minuteOfWeek(at: number, zone: string): number {
-  const parts = new Intl.DateTimeFormat("en-US", {
+  const fields = new Intl.DateTimeFormat("en-US", {
     timeZone: zone,
     weekday: "short",
     hour: "2-digit",
     minute: "2-digit",
     hourCycle: "h23",
   }).formatToParts(at);
-  const part = (type: string) => parts.find((one) => one.type === type)?.value ?? "";
+  const part = (type: string) => fields.find((one) => one.type === type)?.value ?? "";
   return DAYS.indexOf(part("weekday").toLowerCase()) * DAY_MINUTES + Number(part("hour")) * 60 + Number(part("minute"));
 }
 

@@ -3,14 +3,14 @@ import { Fault, type FaultCode } from "../../../lib/fault.ts";
 import type { Container } from "../../model/entities.ts";
 import type { HistoryEntry } from "../../store/history.ts";
 import type { Store } from "../../store/open-store.ts";
-import { type Engine, linesOfTail } from "../engine.ts";
+import { type ContainerEngine, linesOfTail } from "../engine.ts";
 import type { LifecycleLimits } from "../limits.ts";
 import type { ReadSituation } from "../situation.ts";
 import { type ExplainContext, explainState } from "./state-reason.ts";
 import { type KeepsAwake, keepsAwake, type Timer, timersOf } from "./timers.ts";
 
 /** As of one moment, except for the engine's status, which is read a little later. */
-export type Explanation = {
+export type ContainerExplanation = {
   container: Container;
   why: string;
   /** The last moves, oldest first. */
@@ -23,7 +23,7 @@ export type Explanation = {
 
 export type ExplainDeps = {
   store: Pick<Store, "id" | "containers" | "history" | "users">;
-  engine: Pick<Engine, "call">;
+  engine: Pick<ContainerEngine, "call">;
   situationOf: ReadSituation;
   limits: LifecycleLimits;
 };
@@ -33,7 +33,7 @@ const MOST_MOVES = 10;
 const INSPECT_MS = 5_000;
 
 /** Says why a container is in its state, and changes nothing. Faults: CONTAINER_NOT_FOUND. */
-export async function explainContainer(deps: ExplainDeps, id: string, signal: AbortSignal): Promise<Explanation> {
+export async function explainContainer(deps: ExplainDeps, id: string, signal: AbortSignal): Promise<ContainerExplanation> {
   const { store, situationOf, limits } = deps;
   const container = store.containers.find(id);
   if (!container) throw new Fault("CONTAINER_NOT_FOUND", `There is no container ${id}.`);

@@ -8,7 +8,7 @@ import { openVault } from "../../../../control/packages/credentials/open-vault.t
 import { containerToken, endSessionsAtRest } from "../../../../control/identity/sessions.ts";
 import { createIdentity } from "../../../../control/identity/open-identity.ts";
 import { CONTAINER_WIRE_STATES, type ContainerState } from "../../../../control/model/states.ts";
-import type { Change } from "../../../../control/lifecycle/changes.ts";
+import type { EntityChange } from "../../../../control/lifecycle/changes.ts";
 import type { Lifecycle } from "../../../../control/lifecycle/open-lifecycle.ts";
 import { openStore } from "../../../../control/store/open-store.ts";
 import { openLog } from "../../../../lib/log.ts";
@@ -63,7 +63,7 @@ t.test("until it rests, each start of a definition for a user hands over the sam
   t.equal(token({ wishedBy: undefined }), "", "nobody wished it");
 
   await t.test("and then another one", async (t) => {
-    let tell: (change: Change) => void = () => {};
+    let tell: (change: EntityChange) => void = () => {};
     const watch: Lifecycle["watch"] = (listener) => {
       tell = listener;
       return () => {};

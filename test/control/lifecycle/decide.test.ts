@@ -1,0 +1,132 @@
+import t from "tap";
+import { type ContainerAction, decide } from "../../../control/lifecycle/decide.ts";
+import { LIFECYCLE_LIMITS } from "../../../control/lifecycle/limits.ts";
+import type { ContainerSituation } from "../../../control/lifecycle/situation.ts";
+import type { Container, Image } from "../../../control/model/entities.ts";
+import { CONTAINER_TABLE, type ContainerState, nextState } from "../../../control/model/states.ts";
+import type { Observed } from "../../../drivers/driver.ts";
+import { newContainer, newImage } from "./lifecycle-fixture.ts";
+
+const NOW = 1_000_000;
+const CONFIG: Container["config"] = { cpu: 1, memoryMb: 64, gpu: 0, shmMb: 0, storageGb: 1, onDemand: true };
+const LIMITS = { ...LIFECYCLE_LIMITS, pausedMs: 60_000 };
+
+type Options = {
+  row?: Partial<Container>;
+  image?: Partial<Image>;
+  observed?: Partial<Observed> | "none";
+  usage?: Partial<ContainerSituation["usage"]>;
+};
+
+function situationOf(state: ContainerState, { row = {}, image = {}, observed, usage = {} }: Options = {}): ContainerSituation {
+  const itsImage: Image = { ...newImage("web", NOW - 1_000), state: "READY", mutable: false, ...image };
+  const desired = state === "USER_STOPPED" || state === "SYSTEM_STOPPED" ? 0 : 1;
+  const container: Container = { ...newContainer(itsImage, CONFIG, NOW - 500), state, desiredInstances: desired, since: NOW - 500, ...row };
+  const labels = { store: "store", environment: "test", container: container.id, generation: container.generation };
+  return {
+    row: container,
+    image: itsImage,
+    observed:
+      observed === undefined ? "unknown" : observed === "none" ? undefined : { service: container.service, labels, running: true, ...observed },
+    now: NOW,
+    epoch: 0,
+    usage: { open: 0, reached: false, sockets: 0, drained: true, lastActive: 0, uncertainUntil: 0, ...usage },
+    outageExplains: false,
+  };
+}
+
+const RUNNING = {} satisfies Partial<Observed>;
+const ENDED = { running: false } satisfies Partial<Observed>;
+const PAUSED = { running: false, paused: true } satisfies Partial<Observed>;
+const address = { host: "10.0.0.1", port: 80 };
+
+const CASES: Record<string, [ContainerState, Options, Partial<ContainerAction>]> = {
+  "a start whose request was cancelled is stopped": ["PENDING_START", { row: { desiredInstances: 0 } }, { kind: "move", event: "stopWished" }],
+  "a start begins when its image is ready": ["PENDING_START", {}, { kind: "beginStart" }],
+  "a start waits for an image in validation": ["PENDING_START", { image: { state: "VALIDATING" } }, { kind: "awaitImage" }],
+  "a start waits for its back-off": ["PENDING_START", { row: { notBefore: NOW + 70 } }, { kind: "wait", ms: 70 }],
+  "a start resolves a mutable tag again": ["PENDING_START", { image: { mutable: true } }, { kind: "revalidateImage" }],
+  "a start fails with its image": [
+    "PENDING_START",
+    { image: { state: "ERROR", since: NOW, fault: { code: "IMAGE_NOT_FOUND", message: "" } } },
+    { kind: "failStart", fault: { code: "IMAGE_NOT_FOUND", message: "" } },
+  ],
+  "a start fails without an image": ["PENDING_START", { image: { state: "DELETED" } }, { kind: "failStart" }],
+  "a start is deployed": ["STARTING", {}, { kind: "deploy" }],
+  "a start is given up for a newer definition": ["STARTING", { image: { state: "VALIDATING" } }, { kind: "move", event: "redefined" }],
+  "what runs is observed first": ["STARTED", {}, { kind: "observe" }],
+  "what runs stays": ["STARTED", { observed: RUNNING }, { kind: "settle" }],
+  "what runs is stopped when it was idle for long enough": [
+    "STARTED",
+    { row: { config: { ...CONFIG, shutdownTimeoutMinutes: 0.001 } }, observed: RUNNING },
+    { kind: "move", event: "idled" },
+  ],
+  "an open request is use": [
+    "STARTED",
+    { row: { config: { ...CONFIG, shutdownTimeoutMinutes: 0.001 } }, observed: RUNNING, usage: { open: 1 } },
+    { kind: "settle" },
+  ],
+  "what ended is lost": ["STARTED", { observed: ENDED }, { kind: "markLost" }],
+  "what is gone is lost": ["STARTED", { observed: "none" }, { kind: "markLost" }],
+  "what another program paused is checked": ["STARTED", { observed: PAUSED }, { kind: "suspectAddress" }],
+  "what is at another address is checked": [
+    "STARTED",
+    { row: { address }, observed: { address: { host: "10.0.0.2", port: 80 } } },
+    { kind: "suspectAddress" },
+  ],
+  "an older definition is replaced": [
+    "STARTED",
+    { row: { generation: 7 }, observed: { labels: { store: "", environment: "", container: "", generation: 6 } } },
+    { kind: "move", event: "redefined" },
+  ],
+  "an older definition goes on while the newer one has no image": [
+    "STARTED",
+    { row: { generation: 7 }, image: { state: "ERROR" }, observed: { labels: { store: "", environment: "", container: "", generation: 6 } } },
+    { kind: "settle" },
+  ],
+  "a suspect address is verified": ["CHECKING", { observed: RUNNING }, { kind: "verifyAddress" }],
+  "a suspect address of an older definition is confirmed without a deploy": [
+    "CHECKING",
+    { row: { generation: 7 }, image: { state: "ERROR" }, observed: { labels: { store: "", environment: "", container: "", generation: 6 } } },
+    { kind: "confirmAddress" },
+  ],
+  "a suspect address without a container is a loss": ["CHECKING", { observed: "none" }, { kind: "markLost" }],
+  "a stop waits for open requests": [
+    "PENDING_USER_STOP",
+    { row: { runningGeneration: 1, since: NOW }, usage: { drained: false } },
+    { kind: "drain", ms: LIMITS.userDrainMs },
+  ],
+  "a stop begins when nothing is open": ["PENDING_USER_STOP", { row: { runningGeneration: 1 } }, { kind: "move", event: "stopBegan" }],
+  "an idle stop is undone by a request": [
+    "PENDING_SYSTEM_STOP",
+    { row: { desiredInstances: 0, stopFor: "system", address }, usage: { reached: true } },
+    { kind: "move", event: "usedAfterAll" },
+  ],
+  "a stop is executed": ["STOPPING", {}, { kind: "stop" }],
+  "what is stopped and desired to run starts": ["SYSTEM_STOPPED", { row: { desiredInstances: 1 } }, { kind: "move", event: "startWished" }],
+  "what is stopped stays so": ["USER_STOPPED", { observed: "none" }, { kind: "settle" }],
+  "what is stopped and runs is stopped again": ["USER_STOPPED", { observed: RUNNING }, { kind: "move", event: "foundRunning" }],
+  "what is paused for no reason is ended": ["USER_STOPPED", { observed: PAUSED }, { kind: "endPaused" }],
+  "what is paused may stay so for a while": ["SYSTEM_STOPPED", { row: { pausedOn: NOW - 1 }, observed: PAUSED }, { kind: "settle" }],
+  "a failed stop is tried again": ["ERROR", { row: { desiredInstances: 0 } }, { kind: "move", event: "stopWished" }],
+  "an error ends when the container runs": ["ERROR", { observed: RUNNING }, { kind: "recover" }],
+  "an error of an on-demand container waits for a request": ["ERROR", { observed: "none" }, { kind: "settle" }],
+  "an error of the engine is retried": [
+    "ERROR",
+    { row: { config: { ...CONFIG, onDemand: false }, fault: { code: "ENGINE_UNREACHABLE", message: "" } }, observed: "none" },
+    { kind: "move", event: "startWished" },
+  ],
+};
+
+t.test("each situation has one action, and moves go along the table", async (t) => {
+  for (const [name, [state, options, expected]] of Object.entries(CASES)) {
+    const action = decide(situationOf(state, options), LIMITS);
+    t.match(action, expected, name);
+    if (action.kind === "move") t.ok(nextState(CONTAINER_TABLE, state, action.event), `${name}: the state allows ${action.event}`);
+  }
+});
+
+t.test("every state has a case", async (t) => {
+  const tested = new Set(Object.values(CASES).map(([state]) => state));
+  t.same([...tested].toSorted(), Object.keys(CONTAINER_TABLE).toSorted());
+});
