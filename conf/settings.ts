@@ -1,8 +1,7 @@
 import { DRIVERS } from "../drivers/driver.ts";
 import { LAUNCH_TYPES, REACHES as ECS_REACHES } from "../drivers/ecs/site.ts";
-import { DEFAULT_PIDS_LIMIT } from "../drivers/engine/pids-limit.ts";
+import { DEFAULT_PIDS_LIMIT, REACHES } from "../drivers/engine/reach.ts";
 import { DEFAULT_SUBNETS } from "../drivers/docker/subnets.ts";
-import { REACHES } from "../drivers/engine/reach.ts";
 import { ENGINE_NAMES } from "../gateway/connections/engine.ts";
 import { READ_MODES } from "../gateway/connections/open-connections.ts";
 import { LOG_LEVELS } from "../lib/log.ts";

@@ -1,7 +1,6 @@
 import { advisedFault } from "./advice.ts";
-import type { Call, Driver, Host, Observed, Spec } from "./driver.ts";
-import { mergeEvents } from "./merge-events.ts";
-import { foreignOwnerOf } from "./stranger.ts";
+import type { Call, Driver, Host, Observed, Spec, DriverEvent } from "./driver.ts";
+import { foreignOwnerOf } from "./labels.ts";
 
 /**
  * An installation's two hosts as one driver. A container runs on the host that its spec is for, on `cvm` where it says none; who asks for a service
@@ -31,7 +30,7 @@ export function hostsDriver({ cvm, datagrok, apart }: Record<Host, Driver> & { a
       const others = apart ? places.filter((one) => one !== driver) : [];
       const before = await find(others, spec.service, call);
       if (before) {
-        refuseStranger(before.fact, spec);
+        refuseForeignOwner(before.fact, spec);
         await before.driver.destroy(spec.service, call);
       }
       return driver.deploy(spec, call);
@@ -54,7 +53,48 @@ function refuseFailed(asked: readonly PromiseSettledResult<unknown>[]): void {
   for (const one of asked) if (one.status === "rejected") throw one.reason as Error;
 }
 
-function refuseStranger({ service, labels }: Observed, spec: Spec): void {
-  const stranger = foreignOwnerOf(labels, spec.labels);
-  if (stranger !== undefined) throw advisedFault("SPEC_REFUSED", `The name ${service} is taken on the installation's other host by ${stranger}`);
+function refuseForeignOwner({ service, labels }: Observed, spec: Spec): void {
+  const owner = foreignOwnerOf(labels, spec.labels);
+  if (owner !== undefined) throw advisedFault("SPEC_REFUSED", `The name ${service} is taken on the installation's other host by ${owner}`);
+}
+
+type Stream = AsyncIterator<DriverEvent>;
+type Arrived = { stream: Stream; event: IteratorResult<DriverEvent> } | { error: unknown };
+
+/** The events of several drivers, as each tells them. One of each at most waits to be taken. What one fails with ends them all. */
+export async function* mergeEvents(drivers: readonly Driver[], { signal }: Call): AsyncGenerator<DriverEvent> {
+  const over = new AbortController();
+  const own = AbortSignal.any([signal, over.signal]);
+  // Not a race of promises: at the one of a silent driver every event of the others would leave something.
+  const arrived: Arrived[] = [];
+  let wake = () => {};
+  const ask = async (stream: Stream) => {
+    try {
+      arrived.push({ stream, event: await stream.next() });
+    } catch (error) {
+      arrived.push({ error });
+    }
+    wake();
+  };
+  const streams = drivers.map((driver) => driver.events({ signal: own })[Symbol.asyncIterator]());
+  const asked = new Map(streams.map((stream) => [stream, ask(stream)]));
+  try {
+    while (asked.size > 0) {
+      const next = arrived.shift();
+      if (!next) {
+        await new Promise<void>((resolve) => (wake = resolve));
+        continue;
+      }
+      if ("error" in next) throw next.error;
+      const { stream, event } = next;
+      asked.delete(stream);
+      if (event.done) continue;
+      yield event.value;
+      asked.set(stream, ask(stream));
+    }
+  } finally {
+    over.abort(new Error("Nobody listens any more."));
+    await Promise.all(asked.values());
+    for (const stream of streams) await stream.return?.();
+  }
 }

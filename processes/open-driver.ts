@@ -1,8 +1,7 @@
 import { join } from "node:path";
 import type { Clock } from "../lib/clock.ts";
 import type { Settings } from "../conf/settings.ts";
-import { chooseDriver, chooseOnEngine } from "../drivers/choose.ts";
-import { deferredDriver } from "../drivers/chosen-later.ts";
+import { chooseDriver, chooseOnEngine, deferredDriver } from "../drivers/choose.ts";
 import type { Driver, DriverName, Registry, Host } from "../drivers/driver.ts";
 import { type DriverSettings, openDriver } from "../drivers/open.ts";
 import type { SpawnerOptions } from "../drivers/spawner/driver.ts";
@@ -58,7 +57,7 @@ async function askEngine(settings: Settings, { clock, log }: Tools, signal: Abor
   const [{ openEngine }, { isManager }, { leftOnEngine }] = await Promise.all([
     import("../drivers/engine/engine.ts"),
     import("../drivers/swarm/cluster.ts"),
-    import("../drivers/swarm/left-on-engine.ts"),
+    import("../drivers/swarm/cluster.ts"),
   ]);
   const engine = openEngine(engineAt(settings), clock);
   try {

@@ -5,13 +5,12 @@ import { advisedFault } from "../advice.ts";
 import type { Spec } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";
 import { answered } from "../engine/faults.ts";
-import { readLabels } from "../labels.ts";
+import { readLabels, foreignOwnerOf } from "../labels.ts";
 import { definition, type Endpoint, type DockerSite } from "./definition.ts";
 import { halt, remove } from "./destroy.ts";
 import { look } from "./inspect.ts";
 import { observeOne, type DockerView } from "./observe.ts";
 import { thaw } from "./pause.ts";
-import { foreignOwnerOf } from "../stranger.ts";
 
 /** The engine gives a name away before it shows the container that got it, and keeps it for a moment after removing one. */
 const PAUSE_MS = 50;
@@ -40,7 +39,7 @@ export async function createOrAdopt(
     if (attempt > 1) await engine.clock.sleep(PAUSE_MS, signal);
     const holder = await look(engine, spec.service, signal);
     if (!holder) continue;
-    refuseStranger(holder, spec);
+    refuseForeignOwner(holder, spec);
     const goesOn = asGood(holder, spec, view) && (!holder.State.Paused || (await thaw(engine, holder.Id, spec.service)));
     if (goesOn) return { id: holder.Id, adopted: true };
     log.info(
@@ -68,9 +67,9 @@ function isJustSo({ Config }: ContainerInspectInfo, { image, env }: Spec): boole
   return Config.Image === image && Object.entries(env).every(([name, value]) => has.has(`${name}=${value}`));
 }
 
-function refuseStranger(holder: ContainerInspectInfo, spec: Spec): void {
-  const stranger = foreignOwnerOf(readLabels(holder.Config.Labels), spec.labels, "a container that berth did not make");
-  if (stranger !== undefined) throw advisedFault("SPEC_REFUSED", `The name ${spec.service} is taken on the engine by ${stranger}`);
+function refuseForeignOwner(holder: ContainerInspectInfo, spec: Spec): void {
+  const owner = foreignOwnerOf(readLabels(holder.Config.Labels), spec.labels, "a container that berth did not make");
+  if (owner !== undefined) throw advisedFault("SPEC_REFUSED", `The name ${spec.service} is taken on the engine by ${owner}`);
 }
 
 /** Not cut off by a signal: an engine that no longer hears us may still create it. It takes milliseconds, or its time-out. */

@@ -5,8 +5,17 @@ import type { Engine } from "../engine/engine.ts";
 import { answered } from "../engine/faults.ts";
 import { connectToNetwork, joinNetwork, ownContainer } from "../engine/join-network.ts";
 import type { Reach } from "../engine/reach.ts";
-import { type BridgeNetwork, createNetwork, findNetwork, NETWORK_LABEL, removeNetwork } from "./network.ts";
-import { ownEndpoint, PACKAGE_BITS, PACKAGE_LABEL, packageNetworkName } from "./package-network.ts";
+import {
+  type BridgeNetwork,
+  createNetwork,
+  findNetwork,
+  NETWORK_LABEL,
+  removeNetwork,
+  ownEndpoint,
+  PACKAGE_BITS,
+  PACKAGE_LABEL,
+  packageNetworkName,
+} from "./network.ts";
 import { createRotation, type Rotation } from "./rotation.ts";
 import { contains, readAddress, type Subnet, writeAddress } from "./subnets.ts";
 

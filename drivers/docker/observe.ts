@@ -2,7 +2,7 @@ import type { ContainerInfo, ContainerInspectInfo } from "dockerode";
 import type { Observed } from "../driver.ts";
 import { REACH_RULES, type Reach } from "../engine/reach.ts";
 import { readLabels, readPort } from "../labels.ts";
-import { ownEndpoint } from "./package-network.ts";
+import { ownEndpoint } from "./network.ts";
 
 /** How this driver sees containers: through which network, and by which way. */
 export type DockerView = { network: string; reach: Reach; engineHost: string };

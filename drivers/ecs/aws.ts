@@ -26,8 +26,7 @@ import {
 import type { Clock } from "../../lib/clock.ts";
 import { withTimeout } from "../../lib/deadline.ts";
 import { awsFault, unreachable } from "./faults.ts";
-import { batchCalls } from "./batch-calls.ts";
-import { createRateLimit } from "./pace.ts";
+import { batchCalls, createRateLimit } from "./batch-calls.ts";
 
 /** Every IAM action that the driver itself asks for: `conf/ecs/policy.json` allows these. */
 export const ACTIONS = [

@@ -10,7 +10,7 @@ import { findService, tasksOf } from "./describe.ts";
 import { isEnding } from "./observe.ts";
 import type { EcsSite } from "./site.ts";
 import { readTags } from "./tags.ts";
-import { foreignOwnerOf } from "../stranger.ts";
+import { foreignOwnerOf } from "../labels.ts";
 
 /** What was made a moment ago is not known everywhere at AWS: a name that is taken may not be seen yet, a role not be usable. Some 15 s in all. */
 const ATTEMPTS = 8;
@@ -25,7 +25,7 @@ export async function createOrAdopt(site: EcsSite, spec: Spec, signal: AbortSign
     signal.throwIfAborted();
     const holder = await findService(site.aws, spec.service, signal);
     if (holder) {
-      refuseStranger(holder, spec);
+      refuseForeignOwner(holder, spec);
       const before = await adoptable(site, holder, spec, signal);
       if (before) return before;
       site.log.info({ service: spec.service, generation: readTags(holder.tags)?.labels.generation, state: holder.status }, "Replacing the service.");
@@ -87,9 +87,9 @@ async function adoptable(site: EcsSite, holder: Service, spec: Spec, signal: Abo
   };
 }
 
-function refuseStranger(holder: Service, spec: Spec): void {
-  const stranger = foreignOwnerOf(readTags(holder.tags)?.labels, spec.labels, "a service that berth did not make");
-  if (stranger === undefined) return;
+function refuseForeignOwner(holder: Service, spec: Spec): void {
+  const owner = foreignOwnerOf(readTags(holder.tags)?.labels, spec.labels, "a service that berth did not make");
+  if (owner === undefined) return;
   const todo = "Remove that first.";
-  throw advisedFault("SPEC_REFUSED", `The name ${spec.service} is taken in the ECS cluster by ${stranger}`, { todo });
+  throw advisedFault("SPEC_REFUSED", `The name ${spec.service} is taken in the ECS cluster by ${owner}`, { todo });
 }

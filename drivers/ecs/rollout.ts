@@ -5,12 +5,12 @@ import type { Address, DeployCall, Spec } from "../driver.ts";
 import { awaitReady } from "../ready.ts";
 import type { Begun } from "./create.ts";
 import { isTrouble } from "./faults.ts";
-import { givenUpFault, isGivenUp, unplacedFault } from "./given-up.ts";
 import { lastLines } from "./logs.ts";
 import { findService, tasksAgain } from "./describe.ts";
 import { addressOf, isEnding, runs } from "./observe.ts";
 import type { EcsSite } from "./site.ts";
-import { stoppedFault } from "./stopped.ts";
+import { stoppedFault, faultOf } from "./stopped.ts";
+import type { Fault } from "../../lib/fault.ts";
 
 /** For so long after it was made, a service may not be seen, nor its role be usable. */
 const SETTLE_MS = 30_000;
@@ -113,4 +113,29 @@ async function comesUp(site: EcsSite, spec: Spec, task: Task, signal: AbortSigna
 
 function isPulling({ pullStartedAt, pullStoppedAt, lastStatus }: Task): boolean {
   return lastStatus !== "STOPPED" && pullStartedAt !== undefined && pullStoppedAt === undefined;
+}
+
+/** True where ECS will start no more tasks of this rollout. */
+export function isGivenUp({ deployments }: Service): boolean {
+  return deployments?.some(({ status, rolloutState }) => status === "PRIMARY" && rolloutState === "FAILED") === true;
+}
+
+/** Why ECS gave up, by what it says of the rollout itself. */
+export function givenUpFault({ deployments }: Service, service: string): Fault {
+  const reason = deployments?.find(({ rolloutState }) => rolloutState === "FAILED")?.rolloutStateReason ?? "";
+  const sentence = `ECS gave up starting ${service}: ${reason || "it says no reason"}`;
+  return faultOf(service, reason) ?? advisedFault("CONTAINER_NOT_READY", sentence, { todo: "Look at the service's events in AWS's console." });
+}
+
+/**
+ * Why no task could even be made, by the events that were not there before: service-event-messages-list.html of the developer guide. Not yet `late`, a
+ * role that cannot be taken says nothing: it may have been made a moment ago, and the scheduler tries again by itself.
+ */
+export function unplacedFault({ events }: Service, service: string, before: ReadonlySet<string>, late: boolean): Fault | undefined {
+  for (const { id, message = "" } of events ?? []) {
+    if (before.has(id ?? "") || !/unable to place a task|failed to launch a task/i.test(message)) continue;
+    if (!late && /unable to assume/i.test(message)) continue;
+    return faultOf(service, message) ?? advisedFault("CONTAINER_UNSCHEDULABLE", `ECS could not place a task of ${service}: ${message.slice(0, 400)}`);
+  }
+  return undefined;
 }

@@ -9,6 +9,7 @@ import { Fault } from "../../lib/fault.ts";
 import { advisedFault } from "../advice.ts";
 import { withTimeout } from "../../lib/deadline.ts";
 import { engineFault, type Reading } from "./faults.ts";
+import type { Capacity } from "../driver.ts";
 
 /** Every call that is not a stream answers within this, or the engine counts as failed. */
 const CALL_MS = 30_000;
@@ -87,4 +88,15 @@ function certificates(folder: string) {
   } catch (cause) {
     throw new Fault("SETTINGS_INVALID", `DOCKER_CERT_PATH must hold ca.pem, cert.pem and key.pem that can be read.`, { cause });
   }
+}
+
+const MEBIBYTE = 1_048_576;
+
+/** What the machine of an engine has. Faults: ENGINE_UNREACHABLE, ENGINE_FAILED. */
+export async function engineCapacity(engine: Engine, signal: AbortSignal): Promise<Capacity> {
+  const info = (await engine.call({ doing: "Asking the engine what it has", signal }, (docker) => docker.info())) as {
+    NCPU?: number;
+    MemTotal?: number;
+  };
+  return { machines: 1, cpu: info.NCPU ?? 0, memoryMb: Math.floor((info.MemTotal ?? 0) / MEBIBYTE) };
 }

@@ -31,3 +31,6 @@ export function engineMachine(remote: string | undefined): { host: string; elsew
   const here = remote === undefined || /^(localhost|127\..*|::1)$/.test(remote);
   return { host: here ? "127.0.0.1" : remote, elsewhere: !here };
 }
+
+/** More than any plugin was seen to need, and few enough that one container leaves others room. */
+export const DEFAULT_PIDS_LIMIT = 4_096;

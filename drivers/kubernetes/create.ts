@@ -6,7 +6,7 @@ import type { KubernetesApi } from "./cluster.ts";
 import { definition, type Definition, ownerOf } from "./definition.ts";
 import { destroy } from "./destroy.ts";
 import { readLabels, readPort, selectService } from "./labels.ts";
-import { apply, find, listAll, refuseStranger } from "./objects.ts";
+import { apply, find, listAll, refuseForeignOwner } from "./objects.ts";
 import { currentPod } from "./observe.ts";
 import { type DockerAuth, pullWith } from "./pull-secret.ts";
 import { verdictOf } from "./pod-state.ts";
@@ -24,7 +24,7 @@ export async function createOrAdopt(cluster: KubernetesApi, spec: Spec, tools: K
     call.signal.throwIfAborted();
     const holder = await find(cluster, "deployments", service, call.signal);
     if (!holder) break;
-    refuseStranger(holder.metadata, service, spec.labels);
+    refuseForeignOwner(holder.metadata, service, spec.labels);
     const pods = await listAll(cluster, "pods", selectService(service), call.signal);
     if (asGood(holder, currentPod(pods.items), spec)) {
       // Its Deployment stays as it is, so that nothing is started anew; its name may have been removed by hand.
@@ -53,7 +53,7 @@ async function make(cluster: KubernetesApi, spec: Spec, objects: Definition, sig
   await Promise.all(
     needs().map(async ([resource, object]) => {
       const found = object && (await find(cluster, resource, object.metadata?.name ?? "", signal));
-      if (found) refuseStranger(found.metadata, spec.service, spec.labels);
+      if (found) refuseForeignOwner(found.metadata, spec.service, spec.labels);
     }),
   );
   try {

@@ -1,7 +1,6 @@
 import type { V1Deployment, V1OwnerReference, V1Secret, V1Service } from "@kubernetes/client-node";
 import type { Spec } from "../driver.ts";
-import { OURS, selector, writeMeta } from "./labels.ts";
-import { NAMES } from "./names.ts";
+import { OURS, selector, writeMeta, NAMES } from "./labels.ts";
 import { podSpec } from "./pod-spec.ts";
 import { RESOURCES, type Resource } from "./resources.ts";
 

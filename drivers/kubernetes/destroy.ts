@@ -3,9 +3,8 @@ import { createBackoff } from "../../lib/backoff.ts";
 import { withTimeout } from "../../lib/deadline.ts";
 import type { KubernetesApi } from "./cluster.ts";
 import { find, discard, isOf } from "./objects.ts";
-import { NAMES } from "./names.ts";
+import { NAMES, selectService } from "./labels.ts";
 import { STOP_GRACE_S } from "./pod-spec.ts";
-import { selectService } from "./labels.ts";
 import { watchPods } from "./watch.ts";
 
 /** Beyond its own grace time, a pod's node needs a moment to tell; one that is down never does. */

@@ -63,3 +63,11 @@ export function readPort(meta: Meta): number | undefined {
   const port = Number(meta?.annotations?.[PORT]);
   return Number.isInteger(port) && port > 0 ? port : undefined;
 }
+
+/** The names of a service's objects. A service's own name holds no dot, so that these are nobody else's. */
+export const NAMES = {
+  deployment: (service: string) => service,
+  service: (service: string) => service,
+  variables: (service: string) => `${service}.env`,
+  pull: (service: string) => `${service}.pull`,
+};

@@ -4,7 +4,7 @@ import type { KubernetesApi } from "./cluster.ts";
 import { answered } from "./faults.ts";
 import { readLabels, serviceOf } from "./labels.ts";
 import type { Resource } from "./resources.ts";
-import { foreignOwnerOf } from "../stranger.ts";
+import { foreignOwnerOf } from "../labels.ts";
 
 /** As the API sends them: times are text here, which nothing in this folder reads as more than that. */
 export type Objects = { deployments: V1Deployment; services: V1Service; secrets: V1Secret; pods: V1Pod };
@@ -83,7 +83,7 @@ export async function listAll<R extends "deployments" | "pods">(
   }
 }
 
-export function refuseStranger(found: V1ObjectMeta | undefined, service: string, claim: { store: string; container: string }): void {
-  const stranger = foreignOwnerOf(readLabels(found), claim);
-  if (stranger !== undefined) throw new Fault("SPEC_REFUSED", `The name ${service} is taken in the namespace by ${stranger}; remove that first.`);
+export function refuseForeignOwner(found: V1ObjectMeta | undefined, service: string, claim: { store: string; container: string }): void {
+  const owner = foreignOwnerOf(readLabels(found), claim);
+  if (owner !== undefined) throw new Fault("SPEC_REFUSED", `The name ${service} is taken in the namespace by ${owner}; remove that first.`);
 }

@@ -1,6 +1,6 @@
 import type { V1Container, V1PodSpec, V1ResourceRequirements } from "@kubernetes/client-node";
 import type { Spec } from "../driver.ts";
-import { NAMES } from "./names.ts";
+import { NAMES } from "./labels.ts";
 
 /** The container's name within its pod; injected ones, such as a mesh's, have others. */
 export const CONTAINER = "app";

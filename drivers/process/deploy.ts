@@ -5,11 +5,10 @@ import { endedEarly } from "../crash-fault.ts";
 import { awaitReady } from "../ready.ts";
 import { destroy } from "./destroy.ts";
 import { localise, readRecipe } from "./folder.ts";
-import { freePort } from "./free-port.ts";
+import { freePort, launch } from "./spawn.ts";
 import { lastLog } from "./logs.ts";
 import { instanceOf, type Records } from "./records.ts";
-import { launch } from "./spawn.ts";
-import { foreignOwnerOf } from "../stranger.ts";
+import { foreignOwnerOf } from "../labels.ts";
 
 const LOOK_EVERY_MS = 10;
 /** From the shell's start to its own record of itself; longer, and it never started. */
@@ -63,16 +62,16 @@ async function startOrAdopt(host: Host, spec: Spec, signal: AbortSignal): Promis
     }
     await recorded(host, spec.service, signal);
     const found = records.find(spec.service);
-    if (found) refuseStranger(found.labels, spec);
+    if (found) refuseForeignOwner(found.labels, spec);
     if (found?.running && found.labels.generation === spec.labels.generation && (found.port === undefined) === (spec.port === undefined))
       return found.port;
     await destroy(records, clock, spec.service, signal);
   }
 }
 
-function refuseStranger(holder: Labels, spec: Spec): void {
-  const stranger = foreignOwnerOf(holder, spec.labels);
-  if (stranger !== undefined) throw advisedFault("SPEC_REFUSED", `The name ${spec.service} is taken by ${stranger}`);
+function refuseForeignOwner(holder: Labels, spec: Spec): void {
+  const owner = foreignOwnerOf(holder, spec.labels);
+  if (owner !== undefined) throw advisedFault("SPEC_REFUSED", `The name ${spec.service} is taken by ${owner}`);
 }
 
 /** Waits until the service's process is known, or the record turns out to be one that was never filled. */

@@ -1,6 +1,5 @@
 import type { Clock } from "../../lib/clock.ts";
-import { groupIsLeft, isAlive, signalGroup } from "./alive.ts";
-import type { Records } from "./records.ts";
+import { groupIsLeft, isAlive, signalGroup, type Records } from "./records.ts";
 
 const STOP_GRACE_MS = 10_000;
 /** After SIGKILL only the kernel is waited for, and a zombie whom nobody buries is not worth a wait. */

@@ -1,6 +1,6 @@
 import type { Clock } from "../../lib/clock.ts";
 import type { Call, DriverEvent } from "../driver.ts";
-import { cutLog } from "./cut-log.ts";
+import { cutLog } from "./logs.ts";
 import { instanceOf, type Records } from "./records.ts";
 
 /** Nobody tells of the end of a process that another berth started, so all are looked at: a read of a few small files. */

@@ -2,8 +2,8 @@ import { open, type FileHandle } from "node:fs/promises";
 import { StringDecoder } from "node:string_decoder";
 import type { Clock } from "../../lib/clock.ts";
 import type { Call } from "../driver.ts";
-import { LOG_BYTES } from "./cut-log.ts";
 import type { Records } from "./records.ts";
+import { closeSync, fstatSync, ftruncateSync, openSync, readSync, writeSync } from "node:fs";
 
 const PIECE = 64 * 1024;
 /** How far back the last lines are looked for. */
@@ -66,4 +66,32 @@ async function lastLines(file: FileHandle, tail: number): Promise<number> {
     end = start;
   }
   return tail === 0 ? size : Math.max(0, size - TAIL_BYTES);
+}
+
+/** A log that has grown beyond `most` bytes is cut to its last `kept`. */
+export const LOG_BYTES = { most: 16 * 1024 * 1024, kept: 1024 * 1024 };
+
+/**
+ * Keeps a chatty service from filling the disk. It appends to its log by itself, so the file stays and only its contents go; what
+ * it writes in this very moment may be lost.
+ */
+export function cutLog(path: string): void {
+  let file: number;
+  try {
+    file = openSync(path, "r+");
+  } catch {
+    return;
+  }
+  try {
+    const { size } = fstatSync(file);
+    if (size <= LOG_BYTES.most) return;
+    const last = Buffer.alloc(LOG_BYTES.kept);
+    const read = readSync(file, last, 0, last.length, size - last.length);
+    // Whole lines only.
+    const kept = last.subarray(last.indexOf("\n") + 1, read);
+    ftruncateSync(file, 0);
+    writeSync(file, kept, 0, kept.length, 0);
+  } finally {
+    closeSync(file);
+  }
 }

@@ -2,6 +2,8 @@ import { spawn } from "node:child_process";
 import { closeSync, constants, openSync } from "node:fs";
 import { constants as os } from "node:os";
 import { delimiter, dirname } from "node:path";
+import { createServer } from "node:net";
+import { advisedFault } from "../advice.ts";
 
 const { O_APPEND, O_CREAT, O_TRUNC, O_WRONLY } = constants;
 
@@ -29,5 +31,28 @@ export function launch({ command, cwd, env, nodePath, statPath, logPath }: Launc
     // As a shell says it, and Docker: 128 and the signal's number.
     child.once("exit", (code, signal) => onExit(child.pid ?? 0, code ?? 128 + (signal ? os.signals[signal] : 0)));
     child.unref();
+  });
+}
+
+/** Below the range from which the kernel takes ports for outgoing connections, so that none of those takes it meanwhile. */
+const FIRST = 20_000;
+const LAST = 32_767;
+const TRIES = 100;
+
+/** A port that nobody listens on and that no other service here was given. */
+export async function freePort(taken: ReadonlySet<number>): Promise<number> {
+  for (let tried = 0; tried < TRIES; tried++) {
+    const port = FIRST + Math.floor(Math.random() * (LAST - FIRST));
+    if (!taken.has(port) && (await isFree(port))) return port;
+  }
+  throw advisedFault("NO_CAPACITY", `No free port was found between ${FIRST} and ${LAST}.`);
+}
+
+function isFree(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const probe = createServer();
+    probe.once("error", () => resolve(false));
+    // On all addresses, as an app may listen.
+    probe.listen({ port, exclusive: true }, () => probe.close(() => resolve(true)));
   });
 }

@@ -2,9 +2,8 @@ import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import { createBackoff } from "../../lib/backoff.ts";
 import type { DeployCall } from "../driver.ts";
-import type { SpawnerClient, SpawnerRequest } from "./client.ts";
+import { type SpawnerClient, type SpawnerRequest, lines } from "./client.ts";
 import { brokenOff, brokeOffAfterConnect, saidFault } from "./faults.ts";
-import { lines } from "./lines.ts";
 import type { WireLine } from "./wire.ts";
 
 const RETRY_MS = { first: 250, longest: 2_000 };

@@ -2,8 +2,7 @@ import type { Clock } from "../../lib/clock.ts";
 import type { Log } from "../../lib/log.ts";
 import { createBackoff } from "../../lib/backoff.ts";
 import type { Call, DriverEvent } from "../driver.ts";
-import type { SpawnerClient } from "./client.ts";
-import { lines } from "./lines.ts";
+import { type SpawnerClient, lines } from "./client.ts";
 
 const RETRY_MS = { first: 250, longest: 10_000 };
 /** A connection that lasted this long was a good one: the next failure starts again with the shortest delay. */

@@ -1,6 +1,7 @@
 import { advisedFault } from "../advice.ts";
-import type { Capacity } from "../driver.ts";
+import type { Capacity, Call } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";
+import { OURS } from "../labels.ts";
 
 export type SwarmNode = {
   id: string;
@@ -75,4 +76,15 @@ export async function swarmCapacity(engine: Engine, signal: AbortSignal): Promis
   const nodes = (await listNodes(engine, signal)).filter(({ ready }) => ready);
   const sum = (of: (node: SwarmNode) => number) => nodes.reduce((all, node) => all + of(node), 0);
   return { machines: nodes.length, cpu: sum(({ cpu }) => cpu), memoryMb: sum(({ memoryMb }) => memoryMb) };
+}
+
+/** The label that the engine gives to containers of a service. */
+const OF_SERVICE = "com.docker.swarm.service.id";
+
+/** Names of containers that berth has started on the engine itself, as the driver `docker` does: this driver neither sees nor ends them. */
+export async function leftOnEngine(engine: Engine, { signal }: Call): Promise<string[]> {
+  const found = await engine.call({ doing: "Listing containers", signal }, (docker, abortSignal) =>
+    docker.listContainers({ all: true, filters: { label: [OURS] }, abortSignal }),
+  );
+  return found.filter(({ Labels }) => Labels[OF_SERVICE] === undefined).flatMap(({ Names }) => Names[0]?.replace(/^\//, "") ?? []);
 }

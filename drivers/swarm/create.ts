@@ -4,13 +4,12 @@ import { advisedFault } from "../advice.ts";
 import type { Spec } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";
 import type { Reach } from "../engine/reach.ts";
-import { readLabels } from "../labels.ts";
+import { readLabels, foreignOwnerOf } from "../labels.ts";
 import { localContainer } from "./inspect.ts";
-import { isNameTaken } from "./name-taken.ts";
+import { isNameTaken } from "./overlay.ts";
 import { publishes } from "./observe.ts";
 import { remove } from "./remove.ts";
 import { currentTask, findService, isOver, type Service, tasksOf } from "./task.ts";
-import { foreignOwnerOf } from "../stranger.ts";
 
 const PAUSE_MS = 50;
 /** Two seconds of others taking the name between our looks. */
@@ -38,7 +37,7 @@ export async function createOrAdopt(
     if (attempt > 1) await engine.clock.sleep(PAUSE_MS, signal);
     const holder = await findService(engine, spec.service, signal);
     if (!holder) continue;
-    refuseStranger(holder, spec);
+    refuseForeignOwner(holder, spec);
     if (await isAsGood(engine, holder, spec, way, signal)) return { id: holder.ID, adopted: true };
     log.info({ service: spec.service, generation: readLabels(holder.Spec?.Labels)?.generation }, "Replacing the service.");
     // By its id: whoever else does the same has not made the one that we would remove then.
@@ -59,9 +58,9 @@ async function isAsGood(engine: Engine, holder: Service, spec: Spec, way: Reach,
   return !isOver(task) && local?.running !== false;
 }
 
-function refuseStranger(holder: Service, spec: Spec): void {
-  const stranger = foreignOwnerOf(readLabels(holder.Spec?.Labels), spec.labels, "a service that berth did not make");
-  if (stranger !== undefined) throw advisedFault("SPEC_REFUSED", `The name ${spec.service} is taken in the swarm by ${stranger}`);
+function refuseForeignOwner(holder: Service, spec: Spec): void {
+  const owner = foreignOwnerOf(readLabels(holder.Spec?.Labels), spec.labels, "a service that berth did not make");
+  if (owner !== undefined) throw advisedFault("SPEC_REFUSED", `The name ${spec.service} is taken in the swarm by ${owner}`);
 }
 
 /** Not cut off by a signal: a swarm that no longer hears us may still create it. It takes milliseconds, or its time-out. */

@@ -14,7 +14,7 @@ import { addressOf, type SwarmView } from "./observe.ts";
 import { ensureOverlay } from "./overlay.ts";
 import { remove } from "./remove.ts";
 import { currentTask, findService, isOver, type Task, tasksOf } from "./task.ts";
-import { chooseTaskReach } from "./way.ts";
+import { chooseTaskReach } from "./placement.ts";
 import { unplaced, whyEnded } from "./task-fault.ts";
 import type { DriverTimes } from "../../lib/start-phases.ts";
 

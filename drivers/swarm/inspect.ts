@@ -3,11 +3,10 @@ import type { Engine } from "../engine/engine.ts";
 import { answered } from "../engine/faults.ts";
 import { OURS } from "../labels.ts";
 import { isServiceName } from "../service-name.ts";
-import { bridgeAddresses } from "./bridge.ts";
 import { listNodes } from "./cluster.ts";
 import { type LocalContainer, observe, publishes, type SeenTask, type SwarmView } from "./observe.ts";
 import { currentTask, findService, listTasks, type Service, type Task, tasksOf } from "./task.ts";
-import { taskReachOf } from "./way.ts";
+import { taskReachOf } from "./placement.ts";
 
 /** A service that only has the name, but is not ours, does not exist for berth. */
 export async function inspect(engine: Engine, view: SwarmView, service: string, { signal }: Call): Promise<Observed | undefined> {
@@ -91,6 +90,27 @@ export async function localContainer(engine: Engine, id: string, signal: AbortSi
     return { running: State.Running, code: State.ExitCode, outOfMemory: State.OOMKilled };
   } catch (error) {
     if (answered(error, 404)) return undefined;
+    throw error;
+  }
+}
+
+/** The bridge by which containers on overlays reach out of their machine, and on which that machine reaches them. */
+const GATEWAY_BRIDGE = "docker_gwbridge";
+
+/** The addresses on it of all containers of the engine's machine, by container id. A container's own inspect does not show them. */
+export async function bridgeAddresses(engine: Engine, signal: AbortSignal | undefined): Promise<Map<string, string>> {
+  try {
+    const found = (await engine.call({ doing: `Inspecting ${GATEWAY_BRIDGE}`, signal }, (docker) => docker.getNetwork(GATEWAY_BRIDGE).inspect())) as {
+      Containers?: Record<string, { IPv4Address?: string }>;
+    };
+    return new Map(
+      Object.entries(found.Containers ?? {}).flatMap(([id, { IPv4Address }]): [string, string][] =>
+        IPv4Address ? [[id, IPv4Address.replace(/\/\d+$/, "")]] : [],
+      ),
+    );
+  } catch (error) {
+    // Made with the first task on an overlay.
+    if (answered(error, 404)) return new Map();
     throw error;
   }
 }

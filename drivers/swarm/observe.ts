@@ -3,7 +3,7 @@ import { type ContainerRoutes, REACH_RULES } from "../engine/reach.ts";
 import { readLabels, readPort } from "../labels.ts";
 import type { SwarmNode } from "./cluster.ts";
 import type { Service, Task } from "./task.ts";
-import { type Standpoint, taskReachOf } from "./way.ts";
+import { type Standpoint, taskReachOf } from "./placement.ts";
 
 /** The engine's word on a container of this machine: it knows of an end before the swarm does, and of memory as the swarm never does. */
 export type LocalContainer = { running: boolean; code: number; outOfMemory: boolean };

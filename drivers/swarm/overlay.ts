@@ -1,7 +1,7 @@
 import { advisedFault } from "../advice.ts";
 import type { Engine } from "../engine/engine.ts";
 import { answered } from "../engine/faults.ts";
-import { isNameTaken } from "./name-taken.ts";
+import { Fault } from "../../lib/fault.ts";
 
 /** Makes sure that the overlay network is there, whoever made it. Faults: SPEC_REFUSED where the name is another network's. */
 export async function ensureOverlay(engine: Engine, network: string, signal: AbortSignal): Promise<void> {
@@ -22,4 +22,9 @@ export async function ensureOverlay(engine: Engine, network: string, signal: Abo
   } catch (raced) {
     if (!isNameTaken(raced)) throw raced;
   }
+}
+
+/** That somebody has made one of this name: 409, or where two were at it in the same moment, the store's own words in a 500. */
+export function isNameTaken(error: unknown): boolean {
+  return answered(error, 409) || (error instanceof Fault && /name conflicts with an existing object/.test(error.message));
 }

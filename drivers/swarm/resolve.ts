@@ -2,10 +2,9 @@ import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
 import { advisedFault } from "../advice.ts";
 import type { DeployCall, ImageSource, Registry, ResolvedImage } from "../driver.ts";
-import { askDistribution } from "../engine/distribution.ts";
+import { askDistribution, pull } from "../engine/pull.ts";
 import type { Engine } from "../engine/engine.ts";
 import { described, localImage } from "../engine/images.ts";
-import { pull } from "../engine/pull.ts";
 import { readReference, type Reference } from "../reference.ts";
 
 type Name = Extract<Reference, { kind: "name" }>;

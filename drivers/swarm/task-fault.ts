@@ -2,7 +2,7 @@ import { Fault } from "../../lib/fault.ts";
 import { advisedFault } from "../advice.ts";
 import type { Call, Registry, Spec } from "../driver.ts";
 import { endedEarly, LAST_LINES, lastLines } from "../crash-fault.ts";
-import { askDistribution } from "../engine/distribution.ts";
+import { askDistribution } from "../engine/pull.ts";
 import type { Engine } from "../engine/engine.ts";
 import { readAnswer } from "../engine/faults.ts";
 import { readReference } from "../reference.ts";

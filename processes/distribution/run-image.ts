@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import { systemClock } from "../../lib/clock.ts";
-import { demux } from "../../drivers/engine/demux.ts";
+import { demux } from "../../drivers/engine/log-stream.ts";
 import { type EngineAt, openEngine } from "../../drivers/engine/engine.ts";
 import { pull } from "../../drivers/engine/pull.ts";
 import { readReference } from "../../drivers/reference.ts";

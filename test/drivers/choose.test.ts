@@ -1,7 +1,6 @@
 import t from "tap";
 import { systemClock } from "../../lib/clock.ts";
-import { chooseDriver, chooseOnEngine, type DriverChoice } from "../../drivers/choose.ts";
-import { deferredDriver } from "../../drivers/chosen-later.ts";
+import { chooseDriver, chooseOnEngine, type DriverChoice, deferredDriver } from "../../drivers/choose.ts";
 import { Fault } from "../../lib/fault.ts";
 import { openLog } from "../../lib/log.ts";
 import { listening, openMemoryWorld } from "../fixtures/memory-driver.ts";

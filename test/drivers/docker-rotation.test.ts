@@ -1,7 +1,7 @@
 import t from "tap";
 import { createRotation } from "../../drivers/docker/rotation.ts";
 import { candidates, enginePart, overlaps, readRoutes, readSubnet, type Subnet, writeSubnet } from "../../drivers/docker/subnets.ts";
-import { packageNetworkName } from "../../drivers/docker/package-network.ts";
+import { packageNetworkName } from "../../drivers/docker/network.ts";
 import { stillClock } from "../fixtures/still-clock.ts";
 
 const REST_MS = 60_000;

@@ -1,5 +1,5 @@
 import t from "tap";
-import { demux } from "../../drivers/engine/demux.ts";
+import { demux } from "../../drivers/engine/log-stream.ts";
 import { exposedPorts } from "../../drivers/exposed.ts";
 import { engineFault } from "../../drivers/engine/faults.ts";
 import { chooseReach } from "../../drivers/engine/reach.ts";

@@ -3,9 +3,8 @@ import type { Spec } from "../../drivers/driver.ts";
 import { endedEarly } from "../../drivers/crash-fault.ts";
 import { addressOf, observe, type SeenTask, type SwarmView } from "../../drivers/swarm/observe.ts";
 import { definition } from "../../drivers/swarm/definition.ts";
-import { constraintsFor, gpuKind } from "../../drivers/swarm/placement.ts";
+import { constraintsFor, gpuKind, type Standpoint, chooseTaskReach, taskReachOf } from "../../drivers/swarm/placement.ts";
 import { currentTask, type Task } from "../../drivers/swarm/task.ts";
-import { type Standpoint, chooseTaskReach, taskReachOf } from "../../drivers/swarm/way.ts";
 import { unplaced } from "../../drivers/swarm/task-fault.ts";
 
 // One node is all that a test can have here: what depends on several is asked of the functions that decide it.

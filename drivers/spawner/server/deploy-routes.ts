@@ -4,7 +4,7 @@ import { deploymentOnWire, LINES, type WireLine } from "../wire.ts";
 import { withTimeout } from "../../../lib/deadline.ts";
 import { Fault } from "../../../lib/fault.ts";
 import { toFault } from "./answer-fault.ts";
-import { clientGone } from "./client-gone.ts";
+import { clientGone } from "./streams.ts";
 import { readBody, type Body } from "./read-body.ts";
 import { imageNamed, readCall, readCount, readHost } from "./read-path.ts";
 import { foreignLabels, readSpec, type Wish } from "./read-spec.ts";

@@ -3,10 +3,8 @@ import type { DeployCall, Deployment, Driver } from "../../driver.ts";
 import { withTimeout } from "../../../lib/deadline.ts";
 import { Fault } from "../../../lib/fault.ts";
 import type { Log } from "../../../lib/log.ts";
-import { openCalledOff } from "./called-off.ts";
 import { openLimit } from "./bulkhead.ts";
 import { timedDeploy } from "./timed-deploy.ts";
-import { openTurns } from "./keyed-mutex.ts";
 import type { Progress, Work } from "./work.ts";
 
 /** Which deploy it is. */
@@ -115,6 +113,48 @@ export function openDeploys(parts: { driver: Driver; limits: DeployLimits; clock
           await driver.destroy(service, { signal });
         }),
       );
+    },
+  };
+}
+
+/** A call and its calling off come over two connections, in whichever order; by then both have come. Milliseconds. */
+const LATE_MS = 120_000;
+const MOST = 10_000;
+
+/** Calls that were called off, perhaps before they came. */
+export type CalledOff = { add(call: string): void; has(call: string): boolean };
+
+export function openCalledOff(clock: Clock): CalledOff {
+  /** The oldest first. */
+  const since = new Map<string, number>();
+  return {
+    has: (call) => since.has(call),
+    add: (call) => {
+      const now = clock.monotonic();
+      for (const [one, at] of since) {
+        if (since.size < MOST && now - at < LATE_MS) break;
+        since.delete(one);
+      }
+      since.set(call, now);
+    },
+  };
+}
+
+/** What is done with one thing is done one after the other, in the order in which it was asked for; with others at the same time. */
+export type Turns = { inTurn<T>(key: string, task: () => Promise<T>): Promise<T> };
+
+export function openTurns(): Turns {
+  const last = new Map<string, Promise<void>>();
+  return {
+    inTurn: (key, task) => {
+      const mine = (last.get(key) ?? Promise.resolve()).then(task);
+      const over = mine.then(
+        () => undefined,
+        () => undefined,
+      );
+      last.set(key, over);
+      void over.then(() => void (last.get(key) === over && last.delete(key)));
+      return mine;
     },
   };
 }

@@ -12,11 +12,10 @@ import { answerFault, sendFault, toFault } from "./answer-fault.ts";
 import type { Callers } from "./callers.ts";
 import { DEPLOY_LIMITS, type DeployLimits, openDeploys } from "./deploys.ts";
 import { deployRoutes } from "./deploy-routes.ts";
-import { eventRoutes } from "./event-routes.ts";
+import { eventRoutes, openStreams } from "./streams.ts";
 import { openLimit } from "./bulkhead.ts";
 import { serviceRoutes } from "./service-routes.ts";
 import type { SpawnerParts } from "./spawner-parts.ts";
-import { openStreams } from "./streams.ts";
 import { answers, INFO } from "./wire-schemas.ts";
 
 /** How long a client may take to send a request. */

@@ -1,7 +1,7 @@
 import type { FastifyInstance } from "fastify";
 import { observedOnWire } from "../wire.ts";
 import { Fault } from "../../../lib/fault.ts";
-import { clientGone } from "./client-gone.ts";
+import { clientGone } from "./streams.ts";
 import { readCall, readGeneration, readTail } from "./read-path.ts";
 import { readServiceName } from "./service-name.ts";
 import type { SpawnerParts } from "./spawner-parts.ts";

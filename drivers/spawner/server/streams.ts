@@ -1,11 +1,13 @@
 import { once } from "node:events";
 import type { ServerResponse } from "node:http";
-import type { FastifyReply } from "fastify";
+import type { FastifyReply, FastifyInstance } from "fastify";
 import type { Clock } from "../../../lib/clock.ts";
 import { BEAT_MS, LINES } from "../wire.ts";
 import { withTimeout } from "../../../lib/deadline.ts";
 import type { Log } from "../../../lib/log.ts";
 import { openLimit } from "./bulkhead.ts";
+import type { Driver } from "../../driver.ts";
+import { answers, EVENT } from "./wire-schemas.ts";
 
 /** What fails within this is still answered with its status. */
 const HEAD_MS = 300;
@@ -88,4 +90,28 @@ export function openStreams({ most, clock, log }: { most: number; clock: Clock; 
     const overdue = () => new Error("The client takes nothing any more.");
     await withTimeout({ clock, ms: DRAIN_MS, overdue, signal }, (own) => once(raw, "drain", { signal: own }));
   }
+}
+
+/** Aborts when the client goes away before it has its answer. */
+export function clientGone(reply: FastifyReply): AbortSignal {
+  const gone = new AbortController();
+  reply.raw.once("close", () => {
+    if (!reply.raw.writableFinished) gone.abort(new Error("The client went away."));
+  });
+  return gone.signal;
+}
+
+/** Hints to look again, for as long as the client listens. */
+export function eventRoutes(app: FastifyInstance, { driver, streams }: { driver: Driver; streams: Streams }): void {
+  app.get(
+    "/events",
+    {
+      schema: {
+        tags: ["services"],
+        summary: "A line whenever a service may have changed; `connected` where anything may have been missed",
+        response: answers({ description: "Lines", content: { [LINES]: { schema: EVENT } } }),
+      },
+    },
+    (_request, reply) => streams.lines(reply, (signal) => driver.events({ signal })),
+  );
 }
