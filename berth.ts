@@ -2,10 +2,10 @@
 /** The root that everything is composed from: the only file that reads the environment. What commands there are stands in cli/table.ts. */
 import { isSea } from "node:sea";
 import { systemClock } from "./lib/clock.ts";
-import { exitOf, Interrupted } from "./cli/exit-codes.ts";
+import { exitCodeOf, Interrupted } from "./cli/exit-codes.ts";
 import { runCommand } from "./cli/run-command.ts";
 import { oneLine } from "./cli/terminal/text.ts";
-import { screenOf } from "./cli/terminal/screen.ts";
+import { createScreen } from "./cli/terminal/screen.ts";
 import { Fault } from "./lib/fault.ts";
 import { findParent } from "./processes/parent.ts";
 import { HANDOVER_NAME } from "./processes/predecessor.ts";
@@ -41,8 +41,8 @@ async function main(): Promise<void> {
   try {
     const { env, argv } = process;
     const script = isSea() ? undefined : import.meta.filename;
-    const here = { env, args: argv.slice(2), script, parent, clock: systemClock() };
-    await exit((await runCommand(here, { screen: screenOf(process), interrupted })) ?? 0);
+    const context = { env, args: argv.slice(2), script, parent, clock: systemClock() };
+    await exit((await runCommand(context, { screen: createScreen(process), interrupted })) ?? 0);
   } catch (error) {
     // What is expected to go wrong is one sentence; anything else is a bug, with its trace.
     if (error instanceof Fault) {
@@ -52,7 +52,7 @@ async function main(): Promise<void> {
         for (const line of error.logs ?? []) console.error(`  ${oneLine(line)}`);
       }
     } else if (!(error instanceof Interrupted)) console.error(error);
-    await exit(exitOf(error));
+    await exit(exitCodeOf(error));
   }
 }
 

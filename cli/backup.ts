@@ -1,20 +1,21 @@
 import { KEY_FILE } from "../control/packages/credentials/key-file.ts";
 import { backUp } from "../control/store/backup.ts";
 import { join, resolve } from "node:path";
-import { settingsHere } from "./command-context.ts";
-import { verb, type Verbs } from "./command.ts";
+import { loadSettings } from "./command-context.ts";
+import { defineVerb, type Verbs } from "./command.ts";
 import { VERSION } from "./version.ts";
 
 export const verbs: Verbs = {
-  "": verb({
+  "": defineVerb({
     words: "<file>",
-    says: "writes the store and the published files, as they are at this moment, to a file that is not there yet; berth may run meanwhile",
-    more: "In it, too: keys that sign docker tokens (sealed), the token of gateways on other machines. Not in it: the key of the credentials, the first user's key, settings, certificates, images of a registry of berth's own.",
-    options: { damaged: { says: "also where SQLite finds the store damaged, to rescue what is left of it" } },
+    summary: "writes the store and the published files, as they are at this moment, to a file that is not there yet; berth may run meanwhile",
+    details:
+      "In it, too: keys that sign docker tokens (sealed), the token of gateways on other machines. Not in it: the key of the credentials, the first user's key, settings, certificates, images of a registry of berth's own.",
+    options: { damaged: { summary: "also where SQLite finds the store damaged, to rescue what is left of it" } },
     completes: "files",
-    run: async ({ here, words: [file = ""], given: { damaged = false }, screen }) => {
-      const { settings } = settingsHere(here);
-      const made = backUp({ folder: settings.data, file, isDamaged: damaged, version: VERSION, clock: here.clock });
+    run: async ({ context, words: [file = ""], options: { damaged = false }, screen }) => {
+      const { settings } = loadSettings(context);
+      const made = backUp({ folder: settings.data, file, isDamaged: damaged, version: VERSION, clock: context.clock });
       screen.print(
         `${made.file}: ${(made.bytes / 1_000_000).toFixed(1)} MB. Without the key of the credentials, which is ${keyPlace(settings)}: keep a copy elsewhere.`,
       );

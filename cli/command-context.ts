@@ -11,12 +11,12 @@ import { type Metrics, openMetrics } from "../lib/metrics/open-metrics.ts";
 import { ownBuild } from "../lib/own-files.ts";
 import type { Parent } from "../processes/parent.ts";
 import { openRuntimeFolder, type RuntimeFolder } from "../processes/runtime-folder.ts";
-import { type CallControl, openServer, type Server } from "./server/server-client.ts";
-import { type Told, tellMetrics } from "../processes/publish-metrics.ts";
+import { type CallApi, createServerClient, type ServerClient } from "./server/server-client.ts";
+import { type PublishedMetrics, publishMetrics } from "../processes/publish-metrics.ts";
 import { VERSION } from "./version.ts";
 
 /** Where a command runs: what it was started with, and what it makes of that. */
-export type Here = {
+export type CommandContext = {
   env: NodeJS.ProcessEnv;
   /** The words after the command's name. */
   args: string[];
@@ -27,7 +27,7 @@ export type Here = {
 };
 
 /** Faults: SETTINGS_INVALID with a line for everything that is wrong. */
-export function settingsHere({ env }: Pick<Here, "env">): ReadSettings {
+export function loadSettings({ env }: Pick<CommandContext, "env">): ReadSettings {
   const named = env[SETTINGS_FILE_NAME];
   const path = named ?? SETTINGS_FILE;
   const file = named !== undefined || existsSync(path) ? { path, text: readText(path) } : undefined;
@@ -35,48 +35,48 @@ export function settingsHere({ env }: Pick<Here, "env">): ReadSettings {
 }
 
 /** The settings and a log, for what runs as long as berth does. */
-export function begin(here: Here, role: string): ReadSettings & { log: Log } {
-  const found = settingsHere(here);
+export function loadSettingsAndLog(context: CommandContext, role: string): ReadSettings & { log: Log } {
+  const found = loadSettings(context);
   const log = openLog({ level: found.settings.logLevel, name: role });
   // One process of several says it; the others read the same.
-  if (!here.parent) for (const warning of found.warnings) log.warn({}, warning);
+  if (!context.parent) for (const warning of found.warnings) log.warn({}, warning);
   return { ...found, log };
 }
 
 /** What this process counts, and who gets to know it. Faults: ADDRESS_IN_USE. */
-export async function countHere(
-  here: Pick<Here, "parent" | "clock">,
+export async function publishProcessMetrics(
+  context: Pick<CommandContext, "parent" | "clock">,
   settings: Settings,
   role: string,
   log: Log,
   handle?: object,
-): Promise<Told & { metrics: Metrics }> {
+): Promise<PublishedMetrics & { metrics: Metrics }> {
   const { metricsHost: host, metricsPort: port } = settings;
   const metrics = openMetrics();
   const program = { version: VERSION, commit: ownBuild()?.commit ?? "" };
   const at = port === undefined ? undefined : { host, port, handle };
   const listeners = privateListeners({ subnets: settings.dockerSubnets, allowed: settings.privateFromContainers, log });
-  return { metrics, ...(await tellMetrics({ role, metrics, program, at, listeners, clock: here.clock, log }, here.parent)) };
+  return { metrics, ...(await publishMetrics({ role, metrics, program, at, listeners, clock: context.clock, log }, context.parent)) };
 }
 
-export function runtimeHere({ env }: Pick<Here, "env">, settings: Settings): RuntimeFolder {
+export function openRuntime({ env }: Pick<CommandContext, "env">, settings: Settings): RuntimeFolder {
   return openRuntimeFolder({ data: settings.data, base: env["XDG_RUNTIME_DIR"] ?? tmpdir(), uid: process.getuid?.() ?? 0 });
 }
 
 /** The berth that runs on the same data folder, as its first user where no other key is given. Faults: CONTROL_AWAY where there is none. */
-export function callableHere(here: Here, { key: given, bareKey }: { key: string | undefined; bareKey: boolean }): Server {
-  const { settings } = settingsHere(here);
+export function localServer(context: CommandContext, { key: given, bareKey }: { key: string | undefined; bareKey: boolean }): ServerClient {
+  const { settings } = loadSettings(context);
   const away = "Start it first, or name its folder by BERTH_DATA, or another server by --server.";
   const key = given ?? readAdminKey({ dataFolder: settings.data, given: settings.adminKey });
   if (key === undefined) throw new Fault("CONTROL_AWAY", `No berth runs on the data folder ${settings.data}. ${away}`);
   const hints = { away, key: given === undefined ? "Run this with the BERTH_ADMIN_KEY that it was started with." : "" };
-  const place = { socket: runtimeHere(here, settings).apiSocket };
-  return openServer({ name: `the berth on the data folder ${settings.data}`, place, key, bareKey, hints, clock: here.clock });
+  const place = { socket: openRuntime(context, settings).apiSocket };
+  return createServerClient({ name: `the berth on the data folder ${settings.data}`, place, key, bareKey, hints, clock: context.clock });
 }
 
 /** Calls what the API of the berth that runs on the same data folder has for administrators, as its first user. */
-export function callHere(here: Here): CallControl {
-  return async (method, path, body, limitMs) => callableHere(here, { key: undefined, bareKey: true }).call(method, path, body, limitMs);
+export function localApi(context: CommandContext): CallApi {
+  return async (method, path, body, limitMs) => localServer(context, { key: undefined, bareKey: true }).call(method, path, body, limitMs);
 }
 
 function readText(path: string): string {

@@ -1,25 +1,25 @@
 import { suggestion } from "../conf/suggestion.ts";
 import { Fault } from "../lib/fault.ts";
-import type { Here } from "./command-context.ts";
+import type { CommandContext } from "./command-context.ts";
 import type { Screen } from "./terminal/screen.ts";
 import { parseArgs, type ParseArgsConfig } from "node:util";
 
 /** What a command's module has: its verbs; or `run`, which takes no words unless it has a `usage` and reads them itself. A number is the exit code. */
-export type CommandModule = { verbs: Verbs } | { run(here: Here): Promise<number | void>; usage?: string };
+export type CommandModule = { verbs: Verbs } | { run(context: CommandContext): Promise<number | void>; usage?: string };
 
 /** `says` is one sentence without its full stop. Each loads only the rooms that it runs. */
-export type Command = { theme: keyof typeof THEMES; says: string; load(): Promise<CommandModule> };
+export type Command = { section: keyof typeof HELP_SECTIONS; summary: string; load(): Promise<CommandModule> };
 
 export type Commands = Readonly<Record<string, Command>>;
 
 /** What help and the docs put commands under, in this order. */
-export const THEMES = {
+export const HELP_SECTIONS = {
   containers: "Containers",
-  look: "Finding out what is wrong",
+  inspect: "Finding out what is wrong",
   publish: "Publishing",
-  people: "People and secrets",
+  users: "Users and secrets",
   run: "Running berth",
-  machine: "Looking after it",
+  maintain: "Looking after it",
   shell: "This command line",
 } as const;
 
@@ -37,17 +37,17 @@ export function findCommand(name: string, commands: Commands, internal: Commands
 export type Completes = "containers" | "images" | "users" | "servers" | "commands" | "files" | "folders" | readonly string[];
 
 /** `takes` names its value in angle brackets; without it the option is a switch. `about` puts it apart in help: many verbs have these alike. */
-export type Option = { says: string; takes?: string; many?: true; short?: string; completes?: Completes; about?: "server" };
+export type Option = { summary: string; value?: string; repeatable?: true; short?: string; completes?: Completes; group?: "server" };
 export type Options = Readonly<Record<string, Option>>;
 
-export type Given<O extends Options> = {
-  readonly [K in keyof O]?: O[K] extends { takes: string } ? (O[K] extends { many: true } ? string[] : string) : boolean;
+export type OptionValues<O extends Options> = {
+  readonly [K in keyof O]?: O[K] extends { value: string } ? (O[K] extends { repeatable: true } ? string[] : string) : boolean;
 };
 
-export type Asked<O extends Options> = {
-  here: Here;
+export type VerbCall<O extends Options> = {
+  context: CommandContext;
   words: string[];
-  given: Given<O>;
+  options: OptionValues<O>;
   /** The table that this is in, for what is about commands. */
   commands: Commands;
   screen: Screen;
@@ -60,19 +60,19 @@ export type Verb<O extends Options = Options> = {
   /** As in a usage line: `<name>` is needed, `[<name>]` is not, and `...` behind one lets it come several times. */
   words: string;
   /** One sentence without its full stop, beginning with a small letter. */
-  says: string;
+  summary: string;
   /** Further lines for who asks for help. */
-  more?: string;
+  details?: string;
   options: O;
   completes?: Completes;
-  run(asked: Asked<O>): Promise<void>;
+  run(call: VerbCall<O>): Promise<void>;
 };
 
 /** By their names; the one without a name is the command itself. */
 export type Verbs = Readonly<Record<string, Verb>>;
 
 /** Keeps what is known of the options for `run`. */
-export function verb<const O extends Options>(of: Verb<O>): Verb {
+export function defineVerb<const O extends Options>(of: Verb<O>): Verb {
   return of;
 }
 
@@ -91,47 +91,51 @@ export function findVerb(command: string, verbs: Verbs, args: readonly string[])
   const isWord = first !== undefined && !first.startsWith("-");
   if (verb && (name !== "" || !isWord || verb.words !== "" || names.length === 1))
     return { name, verb, args: args.slice(name === "" ? 0 : name.split(" ").length) };
-  const known = names.filter((one) => one !== "").toReversed();
-  const meant = known.filter((one) => isWord && one.startsWith(`${first} `));
-  const wrong = isWord ? `There is no "berth ${command} ${first}"${suggestion(first, known)}` : "Name what to do";
+  const verbNames = names.filter((one) => one !== "").toReversed();
+  const meant = verbNames.filter((one) => isWord && one.startsWith(`${first} `));
+  const wrong = isWord ? `There is no "berth ${command} ${first}"${suggestion(first, verbNames)}` : "Name what to do";
   throw new Fault(
     "SETTINGS_INVALID",
-    `${wrong}; there are: ${(meant.length > 0 ? meant : known).map((one) => `berth ${command} ${one}`).join(", ")}.`,
+    `${wrong}; there are: ${(meant.length > 0 ? meant : verbNames).map((one) => `berth ${command} ${one}`).join(", ")}.`,
   );
 }
 
 /** Faults: SETTINGS_INVALID, with the usage. */
-export function readAsked(command: string, name: string, verb: Verb, args: string[]): { words: string[]; given: Given<Options> } {
+export function parseVerbArgs(command: string, name: string, verb: Verb, args: string[]): { words: string[]; options: OptionValues<Options> } {
   const usage = `Usage: ${usageLine(command, name, verb)}`;
   const options = Object.fromEntries(
-    Object.entries(verb.options).map(([option, { takes, many = false, short }]) => [
+    Object.entries(verb.options).map(([option, { value: takes, repeatable: many = false, short }]) => [
       option,
       { type: takes === undefined ? ("boolean" as const) : ("string" as const), multiple: many, ...(short === undefined ? {} : { short }) },
     ]),
   );
-  const { values, positionals } = readWords({ args, options, allowPositionals: true }, usage, Object.keys(options));
+  const { values, positionals } = parseWords({ args, options, allowPositionals: true }, usage, Object.keys(options));
   const least = verb.words.replaceAll(/\[[^[\]]*\]/g, "").split("<").length - 1;
   const most = verb.words.includes("...") ? Number.POSITIVE_INFINITY : verb.words.split("<").length - 1;
   if (positionals.length >= least && positionals.length <= most && !positionals.slice(0, least).includes(""))
-    return { words: positionals, given: values as Given<Options> };
+    return { words: positionals, options: values as OptionValues<Options> };
   const wrong = positionals.length > most ? `There is no place for ${JSON.stringify(positionals[most])}` : "Something is missing";
   throw new Fault("SETTINGS_INVALID", `${wrong}.\n${usage}`);
 }
 
 /** The words behind a command; one that is not among `config`'s is refused. Faults: SETTINGS_INVALID, with what is wrong and then `usage`. */
-export function readWords<const T extends ParseArgsConfig>(config: T, usage: string, names: readonly string[] = []): ReturnType<typeof parseArgs<T>> {
+export function parseWords<const T extends ParseArgsConfig>(
+  config: T,
+  usage: string,
+  names: readonly string[] = [],
+): ReturnType<typeof parseArgs<T>> {
   try {
     return parseArgs(config);
   } catch (error) {
-    const [said = ""] = (error as Error).message.split(". ", 1);
-    const unknown = /^Unknown option '--([^']+)'/.exec(said)?.[1];
+    const [message = ""] = (error as Error).message.split(". ", 1);
+    const unknownOption = /^Unknown option '--([^']+)'/.exec(message)?.[1];
     const near =
-      unknown === undefined
+      unknownOption === undefined
         ? ""
         : suggestion(
-            `--${unknown}`,
+            `--${unknownOption}`,
             names.map((name) => `--${name}`),
           );
-    throw new Fault("SETTINGS_INVALID", `${said}${near}.\n${usage}`, { cause: error });
+    throw new Fault("SETTINGS_INVALID", `${message}${near}.\n${usage}`, { cause: error });
   }
 }

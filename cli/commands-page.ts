@@ -1,6 +1,6 @@
-import { type Command, THEMES, usageLine, type Verb } from "./command.ts";
+import { type Command, HELP_SECTIONS, usageLine, type Verb } from "./command.ts";
 import { SCRIPTS } from "./completion.ts";
-import { EXITS } from "./exit-codes.ts";
+import { EXIT_CODES } from "./exit-codes.ts";
 import { optionWords } from "./help.ts";
 import { COMMANDS } from "./table.ts";
 
@@ -49,26 +49,26 @@ Words, options, and the names of containers, images and users at the server:
 
 /** The page docs/reference/cli.md. */
 export async function commandsPage(): Promise<string> {
-  const exits = Object.values(EXITS)
+  const exits = Object.values(EXIT_CODES)
     .toSorted((a, b) => a.code - b.code)
-    .map(({ code, says }) => `| ${code} | ${says} |\n`);
+    .map(({ code, summary }) => `| ${code} | ${summary} |\n`);
   const scripts = Object.values(SCRIPTS).map(({ enable }) => `${enable}\n`);
-  const themes = [];
-  for (const [theme, title] of Object.entries(THEMES)) {
-    const rows = Object.entries(COMMANDS).filter(([, command]) => command.theme === theme);
-    themes.push(`\n## ${title}\n`, ...(await Promise.all(rows.map(([name, command]) => section(name, command)))));
+  const sections = [];
+  for (const [section, title] of Object.entries(HELP_SECTIONS)) {
+    const rows = Object.entries(COMMANDS).filter(([, command]) => command.section === section);
+    sections.push(`\n## ${title}\n`, ...(await Promise.all(rows.map(([name, command]) => commandSection(name, command)))));
   }
-  return `${INTRO}${exits.join("")}${COMPLETION}${scripts.join("")}\`\`\`\n${themes.join("")}`;
+  return `${INTRO}${exits.join("")}${COMPLETION}${scripts.join("")}\`\`\`\n${sections.join("")}`;
 }
 
-async function section(name: string, command: Command): Promise<string> {
+async function commandSection(name: string, command: Command): Promise<string> {
   const module = await command.load();
-  if (!("verbs" in module)) return `\n### berth ${name}\n\n${sentence(command.says)}\n`;
+  if (!("verbs" in module)) return `\n### berth ${name}\n\n${sentence(command.summary)}\n`;
   const verbs = Object.entries(module.verbs);
   const [only] = verbs;
   if (only && verbs.length === 1) return `\n### ${heading(name, only[0], only[1])}\n\n${body(only[1])}`;
-  const parts = verbs.map(([verb, one]) => `\n#### ${heading(name, verb, one)}\n\n${body(one)}`);
-  return `\n### berth ${name}\n\n${sentence(command.says)}\n${parts.join("")}`;
+  const sections = verbs.map(([verb, one]) => `\n#### ${heading(name, verb, one)}\n\n${body(one)}`);
+  return `\n### berth ${name}\n\n${sentence(command.summary)}\n${sections.join("")}`;
 }
 
 /** Words in angle brackets would be taken for HTML. */
@@ -76,13 +76,13 @@ function heading(command: string, name: string, verb: Verb): string {
   return `\`${usageLine(command, name, verb)}\``;
 }
 
-function body({ says, more, options }: Verb): string {
+function body({ summary: says, details, options }: Verb): string {
   const all = Object.entries(options);
-  const own = all.filter(([, { about }]) => about === undefined);
-  const rows = own.map(([name, option]) => `| \`${optionWords(name, option)}\` | ${cell(option.says)} |\n`);
+  const own = all.filter(([, { group }]) => group === undefined);
+  const rows = own.map(([name, option]) => `| \`${optionWords(name, option)}\` | ${cell(option.summary)} |\n`);
   const server = all.length === own.length ? "" : "| `--server`, `--key-file`, `--key` | [which server](#which-server-and-with-whose-key) |\n";
   const table = all.length === 0 ? "" : `\n| option | |\n| --- | --- |\n${rows.join("")}${server}`;
-  return `${sentence(says)}\n${more === undefined ? "" : `\n\`\`\`text\n${more}\n\`\`\`\n`}${table}`;
+  return `${sentence(says)}\n${details === undefined ? "" : `\n\`\`\`text\n${details}\n\`\`\`\n`}${table}`;
 }
 
 function sentence(says: string): string {

@@ -1,34 +1,35 @@
-import { type Commands, type Completes, type Option, verb, type Verb, type Verbs } from "./command.ts";
-import type { Here } from "./command-context.ts";
-import { readConfigFiles } from "./server/config-files.ts";
-import { type Kind, listOf } from "./server/find-entity.ts";
-import { serverOf } from "./server/server-command.ts";
+import { type Commands, type Completes, type Option, defineVerb, type Verb, type Verbs } from "./command.ts";
+import type { CommandContext } from "./command-context.ts";
+import { loadConfigFiles } from "./server/config-files.ts";
+import { type EntityKind, listEntities } from "./server/find-entity.ts";
+import { selectServer } from "./server/server-command.ts";
 
 /** A word that may stand there, and what it is. */
-type Candidate = [word: string, says: string];
-type Names = Exclude<Completes, readonly string[]>;
+type Candidate = [word: string, summary: string];
+type CompletionKind = Exclude<Completes, readonly string[]>;
 
 /** Nobody waits longer for a hint. */
-const ASK_MS = 3_000;
+const REQUEST_MS = 3_000;
 
 /** `berth complete -- <word>...`, which shells ask: the last word is the one that is being typed. Whatever goes wrong, there is no hint. */
 export const verbs: Verbs = {
-  "": verb({
+  "": defineVerb({
     words: "[<word>...]",
-    says: "print how the last word may go on",
+    summary: "print how the last word may go on",
     options: {},
-    run: async ({ here, words, commands, screen }) => {
-      const found = await candidates({ here, commands }, words).catch(() => []);
+    run: async ({ context, words, commands, screen }) => {
+      const found = await candidates({ here: context, commands }, words).catch(() => []);
       const typed = words.at(-1) ?? "";
-      for (const [word, says] of found) if (word.startsWith(":") || word.startsWith(typed)) screen.print(says === "" ? word : `${word}\t${says}`);
+      for (const [word, summary] of found)
+        if (word.startsWith(":") || word.startsWith(typed)) screen.print(summary === "" ? word : `${word}\t${summary}`);
     },
   }),
 };
 
-async function candidates(at: { here: Here; commands: Commands }, words: readonly string[]): Promise<Candidate[]> {
+async function candidates(at: { here: CommandContext; commands: Commands }, words: readonly string[]): Promise<Candidate[]> {
   const { commands } = at;
   const [name = "", ...rest] = words;
-  if (rest.length === 0) return Object.entries(commands).map(([command, { says }]) => [command, says]);
+  if (rest.length === 0) return Object.entries(commands).map(([command, { summary }]) => [command, summary]);
   if (!Object.hasOwn(commands, name)) return [];
   const module = await commands[name]?.load();
   if (!module || !("verbs" in module)) return [];
@@ -39,7 +40,7 @@ async function candidates(at: { here: Here; commands: Commands }, words: readonl
   if (!verb) return next;
   const value = valueOf(verb, before.at(-1));
   if (value) return namesOf(at, value.completes, before, verb);
-  if (typed.startsWith("-")) return Object.entries(verb.options).map(([option, { says }]) => [`--${option}`, says]);
+  if (typed.startsWith("-")) return Object.entries(verb.options).map(([option, { summary }]) => [`--${option}`, summary]);
   const full = !verb.words.includes("...") && positionals(verb, args).length >= verb.words.split("<").length - 1;
   return [...next, ...(full ? [] : await namesOf(at, verb.completes, args, verb))];
 }
@@ -57,10 +58,10 @@ function verbWords(verbs: Verbs, before: readonly string[]): Candidate[] {
   const lead = before.map((word) => `${word} `).join("");
   const found = Object.entries(verbs).filter(([name]) => name !== "" && name.startsWith(lead) && name.length > lead.length);
   const next = new Map<string, string>();
-  for (const [name, { says }] of found) {
+  for (const [name, { summary }] of found) {
     const [word = "", ...further] = name.slice(lead.length).split(" ");
     const before = next.get(word);
-    next.set(word, further.length === 0 ? says : [...(before === undefined ? [] : [before]), further.join(" ")].join(", "));
+    next.set(word, further.length === 0 ? summary : [...(before === undefined ? [] : [before]), further.join(" ")].join(", "));
   }
   return [...next];
 }
@@ -68,7 +69,7 @@ function verbWords(verbs: Verbs, before: readonly string[]): Candidate[] {
 /** The option whose value is being typed. */
 function valueOf({ options }: Verb, last: string | undefined): Option | undefined {
   const option = Object.entries(options).find(([name, { short }]) => last === `--${name}` || (short !== undefined && last === `-${short}`))?.[1];
-  return option?.takes === undefined ? undefined : option;
+  return option?.value === undefined ? undefined : option;
 }
 
 function positionals(verb: Verb, args: readonly string[]): string[] {
@@ -76,18 +77,18 @@ function positionals(verb: Verb, args: readonly string[]): string[] {
 }
 
 async function namesOf(
-  at: { here: Here; commands: Commands },
+  at: { here: CommandContext; commands: Commands },
   completes: Completes | undefined,
   args: readonly string[],
   verb: Verb,
 ): Promise<Candidate[]> {
   if (completes === undefined) return [];
   if (typeof completes !== "string") return completes.map((word) => [word, ""]);
-  return SOURCES[completes](at, saidIn(args), positionals(verb, args));
+  return NAME_SOURCES[completes](at, serverOptionsIn(args), positionals(verb, args));
 }
 
 /** The server that is named so far. */
-function saidIn(args: readonly string[]): { server?: string; "key-file"?: string } {
+function serverOptionsIn(args: readonly string[]): { server?: string; "key-file"?: string } {
   const after = (option: string) => {
     const index = args.indexOf(option);
     return index === -1 ? undefined : args[index + 1];
@@ -96,26 +97,27 @@ function saidIn(args: readonly string[]): { server?: string; "key-file"?: string
   return { ...(server === undefined ? {} : { server }), ...(file === undefined ? {} : { "key-file": file }) };
 }
 
-type Source = (
-  at: { here: Here; commands: Commands },
-  said: { server?: string; "key-file"?: string },
+type NameSource = (
+  at: { here: CommandContext; commands: Commands },
+  serverOptions: { server?: string; "key-file"?: string },
   known: readonly string[],
 ) => Promise<Candidate[]>;
 
 /** Where names come from. What is named already is not named again. */
-const SOURCES: Record<Names, Source> = {
-  containers: listed("containers"),
-  images: listed("images"),
-  users: async ({ here }, said, known) =>
+const NAME_SOURCES: Record<CompletionKind, NameSource> = {
+  containers: entityNames("containers"),
+  images: entityNames("images"),
+  users: async ({ here: context }, serverOptions, known) =>
     known.length > 0
       ? []
-      : inTime(here, async () => {
-          const people = await serverOf(here, said).call<{ login: string; admin: boolean }[]>("GET", "/users");
-          return people.map(({ login, admin }): Candidate => [login, admin ? "admin" : "user"]);
+      : withTimeLimit(context, async () => {
+          const users = await selectServer(context, serverOptions).call<{ login: string; admin: boolean }[]>("GET", "/users");
+          return users.map(({ login, admin }): Candidate => [login, admin ? "admin" : "user"]);
         }),
-  servers: async ({ here }) => readConfigFiles(here.env).flatMap(({ servers }) => servers.map(({ alias, url }): Candidate => [alias, url])),
-  commands: async ({ commands }, _said, [name]) => {
-    if (name === undefined) return Object.entries(commands).map(([command, { says }]) => [command, says]);
+  servers: async ({ here: context }) =>
+    loadConfigFiles(context.env).flatMap(({ servers }) => servers.map(({ alias, url }): Candidate => [alias, url])),
+  commands: async ({ commands }, _serverOptions, [name]) => {
+    if (name === undefined) return Object.entries(commands).map(([command, { summary }]) => [command, summary]);
     const module = await commands[name]?.load();
     return module && "verbs" in module ? verbWords(module.verbs, []) : [];
   },
@@ -123,14 +125,14 @@ const SOURCES: Record<Names, Source> = {
   folders: async () => [[":folders", ""]],
 };
 
-function listed(kind: Kind): Source {
-  return ({ here }, said, known) =>
-    inTime(here, async () => {
-      const all = await listOf(serverOf(here, said), kind);
+function entityNames(kind: EntityKind): NameSource {
+  return ({ here: context }, serverOptions, known) =>
+    withTimeLimit(context, async () => {
+      const all = await listEntities(selectServer(context, serverOptions), kind);
       return all.flatMap(({ name, status }): Candidate[] => (known.includes(name) ? [] : [[name, status]]));
     });
 }
 
-async function inTime(here: Here, ask: () => Promise<Candidate[]>): Promise<Candidate[]> {
-  return Promise.race([ask(), here.clock.sleep(ASK_MS).then(() => [])]);
+async function withTimeLimit(context: CommandContext, ask: () => Promise<Candidate[]>): Promise<Candidate[]> {
+  return Promise.race([ask(), context.clock.sleep(REQUEST_MS).then(() => [])]);
 }

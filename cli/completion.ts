@@ -1,5 +1,5 @@
 import { Fault } from "../lib/fault.ts";
-import { verb, type Verbs } from "./command.ts";
+import { defineVerb, type Verbs } from "./command.ts";
 
 /**
  * What a shell needs to know: it asks `berth complete` for what may stand where the cursor is, so that a newer berth, and what there is at the server, need no
@@ -72,10 +72,10 @@ export type Shell = keyof typeof SCRIPTS;
 const SHELLS = Object.keys(SCRIPTS) as Shell[];
 
 export const verbs: Verbs = {
-  "": verb({
+  "": defineVerb({
     words: "<shell>",
-    says: `print what makes a shell complete berth's words: ${SHELLS.join(", ")}`,
-    more: Object.entries(SCRIPTS)
+    summary: `print what makes a shell complete berth's words: ${SHELLS.join(", ")}`,
+    details: Object.entries(SCRIPTS)
       .map(([shell, { enable }]) => `${shell.padEnd(6)}${enable}`)
       .join("\n"),
     options: {},

@@ -1,24 +1,25 @@
 import { printSettings, settingsJson } from "../conf/print-settings.ts";
-import { settingsHere } from "./command-context.ts";
-import { readConfigFiles } from "./server/config-files.ts";
-import { textTable } from "./terminal/text-table.ts";
-import { verb, type Verbs } from "./command.ts";
+import { loadSettings } from "./command-context.ts";
+import { loadConfigFiles } from "./server/config-files.ts";
+import { formatTable } from "./terminal/text-table.ts";
+import { defineVerb, type Verbs } from "./command.ts";
 
 export const verbs: Verbs = {
-  "": verb({
+  "": defineVerb({
     words: "",
-    says: "print the effective settings and where each came from; secrets are ***",
-    options: { json: { says: "one JSON document" } },
-    run: async ({ here, given, screen }) =>
-      given.json ? screen.json(settingsJson(settingsHere(here))) : screen.write(printSettings(settingsHere(here))),
+    summary: "print the effective settings and where each came from; secrets are ***",
+    options: { json: { summary: "one JSON document" } },
+    run: async ({ context, options, screen }) =>
+      options.json ? screen.json(settingsJson(loadSettings(context))) : screen.write(printSettings(loadSettings(context))),
   }),
-  servers: verb({
+  servers: defineVerb({
     words: "",
-    says: "the servers that config files name, for --server; keys are never shown",
-    more: "They are read from ~/.config/berth/config.yaml and ~/.grok/config.yaml, in the format of datagrok-tools:\n  servers:\n    dev: { url: https://dev.example/api, key: <developer key>, registry: registry.dev.example }\n  default: dev\nOnly the default of berth's own file counts: without one, the berth of this machine is meant.",
-    options: { json: { says: "one JSON document" } },
-    run: async ({ here, given, screen }) => {
-      const files = readConfigFiles(here.env);
+    summary: "the servers that config files name, for --server; keys are never shown",
+    details:
+      "They are read from ~/.config/berth/config.yaml and ~/.grok/config.yaml, in the format of datagrok-tools:\n  servers:\n    dev: { url: https://dev.example/api, key: <developer key>, registry: registry.dev.example }\n  default: dev\nOnly the default of berth's own file counts: without one, the berth of this machine is meant.",
+    options: { json: { summary: "one JSON document" } },
+    run: async ({ context, options, screen }) => {
+      const files = loadConfigFiles(context.env);
       const known = files.flatMap(({ path, own, servers, default: chosen }) =>
         servers.map(({ alias, url, key, registry }) => ({
           alias,
@@ -29,10 +30,10 @@ export const verbs: Verbs = {
           file: path,
         })),
       );
-      if (given.json) return screen.json(known);
+      if (options.json) return screen.json(known);
       if (known.length === 0) return screen.print("No config file names a server: berth config servers --help says what they look like.");
       const rows = known.map((one) => [one.alias + (one.isDefault ? " *" : ""), one.url, one.registry ?? "-", one.hasKey ? "yes" : "no", one.file]);
-      screen.print(textTable(["ALIAS", "URL", "REGISTRY", "KEY", "FILE"], rows, screen));
+      screen.print(formatTable(["ALIAS", "URL", "REGISTRY", "KEY", "FILE"], rows, screen));
     },
   }),
 };

@@ -1,15 +1,15 @@
 import { readFileSync } from "node:fs";
 import { join, relative, resolve } from "node:path";
 import type { Clock } from "../lib/clock.ts";
-import { demoBanner, BUILD_DEMO_IMAGE, DEMO_FOLDER, DEMO_IMAGE, keepDemoToken, publishDemo } from "../conf/demo.ts";
+import { demoBanner, BUILD_DEMO_IMAGE, DEMO_FOLDER, DEMO_IMAGE, saveDemoToken, publishDemo } from "../conf/demo.ts";
 import type { Settings } from "../conf/settings.ts";
 import { adminKey } from "../control/identity/admin-key.ts";
 import { withTimeout } from "../lib/deadline.ts";
 import { Fault } from "../lib/fault.ts";
 import { engineAt } from "../processes/open-driver.ts";
-import { untilTold } from "../processes/parent.ts";
-import { begin, type Here } from "./command-context.ts";
-import { addressOf, serveHere } from "./serve.ts";
+import { untilSignal } from "../processes/parent.ts";
+import { loadSettingsAndLog, type CommandContext } from "./command-context.ts";
+import { listenerUrl, startServe } from "./serve.ts";
 import { X509Certificate } from "node:crypto";
 
 /** How long stopping the demo container may take when the person has had enough. */
@@ -17,29 +17,29 @@ const STOP_MS = 15_000;
 const ENGINE_ANSWERS_MS = 10_000;
 
 /** `berth demo`: a whole berth, and in it a plugin that is published over its edge as an author would. */
-export async function run(here: Here): Promise<void> {
-  const { settings, sources, log } = begin(here, "demo");
+export async function run(context: CommandContext): Promise<void> {
+  const { settings, sources, log } = loadSettingsAndLog(context, "demo");
   // A newcomer's machine may have no container engine; who names one gets it.
   const driver = sources["driver"] === "default" ? "process" : settings.driver;
   // What a newcomer reads is the page that the demo prints.
-  if (driver === "docker") await requireDemoImage(settings, here.clock);
+  if (driver === "docker") await requireDemoImage(settings, context.clock);
   const quiet = sources["logLevel"] === "default" ? { BERTH_LOG_LEVEL: "error" } : {};
   // Whoever closes the terminal has had enough as well.
-  const told = untilTold(["SIGTERM", "SIGINT", "SIGHUP"]);
-  const served = await serveHere(here, settings, log, { BERTH_DRIVER: driver, ...quiet });
+  const stopRequested = untilSignal(["SIGTERM", "SIGINT", "SIGHUP"]);
+  const served = await startServe(context, settings, log, { BERTH_DRIVER: driver, ...quiet });
   const stopped = new AbortController();
-  void told.then(() => stopped.abort());
+  void stopRequested.then(() => stopped.abort());
   // Whoever listens on every interface is reached on this one too.
-  const base = addressOf({ ...settings, edgeHost: /^(0\.0\.0\.0|::)$/.test(settings.edgeHost) ? "127.0.0.1" : settings.edgeHost }, served.port);
+  const base = listenerUrl({ ...settings, edgeHost: /^(0\.0\.0\.0|::)$/.test(settings.edgeHost) ? "127.0.0.1" : settings.edgeHost }, served.port);
   const trust = settings.tlsCert === undefined ? undefined : demoTrust(settings.tlsCert, new URL(base).hostname);
   const send = trust === undefined ? fetch : await fetchTrusting(trust);
   try {
-    await Promise.race([served.ready, told]);
+    await Promise.race([served.ready, stopRequested]);
     stopped.signal.throwIfAborted();
     const { key } = adminKey({ dataFolder: settings.data, given: settings.adminKey });
-    const demo = await publishDemo({ base, devKey: key, folder: DEMO_FOLDER, clock: here.clock, signal: stopped.signal, send });
+    const demo = await publishDemo({ base, devKey: key, folder: DEMO_FOLDER, clock: context.clock, signal: stopped.signal, send });
     const tokenFile = join(settings.data, "demo.token");
-    keepDemoToken(tokenFile, demo.token);
+    saveDemoToken(tokenFile, demo.token);
     const shown = new URL(base);
     const about = {
       base,
@@ -54,12 +54,12 @@ export async function run(here: Here): Promise<void> {
         tokenFile: typed(tokenFile),
         dataFolder: typed(settings.data),
         idleMinutes: idleMinutes(),
-        hasNode: here.script !== undefined,
+        hasNode: context.script !== undefined,
         tls: trust && { certFile: typed(settings.tlsCert ?? ""), isForHost: trust.isForHost },
       }),
     );
-    await told;
-    await rest(`${base}/api/docker/containers/${demo.id}/stop?awaitStop=true`, demo.token, here.clock, send);
+    await stopRequested;
+    await rest(`${base}/api/docker/containers/${demo.id}/stop?awaitStop=true`, demo.token, context.clock, send);
   } catch (error) {
     if (!stopped.signal.aborted) throw error;
   } finally {

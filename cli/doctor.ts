@@ -1,45 +1,46 @@
 import { readFileSync } from "node:fs";
 import { Fault } from "../lib/fault.ts";
-import { type Asked, openChain } from "./doctor/check.ts";
-import { LINKS } from "./doctor/checks.ts";
-import { countOf, documentOf, lastLine, lineOf, walk } from "./doctor/run-checks.ts";
-import { verb, type Verbs } from "./command.ts";
+import { type DoctorOptions, openCheckContext } from "./doctor/check.ts";
+import { CHECKS } from "./doctor/checks.ts";
+import { countRows, reportJson, formatTotals, formatRow, runChecks } from "./doctor/run-checks.ts";
+import { defineVerb, type Verbs } from "./command.ts";
 
 const MOST_IDLE = 3_600;
 
 export const verbs: Verbs = {
-  "": verb({
+  "": defineVerb({
     words: "",
-    says: "looks at each link from a browser to a container, with a container of its own that it removes again, and says which is wrong and what to do",
-    more: "Ends with 0 where nothing is wrong. Run it as berth's user and with its variables, where berth runs.",
+    summary:
+      "looks at each link from a browser to a container, with a container of its own that it removes again, and says which is wrong and what to do",
+    details: "Ends with 0 where nothing is wrong. Run it as berth's user and with its variables, where berth runs.",
     options: {
-      json: { says: "one JSON document in place of lines" },
-      server: { takes: "<url>", says: "the public address, where not BERTH_WEB_ROOT, or where that is not set the edge of this machine" },
-      registry: { takes: "<url>", says: "the registry proxy as docker reaches it, where not its listener on this machine" },
+      json: { summary: "one JSON document in place of lines" },
+      server: { value: "<url>", summary: "the public address, where not BERTH_WEB_ROOT, or where that is not set the edge of this machine" },
+      registry: { value: "<url>", summary: "the registry proxy as docker reaches it, where not its listener on this machine" },
       "key-file": {
-        takes: "<file>",
-        says: "a file with an administrator's developer key; else the first user's, or with DATAGROK_URL that of BERTH_DATAGROK_KEY",
+        value: "<file>",
+        summary: "a file with an administrator's developer key; else the first user's, or with DATAGROK_URL that of BERTH_DATAGROK_KEY",
         completes: "files",
       },
       image: {
-        takes: "<image>",
-        says: "an image of berth that the orchestrator can pull, for its container; plain processes, Docker and a swarm of one node need none",
+        value: "<image>",
+        summary: "an image of berth that the orchestrator can pull, for its container; plain processes, Docker and a swarm of one node need none",
       },
-      store: { says: "have SQLite check the whole store on this machine; some seconds for a large one, and berth may run meanwhile" },
-      idle: { takes: "<seconds>", says: "hold silent connections for so long, to find who cuts them" },
+      store: { summary: "have SQLite check the whole store on this machine; some seconds for a large one, and berth may run meanwhile" },
+      idle: { value: "<seconds>", summary: "hold silent connections for so long, to find who cuts them" },
     },
-    run: async ({ here, given, screen, signal }) => {
-      const { server, registry, image, idle = "0", store = false, "key-file": file, json = false } = given;
+    run: async ({ context, options, screen, signal }) => {
+      const { server, registry, image, idle = "0", store = false, "key-file": file, json = false } = options;
       const key = file === undefined ? undefined : readKey(file);
-      const asked: Asked = { server: readUrl(server), registry: readUrl(registry), image, key, store, idleSeconds: readIdle(idle) };
-      const rows = await walk(LINKS, openChain(here, asked), signal, (row) => {
-        if (!json) screen.print(lineOf(row, screen.paint));
+      const doctorOptions: DoctorOptions = { server: readUrl(server), registry: readUrl(registry), image, key, store, idleSeconds: readIdle(idle) };
+      const rows = await runChecks(CHECKS, openCheckContext(context, doctorOptions), signal, (row) => {
+        if (!json) screen.print(formatRow(row, screen.paint));
       });
-      if (json) screen.json(documentOf(rows));
-      else screen.print(`\n${lastLine(rows)}`);
+      if (json) screen.json(reportJson(rows));
+      else screen.print(`\n${formatTotals(rows)}`);
       signal.throwIfAborted();
       const wrong = rows.filter(({ state }) => state === "wrong").map(({ link }) => link);
-      if (countOf(rows).wrong > 0) throw new Fault("CHAIN_BROKEN", `Wrong: ${wrong.join(", ")}.`);
+      if (countRows(rows).wrong > 0) throw new Fault("CHAIN_BROKEN", `Wrong: ${wrong.join(", ")}.`);
     },
   }),
 };

@@ -2,25 +2,25 @@ import { request as httpRequest } from "node:http";
 import { request as httpsRequest } from "node:https";
 import type { Settings } from "../conf/settings.ts";
 import { Fault } from "../lib/fault.ts";
-import { callHere, type Here, settingsHere } from "./command-context.ts";
-import { addressOf, registryAt } from "./serve.ts";
-import { verb, type Verbs } from "./command.ts";
+import { localApi, type CommandContext, loadSettings } from "./command-context.ts";
+import { listenerUrl, registryListener } from "./serve.ts";
+import { defineVerb, type Verbs } from "./command.ts";
 
-const ASK_MS = 5_000;
+const REQUEST_MS = 5_000;
 
 /** Where a role says whether it is ready. */
-type At = { host: string; port: number; path?: string; isPlain?: true };
+type ReadyEndpoint = { host: string; port: number; path?: string; isPlain?: true };
 
-type Listener = (settings: Settings) => At;
+type EndpointOf = (settings: Settings) => ReadyEndpoint;
 
-const edge: Listener = ({ edgeHost: host, edgePort: port }) => ({ host, port });
-const registry: Listener = ({ registryHost: host, registryPort: port }) => ({ host, port });
-const spawner: Listener = ({ spawnerHost: host, spawnerPort: port }) => ({ host, port, path: "/info", isPlain: true });
+const edge: EndpointOf = ({ edgeHost: host, edgePort: port }) => ({ host, port });
+const registry: EndpointOf = ({ registryHost: host, registryPort: port }) => ({ host, port });
+const spawner: EndpointOf = ({ spawnerHost: host, spawnerPort: port }) => ({ host, port, path: "/info", isPlain: true });
 
 /** By role; control has no listener of its own. */
-const READY: Readonly<Record<string, (settings: Settings) => Listener[]>> = {
+const READY_ENDPOINTS: Readonly<Record<string, (settings: Settings) => EndpointOf[]>> = {
   // Its edge is there first: who signs in to the registry right after would be cut off.
-  serve: (settings) => [edge, ...(registryAt(settings) ? [registry] : []), ...(settings.spawner ? [spawner] : [])],
+  serve: (settings) => [edge, ...(registryListener(settings) ? [registry] : []), ...(settings.spawner ? [spawner] : [])],
   gateway: () => [edge],
   "registry-proxy": () => [registry],
   registry: () => [registry],
@@ -28,35 +28,36 @@ const READY: Readonly<Record<string, (settings: Settings) => Listener[]>> = {
 };
 
 export const verbs: Verbs = {
-  "": verb({
+  "": defineVerb({
     words: "",
-    says: 'asks the berth of these settings on this machine whether it takes requests, and ends with 0 where it does; where gateways serve without control it prints "degraded", and ends with another code unless it is a gateway whose control is elsewhere; for health checks of containers',
-    more: "BERTH_ROLE says which of its listeners is asked.",
+    summary:
+      'asks the berth of these settings on this machine whether it takes requests, and ends with 0 where it does; where gateways serve without control it prints "degraded", and ends with another code unless it is a gateway whose control is elsewhere; for health checks of containers',
+    details: "BERTH_ROLE says which of its listeners is asked.",
     options: {},
-    run: async ({ here, screen }) => {
-      const degraded = await lookReady(here);
+    run: async ({ context, screen }) => {
+      const degraded = await checkReady(context);
       // Where control is elsewhere, a restart of this one ends what it serves, and brings nothing back.
-      if (degraded !== undefined && settingsHere(here).settings.role !== "gateway") throw degraded;
+      if (degraded !== undefined && loadSettings(context).settings.role !== "gateway") throw degraded;
       screen.print(degraded?.message ?? "ready");
     },
   }),
 };
 
 /** Resolves where the berth of these settings takes requests, with what is missing where it serves without control. Faults: CONTROL_AWAY. */
-export async function lookReady(here: Here): Promise<Fault | undefined> {
-  const { settings } = settingsHere(here);
-  const listeners = READY[settings.role ?? "serve"]?.(settings);
+export async function checkReady(context: CommandContext): Promise<Fault | undefined> {
+  const { settings } = loadSettings(context);
+  const listeners = READY_ENDPOINTS[settings.role ?? "serve"]?.(settings);
   if (listeners === undefined) {
-    await callHere(here)("GET", "/info/server");
+    await localApi(context)("GET", "/info/server");
     return undefined;
   }
-  const controls = await Promise.all(listeners.map((listener) => askReady(settings, listener(settings), here)));
+  const controls = await Promise.all(listeners.map((listener) => requestReady(settings, listener(settings), context)));
   const control = controls.find((state) => state !== undefined);
   if (control === undefined) return undefined;
   return new Fault("CONTROL_AWAY", `degraded: control is ${control}. Containers that run are served; nothing is started.`);
 }
 
-const LONGEST_BODY = 4_096;
+const MAX_BODY = 4_096;
 
 /** What a gateway that is ready reports about a control that it does not reach. */
 function controlIn(body: string): string | undefined {
@@ -68,17 +69,21 @@ function controlIn(body: string): string | undefined {
 }
 
 /** Resolves with what it reports about a control that it does not reach. A listener on all interfaces is called on this machine's own; whose certificate it is does not matter to itself. */
-function askReady(settings: Settings, { host, port, path = "/readyz", isPlain }: At, { clock }: Here): Promise<string | undefined> {
+function requestReady(
+  settings: Settings,
+  { host, port, path = "/readyz", isPlain }: ReadyEndpoint,
+  { clock }: CommandContext,
+): Promise<string | undefined> {
   const edgeHost = host === "0.0.0.0" ? "127.0.0.1" : host === "::" ? "::1" : host;
-  const url = `${addressOf({ edgeHost, tlsCert: isPlain ? undefined : settings.tlsCert }, port)}${path}`;
+  const url = `${listenerUrl({ edgeHost, tlsCert: isPlain ? undefined : settings.tlsCert }, port)}${path}`;
   const over = new AbortController();
-  const signal = clock.deadline(ASK_MS, () => new Fault("CONTROL_AWAY", `${url} did not answer within ${ASK_MS / 1_000} s.`), over.signal);
+  const signal = clock.deadline(REQUEST_MS, () => new Fault("CONTROL_AWAY", `${url} did not answer within ${REQUEST_MS / 1_000} s.`), over.signal);
   return new Promise<string | undefined>((resolve, reject) => {
     const options = { signal, rejectUnauthorized: false };
     const sent = (url.startsWith("https") ? httpsRequest : httpRequest)(url, options, (answer) => {
       let body = "";
       answer.setEncoding("utf8");
-      answer.on("data", (piece: string) => void (body.length < LONGEST_BODY && (body += piece)));
+      answer.on("data", (piece: string) => void (body.length < MAX_BODY && (body += piece)));
       answer.once("end", () => resolve(controlIn(body)));
       if (answer.statusCode !== 200) reject(new Fault("CONTROL_AWAY", `${url} answers ${answer.statusCode}: it takes no requests now.`));
     });

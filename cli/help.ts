@@ -1,35 +1,35 @@
 import {
   findCommand,
-  verb,
+  defineVerb,
   type Verbs,
   type Command,
   type CommandModule,
   type Commands,
-  THEMES,
+  HELP_SECTIONS,
   findVerb,
   type Option,
   usageLine,
   type Verb,
 } from "./command.ts";
-import { EXITS } from "./exit-codes.ts";
-import { wrapped } from "./terminal/text.ts";
+import { EXIT_CODES } from "./exit-codes.ts";
+import { wrapText } from "./terminal/text.ts";
 import { VERSION } from "./version.ts";
 
 export const verbs: Verbs = {
-  "": verb({
+  "": defineVerb({
     words: "[<command>] [<verb>...]",
-    says: "print what commands there are, or all about one",
-    more: `A command ends with one of these numbers:\n${exitLines().join("\n")}`,
+    summary: "print what commands there are, or all about one",
+    details: `A command ends with one of these numbers:\n${exitLines().join("\n")}`,
     options: {},
     completes: "commands",
     run: async ({ words: [name, ...words], commands, screen }) => {
-      screen.print(name === undefined ? overview(commands, screen.width) : await helpOf(name, findCommand(name, commands), words, screen.width));
+      screen.print(name === undefined ? overview(commands, screen.width) : await commandHelp(name, findCommand(name, commands), words, screen.width));
     },
   }),
 };
 
 /** Where it is not printed to a terminal. */
-const USUAL_WIDTH = 100;
+const DEFAULT_WIDTH = 100;
 
 /** Those of a verb's own come first. */
 const OPTION_GROUPS = [
@@ -38,11 +38,11 @@ const OPTION_GROUPS = [
 ] as const;
 
 /** What `berth help` prints. */
-export function overview(commands: Commands, width: number = USUAL_WIDTH): string {
-  const themes = Object.entries(THEMES).map(([theme, title]) => {
-    const rows = Object.entries(commands).filter(([, command]) => command.theme === theme);
+export function overview(commands: Commands, width: number = DEFAULT_WIDTH): string {
+  const sections = Object.entries(HELP_SECTIONS).map(([section, title]) => {
+    const rows = Object.entries(commands).filter(([, command]) => command.section === section);
     return `${title}:\n${inColumns(
-      rows.map(([name, { says }]) => [name, says]),
+      rows.map(([name, { summary: says }]) => [name, says]),
       width,
       Math.max(...Object.keys(commands).map((name) => name.length)),
     ).join("\n")}`;
@@ -51,21 +51,21 @@ export function overview(commands: Commands, width: number = USUAL_WIDTH): strin
 
 Usage: berth <command> [options]
 
-${themes.join("\n\n")}
+${sections.join("\n\n")}
 
-${wrapped("berth help <command> says more. Containers and images are named by name, by id, or by the beginning of either. Settings come from the environment and berth.yaml: docs/reference/settings.md.", 0, width)}`;
+${wrapText("berth help <command> says more. Containers and images are named by name, by id, or by the beginning of either. Settings come from the environment and berth.yaml: docs/reference/settings.md.", 0, width)}`;
 }
 
 /** What `berth <command> [<verb>] --help` prints. */
-export async function helpOf(name: string, command: Command, words: readonly string[], width: number = USUAL_WIDTH): Promise<string> {
+export async function commandHelp(name: string, command: Command, words: readonly string[], width: number = DEFAULT_WIDTH): Promise<string> {
   const module: CommandModule = await command.load();
-  if (!("verbs" in module)) return module.usage ?? `Usage: berth ${name}\n  ${command.says}`;
+  if (!("verbs" in module)) return module.usage ?? `Usage: berth ${name}\n  ${command.summary}`;
   if (words.length > 0 || Object.keys(module.verbs).length === 1) {
-    const asked = verbOf(name, module.verbs, words);
-    if (asked) return verbPage(name, asked.name, asked.verb, width);
+    const match = verbOf(name, module.verbs, words);
+    if (match) return verbPage(name, match.name, match.verb, width);
   }
-  const verbs = Object.entries(module.verbs).map(([verb, one]) => `  ${usageLine(name, verb, one)}\n${wrapped(`      ${one.says}`, 6, width)}`);
-  return `${wrapped(`berth ${name}: ${command.says}`, 0, width)}\n\n${verbs.join("\n")}\n\nberth ${name} <one of these> --help says more.`;
+  const verbs = Object.entries(module.verbs).map(([verb, one]) => `  ${usageLine(name, verb, one)}\n${wrapText(`      ${one.summary}`, 6, width)}`);
+  return `${wrapText(`berth ${name}: ${command.summary}`, 0, width)}\n\n${verbs.join("\n")}\n\nberth ${name} <one of these> --help says more.`;
 }
 
 /** Who asks for help gets it, however the words go on. */
@@ -78,11 +78,11 @@ function verbOf(command: string, verbs: Verbs, words: readonly string[]): { name
 }
 
 function verbPage(command: string, name: string, verb: Verb, width: number): string {
-  const lines = [`Usage: ${usageLine(command, name, verb)}`, wrapped(`  ${verb.says}`, 2, width)];
-  if (verb.more !== undefined) lines.push("", ...verb.more.split("\n").map((line) => wrapped(`  ${line}`, 4, width)));
+  const lines = [`Usage: ${usageLine(command, name, verb)}`, wrapText(`  ${verb.summary}`, 2, width)];
+  if (verb.details !== undefined) lines.push("", ...verb.details.split("\n").map((line) => wrapText(`  ${line}`, 4, width)));
   const all = Object.entries(verb.options);
   for (const [title, about] of OPTION_GROUPS) {
-    const options = all.filter(([, option]) => option.about === about);
+    const options = all.filter(([, option]) => option.group === about);
     if (options.length > 0) lines.push("", `${title}:`, ...optionLines(options, width));
   }
   return lines.join("\n");
@@ -90,23 +90,23 @@ function verbPage(command: string, name: string, verb: Verb, width: number): str
 
 function optionLines(options: [string, Option][], width: number): string[] {
   return inColumns(
-    options.map(([name, option]) => [optionWords(name, option), option.says]),
+    options.map(([name, option]) => [optionWords(name, option), option.summary]),
     width,
   );
 }
 
 function inColumns(rows: readonly (readonly [string, string])[], width: number, first = Math.max(...rows.map(([word]) => word.length))): string[] {
-  return rows.map(([word, says]) => `  ${word}`.padEnd(first + 4) + wrapped(" ".repeat(first + 4) + says, first + 4, width).trimStart());
+  return rows.map(([word, says]) => `  ${word}`.padEnd(first + 4) + wrapText(" ".repeat(first + 4) + says, first + 4, width).trimStart());
 }
 
 /** `-f, --follow`, `--tail <lines>` */
-export function optionWords(name: string, { takes, short, many }: Option): string {
-  return `${short === undefined ? "" : `-${short}, `}--${name}${takes === undefined ? "" : ` ${takes}`}${many ? "..." : ""}`;
+export function optionWords(name: string, { value, short, repeatable }: Option): string {
+  return `${short === undefined ? "" : `-${short}, `}--${name}${value === undefined ? "" : ` ${value}`}${repeatable ? "..." : ""}`;
 }
 
 /** The numbers with which commands end, a line each. */
 export function exitLines(): string[] {
-  return Object.values(EXITS)
+  return Object.values(EXIT_CODES)
     .toSorted((a, b) => a.code - b.code)
-    .map(({ code, says }) => `${String(code).padStart(5)}  ${says}`);
+    .map(({ code, summary }) => `${String(code).padStart(5)}  ${summary}`);
 }

@@ -3,12 +3,12 @@ import type { Clock } from "../lib/clock.ts";
 import { withTimeout } from "../lib/deadline.ts";
 import { Fault } from "../lib/fault.ts";
 import { openDatagrokClient, listPages, signInWithKey } from "../gateway/datagrok/ask-server.ts";
-import { callHere, settingsHere } from "./command-context.ts";
-import type { CallControl } from "./server/server-client.ts";
-import { readKeyFile } from "./server/choose-server.ts";
+import { localApi, loadSettings } from "./command-context.ts";
+import type { CallApi } from "./server/server-client.ts";
+import { loadKeyFile } from "./server/choose-server.ts";
 import type { Screen } from "./terminal/screen.ts";
-import { textTable } from "./terminal/text-table.ts";
-import { verb, type Verbs } from "./command.ts";
+import { formatTable } from "./terminal/text-table.ts";
+import { defineVerb, type Verbs } from "./command.ts";
 
 type ImportRow = {
   kind: string;
@@ -20,10 +20,10 @@ type ImportRow = {
   author: string;
 };
 
-type Asked = { url: string; adopt: boolean; dryRun: boolean; yes: boolean };
+type ImportOptions = { url: string; adopt: boolean; dryRun: boolean; yes: boolean };
 
-type Parts = {
-  call: CallControl;
+type ImportDeps = {
+  call: CallApi;
   /** The server's developer key. */
   key: string;
   /** Asks a person; undefined where none is there. */
@@ -32,52 +32,52 @@ type Parts = {
   clock: Clock;
 };
 
-const WHAT: Record<ImportRow["fate"], string> = { import: "import", adopt: "adopt", here: "is here already", left: "leave" };
+const ACTIONS: Record<ImportRow["fate"], string> = { import: "import", adopt: "adopt", here: "is here already", left: "leave" };
 const READ_MS = 300_000;
 /** Each that is to be adopted is tried to be reached. */
-const TAKE_MS = 300_000;
+const IMPORT_MS = 300_000;
 
 export const verbs: Verbs = {
-  "": verb({
+  "": defineVerb({
     words: "<url>",
-    says: "take images and containers of a Datagrok server, with their ids, into the berth that runs on the same data folder",
-    more: "What is here already stays as it is. The server's developer key comes from a file, from standard input, or from BERTH_DATAGROK_KEY.",
+    summary: "take images and containers of a Datagrok server, with their ids, into the berth that runs on the same data folder",
+    details: "What is here already stays as it is. The server's developer key comes from a file, from standard input, or from BERTH_DATAGROK_KEY.",
     options: {
-      "key-file": { takes: "<file>", says: "file with a developer key of that server; - is standard input", completes: "files" },
-      adopt: { says: "take over what runs on this machine's engine, without stopping it" },
-      "dry-run": { says: "only print what would be done" },
-      yes: { says: "do it without asking" },
+      "key-file": { value: "<file>", summary: "file with a developer key of that server; - is standard input", completes: "files" },
+      adopt: { summary: "take over what runs on this machine's engine, without stopping it" },
+      "dry-run": { summary: "only print what would be done" },
+      yes: { summary: "do it without asking" },
     },
-    run: async ({ here, words: [url = ""], given, screen }) => {
+    run: async ({ context, words: [url = ""], options, screen }) => {
       requireAddress(url);
-      const { datagrok } = settingsHere(here).settings;
-      const key = await readKey(given["key-file"], datagrok.key);
-      const asked = { url, adopt: given.adopt ?? false, dryRun: given["dry-run"] ?? false, yes: given.yes ?? false };
+      const { datagrok } = loadSettings(context).settings;
+      const key = await readKey(options["key-file"], datagrok.key);
+      const importOptions = { url, adopt: options.adopt ?? false, dryRun: options["dry-run"] ?? false, yes: options.yes ?? false };
       const isPerson = process.stdin.isTTY && process.stdout.isTTY;
-      await runImport(asked, { call: callHere(here), key, confirm: isPerson ? confirm : undefined, screen, clock: here.clock });
+      await runImport(importOptions, { call: localApi(context), key, confirm: isPerson ? confirm : undefined, screen, clock: context.clock });
     },
   }),
 };
 
 /** Faults: those of the server that is read, and of `call`. */
-async function runImport(asked: Asked, parts: Parts): Promise<void> {
-  const { print } = parts.screen;
-  const entities = await readServer(asked, parts.key, parts.clock);
-  const take = (dryRun: boolean) => parts.call<ImportRow[]>("POST", "/admin/import", { ...entities, adopt: asked.adopt, dryRun }, TAKE_MS);
+async function runImport(importOptions: ImportOptions, deps: ImportDeps): Promise<void> {
+  const { print } = deps.screen;
+  const entities = await readServer(importOptions, deps.key, deps.clock);
+  const take = (dryRun: boolean) => deps.call<ImportRow[]>("POST", "/admin/import", { ...entities, adopt: importOptions.adopt, dryRun }, IMPORT_MS);
   const planned = await take(true);
-  print(tableOf(planned, parts.screen));
-  const count = numbersOf(planned);
+  print(tableOf(planned, deps.screen));
+  const count = countTaken(planned);
   if (count.taken === 0) return print("\nThere is nothing to import.");
-  if (asked.dryRun) return print(`\nNothing was imported: ${count.said} would be.`);
-  if (!asked.yes) {
-    if (parts.confirm === undefined) throw new Fault("SETTINGS_INVALID", "Nothing was imported yet: say --yes to import this.");
+  if (importOptions.dryRun) return print(`\nNothing was imported: ${count.said} would be.`);
+  if (!importOptions.yes) {
+    if (deps.confirm === undefined) throw new Fault("SETTINGS_INVALID", "Nothing was imported yet: say --yes to import this.");
     print("");
-    if (!(await parts.confirm(`Import ${count.said}? [y/N] `))) return print("Nothing was imported.");
+    if (!(await deps.confirm(`Import ${count.said}? [y/N] `))) return print("Nothing was imported.");
   }
   const done = await take(false);
   // Something may have come between.
-  if (JSON.stringify(done) !== JSON.stringify(planned)) print(`\n${tableOf(done, parts.screen)}`);
-  print(`\nImported ${numbersOf(done).said}.`);
+  if (JSON.stringify(done) !== JSON.stringify(planned)) print(`\n${tableOf(done, deps.screen)}`);
+  print(`\nImported ${countTaken(done).said}.`);
 }
 
 function requireAddress(url: string): void {
@@ -86,7 +86,7 @@ function requireAddress(url: string): void {
 }
 
 async function readKey(keyFile: string | undefined, set: string | undefined): Promise<string> {
-  const key = keyFile === undefined ? set : keyFile === "-" ? await readInput() : readKeyFile(keyFile);
+  const key = keyFile === undefined ? set : keyFile === "-" ? await readInput() : loadKeyFile(keyFile);
   if (key !== undefined && key.trim() !== "") return key.trim();
   throw new Fault(
     "SETTINGS_INVALID",
@@ -94,7 +94,7 @@ async function readKey(keyFile: string | undefined, set: string | undefined): Pr
   );
 }
 
-async function readServer({ url }: Asked, key: string, clock: Clock): Promise<{ images: unknown[]; containers: unknown[] }> {
+async function readServer({ url }: ImportOptions, key: string, clock: Clock): Promise<{ images: unknown[]; containers: unknown[] }> {
   const server = openDatagrokClient({ url, connections: 1, clock });
   const overdue = () => new Fault("DATAGROK_AWAY", `${new URL(url).host} did not tell its images and containers within ${READ_MS / 60_000} minutes.`);
   try {
@@ -111,20 +111,20 @@ async function readServer({ url }: Asked, key: string, clock: Clock): Promise<{ 
 }
 
 function tableOf(rows: readonly ImportRow[], screen: Screen): string {
-  return textTable(
+  return formatTable(
     ["WHAT", "KIND", "NAME", "ID", "STATUS", "OWNER", "NOTE"],
-    rows.map(({ kind, id, name, status, fate, why, author }) => [WHAT[fate], kind, name, id, status, author, why]),
+    rows.map(({ kind, id, name, status, fate, why, author }) => [ACTIONS[fate], kind, name, id, status, author, why]),
     screen,
   );
 }
 
-function numbersOf(rows: readonly ImportRow[]): { taken: number; said: string } {
+function countTaken(rows: readonly ImportRow[]): { taken: number; said: string } {
   const taken = rows.filter(({ fate }) => fate === "import" || fate === "adopt");
   const images = taken.filter(({ kind }) => kind === "image").length;
   const adopted = taken.filter(({ fate }) => fate === "adopt").length;
   const containers = taken.length - images;
-  const said = [`${images} ${images === 1 ? "image" : "images"}`, `${containers} ${containers === 1 ? "container" : "containers"}`];
-  return { taken: taken.length, said: `${said.join(" and ")}${adopted === 0 ? "" : ` (${adopted} of them running)`}` };
+  const summary = [`${images} ${images === 1 ? "image" : "images"}`, `${containers} ${containers === 1 ? "container" : "containers"}`];
+  return { taken: taken.length, said: `${summary.join(" and ")}${adopted === 0 ? "" : ` (${adopted} of them running)`}` };
 }
 
 async function confirm(question: string): Promise<boolean> {

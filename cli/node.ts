@@ -2,7 +2,7 @@ import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { constants, Script } from "node:vm";
 import { Fault } from "../lib/fault.ts";
-import type { Here } from "./command-context.ts";
+import type { CommandContext } from "./command-context.ts";
 
 export const usage = "Usage: berth node <file> [<argument>...]";
 
@@ -10,7 +10,7 @@ export const usage = "Usage: berth node <file> [<argument>...]";
  * `berth node`: what services of the driver `process` find as `node` where berth is a single file. Only a file can be run, and its Node takes no
  * options of its own; the rest is as Node has it. Faults: SETTINGS_INVALID.
  */
-export async function run({ args: [file, ...rest] }: Here): Promise<void> {
+export async function run({ args: [file, ...rest] }: CommandContext): Promise<void> {
   if (file === undefined || file.startsWith("-"))
     throw new Fault("SETTINGS_INVALID", `The Node within berth runs a file, and takes no options.\n${usage}`);
   const path = resolve(file);

@@ -7,20 +7,20 @@ import { ADMIN_KEY_FILE } from "../control/identity/admin-key.ts";
 import { GATEWAY_TOKEN_FILE } from "../control/store/data-folder.ts";
 import { registryFolders } from "../processes/registry.ts";
 import { keyPlace } from "./backup.ts";
-import { settingsHere } from "./command-context.ts";
-import { verb, type Verbs } from "./command.ts";
+import { loadSettings } from "./command-context.ts";
+import { defineVerb, type Verbs } from "./command.ts";
 import { VERSION } from "./version.ts";
 
 export const verbs: Verbs = {
-  "": verb({
+  "": defineVerb({
     words: "<file>",
-    says: "makes the store that `berth backup` wrote the one of the data folder, whose berth must not run; what was there is kept as a backup",
-    more: "It is as its user that it is to be run.",
+    summary: "makes the store that `berth backup` wrote the one of the data folder, whose berth must not run; what was there is kept as a backup",
+    details: "It is as its user that it is to be run.",
     options: {},
     completes: "files",
-    run: async ({ here, words: [file = ""], screen }) => {
-      const { settings } = settingsHere(here);
-      const { madeOn, kept } = restore({ folder: settings.data, file, version: VERSION, clock: here.clock });
+    run: async ({ context, words: [file = ""], screen }) => {
+      const { settings } = loadSettings(context);
+      const { madeOn, kept } = restore({ folder: settings.data, file, version: VERSION, clock: context.clock });
       screen.print(
         `${settings.data} is as it was on ${new Date(madeOn).toISOString()}.${kept === undefined ? "" : ` What was there is kept in ${kept}.`}`,
       );

@@ -1,7 +1,7 @@
 import { Fault } from "../lib/fault.ts";
-import { findCommand, findVerb, readAsked } from "./command.ts";
-import { helpOf, overview } from "./help.ts";
-import type { Here } from "./command-context.ts";
+import { findCommand, findVerb, parseVerbArgs } from "./command.ts";
+import { commandHelp, overview } from "./help.ts";
+import type { CommandContext } from "./command-context.ts";
 import type { Screen } from "./terminal/screen.ts";
 import { INTERNAL_COMMANDS } from "./internal-commands.ts";
 import { COMMANDS } from "./table.ts";
@@ -12,8 +12,11 @@ const asksForHelp = (word: string) => word === "--help" || word === "-h";
  * Finds the command that the words begin with, and runs it, or prints its help. `here` has all words; `interrupted` is asked for only by what has something to
  * leave in order when Ctrl-C is pressed. Answers with the command's exit code where it has one of its own. Faults: SETTINGS_INVALID, and the command's own.
  */
-export async function runCommand(here: Here, { screen, interrupted }: { screen: Screen; interrupted(): AbortSignal }): Promise<number | void> {
-  const [first = here.env["BERTH_ROLE"] ?? "help", ...args] = here.args;
+export async function runCommand(
+  context: CommandContext,
+  { screen, interrupted }: { screen: Screen; interrupted(): AbortSignal },
+): Promise<number | void> {
+  const [first = context.env["BERTH_ROLE"] ?? "help", ...args] = context.args;
   if (asksForHelp(first)) return screen.print(overview(COMMANDS, screen.width));
   const name = first === "--version" ? "version" : first;
   const found = findCommand(name, COMMANDS, INTERNAL_COMMANDS);
@@ -21,15 +24,15 @@ export async function runCommand(here: Here, { screen, interrupted }: { screen: 
   const own = name === "node" ? [] : args.slice(0, args.includes("--") ? args.indexOf("--") : undefined);
   if (own.some(asksForHelp)) {
     const words = args.filter((word) => !asksForHelp(word));
-    return screen.print(await helpOf(name, found, words, screen.width));
+    return screen.print(await commandHelp(name, found, words, screen.width));
   }
   const command = await found.load();
   if ("verbs" in command) {
-    const asked = findVerb(name, command.verbs, args);
-    const read = readAsked(name, asked.name, asked.verb, asked.args);
+    const match = findVerb(name, command.verbs, args);
+    const read = parseVerbArgs(name, match.name, match.verb, match.args);
     let signal: AbortSignal | undefined;
-    const given = {
-      here: { ...here, args },
+    const call = {
+      context: { ...context, args },
       ...read,
       commands: COMMANDS,
       screen,
@@ -38,11 +41,11 @@ export async function runCommand(here: Here, { screen, interrupted }: { screen: 
         return (signal ??= interrupted());
       },
     };
-    return asked.verb.run(given).catch((error: unknown) => {
+    return match.verb.run(call).catch((error: unknown) => {
       throw signal?.aborted ? signal.reason : error;
     });
   }
   if (command.usage === undefined && args.length > 0)
     throw new Fault("SETTINGS_INVALID", `There is no place for ${JSON.stringify(args[0])}.\nUsage: berth ${name}`);
-  return command.run({ ...here, args });
+  return command.run({ ...context, args });
 }

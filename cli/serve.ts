@@ -8,19 +8,19 @@ import { findPredecessor, HANDOVER_NAME, type Predecessor } from "../processes/p
 import { consoleListenerAt, consoleSettingsFault } from "../processes/console-listener.ts";
 import { resumeLater, startSuccessor } from "../processes/successor.ts";
 import { type Served, serve } from "../processes/serve.ts";
-import { writesFile } from "../processes/telemetry.ts";
-import { keepSystemdWatchdog, tellSystemd } from "../processes/notify-systemd.ts";
-import { untilTold } from "../processes/parent.ts";
-import { begin, countHere, type Here, runtimeHere } from "./command-context.ts";
+import { writesAccessLogFile } from "../processes/telemetry.ts";
+import { startSystemdWatchdog, notifySystemd } from "../processes/notify-systemd.ts";
+import { untilSignal } from "../processes/parent.ts";
+import { loadSettingsAndLog, publishProcessMetrics, type CommandContext, openRuntime } from "./command-context.ts";
 import { VERSION } from "./version.ts";
 
 /** `berth serve`, started by itself or by a berth that hands over to it. */
-export async function run(given: Here): Promise<void> {
+export async function run(given: CommandContext): Promise<void> {
   const predecessor = await findPredecessor(given.env);
   const { [HANDOVER_NAME]: _, ...env } = given.env;
-  const here = { ...given, env };
+  const context = { ...given, env };
   try {
-    const { settings, log } = begin(here, "serve");
+    const { settings, log } = loadSettingsAndLog(context, "serve");
     const descriptors = descriptorLimit();
     if (descriptors !== undefined && descriptors < FEW_DESCRIPTORS)
       log.warn({ limit: descriptors, recommended: FEW_DESCRIPTORS }, "few file descriptors: raise the limit of open files (nofile)");
@@ -30,28 +30,28 @@ export async function run(given: Here): Promise<void> {
         "BERTH_CONTROL names another berth's control plane, which `berth gateway` joins: `berth serve` brings its own.",
       );
     const start = async () => {
-      const served = await serveHere(here, settings, log, {}, predecessor);
-      void predecessor?.tell({ kind: "prepared" });
+      const served = await startServe(context, settings, log, {}, predecessor);
+      void predecessor?.report({ kind: "prepared" });
       return served;
     };
-    await serveUntilTold(
-      { ...here, mainPid: predecessor && process.pid },
+    await serveUntilStopped(
+      { ...context, mainPid: predecessor && process.pid },
       log,
       start,
       (served) => {
-        void predecessor?.tell({ kind: "ready", version: VERSION });
-        console.log(`berth ${VERSION} at ${addressOf(settings, served.port)}`);
-        if (served.consolePort !== undefined) console.log(`console at ${addressOf(settings, served.consolePort)}`);
+        void predecessor?.report({ kind: "ready", version: VERSION });
+        console.log(`berth ${VERSION} at ${listenerUrl(settings, served.port)}`);
+        if (served.consolePort !== undefined) console.log(`console at ${listenerUrl(settings, served.consolePort)}`);
         if (served.registryPort !== undefined)
-          console.log(`registry proxy at ${addressOf({ ...settings, edgeHost: settings.registryHost }, served.registryPort)}`);
+          console.log(`registry proxy at ${listenerUrl({ ...settings, edgeHost: settings.registryHost }, served.registryPort)}`);
         if (served.spawnerPort !== undefined)
-          console.log(`spawner at ${addressOf({ edgeHost: settings.spawnerHost, tlsCert: undefined }, served.spawnerPort)}`);
-        tellMetricsPort(settings, served.metricsPort);
+          console.log(`spawner at ${listenerUrl({ edgeHost: settings.spawnerHost, tlsCert: undefined }, served.spawnerPort)}`);
+        printMetricsUrl(settings, served.metricsPort);
       },
-      (served) => untilHandedOver(here, served, runtimeHere(here, settings).parentSocket, log),
+      (served) => untilHandedOver(context, served, openRuntime(context, settings).parentSocket, log),
     );
   } catch (error) {
-    await predecessor?.tell({ kind: "fault", message: error instanceof Fault ? error.message : "The new program failed; its log has the reason." });
+    await predecessor?.report({ kind: "fault", message: error instanceof Fault ? error.message : "The new program failed; its log has the reason." });
     throw error;
   }
 }
@@ -60,38 +60,43 @@ export async function run(given: Here): Promise<void> {
  * Starts the processes, prints that they are ready, runs until a signal ends them, and ends them; or until `handedOver` resolves, which is called once
  * they are ready: then another berth accepts in their place.
  */
-export async function serveUntilTold<S extends Served>(
-  here: Here & { mainPid?: number | undefined },
+export async function serveUntilStopped<S extends Served>(
+  context: CommandContext & { mainPid?: number | undefined },
   log: Log,
   start: () => Promise<S>,
   announce: (served: S) => void,
   handedOver: (served: S) => Promise<void> = () => new Promise(() => {}),
 ): Promise<void> {
-  const told = untilTold();
-  const endWatchdog = keepSystemdWatchdog({ env: here.env, clock: here.clock, log });
+  const stopRequested = untilSignal();
+  const endWatchdog = startSystemdWatchdog({ env: context.env, clock: context.clock, log });
   const served = await start();
   let isHandedOver = false;
   const goOn = async () => {
     await served.ready;
     announce(served);
-    void tellSystemd("ready", { env: here.env, mainPid: here.mainPid, log });
-    await Promise.race([told, handedOver(served).then(() => (isHandedOver = true))]);
+    void notifySystemd("ready", { env: context.env, mainPid: context.mainPid, log });
+    await Promise.race([stopRequested, handedOver(served).then(() => (isHandedOver = true))]);
   };
   try {
-    await Promise.race([goOn(), told]);
+    await Promise.race([goOn(), stopRequested]);
   } finally {
-    if (!isHandedOver) void tellSystemd("stopping", { env: here.env, log });
+    if (!isHandedOver) void notifySystemd("stopping", { env: context.env, log });
     await served.stop(isHandedOver);
     endWatchdog();
   }
 }
 
 /** Resolves once the program that lies where this one was started from has taken over, which `berth upgrade` asks for. */
-async function untilHandedOver(here: Here, served: Served & { metricsHandle: object | undefined }, path: string, log: Log): Promise<void> {
+async function untilHandedOver(
+  context: CommandContext,
+  served: Served & { metricsHandle: object | undefined },
+  path: string,
+  log: Log,
+): Promise<void> {
   const over = Promise.withResolvers<void>();
   let handing: Promise<string> | undefined;
   const handOver = async (program: string | undefined) => {
-    const { script, env, clock } = here;
+    const { script, env, clock } = context;
     const listeners = new Map([
       ...served.listeners,
       ...(served.metricsHandle ? ([["metrics", served.metricsHandle as ListeningHandle]] as const) : []),
@@ -127,7 +132,7 @@ async function untilHandedOver(here: Here, served: Served & { metricsHandle: obj
             log.error({ err: error }, "handing over failed");
             socket = await open();
             // The caller puts the old program back first; where it does not, this berth goes on all the same.
-            resumeLater({ resume: served.resume, isHandingOver: () => handing !== undefined, clock: here.clock, log });
+            resumeLater({ resume: served.resume, isHandingOver: () => handing !== undefined, clock: context.clock, log });
             throw error;
           } finally {
             handing = undefined;
@@ -143,8 +148,8 @@ async function untilHandedOver(here: Here, served: Served & { metricsHandle: obj
 }
 
 /** The processes of one berth, as they start; `more` is what their environment has beside ours. */
-export async function serveHere(
-  here: Here,
+export async function startServe(
+  context: CommandContext,
   settings: Settings,
   log: Log,
   more: NodeJS.ProcessEnv = {},
@@ -157,8 +162,8 @@ export async function serveHere(
     );
   const fault = consoleSettingsFault(settings);
   if (fault !== undefined) throw fault;
-  const { script, env, clock } = here;
-  const counted = await countHere(here, settings, "serve", log, inherited?.listeners.get("metrics"));
+  const { script, env, clock } = context;
+  const counted = await publishProcessMetrics(context, settings, "serve", log, inherited?.listeners.get("metrics"));
   const served = await serve({
     ...(inherited && { inherited }),
     script,
@@ -166,7 +171,7 @@ export async function serveHere(
     host: settings.edgeHost,
     port: settings.edgePort,
     workers: settings.workers,
-    registry: registryAt(settings),
+    registry: registryListener(settings),
     spawner: settings.spawner ? { host: settings.spawnerHost, port: settings.spawnerPort } : undefined,
     console: consoleListenerAt(settings),
     metrics: counted.gathering && { gathering: counted.gathering, own: counted.metrics },
@@ -186,11 +191,15 @@ export function watchdogMs({ watchdogSeconds }: Settings): number | undefined {
 
 /** Where there is nothing to read or to open again, the signal ends the program, as it does others whose terminal is gone. */
 export function reloadOnHangup(settings: Settings, served: Served): void {
-  if (settings.tlsCert !== undefined || writesFile(settings)) process.on("SIGHUP", served.reload);
+  if (settings.tlsCert !== undefined || writesAccessLogFile(settings)) process.on("SIGHUP", served.reload);
 }
 
 /** Where a berth of these settings has its registry's listener, and the role that opens it. A registry is named, or is Amazon's, or berth brings its own. Faults: SETTINGS_INVALID for two of these. */
-export function registryAt({ registry, registryHost: host, registryPort: port }: Settings): { role: string; host: string; port: number } | undefined {
+export function registryListener({
+  registry,
+  registryHost: host,
+  registryPort: port,
+}: Settings): { role: string; host: string; port: number } | undefined {
   const isNamed = registry.url !== undefined || registry.ecrMode;
   if (registry.kind !== "embedded") return isNamed ? { role: "registry-proxy", host, port } : undefined;
   if (isNamed)
@@ -198,15 +207,15 @@ export function registryAt({ registry, registryHost: host, registryPort: port }:
   return { role: "registry", host, port };
 }
 
-export function tellMetricsPort({ metricsHost }: Settings, port: number | undefined): void {
-  if (port !== undefined) console.log(`metrics at ${addressOf({ edgeHost: metricsHost, tlsCert: undefined }, port)}/metrics`);
+export function printMetricsUrl({ metricsHost }: Settings, port: number | undefined): void {
+  if (port !== undefined) console.log(`metrics at ${listenerUrl({ edgeHost: metricsHost, tlsCert: undefined }, port)}/metrics`);
 }
 
 /** The console of a registry without a control plane. */
-export function tellConsolePort({ registryHost, tlsCert }: Settings, port: number | undefined): void {
-  if (port !== undefined) console.log(`console at ${addressOf({ edgeHost: registryHost, tlsCert }, port)}`);
+export function printConsoleUrl({ registryHost, tlsCert }: Settings, port: number | undefined): void {
+  if (port !== undefined) console.log(`console at ${listenerUrl({ edgeHost: registryHost, tlsCert }, port)}`);
 }
 
-export function addressOf({ edgeHost, tlsCert }: Pick<Settings, "edgeHost" | "tlsCert">, port: number): string {
+export function listenerUrl({ edgeHost, tlsCert }: Pick<Settings, "edgeHost" | "tlsCert">, port: number): string {
   return `${tlsCert === undefined ? "http" : "https"}://${edgeHost.includes(":") ? `[${edgeHost}]` : edgeHost}:${port}`;
 }

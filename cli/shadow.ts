@@ -2,38 +2,43 @@ import { readFileSync } from "node:fs";
 import type { Clock } from "../lib/clock.ts";
 import { Fault } from "../lib/fault.ts";
 import { ownFile } from "../lib/own-files.ts";
-import { compare, type Difference, explains, type Known, readKnown } from "./shadow/compare.ts";
-import { openPlayer, type Player } from "./shadow/play.ts";
-import { type Recorded, readRequests, signsIn } from "./shadow/requests.ts";
-import { verb, type Verbs } from "./command.ts";
+import { compareResponses, type Difference, findExplanation, type KnownDifference, parseKnownDifferences } from "./shadow/compare.ts";
+import { createPlayer, type RequestPlayer } from "./shadow/play.ts";
+import { type RecordedRequest, parseRequests, signsIn } from "./shadow/requests.ts";
+import { defineVerb, type Verbs } from "./command.ts";
 
 /** What comes with berth: requests of docker and skopeo, and what they get wrong. */
 export const SAMPLE = ownFile("lua-compat/requests.jsonl");
 
-export type Found = { number: number; request: Recorded; difference: Difference; known: Known | undefined };
-export type Shadowed = { sent: number; passedOver: number; found: Found[] };
+export type ReportedDifference = { number: number; request: RecordedRequest; difference: Difference; known: KnownDifference | undefined };
+export type ShadowResult = { sent: number; skipped: number; differences: ReportedDifference[] };
 
 /** Plays each request at the first and then at the second; what one side has no more, since an earlier request failed there, differs too. */
-export async function shadow(requests: readonly Recorded[], known: readonly Known[], first: Player, second: Player): Promise<Shadowed> {
-  const shadowed: Shadowed = { sent: 0, passedOver: 0, found: [] };
+export async function compareProxies(
+  requests: readonly RecordedRequest[],
+  known: readonly KnownDifference[],
+  first: RequestPlayer,
+  second: RequestPlayer,
+): Promise<ShadowResult> {
+  const shadowed: ShadowResult = { sent: 0, skipped: 0, differences: [] };
   for (const [at, request] of requests.entries()) {
     const [one, other] = [await first.play(request), await second.play(request)];
     const differences: Difference[] =
       one && other
-        ? compare({ came: one, at: first }, { came: other, at: second })
+        ? compareResponses({ came: one, at: first }, { came: other, at: second })
         : one || other
           ? [{ of: "sent", first: one && "yes", second: other && "yes" }]
           : [];
     if (one && other) shadowed.sent++;
-    else shadowed.passedOver++;
+    else shadowed.skipped++;
     for (const difference of differences) {
-      shadowed.found.push({ number: at + 1, request, difference, known: explains(known, request, difference) });
+      shadowed.differences.push({ number: at + 1, request, difference, known: findExplanation(known, request, difference) });
     }
   }
   return shadowed;
 }
 
-type Asked = {
+type ShadowRun = {
   first: string;
   second: string;
   given: { requests?: string; known?: string; "key-file"?: string; "read-only"?: boolean };
@@ -41,30 +46,30 @@ type Asked = {
 };
 
 /** What to print, and how many differences nobody has explained. Faults: SETTINGS_INVALID, REGISTRY_UNREACHABLE, DEV_KEY_INVALID. */
-async function runShadow({ first, second, given: values, clock }: Asked): Promise<{ report: string; unexplained: number }> {
+async function runShadow({ first, second, given: values, clock }: ShadowRun): Promise<{ report: string; unexplained: number }> {
   const key = values["key-file"] === undefined ? undefined : readText(values["key-file"]).trim();
-  const all = readRequests(readText(values.requests ?? SAMPLE));
+  const all = parseRequests(readText(values.requests ?? SAMPLE));
   const reading = values["read-only"] ? all.filter(({ method }) => method === "GET" || method === "HEAD") : all;
   const requests = key === undefined ? reading.filter((one) => !signsIn(one)) : reading;
-  const known = values.known === undefined ? [] : readKnown(readText(values.known));
-  const shadowed = await shadow(
+  const known = values.known === undefined ? [] : parseKnownDifferences(readText(values.known));
+  const shadowed = await compareProxies(
     requests,
     known,
-    openPlayer({ base: first, repository: "shadow/one", key, clock }),
-    openPlayer({ base: second, repository: "shadow/two", key, clock }),
+    createPlayer({ base: first, repository: "shadow/one", key, clock }),
+    createPlayer({ base: second, repository: "shadow/two", key, clock }),
   );
-  const unexplained = shadowed.found.filter((one) => one.known === undefined);
-  return { report: told(shadowed, unexplained, reading.length - requests.length), unexplained: unexplained.length };
+  const unexplained = shadowed.differences.filter((one) => one.known === undefined);
+  return { report: formatReport(shadowed, unexplained, reading.length - requests.length), unexplained: unexplained.length };
 }
 
-function told({ sent, passedOver, found }: Shadowed, unexplained: Found[], signIn: number): string {
+function formatReport({ sent, skipped, differences: found }: ShadowResult, unexplained: ReportedDifference[], signIn: number): string {
   const lines = unexplained.flatMap(({ number, request, difference: { of, first, second } }) => [
     `${number}  ${request.method} ${request.path}${request.says === undefined ? "" : `  (${request.says})`}`,
     `    ${of}`,
     `      first   ${first ?? "-"}`,
     `      second  ${second ?? "-"}`,
   ]);
-  const reasons = new Map<Known, number>();
+  const reasons = new Map<KnownDifference, number>();
   for (const { known } of found) if (known) reasons.set(known, (reasons.get(known) ?? 0) + 1);
   const counted = [...reasons].map(([{ of, reason }, count]) => `${String(count).padStart(5)}  ${of}: ${reason}`);
   return [
@@ -72,7 +77,7 @@ function told({ sent, passedOver, found }: Shadowed, unexplained: Found[], signI
     ...(counted.length === 0 ? [] : ["Known differences:", ...counted]),
     [
       `${sent} requests compared`,
-      ...(passedOver === 0 ? [] : [`${passedOver} passed over since what they need was not there`]),
+      ...(skipped === 0 ? [] : [`${skipped} passed over since what they need was not there`]),
       ...(signIn === 0 ? [] : [`${signIn} since they sign in and there is no --key-file`]),
     ].join(", ") + `; ${unexplained.length} differences that are not known.`,
   ].join("\n");
@@ -88,29 +93,29 @@ function readText(path: string): string {
 
 /** `berth shadow`; differences that are not known make it fail. */
 export const verbs: Verbs = {
-  "": verb({
+  "": defineVerb({
     words: "<url> <url>",
-    says: "sends the same requests to two registry proxies and prints all in which their answers differ",
-    more: "One of the requests shows each side a wrong key. Who has too many of those answers 429: it is asked again when it says so.",
+    summary: "sends the same requests to two registry proxies and prints all in which their answers differ",
+    details: "One of the requests shows each side a wrong key. Who has too many of those answers 429: it is asked again when it says so.",
     options: {
-      requests: { takes: "<file>", says: "JSON lines; where unset, those of lua-compat/requests.jsonl", completes: "files" },
+      requests: { value: "<file>", summary: "JSON lines; where unset, those of lua-compat/requests.jsonl", completes: "files" },
       known: {
-        takes: "<file>",
-        says: "differences that are meant, a JSON array of {of, requests, first, second, reason}",
+        value: "<file>",
+        summary: "differences that are meant, a JSON array of {of, requests, first, second, reason}",
         completes: "files",
       },
       "key-file": {
-        takes: "<file>",
-        says: "holds a developer key that may push to shadow/one and shadow/two; where unset, what signs in is passed over",
+        value: "<file>",
+        summary: "holds a developer key that may push to shadow/one and shadow/two; where unset, what signs in is passed over",
         completes: "files",
       },
-      "read-only": { says: "sends GET and HEAD alone" },
+      "read-only": { summary: "sends GET and HEAD alone" },
     },
-    run: async ({ here, words: [first = "", second = ""], given, screen }) => {
+    run: async ({ context, words: [first = "", second = ""], options, screen }) => {
       for (const url of [first, second])
         if (!/^https?:\/\//.test(url) || !URL.canParse(url))
           throw new Fault("SETTINGS_INVALID", `${JSON.stringify(url)} is no http or https address.`);
-      const { report, unexplained } = await runShadow({ first, second, given, clock: here.clock });
+      const { report, unexplained } = await runShadow({ first, second, given: options, clock: context.clock });
       screen.print(report);
       if (unexplained > 0) throw new Fault("ANSWERS_DIFFER", `${unexplained} differences are not known.`);
     },

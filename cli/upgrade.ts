@@ -6,52 +6,53 @@ import { promisify } from "node:util";
 import type { Settings } from "../conf/settings.ts";
 import { backUp } from "../control/store/backup.ts";
 import { Fault } from "../lib/fault.ts";
-import { type Here, settingsHere } from "./command-context.ts";
+import { type CommandContext, loadSettings } from "./command-context.ts";
 import { parentSocketOf } from "../processes/runtime-folder.ts";
-import { askParent } from "./install/ask-parent.ts";
-import { type Machine, swap } from "./install/swap.ts";
-import { PLACES, UNIT_NAME } from "./install/unit.ts";
+import { callParent } from "./install/ask-parent.ts";
+import { type UpgradeTarget, swapProgram } from "./install/swap.ts";
+import { INSTALL_PATHS, UNIT_NAME } from "./install/unit.ts";
 import { VERSION } from "./version.ts";
-import { verb, type Verbs } from "./command.ts";
+import { defineVerb, type Verbs } from "./command.ts";
 
 const VERSION_MS = 15_000;
 const RESTORE_MS = 600_000;
 const RESTORE_TRIES = 10;
-const RESTORE_AGAIN_MS = 700;
+const RESTORE_RETRY_MS = 700;
 /** Beyond what open requests may take. */
 const RESTART_MS = 120_000;
 /** Until it answers, from when it was started. */
 const ANSWERS_MS = 30_000;
-const LOOK_EVERY_MS = 100;
+const POLL_MS = 100;
 const RUNNING_MS = 20_000;
 
-const asked = promisify(execFile);
+const execute = promisify(execFile);
 
 export const verbs: Verbs = {
-  "": verb({
+  "": defineVerb({
     words: "",
-    says: "puts an executable in the place of the one that is installed, has the berth that runs hand its listening sockets over to it, so that no connection is refused, and puts the old one back where the new one does not take requests",
-    more: "A backup of the store comes first. The new program runs with the environment of the old one: restart berth for other settings.",
+    summary:
+      "puts an executable in the place of the one that is installed, has the berth that runs hand its listening sockets over to it, so that no connection is refused, and puts the old one back where the new one does not take requests",
+    details: "A backup of the store comes first. The new program runs with the environment of the old one: restart berth for other settings.",
     options: {
       from: {
-        takes: "<file>",
-        says: "the new executable; where left out, what berth was started from was replaced already, as by `git pull`",
+        value: "<file>",
+        summary: "the new executable; where left out, what berth was started from was replaced already, as by `git pull`",
         completes: "files",
       },
-      program: { takes: "<file>", says: `the one that is installed, where it is not ${PLACES.program}`, completes: "files" },
+      program: { value: "<file>", summary: `the one that is installed, where it is not ${INSTALL_PATHS.program}`, completes: "files" },
       restart: {
-        takes: "<command>",
-        says: `end and start berth by this command, which returns when both is done, in place of handing its listening sockets over; where no berth of this user answers, \`systemctl restart ${UNIT_NAME}\` is the default`,
+        value: "<command>",
+        summary: `end and start berth by this command, which returns when both is done, in place of handing its listening sockets over; where no berth of this user answers, \`systemctl restart ${UNIT_NAME}\` is the default`,
       },
     },
-    run: async ({ here, given: { from, program = PLACES.program, restart }, screen }) => {
-      const { settings } = settingsHere(here);
+    run: async ({ context, options: { from, program = INSTALL_PATHS.program, restart }, screen }) => {
+      const { settings } = loadSettings(context);
       if (from === undefined) {
-        const version = await handOverInPlace(here, settings);
+        const version = await handOverInPlace(context, settings);
         return screen.print(`berth ${version} has taken over.`);
       }
-      const machine = machineHere(here, settings, resolve(program), restart);
-      const { was, is, backup } = await swap({ program: resolve(program), from: resolve(from), machine });
+      const machine = localTarget(context, settings, resolve(program), restart);
+      const { was, is, backup } = await swapProgram({ program: resolve(program), from: resolve(from), machine });
       return screen.print(
         `berth ${is} runs in the place of berth ${was}.${backup === undefined ? "" : ` The store as it was before is kept in ${backup}.`}`,
       );
@@ -60,18 +61,18 @@ export const verbs: Verbs = {
 };
 
 /** Of a source tree, which is replaced by other means. Faults: CONTROL_AWAY where no berth of this user runs; PROGRAM_UNUSABLE. */
-async function handOverInPlace({ env }: Here, { data }: Settings): Promise<string> {
+async function handOverInPlace({ env }: CommandContext, { data }: Settings): Promise<string> {
   const path = parentSocketOf({ data, base: env["XDG_RUNTIME_DIR"] ?? tmpdir(), uid: process.getuid?.() ?? 0 });
-  const answer = await askParent(path, "hand-over").catch(async (error: unknown) => {
-    await askParent(path, "resume");
+  const answer = await callParent(path, "hand-over").catch(async (error: unknown) => {
+    await callParent(path, "resume");
     throw error;
   });
   if (answer?.version !== undefined) return answer.version;
   throw new Fault("CONTROL_AWAY", `No berth of this user runs on the data folder ${data}: name the new executable by --from, or start berth.`);
 }
 
-function machineHere(here: Here, settings: Settings, program: string, command: string | undefined): Machine {
-  const { env, clock } = here;
+function localTarget(context: CommandContext, settings: Settings, program: string, command: string | undefined): UpgradeTarget {
+  const { env, clock } = context;
   const data = resolve(settings.data);
   /** Whoever the store belongs to: root makes no file there that berth could not read. */
   const owner = existsSync(data) ? statSync(data) : undefined;
@@ -81,16 +82,16 @@ function machineHere(here: Here, settings: Settings, program: string, command: s
   /** The first time the new program takes over; where that failed, the next ones have the berth that is still there go on. */
   const replace = async () => {
     const action = isHandedOver ? "resume" : "hand-over";
-    if (command === undefined && (await askParent(parentSocket, action, { program }).finally(() => (isHandedOver = true))) !== undefined) return;
+    if (command === undefined && (await callParent(parentSocket, action, { program }).finally(() => (isHandedOver = true))) !== undefined) return;
     const drainMs = (settings.drainSeconds + settings.drainDelaySeconds) * 1_000;
-    await asked("/bin/sh", ["-c", command ?? `systemctl restart ${UNIT_NAME}`], { env, timeout: drainMs + RESTART_MS });
+    await execute("/bin/sh", ["-c", command ?? `systemctl restart ${UNIT_NAME}`], { env, timeout: drainMs + RESTART_MS });
   };
   return {
     versionOf: (file) => {
-      const said = ask(file);
-      const version = /^berth (\d\S*) /.exec(said)?.[1];
+      const output = readProgramVersion(file);
+      const version = /^berth (\d\S*) /.exec(output)?.[1];
       if (version === undefined)
-        throw new Fault("PROGRAM_UNUSABLE", `${file} is no berth that runs on this machine: ${said.trim().slice(0, 300) || "it says nothing"}.`);
+        throw new Fault("PROGRAM_UNUSABLE", `${file} is no berth that runs on this machine: ${output.trim().slice(0, 300) || "it says nothing"}.`);
       return version;
     },
     backUp: () => {
@@ -105,7 +106,7 @@ function machineHere(here: Here, settings: Settings, program: string, command: s
       const giveUpAt = clock.monotonic() + ANSWERS_MS;
       for (;;) {
         // Its sockets are its user's, and root would look for those of a berth of root's.
-        const found = await asked(program, ["running"], { env, ...asOwner, timeout: RUNNING_MS }).then(
+        const found = await execute(program, ["running"], { env, ...asOwner, timeout: RUNNING_MS }).then(
           ({ stdout }) => `berth ${stdout.trim()}`,
           (error: unknown) => (error as { stderr?: string }).stderr?.trim() || (error as Error).message,
         );
@@ -113,26 +114,26 @@ function machineHere(here: Here, settings: Settings, program: string, command: s
         if (clock.monotonic() > giveUpAt) {
           throw new Fault("PROGRAM_UNUSABLE", `it did not answer within ${ANSWERS_MS / 1_000} s (${found}).`);
         }
-        await clock.sleep(LOOK_EVERY_MS);
+        await clock.sleep(POLL_MS);
       }
     },
     restore: async (backup) => {
       const options = { env, ...asOwner, timeout: RESTORE_MS };
       // A service manager may be starting the old one again and again meanwhile, which has the store for a moment each time.
       for (let left = RESTORE_TRIES; ; left--) {
-        const failed = await asked(program, ["restore", backup], options).then(
+        const failed = await execute(program, ["restore", backup], options).then(
           () => undefined,
           (error: unknown) => error,
         );
         if (failed === undefined) return;
         if (left === 1) throw failed;
-        await clock.sleep(RESTORE_AGAIN_MS);
+        await clock.sleep(RESTORE_RETRY_MS);
       }
     },
   };
 }
 
-function ask(file: string): string {
+function readProgramVersion(file: string): string {
   try {
     return execFileSync(file, ["version"], { env: {}, encoding: "utf8", timeout: VERSION_MS, stdio: ["ignore", "pipe", "pipe"] });
   } catch (error) {

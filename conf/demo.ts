@@ -14,9 +14,9 @@ export const BUILD_DEMO_IMAGE = `docker build -t ${DEMO_IMAGE} ${relative(proces
 
 const CALL_MS = 15_000;
 const READY_MS = 120_000;
-const LOOK_EVERY_MS = 100;
+const POLL_MS = 100;
 
-type Entity = { id: string; name: string; dockerfile: { status: string; logs?: string } };
+type DemoEntity = { id: string; name: string; dockerfile: { status: string; logs?: string } };
 
 /**
  * Publishes a package as its author would while developing it, by HTTP at the edge, and waits until the image of its first
@@ -56,7 +56,7 @@ export async function publishDemo(options: {
 
   const giveUpAt = clock.monotonic() + READY_MS;
   for (;;) {
-    const listed = await call<Entity[]>(`/docker/containers?text=${encodeURIComponent(encodeURIComponent(`${name}-`))}`, {
+    const listed = await call<DemoEntity[]>(`/docker/containers?text=${encodeURIComponent(encodeURIComponent(`${name}-`))}`, {
       headers: { authorization: token },
     });
     const found = listed.find((one) => one.name.startsWith(`${name}-`));
@@ -68,12 +68,12 @@ export async function publishDemo(options: {
       );
     }
     if (clock.monotonic() > giveUpAt) throw new Fault("VALIDATION_TIMED_OUT", `The image of ${name} did not become ready.`);
-    await clock.sleep(LOOK_EVERY_MS, signal);
+    await clock.sleep(POLL_MS, signal);
   }
 }
 
 /** Keeps the session token where only this user can read it, so that no command line shows it. */
-export function keepDemoToken(file: string, token: string): void {
+export function saveDemoToken(file: string, token: string): void {
   writeFileSync(file, `${token}\n`, { mode: 0o600 });
   chmodSync(file, 0o600);
 }
@@ -89,7 +89,7 @@ export async function zipOf(folder: string): Promise<Uint8Array<ArrayBuffer>> {
   return new Uint8Array(Buffer.concat(pieces));
 }
 
-const RUNS_IN: Partial<Record<DriverName, string>> = {
+const RUN_PLACES: Partial<Record<DriverName, string>> = {
   process: "a plain child process here, isolated by nothing: for trying out only",
   docker: "a container of the Docker engine",
 };
@@ -131,7 +131,7 @@ export function demoBanner(demo: {
 berth listens on ${demo.base} and keeps its data in ${demo.dataFolder}.
 Its console is at ${demo.console}/
 
-The demo container "${demo.name}" is asleep; it is ${RUNS_IN[demo.driver] ?? `run by ${demo.driver}`}.
+The demo container "${demo.name}" is asleep; it is ${RUN_PLACES[demo.driver] ?? `run by ${demo.driver}`}.
 The first request wakes it; this prints {"result":16}:
 
   curl ${curlTls}-H "Authorization: $(cat ${demo.tokenFile})" "${demo.base}${path}"

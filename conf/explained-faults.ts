@@ -1,10 +1,10 @@
 import { ADVICE, type DriverFaultCode } from "../drivers/advice.ts";
 import type { FaultCode } from "../lib/fault.ts";
 
-type Explained = { means: string; todo: string };
+type FaultExplanation = { means: string; todo: string };
 
 /** Meaning and advice of each fault, for docs/reference/faults.md; faults of drivers have theirs in drivers/advice.ts. */
-const OTHERS = {
+const OTHER_FAULTS = {
   TOKEN_MISSING: { means: "The request has no credential.", todo: "Sign in, or send a session token (for `docker login`: a developer key)." },
   TOKEN_INVALID: {
     means: "The token is unknown, has expired, or is not for this purpose; the message says which.",
@@ -209,7 +209,7 @@ const OTHERS = {
   STORE_FULL: { means: "The data folder's disk is full. Running containers are served.", todo: "Free space; berth continues by itself." },
   STORE_READ_ONLY: { means: "The data folder cannot be written.", todo: "Check its mount and owner." },
   INTERNAL: { means: "A bug of berth.", todo: "Search the log by the request's id, and report it." },
-} as const satisfies Record<Exclude<FaultCode, DriverFaultCode>, Explained>;
+} as const satisfies Record<Exclude<FaultCode, DriverFaultCode>, FaultExplanation>;
 
 /** For every code of fault.ts. */
-export const EXPLAINED: Readonly<Record<FaultCode, Explained>> = { ...OTHERS, ...ADVICE };
+export const EXPLAINED_FAULTS: Readonly<Record<FaultCode, FaultExplanation>> = { ...OTHER_FAULTS, ...ADVICE };

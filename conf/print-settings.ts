@@ -1,4 +1,4 @@
-import { masked, rowsOf } from "./row.ts";
+import { maskSecrets, rowsOf } from "./row.ts";
 import type { ReadSettings } from "./read-settings.ts";
 import { SETTINGS } from "./settings.ts";
 
@@ -24,7 +24,7 @@ export function settingsJson({ settings, sources }: Pick<ReadSettings, "settings
 }
 
 function maskedAll(value: unknown): unknown {
-  return typeof value === "string" ? masked(value) : Array.isArray(value) ? value.map(maskedAll) : value;
+  return typeof value === "string" ? maskSecrets(value) : Array.isArray(value) ? value.map(maskedAll) : value;
 }
 
 function valueAt(settings: object, key: string): unknown {
@@ -33,6 +33,6 @@ function valueAt(settings: object, key: string): unknown {
 
 function display(value: unknown): string {
   if (value === undefined || (Array.isArray(value) && value.length === 0)) return UNSET;
-  if (typeof value === "string") return value === "" ? '""' : masked(value);
-  return masked(JSON.stringify(value));
+  if (typeof value === "string") return value === "" ? '""' : maskSecrets(value);
+  return maskSecrets(JSON.stringify(value));
 }

@@ -1,6 +1,6 @@
 import { Fault } from "../lib/fault.ts";
 import { isDeepStrictEqual } from "node:util";
-import { type Found, shown, type Source, type SettingRow, rowsOf } from "./row.ts";
+import { type RawSetting, displayValue, type SettingSource, type SettingRow, rowsOf } from "./row.ts";
 import { type Settings, SETTINGS, SETTINGS_FILE_NAME } from "./settings.ts";
 import { suggestion } from "./suggestion.ts";
 import { isMap, isScalar, LineCounter, parseDocument, type YAMLMap } from "yaml";
@@ -13,7 +13,7 @@ export type ReadSettings = {
   warnings: string[];
 };
 
-type Value = { key: string; where: string; value: unknown };
+type ParsedSetting = { key: string; where: string; value: unknown };
 
 /**
  * The settings from the variables and the settings file; a variable wins over the file.
@@ -26,12 +26,12 @@ export function readSettings(from: {
   readText?: (path: string) => string;
 }): ReadSettings {
   const rows = rowsOf(SETTINGS);
-  const sources: Source[] = [readEnv(from.env, rows, from.readText ?? noText), ...(from.file ? [readFile(from.file, rows)] : [])];
+  const sources: SettingSource[] = [readEnv(from.env, rows, from.readText ?? noText), ...(from.file ? [readSettingsFile(from.file, rows)] : [])];
   const faults = sources.flatMap((source) => source.faults);
-  const values = new Map<string, Value>();
+  const values = new Map<string, ParsedSetting>();
   for (const [key, row] of rows) {
     for (const source of sources) {
-      const read = source.found.filter((one) => one.key === key).map((one) => readOne(one, row));
+      const read = source.values.filter((one) => one.key === key).map((one) => readOne(one, row));
       faults.push(...read.flatMap((one) => ("fault" in one ? [one.fault] : [])));
       const good = read.flatMap((one) => ("fault" in one ? [] : [one]));
       const [first] = good;
@@ -42,7 +42,7 @@ export function readSettings(from: {
   }
   if (faults.length > 0) throw new Fault("SETTINGS_INVALID", faults.join("\n"));
 
-  const settled = rows.map(([key, row]) => settle(key, row, values));
+  const settled = rows.map(([key, row]) => resolveSetting(key, row, values));
   return {
     settings: nest(settled) as Settings,
     sources: Object.fromEntries(settled.map(({ key, where }) => [key, where])),
@@ -54,16 +54,16 @@ function noText(): never {
   throw new Error("No file is read here.");
 }
 
-function readOne(found: Found, row: SettingRow<unknown>): Value | { fault: string } {
+function readOne(found: RawSetting, row: SettingRow<unknown>): ParsedSetting | { fault: string } {
   const value = row.parse.read(found.raw);
   if (value !== undefined) return { key: found.key, where: found.where, value };
-  const what = row.secret ? "the value" : shown(found.raw);
+  const what = row.secret ? "the value" : displayValue(found.raw);
   // Kubernetes sets NAME_PORT=tcp://… for each Service NAME, so a Service `berth-edge` meets BERTH_EDGE_PORT.
   const hint = String(found.raw).startsWith("tcp://") ? " (from a Kubernetes Service of this name? Then set enableServiceLinks: false)" : "";
   return { fault: `${found.where}: ${what} is not allowed; it takes ${row.parse.allowed}${hint}` };
 }
 
-function settle(key: string, row: SettingRow<unknown>, values: Map<string, Value>): Value {
+function resolveSetting(key: string, row: SettingRow<unknown>, values: Map<string, ParsedSetting>): ParsedSetting {
   const own = values.get(key);
   if (own) return own;
   const same = row.sameAs === undefined ? undefined : values.get(row.sameAs);
@@ -71,7 +71,7 @@ function settle(key: string, row: SettingRow<unknown>, values: Map<string, Value
 }
 
 /** `[{ key: "a.b", value: 1 }]` → `{ a: { b: 1 } }` */
-function nest(values: readonly Value[]): Record<string, unknown> {
+function nest(values: readonly ParsedSetting[]): Record<string, unknown> {
   const whole: Record<string, unknown> = {};
   for (const { key, value } of values) {
     const path = key.split(".");
@@ -98,14 +98,14 @@ export function readEnv(
   env: Record<string, string | undefined>,
   rows: readonly [string, SettingRow<unknown>][],
   readText: (path: string) => string,
-): Source {
+): SettingSource {
   const set = Object.entries(env).flatMap(([name, value]) => (value === undefined || value.trim() === "" ? [] : [{ name, value }]));
   const keyOf = new Map(rows.flatMap(([key, row]) => row.env.map((name) => [name, key] as const)));
   const secretOf = new Map(rows.flatMap(([key, row]) => (row.secret ? row.env.map((name) => [name + FILE_SUFFIX, key] as const) : [])));
   const names = [...keyOf.keys(), ...secretOf.keys(), SETTINGS_FILE_NAME, PARAMETERS];
   const faults: string[] = [];
   const warnings: string[] = [];
-  const found: Found[] = [];
+  const found: RawSetting[] = [];
   for (const { name, value } of set) {
     const key = keyOf.get(name);
     const secret = secretOf.get(name);
@@ -128,7 +128,7 @@ export function readEnv(
     }
   }
   const parameters = readParameters(set.find(({ name }) => name === PARAMETERS)?.value, rows);
-  return { found: [...found, ...parameters.found], faults: [...faults, ...parameters.faults], warnings: [...warnings, ...parameters.warnings] };
+  return { values: [...found, ...parameters.values], faults: [...faults, ...parameters.faults], warnings: [...warnings, ...parameters.warnings] };
 }
 
 /** Without what an editor or `echo` leaves at its end. An empty one is a slip: passed over, it would leave a default in force. */
@@ -147,12 +147,12 @@ function setByKubernetes(name: string, value: string): boolean {
 }
 
 /** The JSON that a real stand has there holds dozens of keys for others, and their secrets: nothing of it is repeated. */
-function readParameters(json: string | undefined, rows: readonly [string, SettingRow<unknown>][]): Source {
-  if (json === undefined) return { found: [], faults: [], warnings: [] };
-  const parameters = objectFrom(json);
-  if (!parameters) return { found: [], faults: [`${PARAMETERS}: takes a JSON object, and this is none`], warnings: [] };
+function readParameters(json: string | undefined, rows: readonly [string, SettingRow<unknown>][]): SettingSource {
+  if (json === undefined) return { values: [], faults: [], warnings: [] };
+  const parameters = parseObject(json);
+  if (!parameters) return { values: [], faults: [`${PARAMETERS}: takes a JSON object, and this is none`], warnings: [] };
   const ours = rows.map(([key]) => key).filter((key) => OUR_PARAMETERS.test(key));
-  const source: Source = { found: [], faults: [], warnings: [] };
+  const source: SettingSource = { values: [], faults: [], warnings: [] };
   for (const group of new Set(ours.map((key) => key.slice(0, key.indexOf("."))))) {
     const values = parameters[group];
     if (values === undefined || values === null) continue;
@@ -163,7 +163,7 @@ function readParameters(json: string | undefined, rows: readonly [string, Settin
     for (const [name, raw] of Object.entries(values)) {
       const key = `${group}.${name}`;
       if (ours.includes(key)) {
-        if (raw !== null && raw !== "") source.found.push({ key, where: `${PARAMETERS}, ${key}`, raw });
+        if (raw !== null && raw !== "") source.values.push({ key, where: `${PARAMETERS}, ${key}`, raw });
       } else {
         // A server of another version may have more of them: only what looks like a slip is told.
         const near = suggestion(key, ours, 2);
@@ -174,7 +174,7 @@ function readParameters(json: string | undefined, rows: readonly [string, Settin
   return source;
 }
 
-function objectFrom(json: string): Record<string, unknown> | undefined {
+function parseObject(json: string): Record<string, unknown> | undefined {
   try {
     const value: unknown = JSON.parse(json);
     return typeof value === "object" && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : undefined;
@@ -184,12 +184,12 @@ function objectFrom(json: string): Record<string, unknown> | undefined {
 }
 
 /** Finds the settings in a settings file. An empty value counts as unset. */
-export function readFile(file: { path: string; text: string }, rows: readonly [string, SettingRow<unknown>][]): Source {
+export function readSettingsFile(file: { path: string; text: string }, rows: readonly [string, SettingRow<unknown>][]): SettingSource {
   const lines = new LineCounter();
   // The parser's own messages quote the line, which may hold a secret.
   const document = parseDocument(file.text, { lineCounter: lines, prettyErrors: false, logLevel: "silent" });
   const at = (offset: number | undefined) => `${file.path}:${lines.linePos(offset ?? 0).line}`;
-  const source: Source = { found: [], faults: [], warnings: [] };
+  const source: SettingSource = { values: [], faults: [], warnings: [] };
   if (document.errors.length > 0) {
     return { ...source, faults: document.errors.map((error) => `${at(error.pos[0])}: this is not YAML (${error.code})`) };
   }
@@ -205,7 +205,7 @@ export function readFile(file: { path: string; text: string }, rows: readonly [s
       const key = above + name;
       if (keys.includes(key)) {
         const raw = pair.value === null ? null : (pair.value as { toJS(from: typeof document): unknown }).toJS(document);
-        if (raw !== null && raw !== "") source.found.push({ key, where: `${where}, ${key}`, raw });
+        if (raw !== null && raw !== "") source.values.push({ key, where: `${where}, ${key}`, raw });
       } else if (keys.some((one) => one.startsWith(`${key}.`))) {
         if (isMap(pair.value)) walk(pair.value, `${key}.`);
         else if (!isScalar(pair.value) || pair.value.value !== null) source.faults.push(`${where}: ${key} is a group of settings, not a setting`);

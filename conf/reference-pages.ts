@@ -3,7 +3,7 @@ import { type SettingRow, rowsOf } from "./row.ts";
 import { SETTINGS, SETTINGS_FILE, SETTINGS_FILE_NAME } from "./settings.ts";
 import { METRICS, type MetricRow } from "../lib/metrics/table.ts";
 import { FAULTS, type FaultCode } from "../lib/fault.ts";
-import { EXPLAINED } from "./explained-faults.ts";
+import { EXPLAINED_FAULTS } from "./explained-faults.ts";
 
 const SETTINGS_INTRO = `# Settings
 
@@ -34,7 +34,7 @@ export function settingsPage(): string {
   return (
     SETTINGS_INTRO +
     rowsOf(SETTINGS)
-      .map(([key, row]) => `| ${[code(key), row.env.map(code).join("<br>"), fallback(row), row.parse.allowed, says(row)].join(" | ")} |\n`)
+      .map(([key, row]) => `| ${[code(key), row.env.map(code).join("<br>"), fallback(row), row.parse.allowed, description(row)].join(" | ")} |\n`)
       .join("")
   );
 }
@@ -55,11 +55,11 @@ function objectOf(entries: readonly [string, unknown][]): Record<string, unknown
 }
 
 function describe(row: SettingRow<unknown>): string {
-  return `${row.says}.${row.later === undefined ? "" : ` Later, with ${row.later}.`}`;
+  return `${row.description}.${row.later === undefined ? "" : ` Later, with ${row.later}.`}`;
 }
 
-function says(row: SettingRow<unknown>): string {
-  return `${row.says}${row.secret ? "; a secret, never printed" : ""}${row.later === undefined ? "" : ` — *later, with ${row.later}*`}`;
+function description(row: SettingRow<unknown>): string {
+  return `${row.description}${row.secret ? "; a secret, never printed" : ""}${row.later === undefined ? "" : ` — *later, with ${row.later}*`}`;
 }
 
 function fallback(row: SettingRow<unknown>): string {
@@ -100,7 +100,8 @@ There are also the metrics of every Node process, with the label \`process\` (\`
 /** The page docs/reference/metrics.md. */
 export function metricsPage(): string {
   const rows = Object.values<MetricRow>(METRICS).map(
-    ({ name, type, labels, says }) => `| ${[`\`${name}\``, type, labels.map((label) => `\`${label}\``).join(", "), says].join(" | ")} |\n`,
+    ({ name, type, labels, says: description }) =>
+      `| ${[`\`${name}\``, type, labels.map((label) => `\`${label}\``).join(", "), description].join(" | ")} |\n`,
   );
   return METRICS_INTRO + rows.join("");
 }
@@ -127,6 +128,6 @@ export function faultsPage(): string {
 
 function row(code: FaultCode): string {
   const [status, reason] = FAULTS[code];
-  const { means, todo } = EXPLAINED[code];
+  const { means, todo } = EXPLAINED_FAULTS[code];
   return `| ${[`${status} ${reason}`, `\`${code}\``, means, todo].join(" | ")} |\n`;
 }

@@ -7,7 +7,7 @@ export type SettingRow<T> = {
   default: T;
   parse: Parser<T & {}>;
   /** For people: what it is for. One sentence without its full stop. */
-  says: string;
+  description: string;
   /** Never shown. */
   secret?: true;
   /** The key whose value is taken where this one is not set. */
@@ -19,17 +19,23 @@ export type SettingRow<T> = {
 type Extra = Pick<SettingRow<unknown>, "secret" | "sameAs" | "later">;
 
 /** A setting that always has a value. */
-export function setting<T>(env: string | readonly string[], parse: Parser<T>, fallback: NoInfer<T>, says: string, extra: Extra = {}): SettingRow<T> {
-  return { env: [env].flat(), default: fallback, parse: parse as Parser<T & {}>, says, ...extra };
+export function setting<T>(
+  env: string | readonly string[],
+  parse: Parser<T>,
+  fallback: NoInfer<T>,
+  description: string,
+  extra: Extra = {},
+): SettingRow<T> {
+  return { env: [env].flat(), default: fallback, parse: parse as Parser<T & {}>, description, ...extra };
 }
 
 /** A setting that may be missing. */
-export function optional<T>(env: string | readonly string[], parse: Parser<T>, says: string, extra: Extra = {}): SettingRow<T | undefined> {
-  return { env: [env].flat(), default: undefined, parse: parse as Parser<T & {}>, says, ...extra };
+export function optional<T>(env: string | readonly string[], parse: Parser<T>, description: string, extra: Extra = {}): SettingRow<T | undefined> {
+  return { env: [env].flat(), default: undefined, parse: parse as Parser<T & {}>, description, ...extra };
 }
 
 export function isRow(value: unknown): value is SettingRow<unknown> {
-  return typeof value === "object" && value !== null && "parse" in value && "says" in value;
+  return typeof value === "object" && value !== null && "parse" in value && "description" in value;
 }
 
 /** The values of a table of rows, nested as it is. */
@@ -45,7 +51,7 @@ export function rowsOf(table: object, above = ""): [key: string, row: SettingRow
 }
 
 /** A value as it was found, before it is read. */
-export type Found = {
+export type RawSetting = {
   /** The setting's dotted key. */
   key: string;
   /** What a person would look for: a variable's name, a line of a file. */
@@ -54,16 +60,16 @@ export type Found = {
 };
 
 /** What one source holds, and what is wrong with it in one sentence each. */
-export type Source = { found: Found[]; faults: string[]; warnings: string[] };
+export type SettingSource = { values: RawSetting[]; faults: string[]; warnings: string[] };
 
 /** For a person: a value in quotes, without the password of a URL. Never called with a secret. */
-export function shown(raw: unknown): string {
+export function displayValue(raw: unknown): string {
   const text = typeof raw === "string" ? raw : (JSON.stringify(raw) ?? String(raw));
-  return `"${masked(text).slice(0, 200)}"`;
+  return `"${maskSecrets(text).slice(0, 200)}"`;
 }
 
 /** A URL, or a host and port, without user and password. */
-export function masked(text: string): string {
+export function maskSecrets(text: string): string {
   return text.replace(/(:\/\/|^)[^/\s]*@/g, "$1***@");
 }
 

@@ -585,10 +585,10 @@ function parameter<T>(
   key: string,
   parse: Parameters<typeof setting<T>>[1],
   fallback: NoInfer<T>,
-  says: string,
+  description: string,
   extra: Parameters<typeof setting<T>>[4] = {},
 ): SettingRow<T> {
-  return setting(parameterName(key), parse, fallback, says, extra);
+  return setting(parameterName(key), parse, fallback, description, extra);
 }
 
 function ecsBlock(block: "DATAGROK_ECS" | "CVM_ECS") {

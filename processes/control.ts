@@ -21,7 +21,7 @@ import { withAdoptedServices } from "../control/lifecycle/adopted-services.ts";
 import { openPublisher } from "../control/packages/publish/open-publisher.ts";
 import { ZIP_LIMITS } from "../control/packages/publish/unpack-zip.ts";
 import { traceWakes } from "../control/lifecycle/trace-wakes.ts";
-import { openTracesOf } from "./telemetry.ts";
+import { openConfiguredTraces } from "./telemetry.ts";
 import { openAudit } from "../control/store/open-audit.ts";
 import { noteRollback } from "../control/store/rollback-note.ts";
 import { openStore } from "../control/store/open-store.ts";
@@ -33,12 +33,12 @@ import { countCalls } from "../drivers/count-calls.ts";
 import type { Log } from "../lib/log.ts";
 import type { Metrics } from "../lib/metrics/open-metrics.ts";
 import { privateListeners } from "../lib/container-peers.ts";
-import { openRegistry } from "./image-registry.ts";
+import { openConfiguredRegistry } from "./image-registry.ts";
 import { type ListeningHandle, openListeningHandle, portOf, isLoopback } from "./listening-handle.ts";
-import { driverOf, openChosenDriver } from "./open-driver.ts";
-import { openKeys, openKeysOf } from "./tls-keys.ts";
+import { configuredDriver, openChosenDriver } from "./open-driver.ts";
+import { openEdgeTlsKeys, openListenerTlsKeys } from "./tls-keys.ts";
 import { registryBrowser } from "./registry-browser.ts";
-import type { Running } from "./parent.ts";
+import type { StoppableProcess } from "./parent.ts";
 import type { RuntimeFolder } from "./runtime-folder.ts";
 import { spawnerToken } from "../control/identity/signed-tokens.ts";
 
@@ -55,7 +55,7 @@ export async function runControl(options: {
   metrics: Metrics;
   clock: Clock;
   log: Log;
-}): Promise<Running> {
+}): Promise<StoppableProcess> {
   const { settings, runtime, consoleHandle, version, metrics, clock, log } = options;
   // First of all the store: its lock is what keeps a second berth out, and the sockets are ours only under it.
   const store = openStore({ folder: settings.data, clock, metrics });
@@ -67,8 +67,8 @@ export async function runControl(options: {
   const vault = openVault({ store, keyFile: openKeyFile(settings.data), given: settings.credentialsKey, log });
   const credentials = openCredentials({ store, vault, clock });
   const signingKeys = createSigningKeys({ store, vault, clock, log });
-  const driverName = driverOf(settings);
-  const registry = openRegistry(settings, driverName, { clock, log });
+  const driverName = configuredDriver(settings);
+  const registry = openConfiguredRegistry(settings, driverName, { clock, log });
   const chosen = await openChosenDriver(driverName, settings, registry, { clock, log }, spawnerTokens({ settings, signingKeys, clock }));
   const driver = withAdoptedServices(countCalls(chosen, { metrics, clock }), { store, environment: settings.environment });
   const lifecycle = openLifecycle({
@@ -89,7 +89,7 @@ export async function runControl(options: {
     clock,
     log,
   });
-  const traces = await openTracesOf(settings, { version, role: "control" });
+  const traces = await openConfiguredTraces(settings, { version, role: "control" });
   const audit = openAudit({ store, keepMs: settings.auditDays * DAY_MS, clock, metrics });
   const feed = await openFeed({
     socketPath: runtime.feedSocket,
@@ -173,7 +173,7 @@ export async function runControl(options: {
       clock,
       log,
     }));
-  const consoleKeys = consoleHandle && openKeys(settings, clock, log);
+  const consoleKeys = consoleHandle && openEdgeTlsKeys(settings, clock, log);
   const trusted = trustedProxies(settings.trustedProxies);
   const consoleListener =
     consoleHandle &&
@@ -213,7 +213,7 @@ async function bindEntrance({ data, gateways }: Settings, clock: Clock, log: Log
   const { host, port, tlsCert, tlsKey, plain } = gateways;
   if (port === undefined) return undefined;
   const names = { cert: "BERTH_GATEWAYS_TLS_CERT", key: "BERTH_GATEWAYS_TLS_KEY" };
-  const keys = openKeysOf({ cert: tlsCert, key: tlsKey }, { names, whose: "The gateways' entrance", clock, log });
+  const keys = openListenerTlsKeys({ cert: tlsCert, key: tlsKey }, { names, whose: "The gateways' entrance", clock, log });
   if (!keys && !plain && !isLoopback(host))
     throw new Fault(
       "SETTINGS_INVALID",
@@ -233,12 +233,12 @@ function reservedAudiences({ dockerSettings, queueSettings }: Settings): string[
 }
 
 /** What control shows a spawner instead of a key. Undefined where it does not know its own address, which a spawner compares with the one that it was told. */
-export function spawnerTokens(parts: {
+export function spawnerTokens(deps: {
   settings: Settings;
   signingKeys: Pick<SigningKeys, "signer">;
   clock: Clock;
 }): (() => Promise<string>) | undefined {
-  const { settings, signingKeys, clock } = parts;
+  const { settings, signingKeys, clock } = deps;
   const issuer = settings.datagrok.issuer ?? settings.webRoot ?? settings.apiUrl?.replace(/\/api\/?$/, "");
   const audience = settings.dockerSettings.spawnerAudience;
   return issuer === undefined ? undefined : () => spawnerToken({ signingKeys, clock }, { issuer, audience });

@@ -14,9 +14,9 @@ import type { Metrics } from "../lib/metrics/open-metrics.ts";
 import { ownText } from "../lib/own-files.ts";
 import { type ListeningHandle, openListeningHandle } from "./listening-handle.ts";
 import { traceExchanges } from "../gateway/traces.ts";
-import { openTracesOf, openAccess } from "./telemetry.ts";
-import { openKeys } from "./tls-keys.ts";
-import type { Running } from "./parent.ts";
+import { openConfiguredTraces, openConfiguredAccessLog } from "./telemetry.ts";
+import { openEdgeTlsKeys } from "./tls-keys.ts";
+import type { StoppableProcess } from "./parent.ts";
 import { openDatagrok } from "../gateway/datagrok/open-datagrok.ts";
 import { isSessionToken } from "../control/identity/tokens.ts";
 
@@ -40,17 +40,17 @@ export async function runGateway(options: {
   version: string;
   clock: Clock;
   log: Log;
-}): Promise<Running & { port: number | undefined }> {
+}): Promise<StoppableProcess & { port: number | undefined }> {
   const { settings, link, metrics, version, clock, log } = options;
-  const tls = openKeys(settings, clock, log);
+  const tls = openEdgeTlsKeys(settings, clock, log);
   const readiness = openReadiness("starting", () => {
     const state = feed.state();
     if (state === undefined || (state.connected && clock.monotonic() - state.heardAt < SILENT_MS)) return undefined;
     return clock.now() - (clock.monotonic() - state.heardAt);
   });
   const feed = openDirectory({ settings, link, version, clock, log });
-  const accessLog = openAccess(settings, { metrics, clock, log });
-  const traces = await openTracesOf(settings, { version, role: "gateway" });
+  const accessLog = openConfiguredAccessLog(settings, { metrics, clock, log });
+  const traces = await openConfiguredTraces(settings, { version, role: "gateway" });
   const traced = traces && traceExchanges({ traces, clock });
   countFeed(metrics, feed, clock);
   const gateway = openGateway({
@@ -103,16 +103,16 @@ export async function runGateway(options: {
 /** Nothing of a directory that follows no feed. */
 function countFeed(metrics: Metrics, feed: Feed, clock: Clock): void {
   type State = NonNullable<ReturnType<Feed["state"]>>;
-  const look = (family: Metrics["feedConnected"], value: (state: State) => number | undefined) =>
+  const read = (family: Metrics["feedConnected"], value: (state: State) => number | undefined) =>
     family.look((cells) => {
       const state = feed.state();
       const now = state && value(state);
       if (now !== undefined) cells.at().set(now);
     });
-  look(metrics.feedConnected, ({ connected }) => (connected ? 1 : 0));
-  look(metrics.feedSilentSeconds, ({ heardAt }) => (clock.monotonic() - heardAt) / 1_000);
+  read(metrics.feedConnected, ({ connected }) => (connected ? 1 : 0));
+  read(metrics.feedSilentSeconds, ({ heardAt: lastNewsAt }) => (clock.monotonic() - lastNewsAt) / 1_000);
   // Without a feed there is nothing to lag behind.
-  look(metrics.feedSeq, ({ connected, seq }) => (connected ? seq : undefined));
+  read(metrics.feedSeq, ({ connected, seq }) => (connected ? seq : undefined));
 }
 
 function limitsOf(settings: Settings): Partial<GatewayLimits> {
@@ -134,8 +134,8 @@ function limitsOf(settings: Settings): Partial<GatewayLimits> {
 }
 
 /** Whom this gateway asks who calls and where containers are. Faults: SETTINGS_INVALID. */
-export function openDirectory(parts: { settings: Settings; link: ControlLink; version: string; clock: Clock; log: Log }): Feed {
-  const { settings, link, version, clock, log } = parts;
+export function openDirectory(deps: { settings: Settings; link: ControlLink; version: string; clock: Clock; log: Log }): Feed {
+  const { settings, link, version, clock, log } = deps;
   const { url, directory, key } = settings.datagrok;
   if (directory === "control") return openFeed({ link, version, isToken: isSessionToken, clock, log });
   if (url === undefined) throw new Fault("SETTINGS_INVALID", "BERTH_DIRECTORY=datagrok asks the Datagrok server of DATAGROK_URL: set that too.");

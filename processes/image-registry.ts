@@ -9,8 +9,8 @@ import { raceAbort } from "../lib/deadline.ts";
 import type { Log } from "../lib/log.ts";
 import { ecsOptions } from "./open-driver.ts";
 
-type Tools = { clock: Clock; log: Log };
-type Opening = Tools & { signal: AbortSignal };
+type RegistryDeps = { clock: Clock; log: Log };
+type Opening = RegistryDeps & { signal: AbortSignal };
 
 /** These ask Docker Hub by themselves, or nobody: after the engine's own images. "ask" is one of the first two. */
 const WITHOUT_HUB: readonly (DriverName | "ask")[] = ["docker", "swarm", "ask", "process"];
@@ -20,7 +20,11 @@ const WITHOUT_HUB: readonly (DriverName | "ask")[] = ["docker", "swarm", "ask", 
  * up for this driver. Opened when first asked, and tried again where that fails: control starts while the registry or AWS is away.
  * Faults, at once: SETTINGS_INVALID.
  */
-export function openRegistry(settings: Settings, driver: DriverName | "ask", tools: Tools): (Registry & { close(): Promise<void> }) | undefined {
+export function openConfiguredRegistry(
+  settings: Settings,
+  driver: DriverName | "ask",
+  tools: RegistryDeps,
+): (Registry & { close(): Promise<void> }) | undefined {
   if (settings.registry.url !== undefined) readRegistryAddress(settings.registry.url);
   parseLogin(settings.registry);
   const opens = opensFor(settings, driver);

@@ -23,7 +23,7 @@ export function portOf(handle: ListeningHandle): number {
 }
 
 /** How long a predecessor that was just killed may take to let go of the port. */
-const PATIENCE_MS = 3_000;
+const MAX_WAIT_MS = 3_000;
 const RETRY_MS = 50;
 
 /** Faults: ADDRESS_IN_USE. Port 0 takes a free one. */
@@ -31,7 +31,7 @@ export async function openListeningHandle(at: { host: string; port: number }, cl
   const { address, family } = await lookup(at.host).catch((cause: unknown) => {
     throw new Fault("SETTINGS_INVALID", `The host "${at.host}" to listen on cannot be resolved.`, { cause });
   });
-  const giveUpAt = clock.monotonic() + PATIENCE_MS;
+  const giveUpAt = clock.monotonic() + MAX_WAIT_MS;
   for (;;) {
     const handle = createServerHandle(address, at.port, family === 6 ? 6 : 4);
     const bound: { port?: number } = {};

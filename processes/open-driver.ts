@@ -18,12 +18,12 @@ export const DEFAULT_SPAWNER_KEY = "test-x-api-key";
 /** Plugin containers' value of the nodes' label `role`; the server's own parts have another. */
 const NODE_ROLE = "cvm";
 /** How long the engine may take to say whether it manages a swarm. */
-const ASKED_MS = 10_000;
+const PROBE_MS = 10_000;
 
-type Tools = { clock: Clock; log: Log };
+type DriverDeps = { clock: Clock; log: Log };
 
 /** The orchestrator that the settings mean. Faults: SETTINGS_INVALID for two at once. */
-export function driverOf(settings: Settings): DriverName | "ask" {
+export function configuredDriver(settings: Settings): DriverName | "ask" {
   return chooseDriver({
     wished: settings.driver,
     forceDocker: settings.spawnerForceDockerTypeHost,
@@ -40,7 +40,7 @@ export async function openChosenDriver(
   name: DriverName | "ask",
   settings: Settings,
   registry: Registry | undefined,
-  tools: Tools,
+  tools: DriverDeps,
   spawnerToken?: () => Promise<string>,
 ): Promise<Driver> {
   const options = { ...optionsOf(settings, registry), ...(name === "spawner" ? { spawner: spawnerOptions(settings, spawnerToken, tools.log) } : {}) };
@@ -53,7 +53,7 @@ export async function openChosenDriver(
 }
 
 /** Asks the engine what it is, and says so. */
-async function askEngine(settings: Settings, { clock, log }: Tools, signal: AbortSignal): Promise<DriverName> {
+async function askEngine(settings: Settings, { clock, log }: DriverDeps, signal: AbortSignal): Promise<DriverName> {
   const [{ openEngine }, { isManager }, { leftOnEngine }] = await Promise.all([
     import("../drivers/engine/engine.ts"),
     import("../drivers/swarm/cluster.ts"),
@@ -61,7 +61,7 @@ async function askEngine(settings: Settings, { clock, log }: Tools, signal: Abor
   ]);
   const engine = openEngine(engineAt(settings), clock);
   try {
-    const driver = chooseOnEngine({ managesSwarm: await isManager(engine, signal, ASKED_MS) });
+    const driver = chooseOnEngine({ managesSwarm: await isManager(engine, signal, PROBE_MS) });
     log.info({ driver }, driver === "swarm" ? "The engine manages a swarm: containers run as its services." : "Containers run on the engine.");
     const left = driver === "swarm" ? await leftOnEngine(engine, { signal }) : [];
     const sentence =
@@ -154,7 +154,7 @@ function areApart(one: EcsOptions, other: EcsOptions): boolean {
  * The driver of who runs containers for both of an installation's hosts: on ECS, where each has its block of settings, one for each behind one face. The
  * other orchestrators that know hosts tell them apart by themselves. Faults: SETTINGS_INVALID.
  */
-export async function openDriverOfHosts(
+export async function openHostDrivers(
   name: DriverName | "ask",
   settings: Settings,
   registry: Registry | undefined,

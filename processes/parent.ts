@@ -13,9 +13,9 @@ export type Parent = {
   /** Resolves once whatever held this process's data before has let go of it. An order to end while it waits ends the process. */
   released(): Promise<void>;
   /** Resolves when this process is to finish what is under way, and end; `handedOver`: others accept in its place already. */
-  told(): Promise<{ handedOver: boolean }>;
+  stopRequested(): Promise<{ handedOver: boolean }>;
   /** Says what is to be answered when it asks what this process counted: nothing before that. */
-  counts(snapshot: () => Promise<Snapshot>): void;
+  onMetricsRequest(snapshot: () => Promise<Snapshot>): void;
 };
 
 /**
@@ -31,55 +31,55 @@ export function findParent(): Parent | undefined {
   for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, () => undefined);
   const handle = Promise.withResolvers<ListeningHandle>();
   const released = Promise.withResolvers<void>();
-  const told = Promise.withResolvers<{ handedOver: boolean }>();
-  let given = false;
+  const stopRequested = Promise.withResolvers<{ handedOver: boolean }>();
+  let hasHandle = false;
   let isReleased = false;
   let counted: () => Promise<Snapshot> = async () => [];
   process.on("message", (order: ParentOrder, sent) => {
-    if (order.kind === "end") return told.resolve({ handedOver: order.handedOver ?? false });
+    if (order.kind === "end") return stopRequested.resolve({ handedOver: order.handedOver ?? false });
     if (order.kind === "released") {
       isReleased = true;
       return released.resolve();
     }
-    if (order.kind === "ping") return void tell({ kind: "pong" });
-    if (order.kind === "metrics") return void counted().then((metrics) => tell({ kind: "metrics", metrics }));
+    if (order.kind === "ping") return void send({ kind: "pong" });
+    if (order.kind === "metrics") return void counted().then((metrics) => send({ kind: "metrics", metrics }));
     if (!sent) return undefined;
-    given = true;
+    hasHandle = true;
     return handle.resolve(sent as unknown as ListeningHandle);
   });
-  const tell = (report: ChildReport) => new Promise<void>((resolve) => process.send?.(report, () => resolve()));
+  const send = (report: ChildReport) => new Promise<void>((resolve) => process.send?.(report, () => resolve()));
   return {
-    ready: () => void tell({ kind: "ready" }),
-    fault: (fault) => tell({ kind: "fault", fault: fault.toJSON() }),
+    ready: () => void send({ kind: "ready" }),
+    fault: (fault) => send({ kind: "fault", fault: fault.toJSON() }),
     handle: () => {
       // Told to end before that, it has nothing to finish, and what it waits for never comes.
-      void told.promise.then(() => given || process.exit(0));
+      void stopRequested.promise.then(() => hasHandle || process.exit(0));
       return handle.promise;
     },
     released: () => {
-      void told.promise.then(() => isReleased || process.exit(0));
+      void stopRequested.promise.then(() => isReleased || process.exit(0));
       return released.promise;
     },
-    told: () => told.promise,
-    counts: (snapshot) => void (counted = snapshot),
+    stopRequested: () => stopRequested.promise,
+    onMetricsRequest: (snapshot) => void (counted = snapshot),
   };
 }
 
 /** What goes on until it is told to end. */
-export type Running = {
+export type StoppableProcess = {
   /** `handedOver`: others accept connections in its place already, so no client has to be turned away. */
   close(handedOver?: boolean): Promise<void>;
 };
 
-const ENDS = ["SIGTERM", "SIGINT"] as const;
+const STOP_SIGNALS = ["SIGTERM", "SIGINT"] as const;
 
 /** Resolves at the first of these signals; a second one, of any kind, ends the process at once, for somebody who will not wait. */
-export function untilTold(signals: readonly NodeJS.Signals[] = ENDS): Promise<void> {
+export function untilSignal(signals: readonly NodeJS.Signals[] = STOP_SIGNALS): Promise<void> {
   return new Promise((resolve) => {
-    let told = false;
+    let stopRequested = false;
     const hear = () => {
-      if (told) process.exit(130);
-      told = true;
+      if (stopRequested) process.exit(130);
+      stopRequested = true;
       resolve();
     };
     for (const signal of signals) process.on(signal, hear);
@@ -87,10 +87,10 @@ export function untilTold(signals: readonly NodeJS.Signals[] = ENDS): Promise<vo
 }
 
 /** Starts the role and says to whoever forked this process that it runs; then goes on until told to end, and ends it. Told while it starts, it ends all the same. */
-export async function untilOver(start: () => Promise<Running>, parent: Parent | undefined): Promise<void> {
-  const told = parent?.told() ?? untilTold();
+export async function runUntilStopped(start: () => Promise<StoppableProcess>, parent: Parent | undefined): Promise<void> {
+  const stopRequested = parent?.stopRequested() ?? untilSignal();
   const role = await start();
   parent?.ready();
-  const end = await told;
+  const end = await stopRequested;
   await role.close(end?.handedOver ?? false);
 }

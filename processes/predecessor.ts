@@ -19,7 +19,7 @@ export type Predecessor = {
   /** Resolves once the old process of this role has ended. */
   released(role: string): Promise<void>;
   /** Resolves once it was sent. */
-  tell(report: SuccessorReport): Promise<void>;
+  report(report: SuccessorReport): Promise<void>;
 };
 
 /** Undefined where no process hands over. Sockets come over the channel, since those that are inherited would be inherited by containers, too. */
@@ -45,7 +45,7 @@ export async function findPredecessor(env: NodeJS.ProcessEnv): Promise<Predecess
   return {
     listeners,
     released: (role) => of(role).promise,
-    tell: (report) => {
+    report: (report) => {
       isReady ||= report.kind === "ready";
       return new Promise((resolve) => void (process.connected ? process.send?.(report, () => resolve()) : resolve()));
     },

@@ -4,9 +4,9 @@ import type { Log } from "../lib/log.ts";
 import type { Gathering } from "../lib/metrics/gather.ts";
 import type { Metrics } from "../lib/metrics/open-metrics.ts";
 import type { Snapshot } from "../lib/metrics/snapshot.ts";
-import type { Parent, Running } from "./parent.ts";
+import type { Parent, StoppableProcess } from "./parent.ts";
 
-export type TellMetrics = {
+export type MetricsOptions = {
   role: string;
   metrics: Metrics;
   program: { version: string; commit: string };
@@ -18,7 +18,7 @@ export type TellMetrics = {
   log: Log;
 };
 
-export type Told = Running & {
+export type PublishedMetrics = StoppableProcess & {
   /** Where others of this berth are put to it; undefined where nobody asks. */
   gathering: Gathering | undefined;
   port: number | undefined;
@@ -30,7 +30,10 @@ export type Told = Running & {
  * Lets what this process counts be known: to its parent, which asks all of its processes, or where there is none on a listener of its own. Where nothing is
  * to be served, nothing is loaded for it either. Faults: ADDRESS_IN_USE.
  */
-export async function tellMetrics({ role, metrics, program, at, listeners, clock, log }: TellMetrics, parent: Parent | undefined): Promise<Told> {
+export async function publishMetrics(
+  { role, metrics, program, at, listeners, clock, log }: MetricsOptions,
+  parent: Parent | undefined,
+): Promise<PublishedMetrics> {
   if (at === undefined) return { gathering: undefined, port: undefined, close: async () => {} };
   // Costs some tens of milliseconds, and a timer that watches the event loop.
   const [{ openNodeMetrics }, { measureEventLoopDelay }] = await Promise.all([
@@ -43,7 +46,7 @@ export async function tellMetrics({ role, metrics, program, at, listeners, clock
   metrics.processes.at(role).set(1);
   const snapshot = async (): Promise<Snapshot> => [...metrics.snapshot(), ...(await node.snapshot())];
   if (parent) {
-    parent.counts(snapshot);
+    parent.onMetricsRequest(snapshot);
     return { gathering: undefined, port: undefined, close: async () => {} };
   }
   const [{ openGathering }, { serveMetrics }] = await Promise.all([import("../lib/metrics/gather.ts"), import("../lib/metrics/serve-metrics.ts")]);

@@ -11,8 +11,8 @@ import type { Upstream } from "../gateway/registry/upstream/upstream.ts";
  * The registry that this berth's proxy stands before, for people to look into; undefined where there is none. Opened when it is first asked: its
  * client costs tens of megabytes, and ECR has to be asked where it is.
  */
-export function registryBrowser(parts: { settings: Settings; runtime: RuntimeFolder; clock: Clock; log: Log }): RegistryBrowser | undefined {
-  const { settings, runtime, clock, log } = parts;
+export function registryBrowser(deps: { settings: Settings; runtime: RuntimeFolder; clock: Clock; log: Log }): RegistryBrowser | undefined {
+  const { settings, runtime, clock, log } = deps;
   const { kind, url, ecrMode } = settings.registry;
   const isOwn = kind === "embedded";
   if (!isOwn && url === undefined && !ecrMode) return undefined;

@@ -41,7 +41,7 @@ export async function bindRegistryConsole(settings: Settings, clock: Clock, log:
  * The console of a registry that has no control plane beside it. `upstream` stays its opener's; `tagPushedAt` is where the registry's own storage tells
  * it. What it is made of is loaded only here: a registry proxy without it stays small.
  */
-export async function openConsoleOfRegistry(parts: {
+export async function openConsoleOfRegistry(deps: {
   place: ConsolePlace;
   upstream: Upstream;
   tagPushedAt: ((repository: string, tag: string) => Promise<number | undefined>) | undefined;
@@ -50,7 +50,7 @@ export async function openConsoleOfRegistry(parts: {
   clock: Clock;
   log: Log;
 }): Promise<RegistryConsole> {
-  const { place, upstream, tagPushedAt, tls, trusted, clock, log } = parts;
+  const { place, upstream, tagPushedAt, tls, trusted, clock, log } = deps;
   const [
     { openRegistryConsole },
     { createRecentPushes },

@@ -19,16 +19,16 @@ import type { Log } from "../lib/log.ts";
 import type { Metrics } from "../lib/metrics/open-metrics.ts";
 import { type ListeningHandle, openListeningHandle } from "./listening-handle.ts";
 import { traceExchanges } from "../gateway/traces.ts";
-import { openTracesOf, openAccess } from "./telemetry.ts";
-import { openKeys } from "./tls-keys.ts";
+import { openConfiguredTraces, openConfiguredAccessLog } from "./telemetry.ts";
+import { openEdgeTlsKeys } from "./tls-keys.ts";
 import { bindRegistryConsole, openConsoleOfRegistry } from "./registry-console.ts";
 import type { RuntimeFolder } from "./runtime-folder.ts";
-import type { Running } from "./parent.ts";
+import type { StoppableProcess } from "./parent.ts";
 
 const BACKLOG = 4_096;
 
 /** The registry proxy: `port` is where it listens; undefined where that was somebody else's to choose. `consolePort`: where its console does, if it has one. */
-export type RegistryProxy = Running & { port: number | undefined; consolePort: number | undefined };
+export type RegistryProxy = StoppableProcess & { port: number | undefined; consolePort: number | undefined };
 
 /**
  * The registry proxy alone. It asks nobody for anything before the first token comes, so that what may be read is served whoever is away.
@@ -50,7 +50,7 @@ export async function runRegistryProxy(options: {
   const { settings, runtime, metrics, version, clock, log } = options;
   const { registry, datagrok } = settings;
   const stop = new AbortController();
-  const tls = openKeys(settings, clock, log);
+  const tls = openEdgeTlsKeys(settings, clock, log);
   const trusted = trustedProxies(settings.trustedProxies);
   if (datagrok.url === undefined && runtime === undefined)
     throw new Fault("SETTINGS_INVALID", "DATAGROK_URL is not set: it says which server knows the users.");
@@ -59,8 +59,8 @@ export async function runRegistryProxy(options: {
   const control = runtime && openControlClient({ link: controlHere(runtime), clock });
   const counts = { done: metrics.tokenRefreshes.at("done"), failed: metrics.tokenRefreshes.at("failed") };
   const upstream = options.own?.upstream ?? (await openUpstream(upstreamSettings(settings), { clock, log, signal: stop.signal, counts }));
-  const accessLog = openAccess(settings, { metrics, clock, log });
-  const traces = await openTracesOf(settings, { version, role: "registry-proxy" });
+  const accessLog = openConfiguredAccessLog(settings, { metrics, clock, log });
+  const traces = await openConfiguredTraces(settings, { version, role: "registry-proxy" });
   const { tagPushedAt } = options.own ?? {};
   const console = place && (await openConsoleOfRegistry({ place, upstream, tagPushedAt, tls, trusted, clock, log }));
   const readiness = openReadiness("ready");

@@ -10,7 +10,7 @@ import { isLoopback } from "./listening-handle.ts";
 const READ_AGAIN_MS = 5_000;
 
 /** The control plane on another machine that the settings name; undefined where they name none. Faults: SETTINGS_INVALID. */
-export function controlOf({ control }: Settings, clock: Clock): ControlLink | undefined {
+export function remoteControl({ control }: Settings, clock: Clock): ControlLink | undefined {
   if (control.url === undefined) return undefined;
   const { protocol, hostname, port, pathname, search, username } = new URL(control.url);
   if (pathname !== "/" || search !== "" || username !== "")

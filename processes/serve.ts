@@ -3,7 +3,7 @@ import { Fault } from "../lib/fault.ts";
 import type { Log } from "../lib/log.ts";
 import type { Gathering } from "../lib/metrics/gather.ts";
 import type { Metrics } from "../lib/metrics/open-metrics.ts";
-import { type Child, keepChild } from "./supervise-child.ts";
+import { type SupervisedProcess, superviseChild } from "./supervise-child.ts";
 import { DISTRIBUTION_ENDS_MS } from "./distribution/distribution-config.ts";
 import { explainConsolePort } from "./console-listener.ts";
 import { type ListeningHandle, openListeningHandle, portOf } from "./listening-handle.ts";
@@ -13,7 +13,7 @@ const CONTROL_GRACE_MS = 10_000;
 /** What a gateway takes to end after its time for open exchanges is up. */
 const END_MS = 1_000;
 /** What is behind a registry proxy ends after it, and not at all where that is ended by force. */
-const BEHIND_MS: Readonly<Record<string, number>> = { registry: DISTRIBUTION_ENDS_MS };
+const CONNECTION_DRAIN_MS: Readonly<Record<string, number>> = { registry: DISTRIBUTION_ENDS_MS };
 
 export type Served = {
   port: number;
@@ -89,7 +89,7 @@ export async function serve(options: {
     };
   const keepControl = (after: Promise<void>) =>
     // Which port the edge has, control tells browsers.
-    keepChild({
+    superviseChild({
       role: "control",
       script,
       env: { ...env, BERTH_EDGE_PORT: String(port) },
@@ -101,15 +101,15 @@ export async function serve(options: {
       log,
     });
   let control = options.joins === true ? undefined : keepControl(released("control"));
-  let listeners: { role: string; child: Child; at: ListeningHandle; behindMs: number }[] = [];
+  let listeners: { role: string; child: SupervisedProcess; at: ListeningHandle; behindMs: number }[] = [];
   let stopping = false;
   const open = (role: string, at: ListeningHandle) => {
     // All load their code at the same time; but they connect to control's sockets, which it makes once it holds the data folder's lock.
     const mayHave = Promise.all([control?.ready, isSingle(role) ? released(role) : undefined]);
     const given = mayHave.then(() => at);
     given.catch(() => undefined);
-    const child = keepChild({ role, script, env, handle: given, metrics: countedOf(role), watchdogMs, clock, log });
-    listeners.push({ role, child, at, behindMs: BEHIND_MS[role] ?? 0 });
+    const child = superviseChild({ role, script, env, handle: given, metrics: countedOf(role), watchdogMs, clock, log });
+    listeners.push({ role, child, at, behindMs: CONNECTION_DRAIN_MS[role] ?? 0 });
   };
   const unlessStopping = () => {
     if (stopping) throw new Fault("INTERNAL", "berth was told to end while it started.");
@@ -184,7 +184,7 @@ function isSingle(role: string): boolean {
  * Resolves when each of these processes of one role is ready or was given up, and one at least is ready: a crash loop of one gateway is no reason to
  * end those that serve. Rejects at once with the fault that a process gives itself, such as a setting that is wrong.
  */
-async function oneReady(children: readonly Child[]): Promise<void> {
+async function oneReady(children: readonly SupervisedProcess[]): Promise<void> {
   const crashes: Fault[] = [];
   const crashed = (error: unknown) => {
     if (!(error instanceof Fault) || error.code !== "INTERNAL") throw error;

@@ -9,14 +9,14 @@ import { privateListeners } from "../lib/container-peers.ts";
 import { openSpawner } from "../drivers/spawner/server/open-spawner.ts";
 import { controlKeys, datagrokKeys, type KeyServer } from "../lib/jwks/key-server.ts";
 import { openSigners } from "../lib/jwks/open-signers.ts";
-import { openRegistry } from "./image-registry.ts";
+import { openConfiguredRegistry } from "./image-registry.ts";
 import { type ListeningHandle, openListeningHandle, isLoopback } from "./listening-handle.ts";
-import { DEFAULT_SPAWNER_KEY, driverOf, openDriverOfHosts } from "./open-driver.ts";
+import { DEFAULT_SPAWNER_KEY, configuredDriver, openHostDrivers } from "./open-driver.ts";
 import type { RuntimeFolder } from "./runtime-folder.ts";
-import type { Running } from "./parent.ts";
+import type { StoppableProcess } from "./parent.ts";
 
 /** The spawner: `port` is where it listens; undefined where that was somebody else's to choose. */
-export type Spawner = Running & { port: number | undefined };
+export type Spawner = StoppableProcess & { port: number | undefined };
 
 /**
  * The spawner's API over the driver of this machine. It asks nobody for anything before the first call.
@@ -34,12 +34,12 @@ export async function runSpawner(options: {
   log: Log;
 }): Promise<Spawner> {
   const { settings, version, runtime, metrics, clock, log } = options;
-  const driverName = driverOf(settings);
+  const driverName = configuredDriver(settings);
   if (driverName === "spawner")
     throw new Fault("SETTINGS_INVALID", "BERTH_DRIVER is spawner, which is another one: a spawner itself needs the driver of its own engine.");
   checkKey(settings, runtime !== undefined, log);
-  const registry = openRegistry(settings, driverName, { clock, log });
-  const driver = countCalls(await openDriverOfHosts(driverName, settings, registry, { clock, log }), { metrics, clock });
+  const registry = openConfiguredRegistry(settings, driverName, { clock, log });
+  const driver = countCalls(await openHostDrivers(driverName, settings, registry, { clock, log }), { metrics, clock });
   const server = keyServer(settings, runtime, clock);
   const signers = server && openSigners({ server, issuer: settings.datagrok.issuer, clock, log });
   const { spawnerApiKey: key, spawnerHost: host, spawnerPort: port } = settings;

@@ -5,11 +5,11 @@ import type { Log } from "../lib/log.ts";
 import type { Count } from "../lib/metrics/cells.ts";
 import type { Gathering } from "../lib/metrics/gather.ts";
 import type { Snapshot } from "../lib/metrics/snapshot.ts";
-import { type Child, keepRunning } from "./supervise-process.ts";
+import { type SupervisedProcess, superviseProcess } from "./supervise-process.ts";
 import type { ListeningHandle } from "./listening-handle.ts";
 import { MISSED_CHECKS, startWatchdog } from "./watchdog.ts";
 
-export type { Child } from "./supervise-process.ts";
+export type { SupervisedProcess } from "./supervise-process.ts";
 
 /** What a role process tells the process that forked it. */
 export type ChildReport = { kind: "ready" } | { kind: "fault"; fault: FaultData } | { kind: "metrics"; metrics: Snapshot } | { kind: "pong" };
@@ -23,7 +23,7 @@ const METRICS_MS = 2_000;
 const STARTING_MS = 300_000;
 
 /** Keeps one role process running, as `keepRunning` does; it says itself that it is ready, or why it cannot be. */
-export function keepChild(options: {
+export function superviseChild(options: {
   role: string;
   /** The program that runs it, as `node <script> <role>`; undefined where this executable is all of berth. */
   script: string | undefined;
@@ -38,7 +38,7 @@ export function keepChild(options: {
   watchdogMs?: number | undefined;
   clock: Clock;
   log: Log;
-}): Child {
+}): SupervisedProcess {
   const { role, clock, metrics, watchdogMs } = options;
   const log = options.log.child({ role });
   let starts = 0;
@@ -69,7 +69,7 @@ export function keepChild(options: {
     forked.once("exit", watchdog.stop);
     forked.once("error", () => void (forked.pid === undefined && watchdog.stop()));
   };
-  return keepRunning({
+  return superviseProcess({
     name: role,
     clock,
     log,
@@ -87,7 +87,7 @@ export function keepChild(options: {
         else if (report.kind === "fault") cannot(Fault.from(report.fault));
       });
       if (starts++ > 0) metrics?.restarts.add();
-      const left = metrics?.gathering.join(() => askMetrics(forked, clock));
+      const left = metrics?.gathering.join(() => requestMetrics(forked, clock));
       forked.once("exit", () => left?.());
       // Of one that could not be started nothing ends.
       forked.once("error", () => void (forked.pid === undefined && left?.()));
@@ -107,7 +107,7 @@ export function keepChild(options: {
 }
 
 /** What it counted until now. Rejects where it does not say so in time, or cannot be asked. */
-function askMetrics(child: ChildProcess, clock: Clock): Promise<Snapshot> {
+function requestMetrics(child: ChildProcess, clock: Clock): Promise<Snapshot> {
   return new Promise((resolve, reject) => {
     const settle = (act: () => void) => {
       cancel();

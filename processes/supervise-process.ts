@@ -4,7 +4,7 @@ import { backoffDelay } from "../lib/backoff.ts";
 import { Fault } from "../lib/fault.ts";
 import type { Log } from "../lib/log.ts";
 
-export type Child = {
+export type SupervisedProcess = {
   /** Sends it a signal, where it runs. */
   tell(signal: NodeJS.Signals): void;
   /** Resolves when it is ready for the first time; rejects with the fault that kept it from starting. */
@@ -17,7 +17,7 @@ export type Child = {
 };
 
 /** What a start tells about the process that it made. */
-export type Started = { ready(): void; cannot(fault: Fault): void };
+export type StartedProcess = { ready(): void; cannot(fault: Fault): void };
 
 const RESTART = { firstMs: 100, longestMs: 10_000 };
 /** A process that was ready for this long starts its back-off anew: only a crash loop waits longer than `FIRST_RESTART_MS`. */
@@ -30,13 +30,13 @@ const FIRST_TRIES = 5;
  * rejects where the process reports itself why it cannot start the first time, where the machine cannot start it, or after five deaths.
  * `launch` may throw where the machine has no room for it; `end` asks it to finish, as SIGTERM does.
  */
-export function keepRunning(options: {
+export function superviseProcess(options: {
   name: string;
-  launch(started: Started): ChildProcess;
+  launch(started: StartedProcess): ChildProcess;
   end?(child: ChildProcess, handedOver: boolean): void;
   clock: Clock;
   log: Log;
-}): Child {
+}): SupervisedProcess {
   const { name, launch, end = (child) => void child.kill("SIGTERM"), clock, log } = options;
   let child: ChildProcess | undefined;
   let stopping = false;
@@ -62,7 +62,7 @@ export function keepRunning(options: {
     cancelRestart = clock.after(delay, start);
   };
 
-  const started: Started = {
+  const started: StartedProcess = {
     ready: () => {
       everReady = true;
       readyAt = clock.monotonic();

@@ -9,32 +9,32 @@ import { traceSettings } from "../lib/traces/settings.ts";
 import type { Traces } from "../lib/traces/traces.ts";
 
 /** Of a sink that stays broken nobody wants to hear with each line. */
-const TOLD_EVERY_MS = 60_000;
+const ERROR_EVERY_MS = 60_000;
 
 /** Whether there is a file that may be moved away. */
-export function writesFile({ accessLog }: Settings): boolean {
+export function writesAccessLogFile({ accessLog }: Settings): boolean {
   return accessLog !== "off" && accessLog !== "stdout";
 }
 
 /** The access log that the settings wish. Faults: SETTINGS_INVALID for a file that cannot be written. */
-export function openAccess(settings: Settings, parts: { metrics: Metrics; clock: Clock; log: Log }): AccessLog | undefined {
-  const { metrics, clock, log } = parts;
+export function openConfiguredAccessLog(settings: Settings, deps: { metrics: Metrics; clock: Clock; log: Log }): AccessLog | undefined {
+  const { metrics, clock, log } = deps;
   const { accessLog: to, accessLogQuery: query } = settings;
   if (to === "off") return undefined;
-  if (writesFile(settings)) requireWritable(to);
-  let toldAt = Number.NEGATIVE_INFINITY;
+  if (writesAccessLogFile(settings)) requireWritable(to);
+  let reportedAt = Number.NEGATIVE_INFINITY;
   const opened = openAccessLog({
     to,
     query,
     dropped: metrics.accessLogDropped.at(),
     clock,
     onError: (error) => {
-      if (clock.monotonic() - toldAt < TOLD_EVERY_MS) return;
-      toldAt = clock.monotonic();
+      if (clock.monotonic() - reportedAt < ERROR_EVERY_MS) return;
+      reportedAt = clock.monotonic();
       log.error({ err: error }, "The access log cannot be written");
     },
   });
-  if (writesFile(settings)) process.on("SIGHUP", opened.reopen);
+  if (writesAccessLogFile(settings)) process.on("SIGHUP", opened.reopen);
   return opened;
 }
 
@@ -47,7 +47,7 @@ function requireWritable(path: string): void {
 }
 
 /** What sends traces where the settings wish that; where they do not, nothing of OpenTelemetry is loaded. */
-export async function openTracesOf({ traces }: Settings, program: { version: string; role: string }): Promise<Traces | undefined> {
+export async function openConfiguredTraces({ traces }: Settings, program: { version: string; role: string }): Promise<Traces | undefined> {
   const settings = traceSettings(traces);
   if (settings === undefined) return undefined;
   const { openTraces } = await import("../lib/traces/open-traces.ts");

@@ -1,51 +1,56 @@
 import { Fault } from "../../lib/fault.ts";
-import { type MoveOnWire, named } from "../server/find-entity.ts";
-import { JSON_OPTION, type Chosen, SERVER_OPTIONS, serverOf } from "../server/server-command.ts";
-import { ago, lasting, wrapped, oneLine } from "../terminal/text.ts";
-import { stateColour, textTable } from "../terminal/text-table.ts";
+import { type MoveOnWire, findByName } from "../server/find-entity.ts";
+import { JSON_OPTION, type SelectedServer, SERVER_OPTIONS, selectServer } from "../server/server-command.ts";
+import { formatAge, formatDuration, wrapText, oneLine } from "../terminal/text.ts";
+import { stateColour, formatTable } from "../terminal/text-table.ts";
 import type { Screen } from "../terminal/screen.ts";
-import { verb, type Verbs } from "../command.ts";
+import { defineVerb, type Verbs } from "../command.ts";
 import { containerJson } from "./containers.ts";
 
-const USUAL_MOVES = 10;
+const DEFAULT_MOVES = 10;
 /** Where facts begin, behind what they are about. */
 const INDENT = 14;
 
 export const verbs: Verbs = {
-  "": verb({
+  "": defineVerb({
     words: "<container>",
-    says: "say why a container is as it is, and what it did last",
-    options: { ...SERVER_OPTIONS, ...JSON_OPTION, all: { says: `all of its moves that are known, not only the last ${USUAL_MOVES}` } },
+    summary: "say why a container is as it is, and what it did last",
+    options: { ...SERVER_OPTIONS, ...JSON_OPTION, all: { summary: `all of its moves that are known, not only the last ${DEFAULT_MOVES}` } },
     completes: "containers",
-    run: async ({ here, words: [word = ""], given, screen }) => {
-      const server = serverOf(here, given);
-      const container = await named(server, "containers", word);
-      const explained = await explanationOf(server, container.id, container.status);
-      if (given.json) return screen.json({ ...containerJson(container), ...explained });
-      const moves = given.all ? explained.transitions : explained.transitions.slice(-USUAL_MOVES);
-      screen.print(page(container.name, { ...explained, transitions: moves }, here.clock.now(), screen));
+    run: async ({ context, words: [word = ""], options, screen }) => {
+      const server = selectServer(context, options);
+      const container = await findByName(server, "containers", word);
+      const explained = await loadExplanation(server, container.id, container.status);
+      if (options.json) return screen.json({ ...containerJson(container), ...explained });
+      const moves = options.all ? explained.transitions : explained.transitions.slice(-DEFAULT_MOVES);
+      screen.print(formatExplanation(container.name, { ...explained, transitions: moves }, context.clock.now(), screen));
     },
   }),
 };
 
 /** As the server itself explains it, else from what it remembers. */
-async function explanationOf(server: Chosen, id: string, status: string): Promise<Explained> {
+async function loadExplanation(server: SelectedServer, id: string, status: string): Promise<Explanation> {
   const at = `/docker/containers/${id}`;
-  const told = await server.call<Record<string, unknown>>("GET", `${at}/explain`).catch(ifNoRoute);
-  if (told) return fromExplanation(told, status);
-  return fromHistory((await server.call<MoveOnWire[]>("GET", `${at}/history`).catch(ifNoRoute)) ?? [], status);
+  const response = await server.call<Record<string, unknown>>("GET", `${at}/explain`).catch(undefinedIfMissing);
+  if (response) return parseExplanation(response, status);
+  return explainFromHistory((await server.call<MoveOnWire[]>("GET", `${at}/history`).catch(undefinedIfMissing)) ?? [], status);
 }
 
-function ifNoRoute(error: unknown): undefined {
+function undefinedIfMissing(error: unknown): undefined {
   if (error instanceof Fault && error.status === 404) return undefined;
   throw error;
 }
 
 /** For people: what is not known is left out. */
-function page(name: string, { state, why, next, keepsAwake, driver, lastFailure, transitions }: Explained, now: number, screen: Screen): string {
+function formatExplanation(
+  name: string,
+  { state, why, next, keepsAwake, driver, lastFailure, transitions }: Explanation,
+  now: number,
+  screen: Screen,
+): string {
   const facts = [
     ["why", why],
-    ...next.map(({ at, says }) => ["next", `${says}${coming(at, now)}`] as const),
+    ...next.map(({ at, says }) => ["next", `${says}${timeUntil(at, now)}`] as const),
     ["awake for", keepsAwake],
     ["engine", driver],
     // Of one that failed just now, that is why.
@@ -53,23 +58,23 @@ function page(name: string, { state, why, next, keepsAwake, driver, lastFailure,
   ] as const;
   const lines = facts.flatMap(([what, fact]) => {
     if (!fact) return [];
-    const [first = "", ...more] = wrapped(`${" ".repeat(INDENT)}${oneLine(fact)}`, INDENT, screen.width ?? Number.POSITIVE_INFINITY).split("\n");
+    const [first = "", ...more] = wrapText(`${" ".repeat(INDENT)}${oneLine(fact)}`, INDENT, screen.width ?? Number.POSITIVE_INFINITY).split("\n");
     return [`  ${screen.paint("dim", what.padEnd(INDENT - 2))}${first.slice(INDENT)}`, ...more];
   });
   const logs = lastFailure?.logs ? [lastFailure.logs.trimEnd().replaceAll(/^/gm, " ".repeat(INDENT))] : [];
-  const rows = transitions.map(({ at, from, to, cause }) => [`  ${ago(at, now)} ago`, `${from} → ${to}`, cause ?? ""]);
-  const table = rows.length === 0 ? [] : ["", textTable(["  WHEN", "MOVE", "CAUSE"], rows, screen)];
+  const rows = transitions.map(({ at, from, to, cause }) => [`  ${formatAge(at, now)} ago`, `${from} → ${to}`, cause ?? ""]);
+  const table = rows.length === 0 ? [] : ["", formatTable(["  WHEN", "MOVE", "CAUSE"], rows, screen)];
   return [`${screen.paint("bold", name)} is ${screen.paint(stateColour(state), state)}`, ...lines, ...logs, ...table].join("\n");
 }
 
 /** Behind what comes by itself. */
-function coming(at: string, now: number): string {
+function timeUntil(at: string, now: number): string {
   const then = Date.parse(at);
-  return Number.isNaN(then) || then <= now ? "" : ` (in ${lasting(then - now)})`;
+  return Number.isNaN(then) || then <= now ? "" : ` (in ${formatDuration(then - now)})`;
 }
 
 /** Why a container is as it is, in words; null for what is not known. */
-export type Explained = {
+export type Explanation = {
   state: string;
   why: string | null;
   /** What will happen to it by itself, the next first. */
@@ -103,10 +108,10 @@ const EVENTS: Readonly<Record<string, string>> = {
 };
 
 /** Where the server explains nothing, its last move does. */
-export function fromHistory(moves: readonly MoveOnWire[], state: string): Explained {
+export function explainFromHistory(moves: readonly MoveOnWire[], state: string): Explanation {
   const transitions = moves.map(({ time, from, to, event, by, login, cause }) => {
-    const wished = by === "system" || !event.endsWith("Wished") ? "" : ` by ${login ?? `user ${by.slice(0, 8)}`}`;
-    return { at: time, from, to, cause: cause?.message ?? `${EVENTS[event] ?? event}${wished}` };
+    const requester = by === "system" || !event.endsWith("Wished") ? "" : ` by ${login ?? `user ${by.slice(0, 8)}`}`;
+    return { at: time, from, to, cause: cause?.message ?? `${EVENTS[event] ?? event}${requester}` };
   });
   const failure = moves.findLast(({ cause }) => cause !== null)?.cause;
   return {
@@ -121,25 +126,25 @@ export function fromHistory(moves: readonly MoveOnWire[], state: string): Explai
 }
 
 /** Of what a server tells, as much as can be read; a server of another version tells more, or less. */
-export function fromExplanation(told: Record<string, unknown>, status: string): Explained {
-  const failure = recordOf(told["failure"]);
-  const moves = listOf(told["history"]) as MoveOnWire[];
+export function parseExplanation(response: Record<string, unknown>, status: string): Explanation {
+  const failure = recordOf(response["failure"]);
+  const moves = listOf(response["history"]) as MoveOnWire[];
   return {
-    ...fromHistory(moves, wordsOf(told["status"]) ?? status),
-    why: wordsOf(told["why"]),
-    next: listOf(told["next"]).flatMap((one) => {
-      const says = wordsOf(one);
-      return says === null ? [] : [{ at: wordsOf(recordOf(one)?.["time"]) ?? "", says }];
+    ...explainFromHistory(moves, textOf(response["status"]) ?? status),
+    why: textOf(response["why"]),
+    next: listOf(response["next"]).flatMap((one) => {
+      const says = textOf(one);
+      return says === null ? [] : [{ at: textOf(recordOf(one)?.["time"]) ?? "", says }];
     }),
-    keepsAwake: wordsOf(told["awake"]),
-    driver: wordsOf(told["engine"]),
-    lastFailure: failure ? { code: wordsOf(failure["code"]), message: wordsOf(failure["message"]) ?? "", logs: linesOf(failure["logs"]) } : null,
+    keepsAwake: textOf(response["awake"]),
+    driver: textOf(response["engine"]),
+    lastFailure: failure ? { code: textOf(failure["code"]), message: textOf(failure["message"]) ?? "", logs: linesOf(failure["logs"]) } : null,
   };
 }
 
 /** Text as it is; of an object the sentence that it has for people, of a list all of them. */
-function wordsOf(value: unknown): string | null {
-  if (Array.isArray(value)) return value.flatMap((one: unknown) => wordsOf(one) ?? []).join(" ") || null;
+function textOf(value: unknown): string | null {
+  if (Array.isArray(value)) return value.flatMap((one: unknown) => textOf(one) ?? []).join(" ") || null;
   const said = recordOf(value)?.["says"] ?? value;
   return typeof said === "string" && said !== "" ? said : null;
 }

@@ -1,60 +1,60 @@
 import type { Clock } from "../../lib/clock.ts";
 import { Fault, type FaultCode, FAULTS } from "../../lib/fault.ts";
-import { type ContainerOnWire, type MoveOnWire, named } from "../server/find-entity.ts";
-import type { Server } from "../server/server-client.ts";
-import { openProgress } from "../terminal/progress.ts";
-import { JSON_OPTION, SERVER_OPTIONS, serverOf } from "../server/server-command.ts";
-import { verb, type Verb, type Verbs } from "../command.ts";
+import { type ContainerOnWire, type MoveOnWire, findByName } from "../server/find-entity.ts";
+import type { ServerClient } from "../server/server-client.ts";
+import { openProgressLine } from "../terminal/progress.ts";
+import { JSON_OPTION, SERVER_OPTIONS, selectServer } from "../server/server-command.ts";
+import { defineVerb, type Verb, type Verbs } from "../command.ts";
 import { containerJson } from "./containers.ts";
 
 /** The two that a person may wish for. */
-export const MOVES = {
+export const ACTIONS = {
   run: { path: "run?awaitStart=false", reached: "started", done: "runs", doing: "starting", failed: "did not start" },
   stop: { path: "stop?awaitStop=false", reached: "stopped", done: "has stopped", doing: "stopping", failed: "did not stop" },
 } as const;
 
-export type Move = keyof typeof MOVES;
+export type ContainerAction = keyof typeof ACTIONS;
 
 /** What became of it; `cause` where it failed, with the last lines that the container wrote. */
-export type Outcome = { container: ContainerOnWire; ok: boolean; ms: number; cause?: { code: string; message: string }; logs?: string };
+export type ActionOutcome = { container: ContainerOnWire; ok: boolean; ms: number; cause?: { code: string; message: string }; logs?: string };
 
-const LOOK_EVERY_MS = 300;
+const POLL_MS = 300;
 /** Beyond the longest start that a server lets go on. */
-const LONGEST_MS = 3_600_000;
+const MAX_WAIT_MS = 3_600_000;
 const LOG_LINES = 20;
 
 /**
  * Wishes a container started or stopped and, with `wait`, looks until it is: with small questions, since something between us and the server may end
  * one that stays open for minutes. `hear` is told of each state on the way. Faults: those of the calls; a start that fails is an outcome.
  */
-export async function move(parts: {
-  server: Pick<Server, "call" | "text">;
+export async function performAction(request: {
+  server: Pick<ServerClient, "call" | "text">;
   container: ContainerOnWire;
-  move: Move;
+  move: ContainerAction;
   wait: boolean;
   hear(status: string): void;
   clock: Clock;
   signal: AbortSignal;
-}): Promise<Outcome> {
-  const { server, clock, signal, hear } = parts;
-  const { path, reached, doing } = MOVES[parts.move];
+}): Promise<ActionOutcome> {
+  const { server, clock, signal, hear: onStatus } = request;
+  const { path, reached, doing } = ACTIONS[request.move];
   const begun = clock.monotonic();
   const spent = () => Math.round(clock.monotonic() - begun);
-  const at = `/docker/containers/${parts.container.id}`;
+  const at = `/docker/containers/${request.container.id}`;
   let container = await server.call<ContainerOnWire>("GET", `${at}/${path}`);
   // Some servers answer with no more than that it was heard.
   if (typeof container?.status !== "string") container = await server.call<ContainerOnWire>("GET", at);
-  if (!parts.wait) return { container, ok: true, ms: spent() };
+  if (!request.wait) return { container, ok: true, ms: spent() };
   while (!isSettled(container)) {
-    hear(container.status);
-    if (spent() > LONGEST_MS) throw new Fault("START_TIMED_OUT", `${container.name} is still ${container.status}: it is no longer waited for.`);
-    await clock.sleep(LOOK_EVERY_MS, signal);
+    onStatus(container.status);
+    if (spent() > MAX_WAIT_MS) throw new Fault("START_TIMED_OUT", `${container.name} is still ${container.status}: it is no longer waited for.`);
+    await clock.sleep(POLL_MS, signal);
     container = await server.call<ContainerOnWire>("GET", at);
   }
   if (container.status.startsWith(reached)) return { container, ok: true, ms: spent() };
   const cause = container.status === "error" ? await causeOf(server, at) : undefined;
   const instead = { code: "CONTAINER_STOPPED", message: `It is ${container.status}: somebody wished something else while it was ${doing}.` };
-  return { container, ok: false, ms: spent(), cause: cause ?? instead, logs: await lastLogs(server, at, container) };
+  return { container, ok: false, ms: spent(), cause: cause ?? instead, logs: await logTail(server, at, container) };
 }
 
 /** It neither changes by itself nor is about to: one that is stopped but wished to run will start. */
@@ -64,67 +64,69 @@ function isSettled({ status, desiredInstances }: ContainerOnWire): boolean {
 }
 
 /** A server that keeps no history says why in the logs alone. */
-async function causeOf(server: Pick<Server, "call">, at: string): Promise<{ code: string; message: string }> {
+async function causeOf(server: Pick<ServerClient, "call">, at: string): Promise<{ code: string; message: string }> {
   const moves = await server.call<MoveOnWire[]>("GET", `${at}/history`).catch(() => []);
   const found = Array.isArray(moves) ? moves.findLast(({ cause }) => cause !== null)?.cause : undefined;
   return found ?? { code: "ENGINE_FAILED", message: "The server does not say why." };
 }
 
-async function lastLogs(server: Pick<Server, "text">, at: string, container: ContainerOnWire): Promise<string> {
+async function logTail(server: Pick<ServerClient, "text">, at: string, container: ContainerOnWire): Promise<string> {
   const text = await server.text(`${at}/logs?limit=${LOG_LINES}`).catch(() => container.lastLogs ?? "");
   return text.trimEnd().split("\n").slice(-LOG_LINES).join("\n");
 }
 
 /** `berth run` and `berth stop`, which differ in where they go. Faults: the cause of the first that failed, after the others were tried. */
-function moveVerb(to: Move, says: string): Verb {
-  const { done, failed, doing } = MOVES[to];
-  return verb({
+function actionVerb(to: ContainerAction, summary: string): Verb {
+  const { done, failed, doing } = ACTIONS[to];
+  return defineVerb({
     words: "<container>...",
-    says,
-    options: { ...SERVER_OPTIONS, ...JSON_OPTION, "no-wait": { says: "only wish it, and do not wait for it" } },
+    summary,
+    options: { ...SERVER_OPTIONS, ...JSON_OPTION, "no-wait": { summary: "only wish it, and do not wait for it" } },
     completes: "containers",
-    run: async ({ here, words, given, screen, signal }) => {
-      const server = serverOf(here, given);
-      const { clock } = here;
+    run: async ({ context, words, options, screen, signal }) => {
+      const server = selectServer(context, options);
+      const { clock } = context;
       const containers: ContainerOnWire[] = [];
-      for (const word of words) containers.push(await named(server, "containers", word));
-      const progress = openProgress(screen, clock);
+      for (const word of words) containers.push(await findByName(server, "containers", word));
+      const progress = openProgressLine(screen, clock);
       const states = new Map<string, string>();
-      const hear = (name: string, status: string) => {
+      const onStatus = (name: string, status: string) => {
         states.set(name, status);
-        progress.says([...states].map(([one, state]) => `${one}: ${state}`).join(", "));
+        progress.update([...states].map(([one, state]) => `${one}: ${state}`).join(", "));
       };
-      const wait = !given["no-wait"];
-      const outcomes: Outcome[] = await Promise.all(
-        containers.map((container) => move({ server, container, move: to, wait, hear: (status) => hear(container.name, status), clock, signal })),
+      const wait = !options["no-wait"];
+      const outcomes: ActionOutcome[] = await Promise.all(
+        containers.map((container) =>
+          performAction({ server, container, move: to, wait, hear: (status) => onStatus(container.name, status), clock, signal }),
+        ),
       )
         .catch((error: unknown) => {
-          if (signal.aborted) screen.tell(`No longer waited for: ${containers.map(({ name }) => name).join(", ")} may still be ${doing}.`);
+          if (signal.aborted) screen.note(`No longer waited for: ${containers.map(({ name }) => name).join(", ")} may still be ${doing}.`);
           throw error;
         })
-        .finally(progress.clear);
-      if (given.json) screen.json(outcomes.map(({ container, ok, ms, cause }) => ({ ...containerJson(container), ok, ms, cause: cause ?? null })));
+        .finally(progress.close);
+      if (options.json) screen.json(outcomes.map(({ container, ok, ms, cause }) => ({ ...containerJson(container), ok, ms, cause: cause ?? null })));
       else {
         for (const { container, ok, ms } of outcomes) {
           if (ok) screen.print(wait ? `${container.name} ${done} (${(ms / 1_000).toFixed(1)} s).` : `${container.name} is ${container.status}.`);
         }
       }
       const wrong = outcomes.filter(({ ok }) => !ok);
-      if (!given.json)
-        for (const { container, logs } of wrong) if (logs) screen.tell(`The last lines of ${container.name}:\n${logs.replaceAll(/^/gm, "  ")}`);
+      if (!options.json)
+        for (const { container, logs } of wrong) if (logs) screen.note(`The last lines of ${container.name}:\n${logs.replaceAll(/^/gm, "  ")}`);
       if (wrong.length > 0)
         throw new Fault(codeOf(wrong), wrong.map(({ container, cause }) => `${container.name} ${failed}: ${cause?.message}`).join("\n"));
     },
   });
 }
 
-function codeOf([first]: Outcome[]): FaultCode {
+function codeOf([first]: ActionOutcome[]): FaultCode {
   const code = first?.cause?.code ?? "";
   return Object.hasOwn(FAULTS, code) ? (code as FaultCode) : "ENGINE_FAILED";
 }
 
 /** `berth run` */
-export const START: Verbs = { "": moveVerb("run", "start containers, and wait until they answer") };
+export const START: Verbs = { "": actionVerb("run", "start containers, and wait until they answer") };
 
 /** `berth stop` */
-export const STOP: Verbs = { "": moveVerb("stop", "stop containers, and wait until they have ended") };
+export const STOP: Verbs = { "": actionVerb("stop", "stop containers, and wait until they have ended") };

@@ -1,41 +1,41 @@
 import { Fault } from "../../lib/fault.ts";
-import { JSON_OPTION, SERVER_OPTIONS, serverOf } from "../server/server-command.ts";
-import { ago } from "../terminal/text.ts";
+import { JSON_OPTION, SERVER_OPTIONS, selectServer } from "../server/server-command.ts";
+import { formatAge } from "../terminal/text.ts";
 import { openFullScreen } from "../terminal/full-screen.ts";
 import type { Screen } from "../terminal/screen.ts";
-import { stateColour, textTable } from "../terminal/text-table.ts";
-import { verb, type Verbs } from "../command.ts";
+import { stateColour, formatTable } from "../terminal/text-table.ts";
+import { defineVerb, type Verbs } from "../command.ts";
 import { containerJson } from "./containers.ts";
-import { type ContainerOnWire, type MoveOnWire, listOf } from "../server/find-entity.ts";
-import type { Server } from "../server/server-client.ts";
+import { type ContainerOnWire, type MoveOnWire, listEntities } from "../server/find-entity.ts";
+import type { ServerClient } from "../server/server-client.ts";
 
-const USUAL_SECONDS = 2;
-const MOST_SECONDS = 3_600;
+const DEFAULT_SECONDS = 2;
+const MAX_SECONDS = 3_600;
 
 export const verbs: Verbs = {
-  "": verb({
+  "": defineVerb({
     words: "[<word>]",
-    says: "watch what containers do, those that run first; q leaves. Where it is no terminal, or with --json, once",
-    options: { ...SERVER_OPTIONS, ...JSON_OPTION, every: { takes: "<seconds>", says: `how often it looks (${USUAL_SECONDS})` } },
-    run: async ({ here, words: [word], given, screen, signal }) => {
-      const everyMs = readSeconds(given.every) * 1_000;
-      const { clock } = here;
-      const look = openTopFacts(serverOf(here, given), word);
-      const first = await look();
-      if (given.json) return screen.json(first.map(topJson));
+    summary: "watch what containers do, those that run first; q leaves. Where it is no terminal, or with --json, once",
+    options: { ...SERVER_OPTIONS, ...JSON_OPTION, every: { value: "<seconds>", summary: `how often it looks (${DEFAULT_SECONDS})` } },
+    run: async ({ context, words: [word], options, screen, signal }) => {
+      const everyMs = parseSeconds(options.every) * 1_000;
+      const { clock } = context;
+      const load = createActivityReader(selectServer(context, options), word);
+      const first = await load();
+      if (options.json) return screen.json(first.map(topJson));
       if (screen.width === undefined) return screen.print(table(first, clock.now(), screen));
       const full = openFullScreen(screen, signal);
       let trouble = "";
       try {
-        for (let seen = first; ;) {
-          full.draw(`${heading(seen)}${trouble}`, table(seen, clock.now(), screen));
+        for (let activity = first; ;) {
+          full.draw(`${heading(activity)}${trouble}`, table(activity, clock.now(), screen));
           await clock.sleep(everyMs, full.left);
           trouble = "";
           // One that is away may come back, and what was seen last is still of use.
-          seen = await look().catch((error: unknown) => {
+          activity = await load().catch((error: unknown) => {
             if (!(error instanceof Fault) || error.code !== "CONTROL_AWAY") throw error;
             trouble = `: ${error.message}`;
-            return seen;
+            return activity;
           });
         }
       } catch (error) {
@@ -48,13 +48,13 @@ export const verbs: Verbs = {
 };
 
 /** Faults: SETTINGS_INVALID. */
-function readSeconds(text: string = String(USUAL_SECONDS)): number {
+function parseSeconds(text: string = String(DEFAULT_SECONDS)): number {
   const seconds = Number(text);
-  if (/^\d+(\.\d+)?$/.test(text) && seconds >= 0.2 && seconds <= MOST_SECONDS) return seconds;
-  throw new Fault("SETTINGS_INVALID", `--every takes seconds from 0.2 to ${MOST_SECONDS}.`);
+  if (/^\d+(\.\d+)?$/.test(text) && seconds >= 0.2 && seconds <= MAX_SECONDS) return seconds;
+  throw new Fault("SETTINGS_INVALID", `--every takes seconds from 0.2 to ${MAX_SECONDS}.`);
 }
 
-function heading(all: readonly Seen[]): string {
+function heading(all: readonly ContainerActivity[]): string {
   const counts = new Map<string, number>();
   for (const { status } of all) counts.set(status, (counts.get(status) ?? 0) + 1);
   const counted = [...counts].map(([status, count]) => `${count} ${status}`).join(", ");
@@ -62,33 +62,33 @@ function heading(all: readonly Seen[]): string {
 }
 
 /** Of processors and memory what a container may use: no server says yet what it does use. */
-function table(all: readonly Seen[], now: number, screen: Screen): string {
+function table(all: readonly ContainerActivity[], now: number, screen: Screen): string {
   const rows = all.map(({ name, status, since, open, lastActive, config, address, port }) => [
     name,
     status,
-    ago(since, now),
+    formatAge(since, now),
     open === null ? "-" : String(open),
-    ago(lastActive, now),
+    formatAge(lastActive, now),
     config?.cpu === undefined ? "-" : `≤ ${config.cpu}`,
     config?.memory === undefined ? "-" : `≤ ${config.memory} MB`,
     address ? `${address}:${port}` : "-",
   ]);
   const heads = ["NAME", "STATUS", "SINCE", "OPEN", "USED", "CPU", "MEMORY", "ADDRESS"];
-  return textTable(heads, rows, screen, (column, cell) => (column === "STATUS" ? stateColour(cell) : undefined));
+  return formatTable(heads, rows, screen, (column, cell) => (column === "STATUS" ? stateColour(cell) : undefined));
 }
 
-function topJson({ since, open, ...one }: Seen): Record<string, unknown> {
+function topJson({ since, open, ...one }: ContainerActivity): Record<string, unknown> {
   return { ...containerJson(one), since, open, cpuLimit: one.config?.cpu ?? null, memoryLimitMb: one.config?.memory ?? null };
 }
 
 /** A container with what the list of them does not say; null where that is not known, or it rests. */
-export type Seen = ContainerOnWire & { since: string | null; open: number | null };
+export type ContainerActivity = ContainerOnWire & { since: string | null; open: number | null };
 
 /** What is asked of each by itself is asked of so many; more do not fit a screen. */
-const MOST_ASKED = 50;
+const MAX_REQUESTED = 50;
 
 /** The look of `berth top`, to be repeated: those that run first. A server that does not know a question is not asked it again. Faults: those of the calls. */
-export function openTopFacts(server: Pick<Server, "call">, word: string | undefined): () => Promise<Seen[]> {
+export function createActivityReader(server: Pick<ServerClient, "call">, word: string | undefined): () => Promise<ContainerActivity[]> {
   const unknown = new Set<string>();
   const known = new Map<string, { status: string; since: string | null }>();
 
@@ -119,12 +119,12 @@ export function openTopFacts(server: Pick<Server, "call">, word: string | undefi
   };
 
   return async () => {
-    const all = (await listOf(server, "containers", word)).toSorted(
+    const all = (await listEntities(server, "containers", word)).toSorted(
       (a, b) => Number(isResting(a.status)) - Number(isResting(b.status)) || a.name.localeCompare(b.name),
     );
     return Promise.all(
       all.map(async (one, at) => {
-        if (at >= MOST_ASKED) return { ...one, since: null, open: null };
+        if (at >= MAX_REQUESTED) return { ...one, since: null, open: null };
         const [since, open] = await Promise.all([sinceOf(one), openOf(one)]);
         return { ...one, since, open };
       }),

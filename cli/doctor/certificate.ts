@@ -4,7 +4,7 @@ import { isIP } from "node:net";
 import { connect, createSecureContext, type DetailedPeerCertificate } from "node:tls";
 import { Fault } from "../../lib/fault.ts";
 import { reasonOf } from "../../lib/http-client.ts";
-import { type Chain, type Finding, type Problem, warning, wrong } from "./check.ts";
+import { type CheckContext, type CheckResult, type CheckProblem, warning, failure } from "./check.ts";
 
 const DAY_MS = 86_400_000;
 /** Whoever renews by hand needs some working days. */
@@ -13,43 +13,43 @@ const RENEW = "Renew it. berth reads its files again when they change.";
 const COMPLETE = "Put the certificates of those who signed it behind it, in the same file. A CA of one's own: NODE_EXTRA_CA_CERTS.";
 
 /** What OpenSSL says of a chain: https://docs.openssl.org/master/man1/openssl-verification-options/ */
-const CHAIN_FAULTS: Readonly<Record<string, Problem>> = {
-  UNABLE_TO_VERIFY_LEAF_SIGNATURE: wrong("The certificate that is served comes without those who signed it.", COMPLETE),
-  UNABLE_TO_GET_ISSUER_CERT: wrong("The chain that is served has a gap.", COMPLETE),
-  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: wrong("The chain that is served ends with nobody whom this machine trusts.", COMPLETE),
-  DEPTH_ZERO_SELF_SIGNED_CERT: wrong("The certificate that is served is signed by itself alone.", "Take one of a CA that browsers trust."),
-  SELF_SIGNED_CERT_IN_CHAIN: wrong(
+const CHAIN_FAULTS: Readonly<Record<string, CheckProblem>> = {
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: failure("The certificate that is served comes without those who signed it.", COMPLETE),
+  UNABLE_TO_GET_ISSUER_CERT: failure("The chain that is served has a gap.", COMPLETE),
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: failure("The chain that is served ends with nobody whom this machine trusts.", COMPLETE),
+  DEPTH_ZERO_SELF_SIGNED_CERT: failure("The certificate that is served is signed by itself alone.", "Take one of a CA that browsers trust."),
+  SELF_SIGNED_CERT_IN_CHAIN: failure(
     "The certificate that is served is of a CA that this machine does not trust.",
     "NODE_EXTRA_CA_CERTS names a CA of one's own.",
   ),
 };
 
 /** The edge's own certificate files, and what clients get at the public address. */
-export async function checkCertificate(chain: Chain, signal: AbortSignal): Promise<Finding> {
+export async function checkCertificate(chain: CheckContext, signal: AbortSignal): Promise<CheckResult> {
   const { settings, server, clock } = chain;
   const { hostname, protocol } = server.url;
   const host = hostname.replace(/^\[|\]$/g, "");
   const { tlsCert, tlsKey } = settings;
   if (tlsCert === undefined && protocol !== "https:") return { unlooked: "no certificate is set, and the public address is no https" };
-  const own = tlsCert === undefined || tlsKey === undefined ? undefined : readOwn(tlsCert, tlsKey);
+  const own = tlsCert === undefined || tlsKey === undefined ? undefined : loadOwnCertificate(tlsCert, tlsKey);
   // What is behind a load balancer may have a name of its own: only what clients see has to be theirs.
-  const problems = own === undefined ? [] : judgeDates(own, clock.now(), `The certificate in ${tlsCert}`);
+  const problems = own === undefined ? [] : checkDates(own, clock.now(), `The certificate in ${tlsCert}`);
   if (protocol !== "https:") return { says: `the files are good for ${daysLeft(own, clock.now())} days`, problems };
-  const shown = await served(server.url, host, signal);
+  const shown = await loadServedCertificate(server.url, host, signal);
   const which = `The certificate that ${host} shows`;
-  if (own === undefined || !own.raw.equals(shown.leaf.raw)) problems.push(...judgeDates(shown.leaf, clock.now(), which));
+  if (own === undefined || !own.raw.equals(shown.leaf.raw)) problems.push(...checkDates(shown.leaf, clock.now(), which));
   if (!isFor(shown.leaf, host)) {
     const names = shown.leaf.subjectAltName ?? shown.leaf.subject;
-    problems.push(wrong(`${which} is for ${names}, not for ${host}.`, "Take one that names it."));
+    problems.push(failure(`${which} is for ${names}, not for ${host}.`, "Take one that names it."));
   }
   // An end that has come is told by its date, and better.
   const code = shown.fault === "CERT_HAS_EXPIRED" && problems.length > 0 ? undefined : shown.fault;
-  if (code !== undefined) problems.push(CHAIN_FAULTS[code] ?? wrong(`The certificate that is served is not good: ${code}.`, COMPLETE));
+  if (code !== undefined) problems.push(CHAIN_FAULTS[code] ?? failure(`The certificate that is served is not good: ${code}.`, COMPLETE));
   return { says: `${shown.length} in the chain, ${daysLeft(shown.leaf, clock.now())} days left`, problems };
 }
 
 /** Faults: CHAIN_BROKEN. */
-function readOwn(cert: string, key: string): X509Certificate {
+function loadOwnCertificate(cert: string, key: string): X509Certificate {
   try {
     const pem = readFileSync(cert);
     // Which refuses a key that is not the certificate's.
@@ -60,11 +60,11 @@ function readOwn(cert: string, key: string): X509Certificate {
   }
 }
 
-function judgeDates(certificate: X509Certificate, now: number, which: string): Problem[] {
+function checkDates(certificate: X509Certificate, now: number, which: string): CheckProblem[] {
   const [begin, end] = [certificate.validFrom, certificate.validTo].map((date) => new Date(date));
   const day = (date: Date | undefined) => date?.toISOString().slice(0, 10);
-  if (begin !== undefined && begin.getTime() > now) return [wrong(`${which} counts from ${day(begin)} on only.`, "Look at this machine's clock.")];
-  if (end !== undefined && end.getTime() <= now) return [wrong(`${which} ended on ${day(end)}.`, RENEW)];
+  if (begin !== undefined && begin.getTime() > now) return [failure(`${which} counts from ${day(begin)} on only.`, "Look at this machine's clock.")];
+  if (end !== undefined && end.getTime() <= now) return [failure(`${which} ended on ${day(end)}.`, RENEW)];
   const days = daysLeft(certificate, now);
   return days < SOON_DAYS ? [warning(`${which} ends on ${day(end)}, in ${days} days.`, RENEW)] : [];
 }
@@ -78,7 +78,11 @@ function daysLeft(certificate: X509Certificate | undefined, now: number): number
 }
 
 /** What a client gets there, whether or not it is good. Faults: CHAIN_BROKEN. */
-function served(url: URL, host: string, signal: AbortSignal): Promise<{ leaf: X509Certificate; length: number; fault: string | undefined }> {
+function loadServedCertificate(
+  url: URL,
+  host: string,
+  signal: AbortSignal,
+): Promise<{ leaf: X509Certificate; length: number; fault: string | undefined }> {
   return new Promise((resolve, reject) => {
     const port = Number(url.port) || 443;
     const names = isIP(host) === 0 ? { servername: host } : {};

@@ -5,14 +5,14 @@ import { readAdminKey } from "../../control/identity/admin-key.ts";
 import type { DriverName } from "../../drivers/driver.ts";
 import { withTimeout } from "../../lib/deadline.ts";
 import { Fault } from "../../lib/fault.ts";
-import { type Here, settingsHere } from "../command-context.ts";
-import { addressOf } from "../serve.ts";
-import { ask, readJson, shown } from "./send-request.ts";
+import { type CommandContext, loadSettings } from "../command-context.ts";
+import { listenerUrl } from "../serve.ts";
+import { sendRequest, readJson, withoutSecrets } from "./send-request.ts";
 import { trimTrailing } from "../../lib/trim-trailing.ts";
 import { ADVICE } from "../../drivers/advice.ts";
 
 /** What the command line asks for. */
-export type Asked = {
+export type DoctorOptions = {
   /** The public address; where undefined, the settings say. */
   server: string | undefined;
   /** The registry proxy as its clients reach it; where undefined, its own listener. */
@@ -28,15 +28,15 @@ export type Asked = {
 };
 
 /** The container that answers while the chain is looked at. */
-export type Echo = { id: string; token: string };
+export type EchoContainer = { id: string; token: string };
 
 /** What all looks share: where they are, what is asked of them, and what those before have found. */
-export type Chain = {
-  here: Here;
+export type CheckContext = {
+  context: CommandContext;
   clock: Clock;
-  asked: Asked;
+  options: DoctorOptions;
   /** Faults: SETTINGS_INVALID. */
-  read(): ReadSettings;
+  loadSettings(): ReadSettings;
   readonly settings: Settings;
   /** The public address without `/api`, and whether somebody named it. Faults: CHAIN_BROKEN where it cannot be known. */
   readonly server: { url: URL; named: boolean };
@@ -45,49 +45,49 @@ export type Chain = {
   /** A session's token, for the developer key; of the API at `base`. Faults: CHAIN_BROKEN. */
   signIn(base: string, key: string, signal: AbortSignal): Promise<string>;
   /** `nodes` are those of a swarm. */
-  found: { driver?: DriverName; nodes?: number; echo?: Echo };
+  shared: { driver?: DriverName; nodes?: number; echo?: EchoContainer };
   /** Removes something that is about to be made, in whatever state it is by then. */
-  later(what: string, undo: (signal: AbortSignal) => Promise<void>): void;
+  addCleanup(what: string, undo: (signal: AbortSignal) => Promise<void>): void;
   /** Removes all of it, the newest first; answers with what could not be. */
-  close(): Promise<Problem[]>;
+  close(): Promise<CheckProblem[]>;
 };
 
-const UNDO_MS = 45_000;
+const CLEANUP_MS = 45_000;
 
-export function openChain(here: Here, asked: Asked): Chain {
-  const { clock } = here;
+export function openCheckContext(context: CommandContext, options: DoctorOptions): CheckContext {
+  const { clock } = context;
   const undoings: { what: string; undo(signal: AbortSignal): Promise<void> }[] = [];
   let read: ReadSettings | undefined;
-  const settings = () => (read ??= settingsHere(here)).settings;
+  const settings = () => (read ??= loadSettings(context)).settings;
   return {
-    here,
+    context,
     clock,
-    asked,
-    read: () => (read ??= settingsHere(here)),
+    options,
+    loadSettings: () => (read ??= loadSettings(context)),
     get settings() {
       return settings();
     },
     get server() {
-      return serverOf(settings(), asked.server);
+      return publicAddress(settings(), options.server);
     },
     get key() {
       // Another server's business is not tried with a key of berth's own.
-      if (asked.key !== undefined || settings().datagrok.url !== undefined) return asked.key ?? settings().datagrok.key;
+      if (options.key !== undefined || settings().datagrok.url !== undefined) return options.key ?? settings().datagrok.key;
       return readAdminKey({ dataFolder: settings().data, given: settings().adminKey });
     },
     signIn: async (base, key, signal) => {
-      const { status, text } = await ask(`${base}/users/login/dev`, { method: "POST", headers: { authorization: `Dev ${key}` }, signal });
+      const { status, text } = await sendRequest(`${base}/users/login/dev`, { method: "POST", headers: { authorization: `Dev ${key}` }, signal });
       const { token } = (readJson(text) ?? {}) as { token?: unknown };
       if (status < 300 && typeof token === "string") return token;
-      throw new Fault("CHAIN_BROKEN", `${shown(base)} does not take the developer key: it answers ${status}.`);
+      throw new Fault("CHAIN_BROKEN", `${withoutSecrets(base)} does not take the developer key: it answers ${status}.`);
     },
-    found: {},
-    later: (what, undo) => void undoings.unshift({ what, undo }),
+    shared: {},
+    addCleanup: (what, undo) => void undoings.unshift({ what, undo }),
     close: async () => {
-      const left: Problem[] = [];
+      const left: CheckProblem[] = [];
       for (const { what, undo } of undoings.splice(0)) {
-        const overdue = () => new Fault("CHAIN_BROKEN", `it took longer than ${UNDO_MS / 1_000} s`);
-        await withTimeout({ clock, ms: UNDO_MS, overdue }, undo).catch((error: unknown) => {
+        const overdue = () => new Fault("CHAIN_BROKEN", `it took longer than ${CLEANUP_MS / 1_000} s`);
+        await withTimeout({ clock, ms: CLEANUP_MS, overdue }, undo).catch((error: unknown) => {
           left.push(warning(`${what} could not be removed: ${(error as Error).message}`, "Remove it by hand, or run berth doctor again."));
         });
       }
@@ -97,57 +97,57 @@ export function openChain(here: Here, asked: Asked): Chain {
 }
 
 /** A listener on all interfaces is reached on this machine's own. */
-function serverOf(settings: Settings, given: string | undefined): Chain["server"] {
+function publicAddress(settings: Settings, given: string | undefined): CheckContext["server"] {
   const named = given ?? settings.webRoot;
   if (named !== undefined) return { url: new URL(trimTrailing(named, "/").replace(/\/api$/, "")), named: true };
   if (settings.edgePort === 0) throw new Fault("CHAIN_BROKEN", "BERTH_EDGE_PORT is 0, so that nobody knows where the edge is.");
   if (settings.tlsCert !== undefined) throw new Fault("CHAIN_BROKEN", "The edge speaks TLS, and the name that its clients use is not known.");
-  return { url: new URL(addressOf({ ...settings, edgeHost: ownHost(settings.edgeHost) }, settings.edgePort)), named: false };
+  return { url: new URL(listenerUrl({ ...settings, edgeHost: localHost(settings.edgeHost) }, settings.edgePort)), named: false };
 }
 
 /** Where this machine itself reaches a listener. */
-export function ownHost(host: string): string {
+export function localHost(host: string): string {
   return host === "0.0.0.0" ? "127.0.0.1" : host === "::" ? "::1" : host;
 }
 
 /** Below the public address; `path` begins with `/`. */
-export function at({ url }: Chain["server"], path: string): string {
+export function urlAt({ url }: CheckContext["server"], path: string): string {
   return `${url.origin}${trimTrailing(url.pathname, "/")}${path}`;
 }
 
 /** What is not as it should be, and what to do. A warning is told, and leaves its link well. */
-export type Problem = { what: string; todo: string; kind: "wrong" | "warning" };
+export type CheckProblem = { what: string; todo: string; kind: "wrong" | "warning" };
 
 /** What a look at a link found; `unlooked` says why there was none. */
-export type Finding = { says: string; problems?: readonly Problem[] } | { unlooked: string };
+export type CheckResult = { says: string; problems?: readonly CheckProblem[] } | { unlooked: string };
 
-export function wrong(what: string, todo: string): Problem {
+export function failure(what: string, todo: string): CheckProblem {
   return { what, todo, kind: "wrong" };
 }
 
-export function warning(what: string, todo: string): Problem {
+export function warning(what: string, todo: string): CheckProblem {
   return { what, todo, kind: "warning" };
 }
 
-const DRIVERS_ADVICE = new Map<string, { todo: string }>(Object.entries(ADVICE));
+const DRIVER_ADVICE = new Map<string, { todo: string }>(Object.entries(ADVICE));
 
 /** What a failed look means. A driver's fault says itself what to do; for others it is the link's `advice`. */
-export function problemOf(error: unknown, advice: string): Problem {
-  if (!(error instanceof Fault)) return wrong(`This look itself failed: ${error instanceof Error ? error.message : String(error)}.`, advice);
-  const todo = DRIVERS_ADVICE.get(error.code)?.todo;
+export function problemOf(error: unknown, advice: string): CheckProblem {
+  if (!(error instanceof Fault)) return failure(`This look itself failed: ${error instanceof Error ? error.message : String(error)}.`, advice);
+  const todo = DRIVER_ADVICE.get(error.code)?.todo;
   const bare = todo !== undefined && error.message.endsWith(todo) ? error.message.slice(0, -todo.length).trimEnd() : error.message;
-  return wrong(bare, bare === error.message || todo === undefined ? advice : todo);
+  return failure(bare, bare === error.message || todo === undefined ? advice : todo);
 }
 
 /** A part of the way between a browser and a container that can break by itself. */
-export type Link = {
+export type Check = {
   name: string;
   /** Links before it without which there is nothing to be seen here. */
   needs: readonly string[];
   /** How long the look may take; one that hangs is told as such. */
-  ms: number | ((chain: Chain) => number);
+  ms: number | ((chain: CheckContext) => number);
   /** Whatever it makes, it says to the chain how that is removed before it makes it. Faults are what is wrong. */
-  check(chain: Chain, signal: AbortSignal): Promise<Finding>;
+  check(chain: CheckContext, signal: AbortSignal): Promise<CheckResult>;
   /** What to do where the look itself says no better. */
   advice: string;
 };

@@ -5,13 +5,13 @@ import { checkBackup, checkDisk, checkStore } from "./store.ts";
 import { checkDatagrok, checkSleepers } from "./datagrok.ts";
 import { checkDriver } from "./driver.ts";
 import { checkEvents, checkIdle, idleMs, checkWebSocket } from "./streaming.ts";
-import type { Link } from "./check.ts";
+import type { Check } from "./check.ts";
 import { checkName, checkClock, checkOpenFiles } from "./machine.ts";
 import { checkRegistry } from "./registry.ts";
 import { checkSettings } from "./settings.ts";
 
 /** From a browser to a container, in the order in which each rests on those before it. */
-export const LINKS: readonly Link[] = [
+export const CHECKS: readonly Check[] = [
   { name: "settings", needs: [], ms: 5_000, check: checkSettings, advice: "Correct them; docs/reference/settings.md has every setting." },
   {
     name: "address",

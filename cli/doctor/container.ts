@@ -5,8 +5,8 @@ import { publishDemo, zipOf } from "../../conf/demo.ts";
 import type { DriverName } from "../../drivers/driver.ts";
 import { Fault } from "../../lib/fault.ts";
 import { ownFile } from "../../lib/own-files.ts";
-import { ask, readJson } from "./send-request.ts";
-import { at, type Chain, type Finding } from "./check.ts";
+import { sendRequest, readJson } from "./send-request.ts";
+import { urlAt, type CheckContext, type CheckResult } from "./check.ts";
 import { ECHO_FILE, ECHO_PORT } from "./echo-file.ts";
 
 const PACKAGE = "berth-doctor";
@@ -14,53 +14,54 @@ const FOLDER = "echo";
 const GREETING = "berth doctor";
 
 /** What a folder of a package holds beside its program: an image, or nothing where the driver runs folders. */
-type Source = { image?: string; env?: Record<string, string> };
+type EchoSource = { image?: string; env?: Record<string, string> };
 
 /** Where the image is from, by driver; the others can only have one that is named. */
-const SOURCES: Partial<Record<DriverName, (chain: Chain, signal: AbortSignal) => Promise<Source | { cannot: string }>>> = {
+const ECHO_SOURCES: Partial<Record<DriverName, (chain: CheckContext, signal: AbortSignal) => Promise<EchoSource | { cannot: string }>>> = {
   process: async () => ({}),
   docker: ofThisProgram,
   // An image that is on one node alone does for a swarm of one.
   swarm: async (chain, signal) =>
-    chain.found.nodes === 1 ? ofThisProgram(chain, signal) : { cannot: "a swarm's nodes have no image in common without a registry" },
+    chain.shared.nodes === 1 ? ofThisProgram(chain, signal) : { cannot: "a swarm's nodes have no image in common without a registry" },
 };
 
-async function ofThisProgram(chain: Chain, signal: AbortSignal): Promise<Source | { cannot: string }> {
+async function ofThisProgram(chain: CheckContext, signal: AbortSignal): Promise<EchoSource | { cannot: string }> {
   const { makeEchoImage } = await import("./echo-image.ts");
   const made = await makeEchoImage(chain, signal);
   return "ref" in made ? { image: made.ref } : made;
 }
 
 /** A cold start, as a plugin's: published over the edge, asleep, and woken by a request there. It is removed when all has been looked at. */
-export async function checkContainer(chain: Chain, signal: AbortSignal): Promise<Finding> {
-  const { settings, server, key, asked, clock, found } = chain;
-  const base = at(server, "");
+export async function checkContainer(chain: CheckContext, signal: AbortSignal): Promise<CheckResult> {
+  const { settings, server, key, options, clock, shared } = chain;
+  const base = urlAt(server, "");
   if (settings.datagrok.url !== undefined) return { unlooked: "packages are published to the Datagrok server, and not to berth" };
   if (key === undefined) return { unlooked: "there is no developer key to publish with: --key-file" };
-  const driver = found.driver;
+  const driver = shared.driver;
   if (driver === undefined) return { unlooked: "which driver there is was not found" };
-  const source = asked.image === undefined ? await SOURCES[driver]?.(chain, signal) : { image: asked.image, env: { BERTH_ROLE: "doctor-echo" } };
+  const source =
+    options.image === undefined ? await ECHO_SOURCES[driver]?.(chain, signal) : { image: options.image, env: { BERTH_ROLE: "doctor-echo" } };
   if (source === undefined) return { unlooked: `${driver} runs what a registry has: --image names an image of berth there` };
   if ("cannot" in source) return { unlooked: `${source.cannot}: --image names an image of berth` };
   const folder = mkdtempSync(join(tmpdir(), "berth-doctor-"));
-  chain.later(`The folder ${folder}`, async () => rmSync(folder, { recursive: true, force: true }));
+  chain.addCleanup(`The folder ${folder}`, async () => rmSync(folder, { recursive: true, force: true }));
   const [whole, empty] = [join(folder, "whole"), join(folder, "empty")];
-  layOut(whole, source);
-  layOut(empty, undefined);
-  chain.later(`The package ${PACKAGE}`, async (ending) => {
-    const { token = await chain.signIn(`${base}/api`, key, ending) } = found.echo ?? {};
+  writePackage(whole, source);
+  writePackage(empty, undefined);
+  chain.addCleanup(`The package ${PACKAGE}`, async (ending) => {
+    const { token = await chain.signIn(`${base}/api`, key, ending) } = shared.echo ?? {};
     await removeAll(base, token, key, empty, ending);
   });
   const { id, token } = await publishDemo({ base, devKey: key, folder: whole, clock, signal, hint: "see what the driver says" });
-  found.echo = { id, token };
+  shared.echo = { id, token };
   const begun = clock.monotonic();
-  const { status, text } = await ask(`${base}/api/docker/containers/proxy/${id}/`, { headers: { authorization: token }, signal });
+  const { status, text } = await sendRequest(`${base}/api/docker/containers/proxy/${id}/`, { headers: { authorization: token }, signal });
   if (status === 200 && text === GREETING) return { says: `${driver}, woken by a request in ${((clock.monotonic() - begun) / 1_000).toFixed(1)} s` };
-  const said = (readJson(text) ?? {}) as { "datagrok-error"?: string };
-  throw new Fault("CHAIN_BROKEN", `The container does not answer: ${status} ${(said["datagrok-error"] ?? text).slice(0, 1_000)}`);
+  const body = (readJson(text) ?? {}) as { "datagrok-error"?: string };
+  throw new Fault("CHAIN_BROKEN", `The container does not answer: ${status} ${(body["datagrok-error"] ?? text).slice(0, 1_000)}`);
 }
 
-function layOut(folder: string, source: Source | undefined): void {
+function writePackage(folder: string, source: EchoSource | undefined): void {
   const place = join(folder, "dockerfiles", FOLDER);
   mkdirSync(source === undefined ? folder : place, { recursive: true });
   writeFileSync(join(folder, "package.json"), JSON.stringify({ name: PACKAGE, version: "1.0.0" }));
@@ -77,12 +78,12 @@ function layOut(folder: string, source: Source | undefined): void {
 async function removeAll(base: string, token: string, key: string, empty: string, signal: AbortSignal): Promise<void> {
   const headers = { authorization: token };
   const text = encodeURIComponent(encodeURIComponent(`name = "${PACKAGE}-${FOLDER}"`));
-  const listed = await ask(`${base}/api/docker/containers?text=${text}`, { headers, signal });
+  const listed = await sendRequest(`${base}/api/docker/containers?text=${text}`, { headers, signal });
   for (const { id } of (readJson(listed.text) ?? []) as { id: string }[]) {
-    await ask(`${base}/api/docker/containers/${id}/stop?awaitStop=true`, { headers, signal });
-    await ask(`${base}/api/docker/containers/${id}`, { method: "DELETE", headers, signal });
+    await sendRequest(`${base}/api/docker/containers/${id}/stop?awaitStop=true`, { headers, signal });
+    await sendRequest(`${base}/api/docker/containers/${id}`, { method: "DELETE", headers, signal });
   }
-  const { status } = await ask(`${base}/api/packages/dev/${PACKAGE}`, {
+  const { status } = await sendRequest(`${base}/api/packages/dev/${PACKAGE}`, {
     method: "POST",
     headers: { authorization: `Dev ${key}` },
     body: await zipOf(empty),

@@ -3,40 +3,40 @@ import { verifyToken } from "../../lib/jwks/verify-token.ts";
 import { openSigners } from "../../lib/jwks/open-signers.ts";
 import { Fault } from "../../lib/fault.ts";
 import { openLog } from "../../lib/log.ts";
-import { ask, readJson, shown, askDockerToken } from "./send-request.ts";
-import { type Chain, type Finding, type Problem, wrong, warning } from "./check.ts";
+import { sendRequest, readJson, withoutSecrets, requestDockerToken } from "./send-request.ts";
+import { type CheckContext, type CheckResult, type CheckProblem, failure, warning } from "./check.ts";
 import { trimTrailing } from "../../lib/trim-trailing.ts";
 import { listPages, openDatagrokClient, signInWithKey } from "../../gateway/datagrok/ask-server.ts";
 import { readContainer } from "../../gateway/datagrok/read-container.ts";
 
 /** The server behind: its API, its keys, and whether the tokens that it makes are those that berth takes. */
-export async function checkDatagrok({ settings, key, clock }: Chain, signal: AbortSignal): Promise<Finding> {
+export async function checkDatagrok({ settings, key, clock }: CheckContext, signal: AbortSignal): Promise<CheckResult> {
   const { url, issuer } = settings.datagrok;
   if (url === undefined) return { unlooked: "DATAGROK_URL is not set" };
   const base = trimTrailing(url, "/");
-  const { status, text } = await ask(`${base}/admin/startup_data`, { signal });
+  const { status, text } = await sendRequest(`${base}/admin/startup_data`, { signal });
   const { webRoot } = (readJson(text) ?? {}) as { webRoot?: unknown };
   if (status !== 200 || typeof webRoot !== "string")
     throw new Fault(
       "CHAIN_BROKEN",
-      `${shown(base)}/admin/startup_data answers ${status}${status === 200 ? " without a webRoot" : ""}: it is no API of a Datagrok server.`,
+      `${withoutSecrets(base)}/admin/startup_data answers ${status}${status === 200 ? " without a webRoot" : ""}: it is no API of a Datagrok server.`,
     );
-  const problems: Problem[] = [];
+  const problems: CheckProblem[] = [];
   const server = datagrokKeys(base, clock);
   try {
     const log = openLog({ level: "silent", name: "doctor" });
     const signers = openSigners({ server, issuer, clock, log });
     await signers.keys.find(undefined);
     const { service } = settings.registry;
-    const token = key === undefined ? undefined : await askDockerToken(`${base}/docker/token`, { key, service, signal });
+    const token = key === undefined ? undefined : await requestDockerToken(`${base}/docker/token`, { key, service, signal });
     if (token !== undefined) await verifyToken(token, { ...signers, audience: service, clock });
     else if (issuer !== undefined && bare(issuer) !== bare(webRoot)) problems.push(otherIssuer(issuer, webRoot));
-    const seen = token === undefined ? "keys; no docker token was to be had" : "keys and a docker token of theirs";
-    return { says: `${shown(base)} answers, with ${seen}`, problems };
+    const verified = token === undefined ? "keys; no docker token was to be had" : "keys and a docker token of theirs";
+    return { says: `${withoutSecrets(base)} answers, with ${verified}`, problems };
   } catch (error) {
     if (!(error instanceof Fault) || error.code !== "TOKEN_INVALID") throw error;
     return {
-      says: `${shown(base)} answers`,
+      says: `${withoutSecrets(base)} answers`,
       problems: [issuer !== undefined && bare(issuer) !== bare(webRoot) ? otherIssuer(issuer, webRoot) : notTaken(error)],
     };
   } finally {
@@ -44,15 +44,15 @@ export async function checkDatagrok({ settings, key, clock }: Chain, signal: Abo
   }
 }
 
-function otherIssuer(issuer: string, webRoot: string): Problem {
-  return wrong(
+function otherIssuer(issuer: string, webRoot: string): CheckProblem {
+  return failure(
     `DATAGROK_ISSUER is ${issuer}, and the server is ${webRoot} by its own account.`,
     "Unset DATAGROK_ISSUER, or set it to what the server's tokens name (iss).",
   );
 }
 
-function notTaken({ message }: Fault): Problem {
-  return wrong(
+function notTaken({ message }: Fault): CheckProblem {
+  return failure(
     `A docker token of that server would be refused: ${message}.`,
     "Compare DATAGROK_ISSUER and BERTH_REGISTRY_SERVICE with its claims iss and aud, and the server's /docker/keys with its kid.",
   );
@@ -62,22 +62,25 @@ function bare(address: string): string {
   return trimTrailing(address, "/");
 }
 
-const MOST_NAMED = 20;
+const MAX_LISTED = 20;
 const CONNECTIONS = 1;
-const LET = "Take shutdown_timeout out of their container.json, or have berth's own control run them.";
+const REMOVE_TIMEOUT = "Take shutdown_timeout out of their container.json, or have berth's own control run them.";
 
 /** Containers that a Datagrok server may stop amid work, since it is not told of use. Only who has a key of that server can ask. */
-export async function checkSleepers({ settings, key, clock }: Chain, signal: AbortSignal): Promise<Finding> {
+export async function checkSleepers({ settings, key, clock }: CheckContext, signal: AbortSignal): Promise<CheckResult> {
   const { url } = settings.datagrok;
   if (url === undefined) return { unlooked: "DATAGROK_URL is not set" };
   if (key === undefined) return { unlooked: "a developer key of that server is needed: --key-file, or BERTH_DATAGROK_KEY" };
   const server = openDatagrokClient({ url, connections: CONNECTIONS, clock });
   try {
     const listed = await listPages(server, "/docker/containers", await signInWithKey(server, key, signal), signal);
-    const found = listed.flatMap(nameWhereStopped);
-    const named = `${found.slice(0, MOST_NAMED).join(", ")}${found.length > MOST_NAMED ? " and others" : ""}`;
+    const affected = listed.flatMap(nameWhereStopped);
+    const named = `${affected.slice(0, MAX_LISTED).join(", ")}${affected.length > MAX_LISTED ? " and others" : ""}`;
     const what = `The Datagrok server stops these by their shutdown_timeout, whatever passes through berth: ${named}.`;
-    return { says: `${listed.length} containers, ${found.length} with shutdown_timeout`, problems: found.length === 0 ? [] : [warning(what, LET)] };
+    return {
+      says: `${listed.length} containers, ${affected.length} with shutdown_timeout`,
+      problems: affected.length === 0 ? [] : [warning(what, REMOVE_TIMEOUT)],
+    };
   } finally {
     await server.close();
   }

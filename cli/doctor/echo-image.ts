@@ -8,7 +8,7 @@ import { answered } from "../../drivers/engine/faults.ts";
 import { Fault } from "../../lib/fault.ts";
 import { ownFile } from "../../lib/own-files.ts";
 import { engineAt } from "../../processes/open-driver.ts";
-import type { Chain } from "./check.ts";
+import type { CheckContext } from "./check.ts";
 import { ECHO_FILE, ECHO_PORT } from "./echo-file.ts";
 import { tarOf } from "./tar.ts";
 
@@ -22,7 +22,7 @@ const REMOVE_AGAIN_MS = 500;
  * Makes an image on the engine out of the program that runs this, the libraries that it has loaded, and the file that answers: no registry is needed.
  * Answers with its name, or with why it cannot be made; the chain removes it.
  */
-export async function makeEchoImage(chain: Chain, signal: AbortSignal): Promise<{ ref: string } | { cannot: string }> {
+export async function makeEchoImage(chain: CheckContext, signal: AbortSignal): Promise<{ ref: string } | { cannot: string }> {
   if (process.platform !== "linux") return { cannot: "this program's own image runs on Linux alone" };
   const engine = openEngine(engineAt(chain.settings), chain.clock);
   const { Arch, Os } = await engine.call({ doing: "Asking the engine for its version", signal }, (docker) => docker.version());
@@ -32,7 +32,7 @@ export async function makeEchoImage(chain: Chain, signal: AbortSignal): Promise<
   }
   const tag = randomBytes(6).toString("hex");
   const ref = `berth-doctor:${tag}`;
-  chain.later(`The image ${ref}`, async (ending) => {
+  chain.addCleanup(`The image ${ref}`, async (ending) => {
     await remove(engine, ref, ending, chain);
     engine.close();
   });
@@ -41,8 +41,8 @@ export async function makeEchoImage(chain: Chain, signal: AbortSignal): Promise<
   type Import = (tar: Readable, options: object) => Promise<AsyncIterable<Buffer>>;
   await engine.call({ doing: `Importing ${ref}`, signal, ms: IMPORT_MS }, async (docker, abortSignal) => {
     const importImage = docker.importImage.bind(docker) as unknown as Import;
-    const told = await importImage(Readable.from(tarOf(files)), { repo: "berth-doctor", tag, changes, abortSignal });
-    for await (const piece of told)
+    const output = await importImage(Readable.from(tarOf(files)), { repo: "berth-doctor", tag, changes, abortSignal });
+    for await (const piece of output)
       if (String(piece).includes('"error"')) throw new Fault("ENGINE_FAILED", `Importing ${ref}: ${String(piece).slice(0, 300)}`);
   });
   return { ref };
@@ -84,7 +84,7 @@ function loaderOf(program: string): string {
 }
 
 /** A container of it may just be ending. */
-async function remove(engine: Engine, ref: string, signal: AbortSignal, { clock }: Chain): Promise<void> {
+async function remove(engine: Engine, ref: string, signal: AbortSignal, { clock }: CheckContext): Promise<void> {
   for (let left = REMOVE_TRIES; ; left--) {
     try {
       await engine.call({ doing: `Removing ${ref}`, signal }, (docker) => docker.getImage(ref).remove({ force: true }));

@@ -4,7 +4,7 @@ import { deniedAction, isNamed, saidBy } from "../../drivers/ecs/faults.ts";
 import { Fault } from "../../lib/fault.ts";
 import { openEcrApi } from "../../gateway/registry/upstream/ecr-api.ts";
 import { ecsHosts, ecsOptions } from "../../processes/open-driver.ts";
-import { type Chain, type Finding, type Problem, wrong } from "./check.ts";
+import { type CheckContext, type CheckResult, type CheckProblem, failure } from "./check.ts";
 import { deniedEcr } from "./registry.ts";
 
 const RATE = { perSecond: 10, burst: 20 };
@@ -13,10 +13,10 @@ const NOT_THERE = ["ResourceNotFoundException", "InvalidParameterException", "Se
 const ALLOW = "Allow it to the role that berth runs with, as conf/ecs/policy.json does.";
 
 /** ECS: which of the reading calls that the driver makes the role is denied. Those that make and end services show with a container's start. */
-export async function checkEcs({ settings, clock }: Chain, signal: AbortSignal): Promise<Finding> {
+export async function checkEcs({ settings, clock }: CheckContext, signal: AbortSignal): Promise<CheckResult> {
   const hosts = ecsHosts(settings);
   const blocks = hosts ? [hosts.cvm, hosts.datagrok] : [ecsOptions(settings)];
-  const problems: Problem[] = [];
+  const problems: CheckProblem[] = [];
   for (const { cluster, region, logGroup } of blocks) {
     if (cluster === undefined) throw new Fault("SETTINGS_INVALID", "No cluster is set: GROK_SPAWNER_CVM_ECS__CLUSTER names it.");
     const aws = openAws({ cluster, region, logsRegion: undefined, rate: RATE, clock });
@@ -49,7 +49,7 @@ export async function checkEcs({ settings, clock }: Chain, signal: AbortSignal):
         signal.throwIfAborted();
         if (said === undefined || isNamed(said, ...NOT_THERE)) continue;
         if (!(said instanceof Fault) || said.code !== "ENGINE_ACTION_DENIED") throw said;
-        problems.push(wrong(`AWS denies ${deniedAction(saidBy(said)) ?? action} in the cluster ${cluster}.`, ALLOW));
+        problems.push(failure(`AWS denies ${deniedAction(saidBy(said)) ?? action} in the cluster ${cluster}.`, ALLOW));
       }
     } finally {
       aws.close();

@@ -7,31 +7,31 @@ import { type Engine, openEngine } from "../../drivers/engine/engine.ts";
 import { answered } from "../../drivers/engine/faults.ts";
 import { isManager, readCluster } from "../../drivers/swarm/cluster.ts";
 import { engineAt } from "../../processes/open-driver.ts";
-import { type Chain, type Finding, type Problem, warning, wrong } from "./check.ts";
+import { type CheckContext, type CheckResult, type CheckProblem, warning, failure } from "./check.ts";
 
 const ASK_MS = 10_000;
 
 /** Why a socket did not let us in, by Node's word. */
-const NO_ENTRY: Readonly<Record<string, string>> = {
+const SOCKET_ADVICE: Readonly<Record<string, string>> = {
   EACCES: "Put berth's user into the group that owns the socket (`docker`, mostly), and run this as that user.",
   ENOENT: "Start the engine, or name its socket by DOCKER_HOST; in a container, mount it.",
   ECONNREFUSED: "Start the engine: its socket is there, and nobody listens.",
 };
 
 /** A Docker engine: who may ask it, whether it manages a swarm, and the network that containers share. */
-export async function checkEngine(wished: "docker" | "swarm" | "ask", chain: Chain, signal: AbortSignal): Promise<Finding> {
-  const { settings, clock, found } = chain;
+export async function checkEngine(configured: "docker" | "swarm" | "ask", chain: CheckContext, signal: AbortSignal): Promise<CheckResult> {
+  const { settings, clock, shared: found } = chain;
   const engine = openEngine(engineAt(settings), clock);
   try {
     const managesSwarm = await isManager(engine, signal, ASK_MS);
-    const driver = wished === "ask" ? chooseOnEngine({ managesSwarm }) : wished;
+    const driver = configured === "ask" ? chooseOnEngine({ managesSwarm }) : configured;
     found.driver = driver as "docker" | "swarm";
     const nodes = driver === "swarm" ? (await readCluster(engine, signal)).nodes : [];
     found.nodes = nodes.length;
     const away = nodes.filter(({ ready }) => !ready);
     const { Version } = await engine.call({ doing: "Asking the engine for its version", signal, ms: ASK_MS }, (docker) => docker.version());
     const swarm = driver === "swarm";
-    const network = swarm ? await lookAtOverlay(engine, settings.swarmNetwork, signal) : await lookAtBridge(engine, settings, signal);
+    const network = swarm ? await checkOverlay(engine, settings.swarmNetwork, signal) : await checkBridge(engine, settings, signal);
     return {
       says: `${driver}, engine ${Version}${nodes.length > 0 ? `, ${nodes.length} nodes` : ""}, ${network.says}`,
       problems: [
@@ -41,22 +41,22 @@ export async function checkEngine(wished: "docker" | "swarm" | "ask", chain: Cha
     };
   } catch (error) {
     const code = error instanceof Fault ? (error.cause as { code?: unknown } | undefined)?.code : undefined;
-    const todo = typeof code === "string" ? NO_ENTRY[code] : undefined;
+    const todo = typeof code === "string" ? SOCKET_ADVICE[code] : undefined;
     if (todo === undefined || !(error instanceof Fault)) throw error;
-    return { says: "", problems: [wrong(error.message, todo)] };
+    return { says: "", problems: [failure(error.message, todo)] };
   } finally {
     engine.close();
   }
 }
 
-type NetworkFinding = { says: string; problems: Problem[] };
+type NetworkFinding = { says: string; problems: CheckProblem[] };
 
-const APART = "Every author of a package can call the containers of all others past berth";
+const SEPARATE_NETWORKS = "Every author of a package can call the containers of all others past berth";
 
 /** Services of a swarm share one overlay, also those of different authors. */
-async function lookAtOverlay(engine: Engine, name: string, signal: AbortSignal): Promise<NetworkFinding> {
+async function checkOverlay(engine: Engine, name: string, signal: AbortSignal): Promise<NetworkFinding> {
   const together = warning(
-    `Containers on the overlay ${name} reach each other. ${APART}.`,
+    `Containers on the overlay ${name} reach each other. ${SEPARATE_NETWORKS}.`,
     "Let only people publish who trust each other: docs/drivers/swarm.md.",
   );
   try {
@@ -64,7 +64,7 @@ async function lookAtOverlay(engine: Engine, name: string, signal: AbortSignal):
     const { Driver } = (await engine.call({ doing, signal }, (docker) => docker.getNetwork(name).inspect())) as { Driver?: string };
     if (Driver === "overlay") return { says: `network ${name}`, problems: [together] };
     const what = `The network ${name} is a ${Driver} network, and a swarm's services need an overlay.`;
-    return { says: "", problems: [wrong(what, "Set BERTH_SWARM_NETWORK to another name.")] };
+    return { says: "", problems: [failure(what, "Set BERTH_SWARM_NETWORK to another name.")] };
   } catch (error) {
     if (!answered(error, 404)) throw error;
     return { says: `network ${name}, made with the first start`, problems: [together] };
@@ -72,13 +72,13 @@ async function lookAtOverlay(engine: Engine, name: string, signal: AbortSignal):
 }
 
 /** Whether containers are kept apart; those on another network of their own are, by berth's own doing. */
-async function lookAtBridge(engine: Engine, settings: Chain["settings"], signal: AbortSignal): Promise<NetworkFinding> {
+async function checkBridge(engine: Engine, settings: CheckContext["settings"], signal: AbortSignal): Promise<NetworkFinding> {
   const name = settings.dockerNetwork;
   const found = await findNetwork(engine, name, signal);
-  const problems: Problem[] = [];
+  const problems: CheckProblem[] = [];
   if (found && !found.ours) {
     const todo = "Name a network that does not exist in BERTH_DOCKER_NETWORK: berth makes it, and keeps containers apart there.";
-    problems.push(warning(`berth did not make the network ${name}, so containers on it reach each other. ${APART}.`, todo));
+    problems.push(warning(`berth did not make the network ${name}, so containers on it reach each other. ${SEPARATE_NETWORKS}.`, todo));
   } else if (found && !found.isolated && found.members.size > 0) {
     const todo = "Stop all containers once: berth makes the network anew with the next start.";
     problems.push(warning(`An older berth made the network ${name}: its ${found.members.size} containers reach each other.`, todo));
@@ -93,11 +93,11 @@ async function lookAtBridge(engine: Engine, settings: Chain["settings"], signal:
   return { says: found ? `network ${name}` : `network ${name}, made where it is needed`, problems };
 }
 
-const MOST_LOOKS = 50;
+const MAX_INSPECTED = 50;
 
 /** Running containers of berth's without a limit of processes; of the first fifty. */
 async function unlimited(engine: Engine, signal: AbortSignal): Promise<string[]> {
-  const lines = (await listLines(engine, signal)).filter(({ State }) => State === "running").slice(0, MOST_LOOKS);
+  const lines = (await listLines(engine, signal)).filter(({ State }) => State === "running").slice(0, MAX_INSPECTED);
   const all = await Promise.all(lines.map(({ Id }) => look(engine, Id, signal)));
   return all.flatMap((one) => (one && !((one.HostConfig.PidsLimit ?? 0) > 0) ? [one.Name.replace(/^\//, "")] : []));
 }

@@ -1,24 +1,24 @@
 import { createHash, randomBytes } from "node:crypto";
 import { Fault } from "../../lib/fault.ts";
-import { addressOf } from "../serve.ts";
+import { listenerUrl } from "../serve.ts";
 import { reasonOf } from "../../lib/http-client.ts";
-import { ask, type Question, askDockerToken } from "./send-request.ts";
-import { type Chain, ownHost, type Finding, type Problem, wrong } from "./check.ts";
+import { sendRequest, type CheckRequest, requestDockerToken } from "./send-request.ts";
+import { type CheckContext, localHost, type CheckResult, type CheckProblem, failure } from "./check.ts";
 import type { EcrApi } from "../../gateway/registry/upstream/ecr-api.ts";
 
 const MANIFEST = "application/vnd.oci.image.manifest.v1+json";
 const OCTETS = "application/octet-stream";
 
 /** The registry proxy as docker uses it: login, push and pull of an image of some bytes, which is deleted again where the registry lets it. */
-export async function checkRegistry(chain: Chain, signal: AbortSignal): Promise<Finding> {
-  const { settings, asked, key, clock } = chain;
+export async function checkRegistry(chain: CheckContext, signal: AbortSignal): Promise<CheckResult> {
+  const { settings, options, key, clock } = chain;
   const { registry, registryPort } = settings;
-  if (registry.kind !== "embedded" && registry.url === undefined && !registry.ecrMode && asked.registry === undefined)
+  if (registry.kind !== "embedded" && registry.url === undefined && !registry.ecrMode && options.registry === undefined)
     return { unlooked: "no registry is set" };
   if (key === undefined) return { unlooked: "there is no developer key to sign in with: --key-file" };
-  if (registryPort === 0 && asked.registry === undefined)
+  if (registryPort === 0 && options.registry === undefined)
     return { unlooked: "BERTH_REGISTRY_PORT is 0, so that nobody knows where the proxy is: --registry" };
-  const problems: Problem[] = [];
+  const problems: CheckProblem[] = [];
   if (registry.ecrMode) {
     const { openEcrApi } = await import("../../gateway/registry/upstream/ecr-api.ts");
     const ecr = await openEcrApi({ region: settings.awsRegion, clock });
@@ -28,9 +28,9 @@ export async function checkRegistry(chain: Chain, signal: AbortSignal): Promise<
   const proxy = placeOf(chain);
   const token = await login(proxy, key, registry.service, signal);
   const image = tinyImage();
-  const call = async (doing: string, path: string, expected: readonly number[], question: Omit<Question, "signal"> = {}) => {
+  const call = async (doing: string, path: string, expected: readonly number[], question: Omit<CheckRequest, "signal"> = {}) => {
     const headers = { authorization: `Bearer ${token}`, ...question.headers };
-    const answer = await ask(new URL(path, proxy.base), { ...question, headers, certificate: proxy.certificate, signal });
+    const answer = await sendRequest(new URL(path, proxy.base), { ...question, headers, certificate: proxy.certificate, signal });
     if (expected.includes(answer.status)) return answer;
     throw new Fault(
       "CHAIN_BROKEN",
@@ -57,20 +57,20 @@ export async function checkRegistry(chain: Chain, signal: AbortSignal): Promise<
 }
 
 /** On this machine the proxy shows the certificate of the public address. */
-function placeOf({ settings, asked, server }: Chain): { base: URL; certificate: string | undefined } {
-  if (asked.registry !== undefined) return { base: new URL(asked.registry), certificate: undefined };
-  const base = new URL(addressOf({ ...settings, edgeHost: ownHost(settings.registryHost) }, settings.registryPort));
+function placeOf({ settings, options, server }: CheckContext): { base: URL; certificate: string | undefined } {
+  if (options.registry !== undefined) return { base: new URL(options.registry), certificate: undefined };
+  const base = new URL(listenerUrl({ ...settings, edgeHost: localHost(settings.registryHost) }, settings.registryPort));
   return { base, certificate: base.protocol === "https:" ? server.url.hostname : undefined };
 }
 
 /** Faults: CHAIN_BROKEN. */
 async function login({ base, certificate }: ReturnType<typeof placeOf>, key: string, service: string, signal: AbortSignal): Promise<string> {
-  const { status, headers } = await ask(new URL("/v2/", base), { certificate, signal });
+  const { status, headers } = await sendRequest(new URL("/v2/", base), { certificate, signal });
   const challenge = String(headers["www-authenticate"]);
   if (status !== 401 || !challenge.startsWith("Bearer "))
     throw new Fault("CHAIN_BROKEN", `${base.host} answers /v2/ with ${status} and no challenge: it is not berth's registry proxy.`);
   const scope = `repository:${REPOSITORY}:pull,push,delete`;
-  const token = await askDockerToken(new URL("/token", base).href, { key, service, scope, certificate, signal }).catch((error: unknown) => {
+  const token = await requestDockerToken(new URL("/token", base).href, { key, service, scope, certificate, signal }).catch((error: unknown) => {
     throw error instanceof Fault ? error : new Fault("CHAIN_BROKEN", `No token could be asked for: ${reasonOf(error)}.`, { cause: error });
   });
   if (token === undefined) throw new Fault("CHAIN_BROKEN", `${base.host} makes no token for the developer key: docker login would fail.`);
@@ -104,16 +104,16 @@ function digestOf(bytes: string | Buffer): string {
 export const REPOSITORY = "datagrok/berth-doctor";
 
 /** What of ECR the role may not. Faults, for all but a denial: UPSTREAM_CREDENTIAL_FAILED. */
-export async function deniedEcr(ecr: Pick<EcrApi, "token" | "digestOf">, signal: AbortSignal): Promise<Problem[]> {
+export async function deniedEcr(ecr: Pick<EcrApi, "token" | "digestOf">, signal: AbortSignal): Promise<CheckProblem[]> {
   const calls = [() => ecr.token(signal), () => ecr.digestOf(REPOSITORY, "none", signal)];
-  const problems: Problem[] = [];
+  const problems: CheckProblem[] = [];
   for (const call of calls) {
     try {
       await call();
     } catch (error) {
       // Its sentence names the action, and the role where AWS does.
       if (signal.aborted || !(error instanceof Fault) || !error.message.startsWith("AWS denies ")) throw error;
-      problems.push(wrong(error.message, "Allow it to the role that berth runs with, as conf/ecs/policy.json does."));
+      problems.push(failure(error.message, "Allow it to the role that berth runs with, as conf/ecs/policy.json does."));
     }
   }
   return problems;

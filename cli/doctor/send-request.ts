@@ -3,9 +3,9 @@ import { systemClock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import { type HttpClient, type HttpFailure, type HttpRequest, type HttpStream, openHttpClient, reasonOf } from "../../lib/http-client.ts";
 
-export type Answer = { status: number; headers: IncomingHttpHeaders; text: string };
+export type CheckResponse = { status: number; headers: IncomingHttpHeaders; text: string };
 
-export type Question = {
+export type CheckRequest = {
   method?: "GET" | "HEAD" | "POST" | "PUT" | "DELETE";
   headers?: Record<string, string>;
   body?: string | Uint8Array;
@@ -20,7 +20,7 @@ const TIMEOUT_MS = 3_600_000;
 const MAX_BYTES = 16 * 1_048_576;
 
 /** One question; redirects are answers. Faults: CHAIN_BROKEN where there is no answer, with why. */
-export async function ask(url: string | URL, question: Question): Promise<Answer> {
+export async function sendRequest(url: string | URL, question: CheckRequest): Promise<CheckResponse> {
   return send(url, question, async (client, request) => {
     const { status, headers, text } = await client.request(request);
     return { status, headers, text: text() };
@@ -28,17 +28,19 @@ export async function ask(url: string | URL, question: Question): Promise<Answer
 }
 
 /** The same of an answer that is read as it comes: `take` gets its head and its stream, both of which end with it. */
-export async function open<T>(url: string | URL, question: Question, take: (answer: HttpStream) => Promise<T>): Promise<T> {
+export async function streamResponse<T>(url: string | URL, question: CheckRequest, take: (answer: HttpStream) => Promise<T>): Promise<T> {
   return send(url, question, async (client, request) => take(await client.stream(request)));
 }
 
 async function send<T>(
   url: string | URL,
-  { certificate, ...request }: Question,
+  { certificate, ...request }: CheckRequest,
   task: (client: HttpClient, request: HttpRequest) => Promise<T>,
 ): Promise<T> {
   const toFault = ({ kind, why, cause }: HttpFailure) =>
-    new Fault("CHAIN_BROKEN", kind === "oversized" ? `${shown(url)}: ${why}.` : `${shown(url)} cannot be reached: ${why}.`, { cause });
+    new Fault("CHAIN_BROKEN", kind === "oversized" ? `${withoutSecrets(url)}: ${why}.` : `${withoutSecrets(url)} cannot be reached: ${why}.`, {
+      cause,
+    });
   const options = certificate === undefined ? {} : certificate === "any" ? { rejectUnauthorized: false } : { servername: certificate };
   const client = openHttpClient({
     clock: systemClock(),
@@ -60,7 +62,7 @@ async function send<T>(
 }
 
 /** An address of people's may hold a password, and its query a key. */
-export function shown(url: string | URL): string {
+export function withoutSecrets(url: string | URL): string {
   const { origin, pathname } = new URL(url);
   return `${origin}${pathname}`;
 }
@@ -73,13 +75,13 @@ export function readJson(text: string): unknown {
   }
 }
 
-export type TokenAsk = { key: string; service: string; scope?: string; certificate?: string | undefined; signal: AbortSignal };
+export type DockerTokenRequest = { key: string; service: string; scope?: string; certificate?: string | undefined; signal: AbortSignal };
 
 /** A docker token of the server whose `/token` is at `url`, for a developer key; undefined where it makes none for that key. Faults: CHAIN_BROKEN. */
-export async function askDockerToken(url: string, { key, service, scope, certificate, signal }: TokenAsk): Promise<string | undefined> {
+export async function requestDockerToken(url: string, { key, service, scope, certificate, signal }: DockerTokenRequest): Promise<string | undefined> {
   const query = new URLSearchParams({ service, ...(scope === undefined ? {} : { scope }) });
   const headers = { authorization: `Basic ${Buffer.from(`any:${key}`).toString("base64")}` };
-  const { text } = await ask(`${url}?${query.toString()}`, { headers, certificate, signal });
+  const { text } = await sendRequest(`${url}?${query.toString()}`, { headers, certificate, signal });
   const { token } = (readJson(text) ?? {}) as { token?: unknown };
   return typeof token === "string" && token.split(".").length === 3 ? token : undefined;
 }

@@ -2,28 +2,28 @@ import type { Settings } from "../../conf/settings.ts";
 import { Fault } from "../../lib/fault.ts";
 import { DEFAULT_SPAWNER_KEY } from "../../processes/open-driver.ts";
 import { isLoopback } from "../../processes/listening-handle.ts";
-import { type Chain, type Finding, type Problem, warning, wrong } from "./check.ts";
+import { type CheckContext, type CheckResult, type CheckProblem, warning, failure } from "./check.ts";
 
-type Rule = { broken(settings: Settings): boolean; is: Problem };
+type Rule = { broken(settings: Settings): boolean; is: CheckProblem };
 
 /** What is allowed and still not meant. */
 const RULES: readonly Rule[] = [
   {
     broken: ({ spawner, spawnerHost, spawnerApiKey }) => spawner && spawnerApiKey === DEFAULT_SPAWNER_KEY && !isLoopback(spawnerHost),
-    is: wrong("The spawner API listens beyond this machine with the key that everybody knows.", "Set X_API_KEY, here and where it is called from."),
+    is: failure("The spawner API listens beyond this machine with the key that everybody knows.", "Set X_API_KEY, here and where it is called from."),
   },
   {
     broken: ({ driver, dockerSettings: { spawnerAuthMode, grokSpawnerApiKey } }) =>
       driver === "spawner" && spawnerAuthMode === "password" && grokSpawnerApiKey === DEFAULT_SPAWNER_KEY,
-    is: wrong("dockerSettings.grokSpawnerApiKey is the key that everybody knows.", "Give the spawner a key of its own, and set it here."),
+    is: failure("dockerSettings.grokSpawnerApiKey is the key that everybody knows.", "Give the spawner a key of its own, and set it here."),
   },
   {
     broken: ({ tlsCert, tlsKey }) => (tlsCert === undefined) !== (tlsKey === undefined),
-    is: wrong("Of BERTH_TLS_CERT and BERTH_TLS_KEY one is set.", "Set both, or neither."),
+    is: failure("Of BERTH_TLS_CERT and BERTH_TLS_KEY one is set.", "Set both, or neither."),
   },
   {
     broken: ({ registry }) => registry.kind === "embedded" && (registry.url !== undefined || registry.ecrMode),
-    is: wrong("BERTH_REGISTRY=embedded brings a registry, and REGISTRY_URL or ECR_MODE names another.", "Set one of them."),
+    is: failure("BERTH_REGISTRY=embedded brings a registry, and REGISTRY_URL or ECR_MODE names another.", "Set one of them."),
   },
   {
     broken: ({ edgeHost, webRoot }) => !isLoopback(edgeHost) && webRoot === undefined,
@@ -40,19 +40,22 @@ const RULES: readonly Rule[] = [
 ];
 
 /** Whether the settings can be read and are what somebody would want. */
-export async function checkSettings(chain: Chain): Promise<Finding> {
+export async function checkSettings(chain: CheckContext): Promise<CheckResult> {
   try {
-    const { settings, sources, warnings } = chain.read();
-    const given = Object.values(sources).filter((source) => source !== "default").length;
+    const { settings, sources, warnings } = chain.loadSettings();
+    const count = Object.values(sources).filter((source) => source !== "default").length;
     return {
-      says: `readable, ${given} of them set`,
+      says: `readable, ${count} of them set`,
       problems: [
         ...RULES.filter(({ broken }) => broken(settings)).map(({ is }) => is),
-        ...warnings.map((said) => warning(said, "Look at its name in docs/reference/settings.md.")),
+        ...warnings.map((warningText) => warning(warningText, "Look at its name in docs/reference/settings.md.")),
       ],
     };
   } catch (error) {
     if (!(error instanceof Fault)) throw error;
-    return { says: "", problems: error.message.split("\n").map((line) => wrong(line, "Correct it; docs/reference/settings.md has every setting.")) };
+    return {
+      says: "",
+      problems: error.message.split("\n").map((line) => failure(line, "Correct it; docs/reference/settings.md has every setting.")),
+    };
   }
 }

@@ -4,35 +4,35 @@ import { join, resolve } from "node:path";
 import { promisify } from "node:util";
 import { newestBackup } from "../../control/store/backup.ts";
 import { readRollback, ROLLBACK_FILE } from "../../control/store/rollback-note.ts";
-import { type Chain, type Finding, type Problem, wrong, warning } from "./check.ts";
+import { type CheckContext, type CheckResult, type CheckProblem, failure, warning } from "./check.ts";
 import { statfs } from "node:fs/promises";
 
 const execute = promisify(execFile);
 
 /** Whether the store lost changes, and with `--store` whether SQLite finds damage in it. */
-export async function checkStore({ here, settings, asked }: Chain, signal: AbortSignal): Promise<Finding> {
+export async function checkStore({ context, settings, options }: CheckContext, signal: AbortSignal): Promise<CheckResult> {
   const folder = resolve(settings.data);
   if (!existsSync(join(folder, "berth.db"))) return { unlooked: `there is no store in ${folder}` };
-  const problems: Problem[] = [];
+  const problems: CheckProblem[] = [];
   const rollback = readRollback(folder);
   if (rollback !== undefined)
     problems.push(
-      wrong(
+      failure(
         `The store lost changes: on ${new Date(rollback.at).toISOString()} a gateway had seen revision ${rollback.seen}, and the store was at ${rollback.found}.`,
         `Its log was cut, or an old backup restored: see that containers are as they should be (\`berth orphans\`), then remove ${join(folder, ROLLBACK_FILE)}.`,
       ),
     );
-  if (!asked.store) {
+  if (!options.store) {
     const says = "structure checked at berth's last start; --store checks all that SQLite can";
     return problems.length === 0 ? { unlooked: says } : { says, problems };
   }
-  const words = [...(here.script === undefined ? [] : [here.script]), "check-store"];
-  const { stdout } = await execute(process.execPath, words, { env: here.env, signal, killSignal: "SIGKILL" });
+  const words = [...(context.script === undefined ? [] : [context.script]), "check-store"];
+  const { stdout } = await execute(process.execPath, words, { env: context.env, signal, killSignal: "SIGKILL" });
   const damage = JSON.parse(stdout) as string[];
   const backup = newestBackup(folder);
   if (damage.length > 0)
     problems.push(
-      wrong(
+      failure(
         `The store is damaged: ${damage.join("; ")}.`,
         backup === undefined
           ? "Restore a backup: docs/install.md. No backup is known here."
@@ -50,19 +50,19 @@ const DAY_MS = 86_400_000;
 const OLD_DAYS = 7;
 
 /** Room for the store and for published files. */
-export async function checkDisk({ settings }: Chain): Promise<Finding> {
+export async function checkDisk({ settings }: CheckContext): Promise<CheckResult> {
   const folder = resolve(settings.data);
   if (!existsSync(folder)) return { unlooked: `there is no ${folder} here` };
   const { bavail, bsize } = await statfs(folder);
   const freeMb = Math.floor((bavail * bsize) / MB);
   const what = `${folder} has ${freeMb} MB left.`;
   const todo = "Make room there, or move the data folder to a larger disk.";
-  const problems: Problem[] = freeMb < LEAST_MB ? [wrong(what, todo)] : freeMb < FEW_MB ? [warning(what, todo)] : [];
+  const problems: CheckProblem[] = freeMb < LEAST_MB ? [failure(what, todo)] : freeMb < FEW_MB ? [warning(what, todo)] : [];
   return { says: `${(freeMb / 1_024).toFixed(1)} GB free in ${folder}`, problems };
 }
 
 /** How much would be lost with the store. */
-export async function checkBackup({ settings, clock }: Chain): Promise<Finding> {
+export async function checkBackup({ settings, clock }: CheckContext): Promise<CheckResult> {
   const folder = resolve(settings.data);
   if (!existsSync(folder)) return { unlooked: `there is no ${folder} here` };
   const newest = newestBackup(folder);

@@ -1,16 +1,16 @@
 import { Fault } from "../../lib/fault.ts";
-import { type Chain, type Finding, at, type Echo, type Problem, wrong } from "./check.ts";
+import { type CheckContext, type CheckResult, urlAt, type EchoContainer, type CheckProblem, failure } from "./check.ts";
 import { WebSocket } from "ws";
-import { open } from "./send-request.ts";
+import { streamResponse } from "./send-request.ts";
 import { reasonOf } from "../../lib/http-client.ts";
 import type { Clock } from "../../lib/clock.ts";
 
 const TEXT = "berth doctor";
 
 /** A WebSocket at the public address, up to `CONNECTED` and there and back. */
-export async function checkWebSocket(chain: Chain, signal: AbortSignal): Promise<Finding> {
-  if (chain.found.echo === undefined) return { unlooked: "there is no container to speak with" };
-  const socket = await openEchoSocket(chain, chain.found.echo, signal);
+export async function checkWebSocket(chain: CheckContext, signal: AbortSignal): Promise<CheckResult> {
+  if (chain.shared.echo === undefined) return { unlooked: "there is no container to speak with" };
+  const socket = await openEchoSocket(chain, chain.shared.echo, signal);
   try {
     if ((await socket.echo(TEXT)) === TEXT) return { says: "CONNECTED, and a message there and back" };
     throw new Fault("CHAIN_BROKEN", "What comes back on the WebSocket is not what was sent.");
@@ -29,8 +29,8 @@ export type EchoSocket = {
 };
 
 /** As Datagrok's client opens it. Faults: CHAIN_BROKEN, with which step failed. */
-export async function openEchoSocket({ server }: Chain, { id, token }: Echo, signal: AbortSignal): Promise<EchoSocket> {
-  const url = at(server, `/api/docker/containers/proxy-ws/${id}/`).replace(/^http/, "ws");
+export async function openEchoSocket({ server }: CheckContext, { id, token }: EchoContainer, signal: AbortSignal): Promise<EchoSocket> {
+  const url = urlAt(server, `/api/docker/containers/proxy-ws/${id}/`).replace(/^http/, "ws");
   const socket = new WebSocket(url, { headers: { authorization: token }, perMessageDeflate: false });
   const stop = () => socket.terminate();
   signal.addEventListener("abort", stop, { once: true });
@@ -82,41 +82,41 @@ export async function openEchoSocket({ server }: Chain, { id, token }: Echo, sig
 }
 
 /** Beside the silence: the time to open, and to be told of an end. */
-const BESIDE_MS = 20_000;
+const MARGIN_MS = 20_000;
 const RAISE = "Raise the idle time-out of what stands in front: of nginx `proxy_read_timeout` and `proxy_send_timeout`, of a load balancer its own.";
 
 /** How long a connection was held, and why no longer; undefined: it was not cut. */
-type Cut = { ms: number; why: string } | undefined;
-type Hold = (chain: Chain, echo: Echo, ms: number, signal: AbortSignal) => Promise<Cut>;
+type Disconnect = { ms: number; why: string } | undefined;
+type HoldConnection = (chain: CheckContext, echo: EchoContainer, ms: number, signal: AbortSignal) => Promise<Disconnect>;
 
-export function idleMs({ asked }: Chain): number {
-  return asked.idleSeconds * 1_000 + BESIDE_MS;
+export function idleMs({ options }: CheckContext): number {
+  return options.idleSeconds * 1_000 + MARGIN_MS;
 }
 
 /** Who cuts connections on which nothing is said: a WebSocket and a response, both held for as long as was asked for. */
-export async function checkIdle(chain: Chain, signal: AbortSignal): Promise<Finding> {
-  const { asked, found } = chain;
-  const { echo } = found;
-  const seconds = asked.idleSeconds;
+export async function checkIdle(chain: CheckContext, signal: AbortSignal): Promise<CheckResult> {
+  const { options, shared } = chain;
+  const { echo } = shared;
+  const seconds = options.idleSeconds;
   if (seconds === 0) return { unlooked: "it takes its time: --idle 70 holds silent connections for 70 s" };
   if (echo === undefined) return { unlooked: "there is no container to hold them with" };
   const held = await Promise.all(
-    Object.entries(HOLDS).map(async ([what, hold]): Promise<Problem[]> => {
+    Object.entries(HELD_CONNECTIONS).map(async ([what, hold]): Promise<CheckProblem[]> => {
       const cut = await hold(chain, echo, seconds * 1_000, signal);
-      return cut === undefined ? [] : [wrong(`A silent ${what} was cut after ${(cut.ms / 1_000).toFixed(1)} s (${cut.why}).`, RAISE)];
+      return cut === undefined ? [] : [failure(`A silent ${what} was cut after ${(cut.ms / 1_000).toFixed(1)} s (${cut.why}).`, RAISE)];
     }),
   );
   return { says: `silent for ${seconds} s, and not cut`, problems: held.flat() };
 }
 
-const HOLDS: Readonly<Record<string, Hold>> = {
+const HELD_CONNECTIONS: Readonly<Record<string, HoldConnection>> = {
   WebSocket: async (chain, echo, ms, signal) => {
     const socket = await openEchoSocket(chain, echo, signal);
-    return cutWithin(socket.ended, ms, chain.clock, signal).finally(socket.close);
+    return waitForDisconnect(socket.ended, ms, chain.clock, signal).finally(socket.close);
   },
   response: async ({ server, clock }, { id, token }, ms, signal) => {
-    const url = at(server, `/api/docker/containers/proxy/${id}/silent`);
-    return open(url, { headers: { authorization: token }, signal }, async ({ status, stream }) => {
+    const url = urlAt(server, `/api/docker/containers/proxy/${id}/silent`);
+    return streamResponse(url, { headers: { authorization: token }, signal }, async ({ status, stream }) => {
       if (status !== 200) throw new Fault("CHAIN_BROKEN", `The container's silence is answered ${status}.`);
       const pieces = stream[Symbol.asyncIterator]();
       await pieces.next();
@@ -125,12 +125,12 @@ const HOLDS: Readonly<Record<string, Hold>> = {
         () => "it ended",
         (error: unknown) => (error as Error).message,
       );
-      return cutWithin(ended, ms, clock, signal);
+      return waitForDisconnect(ended, ms, clock, signal);
     });
   },
 };
 
-async function cutWithin(ended: Promise<string>, ms: number, clock: Clock, signal: AbortSignal): Promise<Cut> {
+async function waitForDisconnect(ended: Promise<string>, ms: number, clock: Clock, signal: AbortSignal): Promise<Disconnect> {
   const begun = clock.monotonic();
   const over = new AbortController();
   try {
@@ -147,23 +147,27 @@ const COUNT = 5;
 const TRIES = 3;
 
 /** Whether events arrive as they are sent, and not all at their end. */
-export async function checkEvents(chain: Chain, signal: AbortSignal): Promise<Finding> {
-  const { found, server, clock } = chain;
-  if (found.echo === undefined) return { unlooked: "there is no container to send any" };
-  const { id, token } = found.echo;
-  const url = at(server, `/api/docker/containers/proxy/${id}/events?every=${EVERY_MS}&count=${COUNT}`);
+export async function checkEvents(chain: CheckContext, signal: AbortSignal): Promise<CheckResult> {
+  const { shared, server, clock } = chain;
+  if (shared.echo === undefined) return { unlooked: "there is no container to send any" };
+  const { id, token } = shared.echo;
+  const url = urlAt(server, `/api/docker/containers/proxy/${id}/events?every=${EVERY_MS}&count=${COUNT}`);
   const whole = EVERY_MS * (COUNT - 1);
   let widest = 0;
   for (let tried = 0; tried < TRIES; tried++) {
-    const spread = await open(url, { headers: { authorization: token, accept: "text/event-stream" }, signal }, async ({ status, stream }) => {
-      if (status !== 200) throw new Fault("CHAIN_BROKEN", `The container's events are answered ${status}.`);
-      const came: number[] = [];
-      for await (const piece of stream) if (String(piece).includes("data:")) came.push(clock.monotonic());
-      return (came.at(-1) ?? 0) - (came[0] ?? 0);
-    });
+    const spread = await streamResponse(
+      url,
+      { headers: { authorization: token, accept: "text/event-stream" }, signal },
+      async ({ status, stream }) => {
+        if (status !== 200) throw new Fault("CHAIN_BROKEN", `The container's events are answered ${status}.`);
+        const arrivals: number[] = [];
+        for await (const piece of stream) if (String(piece).includes("data:")) arrivals.push(clock.monotonic());
+        return (arrivals.at(-1) ?? 0) - (arrivals[0] ?? 0);
+      },
+    );
     widest = Math.max(widest, spread);
     if (spread > whole / 2) return { says: `${COUNT} events, ${EVERY_MS} ms apart, came over ${spread.toFixed(0)} ms` };
   }
   const what = `${COUNT} events that were sent over ${whole} ms came within ${widest.toFixed(0)} ms: something in front keeps them back.`;
-  return { says: "", problems: [wrong(what, "Switch off its response buffering: in nginx `proxy_buffering off` for berth's location.")] };
+  return { says: "", problems: [failure(what, "Switch off its response buffering: in nginx `proxy_buffering off` for berth's location.")] };
 }

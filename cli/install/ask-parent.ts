@@ -8,12 +8,12 @@ const ANSWER_MS = 400_000;
 const LIMITS_MS = 5_000;
 
 /** Asks the first process of the berth that runs; undefined where none listens at `path`. Faults: what it answers with; PROGRAM_UNUSABLE. */
-export function askParent(path: string, action: "hand-over" | "resume", body: { program?: string } = {}): Promise<{ version?: string } | undefined> {
+export function callParent(path: string, action: "hand-over" | "resume", body: { program?: string } = {}): Promise<{ version?: string } | undefined> {
   return send(path, { method: "POST", path: `/${action}`, timeout: ANSWER_MS }, body);
 }
 
 /** The limits of the first process of the berth that runs; undefined where none listens at `path`. Faults: PROGRAM_UNUSABLE. */
-export function askParentLimits(path: string): Promise<Partial<ParentLimits> | undefined> {
+export function loadParentLimits(path: string): Promise<Partial<ParentLimits> | undefined> {
   return send(path, { method: "GET", path: "/limits", timeout: LIMITS_MS });
 }
 

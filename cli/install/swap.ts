@@ -3,7 +3,7 @@ import { Fault } from "../../lib/fault.ts";
 import { placeFile } from "./place-file.ts";
 
 /** What an upgrade asks of the machine; all of it may be repeated. */
-export type Machine = {
+export type UpgradeTarget = {
   /** What the program at this path calls itself. Throws where it does not run here. */
   versionOf(program: string): string;
   /** A copy of the store, for the case that the new program changed it; undefined where there is no store yet. */
@@ -15,23 +15,23 @@ export type Machine = {
 };
 
 /** Beside the program: the one before it, for as long as it may be needed. */
-const OLD = ".before-upgrade";
+const OLD_SUFFIX = ".before-upgrade";
 
 /**
  * Puts `from` in the place of `program` and starts it; where that does not come to take requests, all is put back as it was: the old program, and where it
  * does not start either, since the new one changed the store, the store too. Killed in between, it may be called again.
  * Faults: PROGRAM_UNUSABLE, which says what runs now.
  */
-export async function swap(options: {
+export async function swapProgram(options: {
   program: string;
   from: string;
-  machine: Machine;
+  machine: UpgradeTarget;
 }): Promise<{ was: string; is: string; backup: string | undefined }> {
   const { program, from, machine } = options;
   if (!existsSync(program)) throw new Fault("PROGRAM_UNUSABLE", `${program} is not there: berth install puts it there.`);
   const [was, is] = [machine.versionOf(program), machine.versionOf(from)];
   const backup = machine.backUp();
-  placeFile(program + OLD, { copyOf: program }, 0o755);
+  placeFile(program + OLD_SUFFIX, { copyOf: program }, 0o755);
   placeFile(program, { copyOf: from }, 0o755);
   try {
     await machine.restart(is);
@@ -44,7 +44,7 @@ export async function swap(options: {
   }
 
   async function putBack(why: Error): Promise<void> {
-    placeFile(program, { copyOf: program + OLD }, 0o755);
+    placeFile(program, { copyOf: program + OLD_SUFFIX }, 0o755);
     try {
       await machine.restart(was);
     } catch (first) {

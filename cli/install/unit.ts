@@ -1,5 +1,5 @@
 /** Where things are on a machine on which `berth install` was run. */
-export const PLACES = {
+export const INSTALL_PATHS = {
   program: "/usr/local/bin/berth",
   unit: "/etc/systemd/system/berth.service",
   settings: "/etc/berth/berth.env",
@@ -16,7 +16,7 @@ export const SERVICE_USER = "berth";
  * engine's socket, which the group `docker` opens. Source: systemd.service(5), systemd.exec(5), systemd.kill(5).
  */
 export function unitText({ groups }: { groups: readonly string[] }): string {
-  return `# Written by \`berth install\`, and again by the next one: settings belong in ${PLACES.settings}, other changes in \`systemctl edit ${UNIT_NAME}\`.
+  return `# Written by \`berth install\`, and again by the next one: settings belong in ${INSTALL_PATHS.settings}, other changes in \`systemctl edit ${UNIT_NAME}\`.
 [Unit]
 Description=berth, which wakes, guards and rests plugin containers
 Wants=network-online.target
@@ -27,11 +27,11 @@ StartLimitIntervalSec=0
 Type=notify
 # systemd-notify tells it for us.
 NotifyAccess=all
-ExecStart=${PLACES.program} serve
-EnvironmentFile=${PLACES.settings}
+ExecStart=${INSTALL_PATHS.program} serve
+EnvironmentFile=${INSTALL_PATHS.settings}
 User=${SERVICE_USER}
 Group=${SERVICE_USER}
-${groups.map((group) => `SupplementaryGroups=${group}\n`).join("")}WorkingDirectory=${PLACES.data}
+${groups.map((group) => `SupplementaryGroups=${group}\n`).join("")}WorkingDirectory=${INSTALL_PATHS.data}
 StateDirectory=berth
 StateDirectoryMode=0700
 CacheDirectory=berth
@@ -81,6 +81,6 @@ WantedBy=multi-user.target
 
 /** What is there at first; an administrator's own is never written again. */
 export const FIRST_SETTINGS = `# berth's settings, one NAME=value a line; docs/reference/settings.md lists them all, \`berth config\` prints those in force.
-BERTH_DATA=${PLACES.data}
-XDG_RUNTIME_DIR=${PLACES.runtime}
+BERTH_DATA=${INSTALL_PATHS.data}
+XDG_RUNTIME_DIR=${INSTALL_PATHS.runtime}
 `;

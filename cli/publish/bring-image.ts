@@ -2,12 +2,12 @@ import type { Definition } from "../../control/packages/publish/definitions.ts";
 import { imageName, imageRepository, isOfRepository } from "../../control/model/names.ts";
 import { Fault } from "../../lib/fault.ts";
 import { isOnThisMachine } from "../registry/registry-address.ts";
-import type { Server } from "../server/server-client.ts";
-import type { Progress } from "../terminal/progress.ts";
-import type { Docker } from "./open-docker.ts";
+import type { ServerClient } from "../server/server-client.ts";
+import type { ProgressLine } from "../terminal/progress.ts";
+import type { DockerCommand } from "./open-docker.ts";
 
 /** What became of one folder's image, and what its `image.json` says of it. */
-export type Brought = {
+export type PreparedImage = {
   folder: string;
   image: string;
   how: "built" | "unchanged";
@@ -17,31 +17,31 @@ export type Brought = {
 /** Servers of plugins are amd64; only an engine beside this one may be something else, as this machine is. */
 const PLATFORM = "linux/amd64";
 
-type Compatible = { image: string; hashMatch: boolean };
+type CompatibleImage = { image: string; hashMatch: boolean };
 
 /**
  * Sees to it that the image of a folder can be run: one that was built from the same content is taken as it is, unless `rebuild` is asked for; else it is built, and
  * pushed where there is a registry. Faults: those of docker and of the server.
  */
-export async function bringImage(
+export async function prepareImage(
   definition: Definition,
-  parts: {
+  deps: {
     packageName: string;
     /** Of the package; of a debug publish, the developer's login. */
     version: string;
     rebuild: boolean;
     registry: string | undefined;
-    server: Pick<Server, "call">;
+    server: Pick<ServerClient, "call">;
     /** Asked for only where something is to be built. */
-    docker: () => Promise<Docker>;
-    progress: Progress;
+    docker: () => Promise<DockerCommand>;
+    progress: ProgressLine;
   },
-): Promise<Brought> {
+): Promise<PreparedImage> {
   const { folder, hash, at, ref } = definition;
-  const { server, registry, progress } = parts;
-  const name = imageName(parts.packageName, folder);
-  progress.says(`${name}: is it published already?`);
-  const same = parts.rebuild ? undefined : await compatible(server, name, parts.version, hash);
+  const { server, registry, progress } = deps;
+  const name = imageName(deps.packageName, folder);
+  progress.update(`${name}: is it published already?`);
+  const same = deps.rebuild ? undefined : await findCompatible(server, name, deps.version, hash);
   if (same && !isOfRepository(same.image, imageRepository(name)))
     throw new Fault(
       "IMAGE_NOT_FOUND",
@@ -50,29 +50,29 @@ export async function bringImage(
     );
   if (same?.hashMatch)
     return { folder, image: same.image, how: "unchanged", imageJson: { image: same.image, fallback: same.image !== ref, hashMatch: true } };
-  const docker = await parts.docker();
+  const docker = await deps.docker();
   const platform = registry === undefined || isOnThisMachine(registry) ? undefined : PLATFORM;
   // Under the name that it runs by, an engine beside the server would find this one before the registry's.
   const built = ref.slice(ref.indexOf("/") + 1);
   let part = 0;
-  progress.says(`building ${built}`, part);
-  await docker.build(at, built, platform, (line) => progress.says(`building ${built}`, (part = buildPart(line) ?? part)));
+  progress.update(`building ${built}`, part);
+  await docker.build(at, built, platform, (line) => progress.update(`building ${built}`, (part = buildProgress(line) ?? part)));
   const target = registry === undefined ? ref : `${registry}/${ref}`;
   await docker.tag(built, target);
   if (registry !== undefined) {
-    const pushed = pushParts();
+    const pushed = createPushProgress();
     part = 0;
-    progress.says(`pushing ${target}`, part);
-    await docker.push(target, (line) => progress.says(`pushing ${target}`, (part = pushed(line) ?? part)));
+    progress.update(`pushing ${target}`, part);
+    await docker.push(target, (line) => progress.update(`pushing ${target}`, (part = pushed(line) ?? part)));
   }
   return { folder, image: ref, how: "built", imageJson: { image: ref, fallback: false } };
 }
 
 /** A server that knows of none says 404. */
-async function compatible(server: Pick<Server, "call">, name: string, version: string, hash: string): Promise<Compatible | undefined> {
+async function findCompatible(server: Pick<ServerClient, "call">, name: string, version: string, hash: string): Promise<CompatibleImage | undefined> {
   const query = new URLSearchParams({ version, contentHash: hash });
   try {
-    return await server.call<Compatible>("GET", `/docker/images/${encodeURIComponent(name)}/latest-compatible?${query.toString()}`);
+    return await server.call<CompatibleImage>("GET", `/docker/images/${encodeURIComponent(name)}/latest-compatible?${query.toString()}`);
   } catch (error) {
     if (error instanceof Fault && error.status === 404) return undefined;
     throw error;
@@ -80,7 +80,7 @@ async function compatible(server: Pick<Server, "call">, name: string, version: s
 }
 
 /** What a line of `docker build` says about how far it is: a part of 1. Of the old builder `Step 2/5 : …`, of BuildKit `#7 [2/5] …`. */
-export function buildPart(line: string): number | undefined {
+export function buildProgress(line: string): number | undefined {
   const [, at, all] = /^(?:Step |#\d+ \[(?:\S+ )?)\s*(\d+)\/(\d+)/.exec(line) ?? [];
   return at === undefined ? undefined : (Number(at) - 1) / Number(all);
 }
@@ -88,7 +88,7 @@ export function buildPart(line: string): number | undefined {
 const DONE = /^(Pushed|Layer already exists|Mounted from)/;
 
 /** Of `docker push`, which tells of each layer by itself: how many of those that it spoke of have arrived. */
-export function pushParts(): (line: string) => number | undefined {
+export function createPushProgress(): (line: string) => number | undefined {
   const layers = new Map<string, boolean>();
   return (line) => {
     const [, layer, state = ""] = /^([0-9a-f]{12}): (.*)$/.exec(line) ?? [];

@@ -5,17 +5,17 @@ import { openDeadline } from "../../lib/deadline.ts";
 import { Fault, type FaultCode } from "../../lib/fault.ts";
 
 /** The `docker` command, as far as publishing needs it; what it prints goes to `hear`, line by line. */
-export type Docker = {
+export type DockerCommand = {
   /** Faults: NOT_PERMITTED, REGISTRY_UNREACHABLE. */
   login(registry: string, key: string): Promise<void>;
   /** Faults: IMAGE_BUILD_FAILED with its last lines. */
-  build(folder: string, tag: string, platform: string | undefined, hear: Hear): Promise<void>;
+  build(folder: string, tag: string, platform: string | undefined, onLine: LineHandler): Promise<void>;
   tag(from: string, to: string): Promise<void>;
   /** Faults: IMAGE_PUSH_FAILED with its last lines. */
-  push(tag: string, hear: Hear): Promise<void>;
+  push(tag: string, onLine: LineHandler): Promise<void>;
 };
 
-type Hear = (line: string) => void;
+type LineHandler = (line: string) => void;
 
 const ASK_MS = 60_000;
 /** Large models are built in, and pushed over slow lines. */
@@ -26,14 +26,19 @@ const LAST_LINES = 20;
  * Signs in within `config`, a folder of its own, so that what the person is signed in to stays theirs; builds as the person, whose private base images may need that.
  * `env` is theirs without our own secrets. Faults: ENGINE_UNREACHABLE where there is no command or no engine.
  */
-export async function openDocker(parts: { env: NodeJS.ProcessEnv; config: string; clock: Clock; signal: AbortSignal }): Promise<Docker> {
-  const { clock, signal } = parts;
-  const env = Object.fromEntries(Object.entries(parts.env).filter(([name]) => !name.startsWith("BERTH_")));
-  mkdirSync(parts.config, { recursive: true, mode: 0o700 });
+export async function createDockerCommand(deps: {
+  env: NodeJS.ProcessEnv;
+  config: string;
+  clock: Clock;
+  signal: AbortSignal;
+}): Promise<DockerCommand> {
+  const { clock, signal } = deps;
+  const env = Object.fromEntries(Object.entries(deps.env).filter(([name]) => !name.startsWith("BERTH_")));
+  mkdirSync(deps.config, { recursive: true, mode: 0o700 });
 
-  const run = (args: string[], how: { env?: NodeJS.ProcessEnv; input?: string; hear?: Hear; ms?: number; code: FaultCode; failed: string }) =>
+  const run = (args: string[], how: { env?: NodeJS.ProcessEnv; input?: string; hear?: LineHandler; ms?: number; code: FaultCode; failed: string }) =>
     new Promise<string>((resolve, reject) => {
-      const { ms = ASK_MS, hear, failed, code } = how;
+      const { ms = ASK_MS, hear: onLine, failed, code } = how;
       const overdue = () => new Fault(code, `${failed}: docker did not end within ${ms / 1_000} s.`);
       const deadline = openDeadline({ clock, ms, overdue, signal });
       const { signal: until } = deadline;
@@ -43,13 +48,13 @@ export async function openDocker(parts: { env: NodeJS.ProcessEnv; config: string
       for (const stream of [child.stdout, child.stderr]) {
         let rest = "";
         stream.setEncoding("utf8").on("data", (piece: string) => {
-          if (stream === child.stdout && hear === undefined) out += piece;
+          if (stream === child.stdout && onLine === undefined) out += piece;
           const lines = (rest + piece).split(/[\r\n]+/);
           rest = lines.pop() ?? "";
           for (const line of lines.filter((one) => one.trim() !== "")) {
             last.push(line);
             if (last.length > LAST_LINES) last.shift();
-            hear?.(line);
+            onLine?.(line);
           }
         });
       }
@@ -77,7 +82,7 @@ export async function openDocker(parts: { env: NodeJS.ProcessEnv; config: string
   await run(["version", "--format", "{{.Server.Version}}"], unreachable);
   // The engine of the person's own context, which a configuration of our own does not know.
   const engine = env["DOCKER_HOST"] ?? (await run(["context", "inspect", "--format", "{{.Endpoints.docker.Host}}"], unreachable)).trim();
-  const own = { DOCKER_CONFIG: parts.config, ...(engine === "" ? {} : { DOCKER_HOST: engine }) };
+  const own = { DOCKER_CONFIG: deps.config, ...(engine === "" ? {} : { DOCKER_HOST: engine }) };
 
   return {
     login: async (registry, key) => {
@@ -89,14 +94,14 @@ export async function openDocker(parts: { env: NodeJS.ProcessEnv; config: string
         throw error;
       });
     },
-    build: async (folder, tag, platform, hear) => {
+    build: async (folder, tag, platform, onLine) => {
       const failed = `${tag} cannot be built`;
       const args = ["build", ...(platform === undefined ? [] : ["--platform", platform]), "-t", tag, folder];
-      await run(args, { hear, ms: WORK_MS, code: "IMAGE_BUILD_FAILED", failed });
+      await run(args, { hear: onLine, ms: WORK_MS, code: "IMAGE_BUILD_FAILED", failed });
     },
     tag: async (from, to) => void (await run(["tag", from, to], { code: "IMAGE_BUILD_FAILED", failed: `${from} cannot be tagged` })),
-    push: async (tag, hear) => {
-      await run(["push", tag], { env: own, hear, ms: WORK_MS, code: "IMAGE_PUSH_FAILED", failed: `${tag} cannot be pushed` });
+    push: async (tag, onLine) => {
+      await run(["push", tag], { env: own, hear: onLine, ms: WORK_MS, code: "IMAGE_PUSH_FAILED", failed: `${tag} cannot be pushed` });
     },
   };
 }

@@ -1,13 +1,13 @@
 import { join } from "node:path";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
-import { untilValidated } from "../containers/revalidate.ts";
+import { waitUntilValidated } from "../containers/revalidate.ts";
 import type { ImageOnWire } from "../server/find-entity.ts";
-import type { Server } from "../server/server-client.ts";
-import type { Chosen } from "../server/server-command.ts";
-import type { Progress } from "../terminal/progress.ts";
-import { type Brought, bringImage } from "./bring-image.ts";
-import { type Docker, openDocker } from "./open-docker.ts";
+import type { ServerClient } from "../server/server-client.ts";
+import type { SelectedServer } from "../server/server-command.ts";
+import type { ProgressLine } from "../terminal/progress.ts";
+import { type PreparedImage, prepareImage } from "./bring-image.ts";
+import { type DockerCommand, createDockerCommand } from "./open-docker.ts";
 import { uploadPackage } from "./upload-package.ts";
 import { type Definition, defineContainers } from "../../control/packages/publish/definitions.ts";
 import { findFolders } from "../../control/packages/publish/folders.ts";
@@ -15,33 +15,33 @@ import { type PackageJson, readPackageJson } from "../../control/packages/publis
 import { readText } from "../../control/packages/publish/read-text.ts";
 
 /** What became of a package: for programs as it is. `how` is `named` of an image that is published elsewhere. */
-export type Report = {
+export type PublishReport = {
   name: string;
   version: string;
   release: boolean;
-  images: { folder: string; name: string; image: string; how: Brought["how"] | "named"; status: string | null }[];
+  images: { folder: string; name: string; image: string; how: PreparedImage["how"] | "named"; status: string | null }[];
   containers: { name: string; id: string }[];
   warnings: string[];
 };
 
 /** What a server says of what it took; a Datagrok server says less. */
 /** Each asks about its image several times a second. */
-const LOOKS_AT_ONCE = 8;
+const MAX_PARALLEL = 8;
 
-type Published = { images?: ImageOnWire[]; containers?: { name: string; id: string }[]; warnings?: string[] } | undefined;
+type PublishResponse = { images?: ImageOnWire[]; containers?: { name: string; id: string }[]; warnings?: string[] } | undefined;
 
-type Parts = {
+type PublishDeps = {
   folder: string;
   release: boolean;
   suffix: string | undefined;
   rebuild: boolean;
   wait: boolean;
-  server: Chosen;
+  server: SelectedServer;
   registry: string | undefined;
   /** Of this publish alone. */
   temp: string;
   env: NodeJS.ProcessEnv;
-  progress: Progress;
+  progress: ProgressLine;
   /** Told of each thing that is done, and of each warning. */
   step(sentence: string): void;
   clock: Clock;
@@ -52,33 +52,33 @@ type Parts = {
  * Builds, pushes and uploads, as the publishing client of a Datagrok server does. `unusable` are images that the server cannot run: the package is published all
  * the same. Faults: PACKAGE_INVALID and SETTINGS_INVALID before anything was done; those of docker, the registry and the server.
  */
-export async function publishPackage(parts: Parts): Promise<{ report: Report; unusable: ImageOnWire[] }> {
-  const { folder, release, server, registry, progress, step, clock, signal } = parts;
-  await readPackage(folder, undefined, signal);
-  progress.says(`signing in to ${server.name}`);
+export async function publishPackage(deps: PublishDeps): Promise<{ report: PublishReport; unusable: ImageOnWire[] }> {
+  const { folder, release, server, registry, progress, step, clock, signal } = deps;
+  await loadPackage(folder, undefined, signal);
+  progress.update(`signing in to ${server.name}`);
   const login = await loginOf(server);
-  const { json, definitions, warnings } = await readPackage(folder, release ? undefined : login, signal);
+  const { json, definitions, warnings } = await loadPackage(folder, release ? undefined : login, signal);
   for (const warning of warnings) step(`Note: ${warning}`);
   // Whose package it is, before anything is built for it.
   await server.asDeveloper("GET", `/packages/dev/${json.name}/timestamps`);
 
-  const docker = once(() => openDockerFor(parts));
-  const images: Brought[] = [];
-  const about = { packageName: json.name, version: release ? json.version : login, rebuild: parts.rebuild, registry, server, docker, progress };
+  const docker = once(() => openDockerFor(deps));
+  const images: PreparedImage[] = [];
+  const about = { packageName: json.name, version: release ? json.version : login, rebuild: deps.rebuild, registry, server, docker, progress };
   for (const definition of definitions.filter(isBuilt)) {
-    const brought = await bringImage(definition, about);
+    const brought = await prepareImage(definition, about);
     images.push(brought);
     step(brought.how === "built" ? `Built ${registry === undefined ? "" : "and pushed "}${brought.image}.` : `${brought.image} has not changed.`);
   }
-  const zip = join(parts.temp, "package.zip");
-  const published = await uploadPackage<Published>({ ...parts, name: json.name, images, zip });
+  const zip = join(deps.temp, "package.zip");
+  const published = await uploadPackage<PublishResponse>({ ...deps, name: json.name, images, zip });
   const taken = published?.images ?? [];
-  const told = (published?.warnings ?? []).filter((warning) => !warnings.includes(warning));
-  for (const warning of told) step(`Note: ${warning}`);
-  const hear = ({ name, status }: ImageOnWire) => progress.says(`${name}: ${status}`);
-  const seen = parts.wait ? await atOnce(LOOKS_AT_ONCE, taken, (image) => untilValidated({ server, hear, clock, signal }, image)) : taken;
+  const response = (published?.warnings ?? []).filter((warning) => !warnings.includes(warning));
+  for (const warning of response) step(`Note: ${warning}`);
+  const onStatus = ({ name, status }: ImageOnWire) => progress.update(`${name}: ${status}`);
+  const seen = deps.wait ? await atOnce(MAX_PARALLEL, taken, (image) => waitUntilValidated({ server, hear: onStatus, clock, signal }, image)) : taken;
 
-  const report: Report = {
+  const report: PublishReport = {
     name: json.name,
     version: json.version,
     release,
@@ -88,24 +88,24 @@ export async function publishPackage(parts: Parts): Promise<{ report: Report; un
       return { folder: definition.folder, name: definition.image, image: brought?.image ?? definition.ref, how: brought?.how ?? "named", status };
     }),
     containers: (published?.containers ?? definitions.map(({ name }) => ({ name, id: "" }))).map(({ name, id }) => ({ name, id })),
-    warnings: [...warnings, ...told],
+    warnings: [...warnings, ...response],
   };
   return { report, unusable: seen.filter(({ status }) => status === "error") };
 }
 
-async function loginOf(server: Pick<Server, "call">): Promise<string> {
+async function loginOf(server: Pick<ServerClient, "call">): Promise<string> {
   const { login } = await server.call<{ login?: string }>("GET", "/users/current");
   if (login !== undefined) return login;
   throw new Fault("INTERNAL", "The server does not say who is signed in.");
 }
 
 /** Elsewhere an image without a registry could not be had. Faults: SETTINGS_INVALID, ENGINE_UNREACHABLE, those of signing in to the registry. */
-async function openDockerFor({ server, registry, env, temp, progress, clock, signal }: Parts): Promise<Docker> {
-  if (registry === undefined && !server.isHere)
+async function openDockerFor({ server, registry, env, temp, progress, clock, signal }: PublishDeps): Promise<DockerCommand> {
+  if (registry === undefined && !server.isLocal)
     throw new Fault("SETTINGS_INVALID", `No registry is known for ${server.name}: name it by --registry, or as registry in the config file.`);
-  const docker = await openDocker({ env, config: join(temp, "docker"), clock, signal });
+  const docker = await createDockerCommand({ env, config: join(temp, "docker"), clock, signal });
   if (registry === undefined) return docker;
-  progress.says(`signing in to ${registry}`);
+  progress.update(`signing in to ${registry}`);
   await docker.login(registry, server.key);
   return docker;
 }
@@ -130,7 +130,7 @@ async function atOnce<T, R>(count: number, items: readonly T[], work: (item: T) 
 export type LocalPackage = { json: PackageJson; definitions: Definition[]; warnings: string[] };
 
 /** `debugLogin` is the developer's login for a debug publish. Faults: PACKAGE_INVALID, SETTINGS_INVALID where there is no package. */
-export async function readPackage(folder: string, debugLogin: string | undefined, signal: AbortSignal): Promise<LocalPackage> {
+export async function loadPackage(folder: string, debugLogin: string | undefined, signal: AbortSignal): Promise<LocalPackage> {
   const text = await readText(join(folder, "package.json"), "package.json", signal);
   if (text === undefined) throw new Fault("SETTINGS_INVALID", `${folder} is no package: it has no package.json.`);
   const json = readPackageJson(text);

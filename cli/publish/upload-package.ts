@@ -1,34 +1,34 @@
 import { createReadStream, createWriteStream } from "node:fs";
 import { Transform } from "node:stream";
 import { DOCKERFILES } from "../../control/packages/publish/folders.ts";
-import type { Server } from "../server/server-client.ts";
-import type { Progress } from "../terminal/progress.ts";
-import type { Brought } from "./bring-image.ts";
+import type { ServerClient } from "../server/server-client.ts";
+import type { ProgressLine } from "../terminal/progress.ts";
+import type { PreparedImage } from "./bring-image.ts";
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { ZipFile } from "yazl";
 
 /** Zips a package with what became of its images, and sends it. Returns what the server says. */
-export async function uploadPackage<T>(parts: {
+export async function uploadPackage<T>(deps: {
   folder: string;
   name: string;
-  images: readonly Brought[];
+  images: readonly PreparedImage[];
   release: boolean;
   suffix: string | undefined;
-  server: Pick<Server, "upload">;
+  server: Pick<ServerClient, "upload">;
   /** The file, which is not there yet. */
   zip: string;
-  progress: Progress;
+  progress: ProgressLine;
   signal: AbortSignal;
 }): Promise<T> {
-  const { folder, name, images, release, suffix, server, zip, progress, signal } = parts;
-  progress.says("zipping");
+  const { folder, name, images, release, suffix, server, zip, progress, signal } = deps;
+  progress.update("zipping");
   const made = images.map(({ folder, imageJson }) => [jsonPath(folder), `${JSON.stringify(imageJson, undefined, 2)}\n`] as const);
   const length = await zipPackage(folder, new Map(made), zip, signal);
   const query = new URLSearchParams({ debug: String(!release), rebuild: "false", dropDb: "false", ...(suffix === undefined ? {} : { suffix }) });
-  const bytes = counted(zip, (sent) =>
-    progress.says(sent < length ? "uploading" : "waiting until it is stored", sent < length ? sent / length : undefined),
+  const bytes = reportProgress(zip, (sent) =>
+    progress.update(sent < length ? "uploading" : "waiting until it is stored", sent < length ? sent / length : undefined),
   );
   return server.upload<T>(`/packages/dev/${name}?${query.toString()}`, { bytes, length, signal });
 }
@@ -37,11 +37,11 @@ function jsonPath(folder: string): string {
   return [DOCKERFILES, folder, "image.json"].filter((part) => part !== "").join("/");
 }
 
-function counted(file: string, tell: (sent: number) => void): Transform {
+function reportProgress(file: string, report: (sent: number) => void): Transform {
   let sent = 0;
   const count = new Transform({
     transform: (piece: Buffer, _encoding, done) => {
-      tell((sent += piece.length));
+      report((sent += piece.length));
       done(null, piece);
     },
   });

@@ -1,11 +1,11 @@
 import { Fault } from "../../lib/fault.ts";
 import { openLog } from "../../lib/log.ts";
-import { deleteManifest, type Collected, collectGarbage, askToCollect } from "../../processes/distribution/maintenance.ts";
+import { deleteManifest, type CollectedGarbage, collectGarbage, requestCollection } from "../../processes/distribution/maintenance.ts";
 import { openDistribution, ownFolders } from "../../processes/distribution/open-distribution.ts";
 import { retain } from "../../processes/distribution/retention.ts";
-import { namedIn, storedImages } from "../../processes/distribution/stored-images.ts";
+import { referencedDigests, loadStoredImages } from "../../processes/distribution/stored-images.ts";
 import { registryFolders, registryImage } from "../../processes/registry.ts";
-import { callHere, type Here, runtimeHere, settingsHere } from "../command-context.ts";
+import { localApi, type CommandContext, openRuntime, loadSettings } from "../command-context.ts";
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -15,43 +15,50 @@ import { endLeftovers } from "../../processes/distribution/leftover-process.ts";
 /** An image without a tag may be part of a push that goes on for so long. */
 const IN_FLIGHT_MS = 24 * 3_600_000;
 
-export type Retained = { repository: string; tags: string[]; digest: string; removed: boolean; why: string | null };
+export type RetainedImage = { repository: string; tags: string[]; digest: string; removed: boolean; why: string | null };
 
 /** Deletes what is not kept, unless it only looks. Faults: CONTROL_AWAY, unless that is not asked; those of the registry. */
-export async function retainHere(here: Here, words: { keep: number; dryRun: boolean; withoutControl: boolean }): Promise<Retained[]> {
+export async function removeOldImages(
+  context: CommandContext,
+  words: { keep: number; dryRun: boolean; withoutControl: boolean },
+): Promise<RetainedImage[]> {
   const { keep, dryRun, withoutControl } = words;
-  const { settings } = settingsHere(here);
+  const { settings } = loadSettings(context);
   const { folder, storage } = registryFolders(settings);
-  const used = withoutControl ? [] : await callHere(here)<InUse>("GET", "/admin/images-in-use").then(({ references }) => references, unlessAway);
-  const since = here.clock.now() - IN_FLIGHT_MS;
-  const { kept, doomed } = retain(storedImages(storage), { keep, used, since, names: (digest) => namedIn(storage, digest) });
-  if (!dryRun && doomed.length > 0) await deleteAll();
+  const used = withoutControl
+    ? []
+    : await localApi(context)<ImagesInUse>("GET", "/admin/images-in-use").then(({ references }) => references, explainControlAway);
+  const since = context.clock.now() - IN_FLIGHT_MS;
+  const { kept, removable } = retain(loadStoredImages(storage), { keep, used, since, names: (digest) => referencedDigests(storage, digest) });
+  if (!dryRun && removable.length > 0) await deleteAll();
   return [
-    ...doomed.map(({ repository, digest, tags }) => ({ repository, tags: [...tags], digest, removed: true, why: null })),
+    ...removable.map(({ repository, digest, tags }) => ({ repository, tags: [...tags], digest, removed: true, why: null })),
     ...kept.map(({ repository, tag, digest, why }) => ({ repository, tags: tag === undefined ? [] : [tag], digest, removed: false, why })),
   ];
 
   /** By the registry that runs; where none does, one is started for it. */
   async function deleteAll(): Promise<void> {
-    const socket = runtimeHere(here, settings).registrySocket;
+    const socket = openRuntime(context, settings).registrySocket;
     const log = openLog({ level: "error", name: "registry" });
-    const path = here.env["PATH"] ?? "";
+    const path = context.env["PATH"] ?? "";
     const image = registryImage(settings);
-    const own = await openDistribution({ folder, storage, socket, path, image, level: "error", clock: here.clock, log }).catch((error: unknown) => {
-      if (error instanceof Fault && error.code === "DATA_FOLDER_IN_USE") return undefined;
-      throw error;
-    });
+    const own = await openDistribution({ folder, storage, socket, path, image, level: "error", clock: context.clock, log }).catch(
+      (error: unknown) => {
+        if (error instanceof Fault && error.code === "DATA_FOLDER_IN_USE") return undefined;
+        throw error;
+      },
+    );
     try {
-      for (const { repository, digest } of doomed) await deleteManifest(socket, repository, digest);
+      for (const { repository, digest } of removable) await deleteManifest(socket, repository, digest);
     } finally {
       await own?.close();
     }
   }
 }
 
-type InUse = { references: string[] };
+type ImagesInUse = { references: string[] };
 
-function unlessAway(error: unknown): never {
+function explainControlAway(error: unknown): never {
   if (error instanceof Fault && error.code === "CONTROL_AWAY")
     throw new Fault("CONTROL_AWAY", `${error.message} Only control knows which images containers use; --without-control keeps none for them.`, {
       cause: error,
@@ -60,13 +67,13 @@ function unlessAway(error: unknown): never {
 }
 
 /** A dry run reads alone; else whoever keeps the registry running does it, or where nobody does, nobody may start it meanwhile. */
-export async function collect(here: Here, dryRun: boolean): Promise<Collected> {
-  const { settings } = settingsHere(here);
+export async function collectLocalGarbage(context: CommandContext, dryRun: boolean): Promise<CollectedGarbage> {
+  const { settings } = loadSettings(context);
   const folders = registryFolders(settings);
-  const asked = dryRun ? undefined : await askToCollect(runtimeHere(here, settings).registryAdminSocket);
-  return asked ?? (await collectHere());
+  const collected = dryRun ? undefined : await requestCollection(openRuntime(context, settings).registryAdminSocket);
+  return collected ?? (await collectHere());
 
-  async function collectHere(): Promise<Collected> {
+  async function collectHere(): Promise<CollectedGarbage> {
     const { folder, storage } = folders;
     if (!existsSync(storage)) return { blobs: [], bytes: 0 };
     // Who only looks may be another user than the one whose folder it is, and leaves nothing there.
@@ -74,7 +81,7 @@ export async function collect(here: Here, dryRun: boolean): Promise<Collected> {
     const unlock = dryRun ? () => rmSync(at, { recursive: true, force: true }) : ownFolders(folder, storage);
     try {
       const image = registryImage(settings);
-      const distribution = await findDistribution(here.env["PATH"] ?? "", image && { ...image, owner: at, mounts: [at, storage] });
+      const distribution = await findDistribution(context.env["PATH"] ?? "", image && { ...image, owner: at, mounts: [at, storage] });
       if (!dryRun) {
         endLeftovers(folder);
         await distribution.command.clear();

@@ -1,55 +1,55 @@
 import { Fault } from "../../lib/fault.ts";
 import { suggestion } from "../../conf/suggestion.ts";
-import type { Here } from "../command-context.ts";
-import { JSON_OPTION, SERVER_OPTIONS, serverOf } from "../server/server-command.ts";
-import type { Said } from "../server/choose-server.ts";
+import type { CommandContext } from "../command-context.ts";
+import { JSON_OPTION, SERVER_OPTIONS, selectServer } from "../server/server-command.ts";
+import type { ServerOptions } from "../server/choose-server.ts";
 import { oneLine } from "../terminal/text.ts";
-import { textTable } from "../terminal/text-table.ts";
-import { verb, type Verbs } from "../command.ts";
-import { readImageName, imageOf } from "./inspect.ts";
+import { formatTable } from "../terminal/text-table.ts";
+import { defineVerb, type Verbs } from "../command.ts";
+import { parseImageArgument, inspectImage } from "./inspect.ts";
 import { openV2, type V2 } from "./open-v2.ts";
-import { REGISTRY_OPTION, registryOf } from "./registry-address.ts";
+import { REGISTRY_OPTION, registryHostOf } from "./registry-address.ts";
 
 const OPTIONS = { ...SERVER_OPTIONS, ...REGISTRY_OPTION, ...JSON_OPTION } as const;
 
 /** `berth registry ls`, `tags`, `inspect` and `rm`, by the API of registries, whichever it is. */
-export const CONTENTS: Verbs = {
-  ls: verb({
+export const CONTENT_VERBS: Verbs = {
+  ls: defineVerb({
     words: "[<word>]",
-    says: "lists a registry's repositories, or those with a word in their names",
+    summary: "lists a registry's repositories, or those with a word in their names",
     options: OPTIONS,
-    run: async ({ here, words: [word = ""], given, screen }) => {
-      const names = await repositories(openHere(here, given));
+    run: async ({ context, words: [word = ""], options, screen }) => {
+      const names = await listRepositories(selectRegistry(context, options));
       const meant = names.filter((name) => name.includes(word));
-      if (given.json) screen.json(meant);
+      if (options.json) screen.json(meant);
       else screen.print(meant.length === 0 ? "There are no repositories." : meant.map(oneLine).join("\n"));
     },
   }),
-  tags: verb({
+  tags: defineVerb({
     words: "<repository>",
-    says: "lists a repository's tags, and what they point to",
+    summary: "lists a repository's tags, and what they point to",
     options: OPTIONS,
-    run: async ({ here, words: [word = ""], given, screen }) => {
-      const v2 = openHere(here, given);
-      const { repository } = readImageName(word);
-      const tags = (await found(v2, repository, () => v2.pages(`/${repository}/tags/list`, "tags"))).toSorted();
+    run: async ({ context, words: [word = ""], options, screen }) => {
+      const v2 = selectRegistry(context, options);
+      const { repository } = parseImageArgument(word);
+      const tags = (await withSuggestion(v2, repository, () => v2.pages(`/${repository}/tags/list`, "tags"))).toSorted();
       const images = [];
-      for (const tag of tags) images.push({ tag, ...(await imageOf(v2, repository, tag)) });
-      if (given.json) return screen.json(images);
+      for (const tag of tags) images.push({ tag, ...(await inspectImage(v2, repository, tag)) });
+      if (options.json) return screen.json(images);
       if (images.length === 0) return screen.print(`${repository} has no tags.`);
       const rows = images.map(({ tag, digest, bytes, platforms }) => [tag, digest.slice(0, 19), megabytes(bytes), platforms.join(" ") || "-"]);
-      screen.print(textTable(["TAG", "DIGEST", "SIZE", "PLATFORMS"], rows, screen));
+      screen.print(formatTable(["TAG", "DIGEST", "SIZE", "PLATFORMS"], rows, screen));
     },
   }),
-  inspect: verb({
+  inspect: defineVerb({
     words: "<repository:tag>",
-    says: "says what an image is: its digest, layers and configuration; variables by name alone",
+    summary: "says what an image is: its digest, layers and configuration; variables by name alone",
     options: OPTIONS,
-    run: async ({ here, words: [word = ""], given, screen }) => {
-      const v2 = openHere(here, given);
-      const { repository, reference = "latest" } = readImageName(word);
-      const image = await found(v2, repository, () => imageOf(v2, repository, reference));
-      if (given.json) return screen.json({ repository, reference, ...image });
+    run: async ({ context, words: [word = ""], options, screen }) => {
+      const v2 = selectRegistry(context, options);
+      const { repository, reference = "latest" } = parseImageArgument(word);
+      const image = await withSuggestion(v2, repository, () => inspectImage(v2, repository, reference));
+      if (options.json) return screen.json({ repository, reference, ...image });
       const { digest, bytes, platforms, layers, created, ports, command, variables } = image;
       const facts = [
         ["digest", digest],
@@ -63,47 +63,47 @@ export const CONTENTS: Verbs = {
       screen.print([screen.paint("bold", `${repository}:${reference}`), ...facts].join("\n"));
     },
   }),
-  rm: verb({
+  rm: defineVerb({
     words: "<repository:tag>",
-    says: "removes an image, with all tags that point to it; its room comes back by berth registry gc",
-    options: { ...OPTIONS, yes: { says: "do it, and not only say what would go" } },
-    run: async ({ here, words: [word = ""], given, screen }) => {
-      const v2 = openHere(here, given);
-      const { repository, reference } = readImageName(word);
+    summary: "removes an image, with all tags that point to it; its room comes back by berth registry gc",
+    options: { ...OPTIONS, yes: { summary: "do it, and not only say what would go" } },
+    run: async ({ context, words: [word = ""], options, screen }) => {
+      const v2 = selectRegistry(context, options);
+      const { repository, reference } = parseImageArgument(word);
       if (reference === undefined) throw new Fault("SETTINGS_INVALID", `Name a tag or a digest: ${repository}:<tag>.`);
-      const { digest } = await found(v2, repository, () => imageOf(v2, repository, reference));
+      const { digest } = await withSuggestion(v2, repository, () => inspectImage(v2, repository, reference));
       // A registry deletes by digest alone, and every other tag on it goes too.
       const tags = [];
       for (const tag of await v2.pages(`/${repository}/tags/list`, "tags"))
-        if ((await imageOf(v2, repository, tag)).digest === digest) tags.push(tag);
-      if (given.yes) await v2.delete(`/${repository}/manifests/${digest}`);
-      if (given.json) return screen.json({ repository, digest, tags, removed: given.yes ?? false });
+        if ((await inspectImage(v2, repository, tag)).digest === digest) tags.push(tag);
+      if (options.yes) await v2.delete(`/${repository}/manifests/${digest}`);
+      if (options.json) return screen.json({ repository, digest, tags, removed: options.yes ?? false });
       const named = `${repository}@${digest.slice(0, 19)}${tags.length === 0 ? "" : ` (${tags.join(", ")})`}`;
-      screen.print(given.yes ? `Removed ${named}.` : `Nothing was removed yet: say --yes to remove ${named}.`);
+      screen.print(options.yes ? `Removed ${named}.` : `Nothing was removed yet: say --yes to remove ${named}.`);
     },
   }),
 };
 
 /** Faults: SETTINGS_INVALID where no registry is known. */
-function openHere(here: Here, said: Said & { registry?: string }): V2 {
-  const server = serverOf(here, said);
-  const host = registryOf(here, server, said.registry);
+function selectRegistry(context: CommandContext, serverOptions: ServerOptions & { registry?: string }): V2 {
+  const server = selectServer(context, serverOptions);
+  const host = registryHostOf(context, server, serverOptions.registry);
   if (host === undefined)
     throw new Fault("SETTINGS_INVALID", `No registry is known for ${server.name}: name it by --registry, or as registry in the config file.`);
-  return openV2({ host, key: server.key, clock: here.clock });
+  return openV2({ host, key: server.key, clock: context.clock });
 }
 
-function repositories(v2: V2): Promise<string[]> {
+function listRepositories(v2: V2): Promise<string[]> {
   return v2.pages("/_catalog", "repositories");
 }
 
 /** Says what is there, where the repository is not. */
-async function found<T>(v2: V2, repository: string, ask: () => Promise<T>): Promise<T> {
+async function withSuggestion<T>(v2: V2, repository: string, ask: () => Promise<T>): Promise<T> {
   try {
     return await ask();
   } catch (error) {
     if (!(error instanceof Fault) || error.code !== "ENTITY_NOT_FOUND") throw error;
-    const names = await repositories(v2).catch((): string[] => []);
+    const names = await listRepositories(v2).catch((): string[] => []);
     if (names.includes(repository)) throw error;
     throw new Fault("ENTITY_NOT_FOUND", `There is no repository ${repository}${suggestion(repository, names)}.`, { cause: error });
   }

@@ -4,7 +4,7 @@ import type { V2 } from "./open-v2.ts";
 import { isRepository } from "../../gateway/registry/v2-path.ts";
 
 /** What is told of an image; of one for several platforms, the sizes of all and the configuration of none. */
-export type RegistryImage = {
+export type InspectedImage = {
   digest: string;
   mediaType: string;
   bytes: number;
@@ -17,14 +17,14 @@ export type RegistryImage = {
   variables: string[];
 };
 
-type Described = { digest: string; size: number; mediaType?: string };
-type Manifest = {
+type InspectedBlob = { digest: string; size: number; mediaType?: string };
+type InspectedManifest = {
   mediaType?: string;
-  config?: Described;
-  layers?: Described[];
-  manifests?: (Described & { platform?: { os?: string; architecture?: string } })[];
+  config?: InspectedBlob;
+  layers?: InspectedBlob[];
+  manifests?: (InspectedBlob & { platform?: { os?: string; architecture?: string } })[];
 };
-type Config = {
+type InspectedConfig = {
   os?: string;
   architecture?: string;
   created?: string;
@@ -32,8 +32,8 @@ type Config = {
 };
 
 /** Faults: ENTITY_NOT_FOUND, and those of the registry. */
-export async function imageOf(v2: V2, repository: string, reference: string): Promise<RegistryImage> {
-  const { said, digest = reference } = await v2.get<Manifest>(`/${repository}/manifests/${reference}`, MANIFEST_TYPES);
+export async function inspectImage(v2: V2, repository: string, reference: string): Promise<InspectedImage> {
+  const { said, digest = reference } = await v2.get<InspectedManifest>(`/${repository}/manifests/${reference}`, MANIFEST_TYPES);
   if (!digest.startsWith("sha256:")) throw new Fault("REGISTRY_FAILED", `The registry does not say which digest ${repository}:${reference} has.`);
   const layers = (said.layers ?? []).map((layer) => ({ digest: layer.digest, bytes: layer.size }));
   const mediaType = said.mediaType ?? "";
@@ -44,7 +44,8 @@ export async function imageOf(v2: V2, repository: string, reference: string): Pr
   }
   const bytes = sizeOf(said.layers ?? []) + (said.config?.size ?? 0);
   // Of something that is no image, the configuration is of another kind, or missing.
-  const config = said.config && (await v2.get<Config | undefined>(`/${repository}/blobs/${said.config.digest}`).catch(() => undefined))?.said;
+  const config =
+    said.config && (await v2.get<InspectedConfig | undefined>(`/${repository}/blobs/${said.config.digest}`).catch(() => undefined))?.said;
   if (!config) return { digest, mediaType, bytes, platforms: [], layers, ...nothing };
   const { ExposedPorts = {}, Entrypoint, Cmd, Env } = config.config ?? {};
   return {
@@ -64,15 +65,15 @@ function platformOf({ os, architecture }: { os?: string; architecture?: string }
   return os === undefined || architecture === undefined ? "" : `${os}/${architecture}`;
 }
 
-function sizeOf(described: readonly Described[]): number {
+function sizeOf(described: readonly InspectedBlob[]): number {
   return described.reduce((sum, { size }) => sum + size, 0);
 }
 
 /** `reference` is a tag or a digest, where one is named. */
-export type ImageName = { repository: string; reference: string | undefined };
+export type ImageArgument = { repository: string; reference: string | undefined };
 
 /** `datagrok/x`, `datagrok/x:tag` or `datagrok/x@sha256:…`. Faults: SETTINGS_INVALID. */
-export function readImageName(word: string): ImageName {
+export function parseImageArgument(word: string): ImageArgument {
   const [, repository = "", tag, digest] = /^(.+?)(?::([\w.-]{1,128})|@(sha256:[0-9a-f]{64}))?$/.exec(word) ?? [];
   if (isRepository(repository)) return { repository, reference: tag ?? digest };
   throw new Fault("SETTINGS_INVALID", `${JSON.stringify(word)} names no image; one is called such as datagrok/demo-square:1.0.0.`);

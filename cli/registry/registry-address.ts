@@ -1,22 +1,22 @@
 import { Fault } from "../../lib/fault.ts";
-import { type Here, settingsHere } from "../command-context.ts";
-import type { Chosen } from "../server/server-command.ts";
+import { type CommandContext, loadSettings } from "../command-context.ts";
+import type { SelectedServer } from "../server/server-command.ts";
 import { trimTrailing } from "../../lib/trim-trailing.ts";
 
 /** Of verbs that talk to a registry. */
 export const REGISTRY_OPTION = {
-  registry: { takes: "<host>", says: "the registry's host, and port; else that of the config file, or of this machine's berth" },
+  registry: { value: "<host>", summary: "the registry's host, and port; else that of the config file, or of this machine's berth" },
 } as const;
 
 /**
  * Host and port of the registry that goes with a server: the one that is said, else the one beside the server in its config file, else the one that the settings
  * of this machine's berth have. Undefined where none is known.
  */
-export function registryOf(here: Here, server: Chosen, said: string | undefined): string | undefined {
+export function registryHostOf(context: CommandContext, server: SelectedServer, said: string | undefined): string | undefined {
   const word = said ?? server.registry;
-  if (word !== undefined) return readHost(word);
-  if (!server.isHere) return undefined;
-  const { registry, registryHost, registryPort, dockerSettings } = settingsHere(here).settings;
+  if (word !== undefined) return parseHost(word);
+  if (!server.isLocal) return undefined;
+  const { registry, registryHost, registryPort, dockerSettings } = loadSettings(context).settings;
   const { registryProxyHost: proxy, registryProxyPort: port } = dockerSettings;
   if (proxy !== "") return proxy.includes(":") ? proxy : `${proxy}:${port}`;
   if (registry.kind !== "embedded" && registry.url === undefined && !registry.ecrMode) return undefined;
@@ -25,7 +25,7 @@ export function registryOf(here: Here, server: Chosen, said: string | undefined)
 }
 
 /** A scheme is no part of it, as docker has it. Faults: SETTINGS_INVALID. */
-function readHost(word: string): string {
+function parseHost(word: string): string {
   const host = trimTrailing(word.replace(/^https?:\/\//, ""), "/");
   if (/^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9][A-Za-z0-9.-]*)(:\d{1,5})?$/.test(host)) return host;
   throw new Fault(

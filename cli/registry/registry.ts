@@ -1,52 +1,53 @@
 import { Fault } from "../../lib/fault.ts";
 import { JSON_OPTION } from "../server/server-command.ts";
-import { textTable } from "../terminal/text-table.ts";
-import { verb, type Verbs } from "../command.ts";
-import { collect, retainHere } from "./cleanup.ts";
-import { CONTENTS } from "./contents.ts";
+import { formatTable } from "../terminal/text-table.ts";
+import { defineVerb, type Verbs } from "../command.ts";
+import { collectLocalGarbage, removeOldImages } from "./cleanup.ts";
+import { CONTENT_VERBS } from "./contents.ts";
 import { runRegistry } from "../../processes/registry.ts";
-import { untilOver } from "../../processes/parent.ts";
-import { begin, countHere, type Here, runtimeHere } from "../command-context.ts";
-import { addressOf, tellConsolePort } from "../serve.ts";
+import { runUntilStopped } from "../../processes/parent.ts";
+import { loadSettingsAndLog, publishProcessMetrics, type CommandContext, openRuntime } from "../command-context.ts";
+import { listenerUrl, printConsoleUrl } from "../serve.ts";
 import { VERSION } from "../version.ts";
 
-const DRY_RUN = { "dry-run": { says: "only say what would go" } } as const;
+const DRY_RUN = { "dry-run": { summary: "only say what would go" } } as const;
 
 export const verbs: Verbs = {
-  "": verb({
+  "": defineVerb({
     words: "",
-    says: "a registry of berth's own, with its proxy in front",
+    summary: "a registry of berth's own, with its proxy in front",
     options: {},
-    run: ({ here }) => runRole(here),
+    run: ({ context }) => runRegistryProcess(context),
   }),
-  ...CONTENTS,
-  gc: verb({
+  ...CONTENT_VERBS,
+  gc: defineVerb({
     words: "",
-    says: "removes layers that no image has any more, of the registry of berth's own on this machine; nothing can be pushed meanwhile",
+    summary: "removes layers that no image has any more, of the registry of berth's own on this machine; nothing can be pushed meanwhile",
     options: { ...JSON_OPTION, ...DRY_RUN },
-    run: async ({ here, given, screen }) => {
-      const dryRun = given["dry-run"] ?? false;
-      const { blobs, bytes } = await collect(here, dryRun);
-      if (given.json) return screen.json({ removed: !dryRun, blobs: blobs.length, bytes });
+    run: async ({ context, options, screen }) => {
+      const dryRun = options["dry-run"] ?? false;
+      const { blobs, bytes } = await collectLocalGarbage(context, dryRun);
+      if (options.json) return screen.json({ removed: !dryRun, blobs: blobs.length, bytes });
       if (blobs.length === 0) return screen.print("There is no garbage.");
       screen.print(`${dryRun ? "Would remove" : "Removed"} ${blobs.length} layers and manifests, ${(bytes / 1_000_000).toFixed(1)} MB.`);
     },
   }),
-  retain: verb({
+  retain: defineVerb({
     words: "",
-    says: "keeps the tags of each repository that were pushed last, and what containers use; images that no tag points to any more go a day after they were pushed",
+    summary:
+      "keeps the tags of each repository that were pushed last, and what containers use; images that no tag points to any more go a day after they were pushed",
     options: {
       ...JSON_OPTION,
-      keep: { takes: "<number>", says: "so many tags" },
+      keep: { value: "<number>", summary: "so many tags" },
       ...DRY_RUN,
-      "without-control": { says: "where no berth runs here: nothing is kept for containers" },
+      "without-control": { summary: "where no berth runs here: nothing is kept for containers" },
     },
-    run: async ({ here, given, screen }) => {
-      if (given.keep === undefined || !/^[1-9]\d{0,5}$/.test(given.keep))
+    run: async ({ context, options, screen }) => {
+      if (options.keep === undefined || !/^[1-9]\d{0,5}$/.test(options.keep))
         throw new Fault("SETTINGS_INVALID", "--keep takes a number from 1 on.\nUsage: berth registry retain --keep <number> [options]");
-      const dryRun = given["dry-run"] ?? false;
-      const images = await retainHere(here, { keep: Number(given.keep), dryRun, withoutControl: given["without-control"] ?? false });
-      if (given.json) return screen.json(images.map((image) => ({ ...image, removed: image.removed && !dryRun })));
+      const dryRun = options["dry-run"] ?? false;
+      const images = await removeOldImages(context, { keep: Number(options.keep), dryRun, withoutControl: options["without-control"] ?? false });
+      if (options.json) return screen.json(images.map((image) => ({ ...image, removed: image.removed && !dryRun })));
       if (images.length === 0) return screen.print("There are no images.");
       const rows = images.map(({ repository, tags, digest, removed, why }) => {
         return [
@@ -56,37 +57,37 @@ export const verbs: Verbs = {
           removed ? (dryRun ? "would go" : "removed") : `kept: ${why}`,
         ];
       });
-      screen.print(textTable(["REPOSITORY", "TAGS", "DIGEST", ""], rows, screen));
+      screen.print(formatTable(["REPOSITORY", "TAGS", "DIGEST", ""], rows, screen));
       if (!dryRun && images.some(({ removed }) => removed)) screen.print("\nThe disk gets its room back by: berth registry gc");
     },
   }),
 };
 
 /** A registry of berth's own, with its proxy: alone, or one of the processes of `berth serve`. Faults: SETTINGS_INVALID, those of the registry. */
-export async function runRole(here: Here): Promise<void> {
-  const { settings, log } = begin(here, "registry");
+export async function runRegistryProcess(context: CommandContext): Promise<void> {
+  const { settings, log } = loadSettingsAndLog(context, "registry");
   if (settings.registry.url !== undefined || settings.registry.ecrMode)
     throw new Fault(
       "SETTINGS_INVALID",
       "berth registry brings a registry, REGISTRY_URL or ECR_MODE names another: unset these, or run berth registry-proxy in front of that one.",
     );
-  const { metrics } = await countHere(here, settings, "registry", log);
-  const handle = await here.parent?.handle();
-  await untilOver(async () => {
+  const { metrics } = await publishProcessMetrics(context, settings, "registry", log);
+  const handle = await context.parent?.handle();
+  await runUntilStopped(async () => {
     const registry = await runRegistry({
       settings,
-      runtime: runtimeHere(here, settings),
-      withControl: here.parent !== undefined || settings.datagrok.url === undefined,
-      path: here.env["PATH"] ?? "",
+      runtime: openRuntime(context, settings),
+      withControl: context.parent !== undefined || settings.datagrok.url === undefined,
+      path: context.env["PATH"] ?? "",
       handle,
-      clock: here.clock,
+      clock: context.clock,
       log,
       metrics,
       version: VERSION,
     });
     if (registry.port !== undefined)
-      console.log(`berth ${VERSION} registry at ${addressOf({ ...settings, edgeHost: settings.registryHost }, registry.port)}`);
-    tellConsolePort(settings, registry.consolePort);
+      console.log(`berth ${VERSION} registry at ${listenerUrl({ ...settings, edgeHost: settings.registryHost }, registry.port)}`);
+    printConsoleUrl(settings, registry.consolePort);
     return registry;
-  }, here.parent);
+  }, context.parent);
 }

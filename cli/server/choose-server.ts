@@ -1,34 +1,34 @@
 import { suggestion } from "../../conf/suggestion.ts";
 import type { Settings } from "../../conf/settings.ts";
 import { Fault } from "../../lib/fault.ts";
-import type { ConfigFile, Known } from "./config-files.ts";
+import type { ConfigFile, ConfiguredServer } from "./config-files.ts";
 import { trimTrailing } from "../../lib/trim-trailing.ts";
 import { readFileSync } from "node:fs";
 
 /** A server elsewhere; undefined where the berth of this machine is meant. `key` is that of this machine's berth where it is undefined. */
-export type Which = { elsewhere: { name: string; url: string; registry: string | undefined } | undefined; key: string | undefined };
+export type ServerChoice = { remote: { name: string; url: string; registry: string | undefined } | undefined; key: string | undefined };
 
 /** What was said at the command line. */
-export type Said = { server?: string; key?: string; "key-file"?: string };
+export type ServerOptions = { server?: string; key?: string; "key-file"?: string };
 
-type Address = Omit<Known, "alias"> & { alias?: string };
+type ServerAddress = Omit<ConfiguredServer, "alias"> & { alias?: string };
 
 /**
  * Which server is meant and with whose key: `--server`, else BERTH_SERVER, else the `default` of berth's own file, else the berth of this machine. A key
  * that is given beats that of an alias, which beats BERTH_KEY. Faults: SETTINGS_INVALID.
  */
-export function whichServer(said: Said, client: Settings["client"], files: readonly ConfigFile[]): Which {
-  const given = said["key-file"] === undefined ? said.key : readKeyFile(said["key-file"]);
-  if (said.key !== undefined && said["key-file"] !== undefined)
+export function chooseServer(options: ServerOptions, client: Settings["client"], files: readonly ConfigFile[]): ServerChoice {
+  const givenKey = options["key-file"] === undefined ? options.key : loadKeyFile(options["key-file"]);
+  if (options.key !== undefined && options["key-file"] !== undefined)
     throw new Fault("SETTINGS_INVALID", "--key and --key-file both give a key: leave one out.");
   const own = files.find((file) => file.own)?.default;
-  const word = said.server ?? client.server ?? own;
-  const fromSettings = () => client.key ?? (client.keyFile === undefined ? undefined : readKeyFile(client.keyFile));
-  if (word === undefined) return { elsewhere: undefined, key: given ?? fromSettings() };
+  const word = options.server ?? client.server ?? own;
+  const fromSettings = () => client.key ?? (client.keyFile === undefined ? undefined : loadKeyFile(client.keyFile));
+  if (word === undefined) return { remote: undefined, key: givenKey ?? fromSettings() };
   const { alias, url, key, registry } = addressOf(word, files);
   // What goes with BERTH_SERVER does not go with another that has a key of its own.
-  const found = given ?? (alias === undefined ? (fromSettings() ?? key) : (key ?? fromSettings()));
-  if (found !== undefined) return { elsewhere: { name: url, url, registry }, key: found };
+  const found = givenKey ?? (alias === undefined ? (fromSettings() ?? key) : (key ?? fromSettings()));
+  if (found !== undefined) return { remote: { name: url, url, registry }, key: found };
   throw new Fault(
     "SETTINGS_INVALID",
     `There is no developer key for ${word}: give it by --key-file or BERTH_KEY, or write it down in ${files[0]?.path ?? "~/.config/berth/config.yaml"}.`,
@@ -36,7 +36,7 @@ export function whichServer(said: Said, client: Settings["client"], files: reado
 }
 
 /** An address, whose key may be written down beside the same address, or an alias. */
-function addressOf(word: string, files: readonly ConfigFile[]): Address {
+function addressOf(word: string, files: readonly ConfigFile[]): ServerAddress {
   const known = files.flatMap(({ servers }) => servers);
   if (/^https?:\/\//i.test(word)) {
     if (!URL.canParse(word)) throw new Fault("SETTINGS_INVALID", `${JSON.stringify(word)} is no address of a server.`);
@@ -61,7 +61,7 @@ function apiOf(address: string): string {
 }
 
 /** The developer key that a file holds. Faults: SETTINGS_INVALID. */
-export function readKeyFile(file: string): string {
+export function loadKeyFile(file: string): string {
   try {
     const key = readFileSync(file, "utf8").trim();
     if (/^[\x21-\x7e]+$/.test(key)) return key;

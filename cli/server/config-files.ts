@@ -4,16 +4,16 @@ import { parse } from "yaml";
 import { Fault } from "../../lib/fault.ts";
 
 /** A server that somebody wrote down, by the name that they gave it. */
-export type Known = { alias: string; url: string; key: string | undefined; registry: string | undefined };
+export type ConfiguredServer = { alias: string; url: string; key: string | undefined; registry: string | undefined };
 
 /** `own` is the file of berth's command line, which alone may name a default. */
-export type ConfigFile = { path: string; own: boolean; servers: Known[]; default: string | undefined };
+export type ConfigFile = { path: string; own: boolean; servers: ConfiguredServer[]; default: string | undefined };
 
 /**
  * The files in which servers and their keys are written down: berth's own, then that of datagrok-tools. Both have its format: `servers`, each with
  * `url`, `key` and `registry`, and `default`. A file that is not there is passed over. Faults: SETTINGS_INVALID.
  */
-export function readConfigFiles(env: NodeJS.ProcessEnv): ConfigFile[] {
+export function loadConfigFiles(env: NodeJS.ProcessEnv): ConfigFile[] {
   const home = env["HOME"] ?? "";
   if (home === "" && !env["XDG_CONFIG_HOME"]) return [];
   const own = join(env["XDG_CONFIG_HOME"] || join(home, ".config"), "berth/config.yaml");
@@ -28,7 +28,7 @@ export function readConfigFiles(env: NodeJS.ProcessEnv): ConfigFile[] {
 }
 
 /** Nothing of the file is repeated in a fault: it holds keys. */
-function readConfig(text: string, path: string): { servers: Known[]; default: string | undefined } {
+function readConfig(text: string, path: string): { servers: ConfiguredServer[]; default: string | undefined } {
   const wrong = (what: string) => new Fault("SETTINGS_INVALID", `${path}: ${what}.`);
   let config: unknown;
   try {

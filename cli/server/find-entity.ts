@@ -1,6 +1,6 @@
 import { suggestion } from "../../conf/suggestion.ts";
 import { Fault } from "../../lib/fault.ts";
-import type { Server } from "./server-client.ts";
+import type { ServerClient } from "./server-client.ts";
 
 /** What can be named, and how that is called. */
 const KINDS = {
@@ -8,45 +8,45 @@ const KINDS = {
   images: { one: "image", missing: "IMAGE_ENTITY_NOT_FOUND" },
 } as const;
 
-type Entities = { containers: ContainerOnWire; images: ImageOnWire };
-export type Kind = keyof typeof KINDS;
+type EntityByKind = { containers: ContainerOnWire; images: ImageOnWire };
+export type EntityKind = keyof typeof KINDS;
 
 /** As much of an id as people copy. */
 const ID_START = /^[0-9a-f]{8}(-|$)/i;
 
 /** Of candidates, so many are told. */
-const MOST_TOLD = 8;
+const MAX_LISTED = 8;
 
 /** `text` is a word to be found in names, or comparisons; the API wants it encoded twice. */
-export async function listOf<K extends Kind>(server: Pick<Server, "call">, kind: K, text = ""): Promise<Entities[K][]> {
+export async function listEntities<K extends EntityKind>(server: Pick<ServerClient, "call">, kind: K, text = ""): Promise<EntityByKind[K][]> {
   const query = text === "" ? "" : `?text=${encodeURIComponent(encodeURIComponent(text))}`;
-  return (await server.call<Entities[K][] | null>("GET", `/docker/${kind}${query}`)) ?? [];
+  return (await server.call<EntityByKind[K][] | null>("GET", `/docker/${kind}${query}`)) ?? [];
 }
 
 /** The one with this name or id, or the only one whose name or id begins so. Faults: CONTAINER_NOT_FOUND, IMAGE_ENTITY_NOT_FOUND, SETTINGS_INVALID for several. */
-export async function named<K extends Kind>(server: Pick<Server, "call">, kind: K, word: string): Promise<Entities[K]> {
+export async function findByName<K extends EntityKind>(server: Pick<ServerClient, "call">, kind: K, word: string): Promise<EntityByKind[K]> {
   // A name in the form of an id would be taken for that of another one.
-  const exact = word.includes('"') || ID_START.test(word) ? [] : await listOf(server, kind, `name = "${word}"`);
-  return pick(kind, exact.length === 1 ? exact : await listOf(server, kind), word);
+  const exact = word.includes('"') || ID_START.test(word) ? [] : await listEntities(server, kind, `name = "${word}"`);
+  return pickByName(kind, exact.length === 1 ? exact : await listEntities(server, kind), word);
 }
 
 /** The same among those that were listed. */
-export function pick<K extends Kind>(kind: K, all: readonly Entities[K][], word: string): Entities[K] {
+export function pickByName<K extends EntityKind>(kind: K, all: readonly EntityByKind[K][], word: string): EntityByKind[K] {
   const { one, missing } = KINDS[kind];
   const low = word.toLowerCase();
-  const found =
+  const matches =
     [
       all.filter(({ id }) => id.toLowerCase() === low),
       all.filter(({ id, name }) => name === word || (ID_START.test(word) && id.toLowerCase().startsWith(low))),
       all.filter(({ id, name }) => name.toLowerCase().startsWith(low) || id.toLowerCase().startsWith(low)),
     ].find((some) => some.length > 0) ?? [];
-  const [only] = found;
-  if (only && found.length === 1) return only;
+  const [only] = matches;
+  if (only && matches.length === 1) return only;
   const names = all.map(({ name }) => name);
   if (!only) throw new Fault(missing, `There is no ${one} ${JSON.stringify(word)}${suggestion(word, names)}.`);
-  const told = found.slice(0, MOST_TOLD).map(({ name, id }) => (names.filter((other) => other === name).length > 1 ? `${name} (${id})` : name));
-  const more = found.length > told.length ? ` and ${found.length - told.length} more` : "";
-  throw new Fault("SETTINGS_INVALID", `${JSON.stringify(word)} may be any of ${found.length} ${kind}: ${told.join(", ")}${more}.`);
+  const listed = matches.slice(0, MAX_LISTED).map(({ name, id }) => (names.filter((other) => other === name).length > 1 ? `${name} (${id})` : name));
+  const more = matches.length > listed.length ? ` and ${matches.length - listed.length} more` : "";
+  throw new Fault("SETTINGS_INVALID", `${JSON.stringify(word)} may be any of ${matches.length} ${kind}: ${listed.join(", ")}${more}.`);
 }
 
 /** What is read of the API's entities: of a berth, and of a Datagrok server, which may leave things out. */

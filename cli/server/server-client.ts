@@ -8,23 +8,23 @@ import { type HttpReply, openHttpClient } from "../../lib/http-client.ts";
  * Calls an API with JSON both ways; `path` begins below `/api`; an answer may take 30 s where no other limit is given. Faults: CONTROL_AWAY,
  * DEV_KEY_INVALID, and what the API refuses with.
  */
-export type CallControl = <T>(method: string, path: string, body?: object, limitMs?: number) => Promise<T>;
+export type CallApi = <T>(method: string, path: string, body?: object, limitMs?: number) => Promise<T>;
 
 /** Where a server listens: at an address below which its API is, or on a socket of this machine. */
 export type ServerPlace = { url: string } | { socket: string };
 
 /** A berth or a Datagrok server that is talked to by its public API. */
-export type Server = {
+export type ServerClient = {
   /** For sentences: `the berth on .berth`, `https://dev.example/api`. */
   name: string;
   /** The developer key, for what is signed in to otherwise: registries. */
   key: string;
-  call: CallControl;
+  call: CallApi;
   text(path: string): Promise<string>;
   /** An answer as it comes, which may never end; its head comes soon. */
   stream(path: string, signal: AbortSignal): Promise<IncomingMessage>;
   /** As `call`, with the bare key, which what is about publishing takes. */
-  asDeveloper: CallControl;
+  asDeveloper: CallApi;
   /** Sends bytes with the bare key, as publishing clients do. */
   upload<T>(path: string, body: { bytes: Readable; length: number; signal: AbortSignal }): Promise<T>;
 };
@@ -49,15 +49,15 @@ const BY_STATUS: Readonly<Record<number, FaultCode>> = {
  * Nothing is asked before the first call. With `bareKey` each call shows the key itself, which what is for administrators takes; else it is signed in with once. `hints` are
  * what a person can do where it is away, and where the key is wrong.
  */
-export function openServer(parts: {
+export function createServerClient(deps: {
   name: string;
   place: ServerPlace;
   key: string;
   bareKey: boolean;
   hints: { away: string; key: string };
   clock: Clock;
-}): Server {
-  const { name, place, key, hints, clock } = parts;
+}): ServerClient {
+  const { name, place, key, hints, clock } = deps;
   const dev = `Dev ${key}`;
 
   const base = "socket" in place ? "http://localhost/api" : place.url;
@@ -92,7 +92,7 @@ export function openServer(parts: {
     if (typeof given === "string") return given;
     throw new Fault("DEV_KEY_INVALID", `${capital(name)} does not take this developer key. ${hints.key}`);
   };
-  const authorization = () => (parts.bareKey ? dev : (token ??= signIn()));
+  const authorization = () => (deps.bareKey ? dev : (token ??= signIn()));
 
   const callAs = async <T>(authorization: string, method: string, path: string, body?: object, limitMs = CALL_MS): Promise<T> => {
     const text = body === undefined ? undefined : JSON.stringify(body);

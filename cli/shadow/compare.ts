@@ -1,6 +1,6 @@
-import type { Came } from "./play.ts";
+import type { ProxyResponse } from "./play.ts";
 import { Fault } from "../../lib/fault.ts";
-import type { Recorded } from "./requests.ts";
+import type { RecordedRequest } from "./requests.ts";
 
 /** What is not the same: `of` is `status`, `header <name>` or `body`; undefined for a header that did not come. */
 export type Difference = { of: string; first: string | undefined; second: string | undefined };
@@ -12,7 +12,7 @@ const OF_THE_CONNECTION = new Set(["connection", "keep-alive"]);
 const VOLATILE = new Set(["date", "docker-upload-uuid", "x-request-id"]);
 
 /** What may be different in every answer, in the order in which it is made alike. */
-const MADE_ALIKE: readonly (readonly [pattern: RegExp, by: string])[] = [
+const NORMALIZATIONS: readonly (readonly [pattern: RegExp, by: string])[] = [
   [/[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/gi, "{uuid}"],
   [/(_state=)[^&"\s>]+/g, "$1{state}"],
   [/eyJ[\w-]+\.[\w-]+\.[\w-]+/g, "{token}"],
@@ -20,7 +20,10 @@ const MADE_ALIKE: readonly (readonly [pattern: RegExp, by: string])[] = [
 ];
 
 /** All in which the answers of two proxies to one request differ, once what never is the same was made alike. */
-export function compare(first: { came: Came; at: Place }, second: { came: Came; at: Place }): Difference[] {
+export function compareResponses(
+  first: { came: ProxyResponse; at: ProxyLocation },
+  second: { came: ProxyResponse; at: ProxyLocation },
+): Difference[] {
   const found: Difference[] = [];
   const look = (of: string, one: string | undefined, other: string | undefined) => {
     if (one !== other) found.push({ of, first: one, second: other });
@@ -28,39 +31,39 @@ export function compare(first: { came: Came; at: Place }, second: { came: Came; 
   look("status", String(first.came.status), String(second.came.status));
   const [one, other] = [headersOf(first.came, first.at), headersOf(second.came, second.at)];
   for (const name of [...new Set([...one.keys(), ...other.keys()])].toSorted()) look(`header ${name}`, one.get(name), other.get(name));
-  look("body", alike(first.came.body, first.at), alike(second.came.body, second.at));
+  look("body", normalize(first.came.body, first.at), normalize(second.came.body, second.at));
   return found;
 }
 
-export type Place = { base: string; repository: string };
+export type ProxyLocation = { base: string; repository: string };
 
-function headersOf({ headers }: Came, at: Place): Map<string, string> {
+function headersOf({ headers }: ProxyResponse, at: ProxyLocation): Map<string, string> {
   const found = new Map<string, string>();
   for (const [name, value] of headers) {
     if (OF_THE_CONNECTION.has(name)) continue;
-    const said = VOLATILE.has(name) ? "{any}" : alike(value, at);
+    const said = VOLATILE.has(name) ? "{any}" : normalize(value, at);
     const before = found.get(name);
     found.set(name, before === undefined ? said : `${before}, ${said}`);
   }
   return found;
 }
 
-function alike(text: string, { base, repository }: Place): string {
+function normalize(text: string, { base, repository }: ProxyLocation): string {
   const { origin, host } = new URL(base);
   let said = text.replaceAll(origin, "{here}").replaceAll(host, "{host}").replaceAll(repository, "{repository}");
-  for (const [pattern, by] of MADE_ALIKE) said = said.replace(pattern, by);
+  for (const [pattern, by] of NORMALIZATIONS) said = said.replace(pattern, by);
   return said;
 }
 
 /** Differences that are meant, and why. All of its patterns must fit; `first` and `second` are what each side says, empty for nothing. */
-export type Known = { of: string; requests?: string; first?: string; second?: string; reason: string };
+export type KnownDifference = { of: string; requests?: string; first?: string; second?: string; reason: string };
 
 const NAMES = ["of", "requests", "first", "second", "reason"];
 
 /** Reads a JSON array. Faults: SETTINGS_INVALID. */
-export function readKnown(text: string): Known[] {
+export function parseKnownDifferences(text: string): KnownDifference[] {
   try {
-    const found = JSON.parse(text) as Known[];
+    const found = JSON.parse(text) as KnownDifference[];
     for (const one of found) {
       if (Object.entries(one).some(([name, value]) => !NAMES.includes(name) || typeof value !== "string"))
         throw new Error(`${JSON.stringify(one)} is none`);
@@ -74,7 +77,11 @@ export function readKnown(text: string): Known[] {
 }
 
 /** The one that explains a difference. */
-export function explains(known: readonly Known[], request: Recorded, { of, first, second }: Difference): Known | undefined {
+export function findExplanation(
+  known: readonly KnownDifference[],
+  request: RecordedRequest,
+  { of, first, second }: Difference,
+): KnownDifference | undefined {
   const fits = (pattern: string | undefined, text: string) => pattern === undefined || new RegExp(`^(?:${pattern})$`, "s").test(text);
   return known.find(
     (one) =>

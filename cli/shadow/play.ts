@@ -2,35 +2,35 @@ import { request as httpRequest } from "node:http";
 import { request as httpsRequest } from "node:https";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
-import { filledIn, type Recorded } from "./requests.ts";
+import { fillTemplate, type RecordedRequest } from "./requests.ts";
 import { trimTrailing } from "../../lib/trim-trailing.ts";
 
 /** What came back: `headers` by their lower-case names, in the order in which they came. */
-export type Came = { status: number; headers: [name: string, value: string][]; body: string };
+export type ProxyResponse = { status: number; headers: [name: string, value: string][]; body: string };
 
 /** Sends recorded requests to one registry proxy. Undefined where what the request needs is not there, since an earlier one failed. */
-export type Player = { base: string; repository: string; play(one: Recorded): Promise<Came | undefined> };
+export type RequestPlayer = { base: string; repository: string; play(one: RecordedRequest): Promise<ProxyResponse | undefined> };
 
-type Sent = { method: string; path: string; headers: Record<string, string>; body?: string };
+type PlayedRequest = { method: string; path: string; headers: Record<string, string>; body?: string };
 
-const MOST_TRIES = 3;
-const LONGEST_WAIT_SECONDS = 60;
+const MAX_TRIES = 3;
+const MAX_WAIT_SECONDS = 60;
 const ANSWER_MS = 60_000;
-const LONGEST_BODY = 1_048_576;
+const MAX_BODY = 1_048_576;
 
 /** `key`: the developer key, for the requests that sign in. Faults of `play`: REGISTRY_UNREACHABLE; SETTINGS_INVALID where a key is missing. */
-export function openPlayer(at: { base: string; repository: string; key: string | undefined; clock: Clock }): Player {
+export function createPlayer(at: { base: string; repository: string; key: string | undefined; clock: Clock }): RequestPlayer {
   const base = trimTrailing(at.base, "/");
   const kept = new Map<string, string>([["repository", at.repository]]);
   if (at.key !== undefined) kept.set("key", encodeURIComponent(at.key));
   const tokens = new Map<string, string>();
 
   /** Who slows down those that show wrong keys says when to come again; that it does so is no difference. */
-  const patiently = async (one: Sent): Promise<Came> => {
+  const patiently = async (one: PlayedRequest): Promise<ProxyResponse> => {
     for (let tried = 1; ; tried++) {
       const came = await send(base, one);
-      const seconds = Number(valueOf(came, "retry-after") ?? 0);
-      if (came.status !== 429 || tried === MOST_TRIES || !(seconds <= LONGEST_WAIT_SECONDS)) return came;
+      const seconds = Number(headerValue(came, "retry-after") ?? 0);
+      if (came.status !== 429 || tried === MAX_TRIES || !(seconds <= MAX_WAIT_SECONDS)) return came;
       await at.clock.sleep(seconds * 1_000);
     }
   };
@@ -44,7 +44,7 @@ export function openPlayer(at: { base: string; repository: string; key: string |
     if (known !== undefined) return known;
     // The realm and the service that the challenge names, as a client does it.
     const challenged = await patiently({ method: "GET", path: "/v2/", headers: {} });
-    const service = /service="([^"]*)"/.exec(valueOf(challenged, "www-authenticate") ?? "")?.[1] ?? "";
+    const service = /service="([^"]*)"/.exec(headerValue(challenged, "www-authenticate") ?? "")?.[1] ?? "";
     const came = await patiently({
       method: "GET",
       path: `/token?service=${encodeURIComponent(service)}${query}`,
@@ -61,14 +61,14 @@ export function openPlayer(at: { base: string; repository: string; key: string |
     base,
     repository: at.repository,
     play: async (one) => {
-      const [path, body] = [filledIn(one.path, kept), filledIn(one.body ?? "", kept)];
+      const [path, body] = [fillTemplate(one.path, kept), fillTemplate(one.body ?? "", kept)];
       if (path === undefined || body === undefined) return undefined;
       const headers: Record<string, string> = {};
-      for (const [name, value] of Object.entries(one.headers)) headers[name.toLowerCase()] = filledIn(value, kept) ?? value;
+      for (const [name, value] of Object.entries(one.headers)) headers[name.toLowerCase()] = fillTemplate(value, kept) ?? value;
       if (one.key) headers["authorization"] = basic();
-      if (one.scopes) headers["authorization"] = `Bearer ${await token(one.scopes.map((scope) => filledIn(scope, kept) ?? scope))}`;
+      if (one.scopes) headers["authorization"] = `Bearer ${await token(one.scopes.map((scope) => fillTemplate(scope, kept) ?? scope))}`;
       const came = await patiently({ method: one.method, path, headers, ...(one.body === undefined ? {} : { body }) });
-      const location = valueOf(came, "location");
+      const location = headerValue(came, "location");
       if (one.keep !== undefined && location !== undefined && URL.canParse(location, base)) {
         const { pathname, search } = new URL(location, base);
         kept.set(one.keep, pathname + search);
@@ -78,13 +78,13 @@ export function openPlayer(at: { base: string; repository: string; key: string |
   };
 }
 
-export function valueOf({ headers }: Came, name: string): string | undefined {
+export function headerValue({ headers }: ProxyResponse, name: string): string | undefined {
   const values = headers.filter(([found]) => found === name).map(([, value]) => value);
   return values.length === 0 ? undefined : values.join(", ");
 }
 
 /** On a connection of its own, so that none is lost to the request before. */
-function send(base: string, one: Sent): Promise<Came> {
+function send(base: string, one: PlayedRequest): Promise<ProxyResponse> {
   return new Promise((resolve, reject) => {
     const failed = (cause: NodeJS.ErrnoException) =>
       reject(new Fault("REGISTRY_UNREACHABLE", `${base} does not answer ${one.method} ${one.path}: ${whyNot(cause)}.`, { cause }));
@@ -106,7 +106,7 @@ function send(base: string, one: Sent): Promise<Came> {
         let body = "";
         answer.setEncoding("latin1");
         answer.on("data", (piece: string) => {
-          if (body.length < LONGEST_BODY) body += piece;
+          if (body.length < MAX_BODY) body += piece;
         });
         answer.once("error", failed);
         answer.once("end", () => resolve({ status: answer.statusCode ?? 0, headers: pairs(answer.rawHeaders), body }));

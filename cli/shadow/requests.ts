@@ -1,7 +1,7 @@
 import { Fault } from "../../lib/fault.ts";
 
 /** One recorded request: a line of JSON. In `path`, `headers`, `body` and `scopes`, `{repository}`, `{key}` as in forms, and what was kept are put in. */
-export type Recorded = {
+export type RecordedRequest = {
   says?: string;
   method: string;
   /** With its query, as it is sent, byte for byte; `{name}` is where the Location kept under that name leads. */
@@ -17,7 +17,7 @@ export type Recorded = {
 };
 
 /** Whether it signs in, with a key or with a token that the key buys. */
-export function signsIn({ scopes, key, body = "" }: Recorded): boolean {
+export function signsIn({ scopes, key, body = "" }: RecordedRequest): boolean {
   return scopes !== undefined || key === true || body.includes("{key}");
 }
 
@@ -31,10 +31,10 @@ const TYPES: Record<string, (value: unknown) => boolean> = {
   key: (value) => typeof value === "boolean",
   keep: isText,
 };
-const WANTED = ["method", "path"];
+const REQUIRED = ["method", "path"];
 
 /** Reads JSON lines; empty ones and those that begin with `//` are passed over. Faults: SETTINGS_INVALID, with the line's number. */
-export function readRequests(text: string): Recorded[] {
+export function parseRequests(text: string): RecordedRequest[] {
   return text.split("\n").flatMap((line, at) => {
     if (line.trim() === "" || line.startsWith("//")) return [];
     const wrong = (why: string) => new Fault("SETTINGS_INVALID", `Line ${at + 1} of the requests is none: ${why}.`);
@@ -44,13 +44,13 @@ export function readRequests(text: string): Recorded[] {
       if (!Object.hasOwn(TYPES, name)) throw wrong(`there is no "${name}"; there are ${Object.keys(TYPES).join(", ")}`);
       if (TYPES[name]?.(one) !== true) throw wrong(`its "${name}" cannot be read`);
     }
-    for (const name of WANTED) if (!(name in value)) throw wrong(`"${name}" is missing`);
-    return [{ headers: {}, ...(value as Partial<Recorded>) } as Recorded];
+    for (const name of REQUIRED) if (!(name in value)) throw wrong(`"${name}" is missing`);
+    return [{ headers: {}, ...(value as Partial<RecordedRequest>) } as RecordedRequest];
   });
 }
 
 /** Puts the values in; undefined where one is not there. */
-export function filledIn(text: string, values: ReadonlyMap<string, string>): string | undefined {
+export function fillTemplate(text: string, values: ReadonlyMap<string, string>): string | undefined {
   let whole = true;
   const filled = text.replace(/\{([a-z][a-z0-9-]*)\}/g, (_, name: string) => {
     const value = values.get(name);

@@ -11,12 +11,12 @@ export type Screen = {
   /** Rows of it. */
   height: number;
   /** Standard error is a terminal: a person watches. */
-  isWatched: boolean;
-  watchedWidth: number;
+  isInteractive: boolean;
+  interactiveWidth: number;
   print(text: string): void;
   /** As `print`, without an end of line. */
   write(text: string): void;
-  tell(sentence: string): void;
+  note(sentence: string): void;
   /** To a terminal that is standard error, for what is written over again. */
   redraw(text: string): void;
   json(value: unknown): void;
@@ -24,26 +24,26 @@ export type Screen = {
   paint(colour: Colour, text: string): string;
 };
 
-const USUAL_WIDTH = 80;
-const USUAL_HEIGHT = 24;
+const DEFAULT_WIDTH = 80;
+const DEFAULT_HEIGHT = 24;
 
-export function screenOf({ stdin: input, stdout: out, stderr: err }: Pick<NodeJS.Process, "stdin" | "stdout" | "stderr">): Screen {
+export function createScreen({ stdin: input, stdout: out, stderr: err }: Pick<NodeJS.Process, "stdin" | "stdout" | "stderr">): Screen {
   return {
     input,
     get width() {
-      return out.isTTY ? out.columns || USUAL_WIDTH : undefined;
+      return out.isTTY ? out.columns || DEFAULT_WIDTH : undefined;
     },
     get height() {
-      return out.rows || USUAL_HEIGHT;
+      return out.rows || DEFAULT_HEIGHT;
     },
     // A stream that is none has no such field.
-    isWatched: err.isTTY,
-    get watchedWidth() {
-      return err.columns || USUAL_WIDTH;
+    isInteractive: err.isTTY,
+    get interactiveWidth() {
+      return err.columns || DEFAULT_WIDTH;
     },
     print: (text) => void out.write(`${text}\n`),
     write: (text) => void out.write(text),
-    tell: (sentence) => void err.write(`${sentence}\n`),
+    note: (sentence) => void err.write(`${sentence}\n`),
     redraw: (text) => void err.write(text),
     json: (value) => void out.write(`${JSON.stringify(value, undefined, 2)}\n`),
     paint: (colour, text) => styleText(colour, text, { stream: out }),

@@ -2,21 +2,21 @@ import { oneLine } from "./text.ts";
 import type { Colour, Screen } from "./screen.ts";
 
 /** Narrower than this, a column says nothing any more. */
-const NARROWEST = 6;
+const MIN_WIDTH = 6;
 const GAP = "  ";
 
 /**
  * Columns as wide as their widest cell, for people. On a terminal a line is never longer than it: the widest columns are cut, and `paint` may colour
  * a cell by its column's head.
  */
-export function textTable(
+export function formatTable(
   head: readonly string[],
   rows: readonly (readonly string[])[],
   screen?: Pick<Screen, "width" | "paint">,
   paint?: (column: string, cell: string) => Colour | undefined,
 ): string {
   const all = [head, ...rows.map((row) => row.map(oneLine))];
-  const widths = fitted(
+  const widths = fitWidths(
     head.map((_, at) => Math.max(...all.map((row) => row[at]?.length ?? 0))),
     screen?.width,
   );
@@ -36,12 +36,12 @@ export function textTable(
 }
 
 /** Takes from whatever is widest, one after the other, until all of it fits. */
-function fitted(widths: number[], room: number | undefined): number[] {
+function fitWidths(widths: number[], room: number | undefined): number[] {
   if (room === undefined) return widths;
   let over = widths.reduce((sum, width) => sum + width, 0) + GAP.length * (widths.length - 1) - room;
   while (over > 0) {
     const widest = widths.indexOf(Math.max(...widths));
-    if ((widths[widest] ?? 0) <= NARROWEST) break;
+    if ((widths[widest] ?? 0) <= MIN_WIDTH) break;
     widths[widest] = (widths[widest] ?? 0) - 1;
     over--;
   }

@@ -1,5 +1,5 @@
 /** A line in lines of at most `width` columns, cut between words; those after the first begin with `indent` spaces, as the line itself may. */
-export function wrapped(line: string, indent: number, width: number): string {
+export function wrapText(line: string, indent: number, width: number): string {
   const [lead = ""] = /^ */.exec(line) ?? [];
   const lines: string[] = [];
   let last = lead;
@@ -21,12 +21,12 @@ const UNITS = [
 ] as const;
 
 /** How long ago a moment was, in its largest unit: `12m`; `-` for none. */
-export function ago(moment: string | null | undefined, now: number): string {
+export function formatAge(moment: string | null | undefined, now: number): string {
   const at = Date.parse(moment ?? "");
-  return Number.isNaN(at) ? "-" : lasting(now - at);
+  return Number.isNaN(at) ? "-" : formatDuration(now - at);
 }
 
-export function lasting(ms: number): string {
+export function formatDuration(ms: number): string {
   const [unit, size] = UNITS.find(([, size]) => ms >= size) ?? ["s", 1_000];
   return `${Math.max(0, Math.floor(ms / size))}${unit}`;
 }

@@ -1,41 +1,41 @@
-import type { CallControl } from "../server/server-client.ts";
+import type { CallApi } from "../server/server-client.ts";
 import type { Screen } from "../terminal/screen.ts";
-import { question } from "../server/server-command.ts";
+import { requestVerb } from "../server/server-command.ts";
 import type { Verbs } from "../command.ts";
 import { Fault } from "../../lib/fault.ts";
 
 /** Values are masked already when they come. */
-type Shown = { name: string; parameters: Record<string, string>; warnings?: string[] };
+type CredentialsOnWire = { name: string; parameters: Record<string, string>; warnings?: string[] };
 
-const OF = "<package>[.<entity>]";
+const NAME_FORM = "<package>[.<entity>]";
 
 /** `berth credentials <verb>`; what is printed never holds a value. */
 export const verbs: Verbs = {
-  list: question({
+  list: requestVerb({
     words: "<package.entity>",
-    says: `the names of a package's or, as ${OF}, of a connection's credentials; values are never shown`,
+    says: `the names of a package's or, as ${NAME_FORM}, of a connection's credentials; values are never shown`,
     options: {},
-    ask: (call, [target = ""]) => call<Shown>("GET", path(target)),
+    ask: (call, [target = ""]) => call<CredentialsOnWire>("GET", path(target)),
     shows: table,
   }),
-  set: question({
+  set: requestVerb({
     words: "<package.entity> [<name=value>...]",
     says: "sets credentials beside those that there are; without a pair or with -, reads a JSON object or lines of <name>=<value> from standard input",
     options: {},
     ask: (call, [target = "", ...given], _options, screen) => setValues(call, target, given, screen),
     shows: table,
   }),
-  remove: question({
+  remove: requestVerb({
     words: "<package.entity> [<name>...]",
     says: "removes credentials: all, or those named",
     options: {},
     ask: (call, [target = "", ...names]) => {
       const query = names.map((name) => `name=${encodeURIComponent(name)}`).join("&");
-      return call<Shown>("DELETE", `${path(target)}${query && `?${query}`}`);
+      return call<CredentialsOnWire>("DELETE", `${path(target)}${query && `?${query}`}`);
     },
     shows: table,
   }),
-  rotate: question({
+  rotate: requestVerb({
     words: "",
     says: "makes a new key and seals all credentials with it; a copy of the database from before still needs the old one",
     options: {},
@@ -44,13 +44,13 @@ export const verbs: Verbs = {
   }),
 };
 
-async function setValues(call: CallControl, target: string, given: string[], { input, tell }: Screen): Promise<Shown> {
+async function setValues(call: CallApi, target: string, given: string[], { input, note }: Screen): Promise<CredentialsOnWire> {
   const pairs = given.length === 1 && given[0] === "-" ? [] : given;
   // For people only, not for programs that read the output.
-  const hint = (sentence: string) => void (input.isTTY && tell(sentence));
+  const hint = (sentence: string) => void (input.isTTY && note(sentence));
   if (pairs.length > 0) hint("What stands in a command line can be read by others on this machine: standard input is safer.");
   else hint("Reads a JSON object, or lines of <name>=<value>, up to the end of standard input (Ctrl-D).");
-  return call<Shown>("PATCH", path(target), pairs.length > 0 ? readPairs(pairs) : await readInput(input));
+  return call<CredentialsOnWire>("PATCH", path(target), pairs.length > 0 ? parsePairs(pairs) : await readInput(input));
 }
 
 /** A scope's slash is encoded too: the whole is one name. */
@@ -58,16 +58,16 @@ function path(target: string): string {
   return `/credentials/for/${encodeURIComponent(target)}`;
 }
 
-function table({ name, parameters, warnings = [] }: Shown): string {
+function table({ name, parameters, warnings = [] }: CredentialsOnWire): string {
   const names = Object.keys(parameters);
   const lines = names.length === 0 ? [`${name} has no credentials.`] : [`${name}:`, ...names.map((one) => `  ${one} = ***`)];
   return [...lines, ...warnings.map((warning) => `Note: ${warning}`)].join("\n");
 }
 
-const LARGEST_INPUT = 262_144;
+const MAX_INPUT = 262_144;
 
 /** Lines of `<name>=<value>`; a value may hold `=`, a name may not. Faults: SETTINGS_INVALID, without a value in it. */
-export function readPairs(pairs: readonly string[]): Record<string, string> {
+export function parsePairs(pairs: readonly string[]): Record<string, string> {
   return Object.fromEntries(
     pairs.map((pair, index) => {
       const at = pair.indexOf("=");
@@ -84,12 +84,12 @@ export async function readInput(input: AsyncIterable<Buffer | string>): Promise<
   let bytes = 0;
   for await (const piece of input) {
     bytes += piece.length;
-    if (bytes > LARGEST_INPUT) throw new Fault("SETTINGS_INVALID", `The input is longer than ${LARGEST_INPUT} bytes.`);
+    if (bytes > MAX_INPUT) throw new Fault("SETTINGS_INVALID", `The input is longer than ${MAX_INPUT} bytes.`);
     pieces.push(Buffer.from(piece));
   }
   const text = Buffer.concat(pieces).toString("utf8").trim();
   if (text === "") throw new Fault("SETTINGS_INVALID", "There is nothing on standard input.");
-  if (!text.startsWith("{")) return readPairs(text.split(/\r?\n/).filter((line) => line.trim() !== ""));
+  if (!text.startsWith("{")) return parsePairs(text.split(/\r?\n/).filter((line) => line.trim() !== ""));
   try {
     return JSON.parse(text) as object;
   } catch {

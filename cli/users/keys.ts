@@ -1,16 +1,16 @@
-import { question } from "../server/server-command.ts";
-import { textTable } from "../terminal/text-table.ts";
+import { requestVerb } from "../server/server-command.ts";
+import { formatTable } from "../terminal/text-table.ts";
 import type { Verbs } from "../command.ts";
 
-type KeyOnWire = { kid: string; createdOn: string; signs: boolean; publishedUntil: string | null };
+type SigningKeyOnWire = { kid: string; createdOn: string; signs: boolean; publishedUntil: string | null };
 
 /** `berth keys <verb>`: the keys that docker tokens are signed with. */
 export const verbs: Verbs = {
-  list: question({
+  list: requestVerb({
     words: "",
     says: "the published keys, and which one signs",
     options: {},
-    ask: (call) => call<KeyOnWire[]>("GET", "/admin/keys"),
+    ask: (call) => call<SigningKeyOnWire[]>("GET", "/admin/keys"),
     shows: (keys, _words, screen) => {
       if (keys.length === 0) return "There is no key yet: the first token makes one.";
       const rows = keys.map(({ kid, createdOn, signs, publishedUntil }) => [
@@ -18,17 +18,17 @@ export const verbs: Verbs = {
         minute(createdOn),
         signs ? "signs" : `published until ${minute(publishedUntil)}`,
       ]);
-      return textTable(["KEY", "MADE", "STATE"], rows, screen);
+      return formatTable(["KEY", "MADE", "STATE"], rows, screen);
     },
   }),
-  rotate: question({
+  rotate: requestVerb({
     words: "",
     says: "a new key signs from now on; the one before stays published until its last token has ended",
     options: {},
     ask: (call) => call<{ kid: string }>("POST", "/admin/keys/rotate"),
     shows: ({ kid }) => `${kid} signs from now on. Tokens of the key before it are good until they end.`,
   }),
-  revoke: question({
+  revoke: requestVerb({
     words: "<key>",
     says: "tokens that it signed are no longer good; for a key that somebody else may have",
     options: {},

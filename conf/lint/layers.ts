@@ -30,7 +30,7 @@ export const LAYERS: readonly Layer[] = [
   { folder: "cli/", imports: ["lib/", "gateway/", "drivers/", "control/", "conf/", "processes/", "package.json"] },
 ];
 
-type RuleContext = { filename: string; cwd: string; report(problem: { node: unknown; message: string }): void };
+type ImportRuleContext = { filename: string; cwd: string; report(problem: { node: unknown; message: string }): void };
 type ImportNode = { source?: { value: unknown } | null };
 
 /** Paths begin at the root of the source tree. Undefined: allowed. */
@@ -42,7 +42,7 @@ export function layerProblem(file: string, imported: string): string | undefined
 }
 
 export const layers = {
-  create: (context: RuleContext) => {
+  create: (context: ImportRuleContext) => {
     const file = relative(context.cwd, context.filename);
     const check = (node: ImportNode) => {
       const specifier = node.source?.value;

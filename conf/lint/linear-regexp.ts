@@ -5,7 +5,7 @@ import { analyse } from "scslre";
  * Where every input has a small limit, a comment beside the expression gives it and switches the rule off.
  */
 
-type RuleContext = { report(problem: { node: unknown; message: string }): void };
+type RegExpRuleContext = { report(problem: { node: unknown; message: string }): void };
 type RegExpNode = { regex?: { pattern: string; flags: string }; value?: unknown };
 type CallNode = { callee: { type: string; name?: string }; arguments: { type: string; value?: unknown }[] };
 
@@ -24,19 +24,19 @@ function problemOf(source: string, flags: string): string | undefined {
   }
 }
 
-const check = (context: RuleContext, node: unknown, source: string, flags: string) => {
+const check = (context: RegExpRuleContext, node: unknown, source: string, flags: string) => {
   const message = problemOf(source, flags);
   if (message !== undefined) context.report({ node, message });
 };
 
-const constructed = (context: RuleContext) => (node: CallNode) => {
+const constructed = (context: RegExpRuleContext) => (node: CallNode) => {
   const [source, flags] = node.arguments;
   if (node.callee.type !== "Identifier" || node.callee.name !== "RegExp" || typeof source?.value !== "string") return;
   check(context, node, source.value, typeof flags?.value === "string" ? flags.value : "");
 };
 
 export const linearRegexp = {
-  create: (context: RuleContext) => ({
+  create: (context: RegExpRuleContext) => ({
     Literal: (node: RegExpNode) => {
       if (node.regex) check(context, node, node.regex.pattern, node.regex.flags);
     },

@@ -11,11 +11,11 @@ export type DistributionProgram = {
   program: string;
   version: string;
   lacks: readonly string[];
-  command: Command;
+  command: DistributionCommand;
 };
 
 /** How it is run: `args` come before its own words. */
-type Command = {
+type DistributionCommand = {
   file: string;
   args: readonly string[];
   env: NodeJS.ProcessEnv;
@@ -55,12 +55,12 @@ export async function findDistribution(path: string, image?: ImageRun): Promise<
 /** Every REGISTRY_ variable would change its configuration, and version 3 would send traces to a port of this machine. */
 const ENV = { OTEL_TRACES_EXPORTER: "none" };
 
-function commandOf(file: string): Command {
+function commandOf(file: string): DistributionCommand {
   return { file, args: [], env: ENV, end: "SIGKILL", clear: async () => {} };
 }
 
 /** Killed outright, its runner could not end the container. */
-function imageCommand(run: ImageRun): Command {
+function imageCommand(run: ImageRun): DistributionCommand {
   const args = [isSea() ? "registry-image" : join(import.meta.dirname, "run-image.ts"), JSON.stringify(run)];
   const clear = () =>
     new Promise<void>((resolve, reject) => {
@@ -76,7 +76,7 @@ export function readVersion(said: string): string | undefined {
   return /\/distribution(?:\/v\d+)? v?(\d+\.\d+\S*)/.exec(said)?.[1];
 }
 
-function askVersion(program: string, command: Command, timeout: number): Promise<DistributionProgram | Error> {
+function askVersion(program: string, command: DistributionCommand, timeout: number): Promise<DistributionProgram | Error> {
   return new Promise((resolve) => {
     execFile(command.file, [...command.args, "--version"], { timeout, killSignal: command.end, env: command.env }, (error, stdout, stderr) => {
       const version = readVersion(stdout);

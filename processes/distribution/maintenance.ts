@@ -53,13 +53,13 @@ export async function openMaintenance(options: { socket: string; registry: OwnRe
 }
 
 /** Has the berth that runs collect garbage; undefined where none does. Faults: those of collecting, REGISTRY_FAILED. */
-export function askToCollect(socketPath: string): Promise<Collected | undefined> {
+export function requestCollection(socketPath: string): Promise<CollectedGarbage | undefined> {
   return new Promise((resolve, reject) => {
     const sent = request({ socketPath, path: "/garbage", method: "POST", agent: false, timeout: LONGEST_MS }, (answer) => {
-      let came = "";
-      answer.setEncoding("utf8").on("data", (piece: string) => (came += piece));
+      let body = "";
+      answer.setEncoding("utf8").on("data", (piece: string) => (body += piece));
       answer.once("end", () => {
-        const said = JSON.parse(came) as Collected | FaultData;
+        const said = JSON.parse(body) as CollectedGarbage | FaultData;
         if ("code" in said) reject(Fault.from(said));
         else resolve(said);
       });
@@ -73,7 +73,7 @@ export function askToCollect(socketPath: string): Promise<Collected | undefined>
 }
 
 /** What no manifest refers to, and how many bytes of the disk that is. */
-export type Collected = { blobs: string[]; bytes: number };
+export type CollectedGarbage = { blobs: string[]; bytes: number };
 
 const LONGEST_OUTPUT = 256 * 1_048_576;
 
@@ -86,7 +86,7 @@ export async function collectGarbage(options: {
   folder: string;
   storage: string;
   dryRun: boolean;
-}): Promise<Collected> {
+}): Promise<CollectedGarbage> {
   const { distribution, folder, storage, dryRun } = options;
   const configFile = join(folder, "garbage.yml");
   rmSync(configFile, { force: true });

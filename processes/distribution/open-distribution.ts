@@ -9,7 +9,7 @@ import { raceAbort } from "../../lib/deadline.ts";
 import type { Log, LogLevel } from "../../lib/log.ts";
 import { DISTRIBUTION_ENDS_MS, distributionConfig } from "./distribution-config.ts";
 import { type DistributionProgram, findDistribution } from "./find-distribution.ts";
-import { keepDistribution } from "./supervise-distribution.ts";
+import { superviseDistribution } from "./supervise-distribution.ts";
 import { endLeftovers, processFile } from "./leftover-process.ts";
 import type { ImageRun } from "./run-image.ts";
 
@@ -38,7 +38,7 @@ const RETRY = { firstMs: 1_000, longestMs: 60_000 };
 
 type Mode = "writable" | "readonly";
 /** One that is kept running until it is told to finish what is open and end. */
-type Kept = { ready: Promise<void>; end(): Promise<void> };
+type SupervisedDistribution = { ready: Promise<void>; end(): Promise<void> };
 
 /**
  * Faults: REGISTRY_PROGRAM_MISSING; DATA_FOLDER_IN_USE where another berth's registry has the storage; DATA_FOLDER_UNUSABLE;
@@ -70,15 +70,18 @@ export async function openDistribution(options: {
       throw error;
     },
   );
-  const running = new Set<Kept>();
-  const keep = (mode: Mode): Kept => {
+  const running = new Set<SupervisedDistribution>();
+  const keep = (mode: Mode): SupervisedDistribution => {
     const listen = `${socket}.${mode}`;
     const configFile = join(folder, `${mode}.yml`);
     const config = distributionConfig({ storage, socket: listen, secret: secretOf(folder), readOnly: mode === "readonly", level });
     writeFileSync(configFile, config, { mode: 0o600 });
-    const child = keepDistribution({ distribution, configFile, pidFile: processFile(folder, mode), listen, socket, watchdogMs, clock, log });
+    const child = superviseDistribution({ distribution, configFile, pidFile: processFile(folder, mode), listen, socket, watchdogMs, clock, log });
     let ended: Promise<void> | undefined;
-    const kept: Kept = { ready: child.ready, end: () => (ended ??= child.stop(DISTRIBUTION_ENDS_MS).then(() => void running.delete(kept))) };
+    const kept: SupervisedDistribution = {
+      ready: child.ready,
+      end: () => (ended ??= child.stop(DISTRIBUTION_ENDS_MS).then(() => void running.delete(kept))),
+    };
     running.add(kept);
     return kept;
   };

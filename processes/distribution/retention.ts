@@ -1,15 +1,15 @@
-import type { Names, StoredRepository, StoredRevision, StoredTag } from "./stored-images.ts";
+import type { ReferencedDigests, StoredRepository, StoredRevision, StoredTag } from "./stored-images.ts";
 
-export type Kept = { repository: string; digest: string; tag: string | undefined; why: "newest" | "used" | "same image" };
+export type KeptImage = { repository: string; digest: string; tag: string | undefined; why: "newest" | "used" | "same image" };
 export type ExpiredImage = { repository: string; digest: string; tags: string[] };
-export type Retention = { kept: Kept[]; doomed: ExpiredImage[] };
+export type Retention = { kept: KeptImage[]; removable: ExpiredImage[] };
 
 export type RetentionRule = {
   /** How many tags of each repository stay, of those that were pushed last. */
   keep: number;
   /** What containers use, by whatever name of the registry. */
   used: readonly string[];
-  names(digest: string): Names;
+  names(digest: string): ReferencedDigests;
   /** Epoch ms: an image without a tag that was pushed since may be part of a push that goes on, which names it last of all. */
   since: number;
 };
@@ -20,7 +20,7 @@ export type RetentionRule = {
  */
 export function retain(repositories: readonly StoredRepository[], rule: RetentionRule): Retention {
   const all = repositories.map((repository) => retainIn(repository, rule));
-  return { kept: all.flatMap(({ kept }) => kept), doomed: all.flatMap(({ doomed }) => doomed) };
+  return { kept: all.flatMap(({ kept }) => kept), removable: all.flatMap(({ removable }) => removable) };
 }
 
 function retainIn({ name: repository, tags, revisions }: StoredRepository, rule: RetentionRule): Retention {
@@ -29,7 +29,7 @@ function retainIn({ name: repository, tags, revisions }: StoredRepository, rule:
     const digests = [digest, ...rule.names(digest).lists];
     return rule.used.some((reference) => refersTo(reference, repository, tag, digests));
   };
-  const whyKept = new Map<StoredTag, Kept["why"]>();
+  const whyKept = new Map<StoredTag, KeptImage["why"]>();
   for (const [at, tag] of newestFirst.entries()) {
     if (isUsed(tag.digest, tag.tag)) whyKept.set(tag, "used");
     else if (at < rule.keep) whyKept.set(tag, "newest");
@@ -52,7 +52,7 @@ function retainIn({ name: repository, tags, revisions }: StoredRepository, rule:
       }),
       ...usedUntagged.map(({ digest }) => ({ repository, digest, tag: undefined, why: "used" as const })),
     ],
-    doomed: [...gone].map(([digest, itsTags]) => ({ repository, digest, tags: itsTags })),
+    removable: [...gone].map(([digest, itsTags]) => ({ repository, digest, tags: itsTags })),
   };
 }
 

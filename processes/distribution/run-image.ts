@@ -23,8 +23,8 @@ const STOP_SECONDS = DISTRIBUTION_ENDS_MS / 1_000 - 1;
 export async function runImage([given = "{}", ...words]: readonly string[]): Promise<number> {
   const { image, engine: at, owner, mounts } = JSON.parse(given) as ImageRun;
   const engine = openEngine(at, systemClock());
-  const told = new AbortController();
-  process.on("SIGTERM", () => told.abort(new Fault("REGISTRY_FAILED", "The registry was told to end before it ran.")));
+  const stopRequested = new AbortController();
+  process.on("SIGTERM", () => stopRequested.abort(new Fault("REGISTRY_FAILED", "The registry was told to end before it ran.")));
   try {
     await clear();
     return words.length > 0 ? await run() : 0;
@@ -45,15 +45,15 @@ export async function runImage([given = "{}", ...words]: readonly string[]): Pro
   async function run(): Promise<number> {
     const doing = `Running the registry's image ${image}`;
     const named = readReference(image);
-    if (named.kind === "name" && !(await localImage(engine, image, told.signal))) await pull(engine, named, told);
+    if (named.kind === "name" && !(await localImage(engine, image, stopRequested.signal))) await pull(engine, named, stopRequested);
     const container = await engine.call({ doing, reading: "start" }, (docker) => docker.createContainer(definition({ image, owner, mounts }, words)));
     try {
       const output = await engine.call({ doing }, () => container.attach({ stream: true, stdout: true, stderr: true }));
-      told.signal.throwIfAborted();
+      stopRequested.signal.throwIfAborted();
       await engine.call({ doing, reading: "start" }, () => container.start());
       const stop = () => void container.stop({ t: STOP_SECONDS }).catch(() => {});
-      told.signal.addEventListener("abort", stop);
-      if (told.signal.aborted) stop();
+      stopRequested.signal.addEventListener("abort", stop);
+      if (stopRequested.signal.aborted) stop();
       for await (const text of demux(output as AsyncIterable<Buffer> & NodeJS.ReadWriteStream))
         if (!process.stdout.write(text)) await once(process.stdout, "drain");
       const { StatusCode } = (await container.wait()) as { StatusCode: number };

@@ -11,7 +11,7 @@ export type StoredRevision = { digest: string; pushedAt: number };
 export type StoredRepository = { name: string; tags: StoredTag[]; revisions: StoredRevision[] };
 
 /** The digests of other images that an image names: what an index lists, deeply, and what a signature is about. */
-export type Names = { lists: string[]; subject: string | undefined };
+export type ReferencedDigests = { lists: string[]; subject: string | undefined };
 
 /** Distribution's layout, the same in versions 2 and 3. */
 const ROOT = "docker/registry/v2";
@@ -26,17 +26,17 @@ export function blobFile(digest: string): string {
  * Every repository with its tags and images, read from the disk: the time at which a tag was pushed is nowhere else (an image says when it was built, which
  * reproducible builds say was 1970).
  */
-export function storedImages(storage: string): StoredRepository[] {
-  const found: StoredRepository[] = [];
-  const look = (folder: string, name: string) => {
+export function loadStoredImages(storage: string): StoredRepository[] {
+  const repositories: StoredRepository[] = [];
+  const readFolder = (folder: string, name: string) => {
     for (const entry of entriesOf(folder)) {
       if (entry === "_manifests")
-        found.push({ name, tags: tagsIn(join(folder, entry, "tags")), revisions: revisionsIn(join(folder, entry, "revisions")) });
-      else if (!entry.startsWith("_")) look(join(folder, entry), name === "" ? entry : `${name}/${entry}`);
+        repositories.push({ name, tags: tagsIn(join(folder, entry, "tags")), revisions: revisionsIn(join(folder, entry, "revisions")) });
+      else if (!entry.startsWith("_")) readFolder(join(folder, entry), name === "" ? entry : `${name}/${entry}`);
     }
   };
-  look(join(storage, ROOT, "repositories"), "");
-  return found.toSorted((a, b) => (a.name < b.name ? -1 : 1));
+  readFolder(join(storage, ROOT, "repositories"), "");
+  return repositories.toSorted((a, b) => (a.name < b.name ? -1 : 1));
 }
 
 /** When a tag was pushed last, epoch ms; undefined where there is no such tag. Both names are valid ones, as the registry itself lists them. */
@@ -49,16 +49,16 @@ export async function tagPushedAt(storage: string, repository: string, tag: stri
 }
 
 /** Of a plain image, and of one that is gone, none. */
-export function namedIn(storage: string, digest: string): Names {
+export function referencedDigests(storage: string, digest: string): ReferencedDigests {
   try {
-    const { manifests = [], subject } = JSON.parse(readFileSync(join(storage, blobFile(digest)), "utf8")) as Manifest;
-    return { lists: manifests.flatMap((one) => [one.digest, ...namedIn(storage, one.digest).lists]), subject: subject?.digest };
+    const { manifests = [], subject } = JSON.parse(readFileSync(join(storage, blobFile(digest)), "utf8")) as StoredManifest;
+    return { lists: manifests.flatMap((one) => [one.digest, ...referencedDigests(storage, one.digest).lists]), subject: subject?.digest };
   } catch {
     return { lists: [], subject: undefined };
   }
 }
 
-type Manifest = { manifests?: { digest: string }[]; subject?: { digest: string } };
+type StoredManifest = { manifests?: { digest: string }[]; subject?: { digest: string } };
 
 function tagsIn(folder: string): StoredTag[] {
   return entriesOf(folder).flatMap((tag) => linkIn(join(folder, tag, "current")).map((link) => ({ tag, ...link })));

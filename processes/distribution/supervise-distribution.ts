@@ -4,7 +4,7 @@ import { request } from "node:http";
 import { createInterface } from "node:readline";
 import type { Clock } from "../../lib/clock.ts";
 import type { Log } from "../../lib/log.ts";
-import { type Child, keepRunning } from "../supervise-process.ts";
+import { type SupervisedProcess, superviseProcess } from "../supervise-process.ts";
 import type { DistributionProgram } from "./find-distribution.ts";
 import { withTimeout } from "../../lib/deadline.ts";
 import { Fault } from "../../lib/fault.ts";
@@ -13,14 +13,14 @@ import { rememberProcess } from "./leftover-process.ts";
 
 /** From its start to its first answer: 0.2 s on an idle machine. */
 const HEALTHY_MS = 20_000;
-const LOOK_AGAIN_MS = 25;
+const POLL_MS = 25;
 const ANSWER_MS = 2_000;
 
 /**
  * Keeps one Distribution running. It listens on `listen`, and once it answers there its socket is moved to `socket`, in one step: who
  * connects meets one that is ready, or nobody, and another one can take over without a gap.
  */
-export function keepDistribution(options: {
+export function superviseDistribution(options: {
   distribution: DistributionProgram;
   configFile: string;
   pidFile: string;
@@ -30,9 +30,9 @@ export function keepDistribution(options: {
   watchdogMs: number | undefined;
   clock: Clock;
   log: Log;
-}): Child {
+}): SupervisedProcess {
   const { distribution, configFile, pidFile, listen, socket, watchdogMs, clock, log } = options;
-  return keepRunning({
+  return superviseProcess({
     name: "registry",
     clock,
     log,
@@ -44,7 +44,7 @@ export function keepDistribution(options: {
         stdio: ["ignore", "pipe", "pipe"],
         detached: true,
       });
-      for (const output of [child.stdout, child.stderr]) createInterface({ input: output }).on("line", (line) => passOn(line, log));
+      for (const output of [child.stdout, child.stderr]) createInterface({ input: output }).on("line", (line) => forwardLog(line, log));
       const over = new AbortController();
       child.once("exit", () => over.abort());
       child.once("error", () => over.abort());
@@ -92,7 +92,7 @@ export function keepDistribution(options: {
 async function untilHealthy(socketPath: string, clock: Clock, over: AbortSignal): Promise<void> {
   const overdue = () => new Error(`no answer within ${HEALTHY_MS / 1_000} s`);
   await withTimeout({ clock, ms: HEALTHY_MS, overdue, signal: over }, async (signal) => {
-    while (!(await isHealthy(socketPath))) await clock.sleep(LOOK_AGAIN_MS, signal);
+    while (!(await isHealthy(socketPath))) await clock.sleep(POLL_MS, signal);
   });
 }
 
@@ -118,7 +118,7 @@ const LEFT_OUT = ["time", "level", "msg", "go.version", "instance.id", "version"
  * Passes a line of Distribution's log on at its own level. What it says of each single request is for debugging: a blob that a client asks
  * for before pushing it is an error to Distribution, and whoever asked got the answer.
  */
-export function passOn(line: string, log: Log): void {
+export function forwardLog(line: string, log: Log): void {
   const said = readLine(line);
   if (!said) return log.warn({}, line.slice(0, LONGEST_LINE));
   const { level, msg } = said;

@@ -3,7 +3,7 @@ import { chmodSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
 import { commandsPage } from "../../cli/commands-page.ts";
-import { EXITS, exitOf, Interrupted } from "../../cli/exit-codes.ts";
+import { EXIT_CODES, exitCodeOf, Interrupted } from "../../cli/exit-codes.ts";
 import { COMMANDS } from "../../cli/table.ts";
 import { Fault, type FaultCode } from "../../lib/fault.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
@@ -63,10 +63,10 @@ t.test("a command ends with the number that the table has for what went wrong", 
     ["CONTAINER_CRASHED", 1],
     ["INTERNAL", 1],
   ];
-  for (const [code, exit] of rows) t.equal(exitOf(new Fault(code, "")), exit, code);
-  t.equal(exitOf(new Interrupted()), 130);
-  t.equal(exitOf(new Error("a bug")), 1);
-  const codes = Object.values(EXITS).map(({ code }) => code);
+  for (const [code, exit] of rows) t.equal(exitCodeOf(new Fault(code, "")), exit, code);
+  t.equal(exitCodeOf(new Interrupted()), 130);
+  t.equal(exitCodeOf(new Error("a bug")), 1);
+  const codes = Object.values(EXIT_CODES).map(({ code }) => code);
   t.equal(new Set(codes).size, codes.length);
   t.match(await berth(["containers"]), { code: 5, output: /^berth: No berth runs/ });
   t.match(await berth(["stop"]), { code: 2, output: /^berth: / });

@@ -17,7 +17,7 @@ import { rowsOf } from "../../conf/row.ts";
 import { SETTINGS } from "../../conf/settings.ts";
 import { openUpstream } from "../../gateway/registry/upstream/open-upstream.ts";
 import { openLog } from "../../lib/log.ts";
-import { ecsOptions, driverOf } from "../../processes/open-driver.ts";
+import { ecsOptions, configuredDriver } from "../../processes/open-driver.ts";
 import { openRole, POLICY } from "../drivers/ecs/iam.ts";
 import { denied, openEcr } from "../gateway/registry/upstream/moto.ts";
 import { unspecified } from "./specification.ts";
@@ -118,7 +118,7 @@ for (const [name, { parameters, on, services }] of Object.entries(STACKS)) {
         t.ok((container.stopTimeout ?? 0) > stops + 10);
         t.equal((task?.volumes ?? []).length, settings.role === "serve" ? 1 : 0, "only control keeps anything");
         if (settings.role === "spawner") {
-          t.equal(driverOf(settings), "ecs");
+          t.equal(configuredDriver(settings), "ecs");
           const { cluster, region, execRole, logGroup, subnets, securityGroups, launchType } = ecsOptions(settings);
           t.equal(cluster, stack.id("Cluster"));
           t.strictSame([region, launchType, subnets, securityGroups], [REGION, "fargate", account.subnets, [stack.id("ContainersSecurityGroup")]]);
@@ -127,7 +127,7 @@ for (const [name, { parameters, on, services }] of Object.entries(STACKS)) {
           t.strictSame(secrets, ["X_API_KEY"]);
         }
         if (settings.role === "serve") {
-          t.equal(driverOf(settings), "spawner");
+          t.equal(configuredDriver(settings), "spawner");
           t.match(settings, { webRoot: "https://stand.example", consoleName: "console.stand.example" });
           t.match(settings.dockerSettings, { grokSpawnerPort: 8000, spawnerAuthMode: "password", grokSpawnerHost: /InternalLoadB/ });
         }

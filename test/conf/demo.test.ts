@@ -6,7 +6,7 @@ import { join } from "node:path";
 import t, { type Test } from "tap";
 import { fromBuffer } from "yauzl";
 import { systemClock } from "../../lib/clock.ts";
-import { DEMO_FOLDER, keepDemoToken, publishDemo, demoBanner } from "../../conf/demo.ts";
+import { DEMO_FOLDER, saveDemoToken, publishDemo, demoBanner } from "../../conf/demo.ts";
 import { Fault } from "../../lib/fault.ts";
 
 const clock = systemClock();
@@ -80,7 +80,7 @@ t.test("waiting for the image ends with the signal", async (t) => {
 t.test("the token is kept for its owner alone, also where the file was there before", async (t) => {
   const file = join(t.testdir(), "demo.token");
   writeFileSync(file, "old", { mode: 0o644 });
-  keepDemoToken(file, "t0ken");
+  saveDemoToken(file, "t0ken");
   t.equal(statSync(file).mode & 0o777, 0o600);
   t.equal(readFileSync(file, "utf8"), "t0ken\n");
 });

@@ -6,7 +6,7 @@ import { readSettings } from "../../conf/read-settings.ts";
 import { rowsOf } from "../../conf/row.ts";
 import { SETTINGS } from "../../conf/settings.ts";
 import { OURS } from "../../drivers/kubernetes/labels.ts";
-import { driverOf } from "../../processes/open-driver.ts";
+import { configuredDriver } from "../../processes/open-driver.ts";
 import { startBerthProcess } from "../fixtures/berth-process.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
 import { CHART, faultsOf, lint, ofKind, podsOf, render, type ChartValues } from "./chart.ts";
@@ -122,7 +122,7 @@ for (const [name, { values, roles, ports }] of Object.entries(SETS)) {
         const secrets = Object.fromEntries(given.map(([key, value]) => [key, Buffer.from(value, "base64").toString()]));
         const { settings, warnings } = readSettings({ env: { ...env, ...secrets } });
         t.strictSame(warnings, []);
-        if (settings.role !== "registry-proxy") t.equal(driverOf(settings), (values["driver"] as string | undefined) ?? "kubernetes");
+        if (settings.role !== "registry-proxy") t.equal(configuredDriver(settings), (values["driver"] as string | undefined) ?? "kubernetes");
         t.equal(settings.spawner, settings.role === "serve" && ports.includes(8000));
         const listens = { 8080: settings.edgePort, 8081: settings.consolePort, 8000: settings.spawnerPort, 5000: settings.registryPort };
         const { consoleHost } = (values["ingress"] ?? {}) as Partial<typeof NAMES>;

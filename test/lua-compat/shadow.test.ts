@@ -3,10 +3,10 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
 import { systemClock } from "../../lib/clock.ts";
-import { SAMPLE, shadow } from "../../cli/shadow.ts";
-import { compare, readKnown } from "../../cli/shadow/compare.ts";
-import { openPlayer, type Player } from "../../cli/shadow/play.ts";
-import { readRequests } from "../../cli/shadow/requests.ts";
+import { SAMPLE, compareProxies } from "../../cli/shadow.ts";
+import { compareResponses, parseKnownDifferences } from "../../cli/shadow/compare.ts";
+import { createPlayer, type RequestPlayer } from "../../cli/shadow/play.ts";
+import { parseRequests } from "../../cli/shadow/requests.ts";
 import { openDistribution } from "../gateway/registry/distribution.ts";
 import { openRecorder, openStand } from "../gateway/registry/stand.ts";
 import { DEV_KEY } from "../gateway/registry/token-server.ts";
@@ -18,13 +18,17 @@ t.test("the Lua proxy and berth answer the same, but for what is written down wi
   const registry = await openDistribution(t);
   const stand = await openStand(t, registry);
   const nginx = await openLuaProxy(t, { DATAGROK_URL: stand.tokens.url, REGISTRY_URL: registry.host });
-  const requests = readRequests(readFileSync(SAMPLE, "utf8"));
-  const known = readKnown(readFileSync(join(LUA_COMPAT, "differences.json"), "utf8"));
-  const { sent, passedOver, found } = await shadow(
+  const requests = parseRequests(readFileSync(SAMPLE, "utf8"));
+  const known = parseKnownDifferences(readFileSync(join(LUA_COMPAT, "differences.json"), "utf8"));
+  const {
+    sent,
+    skipped: passedOver,
+    differences: found,
+  } = await compareProxies(
     requests,
     known,
-    openPlayer({ base: nginx.base, repository: "shadow/one", key: DEV_KEY, clock: systemClock() }),
-    openPlayer({ base: stand.base, repository: "shadow/two", key: DEV_KEY, clock: systemClock() }),
+    createPlayer({ base: nginx.base, repository: "shadow/one", key: DEV_KEY, clock: systemClock() }),
+    createPlayer({ base: stand.base, repository: "shadow/two", key: DEV_KEY, clock: systemClock() }),
   );
   t.ok(sent >= 100);
   t.equal(passedOver, 0);
@@ -45,11 +49,11 @@ t.test("the Lua proxy and berth answer the same, but for what is written down wi
 t.test("a proxy that answers otherwise is noticed: status, headers and Location", async (t) => {
   const registry = await openDistribution(t);
   const [open, closed] = [await openStand(t, registry), await openStand(t, registry, { anonymousPull: false })];
-  const requests = readRequests(
+  const requests = parseRequests(
     ['{ "method": "GET", "path": "/v2/{repository}/tags/list" }', '{ "method": "GET", "path": "/v2/_catalog" }', "", "// nothing"].join("\n"),
   );
-  const [first, second] = [open, closed].map(({ base }) => openPlayer({ base, repository: "a/b", key: undefined, clock: systemClock() }));
-  const { sent, found } = await shadow(requests, [], first as Player, second as Player);
+  const [first, second] = [open, closed].map(({ base }) => createPlayer({ base, repository: "a/b", key: undefined, clock: systemClock() }));
+  const { sent, differences: found } = await compareProxies(requests, [], first as RequestPlayer, second as RequestPlayer);
   t.equal(sent, 2);
   t.match(
     found.filter(({ number }) => number === 1).map(({ difference }) => difference),
@@ -65,7 +69,8 @@ t.test("a proxy that answers otherwise is noticed: status, headers and Location"
 
   const at = { base: "http://one", repository: "a/b" };
   const came = (location: string) => ({ status: 202, headers: [["location", location]] as [string, string][], body: "" });
-  const led = (one: string, other: string) => compare({ came: came(one), at }, { came: came(other), at: { base: "http://two", repository: "a/c" } });
+  const led = (one: string, other: string) =>
+    compareResponses({ came: came(one), at }, { came: came(other), at: { base: "http://two", repository: "a/c" } });
   const id = "5a3bb0a2-6dd7-4a3c-9d6a-0ff7a3b4f7ae";
   t.same(led(`http://one/v2/a/b/blobs/uploads/${id}?_state=x`, "http://two/v2/a/c/blobs/uploads/00000000-0000-0000-0000-000000000000?_state=y"), []);
   t.match(led("http://one/v2/a/b/", "http://registry.internal/v2/a/c/"), [{ of: "header location" }]);
@@ -105,7 +110,7 @@ t.test("the command prints what differs, and fails for what is not known", async
 });
 
 t.test("a wrong key is shown once, and who is told to wait does", async (t) => {
-  const wrong = readRequests(readFileSync(SAMPLE, "utf8")).filter(
+  const wrong = parseRequests(readFileSync(SAMPLE, "utf8")).filter(
     ({ headers, body }) => headers["authorization"]?.startsWith("Basic ") || /password=(?!\{key\})/.test(body ?? ""),
   );
   t.equal(wrong.length, 1);
@@ -114,7 +119,7 @@ t.test("a wrong key is shown once, and who is told to wait does", async (t) => {
     t,
     (_, response) => void (asked++ === 0 ? response.writeHead(429, { "retry-after": "1" }).end() : response.end("in")),
   );
-  const player = openPlayer({ base: `http://127.0.0.1:${registry.port}`, repository: "a/b", key: undefined, clock: systemClock() });
+  const player = createPlayer({ base: `http://127.0.0.1:${registry.port}`, repository: "a/b", key: undefined, clock: systemClock() });
   t.match(await player.play({ method: "GET", path: "/token", headers: {} }), { status: 200, body: "in" });
   t.equal(asked, 2);
 });

@@ -1,8 +1,8 @@
 import t from "tap";
 import { readSettings } from "../../conf/read-settings.ts";
-import { driverOf } from "../../processes/open-driver.ts";
+import { configuredDriver } from "../../processes/open-driver.ts";
 
-const of = (env: Record<string, string>) => driverOf(readSettings({ env }).settings);
+const of = (env: Record<string, string>) => configuredDriver(readSettings({ env }).settings);
 
 t.test("the variables of a stand mean one orchestrator, in each of their spellings", async (t) => {
   t.equal(of({}), "ask");

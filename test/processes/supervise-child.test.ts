@@ -5,9 +5,9 @@ import { join } from "node:path";
 import t, { type Test } from "tap";
 import { systemClock } from "../../lib/clock.ts";
 import type { Log } from "../../lib/log.ts";
-import { type Child, keepChild } from "../../processes/supervise-child.ts";
+import { type SupervisedProcess, superviseChild } from "../../processes/supervise-child.ts";
 import { type ListeningHandle, openListeningHandle } from "../../processes/listening-handle.ts";
-import { keepRunning, type Started } from "../../processes/supervise-process.ts";
+import { superviseProcess, type StartedProcess } from "../../processes/supervise-process.ts";
 import { eventually } from "../fixtures/berth.ts";
 import { stillClock } from "../fixtures/still-clock.ts";
 
@@ -21,7 +21,7 @@ const SCRIPT = `
   process.on("message", ({ kind }) => { if (kind === "end") process.exit(0); });
 `;
 
-type Kept = Child & { env: NodeJS.ProcessEnv; pids(): number[]; said: string[] };
+type Kept = SupervisedProcess & { env: NodeJS.ProcessEnv; pids(): number[]; said: string[] };
 
 function keep(t: Test, more: NodeJS.ProcessEnv = {}): Kept {
   const folder = t.testdir({ "role.cjs": SCRIPT, pids: "" });
@@ -31,7 +31,7 @@ function keep(t: Test, more: NodeJS.ProcessEnv = {}): Kept {
   const write = (fields: Record<string, unknown>, sentence: string) => void said.push(`${sentence} ${JSON.stringify(fields)}`);
   const log: Log = { debug: write, info: write, warn: write, error: write, child: () => log };
   const env: NodeJS.ProcessEnv = { PIDS: pids, ...more };
-  const child = keepChild({ role: "role", script: join(folder, "role.cjs"), env, clock: systemClock(), log });
+  const child = superviseChild({ role: "role", script: join(folder, "role.cjs"), env, clock: systemClock(), log });
   t.teardown(() => child.stop(1_000));
   return { ...child, env, said, pids: () => readFileSync(pids, "utf8").split("\n").filter(Boolean).map(Number) };
 }
@@ -102,11 +102,11 @@ t.test("a process that was ready for a while is started again at once, however o
   const delays: unknown[] = [];
   const log: Log = { debug: () => {}, info: () => {}, warn: () => {}, error: ({ restartInMs }) => void delays.push(restartInMs), child: () => log };
   let current: EventEmitter | undefined;
-  const launch = ({ ready }: Started) => {
+  const launch = ({ ready }: StartedProcess) => {
     ready();
     return Object.assign((current = new EventEmitter()), { pid: 1 }) as unknown as ChildProcess;
   };
-  keepRunning({ name: "role", launch, clock, log });
+  superviseProcess({ name: "role", launch, clock, log });
   const die = async (afterMs: number) => {
     await clock.advance(afterMs);
     current?.emit("exit", null, "SIGKILL");
@@ -127,7 +127,7 @@ const LISTENER = `
   appendFileSync(process.env.NOTES, "runs\\n");
   await parent.handle();
   appendFileSync(process.env.NOTES, "listens\\n");
-  await parent.told();
+  await parent.stopRequested();
   appendFileSync(process.env.NOTES, "told\\n");
   process.exit(0);
 `;
@@ -139,7 +139,7 @@ t.test("a process runs before its socket may be had, and ends at once where it i
   t.teardown(() => handle.close());
   const open = (name: string, given: Promise<ListeningHandle>) => {
     const notes = join(folder, name);
-    const child = keepChild({ role: "role", script: join(folder, "role.ts"), env: { NOTES: notes }, handle: given, clock: systemClock(), log });
+    const child = superviseChild({ role: "role", script: join(folder, "role.ts"), env: { NOTES: notes }, handle: given, clock: systemClock(), log });
     t.teardown(() => child.stop(1));
     return { ...child, noted: (note: string) => eventually(note, 10_000, async () => readFileSync(notes, "utf8").includes(note)) };
   };

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import t from "tap";
 import { systemClock } from "../../lib/clock.ts";
 import type { Log } from "../../lib/log.ts";
-import { keepChild } from "../../processes/supervise-child.ts";
+import { superviseChild } from "../../processes/supervise-child.ts";
 import { startWatchdog } from "../../processes/watchdog.ts";
 import { eventually, startBerth } from "../fixtures/berth.ts";
 import { isAlive, rolesBelow } from "../fixtures/processes.ts";
@@ -98,7 +98,14 @@ for (const [signal, what] of [
       error: write,
       child: (of) => ({ ...log, error: (fields, message) => write({ ...of, ...fields }, message) }),
     };
-    const child = keepChild({ role: "gateway", script: join(folder, "role.ts"), env: { PIDS: pids }, watchdogMs: 1_500, clock: systemClock(), log });
+    const child = superviseChild({
+      role: "gateway",
+      script: join(folder, "role.ts"),
+      env: { PIDS: pids },
+      watchdogMs: 1_500,
+      clock: systemClock(),
+      log,
+    });
     t.teardown(() => child.stop(0));
     const started = (count: number) =>
       eventually(`start ${count}`, 60_000, async () => readFileSync(pids, "utf8").split("\n").filter(Boolean).map(Number)[count - 1]);

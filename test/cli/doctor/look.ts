@@ -3,16 +3,21 @@ import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import type { Test } from "tap";
 import { systemClock } from "../../../lib/clock.ts";
-import { type Asked, openChain } from "../../../cli/doctor/check.ts";
-import { LINKS } from "../../../cli/doctor/checks.ts";
-import { type Row, walk } from "../../../cli/doctor/run-checks.ts";
+import { type DoctorOptions, openCheckContext } from "../../../cli/doctor/check.ts";
+import { CHECKS } from "../../../cli/doctor/checks.ts";
+import { type ReportRow, runChecks } from "../../../cli/doctor/run-checks.ts";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
 
 export const PROGRAM = join(import.meta.dirname, "../../../berth.ts");
-export type CheckRows = Record<string, Row>;
+export type CheckRows = Record<string, ReportRow>;
 
 /** Looks at the links of these names alone, of the settings that these variables are. */
-export async function look(t: Test, names: readonly string[] | "all", env: Record<string, string>, more: Partial<Asked> = {}): Promise<CheckRows> {
+export async function look(
+  t: Test,
+  names: readonly string[] | "all",
+  env: Record<string, string>,
+  more: Partial<DoctorOptions> = {},
+): Promise<CheckRows> {
   const folder = tempFolder(t);
   const here = {
     env: { BERTH_DATA: join(folder, "none"), XDG_RUNTIME_DIR: folder, ...env },
@@ -21,17 +26,17 @@ export async function look(t: Test, names: readonly string[] | "all", env: Recor
     parent: undefined,
     clock: systemClock(),
   };
-  const asked: Asked = { server: undefined, registry: undefined, key: undefined, image: undefined, store: false, idleSeconds: 0, ...more };
-  const links = LINKS.filter(({ name }) => names === "all" || names.includes(name));
-  return byName(await walk(links, openChain(here, asked), new AbortController().signal));
+  const asked: DoctorOptions = { server: undefined, registry: undefined, key: undefined, image: undefined, store: false, idleSeconds: 0, ...more };
+  const links = CHECKS.filter(({ name }) => names === "all" || names.includes(name));
+  return byName(await runChecks(links, openCheckContext(here, asked), new AbortController().signal));
 }
 
-export function byName(rows: readonly Row[]): CheckRows {
+export function byName(rows: readonly ReportRow[]): CheckRows {
   return Object.fromEntries(rows.map((row) => [row.link, row]));
 }
 
 /** The state of each, so that a whole look is one line. */
-export function states(rows: CheckRows): Record<string, Row["state"]> {
+export function states(rows: CheckRows): Record<string, ReportRow["state"]> {
   return Object.fromEntries(Object.entries(rows).map(([name, { state }]) => [name, state]));
 }
 

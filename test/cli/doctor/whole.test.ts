@@ -3,7 +3,7 @@ import { createServer, request } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import t, { type Test } from "tap";
-import { LINKS } from "../../../cli/doctor/checks.ts";
+import { CHECKS } from "../../../cli/doctor/checks.ts";
 import { VERSION } from "../../../cli/version.ts";
 import { ADMIN_KEY } from "../../fixtures/berth.ts";
 import { openNginx } from "../../lua-compat/nginx.ts";
@@ -48,7 +48,7 @@ t.test("where all is well it says so, shows no secret, and leaves nothing", asyn
   t.same([code, err], [0, ""]);
   const { ok, links } = JSON.parse(out) as { ok: boolean; links: CheckRows[string][] };
   t.equal(ok, true);
-  t.same(states(byName(links)), Object.fromEntries(LINKS.map(({ name }) => [name, ALONE.has(name) ? "not looked at" : "ok"])));
+  t.same(states(byName(links)), Object.fromEntries(CHECKS.map(({ name }) => [name, ALONE.has(name) ? "not looked at" : "ok"])));
   t.notOk(out.includes(ADMIN_KEY) || out.includes(berth.token));
   t.same(await left(), []);
 });

@@ -3,7 +3,7 @@ import { mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import { installFiles } from "../../../cli/install.ts";
-import { PLACES } from "../../../cli/install/unit.ts";
+import { INSTALL_PATHS } from "../../../cli/install/unit.ts";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
 
 /** A system with systemd's own units and users, in which systemd looks without being the first process. */
@@ -30,35 +30,38 @@ const analyze = (...args: string[]) => {
 t.test("systemd finds nothing wrong with the unit, and little that it exposes", async (t) => {
   const { root, program } = system(t, "root:x:0:\ndocker:x:999:\nberth:x:990:\n");
   t.same(installFiles({ root, program }), { hasEngineGroup: true });
-  const verified = analyze("verify", "--man=no", `--root=${root}`, PLACES.unit);
+  const verified = analyze("verify", "--man=no", `--root=${root}`, INSTALL_PATHS.unit);
   t.equal(verified.status, 0, verified.said);
   t.notMatch(verified.said, /berth\.service/, verified.said);
   // It runs from 0 to 10; a unit that says nothing has 9.6.
-  const exposed = analyze("security", "--offline=yes", "--threshold=20", `--root=${root}`, PLACES.unit);
+  const exposed = analyze("security", "--offline=yes", "--threshold=20", `--root=${root}`, INSTALL_PATHS.unit);
   t.equal(exposed.status, 0, exposed.said.split("\n").slice(-3).join("\n"));
-  t.match(readFileSync(join(root, PLACES.unit), "utf8"), /^SupplementaryGroups=docker$/m);
+  t.match(readFileSync(join(root, INSTALL_PATHS.unit), "utf8"), /^SupplementaryGroups=docker$/m);
 });
 
 t.test("a mistake in a unit is one that this would find", async (t) => {
   const { root, program } = system(t, "");
   installFiles({ root, program });
-  const unit = readFileSync(join(root, PLACES.unit), "utf8");
-  writeFileSync(join(root, PLACES.unit), unit.replace("ProtectSystem=strict", "ProtectSytem=strict").replace(PLACES.program, "/no/such/berth"));
-  t.match(analyze("verify", "--man=no", `--root=${root}`, PLACES.unit).said, /ProtectSytem/);
+  const unit = readFileSync(join(root, INSTALL_PATHS.unit), "utf8");
+  writeFileSync(
+    join(root, INSTALL_PATHS.unit),
+    unit.replace("ProtectSystem=strict", "ProtectSytem=strict").replace(INSTALL_PATHS.program, "/no/such/berth"),
+  );
+  t.match(analyze("verify", "--man=no", `--root=${root}`, INSTALL_PATHS.unit).said, /ProtectSytem/);
 });
 
 t.test("installed again, it has the new program, and the settings of whoever runs it", async (t) => {
   const { root, program } = system(t, "root:x:0:\n");
   t.same(installFiles({ root, program }), { hasEngineGroup: false });
-  t.notMatch(readFileSync(join(root, PLACES.unit), "utf8"), /SupplementaryGroups/, "a group that is not there would keep it from starting");
-  const settings = join(root, PLACES.settings);
+  t.notMatch(readFileSync(join(root, INSTALL_PATHS.unit), "utf8"), /SupplementaryGroups/, "a group that is not there would keep it from starting");
+  const settings = join(root, INSTALL_PATHS.settings);
   t.equal(statSync(settings).mode & 0o777, 0o600, "secrets stand in it");
   writeFileSync(settings, "BERTH_HOST=0.0.0.0\n");
   writeFileSync(program, "#!/bin/sh\n# newer\n");
   installFiles({ root, program });
   t.equal(readFileSync(settings, "utf8"), "BERTH_HOST=0.0.0.0\n");
-  t.match(readFileSync(join(root, PLACES.program), "utf8"), /newer/);
-  t.equal(statSync(join(root, PLACES.program)).mode & 0o777, 0o755);
+  t.match(readFileSync(join(root, INSTALL_PATHS.program), "utf8"), /newer/);
+  t.equal(statSync(join(root, INSTALL_PATHS.program)).mode & 0o777, 0o755);
 });
 
 t.test("from its source tree berth installs nothing, and says what does", async (t) => {

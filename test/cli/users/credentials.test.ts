@@ -1,5 +1,5 @@
 import t from "tap";
-import { readInput, readPairs } from "../../../cli/users/credentials.ts";
+import { readInput, parsePairs } from "../../../cli/users/credentials.ts";
 import { openStand, packageOf } from "../../program/rights/fixtures/stand.ts";
 import { type Typed, typeBerth } from "../fixtures/type-berth.ts";
 
@@ -13,7 +13,7 @@ t.test("values are read as JSON or as lines, and what cannot be is refused witho
   const values = { login: "ä", password: "a=b" };
   t.same(await readInput(typed('{"login":"ä","password":"a=b"}\n')), values);
   t.same(await readInput(typed("login=ä\r\npassword=a=b\n\n")), values);
-  t.same(readPairs(["login=ä", "password=a=b"]), values);
+  t.same(parsePairs(["login=ä", "password=a=b"]), values);
   for (const input of ["", '{"password":"hunter2"', "login=a\nhunter2", "=hunter2", `a=${"hunter2".repeat(40_000)}`]) {
     const error: unknown = await readInput(typed(input)).catch((refused: unknown) => refused);
     t.match(error, { code: "SETTINGS_INVALID", message: /./ }, input.slice(0, 20));

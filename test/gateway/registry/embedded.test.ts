@@ -8,7 +8,7 @@ import { systemClock } from "../../../lib/clock.ts";
 import { readSettings } from "../../../conf/read-settings.ts";
 import type { Log } from "../../../lib/log.ts";
 import { findDistribution } from "../../../processes/distribution/find-distribution.ts";
-import { askToCollect, openMaintenance } from "../../../processes/distribution/maintenance.ts";
+import { requestCollection, openMaintenance } from "../../../processes/distribution/maintenance.ts";
 import { openDistribution, type OwnRegistry } from "../../../processes/distribution/open-distribution.ts";
 import { registryFolders } from "../../../processes/registry.ts";
 import { eventually } from "../../fixtures/berth.ts";
@@ -152,8 +152,8 @@ t.test("that garbage is collected already is for who asks a second time to know,
   const at = join(folder, "admin.sock");
   const maintenance = await openMaintenance({ socket: at, registry, log });
   t.teardown(() => maintenance.close());
-  await registry.whileReadOnly(() => t.rejects(askToCollect(at), { code: "REGISTRY_BUSY" }));
-  t.same(await askToCollect(at), { blobs: [], bytes: 0 });
+  await registry.whileReadOnly(() => t.rejects(requestCollection(at), { code: "REGISTRY_BUSY" }));
+  t.same(await requestCollection(at), { blobs: [], bytes: 0 });
   t.notOk(said.some(({ level }) => level === "error"));
 });
 

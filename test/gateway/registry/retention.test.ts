@@ -16,7 +16,7 @@ const A = repository("datagrok/a", [tag("1", "one", 1), tag("2", "two", 2), tag(
 const RULE: RetentionRule = { keep: 1, used: [], names: () => ({ lists: [], subject: undefined }), since: 1_000 };
 
 const goneOf = (rule: Partial<RetentionRule>, repositories = [A]) =>
-  retain(repositories, { ...RULE, ...rule }).doomed.flatMap(({ tags, digest }) => (tags.length === 0 ? [digest] : tags));
+  retain(repositories, { ...RULE, ...rule }).removable.flatMap(({ tags, digest }) => (tags.length === 0 ? [digest] : tags));
 
 t.test("the tags that were pushed last are kept, in each repository", async (t) => {
   t.same(goneOf({ keep: 3 }), ["1"]);

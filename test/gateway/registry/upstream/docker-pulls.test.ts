@@ -5,7 +5,7 @@ import { readSettings } from "../../../../conf/read-settings.ts";
 import { dockerDriver } from "../../../../drivers/docker/driver.ts";
 import { openUpstream } from "../../../../gateway/registry/upstream/open-upstream.ts";
 import { openLog } from "../../../../lib/log.ts";
-import { openRegistry } from "../../../../processes/image-registry.ts";
+import { openConfiguredRegistry } from "../../../../processes/image-registry.ts";
 import { call, rejectsWith } from "../../../drivers/conformance.ts";
 import { openEngine } from "../../../fixtures/engine.ts";
 import { buildTestImages } from "../../../fixtures/images.ts";
@@ -19,7 +19,7 @@ const { worker } = await buildTestImages(docker, ["worker"]);
 
 function open(t: Test, env: Record<string, string>) {
   const { settings } = readSettings({ env });
-  const registry = openRegistry(settings, "docker", { clock, log });
+  const registry = openConfiguredRegistry(settings, "docker", { clock, log });
   const driver = dockerDriver({ host: engine, network: "none-is-made", reach: "auto", clock, log, registry });
   t.teardown(async () => {
     await driver.close();

@@ -8,7 +8,7 @@ import { openImageRegistry } from "../../../../gateway/registry/upstream/open-im
 import { openUpstream, type UpstreamSettings } from "../../../../gateway/registry/upstream/open-upstream.ts";
 import { openLog } from "../../../../lib/log.ts";
 import { readSettings } from "../../../../conf/read-settings.ts";
-import { openRegistry } from "../../../../processes/image-registry.ts";
+import { openConfiguredRegistry } from "../../../../processes/image-registry.ts";
 import { rejectsWith, until } from "../../../drivers/conformance.ts";
 import { stillClock } from "../../../fixtures/still-clock.ts";
 import { tempFolder } from "../../../fixtures/temp-folder.ts";
@@ -154,7 +154,7 @@ t.test("on ECS images are looked for in ECR first, then in the registry that is 
   );
   t.teardown(() => own.close());
   const env = { REGISTRY_URL: registry.host, REGISTRY_USERNAME: LOGIN.username, REGISTRY_PASSWORD: LOGIN.password, AWS_REGION: "eu-west-1" };
-  const images = openRegistry(readSettings({ env }).settings, "ecs", { clock: systemClock(), log });
+  const images = openConfiguredRegistry(readSettings({ env }).settings, "ecs", { clock: systemClock(), log });
   t.teardown(() => images?.close());
   const digest = await push(own, "datagrok/x", "1");
   t.strictSame(await images?.resolve("datagrok/x:1", { signal: signal() }), { reference: `${registry.host}/datagrok/x:1`, digest });
