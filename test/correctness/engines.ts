@@ -20,7 +20,7 @@ export const ENGINES: readonly ProbedEngine[] = [
       "request-line": "Node's parser takes several spaces for one",
       "head-untouched": "Node writes lines of one name together, under the first one's spelling",
       "expect-end-to-end": "the 100 is the gateway's own, and comes when the container is connected",
-      "expect-refused": "the 100 is said before the container sees the head",
+      "expect-refused": "the 100 is sent before the container sees the head",
       "request-trailers": "Node's server and client frame bodies anew",
       "half-close": "Node's server takes the end of the client's sending for its leaving",
       "half-close-pipelined": "Node's server takes the end of the client's sending for its leaving",

@@ -45,7 +45,7 @@ export const REQUEST_BODY: readonly CorrectnessRow[] = [
   },
   {
     id: "expect-refused",
-    asks: "A container that refuses instead of saying 100 is heard, and no 100 is made up",
+    asks: "A container's refusal instead of 100 is forwarded, and no 100 is invented",
     section: "RFC 9110 §10.1.1",
     probe: async (proxy) => {
       proxy.container.onRequest((link) => link.send("HTTP/1.1 401 No\r\nContent-Length: 2\r\n\r\nno"));

@@ -35,7 +35,7 @@ export const REQUEST_HEAD: readonly CorrectnessRow[] = [
   },
   {
     id: "forged-forwarded-for",
-    asks: "An `X-Forwarded-For` of somebody who is no trusted proxy is replaced by that somebody's address",
+    asks: "An `X-Forwarded-For` of an untrusted client is replaced by that client's address",
     section: "RFC 7239 §8.1",
     probe: async (proxy) => {
       await ask(proxy, headFor(proxy, "/", { lines: ["X-Forwarded-For: 6.6.6.6", "x-forwarded-for: 7.7.7.7"] }));
@@ -194,7 +194,7 @@ export const REQUEST_HEAD: readonly CorrectnessRow[] = [
   },
   {
     id: "unknown-methods",
-    asks: "A method that nobody registered is refused with 501, and so is HTTP/1.2 with 400 or 505",
+    asks: "An unregistered method is refused with 501, and so is HTTP/1.2 with 400 or 505",
     section: "RFC 9110 §15.6.2",
     own: true,
     probe: async (proxy) => {

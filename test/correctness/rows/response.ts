@@ -187,7 +187,7 @@ export const RESPONSE: readonly CorrectnessRow[] = [
   },
   {
     id: "keep-alive-1.0",
-    asks: "A client of HTTP/1.0 that asks for `keep-alive` gets it, and is told so; one that does not is closed",
+    asks: "A client of HTTP/1.0 that requests `keep-alive` gets it, with the header; without the request its connection is closed",
     section: "RFC 9112 §9.3",
     probe: async (proxy) => {
       const twice = headFor(proxy, "/", { version: "1.0", lines: ["Connection: keep-alive"] });
@@ -206,7 +206,7 @@ export const RESPONSE: readonly CorrectnessRow[] = [
   },
   {
     id: "container-closes",
-    asks: "A container that says `Connection: close`, or speaks HTTP/1.0, is not asked again on that connection; the client's own goes on",
+    asks: "A container that sends `Connection: close`, or uses HTTP/1.0, gets no other request on that connection; the client's own stays open",
     section: "RFC 9112 §9.3, §9.6",
     probe: async (proxy) => {
       const first = ["HTTP/1.1 200 OK\r\nConnection: close", "HTTP/1.0 200 OK", "HTTP/1.1 200 OK"];
@@ -247,7 +247,7 @@ export const RESPONSE: readonly CorrectnessRow[] = [
   },
   {
     id: "surplus",
-    asks: "What a container sends beyond its response, or as the body of one that has none, reaches nobody: neither this client nor the next",
+    asks: "What a container sends beyond its response, or as the body of one that has none, reaches no client: neither this one nor the next",
     section: "RFC 9112 §6.3",
     probe: async (proxy) => {
       const bad = [

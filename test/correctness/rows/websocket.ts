@@ -147,7 +147,7 @@ export const WEBSOCKET: readonly CorrectnessRow[] = [
   },
   {
     id: "other-upgrades",
-    asks: "No protocol but `websocket` is switched to: `h2c` is answered as a request that had not asked",
+    asks: "No protocol but `websocket` is switched to: `h2c` is answered as a request without an upgrade",
     section: "RFC 9110 §7.8, RFC 9113 §3.1",
     probe: async (proxy) => {
       const lines = ["Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA"];

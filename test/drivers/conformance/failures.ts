@@ -42,7 +42,7 @@ export const FAILURES: ConformanceTheme = {
     },
     {
       id: "unknown-image",
-      promise: "an image that nobody has is not found",
+      promise: "an image that does not exist is not found",
       run: async (t, { driver, harness }) => {
         await rejectsWith(t, "IMAGE_NOT_FOUND", driver.resolve(await harness.unknown(), call()));
       },

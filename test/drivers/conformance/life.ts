@@ -150,7 +150,7 @@ export const LIFE: ConformanceTheme = {
     },
     {
       id: "strangers",
-      promise: "what another store has made is listed with its labels, has its name to itself, and goes when it is told to",
+      promise: "what another store has created is listed with its labels, keeps its name for itself, and is removed on request",
       run: async (t, { driver, harness, name }) => {
         const service = name("stranger");
         const spec = await specOf(driver, service, await harness.image("worker"));

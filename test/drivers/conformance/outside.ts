@@ -46,7 +46,7 @@ export const OUTSIDE: ConformanceTheme = {
     },
     {
       id: "death",
-      promise: "a death is told, seen and repaired",
+      promise: "an end is reported, observed and repaired",
       run: async (t, { driver, harness, name }) => {
         const service = name("death");
         const heard = await hear(t, driver);
@@ -84,7 +84,7 @@ export const OUTSIDE: ConformanceTheme = {
     {
       id: "removed",
       needs: ["vanish"],
-      promise: "a service that was removed is told, is nothing, and is made anew",
+      promise: "a removed service is reported, does not exist, and is created again",
       run: async (t, { driver, harness, name }) => {
         const service = name("removed");
         const heard = await hear(t, driver);
@@ -105,7 +105,7 @@ export const OUTSIDE: ConformanceTheme = {
     {
       id: "moved",
       needs: ["move"],
-      promise: "a service that came up at another address is told, and seen there",
+      promise: "a service at a new address is reported, and observed there",
       run: async (t, { driver, harness, name }) => {
         const service = name("moved");
         const heard = await hear(t, driver);
