@@ -13,7 +13,7 @@ export const ACTIONS = {
   stop: { path: "stop?awaitStop=false", reached: "stopped", done: "has stopped", doing: "stopping", failed: "did not stop" },
 } as const;
 
-export type ContainerAction = keyof typeof ACTIONS;
+export type StartStopAction = keyof typeof ACTIONS;
 
 /** What became of it; `cause` where it failed, with the last lines that the container wrote. */
 export type ActionOutcome = { container: ContainerOnWire; ok: boolean; ms: number; cause?: { code: string; message: string }; logs?: string };
@@ -30,7 +30,7 @@ const LOG_LINES = 20;
 export async function performAction(request: {
   server: Pick<ServerClient, "call" | "text">;
   container: ContainerOnWire;
-  move: ContainerAction;
+  move: StartStopAction;
   wait: boolean;
   hear(status: string): void;
   clock: Clock;
@@ -76,7 +76,7 @@ async function logTail(server: Pick<ServerClient, "text">, at: string, container
 }
 
 /** `berth run` and `berth stop`, which differ in where they go. Faults: the cause of the first that failed, after the others were tried. */
-function actionVerb(to: ContainerAction, summary: string): Verb {
+function actionVerb(to: StartStopAction, summary: string): Verb {
   const { done, failed, doing } = ACTIONS[to];
   return defineVerb({
     words: "<container>...",
