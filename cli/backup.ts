@@ -8,10 +8,10 @@ import { VERSION } from "./version.ts";
 export const verbs: Verbs = {
   "": defineVerb({
     words: "<file>",
-    summary: "writes the store and the published files, as they are at this moment, to a file that is not there yet; berth may run meanwhile",
+    summary: "write the store and the published files to a new file; berth can run meanwhile",
     details:
       "In it, too: keys that sign docker tokens (sealed), the token of gateways on other machines. Not in it: the key of the credentials, the first user's key, settings, certificates, images of a registry of berth's own.",
-    options: { damaged: { summary: "also where SQLite finds the store damaged, to rescue what is left of it" } },
+    options: { damaged: { summary: "write a damaged store too, to rescue what is left" } },
     completes: "files",
     run: async ({ context, words: [file = ""], options: { damaged = false }, screen }) => {
       const { settings } = loadSettings(context);

@@ -15,7 +15,7 @@ const REQUEST_MS = 3_000;
 export const verbs: Verbs = {
   "": defineVerb({
     words: "[<word>...]",
-    summary: "print how the last word may go on",
+    summary: "print the words that can follow",
     options: {},
     run: async ({ context, words, commands, screen }) => {
       const found = await candidates({ here: context, commands }, words).catch(() => []);

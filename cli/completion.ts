@@ -74,7 +74,7 @@ const SHELLS = Object.keys(SCRIPTS) as Shell[];
 export const verbs: Verbs = {
   "": defineVerb({
     words: "<shell>",
-    summary: `print what makes a shell complete berth's words: ${SHELLS.join(", ")}`,
+    summary: `print the completion script of a shell: ${SHELLS.join(", ")}`,
     details: Object.entries(SCRIPTS)
       .map(([shell, { enable }]) => `${shell.padEnd(6)}${enable}`)
       .join("\n"),

@@ -7,17 +7,17 @@ import { defineVerb, type Verbs } from "./command.ts";
 export const verbs: Verbs = {
   "": defineVerb({
     words: "",
-    summary: "print the effective settings and where each came from; secrets are ***",
-    options: { json: { summary: "one JSON document" } },
+    summary: "print the effective settings and the source of each; secrets are ***",
+    options: { json: { summary: "print one JSON document" } },
     run: async ({ context, options, screen }) =>
       options.json ? screen.json(settingsJson(loadSettings(context))) : screen.write(printSettings(loadSettings(context))),
   }),
   servers: defineVerb({
     words: "",
-    summary: "the servers that config files name, for --server; keys are never shown",
+    summary: "list the servers of the config files, for --server; keys are never shown",
     details:
       "They are read from ~/.config/berth/config.yaml and ~/.grok/config.yaml, in the format of datagrok-tools:\n  servers:\n    dev: { url: https://dev.example/api, key: <developer key>, registry: registry.dev.example }\n  default: dev\nOnly the default of berth's own file counts: without one, the berth of this machine is meant.",
-    options: { json: { summary: "one JSON document" } },
+    options: { json: { summary: "print one JSON document" } },
     run: async ({ context, options, screen }) => {
       const files = loadConfigFiles(context.env);
       const known = files.flatMap(({ path, own, servers, default: chosen }) =>

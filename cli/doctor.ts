@@ -10,11 +10,10 @@ const MOST_IDLE = 3_600;
 export const verbs: Verbs = {
   "": defineVerb({
     words: "",
-    summary:
-      "looks at each link from a browser to a container, with a container of its own that it removes again, and says which is wrong and what to do",
-    details: "Ends with 0 where nothing is wrong. Run it as berth's user and with its variables, where berth runs.",
+    summary: "check every step from a browser to a container, with a test container that is removed afterwards, and say what to repair",
+    details: "Ends with 0 if no check fails. Run it as berth's user and with its variables, where berth runs.",
     options: {
-      json: { summary: "one JSON document in place of lines" },
+      json: { summary: "print one JSON document" },
       server: { value: "<url>", summary: "the public address, where not BERTH_WEB_ROOT, or where that is not set the edge of this machine" },
       registry: { value: "<url>", summary: "the registry proxy as docker reaches it, where not its listener on this machine" },
       "key-file": {
@@ -26,8 +25,8 @@ export const verbs: Verbs = {
         value: "<image>",
         summary: "an image of berth that the orchestrator can pull, for its container; plain processes, Docker and a swarm of one node need none",
       },
-      store: { summary: "have SQLite check the whole store on this machine; some seconds for a large one, and berth may run meanwhile" },
-      idle: { value: "<seconds>", summary: "hold silent connections for so long, to find who cuts them" },
+      store: { summary: "check the whole store with SQLite; takes seconds for a large store, and berth can run meanwhile" },
+      idle: { value: "<seconds>", summary: "hold silent connections this long, to find what closes them" },
     },
     run: async ({ context, options, screen, signal }) => {
       const { server, registry, image, idle = "0", store = false, "key-file": file, json = false } = options;

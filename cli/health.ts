@@ -31,7 +31,7 @@ export const verbs: Verbs = {
   "": defineVerb({
     words: "",
     summary:
-      'asks the berth of these settings on this machine whether it takes requests, and ends with 0 where it does; where gateways serve without control it prints "degraded", and ends with another code unless it is a gateway whose control is elsewhere; for health checks of containers',
+      'check whether the berth of these settings on this machine accepts requests; prints "degraded" when gateways serve without control, and then fails unless control is on another machine',
     details: "BERTH_ROLE says which of its listeners is asked.",
     options: {},
     run: async ({ context, screen }) => {

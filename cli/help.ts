@@ -18,7 +18,7 @@ import { VERSION } from "./version.ts";
 export const verbs: Verbs = {
   "": defineVerb({
     words: "[<command>] [<verb>...]",
-    summary: "print what commands there are, or all about one",
+    summary: "print all commands, or one command's help",
     details: `A command ends with one of these numbers:\n${exitLines().join("\n")}`,
     options: {},
     completes: "commands",
@@ -47,7 +47,7 @@ export function overview(commands: Commands, width: number = DEFAULT_WIDTH): str
       Math.max(...Object.keys(commands).map((name) => name.length)),
     ).join("\n")}`;
   });
-  return `berth ${VERSION}: an edge proxy that wakes, guards and rests plugin containers
+  return `berth ${VERSION}: starts plugin containers on demand, and stops them when idle
 
 Usage: berth <command> [options]
 

@@ -40,13 +40,13 @@ const IMPORT_MS = 300_000;
 export const verbs: Verbs = {
   "": defineVerb({
     words: "<url>",
-    summary: "take images and containers of a Datagrok server, with their ids, into the berth that runs on the same data folder",
+    summary: "import images and containers from a Datagrok server, with their ids, into the berth of this data folder",
     details: "What is here already stays as it is. The server's developer key comes from a file, from standard input, or from BERTH_DATAGROK_KEY.",
     options: {
       "key-file": { value: "<file>", summary: "file with a developer key of that server; - is standard input", completes: "files" },
-      adopt: { summary: "take over what runs on this machine's engine, without stopping it" },
-      "dry-run": { summary: "only print what would be done" },
-      yes: { summary: "do it without asking" },
+      adopt: { summary: "adopt containers that run on this machine's engine, without stopping them" },
+      "dry-run": { summary: "print the plan only" },
+      yes: { summary: "import without confirmation" },
     },
     run: async ({ context, words: [url = ""], options, screen }) => {
       requireAddress(url);
@@ -70,7 +70,7 @@ async function runImport(importOptions: ImportOptions, deps: ImportDeps): Promis
   if (count.taken === 0) return print("\nThere is nothing to import.");
   if (importOptions.dryRun) return print(`\nNothing was imported: ${count.said} would be.`);
   if (!importOptions.yes) {
-    if (deps.confirm === undefined) throw new Fault("SETTINGS_INVALID", "Nothing was imported yet: say --yes to import this.");
+    if (deps.confirm === undefined) throw new Fault("SETTINGS_INVALID", "Nothing was imported. Add --yes to import this.");
     print("");
     if (!(await deps.confirm(`Import ${count.said}? [y/N] `))) return print("Nothing was imported.");
   }

@@ -12,8 +12,8 @@ const MAKE_USER_MS = 30_000;
 export const verbs: Verbs = {
   "": defineVerb({
     words: "",
-    summary: `copies this executable to ${INSTALL_PATHS.program}, makes the user ${SERVICE_USER}, writes ${INSTALL_PATHS.unit} and, where there is none, ${INSTALL_PATHS.settings}`,
-    details: "Starts nothing. It takes root, and may be repeated.",
+    summary: `copy this executable to ${INSTALL_PATHS.program}, make the user ${SERVICE_USER}, write ${INSTALL_PATHS.unit} and, where there is none, ${INSTALL_PATHS.settings}`,
+    details: "Starts nothing. Run it as root; it can be repeated.",
     options: { root: { value: "<folder>", summary: "of another system that is to be, in an image: there no user is made", completes: "folders" } },
     run: async ({ context, options: { root = "/" }, screen }) => {
       if (!existsSync(root)) throw new Fault("SETTINGS_INVALID", "The folder that --root names is not there.");

@@ -14,8 +14,8 @@ import { VERSION } from "./version.ts";
 export const verbs: Verbs = {
   "": defineVerb({
     words: "<file>",
-    summary: "makes the store that `berth backup` wrote the one of the data folder, whose berth must not run; what was there is kept as a backup",
-    details: "It is as its user that it is to be run.",
+    summary: "restore the store from a file of `berth backup`; berth must not run, and the current store is kept as a backup",
+    details: "Run it as berth's user.",
     options: {},
     completes: "files",
     run: async ({ context, words: [file = ""], screen }) => {
@@ -24,7 +24,7 @@ export const verbs: Verbs = {
       screen.print(
         `${settings.data} is as it was on ${new Date(madeOn).toISOString()}.${kept === undefined ? "" : ` What was there is kept in ${kept}.`}`,
       );
-      screen.print("Users who had signed in sign in again.");
+      screen.print("Users must sign in again.");
       const missing = missingFor(settings);
       screen.print(
         missing.length === 0 ? "Nothing is missing here: start berth." : `Missing here:\n${missing.map((line) => `- ${line}`).join("\n")}`,

@@ -95,7 +95,7 @@ function readText(path: string): string {
 export const verbs: Verbs = {
   "": defineVerb({
     words: "<url> <url>",
-    summary: "sends the same requests to two registry proxies and prints all in which their answers differ",
+    summary: "send the same requests to two registry proxies, and print every difference between their responses",
     details: "One of the requests shows each side a wrong key. Who has too many of those answers 429: it is asked again when it says so.",
     options: {
       requests: { value: "<file>", summary: "JSON lines; where unset, those of lua-compat/requests.jsonl", completes: "files" },

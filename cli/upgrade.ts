@@ -31,7 +31,7 @@ export const verbs: Verbs = {
   "": defineVerb({
     words: "",
     summary:
-      "puts an executable in the place of the one that is installed, has the berth that runs hand its listening sockets over to it, so that no connection is refused, and puts the old one back where the new one does not take requests",
+      "replace the installed executable, hand the listening sockets over to the new process without refusing a connection, and go back to the old one if the new one does not start",
     details: "A backup of the store comes first. The new program runs with the environment of the old one: restart berth for other settings.",
     options: {
       from: {

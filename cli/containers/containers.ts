@@ -33,11 +33,11 @@ export function containerJson(one: ContainerOnWire): Record<string, unknown> {
 export const verbs: Verbs = {
   "": defineVerb({
     words: "[<word>]",
-    summary: "list containers, or those with a word in their names",
+    summary: "show containers and their state, or those with a word in their names",
     options: {
       ...SERVER_OPTIONS,
       ...JSON_OPTION,
-      status: { value: "<beginning>", summary: "only those whose status begins so: started, stopped, error …" },
+      status: { value: "<beginning>", summary: "show only statuses that begin with this: started, stopped, error …" },
     },
     completes: "containers",
     run: async ({ context, words: [word], options, screen }) => {

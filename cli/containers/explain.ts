@@ -14,8 +14,8 @@ const INDENT = 14;
 export const verbs: Verbs = {
   "": defineVerb({
     words: "<container>",
-    summary: "say why a container is as it is, and what it did last",
-    options: { ...SERVER_OPTIONS, ...JSON_OPTION, all: { summary: `all of its moves that are known, not only the last ${DEFAULT_MOVES}` } },
+    summary: "explain why a container is in its state, and list its last transitions",
+    options: { ...SERVER_OPTIONS, ...JSON_OPTION, all: { summary: `list all recorded transitions, not only the last ${DEFAULT_MOVES}` } },
     completes: "containers",
     run: async ({ context, words: [word = ""], options, screen }) => {
       const server = selectServer(context, options);
@@ -87,23 +87,23 @@ export type Explanation = {
   transitions: { at: string; from: string; to: string; cause: string | null }[];
 };
 
-/** What the events of a history mean to a person. */
+/** What the events of a history mean. */
 const EVENTS: Readonly<Record<string, string>> = {
-  startWished: "it was wished to start",
-  stopWished: "it was wished to stop",
-  idled: "nobody used it for the minutes of its shutdown_timeout",
-  usedAfterAll: "somebody used it after all",
-  redefined: "its package was published anew",
+  startWished: "a start was requested",
+  stopWished: "a stop was requested",
+  idled: "no traffic for the minutes of its shutdown_timeout",
+  usedAfterAll: "a request used it during its stop",
+  redefined: "its package was published again",
   startBegan: "its start began",
   answered: "it answers",
   startFailed: "it did not start",
   foundRunning: "it was found running",
-  lost: "it ended by itself, and is started again",
-  lostAsleep: "it ended by itself, and the next request wakes it",
-  doubted: "its address is looked at again",
+  lost: "it ended by itself; berth starts it again",
+  lostAsleep: "it ended by itself; the next request starts it",
+  doubted: "berth verifies its address",
   stopBegan: "its stop began",
-  stoppedForUser: "it has stopped, as it was wished",
-  stoppedForSystem: "it has stopped",
+  stoppedForUser: "it stopped, as requested",
+  stoppedForSystem: "it stopped",
   timedOut: "it took too long",
 };
 

@@ -11,8 +11,12 @@ export function imageJson({ id, name, status, version, imageRef, updatedOn, logs
 export const verbs: Verbs = {
   "": defineVerb({
     words: "[<word>]",
-    summary: "list images, or those with a word in their names",
-    options: { ...SERVER_OPTIONS, ...JSON_OPTION, status: { value: "<beginning>", summary: "only those whose status begins so: ready, error …" } },
+    summary: "show images and their state, or those with a word in their names",
+    options: {
+      ...SERVER_OPTIONS,
+      ...JSON_OPTION,
+      status: { value: "<beginning>", summary: "show only statuses that begin with this: ready, error …" },
+    },
     completes: "images",
     run: async ({ context, words: [word], options, screen }) => {
       const all = await listEntities(selectServer(context, options), "images", word);

@@ -12,12 +12,12 @@ const DEFAULT_LINES = 1_000;
 export const verbs: Verbs = {
   "": defineVerb({
     words: "<container>",
-    summary: "print what a container wrote, or where it is stopped, what it last wrote",
+    summary: "print the logs of a container; of a stopped one, its last logs",
     options: {
       ...SERVER_OPTIONS,
-      follow: { short: "f", summary: "go on with what it writes, until Ctrl-C" },
-      tail: { short: "n", value: "<lines>", summary: `so many of its last lines (${DEFAULT_LINES})` },
-      json: { summary: "a JSON document in place of each line" },
+      follow: { short: "f", summary: "follow the logs until Ctrl-C" },
+      tail: { short: "n", value: "<lines>", summary: `print this many last lines (${DEFAULT_LINES})` },
+      json: { summary: "print each line as a JSON document" },
     },
     completes: "containers",
     run: async ({ context, words: [word = ""], options, screen, signal }) => {
@@ -87,7 +87,7 @@ export async function followLogs(source: {
       for await (const piece of answer as AsyncIterable<string>) write(piece);
     } catch (cause) {
       signal.throwIfAborted();
-      throw new Fault("CONTROL_AWAY", "The server broke off while its lines were followed.", { cause });
+      throw new Fault("CONTROL_AWAY", "The server closed the connection while logs were followed. Run the command again.", { cause });
     }
     return;
   }

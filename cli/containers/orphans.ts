@@ -10,13 +10,13 @@ export const verbs: Verbs = {
    */
   "": defineVerb({
     words: "[<service>...]",
-    summary: "list services with berth's labels that belong to nothing in the store of the berth, or remove those that are named",
+    summary: "list services with berth's labels that belong to no container in the store, or remove the named ones",
     options: {
       ...SERVER_OPTIONS,
       ...JSON_OPTION,
-      remove: { summary: "stop and remove those that are named" },
+      remove: { summary: "stop and remove the named services" },
       all: { summary: "with --remove: all of them" },
-      yes: { summary: "with --remove: do it, and not only say what would go" },
+      yes: { summary: "with --remove: remove them; without it only list them" },
     },
     run: async ({ context, words: services, options, screen }) => {
       const { remove = false, all = false, yes = false } = options;
@@ -36,8 +36,7 @@ export const verbs: Verbs = {
       if (selected.length === 0) return screen.print("There are no orphans.");
       if (removed.length > 0) return;
       screen.print(formatOrphans(selected));
-      if (remove)
-        screen.print(`\nNothing was removed yet: say --yes to stop and remove ${selected.length === 1 ? "it" : `these ${selected.length}`}.`);
+      if (remove) screen.print(`\nNothing was removed. Add --yes to stop and remove ${selected.length === 1 ? "it" : `these ${selected.length}`}.`);
     },
   }),
 };

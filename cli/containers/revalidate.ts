@@ -21,7 +21,7 @@ export async function waitUntilValidated(
   for (let now = image; ; now = await server.call<ImageOnWire>("GET", `/docker/images/${image.id}`)) {
     if (!/pending|validating/.test(now.status)) return now;
     onStatus(now);
-    if (clock.monotonic() > giveUpAt) throw new Fault("VALIDATION_TIMED_OUT", `${now.name} is still ${now.status}: it is no longer waited for.`);
+    if (clock.monotonic() > giveUpAt) throw new Fault("VALIDATION_TIMED_OUT", `${now.name} is still ${now.status}: gave up waiting.`);
     await clock.sleep(POLL_MS, signal);
   }
 }
@@ -35,8 +35,8 @@ export function unusableReason({ name, logs }: ImageOnWire): string {
 export const verbs: Verbs = {
   "": defineVerb({
     words: "<image>...",
-    summary: "have images looked for and checked again, and wait until that is done",
-    options: { ...SERVER_OPTIONS, ...JSON_OPTION, "no-wait": { summary: "only wish it, and do not wait for it" } },
+    summary: "validate images again, and wait until that is done",
+    options: { ...SERVER_OPTIONS, ...JSON_OPTION, "no-wait": { summary: "return immediately; do not wait" } },
     completes: "images",
     run: async ({ context, words, options, screen, signal }) => {
       const server = selectServer(context, options);

@@ -7,7 +7,7 @@ import { JSON_OPTION, SERVER_OPTIONS, selectServer } from "../server/server-comm
 import { defineVerb, type Verb, type Verbs } from "../command.ts";
 import { containerJson } from "./containers.ts";
 
-/** The two that a person may wish for. */
+/** What a user can request. */
 export const ACTIONS = {
   run: { path: "run?awaitStart=false", reached: "started", done: "runs", doing: "starting", failed: "did not start" },
   stop: { path: "stop?awaitStop=false", reached: "stopped", done: "has stopped", doing: "stopping", failed: "did not stop" },
@@ -24,8 +24,8 @@ const MAX_WAIT_MS = 3_600_000;
 const LOG_LINES = 20;
 
 /**
- * Wishes a container started or stopped and, with `wait`, looks until it is: with small questions, since something between us and the server may end
- * one that stays open for minutes. `hear` is told of each state on the way. Faults: those of the calls; a start that fails is an outcome.
+ * Requests a start or a stop and, with `wait`, polls until it is done. Short requests, since a proxy may end one that stays open for minutes.
+ * `onStatus` gets each state in between. Faults: those of the calls; a start that fails is an outcome.
  */
 export async function performAction(request: {
   server: Pick<ServerClient, "call" | "text">;
@@ -47,13 +47,16 @@ export async function performAction(request: {
   if (!request.wait) return { container, ok: true, ms: spent() };
   while (!isSettled(container)) {
     onStatus(container.status);
-    if (spent() > MAX_WAIT_MS) throw new Fault("START_TIMED_OUT", `${container.name} is still ${container.status}: it is no longer waited for.`);
+    if (spent() > MAX_WAIT_MS) throw new Fault("START_TIMED_OUT", `${container.name} is still ${container.status}: gave up waiting.`);
     await clock.sleep(POLL_MS, signal);
     container = await server.call<ContainerOnWire>("GET", at);
   }
   if (container.status.startsWith(reached)) return { container, ok: true, ms: spent() };
   const cause = container.status === "error" ? await causeOf(server, at) : undefined;
-  const instead = { code: "CONTAINER_STOPPED", message: `It is ${container.status}: somebody wished something else while it was ${doing}.` };
+  const instead = {
+    code: "CONTAINER_STOPPED",
+    message: `It is ${container.status}: another request changed its desired state while it was ${doing}.`,
+  };
   return { container, ok: false, ms: spent(), cause: cause ?? instead, logs: await logTail(server, at, container) };
 }
 
@@ -81,7 +84,7 @@ function actionVerb(to: StartStopAction, summary: string): Verb {
   return defineVerb({
     words: "<container>...",
     summary,
-    options: { ...SERVER_OPTIONS, ...JSON_OPTION, "no-wait": { summary: "only wish it, and do not wait for it" } },
+    options: { ...SERVER_OPTIONS, ...JSON_OPTION, "no-wait": { summary: "return immediately; do not wait" } },
     completes: "containers",
     run: async ({ context, words, options, screen, signal }) => {
       const server = selectServer(context, options);
@@ -101,7 +104,7 @@ function actionVerb(to: StartStopAction, summary: string): Verb {
         ),
       )
         .catch((error: unknown) => {
-          if (signal.aborted) screen.note(`No longer waited for: ${containers.map(({ name }) => name).join(", ")} may still be ${doing}.`);
+          if (signal.aborted) screen.note(`Stopped waiting: ${containers.map(({ name }) => name).join(", ")} may still be ${doing}.`);
           throw error;
         })
         .finally(progress.close);
@@ -129,4 +132,4 @@ function codeOf([first]: ActionOutcome[]): FaultCode {
 export const START: Verbs = { "": actionVerb("run", "start containers, and wait until they answer") };
 
 /** `berth stop` */
-export const STOP: Verbs = { "": actionVerb("stop", "stop containers, and wait until they have ended") };
+export const STOP: Verbs = { "": actionVerb("stop", "stop containers, and wait until they have stopped") };

@@ -18,7 +18,7 @@ export const SERVICE_USER = "berth";
 export function unitText({ groups }: { groups: readonly string[] }): string {
   return `# Written by \`berth install\`, and again by the next one: settings belong in ${INSTALL_PATHS.settings}, other changes in \`systemctl edit ${UNIT_NAME}\`.
 [Unit]
-Description=berth, which wakes, guards and rests plugin containers
+Description=berth, starts plugin containers on demand
 Wants=network-online.target
 After=network-online.target docker.service
 StartLimitIntervalSec=0

@@ -16,7 +16,7 @@ const OPTIONS = { ...SERVER_OPTIONS, ...REGISTRY_OPTION, ...JSON_OPTION } as con
 export const CONTENT_VERBS: Verbs = {
   ls: defineVerb({
     words: "[<word>]",
-    summary: "lists a registry's repositories, or those with a word in their names",
+    summary: "list a registry's repositories, or those with a word in their names",
     options: OPTIONS,
     run: async ({ context, words: [word = ""], options, screen }) => {
       const names = await listRepositories(selectRegistry(context, options));
@@ -27,7 +27,7 @@ export const CONTENT_VERBS: Verbs = {
   }),
   tags: defineVerb({
     words: "<repository>",
-    summary: "lists a repository's tags, and what they point to",
+    summary: "list a repository's tags and their images",
     options: OPTIONS,
     run: async ({ context, words: [word = ""], options, screen }) => {
       const v2 = selectRegistry(context, options);
@@ -43,7 +43,7 @@ export const CONTENT_VERBS: Verbs = {
   }),
   inspect: defineVerb({
     words: "<repository:tag>",
-    summary: "says what an image is: its digest, layers and configuration; variables by name alone",
+    summary: "show an image's digest, layers and configuration; variables by name only",
     options: OPTIONS,
     run: async ({ context, words: [word = ""], options, screen }) => {
       const v2 = selectRegistry(context, options);
@@ -65,8 +65,8 @@ export const CONTENT_VERBS: Verbs = {
   }),
   rm: defineVerb({
     words: "<repository:tag>",
-    summary: "removes an image, with all tags that point to it; its room comes back by berth registry gc",
-    options: { ...OPTIONS, yes: { summary: "do it, and not only say what would go" } },
+    summary: "remove an image and all its tags; berth registry gc frees the disk space",
+    options: { ...OPTIONS, yes: { summary: "remove it; without this option only show it" } },
     run: async ({ context, words: [word = ""], options, screen }) => {
       const v2 = selectRegistry(context, options);
       const { repository, reference } = parseImageArgument(word);
@@ -79,7 +79,7 @@ export const CONTENT_VERBS: Verbs = {
       if (options.yes) await v2.delete(`/${repository}/manifests/${digest}`);
       if (options.json) return screen.json({ repository, digest, tags, removed: options.yes ?? false });
       const named = `${repository}@${digest.slice(0, 19)}${tags.length === 0 ? "" : ` (${tags.join(", ")})`}`;
-      screen.print(options.yes ? `Removed ${named}.` : `Nothing was removed yet: say --yes to remove ${named}.`);
+      screen.print(options.yes ? `Removed ${named}.` : `Nothing was removed. Add --yes to remove ${named}.`);
     },
   }),
 };

@@ -10,19 +10,19 @@ import { loadSettingsAndLog, publishProcessMetrics, type CommandContext, openRun
 import { listenerUrl, printConsoleUrl } from "../serve.ts";
 import { VERSION } from "../version.ts";
 
-const DRY_RUN = { "dry-run": { summary: "only say what would go" } } as const;
+const DRY_RUN = { "dry-run": { summary: "only show what would be removed" } } as const;
 
 export const verbs: Verbs = {
   "": defineVerb({
     words: "",
-    summary: "a registry of berth's own, with its proxy in front",
+    summary: "run berth's own registry behind its proxy",
     options: {},
     run: ({ context }) => runRegistryProcess(context),
   }),
   ...CONTENT_VERBS,
   gc: defineVerb({
     words: "",
-    summary: "removes layers that no image has any more, of the registry of berth's own on this machine; nothing can be pushed meanwhile",
+    summary: "remove layers without an image from berth's own registry on this machine; pushes are refused meanwhile",
     options: { ...JSON_OPTION, ...DRY_RUN },
     run: async ({ context, options, screen }) => {
       const dryRun = options["dry-run"] ?? false;
@@ -35,12 +35,12 @@ export const verbs: Verbs = {
   retain: defineVerb({
     words: "",
     summary:
-      "keeps the tags of each repository that were pushed last, and what containers use; images that no tag points to any more go a day after they were pushed",
+      "keep the newest tags of each repository and the images that containers use, and remove the rest; images without a tag stay for one day after their push",
     options: {
       ...JSON_OPTION,
-      keep: { value: "<number>", summary: "so many tags" },
+      keep: { value: "<number>", summary: "how many tags to keep per repository" },
       ...DRY_RUN,
-      "without-control": { summary: "where no berth runs here: nothing is kept for containers" },
+      "without-control": { summary: "run without a berth on this machine: keep no image for containers" },
     },
     run: async ({ context, options, screen }) => {
       if (options.keep === undefined || !/^[1-9]\d{0,5}$/.test(options.keep))
@@ -58,7 +58,7 @@ export const verbs: Verbs = {
         ];
       });
       screen.print(formatTable(["REPOSITORY", "TAGS", "DIGEST", ""], rows, screen));
-      if (!dryRun && images.some(({ removed }) => removed)) screen.print("\nThe disk gets its room back by: berth registry gc");
+      if (!dryRun && images.some(({ removed }) => removed)) screen.print("\nTo free the disk space: berth registry gc");
     },
   }),
 };

@@ -18,7 +18,7 @@ export const SERVER_OPTIONS = {
 } as const satisfies Options;
 
 /** Of those which answer with data. */
-export const JSON_OPTION = { json: { summary: "one JSON document in place of a table" } } as const satisfies Options;
+export const JSON_OPTION = { json: { summary: "print one JSON document" } } as const satisfies Options;
 
 /** `registry` is the host that is written down beside the server. */
 export type SelectedServer = ServerClient & { isLocal: boolean; registry: string | undefined };

@@ -13,21 +13,21 @@ const NAME_FORM = "<package>[.<entity>]";
 export const verbs: Verbs = {
   list: requestVerb({
     words: "<package.entity>",
-    says: `the names of a package's or, as ${NAME_FORM}, of a connection's credentials; values are never shown`,
+    says: `list the names of a package's or, as ${NAME_FORM}, of a connection's credentials; values are never shown`,
     options: {},
     ask: (call, [target = ""]) => call<CredentialsOnWire>("GET", path(target)),
     shows: table,
   }),
   set: requestVerb({
     words: "<package.entity> [<name=value>...]",
-    says: "sets credentials beside those that there are; without a pair or with -, reads a JSON object or lines of <name>=<value> from standard input",
+    says: "set credentials, and keep the others; without a pair or with -, read a JSON object or lines of <name>=<value> from standard input",
     options: {},
     ask: (call, [target = "", ...given], _options, screen) => setValues(call, target, given, screen),
     shows: table,
   }),
   remove: requestVerb({
     words: "<package.entity> [<name>...]",
-    says: "removes credentials: all, or those named",
+    says: "remove all credentials, or the named ones",
     options: {},
     ask: (call, [target = "", ...names]) => {
       const query = names.map((name) => `name=${encodeURIComponent(name)}`).join("&");
@@ -37,7 +37,7 @@ export const verbs: Verbs = {
   }),
   rotate: requestVerb({
     words: "",
-    says: "makes a new key and seals all credentials with it; a copy of the database from before still needs the old one",
+    says: "make a new key and seal all credentials with it; older copies of the database need the old key",
     options: {},
     ask: (call) => call<{ keyId: string; resealed: number }>("POST", "/credentials/rotate"),
     shows: ({ keyId, resealed }) => `The key is ${keyId} now; ${resealed} credentials were sealed with it. Keep a copy of the key file.`,

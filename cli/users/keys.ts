@@ -8,7 +8,7 @@ type SigningKeyOnWire = { kid: string; createdOn: string; signs: boolean; publis
 export const verbs: Verbs = {
   list: requestVerb({
     words: "",
-    says: "the published keys, and which one signs",
+    says: "list the published keys, and which one signs",
     options: {},
     ask: (call) => call<SigningKeyOnWire[]>("GET", "/admin/keys"),
     shows: (keys, _words, screen) => {
@@ -23,14 +23,14 @@ export const verbs: Verbs = {
   }),
   rotate: requestVerb({
     words: "",
-    says: "a new key signs from now on; the one before stays published until its last token has ended",
+    says: "make a new key that signs from now on; the old key stays published until its last token ends",
     options: {},
     ask: (call) => call<{ kid: string }>("POST", "/admin/keys/rotate"),
     shows: ({ kid }) => `${kid} signs from now on. Tokens of the key before it are good until they end.`,
   }),
   revoke: requestVerb({
     words: "<key>",
-    says: "tokens that it signed are no longer good; for a key that somebody else may have",
+    says: "refuse all tokens of a key; use it when the key may be stolen",
     options: {},
     ask: (call, [kid = ""]) => call<unknown>("DELETE", `/admin/keys/${encodeURIComponent(kid)}`),
     shows: (_done, [kid = ""]) => `Revoked ${kid}. A registry proxy refuses its tokens when it next asks for the keys.`,

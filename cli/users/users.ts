@@ -9,14 +9,14 @@ type DeveloperKeyOnWire = { id: string; label: string; createdOn: string; fromSe
 const GROUP = {
   value: "<name>",
   repeatable: true,
-  summary: "a group that the user is in; who shares one with a package's author may do what the author may",
+  summary: "a group of the user; members of an author's group have the author's rights",
 } as const;
 
 /** `berth users <verb>`; a key's verbs have two words. */
 export const verbs: Verbs = {
   list: requestVerb({
     words: "",
-    says: "who there is",
+    says: "list users",
     options: {},
     ask: (call) => call<UserOnWire[]>("GET", "/users"),
     shows: (users, _words, screen) =>
@@ -28,19 +28,19 @@ export const verbs: Verbs = {
   }),
   add: requestVerb({
     words: "<login>",
-    says: "a new user, who still needs a key",
-    options: { admin: { summary: "an administrator" }, group: GROUP },
+    says: "add a user; add a key afterwards",
+    options: { admin: { summary: "make the user an administrator" }, group: GROUP },
     ask: (call, [login = ""], { admin = false, group = [] }) => call<UserOnWire>("POST", "/users", { login, admin, groups: group }),
     shows: (_user, [login = ""]) => `Added ${login}. A key to publish and to sign in with: berth users key add ${login}`,
   }),
   change: requestVerb({
     words: "<login>",
-    says: "rights, and the groups that the user is in from now on",
+    says: "change a user's rights and groups",
     options: {
-      admin: { summary: "make an administrator of the user" },
-      "no-admin": { summary: "and no longer" },
+      admin: { summary: "make the user an administrator" },
+      "no-admin": { summary: "make the user no administrator" },
       group: GROUP,
-      "no-group": { summary: "in no group" },
+      "no-group": { summary: "remove the user from all groups" },
     },
     completes: "users",
     ask: (call, [login = ""], options) => {
@@ -55,7 +55,7 @@ export const verbs: Verbs = {
   }),
   remove: requestVerb({
     words: "<login>",
-    says: "ends the user's keys and sessions; packages go to admin",
+    says: "remove a user with all keys and sessions; their packages go to admin",
     options: {},
     completes: "users",
     ask: (call, [login = ""]) => call<{ packages: string[] }>("DELETE", path(login)),
@@ -63,7 +63,7 @@ export const verbs: Verbs = {
   }),
   "key list": requestVerb({
     words: "<login>",
-    says: "developer keys, by their ids",
+    says: "list a user's developer keys by id",
     options: {},
     completes: "users",
     ask: (call, [login = ""]) => call<DeveloperKeyOnWire[]>("GET", `${path(login)}/keys`),
@@ -76,7 +76,7 @@ export const verbs: Verbs = {
   }),
   "key add": requestVerb({
     words: "<login>",
-    says: "a developer key, printed this once",
+    says: "add a developer key, and print it once",
     options: { label: { value: "<text>", summary: "what it is for" } },
     completes: "users",
     ask: (call, [login = ""], { label = "" }) => call<DeveloperKeyOnWire & { key: string }>("POST", `${path(login)}/keys`, { label }),
@@ -84,7 +84,7 @@ export const verbs: Verbs = {
   }),
   "key revoke": requestVerb({
     words: "<login> <id>",
-    says: "ends a key, and the sessions that it opened",
+    says: "revoke a key, and end its sessions",
     options: {},
     completes: "users",
     ask: (call, [login = "", id = ""]) => call<{ isSuccess: boolean }>("DELETE", `${path(login)}/keys/${encodeURIComponent(id)}`),
