@@ -3,13 +3,13 @@ import { advisedFault } from "./advice.ts";
 import type { Spec } from "./driver.ts";
 
 /** How many lines of a container that failed are kept. */
-export const LAST_LINES = 20;
+export const LOG_TAIL_LINES = 20;
 
 /** Killed by SIGKILL, which is also how a machine ends what takes too much memory. */
 const KILLED = 137;
 
 /** A container that ended before it was ready: `code` is undefined where nobody knows it, `said` is the orchestrator's own sentence. */
-export function endedEarly(
+export function crashFault(
   spec: Pick<Spec, "service" | "memoryMb">,
   how: { code: number | undefined; outOfMemory: boolean | undefined; said?: string | undefined },
   logs: string[],
@@ -25,14 +25,14 @@ export function endedEarly(
 }
 
 /** The last lines of a log that may end anywhere; none where it cannot be read, since the failure that it is read for matters more. */
-export async function lastLines(pieces: AsyncIterable<string>, signal: AbortSignal): Promise<string[]> {
+export async function logTail(pieces: AsyncIterable<string>, signal: AbortSignal): Promise<string[]> {
   let text = "";
   try {
     for await (const piece of pieces) text += piece;
   } catch {
     signal.throwIfAborted();
   }
-  return linesOf(text).slice(-LAST_LINES);
+  return linesOf(text).slice(-LOG_TAIL_LINES);
 }
 
 export function linesOf(text: string): string[] {

@@ -16,7 +16,7 @@ export function writeLabels(labels: Labels, port: number | undefined): Record<st
 }
 
 /** Undefined for a container that berth did not make. */
-export function readLabels(found: Record<string, string> | undefined): Labels | undefined {
+export function parseLabels(found: Record<string, string> | undefined): Labels | undefined {
   const container = found?.[OURS];
   if (found === undefined || container === undefined) return undefined;
   return {

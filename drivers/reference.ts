@@ -22,7 +22,7 @@ export type Reference =
     };
 
 /** Faults: IMAGE_REFERENCE_INVALID. */
-export function readReference(ref: string): Reference {
+export function parseReference(ref: string): Reference {
   if (IMAGE_ID.test(ref)) return { kind: "id" };
   const found = ref.length <= 512 ? (REFERENCE.exec(ref)?.groups as Record<string, string | undefined> | undefined) : undefined;
   if (!found) throw advisedFault("IMAGE_REFERENCE_INVALID", `"${ref.slice(0, 512)}" is not an image reference.`);

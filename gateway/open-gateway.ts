@@ -1,5 +1,5 @@
 import type { Clock } from "../lib/clock.ts";
-import { connectionBounds } from "../lib/connection-limits.ts";
+import { createConnectionLimits } from "../lib/connection-limits.ts";
 import type { Log } from "../lib/log.ts";
 import { createDecide } from "./containers/decide.ts";
 import { endRevokedExchanges } from "./containers/end-revoked-exchanges.ts";
@@ -79,7 +79,7 @@ export function openGateway(parts: GatewayDeps): ForwardingEngine {
     limits,
     reads: parts.reads ?? "events",
     tls: parts.tls,
-    bounds: connectionBounds({
+    bounds: createConnectionLimits({
       perAddress: limits.connectionsPerAddress,
       total: limits.connectionsTotal,
       isExempt: (address) => parts.trusted?.trusts(address) === true,

@@ -4,7 +4,7 @@ import type { HeaderOf } from "./sign-in.ts";
  * Whose page made a request: this server's `own`, one of a `permitted` origin, a `foreign` one, or `unsaid`. A browser says
  * `Origin` with every upgrade and every method that changes something; with a GET it may say nothing at all.
  */
-export type Page = "own" | "permitted" | "foreign" | "unsaid";
+export type PageOrigin = "own" | "permitted" | "foreign" | "unsaid";
 
 /** A header line as it is written. */
 type Line = readonly [name: string, value: string];
@@ -21,7 +21,7 @@ export function isSafe(method: string): boolean {
 }
 
 /** `permitted` are origins as browsers write them. */
-export function pageOf(header: HeaderOf, permitted: readonly string[]): Page {
+export function pageOf(header: HeaderOf, permitted: readonly string[]): PageOrigin {
   // A sandboxed page says `Origin: null`, and its `Referer` must not make up for that.
   const said = header("origin") ?? header("referer");
   const from = originOf(said);

@@ -13,12 +13,12 @@ export type AdmittedConnection = {
   readonly crowded: boolean;
 };
 
-export type ConnectionBounds = {
+export type ConnectionLimits = {
   /** Counts a connection from that address, undefined for one of a Unix socket; where it is one too many, undefined: the caller closes it. */
   admit(address: string | undefined): AdmittedConnection | undefined;
 };
 
-export type ConnectionBoundsParts = {
+export type ConnectionLimitOptions = {
   /** How many may be open of one client address (IPv6: of a /64), and in all. */
   perAddress: number;
   total: number;
@@ -39,7 +39,7 @@ const KEPT_DESCRIPTORS = 256;
 export const FEW_DESCRIPTORS = 8_192;
 
 /** Counts the connections of a listener by their client's address, and refuses those beyond the bounds: each costs a descriptor and memory. */
-export function connectionBounds(parts: ConnectionBoundsParts): ConnectionBounds {
+export function createConnectionLimits(parts: ConnectionLimitOptions): ConnectionLimits {
   const { perAddress, total, isExempt = () => false, refused, clock, log } = parts;
   const addresses = new Map<string, { open: number }>();
   const all = { open: 0 };
@@ -86,7 +86,7 @@ export function connectionBounds(parts: ConnectionBoundsParts): ConnectionBounds
 }
 
 /** Holds a server whose sockets live as long as their connections to `bounds`: of one that speaks TLS, from the first byte on. */
-export function boundServer(server: Server, bounds: ConnectionBounds): void {
+export function limitConnections(server: Server, bounds: ConnectionLimits): void {
   server.on("connection", (socket: Socket) => {
     const admission = bounds.admit(socket.remoteAddress);
     if (admission === undefined) socket.destroy();

@@ -1,7 +1,7 @@
 import type { Clock } from "../lib/clock.ts";
 import type { PrivateListeners } from "../lib/container-peers.ts";
 import type { Log } from "../lib/log.ts";
-import type { Gathering } from "../lib/metrics/gather.ts";
+import type { MetricsAggregator } from "../lib/metrics/gather.ts";
 import type { Metrics } from "../lib/metrics/open-metrics.ts";
 import type { Snapshot } from "../lib/metrics/snapshot.ts";
 import type { Parent, StoppableProcess } from "./parent.ts";
@@ -20,7 +20,7 @@ export type MetricsOptions = {
 
 export type PublishedMetrics = StoppableProcess & {
   /** Where others of this berth are put to it; undefined where nobody asks. */
-  gathering: Gathering | undefined;
+  gathering: MetricsAggregator | undefined;
   port: number | undefined;
   /** The socket of their listener, where it has one of its own. */
   handle?: object | undefined;
@@ -49,8 +49,11 @@ export async function publishMetrics(
     parent.onMetricsRequest(snapshot);
     return { gathering: undefined, port: undefined, close: async () => {} };
   }
-  const [{ openGathering }, { serveMetrics }] = await Promise.all([import("../lib/metrics/gather.ts"), import("../lib/metrics/serve-metrics.ts")]);
-  const gathering = openGathering();
+  const [{ createMetricsAggregator }, { serveMetrics }] = await Promise.all([
+    import("../lib/metrics/gather.ts"),
+    import("../lib/metrics/serve-metrics.ts"),
+  ]);
+  const gathering = createMetricsAggregator();
   gathering.join(snapshot);
   const served = await serveMetrics(at, { gathering, listeners, refused: metrics.refusedConnections, clock, log });
   return { gathering, port: served.port, handle: served.handle, close: served.close };

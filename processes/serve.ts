@@ -1,7 +1,7 @@
 import type { Clock } from "../lib/clock.ts";
 import { Fault } from "../lib/fault.ts";
 import type { Log } from "../lib/log.ts";
-import type { Gathering } from "../lib/metrics/gather.ts";
+import type { MetricsAggregator } from "../lib/metrics/gather.ts";
 import type { Metrics } from "../lib/metrics/open-metrics.ts";
 import { type SupervisedProcess, superviseChild } from "./supervise-child.ts";
 import { DISTRIBUTION_ENDS_MS } from "./distribution/distribution-config.ts";
@@ -64,7 +64,7 @@ export async function serve(options: {
   /** How long the gateways take at most to turn load balancers away, and then to end what is open. */
   drainMs: number;
   /** Where what the processes count is put together. */
-  metrics?: { gathering: Gathering; own: Metrics } | undefined;
+  metrics?: { gathering: MetricsAggregator; own: Metrics } | undefined;
   clock: Clock;
   log: Log;
 }): Promise<Served> {

@@ -3,7 +3,7 @@ import type { Clock } from "../lib/clock.ts";
 import { Fault, type FaultData } from "../lib/fault.ts";
 import type { Log } from "../lib/log.ts";
 import type { Count } from "../lib/metrics/cells.ts";
-import type { Gathering } from "../lib/metrics/gather.ts";
+import type { MetricsAggregator } from "../lib/metrics/gather.ts";
 import type { Snapshot } from "../lib/metrics/snapshot.ts";
 import { type SupervisedProcess, superviseProcess } from "./supervise-process.ts";
 import type { ListeningHandle } from "./listening-handle.ts";
@@ -33,7 +33,7 @@ export function superviseChild(options: {
   /** It gets `released` when this resolves: until then another process has its data. */
   released?: Promise<void>;
   /** Where what it counts is put together with what others do; `restarts` is how often it was started again, `hangs` how often it had hung. */
-  metrics?: { gathering: Gathering; restarts: Count; hangs: Count } | undefined;
+  metrics?: { gathering: MetricsAggregator; restarts: Count; hangs: Count } | undefined;
   /** A process that answers none of three checks within this time is killed, and started again; in milliseconds. Undefined: no check. */
   watchdogMs?: number | undefined;
   clock: Clock;

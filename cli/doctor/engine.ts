@@ -1,6 +1,6 @@
 import { Fault } from "../../lib/fault.ts";
 import { chooseOnEngine } from "../../drivers/choose.ts";
-import { look } from "../../drivers/docker/inspect.ts";
+import { findContainer } from "../../drivers/docker/inspect.ts";
 import { listLines } from "../../drivers/docker/list.ts";
 import { findNetwork } from "../../drivers/docker/network.ts";
 import { type Engine, openEngine } from "../../drivers/engine/engine.ts";
@@ -98,6 +98,6 @@ const MAX_INSPECTED = 50;
 /** Running containers of berth's without a limit of processes; of the first fifty. */
 async function unlimited(engine: Engine, signal: AbortSignal): Promise<string[]> {
   const lines = (await listLines(engine, signal)).filter(({ State }) => State === "running").slice(0, MAX_INSPECTED);
-  const all = await Promise.all(lines.map(({ Id }) => look(engine, Id, signal)));
+  const all = await Promise.all(lines.map(({ Id }) => findContainer(engine, Id, signal)));
   return all.flatMap((one) => (one && !((one.HostConfig.PidsLimit ?? 0) > 0) ? [one.Name.replace(/^\//, "")] : []));
 }

@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { createServer, type RequestListener, type Server, type ServerResponse } from "node:http";
 import { Server as NetServer } from "node:net";
 import type { Clock } from "../../lib/clock.ts";
-import { boundServer, connectionBounds } from "../../lib/connection-limits.ts";
+import { limitConnections, createConnectionLimits } from "../../lib/connection-limits.ts";
 import type { Log } from "../../lib/log.ts";
 import { createServer as createSecureServer, type Server as SecureServer, type ServerOptions } from "node:https";
 import type { PrivateListeners } from "../../lib/container-peers.ts";
@@ -44,7 +44,7 @@ export async function openControlListener(parts: ControlListenerOptions): Promis
   };
   const server = tls ? openSecureServer({ ...limits, ...tls.current() }, tls, listener) : createServer(limits, listener);
   // One address has at most half of them: these listeners have few clients.
-  boundServer(server, connectionBounds({ perAddress: Math.ceil(connections / 2), total: connections, clock, log }));
+  limitConnections(server, createConnectionLimits({ perAddress: Math.ceil(connections / 2), total: connections, clock, log }));
   listeners?.guard(server);
   server.on("upgrade", (_request, socket) => socket.destroy());
   server.listen(handle);

@@ -5,10 +5,10 @@ import { advisedFault } from "../advice.ts";
 import type { Spec } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";
 import { answered } from "../engine/faults.ts";
-import { readLabels, foreignOwnerOf } from "../labels.ts";
+import { parseLabels, foreignOwnerOf } from "../labels.ts";
 import { definition, type Endpoint, type DockerSite } from "./definition.ts";
 import { halt, remove } from "./destroy.ts";
-import { look } from "./inspect.ts";
+import { findContainer } from "./inspect.ts";
 import { observeOne, type DockerView } from "./observe.ts";
 import { thaw } from "./pause.ts";
 
@@ -37,13 +37,13 @@ export async function createOrAdopt(
       if (!answered(error, 409) || attempt === ATTEMPTS) throw error;
     }
     if (attempt > 1) await engine.clock.sleep(PAUSE_MS, signal);
-    const holder = await look(engine, spec.service, signal);
+    const holder = await findContainer(engine, spec.service, signal);
     if (!holder) continue;
     refuseForeignOwner(holder, spec);
     const goesOn = asGood(holder, spec, view) && (!holder.State.Paused || (await thaw(engine, holder.Id, spec.service)));
     if (goesOn) return { id: holder.Id, adopted: true };
     log.info(
-      { service: spec.service, generation: readLabels(holder.Config.Labels)?.generation, state: holder.State.Status },
+      { service: spec.service, generation: parseLabels(holder.Config.Labels)?.generation, state: holder.State.Status },
       "Replacing the service's container.",
     );
     if (holder.State.Running) await halt(engine, holder.Id, spec.service, signal);
@@ -68,7 +68,7 @@ function isJustSo({ Config }: ContainerInspectInfo, { image, env }: Spec): boole
 }
 
 function refuseForeignOwner(holder: ContainerInspectInfo, spec: Spec): void {
-  const owner = foreignOwnerOf(readLabels(holder.Config.Labels), spec.labels, "a container that berth did not make");
+  const owner = foreignOwnerOf(parseLabels(holder.Config.Labels), spec.labels, "a container that berth did not make");
   if (owner !== undefined) throw advisedFault("SPEC_REFUSED", `The name ${spec.service} is taken on the engine by ${owner}`);
 }
 

@@ -7,8 +7,8 @@ import { answered } from "../engine/faults.ts";
 import { pull } from "../engine/pull.ts";
 import { REACH_RULES } from "../engine/reach.ts";
 import { awaitReady } from "../ready.ts";
-import { readReference } from "../reference.ts";
-import { crashed, look } from "./inspect.ts";
+import { parseReference } from "../reference.ts";
+import { containerCrashFault, findContainer } from "./inspect.ts";
 import { createOrAdopt } from "./create.ts";
 import type { DockerSite } from "./definition.ts";
 import { remove } from "./destroy.ts";
@@ -124,7 +124,7 @@ async function createAndStart(deps: DockerDeployDeps, place: NetworkPlace, spec:
 }
 
 async function pullMissing(engine: Engine, spec: Spec, call: DeployCall): Promise<Pulling> {
-  const ref = readReference(spec.image);
+  const ref = parseReference(spec.image);
   if (ref.kind === "id") throw advisedFault("IMAGE_NOT_FOUND", `The engine no longer has the image ${spec.image}`);
   const began = engine.clock.monotonic();
   await pull(engine, ref, call);
@@ -173,7 +173,7 @@ async function ready(
     await clock.sleep(spec.graceMs, signal);
     return undefined;
   }
-  const found = given ? undefined : await look(engine, id, signal);
+  const found = given ? undefined : await findContainer(engine, id, signal);
   const address = given ?? (found && observeOne(view, found)?.address);
   // It has died already: `death` knows more.
   if (!address && !found?.State.Running) return new Promise(() => {});
@@ -181,7 +181,7 @@ async function ready(
   onAddress?.(address, id, !adopted);
   await awaitReady(address, REACH_RULES[view.reach].proof, { clock, signal });
   // Something else may have answered: a process that the engine forgot, or who was given the address since.
-  const now = await look(engine, id, signal);
+  const now = await findContainer(engine, id, signal);
   const still = now && observeOne(view, now);
   if (!now?.State.Running) return new Promise(() => {});
   if (still?.address?.host !== address.host || still.address.port !== address.port)
@@ -199,5 +199,5 @@ async function death(engine: Engine, spec: Spec, id: string, signal: AbortSignal
     if (!answered(error, 404))
       return new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason as Error), { once: true }));
   }
-  throw await crashed(engine, spec, id, signal);
+  throw await containerCrashFault(engine, spec, id, signal);
 }

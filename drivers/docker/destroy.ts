@@ -3,7 +3,7 @@ import type { Call } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";
 import { answered } from "../engine/faults.ts";
 import { isServiceName } from "../service-name.ts";
-import { look } from "./inspect.ts";
+import { findContainer } from "./inspect.ts";
 import { observeOne, type DockerView } from "./observe.ts";
 
 /** How long a container has between SIGTERM and SIGKILL. */
@@ -13,7 +13,7 @@ const GONE_CALL_MS = 10_000;
 
 /** Stops and removes it, also where another call is doing or did the same. Returns what there was of it. */
 export async function destroy(engine: Engine, view: DockerView, service: string, { signal }: Call): Promise<ContainerInspectInfo | undefined> {
-  const found = isServiceName(service) ? await look(engine, service, signal) : undefined;
+  const found = isServiceName(service) ? await findContainer(engine, service, signal) : undefined;
   if (!found || found.Name !== `/${service}` || !observeOne(view, found)) return undefined;
   await halt(engine, service, service, signal);
   await remove(engine, service, signal);

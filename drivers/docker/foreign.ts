@@ -3,10 +3,10 @@ import type { Call, Foreign, ForeignService } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";
 import { logStream } from "../engine/log-stream.ts";
 import { REACH_RULES } from "../engine/reach.ts";
-import { readLabels } from "../labels.ts";
+import { parseLabels } from "../labels.ts";
 import { awaitReady } from "../ready.ts";
 import { halt, remove } from "./destroy.ts";
-import { look } from "./inspect.ts";
+import { findContainer } from "./inspect.ts";
 import type { DockerView } from "./observe.ts";
 
 /** What the engine takes for a container's name; a service of berth's own has a stricter one. */
@@ -19,7 +19,7 @@ export function foreignContainers(engine: Engine, view: DockerView): Foreign {
     find: async (service, port, { signal }) => {
       signal.throwIfAborted();
       if (!NAME.test(service)) return undefined;
-      const found = await look(engine, service, signal);
+      const found = await findContainer(engine, service, signal);
       // The engine also finds a container by (the beginning of) its id.
       return found && found.Name === `/${service}` ? seen(view, service, found, port) : undefined;
     },
@@ -40,7 +40,7 @@ function seen(view: DockerView, service: string, found: ContainerInspectInfo, wi
   const address = running && port !== undefined ? REACH_RULES[view.reach].address(waysTo(view, service, found, port), view.engineHost) : undefined;
   return {
     instance: found.Id,
-    labels: readLabels(found.Config.Labels),
+    labels: parseLabels(found.Config.Labels),
     running,
     ...(address ? { address } : {}),
     ...(running || status === "created" ? {} : { exit: { code, outOfMemory } }),

@@ -5,11 +5,11 @@ import { answered } from "../engine/faults.ts";
 import { isServiceName } from "../service-name.ts";
 import { observeOne, type DockerView } from "./observe.ts";
 import { Fault } from "../../lib/fault.ts";
-import { endedEarly, LAST_LINES, lastLines } from "../crash-fault.ts";
+import { crashFault, LOG_TAIL_LINES, logTail } from "../crash-fault.ts";
 import { logStream } from "../engine/log-stream.ts";
 
 /** All that the engine knows of a container, ours or not; undefined where there is none. */
-export async function look(engine: Engine, service: string, signal: AbortSignal | undefined): Promise<ContainerInspectInfo | undefined> {
+export async function findContainer(engine: Engine, service: string, signal: AbortSignal | undefined): Promise<ContainerInspectInfo | undefined> {
   try {
     return await engine.call({ doing: `Inspecting ${service}`, signal }, (docker, abortSignal) =>
       docker.getContainer(service).inspect({ abortSignal }),
@@ -24,16 +24,16 @@ export async function look(engine: Engine, service: string, signal: AbortSignal 
 export async function inspect(engine: Engine, view: DockerView, service: string, { signal }: Call): Promise<Observed | undefined> {
   signal.throwIfAborted();
   if (!isServiceName(service)) return undefined;
-  const found = await look(engine, service, signal);
+  const found = await findContainer(engine, service, signal);
   // The engine also finds a container by (the beginning of) its id.
   return found && found.Name === `/${service}` ? observeOne(view, found) : undefined;
 }
 
 /** What a container that ended by itself leaves behind, read before it is removed. */
-export async function crashed(engine: Engine, spec: Spec, id: string, signal: AbortSignal): Promise<Fault> {
-  const found = await look(engine, id, signal);
-  const logs = await lastLines(logStream(engine, { of: "containers", id }, { tail: LAST_LINES }, signal), signal);
+export async function containerCrashFault(engine: Engine, spec: Spec, id: string, signal: AbortSignal): Promise<Fault> {
+  const found = await findContainer(engine, id, signal);
+  const logs = await logTail(logStream(engine, { of: "containers", id }, { tail: LOG_TAIL_LINES }, signal), signal);
   if (!found) return new Fault("CONTAINER_CRASHED", `${spec.service} was removed by somebody else before it was ready.`, { logs });
   const { ExitCode: code, OOMKilled: outOfMemory, Error: said } = found.State;
-  return endedEarly(spec, { code, outOfMemory, said }, logs);
+  return crashFault(spec, { code, outOfMemory, said }, logs);
 }

@@ -1,7 +1,7 @@
 import type { ContainerInfo, ContainerInspectInfo } from "dockerode";
 import type { Observed } from "../driver.ts";
 import { REACH_RULES, type Reach } from "../engine/reach.ts";
-import { readLabels, readPort } from "../labels.ts";
+import { parseLabels, readPort } from "../labels.ts";
 import { ownEndpoint } from "./network.ts";
 
 /** How this driver sees containers: through which network, and by which way. */
@@ -9,7 +9,7 @@ export type DockerView = { network: string; reach: Reach; engineHost: string };
 
 /** The contract's words for what `inspect` says; undefined for a container that is not ours. */
 export function observeOne(view: DockerView, found: ContainerInspectInfo): Observed | undefined {
-  const labels = readLabels(found.Config.Labels);
+  const labels = parseLabels(found.Config.Labels);
   if (!labels) return undefined;
   const service = found.Name.replace(/^\//, "");
   const port = readPort(found.Config.Labels);
@@ -34,7 +34,7 @@ export function observeOne(view: DockerView, found: ContainerInspectInfo): Obser
 
 /** The same of a line of the engine's list, which knows no exit codes. */
 export function observeListed(view: DockerView, found: ContainerInfo): Observed | undefined {
-  const labels = readLabels(found.Labels);
+  const labels = parseLabels(found.Labels);
   const service = found.Names[0]?.replace(/^\//, "");
   if (!labels || service === undefined) return undefined;
   const port = readPort(found.Labels);

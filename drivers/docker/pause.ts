@@ -1,12 +1,12 @@
 import type { Call } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";
 import { answered } from "../engine/faults.ts";
-import { look } from "./inspect.ts";
+import { findContainer } from "./inspect.ts";
 import { observeOne, type DockerView } from "./observe.ts";
 
 /** Freezes what runs, by the kernel's freezer. False where nothing does, or where the engine may not or cannot: one without root on an old kernel. */
 export async function pause(engine: Engine, view: DockerView, service: string, { signal }: Call): Promise<boolean> {
-  const found = await look(engine, service, signal);
+  const found = await findContainer(engine, service, signal);
   const fact = found && found.Name === `/${service}` ? observeOne(view, found) : undefined;
   if (!found || !fact?.running) return fact?.paused === true;
   return did(() =>
@@ -18,7 +18,7 @@ export async function pause(engine: Engine, view: DockerView, service: string, {
 export async function thaw(engine: Engine, id: string, service: string): Promise<boolean> {
   if (await did(() => engine.call({ doing: `Unpausing ${service}` }, (docker) => docker.getContainer(id).unpause()))) return true;
   // Somebody else may have been first.
-  const now = await look(engine, id, undefined);
+  const now = await findContainer(engine, id, undefined);
   return now?.State.Running === true && !now.State.Paused;
 }
 

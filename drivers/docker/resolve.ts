@@ -5,7 +5,7 @@ import type { DeployCall, ImageSource, Registry, ResolvedImage } from "../driver
 import type { Engine } from "../engine/engine.ts";
 import { described, localImage } from "../engine/images.ts";
 import { pull, PULL_IDLE_MS } from "../engine/pull.ts";
-import { readReference, type Reference } from "../reference.ts";
+import { parseReference, type Reference } from "../reference.ts";
 
 /** With a copy at hand, a registry that says nothing for this long is taken for away. */
 const REFRESH_IDLE_MS = 15_000;
@@ -19,7 +19,7 @@ type Name = Extract<Reference, { kind: "name" }>;
  * has not. The engine's copy serves where asking or pulling fails.
  */
 export async function resolve(engine: Engine, { ref }: ImageSource, call: DeployCall, known: DockerResolveDeps): Promise<ResolvedImage> {
-  const named = readReference(ref);
+  const named = parseReference(ref);
   if (named.kind === "id") {
     const local = await localImage(engine, ref, call.signal);
     if (local) return described(engine, local, call.signal);
@@ -29,7 +29,7 @@ export async function resolve(engine: Engine, { ref }: ImageSource, call: Deploy
   const found = await lookUp(engine, ref, known.registry, call, known.log);
   if (found === undefined) return pulled(engine, ref, named, call, known);
   if ("copy" in found) return described(engine, found.copy, call.signal);
-  return pulled(engine, found.reference, readReference(found.reference) as Name, call, known, found.digest);
+  return pulled(engine, found.reference, parseReference(found.reference) as Name, call, known, found.digest);
 }
 
 /** Where the registries fail, a copy that was pulled from one of them before, or was built here. */

@@ -3,7 +3,7 @@ import type { Task } from "@aws-sdk/client-ecs";
 import { createBackoff } from "../../lib/backoff.ts";
 import type { Call } from "../driver.ts";
 import { logStream } from "./definition.ts";
-import { LAST_LINES } from "../crash-fault.ts";
+import { LOG_TAIL_LINES } from "../crash-fault.ts";
 import { isServiceName } from "../service-name.ts";
 import { isNamed } from "./faults.ts";
 import { findTasks, findService, tasksOf } from "./describe.ts";
@@ -61,12 +61,12 @@ export async function lastLines(site: EcsSite, service: string, task: Task, sign
   const delays = createBackoff(LATE.firstMs, LATE.longestMs);
   try {
     for (let look = 1; ; look++) {
-      const { events } = await lastEvents(site, service, task, LAST_LINES, signal);
+      const { events } = await lastEvents(site, service, task, LOG_TAIL_LINES, signal);
       if (events.length > 0 || look === LATE.looks || !hasRun(task, service) || !site.logGroup) {
         return textOf(events)
           .split("\n")
           .filter((line) => line !== "")
-          .slice(-LAST_LINES);
+          .slice(-LOG_TAIL_LINES);
       }
       await site.clock.sleep(delays.next(), signal);
     }

@@ -1,6 +1,6 @@
 import { Fault } from "../../lib/fault.ts";
 import { advisedFault } from "../advice.ts";
-import { readReference } from "../reference.ts";
+import { parseReference } from "../reference.ts";
 import type { Call, ImageSource, ResolvedImage } from "../driver.ts";
 import { withTimeout } from "../../lib/deadline.ts";
 import { type ImageConfig, placeOf, readImageConfig } from "../image-config.ts";
@@ -14,7 +14,7 @@ const ASK_MS = 20_000;
  * that registry says that it has no such image. The ports that it exposes are read where the registry lets us; otherwise the package names its port.
  */
 export async function resolve(site: EcsSite, { ref }: ImageSource, { signal }: Call): Promise<ResolvedImage> {
-  const named = readReference(ref);
+  const named = parseReference(ref);
   if (named.kind === "id") throw advisedFault("IMAGE_NOT_FOUND", `${ref} is an image of some engine's own; ECS pulls images by their names`);
   const found = await site.registry?.resolve(ref, { signal });
   if (found) {

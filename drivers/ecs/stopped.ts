@@ -2,7 +2,7 @@ import type { Task } from "@aws-sdk/client-ecs";
 import type { Fault } from "../../lib/fault.ts";
 import { advisedFault, type DriverFaultCode } from "../advice.ts";
 import type { Spec } from "../driver.ts";
-import { endedEarly } from "../crash-fault.ts";
+import { crashFault } from "../crash-fault.ts";
 import { deniedAction } from "./faults.ts";
 import { mainContainer } from "./observe.ts";
 
@@ -121,8 +121,8 @@ export function stoppedFault(spec: Pick<Spec, "service" | "memoryMb">, task: Tas
   const said = saidOf(task);
   const code = mainContainer(task, spec.service)?.exitCode;
   // That no reason names the memory does not tell that it was not that.
-  if (OUT_OF_MEMORY.test(said)) return endedEarly(spec, { code, outOfMemory: true }, logs);
-  return faultOf(spec.service, said, logs) ?? endedEarly(spec, { code, outOfMemory: undefined, said: said.slice(0, MOST_SAID) }, logs);
+  if (OUT_OF_MEMORY.test(said)) return crashFault(spec, { code, outOfMemory: true }, logs);
+  return faultOf(spec.service, said, logs) ?? crashFault(spec, { code, outOfMemory: undefined, said: said.slice(0, MOST_SAID) }, logs);
 }
 
 /** Where the sentence names no action, what was being done does. */

@@ -4,13 +4,13 @@ import type { Spec } from "../driver.ts";
 import { linesOf } from "../crash-fault.ts";
 import type { KubernetesApi } from "./cluster.ts";
 import { logsOf } from "./logs.ts";
-import { lastEnd, lastMessage, verdictOf } from "./pod-state.ts";
+import { lastEnd, lastMessage, podStateOf } from "./pod-state.ts";
 
 const LAST_LINES = 20;
 
 /** What a container that ended by itself leaves behind, read before its pod is removed. */
-export async function crashed(cluster: KubernetesApi, spec: Spec, pod: V1Pod, signal: AbortSignal): Promise<Fault> {
-  const verdict = verdictOf(pod);
+export async function podCrashFault(cluster: KubernetesApi, spec: Spec, pod: V1Pod, signal: AbortSignal): Promise<Fault> {
+  const verdict = podStateOf(pod);
   const again = verdict.is !== "ended";
   const end = again ? lastEnd(pod) : verdict;
   const logs = await lastLines(cluster, pod, again, signal);

@@ -9,7 +9,7 @@ import { readLabels, readPort, selectService } from "./labels.ts";
 import { apply, find, listAll, refuseForeignOwner } from "./objects.ts";
 import { currentPod } from "./observe.ts";
 import { type DockerAuth, pullWith } from "./pull-secret.ts";
-import { verdictOf } from "./pod-state.ts";
+import { podStateOf } from "./pod-state.ts";
 
 export type KubernetesTools = { log: Log; registry: Registry | undefined; registryHosts: readonly string[]; auth: DockerAuth };
 
@@ -75,6 +75,6 @@ async function applyIf(cluster: KubernetesApi, resource: "services" | "secrets",
 function asGood({ metadata, spec: found }: V1Deployment, pod: V1Pod | undefined, spec: Spec): boolean {
   if (metadata?.deletionTimestamp || found?.replicas !== 1) return false;
   if (readLabels(metadata)?.generation !== spec.labels.generation || readPort(metadata) !== spec.port) return false;
-  const verdict = pod && verdictOf(pod).is;
+  const verdict = pod && podStateOf(pod).is;
   return verdict !== "ended" && verdict !== "failing";
 }

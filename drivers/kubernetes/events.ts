@@ -2,7 +2,7 @@ import type { Log } from "../../lib/log.ts";
 import type { Call, DriverEvent } from "../driver.ts";
 import type { KubernetesApi } from "./cluster.ts";
 import { readLabels, SELECT_OURS, serviceOf } from "./labels.ts";
-import { verdictOf } from "./pod-state.ts";
+import { podStateOf } from "./pod-state.ts";
 import { watchPods } from "./watch.ts";
 
 /**
@@ -29,7 +29,7 @@ export async function* events(cluster: KubernetesApi, log: Log, { signal }: Call
     const labels = readLabels(changed?.metadata);
     if (service === undefined || !labels) continue;
     const instance = changed?.metadata?.uid;
-    const over = changed?.metadata?.deletionTimestamp !== undefined || !pods.has(instance ?? "") || (changed && verdictOf(changed).is === "ended");
+    const over = changed?.metadata?.deletionTimestamp !== undefined || !pods.has(instance ?? "") || (changed && podStateOf(changed).is === "ended");
     yield { kind: "changed", service, container: labels.container, ...(over ? { ended: { instance } } : {}) };
   }
 }

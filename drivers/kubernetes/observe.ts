@@ -3,7 +3,7 @@ import type { Address, Call, Observed } from "../driver.ts";
 import type { KubernetesApi } from "./cluster.ts";
 import { readLabels, readPort, SELECT_OURS, selectService, serviceOf } from "./labels.ts";
 import { find, isOf, listAll } from "./objects.ts";
-import { verdictOf } from "./pod-state.ts";
+import { podStateOf } from "./pod-state.ts";
 
 /** What is known of one service; something that only has its name, but is not ours, does not exist for berth. */
 export async function inspect(cluster: KubernetesApi, service: string, { signal }: Call): Promise<Observed | undefined> {
@@ -29,7 +29,7 @@ export function observed(cluster: KubernetesApi, deployment: V1Deployment, pods:
   const service = serviceOf(deployment.metadata);
   if (!labels || service === undefined) return undefined;
   const pod = currentPod(pods);
-  const verdict = pod && verdictOf(pod);
+  const verdict = pod && podStateOf(pod);
   if (verdict?.is === "ended") return { service, labels, running: false, exit: verdict.exit };
   if (verdict?.is !== "running") return { service, labels, running: false };
   const address = addressOf(cluster, service, readPort(deployment.metadata), pod);

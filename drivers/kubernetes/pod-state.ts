@@ -7,15 +7,15 @@ import { CONTAINER } from "./pod-spec.ts";
  * What a pod's status comes to: https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/ . `failing` is beyond repair;
  * `struggling` may still come right, since the cluster goes on trying.
  */
-export type Verdict =
+export type PodState =
   | { is: "pending" }
   /** `vague`: it says less than the struggle before it did. */
   | { is: "struggling"; code: FaultCode; says: string; vague?: true }
   | { is: "failing"; code: FaultCode; says: string }
   | { is: "running"; ready: boolean }
-  | { is: "ended"; exit: Exit; says: string };
+  | { is: "ended"; exit: PodExit; says: string };
 
-export type Exit = { code: number; outOfMemory: boolean };
+export type PodExit = { code: number; outOfMemory: boolean };
 
 /** Reasons for which a container waits, as the kubelet has them. */
 const WAITING: Readonly<Record<string, { is: "struggling" | "failing"; code: FaultCode }>> = {
@@ -44,7 +44,7 @@ const PULLS: readonly { code: FaultCode; is: "struggling" | "failing"; text: Reg
   },
 ];
 
-export function verdictOf(pod: V1Pod): Verdict {
+export function podStateOf(pod: V1Pod): PodState {
   const { phase, reason, message, conditions, containerStatuses } = pod.status ?? {};
   const status = containerStatuses?.find(({ name }) => name === CONTAINER);
   // Evicted, or refused by its node: a pod that failed as a whole never runs again.
@@ -77,19 +77,19 @@ export function lastMessage(pod: V1Pod): string {
 }
 
 /** How it ended the last time, where it runs again by now. */
-export function lastEnd(pod: V1Pod): Extract<Verdict, { is: "ended" }> | undefined {
+export function lastEnd(pod: V1Pod): Extract<PodState, { is: "ended" }> | undefined {
   const terminated = pod.status?.containerStatuses?.find(({ name }) => name === CONTAINER)?.lastState?.terminated;
   return terminated && ended(terminated);
 }
 
-function ended({ exitCode: code, reason, message }: V1ContainerStateTerminated): Extract<Verdict, { is: "ended" }> {
+function ended({ exitCode: code, reason, message }: V1ContainerStateTerminated): Extract<PodState, { is: "ended" }> {
   // A command that cannot be started is told here, with the runtime's sentence.
   const says = reason === "StartError" || reason === "ContainerCannotRun" ? `: ${cut(message ?? "")}` : "";
   return { is: "ended", exit: { code, outOfMemory: reason === "OOMKilled" }, says };
 }
 
 /** While it backs off, a kubelet may say no more than that it does: the cause came with the attempt before. */
-function pullVerdict(message: string): Verdict {
+function pullVerdict(message: string): PodState {
   const row = PULLS.find(({ text }) => text.test(message));
   if (row) return { is: row.is, code: row.code, says: cut(message) };
   return { is: "struggling", code: "IMAGE_NOT_FOUND", says: cut(message), vague: true };

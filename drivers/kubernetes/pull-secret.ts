@@ -1,6 +1,6 @@
 import { Fault } from "../../lib/fault.ts";
 import type { Call, Registry } from "../driver.ts";
-import { readReference } from "../reference.ts";
+import { parseReference } from "../reference.ts";
 import type { PullWith } from "./definition.ts";
 
 /** `kubernetes.dockerAuth` as it was understood: the name of a Secret, or what one holds. */
@@ -42,7 +42,7 @@ function authsOf(text: string): Auths | undefined {
  * start. Faults: those of the registry.
  */
 export async function pullWith(image: string, auth: DockerAuth, registry: Registry | undefined, call: Call): Promise<PullWith> {
-  const reference = readReference(image);
+  const reference = parseReference(image);
   const host = reference.kind === "name" ? reference.registry : undefined;
   const login = host === undefined ? undefined : await registry?.login(host, call);
   const given = auth && "auths" in auth ? auth.auths : {};

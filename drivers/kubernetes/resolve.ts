@@ -1,5 +1,5 @@
 import { Fault } from "../../lib/fault.ts";
-import { readReference } from "../reference.ts";
+import { parseReference } from "../reference.ts";
 import type { Call, ImageSource, ResolvedImage } from "../driver.ts";
 import { type ImageConfig, placeOf, readImageConfig } from "../image-config.ts";
 import { withTimeout } from "../../lib/deadline.ts";
@@ -17,7 +17,7 @@ const ASK_MS = 20_000;
  */
 export async function resolve(cluster: KubernetesApi, { ref }: ImageSource, tools: KubernetesTools, { signal }: Call): Promise<ResolvedImage> {
   signal.throwIfAborted();
-  const named = readReference(ref);
+  const named = parseReference(ref);
   if (named.kind === "id")
     throw new Fault("IMAGE_NOT_FOUND", `${ref} is an image of some engine's own, which means nothing to a cluster. Name it as a registry does.`);
   const found = await tools.registry?.resolve(ref, { signal });

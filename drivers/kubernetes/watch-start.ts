@@ -2,12 +2,12 @@ import type { V1Pod } from "@kubernetes/client-node";
 import { Fault, type FaultCode } from "../../lib/fault.ts";
 import type { DeployCall, Spec } from "../driver.ts";
 import type { KubernetesApi } from "./cluster.ts";
-import { crashed } from "./crash.ts";
+import { podCrashFault } from "./crash.ts";
 import { admissionFault } from "./faults.ts";
 import { readLabels, selectService } from "./labels.ts";
 import { find } from "./objects.ts";
 import { addressOf, currentPod } from "./observe.ts";
-import { restartsOf, type Verdict, verdictOf } from "./pod-state.ts";
+import { restartsOf, type PodState, podStateOf } from "./pod-state.ts";
 import { watchPods } from "./watch.ts";
 import { trimTrailing } from "../../lib/trim-trailing.ts";
 
@@ -40,7 +40,7 @@ export async function watchStart(cluster: KubernetesApi, spec: Spec, start: Star
       const { pod, struggle } = seen;
       if (struggle && clock.monotonic() - struggle.since > start.patienceMs) throw startFault(spec.service, pod, struggle);
       // An image may be long on its way, which the cluster does not count for us.
-      if (pod && verdictOf(pod).is === "pending") start.onPull?.({ done: 0, total: 0 });
+      if (pod && podStateOf(pod).is === "pending") start.onPull?.({ done: 0, total: 0 });
       const why = pod ? undefined : await whyNoPod(cluster, spec.service, signal);
       refusedOn = why ? (refusedOn ?? clock.monotonic()) : undefined;
       if (why && (why.code !== "NO_CAPACITY" || clock.monotonic() - (refusedOn ?? 0) >= QUOTA_MS)) throw why;
@@ -48,7 +48,7 @@ export async function watchStart(cluster: KubernetesApi, spec: Spec, start: Star
   }
 }
 
-type Struggle = Extract<Verdict, { is: "struggling" }> & { since: number };
+type Struggle = Extract<PodState, { is: "struggling" }> & { since: number };
 
 async function followPod(
   cluster: KubernetesApi,
@@ -67,10 +67,10 @@ async function followPod(
     if (runs && pod?.metadata?.uid !== runs.metadata?.uid)
       throw new Fault("CONTAINER_CRASHED", `${spec.service}: its pod was taken away before it was ready.`);
     if (!pod) continue;
-    const verdict = verdictOf(pod);
+    const verdict = podStateOf(pod);
     // What it did before it was adopted is not this start's.
     restarts ??= adopted ? restartsOf(pod) : 0;
-    if (verdict.is === "ended" || restartsOf(pod) > restarts) throw await crashed(cluster, spec, pod, signal);
+    if (verdict.is === "ended" || restartsOf(pod) > restarts) throw await podCrashFault(cluster, spec, pod, signal);
     if (verdict.is === "failing") throw startFault(spec.service, pod, verdict);
     seen.struggle = verdict.is === "struggling" ? struggling(verdict, seen.struggle, clock.monotonic()) : undefined;
     // Within the cluster its name leads to it once it is ready; asked for earlier, the name may be remembered as one of nobody.
@@ -84,7 +84,7 @@ async function followPod(
 }
 
 /** It counts from its first word on, and the last word that says anything is its cause. */
-function struggling(verdict: Extract<Verdict, { is: "struggling" }>, before: Struggle | undefined, now: number): Struggle {
+function struggling(verdict: Extract<PodState, { is: "struggling" }>, before: Struggle | undefined, now: number): Struggle {
   return { ...(verdict.vague && before ? before : verdict), since: before?.since ?? now };
 }
 

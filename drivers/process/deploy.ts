@@ -1,7 +1,7 @@
 import type { Clock } from "../../lib/clock.ts";
 import { advisedFault } from "../advice.ts";
 import type { Address, DeployCall, Deployment, Labels, Spec } from "../driver.ts";
-import { endedEarly } from "../crash-fault.ts";
+import { crashFault } from "../crash-fault.ts";
 import { awaitReady } from "../ready.ts";
 import { destroy } from "./destroy.ts";
 import { localise, readRecipe } from "./folder.ts";
@@ -102,5 +102,5 @@ async function death({ records, clock }: Host, spec: Spec, signal: AbortSignal):
   while (records.find(spec.service)?.exitCode === undefined && clock.monotonic() - ended < EXIT_CODE_MS) await clock.sleep(LOOK_EVERY_MS, signal);
   const code = records.find(spec.service)?.exitCode;
   const lines = await lastLog(records, clock, spec.service, LAST_LINES, signal);
-  throw endedEarly(spec, { code, outOfMemory: false }, lines);
+  throw crashFault(spec, { code, outOfMemory: false }, lines);
 }

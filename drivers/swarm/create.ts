@@ -4,7 +4,7 @@ import { advisedFault } from "../advice.ts";
 import type { Spec } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";
 import type { Reach } from "../engine/reach.ts";
-import { readLabels, foreignOwnerOf } from "../labels.ts";
+import { parseLabels, foreignOwnerOf } from "../labels.ts";
 import { localContainer } from "./inspect.ts";
 import { isNameTaken } from "./overlay.ts";
 import { publishes } from "./observe.ts";
@@ -39,7 +39,7 @@ export async function createOrAdopt(
     if (!holder) continue;
     refuseForeignOwner(holder, spec);
     if (await isAsGood(engine, holder, spec, way, signal)) return { id: holder.ID, adopted: true };
-    log.info({ service: spec.service, generation: readLabels(holder.Spec?.Labels)?.generation }, "Replacing the service.");
+    log.info({ service: spec.service, generation: parseLabels(holder.Spec?.Labels)?.generation }, "Replacing the service.");
     // By its id: whoever else does the same has not made the one that we would remove then.
     await remove(engine, { id: holder.ID, name: spec.service }, "ended", signal);
   }
@@ -47,7 +47,7 @@ export async function createOrAdopt(
 
 /** The same definition, wished to run, and running or on its way there. */
 async function isAsGood(engine: Engine, holder: Service, spec: Spec, way: Reach, signal: AbortSignal): Promise<boolean> {
-  if (readLabels(holder.Spec?.Labels)?.generation !== spec.labels.generation) return false;
+  if (parseLabels(holder.Spec?.Labels)?.generation !== spec.labels.generation) return false;
   if (publishes(holder) !== (way === "published" && spec.port !== undefined)) return false;
   if (holder.Spec?.Mode?.Replicated?.Replicas !== 1) return false;
   const task = currentTask((await tasksOf(engine, holder.ID, signal)) ?? []);
@@ -59,7 +59,7 @@ async function isAsGood(engine: Engine, holder: Service, spec: Spec, way: Reach,
 }
 
 function refuseForeignOwner(holder: Service, spec: Spec): void {
-  const owner = foreignOwnerOf(readLabels(holder.Spec?.Labels), spec.labels, "a service that berth did not make");
+  const owner = foreignOwnerOf(parseLabels(holder.Spec?.Labels), spec.labels, "a service that berth did not make");
   if (owner !== undefined) throw advisedFault("SPEC_REFUSED", `The name ${spec.service} is taken in the swarm by ${owner}`);
 }
 

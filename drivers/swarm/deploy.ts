@@ -5,7 +5,7 @@ import type { DeployCall, Deployment, Registry, Spec } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";
 import { type Reach, REACH_RULES } from "../engine/reach.ts";
 import { awaitReady } from "../ready.ts";
-import { readReference } from "../reference.ts";
+import { parseReference } from "../reference.ts";
 import { readCluster } from "./cluster.ts";
 import { createOrAdopt } from "./create.ts";
 import { definition, type SwarmSite } from "./definition.ts";
@@ -15,7 +15,7 @@ import { ensureOverlay } from "./overlay.ts";
 import { remove } from "./remove.ts";
 import { currentTask, findService, isOver, type Task, tasksOf } from "./task.ts";
 import { chooseTaskReach } from "./placement.ts";
-import { unplaced, whyEnded } from "./task-fault.ts";
+import { unplacedFault, taskFault } from "./task-fault.ts";
 import type { DriverTimes } from "../../lib/start-phases.ts";
 
 const LOOK_EVERY_MS = 50;
@@ -53,7 +53,7 @@ export async function deploy(start: Start, spec: Spec, call: DeployCall): Promis
 
 /** What nodes sign in with to pull. Swarm keeps it with the service; it is renewed with each start. */
 async function loginFor(image: string, registry: Registry | undefined, call: DeployCall) {
-  const named = readReference(image);
+  const named = parseReference(image);
   if (named.kind === "id" || named.registry === undefined) return undefined;
   const login = await registry?.login(named.registry, call);
   return login && { ...login, serveraddress: named.registry };
@@ -69,7 +69,7 @@ async function untilRunning(start: Start, spec: Spec, id: string, call: DeployCa
     const state = task?.Status.State ?? "new";
     if (state === "running") return;
     const now = clock.monotonic();
-    if ((state === "new" || state === "pending") && now - began > unplacedMs) throw unplaced(spec, task, site.network);
+    if ((state === "new" || state === "pending") && now - began > unplacedMs) throw unplacedFault(spec, task, site.network);
     // A node that pulls tells nobody how far it is, only that it prepares.
     if (state === "preparing" && now - told > TELL_EVERY_MS) {
       call.onPull?.({ done: 0, total: 0 });
@@ -83,7 +83,7 @@ async function taskOf({ engine, registry }: Start, spec: Spec, id: string, signa
   const tasks = await tasksOf(engine, id, signal);
   if (!tasks) throw new Fault("CONTAINER_CRASHED", `${spec.service} was removed by somebody else before it was ready.`);
   const task = currentTask(tasks);
-  if (task && isOver(task)) throw await whyEnded(engine, spec, task, registry, { signal });
+  if (task && isOver(task)) throw await taskFault(engine, spec, task, registry, { signal });
   return task;
 }
 

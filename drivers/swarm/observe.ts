@@ -1,6 +1,6 @@
 import type { Address, Observed } from "../driver.ts";
 import { type ContainerRoutes, REACH_RULES } from "../engine/reach.ts";
-import { readLabels, readPort } from "../labels.ts";
+import { parseLabels, readPort } from "../labels.ts";
 import type { SwarmNode } from "./cluster.ts";
 import type { Service, Task } from "./task.ts";
 import { type Standpoint, taskReachOf } from "./placement.ts";
@@ -23,7 +23,7 @@ export type SwarmView = { standpoint: Standpoint; engineHost: string };
 /** The contract's words for it; undefined for a service that is not ours. */
 export function observe(view: SwarmView, seen: SeenTask): Observed | undefined {
   const { service, task, local } = seen;
-  const labels = readLabels(service.Spec?.Labels);
+  const labels = parseLabels(service.Spec?.Labels);
   const name = service.Spec?.Name;
   if (!labels || name === undefined) return undefined;
   const running = isRunning(seen);

@@ -1,4 +1,4 @@
-import { readReference } from "../reference.ts";
+import { parseReference } from "../reference.ts";
 import type { SwarmCluster } from "./cluster.ts";
 import type { Reach, REACHES } from "../engine/reach.ts";
 
@@ -9,7 +9,7 @@ import type { Reach, REACHES } from "../engine/reach.ts";
 export function constraintsFor(image: string, host: string, { self, nodes }: SwarmCluster): string[] {
   return [
     ...(nodes.some(({ labels }) => labels["role"] === host) ? [`node.labels.role==${host}`] : []),
-    ...(readReference(image).kind === "id" && nodes.length > 1 ? [`node.id==${self}`] : []),
+    ...(parseReference(image).kind === "id" && nodes.length > 1 ? [`node.id==${self}`] : []),
   ];
 }
 

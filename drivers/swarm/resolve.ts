@@ -5,7 +5,7 @@ import type { DeployCall, ImageSource, Registry, ResolvedImage } from "../driver
 import { askDistribution, pull } from "../engine/pull.ts";
 import type { Engine } from "../engine/engine.ts";
 import { described, localImage } from "../engine/images.ts";
-import { readReference, type Reference } from "../reference.ts";
+import { parseReference, type Reference } from "../reference.ts";
 
 type Name = Extract<Reference, { kind: "name" }>;
 type SwarmResolveDeps = { registry: Registry | undefined; log: Log };
@@ -17,7 +17,7 @@ type SwarmResolveDeps = { registry: Registry | undefined; log: Log };
  */
 export async function resolve(engine: Engine, { ref }: ImageSource, call: DeployCall, known: SwarmResolveDeps): Promise<ResolvedImage> {
   const { signal } = call;
-  const named = readReference(ref);
+  const named = parseReference(ref);
   if (named.kind === "id") {
     const local = await localImage(engine, ref, signal);
     if (local) return described(engine, local, signal);
@@ -26,7 +26,7 @@ export async function resolve(engine: Engine, { ref }: ImageSource, call: Deploy
   if (named.registry === undefined && known.registry === undefined) return builtHere(engine, ref, named, call, known);
   try {
     const found = named.registry === undefined ? await known.registry?.resolve(ref, call) : undefined;
-    if (found) return await pinned(engine, readReference(found.reference) as Name, found.digest, call, known);
+    if (found) return await pinned(engine, parseReference(found.reference) as Name, found.digest, call, known);
     if (named.registry === undefined) return await builtHere(engine, ref, named, call, known);
     return await pinned(engine, named, await digestOf(engine, named, call, known), call, known);
   } catch (error) {
@@ -35,7 +35,7 @@ export async function resolve(engine: Engine, { ref }: ImageSource, call: Deploy
       const copy = await localImage(engine, name, signal);
       if (!copy) continue;
       known.log.warn({ ref, code: error.code, cause: error.message }, "The registry could not be asked; the engine's own copy is used.");
-      return here(engine, readReference(name) as Name, copy, call);
+      return here(engine, parseReference(name) as Name, copy, call);
     }
     throw error;
   }
@@ -59,7 +59,7 @@ async function pinned(engine: Engine, named: Name, digest: string, call: DeployC
 }
 
 async function pulled(engine: Engine, id: string, call: DeployCall, registry: Registry | undefined) {
-  await pull(engine, readReference(id) as Name, call, { registry });
+  await pull(engine, parseReference(id) as Name, call, { registry });
   const image = await localImage(engine, id, call.signal);
   if (!image) throw advisedFault("IMAGE_NOT_FOUND", `The engine pulled ${id}, but does not have it`);
   return image;

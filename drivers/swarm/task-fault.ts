@@ -1,17 +1,17 @@
 import { Fault } from "../../lib/fault.ts";
 import { advisedFault } from "../advice.ts";
 import type { Call, Registry, Spec } from "../driver.ts";
-import { endedEarly, LAST_LINES, lastLines } from "../crash-fault.ts";
+import { crashFault, LOG_TAIL_LINES, logTail } from "../crash-fault.ts";
 import { askDistribution } from "../engine/pull.ts";
 import type { Engine } from "../engine/engine.ts";
 import { readAnswer } from "../engine/faults.ts";
-import { readReference } from "../reference.ts";
+import { parseReference } from "../reference.ts";
 import { localContainer } from "./inspect.ts";
 import { taskLogs } from "./task-logs.ts";
 import type { Task } from "./task.ts";
 
 /** Why a task ended before it was ready; read before its service is removed. */
-export async function whyEnded(engine: Engine, spec: Spec, task: Task, registry: Registry | undefined, call: Call): Promise<Fault> {
+export async function taskFault(engine: Engine, spec: Spec, task: Task, registry: Registry | undefined, call: Call): Promise<Fault> {
   const { signal } = call;
   const { State, Err = "", Message = "", ContainerStatus } = task.Status;
   const said = Err || Message;
@@ -27,13 +27,13 @@ export async function whyEnded(engine: Engine, spec: Spec, task: Task, registry:
     return advisedFault(known, `Starting ${spec.service} on node ${task.NodeID}: ${said}`);
   if (!ran && known === undefined && State === "rejected")
     return advisedFault("ENGINE_FAILED", `The node ${task.NodeID} has rejected ${spec.service}: ${said}`);
-  const logs = await lastLines(taskLogs(engine, task, { tail: LAST_LINES }, signal), signal);
-  return endedEarly(spec, { code, outOfMemory: local?.outOfMemory, ...(ran ? {} : { said }) }, logs);
+  const logs = await logTail(taskLogs(engine, task, { tail: LOG_TAIL_LINES }, signal), signal);
+  return crashFault(spec, { code, outOfMemory: local?.outOfMemory, ...(ran ? {} : { said }) }, logs);
 }
 
 /** Nodes log why they could not pull, and tell nobody: the registry is asked again, in the same words. */
 async function whyNoImage(engine: Engine, spec: Spec, task: Task, registry: Registry | undefined, call: Call): Promise<Fault> {
-  const named = readReference(spec.image);
+  const named = parseReference(spec.image);
   if (named.kind === "id") return advisedFault("IMAGE_NOT_FOUND", `The node ${task.NodeID} has no image ${spec.image}, which no registry knows`);
   try {
     await askDistribution(engine, named, registry, call);
@@ -46,7 +46,7 @@ async function whyNoImage(engine: Engine, spec: Spec, task: Task, registry: Regi
 }
 
 /** A task for which the scheduler has found no node, or no address, for so long that it will not by itself. */
-export function unplaced(spec: Spec, task: Task | undefined, network: string): Fault {
+export function unplacedFault(spec: Spec, task: Task | undefined, network: string): Fault {
   const said = task?.Status.Err || task?.Status.Message || "";
   if (/insufficient resources|host-mode port already in use/i.test(said)) return advisedFault("NO_CAPACITY", `${spec.service}: ${said}`);
   if (task?.Status.State === "pending") return advisedFault("CONTAINER_UNSCHEDULABLE", `${spec.service}: ${said}`);

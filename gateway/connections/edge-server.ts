@@ -1,6 +1,6 @@
 import { createServer, type Server, type ServerOpts, type Socket } from "node:net";
 import { createServer as createSecureServer, type Server as SecureServer } from "node:tls";
-import type { AdmittedConnection, ConnectionBounds } from "../../lib/connection-limits.ts";
+import type { AdmittedConnection, ConnectionLimits } from "../../lib/connection-limits.ts";
 import { keepKeys, type TlsKeys } from "../tls-keys.ts";
 
 /**
@@ -9,7 +9,7 @@ import { keepKeys, type TlsKeys } from "../tls-keys.ts";
  */
 export function openEdgeServer(
   options: ServerOpts,
-  { tls, handshakeMs, bounds }: { tls: TlsKeys | undefined; handshakeMs: number; bounds: ConnectionBounds },
+  { tls, handshakeMs, bounds }: { tls: TlsKeys | undefined; handshakeMs: number; bounds: ConnectionLimits },
   onConnection: (socket: Socket, admission: AdmittedConnection, under?: Socket) => void,
 ): Server {
   /** One that is not admitted is closed, without an event. */

@@ -1,6 +1,6 @@
 import type { Server } from "node:net";
 import type { Clock } from "../../lib/clock.ts";
-import type { ConnectionBounds } from "../../lib/connection-limits.ts";
+import type { ConnectionLimits } from "../../lib/connection-limits.ts";
 import type { Log } from "../../lib/log.ts";
 import type { Fault } from "../../lib/fault.ts";
 import type { DirectResponse, Decide } from "../decision.ts";
@@ -23,7 +23,7 @@ export type ForwardingEngineDeps = {
   /** With them the server speaks TLS. */
   tls: TlsKeys | undefined;
   /** Which connections are taken. */
-  bounds: ConnectionBounds;
+  bounds: ConnectionLimits;
   watch: ExchangeObserver;
   /** What it counts of its connections. */
   counts: EngineCounts;

@@ -3,7 +3,7 @@ import { createServer, type IncomingMessage, type ServerOptions, type ServerResp
 import { createServer as createSecureServer, type Server as SecureServer } from "node:https";
 import { Server as NetServer, type Socket } from "node:net";
 import { TLSSocket } from "node:tls";
-import { boundServer } from "../../lib/connection-limits.ts";
+import { limitConnections } from "../../lib/connection-limits.ts";
 import { acceptWebSocket, refuseWebSocket } from "../websockets/accept-websocket.ts";
 import { apiErrorResponse, internalFault, sendResponse, sendRawResponse } from "../direct-responses.ts";
 import { openQueueBudget } from "../websockets/waiting-client.ts";
@@ -59,7 +59,7 @@ export function openHttpProxyEngine({ decide, limits, tls, bounds, watch, counts
   };
   const server = tls === undefined ? createServer(options) : createSecureServer({ ...options, ...secured(tls, limits.headersTimeoutMs) });
   if (tls !== undefined) keepKeys(server as SecureServer, tls);
-  boundServer(server, bounds);
+  limitConnections(server, bounds);
   const handshakes = watchHandshakes(server, tls, () => undefined);
   server.maxHeadersCount = 0;
   server.on("request", (request, response) => track(serve(request, response, () => undefined)));

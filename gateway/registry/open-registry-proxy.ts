@@ -1,5 +1,5 @@
 import type { Clock } from "../../lib/clock.ts";
-import { connectionBounds } from "../../lib/connection-limits.ts";
+import { createConnectionLimits } from "../../lib/connection-limits.ts";
 import type { Log } from "../../lib/log.ts";
 import { type Metrics, openMetrics } from "../../lib/metrics/open-metrics.ts";
 import type { ForwardingEngine } from "../connections/engine.ts";
@@ -66,7 +66,7 @@ export function openRegistryProxy(parts: RegistryProxyParts): ForwardingEngine {
     limits,
     reads: parts.reads ?? "events",
     tls: parts.tls,
-    bounds: connectionBounds({
+    bounds: createConnectionLimits({
       perAddress: limits.connectionsPerAddress,
       total: limits.connectionsTotal,
       isExempt: (address) => parts.trusted.trusts(address),

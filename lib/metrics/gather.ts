@@ -2,7 +2,7 @@ import { AggregatorRegistry, prometheusContentType } from "prom-client";
 import type { Snapshot } from "./snapshot.ts";
 
 /** The metrics of the processes of one berth, as one page. */
-export type Gathering = {
+export type MetricsAggregator = {
   /** A process is there from now on, until the returned function is called. `ask` resolves with its metrics, or rejects where it does not answer. */
   join(ask: () => Promise<Snapshot>): () => void;
   /** As Prometheus reads it. */
@@ -15,7 +15,7 @@ export const PAGE_TYPE: string = prometheusContentType;
  * Adds up what several processes count. What one had counted when it was last asked counts on after its end: a total that fell would be taken for a new
  * start by `rate()`, and all that the others counted for new. One that does not answer is taken to be as it was.
  */
-export function openGathering(): Gathering {
+export function createMetricsAggregator(): MetricsAggregator {
   const there = new Map<() => Promise<Snapshot>, Snapshot>();
   let gone: Snapshot = [];
   let asking: Promise<string> | undefined;

@@ -1,11 +1,11 @@
 import { once } from "node:events";
 import { createServer } from "node:http";
 import type { Clock } from "../clock.ts";
-import { boundServer, connectionBounds, type ConnectionBoundsParts } from "../connection-limits.ts";
+import { limitConnections, createConnectionLimits, type ConnectionLimitOptions } from "../connection-limits.ts";
 import type { PrivateListeners } from "../container-peers.ts";
 import { Fault } from "../fault.ts";
 import type { Log } from "../log.ts";
-import { type Gathering, PAGE_TYPE } from "./gather.ts";
+import { type MetricsAggregator, PAGE_TYPE } from "./gather.ts";
 
 const LONGEST_HEAD_MS = 5_000;
 const MOST_CONNECTIONS = 64;
@@ -23,9 +23,9 @@ export async function serveMetrics(
     clock,
     log,
   }: {
-    gathering: Pick<Gathering, "page">;
+    gathering: Pick<MetricsAggregator, "page">;
     listeners?: PrivateListeners | undefined;
-    refused?: ConnectionBoundsParts["refused"];
+    refused?: ConnectionLimitOptions["refused"];
     clock: Clock;
     log: Log;
   },
@@ -42,7 +42,10 @@ export async function serveMetrics(
       },
     );
   });
-  boundServer(server, connectionBounds({ perAddress: MOST_OF_ONE_ADDRESS, total: MOST_CONNECTIONS, ...(refused && { refused }), clock, log }));
+  limitConnections(
+    server,
+    createConnectionLimits({ perAddress: MOST_OF_ONE_ADDRESS, total: MOST_CONNECTIONS, ...(refused && { refused }), clock, log }),
+  );
   listeners?.guard(server);
   server.listen(at.handle ?? { host: at.host, port: at.port });
   await once(server, "listening").catch((cause: unknown) => {

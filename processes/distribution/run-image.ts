@@ -3,7 +3,7 @@ import { systemClock } from "../../lib/clock.ts";
 import { demux } from "../../drivers/engine/log-stream.ts";
 import { type EngineAt, openEngine } from "../../drivers/engine/engine.ts";
 import { pull } from "../../drivers/engine/pull.ts";
-import { readReference } from "../../drivers/reference.ts";
+import { parseReference } from "../../drivers/reference.ts";
 import { localImage } from "../../drivers/engine/images.ts";
 import { Fault } from "../../lib/fault.ts";
 import { DISTRIBUTION_ENDS_MS } from "./distribution-config.ts";
@@ -44,7 +44,7 @@ export async function runImage([given = "{}", ...words]: readonly string[]): Pro
 
   async function run(): Promise<number> {
     const doing = `Running the registry's image ${image}`;
-    const named = readReference(image);
+    const named = parseReference(image);
     if (named.kind === "name" && !(await localImage(engine, image, stopRequested.signal))) await pull(engine, named, stopRequested);
     const container = await engine.call({ doing, reading: "start" }, (docker) => docker.createContainer(definition({ image, owner, mounts }, words)));
     try {

@@ -3,7 +3,7 @@ import { demux } from "../../drivers/engine/log-stream.ts";
 import { exposedPorts } from "../../drivers/exposed.ts";
 import { engineFault } from "../../drivers/engine/faults.ts";
 import { chooseReach } from "../../drivers/engine/reach.ts";
-import { readReference } from "../../drivers/reference.ts";
+import { parseReference } from "../../drivers/reference.ts";
 import { Fault } from "../../lib/fault.ts";
 
 t.test("the order of ports is the history's, and a guess says that it is one", async (t) => {
@@ -20,7 +20,7 @@ t.test("the order of ports is the history's, and a guess says that it is one", a
 t.test("a reference is taken apart as the engine would", async (t) => {
   const digest = `sha256:${"a".repeat(64)}`;
   const named = (ref: string) => {
-    const { kind: _, ...rest } = readReference(ref) as Extract<ReturnType<typeof readReference>, { kind: "name" }>;
+    const { kind: _, ...rest } = parseReference(ref) as Extract<ReturnType<typeof parseReference>, { kind: "name" }>;
     return rest;
   };
   t.strictSame(named("nginx"), { registry: undefined, digest: undefined, name: "nginx", tag: "latest" });
@@ -28,9 +28,9 @@ t.test("a reference is taken apart as the engine would", async (t) => {
   t.strictSame(named("localhost/x"), { registry: "localhost", digest: undefined, name: "localhost/x", tag: "latest" });
   t.strictSame(named("a.b:5000/c/d:e"), { registry: "a.b:5000", digest: undefined, name: "a.b:5000/c/d", tag: "e" });
   t.strictSame(named(`host:1/x:tag@${digest}`), { registry: "host:1", digest, name: "host:1/x", tag: digest });
-  t.strictSame(readReference(digest), { kind: "id" });
+  t.strictSame(parseReference(digest), { kind: "id" });
   for (const wrong of ["", "UPPER", "Name/space", "a//b", "a:b:c", "-a", "a@sha256:12", "a b", `x:${"t".repeat(129)}`, "http://a/b"]) {
-    t.throws(() => readReference(wrong), { code: "IMAGE_REFERENCE_INVALID" }, wrong);
+    t.throws(() => parseReference(wrong), { code: "IMAGE_REFERENCE_INVALID" }, wrong);
   }
 });
 

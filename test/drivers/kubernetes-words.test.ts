@@ -5,7 +5,7 @@ import { readLabels, writeMeta } from "../../drivers/kubernetes/labels.ts";
 import { currentPod } from "../../drivers/kubernetes/observe.ts";
 import { podSpec } from "../../drivers/kubernetes/pod-spec.ts";
 import { pathOf } from "../../drivers/kubernetes/resources.ts";
-import { verdictOf } from "../../drivers/kubernetes/pod-state.ts";
+import { podStateOf } from "../../drivers/kubernetes/pod-state.ts";
 import { labelsFor } from "./conformance.ts";
 
 const status = (state: object, more: object = {}) =>
@@ -15,7 +15,7 @@ const waiting = (reason: string, message = "") => pod([status({ waiting: { reaso
 
 t.test("what a pod's status comes to", async (t) => {
   const codes = (found: V1Pod) => {
-    const verdict = verdictOf(found);
+    const verdict = podStateOf(found);
     return [verdict.is, "code" in verdict ? verdict.code : undefined];
   };
   t.strictSame(codes({}), ["pending", undefined]);
@@ -54,20 +54,20 @@ t.test("why an image was not pulled, in the words of containerd, CRI-O and regis
     ["toomanyrequests: You have reached your pull rate limit", "struggling", "REGISTRY_UNREACHABLE"],
     ["failed to extract layer: write /x: no space left on device", "struggling", "NO_CAPACITY"],
   ] as const) {
-    t.match(verdictOf(waiting("ErrImagePull", said)), { is, code }, said);
+    t.match(podStateOf(waiting("ErrImagePull", said)), { is, code }, said);
   }
-  const vague = verdictOf(waiting("ImagePullBackOff", `Back-off pulling image "r/x@sha256:${"4".repeat(64)}"`));
+  const vague = podStateOf(waiting("ImagePullBackOff", `Back-off pulling image "r/x@sha256:${"4".repeat(64)}"`));
   t.match(vague, { is: "struggling", vague: true }, "what says no more than that is no cause");
 });
 
 t.test("how a container ended is what it did, also while the cluster waits before it starts it again", async (t) => {
-  t.match(verdictOf(pod([status({ terminated: { exitCode: 7, reason: "Error" } })])), { is: "ended", exit: { code: 7, outOfMemory: false } });
+  t.match(podStateOf(pod([status({ terminated: { exitCode: 7, reason: "Error" } })])), { is: "ended", exit: { code: 7, outOfMemory: false } });
   const lastState = { terminated: { exitCode: 137, reason: "OOMKilled" } };
-  t.match(verdictOf(pod([status({ waiting: { reason: "CrashLoopBackOff" } }, { lastState })])), {
+  t.match(podStateOf(pod([status({ waiting: { reason: "CrashLoopBackOff" } }, { lastState })])), {
     is: "ended",
     exit: { code: 137, outOfMemory: true },
   });
-  t.match(verdictOf({ status: { phase: "Failed", reason: "Evicted", message: "ephemeral local storage usage exceeds the total limit" } }), {
+  t.match(podStateOf({ status: { phase: "Failed", reason: "Evicted", message: "ephemeral local storage usage exceeds the total limit" } }), {
     is: "ended",
     says: /Evicted: ephemeral/,
   });

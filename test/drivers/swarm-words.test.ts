@@ -1,11 +1,11 @@
 import t from "tap";
 import type { Spec } from "../../drivers/driver.ts";
-import { endedEarly } from "../../drivers/crash-fault.ts";
+import { crashFault } from "../../drivers/crash-fault.ts";
 import { addressOf, observe, type SeenTask, type SwarmView } from "../../drivers/swarm/observe.ts";
 import { definition } from "../../drivers/swarm/definition.ts";
 import { constraintsFor, gpuKind, type Standpoint, chooseTaskReach, taskReachOf } from "../../drivers/swarm/placement.ts";
 import { currentTask, type Task } from "../../drivers/swarm/task.ts";
-import { unplaced } from "../../drivers/swarm/task-fault.ts";
+import { unplacedFault } from "../../drivers/swarm/task-fault.ts";
 
 // One node is all that a test can have here: what depends on several is asked of the functions that decide it.
 const node = (id: string, more: object = {}) => ({
@@ -121,7 +121,7 @@ t.test("the newest run counts, however its time is written", async (t) => {
 });
 
 t.test("what the scheduler says has one meaning in the house", async (t) => {
-  const code = (State: string, Err?: string) => unplaced(spec, task(status(State, Err)), "net").code;
+  const code = (State: string, Err?: string) => unplacedFault(spec, task(status(State, Err)), "net").code;
   t.equal(code("pending", "no suitable node (insufficient resources on 3 nodes)"), "NO_CAPACITY");
   t.equal(code("pending", "no suitable node (host-mode port already in use on 1 node)"), "NO_CAPACITY");
   t.equal(code("pending", "no suitable node (scheduling constraints not satisfied on 3 nodes)"), "CONTAINER_UNSCHEDULABLE");
@@ -130,8 +130,8 @@ t.test("what the scheduler says has one meaning in the house", async (t) => {
 });
 
 t.test("an end is told with its code, and with what is not known", async (t) => {
-  t.match(endedEarly(spec, { code: 7, outOfMemory: false }, ["last"]), { code: "CONTAINER_CRASHED", message: /exit code 7/, logs: ["last"] });
-  t.match(endedEarly(spec, { code: 137, outOfMemory: undefined }, []).message, /perhaps for its memory/);
-  t.notMatch(endedEarly(spec, { code: 137, outOfMemory: false }, []).message, /memory/);
-  t.match(endedEarly(spec, { code: 137, outOfMemory: true }, []), { code: "CONTAINER_OUT_OF_MEMORY", message: /100 MB/ });
+  t.match(crashFault(spec, { code: 7, outOfMemory: false }, ["last"]), { code: "CONTAINER_CRASHED", message: /exit code 7/, logs: ["last"] });
+  t.match(crashFault(spec, { code: 137, outOfMemory: undefined }, []).message, /perhaps for its memory/);
+  t.notMatch(crashFault(spec, { code: 137, outOfMemory: false }, []).message, /memory/);
+  t.match(crashFault(spec, { code: 137, outOfMemory: true }, []), { code: "CONTAINER_OUT_OF_MEMORY", message: /100 MB/ });
 });

@@ -1,7 +1,7 @@
 import type { AddressInfo } from "node:net";
 import t, { type Test } from "tap";
 import { systemClock } from "../../lib/clock.ts";
-import { connectionBounds } from "../../lib/connection-limits.ts";
+import { createConnectionLimits } from "../../lib/connection-limits.ts";
 import type { DirectResponse, Forward, Interception, Lease, ResponseHeadView } from "../../gateway/decision.ts";
 import type { Target } from "../../gateway/contract.ts";
 import { openSpliceEngine } from "../../gateway/exchange/open-splice-engine.ts";
@@ -41,7 +41,7 @@ async function openEdge(t: Test, forward: Forward, target: Target): Promise<numb
     limits: GATEWAY_LIMITS,
     reads: "events",
     tls: undefined,
-    bounds: connectionBounds({ perAddress: 100, total: 100, clock: systemClock(), log: openLog({ level: "silent", name: "test" }) }),
+    bounds: createConnectionLimits({ perAddress: 100, total: 100, clock: systemClock(), log: openLog({ level: "silent", name: "test" }) }),
     watch: { over: () => undefined, keepsHeads: false },
     counts: openMetrics(),
     clock: systemClock(),

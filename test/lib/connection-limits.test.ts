@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import { connect, createServer, type AddressInfo } from "node:net";
 import t from "tap";
-import { boundServer, connectionBounds, connectionsFor, descriptorLimit } from "../../lib/connection-limits.ts";
+import { limitConnections, createConnectionLimits, connectionsFor, descriptorLimit } from "../../lib/connection-limits.ts";
 import type { Log } from "../../lib/log.ts";
 import { openMetrics } from "../../lib/metrics/open-metrics.ts";
 import { stillClock } from "../fixtures/still-clock.ts";
@@ -12,7 +12,7 @@ function openBounds(limits: { perAddress: number; total: number }) {
   const lines: Record<string, unknown>[] = [];
   const log = { warn: (fields: Record<string, unknown>) => void lines.push(fields) } as unknown as Log;
   const isExempt = (address: string) => address === "10.0.0.1";
-  const bounds = connectionBounds({ ...limits, isExempt, refused: metrics.refusedConnections, clock, log });
+  const bounds = createConnectionLimits({ ...limits, isExempt, refused: metrics.refusedConnections, clock, log });
   const refused = () => (["address", "total"] as const).map((why) => metrics.refusedConnections.at(why).value);
   return { ...bounds, bounds, clock, lines, refused };
 }
@@ -61,7 +61,7 @@ t.test("refusals are logged once a second at most, with how many there were", as
 t.test("a server that is held to them closes what is too many at once", async (t) => {
   const { bounds } = openBounds({ perAddress: 2, total: 8 });
   const server = createServer((socket) => socket.on("error", () => undefined).resume());
-  boundServer(server, bounds);
+  limitConnections(server, bounds);
   await new Promise<void>((resolve) => void server.listen(0, "127.0.0.1", resolve));
   t.teardown(() => server.close());
   const open = async (localAddress = "127.0.0.1") => {

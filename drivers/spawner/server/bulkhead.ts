@@ -1,7 +1,7 @@
 import { Fault } from "../../../lib/fault.ts";
 
 /** A number of things that may go on at the same time. */
-export type Limit = {
+export type Bulkhead = {
   /** Takes a place; the returned function gives it back, once. Faults: SPAWNER_BUSY where there is none. */
   enter(): () => void;
 };
@@ -9,7 +9,7 @@ export type Limit = {
 const COME_AGAIN_MS = 2_000;
 
 /** `what` ends the sentence "… at the same time are as many as this spawner takes". */
-export function openLimit(most: number, what: string): Limit {
+export function createBulkhead(most: number, what: string): Bulkhead {
   let taken = 0;
   return {
     enter: () => {

@@ -5,9 +5,9 @@ import { withTimeout } from "../../../lib/deadline.ts";
 import { Fault } from "../../../lib/fault.ts";
 import { toFault } from "./answer-fault.ts";
 import { clientGone } from "./streams.ts";
-import { readBody, type Body } from "./read-body.ts";
-import { imageNamed, readCall, readCount, readHost } from "./read-path.ts";
-import { foreignLabels, readSpec, type Wish } from "./read-spec.ts";
+import { parseBody, type Body } from "./read-body.ts";
+import { imageNamed, parseCallId, readCount, parseHost } from "./read-path.ts";
+import { foreignLabels, parseSpec, type DeployRequest } from "./read-spec.ts";
 import { foreignName } from "./service-name.ts";
 import type { SpawnerParts } from "./spawner-parts.ts";
 import { answersInLines, CALL, DEPLOYMENT, DESTROYED, IMAGE, IMAGE_BODY, pathParams, SPEC_BODY } from "./wire-schemas.ts";
@@ -34,7 +34,7 @@ export function deployRoutes(app: FastifyInstance, parts: SpawnerParts): void {
     async (request, reply) => {
       const { host, service, tag } = request.params;
       // Images are the same on both.
-      readHost(host);
+      parseHost(host);
       const body = bodyOf(request);
       const image = body.image ?? imageNamed(service, tag);
       const leave = validations.enter();
@@ -69,7 +69,7 @@ export function deployRoutes(app: FastifyInstance, parts: SpawnerParts): void {
     },
     async (request, reply) => {
       const { service, n } = request.params;
-      const host = readHost(request.params.host);
+      const host = parseHost(request.params.host);
       const wanted = readCount(n);
       const body = bodyOf(request);
       if (!wanted) {
@@ -77,14 +77,14 @@ export function deployRoutes(app: FastifyInstance, parts: SpawnerParts): void {
         await deploys.destroy(serviceName);
         return { serviceName, isSuccess: true };
       }
-      const wish = readSpec({ host, service }, body, environment);
-      const work = deploys.deploy(wish, readCall(request.query.call), (call) => carryOut(wish, call));
+      const wish = parseSpec({ host, service }, body, environment);
+      const work = deploys.deploy(wish, parseCallId(request.query.call), (call) => carryOut(wish, call));
       return answer(request, reply, work, (done) => ({ deployment: deploymentOnWire(wish.service, done) }), `${wish.service} is not ready yet`);
     },
   );
 
   /** A foreign server's image is looked up first, as berth's control does before it deploys. */
-  async function carryOut(wish: Wish, call: DeployCall) {
+  async function carryOut(wish: DeployRequest, call: DeployCall) {
     const { image, folder } = wish;
     const resolved = wish.unresolved ? await driver.resolve({ ref: image, folder }, call) : { id: image, exposed: [] };
     return driver.deploy(wish.spec(resolved), call);
@@ -101,7 +101,7 @@ export function deployRoutes(app: FastifyInstance, parts: SpawnerParts): void {
   }
 
   function bodyOf(request: FastifyRequest): Body {
-    const { body, unknown } = readBody(request.body);
+    const { body, unknown } = parseBody(request.body);
     const fresh = unknown.filter((name) => !told.has(name)).slice(0, MOST_NAMES - told.size);
     for (const name of fresh) told.add(name);
     if (fresh.length > 0)

@@ -3,7 +3,7 @@ import type { DeployCall, Deployment, Driver } from "../../driver.ts";
 import { withTimeout } from "../../../lib/deadline.ts";
 import { Fault } from "../../../lib/fault.ts";
 import type { Log } from "../../../lib/log.ts";
-import { openLimit } from "./bulkhead.ts";
+import { createBulkhead } from "./bulkhead.ts";
 import { timedDeploy } from "./timed-deploy.ts";
 import type { Progress, Work } from "./work.ts";
 
@@ -50,10 +50,10 @@ export type Deploys = {
 /** At any time one deploy or destroy of each service, in the order in which they were asked for. */
 export function openDeploys(parts: { driver: Driver; limits: DeployLimits; clock: Clock; log: Log }): Deploys {
   const { driver, limits, clock, log } = parts;
-  const places = openLimit(limits.most, "deploys");
+  const places = createBulkhead(limits.most, "deploys");
   const flights = new Map<string, Flight>();
-  const { inTurn } = openTurns();
-  const calledOff = openCalledOff(clock);
+  const { inTurn } = createKeyedMutex();
+  const calledOff = createCancelledCalls(clock);
 
   const begin = (wanted: Wanted, task: (call: DeployCall) => Promise<Deployment>): Flight => {
     const leave = places.enter();
@@ -122,9 +122,9 @@ const LATE_MS = 120_000;
 const MOST = 10_000;
 
 /** Calls that were called off, perhaps before they came. */
-export type CalledOff = { add(call: string): void; has(call: string): boolean };
+export type CancelledCalls = { add(call: string): void; has(call: string): boolean };
 
-export function openCalledOff(clock: Clock): CalledOff {
+export function createCancelledCalls(clock: Clock): CancelledCalls {
   /** The oldest first. */
   const since = new Map<string, number>();
   return {
@@ -141,9 +141,9 @@ export function openCalledOff(clock: Clock): CalledOff {
 }
 
 /** What is done with one thing is done one after the other, in the order in which it was asked for; with others at the same time. */
-export type Turns = { inTurn<T>(key: string, task: () => Promise<T>): Promise<T> };
+export type KeyedMutex = { inTurn<T>(key: string, task: () => Promise<T>): Promise<T> };
 
-export function openTurns(): Turns {
+export function createKeyedMutex(): KeyedMutex {
   const last = new Map<string, Promise<void>>();
   return {
     inTurn: (key, task) => {

@@ -2,7 +2,7 @@ import swagger from "@fastify/swagger";
 import { once } from "node:events";
 import { fastify, type FastifyInstance } from "fastify";
 import type { Clock } from "../../../lib/clock.ts";
-import { boundServer, connectionBounds, type ConnectionBoundsParts } from "../../../lib/connection-limits.ts";
+import { limitConnections, createConnectionLimits, type ConnectionLimitOptions } from "../../../lib/connection-limits.ts";
 import type { Driver } from "../../driver.ts";
 import { Fault } from "../../../lib/fault.ts";
 import type { PrivateListeners } from "../../../lib/container-peers.ts";
@@ -13,7 +13,7 @@ import type { Callers } from "./callers.ts";
 import { DEPLOY_LIMITS, type DeployLimits, openDeploys } from "./deploys.ts";
 import { deployRoutes } from "./deploy-routes.ts";
 import { eventRoutes, openStreams } from "./streams.ts";
-import { openLimit } from "./bulkhead.ts";
+import { createBulkhead } from "./bulkhead.ts";
 import { serviceRoutes } from "./service-routes.ts";
 import type { SpawnerParts } from "./spawner-parts.ts";
 import { answers, INFO } from "./wire-schemas.ts";
@@ -57,7 +57,7 @@ export async function openSpawner(parts: {
   listeners?: PrivateListeners | undefined;
   limits?: Partial<DeployLimits & { streams: number; connections: number; connectionsPerAddress: number }>;
   /** Counts connections that were refused. */
-  refused?: ConnectionBoundsParts["refused"];
+  refused?: ConnectionLimitOptions["refused"];
   clock: Clock;
   log: Log;
 }): Promise<{ address(): ReturnType<FastifyInstance["server"]["address"]>; close(): Promise<void> }> {
@@ -67,14 +67,14 @@ export async function openSpawner(parts: {
     environment,
     version,
     deploys: openDeploys({ driver, limits: { ...DEPLOY_LIMITS, ...parts.limits }, clock, log }),
-    validations: openLimit(MOST_VALIDATIONS, "validations"),
+    validations: createBulkhead(MOST_VALIDATIONS, "validations"),
     streams: openStreams({ most: parts.limits?.streams ?? MOST_STREAMS, clock, log }),
     clock,
     log,
   });
   const { server } = app;
   const { connections: total = MOST_CONNECTIONS, connectionsPerAddress: perAddress = MOST_OF_ONE_ADDRESS } = parts.limits ?? {};
-  boundServer(server, connectionBounds({ perAddress, total, ...(parts.refused && { refused: parts.refused }), clock, log }));
+  limitConnections(server, createConnectionLimits({ perAddress, total, ...(parts.refused && { refused: parts.refused }), clock, log }));
   parts.listeners?.guard(server);
   // By hand, since it may be a socket that another process has bound.
   if ("port" in parts.at) server.listen({ ...parts.at, backlog: BACKLOG });

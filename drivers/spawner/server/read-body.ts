@@ -34,7 +34,7 @@ const NESTED = "config";
  * What a body says, whoever's it is: each thing by any of its names, at the top or in `config`; null counts as left out. `unknown` are the
  * names of what was passed over. Faults: REQUEST_INVALID, which names all that is wrong, and no value.
  */
-export function readBody(sent: unknown): { body: Body; unknown: string[] } {
+export function parseBody(sent: unknown): { body: Body; unknown: string[] } {
   const said = sent ?? {};
   if (!isObject(said)) throw new Fault("REQUEST_INVALID", "The body must be a JSON object.");
   const nested = said[NESTED] ?? {};

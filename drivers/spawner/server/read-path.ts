@@ -2,7 +2,7 @@ import { type Host, HOSTS } from "../../driver.ts";
 import { Fault } from "../../../lib/fault.ts";
 
 /** Faults: REQUEST_INVALID. */
-export function readHost(text: string): Host {
+export function parseHost(text: string): Host {
   const host = HOSTS.find((one) => one === text);
   if (host) return host;
   throw new Fault("REQUEST_INVALID", `The host ${JSON.stringify(text.slice(0, 100))} is none of ${HOSTS.join(", ")}.`);
@@ -24,20 +24,20 @@ export function imageNamed(service: string, tag: string): string {
 const MOST_LINES = 100_000;
 
 /** How many lines of a log. Faults: REQUEST_INVALID. */
-export function readTail(tail: string | undefined, fallback: number): number {
+export function parseTail(tail: string | undefined, fallback: number): number {
   if (tail === undefined) return fallback;
   if (/^\d{1,9}$/.test(tail)) return Math.min(Number(tail), MOST_LINES);
   throw new Fault("REQUEST_INVALID", `The tail ${JSON.stringify(tail.slice(0, 100))} is no number of lines.`);
 }
 
 /** Faults: REQUEST_INVALID. */
-export function readGeneration(text: string | undefined): number | undefined {
+export function parseGeneration(text: string | undefined): number | undefined {
   if (text === undefined || /^\d{1,15}$/.test(text)) return text === undefined ? undefined : Number(text);
   throw new Fault("REQUEST_INVALID", `The generation ${JSON.stringify(text.slice(0, 100))} is no whole number.`);
 }
 
 /** Faults: REQUEST_INVALID. */
-export function readCall(id: string | undefined): string | undefined {
+export function parseCallId(id: string | undefined): string | undefined {
   if (id === undefined || /^[\w-]{1,64}$/.test(id)) return id;
   throw new Fault("REQUEST_INVALID", `The call ${JSON.stringify(id.slice(0, 100))} is no id.`);
 }

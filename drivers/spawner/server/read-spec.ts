@@ -9,7 +9,7 @@ import { foreignName, readServiceName } from "./service-name.ts";
 const DEFAULTS = { env: {}, cpu: 0.25, memoryMb: 512, shmMb: 64, storageGb: 21, gpu: 0, graceMs: 3_000 };
 
 /** A deploy that is wished, before its image is looked at. */
-export type Wish = Wanted & {
+export type DeployRequest = Wanted & {
   /** What a foreign server calls the image is still to be resolved: berth's own control has done so. */
   unresolved: boolean;
   image: string;
@@ -22,7 +22,7 @@ export type Wish = Wanted & {
  * With `labels` a body is berth's own: the spec as it stands, whose generation is what is new about it. Without, it is a foreign server's:
  * named and labelled here, and new where anything in it, or its host, is. Faults: REQUEST_INVALID.
  */
-export function readSpec({ host, service }: { host: Host; service: string }, body: Body, environment: string): Wish {
+export function parseSpec({ host, service }: { host: Host; service: string }, body: Body, environment: string): DeployRequest {
   const { image, labels, port, folder, ...given } = body;
   if (image === undefined) throw new Fault("REQUEST_INVALID", "The body's image is missing.");
   const sizes = { ...DEFAULTS, ...given };

@@ -2,7 +2,7 @@ import type { FastifyInstance } from "fastify";
 import { observedOnWire } from "../wire.ts";
 import { Fault } from "../../../lib/fault.ts";
 import { clientGone } from "./streams.ts";
-import { readCall, readGeneration, readTail } from "./read-path.ts";
+import { parseCallId, parseGeneration, parseTail } from "./read-path.ts";
 import { readServiceName } from "./service-name.ts";
 import type { SpawnerParts } from "./spawner-parts.ts";
 import { answers, CALL, DESTROYED, NAME_PARAMS, SERVICE } from "./wire-schemas.ts";
@@ -61,7 +61,7 @@ export function serviceRoutes(app: FastifyInstance, { driver, deploys, streams }
     },
     async ({ params, query }) => {
       const serviceName = readServiceName(params.service);
-      await deploys.destroy(serviceName, { generation: readGeneration(query.generation), call: readCall(query.call) });
+      await deploys.destroy(serviceName, { generation: parseGeneration(query.generation), call: parseCallId(query.call) });
       return { serviceName, isSuccess: true };
     },
   );
@@ -79,7 +79,7 @@ export function serviceRoutes(app: FastifyInstance, { driver, deploys, streams }
     },
     ({ params, query }, reply) => {
       const service = readServiceName(params.service);
-      const which = { tail: readTail(query.tail, LOG_LINES), follow: query.follow === "true" };
+      const which = { tail: parseTail(query.tail, LOG_LINES), follow: query.follow === "true" };
       return streams.text(reply, (signal) => driver.logs(service, which, { signal }));
     },
   );

@@ -2,7 +2,7 @@ import type { Clock } from "../../../lib/clock.ts";
 import type { Driver } from "../../driver.ts";
 import type { Log } from "../../../lib/log.ts";
 import type { Deploys } from "./deploys.ts";
-import type { Limit } from "./bulkhead.ts";
+import type { Bulkhead } from "./bulkhead.ts";
 import type { Streams } from "./streams.ts";
 
 /** Everything that the routes work with. */
@@ -12,7 +12,7 @@ export type SpawnerParts = {
   environment: string;
   version: string;
   deploys: Deploys;
-  validations: Limit;
+  validations: Bulkhead;
   streams: Streams;
   clock: Clock;
   log: Log;

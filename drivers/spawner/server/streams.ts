@@ -5,7 +5,7 @@ import type { Clock } from "../../../lib/clock.ts";
 import { BEAT_MS, LINES } from "../wire.ts";
 import { withTimeout } from "../../../lib/deadline.ts";
 import type { Log } from "../../../lib/log.ts";
-import { openLimit } from "./bulkhead.ts";
+import { createBulkhead } from "./bulkhead.ts";
 import type { Driver } from "../../driver.ts";
 import { answers, EVENT } from "./wire-schemas.ts";
 
@@ -23,7 +23,7 @@ export type Streams = {
 };
 
 export function openStreams({ most, clock, log }: { most: number; clock: Clock; log: Log }): Streams {
-  const places = openLimit(most, "streams");
+  const places = createBulkhead(most, "streams");
   return {
     text: (reply, open) => send(reply, "text/plain; charset=utf-8", undefined, open),
     lines: (reply, open) =>

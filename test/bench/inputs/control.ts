@@ -9,7 +9,7 @@ import { readImageJson } from "../../../control/packages/publish/image-json.ts";
 import { containerName, imageName, isImageRef, isRepositoryPart, serviceName } from "../../../control/model/names.ts";
 import { readPackageJson } from "../../../control/packages/publish/package-json.ts";
 import { LONGEST_TEXT_BYTES } from "../../../control/packages/publish/read-text.ts";
-import { readReference } from "../../../drivers/reference.ts";
+import { parseReference } from "../../../drivers/reference.ts";
 import { readV2Path } from "../../../gateway/registry/v2-path.ts";
 import { readImage } from "../../../gateway/registry/browse/read-image.ts";
 import { nextPage } from "../../../lib/registry-client/next-page.ts";
@@ -98,7 +98,7 @@ const readers: Readonly<Record<string, { limit: number; pieces: readonly string[
     limit: HEAD,
     pieces: NAME_PIECES,
     worst: "a:".repeat(HEAD / 2),
-    read: (text) => [isImageRef(text), imageOfRef(text), refusable(readReference)(text)],
+    read: (text) => [isImageRef(text), imageOfRef(text), refusable(parseReference)(text)],
   },
   names: {
     limit: HEAD,

@@ -2,8 +2,8 @@ import * as fc from "fast-check";
 import t from "tap";
 import type { Host } from "../../../../drivers/driver.ts";
 import { Fault } from "../../../../lib/fault.ts";
-import { readBody } from "../../../../drivers/spawner/server/read-body.ts";
-import { readSpec } from "../../../../drivers/spawner/server/read-spec.ts";
+import { parseBody } from "../../../../drivers/spawner/server/read-body.ts";
+import { parseSpec } from "../../../../drivers/spawner/server/read-spec.ts";
 import { foreignName, readServiceName } from "../../../../drivers/spawner/server/service-name.ts";
 
 const image = { id: "sha256:1", exposed: [8080, 9090] };
@@ -25,7 +25,7 @@ t.test("whatever JSON a body is, it is read or refused in a sentence", (t) => {
   fc.assert(
     fc.property(fc.oneof(near, fc.jsonValue()), fc.string(), (sent, service) => {
       try {
-        const { spec } = readSpec({ host: "cvm", service }, readBody(JSON.parse(JSON.stringify(sent))).body, "env");
+        const { spec } = parseSpec({ host: "cvm", service }, parseBody(JSON.parse(JSON.stringify(sent))).body, "env");
         const made = spec(image);
         return readServiceName(made.service) === made.service && Object.values(made.env).every((value) => typeof value === "string");
       } catch (error) {
@@ -56,7 +56,7 @@ t.test("a foreign name is a DNS label, always the same, and another for another"
 });
 
 t.test("of a foreign body, what is left out is filled in, and any change makes another generation", (t) => {
-  const specOf = (body: object, host: Host = "cvm") => readSpec({ host, service: "chem" }, readBody(body).body, "stand").spec(image);
+  const specOf = (body: object, host: Host = "cvm") => parseSpec({ host, service: "chem" }, parseBody(body).body, "stand").spec(image);
   const plain = specOf({ image: "a", environmentVars: { A: "1", B: "2" } });
   t.match(plain, { image: "sha256:1", port: 8080, cpu: 0.25, memoryMb: 512, shmMb: 64, storageGb: 21, gpu: 0 });
   t.ok(Number.isSafeInteger(plain.labels.generation));
@@ -74,9 +74,9 @@ t.test("of a foreign body, what is left out is filled in, and any change makes a
 
 t.test("of berth's own body nothing is filled in that would change it", (t) => {
   const labels = { store: "s", environment: "e", container: "c", generation: 3 };
-  const { spec, unresolved } = readSpec(
+  const { spec, unresolved } = parseSpec(
     { host: "datagrok", service: "own" },
-    readBody({ image: "sha256:9", labels, environmentVars: {} }).body,
+    parseBody({ image: "sha256:9", labels, environmentVars: {} }).body,
     "stand",
   );
   const made = spec({ id: "sha256:9", exposed: [] });
