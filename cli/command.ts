@@ -44,7 +44,7 @@ export type OptionValues<O extends Options> = {
   readonly [K in keyof O]?: O[K] extends { value: string } ? (O[K] extends { repeatable: true } ? string[] : string) : boolean;
 };
 
-export type VerbCall<O extends Options> = {
+type VerbCall<O extends Options> = {
   context: CommandContext;
   words: string[];
   options: OptionValues<O>;
@@ -119,11 +119,7 @@ export function parseVerbArgs(command: string, name: string, verb: Verb, args: s
 }
 
 /** The words behind a command; one that is not among `config`'s is refused. Faults: SETTINGS_INVALID, with what is wrong and then `usage`. */
-export function parseWords<const T extends ParseArgsConfig>(
-  config: T,
-  usage: string,
-  names: readonly string[] = [],
-): ReturnType<typeof parseArgs<T>> {
+function parseWords<const T extends ParseArgsConfig>(config: T, usage: string, names: readonly string[] = []): ReturnType<typeof parseArgs<T>> {
   try {
     return parseArgs(config);
   } catch (error) {

@@ -67,7 +67,7 @@ complete -c berth -f -a '(__berth)'
   },
 } as const;
 
-export type Shell = keyof typeof SCRIPTS;
+type Shell = keyof typeof SCRIPTS;
 
 const SHELLS = Object.keys(SCRIPTS) as Shell[];
 

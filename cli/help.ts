@@ -105,7 +105,7 @@ export function optionWords(name: string, { value, short, repeatable }: Option):
 }
 
 /** The numbers with which commands end, a line each. */
-export function exitLines(): string[] {
+function exitLines(): string[] {
   return Object.values(EXIT_CODES)
     .toSorted((a, b) => a.code - b.code)
     .map(({ code, summary }) => `${String(code).padStart(5)}  ${summary}`);

@@ -10,8 +10,8 @@ import { defineVerb, type Verbs } from "./command.ts";
 /** What comes with berth: requests of docker and skopeo, and what they get wrong. */
 export const SAMPLE = ownFile("lua-compat/requests.jsonl");
 
-export type ReportedDifference = { number: number; request: RecordedRequest; difference: Difference; known: KnownDifference | undefined };
-export type ShadowResult = { sent: number; skipped: number; differences: ReportedDifference[] };
+type ReportedDifference = { number: number; request: RecordedRequest; difference: Difference; known: KnownDifference | undefined };
+type ShadowResult = { sent: number; skipped: number; differences: ReportedDifference[] };
 
 /** Plays each request at the first and then at the second; what one side has no more, since an earlier request failed there, differs too. */
 export async function compareProxies(

@@ -94,7 +94,7 @@ export const FILE_SUFFIX = "_FILE";
  * Finds the settings among the variables. An empty variable counts as unset, as compose files leave it. `readText` reads what a secret's `_FILE`
  * names, and throws where it cannot.
  */
-export function readEnv(
+function readEnv(
   env: Record<string, string | undefined>,
   rows: readonly [string, SettingRow<unknown>][],
   readText: (path: string) => string,
@@ -184,7 +184,7 @@ function parseObject(json: string): Record<string, unknown> | undefined {
 }
 
 /** Finds the settings in a settings file. An empty value counts as unset. */
-export function readSettingsFile(file: { path: string; text: string }, rows: readonly [string, SettingRow<unknown>][]): SettingSource {
+function readSettingsFile(file: { path: string; text: string }, rows: readonly [string, SettingRow<unknown>][]): SettingSource {
   const lines = new LineCounter();
   // The parser's own messages quote the line, which may hold a secret.
   const document = parseDocument(file.text, { lineCounter: lines, prettyErrors: false, logLevel: "silent" });

@@ -233,11 +233,7 @@ function reservedAudiences({ dockerSettings, queueSettings }: Settings): string[
 }
 
 /** What control shows a spawner instead of a key. Undefined where it does not know its own address, which a spawner compares with the one that it was told. */
-export function spawnerTokens(deps: {
-  settings: Settings;
-  signingKeys: Pick<SigningKeys, "signer">;
-  clock: Clock;
-}): (() => Promise<string>) | undefined {
+function spawnerTokens(deps: { settings: Settings; signingKeys: Pick<SigningKeys, "signer">; clock: Clock }): (() => Promise<string>) | undefined {
   const { settings, signingKeys, clock } = deps;
   const issuer = settings.datagrok.issuer ?? settings.webRoot ?? settings.apiUrl?.replace(/\/api\/?$/, "");
   const audience = settings.dockerSettings.spawnerAudience;

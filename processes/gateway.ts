@@ -134,7 +134,7 @@ function limitsOf(settings: Settings): Partial<GatewayLimits> {
 }
 
 /** Whom this gateway asks who calls and where containers are. Faults: SETTINGS_INVALID. */
-export function openDirectory(deps: { settings: Settings; link: ControlLink; version: string; clock: Clock; log: Log }): Feed {
+function openDirectory(deps: { settings: Settings; link: ControlLink; version: string; clock: Clock; log: Log }): Feed {
   const { settings, link, version, clock, log } = deps;
   const { url, directory, key } = settings.datagrok;
   if (directory === "control") return openFeed({ link, version, isToken: isSessionToken, clock, log });

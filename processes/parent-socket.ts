@@ -5,7 +5,7 @@ import { Fault } from "../lib/fault.ts";
 import type { Log } from "../lib/log.ts";
 
 /** What `berth upgrade` and `berth doctor` ask of the first process of the berth that runs, over a Unix socket that only its user can open. */
-export type ParentActions = {
+type ParentActions = {
   /** Hands over to `program`, or to what lies where this one was started from; resolves with its version once that takes requests. */
   handOver(program: string | undefined): Promise<string>;
   /** Goes on as before after that failed: starts what was ended for it. May be repeated. */

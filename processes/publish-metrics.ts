@@ -6,7 +6,7 @@ import type { Metrics } from "../lib/metrics/open-metrics.ts";
 import type { Snapshot } from "../lib/metrics/snapshot.ts";
 import type { Parent, StoppableProcess } from "./parent.ts";
 
-export type MetricsOptions = {
+type MetricsOptions = {
   role: string;
   metrics: Metrics;
   program: { version: string; commit: string };

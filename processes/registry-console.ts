@@ -12,9 +12,9 @@ import type { Log } from "../lib/log.ts";
 import { type ListeningHandle, openListeningHandle } from "./listening-handle.ts";
 
 /** Where it is to listen, bound before anything else is begun. */
-export type ConsolePlace = { handle: ListeningHandle; port: number; datagrokUrl: string };
+type ConsolePlace = { handle: ListeningHandle; port: number; datagrokUrl: string };
 
-export type RegistryConsole = { saw(pushed: Pushed): void; close(): Promise<void> };
+type RegistryConsole = { saw(pushed: Pushed): void; close(): Promise<void> };
 
 /** Questions to the server of the users that are under way at a time. */
 const CONNECTIONS = 8;

@@ -13,7 +13,7 @@ const READY_MS = 300_000;
 const LAST_REPORT_MS = 200;
 
 /** A berth that was started to take over the listening sockets of this one. */
-export type Successor = {
+type Successor = {
   /** Reports that the old process of this role has ended. */
   release(role: string): void;
   /** Resolves with its version once it takes requests. Faults: PROGRAM_UNUSABLE, at once where it ends before that. */

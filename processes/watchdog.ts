@@ -3,7 +3,7 @@ import type { Clock } from "../lib/clock.ts";
 /** How many checks in a row a process may leave unanswered; the next one is its end. */
 export const MISSED_CHECKS = 3;
 
-export type WatchdogOptions = {
+type WatchdogOptions = {
   /** Time between two checks, in milliseconds. */
   everyMs: number;
   /** The unanswered checks after which the process counts as hung. */

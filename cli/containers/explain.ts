@@ -108,7 +108,7 @@ const EVENTS: Readonly<Record<string, string>> = {
 };
 
 /** Where the server explains nothing, its last move does. */
-export function explainFromHistory(moves: readonly MoveOnWire[], state: string): Explanation {
+function explainFromHistory(moves: readonly MoveOnWire[], state: string): Explanation {
   const transitions = moves.map(({ time, from, to, event, by, login, cause }) => {
     const requester = by === "system" || !event.endsWith("Wished") ? "" : ` by ${login ?? `user ${by.slice(0, 8)}`}`;
     return { at: time, from, to, cause: cause?.message ?? `${EVENTS[event] ?? event}${requester}` };
@@ -126,7 +126,7 @@ export function explainFromHistory(moves: readonly MoveOnWire[], state: string):
 }
 
 /** Of what a server tells, as much as can be read; a server of another version tells more, or less. */
-export function parseExplanation(response: Record<string, unknown>, status: string): Explanation {
+function parseExplanation(response: Record<string, unknown>, status: string): Explanation {
   const failure = recordOf(response["failure"]);
   const moves = listOf(response["history"]) as MoveOnWire[];
   return {

@@ -13,10 +13,10 @@ export const ACTIONS = {
   stop: { path: "stop?awaitStop=false", reached: "stopped", done: "has stopped", doing: "stopping", failed: "did not stop" },
 } as const;
 
-export type StartStopAction = keyof typeof ACTIONS;
+type StartStopAction = keyof typeof ACTIONS;
 
 /** What became of it; `cause` where it failed, with the last lines that the container wrote. */
-export type ActionOutcome = { container: ContainerOnWire; ok: boolean; ms: number; cause?: { code: string; message: string }; logs?: string };
+type ActionOutcome = { container: ContainerOnWire; ok: boolean; ms: number; cause?: { code: string; message: string }; logs?: string };
 
 const POLL_MS = 300;
 /** Beyond the longest start that a server lets go on. */
@@ -27,7 +27,7 @@ const LOG_LINES = 20;
  * Requests a start or a stop and, with `wait`, polls until it is done. Short requests, since a proxy may end one that stays open for minutes.
  * `onStatus` gets each state in between. Faults: those of the calls; a start that fails is an outcome.
  */
-export async function performAction(request: {
+async function performAction(request: {
   server: Pick<ServerClient, "call" | "text">;
   container: ContainerOnWire;
   move: StartStopAction;

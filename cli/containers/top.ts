@@ -82,13 +82,13 @@ function topJson({ since, open, ...one }: ContainerActivity): Record<string, unk
 }
 
 /** A container with what the list of them does not say; null where that is not known, or it rests. */
-export type ContainerActivity = ContainerOnWire & { since: string | null; open: number | null };
+type ContainerActivity = ContainerOnWire & { since: string | null; open: number | null };
 
 /** What is asked of each by itself is asked of so many; more do not fit a screen. */
 const MAX_REQUESTED = 50;
 
 /** The look of `berth top`, to be repeated: those that run first. A server that does not know a question is not asked it again. Faults: those of the calls. */
-export function createActivityReader(server: Pick<ServerClient, "call">, word: string | undefined): () => Promise<ContainerActivity[]> {
+function createActivityReader(server: Pick<ServerClient, "call">, word: string | undefined): () => Promise<ContainerActivity[]> {
   const unknown = new Set<string>();
   const known = new Map<string, { status: string; since: string | null }>();
 

@@ -3,7 +3,7 @@ import { Fault } from "../../lib/fault.ts";
 import { type CheckContext, type CheckProblem, problemOf, type Check } from "./check.ts";
 import type { Colour, Screen } from "../terminal/screen.ts";
 
-export const STATES = ["ok", "wrong", "not looked at"] as const;
+const STATES = ["ok", "wrong", "not looked at"] as const;
 
 /** One link, looked at. `says` is what was found, or why there was no look. */
 export type ReportRow = { link: string; state: (typeof STATES)[number]; says: string; problems: readonly CheckProblem[]; ms: number };
@@ -80,7 +80,7 @@ export function formatRow({ link, state, says, problems }: ReportRow, paint: Pai
   return [`${paint(colour, mark)} ${link.padEnd(NAME_WIDTH)} ${state === "wrong" ? "" : text}`.trimEnd(), ...lines].join("\n");
 }
 
-export type ReportCounts = Record<ReportRow["state"] | "warnings", number>;
+type ReportCounts = Record<ReportRow["state"] | "warnings", number>;
 
 export function countRows(rows: readonly ReportRow[]): ReportCounts {
   const of = (state: ReportRow["state"]) => rows.filter((row) => row.state === state).length;

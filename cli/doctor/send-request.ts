@@ -3,7 +3,7 @@ import { systemClock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import { type HttpClient, type HttpFailure, type HttpRequest, type HttpStream, openHttpClient, reasonOf } from "../../lib/http-client.ts";
 
-export type CheckResponse = { status: number; headers: IncomingHttpHeaders; text: string };
+type CheckResponse = { status: number; headers: IncomingHttpHeaders; text: string };
 
 export type CheckRequest = {
   method?: "GET" | "HEAD" | "POST" | "PUT" | "DELETE";
@@ -75,7 +75,7 @@ export function readJson(text: string): unknown {
   }
 }
 
-export type DockerTokenRequest = { key: string; service: string; scope?: string; certificate?: string | undefined; signal: AbortSignal };
+type DockerTokenRequest = { key: string; service: string; scope?: string; certificate?: string | undefined; signal: AbortSignal };
 
 /** A docker token of the server whose `/token` is at `url`, for a developer key; undefined where it makes none for that key. Faults: CHAIN_BROKEN. */
 export async function requestDockerToken(url: string, { key, service, scope, certificate, signal }: DockerTokenRequest): Promise<string | undefined> {

@@ -20,7 +20,7 @@ export async function checkWebSocket(chain: CheckContext, signal: AbortSignal): 
 }
 
 /** A WebSocket to the container that answers, past its `CONNECTED`. */
-export type EchoSocket = {
+type EchoSocket = {
   /** Sends a text and resolves with what comes back. */
   echo(text: string): Promise<string>;
   /** Resolves when it has ended, with why. */
@@ -29,7 +29,7 @@ export type EchoSocket = {
 };
 
 /** As Datagrok's client opens it. Faults: CHAIN_BROKEN, with which step failed. */
-export async function openEchoSocket({ server }: CheckContext, { id, token }: EchoContainer, signal: AbortSignal): Promise<EchoSocket> {
+async function openEchoSocket({ server }: CheckContext, { id, token }: EchoContainer, signal: AbortSignal): Promise<EchoSocket> {
   const url = urlAt(server, `/api/docker/containers/proxy-ws/${id}/`).replace(/^http/, "ws");
   const socket = new WebSocket(url, { headers: { authorization: token }, perMessageDeflate: false });
   const stop = () => socket.terminate();

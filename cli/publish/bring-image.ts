@@ -80,7 +80,7 @@ async function findCompatible(server: Pick<ServerClient, "call">, name: string, 
 }
 
 /** What a line of `docker build` says about how far it is: a part of 1. Of the old builder `Step 2/5 : …`, of BuildKit `#7 [2/5] …`. */
-export function buildProgress(line: string): number | undefined {
+function buildProgress(line: string): number | undefined {
   const [, at, all] = /^(?:Step |#\d+ \[(?:\S+ )?)\s*(\d+)\/(\d+)/.exec(line) ?? [];
   return at === undefined ? undefined : (Number(at) - 1) / Number(all);
 }
@@ -88,7 +88,7 @@ export function buildProgress(line: string): number | undefined {
 const DONE = /^(Pushed|Layer already exists|Mounted from)/;
 
 /** Of `docker push`, which tells of each layer by itself: how many of those that it spoke of have arrived. */
-export function createPushProgress(): (line: string) => number | undefined {
+function createPushProgress(): (line: string) => number | undefined {
   const layers = new Map<string, boolean>();
   return (line) => {
     const [, layer, state = ""] = /^([0-9a-f]{12}): (.*)$/.exec(line) ?? [];

@@ -15,7 +15,7 @@ import { type PackageJson, readPackageJson } from "../../control/packages/publis
 import { readText } from "../../control/packages/publish/read-text.ts";
 
 /** What became of a package: for programs as it is. `how` is `named` of an image that is published elsewhere. */
-export type PublishReport = {
+type PublishReport = {
   name: string;
   version: string;
   release: boolean;
@@ -127,10 +127,10 @@ async function atOnce<T, R>(count: number, items: readonly T[], work: (item: T) 
 }
 
 /** A package as it lies in a folder, read by the same rules as the server reads it when it comes. */
-export type LocalPackage = { json: PackageJson; definitions: Definition[]; warnings: string[] };
+type LocalPackage = { json: PackageJson; definitions: Definition[]; warnings: string[] };
 
 /** `debugLogin` is the developer's login for a debug publish. Faults: PACKAGE_INVALID, SETTINGS_INVALID where there is no package. */
-export async function loadPackage(folder: string, debugLogin: string | undefined, signal: AbortSignal): Promise<LocalPackage> {
+async function loadPackage(folder: string, debugLogin: string | undefined, signal: AbortSignal): Promise<LocalPackage> {
   const text = await readText(join(folder, "package.json"), "package.json", signal);
   if (text === undefined) throw new Fault("SETTINGS_INVALID", `${folder} is no package: it has no package.json.`);
   const json = readPackageJson(text);
@@ -144,6 +144,6 @@ export async function loadPackage(folder: string, debugLogin: string | undefined
 }
 
 /** Whether there is an image to be built: the folder does not name one that is published elsewhere. */
-export function isBuilt({ container }: Definition): boolean {
+function isBuilt({ container }: Definition): boolean {
   return container.image === undefined;
 }

@@ -56,7 +56,7 @@ const LEFT_OUT = /^(node_modules|\..*|upload\.keys\.json)$/;
  * Zips a package's folder to a file: all of `dockerfiles/`, by which its images are known, and of the rest what people wrote. `made` are files that come
  * beside these, or in their place, by their paths. Links to files are followed, as the hash of a folder follows them. Returns the bytes.
  */
-export async function zipPackage(folder: string, made: ReadonlyMap<string, string>, into: string, signal: AbortSignal): Promise<number> {
+async function zipPackage(folder: string, made: ReadonlyMap<string, string>, into: string, signal: AbortSignal): Promise<number> {
   const zip = new ZipFile();
   for (const path of (await pathsIn(folder, "")).toSorted()) if (!made.has(path)) zip.addFile(join(folder, path), path);
   for (const [path, text] of made) zip.addBuffer(Buffer.from(text), path);

@@ -15,7 +15,7 @@ import { endLeftovers } from "../../processes/distribution/leftover-process.ts";
 /** An image without a tag may be part of a push that goes on for so long. */
 const IN_FLIGHT_MS = 24 * 3_600_000;
 
-export type RetainedImage = { repository: string; tags: string[]; digest: string; removed: boolean; why: string | null };
+type RetainedImage = { repository: string; tags: string[]; digest: string; removed: boolean; why: string | null };
 
 /** Deletes what is not kept, unless it only looks. Faults: CONTROL_AWAY, unless that is not asked; those of the registry. */
 export async function removeOldImages(

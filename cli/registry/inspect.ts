@@ -4,7 +4,7 @@ import type { V2 } from "./open-v2.ts";
 import { isRepository } from "../../gateway/registry/v2-path.ts";
 
 /** What is told of an image; of one for several platforms, the sizes of all and the configuration of none. */
-export type InspectedImage = {
+type InspectedImage = {
   digest: string;
   mediaType: string;
   bytes: number;
@@ -70,7 +70,7 @@ function sizeOf(described: readonly InspectedBlob[]): number {
 }
 
 /** `reference` is a tag or a digest, where one is named. */
-export type ImageArgument = { repository: string; reference: string | undefined };
+type ImageArgument = { repository: string; reference: string | undefined };
 
 /** `datagrok/x`, `datagrok/x:tag` or `datagrok/x@sha256:…`. Faults: SETTINGS_INVALID. */
 export function parseImageArgument(word: string): ImageArgument {

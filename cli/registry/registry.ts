@@ -64,7 +64,7 @@ export const verbs: Verbs = {
 };
 
 /** A registry of berth's own, with its proxy: alone, or one of the processes of `berth serve`. Faults: SETTINGS_INVALID, those of the registry. */
-export async function runRegistryProcess(context: CommandContext): Promise<void> {
+async function runRegistryProcess(context: CommandContext): Promise<void> {
   const { settings, log } = loadSettingsAndLog(context, "registry");
   if (settings.registry.url !== undefined || settings.registry.ecrMode)
     throw new Fault(

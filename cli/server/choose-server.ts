@@ -6,7 +6,7 @@ import { trimTrailing } from "../../lib/trim-trailing.ts";
 import { readFileSync } from "node:fs";
 
 /** A server elsewhere; undefined where the berth of this machine is meant. `key` is that of this machine's berth where it is undefined. */
-export type ServerChoice = { remote: { name: string; url: string; registry: string | undefined } | undefined; key: string | undefined };
+type ServerChoice = { remote: { name: string; url: string; registry: string | undefined } | undefined; key: string | undefined };
 
 /** What was said at the command line. */
 export type ServerOptions = { server?: string; key?: string; "key-file"?: string };

@@ -11,7 +11,7 @@ import { type HttpReply, openHttpClient } from "../../lib/http-client.ts";
 export type CallApi = <T>(method: string, path: string, body?: object, limitMs?: number) => Promise<T>;
 
 /** Where a server listens: at an address below which its API is, or on a socket of this machine. */
-export type ServerPlace = { url: string } | { socket: string };
+type ServerPlace = { url: string } | { socket: string };
 
 /** A berth or a Datagrok server that is talked to by its public API. */
 export type ServerClient = {

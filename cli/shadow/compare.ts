@@ -35,7 +35,7 @@ export function compareResponses(
   return found;
 }
 
-export type ProxyLocation = { base: string; repository: string };
+type ProxyLocation = { base: string; repository: string };
 
 function headersOf({ headers }: ProxyResponse, at: ProxyLocation): Map<string, string> {
   const found = new Map<string, string>();

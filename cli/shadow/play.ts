@@ -78,7 +78,7 @@ export function createPlayer(at: { base: string; repository: string; key: string
   };
 }
 
-export function headerValue({ headers }: ProxyResponse, name: string): string | undefined {
+function headerValue({ headers }: ProxyResponse, name: string): string | undefined {
   const values = headers.filter(([found]) => found === name).map(([, value]) => value);
   return values.length === 0 ? undefined : values.join(", ");
 }

@@ -1,7 +1,7 @@
 import type { Screen } from "./screen.ts";
 
 /** All of the terminal, until the person leaves: what stood there before comes back. */
-export type FullScreen = {
+type FullScreen = {
   draw(heading: string, table: string): void;
   /** Aborts when the person leaves, by q or Ctrl-C. */
   left: AbortSignal;

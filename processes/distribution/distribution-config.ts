@@ -6,7 +6,7 @@ const DRAIN_MS = 30_000;
 /** How long it takes at most to end, in milliseconds: then it is ended by force. */
 export const DISTRIBUTION_ENDS_MS = DRAIN_MS + 2_000;
 
-export type DistributionConfig = {
+type DistributionConfig = {
   /** Where blobs and manifests lie. */
   storage: string;
   /** The Unix socket that it listens on: nobody but a proxy of this user reaches it, so it asks nobody who they are. */

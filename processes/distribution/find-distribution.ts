@@ -72,7 +72,7 @@ function imageCommand(run: ImageRun): DistributionCommand {
 }
 
 /** `registry github.com/distribution/distribution/v3 v3.0.0`, `docker-registry github.com/docker/distribution 2.8.3+ds1`. */
-export function readVersion(said: string): string | undefined {
+function readVersion(said: string): string | undefined {
   return /\/distribution(?:\/v\d+)? v?(\d+\.\d+\S*)/.exec(said)?.[1];
 }
 

@@ -160,7 +160,7 @@ export async function openDistribution(options: {
   };
 }
 
-export function lackingIn({ lacks }: DistributionProgram): string {
+function lackingIn({ lacks }: DistributionProgram): string {
   return lacks.length === 0 ? "" : `, which knows no ${lacks.join(" and no ")}; version 3 does, and is taken where it is on the PATH`;
 }
 

@@ -1,8 +1,8 @@
 import type { ReferencedDigests, StoredRepository, StoredRevision, StoredTag } from "./stored-images.ts";
 
-export type KeptImage = { repository: string; digest: string; tag: string | undefined; why: "newest" | "used" | "same image" };
-export type ExpiredImage = { repository: string; digest: string; tags: string[] };
-export type Retention = { kept: KeptImage[]; removable: ExpiredImage[] };
+type KeptImage = { repository: string; digest: string; tag: string | undefined; why: "newest" | "used" | "same image" };
+type ExpiredImage = { repository: string; digest: string; tags: string[] };
+type Retention = { kept: KeptImage[]; removable: ExpiredImage[] };
 
 export type RetentionRule = {
   /** How many tags of each repository stay, of those that were pushed last. */

@@ -118,7 +118,7 @@ const LEFT_OUT = ["time", "level", "msg", "go.version", "instance.id", "version"
  * Passes a line of Distribution's log on at its own level. What it says of each single request is for debugging: a blob that a client asks
  * for before pushing it is an error to Distribution, and whoever asked got the answer.
  */
-export function forwardLog(line: string, log: Log): void {
+function forwardLog(line: string, log: Log): void {
   const said = readLine(line);
   if (!said) return log.warn({}, line.slice(0, LONGEST_LINE));
   const { level, msg } = said;
