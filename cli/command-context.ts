@@ -36,11 +36,11 @@ export function loadSettings({ env }: Pick<CommandContext, "env">): ReadSettings
 
 /** The settings and a log, for what runs as long as berth does. */
 export function loadSettingsAndLog(context: CommandContext, role: string): ReadSettings & { log: Log } {
-  const found = loadSettings(context);
-  const log = openLog({ level: found.settings.logLevel, name: role });
+  const loaded = loadSettings(context);
+  const log = openLog({ level: loaded.settings.logLevel, name: role });
   // One process of several says it; the others read the same.
-  if (!context.parent) for (const warning of found.warnings) log.warn({}, warning);
-  return { ...found, log };
+  if (!context.parent) for (const warning of loaded.warnings) log.warn({}, warning);
+  return { ...loaded, log };
 }
 
 /** What this process counts, and who gets to know it. Faults: ADDRESS_IN_USE. */

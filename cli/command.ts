@@ -7,7 +7,7 @@ import { parseArgs, type ParseArgsConfig } from "node:util";
 /** What a command's module has: its verbs; or `run`, which takes no words unless it has a `usage` and reads them itself. A number is the exit code. */
 export type CommandModule = { verbs: Verbs } | { run(context: CommandContext): Promise<number | void>; usage?: string };
 
-/** `says` is one sentence without its full stop. Each loads only the rooms that it runs. */
+/** `summary` is one sentence without a full stop. `load` imports only what the command needs. */
 export type Command = { section: keyof typeof HELP_SECTIONS; summary: string; load(): Promise<CommandModule> };
 
 export type Commands = Readonly<Record<string, Command>>;
@@ -36,7 +36,7 @@ export function findCommand(name: string, commands: Commands, internal: Commands
 /** What a word or an option's value may be, for shells that complete it. */
 export type Completes = "containers" | "images" | "users" | "servers" | "commands" | "files" | "folders" | readonly string[];
 
-/** `takes` names its value in angle brackets; without it the option is a switch. `about` puts it apart in help: many verbs have these alike. */
+/** `value` names the value in angle brackets; without it the option is a switch. `group` lists it separately in help, since many verbs share it. */
 export type Option = { summary: string; value?: string; repeatable?: true; short?: string; completes?: Completes; group?: "server" };
 export type Options = Readonly<Record<string, Option>>;
 
@@ -55,7 +55,7 @@ type VerbCall<O extends Options> = {
   signal: AbortSignal;
 };
 
-/** One thing that can be asked for: the table from which help, the docs, completion and the reading of words all come. */
+/** One verb of a command. Help, the docs, completion and parsing come from this table. */
 export type Verb<O extends Options = Options> = {
   /** As in a usage line: `<name>` is needed, `[<name>]` is not, and `...` behind one lets it come several times. */
   words: string;
@@ -78,8 +78,8 @@ export function defineVerb<const O extends Options>(of: Verb<O>): Verb {
 
 /** `berth users key add <login> [options]` */
 export function usageLine(command: string, name: string, { words, options }: Verb): string {
-  const parts = ["berth", command, name, words, Object.keys(options).length === 0 ? "" : "[options]"];
-  return parts.filter((part) => part !== "").join(" ");
+  const segments = ["berth", command, name, words, Object.keys(options).length === 0 ? "" : "[options]"];
+  return segments.filter((part) => part !== "").join(" ");
 }
 
 /** The verb that the words begin with, and those that are left for it. Faults: SETTINGS_INVALID. */

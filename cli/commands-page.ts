@@ -33,7 +33,7 @@ the same address. \`--key\` can be read by everybody on the machine, by \`ps\`: 
 A container or an image is named by its name, its id, or the beginning of either; where that fits several, they are listed and nothing is done.
 
 On a terminal, tables are cut to its width and coloured (not with \`NO_COLOR\`); elsewhere they are whole and plain. \`--json\` prints one JSON document, for
-\`logs\` one a line. What is asked for goes to standard output, what is said about it to standard error.
+\`logs\` one a line. Results go to standard output, messages to standard error.
 
 | ends with | means |
 | --- | --- |

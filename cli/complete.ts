@@ -8,19 +8,19 @@ import { selectServer } from "./server/server-command.ts";
 type Candidate = [word: string, summary: string];
 type CompletionKind = Exclude<Completes, readonly string[]>;
 
-/** Nobody waits longer for a hint. */
+/** A shell user does not wait longer for a hint. */
 const REQUEST_MS = 3_000;
 
-/** `berth complete -- <word>...`, which shells ask: the last word is the one that is being typed. Whatever goes wrong, there is no hint. */
+/** `berth complete -- <word>...`, which shells run. The user is typing the final word. After any failure there is no hint. */
 export const verbs: Verbs = {
   "": defineVerb({
     words: "[<word>...]",
     summary: "print the words that can follow",
     options: {},
     run: async ({ context, words, commands, screen }) => {
-      const found = await candidates({ here: context, commands }, words).catch(() => []);
+      const matches = await candidates({ here: context, commands }, words).catch(() => []);
       const typed = words.at(-1) ?? "";
-      for (const [word, summary] of found)
+      for (const [word, summary] of matches)
         if (word.startsWith(":") || word.startsWith(typed)) screen.print(summary === "" ? word : `${word}\t${summary}`);
     },
   }),
@@ -45,7 +45,7 @@ async function candidates(at: { here: CommandContext; commands: Commands }, word
   return [...next, ...(full ? [] : await namesOf(at, verb.completes, args, verb))];
 }
 
-/** The verb that stands there in full, and what was said to it. */
+/** The complete verb, and its arguments. */
 function verbOf(verbs: Verbs, before: readonly string[]): { verb: Verb | undefined; args: readonly string[] } {
   const names = Object.keys(verbs).toSorted((a, b) => b.length - a.length);
   const name = names.find((one) => one !== "" && `${before.join(" ")} `.startsWith(`${one} `));
@@ -56,9 +56,9 @@ function verbOf(verbs: Verbs, before: readonly string[]): { verb: Verb | undefin
 /** The next word of each verb that begins with what stands there. */
 function verbWords(verbs: Verbs, before: readonly string[]): Candidate[] {
   const lead = before.map((word) => `${word} `).join("");
-  const found = Object.entries(verbs).filter(([name]) => name !== "" && name.startsWith(lead) && name.length > lead.length);
+  const matches = Object.entries(verbs).filter(([name]) => name !== "" && name.startsWith(lead) && name.length > lead.length);
   const next = new Map<string, string>();
-  for (const [name, { summary }] of found) {
+  for (const [name, { summary }] of matches) {
     const [word = "", ...further] = name.slice(lead.length).split(" ");
     const before = next.get(word);
     next.set(word, further.length === 0 ? summary : [...(before === undefined ? [] : [before]), further.join(" ")].join(", "));

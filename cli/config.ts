@@ -20,7 +20,7 @@ export const verbs: Verbs = {
     options: { json: { summary: "print one JSON document" } },
     run: async ({ context, options, screen }) => {
       const files = loadConfigFiles(context.env);
-      const known = files.flatMap(({ path, own, servers, default: chosen }) =>
+      const configured = files.flatMap(({ path, own, servers, default: chosen }) =>
         servers.map(({ alias, url, key, registry }) => ({
           alias,
           url,
@@ -30,9 +30,15 @@ export const verbs: Verbs = {
           file: path,
         })),
       );
-      if (options.json) return screen.json(known);
-      if (known.length === 0) return screen.print("No config file names a server: berth config servers --help says what they look like.");
-      const rows = known.map((one) => [one.alias + (one.isDefault ? " *" : ""), one.url, one.registry ?? "-", one.hasKey ? "yes" : "no", one.file]);
+      if (options.json) return screen.json(configured);
+      if (configured.length === 0) return screen.print("No config file names a server: berth config servers --help says what they look like.");
+      const rows = configured.map((one) => [
+        one.alias + (one.isDefault ? " *" : ""),
+        one.url,
+        one.registry ?? "-",
+        one.hasKey ? "yes" : "no",
+        one.file,
+      ]);
       screen.print(formatTable(["ALIAS", "URL", "REGISTRY", "KEY", "FILE"], rows, screen));
     },
   }),

@@ -24,12 +24,12 @@ export async function run(context: CommandContext): Promise<void> {
   // What a newcomer reads is the page that the demo prints.
   if (driver === "docker") await requireDemoImage(settings, context.clock);
   const quiet = sources["logLevel"] === "default" ? { BERTH_LOG_LEVEL: "error" } : {};
-  // Whoever closes the terminal has had enough as well.
+  // Closing the terminal ends it, too.
   const stopRequested = untilSignal(["SIGTERM", "SIGINT", "SIGHUP"]);
   const served = await startServe(context, settings, log, { BERTH_DRIVER: driver, ...quiet });
   const stopped = new AbortController();
   void stopRequested.then(() => stopped.abort());
-  // Whoever listens on every interface is reached on this one too.
+  // A listener on every interface is reachable on this one, too.
   const base = listenerUrl({ ...settings, edgeHost: /^(0\.0\.0\.0|::)$/.test(settings.edgeHost) ? "127.0.0.1" : settings.edgeHost }, served.port);
   const trust = settings.tlsCert === undefined ? undefined : demoTrust(settings.tlsCert, new URL(base).hostname);
   const send = trust === undefined ? fetch : await fetchTrusting(trust);
@@ -41,7 +41,7 @@ export async function run(context: CommandContext): Promise<void> {
     const tokenFile = join(settings.data, "demo.token");
     saveDemoToken(tokenFile, demo.token);
     const shown = new URL(base);
-    const about = {
+    const banner = {
       base,
       console: consoleUrl(settings, shown, served.consolePort),
       id: demo.id,
@@ -50,7 +50,7 @@ export async function run(context: CommandContext): Promise<void> {
     } as const;
     console.log(
       demoBanner({
-        ...about,
+        ...banner,
         tokenFile: typed(tokenFile),
         dataFolder: typed(settings.data),
         idleMinutes: idleMinutes(),

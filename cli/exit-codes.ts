@@ -14,10 +14,10 @@ export const EXIT_CODES = {
   missing: { code: 3, summary: "what was named is not there", statuses: [404] },
   refused: { code: 4, summary: "not signed in, or not allowed to", statuses: [401, 403] },
   failed: { code: 1, summary: "it failed, for any other reason" },
-  interrupted: { code: 130, summary: "interrupted, by Ctrl-C or by being told to end" },
+  interrupted: { code: 130, summary: "interrupted by Ctrl-C or a signal" },
 } as const satisfies Record<string, ExitCode>;
 
-/** For whoever pressed Ctrl-C: not a failure, and nothing to be told. */
+/** After Ctrl-C: not a failure, and no message. */
 export class Interrupted extends Error {}
 
 export function exitCodeOf(error: unknown): number {

@@ -13,7 +13,7 @@ export const verbs: Verbs = {
       new: {
         summary: `make another one; the one before is good for ${REPLACED_TOKEN_MS / 60_000} more minutes, the time to bring the new one to every gateway`,
       },
-      "at-once": { summary: "with --new: the one before is refused from now on, for where somebody else may have it" },
+      "at-once": { summary: "with --new: refuse the old token at once, because it may be stolen" },
     },
     run: async ({ context, options, screen }) => {
       const atOnce = options["at-once"] ?? false;

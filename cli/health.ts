@@ -32,7 +32,7 @@ export const verbs: Verbs = {
     words: "",
     summary:
       'check whether the berth of these settings on this machine accepts requests; prints "degraded" when gateways serve without control, and then fails unless control is on another machine',
-    details: "BERTH_ROLE says which of its listeners is asked.",
+    details: "BERTH_ROLE selects the listener to check.",
     options: {},
     run: async ({ context, screen }) => {
       const degraded = await checkReady(context);

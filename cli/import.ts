@@ -68,16 +68,16 @@ async function runImport(importOptions: ImportOptions, deps: ImportDeps): Promis
   print(tableOf(planned, deps.screen));
   const count = countTaken(planned);
   if (count.taken === 0) return print("\nThere is nothing to import.");
-  if (importOptions.dryRun) return print(`\nNothing was imported: ${count.said} would be.`);
+  if (importOptions.dryRun) return print(`\nNothing was imported: ${count.summary} would be.`);
   if (!importOptions.yes) {
     if (deps.confirm === undefined) throw new Fault("SETTINGS_INVALID", "Nothing was imported. Add --yes to import this.");
     print("");
-    if (!(await deps.confirm(`Import ${count.said}? [y/N] `))) return print("Nothing was imported.");
+    if (!(await deps.confirm(`Import ${count.summary}? [y/N] `))) return print("Nothing was imported.");
   }
   const done = await take(false);
   // Something may have come between.
   if (JSON.stringify(done) !== JSON.stringify(planned)) print(`\n${tableOf(done, deps.screen)}`);
-  print(`\nImported ${countTaken(done).said}.`);
+  print(`\nImported ${countTaken(done).summary}.`);
 }
 
 function requireAddress(url: string): void {
@@ -118,13 +118,13 @@ function tableOf(rows: readonly ImportRow[], screen: Screen): string {
   );
 }
 
-function countTaken(rows: readonly ImportRow[]): { taken: number; said: string } {
+function countTaken(rows: readonly ImportRow[]): { taken: number; summary: string } {
   const taken = rows.filter(({ fate }) => fate === "import" || fate === "adopt");
   const images = taken.filter(({ kind }) => kind === "image").length;
   const adopted = taken.filter(({ fate }) => fate === "adopt").length;
   const containers = taken.length - images;
   const summary = [`${images} ${images === 1 ? "image" : "images"}`, `${containers} ${containers === 1 ? "container" : "containers"}`];
-  return { taken: taken.length, said: `${summary.join(" and ")}${adopted === 0 ? "" : ` (${adopted} of them running)`}` };
+  return { taken: taken.length, summary: `${summary.join(" and ")}${adopted === 0 ? "" : ` (${adopted} of them running)`}` };
 }
 
 async function confirm(question: string): Promise<boolean> {

@@ -18,7 +18,7 @@ export async function run({ args: [file, ...rest] }: CommandContext): Promise<vo
   // What the single file itself imports has to be built in; a script of the default loader may import any file.
   const load = new Script("(url) => import(url)", { importModuleDynamically: constants.USE_MAIN_CONTEXT_DEFAULT_LOADER });
   await (load.runInThisContext() as (url: string) => Promise<unknown>)(pathToFileURL(path).href);
-  // It ends when it has nothing more to do, which Node would take for a fault of whoever waits.
+  // It ends when it has nothing more to do, which Node would report as an unsettled await.
   process.once("beforeExit", (code) => process.exit(code));
   await new Promise(() => {});
 }

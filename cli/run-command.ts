@@ -9,8 +9,8 @@ import { COMMANDS } from "./table.ts";
 const asksForHelp = (word: string) => word === "--help" || word === "-h";
 
 /**
- * Finds the command that the words begin with, and runs it, or prints its help. `here` has all words; `interrupted` is asked for only by what has something to
- * leave in order when Ctrl-C is pressed. Answers with the command's exit code where it has one of its own. Faults: SETTINGS_INVALID, and the command's own.
+ * Finds the command that the words begin with, and runs it, or prints its help. `context` has all words. Only a command that cleans up after Ctrl-C
+ * calls `interrupted`. Answers with the command's exit code where it has one of its own. Faults: SETTINGS_INVALID, and the command's own.
  */
 export async function runCommand(
   context: CommandContext,
@@ -19,14 +19,14 @@ export async function runCommand(
   const [first = context.env["BERTH_ROLE"] ?? "help", ...args] = context.args;
   if (asksForHelp(first)) return screen.print(overview(COMMANDS, screen.width));
   const name = first === "--version" ? "version" : first;
-  const found = findCommand(name, COMMANDS, INTERNAL_COMMANDS);
+  const entry = findCommand(name, COMMANDS, INTERNAL_COMMANDS);
   // What stands behind `--`, and behind another program's name, is not ours.
   const own = name === "node" ? [] : args.slice(0, args.includes("--") ? args.indexOf("--") : undefined);
   if (own.some(asksForHelp)) {
     const words = args.filter((word) => !asksForHelp(word));
-    return screen.print(await commandHelp(name, found, words, screen.width));
+    return screen.print(await commandHelp(name, entry, words, screen.width));
   }
-  const command = await found.load();
+  const command = await entry.load();
   if ("verbs" in command) {
     const match = findVerb(name, command.verbs, args);
     const read = parseVerbArgs(name, match.name, match.verb, match.args);
@@ -36,7 +36,7 @@ export async function runCommand(
       ...read,
       commands: COMMANDS,
       screen,
-      // Whoever does not ask for it is ended by Ctrl-C at once.
+      // Ctrl-C ends a command at once if it does not read this.
       get signal() {
         return (signal ??= interrupted());
       },

@@ -16,7 +16,7 @@ type ShadowResult = { sent: number; skipped: number; differences: ReportedDiffer
 /** Plays each request at the first and then at the second; what one side has no more, since an earlier request failed there, differs too. */
 export async function compareProxies(
   requests: readonly RecordedRequest[],
-  known: readonly KnownDifference[],
+  knownDifferences: readonly KnownDifference[],
   first: RequestPlayer,
   second: RequestPlayer,
 ): Promise<ShadowResult> {
@@ -32,7 +32,7 @@ export async function compareProxies(
     if (one && other) shadowed.sent++;
     else shadowed.skipped++;
     for (const difference of differences) {
-      shadowed.differences.push({ number: at + 1, request, difference, known: findExplanation(known, request, difference) });
+      shadowed.differences.push({ number: at + 1, request, difference, known: findExplanation(knownDifferences, request, difference) });
     }
   }
   return shadowed;
@@ -45,16 +45,16 @@ type ShadowRun = {
   clock: Clock;
 };
 
-/** What to print, and how many differences nobody has explained. Faults: SETTINGS_INVALID, REGISTRY_UNREACHABLE, DEV_KEY_INVALID. */
+/** What to print, and how many differences have no explanation. Faults: SETTINGS_INVALID, REGISTRY_UNREACHABLE, DEV_KEY_INVALID. */
 async function runShadow({ first, second, given: values, clock }: ShadowRun): Promise<{ report: string; unexplained: number }> {
   const key = values["key-file"] === undefined ? undefined : readText(values["key-file"]).trim();
   const all = parseRequests(readText(values.requests ?? SAMPLE));
   const reading = values["read-only"] ? all.filter(({ method }) => method === "GET" || method === "HEAD") : all;
   const requests = key === undefined ? reading.filter((one) => !signsIn(one)) : reading;
-  const known = values.known === undefined ? [] : parseKnownDifferences(readText(values.known));
+  const knownDifferences = values.known === undefined ? [] : parseKnownDifferences(readText(values.known));
   const shadowed = await compareProxies(
     requests,
-    known,
+    knownDifferences,
     createPlayer({ base: first, repository: "shadow/one", key, clock }),
     createPlayer({ base: second, repository: "shadow/two", key, clock }),
   );
@@ -70,7 +70,7 @@ function formatReport({ sent, skipped, differences: found }: ShadowResult, unexp
     `      second  ${second ?? "-"}`,
   ]);
   const reasons = new Map<KnownDifference, number>();
-  for (const { known } of found) if (known) reasons.set(known, (reasons.get(known) ?? 0) + 1);
+  for (const { known: knownDifferences } of found) if (knownDifferences) reasons.set(knownDifferences, (reasons.get(knownDifferences) ?? 0) + 1);
   const counted = [...reasons].map(([{ of, reason }, count]) => `${String(count).padStart(5)}  ${of}: ${reason}`);
   return [
     ...lines,
@@ -96,7 +96,7 @@ export const verbs: Verbs = {
   "": defineVerb({
     words: "<url> <url>",
     summary: "send the same requests to two registry proxies, and print every difference between their responses",
-    details: "One of the requests shows each side a wrong key. Who has too many of those answers 429: it is asked again when it says so.",
+    details: "One of the requests shows each side a wrong key. After a response of 429 the request is repeated at the time that it names.",
     options: {
       requests: { value: "<file>", summary: "JSON lines; where unset, those of lua-compat/requests.jsonl", completes: "files" },
       known: {

@@ -74,7 +74,7 @@ async function handOverInPlace({ env }: CommandContext, { data }: Settings): Pro
 function localTarget(context: CommandContext, settings: Settings, program: string, command: string | undefined): UpgradeTarget {
   const { env, clock } = context;
   const data = resolve(settings.data);
-  /** Whoever the store belongs to: root makes no file there that berth could not read. */
+  /** The owner of the store: root creates no file there that berth cannot read. */
   const owner = existsSync(data) ? statSync(data) : undefined;
   const asOwner = owner && process.getuid?.() === 0 ? { uid: owner.uid, gid: owner.gid } : {};
   const parentSocket = parentSocketOf({ data, base: env["XDG_RUNTIME_DIR"] ?? tmpdir(), uid: owner?.uid ?? process.getuid?.() ?? 0 });
@@ -106,13 +106,13 @@ function localTarget(context: CommandContext, settings: Settings, program: strin
       const giveUpAt = clock.monotonic() + ANSWERS_MS;
       for (;;) {
         // Its sockets are its user's, and root would look for those of a berth of root's.
-        const found = await execute(program, ["running"], { env, ...asOwner, timeout: RUNNING_MS }).then(
+        const running = await execute(program, ["running"], { env, ...asOwner, timeout: RUNNING_MS }).then(
           ({ stdout }) => `berth ${stdout.trim()}`,
           (error: unknown) => (error as { stderr?: string }).stderr?.trim() || (error as Error).message,
         );
-        if (found === `berth ${version}`) return;
+        if (running === `berth ${version}`) return;
         if (clock.monotonic() > giveUpAt) {
-          throw new Fault("PROGRAM_UNUSABLE", `it did not answer within ${ANSWERS_MS / 1_000} s (${found}).`);
+          throw new Fault("PROGRAM_UNUSABLE", `it did not answer within ${ANSWERS_MS / 1_000} s (${running}).`);
         }
         await clock.sleep(POLL_MS);
       }

@@ -11,7 +11,7 @@ type ContainerColumn = {
   cell?(one: ContainerOnWire, now: number): string;
 };
 
-/** What is told of a container: every row for programs, those with a head for people. Variables are left out, which may hold secrets. */
+/** The columns of a container: all in JSON, those with a head in the table. Variables are left out, since they may hold secrets. */
 export const CONTAINER_COLUMNS: readonly ContainerColumn[] = [
   { key: "name", head: "NAME", value: ({ name }) => name },
   { key: "status", head: "STATUS", value: ({ status }) => status },

@@ -41,7 +41,7 @@ function undefinedIfMissing(error: unknown): undefined {
   throw error;
 }
 
-/** For people: what is not known is left out. */
+/** For the terminal. Unknown facts are left out. */
 function formatExplanation(
   name: string,
   { state, why, next, keepsAwake, driver, lastFailure, transitions }: Explanation,
@@ -142,11 +142,11 @@ function parseExplanation(response: Record<string, unknown>, status: string): Ex
   };
 }
 
-/** Text as it is; of an object the sentence that it has for people, of a list all of them. */
+/** Text as it is; of an object its sentence, of a list all of them. */
 function textOf(value: unknown): string | null {
   if (Array.isArray(value)) return value.flatMap((one: unknown) => textOf(one) ?? []).join(" ") || null;
-  const said = recordOf(value)?.["says"] ?? value;
-  return typeof said === "string" && said !== "" ? said : null;
+  const sentence = recordOf(value)?.["says"] ?? value;
+  return typeof sentence === "string" && sentence !== "" ? sentence : null;
 }
 
 function listOf(value: unknown): unknown[] {

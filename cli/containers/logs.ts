@@ -68,7 +68,7 @@ const POLL_LINES = 5_000;
 
 /**
  * Writes a container's last lines and what it writes from then on, until the signal aborts, or the server ends it. A server that follows sends its answer in
- * pieces; another one has it whole, and is asked again and again.
+ * pieces; another one sends it whole, and is polled.
  */
 async function followLogs(source: {
   server: Pick<ServerClient, "stream" | "text">;

@@ -6,7 +6,7 @@ type OrphanOnWire = { service: string; why: string; running: boolean; store: str
 
 export const verbs: Verbs = {
   /**
-   * Removing has to be confirmed: nobody but a person can know whether another berth on the same engine still needs them.
+   * Removal needs a confirmation: only the administrator knows whether another berth on the same engine needs them.
    */
   "": defineVerb({
     words: "[<service>...]",
@@ -23,10 +23,10 @@ export const verbs: Verbs = {
       const isClear = remove ? all !== services.length > 0 : !all && !yes && services.length === 0;
       if (!isClear) throw new Fault("SETTINGS_INVALID", "Usage: berth orphans [--remove --all|<service>... [--yes]]");
       const { call } = selectServer(context, options);
-      const found = await call<OrphanOnWire[]>("GET", "/admin/orphans");
-      const unknown = services.filter((service) => !found.some((one) => one.service === service));
+      const existing = await call<OrphanOnWire[]>("GET", "/admin/orphans");
+      const unknown = services.filter((service) => !existing.some((one) => one.service === service));
       if (unknown.length > 0) throw new Fault("SETTINGS_INVALID", `No orphan is named ${unknown.join(", ")}.`);
-      const selected = all || !remove ? found : found.filter(({ service }) => services.includes(service));
+      const selected = all || !remove ? existing : existing.filter(({ service }) => services.includes(service));
       const removed = remove && yes ? selected : [];
       for (const { service } of removed) {
         await call("DELETE", `/admin/orphans?service=${encodeURIComponent(service)}`);

@@ -42,7 +42,7 @@ async function performAction(request: {
   const spent = () => Math.round(clock.monotonic() - begun);
   const at = `/docker/containers/${request.container.id}`;
   let container = await server.call<ContainerOnWire>("GET", `${at}/${path}`);
-  // Some servers answer with no more than that it was heard.
+  // Some servers only acknowledge the request.
   if (typeof container?.status !== "string") container = await server.call<ContainerOnWire>("GET", at);
   if (!request.wait) return { container, ok: true, ms: spent() };
   while (!isSettled(container)) {
@@ -60,7 +60,7 @@ async function performAction(request: {
   return { container, ok: false, ms: spent(), cause: cause ?? instead, logs: await logTail(server, at, container) };
 }
 
-/** It neither changes by itself nor is about to: one that is stopped but wished to run will start. */
+/** It does not change by itself. A stopped container with the desired state RUNNING will start. */
 function isSettled({ status, desiredInstances }: ContainerOnWire): boolean {
   if (status === "started" || status === "error") return true;
   return status.startsWith("stopped") && desiredInstances !== 1;
@@ -69,8 +69,8 @@ function isSettled({ status, desiredInstances }: ContainerOnWire): boolean {
 /** A server that keeps no history says why in the logs alone. */
 async function causeOf(server: Pick<ServerClient, "call">, at: string): Promise<{ code: string; message: string }> {
   const moves = await server.call<MoveOnWire[]>("GET", `${at}/history`).catch(() => []);
-  const found = Array.isArray(moves) ? moves.findLast(({ cause }) => cause !== null)?.cause : undefined;
-  return found ?? { code: "ENGINE_FAILED", message: "The server does not say why." };
+  const failure = Array.isArray(moves) ? moves.findLast(({ cause }) => cause !== null)?.cause : undefined;
+  return failure ?? { code: "ENGINE_FAILED", message: "The server does not say why." };
 }
 
 async function logTail(server: Pick<ServerClient, "text">, at: string, container: ContainerOnWire): Promise<string> {

@@ -84,13 +84,13 @@ function topJson({ since, open, ...one }: ContainerActivity): Record<string, unk
 /** A container with what the list of them does not say; null where that is not known, or it rests. */
 type ContainerActivity = ContainerOnWire & { since: string | null; open: number | null };
 
-/** What is asked of each by itself is asked of so many; more do not fit a screen. */
+/** Requests per container are sent for this many; more do not fit on a screen. */
 const MAX_REQUESTED = 50;
 
-/** The look of `berth top`, to be repeated: those that run first. A server that does not know a question is not asked it again. Faults: those of the calls. */
+/** The look of `berth top`, to be repeated: those that run first. A route that a server lacks is not requested again. Faults: those of the calls. */
 function createActivityReader(server: Pick<ServerClient, "call">, word: string | undefined): () => Promise<ContainerActivity[]> {
   const unknown = new Set<string>();
-  const known = new Map<string, { status: string; since: string | null }>();
+  const lastStates = new Map<string, { status: string; since: string | null }>();
 
   const ask = async <T>(id: string, question: string): Promise<T | undefined> => {
     if (unknown.has(question)) return undefined;
@@ -105,10 +105,10 @@ function createActivityReader(server: Pick<ServerClient, "call">, word: string |
   };
 
   const sinceOf = async ({ id, status }: ContainerOnWire): Promise<string | null> => {
-    const before = known.get(id);
+    const before = lastStates.get(id);
     if (before?.status === status) return before.since;
     const since = (await ask<MoveOnWire[]>(id, "history"))?.at(-1)?.time ?? null;
-    known.set(id, { status, since });
+    lastStates.set(id, { status, since });
     return since;
   };
 

@@ -7,7 +7,7 @@ import { reasonOf } from "../../lib/http-client.ts";
 import { type CheckContext, type CheckResult, type CheckProblem, warning, failure } from "./check.ts";
 
 const DAY_MS = 86_400_000;
-/** Whoever renews by hand needs some working days. */
+/** A manual renewal takes some working days. */
 const SOON_DAYS = 21;
 const RENEW = "Renew it. berth reads its files again when they change.";
 const COMPLETE = "Put the certificates of those who signed it behind it, in the same file. A CA of one's own: NODE_EXTRA_CA_CERTS.";
@@ -16,7 +16,7 @@ const COMPLETE = "Put the certificates of those who signed it behind it, in the 
 const CHAIN_FAULTS: Readonly<Record<string, CheckProblem>> = {
   UNABLE_TO_VERIFY_LEAF_SIGNATURE: failure("The certificate that is served comes without those who signed it.", COMPLETE),
   UNABLE_TO_GET_ISSUER_CERT: failure("The chain that is served has a gap.", COMPLETE),
-  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: failure("The chain that is served ends with nobody whom this machine trusts.", COMPLETE),
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: failure("The served chain ends with a certificate that this machine does not trust.", COMPLETE),
   DEPTH_ZERO_SELF_SIGNED_CERT: failure("The certificate that is served is signed by itself alone.", "Take one of a CA that browsers trust."),
   SELF_SIGNED_CERT_IN_CHAIN: failure(
     "The certificate that is served is of a CA that this machine does not trust.",
@@ -42,7 +42,7 @@ export async function checkCertificate(chain: CheckContext, signal: AbortSignal)
     const names = shown.leaf.subjectAltName ?? shown.leaf.subject;
     problems.push(failure(`${which} is for ${names}, not for ${host}.`, "Take one that names it."));
   }
-  // An end that has come is told by its date, and better.
+  // checkDates already reports an expired certificate, with its date.
   const code = shown.fault === "CERT_HAS_EXPIRED" && problems.length > 0 ? undefined : shown.fault;
   if (code !== undefined) problems.push(CHAIN_FAULTS[code] ?? failure(`The certificate that is served is not good: ${code}.`, COMPLETE));
   return { says: `${shown.length} in the chain, ${daysLeft(shown.leaf, clock.now())} days left`, problems };
@@ -86,7 +86,7 @@ function loadServedCertificate(
   return new Promise((resolve, reject) => {
     const port = Number(url.port) || 443;
     const names = isIP(host) === 0 ? { servername: host } : {};
-    // Looked at, not trusted: nothing is said on this connection.
+    // Inspected only: no data is sent on this connection.
     const socket = connect({ host, port, ...names, rejectUnauthorized: false, checkServerIdentity: () => undefined }, () => {
       const chain = chainOf(socket.getPeerCertificate(true));
       const leaf = socket.getPeerX509Certificate();

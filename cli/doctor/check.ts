@@ -23,14 +23,14 @@ export type DoctorOptions = {
   image: string | undefined;
   /** Have SQLite check the whole store. */
   store: boolean;
-  /** For so long nothing is said, to find who cuts silent connections; 0: not tried. */
+  /** How long to hold silent connections, to find what closes them; 0: not checked. */
   idleSeconds: number;
 };
 
 /** The container that answers while the chain is looked at. */
 export type EchoContainer = { id: string; token: string };
 
-/** What all looks share: where they are, what is asked of them, and what those before have found. */
+/** What all checks share: settings, options, and the results of earlier checks. */
 export type CheckContext = {
   context: CommandContext;
   clock: Clock;
@@ -38,7 +38,7 @@ export type CheckContext = {
   /** Faults: SETTINGS_INVALID. */
   loadSettings(): ReadSettings;
   readonly settings: Settings;
-  /** The public address without `/api`, and whether somebody named it. Faults: CHAIN_BROKEN where it cannot be known. */
+  /** The public address without `/api`, and whether an option or a setting named it. Faults: CHAIN_BROKEN where it cannot be known. */
   readonly server: { url: URL; named: boolean };
   /** The developer key that is shown; undefined where there is none for the server that knows the users. */
   readonly key: string | undefined;
@@ -100,7 +100,8 @@ export function openCheckContext(context: CommandContext, options: DoctorOptions
 function publicAddress(settings: Settings, given: string | undefined): CheckContext["server"] {
   const named = given ?? settings.webRoot;
   if (named !== undefined) return { url: new URL(trimTrailing(named, "/").replace(/\/api$/, "")), named: true };
-  if (settings.edgePort === 0) throw new Fault("CHAIN_BROKEN", "BERTH_EDGE_PORT is 0, so that nobody knows where the edge is.");
+  if (settings.edgePort === 0)
+    throw new Fault("CHAIN_BROKEN", "BERTH_EDGE_PORT is 0, so the edge's port is unknown. Name the public address with --server.");
   if (settings.tlsCert !== undefined) throw new Fault("CHAIN_BROKEN", "The edge speaks TLS, and the name that its clients use is not known.");
   return { url: new URL(listenerUrl({ ...settings, edgeHost: localHost(settings.edgeHost) }, settings.edgePort)), named: false };
 }
@@ -115,7 +116,7 @@ export function urlAt({ url }: CheckContext["server"], path: string): string {
   return `${url.origin}${trimTrailing(url.pathname, "/")}${path}`;
 }
 
-/** What is not as it should be, and what to do. A warning is told, and leaves its link well. */
+/** What is wrong, and what to do. With only warnings the check is ok. */
 export type CheckProblem = { what: string; todo: string; kind: "wrong" | "warning" };
 
 /** What a look at a link found; `unlooked` says why there was none. */
@@ -144,7 +145,7 @@ export type Check = {
   name: string;
   /** Links before it without which there is nothing to be seen here. */
   needs: readonly string[];
-  /** How long the look may take; one that hangs is told as such. */
+  /** The time limit of the check. */
   ms: number | ((chain: CheckContext) => number);
   /** Whatever it makes, it says to the chain how that is removed before it makes it. Faults are what is wrong. */
   check(chain: CheckContext, signal: AbortSignal): Promise<CheckResult>;

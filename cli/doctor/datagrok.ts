@@ -66,7 +66,7 @@ const MAX_LISTED = 20;
 const CONNECTIONS = 1;
 const REMOVE_TIMEOUT = "Take shutdown_timeout out of their container.json, or have berth's own control run them.";
 
-/** Containers that a Datagrok server may stop amid work, since it is not told of use. Only who has a key of that server can ask. */
+/** Containers that a Datagrok server may stop amid work, since it does not learn of their use. Needs a key of that server. */
 export async function checkSleepers({ settings, key, clock }: CheckContext, signal: AbortSignal): Promise<CheckResult> {
   const { url } = settings.datagrok;
   if (url === undefined) return { unlooked: "DATAGROK_URL is not set" };

@@ -1,4 +1,4 @@
 /** The program of the container that answers, by its path in the source tree. */
 export const ECHO_FILE = "cli/doctor/echo.mjs";
-/** Where it listens, where nobody says otherwise. */
+/** Its default port. */
 export const ECHO_PORT = 8080;

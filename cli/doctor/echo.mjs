@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { createServer } from "node:http";
 
 const ANSWERS = {
-  // Says at once that it is there, and then nothing for as long as whoever asked stays.
+  // Sends one event at once, and then stays silent until the client leaves.
   "/silent": (response) => response.write("data: there\n\n"),
   // Events some time apart, as a program writes them.
   "/events": (response, { every, count }) => {

@@ -8,7 +8,7 @@ import { type CheckContext, type CheckResult, type CheckProblem, failure } from 
 import { deniedEcr } from "./registry.ts";
 
 const RATE = { perSecond: 10, burst: 20 };
-/** What AWS says of something that was made up: it was allowed to be asked. */
+/** AWS answers so for a made-up name: the call itself was allowed. */
 const NOT_THERE = ["ResourceNotFoundException", "InvalidParameterException", "ServiceNotFoundException"];
 const ALLOW = "Allow it to the role that berth runs with, as conf/ecs/policy.json does.";
 
@@ -45,11 +45,11 @@ export async function checkEcs({ settings, clock }: CheckContext, signal: AbortS
     ];
     try {
       for (const [action, ask] of calls) {
-        const said = await ask().then(() => undefined, (error: unknown) => error); // prettier-ignore
+        const failed = await ask().then(() => undefined, (error: unknown) => error); // prettier-ignore
         signal.throwIfAborted();
-        if (said === undefined || isNamed(said, ...NOT_THERE)) continue;
-        if (!(said instanceof Fault) || said.code !== "ENGINE_ACTION_DENIED") throw said;
-        problems.push(failure(`AWS denies ${deniedAction(saidBy(said)) ?? action} in the cluster ${cluster}.`, ALLOW));
+        if (failed === undefined || isNamed(failed, ...NOT_THERE)) continue;
+        if (!(failed instanceof Fault) || failed.code !== "ENGINE_ACTION_DENIED") throw failed;
+        problems.push(failure(`AWS denies ${deniedAction(saidBy(failed)) ?? action} in the cluster ${cluster}.`, ALLOW));
       }
     } finally {
       aws.close();

@@ -15,7 +15,7 @@ const ASK_MS = 10_000;
 const SOCKET_ADVICE: Readonly<Record<string, string>> = {
   EACCES: "Put berth's user into the group that owns the socket (`docker`, mostly), and run this as that user.",
   ENOENT: "Start the engine, or name its socket by DOCKER_HOST; in a container, mount it.",
-  ECONNREFUSED: "Start the engine: its socket is there, and nobody listens.",
+  ECONNREFUSED: "Start the engine: its socket exists, but no process listens.",
 };
 
 /** A Docker engine: who may ask it, whether it manages a swarm, and the network that containers share. */
@@ -57,7 +57,7 @@ const SEPARATE_NETWORKS = "Every author of a package can call the containers of 
 async function checkOverlay(engine: Engine, name: string, signal: AbortSignal): Promise<NetworkFinding> {
   const together = warning(
     `Containers on the overlay ${name} reach each other. ${SEPARATE_NETWORKS}.`,
-    "Let only people publish who trust each other: docs/drivers/swarm.md.",
+    "Let only users publish who trust each other: docs/drivers/swarm.md.",
   );
   try {
     const doing = `Looking at the network ${name}`;

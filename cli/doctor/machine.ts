@@ -48,7 +48,7 @@ export async function checkClock(chain: CheckContext, signal: AbortSignal): Prom
     if (exp !== undefined && exp * 1_000 <= clock.now())
       problems.push(failure("A docker token that was made just now has ended by this machine's clock.", SET_CLOCK));
   }
-  if (skews.length === 0) return { unlooked: "nobody answered with a time" };
+  if (skews.length === 0) return { unlooked: "no server sent a Date header" };
   return {
     says: `differs by ${(Math.max(...skews) / 1_000).toFixed(1)} s at most${token === undefined ? "; no docker token was to be had" : ""}`,
     problems,

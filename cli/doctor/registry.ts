@@ -17,7 +17,7 @@ export async function checkRegistry(chain: CheckContext, signal: AbortSignal): P
     return { unlooked: "no registry is set" };
   if (key === undefined) return { unlooked: "there is no developer key to sign in with: --key-file" };
   if (registryPort === 0 && options.registry === undefined)
-    return { unlooked: "BERTH_REGISTRY_PORT is 0, so that nobody knows where the proxy is: --registry" };
+    return { unlooked: "BERTH_REGISTRY_PORT is 0, so the proxy's port is unknown: use --registry" };
   const problems: CheckProblem[] = [];
   if (registry.ecrMode) {
     const { openEcrApi } = await import("../../gateway/registry/upstream/ecr-api.ts");
@@ -71,7 +71,7 @@ async function login({ base, certificate }: ReturnType<typeof placeOf>, key: str
     throw new Fault("CHAIN_BROKEN", `${base.host} answers /v2/ with ${status} and no challenge: it is not berth's registry proxy.`);
   const scope = `repository:${REPOSITORY}:pull,push,delete`;
   const token = await requestDockerToken(new URL("/token", base).href, { key, service, scope, certificate, signal }).catch((error: unknown) => {
-    throw error instanceof Fault ? error : new Fault("CHAIN_BROKEN", `No token could be asked for: ${reasonOf(error)}.`, { cause: error });
+    throw error instanceof Fault ? error : new Fault("CHAIN_BROKEN", `Requesting a token failed: ${reasonOf(error)}.`, { cause: error });
   });
   if (token === undefined) throw new Fault("CHAIN_BROKEN", `${base.host} makes no token for the developer key: docker login would fail.`);
   return token;

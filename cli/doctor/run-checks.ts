@@ -10,7 +10,7 @@ export type ReportRow = { link: string; state: (typeof STATES)[number]; says: st
 
 /**
  * Looks at one link after another, each within its time. What needs a link that is wrong is not looked at, nor anything once `signal` aborts. What was
- * made on the way is removed in any case, and what cannot be removed told as the last row.
+ * made on the way is removed in any case, and the final row lists what cannot be removed.
  */
 export async function runChecks(
   links: readonly Check[],
@@ -47,7 +47,7 @@ async function runCheck(link: Check, chain: CheckContext, signal: AbortSignal): 
   };
   try {
     const ms = typeof link.ms === "number" ? link.ms : link.ms(chain);
-    const overdue = () => new Fault("CHAIN_BROKEN", `It hangs: nothing was heard within ${ms / 1_000} s.`);
+    const overdue = () => new Fault("CHAIN_BROKEN", `No result within ${ms / 1_000} s.`);
     const result = await withTimeout({ clock, ms, overdue, signal }, (own) => link.check(chain, own));
     if ("unlooked" in result) return row("not looked at", result.unlooked);
     const { says, problems = [] } = result;
@@ -72,8 +72,8 @@ const NAME_WIDTH = 14;
 export function formatRow({ link, state, says, problems }: ReportRow, paint: Paint): string {
   const lines = problems.flatMap(({ what, todo, kind }) => {
     const [first = "", ...more] = what.split("\n");
-    const told = kind === "warning" ? `${paint("yellow", "warning:")} ${first}` : first;
-    return [told, ...more.map((line) => `  ${line}`), `→ ${todo}`].map((line) => `          ${line}`);
+    const firstLine = kind === "warning" ? `${paint("yellow", "warning:")} ${first}` : first;
+    return [firstLine, ...more.map((line) => `  ${line}`), `→ ${todo}`].map((line) => `          ${line}`);
   });
   const text = state === "not looked at" ? `not looked at: ${says}` : says;
   const { mark, colour } = MARKS[state];

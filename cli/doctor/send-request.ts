@@ -61,7 +61,7 @@ async function send<T>(
   }
 }
 
-/** An address of people's may hold a password, and its query a key. */
+/** A user's URL may contain a password, and its query a key. */
 export function withoutSecrets(url: string | URL): string {
   const { origin, pathname } = new URL(url);
   return `${origin}${pathname}`;

@@ -39,7 +39,7 @@ const RULES: readonly Rule[] = [
   },
 ];
 
-/** Whether the settings can be read and are what somebody would want. */
+/** Whether the settings are valid and safe. */
 export async function checkSettings(chain: CheckContext): Promise<CheckResult> {
   try {
     const { settings, sources, warnings } = chain.loadSettings();

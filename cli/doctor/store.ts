@@ -49,14 +49,14 @@ const FEW_MB = 1_024;
 const DAY_MS = 86_400_000;
 const OLD_DAYS = 7;
 
-/** Room for the store and for published files. */
+/** Free disk space for the store and for published files. */
 export async function checkDisk({ settings }: CheckContext): Promise<CheckResult> {
   const folder = resolve(settings.data);
   if (!existsSync(folder)) return { unlooked: `there is no ${folder} here` };
   const { bavail, bsize } = await statfs(folder);
   const freeMb = Math.floor((bavail * bsize) / MB);
   const what = `${folder} has ${freeMb} MB left.`;
-  const todo = "Make room there, or move the data folder to a larger disk.";
+  const todo = "Free space there, or move the data folder to a larger disk.";
   const problems: CheckProblem[] = freeMb < LEAST_MB ? [failure(what, todo)] : freeMb < FEW_MB ? [warning(what, todo)] : [];
   return { says: `${(freeMb / 1_024).toFixed(1)} GB free in ${folder}`, problems };
 }

@@ -47,9 +47,9 @@ async function openEchoSocket({ server }: CheckContext, { id, token }: EchoConta
     ended.resolve(reasonOf(cause));
   });
   socket.on("close", (code, reason) => {
-    const said = `${code}${reason.length > 0 ? ` ${reason.toString()}` : ""}`;
-    fail(`The WebSocket was closed with ${said}.`);
-    ended.resolve(said);
+    const closeReason = `${code}${reason.length > 0 ? ` ${reason.toString()}` : ""}`;
+    fail(`The WebSocket was closed with ${closeReason}.`);
+    ended.resolve(closeReason);
   });
   const next = () =>
     Promise.race([
@@ -81,7 +81,7 @@ async function openEchoSocket({ server }: CheckContext, { id, token }: EchoConta
   };
 }
 
-/** Beside the silence: the time to open, and to be told of an end. */
+/** In addition to the silence: the time to open and to close. */
 const MARGIN_MS = 20_000;
 const RAISE = "Raise the idle time-out of what stands in front: of nginx `proxy_read_timeout` and `proxy_send_timeout`, of a load balancer its own.";
 
@@ -93,7 +93,7 @@ export function idleMs({ options }: CheckContext): number {
   return options.idleSeconds * 1_000 + MARGIN_MS;
 }
 
-/** Who cuts connections on which nothing is said: a WebSocket and a response, both held for as long as was asked for. */
+/** Holds a silent WebSocket and a silent response for the given time, and reports which was closed. */
 export async function checkIdle(chain: CheckContext, signal: AbortSignal): Promise<CheckResult> {
   const { options, shared } = chain;
   const { echo } = shared;

@@ -7,7 +7,7 @@ import { Fault } from "../../lib/fault.ts";
 export type Content = { text: string } | { copyOf: string };
 
 /**
- * Puts a file in its place in one step, on the disk when it returns: whoever looks, or starts it, meets the old one or the new one. A program that
+ * Puts a file in its place in one step, on the disk when it returns: a reader sees either the old or the new file. A program that
  * runs goes on with its own. Faults: PROGRAM_UNUSABLE.
  */
 export function placeFile(path: string, content: Content, mode: number): void {

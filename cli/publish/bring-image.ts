@@ -20,7 +20,7 @@ const PLATFORM = "linux/amd64";
 type CompatibleImage = { image: string; hashMatch: boolean };
 
 /**
- * Sees to it that the image of a folder can be run: one that was built from the same content is taken as it is, unless `rebuild` is asked for; else it is built, and
+ * Sees to it that the image of a folder can be run: one that was built from the same content is taken as it is, unless `rebuild` is set; else it is built, and
  * pushed where there is a registry. Faults: those of docker and of the server.
  */
 export async function prepareImage(
@@ -32,7 +32,7 @@ export async function prepareImage(
     rebuild: boolean;
     registry: string | undefined;
     server: Pick<ServerClient, "call">;
-    /** Asked for only where something is to be built. */
+    /** Called only if an image must be built. */
     docker: () => Promise<DockerCommand>;
     progress: ProgressLine;
   },

@@ -62,7 +62,7 @@ export async function createDockerCommand(deps: {
         act();
         deadline.close();
       };
-      // The end of the deadline is told so too, of a program that could not be started.
+      // The deadline ends a program that did not start, too.
       child.on("error", (cause: NodeJS.ErrnoException) =>
         end(() => {
           if (until.aborted && signal.aborted) reject(signal.reason as Error);
@@ -73,7 +73,7 @@ export async function createDockerCommand(deps: {
         }),
       );
       child.once("close", (status) =>
-        end(() => (status === 0 ? resolve(out) : reject(new Fault(code, `${failed}; docker's last words:`, { logs: last })))),
+        end(() => (status === 0 ? resolve(out) : reject(new Fault(code, `${failed}; docker's log tail:`, { logs: last })))),
       );
       child.stdin.on("error", () => undefined).end(how.input ?? "");
     });

@@ -42,7 +42,7 @@ type PublishDeps = {
   temp: string;
   env: NodeJS.ProcessEnv;
   progress: ProgressLine;
-  /** Told of each thing that is done, and of each warning. */
+  /** Called for each completed step, and for each warning. */
   step(sentence: string): void;
   clock: Clock;
   signal: AbortSignal;
@@ -64,9 +64,9 @@ export async function publishPackage(deps: PublishDeps): Promise<{ report: Publi
 
   const docker = once(() => openDockerFor(deps));
   const images: PreparedImage[] = [];
-  const about = { packageName: json.name, version: release ? json.version : login, rebuild: deps.rebuild, registry, server, docker, progress };
+  const buildDeps = { packageName: json.name, version: release ? json.version : login, rebuild: deps.rebuild, registry, server, docker, progress };
   for (const definition of definitions.filter(isBuilt)) {
-    const brought = await prepareImage(definition, about);
+    const brought = await prepareImage(definition, buildDeps);
     images.push(brought);
     step(brought.how === "built" ? `Built ${registry === undefined ? "" : "and pushed "}${brought.image}.` : `${brought.image} has not changed.`);
   }
@@ -76,7 +76,9 @@ export async function publishPackage(deps: PublishDeps): Promise<{ report: Publi
   const response = (published?.warnings ?? []).filter((warning) => !warnings.includes(warning));
   for (const warning of response) step(`Note: ${warning}`);
   const onStatus = ({ name, status }: ImageOnWire) => progress.update(`${name}: ${status}`);
-  const seen = deps.wait ? await atOnce(MAX_PARALLEL, taken, (image) => waitUntilValidated({ server, hear: onStatus, clock, signal }, image)) : taken;
+  const validated = deps.wait
+    ? await atOnce(MAX_PARALLEL, taken, (image) => waitUntilValidated({ server, hear: onStatus, clock, signal }, image))
+    : taken;
 
   const report: PublishReport = {
     name: json.name,
@@ -84,13 +86,13 @@ export async function publishPackage(deps: PublishDeps): Promise<{ report: Publi
     release,
     images: definitions.map((definition) => {
       const brought = images.find((one) => one.folder === definition.folder);
-      const status = seen.find(({ name }) => name === definition.image)?.status ?? null;
+      const status = validated.find(({ name }) => name === definition.image)?.status ?? null;
       return { folder: definition.folder, name: definition.image, image: brought?.image ?? definition.ref, how: brought?.how ?? "named", status };
     }),
     containers: (published?.containers ?? definitions.map(({ name }) => ({ name, id: "" }))).map(({ name, id }) => ({ name, id })),
     warnings: [...warnings, ...response],
   };
-  return { report, unusable: seen.filter(({ status }) => status === "error") };
+  return { report, unusable: validated.filter(({ status }) => status === "error") };
 }
 
 async function loginOf(server: Pick<ServerClient, "call">): Promise<string> {

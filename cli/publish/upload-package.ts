@@ -53,7 +53,7 @@ function reportProgress(file: string, report: (sent: number) => void): Transform
 const LEFT_OUT = /^(node_modules|\..*|upload\.keys\.json)$/;
 
 /**
- * Zips a package's folder to a file: all of `dockerfiles/`, by which its images are known, and of the rest what people wrote. `made` are files that come
+ * Zips a package's folder to a file: all of `dockerfiles/`, which identifies its images, and all other source files. `made` are files that come
  * beside these, or in their place, by their paths. Links to files are followed, as the hash of a folder follows them. Returns the bytes.
  */
 async function zipPackage(folder: string, made: ReadonlyMap<string, string>, into: string, signal: AbortSignal): Promise<number> {
@@ -67,12 +67,12 @@ async function zipPackage(folder: string, made: ReadonlyMap<string, string>, int
 
 async function pathsIn(folder: string, below: string): Promise<string[]> {
   const isWhole = below === DOCKERFILES || below.startsWith(`${DOCKERFILES}/`);
-  const found: string[] = [];
+  const paths: string[] = [];
   for (const entry of await readdir(join(folder, below), { withFileTypes: true })) {
     if (!isWhole && LEFT_OUT.test(entry.name)) continue;
     const path = below === "" ? entry.name : `${below}/${entry.name}`;
-    if (entry.isDirectory()) found.push(...(await pathsIn(folder, path)));
-    else if (entry.isFile() || (entry.isSymbolicLink() && (await stat(join(folder, path))).isFile())) found.push(path);
+    if (entry.isDirectory()) paths.push(...(await pathsIn(folder, path)));
+    else if (entry.isFile() || (entry.isSymbolicLink() && (await stat(join(folder, path))).isFile())) paths.push(path);
   }
-  return found;
+  return paths;
 }

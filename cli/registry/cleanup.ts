@@ -17,7 +17,7 @@ const IN_FLIGHT_MS = 24 * 3_600_000;
 
 type RetainedImage = { repository: string; tags: string[]; digest: string; removed: boolean; why: string | null };
 
-/** Deletes what is not kept, unless it only looks. Faults: CONTROL_AWAY, unless that is not asked; those of the registry. */
+/** Deletes the rest, unless it is a dry run. Faults: CONTROL_AWAY, unless `withoutControl` is set; those of the registry. */
 export async function removeOldImages(
   context: CommandContext,
   words: { keep: number; dryRun: boolean; withoutControl: boolean },
@@ -66,7 +66,7 @@ function explainControlAway(error: unknown): never {
   throw error;
 }
 
-/** A dry run reads alone; else whoever keeps the registry running does it, or where nobody does, nobody may start it meanwhile. */
+/** A dry run only reads. Otherwise the running registry collects; without one, the folder is locked meanwhile. */
 export async function collectLocalGarbage(context: CommandContext, dryRun: boolean): Promise<CollectedGarbage> {
   const { settings } = loadSettings(context);
   const folders = registryFolders(settings);

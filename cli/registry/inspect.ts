@@ -3,7 +3,7 @@ import { MANIFEST_TYPES } from "../../lib/registry-client/registry-client.ts";
 import type { V2 } from "./open-v2.ts";
 import { isRepository } from "../../gateway/registry/v2-path.ts";
 
-/** What is told of an image; of one for several platforms, the sizes of all and the configuration of none. */
+/** What `inspect` shows. An image for several platforms has their sizes, but no configuration. */
 type InspectedImage = {
   digest: string;
   mediaType: string;
@@ -33,19 +33,19 @@ type InspectedConfig = {
 
 /** Faults: ENTITY_NOT_FOUND, and those of the registry. */
 export async function inspectImage(v2: V2, repository: string, reference: string): Promise<InspectedImage> {
-  const { said, digest = reference } = await v2.get<InspectedManifest>(`/${repository}/manifests/${reference}`, MANIFEST_TYPES);
+  const { content, digest = reference } = await v2.get<InspectedManifest>(`/${repository}/manifests/${reference}`, MANIFEST_TYPES);
   if (!digest.startsWith("sha256:")) throw new Fault("REGISTRY_FAILED", `The registry does not say which digest ${repository}:${reference} has.`);
-  const layers = (said.layers ?? []).map((layer) => ({ digest: layer.digest, bytes: layer.size }));
-  const mediaType = said.mediaType ?? "";
+  const layers = (content.layers ?? []).map((layer) => ({ digest: layer.digest, bytes: layer.size }));
+  const mediaType = content.mediaType ?? "";
   const nothing = { created: null, ports: [], command: [], variables: [] };
-  if (said.manifests) {
-    const platforms = said.manifests.map(({ platform }) => platformOf(platform ?? {})).filter((one) => one !== "");
-    return { digest, mediaType, bytes: sizeOf(said.manifests), platforms, layers, ...nothing };
+  if (content.manifests) {
+    const platforms = content.manifests.map(({ platform }) => platformOf(platform ?? {})).filter((one) => one !== "");
+    return { digest, mediaType, bytes: sizeOf(content.manifests), platforms, layers, ...nothing };
   }
-  const bytes = sizeOf(said.layers ?? []) + (said.config?.size ?? 0);
+  const bytes = sizeOf(content.layers ?? []) + (content.config?.size ?? 0);
   // Of something that is no image, the configuration is of another kind, or missing.
   const config =
-    said.config && (await v2.get<InspectedConfig | undefined>(`/${repository}/blobs/${said.config.digest}`).catch(() => undefined))?.said;
+    content.config && (await v2.get<InspectedConfig | undefined>(`/${repository}/blobs/${content.config.digest}`).catch(() => undefined))?.content;
   if (!config) return { digest, mediaType, bytes, platforms: [], layers, ...nothing };
   const { ExposedPorts = {}, Entrypoint, Cmd, Env } = config.config ?? {};
   return {

@@ -8,7 +8,7 @@ import { isOnThisMachine } from "./registry-address.ts";
 /** The parts of a registry's API that the commands use. Faults: ENTITY_NOT_FOUND, NOT_PERMITTED, REGISTRY_UNREACHABLE, DEV_KEY_INVALID. */
 export type V2 = {
   /** JSON. `path` begins below `/v2`. */
-  get<T>(path: string, accept?: string): Promise<{ said: T; digest: string | undefined; bytes: number }>;
+  get<T>(path: string, accept?: string): Promise<{ content: T; digest: string | undefined; bytes: number }>;
   /** All pages of a list, in the member `field`. */
   pages(path: string, field: string): Promise<string[]>;
   delete(path: string): Promise<void>;
@@ -70,7 +70,7 @@ export function openV2({ host, key, clock }: { host: string; key: string; clock:
   return {
     get: async <T>(path: string, accept = "application/json") => {
       const reply = requireSuccess(await clientFor(`GET ${path}`).send({ ...requestFor(path, "pull"), accept }));
-      return { said: parseJson(reply.text()) as T, digest: reply.header("docker-content-digest"), bytes: reply.body.length };
+      return { content: parseJson(reply.text()) as T, digest: reply.header("docker-content-digest"), bytes: reply.body.length };
     },
     pages: async (path, field) => {
       const read = (reply: HttpReply) => (parseJson(requireSuccess(reply).text()) ?? {}) as Record<string, unknown>;

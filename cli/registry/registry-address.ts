@@ -9,11 +9,11 @@ export const REGISTRY_OPTION = {
 } as const;
 
 /**
- * Host and port of the registry that goes with a server: the one that is said, else the one beside the server in its config file, else the one that the settings
+ * Host and port of the registry that goes with a server: the given one, else the one beside the server in its config file, else the one that the settings
  * of this machine's berth have. Undefined where none is known.
  */
-export function registryHostOf(context: CommandContext, server: SelectedServer, said: string | undefined): string | undefined {
-  const word = said ?? server.registry;
+export function registryHostOf(context: CommandContext, server: SelectedServer, givenHost: string | undefined): string | undefined {
+  const word = givenHost ?? server.registry;
   if (word !== undefined) return parseHost(word);
   if (!server.isLocal) return undefined;
   const { registry, registryHost, registryPort, dockerSettings } = loadSettings(context).settings;

@@ -8,7 +8,7 @@ import { readFileSync } from "node:fs";
 /** A server elsewhere; undefined where the berth of this machine is meant. `key` is that of this machine's berth where it is undefined. */
 type ServerChoice = { remote: { name: string; url: string; registry: string | undefined } | undefined; key: string | undefined };
 
-/** What was said at the command line. */
+/** The options of the command line. */
 export type ServerOptions = { server?: string; key?: string; "key-file"?: string };
 
 type ServerAddress = Omit<ConfiguredServer, "alias"> & { alias?: string };
@@ -27,8 +27,8 @@ export function chooseServer(options: ServerOptions, client: Settings["client"],
   if (word === undefined) return { remote: undefined, key: givenKey ?? fromSettings() };
   const { alias, url, key, registry } = addressOf(word, files);
   // What goes with BERTH_SERVER does not go with another that has a key of its own.
-  const found = givenKey ?? (alias === undefined ? (fromSettings() ?? key) : (key ?? fromSettings()));
-  if (found !== undefined) return { remote: { name: url, url, registry }, key: found };
+  const selected = givenKey ?? (alias === undefined ? (fromSettings() ?? key) : (key ?? fromSettings()));
+  if (selected !== undefined) return { remote: { name: url, url, registry }, key: selected };
   throw new Fault(
     "SETTINGS_INVALID",
     `There is no developer key for ${word}: give it by --key-file or BERTH_KEY, or write it down in ${files[0]?.path ?? "~/.config/berth/config.yaml"}.`,
@@ -44,8 +44,8 @@ function addressOf(word: string, files: readonly ConfigFile[]): ServerAddress {
     const same = known.find((one) => apiOf(one.url) === url);
     return { url, key: same?.key, registry: same?.registry };
   }
-  const found = known.find(({ alias }) => alias === word);
-  if (found) return { ...found, url: apiOf(found.url) };
+  const selected = known.find(({ alias }) => alias === word);
+  if (selected) return { ...selected, url: apiOf(selected.url) };
   const names = known.map(({ alias }) => alias);
   const there = names.length === 0 ? "no config file names any" : `there are: ${[...new Set(names)].join(", ")}`;
   throw new Fault(

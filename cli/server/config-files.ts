@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { parse } from "yaml";
 import { Fault } from "../../lib/fault.ts";
 
-/** A server that somebody wrote down, by the name that they gave it. */
+/** A server of a config file, by its alias. */
 export type ConfiguredServer = { alias: string; url: string; key: string | undefined; registry: string | undefined };
 
 /** `own` is the file of berth's command line, which alone may name a default. */
@@ -38,11 +38,11 @@ function readConfig(text: string, path: string): { servers: ConfiguredServer[]; 
   }
   if (config === null || config === undefined) return { servers: [], default: undefined };
   const { servers = {}, default: chosen } = asRecord(config) ?? {};
-  const known = asRecord(servers ?? {});
-  if (!known) throw wrong("servers is no map of names to url and key");
+  const records = asRecord(servers ?? {});
+  if (!records) throw wrong("servers is no map of names to url and key");
   return {
     default: textOf(chosen),
-    servers: Object.entries(known).map(([alias, value]) => {
+    servers: Object.entries(records).map(([alias, value]) => {
       const { url, key, registry } = asRecord(value) ?? {};
       const address = textOf(url);
       if (address === undefined || !/^https?:$/.test(URL.parse(address)?.protocol ?? ""))

@@ -11,10 +11,10 @@ const KINDS = {
 type EntityByKind = { containers: ContainerOnWire; images: ImageOnWire };
 export type EntityKind = keyof typeof KINDS;
 
-/** As much of an id as people copy. */
+/** The shortest beginning of an id that is accepted. */
 const ID_START = /^[0-9a-f]{8}(-|$)/i;
 
-/** Of candidates, so many are told. */
+/** How many candidates a message lists. */
 const MAX_LISTED = 8;
 
 /** `text` is a word to be found in names, or comparisons; the API wants it encoded twice. */

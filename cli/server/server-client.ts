@@ -46,7 +46,7 @@ const BY_STATUS: Readonly<Record<number, FaultCode>> = {
 };
 
 /**
- * Nothing is asked before the first call. With `bareKey` each call shows the key itself, which what is for administrators takes; else it is signed in with once. `hints` are
+ * The first call opens the connection. With `bareKey` each call shows the key itself, which what is for administrators takes; else it is signed in with once. `hints` are
  * what a person can do where it is away, and where the key is wrong.
  */
 export function createServerClient(deps: {
@@ -80,15 +80,17 @@ export function createServerClient(deps: {
   const refusal = (status: number, text: string): Fault => {
     const { code, message, innerMessage } = (readJson(text) ?? {}) as { code?: unknown; message?: unknown; innerMessage?: unknown };
     if (code === "DEV_KEY_INVALID") return new Fault("DEV_KEY_INVALID", `${capital(name)} does not know this developer key. ${hints.key}`);
-    const known = typeof code === "string" && Object.hasOwn(FAULTS, code) ? (code as FaultCode) : (BY_STATUS[status] ?? "INTERNAL");
+    const faultCode = typeof code === "string" && Object.hasOwn(FAULTS, code) ? (code as FaultCode) : (BY_STATUS[status] ?? "INTERNAL");
     const logs = typeof innerMessage === "string" && innerMessage !== "" ? innerMessage.split("\n") : undefined;
-    return new Fault(known, typeof message === "string" && message !== "" ? message : `${capital(name)} answered ${status}.`, { logs });
+    return new Fault(faultCode, typeof message === "string" && message !== "" ? message : `${capital(name)} answered ${status}.`, { logs });
   };
 
   let token: Promise<string> | undefined;
   const signIn = async () => {
-    const said = textOf(await http.request({ method: "POST", url: `${base}/users/login/dev?administration=true`, headers: { authorization: dev } }));
-    const { token: given } = (readAnswer(said) ?? {}) as { token?: unknown };
+    const parsed = textOf(
+      await http.request({ method: "POST", url: `${base}/users/login/dev?administration=true`, headers: { authorization: dev } }),
+    );
+    const { token: given } = (readAnswer(parsed) ?? {}) as { token?: unknown };
     if (typeof given === "string") return given;
     throw new Fault("DEV_KEY_INVALID", `${capital(name)} does not take this developer key. ${hints.key}`);
   };
@@ -102,10 +104,10 @@ export function createServerClient(deps: {
 
   /** Some refusals of a Datagrok server come as a success; what is no JSON comes from something else at the same address. */
   const readAnswer = (text: string): unknown => {
-    const said = readJson(text);
-    if (said === undefined && text.trim() !== "") throw new Fault("CONTROL_AWAY", `${capital(name)} does not answer as an API does. ${hints.away}`);
-    if ((said as { "#type"?: unknown } | null | undefined)?.["#type"] === "ApiError") throw refusal(400, text);
-    return said;
+    const parsed = readJson(text);
+    if (parsed === undefined && text.trim() !== "") throw new Fault("CONTROL_AWAY", `${capital(name)} does not answer as an API does. ${hints.away}`);
+    if ((parsed as { "#type"?: unknown } | null | undefined)?.["#type"] === "ApiError") throw refusal(400, text);
+    return parsed;
   };
 
   return {

@@ -24,35 +24,35 @@ export function compareResponses(
   first: { came: ProxyResponse; at: ProxyLocation },
   second: { came: ProxyResponse; at: ProxyLocation },
 ): Difference[] {
-  const found: Difference[] = [];
+  const collected: Difference[] = [];
   const look = (of: string, one: string | undefined, other: string | undefined) => {
-    if (one !== other) found.push({ of, first: one, second: other });
+    if (one !== other) collected.push({ of, first: one, second: other });
   };
   look("status", String(first.came.status), String(second.came.status));
   const [one, other] = [headersOf(first.came, first.at), headersOf(second.came, second.at)];
   for (const name of [...new Set([...one.keys(), ...other.keys()])].toSorted()) look(`header ${name}`, one.get(name), other.get(name));
   look("body", normalize(first.came.body, first.at), normalize(second.came.body, second.at));
-  return found;
+  return collected;
 }
 
 type ProxyLocation = { base: string; repository: string };
 
 function headersOf({ headers }: ProxyResponse, at: ProxyLocation): Map<string, string> {
-  const found = new Map<string, string>();
+  const collected = new Map<string, string>();
   for (const [name, value] of headers) {
     if (OF_THE_CONNECTION.has(name)) continue;
-    const said = VOLATILE.has(name) ? "{any}" : normalize(value, at);
-    const before = found.get(name);
-    found.set(name, before === undefined ? said : `${before}, ${said}`);
+    const normalized = VOLATILE.has(name) ? "{any}" : normalize(value, at);
+    const before = collected.get(name);
+    collected.set(name, before === undefined ? normalized : `${before}, ${normalized}`);
   }
-  return found;
+  return collected;
 }
 
 function normalize(text: string, { base, repository }: ProxyLocation): string {
   const { origin, host } = new URL(base);
-  let said = text.replaceAll(origin, "{here}").replaceAll(host, "{host}").replaceAll(repository, "{repository}");
-  for (const [pattern, by] of NORMALIZATIONS) said = said.replace(pattern, by);
-  return said;
+  let normalized = text.replaceAll(origin, "{here}").replaceAll(host, "{host}").replaceAll(repository, "{repository}");
+  for (const [pattern, by] of NORMALIZATIONS) normalized = normalized.replace(pattern, by);
+  return normalized;
 }
 
 /** Differences that are meant, and why. All of its patterns must fit; `first` and `second` are what each side says, empty for nothing. */
@@ -63,14 +63,14 @@ const NAMES = ["of", "requests", "first", "second", "reason"];
 /** Reads a JSON array. Faults: SETTINGS_INVALID. */
 export function parseKnownDifferences(text: string): KnownDifference[] {
   try {
-    const found = JSON.parse(text) as KnownDifference[];
-    for (const one of found) {
+    const collected = JSON.parse(text) as KnownDifference[];
+    for (const one of collected) {
       if (Object.entries(one).some(([name, value]) => !NAMES.includes(name) || typeof value !== "string"))
         throw new Error(`${JSON.stringify(one)} is none`);
       if (one.of === undefined || (one.reason ?? "") === "") throw new Error(`${JSON.stringify(one)} lacks "of" or "reason"`);
       for (const pattern of [one.of, one.requests, one.first, one.second]) "".match(new RegExp(pattern ?? ""));
     }
-    return found;
+    return collected;
   } catch (cause) {
     throw new Fault("SETTINGS_INVALID", `The known differences cannot be read: ${(cause as Error).message}.`, { cause });
   }

@@ -40,8 +40,8 @@ export function createPlayer(at: { base: string; repository: string; key: string
   };
   const token = async (scopes: string[]): Promise<string> => {
     const query = scopes.map((scope) => `&scope=${encodeURIComponent(scope)}`).join("");
-    const known = tokens.get(query);
-    if (known !== undefined) return known;
+    const cached = tokens.get(query);
+    if (cached !== undefined) return cached;
     // The realm and the service that the challenge names, as a client does it.
     const challenged = await patiently({ method: "GET", path: "/v2/", headers: {} });
     const service = /service="([^"]*)"/.exec(headerValue(challenged, "www-authenticate") ?? "")?.[1] ?? "";

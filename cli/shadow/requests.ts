@@ -8,7 +8,7 @@ export type RecordedRequest = {
   path: string;
   headers: Record<string, string>;
   body?: string;
-  /** Signed in as docker is: with a token for these scopes, which is asked for first. */
+  /** Signed in as docker is: with a token for these scopes, which is requested first. */
   scopes?: string[];
   /** With the developer key itself, as at /token. */
   key?: boolean;

@@ -26,8 +26,8 @@ export function openProgressLine(screen: Pick<Screen, "isInteractive" | "redraw"
     if (now === undefined) return;
     const since = formatDuration(clock.monotonic() - begun);
     const lead = now.part === undefined ? (SPINNER_FRAMES[turn++ % SPINNER_FRAMES.length] ?? "") : bar(now.part);
-    const room = screen.interactiveWidth - lead.length - since.length - 3;
-    screen.redraw(`${CLEAR_LINE}${lead} ${now.text.slice(0, room)} ${since}`);
+    const available = screen.interactiveWidth - lead.length - since.length - 3;
+    screen.redraw(`${CLEAR_LINE}${lead} ${now.text.slice(0, available)} ${since}`);
     cancel = clock.after(FRAME_MS, draw);
   };
   return {

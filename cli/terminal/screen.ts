@@ -2,7 +2,7 @@ import { styleText } from "node:util";
 
 export type Colour = "green" | "red" | "yellow" | "cyan" | "dim" | "bold";
 
-/** Where a command writes: what was asked for goes to standard output, what is said about it to standard error. */
+/** Where a command writes: results go to standard output, messages to standard error. */
 export type Screen = {
   /** What is typed, or comes through a pipe. */
   input: NodeJS.ReadStream;

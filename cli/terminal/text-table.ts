@@ -6,7 +6,7 @@ const MIN_WIDTH = 6;
 const GAP = "  ";
 
 /**
- * Columns as wide as their widest cell, for people. On a terminal a line is never longer than it: the widest columns are cut, and `paint` may colour
+ * Columns as wide as their widest cell. On a terminal a line is never longer than it: the widest columns are cut, and `paint` may colour
  * a cell by its column's head.
  */
 export function formatTable(
@@ -36,9 +36,9 @@ export function formatTable(
 }
 
 /** Takes from whatever is widest, one after the other, until all of it fits. */
-function fitWidths(widths: number[], room: number | undefined): number[] {
-  if (room === undefined) return widths;
-  let over = widths.reduce((sum, width) => sum + width, 0) + GAP.length * (widths.length - 1) - room;
+function fitWidths(widths: number[], available: number | undefined): number[] {
+  if (available === undefined) return widths;
+  let over = widths.reduce((sum, width) => sum + width, 0) + GAP.length * (widths.length - 1) - available;
   while (over > 0) {
     const widest = widths.indexOf(Math.max(...widths));
     if ((widths[widest] ?? 0) <= MIN_WIDTH) break;
@@ -57,7 +57,7 @@ const BEGINNINGS: readonly (readonly [string, Colour])[] = [
   ["deleted", "dim"],
 ];
 
-/** What is on its way to another state is yellow. */
+/** A passing state is yellow. */
 export function stateColour(state: string): Colour {
   return BEGINNINGS.find(([beginning]) => state.startsWith(beginning))?.[1] ?? "yellow";
 }

@@ -46,7 +46,7 @@ export const verbs: Verbs = {
 
 async function setValues(call: CallApi, target: string, given: string[], { input, note }: Screen): Promise<CredentialsOnWire> {
   const pairs = given.length === 1 && given[0] === "-" ? [] : given;
-  // For people only, not for programs that read the output.
+  // Only on a terminal, not for programs that read the output.
   const hint = (sentence: string) => void (input.isTTY && note(sentence));
   if (pairs.length > 0) hint("What stands in a command line can be read by others on this machine: standard input is safer.");
   else hint("Reads a JSON object, or lines of <name>=<value>, up to the end of standard input (Ctrl-D).");
@@ -71,7 +71,7 @@ export function parsePairs(pairs: readonly string[]): Record<string, string> {
   return Object.fromEntries(
     pairs.map((pair, index) => {
       const at = pair.indexOf("=");
-      // The pair itself may be a secret that somebody typed without its name.
+      // The pair may be a secret without its name.
       if (at < 1) throw new Fault("SETTINGS_INVALID", `The ${ordinal(index)} credential is not <name>=<value>.`);
       return [pair.slice(0, at), pair.slice(at + 1)];
     }),
